@@ -1,0 +1,36 @@
+# How our own targets are compiled: build type, warnings, optimisation.
+
+get_property(multi_config GLOBAL PROPERTY GENERATOR_IS_MULTI_CONFIG)
+if(PROJECT_IS_TOP_LEVEL AND NOT multi_config AND NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+
+# Warnings for one of our own targets; users of the library never inherit them.
+function(refrain_warnings target)
+  if(MSVC)
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:/W4> $<$<BOOL:${REFRAIN_WERROR}>:/WX>)
+    return()
+  endif()
+  target_compile_options(${target} PRIVATE
+    "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wsign-conversion>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>")
+  if(REFRAIN_WERROR)
+    target_compile_options(${target} PRIVATE
+      "$<$<COMPILE_LANGUAGE:CXX>:-Werror>" "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>")
+  endif()
+endfunction()
+
+# Code for the CPU at hand (REFRAIN_NATIVE).  Only the library's own sources: nothing of it shows in an interface.
+function(refrain_tune target)
+  if(REFRAIN_NATIVE AND NOT MSVC)
+    target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-march=native>")
+  endif()
+endfunction()
+
+# Kernels: full optimisation in every optimised build, and no errno from sqrt and friends, which would keep loops scalar.
+# Never -ffast-math: results must not depend on how a loop was vectorised.
+function(refrain_optimise_kernels)
+  if(NOT MSVC)
+    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release,RelWithDebInfo>:-O3>;-fno-math-errno")
+  endif()
+endfunction()

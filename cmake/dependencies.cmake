@@ -1,0 +1,30 @@
+# Packages we build with: the installed one when find_package sees it, else the pinned release from its home.
+
+include(FetchContent)
+
+# refrain_pin(NAME URL TAG [find_package arguments...])
+macro(refrain_pin name url tag)
+  FetchContent_Declare(${name} GIT_REPOSITORY "${url}" GIT_TAG "${tag}" GIT_SHALLOW ON SYSTEM FIND_PACKAGE_ARGS ${ARGN})
+endmacro()
+
+refrain_pin(nlohmann_json https://github.com/nlohmann/json v3.11.2 3.7 CONFIG)
+refrain_pin(fmt https://github.com/fmtlib/fmt 9.1.0 CONFIG)
+refrain_pin(CLI11 https://github.com/CLIUtils/CLI11 v2.3.2 2 CONFIG)
+refrain_pin(Catch2 https://github.com/catchorg/Catch2 v2.13.10 CONFIG)
+refrain_pin(benchmark https://github.com/google/benchmark v1.7.1 CONFIG)
+# Eigen's own CMake project adds hundreds of targets, so a fetched copy is used as the header tree that it is.
+FetchContent_Declare(Eigen3 GIT_REPOSITORY https://gitlab.com/libeigen/eigen GIT_TAG 3.4.0 GIT_SHALLOW ON
+  SOURCE_SUBDIR none FIND_PACKAGE_ARGS 3.4 CONFIG)
+
+set(BENCHMARK_ENABLE_TESTING OFF CACHE INTERNAL "")
+set(BENCHMARK_ENABLE_INSTALL OFF CACHE INTERNAL "")
+
+# Makes the package's targets available under the names that its find_package would give them.
+macro(refrain_dependency name)
+  FetchContent_MakeAvailable(${name})
+  if("${name}" STREQUAL "Eigen3" AND NOT TARGET Eigen3::Eigen)
+    add_library(refrain_eigen INTERFACE)
+    add_library(Eigen3::Eigen ALIAS refrain_eigen)
+    target_include_directories(refrain_eigen SYSTEM INTERFACE "${eigen3_SOURCE_DIR}")
+  endif()
+endmacro()

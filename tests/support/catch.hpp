@@ -1,0 +1,32 @@
+#pragma once
+/// Catch2, either major version, with the few names that differ between them brought to one spelling.
+
+#include <exception>
+#include <string>
+
+#if __has_include(<catch2/catch_all.hpp>)
+#include <catch2/catch_all.hpp>
+using Catch::Approx;  // NOLINT(google-global-names-in-headers): Catch2 2 has it there too
+#else
+#include <catch2/catch.hpp>
+#endif
+
+namespace refrain::test {
+
+/// Matches a string that contains `part`: CHECK_THAT(text, contains("expected")).
+inline auto contains(const std::string& part) {
+#if __has_include(<catch2/catch_all.hpp>)
+  return Catch::Matchers::ContainsSubstring(part);
+#else
+  return Catch::Matchers::Contains(part);
+#endif
+}
+
+/// Matches an exception whose text contains `part`: CHECK_THROWS_MATCHES(f(), ShapeError, message_contains("expected rank 3")).
+inline auto message_contains(const std::string& part) {
+  return Catch::Matchers::Predicate<std::exception>(
+      [part](const std::exception& error) { return std::string(error.what()).find(part) != std::string::npos; },
+      "has a message that contains \"" + part + "\"");
+}
+
+}  // namespace refrain::test
