@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Checks who includes whom.
+
+    examples, bench, tests -> serve, train -> data, nn -> ops -> autograd -> kernels (contracts) -> core
+    kernels/ -> contracts, core, kernels/        src/ -> every public header, kernels/, src/
+
+Public headers name neither kernels/ nor src/ nor any third-party library; Eigen is used in kernels/matmul alone.
+Usage: tests/check_arrows.py [repository root]
+"""
+
+import pathlib
+import re
+import sys
+
+ROOMS = {  # room under include/refrain/ -> rooms it may include
+    "core": {"core"},
+    "kernels": {"core", "kernels"},
+    "autograd": {"core", "kernels", "autograd"},
+    "ops": {"core", "kernels", "autograd", "ops"},
+    "nn": {"core", "kernels", "autograd", "ops", "nn"},
+    "data": {"core", "kernels", "autograd", "ops", "data"},
+    "train": {"core", "kernels", "autograd", "ops", "nn", "data", "train"},
+    "serve": {"core", "kernels", "autograd", "ops", "nn", "data", "serve"},
+}
+EVERY_ROOM = set(ROOMS)
+
+# folder -> (public rooms, repository folders, third-party prefixes) it may include; the longest matching folder counts.
+FOLDERS = {
+    "kernels": ({"core", "kernels"}, {"kernels"}, ()),
+    "kernels/matmul": ({"core", "kernels"}, {"kernels"}, ("Eigen/",)),
+    "src": (EVERY_ROOM, {"kernels", "src"}, ("nlohmann/",)),
+    "examples": (EVERY_ROOM, {"models", "peterrec", "cmnrec"}, ("CLI/", "fmt/", "nlohmann/")),
+    "examples/models": (EVERY_ROOM, {"models"}, ()),
+    "bench": (EVERY_ROOM, {"models", "support"}, ("benchmark/",)),
+    "tests": (EVERY_ROOM, {"models", "peterrec", "cmnrec", "support", "kernels"}, ("catch2/", "nlohmann/")),
+}
+# CUDA sources may also include the toolkit, and src/ its host side.
+CUDA_HEADER = re.compile(r"(cuda|cublas|cudnn|cub/|mma\.h|curand)")
+CUDA_SOURCE = re.compile(r"(\.cu|\.cuh|_cuda\.cpp|_cuda\.hpp|/simt\.hpp)$")
+
+# Where a quoted path may be looked up, besides the including file's own folder.
+SEARCH = ("include", ".", "examples", "tests", "bench")
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+STANDARD = re.compile(r"^[a-z_0-9]+$")  # <vector>, <cstdint>
+SYSTEM = re.compile(r"^(sys/[a-z_]+|[a-z0-9_]+)\.h$")  # <unistd.h>, <immintrin.h>
+
+
+def public_room(path):
+    """The room of "refrain/<room>/...", None when it is no public header, "" for refrain/refrain.hpp."""
+    parts = path.split("/")
+    if parts[0] != "refrain":
+        return None
+    return parts[1] if len(parts) > 2 else ""
+
+
+def problem_in_public_header(source, target, quoted):
+    if not quoted and STANDARD.match(target):
+        return None
+    own, room = public_room(source.removeprefix("include/")), public_room(target)
+    if room is None:
+        return "a public header includes only the standard library and refrain/..."
+    if own and room not in ROOMS.get(own, ()):
+        return f"{own}/ may not include {room or 'refrain.hpp'}"
+    return None
+
+
+def problem_in_source(source, target, quoted):
+    folder = max((f for f in FOLDERS if source.startswith(f + "/")), key=len)
+    rooms, folders, third_party = FOLDERS[folder]
+    room = public_room(target)
+    if room is not None:
+        if room in rooms or (room == "" and rooms == EVERY_ROOM):
+            return None
+        return f"{folder}/ may not include refrain/{room}"
+    if CUDA_HEADER.match(target):
+        return None if CUDA_SOURCE.search(source) else "only CUDA sources include the CUDA toolkit"
+    if target.startswith(third_party) and third_party:
+        return None
+    if not quoted:
+        return None if STANDARD.match(target) or SYSTEM.match(target) else f"{folder}/ may not include this library"
+    if "/" not in target or target.split("/")[0] in folders:
+        return None
+    return f"{folder}/ may not include {target.split('/')[0]}/"
+
+
+def main():
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent).resolve()
+    problems, files = [], 0
+    for top in ("include", *sorted({f.split("/")[0] for f in FOLDERS})):
+        for path in sorted((root / top).rglob("*")):
+            if path.suffix not in {".hpp", ".cpp", ".cu", ".cuh", ".h"}:
+                continue
+            files += 1
+            source = path.relative_to(root).as_posix()
+            if source.startswith("tests/consumer/"):  # an outside project
+                continue
+            room = public_room(source.removeprefix("include/"))
+            if top == "include" and (room is None or (room and room not in ROOMS)):
+                problems.append(f"{source}: no such room; known: {', '.join(ROOMS)}")
+                continue
+            check = problem_in_public_header if top == "include" else problem_in_source
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                found = INCLUDE.match(line)
+                if not found:
+                    continue
+                quoted, target = found[1] == '"', found[2]
+                why = check(source, target, quoted)
+                if why is None and quoted:
+                    places = [path.parent, *(root / place for place in SEARCH)]
+                    if not any((place / target).is_file() for place in places):
+                        why = "no such file in this repository"
+                if why:
+                    problems.append(f"{source}:{number}: {line.strip()}: {why}")
+    for problem in problems:
+        print(problem)
+    if files == 0:
+        print(f"no source files under {root}")
+        return 1
+    print(f"{files} files, {len(problems)} forbidden includes")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

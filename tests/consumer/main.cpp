@@ -1,0 +1,19 @@
+// A user's program: it knows the installed headers and nothing of the repository.
+#include <cstdio>
+#include <refrain/core/device.hpp>
+#include <refrain/core/error.hpp>
+#include <refrain/core/parallel.hpp>
+
+int main() {
+  if (!refrain::is_available(refrain::Device::cpu)) return 1;
+  refrain::set_threads(2);
+  long long sum = 0;
+  refrain::parallel_for(1, 1, [&](auto begin, auto end) { sum += 40 + begin + 2 * end; });
+  try {
+    refrain::set_threads(-1);
+    return 1;
+  } catch (const refrain::OptionError& error) {
+    std::printf("%lld threads=%d, refused: %s\n", sum, refrain::threads(), error.what());
+  }
+  return sum == 42 ? 0 : 1;
+}
