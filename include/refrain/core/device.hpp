@@ -1,0 +1,65 @@
+#pragma once
+/// Where a tensor lives, and the order in which work on it runs.
+
+#include <cstddef>
+#include <cstdint>
+#include <ostream>
+
+namespace refrain {
+
+enum class Device : std::uint8_t { cpu, cuda };
+
+constexpr const char* name(Device device) noexcept { return device == Device::cpu ? "cpu" : "cuda"; }
+
+inline std::ostream& operator<<(std::ostream& out, Device device) { return out << name(device); }
+
+/// A queue of work on a device; work in one stream runs in order.  On the CPU every call has finished when it returns and the
+/// handle is null.
+struct Stream {
+  void* handle = nullptr;
+};
+
+/// True when this build has a backend for the device and the machine has the device.
+bool is_available(Device device) noexcept;
+
+/// Counters of the memory pool of one device.
+struct PoolStats {
+  std::int64_t system_allocations = 0;  ///< blocks asked from the operating system or driver since the start
+  std::int64_t used_bytes = 0;          ///< bytes in live blocks now
+  std::int64_t peak_used_bytes = 0;     ///< largest used_bytes since the start or the last reset_peak
+  std::int64_t held_bytes = 0;          ///< bytes in live and in cached blocks
+};
+
+/// A 64-byte aligned block from the device's pool.  The pool keeps released blocks for re-use, so a loop that repeats its sizes
+/// asks the system for nothing after its first round.
+/// Throws Unsupported when there is no such backend, std::bad_alloc when memory is exhausted.
+void* pool_allocate(std::size_t bytes, Device device);
+
+/// Returns a block of pool_allocate; `bytes` must be the size asked for.
+void pool_release(void* block, std::size_t bytes, Device device) noexcept;
+
+PoolStats pool_stats(Device device = Device::cpu);
+void pool_reset_peak(Device device = Device::cpu);
+
+/// Gives the cached blocks back to the system.
+void pool_trim(Device device = Device::cpu);
+
+/// Copies between or within devices.  Device-to-host copies have finished when it returns; the others are ordered in the stream.
+void copy_bytes(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes, Stream stream = {});
+
+/// Fills a block with zero bytes.
+void zero_bytes(void* block, Device device, std::size_t bytes, Stream stream = {});
+
+/// Standard allocator on the CPU pool: for the small objects of a training step, so that they do not reach the system either.
+template <class T>
+struct PoolAllocator {
+  using value_type = T;
+  PoolAllocator() = default;
+  template <class U>
+  PoolAllocator(const PoolAllocator<U>&) noexcept {}  // NOLINT(google-explicit-constructor): allocators convert
+  T* allocate(std::size_t count) { return static_cast<T*>(pool_allocate(count * sizeof(T), Device::cpu)); }
+  void deallocate(T* block, std::size_t count) noexcept { pool_release(block, count * sizeof(T), Device::cpu); }
+  friend bool operator==(const PoolAllocator&, const PoolAllocator&) noexcept { return true; }
+};
+
+}  // namespace refrain

@@ -1,0 +1,79 @@
+#pragma once
+/// Exceptions.  Every mistake a caller can make is one of these types, thrown before anything is computed or written, and says
+/// which operation refused, what it expected and what came.
+
+#include <cstdint>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace refrain {
+
+/// Base of everything that Refrain throws on purpose.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// A tensor has the wrong rank or extent, or a size is out of range.
+class ShapeError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A tensor has the wrong element type.
+class DTypeError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Tensors live on different devices, or a device call failed.
+class DeviceError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The operation exists, but not for this device, element type or size.
+class Unsupported : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The tape was used against its rules: backward twice, a root that is no scalar, a gradient that was never computed.
+class AutogradError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// An option has a value outside its range, or two options contradict each other.
+class OptionError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A file cannot be read, written or understood.  `line` counts from 1; 0 means the file as a whole.
+class DataError : public Error {
+ public:
+  DataError(std::string file, std::int64_t line, const std::string& reason)
+      : Error(line > 0 ? file + ":" + std::to_string(line) + ": " + reason : file + ": " + reason),
+        file_(std::move(file)),
+        line_(line) {}
+
+  const std::string& file() const noexcept { return file_; }
+  std::int64_t line() const noexcept { return line_; }
+
+ private:
+  std::string file_;
+  std::int64_t line_;
+};
+
+/// Joins the printed form of its arguments; for error messages, never on a hot path.
+template <class... Parts>
+std::string concat(const Parts&... parts) {
+  std::ostringstream out;
+  (out << ... << parts);
+  return out.str();
+}
+
+}  // namespace refrain

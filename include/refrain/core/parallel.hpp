@@ -1,0 +1,44 @@
+#pragma once
+/// Loops over threads.  Which thread runs a task never changes a result: tasks are cut by size alone and each writes its own part.
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace refrain {
+
+/// Threads that parallel loops use, the calling one included.  Starts as the number of cores, or REFRAIN_THREADS when set.
+int threads() noexcept;
+
+/// Sets threads(); 0 means the number of cores.  Throws OptionError when negative or over 1024.
+/// Not to be called while a parallel loop runs.
+void set_threads(int count);
+
+namespace detail {
+using TaskFunction = void (*)(void* context, std::int64_t task, int worker);
+void run_tasks(std::int64_t tasks, TaskFunction function, void* context);
+}  // namespace detail
+
+/// Calls function(task, worker) for every task in [0, tasks), at most once per worker at a time; 0 <= worker < threads().
+/// Returns when all have finished.  Tasks start in rising order.  The first exception is rethrown after the others finished.
+/// A loop started inside a task, or while another thread's loop occupies the workers, runs on the calling thread (worker 0).
+/// Allocates nothing.
+template <class Function>
+void parallel_tasks(std::int64_t tasks, Function&& function) {
+  using Callable = std::remove_reference_t<Function>;
+  detail::run_tasks(
+      tasks, [](void* context, std::int64_t task, int worker) { (*static_cast<Callable*>(context))(task, worker); },
+      const_cast<void*>(static_cast<const void*>(std::addressof(function))));
+}
+
+/// Calls function(begin, end) for consecutive ranges that cover [0, count), each at most `grain` long.
+template <class Function>
+void parallel_for(std::int64_t count, std::int64_t grain, Function&& function) {
+  if (count <= 0) return;
+  const std::int64_t step = std::max<std::int64_t>(1, grain);
+  parallel_tasks((count + step - 1) / step,
+                 [&](std::int64_t task, int) { function(task * step, std::min(count, (task + 1) * step)); });
+}
+
+}  // namespace refrain

@@ -1,0 +1,241 @@
+#pragma once
+/// Owning tensors.
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <new>
+#include <span>
+#include <utility>
+
+#include "refrain/core/view.hpp"
+
+namespace refrain {
+
+/// A contiguous row-major array of f32, f64, i32 or i64 on one device.
+///
+/// Copying a Tensor shares its elements, and so do reshape() and slice(): they are views that keep the storage alive.  clone()
+/// makes new storage.  Storage comes from the device's pool.  A default-made Tensor is undefined.
+class Tensor {
+ public:
+  Tensor() = default;
+
+  /// Uninitialised elements.  Throws ShapeError when the size in bytes does not fit, std::bad_alloc when memory is exhausted.
+  Tensor(const Shape& shape, DType dtype, Device device = Device::cpu) : shape_(shape), dtype_(dtype) {
+    const std::int64_t element = static_cast<std::int64_t>(size_bytes(dtype));
+    if (shape.numel() > (std::int64_t{1} << 62) / element) {
+      throw ShapeError(concat("Tensor: ", shape, " of ", dtype, " is too large to address"));
+    }
+    storage_ = Storage::make(static_cast<std::size_t>(shape.numel() * element), device);
+    data_ = storage_->data;
+  }
+
+  static Tensor zeros(const Shape& shape, DType dtype, Device device = Device::cpu) {
+    Tensor tensor(shape, dtype, device);
+    tensor.zero();
+    return tensor;
+  }
+
+  static Tensor full(const Shape& shape, double value, DType dtype, Device device = Device::cpu) {
+    Tensor tensor(shape, dtype);
+    tensor.fill(value);
+    return device == Device::cpu ? tensor : tensor.to(device);
+  }
+
+  /// Copies `values` (row-major).  Throws ShapeError unless there is one value per element.
+  template <class T>
+  static Tensor from(const Shape& shape, std::span<const T> values) {
+    if (static_cast<std::int64_t>(values.size()) != shape.numel()) {
+      throw ShapeError(concat("Tensor::from: ", shape, " holds ", shape.numel(), " elements, got ", values.size()));
+    }
+    Tensor tensor(shape, dtype_of<T>);
+    std::copy(values.begin(), values.end(), tensor.data<T>());
+    return tensor;
+  }
+  template <class T>
+  static Tensor from(const Shape& shape, std::initializer_list<T> values) {
+    return from(shape, std::span<const T>(values.begin(), values.size()));
+  }
+
+  Tensor(const Tensor& other) noexcept
+      : storage_(other.storage_), data_(other.data_), shape_(other.shape_), dtype_(other.dtype_) {
+    if (storage_ != nullptr) storage_->references.fetch_add(1, std::memory_order_relaxed);
+  }
+  Tensor(Tensor&& other) noexcept
+      : storage_(std::exchange(other.storage_, nullptr)),
+        data_(std::exchange(other.data_, nullptr)),
+        shape_(std::exchange(other.shape_, Shape())),
+        dtype_(other.dtype_) {}
+  Tensor& operator=(Tensor other) noexcept {
+    std::swap(storage_, other.storage_);
+    std::swap(data_, other.data_);
+    std::swap(shape_, other.shape_);
+    std::swap(dtype_, other.dtype_);
+    return *this;
+  }
+  ~Tensor() {
+    if (storage_ != nullptr && storage_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) Storage::destroy(storage_);
+  }
+
+  bool defined() const noexcept { return storage_ != nullptr; }
+  const Shape& shape() const noexcept { return shape_; }
+  std::int64_t size(int axis) const { return shape_[axis]; }
+  int rank() const noexcept { return shape_.rank(); }
+  std::int64_t numel() const noexcept { return defined() ? shape_.numel() : 0; }
+  std::size_t bytes() const noexcept { return static_cast<std::size_t>(numel()) * size_bytes(dtype_); }
+  DType dtype() const noexcept { return dtype_; }
+  Device device() const noexcept { return defined() ? storage_->device : Device::cpu; }
+  /// True when both share storage, so that writing one may change the other.
+  bool shares_storage_with(const Tensor& other) const noexcept { return defined() && storage_ == other.storage_; }
+  /// True when this is the only handle on its storage.
+  bool unique() const noexcept { return defined() && storage_->references.load(std::memory_order_acquire) == 1; }
+
+  /// Elements on the host.  Throws DTypeError on another element type, DeviceError off the CPU.
+  template <class T>
+  T* data() {
+    check_access(dtype_of<T>);
+    return static_cast<T*>(data_);
+  }
+  template <class T>
+  const T* data() const {
+    check_access(dtype_of<T>);
+    return static_cast<const T*>(data_);
+  }
+  template <class T>
+  std::span<T> span() {
+    return {data<T>(), static_cast<std::size_t>(numel())};
+  }
+  template <class T>
+  std::span<const T> span() const {
+    return {data<T>(), static_cast<std::size_t>(numel())};
+  }
+
+  /// Raw address on the tensor's own device.
+  const void* raw() const noexcept { return data_; }
+  void* raw() noexcept { return data_; }
+
+  View view() const { return {data_, shape_, dtype_, device()}; }
+  MutableView mutable_view() { return {data_, shape_, dtype_, device()}; }
+
+  /// Same elements, other extents.  Throws ShapeError unless the number of elements is the same.
+  Tensor reshape(const Shape& shape) const {
+    if (shape.numel() != shape_.numel()) throw ShapeError(concat("reshape: ", shape_, " does not fit ", shape));
+    Tensor tensor = *this;
+    tensor.shape_ = shape;
+    return tensor;
+  }
+
+  /// Rows [begin, end) of the outermost axis, sharing storage.
+  Tensor slice(std::int64_t begin, std::int64_t end) const {
+    if (rank() == 0 || begin < 0 || end < begin || end > shape_[0]) {
+      throw ShapeError(concat("slice: [", begin, ", ", end, ") is outside ", shape_));
+    }
+    Tensor tensor = *this;
+    const std::int64_t stride = shape_[0] == 0 ? 0 : shape_.numel() / shape_[0];
+    tensor.data_ = static_cast<char*>(data_) + static_cast<std::size_t>(begin * stride) * size_bytes(dtype_);
+    tensor.shape_ = shape_.with(0, end - begin);
+    return tensor;
+  }
+
+  Tensor clone() const { return defined() ? copy_on(device()) : Tensor(); }
+
+  /// This tensor on another device; shares storage when it is there already.  Throws Unsupported without that backend.
+  Tensor to(Device device) const { return !defined() || device == this->device() ? *this : copy_on(device); }
+
+  /// Element-wise conversion (CPU).  Shares storage when the type is the same.
+  Tensor to(DType dtype) const {
+    if (dtype == dtype_) return *this;
+    Tensor out(shape_, dtype);
+    dispatch(dtype_, [&]<class From>(From) {
+      dispatch(dtype, [&]<class To>(To) {
+        const From* from = data<From>();
+        To* to = out.data<To>();
+        for (std::int64_t i = 0; i < numel(); ++i) to[i] = static_cast<To>(from[i]);
+      });
+    });
+    return out;
+  }
+
+  /// Overwrites this tensor's elements.  Throws ShapeError or DTypeError on a mismatch.
+  void copy_from(const Tensor& other) {
+    if (other.shape_ != shape_) throw ShapeError(concat("copy_from: expected ", shape_, ", got ", other.shape_));
+    if (other.dtype_ != dtype_) throw DTypeError(concat("copy_from: expected ", dtype_, ", got ", other.dtype_));
+    copy_bytes(data_, device(), other.data_, other.device(), bytes());
+  }
+
+  void zero() {
+    if (bytes() > 0) zero_bytes(data_, device(), bytes());
+  }
+
+  void fill(double value) {
+    dispatch(dtype_, [&]<class T>(T) { std::fill_n(data<T>(), numel(), static_cast<T>(value)); });
+  }
+
+  /// The only element as a number.  Throws ShapeError unless there is exactly one.
+  double item() const {
+    if (numel() != 1) throw ShapeError(concat("item: expected one element, got ", shape_));
+    const Tensor host = to(Device::cpu);
+    double value = 0;
+    dispatch(dtype_, [&]<class T>(T) { value = static_cast<double>(*host.data<T>()); });
+    return value;
+  }
+
+ private:
+  struct Storage {
+    std::atomic<std::int64_t> references;
+    std::size_t bytes;
+    void* data;
+    Device device;
+
+    static Storage* make(std::size_t bytes, Device device) {
+      void* block = pool_allocate(sizeof(Storage), Device::cpu);
+      void* data = nullptr;
+      try {
+        data = pool_allocate(bytes, device);
+      } catch (...) {
+        pool_release(block, sizeof(Storage), Device::cpu);
+        throw;
+      }
+      return new (block) Storage{1, bytes, data, device};
+    }
+    static void destroy(Storage* storage) noexcept {
+      pool_release(storage->data, storage->bytes, storage->device);
+      storage->~Storage();
+      pool_release(storage, sizeof(Storage), Device::cpu);
+    }
+  };
+
+  template <class Function>
+  static void dispatch(DType dtype, Function&& function) {
+    switch (dtype) {
+      case DType::f32:
+        return function(float{});
+      case DType::f64:
+        return function(double{});
+      case DType::i32:
+        return function(std::int32_t{});
+      case DType::i64:
+        return function(std::int64_t{});
+    }
+  }
+
+  void check_access(DType wanted) const {
+    if (!defined()) throw ShapeError("data: the tensor is undefined");
+    if (dtype_ != wanted) throw DTypeError(concat("data: the tensor holds ", dtype_, ", asked for ", wanted));
+    if (device() != Device::cpu)
+      throw DeviceError(concat("data: the tensor lives on ", device(), "; copy it with to(Device::cpu)"));
+  }
+
+  Tensor copy_on(Device device) const {
+    Tensor out(shape_, dtype_, device);
+    if (bytes() > 0) copy_bytes(out.data_, device, data_, this->device(), bytes());
+    return out;
+  }
+
+  Storage* storage_ = nullptr;
+  void* data_ = nullptr;
+  Shape shape_;
+  DType dtype_ = DType::f32;
+};
+
+}  // namespace refrain

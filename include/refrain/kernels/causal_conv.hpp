@@ -1,0 +1,125 @@
+#pragma once
+/// Contracts: dilated convolution over time, alone and fused into half of a NextItNet residual block.
+///
+/// Shapes: x [B,T,Cin], w [K,Cin,Cout], y [B,T,Cout].  Tap k reads k * dilation steps into the past (causal), or the same taps
+/// shifted by `right` = total - floor(total / 2) steps into the future with total = (K - 1) * dilation (same):
+///
+///   y[b,t,o] = bias[o] + sum_{k,c} w[k,c,o] * x[b, t + shift - k * dilation, c],   shift = 0 (causal) or right (same)
+///
+/// Reads outside [0,T) are zero.  Device: cpu (f32, f64).
+
+#include <cstdint>
+
+#include "refrain/core/view.hpp"
+
+namespace refrain::kernels {
+
+/// Which side of a step a convolution sees.
+enum class Padding : std::uint8_t { causal, same };
+
+/// How far the newest tap reads ahead of the current step.
+constexpr std::int64_t look_ahead(Padding padding, std::int64_t width, std::int64_t dilation) noexcept {
+  const std::int64_t total = (width - 1) * dilation;
+  return padding == Padding::causal ? 0 : total - total / 2;
+}
+
+struct CausalConvForward {
+  static constexpr const char* name = "causal_conv_forward";
+  View x{};         ///< [B,T,Cin]
+  View w{};         ///< [K,Cin,Cout]; k = 0 is the newest step
+  View bias{};      ///< [Cout], or empty
+  MutableView y{};  ///< [B,T,Cout]
+  std::int64_t dilation = 1;
+  Padding padding = Padding::causal;
+  MutableView workspace{};
+};
+
+/// Gradients of CausalConvForward.  An empty output is not computed.
+struct CausalConvBackward {
+  static constexpr const char* name = "causal_conv_backward";
+  View x{};             ///< [B,T,Cin]; needed for dw
+  View w{};             ///< [K,Cin,Cout]; needed for dx
+  View dy{};            ///< [B,T,Cout]
+  MutableView dx{};     ///< [B,T,Cin], or empty
+  MutableView dw{};     ///< [K,Cin,Cout], or empty
+  MutableView dbias{};  ///< [Cout], or empty
+  std::int64_t dilation = 1;
+  Padding padding = Padding::causal;
+  MutableView workspace{};
+};
+
+/// Where a patch sits: on the convolution's output, or beside the convolution.
+enum class Insertion : std::uint8_t { none, serial, parallel };
+
+/// Weights of one patch: patch(x) = x + gelu(x down + down_bias) up + up_bias.
+struct PatchWeights {
+  View down{};       ///< [C,D]
+  View down_bias{};  ///< [D]
+  View up{};         ///< [D,C]
+  View up_bias{};    ///< [C]
+};
+
+struct PatchGradients {
+  MutableView down{};
+  MutableView down_bias{};
+  MutableView up{};
+  MutableView up_bias{};
+};
+
+/// Half of a residual block in one pass over the rows, C channels in and out:
+///
+///   h = conv(x)                    (Insertion::none)
+///   h = patch(conv(x))             (Insertion::serial)
+///   h = conv(x) + patch(x)         (Insertion::parallel; the patch keeps its own skip)
+///   y = relu(gamma * normalized + beta) (+ residual),   normalized = (h - mean(h)) * inv_std,   inv_std = 1 / sqrt(var(h) + epsilon)
+///
+/// Mean and (biased) variance run over the channels of one row.  The saved tensors are what ConvNormBackward reads; leave one empty
+/// when no backward pass, or none that needs it, will follow.
+struct ConvNormForward {
+  static constexpr const char* name = "conv_norm_forward";
+  View x{};         ///< [B,T,C]
+  View w{};         ///< [K,C,C]
+  View bias{};      ///< [C]
+  View gamma{};     ///< [C]
+  View beta{};      ///< [C]
+  View residual{};  ///< [B,T,C], or empty
+  PatchWeights patch{};
+  MutableView y{};           ///< [B,T,C]
+  MutableView normalized{};  ///< [B,T,C] saved
+  MutableView inv_std{};     ///< [B,T] saved
+  MutableView conv{};        ///< [B,T,C] saved: the convolution's output (serial patch with trainable weights)
+  MutableView bottleneck{};  ///< [B,T,D] saved: x down + down_bias before the GELU
+  double epsilon = 1e-8;
+  std::int64_t dilation = 1;
+  Padding padding = Padding::causal;
+  Insertion insertion = Insertion::none;
+  MutableView workspace{};
+};
+
+/// Gradients of ConvNormForward; the residual's gradient is dy itself.  An empty output is not computed, and nothing that only an
+/// empty output would need is read: with frozen convolution weights only input gradients flow.
+struct ConvNormBackward {
+  static constexpr const char* name = "conv_norm_backward";
+  View x{};  ///< needed for dw, and for a parallel patch's dpatch.down
+  View w{};
+  View gamma{};
+  View beta{};
+  PatchWeights patch{};
+  View normalized{};
+  View inv_std{};
+  View conv{};        ///< needed for a serial patch's dpatch.down
+  View bottleneck{};  ///< needed with a patch
+  View dy{};
+  MutableView dx{};
+  MutableView dw{};
+  MutableView dbias{};
+  MutableView dgamma{};
+  MutableView dbeta{};
+  PatchGradients dpatch{};
+  std::int64_t dilation = 1;
+  Padding padding = Padding::causal;
+  Insertion insertion = Insertion::none;
+  MutableView workspace{};
+};
+
+}  // namespace refrain::kernels

@@ -1,0 +1,67 @@
+#pragma once
+/// Contracts: losses with their gradients in one pass.  Gradients are for an upstream gradient of one; an empty one is not
+/// computed.  Device: cpu (f32, f64).
+
+#include <cstdint>
+
+#include "refrain/core/view.hpp"
+
+namespace refrain::kernels {
+
+/// Mean over counted rows p (target[p] != ignored) of  logsumexp_v(z[p,v]) - z[p, target[p]],
+///   z[p,v] = h[p,:] . weight[v,:] + bias[v],   h = relu(hidden) with `relu`, else hidden.
+/// The scores are computed in blocks and never exist as a whole.  Without counted rows loss and gradients are zero.
+struct SoftmaxLoss {
+  static constexpr const char* name = "softmax_loss";
+  View hidden{};       ///< [P,C]
+  View weight{};       ///< [V,C]
+  View bias{};         ///< [V], or empty
+  View targets{};      ///< [P] i32
+  MutableView loss{};  ///< one element
+  MutableView dhidden{};
+  MutableView dweight{};
+  MutableView dbias{};
+  std::int64_t ignored = -1;  ///< targets with this id do not count
+  bool relu = false;
+  MutableView workspace{};
+};
+
+/// Mean over counted rows p of  log(exp(z_true) + sum_j exp(z_j)) - z_true,
+///   z_true = hidden[p,:] . weight[t] + bias[t] - log_q_true[p] with t = targets[p];   z_j the same with negatives[j], log_q_negative[j].
+/// With remove_hits a negative equal to the row's own target is left out.
+struct SampledSoftmaxLoss {
+  static constexpr const char* name = "sampled_softmax_loss";
+  View hidden{};          ///< [P,C]
+  View weight{};          ///< [V,C]
+  View bias{};            ///< [V], or empty
+  View targets{};         ///< [P] i32
+  View negatives{};       ///< [S] i32, shared by all rows
+  View log_q_true{};      ///< [P], or empty for no correction
+  View log_q_negative{};  ///< [S], or empty
+  MutableView loss{};
+  MutableView dhidden{};       ///< [P,C]
+  MutableView dweight_rows{};  ///< [S+P,C]: of the negatives, then of each row's target
+  MutableView dbias_rows{};    ///< [S+P]
+  std::int64_t ignored = -1;
+  bool remove_hits = true;
+  MutableView workspace{};
+};
+
+enum class PairLossKind : std::uint8_t { bpr, logistic };
+
+/// Mean over rows of  -log sigmoid(p - n)  (bpr)  or  -log sigmoid(p) - log(1 - sigmoid(n))  (logistic),
+///   p = user . table[positive],  n = user . table[negative].
+struct PairLoss {
+  static constexpr const char* name = "pair_loss";
+  View user{};       ///< [B,C]
+  View table{};      ///< [V,C]
+  View positives{};  ///< [B] i32
+  View negatives{};  ///< [B] i32
+  MutableView loss{};
+  MutableView duser{};        ///< [B,C]
+  MutableView dtable_rows{};  ///< [2B,C]: of the positives, then of the negatives
+  PairLossKind kind = PairLossKind::bpr;
+  MutableView workspace{};
+};
+
+}  // namespace refrain::kernels

@@ -1,0 +1,71 @@
+#pragma once
+/// Contracts: parameter updates.  Device: cpu (f32, f64).
+
+#include <cstdint>
+
+#include "refrain/core/view.hpp"
+
+namespace refrain::kernels {
+
+/// g = gradient + l2 * parameter;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
+/// parameter -= learning_rate * ( (m / correction1) / (sqrt(v / correction2) + epsilon) + decay * parameter )
+/// with correction_i = 1 - beta_i^step.  `decay` is AdamW's decoupled weight decay.
+struct Adam {
+  static constexpr const char* name = "adam";
+  MutableView parameter{};
+  View gradient{};
+  MutableView m{};
+  MutableView v{};
+  double learning_rate = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double l2 = 0;
+  double decay = 0;
+  std::int64_t step = 1;  ///< counts from 1
+  MutableView workspace{};
+};
+
+/// Adam on the named rows alone: other rows, and their moments, keep their bytes.  rows are distinct; -1 entries are skipped.
+struct AdamRows {
+  static constexpr const char* name = "adam_rows";
+  MutableView parameter{};  ///< [V,...]
+  View rows{};              ///< [n] i32
+  View values{};            ///< [n,...]
+  MutableView m{};
+  MutableView v{};
+  double learning_rate = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double l2 = 0;
+  double decay = 0;
+  std::int64_t step = 1;
+  MutableView workspace{};
+};
+
+/// g = gradient + l2 * parameter;  velocity = momentum * velocity + g;  parameter -= learning_rate * velocity.
+/// Without velocity: parameter -= learning_rate * g.
+struct Sgd {
+  static constexpr const char* name = "sgd";
+  MutableView parameter{};
+  View gradient{};
+  MutableView velocity{};  ///< or empty
+  double learning_rate = 0.1;
+  double momentum = 0;
+  double l2 = 0;
+  MutableView workspace{};
+};
+
+/// Sgd without momentum on the named rows; -1 entries are skipped.
+struct SgdRows {
+  static constexpr const char* name = "sgd_rows";
+  MutableView parameter{};  ///< [V,...]
+  View rows{};              ///< [n] i32
+  View values{};            ///< [n,...]
+  double learning_rate = 0.1;
+  double l2 = 0;
+  MutableView workspace{};
+};
+
+}  // namespace refrain::kernels

@@ -1,0 +1,76 @@
+#pragma once
+/// The one dispatch point: a table of kernel entries per device.
+
+#include <cstddef>
+
+#include "refrain/core/error.hpp"
+#include "refrain/core/tensor.hpp"
+#include "refrain/kernels/adapter.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/loss.hpp"
+#include "refrain/kernels/matmul.hpp"
+#include "refrain/kernels/optimizer.hpp"
+#include "refrain/kernels/pointwise.hpp"
+#include "refrain/kernels/rows.hpp"
+
+namespace refrain::kernels {
+
+/// One kernel: how to run it, and how much scratch memory its arguments need (null: none).
+template <class Args>
+struct Entry {
+  void (*run)(const Args& args, Stream stream) = nullptr;
+  std::size_t (*workspace_bytes)(const Args& args) = nullptr;
+
+  explicit operator bool() const noexcept { return run != nullptr; }
+
+  /// Runs the kernel with scratch memory from the device's pool.  Throws Unsupported when the table has no such kernel.
+  void operator()(Args args, Stream stream = {}) const {
+    if (run == nullptr) throw Unsupported(concat(Args::name, ": this device has no such kernel"));
+    Tensor workspace;
+    if (workspace_bytes != nullptr) {
+      workspace = Tensor({static_cast<std::int64_t>((workspace_bytes(args) + 7) / 8)}, DType::f64, device);
+      args.workspace = workspace.mutable_view();
+    }
+    run(args, stream);
+  }
+
+  Device device = Device::cpu;
+};
+
+/// Every kernel entry of one device.  An entry left empty throws Unsupported when called.
+struct Table {
+  Entry<CausalConvForward> causal_conv_forward;
+  Entry<CausalConvBackward> causal_conv_backward;
+  Entry<ConvNormForward> conv_norm_forward;
+  Entry<ConvNormBackward> conv_norm_backward;
+  Entry<AdapterForward> adapter_forward;
+  Entry<AdapterBackward> adapter_backward;
+  Entry<Matmul> matmul;
+  Entry<LayerNormForward> layer_norm_forward;
+  Entry<LayerNormBackward> layer_norm_backward;
+  Entry<GatherRows> gather_rows;
+  Entry<CoalesceRows> coalesce_rows;
+  Entry<AddRows> add_rows;
+  Entry<SelectStep> select_step;
+  Entry<SelectStepBackward> select_step_backward;
+  Entry<SumRows> sum_rows;
+  Entry<TopK> top_k;
+  Entry<UnaryForward> unary_forward;
+  Entry<UnaryBackward> unary_backward;
+  Entry<LinearCombination> linear_combination;
+  Entry<Multiply> multiply;
+  Entry<Dot> dot;
+  Entry<Dropout> dropout;
+  Entry<SoftmaxLoss> softmax_loss;
+  Entry<SampledSoftmaxLoss> sampled_softmax_loss;
+  Entry<PairLoss> pair_loss;
+  Entry<Adam> adam;
+  Entry<AdamRows> adam_rows;
+  Entry<Sgd> sgd;
+  Entry<SgdRows> sgd_rows;
+};
+
+/// The kernels of a device.  Throws Unsupported when this build has no backend for it.
+const Table& table(Device device);
+
+}  // namespace refrain::kernels

@@ -1,0 +1,48 @@
+#pragma once
+
+#include "refrain/nn/initialise.hpp"
+#include "refrain/ops/causal_conv.hpp"
+
+namespace refrain {
+
+/// Dilated convolution over time.
+///
+/// [B,T,in] -> [B,T,out]; with Padding::causal step t sees steps <= t only.
+/// Parameters: weight [width,in,out] (tap 0 is the newest step), bias [out].  Weights start truncated normal, biases zero.
+/// Throws ShapeError unless the input is rank 3 with last axis `in`, OptionError unless dilation >= 1.
+class CausalConv final : public Module {
+ public:
+  struct Options {
+    std::int64_t in = 0;
+    std::int64_t out = 0;
+    std::int64_t width = 3;
+    std::int64_t dilation = 1;
+    Padding padding = Padding::causal;
+    double deviation = 0.02;  ///< of the initial weights
+  };
+
+  CausalConv(Options options, Random& random, Placement placement = {})
+      : weight_(initialise::truncated_normal({options.width, options.in, options.out}, options.deviation, random, placement)),
+        bias_(initialise::constant({options.out}, 0, placement)),
+        options_(options) {}
+
+  Variable operator()(const Variable& x) const {
+    return causal_conv(x, weight_, bias_, {.dilation = options_.dilation, .padding = options_.padding});
+  }
+
+  const Parameter& weight() const noexcept { return weight_; }
+  const Parameter& bias() const noexcept { return bias_; }
+  const Options& options() const noexcept { return options_; }
+
+  void visit_members(Visitor& visitor) override {
+    visitor.parameter("weight", weight_);
+    visitor.parameter("bias", bias_);
+  }
+
+ private:
+  Parameter weight_;
+  Parameter bias_;
+  Options options_;
+};
+
+}  // namespace refrain

@@ -1,0 +1,80 @@
+#pragma once
+
+#include "refrain/nn/adapter.hpp"
+#include "refrain/nn/causal_conv.hpp"
+#include "refrain/nn/layer_norm.hpp"
+
+namespace refrain {
+
+/// The patches of one residual block.  A default-made set leaves the block as it is.
+struct BlockPatches {
+  const Adapter* first = nullptr;   ///< at the first convolution, or none
+  const Adapter* second = nullptr;  ///< at the second convolution, or none
+  Insertion insertion = Insertion::none;
+};
+
+/// NextItNet's residual block, with slots for PeterRec's patches.
+///
+///   h = relu(norm1(conv1(x)));  y = x + relu(norm2(conv2(h))),   conv1 with dilation d, conv2 with dilation 2d
+///
+/// With patches: conv(x) becomes patch(conv(x)) (serial) or conv(x) + patch(x) (parallel).  The patches are handed to the call, not
+/// owned, so that one frozen block serves many tasks.  Each half is one fused operation.
+///
+/// [B,T,C] -> [B,T,C].  Parameters: conv1.*, norm1.*, conv2.*, norm2.*.
+/// Throws ShapeError unless the input is rank 3 with last axis `channels`.  Source: PeterRec, figure 3; NextItNet, figure 3.
+class ConvBlock final : public Module {
+ public:
+  struct Options {
+    std::int64_t channels = 0;
+    std::int64_t width = 3;
+    std::int64_t dilation = 1;
+    Padding padding = Padding::causal;
+    double epsilon = 1e-8;    ///< of both normalisations
+    double deviation = 0.02;  ///< of the initial convolution weights
+  };
+
+  ConvBlock(Options options, Random& random, Placement placement = {})
+      : conv1_(conv_options(options, options.dilation), random, placement),
+        norm1_({.channels = options.channels, .epsilon = options.epsilon}, placement),
+        conv2_(conv_options(options, 2 * options.dilation), random, placement),
+        norm2_({.channels = options.channels, .epsilon = options.epsilon}, placement) {}
+
+  Variable operator()(const Variable& x, const BlockPatches& patches = {}) const {
+    const Variable h = half(x, conv1_, norm1_, {}, patches.first, patches.insertion);
+    return half(h, conv2_, norm2_, x, patches.second, patches.insertion);
+  }
+
+  void visit_members(Visitor& visitor) override {
+    visitor.module("conv1", conv1_);
+    visitor.module("norm1", norm1_);
+    visitor.module("conv2", conv2_);
+    visitor.module("norm2", norm2_);
+  }
+
+ private:
+  static CausalConv::Options conv_options(const Options& options, std::int64_t dilation) {
+    return {.in = options.channels,
+            .out = options.channels,
+            .width = options.width,
+            .dilation = dilation,
+            .padding = options.padding,
+            .deviation = options.deviation};
+  }
+
+  static Variable half(const Variable& x, const CausalConv& conv, const LayerNorm& norm, const Variable& residual,
+                       const Adapter* patch, Insertion insertion) {
+    return conv_norm(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
+                     patch != nullptr ? patch->weights() : Patch(),
+                     {.dilation = conv.options().dilation,
+                      .padding = conv.options().padding,
+                      .insertion = patch != nullptr ? insertion : Insertion::none,
+                      .epsilon = norm.epsilon()});
+  }
+
+  CausalConv conv1_;
+  LayerNorm norm1_;
+  CausalConv conv2_;
+  LayerNorm norm2_;
+};
+
+}  // namespace refrain

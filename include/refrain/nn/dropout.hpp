@@ -1,0 +1,30 @@
+#pragma once
+
+#include "refrain/nn/module.hpp"
+#include "refrain/ops/pointwise.hpp"
+
+namespace refrain {
+
+/// In training, zeroes each element with probability 1 - keep and divides the rest by keep; in evaluation the identity.
+///
+/// The masks come from the layer's own random stream, which is part of a resumable state (random()).
+/// Throws OptionError unless 0 < keep <= 1.
+class Dropout final : public Module {
+ public:
+  Dropout(double keep, Random random) : keep_(keep), random_(random) {
+    if (!(keep > 0 && keep <= 1)) throw OptionError(concat("Dropout: expected 0 < keep <= 1, got ", keep));
+  }
+
+  Variable operator()(const Variable& x) { return is_training() ? dropout(x, keep_, random_) : x; }
+
+  const Random& random() const noexcept { return random_; }
+  Random& random() noexcept { return random_; }
+
+  void visit_members(Visitor&) override {}
+
+ private:
+  double keep_;
+  Random random_;
+};
+
+}  // namespace refrain

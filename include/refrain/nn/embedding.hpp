@@ -1,0 +1,33 @@
+#pragma once
+
+#include "refrain/nn/initialise.hpp"
+#include "refrain/ops/rows.hpp"
+
+namespace refrain {
+
+/// A table of learned rows, looked up by id.
+///
+/// ids i32 [...] in [0,count) -> [...,width].  Parameter: weight [count,width], truncated normal at first; its gradient is
+/// row-sparse.  Throws ShapeError for an id outside the table.
+class Embedding final : public Module {
+ public:
+  struct Options {
+    std::int64_t count = 0;
+    std::int64_t width = 0;
+    double deviation = 0.02;  ///< of the initial weights
+  };
+
+  Embedding(Options options, Random& random, Placement placement = {})
+      : weight_(initialise::truncated_normal({options.count, options.width}, options.deviation, random, placement)) {}
+
+  Variable operator()(const Tensor& ids) const { return embedding(weight_, ids); }
+
+  const Parameter& weight() const noexcept { return weight_; }
+
+  void visit_members(Visitor& visitor) override { visitor.parameter("weight", weight_); }
+
+ private:
+  Parameter weight_;
+};
+
+}  // namespace refrain

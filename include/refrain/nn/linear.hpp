@@ -1,0 +1,40 @@
+#pragma once
+
+#include "refrain/nn/initialise.hpp"
+#include "refrain/ops/matmul.hpp"
+
+namespace refrain {
+
+/// Affine map of the last axis:  y = x weight^T + bias.
+///
+/// [...,in] -> [...,out].  Parameters: weight [out,in], bias [out] (absent without `bias`).
+/// Weights start truncated normal, biases zero.  Throws ShapeError unless the last axis is `in`.
+class Linear final : public Module {
+ public:
+  struct Options {
+    std::int64_t in = 0;
+    std::int64_t out = 0;
+    bool bias = true;
+    double deviation = 0.02;  ///< of the initial weights
+  };
+
+  Linear(Options options, Random& random, Placement placement = {})
+      : weight_(initialise::truncated_normal({options.out, options.in}, options.deviation, random, placement)),
+        bias_(options.bias ? initialise::constant({options.out}, 0, placement) : Parameter()) {}
+
+  Variable operator()(const Variable& x) const { return linear(x, weight_, bias_); }
+
+  const Parameter& weight() const noexcept { return weight_; }
+  const Parameter& bias() const noexcept { return bias_; }
+
+  void visit_members(Visitor& visitor) override {
+    visitor.parameter("weight", weight_);
+    visitor.parameter("bias", bias_);
+  }
+
+ private:
+  Parameter weight_;
+  Parameter bias_;
+};
+
+}  // namespace refrain

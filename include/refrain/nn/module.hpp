@@ -1,0 +1,210 @@
+#pragma once
+/// Layers own parameters; modules are trees of layers.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "refrain/autograd/tape.hpp"
+
+namespace refrain {
+
+/// A Variable that a layer owns and an optimizer may change.
+class Parameter : public Variable {
+ public:
+  Parameter() = default;
+  explicit Parameter(Tensor value) : Variable(std::move(value), true) {}
+
+  bool is_frozen() const noexcept { return !requires_grad(); }
+};
+
+/// A parameter and where it stands in its module: "blocks.0.conv1.weight".
+struct NamedParameter {
+  std::string name;
+  Parameter* parameter;
+};
+
+struct ConstNamedParameter {
+  std::string name;
+  const Parameter* parameter;
+};
+
+/// True when `text` matches `pattern`, in which '*' stands for any run of characters and '?' for one.
+inline bool matches(std::string_view pattern, std::string_view text) {
+  std::size_t p = 0;
+  std::size_t t = 0;
+  std::size_t star = std::string_view::npos;
+  std::size_t resume = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      resume = t;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      ++p;
+      ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+/// Base of every layer and model.
+///
+/// A derived class names its parameters and sub-modules in `visit_members`; names, freezing, counting and checkpoints follow from
+/// that one function.  Modules are movable but not copyable: two copies would share parameters unseen.
+///
+///   void visit_members(Visitor& visitor) override {
+///     visitor.parameter("weight", weight_);
+///     visitor.module("norm", norm_);
+///   }
+class Module {
+ public:
+  class Visitor;
+
+  Module() = default;
+  Module(Module&&) = default;
+  Module& operator=(Module&&) = default;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+  virtual ~Module() = default;
+
+  /// All parameters, in the order of declaration; undefined ones (an absent bias) are left out.
+  std::vector<NamedParameter> parameters();
+  std::vector<ConstNamedParameter> parameters() const;
+
+  /// The parameter of that name.  Throws OptionError when there is none.
+  Parameter& parameter(std::string_view name);
+
+  /// Freezes the parameters whose name matches the pattern ('*' any run, '?' any one).  A frozen parameter gets no gradient and no
+  /// optimizer state, and its bytes do not change.  Returns how many matched.  Throws OptionError when none does.
+  std::int64_t freeze(std::string_view pattern = "*") { return set_trainable(pattern, false); }
+  std::int64_t unfreeze(std::string_view pattern = "*") { return set_trainable(pattern, true); }
+
+  /// Training mode (dropout is active) or evaluation mode, for this module and all below it.
+  void train(bool on = true);
+  void eval() { train(false); }
+  bool is_training() const noexcept { return training_; }
+
+  /// Number of scalars in all parameters.
+  std::int64_t parameter_count() const;
+  /// Number of scalars in the parameters that are not frozen.
+  std::int64_t trainable_count() const;
+
+  void zero_grad();
+
+  /// Names the members to the visitor; called by the functions above.
+  virtual void visit_members(Visitor& visitor) = 0;
+
+ private:
+  std::int64_t set_trainable(std::string_view pattern, bool on);
+
+  bool training_ = true;
+};
+
+/// What a module names its members to.
+class Module::Visitor {
+ public:
+  virtual ~Visitor() = default;
+
+  void parameter(std::string_view name, Parameter& parameter) {
+    if (parameter.defined()) on_parameter(join(name), parameter);
+  }
+
+  void module(std::string_view name, Module& module) {
+    const std::string before = std::exchange(prefix_, join(name));
+    on_module(module);
+    module.visit_members(*this);
+    prefix_ = before;
+  }
+
+  /// A list of modules, named "name.0", "name.1", ...
+  template <class Modules>
+  void modules(std::string_view name, Modules& list) {
+    std::int64_t index = 0;
+    for (auto& module : list) this->module(concat(name, ".", index++), module);
+  }
+
+ protected:
+  virtual void on_parameter(const std::string& name, Parameter& parameter) = 0;
+  virtual void on_module(Module&) {}
+
+ private:
+  std::string join(std::string_view name) const { return prefix_.empty() ? std::string(name) : concat(prefix_, ".", name); }
+
+  std::string prefix_;
+};
+
+inline std::vector<NamedParameter> Module::parameters() {
+  struct Collect final : Visitor {
+    std::vector<NamedParameter> found;
+    void on_parameter(const std::string& name, Parameter& parameter) override { found.push_back({name, &parameter}); }
+  } collect;
+  visit_members(collect);
+  return std::move(collect.found);
+}
+
+inline std::vector<ConstNamedParameter> Module::parameters() const {
+  std::vector<ConstNamedParameter> found;
+  // Visiting changes nothing; it takes a mutable module only so that one function serves both.
+  for (NamedParameter& named : const_cast<Module*>(this)->parameters()) {
+    found.push_back({std::move(named.name), named.parameter});
+  }
+  return found;
+}
+
+inline Parameter& Module::parameter(std::string_view name) {
+  for (NamedParameter& named : parameters()) {
+    if (named.name == name) return *named.parameter;
+  }
+  throw OptionError(concat("Module: there is no parameter '", name, "'"));
+}
+
+inline std::int64_t Module::set_trainable(std::string_view pattern, bool on) {
+  std::int64_t matched = 0;
+  for (NamedParameter& named : parameters()) {
+    if (!matches(pattern, named.name)) continue;
+    named.parameter->set_requires_grad(on);
+    ++matched;
+  }
+  if (matched == 0) throw OptionError(concat("Module: no parameter matches '", pattern, "'"));
+  return matched;
+}
+
+inline void Module::train(bool on) {
+  struct Set final : Visitor {
+    bool on;
+    explicit Set(bool value) : on(value) {}
+    void on_parameter(const std::string&, Parameter&) override {}
+    void on_module(Module& module) override { module.training_ = on; }
+  } set(on);
+  training_ = on;
+  visit_members(set);
+}
+
+inline std::int64_t Module::parameter_count() const {
+  std::int64_t count = 0;
+  for (const ConstNamedParameter& named : parameters()) count += named.parameter->value().numel();
+  return count;
+}
+
+inline std::int64_t Module::trainable_count() const {
+  std::int64_t count = 0;
+  for (const ConstNamedParameter& named : parameters()) {
+    if (!named.parameter->is_frozen()) count += named.parameter->value().numel();
+  }
+  return count;
+}
+
+inline void Module::zero_grad() {
+  for (NamedParameter& named : parameters()) named.parameter->zero_grad();
+}
+
+}  // namespace refrain

@@ -1,0 +1,223 @@
+#pragma once
+/// Dilated convolution over time, alone and as half of a residual block.  Dtypes f32, f64.
+
+#include "refrain/ops/check.hpp"
+
+namespace refrain {
+
+using kernels::Insertion;
+using kernels::Padding;
+
+struct CausalConvOptions {
+  std::int64_t dilation = 1;
+  Padding padding = Padding::causal;
+};
+
+/// y[b,t,o] = bias[o] + sum_{k,c} weight[k,c,o] * x[b, t + shift - k * dilation, c], reads outside [0,T) being zero; shift = 0 for
+/// Padding::causal (step t sees steps <= t only), and half the width of the field (rounded up) for Padding::same.
+///
+/// x [B,T,Cin], weight [K,Cin,Cout], bias [Cout] or undefined -> [B,T,Cout].
+/// Throws ShapeError, DTypeError, DeviceError, OptionError unless dilation >= 1.
+inline Variable causal_conv(const Variable& x, const Variable& weight, const Variable& bias = {},
+                            CausalConvOptions options = {}) {
+  constexpr const char* op = "causal_conv";
+  ops::check_rank(op, "x", x, 3);
+  ops::check_rank(op, "weight", weight, 3);
+  if (weight.size(0) < 1) throw ShapeError(concat("causal_conv: the kernel has no taps: ", weight.shape()));
+  if (weight.size(1) != x.size(2)) {
+    throw ShapeError(concat("causal_conv: weight ", weight.shape(), " takes ", weight.size(1), " channels, x is ", x.shape()));
+  }
+  ops::check_optional(op, "bias", bias, {weight.size(2)});
+  ops::check_like(op, x, {&weight, &bias});
+  if (options.dilation < 1) throw OptionError(concat("causal_conv: expected dilation >= 1, got ", options.dilation));
+  Tensor y({x.size(0), x.size(1), weight.size(2)}, x.dtype(), x.device());
+  kernels::table(x.device())
+      .causal_conv_forward({.x = x.value().view(),
+                            .w = weight.value().view(),
+                            .bias = ops::view_of(bias),
+                            .y = y.mutable_view(),
+                            .dilation = options.dilation,
+                            .padding = options.padding});
+  return record(op, std::move(y), {x, weight, bias},
+                [input = x.value(), w = weight.value(), options](const Tensor& dy, InputGradients& in) {
+                  const auto wanted = [&](int index, const Shape& shape) {
+                    return in.wants(index) ? Tensor(shape, dy.dtype(), dy.device()) : Tensor();
+                  };
+                  Tensor dx = wanted(0, input.shape());
+                  Tensor dw = wanted(1, w.shape());
+                  Tensor dbias = wanted(2, {w.size(2)});
+                  kernels::table(dy.device())
+                      .causal_conv_backward({.x = input.view(),
+                                             .w = w.view(),
+                                             .dy = dy.view(),
+                                             .dx = ops::mutable_view_of(dx),
+                                             .dw = ops::mutable_view_of(dw),
+                                             .dbias = ops::mutable_view_of(dbias),
+                                             .dilation = options.dilation,
+                                             .padding = options.padding});
+                  if (dx.defined()) in.add(0, std::move(dx));
+                  if (dw.defined()) in.add(1, std::move(dw));
+                  if (dbias.defined()) in.add(2, std::move(dbias));
+                });
+}
+
+/// The weights of a patch: down [C,D], down_bias [D], up [D,C], up_bias [C].
+struct Patch {
+  Variable down;
+  Variable down_bias;
+  Variable up;
+  Variable up_bias;
+};
+
+namespace ops {
+
+inline void check_patch(const char* op, const Patch& patch, const Variable& x) {
+  const std::int64_t channels = x.size(-1);
+  check_rank(op, "patch.down", patch.down, 2);
+  const std::int64_t bottleneck = patch.down.size(1);
+  check_shape(op, "patch.down", patch.down, {channels, bottleneck});
+  check_shape(op, "patch.down_bias", patch.down_bias, {bottleneck});
+  check_shape(op, "patch.up", patch.up, {bottleneck, channels});
+  check_shape(op, "patch.up_bias", patch.up_bias, {channels});
+  check_like(op, x, {&patch.down, &patch.down_bias, &patch.up, &patch.up_bias});
+}
+
+inline kernels::PatchWeights patch_weights(const Patch& patch) {
+  return {view_of(patch.down), view_of(patch.down_bias), view_of(patch.up), view_of(patch.up_bias)};
+}
+
+/// The four gradients of a patch whose inputs start at `first` in a recorded operation.
+struct PatchGradientTensors {
+  Tensor down, down_bias, up, up_bias;
+
+  PatchGradientTensors(const InputGradients& in, int first, const Patch& patch)
+      : down(empty_like_optional(patch.down, in.wants(first))),
+        down_bias(empty_like_optional(patch.down_bias, in.wants(first + 1))),
+        up(empty_like_optional(patch.up, in.wants(first + 2))),
+        up_bias(empty_like_optional(patch.up_bias, in.wants(first + 3))) {}
+
+  kernels::PatchGradients views() {
+    return {mutable_view_of(down), mutable_view_of(down_bias), mutable_view_of(up), mutable_view_of(up_bias)};
+  }
+
+  void add_to(InputGradients& in, int first) {
+    if (down.defined()) in.add(first, std::move(down));
+    if (down_bias.defined()) in.add(first + 1, std::move(down_bias));
+    if (up.defined()) in.add(first + 2, std::move(up));
+    if (up_bias.defined()) in.add(first + 3, std::move(up_bias));
+  }
+
+ private:
+  static Tensor empty_like_optional(const Variable& x, bool wanted) { return wanted ? empty_like(x) : Tensor(); }
+};
+
+}  // namespace ops
+
+struct ConvNormOptions {
+  std::int64_t dilation = 1;
+  Padding padding = Padding::causal;
+  Insertion insertion = Insertion::none;  ///< where `patch` sits
+  double epsilon = 1e-8;                  ///< added to the variance
+};
+
+/// Half of a NextItNet residual block, fused:  relu(layer_norm(h)) (+ residual)  with h = conv(x), patch(conv(x)) (serial) or
+/// conv(x) + patch(x) (parallel).
+///
+/// x [B,T,C], weight [K,C,C], bias, gamma, beta [C], residual [B,T,C] or undefined, patch as the insertion asks -> [B,T,C].
+/// Throws ShapeError, DTypeError, DeviceError, OptionError.  Source: PeterRec, section 3.2; NextItNet, figure 3.
+inline Variable conv_norm(const Variable& x, const Variable& weight, const Variable& bias, const Variable& gamma,
+                          const Variable& beta, const Variable& residual, const Patch& patch, ConvNormOptions options) {
+  constexpr const char* op = "conv_norm";
+  ops::check_rank(op, "x", x, 3);
+  ops::check_rank(op, "weight", weight, 3);
+  const std::int64_t channels = x.size(2);
+  if (weight.size(0) < 1) throw ShapeError(concat("conv_norm: the kernel has no taps: ", weight.shape()));
+  ops::check_shape(op, "weight", weight, {weight.size(0), channels, channels});
+  ops::check_shape(op, "bias", bias, {channels});
+  ops::check_shape(op, "gamma", gamma, {channels});
+  ops::check_shape(op, "beta", beta, {channels});
+  ops::check_optional(op, "residual", residual, x.shape());
+  ops::check_like(op, x, {&weight, &bias, &gamma, &beta, &residual});
+  if (options.dilation < 1) throw OptionError(concat("conv_norm: expected dilation >= 1, got ", options.dilation));
+  if (!(options.epsilon >= 0)) throw OptionError(concat("conv_norm: expected epsilon >= 0, got ", options.epsilon));
+  const bool patched = options.insertion != Insertion::none;
+  if (patched) ops::check_patch(op, patch, x);
+
+  const bool below = is_recorded({&x, &weight, &bias});
+  const bool patch_trained = patched && is_recorded({&patch.down, &patch.down_bias, &patch.up, &patch.up_bias});
+  const bool down_trained = patched && is_recorded({&patch.down});
+  const bool norm_trained = is_recorded({&gamma, &beta});
+  const bool recorded = below || patch_trained || norm_trained;
+  Tensor y = ops::empty_like(x);
+  Tensor normalized = ops::empty_like(x, recorded);
+  Tensor inv_std = recorded ? Tensor({x.shape().rows()}, x.dtype(), x.device()) : Tensor();
+  Tensor conv = ops::empty_like(x, down_trained && options.insertion == Insertion::serial);
+  const bool bottleneck_needed = patch_trained || (patched && below);
+  Tensor bottleneck = bottleneck_needed ? Tensor({x.shape().rows(), patch.down.size(1)}, x.dtype(), x.device()) : Tensor();
+  kernels::table(x.device())
+      .conv_norm_forward({.x = x.value().view(),
+                          .w = weight.value().view(),
+                          .bias = bias.value().view(),
+                          .gamma = gamma.value().view(),
+                          .beta = beta.value().view(),
+                          .residual = ops::view_of(residual),
+                          .patch = patched ? ops::patch_weights(patch) : kernels::PatchWeights(),
+                          .y = y.mutable_view(),
+                          .normalized = ops::mutable_view_of(normalized),
+                          .inv_std = ops::mutable_view_of(inv_std),
+                          .conv = ops::mutable_view_of(conv),
+                          .bottleneck = ops::mutable_view_of(bottleneck),
+                          .epsilon = options.epsilon,
+                          .dilation = options.dilation,
+                          .padding = options.padding,
+                          .insertion = options.insertion});
+  // Only the values that a wanted gradient reads are kept alive; patch holds handles on parameters.
+  const bool input_needed = is_recorded({&weight}) || (down_trained && options.insertion == Insertion::parallel);
+  return record(op, std::move(y),
+                {x, weight, bias, gamma, beta, residual, patched ? patch.down : Variable(),
+                 patched ? patch.down_bias : Variable(), patched ? patch.up : Variable(), patched ? patch.up_bias : Variable()},
+                [input = input_needed ? x.value() : Tensor(), w = weight.value(), scale = gamma.value(), shift = beta.value(),
+                 weights = patched ? patch : Patch(), normalized, inv_std, conv, bottleneck, recorded,
+                 options](const Tensor& dy, InputGradients& in) {
+                  if (in.wants(5)) in.add(5, dy);
+                  if (!recorded) return;
+                  const auto wanted = [&](int index, const Shape& shape) {
+                    return in.wants(index) ? Tensor(shape, dy.dtype(), dy.device()) : Tensor();
+                  };
+                  Tensor dx = wanted(0, dy.shape());
+                  Tensor dw = wanted(1, w.shape());
+                  Tensor dbias = wanted(2, scale.shape());
+                  Tensor dgamma = wanted(3, scale.shape());
+                  Tensor dbeta = wanted(4, scale.shape());
+                  ops::PatchGradientTensors dpatch(in, 6, weights);
+                  const auto optional = [](const Tensor& tensor) { return tensor.defined() ? tensor.view() : View(); };
+                  kernels::table(dy.device())
+                      .conv_norm_backward({.x = optional(input),
+                                           .w = w.view(),
+                                           .gamma = scale.view(),
+                                           .beta = shift.view(),
+                                           .patch = ops::patch_weights(weights),
+                                           .normalized = normalized.view(),
+                                           .inv_std = inv_std.view(),
+                                           .conv = optional(conv),
+                                           .bottleneck = optional(bottleneck),
+                                           .dy = dy.view(),
+                                           .dx = ops::mutable_view_of(dx),
+                                           .dw = ops::mutable_view_of(dw),
+                                           .dbias = ops::mutable_view_of(dbias),
+                                           .dgamma = ops::mutable_view_of(dgamma),
+                                           .dbeta = ops::mutable_view_of(dbeta),
+                                           .dpatch = dpatch.views(),
+                                           .dilation = options.dilation,
+                                           .padding = options.padding,
+                                           .insertion = options.insertion});
+                  if (dx.defined()) in.add(0, std::move(dx));
+                  if (dw.defined()) in.add(1, std::move(dw));
+                  if (dbias.defined()) in.add(2, std::move(dbias));
+                  if (dgamma.defined()) in.add(3, std::move(dgamma));
+                  if (dbeta.defined()) in.add(4, std::move(dbeta));
+                  dpatch.add_to(in, 6);
+                });
+}
+
+}  // namespace refrain

@@ -1,0 +1,65 @@
+#pragma once
+/// Argument checks that the operations share.
+
+#include "refrain/autograd/tape.hpp"
+
+namespace refrain::ops {
+
+inline void check_defined(const char* op, const char* argument, const Variable& x) {
+  if (!x.defined()) throw ShapeError(concat(op, ": ", argument, " is undefined"));
+}
+
+inline void check_rank(const char* op, const char* argument, const Variable& x, int rank) {
+  check_defined(op, argument, x);
+  if (x.shape().rank() != rank) {
+    throw ShapeError(concat(op, ": expected ", argument, " of rank ", rank, ", got ", x.shape()));
+  }
+}
+
+inline void check_shape(const char* op, const char* argument, const Variable& x, const Shape& shape) {
+  check_defined(op, argument, x);
+  if (x.shape() != shape) throw ShapeError(concat(op, ": expected ", argument, " of ", shape, ", got ", x.shape()));
+}
+
+/// As check_shape, for an argument that may be undefined.
+inline void check_optional(const char* op, const char* argument, const Variable& x, const Shape& shape) {
+  if (x.defined()) check_shape(op, argument, x, shape);
+}
+
+/// Same element type and device as `like`; undefined arguments pass.
+inline void check_like(const char* op, const Variable& like, std::initializer_list<const Variable*> others) {
+  if (!is_floating(like.dtype())) throw DTypeError(concat(op, ": expected f32 or f64, got ", like.dtype()));
+  for (const Variable* other : others) {
+    if (!other->defined()) continue;
+    if (other->dtype() != like.dtype()) {
+      throw DTypeError(concat(op, ": arguments mix ", like.dtype(), " and ", other->dtype()));
+    }
+    if (other->device() != like.device()) {
+      throw DeviceError(concat(op, ": arguments live on ", like.device(), " and ", other->device()));
+    }
+  }
+}
+
+/// i32 ids, each in [0, bound).  Ids on another device are taken as they are.
+inline void check_ids(const char* op, const char* argument, const Tensor& ids, std::int64_t bound) {
+  if (!ids.defined()) throw ShapeError(concat(op, ": ", argument, " is undefined"));
+  if (ids.dtype() != DType::i32) throw DTypeError(concat(op, ": expected ", argument, " of i32, got ", ids.dtype()));
+  if (ids.device() != Device::cpu) return;
+  const std::int32_t* values = ids.data<std::int32_t>();
+  for (std::int64_t i = 0; i < ids.numel(); ++i) {
+    if (values[i] < 0 || values[i] >= bound) {
+      throw ShapeError(concat(op, ": ", argument, "[", i, "] = ", values[i], " is outside [0, ", bound, ")"));
+    }
+  }
+}
+
+inline View view_of(const Variable& x) { return x.defined() ? x.value().view() : View(); }
+
+/// An uninitialised tensor like x when `wanted`, else an undefined one.
+inline Tensor empty_like(const Variable& x, bool wanted = true) {
+  return wanted ? Tensor(x.shape(), x.dtype(), x.device()) : Tensor();
+}
+
+inline MutableView mutable_view_of(Tensor& tensor) { return tensor.defined() ? tensor.mutable_view() : MutableView(); }
+
+}  // namespace refrain::ops

@@ -1,0 +1,82 @@
+#pragma once
+/// What the CPU kernels of all families share: their declarations (as dispatch.cpp and the other families see them) and the
+/// choice of element type.
+
+#include <cstddef>
+
+#include "refrain/core/device.hpp"
+#include "refrain/core/error.hpp"
+#include "refrain/kernels/adapter.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/loss.hpp"
+#include "refrain/kernels/matmul.hpp"
+#include "refrain/kernels/optimizer.hpp"
+#include "refrain/kernels/pointwise.hpp"
+#include "refrain/kernels/rows.hpp"
+
+namespace refrain::kernels::cpu {
+
+/// Calls function(float{}) or function(double{}); throws DTypeError for an element type that `Args` has no kernel for.
+template <class Args, class Function>
+void for_floating(DType dtype, Function&& function) {
+  switch (dtype) {
+    case DType::f32:
+      return function(float{});
+    case DType::f64:
+      return function(double{});
+    default:
+      throw DTypeError(concat(Args::name, ": expected f32 or f64, got ", dtype));
+  }
+}
+
+void causal_conv_forward(const CausalConvForward& args, Stream stream);
+std::size_t causal_conv_forward_workspace(const CausalConvForward& args);
+void causal_conv_backward(const CausalConvBackward& args, Stream stream);
+std::size_t causal_conv_backward_workspace(const CausalConvBackward& args);
+void conv_norm_forward(const ConvNormForward& args, Stream stream);
+std::size_t conv_norm_forward_workspace(const ConvNormForward& args);
+void conv_norm_backward(const ConvNormBackward& args, Stream stream);
+std::size_t conv_norm_backward_workspace(const ConvNormBackward& args);
+
+void adapter_forward(const AdapterForward& args, Stream stream);
+std::size_t adapter_forward_workspace(const AdapterForward& args);
+void adapter_backward(const AdapterBackward& args, Stream stream);
+std::size_t adapter_backward_workspace(const AdapterBackward& args);
+
+void matmul(const Matmul& args, Stream stream);
+
+void layer_norm_forward(const LayerNormForward& args, Stream stream);
+void layer_norm_backward(const LayerNormBackward& args, Stream stream);
+std::size_t layer_norm_backward_workspace(const LayerNormBackward& args);
+void gather_rows(const GatherRows& args, Stream stream);
+void coalesce_rows(const CoalesceRows& args, Stream stream);
+std::size_t coalesce_rows_workspace(const CoalesceRows& args);
+void add_rows(const AddRows& args, Stream stream);
+void select_step(const SelectStep& args, Stream stream);
+void select_step_backward(const SelectStepBackward& args, Stream stream);
+void sum_rows(const SumRows& args, Stream stream);
+std::size_t sum_rows_workspace(const SumRows& args);
+void top_k(const TopK& args, Stream stream);
+std::size_t top_k_workspace(const TopK& args);
+
+void unary_forward(const UnaryForward& args, Stream stream);
+void unary_backward(const UnaryBackward& args, Stream stream);
+void linear_combination(const LinearCombination& args, Stream stream);
+void multiply(const Multiply& args, Stream stream);
+void dot(const Dot& args, Stream stream);
+std::size_t dot_workspace(const Dot& args);
+void dropout(const Dropout& args, Stream stream);
+
+void softmax_loss(const SoftmaxLoss& args, Stream stream);
+std::size_t softmax_loss_workspace(const SoftmaxLoss& args);
+void sampled_softmax_loss(const SampledSoftmaxLoss& args, Stream stream);
+std::size_t sampled_softmax_loss_workspace(const SampledSoftmaxLoss& args);
+void pair_loss(const PairLoss& args, Stream stream);
+std::size_t pair_loss_workspace(const PairLoss& args);
+
+void adam(const Adam& args, Stream stream);
+void adam_rows(const AdamRows& args, Stream stream);
+void sgd(const Sgd& args, Stream stream);
+void sgd_rows(const SgdRows& args, Stream stream);
+
+}  // namespace refrain::kernels::cpu

@@ -1,0 +1,56 @@
+/// Fills one kernel table per backend.  This file reads as the support matrix.
+
+#include "kernels/cpu.hpp"
+#include "refrain/kernels/table.hpp"
+
+namespace refrain::kernels {
+namespace {
+
+constexpr Table cpu_table{
+    .causal_conv_forward = {cpu::causal_conv_forward, cpu::causal_conv_forward_workspace},
+    .causal_conv_backward = {cpu::causal_conv_backward, cpu::causal_conv_backward_workspace},
+    .conv_norm_forward = {cpu::conv_norm_forward, cpu::conv_norm_forward_workspace},
+    .conv_norm_backward = {cpu::conv_norm_backward, cpu::conv_norm_backward_workspace},
+    .adapter_forward = {cpu::adapter_forward, cpu::adapter_forward_workspace},
+    .adapter_backward = {cpu::adapter_backward, cpu::adapter_backward_workspace},
+    .matmul = {cpu::matmul},
+    .layer_norm_forward = {cpu::layer_norm_forward},
+    .layer_norm_backward = {cpu::layer_norm_backward, cpu::layer_norm_backward_workspace},
+    .gather_rows = {cpu::gather_rows},
+    .coalesce_rows = {cpu::coalesce_rows, cpu::coalesce_rows_workspace},
+    .add_rows = {cpu::add_rows},
+    .select_step = {cpu::select_step},
+    .select_step_backward = {cpu::select_step_backward},
+    .sum_rows = {cpu::sum_rows, cpu::sum_rows_workspace},
+    .top_k = {cpu::top_k, cpu::top_k_workspace},
+    .unary_forward = {cpu::unary_forward},
+    .unary_backward = {cpu::unary_backward},
+    .linear_combination = {cpu::linear_combination},
+    .multiply = {cpu::multiply},
+    .dot = {cpu::dot, cpu::dot_workspace},
+    .dropout = {cpu::dropout},
+    .softmax_loss = {cpu::softmax_loss, cpu::softmax_loss_workspace},
+    .sampled_softmax_loss = {cpu::sampled_softmax_loss, cpu::sampled_softmax_loss_workspace},
+    .pair_loss = {cpu::pair_loss, cpu::pair_loss_workspace},
+    .adam = {cpu::adam},
+    .adam_rows = {cpu::adam_rows},
+    .sgd = {cpu::sgd},
+    .sgd_rows = {cpu::sgd_rows},
+};
+
+#if defined(REFRAIN_HAS_CUDA)
+constexpr Table cuda_table{};
+#endif
+
+}  // namespace
+
+const Table& table(Device device) {
+  if (device == Device::cpu) return cpu_table;
+#if defined(REFRAIN_HAS_CUDA)
+  return cuda_table;
+#else
+  throw Unsupported("Device::cuda: this build has no CUDA backend (configure with REFRAIN_CUDA=ON)");
+#endif
+}
+
+}  // namespace refrain::kernels

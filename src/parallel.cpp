@@ -1,0 +1,183 @@
+#include "refrain/core/parallel.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "refrain/core/error.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace refrain {
+namespace {
+
+constexpr int max_threads = 1024;
+
+int default_threads() noexcept {
+  if (const char* text = std::getenv("REFRAIN_THREADS")) {
+    const int count = std::atoi(text);
+    if (count > 0 && count <= max_threads) return count;
+  }
+  const unsigned cores = std::thread::hardware_concurrency();
+  return cores == 0 ? 1 : static_cast<int>(cores);
+}
+
+void relax() noexcept {
+#if defined(__x86_64__)
+  _mm_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+thread_local bool inside_task = false;
+
+/// A fixed set of workers that sleep between loops.  A loop is a generation number; workers claim tasks with one atomic counter.
+class Workers {
+ public:
+  static Workers& instance() {
+    static Workers workers;
+    return workers;
+  }
+
+  int count() const noexcept { return count_.load(std::memory_order_relaxed); }
+
+  void resize(int count) {
+    const std::lock_guard<std::mutex> running(running_);
+    stop();
+    count_.store(count, std::memory_order_relaxed);
+  }
+
+  void run(std::int64_t tasks, detail::TaskFunction function, void* context) {
+    if (tasks <= 0) return;
+    if (tasks == 1 || count() == 1 || inside_task || !running_.try_lock()) {
+      run_here(tasks, function, context);
+      return;
+    }
+    const std::lock_guard<std::mutex> running(running_, std::adopt_lock);
+    start();
+    function_ = function;
+    context_ = context;
+    tasks_ = tasks;
+    next_.store(0, std::memory_order_relaxed);
+    error_ = nullptr;
+    busy_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    work(0);
+    while (busy_.load(std::memory_order_acquire) != 0) relax();
+    if (error_ != nullptr) std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+
+  ~Workers() { stop(); }
+
+ private:
+  Workers() : count_(default_threads()) {}
+
+  static void run_here(std::int64_t tasks, detail::TaskFunction function, void* context) {
+    struct Restore {
+      bool before;
+      ~Restore() { inside_task = before; }
+    } restore{inside_task};
+    inside_task = true;
+    std::exception_ptr error;
+    for (std::int64_t task = 0; task < tasks; ++task) {
+      try {
+        function(context, task, 0);
+      } catch (...) {
+        if (error == nullptr) error = std::current_exception();
+      }
+    }
+    if (error != nullptr) std::rethrow_exception(error);
+  }
+
+  void start() {
+    if (static_cast<int>(threads_.size()) == count() - 1) return;
+    quit_ = false;
+    const std::uint64_t seen = generation_.load();
+    for (int worker = 1; worker < count(); ++worker) {
+      threads_.emplace_back([this, worker, seen] { loop(worker, seen); });
+    }
+  }
+
+  void stop() noexcept {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      quit_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+  }
+
+  void loop(int worker, std::uint64_t seen) {
+    for (;;) {
+      // Loops of one training step follow each other closely: look a little before sleeping.
+      for (int spin = 0; spin < 4000 && generation_.load(std::memory_order_acquire) == seen; ++spin) relax();
+      if (generation_.load(std::memory_order_acquire) == seen) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [&] { return quit_ || generation_.load(std::memory_order_acquire) != seen; });
+        if (generation_.load(std::memory_order_acquire) == seen) return;
+      }
+      ++seen;
+      work(worker);
+      busy_.fetch_sub(1, std::memory_order_acq_rel);
+    }
+  }
+
+  void work(int worker) noexcept {
+    inside_task = true;
+    for (;;) {
+      const std::int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
+      if (task >= tasks_) break;
+      try {
+        function_(context_, task, worker);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (error_ == nullptr) error_ = std::current_exception();
+      }
+    }
+    inside_task = false;
+  }
+
+  std::atomic<int> count_;
+  std::mutex running_;  ///< held by the thread whose loop occupies the workers
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::thread> threads_;
+  std::atomic<std::uint64_t> generation_{0};
+  std::atomic<std::int64_t> next_{0};
+  std::atomic<int> busy_{0};
+  std::int64_t tasks_ = 0;
+  detail::TaskFunction function_ = nullptr;
+  void* context_ = nullptr;
+  std::exception_ptr error_;
+  bool quit_ = false;
+};
+
+}  // namespace
+
+int threads() noexcept { return Workers::instance().count(); }
+
+void set_threads(int count) {
+  if (count < 0 || count > max_threads) {
+    throw OptionError(concat("set_threads: expected 0 (all cores) to ", max_threads, ", got ", count));
+  }
+  Workers::instance().resize(count == 0 ? default_threads() : count);
+}
+
+namespace detail {
+void run_tasks(std::int64_t tasks, TaskFunction function, void* context) { Workers::instance().run(tasks, function, context); }
+}  // namespace detail
+
+}  // namespace refrain
