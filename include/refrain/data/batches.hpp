@@ -1,0 +1,104 @@
+#pragma once
+/// Batches: which rows, and as which tensors.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "refrain/core/random.hpp"
+#include "refrain/core/tensor.hpp"
+#include "refrain/data/ragged_ids.hpp"
+#include "refrain/data/vocabulary.hpp"
+
+namespace refrain {
+
+/// Says which rows are in batch `step` of `epoch`, from the seed alone: a run that resumes anywhere sees what an unbroken run
+/// would have seen.
+class BatchSampler {
+ public:
+  struct Options {
+    std::int64_t batch_size = 0;  ///< required
+    std::uint64_t seed = 0;
+    bool shuffle = true;
+    bool drop_last = false;  ///< leave out the last batch when it is not full
+  };
+
+  /// Draws from rows 0 to count - 1.  Throws OptionError unless count >= 0 and batch_size >= 1.
+  BatchSampler(std::int64_t count, Options options);
+
+  /// Draws from these rows, for instance the training part of a split.
+  BatchSampler(std::vector<std::int64_t> rows, Options options);
+
+  std::int64_t count() const noexcept { return static_cast<std::int64_t>(rows_.size()); }
+  std::int64_t steps_per_epoch() const noexcept;
+
+  /// Row numbers of one batch; valid until the next call.  Each row is in one batch an epoch.  Throws OptionError when there
+  /// is no such epoch or step.
+  std::span<const std::int64_t> rows(std::int64_t epoch, std::int64_t step);
+
+  /// Random numbers of one batch (masks, negatives), independent of those of every other batch and of the shuffling.
+  Random random(std::int64_t epoch, std::int64_t step) const;
+
+ private:
+  std::vector<std::int64_t> rows_;
+  std::vector<std::int64_t> order_;  ///< rows_ as shuffled for epoch_
+  Options options_;
+  std::int64_t epoch_ = -1;
+};
+
+/// Inputs and what to predict at each of them; padding_id as a target means nothing to predict.  Special ids are never a
+/// target.
+struct SequenceBatch {
+  Tensor ids;      ///< [B,T] i32
+  Tensor targets;  ///< [B,T] i32
+};
+
+/// Rows as a matrix: each row's newest `length` ids, right-aligned, padding_id on the left.  -> [B,length] i32.
+/// Throws OptionError when length < 1 or there is no such row; so do the functions below.
+Tensor padded_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length);
+
+/// Next-item prediction: of the padded rows [B,length], ids are all but the last column and targets all but the first, so T =
+/// length - 1.
+/// A short row's first item is the target of the padding before it.  Throws OptionError when length < 2.
+SequenceBatch next_item_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length);
+
+/// Masked prediction for two-way networks: each item turns into mask_id with probability `fraction` and is then the target at
+/// its place; T = length.
+/// Where that would mask none of a row's items, one at random is masked.  Throws OptionError unless 0 < fraction <= 1.
+SequenceBatch masked_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length, double fraction,
+                           Random& random);
+
+/// Where fine-tuning puts [TCL].
+enum class TclPlacement : std::uint8_t {
+  end,   ///< last step (causal networks): T = length + 1
+  both,  ///< first and last step, padding after the first (two-way networks): T = length + 2
+};
+
+/// Sequences as fine-tuning reads them: each row's newest `length` ids, padded, and tcl_id.  -> [B,T] i32.
+Tensor tcl_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length, TclPlacement placement);
+
+/// Fine-tuning examples: the source row and one target each.
+struct TransferExamples {
+  std::vector<std::int64_t> source;
+  std::vector<std::int32_t> target;
+
+  std::int64_t size() const noexcept { return static_cast<std::int64_t>(target.size()); }
+};
+
+/// One example for each target of each row, in order.
+TransferExamples transfer_examples(const RaggedIds& targets);
+
+/// The same for some of the rows.  Throws OptionError when there is no such row.
+TransferExamples transfer_examples(const RaggedIds& targets, std::span<const std::int64_t> rows);
+
+/// A fine-tuning batch.
+struct TransferBatch {
+  Tensor ids;      ///< [B,T] i32, as tcl_batch
+  Tensor targets;  ///< [B] i32
+};
+
+/// Throws OptionError when there is no such example or source row.
+TransferBatch transfer_batch(const RaggedIds& sources, const TransferExamples& examples, std::span<const std::int64_t> batch,
+                             std::int64_t length, TclPlacement placement);
+
+}  // namespace refrain

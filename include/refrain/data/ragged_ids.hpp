@@ -1,0 +1,52 @@
+#pragma once
+/// Lists of ids of unequal length, stored end to end.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "refrain/core/error.hpp"
+
+namespace refrain {
+
+/// Rows of i32 ids: 4 bytes an id and 8 bytes a row.
+class RaggedIds {
+ public:
+  std::int64_t rows() const noexcept { return static_cast<std::int64_t>(ends_.size()); }
+  bool empty() const noexcept { return ends_.empty(); }
+
+  /// Ids of all rows together.
+  std::int64_t total() const noexcept { return static_cast<std::int64_t>(values_.size()); }
+  std::span<const std::int32_t> values() const noexcept { return values_; }
+  std::span<std::int32_t> values() noexcept { return values_; }
+
+  /// One row; valid until the object is changed.  Throws OptionError when there is no such row.
+  std::span<const std::int32_t> operator[](std::int64_t row) const {
+    if (row < 0 || row >= rows()) throw OptionError(concat("RaggedIds: no row ", row, ", there are ", rows()));
+    const std::size_t at = static_cast<std::size_t>(row);
+    const std::size_t begin = at == 0 ? 0 : static_cast<std::size_t>(ends_[at - 1]);
+    return std::span(values_).subspan(begin, static_cast<std::size_t>(ends_[at]) - begin);
+  }
+
+  void push_back(std::span<const std::int32_t> row) {
+    values_.insert(values_.end(), row.begin(), row.end());
+    end_row();
+  }
+
+  /// Adds one id to the row that end_row() will close.
+  void add(std::int32_t id) { values_.push_back(id); }
+  void end_row() { ends_.push_back(static_cast<std::int64_t>(values_.size())); }
+
+  void reserve(std::int64_t rows, std::int64_t ids) {
+    ends_.reserve(static_cast<std::size_t>(rows));
+    values_.reserve(static_cast<std::size_t>(ids));
+  }
+
+  friend bool operator==(const RaggedIds&, const RaggedIds&) = default;
+
+ private:
+  std::vector<std::int32_t> values_;
+  std::vector<std::int64_t> ends_;
+};
+
+}  // namespace refrain

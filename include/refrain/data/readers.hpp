@@ -1,0 +1,117 @@
+#pragma once
+/// Reading behaviour logs, user profiles and titles.
+///
+/// Files are streamed in blocks of 1 MiB; what is held is the block, the result, and nothing else.  Lines end in LF or CRLF,
+/// the last one may lack its end; a UTF-8 byte order mark and blank lines are passed over.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "refrain/data/sequences.hpp"
+
+namespace refrain {
+
+/// Layout of a behaviour log.  Ids are opaque strings without blanks around them: digits, UUIDs, anything.
+enum class Format : std::uint8_t {
+  automatic,       ///< ask detect_format()
+  ratings_dat,     ///< user::item::rating::timestamp (MovieLens 1M, 10M)
+  ratings_csv,     ///< header line, comma separated, fields may be quoted (MovieLens small, 20M, 25M)
+  u_data,          ///< user, item, rating, timestamp, tab separated (MovieLens 100K)
+  inter,           ///< header line of name:type, tab separated, columns in any order (RecBole .inter)
+  user_item,       ///< "user item", one event a line, in time order for each user
+  user_items,      ///< "user item item ...", one user a line
+  user_item_list,  ///< "user<TAB>item,item,..."
+  sequence_csv,    ///< "item,item,...", no user ids
+  transfer_csv,    ///< "source,source,...,,target,target": an empty field parts them (the PeterRec authors' files)
+};
+
+const char* name(Format format) noexcept;
+
+/// The format of this name.  Throws OptionError with the list of names when there is none.
+Format parse_format(std::string_view name);
+
+/// A line that was passed over.
+struct BadLine {
+  std::int64_t line;
+  std::string reason;
+};
+
+/// What reading a file came to.
+struct ReadReport {
+  std::int64_t lines = 0;  ///< lines seen, blank ones and the header included
+  std::int64_t blank_lines = 0;
+  std::vector<BadLine> bad_lines;
+};
+
+struct ReadOptions {
+  Format format = Format::automatic;
+  std::int64_t skip_bad_lines = 0;        ///< malformed lines to tolerate; the next one throws
+  std::int64_t max_line_bytes = 1 << 20;  ///< a longer line is malformed
+  bool keep_ratings = false;              ///< ratings are always checked; kept only when asked for
+  ReadReport* report = nullptr;           ///< filled when given, also when reading throws
+};
+
+/// The format of a behaviour log, from its name and its first lines.
+/// Throws DataError when the file cannot be read, is empty, holds something else (profiles, titles), or looks like nothing
+/// known.
+Format detect_format(const std::string& path);
+
+/// Reads a log of events: ratings_dat, ratings_csv, u_data, inter or user_item.
+/// Throws DataError with file and line for the first malformed line that is not tolerated, for an unreadable file and for one
+/// without events;
+/// OptionError for another format.
+Interactions read_interactions(const std::string& path, const ReadOptions& options = {});
+
+/// Reads item sequences from every format but transfer_csv; event logs are grouped by user.  Throws as read_interactions.
+Sequences read_sequences(const std::string& path, const ReadOptions& options = {});
+
+/// Reads source and target sequences (transfer_csv).  Item numbers of the two sides are separate.  Throws as read_interactions.
+TransferSequences read_transfer(const std::string& path, const ReadOptions& options = {});
+
+/// What is known of users besides their behaviour.
+struct Profiles {
+  struct Attribute {
+    std::string name;
+    StringTable values;
+    std::vector<std::int32_t> of_user;  ///< value number of each user
+  };
+  StringTable users;
+  std::vector<Attribute> attributes;
+
+  /// Throws OptionError with the list of names when there is no such attribute.
+  const Attribute& attribute(std::string_view name) const;
+
+  /// Nothing when the user is unknown.  Throws OptionError when the attribute is.
+  std::optional<std::string_view> value(std::string_view user, std::string_view attribute) const;
+};
+
+/// Reads users.dat (user::gender::age::occupation::zip) or u.user (user|age|gender|occupation|zip), told apart by their
+/// separator, into the attributes "gender", "age" and "occupation".
+///
+/// Age is a band, named by its lower end as in MovieLens 1M: 1, 18, 25, 35, 45, 50, 56.  users.dat holds these codes, which
+/// are kept as they are; u.user holds years, which are put into the same bands.  Options: format and keep_ratings have no
+/// effect.  Throws DataError.
+Profiles read_profiles(const std::string& path, const ReadOptions& options = {});
+
+/// Makes a profile task: every row whose user has a profile becomes a source row with one target, the value of the attribute.
+/// Throws OptionError when the sequences name no users or the attribute is unknown, DataError when no user has a profile.
+TransferSequences label_users(const Sequences& sequences, const Profiles& profiles, std::string_view attribute);
+
+/// Item titles by original item id, in UTF-8.
+struct Titles {
+  StringTable items;
+  std::vector<std::string> titles;
+
+  /// The title, or nothing for an unknown item.
+  std::optional<std::string_view> find(std::string_view item) const;
+};
+
+/// Reads movies.csv (header, quoted fields), movies.dat (item::title::genres) or u.item (item|title|...), told apart by their
+/// first line.
+/// A line that is no valid UTF-8 is taken as latin-1.  Options: format and keep_ratings have no effect.  Throws DataError.
+Titles read_titles(const std::string& path, const ReadOptions& options = {});
+
+}  // namespace refrain

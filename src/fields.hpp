@@ -1,0 +1,124 @@
+#pragma once
+/// Fields of a line, and numbers in them.
+
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "line_reader.hpp"
+
+namespace refrain::detail {
+
+/// What parts the fields of a line.
+struct Separator {
+  std::string_view text;  ///< for instance "::"; empty: any run of blanks
+  bool quotes = false;    ///< fields may be in double quotes, in which "" means one
+};
+
+/// A field for an error message: long ones are cut.
+inline std::string quoted(std::string_view field) {
+  return field.size() <= 40 ? concat("\"", field, "\"") : concat("\"", field.substr(0, 40), "...\"");
+}
+
+inline std::string_view trim(std::string_view text) noexcept {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
+/// Walks the fields of a line; doubled quotes are folded in place.
+class FieldSplitter {
+ public:
+  FieldSplitter(char* begin, char* end, Separator separator) noexcept : at_(begin), end_(end), separator_(separator) {}
+
+  /// False after the last field.  A line of n separators has n + 1 fields, except that blanks at its ends part nothing.
+  bool next(std::string_view& field) noexcept {
+    if (done_) return false;
+    if (separator_.text.empty()) return next_word(field);
+    if (separator_.quotes && at_ != end_ && *at_ == '"') return next_quoted(field);
+    const std::string_view rest(at_, static_cast<std::size_t>(end_ - at_));
+    const std::size_t length = separator_.text.size() == 1 ? rest.find(separator_.text[0]) : rest.find(separator_.text);
+    field = rest.substr(0, length);
+    step_over(field.size());
+    return true;
+  }
+
+  /// Why splitting stopped early, or null.
+  const char* problem() const noexcept { return problem_; }
+
+ private:
+  static bool is_blank(char c) noexcept { return c == ' ' || c == '\t'; }
+
+  bool next_word(std::string_view& field) noexcept {
+    while (at_ != end_ && is_blank(*at_)) ++at_;
+    char* const begin = at_;
+    while (at_ != end_ && !is_blank(*at_)) ++at_;
+    field = {begin, static_cast<std::size_t>(at_ - begin)};
+    return !field.empty();
+  }
+
+  bool next_quoted(std::string_view& field) noexcept {
+    char* const begin = at_ + 1;
+    char* to = begin;
+    for (char* from = begin; from != end_; *to++ = *from++) {
+      if (*from != '"') continue;
+      ++from;
+      if (from != end_ && *from == '"') continue;
+      field = {begin, static_cast<std::size_t>(to - begin)};
+      const std::string_view rest(from, static_cast<std::size_t>(end_ - from));
+      if (!rest.empty() && !rest.starts_with(separator_.text)) return stop("text follows a closing quote");
+      step_over(static_cast<std::size_t>(from - at_));
+      return true;
+    }
+    return stop("a quote is not closed");
+  }
+
+  void step_over(std::size_t field) noexcept {
+    at_ += field;
+    done_ = at_ == end_;
+    if (!done_) at_ += separator_.text.size();
+  }
+
+  bool stop(const char* problem) noexcept {
+    problem_ = problem;
+    done_ = true;
+    return false;
+  }
+
+  char* at_;
+  char* end_;
+  Separator separator_;
+  const char* problem_ = nullptr;
+  bool done_ = false;
+};
+
+/// All fields.  Returns why the line cannot be split, or null.
+inline const char* split(const Line& line, Separator separator, std::vector<std::string_view>& fields) {
+  fields.clear();
+  FieldSplitter splitter(line.begin, line.end, separator);
+  for (std::string_view field; splitter.next(field);) fields.push_back(field);
+  return splitter.problem();
+}
+
+/// Reads a whole field as a number; false when it is none, or does not fit.
+template <class Number>
+bool parse(std::string_view field, Number& number) noexcept {
+  const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), number);
+  return error == std::errc() && end == field.data() + field.size();
+}
+
+/// Reads a timestamp: a whole number, or a decimal one (RecBole writes floats), of which the fraction is dropped.
+/// Returns why it is none, or an empty string.
+inline std::string parse_time(std::string_view field, std::int64_t& time) {
+  if (parse(field, time)) return {};
+  double decimal = 0;
+  if (!parse(field, decimal) || std::isnan(decimal)) return concat("timestamp ", quoted(field), " is not a number");
+  if (!(decimal >= -0x1p63 && decimal < 0x1p63)) return concat("timestamp ", quoted(field), " does not fit 64 bits");
+  time = static_cast<std::int64_t>(decimal);
+  return {};
+}
+
+}  // namespace refrain::detail

@@ -1,0 +1,62 @@
+#pragma once
+/// Layouts of behaviour logs, described as data.
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fields.hpp"
+
+namespace refrain::detail {
+
+/// One event a line.  Columns count from 0; -1 means absent.
+struct EventFormat {
+  Format format;
+  Separator separator;
+  bool header;  ///< the first line names the columns, which then replace those below
+  int columns;  ///< fields in a line
+  int user, item, rating, time;
+};
+
+/// One sequence a line.
+struct RowFormat {
+  Format format;
+  Separator items;
+  std::string_view user_end;  ///< what ends the leading user id; empty: no user id, or one more item field
+  bool user;
+  bool parted;  ///< an empty field parts source from target
+};
+
+inline constexpr std::array event_formats{
+    EventFormat{Format::ratings_dat, {"::"}, false, 4, 0, 1, 2, 3},
+    EventFormat{Format::ratings_csv, {",", true}, true, 0, -1, -1, -1, -1},
+    EventFormat{Format::u_data, {"\t"}, false, 4, 0, 1, 2, 3},
+    EventFormat{Format::inter, {"\t"}, true, 0, -1, -1, -1, -1},
+    EventFormat{Format::user_item, {""}, false, 2, 0, 1, -1, -1},
+};
+
+inline constexpr std::array row_formats{
+    RowFormat{Format::user_items, {""}, "", true, false},
+    RowFormat{Format::user_item_list, {","}, "\t", true, false},
+    RowFormat{Format::sequence_csv, {","}, "", false, false},
+    RowFormat{Format::transfer_csv, {","}, "", false, true},
+};
+
+/// The description of a format, or null when it is of the other kind.
+template <class Formats>
+const typename Formats::value_type* find_format(const Formats& formats, Format format) noexcept {
+  for (const auto& entry : formats) {
+    if (entry.format == format) return &entry;
+  }
+  return nullptr;
+}
+
+/// Finds user, item, rating and time among column names such as userId, user_id:token, movieId; letter case, underscores and
+/// what follows a colon do not count.  Returns why that fails, or an empty string.
+std::string name_columns(const std::vector<std::string_view>& header, EventFormat& format);
+
+/// Part of a path after the last slash.
+std::string_view file_name(std::string_view path) noexcept;
+
+}  // namespace refrain::detail

@@ -1,0 +1,93 @@
+#pragma once
+/// Lines of a text file, read in blocks.
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "refrain/data/readers.hpp"
+
+namespace refrain::detail {
+
+/// One line without its end.  The characters belong to the reader's block, may be changed in place, and last until the next
+/// line is read.
+struct Line {
+  char* begin = nullptr;
+  char* end = nullptr;
+  std::int64_t number = 0;        ///< from 1
+  bool terminated = true;         ///< false for a last line without an end
+  const char* problem = nullptr;  ///< why the text is no use (too long, binary), or null
+
+  std::string_view text() const noexcept { return {begin, static_cast<std::size_t>(end - begin)}; }
+};
+
+/// Memory: one block, of 1 MiB or twice the longest line allowed.
+class LineReader {
+ public:
+  /// Throws DataError when the file cannot be opened, OptionError unless max_line_bytes >= 1.
+  LineReader(const std::string& path, std::int64_t max_line_bytes);
+
+  /// False at the end of the file.  Throws DataError when reading fails.
+  bool next(Line& line);
+
+  const std::string& path() const noexcept { return path_; }
+  /// Length of the file, or 0 where it has none (a pipe).
+  std::int64_t file_bytes() const noexcept { return file_bytes_; }
+
+ private:
+  void refill();
+
+  struct Close {
+    void operator()(std::FILE* file) const noexcept { std::fclose(file); }
+  };
+  std::string path_;
+  std::unique_ptr<std::FILE, Close> file_;
+  std::int64_t file_bytes_ = 0;
+  std::size_t max_line_bytes_;
+  std::vector<char> block_;
+  std::size_t begin_ = 0;    ///< the next line starts here
+  std::size_t scanned_ = 0;  ///< no line end before this
+  std::size_t end_ = 0;
+  std::int64_t line_number_ = 0;
+  bool at_end_ = false;
+};
+
+/// Counts lines and tolerates as many malformed ones as the options allow.
+class LineGuard {
+ public:
+  LineGuard(const std::string& path, const ReadOptions& options);
+
+  /// Notes a malformed line.  Throws DataError when it is one too many.
+  void bad(const Line& line, const std::string& reason);
+
+  ReadReport& report() noexcept { return *report_; }
+
+ private:
+  const std::string& path_;
+  std::int64_t allowed_;
+  ReadReport own_;
+  ReadReport* report_;
+};
+
+/// Calls accept(line) for every line that is neither blank nor binary; accept returns an empty string, or why the line is
+/// malformed, in which case it has stored nothing.  Throws DataError for an empty file.
+template <class Accept>
+void for_each_line(LineReader& reader, const ReadOptions& options, Accept&& accept) {
+  LineGuard guard(reader.path(), options);
+  Line line;
+  while (reader.next(line)) {
+    ++guard.report().lines;
+    if (line.problem != nullptr) {
+      guard.bad(line, line.problem);
+    } else if (line.text().find_first_not_of(" \t") == std::string_view::npos) {
+      ++guard.report().blank_lines;
+    } else if (const std::string reason = accept(line); !reason.empty()) {
+      guard.bad(line, reason);
+    }
+  }
+  if (guard.report().lines == guard.report().blank_lines) throw DataError(reader.path(), 0, "the file is empty");
+}
+
+}  // namespace refrain::detail

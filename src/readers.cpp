@@ -1,0 +1,214 @@
+#include "refrain/data/readers.hpp"
+
+#include <algorithm>
+
+#include "formats.hpp"
+
+namespace refrain {
+namespace {
+
+using detail::EventFormat;
+using detail::FieldSplitter;
+using detail::Line;
+using detail::quoted;
+using detail::RowFormat;
+
+Format chosen_format(const std::string& path, const ReadOptions& options) {
+  return options.format == Format::automatic ? detect_format(path) : options.format;
+}
+
+/// Turns lines into events.  A line that is refused leaves nothing behind.
+class EventLines {
+ public:
+  EventLines(const EventFormat& format, bool keep_ratings, std::int64_t file_bytes)
+      : format_(format), wants_header_(format.header), keep_ratings_(keep_ratings), file_bytes_(file_bytes) {}
+
+  std::string accept(const Line& line) {
+    if (const char* problem = split(line); problem != nullptr) return problem;
+    if (count_ != format_.columns) {
+      return concat("expected ", format_.columns, " fields parted by ",
+                    format_.separator.text.empty() ? "blanks" : quoted(format_.separator.text), ", got ", count_);
+    }
+    if (user_.empty()) return "the user id is empty";
+    if (item_.empty()) return "the item id is empty";
+    float rating = 0;
+    if (format_.rating >= 0 && !(detail::parse(rating_, rating) && std::isfinite(rating))) {
+      return concat("rating ", quoted(rating_), " is not a number");
+    }
+    std::int64_t time = 0;
+    if (format_.time >= 0) {
+      if (std::string reason = detail::parse_time(time_, time); !reason.empty()) return reason;
+    }
+    store(line, rating, time);
+    return {};
+  }
+
+  /// For judging how many lines are to come.
+  void count_bytes(const Line& line) noexcept { bytes_ += line.text().size() + 1; }
+
+  bool wants_header() const noexcept { return wants_header_; }
+
+  /// Takes the column places from the header line.  Returns why it is none, or an empty string.
+  std::string accept_header(const Line& line) {
+    wants_header_ = false;
+    std::vector<std::string_view> names;
+    if (const char* problem = detail::split(line, format_.separator, names); problem != nullptr) return problem;
+    return detail::name_columns(names, format_);
+  }
+
+  Interactions take() && { return std::move(events_); }
+  bool empty() const noexcept { return events_.user.empty(); }
+
+ private:
+  const char* split(const Line& line) {
+    count_ = 0;
+    FieldSplitter splitter(line.begin, line.end, format_.separator);
+    for (std::string_view field; splitter.next(field); ++count_) {
+      if (count_ == format_.user) user_ = field;
+      if (count_ == format_.item) item_ = field;
+      if (count_ == format_.rating) rating_ = field;
+      if (count_ == format_.time) time_ = field;
+    }
+    return splitter.problem();
+  }
+
+  void store(const Line& line, float rating, std::int64_t time) {
+    if (events_.user.size() == events_.user.capacity()) reserve(line);
+    // Logs are often sorted by user: the last one is likely the next one.
+    if (events_.user.empty() || events_.users[last_user_] != user_) last_user_ = events_.users.intern(user_);
+    events_.user.push_back(last_user_);
+    events_.item.push_back(events_.items.intern(item_));
+    if (format_.time >= 0) events_.time.push_back(time);
+    if (format_.rating >= 0 && keep_ratings_) events_.rating.push_back(rating);
+  }
+
+  /// Room for all events, judged by the bytes that the lines so far took: pages that stay unused cost no memory, and growing by
+  /// doubling would hold the columns twice.
+  void reserve(const Line& line) {
+    constexpr std::size_t sample = 4096;
+    const std::size_t events = events_.user.size();
+    std::size_t room = std::max(sample, events * 2);
+    if (events == sample && file_bytes_ > 0) {
+      const double lines = static_cast<double>(line.number);
+      room = std::max(
+          room, static_cast<std::size_t>(1.25 * static_cast<double>(file_bytes_) / (static_cast<double>(bytes_) / lines)));
+    }
+    events_.user.reserve(room);
+    events_.item.reserve(room);
+    if (format_.time >= 0) events_.time.reserve(room);
+    if (format_.rating >= 0 && keep_ratings_) events_.rating.reserve(room);
+  }
+
+  EventFormat format_;
+  bool wants_header_;
+  bool keep_ratings_;
+  std::int64_t file_bytes_;
+  std::size_t bytes_ = 0;
+  int count_ = 0;
+  std::string_view user_, item_, rating_, time_;
+  std::int32_t last_user_ = 0;
+  Interactions events_;
+};
+
+Interactions read_events(const std::string& path, const EventFormat& format, const ReadOptions& options) {
+  detail::LineReader reader(path, options.max_line_bytes);
+  EventLines lines(format, options.keep_ratings, reader.file_bytes());
+  detail::for_each_line(reader, options, [&](const Line& line) -> std::string {
+    lines.count_bytes(line);
+    if (!lines.wants_header()) return lines.accept(line);
+    if (const std::string reason = lines.accept_header(line); !reason.empty()) throw DataError(path, line.number, reason);
+    return {};
+  });
+  if (lines.empty()) throw DataError(path, 0, "holds no events");
+  return std::move(lines).take();
+}
+
+/// Turns lines into rows of source and, where the format has them, target items.
+class RowLines {
+ public:
+  explicit RowLines(const RowFormat& format) : format_(format) {}
+
+  std::string accept(const Line& line) {
+    std::string_view user;
+    Line rest = line;
+    if (!format_.user_end.empty()) {
+      const std::size_t length = line.text().find(format_.user_end);
+      if (length == std::string_view::npos)
+        return concat("expected a user id and a tab before the items, got ", quoted(line.text()));
+      user = detail::trim(line.text().substr(0, length));
+      rest.begin += length + format_.user_end.size();
+    }
+    if (const char* problem = detail::split(rest, format_.items, fields_); problem != nullptr) return problem;
+    std::size_t first = 0;
+    if (format_.user && format_.user_end.empty()) user = fields_[first++];
+    if (format_.user && user.empty()) return "the user id is empty";
+    if (first == fields_.size()) return "expected items behind the user id, got none";
+    std::size_t parting = fields_.size();
+    for (std::size_t i = first; i < fields_.size(); ++i) {
+      fields_[i] = detail::trim(fields_[i]);
+      if (!fields_[i].empty()) continue;
+      if (!format_.parted || parting != fields_.size()) return concat("field ", i + 1, " is empty");
+      parting = i;
+    }
+    if (format_.parted && parting == fields_.size()) return "expected an empty field between source and target items, got none";
+    if (format_.parted && parting + 1 == fields_.size()) return "expected target items behind the empty field, got none";
+    add(rows_.source, first, parting);
+    if (format_.parted) add(rows_.target, parting + 1, fields_.size());
+    if (format_.user) rows_.source.user.push_back(rows_.source.users.intern(user));
+    return {};
+  }
+
+  TransferSequences take() && { return std::move(rows_); }
+  bool empty() const noexcept { return rows_.source.rows.empty(); }
+
+ private:
+  void add(Sequences& to, std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) to.rows.add(to.items.intern(fields_[i]));
+    to.rows.end_row();
+  }
+
+  RowFormat format_;
+  std::vector<std::string_view> fields_;
+  TransferSequences rows_;
+};
+
+TransferSequences read_rows(const std::string& path, const RowFormat& format, const ReadOptions& options) {
+  detail::LineReader reader(path, options.max_line_bytes);
+  RowLines lines(format);
+  detail::for_each_line(reader, options, [&](const Line& line) { return lines.accept(line); });
+  if (lines.empty()) throw DataError(path, 0, "holds no sequences");
+  return std::move(lines).take();
+}
+
+}  // namespace
+
+Interactions read_interactions(const std::string& path, const ReadOptions& options) {
+  const Format format = chosen_format(path, options);
+  const EventFormat* const events = detail::find_format(detail::event_formats, format);
+  if (events == nullptr)
+    throw OptionError(concat("read_interactions: ", path, " is of format ", name(format), ", which holds sequences"));
+  return read_events(path, *events, options);
+}
+
+Sequences read_sequences(const std::string& path, const ReadOptions& options) {
+  const Format format = chosen_format(path, options);
+  if (const EventFormat* const events = detail::find_format(detail::event_formats, format); events != nullptr) {
+    return group_by_user(read_events(path, *events, options));
+  }
+  const RowFormat* const rows = detail::find_format(detail::row_formats, format);
+  if (rows == nullptr || rows->parted) {
+    throw OptionError(concat("read_sequences: ", path, " is of format ", name(format), ": use read_transfer"));
+  }
+  return read_rows(path, *rows, options).source;
+}
+
+TransferSequences read_transfer(const std::string& path, const ReadOptions& options) {
+  const Format format = chosen_format(path, options);
+  const RowFormat* const rows = detail::find_format(detail::row_formats, format);
+  if (rows == nullptr || !rows->parted) {
+    throw OptionError(concat("read_transfer: ", path, " is of format ", name(format), ", which has no targets"));
+  }
+  return read_rows(path, *rows, options);
+}
+
+}  // namespace refrain

@@ -1,0 +1,199 @@
+#include "refrain/data/vocabulary.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cinttypes>
+#include <cstdio>
+#include <numeric>
+
+namespace refrain {
+namespace {
+
+constexpr std::string_view signature = "refrain-vocabulary 1";
+constexpr std::string_view checksum_label = "checksum ";
+
+bool is_plain(char c) noexcept { return c > ' ' && c <= '~' && c != '%' && c != '"' && c != '\\'; }
+
+void escape(std::string_view name, std::string& out) {
+  constexpr std::string_view digits = "0123456789ABCDEF";
+  for (const char c : name) {
+    if (is_plain(c)) {
+      out += c;
+    } else {
+      const unsigned code = static_cast<unsigned char>(c);
+      out += '%';
+      out += digits[code >> 4];
+      out += digits[code & 15];
+    }
+  }
+}
+
+/// False when the text is not what escape() writes.
+bool unescape(std::string_view text, std::string& name) {
+  name.clear();
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (is_plain(text[i])) {
+      name += text[i];
+      continue;
+    }
+    unsigned code = 0;
+    if (text[i] != '%' || i + 2 >= text.size()) return false;
+    const char* const end = text.data() + i + 3;
+    const auto [stop, error] = std::from_chars(text.data() + i + 1, end, code, 16);
+    if (error != std::errc() || stop != end) return false;
+    name += static_cast<char>(code);
+    i += 2;
+  }
+  return !name.empty();
+}
+
+/// FNV-1a, in sixteen digits.
+std::string checksum(std::string_view text) {
+  std::uint64_t hash = 0xCBF29CE484222325ull;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ull;
+  std::array<char, 17> digits{};
+  std::snprintf(digits.data(), digits.size(), "%016" PRIx64, hash);
+  return digits.data();
+}
+
+template <class Number>
+bool parse(std::string_view text, Number& number) noexcept {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+std::string header(std::int32_t items, bool specials) {
+  return concat(signature, " items=", items, " specials=", specials ? 1 : 0, "\n");
+}
+
+}  // namespace
+
+Vocabulary::Vocabulary(const StringTable& names, std::span<const std::int64_t> counts, Options options)
+    : has_specials_(options.specials) {
+  if (counts.size() != static_cast<std::size_t>(names.size())) {
+    throw OptionError(concat("Vocabulary: expected a count for each of ", names.size(), " names, got ", counts.size()));
+  }
+  if (options.min_count < 0) throw OptionError(concat("Vocabulary: expected min_count >= 0, got ", options.min_count));
+  if (std::any_of(counts.begin(), counts.end(), [](std::int64_t count) { return count < 0; })) {
+    throw OptionError("Vocabulary: a count is negative");
+  }
+  std::vector<std::int32_t> order(counts.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto count_of = [&](std::int32_t name) { return counts[static_cast<std::size_t>(name)]; };
+  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) { return count_of(a) > count_of(b); });
+  for (const std::int32_t name : order) {
+    if (count_of(name) < options.min_count) break;
+    names_.intern(names[name]);
+    counts_.push_back(count_of(name));
+  }
+}
+
+Vocabulary Vocabulary::build(const Sequences& sequences, Options options) {
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(sequences.items.size()), 0);
+  for (const std::int32_t item : sequences.rows.values()) ++counts[static_cast<std::size_t>(item)];
+  return Vocabulary(sequences.items, counts, options);
+}
+
+std::int32_t Vocabulary::find(std::string_view item) const noexcept {
+  const std::int32_t number = names_.find(item);
+  if (number != StringTable::absent) return first_item() + number;
+  return has_specials_ ? unknown_id : StringTable::absent;
+}
+
+std::string_view Vocabulary::name(std::int32_t id) const {
+  static constexpr std::array<std::string_view, special_ids> special_names{"[PAD]", "[TCL]", "[MASK]", "[UNK]"};
+  if (id < 0 || id >= size()) throw OptionError(concat("Vocabulary: no id ", id, ", there are ", size()));
+  return id < first_item() ? special_names[static_cast<std::size_t>(id)] : names_[id - first_item()];
+}
+
+std::int64_t Vocabulary::count(std::int32_t id) const {
+  if (id < 0 || id >= size()) throw OptionError(concat("Vocabulary: no id ", id, ", there are ", size()));
+  return id < first_item() ? 0 : counts_[static_cast<std::size_t>(id - first_item())];
+}
+
+std::string Vocabulary::serialize() const {
+  std::string text = header(items(), has_specials_);
+  for (std::int32_t i = 0; i < items(); ++i) {
+    text += std::to_string(counts_[static_cast<std::size_t>(i)]);
+    text += ' ';
+    escape(names_[i], text);
+    text += '\n';
+  }
+  const std::string sum = checksum(text);
+  return text.append(checksum_label).append(sum).append("\n");
+}
+
+Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& origin) {
+  std::int64_t line_number = 0;
+  const auto damaged = [&](const std::string& reason) {
+    return DataError(origin, line_number, "damaged vocabulary: " + reason);
+  };
+  std::string_view rest = text;
+  const auto next_line = [&] {
+    ++line_number;
+    const std::size_t end = rest.find('\n');
+    if (end == std::string_view::npos) throw damaged("it is cut off");
+    const std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(end + 1);
+    return line;
+  };
+
+  const std::string_view first = next_line();
+  if (!first.starts_with(signature)) throw damaged(concat("expected \"", signature, "\""));
+  const std::size_t equals = first.find("items=");
+  std::int32_t items = -1;
+  if (equals != std::string_view::npos) std::from_chars(first.data() + equals + 6, first.data() + first.size(), items);
+  const bool specials = first.ends_with("specials=1");
+  if (items < 0 || concat(first, "\n") != header(items, specials)) throw damaged("the header cannot be understood");
+
+  StringTable names;
+  std::vector<std::int64_t> counts;
+  std::string name;
+  for (std::int32_t i = 0; i < items; ++i) {
+    const std::string_view line = next_line();
+    const std::size_t blank = line.find(' ');
+    std::int64_t count = -1;
+    if (blank == std::string_view::npos || !parse(line.substr(0, blank), count) || count < 0)
+      throw damaged("expected \"count name\"");
+    if (!counts.empty() && count > counts.back()) throw damaged("an item is more frequent than the one before it");
+    if (!unescape(line.substr(blank + 1), name)) throw damaged("the name cannot be understood");
+    if (names.intern(name) != i) throw damaged(concat("item \"", name, "\" is there twice"));
+    counts.push_back(count);
+  }
+  const std::string_view body = text.substr(0, text.size() - rest.size());
+  const std::string_view last = next_line();
+  if (last != concat(checksum_label, checksum(body))) throw damaged("the checksum does not agree");
+  if (!rest.empty()) throw damaged("text follows its end");
+  return Vocabulary(names, counts, {.min_count = 0, .specials = specials});
+}
+
+bool operator==(const Vocabulary& a, const Vocabulary& b) {
+  if (a.has_specials_ != b.has_specials_ || a.counts_ != b.counts_) return false;
+  for (std::int32_t i = 0; i < a.items(); ++i) {
+    if (a.names_[i] != b.names_[i]) return false;
+  }
+  return true;
+}
+
+RaggedIds encode(const Sequences& sequences, const Vocabulary& vocabulary, UnknownItems unknown) {
+  if (unknown == UnknownItems::keep && !vocabulary.has_specials()) {
+    throw OptionError("encode: this vocabulary has no special ids, so unknown items cannot be kept");
+  }
+  std::vector<std::int32_t> id_of(static_cast<std::size_t>(sequences.items.size()));
+  for (std::int32_t item = 0; item < sequences.items.size(); ++item) {
+    id_of[static_cast<std::size_t>(item)] = vocabulary.find(sequences.items[item]);
+  }
+  RaggedIds rows;
+  rows.reserve(sequences.rows.rows(), sequences.rows.total());
+  for (std::int64_t row = 0; row < sequences.rows.rows(); ++row) {
+    for (const std::int32_t item : sequences.rows[row]) {
+      const std::int32_t id = id_of[static_cast<std::size_t>(item)];
+      if (id >= vocabulary.first_item() || unknown == UnknownItems::keep) rows.add(id);
+    }
+    rows.end_row();
+  }
+  return rows;
+}
+
+}  // namespace refrain
