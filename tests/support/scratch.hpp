@@ -1,0 +1,46 @@
+#pragma once
+/// Files of a test's own.
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace refrain::test {
+
+/// A new folder that is removed with the object.
+class ScratchFolder {
+ public:
+  ScratchFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "refrain-test-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make a folder like " + name);
+    path_ = name;
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+
+  std::string path(const std::string& name) const { return (path_ / name).string(); }
+
+  /// Writes a file and returns its path.
+  std::string write(const std::string& name, std::string_view text) const {
+    std::ofstream(path(name), std::ios::binary) << text;
+    return path(name);
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// The folder of real data: $REFRAIN_DATA, or ../shared/data beside the repository.
+inline std::string data_folder() {
+  const char* folder = std::getenv("REFRAIN_DATA");
+  return folder != nullptr && *folder != '\0' ? folder : REFRAIN_SOURCE_DIR "/../shared/data";
+}
+
+}  // namespace refrain::test
