@@ -1,0 +1,148 @@
+#pragma once
+/// The patch on a tile of rows: shared by the adapter kernel and the fused residual-block kernel.
+
+#include "kernels/causal_conv/taps.hpp"
+#include "kernels/scratch.hpp"
+
+namespace refrain::kernels::cpu {
+
+/// Packed weights of a patch, C channels and D bottleneck.
+template <class T>
+struct PackedPatch {
+  std::int64_t channels = 0;
+  std::int64_t bottleneck = 0;
+  T* down = nullptr;    ///< for x down
+  T* up = nullptr;      ///< for m up
+  T* down_t = nullptr;  ///< for dm down^T
+  T* up_t = nullptr;    ///< for dy up^T
+  const T* down_bias = nullptr;
+  const T* up_bias = nullptr;
+
+  PackedPatch() = default;
+
+  /// Reserves room for the forward (or the transposed, backward) weights.
+  PackedPatch(const PatchWeights& patch, bool backward, Scratch& scratch)
+      : channels(patch.down.shape[0]),
+        bottleneck(patch.down.shape[1]),
+        down_bias(patch.down_bias.as<T>()),
+        up_bias(patch.up_bias.as<T>()) {
+    T*& first = backward ? up_t : down;
+    T*& second = backward ? down_t : up;
+    first = scratch.take<T>(packed_size<T>(channels, bottleneck));
+    second = scratch.take<T>(packed_size<T>(bottleneck, channels));
+  }
+
+  void fill(const PatchWeights& patch) const {
+    const T* const w_down = patch.down.as<T>();
+    const T* const w_up = patch.up.as<T>();
+    if (down != nullptr) {
+      pack<T>(w_down, bottleneck, 1, channels, bottleneck, 0, channels, down);
+      pack<T>(w_up, channels, 1, bottleneck, channels, 0, bottleneck, up);
+    } else {
+      pack<T>(w_up, 1, channels, channels, bottleneck, 0, channels, up_t);
+      pack<T>(w_down, 1, bottleneck, bottleneck, channels, 0, bottleneck, down_t);
+    }
+  }
+};
+
+/// out [count, columns] (+)= a [count, depth] B for a tile whose rows lie `a_stride` apart.
+template <class T>
+void dense_tile(const T* a, std::int64_t a_stride, std::int64_t depth, const T* packed, std::int64_t columns,
+                std::int64_t count, T* out, std::int64_t stride, bool accumulate) {
+  const T* rows[extent(tile_rows)];
+  for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = a + std::min(i, count - 1) * a_stride;
+  rows_product<T>(rows, 1, depth, packed, columns, count, out, stride, accumulate);
+}
+
+/// out += gelu(x down + down_bias) up + up_bias for a tile; `out` already holds what the skip brings.
+/// saved: [count, D] receives the values before the GELU, or null.  hidden: [tile_rows, D] scratch.
+template <class T>
+void patch_tile(const PackedPatch<T>& patch, const T* x, std::int64_t x_stride, std::int64_t count, T* saved, T* hidden, T* out,
+                std::int64_t stride) {
+  const std::int64_t width = patch.bottleneck;
+  dense_tile(x, x_stride, patch.channels, patch.down, width, count, hidden, width, false);
+  for (std::int64_t i = 0; i < count; ++i) {
+    T* const row = hidden + i * width;
+    for_lanes<T>(width, [&]<class L>(L, std::int64_t d) {
+      const typename L::Vector m = L::load(row + d) + L::load(patch.down_bias + d);
+      if (saved != nullptr) L::store(saved + i * width + d, m);
+      L::store(row + d, gelu<T>(m));
+    });
+  }
+  dense_tile(hidden, width, width, patch.up, patch.channels, count, out, stride, true);
+  for (std::int64_t i = 0; i < count; ++i) add_row(out + i * stride, patch.up_bias, patch.channels);
+}
+
+/// dm = (dy up^T) * gelu'(m) for a tile; dx += dm down^T unless dx is null.  dm: [count, D].
+template <class T>
+void patch_tile_backward(const PackedPatch<T>& patch, const T* dy, std::int64_t dy_stride, const T* m, std::int64_t count,
+                         T* dm, T* dx, std::int64_t dx_stride) {
+  const std::int64_t width = patch.bottleneck;
+  dense_tile(dy, dy_stride, patch.channels, patch.up_t, width, count, dm, width, false);
+  for_lanes<T>(count * width,
+               [&]<class L>(L, std::int64_t i) { L::store(dm + i, L::load(dm + i) * gelu_derivative<T>(L::load(m + i))); });
+  if (dx != nullptr) dense_tile(dm, width, width, patch.down_t, patch.channels, count, dx, dx_stride, true);
+}
+
+/// Weight gradients of a patch, from its input x [rows,C], m [rows,D] (before the GELU), dm [rows,D] and dy [rows,C].
+/// The rows are cut into blocks of fixed length whose sums are added in order.
+template <class T>
+class PatchWeightGradient {
+ public:
+  static constexpr std::int64_t block = 1024;
+
+  PatchWeightGradient(const PatchGradients& wanted, std::int64_t rows, std::int64_t channels, std::int64_t bottleneck,
+                      Scratch& scratch)
+      : wanted_(wanted), rows_(rows), channels_(channels), bottleneck_(bottleneck), blocks_((rows + block - 1) / block) {
+    const std::int64_t weights = blocks_ * channels * bottleneck;
+    if (wanted.down) down_ = scratch.take<T>(weights);
+    if (wanted.up) up_ = scratch.take<T>(weights);
+    if (wanted.up) activated_ = scratch.take<T>(rows * bottleneck);
+    if (wanted.down_bias || wanted.up_bias) partial_ = scratch.take<T>(sum_blocks(rows) * std::max(channels, bottleneck));
+  }
+
+  void run(const T* x, const T* m, const T* dm, const T* dy) const {
+    const std::int64_t size = channels_ * bottleneck_;
+    parallel_tasks(blocks_, [&](std::int64_t task, int) {
+      const std::int64_t begin = task * block;
+      const std::int64_t count = std::min(block, rows_ - begin);
+      if (down_ != nullptr) {  // transposed, [D,C], so that the long axis lies along the vectors
+        T* const sums = down_ + task * size;
+        std::fill_n(sums, size, T(0));
+        sum_of_outer<T>(dm + begin * bottleneck_, bottleneck_, x + begin * channels_, channels_, count, sums, channels_,
+                        bottleneck_, channels_);
+      }
+      if (up_ != nullptr) {
+        T* const active = activated_ + begin * bottleneck_;
+        for_lanes<T>(count * bottleneck_,
+                     [&]<class L>(L, std::int64_t i) { L::store(active + i, gelu<T>(L::load(m + begin * bottleneck_ + i))); });
+        T* const sums = up_ + task * size;
+        std::fill_n(sums, size, T(0));
+        sum_of_outer<T>(active, bottleneck_, dy + begin * channels_, channels_, count, sums, channels_, bottleneck_, channels_);
+      }
+    });
+    if (up_ != nullptr) sum_partials(up_, blocks_, size, size, wanted_.up.as<T>());
+    if (down_ != nullptr) {
+      T* const out = wanted_.down.as<T>();
+      for (std::int64_t c = 0; c < channels_; ++c) {
+        for (std::int64_t d = 0; d < bottleneck_; ++d) {
+          T sum = 0;
+          for (std::int64_t task = 0; task < blocks_; ++task) sum += down_[task * size + d * channels_ + c];
+          out[c * bottleneck_ + d] = sum;
+        }
+      }
+    }
+    if (wanted_.down_bias) sum_rows_blocked(dm, rows_, bottleneck_, partial_, wanted_.down_bias.as<T>());
+    if (wanted_.up_bias) sum_rows_blocked(dy, rows_, channels_, partial_, wanted_.up_bias.as<T>());
+  }
+
+ private:
+  PatchGradients wanted_;
+  std::int64_t rows_, channels_, bottleneck_, blocks_;
+  T* down_ = nullptr;
+  T* up_ = nullptr;
+  T* activated_ = nullptr;
+  T* partial_ = nullptr;
+};
+
+}  // namespace refrain::kernels::cpu

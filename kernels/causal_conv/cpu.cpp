@@ -1,0 +1,111 @@
+/// Dilated convolution on the CPU.
+///
+///   forward    y[row]  = bias + sum_k x[row + offset_k] w[k]             one product per tile of rows, all taps in one pass
+///   backward   dx[row] = sum_k dy[row - offset_k] w[k]^T                 the same product with w transposed and shifts negated
+///              dw[k]   = sum_row x[row + offset_k] (outer) dy[row]       register tiles of dw, summed over the rows in order
+///
+/// A tile is tile_rows rows by all output channels; nothing is copied but the packed weights.  2 K Cin Cout rows FLOPs each way and
+/// gradient; x and y pass through memory once.  Any extent is allowed.
+
+#include "kernels/cpu.hpp"
+#include "kernels/causal_conv/taps.hpp"
+#include "kernels/scratch.hpp"
+
+namespace refrain::kernels::cpu {
+namespace {
+
+template <class T>
+struct ForwardPlan {
+  T* packed;
+  T* zeros;
+
+  ForwardPlan(const ConvExtents& conv, Scratch& scratch)
+      : packed(scratch.take<T>(packed_size<T>(conv.taps * conv.in, conv.out))), zeros(scratch.take<T>(conv.in)) {}
+};
+
+template <class T>
+struct BackwardPlan {
+  T* packed = nullptr;
+  T* zeros = nullptr;
+  T* partial = nullptr;
+
+  BackwardPlan(const CausalConvBackward& args, const ConvExtents& conv, Scratch& scratch) {
+    if (args.dx) {
+      packed = scratch.take<T>(packed_size<T>(conv.taps * conv.out, conv.in));
+      zeros = scratch.take<T>(conv.out);
+    }
+    if (args.dbias) partial = scratch.take<T>(sum_blocks(conv.rows()) * conv.out);
+  }
+};
+
+ConvExtents extents_of(const CausalConvForward& args) {
+  return conv_extents(args.x.shape, args.w.shape, args.dilation, args.padding);
+}
+
+ConvExtents extents_of(const CausalConvBackward& args) {
+  const Shape& w = args.w.shape;
+  return {args.dy.shape[0], args.dy.shape[1], w[1], w[2], w[0], args.dilation, look_ahead(args.padding, w[0], args.dilation)};
+}
+
+template <class T>
+void forward(const CausalConvForward& args) {
+  const ConvExtents conv = extents_of(args);
+  Scratch scratch(args.workspace.data);
+  const ForwardPlan<T> plan(conv, scratch);
+  pack_taps(args.w.as<T>(), conv, false, plan.packed);
+  std::fill_n(plan.zeros, conv.in, T(0));
+  const T* const bias = args.bias.as<T>();
+  parallel_for(conv.rows(), rows_per_task(conv.rows()), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; row += tile_rows) {
+      const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
+      T* const y = args.y.as<T>() + row * conv.out;
+      conv_tile(args.x.as<T>(), conv.in, plan.packed, conv.out, conv, false, plan.zeros, row, count, y, conv.out);
+      if (bias == nullptr) continue;
+      for (std::int64_t i = 0; i < count; ++i) add_row(y + i * conv.out, bias, conv.out);
+    }
+  });
+}
+
+template <class T>
+void backward(const CausalConvBackward& args) {
+  const ConvExtents conv = extents_of(args);
+  Scratch scratch(args.workspace.data);
+  const BackwardPlan<T> plan(args, conv, scratch);
+  const T* const dy = args.dy.as<T>();
+  if (args.dx) {
+    pack_taps(args.w.as<T>(), conv, true, plan.packed);
+    std::fill_n(plan.zeros, conv.out, T(0));
+    parallel_for(conv.rows(), rows_per_task(conv.rows()), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; row += tile_rows) {
+        conv_tile(dy, conv.out, plan.packed, conv.in, conv, true, plan.zeros, row, std::min<std::int64_t>(tile_rows, end - row),
+                  args.dx.as<T>() + row * conv.in, conv.in);
+      }
+    });
+  }
+  if (args.dw) weight_gradient(args.x.as<T>(), dy, conv, args.dw.as<T>());
+  if (args.dbias) sum_rows_blocked(dy, conv.rows(), conv.out, plan.partial, args.dbias.as<T>());
+}
+
+}  // namespace
+
+void causal_conv_forward(const CausalConvForward& args, Stream) {
+  for_floating<CausalConvForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args); });
+}
+
+std::size_t causal_conv_forward_workspace(const CausalConvForward& args) {
+  Scratch scratch(nullptr);
+  for_floating<CausalConvForward>(args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(extents_of(args), scratch); });
+  return scratch.bytes();
+}
+
+void causal_conv_backward(const CausalConvBackward& args, Stream) {
+  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args); });
+}
+
+std::size_t causal_conv_backward_workspace(const CausalConvBackward& args) {
+  Scratch scratch(nullptr);
+  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { BackwardPlan<T>(args, extents_of(args), scratch); });
+  return scratch.bytes();
+}
+
+}  // namespace refrain::kernels::cpu

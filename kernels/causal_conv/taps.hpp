@@ -1,0 +1,119 @@
+#pragma once
+/// Convolution as a product over row pointers: for every tap, row m of A is the row of x that lies `offset` steps away, or zeros.
+
+#include <cstdint>
+
+#include "kernels/gemm.hpp"
+#include "refrain/core/parallel.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+
+namespace refrain::kernels::cpu {
+
+/// Taps that one product takes; wider kernels are cut into groups.
+inline constexpr std::int64_t group_taps = 16;
+
+/// Extents of a convolution over rows = batch * steps.
+struct ConvExtents {
+  std::int64_t batch, steps, in, out, taps, dilation, ahead;
+
+  std::int64_t rows() const { return batch * steps; }
+  /// Where tap k reads, in steps from the current one.
+  std::int64_t offset(std::int64_t tap) const { return ahead - tap * dilation; }
+};
+
+inline ConvExtents conv_extents(const Shape& x, const Shape& w, std::int64_t dilation, Padding padding) {
+  return {x[0], x[1], w[1], w[2], w[0], dilation, look_ahead(padding, w[0], dilation)};
+}
+
+/// Packs w [K,in,out] for products with x (or, transposed, with dy), group after group.
+template <class T>
+void pack_taps(const T* w, const ConvExtents& conv, bool transposed, T* packed) {
+  const std::int64_t depth = transposed ? conv.out : conv.in;
+  const std::int64_t columns = transposed ? conv.in : conv.out;
+  parallel_tasks(conv.taps, [&](std::int64_t tap, int) {
+    const std::int64_t first = tap / group_taps * group_taps;
+    const std::int64_t grouped = std::min(group_taps, conv.taps - first);
+    pack<T>(w + tap * conv.in * conv.out, transposed ? 1 : conv.out, transposed ? conv.out : 1, depth, columns,
+            (tap - first) * depth, grouped * depth, packed + packed_size<T>(first * depth, columns));
+  });
+}
+
+/// out [count, columns] = sum over taps of the shifted rows of x times their packed weights, for rows [first, first + count),
+/// count <= tile_rows.  With `adjoint` the shifts are negated: the product that carries dy back to dx.
+template <class T>
+void conv_tile(const T* x, std::int64_t depth, const T* packed, std::int64_t columns, const ConvExtents& conv, bool adjoint,
+               const T* zeros, std::int64_t first, std::int64_t count, T* out, std::int64_t stride) {
+  const T* rows[static_cast<std::size_t>(group_taps * tile_rows)];
+  std::int64_t steps_in[extent(tile_rows)];
+  for (std::int64_t i = 0; i < tile_rows; ++i) steps_in[i] = (first + std::min(i, count - 1)) % conv.steps;
+  for (std::int64_t group = 0; group < conv.taps; group += group_taps) {
+    const std::int64_t taps = std::min(group_taps, conv.taps - group);
+    for (std::int64_t tap = 0; tap < taps; ++tap) {
+      const std::int64_t offset = adjoint ? -conv.offset(group + tap) : conv.offset(group + tap);
+      for (std::int64_t i = 0; i < tile_rows; ++i) {
+        const std::int64_t t = steps_in[i] + offset;
+        const std::int64_t row = first + std::min(i, count - 1) + offset;
+        rows[tap * tile_rows + i] = t >= 0 && t < conv.steps ? x + row * depth : zeros;
+      }
+    }
+    rows_product<T>(rows, taps, depth, packed + packed_size<T>(group * depth, columns), columns, count, out, stride, group > 0);
+  }
+}
+
+/// dw [K,in,out] = sum over rows of x[row + offset] (outer) dz[row].  Parallel over taps and blocks of `in`.
+template <class T>
+void weight_gradient(const T* x, const T* dz, const ConvExtents& conv, T* dw) {
+  constexpr std::int64_t block = 2 * tile_rows;
+  const std::int64_t blocks = (conv.in + block - 1) / block;
+  parallel_tasks(conv.taps * blocks, [&](std::int64_t task, int) {
+    const std::int64_t tap = task / blocks;
+    const std::int64_t begin = task % blocks * block;
+    const std::int64_t inner = std::min(block, conv.in - begin);
+    T* const out = dw + (tap * conv.in + begin) * conv.out;
+    std::fill_n(out, inner * conv.out, T(0));
+    const std::int64_t offset = conv.offset(tap);
+    const std::int64_t t_begin = std::max<std::int64_t>(0, -offset);
+    const std::int64_t t_end = std::min(conv.steps, conv.steps - offset);
+    if (t_begin >= t_end) return;
+    for (std::int64_t b = 0; b < conv.batch; ++b) {
+      const std::int64_t row = b * conv.steps + t_begin;
+      sum_of_outer<T>(x + (row + offset) * conv.in + begin, conv.in, dz + row * conv.out, conv.out, t_end - t_begin, out,
+                      conv.out, inner, conv.out);
+    }
+  });
+}
+
+/// Rows that one task of a row-parallel kernel takes: whole tiles, and enough tasks to keep all threads busy.
+inline std::int64_t rows_per_task(std::int64_t rows) {
+  const std::int64_t wanted = rows / (4 * threads()) + 1;
+  return round_up(std::clamp<std::int64_t>(wanted, tile_rows, 8 * tile_rows), tile_rows);
+}
+
+/// out[c] = sum over rows of x[row,c], block by block in a fixed order; `partial` holds blocks(rows) * columns.
+inline constexpr std::int64_t sum_block = 256;
+inline std::int64_t sum_blocks(std::int64_t rows) { return (rows + sum_block - 1) / sum_block; }
+
+template <class T>
+void add_row(T* to, const T* from, std::int64_t count) {
+  for_lanes<T>(count, [&]<class L>(L, std::int64_t i) { L::store(to + i, L::load(to + i) + L::load(from + i)); });
+}
+
+template <class T>
+void sum_partials(const T* partial, std::int64_t blocks, std::int64_t stride, std::int64_t columns, T* out) {
+  std::fill_n(out, columns, T(0));
+  for (std::int64_t block = 0; block < blocks; ++block) add_row(out, partial + block * stride, columns);
+}
+
+template <class T>
+void sum_rows_blocked(const T* x, std::int64_t rows, std::int64_t columns, T* partial, T* out) {
+  const std::int64_t blocks = sum_blocks(rows);
+  parallel_tasks(blocks, [&](std::int64_t block, int) {
+    T* const sums = partial + block * columns;
+    std::fill_n(sums, columns, T(0));
+    const std::int64_t end = std::min(rows, (block + 1) * sum_block);
+    for (std::int64_t row = block * sum_block; row < end; ++row) add_row(sums, x + row * columns, columns);
+  });
+  sum_partials(partial, blocks, columns, columns, out);
+}
+
+}  // namespace refrain::kernels::cpu

@@ -1,0 +1,227 @@
+#pragma once
+/// Softmax over many items without the [P,V] scores: the core of the full and of the sampled loss.
+///
+/// The P rows are taken in blocks of up to 128; the items in chunks, one task each.  Per row block:
+///   1. per chunk:   scores^T [items, rows] = W h^T + offset;  m = max over the chunk's items;  e = exp(scores - m), s = sum of e
+///   2. per row:     log Z from every chunk's (m, s), and from the positive's score where that stands apart
+///   3. per chunk:   p = e * exp(m - log Z) / P, minus 1/P at the target;  dW += p h;  dh_chunk = p^T W
+/// Items lie along the slow axis of the scores, so that maxima and sums run along vectors, W is read as it lies in memory, and the
+/// exponential is taken once per score.  Held at once: one row block of scores (at most 16 MiB until V passes 262,144).
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/gemm.hpp"
+#include "kernels/scratch.hpp"
+#include "refrain/core/parallel.hpp"
+
+namespace refrain::kernels::cpu {
+
+template <class T>
+struct ScoreArgs {
+  std::int64_t rows = 0, channels = 0, items = 0;
+  const T* hidden = nullptr;              ///< [rows, C]
+  const T* weight = nullptr;              ///< [items, C]
+  const T* offset = nullptr;              ///< [items] added to the scores, or null
+  const std::int32_t* targets = nullptr;  ///< [rows]: the target's item; or, with `positive`, its id for `ids`
+  const T* positive = nullptr;            ///< [rows] score of a target that is not among the items, or null
+  const std::int32_t* ids = nullptr;      ///< [items] with `positive`: items whose id is the row's target are left out; or null
+  T* dhidden = nullptr;                   ///< [rows, C] overwritten, or null
+  T* dweight = nullptr;                   ///< [items, C] overwritten, or null
+  T* doffset = nullptr;                   ///< [items] overwritten, or null
+  T* dpositive = nullptr;                 ///< [rows] overwritten, or null
+};
+
+template <class T>
+class ScoreBlocks {
+ public:
+  /// Plans for at most `rows` rows; `gradients`: whether any gradient is wanted.
+  ScoreBlocks(std::int64_t rows, std::int64_t items, std::int64_t channels, bool gradients, Scratch& scratch) {
+    constexpr std::int64_t budget_bytes = 16 << 20;
+    block_ = 128;
+    while (block_ > 16 && block_ * items * static_cast<std::int64_t>(sizeof(T)) > budget_bytes) block_ /= 2;
+    block_ = std::min(block_, round_up(std::max<std::int64_t>(rows, 1), 16));
+    // At most 64 chunks, whatever the number of threads: the chunks' sums are added in order.
+    chunk_ = round_up(std::max<std::int64_t>(192, (items + 63) / 64), tile_rows);
+    chunks_ = std::max<std::int64_t>(1, (items + chunk_ - 1) / chunk_);
+    scores_ = scratch.take<T>(items * block_);
+    packed_t_ = scratch.take<T>(packed_size<T>(channels, block_));
+    maxima_ = scratch.take<T>(chunks_ * block_);
+    sums_ = scratch.take<T>(chunks_ * block_);
+    target_scores_ = scratch.take<T>(block_);
+    z_ = scratch.take<T>(block_);
+    if (!gradients) return;
+    packed_ = scratch.take<T>(packed_size<T>(block_, channels));
+    partial_ = scratch.take<T>(chunks_ * block_ * channels);
+  }
+
+  /// Mean over the rows of log Z - target score.  Gradients are those of that mean.
+  double run(const ScoreArgs<T>& args) const {
+    const bool gradients = args.dhidden != nullptr || args.dweight != nullptr || args.doffset != nullptr;
+    double loss = 0;
+    for (std::int64_t first = 0; first < args.rows; first += block_) {
+      const std::int64_t count = std::min(block_, args.rows - first);
+      const T* const h = args.hidden + first * args.channels;
+      pack<T>(h, 1, args.channels, args.channels, count, 0, args.channels, packed_t_);
+      if (gradients) pack<T>(h, args.channels, 1, count, args.channels, 0, count, packed_);
+      parallel_tasks(chunks_, [&](std::int64_t chunk, int) { score(args, first, count, chunk); });
+      loss += finish_rows(args, first, count);
+      if (!gradients) continue;
+      parallel_tasks(chunks_, [&](std::int64_t chunk, int) { differentiate(args, first, count, chunk); });
+      if (args.dhidden != nullptr) sum_chunks(args, first, count);
+    }
+    if (args.rows == 0) clear(args);
+    return args.rows == 0 ? 0 : loss / static_cast<double>(args.rows);
+  }
+
+ private:
+  static constexpr T lowest = -std::numeric_limits<T>::infinity();
+
+  void score(const ScoreArgs<T>& args, std::int64_t first, std::int64_t count, std::int64_t chunk) const {
+    const std::int64_t begin = chunk * chunk_;
+    const std::int64_t end = std::min(args.items, begin + chunk_);
+    T* const maxima = maxima_ + chunk * block_;
+    T* const sums = sums_ + chunk * block_;
+    std::fill_n(maxima, count, lowest);
+    std::fill_n(sums, count, T(0));
+    for (std::int64_t item = begin; item < end; item += tile_rows) {
+      const std::int64_t tile = std::min<std::int64_t>(tile_rows, end - item);
+      const T* rows[extent(tile_rows)];
+      for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = args.weight + (item + std::min(i, tile - 1)) * args.channels;
+      rows_product<T>(rows, 1, args.channels, packed_t_, count, tile, scores_ + item * block_, block_, false);
+      for (std::int64_t i = 0; i < tile; ++i) {
+        T* const row = scores_ + (item + i) * block_;
+        const T offset = args.offset == nullptr ? T(0) : args.offset[item + i];
+        if (args.ids != nullptr) leave_out(args.targets + first, args.ids[item + i], count, row);
+        for_lanes<T>(count, [&]<class L>(L, std::int64_t p) {
+          const typename L::Vector z = L::load(row + p) + offset;
+          const typename L::Vector m = L::load(maxima + p);
+          L::store(row + p, z);
+          L::store(maxima + p, z > m ? z : m);
+        });
+      }
+    }
+    if (args.positive == nullptr) {
+      for (std::int64_t p = 0; p < count; ++p) {
+        const std::int64_t target = args.targets[first + p];
+        if (target >= begin && target < end) target_scores_[p] = scores_[target * block_ + p];
+      }
+    }
+    // A chunk whose items are all left out has no maximum; any finite shift makes its sum zero.
+    for (std::int64_t p = 0; p < count; ++p) maxima[p] = maxima[p] == lowest ? T(0) : maxima[p];
+    for (std::int64_t item = begin; item < end; ++item) {
+      T* const row = scores_ + item * block_;
+      for_lanes<T>(count, [&]<class L>(L, std::int64_t p) {
+        const typename L::Vector e = exp(L::load(row + p) - L::load(maxima + p));
+        L::store(row + p, e);
+        L::store(sums + p, L::load(sums + p) + e);
+      });
+    }
+  }
+
+  static void leave_out(const std::int32_t* targets, std::int32_t id, std::int64_t count, T* row) {
+    for (std::int64_t p = 0; p < count; ++p) row[p] = targets[p] == id ? lowest : row[p];
+  }
+
+  /// log Z of each row; turns the chunks' maxima into the factors that make probabilities of their exponentials.
+  double finish_rows(const ScoreArgs<T>& args, std::int64_t first, std::int64_t count) const {
+    const T scale = T(1) / static_cast<T>(args.rows);
+    const T* const positive = args.positive == nullptr ? nullptr : args.positive + first;
+    for_lanes<T>(count, [&]<class L>(L, std::int64_t p) {
+      using Vector = typename L::Vector;
+      Vector top = positive == nullptr ? L::load(maxima_ + p) : L::load(positive + p);
+      for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
+        const Vector m = L::load(maxima_ + chunk * block_ + p);
+        top = m > top ? m : top;
+      }
+      Vector z = positive == nullptr ? L::broadcast(0) : exp(L::load(positive + p) - top);
+      for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
+        z += L::load(sums_ + chunk * block_ + p) * exp(L::load(maxima_ + chunk * block_ + p) - top);
+      }
+      L::store(z_ + p, z);
+      for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
+        T* const m = maxima_ + chunk * block_ + p;
+        L::store(m, exp(L::load(m) - top) * scale / z);
+      }
+      if (args.dpositive != nullptr) {
+        L::store(args.dpositive + first + p, exp(L::load(positive + p) - top) * scale / z - scale);
+      }
+      L::store(sums_ + p, top);
+    });
+    double loss = 0;
+    for (std::int64_t p = 0; p < count; ++p) {
+      const T target = positive == nullptr ? target_scores_[p] : positive[p];
+      loss += std::log(static_cast<double>(z_[p])) + (static_cast<double>(sums_[p]) - static_cast<double>(target));
+    }
+    return loss;
+  }
+
+  void differentiate(const ScoreArgs<T>& args, std::int64_t first, std::int64_t count, std::int64_t chunk) const {
+    const std::int64_t begin = chunk * chunk_;
+    const std::int64_t end = std::min(args.items, begin + chunk_);
+    const T* const factors = maxima_ + chunk * block_;
+    for (std::int64_t item = begin; item < end; ++item) {
+      T* const row = scores_ + item * block_;
+      for_lanes<T>(count, [&]<class L>(L, std::int64_t p) { L::store(row + p, L::load(row + p) * L::load(factors + p)); });
+    }
+    if (args.positive == nullptr) {
+      const T scale = T(1) / static_cast<T>(args.rows);
+      for (std::int64_t p = 0; p < count; ++p) {
+        const std::int64_t target = args.targets[first + p];
+        if (target >= begin && target < end) scores_[target * block_ + p] -= scale;
+      }
+    }
+    const bool add = first > 0;
+    if (args.dweight != nullptr) {
+      for (std::int64_t item = begin; item < end; item += tile_rows) {
+        const std::int64_t tile = std::min<std::int64_t>(tile_rows, end - item);
+        const T* rows[extent(tile_rows)];
+        for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = scores_ + (item + std::min(i, tile - 1)) * block_;
+        rows_product<T>(rows, 1, count, packed_, args.channels, tile, args.dweight + item * args.channels, args.channels, add);
+      }
+    }
+    if (args.doffset != nullptr) {
+      for (std::int64_t item = begin; item < end; ++item) {
+        const T* const row = scores_ + item * block_;
+        const T sum = sum_lanes<T>(count, [&]<class L>(L, std::int64_t p) { return L::load(row + p); });
+        args.doffset[item] = add ? args.doffset[item] + sum : sum;
+      }
+    }
+    if (args.dhidden != nullptr) {
+      T* const partial = partial_ + chunk * block_ * args.channels;
+      std::fill_n(partial, count * args.channels, T(0));
+      sum_of_outer<T>(scores_ + begin * block_, block_, args.weight + begin * args.channels, args.channels, end - begin,
+                      partial, args.channels, count, args.channels);
+    }
+  }
+
+  void sum_chunks(const ScoreArgs<T>& args, std::int64_t first, std::int64_t count) const {
+    T* const out = args.dhidden + first * args.channels;
+    parallel_for(count * args.channels, 2048, [&](std::int64_t begin, std::int64_t end) {
+      for_lanes<T>(end - begin, [&]<class L>(L, std::int64_t i) {
+        typename L::Vector sum = L::load(partial_ + begin + i);
+        for (std::int64_t chunk = 1; chunk < chunks_; ++chunk) {
+          sum += L::load(partial_ + chunk * block_ * args.channels + begin + i);
+        }
+        L::store(out + begin + i, sum);
+      });
+    });
+  }
+
+  static void clear(const ScoreArgs<T>& args) {
+    if (args.dweight != nullptr) std::fill_n(args.dweight, args.items * args.channels, T(0));
+    if (args.doffset != nullptr) std::fill_n(args.doffset, args.items, T(0));
+  }
+
+  std::int64_t block_, chunk_, chunks_;
+  T* scores_ = nullptr;         ///< [items, block]
+  T* packed_t_ = nullptr;       ///< h^T, packed
+  T* packed_ = nullptr;         ///< h, packed
+  T* maxima_ = nullptr;         ///< [chunks, block]; after finish_rows the factors of the exponentials
+  T* sums_ = nullptr;           ///< [chunks, block]; after finish_rows its first row holds the rows' maxima
+  T* target_scores_ = nullptr;  ///< [block]
+  T* z_ = nullptr;              ///< [block]: Z relative to the row's maximum
+  T* partial_ = nullptr;        ///< [chunks, block, C]
+};
+
+}  // namespace refrain::kernels::cpu

@@ -1,0 +1,141 @@
+#pragma once
+/// Vectors of the widest kind that this translation unit is compiled for, and the functions that kernels need of them.
+///
+/// `Lanes<T>::Vector` is a compiler vector type: + - * / and comparisons work on it, also with a scalar on one side.
+/// `for_lanes` runs one body on whole vectors and then on the scalars that are left, so that a loop is written once.
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+namespace refrain::kernels::cpu {
+
+#if defined(__AVX512F__)
+inline constexpr int vector_bytes = 64;
+#elif defined(__AVX__)
+inline constexpr int vector_bytes = 32;
+#else
+inline constexpr int vector_bytes = 16;
+#endif
+
+/// A positive count as an array extent.
+constexpr std::size_t extent(int count) { return static_cast<std::size_t>(count); }
+
+template <class T>
+struct Lanes {
+  static constexpr int count = vector_bytes / static_cast<int>(sizeof(T));
+  typedef T Vector __attribute__((vector_size(vector_bytes)));
+  typedef T Unaligned __attribute__((vector_size(vector_bytes), aligned(alignof(T)), may_alias));
+
+  static Vector load(const T* from) { return *reinterpret_cast<const Unaligned*>(from); }
+  static void store(T* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
+  static Vector broadcast(T value) { return Vector{} + value; }
+
+  /// Sum of the elements, as a fixed tree.
+  static T sum(Vector value) {
+    T parts[extent(count)];
+    std::memcpy(parts, &value, sizeof parts);
+    for (int half = count / 2; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) parts[i] += parts[i + half];
+    }
+    return parts[0];
+  }
+};
+
+/// One element where Lanes has a vector.
+template <class T>
+struct Single {
+  static constexpr int count = 1;
+  using Vector = T;
+  static T load(const T* from) { return *from; }
+  static void store(T* to, T value) { *to = value; }
+  static T broadcast(T value) { return value; }
+  static T sum(T value) { return value; }
+};
+
+/// Calls body(Lanes<T>{}, i) for whole vectors of [0, count), then body(Single<T>{}, i) for the rest.
+template <class T, class Body>
+inline void for_lanes(std::int64_t count, Body&& body) {
+  std::int64_t i = 0;
+  for (; i + Lanes<T>::count <= count; i += Lanes<T>::count) body(Lanes<T>{}, i);
+  for (; i < count; ++i) body(Single<T>{}, i);
+}
+
+/// Sum over [0, count) of term(L, i), in an order that depends on `count` alone.
+template <class T, class Term>
+inline T sum_lanes(std::int64_t count, Term&& term) {
+  typename Lanes<T>::Vector total{};
+  std::int64_t i = 0;
+  for (; i + Lanes<T>::count <= count; i += Lanes<T>::count) total += term(Lanes<T>{}, i);
+  T rest = 0;
+  for (; i < count; ++i) rest += term(Single<T>{}, i);
+  return Lanes<T>::sum(total) + rest;
+}
+
+inline double exp(double x) { return std::exp(x); }
+inline float exp(float x) { return std::exp(x); }
+
+/// exp of each element, within 2 units in the last place for results in float's normal range; 0 below -87.3, +inf above 88.7.
+inline Lanes<float>::Vector exp(Lanes<float>::Vector x) {
+  using Vector = Lanes<float>::Vector;
+  typedef std::int32_t Integers __attribute__((vector_size(vector_bytes)));
+  const Vector low = Lanes<float>::broadcast(-87.33654f);
+  const Vector high = Lanes<float>::broadcast(88.72283f);
+  const Vector inside = x < low ? low : (x > high ? high : x);
+  // n = round(x / ln 2) by adding and taking away 1.5 * 2^23; r = x - n ln 2 in two steps, |r| <= ln 2 / 2.
+  const Vector magic = Lanes<float>::broadcast(12582912.0f);
+  const Vector n = (inside * 1.44269504f + magic) - magic;
+  const Vector r = (inside - n * 0.693359375f) - n * -2.12194440e-4f;
+  // Taylor polynomial of exp to r^7; its remainder is below 2^-27 on the interval.
+  Vector p = r * (1.0f / 5040) + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  // 2^n in two factors, so that n = 128 does not overflow on the way.
+  const Integers whole = __builtin_convertvector(n, Integers);
+  const Integers half = whole >> 1;
+  const Integers bits_a = (half + 127) << 23;
+  const Integers bits_b = (whole - half + 127) << 23;
+  Vector a;
+  Vector b;
+  std::memcpy(&a, &bits_a, sizeof a);
+  std::memcpy(&b, &bits_b, sizeof b);
+  const Vector result = p * a * b;
+  const Vector infinity = Lanes<float>::broadcast(HUGE_VALF);
+  const Vector bounded = x < low ? Vector{} : (x > high ? infinity : result);
+  return x == x ? bounded : x;
+}
+
+inline Lanes<double>::Vector exp(Lanes<double>::Vector x) {
+  Lanes<double>::Vector result{};
+  for (int i = 0; i < Lanes<double>::count; ++i) result[i] = std::exp(x[i]);
+  return result;
+}
+
+/// 1 / (1 + exp(-x)) for a vector or a scalar; saturates without NaN.
+template <class V>
+inline V sigmoid(V x) {
+  return 1 / (1 + exp(-x));
+}
+
+/// x sigmoid(2 u) with u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form of GELU without tanh's cancellation.
+template <class T, class V>
+inline V gelu(V x) {
+  constexpr T c = T(1.5957691216057307118);  // 2 sqrt(2 / pi)
+  return x * sigmoid(c * (x + T(0.044715) * x * x * x));
+}
+
+/// d gelu(x) / dx.
+template <class T, class V>
+inline V gelu_derivative(V x) {
+  constexpr T c = T(1.5957691216057307118);
+  const V s = sigmoid(c * (x + T(0.044715) * x * x * x));
+  return s + x * s * (1 - s) * (c * (1 + T(3 * 0.044715) * x * x));
+}
+
+}  // namespace refrain::kernels::cpu
