@@ -31,7 +31,8 @@ report=$PWD/$folder/tests.xml
 rm -f "$report"
 status=0
 # The whole suite is long: of it, only what did not simply pass is shown.
-if (($# == 0)); then hide='^ *Start +[0-9]+: | Passed +[0-9.]+ sec$'; else hide='^$'; fi
+hide='^Internal ctest '
+if (($# == 0)); then hide+='|^ *Start +[0-9]+: | Passed +[0-9.]+ sec$'; fi
 ctest --test-dir "$folder" --output-on-failure --no-tests=error --output-junit "$report" -j "$(nproc)" "$@" |
   { grep -vE "$hide" || true; } || status=$?
 if [[ ! -e "$report" ]]; then exit "$status"; fi
