@@ -1,0 +1,142 @@
+// Matrix product, tile by tile: Eigen computes one output tile on the thread that took it.
+//   c = op(a) op(b) (+ bias)
+// Tiles are at most 256 x 256, so that Eigen's packed panels fit its stack buffers and nothing is allocated; smaller when the
+// product has too few tiles to share out.  A product with a small output and a long inner axis (the gradient of a weight) is also
+// cut along the inner axis: the parts lie in the workspace and are added in order.  All cuts depend on sizes alone.
+
+// Two packed panels of at most 256 x (about 512) elements; Eigen takes the heap above this limit.
+#define EIGEN_STACK_ALLOCATION_LIMIT (1 << 20)
+
+// gcc 12 takes the deliberately undefined vectors of its own AVX-512 intrinsics for mistakes.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#include <Eigen/Core>
+
+#include "kernels/chunks.hpp"
+#include "kernels/cpu.hpp"
+#include "refrain/core/parallel.hpp"
+
+namespace refrain::kernels::cpu {
+namespace {
+
+using Eigen::Dynamic;
+
+constexpr std::int64_t largest_tile = 256;
+constexpr std::int64_t smallest_tile = 32;
+constexpr std::int64_t wanted_tasks = 16;
+constexpr std::int64_t multiplications_per_task = std::int64_t{1} << 19;
+
+constexpr std::int64_t pieces(std::int64_t extent, std::int64_t piece) { return (extent + piece - 1) / piece; }
+
+/// How a product is cut.
+struct Cut {
+  explicit Cut(const Matmul& args)
+      : m(args.c.shape[0]), n(args.c.shape[1]), k(args.transpose_a ? args.a.shape[0] : args.a.shape[1]), inner(k) {
+    const std::int64_t output_tasks = pieces(m, tile_m) * pieces(n, tile_n);
+    if (m * n > 0 && output_tasks < wanted_tasks / 2 && k >= 2 * shortest_inner) {
+      const std::int64_t worth = std::max<std::int64_t>(1, m * n * k / multiplications_per_task);
+      const std::int64_t parts_wanted = std::min({wanted_tasks / output_tasks, k / shortest_inner, worth});
+      inner = pieces(k, parts_wanted);
+      parts = pieces(k, inner);
+    }
+    while (pieces(m, tile_m) * pieces(n, tile_n) * parts < wanted_tasks && tile_m * tile_n * inner > multiplications_per_task &&
+           std::max(tile_m, tile_n) > smallest_tile) {
+      (tile_m >= tile_n ? tile_m : tile_n) /= 2;
+    }
+  }
+
+  static constexpr std::int64_t shortest_inner = 512;
+  std::int64_t m, n, k;
+  std::int64_t tile_m = largest_tile;
+  std::int64_t tile_n = largest_tile;
+  std::int64_t inner;      ///< length of one part of the inner axis
+  std::int64_t parts = 1;  ///< parts of the inner axis
+};
+
+template <class T>
+using Matrix = Eigen::Matrix<T, Dynamic, Dynamic, Eigen::RowMajor>;
+template <class T>
+using Block = Eigen::Map<const Matrix<T>, Eigen::Unaligned, Eigen::OuterStride<>>;
+template <class T>
+using OutputBlock = Eigen::Map<Matrix<T>, Eigen::Unaligned, Eigen::OuterStride<>>;
+
+/// A stretch of an axis.
+struct Range {
+  std::int64_t begin;
+  std::int64_t size;
+};
+
+/// The stored block that holds rows x columns of op(matrix): transposed storage holds it the other way round.
+template <class T>
+Block<T> stored_block(const View& matrix, bool transposed, Range rows, Range columns) {
+  if (transposed) std::swap(rows, columns);
+  const std::int64_t stride = matrix.shape[1];
+  return {matrix.as<T>() + rows.begin * stride + columns.begin, rows.size, columns.size, Eigen::OuterStride<>(stride)};
+}
+
+/// out = start + op(a)[rows, inner] op(b)[inner, columns], start = bias or zero.
+template <class T>
+void compute_tile(const Matmul& args, Range rows, Range columns, Range inner, const T* bias, T* out, std::int64_t out_stride) {
+  OutputBlock<T> c(out + rows.begin * out_stride + columns.begin, rows.size, columns.size, Eigen::OuterStride<>(out_stride));
+  if (bias != nullptr) {
+    c.rowwise() = Eigen::Map<const Eigen::Matrix<T, 1, Dynamic>>(bias + columns.begin, columns.size);
+  } else {
+    c.setZero();
+  }
+  if (inner.size == 0) return;
+  const Block<T> a = stored_block<T>(args.a, args.transpose_a, rows, inner);
+  const Block<T> b = stored_block<T>(args.b, args.transpose_b, inner, columns);
+  if (args.transpose_a && args.transpose_b) {
+    c.noalias() += a.transpose() * b.transpose();
+  } else if (args.transpose_a) {
+    c.noalias() += a.transpose() * b;
+  } else if (args.transpose_b) {
+    c.noalias() += a * b.transpose();
+  } else {
+    c.noalias() += a * b;
+  }
+}
+
+template <class T>
+void compute(const Matmul& args) {
+  const Cut cut(args);
+  const std::int64_t elements = cut.m * cut.n;
+  if (elements == 0) return;
+  const std::int64_t columns_of_tiles = pieces(cut.n, cut.tile_n);
+  const std::int64_t tiles = pieces(cut.m, cut.tile_m) * columns_of_tiles;
+  T* parts = args.workspace.as<T>();
+  parallel_tasks(tiles * cut.parts, [&](std::int64_t task, int) {
+    const std::int64_t part = task / tiles;
+    const std::int64_t row = task % tiles / columns_of_tiles * cut.tile_m;
+    const std::int64_t column = task % tiles % columns_of_tiles * cut.tile_n;
+    const std::int64_t first = part * cut.inner;
+    const T* bias = part == 0 && args.bias ? args.bias.as<T>() : nullptr;
+    compute_tile<T>(args, {row, std::min(cut.tile_m, cut.m - row)}, {column, std::min(cut.tile_n, cut.n - column)},
+                    {first, std::min(cut.inner, cut.k - first)}, bias,
+                    cut.parts == 1 ? args.c.as<T>() : parts + part * elements, cut.n);
+  });
+  if (cut.parts == 1) return;
+  parallel_for(elements, task_elements, [&](std::int64_t begin, std::int64_t end) {
+    T* __restrict c = args.c.as<T>();
+    std::copy(parts + begin, parts + end, c + begin);
+    for (std::int64_t part = 1; part < cut.parts; ++part) {
+      const T* __restrict from = parts + part * elements;
+      for (std::int64_t i = begin; i < end; ++i) c[i] += from[i];
+    }
+  });
+}
+
+}  // namespace
+
+void matmul(const Matmul& args, Stream) {
+  for_floating<Matmul>(args.c.dtype, [&]<class T>(T) { compute<T>(args); });
+}
+
+std::size_t matmul_workspace(const Matmul& args) {
+  const Cut cut(args);
+  return cut.parts == 1 ? 0 : static_cast<std::size_t>(cut.parts * cut.m * cut.n) * size_bytes(args.c.dtype);
+}
+
+}  // namespace refrain::kernels::cpu
