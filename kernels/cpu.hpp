@@ -44,6 +44,7 @@ void adapter_backward(const AdapterBackward& args, Stream stream);
 std::size_t adapter_backward_workspace(const AdapterBackward& args);
 
 void matmul(const Matmul& args, Stream stream);
+std::size_t matmul_workspace(const Matmul& args);
 
 void layer_norm_forward(const LayerNormForward& args, Stream stream);
 void layer_norm_backward(const LayerNormBackward& args, Stream stream);

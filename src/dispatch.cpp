@@ -13,7 +13,7 @@ constexpr Table cpu_table{
     .conv_norm_backward = {cpu::conv_norm_backward, cpu::conv_norm_backward_workspace},
     .adapter_forward = {cpu::adapter_forward, cpu::adapter_forward_workspace},
     .adapter_backward = {cpu::adapter_backward, cpu::adapter_backward_workspace},
-    .matmul = {cpu::matmul},
+    .matmul = {cpu::matmul, cpu::matmul_workspace},
     .layer_norm_forward = {cpu::layer_norm_forward},
     .layer_norm_backward = {cpu::layer_norm_backward, cpu::layer_norm_backward_workspace},
     .gather_rows = {cpu::gather_rows},
