@@ -55,6 +55,8 @@ std::size_t coalesce_rows_workspace(const CoalesceRows& args);
 void add_rows(const AddRows& args, Stream stream);
 void select_step(const SelectStep& args, Stream stream);
 void select_step_backward(const SelectStepBackward& args, Stream stream);
+void replace_rows(const ReplaceRows& args, Stream stream);
+void replace_rows_backward(const ReplaceRowsBackward& args, Stream stream);
 void sum_rows(const SumRows& args, Stream stream);
 std::size_t sum_rows_workspace(const SumRows& args);
 void top_k(const TopK& args, Stream stream);

@@ -21,6 +21,8 @@ constexpr Table cpu_table{
     .add_rows = {cpu::add_rows},
     .select_step = {cpu::select_step},
     .select_step_backward = {cpu::select_step_backward},
+    .replace_rows = {cpu::replace_rows},
+    .replace_rows_backward = {cpu::replace_rows_backward},
     .sum_rows = {cpu::sum_rows, cpu::sum_rows_workspace},
     .top_k = {cpu::top_k, cpu::top_k_workspace},
     .unary_forward = {cpu::unary_forward},

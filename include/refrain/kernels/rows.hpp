@@ -80,6 +80,29 @@ struct SelectStepBackward {
   MutableView workspace{};
 };
 
+/// y[i,:] = row[:] where ids[i] == id, else x[i,:].
+struct ReplaceRows {
+  static constexpr const char* name = "replace_rows";
+  View x{};         ///< [n,C]
+  View ids{};       ///< [n] i32
+  View row{};       ///< [C]
+  MutableView y{};  ///< [n,C]
+  std::int64_t id = 0;
+  MutableView workspace{};
+};
+
+/// Gradients of ReplaceRows: drow[:] = sum of dy[i,:] over ids[i] == id;  dx[i,:] = 0 there and dy[i,:] elsewhere.
+/// An empty output is not computed.
+struct ReplaceRowsBackward {
+  static constexpr const char* name = "replace_rows_backward";
+  View ids{};          ///< [n] i32
+  View dy{};           ///< [n,C]
+  MutableView dx{};    ///< [n,C]
+  MutableView drow{};  ///< [C]
+  std::int64_t id = 0;
+  MutableView workspace{};
+};
+
 /// out[c] = sum over rows of x[row,c]; x [rows,C].
 struct SumRows {
   static constexpr const char* name = "sum_rows";

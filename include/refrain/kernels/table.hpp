@@ -53,6 +53,8 @@ struct Table {
   Entry<AddRows> add_rows;
   Entry<SelectStep> select_step;
   Entry<SelectStepBackward> select_step_backward;
+  Entry<ReplaceRows> replace_rows;
+  Entry<ReplaceRowsBackward> replace_rows_backward;
   Entry<SumRows> sum_rows;
   Entry<TopK> top_k;
   Entry<UnaryForward> unary_forward;

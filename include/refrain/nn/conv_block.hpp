@@ -11,6 +11,7 @@ struct BlockPatches {
   const Adapter* first = nullptr;   ///< at the first convolution, or none
   const Adapter* second = nullptr;  ///< at the second convolution, or none
   Insertion insertion = Insertion::none;
+  const LayerNorm* norm2 = nullptr;  ///< used in place of the block's own second normalisation, or none
 };
 
 /// NextItNet's residual block, with slots for PeterRec's patches.
@@ -18,7 +19,7 @@ struct BlockPatches {
 ///   h = relu(norm1(conv1(x)));  y = x + relu(norm2(conv2(h))),   conv1 with dilation d, conv2 with dilation 2d
 ///
 /// With patches: conv(x) becomes patch(conv(x)) (serial) or conv(x) + patch(x) (parallel).  The patches are handed to the call, not
-/// owned, so that one frozen block serves many tasks.  Each half is one fused operation.
+/// owned, so that one frozen block serves many tasks; so is a task's own second normalisation.  Each half is one fused operation.
 ///
 /// [B,T,C] -> [B,T,C].  Parameters: conv1.*, norm1.*, conv2.*, norm2.*.
 /// Throws ShapeError unless the input is rank 3 with last axis `channels`.  Source: PeterRec, figure 3; NextItNet, figure 3.
@@ -41,8 +42,12 @@ class ConvBlock final : public Module {
 
   Variable operator()(const Variable& x, const BlockPatches& patches = {}) const {
     const Variable h = half(x, conv1_, norm1_, {}, patches.first, patches.insertion);
-    return half(h, conv2_, norm2_, x, patches.second, patches.insertion);
+    const LayerNorm& norm2 = patches.norm2 != nullptr ? *patches.norm2 : norm2_;
+    return half(h, conv2_, norm2, x, patches.second, patches.insertion);
   }
+
+  const LayerNorm& norm1() const noexcept { return norm1_; }
+  const LayerNorm& norm2() const noexcept { return norm2_; }
 
   void visit_members(Visitor& visitor) override {
     visitor.module("conv1", conv1_);

@@ -1,6 +1,8 @@
 #pragma once
 /// Operations on the rows of the last axis.  Dtypes f32, f64; ids i32.
 
+#include <limits>
+
 #include "refrain/ops/check.hpp"
 
 namespace refrain {
@@ -65,6 +67,37 @@ inline Variable embedding(const Variable& table, const Tensor& ids) {
   kernels::table(table.device()).gather_rows({.table = table.value().view(), .ids = ids.view(), .out = out.mutable_view()});
   return record(op, std::move(out), {table}, [ids, width = table.size(1)](const Tensor& dy, InputGradients& in) {
     in.add(0, coalesce(ids.reshape({ids.numel()}), dy.reshape({ids.numel(), width})));
+  });
+}
+
+/// x with another row wherever `ids` says so:  y[...,:] = row where ids[...] == id, else x[...,:].
+///
+/// x [...,C], ids i32 [...], row [1,C] or [C] -> [...,C].  Gives a token a vector of its own while the table that x was gathered
+/// from stays frozen.  Throws ShapeError, DTypeError, DeviceError.
+inline Variable replace_rows(const Variable& x, const Tensor& ids, std::int64_t id, const Variable& row) {
+  constexpr const char* op = "replace_rows";
+  ops::check_defined(op, "x", x);
+  if (x.shape().rank() < 1) throw ShapeError("replace_rows: expected x of rank 1 or more, got a scalar");
+  ops::check_defined(op, "row", row);
+  if (row.value().numel() != x.size(-1)) {
+    throw ShapeError(concat("replace_rows: expected a row of ", x.size(-1), " elements, got ", row.shape()));
+  }
+  ops::check_like(op, x, {&row});
+  ops::check_ids(op, "ids", ids, std::numeric_limits<std::int32_t>::max());
+  if (ids.numel() != x.shape().rows()) {
+    throw ShapeError(concat("replace_rows: expected ", x.shape().rows(), " ids for x ", x.shape(), ", got ", ids.shape()));
+  }
+  Tensor y = ops::empty_like(x);
+  kernels::table(x.device())
+      .replace_rows({.x = x.value().view(), .ids = ids.view(), .row = row.value().view(), .y = y.mutable_view(), .id = id});
+  return record(op, std::move(y), {x, row}, [ids, id, shape = row.shape()](const Tensor& dy, InputGradients& in) {
+    Tensor dx = in.wants(0) ? Tensor(dy.shape(), dy.dtype(), dy.device()) : Tensor();
+    Tensor drow = in.wants(1) ? Tensor(shape, dy.dtype(), dy.device()) : Tensor();
+    kernels::table(dy.device())
+        .replace_rows_backward(
+            {.ids = ids.view(), .dy = dy.view(), .dx = ops::mutable_view_of(dx), .drow = ops::mutable_view_of(drow), .id = id});
+    if (dx.defined()) in.add(0, std::move(dx));
+    if (drow.defined()) in.add(1, std::move(drow));
   });
 }
 

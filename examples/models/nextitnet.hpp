@@ -1,0 +1,109 @@
+#pragma once
+/// NextItNet: the base network that PeterRec shares among tasks.
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "refrain/nn/conv_block.hpp"
+#include "refrain/nn/embedding.hpp"
+#include "refrain/nn/linear.hpp"
+#include "refrain/nn/loss.hpp"
+
+namespace refrain::models {
+
+/// Residual blocks of dilated convolutions over a sequence of items.
+///
+///   h = blocks(embedding(ids)),   z[b,t,:] = head(relu(h[b,t,:]))
+///
+/// ids i32 [B,T] in [0,items) -> h [B,T,C] -> z [B,T,items].  With Padding::causal step t sees items up to t and z scores the item
+/// after it; with Padding::same every step sees its neighbours on both sides and z scores the (masked) item at it.
+/// Parameters: embedding.weight [items,C], blocks.*, head.weight [items,C], head.bias [items].
+/// Throws ShapeError for ids outside the table.  Source: Yuan et al. 2019 (NextItNet); 2020 (GRec's two-way encoder).
+class NextItNet final : public Module {
+ public:
+  struct Options {
+    std::int64_t items = 0;  ///< ids in all, special ones included
+    std::int64_t channels = 64;
+    std::vector<std::int64_t> dilations{1, 4, 1, 4, 1, 4, 1, 4};  ///< of each block's first convolution
+    std::int64_t width = 3;                                       ///< taps of each convolution
+    Padding padding = Padding::causal;
+    bool relu = true;  ///< before the head, as in the published code; sampled softmax goes without
+    double deviation = 0.02;
+  };
+
+  NextItNet(const Options& options, Random& random, Placement placement = {})
+      : options_(options),
+        embedding_({.count = options.items, .width = options.channels, .deviation = options.deviation}, random, placement),
+        head_({.in = options.channels, .out = options.items, .deviation = options.deviation}, random, placement) {
+    if (options.dilations.empty()) throw OptionError("NextItNet: expected at least one dilation");
+    blocks_.reserve(options.dilations.size());
+    for (const std::int64_t dilation : options.dilations) {
+      blocks_.emplace_back(ConvBlock::Options{.channels = options.channels,
+                                              .width = options.width,
+                                              .dilation = dilation,
+                                              .padding = options.padding,
+                                              .deviation = options.deviation},
+                           random, placement);
+    }
+  }
+
+  /// Item vectors: i32 [B,T] -> [B,T,C].
+  Variable embed(const Tensor& ids) const { return embedding_(ids); }
+
+  /// The blocks over item vectors [B,T,C] -> [B,T,C].  `patches`: none, or one entry per block.
+  /// Throws ShapeError for any other number of patches.
+  Variable encode(Variable x, std::span<const BlockPatches> patches = {}) const {
+    if (!patches.empty() && patches.size() != blocks_.size()) {
+      throw ShapeError(concat("NextItNet: expected patches for ", blocks_.size(), " blocks, got ", patches.size()));
+    }
+    for (std::size_t i = 0; i < blocks_.size(); ++i) x = blocks_[i](x, patches.empty() ? BlockPatches() : patches[i]);
+    return x;
+  }
+
+  /// Hidden vectors: i32 [B,T] -> [B,T,C].
+  Variable hidden(const Tensor& ids) const { return encode(embed(ids)); }
+
+  /// Softmax cross-entropy over all items; targets i32 [B,T], of which `ignored` do not count.
+  Variable loss(const Tensor& ids, const Tensor& targets, std::int64_t ignored = -1) const {
+    return softmax_loss(hidden(ids), head_, targets, {.ignored = ignored, .relu = options_.relu});
+  }
+
+  /// Softmax cross-entropy against sampled items.  The head sees the hidden vectors as they are, so the network is to be made with
+  /// relu = false; throws OptionError otherwise.
+  Variable sampled_loss(const Tensor& ids, const Tensor& targets, const Candidates& candidates,
+                        std::int64_t ignored = -1) const {
+    if (options_.relu) throw OptionError("NextItNet: sampled softmax needs a network made with relu = false");
+    return sampled_softmax_loss(hidden(ids), head_, targets, candidates, {.ignored = ignored});
+  }
+
+  /// Scores of all items at one step (negative: from the end): i32 [B,T] -> [B,items].
+  Tensor scores(const Tensor& ids, std::int64_t step = -1) const {
+    const NoGrad off;
+    const Variable h = select_step(hidden(ids), step);
+    return head_(options_.relu ? relu(h) : h).value();
+  }
+
+  const Options& options() const noexcept { return options_; }
+  std::int64_t channels() const noexcept { return options_.channels; }
+  std::int64_t blocks() const noexcept { return static_cast<std::int64_t>(blocks_.size()); }
+  bool is_causal() const noexcept { return options_.padding == Padding::causal; }
+  const ConvBlock& block(std::int64_t index) const { return blocks_.at(static_cast<std::size_t>(index)); }
+  const Embedding& embedding() const noexcept { return embedding_; }
+
+  void visit_members(Visitor& visitor) override {
+    visitor.module("embedding", embedding_);
+    visitor.modules("blocks", blocks_);
+    visitor.module("head", head_);
+  }
+
+ private:
+  Options options_;
+  Embedding embedding_;
+  std::vector<ConvBlock> blocks_;
+  Linear head_;
+};
+
+}  // namespace refrain::models
