@@ -1,0 +1,134 @@
+#pragma once
+/// Optimizers: what changes parameters, given their gradients.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "refrain/nn/module.hpp"
+#include "refrain/train/safetensors.hpp"
+
+namespace refrain {
+
+/// Base of the optimizers.
+///
+/// An optimizer keeps handles on the parameters it is given, so the module may move.  Per step it changes those that are not frozen
+/// and have a gradient; a parameter named twice (tied layers) is changed once.  State (moments, and the number of updates) comes
+/// into being with a parameter's first update and belongs to that parameter alone:
+///  - a frozen parameter has none; freezing one later drops its state at the next step, unfreezing starts it afresh;
+///  - a parameter without a gradient in this step keeps its state, and its update count does not move.
+/// Row-sparse gradients change the rows they name alone (lazily): other rows, and their moments, keep their bytes.  The update
+/// count is the parameter's, not the row's, so a row that appears late gets the bias correction of a late step.
+/// Once each parameter has had its first update, a step asks the system for no memory.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  /// Updates the parameters from their gradients, which stay until zero_grad().
+  void step();
+
+  /// Drops the gradients.
+  void zero_grad();
+
+  /// Scales all gradients by max_norm / norm when norm > max_norm:  norm = sqrt(sum of squares over all elements of all parameters).
+  /// Returns the norm before scaling; sums in a fixed order.  A norm that is not finite is returned and nothing is scaled.
+  /// Throws OptionError unless max_norm > 0.
+  double clip_gradients(double max_norm);
+
+  double learning_rate() const noexcept { return learning_rate_; }
+  /// Throws OptionError unless rate >= 0.
+  void set_learning_rate(double rate);
+
+  /// L2 of the parameters whose name matches the pattern, in place of the option:  g = gradient + l2 * parameter (of a row-sparse
+  /// gradient: for the named rows alone).  Throws OptionError when none matches or l2 < 0.
+  void set_l2(std::string_view pattern, double l2);
+
+  /// Number of scalars that step() would change now, given a gradient for each.
+  std::int64_t trainable_count() const;
+
+  /// Bytes of moments held.
+  std::int64_t state_bytes() const;
+
+  /// The state by name, sharing storage with the optimizer: "adam.m.<parameter>", "adam.v.<parameter>", "adam.updates.<parameter>"
+  /// (i64 []).  Options are not state: a resumed run makes its optimizer with the same ones.
+  TensorMap state() const;
+
+  /// Takes over a state() of the same parameters; those that it does not name have none afterwards.
+  /// Throws OptionError, ShapeError or DTypeError, and changes nothing, when it holds a name, shape or type that does not fit.
+  void load_state(const TensorMap& state);
+
+ protected:
+  /// A parameter and its state.
+  struct Slot {
+    std::string name;
+    Parameter parameter;
+    double l2 = 0;
+    std::int64_t updates = 0;  ///< steps that changed this parameter; 0: no state
+    std::vector<Tensor> moments;
+  };
+
+  /// `moment_names`: what state() calls the moments, "adam.m" and so on.
+  Optimizer(std::string kind, std::vector<std::string> moment_names, const std::vector<NamedParameter>& parameters,
+            double learning_rate, double l2);
+
+  /// Updates one parameter; slot.updates counts this update already, and the moments exist.
+  virtual void update(Slot& slot) = 0;
+
+ private:
+  std::string kind_;
+  std::vector<std::string> moment_names_;
+  std::vector<Slot> slots_;
+  double learning_rate_;
+};
+
+struct AdamOptions {
+  double learning_rate = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double l2 = 0;     ///< added to the gradient
+  double decay = 0;  ///< AdamW: decoupled weight decay
+};
+
+/// Adam (Kingma and Ba, 2015), and with `decay` AdamW (Loshchilov and Hutter, 2019).
+///
+///   g = gradient + l2 * p;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+///   p -= learning_rate * ( m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + decay * p ),   t = updates of this parameter
+/// Throws OptionError unless rates are >= 0, betas in [0,1) and epsilon > 0.
+class Adam final : public Optimizer {
+ public:
+  explicit Adam(const std::vector<NamedParameter>& parameters, AdamOptions options = {});
+  explicit Adam(Module& module, AdamOptions options = {}) : Adam(module.parameters(), options) {}
+
+ private:
+  void update(Slot& slot) override;
+
+  AdamOptions options_;
+};
+
+struct SgdOptions {
+  double learning_rate = 0.1;
+  double momentum = 0;
+  double l2 = 0;  ///< added to the gradient
+};
+
+/// Stochastic gradient descent:  g = gradient + l2 * p;  velocity = momentum * velocity + g;  p -= learning_rate * velocity.
+///
+/// With momentum a row-sparse gradient is made dense first, since every row's velocity moves.
+/// Throws OptionError unless rates are >= 0 and momentum is in [0,1).
+class Sgd final : public Optimizer {
+ public:
+  explicit Sgd(const std::vector<NamedParameter>& parameters, SgdOptions options = {});
+  explicit Sgd(Module& module, SgdOptions options = {}) : Sgd(module.parameters(), options) {}
+
+ private:
+  void update(Slot& slot) override;
+
+  SgdOptions options_;
+};
+
+}  // namespace refrain

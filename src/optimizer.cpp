@@ -1,0 +1,251 @@
+#include "refrain/train/optimizer.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "refrain/kernels/table.hpp"
+
+namespace refrain {
+namespace {
+
+void check_rate(const char* what, double value) {
+  if (!(value >= 0 && std::isfinite(value))) throw OptionError(concat(what, ": expected a number >= 0, got ", value));
+}
+
+void check_fraction(const char* what, double value) {
+  if (!(value >= 0 && value < 1)) throw OptionError(concat(what, ": expected a number in [0, 1), got ", value));
+}
+
+double sum_of_squares(const Tensor& x) {
+  Tensor out({}, x.dtype(), x.device());
+  kernels::table(x.device()).dot({.a = x.view(), .b = x.view(), .out = out.mutable_view()});
+  return out.item();
+}
+
+/// factor * x, in place when nobody else reads these elements: a leaf takes its first gradient over without a copy, so two leaves
+/// may share one.
+Tensor scaled(Tensor x, double factor) {
+  Tensor out = x.unique() ? x : Tensor(x.shape(), x.dtype(), x.device());
+  kernels::table(x.device()).linear_combination({.a = x.view(), .out = out.mutable_view(), .alpha = factor});
+  return out;
+}
+
+void scale_gradient(Gradient& gradient, double factor) {
+  if (gradient.is_sparse()) {
+    RowSparse sparse = gradient.sparse();
+    gradient.clear();
+    sparse.values = scaled(std::move(sparse.values), factor);
+    gradient.add(std::move(sparse));
+  } else {
+    Tensor dense = gradient.dense();
+    gradient.clear();
+    gradient.add(scaled(std::move(dense), factor));
+  }
+}
+
+}  // namespace
+
+Optimizer::Optimizer(std::string kind, std::vector<std::string> moment_names, const std::vector<NamedParameter>& parameters,
+                     double learning_rate, double l2)
+    : kind_(std::move(kind)), moment_names_(std::move(moment_names)), learning_rate_(learning_rate) {
+  check_rate("learning_rate", learning_rate);
+  check_rate("l2", l2);
+  for (const NamedParameter& named : parameters) {
+    const bool known =
+        std::any_of(slots_.begin(), slots_.end(), [&](const Slot& s) { return s.parameter.is(*named.parameter); });
+    if (!known) slots_.push_back({.name = named.name, .parameter = *named.parameter, .l2 = l2, .updates = 0, .moments = {}});
+  }
+}
+
+void Optimizer::step() {
+  for (Slot& slot : slots_) {
+    if (slot.parameter.is_frozen()) {
+      slot.updates = 0;
+      slot.moments.clear();
+      continue;
+    }
+    if (!slot.parameter.gradient().defined()) continue;
+    while (slot.moments.size() < moment_names_.size()) {
+      slot.moments.push_back(Tensor::zeros(slot.parameter.shape(), slot.parameter.dtype(), slot.parameter.device()));
+    }
+    ++slot.updates;
+    update(slot);
+  }
+}
+
+void Optimizer::zero_grad() {
+  for (Slot& slot : slots_) slot.parameter.zero_grad();
+}
+
+double Optimizer::clip_gradients(double max_norm) {
+  if (!(max_norm > 0)) throw OptionError(concat("clip_gradients: expected max_norm > 0, got ", max_norm));
+  double squares = 0;
+  const auto has_gradient = [](const Slot& slot) { return !slot.parameter.is_frozen() && slot.parameter.gradient().defined(); };
+  for (const Slot& slot : slots_) {
+    if (!has_gradient(slot)) continue;
+    const Gradient& gradient = slot.parameter.gradient();
+    squares += sum_of_squares(gradient.is_sparse() ? gradient.sparse().values : gradient.dense());
+  }
+  const double norm = std::sqrt(squares);
+  if (!std::isfinite(norm) || norm <= max_norm) return norm;
+  for (Slot& slot : slots_) {
+    if (has_gradient(slot)) scale_gradient(slot.parameter.gradient(), max_norm / norm);
+  }
+  return norm;
+}
+
+void Optimizer::set_learning_rate(double rate) {
+  check_rate("learning_rate", rate);
+  learning_rate_ = rate;
+}
+
+void Optimizer::set_l2(std::string_view pattern, double l2) {
+  check_rate("l2", l2);
+  bool found = false;
+  for (Slot& slot : slots_) {
+    if (!matches(pattern, slot.name)) continue;
+    slot.l2 = l2;
+    found = true;
+  }
+  if (!found) throw OptionError(concat("Optimizer: no parameter matches '", pattern, "'"));
+}
+
+std::int64_t Optimizer::trainable_count() const {
+  std::int64_t count = 0;
+  for (const Slot& slot : slots_) {
+    if (!slot.parameter.is_frozen()) count += slot.parameter.value().numel();
+  }
+  return count;
+}
+
+std::int64_t Optimizer::state_bytes() const {
+  std::int64_t bytes = 0;
+  for (const Slot& slot : slots_) {
+    for (const Tensor& moment : slot.moments) bytes += static_cast<std::int64_t>(moment.bytes());
+  }
+  return bytes;
+}
+
+TensorMap Optimizer::state() const {
+  TensorMap state;
+  for (const Slot& slot : slots_) {
+    if (slot.updates == 0 || slot.parameter.is_frozen()) continue;
+    state[concat(kind_, ".updates.", slot.name)] = Tensor::from<std::int64_t>({}, {slot.updates});
+    for (std::size_t i = 0; i < moment_names_.size(); ++i) {
+      state[concat(kind_, ".", moment_names_[i], ".", slot.name)] = slot.moments[i];
+    }
+  }
+  return state;
+}
+
+void Optimizer::load_state(const TensorMap& state) {
+  struct Loaded {
+    std::int64_t updates = 0;
+    std::vector<Tensor> moments;
+  };
+  std::vector<Loaded> loaded(slots_.size());
+  std::size_t used = 0;
+  const auto find = [&](const std::string& name, const Shape& shape, DType dtype) -> const Tensor& {
+    const auto found = state.find(name);
+    if (found == state.end()) throw OptionError(concat("load_state: '", name, "' is missing"));
+    const Tensor& tensor = found->second;
+    if (tensor.shape() != shape) {
+      throw ShapeError(concat("load_state: '", name, "': expected ", shape, ", got ", tensor.shape()));
+    }
+    if (tensor.dtype() != dtype) {
+      throw DTypeError(concat("load_state: '", name, "': expected ", dtype, ", got ", tensor.dtype()));
+    }
+    ++used;
+    return tensor;
+  };
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    const std::string updates = concat(kind_, ".updates.", slot.name);
+    if (slot.parameter.is_frozen() || state.find(updates) == state.end()) continue;
+    loaded[i].updates = *find(updates, {}, DType::i64).data<std::int64_t>();
+    if (loaded[i].updates < 1) throw OptionError(concat("load_state: '", updates, "': expected a count >= 1"));
+    for (const std::string& moment : moment_names_) {
+      const Tensor& from = find(concat(kind_, ".", moment, ".", slot.name), slot.parameter.shape(), slot.parameter.dtype());
+      const Device device = slot.parameter.device();
+      loaded[i].moments.push_back(from.device() == device ? from.clone() : from.to(device));
+    }
+  }
+  if (used != state.size()) {
+    throw OptionError(concat("load_state: of ", state.size(), " entries, the first being '", state.begin()->first, "', ", used,
+                             " belong to trainable parameters of this ", kind_, " optimizer"));
+  }
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    slots_[i].updates = loaded[i].updates;
+    slots_[i].moments = std::move(loaded[i].moments);
+  }
+}
+
+Adam::Adam(const std::vector<NamedParameter>& parameters, AdamOptions options)
+    : Optimizer("adam", {"m", "v"}, parameters, options.learning_rate, options.l2), options_(options) {
+  check_fraction("Adam: beta1", options.beta1);
+  check_fraction("Adam: beta2", options.beta2);
+  check_rate("Adam: decay", options.decay);
+  if (!(options.epsilon > 0)) throw OptionError(concat("Adam: epsilon: expected a number > 0, got ", options.epsilon));
+}
+
+void Adam::update(Slot& slot) {
+  Parameter& parameter = slot.parameter;
+  const kernels::Table& table = kernels::table(parameter.device());
+  if (parameter.gradient().is_sparse()) {
+    const RowSparse& gradient = parameter.gradient().sparse();
+    table.adam_rows({.parameter = parameter.value().mutable_view(),
+                     .rows = gradient.rows.view(),
+                     .values = gradient.values.view(),
+                     .m = slot.moments[0].mutable_view(),
+                     .v = slot.moments[1].mutable_view(),
+                     .learning_rate = learning_rate(),
+                     .beta1 = options_.beta1,
+                     .beta2 = options_.beta2,
+                     .epsilon = options_.epsilon,
+                     .l2 = slot.l2,
+                     .decay = options_.decay,
+                     .step = slot.updates});
+  } else {
+    table.adam({.parameter = parameter.value().mutable_view(),
+                .gradient = parameter.gradient().dense().view(),
+                .m = slot.moments[0].mutable_view(),
+                .v = slot.moments[1].mutable_view(),
+                .learning_rate = learning_rate(),
+                .beta1 = options_.beta1,
+                .beta2 = options_.beta2,
+                .epsilon = options_.epsilon,
+                .l2 = slot.l2,
+                .decay = options_.decay,
+                .step = slot.updates});
+  }
+}
+
+Sgd::Sgd(const std::vector<NamedParameter>& parameters, SgdOptions options)
+    : Optimizer("sgd", options.momentum > 0 ? std::vector<std::string>{"velocity"} : std::vector<std::string>{}, parameters,
+                options.learning_rate, options.l2),
+      options_(options) {
+  check_fraction("Sgd: momentum", options.momentum);
+}
+
+void Sgd::update(Slot& slot) {
+  Parameter& parameter = slot.parameter;
+  const kernels::Table& table = kernels::table(parameter.device());
+  const Gradient& gradient = parameter.gradient();
+  if (gradient.is_sparse() && options_.momentum == 0) {
+    table.sgd_rows({.parameter = parameter.value().mutable_view(),
+                    .rows = gradient.sparse().rows.view(),
+                    .values = gradient.sparse().values.view(),
+                    .learning_rate = learning_rate(),
+                    .l2 = slot.l2});
+    return;
+  }
+  const Tensor dense = gradient.to_dense(parameter.shape());
+  table.sgd({.parameter = parameter.value().mutable_view(),
+             .gradient = dense.view(),
+             .velocity = slot.moments.empty() ? MutableView() : slot.moments[0].mutable_view(),
+             .learning_rate = learning_rate(),
+             .momentum = options_.momentum,
+             .l2 = slot.l2});
+}
+
+}  // namespace refrain

@@ -1,0 +1,266 @@
+#include "refrain/train/safetensors.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string_view>
+#include <vector>
+
+#include "src/whole_file.hpp"
+
+namespace refrain {
+namespace {
+
+using Json = nlohmann::json;
+
+static_assert(std::endian::native == std::endian::little, "the format stores little-endian elements");
+
+constexpr std::uint64_t largest_header_bytes = 100'000'000;  // the format's own limit
+constexpr const char* metadata_key = "__metadata__";
+
+struct Element {
+  const char* name;
+  DType dtype;
+};
+constexpr std::array<Element, 4> elements{{{"F32", DType::f32}, {"F64", DType::f64}, {"I32", DType::i32}, {"I64", DType::i64}}};
+
+/// Where a tensor's bytes are, counted from the end of the header.
+struct Entry {
+  std::string name;
+  Shape shape;
+  DType dtype;
+  std::uint64_t begin;
+  std::uint64_t end;
+};
+
+struct Header {
+  std::vector<Entry> entries;
+  Metadata metadata;
+  std::uint64_t data_begin = 0;
+};
+
+/// The header as JSON, which is at most { name: { field: [ number ] } } and names nothing twice.
+Json parse_header(const std::string& path, const std::string& text) {
+  std::array<std::set<std::string>, 3> names;  // of the objects now open, by depth
+  const Json::parser_callback_t check = [&](int depth, Json::parse_event_t event, Json& value) {
+    if (event == Json::parse_event_t::object_start) {
+      if (depth > 1) throw DataError(path, 0, "the header is nested too deeply");
+      names[static_cast<std::size_t>(depth) + 1].clear();
+    } else if (event == Json::parse_event_t::array_start) {
+      if (depth != 2) throw DataError(path, 0, "the header has an array where none belongs");
+    } else if (event == Json::parse_event_t::key) {
+      const std::string& name = value.get_ref<const std::string&>();
+      if (!names[static_cast<std::size_t>(depth)].insert(name).second) {
+        throw DataError(path, 0, concat("the header names '", name, "' twice"));
+      }
+    }
+    return true;
+  };
+  try {
+    return Json::parse(text, check);
+  } catch (const Json::parse_error& error) {
+    throw DataError(path, 0, concat("the header is not valid JSON, at its byte ", error.byte));
+  }
+}
+
+class EntryReader {
+ public:
+  EntryReader(const std::string& path, const std::string& name, const Json& fields)
+      : path_(path), name_(name), fields_(fields) {}
+
+  Entry read() const {
+    if (!fields_.is_object()) fail("is not described by an object");
+    if (fields_.size() != 3) fail("needs exactly dtype, shape and data_offsets");
+    const std::vector<std::int64_t> offsets = numbers("data_offsets");
+    if (offsets.size() != 2 || offsets[0] > offsets[1]) fail("needs two data_offsets, the smaller first");
+    Entry entry{.name = name_,
+                .shape = shape(),
+                .dtype = dtype(),
+                .begin = static_cast<std::uint64_t>(offsets[0]),
+                .end = static_cast<std::uint64_t>(offsets[1])};
+    const std::uint64_t bytes = entry.end - entry.begin;
+    const std::uint64_t element = size_bytes(entry.dtype);
+    if (bytes % element != 0 || bytes / element != static_cast<std::uint64_t>(entry.shape.numel())) {
+      fail(concat("has the shape ", entry.shape, " of ", entry.dtype, " but ", bytes, " bytes"));
+    }
+    return entry;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& reason) const {
+    throw DataError(path_, 0, concat("tensor '", name_, "' ", reason));
+  }
+
+  const Json& field(const char* key) const {
+    const auto found = fields_.find(key);
+    if (found == fields_.end()) fail(concat("has no ", key));
+    return *found;
+  }
+
+  std::vector<std::int64_t> numbers(const char* key) const {
+    const Json& list = field(key);
+    if (!list.is_array()) fail(concat("has a ", key, " that is no array"));
+    std::vector<std::int64_t> out;
+    for (const Json& number : list) {
+      if (!number.is_number_unsigned() ||
+          number.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+        fail(concat("has a ", key, " with something that is no size"));
+      }
+      out.push_back(number.get<std::int64_t>());
+    }
+    return out;
+  }
+
+  Shape shape() const {
+    const std::vector<std::int64_t> extents = numbers("shape");
+    std::vector<std::int64_t> nonzero = extents;
+    std::erase(nonzero, 0);
+    try {
+      (void)Shape(nonzero);  // an extent of zero must not hide the overflow of the others
+      return Shape(extents);
+    } catch (const ShapeError& error) {
+      fail(concat("has a shape that cannot be: ", error.what()));
+    }
+  }
+
+  DType dtype() const {
+    const Json& text = field("dtype");
+    if (!text.is_string()) fail("has a dtype that is no text");
+    for (const Element& element : elements) {
+      if (text.get_ref<const std::string&>() == element.name) return element.dtype;
+    }
+    fail(concat("has the dtype '", text.get_ref<const std::string&>(), "'; F32, F64, I32 and I64 are read"));
+  }
+
+  const std::string& path_;
+  const std::string& name_;
+  const Json& fields_;
+};
+
+Metadata read_texts(const std::string& path, const Json& fields) {
+  if (!fields.is_object()) throw DataError(path, 0, "__metadata__ is not an object");
+  Metadata metadata;
+  for (const auto& item : fields.items()) {
+    if (!item.value().is_string()) throw DataError(path, 0, concat("__metadata__ '", item.key(), "' is not a text"));
+    metadata[item.key()] = item.value().get_ref<const std::string&>();
+  }
+  return metadata;
+}
+
+Header read_header(const std::string& path, const InputFile& file) {
+  if (file.size() < 8) throw DataError(path, 0, concat("is no safetensors file: it has ", file.size(), " bytes"));
+  std::uint64_t length = 0;
+  file.read_at(0, &length, sizeof length);
+  if (length > file.size() - 8) {
+    throw DataError(
+        path, 0,
+        concat("is truncated, or no safetensors file: it announces a header of ", length, " bytes and has ", file.size() - 8));
+  }
+  if (length > largest_header_bytes) {
+    throw DataError(path, 0, concat("has a header of ", length, " bytes; the limit is ", largest_header_bytes));
+  }
+  std::string text(static_cast<std::size_t>(length), '\0');
+  file.read_at(8, text.data(), text.size());
+  if (text.empty() || text.front() != '{') throw DataError(path, 0, "is no safetensors file: its header is not a JSON object");
+
+  Header header;
+  header.data_begin = 8 + length;
+  const Json fields = parse_header(path, text);
+  for (const auto& item : fields.items()) {
+    if (item.key() == metadata_key) {
+      header.metadata = read_texts(path, item.value());
+    } else {
+      header.entries.push_back(EntryReader(path, item.key(), item.value()).read());
+    }
+  }
+  std::sort(header.entries.begin(), header.entries.end(),
+            [](const Entry& a, const Entry& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
+  std::uint64_t end = 0;
+  for (const Entry& entry : header.entries) {
+    if (entry.begin != end) {
+      throw DataError(path, 0,
+                      concat("tensor '", entry.name, "' begins at byte ", entry.begin, " of the data, expected ", end));
+    }
+    end = entry.end;
+  }
+  if (end != file.size() - header.data_begin) {
+    throw DataError(path, 0,
+                    concat("its tensors take ", end, " bytes, the file has ", file.size() - header.data_begin,
+                           end > file.size() - header.data_begin ? ": it is truncated" : ": something follows them"));
+  }
+  return header;
+}
+
+const char* element_name(DType dtype) {
+  return std::find_if(elements.begin(), elements.end(), [&](const Element& e) { return e.dtype == dtype; })->name;
+}
+
+}  // namespace
+
+SafetensorsFile read_safetensors(const std::string& path) {
+  const InputFile file(path);
+  Header header = read_header(path, file);
+  SafetensorsFile out{.tensors = {}, .metadata = std::move(header.metadata)};
+  for (const Entry& entry : header.entries) {
+    Tensor tensor(entry.shape, entry.dtype);
+    file.read_at(header.data_begin + entry.begin, tensor.raw(), tensor.bytes());
+    out.tensors.emplace(entry.name, std::move(tensor));
+  }
+  return out;
+}
+
+Metadata read_safetensors_metadata(const std::string& path) { return read_header(path, InputFile(path)).metadata; }
+
+void write_safetensors(const std::string& path, const SafetensorsFile& file) {
+  // Elements of eight bytes first, so that every tensor's data are aligned.
+  std::vector<const TensorMap::value_type*> order;
+  for (const auto& item : file.tensors) {
+    if (!item.second.defined())
+      throw DataError(path, 0, concat("tensor '", item.first, "' is undefined and cannot be written"));
+    if (item.first == metadata_key) throw DataError(path, 0, "no tensor can be named __metadata__");
+    order.push_back(&item);
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto* a, const auto* b) { return size_bytes(a->second.dtype()) > size_bytes(b->second.dtype()); });
+
+  Json header = Json::object();
+  if (!file.metadata.empty()) {
+    Json& texts = header[metadata_key] = Json::object();
+    for (const auto& [name, text] : file.metadata) texts[name] = text;
+  }
+  std::uint64_t end = 0;
+  for (const auto* item : order) {
+    const auto& [name, tensor] = *item;
+    Json& fields = header[name];
+    fields["dtype"] = element_name(tensor.dtype());
+    Json& extents = fields["shape"] = Json::array();
+    for (const std::int64_t extent : tensor.shape().extents()) extents.push_back(extent);
+    fields["data_offsets"] = {end, end + tensor.bytes()};
+    end += tensor.bytes();
+  }
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const Json::type_error&) {
+    throw DataError(path, 0, "a name or a text of the metadata is not valid UTF-8 and cannot be written");
+  }
+  text.append((8 - text.size() % 8) % 8, ' ');
+  const std::uint64_t length = text.size();
+  if (length > largest_header_bytes) {
+    throw DataError(path, 0, concat("the header would take ", length, " bytes; the limit is ", largest_header_bytes));
+  }
+
+  ReplacedFile out(path);
+  out.write(&length, sizeof length);
+  out.write(text.data(), text.size());
+  for (const auto* item : order) {
+    const Tensor host = item->second.to(Device::cpu);
+    out.write(host.raw(), host.bytes());
+  }
+  out.commit();
+}
+
+}  // namespace refrain
