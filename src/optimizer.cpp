@@ -22,8 +22,8 @@ double sum_of_squares(const Tensor& x) {
   return out.item();
 }
 
-/// factor * x, in place when nobody else reads these elements: a leaf takes its first gradient over without a copy, so two leaves
-/// may share one.
+/// factor * x, in place when nobody else reads these elements: a leaf takes its first gradient over without a copy, so two
+/// leaves may share one.
 Tensor scaled(Tensor x, double factor) {
   Tensor out = x.unique() ? x : Tensor(x.shape(), x.dtype(), x.device());
   kernels::table(x.device()).linear_combination({.a = x.view(), .out = out.mutable_view(), .alpha = factor});

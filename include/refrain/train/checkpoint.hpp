@@ -1,9 +1,9 @@
 #pragma once
 /// Models, patches and interrupted training as files (see safetensors.hpp for the format and how files are replaced).
 ///
-/// Every checkpoint carries the hash of all that it holds; reading one verifies it, so damage anywhere is refused with the reason.
-/// All functions throw DataError, naming the file, when it cannot be read or written, is damaged, is of another kind, or does not
-/// fit; a load that throws has changed nothing.
+/// Every checkpoint carries the hash of all that it holds; reading one verifies it, so damage anywhere is refused with the
+/// reason. All functions throw DataError, naming the file, when it cannot be read or written, is damaged, is of another kind,
+/// or does not fit; a load that throws has changed nothing.
 
 #include <cstdint>
 #include <map>
@@ -27,7 +27,8 @@ struct CheckpointInfo {
 /// Reads and verifies a checkpoint for what it says about itself: enough to build the module that load_model() then fills.
 CheckpointInfo checkpoint_info(const std::string& path);
 
-/// A module's parameters by name.  The tensors are handles on the parameters' own storage, so loading into them changes the module.
+/// A module's parameters by name.  The tensors are handles on the parameters' own storage, so loading into them changes the
+/// module.
 TensorMap tensors_of(const Module& module);
 
 /// Overwrites the elements of `into` with those of `from`.  Throws DataError, naming `origin` and listing what is missing,
@@ -46,7 +47,8 @@ struct PatchTarget {
   std::string task;
 };
 
-/// A patch: what a task adds to a base, or changes in it.  A part of a tensor is stored as a slice of it under a name of its own.
+/// A patch: what a task adds to a base, or changes in it.  A part of a tensor is stored as a slice of it under a name of its
+/// own.
 void save_patch(const std::string& path, const TensorMap& patch, const PatchTarget& target, const Metadata& metadata = {});
 void save_patch(const std::string& path, const Module& patch, const PatchTarget& target, const Metadata& metadata = {});
 

@@ -11,8 +11,8 @@
 
 namespace refrain {
 
-/// XXH64 of a stream of bytes (Y. Collet, "xxHash fast digest algorithm", version 0.1.1): 64 bits that change when the bytes do.
-/// It is no protection against forgery.
+/// XXH64 of a stream of bytes (Y. Collet, "xxHash fast digest algorithm", version 0.1.1): 64 bits that change when the bytes
+/// do. It is no protection against forgery.
 class Xxh64 {
  public:
   explicit Xxh64(std::uint64_t seed = 0) noexcept;
@@ -32,8 +32,8 @@ class Xxh64 {
   std::uint64_t seed_;
 };
 
-/// XXH64 over names, element types, shapes and elements of all tensors in the order of names, then over the texts: 16 hexadecimal
-/// digits.
+/// XXH64 over names, element types, shapes and elements of all tensors in the order of names, then over the texts: 16
+/// hexadecimal digits.
 std::string content_hash(const TensorMap& tensors, const Metadata& metadata = {});
 
 /// content_hash() of a module's parameters, under the names that they have in this module.

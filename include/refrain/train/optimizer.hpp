@@ -14,9 +14,9 @@ namespace refrain {
 
 /// Base of the optimizers.
 ///
-/// An optimizer keeps handles on the parameters it is given, so the module may move.  Per step it changes those that are not frozen
-/// and have a gradient; a parameter named twice (tied layers) is changed once.  State (moments, and the number of updates) comes
-/// into being with a parameter's first update and belongs to that parameter alone:
+/// An optimizer keeps handles on the parameters it is given, so the module may move.  Per step it changes those that are not
+/// frozen and have a gradient; a parameter named twice (tied layers) is changed once.  State (moments, and the number of
+/// updates) comes into being with a parameter's first update and belongs to that parameter alone:
 ///  - a frozen parameter has none; freezing one later drops its state at the next step, unfreezing starts it afresh;
 ///  - a parameter without a gradient in this step keeps its state, and its update count does not move.
 /// Row-sparse gradients change the rows they name alone (lazily): other rows, and their moments, keep their bytes.  The update
@@ -34,17 +34,17 @@ class Optimizer {
   /// Drops the gradients.
   void zero_grad();
 
-  /// Scales all gradients by max_norm / norm when norm > max_norm:  norm = sqrt(sum of squares over all elements of all parameters).
-  /// Returns the norm before scaling; sums in a fixed order.  A norm that is not finite is returned and nothing is scaled.
-  /// Throws OptionError unless max_norm > 0.
+  /// Scales all gradients by max_norm / norm when norm > max_norm:  norm = sqrt(sum of squares over all elements of all
+  /// parameters). Returns the norm before scaling; sums in a fixed order.  A norm that is not finite is returned and nothing
+  /// is scaled. Throws OptionError unless max_norm > 0.
   double clip_gradients(double max_norm);
 
   double learning_rate() const noexcept { return learning_rate_; }
   /// Throws OptionError unless rate >= 0.
   void set_learning_rate(double rate);
 
-  /// L2 of the parameters whose name matches the pattern, in place of the option:  g = gradient + l2 * parameter (of a row-sparse
-  /// gradient: for the named rows alone).  Throws OptionError when none matches or l2 < 0.
+  /// L2 of the parameters whose name matches the pattern, in place of the option:  g = gradient + l2 * parameter (of a
+  /// row-sparse gradient: for the named rows alone).  Throws OptionError when none matches or l2 < 0.
   void set_l2(std::string_view pattern, double l2);
 
   /// Number of scalars that step() would change now, given a gradient for each.
@@ -53,8 +53,8 @@ class Optimizer {
   /// Bytes of moments held.
   std::int64_t state_bytes() const;
 
-  /// The state by name, sharing storage with the optimizer: "adam.m.<parameter>", "adam.v.<parameter>", "adam.updates.<parameter>"
-  /// (i64 []).  Options are not state: a resumed run makes its optimizer with the same ones.
+  /// The state by name, sharing storage with the optimizer: "adam.m.<parameter>", "adam.v.<parameter>",
+  /// "adam.updates.<parameter>" (i64 []).  Options are not state: a resumed run makes its optimizer with the same ones.
   TensorMap state() const;
 
   /// Takes over a state() of the same parameters; those that it does not name have none afterwards.
@@ -97,8 +97,8 @@ struct AdamOptions {
 /// Adam (Kingma and Ba, 2015), and with `decay` AdamW (Loshchilov and Hutter, 2019).
 ///
 ///   g = gradient + l2 * p;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
-///   p -= learning_rate * ( m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + decay * p ),   t = updates of this parameter
-/// Throws OptionError unless rates are >= 0, betas in [0,1) and epsilon > 0.
+///   p -= learning_rate * ( m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + decay * p ),   t = updates of this
+/// parameter Throws OptionError unless rates are >= 0, betas in [0,1) and epsilon > 0.
 class Adam final : public Optimizer {
  public:
   explicit Adam(const std::vector<NamedParameter>& parameters, AdamOptions options = {});

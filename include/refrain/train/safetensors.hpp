@@ -24,18 +24,18 @@ struct SafetensorsFile {
 
 /// Reads a file onto the CPU.
 ///
-/// Everything is checked before memory is taken for it: header length against the file's, JSON, dtypes, shapes, that the tensors'
-/// bytes follow one another without gap or overlap to the end of the file, names given twice.
+/// Everything is checked before memory is taken for it: header length against the file's, JSON, dtypes, shapes, that the
+/// tensors' bytes follow one another without gap or overlap to the end of the file, names given twice.
 /// Throws DataError, with the reason, for anything else, for an element type other than the four, and for rank over 6.
 SafetensorsFile read_safetensors(const std::string& path);
 
 /// Reads the metadata alone, with the same checks of header and file length.
 Metadata read_safetensors_metadata(const std::string& path);
 
-/// Writes a file so that at any moment `path` is either what it was or complete: into a temporary file beside it, which is synced
-/// and then renamed; the folder is synced last.  Equal contents give equal bytes.
-/// Throws DataError when anything fails (a full disk, a missing folder, text that is not UTF-8); then the temporary file is gone
-/// and `path` is as before.
+/// Writes a file so that at any moment `path` is either what it was or complete: into a temporary file beside it, which is
+/// synced and then renamed; the folder is synced last.  Equal contents give equal bytes.
+/// Throws DataError when anything fails (a full disk, a missing folder, text that is not UTF-8); then the temporary file is
+/// gone and `path` is as before.
 void write_safetensors(const std::string& path, const SafetensorsFile& file);
 
 }  // namespace refrain

@@ -1,0 +1,61 @@
+#pragma once
+/// Showing how far long work has come.
+
+#include <cstdint>
+#include <functional>
+#include <iosfwd>
+#include <string>
+
+namespace refrain {
+
+/// One line about work in progress: done, total, rate, time left, and a note.
+///
+/// On a terminal it is a bar that is drawn over and over; elsewhere (a log file, a pipe) a plain line every few seconds.
+/// Nothing is written more often than the interval says, so advance() may be called for every step.
+class Progress {
+ public:
+  enum class Style : std::uint8_t { automatic, bar, lines, quiet };
+  struct Options {
+    std::string label = "";          ///< "epoch 3"
+    std::int64_t total = 0;          ///< 0: unknown; then neither share nor time left are shown
+    std::string unit = "steps";      ///< what advance() counts
+    Style style = Style::automatic;  ///< automatic: bar when `out` is std::cerr and that is a terminal, else lines
+    double bar_interval_seconds = 0.1;
+    double line_interval_seconds = 5;
+    std::ostream* out = nullptr;           ///< null: std::cerr
+    std::function<double()> seconds = {};  ///< the clock; empty: a steady one
+  };
+
+  explicit Progress(Options options);
+  /// Ends a bar's line.
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void advance(std::int64_t count = 1);
+
+  /// Shown behind the figures from the next drawing on: "loss 6.123".
+  void set_note(std::string note) { note_ = std::move(note); }
+
+  /// Writes the last state once, whatever the interval; nothing is written afterwards.
+  void finish();
+
+  std::int64_t done() const noexcept { return done_; }
+  double elapsed_seconds() const;
+
+ private:
+  void draw(double now);
+
+  Options options_;
+  double started_ = 0;
+  double drawn_ = 0;
+  std::int64_t done_ = 0;
+  std::size_t width_ = 0;  ///< of the bar's line as drawn last
+  bool open_ = true;
+  std::string note_;
+};
+
+/// 75 -> "1:15", 3675 -> "1:01:15"; negative or not finite -> "?".
+std::string clock_time(double seconds);
+
+}  // namespace refrain

@@ -1,0 +1,298 @@
+#include "refrain/train/metrics.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <numeric>
+#include <type_traits>
+
+#include "refrain/core/parallel.hpp"
+
+namespace refrain {
+namespace {
+
+/// Numbers in their order, NaN below all of them and equal to itself.
+template <class T>
+bool above(T a, T b) {
+  return a > b || (std::isnan(b) && !std::isnan(a));
+}
+
+template <class T>
+void count_against(T positive, T other, Rank& rank, std::int64_t times) {
+  if (above(other, positive)) {
+    rank.greater += times;
+  } else if (!above(positive, other)) {
+    rank.equal += times;
+  }
+  rank.candidates += times;
+}
+
+/// The excluded items that matter: distinct, rising, of the protocol's range, without the positive.
+std::vector<std::int32_t> left_out(const RankingProtocol& protocol, std::int32_t positive,
+                                   std::span<const std::int32_t> excluded) {
+  std::vector<std::int32_t> ids;
+  ids.reserve(excluded.size());
+  for (const std::int32_t id : excluded) {
+    if (id >= protocol.first && id - protocol.first < protocol.items && id != positive) ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
+void check_positive(const RankingProtocol& protocol, std::int32_t positive) {
+  if (positive < protocol.first || positive - protocol.first >= protocol.items) {
+    throw OptionError(concat("rank_of: the positive ", positive, " is outside the items [", protocol.first, ", ",
+                             std::int64_t{protocol.first} + protocol.items, ")"));
+  }
+}
+
+std::string rounded(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4f", value);
+  return text;
+}
+
+void check_scores(const char* op, const Tensor& scores, const Tensor& ids) {
+  if (scores.rank() != 2) throw ShapeError(concat(op, ": expected scores [B,V], got ", scores.shape()));
+  if (ids.shape() != Shape{scores.size(0)})
+    throw ShapeError(concat(op, ": expected ids [", scores.size(0), "], got ", ids.shape()));
+  if (!is_floating(scores.dtype())) throw DTypeError(concat(op, ": expected scores of f32 or f64, got ", scores.dtype()));
+  if (ids.dtype() != DType::i32) throw DTypeError(concat(op, ": expected ids of i32, got ", ids.dtype()));
+}
+
+/// Calls function(row, scores of the row) for all rows, in parallel.
+template <class Function>
+void for_rows(const Tensor& scores, Function function) {
+  const std::int64_t width = scores.size(1);
+  const auto run = [&](const auto* values) {
+    using T = std::remove_cvref_t<decltype(*values)>;
+    parallel_for(scores.size(0), 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        function(row, std::span<const T>(values + row * width, static_cast<std::size_t>(width)));
+      }
+    });
+  };
+  scores.dtype() == DType::f32 ? run(scores.data<float>()) : run(scores.data<double>());
+}
+
+}  // namespace
+
+std::string with_commas(std::int64_t number) {
+  std::string text = std::to_string(number);
+  const std::size_t first = number < 0 ? 1 : 0;
+  for (std::size_t at = text.size(); at > first + 3; at -= 3) text.insert(at - 3, ",");
+  return text;
+}
+
+std::string RankingProtocol::text() const {
+  std::string text = kind == Kind::full
+                         ? concat("full, ", with_commas(items), " items")
+                         : concat("sampled, ", negatives, " negatives of ", with_commas(items), " items, seed ", seed);
+  if (without_seen) text += ", seen ones left out";
+  return text;
+}
+
+std::vector<std::int32_t> sampled_negatives(std::int32_t positive, const RankingProtocol& protocol,
+                                            std::span<const std::int32_t> excluded, std::int64_t example) {
+  check_positive(protocol, positive);
+  std::vector<std::int32_t> barred = left_out(protocol, positive, excluded);
+  barred.insert(std::lower_bound(barred.begin(), barred.end(), positive), positive);
+  const std::int64_t available = protocol.items - static_cast<std::int64_t>(barred.size());
+  if (protocol.negatives < 1 || protocol.negatives > available) {
+    throw OptionError(concat("sampled_negatives: expected 1 to ", available,
+                             " negatives, as many as there are items besides the ", "positive and the excluded ones; got ",
+                             protocol.negatives));
+  }
+  // Floyd's algorithm: distinct positions among the available items, each set of them equally likely.
+  Random random = Random(protocol.seed).split(static_cast<std::uint64_t>(example));
+  std::vector<std::int64_t> positions;
+  for (std::int64_t last = available - protocol.negatives; last < available; ++last) {
+    const std::int64_t drawn = random.below(last + 1);
+    const auto place = std::lower_bound(positions.begin(), positions.end(), drawn);
+    if (place != positions.end() && *place == drawn) {
+      positions.push_back(last);  // larger than all before it
+    } else {
+      positions.insert(place, drawn);
+    }
+  }
+  // The n-th available item: n plus the barred items up to it.
+  std::vector<std::int32_t> ids;
+  ids.reserve(positions.size());
+  std::size_t passed = 0;
+  for (const std::int64_t position : positions) {
+    while (passed < barred.size() && barred[passed] - protocol.first <= position + static_cast<std::int64_t>(passed)) ++passed;
+    ids.push_back(static_cast<std::int32_t>(protocol.first + position + static_cast<std::int64_t>(passed)));
+  }
+  return ids;
+}
+
+template <class T>
+Rank rank_of(std::span<const T> scores, std::int32_t positive, const RankingProtocol& protocol,
+             std::span<const std::int32_t> excluded, std::int64_t example) {
+  check_positive(protocol, positive);
+  if (protocol.first < 0 || std::int64_t{protocol.first} + protocol.items > static_cast<std::int64_t>(scores.size())) {
+    throw OptionError(concat("rank_of: items [", protocol.first, ", ", std::int64_t{protocol.first} + protocol.items,
+                             ") need a score ", "each, got ", scores.size(), " scores"));
+  }
+  const T own = scores[static_cast<std::size_t>(positive)];
+  Rank rank;
+  if (protocol.kind == RankingProtocol::Kind::sampled) {
+    for (const std::int32_t id : sampled_negatives(positive, protocol, excluded, example)) {
+      count_against(own, scores[static_cast<std::size_t>(id)], rank, 1);
+    }
+    return rank;
+  }
+  const T* begin = scores.data() + protocol.first;
+  if (std::isnan(own)) {
+    for (std::int32_t i = 0; i < protocol.items; ++i) count_against(own, begin[i], rank, 1);
+  } else {  // two comparisons an item, which vectorise
+    std::int64_t greater = 0;
+    std::int64_t equal = 0;
+    for (std::int32_t i = 0; i < protocol.items; ++i) {
+      greater += begin[i] > own ? 1 : 0;
+      equal += begin[i] == own ? 1 : 0;
+    }
+    rank = {.greater = greater, .equal = equal, .candidates = std::int64_t{1} + protocol.items};
+  }
+  count_against(own, own, rank, -1);  // the positive was compared with itself
+  for (const std::int32_t id : left_out(protocol, positive, excluded)) {
+    count_against(own, scores[static_cast<std::size_t>(id)], rank, -1);
+  }
+  return rank;
+}
+
+template Rank rank_of<float>(std::span<const float>, std::int32_t, const RankingProtocol&, std::span<const std::int32_t>,
+                             std::int64_t);
+template Rank rank_of<double>(std::span<const double>, std::int32_t, const RankingProtocol&, std::span<const std::int32_t>,
+                              std::int64_t);
+
+template <class T>
+Rank rank_among(T positive, std::span<const T> negatives) {
+  Rank rank;
+  for (const T score : negatives) count_against(positive, score, rank, 1);
+  return rank;
+}
+
+template Rank rank_among<float>(float, std::span<const float>);
+template Rank rank_among<double>(double, std::span<const double>);
+
+std::vector<Rank> rank_rows(const Tensor& scores, const Tensor& positives, const RankingProtocol& protocol,
+                            std::int64_t first_example, std::span<const std::span<const std::int32_t>> excluded) {
+  check_scores("rank_rows", scores, positives);
+  if (!excluded.empty() && static_cast<std::int64_t>(excluded.size()) != scores.size(0)) {
+    throw ShapeError(concat("rank_rows: expected ", scores.size(0), " lists of excluded ids or none, got ", excluded.size()));
+  }
+  std::vector<Rank> ranks(static_cast<std::size_t>(scores.size(0)));
+  const std::int32_t* ids = positives.data<std::int32_t>();
+  for_rows(scores, [&](std::int64_t row, auto values) {
+    const std::size_t at = static_cast<std::size_t>(row);
+    ranks[at] = rank_of(values, ids[row], protocol, excluded.empty() ? std::span<const std::int32_t>() : excluded[at],
+                        first_example + row);
+  });
+  return ranks;
+}
+
+RankingMetrics::RankingMetrics(RankingProtocol protocol, std::vector<std::int64_t> cutoffs) : protocol_(protocol) {
+  for (const std::int64_t cutoff : cutoffs) {
+    if (cutoff < 1) throw OptionError(concat("RankingMetrics: expected cutoffs >= 1, got ", cutoff));
+    sums_.push_back({.cutoff = cutoff});
+  }
+}
+
+void RankingMetrics::add(const Rank& rank) {
+  ++count_;
+  const double orders = static_cast<double>(rank.equal + 1);
+  for (Sums& sums : sums_) {
+    const std::int64_t last = std::min(sums.cutoff, rank.greater + rank.equal + 1);
+    if (last <= rank.greater) continue;
+    double reciprocal = 0;
+    double discounted = 0;
+    for (std::int64_t place = rank.greater + 1; place <= last; ++place) {
+      reciprocal += 1.0 / static_cast<double>(place);
+      discounted += 1.0 / std::log2(static_cast<double>(place) + 1);
+    }
+    sums.hr += static_cast<double>(last - rank.greater) / orders;
+    sums.mrr += reciprocal / orders;
+    sums.ndcg += discounted / orders;
+  }
+  const double others = static_cast<double>(rank.candidates - 1);
+  const double below = others - static_cast<double>(rank.greater) - static_cast<double>(rank.equal) / 2;
+  auc_ += others > 0 ? below / others : 0.5;
+}
+
+void RankingMetrics::add(std::span<const Rank> ranks) {
+  for (const Rank& rank : ranks) add(rank);
+}
+
+const RankingMetrics::Sums& RankingMetrics::sums(std::int64_t k) const {
+  for (const Sums& sums : sums_) {
+    if (sums.cutoff == k) return sums;
+  }
+  throw OptionError(concat("RankingMetrics: the cutoff ", k, " was not asked for"));
+}
+
+std::vector<std::pair<std::string, double>> RankingMetrics::figures() const {
+  std::vector<std::pair<std::string, double>> figures;
+  for (const Sums& sums : sums_) {
+    figures.emplace_back(concat("HR@", sums.cutoff), mean(sums.hr));
+    figures.emplace_back(concat("MRR@", sums.cutoff), mean(sums.mrr));
+    figures.emplace_back(concat("NDCG@", sums.cutoff), mean(sums.ndcg));
+  }
+  figures.emplace_back("AUC", auc());
+  return figures;
+}
+
+std::string RankingMetrics::text() const {
+  std::string text;
+  for (const auto& [name, value] : figures()) text += concat(name, " ", rounded(value), "  ");
+  return text + concat("(", protocol_.text(), "; ", with_commas(count_), " examples)");
+}
+
+void Accuracy::add(const Tensor& scores, const Tensor& classes) {
+  check_scores("Accuracy", scores, classes);
+  const std::int32_t* expected = classes.data<std::int32_t>();
+  const RankingProtocol all{.first = 0, .items = static_cast<std::int32_t>(scores.size(1))};
+  for (std::int64_t row = 0; row < scores.size(0); ++row) {
+    if (expected[row] < 0 || expected[row] >= all.items) {
+      throw OptionError(concat("Accuracy: expected a class in [0, ", all.items, "), got ", expected[row]));
+    }
+  }
+  for (const Rank& rank : rank_rows(scores, classes, all)) {
+    if (rank.greater == 0) correct_ += 1.0 / static_cast<double>(rank.equal + 1);
+  }
+  count_ += scores.size(0);
+  classes_ = scores.size(1);
+}
+
+std::string Accuracy::text() const {
+  return concat("accuracy ", rounded(value()), " (", classes_, " classes; ", with_commas(count_), " examples)");
+}
+
+double auc(std::span<const double> scores, std::span<const std::uint8_t> is_positive) {
+  if (scores.size() != is_positive.size()) {
+    throw OptionError(
+        concat("auc: expected one label a score, got ", scores.size(), " scores and ", is_positive.size(), " labels"));
+  }
+  std::vector<std::size_t> order(scores.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return above(scores[b], scores[a]); });
+  double pairs = 0;
+  double negatives = 0;
+  double positives = 0;
+  for (std::size_t begin = 0; begin < order.size();) {  // one group of equal scores after another, rising
+    double negatives_here = 0;
+    double positives_here = 0;
+    std::size_t end = begin;
+    for (; end < order.size() && !above(scores[order[end]], scores[order[begin]]); ++end) {
+      (is_positive[order[end]] != 0 ? positives_here : negatives_here) += 1;
+    }
+    pairs += positives_here * (negatives + negatives_here / 2);
+    negatives += negatives_here;
+    positives += positives_here;
+    begin = end;
+  }
+  return positives > 0 && negatives > 0 ? pairs / (positives * negatives) : 0.5;
+}
+
+}  // namespace refrain
