@@ -10,15 +10,23 @@
 #include <cstring>
 #include <type_traits>
 
+#if defined(__AVX512F__)
+#define REFRAIN_VECTOR_BYTES 64
+#define REFRAIN_VECTOR_NAMESPACE vectors_of_64_bytes
+#elif defined(__AVX__)
+#define REFRAIN_VECTOR_BYTES 32
+#define REFRAIN_VECTOR_NAMESPACE vectors_of_32_bytes
+#else
+#define REFRAIN_VECTOR_BYTES 16
+#define REFRAIN_VECTOR_NAMESPACE vectors_of_16_bytes
+#endif
+
 namespace refrain::kernels::cpu {
 
-#if defined(__AVX512F__)
-inline constexpr int vector_bytes = 64;
-#elif defined(__AVX__)
-inline constexpr int vector_bytes = 32;
-#else
-inline constexpr int vector_bytes = 16;
-#endif
+// The width is part of every name, so that sources compiled for different processors can be linked into one program.
+inline namespace REFRAIN_VECTOR_NAMESPACE {
+
+inline constexpr int vector_bytes = REFRAIN_VECTOR_BYTES;
 
 /// A positive count as an array extent.
 constexpr std::size_t extent(int count) { return static_cast<std::size_t>(count); }
@@ -138,4 +146,5 @@ inline V gelu_derivative(V x) {
   return s + x * s * (1 - s) * (c * (1 + T(3 * 0.044715) * x * x));
 }
 
+}  // namespace REFRAIN_VECTOR_NAMESPACE
 }  // namespace refrain::kernels::cpu
