@@ -107,12 +107,13 @@ class ScoreBlocks {
         if (target >= begin && target < end) target_scores_[p] = scores_[target * block_ + p];
       }
     }
-    // A chunk whose items are all left out has no maximum; any finite shift makes its sum zero.
-    for (std::int64_t p = 0; p < count; ++p) maxima[p] = maxima[p] == lowest ? T(0) : maxima[p];
     for (std::int64_t item = begin; item < end; ++item) {
       T* const row = scores_ + item * block_;
       for_lanes<T>(count, [&]<class L>(L, std::int64_t p) {
-        const typename L::Vector e = exp(L::load(row + p) - L::load(maxima + p));
+        // Where all items of the chunk are left out the maximum stays -inf; any finite shift makes the sum zero.
+        const typename L::Vector m = L::load(maxima + p);
+        const typename L::Vector shift = m < -std::numeric_limits<T>::max() ? L::broadcast(0) : m;
+        const typename L::Vector e = exp(L::load(row + p) - shift);
         L::store(row + p, e);
         L::store(sums + p, L::load(sums + p) + e);
       });
