@@ -15,7 +15,7 @@
 namespace refrain {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 bool is_whole(double value) {
   return std::abs(value) < 0x1p53 && value == std::floor(value) && !(value == 0 && std::signbit(value));
@@ -38,17 +38,14 @@ MetricLog::MetricLog(std::string path) : path_(std::move(path)) {
 MetricLog::~MetricLog() { ::close(descriptor_); }
 
 void MetricLog::write(std::span<const Number> numbers, std::span<const Text> texts) {
-  Json object = Json::object();
-  for (const auto& [name, value] : numbers) {
-    Json& field = object[std::string(name)];
-    if (is_whole(value)) {
-      field = static_cast<std::int64_t>(value);
-    } else {
-      field = value;
-    }
-  }
-  for (const auto& [name, text] : texts) object[std::string(name)] = std::string(text);
-  std::string line = object.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+  std::string line = "{";
+  const auto add = [&line](std::string_view name, const Json& value) {
+    const auto text = [](const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); };
+    line += (line.size() > 1 ? "," : "") + text(Json(std::string(name))) + ":" + text(value);
+  };
+  for (const auto& [name, value] : numbers) add(name, is_whole(value) ? Json(static_cast<std::int64_t>(value)) : Json(value));
+  for (const auto& [name, text] : texts) add(name, Json(std::string(text)));
+  line += "}\n";
   if (ends_inside_line(descriptor_)) line.insert(line.begin(), '\n');
   std::string_view left = line;
   while (!left.empty()) {

@@ -69,8 +69,7 @@ std::vector<std::int32_t> sampled_negatives(std::int32_t positive, const Ranking
                                             std::span<const std::int32_t> excluded = {}, std::int64_t example = 0);
 
 /// Means over examples; with place p of the positive:
-///   HR@k = [p <= k];  MRR@k = [p <= k] / p;  NDCG@k = [p <= k] / log2(p + 1);  AUC = (candidates ranked below) / (candidates
-/// - 1).
+///   HR@k = [p <= k];  MRR@k = [p <= k] / p;  NDCG@k = [p <= k] / log2(p + 1);  AUC = (candidates - p) / (candidates - 1).
 class RankingMetrics {
  public:
   /// Throws OptionError unless every cutoff is >= 1.

@@ -35,8 +35,8 @@ class Optimizer {
   void zero_grad();
 
   /// Scales all gradients by max_norm / norm when norm > max_norm:  norm = sqrt(sum of squares over all elements of all
-  /// parameters). Returns the norm before scaling; sums in a fixed order.  A norm that is not finite is returned and nothing
-  /// is scaled. Throws OptionError unless max_norm > 0.
+  /// parameters).  Returns the norm before scaling; sums in a fixed order.  A norm that is not finite is returned and nothing
+  /// is scaled.  Throws OptionError unless max_norm > 0.
   double clip_gradients(double max_norm);
 
   double learning_rate() const noexcept { return learning_rate_; }
@@ -97,8 +97,8 @@ struct AdamOptions {
 /// Adam (Kingma and Ba, 2015), and with `decay` AdamW (Loshchilov and Hutter, 2019).
 ///
 ///   g = gradient + l2 * p;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
-///   p -= learning_rate * ( m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + decay * p ),   t = updates of this
-/// parameter Throws OptionError unless rates are >= 0, betas in [0,1) and epsilon > 0.
+///   p -= learning_rate * ( m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + decay * p )
+/// with t = updates of this parameter.  Throws OptionError unless rates are >= 0, betas in [0,1) and epsilon > 0.
 class Adam final : public Optimizer {
  public:
   explicit Adam(const std::vector<NamedParameter>& parameters, AdamOptions options = {});

@@ -1,0 +1,157 @@
+#pragma once
+/// The training loop: steps, evaluation, early stopping, checkpoints, interruption, resumption.
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "refrain/autograd/tape.hpp"
+#include "refrain/nn/module.hpp"
+#include "refrain/train/checkpoint.hpp"
+#include "refrain/train/interrupt.hpp"
+#include "refrain/train/optimizer.hpp"
+
+namespace refrain {
+
+struct TrainerOptions {
+  std::int64_t epochs = 10;
+  std::int64_t steps_per_epoch = 0;  ///< required
+  double max_norm = 0;               ///< clip the gradients' global norm; 0: no clipping
+  std::int64_t patience = 0;         ///< stop after so many evaluations in a row without a better one; 0: never
+  bool larger_is_better = true;      ///< what the evaluation returns
+  bool restore_best = true;          ///< leave the parameters of the best evaluation in the model at the end
+  /// Learning rate of a step, counted from 0 over the whole run; empty: the optimizer's own, constant.
+  std::function<double(std::int64_t step)> schedule = {};
+  std::string checkpoint = "";      ///< file of the training state, written after each epoch and on interruption; empty: none
+  double checkpoint_seconds = 600;  ///< written inside an epoch, too, when so long has passed since the last time; 0: never
+  Metadata metadata = {};           ///< texts to store in the checkpoint
+};
+
+/// Where training stands; a resumed run starts from it.
+struct TrainingPosition {
+  std::int64_t epoch = 0;
+  std::int64_t step = 0;         ///< in the epoch
+  std::int64_t total_steps = 0;  ///< over all epochs
+  double loss_sum = 0;           ///< over the epoch's steps so far
+  double best_metric = 0;        ///< meaningful when best_epoch >= 0
+  std::int64_t best_epoch = -1;
+  std::int64_t worse_evaluations = 0;  ///< in a row since the best one
+};
+
+struct StepReport {
+  std::int64_t epoch = 0;
+  std::int64_t step = 0;  ///< in the epoch
+  double loss = 0;
+  double gradient_norm = 0;  ///< before clipping; 0 without clipping
+};
+
+struct EpochReport {
+  std::int64_t epoch = 0;
+  double loss = 0;    ///< mean over the steps
+  double metric = 0;  ///< what the evaluation returned
+  bool is_best = false;
+  double training_seconds = 0;  ///< of this process: less than the epoch's when it was resumed inside
+  double evaluation_seconds = 0;
+  double learning_rate = 0;
+};
+
+enum class TrainingEnd : std::uint8_t { finished, stopped_early, interrupted };
+
+struct TrainingResult {
+  TrainingEnd end = TrainingEnd::finished;
+  TrainingPosition position;
+};
+
+/// Runs training.  It knows no model: what a step computes and what an evaluation means are given as functions.
+///
+///   Trainer trainer(model, optimizer, {.epochs = 20, .steps_per_epoch = batches.steps_per_epoch(), .patience = 3});
+///   trainer.keep("dropout", model.dropout().random());
+///   trainer.run([&](std::int64_t epoch, std::int64_t step) { return loss_of(batches.rows(epoch, step)); },
+///               [&](std::int64_t epoch) { return hit_rate(validation); });
+///
+/// When a step depends on nothing but epoch, step, the parameters and the random streams that were named to keep(), then a run
+/// that was interrupted anywhere and resumed ends with the same bytes as one that was not.  Model and optimizer must outlive
+/// the trainer.
+class Trainer {
+ public:
+  /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0 and patience >= 0.
+  Trainer(Module& model, Optimizer& optimizer, TrainerOptions options);
+
+  /// Makes a random stream part of the saved state.  It must outlive the trainer.  Throws OptionError for a name used before.
+  void keep(const std::string& name, Random& random);
+
+  void on_step(std::function<void(const StepReport&)> function) { on_step_ = std::move(function); }
+  void on_epoch(std::function<void(const EpochReport&)> function) { on_epoch_ = std::move(function); }
+
+  const TrainingPosition& position() const noexcept { return position_; }
+
+  /// Writes the training state to a file.
+  void save(const std::string& path) const;
+
+  /// Continues from a saved state: model, optimizer, random streams and position.  Throws DataError when the file is damaged or
+  /// belongs to another model, optimizer, number of steps or set of random streams.
+  void resume(const std::string& path);
+
+  /// Trains until the last epoch, early stopping, or InterruptGuard::requested(); leaves the model in evaluation mode.  An
+  /// interrupted run has saved its state, if there is a checkpoint file; an evaluation that was interrupted is done again by the
+  /// resumed run.
+  ///
+  /// `loss(epoch, step)` returns the scalar Variable to minimise; `evaluate(epoch)` returns the metric, with the model in
+  /// evaluation mode and nothing recorded, and draws from no stream named to keep().  Throws Error when a loss is not finite,
+  /// besides what the functions throw.
+  template <class Loss, class Evaluate>
+  TrainingResult run(Loss&& loss, Evaluate&& evaluate);
+
+ private:
+  bool stopped_early() const noexcept { return options_.patience > 0 && position_.worse_evaluations >= options_.patience; }
+  void begin_step();
+  void end_step(double loss);
+  void end_epoch(double metric, double evaluation_seconds);
+  bool is_better(double metric) const noexcept;
+  void remember_best();
+  TrainingResult finish(TrainingEnd end);
+  void save_if_asked();
+  static double now_seconds();
+
+  Module& model_;
+  Optimizer& optimizer_;
+  TrainerOptions options_;
+  TrainingPosition position_;
+  TensorMap best_;
+  std::vector<std::pair<std::string, Random*>> randoms_;
+  std::function<void(const StepReport&)> on_step_;
+  std::function<void(const EpochReport&)> on_epoch_;
+  double epoch_began_ = 0;
+  double saved_at_ = 0;
+};
+
+template <class Loss, class Evaluate>
+TrainingResult Trainer::run(Loss&& loss, Evaluate&& evaluate) {
+  saved_at_ = now_seconds();
+  while (position_.epoch < options_.epochs && !stopped_early()) {
+    model_.train();
+    epoch_began_ = now_seconds();
+    while (position_.step < options_.steps_per_epoch) {
+      if (InterruptGuard::requested()) return finish(TrainingEnd::interrupted);
+      begin_step();
+      const Variable value = loss(position_.epoch, position_.step);
+      backward(value);
+      end_step(value.item());
+    }
+    if (InterruptGuard::requested()) return finish(TrainingEnd::interrupted);
+    model_.eval();
+    const double evaluation_began = now_seconds();
+    double metric = 0;
+    {
+      const NoGrad off;
+      metric = static_cast<double>(evaluate(position_.epoch));
+    }
+    if (InterruptGuard::requested()) return finish(TrainingEnd::interrupted);  // it may have been cut short
+    end_epoch(metric, now_seconds() - evaluation_began);
+  }
+  return finish(stopped_early() ? TrainingEnd::stopped_early : TrainingEnd::finished);
+}
+
+}  // namespace refrain

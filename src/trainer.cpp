@@ -1,0 +1,172 @@
+#include "refrain/train/trainer.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+namespace refrain {
+
+double Trainer::now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
+    : model_(model), optimizer_(optimizer), options_(std::move(options)) {
+  if (options_.epochs < 0) throw OptionError(concat("Trainer: expected epochs >= 0, got ", options_.epochs));
+  if (options_.steps_per_epoch < 1) {
+    throw OptionError(concat("Trainer: expected steps_per_epoch >= 1, got ", options_.steps_per_epoch));
+  }
+  if (!(options_.max_norm >= 0)) throw OptionError(concat("Trainer: expected max_norm >= 0, got ", options_.max_norm));
+  if (options_.patience < 0) throw OptionError(concat("Trainer: expected patience >= 0, got ", options_.patience));
+}
+
+void Trainer::keep(const std::string& name, Random& random) {
+  for (const auto& [known, stream] : randoms_) {
+    if (known == name) throw OptionError(concat("Trainer: there is a random stream '", name, "' already"));
+  }
+  randoms_.emplace_back(name, &random);
+}
+
+void Trainer::begin_step() {
+  optimizer_.zero_grad();
+  if (options_.schedule) optimizer_.set_learning_rate(options_.schedule(position_.total_steps));
+}
+
+void Trainer::end_step(double loss) {
+  if (!std::isfinite(loss)) {
+    throw Error(concat("training: the loss is ", loss, " in step ", position_.step, " of epoch ", position_.epoch,
+                       "; a smaller learning rate or clipping may help"));
+  }
+  const double norm = options_.max_norm > 0 ? optimizer_.clip_gradients(options_.max_norm) : 0;
+  optimizer_.step();
+  const StepReport report{.epoch = position_.epoch, .step = position_.step, .loss = loss, .gradient_norm = norm};
+  position_.loss_sum += loss;
+  ++position_.step;
+  ++position_.total_steps;
+  if (on_step_) on_step_(report);
+  if (options_.checkpoint_seconds > 0 && now_seconds() - saved_at_ >= options_.checkpoint_seconds) save_if_asked();
+}
+
+bool Trainer::is_better(double metric) const noexcept {
+  if (std::isnan(metric)) return false;
+  if (position_.best_epoch < 0) return true;
+  return options_.larger_is_better ? metric > position_.best_metric : metric < position_.best_metric;
+}
+
+void Trainer::remember_best() {
+  for (const ConstNamedParameter& named : std::as_const(model_).parameters()) {
+    if (named.parameter->is_frozen()) continue;
+    const auto [at, is_new] = best_.try_emplace(named.name);
+    if (is_new) {
+      at->second = named.parameter->value().clone();
+    } else {
+      at->second.copy_from(named.parameter->value());
+    }
+  }
+}
+
+void Trainer::end_epoch(double metric, double evaluation_seconds) {
+  const bool best = is_better(metric);
+  if (best) {
+    position_.best_metric = metric;
+    position_.best_epoch = position_.epoch;
+    position_.worse_evaluations = 0;
+    if (options_.restore_best) remember_best();
+  } else {
+    ++position_.worse_evaluations;
+  }
+  const EpochReport report{.epoch = position_.epoch,
+                           .loss = position_.loss_sum / static_cast<double>(options_.steps_per_epoch),
+                           .metric = metric,
+                           .is_best = best,
+                           .training_seconds = now_seconds() - evaluation_seconds - epoch_began_,
+                           .evaluation_seconds = evaluation_seconds,
+                           .learning_rate = optimizer_.learning_rate()};
+  ++position_.epoch;
+  position_.step = 0;
+  position_.loss_sum = 0;
+  save_if_asked();
+  if (on_epoch_) on_epoch_(report);
+}
+
+TrainingResult Trainer::finish(TrainingEnd end) {
+  optimizer_.zero_grad();
+  model_.eval();
+  if (end == TrainingEnd::interrupted) {
+    save_if_asked();
+  } else {
+    for (const auto& [name, tensor] : best_) model_.parameter(name).value().copy_from(tensor);
+  }
+  return {.end = end, .position = position_};
+}
+
+void Trainer::save_if_asked() {
+  if (options_.checkpoint.empty()) return;
+  save(options_.checkpoint);
+  saved_at_ = now_seconds();
+}
+
+void Trainer::save(const std::string& path) const {
+  TrainingState state;
+  state.model = tensors_of(model_);
+  state.optimizer = optimizer_.state();
+  state.best = best_;
+  for (const auto& [name, random] : randoms_) state.randoms[name] = random->state();
+  state.counters = {{"epoch", position_.epoch},
+                    {"step", position_.step},
+                    {"total_steps", position_.total_steps},
+                    {"steps_per_epoch", options_.steps_per_epoch},
+                    {"best_epoch", position_.best_epoch},
+                    {"worse_evaluations", position_.worse_evaluations}};
+  state.figures = {{"loss_sum", position_.loss_sum}, {"best_metric", position_.best_metric}};
+  state.metadata = options_.metadata;
+  save_training(path, state);
+}
+
+void Trainer::resume(const std::string& path) {
+  TrainingState state = load_training(path);
+  const auto counter = [&](const char* name) {
+    const auto found = state.counters.find(name);
+    if (found == state.counters.end()) throw DataError(path, 0, concat("has no counter '", name, "'"));
+    return found->second;
+  };
+  const auto figure = [&](const char* name) {
+    const auto found = state.figures.find(name);
+    if (found == state.figures.end()) throw DataError(path, 0, concat("has no figure '", name, "'"));
+    return found->second;
+  };
+  const TrainingPosition position{.epoch = counter("epoch"),
+                                  .step = counter("step"),
+                                  .total_steps = counter("total_steps"),
+                                  .loss_sum = figure("loss_sum"),
+                                  .best_metric = figure("best_metric"),
+                                  .best_epoch = counter("best_epoch"),
+                                  .worse_evaluations = counter("worse_evaluations")};
+  if (counter("steps_per_epoch") != options_.steps_per_epoch) {
+    throw DataError(path, 0,
+                    concat("was saved by a run of ", counter("steps_per_epoch"), " steps an epoch; this one has ",
+                           options_.steps_per_epoch));
+  }
+  if (state.randoms.size() != randoms_.size()) {
+    throw DataError(path, 0, concat("holds ", state.randoms.size(), " random streams, expected ", randoms_.size()));
+  }
+  for (const auto& [name, random] : randoms_) {
+    if (state.randoms.find(name) == state.randoms.end()) throw DataError(path, 0, concat("has no random stream '", name, "'"));
+  }
+  TensorMap trainable;
+  for (const ConstNamedParameter& named : std::as_const(model_).parameters()) {
+    if (!named.parameter->is_frozen()) trainable[named.name] = named.parameter->value().clone();
+  }
+  if (!state.best.empty()) assign_tensors(trainable, state.best, path);
+  try {
+    optimizer_.load_state(state.optimizer);
+  } catch (const Error& error) {
+    throw DataError(path, 0, concat("does not fit the optimizer: ", error.what()));
+  }
+  assign_tensors(tensors_of(model_), state.model, path);
+  for (const auto& [name, random] : randoms_) *random = Random(state.randoms.find(name)->second);
+  best_ = std::move(state.best);
+  position_ = position;
+}
+
+}  // namespace refrain
