@@ -74,7 +74,7 @@ namespace detail {
 class Node {
  public:
   explicit Node(const char* op, int outputs) : op_(op), gradients_(static_cast<std::size_t>(outputs)) {}
-  virtual ~Node() = default;
+  virtual ~Node() { drop_inputs(); }
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
@@ -96,6 +96,28 @@ class Node {
   bool released_ = false;
   PooledVector<Edge> inputs_;
   PooledVector<Gradient> gradients_;
+  std::shared_ptr<Node> next_;  ///< used by drop_inputs alone
+
+  /// Lets go of the inputs.  Operations that nothing else keeps alive are listed and freed in turn: left to the destructors, a
+  /// history of many operations would nest as many calls.
+  void drop_inputs() noexcept {
+    std::shared_ptr<Node> last;
+    const auto take = [&last](PooledVector<Edge>& edges) {
+      for (Edge& edge : edges) {
+        if (edge.producer.use_count() == 1) {
+          edge.producer->next_ = std::move(last);
+          last = std::move(edge.producer);
+        }
+        edge.producer.reset();
+      }
+    };
+    take(inputs_);
+    while (last != nullptr) {
+      const std::shared_ptr<Node> node = std::move(last);
+      last = std::move(node->next_);
+      take(node->inputs_);
+    }
+  }
 
   static std::uint64_t next_order() noexcept {
     static std::atomic<std::uint64_t> order{0};
@@ -106,8 +128,8 @@ class Node {
 template <std::size_t Outputs, class Backward>
 class RecordedNode final : public Node {
  public:
-  RecordedNode(const char* op, std::span<const Variable> inputs, Backward backward)
-      : Node(op, static_cast<int>(Outputs)), backward_(std::move(backward)) {
+  RecordedNode(const char* op, const std::array<Shape, Outputs>& shapes, std::span<const Variable> inputs, Backward backward)
+      : Node(op, static_cast<int>(Outputs)), shapes_(shapes), backward_(std::move(backward)) {
     inputs_.reserve(inputs.size());
     for (const Variable& input : inputs) inputs_.push_back(TapeAccess::edge(input));
   }
@@ -115,11 +137,11 @@ class RecordedNode final : public Node {
  protected:
   void run(std::span<const Gradient> outputs, InputGradients& inputs) override {
     if constexpr (Outputs == 1) {
-      (*backward_)(outputs[0].dense(), inputs);
+      (*backward_)(outputs[0].to_dense(shapes_[0]), inputs);
     } else {
       std::array<Tensor, Outputs> dense;
       for (std::size_t i = 0; i < Outputs; ++i) {
-        if (outputs[i].defined()) dense[i] = outputs[i].dense();
+        if (outputs[i].defined()) dense[i] = outputs[i].to_dense(shapes_[i]);
       }
       (*backward_)(dense, inputs);
     }
@@ -127,6 +149,7 @@ class RecordedNode final : public Node {
   void release() override { backward_.reset(); }
 
  private:
+  std::array<Shape, Outputs> shapes_;
   std::optional<Backward> backward_;
 };
 
@@ -243,8 +266,9 @@ Variable record(const char* op, Tensor value, std::initializer_list<Variable> in
   if (!wanted || !NoGrad::is_recording()) return out;
   using Recorded = detail::RecordedNode<1, Backward>;
   detail::VariableState& state = TapeAccess::state(out);
-  state.producer = std::allocate_shared<Recorded>(
-      PoolAllocator<Recorded>(), op, std::span<const Variable>(inputs.begin(), inputs.size()), std::move(backward));
+  state.producer =
+      std::allocate_shared<Recorded>(PoolAllocator<Recorded>(), op, std::array<Shape, 1>{out.shape()},
+                                     std::span<const Variable>(inputs.begin(), inputs.size()), std::move(backward));
   state.requires_grad = true;
   return out;
 }
@@ -255,13 +279,17 @@ template <std::size_t N, class Backward>
 std::array<Variable, N> record(const char* op, std::array<Tensor, N> values, std::initializer_list<Variable> inputs,
                                Backward backward) {
   std::array<Variable, N> out;
-  for (std::size_t i = 0; i < N; ++i) out[i] = Variable(std::move(values[i]));
+  std::array<Shape, N> shapes;
+  for (std::size_t i = 0; i < N; ++i) {
+    shapes[i] = values[i].shape();
+    out[i] = Variable(std::move(values[i]));
+  }
   bool wanted = false;
   for (const Variable& input : inputs) wanted = wanted || input.requires_grad();
   if (!wanted || !NoGrad::is_recording()) return out;
   using Recorded = detail::RecordedNode<N, Backward>;
   const std::shared_ptr<detail::Node> node = std::allocate_shared<Recorded>(
-      PoolAllocator<Recorded>(), op, std::span<const Variable>(inputs.begin(), inputs.size()), std::move(backward));
+      PoolAllocator<Recorded>(), op, shapes, std::span<const Variable>(inputs.begin(), inputs.size()), std::move(backward));
   for (std::size_t i = 0; i < N; ++i) {
     detail::VariableState& state = TapeAccess::state(out[i]);
     state.producer = node;

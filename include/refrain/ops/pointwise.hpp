@@ -101,8 +101,9 @@ inline Variable dot(const Variable& a, const Variable& b) {
   Tensor out({}, a.dtype(), a.device());
   kernels::table(a.device()).dot({.a = a.value().view(), .b = b.value().view(), .out = out.mutable_view()});
   return record("dot", std::move(out), {a, b}, [left = a.value(), right = b.value()](const Tensor& dy, InputGradients& in) {
-    if (in.wants(0)) in.add(0, ops::scaled(right, dy));
-    if (in.wants(1)) in.add(1, ops::scaled(left, dy));
+    // Copies even when dy is one: a gradient must not change with the value that it was made from.
+    if (in.wants(0)) in.add(0, ops::combine(right, dy.item(), {}, 0));
+    if (in.wants(1)) in.add(1, ops::combine(left, dy.item(), {}, 0));
   });
 }
 
