@@ -1,0 +1,294 @@
+/// The rules of the tape.
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "refrain/autograd/gradcheck.hpp"
+#include "refrain/ops/causal_conv.hpp"
+#include "refrain/ops/loss.hpp"
+#include "refrain/ops/matmul.hpp"
+#include "refrain/ops/rows.hpp"
+#include "support/catch.hpp"
+#include "support/tensors.hpp"
+
+namespace {
+
+using namespace refrain;
+using test::doubles;
+using test::integers;
+using test::message_contains;
+using test::random_tensor;
+using test::same_bytes;
+
+using Numbers = std::vector<double>;
+
+Variable leaf(std::initializer_list<double> values, bool requires_grad = true) {
+  return Variable(Tensor::from<double>({static_cast<std::int64_t>(values.size())}, values), requires_grad);
+}
+
+Tensor ids(std::initializer_list<std::int32_t> values) {
+  return Tensor::from<std::int32_t>({static_cast<std::int64_t>(values.size())}, values);
+}
+
+/// The identity, whose backward pass counts that it ran.
+Variable counted(const Variable& x, int& runs) {
+  return record("counted", x.value(), {x}, [&runs](const Tensor& dy, InputGradients& in) {
+    ++runs;
+    in.add(0, dy);
+  });
+}
+
+}  // namespace
+
+TEST_CASE("autograd: gradients add over paths and over backward calls until zero_grad", "[autograd]") {
+  const Variable x = leaf({2, -3});
+  const Variable y = multiply(x, x);
+  backward(sum(add(y, scale(x, 5))));
+  CHECK(doubles(x.grad()) == Numbers{9, -1});
+  backward(sum(multiply(x, leaf({10, 20}, false))));
+  CHECK(doubles(x.grad()) == Numbers{19, 19});
+  Variable(x).zero_grad();
+  CHECK_FALSE(x.gradient().defined());
+  CHECK_THROWS_MATCHES(x.grad(), AutogradError, message_contains("no gradient has been computed"));
+}
+
+TEST_CASE("autograd: one value used by several operations, and one input twice", "[autograd]") {
+  const Variable x = leaf({3});
+  const Variable y = scale(x, 2);         // 6
+  const Variable z = multiply(y, y);      // 36, dz/dx = 2 y * 2 = 24
+  backward(sum(add(z, multiply(y, x))));  // d(2 x^2)/dx = 12
+  CHECK(doubles(x.grad()) == Numbers{36});
+}
+
+TEST_CASE("autograd: a second backward over consumed operations throws, retain allows it", "[autograd]") {
+  const Variable x = leaf({2, 3});
+  const Variable loss = sum(multiply(x, x));
+  backward(loss, {.retain = true});
+  backward(loss);
+  CHECK(doubles(x.grad()) == Numbers{8, 12});
+  CHECK_THROWS_MATCHES(backward(loss), AutogradError, message_contains(".retain = true"));
+  CHECK(doubles(x.grad()) == Numbers{8, 12});
+
+  // Another root over a consumed part is refused as well, before any gradient has moved.
+  const Variable shared = multiply(x, x);
+  backward(sum(shared));
+  const Numbers before = doubles(x.grad());
+  const Variable other = sum(add(shared, x));
+  CHECK_THROWS_MATCHES(backward(other), AutogradError, message_contains("'multiply'"));
+  CHECK(doubles(x.grad()) == before);
+}
+
+TEST_CASE("autograd: roots and upstream gradients are checked", "[autograd]") {
+  const Variable x = leaf({2, 3});
+  const Variable y = multiply(x, x);
+  CHECK_THROWS_MATCHES(backward(y), AutogradError, message_contains("expected a root of one element, got [2]"));
+  CHECK_THROWS_MATCHES(backward(y, Tensor::zeros({3}, DType::f64)), ShapeError,
+                       message_contains("expected an upstream gradient of [2], got [3]"));
+  CHECK_THROWS_MATCHES(backward(y, Tensor::zeros({2}, DType::f32)), DTypeError, message_contains("got f32"));
+  CHECK_THROWS_MATCHES(backward(sum(leaf({1, 2}, false))), AutogradError, message_contains("does not depend on anything"));
+  CHECK_THROWS_AS(backward(Variable()), AutogradError);
+  backward(y, Tensor::from<double>({2}, {1, 10}));
+  CHECK(doubles(x.grad()) == Numbers{4, 60});
+  const Variable scalar(Tensor::full({}, 3, DType::f64), true);
+  backward(scalar);
+  CHECK(scalar.grad().item() == 1);
+}
+
+TEST_CASE("autograd: NoGrad records nothing and nests", "[autograd]") {
+  const Variable x = leaf({2});
+  CHECK(NoGrad::is_recording());
+  {
+    const NoGrad off;
+    CHECK_FALSE(scale(x, 2).requires_grad());
+    {
+      const NoGrad again;
+      CHECK_FALSE(NoGrad::is_recording());
+    }
+    CHECK_FALSE(NoGrad::is_recording());
+    CHECK_THROWS_AS(backward(sum(x)), AutogradError);
+  }
+  CHECK(scale(x, 2).requires_grad());
+  CHECK_FALSE(scale(x, 2).detach().requires_grad());
+}
+
+TEST_CASE("autograd: requires_grad belongs to floating leaves", "[autograd]") {
+  CHECK_THROWS_MATCHES(Variable(ids({1, 2}), true), DTypeError, message_contains("got i32"));
+  Variable y = scale(leaf({1}), 2);
+  CHECK_FALSE(y.is_leaf());
+  CHECK_THROWS_MATCHES(y.set_requires_grad(false), AutogradError, message_contains("only a leaf"));
+  Variable x = leaf({4});
+  backward(sum(x));
+  x.set_requires_grad(false);
+  CHECK_FALSE(x.gradient().defined());
+  CHECK_THROWS_AS(Variable().value(), AutogradError);
+}
+
+TEST_CASE("autograd: saved tensors are freed while backward passes", "[autograd]") {
+  constexpr std::int64_t count = 1 << 16;
+  constexpr std::int64_t layers = 12;
+  const std::int64_t tensor_bytes = count * 4;
+  const Variable x(random_tensor<float>({count}, 1), true);
+  const std::int64_t before = pool_stats().used_bytes;
+  Variable y = x;
+  for (int i = 0; i < layers; ++i) y = tanh(scale(y, 0.9));
+  Variable loss = sum(y);
+  y = Variable();
+  const std::int64_t held = pool_stats().used_bytes - before;
+  CHECK(held >= layers * tensor_bytes);
+  pool_reset_peak();
+  backward(loss);
+  // Two gradients beside what was saved, whatever the depth: each saved tensor goes as the pass leaves it.
+  CHECK(pool_stats().peak_used_bytes - before <= held + 3 * tensor_bytes);
+  CHECK(pool_stats().used_bytes - before <= 2 * tensor_bytes);  // x's gradient, and small objects
+  loss = Variable();
+  CHECK(pool_stats().used_bytes - before <= tensor_bytes + tensor_bytes / 2);
+}
+
+TEST_CASE("autograd: what needs no gradient is not recorded, and keeps nothing alive", "[autograd]") {
+  const Variable frozen(random_tensor<float>({1 << 16}, 1));
+  const std::int64_t before = pool_stats().used_bytes;
+  Variable y = frozen;
+  for (int i = 0; i < 8; ++i) y = tanh(y);
+  CHECK_FALSE(y.requires_grad());
+  CHECK(pool_stats().used_bytes - before <= (1 << 16) * 4 + (1 << 16));
+}
+
+TEST_CASE("autograd: frozen parameters get no gradient", "[autograd]") {
+  const Variable x(random_tensor<double>({2, 5, 3}, 1), true);
+  const Variable weight(random_tensor<double>({3, 3, 3}, 2));
+  const Variable bias(random_tensor<double>({3}, 3), true);
+  backward(sum(causal_conv(x, weight, bias)));
+  CHECK(x.gradient().defined());
+  CHECK(bias.gradient().defined());
+  CHECK_FALSE(weight.gradient().defined());
+}
+
+TEST_CASE("autograd: backward stops below the lowest trainable thing", "[autograd]") {
+  int below = 0;
+  int above = 0;
+  const Variable input = leaf({1, 2}, false);
+  const Variable trained = leaf({3, 4});
+  const Variable h = counted(scale(input, 2), below);
+  backward(sum(counted(multiply(h, trained), above)));
+  CHECK(above == 1);
+  CHECK(below == 0);
+  CHECK(doubles(trained.grad()) == Numbers{2, 4});
+
+  // An operation that the root does not depend on does not run either.
+  int aside = 0;
+  const Variable unused = counted(trained, aside);
+  backward(sum(trained));
+  CHECK(aside == 0);
+}
+
+TEST_CASE("autograd: an operation with several results", "[autograd]") {
+  const Variable x = leaf({1, 2});
+  const auto split = [&] {
+    return record<2>("split",
+                     std::array<Tensor, 2>{doubles(x.value()).empty() ? Tensor() : x.value().clone(), x.value().clone()}, {x},
+                     [](std::array<Tensor, 2>& dy, InputGradients& in) {
+                       if (dy[0].defined()) in.add(0, dy[0]);
+                       if (dy[1].defined()) in.add(0, ops::combine(dy[1], 10, {}, 0));
+                     });
+  };
+  std::array<Variable, 2> parts = split();
+  backward(sum(parts[1]));
+  CHECK(doubles(x.grad()) == Numbers{10, 10});
+  Variable(x).zero_grad();
+  parts = split();
+  backward(sum(add(parts[0], parts[1])));
+  CHECK(doubles(x.grad()) == Numbers{11, 11});
+}
+
+TEST_CASE("autograd: an exception in a backward function leaves no stray gradients behind", "[autograd]") {
+  const Variable x = leaf({1});
+  const Variable bad =
+      record("bad", x.value().clone(), {x}, [](const Tensor&, InputGradients&) { throw ShapeError("refused"); });
+  const Variable root = sum(add(bad, scale(x, 3)));
+  CHECK_THROWS_AS(backward(root, {.retain = true}), ShapeError);
+  CHECK_THROWS_AS(backward(root, {.retain = true}), ShapeError);
+}
+
+TEST_CASE("autograd: gradients of a product do not share storage with the factors", "[autograd]") {
+  Variable a = leaf({1, 2});
+  Variable b = leaf({3, 4});
+  backward(dot(a, b));
+  CHECK_FALSE(a.grad().shares_storage_with(b.value()));
+  b.value().fill(0);  // as an update in place would
+  CHECK(doubles(a.grad()) == Numbers{3, 4});
+}
+
+TEST_CASE("autograd: gradients of two leaves that share storage do not run into each other", "[autograd]") {
+  const Variable a = leaf({1});
+  const Variable b = leaf({1});
+  backward(sum(add(a, b)));    // both gradients are the same tensor
+  backward(sum(scale(a, 5)));  // adds to one of them
+  CHECK(doubles(a.grad()) == Numbers{6});
+  CHECK(doubles(b.grad()) == Numbers{1});
+}
+
+TEST_CASE("autograd: long chains are freed without deep recursion", "[autograd]") {
+  const Variable x = leaf({1});
+  Variable y = x;
+  for (int i = 0; i < 100000; ++i) y = i % 2 == 0 ? scale(y, 1) : subtract(y, y);
+  SECTION("never run backwards") { y = Variable(); }
+  SECTION("run backwards") { backward(sum(y)); }
+  SUCCEED();
+}
+
+TEST_CASE("autograd: an embedding's gradient is row-sparse and adds up for repeated ids", "[autograd][embedding]") {
+  const Variable table(random_tensor<double>({6, 2}, 1), true);
+  const Variable upstream(Tensor::from<double>({4, 2}, {1, 2, 10, 20, 100, 200, 1000, 2000}));
+  backward(dot(embedding(table, ids({4, 1, 4, 0})), upstream));
+  REQUIRE(table.gradient().is_sparse());
+  CHECK_THROWS_MATCHES(table.grad(), AutogradError, message_contains("row-sparse"));
+  const RowSparse& sparse = table.gradient().sparse();
+  CHECK(integers(sparse.rows) == std::vector<std::int32_t>{0, 1, 4, -1});
+  CHECK(doubles(sparse.values) == Numbers{1000, 2000, 10, 20, 101, 202, 0, 0});
+  CHECK(doubles(table.gradient().to_dense({6, 2})) == Numbers{1000, 2000, 10, 20, 0, 0, 0, 0, 101, 202, 0, 0});
+
+  // A second contribution is merged: rows of both, once each, rising.
+  backward(sum(embedding(table, ids({5, 1, 5}))));
+  REQUIRE(table.gradient().is_sparse());
+  const std::vector<std::int32_t> rows = integers(table.gradient().sparse().rows);
+  CHECK(std::vector<std::int32_t>(rows.begin(), rows.begin() + 4) == std::vector<std::int32_t>{0, 1, 4, 5});
+  for (std::size_t i = 4; i < rows.size(); ++i) CHECK(rows[i] == -1);
+  CHECK(doubles(table.gradient().to_dense({6, 2})) == Numbers{1000, 2000, 11, 21, 0, 0, 0, 0, 101, 202, 2, 2});
+}
+
+TEST_CASE("autograd: sparse and dense contributions mix in either order", "[autograd][embedding]") {
+  for (const bool dense_first : {true, false}) {
+    INFO("dense first " << dense_first);
+    const Variable table(random_tensor<double>({3, 1}, 1), true);
+    const Variable weights(Tensor::from<double>({3, 1}, {1, 2, 3}));
+    const auto dense = [&] { backward(dot(table, weights)); };
+    const auto sparse = [&] { backward(scale(sum(embedding(table, ids({2, 2}))), 10)); };
+    dense_first ? dense() : sparse();
+    dense_first ? sparse() : dense();
+    CHECK_FALSE(table.gradient().is_sparse());
+    CHECK(doubles(table.grad()) == Numbers{1, 2, 23});
+    CHECK(doubles(weights.value()) == Numbers{1, 2, 3});
+  }
+  // Within one pass, too: a table that is looked up and multiplied.
+  const Variable table(random_tensor<double>({3, 1}, 1), true);
+  backward(add(sum(embedding(table, ids({0}))), sum(table)));
+  CHECK(doubles(table.grad()) == Numbers{2, 1, 1});
+}
+
+TEST_CASE("autograd: the table of an embedding may be the result of an operation", "[autograd][embedding]") {
+  const Variable table(random_tensor<double>({3, 2}, 1), true);
+  backward(sum(embedding(scale(table, 4), ids({1, 1, 0}))));
+  CHECK(doubles(table.gradient().to_dense({3, 2})) == Numbers{4, 4, 8, 8, 0, 0});
+}
+
+TEST_CASE("autograd: gradcheck finds a wrong gradient", "[autograd]") {
+  const Variable x = leaf({0.3, 0.7});
+  const auto wrong = [&] {
+    return sum(record("wrong", multiply(x, x).value(), {x}, [](const Tensor& dy, InputGradients& in) { in.add(0, dy); }));
+  };
+  CHECK_THAT(gradcheck(wrong, {x}), test::contains("leaf 0 [2] element 0: backward gives 1"));
+  CHECK(gradcheck([&] { return sum(multiply(x, x)); }, {x}).empty());
+  CHECK_THROWS_AS(gradcheck([&] { return sum(x); }, {Variable(random_tensor<float>({1}, 1), true)}), DTypeError);
+}
