@@ -1,0 +1,284 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <numeric>
+
+#include "generator.hpp"
+#include "peterrec/commands.hpp"
+#include "peterrec/recommendation.hpp"
+#include "peterrec/training.hpp"
+
+namespace refrain::peterrec {
+namespace {
+
+/// A new folder that goes with the object.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "peterrec-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) throw DataError(name, 0, "cannot make a folder for the generated data");
+    path_ = name;
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::string& path() const noexcept { return path_; }
+
+ private:
+  std::string path_;
+};
+
+/// One line of the table.
+struct Line {
+  std::string task;
+  std::string method;
+  double share = 1;           ///< of the training examples
+  std::int64_t trained = -1;  ///< parameters; -1: nothing is trained
+  double seconds_per_epoch = 0;
+  std::int64_t epochs = 0;
+  std::vector<std::pair<std::string, double>> figures;
+};
+
+std::vector<std::pair<std::string, double>> figures_of(const Figures& figures) {
+  if (figures.kind == TaskKind::profile) {
+    return {{"accuracy", figures.accuracy->value()}, {"cross-entropy", figures.cross_entropy}};
+  }
+  return {{"HR@5 sampled", figures.sampled->hr(5)},
+          {"MRR@5 sampled", figures.sampled->mrr(5)},
+          {"HR@5 full", figures.full->hr(5)},
+          {"MRR@5 full", figures.full->mrr(5)}};
+}
+
+void print_table(const TaskData& task, const std::vector<Line>& lines, std::int64_t base_parameters, const Figures& protocol,
+                 std::int64_t seeds) {
+  fmt::print("\nTask {}: {} training, {} validation, {} test examples, {} targets\n", task.name, with_commas(task.train.size()),
+             with_commas(task.valid.size()), with_commas(task.test.size()), with_commas(task.targets.size()));
+  if (protocol.kind == TaskKind::profile) {
+    fmt::print("Figures on the test part: share of users whose class is right; cross-entropy in nats.\n");
+  } else {
+    fmt::print("Figures on the test part: sampled = {};\n  full = {}.\n", protocol.sampled->protocol().text(),
+               protocol.full->protocol().text());
+  }
+  if (seeds > 1) fmt::print("Means over {} seeds of fine-tuning.\n", seeds);
+  fmt::print("\n{:<24} {:>6} {:>12} {:>9} {:>8} {:>7}", "method", "data", "trained", "of base", "s/epoch", "epochs");
+  for (const auto& [name, value] : lines.front().figures) fmt::print(" {:>14}", name);
+  fmt::print("\n");
+  for (const Line& line : lines) {
+    fmt::print("{:<24} {:>5.0f}%", line.method, 100 * line.share);
+    if (line.trained < 0) {
+      fmt::print(" {:>12} {:>9} {:>8} {:>7}", "-", "-", "-", "-");
+    } else {
+      fmt::print(" {:>12} {:>8.1f}% {:>8.2f} {:>7}", with_commas(line.trained),
+                 100 * static_cast<double>(line.trained) / static_cast<double>(base_parameters), line.seconds_per_epoch,
+                 line.epochs);
+    }
+    for (const auto& [name, value] : line.figures) fmt::print(" {:>14.4f}", value);
+    fmt::print("\n");
+  }
+  std::fflush(stdout);
+}
+
+void write(MetricLog* log, const Line& line) {
+  if (log == nullptr) return;
+  std::vector<MetricLog::Number> numbers{{"share", line.share},
+                                         {"trained", static_cast<double>(line.trained)},
+                                         {"seconds_per_epoch", line.seconds_per_epoch},
+                                         {"epochs", static_cast<double>(line.epochs)}};
+  for (const auto& [name, value] : line.figures) numbers.emplace_back(name, value);
+  const std::vector<MetricLog::Text> texts{{"task", line.task}, {"method", line.method}};
+  log->write(numbers, texts);
+}
+
+/// Everything that all methods of a run share.
+struct Comparison {
+  const Options& options;
+  const Vocabulary& vocabulary;
+  const PretrainData& pretraining;
+  std::shared_ptr<NextItNet> base;
+  MetricLog* log;
+  Protocols protocols;
+  bool interrupted = false;
+
+  SequenceForm form() const { return {.length = options.data.length, .placement = placement_of(*base)}; }
+
+  /// Trains a method with every seed; the networks of the last seed stay for printing.
+  Line run(const TaskData& task, const Method& method, double share, std::unique_ptr<TaskNetwork>& last) {
+    Line line{.task = task.name, .method = method.title, .share = share, .trained = 0, .figures = {}};
+    for (std::int64_t s = 0; s < options.compare.seeds && !interrupted; ++s) {
+      const std::uint64_t seed = options.run.seed + static_cast<std::uint64_t>(s);
+      Random random(seed, 0x7461736B);
+      last = std::make_unique<TaskNetwork>(
+          base, method, options.task,
+          models::HeadOptions{.targets = task.targets.size(), .loss = head_loss(task.kind == TaskKind::profile, options.task)},
+          random);
+      const TransferExamples examples = share < 1 ? few(task.train, share, seed) : task.train;
+      SourceTask joint;
+      if (method.joint) joint = {&pretraining, &vocabulary, &options.base};
+      const TrainReport report =
+          train_task(*last, task, examples, options.task, options.finetune, options.data.length, protocols,
+                     {.label = task.name + ", " + method.title, .state_file = {}, .log = log, .seed = seed}, joint);
+      interrupted = report.interrupted;
+      const auto figures = figures_of(measure(task, task.test, form(), protocols, scorer_of(*last)));
+      if (s == 0) line.figures = figures;
+      for (std::size_t i = 0; s > 0 && i < figures.size(); ++i) line.figures[i].second += figures[i].second;
+      line.trained = last->trainable_count();
+      line.seconds_per_epoch += report.seconds_per_epoch;
+      line.epochs += report.epochs;
+    }
+    const double seeds = static_cast<double>(options.compare.seeds);
+    for (auto& [name, value] : line.figures) value /= seeds;
+    line.seconds_per_epoch /= seeds;
+    line.epochs = (line.epochs + options.compare.seeds / 2) / options.compare.seeds;
+    write(log, line);
+    return line;
+  }
+};
+
+/// A user's history, what the user took in truth, and what three recommenders say.
+void print_users(const TaskData& task, const Comparison& comparison, const TaskNetwork& network, const RawData& raw) {
+  fmt::print("\nUsers of the test part, task {}\n", task.name);
+  std::vector<std::int64_t> rows = task.test.source;
+  rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+  const Scorer learned = scorer_of(network);
+  const Scorer popular = popularity_scorer(task);
+  const Scorer random = random_scorer(task, comparison.protocols.seed);
+  const std::size_t count =
+      std::min(rows.size(), static_cast<std::size_t>(std::max<std::int64_t>(0, comparison.options.compare.show_users)));
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::vector<std::int64_t> row{rows[i]};
+    const std::span<const std::int32_t> history = task.sources[row[0]];
+    fmt::print("\nUser {}, the last of {} items:\n", i + 1, history.size());
+    for (const std::int32_t id : history.last(std::min<std::size_t>(6, history.size()))) {
+      fmt::print("    {}\n", described(comparison.vocabulary.name(id), raw.titles));
+    }
+    fmt::print("  in truth:");
+    std::vector<std::int32_t> truth;
+    for (std::size_t e = 0; e < task.test.source.size(); ++e) {
+      if (task.test.source[e] == row[0]) truth.push_back(task.test.target[e]);
+    }
+    for (const std::int32_t id : truth) fmt::print("  {}", described(task.targets.name(id), raw.titles));
+    fmt::print("\n");
+    const Tensor ids = tcl_batch(task.sources, row, comparison.options.data.length, comparison.form().placement);
+    const std::int64_t shown = task.kind == TaskKind::profile ? 1 : 5;
+    for (const auto& [title, scorer] : {std::pair{"PeterRec", &learned},
+                                        {task.kind == TaskKind::profile ? "most frequent" : "most popular", &popular},
+                                        {"random", &random}}) {
+      fmt::print("  {}:\n", title);
+      for (const Recommended& item : best((*scorer)(ids, row), shown, 0, task.seen[row[0]])) {
+        const bool hit = std::find(truth.begin(), truth.end(), item.id) != truth.end();
+        fmt::print("    {} {}\n", hit ? "*" : " ", described(task.targets.name(item.id), raw.titles));
+      }
+    }
+  }
+  fmt::print("\n(* = what the user took in truth)\n");
+}
+
+}  // namespace
+
+void compare(const Options& given) {
+  Options options = given;
+  std::optional<TemporaryFolder> folder;
+  std::optional<MetricLog> log;
+  if (!options.run.log.empty()) log.emplace(options.run.log);
+  // Tasks of one run may read the same users from different files: generated data has profiles in one and targets in another.
+  std::optional<RawData> transfer;
+  if (options.compare.generate) {
+    if (!options.data.files.empty()) throw OptionError("--generate makes its own data: leave --data out");
+    folder.emplace();
+    const examples::GeneratedFiles files = examples::generate(folder->path(), {.seed = options.run.seed});
+    options.data.files = {files.sequences};
+    options.data.profiles = files.profiles;
+    options.data.titles = files.titles;
+    DataOptions second = options.data;
+    second.files = {files.transfer};
+    second.format = "transfer_csv";
+    transfer = read_data(second);
+    if (options.task.names.empty()) options.task.names = {"gender", "items"};
+    fmt::print(
+        "Generated users with a latent profile, sequences with long-range and periodic structure, and a second domain.\n");
+  }
+  if (options.task.names.empty()) throw OptionError("--task: expected at least one of gender, age, occupation, items, next");
+  for (const std::string& name : options.task.names) {
+    options.data.hold_out_last = options.data.hold_out_last || task_kind(name) == TaskKind::next;
+  }
+  const RawData raw = read_data(options.data);
+
+  std::shared_ptr<NextItNet> base;
+  Vocabulary vocabulary;
+  if (!options.base_file.empty()) {
+    LoadedBase loaded = load_base(options.base_file);
+    base = loaded.network;
+    vocabulary = std::move(loaded.vocabulary);
+    options.base.causal = base->is_causal();
+    options.base.loss = base->options().relu ? "softmax" : "sampled";
+  } else {
+    vocabulary = source_vocabulary(raw, options.data);
+    Random random(options.run.seed);
+    base = std::make_shared<NextItNet>(base_network_options(options.base, vocabulary), random);
+  }
+  const PretrainData pretraining =
+      pretrain_data(raw, vocabulary, options.data, piece_length(options.data.length, options.base.causal));
+  fmt::print("Base: {} items, C = {}, {} blocks, {}, {} parameters\n", with_commas(vocabulary.items()), base->channels(),
+             base->blocks(), base->is_causal() ? "causal" : "two-way", with_commas(base->parameter_count()));
+  std::fflush(stdout);
+  if (options.base_file.empty()) {
+    const TrainReport report =
+        train_base(*base, pretraining, vocabulary, options.base, options.pretrain, options.data.length,
+                   {.label = "pre-training", .state_file = {}, .log = log ? &*log : nullptr, .seed = options.run.seed});
+    fmt::print("Pre-trained on {} sequences: {} epochs of {:.1f} s, held-out loss {:.4f}\n",
+               with_commas(static_cast<std::int64_t>(pretraining.split.train.size())), report.epochs, report.seconds_per_epoch,
+               report.best);
+    std::fflush(stdout);
+    if (report.interrupted) return;
+  }
+
+  Comparison comparison{.options = options,
+                        .vocabulary = vocabulary,
+                        .pretraining = pretraining,
+                        .base = base,
+                        .log = log ? &*log : nullptr,
+                        .protocols = {.negatives = options.sampled_negatives, .seed = options.run.seed}};
+  std::vector<std::string> chosen = options.compare.methods;
+  if (chosen.empty()) {
+    for (const Method& each : methods()) chosen.push_back(each.name);
+  }
+  std::vector<double> shares = options.compare.few_shot;
+  shares.push_back(1);
+  for (const std::string& name : options.task.names) {
+    const RawData& of_task = transfer && task_kind(name) == TaskKind::items ? *transfer : raw;
+    const TaskData task = task_data(of_task, vocabulary, name, options.data);
+    std::vector<Line> lines;
+    std::unique_ptr<TaskNetwork> shown;
+    for (const double share : shares) {
+      for (const std::string& each : chosen) {
+        std::unique_ptr<TaskNetwork> network;
+        lines.push_back(comparison.run(task, method(each), share, network));
+        if (shown == nullptr || (share >= 1 && each == chosen.front())) shown = std::move(network);
+        if (comparison.interrupted) return;
+      }
+    }
+    const Figures frequent = measure(task, task.test, comparison.form(), comparison.protocols, popularity_scorer(task));
+    const Figures random =
+        measure(task, task.test, comparison.form(), comparison.protocols, random_scorer(task, options.run.seed));
+    for (const auto& [title, figures] :
+         {std::pair{task.kind == TaskKind::profile ? "label frequency" : "most popular", &frequent}, {"random", &random}}) {
+      Line line;
+      line.task = name;
+      line.method = title;
+      line.figures = figures_of(*figures);
+      write(comparison.log, line);
+      lines.push_back(std::move(line));
+    }
+    print_table(task, lines, base->parameter_count(), frequent, options.compare.seeds);
+    print_users(task, comparison, *shown, of_task);
+  }
+}
+
+}  // namespace refrain::peterrec

@@ -1,0 +1,64 @@
+#pragma once
+/// From files to what the networks train on.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "peterrec/options.hpp"
+#include "refrain/data/batches.hpp"
+#include "refrain/data/readers.hpp"
+#include "refrain/data/splits.hpp"
+
+namespace refrain::peterrec {
+
+/// What the files hold, in original ids.
+struct RawData {
+  TransferSequences behaviour;  ///< row i of both sides is one user; the target side is empty with one domain
+  Sequences more;               ///< of the further files, for pre-training alone
+  std::optional<Profiles> profiles;
+  std::optional<Titles> titles;
+  bool two_domains = false;
+};
+
+/// Reads all files.  Throws DataError, OptionError.
+RawData read_data(const DataOptions& options);
+
+/// The vocabulary of the source domain, from everything that pre-trains.
+Vocabulary source_vocabulary(const RawData& raw, const DataOptions& options);
+
+/// Pieces of `length` (+ 1 for a causal base, whose targets are one step ahead) that pre-train, and the part held out to watch it.
+struct PretrainData {
+  RaggedIds rows;
+  Split split;  ///< no test part
+};
+PretrainData pretrain_data(const RawData& raw, const Vocabulary& vocabulary, const DataOptions& options, std::int64_t length);
+
+enum class TaskKind : std::uint8_t {
+  profile,  ///< one label a user
+  items,    ///< items of another domain
+  next,     ///< the next item of the same domain
+};
+TaskKind task_kind(const std::string& name);
+
+/// One task, ready to train.
+struct TaskData {
+  std::string name;
+  TaskKind kind = TaskKind::profile;
+  Vocabulary targets;  ///< classes or items, without special ids
+  RaggedIds sources;   ///< in ids of the source vocabulary
+  RaggedIds seen;      ///< per source row: target ids that a recommendation leaves out
+  TransferExamples train;
+  TransferExamples valid;
+  TransferExamples test;
+};
+
+/// Makes a task of the data.  With `targets` (of a patch file) its numbering is kept.
+/// Throws OptionError when the data lacks what the task needs.
+TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::string& name, const DataOptions& options,
+                   const Vocabulary* targets = nullptr);
+
+/// The first share of the training examples, chosen at random by whole source rows.
+TransferExamples few(const TransferExamples& examples, double share, std::uint64_t seed);
+
+}  // namespace refrain::peterrec

@@ -1,0 +1,71 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "peterrec/commands.hpp"
+#include "peterrec/evaluation.hpp"
+#include "refrain/train/metric_log.hpp"
+
+namespace refrain::peterrec {
+namespace {
+
+/// The base's own head on each user's last item.
+Figures base_figures(const LoadedBase& base, const TaskData& task, const DataOptions& data, const Protocols& protocols) {
+  if (!base.network->is_causal()) throw OptionError("evaluate: a two-way base has no next-item scores; give a patch file");
+  // Its scores start with the special ids, the task's targets do not.
+  const Scorer scorer = [&](const Tensor&, std::span<const std::int64_t> rows) {
+    const Tensor all = base.network->scores(padded_batch(task.sources, rows, data.length));
+    Tensor scores({all.size(0), all.size(1) - special_ids}, DType::f32);
+    for (std::int64_t b = 0; b < all.size(0); ++b) {
+      std::copy_n(all.data<float>() + b * all.size(1) + special_ids, scores.size(1), scores.data<float>() + b * scores.size(1));
+    }
+    return scores;
+  };
+  return measure(task, task.test, {.length = data.length}, protocols, scorer);
+}
+
+void print(const std::string& task, const std::string& who, const Figures& figures, std::optional<MetricLog>& log) {
+  fmt::print("\n{}: {}\n{}\n", task, who, figures.text());
+  if (!log) return;
+  if (figures.accuracy) {
+    log->write({{"accuracy", figures.accuracy->value()}, {"cross_entropy", figures.cross_entropy}},
+               {{"task", task}, {"method", who}});
+  } else {
+    log->write({{"hr5_sampled", figures.sampled->hr(5)},
+                {"mrr5_sampled", figures.sampled->mrr(5)},
+                {"hr5_full", figures.full->hr(5)},
+                {"mrr5_full", figures.full->mrr(5)}},
+               {{"task", task}, {"method", who}});
+  }
+}
+
+}  // namespace
+
+void evaluate(const Options& options) {
+  std::optional<MetricLog> log;
+  if (!options.run.log.empty()) log.emplace(options.run.log);
+  const LoadedBase base = load_base(options.base_file);
+  const RawData raw = read_data(options.data);
+  const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
+  if (options.patch_files.empty()) {
+    const TaskData task = task_data(raw, base.vocabulary, "next", options.data);
+    print("next", "base", base_figures(base, task, options.data, protocols), log);
+    print("next", "most popular", measure(task, task.test, {.length = options.data.length}, protocols, popularity_scorer(task)),
+          log);
+    return;
+  }
+  for (const std::string& path : options.patch_files) {
+    const LoadedPatch patch = load_patch_set(path, base);
+    DataOptions data = options.data;
+    data.split_seed = patch.note.split_seed;  // the test part is what this patch has not seen
+    data.length = patch.note.length;
+    const TaskData task = task_data(raw, base.vocabulary, patch.note.task, data, &patch.note.targets);
+    const SequenceForm form{.length = data.length, .placement = placement_of(*base.network)};
+    print(task.name, path, measure(task, task.test, form, protocols, scorer_of(*patch.set, *base.network)), log);
+    print(task.name, task.kind == TaskKind::profile ? "label frequency" : "most popular",
+          measure(task, task.test, form, protocols, popularity_scorer(task)), log);
+  }
+}
+
+}  // namespace refrain::peterrec

@@ -1,0 +1,189 @@
+#include "peterrec/network.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "refrain/train/checkpoint.hpp"
+
+namespace refrain::peterrec {
+
+const std::vector<Method>& methods() {
+  static const std::vector<Method> all{
+      {.name = "peterrec-parallel", .title = "PeterRec parallel", .insertion = Insertion::parallel},
+      {.name = "peterrec-serial", .title = "PeterRec serial", .insertion = Insertion::serial},
+      {.name = "peterrec-one", .title = "PeterRec one per block", .insertion = Insertion::serial, .two_per_block = false},
+      {.name = "fine-all", .title = "FineAll", .base = BaseTraining::all},
+      {.name = "fine-cls", .title = "FineCLS"},
+      {.name = "fine-last1", .title = "FineLast1", .base = BaseTraining::last_block},
+      {.name = "fine-last2", .title = "FineLast2", .base = BaseTraining::last_two_blocks},
+      {.name = "fine-zero", .title = "FineZero", .base = BaseTraining::all, .pretrained = false},
+      {.name = "mtl", .title = "MTL", .base = BaseTraining::all, .pretrained = false, .joint = true},
+  };
+  return all;
+}
+
+const Method& method(const std::string& name) {
+  std::string known;
+  for (const Method& candidate : methods()) {
+    if (candidate.name == name) return candidate;
+    known += (known.empty() ? "" : ", ") + candidate.name;
+  }
+  throw OptionError("--methods: there is no '" + name + "'; known are " + known);
+}
+
+TaskNetwork::TaskNetwork(std::shared_ptr<NextItNet> base, const Method& method, const TaskOptions& options,
+                         models::HeadOptions head, Random& random)
+    : owns_base_(method.base != BaseTraining::frozen),
+      base_(base_for(std::move(base), method, random)),
+      task_(*base_, patch_set_options(method, options, head), random) {}
+
+std::shared_ptr<NextItNet> TaskNetwork::base_for(std::shared_ptr<NextItNet> base, const Method& method, Random& random) {
+  if (method.base == BaseTraining::frozen) {
+    base->freeze();
+    return base;
+  }
+  auto own = std::make_shared<NextItNet>(base->options(), random);
+  if (method.pretrained) assign_tensors(tensors_of(*own), tensors_of(*base), "the base");
+  if (method.base != BaseTraining::all) {
+    own->freeze();
+    const std::int64_t trained = method.base == BaseTraining::last_block ? 1 : 2;
+    for (std::int64_t block = std::max<std::int64_t>(0, own->blocks() - trained); block < own->blocks(); ++block) {
+      own->unfreeze(concat("blocks.", block, ".*"));
+    }
+  } else if (!method.joint) {
+    own->freeze("head.*");  // the source head has no part in the task
+  }
+  return own;
+}
+
+NextItNet::Options base_network_options(const BaseOptions& options, const Vocabulary& vocabulary) {
+  return {.items = vocabulary.size(),
+          .channels = options.channels,
+          .dilations = options.dilations,
+          .padding = options.causal ? Padding::causal : Padding::same,
+          .relu = options.loss != "sampled"};
+}
+
+PatchSet::Options patch_set_options(const Method& method, const TaskOptions& options, models::HeadOptions head) {
+  return {.patches = {.insertion = method.insertion,
+                      .two_per_block = method.two_per_block,
+                      .bottleneck = options.bottleneck,
+                      .cardinality = options.cardinality,
+                      .start = options.random_start ? AdapterStart::random : AdapterStart::identity,
+                      .norm2 = options.norm2},
+          .head = head,
+          .tcl_id = method.insertion != Insertion::none && options.own_tcl ? std::int64_t{tcl_id} : std::int64_t{-1}};
+}
+
+models::HeadLoss head_loss(bool is_profile, const TaskOptions& options) {
+  if (is_profile || options.item_loss == "softmax") return models::HeadLoss::softmax;
+  return options.item_loss == "bpr" ? models::HeadLoss::bpr : models::HeadLoss::logistic;
+}
+
+void save_base(const std::string& path, const NextItNet& base, const Vocabulary& vocabulary, const std::string& note) {
+  const NextItNet::Options& options = base.options();
+  const nlohmann::json config{
+      {"model", "nextitnet"},   {"items", options.items},     {"channels", options.channels}, {"dilations", options.dilations},
+      {"width", options.width}, {"causal", base.is_causal()}, {"relu", options.relu},         {"note", note}};
+  save_model(path, base, {{"config", config.dump()}, {"vocabulary", vocabulary.serialize()}});
+}
+
+namespace {
+
+const std::string& text(const CheckpointInfo& info, const std::string& path, const std::string& name) {
+  const auto found = info.metadata.find(name);
+  if (found == info.metadata.end()) throw DataError(path, 0, "was not written by this program: it has no text '" + name + "'");
+  return found->second;
+}
+
+nlohmann::json parsed(const CheckpointInfo& info, const std::string& path) {
+  try {
+    return nlohmann::json::parse(text(info, path, "config"));
+  } catch (const nlohmann::json::exception& error) {
+    throw DataError(path, 0, concat("its configuration cannot be read: ", error.what()));
+  }
+}
+
+}  // namespace
+
+LoadedBase load_base(const std::string& path) {
+  const CheckpointInfo info = checkpoint_info(path);
+  if (info.kind != "model") throw DataError(path, 0, "expected a base model, this is a " + info.kind);
+  const nlohmann::json config = parsed(info, path);
+  LoadedBase base{.network = nullptr, .vocabulary = Vocabulary::deserialize(text(info, path, "vocabulary"), path), .hash = {}};
+  try {
+    Random random(0);
+    base.network = std::make_shared<NextItNet>(
+        NextItNet::Options{.items = config.at("items"),
+                           .channels = config.at("channels"),
+                           .dilations = config.at("dilations").get<std::vector<std::int64_t>>(),
+                           .width = config.at("width"),
+                           .padding = config.at("causal").get<bool>() ? Padding::causal : Padding::same,
+                           .relu = config.at("relu")},
+        random);
+  } catch (const nlohmann::json::exception& error) {
+    throw DataError(path, 0, concat("its configuration cannot be read: ", error.what()));
+  }
+  load_model(path, *base.network);
+  base.network->freeze();
+  base.hash = content_hash(*base.network);
+  return base;
+}
+
+void save_patch_set(const std::string& path, const PatchSet& set, const std::string& base_hash, const PatchNote& note) {
+  const PatchSet::Options& options = set.options();
+  const nlohmann::json config{{"model", "peterrec"},
+                              {"insertion", options.patches.insertion == Insertion::serial     ? "serial"
+                                            : options.patches.insertion == Insertion::parallel ? "parallel"
+                                                                                               : "none"},
+                              {"one_per_block", !options.patches.two_per_block},
+                              {"bottleneck", options.patches.bottleneck},
+                              {"cardinality", options.patches.cardinality},
+                              {"norm2", options.patches.norm2},
+                              {"own_tcl", options.tcl_id >= 0},
+                              {"loss", options.head.loss == models::HeadLoss::softmax ? "softmax"
+                                       : options.head.loss == models::HeadLoss::bpr   ? "bpr"
+                                                                                      : "logistic"},
+                              {"targets", options.head.targets},
+                              {"split_seed", note.split_seed},
+                              {"length", note.length}};
+  save_patch(path, set, {.base_hash = base_hash, .task = note.task},
+             {{"config", config.dump()}, {"targets", note.targets.serialize()}});
+}
+
+LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base) {
+  const CheckpointInfo info = checkpoint_info(path);
+  if (info.kind != "patch") throw DataError(path, 0, "expected a patch file, this is a " + info.kind);
+  const nlohmann::json config = parsed(info, path);
+  LoadedPatch patch;
+  patch.note.task = info.task;
+  patch.note.targets = Vocabulary::deserialize(text(info, path, "targets"), path);
+  try {
+    TaskOptions& options = patch.note.options;
+    options.insertion = config.at("insertion").get<std::string>();
+    options.one_per_block = config.at("one_per_block");
+    options.bottleneck = config.at("bottleneck");
+    options.cardinality = config.at("cardinality");
+    options.norm2 = config.at("norm2");
+    options.own_tcl = config.at("own_tcl");
+    options.item_loss = config.at("loss").get<std::string>();
+    patch.note.split_seed = config.at("split_seed");
+    patch.note.length = config.at("length");
+    const Method shape{.name = {},
+                       .title = {},
+                       .insertion = options.insertion == "serial"     ? Insertion::serial
+                                    : options.insertion == "parallel" ? Insertion::parallel
+                                                                      : Insertion::none,
+                       .two_per_block = !options.one_per_block};
+    Random random(0);
+    patch.set = std::make_unique<PatchSet>(
+        *base.network, patch_set_options(shape, options, {.targets = config.at("targets"), .loss = head_loss(false, options)}),
+        random);
+  } catch (const nlohmann::json::exception& error) {
+    throw DataError(path, 0, concat("its configuration cannot be read: ", error.what()));
+  }
+  load_patch(path, *patch.set, {.base_hash = base.hash, .task = patch.note.task});
+  return patch;
+}
+
+}  // namespace refrain::peterrec

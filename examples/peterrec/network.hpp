@@ -1,0 +1,99 @@
+#pragma once
+/// The methods that are compared: which network, and which of its parameters learn.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/nextitnet.hpp"
+#include "models/peterrec.hpp"
+#include "peterrec/options.hpp"
+#include "refrain/data/vocabulary.hpp"
+
+namespace refrain::peterrec {
+
+using models::NextItNet;
+using models::PatchSet;
+
+/// What of the base learns together with the head.
+enum class BaseTraining : std::uint8_t { frozen, last_block, last_two_blocks, all };
+
+/// One way to learn a task.
+struct Method {
+  std::string name;  ///< as on the command line
+  std::string title;
+  Insertion insertion = Insertion::none;
+  bool two_per_block = true;
+  BaseTraining base = BaseTraining::frozen;
+  bool pretrained = true;
+  bool joint = false;  ///< the source loss is trained along (multi-task learning)
+};
+
+/// All methods, in the order of the table.
+const std::vector<Method>& methods();
+
+/// Throws OptionError with the list of names when there is none.
+const Method& method(const std::string& name);
+
+/// A base, alone or shared with others, and the parts of one task.
+///
+/// With a frozen base the module's parameters are the task's alone: that is what an optimizer changes and a patch file holds.  A base
+/// of which anything learns is an own copy and part of the module ("base.*").
+class TaskNetwork final : public Module {
+ public:
+  TaskNetwork(std::shared_ptr<NextItNet> base, const Method& method, const TaskOptions& options, models::HeadOptions head,
+              Random& random);
+
+  Variable user(const Tensor& ids) const { return task_.user(*base_, ids); }
+  const NextItNet& base() const noexcept { return *base_; }
+  PatchSet& task() noexcept { return task_; }
+  const PatchSet& task() const noexcept { return task_; }
+
+  void visit_members(Visitor& visitor) override {
+    if (owns_base_) visitor.module("base", *base_);
+    visitor.module("task", task_);
+  }
+
+ private:
+  static std::shared_ptr<NextItNet> base_for(std::shared_ptr<NextItNet> base, const Method& method, Random& random);
+
+  bool owns_base_;
+  std::shared_ptr<NextItNet> base_;
+  PatchSet task_;
+};
+
+NextItNet::Options base_network_options(const BaseOptions& options, const Vocabulary& vocabulary);
+
+/// Parts of a task as the options say.
+PatchSet::Options patch_set_options(const Method& method, const TaskOptions& options, models::HeadOptions head);
+
+/// The loss that a task with this target kind trains with: softmax for profiles, the option's for items.
+models::HeadLoss head_loss(bool is_profile, const TaskOptions& options);
+
+/// The base network and its vocabulary as one file, and back.
+void save_base(const std::string& path, const NextItNet& base, const Vocabulary& vocabulary, const std::string& note);
+struct LoadedBase {
+  std::shared_ptr<NextItNet> network;
+  Vocabulary vocabulary;
+  std::string hash;
+};
+LoadedBase load_base(const std::string& path);
+
+/// What a patch file says besides its parameters.
+struct PatchNote {
+  std::string task;
+  TaskOptions options;
+  Vocabulary targets;
+  std::uint64_t split_seed = 1;
+  std::int64_t length = 50;
+};
+
+void save_patch_set(const std::string& path, const PatchSet& set, const std::string& base_hash, const PatchNote& note);
+struct LoadedPatch {
+  PatchNote note;
+  std::unique_ptr<PatchSet> set;
+};
+/// Throws DataError when the file is damaged or was made for another base.
+LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base);
+
+}  // namespace refrain::peterrec

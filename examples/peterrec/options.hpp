@@ -1,0 +1,97 @@
+#pragma once
+/// Everything that can be set on the command line.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/peterrec.hpp"
+
+namespace refrain::peterrec {
+
+/// Where behaviour comes from and how it becomes sequences.
+struct DataOptions {
+  std::vector<std::string> files;     ///< the first names the users; all of them pre-train
+  std::string format = "automatic";   ///< of all files
+  std::string profiles;               ///< users.dat or u.user
+  std::string titles;                 ///< movies.csv, movies.dat or u.item
+  std::int64_t split_domains_at = 0;  ///< item numbers from here on are the target domain; 0: there is one domain
+  std::int64_t skip_bad_lines = 0;
+  std::int64_t min_count = 1;         ///< rarer source items are unknown
+  std::int64_t target_min_count = 1;  ///< rarer target items are left out
+  std::int64_t length = 50;           ///< newest items that the network reads
+  bool hold_out_last = false;         ///< pre-train without each user's last two items
+  std::vector<double> split{0.7, 0.1, 0.2};
+  std::uint64_t split_seed = 1;
+};
+
+struct BaseOptions {
+  std::int64_t channels = 64;
+  std::vector<std::int64_t> dilations{1, 4, 1, 4};
+  bool causal = true;
+  std::string loss = "softmax";  ///< softmax or sampled
+  double sampled_share = 0.2;    ///< of the items, as negatives of sampled softmax
+  double mask_share = 0.3;       ///< of the items, hidden in two-way pre-training
+};
+
+struct TrainOptions {
+  std::int64_t epochs = 20;
+  std::int64_t batch = 64;
+  double learning_rate = 1e-3;
+  std::int64_t patience = 3;  ///< evaluations without improvement before training stops
+  double clip = 5;            ///< largest gradient norm; 0: no clipping
+  double l2 = 0;              ///< on the head
+};
+
+struct TaskOptions {
+  std::vector<std::string> names;      ///< gender, age, occupation, items, next
+  std::string insertion = "parallel";  ///< parallel or serial
+  bool one_per_block = false;
+  std::int64_t bottleneck = 0;
+  std::int64_t cardinality = 1;
+  bool random_start = false;
+  bool norm2 = true;
+  bool own_tcl = true;
+  std::string item_loss = "bpr";      ///< bpr, logistic or softmax
+  std::string negatives = "uniform";  ///< uniform or rank
+  double rho = 0.3;
+};
+
+struct RunOptions {
+  std::uint64_t seed = 1;
+  std::int64_t threads = 0;
+  std::string device = "cpu";
+  std::string log;
+};
+
+struct CompareOptions {
+  std::vector<std::string> methods;
+  std::vector<double> few_shot;
+  bool generate = false;
+  std::int64_t show_users = 3;
+  std::int64_t seeds = 1;
+};
+
+struct RecommendOptions {
+  std::vector<std::string> users;
+  std::vector<std::string> histories;
+  std::int64_t count = 10;
+  bool keep_seen = false;
+};
+
+struct Options {
+  DataOptions data;
+  BaseOptions base;
+  TrainOptions pretrain;
+  TrainOptions finetune;
+  TaskOptions task;
+  RunOptions run;
+  CompareOptions compare;
+  RecommendOptions recommend;
+  std::string base_file = "base.safetensors";
+  std::vector<std::string> patch_files;
+  std::string state_file;  ///< of an interrupted run
+  std::int64_t sampled_negatives = 99;
+};
+
+}  // namespace refrain::peterrec
