@@ -38,15 +38,15 @@ MetricLog::MetricLog(std::string path) : path_(std::move(path)) {
 MetricLog::~MetricLog() { ::close(descriptor_); }
 
 void MetricLog::write(std::span<const Number> numbers, std::span<const Text> texts) {
-  std::string line = "{";
+  std::string line = ends_inside_line(descriptor_) ? "\n{" : "{";
   const auto add = [&line](std::string_view name, const Json& value) {
     const auto text = [](const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); };
-    line += (line.size() > 1 ? "," : "") + text(Json(std::string(name))) + ":" + text(value);
+    if (line.back() != '{') line.push_back(',');
+    line.append(text(Json(std::string(name)))).append(1, ':').append(text(value));
   };
   for (const auto& [name, value] : numbers) add(name, is_whole(value) ? Json(static_cast<std::int64_t>(value)) : Json(value));
   for (const auto& [name, text] : texts) add(name, Json(std::string(text)));
   line += "}\n";
-  if (ends_inside_line(descriptor_)) line.insert(line.begin(), '\n');
   std::string_view left = line;
   while (!left.empty()) {
     const ssize_t put = ::write(descriptor_, left.data(), left.size());

@@ -14,7 +14,7 @@
 namespace refrain {
 namespace {
 
-constexpr int bar_cells = 24;
+constexpr std::size_t bar_cells = 24;
 
 double steady_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -74,13 +74,12 @@ void Progress::draw(double now) {
   const double elapsed = now - started_;
   const double rate = elapsed > 0 ? static_cast<double>(done_) / elapsed : 0;
   std::string line = options_.label;
-  const auto part = [&line](const std::string& text) { line += (line.empty() ? "" : "  ") + text; };
+  const auto part = [&line](const std::string& text) { line.append(line.empty() ? "" : "  ").append(text); };
   if (options_.total > 0) {
     const double share = std::clamp(static_cast<double>(done_) / static_cast<double>(options_.total), 0.0, 1.0);
     if (options_.style == Style::bar) {
-      const int full = static_cast<int>(share * bar_cells);
-      part("[" + std::string(static_cast<std::size_t>(full), '#') +
-           std::string(static_cast<std::size_t>(bar_cells - full), '.') + "]");
+      const std::size_t full = static_cast<std::size_t>(share * static_cast<double>(bar_cells));
+      part(concat("[", std::string(full, '#'), std::string(bar_cells - full, '.'), "]"));
     }
     part(concat(done_, "/", options_.total, " ", options_.unit, " ", static_cast<int>(share * 100), "%"));
   } else {
