@@ -1,0 +1,259 @@
+/// The training loop: a run that is interrupted and resumed ends with the bytes of one that is not.
+
+#include <csignal>
+#include <filesystem>
+#include <optional>
+
+#include "refrain/nn/dropout.hpp"
+#include "refrain/nn/embedding.hpp"
+#include "refrain/nn/linear.hpp"
+#include "refrain/ops/pointwise.hpp"
+#include "refrain/train/trainer.hpp"
+#include "support/catch.hpp"
+#include "support/scratch.hpp"
+#include "support/tensors.hpp"
+
+using namespace refrain;
+using namespace refrain::test;
+
+namespace {
+
+class Small final : public Module {
+ public:
+  explicit Small(std::uint64_t seed) : Small(Random(seed)) {}
+  Variable loss(const Tensor& ids) {
+    const Variable y = head(dropout(relu(middle(table(ids)))));
+    const Variable distance = subtract(y, Variable(Tensor::full(y.shape(), 1, DType::f32)));
+    return mean(multiply(distance, distance));
+  }
+  void visit_members(Visitor& visitor) override {
+    visitor.module("table", table);
+    visitor.module("middle", middle);
+    visitor.module("dropout", dropout);
+    visitor.module("head", head);
+  }
+  Embedding table;
+  Linear middle;
+  Dropout dropout;
+  Linear head;
+
+ private:
+  explicit Small(Random random)
+      : table({.count = 30, .width = 6, .deviation = 0.5}, random),
+        middle({.in = 6, .out = 5, .deviation = 0.5}, random),
+        dropout(0.8, random.split(1)),
+        head({.in = 5, .out = 2, .deviation = 0.5}, random) {}
+};
+
+/// One run's objects; the base part is frozen as in fine-tuning.
+struct Run {
+  explicit Run(const std::string& checkpoint = "", std::int64_t patience = 0)
+      : model(5),
+        adam((model.freeze("middle.bias"), model), {.learning_rate = 0.01, .l2 = 0.001}),
+        trainer(model, adam,
+                {.epochs = 4,
+                 .steps_per_epoch = 7,
+                 .max_norm = 0.5,
+                 .patience = patience,
+                 .schedule = [](std::int64_t step) { return 0.01 / (1 + 0.1 * static_cast<double>(step)); },
+                 .checkpoint = checkpoint,
+                 .metadata = {{"who", "test"}}}) {
+    trainer.keep("dropout", model.dropout.random());
+  }
+
+  /// Stops before step `stop_at` (counted over the run) when given.
+  TrainingResult go(std::optional<std::int64_t> stop_at = {}) {
+    trainer.on_step([&, stop_at](const StepReport&) {
+      if (stop_at && trainer.position().total_steps >= *stop_at) InterruptGuard::request();
+    });
+    trainer.on_epoch([&](const EpochReport& report) { epochs.push_back(report); });
+    return trainer.run(
+        [&](std::int64_t epoch, std::int64_t step) {
+          return model.loss(random_ids(8, 30, static_cast<std::uint64_t>(epoch * 100 + step)));
+        },
+        [&](std::int64_t) { return -model.loss(random_ids(20, 30, 999)).item(); });
+  }
+
+  Small model;
+  Adam adam;
+  Trainer trainer;
+  std::vector<EpochReport> epochs;
+};
+
+void check_same(const TensorMap& a, const TensorMap& b) {
+  REQUIRE(a.size() == b.size());
+  for (const auto& [name, tensor] : a) {
+    INFO(name);
+    CHECK(same_bytes(tensor, b.at(name)));
+  }
+}
+
+/// Evaluations that follow a script; nothing is learned.
+struct Scripted {
+  explicit Scripted(TrainerOptions options)
+      : model(1), sgd(model, {.learning_rate = 0.1}), trainer(model, sgd, std::move(options)) {}
+  TrainingResult go(std::vector<double> metrics) {
+    return trainer.run([&](std::int64_t, std::int64_t) { return model.loss(random_ids(3, 30, 1)); },
+                       [&, metrics](std::int64_t epoch) {
+                         hashes.push_back(content_hash(model));
+                         return metrics.at(static_cast<std::size_t>(epoch));
+                       });
+  }
+  Small model;
+  Sgd sgd;
+  Trainer trainer;
+  std::vector<std::string> hashes;  ///< of the model at each evaluation
+};
+
+}  // namespace
+
+TEST_CASE("trainer: a resumed run ends with the same bytes as an unbroken one", "[train][trainer]") {
+  InterruptGuard::clear();
+  Run whole;
+  const TrainingResult end = whole.go();
+  CHECK(end.end == TrainingEnd::finished);
+  CHECK(end.position.total_steps == 28);
+  REQUIRE(whole.epochs.size() == 4);
+  CHECK(whole.epochs[3].loss < whole.epochs[0].loss);
+
+  // Within an epoch, at its last step (before the evaluation), right after the first step, and twice.
+  for (const std::vector<std::int64_t>& stops : {std::vector<std::int64_t>{10}, {7}, {1}, {27}, {28}, {3, 15}, {0, 14, 14}}) {
+    const ScratchFolder folder;
+    const std::string path = folder.path("state");
+    std::vector<EpochReport> epochs;
+    for (std::size_t leg = 0; leg <= stops.size(); ++leg) {
+      InterruptGuard::clear();
+      Run part(path);
+      if (leg > 0) {
+        Random(77).fill_normal(part.model.parameter("table.weight").value());  // all of it must come from the file
+        part.trainer.resume(path);
+      }
+      const bool last = leg == stops.size();
+      if (!last && stops[leg] <= part.trainer.position().total_steps) InterruptGuard::request();
+      const TrainingResult result = last ? part.go() : part.go(stops[leg]);
+      epochs.insert(epochs.end(), part.epochs.begin(), part.epochs.end());
+      if (!last) {
+        REQUIRE(result.end == TrainingEnd::interrupted);
+        CHECK(checkpoint_info(path).metadata == Metadata{{"who", "test"}});
+        continue;
+      }
+      CHECK(result.end == TrainingEnd::finished);
+      CHECK(result.position.total_steps == 28);
+      CHECK(result.position.best_epoch == end.position.best_epoch);
+      check_same(tensors_of(part.model), tensors_of(whole.model));
+      check_same(part.adam.state(), whole.adam.state());
+      CHECK(part.model.dropout.random().state().position == whole.model.dropout.random().state().position);
+    }
+    REQUIRE(epochs.size() == 4);
+    for (std::size_t i = 0; i < 4; ++i) {
+      CHECK(epochs[i].loss == whole.epochs[i].loss);
+      CHECK(epochs[i].metric == whole.epochs[i].metric);
+    }
+  }
+  InterruptGuard::clear();
+}
+
+TEST_CASE("trainer: frozen parameters keep their bytes through a run", "[train][trainer]") {
+  InterruptGuard::clear();
+  Run run;
+  run.model.freeze("middle.*");
+  const Small start(5);
+  run.go();
+  CHECK(same_bytes(run.model.middle.weight().value(), start.middle.weight().value()));
+  CHECK_FALSE(same_bytes(run.model.head.weight().value(), start.head.weight().value()));
+}
+
+TEST_CASE("trainer: a state is refused by another run", "[train][trainer]") {
+  InterruptGuard::clear();
+  const ScratchFolder folder;
+  const std::string path = folder.path("state");
+  Run run(path);
+  run.go();
+  const std::string before = content_hash(run.model);
+
+  Small model(5);
+  Adam adam(model);
+  Trainer fewer(model, adam, {.steps_per_epoch = 6});
+  CHECK_THROWS_MATCHES(fewer.resume(path), DataError, message_contains("7 steps an epoch; this one has 6"));
+  Trainer no_random(model, adam, {.steps_per_epoch = 7});
+  CHECK_THROWS_MATCHES(no_random.resume(path), DataError, message_contains("1 random streams, expected 0"));
+  Trainer other_random(model, adam, {.steps_per_epoch = 7});
+  Random random(1);
+  other_random.keep("masks", random);
+  CHECK_THROWS_MATCHES(other_random.resume(path), DataError, message_contains("no random stream 'masks'"));
+  CHECK_THROWS_AS(other_random.keep("masks", random), OptionError);
+
+  Sgd sgd(run.model);
+  Trainer other_optimizer(run.model, sgd, {.steps_per_epoch = 7});
+  other_optimizer.keep("dropout", run.model.dropout.random());
+  CHECK_THROWS_MATCHES(other_optimizer.resume(path), DataError, message_contains("does not fit the optimizer"));
+  CHECK(content_hash(run.model) == before);
+
+  CHECK_THROWS_AS(Trainer(model, adam, {.steps_per_epoch = 0}), OptionError);
+  CHECK_THROWS_AS(Trainer(model, adam, {.epochs = -1, .steps_per_epoch = 1}), OptionError);
+}
+
+TEST_CASE("trainer: early stopping keeps the best parameters", "[train][trainer]") {
+  InterruptGuard::clear();
+  Scripted run({.epochs = 10, .steps_per_epoch = 2, .patience = 2});
+  const TrainingResult result = run.go({0.1, 0.3, 0.2, 0.3, 0.9});  // an equal one is not better
+  CHECK(result.end == TrainingEnd::stopped_early);
+  CHECK(result.position.epoch == 4);
+  CHECK(result.position.best_epoch == 1);
+  CHECK(result.position.best_metric == 0.3);
+  REQUIRE(run.hashes.size() == 4);
+  CHECK(content_hash(run.model) == run.hashes[1]);
+  CHECK(run.hashes[1] != run.hashes[3]);
+  CHECK_FALSE(run.model.is_training());
+
+  Scripted smaller({.epochs = 3, .steps_per_epoch = 1, .larger_is_better = false});
+  CHECK(smaller.go({0.5, 0.2, 0.4}).position.best_epoch == 1);
+  CHECK(content_hash(smaller.model) == smaller.hashes[1]);
+
+  Scripted last({.epochs = 3, .steps_per_epoch = 1, .restore_best = false});
+  CHECK(last.go({0.5, NAN, 0.4}).end == TrainingEnd::finished);
+  CHECK(last.trainer.position().best_epoch == 0);
+  CHECK(content_hash(last.model) == last.hashes[2]);
+}
+
+TEST_CASE("trainer: a run that stopped early is over when resumed", "[train][trainer]") {
+  InterruptGuard::clear();
+  const ScratchFolder folder;
+  const TrainerOptions options{.epochs = 10, .steps_per_epoch = 1, .patience = 1, .checkpoint = folder.path("s")};
+  Scripted run(options);
+  run.go({0.5, 0.4});
+  Scripted again(options);
+  again.trainer.resume(folder.path("s"));
+  CHECK(again.go({}).end == TrainingEnd::stopped_early);
+  CHECK(content_hash(again.model) == content_hash(run.model));
+}
+
+TEST_CASE("trainer: a loss that is not finite ends the run", "[train][trainer]") {
+  InterruptGuard::clear();
+  Small model(1);
+  Sgd sgd(model);
+  Trainer trainer(model, sgd, {.epochs = 1, .steps_per_epoch = 3});
+  const std::string before = content_hash(model);
+  CHECK_THROWS_MATCHES(
+      trainer.run([&](std::int64_t, std::int64_t) { return scale(model.loss(random_ids(3, 30, 1)), INFINITY); },
+                  [](std::int64_t) { return 0; }),
+      Error, message_contains("the loss is inf in step 0 of epoch 0"));
+  CHECK(content_hash(model) == before);
+}
+
+TEST_CASE("trainer: a signal is noticed once and the old handlers come back", "[train][trainer]") {
+  static volatile std::sig_atomic_t seen = 0;
+  const auto before = std::signal(SIGTERM, [](int) { seen = seen + 1; });
+  {
+    InterruptGuard::request();
+    const InterruptGuard guard;
+    CHECK_FALSE(InterruptGuard::requested());
+    REQUIRE(std::raise(SIGTERM) == 0);
+    CHECK(InterruptGuard::requested());
+    CHECK(seen == 0);
+  }
+  REQUIRE(std::raise(SIGTERM) == 0);
+  CHECK(seen == 1);
+  std::signal(SIGTERM, before);
+  InterruptGuard::clear();
+}
