@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "refrain/core/error.hpp"
@@ -39,7 +40,10 @@ void relax() noexcept {
 
 thread_local bool inside_task = false;
 
-/// A fixed set of workers that sleep between loops.  A loop is a generation number; workers claim tasks with one atomic counter.
+/// A fixed set of workers that sleep between loops.
+///
+/// `state_` holds, from high to low bits, the loop's number, whether it is open, and how many workers are inside.  A worker enters a loop
+/// only while it is open, and the caller closes it when no task is left; so a worker that the system keeps waiting delays nobody.
 class Workers {
  public:
   static Workers& instance() {
@@ -68,20 +72,26 @@ class Workers {
     tasks_ = tasks;
     next_.store(0, std::memory_order_relaxed);
     error_ = nullptr;
-    busy_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      generation_.fetch_add(1, std::memory_order_release);
+      state_.store(((number(state_.load(std::memory_order_relaxed)) + 1) << number_shift) | open_bit,
+                   std::memory_order_release);
     }
     wake_.notify_all();
     work(0);
-    while (busy_.load(std::memory_order_acquire) != 0) relax();
+    state_.fetch_and(~open_bit, std::memory_order_acq_rel);
+    while ((state_.load(std::memory_order_acquire) & inside_mask) != 0) relax();
     if (error_ != nullptr) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
   ~Workers() { stop(); }
 
  private:
+  static constexpr std::uint64_t inside_mask = 0xFFFF;
+  static constexpr std::uint64_t open_bit = 0x10000;
+  static constexpr int number_shift = 17;
+  static std::uint64_t number(std::uint64_t state) noexcept { return state >> number_shift; }
+
   Workers() : count_(default_threads()) {}
 
   static void run_here(std::int64_t tasks, detail::TaskFunction function, void* context) {
@@ -104,7 +114,7 @@ class Workers {
   void start() {
     if (static_cast<int>(threads_.size()) == count() - 1) return;
     quit_ = false;
-    const std::uint64_t seen = generation_.load();
+    const std::uint64_t seen = number(state_.load());
     for (int worker = 1; worker < count(); ++worker) {
       threads_.emplace_back([this, worker, seen] { loop(worker, seen); });
     }
@@ -121,17 +131,23 @@ class Workers {
   }
 
   void loop(int worker, std::uint64_t seen) {
+    const auto is_new = [&] { return number(state_.load(std::memory_order_acquire)) != seen; };
     for (;;) {
       // Loops of one training step follow each other closely: look a little before sleeping.
-      for (int spin = 0; spin < 4000 && generation_.load(std::memory_order_acquire) == seen; ++spin) relax();
-      if (generation_.load(std::memory_order_acquire) == seen) {
+      for (int spin = 0; spin < 4000 && !is_new(); ++spin) relax();
+      if (!is_new()) {
         std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return quit_ || generation_.load(std::memory_order_acquire) != seen; });
-        if (generation_.load(std::memory_order_acquire) == seen) return;
+        wake_.wait(lock, [&] { return quit_ || is_new(); });
+        if (!is_new()) return;
       }
-      ++seen;
-      work(worker);
-      busy_.fetch_sub(1, std::memory_order_acq_rel);
+      std::uint64_t state = state_.load(std::memory_order_acquire);
+      seen = number(state);
+      while ((state & open_bit) != 0 && number(state) == seen) {
+        if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) continue;
+        work(worker);
+        state_.fetch_sub(1, std::memory_order_acq_rel);
+        break;
+      }
     }
   }
 
@@ -155,9 +171,8 @@ class Workers {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<std::thread> threads_;
-  std::atomic<std::uint64_t> generation_{0};
+  std::atomic<std::uint64_t> state_{0};
   std::atomic<std::int64_t> next_{0};
-  std::atomic<int> busy_{0};
   std::int64_t tasks_ = 0;
   detail::TaskFunction function_ = nullptr;
   void* context_ = nullptr;
