@@ -212,6 +212,21 @@ TEMPLATE_TEST_CASE("dropout: keeps what the words of Philox say", "[kernel][poin
   }
 }
 
+TEST_CASE("pointwise: an output may be an input", "[kernel][pointwise]") {
+  const Tensor x = random_tensor<float>({1009}, 12), dy = random_tensor<float>({1009}, 13);
+  for (const Known& known : functions) {
+    Tensor y = x.clone(), dx = dy.clone();
+    table().unary_forward({.x = y.view(), .y = y.mutable_view(), .function = known.function});
+    CHECK(same_bytes(y, unary<float>(x, known.function)));
+    table().unary_backward({.x = x.view(), .dy = dx.view(), .dx = dx.mutable_view(), .function = known.function});
+    CHECK(same_bytes(dx, unary_gradient<float>(x, dy, known.function)));
+  }
+  Tensor apart({1009}, DType::f32), in_place = x.clone();
+  table().dropout({.x = x.view(), .y = apart.mutable_view(), .keep = 0.5, .seed = 3});
+  table().dropout({.x = in_place.view(), .y = in_place.mutable_view(), .keep = 0.5, .seed = 3});
+  CHECK(same_bytes(in_place, apart));
+}
+
 TEST_CASE("pointwise: integers are refused", "[kernel][pointwise]") {
   const Tensor a = Tensor::zeros({3}, DType::i32);
   Tensor out({3}, DType::i32);

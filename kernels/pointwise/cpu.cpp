@@ -136,28 +136,29 @@ void dot_product(const Dot& args) {
 
 template <class T>
 void drop(const Dropout& args) {
-  constexpr std::int64_t blocks = 32;  // Philox blocks made at once, side by side in vector registers
+  constexpr std::size_t blocks = 32;  // made together, so that the rounds run side by side in vector registers
   constexpr std::int64_t batch = 4 * blocks;
   const std::int64_t count = args.x.shape.numel();
-  const T* x = args.x.as<T>();
-  T* y = args.y.as<T>();
   const T scale = static_cast<T>(1 / args.keep);
-  const double limit = std::ceil(args.keep * 0x1p32);
-  const bool keep_all = limit >= 0x1p32;
-  const std::uint32_t below = keep_all ? 0 : static_cast<std::uint32_t>(limit);
-  parallel_for((count + batch - 1) / batch, exponential_elements / batch, [=](std::int64_t first, std::int64_t last) {
-    std::array<std::uint32_t, static_cast<std::size_t>(batch)> words;
+  const double limit = std::ceil(args.keep * 0x1p32);  // words below it are kept; at least one
+  const std::uint32_t last_kept = static_cast<std::uint32_t>(limit - 1);
+  parallel_for((count + batch - 1) / batch, exponential_elements / batch, [&](std::int64_t first, std::int64_t last) {
+    std::array<std::uint32_t, batch> words;
+    std::array<T, batch> kept;
     for (std::int64_t group = first; group < last; ++group) {
-      for (std::int64_t block = 0; block < blocks; ++block) {
-        const auto four = philox(args.seed, args.stream, args.position + static_cast<std::uint64_t>(group * blocks + block));
-        for (std::size_t word = 0; word < 4; ++word) words[static_cast<std::size_t>(4 * block) + word] = four[word];
+      const std::uint64_t position = args.position + static_cast<std::uint64_t>(group) * blocks;
+      for (std::size_t block = 0; block < blocks; ++block) {
+        const auto four = philox(args.seed, args.stream, position + block);
+        for (std::size_t word = 0; word < 4; ++word) words[4 * block + word] = four[word];
       }
       const std::int64_t begin = group * batch;
       const std::int64_t size = std::min(batch, count - begin);
-      for (std::int64_t i = 0; i < size; ++i) {
-        const bool kept = keep_all || words[static_cast<std::size_t>(i)] < below;
-        y[begin + i] = kept ? x[begin + i] * scale : T{0};
+      const T* x = args.x.as<T>() + begin;
+      for (std::size_t i = 0; i < static_cast<std::size_t>(size); ++i) {
+        const T scaled = x[i] * scale;  // computed for all: a branch on random bits would be mispredicted half the time
+        kept[i] = words[i] <= last_kept ? scaled : T{0};
       }
+      std::copy_n(kept.begin(), size, args.y.as<T>() + begin);
     }
   });
 }

@@ -21,20 +21,18 @@ class Shape {
   constexpr Shape() = default;
   Shape(std::initializer_list<std::int64_t> extents) : Shape(std::span(extents.begin(), extents.size())) {}
 
-  /// Throws ShapeError for more than max_rank extents, a negative extent, or a product past 2^63 - 1.
+  /// Throws ShapeError for more than max_rank extents, a negative extent, or a product of the non-zero extents past 2^63 - 1.
   explicit Shape(std::span<const std::int64_t> extents) {
     if (extents.size() > static_cast<std::size_t>(max_rank)) {
       throw ShapeError(concat("Shape: rank ", extents.size(), " is over the largest rank ", max_rank));
     }
     std::int64_t product = 1;
-    bool has_zero = false;
     for (const std::int64_t extent : extents) {
       if (extent < 0) throw ShapeError(concat("Shape: extent ", extent, " is negative"));
-      has_zero = has_zero || extent == 0;
       extents_[static_cast<std::size_t>(rank_++)] = extent;
     }
     for (const std::int64_t extent : extents) {
-      if (has_zero) break;
+      if (extent == 0) continue;
       if (product > std::numeric_limits<std::int64_t>::max() / extent) {
         throw ShapeError("Shape: the number of elements of " + str() + " does not fit 64 bits");
       }

@@ -1,5 +1,5 @@
 #pragma once
-/// Contracts: element-by-element.  Device: cpu (f32, f64).
+/// Contracts: element-by-element.  An output may be one of its inputs.  Device: cpu (f32, f64).
 
 #include <cstdint>
 
@@ -29,7 +29,7 @@ struct UnaryBackward {
   MutableView workspace{};
 };
 
-/// out = alpha * a + beta * b; out may be a or b.  b may be empty (then beta is not used).
+/// out = alpha * a + beta * b.  b may be empty (then beta is not used).
 struct LinearCombination {
   static constexpr const char* name = "linear_combination";
   View a{};
@@ -58,7 +58,7 @@ struct Dot {
   MutableView workspace{};
 };
 
-/// y = x * mask / keep, mask = 1 with probability keep.  Element i uses 32-bit word i % 4 of Philox block position + i / 4 of
+/// y = x * mask / keep, mask = 1 with probability keep, 0 < keep <= 1.  Element i uses 32-bit word i % 4 of Philox block position + i / 4 of
 /// (seed, stream): kept when word < keep * 2^32.  The backward pass is the same call on dy.
 struct Dropout {
   static constexpr const char* name = "dropout";
