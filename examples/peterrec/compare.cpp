@@ -108,23 +108,47 @@ struct Comparison {
 
   SequenceForm form() const { return {.length = options.data.length, .placement = placement_of(*base)}; }
 
-  /// Trains a method with every seed; the networks of the last seed stay for printing.
+  /// One training of a method; with several learning rates the one that is best on the validation part.
+  TrainReport train(const TaskData& task, const Method& method, const TransferExamples& examples, std::uint64_t seed,
+                    std::unique_ptr<TaskNetwork>& network) {
+    std::vector<double> rates = options.compare.learning_rates;
+    if (rates.empty()) rates.push_back(options.finetune.learning_rate);
+    const bool is_profile = task.kind == TaskKind::profile;
+    SourceTask joint;
+    if (method.joint) joint = {&pretraining, &vocabulary, &options.base};
+    TrainReport best;
+    for (const double rate : rates) {
+      Random random(seed, 0x7461736B);
+      auto candidate = std::make_unique<TaskNetwork>(
+          base, method, options.task,
+          models::HeadOptions{.targets = task.targets.size(), .loss = head_loss(is_profile, options.task)}, random);
+      TrainOptions training = options.finetune;
+      training.learning_rate = rate;
+      const TrainReport report =
+          train_task(*candidate, task, examples, options.task, training, options.data.length, protocols,
+                     {.label = task.name + ", " + method.title, .state_file = {}, .log = log, .seed = seed}, joint);
+      // Of a profile task the figure is a cross-entropy.
+      if (network == nullptr || (is_profile ? report.best < best.best : report.best > best.best)) {
+        best = report;
+        network = std::move(candidate);
+      }
+      interrupted = interrupted || report.interrupted;
+      if (interrupted) break;
+    }
+    return best;
+  }
+
+  /// Trains a method with every seed; the network of the last seed stays for printing.
   Line run(const TaskData& task, const Method& method, double share, std::unique_ptr<TaskNetwork>& last) {
-    Line line{.task = task.name, .method = method.title, .share = share, .trained = 0, .figures = {}};
+    Line line;
+    line.task = task.name;
+    line.method = method.title;
+    line.share = share;
     for (std::int64_t s = 0; s < options.compare.seeds && !interrupted; ++s) {
       const std::uint64_t seed = options.run.seed + static_cast<std::uint64_t>(s);
-      Random random(seed, 0x7461736B);
-      last = std::make_unique<TaskNetwork>(
-          base, method, options.task,
-          models::HeadOptions{.targets = task.targets.size(), .loss = head_loss(task.kind == TaskKind::profile, options.task)},
-          random);
       const TransferExamples examples = share < 1 ? few(task.train, share, seed) : task.train;
-      SourceTask joint;
-      if (method.joint) joint = {&pretraining, &vocabulary, &options.base};
-      const TrainReport report =
-          train_task(*last, task, examples, options.task, options.finetune, options.data.length, protocols,
-                     {.label = task.name + ", " + method.title, .state_file = {}, .log = log, .seed = seed}, joint);
-      interrupted = report.interrupted;
+      last.reset();
+      const TrainReport report = train(task, method, examples, seed, last);
       const auto figures = figures_of(measure(task, task.test, form(), protocols, scorer_of(*last)));
       if (s == 0) line.figures = figures;
       for (std::size_t i = 0; s > 0 && i < figures.size(); ++i) line.figures[i].second += figures[i].second;

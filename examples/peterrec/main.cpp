@@ -126,7 +126,9 @@ int run(int argc, char** argv) {
   add_base_file(*finetune_app, options.base_file);
   add_task_names(*finetune_app, options.task);
   add_task_options(*finetune_app, options.task);
-  finetune_app->add_option("--insertion", options.task.insertion, "Where patches sit: parallel, serial, or none")
+  finetune_app
+      ->add_option("--insertion", options.task.insertion,
+                   "Where patches sit: serial, parallel, or none (the head alone learns)")
       ->check(CLI::IsMember({"parallel", "serial", "none"}))
       ->group("Tasks")
       ->capture_default_str();
@@ -182,6 +184,11 @@ int run(int argc, char** argv) {
       ->delimiter(',');
   compare_app->add_option("--few-shot", options.compare.few_shot, "Also with these shares of the training examples: 0.05,0.1")
       ->delimiter(',');
+  compare_app
+      ->add_option("--learning-rates", options.compare.learning_rates,
+                   "Train each method with each of these and keep the one that is best on the validation part")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
   compare_app->add_option("--seeds", options.compare.seeds, "Fine-tune with this many seeds and print the means")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

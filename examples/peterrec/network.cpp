@@ -9,8 +9,8 @@ namespace refrain::peterrec {
 
 const std::vector<Method>& methods() {
   static const std::vector<Method> all{
-      {.name = "peterrec-parallel", .title = "PeterRec parallel", .insertion = Insertion::parallel},
       {.name = "peterrec-serial", .title = "PeterRec serial", .insertion = Insertion::serial},
+      {.name = "peterrec-parallel", .title = "PeterRec parallel", .insertion = Insertion::parallel},
       {.name = "peterrec-one", .title = "PeterRec one per block", .insertion = Insertion::serial, .two_per_block = false},
       {.name = "fine-all", .title = "FineAll", .base = BaseTraining::all},
       {.name = "fine-cls", .title = "FineCLS"},

@@ -38,14 +38,14 @@ struct TrainOptions {
   std::int64_t epochs = 20;
   std::int64_t batch = 64;
   double learning_rate = 1e-3;
-  std::int64_t patience = 3;  ///< evaluations without improvement before training stops
+  std::int64_t patience = 5;  ///< evaluations without improvement before training stops
   double clip = 5;            ///< largest gradient norm; 0: no clipping
   double l2 = 0;              ///< on the head
 };
 
 struct TaskOptions {
-  std::vector<std::string> names;      ///< gender, age, occupation, items, next
-  std::string insertion = "parallel";  ///< parallel or serial
+  std::vector<std::string> names;    ///< gender, age, occupation, items, next
+  std::string insertion = "serial";  ///< serial, parallel or none
   bool one_per_block = false;
   std::int64_t bottleneck = 0;
   std::int64_t cardinality = 1;
@@ -67,6 +67,7 @@ struct RunOptions {
 struct CompareOptions {
   std::vector<std::string> methods;
   std::vector<double> few_shot;
+  std::vector<double> learning_rates;  ///< each method takes the one that is best on the validation part; empty: the one option
   bool generate = false;
   std::int64_t show_users = 3;
   std::int64_t seeds = 1;
