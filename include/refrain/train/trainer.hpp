@@ -95,8 +95,8 @@ class Trainer {
   void resume(const std::string& path);
 
   /// Trains until the last epoch, early stopping, or InterruptGuard::requested(); leaves the model in evaluation mode.  An
-  /// interrupted run has saved its state, if there is a checkpoint file; an evaluation that was interrupted is done again by the
-  /// resumed run.
+  /// interrupted run has saved its state, if there is a checkpoint file; an evaluation that was interrupted is done again by
+  /// the resumed run.
   ///
   /// `loss(epoch, step)` returns the scalar Variable to minimise; `evaluate(epoch)` returns the metric, with the model in
   /// evaluation mode and nothing recorded, and draws from no stream named to keep().  Throws Error when a loss is not finite,
