@@ -115,12 +115,8 @@ class EntryReader {
   }
 
   Shape shape() const {
-    const std::vector<std::int64_t> extents = numbers("shape");
-    std::vector<std::int64_t> nonzero = extents;
-    std::erase(nonzero, 0);
     try {
-      (void)Shape(nonzero);  // an extent of zero must not hide the overflow of the others
-      return Shape(extents);
+      return Shape(numbers("shape"));
     } catch (const ShapeError& error) {
       fail(concat("has a shape that cannot be: ", error.what()));
     }
