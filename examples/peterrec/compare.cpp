@@ -236,7 +236,8 @@ void compare(const Options& given) {
 
   std::shared_ptr<NextItNet> base;
   Vocabulary vocabulary;
-  if (!options.base_file.empty()) {
+  const bool is_pretrained = !options.base_file.empty() && std::filesystem::exists(options.base_file);
+  if (is_pretrained) {
     LoadedBase loaded = load_base(options.base_file);
     base = loaded.network;
     vocabulary = std::move(loaded.vocabulary);
@@ -252,7 +253,7 @@ void compare(const Options& given) {
   fmt::print("Base: {} items, C = {}, {} blocks, {}, {} parameters\n", with_commas(vocabulary.items()), base->channels(),
              base->blocks(), base->is_causal() ? "causal" : "two-way", with_commas(base->parameter_count()));
   std::fflush(stdout);
-  if (options.base_file.empty()) {
+  if (!is_pretrained) {
     const TrainReport report =
         train_base(*base, pretraining, vocabulary, options.base, options.pretrain, options.data.length,
                    {.label = "pre-training", .state_file = {}, .log = log ? &*log : nullptr, .seed = options.run.seed});
@@ -261,6 +262,7 @@ void compare(const Options& given) {
                report.best);
     std::fflush(stdout);
     if (report.interrupted) return;
+    if (!options.base_file.empty()) save_base(options.base_file, *base, vocabulary, "pre-trained by compare");
   }
 
   Comparison comparison{.options = options,

@@ -175,7 +175,8 @@ int run(int argc, char** argv) {
   add_task_options(*compare_app, options.task);
   add_training_options(*compare_app, options.pretrain, "pretrain-", "Pre-training");
   add_training_options(*compare_app, options.finetune, "", "Fine-tuning");
-  compare_app->add_option("--base", options.base_file, "A base network to start from instead of pre-training one")
+  compare_app
+      ->add_option("--base", options.base_file, "Start from this base; if there is no such file, pre-train one and write it")
       ->default_str("");
   compare_app
       ->add_option("--methods", options.compare.methods,

@@ -52,7 +52,7 @@ struct TaskOptions {
   bool random_start = false;
   bool norm2 = true;
   bool own_tcl = true;
-  std::string item_loss = "bpr";      ///< bpr, logistic or softmax
+  std::string item_loss = "softmax";  ///< softmax, bpr or logistic
   std::string negatives = "uniform";  ///< uniform or rank
   double rho = 0.3;
 };
