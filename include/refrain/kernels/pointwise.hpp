@@ -59,8 +59,7 @@ struct Dot {
 };
 
 /// y = x * mask / keep, mask = 1 with probability keep, 0 < keep <= 1.  Element i uses 32-bit word i % 4 of Philox block
-/// position + i / 4 of
-/// (seed, stream): kept when word < keep * 2^32.  The backward pass is the same call on dy.
+/// position + i / 4 of (seed, stream): kept when word < keep * 2^32.  The backward pass is the same call on dy.
 struct Dropout {
   static constexpr const char* name = "dropout";
   View x{};
