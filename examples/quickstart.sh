@@ -15,4 +15,5 @@ echo "Building $build"
 configure "$build" -DCMAKE_BUILD_TYPE=Release -DREFRAIN_TESTS=OFF -DREFRAIN_BENCH=OFF -DREFRAIN_CUDA=OFF
 build "$build" --target peterrec
 
-"$build/examples/peterrec" compare --generate "$@"
+"$build/examples/peterrec" compare --generate --task age,items --channels 32 --learning-rate 0.003 \
+  --pretrain-learning-rate 0.003 --pretrain-epochs 12 --epochs 15 "$@"

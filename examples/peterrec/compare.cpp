@@ -248,6 +248,16 @@ void compare(const Options& given) {
     Random random(options.run.seed);
     base = std::make_shared<NextItNet>(base_network_options(options.base, vocabulary), random);
   }
+  // All tasks are made first, so that a missing file is found before hours of training.
+  struct Prepared {
+    const RawData* raw;
+    TaskData task;
+  };
+  std::vector<Prepared> tasks;
+  for (const std::string& name : options.task.names) {
+    const RawData& of_task = transfer && task_kind(name) == TaskKind::items ? *transfer : raw;
+    tasks.push_back({&of_task, task_data(of_task, vocabulary, name, options.data)});
+  }
   const PretrainData pretraining =
       pretrain_data(raw, vocabulary, options.data, piece_length(options.data.length, options.base.causal));
   fmt::print("Base: {} items, C = {}, {} blocks, {}, {} parameters\n", with_commas(vocabulary.items()), base->channels(),
@@ -277,9 +287,7 @@ void compare(const Options& given) {
   }
   std::vector<double> shares = options.compare.few_shot;
   shares.push_back(1);
-  for (const std::string& name : options.task.names) {
-    const RawData& of_task = transfer && task_kind(name) == TaskKind::items ? *transfer : raw;
-    const TaskData task = task_data(of_task, vocabulary, name, options.data);
+  for (const auto& [of_task, task] : tasks) {
     std::vector<Line> lines;
     std::unique_ptr<TaskNetwork> shown;
     for (const double share : shares) {
@@ -296,14 +304,14 @@ void compare(const Options& given) {
     for (const auto& [title, figures] :
          {std::pair{task.kind == TaskKind::profile ? "label frequency" : "most popular", &frequent}, {"random", &random}}) {
       Line line;
-      line.task = name;
+      line.task = task.name;
       line.method = title;
       line.figures = figures_of(*figures);
       write(comparison.log, line);
       lines.push_back(std::move(line));
     }
     print_table(task, lines, base->parameter_count(), frequent, options.compare.seeds);
-    print_users(task, comparison, *shown, of_task);
+    print_users(task, comparison, *shown, *of_task);
   }
 }
 

@@ -1,8 +1,10 @@
 #include "peterrec/data.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <cstdio>
 
 namespace refrain::peterrec {
 namespace {
@@ -87,9 +89,14 @@ TaskData next_task(const RawData& raw, const Vocabulary& vocabulary, const std::
 RawData read_data(const DataOptions& options) {
   if (options.files.empty()) throw OptionError("--data: expected a file");
   RawData raw;
+  ReadReport report;
   const auto read_options = [&](const std::string& path) {
     const Format format = options.format == "automatic" ? detect_format(path) : parse_format(options.format);
-    return ReadOptions{.format = format, .skip_bad_lines = options.skip_bad_lines};
+    return ReadOptions{.format = format, .skip_bad_lines = options.skip_bad_lines, .report = &report};
+  };
+  const auto tell = [&](const std::string& path) {
+    for (const BadLine& bad : report.bad_lines) fmt::print(stderr, "{}:{}: passed over: {}\n", path, bad.line, bad.reason);
+    report = {};
   };
   for (std::size_t i = 0; i < options.files.size(); ++i) {
     const std::string& path = options.files[i];
@@ -103,6 +110,7 @@ RawData read_data(const DataOptions& options) {
     } else {
       pairs.source = read_sequences(path, read);
     }
+    tell(path);
     if (i == 0) {
       raw.behaviour = std::move(pairs);
       raw.two_domains = is_transfer || options.split_domains_at > 0;
@@ -110,8 +118,15 @@ RawData read_data(const DataOptions& options) {
       append(raw.more, pairs.source);
     }
   }
-  if (!options.profiles.empty()) raw.profiles = read_profiles(options.profiles, {.skip_bad_lines = options.skip_bad_lines});
-  if (!options.titles.empty()) raw.titles = read_titles(options.titles, {.skip_bad_lines = options.skip_bad_lines});
+  const ReadOptions side{.skip_bad_lines = options.skip_bad_lines, .report = &report};
+  if (!options.profiles.empty()) {
+    raw.profiles = read_profiles(options.profiles, side);
+    tell(options.profiles);
+  }
+  if (!options.titles.empty()) {
+    raw.titles = read_titles(options.titles, side);
+    tell(options.titles);
+  }
   return raw;
 }
 

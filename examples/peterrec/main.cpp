@@ -19,7 +19,6 @@ void add_run_options(CLI::App& app, RunOptions& run) {
   app.add_option("--threads", run.threads, "Threads; 0: one per core")->check(CLI::Range(0, 1024))->capture_default_str();
   app.add_option("--device", run.device, "Where to compute")->check(CLI::IsMember({"cpu"}))->capture_default_str();
   app.add_option("--log", run.log, "Write progress and figures to this file as JSON lines");
-  app.set_config("--config", "", "Read options from this file (TOML or INI)");
 }
 
 void add_data_options(CLI::App& app, DataOptions& data) {
@@ -107,7 +106,14 @@ int run(int argc, char** argv) {
       "PeterRec: learn users from their behaviour once, then adapt to each task with a small patch.\n"
       "Start with 'peterrec compare --generate', which makes its own data."};
   app.require_subcommand(1);
+  app.fallthrough();
+  app.set_config("--config", "",
+                 "Read options from this TOML file: one section a sub-command, [pretrain], with the long option names as keys");
   Options options;
+  const auto start = [&](void (*command)(const Options&)) {
+    refrain::set_threads(static_cast<int>(options.run.threads));
+    command(options);
+  };
 
   CLI::App* pretrain_app = app.add_subcommand("pretrain", "Train a base network on behaviour sequences");
   add_run_options(*pretrain_app, options.run);
@@ -118,7 +124,7 @@ int run(int argc, char** argv) {
                          "Keep each user's last two items out, for --task next afterwards");
   pretrain_app->add_option("--out", options.base_file, "File to write")->capture_default_str();
   pretrain_app->add_option("--resume", options.state_file, "Keep the state of training in this file and go on from it");
-  pretrain_app->callback([&] { pretrain(options); });
+  pretrain_app->callback([&] { start(pretrain); });
 
   CLI::App* finetune_app = app.add_subcommand("finetune", "Train a patch set for each task on a base");
   add_run_options(*finetune_app, options.run);
@@ -137,7 +143,7 @@ int run(int argc, char** argv) {
   finetune_app->add_option("--out", options.patch_files, "Files to write, one a task; default: <task>.patch.safetensors")
       ->delimiter(',');
   finetune_app->add_option("--resume", options.state_file, "Keep the state of training in this file and go on from it");
-  finetune_app->callback([&] { finetune(options); });
+  finetune_app->callback([&] { start(finetune); });
 
   CLI::App* evaluate_app = app.add_subcommand("evaluate", "Measure patch sets on the test part");
   add_run_options(*evaluate_app, options.run);
@@ -146,7 +152,7 @@ int run(int argc, char** argv) {
   evaluate_app->add_option("--patch", options.patch_files, "Patch files; none: the base's own next-item scores")
       ->delimiter(',');
   evaluate_app->add_option("--sampled", options.sampled_negatives, "Negatives of the sampled protocol")->capture_default_str();
-  evaluate_app->callback([&] { evaluate(options); });
+  evaluate_app->callback([&] { start(evaluate); });
 
   CLI::App* recommend_app = app.add_subcommand("recommend", "Print recommendations and predictions for users");
   add_run_options(*recommend_app, options.run);
@@ -165,7 +171,7 @@ int run(int argc, char** argv) {
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
   recommend_app->add_flag("--keep-seen", options.recommend.keep_seen, "Also recommend what the user has seen");
-  recommend_app->callback([&] { recommend(options); });
+  recommend_app->callback([&] { start(recommend); });
 
   CLI::App* compare_app = app.add_subcommand("compare", "Train every method on every task and print one table");
   add_run_options(*compare_app, options.run);
@@ -182,9 +188,12 @@ int run(int argc, char** argv) {
       ->add_option("--methods", options.compare.methods,
                    "peterrec-parallel, peterrec-serial, peterrec-one, fine-all, fine-cls, fine-last1, fine-last2, "
                    "fine-zero, mtl; default: all")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->check(CLI::IsMember({"peterrec-serial", "peterrec-parallel", "peterrec-one", "fine-all", "fine-cls", "fine-last1",
+                             "fine-last2", "fine-zero", "mtl"}));
   compare_app->add_option("--few-shot", options.compare.few_shot, "Also with these shares of the training examples: 0.05,0.1")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->check(CLI::Range(1e-6, 1.0));
   compare_app
       ->add_option("--learning-rates", options.compare.learning_rates,
                    "Train each method with each of these and keep the one that is best on the validation part")
@@ -199,12 +208,8 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   compare_app->callback([&] {
     if (compare_app->count("--base") == 0) options.base_file.clear();
-    compare(options);
+    start(compare);
   });
-
-  for (CLI::App* sub : {pretrain_app, finetune_app, evaluate_app, recommend_app, compare_app}) {
-    sub->parse_complete_callback([&] { refrain::set_threads(static_cast<int>(options.run.threads)); });
-  }
 
   try {
     app.parse(argc, argv);
