@@ -63,7 +63,7 @@ void print_table(const TaskData& task, const std::vector<Line>& lines, std::int6
   if (protocol.kind == TaskKind::profile) {
     fmt::print("Figures on the test part: share of users whose class is right; cross-entropy in nats.\n");
   } else {
-    fmt::print("Figures on the test part: sampled = {};\n  full = {}.\n", protocol.sampled->protocol().text(),
+    fmt::print("Figures on the test part, of two protocols: {}; {}.\n", protocol.sampled->protocol().text(),
                protocol.full->protocol().text());
   }
   if (seeds > 1) fmt::print("Means over {} seeds of fine-tuning.\n", seeds);
