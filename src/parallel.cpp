@@ -115,8 +115,13 @@ class Workers {
     if (static_cast<int>(threads_.size()) == count() - 1) return;
     quit_ = false;
     const std::uint64_t seen = number(state_.load());
-    for (int worker = 1; worker < count(); ++worker) {
-      threads_.emplace_back([this, worker, seen] { loop(worker, seen); });
+    try {
+      for (int worker = 1; worker < count(); ++worker) {
+        threads_.emplace_back([this, worker, seen] { loop(worker, seen); });
+      }
+    } catch (...) {  // the system gives no more threads: none at all, so that no worker number is given twice later
+      stop();
+      throw;
     }
   }
 

@@ -63,6 +63,8 @@ Json parse_header(const std::string& path, const std::string& text) {
     return Json::parse(text, check);
   } catch (const Json::parse_error& error) {
     throw DataError(path, 0, concat("the header is not valid JSON, at its byte ", error.byte));
+  } catch (const Json::exception& error) {
+    throw DataError(path, 0, concat("the header is not valid JSON: ", error.what()));
   }
 }
 

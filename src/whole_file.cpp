@@ -58,13 +58,22 @@ void InputFile::read_at(std::uint64_t position, void* to, std::size_t count) con
 }
 
 ReplacedFile::ReplacedFile(std::string path) : path_(resolved(path)) {
-  static std::atomic<int> serial{0};
-  temporary_ = concat(path_, ".", ::getpid(), ".", serial.fetch_add(1), ".tmp");
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) throw DataError(path_, 0, because("its temporary neighbour cannot be created", errno));
   struct stat before = {};
+  const bool exists = ::stat(path_.c_str(), &before) == 0;
+  if (exists && !S_ISREG(before.st_mode)) throw DataError(path_, 0, "is not a regular file, so it is not replaced");
+  // A process that was killed may have left a neighbour of the same name: then the next name is taken.
+  static std::atomic<int> serial{0};
+  for (int tries = 0; descriptor_ < 0; ++tries) {
+    temporary_ = concat(path_, ".", ::getpid(), ".", serial.fetch_add(1), ".tmp");
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor_ < 0 && (errno != EEXIST || tries == 1000)) {
+      const int error = errno;
+      temporary_.clear();
+      throw DataError(path_, 0, because("its temporary neighbour cannot be created", error));
+    }
+  }
   // A file that is replaced keeps its permissions; if it cannot, the usual ones of a new file are safe enough.
-  if (::stat(path_.c_str(), &before) == 0) (void)!::fchmod(descriptor_, before.st_mode & 07777);
+  if (exists) (void)!::fchmod(descriptor_, before.st_mode & 07777);
 }
 
 ReplacedFile::~ReplacedFile() {

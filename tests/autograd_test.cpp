@@ -165,6 +165,16 @@ TEST_CASE("autograd: frozen parameters get no gradient", "[autograd]") {
   CHECK_FALSE(weight.gradient().defined());
 }
 
+TEST_CASE("autograd: a leaf frozen after the operation gets no gradient", "[autograd]") {
+  Variable frozen(random_tensor<double>({3}, 1), true);
+  const Variable other(random_tensor<double>({3}, 2), true);
+  const Variable root = sum(multiply(frozen, other));
+  frozen.set_requires_grad(false);
+  backward(root);
+  CHECK_FALSE(frozen.gradient().defined());
+  CHECK(other.gradient().defined());
+}
+
 TEST_CASE("autograd: backward stops below the lowest trainable thing", "[autograd]") {
   int below = 0;
   int above = 0;

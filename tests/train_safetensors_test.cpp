@@ -1,6 +1,8 @@
 /// The file format against bytes written by hand, and against every kind of damage.
 
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
@@ -166,6 +168,7 @@ TEST_CASE("safetensors: malformed headers are refused with the reason", "[train]
   check(file_bytes(x + R"("x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", four + four), "'x' twice");
   check(file_bytes(R"({"x":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})", four), "'dtype' twice");
   check(file_bytes(R"({"__metadata__":{"a":"1","a":"2"}})", ""), "'a' twice");
+  check(file_bytes(tensor("\"F32\"", "[1e999]", "[0,4]"), four), "not valid JSON");  // past any number
   check(file_bytes(R"({"__metadata__":{"a":1}})", ""), "not a text");
   check(file_bytes(R"({"__metadata__":"a"})", ""), "not an object");
 }
@@ -227,6 +230,12 @@ TEST_CASE("safetensors: a write that fails leaves the old file and nothing else"
     CHECK_THROWS_AS(write_safetensors(path, {.tensors = {{"x", Tensor()}}, .metadata = {}}), DataError);
   }
   SECTION("no such folder") { CHECK_THROWS_AS(write_safetensors(folder.path("none/model"), sample()), DataError); }
+  SECTION("a pipe of that name") {
+    REQUIRE(mkfifo(folder.path("pipe").c_str(), 0600) == 0);
+    CHECK_THROWS_MATCHES(write_safetensors(folder.path("pipe"), sample()), DataError, message_contains("not a regular file"));
+    CHECK(std::filesystem::is_fifo(folder.path("pipe")));
+    std::filesystem::remove(folder.path("pipe"));
+  }
   SECTION("a folder of that name") {
     std::filesystem::create_directory(folder.path("taken"));
     CHECK_THROWS_AS(write_safetensors(folder.path("taken"), sample()), DataError);
@@ -234,6 +243,20 @@ TEST_CASE("safetensors: a write that fails leaves the old file and nothing else"
   }
   CHECK(slurp(path) == before);
   CHECK(names_in(folder.path("")) == std::vector<std::string>{"model"});
+}
+
+TEST_CASE("safetensors: what a killed process left behind is not in the way", "[train][safetensors]") {
+  const ScratchFolder folder;
+  const std::string path = folder.path("model");
+  // Temporary neighbours are numbered through the life of a process: occupy the next few numbers.
+  std::vector<std::string> left;
+  for (int serial = 0; serial < 500; ++serial) {
+    left.push_back(concat("model.", getpid(), ".", serial, ".tmp"));
+    std::ofstream(folder.path(left.back())) << "half";
+  }
+  write_safetensors(path, sample());
+  CHECK(read_safetensors(path).metadata == sample().metadata);
+  for (const std::string& name : left) CHECK(slurp(folder.path(name)) == "half");
 }
 
 TEST_CASE("safetensors: replacing keeps permissions and follows links", "[train][safetensors]") {

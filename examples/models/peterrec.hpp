@@ -12,9 +12,9 @@ namespace refrain::models {
 
 /// What a task learns on top of the base.
 struct PatchOptions {
-  Insertion insertion = Insertion::parallel;  ///< Insertion::none: no patches (only the head, and what the base itself learns)
-  bool two_per_block = true;                  ///< false: at the second convolution alone
-  std::int64_t bottleneck = 0;                ///< D; 0: channels / 4
+  Insertion insertion = Insertion::serial;  ///< Insertion::none: no patches (only the head, and what the base itself learns)
+  bool two_per_block = true;                ///< false: at the second convolution alone
+  std::int64_t bottleneck = 0;              ///< D; 0: channels / 4
   std::int64_t cardinality = 1;
   AdapterStart start = AdapterStart::identity;
   bool norm2 = true;  ///< the task's own copies of the second normalisation of each block

@@ -45,7 +45,8 @@ struct Edge {
   int output = 0;
   std::shared_ptr<VariableState> leaf;
 
-  bool wanted() const noexcept { return producer != nullptr || leaf != nullptr; }
+  /// A leaf that was frozen after the operation gets nothing either.
+  bool wanted() const noexcept { return producer != nullptr || (leaf != nullptr && leaf->requires_grad); }
 };
 
 }  // namespace detail
@@ -231,9 +232,10 @@ class Tape {
 template <class Contribution>
 void InputGradients::put(int index, Contribution contribution) {
   const detail::Edge& edge = inputs_[static_cast<std::size_t>(index)];
+  if (!edge.wanted()) return;
   if (edge.leaf != nullptr) {
     edge.leaf->gradient.add(std::move(contribution));
-  } else if (edge.producer != nullptr) {
+  } else {
     edge.producer->gradients_[static_cast<std::size_t>(edge.output)].add(std::move(contribution));
   }
 }
