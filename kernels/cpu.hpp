@@ -10,9 +10,12 @@
 #include "refrain/kernels/causal_conv.hpp"
 #include "refrain/kernels/loss.hpp"
 #include "refrain/kernels/matmul.hpp"
+#include "refrain/kernels/memory.hpp"
 #include "refrain/kernels/optimizer.hpp"
 #include "refrain/kernels/pointwise.hpp"
+#include "refrain/kernels/recurrent.hpp"
 #include "refrain/kernels/rows.hpp"
+#include "refrain/kernels/steps.hpp"
 
 namespace refrain::kernels::cpu {
 
@@ -45,6 +48,32 @@ std::size_t adapter_backward_workspace(const AdapterBackward& args);
 
 void matmul(const Matmul& args, Stream stream);
 std::size_t matmul_workspace(const Matmul& args);
+void pack_weights(const PackWeights& args, Stream stream);
+std::size_t packed_bytes(std::int64_t rows, std::int64_t columns, DType dtype);
+void packed_matmul(const PackedMatmul& args, Stream stream);
+void add_outer_products(const AddOuterProducts& args, Stream stream);
+
+void lstm_forward(const LstmForward& args, Stream stream);
+std::size_t lstm_forward_workspace(const LstmForward& args);
+void lstm_backward(const LstmBackward& args, Stream stream);
+std::size_t lstm_backward_workspace(const LstmBackward& args);
+void gru_forward(const GruForward& args, Stream stream);
+std::size_t gru_forward_workspace(const GruForward& args);
+void gru_backward(const GruBackward& args, Stream stream);
+std::size_t gru_backward_workspace(const GruBackward& args);
+
+void memory_step_forward(const MemoryStepForward& args, Stream stream);
+std::size_t memory_step_forward_workspace(const MemoryStepForward& args);
+void memory_step_backward(const MemoryStepBackward& args, Stream stream);
+std::size_t memory_step_backward_workspace(const MemoryStepBackward& args);
+void chunk_attention_forward(const ChunkAttentionForward& args, Stream stream);
+std::size_t chunk_attention_forward_workspace(const ChunkAttentionForward& args);
+void chunk_attention_backward(const ChunkAttentionBackward& args, Stream stream);
+std::size_t chunk_attention_backward_workspace(const ChunkAttentionBackward& args);
+
+void swap_axes(const SwapAxes& args, Stream stream);
+void add_spans(const AddSpans& args, Stream stream);
+void sum_spans(const SumSpans& args, Stream stream);
 
 void layer_norm_forward(const LayerNormForward& args, Stream stream);
 void layer_norm_backward(const LayerNormBackward& args, Stream stream);

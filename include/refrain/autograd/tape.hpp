@@ -62,7 +62,14 @@ class InputGradients {
   void add(int index, Tensor gradient) { put(index, std::move(gradient)); }
   void add(int index, RowSparse gradient) { put(index, std::move(gradient)); }
 
+  /// Adds to rows [begin, begin + size) of the outermost axis of input `index`, whose shape is `whole`; its other rows get nothing.
+  void add_slice(int index, const Shape& whole, std::int64_t begin, const Tensor& gradient);
+
+  /// The dense gradient of input `index`, of shape `whole` and zero at first, for a kernel that adds to it in place.
+  Tensor& sum(int index, const Shape& whole, DType dtype, Device device);
+
  private:
+  Gradient* target(int index);
   template <class Contribution>
   void put(int index, Contribution contribution);
 
@@ -229,15 +236,27 @@ class Tape {
 
 }  // namespace detail
 
+inline Gradient* InputGradients::target(int index) {
+  const detail::Edge& edge = inputs_[static_cast<std::size_t>(index)];
+  if (!edge.wanted()) return nullptr;
+  return edge.leaf != nullptr ? &edge.leaf->gradient : &edge.producer->gradients_[static_cast<std::size_t>(edge.output)];
+}
+
 template <class Contribution>
 void InputGradients::put(int index, Contribution contribution) {
-  const detail::Edge& edge = inputs_[static_cast<std::size_t>(index)];
-  if (!edge.wanted()) return;
-  if (edge.leaf != nullptr) {
-    edge.leaf->gradient.add(std::move(contribution));
-  } else {
-    edge.producer->gradients_[static_cast<std::size_t>(edge.output)].add(std::move(contribution));
-  }
+  if (Gradient* gradient = target(index)) gradient->add(std::move(contribution));
+}
+
+inline Tensor& InputGradients::sum(int index, const Shape& whole, DType dtype, Device device) {
+  Gradient* gradient = target(index);
+  if (gradient == nullptr) throw AutogradError(concat("InputGradients::sum: nobody wants the gradient of input ", index));
+  return gradient->accumulator(whole, dtype, device);
+}
+
+inline void InputGradients::add_slice(int index, const Shape& whole, std::int64_t begin, const Tensor& gradient) {
+  if (target(index) == nullptr) return;
+  Tensor rows = sum(index, whole, gradient.dtype(), gradient.device()).slice(begin, begin + gradient.size(0));
+  kernels::table(gradient.device()).linear_combination({.a = rows.view(), .b = gradient.view(), .out = rows.mutable_view()});
 }
 
 inline detail::Edge TapeAccess::edge(const Variable& input) {
@@ -261,18 +280,21 @@ inline bool is_recorded(std::initializer_list<const Variable*> inputs) {
 /// `backward(const Tensor& dy, InputGradients& in)` adds the gradients of those inputs that `in.wants(i)`; i counts `inputs` in
 /// order.  It owns the tensors it needs (capture by value); they are freed once it has run.  Undefined inputs are allowed.
 template <class Backward>
-Variable record(const char* op, Tensor value, std::initializer_list<Variable> inputs, Backward backward) {
+Variable record(const char* op, Tensor value, std::span<const Variable> inputs, Backward backward) {
   Variable out(std::move(value));
   bool wanted = false;
   for (const Variable& input : inputs) wanted = wanted || input.requires_grad();
   if (!wanted || !NoGrad::is_recording()) return out;
   using Recorded = detail::RecordedNode<1, Backward>;
   detail::VariableState& state = TapeAccess::state(out);
-  state.producer =
-      std::allocate_shared<Recorded>(PoolAllocator<Recorded>(), op, std::array<Shape, 1>{out.shape()},
-                                     std::span<const Variable>(inputs.begin(), inputs.size()), std::move(backward));
+  state.producer = std::allocate_shared<Recorded>(PoolAllocator<Recorded>(), op, std::array<Shape, 1>{out.shape()}, inputs,
+                                                  std::move(backward));
   state.requires_grad = true;
   return out;
+}
+template <class Backward>
+Variable record(const char* op, Tensor value, std::initializer_list<Variable> inputs, Backward backward) {
+  return record(op, std::move(value), std::span<const Variable>(inputs.begin(), inputs.size()), std::move(backward));
 }
 
 /// record() for an operation of several results: `backward(std::array<Tensor, N>& dy, InputGradients& in)`, where dy[i] is

@@ -75,6 +75,17 @@ class Gradient {
     }
   }
 
+  /// The dense sum so far (zero when there is none), owned by this gradient alone, for a kernel that adds to it in place.
+  Tensor& accumulator(const Shape& shape, DType dtype, Device device) {
+    if (!defined()) {
+      dense_ = Tensor::zeros(shape, dtype, device);
+    } else {
+      dense_ = own(is_sparse() ? to_dense(shape) : std::move(dense_));
+      sparse_ = {};
+    }
+    return dense_;
+  }
+
   void clear() {
     dense_ = {};
     sparse_ = {};

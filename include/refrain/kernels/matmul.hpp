@@ -1,5 +1,5 @@
 #pragma once
-/// Contract: matrix product.  Device: cpu (f32, f64).
+/// Contracts: matrix product.  Device: cpu (f32, f64).
 
 #include "refrain/core/view.hpp"
 
@@ -14,6 +14,35 @@ struct Matmul {
   MutableView c{};
   bool transpose_a = false;
   bool transpose_b = false;
+  MutableView workspace{};
+};
+
+/// Lays b out the way this device multiplies fastest, for a matrix that many products share: packed holds op(b) [K,N].
+/// Table::packed_bytes says how large `packed` is; its layout means nothing outside the device's kernels.
+struct PackWeights {
+  static constexpr const char* name = "pack_weights";
+  View b{};  ///< [K,N], or [N,K] with transpose_b
+  MutableView packed{};
+  bool transpose_b = false;
+  MutableView workspace{};
+};
+
+/// c = a op(b) (+ bias to every row) with op(b) as pack_weights made it.  a [M,K], c [M,N].
+struct PackedMatmul {
+  static constexpr const char* name = "packed_matmul";
+  View a{};
+  View packed{};
+  View bias{};  ///< or empty
+  MutableView c{};
+  MutableView workspace{};
+};
+
+/// c += a^T b over few rows, for a gradient that is summed over many products.  a [K,M], b [K,N], c [M,N].
+struct AddOuterProducts {
+  static constexpr const char* name = "add_outer_products";
+  View a{};
+  View b{};
+  MutableView c{};
   MutableView workspace{};
 };
 

@@ -9,9 +9,12 @@
 #include "refrain/kernels/causal_conv.hpp"
 #include "refrain/kernels/loss.hpp"
 #include "refrain/kernels/matmul.hpp"
+#include "refrain/kernels/memory.hpp"
 #include "refrain/kernels/optimizer.hpp"
 #include "refrain/kernels/pointwise.hpp"
+#include "refrain/kernels/recurrent.hpp"
 #include "refrain/kernels/rows.hpp"
+#include "refrain/kernels/steps.hpp"
 
 namespace refrain::kernels {
 
@@ -46,6 +49,20 @@ struct Table {
   Entry<AdapterForward> adapter_forward;
   Entry<AdapterBackward> adapter_backward;
   Entry<Matmul> matmul;
+  Entry<PackWeights> pack_weights;
+  Entry<PackedMatmul> packed_matmul;
+  Entry<AddOuterProducts> add_outer_products;
+  Entry<LstmForward> lstm_forward;
+  Entry<LstmBackward> lstm_backward;
+  Entry<GruForward> gru_forward;
+  Entry<GruBackward> gru_backward;
+  Entry<MemoryStepForward> memory_step_forward;
+  Entry<MemoryStepBackward> memory_step_backward;
+  Entry<ChunkAttentionForward> chunk_attention_forward;
+  Entry<ChunkAttentionBackward> chunk_attention_backward;
+  Entry<SwapAxes> swap_axes;
+  Entry<AddSpans> add_spans;
+  Entry<SumSpans> sum_spans;
   Entry<LayerNormForward> layer_norm_forward;
   Entry<LayerNormBackward> layer_norm_backward;
   Entry<GatherRows> gather_rows;
@@ -70,6 +87,9 @@ struct Table {
   Entry<AdamRows> adam_rows;
   Entry<Sgd> sgd;
   Entry<SgdRows> sgd_rows;
+
+  /// Bytes of PackWeights::packed for op(b) [rows, columns].
+  std::size_t (*packed_bytes)(std::int64_t rows, std::int64_t columns, DType dtype) = nullptr;
 };
 
 /// The kernels of a device.  Throws Unsupported when this build has no backend for it.
