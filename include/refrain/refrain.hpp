@@ -48,6 +48,7 @@
 #include "refrain/ops/matmul.hpp"
 #include "refrain/ops/pointwise.hpp"
 #include "refrain/ops/rows.hpp"
+#include "refrain/ops/steps.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/content_hash.hpp"
 #include "refrain/train/interrupt.hpp"
