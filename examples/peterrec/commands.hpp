@@ -5,15 +5,21 @@
 
 namespace refrain::peterrec {
 
+/// How a command ended, as the exit code of the program.
+enum class Outcome : int {
+  done = 0,
+  interrupted = 130,  ///< by Ctrl-C, as shells number it
+};
+
 /// Trains a base network on behaviour sequences and writes it with its vocabulary.
-void pretrain(const Options& options);
+Outcome pretrain(const Options& options);
 /// Trains a patch set for each task on a base and writes one file each.
-void finetune(const Options& options);
+Outcome finetune(const Options& options);
 /// Measures patch sets, or the base alone, on the test part.
-void evaluate(const Options& options);
+Outcome evaluate(const Options& options);
 /// Prints recommendations and predictions for users and histories.
-void recommend(const Options& options);
+Outcome recommend(const Options& options);
 /// Trains every method on every task and prints one table.
-void compare(const Options& options);
+Outcome compare(const Options& options);
 
 }  // namespace refrain::peterrec

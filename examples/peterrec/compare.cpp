@@ -56,15 +56,16 @@ std::vector<std::pair<std::string, double>> figures_of(const Figures& figures) {
           {"MRR@5 full", figures.full->mrr(5)}};
 }
 
-void print_table(const TaskData& task, const std::vector<Line>& lines, std::int64_t base_parameters, const Figures& protocol,
+void print_table(const TaskData& task, const std::vector<Line>& lines, std::int64_t base_parameters, const Protocols& protocols,
                  std::int64_t seeds) {
   fmt::print("\nTask {}: {} training, {} validation, {} test examples, {} targets\n", task.name, with_commas(task.train.size()),
              with_commas(task.valid.size()), with_commas(task.test.size()), with_commas(task.targets.size()));
-  if (protocol.kind == TaskKind::profile) {
+  if (task.kind == TaskKind::profile) {
     fmt::print("Figures on the test part: share of users whose class is right; cross-entropy in nats.\n");
   } else {
-    fmt::print("Figures on the test part, of two protocols: {}; {}.\n", protocol.sampled->protocol().text(),
-               protocol.full->protocol().text());
+    const Rankings ranked = rankings(task, task.test, protocols);
+    fmt::print("Figures on the test part, of two protocols: {}; {}.\n", ranked.sampled.text(), ranked.full.text());
+    if (!ranked.note.empty()) fmt::print("Sampled: {}.\n", ranked.note);
   }
   if (seeds > 1) fmt::print("Means over {} seeds of fine-tuning.\n", seeds);
   fmt::print("\n{:<24} {:>6} {:>12} {:>9} {:>8} {:>7}", "method", "data", "trained", "of base", "s/epoch", "epochs");
@@ -104,11 +105,11 @@ struct Comparison {
   std::shared_ptr<NextItNet> base;
   MetricLog* log;
   Protocols protocols;
-  bool interrupted = false;
 
   SequenceForm form() const { return {.length = options.data.length, .placement = placement_of(*base)}; }
 
-  /// One training of a method; with several learning rates the one that is best on the validation part.
+  /// One training of a method; with several learning rates the one that is best on the validation part.  An interrupted one
+  /// ends it at once.
   TrainReport train(const TaskData& task, const Method& method, const TransferExamples& examples, std::uint64_t seed,
                     std::unique_ptr<TaskNetwork>& network) {
     std::vector<double> rates = options.compare.learning_rates;
@@ -124,31 +125,32 @@ struct Comparison {
           models::HeadOptions{.targets = task.targets.size(), .loss = head_loss(is_profile, options.task)}, random);
       TrainOptions training = options.finetune;
       training.learning_rate = rate;
-      const TrainReport report =
-          train_task(*candidate, task, examples, options.task, training, options.data.length, protocols,
-                     {.label = task.name + ", " + method.title, .state_file = {}, .log = log, .seed = seed}, joint);
+      const TrainReport report = train_task(
+          *candidate, task, examples, options.task, training, options.data.length, protocols,
+          {.label = task.name + ", " + method.title, .state_file = {}, .setting = {}, .log = log, .seed = seed}, joint);
+      if (report.interrupted) return report;
       // Of a profile task the figure is a cross-entropy.
       if (network == nullptr || (is_profile ? report.best < best.best : report.best > best.best)) {
         best = report;
         network = std::move(candidate);
       }
-      interrupted = interrupted || report.interrupted;
-      if (interrupted) break;
     }
     return best;
   }
 
-  /// Trains a method with every seed; the network of the last seed stays for printing.
-  Line run(const TaskData& task, const Method& method, double share, std::unique_ptr<TaskNetwork>& last) {
+  /// Trains a method with every seed; the network of the last seed stays for printing.  Nothing when it was interrupted: means
+  /// over other seeds or of a network half trained would stand in the log as the method's.
+  std::optional<Line> run(const TaskData& task, const Method& method, double share, std::unique_ptr<TaskNetwork>& last) {
     Line line;
     line.task = task.name;
     line.method = method.title;
     line.share = share;
-    for (std::int64_t s = 0; s < options.compare.seeds && !interrupted; ++s) {
+    for (std::int64_t s = 0; s < options.compare.seeds; ++s) {
       const std::uint64_t seed = options.run.seed + static_cast<std::uint64_t>(s);
       const TransferExamples examples = share < 1 ? few(task.train, share, seed) : task.train;
       last.reset();
       const TrainReport report = train(task, method, examples, seed, last);
+      if (report.interrupted) return std::nullopt;
       const auto figures = figures_of(measure(task, task.test, form(), protocols, scorer_of(*last)));
       if (s == 0) line.figures = figures;
       for (std::size_t i = 0; s > 0 && i < figures.size(); ++i) line.figures[i].second += figures[i].second;
@@ -206,7 +208,7 @@ void print_users(const TaskData& task, const Comparison& comparison, const TaskN
 
 }  // namespace
 
-void compare(const Options& given) {
+Outcome compare(const Options& given) {
   Options options = given;
   std::optional<TemporaryFolder> folder;
   std::optional<MetricLog> log;
@@ -239,6 +241,7 @@ void compare(const Options& given) {
   const bool is_pretrained = !options.base_file.empty() && std::filesystem::exists(options.base_file);
   if (is_pretrained) {
     LoadedBase loaded = load_base(options.base_file);
+    if (options.data.hold_out_last) expect_held_out(loaded);
     base = loaded.network;
     vocabulary = std::move(loaded.vocabulary);
     options.base.causal = base->is_causal();
@@ -264,15 +267,22 @@ void compare(const Options& given) {
              base->blocks(), base->is_causal() ? "causal" : "two-way", with_commas(base->parameter_count()));
   std::fflush(stdout);
   if (!is_pretrained) {
-    const TrainReport report =
-        train_base(*base, pretraining, vocabulary, options.base, options.pretrain, options.data.length,
-                   {.label = "pre-training", .state_file = {}, .log = log ? &*log : nullptr, .seed = options.run.seed});
+    const TrainReport report = train_base(
+        *base, pretraining, vocabulary, options.base, options.pretrain, options.data.length,
+        {.label = "pre-training", .state_file = {}, .setting = {}, .log = log ? &*log : nullptr, .seed = options.run.seed});
+    if (report.interrupted) {
+      fmt::print("interrupted in pre-training, after {} epochs: nothing was written, and the same command starts anew\n",
+                 report.epochs);
+      return Outcome::interrupted;
+    }
     fmt::print("Pre-trained on {} sequences: {} epochs of {:.1f} s, held-out loss {:.4f}\n",
                with_commas(static_cast<std::int64_t>(pretraining.split.train.size())), report.epochs, report.seconds_per_epoch,
                report.best);
     std::fflush(stdout);
-    if (report.interrupted) return;
-    if (!options.base_file.empty()) save_base(options.base_file, *base, vocabulary, "pre-trained by compare");
+    if (!options.base_file.empty()) {
+      save_base(options.base_file, *base, vocabulary,
+                {.hold_out_last = options.data.hold_out_last, .text = "pre-trained by compare"});
+    }
   }
 
   Comparison comparison{.options = options,
@@ -293,9 +303,16 @@ void compare(const Options& given) {
     for (const double share : shares) {
       for (const std::string& each : chosen) {
         std::unique_ptr<TaskNetwork> network;
-        lines.push_back(comparison.run(task, method(each), share, network));
+        std::optional<Line> line = comparison.run(task, method(each), share, network);
+        if (!line) {
+          if (!lines.empty()) print_table(task, lines, base->parameter_count(), comparison.protocols, options.compare.seeds);
+          fmt::print(
+              "\ninterrupted in task {}, {}: this method was neither evaluated nor logged, and none after it was trained\n",
+              task.name, method(each).title);
+          return Outcome::interrupted;
+        }
+        lines.push_back(std::move(*line));
         if (shown == nullptr || (share >= 1 && each == chosen.front())) shown = std::move(network);
-        if (comparison.interrupted) return;
       }
     }
     const Figures frequent = measure(task, task.test, comparison.form(), comparison.protocols, popularity_scorer(task));
@@ -310,9 +327,10 @@ void compare(const Options& given) {
       write(comparison.log, line);
       lines.push_back(std::move(line));
     }
-    print_table(task, lines, base->parameter_count(), frequent, options.compare.seeds);
+    print_table(task, lines, base->parameter_count(), comparison.protocols, options.compare.seeds);
     print_users(task, comparison, *shown, *of_task);
   }
+  return Outcome::done;
 }
 
 }  // namespace refrain::peterrec

@@ -1,6 +1,6 @@
 #include "peterrec/data.hpp"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -48,7 +48,8 @@ TaskData paired_task(const TransferSequences& pairs, const Vocabulary& vocabular
           : Vocabulary::build(pairs.target, {.min_count = is_profile ? 1 : options.target_min_count, .specials = false});
   task.sources = encode(pairs.source, vocabulary);
   const RaggedIds labels = encode(pairs.target, task.targets);
-  const Split split = split_rows(options, labels.rows());
+  task.users = labels.rows();
+  const Split split = split_rows(options, task.users);
   task.train = keep_nonempty(transfer_examples(labels, split.train), task.sources);
   task.valid = keep_nonempty(transfer_examples(labels, split.valid), task.sources);
   task.test = keep_nonempty(transfer_examples(labels, split.test), task.sources);
@@ -63,6 +64,7 @@ TaskData next_task(const RawData& raw, const Vocabulary& vocabulary, const std::
   task.kind = TaskKind::next;
   task.targets = without_specials(vocabulary);
   const RaggedIds rows = encode(raw.behaviour.source, vocabulary);
+  task.users = rows.rows();
   const auto add = [&](TransferExamples& part, std::span<const std::int32_t> row, std::int64_t place) {
     const std::int64_t begin = std::max<std::int64_t>(0, place - options.length);
     part.source.push_back(task.sources.rows());
@@ -130,6 +132,10 @@ RawData read_data(const DataOptions& options) {
   return raw;
 }
 
+std::string split_text(const DataOptions& options) {
+  return fmt::format("--split {} --split-seed {}", fmt::join(options.split, ","), options.split_seed);
+}
+
 Vocabulary source_vocabulary(const RawData& raw, const DataOptions& options) {
   Sequences all = raw.behaviour.source;
   append(all, raw.more);
@@ -137,14 +143,14 @@ Vocabulary source_vocabulary(const RawData& raw, const DataOptions& options) {
 }
 
 PretrainData pretrain_data(const RawData& raw, const Vocabulary& vocabulary, const DataOptions& options, std::int64_t length) {
-  RaggedIds own = encode(raw.behaviour.source, vocabulary);
-  if (options.hold_out_last) own = split_leave_last_out(own).train;
+  RaggedIds rows = encode(raw.behaviour.source, vocabulary);
   const RaggedIds more = encode(raw.more, vocabulary);
-  for (std::int64_t row = 0; row < more.rows(); ++row) own.push_back(more[row]);
+  for (std::int64_t row = 0; row < more.rows(); ++row) rows.push_back(more[row]);
+  if (options.hold_out_last) rows = split_leave_last_out(rows).train;
   PretrainData data;
   // A piece of one item has nothing to predict.
-  const CutSequences pieces = cut(own, {.length = length, .min_length = 2});
-  const Split users = split_random(own.rows(), {.train = 0.95, .valid = 0.05, .test = 0}, options.split_seed);
+  const CutSequences pieces = cut(rows, {.length = length, .min_length = 2});
+  const Split users = split_random(rows.rows(), {.train = 0.95, .valid = 0.05, .test = 0}, options.split_seed);
   for (std::int64_t piece = 0; piece < pieces.rows.rows(); ++piece) {
     const std::int64_t user = pieces.origin[static_cast<std::size_t>(piece)];
     const bool held_out = std::binary_search(users.valid.begin(), users.valid.end(), user);

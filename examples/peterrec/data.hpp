@@ -24,10 +24,14 @@ struct RawData {
 /// Reads all files.  Throws DataError, OptionError.
 RawData read_data(const DataOptions& options);
 
+/// The split as one writes it on the command line: "--split 0.7,0.1,0.2 --split-seed 1".
+std::string split_text(const DataOptions& options);
+
 /// The vocabulary of the source domain, from everything that pre-trains.
 Vocabulary source_vocabulary(const RawData& raw, const DataOptions& options);
 
 /// Pieces of `length` (+ 1 for a causal base, whose targets are one step ahead) that pre-train, and the part held out to watch it.
+/// With hold_out_last every sequence of every file lacks its last two items, so that --task next may test on any of the files.
 struct PretrainData {
   RaggedIds rows;
   Split split;  ///< no test part
@@ -45,9 +49,10 @@ TaskKind task_kind(const std::string& name);
 struct TaskData {
   std::string name;
   TaskKind kind = TaskKind::profile;
-  Vocabulary targets;  ///< classes or items, without special ids
-  RaggedIds sources;   ///< in ids of the source vocabulary
-  RaggedIds seen;      ///< per source row: target ids that a recommendation leaves out
+  Vocabulary targets;      ///< classes or items, without special ids
+  RaggedIds sources;       ///< in ids of the source vocabulary
+  RaggedIds seen;          ///< per source row: target ids that a recommendation leaves out
+  std::int64_t users = 0;  ///< that the split was drawn from
   TransferExamples train;
   TransferExamples valid;
   TransferExamples test;

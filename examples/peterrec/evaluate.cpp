@@ -40,32 +40,62 @@ void print(const std::string& task, const std::string& who, const Figures& figur
   }
 }
 
+/// The options under which the patch was trained, so that the test part is what it has not seen.
+/// Throws OptionError when the command line asks for others.
+DataOptions options_of(const PatchNote& note, const std::string& path, const Options& options) {
+  DataOptions data = options.data;
+  data.split = note.split;
+  data.split_seed = note.split_seed;
+  data.length = note.length;
+  const EvaluateOptions& given = options.evaluate;
+  if (given.length && options.data.length != note.length) {
+    throw OptionError(concat("--length: ", path, " was trained with --length ", note.length, ", got --length ",
+                             options.data.length, "; leave it out"));
+  }
+  const bool other_split =
+      (given.split && options.data.split != note.split) || (given.split_seed && options.data.split_seed != note.split_seed);
+  if (task_kind(note.task) == TaskKind::next || !other_split) return data;  // the next-item task splits by time
+  DataOptions asked = data;
+  if (given.split) asked.split = options.data.split;
+  if (given.split_seed) asked.split_seed = options.data.split_seed;
+  throw OptionError(concat("--split: with another split than in training, the test part has users that ", path,
+                           " was trained on; expected ", split_text(data), ", got ", split_text(asked), "; leave both out"));
+}
+
 }  // namespace
 
-void evaluate(const Options& options) {
+Outcome evaluate(const Options& options) {
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
   const LoadedBase base = load_base(options.base_file);
   const RawData raw = read_data(options.data);
   const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
   if (options.patch_files.empty()) {
+    expect_held_out(base);
     const TaskData task = task_data(raw, base.vocabulary, "next", options.data);
     print("next", "base", base_figures(base, task, options.data, protocols), log);
     print("next", "most popular", measure(task, task.test, {.length = options.data.length}, protocols, popularity_scorer(task)),
           log);
-    return;
+    return Outcome::done;
   }
   for (const std::string& path : options.patch_files) {
     const LoadedPatch patch = load_patch_set(path, base);
-    DataOptions data = options.data;
-    data.split_seed = patch.note.split_seed;  // the test part is what this patch has not seen
-    data.length = patch.note.length;
+    if (task_kind(patch.note.task) == TaskKind::next) expect_held_out(base);
+    const DataOptions data = options_of(patch.note, path, options);
     const TaskData task = task_data(raw, base.vocabulary, patch.note.task, data, &patch.note.targets);
+    if (task.users != patch.note.users) {
+      fmt::print(
+          stderr,
+          "warning: {} was trained on data of {} users, this has {}: if some of them are the same, the test part has users "
+          "of the training\n",
+          path, patch.note.users, task.users);
+    }
     const SequenceForm form{.length = data.length, .placement = placement_of(*base.network)};
     print(task.name, path, measure(task, task.test, form, protocols, scorer_of(*patch.set, *base.network)), log);
     print(task.name, task.kind == TaskKind::profile ? "label frequency" : "most popular",
           measure(task, task.test, form, protocols, popularity_scorer(task)), log);
   }
+  return Outcome::done;
 }
 
 }  // namespace refrain::peterrec

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
+
+#include "refrain/core/parallel.hpp"
 
 namespace refrain::peterrec {
 namespace {
@@ -25,31 +28,80 @@ double cross_entropy_sum(const Tensor& scores, const Tensor& targets) {
   return sum;
 }
 
+/// Ranks a batch by the sampled protocol, without the examples that have nothing to be ranked among.
+void add_sampled(RankingMetrics& metrics, const Rankings& ranked, const Tensor& scores, const Tensor& targets,
+                 std::int64_t begin, std::span<const std::span<const std::int32_t>> seen) {
+  const std::span<const std::int32_t> positives = targets.span<std::int32_t>();
+  const std::span<const float> values = scores.span<float>();
+  const std::size_t width = static_cast<std::size_t>(scores.size(1));
+  std::vector<Rank> ranks(positives.size());
+  parallel_for(scores.size(0), 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t row = first; row < last; ++row) {
+      const std::size_t b = static_cast<std::size_t>(row);
+      if (ranked.open[static_cast<std::size_t>(begin + row)] == 0) continue;
+      ranks[b] = rank_of(values.subspan(b * width, width), positives[b], ranked.sampled, seen[b], begin + row);
+    }
+  });
+  for (std::size_t b = 0; b < ranks.size(); ++b) {
+    if (ranked.open[static_cast<std::size_t>(begin) + b] > 0) metrics.add(ranks[b]);
+  }
+}
+
 }  // namespace
 
 std::string Figures::text() const {
   if (kind == TaskKind::profile) return fmt::format("{}, cross-entropy {:.4f}", accuracy->text(), cross_entropy);
-  return sampled->text() + "\n" + full->text();
+  return sampled->text() + (note.empty() ? "" : "\n  " + note) + "\n" + full->text();
+}
+
+Rankings rankings(const TaskData& task, const TransferExamples& examples, const Protocols& protocols) {
+  const std::int32_t items = task.targets.size();
+  Rankings made;
+  made.full = {.kind = RankingProtocol::Kind::full,
+               .first = 0,
+               .items = items,
+               .negatives = protocols.negatives,
+               .seed = protocols.seed,
+               .without_seen = task.kind == TaskKind::next};
+  made.sampled = made.full;
+  made.sampled.kind = RankingProtocol::Kind::sampled;
+  std::int64_t without = 0;
+  std::vector<std::int64_t> barred_by(static_cast<std::size_t>(items), -1);  // the last example that bars an item
+  for (std::int64_t example = 0; example < examples.size(); ++example) {
+    const std::size_t at = static_cast<std::size_t>(example);
+    std::int64_t open = items;
+    const auto bar = [&](std::int32_t item) {
+      if (std::exchange(barred_by[static_cast<std::size_t>(item)], example) != example) --open;
+    };
+    bar(examples.target[at]);
+    for (const std::int32_t item : task.seen[examples.source[at]]) bar(item);
+    made.open.push_back(open);
+    if (open == 0) ++without;
+    if (open > 0) made.sampled.negatives = std::min(made.sampled.negatives, open);
+  }
+  if (made.sampled.negatives < protocols.negatives) {
+    made.note = fmt::format("{} negatives were asked for; an example has only {} items besides its own{}", protocols.negatives,
+                            made.sampled.negatives, made.full.without_seen ? " and the seen ones" : "");
+  }
+  if (without > 0) {
+    made.note += fmt::format("{}{} examples have none and are not ranked by the sampled protocol",
+                             made.note.empty() ? "" : "; ", without);
+  }
+  return made;
 }
 
 Figures measure(const TaskData& task, const TransferExamples& examples, const SequenceForm& form, const Protocols& protocols,
                 const Scorer& scorer) {
   Figures figures;
   figures.kind = task.kind;
-  const RankingProtocol full{.kind = RankingProtocol::Kind::full,
-                             .first = 0,
-                             .items = task.targets.size(),
-                             .negatives = protocols.negatives,
-                             .seed = protocols.seed,
-                             .without_seen = task.kind == TaskKind::next};
-  RankingProtocol sampled = full;
-  sampled.kind = RankingProtocol::Kind::sampled;
-  sampled.negatives = std::min<std::int64_t>(protocols.negatives, task.targets.size() - 1);
+  Rankings ranked;
   if (task.kind == TaskKind::profile) {
     figures.accuracy.emplace();
   } else {
-    figures.full.emplace(full, std::vector<std::int64_t>{5, 10});
-    figures.sampled.emplace(sampled, std::vector<std::int64_t>{5, 10});
+    ranked = rankings(task, examples, protocols);
+    figures.full.emplace(ranked.full, std::vector<std::int64_t>{5, 10});
+    figures.sampled.emplace(ranked.sampled, std::vector<std::int64_t>{5, 10});
+    figures.note = ranked.note;
   }
   std::vector<std::int64_t> chosen;
   for (std::int64_t begin = 0; begin < examples.size(); begin += batch_rows) {
@@ -67,8 +119,8 @@ Figures measure(const TaskData& task, const TransferExamples& examples, const Se
       figures.accuracy->add(scores, batch.targets);
       figures.cross_entropy += cross_entropy_sum(scores, batch.targets);
     } else {
-      figures.full->add(rank_rows(scores, batch.targets, full, begin, seen));
-      figures.sampled->add(rank_rows(scores, batch.targets, sampled, begin, seen));
+      figures.full->add(rank_rows(scores, batch.targets, ranked.full, begin, seen));
+      add_sampled(*figures.sampled, ranked, scores, batch.targets, begin, seen);
     }
   }
   if (examples.size() > 0) figures.cross_entropy /= static_cast<double>(examples.size());

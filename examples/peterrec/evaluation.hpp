@@ -30,6 +30,7 @@ struct Figures {
   std::optional<RankingMetrics> sampled;
   std::optional<RankingMetrics> full;
   double cross_entropy = 0;  ///< of softmax(scores), in nats; profile tasks
+  std::string note;          ///< Rankings::note
 
   /// What early stopping looks at, larger is better: minus cross-entropy, or MRR@5 (sampled).
   double validation() const { return kind == TaskKind::profile ? -cross_entropy : sampled->mrr(5); }
@@ -42,6 +43,18 @@ struct Protocols {
   std::int64_t negatives = 99;
   std::uint64_t seed = 1;
 };
+
+/// How the examples of an item task are ranked.
+struct Rankings {
+  RankingProtocol full;
+  RankingProtocol sampled;         ///< with the number of negatives that every example has
+  std::vector<std::int64_t> open;  ///< of each example: the items besides its own and the seen ones
+  std::string note;                ///< in what the sampled protocol is not the one asked for; empty: in nothing
+};
+
+/// The sampled protocol takes the smallest number of open items where that is less than the negatives asked for, so that all
+/// examples are ranked among equally many; an example without any open item is not ranked by it.
+Rankings rankings(const TaskData& task, const TransferExamples& examples, const Protocols& protocols);
 
 /// Scores every example and ranks its target; what the user has seen is left out.
 Figures measure(const TaskData& task, const TransferExamples& examples, const SequenceForm& form, const Protocols& protocols,

@@ -5,7 +5,7 @@
 
 namespace refrain::peterrec {
 
-void finetune(const Options& options) {
+Outcome finetune(const Options& options) {
   const std::vector<std::string>& names = options.task.names;
   if (names.empty()) throw OptionError("--task: expected at least one of gender, age, occupation, items, next");
   if (!options.patch_files.empty() && options.patch_files.size() != names.size()) {
@@ -15,6 +15,9 @@ void finetune(const Options& options) {
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
   const LoadedBase base = load_base(options.base_file);
+  for (const std::string& name : names) {
+    if (task_kind(name) == TaskKind::next) expect_held_out(base);
+  }
   const RawData raw = read_data(options.data);
   const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
   for (std::size_t i = 0; i < names.size(); ++i) {
@@ -32,22 +35,35 @@ void finetune(const Options& options) {
     fmt::print("task {}: {} training examples, {} targets; {} of {} parameters learn\n", task.name,
                with_commas(task.train.size()), with_commas(task.targets.size()), with_commas(network.trainable_count()),
                with_commas(base.network->parameter_count() + network.parameter_count()));
-    const TrainReport report = train_task(
-        network, task, task.train, options.task, options.finetune, options.data.length, protocols,
-        {.label = task.name, .state_file = options.state_file, .log = log ? &*log : nullptr, .seed = options.run.seed});
+    const TrainReport report =
+        train_task(network, task, task.train, options.task, options.finetune, options.data.length, protocols,
+                   {.label = task.name,
+                    .state_file = options.state_file,
+                    .setting = concat("--task ", task.name, " --length ", options.data.length, " ", split_text(options.data),
+                                      " of ", task.users, " users"),
+                    .log = log ? &*log : nullptr,
+                    .seed = options.run.seed});
     const std::string path = options.patch_files.empty() ? task.name + ".patch.safetensors" : options.patch_files[i];
-    save_patch_set(path, network.task(), base.hash,
-                   {.task = task.name,
-                    .options = options.task,
-                    .targets = task.targets,
-                    .split_seed = options.data.split_seed,
-                    .length = options.data.length});
+    const PatchNote note{.task = task.name,
+                         .options = options.task,
+                         .targets = task.targets,
+                         .split = options.data.split,
+                         .split_seed = options.data.split_seed,
+                         .users = task.users,
+                         .length = options.data.length};
+    if (report.interrupted) {
+      const Leavings left = leavings(path, options.state_file);
+      if (left.writes_out) save_patch_set(path, network.task(), base.hash, note);
+      fmt::print("interrupted after {} epochs of task {}: {}\n", report.epochs, task.name, left.text);
+      for (std::size_t later = i + 1; later < names.size(); ++later) fmt::print("task {} was not trained\n", names[later]);
+      return Outcome::interrupted;
+    }
+    save_patch_set(path, network.task(), base.hash, note);
     const SequenceForm form{.length = options.data.length, .placement = placement_of(*base.network)};
-    fmt::print("{} after {} epochs ({:.1f} s each); wrote {}\ntest: {}\n", report.interrupted ? "interrupted" : "finished",
-               report.epochs, report.seconds_per_epoch, path,
+    fmt::print("finished after {} epochs ({:.1f} s each); wrote {}\ntest: {}\n", report.epochs, report.seconds_per_epoch, path,
                measure(task, task.test, form, protocols, scorer_of(network)).text());
-    if (report.interrupted) return;
   }
+  return Outcome::done;
 }
 
 }  // namespace refrain::peterrec

@@ -110,9 +110,10 @@ int run(int argc, char** argv) {
   app.set_config("--config", "",
                  "Read options from this TOML file: one section a sub-command, [pretrain], with the long option names as keys");
   Options options;
-  const auto start = [&](void (*command)(const Options&)) {
+  Outcome outcome = Outcome::done;
+  const auto start = [&](Outcome (*command)(const Options&)) {
     refrain::set_threads(static_cast<int>(options.run.threads));
-    command(options);
+    outcome = command(options);
   };
 
   CLI::App* pretrain_app = app.add_subcommand("pretrain", "Train a base network on behaviour sequences");
@@ -121,7 +122,7 @@ int run(int argc, char** argv) {
   add_base_options(*pretrain_app, options.base);
   add_training_options(*pretrain_app, options.pretrain, "", "Training");
   pretrain_app->add_flag("--hold-out-last", options.data.hold_out_last,
-                         "Keep each user's last two items out, for --task next afterwards");
+                         "Keep the last two items of every sequence of all files out, which --task next needs afterwards");
   pretrain_app->add_option("--out", options.base_file, "File to write")->capture_default_str();
   pretrain_app->add_option("--resume", options.state_file, "Keep the state of training in this file and go on from it");
   pretrain_app->callback([&] { start(pretrain); });
@@ -151,8 +152,14 @@ int run(int argc, char** argv) {
   add_base_file(*evaluate_app, options.base_file);
   evaluate_app->add_option("--patch", options.patch_files, "Patch files; none: the base's own next-item scores")
       ->delimiter(',');
-  evaluate_app->add_option("--sampled", options.sampled_negatives, "Negatives of the sampled protocol")->capture_default_str();
-  evaluate_app->callback([&] { start(evaluate); });
+  evaluate_app->add_option("--sampled", options.sampled_negatives, "Negatives of the sampled protocol")
+      ->check(CLI::Range(1, 1000000000))
+      ->capture_default_str();
+  evaluate_app->callback([&] {
+    const auto given = [&](const char* name) { return evaluate_app->count(name) > 0; };
+    options.evaluate = {.split = given("--split"), .split_seed = given("--split-seed"), .length = given("--length")};
+    start(evaluate);
+  });
 
   CLI::App* recommend_app = app.add_subcommand("recommend", "Print recommendations and predictions for users");
   add_run_options(*recommend_app, options.run);
@@ -202,7 +209,9 @@ int run(int argc, char** argv) {
   compare_app->add_option("--seeds", options.compare.seeds, "Fine-tune with this many seeds and print the means")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  compare_app->add_option("--sampled", options.sampled_negatives, "Negatives of the sampled protocol")->capture_default_str();
+  compare_app->add_option("--sampled", options.sampled_negatives, "Negatives of the sampled protocol")
+      ->check(CLI::Range(1, 1000000000))
+      ->capture_default_str();
   compare_app->add_flag("--generate", options.compare.generate, "Make data with planted structure instead of reading --data");
   compare_app->add_option("--show-users", options.compare.show_users, "Users to print with their recommendations")
       ->capture_default_str();
@@ -216,7 +225,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
   }
-  return 0;
+  return static_cast<int>(outcome);
 }
 
 }  // namespace

@@ -80,11 +80,17 @@ models::HeadLoss head_loss(bool is_profile, const TaskOptions& options) {
   return options.item_loss == "bpr" ? models::HeadLoss::bpr : models::HeadLoss::logistic;
 }
 
-void save_base(const std::string& path, const NextItNet& base, const Vocabulary& vocabulary, const std::string& note) {
+void save_base(const std::string& path, const NextItNet& base, const Vocabulary& vocabulary, const BaseNote& note) {
   const NextItNet::Options& options = base.options();
-  const nlohmann::json config{
-      {"model", "nextitnet"},   {"items", options.items},     {"channels", options.channels}, {"dilations", options.dilations},
-      {"width", options.width}, {"causal", base.is_causal()}, {"relu", options.relu},         {"note", note}};
+  const nlohmann::json config{{"model", "nextitnet"},
+                              {"items", options.items},
+                              {"channels", options.channels},
+                              {"dilations", options.dilations},
+                              {"width", options.width},
+                              {"causal", base.is_causal()},
+                              {"relu", options.relu},
+                              {"hold_out_last", note.hold_out_last},
+                              {"note", note.text}};
   save_model(path, base, {{"config", config.dump()}, {"vocabulary", vocabulary.serialize()}});
 }
 
@@ -110,8 +116,14 @@ LoadedBase load_base(const std::string& path) {
   const CheckpointInfo info = checkpoint_info(path);
   if (info.kind != "model") throw DataError(path, 0, "expected a base model, this is a " + info.kind);
   const nlohmann::json config = parsed(info, path);
-  LoadedBase base{.network = nullptr, .vocabulary = Vocabulary::deserialize(text(info, path, "vocabulary"), path), .hash = {}};
+  LoadedBase base{.path = path,
+                  .network = nullptr,
+                  .vocabulary = Vocabulary::deserialize(text(info, path, "vocabulary"), path),
+                  .note = {},
+                  .hash = {}};
   try {
+    // A file that does not say so was pre-trained on everything.
+    base.note = {.hold_out_last = config.value("hold_out_last", false), .text = config.value("note", "")};
     Random random(0);
     base.network = std::make_shared<NextItNet>(
         NextItNet::Options{.items = config.at("items"),
@@ -130,6 +142,14 @@ LoadedBase load_base(const std::string& path) {
   return base;
 }
 
+void expect_held_out(const LoadedBase& base) {
+  if (base.note.hold_out_last) return;
+  throw OptionError(
+      concat("--task next: it is tested on each user's last items, so the base must not have learned them; expected a "
+             "base of 'pretrain --hold-out-last', got ",
+             base.path, ", which was pre-trained on all items; pre-train another one with --hold-out-last"));
+}
+
 void save_patch_set(const std::string& path, const PatchSet& set, const std::string& base_hash, const PatchNote& note) {
   const PatchSet::Options& options = set.options();
   const nlohmann::json config{{"model", "peterrec"},
@@ -145,7 +165,9 @@ void save_patch_set(const std::string& path, const PatchSet& set, const std::str
                                        : options.head.loss == models::HeadLoss::bpr   ? "bpr"
                                                                                       : "logistic"},
                               {"targets", options.head.targets},
+                              {"split", note.split},
                               {"split_seed", note.split_seed},
+                              {"users", note.users},
                               {"length", note.length}};
   save_patch(path, set, {.base_hash = base_hash, .task = note.task},
              {{"config", config.dump()}, {"targets", note.targets.serialize()}});
@@ -167,7 +189,9 @@ LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base) {
     options.norm2 = config.at("norm2");
     options.own_tcl = config.at("own_tcl");
     options.item_loss = config.at("loss").get<std::string>();
+    patch.note.split = config.at("split").get<std::vector<double>>();
     patch.note.split_seed = config.at("split_seed");
+    patch.note.users = config.at("users");
     patch.note.length = config.at("length");
     const Method shape{.name = {},
                        .title = {},

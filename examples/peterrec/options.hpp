@@ -20,7 +20,7 @@ struct DataOptions {
   std::int64_t min_count = 1;         ///< rarer source items are unknown
   std::int64_t target_min_count = 1;  ///< rarer target items are left out
   std::int64_t length = 50;           ///< newest items that the network reads
-  bool hold_out_last = false;         ///< pre-train without each user's last two items
+  bool hold_out_last = false;         ///< pre-train without the last two items of every sequence
   std::vector<double> split{0.7, 0.1, 0.2};
   std::uint64_t split_seed = 1;
 };
@@ -64,6 +64,13 @@ struct RunOptions {
   std::string log;
 };
 
+/// Which options stood on the command line of evaluate: there, a patch file has its own word on them.
+struct EvaluateOptions {
+  bool split = false;
+  bool split_seed = false;
+  bool length = false;
+};
+
 struct CompareOptions {
   std::vector<std::string> methods;
   std::vector<double> few_shot;
@@ -87,6 +94,7 @@ struct Options {
   TrainOptions finetune;
   TaskOptions task;
   RunOptions run;
+  EvaluateOptions evaluate;
   CompareOptions compare;
   RecommendOptions recommend;
   std::string base_file = "base.safetensors";

@@ -202,7 +202,7 @@ class Answers {
 
 }  // namespace
 
-void recommend(const Options& options) {
+Outcome recommend(const Options& options) {
   RawData raw;
   if (!options.data.files.empty()) {
     raw = read_data(options.data);
@@ -220,7 +220,7 @@ void recommend(const Options& options) {
   };
   for (const std::string& user : options.recommend.users) answer(user_request(raw, user));
   for (const std::string& history : options.recommend.histories) answer({"History", split_list(history), {}, {}});
-  if (!options.recommend.users.empty() || !options.recommend.histories.empty()) return;
+  if (!options.recommend.users.empty() || !options.recommend.histories.empty()) return Outcome::done;
   fmt::print("Reading histories from standard input, one a line: item,item,... or task: item,item,...\n");
   std::fflush(stdout);
   for (std::string line; std::getline(std::cin, line);) {
@@ -235,6 +235,7 @@ void recommend(const Options& options) {
     }
     std::fflush(stdout);
   }
+  return Outcome::done;
 }
 
 }  // namespace refrain::peterrec

@@ -71,6 +71,17 @@ class SourceLoss {
 
 std::int32_t size32(std::int64_t size) { return static_cast<std::int32_t>(size); }
 
+/// Refuses the state of a run on other data: what was held out of that one may be in this one.
+void expect_same_setting(const TrainPlace& place) {
+  const CheckpointInfo info = checkpoint_info(place.state_file);
+  const auto found = info.metadata.find("setting");
+  const std::string before = found == info.metadata.end() ? "nothing known" : found->second;
+  if (before == place.setting) return;
+  throw DataError(place.state_file, 0,
+                  concat("keeps the state of another run: expected ", place.setting, ", got ", before,
+                         "; give the same options as then, or another --resume file"));
+}
+
 /// Runs the trainer with a progress line an epoch, figures in the log, and Ctrl-C in order.
 TrainReport run(Module& module, Optimizer& optimizer, const TrainOptions& options, const TrainPlace& place, std::int64_t steps,
                 const std::string& metric, double sign, const std::function<Variable(std::int64_t, std::int64_t)>& loss,
@@ -82,8 +93,11 @@ TrainReport run(Module& module, Optimizer& optimizer, const TrainOptions& option
                    .max_norm = options.clip,
                    .patience = options.patience,
                    .checkpoint = place.state_file,
-                   .metadata = {{"run", place.label}}});
-  if (!place.state_file.empty() && std::filesystem::exists(place.state_file)) trainer.resume(place.state_file);
+                   .metadata = {{"run", place.label}, {"setting", place.setting}}});
+  if (!place.state_file.empty() && std::filesystem::exists(place.state_file)) {
+    expect_same_setting(place);
+    trainer.resume(place.state_file);
+  }
   TrainReport report;
   double seconds = 0;
   std::int64_t epochs = 0;
@@ -121,6 +135,23 @@ TrainReport run(Module& module, Optimizer& optimizer, const TrainOptions& option
 }
 
 }  // namespace
+
+Leavings leavings(const std::string& out, const std::string& state_file) {
+  if (!state_file.empty()) {
+    return {false, fmt::format("the state of training is in {}: the same command goes on from it; {} was not written",
+                               state_file, out)};
+  }
+  if (std::filesystem::exists(out)) {
+    return {false,
+            fmt::format("{} was there already and is unchanged, and what this run learned is gone: with --resume FILE a run "
+                        "keeps its state and can go on",
+                        out)};
+  }
+  return {true,
+          fmt::format("what was learned so far is in {}; training starts anew next time: with --resume FILE a run keeps its "
+                      "state and can go on",
+                      out)};
+}
 
 TrainReport train_base(NextItNet& network, const PretrainData& data, const Vocabulary& vocabulary, const BaseOptions& base,
                        const TrainOptions& options, std::int64_t length, const TrainPlace& place) {
