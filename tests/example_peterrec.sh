@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# The PeterRec example as its users run it:  tests/example_peterrec.sh PROGRAM
+# What it may not do: test on what was trained on, replace good files or note figures when interrupted.
+set -euo pipefail
+
+program=$(realpath "$1")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+fail() {
+  echo "FAILED: $1"
+  tail -n 40 out
+  exit 1
+}
+
+# run STATUS ARGUMENTS...: runs the program and expects this exit code; what it prints is in the file out.
+run() {
+  local expected=$1 status=0
+  shift
+  "$program" "$@" --threads 2 > out 2>&1 || status=$?
+  ((status == expected)) || fail "expected exit code $expected, got $status: $*"
+}
+
+# interrupt WORD ARGUMENTS...: asks the program to stop once its log has WORD, and expects exit code 130.
+interrupt() {
+  local word=$1 status=0 waited=0
+  shift
+  rm -f log
+  "$program" "$@" --threads 2 --epochs 1000000 --patience 1000000 --log log > out 2>&1 &
+  local pid=$!
+  until grep -qs "$word" log; do
+    kill -0 "$pid" 2> /dev/null || fail "ended before its log had $word: $*"
+    ((++waited < 6000)) || fail "its log never had $word: $*"
+    sleep 0.02
+  done
+  kill -TERM "$pid"
+  wait "$pid" || status=$?
+  ((status == 130)) || fail "expected exit code 130 of an interrupted run, got $status: $*"
+}
+
+says() { grep -qF -- "$1" out || fail "expected the output to have: $1"; }
+
+# 60 users of 6 items, and one who has seen 20 different ones; 30 items in all.
+awk 'BEGIN {
+  for (u = 1; u <= 60; ++u) {
+    printf "%d", u
+    for (t = 0; t < 6; ++t) printf " %d", 1 + (u * 7 + t * (1 + u % 3)) % 30
+    print ""
+  }
+  printf "61"
+  for (i = 1; i <= 20; ++i) printf " %d", i
+  print ""
+}' > users.txt
+awk 'BEGIN { for (u = 1; u <= 40; ++u) print 100 + u, 1 + u % 30, 1 + (u + 1) % 30, 1 + (u + 2) % 30 }' > more.txt
+awk 'BEGIN { for (u = 1; u <= 61; ++u) printf "%d::%s::25::1::0\n", u, u % 2 ? "F" : "M" }' > users.dat
+
+tiny=(--channels 8 --dilations "1,2")
+
+# Held-out items: of all files.  Of a sequence of three items one is left, which is none to learn from.
+run 0 pretrain --data users.txt,more.txt "${tiny[@]}" --epochs 1 --out all.safetensors
+says "96 sequences to train on, 5 held out"
+run 0 pretrain --data users.txt,more.txt "${tiny[@]}" --epochs 1 --hold-out-last --out held.safetensors
+sequences=$(sed -nE 's/.*items, ([0-9]+) sequences to train on, ([0-9]+) held out.*/\1 + \2/p' out)
+((sequences == 61)) || fail "expected 61 sequences of two items or more, got $sequences"
+
+# The next-item task refuses a base that knows its answers.
+for command in "finetune --task next" "evaluate" "compare --task next"; do
+  # shellcheck disable=SC2086
+  run 1 $command --base all.safetensors --data users.txt
+  says "expected a base of 'pretrain --hold-out-last', got all.safetensors"
+done
+
+# User 61 has 10 items that are neither seen nor the target of the test.
+run 0 finetune --base held.safetensors --data users.txt --task next --epochs 1
+says "sampled, 10 negatives of 30 items"
+says "99 negatives were asked for"
+run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors --sampled 10
+says "sampled, 10 negatives of 30 items"
+if grep -q "asked for" out; then fail "ten negatives are there"; fi
+
+# A patch knows its split.
+gender=(--base all.safetensors --data users.txt --profiles users.dat)
+run 0 finetune "${gender[@]}" --task gender --epochs 2 --split 0.5,0.1,0.4 --split-seed 7 --length 10
+figures=$(grep -o 'accuracy .*' out)
+run 0 evaluate "${gender[@]}" --patch gender.patch.safetensors
+says "$figures"
+run 0 evaluate "${gender[@]}" --patch gender.patch.safetensors --split 0.5,0.1,0.4 --split-seed 7 --length 10
+says "$figures"
+for other in "--split 0.7,0.1,0.2" "--split-seed 8" "--length 11"; do
+  # shellcheck disable=SC2086
+  run 1 evaluate "${gender[@]}" --patch gender.patch.safetensors $other
+  says "gender.patch.safetensors was trained"
+done
+head -n 50 users.dat > fewer.dat
+run 0 evaluate --base all.safetensors --data users.txt --profiles fewer.dat --patch gender.patch.safetensors
+says "trained on data of 61 users, this has 50"
+
+# An interrupted run leaves a file that is there as it is, and goes on from its state.
+cp all.safetensors before
+interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --out all.safetensors
+says "all.safetensors was there already and is unchanged"
+cmp before all.safetensors || fail "an interrupted run has replaced its --out"
+interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --out new.safetensors
+says "what was learned so far is in new.safetensors"
+[[ -e new.safetensors ]] || fail "what was learned was not written"
+cp gender.patch.safetensors before
+interrupt '"epoch":2' finetune "${gender[@]}" --task gender,age
+says "gender.patch.safetensors was there already and is unchanged"
+says "task age was not trained"
+cmp before gender.patch.safetensors || fail "an interrupted run has replaced its --out"
+interrupt '"epoch":2' finetune "${gender[@]}" --task gender --resume state --out part.safetensors
+says "the state of training is in state: the same command goes on from it"
+[[ -e state && ! -e part.safetensors ]] || fail "expected a state file and no patch"
+run 1 finetune "${gender[@]}" --task gender --resume state --split-seed 8
+says "state: keeps the state of another run"
+run 0 finetune "${gender[@]}" --task gender --resume state --epochs 3 --out part.safetensors
+[[ -e part.safetensors ]] || fail "the resumed run wrote nothing"
+
+# An interrupted method has no figures.
+interrupt 'gender, FineCLS' compare "${gender[@]}" --task gender --methods fine-cls
+says "interrupted in task gender, FineCLS"
+if grep -q '"method"' log; then fail "the log has figures of a method that was interrupted"; fi
+
+echo "passed"
