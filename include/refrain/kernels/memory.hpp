@@ -27,9 +27,11 @@ struct MemoryViews {
 ///   usage:      u' = (u + w - u w) prod_r (1 - free_r read_r)                            (w, read_r: old weightings)
 ///   allocation: in rising order phi of u' (ties: lower index first), a[phi_j] = (1 - u'[phi_j]) prod_{i<j} u'[phi_i]
 ///   content(M, k, s) = softmax_n(s cos(M_n, k)), vectors normalised as x / sqrt(max(sum x^2, 1e-12))
-///   write:      w' = write_gate (alloc_gate a + (1 - alloc_gate) content(M, write_key, write_strength)),   M' = M (1 - w' e^T) + w' v^T
+///   write:      w' = write_gate (alloc_gate a + (1 - alloc_gate) content(M, write_key, write_strength))
+///               M' = M (1 - w' erase^T) + w' vector^T
 ///   link:       L'_ij = (1 - w'_i - w'_j) L_ij + w'_i p_j, L'_ii = 0;   p' = (1 - sum w') p + w'             (p: old precedence)
-///   read:       read'_r = backward_r L'^T read_r + content_r content(M', key_r, strength_r) + forward_r L' read_r,   vector_r = M'^T read'_r
+///   read:       read'_r = backward_r L'^T read_r + content_r content(M', key_r, strength_r) + forward_r L' read_r
+///               vector_r = M'^T read'_r
 struct MemoryStepForward {
   static constexpr const char* name = "memory_step_forward";
   View interface {};  ///< [B, R W + 3 W + 5 R + 3]
