@@ -1,0 +1,95 @@
+#pragma once
+
+#include <utility>
+
+#include "refrain/nn/dropout.hpp"
+#include "refrain/nn/initialise.hpp"
+#include "refrain/ops/memory.hpp"
+#include "refrain/ops/packed.hpp"
+#include "refrain/ops/steps.hpp"
+
+namespace refrain {
+
+/// External memory of a differentiable neural computer with one write head: a controller's output o writes to it and reads from it.
+///
+/// o [B,input] -> interface vector o weight^T -> read vectors [B,heads*word_size] and the memory for the next step (memory_step).
+/// Parameter: interface [R W + 3 W + 5 R + 3, input] with R = heads, W = word_size; starts truncated normal.  In training, dropout
+/// keeps the share `keep` of the interface vector.  Throws OptionError unless input, words, word_size and heads are positive.
+/// Source: Graves et al. 2016; CmnRec, section 3.
+class Memory final : public Module {
+ public:
+  struct Options {
+    std::int64_t input = 0;      ///< width of the controller's output
+    std::int64_t words = 0;      ///< N
+    std::int64_t word_size = 0;  ///< W
+    std::int64_t heads = 1;      ///< R
+    double keep = 1;             ///< share of the interface vector that dropout keeps in training
+    double deviation = 0.1;      ///< of the initial weights
+  };
+
+  using State = MemoryState;
+
+  /// The interface weight, laid out for the steps of one pass.
+  struct Weights {
+    PackedWeight interface;
+  };
+
+  Memory(Options options, Random& random, Placement placement = {})
+      : options_(checked(options)),
+        interface_(initialise::truncated_normal({memory_interface_size(options.heads, options.word_size), options.input},
+                                                options.deviation, random, placement)),
+        dropout_(options.keep, random.split(random.bits())) {}
+
+  /// A memory that nothing was written to: words, weightings and read vectors 1e-6, all else zero.
+  State initial(std::int64_t batch) const {
+    const std::int64_t words = options_.words;
+    const std::int64_t heads = options_.heads;
+    const auto full = [this](const Shape& shape, double value) {
+      return Variable(Tensor::full(shape, value, interface_.dtype(), interface_.device()));
+    };
+    constexpr double trace = 1e-6;
+    return {.words = full({batch, words, options_.word_size}, trace),
+            .usage = full({batch, words}, 0),
+            .precedence = full({batch, words}, 0),
+            .link = full({batch, words, words}, 0),
+            .write_weighting = full({batch, words}, trace),
+            .read_weightings = full({batch, heads, words}, trace),
+            .read_vectors = full({batch, heads, options_.word_size}, trace)};
+  }
+
+  /// The latest read vectors, head after head: [B,heads*word_size].
+  Variable read(const State& state) const { return reshape(state.read_vectors, {state.read_vectors.size(0), read_width()}); }
+  std::int64_t read_width() const noexcept { return options_.heads * options_.word_size; }
+
+  Weights pack() const { return {refrain::pack(interface_)}; }
+
+  /// One write and one read.  Throws ShapeError unless o is [B,input] and the state is of this memory's sizes.
+  State step(const Variable& o, const State& state, const Weights& weights) {
+    return memory_step(dropout_(packed_linear(o, weights.interface)), state);
+  }
+  State step(const Variable& o, const State& state) { return step(o, state, pack()); }
+
+  const Parameter& interface() const noexcept { return interface_; }
+  const Options& options() const noexcept { return options_; }
+  Dropout& dropout() noexcept { return dropout_; }
+
+  void visit_members(Visitor& visitor) override {
+    visitor.parameter("interface", interface_);
+    visitor.module("dropout", dropout_);
+  }
+
+ private:
+  static const Options& checked(const Options& options) {
+    if (options.input < 1 || options.words < 1 || options.word_size < 1 || options.heads < 1) {
+      throw OptionError(concat("Memory: expected positive input, words, word_size and heads, got ", options.input, ", ",
+                               options.words, ", ", options.word_size, ", ", options.heads));
+    }
+    return options;
+  }
+
+  Options options_;
+  Parameter interface_;
+  Dropout dropout_;
+};
+
+}  // namespace refrain
