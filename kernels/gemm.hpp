@@ -172,6 +172,28 @@ void rows_product(const T* const* rows, std::int64_t taps, std::int64_t depth, c
   }
 }
 
+/// out [count, columns] (+)= A B for any number of rows that lie a fixed stride apart; one tap.  Each packed panel is used for all rows
+/// while it is in the nearest cache, so `count` rows of A should fit the next one.
+template <class T>
+void block_product(const T* a, std::int64_t a_stride, std::int64_t count, std::int64_t depth, const T* packed,
+                   std::int64_t columns, T* out, std::int64_t stride, bool accumulate) {
+  constexpr std::int64_t lanes = Lanes<T>::count;
+  for (std::int64_t n = 0; n < columns; n += 2 * lanes) {
+    const T* panel = packed + n * depth;
+    for (std::int64_t first = 0; first < count; first += tile_rows) {
+      const std::int64_t rows_here = std::min<std::int64_t>(tile_rows, count - first);
+      const T* rows[extent(tile_rows)];
+      for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = a + (first + std::min(i, rows_here - 1)) * a_stride;
+      T* const to = out + first * stride + n;
+      if (columns - n > lanes) {
+        detail::rows_tile<T, 2>(rows, 1, depth, panel, rows_here, to, stride, columns - n, accumulate);
+      } else {
+        detail::rows_tile<T, 1>(rows, 1, depth, panel, rows_here, to, stride, columns - n, accumulate);
+      }
+    }
+  }
+}
+
 /// out [inner, columns] += a^T b over `count` rows; a [count, inner] and b [count, columns] with the given row strides.
 template <class T>
 void sum_of_outer(const T* a, std::int64_t a_stride, const T* b, std::int64_t b_stride, std::int64_t count, T* out,

@@ -14,6 +14,17 @@ constexpr Table cpu_table{
     .adapter_forward = {cpu::adapter_forward, cpu::adapter_forward_workspace},
     .adapter_backward = {cpu::adapter_backward, cpu::adapter_backward_workspace},
     .matmul = {cpu::matmul, cpu::matmul_workspace},
+    .pack_weights = {cpu::pack_weights},
+    .packed_matmul = {cpu::packed_matmul},
+    .add_outer_products = {cpu::add_outer_products},
+    .lstm_forward = {cpu::lstm_forward, cpu::lstm_forward_workspace},
+    .lstm_backward = {cpu::lstm_backward, cpu::lstm_backward_workspace},
+    .gru_forward = {cpu::gru_forward, cpu::gru_forward_workspace},
+    .gru_backward = {cpu::gru_backward, cpu::gru_backward_workspace},
+    .memory_step_forward = {cpu::memory_step_forward, cpu::memory_step_forward_workspace},
+    .memory_step_backward = {cpu::memory_step_backward, cpu::memory_step_backward_workspace},
+    .chunk_attention_forward = {cpu::chunk_attention_forward, cpu::chunk_attention_forward_workspace},
+    .chunk_attention_backward = {cpu::chunk_attention_backward, cpu::chunk_attention_backward_workspace},
     .swap_axes = {cpu::swap_axes},
     .add_spans = {cpu::add_spans},
     .sum_spans = {cpu::sum_spans},
@@ -41,6 +52,7 @@ constexpr Table cpu_table{
     .adam_rows = {cpu::adam_rows},
     .sgd = {cpu::sgd},
     .sgd_rows = {cpu::sgd_rows},
+    .packed_bytes = cpu::packed_bytes,
 };
 
 #if defined(REFRAIN_HAS_CUDA)

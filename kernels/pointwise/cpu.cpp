@@ -41,20 +41,6 @@ void map(std::int64_t count, std::int64_t grain, T* out, Function function, cons
   });
 }
 
-/// Near zero Lambert's continued fraction (five levels: relative error 1e-9 at 0.6), the exponential elsewhere.
-inline Lanes<float>::Vector tanh_of(Lanes<float>::Vector x) {
-  const Lanes<float>::Vector size = x < 0.0f ? -x : x;
-  const auto z = x * x;
-  const auto near = x * (945.0f + z * (105.0f + z)) / (945.0f + z * (420.0f + z * 15.0f));
-  const auto e = exp(-2.0f * size);
-  const auto far = (1.0f - e) / (1.0f + e);
-  return size < 0.6f ? near : (x < 0.0f ? -far : far);
-}
-inline Lanes<double>::Vector tanh_of(Lanes<double>::Vector x) {
-  for (int i = 0; i < Lanes<double>::count; ++i) x[i] = std::tanh(x[i]);
-  return x;
-}
-
 template <class T>
 void unary(const UnaryForward& args) {
   using Vector = typename Lanes<T>::Vector;
@@ -73,7 +59,7 @@ void unary(const UnaryForward& args) {
           count, exponential_elements, y, [](Vector v) { return sigmoid(v); }, x);
     case UnaryFunction::tanh:
       return map(
-          count, exponential_elements, y, [](Vector v) { return tanh_of(v); }, x);
+          count, exponential_elements, y, [](Vector v) { return tanh(v); }, x);
   }
 }
 
@@ -100,7 +86,7 @@ void unary_gradient(const UnaryBackward& args) {
     }
     case UnaryFunction::tanh: {
       const auto slope = [](Vector v, Vector d) {
-        const Vector t = tanh_of(v);
+        const Vector t = tanh(v);
         return d * (1 - t * t);
       };
       return map(count, exponential_elements, dx, slope, x, dy);

@@ -1,0 +1,206 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "refrain/nn/dropout.hpp"
+#include "refrain/nn/initialise.hpp"
+#include "refrain/ops/recurrent.hpp"
+#include "refrain/ops/steps.hpp"
+
+namespace refrain {
+
+/// What Lstm and Gru are made of.
+struct RecurrentOptions {
+  std::int64_t in = 0;
+  std::int64_t hidden = 0;
+  std::int64_t shared = 0;  ///< width of a vector that joins the input and stays the same over a segment; 0: none
+  std::int64_t layers = 1;
+  double keep = 1;                   ///< share that dropout keeps between layers, in training
+  GruReset reset = GruReset::after;  ///< of a Gru
+  double deviation = 0.05;           ///< of the initial weights
+};
+
+/// Hidden vectors (and, for an LSTM, cells) of every layer: a value that can be copied and carried on.
+struct RecurrentState {
+  std::vector<Variable> h;  ///< [B,H] each
+  std::vector<Variable> c;  ///< [B,H] each; empty for a GRU
+
+  /// The same values without their history.
+  RecurrentState detach() const {
+    RecurrentState copy;
+    for (const Variable& x : h) copy.h.push_back(x.detach());
+    for (const Variable& x : c) copy.c.push_back(x.detach());
+    return copy;
+  }
+};
+
+/// Recurrent layers over time-major sequences [T,B,in]; use `Lstm` or `Gru`.
+///
+/// [T,B,in] -> [T,B,hidden].  The input's part of the gates is one product for all steps (project), a segment of steps is one call
+/// (run).  Parameters: layers.<k>.weight_x [G,in], layers.<k>.weight_h [G,hidden], layers.<k>.bias [G], with G = 4 hidden (gates i, f,
+/// g, o) or 3 hidden (r, z, n); a Gru has layers.<k>.bias_h [G] besides.  With `shared` > 0 the first layer has weight_shared [G,shared].
+/// Weights start truncated normal; biases zero but one for the gates that keep: f of an Lstm, r and z of a Gru.
+/// Throws OptionError unless all sizes are at least 1, ShapeError for other inputs.
+template <bool is_lstm>
+class Recurrent final : public Module {
+ public:
+  using Options = RecurrentOptions;
+  using State = RecurrentState;
+
+  /// The weights as one pass over a sequence needs them; good as long as the parameters stay as they are.
+  struct Weights {
+    std::vector<PackedWeight> x;  ///< of the layers above the first
+    std::vector<PackedWeight> h;
+    PackedWeight shared;
+  };
+
+  /// Hidden vectors of the last layer for all steps, and where they lead.
+  struct Result {
+    Variable y;  ///< [T,B,hidden]
+    State state;
+  };
+
+  Recurrent(Options options, Random& random, Placement placement = {})
+      : options_(options), placement_(placement), dropout_(options.keep, random.split(random.bits())) {
+    if (options.in < 1 || options.hidden < 1 || options.layers < 1 || options.shared < 0) {
+      throw OptionError(concat(name(), ": expected in, hidden and layers >= 1 and shared >= 0, got ", options.in, ", ",
+                               options.hidden, ", ", options.layers, " and ", options.shared));
+    }
+    for (std::int64_t k = 0; k < options.layers; ++k) {
+      layers_.emplace_back(k == 0 ? options.in : options.hidden, k == 0 ? options.shared : 0, options, random, placement);
+    }
+  }
+
+  /// Width of the hidden vectors.
+  std::int64_t width() const noexcept { return options_.hidden; }
+  const Options& options() const noexcept { return options_; }
+
+  /// Zeros.
+  State initial(std::int64_t batch) const {
+    State state;
+    const auto zeros = [&] { return Variable(Tensor::zeros({batch, options_.hidden}, placement_.dtype, placement_.device)); };
+    for (std::size_t k = 0; k < layers_.size(); ++k) {
+      state.h.push_back(zeros());
+      if (is_lstm) state.c.push_back(zeros());
+    }
+    return state;
+  }
+
+  Weights pack() const {
+    Weights weights;
+    for (std::size_t k = 0; k < layers_.size(); ++k) {
+      weights.h.push_back(refrain::pack(layers_[k].weight_h));
+      if (k > 0) weights.x.push_back(refrain::pack(layers_[k].weight_x));
+    }
+    if (options_.shared > 0) weights.shared = refrain::pack(layers_[0].weight_shared);
+    return weights;
+  }
+
+  /// The input's part of the first layer's gates, bias included: [T,B,in] -> [T,B,G].
+  Variable project(const Variable& x) const {
+    ops::check_rank(name(), "x", x, 3);
+    return linear(x, layers_[0].weight_x, layers_[0].bias);
+  }
+
+  /// The shared vector's part: [B,shared] -> [B,G].  Throws OptionError when the layer was made without one.
+  Variable project_shared(const Variable& shared, const Weights& weights) const {
+    if (options_.shared == 0) throw OptionError(concat(name(), ": made without a shared input"));
+    return packed_linear(shared, weights.shared);
+  }
+
+  /// One segment: projected inputs [L,B,G] and shared [B,G] (or undefined) -> hidden vectors of the last layer [L,B,hidden].
+  /// The state moves on.
+  Variable run(const Variable& projected, const Variable& shared, State& state, const Weights& weights,
+               Recompute recompute = Recompute::none) {
+    if (state.h.size() != layers_.size() || state.c.size() != (is_lstm ? layers_.size() : 0)) {
+      throw ShapeError(concat(name(), ": expected a state of ", layers_.size(), " layers, got ", state.h.size()));
+    }
+    Variable y = segment(0, projected, shared, state, weights, recompute);
+    for (std::size_t k = 1; k < layers_.size(); ++k) {
+      y = segment(k, packed_linear(dropout_(y), weights.x[k - 1], layers_[k].bias), {}, state, weights, recompute);
+    }
+    return y;
+  }
+
+  /// A whole sequence [T,B,in] from a state, or from zeros.  Throws OptionError for a layer made with a shared input.
+  Result operator()(const Variable& x, State state) {
+    if (options_.shared > 0) throw OptionError(concat(name(), ": a shared input is given through run()"));
+    Result result{.y = {}, .state = std::move(state)};
+    result.y = run(project(x), {}, result.state, pack());
+    return result;
+  }
+  Result operator()(const Variable& x) {
+    ops::check_rank(name(), "x", x, 3);
+    return (*this)(x, initial(x.size(1)));
+  }
+
+  /// The last layer's hidden vectors [B,hidden].
+  static const Variable& hidden(const State& state) { return state.h.back(); }
+  static void set_hidden(State& state, Variable hidden) { state.h.back() = std::move(hidden); }
+
+  void visit_members(Visitor& visitor) override {
+    visitor.modules("layers", layers_);
+    visitor.module("dropout", dropout_);
+  }
+
+ private:
+  struct Layer final : Module {
+    Parameter weight_x;
+    Parameter weight_shared;
+    Parameter weight_h;
+    Parameter bias;
+    Parameter bias_h;
+
+    Layer(std::int64_t in, std::int64_t shared, const Options& options, Random& random, Placement placement) {
+      const std::int64_t gates = (is_lstm ? 4 : 3) * options.hidden;
+      weight_x = initialise::truncated_normal({gates, in}, options.deviation, random, placement);
+      if (shared > 0) weight_shared = initialise::truncated_normal({gates, shared}, options.deviation, random, placement);
+      weight_h = initialise::truncated_normal({gates, options.hidden}, options.deviation, random, placement);
+      // One for the gates that keep what was there.
+      Tensor start = Tensor::zeros({gates}, placement.dtype);
+      const std::int64_t first = is_lstm ? options.hidden : 0;
+      start.slice(first, 2 * options.hidden).fill(1);
+      bias = Parameter(start.to(placement.device));
+      if (!is_lstm) bias_h = initialise::constant({gates}, 0, placement);
+    }
+
+    void visit_members(Visitor& visitor) override {
+      visitor.parameter("weight_x", weight_x);
+      visitor.parameter("weight_shared", weight_shared);
+      visitor.parameter("weight_h", weight_h);
+      visitor.parameter("bias", bias);
+      visitor.parameter("bias_h", bias_h);
+    }
+  };
+
+  static constexpr const char* name() { return is_lstm ? "Lstm" : "Gru"; }
+
+  Variable segment(std::size_t k, const Variable& inputs, const Variable& shared, State& state, const Weights& weights,
+                   Recompute recompute) const {
+    Variable y;
+    if constexpr (is_lstm) {
+      LstmResult result = lstm_segment(inputs, shared, weights.h[k], state.h[k], state.c[k], recompute);
+      y = std::move(result.h);
+      state.c[k] = std::move(result.c);
+    } else {
+      y = gru_segment(inputs, shared, weights.h[k], layers_[k].bias_h, state.h[k], options_.reset, recompute);
+    }
+    state.h[k] = one_step(y, -1);
+    return y;
+  }
+
+  Options options_;
+  Placement placement_;
+  std::vector<Layer> layers_;
+  Dropout dropout_;
+};
+
+/// Long short-term memory.  Source: Hochreiter and Schmidhuber 1997, with a forget gate.
+using Lstm = Recurrent<true>;
+/// Gated recurrent unit.  Source: Cho et al. 2014; the reset gate after the product as in cuDNN, or before it.
+using Gru = Recurrent<false>;
+
+}  // namespace refrain

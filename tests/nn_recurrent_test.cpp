@@ -1,0 +1,328 @@
+/// LSTM and GRU segments against loops over single numbers, gradients, laws and goldens.
+
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "refrain/autograd/gradcheck.hpp"
+#include "refrain/nn/recurrent.hpp"
+#include "support/catch.hpp"
+#include "support/goldens.hpp"
+#include "support/tensors.hpp"
+
+namespace {
+
+using namespace refrain;
+using test::doubles;
+using test::random_tensor;
+
+constexpr Placement f64{.dtype = DType::f64};
+
+Variable leaf(const Shape& shape, std::uint64_t seed) { return Variable(random_tensor<double>(shape, seed), true); }
+Variable weighted(const Variable& y) { return dot(y, Variable(random_tensor<double>(y.shape(), 99))); }
+double sigma(double x) { return 1 / (1 + std::exp(-x)); }
+
+/// What a segment is computed from, in double precision.
+struct Segment {
+  std::int64_t steps, batch, hidden, gates;
+  std::vector<double> inputs, shared, weight, bias, h0, c0;
+
+  double input(std::int64_t l, std::int64_t b, std::int64_t gate) const {
+    const double x = inputs[static_cast<std::size_t>((l * batch + b) * gates * hidden + gate)];
+    return shared.empty() ? x : x + shared[static_cast<std::size_t>(b * gates * hidden + gate)];
+  }
+  double product(const double* h, std::int64_t gate) const {
+    double sum = 0;
+    for (std::int64_t j = 0; j < hidden; ++j) sum += weight[static_cast<std::size_t>(gate * hidden + j)] * h[j];
+    return sum;
+  }
+};
+
+/// h of all steps, then the last cells.
+std::vector<double> naive_lstm(const Segment& s) {
+  std::vector<double> h = s.h0, c = s.c0, out;
+  for (std::int64_t l = 0; l < s.steps; ++l) {
+    std::vector<double> next = h;
+    for (std::int64_t b = 0; b < s.batch; ++b) {
+      for (std::int64_t j = 0; j < s.hidden; ++j) {
+        const double* before = h.data() + b * s.hidden;
+        const auto a = [&](std::int64_t gate) {
+          return s.input(l, b, gate * s.hidden + j) + s.product(before, gate * s.hidden + j);
+        };
+        double& cell = c[static_cast<std::size_t>(b * s.hidden + j)];
+        cell = sigma(a(1)) * cell + sigma(a(0)) * std::tanh(a(2));
+        next[static_cast<std::size_t>(b * s.hidden + j)] = sigma(a(3)) * std::tanh(cell);
+      }
+    }
+    h = next;
+    out.insert(out.end(), h.begin(), h.end());
+  }
+  out.insert(out.end(), c.begin(), c.end());
+  return out;
+}
+
+std::vector<double> naive_gru(const Segment& s, GruReset reset) {
+  std::vector<double> h = s.h0, out;
+  for (std::int64_t l = 0; l < s.steps; ++l) {
+    std::vector<double> next = h;
+    for (std::int64_t b = 0; b < s.batch; ++b) {
+      const double* before = h.data() + b * s.hidden;
+      const auto bias = [&](std::int64_t gate) { return s.bias[static_cast<std::size_t>(gate)]; };
+      std::vector<double> reset_h(static_cast<std::size_t>(s.hidden));
+      const auto r = [&](std::int64_t j) { return sigma(s.input(l, b, j) + s.product(before, j) + bias(j)); };
+      for (std::int64_t j = 0; j < s.hidden; ++j) reset_h[static_cast<std::size_t>(j)] = r(j) * before[j];
+      for (std::int64_t j = 0; j < s.hidden; ++j) {
+        const double z = sigma(s.input(l, b, s.hidden + j) + s.product(before, s.hidden + j) + bias(s.hidden + j));
+        const std::int64_t n_gate = 2 * s.hidden + j;
+        const double u = reset == GruReset::after ? r(j) * (s.product(before, n_gate) + bias(n_gate))
+                                                  : s.product(reset_h.data(), n_gate) + bias(n_gate);
+        const double n = std::tanh(s.input(l, b, n_gate) + u);
+        next[static_cast<std::size_t>(b * s.hidden + j)] = (1 - z) * n + z * before[j];
+      }
+    }
+    h = next;
+    out.insert(out.end(), h.begin(), h.end());
+  }
+  return out;
+}
+
+double worst_difference(const std::vector<double>& expected, const std::vector<Tensor>& got) {
+  std::vector<double> values;
+  for (const Tensor& tensor : got) {
+    const std::vector<double> more = doubles(tensor);
+    values.insert(values.end(), more.begin(), more.end());
+  }
+  REQUIRE(values.size() == expected.size());
+  double worst = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) worst = std::max(worst, std::abs(values[i] - expected[i]));
+  return worst;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("recurrent: segments against naive loops", "[kernel]", float, double) {
+  using T = TestType;
+  for (const auto& [steps, batch, hidden] :
+       {std::array<std::int64_t, 3>{1, 1, 1}, {3, 2, 5}, {1, 9, 16}, {4, 7, 17}, {2, 64, 33}, {5, 67, 8}}) {
+    for (const bool with_shared : {false, true}) {
+      INFO(steps << " x " << batch << " x " << hidden << (with_shared ? ", shared" : ""));
+      const Tensor h0 = random_tensor<T>({batch, hidden}, 1);
+      const Tensor c0 = random_tensor<T>({batch, hidden}, 2);
+      for (const std::int64_t gates : {4, 3}) {
+        const Tensor inputs = random_tensor<T>({steps, batch, gates * hidden}, 3);
+        const Tensor shared = random_tensor<T>({batch, gates * hidden}, 4);
+        const Tensor weight = random_tensor<T>({gates * hidden, hidden}, 5, 0.5);
+        const Tensor bias = random_tensor<T>({gates * hidden}, 6);
+        const Segment segment{steps,           batch,           hidden,
+                              gates,           doubles(inputs), with_shared ? doubles(shared) : std::vector<double>(),
+                              doubles(weight), doubles(bias),   doubles(h0),
+                              doubles(c0)};
+        const Variable joined = with_shared ? Variable(shared) : Variable();
+        const double tolerance = sizeof(T) == 4 ? 2e-5 : 1e-12;
+        if (gates == 4) {
+          const std::vector<Tensor> got = test::same_for_any_threads([&] {
+            const LstmResult y = lstm_segment(Variable(inputs), joined, pack(Variable(weight)), Variable(h0), Variable(c0));
+            return std::vector<Tensor>{y.h.value(), y.c.value()};
+          });
+          CHECK(worst_difference(naive_lstm(segment), got) <= tolerance);
+          continue;
+        }
+        for (const GruReset reset : {GruReset::after, GruReset::before}) {
+          const std::vector<Tensor> got = test::same_for_any_threads([&] {
+            return std::vector<Tensor>{
+                gru_segment(Variable(inputs), joined, pack(Variable(weight)), Variable(bias), Variable(h0), reset).value()};
+          });
+          CHECK(worst_difference(naive_gru(segment, reset), got) <= tolerance);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("recurrent: gradients are the same bytes for any threads, and recomputed", "[kernel]") {
+  constexpr std::int64_t steps = 5, batch = 67, hidden = 19;
+  std::vector<std::vector<Tensor>> runs;
+  for (const Recompute recompute : {Recompute::none, Recompute::segments}) {
+    runs.push_back(test::same_for_any_threads([&] {
+      std::vector<Tensor> found;
+      for (const std::int64_t gates : {4, 3}) {
+        std::vector<Variable> leaves;
+        for (const Shape& shape :
+             {Shape{steps, batch, gates * hidden}, Shape{batch, gates * hidden}, Shape{gates * hidden, hidden},
+              Shape{gates * hidden}, Shape{batch, hidden}, Shape{batch, hidden}}) {
+          leaves.emplace_back(random_tensor<float>(shape, 10 + leaves.size(), 0.5), true);
+        }
+        const PackedWeight weight = pack(leaves[2]);
+        const Variable y = gates == 4
+                               ? lstm_segment(leaves[0], leaves[1], weight, leaves[4], leaves[5], recompute).h
+                               : gru_segment(leaves[0], leaves[1], weight, leaves[3], leaves[4], GruReset::after, recompute);
+        backward(y, random_tensor<float>(y.shape(), 77));
+        for (const Variable& variable : leaves) {
+          if (variable.gradient().defined()) found.push_back(variable.grad().clone());
+        }
+      }
+      return found;
+    }));
+  }
+  REQUIRE(runs[0].size() == 10);
+  REQUIRE(runs[1].size() == 10);
+  for (std::size_t i = 0; i < 10; ++i) CHECK(test::same_bytes(runs[0][i], runs[1][i]));
+}
+
+TEST_CASE("gradcheck: recurrent segments", "[ops][grad]") {
+  for (const std::int64_t steps : {1, 4}) {
+    for (const Recompute recompute : {Recompute::none, Recompute::segments}) {
+      const Variable h0 = leaf({2, 3}, 1);
+      const Variable c0 = leaf({2, 3}, 2);
+      const Variable inputs = leaf({steps, 2, 12}, 3);
+      const Variable shared = leaf({2, 12}, 4);
+      const Variable weight = leaf({12, 3}, 5);
+      CHECK(gradcheck(
+                [&] {
+                  const LstmResult y = lstm_segment(inputs, shared, pack(weight), h0, c0, recompute);
+                  return weighted(y.h) + weighted(y.c);
+                },
+                {inputs, shared, weight, h0, c0}) == "");
+      CHECK(gradcheck([&] { return weighted(lstm_segment(inputs, {}, pack(weight), h0, c0, recompute).c); },
+                      {inputs, weight, h0, c0}) == "");
+      for (const GruReset reset : {GruReset::after, GruReset::before}) {
+        const Variable x = leaf({steps, 2, 9}, 6);
+        const Variable joined = leaf({2, 9}, 7);
+        const Variable w = leaf({9, 3}, 8);
+        const Variable bias = leaf({9}, 9);
+        CHECK(gradcheck([&] { return weighted(gru_segment(x, joined, pack(w), bias, h0, reset, recompute)); },
+                        {x, joined, w, bias, h0}) == "");
+      }
+    }
+  }
+}
+
+namespace {
+
+template <class Layer>
+void check_layer() {
+  for (const std::int64_t layers : {1, 2}) {
+    Random random(1);
+    Layer layer({.in = 3, .hidden = 4, .layers = layers, .deviation = 0.5}, random, f64);
+    const Variable x = leaf({6, 2, 3}, 2);
+    std::vector<Variable> leaves{x};
+    for (const NamedParameter& named : layer.parameters()) leaves.push_back(*named.parameter);
+    CHECK(gradcheck([&] { return weighted(layer(x).y); }, leaves) == "");
+    // A state carried across a cut.
+    const auto whole = layer(x);
+    for (std::int64_t cut = 1; cut < 6; ++cut) {
+      const auto first = layer(slice_steps(x, 0, cut));
+      const auto second = layer(slice_steps(x, cut, 6), first.state.detach());
+      const Variable pieces[] = {first.y, second.y};
+      CHECK(worst_difference(doubles(whole.y.value()), {concat_steps(pieces).value()}) < 1e-14);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("recurrent: layers, their gradients and their states", "[nn][grad][law]") {
+  check_layer<Lstm>();
+  check_layer<Gru>();
+}
+
+TEST_CASE("recurrent: a shared vector is one more input of every step", "[nn][law]") {
+  Random random(1);
+  Lstm split({.in = 3, .hidden = 4, .shared = 2, .deviation = 0.5}, random, f64);
+  Lstm joined({.in = 5, .hidden = 4}, random, f64);
+  const Tensor x = random_tensor<double>({4, 2, 3}, 2);
+  const Tensor s = random_tensor<double>({2, 2}, 3);
+  // The joined layer sees [x; s] and has [weight_x, weight_shared] side by side.
+  const auto beside = [](const Tensor& a, const Tensor& b, std::int64_t rows) {
+    Tensor out({rows, a.numel() / rows + b.numel() / rows}, DType::f64);
+    double* to = out.data<double>();
+    for (std::int64_t r = 0; r < rows; ++r) {
+      to = std::copy_n(a.data<double>() + r * (a.numel() / rows), a.numel() / rows, to);
+      to = std::copy_n(b.data<double>() + r * (b.numel() / rows), b.numel() / rows, to);
+    }
+    return out;
+  };
+  joined.parameter("layers.0.weight_x")
+      .value()
+      .copy_from(beside(split.parameter("layers.0.weight_x").value(), split.parameter("layers.0.weight_shared").value(), 16));
+  joined.parameter("layers.0.weight_h").value().copy_from(split.parameter("layers.0.weight_h").value());
+  Tensor repeated({4, 2, 2}, DType::f64);
+  for (std::int64_t t = 0; t < 4; ++t) repeated.slice(t, t + 1).copy_from(s.reshape({1, 2, 2}));
+  const Tensor both = beside(x, repeated, 8).reshape({4, 2, 5});
+  Lstm::State state = split.initial(2);
+  const auto weights = split.pack();
+  const Variable y = split.run(split.project(Variable(x)), split.project_shared(Variable(s), weights), state, weights);
+  CHECK(worst_difference(doubles(joined(Variable(both)).y.value()), {y.value()}) < 1e-14);
+}
+
+TEST_CASE("recurrent: saturated gates and long runs stay finite", "[nn]") {
+  Random random(1);
+  Lstm lstm({.in = 2, .hidden = 5, .deviation = 100}, random);
+  Gru gru({.in = 2, .hidden = 5, .deviation = 100}, random);
+  const Variable x(random_tensor<float>({2000, 3, 2}, 4, 1e4), true);
+  for (const Variable& y : {lstm(x).y, gru(x).y}) {
+    for (const double value : doubles(y.value())) REQUIRE(std::abs(value) <= 1);
+    backward(y, Tensor::full(y.shape(), 1, DType::f32));
+    for (const double value : doubles(x.grad())) REQUIRE(std::isfinite(value));
+  }
+}
+
+TEST_CASE("recurrent: mistakes are named", "[nn][errors]") {
+  Random random(1);
+  Lstm lstm({.in = 3, .hidden = 4}, random, f64);
+  CHECK_THROWS_AS(lstm(leaf({6, 3}, 1)), ShapeError);
+  CHECK_THROWS_AS(lstm(leaf({6, 2, 4}, 1)), ShapeError);
+  CHECK_THROWS_AS(lstm(leaf({6, 2, 3}, 1), lstm.initial(3)), ShapeError);
+  CHECK_THROWS_AS(lstm(Variable(random_tensor<float>({6, 2, 3}, 1))), DTypeError);
+  CHECK_THROWS_AS(lstm(leaf({0, 2, 3}, 1)), ShapeError);
+  CHECK_THROWS_AS(lstm(leaf({6, 2, 3}, 1), Lstm::State{}), ShapeError);
+  CHECK_THROWS_AS(lstm.project_shared(leaf({2, 1}, 1), lstm.pack()), OptionError);
+  CHECK_THROWS_AS(Gru({.in = 3, .hidden = 0}, random), OptionError);
+}
+
+TEST_CASE("golden: lstm cell", "[golden]") {
+  test::for_goldens({"lstm_cell"}, [](const test::Golden& golden) {
+    const auto input = [&](const std::string& name) { return Variable(golden[name], true); };
+    const Variable x = input("input.x"), h = input("input.h"), c = input("input.c");
+    const Variable w_ih = input("param.w_ih"), w_hh = input("param.w_hh"), b = input("param.b");
+    const Variable a = linear(x, w_ih, b);
+    const LstmResult y = lstm_segment(reshape(a, {1, a.size(0), a.size(1)}), {}, pack(w_hh), h, c);
+    golden.check("output.h", y.h.value().reshape(h.shape()));
+    golden.check("output.c", y.c.value());
+    const Variable loss = dot(reshape(y.h, h.shape()), Variable(golden["seed.h"])) + dot(y.c, Variable(golden["seed.c"]));
+    golden.check("loss", loss.value());
+    backward(loss);
+    for (const auto& [name, variable] : {std::pair<std::string, Variable>{"input.x", x},
+                                         {"input.h", h},
+                                         {"input.c", c},
+                                         {"param.w_ih", w_ih},
+                                         {"param.w_hh", w_hh},
+                                         {"param.b", b}}) {
+      golden.check("grad." + name, variable.grad());
+    }
+  });
+}
+
+TEST_CASE("golden: gru cells", "[golden]") {
+  test::for_goldens({"gru_cell_"}, [](const test::Golden& golden) {
+    const auto input = [&](const std::string& name) { return Variable(golden[name], true); };
+    const GruReset reset = golden.config().at("reset_after").get<bool>() ? GruReset::after : GruReset::before;
+    const Variable x = input("input.x"), h = input("input.h");
+    const Variable w_ih = input("param.w_ih"), w_hh = input("param.w_hh"), b_ih = input("param.b_ih"),
+                   b_hh = input("param.b_hh");
+    const Variable a = linear(x, w_ih, b_ih);
+    const Variable y = gru_segment(reshape(a, {1, a.size(0), a.size(1)}), {}, pack(w_hh), b_hh, h, reset);
+    golden.check("output.h", y.value().reshape(h.shape()));
+    const Variable loss = dot(reshape(y, h.shape()), Variable(golden["seed.h"]));
+    golden.check("loss", loss.value());
+    backward(loss);
+    for (const auto& [name, variable] : {std::pair<std::string, Variable>{"input.x", x},
+                                         {"input.h", h},
+                                         {"param.w_ih", w_ih},
+                                         {"param.w_hh", w_hh},
+                                         {"param.b_ih", b_ih},
+                                         {"param.b_hh", b_hh}}) {
+      golden.check("grad." + name, variable.grad());
+    }
+  });
+}
