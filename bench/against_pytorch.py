@@ -4,6 +4,7 @@
 Called by against_pytorch.sh.  The peer's folder holds reference.py and bench_cpu_gpu.py.  Per line both sides do `--rounds` rounds of
 one step each, after warm-up; the figure is the median, the ratio is peer / ours.  The peer runs every listed setting, and the fastest
 counts.  floor_ms: multiply-adds counted, over the product rate that this machine reaches in a large float32 product.
+Both sides' optimizer is Adam over whole tables: the peer has no row-sparse gradients, and ours are made dense, sampled loss or not.
 """
 import argparse
 import json
@@ -13,37 +14,69 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 
-def lines(batch, quick):
+MODELS = ("nextitnet", "peterrec", "srmn", "cmnrec")
+
+
+@dataclass
+class Line:
+    """One comparison.  channels: C, or H = W = 2 E of a memory network; slots: chunks and memory words."""
+    model: str
+    mode: str
+    batch: int
+    time: int
+    channels: int
+    loss: str = "full"
+    slots: int = 0
+
+    @property
+    def memory_network(self):
+        return self.model in ("srmn", "cmnrec")
+
+
+def conv_lines(batch, quick):
     shapes = [(20, 64), (50, 64)] if quick else [(20, 64), (50, 64), (20, 256), (50, 256)]
     for time_steps, channels in shapes:
         for model in ("nextitnet", "peterrec-serial", "peterrec-parallel"):
             for mode in ("train", "infer"):
-                yield model, mode, batch, time_steps, channels
+                yield Line(model, mode, batch, time_steps, channels)
     for model in ("nextitnet", "peterrec-serial"):
-        yield model, "infer", 1, 50, 64
+        yield Line(model, "infer", 1, 50, 64)
 
 
-def flops(model, mode, batch, steps, channels, items, blocks=8):
+def memory_lines(batch, quick):
+    shapes = [(10, 3), (50, 9)] if quick else [(10, 3), (50, 9), (100, 12)]
+    for time_steps, slots in shapes:
+        for mode, loss in (("train", "full"), ("train", "sampled"), ("infer", "none")):
+            for model in ("srmn", "cmnrec"):
+                yield Line(model, mode, batch, time_steps, 256, loss, slots)
+    for model in ("srmn", "cmnrec"):
+        yield Line(model, "infer", 1, 50, 256, "none", 9)
+
+
+def conv_flops(line, items, blocks=8):
     """Multiplications and additions of one step, as the mathematics needs them (nothing recomputed)."""
-    rows = batch * steps
+    channels = line.channels
+    rows = line.batch * line.time
     conv = 2 * blocks * 2 * 3 * channels * channels * rows
     patch = 2 * blocks * 2 * 2 * channels * (channels // 4) * rows
-    if model == "nextitnet":
-        scored = rows if mode == "train" else batch
+    if line.model == "nextitnet":
+        scored = rows if line.mode == "train" else line.batch
         head = 2 * scored * items * channels
-        return 3 * (conv + head) if mode == "train" else conv + head
-    head = 2 * batch * items * channels
+        return 3 * (conv + head) if line.mode == "train" else conv + head
+    head = 2 * line.batch * items * channels
     forward = conv + patch + head
     # Frozen convolutions pass gradients on (one more product), patches and head learn (two more).
-    return forward + conv + 2 * patch + 2 * head if mode == "train" else forward
+    return forward + conv + 2 * patch + 2 * head if line.mode == "train" else forward
 
 
 class Ours:
-    def __init__(self, program, model, mode, batch, steps, channels, items):
-        command = [program, model, mode, str(batch), str(steps), str(channels), str(items)]
+    def __init__(self, program, line, items):
+        mode = "train-sampled" if line.loss == "sampled" else line.mode
+        command = [program, line.model, mode, *map(str, (line.batch, line.time, line.channels, items, line.slots))]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, what):
@@ -65,13 +98,17 @@ class Ours:
 class Peer:
     """One model of the peer under one setting."""
 
-    def __init__(self, torch, peer, model, mode, batch, steps, channels, items, conv, inference_mode):
-        kind, _, adapter = model.partition("-")
-        settings = SimpleNamespace(seed=0, batch=batch, time=steps, items=items, model=kind, dilations="1,4,1,4,1,4,1,4",
-                                   noncausal=False, channels=channels, conv=conv, classes=items, adapter=adapter or "serial",
-                                   head="softmax", train_ln2=False, sampled=0, sampler="log_uniform")
+    def __init__(self, torch, peer, line, items, setting):
+        kind, _, adapter = line.model.partition("-")
+        settings = SimpleNamespace(seed=0, batch=line.batch, time=line.time, items=items, model=kind,
+                                   sampled=items // 10 if line.loss == "sampled" else 0, sampler="log_uniform",
+                                   dilations="1,4,1,4,1,4,1,4", noncausal=False, channels=line.channels, conv=setting,
+                                   classes=items, adapter=adapter or "serial", head="softmax", train_ln2=False,
+                                   controller="lstm", schedule="tsc", variant="alg1", embed=line.channels // 2,
+                                   hidden=line.channels, words=line.slots, word_size=line.channels, slots=line.slots,
+                                   heads=1, attn=64, explicit=setting == "explicit")
         module, loss, infer = peer.build(settings, torch.device("cpu"))
-        if mode == "train":
+        if line.mode == "train":
             trained = [p for p in module.parameters() if p.requires_grad]
             try:
                 optimizer = torch.optim.Adam(trained, lr=1e-3, fused=True)
@@ -85,13 +122,12 @@ class Peer:
                 optimizer.step()
         else:
             module.eval()
-            context = torch.inference_mode if inference_mode else torch.no_grad
 
             def step():
-                with context():
+                with torch.inference_mode():
                     infer()
         self.run = step
-        self.name = conv
+        self.name = setting
 
     def step(self):
         begin = time.perf_counter()
@@ -135,8 +171,12 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--items", type=int, default=10670)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="C = 64 alone")
+    parser.add_argument("--models", help="comma-separated: " + ",".join(MODELS) + " (default: all)")
+    parser.add_argument("--quick", action="store_true", help="C = 64 and T <= 50 alone")
     options = parser.parse_args()
+    models = options.models.split(",") if options.models else MODELS
+    if unknown := sorted(set(models) - set(MODELS)):
+        parser.error(f"--models: unknown {', '.join(unknown)}; expected some of {', '.join(MODELS)}")
     os.environ["REFRAIN_THREADS"] = str(options.threads)
     sys.path.insert(0, options.peers)
     import torch
@@ -145,20 +185,25 @@ def main():
     torch.set_flush_denormal(True)
     rate = product_rate(torch)
     print(f"torch {torch.__version__}, {options.threads} threads, {platform.machine()}, product rate {rate:.0f} GFLOP/s")
-    print(f"{'model':<18}{'mode':<7}{'B':>4}{'T':>4}{'C':>5}{'ours ms':>10}{'peer ms':>10}{'ratio':>7}{'floor ms':>10}  peer setting")
+    print(f"{'model':<18}{'mode':<7}{'loss':<8}{'B':>4}{'T':>4}{'C':>5}{'m':>4}{'ours ms':>10}{'peer ms':>10}{'ratio':>7}"
+          f"{'floor ms':>10}  peer setting")
     results = []
-    for model, mode, batch, steps, channels in lines(options.batch, options.quick):
-        ours = Ours(options.program, model, mode, batch, steps, channels, options.items)
-        settings = ("conv1d", "taps")
-        peers = [Peer(torch, peer, model, mode, batch, steps, channels, options.items, conv, True) for conv in settings]
+    for line in [*conv_lines(options.batch, options.quick), *memory_lines(options.batch, options.quick)]:
+        model, _, insertion = line.model.partition("-")
+        if model not in models:
+            continue
+        ours = Ours(options.program, line, options.items)
+        settings = ("fast", "explicit") if line.memory_network else ("conv1d", "taps")
+        peers = [Peer(torch, peer, line, options.items, setting) for setting in settings]
         ours_ms, peer_ms, name = measure(ours, peers, options.rounds, 0.25)
+        flops = ours.ask("flops") if line.memory_network else conv_flops(line, options.items)
         ours.close()
-        floor_ms = flops(model, mode, batch, steps, channels, options.items) / rate / 1e6
-        print(f"{model:<18}{mode:<7}{batch:>4}{steps:>4}{channels:>5}{ours_ms:>10.2f}{peer_ms:>10.2f}{peer_ms / ours_ms:>7.2f}"
-              f"{floor_ms:>10.2f}  {name}", flush=True)
-        results.append({"model": model.partition("-")[0], "insertion": model.partition("-")[2] or None, "mode": mode,
-                        "loss": "full", "batch": batch, "time": steps, "channels": channels, "items": options.items,
-                        "slots": None, "ours_ms": ours_ms, "peer_ms": peer_ms, "ratio": peer_ms / ours_ms,
+        floor_ms = flops / rate / 1e6
+        print(f"{line.model:<18}{line.mode:<7}{line.loss:<8}{line.batch:>4}{line.time:>4}{line.channels:>5}{line.slots or '-':>4}"
+              f"{ours_ms:>10.2f}{peer_ms:>10.2f}{peer_ms / ours_ms:>7.2f}{floor_ms:>10.2f}  {name}", flush=True)
+        results.append({"model": model, "insertion": insertion or None, "mode": line.mode, "loss": line.loss,
+                        "batch": line.batch, "time": line.time, "channels": line.channels, "items": options.items,
+                        "slots": line.slots or None, "ours_ms": ours_ms, "peer_ms": peer_ms, "ratio": peer_ms / ours_ms,
                         "floor_ms": floor_ms, "peer_setting": name})
     if options.json:
         with open(options.json, "w") as file:

@@ -1,0 +1,113 @@
+#pragma once
+/// Training and inference steps of SRMN and CmnRec on random sequences, as the benchmarks time them.
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "counted_work.hpp"
+#include "refrain/autograd/tape.hpp"
+#include "refrain/data/samplers.hpp"
+#include "refrain/train/optimizer.hpp"
+
+namespace refrain::bench {
+
+inline Tensor random_ids(const Shape& shape, std::int64_t bound, Random& random) {
+  Tensor ids(shape, DType::i32);
+  for (std::int32_t& id : ids.span<std::int32_t>()) id = static_cast<std::int32_t>(random.below(bound));
+  return ids;
+}
+
+/// Turns row-sparse gradients into full tables, for comparisons with implementations that have no others.
+inline void densify(const std::vector<NamedParameter>& parameters) {
+  for (const NamedParameter& named : parameters) {
+    Gradient& gradient = named.parameter->gradient();
+    if (!gradient.is_sparse()) continue;
+    Tensor full = gradient.to_dense(named.parameter->shape());
+    gradient.clear();
+    gradient.add(std::move(full));
+  }
+}
+
+/// One network and one batch of sequences; each run() is one step under the schedule it is given.
+///
+/// A training step is forward, loss, backward, Adam; an inference step the scores of all items after the last step and the 20 best.
+/// Schedules share parameters, so that they differ in nothing else.
+class MemoryNetworkSteps {
+ public:
+  struct Options {
+    MemoryNetwork::Options network{};
+    StepKind kind = StepKind::infer;
+    std::int64_t batch = 128;
+    std::int64_t steps = 0;
+    std::int64_t negatives = 0;    ///< of the sampled loss, log-uniform, drawn once
+    bool dense_gradients = false;  ///< Adam over whole tables, not over the rows that were touched
+  };
+
+  explicit MemoryNetworkSteps(const Options& options)
+      : options_(options),
+        random_(1),
+        network_(options.network, random_),
+        ids_(random_ids({options.batch, options.steps}, options.network.items, random_)) {
+    if (!is_training(options.kind)) return;
+    parameters_ = network_.parameters();
+    optimizer_.emplace(network_);
+    const bool last = options.kind == StepKind::train_last;
+    targets_ = random_ids(last ? Shape{options.batch} : Shape{options.batch, options.steps}, options.network.items, random_);
+    if (options.kind != StepKind::train_sampled) return;
+    targets_ = swap_batch_time(targets_);
+    CandidateSampler sampler({.range = static_cast<std::int32_t>(options.network.items)});
+    const CandidateSample sample = sampler.draw(options.negatives, random_);
+    candidates_ = {.ids = sample.ids,
+                   .log_q_true = sampler.log_expected_count(targets_.reshape({targets_.numel()}), sample),
+                   .log_q_negative = sampler.log_expected_count(sample.ids, sample)};
+  }
+
+  void run(const ChunkSchedule& schedule) {
+    if (!is_training(options_.kind)) {
+      top_k(network_.scores(ids_, schedule), std::min<std::int64_t>(20, options_.network.items));
+      return;
+    }
+    optimizer_->zero_grad();
+    const Variable loss = this->loss(schedule);
+    backward(loss);
+    if (options_.dense_gradients) densify(parameters_);
+    optimizer_->step();
+    last_loss_ = loss.item();
+  }
+
+  /// Of the latest training step.
+  double last_loss() const noexcept { return last_loss_; }
+
+  /// Multiply-adds of run(), the whole batch.
+  double multiply_adds(const ChunkSchedule& schedule) const {
+    return static_cast<double>(options_.batch) *
+           counted_work(options_.network, schedule, options_.kind, options_.negatives).total();
+  }
+
+ private:
+  Variable loss(const ChunkSchedule& schedule) {
+    switch (options_.kind) {
+      case StepKind::train_sampled:
+        return network_.sampled_loss(ids_, targets_, candidates_, schedule);
+      case StepKind::train_last:
+        return network_.last_loss(ids_, targets_, schedule);
+      default:
+        return network_.loss(ids_, targets_, schedule);
+    }
+  }
+
+  Options options_;
+  Random random_;
+  MemoryNetwork network_;
+  Tensor ids_;
+  Tensor targets_;
+  Candidates candidates_;
+  std::vector<NamedParameter> parameters_;
+  std::optional<Adam> optimizer_;
+  double last_loss_ = 0;
+};
+
+}  // namespace refrain::bench
