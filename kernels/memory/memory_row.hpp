@@ -112,7 +112,8 @@ void word_norms(const T* words, const MemorySizes& sizes, InverseNorm<T>* norms)
   for (std::int64_t n = 0; n < sizes.words; ++n) norms[n] = InverseNorm<T>::of(words + n * sizes.width, sizes.width);
 }
 
-/// weighting = softmax_n(strength cosine_n) with cosine_n = words_n . key / (|words_n| |key|).
+/// weighting = softmax_n(strength cosine_n) with cosine_n = words_n . key / (|words_n| |key|).  The largest cosine is taken away
+/// before the product with the strength (1 or more), so that no rounding of a huge product is left in the exponent.
 template <class T>
 void look_up(const T* words, const InverseNorm<T>* norms, const T* key, T strength, const MemorySizes& sizes, T* cosine,
              T* weighting) {
@@ -120,10 +121,10 @@ void look_up(const T* words, const InverseNorm<T>* norms, const T* key, T streng
   T largest = -std::numeric_limits<T>::infinity();
   for (std::int64_t n = 0; n < sizes.words; ++n) {
     cosine[n] = dot_product(words + n * sizes.width, key, sizes.width) * norms[n].value * key_norm;
-    largest = std::max(largest, strength * cosine[n]);
+    largest = std::max(largest, cosine[n]);
   }
   for_lanes<T>(sizes.words,
-               [&]<class L>(L, std::int64_t n) { L::store(weighting + n, exp(strength * L::load(cosine + n) - largest)); });
+               [&]<class L>(L, std::int64_t n) { L::store(weighting + n, exp(strength * (L::load(cosine + n) - largest))); });
   const T total = sum_lanes<T>(sizes.words, [&]<class L>(L, std::int64_t n) { return L::load(weighting + n); });
   for_lanes<T>(sizes.words, [&]<class L>(L, std::int64_t n) { L::store(weighting + n, L::load(weighting + n) / total); });
 }
