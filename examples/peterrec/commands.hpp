@@ -5,11 +5,7 @@
 
 namespace refrain::peterrec {
 
-/// How a command ended, as the exit code of the program.
-enum class Outcome : int {
-  done = 0,
-  interrupted = 130,  ///< by Ctrl-C, as shells number it
-};
+using examples::Outcome;
 
 /// Trains a base network on behaviour sequences and writes it with its vocabulary.
 Outcome pretrain(const Options& options);

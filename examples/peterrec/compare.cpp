@@ -1,12 +1,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <deque>
 #include <filesystem>
 #include <map>
 #include <numeric>
 
+#include "common/temporary_folder.hpp"
 #include "generator.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/recommendation.hpp"
@@ -14,26 +14,6 @@
 
 namespace refrain::peterrec {
 namespace {
-
-/// A new folder that goes with the object.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "peterrec-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw DataError(name, 0, "cannot make a folder for the generated data");
-    path_ = name;
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const noexcept { return path_; }
-
- private:
-  std::string path_;
-};
 
 /// One line of the table.
 struct Line {
@@ -210,14 +190,14 @@ void print_users(const TaskData& task, const Comparison& comparison, const TaskN
 
 Outcome compare(const Options& given) {
   Options options = given;
-  std::optional<TemporaryFolder> folder;
+  std::optional<examples::TemporaryFolder> folder;
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
   // Tasks of one run may read the same users from different files: generated data has profiles in one and targets in another.
   std::optional<RawData> transfer;
   if (options.compare.generate) {
     if (!options.data.files.empty()) throw OptionError("--generate makes its own data: leave --data out");
-    folder.emplace();
+    folder.emplace("peterrec");
     const examples::GeneratedFiles files = examples::generate(folder->path(), {.seed = options.run.seed});
     options.data.files = {files.sequences};
     options.data.profiles = files.profiles;

@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+
+#include "common/behaviour.hpp"
 
 namespace refrain::peterrec {
 namespace {
@@ -92,17 +93,9 @@ RawData read_data(const DataOptions& options) {
   if (options.files.empty()) throw OptionError("--data: expected a file");
   RawData raw;
   ReadReport report;
-  const auto read_options = [&](const std::string& path) {
-    const Format format = options.format == "automatic" ? detect_format(path) : parse_format(options.format);
-    return ReadOptions{.format = format, .skip_bad_lines = options.skip_bad_lines, .report = &report};
-  };
-  const auto tell = [&](const std::string& path) {
-    for (const BadLine& bad : report.bad_lines) fmt::print(stderr, "{}:{}: passed over: {}\n", path, bad.line, bad.reason);
-    report = {};
-  };
   for (std::size_t i = 0; i < options.files.size(); ++i) {
     const std::string& path = options.files[i];
-    const ReadOptions read = read_options(path);
+    const ReadOptions read = examples::read_options(path, options.format, options.skip_bad_lines, report);
     const bool is_transfer = read.format == Format::transfer_csv;
     TransferSequences pairs;
     if (is_transfer) {
@@ -112,7 +105,7 @@ RawData read_data(const DataOptions& options) {
     } else {
       pairs.source = read_sequences(path, read);
     }
-    tell(path);
+    examples::tell_bad_lines(path, report);
     if (i == 0) {
       raw.behaviour = std::move(pairs);
       raw.two_domains = is_transfer || options.split_domains_at > 0;
@@ -120,15 +113,11 @@ RawData read_data(const DataOptions& options) {
       append(raw.more, pairs.source);
     }
   }
-  const ReadOptions side{.skip_bad_lines = options.skip_bad_lines, .report = &report};
   if (!options.profiles.empty()) {
-    raw.profiles = read_profiles(options.profiles, side);
-    tell(options.profiles);
+    raw.profiles = read_profiles(options.profiles, {.skip_bad_lines = options.skip_bad_lines, .report = &report});
+    examples::tell_bad_lines(options.profiles, report);
   }
-  if (!options.titles.empty()) {
-    raw.titles = read_titles(options.titles, side);
-    tell(options.titles);
-  }
+  raw.titles = examples::titles_of(options.titles, options.skip_bad_lines);
   return raw;
 }
 

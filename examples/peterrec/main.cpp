@@ -1,25 +1,15 @@
 // Command line of the PeterRec example.
 
-#include <fmt/core.h>
-
-#include <CLI/CLI.hpp>
-#include <cstdio>
-#include <exception>
-#include <new>
-
+#include "common/behaviour.hpp"
+#include "common/command_line.hpp"
 #include "peterrec/commands.hpp"
 #include "refrain/core/parallel.hpp"
 
 namespace {
 
 using namespace refrain::peterrec;
-
-void add_run_options(CLI::App& app, RunOptions& run) {
-  app.add_option("--seed", run.seed, "Seed of every random choice")->capture_default_str();
-  app.add_option("--threads", run.threads, "Threads; 0: one per core")->check(CLI::Range(0, 1024))->capture_default_str();
-  app.add_option("--device", run.device, "Where to compute")->check(CLI::IsMember({"cpu"}))->capture_default_str();
-  app.add_option("--log", run.log, "Write progress and figures to this file as JSON lines");
-}
+using refrain::examples::add_run_options;
+using refrain::examples::add_training_options;
 
 void add_data_options(CLI::App& app, DataOptions& data) {
   const auto add = [&](const char* name, auto& value, const char* text) {
@@ -28,9 +18,7 @@ void add_data_options(CLI::App& app, DataOptions& data) {
   add("--data", data.files, "Behaviour: the first file names the users, further ones only pre-train")
       ->delimiter(',')
       ->check(CLI::ExistingFile);
-  add("--format", data.format,
-      "automatic, ratings_dat, ratings_csv, u_data, inter, user_item, user_items, user_item_list, sequence_csv, transfer_csv")
-      ->capture_default_str();
+  add("--format", data.format, refrain::examples::format_names)->capture_default_str();
   add("--profiles", data.profiles, "User profiles: users.dat or u.user")->check(CLI::ExistingFile);
   add("--titles", data.titles, "Item titles: movies.csv, movies.dat or u.item")->check(CLI::ExistingFile);
   add("--split-domains-at", data.split_domains_at, "Item numbers from here on are the target domain; 0: one domain")
@@ -57,20 +45,6 @@ void add_base_options(CLI::App& app, BaseOptions& base) {
   add("--pretrain-loss", base.loss, "softmax over all items, or sampled")->check(CLI::IsMember({"softmax", "sampled"}));
   add("--sampled-share", base.sampled_share, "Share of the items that sampled softmax draws")->check(CLI::Range(1e-6, 1.0));
   add("--mask-share", base.mask_share, "Share of the items that two-way pre-training hides")->check(CLI::Range(1e-6, 1.0));
-}
-
-/// `prefix` tells the options of pre-training from those of fine-tuning where both are present.
-void add_training_options(CLI::App& app, TrainOptions& train, const std::string& prefix, const std::string& group) {
-  const auto add = [&](const std::string& name, auto& value, const char* text) {
-    return app.add_option("--" + prefix + name, value, text)->group(group)->capture_default_str();
-  };
-  add("epochs", train.epochs, "Largest number of epochs")->check(CLI::Range(1, 1000000));
-  add("batch", train.batch, "Sequences a step")->check(CLI::Range(1, 1000000));
-  add("learning-rate", train.learning_rate, "Of Adam")->check(CLI::PositiveNumber);
-  add("patience", train.patience, "Stop after this many epochs without improvement on the validation part")
-      ->check(CLI::Range(1, 1000000));
-  add("clip", train.clip, "Largest gradient norm; 0: no clipping")->check(CLI::NonNegativeNumber);
-  add("l2", train.l2, "L2 of the head")->check(CLI::NonNegativeNumber);
 }
 
 void add_task_names(CLI::App& app, TaskOptions& task) {
@@ -231,16 +205,5 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const refrain::Error& error) {
-    fmt::print(stderr, "peterrec: {}\n", error.what());
-    return 1;
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "peterrec: out of memory; a smaller --batch or --length needs less\n");
-    return 1;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "peterrec: unexpected: {}\n", error.what());
-    return 2;
-  }
+  return refrain::examples::guarded("peterrec", [&] { return run(argc, argv); });
 }

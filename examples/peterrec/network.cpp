@@ -1,9 +1,8 @@
 #include "peterrec/network.hpp"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
-#include "refrain/train/checkpoint.hpp"
+#include "common/saved_config.hpp"
 
 namespace refrain::peterrec {
 
@@ -94,34 +93,15 @@ void save_base(const std::string& path, const NextItNet& base, const Vocabulary&
   save_model(path, base, {{"config", config.dump()}, {"vocabulary", vocabulary.serialize()}});
 }
 
-namespace {
-
-const std::string& text(const CheckpointInfo& info, const std::string& path, const std::string& name) {
-  const auto found = info.metadata.find(name);
-  if (found == info.metadata.end()) throw DataError(path, 0, "was not written by this program: it has no text '" + name + "'");
-  return found->second;
-}
-
-nlohmann::json parsed(const CheckpointInfo& info, const std::string& path) {
-  try {
-    return nlohmann::json::parse(text(info, path, "config"));
-  } catch (const nlohmann::json::exception& error) {
-    throw DataError(path, 0, concat("its configuration cannot be read: ", error.what()));
-  }
-}
-
-}  // namespace
-
 LoadedBase load_base(const std::string& path) {
   const CheckpointInfo info = checkpoint_info(path);
   if (info.kind != "model") throw DataError(path, 0, "expected a base model, this is a " + info.kind);
-  const nlohmann::json config = parsed(info, path);
   LoadedBase base{.path = path,
                   .network = nullptr,
-                  .vocabulary = Vocabulary::deserialize(text(info, path, "vocabulary"), path),
+                  .vocabulary = Vocabulary::deserialize(examples::stored_text(info, path, "vocabulary"), path),
                   .note = {},
                   .hash = {}};
-  try {
+  examples::with_stored_config(info, path, [&](const nlohmann::json& config) {
     // A file that does not say so was pre-trained on everything.
     base.note = {.hold_out_last = config.value("hold_out_last", false), .text = config.value("note", "")};
     Random random(0);
@@ -133,9 +113,7 @@ LoadedBase load_base(const std::string& path) {
                            .padding = config.at("causal").get<bool>() ? Padding::causal : Padding::same,
                            .relu = config.at("relu")},
         random);
-  } catch (const nlohmann::json::exception& error) {
-    throw DataError(path, 0, concat("its configuration cannot be read: ", error.what()));
-  }
+  });
   load_model(path, *base.network);
   base.network->freeze();
   base.hash = content_hash(*base.network);
@@ -176,11 +154,10 @@ void save_patch_set(const std::string& path, const PatchSet& set, const std::str
 LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base) {
   const CheckpointInfo info = checkpoint_info(path);
   if (info.kind != "patch") throw DataError(path, 0, "expected a patch file, this is a " + info.kind);
-  const nlohmann::json config = parsed(info, path);
   LoadedPatch patch;
   patch.note.task = info.task;
-  patch.note.targets = Vocabulary::deserialize(text(info, path, "targets"), path);
-  try {
+  patch.note.targets = Vocabulary::deserialize(examples::stored_text(info, path, "targets"), path);
+  examples::with_stored_config(info, path, [&](const nlohmann::json& config) {
     TaskOptions& options = patch.note.options;
     options.insertion = config.at("insertion").get<std::string>();
     options.one_per_block = config.at("one_per_block");
@@ -203,9 +180,7 @@ LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base) {
     patch.set = std::make_unique<PatchSet>(
         *base.network, patch_set_options(shape, options, {.targets = config.at("targets"), .loss = head_loss(false, options)}),
         random);
-  } catch (const nlohmann::json::exception& error) {
-    throw DataError(path, 0, concat("its configuration cannot be read: ", error.what()));
-  }
+  });
   load_patch(path, *patch.set, {.base_hash = base.hash, .task = patch.note.task});
   return patch;
 }

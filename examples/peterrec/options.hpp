@@ -5,9 +5,13 @@
 #include <string>
 #include <vector>
 
+#include "common/options.hpp"
 #include "models/peterrec.hpp"
 
 namespace refrain::peterrec {
+
+using examples::RunOptions;
+using examples::TrainOptions;
 
 /// Where behaviour comes from and how it becomes sequences.
 struct DataOptions {
@@ -34,15 +38,6 @@ struct BaseOptions {
   double mask_share = 0.3;       ///< of the items, hidden in two-way pre-training
 };
 
-struct TrainOptions {
-  std::int64_t epochs = 20;
-  std::int64_t batch = 64;
-  double learning_rate = 1e-3;
-  std::int64_t patience = 5;  ///< evaluations without improvement before training stops
-  double clip = 5;            ///< largest gradient norm; 0: no clipping
-  double l2 = 0;              ///< on the head
-};
-
 struct TaskOptions {
   std::vector<std::string> names;    ///< gender, age, occupation, items, next
   std::string insertion = "serial";  ///< serial, parallel or none
@@ -55,13 +50,6 @@ struct TaskOptions {
   std::string item_loss = "softmax";  ///< softmax, bpr or logistic
   std::string negatives = "uniform";  ///< uniform or rank
   double rho = 0.3;
-};
-
-struct RunOptions {
-  std::uint64_t seed = 1;
-  std::int64_t threads = 0;
-  std::string device = "cpu";
-  std::string log;
 };
 
 /// Which options stood on the command line of evaluate: there, a patch file has its own word on them.

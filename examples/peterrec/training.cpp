@@ -1,16 +1,10 @@
 #include "peterrec/training.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <functional>
 #include <numeric>
 
 #include "refrain/data/samplers.hpp"
-#include "refrain/train/progress.hpp"
-#include "refrain/train/trainer.hpp"
 
 namespace refrain::peterrec {
 namespace {
@@ -71,87 +65,7 @@ class SourceLoss {
 
 std::int32_t size32(std::int64_t size) { return static_cast<std::int32_t>(size); }
 
-/// Refuses the state of a run on other data: what was held out of that one may be in this one.
-void expect_same_setting(const TrainPlace& place) {
-  const CheckpointInfo info = checkpoint_info(place.state_file);
-  const auto found = info.metadata.find("setting");
-  const std::string before = found == info.metadata.end() ? "nothing known" : found->second;
-  if (before == place.setting) return;
-  throw DataError(place.state_file, 0,
-                  concat("keeps the state of another run: expected ", place.setting, ", got ", before,
-                         "; give the same options as then, or another --resume file"));
-}
-
-/// Runs the trainer with a progress line an epoch, figures in the log, and Ctrl-C in order.
-TrainReport run(Module& module, Optimizer& optimizer, const TrainOptions& options, const TrainPlace& place, std::int64_t steps,
-                const std::string& metric, double sign, const std::function<Variable(std::int64_t, std::int64_t)>& loss,
-                const std::function<double()>& evaluate) {
-  const InterruptGuard guard;
-  Trainer trainer(module, optimizer,
-                  {.epochs = options.epochs,
-                   .steps_per_epoch = steps,
-                   .max_norm = options.clip,
-                   .patience = options.patience,
-                   .checkpoint = place.state_file,
-                   .metadata = {{"run", place.label}, {"setting", place.setting}}});
-  if (!place.state_file.empty() && std::filesystem::exists(place.state_file)) {
-    expect_same_setting(place);
-    trainer.resume(place.state_file);
-  }
-  TrainReport report;
-  double seconds = 0;
-  std::int64_t epochs = 0;
-  std::optional<Progress> progress;
-  trainer.on_step([&](const StepReport& step) {
-    if (!progress)
-      progress.emplace(Progress::Options{.label = fmt::format("{}, epoch {}", place.label, step.epoch + 1), .total = steps});
-    progress->set_note(fmt::format("loss {:.4f}", step.loss));
-    progress->advance();
-  });
-  trainer.on_epoch([&](const EpochReport& epoch) {
-    if (progress) {
-      progress->set_note(
-          fmt::format("loss {:.4f}, {} {:.4f}{}", epoch.loss, metric, sign * epoch.metric, epoch.is_best ? " *" : ""));
-      progress->finish();
-    }
-    progress.reset();
-    seconds += epoch.training_seconds;
-    ++epochs;
-    if (place.log != nullptr) {
-      place.log->write({{"epoch", static_cast<double>(epoch.epoch + 1)},
-                        {"loss", epoch.loss},
-                        {"validation", sign * epoch.metric},
-                        {"seconds", epoch.training_seconds},
-                        {"seed", static_cast<double>(place.seed)}},
-                       {{"run", place.label}, {"metric", metric}});
-    }
-  });
-  const TrainingResult result = trainer.run(loss, [&](std::int64_t) { return sign * evaluate(); });
-  report.epochs = result.position.epoch;
-  report.seconds_per_epoch = epochs == 0 ? 0 : seconds / static_cast<double>(epochs);
-  report.best = sign * result.position.best_metric;
-  report.interrupted = result.end == TrainingEnd::interrupted;
-  return report;
-}
-
 }  // namespace
-
-Leavings leavings(const std::string& out, const std::string& state_file) {
-  if (!state_file.empty()) {
-    return {false, fmt::format("the state of training is in {}: the same command goes on from it; {} was not written",
-                               state_file, out)};
-  }
-  if (std::filesystem::exists(out)) {
-    return {false,
-            fmt::format("{} was there already and is unchanged, and what this run learned is gone: with --resume FILE a run "
-                        "keeps its state and can go on",
-                        out)};
-  }
-  return {true,
-          fmt::format("what was learned so far is in {}; training starts anew next time: with --resume FILE a run keeps its "
-                      "state and can go on",
-                      out)};
-}
 
 TrainReport train_base(NextItNet& network, const PretrainData& data, const Vocabulary& vocabulary, const BaseOptions& base,
                        const TrainOptions& options, std::int64_t length, const TrainPlace& place) {
@@ -159,12 +73,12 @@ TrainReport train_base(NextItNet& network, const PretrainData& data, const Vocab
   BatchSampler batches(data.split.train, {.batch_size = options.batch, .seed = place.seed});
   Adam adam(network, {.learning_rate = options.learning_rate});
   if (options.l2 > 0) adam.set_l2("head.weight", options.l2);
-  return run(
-      network, adam, options, place, batches.steps_per_epoch(), "held-out loss", -1,
+  return examples::train(
+      network, adam, options, place, batches.steps_per_epoch(),
       [&](std::int64_t epoch, std::int64_t step) {
         return source.training(network, batches.rows(epoch, step), batches.random(epoch, step));
       },
-      [&] { return source.validation(network); });
+      {.name = "held-out loss", .larger_is_better = false, .measure = [&] { return source.validation(network); }});
 }
 
 TrainReport train_task(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
@@ -190,9 +104,8 @@ TrainReport train_task(TaskNetwork& network, const TaskData& task, const Transfe
   if (options.l2 > 0) adam.set_l2("task.head.weight", options.l2);
   const Scorer scorer = scorer_of(network);
   const bool is_profile = task.kind == TaskKind::profile;
-  return run(
-      network, adam, options, place, batches.steps_per_epoch(), is_profile ? "cross-entropy" : "MRR@5 (sampled)",
-      is_profile ? -1 : 1,
+  return examples::train(
+      network, adam, options, place, batches.steps_per_epoch(),
       [&](std::int64_t epoch, std::int64_t step) {
         const TransferBatch batch =
             transfer_batch(task.sources, examples, batches.rows(epoch, step), form.length, form.placement);
@@ -208,10 +121,10 @@ TrainReport train_task(TaskNetwork& network, const TaskData& task, const Transfe
         }
         return loss;
       },
-      [&] {
-        const Figures figures = measure(task, task.valid, form, protocols, scorer);
-        return is_profile ? figures.cross_entropy : figures.validation();
-      });
+      {.name = is_profile ? "cross-entropy" : "MRR@5 (sampled)", .larger_is_better = !is_profile, .measure = [&] {
+         const Figures figures = measure(task, task.valid, form, protocols, scorer);
+         return is_profile ? figures.cross_entropy : figures.validation();
+       }});
 }
 
 }  // namespace refrain::peterrec

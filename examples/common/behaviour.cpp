@@ -1,0 +1,51 @@
+#include "common/behaviour.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace refrain::examples {
+
+ReadOptions read_options(const std::string& path, const std::string& format, std::int64_t skip_bad_lines, ReadReport& report) {
+  return {.format = format == "automatic" ? detect_format(path) : parse_format(format),
+          .skip_bad_lines = skip_bad_lines,
+          .report = &report};
+}
+
+void tell_bad_lines(const std::string& path, ReadReport& report) {
+  for (const BadLine& bad : report.bad_lines) fmt::print(stderr, "{}:{}: passed over: {}\n", path, bad.line, bad.reason);
+  report = {};
+}
+
+std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_lines) {
+  if (path.empty()) return std::nullopt;
+  ReadReport report;
+  std::optional<Titles> titles = read_titles(path, {.skip_bad_lines = skip_bad_lines, .report = &report});
+  tell_bad_lines(path, report);
+  return titles;
+}
+
+std::int64_t row_of_user(const Sequences& sequences, const std::string& user) {
+  if (sequences.users.empty()) {
+    const bool is_number = !user.empty() && user.size() < 10 && user.find_first_not_of("0123456789") == std::string::npos;
+    const std::int64_t row = is_number ? std::stoll(user) - 1 : -1;
+    if (row < 0 || row >= sequences.rows.rows()) {
+      throw OptionError(
+          concat("--user ", user, ": the data has no user ids; expected a line from 1 to ", sequences.rows.rows()));
+    }
+    return row;
+  }
+  const std::int32_t number = sequences.users.find(user);
+  if (number == StringTable::absent) throw OptionError("--user " + user + ": the data has no such user");
+  return std::find(sequences.user.begin(), sequences.user.end(), number) - sequences.user.begin();
+}
+
+std::vector<std::string> item_names(const Sequences& sequences, std::int64_t row) {
+  std::vector<std::string> names;
+  if (row >= sequences.rows.rows()) return names;
+  for (const std::int32_t item : sequences.rows[row]) names.emplace_back(sequences.items[item]);
+  return names;
+}
+
+}  // namespace refrain::examples

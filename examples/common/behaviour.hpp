@@ -1,0 +1,33 @@
+#pragma once
+/// Behaviour files as the command lines name them.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "refrain/data/readers.hpp"
+
+namespace refrain::examples {
+
+/// The values of --format, for help texts.
+inline constexpr const char* format_names =
+    "automatic, ratings_dat, ratings_csv, u_data, inter, user_item, user_items, user_item_list, sequence_csv, transfer_csv";
+
+/// How to read `path`: "automatic" asks the file itself.  Throws DataError, OptionError.
+ReadOptions read_options(const std::string& path, const std::string& format, std::int64_t skip_bad_lines, ReadReport& report);
+
+/// Says on standard error which lines of a file were passed over, and empties the report.
+void tell_bad_lines(const std::string& path, ReadReport& report);
+
+/// Titles, with the passed over lines told; nothing for an empty path.
+std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_lines);
+
+/// The row of a user.  Where the file has no user ids a user is a line, counted from 1.  Throws OptionError, naming --user, when
+/// there is none.
+std::int64_t row_of_user(const Sequences& sequences, const std::string& user);
+
+/// Original item ids of a row; empty past the last one.
+std::vector<std::string> item_names(const Sequences& sequences, std::int64_t row);
+
+}  // namespace refrain::examples

@@ -1,0 +1,31 @@
+#pragma once
+/// What every example program lets its users set, and how its commands end.
+
+#include <cstdint>
+#include <string>
+
+namespace refrain::examples {
+
+/// How a command ended, as the exit code of the program.
+enum class Outcome : int {
+  done = 0,
+  interrupted = 130,  ///< by Ctrl-C, as shells number it
+};
+
+struct TrainOptions {
+  std::int64_t epochs = 20;
+  std::int64_t batch = 64;
+  double learning_rate = 1e-3;
+  std::int64_t patience = 5;  ///< evaluations without improvement before training stops
+  double clip = 5;            ///< largest gradient norm; 0: no clipping
+  double l2 = 0;              ///< on the head
+};
+
+struct RunOptions {
+  std::uint64_t seed = 1;
+  std::int64_t threads = 0;
+  std::string device = "cpu";
+  std::string log;
+};
+
+}  // namespace refrain::examples

@@ -1,0 +1,66 @@
+#include "common/recommendation.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "refrain/ops/rows.hpp"
+
+namespace refrain::examples {
+
+std::vector<Recommended> best(const Tensor& scores, std::int64_t count, std::int32_t first,
+                              std::span<const std::int32_t> excluded) {
+  Tensor open = scores.clone();
+  const std::span<float> values = open.span<float>();
+  constexpr float out = -std::numeric_limits<float>::infinity();
+  for (std::int32_t id = 0; id < first; ++id) values[static_cast<std::size_t>(id)] = out;
+  for (const std::int32_t id : excluded) {
+    if (id >= 0 && static_cast<std::size_t>(id) < values.size()) values[static_cast<std::size_t>(id)] = out;
+  }
+  const TopKResult top = top_k(open, std::min(count, open.numel()));
+  std::vector<Recommended> found;
+  for (std::int64_t i = 0; i < top.values.numel(); ++i) {
+    if (top.values.data<float>()[i] == out) break;
+    found.push_back({top.indices.data<std::int32_t>()[i], top.values.data<float>()[i]});
+  }
+  return found;
+}
+
+Tensor frequency_scores(const Vocabulary& vocabulary) {
+  Tensor scores({1, vocabulary.size()}, DType::f32);
+  for (std::int32_t id = 0; id < vocabulary.size(); ++id) {
+    scores.data<float>()[id] = std::log(static_cast<float>(vocabulary.count(id)) + 0.5f);
+  }
+  return scores;
+}
+
+std::string described(std::string_view item, const std::optional<Titles>& titles) {
+  if (titles) {
+    if (const auto title = titles->find(item)) return fmt::format("{:<8} {}", item, *title);
+  }
+  return std::string(item);
+}
+
+void print_items(const Vocabulary& vocabulary, std::span<const Recommended> list, const std::optional<Titles>& titles) {
+  int place = 0;
+  for (const Recommended& item : list) {
+    fmt::print("  {:>3}. {:<60} {:9.4f}\n", ++place, described(vocabulary.name(item.id), titles), item.score);
+  }
+}
+
+std::vector<std::string> split_list(std::string_view text) {
+  std::vector<std::string> items;
+  while (!text.empty()) {
+    const std::size_t comma = std::min(text.find(','), text.size());
+    std::string_view item = text.substr(0, comma);
+    while (!item.empty() && item.front() == ' ') item.remove_prefix(1);
+    while (!item.empty() && (item.back() == ' ' || item.back() == '\r')) item.remove_suffix(1);
+    if (!item.empty()) items.emplace_back(item);
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return items;
+}
+
+}  // namespace refrain::examples

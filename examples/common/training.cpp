@@ -1,0 +1,96 @@
+#include "common/training.hpp"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <optional>
+
+#include "refrain/train/progress.hpp"
+
+namespace refrain::examples {
+namespace {
+
+/// Refuses the state of a run on other data: what was held out of that one may be in this one.
+void expect_same_setting(const TrainPlace& place) {
+  const CheckpointInfo info = checkpoint_info(place.state_file);
+  const auto found = info.metadata.find("setting");
+  const std::string before = found == info.metadata.end() ? "nothing known" : found->second;
+  if (before == place.setting) return;
+  throw DataError(place.state_file, 0,
+                  concat("keeps the state of another run: expected ", place.setting, ", got ", before,
+                         "; give the same options as then, or another --resume file"));
+}
+
+}  // namespace
+
+TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& options, const TrainPlace& place,
+                  std::int64_t steps_per_epoch, const std::function<Variable(std::int64_t, std::int64_t)>& loss,
+                  const Validation& validation, const Streams& streams) {
+  const InterruptGuard guard;
+  Trainer trainer(module, optimizer,
+                  {.epochs = options.epochs,
+                   .steps_per_epoch = steps_per_epoch,
+                   .max_norm = options.clip,
+                   .patience = options.patience,
+                   .larger_is_better = validation.larger_is_better,
+                   .checkpoint = place.state_file,
+                   .metadata = {{"run", place.label}, {"setting", place.setting}}});
+  for (const auto& [name, random] : streams) trainer.keep(name, *random);
+  if (!place.state_file.empty() && std::filesystem::exists(place.state_file)) {
+    expect_same_setting(place);
+    trainer.resume(place.state_file);
+  }
+  TrainReport report;
+  std::optional<Progress> progress;
+  trainer.on_step([&](const StepReport& step) {
+    if (!progress) {
+      progress.emplace(
+          Progress::Options{.label = fmt::format("{}, epoch {}", place.label, step.epoch + 1), .total = steps_per_epoch});
+    }
+    progress->set_note(fmt::format("loss {:.4f}", step.loss));
+    progress->advance();
+  });
+  trainer.on_epoch([&](const EpochReport& epoch) {
+    if (progress) {
+      progress->set_note(
+          fmt::format("loss {:.4f}, {} {:.4f}{}", epoch.loss, validation.name, epoch.metric, epoch.is_best ? " *" : ""));
+      progress->finish();
+    }
+    progress.reset();
+    report.seconds_per_epoch += epoch.training_seconds;
+    report.curve.push_back({epoch.epoch + 1, epoch.loss, epoch.metric, epoch.training_seconds});
+    if (place.log != nullptr) {
+      place.log->write({{"epoch", static_cast<double>(epoch.epoch + 1)},
+                        {"loss", epoch.loss},
+                        {"validation", epoch.metric},
+                        {"seconds", epoch.training_seconds},
+                        {"seed", static_cast<double>(place.seed)}},
+                       {{"run", place.label}, {"metric", validation.name}});
+    }
+  });
+  const TrainingResult result = trainer.run(loss, [&](std::int64_t) { return validation.measure(); });
+  report.epochs = result.position.epoch;
+  if (!report.curve.empty()) report.seconds_per_epoch /= static_cast<double>(report.curve.size());
+  report.best = result.position.best_metric;
+  report.interrupted = result.end == TrainingEnd::interrupted;
+  return report;
+}
+
+Leavings leavings(const std::string& out, const std::string& state_file) {
+  if (!state_file.empty()) {
+    return {false, fmt::format("the state of training is in {}: the same command goes on from it; {} was not written",
+                               state_file, out)};
+  }
+  if (std::filesystem::exists(out)) {
+    return {false,
+            fmt::format("{} was there already and is unchanged, and what this run learned is gone: with --resume FILE a run "
+                        "keeps its state and can go on",
+                        out)};
+  }
+  return {true,
+          fmt::format("what was learned so far is in {}; training starts anew next time: with --resume FILE a run keeps its "
+                      "state and can go on",
+                      out)};
+}
+
+}  // namespace refrain::examples

@@ -1,0 +1,67 @@
+#pragma once
+/// Training as a program shows it: a progress line an epoch, figures in the log, Ctrl-C in order.
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "common/options.hpp"
+#include "refrain/train/metric_log.hpp"
+#include "refrain/train/trainer.hpp"
+
+namespace refrain::examples {
+
+/// Where training reports to, and where it keeps its state.
+struct TrainPlace {
+  std::string label;       ///< of the progress line
+  std::string state_file;  ///< empty: an interrupted run cannot go on
+  std::string setting;     ///< what a run that goes on from the state file must have in common with the one before
+  MetricLog* log = nullptr;
+  std::uint64_t seed = 1;
+};
+
+/// One epoch of the learning curve.
+struct CurvePoint {
+  std::int64_t epoch = 0;
+  double loss = 0;
+  double validation = 0;
+  double seconds = 0;  ///< of training
+};
+
+/// How training went.
+struct TrainReport {
+  std::int64_t epochs = 0;
+  double seconds_per_epoch = 0;  ///< without evaluation
+  double best = 0;               ///< on the validation part
+  bool interrupted = false;
+  std::vector<CurvePoint> curve;  ///< of this process
+};
+
+/// What the validation part measures.
+struct Validation {
+  std::string name;
+  bool larger_is_better = true;
+  std::function<double()> measure;
+};
+
+/// Random streams that layers draw from while they train, by name; part of a state that goes on bit for bit.
+using Streams = std::vector<std::pair<std::string, Random*>>;
+
+/// Trains until the options, the validation part or Ctrl-C end it; `loss(epoch, step)` makes a step's loss.
+/// Throws DataError when the state file belongs to a run of another setting.
+TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& options, const TrainPlace& place,
+                  std::int64_t steps_per_epoch, const std::function<Variable(std::int64_t, std::int64_t)>& loss,
+                  const Validation& validation, const Streams& streams = {});
+
+/// What a run that was interrupted leaves behind.
+struct Leavings {
+  bool writes_out = false;  ///< what was learned so far goes to --out
+  std::string text;         ///< where things are and how to go on, for people
+};
+
+/// A state file holds everything, and nothing else is written; without one, what was learned so far goes to `out`, unless there
+/// is such a file already: it may be a better one.
+Leavings leavings(const std::string& out, const std::string& state_file);
+
+}  // namespace refrain::examples
