@@ -1,0 +1,231 @@
+/// The chunk attention's kernels against naive loops: every size class, any choice of gradients, saturated attention.
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "refrain/kernels/table.hpp"
+#include "support/catch.hpp"
+#include "support/close.hpp"
+#include "support/naive.hpp"
+#include "support/tensors.hpp"
+
+namespace {
+
+using namespace refrain;
+using test::doubles;
+using test::garbage;
+using test::random_tensor;
+using test::naive::at;
+using test::naive::Values;
+namespace tolerance = test::tolerance;
+
+const kernels::Table& cpu() { return kernels::table(Device::cpu); }
+
+struct Sizes {
+  std::int64_t length, batch, hidden, width;
+};
+
+/// One of each, no sequence, primes, a vector less one, exact and plus one, several tasks, more rows than one block of weight sums.
+const std::vector<Sizes>& sizes() {
+  static const std::vector<Sizes> all{{1, 1, 1, 1},  {2, 1, 1, 1},    {3, 0, 4, 2},    {3, 5, 7, 3},  {2, 16, 15, 17},
+                                      {4, 8, 16, 8}, {12, 17, 33, 9}, {1, 33, 31, 16}, {2, 3, 5, 65}, {7, 67, 6, 5}};
+  return all;
+}
+
+template <class T>
+struct Case {
+  Sizes size;
+  Tensor first, rest, weight, query, score, dout;
+
+  explicit Case(const Sizes& of, double deviation = 0.5)
+      : size(of),
+        first(random_tensor<T>({of.batch, of.hidden}, 1)),
+        rest(of.length > 1 ? random_tensor<T>({of.length - 1, of.batch, of.hidden}, 2) : Tensor()),
+        weight(random_tensor<T>({of.width, of.hidden}, 3, deviation)),
+        query(random_tensor<T>({of.batch, of.width}, 4)),
+        score(random_tensor<T>({of.width}, 5)),
+        dout(random_tensor<T>({of.batch, of.hidden}, 6)) {}
+
+  View rest_view() const { return rest.defined() ? rest.view() : View(); }
+  /// All hidden vectors, [l,B,H].
+  Values chunk() const {
+    Values all = doubles(first);
+    if (rest.defined()) {
+      const Values more = doubles(rest);
+      all.insert(all.end(), more.begin(), more.end());
+    }
+    return all;
+  }
+};
+
+/// Results and gradients, one sequence at a time: alpha [l,B], tanh [l,B,A], dchunk [l,B,H].
+struct Expected {
+  Values out, alpha, tanh, dchunk, dweight, dquery, dscore;
+};
+
+template <class T>
+Expected expected_of(const Case<T>& c) {
+  const auto [length, batch, hidden, width] = c.size;
+  const Values chunk = c.chunk();
+  const Values weight = doubles(c.weight), query = doubles(c.query), score = doubles(c.score), dout = doubles(c.dout);
+  Expected e{Values(at(batch * hidden)),
+             Values(at(length * batch)),
+             Values(at(length * batch * width)),
+             Values(at(length * batch * hidden)),
+             Values(at(width * hidden)),
+             Values(at(batch * width)),
+             Values(at(width))};
+  for (std::int64_t b = 0; b < batch; ++b) {
+    const auto vector = [&](std::int64_t j) { return at((j * batch + b) * hidden); };
+    const auto hidden_units = [&](std::int64_t j) { return at((j * batch + b) * width); };
+    Values z(at(length));
+    for (std::int64_t j = 0; j < length; ++j) {
+      for (std::int64_t a = 0; a < width; ++a) {
+        double sum = query[at(b * width + a)];
+        for (std::int64_t i = 0; i < hidden; ++i) sum += weight[at(a * hidden + i)] * chunk[vector(j) + at(i)];
+        e.tanh[hidden_units(j) + at(a)] = std::tanh(sum);
+        z[at(j)] += score[at(a)] * std::tanh(sum);
+      }
+    }
+    // alpha_j = 1 / sum_k exp(z_k - z_j): no maximum needed, and exact where one of them dominates.
+    for (std::int64_t j = 0; j < length; ++j) {
+      double total = 0;
+      for (const double other : z) total += std::exp(other - z[at(j)]);
+      e.alpha[at(j * batch + b)] = 1 / total;
+    }
+    for (std::int64_t i = 0; i < hidden; ++i) {
+      for (std::int64_t j = 0; j < length; ++j) {
+        e.out[at(b * hidden + i)] += e.alpha[at(j * batch + b)] * chunk[vector(j) + at(i)];
+      }
+    }
+    // d out / d z_j = alpha_j (c_j - out).
+    for (std::int64_t j = 0; j < length; ++j) {
+      const double share = e.alpha[at(j * batch + b)];
+      double dz = 0;
+      for (std::int64_t i = 0; i < hidden; ++i) {
+        dz += share * dout[at(b * hidden + i)] * (chunk[vector(j) + at(i)] - e.out[at(b * hidden + i)]);
+        e.dchunk[vector(j) + at(i)] += share * dout[at(b * hidden + i)];
+      }
+      for (std::int64_t a = 0; a < width; ++a) {
+        const double t = e.tanh[hidden_units(j) + at(a)];
+        const double dsum = dz * score[at(a)] * (1 - t * t);
+        e.dscore[at(a)] += dz * t;
+        e.dquery[at(b * width + a)] += dsum;
+        for (std::int64_t i = 0; i < hidden; ++i) {
+          e.dweight[at(a * hidden + i)] += dsum * chunk[vector(j) + at(i)];
+          e.dchunk[vector(j) + at(i)] += dsum * weight[at(a * hidden + i)];
+        }
+      }
+    }
+  }
+  return e;
+}
+
+struct Forward {
+  Tensor out, alpha, tanh;
+};
+
+template <class T>
+Forward run_forward(const Case<T>& c, bool saves_alpha, bool saves_tanh) {
+  const auto [length, batch, hidden, width] = c.size;
+  Forward f{garbage<T>({batch, hidden}), garbage<T>({length, batch}), garbage<T>({length, batch, width})};
+  cpu().chunk_attention_forward({.first = c.first.view(),
+                                 .rest = c.rest_view(),
+                                 .weight = c.weight.view(),
+                                 .query = c.query.view(),
+                                 .score = c.score.view(),
+                                 .out = f.out.mutable_view(),
+                                 .alpha = saves_alpha ? f.alpha.mutable_view() : MutableView(),
+                                 .tanh = saves_tanh ? f.tanh.mutable_view() : MutableView()});
+  return f;
+}
+
+/// Bits of `choice`: first, rest, weight, query, score.
+template <class T>
+std::vector<Tensor> run_backward(const Case<T>& c, const Forward& f, unsigned choice) {
+  const auto [length, batch, hidden, width] = c.size;
+  std::vector<Tensor> found;
+  for (const Shape& shape :
+       {Shape{batch, hidden}, Shape{length - 1, batch, hidden}, Shape{width, hidden}, Shape{batch, width}, Shape{width}}) {
+    found.push_back(garbage<T>(shape));
+  }
+  const auto out = [&](std::size_t i) { return (choice >> i & 1) != 0 ? found[i].mutable_view() : MutableView(); };
+  cpu().chunk_attention_backward({.first = c.first.view(),
+                                  .rest = c.rest_view(),
+                                  .weight = c.weight.view(),
+                                  .score = c.score.view(),
+                                  .alpha = f.alpha.view(),
+                                  .tanh = f.tanh.view(),
+                                  .dout = c.dout.view(),
+                                  .dfirst = out(0),
+                                  .drest = c.rest.defined() ? out(1) : MutableView(),
+                                  .dweight = out(2),
+                                  .dquery = out(3),
+                                  .dscore = out(4)});
+  return found;
+}
+
+/// Gradients in the order of run_backward's.
+std::array<Values, 5> gradients(const Expected& e, const Sizes& size) {
+  const auto split = e.dchunk.begin() + static_cast<std::ptrdiff_t>(size.batch * size.hidden);
+  return {Values(e.dchunk.begin(), split), Values(split, e.dchunk.end()), e.dweight, e.dquery, e.dscore};
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("chunk_attention: kernels are the naive loops, for any choice of gradients and threads", "[kernel][grad]",
+                   float, double) {
+  using T = TestType;
+  for (const Sizes& size : sizes()) {
+    INFO("l " << size.length << " B " << size.batch << " H " << size.hidden << " A " << size.width);
+    const Case<T> c(size);
+    const Expected expected = expected_of(c);
+    const std::array<Values, 5> d = gradients(expected, size);
+    for (unsigned saves = 0; saves < 4; ++saves) {
+      const Forward f = run_forward(c, (saves & 1) != 0, (saves & 2) != 0);
+      test::check_close<T>(f.out, expected.out, tolerance::sum<T>);
+      if ((saves & 1) != 0) test::check_close<T>(f.alpha, expected.alpha, tolerance::sum<T>);
+      if ((saves & 2) != 0) test::check_close<T>(f.tanh, expected.tanh, tolerance::sum<T>);
+    }
+    const Forward f = run_forward(c, true, true);
+    for (unsigned choice = 0; choice < 32; ++choice) {
+      INFO("choice of gradients " << choice);
+      const std::vector<Tensor> found = run_backward(c, f, choice);
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        INFO("gradient " << i);
+        const bool wanted = (choice >> i & 1) != 0 && !(i == 1 && size.length == 1);
+        if (wanted) test::check_close<T>(found[i], d[i], tolerance::sum<T>);
+        if (!wanted) CHECK(test::same_bytes(found[i], garbage<T>(found[i].shape())));
+      }
+    }
+    test::same_for_any_threads([&] {
+      const Forward again = run_forward(c, true, true);
+      std::vector<Tensor> all = run_backward(c, again, 31);
+      all.insert(all.end(), {again.out, again.alpha, again.tanh});
+      return all;
+    });
+  }
+}
+
+TEMPLATE_TEST_CASE("chunk_attention: saturated attention stays finite and right", "[kernel][grad]", float, double) {
+  using T = TestType;
+  Case<T> c({4, 3, 5, 2});
+  // Saturated units of opposite signs and scores whose differences are far past what exp can hold.
+  c.weight.fill(0);
+  c.weight.template data<T>()[0] = T(1e4);
+  c.weight.template data<T>()[c.size.hidden + 1] = T(-1e4);
+  c.score.template data<T>()[0] = T(3e4);
+  c.score.template data<T>()[1] = T(-2e4);
+  const Expected expected = expected_of(c);
+  const std::array<Values, 5> d = gradients(expected, c.size);
+  const Forward f = run_forward(c, true, true);
+  test::check_close<T>(f.out, expected.out, tolerance::sum<T>);
+  test::check_close<T>(f.alpha, expected.alpha, tolerance::sum<T>);
+  const std::vector<Tensor> found = run_backward(c, f, 31);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    INFO("gradient " << i);
+    test::check_close<T>(found[i], d[i], tolerance::sum<T>);
+  }
+}
