@@ -27,7 +27,7 @@ struct Sizes {
   std::int64_t length, batch, hidden, width;
 };
 
-/// One of each, no sequence, primes, a vector less one, exact and plus one, several tasks, more rows than one block of weight sums.
+/// One of each, no sequence, primes, a vector less one, exact and plus one, several tasks, several blocks of weight sums.
 const std::vector<Sizes>& sizes() {
   static const std::vector<Sizes> all{{1, 1, 1, 1},  {2, 1, 1, 1},    {3, 0, 4, 2},    {3, 5, 7, 3},  {2, 16, 15, 17},
                                       {4, 8, 16, 8}, {12, 17, 33, 9}, {1, 33, 31, 16}, {2, 3, 5, 65}, {7, 67, 6, 5}};
@@ -67,7 +67,7 @@ struct Expected {
 
 template <class T>
 Expected expected_of(const Case<T>& c) {
-  const auto [length, batch, hidden, width] = c.size;
+  const std::int64_t length = c.size.length, batch = c.size.batch, hidden = c.size.hidden, width = c.size.width;
   const Values chunk = c.chunk();
   const Values weight = doubles(c.weight), query = doubles(c.query), score = doubles(c.score), dout = doubles(c.dout);
   Expected e{Values(at(batch * hidden)),
