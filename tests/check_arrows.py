@@ -29,8 +29,11 @@ FOLDERS = {
     "kernels": ({"core", "kernels"}, {"kernels"}, ()),
     "kernels/matmul": ({"core", "kernels"}, {"kernels"}, ("Eigen/",)),
     "src": (EVERY_ROOM, {"kernels", "src"}, ("nlohmann/",)),
-    "examples": (EVERY_ROOM, {"models", "peterrec", "cmnrec"}, ("CLI/", "fmt/", "nlohmann/")),
+    "examples": (EVERY_ROOM, {"models"}, ("CLI/", "fmt/", "nlohmann/")),
     "examples/models": (EVERY_ROOM, {"models"}, ()),
+    "examples/common": (EVERY_ROOM, {"common"}, ("CLI/", "fmt/", "nlohmann/")),
+    "examples/peterrec": (EVERY_ROOM, {"models", "common", "peterrec"}, ("CLI/", "fmt/", "nlohmann/")),
+    "examples/cmnrec": (EVERY_ROOM, {"models", "common", "cmnrec"}, ("CLI/", "fmt/", "nlohmann/")),
     "bench": (EVERY_ROOM, {"models", "support"}, ("benchmark/",)),
     "tests": (EVERY_ROOM, {"models", "peterrec", "cmnrec", "support", "kernels"}, ("catch2/", "nlohmann/")),
 }
