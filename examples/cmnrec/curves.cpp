@@ -1,0 +1,174 @@
+#include "cmnrec/curves.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace refrain::cmnrec {
+namespace {
+
+/// Told apart by readers who see few colours, too.
+constexpr std::array colours{"#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377",
+                             "#999999", "#332288", "#ee7733", "#117733", "#882255", "#000000"};
+
+struct Point {
+  double x = 0;
+  double y = 0;
+};
+
+struct Line {
+  std::size_t colour = 0;
+  std::vector<Point> points;
+};
+
+struct Range {
+  double low = 0;
+  double high = 1;
+};
+
+/// A step of 1, 2 or 5 times a power of ten that cuts the range into at most six parts.
+double tick_step(const Range& range) {
+  const double raw = (range.high - range.low) / 6;
+  const double power = std::pow(10, std::floor(std::log10(raw)));
+  for (const double factor : {1.0, 2.0, 5.0}) {
+    if (factor * power >= raw) return factor * power;
+  }
+  return 10 * power;
+}
+
+Range range_of(const std::vector<Line>& lines, double Point::*axis) {
+  Range range{HUGE_VAL, -HUGE_VAL};
+  for (const Line& line : lines) {
+    for (const Point& point : line.points) {
+      range.low = std::min(range.low, point.*axis);
+      range.high = std::max(range.high, point.*axis);
+    }
+  }
+  const double room = range.high > range.low ? 0.04 * (range.high - range.low) : 0.5;
+  return {range.low - room, range.high + room};
+}
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+/// A frame with ticks and the lines in it; its left upper corner is at (left, top).
+std::string panel(double left, double top, const std::vector<Line>& lines, const std::string& x_name,
+                  const std::string& y_name) {
+  constexpr double width = 380;
+  constexpr double height = 300;
+  Range xs = range_of(lines, &Point::x);
+  xs.low = std::max(0.0, xs.low);
+  const Range ys = range_of(lines, &Point::y);
+  const auto at_x = [&](double x) { return left + width * (x - xs.low) / (xs.high - xs.low); };
+  const auto at_y = [&](double y) { return top + height * (ys.high - y) / (ys.high - ys.low); };
+  std::string svg =
+      fmt::format("<rect x='{}' y='{}' width='{}' height='{}' fill='none' stroke='#444'/>\n", left, top, width, height);
+  const double x_step = tick_step(xs);
+  for (double x = std::ceil(xs.low / x_step) * x_step; x <= xs.high; x += x_step) {
+    svg += fmt::format("<line x1='{0:.1f}' y1='{1}' x2='{0:.1f}' y2='{2}' stroke='#ddd'/>", at_x(x), top, top + height);
+    svg += fmt::format("<text x='{:.1f}' y='{}' text-anchor='middle'>{:.6g}</text>\n", at_x(x), top + height + 16, x);
+  }
+  const double y_step = tick_step(ys);
+  for (double tick = std::ceil(ys.low / y_step); tick * y_step <= ys.high; ++tick) {
+    const double y = tick * y_step;
+    svg += fmt::format("<line x1='{0}' y1='{2:.1f}' x2='{1}' y2='{2:.1f}' stroke='#ddd'/>", left, left + width, at_y(y));
+    svg += fmt::format("<text x='{}' y='{:.1f}' text-anchor='end'>{:.6g}</text>\n", left - 6, at_y(y) + 4, y);
+  }
+  svg +=
+      fmt::format("<text x='{}' y='{}' text-anchor='middle'>{}</text>\n", left + width / 2, top + height + 36, escaped(x_name));
+  svg += fmt::format("<text x='{}' y='{}'>{}</text>\n", left, top - 8, escaped(y_name));
+  for (const Line& line : lines) {
+    svg += fmt::format("<polyline fill='none' stroke-width='1.8' stroke='{}' points='", colours[line.colour % colours.size()]);
+    for (const Point& point : line.points) svg += fmt::format("{:.1f},{:.1f} ", at_x(point.x), at_y(point.y));
+    svg += "'/>\n";
+  }
+  return svg;
+}
+
+std::string drawing(std::span<const Run> runs) {
+  std::vector<std::string> labels;
+  std::vector<Line> by_epoch;
+  std::vector<Line> by_seconds;
+  std::string metric;
+  for (const Run& run : runs) {
+    if (run.curve.empty()) continue;
+    metric = run.metric;
+    const auto found = std::find(labels.begin(), labels.end(), run.label());
+    const std::size_t colour = static_cast<std::size_t>(found - labels.begin());
+    if (found == labels.end()) labels.push_back(run.label());
+    Line epochs{colour, {}};
+    Line seconds{colour, {}};
+    double passed = 0;
+    for (const examples::CurvePoint& point : run.curve) {
+      passed += point.seconds;
+      epochs.points.push_back({static_cast<double>(point.epoch), point.validation});
+      seconds.points.push_back({passed, point.validation});
+    }
+    by_epoch.push_back(std::move(epochs));
+    by_seconds.push_back(std::move(seconds));
+  }
+  const double legend = 390 + 20 * static_cast<double>((labels.size() + 3) / 4);
+  std::string svg = fmt::format(
+      "<svg xmlns='http://www.w3.org/2000/svg' width='940' height='{0}' viewBox='0 0 940 {0}' font-family='sans-serif' "
+      "font-size='12'>\n<rect width='940' height='{0}' fill='white'/>\n",
+      legend + 10);
+  if (!labels.empty()) {
+    svg += panel(70, 30, by_epoch, "epoch", metric + " on the validation part");
+    svg += panel(540, 30, by_seconds, "seconds of training", "the same by time");
+  }
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    const double x = 70 + 215 * static_cast<double>(i % 4);
+    const double y = 390 + 20 * static_cast<double>(i / 4);
+    svg += fmt::format("<line x1='{}' y1='{}' x2='{}' y2='{}' stroke-width='3' stroke='{}'/>", x, y - 4, x + 22, y - 4,
+                       colours[i % colours.size()]);
+    svg += fmt::format("<text x='{}' y='{}'>{}</text>\n", x + 28, y, escaped(labels[i]));
+  }
+  return svg + "</svg>\n";
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out << text;
+  out.close();
+  if (!out) throw DataError(path, 0, "cannot be written");
+}
+
+}  // namespace
+
+void write_curves(const std::string& prefix, std::span<const Run> runs) {
+  std::string lines;
+  for (const Run& run : runs) {
+    for (const examples::CurvePoint& point : run.curve) {
+      lines += nlohmann::json{{"model", run.title},       {"slots", run.slots},  {"seed", run.seed},
+                              {"epoch", point.epoch},     {"loss", point.loss},  {"validation", point.validation},
+                              {"seconds", point.seconds}, {"metric", run.metric}}
+                   .dump();
+      lines += '\n';
+    }
+  }
+  write_file(prefix + ".jsonl", lines);
+  write_file(prefix + ".svg", drawing(runs));
+}
+
+}  // namespace refrain::cmnrec

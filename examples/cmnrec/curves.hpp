@@ -1,0 +1,15 @@
+#pragma once
+/// Learning curves as files.
+
+#include <span>
+#include <string>
+
+#include "cmnrec/results.hpp"
+
+namespace refrain::cmnrec {
+
+/// Writes PREFIX.jsonl, one line for each epoch of each run, and PREFIX.svg: the validation figure by epoch and by seconds of
+/// training, one colour a model, one line a seed.  Runs that trained nothing are left out.  Throws DataError when writing fails.
+void write_curves(const std::string& prefix, std::span<const Run> runs);
+
+}  // namespace refrain::cmnrec

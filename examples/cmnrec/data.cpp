@@ -1,0 +1,130 @@
+#include "cmnrec/data.hpp"
+
+#include <numeric>
+#include <utility>
+
+#include "common/behaviour.hpp"
+#include "refrain/core/error.hpp"
+
+namespace refrain::cmnrec {
+namespace {
+
+/// FNV-1a.
+class Fingerprint {
+ public:
+  void add(std::int64_t value) noexcept {
+    for (int byte = 0; byte < 8; ++byte) {
+      hash_ = (hash_ ^ static_cast<std::uint64_t>(value >> (8 * byte) & 0xFF)) * 0x100000001B3ull;
+    }
+  }
+  std::uint64_t value() const noexcept { return hash_; }
+
+ private:
+  std::uint64_t hash_ = 0xCBF29CE484222325ull;
+};
+
+std::vector<std::int64_t> numbers(std::int64_t begin, std::int64_t end) {
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(end - begin));
+  std::iota(rows.begin(), rows.end(), begin);
+  return rows;
+}
+
+}  // namespace
+
+Sequences read_behaviour(const DataOptions& options) {
+  if (options.files.empty()) throw OptionError("--data: expected a file");
+  Sequences all;
+  ReadReport report;
+  for (std::size_t i = 0; i < options.files.size(); ++i) {
+    const std::string& path = options.files[i];
+    Sequences more = read_sequences(path, examples::read_options(path, options.format, options.skip_bad_lines, report));
+    examples::tell_bad_lines(path, report);
+    if (i == 0) {
+      all = std::move(more);
+    } else {
+      append(all, more);
+    }
+  }
+  return all;
+}
+
+Vocabulary vocabulary_of(const Sequences& behaviour, const DataOptions& options) {
+  Vocabulary vocabulary = Vocabulary::build(behaviour, {.min_count = options.min_item_count});
+  if (vocabulary.items() < 2) {
+    throw OptionError(concat("--min-item-count ", options.min_item_count, ": expected at least 2 items to be left, got ",
+                             vocabulary.items(), " of ", behaviour.items.size()));
+  }
+  return vocabulary;
+}
+
+std::uint64_t PreparedData::fingerprint() const {
+  Fingerprint print;
+  for (std::int64_t row = 0; row < rows.rows(); ++row) {
+    for (const std::int32_t id : rows[row]) print.add(id);
+    print.add(-1);
+  }
+  for (const std::vector<std::int64_t>* part : {&split.train, &split.valid, &split.test}) {
+    for (const std::int64_t row : *part) print.add(row);
+    print.add(-1);
+  }
+  return print.value();
+}
+
+PreparedData prepare(const Sequences& behaviour, const Vocabulary& vocabulary, const DataOptions& options) {
+  const CutOptions pieces{.length = options.length + 1, .min_length = options.min_length};
+  if (options.min_length < 2 || options.min_length > options.length + 1) {
+    throw OptionError(concat("--min-length: expected 2 to ", options.length + 1, " items with --length ", options.length,
+                             ", got ", options.min_length));
+  }
+  const RaggedIds users = encode(behaviour, vocabulary);
+  PreparedData data;
+  if (options.leave_last_out) {
+    const LeaveLastOut parts = split_leave_last_out(users);
+    data.rows = cut(parts.train, pieces).rows;
+    data.split.train = numbers(0, data.rows.rows());
+    const auto add = [&](const HeldOut& held_out, std::vector<std::int64_t>& part) {
+      for (std::int64_t row = 0; row < held_out.rows.rows(); ++row) {
+        if (static_cast<std::int64_t>(held_out.rows[row].size()) < options.min_length) continue;
+        part.push_back(data.rows.rows());
+        data.rows.push_back(held_out.rows[row]);
+      }
+    };
+    add(parts.valid, data.split.valid);
+    add(parts.test, data.split.test);
+  } else {
+    if (options.split.size() != 3) throw OptionError("--split: expected three shares: train,valid,test");
+    data.rows = cut(users, pieces).rows;
+    data.split = split_random(
+        data.rows.rows(), {.train = options.split[0], .valid = options.split[1], .test = options.split[2]}, options.split_seed);
+  }
+  for (const auto& [name, part] :
+       {std::pair{"training", &data.split.train}, {"validation", &data.split.valid}, {"test", &data.split.test}}) {
+    if (part->empty()) {
+      throw OptionError(concat("the ", name, " part has no sequence: ", users.rows(), " users gave ", data.rows.rows(),
+                               " sequences of ", options.min_length, " to ", options.length + 1,
+                               " items; see --min-length, --min-item-count and --split"));
+    }
+  }
+  return data;
+}
+
+Tensor last_column(const Tensor& ids) {
+  const std::int64_t steps = ids.size(1);
+  Tensor last({ids.size(0)}, DType::i32);
+  for (std::int64_t b = 0; b < ids.size(0); ++b) {
+    last.data<std::int32_t>()[b] = ids.data<std::int32_t>()[b * steps + steps - 1];
+  }
+  return last;
+}
+
+SequenceBatch with_last_target(const SequenceBatch& batch) {
+  SequenceBatch last{batch.ids, Tensor::full(batch.targets.shape(), padding_id, DType::i32)};
+  const std::int64_t steps = batch.targets.size(1);
+  for (std::int64_t b = 0; b < batch.targets.size(0); ++b) {
+    const std::int64_t at = b * steps + steps - 1;
+    last.targets.data<std::int32_t>()[at] = batch.targets.data<std::int32_t>()[at];
+  }
+  return last;
+}
+
+}  // namespace refrain::cmnrec

@@ -1,0 +1,206 @@
+// Command line of the CmnRec example.
+
+#include "cmnrec/commands.hpp"
+#include "common/behaviour.hpp"
+#include "common/command_line.hpp"
+#include "refrain/core/parallel.hpp"
+
+namespace {
+
+using namespace refrain::cmnrec;
+using refrain::examples::add_run_options;
+using refrain::examples::add_training_options;
+
+void add_files(CLI::App& app, DataOptions& data) {
+  const auto add = [&](const char* name, auto& value, const char* text) {
+    return app.add_option(name, value, text)->group("Data");
+  };
+  add("--data", data.files, "Behaviour, from one or more files")->delimiter(',')->check(CLI::ExistingFile);
+  add("--format", data.format, refrain::examples::format_names)->capture_default_str();
+  add("--skip-bad-lines", data.skip_bad_lines, "Malformed lines to pass over in a file")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+}
+
+void add_preparation(CLI::App& app, DataOptions& data) {
+  const auto add = [&](const char* name, auto& value, const char* text) {
+    return app.add_option(name, value, text)->group("Sequences");
+  };
+  add("--min-item-count", data.min_item_count, "Items that occur less often are left out")
+      ->check(CLI::Range(1, 1000000000))
+      ->capture_default_str();
+  add("--length", data.length, "T: steps that a network reads; a sequence has one item more, the last target")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  add("--min-length", data.min_length, "Sequences of fewer items are left out")
+      ->check(CLI::Range(2, 100001))
+      ->capture_default_str();
+  add("--split", data.split, "Shares of the sequences: training, validation, test")
+      ->delimiter(',')
+      ->expected(3)
+      ->default_str("0.8,0.02,0.18");
+  add("--split-seed", data.split_seed, "Seed of the split")->capture_default_str();
+  app.add_flag("--leave-last-out", data.leave_last_out,
+               "Split in time instead: each user's last item is the test, the one before it the validation")
+      ->group("Sequences");
+}
+
+void add_model(CLI::App& app, Options& options) {
+  const auto add = [&](const char* name, auto& value, const char* text) {
+    return app.add_option(name, value, text)->group("Model")->capture_default_str();
+  };
+  NetworkOptions& network = options.network;
+  add("--words", network.words, "Memory words N; 0: as many as slots")->check(CLI::Range(0, 4096));
+  add("--word-size", network.word_size, "Width W of a memory word")->check(CLI::Range(1, 4096));
+  add("--heads", network.heads, "Read heads")->check(CLI::Range(1, 64));
+  add("--controller", network.controller, "Of cmnrec and srmn")->check(CLI::IsMember({"lstm", "gru"}));
+  add("--hidden", network.hidden, "Width H of the recurrent networks")->check(CLI::Range(1, 8192));
+  add("--embedding", network.embedding, "Width E of the item vectors")->check(CLI::Range(1, 8192));
+  add("--attention", network.attention, "Width of the chunk attention")->check(CLI::Range(1, 4096));
+  add("--layers", network.layers, "Recurrent layers")->check(CLI::Range(1, 64));
+  add("--keep", network.keep, "Share that dropout keeps in training")->check(CLI::Range(1e-3, 1.0));
+  add("--order", network.order, "What happens first at a chunk step: as in the paper or in its authors' code")
+      ->check(CLI::IsMember({"paper", "reference"}));
+  app.add_flag("--recompute", network.recompute,
+               "Compute gates again in the backward pass instead of keeping them: less memory")
+      ->group("Model");
+  add("--channels", network.channels, "Width of NextItNet")->check(CLI::Range(1, 4096));
+  add("--dilations", network.dilations, "Dilations of NextItNet's blocks")->delimiter(',');
+}
+
+void add_loss(CLI::App& app, LossOptions& loss) {
+  const auto add = [&](const char* name, auto& value, const char* text) {
+    return app.add_option(name, value, text)->group("Training")->capture_default_str();
+  };
+  add("--loss", loss.kind, "Softmax over all items, or against log-uniform samples")->check(CLI::IsMember({"full", "sampled"}));
+  add("--negatives", loss.negatives, "Samples of --loss sampled; 0: a tenth of the items")->check(CLI::Range(0, 1000000000));
+  add("--loss-at", loss.at, "Steps whose prediction counts")->check(CLI::IsMember({"all", "last"}));
+  add("--stop-on", loss.stop_on, "What early stopping watches on the validation part")->check(CLI::IsMember({"loss", "ndcg"}));
+}
+
+void add_checkpoint(CLI::App& app, std::string& file) {
+  app.add_option("--checkpoint", file, "Trained model, as written by train")->capture_default_str();
+}
+
+void add_protocol(CLI::App& app, Options& options) {
+  app.add_option("--protocol", options.protocol, "What the target is ranked among: all items")
+      ->check(CLI::IsMember({"full"}))
+      ->capture_default_str();
+  app.add_flag("--without-seen", options.without_seen, "Rank without the items of the history");
+}
+
+void add_compare(CLI::App& app, Options& options) {
+  CompareOptions& compare = options.compare;
+  app.add_option("--models", compare.models, "What to compare; pec, tsc, exc: CmnRec under this schedule")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"srmn", "tsc", "pec", "exc", "lstm4rec", "gru4rec", "nextitnet", "mostpop"}))
+      ->default_str("srmn,tsc,pec,exc,lstm4rec,gru4rec,nextitnet,mostpop");
+  app.add_option("--slots", compare.slots, "Chunks m; several train each schedule with each of them")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 100000))
+      ->default_str("4");
+  app.add_option("--seeds", compare.seeds, "Train with each of these seeds; means and spreads are printed")
+      ->delimiter(',')
+      ->default_str("the one of --seed");
+  app.add_option("--results", compare.results,
+                 "Keep finished runs in this file, a JSON line each; runs that it has already are not done again");
+  app.add_option("--curves", compare.curves, "Write learning curves to PREFIX.jsonl and PREFIX.svg")->type_name("PREFIX");
+  app.add_option("--prediction-batch", options.prediction_batch, "Sequences scored at a time when predictions are timed")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  app.add_flag("--generate", compare.generate, "Make data with dependencies over long distances instead of reading --data");
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{
+      "CmnRec: next-item recommendation with an external memory that is used at chunk steps alone.\n"
+      "Start with 'cmnrec compare --generate', which makes its own data."};
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_config("--config", "",
+                 "Read options from this TOML file: one section a sub-command, [train], with the long option names as keys");
+  Options options;
+  Outcome outcome = Outcome::done;
+  const auto start = [&](Outcome (*command)(const Options&)) {
+    refrain::set_threads(static_cast<int>(options.run.threads));
+    outcome = command(options);
+  };
+
+  CLI::App* train_app = app.add_subcommand("train", "Train one model on behaviour sequences");
+  add_run_options(*train_app, options.run);
+  add_files(*train_app, options.data);
+  add_preparation(*train_app, options.data);
+  train_app->add_option("--model", options.model, "What to train")
+      ->check(CLI::IsMember({"cmnrec", "srmn", "gru4rec", "lstm4rec", "nextitnet", "mostpop"}))
+      ->group("Model")
+      ->capture_default_str();
+  train_app
+      ->add_option(
+          "--schedule", options.schedule,
+          "Chunk steps of cmnrec: pec, tsc, exc (--slots of them), every, every:G, or steps 5,10,20 that end at --length")
+      ->group("Model")
+      ->capture_default_str();
+  train_app->add_option("--slots", options.slots, "Chunks m")
+      ->check(CLI::Range(1, 100000))
+      ->group("Model")
+      ->capture_default_str();
+  add_model(*train_app, options);
+  add_training_options(*train_app, options.train, "", "Training");
+  add_loss(*train_app, options.loss);
+  add_protocol(*train_app, options);
+  train_app->add_option("--out", options.checkpoint, "File to write")->capture_default_str();
+  train_app->add_option("--resume", options.state_file, "Keep the state of training in this file and go on from it");
+  train_app->callback([&] { start(train); });
+
+  CLI::App* evaluate_app = app.add_subcommand("evaluate", "Measure a trained model on the test part of its split");
+  add_run_options(*evaluate_app, options.run);
+  add_files(*evaluate_app, options.data);
+  add_checkpoint(*evaluate_app, options.checkpoint);
+  evaluate_app->callback([&] { start(evaluate); });
+
+  CLI::App* recommend_app = app.add_subcommand("recommend", "Print recommendations for users and histories");
+  add_run_options(*recommend_app, options.run);
+  add_files(*recommend_app, options.data);
+  add_checkpoint(*recommend_app, options.checkpoint);
+  recommend_app->add_option("--titles", options.data.titles, "Item titles: movies.csv, movies.dat or u.item")
+      ->check(CLI::ExistingFile);
+  recommend_app->add_option("--user", options.recommend.users, "User ids of --data")->delimiter(',');
+  recommend_app
+      ->add_option("--history", options.recommend.histories,
+                   "A history as item ids: a,b,c (may be empty; may be given several times)")
+      ->expected(0, 1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  recommend_app->add_option("--count", options.recommend.count, "Recommendations a user")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  recommend_app->add_flag("--keep-seen", options.recommend.keep_seen, "Also recommend what the user has seen");
+  recommend_app->callback([&] { start(recommend); });
+
+  CLI::App* compare_app = app.add_subcommand("compare", "Train models side by side and print accuracy and speed");
+  add_run_options(*compare_app, options.run);
+  add_files(*compare_app, options.data);
+  add_preparation(*compare_app, options.data);
+  add_model(*compare_app, options);
+  add_training_options(*compare_app, options.train, "", "Training");
+  add_loss(*compare_app, options.loss);
+  add_protocol(*compare_app, options);
+  add_compare(*compare_app, options);
+  compare_app->callback([&] {
+    if (compare_app->count("--seeds") == 0) options.compare.seeds = {options.run.seed};
+    start(compare);
+  });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  }
+  return static_cast<int>(outcome);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return refrain::examples::guarded("cmnrec", [&] { return run(argc, argv); });
+}

@@ -1,0 +1,298 @@
+#include "cmnrec/network.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "common/recommendation.hpp"
+#include "common/saved_config.hpp"
+#include "models/cmnrec.hpp"
+#include "models/nextitnet.hpp"
+
+namespace refrain::cmnrec {
+namespace {
+
+Candidates candidates_of(const CandidateSampler& sampler, const CandidateSample& sample, const Tensor& targets) {
+  return {.ids = sample.ids,
+          .log_q_true = sampler.log_expected_count(targets.reshape({targets.numel()}), sample),
+          .log_q_negative = sampler.log_expected_count(sample.ids, sample)};
+}
+
+/// A controller with external memory, under one schedule.
+template <class Controller>
+class MemoryRecommender final : public Recommender {
+ public:
+  using Network = models::CmnRec<Controller>;
+
+  MemoryRecommender(const typename Network::Options& options, ChunkSchedule schedule, Random& random)
+      : network_(options, random), schedule_(std::move(schedule)) {}
+
+  Variable loss(const SequenceBatch& batch) override { return network_.loss(batch.ids, batch.targets, schedule_, padding_id); }
+  Variable last_loss(const SequenceBatch& batch) override {
+    return network_.last_loss(batch.ids, last_column(batch.targets), schedule_, padding_id);
+  }
+  Variable sampled_loss(const SequenceBatch& batch, const CandidateSampler& sampler, const CandidateSample& sample) override {
+    const Tensor by_step = swap_batch_time(batch.targets);
+    return network_.sampled_loss(batch.ids, by_step, candidates_of(sampler, sample, by_step), schedule_, padding_id);
+  }
+  Tensor scores(const Tensor& ids) override { return network_.scores(ids, schedule_); }
+  void visit_members(Visitor& visitor) override { visitor.module("network", network_); }
+
+ private:
+  Network network_;
+  ChunkSchedule schedule_;
+};
+
+template <class Controller>
+class RecurrentRecommender final : public Recommender {
+ public:
+  using Network = models::RecurrentRec<Controller>;
+
+  RecurrentRecommender(const typename Network::Options& options, Random& random) : network_(options, random) {}
+
+  Variable loss(const SequenceBatch& batch) override { return network_.loss(batch.ids, batch.targets, padding_id); }
+  Variable last_loss(const SequenceBatch& batch) override { return loss(with_last_target(batch)); }
+  Variable sampled_loss(const SequenceBatch& batch, const CandidateSampler& sampler, const CandidateSample& sample) override {
+    const Tensor by_step = swap_batch_time(batch.targets);
+    return network_.sampled_loss(batch.ids, by_step, candidates_of(sampler, sample, by_step), padding_id);
+  }
+  Tensor scores(const Tensor& ids) override { return network_.scores(ids); }
+  void visit_members(Visitor& visitor) override { visitor.module("network", network_); }
+
+ private:
+  Network network_;
+};
+
+class ConvolutionRecommender final : public Recommender {
+ public:
+  ConvolutionRecommender(const models::NextItNet::Options& options, Random& random) : network_(options, random) {}
+
+  Variable loss(const SequenceBatch& batch) override { return network_.loss(batch.ids, batch.targets, padding_id); }
+  Variable last_loss(const SequenceBatch& batch) override { return loss(with_last_target(batch)); }
+  Variable sampled_loss(const SequenceBatch& batch, const CandidateSampler& sampler, const CandidateSample& sample) override {
+    return network_.sampled_loss(batch.ids, batch.targets, candidates_of(sampler, sample, batch.targets), padding_id);
+  }
+  Tensor scores(const Tensor& ids) override { return network_.scores(ids); }
+  void visit_members(Visitor& visitor) override { visitor.module("network", network_); }
+
+ private:
+  models::NextItNet network_;
+};
+
+/// Always the same list: what is frequent in the training part.
+class PopularityRecommender final : public Recommender {
+ public:
+  PopularityRecommender(std::int64_t ids, const PreparedData* data) : scores_(Tensor::zeros({ids}, DType::f32)) {
+    scores_.set_requires_grad(false);
+    if (data == nullptr) return;
+    std::vector<double> counts(static_cast<std::size_t>(ids), 0.5);
+    for (const std::int64_t row : data->split.train) {
+      for (const std::int32_t id : data->rows[row]) counts[static_cast<std::size_t>(id)] += 1;
+    }
+    Tensor scores({ids}, DType::f32);
+    std::transform(counts.begin(), counts.end(), scores.data<float>(),
+                   [](double count) { return static_cast<float>(std::log(count)); });
+    scores_ = Parameter(scores);
+    scores_.set_requires_grad(false);
+  }
+
+  Variable loss(const SequenceBatch&) override { return nothing(); }
+  Variable last_loss(const SequenceBatch&) override { return nothing(); }
+  Variable sampled_loss(const SequenceBatch&, const CandidateSampler&, const CandidateSample&) override { return nothing(); }
+  Tensor scores(const Tensor& ids) override {
+    const Tensor& row = scores_.value();
+    Tensor all({ids.size(0), row.numel()}, DType::f32);
+    for (std::int64_t b = 0; b < ids.size(0); ++b) {
+      std::copy_n(row.data<float>(), row.numel(), all.data<float>() + b * row.numel());
+    }
+    return all;
+  }
+  void visit_members(Visitor& visitor) override { visitor.parameter("log_frequency", scores_); }
+
+ private:
+  [[noreturn]] static Variable nothing() { throw Unsupported("mostpop: nothing is trained"); }
+
+  Parameter scores_;
+};
+
+template <class Controller>
+std::unique_ptr<Recommender> make_with_memory(const ModelSetting& setting, std::int64_t ids, Random& random) {
+  const NetworkOptions& sizes = setting.network;
+  ChunkSchedule schedule = schedule_of(setting.model == "srmn" ? "every" : setting.schedule, setting.slots, setting.length);
+  const bool every_step = schedule.chunks() == setting.length;
+  return std::make_unique<MemoryRecommender<Controller>>(
+      typename models::CmnRec<Controller>::Options{
+          .items = ids,
+          .embedding = sizes.embedding,
+          .hidden = sizes.hidden,
+          .words = sizes.words,
+          .word_size = sizes.word_size,
+          .heads = sizes.heads,
+          .layers = sizes.layers,
+          .attention = every_step ? 0 : sizes.attention,
+          .keep = sizes.keep,
+          .order = sizes.order == "paper" ? ChunkOrder::paper : ChunkOrder::reference_code,
+          .recompute = sizes.recompute ? Recompute::segments : Recompute::none},
+      std::move(schedule), random);
+}
+
+template <class Controller>
+std::unique_ptr<Recommender> make_recurrent(const ModelSetting& setting, std::int64_t ids, Random& random) {
+  const NetworkOptions& sizes = setting.network;
+  return std::make_unique<RecurrentRecommender<Controller>>(
+      typename models::RecurrentRec<Controller>::Options{
+          .items = ids, .embedding = sizes.embedding, .hidden = sizes.hidden, .layers = sizes.layers, .keep = sizes.keep},
+      random);
+}
+
+}  // namespace
+
+std::string ModelSetting::title() const {
+  if (model == "srmn") return "SRMN";
+  if (model == "gru4rec") return "GRU4Rec";
+  if (model == "lstm4rec") return "LSTM4Rec";
+  if (model == "nextitnet") return "NextItNet";
+  if (model == "mostpop") return "most popular";
+  if (schedule == "pec") return "CmnRec PEC";
+  if (schedule == "tsc") return "CmnRec TSC";
+  if (schedule == "exc") return "CmnRec EXC";
+  return "CmnRec " + schedule;
+}
+
+ModelSetting setting_of(const Options& options) {
+  ModelSetting setting{.model = options.model,
+                       .schedule = options.model == "cmnrec" ? options.schedule : std::string(),
+                       .slots = options.slots,
+                       .length = options.data.length,
+                       .sampled_loss = options.loss.kind == "sampled",
+                       .network = options.network};
+  if (setting.has_memory() && setting.network.words == 0) setting.network.words = options.slots;
+  return setting;
+}
+
+ChunkSchedule schedule_of(const std::string& name, std::int64_t slots, std::int64_t steps) {
+  const auto whole_number = [&](const std::string& text) {
+    if (text.empty() || text.size() > 9 || text.find_first_not_of("0123456789") != std::string::npos) {
+      throw OptionError(
+          concat("--schedule: expected pec, tsc, exc, every, every:G or steps like 5,10,", steps, ", got ", name));
+    }
+    return std::int64_t{std::stol(text)};
+  };
+  if (name == "pec" || name == "tsc" || name == "exc") {
+    if (slots < 1 || slots > steps) {
+      throw OptionError(concat("--slots: expected 1 to ", steps, " with --length ", steps, ", got ", slots));
+    }
+    return name == "pec"   ? ChunkSchedule::pec(steps, slots)
+           : name == "tsc" ? ChunkSchedule::tsc(steps, slots)
+                           : ChunkSchedule::exc(steps, slots);
+  }
+  if (name == "every") return ChunkSchedule::every_step(steps);
+  if (name.starts_with("every:")) return ChunkSchedule::every(whole_number(name.substr(6)), steps).closed();
+  std::vector<std::int64_t> list;
+  for (const std::string& step : examples::split_list(name)) list.push_back(whole_number(step));
+  return ChunkSchedule::of(std::move(list), steps);
+}
+
+std::unique_ptr<Recommender> make_recommender(const ModelSetting& setting, const Vocabulary& vocabulary,
+                                              const PreparedData* data, Random& random) {
+  const std::int64_t ids = vocabulary.size();
+  const NetworkOptions& sizes = setting.network;
+  if (setting.model == "mostpop") return std::make_unique<PopularityRecommender>(ids, data);
+  if (setting.model == "nextitnet") {
+    return std::make_unique<ConvolutionRecommender>(
+        models::NextItNet::Options{
+            .items = ids, .channels = sizes.channels, .dilations = sizes.dilations, .relu = !setting.sampled_loss},
+        random);
+  }
+  if (setting.model == "lstm4rec") return make_recurrent<Lstm>(setting, ids, random);
+  if (setting.model == "gru4rec") return make_recurrent<Gru>(setting, ids, random);
+  if (!setting.has_memory()) {
+    throw OptionError("--model: expected cmnrec, srmn, gru4rec, lstm4rec, nextitnet or mostpop, got " + setting.model);
+  }
+  return sizes.controller == "gru" ? make_with_memory<Gru>(setting, ids, random) : make_with_memory<Lstm>(setting, ids, random);
+}
+
+examples::Streams dropout_streams(Module& module) {
+  struct Collect final : Module::Visitor {
+    examples::Streams found;
+    void on_parameter(const std::string&, Parameter&) override {}
+    void on_module(Module& part) override {
+      if (auto* dropout = dynamic_cast<Dropout*>(&part))
+        found.emplace_back(concat("dropout.", found.size()), &dropout->random());
+    }
+  } collect;
+  module.visit_members(collect);
+  return std::move(collect.found);
+}
+
+void save(const std::string& path, const SavedModel& saved, const std::string& note) {
+  const NetworkOptions& sizes = saved.setting.network;
+  const nlohmann::json config{{"program", "cmnrec"},
+                              {"model", saved.setting.model},
+                              {"schedule", saved.setting.schedule},
+                              {"slots", saved.setting.slots},
+                              {"length", saved.setting.length},
+                              {"sampled_loss", saved.setting.sampled_loss},
+                              {"embedding", sizes.embedding},
+                              {"hidden", sizes.hidden},
+                              {"layers", sizes.layers},
+                              {"controller", sizes.controller},
+                              {"words", sizes.words},
+                              {"word_size", sizes.word_size},
+                              {"heads", sizes.heads},
+                              {"attention", sizes.attention},
+                              {"keep", sizes.keep},
+                              {"order", sizes.order},
+                              {"channels", sizes.channels},
+                              {"dilations", sizes.dilations},
+                              {"min_item_count", saved.data.min_item_count},
+                              {"min_length", saved.data.min_length},
+                              {"split", saved.data.split},
+                              {"split_seed", saved.data.split_seed},
+                              {"leave_last_out", saved.data.leave_last_out},
+                              {"fingerprint", saved.fingerprint},
+                              {"note", note}};
+  save_model(path, *saved.recommender, {{"config", config.dump()}, {"vocabulary", saved.vocabulary.serialize()}});
+}
+
+SavedModel load(const std::string& path) {
+  const CheckpointInfo info = checkpoint_info(path);
+  if (info.kind != "model") throw DataError(path, 0, "expected a trained model, this is a " + info.kind + " file");
+  SavedModel saved;
+  examples::with_stored_config(info, path, [&](const nlohmann::json& config) {
+    if (config.value("program", "") != "cmnrec")
+      throw DataError(path, 0, "expected a model that cmnrec wrote, got another program's");
+    saved.setting = {.model = config.at("model"),
+                     .schedule = config.at("schedule"),
+                     .slots = config.at("slots"),
+                     .length = config.at("length"),
+                     .sampled_loss = config.at("sampled_loss"),
+                     .network = {.embedding = config.at("embedding"),
+                                 .hidden = config.at("hidden"),
+                                 .layers = config.at("layers"),
+                                 .controller = config.at("controller"),
+                                 .words = config.at("words"),
+                                 .word_size = config.at("word_size"),
+                                 .heads = config.at("heads"),
+                                 .attention = config.at("attention"),
+                                 .keep = config.at("keep"),
+                                 .order = config.at("order"),
+                                 .channels = config.at("channels"),
+                                 .dilations = config.at("dilations").get<std::vector<std::int64_t>>()}};
+    saved.data.min_item_count = config.at("min_item_count");
+    saved.data.min_length = config.at("min_length");
+    saved.data.length = saved.setting.length;
+    saved.data.split = config.at("split").get<std::vector<double>>();
+    saved.data.split_seed = config.at("split_seed");
+    saved.data.leave_last_out = config.at("leave_last_out");
+    saved.fingerprint = config.at("fingerprint");
+  });
+  saved.vocabulary = Vocabulary::deserialize(examples::stored_text(info, path, "vocabulary"), path);
+  Random random(0);
+  saved.recommender = make_recommender(saved.setting, saved.vocabulary, nullptr, random);
+  load_model(path, *saved.recommender);
+  saved.recommender->eval();
+  return saved;
+}
+
+}  // namespace refrain::cmnrec

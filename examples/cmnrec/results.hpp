@@ -1,0 +1,55 @@
+#pragma once
+/// Finished runs of a comparison, in memory and as a file of JSON lines.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cmnrec/experiment.hpp"
+
+namespace refrain::cmnrec {
+
+/// One model, trained with one seed and measured.
+struct Run {
+  std::string key;         ///< everything that the figures depend on, as JSON text
+  std::string title;       ///< of the model
+  std::int64_t slots = 0;  ///< m; 0: the model has none
+  std::uint64_t seed = 0;
+  std::int64_t parameters = 0;
+  std::int64_t epochs = 0;
+  double seconds_per_epoch = 0;  ///< the median epoch; 0: nothing is trained
+  double prediction_ms = 0;      ///< of one batch
+  std::int64_t prediction_batch = 0;
+  std::string metric;  ///< of the curve's validation
+  std::vector<examples::CurvePoint> curve;
+  std::map<std::string, double> all;           ///< "MRR@5" and so on, ranked among all items
+  std::map<std::string, double> without_seen;  ///< among those not in the history
+
+  const std::map<std::string, double>& figures(bool leave_out_seen) const { return leave_out_seen ? without_seen : all; }
+  /// "CmnRec TSC m=4"
+  std::string label() const { return slots > 0 ? concat(title, " m=", slots) : title; }
+};
+
+/// What the figures of a run depend on: data, model, training and, for its times, threads.
+std::string run_key(const ModelSetting& setting, const Options& options, std::uint64_t fingerprint, std::uint64_t seed);
+
+/// Runs on a file; without a path, in memory alone.
+class Results {
+ public:
+  /// Reads what the file has.  A last line that was cut off is passed over with a warning.  Throws DataError for other damage.
+  explicit Results(std::string path);
+
+  /// The run with this key, or null.
+  const Run* find(const std::string& key) const;
+
+  /// Appends a whole line.  Throws DataError when that fails.
+  const Run& add(Run run);
+
+ private:
+  std::string path_;
+  bool ends_inside_line_ = false;
+  std::map<std::string, Run> runs_;
+};
+
+}  // namespace refrain::cmnrec
