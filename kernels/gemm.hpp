@@ -107,8 +107,9 @@ inline void rows_tile(const T* const* rows, std::int64_t taps, std::int64_t dept
   }
 }
 
-/// One register tile of sum_of_outer: `Rows` values of a against `Vectors` vectors of b.
-template <class T, int Rows, int Vectors>
+/// One register tile of sum_of_outer: `Rows` values of a against `Vectors` vectors of b.  Of these `valid` elements lie in `out`; with
+/// `whole_b` b can be read past them.
+template <class T, int Rows, int Vectors, bool whole_b = false>
 inline void outer_tile(const T* a, std::int64_t a_stride, const T* b, std::int64_t b_stride, std::int64_t count, T* out,
                        std::int64_t stride, std::int64_t valid) {
   using L = Lanes<T>;
@@ -116,7 +117,7 @@ inline void outer_tile(const T* a, std::int64_t a_stride, const T* b, std::int64
   constexpr int lanes = L::count;
   Vector sums[extent(Rows)][extent(Vectors)];
   for (int i = 0; i < Rows; ++i) load_row<T, Vectors>(out + i * stride, valid, sums[i]);
-  if (valid >= Vectors * lanes) {
+  if (whole_b || valid >= Vectors * lanes) {
     for (std::int64_t r = 0; r < count; ++r) {
       Vector row[extent(Vectors)];
       for (int v = 0; v < Vectors; ++v) row[v] = L::load(b + v * lanes);

@@ -102,7 +102,7 @@ class Recurrent final : public Module {
   /// The input's part of the first layer's gates, bias included: [T,B,in] -> [T,B,G].
   Variable project(const Variable& x) const {
     ops::check_rank(name(), "x", x, 3);
-    return linear(x, layers_[0].weight_x, layers_[0].bias);
+    return packed_linear(x, refrain::pack(layers_[0].weight_x), layers_[0].bias);
   }
 
   /// The shared vector's part: [B,shared] -> [B,G].  Throws OptionError when the layer was made without one.
