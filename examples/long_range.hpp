@@ -14,13 +14,13 @@ namespace refrain::examples {
 struct LongRangeOptions {
   std::uint64_t seed = 1;
   std::int32_t users = 3000;
-  std::int32_t topics = 3;       ///< things to remember; each has its own keys, cue and answers
-  std::int32_t values = 8;       ///< keys of a topic, and answers
-  std::int32_t chatter = 30;     ///< items that mean nothing
-  std::int32_t length = 41;      ///< items of a sequence
-  std::int32_t keys_within = 8;  ///< of its first items
-  std::int32_t cues_after = 24;  ///< the first cue comes no earlier
-  double cue = 0.25;             ///< how often a cue comes where it may
+  std::int32_t topics = 1;       ///< things to remember; each has its own keys, cue and answers
+  std::int32_t values = 16;      ///< keys of a topic, and answers
+  std::int32_t chatter = 10;     ///< items that mean nothing
+  std::int32_t length = 101;     ///< items of a sequence
+  std::int32_t keys_within = 6;  ///< of its first items
+  std::int32_t cues_after = 60;  ///< the first cue comes no earlier
+  double cue = 0.5;              ///< how often a cue comes where it may
 };
 
 /// Writes one user a line, "user item item ...".  Within the first items each topic shows one key, at a random place.  Much later come

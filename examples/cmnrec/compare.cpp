@@ -178,11 +178,13 @@ Outcome compare(const Options& given) {
     options.data.split = {0.8, 0.05, 0.15};
     examples::generate_long_range(options.data.files[0], world);
     fmt::print(
-        "Generated {} sequences of {} items: among the first {} is one key for each of {} topics; from item {} on come cues, "
-        "and\n"
-        "the item after a cue, the last one among them, follows from the key of the cue's topic, one of {}.  The rest is "
-        "chatter.\n",
-        with_commas(world.users), world.length, world.keys_within, world.topics, world.cues_after + 1, world.values);
+        "Generated {} sequences of {} items.  Among the first {} is a key, one of {}; from item {} on come cues, and the item "
+        "after a\n"
+        "cue, the last one of the sequence among them, follows from the key.  All else is chatter.  Who forgets the key can "
+        "but guess:\n"
+        "HR@5 = {:.2f}.\n",
+        with_commas(world.users), world.length, world.keys_within, world.values, world.cues_after + 1,
+        5.0 / static_cast<double>(world.values));
   }
   const std::vector<ModelSetting> settings = settings_of(options);
   const Sequences behaviour = read_behaviour(options.data);

@@ -167,8 +167,8 @@ void write_curves(const std::string& prefix, std::span<const Run> runs) {
       lines += '\n';
     }
   }
-  write_file(prefix + ".jsonl", lines);
-  write_file(prefix + ".svg", drawing(runs));
+  write_file(prefix + "-curves.jsonl", lines);
+  write_file(prefix + "-curves.svg", drawing(runs));
 }
 
 }  // namespace refrain::cmnrec

@@ -8,7 +8,7 @@
 
 namespace refrain::cmnrec {
 
-/// Writes PREFIX.jsonl, one line for each epoch of each run, and PREFIX.svg: the validation figure by epoch and by seconds of
+/// Writes PREFIX-curves.jsonl, one line for each epoch of each run, and PREFIX-curves.svg: the validation figure by epoch and by seconds of
 /// training, one colour a model, one line a seed.  Runs that trained nothing are left out.  Throws DataError when writing fails.
 void write_curves(const std::string& prefix, std::span<const Run> runs);
 

@@ -104,11 +104,13 @@ void add_compare(CLI::App& app, Options& options) {
       ->default_str("the one of --seed");
   app.add_option("--results", compare.results,
                  "Keep finished runs in this file, a JSON line each; runs that it has already are not done again");
-  app.add_option("--curves", compare.curves, "Write learning curves to PREFIX.jsonl and PREFIX.svg")->type_name("PREFIX");
+  app.add_option("--curves", compare.curves, "Write learning curves to PREFIX-curves.jsonl and PREFIX-curves.svg")
+      ->type_name("PREFIX");
   app.add_option("--prediction-batch", options.prediction_batch, "Sequences scored at a time when predictions are timed")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  app.add_flag("--generate", compare.generate, "Make data with dependencies over long distances instead of reading --data");
+  app.add_flag("--generate", compare.generate,
+               "Make data with dependencies over long distances instead of reading --data; sizes that are not given are small");
 }
 
 int run(int argc, char** argv) {
@@ -187,6 +189,22 @@ int run(int argc, char** argv) {
   add_protocol(*compare_app, options);
   add_compare(*compare_app, options);
   compare_app->callback([&] {
+    const auto unless_given = [&](const char* name, auto& value, auto small) {
+      if (compare_app->count(name) == 0) value = small;
+    };
+    if (options.compare.generate) {
+      unless_given("--models", options.compare.models,
+                   std::vector<std::string>{"mostpop", "lstm4rec", "gru4rec", "srmn", "tsc", "pec", "exc"});
+      unless_given("--hidden", options.network.hidden, 64);
+      unless_given("--embedding", options.network.embedding, 32);
+      unless_given("--word-size", options.network.word_size, 32);
+      unless_given("--attention", options.network.attention, 16);
+      unless_given("--channels", options.network.channels, 32);
+      unless_given("--epochs", options.train.epochs, 15);
+      unless_given("--batch", options.train.batch, 64);
+      unless_given("--learning-rate", options.train.learning_rate, 0.005);
+      unless_given("--patience", options.train.patience, 15);
+    }
     if (compare_app->count("--seeds") == 0) options.compare.seeds = {options.run.seed};
     start(compare);
   });

@@ -190,7 +190,11 @@ ChunkSchedule schedule_of(const std::string& name, std::int64_t slots, std::int6
   if (name.starts_with("every:")) return ChunkSchedule::every(whole_number(name.substr(6)), steps).closed();
   std::vector<std::int64_t> list;
   for (const std::string& step : examples::split_list(name)) list.push_back(whole_number(step));
-  return ChunkSchedule::of(std::move(list), steps);
+  try {
+    return ChunkSchedule::of(std::move(list), steps);
+  } catch (const OptionError& error) {
+    throw OptionError(concat("--schedule ", name, ": ", error.what()));
+  }
 }
 
 std::unique_ptr<Recommender> make_recommender(const ModelSetting& setting, const Vocabulary& vocabulary,
