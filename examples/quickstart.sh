@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From a fresh clone to recommendations: builds the PeterRec example and trains it on generated data. Needs a compiler and git;
-# the rest is installed on Debian and Ubuntu, listed elsewhere.  Arguments go to the program.
+# From a fresh clone to recommendations: builds the PeterRec and CmnRec examples and trains them on generated data. Needs a compiler
+# and git; the rest is installed on Debian and Ubuntu, listed elsewhere.  Arguments go to both programs: --threads 1, --seed 2.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tests/install.sh
@@ -13,7 +13,15 @@ check_cmake
 build=build/quickstart
 echo "Building $build"
 configure "$build" -DCMAKE_BUILD_TYPE=Release -DREFRAIN_TESTS=OFF -DREFRAIN_BENCH=OFF -DREFRAIN_CUDA=OFF
-build "$build" --target peterrec
+build "$build" --target peterrec --target cmnrec
 
+echo
+echo "PeterRec: one network learns behaviour, small patches adapt it to each task"
+echo
 "$build/examples/peterrec" compare --generate --task age,items --channels 32 --learning-rate 0.003 \
   --pretrain-learning-rate 0.003 --pretrain-epochs 12 --epochs 15 "$@"
+
+echo
+echo "CmnRec: a memory that is read and written at a few chunk steps instead of at every step (SRMN) or never (LSTM4Rec, GRU4Rec)"
+echo
+"$build/examples/cmnrec" compare --generate --epochs 20 "$@"

@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# The CmnRec example as its users run it:  tests/example_cmnrec.sh PROGRAM
+set -euo pipefail
+
+program=$(realpath "$1")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+fail() {
+  echo "FAILED: $1"
+  tail -n 40 out
+  exit 1
+}
+
+# run STATUS ARGUMENTS...: runs the program and expects this exit code; what it prints is in the file out.
+run() {
+  local expected=$1 status=0
+  shift
+  "$program" "$@" --threads 2 > out 2>&1 < /dev/null || status=$?
+  ((status == expected)) || fail "expected exit code $expected, got $status: $*"
+}
+
+says() { grep -qF -- "$1" out || fail "expected the output to have: $1"; }
+never_says() { if grep -qF -- "$1" out; then fail "expected the output not to have: $1"; fi; }
+
+# 200 users of 12 items that walk through 30 items; item 99 occurs once.
+awk 'BEGIN {
+  for (u = 1; u <= 200; ++u) {
+    printf "u%d", u
+    for (t = 0; t < 12; ++t) printf " %d", 1 + (u * 7 + t) % 30
+    print u == 1 ? " 99" : ""
+  }
+}' > users.txt
+awk 'BEGIN { print "movieId,title,genres"; for (i = 1; i <= 30; ++i) printf "%d,\"Film, the %dth\",x\n", i, i }' > movies.csv
+
+tiny=(--data users.txt --min-item-count 2 --length 11 --hidden 16 --embedding 8 --word-size 8 --attention 4 --channels 8
+  --split "0.8,0.1,0.1")
+
+# Every model is trained, read back and measured on sequences that training has not seen.
+for model in cmnrec srmn lstm4rec gru4rec nextitnet mostpop; do
+  run 0 train --model $model --slots 3 "${tiny[@]}" --epochs 2 --out $model.safetensors
+  run 0 evaluate --data users.txt --checkpoint $model.safetensors
+  says "30 items; 160 sequences to train on"
+  says "20 to validate, 20 to test"
+  never_says "warning"
+done
+run 0 train --model cmnrec --schedule 4,11 --controller gru --loss sampled --loss-at last --order reference "${tiny[@]}" --epochs 1
+says "list, 2 chunks of 11 steps: 4 11"
+
+# Other data: the test part may not be one.
+head -n 150 users.txt > fewer.txt
+run 0 evaluate --data fewer.txt --checkpoint cmnrec.safetensors
+says "warning: cmnrec.safetensors was trained on other data"
+
+# What follows is learned: the next item of the walk comes first, and items of the history do not come at all.
+run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 40 --learning-rate 0.01 --out good.safetensors
+run 0 recommend --checkpoint good.safetensors --titles movies.csv --history 5,6,7,8,9,10,11,12,13,14,15
+says "1. 16       Film, the 16th"
+never_says "Film, the 15th"
+run 0 recommend --checkpoint good.safetensors --data users.txt --user u3 --count 2
+says "User u3 (12 items)"
+run 0 recommend --checkpoint good.safetensors --history none,5 --history
+says "passed over, unknown to the model: none"
+says "no known item in the history: going by what is frequent"
+
+# Runs that are finished are not done again; a line that was cut off is.
+compare=(compare "${tiny[@]}" --models "mostpop,lstm4rec,srmn,tsc" --slots 2,3 --epochs 2 --results runs --curves runs)
+run 0 "${compare[@]}" --seeds 1,2
+says "CmnRec TSC m=2"
+says "means over 2 seeds"
+(($(wc -l < runs) == 9)) || fail "expected 9 finished runs, got $(wc -l < runs)"
+cp out first
+run 0 "${compare[@]}" --seeds 1,2
+never_says "epoch 1"
+diff <(grep -v epoch first) <(grep -v epoch out) > /dev/null || fail "the second table differs from the first"
+head -c -20 runs > cut && mv cut runs
+run 0 "${compare[@]}" --seeds 1,2
+says "the line was cut off"
+says "CmnRec TSC m=3, seed 2, epoch 2"
+never_says "SRMN, seed"
+(($(wc -l < runs-curves.jsonl) == 16)) || fail "expected 16 points of learning curves"
+grep -q "</svg>" runs-curves.svg || fail "expected a whole figure"
+
+# An interrupted run goes on where it was, and ends as if nothing had happened.
+run 0 train "${tiny[@]}" --keep 0.8 --epochs 30 --patience 30 --out unbroken.safetensors
+rm -f log
+"$program" train "${tiny[@]}" --keep 0.8 --epochs 30 --patience 30 --threads 2 --out resumed.safetensors --resume state --log log \
+  > out 2>&1 &
+pid=$!
+until grep -qs '"epoch":2' log; do kill -0 $pid 2> /dev/null || break; sleep 0.01; done
+kill -INT $pid 2> /dev/null || true
+status=0
+wait $pid || status=$?
+((status == 130)) || fail "expected exit code 130 of an interrupted run, got $status"
+[[ ! -e resumed.safetensors ]] || fail "an interrupted run with a state file wrote --out"
+run 0 train "${tiny[@]}" --keep 0.8 --epochs 30 --patience 30 --out resumed.safetensors --resume state
+cmp unbroken.safetensors resumed.safetensors || fail "the resumed run ended elsewhere"
+
+# What is wrong is said before anything is trained.
+run 1 train "${tiny[@]}" --slots 12
+says "--slots: expected 1 to 11 with --length 11, got 12"
+run 1 train "${tiny[@]}" --schedule 4,9
+says "--schedule 4,9:"
+run 1 train "${tiny[@]}" --schedule sometimes
+says "expected pec, tsc, exc, every, every:G or steps"
+run 1 train "${tiny[@]}" --min-length 13
+says "--min-length: expected 2 to 12 items"
+run 1 train "${tiny[@]}" --loss sampled --negatives 31
+says "--negatives: expected 1 to 30"
+head -c 3000 good.safetensors > half.safetensors
+run 1 evaluate --data users.txt --checkpoint half.safetensors
+says "half.safetensors"
+run 1 recommend --checkpoint good.safetensors --data users.txt --user nobody
+says "--user nobody: the data has no such user"
+echo "passed"
