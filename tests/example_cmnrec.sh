@@ -65,7 +65,7 @@ says "passed over, unknown to the model: none"
 says "no known item in the history: going by what is frequent"
 
 # Runs that are finished are not done again; a line that was cut off is.
-compare=(compare "${tiny[@]}" --models "mostpop,lstm4rec,srmn,tsc" --slots 2,3 --epochs 2 --results runs --curves runs)
+compare=(compare "${tiny[@]}" --models "mostpop,lstm4rec,srmn,tsc" --slots "2,3" --epochs 2 --results runs --curves runs)
 run 0 "${compare[@]}" --seeds 1,2
 says "CmnRec TSC m=2"
 says "means over 2 seeds"
@@ -74,7 +74,7 @@ cp out first
 run 0 "${compare[@]}" --seeds 1,2
 never_says "epoch 1"
 diff <(grep -v epoch first) <(grep -v epoch out) > /dev/null || fail "the second table differs from the first"
-head -c -20 runs > cut && mv cut runs
+head -c -20 runs > shortened && mv shortened runs
 run 0 "${compare[@]}" --seeds 1,2
 says "the line was cut off"
 says "CmnRec TSC m=3, seed 2, epoch 2"
