@@ -24,4 +24,4 @@ echo
 echo
 echo "CmnRec: a memory that is read and written at a few chunk steps instead of at every step (SRMN) or never (LSTM4Rec, GRU4Rec)"
 echo
-"$build/examples/cmnrec" compare --generate --epochs 20 "$@"
+"$build/examples/cmnrec" compare --generate "$@"

@@ -200,10 +200,10 @@ int run(int argc, char** argv) {
       unless_given("--word-size", options.network.word_size, 32);
       unless_given("--attention", options.network.attention, 16);
       unless_given("--channels", options.network.channels, 32);
-      unless_given("--epochs", options.train.epochs, 15);
+      unless_given("--epochs", options.train.epochs, 20);
       unless_given("--batch", options.train.batch, 64);
       unless_given("--learning-rate", options.train.learning_rate, 0.005);
-      unless_given("--patience", options.train.patience, 15);
+      unless_given("--patience", options.train.patience, 20);
     }
     if (compare_app->count("--seeds") == 0) options.compare.seeds = {options.run.seed};
     start(compare);
