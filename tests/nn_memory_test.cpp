@@ -132,7 +132,7 @@ TEST_CASE("Memory: initial values, sizes and names", "[memory]") {
   CHECK_THROWS_AS(Memory({.input = 5, .words = 4, .word_size = 3, .heads = 0}, random), OptionError);
 }
 
-TEST_CASE("Memory: a step is the interface product and memory_step; the read is head-major", "[memory]") {
+TEST_CASE("Memory: a step is the interface product and memory_step, the read is head-major", "[memory]") {
   Memory memory = module_of();
   const Variable o(random_tensor<double>({batch, 5}, 7));
   const MemoryState before = lived_in(8);
