@@ -1,5 +1,3 @@
-#include <array>
-#include <cmath>
 #include <vector>
 
 #include "refrain/autograd/gradcheck.hpp"
@@ -13,70 +11,12 @@
 namespace {
 
 using namespace refrain;
-using test::doubles;
 using test::random_tensor;
 
 Variable leaf(const Shape& shape, std::uint64_t seed) { return Variable(random_tensor<double>(shape, seed), true); }
 Variable weighted(const Variable& y) { return dot(y, Variable(random_tensor<double>(y.shape(), 99))); }
 
 }  // namespace
-
-TEMPLATE_TEST_CASE("chunk_attention: against naive loops", "[kernel]", float, double) {
-  using T = TestType;
-  for (const auto& [length, batch, hidden, width] :
-       {std::array<std::int64_t, 4>{2, 1, 1, 1}, {3, 5, 7, 3}, {12, 17, 33, 16}, {2, 16, 32, 65}, {7, 33, 16, 5}}) {
-    INFO(length << " x " << batch << " x " << hidden << ", width " << width);
-    const Tensor first = random_tensor<T>({batch, hidden}, 1);
-    const Tensor rest = random_tensor<T>({length - 1, batch, hidden}, 2);
-    const Tensor query = random_tensor<T>({batch, width}, 3);
-    const Tensor weight = random_tensor<T>({width, hidden}, 4, 0.5);
-    const Tensor score = random_tensor<T>({width}, 5);
-    const std::vector<Tensor> results = test::same_for_any_threads([&] {
-      std::vector<Variable> leaves{Variable(first, true), Variable(rest, true), Variable(query, true), Variable(weight, true),
-                                   Variable(score, true)};
-      std::vector<Tensor> found;
-      {
-        const NoGrad off;
-        found.push_back(chunk_attention(leaves[0], leaves[1], leaves[2], leaves[3], leaves[4]).value());
-      }
-      const Variable y = chunk_attention(leaves[0], leaves[1], leaves[2], leaves[3], leaves[4]);
-      found.push_back(y.value());
-      backward(y, random_tensor<T>(y.shape(), 6));
-      for (const Variable& variable : leaves) found.push_back(variable.grad().clone());
-      return found;
-    });
-    CHECK(test::same_bytes(results[0], results[1]));
-    const std::vector<double> q = doubles(query), w = doubles(weight), v = doubles(score), got = doubles(results[0]);
-    std::vector<double> c = doubles(first);
-    const std::vector<double> more = doubles(rest);
-    c.insert(c.end(), more.begin(), more.end());
-    double worst = 0;
-    for (std::int64_t b = 0; b < batch; ++b) {
-      std::vector<double> z;
-      double total = 0;
-      for (std::int64_t j = 0; j < length; ++j) {
-        double sum = 0;
-        for (std::int64_t a = 0; a < width; ++a) {
-          double s = q[static_cast<std::size_t>(b * width + a)];
-          for (std::int64_t i = 0; i < hidden; ++i) {
-            s += w[static_cast<std::size_t>(a * hidden + i)] * c[static_cast<std::size_t>((j * batch + b) * hidden + i)];
-          }
-          sum += v[static_cast<std::size_t>(a)] * std::tanh(s);
-        }
-        z.push_back(std::exp(sum));
-        total += z.back();
-      }
-      for (std::int64_t i = 0; i < hidden; ++i) {
-        double out = 0;
-        for (std::int64_t j = 0; j < length; ++j) {
-          out += z[static_cast<std::size_t>(j)] / total * c[static_cast<std::size_t>((j * batch + b) * hidden + i)];
-        }
-        worst = std::max(worst, std::abs(out - got[static_cast<std::size_t>(b * hidden + i)]));
-      }
-    }
-    CHECK(worst <= (sizeof(T) == 4 ? 3e-5 : 1e-12));
-  }
-}
 
 TEST_CASE("gradcheck: chunk_attention and its layer", "[ops][grad]") {
   const Variable first = leaf({2, 3}, 1);

@@ -27,7 +27,7 @@ class Objective {
         data_(data),
         length_(options.data.length),
         is_sampled_(options.loss.kind == "sampled"),
-        at_last_(options.loss.at == "last"),
+        at_(options.loss.at == "last" ? LossAt::last : LossAt::all),
         sampler_({.first = vocabulary.first_item(), .range = vocabulary.items()}),
         negatives_(options.loss.negatives > 0 ? options.loss.negatives
                                               : std::max<std::int64_t>(1, std::int64_t{vocabulary.items()} / 10)) {
@@ -37,11 +37,10 @@ class Objective {
   }
 
   Variable training(std::span<const std::int64_t> rows, Random random) {
-    SequenceBatch batch = batch_of(data_, rows, length_);
-    if (!is_sampled_) return full(batch);
-    if (at_last_) batch = with_last_target(batch);
+    const SequenceBatch batch = batch_of(data_, rows, length_);
+    if (!is_sampled_) return recommender_.loss(batch, at_);
     const CandidateSample sample = sampler_.draw(negatives_, random);
-    return recommender_.sampled_loss(batch, sampler_, sample);
+    return recommender_.sampled_loss(batch, at_, sampler_, sample);
   }
 
   double validation() {
@@ -49,16 +48,14 @@ class Objective {
     std::int64_t counted = 0;
     for_batches(data_.split.valid, [&](std::span<const std::int64_t> rows) {
       const SequenceBatch batch = batch_of(data_, rows, length_);
-      const std::int64_t real = at_last_ ? batch.targets.size(0) : real_targets(batch.targets);
-      sum += full(batch).item() * static_cast<double>(real);
+      const std::int64_t real = at_ == LossAt::last ? batch.targets.size(0) : real_targets(batch.targets);
+      sum += recommender_.loss(batch, at_).item() * static_cast<double>(real);
       counted += real;
     });
     return counted == 0 ? 0 : sum / static_cast<double>(counted);
   }
 
  private:
-  Variable full(const SequenceBatch& batch) { return at_last_ ? recommender_.last_loss(batch) : recommender_.loss(batch); }
-
   static std::int64_t real_targets(const Tensor& targets) {
     const std::span<const std::int32_t> ids = targets.span<std::int32_t>();
     return std::count_if(ids.begin(), ids.end(), [](std::int32_t id) { return id != padding_id; });
@@ -68,7 +65,7 @@ class Objective {
   const PreparedData& data_;
   std::int64_t length_;
   bool is_sampled_;
-  bool at_last_;
+  LossAt at_;
   CandidateSampler sampler_;
   std::int64_t negatives_;
 };

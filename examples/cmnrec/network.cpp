@@ -18,6 +18,11 @@ Candidates candidates_of(const CandidateSampler& sampler, const CandidateSample&
           .log_q_negative = sampler.log_expected_count(sample.ids, sample)};
 }
 
+/// The targets [B,T], of which those that do not count are padding.
+Tensor counted_targets(const SequenceBatch& batch, LossAt at) {
+  return at == LossAt::last ? only_last_column(batch.targets) : batch.targets;
+}
+
 /// A controller with external memory, under one schedule.
 template <class Controller>
 class MemoryRecommender final : public Recommender {
@@ -27,11 +32,16 @@ class MemoryRecommender final : public Recommender {
   MemoryRecommender(const typename Network::Options& options, ChunkSchedule schedule, Random& random)
       : network_(options, random), schedule_(std::move(schedule)) {}
 
-  Variable loss(const SequenceBatch& batch) override { return network_.loss(batch.ids, batch.targets, schedule_, padding_id); }
-  Variable last_loss(const SequenceBatch& batch) override {
-    return network_.last_loss(batch.ids, last_column(batch.targets), schedule_, padding_id);
+  Variable loss(const SequenceBatch& batch, LossAt at) override {
+    return at == LossAt::last ? network_.last_loss(batch.ids, last_column(batch.targets), schedule_, padding_id)
+                              : network_.loss(batch.ids, batch.targets, schedule_, padding_id);
   }
-  Variable sampled_loss(const SequenceBatch& batch, const CandidateSampler& sampler, const CandidateSample& sample) override {
+  Variable sampled_loss(const SequenceBatch& batch, LossAt at, const CandidateSampler& sampler,
+                        const CandidateSample& sample) override {
+    if (at == LossAt::last) {
+      const Tensor last = last_column(batch.targets);
+      return network_.last_sampled_loss(batch.ids, last, candidates_of(sampler, sample, last), schedule_, padding_id);
+    }
     const Tensor by_step = swap_batch_time(batch.targets);
     return network_.sampled_loss(batch.ids, by_step, candidates_of(sampler, sample, by_step), schedule_, padding_id);
   }
@@ -50,10 +60,12 @@ class RecurrentRecommender final : public Recommender {
 
   RecurrentRecommender(const typename Network::Options& options, Random& random) : network_(options, random) {}
 
-  Variable loss(const SequenceBatch& batch) override { return network_.loss(batch.ids, batch.targets, padding_id); }
-  Variable last_loss(const SequenceBatch& batch) override { return loss(with_last_target(batch)); }
-  Variable sampled_loss(const SequenceBatch& batch, const CandidateSampler& sampler, const CandidateSample& sample) override {
-    const Tensor by_step = swap_batch_time(batch.targets);
+  Variable loss(const SequenceBatch& batch, LossAt at) override {
+    return network_.loss(batch.ids, counted_targets(batch, at), padding_id);
+  }
+  Variable sampled_loss(const SequenceBatch& batch, LossAt at, const CandidateSampler& sampler,
+                        const CandidateSample& sample) override {
+    const Tensor by_step = swap_batch_time(counted_targets(batch, at));
     return network_.sampled_loss(batch.ids, by_step, candidates_of(sampler, sample, by_step), padding_id);
   }
   Tensor scores(const Tensor& ids) override { return network_.scores(ids); }
@@ -67,10 +79,13 @@ class ConvolutionRecommender final : public Recommender {
  public:
   ConvolutionRecommender(const models::NextItNet::Options& options, Random& random) : network_(options, random) {}
 
-  Variable loss(const SequenceBatch& batch) override { return network_.loss(batch.ids, batch.targets, padding_id); }
-  Variable last_loss(const SequenceBatch& batch) override { return loss(with_last_target(batch)); }
-  Variable sampled_loss(const SequenceBatch& batch, const CandidateSampler& sampler, const CandidateSample& sample) override {
-    return network_.sampled_loss(batch.ids, batch.targets, candidates_of(sampler, sample, batch.targets), padding_id);
+  Variable loss(const SequenceBatch& batch, LossAt at) override {
+    return network_.loss(batch.ids, counted_targets(batch, at), padding_id);
+  }
+  Variable sampled_loss(const SequenceBatch& batch, LossAt at, const CandidateSampler& sampler,
+                        const CandidateSample& sample) override {
+    const Tensor targets = counted_targets(batch, at);
+    return network_.sampled_loss(batch.ids, targets, candidates_of(sampler, sample, targets), padding_id);
   }
   Tensor scores(const Tensor& ids) override { return network_.scores(ids); }
   void visit_members(Visitor& visitor) override { visitor.module("network", network_); }
@@ -96,9 +111,10 @@ class PopularityRecommender final : public Recommender {
     scores_.set_requires_grad(false);
   }
 
-  Variable loss(const SequenceBatch&) override { return nothing(); }
-  Variable last_loss(const SequenceBatch&) override { return nothing(); }
-  Variable sampled_loss(const SequenceBatch&, const CandidateSampler&, const CandidateSample&) override { return nothing(); }
+  Variable loss(const SequenceBatch&, LossAt) override { return nothing(); }
+  Variable sampled_loss(const SequenceBatch&, LossAt, const CandidateSampler&, const CandidateSample&) override {
+    return nothing();
+  }
   Tensor scores(const Tensor& ids) override {
     const Tensor& row = scores_.value();
     Tensor all({ids.size(0), row.numel()}, DType::f32);

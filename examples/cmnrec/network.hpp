@@ -14,15 +14,17 @@
 
 namespace refrain::cmnrec {
 
+/// Steps whose prediction counts.
+enum class LossAt { all, last };
+
 /// What predicts the next item.  Targets are i32 [B,T]; those that are padding_id do not count.
 class Recommender : public Module {
  public:
-  /// Softmax cross-entropy over all items, at all steps.
-  virtual Variable loss(const SequenceBatch& batch) = 0;
-  /// The same at the last step alone.
-  virtual Variable last_loss(const SequenceBatch& batch) = 0;
-  /// Softmax cross-entropy against sampled items, at all steps.
-  virtual Variable sampled_loss(const SequenceBatch& batch, const CandidateSampler& sampler, const CandidateSample& sample) = 0;
+  /// Softmax cross-entropy over all items.
+  virtual Variable loss(const SequenceBatch& batch, LossAt at) = 0;
+  /// Softmax cross-entropy against sampled items.
+  virtual Variable sampled_loss(const SequenceBatch& batch, LossAt at, const CandidateSampler& sampler,
+                                const CandidateSample& sample) = 0;
   /// Scores of all ids after the last step: i32 [B,T] -> [B,V].
   virtual Tensor scores(const Tensor& ids) = 0;
 };
