@@ -28,6 +28,7 @@ class Objective {
         length_(options.data.length),
         is_sampled_(options.loss.kind == "sampled"),
         at_(options.loss.at == "last" ? LossAt::last : LossAt::all),
+        held_out_at_(options.data.leave_last_out ? LossAt::last : at_),
         sampler_({.first = vocabulary.first_item(), .range = vocabulary.items()}),
         negatives_(options.loss.negatives > 0 ? options.loss.negatives
                                               : std::max<std::int64_t>(1, std::int64_t{vocabulary.items()} / 10)) {
@@ -48,8 +49,8 @@ class Objective {
     std::int64_t counted = 0;
     for_batches(data_.split.valid, [&](std::span<const std::int64_t> rows) {
       const SequenceBatch batch = batch_of(data_, rows, length_);
-      const std::int64_t real = at_ == LossAt::last ? batch.targets.size(0) : real_targets(batch.targets);
-      sum += recommender_.loss(batch, at_).item() * static_cast<double>(real);
+      const std::int64_t real = held_out_at_ == LossAt::last ? batch.targets.size(0) : real_targets(batch.targets);
+      sum += recommender_.loss(batch, held_out_at_).item() * static_cast<double>(real);
       counted += real;
     });
     return counted == 0 ? 0 : sum / static_cast<double>(counted);
@@ -66,6 +67,7 @@ class Objective {
   std::int64_t length_;
   bool is_sampled_;
   LossAt at_;
+  LossAt held_out_at_;  ///< leave-last-out holds back the last item of a history alone: the others are trained on
   CandidateSampler sampler_;
   std::int64_t negatives_;
 };
