@@ -2,6 +2,7 @@
 // beforehand.  The row variants touch the named rows alone.
 
 #include <cmath>
+#include <numeric>
 
 #include "kernels/chunks.hpp"
 #include "kernels/cpu.hpp"
@@ -117,6 +118,15 @@ void sgd_rows(const SgdRows& args, Stream) {
     for_named_rows(args.rows, args.values.shape.numel(), [&](std::int64_t from, std::int64_t to, std::int64_t width) {
       sgd_step(args.parameter.as<T>() + to, args.values.as<T>() + from, learning_rate, l2, width);
     });
+  });
+}
+
+void clip_factor(const ClipFactor& args, Stream) {
+  for_floating<ClipFactor>(args.squares.dtype, [&]<class T>(T) {
+    const T* squares = args.squares.as<T>();
+    const double norm = std::sqrt(std::accumulate(squares, squares + args.squares.shape.numel(), 0.0));
+    *args.norm.as<T>() = static_cast<T>(norm);
+    *args.factor.as<T>() = std::isfinite(norm) && norm > args.max_norm ? static_cast<T>(args.max_norm / norm) : T{1};
   });
 }
 

@@ -68,4 +68,15 @@ struct SgdRows {
   MutableView workspace{};
 };
 
+/// What scales gradients so that their norm is at most max_norm:
+///   norm = sqrt(sum_i squares[i]), added in double;  factor = max_norm / norm when norm is finite and above max_norm, else 1.
+struct ClipFactor {
+  static constexpr const char* name = "clip_factor";
+  View squares{};        ///< [n] sum of squares of each gradient
+  MutableView norm{};    ///< one element
+  MutableView factor{};  ///< one element
+  double max_norm = 1;
+  MutableView workspace{};
+};
+
 }  // namespace refrain::kernels

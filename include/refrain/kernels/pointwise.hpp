@@ -44,7 +44,7 @@ struct LinearCombination {
 struct Multiply {
   static constexpr const char* name = "multiply";
   View a{};
-  View b{};
+  View b{};  ///< as a, or one element that multiplies all of a
   MutableView out{};
   MutableView workspace{};
 };
