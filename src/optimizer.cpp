@@ -30,7 +30,15 @@ Tensor scaled(Tensor x, double factor) {
   return out;
 }
 
-void scale_gradient(Gradient& gradient, double factor) {
+/// The same with a factor of one element.
+Tensor scaled(Tensor x, const Tensor& factor) {
+  Tensor out = x.unique() ? x : Tensor(x.shape(), x.dtype(), x.device());
+  kernels::table(x.device()).multiply({.a = x.view(), .b = factor.view(), .out = out.mutable_view()});
+  return out;
+}
+
+template <class Factor>
+void scale_gradient(Gradient& gradient, const Factor& factor) {
   if (gradient.is_sparse()) {
     RowSparse sparse = gradient.sparse();
     gradient.clear();
@@ -42,6 +50,9 @@ void scale_gradient(Gradient& gradient, double factor) {
     gradient.add(scaled(std::move(dense), factor));
   }
 }
+
+/// The elements that a gradient has: of a row-sparse one its rows.
+const Tensor& elements(const Gradient& gradient) { return gradient.is_sparse() ? gradient.sparse().values : gradient.dense(); }
 
 }  // namespace
 
@@ -65,6 +76,9 @@ void Optimizer::step() {
       continue;
     }
     if (!slot.parameter.gradient().defined()) continue;
+    for (Tensor& moment : slot.moments) {
+      if (moment.device() != slot.parameter.device()) moment = moment.to(slot.parameter.device());
+    }
     while (slot.moments.size() < moment_names_.size()) {
       slot.moments.push_back(Tensor::zeros(slot.parameter.shape(), slot.parameter.dtype(), slot.parameter.device()));
     }
@@ -83,14 +97,46 @@ double Optimizer::clip_gradients(double max_norm) {
   const auto has_gradient = [](const Slot& slot) { return !slot.parameter.is_frozen() && slot.parameter.gradient().defined(); };
   for (const Slot& slot : slots_) {
     if (!has_gradient(slot)) continue;
-    const Gradient& gradient = slot.parameter.gradient();
-    squares += sum_of_squares(gradient.is_sparse() ? gradient.sparse().values : gradient.dense());
+    squares += sum_of_squares(elements(slot.parameter.gradient()));
   }
   const double norm = std::sqrt(squares);
   if (!std::isfinite(norm) || norm <= max_norm) return norm;
   for (Slot& slot : slots_) {
     if (has_gradient(slot)) scale_gradient(slot.parameter.gradient(), max_norm / norm);
   }
+  return norm;
+}
+
+Tensor Optimizer::clip_gradients_on_device(double max_norm) {
+  if (!(max_norm > 0)) throw OptionError(concat("clip_gradients_on_device: expected max_norm > 0, got ", max_norm));
+  std::vector<Gradient*> gradients;
+  for (Slot& slot : slots_) {
+    if (!slot.parameter.is_frozen() && slot.parameter.gradient().defined()) gradients.push_back(&slot.parameter.gradient());
+  }
+  if (gradients.empty()) return {};
+  const Tensor& like = elements(*gradients.front());
+  for (const Gradient* gradient : gradients) {
+    const Tensor& values = elements(*gradient);
+    if (values.dtype() != like.dtype()) {
+      throw DTypeError(concat("clip_gradients_on_device: gradients mix ", like.dtype(), " and ", values.dtype()));
+    }
+    if (values.device() != like.device()) {
+      throw DeviceError(concat("clip_gradients_on_device: gradients live on ", like.device(), " and ", values.device()));
+    }
+  }
+  const kernels::Table& table = kernels::table(like.device());
+  const auto count = static_cast<std::int64_t>(gradients.size());
+  Tensor squares({count}, like.dtype(), like.device());
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Tensor& values = elements(*gradients[static_cast<std::size_t>(i)]);
+    Tensor sum = squares.slice(i, i + 1);
+    table.dot({.a = values.view(), .b = values.view(), .out = sum.mutable_view()});
+  }
+  Tensor norm({}, like.dtype(), like.device());
+  Tensor factor({}, like.dtype(), like.device());
+  table.clip_factor(
+      {.squares = squares.view(), .norm = norm.mutable_view(), .factor = factor.mutable_view(), .max_norm = max_norm});
+  for (Gradient* gradient : gradients) scale_gradient(*gradient, factor);
   return norm;
 }
 

@@ -221,6 +221,36 @@ TEST_CASE("optimizer: clipping by the global norm", "[train][optimizer]") {
   CHECK(module.second.grad().data<double>()[1] == 8);
 }
 
+TEST_CASE("optimizer: clipping without a look at the norm gives the same gradients", "[train][optimizer]") {
+  for (const double max_norm : {1e-2, 1e3}) {
+    Parameter dense(random_tensor<double>({5, 3}, 1)), table(random_tensor<double>({9, 2}, 2)),
+        idle(random_tensor<double>({2}, 3));
+    const auto fill = [&] {
+      dense.zero_grad();
+      table.zero_grad();
+      dense.gradient().add(random_tensor<double>({5, 3}, 4));
+      table.gradient().add(
+          RowSparse{Tensor::from<std::int32_t>({3}, {1, 7, -1}), Tensor::from<double>({3, 2}, {1, -2, 0.5, 3, 0, 0})});
+    };
+    Sgd sgd({{"dense", &dense}, {"table", &table}, {"idle", &idle}}, {.learning_rate = 0.1});
+    CHECK_FALSE(sgd.clip_gradients_on_device(1).defined());  // no gradient yet
+    fill();
+    const double norm = sgd.clip_gradients(max_norm);
+    const std::vector<double> expected_dense = doubles(dense.grad());
+    const std::vector<double> expected_rows = doubles(table.gradient().sparse().values);
+    fill();
+    CHECK(sgd.clip_gradients_on_device(max_norm).item() == Approx(norm));
+    check_close<double>(dense.grad(), expected_dense, tolerance::element<double>);
+    check_close<double>(table.gradient().sparse().values, expected_rows, tolerance::element<double>);
+    CHECK(integers(table.gradient().sparse().rows) == std::vector<std::int32_t>{1, 7, -1});
+    fill();
+    dense.gradient().add(Tensor::full({5, 3}, NAN, DType::f64));
+    CHECK(std::isnan(sgd.clip_gradients_on_device(max_norm).item()));
+    check_close<double>(table.gradient().sparse().values, {1, -2, 0.5, 3, 0, 0}, tolerance::exact);
+    CHECK_THROWS_AS(sgd.clip_gradients_on_device(0), OptionError);
+  }
+}
+
 TEST_CASE("optimizer: clipping copes with gradients that share storage", "[train][optimizer]") {
   Pair module(Tensor::zeros({2}, DType::f64), Tensor::zeros({2}, DType::f64));
   Sgd sgd(module, {.learning_rate = 1});

@@ -179,9 +179,15 @@ void linear_combination(const LinearCombination& args, Stream) {
 void multiply(const Multiply& args, Stream) {
   for_floating<Multiply>(args.a.dtype, [&]<class T>(T) {
     using Vector = typename Lanes<T>::Vector;
-    map(
-        args.a.shape.numel(), task_elements, args.out.as<T>(), [](Vector a, Vector b) { return a * b; }, args.a.as<T>(),
-        args.b.as<T>());
+    const std::int64_t count = args.a.shape.numel();
+    if (count != 1 && args.b.shape.numel() == 1) {
+      const T factor = *args.b.as<T>();
+      map(
+          count, task_elements, args.out.as<T>(), [factor](Vector a) { return factor * a; }, args.a.as<T>());
+    } else {
+      map(
+          count, task_elements, args.out.as<T>(), [](Vector a, Vector b) { return a * b; }, args.a.as<T>(), args.b.as<T>());
+    }
   });
 }
 

@@ -36,8 +36,12 @@ class Optimizer {
 
   /// Scales all gradients by max_norm / norm when norm > max_norm:  norm = sqrt(sum of squares over all elements of all
   /// parameters).  Returns the norm before scaling; sums in a fixed order.  A norm that is not finite is returned and nothing
-  /// is scaled.  Throws OptionError unless max_norm > 0.
+  /// is scaled.  Waits for the device that the gradients live on.  Throws OptionError unless max_norm > 0.
   double clip_gradients(double max_norm);
+
+  /// The same without waiting: the norm, of one element, stays on the device (kernels::ClipFactor).  Undefined when there is no
+  /// gradient.  Throws OptionError, and DTypeError or DeviceError unless all gradients are of one type on one device.
+  Tensor clip_gradients_on_device(double max_norm);
 
   double learning_rate() const noexcept { return learning_rate_; }
   /// Throws OptionError unless rate >= 0.
