@@ -3,6 +3,11 @@
 #include <cuda_runtime_api.h>
 #include <nvtx3/nvToolsExt.h>
 
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
 #include "kernels/cuda_check.hpp"
 #include "src/device_backend.hpp"
 #include "src/recording_cuda.hpp"
@@ -75,8 +80,23 @@ const void* memory_queue() {
   return current();
 }
 
-void* allocate(std::size_t bytes) { return process().pool.allocate(bytes, memory_queue()); }
-void release(void* block) noexcept { process().pool.release(block); }
+/// REFRAIN_CUDA_POOL=off: every block is an allocation of its own, so that compute-sanitizer sees accesses outside it.  Slow.
+bool is_pooled() noexcept {
+  static const bool pooled = [] {
+    const char* setting = std::getenv("REFRAIN_CUDA_POOL");
+    return setting == nullptr || std::strcmp(setting, "off") != 0;
+  }();
+  return pooled;
+}
+
+void* allocate(std::size_t bytes) {
+  if (is_pooled()) return process().pool.allocate(bytes, memory_queue());
+  void* block = DeviceMemory::allocate(bytes > 0 ? bytes : 1);
+  if (block == nullptr) throw std::bad_alloc();
+  return block;
+}
+
+void release(void* block) noexcept { is_pooled() ? process().pool.release(block) : DeviceMemory::release(block); }
 PoolStats pool_stats() { return process().pool.stats(); }
 void pool_reset_peak() { process().pool.reset_peak(); }
 void pool_trim() {

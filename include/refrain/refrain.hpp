@@ -60,6 +60,7 @@
 #include "refrain/ops/recurrent.hpp"
 #include "refrain/ops/rows.hpp"
 #include "refrain/ops/steps.hpp"
+#include "refrain/train/batch_feed.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/content_hash.hpp"
 #include "refrain/train/interrupt.hpp"

@@ -2,13 +2,16 @@
 /// The training loop: steps, evaluation, early stopping, checkpoints, interruption, resumption.
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "refrain/autograd/tape.hpp"
 #include "refrain/nn/module.hpp"
+#include "refrain/train/batch_feed.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/interrupt.hpp"
 #include "refrain/train/optimizer.hpp"
@@ -27,6 +30,9 @@ struct TrainerOptions {
   std::string checkpoint = "";      ///< file of the training state, written after each epoch and on interruption; empty: none
   double checkpoint_seconds = 600;  ///< written inside an epoch, too, when so long has passed since the last time; 0: never
   Metadata metadata = {};           ///< texts to store in the checkpoint
+  /// Steps whose losses may be looked at later, so that the host prepares the next ones while a device computes.  0: every loss is
+  /// looked at before the parameters change.
+  std::int64_t pending_losses = 0;
 };
 
 /// Where training stands; a resumed run starts from it.
@@ -76,7 +82,7 @@ struct TrainingResult {
 /// the trainer.
 class Trainer {
  public:
-  /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0 and patience >= 0.
+  /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0, patience >= 0 and pending_losses >= 0.
   Trainer(Module& model, Optimizer& optimizer, TrainerOptions options);
 
   /// Makes a random stream part of the saved state.  It must outlive the trainer.  Throws OptionError for a name used before.
@@ -104,7 +110,28 @@ class Trainer {
   template <class Loss, class Evaluate>
   TrainingResult run(Loss&& loss, Evaluate&& evaluate);
 
+  /// The same with the making of a batch apart from its loss: `make(epoch, step)` returns a batch of host tensors (see BatchFeed) and
+  /// depends on nothing but epoch and step; `loss(batch)` is given it on `device`.  With pending_losses the next batch is made and sent
+  /// while the device computes, nothing waits for the device but a loss that is so many steps old, and a loss that is not finite is
+  /// reported as late.  Steps, their order and their numbers are the same.
+  template <class Make, class Loss, class Evaluate>
+  TrainingResult run(Device device, Make&& make, Loss&& loss, Evaluate&& evaluate);
+
  private:
+  /// A step whose loss has not been looked at.
+  struct Pending {
+    StepReport report;
+    DType dtype;
+    bool clipped;
+    Event known;  ///< behind the copies of loss and norm
+  };
+
+  template <class Step, class Evaluate>
+  TrainingResult run_epochs(Step&& step, Evaluate&& evaluate);
+  void queue_update(const Tensor& loss);
+  void settle(std::size_t allowed);
+  void report(const StepReport& report);
+  void advance();
   bool stopped_early() const noexcept { return options_.patience > 0 && position_.worse_evaluations >= options_.patience; }
   void begin_step();
   void end_step(double loss);
@@ -125,21 +152,59 @@ class Trainer {
   std::function<void(const EpochReport&)> on_epoch_;
   double epoch_began_ = 0;
   double saved_at_ = 0;
+  std::deque<Pending> pending_;
+  PinnedBuffer figures_;  ///< loss and norm of each pending step
+  std::int64_t queued_steps_ = 0;
 };
 
 template <class Loss, class Evaluate>
 TrainingResult Trainer::run(Loss&& loss, Evaluate&& evaluate) {
+  return run_epochs(
+      [&] {
+        begin_step();
+        const Variable value = loss(position_.epoch, position_.step);
+        backward(value);
+        end_step(value.item());
+      },
+      evaluate);
+}
+
+template <class Make, class Loss, class Evaluate>
+TrainingResult Trainer::run(Device device, Make&& make, Loss&& loss, Evaluate&& evaluate) {
+  using Batch = std::decay_t<decltype(make(position_.epoch, position_.step))>;
+  BatchFeed<Batch> feed(device);
+  const auto next_batch = [&] {
+    if (feed.is_empty()) feed.push(make(position_.epoch, position_.step));
+    return feed.pop();
+  };
+  if (options_.pending_losses == 0) {
+    return run([&](std::int64_t, std::int64_t) { return loss(next_batch()); }, evaluate);
+  }
+  return run_epochs(
+      [&] {
+        begin_step();
+        const Batch batch = next_batch();
+        const Variable value = loss(batch);
+        backward(value);
+        queue_update(value.value());
+        if (position_.step < options_.steps_per_epoch) feed.push(make(position_.epoch, position_.step));
+        settle(static_cast<std::size_t>(options_.pending_losses));
+      },
+      evaluate);
+}
+
+template <class Step, class Evaluate>
+TrainingResult Trainer::run_epochs(Step&& step, Evaluate&& evaluate) {
   saved_at_ = now_seconds();
+  pending_.clear();
   while (position_.epoch < options_.epochs && !stopped_early()) {
     model_.train();
     epoch_began_ = now_seconds();
     while (position_.step < options_.steps_per_epoch) {
       if (InterruptGuard::requested()) return finish(TrainingEnd::interrupted);
-      begin_step();
-      const Variable value = loss(position_.epoch, position_.step);
-      backward(value);
-      end_step(value.item());
+      step();
     }
+    settle(0);
     if (InterruptGuard::requested()) return finish(TrainingEnd::interrupted);
     model_.eval();
     const double evaluation_began = now_seconds();
