@@ -117,12 +117,12 @@ Tensor last_column(const Tensor& ids) {
   return last;
 }
 
-SequenceBatch with_last_target(const SequenceBatch& batch) {
-  SequenceBatch last{batch.ids, Tensor::full(batch.targets.shape(), padding_id, DType::i32)};
-  const std::int64_t steps = batch.targets.size(1);
-  for (std::int64_t b = 0; b < batch.targets.size(0); ++b) {
+Tensor only_last_column(const Tensor& ids) {
+  const std::int64_t steps = ids.size(1);
+  Tensor last = Tensor::full(ids.shape(), padding_id, DType::i32);
+  for (std::int64_t b = 0; b < ids.size(0); ++b) {
     const std::int64_t at = b * steps + steps - 1;
-    last.targets.data<std::int32_t>()[at] = batch.targets.data<std::int32_t>()[at];
+    last.data<std::int32_t>()[at] = ids.data<std::int32_t>()[at];
   }
   return last;
 }

@@ -41,7 +41,7 @@ inline SequenceBatch batch_of(const PreparedData& data, std::span<const std::int
 /// The last step's ids: [B,T] -> [B].
 Tensor last_column(const Tensor& ids);
 
-/// The batch with targets of which the last step's alone count.
-SequenceBatch with_last_target(const SequenceBatch& batch);
+/// [B,T] with padding at all steps but the last.
+Tensor only_last_column(const Tensor& ids);
 
 }  // namespace refrain::cmnrec

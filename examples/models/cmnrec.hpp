@@ -94,6 +94,12 @@ class CmnRec final : public Module {
     return sampled_softmax_loss(features_by_step(ids, schedule), head_, targets_by_step, candidates, {.ignored = ignored});
   }
 
+  /// The same for the last step alone; targets and candidates.log_q_true [B].
+  Variable last_sampled_loss(const Tensor& ids, const Tensor& targets, const Candidates& candidates,
+                             const ChunkSchedule& schedule, std::int64_t ignored = -1) {
+    return sampled_softmax_loss(last_features(ids, schedule), head_, targets, candidates, {.ignored = ignored});
+  }
+
   /// Scores of all items after the last step: i32 [B,T] -> [B,items].
   Tensor scores(const Tensor& ids, const ChunkSchedule& schedule) {
     const NoGrad off;

@@ -100,6 +100,9 @@ class Module {
 
   void zero_grad();
 
+  /// Where the first parameter lives; the CPU when there is none.
+  Device device() const;
+
   /// Moves all parameters to a device; gradients are dropped, optimizers that know the parameters follow at their next step.
   /// Throws Unsupported when there is no such device.
   void to(Device device);
@@ -205,6 +208,11 @@ inline std::int64_t Module::trainable_count() const {
     if (!named.parameter->is_frozen()) count += named.parameter->value().numel();
   }
   return count;
+}
+
+inline Device Module::device() const {
+  const std::vector<ConstNamedParameter> all = parameters();
+  return all.empty() ? Device::cpu : all.front().parameter->device();
 }
 
 inline void Module::to(Device device) {
