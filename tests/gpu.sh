@@ -40,7 +40,7 @@ echo "Running the CUDA suite on $(gpu_property name), REFRAIN_SEED=$REFRAIN_SEED
 report=$PWD/$build/gpu_tests.xml
 rm -f "$report"
 status=0
-ctest --test-dir "$build" -R '^gpu: ' --output-on-failure --no-tests=error --output-junit "$report" || status=1
+ctest --test-dir "$build" -R '^gpu[.]' --output-on-failure --no-tests=error --output-junit "$report" || status=1
 count() { sed -nE "s/^[[:space:]]*$1=\"([0-9]+)\".*/\1/p" "$report" | head -n 1; }
 if [[ ! -e "$report" ]]; then exit 1; fi
 tests=$(count tests) failed=$(count failures) skipped=$(count skipped)

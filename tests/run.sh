@@ -52,7 +52,7 @@ grep -oE 'SKIPPED: .*' "$report" | sort | uniq -c || true
 must_run() {
   if [[ ! -d "$2" ]]; then return; fi
   local names
-  names=$(sed -nE 's/^[[:space:]]*<testcase name="([^"]*)".* status="([a-z]+)".*/\2 \1/p' "$report" | grep -vE '^[a-z]+ gpu: ' |
+  names=$(sed -nE 's/^[[:space:]]*<testcase name="([^"]*)".* status="([a-z]+)".*/\2 \1/p' "$report" | grep -vE '^[a-z]+ gpu[.]' |
     grep -iE "$1" || true)
   if grep '^notrun ' <<< "$names"; then
     echo "These tests were skipped although $2 exists." >&2
