@@ -83,7 +83,45 @@ void Optimizer::step() {
       slot.moments.push_back(Tensor::zeros(slot.parameter.shape(), slot.parameter.dtype(), slot.parameter.device()));
     }
     ++slot.updates;
-    update(slot);
+    update(slot, {});
+  }
+}
+
+void Optimizer::prepare_recorded() {
+  recorded_.clear();
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (!is_due(slots_[i])) continue;
+    if (slots_[i].updates == 0) {
+      throw Error(concat("prepare_recorded: '", slots_[i].name, "' was not updated yet; take an ordinary step before"));
+    }
+    recorded_.push_back(i);
+  }
+  if (recorded_.empty()) throw Error("prepare_recorded: no parameter has a gradient; take an ordinary step before");
+  const Device device = slots_[recorded_.front()].parameter.device();
+  rates_ = Tensor({static_cast<std::int64_t>(slots_.size()), rates_per_slot}, DType::f64, device);
+}
+
+void Optimizer::advance_recorded() {
+  Tensor rates = Tensor::zeros(rates_.shape(), DType::f64);
+  for (const std::size_t i : recorded_) {
+    ++slots_[i].updates;
+    set_rates(slots_[i], rates.data<double>() + static_cast<std::int64_t>(i) * rates_per_slot);
+  }
+  rates_.copy_from(rates);
+}
+
+void Optimizer::step_recorded() {
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const bool recorded = next < recorded_.size() && recorded_[next] == i;
+    if (is_due(slots_[i]) != recorded) {
+      throw Error(concat("step_recorded: '", slots_[i].name, recorded ? "' has no gradient" : "' has a gradient",
+                         ", unlike when the step was prepared"));
+    }
+    if (!recorded) continue;
+    ++next;
+    const auto row = static_cast<std::int64_t>(i);
+    update(slots_[i], rates_.slice(row, row + 1).view());
   }
 }
 
@@ -234,7 +272,14 @@ Adam::Adam(const std::vector<NamedParameter>& parameters, AdamOptions options)
   if (!(options.epsilon > 0)) throw OptionError(concat("Adam: epsilon: expected a number > 0, got ", options.epsilon));
 }
 
-void Adam::update(Slot& slot) {
+void Adam::set_rates(const Slot& slot, double* rates) const {
+  const double step = static_cast<double>(slot.updates);
+  rates[0] = learning_rate();
+  rates[1] = 1 / (1 - std::pow(options_.beta1, step));
+  rates[2] = 1 / (1 - std::pow(options_.beta2, step));
+}
+
+void Adam::update(Slot& slot, const View& rates) {
   Parameter& parameter = slot.parameter;
   const kernels::Table& table = kernels::table(parameter.device());
   if (parameter.gradient().is_sparse()) {
@@ -250,7 +295,8 @@ void Adam::update(Slot& slot) {
                      .epsilon = options_.epsilon,
                      .l2 = slot.l2,
                      .decay = options_.decay,
-                     .step = slot.updates});
+                     .step = slot.updates,
+                     .rates = rates});
   } else {
     table.adam({.parameter = parameter.value().mutable_view(),
                 .gradient = parameter.gradient().dense().view(),
@@ -262,7 +308,8 @@ void Adam::update(Slot& slot) {
                 .epsilon = options_.epsilon,
                 .l2 = slot.l2,
                 .decay = options_.decay,
-                .step = slot.updates});
+                .step = slot.updates,
+                .rates = rates});
   }
 }
 
@@ -273,7 +320,9 @@ Sgd::Sgd(const std::vector<NamedParameter>& parameters, SgdOptions options)
   check_fraction("Sgd: momentum", options.momentum);
 }
 
-void Sgd::update(Slot& slot) {
+void Sgd::set_rates(const Slot&, double* rates) const { rates[0] = learning_rate(); }
+
+void Sgd::update(Slot& slot, const View& rates) {
   Parameter& parameter = slot.parameter;
   const kernels::Table& table = kernels::table(parameter.device());
   const Gradient& gradient = parameter.gradient();
@@ -282,7 +331,8 @@ void Sgd::update(Slot& slot) {
                     .rows = gradient.sparse().rows.view(),
                     .values = gradient.sparse().values.view(),
                     .learning_rate = learning_rate(),
-                    .l2 = slot.l2});
+                    .l2 = slot.l2,
+                    .rates = rates});
     return;
   }
   const Tensor dense = gradient.to_dense(parameter.shape());
@@ -291,7 +341,8 @@ void Sgd::update(Slot& slot) {
              .velocity = slot.moments.empty() ? MutableView() : slot.moments[0].mutable_view(),
              .learning_rate = learning_rate(),
              .momentum = options_.momentum,
-             .l2 = slot.l2});
+             .l2 = slot.l2,
+             .rates = rates});
 }
 
 }  // namespace refrain

@@ -22,6 +22,9 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
   if (options_.pending_losses < 0) {
     throw OptionError(concat("Trainer: expected pending_losses >= 0, got ", options_.pending_losses));
   }
+  if (options_.record_after < 0) {
+    throw OptionError(concat("Trainer: expected record_after >= 0, got ", options_.record_after));
+  }
 }
 
 void Trainer::keep(const std::string& name, Random& random) {
@@ -33,6 +36,10 @@ void Trainer::keep(const std::string& name, Random& random) {
 
 void Trainer::begin_step() {
   optimizer_.zero_grad();
+  set_rate();
+}
+
+void Trainer::set_rate() {
   if (options_.schedule) optimizer_.set_learning_rate(options_.schedule(position_.total_steps));
 }
 
@@ -83,6 +90,11 @@ void Trainer::report(const StepReport& report) {
 void Trainer::queue_update(const Tensor& loss) {
   const Tensor norm = options_.max_norm > 0 ? optimizer_.clip_gradients_on_device(options_.max_norm) : Tensor();
   optimizer_.step();
+  queue_report(loss, norm);
+}
+
+/// Counts the step and sends its figures on their way.
+void Trainer::queue_report(const Tensor& loss, const Tensor& norm) {
   const std::size_t places = static_cast<std::size_t>(options_.pending_losses) + 1;
   if (figures_.data() == nullptr) figures_ = PinnedBuffer(2 * figure_bytes * places, loss.device());
   const std::size_t at = static_cast<std::size_t>(queued_steps_++) % places * 2 * figure_bytes;

@@ -45,6 +45,10 @@ count() { sed -nE "s/^[[:space:]]*$1=\"([0-9]+)\".*/\1/p" "$report" | head -n 1;
 if [[ ! -e "$report" ]]; then exit 1; fi
 tests=$(count tests) failed=$(count failures) skipped=$(count skipped)
 grep -oE 'SKIPPED: .*' "$report" | sort | uniq -c || true
+if grep -q 'SKIPPED: no CUDA device\|SKIPPED: no device cuda' "$report"; then
+  echo "nvidia-smi sees a GPU, the suite does not: nothing was tested on it" >&2
+  status=1
+fi
 
 # The reduced set: every entry on few problems, and the device layer.  Without the pool each tensor is an allocation of its own, so
 # that an access outside a tensor is one outside an allocation.

@@ -251,6 +251,48 @@ TEST_CASE("optimizer: clipping without a look at the norm gives the same gradien
   }
 }
 
+TEST_CASE("optimizer: a step that takes its rates from memory is the same step", "[train][optimizer]") {
+  const auto compare = [](auto make) {
+    Pair plain(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
+    Pair recorded(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
+    auto a = make(plain);
+    auto b = make(recorded);
+    const auto gradients = [](Pair& pair, std::uint64_t step) {
+      set_rows(pair.first, {0, 4, -1}, random_tensor<float>({3, 3}, 10 + step));
+      set_gradient(pair.second, random_tensor<float>({4}, 20 + step));
+    };
+    for (std::uint64_t step = 0; step < 8; ++step) {
+      for (auto* optimizer : {&a, &b}) optimizer->set_learning_rate(0.1 / static_cast<double>(step + 1));
+      gradients(plain, step);
+      gradients(recorded, step);
+      a.step();
+      if (step < 2) {
+        b.step();
+        b.prepare_recorded();
+      } else {
+        b.advance_recorded();
+        b.step_recorded();
+      }
+      CHECK(same_bytes(plain.first.value(), recorded.first.value()));
+      CHECK(same_bytes(plain.second.value(), recorded.second.value()));
+    }
+    const TensorMap first = a.state(), second = b.state();
+    REQUIRE(first.size() == second.size());
+    for (const auto& [name, tensor] : first) CHECK(same_bytes(tensor, second.at(name)));
+    recorded.second.zero_grad();
+    CHECK_THROWS_MATCHES(b.step_recorded(), Error, message_contains("'second' has no gradient"));
+    b.zero_grad();
+    CHECK_THROWS_AS(b.prepare_recorded(), Error);
+  };
+  compare([](Pair& pair) { return Adam(pair, {.learning_rate = 0.1, .l2 = 0.01, .decay = 0.02}); });
+  compare([](Pair& pair) { return Sgd(pair, {.learning_rate = 0.1, .l2 = 0.01}); });
+  compare([](Pair& pair) { return Sgd(pair, {.learning_rate = 0.1, .momentum = 0.9}); });
+  Pair fresh(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
+  Adam adam(fresh);
+  set_gradient(fresh.second, random_tensor<float>({4}, 3));
+  CHECK_THROWS_MATCHES(adam.prepare_recorded(), Error, message_contains("take an ordinary step before"));
+}
+
 TEST_CASE("optimizer: clipping copes with gradients that share storage", "[train][optimizer]") {
   Pair module(Tensor::zeros({2}, DType::f64), Tensor::zeros({2}, DType::f64));
   Sgd sgd(module, {.learning_rate = 1});

@@ -35,7 +35,16 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
                    .larger_is_better = validation.larger_is_better,
                    .checkpoint = place.state_file,
                    .metadata = {{"run", place.label}, {"setting", place.setting}},
-                   .pending_losses = place.device == Device::cpu ? 0 : 4});
+                   .pending_losses = place.device == Device::cpu ? 0 : 4,
+                   .record_after = 3});
+  trainer.on_recording([&](const RecordingReport& report) {
+    if (report.is_recorded) {
+      fmt::print(stderr, "{}: a step is recorded and run again from now on: {} kernels in one launch\n", place.label,
+                 report.kernels);
+    } else {
+      fmt::print(stderr, "{}: steps are launched kernel by kernel: {}\n", place.label, report.reason);
+    }
+  });
   for (const auto& [name, random] : streams) trainer.keep(name, *random);
   if (!place.state_file.empty() && std::filesystem::exists(place.state_file)) {
     expect_same_setting(place);

@@ -85,6 +85,11 @@ class Arena {
     all.resize(static_cast<std::size_t>(length), -1);
     return ids_from(all);
   }
+  /// Numbers that are f64 and i64 on every device.
+  View doubles(std::initializer_list<double> values) {
+    return given(Tensor::from<double>({static_cast<std::int64_t>(values.size())}, values));
+  }
+  View count(std::int64_t value) { return given(Tensor::from<std::int64_t>({1}, {value})); }
   /// A host tensor of this arena's dtype, or of ids, on the device.
   View given(const Tensor& host) {
     kept_.push_back(host.to(device_));

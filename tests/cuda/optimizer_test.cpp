@@ -13,7 +13,8 @@ CUDA_ENTRY(adam) {
           .learning_rate = 0.05,
           .l2 = arena.coin() ? 0.1 : 0,
           .decay = arena.coin() ? 0.1 : 0,
-          .step = arena.size(1000)};
+          .step = arena.size(1000),
+          .rates = arena.coin() ? arena.doubles({0.03, 1.7, 2.9}) : View()};
 }
 
 CUDA_ENTRY(adam_rows) {
@@ -26,7 +27,8 @@ CUDA_ENTRY(adam_rows) {
           .learning_rate = 0.05,
           .l2 = arena.coin() ? 0.1 : 0,
           .decay = arena.coin() ? 0.1 : 0,
-          .step = arena.size(1000)};
+          .step = arena.size(1000),
+          .rates = arena.coin() ? arena.doubles({0.03, 1.7, 2.9}) : View()};
 }
 
 CUDA_ENTRY(sgd) {
@@ -37,7 +39,8 @@ CUDA_ENTRY(sgd) {
           .velocity = momentum ? arena.changed("velocity", shape) : MutableView(),
           .learning_rate = 0.05,
           .momentum = momentum ? 0.9 : 0,
-          .l2 = arena.coin() ? 0.1 : 0};
+          .l2 = arena.coin() ? 0.1 : 0,
+          .rates = arena.coin() ? arena.doubles({0.03}) : View()};
 }
 
 CUDA_ENTRY(sgd_rows) {
@@ -46,7 +49,8 @@ CUDA_ENTRY(sgd_rows) {
           .rows = arena.distinct_ids(count, length, items),
           .values = arena.normal({length, width}),
           .learning_rate = 0.05,
-          .l2 = arena.coin() ? 0.1 : 0};
+          .l2 = arena.coin() ? 0.1 : 0,
+          .rates = arena.coin() ? arena.doubles({0.03}) : View()};
 }
 
 CUDA_ENTRY(clip_factor) {

@@ -48,5 +48,6 @@ CUDA_ENTRY(dropout) {
           .keep = arena.one_of({1.0, 0.9, 0.5, 1e-3}),
           .seed = static_cast<std::uint64_t>(arena.below(std::int64_t{1} << 62)),
           .stream = static_cast<std::uint64_t>(arena.below(std::int64_t{1} << 62)),
-          .position = static_cast<std::uint64_t>(arena.below(std::int64_t{1} << 62))};
+          .position = static_cast<std::uint64_t>(arena.below(std::int64_t{1} << 62)),
+          .shift = arena.coin() ? arena.count(arena.below(1000000)) : View()};
 }

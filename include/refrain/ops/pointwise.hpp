@@ -3,6 +3,7 @@
 
 #include "refrain/core/random.hpp"
 #include "refrain/ops/check.hpp"
+#include "refrain/ops/recorded_draws.hpp"
 
 namespace refrain {
 
@@ -141,9 +142,10 @@ inline Variable dropout(const Variable& x, double keep, Random& random) {
   if (!(keep > 0 && keep <= 1)) throw OptionError(concat("dropout: expected 0 < keep <= 1, got ", keep));
   if (keep == 1) return x;
   const RandomState state = random.state();
+  const Tensor shift = RecordedDraws::shift_of(random, x.device());
   random =
       Random(RandomState{state.seed, state.stream, state.position + static_cast<std::uint64_t>((x.value().numel() + 3) / 4)});
-  const auto masked = [keep, state](const Tensor& in) {
+  const auto masked = [keep, state, shift](const Tensor& in) {
     Tensor out(in.shape(), in.dtype(), in.device());
     kernels::table(in.device())
         .dropout({.x = in.view(),
@@ -151,7 +153,8 @@ inline Variable dropout(const Variable& x, double keep, Random& random) {
                   .keep = keep,
                   .seed = state.seed,
                   .stream = state.stream,
-                  .position = state.position});
+                  .position = state.position,
+                  .shift = shift.defined() ? shift.view() : View()});
     return out;
   };
   return record("dropout", masked(x.value()), {x}, [masked](const Tensor& dy, InputGradients& in) { in.add(0, masked(dy)); });

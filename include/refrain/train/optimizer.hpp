@@ -34,6 +34,18 @@ class Optimizer {
   /// Drops the gradients.
   void zero_grad();
 
+  /// A step that is recorded once and run again (see RecordedWork): what changes from step to step lies in device memory.
+  ///
+  ///   optimizer.prepare_recorded();                          // after an ordinary step: the parameters it changed
+  ///   RecordedWork work(device, [&] { ...; optimizer.step_recorded(); });
+  ///   for (...) { optimizer.advance_recorded(); work.run(); }
+  ///
+  /// advance_recorded() counts a step and sends the learning rate and Adam's corrections to the device.  step_recorded() throws Error
+  /// when other parameters have gradients than when it was prepared.  The results are those of step().
+  void prepare_recorded();
+  void advance_recorded();
+  void step_recorded();
+
   /// Scales all gradients by max_norm / norm when norm > max_norm:  norm = sqrt(sum of squares over all elements of all
   /// parameters).  Returns the norm before scaling; sums in a fixed order.  A norm that is not finite is returned and nothing
   /// is scaled.  Waits for the device that the gradients live on.  Throws OptionError unless max_norm > 0.
@@ -79,14 +91,24 @@ class Optimizer {
   Optimizer(std::string kind, std::vector<std::string> moment_names, const std::vector<NamedParameter>& parameters,
             double learning_rate, double l2);
 
-  /// Updates one parameter; slot.updates counts this update already, and the moments exist.
-  virtual void update(Slot& slot) = 0;
+  static constexpr std::int64_t rates_per_slot = 3;
+
+  /// Updates one parameter; slot.updates counts this update already, and the moments exist.  `rates`: empty, or what set_rates() wrote,
+  /// on the device.
+  virtual void update(Slot& slot, const View& rates) = 0;
+
+  /// The numbers that a kernel takes from device memory, at most rates_per_slot.
+  virtual void set_rates(const Slot& slot, double* rates) const = 0;
 
  private:
+  bool is_due(const Slot& slot) const { return !slot.parameter.is_frozen() && slot.parameter.gradient().defined(); }
+
   std::string kind_;
   std::vector<std::string> moment_names_;
   std::vector<Slot> slots_;
   double learning_rate_;
+  std::vector<std::size_t> recorded_;  ///< slots of a recorded step
+  Tensor rates_;                       ///< [slots, rates_per_slot] f64, on the device
 };
 
 struct AdamOptions {
@@ -109,7 +131,8 @@ class Adam final : public Optimizer {
   explicit Adam(Module& module, AdamOptions options = {}) : Adam(module.parameters(), options) {}
 
  private:
-  void update(Slot& slot) override;
+  void update(Slot& slot, const View& rates) override;
+  void set_rates(const Slot& slot, double* rates) const override;
 
   AdamOptions options_;
 };
@@ -130,7 +153,8 @@ class Sgd final : public Optimizer {
   explicit Sgd(Module& module, SgdOptions options = {}) : Sgd(module.parameters(), options) {}
 
  private:
-  void update(Slot& slot) override;
+  void update(Slot& slot, const View& rates) override;
+  void set_rates(const Slot& slot, double* rates) const override;
 
   SgdOptions options_;
 };

@@ -15,6 +15,7 @@
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/interrupt.hpp"
 #include "refrain/train/optimizer.hpp"
+#include "refrain/train/recorded_step.hpp"
 
 namespace refrain {
 
@@ -33,6 +34,9 @@ struct TrainerOptions {
   /// Steps whose losses may be looked at later, so that the host prepares the next ones while a device computes.  0: every loss is
   /// looked at before the parameters change.
   std::int64_t pending_losses = 0;
+  /// On a GPU and with pending_losses: after so many steps in a row with batches of equal shapes a step is recorded and from then on
+  /// run again (RecordedStep).  The loss must then depend on nothing but batch, parameters and dropout streams.  0: never.
+  std::int64_t record_after = 0;
 };
 
 /// Where training stands; a resumed run starts from it.
@@ -82,7 +86,8 @@ struct TrainingResult {
 /// the trainer.
 class Trainer {
  public:
-  /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0, patience >= 0 and pending_losses >= 0.
+  /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0, patience >= 0,
+  /// pending_losses >= 0 and record_after >= 0.
   Trainer(Module& model, Optimizer& optimizer, TrainerOptions options);
 
   /// Makes a random stream part of the saved state.  It must outlive the trainer.  Throws OptionError for a name used before.
@@ -90,6 +95,8 @@ class Trainer {
 
   void on_step(std::function<void(const StepReport&)> function) { on_step_ = std::move(function); }
   void on_epoch(std::function<void(const EpochReport&)> function) { on_epoch_ = std::move(function); }
+  /// Called when a step was recorded, or could not be.
+  void on_recording(std::function<void(const RecordingReport&)> function) { on_recording_ = std::move(function); }
 
   const TrainingPosition& position() const noexcept { return position_; }
 
@@ -129,6 +136,8 @@ class Trainer {
   template <class Step, class Evaluate>
   TrainingResult run_epochs(Step&& step, Evaluate&& evaluate);
   void queue_update(const Tensor& loss);
+  void queue_report(const Tensor& loss, const Tensor& norm);
+  void set_rate();
   void settle(std::size_t allowed);
   void report(const StepReport& report);
   void advance();
@@ -150,6 +159,7 @@ class Trainer {
   std::vector<std::pair<std::string, Random*>> randoms_;
   std::function<void(const StepReport&)> on_step_;
   std::function<void(const EpochReport&)> on_epoch_;
+  std::function<void(const RecordingReport&)> on_recording_;
   double epoch_began_ = 0;
   double saved_at_ = 0;
   std::deque<Pending> pending_;
@@ -180,13 +190,22 @@ TrainingResult Trainer::run(Device device, Make&& make, Loss&& loss, Evaluate&& 
   if (options_.pending_losses == 0) {
     return run([&](std::int64_t, std::int64_t) { return loss(next_batch()); }, evaluate);
   }
+  RecordedStep<Batch> recorded(device, optimizer_, options_.max_norm, options_.record_after);
+  const auto report_recording = [&](const RecordingReport& report) {
+    if (on_recording_) on_recording_(report);
+  };
   return run_epochs(
       [&] {
-        begin_step();
         const Batch batch = next_batch();
-        const Variable value = loss(batch);
-        backward(value);
-        queue_update(value.value());
+        set_rate();
+        if (recorded.run(batch, loss, report_recording)) {
+          queue_report(recorded.loss(), recorded.norm());
+        } else {
+          optimizer_.zero_grad();
+          const Variable value = loss(batch);
+          backward(value);
+          queue_update(value.value());
+        }
         if (position_.step < options_.steps_per_epoch) feed.push(make(position_.epoch, position_.step));
         settle(static_cast<std::size_t>(options_.pending_losses));
       },
