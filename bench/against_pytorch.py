@@ -98,7 +98,7 @@ class Ours:
 class Peer:
     """One model of the peer under one setting."""
 
-    def __init__(self, torch, peer, line, items, setting):
+    def __init__(self, torch, peer, line, items, setting, device="cpu", compiled=False):
         kind, _, adapter = line.model.partition("-")
         settings = SimpleNamespace(seed=0, batch=line.batch, time=line.time, items=items, model=kind,
                                    sampled=items // 10 if line.loss == "sampled" else 0, sampler="log_uniform",
@@ -107,7 +107,7 @@ class Peer:
                                    controller="lstm", schedule="tsc", variant="alg1", embed=line.channels // 2,
                                    hidden=line.channels, words=line.slots, word_size=line.channels, slots=line.slots,
                                    heads=1, attn=64, explicit=setting == "explicit")
-        module, loss, infer = peer.build(settings, torch.device("cpu"))
+        module, loss, infer = peer.build(settings, torch.device(device))
         if line.mode == "train":
             trained = [p for p in module.parameters() if p.requires_grad]
             try:
@@ -126,12 +126,14 @@ class Peer:
             def step():
                 with torch.inference_mode():
                     infer()
-        self.run = step
-        self.name = setting
+        self.run = torch.compile(step, mode="reduce-overhead") if compiled else step
+        self.name = setting + (" compiled" if compiled else "")
+        self.finish = torch.cuda.synchronize if device == "cuda" else lambda: None
 
     def step(self):
         begin = time.perf_counter()
         self.run()
+        self.finish()
         return 1e3 * (time.perf_counter() - begin)
 
 
@@ -151,13 +153,15 @@ def measure(ours, peers, rounds, pause):
     return medians[id(ours)], medians[id(best)], best.name
 
 
-def product_rate(torch):
+def product_rate(torch, device):
     """GFLOP/s of a large float32 product, the ceiling that floor_ms is counted against."""
-    a = torch.randn(2048, 2048)
+    a = torch.randn(2048, 2048, device=device)
     best = float("inf")
     for _ in range(8):
         begin = time.perf_counter()
         a @ a
+        if device == "cuda":
+            torch.cuda.synchronize()
         best = min(best, time.perf_counter() - begin)
     return 2 * 2048**3 / best / 1e9
 
@@ -172,18 +176,21 @@ def main():
     parser.add_argument("--items", type=int, default=10670)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", help="comma-separated: " + ",".join(MODELS) + " (default: all)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute")
+    parser.add_argument("--compiled", action="store_true", help="the peer also under torch.compile with CUDA graphs")
     parser.add_argument("--quick", action="store_true", help="C = 64 and T <= 50 alone")
     options = parser.parse_args()
     models = options.models.split(",") if options.models else MODELS
     if unknown := sorted(set(models) - set(MODELS)):
         parser.error(f"--models: unknown {', '.join(unknown)}; expected some of {', '.join(MODELS)}")
     os.environ["REFRAIN_THREADS"] = str(options.threads)
+    os.environ["REFRAIN_DEVICE"] = options.device
     sys.path.insert(0, options.peers)
     import torch
     import bench_cpu_gpu as peer
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    rate = product_rate(torch)
+    rate = product_rate(torch, options.device)
     print(f"torch {torch.__version__}, {options.threads} threads, {platform.machine()}, product rate {rate:.0f} GFLOP/s")
     print(f"{'model':<18}{'mode':<7}{'loss':<8}{'B':>4}{'T':>4}{'C':>5}{'m':>4}{'ours ms':>10}{'peer ms':>10}{'ratio':>7}"
           f"{'floor ms':>10}  peer setting")
@@ -194,8 +201,9 @@ def main():
             continue
         ours = Ours(options.program, line, options.items)
         settings = ("fast", "explicit") if line.memory_network else ("conv1d", "taps")
-        peers = [Peer(torch, peer, line, options.items, setting) for setting in settings]
-        ours_ms, peer_ms, name = measure(ours, peers, options.rounds, 0.25)
+        peers = [Peer(torch, peer, line, options.items, setting, options.device, compiled)
+                 for setting in settings for compiled in ((False, True) if options.compiled else (False,))]
+        ours_ms, peer_ms, name = measure(ours, peers, options.rounds, 0.25 if options.device == "cpu" else 0)
         flops = ours.ask("flops") if line.memory_network else conv_flops(line, options.items)
         ours.close()
         floor_ms = flops / rate / 1e6

@@ -44,25 +44,24 @@ class MemoryNetworkSteps {
     std::int64_t steps = 0;
     std::int64_t negatives = 0;    ///< of the sampled loss, log-uniform, drawn once
     bool dense_gradients = false;  ///< Adam over whole tables, not over the rows that were touched
+    Device device = Device::cpu;
   };
 
   explicit MemoryNetworkSteps(const Options& options)
       : options_(options),
         random_(1),
         network_(options.network, random_),
-        ids_(random_ids({options.batch, options.steps}, options.network.items, random_)) {
+        ids_(random_ids({options.batch, options.steps}, options.network.items, random_).to(options.device)) {
+    network_.to(options.device);
     if (!is_training(options.kind)) return;
     parameters_ = network_.parameters();
     optimizer_.emplace(network_);
     const bool last = options.kind == StepKind::train_last;
     targets_ = random_ids(last ? Shape{options.batch} : Shape{options.batch, options.steps}, options.network.items, random_);
-    if (options.kind != StepKind::train_sampled) return;
-    targets_ = swap_batch_time(targets_);
-    CandidateSampler sampler({.range = static_cast<std::int32_t>(options.network.items)});
-    const CandidateSample sample = sampler.draw(options.negatives, random_);
-    candidates_ = {.ids = sample.ids,
-                   .log_q_true = sampler.log_expected_count(targets_.reshape({targets_.numel()}), sample),
-                   .log_q_negative = sampler.log_expected_count(sample.ids, sample)};
+    if (options.kind == StepKind::train_sampled) draw_candidates();
+    for (Tensor* tensor : {&targets_, &candidates_.ids, &candidates_.log_q_true, &candidates_.log_q_negative}) {
+      *tensor = tensor->to(options.device);
+    }
   }
 
   void run(const ChunkSchedule& schedule) {
@@ -88,6 +87,15 @@ class MemoryNetworkSteps {
   }
 
  private:
+  void draw_candidates() {
+    targets_ = swap_batch_time(targets_);
+    CandidateSampler sampler({.range = static_cast<std::int32_t>(options_.network.items)});
+    const CandidateSample sample = sampler.draw(options_.negatives, random_);
+    candidates_ = {.ids = sample.ids,
+                   .log_q_true = sampler.log_expected_count(targets_.reshape({targets_.numel()}), sample),
+                   .log_q_negative = sampler.log_expected_count(sample.ids, sample)};
+  }
+
   Variable loss(const ChunkSchedule& schedule) {
     switch (options_.kind) {
       case StepKind::train_sampled:

@@ -5,6 +5,7 @@
 /// MODEL: nextitnet, peterrec-serial or peterrec-parallel (ITEMS classes); srmn, or cmnrec with SLOTS time-sensitive chunks (H = W =
 /// CHANNELS, E = CHANNELS / 2, N = SLOTS words for both).  MODE: train (forward, full softmax, backward, dense Adam), train-sampled
 /// (srmn and cmnrec: the same with ITEMS / 10 shared negatives) or infer (scores of all items at the last step, then the 20 best).
+/// REFRAIN_DEVICE=cuda in the environment puts model and batch on the GPU; a step has ended when the GPU has.
 /// For each line on standard input one step is run and its milliseconds printed; `peak` prints the pool's peak bytes, `loss` the last
 /// loss, `flops` the multiplications and additions counted for a step (srmn and cmnrec; else 0).
 
@@ -17,6 +18,7 @@
 
 #include "memory_network_steps.hpp"
 #include "models/peterrec.hpp"
+#include "refrain/core/stream.hpp"
 #include "refrain/train/optimizer.hpp"
 
 namespace {
@@ -30,6 +32,12 @@ struct Step {
   double flops = 0;
   std::function<void()> run;
 };
+
+/// Where to compute.
+Device device_of_run() {
+  const char* given = std::getenv("REFRAIN_DEVICE");
+  return given != nullptr && std::string(given) == "cuda" ? Device::cuda : Device::cpu;
+}
 
 struct Request {
   std::string model;
@@ -60,7 +68,8 @@ std::shared_ptr<Step> memory_network_step(const Request& request) {
                                          .batch = request.batch,
                                          .steps = request.time,
                                          .negatives = kind == StepKind::train_sampled ? request.items / 10 : 0,
-                                         .dense_gradients = true});
+                                         .dense_gradients = true,
+                                         .device = device_of_run()});
   auto step = std::make_shared<Step>();
   step->flops = 2 * steps->multiply_adds(schedule);
   step->run = [steps, schedule, raw = step.get()] {
@@ -85,13 +94,15 @@ std::shared_ptr<Step> make_step(const Request& request) {
   auto random = std::make_shared<Random>(1);
   auto base =
       std::make_shared<models::NextItNet>(models::NextItNet::Options{.items = items, .channels = request.channels}, *random);
-  const Tensor ids = random_ids({batch, time}, items, *random);
+  const Device device = device_of_run();
+  base->to(device);
+  const Tensor ids = random_ids({batch, time}, items, *random).to(device);
   if (name == "nextitnet") {
     if (!train) {
       step->run = [=] { top_k(base->scores(ids), std::min<std::int64_t>(20, items)); };
       return step;
     }
-    const Tensor targets = random_ids({batch, time}, items, *random);
+    const Tensor targets = random_ids({batch, time}, items, *random).to(device);
     auto optimizer = std::make_shared<Adam>(*base);
     auto parameters = base->parameters();
     step->run = [=, raw = step.get()] {
@@ -115,6 +126,7 @@ std::shared_ptr<Step> make_step(const Request& request) {
                                             .norm2 = false},
                                 .head = {.targets = items}},
       *random);
+  patches->to(device);
   if (!train) {
     step->run = [=] {
       const NoGrad off;
@@ -122,7 +134,7 @@ std::shared_ptr<Step> make_step(const Request& request) {
     };
     return step;
   }
-  const Tensor targets = random_ids({batch}, items, *random);
+  const Tensor targets = random_ids({batch}, items, *random).to(device);
   auto optimizer = std::make_shared<Adam>(*patches);
   step->run = [=, raw = step.get()] {
     optimizer->zero_grad();
@@ -153,7 +165,7 @@ int main(int argc, char** argv) {
     std::string line;
     while (std::getline(std::cin, line)) {
       if (line == "peak") {
-        std::cout << pool_stats().peak_used_bytes << std::endl;
+        std::cout << pool_stats(device_of_run()).peak_used_bytes << std::endl;
       } else if (line == "loss") {
         std::cout << step->last_loss << std::endl;
       } else if (line == "flops") {
@@ -161,6 +173,7 @@ int main(int argc, char** argv) {
       } else {
         const auto begin = std::chrono::steady_clock::now();
         step->run();
+        synchronize(device_of_run());
         std::cout << std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count() << std::endl;
       }
     }

@@ -110,5 +110,6 @@ void adam(const Adam& args, Stream stream);
 void adam_rows(const AdamRows& args, Stream stream);
 void sgd(const Sgd& args, Stream stream);
 void sgd_rows(const SgdRows& args, Stream stream);
+void clip_factor(const ClipFactor& args, Stream stream);
 
 }  // namespace refrain::kernels::cpu

@@ -2,33 +2,17 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstdlib>
 #include <mutex>
 #include <new>
 #include <utility>
 
+#include "src/size_class.hpp"
+
 namespace refrain::cpu {
 namespace {
 
 constexpr std::size_t alignment = 64;
-constexpr std::size_t classes = 4 * 64;
-
-/// Size classes: four steps to each power of two, so that at most a fifth of a block is slack.
-struct SizeClass {
-  std::size_t index;
-  std::size_t bytes;
-};
-
-SizeClass size_class(std::size_t bytes) {
-  const std::size_t wanted = bytes < alignment ? alignment : bytes;
-  if (wanted > (std::size_t{1} << 62)) throw std::bad_alloc();
-  const std::size_t power = static_cast<std::size_t>(std::bit_width(wanted - 1)) - 1;  // 2^power < wanted <= 2^(power+1)
-  const std::size_t base = std::size_t{1} << power;
-  const std::size_t step = base / 4;
-  const std::size_t quarter = (wanted - base + step - 1) / step;  // 1..4
-  return {power * 4 + quarter - 1, base + quarter * step};
-}
 
 /// A released block's first bytes link it to the next one of its class.
 struct FreeBlock {
@@ -44,7 +28,7 @@ class Pool {
   }
 
   void* allocate(std::size_t bytes) {
-    const SizeClass size = size_class(bytes);
+    const SizeClass size = SizeClass::of(bytes, alignment);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (FreeBlock* block = free_[size.index]) {
@@ -67,7 +51,7 @@ class Pool {
   }
 
   void release(void* block, std::size_t bytes) noexcept {
-    const SizeClass size = size_class(bytes);
+    const SizeClass size = SizeClass::of(bytes, alignment);
     const std::lock_guard<std::mutex> lock(mutex_);
     free_[size.index] = new (block) FreeBlock{free_[size.index]};
     stats_.used_bytes -= static_cast<std::int64_t>(size.bytes);
@@ -98,7 +82,7 @@ class Pool {
   }
 
   std::mutex mutex_;
-  std::array<FreeBlock*, classes> free_{};
+  std::array<FreeBlock*, SizeClass::count> free_{};
   PoolStats stats_;
 };
 

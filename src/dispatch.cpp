@@ -1,6 +1,7 @@
 /// Fills one kernel table per backend.  This file reads as the support matrix.
 
 #include "kernels/cpu.hpp"
+#include "kernels/cuda.hpp"
 #include "refrain/kernels/table.hpp"
 
 namespace refrain::kernels {
@@ -52,11 +53,23 @@ constexpr Table cpu_table{
     .adam_rows = {cpu::adam_rows},
     .sgd = {cpu::sgd},
     .sgd_rows = {cpu::sgd_rows},
+    .clip_factor = {cpu::clip_factor},
     .packed_bytes = cpu::packed_bytes,
 };
 
 #if defined(REFRAIN_HAS_CUDA)
-constexpr Table cuda_table{};
+template <class Args>
+constexpr Entry<Args> on_cuda(void (*run)(const Args&, Stream), std::size_t (*workspace_bytes)(const Args&) = nullptr) {
+  return {run, workspace_bytes, Device::cuda};
+}
+
+constexpr Table cuda_table{
+    .matmul = on_cuda(cuda::matmul, cuda::matmul_workspace),
+    .pack_weights = on_cuda(cuda::pack_weights),
+    .packed_matmul = on_cuda(cuda::packed_matmul, cuda::packed_matmul_workspace),
+    .add_outer_products = on_cuda(cuda::add_outer_products, cuda::add_outer_products_workspace),
+    .packed_bytes = cuda::packed_bytes,
+};
 #endif
 
 }  // namespace

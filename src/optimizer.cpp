@@ -30,7 +30,15 @@ Tensor scaled(Tensor x, double factor) {
   return out;
 }
 
-void scale_gradient(Gradient& gradient, double factor) {
+/// The same with a factor of one element.
+Tensor scaled(Tensor x, const Tensor& factor) {
+  Tensor out = x.unique() ? x : Tensor(x.shape(), x.dtype(), x.device());
+  kernels::table(x.device()).multiply({.a = x.view(), .b = factor.view(), .out = out.mutable_view()});
+  return out;
+}
+
+template <class Factor>
+void scale_gradient(Gradient& gradient, const Factor& factor) {
   if (gradient.is_sparse()) {
     RowSparse sparse = gradient.sparse();
     gradient.clear();
@@ -42,6 +50,9 @@ void scale_gradient(Gradient& gradient, double factor) {
     gradient.add(scaled(std::move(dense), factor));
   }
 }
+
+/// The elements that a gradient has: of a row-sparse one its rows.
+const Tensor& elements(const Gradient& gradient) { return gradient.is_sparse() ? gradient.sparse().values : gradient.dense(); }
 
 }  // namespace
 
@@ -65,11 +76,52 @@ void Optimizer::step() {
       continue;
     }
     if (!slot.parameter.gradient().defined()) continue;
+    for (Tensor& moment : slot.moments) {
+      if (moment.device() != slot.parameter.device()) moment = moment.to(slot.parameter.device());
+    }
     while (slot.moments.size() < moment_names_.size()) {
       slot.moments.push_back(Tensor::zeros(slot.parameter.shape(), slot.parameter.dtype(), slot.parameter.device()));
     }
     ++slot.updates;
-    update(slot);
+    update(slot, {});
+  }
+}
+
+void Optimizer::prepare_recorded() {
+  recorded_.clear();
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (!is_due(slots_[i])) continue;
+    if (slots_[i].updates == 0) {
+      throw Error(concat("prepare_recorded: '", slots_[i].name, "' was not updated yet; take an ordinary step before"));
+    }
+    recorded_.push_back(i);
+  }
+  if (recorded_.empty()) throw Error("prepare_recorded: no parameter has a gradient; take an ordinary step before");
+  const Device device = slots_[recorded_.front()].parameter.device();
+  rates_ = Tensor({static_cast<std::int64_t>(slots_.size()), rates_per_slot}, DType::f64, device);
+}
+
+void Optimizer::advance_recorded() {
+  Tensor rates = Tensor::zeros(rates_.shape(), DType::f64);
+  for (const std::size_t i : recorded_) {
+    ++slots_[i].updates;
+    set_rates(slots_[i], rates.data<double>() + static_cast<std::int64_t>(i) * rates_per_slot);
+  }
+  rates_.copy_from(rates);
+}
+
+void Optimizer::step_recorded() {
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const bool recorded = next < recorded_.size() && recorded_[next] == i;
+    if (is_due(slots_[i]) != recorded) {
+      throw Error(concat("step_recorded: '", slots_[i].name, recorded ? "' has no gradient" : "' has a gradient",
+                         ", unlike when the step was prepared"));
+    }
+    if (!recorded) continue;
+    ++next;
+    const auto row = static_cast<std::int64_t>(i);
+    update(slots_[i], rates_.slice(row, row + 1).view());
   }
 }
 
@@ -83,14 +135,46 @@ double Optimizer::clip_gradients(double max_norm) {
   const auto has_gradient = [](const Slot& slot) { return !slot.parameter.is_frozen() && slot.parameter.gradient().defined(); };
   for (const Slot& slot : slots_) {
     if (!has_gradient(slot)) continue;
-    const Gradient& gradient = slot.parameter.gradient();
-    squares += sum_of_squares(gradient.is_sparse() ? gradient.sparse().values : gradient.dense());
+    squares += sum_of_squares(elements(slot.parameter.gradient()));
   }
   const double norm = std::sqrt(squares);
   if (!std::isfinite(norm) || norm <= max_norm) return norm;
   for (Slot& slot : slots_) {
     if (has_gradient(slot)) scale_gradient(slot.parameter.gradient(), max_norm / norm);
   }
+  return norm;
+}
+
+Tensor Optimizer::clip_gradients_on_device(double max_norm) {
+  if (!(max_norm > 0)) throw OptionError(concat("clip_gradients_on_device: expected max_norm > 0, got ", max_norm));
+  std::vector<Gradient*> gradients;
+  for (Slot& slot : slots_) {
+    if (!slot.parameter.is_frozen() && slot.parameter.gradient().defined()) gradients.push_back(&slot.parameter.gradient());
+  }
+  if (gradients.empty()) return {};
+  const Tensor& like = elements(*gradients.front());
+  for (const Gradient* gradient : gradients) {
+    const Tensor& values = elements(*gradient);
+    if (values.dtype() != like.dtype()) {
+      throw DTypeError(concat("clip_gradients_on_device: gradients mix ", like.dtype(), " and ", values.dtype()));
+    }
+    if (values.device() != like.device()) {
+      throw DeviceError(concat("clip_gradients_on_device: gradients live on ", like.device(), " and ", values.device()));
+    }
+  }
+  const kernels::Table& table = kernels::table(like.device());
+  const auto count = static_cast<std::int64_t>(gradients.size());
+  Tensor squares({count}, like.dtype(), like.device());
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Tensor& values = elements(*gradients[static_cast<std::size_t>(i)]);
+    Tensor sum = squares.slice(i, i + 1);
+    table.dot({.a = values.view(), .b = values.view(), .out = sum.mutable_view()});
+  }
+  Tensor norm({}, like.dtype(), like.device());
+  Tensor factor({}, like.dtype(), like.device());
+  table.clip_factor(
+      {.squares = squares.view(), .norm = norm.mutable_view(), .factor = factor.mutable_view(), .max_norm = max_norm});
+  for (Gradient* gradient : gradients) scale_gradient(*gradient, factor);
   return norm;
 }
 
@@ -188,7 +272,14 @@ Adam::Adam(const std::vector<NamedParameter>& parameters, AdamOptions options)
   if (!(options.epsilon > 0)) throw OptionError(concat("Adam: epsilon: expected a number > 0, got ", options.epsilon));
 }
 
-void Adam::update(Slot& slot) {
+void Adam::set_rates(const Slot& slot, double* rates) const {
+  const double step = static_cast<double>(slot.updates);
+  rates[0] = learning_rate();
+  rates[1] = 1 / (1 - std::pow(options_.beta1, step));
+  rates[2] = 1 / (1 - std::pow(options_.beta2, step));
+}
+
+void Adam::update(Slot& slot, const View& rates) {
   Parameter& parameter = slot.parameter;
   const kernels::Table& table = kernels::table(parameter.device());
   if (parameter.gradient().is_sparse()) {
@@ -204,7 +295,8 @@ void Adam::update(Slot& slot) {
                      .epsilon = options_.epsilon,
                      .l2 = slot.l2,
                      .decay = options_.decay,
-                     .step = slot.updates});
+                     .step = slot.updates,
+                     .rates = rates});
   } else {
     table.adam({.parameter = parameter.value().mutable_view(),
                 .gradient = parameter.gradient().dense().view(),
@@ -216,7 +308,8 @@ void Adam::update(Slot& slot) {
                 .epsilon = options_.epsilon,
                 .l2 = slot.l2,
                 .decay = options_.decay,
-                .step = slot.updates});
+                .step = slot.updates,
+                .rates = rates});
   }
 }
 
@@ -227,7 +320,9 @@ Sgd::Sgd(const std::vector<NamedParameter>& parameters, SgdOptions options)
   check_fraction("Sgd: momentum", options.momentum);
 }
 
-void Sgd::update(Slot& slot) {
+void Sgd::set_rates(const Slot&, double* rates) const { rates[0] = learning_rate(); }
+
+void Sgd::update(Slot& slot, const View& rates) {
   Parameter& parameter = slot.parameter;
   const kernels::Table& table = kernels::table(parameter.device());
   const Gradient& gradient = parameter.gradient();
@@ -236,7 +331,8 @@ void Sgd::update(Slot& slot) {
                     .rows = gradient.sparse().rows.view(),
                     .values = gradient.sparse().values.view(),
                     .learning_rate = learning_rate(),
-                    .l2 = slot.l2});
+                    .l2 = slot.l2,
+                    .rates = rates});
     return;
   }
   const Tensor dense = gradient.to_dense(parameter.shape());
@@ -245,7 +341,8 @@ void Sgd::update(Slot& slot) {
              .velocity = slot.moments.empty() ? MutableView() : slot.moments[0].mutable_view(),
              .learning_rate = learning_rate(),
              .momentum = options_.momentum,
-             .l2 = slot.l2});
+             .l2 = slot.l2,
+             .rates = rates});
 }
 
 }  // namespace refrain

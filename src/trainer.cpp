@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 
 namespace refrain {
 
@@ -18,6 +19,12 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
   }
   if (!(options_.max_norm >= 0)) throw OptionError(concat("Trainer: expected max_norm >= 0, got ", options_.max_norm));
   if (options_.patience < 0) throw OptionError(concat("Trainer: expected patience >= 0, got ", options_.patience));
+  if (options_.pending_losses < 0) {
+    throw OptionError(concat("Trainer: expected pending_losses >= 0, got ", options_.pending_losses));
+  }
+  if (options_.record_after < 0) {
+    throw OptionError(concat("Trainer: expected record_after >= 0, got ", options_.record_after));
+  }
 }
 
 void Trainer::keep(const std::string& name, Random& random) {
@@ -29,22 +36,97 @@ void Trainer::keep(const std::string& name, Random& random) {
 
 void Trainer::begin_step() {
   optimizer_.zero_grad();
+  set_rate();
+}
+
+void Trainer::set_rate() {
   if (options_.schedule) optimizer_.set_learning_rate(options_.schedule(position_.total_steps));
 }
 
-void Trainer::end_step(double loss) {
-  if (!std::isfinite(loss)) {
-    throw Error(concat("training: the loss is ", loss, " in step ", position_.step, " of epoch ", position_.epoch,
-                       "; a smaller learning rate or clipping may help"));
+namespace {
+
+void expect_finite(const StepReport& report) {
+  if (std::isfinite(report.loss)) return;
+  throw Error(concat("training: the loss is ", report.loss, " in step ", report.step, " of epoch ", report.epoch,
+                     "; a smaller learning rate or clipping may help"));
+}
+
+/// A number of a tensor of this type, at `bytes`.
+double number_at(const char* bytes, DType dtype) {
+  if (dtype == DType::f64) {
+    double value = 0;
+    std::memcpy(&value, bytes, sizeof value);
+    return value;
   }
-  const double norm = options_.max_norm > 0 ? optimizer_.clip_gradients(options_.max_norm) : 0;
+  float value = 0;
+  std::memcpy(&value, bytes, sizeof value);
+  return static_cast<double>(value);
+}
+
+constexpr std::size_t figure_bytes = 8;  ///< of a loss or a norm
+
+}  // namespace
+
+void Trainer::end_step(double loss) {
+  StepReport step{.epoch = position_.epoch, .step = position_.step, .loss = loss, .gradient_norm = 0};
+  expect_finite(step);
+  if (options_.max_norm > 0) step.gradient_norm = optimizer_.clip_gradients(options_.max_norm);
   optimizer_.step();
-  const StepReport report{.epoch = position_.epoch, .step = position_.step, .loss = loss, .gradient_norm = norm};
-  position_.loss_sum += loss;
+  advance();
+  report(step);
+  if (options_.checkpoint_seconds > 0 && now_seconds() - saved_at_ >= options_.checkpoint_seconds) save_if_asked();
+}
+
+void Trainer::advance() {
   ++position_.step;
   ++position_.total_steps;
+}
+
+void Trainer::report(const StepReport& report) {
+  position_.loss_sum += report.loss;
   if (on_step_) on_step_(report);
-  if (options_.checkpoint_seconds > 0 && now_seconds() - saved_at_ >= options_.checkpoint_seconds) save_if_asked();
+}
+
+void Trainer::queue_update(const Tensor& loss) {
+  const Tensor norm = options_.max_norm > 0 ? optimizer_.clip_gradients_on_device(options_.max_norm) : Tensor();
+  optimizer_.step();
+  queue_report(loss, norm);
+}
+
+/// Counts the step and sends its figures on their way.
+void Trainer::queue_report(const Tensor& loss, const Tensor& norm) {
+  const std::size_t places = static_cast<std::size_t>(options_.pending_losses) + 1;
+  if (figures_.data() == nullptr) figures_ = PinnedBuffer(2 * figure_bytes * places, loss.device());
+  const std::size_t at = static_cast<std::size_t>(queued_steps_++) % places * 2 * figure_bytes;
+  figures_.fetch(loss.raw(), at, loss.bytes());
+  if (norm.defined()) figures_.fetch(norm.raw(), at + figure_bytes, norm.bytes());
+  pending_.push_back({.report = {.epoch = position_.epoch, .step = position_.step},
+                      .dtype = loss.dtype(),
+                      .clipped = norm.defined(),
+                      .known = Event(loss.device())});
+  pending_.back().known.record();
+  advance();
+  if (options_.checkpoint_seconds > 0 && now_seconds() - saved_at_ >= options_.checkpoint_seconds) {
+    settle(0);
+    save_if_asked();
+  }
+}
+
+/// Looks at the losses that are known, and waits for the oldest until at most `allowed` are left.
+void Trainer::settle(std::size_t allowed) {
+  while (!pending_.empty() && (pending_.size() > allowed || pending_.front().known.has_passed())) {
+    pending_.front().known.synchronize();
+    const Pending step = std::move(pending_.front());
+    const std::size_t places = static_cast<std::size_t>(options_.pending_losses) + 1;
+    const std::size_t number = static_cast<std::size_t>(queued_steps_) - pending_.size();
+    pending_.pop_front();
+    const char* figures = static_cast<const char*>(figures_.data()) + number % places * 2 * figure_bytes;
+    StepReport known = step.report;
+    known.loss = number_at(figures, step.dtype);
+    if (step.clipped) known.gradient_norm = number_at(figures + figure_bytes, step.dtype);
+    expect_finite(known);
+    report(known);
+  }
 }
 
 bool Trainer::is_better(double metric) const noexcept {
@@ -90,6 +172,7 @@ void Trainer::end_epoch(double metric, double evaluation_seconds) {
 }
 
 TrainingResult Trainer::finish(TrainingEnd end) {
+  settle(0);
   optimizer_.zero_grad();
   model_.eval();
   if (end == TrainingEnd::interrupted) {

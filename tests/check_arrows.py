@@ -35,11 +35,11 @@ FOLDERS = {
     "examples/peterrec": (EVERY_ROOM, {"models", "common", "peterrec"}, ("CLI/", "fmt/", "nlohmann/")),
     "examples/cmnrec": (EVERY_ROOM, {"models", "common", "cmnrec"}, ("CLI/", "fmt/", "nlohmann/")),
     "bench": (EVERY_ROOM, {"models", "support"}, ("benchmark/",)),
-    "tests": (EVERY_ROOM, {"models", "peterrec", "cmnrec", "support", "kernels"}, ("catch2/", "nlohmann/")),
+    "tests": (EVERY_ROOM, {"models", "peterrec", "cmnrec", "support", "kernels", "src", "cuda"}, ("catch2/", "nlohmann/")),
 }
 # CUDA sources may also include the toolkit, and src/ its host side.
-CUDA_HEADER = re.compile(r"(cuda|cublas|cudnn|cub/|mma\.h|curand)")
-CUDA_SOURCE = re.compile(r"(\.cu|\.cuh|_cuda\.cpp|_cuda\.hpp|/simt\.hpp)$")
+CUDA_HEADER = re.compile(r"(cuda(?!/arena)|cublas|cudnn|cub/|mma\.h|curand|nvtx3/)")
+CUDA_SOURCE = re.compile(r"(\.cu|\.cuh|_cuda\.cpp|_cuda\.hpp|kernels/cuda_check\.hpp|/simt\.hpp)$")
 
 # Where a quoted path may be looked up, besides the including file's own folder.
 SEARCH = ("include", ".", "examples", "tests", "bench")

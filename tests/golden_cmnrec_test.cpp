@@ -74,7 +74,7 @@ void check_model(const Golden& golden, Recompute recompute) {
        .attention = has_attention ? golden["param.attn_v"].size(0) : 0,
        .order = config.at("variant").get<std::string>() == "alg1" ? ChunkOrder::paper : ChunkOrder::reference_code,
        .recompute = recompute},
-      random, {.dtype = golden.dtype()});
+      random, {.dtype = golden.dtype(), .device = golden.device()});
   const std::string controller = "memory_network.controller.";
   const std::string attention = "memory_network.attention.";
   const std::int64_t in = golden["param.rnn.weight_ih_l0"].size(1);
@@ -108,6 +108,8 @@ void check_model(const Golden& golden, Recompute recompute) {
     std::copy_n(row, inputs.size(1), inputs.data<std::int32_t>() + b * inputs.size(1));
     std::copy_n(row + 1, inputs.size(1), targets.data<std::int32_t>() + b * inputs.size(1));
   }
+  inputs = golden.place(inputs);
+  targets = golden.place(targets);
   golden.check("output.features", model.features(inputs, schedule).value());
   golden.check("output.scores", model.scores(inputs, schedule));
   const Variable loss = model.loss(inputs, targets, schedule);
@@ -116,7 +118,7 @@ void check_model(const Golden& golden, Recompute recompute) {
   std::int64_t checked = 0;
   const auto gradient = [&](const std::string& name) {
     const Parameter& parameter = model.parameter(name);
-    return parameter.gradient().to_dense(parameter.shape());
+    return parameter.gradient().to_dense(parameter.shape()).to(Device::cpu);
   };
   golden.check("grad.param.rnn.weight_ih_l0",
                side_by_side(gradient(controller + "layers.0.weight_x"), gradient(controller + "layers.0.weight_shared")));

@@ -26,12 +26,13 @@ const std::map<std::string, std::string> part_names{{"words", "mem"},
 MemoryState start(const Golden& golden, std::int64_t batch) {
   MemoryState state;
   if (golden.has("input.mem")) {
-    state.visit([&](const char* name, Variable& part) { part = Variable(golden["input." + part_names.at(name)], true); });
+    state.visit(
+        [&](const char* name, Variable& part) { part = Variable(golden.placed("input." + part_names.at(name)), true); });
   } else {
     Random random(1);
     const auto size = [&](const char* key) { return golden.config().at(key).get<std::int64_t>(); };
     state = Memory({.input = 1, .words = size("words"), .word_size = size("word_size"), .heads = size("heads")}, random,
-                   {.dtype = golden.dtype()})
+                   {.dtype = golden.dtype(), .device = golden.device()})
                 .initial(batch);
   }
   return state;
@@ -41,14 +42,14 @@ MemoryState start(const Golden& golden, std::int64_t batch) {
 
 TEST_CASE("golden: memory_step", "[golden]") {
   test::for_goldens({"dnc_"}, [](const Golden& golden) {
-    const Variable interface(golden["input.xi"], true);
+    const Variable interface(golden.placed("input.xi"), true);
     const Variable steps = swap_batch_time(interface);
     const MemoryState first = start(golden, interface.size(0));
     MemoryState state = first;
     Variable loss;
     const auto add_to_loss = [&](const std::string& result, const Variable& value) {
       golden.check("output." + result, value.value());
-      const Variable term = dot(value, Variable(golden["seed." + result]));
+      const Variable term = dot(value, Variable(golden.placed("seed." + result)));
       loss = loss.defined() ? add(loss, term) : term;
     };
     REQUIRE(steps.size(0) == golden.config().at("steps").get<std::int64_t>());

@@ -36,7 +36,7 @@ class Leaves {
     Tensor value = golden_[name];
     if (layout == Layout::conv) value = test::conv_weight_from_golden(value);
     if (layout == Layout::transposed) value = test::transposed(value);
-    leaves_.push_back({name, layout, Variable(value, true)});
+    leaves_.push_back({name, layout, Variable(golden_.place(value), true)});
     return leaves_.back().variable;
   }
 
@@ -57,7 +57,7 @@ class Leaves {
         continue;
       }
       REQUIRE(leaf.variable.gradient().defined());
-      Tensor gradient = leaf.variable.gradient().to_dense(leaf.variable.shape());
+      Tensor gradient = leaf.variable.gradient().to_dense(leaf.variable.shape()).to(Device::cpu);
       if (leaf.layout == Layout::conv) gradient = test::conv_weight_to_golden(gradient);
       if (leaf.layout == Layout::transposed) gradient = test::transposed(gradient);
       golden_.check("grad." + leaf.golden, gradient);
@@ -74,7 +74,7 @@ class Leaves {
 /// Checks output.y, the loss sum(y * seed.y) and the gradients.
 void check_seeded(const Golden& golden, const Variable& y, const Leaves& leaves) {
   golden.check("output.y", y.value());
-  const Variable loss = dot(y, Variable(golden["seed.y"]));
+  const Variable loss = dot(y, Variable(golden.placed("seed.y")));
   golden.check("loss", loss.value());
   backward(loss);
   leaves.check_gradients();
@@ -160,7 +160,7 @@ TEST_CASE("golden: softmax over all items", "[golden]") {
     const Variable weight = leaf("param.weight");
     const Variable bias = leaf("param.bias");
     const bool relu = golden.config().at("pre_relu").get<bool>();
-    check_loss(golden, softmax_loss(hidden, weight, bias, golden["input.targets"], {.relu = relu}), leaf);
+    check_loss(golden, softmax_loss(hidden, weight, bias, golden.placed("input.targets"), {.relu = relu}), leaf);
   });
 }
 
@@ -184,7 +184,8 @@ TEST_CASE("golden: softmax over sampled items", "[golden]") {
       golden.check("output.log_q_true", candidates.log_q_true);
       golden.check("output.log_q_neg", candidates.log_q_negative);
     }
-    check_loss(golden, sampled_softmax_loss(hidden, weight, bias, targets, candidates), leaf);
+    for (Tensor* part : {&candidates.ids, &candidates.log_q_true, &candidates.log_q_negative}) *part = golden.place(*part);
+    check_loss(golden, sampled_softmax_loss(hidden, weight, bias, golden.place(targets), candidates), leaf);
   });
 }
 
@@ -193,8 +194,8 @@ TEST_CASE("golden: pair losses", "[golden]") {
     Leaves leaf(golden);
     const Variable user = leaf("input.user");
     const Variable table = leaf("param.emb");
-    const Tensor positives = golden["input.pos"];
-    const Tensor negatives = golden["input.neg"];
+    const Tensor positives = golden.placed("input.pos");
+    const Tensor negatives = golden.placed("input.neg");
     const bool bpr = golden.name().starts_with("loss_bpr");
     REQUIRE((bpr || golden.name().starts_with("loss_sigmoid_ce")));
     check_loss(golden, bpr ? bpr_loss(user, table, positives, negatives) : logistic_loss(user, table, positives, negatives),

@@ -166,6 +166,40 @@ TEMPLATE_TEST_CASE("multiply: element by element", "[kernel][pointwise]", float,
   }
 }
 
+TEST_CASE("dropout: a shift moves the position", "[kernel][pointwise]") {
+  const Tensor x = random_tensor<float>({1000}, 1);
+  for (const std::int64_t moved : {std::int64_t{0}, std::int64_t{5}, std::int64_t{1} << 40, std::int64_t{-3}}) {
+    Tensor expected = garbage<float>({1000}), got = garbage<float>({1000});
+    const Tensor shift = Tensor::from<std::int64_t>({1}, {moved});
+    table().dropout({.x = x.view(),
+                     .y = expected.mutable_view(),
+                     .keep = 0.5,
+                     .seed = 3,
+                     .stream = 4,
+                     .position = std::uint64_t{100} + static_cast<std::uint64_t>(moved)});
+    table().dropout(
+        {.x = x.view(), .y = got.mutable_view(), .keep = 0.5, .seed = 3, .stream = 4, .position = 100, .shift = shift.view()});
+    CHECK(same_bytes(got, expected));
+  }
+}
+
+TEMPLATE_TEST_CASE("multiply: by one element", "[kernel][pointwise]", float, double) {
+  using T = TestType;
+  for (const std::int64_t count : counts) {
+    const Tensor a = random_tensor<T>({count}, 7), factor = random_tensor<T>({}, 8);
+    std::vector<double> expected = doubles(a);
+    for (double& value : expected) value *= doubles(factor)[0];
+    const auto got = same_for_any_threads([&] {
+      Tensor out = garbage<T>({count}), in_place = a.clone();
+      table().multiply({.a = a.view(), .b = factor.view(), .out = out.mutable_view()});
+      table().multiply({.a = in_place.view(), .b = factor.view(), .out = in_place.mutable_view()});
+      return std::vector<Tensor>{out, in_place};
+    });
+    check_close<T>(got[0], expected, tolerance::element<T>);
+    CHECK(same_bytes(got[0], got[1]));
+  }
+}
+
 TEMPLATE_TEST_CASE("dot: inner product and plain sum", "[kernel][pointwise]", float, double) {
   using T = TestType;
   for (const std::int64_t count : counts) {

@@ -156,6 +156,19 @@ TEST_CASE("coalesce_rows: adds in the order of positions", "[kernel][rows]") {
   CHECK(doubles(values) == std::vector<double>{1, 0, 0, 0, 0, 0});
 }
 
+TEST_CASE("coalesce_rows: rows of negative ids are left out", "[kernel][rows]") {
+  const Tensor ids = Tensor::from<std::int32_t>({7}, {-1, 5, 3, -1, 5, -1, 0});
+  const Tensor dy = Tensor::from<float>({7, 2}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14});
+  Tensor rows({7}, DType::i32), values = garbage<float>({7, 2});
+  table().coalesce_rows({.ids = ids.view(), .dy = dy.view(), .rows = rows.mutable_view(), .values = values.mutable_view()});
+  CHECK(integers(rows) == std::vector<std::int32_t>{0, 3, 5, -1, -1, -1, -1});
+  CHECK(doubles(values) == std::vector<double>{13, 14, 5, 6, 12, 14, 0, 0, 0, 0, 0, 0, 0, 0});
+  const Tensor none = Tensor::full({7}, -1, DType::i32);
+  table().coalesce_rows({.ids = none.view(), .dy = dy.view(), .rows = rows.mutable_view(), .values = values.mutable_view()});
+  CHECK(integers(rows) == std::vector<std::int32_t>(7, -1));
+  CHECK(doubles(values) == std::vector<double>(14, 0));
+}
+
 TEMPLATE_TEST_CASE("add_rows: adds to the named rows and leaves the others", "[kernel][rows]", float, double) {
   using T = TestType;
   for (const auto [count, width] : sizes) {

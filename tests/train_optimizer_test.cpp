@@ -221,6 +221,78 @@ TEST_CASE("optimizer: clipping by the global norm", "[train][optimizer]") {
   CHECK(module.second.grad().data<double>()[1] == 8);
 }
 
+TEST_CASE("optimizer: clipping without a look at the norm gives the same gradients", "[train][optimizer]") {
+  for (const double max_norm : {1e-2, 1e3}) {
+    Parameter dense(random_tensor<double>({5, 3}, 1)), table(random_tensor<double>({9, 2}, 2)),
+        idle(random_tensor<double>({2}, 3));
+    const auto fill = [&] {
+      dense.zero_grad();
+      table.zero_grad();
+      dense.gradient().add(random_tensor<double>({5, 3}, 4));
+      table.gradient().add(
+          RowSparse{Tensor::from<std::int32_t>({3}, {1, 7, -1}), Tensor::from<double>({3, 2}, {1, -2, 0.5, 3, 0, 0})});
+    };
+    Sgd sgd({{"dense", &dense}, {"table", &table}, {"idle", &idle}}, {.learning_rate = 0.1});
+    CHECK_FALSE(sgd.clip_gradients_on_device(1).defined());  // no gradient yet
+    fill();
+    const double norm = sgd.clip_gradients(max_norm);
+    const std::vector<double> expected_dense = doubles(dense.grad());
+    const std::vector<double> expected_rows = doubles(table.gradient().sparse().values);
+    fill();
+    CHECK(sgd.clip_gradients_on_device(max_norm).item() == Approx(norm));
+    check_close<double>(dense.grad(), expected_dense, tolerance::element<double>);
+    check_close<double>(table.gradient().sparse().values, expected_rows, tolerance::element<double>);
+    CHECK(integers(table.gradient().sparse().rows) == std::vector<std::int32_t>{1, 7, -1});
+    fill();
+    dense.gradient().add(Tensor::full({5, 3}, NAN, DType::f64));
+    CHECK(std::isnan(sgd.clip_gradients_on_device(max_norm).item()));
+    check_close<double>(table.gradient().sparse().values, {1, -2, 0.5, 3, 0, 0}, tolerance::exact);
+    CHECK_THROWS_AS(sgd.clip_gradients_on_device(0), OptionError);
+  }
+}
+
+TEST_CASE("optimizer: a step that takes its rates from memory is the same step", "[train][optimizer]") {
+  const auto compare = [](auto make) {
+    Pair plain(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
+    Pair recorded(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
+    auto a = make(plain);
+    auto b = make(recorded);
+    const auto gradients = [](Pair& pair, std::uint64_t step) {
+      set_rows(pair.first, {0, 4, -1}, random_tensor<float>({3, 3}, 10 + step));
+      set_gradient(pair.second, random_tensor<float>({4}, 20 + step));
+    };
+    for (std::uint64_t step = 0; step < 8; ++step) {
+      for (auto* optimizer : {&a, &b}) optimizer->set_learning_rate(0.1 / static_cast<double>(step + 1));
+      gradients(plain, step);
+      gradients(recorded, step);
+      a.step();
+      if (step < 2) {
+        b.step();
+        b.prepare_recorded();
+      } else {
+        b.advance_recorded();
+        b.step_recorded();
+      }
+      CHECK(same_bytes(plain.first.value(), recorded.first.value()));
+      CHECK(same_bytes(plain.second.value(), recorded.second.value()));
+    }
+    const TensorMap first = a.state(), second = b.state();
+    REQUIRE(first.size() == second.size());
+    for (const auto& [name, tensor] : first) CHECK(same_bytes(tensor, second.at(name)));
+    recorded.second.zero_grad();
+    CHECK_THROWS_MATCHES(b.step_recorded(), Error, message_contains("'second' has no gradient"));
+    b.zero_grad();
+    CHECK_THROWS_AS(b.prepare_recorded(), Error);
+  };
+  compare([](Pair& pair) { return Adam(pair, {.learning_rate = 0.1, .l2 = 0.01, .decay = 0.02}); });
+  compare([](Pair& pair) { return Sgd(pair, {.learning_rate = 0.1, .l2 = 0.01}); });
+  compare([](Pair& pair) { return Sgd(pair, {.learning_rate = 0.1, .momentum = 0.9}); });
+  Pair fresh(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
+  Adam adam(fresh);
+  set_gradient(fresh.second, random_tensor<float>({4}, 3));
+  CHECK_THROWS_MATCHES(adam.prepare_recorded(), Error, message_contains("take an ordinary step before"));
+}
+
 TEST_CASE("optimizer: clipping copes with gradients that share storage", "[train][optimizer]") {
   Pair module(Tensor::zeros({2}, DType::f64), Tensor::zeros({2}, DType::f64));
   Sgd sgd(module, {.learning_rate = 1});

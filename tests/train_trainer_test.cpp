@@ -45,6 +45,15 @@ class Small final : public Module {
         head({.in = 5, .out = 2, .deviation = 0.5}, random) {}
 };
 
+/// A batch of one tensor.
+struct Batch {
+  Tensor tensor;
+  template <class Function>
+  void visit(Function&& function) {
+    function(tensor);
+  }
+};
+
 /// One run's objects; the base part is frozen as in fine-tuning.
 struct Run {
   explicit Run(const std::string& checkpoint = "", std::int64_t patience = 0)
@@ -151,6 +160,76 @@ TEST_CASE("trainer: a resumed run ends with the same bytes as an unbroken one", 
     }
   }
   InterruptGuard::clear();
+}
+
+TEST_CASE("trainer: looking at losses later changes nothing but when they are reported", "[train][trainer]") {
+  struct Reported {
+    std::vector<std::int64_t> steps;
+    std::vector<double> losses, norms;
+    TensorMap parameters;
+    double loss_sum = 0;
+  };
+  const auto run = [](std::int64_t pending, std::optional<std::int64_t> stop_at, const std::string& checkpoint) {
+    Reported reported;
+    Small model(5);
+    Adam adam(model, {.learning_rate = 0.01});
+    Trainer trainer(model, adam,
+                    {.epochs = 3, .steps_per_epoch = 7, .max_norm = 0.5, .checkpoint = checkpoint, .pending_losses = pending});
+    trainer.keep("dropout", model.dropout.random());
+    if (!checkpoint.empty() && std::filesystem::exists(checkpoint)) trainer.resume(checkpoint);
+    trainer.on_step([&](const StepReport& step) {
+      reported.steps.push_back(7 * step.epoch + step.step);
+      reported.losses.push_back(step.loss);
+      reported.norms.push_back(step.gradient_norm);
+      if (stop_at && trainer.position().total_steps >= *stop_at) InterruptGuard::request();
+    });
+    trainer.run(
+        Device::cpu,
+        [](std::int64_t epoch, std::int64_t step) {
+          return Batch{random_ids(8 + step % 2, 30, static_cast<std::uint64_t>(epoch * 100 + step))};
+        },
+        [&](const Batch& batch) { return model.loss(batch.tensor); },
+        [&](std::int64_t) { return -model.loss(random_ids(20, 30, 999)).item(); });
+    reported.parameters = tensors_of(model);
+    reported.loss_sum = trainer.position().loss_sum;
+    return reported;
+  };
+  const Reported plain = run(0, {}, "");
+  REQUIRE(plain.losses.size() == 21);
+  for (std::size_t i = 0; i < 21; ++i) CHECK(plain.steps[i] == static_cast<std::int64_t>(i));
+  for (const std::int64_t pending : {1, 3, 100}) {
+    const Reported later = run(pending, {}, "");
+    CHECK(later.steps == plain.steps);
+    CHECK(later.losses == plain.losses);
+    // The norm is reported in the gradients' type.
+    for (std::size_t i = 0; i < 21; ++i) CHECK(later.norms[i] == static_cast<double>(static_cast<float>(plain.norms[i])));
+    check_same(later.parameters, plain.parameters);
+  }
+  // Interrupted within an epoch, with a batch already made for the step that is not taken.
+  const ScratchFolder folder;
+  const std::string file = folder.path("state");
+  const Reported first = run(2, 10, file);
+  InterruptGuard::clear();
+  CHECK(first.losses.size() >= 10);
+  CHECK(first.losses.size() < 14);
+  CHECK(std::equal(first.losses.begin(), first.losses.end(), plain.losses.begin()));
+  check_same(run(2, {}, file).parameters, plain.parameters);
+}
+
+TEST_CASE("trainer: a loss that is not finite is reported, however late", "[train][trainer]") {
+  Small model(5);
+  Adam adam(model, {.learning_rate = 0.01});
+  Trainer trainer(model, adam, {.epochs = 1, .steps_per_epoch = 9, .pending_losses = 4});
+  std::int64_t reported = 0;
+  trainer.on_step([&](const StepReport&) { ++reported; });
+  const auto make = [](std::int64_t, std::int64_t step) { return Batch{Tensor::full({}, step == 6 ? NAN : 1, DType::f32)}; };
+  CHECK_THROWS_MATCHES(
+      trainer.run(
+          Device::cpu, make,
+          [&](const Batch& batch) { return multiply(model.loss(random_ids(8, 30, 1)), Variable(batch.tensor)); },
+          [](std::int64_t) { return 0.0; }),
+      Error, message_contains("in step 6 of epoch 0"));
+  CHECK(reported == 6);
 }
 
 TEST_CASE("trainer: frozen parameters keep their bytes through a run", "[train][trainer]") {

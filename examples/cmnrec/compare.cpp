@@ -8,6 +8,7 @@
 #include "cmnrec/commands.hpp"
 #include "cmnrec/curves.hpp"
 #include "cmnrec/results.hpp"
+#include "common/device.hpp"
 #include "common/temporary_folder.hpp"
 #include "long_range.hpp"
 
@@ -84,6 +85,8 @@ std::optional<Run> run_one(const ModelSetting& setting, const std::string& key, 
                            const Vocabulary& vocabulary, const Options& options, std::uint64_t seed, MetricLog* log) {
   Random random(seed);
   const std::unique_ptr<Recommender> recommender = make_recommender(setting, vocabulary, &data, random);
+  const Device device = examples::device_of(options.run);
+  recommender->to(device);
   Run run{.key = key,
           .title = setting.title(),
           .slots = setting.model == "cmnrec" ? setting.slots : 0,
@@ -95,9 +98,13 @@ std::optional<Run> run_one(const ModelSetting& setting, const std::string& key, 
           .without_seen = {}};
   if (setting.learns()) {
     run.parameters = recommender->parameter_count();
-    const TrainReport report = train_model(
-        *recommender, data, vocabulary, options,
-        {.label = fmt::format("{}, seed {}", run.label(), seed), .state_file = {}, .setting = {}, .log = log, .seed = seed});
+    const TrainReport report = train_model(*recommender, data, vocabulary, options,
+                                           {.label = fmt::format("{}, seed {}", run.label(), seed),
+                                            .state_file = {},
+                                            .setting = {},
+                                            .log = log,
+                                            .seed = seed,
+                                            .device = device});
     if (report.interrupted) return std::nullopt;
     run.epochs = report.epochs;
     run.curve = report.curve;

@@ -4,6 +4,7 @@
 
 #include "cmnrec/commands.hpp"
 #include "cmnrec/experiment.hpp"
+#include "common/device.hpp"
 
 namespace refrain::cmnrec {
 namespace {
@@ -23,7 +24,9 @@ void print(const std::string& title, const RankingMetrics& metrics, std::optiona
 Outcome evaluate(const Options& options) {
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
+  const Device device = examples::device_of(options.run);
   SavedModel saved = load(options.checkpoint);
+  saved.recommender->to(device);
   // Sequences are made and split as they were in training, so that the test part is what it has not seen.
   saved.data.files = options.data.files;
   saved.data.format = options.data.format;

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cmath>
 
+#include "refrain/core/stream.hpp"
+
 namespace refrain::cmnrec {
 namespace {
 
@@ -37,26 +39,40 @@ class Objective {
     }
   }
 
-  Variable training(std::span<const std::int64_t> rows, Random random) {
-    const SequenceBatch batch = batch_of(data_, rows, length_);
-    if (!is_sampled_) return recommender_.loss(batch, at_);
+  /// A training step's batch, on the host.
+  LossBatch batch(std::span<const std::int64_t> rows, Random random) {
+    LossBatch made = batch_for(batch_of(data_, rows, length_), at_, is_sampled_);
+    if (!is_sampled_) return made;
     const CandidateSample sample = sampler_.draw(negatives_, random);
-    return recommender_.sampled_loss(batch, at_, sampler_, sample);
+    made.candidates = {.ids = sample.ids,
+                       .log_q_true = sampler_.log_expected_count(made.targets.reshape({made.targets.numel()}), sample),
+                       .log_q_negative = sampler_.log_expected_count(sample.ids, sample)};
+    return made;
+  }
+
+  Variable loss(const LossBatch& batch) {
+    return is_sampled_ ? recommender_.sampled_loss(batch, at_) : recommender_.loss(batch, at_);
   }
 
   double validation() {
+    const Device device = recommender_.device();
     double sum = 0;
     std::int64_t counted = 0;
     for_batches(data_.split.valid, [&](std::span<const std::int64_t> rows) {
       const SequenceBatch batch = batch_of(data_, rows, length_);
       const std::int64_t real = held_out_at_ == LossAt::last ? batch.targets.size(0) : real_targets(batch.targets);
-      sum += recommender_.loss(batch, held_out_at_).item() * static_cast<double>(real);
+      const LossBatch held_out = batch_for(batch, held_out_at_, false).to(device);
+      sum += recommender_.loss(held_out, held_out_at_).item() * static_cast<double>(real);
       counted += real;
     });
     return counted == 0 ? 0 : sum / static_cast<double>(counted);
   }
 
  private:
+  LossBatch batch_for(const SequenceBatch& batch, LossAt at, bool is_sampled) const {
+    return {.ids = batch.ids, .targets = recommender_.targets_for(batch.targets, at, is_sampled)};
+  }
+
   static std::int64_t real_targets(const Tensor& targets) {
     const std::span<const std::int32_t> ids = targets.span<std::int32_t>();
     return std::count_if(ids.begin(), ids.end(), [](std::int32_t id) { return id != padding_id; });
@@ -82,12 +98,13 @@ Figures measure(Recommender& recommender, const PreparedData& data, std::span<co
   protocol.without_seen = true;
   RankingMetrics without_seen(protocol, at);
   const NoGrad off;
+  const Device device = recommender.device();
   for_batches(rows, [&](std::span<const std::int64_t> part) {
     const SequenceBatch batch = batch_of(data, part, length);
     const Tensor positives = last_column(batch.targets);
     std::vector<std::span<const std::int32_t>> seen;
     for (const std::int64_t row : part) seen.push_back(data.rows[row].first(data.rows[row].size() - 1));
-    const Tensor scores = recommender.scores(batch.ids);
+    const Tensor scores = recommender.scores(batch.ids.to(device)).to(Device::cpu);
     all.add(rank_rows(scores, positives, all.protocol()));
     without_seen.add(rank_rows(scores, positives, without_seen.protocol(), 0, seen));
   });
@@ -112,9 +129,9 @@ TrainReport train_model(Recommender& recommender, const PreparedData& data, cons
   return examples::train(
       recommender, adam, options.train, place, batches.steps_per_epoch(),
       [&](std::int64_t epoch, std::int64_t step) {
-        return objective.training(batches.rows(epoch, step), batches.random(epoch, step));
+        return objective.batch(batches.rows(epoch, step), batches.random(epoch, step));
       },
-      validation, dropout_streams(recommender));
+      [&](const LossBatch& batch) { return objective.loss(batch); }, validation, dropout_streams(recommender));
 }
 
 double prediction_ms(Recommender& recommender, const PreparedData& data, const Options& options) {
@@ -122,11 +139,12 @@ double prediction_ms(Recommender& recommender, const PreparedData& data, const O
   for (std::int64_t i = 0; i < options.prediction_batch; ++i) {
     rows.push_back(data.split.test[static_cast<std::size_t>(i) % data.split.test.size()]);
   }
-  const SequenceBatch batch = batch_of(data, rows, options.data.length);
+  const Tensor ids = batch_of(data, rows, options.data.length).ids.to(recommender.device());
   recommender.eval();
   const auto seconds = [&] {
     const auto begin = std::chrono::steady_clock::now();
-    recommender.scores(batch.ids);
+    recommender.scores(ids);
+    synchronize(ids.device());
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   };
   seconds();

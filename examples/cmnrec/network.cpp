@@ -12,16 +12,8 @@
 namespace refrain::cmnrec {
 namespace {
 
-Candidates candidates_of(const CandidateSampler& sampler, const CandidateSample& sample, const Tensor& targets) {
-  return {.ids = sample.ids,
-          .log_q_true = sampler.log_expected_count(targets.reshape({targets.numel()}), sample),
-          .log_q_negative = sampler.log_expected_count(sample.ids, sample)};
-}
-
-/// The targets [B,T], of which those that do not count are padding.
-Tensor counted_targets(const SequenceBatch& batch, LossAt at) {
-  return at == LossAt::last ? only_last_column(batch.targets) : batch.targets;
-}
+/// Targets [B,T], of which those that do not count are padding.
+Tensor counted_targets(const Tensor& targets, LossAt at) { return at == LossAt::last ? only_last_column(targets) : targets; }
 
 /// A controller with external memory, under one schedule.
 template <class Controller>
@@ -32,18 +24,17 @@ class MemoryRecommender final : public Recommender {
   MemoryRecommender(const typename Network::Options& options, ChunkSchedule schedule, Random& random)
       : network_(options, random), schedule_(std::move(schedule)) {}
 
-  Variable loss(const SequenceBatch& batch, LossAt at) override {
-    return at == LossAt::last ? network_.last_loss(batch.ids, last_column(batch.targets), schedule_, padding_id)
+  Tensor targets_for(const Tensor& targets, LossAt at, bool is_sampled) const override {
+    if (at == LossAt::last) return last_column(targets);
+    return is_sampled ? swap_batch_time(targets) : targets;
+  }
+  Variable loss(const LossBatch& batch, LossAt at) override {
+    return at == LossAt::last ? network_.last_loss(batch.ids, batch.targets, schedule_, padding_id)
                               : network_.loss(batch.ids, batch.targets, schedule_, padding_id);
   }
-  Variable sampled_loss(const SequenceBatch& batch, LossAt at, const CandidateSampler& sampler,
-                        const CandidateSample& sample) override {
-    if (at == LossAt::last) {
-      const Tensor last = last_column(batch.targets);
-      return network_.last_sampled_loss(batch.ids, last, candidates_of(sampler, sample, last), schedule_, padding_id);
-    }
-    const Tensor by_step = swap_batch_time(batch.targets);
-    return network_.sampled_loss(batch.ids, by_step, candidates_of(sampler, sample, by_step), schedule_, padding_id);
+  Variable sampled_loss(const LossBatch& batch, LossAt at) override {
+    return at == LossAt::last ? network_.last_sampled_loss(batch.ids, batch.targets, batch.candidates, schedule_, padding_id)
+                              : network_.sampled_loss(batch.ids, batch.targets, batch.candidates, schedule_, padding_id);
   }
   Tensor scores(const Tensor& ids) override { return network_.scores(ids, schedule_); }
   void visit_members(Visitor& visitor) override { visitor.module("network", network_); }
@@ -60,13 +51,13 @@ class RecurrentRecommender final : public Recommender {
 
   RecurrentRecommender(const typename Network::Options& options, Random& random) : network_(options, random) {}
 
-  Variable loss(const SequenceBatch& batch, LossAt at) override {
-    return network_.loss(batch.ids, counted_targets(batch, at), padding_id);
+  Tensor targets_for(const Tensor& targets, LossAt at, bool is_sampled) const override {
+    const Tensor counted = counted_targets(targets, at);
+    return is_sampled ? swap_batch_time(counted) : counted;
   }
-  Variable sampled_loss(const SequenceBatch& batch, LossAt at, const CandidateSampler& sampler,
-                        const CandidateSample& sample) override {
-    const Tensor by_step = swap_batch_time(counted_targets(batch, at));
-    return network_.sampled_loss(batch.ids, by_step, candidates_of(sampler, sample, by_step), padding_id);
+  Variable loss(const LossBatch& batch, LossAt) override { return network_.loss(batch.ids, batch.targets, padding_id); }
+  Variable sampled_loss(const LossBatch& batch, LossAt) override {
+    return network_.sampled_loss(batch.ids, batch.targets, batch.candidates, padding_id);
   }
   Tensor scores(const Tensor& ids) override { return network_.scores(ids); }
   void visit_members(Visitor& visitor) override { visitor.module("network", network_); }
@@ -79,13 +70,10 @@ class ConvolutionRecommender final : public Recommender {
  public:
   ConvolutionRecommender(const models::NextItNet::Options& options, Random& random) : network_(options, random) {}
 
-  Variable loss(const SequenceBatch& batch, LossAt at) override {
-    return network_.loss(batch.ids, counted_targets(batch, at), padding_id);
-  }
-  Variable sampled_loss(const SequenceBatch& batch, LossAt at, const CandidateSampler& sampler,
-                        const CandidateSample& sample) override {
-    const Tensor targets = counted_targets(batch, at);
-    return network_.sampled_loss(batch.ids, targets, candidates_of(sampler, sample, targets), padding_id);
+  Tensor targets_for(const Tensor& targets, LossAt at, bool) const override { return counted_targets(targets, at); }
+  Variable loss(const LossBatch& batch, LossAt) override { return network_.loss(batch.ids, batch.targets, padding_id); }
+  Variable sampled_loss(const LossBatch& batch, LossAt) override {
+    return network_.sampled_loss(batch.ids, batch.targets, batch.candidates, padding_id);
   }
   Tensor scores(const Tensor& ids) override { return network_.scores(ids); }
   void visit_members(Visitor& visitor) override { visitor.module("network", network_); }
@@ -111,12 +99,11 @@ class PopularityRecommender final : public Recommender {
     scores_.set_requires_grad(false);
   }
 
-  Variable loss(const SequenceBatch&, LossAt) override { return nothing(); }
-  Variable sampled_loss(const SequenceBatch&, LossAt, const CandidateSampler&, const CandidateSample&) override {
-    return nothing();
-  }
+  Tensor targets_for(const Tensor& targets, LossAt, bool) const override { return targets; }
+  Variable loss(const LossBatch&, LossAt) override { return nothing(); }
+  Variable sampled_loss(const LossBatch&, LossAt) override { return nothing(); }
   Tensor scores(const Tensor& ids) override {
-    const Tensor& row = scores_.value();
+    const Tensor row = scores_.value().to(Device::cpu);
     Tensor all({ids.size(0), row.numel()}, DType::f32);
     for (std::int64_t b = 0; b < ids.size(0); ++b) {
       std::copy_n(row.data<float>(), row.numel(), all.data<float>() + b * row.numel());

@@ -11,20 +11,42 @@
 #include "refrain/data/samplers.hpp"
 #include "refrain/nn/chunk_schedule.hpp"
 #include "refrain/nn/module.hpp"
+#include "refrain/ops/loss.hpp"
 
 namespace refrain::cmnrec {
 
 /// Steps whose prediction counts.
 enum class LossAt { all, last };
 
-/// What predicts the next item.  Targets are i32 [B,T]; those that are padding_id do not count.
+/// What a loss is computed from.
+struct LossBatch {
+  Tensor ids;               ///< [B,T] i32
+  Tensor targets;           ///< as targets_for() makes them
+  Candidates candidates{};  ///< of a sampled loss
+
+  /// Calls function(tensor) for each tensor.
+  template <class Function>
+  void visit(Function&& function) {
+    for (Tensor* tensor : {&ids, &targets, &candidates.ids, &candidates.log_q_true, &candidates.log_q_negative})
+      function(*tensor);
+  }
+
+  LossBatch to(Device device) const {
+    LossBatch there = *this;
+    there.visit([&](Tensor& tensor) { tensor = tensor.to(device); });
+    return there;
+  }
+};
+
+/// What predicts the next item.  Targets that are padding_id do not count.  Batches and ids are given on the model's device.
 class Recommender : public Module {
  public:
+  /// Targets i32 [B,T] as the loss wants them; made on the host.
+  virtual Tensor targets_for(const Tensor& targets, LossAt at, bool is_sampled) const = 0;
   /// Softmax cross-entropy over all items.
-  virtual Variable loss(const SequenceBatch& batch, LossAt at) = 0;
+  virtual Variable loss(const LossBatch& batch, LossAt at) = 0;
   /// Softmax cross-entropy against sampled items.
-  virtual Variable sampled_loss(const SequenceBatch& batch, LossAt at, const CandidateSampler& sampler,
-                                const CandidateSample& sample) = 0;
+  virtual Variable sampled_loss(const LossBatch& batch, LossAt at) = 0;
   /// Scores of all ids after the last step: i32 [B,T] -> [B,V].
   virtual Tensor scores(const Tensor& ids) = 0;
 };

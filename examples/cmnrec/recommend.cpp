@@ -6,6 +6,7 @@
 #include "cmnrec/commands.hpp"
 #include "cmnrec/network.hpp"
 #include "common/behaviour.hpp"
+#include "common/device.hpp"
 #include "common/recommendation.hpp"
 
 namespace refrain::cmnrec {
@@ -17,7 +18,9 @@ class Answers {
   explicit Answers(const Options& options)
       : options_(options),
         saved_(load(options.checkpoint)),
-        titles_(examples::titles_of(options.data.titles, options.data.skip_bad_lines)) {}
+        titles_(examples::titles_of(options.data.titles, options.data.skip_bad_lines)) {
+    saved_.recommender->to(examples::device_of(options.run));
+  }
 
   /// `history`: original ids, oldest first.
   void print(const std::string& label, const std::vector<std::string>& history) const {
@@ -43,7 +46,8 @@ class Answers {
       scores = examples::frequency_scores(items);
     } else {
       const std::vector<std::int64_t> rows{0};
-      scores = saved_.recommender->scores(padded_batch(known, rows, saved_.setting.length));
+      scores = saved_.recommender->scores(padded_batch(known, rows, saved_.setting.length).to(saved_.recommender->device()))
+                   .to(Device::cpu);
     }
     examples::print_items(items, examples::best(scores, options_.recommend.count, items.first_item(), seen), titles_);
     std::fflush(stdout);

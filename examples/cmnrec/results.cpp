@@ -61,6 +61,7 @@ std::string run_key(const ModelSetting& setting, const Options& options, std::ui
                      {"model", setting.model},
                      {"threads", threads()},
                      {"prediction_batch", options.prediction_batch}};
+  if (options.run.device != name(Device::cpu)) key["device"] = options.run.device;
   if (!setting.learns()) return key.dump();
   key.update({{"seed", seed},
               {"loss", options.loss.kind},

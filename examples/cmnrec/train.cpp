@@ -4,12 +4,14 @@
 
 #include "cmnrec/commands.hpp"
 #include "cmnrec/experiment.hpp"
+#include "common/device.hpp"
 
 namespace refrain::cmnrec {
 
 Outcome train(const Options& options) {
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
+  const Device device = examples::device_of(options.run);
   SavedModel made;
   made.setting = setting_of(options);
   made.data = options.data;
@@ -25,6 +27,7 @@ Outcome train(const Options& options) {
   print_data(data, made.vocabulary, options.data);
   Random random(options.run.seed);
   made.recommender = make_recommender(made.setting, made.vocabulary, &data, random);
+  made.recommender->to(device);
   if (!made.setting.learns()) {
     save(options.checkpoint, made, "counts of the training part");
     fmt::print("{}: counted; wrote {}\n", made.setting.title(), options.checkpoint);
@@ -38,7 +41,8 @@ Outcome train(const Options& options) {
                    .state_file = options.state_file,
                    .setting = concat(made.setting.title(), ", data ", made.fingerprint, ", seed ", options.run.seed),
                    .log = log ? &*log : nullptr,
-                   .seed = options.run.seed});
+                   .seed = options.run.seed,
+                   .device = device});
   if (report.interrupted) {
     const examples::Leavings left = examples::leavings(options.checkpoint, options.state_file);
     const std::string note = concat("interrupted after ", report.epochs, " epochs");

@@ -17,7 +17,7 @@ namespace refrain::examples {
 inline void add_run_options(CLI::App& app, RunOptions& run) {
   app.add_option("--seed", run.seed, "Seed of every random choice")->capture_default_str();
   app.add_option("--threads", run.threads, "Threads; 0: one per core")->check(CLI::Range(0, 1024))->capture_default_str();
-  app.add_option("--device", run.device, "Where to compute")->check(CLI::IsMember({"cpu"}))->capture_default_str();
+  app.add_option("--device", run.device, "Where to compute")->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
   app.add_option("--log", run.log, "Write progress and figures to this file as JSON lines");
 }
 

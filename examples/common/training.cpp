@@ -23,9 +23,9 @@ void expect_same_setting(const TrainPlace& place) {
 
 }  // namespace
 
-TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& options, const TrainPlace& place,
-                  std::int64_t steps_per_epoch, const std::function<Variable(std::int64_t, std::int64_t)>& loss,
-                  const Validation& validation, const Streams& streams) {
+TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer, const TrainOptions& options,
+                     const TrainPlace& place, std::int64_t steps_per_epoch, const Validation& validation,
+                     const Streams& streams) {
   const InterruptGuard guard;
   Trainer trainer(module, optimizer,
                   {.epochs = options.epochs,
@@ -34,7 +34,17 @@ TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& opti
                    .patience = options.patience,
                    .larger_is_better = validation.larger_is_better,
                    .checkpoint = place.state_file,
-                   .metadata = {{"run", place.label}, {"setting", place.setting}}});
+                   .metadata = {{"run", place.label}, {"setting", place.setting}},
+                   .pending_losses = place.device == Device::cpu ? 0 : 4,
+                   .record_after = 3});
+  trainer.on_recording([&](const RecordingReport& report) {
+    if (report.is_recorded) {
+      fmt::print(stderr, "{}: a step is recorded and run again from now on: {} kernels in one launch\n", place.label,
+                 report.kernels);
+    } else {
+      fmt::print(stderr, "{}: steps are launched kernel by kernel: {}\n", place.label, report.reason);
+    }
+  });
   for (const auto& [name, random] : streams) trainer.keep(name, *random);
   if (!place.state_file.empty() && std::filesystem::exists(place.state_file)) {
     expect_same_setting(place);
@@ -68,7 +78,7 @@ TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& opti
                        {{"run", place.label}, {"metric", validation.name}});
     }
   });
-  const TrainingResult result = trainer.run(loss, [&](std::int64_t) { return validation.measure(); });
+  const TrainingResult result = run(trainer, [&](std::int64_t) { return validation.measure(); });
   report.epochs = result.position.epoch;
   if (!report.curve.empty()) report.seconds_per_epoch /= static_cast<double>(report.curve.size());
   report.best = result.position.best_metric;

@@ -19,6 +19,7 @@ struct TrainPlace {
   std::string setting;     ///< what a run that goes on from the state file must have in common with the one before
   MetricLog* log = nullptr;
   std::uint64_t seed = 1;
+  Device device = Device::cpu;  ///< where the module's parameters are
 };
 
 /// One epoch of the learning curve.
@@ -48,11 +49,25 @@ struct Validation {
 /// Random streams that layers draw from while they train, by name; part of a state that goes on bit for bit.
 using Streams = std::vector<std::pair<std::string, Random*>>;
 
-/// Trains until the options, the validation part or Ctrl-C end it; `loss(epoch, step)` makes a step's loss.
-/// Throws DataError when the state file belongs to a run of another setting.
+/// What runs a trainer, given the evaluation.
+using RunTrainer = std::function<TrainingResult(Trainer&, const std::function<double(std::int64_t)>&)>;
+
+TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer, const TrainOptions& options,
+                     const TrainPlace& place, std::int64_t steps_per_epoch, const Validation& validation,
+                     const Streams& streams);
+
+/// Trains until the options, the validation part or Ctrl-C end it; `make(epoch, step)` makes a step's batch on the host, `loss(batch)`
+/// its loss on the place's device.  Throws DataError when the state file belongs to a run of another setting.
+template <class Make, class Loss>
 TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& options, const TrainPlace& place,
-                  std::int64_t steps_per_epoch, const std::function<Variable(std::int64_t, std::int64_t)>& loss,
-                  const Validation& validation, const Streams& streams = {});
+                  std::int64_t steps_per_epoch, const Make& make, const Loss& loss, const Validation& validation,
+                  const Streams& streams = {}) {
+  return train_by(
+      [&](Trainer& trainer, const std::function<double(std::int64_t)>& evaluate) {
+        return trainer.run(place.device, make, loss, evaluate);
+      },
+      module, optimizer, options, place, steps_per_epoch, validation, streams);
+}
 
 /// What a run that was interrupted leaves behind.
 struct Leavings {

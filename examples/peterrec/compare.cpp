@@ -6,6 +6,7 @@
 #include <map>
 #include <numeric>
 
+#include "common/device.hpp"
 #include "common/temporary_folder.hpp"
 #include "generator.hpp"
 #include "peterrec/commands.hpp"
@@ -105,9 +106,14 @@ struct Comparison {
           models::HeadOptions{.targets = task.targets.size(), .loss = head_loss(is_profile, options.task)}, random);
       TrainOptions training = options.finetune;
       training.learning_rate = rate;
-      const TrainReport report = train_task(
-          *candidate, task, examples, options.task, training, options.data.length, protocols,
-          {.label = task.name + ", " + method.title, .state_file = {}, .setting = {}, .log = log, .seed = seed}, joint);
+      const TrainReport report = train_task(*candidate, task, examples, options.task, training, options.data.length, protocols,
+                                            {.label = task.name + ", " + method.title,
+                                             .state_file = {},
+                                             .setting = {},
+                                             .log = log,
+                                             .seed = seed,
+                                             .device = base->device()},
+                                            joint);
       if (report.interrupted) return report;
       // Of a profile task the figure is a cross-entropy.
       if (network == nullptr || (is_profile ? report.best < best.best : report.best > best.best)) {
@@ -220,7 +226,7 @@ Outcome compare(const Options& given) {
   Vocabulary vocabulary;
   const bool is_pretrained = !options.base_file.empty() && std::filesystem::exists(options.base_file);
   if (is_pretrained) {
-    LoadedBase loaded = load_base(options.base_file);
+    LoadedBase loaded = load_base(options.base_file, examples::device_of(options.run));
     if (options.data.hold_out_last) expect_held_out(loaded);
     base = loaded.network;
     vocabulary = std::move(loaded.vocabulary);
@@ -230,6 +236,7 @@ Outcome compare(const Options& given) {
     vocabulary = source_vocabulary(raw, options.data);
     Random random(options.run.seed);
     base = std::make_shared<NextItNet>(base_network_options(options.base, vocabulary), random);
+    base->to(examples::device_of(options.run));
   }
   // All tasks are made first, so that a missing file is found before hours of training.
   struct Prepared {
@@ -247,9 +254,13 @@ Outcome compare(const Options& given) {
              base->blocks(), base->is_causal() ? "causal" : "two-way", with_commas(base->parameter_count()));
   std::fflush(stdout);
   if (!is_pretrained) {
-    const TrainReport report = train_base(
-        *base, pretraining, vocabulary, options.base, options.pretrain, options.data.length,
-        {.label = "pre-training", .state_file = {}, .setting = {}, .log = log ? &*log : nullptr, .seed = options.run.seed});
+    const TrainReport report = train_base(*base, pretraining, vocabulary, options.base, options.pretrain, options.data.length,
+                                          {.label = "pre-training",
+                                           .state_file = {},
+                                           .setting = {},
+                                           .log = log ? &*log : nullptr,
+                                           .seed = options.run.seed,
+                                           .device = base->device()});
     if (report.interrupted) {
       fmt::print("interrupted in pre-training, after {} epochs: nothing was written, and the same command starts anew\n",
                  report.epochs);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "common/device.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/evaluation.hpp"
 #include "refrain/train/metric_log.hpp"
@@ -15,7 +16,8 @@ Figures base_figures(const LoadedBase& base, const TaskData& task, const DataOpt
   if (!base.network->is_causal()) throw OptionError("evaluate: a two-way base has no next-item scores; give a patch file");
   // Its scores start with the special ids, the task's targets do not.
   const Scorer scorer = [&](const Tensor&, std::span<const std::int64_t> rows) {
-    const Tensor all = base.network->scores(padded_batch(task.sources, rows, data.length));
+    const Tensor all =
+        base.network->scores(padded_batch(task.sources, rows, data.length).to(base.network->device())).to(Device::cpu);
     Tensor scores({all.size(0), all.size(1) - special_ids}, DType::f32);
     for (std::int64_t b = 0; b < all.size(0); ++b) {
       std::copy_n(all.data<float>() + b * all.size(1) + special_ids, scores.size(1), scores.data<float>() + b * scores.size(1));
@@ -67,7 +69,7 @@ DataOptions options_of(const PatchNote& note, const std::string& path, const Opt
 Outcome evaluate(const Options& options) {
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
-  const LoadedBase base = load_base(options.base_file);
+  const LoadedBase base = load_base(options.base_file, examples::device_of(options.run));
   const RawData raw = read_data(options.data);
   const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
   if (options.patch_files.empty()) {

@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include "common/device.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/training.hpp"
 
@@ -14,7 +15,7 @@ Outcome finetune(const Options& options) {
   if (names.size() > 1 && !options.state_file.empty()) throw OptionError("--resume: expected one task a run");
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
-  const LoadedBase base = load_base(options.base_file);
+  const LoadedBase base = load_base(options.base_file, examples::device_of(options.run));
   for (const std::string& name : names) {
     if (task_kind(name) == TaskKind::next) expect_held_out(base);
   }
@@ -42,7 +43,8 @@ Outcome finetune(const Options& options) {
                     .setting = concat("--task ", task.name, " --length ", options.data.length, " ", split_text(options.data),
                                       " of ", task.users, " users"),
                     .log = log ? &*log : nullptr,
-                    .seed = options.run.seed});
+                    .seed = options.run.seed,
+                    .device = base.network->device()});
     const std::string path = options.patch_files.empty() ? task.name + ".patch.safetensors" : options.patch_files[i];
     const PatchNote note{.task = task.name,
                          .options = options.task,

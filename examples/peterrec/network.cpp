@@ -34,7 +34,9 @@ TaskNetwork::TaskNetwork(std::shared_ptr<NextItNet> base, const Method& method, 
                          models::HeadOptions head, Random& random)
     : owns_base_(method.base != BaseTraining::frozen),
       base_(base_for(std::move(base), method, random)),
-      task_(*base_, patch_set_options(method, options, head), random) {}
+      task_(*base_, patch_set_options(method, options, head), random) {
+  to(base_->device());
+}
 
 std::shared_ptr<NextItNet> TaskNetwork::base_for(std::shared_ptr<NextItNet> base, const Method& method, Random& random) {
   if (method.base == BaseTraining::frozen) {
@@ -42,6 +44,7 @@ std::shared_ptr<NextItNet> TaskNetwork::base_for(std::shared_ptr<NextItNet> base
     return base;
   }
   auto own = std::make_shared<NextItNet>(base->options(), random);
+  own->to(base->device());
   if (method.pretrained) assign_tensors(tensors_of(*own), tensors_of(*base), "the base");
   if (method.base != BaseTraining::all) {
     own->freeze();
@@ -93,7 +96,7 @@ void save_base(const std::string& path, const NextItNet& base, const Vocabulary&
   save_model(path, base, {{"config", config.dump()}, {"vocabulary", vocabulary.serialize()}});
 }
 
-LoadedBase load_base(const std::string& path) {
+LoadedBase load_base(const std::string& path, Device device) {
   const CheckpointInfo info = checkpoint_info(path);
   if (info.kind != "model") throw DataError(path, 0, "expected a base model, this is a " + info.kind);
   LoadedBase base{.path = path,
@@ -117,6 +120,7 @@ LoadedBase load_base(const std::string& path) {
   load_model(path, *base.network);
   base.network->freeze();
   base.hash = content_hash(*base.network);
+  base.network->to(device);
   return base;
 }
 
@@ -182,6 +186,7 @@ LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base) {
         random);
   });
   load_patch(path, *patch.set, {.base_hash = base.hash, .task = patch.note.task});
+  patch.set->to(base.network->device());
   return patch;
 }
 

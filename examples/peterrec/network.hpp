@@ -85,7 +85,8 @@ struct LoadedBase {
   BaseNote note;
   std::string hash;
 };
-LoadedBase load_base(const std::string& path);
+/// The network is put on the device.
+LoadedBase load_base(const std::string& path, Device device = Device::cpu);
 
 /// The next-item task tests on each user's last items.  Throws OptionError when the base has learned them.
 void expect_held_out(const LoadedBase& base);
@@ -106,7 +107,7 @@ struct LoadedPatch {
   PatchNote note;
   std::unique_ptr<PatchSet> set;
 };
-/// Throws DataError when the file is damaged or was made for another base.
+/// The patches are put where the base is.  Throws DataError when the file is damaged or was made for another base.
 LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base);
 
 }  // namespace refrain::peterrec

@@ -2,12 +2,14 @@
 
 #include <memory>
 
+#include "common/device.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/training.hpp"
 
 namespace refrain::peterrec {
 
 Outcome pretrain(const Options& options) {
+  const Device device = examples::device_of(options.run);
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
   const RawData raw = read_data(options.data);
@@ -16,6 +18,7 @@ Outcome pretrain(const Options& options) {
       pretrain_data(raw, vocabulary, options.data, piece_length(options.data.length, options.base.causal));
   Random random(options.run.seed);
   NextItNet network(base_network_options(options.base, vocabulary), random);
+  network.to(device);
   fmt::print("{} items, {} sequences to train on, {} held out; {} parameters\n", with_commas(vocabulary.items()),
              with_commas(static_cast<std::int64_t>(data.split.train.size())),
              with_commas(static_cast<std::int64_t>(data.split.valid.size())), with_commas(network.parameter_count()));
@@ -26,7 +29,8 @@ Outcome pretrain(const Options& options) {
                   .setting = concat(options.data.hold_out_last ? "--hold-out-last " : "all items, ", "--length ",
                                     options.data.length, " --split-seed ", options.data.split_seed),
                   .log = log ? &*log : nullptr,
-                  .seed = options.run.seed});
+                  .seed = options.run.seed,
+                  .device = device});
   BaseNote note{.hold_out_last = options.data.hold_out_last, .text = concat("pre-trained for ", report.epochs, " epochs")};
   if (report.interrupted) {
     const Leavings left = leavings(options.base_file, options.state_file);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/behaviour.hpp"
+#include "common/device.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/evaluation.hpp"
 #include "peterrec/recommendation.hpp"
@@ -43,7 +44,7 @@ Request user_request(const RawData& raw, const std::string& user) {
 class Answers {
  public:
   Answers(const Options& options, const std::optional<Titles>& titles)
-      : options_(options), titles_(titles), base_(load_base(options.base_file)) {
+      : options_(options), titles_(titles), base_(load_base(options.base_file, examples::device_of(options.run))) {
     for (const std::string& path : options.patch_files) patches_.push_back(load_patch_set(path, base_));
   }
 
@@ -92,7 +93,7 @@ class Answers {
     const NoGrad off;
     const std::vector<std::int64_t> rows{0};
     const Tensor ids = tcl_batch(history, rows, patch.note.length, placement_of(*base_.network));
-    return patch.set->scores(patch.set->user(*base_.network, ids));
+    return patch.set->scores(patch.set->user(*base_.network, ids.to(base_.network->device()))).to(Device::cpu);
   }
 
   void print_next(const Request& request, const RaggedIds& history) const {
@@ -108,7 +109,8 @@ class Answers {
       for (const std::int32_t id : history[0]) asked.add(id);
       if (!base_.network->is_causal()) asked.add(mask_id);
       asked.end_row();
-      scores = base_.network->scores(padded_batch(asked, rows, options_.data.length));
+      scores =
+          base_.network->scores(padded_batch(asked, rows, options_.data.length).to(base_.network->device())).to(Device::cpu);
     }
     std::vector<std::int32_t> seen;
     if (!options_.recommend.keep_seen) {

@@ -5,9 +5,37 @@
 #include <numeric>
 
 #include "refrain/data/samplers.hpp"
+#include "refrain/ops/loss.hpp"
 
 namespace refrain::peterrec {
 namespace {
+
+/// What a source loss is computed from.
+struct SourceBatch {
+  Tensor ids;
+  Tensor targets;
+  Candidates candidates{};  ///< of the sampled loss
+
+  template <class Function>
+  void visit(Function&& function) {
+    for (Tensor* tensor : {&ids, &targets, &candidates.ids, &candidates.log_q_true, &candidates.log_q_negative})
+      function(*tensor);
+  }
+};
+
+/// What a task's loss is computed from.
+struct TaskBatch {
+  Tensor ids;
+  Tensor targets;
+  Tensor negatives{};    ///< of the pair losses
+  SourceBatch source{};  ///< when the source is learned jointly
+
+  template <class Function>
+  void visit(Function&& function) {
+    for (Tensor* tensor : {&ids, &targets, &negatives}) function(*tensor);
+    source.visit(function);
+  }
+};
 
 /// The source loss of one batch: next item or masked item, full or sampled softmax.
 class SourceLoss {
@@ -19,22 +47,28 @@ class SourceLoss {
         sampler_({.first = vocabulary.first_item(), .range = vocabulary.items()}),
         samples_(std::clamp<std::int64_t>(std::llround(options.sampled_share * vocabulary.items()), 1, vocabulary.items())) {}
 
-  Variable training(const NextItNet& network, std::span<const std::int64_t> rows, Random random) {
+  /// A training step's batch, on the host.
+  SourceBatch training(std::span<const std::int64_t> rows, Random random) {
     const SequenceBatch made = batch(rows, random);
-    if (options_.loss != "sampled") return network.loss(made.ids, made.targets, padding_id);
+    if (options_.loss != "sampled") return {.ids = made.ids, .targets = made.targets};
     const CandidateSample sample = sampler_.draw(samples_, random);
-    return network.sampled_loss(
-        made.ids, made.targets,
-        {.ids = sample.ids,
-         .log_q_true = sampler_.log_expected_count(made.targets.reshape({made.targets.numel()}), sample),
-         .log_q_negative = sampler_.log_expected_count(sample.ids, sample)},
-        padding_id);
+    return {.ids = made.ids,
+            .targets = made.targets,
+            .candidates = {.ids = sample.ids,
+                           .log_q_true = sampler_.log_expected_count(made.targets.reshape({made.targets.numel()}), sample),
+                           .log_q_negative = sampler_.log_expected_count(sample.ids, sample)}};
+  }
+
+  Variable loss(const NextItNet& network, const SourceBatch& batch) const {
+    if (options_.loss != "sampled") return network.loss(batch.ids, batch.targets, padding_id);
+    return network.sampled_loss(batch.ids, batch.targets, batch.candidates, padding_id);
   }
 
   /// Mean full softmax loss over the held-out rows.
   double validation(const NextItNet& network) {
     const std::vector<std::int64_t>& rows = data_.split.valid.empty() ? data_.split.train : data_.split.valid;
     Random random(0x76616C6964);
+    const Device device = network.device();
     double sum = 0;
     std::int64_t counted = 0;
     for (std::size_t begin = 0; begin < rows.size(); begin += batch_rows) {
@@ -42,7 +76,7 @@ class SourceLoss {
       const std::span<const std::int32_t> targets = std::as_const(made.targets).span<std::int32_t>();
       const std::int64_t real =
           std::count_if(targets.begin(), targets.end(), [](std::int32_t target) { return target != padding_id; });
-      sum += network.loss(made.ids, made.targets, padding_id).item() * static_cast<double>(real);
+      sum += network.loss(made.ids.to(device), made.targets.to(device), padding_id).item() * static_cast<double>(real);
       counted += real;
     }
     return counted == 0 ? 0 : sum / static_cast<double>(counted);
@@ -76,8 +110,9 @@ TrainReport train_base(NextItNet& network, const PretrainData& data, const Vocab
   return examples::train(
       network, adam, options, place, batches.steps_per_epoch(),
       [&](std::int64_t epoch, std::int64_t step) {
-        return source.training(network, batches.rows(epoch, step), batches.random(epoch, step));
+        return source.training(batches.rows(epoch, step), batches.random(epoch, step));
       },
+      [&](const SourceBatch& batch) { return source.loss(network, batch); },
       {.name = "held-out loss", .larger_is_better = false, .measure = [&] { return source.validation(network); }});
 }
 
@@ -107,19 +142,23 @@ TrainReport train_task(TaskNetwork& network, const TaskData& task, const Transfe
   return examples::train(
       network, adam, options, place, batches.steps_per_epoch(),
       [&](std::int64_t epoch, std::int64_t step) {
-        const TransferBatch batch =
+        const TransferBatch made =
             transfer_batch(task.sources, examples, batches.rows(epoch, step), form.length, form.placement);
+        TaskBatch batch{.ids = made.ids, .targets = made.targets};
         Random random = batches.random(epoch, step);
-        Variable loss = network.task().loss(network.user(batch.ids), batch.targets,
-                                            pairs ? negatives->draw(batch.targets, random) : Tensor());
+        if (pairs) batch.negatives = negatives->draw(made.targets, random);
         if (source) {
           const std::int64_t total = epoch * batches.steps_per_epoch() + step;
           const std::int64_t source_epoch = total / source_batches->steps_per_epoch();
           const std::int64_t source_step = total % source_batches->steps_per_epoch();
-          loss = loss + source->training(network.base(), source_batches->rows(source_epoch, source_step),
-                                         source_batches->random(source_epoch, source_step));
+          batch.source = source->training(source_batches->rows(source_epoch, source_step),
+                                          source_batches->random(source_epoch, source_step));
         }
-        return loss;
+        return batch;
+      },
+      [&](const TaskBatch& batch) {
+        const Variable loss = network.task().loss(network.user(batch.ids), batch.targets, batch.negatives);
+        return source ? loss + source->loss(network.base(), batch.source) : loss;
       },
       {.name = is_profile ? "cross-entropy" : "MRR@5 (sampled)", .larger_is_better = !is_profile, .measure = [&] {
          const Figures figures = measure(task, task.valid, form, protocols, scorer);

@@ -2,6 +2,7 @@
 // beforehand.  The row variants touch the named rows alone.
 
 #include <cmath>
+#include <numeric>
 
 #include "kernels/chunks.hpp"
 #include "kernels/cpu.hpp"
@@ -24,7 +25,13 @@ struct AdamStep {
         inverse_correction2(static_cast<T>(1 / (1 - std::pow(args.beta2, static_cast<double>(args.step))))),
         epsilon(static_cast<T>(args.epsilon)),
         l2(static_cast<T>(args.l2)),
-        decay(static_cast<T>(args.decay)) {}
+        decay(static_cast<T>(args.decay)) {
+    if (!args.rates) return;
+    const double* rates = args.rates.template as<double>();
+    learning_rate = static_cast<T>(rates[0]);
+    inverse_correction1 = static_cast<T>(rates[1]);
+    inverse_correction2 = static_cast<T>(rates[2]);
+  }
 
   void operator()(T* __restrict parameter, const T* __restrict gradient, T* __restrict m, T* __restrict v,
                   std::int64_t count) const {
@@ -56,6 +63,11 @@ void momentum_step(T* __restrict parameter, const T* __restrict gradient, T* __r
     velocity[i] = updated;
     parameter[i] -= learning_rate * updated;
   }
+}
+
+template <class Args>
+double learning_rate_of(const Args& args) {
+  return args.rates ? *args.rates.template as<double>() : args.learning_rate;
 }
 
 /// Calls update(j * width, rows[j] * width, width) for the entries that name a row.
@@ -95,7 +107,7 @@ void adam_rows(const AdamRows& args, Stream) {
 
 void sgd(const Sgd& args, Stream) {
   for_floating<Sgd>(args.parameter.dtype, [&]<class T>(T) {
-    const T learning_rate = static_cast<T>(args.learning_rate);
+    const T learning_rate = static_cast<T>(learning_rate_of(args));
     const T l2 = static_cast<T>(args.l2);
     const T momentum = static_cast<T>(args.momentum);
     parallel_for(args.parameter.shape.numel(), task_elements, [&](std::int64_t begin, std::int64_t end) {
@@ -112,11 +124,20 @@ void sgd(const Sgd& args, Stream) {
 
 void sgd_rows(const SgdRows& args, Stream) {
   for_floating<SgdRows>(args.parameter.dtype, [&]<class T>(T) {
-    const T learning_rate = static_cast<T>(args.learning_rate);
+    const T learning_rate = static_cast<T>(learning_rate_of(args));
     const T l2 = static_cast<T>(args.l2);
     for_named_rows(args.rows, args.values.shape.numel(), [&](std::int64_t from, std::int64_t to, std::int64_t width) {
       sgd_step(args.parameter.as<T>() + to, args.values.as<T>() + from, learning_rate, l2, width);
     });
+  });
+}
+
+void clip_factor(const ClipFactor& args, Stream) {
+  for_floating<ClipFactor>(args.squares.dtype, [&]<class T>(T) {
+    const T* squares = args.squares.as<T>();
+    const double norm = std::sqrt(std::accumulate(squares, squares + args.squares.shape.numel(), 0.0));
+    *args.norm.as<T>() = static_cast<T>(norm);
+    *args.factor.as<T>() = std::isfinite(norm) && norm > args.max_norm ? static_cast<T>(args.max_norm / norm) : T{1};
   });
 }
 

@@ -128,11 +128,13 @@ void drop(const Dropout& args) {
   const T scale = static_cast<T>(1 / args.keep);
   const double limit = std::ceil(args.keep * 0x1p32);  // words below it are kept; at least one
   const std::uint32_t last_kept = static_cast<std::uint32_t>(limit - 1);
+  const std::uint64_t start =
+      args.position + (args.shift ? static_cast<std::uint64_t>(*args.shift.as<std::int64_t>()) : std::uint64_t{0});
   parallel_for((count + batch - 1) / batch, exponential_elements / batch, [&](std::int64_t first, std::int64_t last) {
     std::array<std::uint32_t, batch> words;
     std::array<T, batch> kept;
     for (std::int64_t group = first; group < last; ++group) {
-      const std::uint64_t position = args.position + static_cast<std::uint64_t>(group) * blocks;
+      const std::uint64_t position = start + static_cast<std::uint64_t>(group) * blocks;
       for (std::size_t block = 0; block < blocks; ++block) {
         const auto four = philox(args.seed, args.stream, position + block);
         for (std::size_t word = 0; word < 4; ++word) words[4 * block + word] = four[word];
@@ -179,9 +181,15 @@ void linear_combination(const LinearCombination& args, Stream) {
 void multiply(const Multiply& args, Stream) {
   for_floating<Multiply>(args.a.dtype, [&]<class T>(T) {
     using Vector = typename Lanes<T>::Vector;
-    map(
-        args.a.shape.numel(), task_elements, args.out.as<T>(), [](Vector a, Vector b) { return a * b; }, args.a.as<T>(),
-        args.b.as<T>());
+    const std::int64_t count = args.a.shape.numel();
+    if (count != 1 && args.b.shape.numel() == 1) {
+      const T factor = *args.b.as<T>();
+      map(
+          count, task_elements, args.out.as<T>(), [factor](Vector a) { return factor * a; }, args.a.as<T>());
+    } else {
+      map(
+          count, task_elements, args.out.as<T>(), [](Vector a, Vector b) { return a * b; }, args.a.as<T>(), args.b.as<T>());
+    }
   });
 }
 

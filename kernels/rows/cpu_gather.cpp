@@ -54,10 +54,11 @@ std::uint64_t* sort_by_id(std::uint64_t* pairs, std::uint64_t* scratch, std::int
 /// pairs, so that tasks are alike in work however often an id occurs.
 template <class T>
 void sum_runs(const std::uint64_t* pairs, const std::uint64_t* starts, std::int64_t runs, const CoalesceRows& args) {
+  const std::int64_t kept = static_cast<std::int64_t>(starts[runs]);
   const std::int64_t count = args.ids.shape[0];
   const std::int64_t width = row_elements(args.dy.shape);
   const T* dy = args.dy.as<T>();
-  parallel_for(count, rows_per_task(width), [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(kept, rows_per_task(width), [&](std::int64_t begin, std::int64_t end) {
     const std::uint64_t* run = std::lower_bound(starts, starts + runs, static_cast<std::uint64_t>(begin));
     for (; run != starts + runs && *run < static_cast<std::uint64_t>(end); ++run) {
       T* __restrict to = args.values.as<T>() + (run - starts) * width;
@@ -109,20 +110,22 @@ void coalesce_rows(const CoalesceRows& args, Stream) {
   std::uint64_t* pairs = args.workspace.as<std::uint64_t>();
   std::uint64_t* scratch = pairs + count + 1;
   std::int32_t largest = 0;
+  std::int64_t kept = 0;
   for (std::int64_t i = 0; i < count; ++i) {
-    pairs[i] = pack(ids[i], i);
+    if (ids[i] < 0) continue;
+    pairs[kept++] = pack(ids[i], i);
     largest = std::max(largest, ids[i]);
   }
-  std::uint64_t* sorted = sort_by_id(pairs, scratch, count, static_cast<std::uint64_t>(largest));
+  std::uint64_t* sorted = sort_by_id(pairs, scratch, kept, static_cast<std::uint64_t>(largest));
   std::uint64_t* starts = sorted == pairs ? scratch : pairs;
   std::int32_t* rows = args.rows.as<std::int32_t>();
   std::int64_t runs = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
+  for (std::int64_t i = 0; i < kept; ++i) {
     if (i > 0 && id_of(sorted[i]) == id_of(sorted[i - 1])) continue;
     rows[runs] = id_of(sorted[i]);
     starts[runs++] = static_cast<std::uint64_t>(i);
   }
-  starts[runs] = static_cast<std::uint64_t>(count);
+  starts[runs] = static_cast<std::uint64_t>(kept);
   std::fill(rows + runs, rows + count, -1);
   for_floating<CoalesceRows>(args.dy.dtype, [&]<class T>(T) { sum_runs<T>(sorted, starts, runs, args); });
 }

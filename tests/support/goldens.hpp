@@ -41,10 +41,20 @@ inline std::vector<std::filesystem::path> golden_files() {
   return files;
 }
 
-/// One case, to be computed in one element type.
+/// In which element type and on which device the cases are computed.
+struct GoldenRun {
+  DType dtype = DType::f32;
+  Device device = Device::cpu;
+};
+
+/// The runs of this test executable.
+std::vector<GoldenRun> golden_runs();
+
+/// One case, to be computed in one element type on one device.
 class Golden {
  public:
-  Golden(const std::filesystem::path& path, DType dtype) : name_(path.stem().string()), dtype_(dtype) {
+  Golden(const std::filesystem::path& path, GoldenRun run)
+      : name_(path.stem().string()), dtype_(run.dtype), device_(run.device) {
     SafetensorsFile file = read_safetensors(path.string());
     tensors_ = std::move(file.tensors);
     meta_ = nlohmann::json::parse(file.metadata.at("meta"));
@@ -52,27 +62,32 @@ class Golden {
 
   const std::string& name() const { return name_; }
   DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
   const nlohmann::json& config() const { return meta_.at("config"); }
   const TensorMap& tensors() const { return tensors_; }
   bool has(std::string_view tensor) const { return tensors_.find(tensor) != tensors_.end(); }
 
-  /// A tensor in the dtype of this run; ids as i32.
+  /// A tensor in the dtype of this run; ids as i32.  On the CPU: see place().
   Tensor operator[](std::string_view tensor) const {
     const Tensor& stored = find(tensor);
     return stored.to(is_floating(stored.dtype()) ? dtype_ : DType::i32).clone();
   }
 
+  /// A tensor where this run computes.
+  Tensor place(const Tensor& tensor) const { return tensor.to(device_); }
+  Tensor placed(std::string_view tensor) const { return place((*this)[tensor]); }
+
   /// Compares with the stored result:  8 f32_err + 1e-6 max_abs  in f32,  1e-6 (1 + max_abs)  in f64.
   void check(const std::string& result, const Tensor& got) const {
     const Tensor expected = find(result).to(DType::f64);
-    INFO(name_ << " in " << refrain::name(dtype_) << ": " << result);
+    INFO(name_ << " in " << refrain::name(dtype_) << " on " << refrain::name(device_) << ": " << result);
     REQUIRE(got.dtype() == dtype_);
     REQUIRE(got.numel() == expected.numel());
     if (expected.rank() > 0) REQUIRE(got.shape() == expected.shape());
     const double max_abs = meta_.at("max_abs").at(result).get<double>();
     const double error = meta_.at("f32_err").at(result).get<double>();
     const double tolerance = dtype_ == DType::f32 ? 8 * error + 1e-6 * max_abs : 1e-6 * (1 + max_abs);
-    const Tensor values = got.to(DType::f64);
+    const Tensor values = got.to(Device::cpu).to(DType::f64);
     double worst = 0;
     for (std::int64_t i = 0; i < expected.numel(); ++i) {
       const double difference = std::abs(values.data<double>()[i] - expected.data<double>()[i]);
@@ -90,23 +105,38 @@ class Golden {
 
   std::string name_;
   DType dtype_;
+  Device device_;
   TensorMap tensors_;
   nlohmann::json meta_;
 };
 
-/// Calls function(golden) for every case of the families, in f32 and in f64, and prints how many cases there were.
-/// No case of a family is a failure; no folder is a skipped test.
+/// Calls function(golden) for every case of the families in every run, and prints how many cases there were.
+/// No case of a family is a failure; no folder, no such device or no such kernel on it is a skipped test.
 template <class Function>
 void for_goldens(std::initializer_list<const char*> families, Function&& function) {
   if (!has_goldens()) REFRAIN_SKIP("no golden cases in " + goldens_folder());
+  for (const GoldenRun& run : golden_runs()) {
+    if (!is_available(run.device)) REFRAIN_SKIP(concat("no device ", run.device));
+  }
   for (const std::string family : families) {
     int cases = 0;
     for (const std::filesystem::path& path : golden_files()) {
       if (!path.filename().string().starts_with(family)) continue;
       ++cases;
-      for (const DType dtype : {DType::f32, DType::f64}) function(Golden(path, dtype));
+      for (const GoldenRun& run : golden_runs()) {
+        try {
+          function(Golden(path, run));
+        } catch (const Unsupported& error) {
+          if (run.device == Device::cpu) throw;
+          REFRAIN_SKIP(error.what());
+        }
+      }
     }
-    std::printf("golden %s*: %d cases, each in f32 and f64\n", family.c_str(), cases);
+    std::string runs;
+    for (const GoldenRun& run : golden_runs()) {
+      runs += concat(runs.empty() ? "" : " and ", refrain::name(run.dtype), " on ", run.device);
+    }
+    std::printf("golden %s*: %d cases, each in %s\n", family.c_str(), cases, runs.c_str());
     INFO("family " << family << " in " << goldens_folder());
     CHECK(cases > 0);
   }

@@ -54,10 +54,15 @@ struct Edge {
 /// Where an operation's backward function puts the gradients of its inputs.
 class InputGradients {
  public:
-  explicit InputGradients(std::span<const detail::Edge> inputs) : inputs_(inputs) {}
+  explicit InputGradients(std::span<const detail::Edge> inputs, bool upstream_is_one = false)
+      : inputs_(inputs), upstream_is_one_(upstream_is_one) {}
 
   /// False when nobody needs the gradient of input `index`: then it must not be computed.
   bool wants(int index) const { return inputs_[static_cast<std::size_t>(index)].wanted(); }
+
+  /// True when the operation is the root of the pass, so that its upstream gradient is known to be one without a look at it: on a
+  /// device a look would wait.
+  bool upstream_is_one() const noexcept { return upstream_is_one_; }
 
   void add(int index, Tensor gradient) { put(index, std::move(gradient)); }
   void add(int index, RowSparse gradient) { put(index, std::move(gradient)); }
@@ -74,6 +79,7 @@ class InputGradients {
   void put(int index, Contribution contribution);
 
   std::span<const detail::Edge> inputs_;
+  bool upstream_is_one_;
 };
 
 namespace detail {
@@ -163,7 +169,8 @@ class RecordedNode final : public Node {
 
 class Tape {
  public:
-  static void backward(const Variable& root, Tensor seed, bool retain) {
+  /// `seed_is_one`: the caller made the seed of ones.
+  static void backward(const Variable& root, Tensor seed, bool retain, bool seed_is_one) {
     VariableState& state = TapeAccess::state(root);
     if (!state.requires_grad) {
       throw AutogradError("backward: the root does not depend on anything that requires a gradient, or recording was off");
@@ -182,7 +189,7 @@ class Tape {
     state.producer->gradients_[static_cast<std::size_t>(state.output)].add(std::move(seed));
     try {
       for (std::shared_ptr<Node>& node : nodes) {
-        run(*node, retain);
+        run(*node, retain, seed_is_one && node == state.producer);
         if (!retain) node.reset();
       }
     } catch (...) {
@@ -214,11 +221,11 @@ class Tape {
     return found;
   }
 
-  static void run(Node& node, bool retain) {
+  static void run(Node& node, bool retain, bool upstream_is_one) {
     const bool reached =
         std::any_of(node.gradients_.begin(), node.gradients_.end(), [](const Gradient& g) { return g.defined(); });
     if (reached) {
-      InputGradients inputs(node.inputs_);
+      InputGradients inputs(node.inputs_, upstream_is_one);
       node.run(node.gradients_, inputs);
       clear_gradients(node);
     }
@@ -335,7 +342,7 @@ inline void backward(const Variable& root, BackwardOptions options = {}) {
     throw AutogradError(concat("backward: expected a root of one element, got ", root.shape(),
                                "; reduce it first or give an upstream gradient"));
   }
-  detail::Tape::backward(root, Tensor::full(root.shape(), 1.0, root.dtype(), root.device()), options.retain);
+  detail::Tape::backward(root, Tensor::full(root.shape(), 1.0, root.dtype(), root.device()), options.retain, true);
 }
 
 /// backward() with the upstream gradient d loss / d root.  Throws ShapeError or DTypeError unless it matches the root.
@@ -346,7 +353,7 @@ inline void backward(const Variable& root, const Tensor& upstream, BackwardOptio
   if (upstream.dtype() != root.dtype()) {
     throw DTypeError(concat("backward: expected an upstream gradient of ", root.dtype(), ", got ", upstream.dtype()));
   }
-  detail::Tape::backward(root, upstream, options.retain);
+  detail::Tape::backward(root, upstream, options.retain, false);
 }
 
 }  // namespace refrain

@@ -105,7 +105,7 @@ class Gradient {
   RowSparse sparse_;
 };
 
-/// Builds the row-sparse gradient of gathered rows: dy [n, ...] belongs to row ids[i] (i32 [n], not negative).
+/// Builds the row-sparse gradient of gathered rows: dy [n, ...] belongs to row ids[i] (i32 [n]); negative ids are left out.
 inline RowSparse coalesce(const Tensor& ids, const Tensor& dy) {
   RowSparse out{Tensor(ids.shape(), DType::i32, dy.device()), Tensor(dy.shape(), dy.dtype(), dy.device())};
   kernels::table(dy.device())
@@ -115,11 +115,12 @@ inline RowSparse coalesce(const Tensor& ids, const Tensor& dy) {
 }
 
 inline RowSparse Gradient::merge(const RowSparse& a, const RowSparse& b) {
-  // Unused entries sit at the end of both; they are left out before the lists are joined.
+  // Unused entries sit at the end of both; they are left out before the lists are joined.  On another device counting them would
+  // have to wait for it: there coalesce() leaves them out.
   const auto used = [](const RowSparse& sparse) {
-    const Tensor rows = sparse.rows.to(Device::cpu);
-    std::int64_t count = rows.numel();
-    while (count > 0 && rows.data<std::int32_t>()[count - 1] < 0) --count;
+    std::int64_t count = sparse.rows.numel();
+    if (sparse.rows.device() != Device::cpu) return count;
+    while (count > 0 && sparse.rows.data<std::int32_t>()[count - 1] < 0) --count;
     return count;
   };
   const std::int64_t count_a = used(a);

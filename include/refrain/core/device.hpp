@@ -13,13 +13,13 @@ constexpr const char* name(Device device) noexcept { return device == Device::cp
 
 inline std::ostream& operator<<(std::ostream& out, Device device) { return out << name(device); }
 
-/// A queue of work on a device; work in one stream runs in order.  On the CPU every call has finished when it returns and the
-/// handle is null.
+/// A queue of work on a device; work in one stream runs in order.  A null handle means the current stream (core/stream.hpp).  On the
+/// CPU every call has finished when it returns and the handle is null.
 struct Stream {
   void* handle = nullptr;
 };
 
-/// True when this build has a backend for the device and the machine has the device.
+/// True when this build has a backend for the device and the machine has the device (and, for a GPU, its driver).
 bool is_available(Device device) noexcept;
 
 /// Counters of the memory pool of one device.
@@ -31,8 +31,8 @@ struct PoolStats {
 };
 
 /// A 64-byte aligned block from the device's pool.  The pool keeps released blocks for re-use, so a loop that repeats its sizes
-/// asks the system for nothing after its first round.
-/// Throws Unsupported when there is no such backend, std::bad_alloc when memory is exhausted.
+/// asks the system for nothing after its first round.  On a GPU the block is for work of the current stream.
+/// Throws Unsupported when there is no such device, std::bad_alloc when memory is exhausted.
 void* pool_allocate(std::size_t bytes, Device device);
 
 /// Returns a block of pool_allocate; `bytes` must be the size asked for.
@@ -41,14 +41,18 @@ void pool_release(void* block, std::size_t bytes, Device device) noexcept;
 PoolStats pool_stats(Device device = Device::cpu);
 void pool_reset_peak(Device device = Device::cpu);
 
-/// Gives the cached blocks back to the system.
+/// Gives the cached blocks back to the system.  Waits for the device.
 void pool_trim(Device device = Device::cpu);
 
 /// Copies between or within devices.  Device-to-host copies have finished when it returns; the others are ordered in the stream.
+/// Host memory may be changed or freed as soon as it returns: it has been read (on a GPU: into page-locked staging memory).
 void copy_bytes(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes, Stream stream = {});
 
 /// Fills a block with zero bytes.
 void zero_bytes(void* block, Device device, std::size_t bytes, Stream stream = {});
+
+/// Repeats the first `period` bytes of a block until `bytes` are filled; bytes is a multiple of the period.
+void repeat_bytes(void* block, Device device, std::size_t period, std::size_t bytes, Stream stream = {});
 
 /// Standard allocator on the CPU pool: for the small objects of a training step, so that they do not reach the system either.
 template <class T>

@@ -2,7 +2,9 @@
 /// Owning tensors.
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <new>
 #include <span>
@@ -37,9 +39,19 @@ class Tensor {
   }
 
   static Tensor full(const Shape& shape, double value, DType dtype, Device device = Device::cpu) {
-    Tensor tensor(shape, dtype);
+    Tensor tensor(shape, dtype, device);
     tensor.fill(value);
-    return device == Device::cpu ? tensor : tensor.to(device);
+    return tensor;
+  }
+
+  /// The only element of a tensor, everywhere in another shape.  Throws ShapeError unless there is exactly one.
+  static Tensor repeated(const Tensor& element, const Shape& shape) {
+    if (element.numel() != 1) throw ShapeError(concat("Tensor::repeated: expected one element, got ", element.shape_));
+    Tensor tensor(shape, element.dtype_, element.device());
+    if (tensor.numel() == 0) return tensor;
+    copy_bytes(tensor.data_, tensor.device(), element.data_, element.device(), size_bytes(element.dtype_));
+    repeat_bytes(tensor.data_, tensor.device(), size_bytes(element.dtype_), tensor.bytes());
+    return tensor;
   }
 
   /// Copies `values` (row-major).  Throws ShapeError unless there is one value per element.
@@ -139,7 +151,8 @@ class Tensor {
 
   Tensor clone() const { return defined() ? copy_on(device()) : Tensor(); }
 
-  /// This tensor on another device; shares storage when it is there already.  Throws Unsupported without that backend.
+  /// This tensor on another device; shares storage when it is there already.  To the CPU: waits for the device that it comes from.
+  /// Throws Unsupported when there is no such device.
   Tensor to(Device device) const { return !defined() || device == this->device() ? *this : copy_on(device); }
 
   /// Element-wise conversion (CPU).  Shares storage when the type is the same.
@@ -168,10 +181,22 @@ class Tensor {
   }
 
   void fill(double value) {
-    dispatch(dtype_, [&]<class T>(T) { std::fill_n(data<T>(), numel(), static_cast<T>(value)); });
+    dispatch(dtype_, [&]<class T>(T) {
+      if (device() == Device::cpu) {
+        std::fill_n(data<T>(), numel(), static_cast<T>(value));
+      } else if (value == 0 && !std::signbit(value)) {
+        zero();
+      } else if (numel() > 0) {
+        std::array<T, 256> start;
+        start.fill(static_cast<T>(value));
+        const std::size_t first = std::min(bytes(), sizeof start);
+        copy_bytes(data_, device(), start.data(), Device::cpu, first);
+        repeat_bytes(data_, device(), first, bytes());
+      }
+    });
   }
 
-  /// The only element as a number.  Throws ShapeError unless there is exactly one.
+  /// The only element as a number; waits for the device that it lives on.  Throws ShapeError unless there is exactly one.
   double item() const {
     if (numel() != 1) throw ShapeError(concat("item: expected one element, got ", shape_));
     const Tensor host = to(Device::cpu);

@@ -51,6 +51,13 @@ class BatchSampler {
 struct SequenceBatch {
   Tensor ids;      ///< [B,T] i32
   Tensor targets;  ///< [B,T] i32
+
+  /// Calls function(tensor) for each tensor.
+  template <class Function>
+  void visit(Function&& function) {
+    function(ids);
+    function(targets);
+  }
 };
 
 /// Rows as a matrix: each row's newest `length` ids, right-aligned, padding_id on the left.  -> [B,length] i32.
@@ -95,6 +102,13 @@ TransferExamples transfer_examples(const RaggedIds& targets, std::span<const std
 struct TransferBatch {
   Tensor ids;      ///< [B,T] i32, as tcl_batch
   Tensor targets;  ///< [B] i32
+
+  /// Calls function(tensor) for each tensor.
+  template <class Function>
+  void visit(Function&& function) {
+    function(ids);
+    function(targets);
+  }
 };
 
 /// Throws OptionError when there is no such example or source row.

@@ -1,5 +1,8 @@
 #pragma once
 /// Contracts: parameter updates.  Device: cpu (f32, f64).
+///
+/// What changes from step to step is given by value, or as `rates` in the device's memory, read when the kernel runs and then used in
+/// place of learning_rate and step: so the same recorded call serves every step.
 
 #include <cstdint>
 
@@ -23,6 +26,7 @@ struct Adam {
   double l2 = 0;
   double decay = 0;
   std::int64_t step = 1;  ///< counts from 1
+  View rates{};           ///< or empty; [3] f64: learning_rate, 1 / correction_1, 1 / correction_2, see below
   MutableView workspace{};
 };
 
@@ -41,6 +45,7 @@ struct AdamRows {
   double l2 = 0;
   double decay = 0;
   std::int64_t step = 1;
+  View rates{};  ///< or empty; as for Adam
   MutableView workspace{};
 };
 
@@ -54,6 +59,7 @@ struct Sgd {
   double learning_rate = 0.1;
   double momentum = 0;
   double l2 = 0;
+  View rates{};  ///< or empty; [1] f64: learning_rate
   MutableView workspace{};
 };
 
@@ -65,6 +71,18 @@ struct SgdRows {
   View values{};            ///< [n,...]
   double learning_rate = 0.1;
   double l2 = 0;
+  View rates{};  ///< or empty; as for Sgd
+  MutableView workspace{};
+};
+
+/// What scales gradients so that their norm is at most max_norm:
+///   norm = sqrt(sum_i squares[i]), added in double;  factor = max_norm / norm when norm is finite and above max_norm, else 1.
+struct ClipFactor {
+  static constexpr const char* name = "clip_factor";
+  View squares{};        ///< [n] sum of squares of each gradient
+  MutableView norm{};    ///< one element
+  MutableView factor{};  ///< one element
+  double max_norm = 1;
   MutableView workspace{};
 };
 

@@ -44,7 +44,7 @@ struct LinearCombination {
 struct Multiply {
   static constexpr const char* name = "multiply";
   View a{};
-  View b{};
+  View b{};  ///< as a, or one element that multiplies all of a
   MutableView out{};
   MutableView workspace{};
 };
@@ -68,6 +68,7 @@ struct Dropout {
   std::uint64_t seed = 0;
   std::uint64_t stream = 0;
   std::uint64_t position = 0;
+  View shift{};  ///< or empty; [1] i64, read when the kernel runs and added to position: for a recorded call that runs again
   MutableView workspace{};
 };
 

@@ -43,10 +43,10 @@ struct GatherRows {
 };
 
 /// Sums rows that share an id, in the order of their positions: rows = the distinct ids rising, then -1; values[j,:] = sum of dy[i,:]
-/// over ids[i] == rows[j]; values past the last distinct id are zero.
+/// over ids[i] == rows[j]; values past the last distinct id are zero.  Rows of negative ids are left out.
 struct CoalesceRows {
   static constexpr const char* name = "coalesce_rows";
-  View ids{};            ///< [n] i32, not negative
+  View ids{};            ///< [n] i32
   View dy{};             ///< [n,C]
   MutableView rows{};    ///< [n] i32
   MutableView values{};  ///< [n,C]

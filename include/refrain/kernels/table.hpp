@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "refrain/core/error.hpp"
+#include "refrain/core/stream.hpp"
 #include "refrain/core/tensor.hpp"
 #include "refrain/kernels/adapter.hpp"
 #include "refrain/kernels/causal_conv.hpp"
@@ -29,6 +30,7 @@ struct Entry {
   /// Runs the kernel with scratch memory from the device's pool.  Throws Unsupported when the table has no such kernel.
   void operator()(Args args, Stream stream = {}) const {
     if (run == nullptr) throw Unsupported(concat(Args::name, ": this device has no such kernel"));
+    const ProfileRange range(device, Args::name);
     Tensor workspace;
     if (workspace_bytes != nullptr) {
       workspace = Tensor({static_cast<std::int64_t>((workspace_bytes(args) + 7) / 8)}, DType::f64, device);
@@ -87,6 +89,7 @@ struct Table {
   Entry<AdamRows> adam_rows{};
   Entry<Sgd> sgd{};
   Entry<SgdRows> sgd_rows{};
+  Entry<ClipFactor> clip_factor{};
 
   /// Bytes of PackWeights::packed for op(b) [rows, columns].
   std::size_t (*packed_bytes)(std::int64_t rows, std::int64_t columns, DType dtype) = nullptr;

@@ -100,6 +100,13 @@ class Module {
 
   void zero_grad();
 
+  /// Where the first parameter lives; the CPU when there is none.
+  Device device() const;
+
+  /// Moves all parameters to a device; gradients are dropped, optimizers that know the parameters follow at their next step.
+  /// Throws Unsupported when there is no such device.
+  void to(Device device);
+
   /// Names the members to the visitor; called by the functions above.
   virtual void visit_members(Visitor& visitor) = 0;
 
@@ -201,6 +208,18 @@ inline std::int64_t Module::trainable_count() const {
     if (!named.parameter->is_frozen()) count += named.parameter->value().numel();
   }
   return count;
+}
+
+inline Device Module::device() const {
+  const std::vector<ConstNamedParameter> all = parameters();
+  return all.empty() ? Device::cpu : all.front().parameter->device();
+}
+
+inline void Module::to(Device device) {
+  for (NamedParameter& named : parameters()) {
+    named.parameter->zero_grad();
+    named.parameter->value() = named.parameter->value().to(device);
+  }
 }
 
 inline void Module::zero_grad() {

@@ -40,11 +40,15 @@ inline void check_like(const char* op, const Variable& like, std::initializer_li
   }
 }
 
-/// i32 ids, each in [0, bound).  Ids on another device are taken as they are.
-inline void check_ids(const char* op, const char* argument, const Tensor& ids, std::int64_t bound) {
+/// i32 ids on `device`, each in [0, bound).  Off the CPU their values are the caller's promise: looking at them would wait.
+inline void check_ids(const char* op, const char* argument, const Tensor& ids, std::int64_t bound, Device device) {
   if (!ids.defined()) throw ShapeError(concat(op, ": ", argument, " is undefined"));
   if (ids.dtype() != DType::i32) throw DTypeError(concat(op, ": expected ", argument, " of i32, got ", ids.dtype()));
-  if (ids.device() != Device::cpu) return;
+  if (ids.device() != device) {
+    throw DeviceError(concat(op, ": ", argument, " live on ", ids.device(), ", the other arguments on ", device,
+                             "; copy them with to(Device::", device, ")"));
+  }
+  if (device != Device::cpu) return;
   const std::int32_t* values = ids.data<std::int32_t>();
   for (std::int64_t i = 0; i < ids.numel(); ++i) {
     if (values[i] < 0 || values[i] >= bound) {

@@ -27,7 +27,7 @@ inline Variable softmax_loss(const Variable& hidden, const Variable& weight, con
   ops::check_shape(op, "weight", weight, {weight.size(0), flat[1]});
   ops::check_optional(op, "bias", bias, {weight.size(0)});
   ops::check_like(op, hidden, {&weight, &bias});
-  ops::check_ids(op, "targets", targets, weight.size(0));
+  ops::check_ids(op, "targets", targets, weight.size(0), hidden.device());
   if (targets.numel() != flat[0]) {
     throw ShapeError(
         concat("softmax_loss: expected ", flat[0], " targets for hidden ", hidden.shape(), ", got ", targets.shape()));
@@ -49,9 +49,9 @@ inline Variable softmax_loss(const Variable& hidden, const Variable& weight, con
                      .ignored = options.ignored,
                      .relu = options.relu});
   return record(op, std::move(loss), {hidden, weight, bias}, [dhidden, dweight, dbias](const Tensor& dy, InputGradients& in) {
-    if (in.wants(0)) in.add(0, ops::scaled(dhidden, dy));
-    if (in.wants(1)) in.add(1, ops::scaled(dweight, dy));
-    if (in.wants(2)) in.add(2, ops::scaled(dbias, dy));
+    if (in.wants(0)) in.add(0, ops::times_upstream(dhidden, dy, in));
+    if (in.wants(1)) in.add(1, ops::times_upstream(dweight, dy, in));
+    if (in.wants(2)) in.add(2, ops::times_upstream(dbias, dy, in));
   });
 }
 
@@ -82,8 +82,8 @@ inline Variable sampled_softmax_loss(const Variable& hidden, const Variable& wei
   ops::check_shape(op, "weight", weight, {weight.size(0), flat[1]});
   ops::check_optional(op, "bias", bias, {weight.size(0)});
   ops::check_like(op, hidden, {&weight, &bias});
-  ops::check_ids(op, "targets", targets, weight.size(0));
-  ops::check_ids(op, "candidates.ids", candidates.ids, weight.size(0));
+  ops::check_ids(op, "targets", targets, weight.size(0), hidden.device());
+  ops::check_ids(op, "candidates.ids", candidates.ids, weight.size(0), hidden.device());
   if (targets.numel() != flat[0]) {
     throw ShapeError(
         concat("sampled_softmax_loss: expected ", flat[0], " targets for hidden ", hidden.shape(), ", got ", targets.shape()));
@@ -122,13 +122,13 @@ inline Variable sampled_softmax_loss(const Variable& hidden, const Variable& wei
                              .remove_hits = options.remove_hits});
   return record(op, std::move(loss), {hidden, weight, bias},
                 [dhidden, dweight, dbias, targets, negatives = candidates.ids](const Tensor& dy, InputGradients& in) {
-                  if (in.wants(0)) in.add(0, ops::scaled(dhidden, dy));
+                  if (in.wants(0)) in.add(0, ops::times_upstream(dhidden, dy, in));
                   if (!in.wants(1) && !in.wants(2)) return;
                   Tensor ids({negatives.numel() + targets.numel()}, DType::i32, negatives.device());
                   ids.slice(0, negatives.numel()).copy_from(negatives.reshape({negatives.numel()}));
                   ids.slice(negatives.numel(), ids.numel()).copy_from(targets.reshape({targets.numel()}));
-                  if (in.wants(1)) in.add(1, coalesce(ids, ops::scaled(dweight, dy)));
-                  if (in.wants(2)) in.add(2, coalesce(ids, ops::scaled(dbias, dy)));
+                  if (in.wants(1)) in.add(1, coalesce(ids, ops::times_upstream(dweight, dy, in)));
+                  if (in.wants(2)) in.add(2, coalesce(ids, ops::times_upstream(dbias, dy, in)));
                 });
 }
 
@@ -143,7 +143,7 @@ inline Variable pair_loss(const char* op, kernels::PairLossKind kind, const Vari
   const std::int64_t batch = user.size(0);
   if (batch == 0) throw ShapeError(concat(op, ": the batch is empty"));
   for (const Tensor* ids : {&positives, &negatives}) {
-    check_ids(op, ids == &positives ? "positives" : "negatives", *ids, table.size(0));
+    check_ids(op, ids == &positives ? "positives" : "negatives", *ids, table.size(0), user.device());
     if (ids->shape() != Shape{batch}) throw ShapeError(concat(op, ": expected ids of ", Shape{batch}, ", got ", ids->shape()));
   }
   const bool recorded = NoGrad::is_recording();
@@ -161,12 +161,12 @@ inline Variable pair_loss(const char* op, kernels::PairLossKind kind, const Vari
                   .kind = kind});
   return record(op, std::move(loss), {user, table},
                 [duser, dtable, positives, negatives, batch](const Tensor& dy, InputGradients& in) {
-                  if (in.wants(0)) in.add(0, scaled(duser, dy));
+                  if (in.wants(0)) in.add(0, times_upstream(duser, dy, in));
                   if (!in.wants(1)) return;
                   Tensor ids({2 * batch}, DType::i32, dy.device());
                   ids.slice(0, batch).copy_from(positives);
                   ids.slice(batch, 2 * batch).copy_from(negatives);
-                  in.add(1, coalesce(ids, scaled(dtable, dy)));
+                  in.add(1, coalesce(ids, times_upstream(dtable, dy, in)));
                 });
 }
 

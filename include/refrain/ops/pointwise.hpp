@@ -3,6 +3,7 @@
 
 #include "refrain/core/random.hpp"
 #include "refrain/ops/check.hpp"
+#include "refrain/ops/recorded_draws.hpp"
 
 namespace refrain {
 
@@ -16,10 +17,17 @@ inline Tensor combine(const Tensor& a, double alpha, const Tensor& b, double bet
   return out;
 }
 
-/// factor[0] * x, without a copy when the factor is one.
-inline Tensor scaled(const Tensor& x, const Tensor& factor) {
-  const double value = factor.item();
-  return value == 1.0 ? x : combine(x, value, {}, 0);
+/// a * b, where b may also be one element.
+inline Tensor product(const Tensor& a, const Tensor& b) {
+  Tensor out(a.shape(), a.dtype(), a.device());
+  kernels::table(a.device()).multiply({.a = a.view(), .b = b.view(), .out = out.mutable_view()});
+  return out;
+}
+
+/// x times the upstream gradient of one element, without a copy where that is seen to be one.
+inline Tensor times_upstream(const Tensor& x, const Tensor& dy, const InputGradients& in) {
+  const bool is_one = in.upstream_is_one() || (dy.device() == Device::cpu && dy.item() == 1.0);
+  return is_one ? x : product(x, dy);
 }
 
 inline Variable unary(const char* op, kernels::UnaryFunction function, const Variable& x) {
@@ -81,15 +89,10 @@ inline Variable multiply(const Variable& a, const Variable& b) {
   ops::check_defined("multiply", "a", a);
   ops::check_shape("multiply", "b", b, a.shape());
   ops::check_like("multiply", a, {&b});
-  const auto product = [](const Tensor& left, const Tensor& right) {
-    Tensor out(left.shape(), left.dtype(), left.device());
-    kernels::table(left.device()).multiply({.a = left.view(), .b = right.view(), .out = out.mutable_view()});
-    return out;
-  };
-  return record("multiply", product(a.value(), b.value()), {a, b},
-                [=, left = a.value(), right = b.value()](const Tensor& dy, InputGradients& in) {
-                  if (in.wants(0)) in.add(0, product(dy, right));
-                  if (in.wants(1)) in.add(1, product(dy, left));
+  return record("multiply", ops::product(a.value(), b.value()), {a, b},
+                [left = a.value(), right = b.value()](const Tensor& dy, InputGradients& in) {
+                  if (in.wants(0)) in.add(0, ops::product(dy, right));
+                  if (in.wants(1)) in.add(1, ops::product(dy, left));
                 });
 }
 
@@ -102,8 +105,8 @@ inline Variable dot(const Variable& a, const Variable& b) {
   kernels::table(a.device()).dot({.a = a.value().view(), .b = b.value().view(), .out = out.mutable_view()});
   return record("dot", std::move(out), {a, b}, [left = a.value(), right = b.value()](const Tensor& dy, InputGradients& in) {
     // Copies even when dy is one: a gradient must not change with the value that it was made from.
-    if (in.wants(0)) in.add(0, ops::combine(right, dy.item(), {}, 0));
-    if (in.wants(1)) in.add(1, ops::combine(left, dy.item(), {}, 0));
+    if (in.wants(0)) in.add(0, ops::product(right, dy));
+    if (in.wants(1)) in.add(1, ops::product(left, dy));
   });
 }
 
@@ -113,9 +116,8 @@ inline Variable sum(const Variable& x) {
   ops::check_like("sum", x, {});
   Tensor out({}, x.dtype(), x.device());
   kernels::table(x.device()).dot({.a = x.value().view(), .out = out.mutable_view()});
-  return record("sum", std::move(out), {x}, [shape = x.shape()](const Tensor& dy, InputGradients& in) {
-    in.add(0, Tensor::full(shape, dy.item(), dy.dtype(), dy.device()));
-  });
+  return record("sum", std::move(out), {x},
+                [shape = x.shape()](const Tensor& dy, InputGradients& in) { in.add(0, Tensor::repeated(dy, shape)); });
 }
 
 /// Mean over all elements.  Throws ShapeError when there are none.
@@ -140,9 +142,10 @@ inline Variable dropout(const Variable& x, double keep, Random& random) {
   if (!(keep > 0 && keep <= 1)) throw OptionError(concat("dropout: expected 0 < keep <= 1, got ", keep));
   if (keep == 1) return x;
   const RandomState state = random.state();
+  const Tensor shift = RecordedDraws::shift_of(random, x.device());
   random =
       Random(RandomState{state.seed, state.stream, state.position + static_cast<std::uint64_t>((x.value().numel() + 3) / 4)});
-  const auto masked = [keep, state](const Tensor& in) {
+  const auto masked = [keep, state, shift](const Tensor& in) {
     Tensor out(in.shape(), in.dtype(), in.device());
     kernels::table(in.device())
         .dropout({.x = in.view(),
@@ -150,7 +153,8 @@ inline Variable dropout(const Variable& x, double keep, Random& random) {
                   .keep = keep,
                   .seed = state.seed,
                   .stream = state.stream,
-                  .position = state.position});
+                  .position = state.position,
+                  .shift = shift.defined() ? shift.view() : View()});
     return out;
   };
   return record("dropout", masked(x.value()), {x}, [masked](const Tensor& dy, InputGradients& in) { in.add(0, masked(dy)); });

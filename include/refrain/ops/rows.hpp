@@ -52,12 +52,12 @@ inline Variable layer_norm(const Variable& x, const Variable& gamma, const Varia
 }
 
 /// Rows of a table: table [V,C], ids i32 of any shape [...] -> [...,C].  The table's gradient is row-sparse.
-/// Throws ShapeError for an id outside [0,V), DTypeError, DeviceError.
+/// Throws ShapeError for an id outside [0,V) (on the CPU; see ops::check_ids), DTypeError, DeviceError.
 inline Variable embedding(const Variable& table, const Tensor& ids) {
   constexpr const char* op = "embedding";
   ops::check_rank(op, "table", table, 2);
   ops::check_like(op, table, {});
-  ops::check_ids(op, "ids", ids, table.size(0));
+  ops::check_ids(op, "ids", ids, table.size(0), table.device());
   if (ids.rank() >= Shape::max_rank) throw ShapeError(concat("embedding: the rank of ids is too large: ", ids.shape()));
   std::array<std::int64_t, Shape::max_rank> extents{};
   std::copy(ids.shape().extents().begin(), ids.shape().extents().end(), extents.begin());
@@ -83,7 +83,7 @@ inline Variable replace_rows(const Variable& x, const Tensor& ids, std::int64_t 
     throw ShapeError(concat("replace_rows: expected a row of ", x.size(-1), " elements, got ", row.shape()));
   }
   ops::check_like(op, x, {&row});
-  ops::check_ids(op, "ids", ids, std::numeric_limits<std::int32_t>::max());
+  ops::check_ids(op, "ids", ids, std::numeric_limits<std::int32_t>::max(), x.device());
   if (ids.numel() != x.shape().rows()) {
     throw ShapeError(concat("replace_rows: expected ", x.shape().rows(), " ids for x ", x.shape(), ", got ", ids.shape()));
   }

@@ -76,15 +76,22 @@ inline Variable swap_batch_time(const Variable& x) {
                 [](const Tensor& dy, InputGradients& in) { in.add(0, ops::swapped_axes(dy)); });
 }
 
-/// Ids i32 [I,J] -> [J,I].  Throws ShapeError, DTypeError, DeviceError off the CPU.
+/// Ids i32 [I,J] -> [J,I].  Throws ShapeError, DTypeError.
 inline Tensor swap_batch_time(const Tensor& ids) {
   if (!ids.defined() || ids.rank() != 2) {
     throw ShapeError(concat("swap_batch_time: expected ids of rank 2, got ", ids.shape()));
   }
+  if (ids.dtype() != DType::i32) throw DTypeError(concat("swap_batch_time: expected ids of i32, got ", ids.dtype()));
   const std::int64_t outer = ids.size(0);
   const std::int64_t inner = ids.size(1);
+  Tensor swapped({inner, outer}, DType::i32, ids.device());
+  if (ids.device() != Device::cpu) {
+    // The kernel moves elements of four bytes and does not look at them.
+    const View x{ids.raw(), {outer, inner, 1}, DType::f32, ids.device()};
+    kernels::table(ids.device()).swap_axes({.x = x, .y = {swapped.raw(), {inner, outer, 1}, DType::f32, ids.device()}});
+    return swapped;
+  }
   const std::int32_t* from = ids.data<std::int32_t>();
-  Tensor swapped({inner, outer}, DType::i32);
   std::int32_t* to = swapped.data<std::int32_t>();
   for (std::int64_t i = 0; i < outer; ++i) {
     for (std::int64_t j = 0; j < inner; ++j) to[j * outer + i] = from[i * inner + j];

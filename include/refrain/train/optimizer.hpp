@@ -34,10 +34,26 @@ class Optimizer {
   /// Drops the gradients.
   void zero_grad();
 
+  /// A step that is recorded once and run again (see RecordedWork): what changes from step to step lies in device memory.
+  ///
+  ///   optimizer.prepare_recorded();                          // after an ordinary step: the parameters it changed
+  ///   RecordedWork work(device, [&] { ...; optimizer.step_recorded(); });
+  ///   for (...) { optimizer.advance_recorded(); work.run(); }
+  ///
+  /// advance_recorded() counts a step and sends the learning rate and Adam's corrections to the device.  step_recorded() throws Error
+  /// when other parameters have gradients than when it was prepared.  The results are those of step().
+  void prepare_recorded();
+  void advance_recorded();
+  void step_recorded();
+
   /// Scales all gradients by max_norm / norm when norm > max_norm:  norm = sqrt(sum of squares over all elements of all
   /// parameters).  Returns the norm before scaling; sums in a fixed order.  A norm that is not finite is returned and nothing
-  /// is scaled.  Throws OptionError unless max_norm > 0.
+  /// is scaled.  Waits for the device that the gradients live on.  Throws OptionError unless max_norm > 0.
   double clip_gradients(double max_norm);
+
+  /// The same without waiting: the norm, of one element, stays on the device (kernels::ClipFactor).  Undefined when there is no
+  /// gradient.  Throws OptionError, and DTypeError or DeviceError unless all gradients are of one type on one device.
+  Tensor clip_gradients_on_device(double max_norm);
 
   double learning_rate() const noexcept { return learning_rate_; }
   /// Throws OptionError unless rate >= 0.
@@ -75,14 +91,24 @@ class Optimizer {
   Optimizer(std::string kind, std::vector<std::string> moment_names, const std::vector<NamedParameter>& parameters,
             double learning_rate, double l2);
 
-  /// Updates one parameter; slot.updates counts this update already, and the moments exist.
-  virtual void update(Slot& slot) = 0;
+  static constexpr std::int64_t rates_per_slot = 3;
+
+  /// Updates one parameter; slot.updates counts this update already, and the moments exist.  `rates`: empty, or what set_rates() wrote,
+  /// on the device.
+  virtual void update(Slot& slot, const View& rates) = 0;
+
+  /// The numbers that a kernel takes from device memory, at most rates_per_slot.
+  virtual void set_rates(const Slot& slot, double* rates) const = 0;
 
  private:
+  bool is_due(const Slot& slot) const { return !slot.parameter.is_frozen() && slot.parameter.gradient().defined(); }
+
   std::string kind_;
   std::vector<std::string> moment_names_;
   std::vector<Slot> slots_;
   double learning_rate_;
+  std::vector<std::size_t> recorded_;  ///< slots of a recorded step
+  Tensor rates_;                       ///< [slots, rates_per_slot] f64, on the device
 };
 
 struct AdamOptions {
@@ -105,7 +131,8 @@ class Adam final : public Optimizer {
   explicit Adam(Module& module, AdamOptions options = {}) : Adam(module.parameters(), options) {}
 
  private:
-  void update(Slot& slot) override;
+  void update(Slot& slot, const View& rates) override;
+  void set_rates(const Slot& slot, double* rates) const override;
 
   AdamOptions options_;
 };
@@ -126,7 +153,8 @@ class Sgd final : public Optimizer {
   explicit Sgd(Module& module, SgdOptions options = {}) : Sgd(module.parameters(), options) {}
 
  private:
-  void update(Slot& slot) override;
+  void update(Slot& slot, const View& rates) override;
+  void set_rates(const Slot& slot, double* rates) const override;
 
   SgdOptions options_;
 };

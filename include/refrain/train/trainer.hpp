@@ -2,16 +2,20 @@
 /// The training loop: steps, evaluation, early stopping, checkpoints, interruption, resumption.
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "refrain/autograd/tape.hpp"
 #include "refrain/nn/module.hpp"
+#include "refrain/train/batch_feed.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/interrupt.hpp"
 #include "refrain/train/optimizer.hpp"
+#include "refrain/train/recorded_step.hpp"
 
 namespace refrain {
 
@@ -27,6 +31,12 @@ struct TrainerOptions {
   std::string checkpoint = "";      ///< file of the training state, written after each epoch and on interruption; empty: none
   double checkpoint_seconds = 600;  ///< written inside an epoch, too, when so long has passed since the last time; 0: never
   Metadata metadata = {};           ///< texts to store in the checkpoint
+  /// Steps whose losses may be looked at later, so that the host prepares the next ones while a device computes.  0: every loss is
+  /// looked at before the parameters change.
+  std::int64_t pending_losses = 0;
+  /// On a GPU and with pending_losses: after so many steps in a row with batches of equal shapes a step is recorded and from then on
+  /// run again (RecordedStep).  The loss must then depend on nothing but batch, parameters and dropout streams.  0: never.
+  std::int64_t record_after = 0;
 };
 
 /// Where training stands; a resumed run starts from it.
@@ -76,7 +86,8 @@ struct TrainingResult {
 /// the trainer.
 class Trainer {
  public:
-  /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0 and patience >= 0.
+  /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0, patience >= 0,
+  /// pending_losses >= 0 and record_after >= 0.
   Trainer(Module& model, Optimizer& optimizer, TrainerOptions options);
 
   /// Makes a random stream part of the saved state.  It must outlive the trainer.  Throws OptionError for a name used before.
@@ -84,6 +95,8 @@ class Trainer {
 
   void on_step(std::function<void(const StepReport&)> function) { on_step_ = std::move(function); }
   void on_epoch(std::function<void(const EpochReport&)> function) { on_epoch_ = std::move(function); }
+  /// Called when a step was recorded, or could not be.
+  void on_recording(std::function<void(const RecordingReport&)> function) { on_recording_ = std::move(function); }
 
   const TrainingPosition& position() const noexcept { return position_; }
 
@@ -104,7 +117,30 @@ class Trainer {
   template <class Loss, class Evaluate>
   TrainingResult run(Loss&& loss, Evaluate&& evaluate);
 
+  /// The same with the making of a batch apart from its loss: `make(epoch, step)` returns a batch of host tensors (see BatchFeed) and
+  /// depends on nothing but epoch and step; `loss(batch)` is given it on `device`.  With pending_losses the next batch is made and sent
+  /// while the device computes, nothing waits for the device but a loss that is so many steps old, and a loss that is not finite is
+  /// reported as late.  Steps, their order and their numbers are the same.
+  template <class Make, class Loss, class Evaluate>
+  TrainingResult run(Device device, Make&& make, Loss&& loss, Evaluate&& evaluate);
+
  private:
+  /// A step whose loss has not been looked at.
+  struct Pending {
+    StepReport report;
+    DType dtype;
+    bool clipped;
+    Event known;  ///< behind the copies of loss and norm
+  };
+
+  template <class Step, class Evaluate>
+  TrainingResult run_epochs(Step&& step, Evaluate&& evaluate);
+  void queue_update(const Tensor& loss);
+  void queue_report(const Tensor& loss, const Tensor& norm);
+  void set_rate();
+  void settle(std::size_t allowed);
+  void report(const StepReport& report);
+  void advance();
   bool stopped_early() const noexcept { return options_.patience > 0 && position_.worse_evaluations >= options_.patience; }
   void begin_step();
   void end_step(double loss);
@@ -123,23 +159,71 @@ class Trainer {
   std::vector<std::pair<std::string, Random*>> randoms_;
   std::function<void(const StepReport&)> on_step_;
   std::function<void(const EpochReport&)> on_epoch_;
+  std::function<void(const RecordingReport&)> on_recording_;
   double epoch_began_ = 0;
   double saved_at_ = 0;
+  std::deque<Pending> pending_;
+  PinnedBuffer figures_;  ///< loss and norm of each pending step
+  std::int64_t queued_steps_ = 0;
 };
 
 template <class Loss, class Evaluate>
 TrainingResult Trainer::run(Loss&& loss, Evaluate&& evaluate) {
+  return run_epochs(
+      [&] {
+        begin_step();
+        const Variable value = loss(position_.epoch, position_.step);
+        backward(value);
+        end_step(value.item());
+      },
+      evaluate);
+}
+
+template <class Make, class Loss, class Evaluate>
+TrainingResult Trainer::run(Device device, Make&& make, Loss&& loss, Evaluate&& evaluate) {
+  using Batch = std::decay_t<decltype(make(position_.epoch, position_.step))>;
+  BatchFeed<Batch> feed(device);
+  const auto next_batch = [&] {
+    if (feed.is_empty()) feed.push(make(position_.epoch, position_.step));
+    return feed.pop();
+  };
+  if (options_.pending_losses == 0) {
+    return run([&](std::int64_t, std::int64_t) { return loss(next_batch()); }, evaluate);
+  }
+  RecordedStep<Batch> recorded(device, optimizer_, options_.max_norm, options_.record_after);
+  const auto report_recording = [&](const RecordingReport& report) {
+    if (on_recording_) on_recording_(report);
+  };
+  return run_epochs(
+      [&] {
+        const Batch batch = next_batch();
+        set_rate();
+        if (recorded.run(batch, loss, report_recording)) {
+          queue_report(recorded.loss(), recorded.norm());
+        } else {
+          optimizer_.zero_grad();
+          const Variable value = loss(batch);
+          backward(value);
+          queue_update(value.value());
+        }
+        if (position_.step < options_.steps_per_epoch) feed.push(make(position_.epoch, position_.step));
+        settle(static_cast<std::size_t>(options_.pending_losses));
+      },
+      evaluate);
+}
+
+template <class Step, class Evaluate>
+TrainingResult Trainer::run_epochs(Step&& step, Evaluate&& evaluate) {
   saved_at_ = now_seconds();
+  pending_.clear();
   while (position_.epoch < options_.epochs && !stopped_early()) {
     model_.train();
     epoch_began_ = now_seconds();
     while (position_.step < options_.steps_per_epoch) {
       if (InterruptGuard::requested()) return finish(TrainingEnd::interrupted);
-      begin_step();
-      const Variable value = loss(position_.epoch, position_.step);
-      backward(value);
-      end_step(value.item());
+      step();
     }
+    settle(0);
     if (InterruptGuard::requested()) return finish(TrainingEnd::interrupted);
     model_.eval();
     const double evaluation_began = now_seconds();

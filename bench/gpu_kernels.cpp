@@ -1,0 +1,262 @@
+/// Times of single kernels on a GPU, by CUDA events: one JSON object a line.
+///
+///   gpu_kernels [FILTER]      cases whose names contain FILTER; all without
+///
+/// Before each timed call a block larger than the second-level cache is overwritten.  A figure is the median of 30 calls after 5 others.
+/// bytes and flops are counted from the sizes: each tensor once through memory, two operations a multiply-add.
+
+#include <algorithm>
+#include <cstdio>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "refrain/core/math_mode.hpp"
+#include "refrain/core/random.hpp"
+#include "refrain/core/stream.hpp"
+#include "refrain/kernels/table.hpp"
+
+namespace {
+
+using namespace refrain;
+
+constexpr int warm_up = 5;
+constexpr int calls = 30;
+constexpr std::int64_t flushed_elements = std::int64_t{64} << 20;  // 256 MiB, more than the cache of any card so far
+
+/// One call to time.
+struct Case {
+  std::string name;
+  std::string sizes;
+  double flops = 0;
+  std::function<void()> run{};
+};
+
+/// The tensors of a case, which live as long as it, and how many bytes they hold together.
+class Tensors {
+ public:
+  View normal(const Shape& shape, double deviation = 1) {
+    Tensor host(shape, DType::f32);
+    Random(kept_.size() + 1).fill_normal(host, deviation);
+    return keep(host);
+  }
+  View ids(const Shape& shape, std::int64_t bound) {
+    Tensor host(shape, DType::i32);
+    Random random(kept_.size() + 1);
+    for (std::int32_t& id : host.span<std::int32_t>()) id = static_cast<std::int32_t>(random.below(bound));
+    return keep(host);
+  }
+  View uniform(const Shape& shape) {
+    Tensor host(shape, DType::f32);
+    Random(kept_.size() + 1).fill_uniform(host, 0.1, 0.9);
+    return keep(host);
+  }
+  MutableView zeros(const Shape& shape, DType dtype = DType::f32) {
+    kept_.push_back(Tensor::zeros(shape, dtype, Device::cuda));
+    return kept_.back().mutable_view();
+  }
+  double bytes() const {
+    double sum = 0;
+    for (const Tensor& tensor : kept_) sum += static_cast<double>(tensor.bytes());
+    return sum;
+  }
+
+ private:
+  View keep(const Tensor& host) {
+    kept_.push_back(host.to(Device::cuda));
+    return kept_.back().view();
+  }
+  std::vector<Tensor> kept_;
+};
+
+double median_ms(const std::function<void()>& run, Tensor& flushed) {
+  std::vector<double> times;
+  for (int call = 0; call < warm_up + calls; ++call) {
+    flushed.zero();
+    Event before(Device::cuda);
+    Event after(Device::cuda);
+    before.record();
+    run();
+    after.record();
+    after.synchronize();
+    if (call >= warm_up) times.push_back(after.milliseconds_since(before));
+  }
+  std::nth_element(times.begin(), times.begin() + calls / 2, times.end());
+  return times[calls / 2];
+}
+
+void measure(const Case& item, const Tensors& tensors, Tensor& flushed) {
+  std::printf("{\"case\": \"%s\", \"sizes\": \"%s\", \"math\": \"%s\"", item.name.c_str(), item.sizes.c_str(),
+              name(math_mode()));
+  try {
+    const double ms = median_ms(item.run, flushed);
+    std::printf(", \"ms\": %.5f, \"GB_per_s\": %.1f, \"GFLOP_per_s\": %.1f}\n", ms, tensors.bytes() / ms / 1e6,
+                item.flops / ms / 1e6);
+  } catch (const Unsupported& error) {
+    std::printf(", \"skipped\": \"%s\"}\n", error.what());
+  }
+  std::fflush(stdout);
+}
+
+double product(std::initializer_list<std::int64_t> sizes) {
+  double all = 1;
+  for (const std::int64_t size : sizes) all *= static_cast<double>(size);
+  return all;
+}
+
+/// Makes one case; its tensors are made when it is asked for.
+using Make = std::function<Case(Tensors&)>;
+
+void add_products(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
+  for (const auto& [rows, columns, depth] :
+       {std::array<std::int64_t, 3>{6400, 64, 64}, {6400, 1024, 256}, {2048, 2048, 2048}}) {
+    all.push_back({"matmul", [=, &table](Tensors& t) {
+                     const kernels::Matmul args{.a = t.normal({rows, depth}),
+                                                .b = t.normal({columns, depth}),
+                                                .c = t.zeros({rows, columns}),
+                                                .transpose_b = true};
+                     return Case{.name = "matmul",
+                                 .sizes = concat("M ", rows, " N ", columns, " K ", depth),
+                                 .flops = 2 * product({rows, columns, depth}),
+                                 .run = [=, &table] { table.matmul(args); }};
+                   }});
+  }
+}
+
+void add_convolutions(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
+  const std::int64_t batch = 128, steps = 50, taps = 3;
+  for (const std::int64_t channels : {64, 128, 256}) {
+    const std::string sizes = concat("B ", batch, " T ", steps, " C ", channels, " K ", taps);
+    const Shape shape{batch, steps, channels};
+    const double flops = 2 * product({batch, steps, taps, channels, channels});
+    all.push_back({"conv_norm_forward", [=, &table](Tensors& t) {
+                     const kernels::ConvNormForward args{.x = t.normal(shape),
+                                                         .w = t.normal({taps, channels, channels}, 0.05),
+                                                         .bias = t.normal({channels}),
+                                                         .gamma = t.normal({channels}),
+                                                         .beta = t.normal({channels}),
+                                                         .residual = t.normal(shape),
+                                                         .y = t.zeros(shape),
+                                                         .normalized = t.zeros(shape),
+                                                         .inv_std = t.zeros({batch, steps}),
+                                                         .dilation = 4};
+                     return Case{"conv_norm_forward", sizes, flops, [=, &table] { table.conv_norm_forward(args); }};
+                   }});
+    all.push_back({"conv_norm_backward", [=, &table](Tensors& t) {
+                     const kernels::ConvNormBackward args{.x = t.normal(shape),
+                                                          .w = t.normal({taps, channels, channels}, 0.05),
+                                                          .gamma = t.normal({channels}),
+                                                          .beta = t.normal({channels}),
+                                                          .normalized = t.normal(shape),
+                                                          .inv_std = t.uniform({batch, steps}),
+                                                          .dy = t.normal(shape),
+                                                          .dx = t.zeros(shape),
+                                                          .dw = t.zeros({taps, channels, channels}),
+                                                          .dbias = t.zeros({channels}),
+                                                          .dgamma = t.zeros({channels}),
+                                                          .dbeta = t.zeros({channels}),
+                                                          .dilation = 4};
+                     return Case{"conv_norm_backward", sizes, 2 * flops, [=, &table] { table.conv_norm_backward(args); }};
+                   }});
+    all.push_back({"layer_norm_forward", [=, &table](Tensors& t) {
+                     const kernels::LayerNormForward args{.x = t.normal({batch * steps, channels}),
+                                                          .gamma = t.normal({channels}),
+                                                          .beta = t.normal({channels}),
+                                                          .y = t.zeros({batch * steps, channels})};
+                     return Case{"layer_norm_forward", sizes, 8 * product({batch, steps, channels}),
+                                 [=, &table] { table.layer_norm_forward(args); }};
+                   }});
+  }
+}
+
+void add_losses(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
+  const std::int64_t rows = 6400, items = 10670;
+  for (const std::int64_t channels : {64, 256}) {
+    all.push_back({"softmax_loss", [=, &table](Tensors& t) {
+                     const kernels::SoftmaxLoss args{.hidden = t.normal({rows, channels}),
+                                                     .weight = t.normal({items, channels}, 0.1),
+                                                     .bias = t.normal({items}),
+                                                     .targets = t.ids({rows}, items),
+                                                     .loss = t.zeros({}),
+                                                     .dhidden = t.zeros({rows, channels}),
+                                                     .dweight = t.zeros({items, channels}),
+                                                     .dbias = t.zeros({items})};
+                     return Case{"softmax_loss", concat("P ", rows, " V ", items, " C ", channels),
+                                 6 * product({rows, items, channels}), [=, &table] { table.softmax_loss(args); }};
+                   }});
+  }
+  all.push_back({"top_k", [=, &table](Tensors& t) {
+                   const kernels::TopK args{.scores = t.normal({128, items}),
+                                            .values = t.zeros({128, 20}),
+                                            .indices = t.zeros({128, 20}, DType::i32)};
+                   return Case{"top_k", concat("rows 128 V ", items, " k 20"), 0, [=, &table] { table.top_k(args); }};
+                 }});
+}
+
+void add_recurrences(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
+  const std::int64_t steps = 50, batch = 128, hidden = 256;
+  all.push_back({"lstm_forward", [=, &table](Tensors& t) {
+                   const kernels::LstmForward args{.inputs = t.normal({steps, batch, 4 * hidden}),
+                                                   .weight = t.normal({4 * hidden, hidden}, 0.05),
+                                                   .h0 = t.normal({batch, hidden}),
+                                                   .c0 = t.normal({batch, hidden}),
+                                                   .h = t.zeros({steps, batch, hidden}),
+                                                   .c = t.zeros({steps, batch, hidden}),
+                                                   .gates = t.zeros({steps, batch, 4 * hidden}),
+                                                   .c_last = t.zeros({batch, hidden})};
+                   return Case{"lstm_forward", concat("L ", steps, " B ", batch, " H ", hidden),
+                               8 * product({steps, batch, hidden, hidden}), [=, &table] { table.lstm_forward(args); }};
+                 }});
+  for (const std::int64_t words : {9, 64}) {
+    all.push_back(
+        {"memory_step_forward", [=, &table](Tensors& t) {
+           const Shape cells{batch, words, hidden}, row{batch, words}, square{batch, words, words}, heads{batch, 1, words};
+           const kernels::MemoryStepForward args{
+               .interface = t.normal({batch, 4 * hidden + 8}),
+               .before = {t.normal(cells), t.uniform(row), t.uniform(row), t.uniform(square), t.uniform(row), t.uniform(heads)},
+               .after = {t.zeros(cells), t.zeros(row), t.zeros(row), t.zeros(square), t.zeros(row), t.zeros(heads)},
+               .read_vectors = t.zeros({batch, 1, hidden})};
+           return Case{"memory_step_forward", concat("B ", batch, " N ", words, " W ", hidden, " R 1"),
+                       product({batch, words, 15 * hidden + 8 * words}), [=, &table] { table.memory_step_forward(args); }};
+         }});
+  }
+}
+
+void add_updates(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
+  const std::int64_t count = 10000000;
+  all.push_back(
+      {"adam", [=, &table](Tensors& t) {
+         const kernels::Adam args{
+             .parameter = t.zeros({count}), .gradient = t.normal({count}), .m = t.zeros({count}), .v = t.zeros({count})};
+         return Case{"adam", concat("n ", count), 12 * product({count}), [=, &table] { table.adam(args); }};
+       }});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (!is_available(Device::cuda)) {
+    std::fprintf(stderr, "SKIPPED: no CUDA device\n");
+    return 77;
+  }
+  const std::string filter = argc > 1 ? argv[1] : "";
+  const kernels::Table& table = kernels::table(Device::cuda);
+  std::vector<std::pair<std::string, Make>> all;
+  add_products(all, table);
+  add_convolutions(all, table);
+  add_losses(all, table);
+  add_recurrences(all, table);
+  add_updates(all, table);
+  Tensor flushed = Tensor::zeros({flushed_elements}, DType::f32, Device::cuda);
+  for (const auto& [kernel, make] : all) {
+    if (kernel.find(filter) == std::string::npos) continue;
+    for (const MathMode mode : {MathMode::exact, MathMode::tf32, MathMode::bf16}) {
+      const MathScope scope(mode);
+      Tensors tensors;
+      const Case item = make(tensors);
+      if (mode != MathMode::exact && item.flops < 100 * tensors.bytes() / 4) continue;  // no product worth the name
+      measure(item, tensors, flushed);
+    }
+  }
+  return 0;
+}

@@ -1,0 +1,21 @@
+#pragma once
+/// Where a program computes.
+
+#include "common/options.hpp"
+#include "refrain/core/device.hpp"
+#include "refrain/core/error.hpp"
+
+namespace refrain::examples {
+
+/// The device of --device.  Throws OptionError when this build or machine has none.
+inline Device device_of(const RunOptions& run) {
+  if (run.device == name(Device::cpu)) return Device::cpu;
+  if (!is_available(Device::cuda)) {
+    throw OptionError(
+        "--device cuda: expected a build with REFRAIN_CUDA=ON on a machine with an NVIDIA GPU and its driver, found none; use "
+        "--device cpu");
+  }
+  return Device::cuda;
+}
+
+}  // namespace refrain::examples

@@ -1,0 +1,115 @@
+#pragma once
+/// Batches on their way to a device.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "refrain/core/stream.hpp"
+#include "refrain/core/tensor.hpp"
+
+namespace refrain {
+
+/// Brings batches to a device while it computes with those before.
+///
+///   feed.push(make(0));
+///   for (step = 0; ...; ++step) {
+///     const Batch batch = feed.pop();   // on the device
+///     queue_step(batch);
+///     feed.push(make(step + 1));        // the host makes and sends it while the device works on the step
+///   }
+///
+/// `Batch` is a copyable struct of host tensors with `visit(function)`, which calls function(tensor) for each of them in turn;
+/// undefined tensors stay so.  A batch that was popped is good until the next but one pop; its tensors keep their addresses for as long
+/// as shapes repeat.  On the CPU batches are passed on as they are.
+template <class Batch>
+class BatchFeed {
+ public:
+  /// `staged`: copy batches even where they could be passed on.
+  explicit BatchFeed(Device device) : BatchFeed(device, device != Device::cpu) {}
+  BatchFeed(Device device, bool staged)
+      : device_(device), staged_(staged), slots_{Slot(device), Slot(device)}, stream_(device) {}
+
+  bool is_empty() const noexcept { return popped_ == pushed_; }
+
+  /// Takes a batch and starts to send it.  Throws Error when the one pushed before was not popped yet.
+  void push(Batch batch) {
+    if (!is_empty()) throw Error("BatchFeed::push: the batch before is still to be popped");
+    Slot& slot = slot_of(pushed_);
+    if (staged_) {
+      send(slot, batch);
+    } else {
+      slot.batch = std::move(batch);
+    }
+    ++pushed_;
+  }
+
+  /// The batch that was pushed last, on the device: work queued from now on finds it there.  Throws Error when there is none.
+  Batch pop() {
+    if (is_empty()) throw Error("BatchFeed::pop: there is no batch");
+    if (popped_ > 0) slot_of(popped_ - 1).used.record();
+    Slot& slot = slot_of(popped_);
+    slot.sent.delay();
+    ++popped_;
+    return staged_ ? slot.batch : std::move(slot.batch);
+  }
+
+ private:
+  static constexpr std::size_t alignment = 64;
+
+  struct Slot {
+    explicit Slot(Device device) : sent(device), used(device) {}
+
+    Batch batch{};        ///< tensors on the device
+    PinnedBuffer host{};  ///< their elements, on the way
+    Event sent;           ///< behind the copies out of `host`
+    Event used;           ///< behind the work with the batch
+  };
+
+  Slot& slot_of(std::int64_t number) noexcept { return slots_[static_cast<std::size_t>(number % 2)]; }
+
+  void send(Slot& slot, Batch& batch) {
+    std::size_t bytes = 0;
+    batch.visit([&](Tensor& tensor) { bytes += padded(tensor.bytes()); });
+    slot.sent.synchronize();  // the device may still read what the slot held before
+    if (slot.host.bytes() < bytes) slot.host = PinnedBuffer(bytes, device_);
+
+    std::vector<Tensor*> targets;
+    slot.batch.visit([&](Tensor& tensor) { targets.push_back(&tensor); });
+    std::size_t at = 0;
+    bool is_new = false;
+    batch.visit([&](Tensor& tensor) {
+      Tensor& target = *targets[at++];
+      if (target.defined() == tensor.defined() && target.shape() == tensor.shape() && target.dtype() == tensor.dtype()) return;
+      target = tensor.defined() ? Tensor(tensor.shape(), tensor.dtype(), device_) : Tensor();
+      is_new = true;
+    });
+    if (is_new) slot.used.record();  // memory of this stream, which its earlier work may still use
+    slot.used.delay(stream_.get());
+
+    at = 0;
+    std::size_t offset = 0;
+    batch.visit([&](Tensor& tensor) {
+      Tensor& target = *targets[at++];
+      if (tensor.bytes() == 0) return;
+      std::memcpy(static_cast<char*>(slot.host.data()) + offset, tensor.raw(), tensor.bytes());
+      slot.host.send(target.raw(), offset, tensor.bytes(), stream_.get());
+      offset += padded(tensor.bytes());
+    });
+    slot.sent.record(stream_.get());
+  }
+
+  static constexpr std::size_t padded(std::size_t bytes) noexcept { return (bytes + alignment - 1) / alignment * alignment; }
+
+  Device device_;
+  bool staged_;
+  std::int64_t pushed_ = 0;
+  std::int64_t popped_ = 0;
+  std::array<Slot, 2> slots_;
+  OwnedStream stream_;  ///< of the copies; destroyed first, and waits for them
+};
+
+}  // namespace refrain

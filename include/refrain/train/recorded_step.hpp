@@ -1,0 +1,126 @@
+#pragma once
+/// Training steps that are recorded once and run again.
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "refrain/autograd/tape.hpp"
+#include "refrain/core/stream.hpp"
+#include "refrain/ops/recorded_draws.hpp"
+#include "refrain/train/optimizer.hpp"
+
+namespace refrain {
+
+/// What became of recording a step.
+struct RecordingReport {
+  bool is_recorded = false;
+  std::int64_t kernels = 0;     ///< launches of one step
+  std::int64_t operations = 0;  ///< with copies and fills
+  std::string reason;           ///< why not
+};
+
+/// A whole training step (forward, backward, clipping, update) as recorded work, for batches of one set of shapes.
+///
+/// After `record_after` steps in a row with batches of equal shapes the next is recorded; from then on such batches are copied to the
+/// recording's own inputs and the recording is run, which costs the host one launch.  Batches of other shapes are for the caller to
+/// compute in the ordinary way.  When something in the step cannot be recorded (it waits for the device), that is reported once and
+/// no further attempt is made.
+template <class Batch>
+class RecordedStep {
+ public:
+  /// record_after 0: never.
+  RecordedStep(Device device, Optimizer& optimizer, double max_norm, std::int64_t record_after)
+      : device_(device), optimizer_(optimizer), max_norm_(max_norm), record_after_(record_after) {}
+
+  /// Takes the step by running the recording and returns true; false: the caller has to take it.
+  template <class Loss, class Report>
+  bool run(const Batch& batch, const Loss& loss, const Report& report) {
+    if (device_ == Device::cpu || record_after_ == 0 || has_failed_) return false;
+    if (!has_known_shapes(batch)) {
+      if (work_) return false;  // the recording stays for the batches it fits
+      alike_ = 0;
+      known_ = shapes_of(batch);
+    }
+    if (!work_ && (alike_++ < record_after_ || !record(batch, loss, report))) return false;
+    copy(batch, inputs_);
+    draws_.advance();
+    optimizer_.advance_recorded();
+    work_->run();
+    return true;
+  }
+
+  /// Of the latest run, on the device.
+  const Tensor& loss() const noexcept { return loss_; }
+  const Tensor& norm() const noexcept { return norm_; }
+
+ private:
+  struct Form {
+    bool is_defined;
+    Shape shape;
+    DType dtype;
+    friend bool operator==(const Form&, const Form&) = default;
+  };
+
+  static std::vector<Form> shapes_of(const Batch& batch) {
+    std::vector<Form> forms;
+    Batch handles = batch;
+    handles.visit([&](Tensor& tensor) { forms.push_back({tensor.defined(), tensor.shape(), tensor.dtype()}); });
+    return forms;
+  }
+  bool has_known_shapes(const Batch& batch) const { return known_ == shapes_of(batch); }
+
+  static void copy(const Batch& from, Batch& to) {
+    std::vector<Tensor> sources;
+    Batch handles = from;
+    handles.visit([&](Tensor& tensor) { sources.push_back(tensor); });
+    std::size_t at = 0;
+    to.visit([&](Tensor& tensor) {
+      if (tensor.defined()) tensor.copy_from(sources[at]);
+      ++at;
+    });
+  }
+
+  template <class Loss, class Report>
+  bool record(const Batch& batch, const Loss& loss, const Report& report) {
+    try {
+      optimizer_.prepare_recorded();
+      inputs_ = batch;
+      inputs_.visit([](Tensor& tensor) { tensor = tensor.clone(); });
+      const RecordedDraws::Scope scope(draws_);
+      work_.emplace(device_, [&] {
+        optimizer_.zero_grad();
+        const Variable value = loss(inputs_);
+        backward(value);
+        loss_ = value.value();
+        if (max_norm_ > 0) norm_ = optimizer_.clip_gradients_on_device(max_norm_);
+        optimizer_.step_recorded();
+      });
+    } catch (const Error& error) {
+      has_failed_ = true;
+      optimizer_.zero_grad();
+      report(RecordingReport{.is_recorded = false, .reason = error.what()});
+      return false;
+    }
+    report(RecordingReport{.is_recorded = true, .kernels = work_->kernels(), .operations = work_->operations(), .reason = {}});
+    return true;
+  }
+
+  Device device_;
+  Optimizer& optimizer_;
+  double max_norm_;
+  std::int64_t record_after_;
+  std::vector<Form> known_;
+  std::int64_t alike_ = 0;
+  bool has_failed_ = false;
+  Batch inputs_{};
+  RecordedDraws draws_;
+  Tensor loss_;
+  Tensor norm_;
+  std::optional<RecordedWork> work_;
+};
+
+}  // namespace refrain

@@ -1,0 +1,26 @@
+#pragma once
+/// What CUDA sources share: statuses as exceptions, and the stream that an entry was given.
+
+#include <cuda_runtime_api.h>
+
+#include "refrain/core/error.hpp"
+#include "refrain/core/stream.hpp"
+
+namespace refrain::cuda {
+
+/// Throws DeviceError with the name of the call unless it succeeded.
+inline void check(cudaError_t status, const char* call) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // an error that is reported here is not to be found again by the next call
+  throw DeviceError(concat(call, ": ", cudaGetErrorName(status), " (", cudaGetErrorString(status), ")"));
+}
+
+/// After a launch: throws DeviceError when the kernel could not be started.
+inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
+
+/// The stream given, or the current one.  Throws Unsupported when there is no GPU.
+inline cudaStream_t native(Stream stream) {
+  return static_cast<cudaStream_t>(stream.handle != nullptr ? stream.handle : current_stream(Device::cuda).handle);
+}
+
+}  // namespace refrain::cuda

@@ -1,0 +1,306 @@
+// The CUDA backend of the device layer: memory, copies, streams, events, recordings.
+
+#include <cuda_runtime_api.h>
+#include <nvtx3/nvToolsExt.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "kernels/cuda_check.hpp"
+#include "src/device_backend.hpp"
+#include "src/recording_cuda.hpp"
+#include "src/staging_cuda.hpp"
+#include "src/stream_pool.hpp"
+
+namespace refrain::cuda {
+namespace {
+
+// ---- the device ----
+
+bool is_available() noexcept {
+  // Without a driver the call fails and leaves `count` alone.
+  static const bool found = [] {
+    int count = 0;
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    cudaGetLastError();
+    return status == cudaSuccess && count > 0;
+  }();
+  return found;
+}
+
+struct DeviceMemory {
+  static void* allocate(std::size_t bytes) {
+    const RelaxedCapture relaxed;
+    void* block = nullptr;
+    const cudaError_t status = cudaMalloc(&block, bytes);
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      return nullptr;
+    }
+    check(status, "cudaMalloc");
+    return block;
+  }
+  static void release(void* block) noexcept {
+    if (cudaFree(block) != cudaSuccess) cudaGetLastError();
+  }
+  static bool wait() {
+    if (open_recording() != nullptr) return false;
+    check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+    return true;
+  }
+};
+
+/// What the process has once.  Never destroyed: tensors with static lifetime may be released after any destructor would have run.
+struct Process {
+  StreamPool<DeviceMemory> pool;
+  Staging staging;
+  cudaStream_t stream = nullptr;
+
+  Process() { check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"); }
+};
+
+Process& process() {
+  static Process& instance = *new Process;
+  return instance;
+}
+
+thread_local cudaStream_t switched = nullptr;  ///< by a StreamScope
+
+cudaStream_t current() { return switched != nullptr ? switched : process().stream; }
+
+cudaStream_t queue_of(Stream stream) { return stream.handle != nullptr ? static_cast<cudaStream_t>(stream.handle) : current(); }
+
+// ---- memory ----
+
+/// A recording's memory is its own: what runs between its runs must not find it on a shelf.
+const void* memory_queue() {
+  if (const Recording* recording = open_recording()) return recording;
+  return current();
+}
+
+/// REFRAIN_CUDA_POOL=off: every block is an allocation of its own, so that compute-sanitizer sees accesses outside it.  Slow.
+bool is_pooled() noexcept {
+  static const bool pooled = [] {
+    const char* setting = std::getenv("REFRAIN_CUDA_POOL");
+    return setting == nullptr || std::strcmp(setting, "off") != 0;
+  }();
+  return pooled;
+}
+
+void* allocate(std::size_t bytes) {
+  if (is_pooled()) return process().pool.allocate(bytes, memory_queue());
+  void* block = DeviceMemory::allocate(bytes > 0 ? bytes : 1);
+  if (block == nullptr) throw std::bad_alloc();
+  return block;
+}
+
+void release(void* block) noexcept { is_pooled() ? process().pool.release(block) : DeviceMemory::release(block); }
+PoolStats pool_stats() { return process().pool.stats(); }
+void pool_reset_peak() { process().pool.reset_peak(); }
+void pool_trim() {
+  expect_no_recording("pool_trim");
+  process().pool.trim();
+}
+
+void copy_within(void* to, const void* from, std::size_t bytes, Stream stream) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, queue_of(stream)), "cudaMemcpyAsync");
+}
+
+void copy_to_device(void* to, const void* from, std::size_t bytes, Stream stream) {
+  const cudaStream_t queue = queue_of(stream);
+  if (open_recording() != nullptr) {
+    check(cudaMemcpyAsync(to, kept_constant(from, bytes), bytes, cudaMemcpyHostToDevice, queue), "cudaMemcpyAsync");
+  } else {
+    process().staging.send(to, from, bytes, queue);
+  }
+}
+
+void copy_to_host(void* to, const void* from, std::size_t bytes, Stream stream) {
+  expect_no_recording("copy_bytes (device to host)");
+  const cudaStream_t queue = queue_of(stream);
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, queue), "cudaMemcpyAsync");
+  check(cudaStreamSynchronize(queue), "cudaStreamSynchronize");
+}
+
+void zero(void* block, std::size_t bytes, Stream stream) {
+  check(cudaMemsetAsync(block, 0, bytes, queue_of(stream)), "cudaMemsetAsync");
+}
+
+// ---- streams ----
+
+Stream current_stream() { return {current()}; }
+
+Stream switch_stream(Stream stream) noexcept { return {std::exchange(switched, static_cast<cudaStream_t>(stream.handle))}; }
+
+void synchronize(Stream stream) {
+  expect_no_recording("synchronize");
+  check(cudaStreamSynchronize(queue_of(stream)), "cudaStreamSynchronize");
+}
+
+Stream make_stream() {
+  process();
+  cudaStream_t stream = nullptr;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  return {stream};
+}
+
+void destroy_stream(Stream stream) noexcept {
+  const auto queue = static_cast<cudaStream_t>(stream.handle);
+  cudaStreamSynchronize(queue);
+  process().pool.hand_over(queue, process().stream);
+  cudaStreamDestroy(queue);
+  cudaGetLastError();
+}
+
+// ---- events ----
+
+cudaEvent_t native_event(void* event) { return static_cast<cudaEvent_t>(event); }
+
+void* make_event() {
+  process();
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreate(&event), "cudaEventCreate");
+  return event;
+}
+
+void destroy_event(void* event) noexcept {
+  cudaEventDestroy(native_event(event));
+  cudaGetLastError();
+}
+
+void record_event(void* event, Stream stream) {
+  check(cudaEventRecord(native_event(event), queue_of(stream)), "cudaEventRecord");
+}
+
+void delay(void* event, Stream stream) {
+  check(cudaStreamWaitEvent(queue_of(stream), native_event(event), 0), "cudaStreamWaitEvent");
+}
+
+void synchronize_event(void* event) {
+  expect_no_recording("Event::synchronize");
+  check(cudaEventSynchronize(native_event(event)), "cudaEventSynchronize");
+}
+
+bool has_passed(void* event) {
+  const cudaError_t status = cudaEventQuery(native_event(event));
+  if (status == cudaErrorNotReady) {
+    cudaGetLastError();
+    return false;
+  }
+  check(status, "cudaEventQuery");
+  return true;
+}
+
+double milliseconds(void* from, void* to) {
+  float elapsed = 0;
+  check(cudaEventElapsedTime(&elapsed, native_event(from), native_event(to)), "cudaEventElapsedTime");
+  return static_cast<double>(elapsed);
+}
+
+// ---- page-locked host memory ----
+
+void* pinned_allocate(std::size_t bytes) {
+  const RelaxedCapture relaxed;
+  void* block = nullptr;
+  const cudaError_t status = cudaMallocHost(&block, bytes > 0 ? bytes : 1);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    throw std::bad_alloc();
+  }
+  check(status, "cudaMallocHost");
+  return block;
+}
+
+void pinned_release(void* block) noexcept {
+  cudaFreeHost(block);
+  cudaGetLastError();
+}
+
+void send(void* to, const void* pinned, std::size_t bytes, Stream stream) {
+  check(cudaMemcpyAsync(to, pinned, bytes, cudaMemcpyHostToDevice, queue_of(stream)), "cudaMemcpyAsync");
+}
+
+void fetch(void* pinned, const void* from, std::size_t bytes, Stream stream) {
+  check(cudaMemcpyAsync(pinned, from, bytes, cudaMemcpyDeviceToHost, queue_of(stream)), "cudaMemcpyAsync");
+}
+
+// ---- recordings ----
+
+void* begin() {
+  Recording* recording = begin_recording(current());
+  try {
+    process().pool.keep(recording);
+  } catch (...) {
+    destroy_recording(recording);
+    throw;
+  }
+  return recording;
+}
+
+void end(void* recording) { end_recording(*static_cast<Recording*>(recording)); }
+
+void destroy(void* recording) noexcept {
+  auto* made = static_cast<Recording*>(recording);
+  process().pool.hand_over(recording, made->stream);
+  destroy_recording(made);
+}
+
+void run(const void* recording) {
+  const auto& made = *static_cast<const Recording*>(recording);
+  expect_no_recording("RecordedWork::run");
+  check(cudaGraphLaunch(made.exec, made.stream), "cudaGraphLaunch");
+}
+
+std::int64_t operations(const void* recording) { return static_cast<const Recording*>(recording)->operations; }
+std::int64_t kernels(const void* recording) { return static_cast<const Recording*>(recording)->kernels; }
+bool is_recording() noexcept { return open_recording() != nullptr; }
+
+// ---- profiling ----
+
+void push_range(const char* name) noexcept { nvtxRangePushA(name); }
+void pop_range() noexcept { nvtxRangePop(); }
+
+}  // namespace
+
+const DeviceBackend& backend() noexcept {
+  static constexpr DeviceBackend functions{.is_available = is_available,
+                                           .allocate = allocate,
+                                           .release = release,
+                                           .pool_stats = pool_stats,
+                                           .pool_reset_peak = pool_reset_peak,
+                                           .pool_trim = pool_trim,
+                                           .copy_within = copy_within,
+                                           .copy_to_device = copy_to_device,
+                                           .copy_to_host = copy_to_host,
+                                           .zero = zero,
+                                           .current_stream = current_stream,
+                                           .switch_stream = switch_stream,
+                                           .synchronize = synchronize,
+                                           .make_stream = make_stream,
+                                           .destroy_stream = destroy_stream,
+                                           .make_event = make_event,
+                                           .destroy_event = destroy_event,
+                                           .record_event = record_event,
+                                           .delay = delay,
+                                           .synchronize_event = synchronize_event,
+                                           .has_passed = has_passed,
+                                           .milliseconds = milliseconds,
+                                           .pinned_allocate = pinned_allocate,
+                                           .pinned_release = pinned_release,
+                                           .send = send,
+                                           .fetch = fetch,
+                                           .begin_recording = begin,
+                                           .end_recording = end,
+                                           .destroy_recording = destroy,
+                                           .run_recording = run,
+                                           .recorded_operations = operations,
+                                           .recorded_kernels = kernels,
+                                           .is_recording = is_recording,
+                                           .push_range = push_range,
+                                           .pop_range = pop_range};
+  return functions;
+}
+
+}  // namespace refrain::cuda

@@ -1,0 +1,89 @@
+#include "src/recording_cuda.hpp"
+
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "kernels/cuda_check.hpp"
+
+namespace refrain::cuda {
+namespace {
+
+thread_local Recording* open = nullptr;
+
+void count_operations(cudaGraph_t graph, Recording& recording) {
+  std::size_t count = 0;
+  check(cudaGraphGetNodes(graph, nullptr, &count), "cudaGraphGetNodes");
+  std::vector<cudaGraphNode_t> nodes(count);
+  if (count > 0) check(cudaGraphGetNodes(graph, nodes.data(), &count), "cudaGraphGetNodes");
+  recording.operations = static_cast<std::int64_t>(count);
+  recording.kernels = 0;
+  for (cudaGraphNode_t node : nodes) {
+    cudaGraphNodeType type{};
+    check(cudaGraphNodeGetType(node, &type), "cudaGraphNodeGetType");
+    if (type == cudaGraphNodeTypeKernel) ++recording.kernels;
+  }
+}
+
+}  // namespace
+
+Recording* open_recording() noexcept { return open; }
+
+void expect_no_recording(const char* what) {
+  if (open != nullptr) {
+    throw DeviceError(concat(what, ": this would wait for the device, which work that is being recorded cannot do"));
+  }
+}
+
+Recording* begin_recording(cudaStream_t stream) {
+  expect_no_recording("RecordedWork");
+  auto recording = std::make_unique<Recording>();
+  recording->stream = stream;
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+  recording->is_open = true;
+  open = recording.get();
+  return recording.release();
+}
+
+void end_recording(Recording& recording) {
+  open = nullptr;
+  recording.is_open = false;
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamEndCapture(recording.stream, &graph), "cudaStreamEndCapture");
+  try {
+    count_operations(graph, recording);
+    check(cudaGraphInstantiate(&recording.exec, graph, 0), "cudaGraphInstantiate");
+    check(cudaGraphUpload(recording.exec, recording.stream), "cudaGraphUpload");
+  } catch (...) {
+    cudaGraphDestroy(graph);
+    throw;
+  }
+  check(cudaGraphDestroy(graph), "cudaGraphDestroy");
+}
+
+void destroy_recording(Recording* recording) noexcept {
+  if (recording->is_open) {
+    open = nullptr;
+    cudaGraph_t graph = nullptr;
+    if (cudaStreamEndCapture(recording->stream, &graph) == cudaSuccess && graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();
+  }
+  // Its last run may still read the constants.
+  cudaStreamSynchronize(recording->stream);
+  if (recording->exec != nullptr) cudaGraphExecDestroy(recording->exec);
+  for (void* constant : recording->constants) cudaFreeHost(constant);
+  cudaGetLastError();
+  delete recording;
+}
+
+const void* kept_constant(const void* from, std::size_t bytes) {
+  const RelaxedCapture relaxed;
+  open->constants.reserve(open->constants.size() + 1);
+  void* copy = nullptr;
+  check(cudaMallocHost(&copy, bytes), "cudaMallocHost");
+  open->constants.push_back(copy);
+  std::memcpy(copy, from, bytes);
+  return copy;
+}
+
+}  // namespace refrain::cuda

@@ -1,0 +1,49 @@
+#pragma once
+/// Recorded work: a CUDA graph with the memory that it uses.
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace refrain::cuda {
+
+/// What one recording consists of.  Its address names its shelf in the memory pool.
+struct Recording {
+  cudaStream_t stream = nullptr;
+  cudaGraphExec_t exec = nullptr;
+  std::vector<void*> constants;  ///< page-locked copies of the host memory that the work reads
+  std::int64_t operations = 0;
+  std::int64_t kernels = 0;
+  bool is_open = false;
+};
+
+/// The recording that this thread is making, or null.
+Recording* open_recording() noexcept;
+
+/// Throws DeviceError when this thread is recording: `what` would wait for the device.
+void expect_no_recording(const char* what);
+
+/// For a call that waits or allocates, which CUDA allows a recording thread only in this mode.
+class RelaxedCapture {
+ public:
+  RelaxedCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~RelaxedCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  RelaxedCapture(const RelaxedCapture&) = delete;
+  RelaxedCapture& operator=(const RelaxedCapture&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
+/// Starts recording what this thread queues in the stream.
+Recording* begin_recording(cudaStream_t stream);
+void end_recording(Recording& recording);
+/// Ends it if it is open; frees everything but its device memory, which goes back to the stream.
+void destroy_recording(Recording* recording) noexcept;
+
+/// A page-locked copy of host memory that lives as long as the open recording.
+const void* kept_constant(const void* from, std::size_t bytes);
+
+}  // namespace refrain::cuda

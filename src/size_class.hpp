@@ -1,0 +1,28 @@
+#pragma once
+/// Size classes of the memory pools: four steps to each power of two, so that at most a fifth of a block is slack.
+
+#include <bit>
+#include <cstddef>
+#include <new>
+
+namespace refrain {
+
+struct SizeClass {
+  static constexpr std::size_t count = 4 * 64;
+
+  std::size_t index;
+  std::size_t bytes;
+
+  /// The class of a request; those below `smallest` bytes share one.  Throws std::bad_alloc for what no address space holds.
+  static SizeClass of(std::size_t bytes, std::size_t smallest) {
+    const std::size_t wanted = bytes < smallest ? smallest : bytes;
+    if (wanted > (std::size_t{1} << 62)) throw std::bad_alloc();
+    const std::size_t power = static_cast<std::size_t>(std::bit_width(wanted - 1)) - 1;  // 2^power < wanted <= 2^(power+1)
+    const std::size_t base = std::size_t{1} << power;
+    const std::size_t step = base / 4;
+    const std::size_t quarter = (wanted - base + step - 1) / step;  // 1..4
+    return {power * 4 + quarter - 1, base + quarter * step};
+  }
+};
+
+}  // namespace refrain

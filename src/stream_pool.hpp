@@ -1,0 +1,153 @@
+#pragma once
+/// A caching pool of device memory whose blocks are handed out again in the order of the work that uses them.
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <new>
+#include <unordered_map>
+#include <utility>
+
+#include "refrain/core/device.hpp"
+#include "src/size_class.hpp"
+
+namespace refrain {
+
+/// A block belongs to the queue that it was allocated for: a stream, or a recording.  Released, it goes to that queue's shelf and is
+/// handed to later allocations of the same queue without waiting: work of a queue runs in order, so what used the block before has
+/// run when the new owner's work does.  The blocks of a recording stay with it for as long as it can run again.
+///
+/// The device is touched through `Source` alone: allocate(bytes) (null when memory is exhausted), release(block) and
+/// wait(), which returns false where nothing may be waited for.  Nothing is allocated on the host once a size was seen.
+template <class Source>
+class StreamPool {
+ public:
+  using Queue = const void*;
+
+  explicit StreamPool(Source source = {}) : source_(std::move(source)) {}
+
+  /// Throws std::bad_alloc when memory is exhausted, even after the cached blocks were given back.
+  void* allocate(std::size_t bytes, Queue queue) {
+    const SizeClass size = SizeClass::of(bytes, smallest);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Block*& free = shelves_[queue].free[size.index];
+    if (free == nullptr) return fetch(size, queue);
+    Block& block = *std::exchange(free, free->next);
+    block.is_free = false;
+    count_used(block.bytes);
+    return block.data;
+  }
+
+  void release(void* data) noexcept {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Block& block = blocks_.find(data)->second;
+    put_on_shelf(block);
+    stats_.used_bytes -= static_cast<std::int64_t>(block.bytes);
+  }
+
+  /// Marks a queue as a recording: trim() leaves its blocks alone.
+  void keep(Queue queue) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    shelves_[queue].kept = true;
+  }
+
+  /// Gives all blocks of a queue that ends, live or not, to another one.  Work of `to` that is queued from now on must run after all
+  /// work of `from`.
+  void hand_over(Queue from, Queue to) noexcept {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = shelves_.find(from);
+    if (found == shelves_.end()) return;
+    shelves_.erase(found);
+    for (auto& [data, block] : blocks_) {
+      if (block.queue != from) continue;
+      block.queue = to;
+      if (block.is_free) put_on_shelf(block);
+    }
+  }
+
+  PoolStats stats() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return stats_;
+  }
+
+  void reset_peak() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stats_.peak_used_bytes = stats_.used_bytes;
+  }
+
+  void trim() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    give_back();
+  }
+
+ private:
+  static constexpr std::size_t smallest = 512;
+
+  struct Block {
+    void* data = nullptr;
+    std::size_t bytes = 0;
+    std::size_t size_class = 0;
+    Queue queue = nullptr;
+    bool is_free = false;
+    Block* next = nullptr;  ///< on the same shelf
+  };
+
+  struct Shelf {
+    std::array<Block*, SizeClass::count> free{};
+    bool kept = false;
+  };
+
+  void put_on_shelf(Block& block) noexcept {
+    Block*& first = shelves_[block.queue].free[block.size_class];
+    block.next = std::exchange(first, &block);
+    block.is_free = true;
+  }
+
+  void* fetch(SizeClass size, Queue queue) {
+    void* data = source_.allocate(size.bytes);
+    if (data == nullptr && give_back()) data = source_.allocate(size.bytes);
+    if (data == nullptr) throw std::bad_alloc();
+    try {
+      blocks_.emplace(data, Block{.data = data, .bytes = size.bytes, .size_class = size.index, .queue = queue});
+    } catch (...) {
+      source_.release(data);
+      throw;
+    }
+    ++stats_.system_allocations;
+    stats_.held_bytes += static_cast<std::int64_t>(size.bytes);
+    count_used(size.bytes);
+    return data;
+  }
+
+  void count_used(std::size_t bytes) {
+    stats_.used_bytes += static_cast<std::int64_t>(bytes);
+    stats_.peak_used_bytes = std::max(stats_.peak_used_bytes, stats_.used_bytes);
+  }
+
+  /// Returns the free blocks of all streams to the device; false when nothing could be waited for.
+  bool give_back() {
+    if (!source_.wait()) return false;
+    for (auto& [queue, shelf] : shelves_) {
+      if (shelf.kept) continue;
+      for (Block*& first : shelf.free) {
+        while (first != nullptr) {
+          Block* block = std::exchange(first, first->next);
+          stats_.held_bytes -= static_cast<std::int64_t>(block->bytes);
+          source_.release(block->data);
+          blocks_.erase(block->data);
+        }
+      }
+    }
+    return true;
+  }
+
+  Source source_;
+  mutable std::mutex mutex_;
+  std::unordered_map<const void*, Block> blocks_;
+  std::unordered_map<Queue, Shelf> shelves_;
+  PoolStats stats_;
+};
+
+}  // namespace refrain

@@ -1,0 +1,268 @@
+#pragma once
+/// One problem, posed twice: to the CPU in f64 and to the GPU in f32, with the same numbers.
+///
+///   CUDA_ENTRY(multiply) {
+///     const Shape shape{arena.size(5000)};
+///     return {.a = arena.normal(shape), .b = arena.normal(shape), .out = arena.output("out", shape)};
+///   }
+///
+/// The body is run for many seeds, and for each once per device.  Everything random comes from the arena, so all runs of a seed make
+/// the same problem.  Shapes are small and odd.
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "refrain/core/random.hpp"
+#include "refrain/kernels/table.hpp"
+#include "support/close.hpp"
+#include "support/skip.hpp"
+#include "support/tensors.hpp"
+
+namespace refrain::test {
+
+/// What a posed problem's tensors live in.
+class Arena {
+ public:
+  Arena(std::uint64_t seed, DType dtype, Device device) : random_(seed), dtype_(dtype), device_(device) {}
+
+  Device device() const { return device_; }
+  const kernels::Table& table() const { return kernels::table(device_); }
+
+  /// A size in [1, largest]: one, small ones and the largest come often.
+  std::int64_t size(std::int64_t largest) {
+    switch (random_.below(6)) {
+      case 0:
+        return 1;
+      case 1:
+        return largest;
+      case 2:
+        return 1 + random_.below(std::min<std::int64_t>(largest, 4));
+      default:
+        return 1 + random_.below(largest);
+    }
+  }
+  std::int64_t below(std::int64_t bound) { return random_.below(bound); }
+  bool coin() { return random_.below(2) == 0; }
+  template <class T>
+  T one_of(std::initializer_list<T> choices) {
+    return choices.begin()[random_.below(static_cast<std::int64_t>(choices.size()))];
+  }
+
+  /// Inputs.  Numbers are rounded to f32, so that both devices are given the same.
+  View normal(const Shape& shape, double deviation = 1) {
+    return given(made(shape, [&] { return deviation * random_.normal(); }));
+  }
+  View uniform(const Shape& shape, double low, double high) {
+    return given(made(shape, [&] { return low + (high - low) * random_.uniform(); }));
+  }
+  /// Whole numbers in [low, high]: sums of them are exact, and many are equal.
+  View whole(const Shape& shape, std::int64_t low, std::int64_t high) {
+    return given(made(shape, [&] { return static_cast<double>(low + random_.below(high - low + 1)); }));
+  }
+  View ids(const Shape& shape, std::int64_t bound) {
+    return given(made_ids(shape, [&] { return random_.below(bound); }));
+  }
+  /// Multiples of 1/8 in [-2,2]: a sum of two products of them has the same sign in f32 and f64.
+  View coarse(const Shape& shape) {
+    return given(made(shape, [&] { return static_cast<double>(random_.below(33) - 16) / 8; }));
+  }
+  View ids_from(const std::vector<std::int64_t>& ids) {
+    std::size_t at = 0;
+    return given(made_ids({static_cast<std::int64_t>(ids.size())}, [&] { return ids[at++]; }));
+  }
+  /// `count` distinct rising ids below `bound`, then -1 to the end of `length`.
+  View distinct_ids(std::int64_t count, std::int64_t length, std::int64_t bound) {
+    std::vector<std::int64_t> all(static_cast<std::size_t>(bound));
+    for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::int64_t>(i);
+    random_.shuffle(all);
+    all.resize(static_cast<std::size_t>(count));
+    std::sort(all.begin(), all.end());
+    all.resize(static_cast<std::size_t>(length), -1);
+    return ids_from(all);
+  }
+  /// Numbers that are f64 and i64 on every device.
+  View doubles(std::initializer_list<double> values) {
+    return given(Tensor::from<double>({static_cast<std::int64_t>(values.size())}, values));
+  }
+  View count(std::int64_t value) { return given(Tensor::from<std::int64_t>({1}, {value})); }
+  /// A host tensor of this arena's dtype, or of ids, on the device.
+  View given(const Tensor& host) {
+    kept_.push_back(host.to(device_));
+    return kept_.back().view();
+  }
+  /// A result of another kernel, f64 on the CPU.
+  View copied(const Tensor& host) {
+    std::int64_t at = 0;
+    return given(made(host.shape(), [&] { return host.data<double>()[at++]; }));
+  }
+  /// Host tensors for problems that come from another kernel of the CPU.
+  Tensor host_normal(const Shape& shape, double deviation = 1) {
+    return made(shape, [&] { return deviation * random_.normal(); });
+  }
+
+  /// Outputs: full of a number that no kernel leaves there, compared by name.
+  MutableView output(std::string name, const Shape& shape) { return output(std::move(name), shape, dtype_); }
+  MutableView output_ids(std::string name, const Shape& shape) { return output(std::move(name), shape, DType::i32); }
+  /// An input that the kernel changes.
+  MutableView changed(std::string name, const Tensor& host) {
+    outputs_.push_back({std::move(name), host.clone().to(device_)});
+    return outputs_.back().second.mutable_view();
+  }
+  MutableView changed(std::string name, const Shape& shape, double deviation = 1) {
+    return changed(std::move(name), host_normal(shape, deviation));
+  }
+  MutableView changed_uniform(std::string name, const Shape& shape, double low, double high) {
+    return changed(std::move(name), made(shape, [&] { return low + (high - low) * random_.uniform(); }));
+  }
+  MutableView maybe_output(std::string name, const Shape& shape) {
+    return coin() ? output(std::move(name), shape) : MutableView();
+  }
+
+  /// A weight [out,in] as pack_weights lays it out on this device, or nothing where the table has none; for products with its
+  /// transpose or with itself.
+  View packed(const View& weight, bool transpose) {
+    if (!table().pack_weights || table().packed_bytes == nullptr) return {};
+    const std::int64_t depth = weight.shape[transpose ? 1 : 0];
+    const std::int64_t columns = weight.shape[transpose ? 0 : 1];
+    const std::size_t bytes = table().packed_bytes(depth, columns, dtype_);
+    Tensor out({static_cast<std::int64_t>(bytes / size_bytes(dtype_))}, dtype_, device_);
+    table().pack_weights({.b = weight, .packed = out.mutable_view(), .transpose_b = transpose});
+    kept_.push_back(out);
+    return kept_.back().view();
+  }
+
+  DType dtype() const { return dtype_; }
+  Tensor made(const Shape& shape, const std::function<double()>& next) {
+    Tensor host(shape, dtype_);
+    for (std::int64_t i = 0; i < host.numel(); ++i) {
+      const float value = static_cast<float>(next());
+      if (dtype_ == DType::f32) {
+        host.data<float>()[i] = value;
+      } else {
+        host.data<double>()[i] = static_cast<double>(value);
+      }
+    }
+    return host;
+  }
+
+  const std::vector<std::pair<std::string, Tensor>>& outputs() const { return outputs_; }
+
+ private:
+  Tensor made_ids(const Shape& shape, const std::function<std::int64_t()>& next) {
+    Tensor host(shape, DType::i32);
+    for (std::int32_t& id : host.span<std::int32_t>()) id = static_cast<std::int32_t>(next());
+    return host;
+  }
+  MutableView output(std::string name, const Shape& shape, DType dtype) {
+    outputs_.push_back({std::move(name), Tensor::full(shape, -77777, dtype, device_)});
+    return outputs_.back().second.mutable_view();
+  }
+
+  Random random_;
+  DType dtype_;
+  Device device_;
+  std::vector<Tensor> kept_;
+  std::vector<std::pair<std::string, Tensor>> outputs_;
+};
+
+/// Sums of f32 numbers against sums of the same numbers in f64.
+inline constexpr Tolerance on_device{2e-5, 2e-5};
+
+struct EntryOptions {
+  Tolerance tolerance = on_device;
+  int rounds = 40;
+};
+
+/// Seed of this run: REFRAIN_SEED, or the time; printed once.
+std::uint64_t seed_of_run();
+/// REFRAIN_ROUNDS, when it is set and smaller.
+int rounds_of_run(int wanted);
+/// Notes that an entry has its case.
+bool note_entry(const char* name);
+/// Entries that were noted.
+std::vector<std::string> noted_entries();
+
+/// Compares everything that the two arenas were given to fill.
+inline void check_outputs(const Arena& cpu, const Arena& gpu, Tolerance tolerance) {
+  REQUIRE(cpu.outputs().size() == gpu.outputs().size());
+  for (std::size_t i = 0; i < cpu.outputs().size(); ++i) {
+    const auto& [name, expected] = cpu.outputs()[i];
+    const Tensor got = gpu.outputs()[i].second.to(Device::cpu);
+    INFO("output " << name << " " << got.shape());
+    REQUIRE(gpu.outputs()[i].first == name);
+    if (got.dtype() == DType::i32) {
+      CHECK(integers(got) == integers(expected));
+    } else {
+      check_close<float>(got, doubles(expected), tolerance);
+    }
+  }
+}
+
+namespace detail {
+template <class Entry>
+struct ArgsOfEntry;
+template <class Args>
+struct ArgsOfEntry<kernels::Entry<Args>> {
+  using type = Args;
+};
+}  // namespace detail
+
+/// What an entry of the table takes.
+template <class Entry>
+using ArgsOf = typename detail::ArgsOfEntry<Entry>::type;
+
+/// One device's entry in f32 against the CPU's in f64 on random problems; run twice, it must give the same bits.
+template <class Args, class Pose>
+void compare_entry(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose, Device device, EntryOptions options) {
+  for (int round = 0; round < rounds_of_run(options.rounds); ++round) {
+    const std::uint64_t seed = seed_of_run() + static_cast<std::uint64_t>(round);
+    INFO(Args::name << " on " << device << ": REFRAIN_SEED=" << seed << " poses this problem first");
+    Arena expected(seed, DType::f64, Device::cpu);
+    Arena got(seed, DType::f32, device);
+    Arena again(seed, DType::f32, device);
+    (kernels::table(Device::cpu).*entry)(pose(expected));
+    (kernels::table(device).*entry)(pose(got));
+    (kernels::table(device).*entry)(pose(again));
+    check_outputs(expected, got, options.tolerance);
+    for (std::size_t i = 0; i < got.outputs().size(); ++i) {
+      INFO("output " << got.outputs()[i].first << ", computed twice");
+      CHECK(same_bytes(got.outputs()[i].second.to(Device::cpu), again.outputs()[i].second.to(Device::cpu)));
+    }
+  }
+}
+
+/// The CUDA entry against the CPU's.
+template <class Args, class Pose>
+void compare_cuda_entry(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose, EntryOptions options = {}) {
+  if (!(kernels::table(Device::cuda).*entry)) REFRAIN_SKIP(concat(Args::name, ": the CUDA table has no such kernel"));
+  if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
+  compare_entry(entry, pose, Device::cuda, options);
+}
+
+/// The CPU entry in f32: the problems are right, and the tolerance holds for f32 sums.  Needs no GPU.
+template <class Args, class Pose>
+void check_problems(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose, EntryOptions options = {}) {
+  options.rounds = std::min(options.rounds, 10);
+  compare_entry(entry, pose, Device::cpu, options);
+}
+
+}  // namespace refrain::test
+
+/// Two test cases for one entry of the table.  The body poses a problem: it returns the entry's arguments.
+#define CUDA_ENTRY(entry) CUDA_ENTRY_WITH(entry, {})
+#define CUDA_ENTRY_WITH(entry, ...)                                                                                 \
+  static refrain::test::ArgsOf<decltype(refrain::kernels::Table::entry)> pose_##entry(refrain::test::Arena& arena); \
+  static const bool noted_##entry = refrain::test::note_entry(#entry);                                              \
+  TEST_CASE("cuda: " #entry " against the CPU", "[cuda][table][sanitize]") {                                        \
+    REQUIRE(noted_##entry);                                                                                         \
+    refrain::test::compare_cuda_entry(&refrain::kernels::Table::entry, pose_##entry, __VA_ARGS__);                  \
+  }                                                                                                                 \
+  TEST_CASE("cuda: the problems for " #entry " are well posed", "[posed]") {                                        \
+    refrain::test::check_problems(&refrain::kernels::Table::entry, pose_##entry, __VA_ARGS__);                      \
+  }                                                                                                                 \
+  static refrain::test::ArgsOf<decltype(refrain::kernels::Table::entry)> pose_##entry(refrain::test::Arena& arena)

@@ -1,0 +1,136 @@
+/// Convolutions, the fused half of a residual block, and patches.
+
+#include "cuda/arena.hpp"
+
+using namespace refrain;
+using kernels::Insertion;
+using kernels::Padding;
+using test::Arena;
+
+namespace {
+
+constexpr auto paddings = {Padding::causal, Padding::same};
+constexpr auto insertions = {Insertion::none, Insertion::serial, Insertion::parallel};
+
+/// Extents of a convolution; weights are scaled so that results stay near one.
+struct Sizes {
+  explicit Sizes(Arena& arena)
+      : batch(arena.size(6)),
+        steps(arena.size(50)),
+        in(arena.one_of<std::int64_t>({1, 3, 16, 32, 64, 65, 128})),
+        out(arena.one_of<std::int64_t>({1, 5, 16, 48, 64, 128})),
+        taps(arena.size(4)),
+        dilation(arena.one_of<std::int64_t>({1, 2, 4, 64})) {}
+  double scale() const { return 1 / std::sqrt(static_cast<double>(taps * in)); }
+
+  std::int64_t batch, steps, in, out, taps, dilation;
+};
+
+kernels::PatchWeights patch_weights(Arena& arena, std::int64_t channels, std::int64_t bottleneck) {
+  return {.down = arena.normal({channels, bottleneck}, 1 / std::sqrt(static_cast<double>(channels))),
+          .down_bias = arena.normal({bottleneck}),
+          .up = arena.normal({bottleneck, channels}, 1 / std::sqrt(static_cast<double>(bottleneck))),
+          .up_bias = arena.normal({channels})};
+}
+
+kernels::PatchGradients patch_gradients(Arena& arena, std::int64_t channels, std::int64_t bottleneck) {
+  return {.down = arena.output("dpatch.down", {channels, bottleneck}),
+          .down_bias = arena.output("dpatch.down_bias", {bottleneck}),
+          .up = arena.output("dpatch.up", {bottleneck, channels}),
+          .up_bias = arena.output("dpatch.up_bias", {channels})};
+}
+
+}  // namespace
+
+CUDA_ENTRY(causal_conv_forward) {
+  const Sizes s(arena);
+  return {.x = arena.normal({s.batch, s.steps, s.in}),
+          .w = arena.normal({s.taps, s.in, s.out}, s.scale()),
+          .bias = arena.coin() ? arena.normal({s.out}) : View(),
+          .y = arena.output("y", {s.batch, s.steps, s.out}),
+          .dilation = s.dilation,
+          .padding = arena.one_of(paddings)};
+}
+
+CUDA_ENTRY(causal_conv_backward) {
+  const Sizes s(arena);
+  return {.x = arena.normal({s.batch, s.steps, s.in}),
+          .w = arena.normal({s.taps, s.in, s.out}, s.scale()),
+          .dy = arena.normal({s.batch, s.steps, s.out}),
+          .dx = arena.maybe_output("dx", {s.batch, s.steps, s.in}),
+          .dw = arena.maybe_output("dw", {s.taps, s.in, s.out}),
+          .dbias = arena.output("dbias", {s.out}),
+          .dilation = s.dilation,
+          .padding = arena.one_of(paddings)};
+}
+
+CUDA_ENTRY(conv_norm_forward) {
+  const Sizes s(arena);
+  const std::int64_t channels = s.in, bottleneck = arena.one_of<std::int64_t>({1, 5, 8, 16});
+  const Shape shape{s.batch, s.steps, channels};
+  const Insertion insertion = arena.one_of(insertions);
+  const bool patched = insertion != Insertion::none;
+  return {.x = arena.normal(shape),
+          .w = arena.normal({s.taps, channels, channels}, s.scale()),
+          .bias = arena.normal({channels}),
+          .gamma = arena.normal({channels}),
+          .beta = arena.normal({channels}),
+          .residual = arena.coin() ? arena.normal(shape) : View(),
+          .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),
+          .y = arena.output("y", shape),
+          .normalized = arena.maybe_output("normalized", shape),
+          .inv_std = arena.maybe_output("inv_std", {s.batch, s.steps}),
+          .conv = insertion == Insertion::serial ? arena.maybe_output("conv", shape) : MutableView(),
+          .bottleneck = patched ? arena.maybe_output("bottleneck", {s.batch, s.steps, bottleneck}) : MutableView(),
+          .epsilon = 1e-2,
+          .dilation = s.dilation,
+          .padding = arena.one_of(paddings),
+          .insertion = insertion};
+}
+
+CUDA_ENTRY(conv_norm_backward) {
+  const Sizes s(arena);
+  const std::int64_t channels = s.in, bottleneck = arena.one_of<std::int64_t>({1, 5, 8, 16});
+  const Shape shape{s.batch, s.steps, channels};
+  const Insertion insertion = arena.one_of(insertions);
+  const bool patched = insertion != Insertion::none;
+  const bool frozen = arena.coin();  // only the patch and the input have gradients
+  const Shape weight{s.taps, channels, channels};
+  return {.x = arena.normal(shape),
+          .w = arena.normal(weight, s.scale()),
+          .gamma = arena.coarse({channels}),
+          .beta = arena.coarse({channels}),
+          .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),
+          .normalized = arena.coarse(shape),
+          .inv_std = arena.uniform({s.batch, s.steps}, 0.5, 2),
+          .conv = insertion == Insertion::serial ? arena.normal(shape) : View(),
+          .bottleneck = patched ? arena.normal({s.batch, s.steps, bottleneck}) : View(),
+          .dy = arena.normal(shape),
+          .dx = arena.output("dx", shape),
+          .dw = frozen ? MutableView() : arena.output("dw", weight),
+          .dbias = frozen ? MutableView() : arena.output("dbias", {channels}),
+          .dgamma = frozen ? MutableView() : arena.output("dgamma", {channels}),
+          .dbeta = frozen ? MutableView() : arena.output("dbeta", {channels}),
+          .dpatch = patched ? patch_gradients(arena, channels, bottleneck) : kernels::PatchGradients(),
+          .dilation = s.dilation,
+          .padding = arena.one_of(paddings),
+          .insertion = insertion};
+}
+
+CUDA_ENTRY(adapter_forward) {
+  const std::int64_t rows = arena.size(300), channels = arena.size(130), bottleneck = arena.size(20);
+  return {.x = arena.normal({rows, channels}),
+          .patch = patch_weights(arena, channels, bottleneck),
+          .y = arena.output("y", {rows, channels}),
+          .bottleneck = arena.maybe_output("bottleneck", {rows, bottleneck})};
+}
+
+CUDA_ENTRY(adapter_backward) {
+  const std::int64_t rows = arena.size(300), channels = arena.size(130), bottleneck = arena.size(20);
+  return {.x = arena.normal({rows, channels}),
+          .patch = patch_weights(arena, channels, bottleneck),
+          .bottleneck = arena.normal({rows, bottleneck}),
+          .dy = arena.normal({rows, channels}),
+          .dx = arena.maybe_output("dx", {rows, channels}),
+          .dpatch = patch_gradients(arena, channels, bottleneck)};
+}

@@ -1,0 +1,58 @@
+/// The list of entries that have a case, the seed, and which device the golden cases run on.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <set>
+
+#include "cuda/arena.hpp"
+#include "support/goldens.hpp"
+
+namespace refrain::test {
+namespace {
+
+std::set<std::string>& entries() {
+  static std::set<std::string> names;
+  return names;
+}
+
+}  // namespace
+
+bool note_entry(const char* name) { return entries().insert(name).second; }
+
+std::vector<std::string> noted_entries() { return {entries().begin(), entries().end()}; }
+
+std::uint64_t seed_of_run() {
+  static const std::uint64_t seed = [] {
+    const char* given = std::getenv("REFRAIN_SEED");
+    const std::uint64_t chosen =
+        given != nullptr && *given != '\0'
+            ? std::strtoull(given, nullptr, 10)
+            : static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) % 1000000000u;
+    std::printf("REFRAIN_SEED=%llu\n", static_cast<unsigned long long>(chosen));
+    return chosen;
+  }();
+  return seed;
+}
+
+int rounds_of_run(int wanted) {
+  const char* given = std::getenv("REFRAIN_ROUNDS");
+  return given != nullptr && *given != '\0' ? std::clamp(std::atoi(given), 1, wanted) : wanted;
+}
+
+std::vector<GoldenRun> golden_runs() { return {{DType::f32, Device::cuda}}; }
+
+}  // namespace refrain::test
+
+using namespace refrain;
+
+TEST_CASE("cuda: every entry of the table has a case", "[cuda]") {
+  // A table is entries of one size and, at its end, one function pointer.
+  constexpr std::size_t entries =
+      (sizeof(kernels::Table) - sizeof(kernels::Table::packed_bytes)) / sizeof(kernels::Entry<kernels::Matmul>);
+  std::string known;
+  for (const std::string& name : test::noted_entries()) known += " " + name;
+  INFO("cases:" << known);
+  CHECK(test::noted_entries().size() == entries);
+}

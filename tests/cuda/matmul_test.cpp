@@ -1,0 +1,123 @@
+/// Matrix products.
+
+#include "cuda/arena.hpp"
+#include "refrain/core/math_mode.hpp"
+#include "support/tensors.hpp"
+
+using namespace refrain;
+using test::Arena;
+
+CUDA_ENTRY(matmul) {
+  const std::int64_t rows = arena.size(150), columns = arena.size(150), depth = arena.size(400);
+  const bool transpose_a = arena.coin(), transpose_b = arena.coin();
+  return {.a = arena.normal(transpose_a ? Shape{depth, rows} : Shape{rows, depth}),
+          .b = arena.normal(transpose_b ? Shape{columns, depth} : Shape{depth, columns}),
+          .bias = arena.coin() ? arena.normal({columns}) : View(),
+          .c = arena.output("c", {rows, columns}),
+          .transpose_a = transpose_a,
+          .transpose_b = transpose_b};
+}
+
+CUDA_ENTRY(packed_matmul) {
+  const std::int64_t rows = arena.size(150), columns = arena.size(150), depth = arena.size(400);
+  const bool transpose = arena.coin();
+  const View weight = arena.normal(transpose ? Shape{columns, depth} : Shape{depth, columns});
+  return {.a = arena.normal({rows, depth}),
+          .packed = arena.packed(weight, transpose),
+          .bias = arena.coin() ? arena.normal({columns}) : View(),
+          .c = arena.output("c", {rows, columns})};
+}
+
+CUDA_ENTRY(add_outer_products) {
+  const std::int64_t rows = arena.size(150), columns = arena.size(150), depth = arena.size(40);
+  return {.a = arena.normal({depth, rows}), .b = arena.normal({depth, columns}), .c = arena.changed("c", {rows, columns})};
+}
+
+static const bool noted_pack_weights = test::note_entry("pack_weights");
+
+TEST_CASE("cuda: pack_weights then packed_matmul by the identity gives the matrix", "[cuda][table]") {
+  REQUIRE(noted_pack_weights);
+  if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
+  for (const bool transpose : {false, true}) {
+    const Tensor weight = test::random_tensor<float>({37, 53}, 5);
+    const std::int64_t depth = weight.size(transpose ? 1 : 0), columns = weight.size(transpose ? 0 : 1);
+    Arena arena(1, DType::f32, Device::cuda);
+    const View packed = arena.packed(arena.given(weight), transpose);
+    Tensor identity = Tensor::zeros({depth, depth}, DType::f32);
+    for (std::int64_t i = 0; i < depth; ++i) identity.data<float>()[i * depth + i] = 1;
+    const MutableView c = arena.output("c", {depth, columns});
+    arena.table().packed_matmul({.a = arena.given(identity), .packed = packed, .c = c});
+    const Tensor got = arena.outputs()[0].second.to(Device::cpu);
+    for (std::int64_t row = 0; row < depth; ++row) {
+      for (std::int64_t column = 0; column < columns; ++column) {
+        const std::int64_t at = transpose ? column * depth + row : row * columns + column;
+        REQUIRE(got.data<float>()[row * columns + column] == weight.data<float>()[at]);
+      }
+    }
+  }
+}
+
+TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment", "[cuda][matmul]") {
+  if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
+  const kernels::Table& gpu = kernels::table(Device::cuda);
+  const kernels::Table& cpu = kernels::table(Device::cpu);
+  {
+    const Tensor a = test::random_tensor<double>({21, 34}, 1), b = test::random_tensor<double>({34, 13}, 2),
+                 bias = test::random_tensor<double>({13}, 3);
+    Tensor expected({21, 13}, DType::f64), got({21, 13}, DType::f64, Device::cuda);
+    cpu.matmul({.a = a.view(), .b = b.view(), .bias = bias.view(), .c = expected.mutable_view()});
+    const Tensor a2 = a.to(Device::cuda), b2 = b.to(Device::cuda), bias2 = bias.to(Device::cuda);
+    gpu.matmul({.a = a2.view(), .b = b2.view(), .bias = bias2.view(), .c = got.mutable_view()});
+    test::check_close<double>(got.to(Device::cpu), test::doubles(expected), test::tolerance::sum<double>);
+  }
+  {
+    const Tensor bias = Tensor::from<float>({3}, {1, 2, 3}).to(Device::cuda);
+    const Tensor a({5, 0}, DType::f32, Device::cuda), b({0, 3}, DType::f32, Device::cuda);
+    Tensor c({5, 3}, DType::f32, Device::cuda);
+    gpu.matmul({.a = a.view(), .b = b.view(), .bias = bias.view(), .c = c.mutable_view()});
+    CHECK(test::doubles(c.to(Device::cpu)) == std::vector<double>{1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3});
+    gpu.matmul({.a = a.view(), .b = b.view(), .c = c.mutable_view()});
+    CHECK(test::doubles(c.to(Device::cpu)) == std::vector<double>(15, 0));
+  }
+  for (const std::int64_t shift : {1, 2, 3}) {
+    const Tensor a = test::random_tensor<float>({20, 16}, 1), b = test::random_tensor<float>({16, 24}, 2);
+    Tensor expected({20, 24}, DType::f32);
+    cpu.matmul({.a = a.view(), .b = b.view(), .c = expected.mutable_view()});
+    // The same matrices, `shift` elements behind an aligned address.
+    const auto shifted = [&](const Tensor& host) {
+      Tensor room({host.numel() + shift}, DType::f32, Device::cuda);
+      Tensor part = room.slice(shift, shift + host.numel()).reshape(host.shape());
+      part.copy_from(host);
+      return part;
+    };
+    const Tensor a2 = shifted(a), b2 = shifted(b);
+    Tensor got = shifted(Tensor::zeros({20, 24}, DType::f32));
+    gpu.matmul({.a = a2.view(), .b = b2.view(), .c = got.mutable_view()});
+    test::check_close<float>(got.to(Device::cpu), test::doubles(expected), test::on_device);
+  }
+}
+
+TEST_CASE("cuda: tf32 and bf16 products are as exact as they say, and exact ones more so", "[cuda][matmul]") {
+  if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
+  const std::int64_t size = 256;
+  const Tensor a = test::random_tensor<double>({size, size}, 1), b = test::random_tensor<double>({size, size}, 2);
+  Tensor expected({size, size}, DType::f64);
+  kernels::table(Device::cpu).matmul({.a = a.view(), .b = b.view(), .c = expected.mutable_view()});
+  const Tensor a2 = a.to(DType::f32).to(Device::cuda), b2 = b.to(DType::f32).to(Device::cuda);
+  const auto worst = [&](MathMode mode) {
+    const MathScope scope(mode);
+    Tensor c({size, size}, DType::f32, Device::cuda);
+    kernels::table(Device::cuda).matmul({.a = a2.view(), .b = b2.view(), .c = c.mutable_view()});
+    const std::vector<double> got = test::doubles(c.to(Device::cpu)), want = test::doubles(expected);
+    double largest = 0;
+    for (std::size_t i = 0; i < got.size(); ++i) largest = std::max(largest, std::abs(got[i] - want[i]));
+    return largest;
+  };
+  // Errors of sums of 256 products of standard normal numbers, whose size is 16.
+  const double exact = worst(MathMode::exact), tf32 = worst(MathMode::tf32), bf16 = worst(MathMode::bf16);
+  CHECK(exact < 16 * 2e-5);
+  CHECK(tf32 < 16 * 4 * 0x1p-11);
+  CHECK(bf16 < 16 * 4 * 0x1p-8);
+  CHECK(exact < tf32);
+  CHECK(tf32 < bf16);
+}

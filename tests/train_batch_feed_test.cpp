@@ -1,0 +1,70 @@
+/// Batches on their way to a device; the way through the transfer buffers is the same on the CPU.
+
+#include "refrain/train/batch_feed.hpp"
+#include "support/catch.hpp"
+#include "support/tensors.hpp"
+
+using namespace refrain;
+using namespace refrain::test;
+
+namespace {
+
+struct Batch {
+  Tensor ids;
+  Tensor weights;  ///< undefined in some batches
+
+  template <class Function>
+  void visit(Function&& function) {
+    function(ids);
+    function(weights);
+  }
+};
+
+Batch make(std::int64_t number) {
+  const std::int64_t rows = number % 5 == 4 ? 3 : 8;  // the last batch of an epoch is shorter
+  const std::uint64_t seed = static_cast<std::uint64_t>(number);
+  return {random_ids(rows, 100, seed), number % 3 == 0 ? Tensor() : random_tensor<double>({rows, 2}, seed)};
+}
+
+}  // namespace
+
+TEST_CASE("batch feed: batches come out as they went in", "[train]") {
+  for (const bool staged : {false, true}) {
+    BatchFeed<Batch> feed(Device::cpu, staged);
+    CHECK(feed.is_empty());
+    feed.push(make(0));
+    for (std::int64_t number = 0; number < 20; ++number) {
+      const Batch got = feed.pop();
+      const Batch expected = make(number);
+      CHECK(got.weights.defined() == expected.weights.defined());
+      feed.push(make(number + 1));  // does not disturb the one in use
+      CHECK(same_bytes(got.ids, expected.ids));
+      if (got.weights.defined()) CHECK(same_bytes(got.weights, expected.weights));
+    }
+  }
+}
+
+TEST_CASE("batch feed: staged batches keep their addresses while shapes repeat", "[train]") {
+  BatchFeed<Batch> feed(Device::cpu, true);
+  std::vector<const void*> addresses;
+  for (std::int64_t number = 0; number < 6; ++number) {
+    Batch batch{random_ids(8, 100, static_cast<std::uint64_t>(number)), {}};
+    feed.push(batch);
+    CHECK_FALSE(feed.is_empty());
+    batch.ids.fill(-1);  // the feed has its own copy
+    const Batch got = feed.pop();
+    CHECK(same_bytes(got.ids, random_ids(8, 100, static_cast<std::uint64_t>(number))));
+    addresses.push_back(got.ids.raw());
+  }
+  CHECK(addresses[0] != addresses[1]);
+  for (std::size_t i = 2; i < addresses.size(); ++i) CHECK(addresses[i] == addresses[i - 2]);
+}
+
+TEST_CASE("batch feed: one batch at a time", "[train]") {
+  BatchFeed<Batch> feed(Device::cpu);
+  CHECK_THROWS_AS(feed.pop(), Error);
+  feed.push(make(0));
+  CHECK_THROWS_AS(feed.push(make(1)), Error);
+  CHECK_NOTHROW(feed.pop());
+  CHECK_THROWS_AS(feed.pop(), Error);
+}
