@@ -8,9 +8,9 @@
 #include <concepts>
 #include <cstdint>
 #include <cstring>
-#include <string>
 #include <type_traits>
 
+#include "refrain/core/error.hpp"
 #include "support/simt/machine.hpp"
 #include "support/simt/sanitizers.hpp"
 
@@ -18,7 +18,6 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __align__(n) alignas(n)
@@ -63,8 +62,7 @@ T shuffled(const char* operation, unsigned mask, const T& value, unsigned source
   static_assert(std::is_arithmetic_v<T> && sizeof(T) >= 4, "CUDA shuffles 4 or 8 bytes");
   const Deposits& all = exchange(operation, mask, &value, sizeof value, false, site);
   const Overlook overlook;
-  if ((mask >> source & 1) == 0)
-    fail(std::string(operation) + ": reads lane " + std::to_string(source) + " outside the mask", site);
+  if ((mask >> source & 1) == 0) fail(concat(operation, ": reads lane ", source, " outside the mask"), site);
   T result;
   std::memcpy(&result, all[source].data(), sizeof result);
   return result;

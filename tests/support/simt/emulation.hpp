@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <string>
 #include <type_traits>
 
 #include "refrain/core/device.hpp"
@@ -30,7 +29,7 @@ T (&fixed_shared_array(Tag, REFRAIN_SITE))
 template <class T>
 void check_aligned(const T* address, const char* operation, const Site& site) {
   if (reinterpret_cast<std::uintptr_t>(address) % 16 != 0) {
-    fail(std::string(operation) + ": the address is not a multiple of 16", site);
+    fail(concat(operation, ": the address is not a multiple of 16"), site);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "support/simt/machine.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "refrain/core/error.hpp"
 #include "support/simt/cuda_names.hpp"
 #include "support/simt/fiber.hpp"
 #include "support/simt/sanitizers.hpp"
@@ -74,7 +76,7 @@ struct Thread {
   Fiber fiber;
 };
 
-std::string where(const Site& site) { return std::string(site.file_name()) + ":" + std::to_string(site.line()); }
+std::string where(const Site& site) { return concat(site.file_name(), ":", site.line()); }
 
 bool same_place(const Site& a, const Site& b) {
   return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
@@ -154,8 +156,7 @@ void run_threads(void* thread) {
 }
 
 std::string who(const Thread& thread) {
-  return "block (" + std::to_string(blockIdx.x) + "," + std::to_string(blockIdx.y) + "," + std::to_string(blockIdx.z) +
-         ") thread " + std::to_string(thread.linear);
+  return concat("block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ") thread ", thread.linear);
 }
 
 // ---- scheduling ----
@@ -215,7 +216,7 @@ void Machine::run_one(Thread& thread) {
 void Machine::fail(const std::string& what, const Site& site) {
   {
     const Overlook overlook;
-    if (failure_.empty()) failure_ = name_ + ": " + what + ", " + who(*running_) + " at " + where(site);
+    if (failure_.empty()) failure_ = concat(name_, ": ", what, ", ", who(*running_), " at ", where(site));
     abandoning_ = true;
     ready_.clear();
   }
@@ -235,7 +236,7 @@ int Machine::block_barrier(Vote vote, int predicate, const Site& site) {
       barrier_site_ = site;
       vote_ = vote == Vote::all ? 1 : 0;
     } else if (!same_place(barrier_site_, site)) {
-      fail("divergent __syncthreads: others wait at " + where(barrier_site_), site);
+      fail(concat("divergent __syncthreads: others wait at ", where(barrier_site_)), site);
     }
     switch (vote) {
       case Vote::count:
@@ -289,12 +290,12 @@ const Deposits& Machine::exchange(const char* operation, unsigned mask, const vo
     Thread& thread = *running_;
     const unsigned lane = thread.linear % lanes;
     const unsigned first = thread.linear - lane;
-    if ((mask >> lane & 1) == 0) fail(std::string(operation) + ": the calling lane is not in the mask " + hex(mask), site);
+    if ((mask >> lane & 1) == 0) fail(concat(operation, ": the calling lane is not in the mask ", hex(mask)), site);
     Meeting& meeting = meeting_of(warps_[thread.linear / lanes], mask, site);
     if (meeting.arrived == 0) {
       meeting.operation = operation;
     } else if (std::strcmp(meeting.operation, operation) != 0) {
-      fail(std::string("divergent warp: ") + operation + " while other lanes of the mask wait in " + meeting.operation, site);
+      fail(concat("divergent warp: ", operation, " while other lanes of the mask wait in ", meeting.operation), site);
     }
     Deposits& deposits = meeting.deposits[meeting.round & 1];
     std::memcpy(deposits[lane].data(), value, bytes);
@@ -338,16 +339,12 @@ void* Machine::shared_array(const void* key, std::size_t offset, std::size_t byt
   for (const SharedPiece& piece : shared_) {
     if (piece.key != key || piece.offset != offset) continue;
     if (piece.bytes != bytes) {
-      fail("shared memory: an array of " + std::to_string(bytes) + " bytes where another thread has one of " +
-               std::to_string(piece.bytes),
-           site);
+      fail(concat("shared memory: an array of ", bytes, " bytes where another thread has one of ", piece.bytes), site);
     }
     return piece.memory;
   }
   if (key == nullptr && offset + bytes > shared_bytes_) {
-    fail("dynamic shared memory: " + std::to_string(offset + bytes) + " bytes used, launched with " +
-             std::to_string(shared_bytes_),
-         site);
+    fail(concat("dynamic shared memory: ", offset + bytes, " bytes used, launched with ", shared_bytes_), site);
   }
   // An allocation of its own, as long as asked for: AddressSanitizer sees the first byte past it.
   void* const memory = ::operator new (bytes, std::align_val_t{128});
@@ -364,14 +361,14 @@ void Machine::drop_shared() {
 // ---- launches ----
 
 void Machine::check_launch(Extent grid, Extent block, std::size_t shared_bytes) const {
-  const auto refuse = [&](const std::string& what) { throw EmulationError(name_ + ": cannot be launched: " + what); };
+  const auto refuse = [&](const std::string& what) { throw EmulationError(concat(name_, ": cannot be launched: ", what)); };
   const std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
-  if (threads == 0 || threads > most_threads) refuse("a block of " + std::to_string(threads) + " threads");
+  if (threads == 0 || threads > most_threads) refuse(concat("a block of ", threads, " threads"));
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) refuse("an empty grid");
   if (grid.x > 0x7fffffff || grid.y > most_blocks_yz || grid.z > most_blocks_yz) {
-    refuse("a grid of " + std::to_string(grid.x) + " x " + std::to_string(grid.y) + " x " + std::to_string(grid.z) + " blocks");
+    refuse(concat("a grid of ", grid.x, " x ", grid.y, " x ", grid.z, " blocks"));
   }
-  if (shared_bytes > largest_shared_bytes) refuse(std::to_string(shared_bytes) + " bytes of shared memory");
+  if (shared_bytes > largest_shared_bytes) refuse(concat(shared_bytes, " bytes of shared memory"));
 }
 
 void Machine::run(const char* name, Extent grid, Extent block, std::size_t shared_bytes, void (*body)(void*), void* argument) {
@@ -444,24 +441,24 @@ void Machine::run_block() {
 /// All threads have stopped: have they all ended, with nothing left under way?
 void Machine::check_finished() {
   if (live_ > 0) {
-    failure_ = name_ + ": threads wait for ever:";
+    std::string waiting;
     int named = 0;
     for (unsigned i = 0; i < count_ && named < 4; ++i) {
       const Thread& thread = *threads_[i];
       if (thread.state == State::done) continue;
-      failure_ += " " + who(thread) + " in " + thread.waits_for + " at " + where(thread.waits_at);
-      if (thread.state == State::at_warp_operation) failure_ += " for the lanes " + hex(thread.wait_mask);
-      failure_ += ";";
+      waiting += concat(who(thread), " in ", thread.waits_for, " at ", where(thread.waits_at));
+      if (thread.state == State::at_warp_operation) waiting += concat(" for the lanes ", hex(thread.wait_mask));
+      waiting += "; ";
       ++named;
     }
-    failure_ += " " + std::to_string(count_ - live_) + " of " + std::to_string(count_) + " threads have ended";
+    failure_ = concat(name_, ": threads wait for ever: ", waiting, count_ - live_, " of ", count_, " threads have ended");
     abandoning_ = true;
     return;
   }
   for (unsigned i = 0; i < count_; ++i) {
     const Thread& thread = *threads_[i];
     if (thread.open_copies.empty() && thread.copy_groups.empty()) continue;
-    failure_ = name_ + ": " + who(thread) + " ended with asynchronous copies under way";
+    failure_ = concat(name_, ": ", who(thread), " ended with asynchronous copies under way");
     abandoning_ = true;
     return;
   }
@@ -512,7 +509,7 @@ void copy_async(void* to, const void* from, int bytes, const Site& site) {
     return reinterpret_cast<std::uintptr_t>(address) % static_cast<std::uintptr_t>(bytes) != 0;
   };
   if (misaligned(to) || misaligned(from)) {
-    fail("copy_async<" + std::to_string(bytes) + ">: an address is not a multiple of " + std::to_string(bytes), site);
+    fail(concat("copy_async<", bytes, ">: an address is not a multiple of ", bytes), site);
   }
   // The source is read now and the target holds NaN until the group is waited for.  Byte by byte, so that both accesses are seen by
   // the sanitizers as this thread's.
