@@ -5,7 +5,7 @@
 ///   REFRAIN_SHARED_ARRAY(T, name, count)   a shared array of fixed size; never a bare __shared__
 ///   REFRAIN_UNROLL                         before a loop of constant length
 ///   SharedCarver                           typed pieces of the dynamic shared memory
-///   load_pack, store_pack                  16 bytes at once, aligned
+///   load_pack, store_pack                  16 bytes at once, aligned; load_group, store_group: one element or 16 bytes
 ///   copy_async<bytes>, commit_copies, wait_copies<n>    copies from global to shared memory behind the arithmetic's back
 ///   to_tf32, mma_tf32, to_bf16x2, mma_bf16, load_matrix    tensor cores
 ///   launch                                 starts a kernel in a stream and throws DeviceError when it cannot be started
@@ -54,6 +54,38 @@ bool aligned_16(const Pointers*... pointers) {
 
 inline namespace REFRAIN_SIMT_BACKEND {
 
+// ---- one element or 16 bytes of them ----
+
+/// True for the group sizes that load_group and store_group know.
+template <class T, int n>
+inline constexpr bool is_group = n == 1 || n == Pack<T>::count;
+
+/// to[0..n) = from[0..n), in one instruction; from is aligned to the group.
+template <int n, class T>
+__device__ __forceinline__ void load_group(const T* from, T (&to)[n]) {
+  static_assert(is_group<T, n>);
+  if constexpr (n == 1) {
+    to[0] = from[0];
+  } else {
+    const Pack<T> pack = load_pack(from);
+    REFRAIN_UNROLL
+    for (int i = 0; i < n; ++i) to[i] = pack.at[i];
+  }
+}
+
+template <int n, class T>
+__device__ __forceinline__ void store_group(T* to, const T (&from)[n]) {
+  static_assert(is_group<T, n>);
+  if constexpr (n == 1) {
+    to[0] = from[0];
+  } else {
+    Pack<T> pack;
+    REFRAIN_UNROLL
+    for (int i = 0; i < n; ++i) pack.at[i] = from[i];
+    store_pack(to, pack);
+  }
+}
+
 // ---- warps: 32 threads that run together ----
 
 inline constexpr int warp_size = 32;
@@ -63,6 +95,11 @@ inline constexpr unsigned full_mask = 0xffffffffu;
 __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % warp_size; }
 /// Place of this thread's warp in its block.
 __device__ __forceinline__ int warp() { return static_cast<int>(threadIdx.x) / warp_size; }
+
+/// Number of this thread among all threads of a one-dimensional grid.
+__device__ __forceinline__ std::int64_t global_thread() {
+  return static_cast<std::int64_t>(blockIdx.x) * static_cast<std::int64_t>(blockDim.x) + static_cast<std::int64_t>(threadIdx.x);
+}
 
 /// Sum over groups of `width` neighbouring lanes (a power of two), in the same order every time; every lane gets it.
 /// All 32 lanes call it.

@@ -89,7 +89,9 @@ __global__ void count_all(int* counter, unsigned* largest) {
   atomicMax(largest, blockIdx.x * blockDim.x + threadIdx.x);
 }
 
-__global__ void note_order(int* order, int* next) { order[(*next)++] = static_cast<int>(blockIdx.x * 8 + threadIdx.x); }
+__global__ void note_order(int* order, int* next) {
+  order[atomicAdd(next, 1)] = static_cast<int>(blockIdx.x * 8 + threadIdx.x);
+}
 
 __global__ void carve(std::uint64_t* out) {
   simt::SharedCarver carver;

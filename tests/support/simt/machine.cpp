@@ -104,6 +104,17 @@ class Machine {
   std::int64_t launches = 0;
 
  private:
+  class LaunchEnd {
+   public:
+    explicit LaunchEnd(Machine& machine) : machine_(machine) {}
+    ~LaunchEnd();
+    LaunchEnd(const LaunchEnd&) = delete;
+    LaunchEnd& operator=(const LaunchEnd&) = delete;
+
+   private:
+    Machine& machine_;
+  };
+
   void check_launch(Extent grid, Extent block, std::size_t shared_bytes) const;
   void run_block();
   void abandon_block();
@@ -385,6 +396,7 @@ void Machine::run(const char* name, Extent grid, Extent block, std::size_t share
   shared_bytes_ = shared_bytes;
   random_.seed(schedule.seed);
   launch_begin_.release();
+  const LaunchEnd end(*this);
   {
     const Overlook overlook;
     while (threads_.size() < count_) threads_.push_back(std::make_unique<Thread>(static_cast<unsigned>(threads_.size())));
@@ -401,9 +413,13 @@ void Machine::run(const char* name, Extent grid, Extent block, std::size_t share
       run_block();
     }
   }
-  launch_end_.acquire();
-  for (void* memory : used_memory_) ::operator delete (memory, std::align_val_t{128});
-  used_memory_.clear();
+}
+
+/// What the threads did comes before what the caller does next, however the launch ended.
+Machine::LaunchEnd::~LaunchEnd() {
+  machine_.launch_end_.acquire();
+  for (void* memory : machine_.used_memory_) ::operator delete (memory, std::align_val_t{128});
+  machine_.used_memory_.clear();
 }
 
 void Machine::run_block() {

@@ -1,0 +1,68 @@
+#pragma once
+/// What the CUDA kernels of all families share: their declarations (as dispatch.cpp and the other families see them) and the choice of
+/// element type.  No toolkit header is needed to read this.
+
+#include <cstddef>
+
+#include "kernels/backend.hpp"
+#include "refrain/core/device.hpp"
+#include "refrain/core/error.hpp"
+#include "refrain/kernels/adapter.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/loss.hpp"
+#include "refrain/kernels/matmul.hpp"
+#include "refrain/kernels/memory.hpp"
+#include "refrain/kernels/optimizer.hpp"
+#include "refrain/kernels/pointwise.hpp"
+#include "refrain/kernels/recurrent.hpp"
+#include "refrain/kernels/rows.hpp"
+#include "refrain/kernels/steps.hpp"
+
+namespace refrain::kernels::cuda {
+
+/// Calls function(float{}) or function(double{}); throws DTypeError for an element type that `Args` has no kernel for.
+template <class Args, class Function>
+void for_floating(DType dtype, Function&& function) {
+  switch (dtype) {
+    case DType::f32:
+      return function(float{});
+    case DType::f64:
+      return function(double{});
+    default:
+      throw DTypeError(concat(Args::name, ": expected f32 or f64, got ", dtype));
+  }
+}
+
+// Entries that launch kernels of ours: also compiled for the tests' emulation, which has an inline namespace of its own.
+inline namespace REFRAIN_SIMT_BACKEND {
+
+// steps
+void swap_axes(const SwapAxes& args, Stream stream);
+void add_spans(const AddSpans& args, Stream stream);
+void sum_spans(const SumSpans& args, Stream stream);
+
+// rows
+void layer_norm_forward(const LayerNormForward& args, Stream stream);
+void layer_norm_backward(const LayerNormBackward& args, Stream stream);
+std::size_t layer_norm_backward_workspace(const LayerNormBackward& args);
+void gather_rows(const GatherRows& args, Stream stream);
+void add_rows(const AddRows& args, Stream stream);
+void select_step(const SelectStep& args, Stream stream);
+void select_step_backward(const SelectStepBackward& args, Stream stream);
+void replace_rows(const ReplaceRows& args, Stream stream);
+void replace_rows_backward(const ReplaceRowsBackward& args, Stream stream);
+std::size_t replace_rows_backward_workspace(const ReplaceRowsBackward& args);
+void sum_rows(const SumRows& args, Stream stream);
+std::size_t sum_rows_workspace(const SumRows& args);
+
+// pointwise
+void unary_forward(const UnaryForward& args, Stream stream);
+void unary_backward(const UnaryBackward& args, Stream stream);
+void linear_combination(const LinearCombination& args, Stream stream);
+void multiply(const Multiply& args, Stream stream);
+void dot(const Dot& args, Stream stream);
+std::size_t dot_workspace(const Dot& args);
+void dropout(const Dropout& args, Stream stream);
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda
