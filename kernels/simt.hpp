@@ -2,7 +2,7 @@
 /// All that a CUDA kernel body may use besides CUDA's own threadIdx, __syncthreads, __syncwarp, shuffles, votes and arithmetic.
 /// The same source runs on a GPU and, under test, on a CPU (tests/support/simt/; docs/testing.md says how).  Both sides offer:
 ///
-///   REFRAIN_SHARED_ARRAY(T, name, count)   a shared array of fixed size; never a bare __shared__
+///   REFRAIN_SHARED_ARRAY(T, name, count)   a shared array of fixed size, 16-byte aligned; never a bare __shared__
 ///   REFRAIN_UNROLL                         before a loop of constant length
 ///   SharedCarver                           typed pieces of the dynamic shared memory
 ///   load_pack, store_pack                  16 bytes at once, aligned; load_group, store_group: one element or 16 bytes

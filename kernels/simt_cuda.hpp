@@ -10,7 +10,7 @@
 #include "refrain/core/device.hpp"
 #include "refrain/core/error.hpp"
 
-#define REFRAIN_SHARED_ARRAY(T, name, count) __shared__ T name[count]
+#define REFRAIN_SHARED_ARRAY(T, name, count) __shared__ __align__(16) T name[count]
 #define REFRAIN_UNROLL _Pragma("unroll")
 
 namespace refrain::simt {

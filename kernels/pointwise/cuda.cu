@@ -104,7 +104,7 @@ void multiply(const Multiply& args, Stream stream) {
     if (count != 1 && args.b.shape.numel() == 1) {
       launch_map<Multiply>(count, ProductWithElement<T>{args.b.as<T>()}, args.a.as<T>(), args.out.as<T>(), stream);
     } else {
-      launch_map<Multiply>(count, Product<T>{}, args.a.as<T>(), args.b.as<T>(), args.out.as<T>(), stream);
+      launch_map<Multiply>(count, Multiplied<T>{}, args.a.as<T>(), args.b.as<T>(), args.out.as<T>(), stream);
     }
   });
 }

@@ -74,7 +74,7 @@ struct Combined {
 };
 
 template <class T>
-struct Product {
+struct Multiplied {
   __device__ __forceinline__ T operator()(T a, T b) const { return a * b; }
 };
 
