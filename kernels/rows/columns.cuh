@@ -64,13 +64,13 @@ __global__ void __launch_bounds__(column_warps * 32)
   REFRAIN_UNROLL
   for (int i = 0; i < sums; ++i) parts[(i * column_warps + simt::warp()) * 32 + simt::lane()] = sum[i];
   __syncthreads();
-  // Warp i adds up sum i.
-  if (simt::warp() < sums && column < width) {
+  REFRAIN_UNROLL
+  for (int i = 0; i < sums; ++i) {  // warp i adds up sum i
+    if (simt::warp() != i || column >= width || targets.to[i] == nullptr) continue;
     T total = 0;
     REFRAIN_UNROLL
-    for (int w = 0; w < column_warps; ++w) total += parts[(simt::warp() * column_warps + w) * 32 + simt::lane()];
-    T* const to = targets.to[simt::warp()];
-    if (to != nullptr) to[chunk * targets.stride + column] = total;
+    for (int w = 0; w < column_warps; ++w) total += parts[(i * column_warps + w) * 32 + simt::lane()];
+    targets.to[i][chunk * targets.stride + column] = total;
   }
 }
 
