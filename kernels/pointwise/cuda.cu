@@ -16,7 +16,8 @@
 #include "kernels/cuda.hpp"
 #include "kernels/pointwise/kernels.cuh"
 
-namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND {
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
 /// Threads that `count` elements need with groups of n.
@@ -144,4 +145,5 @@ void dropout(const Dropout& args, Stream stream) {
   });
 }
 
-}  // namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -8,7 +8,8 @@
 #include "kernels/simt.hpp"
 #include "refrain/kernels/pointwise.hpp"
 
-namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND {
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int pointwise_threads = 256;
 
@@ -204,4 +205,5 @@ __global__ void __launch_bounds__(pointwise_threads) drop(std::int64_t count, Dr
   }
 }
 
-}  // namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -5,7 +5,8 @@
 
 #include "kernels/simt.hpp"
 
-namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND {
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
 
 struct PhiloxWords {
   std::uint32_t at[4];
@@ -35,4 +36,5 @@ __device__ __forceinline__ PhiloxWords philox_words(std::uint64_t seed, std::uin
   return {{c0, c1, c2, c3}};
 }
 
-}  // namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -10,7 +10,8 @@
 
 #include "kernels/simt.hpp"
 
-namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND {
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int column_warps = 8;
 
@@ -102,4 +103,5 @@ void sum_columns(const char* name, const Terms& source, std::int64_t rows, std::
 /// Elements of the scratch memory of sum_columns.
 inline std::int64_t column_parts(std::int64_t rows, std::int64_t width, int sums) { return column_chunks(rows) * sums * width; }
 
-}  // namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -13,7 +13,8 @@
 #include "kernels/rows/columns.cuh"
 #include "kernels/rows/kernels.cuh"
 
-namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND {
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
 std::int64_t element_bytes(DType dtype) { return static_cast<std::int64_t>(size_bytes(dtype)); }
@@ -95,4 +96,5 @@ std::size_t sum_rows_workspace(const SumRows& args) {
   return static_cast<std::size_t>(column_parts(args.x.shape.rows(), args.x.shape[-1], 1) * element_bytes(args.x.dtype));
 }
 
-}  // namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -17,7 +17,8 @@
 #include "kernels/rows/columns.cuh"
 #include "kernels/rows/layer_norm.cuh"
 
-namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND {
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
 /// Calls visit.template operator()<n, items>() with the smallest register row of at most `most` groups per lane that holds `width`;
@@ -132,4 +133,5 @@ std::size_t layer_norm_backward_workspace(const LayerNormBackward& args) {
   return static_cast<std::size_t>(std::max(in_registers, wide)) * size_bytes(args.dy.dtype);
 }
 
-}  // namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -6,7 +6,8 @@
 #include "kernels/rows/row_moves.cuh"
 #include "kernels/simt.hpp"
 
-namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND {
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
 
 // ---- sources of copy_rows: row r of the output is a row of something, or zeros (null) ----
 
@@ -82,4 +83,5 @@ __global__ void __launch_bounds__(row_threads) add_to_rows(RowGrid grid, const s
   }
 }
 
-}  // namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

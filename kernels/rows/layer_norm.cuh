@@ -6,7 +6,8 @@
 
 #include "kernels/simt.hpp"
 
-namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND {
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int norm_warps = 4;       // of a block whose warps take a row each
 inline constexpr int wide_norm_warps = 8;  // of a block that takes one row
@@ -236,4 +237,5 @@ struct NormTerms {
   }
 };
 
-}  // namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

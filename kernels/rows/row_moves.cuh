@@ -8,7 +8,8 @@
 
 #include "kernels/simt.hpp"
 
-namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND {
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int row_threads = 256;
 
@@ -79,4 +80,5 @@ inline std::int64_t row_elements(const Shape& shape) {
   return product;
 }
 
-}  // namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

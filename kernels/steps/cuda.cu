@@ -9,7 +9,8 @@
 #include "kernels/cuda.hpp"
 #include "kernels/steps/kernels.cuh"
 
-namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND {
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
 
 void swap_axes(const SwapAxes& args, Stream stream) {
   const SwappedRow source{.x = args.x.data, .outer = args.x.shape[0], .inner = args.x.shape[1]};
@@ -56,4 +57,5 @@ void sum_spans(const SumSpans& args, Stream stream) {
   });
 }
 
-}  // namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -6,7 +6,8 @@
 #include "kernels/rows/row_moves.cuh"
 #include "kernels/simt.hpp"
 
-namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND {
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
 
 /// Source of copy_rows: row j I + i of y [J,I,C] is row i J + j of x [I,J,C].
 struct SwappedRow {
@@ -80,4 +81,5 @@ __global__ void __launch_bounds__(row_threads) sum_of_steps(RowGrid grid, Spans 
   }
 }
 
-}  // namespace refrain::kernels::cuda::inline REFRAIN_SIMT_BACKEND
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -21,8 +21,9 @@ struct Size {
 
 /// No rows; one; around four warps a block; each register row, with and without 16-byte groups; rows that need a block; several
 /// chunks of rows.
-const Size sizes[] = {{0, 8, 0},   {1, 1, 0},   {3, 64, 0},   {4, 64, 1},   {5, 63, 0},   {17, 100, 0}, {9, 256, 0},
-                      {2, 257, 0}, {3, 640, 0}, {2, 1024, 0}, {2, 1025, 0}, {2, 1300, 1}, {130, 20, 0}, {200, 301, 0}};
+const Size sizes[] = {{0, 8, 0},    {1, 1, 0},    {3, 64, 0},   {4, 64, 1},    {5, 63, 0},
+                      {17, 100, 0}, {9, 256, 0},  {2, 257, 0},  {3, 640, 0},   {2, 1024, 0},
+                      {2, 1025, 0}, {2, 1300, 1}, {130, 20, 0}, {200, 301, 0}, {1100, 3, 0}};
 
 template <class T>
 double epsilon() {
