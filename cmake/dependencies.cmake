@@ -28,3 +28,8 @@ macro(refrain_dependency name)
     target_include_directories(refrain_eigen SYSTEM INTERFACE "${eigen3_SOURCE_DIR}")
   endif()
 endmacro()
+
+# Boost.Context: fibers for the tests that emulate CUDA kernels.  Never downloaded: without it those tests are skipped, and say so.
+macro(refrain_find_boost_context)
+  find_package(Boost 1.70 QUIET CONFIG COMPONENTS context)
+endmacro()

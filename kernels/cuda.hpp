@@ -1,8 +1,10 @@
 #pragma once
-/// Declarations of the CUDA kernels of all families, as dispatch.cpp and the other families see them.  No toolkit header is needed.
+/// What the CUDA kernels of all families share: their declarations (as dispatch.cpp and the other families see them) and the choice of
+/// element type.  No toolkit header is needed to read this.
 
 #include <cstddef>
 
+#include "kernels/backend.hpp"
 #include "refrain/core/device.hpp"
 #include "refrain/core/error.hpp"
 #include "refrain/kernels/adapter.hpp"
@@ -24,7 +26,20 @@ void check_floating(DType dtype) {
   if (!is_floating(dtype)) throw DTypeError(concat(Args::name, ": expected f32 or f64, got ", dtype));
 }
 
-// matmul
+/// Calls function(float{}) or function(double{}); throws DTypeError for an element type that `Args` has no kernel for.
+template <class Args, class Function>
+void for_floating(DType dtype, Function&& function) {
+  switch (dtype) {
+    case DType::f32:
+      return function(float{});
+    case DType::f64:
+      return function(double{});
+    default:
+      throw DTypeError(concat(Args::name, ": expected f32 or f64, got ", dtype));
+  }
+}
+
+// matmul: products of cuBLASLt
 void matmul(const Matmul& args, Stream stream);
 std::size_t matmul_workspace(const Matmul& args);
 void pack_weights(const PackWeights& args, Stream stream);
@@ -34,4 +49,36 @@ std::size_t packed_matmul_workspace(const PackedMatmul& args);
 void add_outer_products(const AddOuterProducts& args, Stream stream);
 std::size_t add_outer_products_workspace(const AddOuterProducts& args);
 
+// Entries that launch kernels of ours: also compiled for the tests' emulation, which has an inline namespace of its own.
+inline namespace REFRAIN_SIMT_BACKEND {
+
+// steps
+void swap_axes(const SwapAxes& args, Stream stream);
+void add_spans(const AddSpans& args, Stream stream);
+void sum_spans(const SumSpans& args, Stream stream);
+
+// rows
+void layer_norm_forward(const LayerNormForward& args, Stream stream);
+void layer_norm_backward(const LayerNormBackward& args, Stream stream);
+std::size_t layer_norm_backward_workspace(const LayerNormBackward& args);
+void gather_rows(const GatherRows& args, Stream stream);
+void add_rows(const AddRows& args, Stream stream);
+void select_step(const SelectStep& args, Stream stream);
+void select_step_backward(const SelectStepBackward& args, Stream stream);
+void replace_rows(const ReplaceRows& args, Stream stream);
+void replace_rows_backward(const ReplaceRowsBackward& args, Stream stream);
+std::size_t replace_rows_backward_workspace(const ReplaceRowsBackward& args);
+void sum_rows(const SumRows& args, Stream stream);
+std::size_t sum_rows_workspace(const SumRows& args);
+
+// pointwise
+void unary_forward(const UnaryForward& args, Stream stream);
+void unary_backward(const UnaryBackward& args, Stream stream);
+void linear_combination(const LinearCombination& args, Stream stream);
+void multiply(const Multiply& args, Stream stream);
+void dot(const Dot& args, Stream stream);
+std::size_t dot_workspace(const Dot& args);
+void dropout(const Dropout& args, Stream stream);
+
+}  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -28,6 +28,7 @@ EVERY_ROOM = set(ROOMS)
 FOLDERS = {
     "kernels": ({"core", "kernels"}, {"kernels"}, ()),
     "kernels/matmul": ({"core", "kernels"}, {"kernels"}, ("Eigen/",)),
+    "kernels/simt.hpp": ({"core"}, {"kernels", "support"}, ()),  # support/simt/ stands for the GPU in emulation tests
     "src": (EVERY_ROOM, {"kernels", "src"}, ("nlohmann/",)),
     "examples": (EVERY_ROOM, {"models"}, ("CLI/", "fmt/", "nlohmann/")),
     "examples/models": (EVERY_ROOM, {"models"}, ()),
@@ -36,6 +37,8 @@ FOLDERS = {
     "examples/cmnrec": (EVERY_ROOM, {"models", "common", "cmnrec"}, ("CLI/", "fmt/", "nlohmann/")),
     "bench": (EVERY_ROOM, {"models", "support"}, ("benchmark/",)),
     "tests": (EVERY_ROOM, {"models", "peterrec", "cmnrec", "support", "kernels", "src", "cuda"}, ("catch2/", "nlohmann/")),
+    "tests/simt": (EVERY_ROOM, {"support", "kernels", "simt"}, ("catch2/",)),
+    "tests/support/simt": (EVERY_ROOM, {"support"}, ("boost/context/", "sanitizer/")),
 }
 # CUDA sources may also include the toolkit, and src/ its host side.
 CUDA_HEADER = re.compile(r"(cuda(?!/arena)|cublas|cudnn|cub/|mma\.h|curand|nvtx3/)")
@@ -69,7 +72,7 @@ def problem_in_public_header(source, target, quoted):
 
 
 def problem_in_source(source, target, quoted):
-    folder = max((f for f in FOLDERS if source.startswith(f + "/")), key=len)
+    folder = max((f for f in FOLDERS if source == f or source.startswith(f + "/")), key=len)
     rooms, folders, third_party = FOLDERS[folder]
     room = public_room(target)
     if room is not None:

@@ -32,6 +32,7 @@ need_example_libraries() {
 need_test_libraries() {
   need_header catch2 catch2
   need_header benchmark/benchmark.h libbenchmark-dev
+  need_header boost/context/fiber.hpp libboost-context-dev
 }
 
 # Installs what the need... calls above found missing; ends the script with a list when it cannot.

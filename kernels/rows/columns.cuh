@@ -1,0 +1,107 @@
+#pragma once
+/// Sums down the columns of a matrix in a fixed order: for gradients of biases, norms and replaced rows.
+///
+/// Two launches.  The first cuts the rows into chunks: block (x, y) adds, in chunk y, 32 columns from 32 x on; warp w takes rows w, w + 8,
+/// ... of the chunk, a lane one column, and the eight warps' sums are added in order.  The second adds the chunks' sums in the same way.
+/// A chunk's size depends on the matrix alone, so equal input gives equal bits.
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/simt.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+
+inline constexpr int column_warps = 8;
+
+/// Terms of the plain sum: `sums` matrices with one row length, `apart` elements from one to the next.
+template <class T, int count>
+struct MatrixTerms {
+  using Element = T;
+  static constexpr int sums = count;
+  const T* from;
+  std::int64_t stride;  ///< elements from row to row
+  std::int64_t apart;
+  __device__ __forceinline__ void read(std::int64_t row, std::int64_t column, T (&terms)[count]) const {
+    REFRAIN_UNROLL
+    for (int i = 0; i < count; ++i) terms[i] = from[row * stride + i * apart + column];
+  }
+};
+
+/// Where sum i of a chunk goes: to[i] + chunk * stride; null: nowhere.
+template <class T, int sums>
+struct ColumnTargets {
+  T* to[sums];
+  std::int64_t stride;
+};
+
+/// Rows per chunk for a first launch with enough blocks to fill a GPU and few enough for the second to be short.
+inline std::int64_t rows_per_column_chunk(std::int64_t rows) { return std::max<std::int64_t>(64, (rows + 255) / 256); }
+inline std::int64_t column_chunks(std::int64_t rows) {
+  return (rows + rows_per_column_chunk(rows) - 1) / rows_per_column_chunk(rows);
+}
+
+template <class Terms>
+__global__ void __launch_bounds__(column_warps * 32)
+    column_sums(Terms source, std::int64_t rows, std::int64_t rows_per_chunk, std::int64_t width,
+                ColumnTargets<typename Terms::Element, Terms::sums> targets) {
+  using T = typename Terms::Element;
+  constexpr int sums = Terms::sums;
+  REFRAIN_SHARED_ARRAY(T, parts, sums * column_warps * 32);  // [sums][warps][32]
+  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * 32 + simt::lane();
+  const std::int64_t chunk = static_cast<std::int64_t>(blockIdx.y);
+  const std::int64_t begin = chunk * rows_per_chunk;
+  const std::int64_t end = begin + rows_per_chunk < rows ? begin + rows_per_chunk : rows;
+  T sum[sums] = {};
+  if (column < width) {
+    for (std::int64_t row = begin + simt::warp(); row < end; row += column_warps) {
+      T terms[sums];
+      source.read(row, column, terms);
+      REFRAIN_UNROLL
+      for (int i = 0; i < sums; ++i) sum[i] += terms[i];
+    }
+  }
+  REFRAIN_UNROLL
+  for (int i = 0; i < sums; ++i) parts[(i * column_warps + simt::warp()) * 32 + simt::lane()] = sum[i];
+  __syncthreads();
+  REFRAIN_UNROLL
+  for (int i = 0; i < sums; ++i) {  // warp i adds up sum i
+    if (simt::warp() != i || column >= width || targets.to[i] == nullptr) continue;
+    T total = 0;
+    REFRAIN_UNROLL
+    for (int w = 0; w < column_warps; ++w) total += parts[(i * column_warps + w) * 32 + simt::lane()];
+    targets.to[i][chunk * targets.stride + column] = total;
+  }
+}
+
+/// out[i] = the sums of `source` over its rows; a null out is not wanted.  `parts` holds column_parts_bytes.
+template <class Terms>
+void sum_columns(const char* name, const Terms& source, std::int64_t rows, std::int64_t width,
+                 const ColumnTargets<typename Terms::Element, Terms::sums>& out, typename Terms::Element* parts,
+                 Stream stream) {
+  using T = typename Terms::Element;
+  constexpr int sums = Terms::sums;
+  if (width == 0) return;
+  const unsigned tiles = simt::blocks_for(width, 32);
+  const std::int64_t chunks = std::max<std::int64_t>(1, column_chunks(rows));  // no rows: one empty chunk makes the zeros
+  const auto how = [&](std::int64_t along_y) {
+    return simt::Launch{
+        .name = name, .grid = dim3(tiles, static_cast<unsigned>(along_y)), .block = column_warps * 32, .stream = stream};
+  };
+  if (chunks == 1) {
+    simt::launch(how(1), column_sums<Terms>, source, rows, std::max<std::int64_t>(1, rows), width, out);
+    return;
+  }
+  ColumnTargets<T, sums> between{.to = {}, .stride = sums * width};
+  for (int i = 0; i < sums; ++i) between.to[i] = out.to[i] == nullptr ? nullptr : parts + i * width;
+  simt::launch(how(chunks), column_sums<Terms>, source, rows, rows_per_column_chunk(rows), width, between);
+  const MatrixTerms<T, sums> sums_of_chunks{.from = parts, .stride = sums * width, .apart = width};
+  simt::launch(how(1), column_sums<MatrixTerms<T, sums>>, sums_of_chunks, chunks, chunks, width, out);
+}
+
+/// Elements of the scratch memory of sum_columns.
+inline std::int64_t column_parts(std::int64_t rows, std::int64_t width, int sums) { return column_chunks(rows) * sums * width; }
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

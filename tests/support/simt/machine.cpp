@@ -1,0 +1,563 @@
+#include "support/simt/machine.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <new>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "refrain/core/error.hpp"
+#include "support/simt/cuda_names.hpp"
+#include "support/simt/fiber.hpp"
+#include "support/simt/sanitizers.hpp"
+
+namespace refrain::simt::emulation {
+namespace {
+
+constexpr unsigned lanes = 32;
+constexpr unsigned most_threads = 1024;
+constexpr unsigned most_blocks_yz = 65535;
+constexpr std::size_t largest_shared_bytes = 227 * 1024;  // compute capability 9.0; 8.0 has 163 KiB
+
+/// Thrown into the threads of a block that has failed, so that their stacks unwind.
+struct Abandoned {};
+
+/// One cp.async that has not landed.
+struct Copy {
+  std::byte* to;
+  int bytes;
+  std::array<std::byte, 16> data;
+};
+
+/// The lanes of one mask meeting for one warp operation.  Results are kept apart by parity: a fast lane may be in the next operation
+/// while a slow one still reads those of the last.
+struct Meeting {
+  unsigned mask = 0;
+  unsigned arrived = 0;
+  unsigned unread = 0;  ///< lanes that have not yet taken the last result
+  std::uint64_t round = 0;
+  const char* operation = nullptr;
+  std::array<OrderPoint, 2> order;
+  std::array<Deposits, 2> deposits;
+};
+
+struct Warp {
+  std::array<Meeting, 8> meetings;
+};
+
+/// A shared array; fresh memory for each block, so that neither sanitizer takes one block's for another's.
+struct SharedPiece {
+  const void* key;
+  std::size_t offset;
+  std::size_t bytes;
+  void* memory;
+};
+
+void run_threads(void* thread);
+
+enum class State : std::uint8_t { ready, at_barrier, at_warp_operation, done };
+
+struct Thread {
+  Thread(unsigned number) : linear(number), fiber(run_threads, this) {}
+
+  unsigned linear;
+  uint3 index{};
+  State state = State::done;
+  Site waits_at = Site::current();
+  const char* waits_for = "";
+  unsigned wait_mask = 0;
+  std::vector<Copy> open_copies;
+  std::vector<std::vector<Copy>> copy_groups;
+  std::exception_ptr error;
+  Fiber fiber;
+};
+
+std::string where(const Site& site) { return concat(site.file_name(), ":", site.line()); }
+
+bool same_place(const Site& a, const Site& b) {
+  return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
+}
+
+std::string hex(unsigned mask) {
+  char text[16];
+  std::snprintf(text, sizeof text, "0x%08x", mask);
+  return text;
+}
+
+class Machine {
+ public:
+  void run(const char* name, Extent grid, Extent block, std::size_t shared_bytes, void (*body)(void*), void* argument);
+  void run_one(Thread& thread);
+
+  int block_barrier(Vote vote, int predicate, const Site& site);
+  const Deposits& exchange(const char* operation, unsigned mask, const void* value, std::size_t bytes, bool orders_memory,
+                           const Site& site);
+  void* shared_array(const void* key, std::size_t offset, std::size_t bytes, const Site& site);
+  [[noreturn]] void fail(const std::string& what, const Site& site);
+
+  Thread& running() { return *running_; }
+  Schedule schedule{};
+  std::int64_t launches = 0;
+
+ private:
+  class LaunchEnd {
+   public:
+    explicit LaunchEnd(Machine& machine) : machine_(machine) {}
+    ~LaunchEnd();
+    LaunchEnd(const LaunchEnd&) = delete;
+    LaunchEnd& operator=(const LaunchEnd&) = delete;
+
+   private:
+    Machine& machine_;
+  };
+
+  void check_launch(Extent grid, Extent block, std::size_t shared_bytes) const;
+  void run_block();
+  void abandon_block();
+  void check_finished();
+  void drop_shared();
+
+  unsigned take_ready();
+  void make_ready(unsigned begin, unsigned end);
+  void enter(Thread& thread);
+  /// Lets others run; returns when this thread is to go on.
+  void wait(Thread& thread);
+  Meeting& meeting_of(Warp& warp, unsigned mask, const Site& site);
+
+  std::string name_;
+  std::vector<std::unique_ptr<Thread>> threads_;
+  unsigned count_ = 0;  ///< threads of a block
+  std::vector<unsigned> ready_;
+  std::vector<Warp> warps_;
+  Fiber* main_ = nullptr;
+  Thread* running_ = nullptr;
+  unsigned live_ = 0;
+
+  unsigned waiting_ = 0;
+  std::uint64_t barrier_round_ = 0;
+  Site barrier_site_ = Site::current();
+  int vote_ = 0;
+  int vote_result_ = 0;
+  std::array<OrderPoint, 2> barrier_order_;
+  OrderPoint launch_begin_;
+  OrderPoint launch_end_;
+
+  bool abandoning_ = false;
+  std::string failure_;
+  std::mt19937_64 random_;
+  void (*body_)(void*) = nullptr;
+  void* argument_ = nullptr;
+  std::size_t shared_bytes_ = 0;
+  std::vector<SharedPiece> shared_;
+  std::vector<void*> used_memory_;
+};
+
+/// Never destroyed: its fibers have no end.
+Machine& machine() {
+  static Machine& instance = *new Machine;
+  return instance;
+}
+
+void run_threads(void* thread) {
+  for (;;) machine().run_one(*static_cast<Thread*>(thread));
+}
+
+std::string who(const Thread& thread) {
+  return concat("block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ") thread ", thread.linear);
+}
+
+// ---- scheduling ----
+
+unsigned Machine::take_ready() {
+  const std::size_t at = schedule.order == Order::random ? random_() % ready_.size() : ready_.size() - 1;
+  const unsigned thread = ready_[at];
+  ready_[at] = ready_.back();
+  ready_.pop_back();
+  return thread;
+}
+
+/// Threads [begin, end); the last one put in is the first to run.
+void Machine::make_ready(unsigned begin, unsigned end) {
+  if (schedule.order == Order::reverse) {
+    for (unsigned i = begin; i < end; ++i) ready_.push_back(i);
+  } else {
+    for (unsigned i = end; i-- > begin;) ready_.push_back(i);
+  }
+}
+
+void Machine::enter(Thread& thread) {
+  running_ = &thread;
+  threadIdx = thread.index;
+}
+
+void Machine::wait(Thread& thread) {
+  if (ready_.empty()) {
+    thread.fiber.switch_to(*main_);
+  } else {
+    Thread& next = *threads_[take_ready()];
+    if (&next != &thread) {
+      enter(next);
+      thread.fiber.switch_to(next.fiber);
+    }
+  }
+  enter(thread);
+}
+
+/// One run of the kernel by one thread.
+void Machine::run_one(Thread& thread) {
+  end_overlook();
+  launch_begin_.acquire();
+  try {
+    if (!abandoning_) body_(argument_);
+  } catch (const Abandoned&) {
+  } catch (...) {
+    thread.error = std::current_exception();
+  }
+  launch_end_.release();
+  begin_overlook();
+  thread.state = State::done;
+  --live_;
+  wait(thread);
+}
+
+void Machine::fail(const std::string& what, const Site& site) {
+  {
+    const Overlook overlook;
+    if (failure_.empty()) failure_ = concat(name_, ": ", what, ", ", who(*running_), " at ", where(site));
+    abandoning_ = true;
+    ready_.clear();
+  }
+  throw Abandoned();
+}
+
+// ---- barriers and warp operations ----
+
+int Machine::block_barrier(Vote vote, int predicate, const Site& site) {
+  const std::size_t parity = barrier_round_ & 1;
+  int result = 0;
+  barrier_order_[parity].release();
+  {
+    const Overlook overlook;
+    Thread& thread = *running_;
+    if (waiting_ == 0) {
+      barrier_site_ = site;
+      vote_ = vote == Vote::all ? 1 : 0;
+    } else if (!same_place(barrier_site_, site)) {
+      fail(concat("divergent __syncthreads: others wait at ", where(barrier_site_)), site);
+    }
+    switch (vote) {
+      case Vote::count:
+        vote_ += predicate != 0 ? 1 : 0;
+        break;
+      case Vote::all:
+        vote_ = vote_ != 0 && predicate != 0 ? 1 : 0;
+        break;
+      case Vote::any:
+        vote_ = vote_ != 0 || predicate != 0 ? 1 : 0;
+        break;
+    }
+    if (++waiting_ == count_) {
+      waiting_ = 0;
+      ++barrier_round_;
+      vote_result_ = vote_;
+      for (unsigned i = 0; i < count_; ++i) threads_[i]->state = State::ready;
+      make_ready(0, count_);
+    } else {
+      thread.state = State::at_barrier;
+      thread.waits_at = site;
+      thread.waits_for = "__syncthreads";
+    }
+    wait(thread);
+    if (abandoning_) throw Abandoned();
+    result = vote_result_;
+  }
+  barrier_order_[parity].acquire();
+  return result;
+}
+
+Meeting& Machine::meeting_of(Warp& warp, unsigned mask, const Site& site) {
+  for (Meeting& meeting : warp.meetings) {
+    if (meeting.mask == mask) return meeting;
+  }
+  for (Meeting& meeting : warp.meetings) {
+    if (meeting.arrived == 0 && meeting.unread == 0) {
+      meeting.mask = mask;
+      return meeting;
+    }
+  }
+  fail("more than 8 different masks in one warp at a time", site);
+}
+
+const Deposits& Machine::exchange(const char* operation, unsigned mask, const void* value, std::size_t bytes,
+                                  bool orders_memory, const Site& site) {
+  const Deposits* result = nullptr;
+  OrderPoint* order = nullptr;
+  {
+    const Overlook overlook;
+    Thread& thread = *running_;
+    const unsigned lane = thread.linear % lanes;
+    const unsigned first = thread.linear - lane;
+    if ((mask >> lane & 1) == 0) fail(concat(operation, ": the calling lane is not in the mask ", hex(mask)), site);
+    Meeting& meeting = meeting_of(warps_[thread.linear / lanes], mask, site);
+    if (meeting.arrived == 0) {
+      meeting.operation = operation;
+    } else if (std::strcmp(meeting.operation, operation) != 0) {
+      fail(concat("divergent warp: ", operation, " while other lanes of the mask wait in ", meeting.operation), site);
+    }
+    Deposits& deposits = meeting.deposits[meeting.round & 1];
+    std::memcpy(deposits[lane].data(), value, bytes);
+    result = &deposits;
+    order = &meeting.order[meeting.round & 1];
+    if (orders_memory) order->release();
+    meeting.arrived |= 1u << lane;
+    if (meeting.arrived == mask) {
+      meeting.arrived = 0;
+      meeting.unread = mask;
+      ++meeting.round;
+      const bool descending = schedule.order != Order::reverse;
+      for (unsigned i = 0; i < lanes; ++i) {
+        const unsigned other = descending ? lanes - 1 - i : i;
+        if ((mask >> other & 1) == 0 || other == lane) continue;
+        threads_[first + other]->state = State::ready;
+        ready_.push_back(first + other);
+      }
+      if (schedule.order == Order::random && random_() % 2 == 0) {
+        ready_.push_back(thread.linear);
+        wait(thread);
+      }
+    } else {
+      thread.state = State::at_warp_operation;
+      thread.waits_at = site;
+      thread.waits_for = operation;
+      thread.wait_mask = mask;
+      wait(thread);
+    }
+    if (abandoning_) throw Abandoned();
+    meeting.unread &= ~(1u << lane);
+  }
+  if (orders_memory) order->acquire();
+  return *result;
+}
+
+// ---- shared memory ----
+
+void* Machine::shared_array(const void* key, std::size_t offset, std::size_t bytes, const Site& site) {
+  const Overlook overlook;
+  for (const SharedPiece& piece : shared_) {
+    if (piece.key != key || piece.offset != offset) continue;
+    if (piece.bytes != bytes) {
+      fail(concat("shared memory: an array of ", bytes, " bytes where another thread has one of ", piece.bytes), site);
+    }
+    return piece.memory;
+  }
+  if (key == nullptr && offset + bytes > shared_bytes_) {
+    fail(concat("dynamic shared memory: ", offset + bytes, " bytes used, launched with ", shared_bytes_), site);
+  }
+  // An allocation of its own, as long as asked for: AddressSanitizer sees the first byte past it.
+  void* const memory = ::operator new (bytes, std::align_val_t{128});
+  std::memset(memory, 0xff, bytes);  // NaN, or -1: what is read before it is written shows
+  shared_.push_back({key, offset, bytes, memory});
+  return memory;
+}
+
+void Machine::drop_shared() {
+  for (const SharedPiece& piece : shared_) used_memory_.push_back(piece.memory);
+  shared_.clear();
+}
+
+// ---- launches ----
+
+void Machine::check_launch(Extent grid, Extent block, std::size_t shared_bytes) const {
+  const auto refuse = [&](const std::string& what) { throw EmulationError(concat(name_, ": cannot be launched: ", what)); };
+  const std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
+  if (threads == 0 || threads > most_threads) refuse(concat("a block of ", threads, " threads"));
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) refuse("an empty grid");
+  if (grid.x > 0x7fffffff || grid.y > most_blocks_yz || grid.z > most_blocks_yz) {
+    refuse(concat("a grid of ", grid.x, " x ", grid.y, " x ", grid.z, " blocks"));
+  }
+  if (shared_bytes > largest_shared_bytes) refuse(concat(shared_bytes, " bytes of shared memory"));
+}
+
+void Machine::run(const char* name, Extent grid, Extent block, std::size_t shared_bytes, void (*body)(void*), void* argument) {
+  name_ = name;
+  check_launch(grid, block, shared_bytes);
+  ++launches;
+  Fiber main;
+  main_ = &main;
+  count_ = block.x * block.y * block.z;
+  gridDim = dim3(grid.x, grid.y, grid.z);
+  blockDim = dim3(block.x, block.y, block.z);
+  body_ = body;
+  argument_ = argument;
+  shared_bytes_ = shared_bytes;
+  random_.seed(schedule.seed);
+  launch_begin_.release();
+  const LaunchEnd end(*this);
+  {
+    const Overlook overlook;
+    while (threads_.size() < count_) threads_.push_back(std::make_unique<Thread>(static_cast<unsigned>(threads_.size())));
+    warps_.resize((count_ + lanes - 1) / lanes);
+    for (unsigned i = 0; i < count_; ++i) threads_[i]->index = {i % block.x, i / block.x % block.y, i / (block.x * block.y)};
+
+    std::vector<std::uint64_t> blocks(std::size_t{grid.x} * grid.y * grid.z);
+    for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = i;
+    if (schedule.order == Order::reverse) std::reverse(blocks.begin(), blocks.end());
+    if (schedule.order == Order::random) std::shuffle(blocks.begin(), blocks.end(), random_);
+    for (const std::uint64_t number : blocks) {
+      blockIdx = {static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
+                  static_cast<unsigned>(number / grid.x / grid.y)};
+      run_block();
+    }
+  }
+}
+
+/// What the threads did comes before what the caller does next, however the launch ended.
+Machine::LaunchEnd::~LaunchEnd() {
+  machine_.launch_end_.acquire();
+  for (void* memory : machine_.used_memory_) ::operator delete (memory, std::align_val_t{128});
+  machine_.used_memory_.clear();
+}
+
+void Machine::run_block() {
+  abandoning_ = false;
+  failure_.clear();
+  waiting_ = 0;
+  live_ = count_;
+  ready_.clear();
+  for (Warp& warp : warps_) {
+    for (Meeting& meeting : warp.meetings) meeting.mask = meeting.arrived = meeting.unread = 0;
+  }
+  for (unsigned i = 0; i < count_; ++i) {
+    Thread& thread = *threads_[i];
+    thread.state = State::ready;
+    thread.error = nullptr;
+    thread.open_copies.clear();
+    thread.copy_groups.clear();
+  }
+  make_ready(0, count_);
+  while (!ready_.empty() && !abandoning_) {
+    Thread& next = *threads_[take_ready()];
+    enter(next);
+    main_->switch_to(next.fiber);
+    for (unsigned i = 0; i < count_; ++i) abandoning_ = abandoning_ || threads_[i]->error != nullptr;
+  }
+  if (!abandoning_) check_finished();
+  if (abandoning_) abandon_block();
+  drop_shared();
+  for (unsigned i = 0; i < count_; ++i) {
+    if (threads_[i]->error) std::rethrow_exception(std::exchange(threads_[i]->error, nullptr));
+  }
+  if (abandoning_) throw EmulationError(failure_);
+}
+
+/// All threads have stopped: have they all ended, with nothing left under way?
+void Machine::check_finished() {
+  if (live_ > 0) {
+    std::string waiting;
+    int named = 0;
+    for (unsigned i = 0; i < count_ && named < 4; ++i) {
+      const Thread& thread = *threads_[i];
+      if (thread.state == State::done) continue;
+      waiting += concat(who(thread), " in ", thread.waits_for, " at ", where(thread.waits_at));
+      if (thread.state == State::at_warp_operation) waiting += concat(" for the lanes ", hex(thread.wait_mask));
+      waiting += "; ";
+      ++named;
+    }
+    failure_ = concat(name_, ": threads wait for ever: ", waiting, count_ - live_, " of ", count_, " threads have ended");
+    abandoning_ = true;
+    return;
+  }
+  for (unsigned i = 0; i < count_; ++i) {
+    const Thread& thread = *threads_[i];
+    if (thread.open_copies.empty() && thread.copy_groups.empty()) continue;
+    failure_ = concat(name_, ": ", who(thread), " ended with asynchronous copies under way");
+    abandoning_ = true;
+    return;
+  }
+}
+
+/// Lets every thread that has not ended unwind.
+void Machine::abandon_block() {
+  ready_.clear();
+  for (unsigned i = 0; i < count_; ++i) {
+    if (threads_[i]->state == State::done) continue;
+    enter(*threads_[i]);
+    main_->switch_to(threads_[i]->fiber);
+  }
+}
+
+}  // namespace
+
+// ---- the interface ----
+
+void set_schedule(const Schedule& schedule) { machine().schedule = schedule; }
+
+std::int64_t launches() { return machine().launches; }
+
+void run(const char* name, Extent grid, Extent block, std::size_t shared_bytes, void (*body)(void*), void* argument) {
+  machine().run(name, grid, block, shared_bytes, body, argument);
+}
+
+int block_barrier(Vote vote, int predicate, const Site& site) { return machine().block_barrier(vote, predicate, site); }
+
+const Deposits& exchange(const char* operation, unsigned mask, const void* value, std::size_t bytes, bool orders_memory,
+                         const Site& site) {
+  return machine().exchange(operation, mask, value, bytes, orders_memory, site);
+}
+
+unsigned current_lane() {
+  const Overlook overlook;
+  return machine().running().linear % lanes;
+}
+
+void fail(const std::string& what, const Site& site) { machine().fail(what, site); }
+
+void* shared_array(const void* key, std::size_t offset, std::size_t bytes, const Site& site) {
+  return machine().shared_array(key, offset, bytes, site);
+}
+
+void copy_async(void* to, const void* from, int bytes, const Site& site) {
+  const auto misaligned = [bytes](const void* address) {
+    return reinterpret_cast<std::uintptr_t>(address) % static_cast<std::uintptr_t>(bytes) != 0;
+  };
+  if (misaligned(to) || misaligned(from)) {
+    fail(concat("copy_async<", bytes, ">: an address is not a multiple of ", bytes), site);
+  }
+  // The source is read now and the target holds NaN until the group is waited for.  Byte by byte, so that both accesses are seen by
+  // the sanitizers as this thread's.
+  Copy copy{static_cast<std::byte*>(to), bytes, {}};
+  for (int i = 0; i < bytes; ++i) {
+    if (from != nullptr) copy.data[static_cast<std::size_t>(i)] = static_cast<const std::byte*>(from)[i];
+    copy.to[i] = std::byte{0xff};
+  }
+  const Overlook overlook;
+  machine().running().open_copies.push_back(copy);
+}
+
+void commit_copies() {
+  const Overlook overlook;
+  Thread& thread = machine().running();
+  thread.copy_groups.push_back(std::exchange(thread.open_copies, {}));
+}
+
+void wait_copies(int left) {
+  for (;;) {
+    std::vector<Copy> group;
+    {
+      const Overlook overlook;
+      auto& groups = machine().running().copy_groups;
+      if (groups.size() <= static_cast<std::size_t>(left)) return;
+      group = std::move(groups.front());
+      groups.erase(groups.begin());
+    }
+    for (const Copy& copy : group) {
+      for (int i = 0; i < copy.bytes; ++i) copy.to[i] = copy.data[static_cast<std::size_t>(i)];
+    }
+  }
+}
+
+}  // namespace refrain::simt::emulation
