@@ -48,6 +48,15 @@ done
 run 0 train --model cmnrec --schedule 4,11 --controller gru --loss sampled --loss-at last --order reference "${tiny[@]}" --epochs 1
 says "list, 2 chunks of 11 steps: 4 11"
 
+# --shift moves what is trained on.
+losses() { grep -oE '"loss":[0-9.]+' "$1"; }
+for shift in 0 3; do run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 2 --shift $shift --log shift$shift; done
+run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 2 --log unshifted
+[[ "$(losses shift0)" == "$(losses unshifted)" ]] || fail "expected --shift 0 to change nothing"
+[[ "$(losses shift3)" != "$(losses unshifted)" ]] || fail "expected --shift 3 to change what is learned"
+run 1 train --model cmnrec --slots 3 "${tiny[@]}" --shift 11
+says "--shift: expected less than --length 11, got 11"
+
 # Leave-last-out holds one item of each history back: the loss on it alone stops the training, not that on the walk before it.
 awk '{ $(NF - 1) = 31 + NR % 30; $NF = 61; print }' users.txt > late.txt
 run 0 train --model nextitnet --channels 16 --data late.txt --min-item-count 2 --leave-last-out --length 11 --batch 16 --epochs 20 --patience 20 \

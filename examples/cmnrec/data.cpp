@@ -1,5 +1,6 @@
 #include "cmnrec/data.hpp"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -106,6 +107,19 @@ PreparedData prepare(const Sequences& behaviour, const Vocabulary& vocabulary, c
     }
   }
   return data;
+}
+
+SequenceBatch shifted(const SequenceBatch& batch, std::int64_t steps) {
+  const auto moved = [steps](const Tensor& ids) {
+    Tensor out = Tensor::full(ids.shape(), padding_id, DType::i32);
+    const std::int64_t kept = ids.size(1) - steps;
+    for (std::int64_t b = 0; b < ids.size(0); ++b) {
+      const std::int64_t row = b * ids.size(1);
+      std::copy_n(ids.data<std::int32_t>() + row, kept, out.data<std::int32_t>() + row + steps);
+    }
+    return out;
+  };
+  return steps == 0 ? batch : SequenceBatch{moved(batch.ids), moved(batch.targets)};
 }
 
 Tensor last_column(const Tensor& ids) {

@@ -38,6 +38,9 @@ inline SequenceBatch batch_of(const PreparedData& data, std::span<const std::int
   return next_item_batch(data.rows, rows, length + 1);
 }
 
+/// The batch without its newest `steps` items: everything moves to later steps, and padding comes in front.
+SequenceBatch shifted(const SequenceBatch& batch, std::int64_t steps);
+
 /// The last step's ids: [B,T] -> [B].
 Tensor last_column(const Tensor& ids);
 

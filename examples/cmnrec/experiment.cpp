@@ -28,12 +28,14 @@ class Objective {
       : recommender_(recommender),
         data_(data),
         length_(options.data.length),
+        shift_(options.loss.shift),
         is_sampled_(options.loss.kind == "sampled"),
         at_(options.loss.at == "last" ? LossAt::last : LossAt::all),
         held_out_at_(options.data.leave_last_out ? LossAt::last : at_),
         sampler_({.first = vocabulary.first_item(), .range = vocabulary.items()}),
         negatives_(options.loss.negatives > 0 ? options.loss.negatives
                                               : std::max<std::int64_t>(1, std::int64_t{vocabulary.items()} / 10)) {
+    if (shift_ >= length_) throw OptionError(concat("--shift: expected less than --length ", length_, ", got ", shift_));
     if (is_sampled_ && negatives_ > vocabulary.items()) {
       throw OptionError(concat("--negatives: expected 1 to ", vocabulary.items(), " (the items), got ", negatives_));
     }
@@ -41,7 +43,9 @@ class Objective {
 
   /// A training step's batch, on the host.
   LossBatch batch(std::span<const std::int64_t> rows, Random random) {
-    LossBatch made = batch_for(batch_of(data_, rows, length_), at_, is_sampled_);
+    SequenceBatch batch = batch_of(data_, rows, length_);
+    if (shift_ > 0) batch = shifted(batch, random.below(shift_ + 1));
+    LossBatch made = batch_for(batch, at_, is_sampled_);
     if (!is_sampled_) return made;
     const CandidateSample sample = sampler_.draw(negatives_, random);
     made.candidates = {.ids = sample.ids,
@@ -81,6 +85,7 @@ class Objective {
   Recommender& recommender_;
   const PreparedData& data_;
   std::int64_t length_;
+  std::int64_t shift_;
   bool is_sampled_;
   LossAt at_;
   LossAt held_out_at_;  ///< leave-last-out holds back the last item of a history alone: the others are trained on

@@ -76,6 +76,9 @@ void add_loss(CLI::App& app, LossOptions& loss) {
   add("--negatives", loss.negatives, "Samples of --loss sampled; 0: a tenth of the items")->check(CLI::Range(0, 1000000000));
   add("--loss-at", loss.at, "Steps whose prediction counts")->check(CLI::IsMember({"all", "last"}));
   add("--stop-on", loss.stop_on, "What early stopping watches on the validation part")->check(CLI::IsMember({"loss", "ndcg"}));
+  add("--shift", loss.shift,
+      "Training batches leave out up to so many of their newest items, at random: chunks then end at other items each time")
+      ->check(CLI::Range(0, 100000));
 }
 
 void add_checkpoint(CLI::App& app, std::string& file) {

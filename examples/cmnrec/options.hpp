@@ -48,6 +48,7 @@ struct LossOptions {
   std::int64_t negatives = 0;    ///< of sampled; 0: a tenth of the items
   std::string at = "all";        ///< all steps or the last one
   std::string stop_on = "loss";  ///< what the validation part measures: loss or ndcg
+  std::int64_t shift = 0;        ///< a training batch leaves out up to so many of its sequences' newest items
 };
 
 struct CompareOptions {

@@ -74,6 +74,7 @@ std::string run_key(const ModelSetting& setting, const Options& options, std::ui
               {"clip", options.train.clip},
               {"l2", options.train.l2}});
   if (setting.sampled_loss) key["negatives"] = options.loss.negatives;
+  if (options.loss.shift > 0) key["shift"] = options.loss.shift;
   if (options.loss.stop_on == "ndcg") key["without_seen"] = options.without_seen;
   if (setting.model == "nextitnet") {
     key.update({{"channels", sizes.channels}, {"dilations", sizes.dilations}});
