@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #if defined(__AVX512F__)
 #define REFRAIN_VECTOR_BYTES 64
@@ -80,6 +81,36 @@ inline T sum_lanes(std::int64_t count, Term&& term) {
   T rest = 0;
   for (; i < count; ++i) rest += term(Single<T>{}, i);
   return Lanes<T>::sum(total) + rest;
+}
+
+namespace detail {
+
+/// Elements of a and b by turns: a0 b0 a1 b1 ..., from their first or from their second halves.
+template <bool second, class Vector, int... at>
+inline Vector interleave(Vector a, Vector b, std::integer_sequence<int, at...>) {
+  constexpr int count = sizeof...(at);
+  return __builtin_shufflevector(a, b, ((second ? count / 2 : 0) + at / 2 + (at % 2) * count)...);
+}
+
+}  // namespace detail
+
+/// to[i * to_stride + j] = from[j * from_stride + i] for a square of as many rows as a vector has elements.
+/// Rows i and i + half by turns, as often as the count can be halved: each round moves one bit of the row into the column.
+template <class T>
+inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std::int64_t to_stride) {
+  using L = Lanes<T>;
+  constexpr int count = L::count;
+  typename L::Vector rows[extent(count)];
+  for (int i = 0; i < count; ++i) rows[i] = L::load(from + i * from_stride);
+  for (int left = count; left > 1; left /= 2) {
+    typename L::Vector turned[extent(count)];
+    for (int i = 0; i < count / 2; ++i) {
+      turned[2 * i] = detail::interleave<false>(rows[i], rows[i + count / 2], std::make_integer_sequence<int, count>());
+      turned[2 * i + 1] = detail::interleave<true>(rows[i], rows[i + count / 2], std::make_integer_sequence<int, count>());
+    }
+    for (int i = 0; i < count; ++i) rows[i] = turned[i];
+  }
+  for (int i = 0; i < count; ++i) L::store(to + i * to_stride, rows[i]);
 }
 
 inline double exp(double x) { return std::exp(x); }

@@ -20,7 +20,10 @@ TEMPLATE_TEST_CASE("packed_matmul: against naive loops", "[kernel]", float, doub
                                       {8, 3, 32},
                                       {9, 64, 17},
                                       {130, 20, 65},
-                                      {64, 300, 12}}) {
+                                      {64, 300, 12},
+                                      {1, 5, 301},
+                                      {2, 6, 160},
+                                      {4, 40, 129}}) {
     INFO(rows << " x " << in << " x " << out);
     const Tensor x = random_tensor<T>({rows, in}, 1);
     const Tensor w = random_tensor<T>({out, in}, 2);
@@ -81,4 +84,14 @@ TEST_CASE("packed_linear: mistakes are named", "[ops][errors]") {
   CHECK_THROWS_AS(packed_linear(Variable(random_tensor<float>({2, 5}, 1)), packed), ShapeError);
   CHECK_THROWS_AS(packed_linear(Variable(random_tensor<double>({2, 4}, 1)), packed), DTypeError);
   CHECK_THROWS_AS(pack(Variable(random_tensor<float>({6}, 3))), ShapeError);
+}
+
+TEST_CASE("packed_matmul: a row's result is the same bits alone and among others", "[kernel]") {
+  const Tensor x = random_tensor<float>({11, 45}, 1);
+  const PackedWeight packed = pack(Variable(random_tensor<float>({203, 45}, 2)));
+  const Tensor all = packed_linear(Variable(x), packed).value();
+  for (const std::int64_t rows : {1, 2, 3, 4, 5, 8}) {
+    INFO(rows << " rows");
+    CHECK(test::same_bytes(packed_linear(Variable(x.slice(0, rows)), packed).value(), all.slice(0, rows).clone()));
+  }
 }

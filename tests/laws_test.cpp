@@ -227,6 +227,27 @@ TEMPLATE_TEST_CASE("law: a row's result does not depend on the rest of the batch
   }
 }
 
+TEMPLATE_TEST_CASE("law: a sequence's bits are the same alone and among so many that the kernels pack their weights", "[law]",
+                   float, double) {
+  using T = TestType;
+  const std::int64_t batch = 130, steps = 9, channels = 32;
+  Random random(3);
+  const Placement placement{dtype_of<T>, Device::cpu};
+  ConvBlock block({.channels = channels, .dilation = 2}, random, placement);
+  Adapter first({.channels = channels, .start = AdapterStart::random}, random, placement);
+  redraw(block, 4, 0.2);
+  const Tensor x = random_tensor<T>({batch, steps, channels}, 5);
+  const NoGrad off;
+  for (const Insertion insertion : insertions) {
+    const BlockPatches patches{.first = insertion == Insertion::none ? nullptr : &first, .insertion = insertion};
+    const Tensor all = block(Variable(x), patches).value();
+    for (const std::int64_t b : {std::int64_t{0}, std::int64_t{64}, batch - 1}) {
+      const Tensor alone = block(Variable(x.slice(b, b + 1)), patches).value();
+      CHECK(same_bytes(alone, all.slice(b, b + 1).clone()));
+    }
+  }
+}
+
 TEST_CASE("law: two runs from one seed are the same, bit for bit", "[law]") {
   const auto run = [] {
     Random random(5);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "support/catch.hpp"
 
@@ -60,5 +61,20 @@ TEST_CASE("simd: GELU and its derivative agree with the tanh form in double", "[
     CHECK(std::abs(static_cast<double>(value[0]) - exact(x)) <= 2e-6 * (1 + std::abs(x)));
     CHECK(std::abs(static_cast<double>(derivative[0]) - slope) <= 5e-6);
     CHECK(std::abs(gelu<double>(x) - exact(x)) <= 1e-13 * (1 + std::abs(x)));
+  }
+}
+
+TEMPLATE_TEST_CASE("simd: squares are turned", "[kernel]", float, double) {
+  using T = TestType;
+  constexpr int count = Lanes<T>::count;
+  constexpr int from_stride = count + 3, to_stride = count + 1;
+  std::vector<T> from(count * from_stride), to(count * to_stride, T{-1});
+  for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<T>(i);
+  refrain::kernels::cpu::transpose_square(from.data(), from_stride, to.data(), to_stride);
+  for (int i = 0; i < count; ++i) {
+    for (int j = 0; j < count; ++j) {
+      CHECK(to[static_cast<std::size_t>(i * to_stride + j)] == from[static_cast<std::size_t>(j * from_stride + i)]);
+    }
+    CHECK(to[static_cast<std::size_t>(i * to_stride + count)] == T{-1});
   }
 }

@@ -11,21 +11,22 @@ namespace {
 
 template <class T>
 struct ForwardPlan {
-  PackedPatch<T> patch;
+  PatchPanels<T> patch;
   T* hidden;
 
   ForwardPlan(const AdapterForward& args, Scratch& scratch)
-      : patch(args.patch, false, scratch), hidden(scratch.take<T>(threads() * tile_rows * patch.bottleneck)) {}
+      : patch(args.patch, false, args.x.shape.rows(), scratch),
+        hidden(scratch.take<T>(threads() * tile_rows * patch.bottleneck)) {}
 };
 
 template <class T>
 struct BackwardPlan {
-  PackedPatch<T> patch;
+  PatchPanels<T> patch;
   T* dm;
   PatchWeightGradient<T> weights;
 
   BackwardPlan(const AdapterBackward& args, Scratch& scratch)
-      : patch(args.patch, true, scratch),
+      : patch(args.patch, true, args.dy.shape.rows(), scratch),
         dm(scratch.take<T>(args.dy.shape.rows() * patch.bottleneck)),
         weights(args.dpatch, args.dy.shape.rows(), patch.channels, patch.bottleneck, scratch) {}
 };
@@ -38,7 +39,7 @@ void forward(const AdapterForward& args) {
   const std::int64_t rows = args.x.shape.rows();
   const std::int64_t channels = plan.patch.channels;
   const std::int64_t width = plan.patch.bottleneck;
-  const std::int64_t step = rows_per_task(rows);
+  const std::int64_t step = rows_per_task(rows, plan.patch.multiply_adds());
   parallel_tasks((rows + step - 1) / step, [&](std::int64_t task, int worker) {
     T* const hidden = plan.hidden + worker * tile_rows * width;
     const std::int64_t end = std::min(rows, (task + 1) * step);
@@ -63,7 +64,7 @@ void backward(const AdapterBackward& args) {
   const std::int64_t width = plan.patch.bottleneck;
   const T* const dy = args.dy.as<T>();
   const T* const m = args.bottleneck.as<T>();
-  parallel_for(rows, rows_per_task(rows), [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(rows, rows_per_task(rows, plan.patch.multiply_adds()), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; row += tile_rows) {
       const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
       T* const dx = args.dx ? args.dx.as<T>() + row * channels : nullptr;

@@ -6,58 +6,60 @@
 
 namespace refrain::kernels::cpu {
 
-/// Packed weights of a patch, C channels and D bottleneck.
+/// Weights of a patch as products read them, C channels and D bottleneck.
 template <class T>
-struct PackedPatch {
+struct PatchPanels {
   std::int64_t channels = 0;
   std::int64_t bottleneck = 0;
-  T* down = nullptr;    ///< for x down
-  T* up = nullptr;      ///< for m up
-  T* down_t = nullptr;  ///< for dm down^T
-  T* up_t = nullptr;    ///< for dy up^T
+  TapPanels<T> down{};    ///< for x down
+  TapPanels<T> up{};      ///< for m up
+  TapPanels<T> down_t{};  ///< for dm down^T
+  TapPanels<T> up_t{};    ///< for dy up^T
   const T* down_bias = nullptr;
   const T* up_bias = nullptr;
 
-  PackedPatch() = default;
+  PatchPanels() = default;
 
-  /// Reserves room for the forward (or the transposed, backward) weights.
-  PackedPatch(const PatchWeights& patch, bool backward, Scratch& scratch)
+  /// Reserves room for the forward (or the transposed, backward) weights, where `rows` rows make packing worth it.
+  PatchPanels(const PatchWeights& patch, bool backward, std::int64_t rows, Scratch& scratch)
       : channels(patch.down.shape[0]),
         bottleneck(patch.down.shape[1]),
         down_bias(patch.down_bias.as<T>()),
         up_bias(patch.up_bias.as<T>()) {
-    T*& first = backward ? up_t : down;
-    T*& second = backward ? down_t : up;
-    first = scratch.take<T>(packed_size<T>(channels, bottleneck));
-    second = scratch.take<T>(packed_size<T>(bottleneck, channels));
+    if (backward) {
+      up_t = {scratch.take<T>(packed_size<T>(channels, bottleneck)), true};
+      down_t = {scratch.take<T>(packed_size<T>(bottleneck, channels)), true};
+    } else {
+      down = TapPanels<T>::plan(patch.down.as<T>(), channels, bottleneck, rows, scratch);
+      up = TapPanels<T>::plan(patch.up.as<T>(), bottleneck, channels, rows, scratch);
+    }
   }
+
+  std::int64_t multiply_adds() const { return 2 * channels * bottleneck; }
 
   void fill(const PatchWeights& patch) const {
     const T* const w_down = patch.down.as<T>();
     const T* const w_up = patch.up.as<T>();
-    if (down != nullptr) {
-      pack<T>(w_down, bottleneck, 1, channels, bottleneck, 0, channels, down);
-      pack<T>(w_up, channels, 1, bottleneck, channels, 0, bottleneck, up);
-    } else {
-      pack<T>(w_up, 1, channels, channels, bottleneck, 0, channels, up_t);
-      pack<T>(w_down, 1, bottleneck, bottleneck, channels, 0, bottleneck, down_t);
-    }
+    if (down.packed) pack<T>(w_down, bottleneck, 1, channels, bottleneck, 0, channels, down.room());
+    if (up.packed) pack<T>(w_up, channels, 1, bottleneck, channels, 0, bottleneck, up.room());
+    if (up_t.packed) pack<T>(w_up, 1, channels, channels, bottleneck, 0, channels, up_t.room());
+    if (down_t.packed) pack<T>(w_down, 1, bottleneck, bottleneck, channels, 0, bottleneck, down_t.room());
   }
 };
 
 /// out [count, columns] (+)= a [count, depth] B for a tile whose rows lie `a_stride` apart.
 template <class T>
-void dense_tile(const T* a, std::int64_t a_stride, std::int64_t depth, const T* packed, std::int64_t columns,
+void dense_tile(const T* a, std::int64_t a_stride, std::int64_t depth, const TapPanels<T>& weights, std::int64_t columns,
                 std::int64_t count, T* out, std::int64_t stride, bool accumulate) {
   const T* rows[extent(tile_rows)];
   for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = a + std::min(i, count - 1) * a_stride;
-  rows_product<T>(rows, 1, depth, packed, columns, count, out, stride, accumulate);
+  rows_product<T>(rows, 1, depth, weights.group(0, depth, columns), columns, count, out, stride, accumulate);
 }
 
 /// out += gelu(x down + down_bias) up + up_bias for a tile; `out` already holds what the skip brings.
 /// saved: [count, D] receives the values before the GELU, or null.  hidden: [tile_rows, D] scratch.
 template <class T>
-void patch_tile(const PackedPatch<T>& patch, const T* x, std::int64_t x_stride, std::int64_t count, T* saved, T* hidden, T* out,
+void patch_tile(const PatchPanels<T>& patch, const T* x, std::int64_t x_stride, std::int64_t count, T* saved, T* hidden, T* out,
                 std::int64_t stride) {
   const std::int64_t width = patch.bottleneck;
   dense_tile(x, x_stride, patch.channels, patch.down, width, count, hidden, width, false);
@@ -75,7 +77,7 @@ void patch_tile(const PackedPatch<T>& patch, const T* x, std::int64_t x_stride, 
 
 /// dm = (dy up^T) * gelu'(m) for a tile; dx += dm down^T unless dx is null.  dm: [count, D].
 template <class T>
-void patch_tile_backward(const PackedPatch<T>& patch, const T* dy, std::int64_t dy_stride, const T* m, std::int64_t count,
+void patch_tile_backward(const PatchPanels<T>& patch, const T* dy, std::int64_t dy_stride, const T* m, std::int64_t count,
                          T* dm, T* dx, std::int64_t dx_stride) {
   const std::int64_t width = patch.bottleneck;
   dense_tile(dy, dy_stride, patch.channels, patch.up_t, width, count, dm, width, false);

@@ -16,22 +16,23 @@ namespace {
 
 template <class T>
 struct ForwardPlan {
-  T* packed;
+  TapPanels<T> weights;
   T* zeros;
 
-  ForwardPlan(const ConvExtents& conv, Scratch& scratch)
-      : packed(scratch.take<T>(packed_size<T>(conv.taps * conv.in, conv.out))), zeros(scratch.take<T>(conv.in)) {}
+  ForwardPlan(const CausalConvForward& args, const ConvExtents& conv, Scratch& scratch)
+      : weights(TapPanels<T>::plan(args.w.as<T>(), conv.taps * conv.in, conv.out, conv.rows(), scratch)),
+        zeros(scratch.take<T>(conv.in)) {}
 };
 
 template <class T>
 struct BackwardPlan {
-  T* packed = nullptr;
+  TapPanels<T> weights{};  ///< transposed
   T* zeros = nullptr;
   T* partial = nullptr;
 
   BackwardPlan(const CausalConvBackward& args, const ConvExtents& conv, Scratch& scratch) {
     if (args.dx) {
-      packed = scratch.take<T>(packed_size<T>(conv.taps * conv.out, conv.in));
+      weights = {scratch.take<T>(packed_size<T>(conv.taps * conv.out, conv.in)), true};
       zeros = scratch.take<T>(conv.out);
     }
     if (args.dbias) partial = scratch.take<T>(sum_blocks(conv.rows()) * conv.out);
@@ -51,15 +52,15 @@ template <class T>
 void forward(const CausalConvForward& args) {
   const ConvExtents conv = extents_of(args);
   Scratch scratch(args.workspace.data);
-  const ForwardPlan<T> plan(conv, scratch);
-  pack_taps(args.w.as<T>(), conv, false, plan.packed);
+  const ForwardPlan<T> plan(args, conv, scratch);
+  if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
   std::fill_n(plan.zeros, conv.in, T(0));
   const T* const bias = args.bias.as<T>();
-  parallel_for(conv.rows(), rows_per_task(conv.rows()), [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(conv.rows(), rows_per_task(conv.rows(), conv.multiply_adds()), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; row += tile_rows) {
       const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
       T* const y = args.y.as<T>() + row * conv.out;
-      conv_tile(args.x.as<T>(), conv.in, plan.packed, conv.out, conv, false, plan.zeros, row, count, y, conv.out);
+      conv_tile(args.x.as<T>(), conv.in, plan.weights, conv.out, conv, false, plan.zeros, row, count, y, conv.out);
       if (bias == nullptr) continue;
       for (std::int64_t i = 0; i < count; ++i) add_row(y + i * conv.out, bias, conv.out);
     }
@@ -73,12 +74,12 @@ void backward(const CausalConvBackward& args) {
   const BackwardPlan<T> plan(args, conv, scratch);
   const T* const dy = args.dy.as<T>();
   if (args.dx) {
-    pack_taps(args.w.as<T>(), conv, true, plan.packed);
+    pack_taps(args.w.as<T>(), conv, true, plan.weights.room());
     std::fill_n(plan.zeros, conv.out, T(0));
-    parallel_for(conv.rows(), rows_per_task(conv.rows()), [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(conv.rows(), rows_per_task(conv.rows(), conv.multiply_adds()), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; row += tile_rows) {
-        conv_tile(dy, conv.out, plan.packed, conv.in, conv, true, plan.zeros, row, std::min<std::int64_t>(tile_rows, end - row),
-                  args.dx.as<T>() + row * conv.in, conv.in);
+        conv_tile(dy, conv.out, plan.weights, conv.in, conv, true, plan.zeros, row,
+                  std::min<std::int64_t>(tile_rows, end - row), args.dx.as<T>() + row * conv.in, conv.in);
       }
     });
   }
@@ -94,7 +95,7 @@ void causal_conv_forward(const CausalConvForward& args, Stream) {
 
 std::size_t causal_conv_forward_workspace(const CausalConvForward& args) {
   Scratch scratch(nullptr);
-  for_floating<CausalConvForward>(args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(extents_of(args), scratch); });
+  for_floating<CausalConvForward>(args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(args, extents_of(args), scratch); });
   return scratch.bytes();
 }
 

@@ -19,18 +19,18 @@ namespace {
 
 template <class T>
 struct ForwardPlan {
-  T* packed;
+  TapPanels<T> weights;
   T* zeros;
   T* tile;              ///< per worker [tile_rows, C]
   T* hidden = nullptr;  ///< per worker [tile_rows, D]
-  PackedPatch<T> patch;
+  PatchPanels<T> patch;
 
   ForwardPlan(const ConvNormForward& args, const ConvExtents& conv, Scratch& scratch)
-      : packed(scratch.take<T>(packed_size<T>(conv.taps * conv.in, conv.out))),
+      : weights(TapPanels<T>::plan(args.w.as<T>(), conv.taps * conv.in, conv.out, conv.rows(), scratch)),
         zeros(scratch.take<T>(conv.in)),
         tile(scratch.take<T>(threads() * tile_rows * conv.out)) {
     if (args.insertion == Insertion::none) return;
-    patch = PackedPatch<T>(args.patch, false, scratch);
+    patch = PatchPanels<T>(args.patch, false, conv.rows(), scratch);
     hidden = scratch.take<T>(threads() * tile_rows * patch.bottleneck);
   }
 };
@@ -73,17 +73,17 @@ void forward(const ConvNormForward& args) {
   const std::int64_t channels = conv.out;
   Scratch scratch(args.workspace.data);
   const ForwardPlan<T> plan(args, conv, scratch);
-  pack_taps(args.w.as<T>(), conv, false, plan.packed);
+  if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
   std::fill_n(plan.zeros, channels, T(0));
   if (args.insertion != Insertion::none) plan.patch.fill(args.patch);
   const std::int64_t width = plan.patch.bottleneck;
-  const std::int64_t step = rows_per_task(conv.rows());
+  const std::int64_t step = rows_per_task(conv.rows(), conv.multiply_adds() + plan.patch.multiply_adds());
   parallel_tasks((conv.rows() + step - 1) / step, [&](std::int64_t task, int worker) {
     T* const h = plan.tile + worker * tile_rows * channels;
     const std::int64_t end = std::min(conv.rows(), (task + 1) * step);
     for (std::int64_t row = task * step; row < end; row += tile_rows) {
       const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
-      conv_tile(args.x.as<T>(), channels, plan.packed, channels, conv, false, plan.zeros, row, count, h, channels);
+      conv_tile(args.x.as<T>(), channels, plan.weights, channels, conv, false, plan.zeros, row, count, h, channels);
       for (std::int64_t i = 0; i < count; ++i) add_row(h + i * channels, args.bias.as<T>(), channels);
       if (args.conv) std::copy_n(h, count * channels, args.conv.as<T>() + row * channels);
       if (args.insertion != Insertion::none) {
@@ -120,9 +120,9 @@ struct BackwardPlan {
   T* dm = nullptr;            ///< [rows,D]
   T* norm_partial = nullptr;  ///< [blocks, 2C]: dgamma, dbeta
   T* bias_partial = nullptr;
-  T* packed = nullptr;
+  TapPanels<T> weights_t{};  ///< for dx
   T* zeros = nullptr;
-  PackedPatch<T> patch;
+  PatchPanels<T> patch;
   std::optional<PatchWeightGradient<T>> weights;
 
   BackwardPlan(const ConvNormBackward& args, const ConvExtents& conv, const Needs& needs, Scratch& scratch)
@@ -132,11 +132,11 @@ struct BackwardPlan {
     if (args.dgamma || args.dbeta) norm_partial = scratch.take<T>(sum_blocks(conv.rows()) * 2 * conv.out);
     if (args.dbias) bias_partial = scratch.take<T>(sum_blocks(conv.rows()) * conv.out);
     if (args.dx) {
-      packed = scratch.take<T>(packed_size<T>(conv.taps * conv.out, conv.in));
+      weights_t = {scratch.take<T>(packed_size<T>(conv.taps * conv.out, conv.in)), true};
       zeros = scratch.take<T>(conv.out);
     }
     if (needs.patch) {
-      patch = PackedPatch<T>(args.patch, true, scratch);
+      patch = PatchPanels<T>(args.patch, true, conv.rows(), scratch);
       if (needs.dm) dm = scratch.take<T>(conv.rows() * patch.bottleneck);
     }
     if (needs.weights) weights.emplace(args.dpatch, conv.rows(), conv.out, patch.bottleneck, scratch);
@@ -213,13 +213,13 @@ void backward(const ConvNormBackward& args) {
   if (args.dbeta) sum_partials(plan.norm_partial + channels, sum_blocks(rows), 2 * channels, channels, args.dbeta.as<T>());
 
   if (args.dx) {
-    pack_taps(args.w.as<T>(), conv, true, plan.packed);
+    pack_taps(args.w.as<T>(), conv, true, plan.weights_t.room());
     std::fill_n(plan.zeros, channels, T(0));
-    parallel_for(rows, rows_per_task(rows), [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(rows, rows_per_task(rows, conv.multiply_adds()), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; row += tile_rows) {
         const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
         T* const dx = args.dx.as<T>() + row * channels;
-        conv_tile(plan.dz, channels, plan.packed, channels, conv, true, plan.zeros, row, count, dx, channels);
+        conv_tile(plan.dz, channels, plan.weights_t, channels, conv, true, plan.zeros, row, count, dx, channels);
         if (args.insertion != Insertion::parallel) continue;
         add_row(dx, plan.dh + row * channels, count * channels);
         dense_tile(plan.dm + row * width, width, width, plan.patch.down_t, channels, count, dx, channels, true);

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/gemm.hpp"
+#include "kernels/scratch.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/kernels/causal_conv.hpp"
 
@@ -17,6 +18,8 @@ struct ConvExtents {
   std::int64_t batch, steps, in, out, taps, dilation, ahead;
 
   std::int64_t rows() const { return batch * steps; }
+  /// Of one row.
+  std::int64_t multiply_adds() const { return taps * in * out; }
   /// Where tap k reads, in steps from the current one.
   std::int64_t offset(std::int64_t tap) const { return ahead - tap * dilation; }
 };
@@ -24,6 +27,30 @@ struct ConvExtents {
 inline ConvExtents conv_extents(const Shape& x, const Shape& w, std::int64_t dilation, Padding padding) {
   return {x[0], x[1], w[1], w[2], w[0], dilation, look_ahead(padding, w[0], dilation)};
 }
+
+/// Up to so many rows a convolution reads its weights as they lie: packing them would cost more than it saves.
+inline constexpr std::int64_t most_unpacked_rows = 1024;
+
+/// Weights of a convolution, or of one matrix, as products read them.
+template <class T>
+struct TapPanels {
+  const T* at;
+  bool packed;  ///< by pack_taps; otherwise row-major
+
+  /// Those of [rows,columns] with room taken where they have to be packed.  `uses`: rows of the other factor.
+  static TapPanels plan(const T* weights, std::int64_t rows, std::int64_t columns, std::int64_t uses, Scratch& scratch) {
+    if (uses <= most_unpacked_rows && Panels<T>::fits_row_major(columns)) return {weights, false};
+    return {scratch.take<T>(packed_size<T>(rows, columns)), true};
+  }
+  /// Where the packed weights go.
+  T* room() const { return const_cast<T*>(at); }
+
+  /// Those of `rows` rows that begin at row `first`.
+  Panels<T> group(std::int64_t first, std::int64_t rows, std::int64_t columns) const {
+    return packed ? Panels<T>::packed(at + packed_size<T>(first, columns), rows)
+                  : Panels<T>::row_major(at + first * columns, columns);
+  }
+};
 
 /// Packs w [K,in,out] for products with x (or, transposed, with dy), group after group.
 template <class T>
@@ -38,11 +65,11 @@ void pack_taps(const T* w, const ConvExtents& conv, bool transposed, T* packed) 
   });
 }
 
-/// out [count, columns] = sum over taps of the shifted rows of x times their packed weights, for rows [first, first + count),
+/// out [count, columns] = sum over taps of the shifted rows of x times their weights, for rows [first, first + count),
 /// count <= tile_rows.  With `adjoint` the shifts are negated: the product that carries dy back to dx.
 template <class T>
-void conv_tile(const T* x, std::int64_t depth, const T* packed, std::int64_t columns, const ConvExtents& conv, bool adjoint,
-               const T* zeros, std::int64_t first, std::int64_t count, T* out, std::int64_t stride) {
+void conv_tile(const T* x, std::int64_t depth, const TapPanels<T>& weights, std::int64_t columns, const ConvExtents& conv,
+               bool adjoint, const T* zeros, std::int64_t first, std::int64_t count, T* out, std::int64_t stride) {
   const T* rows[static_cast<std::size_t>(group_taps * tile_rows)];
   std::int64_t steps_in[extent(tile_rows)];
   for (std::int64_t i = 0; i < tile_rows; ++i) steps_in[i] = (first + std::min(i, count - 1)) % conv.steps;
@@ -56,7 +83,8 @@ void conv_tile(const T* x, std::int64_t depth, const T* packed, std::int64_t col
         rows[tap * tile_rows + i] = t >= 0 && t < conv.steps ? x + row * depth : zeros;
       }
     }
-    rows_product<T>(rows, taps, depth, packed + packed_size<T>(group * depth, columns), columns, count, out, stride, group > 0);
+    rows_product<T>(rows, taps, depth, weights.group(group * depth, taps * depth, columns), columns, count, out, stride,
+                    group > 0);
   }
 }
 
@@ -83,10 +111,13 @@ void weight_gradient(const T* x, const T* dz, const ConvExtents& conv, T* dw) {
   });
 }
 
-/// Rows that one task of a row-parallel kernel takes: whole tiles, and enough tasks to keep all threads busy.
-inline std::int64_t rows_per_task(std::int64_t rows) {
-  const std::int64_t wanted = rows / (4 * threads()) + 1;
-  return round_up(std::clamp<std::int64_t>(wanted, tile_rows, 8 * tile_rows), tile_rows);
+/// Rows that one task of a row-parallel kernel takes: whole tiles, enough tasks to keep all threads busy, and enough work in each,
+/// `multiply_adds` a row, to be worth waking a thread.
+inline std::int64_t rows_per_task(std::int64_t rows, std::int64_t multiply_adds) {
+  constexpr std::int64_t worth = std::int64_t{1} << 18;
+  const std::int64_t wanted = std::min<std::int64_t>(rows / (4 * threads()) + 1, 8 * tile_rows);
+  const std::int64_t least = worth / std::max<std::int64_t>(1, multiply_adds) + 1;
+  return round_up(std::max({wanted, least, std::int64_t{tile_rows}}), tile_rows);
 }
 
 /// out[c] = sum over rows of x[row,c], block by block in a fixed order; `partial` holds blocks(rows) * columns.

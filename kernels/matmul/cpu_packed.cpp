@@ -40,8 +40,9 @@ void packed_matmul(const PackedMatmul& args, Stream) {
       if (args.bias) {
         for (std::int64_t i = 0; i < count; ++i) std::copy_n(args.bias.as<T>() + column, width, c + i * columns);
       }
-      block_product<T>(args.a.as<T>() + first * depth, depth, count, depth, args.packed.as<T>() + column * depth, width, c,
-                       columns, static_cast<bool>(args.bias));
+      block_product<T>(args.a.as<T>() + first * depth, depth, count, depth,
+                       Panels<T>::packed(args.packed.as<T>() + column * depth, depth), width, c, columns,
+                       static_cast<bool>(args.bias));
     };
     constexpr std::int64_t rows_per_block = 8 * tile_rows;
     constexpr std::int64_t worth = std::int64_t{1} << 18;  // multiply-adds of a task

@@ -59,7 +59,7 @@ void forward(const ChunkAttentionForward& args) {
       T* const s = tanhs + j * tanh_stride * width;
       std::copy_n(args.query.as<T>() + first * width, count * width, s);
       block_product<T>(step_of<T>(args.first, args.rest, j, batch * hidden) + first * hidden, hidden, count, hidden,
-                       plan.packed, width, s, width, true);
+                       Panels<T>::packed(plan.packed, hidden), width, s, width, true);
       for (std::int64_t r = 0; r < count; ++r) {
         T* const row = s + r * width;
         alpha[j * stride + r] = sum_lanes<T>(width, [&](auto lanes, std::int64_t a) {
@@ -154,7 +154,8 @@ void backward(const ChunkAttentionBackward& args) {
           L::store(dc + r * hidden + i, share * L::load(dout + i));
         });
       }
-      block_product<T>(plan.ds + (j * batch + first) * width, width, count, width, plan.packed, hidden, dc, hidden, true);
+      block_product<T>(plan.ds + (j * batch + first) * width, width, count, width, Panels<T>::packed(plan.packed, width),
+                       hidden, dc, hidden, true);
     }
   });
   if (args.dweight) {

@@ -76,9 +76,9 @@ void forward(const GruForward& args) {
       };
       for (std::int64_t r = 0; r < count; ++r) std::copy_n(bias, width, u + r * width);
       if (after) {
-        block_product<T>(h_before, hidden, count, hidden, weights.whole, width, u, width, true);
+        block_product<T>(h_before, hidden, count, hidden, Panels<T>::packed(weights.whole, hidden), width, u, width, true);
       } else {
-        block_product<T>(h_before, hidden, count, hidden, weights.gates, 2 * hidden, u, width, true);
+        block_product<T>(h_before, hidden, count, hidden, Panels<T>::packed(weights.gates, hidden), 2 * hidden, u, width, true);
         for (std::int64_t r = 0; r < count; ++r) {
           for_lanes<T>(hidden, [&](auto lanes, std::int64_t j) {
             using L = decltype(lanes);
@@ -86,7 +86,8 @@ void forward(const GruForward& args) {
                      sigmoid(add(lanes, inputs(r), shared(r), u + r * width, j)) * L::load(h_before + r * hidden + j));
           });
         }
-        block_product<T>(reset_h, hidden, count, hidden, weights.candidate, hidden, u + 2 * hidden, width, true);
+        block_product<T>(reset_h, hidden, count, hidden, Panels<T>::packed(weights.candidate, hidden), hidden, u + 2 * hidden,
+                         width, true);
       }
       for (std::int64_t r = 0; r < count; ++r) {
         const T* const u_row = u + r * width;
@@ -189,11 +190,13 @@ void backward(const GruBackward& args) {
         });
       }
       if (after) {
-        block_product<T>(plan.du + row * width, width, count, width, weights.whole, hidden, dh, hidden, true);
+        block_product<T>(plan.du + row * width, width, count, width, Panels<T>::packed(weights.whole, width), hidden, dh,
+                         hidden, true);
         continue;
       }
       T* const dq = plan.dq + worker * largest_batch_tile * hidden;
-      block_product<T>(da + 2 * hidden, width, count, hidden, weights.candidate, hidden, dq, hidden, false);
+      block_product<T>(da + 2 * hidden, width, count, hidden, Panels<T>::packed(weights.candidate, hidden), hidden, dq, hidden,
+                       false);
       for (std::int64_t r = 0; r < count; ++r) {
         for_lanes<T>(hidden, [&](auto lanes, std::int64_t j) {
           using L = decltype(lanes);
@@ -203,7 +206,7 @@ void backward(const GruBackward& args) {
           L::store(dh + r * hidden + j, L::load(dh + r * hidden + j) + product * reset);
         });
       }
-      block_product<T>(da, width, count, 2 * hidden, weights.gates, hidden, dh, hidden, true);
+      block_product<T>(da, width, count, 2 * hidden, Panels<T>::packed(weights.gates, 2 * hidden), hidden, dh, hidden, true);
     }
     if (args.dh0) std::copy_n(dh, count * hidden, args.dh0.as<T>() + first * hidden);
   });

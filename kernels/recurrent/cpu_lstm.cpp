@@ -58,7 +58,7 @@ void forward(const LstmForward& args) {
       T* const h = args.h.as<T>() + row * hidden;
       T* const c = args.c ? args.c.as<T>() + row * hidden : args.c_last.as<T>() + first * hidden;
       copy_sum(args.inputs.as<T>() + row * width, shared, count * width, a);
-      block_product<T>(h_before, hidden, count, hidden, packed, width, a, width, true);
+      block_product<T>(h_before, hidden, count, hidden, Panels<T>::packed(packed, hidden), width, a, width, true);
       for (std::int64_t r = 0; r < count; ++r) {
         lstm_row(hidden, a + r * width, c_before + r * hidden, c + r * hidden, h + r * hidden);
       }
@@ -130,7 +130,8 @@ void backward(const LstmBackward& args) {
                           args.c.as<T>() + (row + r) * hidden, args.dh ? args.dh.as<T>() + (row + r) * hidden : nullptr,
                           dh + r * hidden, dc + r * hidden, da + r * width);
       }
-      if (l > 0 || args.dh0) block_product<T>(da, width, count, width, packed, hidden, dh, hidden, false);
+      if (l > 0 || args.dh0)
+        block_product<T>(da, width, count, width, Panels<T>::packed(packed, width), hidden, dh, hidden, false);
     }
     if (args.dh0) std::copy_n(dh, count * hidden, args.dh0.as<T>() + first * hidden);
     if (args.dc0) std::copy_n(dc, count * hidden, args.dc0.as<T>() + first * hidden);
