@@ -40,6 +40,8 @@ void conv_norm_forward(const ConvNormForward& args, Stream stream);
 std::size_t conv_norm_forward_workspace(const ConvNormForward& args);
 void conv_norm_backward(const ConvNormBackward& args, Stream stream);
 std::size_t conv_norm_backward_workspace(const ConvNormBackward& args);
+void conv_norm_at_steps(const ConvNormAtSteps& args, Stream stream);
+std::size_t conv_norm_at_steps_workspace(const ConvNormAtSteps& args);
 
 void adapter_forward(const AdapterForward& args, Stream stream);
 std::size_t adapter_forward_workspace(const AdapterForward& args);

@@ -63,6 +63,25 @@ class NextItNet final : public Module {
     return x;
   }
 
+  /// What each block reads for chosen steps of the last one's output; the first block's first.
+  using Cone = std::vector<ConvBlock::Steps>;
+  Cone cone_of(StepSet chosen) const {
+    Cone cone(blocks_.size());
+    for (std::size_t i = blocks_.size(); i-- > 0;) {
+      cone[i] = blocks_[i].steps_for(chosen);
+      chosen = cone[i].in();
+    }
+    return cone;
+  }
+
+  /// encode() at chosen steps: x [B,S',C] holds the steps cone[0].in() -> [B,S,C].  Within NoGrad alone.
+  Variable encode_at(Variable x, const Cone& cone, std::span<const BlockPatches> patches = {}) const {
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      x = blocks_[i].at_steps(x, cone[i], patches.empty() ? BlockPatches() : patches[i]);
+    }
+    return x;
+  }
+
   /// Hidden vectors: i32 [B,T] -> [B,T,C].
   Variable hidden(const Tensor& ids) const { return encode(embed(ids)); }
 
@@ -79,10 +98,17 @@ class NextItNet final : public Module {
     return sampled_softmax_loss(hidden(ids), head_, targets, candidates, {.ignored = ignored});
   }
 
-  /// Scores of all items at one step (negative: from the end): i32 [B,T] -> [B,items].
+  /// Scores of all items at one step (negative: from the end): i32 [B,T] -> [B,items].  Where the device has the kernel for it, the
+  /// blocks compute only the steps that this one depends on.
   Tensor scores(const Tensor& ids, std::int64_t step = -1) const {
     const NoGrad off;
-    const Variable h = select_step(hidden(ids), step);
+    Variable h;
+    if (has_conv_norm_at_steps(ids.device())) {
+      const Cone cone = cone_of(StepSet({step}, ids.size(1)));
+      h = reshape(encode_at(embed(cone[0].in().columns(ids)), cone), {ids.size(0), options_.channels});
+    } else {
+      h = select_step(hidden(ids), step);
+    }
     return head_(options_.relu ? relu(h) : h).value();
   }
 

@@ -82,10 +82,18 @@ class PatchSet final : public Module {
 
   /// User vectors: i32 ids [B,T] with [TCL] last (two-way base: first and last) -> [B,C].
   ///   u = h[:,T-1,:]  (causal),   u = h[:,0,:] + h[:,T-1,:]  (two-way)
+  /// Without recording, the blocks compute only the steps that these depend on, where the device has the kernel for it.
   Variable user(const NextItNet& base, const Tensor& ids) const {
-    Variable x = base.embed(ids);
-    if (tcl_.defined()) x = replace_rows(x, ids, options_.tcl_id, tcl_);
-    const Variable h = base.encode(std::move(x), block_patches(base.blocks()));
+    const std::vector<BlockPatches> patches = block_patches(base.blocks());
+    Variable h;
+    if (!NoGrad::is_recording() && has_conv_norm_at_steps(ids.device())) {
+      std::vector<std::int64_t> wanted{-1};
+      if (!base.is_causal()) wanted.push_back(0);
+      const NextItNet::Cone cone = base.cone_of(StepSet(wanted, ids.size(1)));
+      h = base.encode_at(embed(base, cone[0].in().columns(ids)), cone, patches);
+    } else {
+      h = base.encode(embed(base, ids), patches);
+    }
     const Variable last = select_step(h, -1);
     return base.is_causal() ? last : select_step(h, 0) + last;
   }
@@ -119,6 +127,11 @@ class PatchSet final : public Module {
   }
 
  private:
+  Variable embed(const NextItNet& base, const Tensor& ids) const {
+    const Variable x = base.embed(ids);
+    return tcl_.defined() ? replace_rows(x, ids, options_.tcl_id, tcl_) : x;
+  }
+
   std::vector<BlockPatches> block_patches(std::int64_t blocks) const {
     std::vector<BlockPatches> slots;
     if (patches_.empty()) return slots;

@@ -35,6 +35,7 @@
 #include "refrain/kernels/table.hpp"
 #include "refrain/nn/adapter.hpp"
 #include "refrain/nn/causal_conv.hpp"
+#include "refrain/nn/chosen_steps.hpp"
 #include "refrain/nn/chunk_attention.hpp"
 #include "refrain/nn/chunk_schedule.hpp"
 #include "refrain/nn/chunked_memory.hpp"

@@ -39,9 +39,18 @@ ConvExtents extents_of(const ConvNormForward& args) {
   return conv_extents(args.x.shape, args.w.shape, args.dilation, args.padding);
 }
 
-/// relu(gamma * normalized + beta) (+ residual) of one row h.
+/// What one row is given and gives; null: not wanted.
 template <class T>
-void normalise_row(const ConvNormForward& args, std::int64_t row, std::int64_t channels, const T* h) {
+struct RowEnds {
+  const T* residual;
+  T* y;
+  T* normalized;
+  T* inv_std;
+};
+
+/// relu(gamma * normalized + beta) (+ residual) of one row h.
+template <class T, class Args>
+void normalise_row(const Args& args, std::int64_t channels, const T* h, const RowEnds<T>& ends) {
   const T size = static_cast<T>(channels);
   const T mean = sum_lanes<T>(channels, [&]<class L>(L, std::int64_t c) { return L::load(h + c); }) / size;
   const T variance = sum_lanes<T>(channels,
@@ -51,20 +60,24 @@ void normalise_row(const ConvNormForward& args, std::int64_t row, std::int64_t c
                                   }) /
                      size;
   const T inv_std = 1 / std::sqrt(variance + static_cast<T>(args.epsilon));
-  const T* const gamma = args.gamma.as<T>();
-  const T* const beta = args.beta.as<T>();
-  T* const y = args.y.as<T>() + row * channels;
-  const T* const residual = args.residual ? args.residual.as<T>() + row * channels : nullptr;
-  T* const normalized = args.normalized ? args.normalized.as<T>() + row * channels : nullptr;
+  const T* const gamma = args.gamma.template as<T>();
+  const T* const beta = args.beta.template as<T>();
   for_lanes<T>(channels, [&]<class L>(L, std::int64_t c) {
     const typename L::Vector n = (L::load(h + c) - mean) * inv_std;
-    if (normalized != nullptr) L::store(normalized + c, n);
+    if (ends.normalized != nullptr) L::store(ends.normalized + c, n);
     const typename L::Vector scaled = L::load(gamma + c) * n + L::load(beta + c);
     typename L::Vector out = scaled < 0 ? L::broadcast(0) : scaled;
-    if (residual != nullptr) out += L::load(residual + c);
-    L::store(y + c, out);
+    if (ends.residual != nullptr) out += L::load(ends.residual + c);
+    L::store(ends.y + c, out);
   });
-  if (args.inv_std) args.inv_std.as<T>()[row] = inv_std;
+  if (ends.inv_std != nullptr) *ends.inv_std = inv_std;
+}
+
+/// Row `row` of a tensor, or null when there is none.
+template <class T, class AnyView>
+auto row_of(const AnyView& view, std::int64_t row, std::int64_t width) {
+  auto* const first = view.template as<T>();
+  return first == nullptr ? first : first + row * width;
 }
 
 template <class T>
@@ -97,7 +110,82 @@ void forward(const ConvNormForward& args) {
           patch_tile(plan.patch, x, channels, count, saved, hidden, h, channels);
         }
       }
-      for (std::int64_t i = 0; i < count; ++i) normalise_row(args, row + i, channels, h + i * channels);
+      for (std::int64_t i = 0; i < count; ++i) {
+        normalise_row<T>(args, channels, h + i * channels,
+                         {row_of<T>(args.residual, row + i, channels), row_of<T>(args.y, row + i, channels),
+                          row_of<T>(args.normalized, row + i, channels), row_of<T>(args.inv_std, row + i, 1)});
+      }
+    }
+  });
+}
+
+template <class T>
+struct AtStepsPlan {
+  TapPanels<T> weights;
+  T* zeros;
+  T* tile;              ///< per worker [tile_rows, C]
+  T* own = nullptr;     ///< per worker [tile_rows, C]: the rows that a parallel patch sees
+  T* hidden = nullptr;  ///< per worker [tile_rows, D]
+  PatchPanels<T> patch;
+
+  AtStepsPlan(const ConvNormAtSteps& args, Scratch& scratch)
+      : weights(TapPanels<T>::plan(args.w.as<T>(), args.w.shape[0] * args.w.shape[1], args.w.shape[2], args.y.shape.rows(),
+                                   scratch)),
+        zeros(scratch.take<T>(args.w.shape[1])),
+        tile(scratch.take<T>(threads() * tile_rows * args.w.shape[2])) {
+    if (args.insertion == Insertion::none) return;
+    if (args.insertion == Insertion::parallel) own = scratch.take<T>(threads() * tile_rows * args.w.shape[1]);
+    patch = PatchPanels<T>(args.patch, false, args.y.shape.rows(), scratch);
+    hidden = scratch.take<T>(threads() * tile_rows * patch.bottleneck);
+  }
+};
+
+template <class T>
+void forward_at_steps(const ConvNormAtSteps& args) {
+  const ConvExtents conv = conv_extents(args.x.shape, args.w.shape, 1, Padding::causal);
+  const std::int64_t channels = conv.out;
+  const std::int64_t steps = args.y.shape[1];
+  const std::int64_t rows = args.y.shape[0] * steps;
+  const std::int64_t residual_steps = args.residual ? args.residual.shape[1] : 0;
+  Scratch scratch(args.workspace.data);
+  const AtStepsPlan<T> plan(args, scratch);
+  if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
+  std::fill_n(plan.zeros, channels, T(0));
+  if (args.insertion != Insertion::none) plan.patch.fill(args.patch);
+  const std::int32_t* const taps_at = args.taps_at.as<std::int32_t>();
+  const std::int64_t step = rows_per_task(rows, conv.multiply_adds() + plan.patch.multiply_adds());
+  parallel_tasks((rows + step - 1) / step, [&](std::int64_t task, int worker) {
+    T* const h = plan.tile + worker * tile_rows * channels;
+    const std::int64_t end = std::min(rows, (task + 1) * step);
+    for (std::int64_t row = task * step; row < end; row += tile_rows) {
+      const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
+      const auto x_row = [&](std::int64_t i, std::int64_t at) {
+        return args.x.as<T>() + ((row + i) / steps * conv.steps + at) * channels;
+      };
+      taps_tile(conv.taps, channels, plan.weights, channels, count, h, channels, [&](std::int64_t tap, std::int64_t i) {
+        const std::int64_t at = taps_at[(row + i) % steps * conv.taps + tap];
+        return at < 0 ? plan.zeros : x_row(i, at);
+      });
+      for (std::int64_t i = 0; i < count; ++i) add_row(h + i * channels, args.bias.as<T>(), channels);
+      T* const hidden = plan.hidden + worker * tile_rows * plan.patch.bottleneck;
+      if (args.insertion == Insertion::serial) {
+        patch_tile<T>(plan.patch, h, channels, count, nullptr, hidden, h, channels);
+      } else if (args.insertion == Insertion::parallel) {
+        T* const own = plan.own + worker * tile_rows * channels;
+        for (std::int64_t i = 0; i < count; ++i) {
+          std::copy_n(x_row(i, args.own_at.as<std::int32_t>()[(row + i) % steps]), channels, own + i * channels);
+        }
+        add_row(h, own, count * channels);
+        patch_tile<T>(plan.patch, own, channels, count, nullptr, hidden, h, channels);
+      }
+      for (std::int64_t i = 0; i < count; ++i) {
+        const T* residual = nullptr;
+        if (args.residual) {
+          const std::int64_t at = args.residual_at.as<std::int32_t>()[(row + i) % steps];
+          residual = args.residual.as<T>() + ((row + i) / steps * residual_steps + at) * channels;
+        }
+        normalise_row<T>(args, channels, h + i * channels, {residual, row_of<T>(args.y, row + i, channels), nullptr, nullptr});
+      }
     }
   });
 }
@@ -242,6 +330,17 @@ void conv_norm_forward(const ConvNormForward& args, Stream) {
 std::size_t conv_norm_forward_workspace(const ConvNormForward& args) {
   Scratch scratch(nullptr);
   for_floating<ConvNormForward>(args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(args, extents_of(args), scratch); });
+  return scratch.bytes();
+}
+
+void conv_norm_at_steps(const ConvNormAtSteps& args, Stream) {
+  if (args.y.shape.numel() == 0) return;
+  for_floating<ConvNormAtSteps>(args.x.dtype, [&]<class T>(T) { forward_at_steps<T>(args); });
+}
+
+std::size_t conv_norm_at_steps_workspace(const ConvNormAtSteps& args) {
+  Scratch scratch(nullptr);
+  for_floating<ConvNormAtSteps>(args.x.dtype, [&]<class T>(T) { AtStepsPlan<T>(args, scratch); });
   return scratch.bytes();
 }
 

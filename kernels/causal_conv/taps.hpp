@@ -65,27 +65,33 @@ void pack_taps(const T* w, const ConvExtents& conv, bool transposed, T* packed) 
   });
 }
 
+/// out [count, columns] = sum over taps k of source(k, i) times the tap's weights, for the rows i < count <= tile_rows of a tile.
+template <class T, class Source>
+void taps_tile(std::int64_t taps, std::int64_t depth, const TapPanels<T>& weights, std::int64_t columns, std::int64_t count,
+               T* out, std::int64_t stride, const Source& source) {
+  const T* rows[static_cast<std::size_t>(group_taps * tile_rows)];
+  for (std::int64_t group = 0; group < taps; group += group_taps) {
+    const std::int64_t here = std::min(group_taps, taps - group);
+    for (std::int64_t tap = 0; tap < here; ++tap) {
+      for (std::int64_t i = 0; i < tile_rows; ++i) rows[tap * tile_rows + i] = source(group + tap, std::min(i, count - 1));
+    }
+    rows_product<T>(rows, here, depth, weights.group(group * depth, here * depth, columns), columns, count, out, stride,
+                    group > 0);
+  }
+}
+
 /// out [count, columns] = sum over taps of the shifted rows of x times their weights, for rows [first, first + count),
 /// count <= tile_rows.  With `adjoint` the shifts are negated: the product that carries dy back to dx.
 template <class T>
 void conv_tile(const T* x, std::int64_t depth, const TapPanels<T>& weights, std::int64_t columns, const ConvExtents& conv,
                bool adjoint, const T* zeros, std::int64_t first, std::int64_t count, T* out, std::int64_t stride) {
-  const T* rows[static_cast<std::size_t>(group_taps * tile_rows)];
-  std::int64_t steps_in[extent(tile_rows)];
-  for (std::int64_t i = 0; i < tile_rows; ++i) steps_in[i] = (first + std::min(i, count - 1)) % conv.steps;
-  for (std::int64_t group = 0; group < conv.taps; group += group_taps) {
-    const std::int64_t taps = std::min(group_taps, conv.taps - group);
-    for (std::int64_t tap = 0; tap < taps; ++tap) {
-      const std::int64_t offset = adjoint ? -conv.offset(group + tap) : conv.offset(group + tap);
-      for (std::int64_t i = 0; i < tile_rows; ++i) {
-        const std::int64_t t = steps_in[i] + offset;
-        const std::int64_t row = first + std::min(i, count - 1) + offset;
-        rows[tap * tile_rows + i] = t >= 0 && t < conv.steps ? x + row * depth : zeros;
-      }
-    }
-    rows_product<T>(rows, taps, depth, weights.group(group * depth, taps * depth, columns), columns, count, out, stride,
-                    group > 0);
-  }
+  std::int64_t step_of[extent(tile_rows)];
+  for (std::int64_t i = 0; i < count; ++i) step_of[i] = (first + i) % conv.steps;
+  taps_tile(conv.taps, depth, weights, columns, count, out, stride, [&](std::int64_t tap, std::int64_t i) {
+    const std::int64_t offset = adjoint ? -conv.offset(tap) : conv.offset(tap);
+    const std::int64_t t = step_of[i] + offset;
+    return t >= 0 && t < conv.steps ? x + (first + i + offset) * depth : zeros;
+  });
 }
 
 /// dw [K,in,out] = sum over rows of x[row + offset] (outer) dz[row].  Parallel over taps and blocks of `in`.

@@ -71,9 +71,10 @@ class Arena {
   View coarse(const Shape& shape) {
     return given(made(shape, [&] { return static_cast<double>(random_.below(33) - 16) / 8; }));
   }
-  View ids_from(const std::vector<std::int64_t>& ids) {
+  View ids_from(const std::vector<std::int64_t>& ids) { return ids_from(ids, {static_cast<std::int64_t>(ids.size())}); }
+  View ids_from(const std::vector<std::int64_t>& ids, const Shape& shape) {
     std::size_t at = 0;
-    return given(made_ids({static_cast<std::int64_t>(ids.size())}, [&] { return ids[at++]; }));
+    return given(made_ids(shape, [&] { return ids[at++]; }));
   }
   /// `count` distinct rising ids below `bound`, then -1 to the end of `length`.
   View distinct_ids(std::int64_t count, std::int64_t length, std::int64_t bound) {

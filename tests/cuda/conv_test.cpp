@@ -88,6 +88,29 @@ CUDA_ENTRY(conv_norm_forward) {
           .insertion = insertion};
 }
 
+CUDA_ENTRY(conv_norm_at_steps) {
+  const Sizes s(arena);
+  const std::int64_t channels = s.in, bottleneck = arena.one_of<std::int64_t>({1, 5, 16});
+  const std::int64_t chosen = arena.size(9), before = arena.size(20);
+  const Insertion insertion = arena.one_of(insertions);
+  const bool with_residual = arena.coin();
+  std::vector<std::int64_t> taps_at;
+  for (std::int64_t i = 0; i < chosen * s.taps; ++i) taps_at.push_back(arena.below(s.steps + 1) - 1);
+  return {.x = arena.normal({s.batch, s.steps, channels}),
+          .w = arena.normal({s.taps, channels, channels}, s.scale()),
+          .bias = arena.normal({channels}),
+          .gamma = arena.normal({channels}),
+          .beta = arena.normal({channels}),
+          .residual = with_residual ? arena.normal({s.batch, before, channels}) : View(),
+          .taps_at = arena.ids_from(taps_at, {chosen, s.taps}),
+          .own_at = arena.ids({chosen}, s.steps),
+          .residual_at = with_residual ? arena.ids({chosen}, before) : View(),
+          .patch = insertion == Insertion::none ? kernels::PatchWeights() : patch_weights(arena, channels, bottleneck),
+          .y = arena.output("y", {s.batch, chosen, channels}),
+          .epsilon = 1e-3,
+          .insertion = insertion};
+}
+
 CUDA_ENTRY(conv_norm_backward) {
   const Sizes s(arena);
   const std::int64_t channels = s.in, bottleneck = arena.one_of<std::int64_t>({1, 5, 8, 16});

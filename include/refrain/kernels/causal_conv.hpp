@@ -96,6 +96,29 @@ struct ConvNormForward {
   MutableView workspace{};
 };
 
+/// ConvNormForward at chosen steps alone, for predictions from few steps of a stack: which row each tap reads is a table.
+///
+///   h[b,s] = bias + sum_k w[k] x[b, taps_at[s,k]]   (-1: zeros), patch and normalisation as above, + residual[b, residual_at[s]]
+///
+/// Nothing is saved: no backward pass follows.  Device: cpu (f32, f64).
+struct ConvNormAtSteps {
+  static constexpr const char* name = "conv_norm_at_steps";
+  View x{};            ///< [B,T,C]
+  View w{};            ///< [K,C,C]
+  View bias{};         ///< [C]
+  View gamma{};        ///< [C]
+  View beta{};         ///< [C]
+  View residual{};     ///< [B,R,C], or empty
+  View taps_at{};      ///< [S,K] i32, in [-1,T)
+  View own_at{};       ///< [S] i32, in [0,T): where x holds the step itself, for a parallel patch; or empty
+  View residual_at{};  ///< [S] i32, in [0,R); or empty
+  PatchWeights patch{};
+  MutableView y{};  ///< [B,S,C]
+  double epsilon = 1e-8;
+  Insertion insertion = Insertion::none;
+  MutableView workspace{};
+};
+
 /// Gradients of ConvNormForward; the residual's gradient is dy itself.  An empty output is not computed, and nothing that only an
 /// empty output would need is read: with frozen convolution weights only input gradients flow.
 struct ConvNormBackward {

@@ -48,6 +48,7 @@ struct Table {
   Entry<CausalConvBackward> causal_conv_backward{};
   Entry<ConvNormForward> conv_norm_forward{};
   Entry<ConvNormBackward> conv_norm_backward{};
+  Entry<ConvNormAtSteps> conv_norm_at_steps{};
   Entry<AdapterForward> adapter_forward{};
   Entry<AdapterBackward> adapter_backward{};
   Entry<Matmul> matmul{};

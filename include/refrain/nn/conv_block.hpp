@@ -2,6 +2,7 @@
 
 #include "refrain/nn/adapter.hpp"
 #include "refrain/nn/causal_conv.hpp"
+#include "refrain/nn/chosen_steps.hpp"
 #include "refrain/nn/layer_norm.hpp"
 
 namespace refrain {
@@ -46,6 +47,35 @@ class ConvBlock final : public Module {
     return half(h, conv2_, norm2, x, patches.second, patches.insertion);
   }
 
+  /// What the block reads for chosen steps of its output.
+  struct Steps {
+    ConvSteps second;    ///< out: the chosen steps
+    ConvSteps first;     ///< out: what the second convolution reads; in: what the block reads
+    Tensor residual_at;  ///< place of each chosen step in first.in
+
+    const StepSet& in() const noexcept { return first.in; }
+    const StepSet& out() const noexcept { return second.out; }
+    bool is_whole() const noexcept { return first.in.is_whole() && second.out.is_whole(); }
+  };
+  Steps steps_for(const StepSet& chosen) const {
+    Steps steps;
+    steps.second = ConvSteps(chosen, conv2_.options().width, conv2_.options().dilation, conv2_.options().padding);
+    steps.first = ConvSteps(steps.second.in, conv1_.options().width, conv1_.options().dilation, conv1_.options().padding);
+    steps.residual_at = steps.first.in.places_of(chosen);
+    return steps;
+  }
+
+  /// The block at chosen steps: x [B,S',C] holds the steps steps.in() -> [B,S,C] at steps.out(); the same numbers as operator() gives there.
+  /// Not recorded: throws AutogradError unless within NoGrad.
+  Variable at_steps(const Variable& x, const Steps& steps, const BlockPatches& patches = {}) const {
+    if (steps.is_whole()) return (*this)(x, patches);
+    const Variable h =
+        half_at(x, conv1_, norm1_, {}, patches.first, patches.insertion, {steps.first.taps_at, steps.first.own_at, {}});
+    const LayerNorm& norm2 = patches.norm2 != nullptr ? *patches.norm2 : norm2_;
+    return half_at(h, conv2_, norm2, x, patches.second, patches.insertion,
+                   {steps.second.taps_at, steps.second.own_at, steps.residual_at});
+  }
+
   const LayerNorm& norm1() const noexcept { return norm1_; }
   const LayerNorm& norm2() const noexcept { return norm2_; }
 
@@ -66,14 +96,24 @@ class ConvBlock final : public Module {
             .deviation = options.deviation};
   }
 
+  static ConvNormOptions half_options(const CausalConv& conv, const LayerNorm& norm, const Adapter* patch,
+                                      Insertion insertion) {
+    return {.dilation = conv.options().dilation,
+            .padding = conv.options().padding,
+            .insertion = patch != nullptr ? insertion : Insertion::none,
+            .epsilon = norm.epsilon()};
+  }
+
   static Variable half(const Variable& x, const CausalConv& conv, const LayerNorm& norm, const Variable& residual,
                        const Adapter* patch, Insertion insertion) {
     return conv_norm(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
-                     patch != nullptr ? patch->weights() : Patch(),
-                     {.dilation = conv.options().dilation,
-                      .padding = conv.options().padding,
-                      .insertion = patch != nullptr ? insertion : Insertion::none,
-                      .epsilon = norm.epsilon()});
+                     patch != nullptr ? patch->weights() : Patch(), half_options(conv, norm, patch, insertion));
+  }
+
+  static Variable half_at(const Variable& x, const CausalConv& conv, const LayerNorm& norm, const Variable& residual,
+                          const Adapter* patch, Insertion insertion, const ConvTaps& taps) {
+    return conv_norm_at_steps(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
+                              patch != nullptr ? patch->weights() : Patch(), taps, half_options(conv, norm, patch, insertion));
   }
 
   CausalConv conv1_;

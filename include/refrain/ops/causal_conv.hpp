@@ -220,4 +220,69 @@ inline Variable conv_norm(const Variable& x, const Variable& weight, const Varia
                 });
 }
 
+/// Which rows conv_norm_at_steps reads; i32, made by ConvSteps (nn/chosen_steps.hpp).
+struct ConvTaps {
+  Tensor taps_at;      ///< [S,K]: step of x that tap k of output step s reads, -1 for zeros
+  Tensor own_at;       ///< [S]: step of x that is the output step itself (parallel patch)
+  Tensor residual_at;  ///< [S]: step of the residual; undefined without one
+};
+
+/// True when conv_norm_at_steps has a kernel on the device.
+inline bool has_conv_norm_at_steps(Device device) { return static_cast<bool>(kernels::table(device).conv_norm_at_steps); }
+
+/// conv_norm() at chosen steps alone, for predictions: x [B,T,C], residual [B,R,C] or undefined -> [B,S,C].  Not recorded.
+///
+/// Throws ShapeError, DTypeError, DeviceError, Unsupported where the device has no such kernel, AutogradError while recording.
+inline Tensor conv_norm_at_steps(const Variable& x, const Variable& weight, const Variable& bias, const Variable& gamma,
+                                 const Variable& beta, const Variable& residual, const Patch& patch, const ConvTaps& taps,
+                                 ConvNormOptions options) {
+  constexpr const char* op = "conv_norm_at_steps";
+  if (NoGrad::is_recording()) throw AutogradError("conv_norm_at_steps: only within NoGrad; conv_norm records");
+  ops::check_rank(op, "x", x, 3);
+  ops::check_rank(op, "weight", weight, 3);
+  const std::int64_t channels = x.size(2);
+  ops::check_shape(op, "weight", weight, {weight.size(0), channels, channels});
+  ops::check_shape(op, "bias", bias, {channels});
+  ops::check_shape(op, "gamma", gamma, {channels});
+  ops::check_shape(op, "beta", beta, {channels});
+  ops::check_like(op, x, {&weight, &bias, &gamma, &beta, &residual});
+  const bool patched = options.insertion != Insertion::none;
+  if (patched) ops::check_patch(op, patch, x);
+  const std::int64_t steps = taps.own_at.numel();
+  const auto check_places = [&](const char* name, const Tensor& places, const Shape& shape, std::int64_t low,
+                                std::int64_t end) {
+    if (!places.defined() || places.shape() != shape || places.dtype() != DType::i32 || places.device() != Device::cpu) {
+      throw ShapeError(concat("conv_norm_at_steps: expected ", name, " i32 ", shape, " on the CPU, got ", places.shape()));
+    }
+    for (const std::int32_t place : places.span<std::int32_t>()) {
+      if (place < low || place >= end) {
+        throw ShapeError(concat("conv_norm_at_steps: ", name, " holds ", place, ", expected ", low, " to ", end - 1));
+      }
+    }
+  };
+  check_places("taps_at", taps.taps_at, {steps, weight.size(0)}, -1, x.size(1));
+  check_places("own_at", taps.own_at, {steps}, 0, x.size(1));
+  if (residual.defined()) {
+    ops::check_rank(op, "residual", residual, 3);
+    ops::check_shape(op, "residual", residual, {x.size(0), residual.size(1), channels});
+    check_places("residual_at", taps.residual_at, {steps}, 0, residual.size(1));
+  }
+  Tensor y({x.size(0), steps, channels}, x.dtype(), x.device());
+  kernels::table(x.device())
+      .conv_norm_at_steps({.x = x.value().view(),
+                           .w = weight.value().view(),
+                           .bias = bias.value().view(),
+                           .gamma = gamma.value().view(),
+                           .beta = beta.value().view(),
+                           .residual = ops::view_of(residual),
+                           .taps_at = taps.taps_at.view(),
+                           .own_at = taps.own_at.view(),
+                           .residual_at = residual.defined() ? taps.residual_at.view() : View(),
+                           .patch = patched ? ops::patch_weights(patch) : kernels::PatchWeights(),
+                           .y = y.mutable_view(),
+                           .epsilon = options.epsilon,
+                           .insertion = options.insertion});
+  return y;
+}
+
 }  // namespace refrain

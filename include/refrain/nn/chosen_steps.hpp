@@ -1,0 +1,102 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+#include <utility>
+#include <vector>
+
+#include "refrain/core/error.hpp"
+#include "refrain/core/tensor.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+
+namespace refrain {
+
+/// Some steps of a sequence, rising, counted from 0.
+class StepSet {
+ public:
+  StepSet() = default;
+  /// Any order, repetitions allowed; negative steps count from the end of `length`.  Throws OptionError outside the sequence.
+  StepSet(std::vector<std::int64_t> steps, std::int64_t length) : steps_(std::move(steps)), length_(length) {
+    for (std::int64_t& step : steps_) {
+      const std::int64_t given = step;
+      if (step < 0) step += length;
+      if (step < 0 || step >= length) throw OptionError(concat("StepSet: no step ", given, " in a sequence of ", length));
+    }
+    std::sort(steps_.begin(), steps_.end());
+    steps_.erase(std::unique(steps_.begin(), steps_.end()), steps_.end());
+  }
+
+  std::int64_t size() const noexcept { return static_cast<std::int64_t>(steps_.size()); }
+  /// Steps of the whole sequence.
+  std::int64_t length() const noexcept { return length_; }
+  bool is_whole() const noexcept { return size() == length_; }
+  const std::vector<std::int64_t>& steps() const noexcept { return steps_; }
+
+  /// Where in this set a step stands, or -1.
+  std::int32_t find(std::int64_t step) const {
+    const auto at = std::lower_bound(steps_.begin(), steps_.end(), step);
+    return at == steps_.end() || *at != step ? -1 : static_cast<std::int32_t>(at - steps_.begin());
+  }
+
+  /// Where the steps of another set stand in this one: i32 [other.size()].
+  Tensor places_of(const StepSet& other) const {
+    Tensor places({other.size()}, DType::i32);
+    std::transform(other.steps_.begin(), other.steps_.end(), places.data<std::int32_t>(),
+                   [this](std::int64_t step) { return find(step); });
+    return places;
+  }
+
+  /// Columns of ids i32 [B,length] -> [B,size].
+  Tensor columns(const Tensor& ids) const {
+    if (ids.rank() != 2 || ids.size(1) != length_) {
+      throw ShapeError(concat("StepSet: expected ids [B,", length_, "], got ", ids.shape()));
+    }
+    if (is_whole()) return ids;
+    Tensor chosen({ids.size(0), size()}, DType::i32);
+    std::int32_t* to = chosen.data<std::int32_t>();
+    for (std::int64_t b = 0; b < ids.size(0); ++b) {
+      const std::int32_t* row = ids.data<std::int32_t>() + b * length_;
+      for (const std::int64_t step : steps_) *to++ = row[step];
+    }
+    return chosen;
+  }
+
+  friend bool operator==(const StepSet&, const StepSet&) = default;
+
+ private:
+  std::vector<std::int64_t> steps_;
+  std::int64_t length_ = 0;
+};
+
+/// What a dilated convolution reads for chosen steps of its output.
+struct ConvSteps {
+  StepSet in;      ///< steps that are read, and the output's own
+  StepSet out;     ///< chosen
+  Tensor taps_at;  ///< i32 [S,K]: place in `in` of the step that tap k of an output step reads, -1 outside the sequence
+  Tensor own_at;   ///< i32 [S]: place in `in` of the output step itself
+
+  ConvSteps() = default;
+  ConvSteps(StepSet chosen, std::int64_t width, std::int64_t dilation, kernels::Padding padding) : out(std::move(chosen)) {
+    const std::int64_t length = out.length();
+    const auto source = [&](std::int64_t step, std::int64_t tap) {
+      return step + kernels::look_ahead(padding, width, dilation) - tap * dilation;
+    };
+    std::vector<std::int64_t> read = out.steps();
+    for (const std::int64_t step : out.steps()) {
+      for (std::int64_t tap = 0; tap < width; ++tap) {
+        const std::int64_t at = source(step, tap);
+        if (at >= 0 && at < length) read.push_back(at);
+      }
+    }
+    in = StepSet(std::move(read), length);
+    taps_at = Tensor({out.size(), width}, DType::i32);
+    std::int32_t* to = taps_at.data<std::int32_t>();
+    for (const std::int64_t step : out.steps()) {
+      for (std::int64_t tap = 0; tap < width; ++tap) *to++ = in.find(source(step, tap));
+    }
+    own_at = in.places_of(out);
+  }
+};
+
+}  // namespace refrain
