@@ -53,7 +53,11 @@ class MemoryNetworkSteps {
         network_(options.network, random_),
         ids_(random_ids({options.batch, options.steps}, options.network.items, random_).to(options.device)) {
     network_.to(options.device);
-    if (!is_training(options.kind)) return;
+    if (!is_training(options.kind)) {
+      const NoGrad off;
+      weights_.emplace(network_.pack());
+      return;
+    }
     parameters_ = network_.parameters();
     optimizer_.emplace(network_);
     const bool last = options.kind == StepKind::train_last;
@@ -66,7 +70,7 @@ class MemoryNetworkSteps {
 
   void run(const ChunkSchedule& schedule) {
     if (!is_training(options_.kind)) {
-      top_k(network_.scores(ids_, schedule), std::min<std::int64_t>(20, options_.network.items));
+      top_k(network_.scores(ids_, schedule, *weights_), std::min<std::int64_t>(20, options_.network.items));
       return;
     }
     optimizer_->zero_grad();
@@ -113,6 +117,7 @@ class MemoryNetworkSteps {
   Tensor ids_;
   Tensor targets_;
   Candidates candidates_;
+  std::optional<MemoryNetwork::Weights> weights_;  ///< of inference: packed once, as a server does
   std::vector<NamedParameter> parameters_;
   std::optional<Adam> optimizer_;
   double last_loss_ = 0;

@@ -133,13 +133,27 @@ TEST_CASE("chunked memory: every step a chunk step is the plain memory network",
   MemoryState memory = network.memory().initial(2);
   const auto weights = controller.pack();
   const auto memory_weights = network.memory().pack();
-  const Variable projected = controller.project(x);
+  const Variable projected = controller.project(x, weights);
   for (std::int64_t t = 0; t < 6; ++t) {
     const Variable shared = controller.project_shared(network.memory().read(memory), weights);
     const Variable o = one_step(controller.run(slice_steps(projected, t, t + 1), shared, state, weights), 0);
     memory = network.memory().step(o, memory, memory_weights);
     CHECK(largest_difference(one_step(result.outputs, t).value(), o.value()) < 1e-14);
     CHECK(largest_difference(one_step(result.reads, t).value(), network.memory().read(memory).value()) < 1e-14);
+  }
+}
+
+TEST_CASE("chunked memory: weights that were packed before give the same bits", "[nn][law]") {
+  DncNetwork network = dnc_network({.attention = 6});
+  const Variable x = inputs(5);
+  const ChunkSchedule schedule = ChunkSchedule::pec(5, 2);
+  const NoGrad off;
+  const auto weights = network.pack();
+  const auto expected = network.last(x, schedule);
+  for (int again = 0; again < 2; ++again) {
+    const auto got = network.last(x, schedule, network.initial(2), weights);
+    CHECK(test::same_bytes(got.outputs.value(), expected.outputs.value()));
+    CHECK(test::same_bytes(got.reads.value(), expected.reads.value()));
   }
 }
 

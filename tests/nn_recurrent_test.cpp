@@ -251,8 +251,37 @@ TEST_CASE("recurrent: a shared vector is one more input of every step", "[nn][la
   const Tensor both = beside(x, repeated, 8).reshape({4, 2, 5});
   Lstm::State state = split.initial(2);
   const auto weights = split.pack();
-  const Variable y = split.run(split.project(Variable(x)), split.project_shared(Variable(s), weights), state, weights);
+  const Variable y = split.run(split.project(Variable(x), weights), split.project_shared(Variable(s), weights), state, weights);
   CHECK(worst_difference(doubles(joined(Variable(both)).y.value()), {y.value()}) < 1e-14);
+}
+
+TEST_CASE("lstm: few sequences, whose units the threads share, give the bits of many", "[nn][law]") {
+  const std::int64_t hidden = 256, steps = 3;
+  Random random(1);
+  Lstm lstm({.in = 4, .hidden = hidden}, random);
+  const Tensor x = random_tensor<float>({steps, 20, 4}, 2);
+  const auto run = [&](std::int64_t batch) {
+    Tensor some({steps, batch, 4}, DType::f32);
+    for (std::int64_t t = 0; t < steps; ++t) {
+      std::copy_n(x.data<float>() + t * 20 * 4, batch * 4, some.data<float>() + t * batch * 4);
+    }
+    return lstm(Variable(some)).y.value();
+  };
+  const auto without_record = [&](std::int64_t batch) {
+    const NoGrad off;
+    return run(batch);
+  };
+  const Tensor many = run(20);
+  for (const std::int64_t batch : {1, 3}) {
+    for (const Tensor& few : test::same_for_any_threads([&] {
+           return std::vector<Tensor>{run(batch), without_record(batch)};
+         })) {
+      for (std::int64_t t = 0; t < steps; ++t) {
+        const float* expected = many.data<float>() + t * 20 * hidden;
+        CHECK(std::equal(expected, expected + batch * hidden, few.data<float>() + t * batch * hidden));
+      }
+    }
+  }
 }
 
 TEST_CASE("recurrent: saturated gates and long runs stay finite", "[nn]") {

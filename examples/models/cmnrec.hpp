@@ -39,6 +39,7 @@ class CmnRec final : public Module {
     Recompute recompute = Recompute::none;
   };
   using Network = ChunkedMemory<Controller, Memory>;
+  using Weights = typename Network::Weights;
 
   CmnRec(const Options& options, Random& random, Placement placement = {})
       : embedding_({.count = options.items, .width = options.embedding, .deviation = 0.05}, random, placement),
@@ -73,10 +74,12 @@ class CmnRec final : public Module {
   }
 
   /// Features of the last step: i32 [B,T] -> [B,H].
-  Variable last_features(const Tensor& ids, const ChunkSchedule& schedule) {
-    const auto result = network_.last(embedding_(swap_batch_time(ids)), schedule);
+  Variable last_features(const Tensor& ids, const ChunkSchedule& schedule, const Weights& weights) {
+    const Variable x = embedding_(swap_batch_time(ids));
+    const auto result = network_.last(x, schedule, network_.initial(x.size(1)), weights);
     return one_step(out_(result.outputs) + out_memory_(result.reads), 0);
   }
+  Variable last_features(const Tensor& ids, const ChunkSchedule& schedule) { return last_features(ids, schedule, pack()); }
 
   /// Softmax cross-entropy over all items; targets i32 [B,T], of which `ignored` do not count.
   Variable loss(const Tensor& ids, const Tensor& targets, const ChunkSchedule& schedule, std::int64_t ignored = -1) {
@@ -101,10 +104,17 @@ class CmnRec final : public Module {
   }
 
   /// Scores of all items after the last step: i32 [B,T] -> [B,items].
+  Tensor scores(const Tensor& ids, const ChunkSchedule& schedule, const Weights& weights) {
+    const NoGrad off;
+    return head_(last_features(ids, schedule, weights)).value();
+  }
   Tensor scores(const Tensor& ids, const ChunkSchedule& schedule) {
     const NoGrad off;
-    return head_(last_features(ids, schedule)).value();
+    return scores(ids, schedule, pack());
   }
+
+  /// Lays out the weights for many predictions; good as long as the parameters stay as they are.  Within NoGrad for predictions alone.
+  Weights pack() const { return network_.pack(); }
 
   const Options& options() const noexcept { return options_; }
   Network& network() noexcept { return network_; }

@@ -54,7 +54,9 @@ void packed_matmul(const PackedMatmul& args, Stream) {
       });
     } else {
       constexpr std::int64_t panel = 2 * Lanes<T>::count;
-      const std::int64_t panels = std::max<std::int64_t>(1, worth / std::max<std::int64_t>(1, rows * depth * panel));
+      // One row alone costs what it costs to read the weights.
+      const std::int64_t cost = std::max<std::int64_t>(4, rows) * std::max<std::int64_t>(1, depth) * panel;
+      const std::int64_t panels = std::max<std::int64_t>(1, worth / cost);
       parallel_for(columns, panels * panel,
                    [&](std::int64_t begin, std::int64_t end) { product(0, rows, begin, end - begin); });
     }

@@ -2,7 +2,8 @@
 //   forward    per step: a = inputs (+ shared) + h W^T, then the gates while the tile's a (rows x 4H) is in cache
 //   backward   per step, last first: gate derivatives da, then dh of the step before = da W;  dW = sum da^T h in one product
 // 8 L B H^2 FLOPs forward, 16 backward with dW.  Per step a tile reads the packed weight (4 H^2 elements) once, and its inputs, gates
-// and h once.  Parallel over tiles of rows, without barriers inside a segment.  Any L, B, H >= 1.
+// and h once.  Parallel over tiles of rows, without barriers inside a segment; with too few rows for that, over hidden units, step by
+// step.  Any L, B, H >= 1.
 
 #include "kernels/cpu.hpp"
 #include "kernels/recurrent/tiles.hpp"
@@ -20,10 +21,10 @@ struct ForwardPlan {
   }
 };
 
-/// Activations in place over a [4H] = i, f, g, o of one row, then c and h.
+/// Activations in place over `count` units of one row, gates i, f, g, o `hidden` apart in a, then c and h.
 template <class T>
-void lstm_row(std::int64_t hidden, T* a, const T* c_before, T* c, T* h) {
-  for_lanes<T>(hidden, [&](auto lanes, std::int64_t j) {
+void lstm_row(std::int64_t hidden, std::int64_t count, T* a, const T* c_before, T* c, T* h) {
+  for_lanes<T>(count, [&](auto lanes, std::int64_t j) {
     using L = decltype(lanes);
     const auto i = sigmoid(L::load(a + j));
     const auto f = sigmoid(L::load(a + hidden + j));
@@ -39,6 +40,44 @@ void lstm_row(std::int64_t hidden, T* a, const T* c_before, T* c, T* h) {
   });
 }
 
+/// Where one step of some rows lies.
+template <class T>
+struct StepRows {
+  const T* inputs;
+  const T* shared;  ///< or null
+  const T* h_before;
+  const T* c_before;
+  T* gates;
+  T* h;
+  T* c;
+};
+
+/// Units [begin, end) of one step of `count` rows.
+template <class T>
+void lstm_units(const StepRows<T>& rows, std::int64_t count, std::int64_t hidden, std::int64_t begin, std::int64_t end,
+                const T* packed) {
+  const std::int64_t width = 4 * hidden;
+  const std::int64_t units = end - begin;
+  if (units == hidden) {
+    copy_sum(rows.inputs, rows.shared, count * width, rows.gates);
+    block_product<T>(rows.h_before, hidden, count, hidden, Panels<T>::packed(packed, hidden), width, rows.gates, width, true);
+  } else {
+    for (std::int64_t gate = 0; gate < 4; ++gate) {
+      const std::int64_t column = gate * hidden + begin;
+      for (std::int64_t r = 0; r < count; ++r) {
+        const std::int64_t at = r * width + column;
+        copy_sum(rows.inputs + at, rows.shared == nullptr ? nullptr : rows.shared + at, units, rows.gates + at);
+      }
+      block_product<T>(rows.h_before, hidden, count, hidden, Panels<T>::packed(packed + column * hidden, hidden), units,
+                       rows.gates + column, width, true);
+    }
+  }
+  for (std::int64_t r = 0; r < count; ++r) {
+    const std::int64_t at = r * hidden + begin;
+    lstm_row(hidden, units, rows.gates + r * width + begin, rows.c_before + at, rows.c + at, rows.h + at);
+  }
+}
+
 template <class T>
 void forward(const LstmForward& args) {
   const std::int64_t steps = args.inputs.shape[0];
@@ -48,25 +87,33 @@ void forward(const LstmForward& args) {
   Scratch scratch(args.workspace.data);
   const ForwardPlan<T> plan(args, scratch);
   const T* const packed = plan.weight.get();
-  for_batch_tiles(batch, [&](std::int64_t first, std::int64_t count, int worker) {
-    const T* shared = args.shared ? args.shared.as<T>() + first * width : nullptr;
-    const T* h_before = args.h0.as<T>() + first * hidden;
-    const T* c_before = args.c0.as<T>() + first * hidden;
+  const auto step_rows = [&](std::int64_t l, std::int64_t first, int worker) {
+    const std::int64_t row = l * batch + first;
+    const T* const c_saved = args.c ? args.c.as<T>() + (row - batch) * hidden : args.c_last.as<T>() + first * hidden;
+    return StepRows<T>{
+        .inputs = args.inputs.as<T>() + row * width,
+        .shared = args.shared ? args.shared.as<T>() + first * width : nullptr,
+        .h_before = l == 0 ? args.h0.as<T>() + first * hidden : args.h.as<T>() + (row - batch) * hidden,
+        .c_before = l == 0 ? args.c0.as<T>() + first * hidden : c_saved,
+        .gates = args.gates ? args.gates.as<T>() + row * width : plan.gates + worker * largest_batch_tile * width,
+        .h = args.h.as<T>() + row * hidden,
+        .c = args.c ? args.c.as<T>() + row * hidden : args.c_last.as<T>() + first * hidden};
+  };
+  const std::int64_t parts = unit_parts<T>(batch, hidden);
+  if (parts > 1) {
+    constexpr std::int64_t panel = 2 * Lanes<T>::count;
+    const std::int64_t units = round_up((hidden + parts - 1) / parts, panel);
     for (std::int64_t l = 0; l < steps; ++l) {
-      const std::int64_t row = l * batch + first;
-      T* const a = args.gates ? args.gates.as<T>() + row * width : plan.gates + worker * largest_batch_tile * width;
-      T* const h = args.h.as<T>() + row * hidden;
-      T* const c = args.c ? args.c.as<T>() + row * hidden : args.c_last.as<T>() + first * hidden;
-      copy_sum(args.inputs.as<T>() + row * width, shared, count * width, a);
-      block_product<T>(h_before, hidden, count, hidden, Panels<T>::packed(packed, hidden), width, a, width, true);
-      for (std::int64_t r = 0; r < count; ++r) {
-        lstm_row(hidden, a + r * width, c_before + r * hidden, c + r * hidden, h + r * hidden);
-      }
-      h_before = h;
-      c_before = c;
+      const StepRows<T> rows = step_rows(l, 0, 0);
+      parallel_for(hidden, units,
+                   [&](std::int64_t begin, std::int64_t end) { lstm_units(rows, batch, hidden, begin, end, packed); });
     }
-    if (args.c) std::copy_n(c_before, count * hidden, args.c_last.as<T>() + first * hidden);
-  });
+  } else {
+    for_batch_tiles(batch, [&](std::int64_t first, std::int64_t count, int worker) {
+      for (std::int64_t l = 0; l < steps; ++l) lstm_units(step_rows(l, first, worker), count, hidden, 0, hidden, packed);
+    });
+  }
+  if (args.c) std::copy_n(args.c.as<T>() + (steps - 1) * batch * hidden, batch * hidden, args.c_last.as<T>());
 }
 
 template <class T>

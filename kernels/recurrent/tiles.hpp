@@ -21,6 +21,16 @@ inline std::int64_t batch_tile(std::int64_t batch) {
   return std::min(largest_batch_tile, round_up(std::max<std::int64_t>(1, share), tile_rows));
 }
 
+/// How many threads share the hidden units of a step when there are too few sequences to share: each takes whole panels of every gate,
+/// and its part of the weight stays in its own core's cache.  1: the sequences are shared instead.
+template <class T>
+std::int64_t unit_parts(std::int64_t batch, std::int64_t hidden) {
+  constexpr std::int64_t panel = 2 * Lanes<T>::count;
+  constexpr std::int64_t worth = 64 * 1024;  // weights of a step and thread
+  if (batch > tile_rows || threads() == 1 || hidden % panel != 0) return 1;
+  return std::clamp<std::int64_t>(std::min(hidden / panel, 4 * hidden * hidden / worth), 1, threads());
+}
+
 /// Calls run(first, count, worker) for tiles of batch rows.
 template <class Run>
 void for_batch_tiles(std::int64_t batch, Run&& run) {

@@ -54,6 +54,14 @@ class ChunkedMemory final : public Module {
     State detach() const { return {controller.detach(), memory.detach(), chunk.defined() ? chunk.detach() : Variable()}; }
   };
 
+  /// The weights as a pass over a sequence needs them; good as long as the parameters stay as they are.  Every call packs them itself
+  /// unless it is given them: a server that answers one sequence at a time packs once.
+  struct Weights {
+    typename Controller::Weights controller;
+    typename Memory::Weights memory;
+  };
+  Weights pack() const { return {controller_.pack(), memory_.pack()}; }
+
   struct Result {
     Variable outputs;                     ///< o [T,B,H], or the last one alone [1,B,H]
     Variable reads;                       ///< read vectors [S,B,F] of the S spans, or the last ones alone [1,B,F]
@@ -83,20 +91,23 @@ class ChunkedMemory final : public Module {
 
   /// Runs T steps from a state.  Throws ShapeError unless x is [T,B,E] with the schedule's T >= 1.
   Result operator()(const Variable& x, const ChunkSchedule& schedule, State state) {
-    return run(x, schedule, std::move(state), true);
+    return run(x, schedule, std::move(state), true, pack());
   }
   Result operator()(const Variable& x, const ChunkSchedule& schedule) {
     ops::check_rank("ChunkedMemory", "x", x, 3);
-    return run(x, schedule, initial(x.size(1)), true);
+    return run(x, schedule, initial(x.size(1)), true, pack());
   }
 
   /// As operator(), with outputs and reads of the last step alone.
+  Result last(const Variable& x, const ChunkSchedule& schedule, State state, const Weights& weights) {
+    return run(x, schedule, std::move(state), false, weights);
+  }
   Result last(const Variable& x, const ChunkSchedule& schedule, State state) {
-    return run(x, schedule, std::move(state), false);
+    return run(x, schedule, std::move(state), false, pack());
   }
   Result last(const Variable& x, const ChunkSchedule& schedule) {
     ops::check_rank("ChunkedMemory", "x", x, 3);
-    return run(x, schedule, initial(x.size(1)), false);
+    return run(x, schedule, initial(x.size(1)), false, pack());
   }
 
   Controller& controller() noexcept { return controller_; }
@@ -118,8 +129,7 @@ class ChunkedMemory final : public Module {
   /// One pass over a sequence.
   struct Pass {
     Variable projected;  ///< the inputs' part of the gates, all steps
-    typename Controller::Weights controller;
-    typename Memory::Weights memory;
+    const Weights& weights;
     State state;
     Chunk chunk{};
     Variable read{};    ///< current read vectors [B,F]
@@ -153,9 +163,9 @@ class ChunkedMemory final : public Module {
 
   /// The controller over the steps [begin, end) with the current read vectors; its hidden vectors join the chunk.
   Variable segment(Pass& pass, std::int64_t begin, std::int64_t end) {
-    if (!pass.shared.defined()) pass.shared = controller_.project_shared(pass.read, pass.controller);
+    if (!pass.shared.defined()) pass.shared = controller_.project_shared(pass.read, pass.weights.controller);
     const Variable hidden = controller_.run(slice_steps(pass.projected, begin, end), pass.shared, pass.state.controller,
-                                            pass.controller, options_.recompute);
+                                            pass.weights.controller, options_.recompute);
     pass.chunk.push_back(hidden);
     return hidden;
   }
@@ -172,7 +182,7 @@ class ChunkedMemory final : public Module {
       attend(pass, std::exchange(pass.chunk, {}));
     }
     pass.outputs.push_back(output);
-    pass.state.memory = memory_.step(one_step(output, -1), pass.state.memory, pass.memory);
+    pass.state.memory = memory_.step(one_step(output, -1), pass.state.memory, pass.weights.memory);
   }
 
   /// Notes that the current read vectors hold up to step `end`.
@@ -182,17 +192,14 @@ class ChunkedMemory final : public Module {
     pass.span_ends.push_back(end);
   }
 
-  Result run(const Variable& x, const ChunkSchedule& schedule, State initial, bool all) {
+  Result run(const Variable& x, const ChunkSchedule& schedule, State initial, bool all, const Weights& weights) {
     ops::check_rank("ChunkedMemory", "x", x, 3);
     const std::int64_t steps = x.size(0);
     if (steps != schedule.steps() || steps == 0) {
       throw ShapeError(
           concat("ChunkedMemory: expected x [T,B,E] with the steps of the schedule (", schedule, "), got ", x.shape()));
     }
-    Pass pass{.projected = controller_.project(x),
-              .controller = controller_.pack(),
-              .memory = memory_.pack(),
-              .state = std::move(initial)};
+    Pass pass{.projected = controller_.project(x, weights.controller), .weights = weights, .state = std::move(initial)};
     if (pass.state.chunk.defined()) pass.chunk.push_back(std::exchange(pass.state.chunk, {}));
     pass.read = memory_.read(pass.state.memory);
     std::int64_t begin = 0;

@@ -52,7 +52,7 @@ class Recurrent final : public Module {
 
   /// The weights as one pass over a sequence needs them; good as long as the parameters stay as they are.
   struct Weights {
-    std::vector<PackedWeight> x;  ///< of the layers above the first
+    std::vector<PackedWeight> x;
     std::vector<PackedWeight> h;
     PackedWeight shared;
   };
@@ -93,16 +93,16 @@ class Recurrent final : public Module {
     Weights weights;
     for (std::size_t k = 0; k < layers_.size(); ++k) {
       weights.h.push_back(refrain::pack(layers_[k].weight_h));
-      if (k > 0) weights.x.push_back(refrain::pack(layers_[k].weight_x));
+      weights.x.push_back(refrain::pack(layers_[k].weight_x));
     }
     if (options_.shared > 0) weights.shared = refrain::pack(layers_[0].weight_shared);
     return weights;
   }
 
   /// The input's part of the first layer's gates, bias included: [T,B,in] -> [T,B,G].
-  Variable project(const Variable& x) const {
+  Variable project(const Variable& x, const Weights& weights) const {
     ops::check_rank(name(), "x", x, 3);
-    return packed_linear(x, refrain::pack(layers_[0].weight_x), layers_[0].bias);
+    return packed_linear(x, weights.x[0], layers_[0].bias);
   }
 
   /// The shared vector's part: [B,shared] -> [B,G].  Throws OptionError when the layer was made without one.
@@ -120,7 +120,7 @@ class Recurrent final : public Module {
     }
     Variable y = segment(0, projected, shared, state, weights, recompute);
     for (std::size_t k = 1; k < layers_.size(); ++k) {
-      y = segment(k, packed_linear(dropout_(y), weights.x[k - 1], layers_[k].bias), {}, state, weights, recompute);
+      y = segment(k, packed_linear(dropout_(y), weights.x[k], layers_[k].bias), {}, state, weights, recompute);
     }
     return y;
   }
@@ -129,7 +129,8 @@ class Recurrent final : public Module {
   Result operator()(const Variable& x, State state) {
     if (options_.shared > 0) throw OptionError(concat(name(), ": a shared input is given through run()"));
     Result result{.y = {}, .state = std::move(state)};
-    result.y = run(project(x), {}, result.state, pack());
+    const Weights weights = pack();
+    result.y = run(project(x, weights), {}, result.state, weights);
     return result;
   }
   Result operator()(const Variable& x) {
