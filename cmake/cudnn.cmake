@@ -14,7 +14,7 @@ if(REFRAIN_CUDA_ENABLED AND NOT REFRAIN_CUDNN STREQUAL "OFF")
   # A Python package has libcudnn.so.9 without the link libcudnn.so.
   set(cudnn_hints HINTS ${CUDNN_ROOT} ENV CUDNN_ROOT ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_LIBRARY_ROOT})
   find_path(CUDNN_INCLUDE_DIR NAMES cudnn.h ${cudnn_hints} PATH_SUFFIXES include)
-  find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 ${cudnn_hints} PATH_SUFFIXES lib lib64 lib/x64)
+  find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 NAMES_PER_DIR ${cudnn_hints} PATH_SUFFIXES lib lib64 lib/x64)
   mark_as_advanced(CUDNN_INCLUDE_DIR CUDNN_LIBRARY)
   set(cudnn_version "")
   if(CUDNN_INCLUDE_DIR AND EXISTS "${CUDNN_INCLUDE_DIR}/cudnn_version.h")

@@ -18,26 +18,17 @@ namespace {
 
 using refrain::cuda::check;
 
-template <class T>
-constexpr cudnnBackendAttributeType_t attribute_type = CUDNN_TYPE_BACKEND_DESCRIPTOR;
-template <>
-constexpr cudnnBackendAttributeType_t attribute_type<std::int64_t> = CUDNN_TYPE_INT64;
-template <>
-constexpr cudnnBackendAttributeType_t attribute_type<float> = CUDNN_TYPE_FLOAT;
-template <>
-constexpr cudnnBackendAttributeType_t attribute_type<char> = CUDNN_TYPE_CHAR;
-template <>
-constexpr cudnnBackendAttributeType_t attribute_type<void*> = CUDNN_TYPE_VOID_PTR;
-template <>
-constexpr cudnnBackendAttributeType_t attribute_type<cudnnHandle_t> = CUDNN_TYPE_HANDLE;
-template <>
-constexpr cudnnBackendAttributeType_t attribute_type<cudnnDataType_t> = CUDNN_TYPE_DATA_TYPE;
-template <>
-constexpr cudnnBackendAttributeType_t attribute_type<cudnnConvolutionMode_t> = CUDNN_TYPE_CONVOLUTION_MODE;
-template <>
-constexpr cudnnBackendAttributeType_t attribute_type<cudnnBackendHeurMode_t> = CUDNN_TYPE_HEUR_MODE;
-template <>
-constexpr cudnnBackendAttributeType_t attribute_type<cudnnBackendNumericalNote_t> = CUDNN_TYPE_NUMERICAL_NOTE;
+/// What cuDNN calls the type of an attribute.  A descriptor is a void*, so other addresses are given with their type.
+using AttributeType = cudnnBackendAttributeType_t;
+constexpr AttributeType attribute_type(cudnnBackendDescriptor_t const*) { return CUDNN_TYPE_BACKEND_DESCRIPTOR; }
+constexpr AttributeType attribute_type(std::int64_t const*) { return CUDNN_TYPE_INT64; }
+constexpr AttributeType attribute_type(float const*) { return CUDNN_TYPE_FLOAT; }
+constexpr AttributeType attribute_type(char const*) { return CUDNN_TYPE_CHAR; }
+constexpr AttributeType attribute_type(cudnnHandle_t const*) { return CUDNN_TYPE_HANDLE; }
+constexpr AttributeType attribute_type(cudnnDataType_t const*) { return CUDNN_TYPE_DATA_TYPE; }
+constexpr AttributeType attribute_type(cudnnConvolutionMode_t const*) { return CUDNN_TYPE_CONVOLUTION_MODE; }
+constexpr AttributeType attribute_type(cudnnBackendHeurMode_t const*) { return CUDNN_TYPE_HEUR_MODE; }
+constexpr AttributeType attribute_type(cudnnBackendNumericalNote_t const*) { return CUDNN_TYPE_NUMERICAL_NOTE; }
 
 /// One descriptor of the graph API: made, given its attributes, finalized.
 class Descriptor {
@@ -55,7 +46,11 @@ class Descriptor {
 
   template <class T>
   void set(cudnnBackendAttributeName_t name, const std::vector<T>& values) {
-    check(cudnnBackendSetAttribute(made_, name, attribute_type<T>, static_cast<std::int64_t>(values.size()), values.data()),
+    set(name, values, attribute_type(values.data()));
+  }
+  template <class T>
+  void set(cudnnBackendAttributeName_t name, const std::vector<T>& values, AttributeType type) {
+    check(cudnnBackendSetAttribute(made_, name, type, static_cast<std::int64_t>(values.size()), values.data()),
           "cudnnBackendSetAttribute");
   }
   void set(cudnnBackendAttributeName_t name, const Descriptor& value) { set(name, std::vector{value.get()}); }
@@ -64,14 +59,15 @@ class Descriptor {
   template <class T>
   std::int64_t count(cudnnBackendAttributeName_t name) const {
     std::int64_t found = 0;
-    check(cudnnBackendGetAttribute(made_, name, attribute_type<T>, 0, &found, nullptr), "cudnnBackendGetAttribute");
+    check(cudnnBackendGetAttribute(made_, name, attribute_type(static_cast<const T*>(nullptr)), 0, &found, nullptr),
+          "cudnnBackendGetAttribute");
     return found;
   }
   /// Reads up to values.size() values; returns how many.  Descriptors must have been made before.
   template <class T>
   std::int64_t read(cudnnBackendAttributeName_t name, std::vector<T>& values) const {
     std::int64_t found = 0;
-    check(cudnnBackendGetAttribute(made_, name, attribute_type<T>, static_cast<std::int64_t>(values.size()), &found,
+    check(cudnnBackendGetAttribute(made_, name, attribute_type(values.data()), static_cast<std::int64_t>(values.size()), &found,
                                    values.data()),
           "cudnnBackendGetAttribute");
     return found;
@@ -261,8 +257,9 @@ void run(const Problem& problem, const Operands& operands, cudaStream_t stream) 
   Descriptor pointers(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
   pointers.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::vector{x_id, filter_id, y_id});
   pointers.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS,
-               std::vector{const_cast<void*>(operands.x), const_cast<void*>(operands.filter), const_cast<void*>(operands.y)});
-  pointers.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, std::vector{operands.workspace});
+               std::vector{const_cast<void*>(operands.x), const_cast<void*>(operands.filter), const_cast<void*>(operands.y)},
+               CUDNN_TYPE_VOID_PTR);
+  pointers.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, std::vector{operands.workspace}, CUDNN_TYPE_VOID_PTR);
   pointers.finalize();
   check(cudnnBackendExecute(handle, plan.execution.get(), pointers.get()), "cudnnBackendExecute");
 }
