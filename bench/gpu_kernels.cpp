@@ -3,14 +3,17 @@
 ///   gpu_kernels [FILTER]      cases whose names contain FILTER; all without
 ///
 /// Before each timed call a block larger than the second-level cache is overwritten.  A figure is the median of 30 calls after 5 others.
+/// Cases named cudnn_... are cuDNN's, where this was built with it; lstm_layer is what compares with cudnn_lstm_layer.
 /// bytes and flops are counted from the sizes: each tensor once through memory, two operations a multiply-add.
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "kernels/cudnn/cudnn.hpp"
 #include "refrain/core/math_mode.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/core/stream.hpp"
@@ -169,6 +172,36 @@ void add_convolutions(std::vector<std::pair<std::string, Make>>& all, const kern
   }
 }
 
+/// A convolution alone, by the table and by cuDNN.  cuDNN's times include what its layouts cost: the weight re-ordered, the bias added.
+void add_plain_convolutions(std::vector<std::pair<std::string, Make>>& all, const std::string& prefix,
+                            const kernels::Entry<kernels::CausalConvForward>& forward,
+                            const kernels::Entry<kernels::CausalConvBackward>& backward) {
+  const std::int64_t batch = 128, steps = 50, taps = 3;
+  for (const std::int64_t channels : {64, 128, 256}) {
+    const std::string sizes = concat("B ", batch, " T ", steps, " C ", channels, " K ", taps);
+    const Shape shape{batch, steps, channels}, weight{taps, channels, channels};
+    const double flops = 2 * product({batch, steps, taps, channels, channels});
+    all.push_back({prefix + "causal_conv_forward", [=, &forward](Tensors& t) {
+                     const kernels::CausalConvForward args{.x = t.normal(shape),
+                                                           .w = t.normal(weight, 0.05),
+                                                           .bias = t.normal({channels}),
+                                                           .y = t.zeros(shape),
+                                                           .dilation = 4};
+                     return Case{prefix + "causal_conv_forward", sizes, flops, [=, &forward] { forward(args); }};
+                   }});
+    all.push_back({prefix + "causal_conv_backward", [=, &backward](Tensors& t) {
+                     const kernels::CausalConvBackward args{.x = t.normal(shape),
+                                                            .w = t.normal(weight, 0.05),
+                                                            .dy = t.normal(shape),
+                                                            .dx = t.zeros(shape),
+                                                            .dw = t.zeros(weight),
+                                                            .dbias = t.zeros({channels}),
+                                                            .dilation = 4};
+                     return Case{prefix + "causal_conv_backward", sizes, 2 * flops, [=, &backward] { backward(args); }};
+                   }});
+  }
+}
+
 void add_losses(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
   const std::int64_t rows = 6400, items = 10670;
   for (const std::int64_t channels : {64, 256}) {
@@ -222,6 +255,76 @@ void add_recurrences(std::vector<std::pair<std::string, Make>>& all, const kerne
   }
 }
 
+/// An LSTM layer with the product of its input, forward (saving for the backward pass) and both ways: the table's product and segment
+/// beside cuDNN's layer.  cuDNN's times include the copy of its weights.  Backward is not timed alone: it uses up what cuDNN saved.
+void add_lstm_layers(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table,
+                     const kernels::cudnn::Entries& cudnn) {
+  const std::int64_t steps = 50, batch = 128, hidden = 256, width = 256, rows = steps * batch;
+  const std::string sizes = concat("L ", steps, " B ", batch, " H ", hidden, " E ", width);
+  const double forward_flops = 8 * product({rows, hidden, width + hidden});
+  const auto ours = [=, &table](bool backward, Tensors& t) {
+    const View x = t.normal({rows, width}), input_weight = t.normal({4 * hidden, width}, 0.05);
+    const MutableView inputs = t.zeros({rows, 4 * hidden}), dinputs = t.zeros({rows, 4 * hidden});
+    const auto as_steps = [=](MutableView view) {
+      view.shape = {steps, batch, 4 * hidden};
+      return view;
+    };
+    const kernels::LstmForward forward{.inputs = as_steps(inputs),
+                                       .weight = t.normal({4 * hidden, hidden}, 0.05),
+                                       .h0 = t.normal({batch, hidden}),
+                                       .c0 = t.normal({batch, hidden}),
+                                       .h = t.zeros({steps, batch, hidden}),
+                                       .c = t.zeros({steps, batch, hidden}),
+                                       .gates = t.zeros({steps, batch, 4 * hidden}),
+                                       .c_last = t.zeros({batch, hidden})};
+    const kernels::LstmBackward gradients{.weight = forward.weight,
+                                          .h0 = forward.h0,
+                                          .c0 = forward.c0,
+                                          .h = forward.h,
+                                          .c = forward.c,
+                                          .gates = forward.gates,
+                                          .dh = t.normal({steps, batch, hidden}),
+                                          .dinputs = as_steps(dinputs),
+                                          .dweight = t.zeros({4 * hidden, hidden})};
+    const MutableView dx = t.zeros({rows, width}), dinput_weight = t.zeros({4 * hidden, width});
+    return [=, &table] {
+      table.matmul({.a = x, .b = input_weight, .c = inputs, .transpose_b = true});
+      table.lstm_forward(forward);
+      if (!backward) return;
+      table.lstm_backward(gradients);
+      table.matmul({.a = dinputs, .b = input_weight, .c = dx});
+      table.matmul({.a = dinputs, .b = x, .c = dinput_weight, .transpose_a = true});
+    };
+  };
+  const auto theirs = [=, &cudnn](bool backward, Tensors& t) {
+    kernels::cudnn::LstmLayerBackward args;
+    args.forward = {.x = t.normal({steps, batch, width}),
+                    .input_weight = t.normal({4 * hidden, width}, 0.05),
+                    .weight = t.normal({4 * hidden, hidden}, 0.05),
+                    .h0 = t.normal({batch, hidden}),
+                    .c0 = t.normal({batch, hidden}),
+                    .h = t.zeros({steps, batch, hidden}),
+                    .c_last = t.zeros({batch, hidden})};
+    args.dh = t.normal({steps, batch, hidden});
+    args.dx = t.zeros({steps, batch, width});
+    args.dinput_weight = t.zeros({4 * hidden, width});
+    args.dweight = t.zeros({4 * hidden, hidden});
+    if (cudnn.lstm_reserve_bytes != nullptr && math_mode() != MathMode::bf16) {
+      args.forward.reserve = t.zeros({static_cast<std::int64_t>(cudnn.lstm_reserve_bytes(args.forward) + 3) / 4});
+    }
+    return [=, &cudnn] {
+      cudnn.lstm_layer(args.forward);
+      if (backward) cudnn.lstm_layer_backward(args);
+    };
+  };
+  for (const bool backward : {false, true}) {
+    const std::string name = backward ? "lstm_layer_both_ways" : "lstm_layer";
+    const double flops = backward ? 3 * forward_flops : forward_flops;
+    all.push_back({name, [=](Tensors& t) { return Case{name, sizes, flops, ours(backward, t)}; }});
+    all.push_back({"cudnn_" + name, [=](Tensors& t) { return Case{"cudnn_" + name, sizes, flops, theirs(backward, t)}; }});
+  }
+}
+
 void add_updates(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
   const std::int64_t count = 10000000;
   all.push_back(
@@ -244,8 +347,12 @@ int main(int argc, char** argv) {
   std::vector<std::pair<std::string, Make>> all;
   add_products(all, table);
   add_convolutions(all, table);
+  add_plain_convolutions(all, "", table.causal_conv_forward, table.causal_conv_backward);
+  const kernels::cudnn::Entries& cudnn = kernels::cudnn::entries();
+  add_plain_convolutions(all, "cudnn_", cudnn.causal_conv_forward, cudnn.causal_conv_backward);
   add_losses(all, table);
   add_recurrences(all, table);
+  add_lstm_layers(all, table, cudnn);
   add_updates(all, table);
   Tensor flushed = Tensor::zeros({flushed_elements}, DType::f32, Device::cuda);
   for (const auto& [kernel, make] : all) {

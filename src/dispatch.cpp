@@ -2,6 +2,7 @@
 
 #include "kernels/cpu.hpp"
 #include "kernels/cuda.hpp"
+#include "kernels/cudnn/cudnn.hpp"
 #include "refrain/kernels/table.hpp"
 
 namespace refrain::kernels {
@@ -91,7 +92,23 @@ constexpr Table cuda_table{
 };
 #endif
 
+// Beside the table, not in it: for tests and benchmarks.
+constexpr cudnn::Entries cudnn_entries {
+#if defined(REFRAIN_HAS_CUDNN)
+  .causal_conv_forward = on_cuda(cudnn::causal_conv_forward, cudnn::causal_conv_forward_workspace),
+  .causal_conv_backward = on_cuda(cudnn::causal_conv_backward, cudnn::causal_conv_backward_workspace),
+  .lstm_forward = on_cuda(cudnn::lstm_forward, cudnn::lstm_forward_workspace),
+  .lstm_backward = on_cuda(cudnn::lstm_backward, cudnn::lstm_backward_workspace),
+  .lstm_layer = on_cuda(cudnn::lstm_layer, cudnn::lstm_layer_workspace),
+  .lstm_layer_backward = on_cuda(cudnn::lstm_layer_backward, cudnn::lstm_layer_backward_workspace),
+  .lstm_reserve_bytes = cudnn::lstm_reserve_bytes, .forward_plan_bytes = cudnn::forward_plan_bytes,
+  .backward_plan_bytes = cudnn::backward_plan_bytes,
+#endif
+};
+
 }  // namespace
+
+const cudnn::Entries& cudnn::entries() { return cudnn_entries; }
 
 const Table& table(Device device) {
   if (device == Device::cpu) return cpu_table;

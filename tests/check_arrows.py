@@ -36,6 +36,7 @@ FOLDERS = {
     "examples/peterrec": (EVERY_ROOM, {"models", "common", "peterrec"}, ("CLI/", "fmt/", "nlohmann/")),
     "examples/cmnrec": (EVERY_ROOM, {"models", "common", "cmnrec"}, ("CLI/", "fmt/", "nlohmann/")),
     "bench": (EVERY_ROOM, {"models", "support"}, ("benchmark/",)),
+    "bench/gpu_kernels.cpp": (EVERY_ROOM, {"models", "kernels"}, ()),  # cuDNN's entries are in no public header
     "tests": (EVERY_ROOM, {"models", "peterrec", "cmnrec", "support", "kernels", "src", "cuda"}, ("catch2/", "nlohmann/")),
     "tests/simt": (EVERY_ROOM, {"support", "kernels", "simt"}, ("catch2/",)),
     "tests/support/simt": (EVERY_ROOM, {"support"}, ("boost/context/", "sanitizer/")),

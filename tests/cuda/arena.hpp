@@ -177,6 +177,7 @@ inline constexpr Tolerance on_device{2e-5, 2e-5};
 struct EntryOptions {
   Tolerance tolerance = on_device;
   int rounds = 40;
+  bool same_bits = true;  ///< run twice, it must give the same
 };
 
 /// Seed of this run: REFRAIN_SEED, or the time; printed once.
@@ -217,24 +218,32 @@ struct ArgsOfEntry<kernels::Entry<Args>> {
 template <class Entry>
 using ArgsOf = typename detail::ArgsOfEntry<Entry>::type;
 
-/// One device's entry in f32 against the CPU's in f64 on random problems; run twice, it must give the same bits.
+/// An entry in f32 on `device` against the CPU's in f64 on random problems.
 template <class Args, class Pose>
-void compare_entry(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose, Device device, EntryOptions options) {
+void compare_entries(const kernels::Entry<Args>& on_cpu, const kernels::Entry<Args>& entry, const Pose& pose, Device device,
+                     EntryOptions options) {
   for (int round = 0; round < rounds_of_run(options.rounds); ++round) {
     const std::uint64_t seed = seed_of_run() + static_cast<std::uint64_t>(round);
     INFO(Args::name << " on " << device << ": REFRAIN_SEED=" << seed << " poses this problem first");
     Arena expected(seed, DType::f64, Device::cpu);
     Arena got(seed, DType::f32, device);
-    Arena again(seed, DType::f32, device);
-    (kernels::table(Device::cpu).*entry)(pose(expected));
-    (kernels::table(device).*entry)(pose(got));
-    (kernels::table(device).*entry)(pose(again));
+    on_cpu(pose(expected));
+    entry(pose(got));
     check_outputs(expected, got, options.tolerance);
+    if (!options.same_bits) continue;
+    Arena again(seed, DType::f32, device);
+    entry(pose(again));
     for (std::size_t i = 0; i < got.outputs().size(); ++i) {
       INFO("output " << got.outputs()[i].first << ", computed twice");
       CHECK(same_bytes(got.outputs()[i].second.to(Device::cpu), again.outputs()[i].second.to(Device::cpu)));
     }
   }
+}
+
+/// The same for an entry of the tables.
+template <class Args, class Pose>
+void compare_entry(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose, Device device, EntryOptions options) {
+  compare_entries(kernels::table(Device::cpu).*entry, kernels::table(device).*entry, pose, device, options);
 }
 
 /// The CUDA entry against the CPU's.

@@ -97,6 +97,74 @@ TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment
   }
 }
 
+TEST_CASE("cuda: products of every form in every math mode against the CPU", "[cuda][matmul]") {
+  if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
+  // Sizes that tensor cores like, and others.  A rounded factor is off by up to `rounding`, a sum of such products by less than twice
+  // that of the largest sum.
+  struct Mode {
+    MathMode mode;
+    double rounding;
+  };
+  for (const auto& [mode, rounding] : {Mode{MathMode::exact, 0}, Mode{MathMode::tf32, 0x1p-11}, Mode{MathMode::bf16, 0x1p-8}}) {
+    const MathScope scope(mode);
+    for (const auto& [rows, columns, depth] :
+         {std::array<std::int64_t, 3>{64, 96, 128}, {33, 7, 65}, {1, 50, 30}, {50, 1, 30}}) {
+      const test::Tolerance allowed{2e-5 + rounding, 2e-5 + 2 * rounding};
+      for (int form = 0; form < 8; ++form) {
+        const bool transpose_a = (form & 1) != 0, transpose_b = (form & 2) != 0, with_bias = (form & 4) != 0;
+        INFO(name(mode) << " " << rows << " x " << columns << " x " << depth << ", transposed: a " << transpose_a << " b "
+                        << transpose_b << ", bias " << with_bias);
+        Arena expected(9, DType::f64, Device::cpu), got(9, DType::f32, Device::cuda);
+        for (Arena* arena : {&expected, &got}) {
+          arena->table().matmul({.a = arena->normal(transpose_a ? Shape{depth, rows} : Shape{rows, depth}),
+                                 .b = arena->normal(transpose_b ? Shape{columns, depth} : Shape{depth, columns}),
+                                 .bias = with_bias ? arena->normal({columns}) : View(),
+                                 .c = arena->output("c", {rows, columns}),
+                                 .transpose_a = transpose_a,
+                                 .transpose_b = transpose_b});
+        }
+        test::check_outputs(expected, got, allowed);
+      }
+      INFO(name(mode) << " " << rows << " x " << columns << " x " << depth << ", packed, and added");
+      Arena expected(9, DType::f64, Device::cpu), got(9, DType::f32, Device::cuda);
+      for (Arena* arena : {&expected, &got}) {
+        const View packed = arena->packed(arena->normal({columns, depth}), true);
+        const View bias = arena->normal({columns});
+        arena->table().packed_matmul(
+            {.a = arena->normal({rows, depth}), .packed = packed, .bias = bias, .c = arena->output("c", {rows, columns})});
+        arena->table().add_outer_products({.a = arena->normal({depth, rows}),
+                                           .b = arena->normal({depth, columns}),
+                                           .c = arena->changed("added", {rows, columns})});
+      }
+      test::check_outputs(expected, got, allowed);
+    }
+  }
+}
+
+TEST_CASE("cuda: f64 products of every form ignore the math mode", "[cuda][matmul]") {
+  if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
+  const MathScope scope(MathMode::bf16);
+  for (int form = 0; form < 8; ++form) {
+    const bool transpose_a = (form & 1) != 0, transpose_b = (form & 2) != 0, with_bias = (form & 4) != 0;
+    Arena expected(9, DType::f64, Device::cpu), got(9, DType::f64, Device::cuda);
+    for (Arena* arena : {&expected, &got}) {
+      arena->table().matmul({.a = arena->normal(transpose_a ? Shape{65, 33} : Shape{33, 65}),
+                             .b = arena->normal(transpose_b ? Shape{17, 65} : Shape{65, 17}),
+                             .bias = with_bias ? arena->normal({17}) : View(),
+                             .c = arena->output("c", {33, 17}),
+                             .transpose_a = transpose_a,
+                             .transpose_b = transpose_b});
+      arena->table().add_outer_products(
+          {.a = arena->normal({65, 33}), .b = arena->normal({65, 17}), .c = arena->changed("added", {33, 17})});
+    }
+    INFO("transposed: a " << transpose_a << " b " << transpose_b << ", bias " << with_bias);
+    for (std::size_t i = 0; i < 2; ++i) {
+      test::check_close<double>(got.outputs()[i].second.to(Device::cpu), test::doubles(expected.outputs()[i].second),
+                                test::tolerance::sum<double>);
+    }
+  }
+}
+
 TEST_CASE("cuda: tf32 and bf16 products are as exact as they say, and exact ones more so", "[cuda][matmul]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   const std::int64_t size = 256;

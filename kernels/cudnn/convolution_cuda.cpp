@@ -1,0 +1,160 @@
+// Dilated convolution by cuDNN (convolution_plan_cuda.cpp): what the contracts ask for, in its terms.
+//   forward    filter = w re-ordered; y = conv(x, filter); y += bias
+//   backward   dx from filter and dy;  the filter's gradient from x and dy, re-ordered to dw;  dbias = sum of dy's rows
+// Re-ordering, bias and dbias are kernels of ours.
+
+#include <algorithm>
+
+#include "kernels/cuda.hpp"
+#include "kernels/cudnn/convolution_plan_cuda.hpp"
+#include "kernels/cudnn/cudnn.hpp"
+#include "kernels/cudnn/layouts.hpp"
+
+namespace refrain::kernels::cudnn {
+namespace {
+
+using refrain::cuda::native;
+
+/// Largest power of two up to 16 that divides an address.
+std::int64_t alignment(const void* pointer) {
+  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
+  for (std::uintptr_t power = 16; power > 4; power /= 2) {
+    if (address % power == 0) return static_cast<std::int64_t>(power);
+  }
+  return 4;
+}
+
+/// Throws Unsupported for what cuDNN is not asked: bf16, and convolutions without an element.
+Problem problem_of(Direction direction, const Shape& y, const Shape& w, std::int64_t dilation, Padding padding) {
+  const std::int64_t after = look_ahead(padding, w[0], dilation);
+  const Problem problem{.batch = y[0],
+                        .steps = y[1],
+                        .in = w[1],
+                        .out = w[2],
+                        .taps = w[0],
+                        .dilation = dilation,
+                        .before = (w[0] - 1) * dilation - after,
+                        .after = after,
+                        .x_alignment = 4,
+                        .y_alignment = 4,
+                        .direction = direction,
+                        .mode = math_mode()};
+  if (problem.mode == MathMode::bf16) throw Unsupported("cuDNN convolution: f32 tensors are not rounded to bf16");
+  if (y.numel() * w.numel() == 0) throw Unsupported(concat("cuDNN convolution: empty tensors, y ", y, ", w ", w));
+  return problem;
+}
+
+Problem problem_of(const CausalConvForward& args) {
+  Problem problem = problem_of(Direction::forward, args.y.shape, args.w.shape, args.dilation, args.padding);
+  problem.x_alignment = alignment(args.x.data);
+  problem.y_alignment = alignment(args.y.data);
+  return problem;
+}
+
+Problem problem_of(Direction direction, const CausalConvBackward& args) {
+  const Shape& w = args.w ? args.w.shape : args.dw.shape;
+  Problem problem = problem_of(direction, args.dy.shape, w, args.dilation, args.padding);
+  problem.x_alignment = alignment(direction == Direction::to_input ? args.dx.data : args.x.data);
+  problem.y_alignment = alignment(args.dy.data);
+  return problem;
+}
+
+cuda::Taps taps_of(const Shape& w) { return {.taps = w[0], .in = w[1], .out = w[2]}; }
+
+/// The rows of dy, as sum_rows takes them.
+SumRows bias_gradient(const CausalConvBackward& args) { return {.x = args.dy, .out = args.dbias}; }
+
+/// Workspace: a filter, and cuDNN's own.
+struct ForwardPieces {
+  float* filter;
+  void* own;
+
+  ForwardPieces(const CausalConvForward& args, std::size_t own_bytes, Pieces& pieces)
+      : filter(pieces.floats(args.w.shape.numel())), own(pieces.bytes(own_bytes).data) {}
+};
+
+/// The same, and what sum_rows takes.
+struct BackwardPieces {
+  float* filter = nullptr;
+  void* own = nullptr;
+  MutableView sums{};
+
+  /// dx is finished before dw begins, so they share.
+  BackwardPieces(const CausalConvBackward& args, std::size_t own_bytes, Pieces& pieces) {
+    if (args.dx || args.dw) {
+      filter = pieces.floats((args.w ? args.w.shape : args.dw.shape).numel());
+      own = pieces.bytes(own_bytes).data;
+    }
+    if (args.dbias) sums = pieces.bytes(cuda::sum_rows_workspace(bias_gradient(args)));
+  }
+};
+
+/// Calls visit(problem) for each product that is asked for.
+template <class Visit>
+void for_products(const CausalConvBackward& args, Visit visit) {
+  if (args.dx) visit(problem_of(Direction::to_input, args));
+  if (args.dw) visit(problem_of(Direction::to_filter, args));
+}
+
+/// The largest workspace of the products that are asked for; `device` as workspace_bytes takes it.
+template <class... Device>
+std::size_t own_bytes(const CausalConvBackward& args, const Device&... device) {
+  std::size_t largest = 0;
+  for_products(args, [&](const Problem& problem) { largest = std::max(largest, workspace_bytes(problem, device...)); });
+  return largest;
+}
+
+}  // namespace
+
+void causal_conv_forward(const CausalConvForward& args, Stream stream) {
+  check_f32<CausalConvForward>(args.y.dtype);
+  const Problem problem = problem_of(args);
+  Pieces pieces(args.workspace.data);
+  const ForwardPieces own(args, workspace_bytes(problem), pieces);
+  cuda::filter_from_taps(args.w.as<float>(), taps_of(args.w.shape), own.filter, stream);
+  run(problem, {args.x.data, own.filter, args.y.data, own.own}, native(stream));
+  if (!args.bias) return;
+  cuda::add_to_rows(args.y.as<float>(), args.bias.as<float>(), args.y.shape.rows(), args.y.shape[2], args.y.as<float>(),
+                    stream);
+}
+
+std::size_t causal_conv_forward_workspace(const CausalConvForward& args) {
+  check_f32<CausalConvForward>(args.y.dtype);
+  Pieces pieces(nullptr);
+  ForwardPieces(args, workspace_bytes(problem_of(args)), pieces);
+  return pieces.used();
+}
+
+std::size_t forward_plan_bytes(const CausalConvForward& args, const std::string& device) {
+  return workspace_bytes(problem_of(args), device);
+}
+
+void causal_conv_backward(const CausalConvBackward& args, Stream stream) {
+  check_f32<CausalConvBackward>(args.dy.dtype);
+  Pieces pieces(args.workspace.data);
+  const BackwardPieces own(args, own_bytes(args), pieces);
+  for_products(args, [&](const Problem& problem) {
+    if (problem.direction == Direction::to_input) {
+      cuda::filter_from_taps(args.w.as<float>(), taps_of(args.w.shape), own.filter, stream);
+      run(problem, {args.dx.data, own.filter, args.dy.data, own.own}, native(stream));
+    } else {
+      run(problem, {args.x.data, own.filter, args.dy.data, own.own}, native(stream));
+      cuda::taps_from_filter(own.filter, taps_of(args.dw.shape), args.dw.as<float>(), stream);
+    }
+  });
+  if (!args.dbias) return;
+  SumRows bias = bias_gradient(args);
+  bias.workspace = own.sums;
+  cuda::sum_rows(bias, stream);
+}
+
+std::size_t causal_conv_backward_workspace(const CausalConvBackward& args) {
+  check_f32<CausalConvBackward>(args.dy.dtype);
+  Pieces pieces(nullptr);
+  BackwardPieces(args, own_bytes(args), pieces);
+  return pieces.used();
+}
+
+std::size_t backward_plan_bytes(const CausalConvBackward& args, const std::string& device) { return own_bytes(args, device); }
+
+}  // namespace refrain::kernels::cudnn
