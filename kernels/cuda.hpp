@@ -80,5 +80,13 @@ void dot(const Dot& args, Stream stream);
 std::size_t dot_workspace(const Dot& args);
 void dropout(const Dropout& args, Stream stream);
 
+// optimizer
+void adam(const Adam& args, Stream stream);
+void adam_rows(const AdamRows& args, Stream stream);
+void adam_many(const AdamMany& args, Stream stream);
+void sgd(const Sgd& args, Stream stream);
+void sgd_rows(const SgdRows& args, Stream stream);
+void clip_factor(const ClipFactor& args, Stream stream);
+
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

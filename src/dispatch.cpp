@@ -51,6 +51,7 @@ constexpr Table cpu_table{
     .pair_loss = {cpu::pair_loss, cpu::pair_loss_workspace},
     .adam = {cpu::adam},
     .adam_rows = {cpu::adam_rows},
+    .adam_many = {cpu::adam_many},
     .sgd = {cpu::sgd},
     .sgd_rows = {cpu::sgd_rows},
     .clip_factor = {cpu::clip_factor},
@@ -86,6 +87,12 @@ constexpr Table cuda_table{
     .multiply = on_cuda(cuda::multiply),
     .dot = on_cuda(cuda::dot, cuda::dot_workspace),
     .dropout = on_cuda(cuda::dropout),
+    .adam = on_cuda(cuda::adam),
+    .adam_rows = on_cuda(cuda::adam_rows),
+    .adam_many = on_cuda(cuda::adam_many),
+    .sgd = on_cuda(cuda::sgd),
+    .sgd_rows = on_cuda(cuda::sgd_rows),
+    .clip_factor = on_cuda(cuda::clip_factor),
     .packed_bytes = cuda::packed_bytes,
 };
 #endif
