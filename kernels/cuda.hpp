@@ -62,6 +62,8 @@ void layer_norm_forward(const LayerNormForward& args, Stream stream);
 void layer_norm_backward(const LayerNormBackward& args, Stream stream);
 std::size_t layer_norm_backward_workspace(const LayerNormBackward& args);
 void gather_rows(const GatherRows& args, Stream stream);
+void coalesce_rows(const CoalesceRows& args, Stream stream);
+std::size_t coalesce_rows_workspace(const CoalesceRows& args);
 void add_rows(const AddRows& args, Stream stream);
 void select_step(const SelectStep& args, Stream stream);
 void select_step_backward(const SelectStepBackward& args, Stream stream);

@@ -75,6 +75,7 @@ constexpr Table cuda_table{
     .layer_norm_forward = on_cuda(cuda::layer_norm_forward),
     .layer_norm_backward = on_cuda(cuda::layer_norm_backward, cuda::layer_norm_backward_workspace),
     .gather_rows = on_cuda(cuda::gather_rows),
+    .coalesce_rows = on_cuda(cuda::coalesce_rows, cuda::coalesce_rows_workspace),
     .add_rows = on_cuda(cuda::add_rows),
     .select_step = on_cuda(cuda::select_step),
     .select_step_backward = on_cuda(cuda::select_step_backward),
