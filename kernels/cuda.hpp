@@ -72,6 +72,10 @@ void replace_rows_backward(const ReplaceRowsBackward& args, Stream stream);
 std::size_t replace_rows_backward_workspace(const ReplaceRowsBackward& args);
 void sum_rows(const SumRows& args, Stream stream);
 std::size_t sum_rows_workspace(const SumRows& args);
+void top_k(const TopK& args, Stream stream);
+std::size_t top_k_workspace(const TopK& args);
+void pair_loss(const PairLoss& args, Stream stream);
+std::size_t pair_loss_workspace(const PairLoss& args);
 
 // pointwise
 void unary_forward(const UnaryForward& args, Stream stream);
