@@ -42,9 +42,9 @@ struct TopLists {
 /// The best k of a segment: block `segments` row + s takes entries [s, s + 1) top_segment of the row's list.
 ///
 /// Every thread keeps its scores' keys in registers.  The threshold, the smallest key among the best k, is found by halving an interval
-/// that holds it, with a count over the block each time, until exactly k keys are above or nothing is left to halve.  Every thread has a
-/// key as large as the smallest of the threads' largest: while k is no more than the threads, the search starts there, and a dozen
-/// steps are common.  Of the keys that equal the threshold the first ones are taken, as many as are still wanted.
+/// that holds it, with a count over the block each time, until exactly k keys reach the middle or nothing is left to halve.  Every thread
+/// has a key no smaller than the smallest of the threads' largest, so while k is no more than the threads the search starts there, and
+/// often takes a dozen steps.  Of the keys that equal the threshold the first ones are taken, as many as are still wanted.
 /// With `last`, the list is one segment: the best are ranked, each by counting those before it, and written out.
 template <class T, int items, bool last>
 __global__ void __launch_bounds__(top_threads) select_best(TopLists lists, const T* scores, T* values, std::int32_t* indices) {

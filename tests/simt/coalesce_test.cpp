@@ -1,7 +1,6 @@
 /// Rows that share an id summed on CUDA, emulated, and the sort under it.
 
 #include <algorithm>
-#include <map>
 
 #include "kernels/cuda.hpp"
 #include "kernels/rows/radix_sort.cuh"
@@ -19,7 +18,8 @@ namespace {
 
 template <class T>
 struct Coalesced {
-  explicit Coalesced(const Shape& shape, int offset = 0) : rows({shape[0]}), values(shape, {}, offset) {}
+  explicit Coalesced(const Shape& shape, int offset = 0)
+      : rows({shape[0]}, std::vector<std::int32_t>(naive::at(shape[0]), -9)), values(shape, {}, offset) {}
   DeviceArray<std::int32_t> rows;
   DeviceArray<T> values;
 };
