@@ -77,6 +77,15 @@ TEMPLATE_TEST_CASE("cuda top_k: NaN last, infinities, zeros of both signs, all e
   check_top_k(DeviceArray<T>({1, 8200}, late), 1, 8200, 5);
 }
 
+TEMPLATE_TEST_CASE("cuda top_k: more wanted than every thread's best", "[simt][top_k]", float, double) {
+  // 256 high scores, one in the registers of each thread: the rest of the 300 lies below the smallest of them.
+  using T = TestType;
+  const std::int64_t length = 32768 / static_cast<std::int64_t>(sizeof(T)), period = length / 8;
+  auto scores = random_array<T>({1, length}, 3);
+  for (std::int64_t i = 0; i < length; ++i) scores.data()[i] += T(i % period < 32 ? 100 : 0);
+  check_top_k(scores, 1, length, 300);
+}
+
 TEST_CASE("cuda top_k: refuses what it does not select", "[simt][top_k]") {
   const auto scores = random_array<float>({1, 2000}, 1);
   DeviceArray<float> values({1, 1025});
