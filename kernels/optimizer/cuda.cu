@@ -5,12 +5,12 @@
 //   adam_rows, sgd_rows   the same on the named rows alone
 //   adam_many    adam and adam_rows of many parameters
 //   clip_factor  norm = sqrt(sum of squares);  factor = max_norm / norm, or 1                              n
-// One kernel makes all updates.  A parameter is cut into pieces: 1,024 elements of it, for a block, or with a row-sparse gradient its
-// rows, a team of threads each (a power of two, as row_moves.cuh has it); a thread takes 16 bytes of each tensor at a time, one element
-// where an address or the length of a row is no multiple of them.  A launch changes up to 32 parameters (f64: 16), which travel by value in
-// its arguments: the blocks of one follow those of another, and a block finds its own by five comparisons.  A model of many little
-// parameters then costs a few launches, and a large one none more than it had.  What changes from step to step may lie in device memory
-// (`rates`), so a recorded launch serves every step.
+// One kernel makes all updates.  A parameter is cut into pieces: 1,024 elements of it, for a block, or with a row-sparse
+// gradient its rows, a team of threads each (a power of two, as row_moves.cuh has it); a thread takes 16 bytes of each tensor
+// at a time, one element where an address or the length of a row is no multiple of them.  A launch changes up to 32 parameters
+// (f64: 16), which travel by value in its arguments: the blocks of one follow those of another, and a block finds its own by
+// five comparisons.  A model of many little parameters then costs a few launches, and a large one none more than it had.  What
+// changes from step to step may lie in device memory (`rates`), so a recorded launch serves every step.
 // Limit: memory; rows under 32 bytes: memory sectors.  clip_factor: one block, the latency of a launch.
 
 #include <algorithm>

@@ -12,8 +12,8 @@ inline namespace REFRAIN_SIMT_BACKEND {
 inline constexpr int update_threads = 256;
 inline constexpr std::int64_t update_piece = 1024;  ///< elements that a block takes of a parameter with a dense gradient
 
-/// How a parameter is cut for the threads.  A piece lies together in the gradient, and together in the parameter and its moments: a row of
-/// a row-sparse gradient, or update_piece elements of a dense one.
+/// How a parameter is cut for the threads.  A piece lies together in the gradient, and together in the parameter and its
+/// moments: a row of a row-sparse gradient, or update_piece elements of a dense one.
 struct Pieces {
   const std::int32_t* rows;  ///< of each piece, negative: skipped; null: the gradient is dense
   std::int64_t count;
@@ -125,8 +125,8 @@ struct SgdTensor {
 
 // ---- kernels ----
 
-/// The parameters that one launch changes; they travel in the kernel's own arguments, which hold 4 KiB, so that a recorded launch needs no
-/// table in memory.
+/// The parameters that one launch changes; they travel in the kernel's own arguments, which hold 4 KiB, so that a recorded
+/// launch needs no table in memory.
 template <class Tensor>
 struct UpdateGroup {
   static constexpr int most = sizeof(Tensor) <= 124 ? 32 : 16;  ///< a power of two

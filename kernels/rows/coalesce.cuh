@@ -1,8 +1,8 @@
 #pragma once
 /// Device templates of coalesce_rows; grids and bytes: cuda_coalesce.cu.
 ///
-/// A run: the sorted pairs of one id.  The pairs are cut into pieces of 32; a run that crosses the end of a piece is summed piece by
-/// piece, and then the pieces' sums, in order.
+/// A run: the sorted pairs of one id.  The pairs are cut into pieces of 32; a run that crosses the end of a piece is summed
+/// piece by piece, and then the pieces' sums, in order.
 
 #include <cstdint>
 
@@ -29,8 +29,8 @@ __device__ __forceinline__ bool starts_run(const std::uint64_t* pairs, unsigned 
   return id >= 0 && (i == 0 || id_of(pairs[i - 1]) != id);
 }
 
-/// Numbers the runs of the pairs [begin, end), `before` being those that start earlier: numbers[i] = that of pair i, rows[run] = its id.
-/// All threads of the block call it; returns the number of the next run.
+/// Numbers the runs of the pairs [begin, end), `before` being those that start earlier: numbers[i] = that of pair i, rows[run]
+/// = its id.  All threads of the block call it; returns the number of the next run.
 __device__ __forceinline__ unsigned number_runs_between(const std::uint64_t* pairs, unsigned begin, unsigned end,
                                                         unsigned before, unsigned* scratch, std::uint32_t* numbers,
                                                         std::int32_t* rows) {
@@ -122,8 +122,9 @@ __device__ __forceinline__ void sum_in_order(std::int64_t groups, int first, int
   }
 }
 
-/// A block per piece, teams of threads taking its runs in turn.  values[run,:] of the runs that lie in the piece; of those that cross
-/// its start edges[piece][0][:], of the one that starts here and crosses the end edges[piece][1][:].  values past the last run: zeros.
+/// A block per piece, teams of threads taking its runs in turn.  values[run,:] of the runs that lie in the piece; of those that
+/// cross its start edges[piece][0][:], of the one that starts here and crosses the end edges[piece][1][:].  values past the
+/// last run: zeros.
 template <int n, class T>
 __global__ void __launch_bounds__(row_threads, 4) sum_pieces(RowGrid grid, Runs runs, const T* dy, T* values, T* edges) {
   REFRAIN_SHARED_ARRAY(std::uint64_t, pairs, run_piece);

@@ -2,12 +2,13 @@
 //   rows = the distinct ids rising, then -1;  values[j,:] = sum of dy[i,:] over ids[i] == rows[j], zero past the last id; ids < 0 left out
 // Shapes: ids, rows [n]; dy, values [n,C].  n below 2^31, any ids, any C.
 //
-// First (id, position) is sorted and the runs of equal ids are numbered (radix_sort.cuh): up to 4,096 ids by one block in one launch, 2,048
-// at a time; longer lists in seven launches, each over the whole GPU.  Then a block takes 32 sorted positions, and in it a team of threads
-// a run, row after row in the order of their positions, 16 bytes per thread; a run that crosses the end of a block's piece is put together
-// by one more launch.  So the work is even however often an id occurs, and the order of the additions depends on the ids alone.
-// Moved: 2 n C elements, and for the runs that cross 2 C per 32 rows at most; the sort 100 n bytes, which stay in the second-level cache up
-// to some million ids.  Limit: memory for wide rows; for short lists the launches.
+// First (id, position) is sorted and the runs of equal ids are numbered (radix_sort.cuh): up to 4,096 ids by one block in one
+// launch, 2,048 at a time; longer lists in seven launches, each over the whole GPU.  Then a block takes 32 sorted positions,
+// and in it a team of threads a run, row after row in the order of their positions, 16 bytes per thread; a run that crosses the
+// end of a block's piece is put together by one more launch.  So the work is even however often an id occurs, and the order of
+// the additions depends on the ids alone.  Moved: 2 n C elements, and for the runs that cross 2 C per 32 rows at most; the sort
+// 100 n bytes, which stay in the second-level cache up to some million ids.  Limit: memory for wide rows; for short lists the
+// launches.
 
 #include <algorithm>
 

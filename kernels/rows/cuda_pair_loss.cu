@@ -5,8 +5,9 @@
 //   duser = dp positive + dn negative,  dpositive = dp user,  dnegative = dn user;  everything over B
 // Shapes: user, duser [B,C]; table [V,C]; positives, negatives [B]; dtable_rows [2B,C].
 //
-// A warp per row, 16 bytes per lane at a time where C and all addresses are multiples of them; eight rows a block.  Scores are added in T, the
-// functions of them taken in double, once per row.  The blocks' losses are added by a second launch, in an order that depends on B alone.
+// A warp per row, 16 bytes per lane at a time where C and all addresses are multiples of them; eight rows a block.  Scores are
+// added in T, the functions of them taken in double, once per row.  The blocks' losses are added by a second launch, in an
+// order that depends on B alone.
 // Moved: 6 B C elements.  Limit: memory.
 
 #include "kernels/cuda.hpp"

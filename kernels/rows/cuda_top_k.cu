@@ -2,12 +2,12 @@
 //   values[row,:], indices[row,:] = the k largest scores of the row, falling; equal scores: lower index first; NaN last
 // Shapes: scores [rows,V]; values, indices [rows,k].  k up to 1,024.
 //
-// A block of 256 threads selects the best k of a segment of up to 8,192 scores (f64: 4,096), 32 (16) in the registers of each thread, and hands
-// their indices on in rising order; the lists of a row's segments, one after another, are the next launch's row.  It reads the scores of these
-// indices again, so nothing but indices is kept.  A launch shortens a row to k of 8,192; the last one, when a list is one segment, ranks.
-// One launch up to V = 8,192, two up to some 8,192^2 / k.
-// Moved: V elements of each row once, and k indices per segment.  Compares: a dozen to 32 (f64: 64) per score.  Limit: memory and, about as
-// much, these compares; rows without ties and k up to 256 take the fewest.
+// A block of 256 threads selects the best k of a segment of up to 8,192 scores (f64: 4,096), 32 (16) in the registers of each
+// thread, and hands their indices on in rising order; the lists of a row's segments, one after another, are the next launch's
+// row.  It reads the scores of these indices again, so nothing but indices is kept.  A launch shortens a row to k of 8,192; the
+// last one, when a list is one segment, ranks.  One launch up to V = 8,192, two up to some 8,192^2 / k.
+// Moved: V elements of each row once, and k indices per segment.  Compares: a dozen to 32 (f64: 64) per score.  Limit: memory
+// and, about as much, these compares; rows without ties and k up to 256 take the fewest.
 
 #include <algorithm>
 #include <utility>

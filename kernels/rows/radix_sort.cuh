@@ -1,10 +1,11 @@
 #pragma once
 /// Ids sorted with their positions, equal ids by rising position: eight bits a pass, the lowest first, each pass stable.
 ///
-/// A pass gives every block a tile of the pairs.  Where the pairs of a digit go, a block reads off the counts of all blocks: those of
-/// smaller digits and, of its own digit, those of earlier blocks.  It counts its own pairs again while it places them, and counts, at
-/// their new places, the digits of the next pass: whole numbers, so the order of these additions does not matter.  One launch counts the
-/// first digits, four place.  At most 256 blocks, so that the counts are read quickly: longer lists have longer tiles.
+/// A pass gives every block a tile of the pairs.  Where the pairs of a digit go, a block reads off the counts of all blocks:
+/// those of smaller digits and, of its own digit, those of earlier blocks.  It counts its own pairs again while it places them,
+/// and counts, at their new places, the digits of the next pass: whole numbers, so the order of these additions does not
+/// matter.  One launch counts the first digits, four place.  At most 256 blocks, so that the counts are read quickly: longer
+/// lists have longer tiles.
 
 #include <algorithm>
 #include <cstdint>
@@ -64,8 +65,8 @@ struct PairSource {
   }
 };
 
-/// Sum of the values of the threads before this one; `total` is that of the block.  All threads call it; `scratch` is shared and holds
-/// one element per warp.
+/// Sum of the values of the threads before this one; `total` is that of the block.  All threads call it; `scratch` is shared
+/// and holds one element per warp.
 __device__ __forceinline__ unsigned block_sum_before(unsigned value, unsigned* scratch, unsigned& total) {
   unsigned sum = value;
   REFRAIN_UNROLL
@@ -104,8 +105,8 @@ struct SortScratch {
   unsigned* counts;  ///< [sort_warps][digits]
 };
 
-/// Calls place(pair, where) for the pairs [begin, end) of the source, in an order that keeps equal digits as they were.  All threads
-/// of the block call it; ends with a barrier.  A warp takes 256 neighbouring pairs of a batch, 32 at a time.
+/// Calls place(pair, where) for the pairs [begin, end) of the source, in an order that keeps equal digits as they were.  All
+/// threads of the block call it; ends with a barrier.  A warp takes 256 neighbouring pairs of a batch, 32 at a time.
 template <class Place>
 __device__ __forceinline__ void place_pairs(const PairSource& source, unsigned begin, unsigned end, int pass,
                                             const SortScratch& scratch, Place place) {

@@ -28,7 +28,8 @@ __device__ __forceinline__ std::uint64_t score_key(double score) {
   return (bits >> 63) != 0 ? ~bits : bits | std::uint64_t{1} << 63;
 }
 
-/// What a block looks through, and what it hands on.  A row has a list of `count` indices in rising order; the first list is all of them.
+/// What a block looks through, and what it hands on.  A row has a list of `count` indices in rising order; the first list is
+/// all of them.
 struct TopLists {
   std::int64_t length;       ///< scores in a row
   const std::int32_t* from;  ///< [rows,count]; null: 0, 1, 2, ...
@@ -41,11 +42,12 @@ struct TopLists {
 
 /// The best k of a segment: block `segments` row + s takes entries [s, s + 1) top_segment of the row's list.
 ///
-/// Every thread keeps its scores' keys in registers.  The threshold, the smallest key among the best k, is found by halving an interval
-/// that holds it, with a count over the block each time, until exactly k keys reach the middle or nothing is left to halve.  Every thread
-/// has a key no smaller than the smallest of the threads' largest, so while k is no more than the threads the search starts there, and
-/// often takes a dozen steps.  Of the keys that equal the threshold the first ones are taken, as many as are still wanted.
-/// With `last`, the list is one segment: the best are ranked, each by counting those before it, and written out.
+/// Every thread keeps its scores' keys in registers.  The threshold, the smallest key among the best k, is found by halving an
+/// interval that holds it, with a count over the block each time, until exactly k keys reach the middle or nothing is left to
+/// halve.  Every thread has a key no smaller than the smallest of the threads' largest, so while k is no more than the threads
+/// the search starts there, and often takes a dozen steps.  Of the keys that equal the threshold the first ones are taken, as
+/// many as are still wanted.  With `last`, the list is one segment: the best are ranked, each by counting those before it, and
+/// written out.
 template <class T, int items, bool last>
 __global__ void __launch_bounds__(top_threads) select_best(TopLists lists, const T* scores, T* values, std::int32_t* indices) {
   using Key = decltype(score_key(T{}));
