@@ -333,6 +333,17 @@ void add_updates(std::vector<std::pair<std::string, Make>>& all, const kernels::
              .parameter = t.zeros({count}), .gradient = t.normal({count}), .m = t.zeros({count}), .v = t.zeros({count})};
          return Case{"adam", concat("n ", count), 12 * product({count}), [=, &table] { table.adam(args); }};
        }});
+  const std::int64_t parameters = 200;
+  all.push_back({"adam_many", [=, &table](Tensors& t) {
+                   std::vector<kernels::Adam> each;
+                   for (std::int64_t i = 0; i < parameters; ++i) {
+                     const Shape shape{count / parameters};
+                     each.push_back(
+                         {.parameter = t.zeros(shape), .gradient = t.normal(shape), .m = t.zeros(shape), .v = t.zeros(shape)});
+                   }
+                   return Case{"adam_many", concat(parameters, " of n ", count / parameters), 12 * product({count}),
+                               [each, &table] { table.adam_many({.dense = each}); }};
+                 }});
 }
 
 }  // namespace

@@ -110,6 +110,7 @@ std::size_t pair_loss_workspace(const PairLoss& args);
 
 void adam(const Adam& args, Stream stream);
 void adam_rows(const AdamRows& args, Stream stream);
+void adam_many(const AdamMany& args, Stream stream);
 void sgd(const Sgd& args, Stream stream);
 void sgd_rows(const SgdRows& args, Stream stream);
 void clip_factor(const ClipFactor& args, Stream stream);

@@ -62,6 +62,8 @@ void layer_norm_forward(const LayerNormForward& args, Stream stream);
 void layer_norm_backward(const LayerNormBackward& args, Stream stream);
 std::size_t layer_norm_backward_workspace(const LayerNormBackward& args);
 void gather_rows(const GatherRows& args, Stream stream);
+void coalesce_rows(const CoalesceRows& args, Stream stream);
+std::size_t coalesce_rows_workspace(const CoalesceRows& args);
 void add_rows(const AddRows& args, Stream stream);
 void select_step(const SelectStep& args, Stream stream);
 void select_step_backward(const SelectStepBackward& args, Stream stream);
@@ -70,6 +72,10 @@ void replace_rows_backward(const ReplaceRowsBackward& args, Stream stream);
 std::size_t replace_rows_backward_workspace(const ReplaceRowsBackward& args);
 void sum_rows(const SumRows& args, Stream stream);
 std::size_t sum_rows_workspace(const SumRows& args);
+void top_k(const TopK& args, Stream stream);
+std::size_t top_k_workspace(const TopK& args);
+void pair_loss(const PairLoss& args, Stream stream);
+std::size_t pair_loss_workspace(const PairLoss& args);
 
 // pointwise
 void unary_forward(const UnaryForward& args, Stream stream);
@@ -79,6 +85,14 @@ void multiply(const Multiply& args, Stream stream);
 void dot(const Dot& args, Stream stream);
 std::size_t dot_workspace(const Dot& args);
 void dropout(const Dropout& args, Stream stream);
+
+// optimizer
+void adam(const Adam& args, Stream stream);
+void adam_rows(const AdamRows& args, Stream stream);
+void adam_many(const AdamMany& args, Stream stream);
+void sgd(const Sgd& args, Stream stream);
+void sgd_rows(const SgdRows& args, Stream stream);
+void clip_factor(const ClipFactor& args, Stream stream);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -69,6 +69,7 @@ Optimizer::Optimizer(std::string kind, std::vector<std::string> moment_names, co
 }
 
 void Optimizer::step() {
+  updates_.clear();
   for (Slot& slot : slots_) {
     if (slot.parameter.is_frozen()) {
       slot.updates = 0;
@@ -83,8 +84,9 @@ void Optimizer::step() {
       slot.moments.push_back(Tensor::zeros(slot.parameter.shape(), slot.parameter.dtype(), slot.parameter.device()));
     }
     ++slot.updates;
-    update(slot, {});
+    updates_.push_back({&slot, {}});
   }
+  update(updates_);
 }
 
 void Optimizer::prepare_recorded() {
@@ -112,6 +114,7 @@ void Optimizer::advance_recorded() {
 
 void Optimizer::step_recorded() {
   std::size_t next = 0;
+  updates_.clear();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const bool recorded = next < recorded_.size() && recorded_[next] == i;
     if (is_due(slots_[i]) != recorded) {
@@ -121,8 +124,9 @@ void Optimizer::step_recorded() {
     if (!recorded) continue;
     ++next;
     const auto row = static_cast<std::int64_t>(i);
-    update(slots_[i], rates_.slice(row, row + 1).view());
+    updates_.push_back({&slots_[i], rates_.slice(row, row + 1).view()});
   }
+  update(updates_);
 }
 
 void Optimizer::zero_grad() {
@@ -279,37 +283,36 @@ void Adam::set_rates(const Slot& slot, double* rates) const {
   rates[2] = 1 / (1 - std::pow(options_.beta2, step));
 }
 
-void Adam::update(Slot& slot, const View& rates) {
-  Parameter& parameter = slot.parameter;
-  const kernels::Table& table = kernels::table(parameter.device());
-  if (parameter.gradient().is_sparse()) {
-    const RowSparse& gradient = parameter.gradient().sparse();
-    table.adam_rows({.parameter = parameter.value().mutable_view(),
-                     .rows = gradient.rows.view(),
-                     .values = gradient.values.view(),
-                     .m = slot.moments[0].mutable_view(),
-                     .v = slot.moments[1].mutable_view(),
-                     .learning_rate = learning_rate(),
-                     .beta1 = options_.beta1,
-                     .beta2 = options_.beta2,
-                     .epsilon = options_.epsilon,
-                     .l2 = slot.l2,
-                     .decay = options_.decay,
-                     .step = slot.updates,
-                     .rates = rates});
-  } else {
-    table.adam({.parameter = parameter.value().mutable_view(),
-                .gradient = parameter.gradient().dense().view(),
-                .m = slot.moments[0].mutable_view(),
-                .v = slot.moments[1].mutable_view(),
-                .learning_rate = learning_rate(),
-                .beta1 = options_.beta1,
-                .beta2 = options_.beta2,
-                .epsilon = options_.epsilon,
-                .l2 = slot.l2,
-                .decay = options_.decay,
-                .step = slot.updates,
-                .rates = rates});
+void Adam::update(std::span<const Update> updates) {
+  for (const Device device : {Device::cpu, Device::cuda}) {
+    dense_.clear();
+    sparse_.clear();
+    for (const auto& [slot, rates] : updates) {
+      Parameter& parameter = slot->parameter;
+      if (parameter.device() != device) continue;
+      const auto with_state = [&](auto args) {
+        args.parameter = parameter.value().mutable_view();
+        args.m = slot->moments[0].mutable_view();
+        args.v = slot->moments[1].mutable_view();
+        args.learning_rate = learning_rate();
+        args.beta1 = options_.beta1;
+        args.beta2 = options_.beta2;
+        args.epsilon = options_.epsilon;
+        args.l2 = slot->l2;
+        args.decay = options_.decay;
+        args.step = slot->updates;
+        args.rates = rates;
+        return args;
+      };
+      if (parameter.gradient().is_sparse()) {
+        const RowSparse& gradient = parameter.gradient().sparse();
+        sparse_.push_back(with_state(kernels::AdamRows{.rows = gradient.rows.view(), .values = gradient.values.view()}));
+      } else {
+        dense_.push_back(with_state(kernels::Adam{.gradient = parameter.gradient().dense().view()}));
+      }
+    }
+    if (dense_.empty() && sparse_.empty()) continue;
+    kernels::table(device).adam_many({.dense = dense_, .sparse = sparse_});
   }
 }
 
@@ -322,27 +325,29 @@ Sgd::Sgd(const std::vector<NamedParameter>& parameters, SgdOptions options)
 
 void Sgd::set_rates(const Slot&, double* rates) const { rates[0] = learning_rate(); }
 
-void Sgd::update(Slot& slot, const View& rates) {
-  Parameter& parameter = slot.parameter;
-  const kernels::Table& table = kernels::table(parameter.device());
-  const Gradient& gradient = parameter.gradient();
-  if (gradient.is_sparse() && options_.momentum == 0) {
-    table.sgd_rows({.parameter = parameter.value().mutable_view(),
-                    .rows = gradient.sparse().rows.view(),
-                    .values = gradient.sparse().values.view(),
-                    .learning_rate = learning_rate(),
-                    .l2 = slot.l2,
-                    .rates = rates});
-    return;
+void Sgd::update(std::span<const Update> updates) {
+  for (const auto& [slot, rates] : updates) {
+    Parameter& parameter = slot->parameter;
+    const kernels::Table& table = kernels::table(parameter.device());
+    const Gradient& gradient = parameter.gradient();
+    if (gradient.is_sparse() && options_.momentum == 0) {
+      table.sgd_rows({.parameter = parameter.value().mutable_view(),
+                      .rows = gradient.sparse().rows.view(),
+                      .values = gradient.sparse().values.view(),
+                      .learning_rate = learning_rate(),
+                      .l2 = slot->l2,
+                      .rates = rates});
+      continue;
+    }
+    const Tensor dense = gradient.to_dense(parameter.shape());
+    table.sgd({.parameter = parameter.value().mutable_view(),
+               .gradient = dense.view(),
+               .velocity = slot->moments.empty() ? MutableView() : slot->moments[0].mutable_view(),
+               .learning_rate = learning_rate(),
+               .momentum = options_.momentum,
+               .l2 = slot->l2,
+               .rates = rates});
   }
-  const Tensor dense = gradient.to_dense(parameter.shape());
-  table.sgd({.parameter = parameter.value().mutable_view(),
-             .gradient = dense.view(),
-             .velocity = slot.moments.empty() ? MutableView() : slot.moments[0].mutable_view(),
-             .learning_rate = learning_rate(),
-             .momentum = options_.momentum,
-             .l2 = slot.l2,
-             .rates = rates});
 }
 
 }  // namespace refrain

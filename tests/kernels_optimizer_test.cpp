@@ -157,6 +157,54 @@ TEMPLATE_TEST_CASE("adam_rows: all rows named is adam, bit for bit", "[kernel][o
   CHECK(same_bytes(lazy_v, dense_v));
 }
 
+TEST_CASE("adam_many: every parameter as alone, bit for bit", "[kernel][optimizer]") {
+  const Tensor rows = some_rows(11);
+  struct State {
+    Tensor parameter, m, v;
+  };
+  std::vector<State> together, alone;
+  std::vector<Tensor> gradients;
+  for (std::uint64_t i = 0; i < 6; ++i) {  // two of f32 and one of f64 with each kind of gradient
+    const bool dense = i < 3;
+    const Shape shape = dense ? Shape{7 + static_cast<std::int64_t>(i)} : Shape{11, 3};
+    const Shape of_gradient = dense ? shape : shape.with(0, rows.size(0));
+    const bool single = i % 3 < 2;
+    for (auto* all : {&together, &alone}) {
+      const Tensor start = single ? random_tensor<float>(shape, i) : random_tensor<double>(shape, i);
+      all->push_back({start, Tensor::zeros(shape, start.dtype()), Tensor::zeros(shape, start.dtype())});
+    }
+    gradients.push_back(single ? random_tensor<float>(of_gradient, 20 + i) : random_tensor<double>(of_gradient, 20 + i));
+  }
+  const auto with_state = [](auto args, State& state, int step) {
+    args.parameter = state.parameter.mutable_view();
+    args.m = state.m.mutable_view();
+    args.v = state.v.mutable_view();
+    set_options(args, options[1], step);
+    return args;
+  };
+  std::vector<kernels::Adam> dense;
+  std::vector<kernels::AdamRows> sparse;
+  for (std::size_t i = 0; i < 6; ++i) {
+    const int step = static_cast<int>(i) + 1;
+    if (i < 3) {
+      dense.push_back(with_state(kernels::Adam{.gradient = gradients[i].view()}, together[i], step));
+      table().adam(with_state(kernels::Adam{.gradient = gradients[i].view()}, alone[i], step));
+    } else {
+      const kernels::AdamRows args{.rows = rows.view(), .values = gradients[i].view()};
+      sparse.push_back(with_state(args, together[i], step));
+      table().adam_rows(with_state(args, alone[i], step));
+    }
+  }
+  table().adam_many({.dense = dense, .sparse = sparse});
+  table().adam_many({});
+  for (std::size_t i = 0; i < 6; ++i) {
+    INFO("parameter " << i);
+    CHECK(same_bytes(together[i].parameter, alone[i].parameter));
+    CHECK(same_bytes(together[i].m, alone[i].m));
+    CHECK(same_bytes(together[i].v, alone[i].v));
+  }
+}
+
 TEMPLATE_TEST_CASE("sgd: with and without momentum", "[kernel][optimizer]", float, double) {
   using T = TestType;
   for (const std::int64_t count : counts) {

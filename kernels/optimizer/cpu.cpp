@@ -105,6 +105,11 @@ void adam_rows(const AdamRows& args, Stream) {
   });
 }
 
+void adam_many(const AdamMany& args, Stream stream) {
+  for (const Adam& one : args.dense) adam(one, stream);
+  for (const AdamRows& one : args.sparse) adam_rows(one, stream);
+}
+
 void sgd(const Sgd& args, Stream) {
   for_floating<Sgd>(args.parameter.dtype, [&]<class T>(T) {
     const T learning_rate = static_cast<T>(learning_rate_of(args));

@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -106,6 +108,14 @@ class Arena {
     return made(shape, [&] { return deviation * random_.normal(); });
   }
 
+  /// Kept for as long as the problem: what an entry takes as a list.
+  template <class T>
+  std::span<const T> list(std::vector<T> values) {
+    const auto kept = std::make_shared<const std::vector<T>>(std::move(values));
+    lists_.push_back(kept);
+    return *kept;
+  }
+
   /// Outputs: full of a number that no kernel leaves there, compared by name.
   MutableView output(std::string name, const Shape& shape) { return output(std::move(name), shape, dtype_); }
   MutableView output_ids(std::string name, const Shape& shape) { return output(std::move(name), shape, DType::i32); }
@@ -168,6 +178,7 @@ class Arena {
   DType dtype_;
   Device device_;
   std::vector<Tensor> kept_;
+  std::vector<std::shared_ptr<const void>> lists_;
   std::vector<std::pair<std::string, Tensor>> outputs_;
 };
 

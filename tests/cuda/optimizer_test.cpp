@@ -4,8 +4,10 @@
 
 using namespace refrain;
 
-CUDA_ENTRY(adam) {
-  const Shape shape{arena.size(70000)};
+namespace {
+
+kernels::Adam pose_dense(test::Arena& arena, std::int64_t largest) {
+  const Shape shape{arena.size(largest)};
   return {.parameter = arena.changed("parameter", shape),
           .gradient = arena.normal(shape),
           .m = arena.changed("m", shape),
@@ -17,8 +19,9 @@ CUDA_ENTRY(adam) {
           .rates = arena.coin() ? arena.doubles({0.03, 1.7, 2.9}) : View()};
 }
 
-CUDA_ENTRY(adam_rows) {
-  const std::int64_t items = arena.size(400), width = arena.size(70), length = arena.size(items), count = arena.size(length);
+kernels::AdamRows pose_rows(test::Arena& arena, std::int64_t most_items) {
+  const std::int64_t items = arena.size(most_items), width = arena.size(70), length = arena.size(items),
+                     count = arena.size(length);
   return {.parameter = arena.changed("parameter", {items, width}),
           .rows = arena.distinct_ids(count, length, items),
           .values = arena.normal({length, width}),
@@ -29,6 +32,25 @@ CUDA_ENTRY(adam_rows) {
           .decay = arena.coin() ? 0.1 : 0,
           .step = arena.size(1000),
           .rates = arena.coin() ? arena.doubles({0.03, 1.7, 2.9}) : View()};
+}
+
+}  // namespace
+
+CUDA_ENTRY(adam) { return pose_dense(arena, 70000); }
+
+CUDA_ENTRY(adam_rows) { return pose_rows(arena, 400); }
+
+CUDA_ENTRY(adam_many) {
+  std::vector<kernels::Adam> dense;
+  std::vector<kernels::AdamRows> sparse;
+  for (std::int64_t i = arena.size(70); i > 0; --i) {
+    if (arena.coin()) {
+      dense.push_back(pose_dense(arena, 3000));
+    } else {
+      sparse.push_back(pose_rows(arena, 100));
+    }
+  }
+  return {.dense = arena.list(dense), .sparse = arena.list(sparse)};
 }
 
 CUDA_ENTRY(sgd) {

@@ -5,6 +5,7 @@
 /// place of learning_rate and step: so the same recorded call serves every step.
 
 #include <cstdint>
+#include <span>
 
 #include "refrain/core/view.hpp"
 
@@ -46,6 +47,14 @@ struct AdamRows {
   double decay = 0;
   std::int64_t step = 1;
   View rates{};  ///< or empty; as for Adam
+  MutableView workspace{};
+};
+
+/// Adam on many parameters, each changed as Adam or AdamRows would change it alone.  No two may overlap.
+struct AdamMany {
+  static constexpr const char* name = "adam_many";
+  std::span<const Adam> dense{};
+  std::span<const AdamRows> sparse{};
   MutableView workspace{};
 };
 

@@ -44,6 +44,7 @@ struct GatherRows {
 
 /// Sums rows that share an id, in the order of their positions: rows = the distinct ids rising, then -1; values[j,:] = sum of dy[i,:]
 /// over ids[i] == rows[j]; values past the last distinct id are zero.  Rows of negative ids are left out.
+/// (On CUDA the sorted ids are cut every 32; a sum over several stretches adds the sums of the stretches, in order.)
 struct CoalesceRows {
   static constexpr const char* name = "coalesce_rows";
   View ids{};            ///< [n] i32

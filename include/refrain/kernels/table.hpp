@@ -88,6 +88,7 @@ struct Table {
   Entry<PairLoss> pair_loss{};
   Entry<Adam> adam{};
   Entry<AdamRows> adam_rows{};
+  Entry<AdamMany> adam_many{};
   Entry<Sgd> sgd{};
   Entry<SgdRows> sgd_rows{};
   Entry<ClipFactor> clip_factor{};

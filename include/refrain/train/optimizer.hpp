@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "refrain/kernels/optimizer.hpp"
 #include "refrain/nn/module.hpp"
 #include "refrain/train/safetensors.hpp"
 
@@ -93,9 +94,14 @@ class Optimizer {
 
   static constexpr std::int64_t rates_per_slot = 3;
 
-  /// Updates one parameter; slot.updates counts this update already, and the moments exist.  `rates`: empty, or what set_rates() wrote,
-  /// on the device.
-  virtual void update(Slot& slot, const View& rates) = 0;
+  /// A parameter to change now; slot->updates counts this update already, and the moments exist.
+  struct Update {
+    Slot* slot;
+    View rates;  ///< empty, or what set_rates() wrote, on the device
+  };
+
+  /// Changes all parameters of a step.
+  virtual void update(std::span<const Update> updates) = 0;
 
   /// The numbers that a kernel takes from device memory, at most rates_per_slot.
   virtual void set_rates(const Slot& slot, double* rates) const = 0;
@@ -107,6 +113,7 @@ class Optimizer {
   std::vector<std::string> moment_names_;
   std::vector<Slot> slots_;
   double learning_rate_;
+  std::vector<Update> updates_;        ///< of one step; kept for its memory
   std::vector<std::size_t> recorded_;  ///< slots of a recorded step
   Tensor rates_;                       ///< [slots, rates_per_slot] f64, on the device
 };
@@ -131,10 +138,12 @@ class Adam final : public Optimizer {
   explicit Adam(Module& module, AdamOptions options = {}) : Adam(module.parameters(), options) {}
 
  private:
-  void update(Slot& slot, const View& rates) override;
+  void update(std::span<const Update> updates) override;
   void set_rates(const Slot& slot, double* rates) const override;
 
   AdamOptions options_;
+  std::vector<kernels::Adam> dense_;  ///< of one step and device; kept for their memory
+  std::vector<kernels::AdamRows> sparse_;
 };
 
 struct SgdOptions {
@@ -153,7 +162,7 @@ class Sgd final : public Optimizer {
   explicit Sgd(Module& module, SgdOptions options = {}) : Sgd(module.parameters(), options) {}
 
  private:
-  void update(Slot& slot, const View& rates) override;
+  void update(std::span<const Update> updates) override;
   void set_rates(const Slot& slot, double* rates) const override;
 
   SgdOptions options_;
