@@ -1,0 +1,83 @@
+#pragma once
+/// What the suites share: random inputs, and rates as shares of what this machine reaches.
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "refrain/core/random.hpp"
+#include "refrain/ops/matmul.hpp"
+#include "refrain/ops/packed.hpp"
+
+namespace refrain::bench {
+
+inline Tensor normal(const Shape& shape, Random& random, double deviation = 1) {
+  Tensor tensor(shape, DType::f32);
+  random.fill_normal(tensor, deviation);
+  return tensor;
+}
+
+inline Tensor random_ids(const Shape& shape, std::int64_t bound, Random& random) {
+  Tensor ids(shape, DType::i32);
+  for (std::int32_t& id : ids.span<std::int32_t>()) id = static_cast<std::int32_t>(random.below(bound));
+  return ids;
+}
+
+/// The best of some runs, in seconds.
+inline double best_seconds(int runs, const std::function<void()>& run) {
+  double best = 1e30;
+  for (int i = 0; i < runs; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    run();
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+  return best;
+}
+
+/// What all threads together reach here: the faster of our two products of 2048 x 2048 matrices, and a copy of 256 MiB (reads and writes
+/// counted).  Measured once, when first asked for.
+struct Ceilings {
+  double flops_per_s;
+  double bytes_per_s;
+
+  static const Ceilings& here() {
+    static const Ceilings ceilings = measure();
+    return ceilings;
+  }
+
+ private:
+  static Ceilings measure() {
+    const NoGrad off;
+    constexpr std::int64_t n = 2048;
+    Random random(1);
+    const Variable a(normal({n, n}, random));
+    const Variable b(normal({n, n}, random));
+    const PackedWeight packed = pack(b);
+    const double seconds = std::min(best_seconds(5, [&] { benchmark::DoNotOptimize(matmul(a, b)); }),
+                                    best_seconds(5, [&] { benchmark::DoNotOptimize(packed_linear(a, packed)); }));
+    const Tensor from = Tensor::full({64 << 20}, 1, DType::f32);
+    Tensor to(from.shape(), DType::f32);
+    const double copied = best_seconds(5, [&] {
+      parallel_for(from.numel(), 1 << 20, [&](std::int64_t begin, std::int64_t end) {
+        std::memcpy(to.data<float>() + begin, from.data<float>() + begin, sizeof(float) * static_cast<std::size_t>(end - begin));
+      });
+    });
+    return {2.0 * n * n * n / seconds, 2.0 * static_cast<double>(from.bytes()) / copied};
+  }
+};
+
+/// Counters of one benchmark: GFLOP/s and GB/s that the mathematics needs, and the larger of their shares of the ceilings, in per cent.
+inline void report(benchmark::State& state, double flops, double bytes) {
+  using benchmark::Counter;
+  const auto rate = Counter::kIsIterationInvariantRate;
+  const Ceilings& ceilings = Ceilings::here();
+  if (flops > 0) state.counters["GFLOP/s"] = Counter(flops / 1e9, rate);
+  if (bytes > 0) state.counters["GB/s"] = Counter(bytes / 1e9, rate);
+  state.counters["%ceiling"] = Counter(100 * std::max(flops / ceilings.flops_per_s, bytes / ceilings.bytes_per_s), rate);
+}
+
+}  // namespace refrain::bench
