@@ -1,0 +1,481 @@
+/// LSTM and GRU segments on CUDA, emulated, against loops in double.
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda.hpp"
+#include "refrain/core/math_mode.hpp"
+#include "support/catch.hpp"
+#include "support/close.hpp"
+#include "support/naive_recurrent.hpp"
+#include "support/simt/device_array.hpp"
+#include "support/simt/orders.hpp"
+
+using namespace refrain;
+using namespace refrain::test;
+using kernels::GruReset;
+using naive::Values;
+namespace cuda = kernels::cuda;
+
+namespace {
+
+struct Size : naive::Segment {
+  Size(std::int64_t l, std::int64_t b, std::int64_t h, int past = 0) : Segment{l, b, h}, offset(past) {}
+  Shape state() const { return {batch, hidden}; }
+  Shape states() const { return {steps, batch, hidden}; }
+  Shape gates(std::int64_t count) const { return {steps, batch, count * hidden}; }
+  Shape shared(std::int64_t count) const { return {batch, count * hidden}; }
+  Shape weight(std::int64_t count) const { return {count * hidden, hidden}; }
+
+  int offset;  ///< elements that tensors start past a multiple of 16 bytes
+};
+
+std::ostream& operator<<(std::ostream& out, const Size& s) {
+  return out << s.steps << " steps, " << s.batch << " sequences, " << s.hidden << " units, " << s.offset
+             << " past a multiple of 16 bytes";
+}
+
+/// One of everything; tiles of sequences and of units that end early, in 16-byte groups and not; k beyond a slice.
+std::vector<Size> sizes() { return {{1, 1, 1}, {2, 33, 5}, {3, 2, 36}, {2, 3, 36, 1}, {2, 17, 68}}; }
+/// What backward sums over: more steps than one chunk of dshared, more rows than one part of dweight.
+std::vector<Size> sizes_with_sums() {
+  std::vector<Size> all = sizes();
+  all.insert(all.end(), {{70, 1, 2}, {9, 30, 4}});
+  return all;
+}
+
+/// Numbers of T that an entry gave, by output; empty where none was asked for.
+template <class T, std::size_t count>
+using Outputs = std::array<std::vector<T>, count>;
+
+template <class T>
+std::vector<T> copy(const DeviceArray<T>& array) {
+  return {array.span().begin(), array.span().end()};
+}
+
+/// A kernel with two hundred terms in f32, and a chain of steps behind it.
+template <class T>
+inline constexpr Tolerance segment_tolerance = tolerance::pick<T>({1e-5, 1e-5}, {4e-14, 4e-14});
+
+template <class T, std::size_t count>
+void check_outputs(const Outputs<T, count>& got, const std::array<Values, count>& expected,
+                   const std::array<const char*, count>& names, Tolerance tolerance = segment_tolerance<T>) {
+  for (std::size_t i = 0; i < count; ++i) {
+    INFO("output " << names[i]);
+    check_close<T>(std::span<const T>(got[i]), std::span<const double>(expected[i]), tolerance);
+  }
+}
+
+/// `only` computed without the other outputs is what it is with them, bit by bit; nothing else is there.
+template <class T, std::size_t count>
+void check_alone(const Outputs<T, count>& alone, const Outputs<T, count>& all, std::size_t only, std::size_t always) {
+  for (std::size_t i = 0; i < count; ++i) {
+    INFO("output " << i << " where " << only << " is wanted");
+    if (i == only || i < always) CHECK(alone[i] == all[i]);
+    if (i != only && i >= always) CHECK(alone[i].empty());
+  }
+}
+
+/// An output of the shape, when it is wanted.
+template <class T>
+MutableView wanted(bool yes, DeviceArray<T>& array) {
+  return yes ? array.mutable_view() : MutableView();
+}
+template <class T>
+std::vector<T> wanted_copy(bool yes, const DeviceArray<T>& array) {
+  return yes ? copy(array) : std::vector<T>();
+}
+
+constexpr unsigned everything = ~0u;
+
+// ---- LSTM ----
+
+constexpr std::array<const char*, 4> lstm_outputs{"h", "c_last", "c", "gates"};
+constexpr std::array<const char*, 5> lstm_gradients{"dinputs", "dshared", "dweight", "dh0", "dc0"};
+
+template <class T>
+struct LstmProblem {
+  Size size;
+  DeviceArray<T> inputs, shared, weight, h0, c0, dh, dc_last, kept;
+  bool with_shared = true;
+  bool with_upstream = true;  ///< dh, dc_last
+  bool add = false;
+
+  explicit LstmProblem(const Size& s, double deviation = 1)
+      : size(s),
+        inputs(random_array<T>(s.gates(4), 1, deviation, s.offset)),
+        shared(random_array<T>(s.shared(4), 2, deviation, s.offset)),
+        weight(random_array<T>(s.weight(4), 3, 0.3, s.offset)),
+        h0(random_array<T>(s.state(), 4, 1, s.offset)),
+        c0(random_array<T>(s.state(), 5, 1, s.offset)),
+        dh(random_array<T>(s.states(), 6, 1, s.offset)),
+        dc_last(random_array<T>(s.state(), 7, 1, s.offset)),
+        kept(random_array<T>(s.weight(4), 8)) {}
+
+  Outputs<T, 4> forward(unsigned mask = everything) const {
+    DeviceArray<T> h(size.states(), {}, size.offset), c(size.states()), gates(size.gates(4)), c_last(size.state());
+    cuda::lstm_forward({.inputs = inputs.view(),
+                        .shared = with_shared ? shared.view() : View(),
+                        .weight = weight.view(),
+                        .h0 = h0.view(),
+                        .c0 = c0.view(),
+                        .h = h.mutable_view(),
+                        .c = wanted(mask & 4, c),
+                        .gates = wanted(mask & 8, gates),
+                        .c_last = c_last.mutable_view()},
+                       {});
+    return {copy(h), copy(c_last), wanted_copy(mask & 4, c), wanted_copy(mask & 8, gates)};
+  }
+  naive::LstmStates expected() const {
+    return naive::lstm(size, inputs.doubles(), with_shared ? shared.doubles() : Values(), weight.doubles(), h0.doubles(),
+                       c0.doubles());
+  }
+  static std::array<Values, 4> listed(const naive::LstmStates& states, const Size& size) {
+    const auto state = static_cast<std::ptrdiff_t>(size.batch * size.hidden);
+    return {states.h, Values(states.c.end() - state, states.c.end()), states.c, states.gates};
+  }
+
+  Outputs<T, 5> backward(const Outputs<T, 4>& saved, unsigned mask = everything) const {
+    const DeviceArray<T> h(size.states(), saved[0], size.offset), c(size.states(), saved[2], size.offset);
+    const DeviceArray<T> gates(size.gates(4), saved[3], size.offset);
+    DeviceArray<T> dinputs(size.gates(4), {}, size.offset), dshared(size.shared(4)), dh0(size.state()), dc0(size.state());
+    DeviceArray<T> dweight(size.weight(4), add ? copy(kept) : std::vector<T>());
+    run_entry(cuda::lstm_backward, cuda::lstm_backward_workspace,
+              kernels::LstmBackward{.weight = weight.view(),
+                                    .h0 = h0.view(),
+                                    .c0 = c0.view(),
+                                    .h = mask & 4 ? h.view() : View(),
+                                    .c = c.view(),
+                                    .gates = gates.view(),
+                                    .dh = with_upstream ? dh.view() : View(),
+                                    .dc_last = with_upstream ? dc_last.view() : View(),
+                                    .dinputs = dinputs.mutable_view(),
+                                    .dshared = wanted(mask & 2, dshared),
+                                    .dweight = wanted(mask & 4, dweight),
+                                    .dh0 = wanted(mask & 8, dh0),
+                                    .dc0 = wanted(mask & 16, dc0),
+                                    .add_dweight = add});
+    return {copy(dinputs), wanted_copy(mask & 2, dshared), wanted_copy(mask & 4, dweight), wanted_copy(mask & 8, dh0),
+            wanted_copy(mask & 16, dc0)};
+  }
+  std::array<Values, 5> expected_gradients(const Outputs<T, 4>& saved) const {
+    const auto doubles = [](const std::vector<T>& values) { return Values(values.begin(), values.end()); };
+    const naive::LstmStates states{doubles(saved[0]), doubles(saved[2]), doubles(saved[3])};
+    naive::LstmGradients out =
+        naive::lstm_gradients(size, weight.doubles(), h0.doubles(), c0.doubles(), states,
+                              with_upstream ? dh.doubles() : Values(), with_upstream ? dc_last.doubles() : Values());
+    for (std::size_t i = 0; add && i < out.dweight.size(); ++i) out.dweight[i] += kept.doubles()[i];
+    return {out.dinputs, out.dshared, out.dweight, out.dh0, out.dc0};
+  }
+};
+
+// ---- GRU ----
+
+constexpr std::array<const char*, 3> gru_outputs{"h", "gates", "u_n"};
+constexpr std::array<const char*, 5> gru_gradients{"dinputs", "dshared", "dweight", "dbias", "dh0"};
+
+template <class T>
+struct GruProblem {
+  Size size;
+  GruReset reset;
+  DeviceArray<T> inputs, shared, weight, bias, h0, dh, kept, kept_bias;
+  bool with_shared = true;
+  bool add = false;
+
+  GruProblem(const Size& s, GruReset when, double deviation = 1)
+      : size(s),
+        reset(when),
+        inputs(random_array<T>(s.gates(3), 1, deviation, s.offset)),
+        shared(random_array<T>(s.shared(3), 2, deviation, s.offset)),
+        weight(random_array<T>(s.weight(3), 3, 0.3, s.offset)),
+        bias(random_array<T>({3 * s.hidden}, 4, 1, s.offset)),
+        h0(random_array<T>(s.state(), 5, 1, s.offset)),
+        dh(random_array<T>(s.states(), 6, 1, s.offset)),
+        kept(random_array<T>(s.weight(3), 7)),
+        kept_bias(random_array<T>({3 * s.hidden}, 8)) {}
+
+  bool after() const { return reset == GruReset::after; }
+
+  Outputs<T, 3> forward(unsigned mask = everything) const {
+    if (!after()) mask &= ~4u;
+    DeviceArray<T> h(size.states(), {}, size.offset), gates(size.gates(3)), u_n(size.states());
+    run_entry(cuda::gru_forward, cuda::gru_forward_workspace,
+              kernels::GruForward{.inputs = inputs.view(),
+                                  .shared = with_shared ? shared.view() : View(),
+                                  .weight = weight.view(),
+                                  .bias = bias.view(),
+                                  .h0 = h0.view(),
+                                  .h = h.mutable_view(),
+                                  .gates = wanted(mask & 2, gates),
+                                  .u_n = wanted(mask & 4, u_n),
+                                  .reset = reset});
+    return {copy(h), wanted_copy(mask & 2, gates), wanted_copy(mask & 4, u_n)};
+  }
+  std::array<Values, 3> expected() const {
+    naive::GruStates states = naive::gru(size, reset, inputs.doubles(), with_shared ? shared.doubles() : Values(),
+                                         weight.doubles(), bias.doubles(), h0.doubles());
+    return {states.h, states.gates, after() ? states.u_n : Values()};
+  }
+
+  Outputs<T, 5> backward(const Outputs<T, 3>& saved, unsigned mask = everything) const {
+    const DeviceArray<T> h(size.states(), saved[0], size.offset), gates(size.gates(3), saved[1], size.offset);
+    const DeviceArray<T> u_n(size.states(), saved[2], size.offset);
+    DeviceArray<T> dinputs(size.gates(3), {}, size.offset), dshared(size.shared(3)), dh0(size.state());
+    DeviceArray<T> dweight(size.weight(3), add ? copy(kept) : std::vector<T>());
+    DeviceArray<T> dbias({3 * size.hidden}, add ? copy(kept_bias) : std::vector<T>());
+    run_entry(cuda::gru_backward, cuda::gru_backward_workspace,
+              kernels::GruBackward{.weight = weight.view(),
+                                   .h0 = h0.view(),
+                                   .h = h.view(),
+                                   .gates = gates.view(),
+                                   .u_n = after() ? u_n.view() : View(),
+                                   .dh = dh.view(),
+                                   .dinputs = dinputs.mutable_view(),
+                                   .dshared = wanted(mask & 2, dshared),
+                                   .dweight = wanted(mask & 4, dweight),
+                                   .dbias = wanted(mask & 8, dbias),
+                                   .dh0 = wanted(mask & 16, dh0),
+                                   .add_dweight = add,
+                                   .reset = reset});
+    return {copy(dinputs), wanted_copy(mask & 2, dshared), wanted_copy(mask & 4, dweight), wanted_copy(mask & 8, dbias),
+            wanted_copy(mask & 16, dh0)};
+  }
+  std::array<Values, 5> expected_gradients(const Outputs<T, 3>& saved) const {
+    const auto doubles = [](const std::vector<T>& values) { return Values(values.begin(), values.end()); };
+    naive::GruGradients out = naive::gru_gradients(size, reset, weight.doubles(), h0.doubles(),
+                                                   {doubles(saved[0]), doubles(saved[1]), doubles(saved[2])}, dh.doubles());
+    for (std::size_t i = 0; add && i < out.dweight.size(); ++i) out.dweight[i] += kept.doubles()[i];
+    for (std::size_t i = 0; add && i < out.dbias.size(); ++i) out.dbias[i] += kept_bias.doubles()[i];
+    return {out.dinputs, out.dshared, out.dweight, out.dbias, out.dh0};
+  }
+};
+
+/// The same outputs, to the bit, in every order.
+template <class Run>
+auto same_in_every_order(Run run) {
+  const auto first = run();
+  for_each_order([&] { CHECK(run() == first); });
+  return first;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("cuda lstm: forward is the naive loop, saved or not", "[simt][recurrent]", float, double) {
+  for (const Size& size : sizes()) {
+    INFO(size);
+    LstmProblem<TestType> problem(size);
+    for (const bool with_shared : {true, false}) {
+      problem.with_shared = with_shared;
+      const auto all = same_in_every_order([&] { return problem.forward(); });
+      check_outputs<TestType, 4>(all, problem.listed(problem.expected(), size), lstm_outputs);
+      check_alone<TestType, 4>(problem.forward(4), all, 2, 2);
+      check_alone<TestType, 4>(problem.forward(8), all, 3, 2);
+      check_alone<TestType, 4>(problem.forward(0), all, 0, 2);
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("cuda lstm: backward is the naive chain rule, each output alone as well", "[simt][recurrent]", float,
+                   double) {
+  for (const Size& size : sizes_with_sums()) {
+    INFO(size);
+    LstmProblem<TestType> problem(size);
+    const auto saved = problem.forward();
+    const auto all = same_in_every_order([&] { return problem.backward(saved); });
+    check_outputs<TestType, 5>(all, problem.expected_gradients(saved), lstm_gradients);
+    for (std::size_t only = 0; only < 5; ++only) check_alone<TestType, 5>(problem.backward(saved, 1u << only), all, only, 1);
+    problem.add = true;
+    problem.with_upstream = false;  // nothing arrives: zeros, and dweight stays as it was
+    CHECK(problem.backward(saved)[2] == copy(problem.kept));
+    problem.with_upstream = true;
+    check_outputs<TestType, 5>(problem.backward(saved), problem.expected_gradients(saved), lstm_gradients);
+  }
+}
+
+TEMPLATE_TEST_CASE("cuda gru: forward is the naive loop, saved or not", "[simt][recurrent]", float, double) {
+  for (const Size& size : sizes()) {
+    for (const GruReset reset : {GruReset::after, GruReset::before}) {
+      INFO(size << ", reset " << (reset == GruReset::after ? "after" : "before"));
+      GruProblem<TestType> problem(size, reset);
+      for (const bool with_shared : {true, false}) {
+        problem.with_shared = with_shared;
+        const auto all = same_in_every_order([&] { return problem.forward(); });
+        check_outputs<TestType, 3>(all, problem.expected(), gru_outputs);
+        for (std::size_t only = 0; only < 3; ++only) check_alone<TestType, 3>(problem.forward(1u << only), all, only, 1);
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("cuda gru: backward is the naive chain rule, each output alone as well", "[simt][recurrent]", float,
+                   double) {
+  for (const Size& size : sizes_with_sums()) {
+    for (const GruReset reset : {GruReset::after, GruReset::before}) {
+      INFO(size << ", reset " << (reset == GruReset::after ? "after" : "before"));
+      GruProblem<TestType> problem(size, reset);
+      const auto saved = problem.forward();
+      const auto all = same_in_every_order([&] { return problem.backward(saved); });
+      check_outputs<TestType, 5>(all, problem.expected_gradients(saved), gru_gradients);
+      for (std::size_t only = 0; only < 5; ++only) {
+        check_alone<TestType, 5>(problem.backward(saved, 1u << only), all, only, 1);
+      }
+      problem.add = true;
+      check_outputs<TestType, 5>(problem.backward(saved), problem.expected_gradients(saved), gru_gradients);
+    }
+  }
+}
+
+namespace {
+
+/// sum of weights_i values_i: a number whose gradient the entries are asked for.
+double weighted(const std::vector<double>& values, const DeviceArray<double>& weights) {
+  double sum = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) sum += values[i] * weights.span()[i];
+  return sum;
+}
+
+/// `gradient` against central differences of `loss` by every element of `x`.
+template <class Loss>
+void check_differences(const char* name, DeviceArray<double>& x, const std::vector<double>& gradient, const Loss& loss) {
+  INFO("gradient of " << name);
+  Values expected;
+  for (std::size_t i = 0; i < x.span().size(); ++i) {
+    const double kept = x.data()[i], step = 1e-5;
+    x.data()[i] = kept + step;
+    const double above = loss();
+    x.data()[i] = kept - step;
+    expected.push_back((above - loss()) / (2 * step));
+    x.data()[i] = kept;
+  }
+  check_close<double>(std::span<const double>(gradient), std::span<const double>(expected), {1e-8, 1e-8});
+}
+
+}  // namespace
+
+TEST_CASE("cuda lstm, gru: backward is the derivative of forward", "[simt][recurrent]") {
+  const Size size(2, 2, 3);
+  LstmProblem<double> lstm(size);
+  const auto of_lstm = lstm.backward(lstm.forward());
+  const auto loss = [&] {
+    const auto y = lstm.forward();
+    return weighted(y[0], lstm.dh) + weighted(y[1], lstm.dc_last);
+  };
+  check_differences("inputs", lstm.inputs, of_lstm[0], loss);
+  check_differences("shared", lstm.shared, of_lstm[1], loss);
+  check_differences("weight", lstm.weight, of_lstm[2], loss);
+  check_differences("h0", lstm.h0, of_lstm[3], loss);
+  check_differences("c0", lstm.c0, of_lstm[4], loss);
+  for (const GruReset reset : {GruReset::after, GruReset::before}) {
+    GruProblem<double> gru(size, reset);
+    const auto of_gru = gru.backward(gru.forward());
+    const auto gru_loss = [&] { return weighted(gru.forward()[0], gru.dh); };
+    check_differences("inputs", gru.inputs, of_gru[0], gru_loss);
+    check_differences("shared", gru.shared, of_gru[1], gru_loss);
+    check_differences("weight", gru.weight, of_gru[2], gru_loss);
+    check_differences("bias", gru.bias, of_gru[3], gru_loss);
+    check_differences("h0", gru.h0, of_gru[4], gru_loss);
+  }
+}
+
+TEMPLATE_TEST_CASE("cuda lstm, gru: a segment is its steps, bit by bit", "[simt][recurrent]", float, double) {
+  using T = TestType;
+  const Size size(4, 5, 12), one(1, 5, 12);
+  const auto step_of = [&](const DeviceArray<T>& sequence, std::int64_t l) {
+    const std::size_t count = sequence.span().size() / 4;
+    const auto from = sequence.span().subspan(static_cast<std::size_t>(l) * count, count);
+    return std::vector<T>(from.begin(), from.end());
+  };
+  const auto append = [](std::vector<T>& to, const std::vector<T>& more) { to.insert(to.end(), more.begin(), more.end()); };
+
+  LstmProblem<T> lstm(size), lstm_step(one);
+  lstm_step.shared = DeviceArray<T>(one.shared(4), copy(lstm.shared));
+  lstm_step.weight = DeviceArray<T>(one.weight(4), copy(lstm.weight));
+  Outputs<T, 2> pieces;
+  for (std::int64_t l = 0; l < 4; ++l) {
+    lstm_step.inputs = DeviceArray<T>(one.gates(4), step_of(lstm.inputs, l));
+    const auto y = lstm_step.forward();
+    lstm_step.h0 = DeviceArray<T>(one.state(), y[0]);
+    lstm_step.c0 = DeviceArray<T>(one.state(), y[1]);
+    append(pieces[0], y[0]);
+    append(pieces[1], y[2]);
+  }
+  const auto whole = lstm.forward();
+  CHECK(pieces[0] == whole[0]);
+  CHECK(pieces[1] == whole[2]);
+
+  for (const GruReset reset : {GruReset::after, GruReset::before}) {
+    GruProblem<T> gru(size, reset), gru_step(one, reset);
+    gru_step.shared = DeviceArray<T>(one.shared(3), copy(gru.shared));
+    gru_step.weight = DeviceArray<T>(one.weight(3), copy(gru.weight));
+    gru_step.bias = DeviceArray<T>({3 * one.hidden}, copy(gru.bias));
+    std::vector<T> h;
+    for (std::int64_t l = 0; l < 4; ++l) {
+      gru_step.inputs = DeviceArray<T>(one.gates(3), step_of(gru.inputs, l));
+      const auto y = gru_step.forward();
+      gru_step.h0 = DeviceArray<T>(one.state(), y[0]);
+      append(h, y[0]);
+    }
+    CHECK(h == gru.forward()[0]);
+  }
+}
+
+TEST_CASE("cuda lstm, gru: launches of a segment", "[simt][recurrent]") {
+  const auto launches_of = [](const auto& run) {
+    const std::int64_t before = simt::emulation::launches();
+    run();
+    return simt::emulation::launches() - before;
+  };
+  const Size size(5, 3, 4);
+  const LstmProblem<float> lstm(size);
+  const auto saved = lstm.forward();
+  CHECK(launches_of([&] { lstm.forward(); }) == 5);
+  CHECK(launches_of([&] { lstm.backward(saved, 0); }) == 5);
+  CHECK(launches_of([&] { lstm.backward(saved, 8 | 16); }) == 6);  // dh0 takes one more product, dc0 nothing
+  CHECK(launches_of([&] { lstm.backward(saved); }) == 8);
+  const GruProblem<float> after(size, GruReset::after), before(size, GruReset::before);
+  CHECK(launches_of([&] { after.forward(); }) == 5);
+  CHECK(launches_of([&] { before.forward(); }) == 10);
+  CHECK(launches_of([&] { after.backward(after.forward(), 0); }) == 5 + 5);
+  CHECK(launches_of([&] { before.backward(before.forward(), 0); }) == 10 + 10);
+  CHECK(launches_of([&] { after.backward(after.forward()); }) == 5 + 9);
+  CHECK(launches_of([&] { before.backward(before.forward()); }) == 10 + 15);
+}
+
+TEST_CASE("cuda lstm, gru: on tensor cores, where rows are whole groups of 16 bytes", "[simt][recurrent]") {
+  for (const Size& size : {Size(2, 33, 36), Size(2, 3, 68), Size(2, 3, 36, 1)}) {
+    INFO(size);
+    const LstmProblem<float> lstm(size);
+    const GruProblem<float> after(size, GruReset::after), before(size, GruReset::before);
+    const auto exact = lstm.forward();
+    const auto exact_after = after.forward(), exact_before = before.forward();
+    for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
+      INFO(name(mode));
+      const MathScope scope(mode);
+      const Tolerance rounded = mode == MathMode::tf32 ? Tolerance{4e-3, 4e-3} : Tolerance{4e-2, 4e-2};
+      check_outputs<float, 4>(lstm.forward(), lstm.listed(lstm.expected(), size), lstm_outputs, rounded);
+      check_outputs<float, 5>(lstm.backward(exact), lstm.expected_gradients(exact), lstm_gradients, rounded);
+      for (const auto& [gru, states] : {std::pair(&after, &exact_after), std::pair(&before, &exact_before)}) {
+        check_outputs<float, 3>(gru->forward(), gru->expected(), gru_outputs, rounded);
+        check_outputs<float, 5>(gru->backward(*states), gru->expected_gradients(*states), gru_gradients, rounded);
+      }
+      CHECK((lstm.forward() == exact) == (size.offset != 0));
+      CHECK((after.forward() == exact_after) == (size.offset != 0));
+      CHECK((before.forward() == exact_before) == (size.offset != 0));
+    }
+  }
+}
+
+TEST_CASE("cuda lstm, gru: gates far out", "[simt][recurrent]") {
+  const Size size(3, 2, 4);
+  const LstmProblem<float> lstm(size, 1e5);
+  const auto y = lstm.forward();
+  check_outputs<float, 4>(y, lstm.listed(lstm.expected(), size), lstm_outputs);
+  check_outputs<float, 5>(lstm.backward(y), lstm.expected_gradients(y), lstm_gradients);
+  for (const GruReset reset : {GruReset::after, GruReset::before}) {
+    const GruProblem<float> gru(size, reset, 1e5);
+    const auto states = gru.forward();
+    check_outputs<float, 3>(states, gru.expected(), gru_outputs);
+    check_outputs<float, 5>(gru.backward(states), gru.expected_gradients(states), gru_gradients);
+  }
+}
