@@ -5,8 +5,8 @@
 // Shapes: inputs, gates, dinputs [L,B,4H]; h, c, dh [L,B,H]; shared, dshared [B,4H]; weight, dweight [4H,H]; h0, c0, c_last [B,H].
 //
 // A step is one launch, product and cells together (steps.cuh); the next launch is the barrier between them.
-//   forward    block: 32 sequences x 8 units, all four gates of each: 32 sums a thread in two parts of k; then 2 cells a thread.
-//   backward   block: 16 sequences x 32 units (16 on tensor cores) over k = 4H in four parts; then 4 (2) cells a thread.
+//   forward    block: 32 sequences x 8 units, all four gates of each; a thread 16 sums over half of k, then 2 cells.
+//   backward   block: 16 sequences x 32 units (16 on tensor cores) over k = 4H; a thread 16 (8) sums over a quarter of k, then 4 (2) cells.
 // So 128 sequences of 256 units are 128 blocks forward, and 64 (128) backward.
 // Launches: forward L; backward L, with dh0 one more, then dshared, and one or two for dweight.
 // Moved per step: the weight once per tile of sequences, which the second-level cache serves; forward 11 B H elements with everything
