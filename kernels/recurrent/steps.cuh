@@ -12,6 +12,10 @@
 ///
 /// Tiles are small and the warps of a block split k: a step has B x gates H sums at most (128 x 1024, say), and 132 multiprocessors to
 /// spread them over.  What a step costs then is the time that one block takes, not the arithmetic of all.
+///
+/// Why not one launch for a segment, with blocks that keep their sequences for all steps: tiles of 16 would give 128 sequences 8
+/// multiprocessors, and each would pass the whole weight through its shared memory at every step, H / 8 times what a block passes here.
+/// It would save a launch per step, which a recorded step makes cheap.
 
 #include <cstddef>
 #include <cstdint>
