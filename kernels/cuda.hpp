@@ -52,6 +52,15 @@ std::size_t add_outer_products_workspace(const AddOuterProducts& args);
 // Entries that launch kernels of ours: also compiled for the tests' emulation, which has an inline namespace of its own.
 inline namespace REFRAIN_SIMT_BACKEND {
 
+// recurrent
+void lstm_forward(const LstmForward& args, Stream stream);
+void lstm_backward(const LstmBackward& args, Stream stream);
+std::size_t lstm_backward_workspace(const LstmBackward& args);
+void gru_forward(const GruForward& args, Stream stream);
+std::size_t gru_forward_workspace(const GruForward& args);
+void gru_backward(const GruBackward& args, Stream stream);
+std::size_t gru_backward_workspace(const GruBackward& args);
+
 // steps
 void swap_axes(const SwapAxes& args, Stream stream);
 void add_spans(const AddSpans& args, Stream stream);

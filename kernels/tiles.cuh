@@ -10,7 +10,8 @@
 /// Arithmetic by MathMode: exact uses fused multiply-adds of T in rising k; tf32 and bf16 use tensor cores on factors that are rounded on
 /// their way from shared memory to registers, with f32 sums.
 ///
-/// Threads: row_warps x column_warps warps share the tile; a warp takes rows / row_warps by columns / column_warps of it.
+/// Threads: row_warps x column_warps warps share the tile; a warp takes rows / row_warps by columns / column_warps of it.  depth_warps
+/// times as many split the k of every slice: small tiles with long sums, of which each part of the warps then holds a part.
 ///   exact   lanes as 4 x 8, a lane every 4th row and 8th column, or every 4th and 8th group of 16 bytes where the factor's side lies
 ///           without gaps
 ///   tensor  fragments of 16 x 8 (simt_cuda.hpp)
@@ -37,6 +38,7 @@ struct TileShape {
   int row_warps;
   int column_warps;
   int stages = 2;
+  int depth_warps = 1;  ///< parts of a slice's k, with sums of their own
 };
 
 /// Part of a row of a panel: `count` elements from `from` on; what follows is zero.
@@ -73,7 +75,7 @@ class TileProduct {
   using Element = T;
   using PanelA = Panel<T, mode, a_contiguous, shape.rows, shape.depth>;
   using PanelB = Panel<T, mode, b_contiguous, shape.columns, shape.depth>;
-  static constexpr int threads = 32 * shape.row_warps * shape.column_warps;
+  static constexpr int threads = 32 * shape.row_warps * shape.column_warps * shape.depth_warps;
   static constexpr int depth = shape.depth;
   static constexpr bool tensor = mode != MathMode::exact;
 
@@ -134,6 +136,11 @@ class TileProduct {
         [&](int slice) { multiply(a + slice * shape.depth, stride, b_panels + slice % shape.stages * PanelB::elements); });
   }
 
+  /// Which of the depth_warps parts of the sums this thread's are.
+  __device__ __forceinline__ static int depth_part() {
+    return shape.depth_warps == 1 ? 0 : simt::warp() / (shape.row_warps * shape.column_warps);
+  }
+
   /// Calls function(m, n, sum) for every sum of this thread; the sum may be changed.
   template <class Function>
   __device__ __forceinline__ void visit(Function&& function) {
@@ -155,9 +162,11 @@ class TileProduct {
   static constexpr int part = tensor ? 4 : 1;
   static_assert(!tensor || std::is_same_v<T, float>);
   static_assert(shape.rows % (shape.row_warps * 16) == 0 && shape.columns % (shape.column_warps * 8) == 0);
-  static_assert(shape.depth % (mode == MathMode::bf16 ? 16 : 8) == 0 && shape.stages >= 2);
+  static constexpr int warp_depth = shape.depth / shape.depth_warps;
+  static_assert(shape.depth % (shape.depth_warps * (mode == MathMode::bf16 ? 16 : 8)) == 0 && shape.stages >= 2);
 
-  __device__ __forceinline__ static int first_row() { return simt::warp() / shape.column_warps * warp_rows; }
+  __device__ __forceinline__ static int first_row() { return simt::warp() / shape.column_warps % shape.row_warps * warp_rows; }
+  __device__ __forceinline__ static int first_depth() { return depth_part() * warp_depth; }
   __device__ __forceinline__ static int first_column() { return simt::warp() % shape.column_warps * warp_columns; }
 
   /// Place of element i among `lanes` lanes that share a side: neighbours 16 bytes wide where the panel's side is contiguous.
@@ -246,11 +255,11 @@ class TileProduct {
       multiply_fragments(a, a_stride, b);
     } else {
       REFRAIN_UNROLL
-      for (int k = 0; k < shape.depth; ++k) {
+      for (int k = 0; k < warp_depth; ++k) {
         T left[row_parts];
         T right[column_parts];
-        line<PanelA, row_parts, 4>(left, a, a_stride, first_row(), simt::lane() / 8, k);
-        line<PanelB, column_parts, 8>(right, b, PanelB::stride, first_column(), simt::lane() % 8, k);
+        line<PanelA, row_parts, 4>(left, a, a_stride, first_row(), simt::lane() / 8, first_depth() + k);
+        line<PanelB, column_parts, 8>(right, b, PanelB::stride, first_column(), simt::lane() % 8, first_depth() + k);
         REFRAIN_UNROLL
         for (int i = 0; i < row_parts; ++i) {
           REFRAIN_UNROLL
@@ -264,9 +273,9 @@ class TileProduct {
     constexpr int step = mode == MathMode::bf16 ? 16 : 8;  // k of one mma
     constexpr int apart = mode == MathMode::bf16 ? 8 : 4;  // k between the halves of a fragment
     const int g = simt::lane() / 4;
-    const int q = simt::lane() % 4 * (mode == MathMode::bf16 ? 2 : 1);
+    const int q = simt::lane() % 4 * (mode == MathMode::bf16 ? 2 : 1) + first_depth();
     REFRAIN_UNROLL
-    for (int k = 0; k < shape.depth; k += step) {
+    for (int k = 0; k < warp_depth; k += step) {
       std::uint32_t right[column_parts][2];
       REFRAIN_UNROLL
       for (int j = 0; j < column_parts; ++j) {
