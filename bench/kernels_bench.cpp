@@ -24,8 +24,8 @@ constexpr std::int64_t batch = 128;
 constexpr double element = sizeof(float);
 
 /// Time in milliseconds by the clock, since threads share the work.
-benchmark::internal::Benchmark* timed(benchmark::internal::Benchmark* line) {
-  return line->Unit(benchmark::kMillisecond)->UseRealTime();
+void timed(benchmark::internal::Benchmark* line) {
+  line->Unit(benchmark::kMillisecond)->UseRealTime();
 }
 
 // ---- the ceilings themselves ----
@@ -87,7 +87,7 @@ void adapter_forward_backward(benchmark::State& state) {
   const Variable x(normal({50 * batch, channels}, random), true);
   const Tensor upstream = normal(x.shape(), random);
   for (auto _ : state) backward(patch(x), upstream);
-  const double size = static_cast<double>(x.numel());
+  const double size = static_cast<double>(x.value().numel());
   report(state, 12 * size * static_cast<double>(channels / 4), 5 * element * size);
 }
 BENCHMARK(adapter_forward_backward)->ArgName("C")->Arg(64)->Arg(256)->Apply(timed);
@@ -98,7 +98,7 @@ void layer_norm_forward_backward(benchmark::State& state) {
   const Variable x(normal({50 * batch, state.range(0)}, random), true);
   const Tensor upstream = normal(x.shape(), random);
   for (auto _ : state) backward(norm(x), upstream);
-  const double size = static_cast<double>(x.numel());
+  const double size = static_cast<double>(x.value().numel());
   report(state, 20 * size, 6 * element * size);
 }
 BENCHMARK(layer_norm_forward_backward)->ArgName("C")->Arg(64)->Arg(256)->Apply(timed);
@@ -192,7 +192,11 @@ void memory_step_line(benchmark::State& state, bool train) {
   report(state, b * n * ((train ? 51 : 15) * w + (train ? 27 : 8) * n), (train ? 6 : 2) * element * b * n * (w + n));
 }
 BENCHMARK_CAPTURE(memory_step_line, forward, false)->ArgNames({"N", "W"})->Args({12, 256})->Args({128, 64})->Apply(timed);
-BENCHMARK_CAPTURE(memory_step_line, forward_backward, true)->ArgNames({"N", "W"})->Args({12, 256})->Args({128, 64})->Apply(timed);
+BENCHMARK_CAPTURE(memory_step_line, forward_backward, true)
+    ->ArgNames({"N", "W"})
+    ->Args({12, 256})
+    ->Args({128, 64})
+    ->Apply(timed);
 
 // ---- ranking ----
 

@@ -8,17 +8,12 @@
 #include <vector>
 
 #include "counted_work.hpp"
+#include "random_inputs.hpp"
 #include "refrain/autograd/tape.hpp"
 #include "refrain/data/samplers.hpp"
 #include "refrain/train/optimizer.hpp"
 
 namespace refrain::bench {
-
-inline Tensor random_ids(const Shape& shape, std::int64_t bound, Random& random) {
-  Tensor ids(shape, DType::i32);
-  for (std::int32_t& id : ids.span<std::int32_t>()) id = static_cast<std::int32_t>(random.below(bound));
-  return ids;
-}
 
 /// Turns row-sparse gradients into full tables, for comparisons with implementations that have no others.
 inline void densify(const std::vector<NamedParameter>& parameters) {

@@ -45,19 +45,19 @@ inline std::shared_ptr<ModelStep> memory_network_step(const ModelRequest& reques
   if (request.mode == "train-sampled") kind = StepKind::train_sampled;
   const bool every = request.model == "srmn";
   const auto schedule = every ? ChunkSchedule::every_step(request.time) : ChunkSchedule::tsc(request.time, request.slots);
-  auto steps =
-      std::make_shared<MemoryNetworkSteps>(MemoryNetworkSteps::Options{.network = {.items = request.items,
-                                                                                   .embedding = request.channels / 2,
-                                                                                   .hidden = request.channels,
-                                                                                   .words = request.slots,
-                                                                                   .word_size = request.channels,
-                                                                                   .attention = every ? 0 : 64},
-                                                                       .kind = kind,
-                                                                       .batch = request.batch,
-                                                                       .steps = request.time,
-                                                                       .negatives = kind == StepKind::train_sampled ? request.items / 10 : 0,
-                                                                       .dense_gradients = true,
-                                                                       .device = request.device});
+  auto steps = std::make_shared<MemoryNetworkSteps>(
+      MemoryNetworkSteps::Options{.network = {.items = request.items,
+                                              .embedding = request.channels / 2,
+                                              .hidden = request.channels,
+                                              .words = request.slots,
+                                              .word_size = request.channels,
+                                              .attention = every ? 0 : 64},
+                                  .kind = kind,
+                                  .batch = request.batch,
+                                  .steps = request.time,
+                                  .negatives = kind == StepKind::train_sampled ? request.items / 10 : 0,
+                                  .dense_gradients = true,
+                                  .device = request.device});
   auto step = std::make_shared<ModelStep>();
   step->flops = 2 * steps->multiply_adds(schedule);
   step->run = [steps, schedule, raw = step.get()] {
@@ -83,7 +83,8 @@ std::shared_ptr<ModelStep> recurrent_step(const ModelRequest& request) {
   auto random = std::make_shared<Random>(1);
   using Network = models::RecurrentRec<Controller>;
   auto network = std::make_shared<Network>(
-      typename Network::Options{.items = request.items, .embedding = request.channels / 2, .hidden = request.channels}, *random);
+      typename Network::Options{.items = request.items, .embedding = request.channels / 2, .hidden = request.channels},
+      *random);
   network->to(request.device);
   const Tensor ids = random_ids({request.batch, request.time}, request.items, *random).to(request.device);
   const double gates = std::is_same_v<Controller, Lstm> ? 4 : 3;
@@ -145,13 +146,12 @@ inline std::shared_ptr<ModelStep> make_model_step(const ModelRequest& request) {
   }
   const bool all = name == "fine-all";
   if (!all && name != "peterrec-serial" && name != "peterrec-parallel") {
-    throw OptionError("expected nextitnet, peterrec-serial, peterrec-parallel, fine-all, srmn, cmnrec, lstm4rec or gru4rec, got '" +
-                      name + "'");
+    throw OptionError(
+        "expected nextitnet, peterrec-serial, peterrec-parallel, fine-all, srmn, cmnrec, lstm4rec or gru4rec, got '" + name +
+        "'");
   }
   if (!all) base->freeze();
-  const Insertion insertion = all                           ? Insertion::none
-                              : name == "peterrec-serial" ? Insertion::serial
-                                                          : Insertion::parallel;
+  const Insertion insertion = all ? Insertion::none : name == "peterrec-serial" ? Insertion::serial : Insertion::parallel;
   auto task = std::make_shared<models::PatchSet>(
       *base,
       models::PatchSet::Options{.patches = {.insertion = insertion, .start = AdapterStart::random, .norm2 = false},

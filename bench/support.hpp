@@ -1,5 +1,5 @@
 #pragma once
-/// What the suites share: random inputs, and rates as shares of what this machine reaches.
+/// What the suites share: rates as shares of what this machine reaches.
 
 #include <benchmark/benchmark.h>
 
@@ -7,25 +7,12 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
-#include <vector>
 
-#include "refrain/core/random.hpp"
+#include "random_inputs.hpp"
 #include "refrain/ops/matmul.hpp"
 #include "refrain/ops/packed.hpp"
 
 namespace refrain::bench {
-
-inline Tensor normal(const Shape& shape, Random& random, double deviation = 1) {
-  Tensor tensor(shape, DType::f32);
-  random.fill_normal(tensor, deviation);
-  return tensor;
-}
-
-inline Tensor random_ids(const Shape& shape, std::int64_t bound, Random& random) {
-  Tensor ids(shape, DType::i32);
-  for (std::int32_t& id : ids.span<std::int32_t>()) id = static_cast<std::int32_t>(random.below(bound));
-  return ids;
-}
 
 /// The best of some runs, in seconds.
 inline double best_seconds(int runs, const std::function<void()>& run) {
@@ -63,7 +50,8 @@ struct Ceilings {
     Tensor to(from.shape(), DType::f32);
     const double copied = best_seconds(5, [&] {
       parallel_for(from.numel(), 1 << 20, [&](std::int64_t begin, std::int64_t end) {
-        std::memcpy(to.data<float>() + begin, from.data<float>() + begin, sizeof(float) * static_cast<std::size_t>(end - begin));
+        std::memcpy(to.data<float>() + begin, from.data<float>() + begin,
+                    sizeof(float) * static_cast<std::size_t>(end - begin));
       });
     });
     return {2.0 * n * n * n / seconds, 2.0 * static_cast<double>(from.bytes()) / copied};

@@ -112,8 +112,9 @@ class ConvBlock final : public Module {
 
   static Variable half_at(const Variable& x, const CausalConv& conv, const LayerNorm& norm, const Variable& residual,
                           const Adapter* patch, Insertion insertion, const ConvTaps& taps) {
-    return conv_norm_at_steps(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
-                              patch != nullptr ? patch->weights() : Patch(), taps, half_options(conv, norm, patch, insertion));
+    return Variable(conv_norm_at_steps(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
+                                       patch != nullptr ? patch->weights() : Patch(), taps,
+                                       half_options(conv, norm, patch, insertion)));
   }
 
   CausalConv conv1_;
