@@ -52,6 +52,16 @@ std::size_t add_outer_products_workspace(const AddOuterProducts& args);
 // Entries that launch kernels of ours: also compiled for the tests' emulation, which has an inline namespace of its own.
 inline namespace REFRAIN_SIMT_BACKEND {
 
+// causal_conv
+void causal_conv_backward(const CausalConvBackward& args, Stream stream);
+std::size_t causal_conv_backward_workspace(const CausalConvBackward& args);
+void conv_norm_backward(const ConvNormBackward& args, Stream stream);
+std::size_t conv_norm_backward_workspace(const ConvNormBackward& args);
+
+// adapter
+void adapter_backward(const AdapterBackward& args, Stream stream);
+std::size_t adapter_backward_workspace(const AdapterBackward& args);
+
 // steps
 void swap_axes(const SwapAxes& args, Stream stream);
 void add_spans(const AddSpans& args, Stream stream);
