@@ -20,7 +20,7 @@ namespace {
 /// How the gradients are made, and their scratch memory.
 template <class T>
 struct Plan {
-  bool tile = false;  ///< PatchTile takes it
+  bool tile = false;  ///< PatchGradientTile takes it
   PatchInputGradient<T> patch{};
   PatchWeightGradient<T> weights;
 
@@ -56,7 +56,7 @@ void backward(const AdapterBackward& args, Stream stream) {
         const simt::Launch how{.name = name,
                                .grid = simt::blocks_for(plan.patch.rows, patch_rows),
                                .block = patch_threads,
-                               .shared_bytes = PatchTile<mode>::shared_bytes(plan.patch),
+                               .shared_bytes = PatchGradientTile<mode>::shared_bytes(plan.patch),
                                .stream = stream};
         simt::launch(how, adapter_input_gradient<mode>, dy, plan.patch);
       });

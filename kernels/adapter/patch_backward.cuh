@@ -31,7 +31,7 @@ inline constexpr int patch_threads = 128;
 inline constexpr std::int64_t most_patch_channels = 256;
 inline constexpr std::int64_t most_patch_width = 256;
 
-/// True when PatchTile takes this patch.
+/// True when PatchGradientTile takes this patch.
 template <class T>
 bool fits_patch_tile(const PatchInputGradient<T>& patch) {
   return std::is_same_v<T, float> && patch.channels <= most_patch_channels && patch.width <= most_patch_width &&
@@ -41,7 +41,7 @@ bool fits_patch_tile(const PatchInputGradient<T>& patch) {
 
 /// Both products for a tile of rows by one block: dh waits in shared memory, dm goes from the first product to the second there.
 template <MathMode mode>
-class PatchTile {
+class PatchGradientTile {
  public:
   struct Shared {
     float* dh;      ///< [patch_rows][stride of channels], zero past the channels up to the next multiple of `depth`
@@ -111,10 +111,10 @@ class PatchTile {
   static_assert(hidden_shape.columns <= input_shape.columns);  // so that Input's panels hold Hidden's
 };
 
-/// Of rows whose dh is an adapter's dy.
+/// Of rows whose dh is an adapter's dy.  Four blocks at least: left alone, ptxas aims at five, and exact arithmetic spills.
 template <MathMode mode>
 __global__ void __launch_bounds__(patch_threads, 4) adapter_input_gradient(const float* dy, PatchInputGradient<float> patch) {
-  using Tile = PatchTile<mode>;
+  using Tile = PatchGradientTile<mode>;
   constexpr int pack = simt::Pack<float>::count;
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * patch_rows;
   simt::SharedCarver carver;

@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(patch_threads) norm_input_gradient(NormInputGr
 template <MathMode mode, int items>
 __global__ void __launch_bounds__(patch_threads)
     norm_patch_input_gradient(NormInputGradient<float> norm, PatchInputGradient<float> patch) {
-  using Tile = PatchTile<mode>;
+  using Tile = PatchGradientTile<mode>;
   simt::SharedCarver carver;
   const auto shared = Tile::take(carver, patch);
   const int stride = Tile::stride(patch.channels);

@@ -9,7 +9,7 @@
 //
 // Launches: first, C up to 256: blocks of 128 threads take 32 rows each; a warp keeps a row in registers, dy and normalized are read once
 // for dh, dgamma, dbeta and the sum of dh.  With a patch, f32 with C and D multiples of 4 up to 256 and 16-byte addresses, dh also
-// stays in shared memory, and the same launch makes dm and dz (PatchTile).  Else dm and dz are two launches more.
+// stays in shared memory, and the same launch makes dm and dz (PatchGradientTile).  Else dm and dz are two launches more.
 // C beyond 256: open, then layer_norm_backward, in rows of any length.
 // Then dx in one launch, a parallel patch's part included, and the sums over rows that are wanted.  With frozen weights of the convolution
 // nothing is computed for them, and x is not read.
@@ -45,6 +45,7 @@ struct Needs {
     if (!serial && args.dbias) h_sum = args.dbias;
   }
   bool patched() const { return serial || parallel; }
+  bool anything(const ConvNormBackward& args) const { return below || down || up || h_sum || args.dgamma || args.dbeta; }
 };
 
 /// How they are made, and the scratch memory.
@@ -80,7 +81,7 @@ struct Plan {
     if (apart || needs.up || (!needs.serial && of_conv) || (wide && needs.h_sum)) dh = scratch.take<T>(rows * channels);
     dz = dh;
     if (needs.serial && needs.below) dz = patch.dx = scratch.take<T>(rows * channels);
-    if (apart || needs.down || needs.parallel) patch.dm = scratch.take<T>(rows * patch.width);
+    if (needs.dm && (apart || needs.down || needs.parallel)) patch.dm = scratch.take<T>(rows * patch.width);
     std::int64_t most_parts = 0;
     if (args.dw) most_parts = outer_parts(rows, channels, channels, args.w.shape[0]);
     if ((args.dbias && needs.serial) || (wide && needs.h_sum)) {
@@ -116,7 +117,7 @@ struct Plan {
   }
 };
 
-/// dh, with its sums, and in the same launch what PatchTile takes.
+/// dh, with its sums, and in the same launch what PatchGradientTile takes.
 template <class T>
 void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan, Stream stream) {
   const auto start = [&]<int items>() {
@@ -125,7 +126,7 @@ void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan, Stream s
       simt::launch(how, norm_input_gradient<T, items>, norm);
     } else if constexpr (std::is_same_v<T, float>) {
       for_math_mode<float>([&]<MathMode mode>() {
-        how.shared_bytes = PatchTile<mode>::shared_bytes(plan.patch);
+        how.shared_bytes = PatchGradientTile<mode>::shared_bytes(plan.patch);
         simt::launch(how, norm_patch_input_gradient<mode, items>, norm, plan.patch);
       });
     }
@@ -138,6 +139,7 @@ void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan, Stream s
 template <class T>
 void backward(const ConvNormBackward& args, Stream stream) {
   const Needs needs(args);
+  if (!needs.anything(args)) return;
   cpu::Scratch scratch(args.workspace.data);
   const Plan<T> plan(args, needs, scratch);
   const std::int64_t rows = plan.rows, channels = plan.channels;
@@ -164,8 +166,7 @@ void backward(const ConvNormBackward& args, Stream stream) {
     layer_norm_backward(plan.of_wide_rows(args), stream);
     if (needs.h_sum) bias_gradient(name, plan.dh, rows, channels, needs.h_sum.as<T>(), plan.parts, stream);
   } else {
-    const bool wanted = plan.norm_sums != nullptr || plan.dh != nullptr || plan.tile;
-    if (rows > 0 && wanted) launch_norm(norm, plan, stream);
+    if (rows > 0) launch_norm(norm, plan, stream);
     if (plan.norm_sums != nullptr) {
       const MatrixTerms<T, 3> of_blocks{.from = plan.norm_sums, .stride = 3 * channels, .apart = channels};
       const ColumnTargets<T, 3> to{.to = {args.dgamma.as<T>(), args.dbeta.as<T>(), needs.h_sum.as<T>()}, .stride = 0};

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/cuda.hpp"
+#include "refrain/core/math_mode.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_conv.hpp"
@@ -63,6 +64,7 @@ void check_outputs(const std::vector<Expected>& expected, const Run& run, Tolera
     if (first.empty()) first.push_back(std::move(outputs));
   };
   for_each_order([&] { compare(all); });
+  compare(0);
   for (std::size_t i = 0; i < expected.size(); ++i) {
     compare(1U << i);
     compare(all & ~(1U << i));
