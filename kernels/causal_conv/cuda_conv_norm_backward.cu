@@ -1,20 +1,22 @@
-// Gradients of half a residual block on the GPU: y = relu(gamma * normalized + beta), normalized = (h - mean(h)) * inv_std, and h = conv(x),
-// patch(conv(x)) (serial) or conv(x) + patch(x) (parallel).  Device: f32, f64.
-//   dh  through ReLU and normalisation;  dgamma = sum_rows open * normalized,  dbeta = sum_rows open,  open = dy where the ReLU was open
-//   dm = (dh up^T) * gelu'(bottleneck)
+// Gradients of half a residual block on the GPU.  Device: f32, f64.
+//   y = relu(gamma * normalized + beta),  normalized = (h - mean(h)) * inv_std
+//   h = conv(x), patch(conv(x)) (serial) or conv(x) + patch(x) (parallel)
+// With open = dy where the ReLU was open, else 0:
+//   dgamma = sum_rows open * normalized,  dbeta = sum_rows open,  g = gamma * open
+//   dh = inv_std * (g - mean(g) - normalized * mean(g * normalized)),  dm = (dh up^T) * gelu'(bottleneck)
 //   dz, the gradient of the convolution's output: dh, or dh + dm down^T (serial);  dbias = sum_rows dz
-//   dx = conv^T(dz) (+ dh + dm down^T, parallel);  dw as in cuda_conv_backward.cu from dz;  the patch's weights as in
-//   cuda_adapter_backward.cu
-// Shapes: x, dy, dx, dh, dz [B,T,C]; w [K,C,C]; bottleneck, dm [B,T,D]; P = B T rows.
+//   dx = conv^T(dz) (+ dh + dm down^T, parallel);  dw from dz as in cuda_conv_backward.cu
+//   the patch's weights as in cuda_adapter_backward.cu, from dh and dm
+// Shapes: x, dy, dx, normalized, h, dh, dz [B,T,C]; inv_std [B,T]; w, dw [K,C,C]; bottleneck, dm [B,T,D]; P = B T rows.
 //
-// Launches: first, C up to 256: blocks of 128 threads take 32 rows each; a warp keeps a row in registers, dy and normalized are read once
-// for dh, dgamma, dbeta and the sum of dh.  With a patch, f32 with C and D multiples of 4 up to 256 and 16-byte addresses, dh also
-// stays in shared memory, and the same launch makes dm and dz (PatchGradientTile).  Else dm and dz are two launches more.
-// C beyond 256: open, then layer_norm_backward, in rows of any length.
-// Then dx in one launch, a parallel patch's part included, and the sums over rows that are wanted.  With frozen weights of the convolution
-// nothing is computed for them, and x is not read.
-// FLOPs 2 K C^2 P for each of dx and dw, and 4 C D P for dm and dz.  Moved: up to (6 C + 2 D) P elements, dz read once per 64 channels of dx
-// and dw from the cache.  Limit: arithmetic of the products; the first launch memory.
+// First launch, C up to 256: a block of 128 threads takes 32 rows; a warp keeps a row in registers and reads dy and normalized once for dh,
+// dgamma, dbeta and the sum of dh.  With a patch, f32 with C and D multiples of 4 up to 256 and 16-byte addresses, dh also stays in
+// shared memory, and the same launch makes dm and dz (PatchGradientTile); else two launches of input_gradient do.
+// C beyond 256: `open` is written, and layer_norm_backward takes it, in rows of any length.
+// Then dx in one launch, a parallel patch's part included, and the sums over rows.  What is not wanted is not computed, and nothing is read
+// or kept for it: with frozen weights of the convolution x is not touched.
+// FLOPs 2 K C^2 P for each of dx and dw, 4 C D P for dm and dz.  Moved: up to (6 C + 2 D) P elements; dz comes once per 64 channels of dx
+// and of dw from the cache.  Limit: the first launch memory, the products arithmetic.
 
 #include "kernels/causal_conv/conv_norm_backward.cuh"
 
