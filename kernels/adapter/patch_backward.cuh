@@ -128,8 +128,7 @@ __global__ void __launch_bounds__(patch_threads, 4) adapter_input_gradient(const
     const float* const from = inside ? dy + (first + row) * patch.channels + column : nullptr;
     simt::copy_async<16>(shared.dh + row * stride + column, from, inside);
   }
-  simt::commit_copies();
-  simt::wait_copies<0>();
+  simt::commit_copies();  // an older group than the first product's, which waits for both
   Tile::run(shared, patch, first);
 }
 

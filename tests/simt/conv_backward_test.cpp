@@ -43,9 +43,17 @@ class Outputs {
   std::vector<DeviceArray<T>> arrays_;
 };
 
-/// run(outputs) with all outputs wanted, in every order: right, and the same bits.  Then each alone and each left out: the same bits again.
+/// What a test asks for: all outputs together, or also none, each alone and each left out; and what rounding it allows.
+template <class T>
+struct Options {
+  bool choices = true;
+  int offset = 0;  ///< elements that tensors start past a multiple of 16 bytes
+  Tolerance allowed = tolerance::sum<T>;
+};
+
+/// run(outputs) with all outputs wanted, in every order: right, and the same bits.  Then other choices: the same bits again.
 template <class T, class Run>
-void check_outputs(const std::vector<Expected>& expected, const Run& run, Tolerance allowed = tolerance::sum<T>) {
+void check_outputs(const std::vector<Expected>& expected, const Options<T>& options, const Run& run) {
   const unsigned all = (1U << expected.size()) - 1;
   std::vector<Outputs<T>> first;
   const auto compare = [&](unsigned choice) {
@@ -56,7 +64,7 @@ void check_outputs(const std::vector<Expected>& expected, const Run& run, Tolera
       INFO("output " << i);
       if (!outputs.wanted(i)) continue;
       if (first.empty()) {
-        check_close<T>(outputs.array(i).span(), expected[i].values, allowed);
+        check_close<T>(outputs.array(i).span(), expected[i].values, options.allowed);
       } else {
         CHECK(same_bytes(outputs.array(i), first[0].array(i)));
       }
@@ -64,6 +72,7 @@ void check_outputs(const std::vector<Expected>& expected, const Run& run, Tolera
     if (first.empty()) first.push_back(std::move(outputs));
   };
   for_each_order([&] { compare(all); });
+  if (!options.choices) return;
   compare(0);
   for (std::size_t i = 0; i < expected.size(); ++i) {
     compare(1U << i);
@@ -82,27 +91,25 @@ Padding padding(const ConvSizes& size) { return size.same ? Padding::same : Padd
 
 /// dx, dw, dbias.
 template <class T>
-void check_conv(const ConvSizes& size, int offset, Tolerance allowed = tolerance::sum<T>) {
+void check_conv(const ConvSizes& size, const Options<T>& options = {}) {
+  const int offset = options.offset;
   INFO(text(size) << ", " << offset << " past a multiple of 16 bytes");
   const auto x = random_array<T>({size.batch, size.steps, size.in}, 1, 1, offset);
   const auto w = random_array<T>({size.taps, size.in, size.out}, 2, 1, offset);
   const auto dy = random_array<T>({size.batch, size.steps, size.out}, 3, 1, offset);
   naive::ConvGradients d = naive::conv_backward(x.doubles(), w.doubles(), dy.doubles(), size);
   const std::vector<Expected> expected{{x.view().shape, d.dx}, {w.view().shape, d.dw}, {{size.out}, d.dbias}};
-  check_outputs<T>(
-      expected,
-      [&](Outputs<T>& outputs) {
-        const kernels::CausalConvBackward args{.x = outputs.wanted(1) ? x.view() : View(),
-                                               .w = w.view(),
-                                               .dy = dy.view(),
-                                               .dx = outputs[0],
-                                               .dw = outputs[1],
-                                               .dbias = outputs[2],
-                                               .dilation = size.dilation,
-                                               .padding = padding(size)};
-        run_entry(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace, args);
-      },
-      allowed);
+  check_outputs<T>(expected, options, [&](Outputs<T>& outputs) {
+    const kernels::CausalConvBackward args{.x = outputs.wanted(1) ? x.view() : View(),
+                                           .w = w.view(),
+                                           .dy = dy.view(),
+                                           .dx = outputs[0],
+                                           .dw = outputs[1],
+                                           .dbias = outputs[2],
+                                           .dilation = size.dilation,
+                                           .padding = padding(size)};
+    run_entry(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace, args);
+  });
 }
 
 /// A patch's weights on both sides.
@@ -133,7 +140,8 @@ struct HalfSizes {
 
 /// dx, dw, dbias, dgamma, dbeta, and with a patch its four.  Saved tensors are any numbers: the chain rule holds for all.
 template <class T>
-void check_half(const HalfSizes& sizes, bool same, Insertion insertion, int offset, Tolerance allowed = tolerance::sum<T>) {
+void check_half(const HalfSizes& sizes, bool same, Insertion insertion, const Options<T>& options = {}) {
+  const int offset = options.offset;
   const ConvSizes size = sizes.conv(same);
   INFO(text(size) << " D " << sizes.width << " insertion " << static_cast<int>(insertion) << ", " << offset
                   << " past a multiple of 16 bytes");
@@ -156,40 +164,37 @@ void check_half(const HalfSizes& sizes, bool same, Insertion insertion, int offs
   std::vector<Expected> expected{
       {shape, d.dx}, {w.view().shape, d.dw}, {{channels}, d.dbias}, {{channels}, d.dgamma}, {{channels}, d.dbeta}};
   if (patched) patch.append(expected, d.patch);
-  check_outputs<T>(
-      expected,
-      [&](Outputs<T>& outputs) {
-        const bool down = patched && outputs.wanted(5);
-        kernels::ConvNormBackward args{.x = outputs.wanted(1) || (insertion == Insertion::parallel && down) ? x.view() : View(),
-                                       .w = w.view(),
-                                       .gamma = gamma.view(),
-                                       .beta = beta.view(),
-                                       .normalized = normalized.view(),
-                                       .inv_std = inv_std.view(),
-                                       .conv = insertion == Insertion::serial && down ? conv.view() : View(),
-                                       .dy = dy.view(),
-                                       .dx = outputs[0],
-                                       .dw = outputs[1],
-                                       .dbias = outputs[2],
-                                       .dgamma = outputs[3],
-                                       .dbeta = outputs[4],
-                                       .dilation = size.dilation,
-                                       .padding = padding(size),
-                                       .insertion = insertion};
-        if (patched) {
-          args.patch = patch.views();
-          args.bottleneck = bottleneck.view();
-          args.dpatch = {outputs[5], outputs[6], outputs[7], outputs[8]};
-        }
-        run_entry(cuda::conv_norm_backward, cuda::conv_norm_backward_workspace, args);
-      },
-      allowed);
+  check_outputs<T>(expected, options, [&](Outputs<T>& outputs) {
+    const bool down = patched && outputs.wanted(5);
+    kernels::ConvNormBackward args{.x = outputs.wanted(1) || (insertion == Insertion::parallel && down) ? x.view() : View(),
+                                   .w = w.view(),
+                                   .gamma = gamma.view(),
+                                   .beta = beta.view(),
+                                   .normalized = normalized.view(),
+                                   .inv_std = inv_std.view(),
+                                   .conv = insertion == Insertion::serial && down ? conv.view() : View(),
+                                   .dy = dy.view(),
+                                   .dx = outputs[0],
+                                   .dw = outputs[1],
+                                   .dbias = outputs[2],
+                                   .dgamma = outputs[3],
+                                   .dbeta = outputs[4],
+                                   .dilation = size.dilation,
+                                   .padding = padding(size),
+                                   .insertion = insertion};
+    if (patched) {
+      args.patch = patch.views();
+      args.bottleneck = bottleneck.view();
+      args.dpatch = {outputs[5], outputs[6], outputs[7], outputs[8]};
+    }
+    run_entry(cuda::conv_norm_backward, cuda::conv_norm_backward_workspace, args);
+  });
 }
 
 /// dx and the patch's four.
 template <class T>
-void check_adapter(std::int64_t rows, std::int64_t channels, std::int64_t width, int offset,
-                   Tolerance allowed = tolerance::sum<T>) {
+void check_adapter(std::int64_t rows, std::int64_t channels, std::int64_t width, const Options<T>& options = {}) {
+  const int offset = options.offset;
   INFO(rows << " rows, C " << channels << " D " << width << ", " << offset << " past a multiple of 16 bytes");
   const auto x = random_array<T>({rows, channels}, 1, 1, offset), dy = random_array<T>({rows, channels}, 2, 1, offset);
   const auto bottleneck = random_array<T>({rows, width}, 3, 1, offset);
@@ -197,18 +202,15 @@ void check_adapter(std::int64_t rows, std::int64_t channels, std::int64_t width,
   const naive::PatchBackward d = naive::patch_backward(x.doubles(), patch.values(), bottleneck.doubles(), dy.doubles(), rows);
   std::vector<Expected> expected{{x.view().shape, d.dx}};
   patch.append(expected, d.d);
-  check_outputs<T>(
-      expected,
-      [&](Outputs<T>& outputs) {
-        const kernels::AdapterBackward args{.x = outputs.wanted(1) ? x.view() : View(),
-                                            .patch = patch.views(),
-                                            .bottleneck = bottleneck.view(),
-                                            .dy = dy.view(),
-                                            .dx = outputs[0],
-                                            .dpatch = {outputs[1], outputs[2], outputs[3], outputs[4]}};
-        run_entry(cuda::adapter_backward, cuda::adapter_backward_workspace, args);
-      },
-      allowed);
+  check_outputs<T>(expected, options, [&](Outputs<T>& outputs) {
+    const kernels::AdapterBackward args{.x = outputs.wanted(1) ? x.view() : View(),
+                                        .patch = patch.views(),
+                                        .bottleneck = bottleneck.view(),
+                                        .dy = dy.view(),
+                                        .dx = outputs[0],
+                                        .dpatch = {outputs[1], outputs[2], outputs[3], outputs[4]}};
+    run_entry(cuda::adapter_backward, cuda::adapter_backward_workspace, args);
+  });
 }
 
 constexpr Insertion insertions[] = {Insertion::none, Insertion::serial, Insertion::parallel};
@@ -216,6 +218,7 @@ constexpr Insertion insertions[] = {Insertion::none, Insertion::serial, Insertio
 }  // namespace
 
 TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][causal_conv]", float, double) {
+  using T = TestType;
   // Nothing, ones, tiles of 64 less and more one, channels in whole packs and not, a dilation past the end, a second part of dw.
   for (const bool same : {false, true}) {
     for (const ConvSizes& size : std::vector<ConvSizes>{{0, 4, 3, 5, 3, 1, same},
@@ -225,60 +228,60 @@ TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][ca
                                                         {3, 21, 65, 4, 4, 2, same},
                                                         {1, 64, 4, 36, 2, 70, same},
                                                         {5, 13, 8, 8, 3, 3, same}}) {
-      check_conv<TestType>(size, 0);
+      check_conv<T>(size);
     }
   }
-  check_conv<TestType>({5, 13, 8, 4, 3, 3, false}, 1);
-  check_conv<TestType>({3, 100, 4, 5, 2, 7, true}, 0);
+  check_conv<T>({5, 13, 8, 4, 3, 3, false}, {.offset = 1});
+  check_conv<T>({3, 100, 4, 5, 2, 7, true}, {.choices = false});
 }
 
 TEMPLATE_TEST_CASE("cuda conv_norm: gradients are the naive chain rule", "[simt][causal_conv]", float, double) {
+  using T = TestType;
   for (const Insertion insertion : insertions) {
-    // Nothing, one, tiles of 32 rows less and more one, each register row, more than one tile of the bottleneck, rows too long for
-    // registers, no whole packs.
-    for (const HalfSizes& size : std::vector<HalfSizes>{{2, 0, 4, 3, 1, 4},
-                                                        {1, 1, 1, 1, 1, 1},
-                                                        {1, 31, 8, 2, 2, 4},
-                                                        {3, 11, 64, 3, 2, 8},
-                                                        {2, 16, 68, 2, 20, 36},
-                                                        {1, 5, 132, 1, 1, 12},
-                                                        {1, 4, 260, 2, 1, 4}}) {
-      check_half<TestType>(size, false, insertion, 0);
-    }
-    check_half<TestType>({2, 7, 9, 4, 1, 5}, true, insertion, 0);
-    check_half<TestType>({2, 7, 8, 3, 1, 4}, true, insertion, 1);
+    // Nothing, one, tiles of 32 rows less and more one, each register row, more than one tile of the bottleneck.
+    check_half<T>({2, 0, 4, 3, 1, 4}, false, insertion);
+    check_half<T>({1, 1, 1, 1, 1, 1}, false, insertion);
+    check_half<T>({3, 11, 64, 3, 2, 8}, false, insertion, {.choices = false});
+    check_half<T>({2, 16, 68, 2, 20, 36}, false, insertion, {.choices = false});
+    check_half<T>({1, 5, 132, 1, 1, 12}, false, insertion, {.choices = false});
+    check_half<T>({1, 31, 8, 2, 2, 4}, true, insertion);
+    // No whole packs, in channels or addresses; rows too long for registers.
+    check_half<T>({2, 7, 9, 4, 1, 5}, true, insertion);
+    check_half<T>({2, 7, 8, 3, 1, 4}, true, insertion, {.choices = false, .offset = 1});
+    check_half<T>({1, 4, 260, 2, 1, 4}, false, insertion);
   }
 }
 
 TEST_CASE("cuda conv_norm: gradients of more rows than one chunk of sums has", "[simt][causal_conv]") {
-  check_half<float>({5, 420, 4, 1, 1, 4}, false, Insertion::parallel, 0);
+  check_half<float>({5, 420, 4, 1, 1, 4}, false, Insertion::parallel, {.choices = false});
 }
 
 TEMPLATE_TEST_CASE("cuda adapter: gradients are the naive chain rule", "[simt][adapter]", float, double) {
-  // In the tile's form, then not: odd widths, too many channels, addresses.
-  check_adapter<TestType>(0, 4, 4, 0);
-  check_adapter<TestType>(32, 8, 4, 0);
-  check_adapter<TestType>(33, 64, 8, 0);
-  check_adapter<TestType>(31, 68, 36, 0);
-  check_adapter<TestType>(300, 4, 4, 0);
-  check_adapter<TestType>(1, 1, 1, 0);
-  check_adapter<TestType>(7, 31, 5, 0);
-  check_adapter<TestType>(5, 3, 70, 0);
-  check_adapter<TestType>(3, 260, 4, 0);
-  check_adapter<TestType>(9, 8, 4, 1);
+  using T = TestType;
+  // In one launch for f32, then not: odd widths, too many channels, addresses.
+  check_adapter<T>(0, 4, 4);
+  check_adapter<T>(32, 8, 4);
+  check_adapter<T>(33, 64, 8, {.choices = false});
+  check_adapter<T>(31, 68, 36, {.choices = false});
+  check_adapter<T>(300, 4, 4, {.choices = false});
+  check_adapter<T>(1, 1, 1);
+  check_adapter<T>(7, 31, 5);
+  check_adapter<T>(5, 3, 70);
+  check_adapter<T>(3, 260, 4, {.choices = false});
+  check_adapter<T>(9, 8, 4, {.offset = 1});
 }
 
 TEST_CASE("cuda conv_backward: products on tensor cores", "[simt][causal_conv][adapter]") {
   for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
     const MathScope scope(mode);
-    const Tolerance allowed = rounded_factors(mode);
-    check_conv<float>({2, 35, 20, 36, 3, 2, false}, 0, allowed);
-    check_conv<float>({2, 9, 5, 7, 2, 1, true}, 0, allowed);
+    const Options<float> options{.choices = false, .allowed = rounded_factors(mode)};
+    check_conv<float>({2, 35, 20, 36, 3, 2, false}, options);
+    check_conv<float>({2, 9, 5, 7, 2, 1, true}, options);
     for (const Insertion insertion : insertions) {
-      check_half<float>({3, 11, 40, 2, 2, 36}, false, insertion, 0, allowed);
-      check_half<float>({2, 7, 9, 2, 1, 5}, true, insertion, 0, allowed);
+      check_half<float>({3, 11, 40, 2, 2, 36}, false, insertion, options);
+      check_half<float>({2, 7, 9, 2, 1, 5}, true, insertion, options);
     }
-    check_adapter<float>(33, 40, 36, 0, allowed);
-    check_adapter<float>(9, 7, 5, 0, allowed);
+    check_adapter<float>(33, 40, 36, options);
+    check_adapter<float>(9, 7, 5, options);
   }
 }
