@@ -60,6 +60,15 @@ void gru_forward(const GruForward& args, Stream stream);
 std::size_t gru_forward_workspace(const GruForward& args);
 void gru_backward(const GruBackward& args, Stream stream);
 std::size_t gru_backward_workspace(const GruBackward& args);
+// causal_conv
+void causal_conv_backward(const CausalConvBackward& args, Stream stream);
+std::size_t causal_conv_backward_workspace(const CausalConvBackward& args);
+void conv_norm_backward(const ConvNormBackward& args, Stream stream);
+std::size_t conv_norm_backward_workspace(const ConvNormBackward& args);
+
+// adapter
+void adapter_backward(const AdapterBackward& args, Stream stream);
+std::size_t adapter_backward_workspace(const AdapterBackward& args);
 
 // steps
 void swap_axes(const SwapAxes& args, Stream stream);

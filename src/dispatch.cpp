@@ -67,6 +67,9 @@ constexpr Entry<Args> on_cuda(void (*run)(const Args&, Stream), std::size_t (*wo
 }
 
 constexpr Table cuda_table{
+    .causal_conv_backward = on_cuda(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace),
+    .conv_norm_backward = on_cuda(cuda::conv_norm_backward, cuda::conv_norm_backward_workspace),
+    .adapter_backward = on_cuda(cuda::adapter_backward, cuda::adapter_backward_workspace),
     .matmul = on_cuda(cuda::matmul, cuda::matmul_workspace),
     .pack_weights = on_cuda(cuda::pack_weights),
     .packed_matmul = on_cuda(cuda::packed_matmul, cuda::packed_matmul_workspace),

@@ -1,0 +1,206 @@
+#pragma once
+/// The gradients of a patch: shared by the adapter and the residual half; formulas, grids and bytes: cuda_adapter_backward.cu.
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/causal_conv/conv_backward.cuh"
+#include "kernels/cuda.hpp"
+#include "kernels/scratch.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+
+/// What goes back through a patch to its bottleneck and its input, given dh, the gradient of its output:
+///   dm = (dh up^T) * gelu'(bottleneck),   dx = dh + dm down^T
+template <class T>
+struct PatchInputGradient {
+  const T* up;          ///< [width,channels]
+  const T* down;        ///< [channels,width]
+  const T* bottleneck;  ///< [rows,width] before the GELU
+  T* dm;                ///< [rows,width], or null
+  T* dx;                ///< [rows,channels], or null
+  std::int64_t rows;
+  std::int64_t channels;
+  std::int64_t width;
+};
+
+inline constexpr int patch_rows = 32;  // of a block
+inline constexpr int patch_threads = 128;
+inline constexpr std::int64_t most_patch_channels = 256;
+inline constexpr std::int64_t most_patch_width = 256;
+
+/// True when PatchGradientTile takes this patch.
+template <class T>
+bool fits_patch_tile(const PatchInputGradient<T>& patch) {
+  return std::is_same_v<T, float> && patch.channels <= most_patch_channels && patch.width <= most_patch_width &&
+         patch.channels % simt::Pack<T>::count == 0 && patch.width % simt::Pack<T>::count == 0 &&
+         simt::aligned_16(patch.up, patch.down);
+}
+
+/// Both products for a tile of rows by one block: dh waits in shared memory, dm goes from the first product to the second there.
+template <MathMode mode>
+class PatchGradientTile {
+ public:
+  struct Shared {
+    float* dh;      ///< [patch_rows][stride of channels], zero past the channels up to the next multiple of `depth`
+    float* hidden;  ///< [patch_rows][stride of width]: dm
+    float* panels;  ///< of either product's weights
+  };
+  static constexpr int depth = 32;
+  static int __host__ __device__ __forceinline__ stride(std::int64_t width) {
+    return resident_stride<mode>(static_cast<int>(width));
+  }
+  __device__ __forceinline__ static Shared take(simt::SharedCarver& carver, const PatchInputGradient<float>& patch) {
+    float* const dh = carver.take<float>(patch_rows * stride(patch.channels));
+    float* const hidden = carver.take<float>(patch_rows * stride(patch.width));
+    return {dh, hidden, Input::take_b(carver)};
+  }
+  static std::size_t shared_bytes(const PatchInputGradient<float>& patch) {
+    return simt::piece_bytes<float>(patch_rows * stride(patch.channels)) +
+           simt::piece_bytes<float>(patch_rows * stride(patch.width)) + Input::shared_bytes_b();
+  }
+
+  /// Of rows first .. first + patch_rows.  All threads call it, having written their part of shared.dh.
+  __device__ __forceinline__ static void run(const Shared& shared, const PatchInputGradient<float>& patch, std::int64_t first) {
+    const int dh_stride = stride(patch.channels);
+    const int hidden_stride = stride(patch.width);
+    for (int column = 0; column < patch.width; column += hidden_shape.columns) {
+      Hidden sum;
+      sum.clear();
+      sum.add_resident(shared.dh, dh_stride, shared.panels, slices_of(patch.channels, depth),
+                       DepthRows<float>{.at = patch.up,
+                                        .stride = patch.channels,
+                                        .first = column,
+                                        .rows = patch.width,
+                                        .depth = patch.channels,
+                                        .slice_depth = depth});
+      sum.visit([&](int i, int j, float value) {
+        const bool inside = first + i < patch.rows && column + j < patch.width;
+        const std::int64_t at = (first + i) * patch.width + column + j;
+        const float dm = inside ? UnarySlope<float, UnaryFunction::gelu>{}(patch.bottleneck[at], value) : 0.0F;
+        shared.hidden[i * hidden_stride + column + j] = dm;
+        if (inside && patch.dm != nullptr) patch.dm[at] = dm;
+      });
+    }
+    if (patch.dx == nullptr) return;
+    for (int column = 0; column < patch.channels; column += input_shape.columns) {
+      Input sum;
+      sum.clear();
+      sum.add_resident(shared.hidden, hidden_stride, shared.panels, slices_of(patch.width, depth),
+                       DepthRows<float>{.at = patch.down,
+                                        .stride = patch.width,
+                                        .first = column,
+                                        .rows = patch.channels,
+                                        .depth = patch.width,
+                                        .slice_depth = depth});
+      sum.visit([&](int i, int j, float value) {
+        if (first + i >= patch.rows || column + j >= patch.channels) return;
+        patch.dx[(first + i) * patch.channels + column + j] = shared.dh[i * dh_stride + column + j] + value;
+      });
+    }
+  }
+
+ private:
+  static constexpr TileShape hidden_shape{.rows = patch_rows, .columns = 32, .depth = depth, .row_warps = 2, .column_warps = 2};
+  static constexpr TileShape input_shape{.rows = patch_rows, .columns = 64, .depth = depth, .row_warps = 2, .column_warps = 2};
+  using Hidden = TileProduct<float, mode, hidden_shape, Contiguous::depth, Contiguous::depth, true>;
+  using Input = TileProduct<float, mode, input_shape, Contiguous::depth, Contiguous::depth, true>;
+  static_assert(Hidden::threads == patch_threads && Input::threads == patch_threads);
+  static_assert(hidden_shape.columns <= input_shape.columns);  // so that Input's panels hold Hidden's
+};
+
+/// Of rows whose dh is an adapter's dy.  Four blocks at least: left alone, ptxas aims at five, and exact arithmetic spills.
+template <MathMode mode>
+__global__ void __launch_bounds__(patch_threads, 4) adapter_input_gradient(const float* dy, PatchInputGradient<float> patch) {
+  using Tile = PatchGradientTile<mode>;
+  constexpr int pack = simt::Pack<float>::count;
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * patch_rows;
+  simt::SharedCarver carver;
+  const auto shared = Tile::take(carver, patch);
+  const int stride = Tile::stride(patch.channels);
+  const int groups = slices_of(patch.channels, Tile::depth) * Tile::depth / pack;
+  for (int i = static_cast<int>(threadIdx.x); i < patch_rows * groups; i += patch_threads) {
+    const int row = i / groups;
+    const int column = i % groups * pack;
+    const bool inside = first + row < patch.rows && column < patch.channels;
+    const float* const from = inside ? dy + (first + row) * patch.channels + column : nullptr;
+    simt::copy_async<16>(shared.dh + row * stride + column, from, inside);
+  }
+  simt::commit_copies();  // an older group than the first product's, which waits for both
+  Tile::run(shared, patch, first);
+}
+
+/// The same from dh in memory, of any shape: two launches, with dm between them.
+template <class T>
+void patch_input_gradient(const char* name, const T* dh, const PatchInputGradient<T>& patch, Stream stream) {
+  const InputGradient<T> to_bottleneck{.dm = dh,
+                                       .down = patch.up,
+                                       .depth = patch.channels,
+                                       .before = patch.bottleneck,
+                                       .dx = patch.dm,
+                                       .rows = patch.rows,
+                                       .columns = patch.width};
+  input_gradient(name, to_bottleneck, stream);
+  if (patch.dx == nullptr) return;
+  const InputGradient<T> to_input{.dm = patch.dm,
+                                  .down = patch.down,
+                                  .depth = patch.width,
+                                  .skip = dh,
+                                  .dx = patch.dx,
+                                  .rows = patch.rows,
+                                  .columns = patch.channels};
+  input_gradient(name, to_input, stream);
+}
+
+/// The gradients of a patch's weights, those that are wanted, and their scratch memory:
+///   ddown = x^T dm,  ddown_bias = sum of dm,  dup = gelu(bottleneck)^T dh,  dup_bias = sum of dh
+template <class T>
+class PatchWeightGradient {
+ public:
+  PatchWeightGradient() = default;
+  PatchWeightGradient(const PatchGradients& wanted, std::int64_t rows, std::int64_t channels, std::int64_t width,
+                      cpu::Scratch& scratch)
+      : wanted_(wanted), rows_(rows), channels_(channels), width_(width) {
+    if (wanted.down || wanted.up) {
+      const std::int64_t of_down = wanted.down ? outer_parts(rows, channels, width) : 0;
+      const std::int64_t of_up = wanted.up ? outer_parts(rows, width, channels) : 0;
+      parts_ = scratch.take<T>(std::max(of_down, of_up));
+    }
+    if (wanted.up) activated_ = scratch.take<T>(rows * width);
+    if (wanted.down_bias || wanted.up_bias) {
+      bias_parts_ = scratch.take<T>(column_parts(rows, wanted.up_bias ? std::max(channels, width) : width, 1));
+    }
+  }
+
+  /// x: the patch's input [rows,channels], read for down; dm: read for down and its bias; dh: read for up and its bias.
+  void run(const char* name, const T* x, const T* bottleneck, const T* dm, const T* dh, Stream stream) const {
+    if (wanted_.down) {
+      weight_gradient(name, WeightGradient<T>::dense(x, dm, rows_, channels_, width_, wanted_.down.as<T>(), parts_), stream);
+    }
+    if (wanted_.down_bias) bias_gradient(name, dm, rows_, width_, wanted_.down_bias.as<T>(), bias_parts_, stream);
+    if (wanted_.up) {
+      const Shape shape{rows_, width_};
+      unary_forward({.x = {bottleneck, shape, dtype_of<T>, Device::cuda},
+                     .y = {activated_, shape, dtype_of<T>, Device::cuda},
+                     .function = UnaryFunction::gelu},
+                    stream);
+      weight_gradient(name, WeightGradient<T>::dense(activated_, dh, rows_, width_, channels_, wanted_.up.as<T>(), parts_),
+                      stream);
+    }
+    if (wanted_.up_bias) bias_gradient(name, dh, rows_, channels_, wanted_.up_bias.as<T>(), bias_parts_, stream);
+  }
+
+ private:
+  PatchGradients wanted_;
+  std::int64_t rows_ = 0;
+  std::int64_t channels_ = 0;
+  std::int64_t width_ = 0;
+  T* parts_ = nullptr;
+  T* activated_ = nullptr;
+  T* bias_parts_ = nullptr;
+};
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

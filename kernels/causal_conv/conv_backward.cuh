@@ -1,0 +1,133 @@
+#pragma once
+/// Gradients of what went into a convolution or a dense layer, and of their weights; formulas, grids and bytes: cuda_conv_backward.cu.
+
+#include <cstdint>
+
+#include "kernels/causal_conv/conv_rows.cuh"
+#include "kernels/matmul/outer_products.cuh"
+#include "kernels/pointwise/kernels.cuh"
+#include "kernels/simt.hpp"
+#include "kernels/tiles.cuh"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+
+/// dx = (what comes through a convolution + what comes through a dense layer + skip) * gelu'(before).  A convolution without taps, a dense
+/// layer without depth and null tensors are left out.
+template <class T>
+struct InputGradient {
+  // sum_{k,o} dy[row of tap k, o] w[k,c,o]
+  const T* dy = nullptr;  ///< [rows,out]
+  const T* w = nullptr;   ///< [taps,columns,out]
+  TapSteps steps{};       ///< TapSteps::backward
+  std::int64_t taps = 0;
+  std::int64_t out = 0;
+  // sum_d dm[row,d] down[c,d]
+  const T* dm = nullptr;    ///< [rows,depth]
+  const T* down = nullptr;  ///< [columns,depth]
+  std::int64_t depth = 0;
+
+  const T* skip = nullptr;    ///< [rows,columns]
+  const T* before = nullptr;  ///< [rows,columns]
+  T* dx = nullptr;            ///< [rows,columns]
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+};
+
+inline constexpr int gradient_tile = 64;  // rows and columns
+template <class T>
+inline constexpr TileShape gradient_shape{.rows = gradient_tile,
+                                          .columns = gradient_tile,
+                                          .depth = sizeof(T) == 4 ? 32 : 16,
+                                          .row_warps = 2,
+                                          .column_warps = 2,
+                                          .stages = 3};
+
+template <class T, MathMode mode, bool aligned>
+using GradientProduct = TileProduct<T, mode, gradient_shape<T>, Contiguous::depth, Contiguous::depth, aligned>;
+
+/// A tile of dx: one product over the slices of all taps and then of the dense layer.
+template <class T, MathMode mode, bool aligned>
+__global__ void __launch_bounds__(128) input_gradient_tile(InputGradient<T> gradient) {
+  using Product = GradientProduct<T, mode, aligned>;
+  REFRAIN_SHARED_ARRAY(std::int32_t, step_of_row, gradient_tile);  // [rows]
+  const std::int64_t column_tiles = (gradient.columns + gradient_tile - 1) / gradient_tile;
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) / column_tiles * gradient_tile;
+  const std::int64_t first_column = static_cast<std::int64_t>(blockIdx.x) % column_tiles * gradient_tile;
+  simt::SharedCarver carver;
+  const auto shared = Product::take(carver);
+  if (gradient.taps > 0) note_steps<gradient_tile, Product::threads>(step_of_row, first, gradient.steps.steps);
+  __syncthreads();
+  const TapRows<T> tap_rows{.x = gradient.dy,
+                            .taps = gradient.steps,
+                            .first = first,
+                            .rows = gradient.rows,
+                            .channels = gradient.out,
+                            .step_of_row = step_of_row,
+                            .slice_depth = Product::depth};
+  const TransposedTapWeights<T> tap_weights{
+      .w = gradient.w, .in = gradient.columns, .out = gradient.out, .first = first_column, .slice_depth = Product::depth};
+  const auto dense = [&](const T* at, std::int64_t first_row, std::int64_t rows) {
+    return DepthRows<T>{.at = at,
+                        .stride = gradient.depth,
+                        .first = first_row,
+                        .rows = rows,
+                        .depth = gradient.depth,
+                        .slice_depth = Product::depth};
+  };
+  const DepthRows<T> dense_rows = dense(gradient.dm, first, gradient.rows);
+  const DepthRows<T> dense_weights = dense(gradient.down, first_column, gradient.columns);
+  const int tap_slices = static_cast<int>(gradient.taps) * slices_of(gradient.out, Product::depth);
+  Product sum;
+  sum.clear();
+  sum.add(
+      shared, tap_slices + slices_of(gradient.depth, Product::depth),
+      [&](int slice, int outer) { return slice < tap_slices ? tap_rows(slice, outer) : dense_rows(slice - tap_slices, outer); },
+      [&](int slice, int outer) {
+        return slice < tap_slices ? tap_weights(slice, outer) : dense_weights(slice - tap_slices, outer);
+      });
+  sum.visit([&](int i, int j, T value) {
+    if (first + i >= gradient.rows || first_column + j >= gradient.columns) return;
+    const std::int64_t at = (first + i) * gradient.columns + first_column + j;
+    if (gradient.skip != nullptr) value += gradient.skip[at];
+    if (gradient.before != nullptr) value = UnarySlope<T, UnaryFunction::gelu>{}(gradient.before[at], value);
+    gradient.dx[at] = value;
+  });
+}
+
+/// Launches it; f32 follows math_mode().  Defined in cuda_conv_backward.cu for f32 and f64.
+template <class T>
+void input_gradient(const char* name, const InputGradient<T>& gradient, Stream stream);
+
+/// dw[k] = sum over rows of x[row of tap k] (outer) dy[row].
+template <class T>
+struct WeightGradient {
+  const T* x;      ///< [rows,in]
+  const T* dy;     ///< [rows,out]
+  TapSteps steps;  ///< TapSteps::forward
+  std::int64_t taps;
+  std::int64_t rows;
+  std::int64_t in;
+  std::int64_t out;
+  T* dw;     ///< [taps,in,out]
+  T* parts;  ///< outer_parts(rows, in, out, taps) elements
+
+  /// Of a dense layer.
+  static WeightGradient dense(const T* x, const T* dy, std::int64_t rows, std::int64_t in, std::int64_t out, T* dw, T* parts) {
+    return {x, dy, {.steps = rows, .ahead = 0, .per_tap = 0}, 1, rows, in, out, dw, parts};
+  }
+};
+
+/// Launches it; f32 follows math_mode().  Defined in cuda_conv_backward.cu for f32 and f64.
+template <class T>
+void weight_gradient(const char* name, const WeightGradient<T>& gradient, Stream stream);
+
+/// out[c] = sum over the rows of x [rows,width]; `parts` holds column_parts(rows, width, 1) elements.
+template <class T>
+void bias_gradient(const char* name, const T* x, std::int64_t rows, std::int64_t width, T* out, T* parts, Stream stream) {
+  const MatrixTerms<T, 1> terms{.from = x, .stride = width, .apart = 0};
+  sum_columns(name, terms, rows, width, ColumnTargets<T, 1>{.to = {out}, .stride = 0}, parts, stream);
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -1,0 +1,126 @@
+#pragma once
+/// Device templates of the residual half's backward pass; formulas, grids and bytes: cuda_conv_norm_backward.cu.
+
+#include <cstdint>
+
+#include "kernels/adapter/patch_backward.cuh"
+#include "kernels/simt.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+
+/// Through ReLU and normalisation:  dh = inv_std * (g - mean(g) - normalized * mean(g * normalized)),  g = gamma * open,
+/// open = dy where gamma * normalized + beta > 0, else 0.
+template <class T>
+struct NormInputGradient {
+  const T* dy;          ///< [rows,channels]
+  const T* normalized;  ///< [rows,channels]
+  const T* inv_std;     ///< [rows]
+  const T* gamma;
+  const T* beta;
+  T* dh;    ///< [rows,channels], or null
+  T* sums;  ///< [blocks,3,channels]: a block's sums of open * normalized, open, dh; or null
+  std::int64_t rows;
+  std::int64_t channels;
+};
+
+inline constexpr int norm_tile_warps = patch_threads / 32;
+
+/// patch_rows rows of at most 32 items channels by one block; a warp takes every fourth row, a lane every 32nd channel, and keeps its
+/// channels' sums over the rows.  Calls keep(row of the tile, channel, dh) for all rows of the tile and 32 items channels; outside the
+/// tensor dh is 0.
+template <class T, int items, class Keep>
+__device__ __forceinline__ void norm_tile(const NormInputGradient<T>& norm, Keep&& keep) {
+  constexpr int columns = 32 * items;
+  REFRAIN_SHARED_ARRAY(T, parts, norm_tile_warps * columns);  // [warps][columns]
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * patch_rows;
+  const T size = static_cast<T>(norm.channels);
+  T gamma[items];
+  T beta[items];
+  T sums[3][items];
+  REFRAIN_UNROLL
+  for (int i = 0; i < items; ++i) {
+    const int c = 32 * i + simt::lane();
+    gamma[i] = c < norm.channels ? norm.gamma[c] : T{0};
+    beta[i] = c < norm.channels ? norm.beta[c] : T{0};
+    sums[0][i] = sums[1][i] = sums[2][i] = 0;
+  }
+  for (int r = simt::warp(); r < patch_rows; r += norm_tile_warps) {
+    const bool valid = first + r < norm.rows;
+    const std::int64_t at = (first + r) * norm.channels;
+    T g[items];
+    T n[items];
+    T mean = 0;
+    T along = 0;
+    REFRAIN_UNROLL
+    for (int i = 0; i < items; ++i) {
+      const int c = 32 * i + simt::lane();
+      const bool inside = valid && c < norm.channels;
+      n[i] = inside ? norm.normalized[at + c] : T{0};
+      const T dy = inside ? norm.dy[at + c] : T{0};
+      const T open = gamma[i] * n[i] + beta[i] > T{0} ? dy : T{0};
+      sums[0][i] += open * n[i];
+      sums[1][i] += open;
+      g[i] = open * gamma[i];
+      mean += g[i];
+      along += g[i] * n[i];
+    }
+    mean = simt::warp_sum(mean) / size;
+    along = simt::warp_sum(along) / size;
+    const T inv_std = valid ? norm.inv_std[first + r] : T{0};
+    REFRAIN_UNROLL
+    for (int i = 0; i < items; ++i) {
+      const int c = 32 * i + simt::lane();
+      const T dh = c < norm.channels ? inv_std * (g[i] - mean - n[i] * along) : T{0};
+      sums[2][i] += dh;
+      if (norm.dh != nullptr && valid && c < norm.channels) norm.dh[at + c] = dh;
+      keep(r, c, dh);
+    }
+  }
+  if (norm.sums == nullptr) return;
+  REFRAIN_UNROLL
+  for (int s = 0; s < 3; ++s) {
+    REFRAIN_UNROLL
+    for (int i = 0; i < items; ++i) parts[simt::warp() * columns + 32 * i + simt::lane()] = sums[s][i];
+    __syncthreads();
+    for (int c = static_cast<int>(threadIdx.x); c < norm.channels; c += patch_threads) {
+      T total = 0;
+      REFRAIN_UNROLL
+      for (int w = 0; w < norm_tile_warps; ++w) total += parts[w * columns + c];
+      norm.sums[(static_cast<std::int64_t>(blockIdx.x) * 3 + s) * norm.channels + c] = total;
+    }
+    __syncthreads();
+  }
+}
+
+template <class T, int items>
+__global__ void __launch_bounds__(patch_threads) norm_input_gradient(NormInputGradient<T> norm) {
+  norm_tile<T, items>(norm, [](int, int, T) {});
+}
+
+/// The same, and on through the patch that made h.
+template <MathMode mode, int items>
+__global__ void __launch_bounds__(patch_threads)
+    norm_patch_input_gradient(NormInputGradient<float> norm, PatchInputGradient<float> patch) {
+  using Tile = PatchGradientTile<mode>;
+  simt::SharedCarver carver;
+  const auto shared = Tile::take(carver, patch);
+  const int stride = Tile::stride(patch.channels);
+  const int columns = slices_of(patch.channels, Tile::depth) * Tile::depth;
+  norm_tile<float, items>(norm, [&](int row, int channel, float dh) {
+    if (channel < columns) shared.dh[row * stride + channel] = dh;
+  });
+  Tile::run(shared, patch, static_cast<std::int64_t>(blockIdx.x) * patch_rows);
+}
+
+/// open [count] alone, for rows of any length.
+template <class T>
+__global__ void __launch_bounds__(pointwise_threads) open_gradient(NormInputGradient<T> norm, std::int64_t count, T* open) {
+  const std::int64_t i = simt::global_thread();
+  if (i >= count) return;
+  const std::int64_t c = i % norm.channels;
+  open[i] = norm.gamma[c] * norm.normalized[i] + norm.beta[c] > T{0} ? norm.dy[i] : T{0};
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

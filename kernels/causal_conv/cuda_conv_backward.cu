@@ -1,0 +1,150 @@
+// Gradients of a dilated convolution on the GPU, and the products that the patch's gradients share with them.  Device: f32, f64.
+//   dx[b,t,c]  = sum_{k,o} dy[b, t - shift + k dilation, o] w[k,c,o]      shift = 0 (causal) or look_ahead (same)
+//   dw[k,c,o]  = sum_{b,t} x[b, t + shift - k dilation, c] dy[b,t,o]      steps outside [0,T) are zeros
+//   dbias[o]   = sum_{b,t} dy[b,t,o]
+// Shapes: x, dx [B,T,Cin], dy [B,T,Cout], w, dw [K,Cin,Cout], dbias [Cout].
+//
+// dx: a block takes 64 rows (b,t) by 64 channels, as one product over k = (tap, out), whose factors stream through shared memory in slices
+// of 32 (f64: 16), three stages; the taps' rows are read where they lie.  A dense layer's part, a skip and the slope of a GELU join the
+// same launch where a caller asks for them (InputGradient).  Blocks that share rows are neighbours, so that dy comes from the
+// second-level cache after the first.  FLOPs 2 K Cin Cout rows.  Moved: dy and dx once, w once per 64 rows from the cache.
+// dw: outer_products.cuh, a task per tap.  dbias: columns.cuh.
+// Any shape up to 2^31 - 1 tiles.  Limit: arithmetic from 64 channels on, else memory.
+
+#include "kernels/causal_conv/conv_backward.cuh"
+#include "kernels/cuda.hpp"
+#include "kernels/scratch.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+namespace {
+
+template <class T>
+bool whole_packs(std::int64_t width) {
+  return width % simt::Pack<T>::count == 0;
+}
+
+/// Row p of x as a tap sees it.
+template <class T>
+struct ShiftedRows {
+  const T* x;
+  TapSteps steps;
+  std::int64_t width;
+  __device__ __forceinline__ const T* operator()(std::int64_t tap, std::int64_t p) const {
+    bool inside = false;
+    const std::int64_t moved = steps.distance(p % steps.steps, tap, inside);
+    return inside ? x + (p + moved) * width : nullptr;
+  }
+};
+
+template <class T>
+struct PlainRows {
+  const T* x;
+  std::int64_t width;
+  __device__ __forceinline__ const T* operator()(std::int64_t, std::int64_t p) const { return x + p * width; }
+};
+
+}  // namespace
+
+template <class T>
+void input_gradient(const char* name, const InputGradient<T>& gradient, Stream stream) {
+  if (gradient.rows == 0 || gradient.columns == 0) return;
+  const auto tiles = [](std::int64_t extent) { return (extent + gradient_tile - 1) / gradient_tile; };
+  const bool packs = whole_packs<T>(gradient.out) && whole_packs<T>(gradient.depth) &&
+                     simt::aligned_16(gradient.dy, gradient.w, gradient.dm, gradient.down);
+  for_math_mode<T>([&]<MathMode mode>() {
+    const auto start = [&]<bool aligned>() {
+      using Product = GradientProduct<T, mode, aligned>;
+      const simt::Launch how{.name = name,
+                             .grid = simt::blocks_for(tiles(gradient.rows) * tiles(gradient.columns), 1),
+                             .block = Product::threads,
+                             .shared_bytes = Product::shared_bytes(),
+                             .stream = stream};
+      simt::launch(how, input_gradient_tile<T, mode, aligned>, gradient);
+    };
+    packs ? start.template operator()<true>() : start.template operator()<false>();
+  });
+}
+template void input_gradient<float>(const char*, const InputGradient<float>&, Stream);
+template void input_gradient<double>(const char*, const InputGradient<double>&, Stream);
+
+template <class T>
+void weight_gradient(const char* name, const WeightGradient<T>& gradient, Stream stream) {
+  const OuterProducts<T, ShiftedRows<T>, PlainRows<T>> products{
+      .a = {gradient.x, gradient.steps, gradient.in},
+      .b = {gradient.dy, gradient.out},
+      .count = gradient.rows,
+      .inner = gradient.in,
+      .columns = gradient.out,
+      .tasks = gradient.taps,
+      .aligned = whole_packs<T>(gradient.in) && whole_packs<T>(gradient.out) && simt::aligned_16(gradient.x, gradient.dy)};
+  sum_of_outer_products(name, products, false, gradient.dw, gradient.parts, stream);
+}
+template void weight_gradient<float>(const char*, const WeightGradient<float>&, Stream);
+template void weight_gradient<double>(const char*, const WeightGradient<double>&, Stream);
+
+namespace {
+
+/// Scratch memory.
+template <class T>
+struct Plan {
+  T* weight_parts = nullptr;
+  T* bias_parts = nullptr;
+
+  Plan(const CausalConvBackward& args, cpu::Scratch& scratch) {
+    const Shape& w = args.w.shape;
+    const std::int64_t rows = args.dy.shape.rows();
+    if (args.dw) weight_parts = scratch.take<T>(outer_parts(rows, w[1], w[2], w[0]));
+    if (args.dbias) bias_parts = scratch.take<T>(column_parts(rows, w[2], 1));
+  }
+};
+
+template <class T>
+void backward(const CausalConvBackward& args, Stream stream) {
+  constexpr const char* name = CausalConvBackward::name;
+  cpu::Scratch scratch(args.workspace.data);
+  const Plan<T> plan(args, scratch);
+  const Shape& w = args.w.shape;
+  const std::int64_t rows = args.dy.shape.rows();
+  const std::int64_t steps = args.dy.shape[1];
+  const T* const dy = args.dy.as<T>();
+  if (args.dx) {
+    const InputGradient<T> gradient{.dy = dy,
+                                    .w = args.w.as<T>(),
+                                    .steps = TapSteps::backward(args.padding, w[0], args.dilation, steps),
+                                    .taps = w[0],
+                                    .out = w[2],
+                                    .dx = args.dx.as<T>(),
+                                    .rows = rows,
+                                    .columns = w[1]};
+    input_gradient(name, gradient, stream);
+  }
+  if (args.dw) {
+    const WeightGradient<T> gradient{.x = args.x.as<T>(),
+                                     .dy = dy,
+                                     .steps = TapSteps::forward(args.padding, w[0], args.dilation, steps),
+                                     .taps = w[0],
+                                     .rows = rows,
+                                     .in = w[1],
+                                     .out = w[2],
+                                     .dw = args.dw.as<T>(),
+                                     .parts = plan.weight_parts};
+    weight_gradient(name, gradient, stream);
+  }
+  if (args.dbias) bias_gradient(name, dy, rows, w[2], args.dbias.as<T>(), plan.bias_parts, stream);
+}
+
+}  // namespace
+
+void causal_conv_backward(const CausalConvBackward& args, Stream stream) {
+  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, stream); });
+}
+
+std::size_t causal_conv_backward_workspace(const CausalConvBackward& args) {
+  cpu::Scratch scratch(nullptr);
+  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { Plan<T>(args, scratch); });
+  return scratch.bytes();
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda
