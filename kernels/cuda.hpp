@@ -70,6 +70,10 @@ void replace_rows_backward(const ReplaceRowsBackward& args, Stream stream);
 std::size_t replace_rows_backward_workspace(const ReplaceRowsBackward& args);
 void sum_rows(const SumRows& args, Stream stream);
 std::size_t sum_rows_workspace(const SumRows& args);
+void softmax_loss(const SoftmaxLoss& args, Stream stream);
+std::size_t softmax_loss_workspace(const SoftmaxLoss& args);
+void sampled_softmax_loss(const SampledSoftmaxLoss& args, Stream stream);
+std::size_t sampled_softmax_loss_workspace(const SampledSoftmaxLoss& args);
 
 // pointwise
 void unary_forward(const UnaryForward& args, Stream stream);

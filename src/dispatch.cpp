@@ -86,6 +86,8 @@ constexpr Table cuda_table{
     .multiply = on_cuda(cuda::multiply),
     .dot = on_cuda(cuda::dot, cuda::dot_workspace),
     .dropout = on_cuda(cuda::dropout),
+    .softmax_loss = on_cuda(cuda::softmax_loss, cuda::softmax_loss_workspace),
+    .sampled_softmax_loss = on_cuda(cuda::sampled_softmax_loss, cuda::sampled_softmax_loss_workspace),
     .packed_bytes = cuda::packed_bytes,
 };
 #endif
