@@ -6,18 +6,20 @@
 //
 // Only counted rows take part: their places are listed first (counted_rows.cuh); blocks past their number, which stays on the device, end
 // at once.  The rows go through in chunks whose scores fit a fixed budget (score_chunk_limits.hpp).  For each chunk:
-//   take_rows            [rows,C] taken together, relu applied; a sampled target's score          a warp per row
-//   score_tiles          e = exp(z - m), m the largest of 64 items of a row; m and the sum of e   a block per 128 rows x 128 items
-//   row_statistics       log Z, loss, and for each m the factor that makes d of e                 a warp per row
-//   score_gradients      d in place of e; sums of d over 32 rows                                  16 bytes of 32 rows a thread
-//   dhidden_tiles        d w over a part of the items                                             a block per 128 rows x 64 channels
-//   write_rows           dh: parts in order, relu's mask, the sampled target's share              a warp per row
-//   sum_of_outer_products, sum_columns    dw and dbias, added to the former chunks'
-// and at the end mean_loss adds the rows' losses in order, in double.  Without gradients the chunk ends after row_statistics, and e is not
-// written.  The exponential is taken once per score, no score is computed twice.
+//   take_rows        [rows,C] taken together, relu applied; a sampled target's score           a warp per row
+//   score_tiles      e = exp(z - m), m the largest of 64 items of a row; m and the sum of e    a block per 64 (tensor cores: 128)
+//                                                                                              rows x 128 items
+//   row_statistics   log Z, loss, and for each m the factor that makes d of e                  a warp per row
+//   score_gradients  d in place of e; sums of d over 32 rows                                   a thread per 16 bytes of 32 rows
+//   dhidden_tiles    d w over a part of the items                                              a block per 128 rows x 64 channels
+//   write_rows       dh: the parts in order, relu's mask, the sampled target's share           a warp per row
+//   sum_of_outer_products, sum_columns    dw and dbias, added to those of the chunks before
+// and at the end mean_loss adds the rows' losses in order, in double.  Without gradients a chunk ends after row_statistics, and e is not
+// written.  The exponential is taken once per score, and no score is computed twice.
 //
-// FLOPs 6 P V C with gradients, 2 P V C without.  Moved per chunk of R rows: w twice, dw read and written, e four times and d once more
-// written.  Limit: arithmetic of the products from C and R of about 100 on; for few rows and many items memory, by w and dw.
+// FLOPs 6 P V C with gradients, 2 P V C without.  Moved per chunk: w read twice, dw read and written; e written, replaced by d, and d read
+// by the last two products once per 64 channels.  Limit: arithmetic from C of about 64 and chunks of some hundred rows on; with fewer
+// rows memory, by w and dw.
 // Sums in orders that depend on shapes alone.  P up to 2^31 - 1; any V, S, C.
 
 #include "kernels/cuda.hpp"
@@ -227,7 +229,7 @@ class SoftmaxChunks {
     from.first = first;
     const std::int64_t row_blocks = over(rows, loss_warps);
     start(std::max<std::int64_t>(1, row_blocks), loss_warps * 32, take_rows<T>, from, candidates_, chunk);
-    const std::int64_t tiles = over(rows, score_shape<T>.rows) * over(candidates_.count, score_shape<T>.columns);
+    const std::int64_t tiles = over(rows, score_shape<T, mode>.rows) * over(candidates_.count, score_shape<T, mode>.columns);
     if (tiles > 0) {
       simt::launch({.name = problem_.name,
                     .grid = simt::blocks_for(tiles, 1),

@@ -95,11 +95,19 @@ __global__ void __launch_bounds__(loss_warps * 32) take_rows(LossRows<T> from, C
 }
 
 inline constexpr int score_span = 64;
-template <class T>
-inline constexpr TileShape score_shape{
-    .rows = 128, .columns = 2 * score_span, .depth = 16, .row_warps = 4, .column_warps = 2, .stages = sizeof(T) == 4 ? 3 : 2};
+/// FMA units take half the rows of tensor cores: registers for more blocks side by side.
+template <class T, MathMode mode>
+inline constexpr TileShape score_shape{.rows = mode == MathMode::exact ? 64 : 128,
+                                       .columns = 2 * score_span,
+                                       .depth = 16,
+                                       .row_warps = mode == MathMode::exact ? 2 : 4,
+                                       .column_warps = 2,
+                                       .stages = sizeof(T) == 4 ? 3 : 2};
 template <class T, MathMode mode, bool aligned>
-using ScoreProduct = TileProduct<T, mode, score_shape<T>, Contiguous::depth, Contiguous::depth, aligned>;
+using ScoreProduct = TileProduct<T, mode, score_shape<T, mode>, Contiguous::depth, Contiguous::depth, aligned>;
+/// Blocks that a multiprocessor's registers should hold.
+template <class T, MathMode mode>
+inline constexpr int score_blocks = sizeof(T) == 4 && mode == MathMode::exact ? 3 : 2;
 
 /// The score of what is left out.
 template <class T>
@@ -107,16 +115,16 @@ inline constexpr T no_score = -std::numeric_limits<T>::infinity();
 
 template <class T, MathMode mode, bool aligned>
 constexpr std::size_t score_tiles_shared_bytes() {
-  return ScoreProduct<T, mode, aligned>::shared_bytes() + simt::piece_bytes<T>(score_shape<T>.columns) +
-         simt::piece_bytes<std::int32_t>(score_shape<T>.columns);
+  return ScoreProduct<T, mode, aligned>::shared_bytes() + simt::piece_bytes<T>(score_shape<T, mode>.columns) +
+         simt::piece_bytes<std::int32_t>(score_shape<T, mode>.columns);
 }
 
 /// Scores of a tile of rows and candidates, and of each span the maximum and the sum of exponentials.
 template <class T, MathMode mode, bool aligned>
-__global__ void __launch_bounds__(ScoreProduct<T, mode, aligned>::threads, sizeof(T) == 4 ? 2 : 1)
+__global__ void __launch_bounds__(ScoreProduct<T, mode, aligned>::threads, score_blocks<T, mode>)
     score_tiles(Candidates<T> candidates, ScoreChunk<T> chunk) {
   using Product = ScoreProduct<T, mode, aligned>;
-  constexpr TileShape shape = score_shape<T>;
+  constexpr TileShape shape = score_shape<T, mode>;
   // Neighbouring blocks take the same candidates: the table passes through the caches once.
   const std::int64_t row_tiles = (chunk.rows + shape.rows - 1) / shape.rows;
   const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) % row_tiles * shape.rows;
@@ -196,12 +204,12 @@ __global__ void __launch_bounds__(loss_warps * 32) row_statistics(ScoreChunk<T> 
   z += of_target;
   const T scale = chunk.scale();
   const T factor = scale / z;
-  if (simt::lane() == 0) {
-    losses[row] = std::log(static_cast<double>(z)) + (static_cast<double>(top) - static_cast<double>(target));
-    if (chunk.target_apart()) chunk.dtarget[row] = of_target * factor - scale;
+  if (chunk.scores != nullptr) {
+    for (std::int64_t span = simt::lane(); span < chunk.spans; span += 32) maxima[span] = std::exp(maxima[span] - top) * factor;
   }
-  if (chunk.scores == nullptr) return;
-  for (std::int64_t span = simt::lane(); span < chunk.spans; span += 32) maxima[span] = std::exp(maxima[span] - top) * factor;
+  if (simt::lane() != 0) return;
+  if (chunk.target_apart()) chunk.dtarget[row] = of_target * factor - scale;
+  losses[row] = std::log(static_cast<double>(z)) + (static_cast<double>(top) - static_cast<double>(target));
 }
 
 inline constexpr int score_gradient_threads = 256;
@@ -244,10 +252,14 @@ template <class T>
 inline constexpr TileShape dhidden_shape{.rows = 128, .columns = 64, .depth = 16, .row_warps = 4, .column_warps = 1};
 template <class T, MathMode mode, bool aligned>
 using DhiddenProduct = TileProduct<T, mode, dhidden_shape<T>, Contiguous::depth, Contiguous::side, aligned>;
+template <class T, MathMode mode>
+inline constexpr int dhidden_blocks = sizeof(T) == 8            ? 2
+                                      : mode == MathMode::exact ? 3
+                                                                : 4;
 
 /// parts[y] [rows,C] = gradients of the scores times the candidates' rows, over part y of the candidates.
 template <class T, MathMode mode, bool aligned>
-__global__ void __launch_bounds__(DhiddenProduct<T, mode, aligned>::threads, sizeof(T) == 4 ? 4 : 2)
+__global__ void __launch_bounds__(DhiddenProduct<T, mode, aligned>::threads, dhidden_blocks<T, mode>)
     dhidden_tiles(Candidates<T> candidates, ScoreChunk<T> chunk, std::int64_t items_per_part, T* parts) {
   using Product = DhiddenProduct<T, mode, aligned>;
   constexpr TileShape shape = dhidden_shape<T>;
