@@ -257,7 +257,7 @@ inline constexpr int dhidden_blocks = sizeof(T) == 8            ? 2
                                       : mode == MathMode::exact ? 3
                                                                 : 4;
 
-/// parts[y] [rows,C] = gradients of the scores times the candidates' rows, over part y of the candidates.
+/// parts[y] [rows,C] = gradients of the scores times the candidates' rows, over part y of the candidates: whole slices.
 template <class T, MathMode mode, bool aligned>
 __global__ void __launch_bounds__(DhiddenProduct<T, mode, aligned>::threads, dhidden_blocks<T, mode>)
     dhidden_tiles(Candidates<T> candidates, ScoreChunk<T> chunk, std::int64_t items_per_part, T* parts) {
@@ -278,7 +278,7 @@ __global__ void __launch_bounds__(DhiddenProduct<T, mode, aligned>::threads, dhi
           DepthRows<T>{chunk.scores + begin, chunk.stride, first_row, present, end - begin, shape.depth},
           [&](int slice, int outer) -> PanelRow<T> {
             const std::int64_t v = begin + static_cast<std::int64_t>(slice) * shape.depth + outer;
-            if (v >= end || v >= candidates.count) return {nullptr, 0};
+            if (v >= candidates.count) return {nullptr, 0};
             return {candidates.row(v) + first_column, candidates.channels - first_column};
           });
   T* const to = parts + static_cast<std::int64_t>(blockIdx.y) * chunk.rows * chunk.channels;
