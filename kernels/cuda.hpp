@@ -94,6 +94,10 @@ void top_k(const TopK& args, Stream stream);
 std::size_t top_k_workspace(const TopK& args);
 void pair_loss(const PairLoss& args, Stream stream);
 std::size_t pair_loss_workspace(const PairLoss& args);
+void softmax_loss(const SoftmaxLoss& args, Stream stream);
+std::size_t softmax_loss_workspace(const SoftmaxLoss& args);
+void sampled_softmax_loss(const SampledSoftmaxLoss& args, Stream stream);
+std::size_t sampled_softmax_loss_workspace(const SampledSoftmaxLoss& args);
 
 // pointwise
 void unary_forward(const UnaryForward& args, Stream stream);

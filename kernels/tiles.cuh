@@ -154,6 +154,30 @@ class TileProduct {
     }
   }
 
+  /// As many neighbouring lanes hold the sums of one row, of the columns that their warp takes.
+  static constexpr int row_lanes = tensor ? 4 : 8;
+
+  /// Calls function(m, sums) for every row of this thread, and there sums(each) calls each(n, sum) for its columns.  All lanes of a warp
+  /// are at the same place: function may shuffle.
+  template <class Function>
+  __device__ __forceinline__ void visit_rows(Function&& function) {
+    constexpr int rows_of_part = tensor ? 2 : 1;
+    constexpr int columns_of_part = part / rows_of_part;
+    REFRAIN_UNROLL
+    for (int i = 0; i < row_parts; ++i) {
+      REFRAIN_UNROLL
+      for (int r = 0; r < rows_of_part; ++r) {
+        function(row_of(i, r * columns_of_part), [&](auto&& each) {
+          REFRAIN_UNROLL
+          for (int j = 0; j < column_parts; ++j) {
+            REFRAIN_UNROLL
+            for (int e = 0; e < columns_of_part; ++e) each(column_of(j, e), sums_[i][j][r * columns_of_part + e]);
+          }
+        });
+      }
+    }
+  }
+
  private:
   static constexpr int warp_rows = shape.rows / shape.row_warps;
   static constexpr int warp_columns = shape.columns / shape.column_warps;

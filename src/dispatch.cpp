@@ -105,6 +105,8 @@ constexpr Table cuda_table{
     .sgd = on_cuda(cuda::sgd),
     .sgd_rows = on_cuda(cuda::sgd_rows),
     .clip_factor = on_cuda(cuda::clip_factor),
+    .softmax_loss = on_cuda(cuda::softmax_loss, cuda::softmax_loss_workspace),
+    .sampled_softmax_loss = on_cuda(cuda::sampled_softmax_loss, cuda::sampled_softmax_loss_workspace),
     .packed_bytes = cuda::packed_bytes,
 };
 #endif

@@ -25,7 +25,9 @@ struct OuterProducts {
   std::int64_t inner;  ///< M
   std::int64_t columns;
   std::int64_t tasks = 1;
-  bool aligned = false;  ///< rows are multiples of 16 bytes and start at such
+  bool aligned = false;                   ///< rows are multiples of 16 bytes and start at such
+  std::int64_t padded_inner = 0;          ///< elements in a row of a, finite ones past M; 0: just M
+  const std::int64_t* present = nullptr;  ///< in device memory: rows p from there on do not count; null: all count
 };
 
 inline constexpr int outer_tile = 64;
@@ -66,7 +68,12 @@ __global__ void __launch_bounds__(128)
   const std::int64_t first_row = tile / column_tiles * outer_tile;
   const std::int64_t first_column = tile % column_tiles * outer_tile;
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.y) * rows_per_part;
-  const std::int64_t end = begin + rows_per_part < products.count ? begin + rows_per_part : products.count;
+  const std::int64_t count =
+      products.present != nullptr && *products.present < products.count ? *products.present : products.count;
+  const std::int64_t end = begin + rows_per_part < count ? begin + rows_per_part : count;
+  if (add && end <= begin) return;
+  const std::int64_t inner = products.padded_inner > 0 ? products.padded_inner : products.inner;
+  const int slices = end <= begin ? 0 : static_cast<int>((end - begin + Product::depth - 1) / Product::depth);
   simt::SharedCarver carver;
   const auto shared = Product::take(carver);
   Product sum;
@@ -77,8 +84,7 @@ __global__ void __launch_bounds__(128)
     return {row == nullptr ? nullptr : row + first, row == nullptr ? 0 : width - first};
   };
   sum.add(
-      shared, static_cast<int>((end - begin + Product::depth - 1) / Product::depth),
-      [&](int slice, int outer) { return row_of(products.a, slice, outer, first_row, products.inner); },
+      shared, slices, [&](int slice, int outer) { return row_of(products.a, slice, outer, first_row, inner); },
       [&](int slice, int outer) { return row_of(products.b, slice, outer, first_column, products.columns); });
   const std::int64_t part = static_cast<std::int64_t>(blockIdx.y);
   T* const to = out + (part * products.tasks + task) * products.inner * products.columns;

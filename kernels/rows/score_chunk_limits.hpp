@@ -1,0 +1,37 @@
+#pragma once
+/// How many rows of a softmax loss have their scores in GPU memory at once, and the losses with that as an argument.
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/cuda.hpp"
+
+namespace refrain::kernels::cuda {
+
+/// A chunk of rows takes `bytes`, so that a second-level cache of 40 MB holds its scores.  Each chunk passes over the item table and its
+/// gradient, which 256 rows make up for: as many there are, unless they take more than `most_bytes`.
+struct ScoreChunkLimits {
+  std::int64_t bytes = 32 << 20;
+  std::int64_t most_bytes = 256 << 20;
+  std::int64_t rows = 256;
+
+  /// Rows of a chunk: whole tiles, chunks of about the same size.  Never fewer than 16, whatever those take.
+  std::int64_t rows_of_chunk(std::int64_t all_rows, std::int64_t bytes_of_row) const {
+    const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+    constexpr std::int64_t tile = 128;
+    std::int64_t most = std::max({bytes / bytes_of_row, std::min(rows, most_bytes / bytes_of_row), std::int64_t{16}});
+    if (most >= tile) most = most / tile * tile;
+    const std::int64_t even = over(all_rows, std::max<std::int64_t>(1, over(all_rows, most)));
+    return std::min(all_rows, most >= tile ? over(even, tile) * tile : even);
+  }
+};
+
+inline namespace REFRAIN_SIMT_BACKEND {
+
+void softmax_loss_in_chunks(const SoftmaxLoss& args, const ScoreChunkLimits& limits, Stream stream);
+std::size_t softmax_loss_in_chunks_workspace(const SoftmaxLoss& args, const ScoreChunkLimits& limits);
+void sampled_softmax_loss_in_chunks(const SampledSoftmaxLoss& args, const ScoreChunkLimits& limits, Stream stream);
+std::size_t sampled_softmax_loss_in_chunks_workspace(const SampledSoftmaxLoss& args, const ScoreChunkLimits& limits);
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda
