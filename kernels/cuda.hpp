@@ -52,6 +52,15 @@ std::size_t add_outer_products_workspace(const AddOuterProducts& args);
 // Entries that launch kernels of ours: also compiled for the tests' emulation, which has an inline namespace of its own.
 inline namespace REFRAIN_SIMT_BACKEND {
 
+// memory
+void memory_step_forward(const MemoryStepForward& args, Stream stream);
+std::size_t memory_step_forward_workspace(const MemoryStepForward& args);
+void memory_step_backward(const MemoryStepBackward& args, Stream stream);
+std::size_t memory_step_backward_workspace(const MemoryStepBackward& args);
+void chunk_attention_forward(const ChunkAttentionForward& args, Stream stream);
+void chunk_attention_backward(const ChunkAttentionBackward& args, Stream stream);
+std::size_t chunk_attention_backward_workspace(const ChunkAttentionBackward& args);
+
 // steps
 void swap_axes(const SwapAxes& args, Stream stream);
 void add_spans(const AddSpans& args, Stream stream);
