@@ -3,8 +3,8 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
+#include "kernels/memory/warp_rows.cuh"
 #include "kernels/simt.hpp"
 
 namespace refrain::kernels::cuda {
@@ -41,16 +41,19 @@ struct ChunkRows {
 /// The sequences of a block, and its rows: those of step 0, then those of step 1, and so on.
 struct AttentionBlock {
   std::int64_t first;
+  int length;
   int count;
   int rows;
 
   __device__ __forceinline__ AttentionBlock(const AttentionDims& d, int sequences)
-      : first(static_cast<std::int64_t>(blockIdx.x) * sequences) {
+      : first(static_cast<std::int64_t>(blockIdx.x) * sequences), length(d.length) {
     count = d.batch - first < sequences ? static_cast<int>(d.batch - first) : sequences;
     rows = count * d.length;
   }
   __device__ __forceinline__ int step(int row) const { return row / count; }
   __device__ __forceinline__ std::int64_t sequence(int row) const { return first + row % count; }
+  /// Place of a row's value in a piece [count,l].
+  __device__ __forceinline__ int score(int row) const { return row % count * length + row / count; }
 };
 
 // ---- forward ----
@@ -84,7 +87,7 @@ __global__ void __launch_bounds__(attention_threads, 2)
   simt::SharedCarver carver;
   T* const all_rows = carver.take<T>(attention_warps * warp_rows * depth);  // [warps,warp_rows,depth]
   T* const weights = carver.take<T>(attention_units * (depth + 1));         // [units,depth+1]
-  T* const scores = carver.take<T>(d.length * sequences);                   // [l,count] z, then alpha
+  T* const scores = carver.take<T>(d.length * sequences);                   // [count,l] z, then alpha
   T* const rows = all_rows + simt::warp() * warp_rows * depth;
   const int lane = simt::lane();
   for (int first = 0; first < block.rows; first += attention_warps * warp_rows) {
@@ -141,29 +144,21 @@ __global__ void __launch_bounds__(attention_threads, 2)
     REFRAIN_UNROLL
     for (int i = 0; i < warp_rows; ++i) {
       const T total = simt::warp_sum(z[i]);
-      if (lane == 0 && own + i < block.rows) scores[own + i] = total;
+      if (lane == 0 && own + i < block.rows) scores[block.score(own + i)] = total;
     }
   }
   __syncthreads();
   for (int q = simt::warp(); q < block.count; q += attention_warps) {
-    T most = scores[q];
-    for (int j = lane; j < d.length; j += 32) most = scores[j * block.count + q] > most ? scores[j * block.count + q] : most;
-    most = simt::warp_max(most);
-    T total = 0;
-    for (int j = lane; j < d.length; j += 32) total += std::exp(scores[j * block.count + q] - most);
-    total = simt::warp_sum(total);
-    for (int j = lane; j < d.length; j += 32) {
-      const T share = std::exp(scores[j * block.count + q] - most) / total;
-      if (tensors.alpha != nullptr) tensors.alpha[j * d.batch + block.first + q] = share;
-      scores[j * block.count + q] = share;
-    }
+    warp_softmax(scores + q * d.length, scores + q * d.length, d.length, T{1});
+    if (tensors.alpha == nullptr) continue;
+    for (int j = lane; j < d.length; j += 32) tensors.alpha[j * d.batch + block.first + q] = scores[q * d.length + j];
   }
   __syncthreads();
   for (int q = 0; q < block.count; ++q) {
     const std::int64_t b = block.first + q;
     for (int h = static_cast<int>(threadIdx.x); h < d.hidden; h += attention_threads) {
       T sum = 0;
-      for (int j = 0; j < d.length; ++j) sum += scores[j * block.count + q] * tensors.chunk.at(j, b, d)[h];
+      for (int j = 0; j < d.length; ++j) sum += scores[q * d.length + j] * tensors.chunk.at(j, b, d)[h];
       tensors.out[b * d.hidden + h] = sum;
     }
   }
@@ -204,31 +199,31 @@ __global__ void __launch_bounds__(attention_threads, 2)
   const int lane = simt::lane();
   simt::SharedCarver carver;
   T* const ds_tile = carver.take<T>(tile * units);     // [tile,units]
-  T* const dz = carver.take<T>(d.length * sequences);  // [l,count] dalpha, then dz
+  T* const dz = carver.take<T>(d.length * sequences);  // [count,l] dalpha, then dz
   for (int row = simt::warp(); row < block.rows; row += attention_warps) {
     const std::int64_t b = block.sequence(row);
     const T* const c = tensors.chunk.at(block.step(row), b, d);
     T sum = 0;
     for (int h = lane; h < d.hidden; h += 32) sum += tensors.dout[b * d.hidden + h] * c[h];
     sum = simt::warp_sum(sum);
-    if (lane == 0) dz[row] = sum;
+    if (lane == 0) dz[block.score(row)] = sum;
   }
   __syncthreads();
   for (int q = simt::warp(); q < block.count; q += attention_warps) {
     const std::int64_t b = block.first + q;
     T mean = 0;
-    for (int j = lane; j < d.length; j += 32) mean += tensors.alpha[j * d.batch + b] * dz[j * block.count + q];
+    for (int j = lane; j < d.length; j += 32) mean += tensors.alpha[j * d.batch + b] * dz[q * d.length + j];
     mean = simt::warp_sum(mean);
     for (int j = lane; j < d.length; j += 32) {
-      const T value = tensors.alpha[j * d.batch + b] * (dz[j * block.count + q] - mean);
-      dz[j * block.count + q] = value;
+      const T value = tensors.alpha[j * d.batch + b] * (dz[q * d.length + j] - mean);
+      dz[q * d.length + j] = value;
       if (tensors.dz != nullptr) tensors.dz[j * d.batch + b] = value;
     }
   }
   __syncthreads();
   const auto gradient = [&](int row, int a) {  // ds
     const T s = tensors.tanh[(block.step(row) * d.batch + block.sequence(row)) * d.width + a];
-    return dz[row] * tensors.score[a] * (T{1} - s * s);
+    return dz[block.score(row)] * tensors.score[a] * (T{1} - s * s);
   };
   if (tensors.dquery != nullptr) {
     for (int q = 0; q < block.count; ++q) {

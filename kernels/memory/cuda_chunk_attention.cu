@@ -4,15 +4,17 @@
 //              dc_j = alpha_j dout + ds_j weight;  dweight = sum ds_j^T c_j, dquery = sum_j ds_j, dscore = sum dz_j s_j
 // Shapes: c_1 [B,H], the rest [l-1,B,H]; weight [A,H]; query [B,A]; score [A]; alpha [l,B]; s [l,B,A].
 //
-// Forward, one launch: a block of 8 warps takes whole sequences, about 32 rows where there are 8,192 rows or more and about 8 where
+// Forward, one launch: a block of 8 warps takes whole sequences, about 32 rows where there are 4,096 rows or more and about 8 where
 // there are fewer, so that small batches fill the GPU, too.  A warp has 4 rows or 1, a lane 2 of 64 units; hidden vectors and weight
 // pass through shared memory 32 elements deep, the weight with a stride of 33 against bank conflicts.
 // Backward: one launch for all that belongs to a sequence (about 32 or 8 rows a block; a thread per column sums 8 rows of ds weight); with
-// dweight one for its tiles of 64 by 64, rows cut into at most 64 chunks, and one or two that add the chunks in order; with dscore one or two.
-// FLOPs: 2 l B A H forward, 4 l B A H backward.  Moved: forward l B H elements from memory, once more from the caches.
-// Products are fused multiply-adds of T.  Limit: their rate and the loads from shared memory that feed them (3 of 16 or 4 bytes for 8).
-// tf32 or bf16 fragments would lift both several times over, at 10 or 7 bits of mantissa in z; with A = 64 and H = 256 the product is then
-// far below the time that the hidden vectors take to arrive.
+// dweight one for its tiles of 64 by 64, rows cut into at most 64 chunks, and up to two that add the chunks in order; with dscore up to
+// two.
+// FLOPs: 2 l B A H forward, 4 l B A H backward.  Moved: l B H elements from memory, once more from the caches; twice that backward.
+// A chunk's scores stay in shared memory: l up to some 30,000 in f32.
+// Products are fused multiply-adds of T.  Limit: the loads from shared memory that feed them (forward, 4 rows: 12 for 32 in f32), and in
+// small batches the chain of barriers.  tf32 or bf16 fragments would lift the first several times over, at 10 or 7 bits of mantissa in z;
+// the forward product is then as fast as the hidden vectors arrive (A = 64: 32 FLOPs a byte).
 
 #include <algorithm>
 
@@ -24,7 +26,7 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-constexpr std::int64_t many_rows = 8192;  // enough for some hundred blocks of 32
+constexpr std::int64_t many_rows = 4096;  // a block of 32 for each multiprocessor of a large GPU
 
 template <class Args>
 AttentionDims dims_of(const Args& args, std::int64_t length) {

@@ -9,7 +9,7 @@
 //   thread per word    usage; allocation: the product of the usages of all words that come before it, so nothing is sorted
 //   thread per (head, word), (head, column)    the readings' way backwards through the link tile; the read vectors
 //   warp per head      softmax over words
-// Seven barriers and two per link tile; a memory of up to 45 words is one tile.
+// Five barriers and two per link tile; the links of up to 45 words are one tile.
 // Moved: 2 B N (W + N) elements and the interface vectors.  FLOPs: B N ((11 + 4 R) W + (4 + 4 R) N).
 // Shared memory: interface vector, (5 + 3 R) N elements, a tile of links of 2,048 elements (8 rows from N = 256 on) and the words where
 // the device can hold them; else the words are read through the caches, and where even the rest is too long it lies in the workspace.

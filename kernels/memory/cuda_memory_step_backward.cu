@@ -1,6 +1,6 @@
 // Gradients of one write and one read of an external memory on the GPU, in one launch.  Device: f32, f64.
-// Shapes as in cuda_memory_step.cu.  The cheap values of the forward step (activations, lookups, allocation, new words and links) are
-// made again: 3 N W + 3 N N elements are moved per sequence, not 4 of each.
+// Shapes as in cuda_memory_step.cu.  The cheap values of the forward step (activations, lookups, allocation, new words and new links) are
+// made again: per sequence 3 N W + 3 N N elements are moved, not 4 of each; the given gradient of the words is read twice.
 //
 // A block of 8 warps has a sequence.  It never sums over words and over elements at once:
 //   warp per word        all products over a word's elements (lengths, cosines, what reaches the write weighting), lanes along W
@@ -10,12 +10,12 @@
 //   thread per column    the words' gradient, those of the erase vector, the write vector and the keys: words in groups of 16 bytes of
 //                        coefficients; memory accesses are coalesced along W.  Below W = 256 some warps idle in this pass.
 // Six barriers and two per link tile.  FLOPs: B N ((24 + 12 R) W + (9 + 10 R) N).
-// Shared memory: interface vector and read vectors' gradient, (18 + 8 R) N elements, three tiles of links of 2,048 elements (8 rows from
+// Shared memory: interface vector and read vectors' gradient, (20 + 8 R) N elements, three tiles of links of 2,048 elements (8 rows from
 // N = 256 on), and the old words where the device can hold them; else as in the forward step.
 // Limit: latency of the chain of phases while the grid fits the GPU at once (few words); then memory.
 
 #include "kernels/cuda.hpp"
-#include "kernels/memory/memory_step_backward.cuh"
+#include "kernels/memory/memory_step_backward_passes.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 
 #include "kernels/memory/layout.hpp"
+#include "kernels/memory/warp_rows.cuh"
 #include "kernels/pointwise/kernels.cuh"
 #include "kernels/simt.hpp"
 
@@ -150,9 +150,6 @@ __device__ __forceinline__ void start_copy(T* to, const T* from, int count) {
 
 // ---- one value ----
 
-template <class T>
-inline constexpr T infinity = std::numeric_limits<T>::infinity();
-
 /// log(1 + exp(x)), exact at both ends.
 template <class T>
 __device__ __forceinline__ T softplus(T x) {
@@ -176,15 +173,6 @@ __device__ __forceinline__ bool allocated_before(T usage_a, int a, T usage_b, in
   return x < y || (x == y && a < b);
 }
 
-// ---- a warp: lane l has elements l, l + 32, ... of what it passes over ----
-
-template <class T>
-__device__ __forceinline__ T warp_dot(const T* a, const T* b, int count) {
-  T sum = 0;
-  for (int i = simt::lane(); i < count; i += 32) sum += a[i] * b[i];
-  return simt::warp_sum(sum);
-}
-
 /// Calls finish(k, sum_i x[i] vectors[k stride + i]) for every k < vectors_count, on lane 0.  Of x a lane reads what it may have written
 /// itself.
 template <class T, class Finish>
@@ -205,19 +193,6 @@ __device__ __forceinline__ void warp_products(const T* x, const T* vectors, int 
       if (simt::lane() == 0) finish(first + k, sum);
     }
   }
-}
-
-/// weighting = softmax(strength cosine); both may be one array.  The largest cosine is taken away before the product with the strength
-/// (1 or more), so that no rounding of a huge product is left in the exponent.
-template <class T>
-__device__ __forceinline__ void warp_softmax(const T* cosine, T* weighting, int count, T strength) {
-  T largest = -infinity<T>;
-  for (int n = simt::lane(); n < count; n += 32) largest = cosine[n] > largest ? cosine[n] : largest;
-  largest = simt::warp_max(largest);
-  T total = 0;
-  for (int n = simt::lane(); n < count; n += 32) total += weighting[n] = std::exp(strength * (cosine[n] - largest));
-  total = simt::warp_sum(total);
-  for (int n = simt::lane(); n < count; n += 32) weighting[n] /= total;
 }
 
 // ---- the interface vector ----

@@ -30,7 +30,7 @@ struct Size {
 const Size sizes[] = {{1, 1, 1, 1, 0},   {2, 1, 1, 1, 0},   {3, 0, 4, 2, 0},  {3, 5, 7, 3, 1},   {2, 16, 15, 17, 0},
                       {12, 3, 33, 9, 0}, {1, 9, 31, 16, 0}, {2, 3, 5, 65, 1}, {2, 2, 260, 3, 0}, {3, 67, 6, 5, 0}};
 /// As many rows as make tall tiles.
-const Size tall{40, 205, 3, 2, 0};
+const Size tall{40, 103, 3, 2, 0};
 
 template <class T>
 struct Case {

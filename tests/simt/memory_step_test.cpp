@@ -38,8 +38,8 @@ struct Size {
 
 /// None, one of each, primes, fewer words than warps and more, words around a warp's lanes, more than one group of heads, several tiles
 /// of links, whole groups of 16 bytes.
-const Size sizes[] = {{0, 3, 2, 1, 0},   {1, 1, 1, 1, 0},  {2, 1, 5, 3, 0},  {3, 5, 1, 2, 0}, {2, 7, 11, 5, 1},
-                      {2, 12, 16, 1, 0}, {1, 8, 33, 2, 1}, {1, 33, 4, 2, 0}, {1, 50, 3, 1, 0}};
+const Size sizes[] = {{0, 3, 2, 1, 0},  {1, 1, 1, 1, 0},   {2, 1, 5, 3, 0},  {3, 5, 1, 2, 0},
+                      {2, 7, 11, 5, 1}, {1, 12, 16, 1, 0}, {1, 8, 33, 2, 1}, {1, 50, 3, 1, 0}};
 
 template <class T>
 using Arrays = std::vector<DeviceArray<T>>;
@@ -324,7 +324,8 @@ TEMPLATE_TEST_CASE("cuda memory_step: absent gradients are zero and unwanted one
     }
     upstream[only] = given[only].view();
     const Arrays<T> expected = step_back(size, interface, before, after, zeros);
-    for (std::size_t wanted = 0; wanted < parts; ++wanted) {
+    for (const std::size_t further : {0, 1, 3}) {
+      const std::size_t wanted = (only + further) % parts;
       INFO("output " << wanted << " alone");
       Arrays<T> out = empty_gradients<T>(size);
       std::array<MutableView, parts> to{};
@@ -453,6 +454,7 @@ TEMPLATE_TEST_CASE("cuda memory_step: large memories are the CPU's, wherever a b
                                                t[first + 2].mutable_view(), t[first + 3].mutable_view(),
                                                t[first + 4].mutable_view(), t[first + 5].mutable_view()};
     };
+    const ThreadCount alone(1);  // ThreadSanitizer does not see how the library's threads meet
     const kernels::Table& cpu = kernels::table(Device::cpu);
     cpu.memory_step_forward({.interface = control.view(),
                              .before = views_of(old),
