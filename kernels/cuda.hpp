@@ -69,6 +69,14 @@ std::size_t conv_norm_backward_workspace(const ConvNormBackward& args);
 // adapter
 void adapter_backward(const AdapterBackward& args, Stream stream);
 std::size_t adapter_backward_workspace(const AdapterBackward& args);
+// memory
+void memory_step_forward(const MemoryStepForward& args, Stream stream);
+std::size_t memory_step_forward_workspace(const MemoryStepForward& args);
+void memory_step_backward(const MemoryStepBackward& args, Stream stream);
+std::size_t memory_step_backward_workspace(const MemoryStepBackward& args);
+void chunk_attention_forward(const ChunkAttentionForward& args, Stream stream);
+void chunk_attention_backward(const ChunkAttentionBackward& args, Stream stream);
+std::size_t chunk_attention_backward_workspace(const ChunkAttentionBackward& args);
 
 // steps
 void swap_axes(const SwapAxes& args, Stream stream);

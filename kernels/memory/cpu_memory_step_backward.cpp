@@ -406,7 +406,7 @@ template <class T>
 void backward(const MemoryStepBackward& args) {
   const MemorySizes sizes(args.before);
   const std::size_t bytes = buffer_bytes<T>(sizes);
-  const std::int64_t per_task = sizes.per_task();
+  const std::int64_t per_task = sequences_per_task(sizes);
   parallel_tasks((sizes.batch + per_task - 1) / per_task, [&](std::int64_t task, int worker) {
     Scratch scratch(static_cast<std::byte*>(args.workspace.data) + static_cast<std::size_t>(worker) * bytes);
     const Buffers<T> buffers(scratch, sizes);

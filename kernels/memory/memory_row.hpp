@@ -1,6 +1,6 @@
 #pragma once
-/// What the forward and the backward step of an external memory share, for one sequence: sizes, the interface vector's parts, and
-/// the two weightings that choose where to write (lookup by content, allocation by usage).
+/// What the forward and the backward step of an external memory share, for one sequence: the interface vector's values, and the two
+/// weightings that choose where to write (lookup by content, allocation by usage).
 
 #include <algorithm>
 #include <cmath>
@@ -10,52 +10,15 @@
 
 #include "kernels/chunks.hpp"
 #include "kernels/cpu.hpp"
+#include "kernels/memory/layout.hpp"
 #include "kernels/simd.hpp"
 
 namespace refrain::kernels::cpu {
 
-struct MemorySizes {
-  explicit MemorySizes(const MemoryViews<View>& memory)
-      : batch(memory.words.shape[0]),
-        words(memory.words.shape[1]),
-        width(memory.words.shape[2]),
-        heads(memory.read_weightings.shape[1]) {}
-
-  /// Sequences per task; one costs some passes over its words and its links.
-  std::int64_t per_task() const { return rows_per_task(8 * words * (width + words)); }
-
-  std::int64_t batch;
-  std::int64_t words;
-  std::int64_t width;
-  std::int64_t heads;
-};
-
-/// Where the parts of an interface vector begin.
-struct InterfaceLayout {
-  explicit InterfaceLayout(const MemorySizes& sizes)
-      : read_strengths(sizes.heads * sizes.width),
-        write_key(read_strengths + sizes.heads),
-        write_strength(write_key + sizes.width),
-        erase(write_strength + 1),
-        write_vector(erase + sizes.width),
-        free_gates(write_vector + sizes.width),
-        allocation_gate(free_gates + sizes.heads),
-        write_gate(allocation_gate + 1),
-        read_modes(write_gate + 1),
-        size(read_modes + 3 * sizes.heads) {}
-
-  static constexpr std::int64_t read_keys = 0;
-  std::int64_t read_strengths;
-  std::int64_t write_key;
-  std::int64_t write_strength;
-  std::int64_t erase;
-  std::int64_t write_vector;
-  std::int64_t free_gates;
-  std::int64_t allocation_gate;
-  std::int64_t write_gate;
-  std::int64_t read_modes;
-  std::int64_t size;
-};
+/// Sequences per task; one costs some passes over its words and its links.
+inline std::int64_t sequences_per_task(const MemorySizes& sizes) {
+  return rows_per_task(8 * sizes.words * (sizes.width + sizes.words));
+}
 
 /// log(1 + exp(x)), exact at both ends.
 template <class T>
