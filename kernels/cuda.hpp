@@ -52,6 +52,20 @@ std::size_t add_outer_products_workspace(const AddOuterProducts& args);
 // Entries that launch kernels of ours: also compiled for the tests' emulation, which has an inline namespace of its own.
 inline namespace REFRAIN_SIMT_BACKEND {
 
+// causal_conv
+void causal_conv_forward(const CausalConvForward& args, Stream stream);
+void conv_norm_forward(const ConvNormForward& args, Stream stream);
+std::size_t conv_norm_forward_workspace(const ConvNormForward& args);
+/// causal_conv_forward with something added: y = conv(x) + added; added [B,T,Cout] may be y, or empty.
+void convolve(const CausalConvForward& args, const View& added, Stream stream);
+
+// adapter
+void adapter_forward(const AdapterForward& args, Stream stream);
+std::size_t adapter_forward_workspace(const AdapterForward& args);
+/// y = base + gelu(x down + down_bias) up + up_bias for rows of any width, in several launches; base may be x or y, y may be x.
+void add_patch(const AdapterForward& args, const View& base, Stream stream);
+std::size_t add_patch_workspace(std::int64_t rows, const PatchWeights& patch);
+
 // steps
 void swap_axes(const SwapAxes& args, Stream stream);
 void add_spans(const AddSpans& args, Stream stream);

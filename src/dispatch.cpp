@@ -64,6 +64,9 @@ constexpr Entry<Args> on_cuda(void (*run)(const Args&, Stream), std::size_t (*wo
 }
 
 constexpr Table cuda_table{
+    .causal_conv_forward = on_cuda(cuda::causal_conv_forward),
+    .conv_norm_forward = on_cuda(cuda::conv_norm_forward, cuda::conv_norm_forward_workspace),
+    .adapter_forward = on_cuda(cuda::adapter_forward, cuda::adapter_forward_workspace),
     .matmul = on_cuda(cuda::matmul, cuda::matmul_workspace),
     .pack_weights = on_cuda(cuda::pack_weights),
     .packed_matmul = on_cuda(cuda::packed_matmul, cuda::packed_matmul_workspace),
