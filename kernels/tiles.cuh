@@ -61,7 +61,7 @@ struct Panel {
 
 /// Elements between rows of `width` elements that lie in shared memory for TileProduct::add_resident.
 template <MathMode mode>
-constexpr int resident_stride(int width) {
+__host__ __device__ constexpr int resident_stride(int width) {
   return (width + 31) / 32 * 32 + (mode == MathMode::bf16 ? 8 : 4);
 }
 

@@ -2,11 +2,12 @@
 //   y = x + gelu(x down + down_bias) up + up_bias;   saved on request: x down + down_bias
 // Shapes: x, y [rows,C]; down [C,D]; down_bias [D]; up [D,C]; up_bias [C]; bottleneck [rows,D].
 //
-// One launch: a block keeps 64 rows in a tile of 64, 128 or 256 columns of shared memory and runs both products on it (patch_tile.cuh), 32
-// columns of the bottleneck at a time, f32 by math_mode().
+// One launch: a block keeps 64 rows in a tile of 64, 128 or 256 columns of shared memory and runs both products on it (patch_tile.cuh), f32
+// by math_mode(); the bottleneck stays in shared memory too.
 // Moved: x and y once, down and up once per 64 rows, mostly from second-level cache.  FLOPs 4 C D rows.  Limit: memory.
-// Any C up to 256 in f32 and 64 in f64 (copies of 16 bytes where C, D and the addresses allow), any D.  Wider rows: two convolutions of one
-// tap with the GELU between them, through [rows,D] of workspace.
+// Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into what is left of the shared memory (200 beside 256 channels on compute
+// capability 8.0); copies of 16 bytes where C, D and the addresses allow.  Wider rows: two convolutions of one tap with the GELU between
+// them, through [rows,D] of workspace.
 
 #include "kernels/adapter/forward.cuh"
 #include "kernels/cuda.hpp"
@@ -27,26 +28,43 @@ View as_tap(View matrix) {
   return matrix;
 }
 
+/// Calls visit.template operator()<mode, columns, aligned>(shared bytes) when one launch can do it all; otherwise returns false.
+template <class T, class Visit>
+bool for_patched_tile(const AdapterForward& args, const Patch<T>& patch, Visit&& visit) {
+  bool fits = false;
+  const bool all_aligned = patch.aligned() && simt::aligned_16(args.x.as<T>(), args.y.as<T>());
+  for_tile_columns<T>(patch.channels, all_aligned, [&]<int columns, bool aligned>() {
+    for_math_mode<T>([&]<MathMode mode>() {
+      using Patched = PatchTile<T, mode, columns, aligned>;
+      const std::size_t bytes = simt::piece_bytes<T>(tile_rows * Patched::stride) + Patched::shared_bytes(patch.bottleneck);
+      fits = bytes <= simt::shared_limit_bytes();
+      if (fits) visit.template operator()<mode, columns, aligned>(bytes);
+    });
+  });
+  return fits;
+}
+
 template <class T>
 void forward(const AdapterForward& args, Stream stream) {
   const std::int64_t rows = args.x.shape.rows();
   const Patch<T> patch(args.patch, args.bottleneck);
   if (rows == 0 || patch.channels == 0) return;
-  const T* const x = args.x.as<T>();
-  T* const y = args.y.as<T>();
-  const bool in_one =
-      for_tile_columns<T>(patch.channels, patch.aligned() && simt::aligned_16(x, y), [&]<int columns, bool aligned>() {
-        for_math_mode<T>([&]<MathMode mode>() {
-          using Patched = PatchTile<T, mode, columns, aligned>;
-          const simt::Launch how{.name = AdapterForward::name,
-                                 .grid = simt::blocks_for(rows, tile_rows),
-                                 .block = Patched::Up::threads,
-                                 .shared_bytes = simt::piece_bytes<T>(tile_rows * Patched::stride) + Patched::shared_bytes(),
-                                 .stream = stream};
-          simt::launch(how, adapter_tile<T, mode, columns, aligned>, patch, x, rows, y);
-        });
-      });
+  const bool in_one = for_patched_tile<T>(args, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
+    const simt::Launch how{.name = AdapterForward::name,
+                           .grid = simt::blocks_for(rows, tile_rows),
+                           .block = PatchTile<T, mode, columns, aligned>::threads,
+                           .shared_bytes = shared_bytes,
+                           .stream = stream};
+    simt::launch(how, adapter_tile<T, mode, columns, aligned>, patch, args.x.as<T>(), rows, args.y.as<T>());
+  });
   if (!in_one) add_patch(args, args.x, stream);
+}
+
+template <class T>
+std::size_t workspace(const AdapterForward& args) {
+  const auto nothing = [&]<MathMode mode, int columns, bool aligned>(std::size_t) {};
+  if (for_patched_tile<T>(args, Patch<T>(args.patch, args.bottleneck), nothing)) return 0;
+  return add_patch_workspace(args.x.shape.rows(), args.patch);
 }
 
 }  // namespace
@@ -74,8 +92,9 @@ void adapter_forward(const AdapterForward& args, Stream stream) {
 }
 
 std::size_t adapter_forward_workspace(const AdapterForward& args) {
-  if (is_tile_width(args.x.shape[-1], args.x.dtype)) return 0;
-  return add_patch_workspace(args.x.shape.rows(), args.patch);
+  std::size_t bytes = 0;
+  for_floating<AdapterForward>(args.x.dtype, [&]<class T>(T) { bytes = workspace<T>(args); });
+  return bytes;
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -10,7 +10,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 /// y [rows,C] = x + gelu(x down + down_bias) up + up_bias.  A block takes tile_rows rows, which lie in shared memory meanwhile.
 template <class T, MathMode mode, int columns, bool aligned>
-__global__ void __launch_bounds__(PatchTile<T, mode, columns, aligned>::Up::threads)
+__global__ void __launch_bounds__(PatchTile<T, mode, columns, aligned>::threads, blocks_per_processor<T>(columns))
     adapter_tile(Patch<T> patch, const T* x, std::int64_t rows, T* y) {
   using Patched = PatchTile<T, mode, columns, aligned>;
   using Row = TileRow<T, columns, aligned>;
@@ -18,14 +18,14 @@ __global__ void __launch_bounds__(PatchTile<T, mode, columns, aligned>::Up::thre
   const std::int64_t width = patch.channels;
   simt::SharedCarver carver;
   T* const tile = carver.take<T>(tile_rows * Patched::stride);
-  for (int m = simt::warp(); m < tile_rows; m += Patched::Up::threads / 32) {
+  for (int m = simt::warp(); m < tile_rows; m += Patched::threads / 32) {
     Row row;
     row.load(x + (first + m) * width, first + m < rows ? width : 0);
     row.store(tile + m * Patched::stride, columns);
   }
   __syncthreads();
-  Patched::add(patch, nullptr, first, rows, Patched::take(carver), tile);
-  for_tile_rows<Patched::Up::threads>(first, rows, [&](int m, std::int64_t row) {
+  Patched::add(patch, nullptr, first, rows, carver, tile);
+  for_tile_rows<Patched::threads>(first, rows, [&](int m, std::int64_t row) {
     Row out;
     out.load(tile + m * Patched::stride, width);
     out.store(y + row * width, width);

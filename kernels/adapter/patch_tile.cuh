@@ -35,59 +35,56 @@ struct Patch {
   bool aligned() const { return bottleneck % simt::Pack<T>::count == 0 && simt::aligned_16(down, up); }
 };
 
-/// Both products of a patch for one tile, the bottleneck in chunks: any D takes the same shared memory.
+/// Both products of a patch for one tile.  The first one's results, all D of them, lie in shared memory until the second one's are added to
+/// the tile, so that the registers hold the sums of one product at a time.
 template <class T, MathMode mode, int columns, bool aligned>
 struct PatchTile {
-  static constexpr int chunk = 32;  ///< of the bottleneck
+  static constexpr int chunk = 32;  ///< columns of the bottleneck at a time
   static constexpr TileShape up_shape = tile_shape(columns, 2);
   static constexpr int warps = up_shape.row_warps * up_shape.column_warps;
   static constexpr TileShape down_shape{
       .rows = tile_rows, .columns = chunk, .depth = 16, .row_warps = 4, .column_warps = warps / 4};
   using Down = TileProduct<T, mode, down_shape, Contiguous::depth, Contiguous::side, aligned>;
   using Up = TileProduct<T, mode, up_shape, Contiguous::depth, Contiguous::side, aligned>;
+  static constexpr int threads = Up::threads;
   static constexpr int stride = resident_stride<mode>(columns);
-  static constexpr int hidden_stride = resident_stride<mode>(chunk);
   static constexpr int a_elements = 2 * Down::PanelA::elements;
   static constexpr int panel_elements = std::max(a_elements + 2 * Down::PanelB::elements, 2 * Up::PanelB::elements);
 
-  struct Shared {
-    T* hidden;  ///< [tile_rows][hidden_stride] gelu(x down + down_bias) of one chunk
-    T* panels;  ///< of either product
-  };
-  __device__ __forceinline__ static Shared take(simt::SharedCarver& carver) {
-    T* const hidden = carver.take<T>(tile_rows * hidden_stride);
-    return {hidden, carver.take<T>(panel_elements)};
+  /// Of a row of gelu(x down + down_bias).
+  __host__ __device__ static constexpr int hidden_stride(std::int64_t bottleneck) {
+    return resident_stride<mode>(static_cast<int>(bottleneck));
   }
-  static constexpr std::size_t shared_bytes() {
-    return simt::piece_bytes<T>(tile_rows * hidden_stride) + simt::piece_bytes<T>(panel_elements);
+  static constexpr std::size_t shared_bytes(std::int64_t bottleneck) {
+    return simt::piece_bytes<T>(std::int64_t{tile_rows} * hidden_stride(bottleneck)) + simt::piece_bytes<T>(panel_elements);
   }
 
   /// tile [tile_rows][stride] += gelu(x down + down_bias) up + up_bias for rows `first` onwards.  x is the tensor's rows, or null: the tile
   /// itself, whose columns past C are zeros.  All threads call it; everybody may read the tile afterwards.
   __device__ __forceinline__ static void add(const Patch<T>& patch, const T* x, std::int64_t first, std::int64_t rows,
-                                             const Shared& shared, T* tile) {
+                                             simt::SharedCarver& carver, T* tile) {
+    const int hidden_width = hidden_stride(patch.bottleneck);
+    T* const hidden = carver.take<T>(tile_rows * hidden_width);  // [tile_rows][hidden_width]
+    T* const panels = carver.take<T>(panel_elements);            // of either product
+    for (int d = 0; d < patch.bottleneck; d += chunk) make_hidden(patch, x, first, rows, d, tile, panels, hidden, hidden_width);
+    __syncthreads();  // others may still read the tile as it was: a patch without a bottleneck has passed no barrier
+    const SideRows<T> weights{.at = patch.up,
+                              .stride = patch.channels,
+                              .first = 0,
+                              .columns = patch.channels,
+                              .depth = patch.bottleneck,
+                              .slice_depth = Up::depth};
     Up up;
     start_from_bias(up, patch.up_bias, 0, patch.channels);
-    for (std::int64_t d = 0; d < patch.bottleneck; d += chunk) {
-      const std::int64_t left = patch.bottleneck - d;
-      make_hidden(patch, x, first, rows, d, shared, tile);
-      const SideRows<T> up_rows{.at = patch.up + d * patch.channels,
-                                .stride = patch.channels,
-                                .first = 0,
-                                .columns = patch.channels,
-                                .depth = left,
-                                .slice_depth = Up::depth};
-      up.add_resident(shared.hidden, hidden_stride, shared.panels, slices_of(left < chunk ? left : chunk, Up::depth), up_rows);
-    }
-    __syncthreads();  // others may still read the tile as it was: a patch without a bottleneck has passed no barrier
+    up.add_resident(hidden, hidden_width, panels, slices_of(patch.bottleneck, Up::depth), weights);
     up.visit([&](int m, int n, T value) { tile[m * stride + n] += value; });
     __syncthreads();
   }
 
  private:
-  /// Columns d onwards of the bottleneck; zeros past its end, as the second product wants.
+  /// Columns d to d + chunk of gelu(x down + down_bias); zeros past its end, as the second product wants.
   __device__ __forceinline__ static void make_hidden(const Patch<T>& patch, const T* x, std::int64_t first, std::int64_t rows,
-                                                     std::int64_t d, const Shared& shared, const T* tile) {
+                                                     int d, const T* tile, T* panels, T* hidden, int hidden_width) {
     const int slices = slices_of(patch.channels, Down::depth);
     const SideRows<T> weights{.at = patch.down,
                               .stride = patch.bottleneck,
@@ -95,20 +92,19 @@ struct PatchTile {
                               .columns = patch.bottleneck,
                               .depth = patch.channels,
                               .slice_depth = Down::depth};
-    T* const b_panels = shared.panels + a_elements;
     Down down;
     start_from_bias(down, patch.down_bias, d, patch.bottleneck);
     if (x == nullptr) {
-      down.add_resident(tile, stride, b_panels, slices, weights);
+      down.add_resident(tile, stride, panels + a_elements, slices, weights);
     } else {
       const DepthRows<T> x_rows{
           .at = x, .stride = patch.channels, .first = first, .rows = rows, .depth = patch.channels, .slice_depth = Down::depth};
-      down.add({.a = shared.panels, .b = b_panels}, slices, x_rows, weights);
+      down.add({.a = panels, .b = panels + a_elements}, slices, x_rows, weights);
     }
     down.visit([&](int m, int n, T value) {
       const bool inside = d + n < patch.bottleneck;
       if (patch.saved != nullptr && inside && first + m < rows) patch.saved[(first + m) * patch.bottleneck + d + n] = value;
-      shared.hidden[m * hidden_stride + n] = inside ? Unary<T, UnaryFunction::gelu>{}(value) : T{0};
+      hidden[m * hidden_width + d + n] = inside ? Unary<T, UnaryFunction::gelu>{}(value) : T{0};
     });
   }
 };

@@ -23,7 +23,7 @@ struct ConvNormTensors {
 
 /// A block makes all channels of tile_rows rows.  The tile stays in shared memory from the convolution's sums to the norm.
 template <class T, MathMode mode, int columns, bool aligned>
-__global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads)
+__global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads, blocks_per_processor<T>(columns))
     conv_norm_tile(Convolution<T> conv, Insertion insertion, Patch<T> patch, ConvNormTensors<T> tensors) {
   using Conv = ConvTile<T, mode, columns, aligned>;
   using Patched = PatchTile<T, mode, columns, aligned>;
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads)
   }
   const bool beside = insertion == Insertion::parallel;
   if (insertion != Insertion::none) {
-    Patched::add(patch, beside ? conv.x : nullptr, first, conv.rows, Patched::take(carver), tile);
+    Patched::add(patch, beside ? conv.x : nullptr, first, conv.rows, carver, tile);
   }
   for_tile_rows<Conv::threads>(first, conv.rows, [&](int m, std::int64_t row) {
     Row h;

@@ -24,6 +24,12 @@ constexpr TileShape tile_shape(int columns, int stages) {
           .stages = stages};
 }
 
+/// Blocks that a multiprocessor should have registers for: 128 registers a thread but for the widest tile and for f64.
+template <class T>
+constexpr int blocks_per_processor(int columns) {
+  return sizeof(T) == 8 || columns > 128 ? 1 : columns > 64 ? 2 : 4;
+}
+
 /// A row of the tile in the registers of a warp, 16 bytes to a lane where the row is long enough for all lanes.
 template <class T, int columns, bool aligned>
 struct TileRowOf {
@@ -114,9 +120,6 @@ struct ConvTile {
 /// Channels of the widest tile.  f64 has the narrow tile alone: it is there to be compared with.
 template <class T>
 inline constexpr std::int64_t widest_tile = sizeof(T) == 4 ? 256 : 64;
-inline bool is_tile_width(std::int64_t channels, DType dtype) {
-  return channels <= (dtype == DType::f32 ? widest_tile<float> : widest_tile<double>);
-}
 
 /// Calls visit.template operator()<columns, aligned>() with the smallest tile that holds rows of `channels` elements; returns false, having
 /// called nothing, when none does.

@@ -6,14 +6,15 @@
 //
 // A block makes 64 rows with all their channels, in a tile of 64, 128 or 256 columns of shared memory, 4, 8 or 8 warps:
 //   convolution   the implicit product of conv_tile.cuh, f32 by math_mode(); the sums end up where the factors' panels were
-//   patch         two products, 32 columns of the bottleneck at a time (patch_tile.cuh); the first one's factor is the tile itself (serial)
-//                 or streams from x (parallel); the second one's sums are added to the tile
+//   patch         two products (patch_tile.cuh): the first one's factor is the tile itself (serial) or streams from x (parallel), its
+//                 results stay in shared memory; the second one's sums are added to the tile
 //   norm          a warp per row, in registers: mean, variance of the centred row, normalisation, ReLU, residual
 // Between x and y nothing passes through memory but what is saved for the backward pass.
 // Moved: x K times (K + 1 with a parallel patch), mostly from second-level cache; w, down and up once per 64 rows; each output and the
 // residual once.  FLOPs 2 K C^2 B T, with a patch + 4 C D B T.  Limit: arithmetic from some 64 channels on, below that memory.
-// Any C up to 256 in f32 and 64 in f64 (copies of 16 bytes where C, D and the addresses allow), any D.  Wider rows: convolution, patch,
-// layer_norm_forward and element-by-element kernels one after the other, with y for h.
+// Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into what is left of the shared memory (200 beside 256 channels on compute
+// capability 8.0); copies of 16 bytes where C, D and the addresses allow.  Wider rows: convolution, patch, layer_norm_forward and
+// element-by-element kernels one after the other, with y for h.
 
 #include "kernels/causal_conv/conv_norm_forward.cuh"
 #include "kernels/cuda.hpp"
@@ -26,16 +27,24 @@ CausalConvForward convolution_alone(const ConvNormForward& args, const MutableVi
   return {.x = args.x, .w = args.w, .bias = args.bias, .y = y, .dilation = args.dilation, .padding = args.padding};
 }
 
-/// Whether one launch does it all.
+/// Calls visit.template operator()<mode, columns, aligned>(shared bytes) when one launch can do it all; otherwise returns false.
 template <class T, class Visit>
-bool for_fused_tile(const ConvNormForward& args, const Convolution<T>& conv, const Patch<T>& patch, Visit&& visit) {
-  const bool aligned = simt::aligned_16(conv.x, conv.w, args.gamma.as<T>(), args.beta.as<T>(), args.residual.as<T>(),
-                                        args.y.as<T>(), args.normalized.as<T>(), args.conv.as<T>()) &&
-                       patch.aligned();
-  return for_tile_columns<T>(conv.out, aligned, visit);
+bool for_fused_tile(const ConvNormForward& args, const Patch<T>& patch, Visit&& visit) {
+  const bool all_aligned =
+      patch.aligned() && simt::aligned_16(args.x.as<T>(), args.w.as<T>(), args.gamma.as<T>(), args.beta.as<T>(),
+                                          args.residual.as<T>(), args.y.as<T>(), args.normalized.as<T>(), args.conv.as<T>());
+  bool fits = false;
+  for_tile_columns<T>(args.w.shape[2], all_aligned, [&]<int columns, bool aligned>() {
+    for_math_mode<T>([&]<MathMode mode>() {
+      std::size_t bytes = simt::piece_bytes<T>(ConvTile<T, mode, columns, aligned>::elements);
+      if (args.insertion != Insertion::none) bytes += PatchTile<T, mode, columns, aligned>::shared_bytes(patch.bottleneck);
+      fits = bytes <= simt::shared_limit_bytes();
+      if (fits) visit.template operator()<mode, columns, aligned>(bytes);
+    });
+  });
+  return fits;
 }
 
-template <class T>
 void in_steps(const ConvNormForward& args, Stream stream) {
   const MutableView z = args.conv ? args.conv : args.y;
   causal_conv_forward(convolution_alone(args, z), stream);
@@ -76,19 +85,22 @@ void forward(const ConvNormForward& args, Stream stream) {
                                    .inv_std = args.inv_std.as<T>(),
                                    .conv = args.conv.as<T>(),
                                    .epsilon = static_cast<T>(args.epsilon)};
-  const bool fused = for_fused_tile<T>(args, conv, patch, [&]<int columns, bool aligned>() {
-    for_math_mode<T>([&]<MathMode mode>() {
-      const std::size_t of_patch = args.insertion == Insertion::none ? 0 : PatchTile<T, mode, columns, aligned>::shared_bytes();
-      using Tile = ConvTile<T, mode, columns, aligned>;
-      const simt::Launch how{.name = ConvNormForward::name,
-                             .grid = simt::blocks_for(conv.rows, tile_rows),
-                             .block = Tile::threads,
-                             .shared_bytes = simt::piece_bytes<T>(Tile::elements) + of_patch,
-                             .stream = stream};
-      simt::launch(how, conv_norm_tile<T, mode, columns, aligned>, conv, args.insertion, patch, tensors);
-    });
+  const bool fused = for_fused_tile<T>(args, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
+    const simt::Launch how{.name = ConvNormForward::name,
+                           .grid = simt::blocks_for(conv.rows, tile_rows),
+                           .block = ConvTile<T, mode, columns, aligned>::threads,
+                           .shared_bytes = shared_bytes,
+                           .stream = stream};
+    simt::launch(how, conv_norm_tile<T, mode, columns, aligned>, conv, args.insertion, patch, tensors);
   });
-  if (!fused) in_steps<T>(args, stream);
+  if (!fused) in_steps(args, stream);
+}
+
+template <class T>
+std::size_t workspace(const ConvNormForward& args) {
+  const auto nothing = [&]<MathMode mode, int columns, bool aligned>(std::size_t) {};
+  const bool fused = for_fused_tile<T>(args, Patch<T>(args.patch, args.bottleneck), nothing);
+  return fused || args.insertion == Insertion::none ? 0 : add_patch_workspace(args.x.shape.rows(), args.patch);
 }
 
 }  // namespace
@@ -98,8 +110,9 @@ void conv_norm_forward(const ConvNormForward& args, Stream stream) {
 }
 
 std::size_t conv_norm_forward_workspace(const ConvNormForward& args) {
-  if (args.insertion == Insertion::none || is_tile_width(args.x.shape[2], args.x.dtype)) return 0;
-  return add_patch_workspace(args.x.shape.rows(), args.patch);
+  std::size_t bytes = 0;
+  for_floating<ConvNormForward>(args.x.dtype, [&]<class T>(T) { bytes = workspace<T>(args); });
+  return bytes;
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND
