@@ -5,7 +5,7 @@
 // One launch: a block keeps 64 rows in a tile of 64, 128 or 256 columns of shared memory and runs both products on it (patch_tile.cuh), f32
 // by math_mode(); the bottleneck stays in shared memory too.
 // Moved: x and y once, down and up once per 64 rows, mostly from second-level cache.  FLOPs 4 C D rows.  Limit: memory.
-// Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into what is left of the shared memory (200 beside 256 channels on compute
+// Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into what is left of the shared memory (224 beside 256 channels on compute
 // capability 8.0); copies of 16 bytes where C, D and the addresses allow.  Wider rows: two convolutions of one tap with the GELU between
 // them, through [rows,D] of workspace.
 

@@ -89,6 +89,7 @@ struct ConvTile {
   static constexpr int stride = resident_stride<mode>(columns);
   static constexpr int a_elements = stages * Product::PanelA::elements;
   static constexpr int b_elements = stages * Product::PanelB::elements;
+  static constexpr std::size_t fixed_bytes = tile_rows * sizeof(std::int32_t);  ///< of shared memory, besides the tile
   /// The panels of the factors lie where the sums will.
   static constexpr int elements = std::max(tile_rows * stride, a_elements + b_elements);
 

@@ -12,7 +12,7 @@
 // Between x and y nothing passes through memory but what is saved for the backward pass.
 // Moved: x K times (K + 1 with a parallel patch), mostly from second-level cache; w, down and up once per 64 rows; each output and the
 // residual once.  FLOPs 2 K C^2 B T, with a patch + 4 C D B T.  Limit: arithmetic from some 64 channels on, below that memory.
-// Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into what is left of the shared memory (200 beside 256 channels on compute
+// Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into what is left of the shared memory (224 beside 256 channels on compute
 // capability 8.0); copies of 16 bytes where C, D and the addresses allow.  Wider rows: convolution, patch, layer_norm_forward and
 // element-by-element kernels one after the other, with y for h.
 
@@ -38,7 +38,7 @@ bool for_fused_tile(const ConvNormForward& args, const Patch<T>& patch, Visit&& 
     for_math_mode<T>([&]<MathMode mode>() {
       std::size_t bytes = simt::piece_bytes<T>(ConvTile<T, mode, columns, aligned>::elements);
       if (args.insertion != Insertion::none) bytes += PatchTile<T, mode, columns, aligned>::shared_bytes(patch.bottleneck);
-      fits = bytes <= simt::shared_limit_bytes();
+      fits = bytes + ConvTile<T, mode, columns, aligned>::fixed_bytes <= simt::shared_limit_bytes();
       if (fits) visit.template operator()<mode, columns, aligned>(bytes);
     });
   });
