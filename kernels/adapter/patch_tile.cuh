@@ -67,7 +67,6 @@ struct PatchTile {
     T* const hidden = carver.take<T>(tile_rows * hidden_width);  // [tile_rows][hidden_width]
     T* const panels = carver.take<T>(panel_elements);            // of either product
     for (int d = 0; d < patch.bottleneck; d += chunk) make_hidden(patch, x, first, rows, d, tile, panels, hidden, hidden_width);
-    __syncthreads();  // others may still read the tile as it was: a patch without a bottleneck has passed no barrier
     const SideRows<T> weights{.at = patch.up,
                               .stride = patch.channels,
                               .first = 0,
