@@ -36,7 +36,8 @@ bool for_patched_tile(const AdapterForward& args, const Patch<T>& patch, Visit&&
   for_tile_columns<T>(patch.channels, all_aligned, [&]<int columns, bool aligned>() {
     for_math_mode<T>([&]<MathMode mode>() {
       using Patched = PatchTile<T, mode, columns, aligned>;
-      const std::size_t bytes = simt::piece_bytes<T>(tile_rows * Patched::stride) + Patched::shared_bytes(patch.bottleneck);
+      const std::size_t bytes =
+          simt::piece_bytes<T>(conv_tile_rows * Patched::stride) + Patched::shared_bytes(patch.bottleneck);
       fits = bytes <= simt::shared_limit_bytes();
       if (fits) visit.template operator()<mode, columns, aligned>(bytes);
     });
@@ -51,7 +52,7 @@ void forward(const AdapterForward& args, Stream stream) {
   if (rows == 0 || patch.channels == 0) return;
   const bool in_one = for_patched_tile<T>(args, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
     const simt::Launch how{.name = AdapterForward::name,
-                           .grid = simt::blocks_for(rows, tile_rows),
+                           .grid = simt::blocks_for(rows, conv_tile_rows),
                            .block = PatchTile<T, mode, columns, aligned>::threads,
                            .shared_bytes = shared_bytes,
                            .stream = stream};

@@ -43,7 +43,7 @@ struct PatchTile {
   static constexpr TileShape up_shape = tile_shape(columns, 2);
   static constexpr int warps = up_shape.row_warps * up_shape.column_warps;
   static constexpr TileShape down_shape{
-      .rows = tile_rows, .columns = chunk, .depth = 16, .row_warps = 4, .column_warps = warps / 4};
+      .rows = conv_tile_rows, .columns = chunk, .depth = 16, .row_warps = 4, .column_warps = warps / 4};
   using Down = TileProduct<T, mode, down_shape, Contiguous::depth, Contiguous::side, aligned>;
   using Up = TileProduct<T, mode, up_shape, Contiguous::depth, Contiguous::side, aligned>;
   static constexpr int threads = Up::threads;
@@ -56,16 +56,17 @@ struct PatchTile {
     return resident_stride<mode>(static_cast<int>(bottleneck));
   }
   static constexpr std::size_t shared_bytes(std::int64_t bottleneck) {
-    return simt::piece_bytes<T>(std::int64_t{tile_rows} * hidden_stride(bottleneck)) + simt::piece_bytes<T>(panel_elements);
+    return simt::piece_bytes<T>(std::int64_t{conv_tile_rows} * hidden_stride(bottleneck)) +
+           simt::piece_bytes<T>(panel_elements);
   }
 
-  /// tile [tile_rows][stride] += gelu(x down + down_bias) up + up_bias for rows `first` onwards.  x is the tensor's rows, or null: the tile
-  /// itself, whose columns past C are zeros.  All threads call it; everybody may read the tile afterwards.
+  /// tile [conv_tile_rows][stride] += gelu(x down + down_bias) up + up_bias for rows `first` onwards.  x is the tensor's rows, or null: the
+  /// tile itself, whose columns past C are zeros.  All threads call it; everybody may read the tile afterwards.
   __device__ __forceinline__ static void add(const Patch<T>& patch, const T* x, std::int64_t first, std::int64_t rows,
                                              simt::SharedCarver& carver, T* tile) {
     const int hidden_width = hidden_stride(patch.bottleneck);
-    T* const hidden = carver.take<T>(tile_rows * hidden_width);  // [tile_rows][hidden_width]
-    T* const panels = carver.take<T>(panel_elements);            // of either product
+    T* const hidden = carver.take<T>(conv_tile_rows * hidden_width);  // [conv_tile_rows][hidden_width]
+    T* const panels = carver.take<T>(panel_elements);                 // of either product
     for (int d = 0; d < patch.bottleneck; d += chunk) make_hidden(patch, x, first, rows, d, tile, panels, hidden, hidden_width);
     const SideRows<T> weights{.at = patch.up,
                               .stride = patch.channels,

@@ -21,7 +21,7 @@ struct ConvNormTensors {
   T epsilon;
 };
 
-/// A block makes all channels of tile_rows rows.  The tile stays in shared memory from the convolution's sums to the norm.
+/// A block makes all channels of conv_tile_rows rows.  The tile stays in shared memory from the convolution's sums to the norm.
 template <class T, MathMode mode, int columns, bool aligned>
 __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads, blocks_per_processor<T>(columns))
     conv_norm_tile(Convolution<T> conv, Insertion insertion, Patch<T> patch, ConvNormTensors<T> tensors) {
@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads, 
   using Patched = PatchTile<T, mode, columns, aligned>;
   using Row = typename Conv::Row;
   static_assert(Conv::stride == Patched::stride);
-  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * tile_rows;
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * conv_tile_rows;
   const std::int64_t width = conv.out;
   simt::SharedCarver carver;
   T* const tile = carver.take<T>(Conv::elements);

@@ -12,11 +12,11 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-inline constexpr int tile_rows = 64;
+inline constexpr int conv_tile_rows = 64;
 
 /// A product whose sums are the tile: warps of 32 x 32 sums, or 32 x 64 in the widest tile.
 constexpr TileShape tile_shape(int columns, int stages) {
-  return {.rows = tile_rows,
+  return {.rows = conv_tile_rows,
           .columns = columns,
           .depth = 16,
           .row_warps = 2,
@@ -43,7 +43,7 @@ using TileRow = typename TileRowOf<T, columns, aligned>::type;
 /// Calls function(m, row) for the tile's rows m = row - first that are rows of the tensor; a warp takes each.
 template <int threads, class Function>
 __device__ __forceinline__ void for_tile_rows(std::int64_t first, std::int64_t rows, Function&& function) {
-  for (int m = simt::warp(); m < tile_rows && first + m < rows; m += threads / 32) function(m, first + m);
+  for (int m = simt::warp(); m < conv_tile_rows && first + m < rows; m += threads / 32) function(m, first + m);
 }
 
 /// Starts the sums of a product from the bias of its columns, `first` and on of `count`; zero without one, and past the end.
@@ -89,16 +89,16 @@ struct ConvTile {
   static constexpr int stride = resident_stride<mode>(columns);
   static constexpr int a_elements = stages * Product::PanelA::elements;
   static constexpr int b_elements = stages * Product::PanelB::elements;
-  static constexpr std::size_t fixed_bytes = tile_rows * sizeof(std::int32_t);  ///< of shared memory, besides the tile
+  static constexpr std::size_t fixed_bytes = conv_tile_rows * sizeof(std::int32_t);  ///< of shared memory, besides the tile
   /// The panels of the factors lie where the sums will.
-  static constexpr int elements = std::max(tile_rows * stride, a_elements + b_elements);
+  static constexpr int elements = std::max(conv_tile_rows * stride, a_elements + b_elements);
 
-  /// tile [tile_rows][stride] = rows first_row and columns first_column onwards of bias + the sum over taps and channels; zeros in columns
-  /// past the end.  Everybody may read the tile afterwards.
+  /// tile [conv_tile_rows][stride] = rows first_row and columns first_column onwards of bias + the sum over taps and channels; zeros in
+  /// columns past the end.  Everybody may read the tile afterwards.
   __device__ __forceinline__ static void make(const Convolution<T>& conv, std::int64_t first_row, std::int64_t first_column,
                                               T* tile) {
-    REFRAIN_SHARED_ARRAY(std::int32_t, steps, tile_rows);  // t of each row
-    note_steps<tile_rows, threads>(steps, first_row, conv.steps.steps);
+    REFRAIN_SHARED_ARRAY(std::int32_t, steps, conv_tile_rows);  // t of each row
+    note_steps<conv_tile_rows, threads>(steps, first_row, conv.steps.steps);
     __syncthreads();
     const TapRows<T> rows{.x = conv.x,
                           .taps = conv.steps,

@@ -87,7 +87,7 @@ void forward(const ConvNormForward& args, Stream stream) {
                                    .epsilon = static_cast<T>(args.epsilon)};
   const bool fused = for_fused_tile<T>(args, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
     const simt::Launch how{.name = ConvNormForward::name,
-                           .grid = simt::blocks_for(conv.rows, tile_rows),
+                           .grid = simt::blocks_for(conv.rows, conv_tile_rows),
                            .block = ConvTile<T, mode, columns, aligned>::threads,
                            .shared_bytes = shared_bytes,
                            .stream = stream};

@@ -24,7 +24,7 @@ void forward(const CausalConvForward& args, const View& added, Stream stream) {
   const auto start = [&]<int columns, bool aligned>() {
     for_math_mode<T>([&]<MathMode mode>() {
       using Tile = ConvTile<T, mode, columns, aligned>;
-      const std::int64_t row_tiles = (conv.rows + tile_rows - 1) / tile_rows;
+      const std::int64_t row_tiles = (conv.rows + conv_tile_rows - 1) / conv_tile_rows;
       const std::int64_t column_tiles = (conv.out + columns - 1) / columns;
       const simt::Launch how{.name = CausalConvForward::name,
                              .grid = simt::blocks_for(row_tiles * column_tiles, 1),

@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads, 
     convolve_tile(Convolution<T> conv, const T* added, T* y) {
   using Tile = ConvTile<T, mode, columns, aligned>;
   const std::int64_t column_tiles = (conv.out + columns - 1) / columns;
-  const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) / column_tiles * tile_rows;
+  const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) / column_tiles * conv_tile_rows;
   const std::int64_t first_column = static_cast<std::int64_t>(blockIdx.x) % column_tiles * columns;
   simt::SharedCarver carver;
   T* const tile = carver.take<T>(Tile::elements);
