@@ -77,6 +77,16 @@ std::size_t memory_step_backward_workspace(const MemoryStepBackward& args);
 void chunk_attention_forward(const ChunkAttentionForward& args, Stream stream);
 void chunk_attention_backward(const ChunkAttentionBackward& args, Stream stream);
 std::size_t chunk_attention_backward_workspace(const ChunkAttentionBackward& args);
+void causal_conv_forward(const CausalConvForward& args, Stream stream);
+void conv_norm_forward(const ConvNormForward& args, Stream stream);
+std::size_t conv_norm_forward_workspace(const ConvNormForward& args);
+/// causal_conv_forward with something added: y = conv(x) + added; added [B,T,Cout] may be y, or empty.
+void convolve(const CausalConvForward& args, const View& added, Stream stream);
+void adapter_forward(const AdapterForward& args, Stream stream);
+std::size_t adapter_forward_workspace(const AdapterForward& args);
+/// y = base + gelu(x down + down_bias) up + up_bias for rows of any width, in several launches; base may be x or y, y may be x.
+void add_patch(const AdapterForward& args, const View& base, Stream stream);
+std::size_t add_patch_workspace(std::int64_t rows, const PatchWeights& patch);
 
 // steps
 void swap_axes(const SwapAxes& args, Stream stream);

@@ -67,8 +67,11 @@ constexpr Entry<Args> on_cuda(void (*run)(const Args&, Stream), std::size_t (*wo
 }
 
 constexpr Table cuda_table{
+    .causal_conv_forward = on_cuda(cuda::causal_conv_forward),
     .causal_conv_backward = on_cuda(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace),
+    .conv_norm_forward = on_cuda(cuda::conv_norm_forward, cuda::conv_norm_forward_workspace),
     .conv_norm_backward = on_cuda(cuda::conv_norm_backward, cuda::conv_norm_backward_workspace),
+    .adapter_forward = on_cuda(cuda::adapter_forward, cuda::adapter_forward_workspace),
     .adapter_backward = on_cuda(cuda::adapter_backward, cuda::adapter_backward_workspace),
     .matmul = on_cuda(cuda::matmul, cuda::matmul_workspace),
     .pack_weights = on_cuda(cuda::pack_weights),
@@ -102,6 +105,8 @@ constexpr Table cuda_table{
     .multiply = on_cuda(cuda::multiply),
     .dot = on_cuda(cuda::dot, cuda::dot_workspace),
     .dropout = on_cuda(cuda::dropout),
+    .softmax_loss = on_cuda(cuda::softmax_loss, cuda::softmax_loss_workspace),
+    .sampled_softmax_loss = on_cuda(cuda::sampled_softmax_loss, cuda::sampled_softmax_loss_workspace),
     .pair_loss = on_cuda(cuda::pair_loss, cuda::pair_loss_workspace),
     .adam = on_cuda(cuda::adam),
     .adam_rows = on_cuda(cuda::adam_rows),
@@ -109,8 +114,6 @@ constexpr Table cuda_table{
     .sgd = on_cuda(cuda::sgd),
     .sgd_rows = on_cuda(cuda::sgd_rows),
     .clip_factor = on_cuda(cuda::clip_factor),
-    .softmax_loss = on_cuda(cuda::softmax_loss, cuda::softmax_loss_workspace),
-    .sampled_softmax_loss = on_cuda(cuda::sampled_softmax_loss, cuda::sampled_softmax_loss_workspace),
     .packed_bytes = cuda::packed_bytes,
 };
 #endif

@@ -39,6 +39,47 @@ struct WarpRow {
       if (column(i) < width) simt::store_group(row + column(i), at[i]);
     }
   }
+
+  /// Replaces element (i, j) by function(i, j, element).
+  template <class Function>
+  __device__ __forceinline__ void map(const Function& function) {
+    REFRAIN_UNROLL
+    for (int i = 0; i < items; ++i) {
+      REFRAIN_UNROLL
+      for (int j = 0; j < n; ++j) at[i][j] = function(i, j, at[i][j]);
+    }
+  }
+  __device__ __forceinline__ void add(const WarpRow& other) {
+    map([&](int i, int j, T value) { return value + other.at[i][j]; });
+  }
+
+  /// Subtracts the mean of the row's `width` elements and multiplies by 1 / sqrt(variance + epsilon), which is returned.  All lanes call
+  /// it; what lies past the row's end is of no use afterwards.
+  __device__ __forceinline__ T normalise(std::int64_t width, T epsilon) {
+    T sum = 0;
+    REFRAIN_UNROLL
+    for (int i = 0; i < items; ++i) {
+      REFRAIN_UNROLL
+      for (int j = 0; j < n; ++j) sum += at[i][j];
+    }
+    const T mean = simt::warp_sum(sum) / static_cast<T>(width);
+    T squares = 0;
+    REFRAIN_UNROLL
+    for (int i = 0; i < items; ++i) {
+      REFRAIN_UNROLL
+      for (int j = 0; j < n; ++j) {
+        at[i][j] -= mean;
+        if (column(i) < width) squares += at[i][j] * at[i][j];
+      }
+    }
+    const T inv_std = T{1} / std::sqrt(simt::warp_sum(squares) / static_cast<T>(width) + epsilon);
+    REFRAIN_UNROLL
+    for (int i = 0; i < items; ++i) {
+      REFRAIN_UNROLL
+      for (int j = 0; j < n; ++j) at[i][j] *= inv_std;
+    }
+    return inv_std;
+  }
 };
 
 template <class T>
@@ -60,28 +101,7 @@ __global__ void __launch_bounds__(norm_warps * 32)
   if (row >= rows) return;  // the whole warp
   Row x;
   x.load(tensors.x + row * width, width);
-  T sum = 0;
-  REFRAIN_UNROLL
-  for (int i = 0; i < items; ++i) {
-    REFRAIN_UNROLL
-    for (int j = 0; j < n; ++j) sum += x.at[i][j];
-  }
-  const T mean = simt::warp_sum(sum) / static_cast<T>(width);
-  T squares = 0;
-  REFRAIN_UNROLL
-  for (int i = 0; i < items; ++i) {
-    REFRAIN_UNROLL
-    for (int j = 0; j < n; ++j) {
-      x.at[i][j] -= mean;
-      if (Row::column(i) < width) squares += x.at[i][j] * x.at[i][j];
-    }
-  }
-  const T inv_std = T{1} / std::sqrt(simt::warp_sum(squares) / static_cast<T>(width) + epsilon);
-  REFRAIN_UNROLL
-  for (int i = 0; i < items; ++i) {
-    REFRAIN_UNROLL
-    for (int j = 0; j < n; ++j) x.at[i][j] *= inv_std;
-  }
+  const T inv_std = x.normalise(width, epsilon);
   if (tensors.normalized != nullptr) x.store(tensors.normalized + row * width, width);
   if (tensors.inv_std != nullptr && simt::lane() == 0) tensors.inv_std[row] = inv_std;
   REFRAIN_UNROLL

@@ -66,12 +66,13 @@ CUDA_ENTRY(causal_conv_backward) {
 
 CUDA_ENTRY(conv_norm_forward) {
   const Sizes s(arena);
-  const std::int64_t channels = s.in, bottleneck = arena.one_of<std::int64_t>({1, 5, 8, 16});
+  const std::int64_t channels = arena.one_of<std::int64_t>({s.in, s.in, 256, 260});  // the last is wider than a tile
+  const std::int64_t bottleneck = arena.one_of<std::int64_t>({1, 5, 8, 16});
   const Shape shape{s.batch, s.steps, channels};
   const Insertion insertion = arena.one_of(insertions);
   const bool patched = insertion != Insertion::none;
   return {.x = arena.normal(shape),
-          .w = arena.normal({s.taps, channels, channels}, s.scale()),
+          .w = arena.normal({s.taps, channels, channels}, 1 / std::sqrt(static_cast<double>(s.taps * channels))),
           .bias = arena.normal({channels}),
           .gamma = arena.normal({channels}),
           .beta = arena.normal({channels}),
@@ -141,7 +142,8 @@ CUDA_ENTRY(conv_norm_backward) {
 }
 
 CUDA_ENTRY(adapter_forward) {
-  const std::int64_t rows = arena.size(300), channels = arena.size(130), bottleneck = arena.size(20);
+  const std::int64_t rows = arena.size(300), bottleneck = arena.size(20);
+  const std::int64_t channels = arena.one_of<std::int64_t>({arena.size(130), 256, 260});  // the last is wider than a tile
   return {.x = arena.normal({rows, channels}),
           .patch = patch_weights(arena, channels, bottleneck),
           .y = arena.output("y", {rows, channels}),

@@ -1,0 +1,146 @@
+#pragma once
+/// A tile of a convolution's output in shared memory: causal_conv_forward stores it, conv_norm_forward goes on with it.
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/causal_conv/conv_rows.cuh"
+#include "kernels/rows/layer_norm.cuh"
+#include "kernels/simt.hpp"
+#include "kernels/tiles.cuh"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+
+inline constexpr int conv_tile_rows = 64;
+
+/// A product whose sums are the tile: warps of 32 x 32 sums, or 32 x 64 in the widest tile.
+constexpr TileShape tile_shape(int columns, int stages) {
+  return {.rows = conv_tile_rows,
+          .columns = columns,
+          .depth = 16,
+          .row_warps = 2,
+          .column_warps = columns > 64 ? 4 : 2,
+          .stages = stages};
+}
+
+/// Blocks that a multiprocessor should have registers for: 128 registers a thread but for the widest tile and for f64.
+template <class T>
+constexpr int blocks_per_processor(int columns) {
+  return sizeof(T) == 8 || columns > 128 ? 1 : columns > 64 ? 2 : 4;
+}
+
+/// A row of the tile in the registers of a warp, 16 bytes to a lane where the row is long enough for all lanes.
+template <class T, int columns, bool aligned>
+struct TileRowOf {
+  static constexpr int pack = simt::Pack<T>::count;
+  static constexpr int n = aligned && columns % (32 * pack) == 0 ? pack : 1;
+  using type = WarpRow<T, n, columns / (32 * n)>;
+};
+template <class T, int columns, bool aligned>
+using TileRow = typename TileRowOf<T, columns, aligned>::type;
+
+/// Calls function(m, row) for the tile's rows m = row - first that are rows of the tensor; a warp takes each.
+template <int threads, class Function>
+__device__ __forceinline__ void for_tile_rows(std::int64_t first, std::int64_t rows, Function&& function) {
+  for (int m = simt::warp(); m < conv_tile_rows && first + m < rows; m += threads / 32) function(m, first + m);
+}
+
+/// Starts the sums of a product from the bias of its columns, `first` and on of `count`; zero without one, and past the end.
+template <class Product, class T>
+__device__ __forceinline__ void start_from_bias(Product& product, const T* bias, std::int64_t first, std::int64_t count) {
+  product.visit([&](int, int column, T& sum) {
+    const std::int64_t n = first + column;
+    sum = bias != nullptr && n < count ? bias[n] : T{0};
+  });
+}
+
+template <class T>
+struct Convolution {
+  const T* x;     ///< [rows,in]
+  const T* w;     ///< [taps,in,out]
+  const T* bias;  ///< [out], or null
+  TapSteps steps;
+  std::int64_t taps;
+  std::int64_t rows;
+  std::int64_t in;
+  std::int64_t out;
+};
+
+template <class T>
+Convolution<T> convolution_of(const CausalConvForward& args) {
+  const std::int64_t taps = args.w.shape[0];
+  return {.x = args.x.as<T>(),
+          .w = args.w.as<T>(),
+          .bias = args.bias.as<T>(),
+          .steps = TapSteps::forward(args.padding, taps, args.dilation, args.x.shape[1]),
+          .taps = taps,
+          .rows = args.x.shape[0] * args.x.shape[1],
+          .in = args.w.shape[1],
+          .out = args.w.shape[2]};
+}
+
+template <class T, MathMode mode, int columns, bool aligned>
+struct ConvTile {
+  static constexpr int stages = 3;
+  using Product = TileProduct<T, mode, tile_shape(columns, stages), Contiguous::depth, Contiguous::side, aligned>;
+  using Row = TileRow<T, columns, aligned>;
+  static constexpr int threads = Product::threads;
+  static constexpr int stride = resident_stride<mode>(columns);
+  static constexpr int a_elements = stages * Product::PanelA::elements;
+  static constexpr int b_elements = stages * Product::PanelB::elements;
+  static constexpr std::size_t fixed_bytes = conv_tile_rows * sizeof(std::int32_t);  ///< of shared memory, besides the tile
+  /// The panels of the factors lie where the sums will.
+  static constexpr int elements = std::max(conv_tile_rows * stride, a_elements + b_elements);
+
+  /// tile [conv_tile_rows][stride] = rows first_row and columns first_column onwards of bias + the sum over taps and channels; zeros in
+  /// columns past the end.  Everybody may read the tile afterwards.
+  __device__ __forceinline__ static void make(const Convolution<T>& conv, std::int64_t first_row, std::int64_t first_column,
+                                              T* tile) {
+    REFRAIN_SHARED_ARRAY(std::int32_t, steps, conv_tile_rows);  // t of each row
+    note_steps<conv_tile_rows, threads>(steps, first_row, conv.steps.steps);
+    __syncthreads();
+    const TapRows<T> rows{.x = conv.x,
+                          .taps = conv.steps,
+                          .first = first_row,
+                          .rows = conv.rows,
+                          .channels = conv.in,
+                          .step_of_row = steps,
+                          .slice_depth = Product::depth};
+    const TapWeights<T> weights{
+        .w = conv.w, .in = conv.in, .out = conv.out, .first = first_column, .slice_depth = Product::depth};
+    Product sum;
+    start_from_bias(sum, conv.bias, first_column, conv.out);
+    sum.add({.a = tile, .b = tile + a_elements}, static_cast<int>(conv.taps) * slices_of(conv.in, Product::depth), rows,
+            weights);
+    sum.visit([&](int m, int n, T value) { tile[m * stride + n] = value; });
+    __syncthreads();
+  }
+};
+
+/// Channels of the widest tile.  f64 has the narrow tile alone: it is there to be compared with.
+template <class T>
+inline constexpr std::int64_t widest_tile = sizeof(T) == 4 ? 256 : 64;
+
+/// Calls visit.template operator()<columns, aligned>() with the smallest tile that holds rows of `channels` elements; returns false, having
+/// called nothing, when none does.
+template <class T, class Visit>
+bool for_tile_columns(std::int64_t channels, bool aligned, Visit&& visit) {
+  const auto fits = [&]<int columns, bool in_groups>() {
+    if (channels > columns) return false;
+    visit.template operator()<columns, in_groups>();
+    return true;
+  };
+  constexpr int widest = static_cast<int>(widest_tile<T>);
+  if (!aligned || channels % simt::Pack<T>::count != 0) {
+    if (fits.template operator()<64, false>()) return true;
+    if constexpr (widest > 64) return fits.template operator()<widest, false>();
+    return false;
+  }
+  if (fits.template operator()<64, true>()) return true;
+  if constexpr (widest > 64) return fits.template operator()<128, true>() || fits.template operator()<widest, true>();
+  return false;
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Whether the kernels that should use tensor cores do, and those that should be exact do not.
+
+Compiles the sources of KERNELS to PTX, which needs nvcc alone (no GPU, no disassembler), and looks for mma.sync, which becomes a tensor
+core's instruction (HMMA) and nothing else.  A kernel's arithmetic stands in its template arguments (refrain::MathMode).
+Ends with 1 when a tf32 or bf16 kernel has no product of its kind, an exact one has any, or a kernel lacks one of the three.
+Usage: tests/cuda_tensor_cores.py
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+KERNELS = {  # kernel -> source
+    "conv_norm_tile": "kernels/causal_conv/cuda_conv_norm_forward.cu",
+    "convolve_tile": "kernels/causal_conv/cuda_forward.cu",
+    "adapter_tile": "kernels/adapter/cuda_adapter_forward.cu",
+}
+MODES = ["exact", "tf32", "bf16"]  # in the order of refrain::MathMode
+ENTRY = re.compile(r"\.entry (\w+)")
+PRODUCT = re.compile(r"mma\.sync\S*\.f32\.(tf32|bf16)\.")
+
+
+def ptx(source):
+    nvcc = os.environ.get("CUDACXX") or shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
+    command = [nvcc, "-std=c++20", "-DNDEBUG", "-I.", "-Iinclude", "-arch=compute_80", "-ptx", source, "-o", "/dev/stdout"]
+    root = pathlib.Path(__file__).resolve().parent.parent
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root).stdout
+
+
+def instances(text, kernel):
+    """(mode, kinds of products in it) of each instance of a kernel that PTX holds."""
+    pieces = ENTRY.split(text)  # what is before the first entry; then name and body in turn
+    for name, body in zip(pieces[1::2], pieces[2::2]):
+        if found := re.search(rf"\d{kernel}I[fd]L\w*?MathModeE(\d)E", name):
+            yield MODES[int(found[1])], set(PRODUCT.findall(body))
+
+
+def main():
+    wrong = []
+    for kernel, source in KERNELS.items():
+        counts = dict.fromkeys(MODES, 0)
+        for mode, kinds in instances(ptx(source), kernel):
+            counts[mode] += 1
+            if kinds != {mode} - {"exact"}:
+                wrong.append(f"{kernel}: an instance for {mode} multiplies in {', '.join(sorted(kinds)) or 'no tensor core'}")
+        wrong += [f"{kernel}: no instance for {mode}" for mode in MODES if counts[mode] == 0]
+        print(f"{kernel}: " + ", ".join(f"{count} {mode}" for mode, count in counts.items()))
+    for line in wrong:
+        print(line)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,398 @@
+/// Convolutions, the fused half of a residual block and adapters on CUDA, emulated, against loops in double.
+
+#include "kernels/cuda.hpp"
+#include "refrain/core/math_mode.hpp"
+#include "support/catch.hpp"
+#include "support/close.hpp"
+#include "support/naive_conv.hpp"
+#include "support/simt/device_array.hpp"
+#include "support/simt/orders.hpp"
+
+using namespace refrain;
+using namespace refrain::test;
+using kernels::Insertion;
+using kernels::Padding;
+namespace cuda = kernels::cuda;
+
+namespace {
+
+/// Tensor cores round factors; all sums here have factors such that results are near one.
+template <class T>
+Tolerance tolerance_of(MathMode mode) {
+  switch (mode) {
+    case MathMode::tf32:
+      return {4e-3, 4e-3};
+    case MathMode::bf16:
+      return {4e-2, 4e-2};
+    default:
+      return tolerance::sum<T>;
+  }
+}
+
+/// In float64 what a kernel sees in T.
+template <class T>
+std::vector<T> values_of(const DeviceArray<T>& array) {
+  return {array.span().begin(), array.span().end()};
+}
+
+struct ConvCase {
+  std::int64_t batch, steps, in, out, taps, dilation;
+  bool same;
+  bool bias = true;
+  int offset = 0;
+
+  naive::ConvSizes sizes() const { return {batch, steps, in, out, taps, dilation, same}; }
+  Padding padding() const { return same ? Padding::same : Padding::causal; }
+};
+
+std::string text(const ConvCase& c) {
+  return concat("x [", c.batch, ",", c.steps, ",", c.in, "], w [", c.taps, ",", c.in, ",", c.out, "], dilation ", c.dilation,
+                c.same ? ", same" : ", causal", c.bias ? "" : ", no bias", ", ", c.offset, " past a multiple of 16 bytes");
+}
+
+template <class T>
+struct ConvProblem {
+  explicit ConvProblem(const ConvCase& of)
+      : c(of),
+        x(random_array<T>({c.batch, c.steps, c.in}, 1, 1, c.offset)),
+        w(random_array<T>({c.taps, c.in, c.out}, 2, 1 / std::sqrt(static_cast<double>(1 + c.taps * c.in)), c.offset)),
+        bias(random_array<T>({c.out}, 3)),
+        expected(naive::conv(x.doubles(), w.doubles(), c.bias ? bias.doubles() : naive::Values(), c.sizes())) {}
+
+  kernels::CausalConvForward args(DeviceArray<T>& y) const {
+    return {.x = x.view(),
+            .w = w.view(),
+            .bias = c.bias ? bias.view() : View(),
+            .y = y.mutable_view(),
+            .dilation = c.dilation,
+            .padding = c.padding()};
+  }
+  DeviceArray<T> output() const { return DeviceArray<T>({c.batch, c.steps, c.out}, {}, c.offset); }
+
+  ConvCase c;
+  DeviceArray<T> x, w, bias;
+  naive::Values expected;
+};
+
+/// What a conv_norm_forward or adapter_forward is given and should give.
+struct HalfCase {
+  std::int64_t batch, steps, channels, taps, dilation, bottleneck;
+  bool same = false;
+  int offset = 0;
+
+  naive::ConvSizes sizes() const { return {batch, steps, channels, channels, taps, dilation, same}; }
+};
+
+std::string text(const HalfCase& c) {
+  return concat("x [", c.batch, ",", c.steps, ",", c.channels, "], ", c.taps, " taps, dilation ", c.dilation, ", bottleneck ",
+                c.bottleneck, c.same ? ", same" : ", causal", ", ", c.offset, " past a multiple of 16 bytes");
+}
+
+template <class T>
+struct PatchArrays {
+  PatchArrays(std::int64_t channels, std::int64_t bottleneck, int offset)
+      : down(random_array<T>({channels, bottleneck}, 11, 1 / std::sqrt(static_cast<double>(channels)), offset)),
+        down_bias(random_array<T>({bottleneck}, 12)),
+        up(random_array<T>({bottleneck, channels}, 13, 1 / std::sqrt(1.0 + static_cast<double>(bottleneck)), offset)),
+        up_bias(random_array<T>({channels}, 14)) {}
+  kernels::PatchWeights views() const { return {down.view(), down_bias.view(), up.view(), up_bias.view()}; }
+  naive::PatchValues values() const { return {down.doubles(), down_bias.doubles(), up.doubles(), up_bias.doubles()}; }
+
+  DeviceArray<T> down, down_bias, up, up_bias;
+};
+
+constexpr double epsilon = 1e-2;  // lest a row of one channel, all epsilon, decide the tolerance
+
+template <class T>
+struct HalfProblem {
+  HalfProblem(const HalfCase& of, Insertion where)
+      : c(of),
+        insertion(where),
+        x(random_array<T>(shape(), 1, 1, c.offset)),
+        w(random_array<T>({c.taps, c.channels, c.channels}, 2, 1 / std::sqrt(static_cast<double>(c.taps * c.channels)),
+                          c.offset)),
+        residual(random_array<T>(shape(), 4, 1, c.offset)),
+        bias(random_array<T>({c.channels}, 3)),
+        gamma(random_array<T>({c.channels}, 5, 1, c.offset)),
+        beta(random_array<T>({c.channels}, 6, 1, c.offset)),
+        patch(c.channels, c.bottleneck, c.offset) {}
+
+  Shape shape() const { return {c.batch, c.steps, c.channels}; }
+  bool patched() const { return insertion != Insertion::none; }
+
+  naive::HalfResult expected(bool with_residual) const {
+    const auto place = insertion == Insertion::none     ? naive::Place::none
+                       : insertion == Insertion::serial ? naive::Place::serial
+                                                        : naive::Place::parallel;
+    return naive::half(x.doubles(), {w.doubles(), bias.doubles(), gamma.doubles(), beta.doubles(), patch.values()},
+                       with_residual ? residual.doubles() : naive::Values(), c.sizes(), place, epsilon);
+  }
+
+  struct Outputs {
+    explicit Outputs(const HalfProblem& p)
+        : y(p.shape(), {}, p.c.offset),
+          normalized(p.shape(), {}, p.c.offset),
+          conv(p.shape(), {}, p.c.offset),
+          inv_std({p.c.batch, p.c.steps}),
+          bottleneck({p.c.batch, p.c.steps, p.c.bottleneck}) {}
+    DeviceArray<T> y, normalized, conv, inv_std, bottleneck;
+  };
+
+  /// Runs with y alone, or with everything that can be saved and the residual.
+  void run(Outputs& out, bool all) const {
+    kernels::ConvNormForward args{.x = x.view(),
+                                  .w = w.view(),
+                                  .bias = bias.view(),
+                                  .gamma = gamma.view(),
+                                  .beta = beta.view(),
+                                  .patch = patched() ? patch.views() : kernels::PatchWeights(),
+                                  .y = out.y.mutable_view(),
+                                  .epsilon = epsilon,
+                                  .dilation = c.dilation,
+                                  .padding = c.same ? Padding::same : Padding::causal,
+                                  .insertion = insertion};
+    if (all) {
+      args.residual = residual.view();
+      args.normalized = out.normalized.mutable_view();
+      args.inv_std = out.inv_std.mutable_view();
+      args.conv = out.conv.mutable_view();
+      if (patched()) args.bottleneck = out.bottleneck.mutable_view();
+    }
+    run_entry(cuda::conv_norm_forward, cuda::conv_norm_forward_workspace, args);
+  }
+
+  void check(Tolerance allowed) const {
+    const naive::HalfResult all = expected(true), bare = expected(false);
+    std::vector<T> first;
+    for_each_order([&] {
+      Outputs out(*this), alone(*this);
+      run(out, true);
+      run(alone, false);
+      check_close<T>(out.y.span(), all.y, allowed);
+      check_close<T>(out.normalized.span(), all.normalized, allowed);
+      check_close<T>(out.inv_std.span(), all.inv_std, allowed);
+      check_close<T>(out.conv.span(), all.conv, allowed);
+      if (patched()) check_close<T>(out.bottleneck.span(), all.bottleneck, allowed);
+      check_close<T>(alone.y.span(), bare.y, allowed);
+      if (first.empty()) first = values_of(out.y);
+      CHECK(values_of(out.y) == first);
+    });
+  }
+
+  HalfCase c;
+  Insertion insertion;
+  DeviceArray<T> x, w, residual, bias, gamma, beta;
+  PatchArrays<T> patch;
+};
+
+constexpr auto insertions = {Insertion::none, Insertion::serial, Insertion::parallel};
+
+/// Kernels that body() launches.
+template <class Body>
+std::int64_t launches_of(Body body) {
+  const std::int64_t before = simt::emulation::launches();
+  body();
+  return simt::emulation::launches() - before;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("cuda causal_conv: forward is the naive loop", "[simt][conv]", float, double) {
+  using T = TestType;
+  // No rows, no input channels; one of everything; batch boundaries inside a tile of 64 rows, at its end, and one row after; even and odd
+  // taps on both sides; reaches beyond the sequence; around 16 channels of a slice, 64 and 128 columns of a tile.
+  for (const ConvCase& c :
+       {ConvCase{0, 5, 4, 4, 2, 1, false}, ConvCase{2, 0, 4, 4, 2, 1, false}, ConvCase{2, 3, 0, 4, 1, 1, false},
+        ConvCase{1, 1, 1, 1, 1, 1, false}, ConvCase{3, 11, 4, 8, 3, 2, false}, ConvCase{2, 32, 16, 64, 2, 1, true},
+        ConvCase{5, 13, 17, 5, 2, 3, true, false}, ConvCase{1, 64, 15, 63, 3, 7, false}, ConvCase{1, 65, 8, 65, 1, 1, true},
+        ConvCase{2, 4, 20, 68, 3, 9, false, false}, ConvCase{3, 2, 12, 132, 4, 1, true},
+        ConvCase{2, 5, 8, 12, 2, 1, true, true, 1}}) {
+    INFO(text(c));
+    const ConvProblem<T> problem(c);
+    std::vector<T> first;
+    for_each_order([&] {
+      DeviceArray<T> y = problem.output();
+      cuda::causal_conv_forward(problem.args(y), {});
+      check_close<T>(y.span(), problem.expected, tolerance::sum<T>);
+      if (first.empty()) first = values_of(y);
+      CHECK(values_of(y) == first);
+    });
+  }
+}
+
+TEMPLATE_TEST_CASE("cuda causal_conv: something may be added, also what y holds", "[simt][conv]", float, double) {
+  using T = TestType;
+  for (const ConvCase& c : {ConvCase{2, 33, 4, 72, 2, 1, false}, ConvCase{1, 3, 3, 5, 2, 1, true}}) {
+    INFO(text(c));
+    const ConvProblem<T> problem(c);
+    const auto added = random_array<T>({c.batch, c.steps, c.out}, 8);
+    naive::Values expected = problem.expected;
+    for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += added.doubles()[i];
+    for_each_order([&] {
+      DeviceArray<T> y = problem.output(), in_place = problem.output();
+      cuda::convolve(problem.args(y), added.view(), {});
+      check_close<T>(y.span(), expected, tolerance::sum<T>);
+      std::copy(added.span().begin(), added.span().end(), in_place.data());
+      cuda::convolve(problem.args(in_place), in_place.view(), {});
+      CHECK(same_bytes(y, in_place));
+    });
+  }
+}
+
+TEST_CASE("cuda causal_conv: on tensor cores", "[simt][conv]") {
+  for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
+    const MathScope scope(mode);
+    for (const ConvCase& c :
+         {ConvCase{2, 9, 20, 36, 3, 2, false}, ConvCase{2, 7, 24, 132, 2, 1, true}, ConvCase{1, 5, 9, 7, 2, 1, true}}) {
+      INFO(name(mode) << ": " << text(c));
+      const ConvProblem<float> problem(c);
+      for_each_order([&] {
+        DeviceArray<float> y = problem.output();
+        cuda::causal_conv_forward(problem.args(y), {});
+        check_close<float>(y.span(), problem.expected, tolerance_of<float>(mode));
+        std::vector<float> exact(y.span().size());  // no bit of the exact mode's results: the factors were rounded
+        const MathScope inner(MathMode::exact);
+        DeviceArray<float> z = problem.output();
+        cuda::causal_conv_forward(problem.args(z), {});
+        CHECK_FALSE(same_bytes(y, z));
+      });
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("cuda causal_conv: a sequence's results do not depend on its place in the batch", "[simt][conv]", float,
+                   double) {
+  using T = TestType;
+  const ConvCase c{7, 19, 8, 12, 3, 4, true};  // 133 rows: every sequence lies elsewhere in its tile, some in two
+  const ConvProblem<T> problem(c);
+  DeviceArray<T> y = problem.output();
+  cuda::causal_conv_forward(problem.args(y), {});
+  for (std::int64_t b = 0; b < c.batch; ++b) {
+    DeviceArray<T> x({1, c.steps, c.in}), alone({1, c.steps, c.out});
+    std::copy_n(problem.x.data() + b * c.steps * c.in, c.steps * c.in, x.data());
+    kernels::CausalConvForward args = problem.args(alone);
+    args.x = x.view();
+    cuda::causal_conv_forward(args, {});
+    CHECK(std::equal(alone.span().begin(), alone.span().end(), y.data() + b * c.steps * c.out));
+  }
+}
+
+TEMPLATE_TEST_CASE("cuda conv_norm: forward is the naive loop, with and without what is saved", "[simt][conv]", float, double) {
+  using T = TestType;
+  // One channel; one before, at and after the narrow tile; a bottleneck of one, around its chunk of 32, none at all; addresses that
+  // allow single elements alone.
+  for (const HalfCase& c :
+       {HalfCase{1, 1, 1, 1, 1, 1}, HalfCase{3, 23, 4, 3, 2, 8}, HalfCase{2, 5, 63, 2, 1, 33, true},
+        HalfCase{2, 33, 64, 2, 40, 36}, HalfCase{1, 3, 20, 4, 1, 5, true}, HalfCase{2, 4, 12, 2, 1, 16, false, 1},
+        HalfCase{1, 2, 8, 1, 1, 0}, HalfCase{2, 3, 65, 2, 1, 4, true}}) {
+    for (const Insertion insertion : insertions) {
+      INFO(text(c) << ", insertion " << static_cast<int>(insertion));
+      HalfProblem<T>(c, insertion).check(tolerance::sum<T>);
+    }
+  }
+}
+
+TEST_CASE("cuda conv_norm: the wide tiles and what is wider", "[simt][conv]") {
+  for (const HalfCase& c : {HalfCase{1, 3, 68, 2, 1, 12}, HalfCase{1, 2, 128, 1, 1, 8, true}, HalfCase{1, 2, 132, 1, 1, 8},
+                            HalfCase{2, 1, 255, 1, 1, 3}, HalfCase{1, 1, 256, 1, 1, 40}, HalfCase{1, 2, 257, 1, 1, 2, true},
+                            HalfCase{1, 2, 4, 2, 1, 640}}) {
+    for (const Insertion insertion : insertions) {
+      INFO(text(c) << ", insertion " << static_cast<int>(insertion));
+      HalfProblem<float>(c, insertion).check(tolerance::sum<float>);
+    }
+  }
+}
+
+TEST_CASE("cuda conv_norm: on tensor cores", "[simt][conv]") {
+  for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
+    const MathScope scope(mode);
+    for (const HalfCase& c : {HalfCase{2, 5, 20, 2, 1, 12}, HalfCase{1, 3, 72, 1, 1, 36, true}, HalfCase{1, 2, 132, 1, 1, 8},
+                              HalfCase{1, 2, 9, 2, 1, 3}}) {
+      for (const Insertion insertion : insertions) {
+        INFO(name(mode) << ": " << text(c) << ", insertion " << static_cast<int>(insertion));
+        HalfProblem<float>(c, insertion).check(tolerance_of<float>(mode));
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("cuda conv_norm: one launch, whichever the insertion, and none without rows", "[simt][conv]", float,
+                   double) {
+  using T = TestType;
+  const auto launches = [](const HalfCase& c, Insertion insertion) {
+    const HalfProblem<T> problem(c, insertion);
+    typename HalfProblem<T>::Outputs out(problem);
+    return launches_of([&] { problem.run(out, true); });
+  };
+  for (const Insertion insertion : insertions) {
+    CHECK(launches({2, 3, 8, 2, 1, 4}, insertion) == 1);
+    CHECK(launches({2, 3, 7, 2, 1, 40}, insertion) == 1);
+    CHECK(launches({0, 3, 8, 2, 1, 4}, insertion) == 0);
+    if (std::is_same_v<T, float>) CHECK(launches({1, 1, 256, 1, 1, 4}, insertion) == 1);
+    CHECK(launches({1, 1, 257, 1, 1, 4}, insertion) > 1);
+    if (insertion != Insertion::none) CHECK(launches({1, 1, 4, 1, 1, 640}, insertion) > 1);
+  }
+}
+
+TEMPLATE_TEST_CASE("cuda conv_norm: an identity patch changes nothing", "[simt][conv]", float, double) {
+  using T = TestType;
+  const HalfCase c{2, 9, 12, 2, 1, 8};
+  const HalfProblem<T> plain(c, Insertion::none);
+  HalfProblem<T> patched(c, Insertion::serial);
+  std::fill_n(patched.patch.up.data(), 8 * 12, T{0});
+  std::fill_n(patched.patch.up_bias.data(), 12, T{0});
+  typename HalfProblem<T>::Outputs a(plain), b(patched);
+  plain.run(a, true);
+  patched.run(b, true);
+  CHECK(same_bytes(a.y, b.y));
+  CHECK(same_bytes(a.inv_std, b.inv_std));
+}
+
+TEMPLATE_TEST_CASE("cuda adapter: forward is the naive loop", "[simt][conv]", float, double) {
+  using T = TestType;
+  struct Case {
+    std::int64_t rows, channels, bottleneck;
+    int offset;
+  };
+  for (const auto& [rows, channels, bottleneck, offset] :
+       {Case{0, 4, 4, 0}, Case{1, 1, 1, 0}, Case{63, 8, 4, 0}, Case{65, 64, 36, 0}, Case{3, 63, 33, 0}, Case{2, 12, 8, 1},
+        Case{3, 5, 0, 0}, Case{2, 65, 7, 0}, Case{2, 68, 8, 0}, Case{1, 132, 4, 0}, Case{2, 260, 12, 0}, Case{1, 3, 700, 0}}) {
+    INFO(rows << " rows of " << channels << ", bottleneck " << bottleneck << ", " << offset << " past a multiple of 16 bytes");
+    const PatchArrays<T> patch(channels, bottleneck, offset);
+    const auto x = random_array<T>({rows, channels}, 1, 1, offset);
+    const naive::PatchResult expected = naive::patch(x.doubles(), patch.values(), rows);
+    const bool one = channels <= (std::is_same_v<T, float> ? 256 : 64) && bottleneck < 700;
+    for_each_order([&, rows = rows, channels = channels, bottleneck = bottleneck, offset = offset] {
+      DeviceArray<T> y({rows, channels}, {}, offset), alone({rows, channels}), saved({rows, bottleneck});
+      kernels::AdapterForward args{.x = x.view(), .patch = patch.views(), .y = alone.mutable_view()};
+      run_entry(cuda::adapter_forward, cuda::adapter_forward_workspace, args);
+      args.y = y.mutable_view();
+      args.bottleneck = saved.mutable_view();
+      const std::int64_t launches =
+          launches_of([&] { run_entry(cuda::adapter_forward, cuda::adapter_forward_workspace, args); });
+      CHECK(launches == (rows == 0 ? 0 : one ? 1 : 3));
+      check_close<T>(y.span(), expected.y, tolerance::sum<T>);
+      check_close<T>(saved.span(), expected.bottleneck, tolerance::sum<T>);
+      check_close<T>(alone.span(), expected.y, tolerance::sum<T>);
+    });
+  }
+}
+
+TEST_CASE("cuda adapter: on tensor cores", "[simt][conv]") {
+  for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
+    const MathScope scope(mode);
+    for (const std::int64_t channels : {20, 132}) {
+      INFO(name(mode) << ", " << channels << " channels");
+      const PatchArrays<float> patch(channels, 36, 0);
+      const auto x = random_array<float>({5, channels}, 1);
+      const naive::PatchResult expected = naive::patch(x.doubles(), patch.values(), 5);
+      for_each_order([&] {
+        DeviceArray<float> y({5, channels}), saved({5, 36});
+        cuda::adapter_forward(
+            {.x = x.view(), .patch = patch.views(), .y = y.mutable_view(), .bottleneck = saved.mutable_view()}, {});
+        check_close<float>(y.span(), expected.y, tolerance_of<float>(mode));
+        check_close<float>(saved.span(), expected.bottleneck, tolerance_of<float>(mode));
+      });
+    }
+  }
+}
