@@ -24,9 +24,7 @@ constexpr std::int64_t batch = 128;
 constexpr double element = sizeof(float);
 
 /// Time in milliseconds by the clock, since threads share the work.
-void timed(benchmark::internal::Benchmark* line) {
-  line->Unit(benchmark::kMillisecond)->UseRealTime();
-}
+void timed(benchmark::internal::Benchmark* line) { line->Unit(benchmark::kMillisecond)->UseRealTime(); }
 
 // ---- the ceilings themselves ----
 

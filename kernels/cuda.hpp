@@ -52,6 +52,26 @@ std::size_t add_outer_products_workspace(const AddOuterProducts& args);
 // Entries that launch kernels of ours: also compiled for the tests' emulation, which has an inline namespace of its own.
 inline namespace REFRAIN_SIMT_BACKEND {
 
+// causal_conv
+void causal_conv_forward(const CausalConvForward& args, Stream stream);
+void causal_conv_backward(const CausalConvBackward& args, Stream stream);
+std::size_t causal_conv_backward_workspace(const CausalConvBackward& args);
+void conv_norm_forward(const ConvNormForward& args, Stream stream);
+std::size_t conv_norm_forward_workspace(const ConvNormForward& args);
+void conv_norm_backward(const ConvNormBackward& args, Stream stream);
+std::size_t conv_norm_backward_workspace(const ConvNormBackward& args);
+/// causal_conv_forward with something added: y = conv(x) + added; added [B,T,Cout] may be y, or empty.
+void convolve(const CausalConvForward& args, const View& added, Stream stream);
+
+// adapter
+void adapter_forward(const AdapterForward& args, Stream stream);
+std::size_t adapter_forward_workspace(const AdapterForward& args);
+void adapter_backward(const AdapterBackward& args, Stream stream);
+std::size_t adapter_backward_workspace(const AdapterBackward& args);
+/// y = base + gelu(x down + down_bias) up + up_bias for rows of any width, in several launches; base may be x or y, y may be x.
+void add_patch(const AdapterForward& args, const View& base, Stream stream);
+std::size_t add_patch_workspace(std::int64_t rows, const PatchWeights& patch);
+
 // recurrent
 void lstm_forward(const LstmForward& args, Stream stream);
 void lstm_backward(const LstmBackward& args, Stream stream);
@@ -60,15 +80,7 @@ void gru_forward(const GruForward& args, Stream stream);
 std::size_t gru_forward_workspace(const GruForward& args);
 void gru_backward(const GruBackward& args, Stream stream);
 std::size_t gru_backward_workspace(const GruBackward& args);
-// causal_conv
-void causal_conv_backward(const CausalConvBackward& args, Stream stream);
-std::size_t causal_conv_backward_workspace(const CausalConvBackward& args);
-void conv_norm_backward(const ConvNormBackward& args, Stream stream);
-std::size_t conv_norm_backward_workspace(const ConvNormBackward& args);
 
-// adapter
-void adapter_backward(const AdapterBackward& args, Stream stream);
-std::size_t adapter_backward_workspace(const AdapterBackward& args);
 // memory
 void memory_step_forward(const MemoryStepForward& args, Stream stream);
 std::size_t memory_step_forward_workspace(const MemoryStepForward& args);
@@ -77,16 +89,6 @@ std::size_t memory_step_backward_workspace(const MemoryStepBackward& args);
 void chunk_attention_forward(const ChunkAttentionForward& args, Stream stream);
 void chunk_attention_backward(const ChunkAttentionBackward& args, Stream stream);
 std::size_t chunk_attention_backward_workspace(const ChunkAttentionBackward& args);
-void causal_conv_forward(const CausalConvForward& args, Stream stream);
-void conv_norm_forward(const ConvNormForward& args, Stream stream);
-std::size_t conv_norm_forward_workspace(const ConvNormForward& args);
-/// causal_conv_forward with something added: y = conv(x) + added; added [B,T,Cout] may be y, or empty.
-void convolve(const CausalConvForward& args, const View& added, Stream stream);
-void adapter_forward(const AdapterForward& args, Stream stream);
-std::size_t adapter_forward_workspace(const AdapterForward& args);
-/// y = base + gelu(x down + down_bias) up + up_bias for rows of any width, in several launches; base may be x or y, y may be x.
-void add_patch(const AdapterForward& args, const View& base, Stream stream);
-std::size_t add_patch_workspace(std::int64_t rows, const PatchWeights& patch);
 
 // steps
 void swap_axes(const SwapAxes& args, Stream stream);
