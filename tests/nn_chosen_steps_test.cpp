@@ -44,15 +44,15 @@ TEST_CASE("chosen_steps: sets are sorted, counted from the end, and checked", "[
   CHECK_THROWS_AS(StepSet({-9}, 8), OptionError);
   const Tensor ids = Tensor::from<std::int32_t>({2, 3}, {1, 2, 3, 4, 5, 6});
   const Tensor columns = StepSet({0, 2}, 3).columns(ids);
-  CHECK(test::integers(columns) == std::vector<std::int64_t>{1, 3, 4, 6});
+  CHECK(test::integers(columns) == std::vector<int>{1, 3, 4, 6});
   CHECK_THROWS_AS(StepSet({0}, 4).columns(ids), ShapeError);
 }
 
 TEST_CASE("chosen_steps: a causal convolution reads its taps and itself", "[nn]") {
   const ConvSteps steps(StepSet({1, 9}, 10), 3, 2, Padding::causal);
   CHECK(steps.in.steps() == std::vector<std::int64_t>{1, 5, 7, 9});
-  CHECK(test::integers(steps.taps_at) == std::vector<std::int64_t>{0, -1, -1, 3, 2, 1});
-  CHECK(test::integers(steps.own_at) == std::vector<std::int64_t>{0, 3});
+  CHECK(test::integers(steps.taps_at) == std::vector<int>{0, -1, -1, 3, 2, 1});
+  CHECK(test::integers(steps.own_at) == std::vector<int>{0, 3});
 }
 
 TEMPLATE_TEST_CASE("chosen_steps: a block gives the bits that it gives among all steps", "[nn]", float, double) {
