@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "refrain/core/isa.hpp"
 #include "refrain/nn/adapter.hpp"
 #include "refrain/nn/conv_block.hpp"
 #include "refrain/nn/embedding.hpp"
@@ -145,4 +146,11 @@ BENCHMARK(top_k_rows)->Args({128, 10'000})->Args({1, 1'000'000})->Unit(benchmark
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::AddCustomContext("cpu_isa", cpu_isa());
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}
