@@ -7,7 +7,7 @@ set -euo pipefail
 # refuse REASON: fails with what standard input holds, unless that is nothing.
 refuse() {
   local found
-  found=$(sort -u | head -n 20)
+  found=$(sort -u | sed -n 1,20p)
   if [[ -z "$found" ]]; then return; fi
   printf '%s:\n%s\n' "$1" "$found"
   exit 1
@@ -26,11 +26,12 @@ case $1 in
     # Initialisers would run before anyone asked what the CPU is; the address sanitizer has its own, which only call it.
     { nm "$object" | grep -E ' (_GLOBAL__sub_I_|__cxx_global_var_init|_Z41__static_initialization)' || true; } |
       { grep -v '_00099_' || true; } | refuse "these run when the program starts"
-    { nm --demangle "$object" | grep -E '^[0-9a-f]+ [bBdDuvV] (guard variable for )?refrain::' || true; } |
-      { grep -vE " $table\$|\(anonymous namespace\)" || true; } |
-      refuse "these variables of an inline function exist once per level, and not once"
+    # Constants with addresses in them lie in .data.rel.ro.
+    { objdump --syms --demangle "$object" | grep -E ' [.]t?(data|bss)[^ ]*[[:space:]].* (guard variable for )?refrain::' || true; } |
+      { grep -vE ' [.]data[.]rel[.]ro|\(anonymous namespace\)' || true; } |
+      refuse "these variables of inline functions exist once per level, and not once"
     case $level in
-      v3) own='vfmadd.*%ymm' foreign='%zmm|%[xy]mm(1[6-9]|2|3)|\{%k' ;;
+      v3) own='vfmadd.*%ymm' foreign='%zmm|%[xy]mm(1[6-9]|2[0-9]|3[01])|\{%k' ;;
       v4) own='vfmadd.*%zmm' foreign='no such instruction' ;;
     esac
     instructions=$(disassemble "$object")
