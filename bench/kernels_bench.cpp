@@ -208,4 +208,4 @@ BENCHMARK(top_k_rows)->ArgNames({"rows", "V"})->Args({128, 10'000})->Args({1, 1'
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) { return refrain::bench::run_suite(argc, argv); }

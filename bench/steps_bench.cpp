@@ -67,9 +67,6 @@ void add_all() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   add_all();
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+  return refrain::bench::run_suite(argc, argv);
 }

@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "random_inputs.hpp"
+#include "refrain/core/isa.hpp"
 #include "refrain/ops/matmul.hpp"
 #include "refrain/ops/packed.hpp"
 
@@ -66,6 +67,20 @@ inline void report(benchmark::State& state, double flops, double bytes) {
   if (flops > 0) state.counters["GFLOP/s"] = Counter(flops / 1e9, rate);
   if (bytes > 0) state.counters["GB/s"] = Counter(bytes / 1e9, rate);
   state.counters["%ceiling"] = Counter(100 * std::max(flops / ceilings.flops_per_s, bytes / ceilings.bytes_per_s), rate);
+}
+
+/// Runs the registered benchmarks; the context of a JSON output says what they ran on.
+inline int run_suite(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  const Ceilings& ceilings = Ceilings::here();
+  benchmark::AddCustomContext("cpu_isa", cpu_isa());
+  benchmark::AddCustomContext("threads", concat(threads()));
+  benchmark::AddCustomContext("ceiling_GFLOP/s", concat(ceilings.flops_per_s / 1e9));
+  benchmark::AddCustomContext("ceiling_GB/s", concat(ceilings.bytes_per_s / 1e9));
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
 }
 
 }  // namespace refrain::bench

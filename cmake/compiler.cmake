@@ -28,6 +28,7 @@ endfunction()
 function(refrain_tune target)
   if(REFRAIN_NATIVE AND NOT MSVC)
     target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-march=native>")
+    target_compile_definitions(${target} PRIVATE REFRAIN_ISA=native)
   endif()
 endfunction()
 

@@ -8,6 +8,8 @@
 
 #include "models/nextitnet.hpp"
 #include "models/peterrec.hpp"
+#include "refrain/core/isa.hpp"
+#include "refrain/core/parallel.hpp"
 #include "refrain/nn/dropout.hpp"
 #include "refrain/train/optimizer.hpp"
 
@@ -132,6 +134,7 @@ void model() {
 
 int main() {
   try {
+    fmt::print("CPU kernels: {}, {} threads\n\n", cpu_isa(), threads());
     layers();
     causality();
     patches();

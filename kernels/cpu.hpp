@@ -1,5 +1,5 @@
 #pragma once
-/// What the CPU kernels of all families share: their declarations (as dispatch.cpp and the other families see them) and the
+/// What the CPU kernels of all families share: their declarations (as cpu_table.cpp and the other families see them) and the
 /// choice of element type.
 
 #include <cstddef>

@@ -45,7 +45,7 @@ if ((tests == 0)); then
   status=1
 fi
 
-grep -oE 'SKIPPED: .*' "$report" | sort | uniq -c || true
+grep -oE 'SKIPPED: .*|REFRAIN_ISA=v[34]: this CPU cannot run it' "$report" | sort | uniq -c || true
 
 # must_run WORD FOLDER REQUIRED: when FOLDER exists, no test with WORD in its name may be skipped; with REQUIRED 1 at least one
 # must have run.  Those that need a GPU may be.

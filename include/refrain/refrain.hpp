@@ -7,6 +7,7 @@
 #include "refrain/core/device.hpp"
 #include "refrain/core/dtype.hpp"
 #include "refrain/core/error.hpp"
+#include "refrain/core/isa.hpp"
 #include "refrain/core/math_mode.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/core/random.hpp"

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <refrain/core/device.hpp>
 #include <refrain/core/error.hpp>
+#include <refrain/core/isa.hpp>
 #include <refrain/core/parallel.hpp>
 
 int main() {
@@ -13,7 +14,7 @@ int main() {
     refrain::set_threads(-1);
     return 1;
   } catch (const refrain::OptionError& error) {
-    std::printf("%lld threads=%d, refused: %s\n", sum, refrain::threads(), error.what());
+    std::printf("%lld threads=%d isa=%s, refused: %s\n", sum, refrain::threads(), refrain::cpu_isa(), error.what());
   }
   return sum == 42 ? 0 : 1;
 }

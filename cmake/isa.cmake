@@ -1,0 +1,61 @@
+# Instruction set levels: one library that is fast on every x86-64 CPU.  Sets REFRAIN_LEVELS, those built besides the library's own.
+#
+# A source that is compiled for AVX-512 contains, besides our kernels, copies of every inline function and template that it uses and
+# the compiler did not inline: of the standard library, of Eigen, of our headers.  They are weak symbols, of which the linker keeps one
+# for the whole program.  Were it the AVX-512 one, an older CPU would stop at it.  So the objects of a level are linked into a single
+# one, with comdat groups resolved, in which every symbol is then made local but the level's table and the type information that
+# exceptions are recognised by, which is no code.  tests/check_levels.sh looks at the result.
+
+set(REFRAIN_ISA_LEVELS "v3;v4" CACHE STRING
+  "Instruction set levels of the CPU kernels besides the baseline, chosen from at run time: v3 (AVX2), v4 (AVX-512)")
+
+# What src/cpu_levels.cpp asks the CPU for.
+set(refrain_v3_flags -mavx2 -mfma -mbmi -mbmi2)
+set(refrain_v4_flags ${refrain_v3_flags} -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl)
+
+set(REFRAIN_LEVELS)
+foreach(level IN LISTS REFRAIN_ISA_LEVELS)
+  if(NOT level MATCHES "^v[34]$")
+    message(FATAL_ERROR "REFRAIN_ISA_LEVELS: expected v3, v4 or both, got '${level}'")
+  endif()
+endforeach()
+if(NOT REFRAIN_NATIVE AND REFRAIN_ISA_LEVELS)
+  include(CheckCXXSourceCompiles)
+  check_cxx_source_compiles("
+    #if !defined(__x86_64__) || !defined(__ELF__) || defined(__AVX__)
+    #error only where an ELF linker works and the baseline is plain x86-64
+    #endif
+    int main() { return __builtin_cpu_supports(\"avx512vl\"); }" REFRAIN_CAN_DISPATCH)
+  execute_process(COMMAND "${CMAKE_LINKER}" --help OUTPUT_VARIABLE linker_help ERROR_QUIET)
+  if(REFRAIN_CAN_DISPATCH AND CMAKE_OBJCOPY AND linker_help MATCHES "force-group-allocation")
+    set(REFRAIN_LEVELS ${REFRAIN_ISA_LEVELS})
+  endif()
+  list(JOIN REFRAIN_LEVELS ", " levels)
+  message(STATUS "Refrain: CPU kernels for the baseline and: ${levels}")
+endif()
+
+# refrain_add_level(LEVEL SOURCES...): compiles the kernels for a level and adds them to the library as one object.
+function(refrain_add_level level)
+  set(objects refrain_kernels_${level})
+  add_library(${objects} OBJECT ${ARGN})
+  target_compile_features(${objects} PRIVATE cxx_std_20)
+  target_compile_definitions(${objects} PRIVATE "$<TARGET_PROPERTY:refrain,COMPILE_DEFINITIONS>" REFRAIN_ISA=${level})
+  # Unique symbols, a kind of their own, would stay global.
+  target_compile_options(${objects} PRIVATE
+    ${refrain_${level}_flags} -fno-lto $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>)
+  target_include_directories(${objects} PRIVATE "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/include")
+  target_link_libraries(${objects} PRIVATE Threads::Threads Eigen3::Eigen)
+  set_target_properties(${objects} PROPERTIES CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
+  refrain_warnings(${objects})
+
+  set(joined "${PROJECT_BINARY_DIR}/refrain_${level}_$<CONFIG>_joined.o")
+  set(object "${PROJECT_BINARY_DIR}/refrain_${level}_$<CONFIG>.o")
+  add_custom_command(OUTPUT "${object}" BYPRODUCTS "${joined}"
+    COMMAND "${CMAKE_LINKER}" -r --force-group-allocation -o "${joined}" "$<TARGET_OBJECTS:${objects}>"
+    COMMAND "${CMAKE_OBJCOPY}" --wildcard "--keep-global-symbol=_ZN7refrain7kernels3cpu2${level}5tableE"
+      "--keep-global-symbol=_ZTI*" "--keep-global-symbol=_ZTS*" "${joined}" "${object}"
+    DEPENDS ${objects} "$<TARGET_OBJECTS:${objects}>" COMMAND_EXPAND_LISTS VERBATIM)
+  target_sources(refrain PRIVATE "${object}")
+  string(TOUPPER "${level}" upper)
+  target_compile_definitions(refrain PRIVATE REFRAIN_HAS_${upper}=1)
+endfunction()
