@@ -166,6 +166,41 @@ def product_rate(torch, device):
     return 2 * 2048**3 / best / 1e9
 
 
+MEMORY_LINE = Line("nextitnet", "train", 128, 20, 64)
+MEMORY_ITEMS = 100_000
+
+
+def peak_mib(pid="self"):
+    """Largest resident size that a process has had, in MiB."""
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+
+
+def print_peer_memory(options):
+    """In a process of its own: what two training steps of the peer add to the memory of an idle one."""
+    import torch
+    import bench_cpu_gpu as peer
+    torch.set_num_threads(options.threads)
+    before = peak_mib()
+    step = Peer(torch, peer, MEMORY_LINE, MEMORY_ITEMS, "taps")
+    step.step()
+    step.step()
+    print(peak_mib() - before)
+
+
+def compare_memory(options):
+    """Peak memory of a training step over many items, both sides in processes of their own."""
+    ours = Ours(options.program, MEMORY_LINE, MEMORY_ITEMS)
+    ours.step()
+    ours.step()
+    ours_mib = peak_mib(ours.process.pid)
+    ours.close()
+    command = [sys.executable, __file__, "--peers", options.peers, "--program", options.program, "--peer-memory"]
+    peer_mib = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    print(f"peak memory, {MEMORY_LINE.model} training step, B {MEMORY_LINE.batch}, T {MEMORY_LINE.time}, C {MEMORY_LINE.channels}, "
+          f"V {MEMORY_ITEMS}: ours {ours_mib:.0f} MiB (whole process), peer {peer_mib:.0f} MiB (above an idle process)", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", required=True, help="folder with reference.py and bench_cpu_gpu.py")
@@ -179,6 +214,7 @@ def main():
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute")
     parser.add_argument("--compiled", action="store_true", help="the peer also under torch.compile with CUDA graphs")
     parser.add_argument("--quick", action="store_true", help="C = 64 and T <= 50 alone")
+    parser.add_argument("--peer-memory", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     models = options.models.split(",") if options.models else MODELS
     if unknown := sorted(set(models) - set(MODELS)):
@@ -186,6 +222,8 @@ def main():
     os.environ["REFRAIN_THREADS"] = str(options.threads)
     os.environ["REFRAIN_DEVICE"] = options.device
     sys.path.insert(0, options.peers)
+    if options.peer_memory:
+        return print_peer_memory(options)
     import torch
     import bench_cpu_gpu as peer
     torch.set_num_threads(options.threads)
@@ -213,6 +251,8 @@ def main():
                         "batch": line.batch, "time": line.time, "channels": line.channels, "items": options.items,
                         "slots": line.slots or None, "ours_ms": ours_ms, "peer_ms": peer_ms, "ratio": peer_ms / ours_ms,
                         "floor_ms": floor_ms, "peer_setting": name})
+    if options.device == "cpu" and sys.platform == "linux":
+        compare_memory(options)
     if options.json:
         with open(options.json, "w") as file:
             json.dump(results, file, indent=1)

@@ -21,7 +21,7 @@ void add(const bench::ModelRequest& request) {
                                  pool_reset_peak();
                                  for (auto _ : state) step->run();
                                  bench::report(state, step->flops, 0);
-                                 state.counters["sequences/s"] = benchmark::Counter(
+                                 state.counters["sequences"] = benchmark::Counter(
                                      static_cast<double>(request.batch), benchmark::Counter::kIsIterationInvariantRate);
                                  state.counters["MiB"] = static_cast<double>(pool_stats().peak_used_bytes) / 1048576.0;
                                })

@@ -1,5 +1,5 @@
 #pragma once
-/// What the suites share: rates as shares of what this machine reaches.
+/// What the suites share: counted work, and what this machine reaches.
 
 #include <benchmark/benchmark.h>
 
@@ -59,14 +59,12 @@ struct Ceilings {
   }
 };
 
-/// Counters of one benchmark: GFLOP/s and GB/s that the mathematics needs, and the larger of their shares of the ceilings, in per cent.
+/// Counters of one benchmark, per second: 1e9 multiplications and additions, and 1e9 bytes, that the mathematics needs.  bench/table.py
+/// makes shares of the ceilings of them.
 inline void report(benchmark::State& state, double flops, double bytes) {
-  using benchmark::Counter;
-  const auto rate = Counter::kIsIterationInvariantRate;
-  const Ceilings& ceilings = Ceilings::here();
-  if (flops > 0) state.counters["GFLOP/s"] = Counter(flops / 1e9, rate);
-  if (bytes > 0) state.counters["GB/s"] = Counter(bytes / 1e9, rate);
-  state.counters["%ceiling"] = Counter(100 * std::max(flops / ceilings.flops_per_s, bytes / ceilings.bytes_per_s), rate);
+  const auto rate = benchmark::Counter::kIsIterationInvariantRate;
+  if (flops > 0) state.counters["GFLOP"] = benchmark::Counter(flops / 1e9, rate);
+  if (bytes > 0) state.counters["GB"] = benchmark::Counter(bytes / 1e9, rate);
 }
 
 /// Runs the registered benchmarks; the context of a JSON output says what they ran on.
