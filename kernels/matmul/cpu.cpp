@@ -1,8 +1,10 @@
-// Matrix product, tile by tile: Eigen computes one output tile on the thread that took it.
-//   c = op(a) op(b) (+ bias)
-// Tiles are at most 256 x 256, so that Eigen's packed panels fit its stack buffers and nothing is allocated; smaller when the
-// product has too few tiles to share out.  A product with a small output and a long inner axis (the gradient of a weight) is also
-// cut along the inner axis: the parts lie in the workspace and are added in order.  All cuts depend on sizes alone.
+// Matrix product c = op(a) op(b) (+ bias).
+//   a in rows      register tiles of gemm.hpp: a task packs up to four panels of op(b) and multiplies up to 256 rows with them, 512
+//                  of k at a time, in order: a row's result depends on nothing but the row.
+//   a transposed   Eigen, one output tile on the thread that took it.  Tiles are at most 256 x 256, so that Eigen's packed panels fit its
+//                  stack buffers and nothing is allocated; smaller when the product has too few tiles to share out.  A product with a
+//                  small output and a long inner axis (the gradient of a weight) is also cut along the inner axis: the parts lie in
+//                  the workspace and are added in order.  All cuts depend on sizes alone.
 
 // Two packed panels of at most 256 x (about 512) elements; Eigen takes the heap above this limit.
 #define EIGEN_STACK_ALLOCATION_LIMIT (1 << 20)
@@ -16,6 +18,7 @@
 
 #include "kernels/chunks.hpp"
 #include "kernels/cpu.hpp"
+#include "kernels/gemm.hpp"
 #include "refrain/core/parallel.hpp"
 
 namespace refrain::kernels::cpu {
@@ -30,10 +33,9 @@ constexpr std::int64_t multiplications_per_task = std::int64_t{1} << 19;
 
 constexpr std::int64_t pieces(std::int64_t extent, std::int64_t piece) { return (extent + piece - 1) / piece; }
 
-/// How a product is cut.
+/// How a product with a transposed a is cut.
 struct Cut {
-  explicit Cut(const Matmul& args)
-      : m(args.c.shape[0]), n(args.c.shape[1]), k(args.transpose_a ? args.a.shape[0] : args.a.shape[1]), inner(k) {
+  explicit Cut(const Matmul& args) : m(args.c.shape[0]), n(args.c.shape[1]), k(args.a.shape[0]), inner(k) {
     const std::int64_t output_tasks = pieces(m, tile_m) * pieces(n, tile_n);
     if (m * n > 0 && output_tasks < wanted_tasks / 2 && k >= 2 * shortest_inner) {
       const std::int64_t worth = std::max<std::int64_t>(1, m * n * k / multiplications_per_task);
@@ -76,7 +78,7 @@ Block<T> stored_block(const View& matrix, bool transposed, Range rows, Range col
   return {matrix.as<T>() + rows.begin * stride + columns.begin, rows.size, columns.size, Eigen::OuterStride<>(stride)};
 }
 
-/// out = start + op(a)[rows, inner] op(b)[inner, columns], start = bias or zero.
+/// out = start + a^T[rows, inner] op(b)[inner, columns], start = bias or zero.
 template <class T>
 void compute_tile(const Matmul& args, Range rows, Range columns, Range inner, const T* bias, T* out, std::int64_t out_stride) {
   OutputBlock<T> c(out + rows.begin * out_stride + columns.begin, rows.size, columns.size, Eigen::OuterStride<>(out_stride));
@@ -86,16 +88,12 @@ void compute_tile(const Matmul& args, Range rows, Range columns, Range inner, co
     c.setZero();
   }
   if (inner.size == 0) return;
-  const Block<T> a = stored_block<T>(args.a, args.transpose_a, rows, inner);
+  const Block<T> a = stored_block<T>(args.a, true, rows, inner);
   const Block<T> b = stored_block<T>(args.b, args.transpose_b, inner, columns);
-  if (args.transpose_a && args.transpose_b) {
+  if (args.transpose_b) {
     c.noalias() += a.transpose() * b.transpose();
-  } else if (args.transpose_a) {
-    c.noalias() += a.transpose() * b;
-  } else if (args.transpose_b) {
-    c.noalias() += a * b.transpose();
   } else {
-    c.noalias() += a * b;
+    c.noalias() += a.transpose() * b;
   }
 }
 
@@ -128,13 +126,75 @@ void compute(const Matmul& args) {
   });
 }
 
+/// How a product whose a lies in rows is cut: a task packs some columns of op(b) and multiplies a block of rows with them.
+template <class T>
+struct PanelCut {
+  static constexpr std::int64_t panel = 2 * Lanes<T>::count;
+  static constexpr std::int64_t most_columns = 4 * panel;
+  static constexpr std::int64_t most_depth = 512;               // what is packed stays in the second-level cache
+  static constexpr std::int64_t most_rows = 256;                // packing costs a few per cent of what so many rows cost
+  static constexpr std::int64_t worth = std::int64_t{1} << 18;  // multiply-adds of a task
+
+  explicit PanelCut(const Matmul& args) : m(args.c.shape[0]), n(args.c.shape[1]), k(args.a.shape[1]) {
+    while (columns > panel && pieces(m, rows) * pieces(n, columns) < wanted_tasks &&
+           std::min(m, rows) * columns * k > 2 * worth) {
+      columns /= 2;
+    }
+  }
+  std::int64_t tasks() const { return pieces(m, rows) * pieces(n, columns); }
+  /// Packed columns of one worker.
+  std::int64_t packed() const { return std::min(k, most_depth) * columns; }
+
+  std::int64_t m, n, k;
+  std::int64_t rows = most_rows;
+  std::int64_t columns = most_columns;
+};
+
+/// c = a op(b) + bias by the register tiles of gemm.hpp.
+template <class T>
+void compute_by_panels(const Matmul& args) {
+  const PanelCut<T> cut(args);
+  if (cut.m * cut.n == 0) return;
+  const std::int64_t row_blocks = pieces(cut.m, cut.rows);
+  const T* const b = args.b.as<T>();
+  parallel_tasks(cut.tasks(), [&](std::int64_t task, int worker) {
+    const std::int64_t column = task / row_blocks * cut.columns;
+    const std::int64_t width = std::min(cut.columns, cut.n - column);
+    const std::int64_t row = task % row_blocks * cut.rows;
+    const std::int64_t count = std::min(cut.rows, cut.m - row);
+    T* const packed = args.workspace.as<T>() + worker * cut.packed();
+    T* const c = args.c.as<T>() + row * cut.n + column;
+    for (std::int64_t i = 0; i < count; ++i) {
+      T* const out = c + i * cut.n;
+      args.bias ? std::copy_n(args.bias.as<T>() + column, width, out) : std::fill_n(out, width, T(0));
+    }
+    for (std::int64_t first = 0; first < cut.k; first += cut.most_depth) {
+      const std::int64_t depth = std::min(cut.most_depth, cut.k - first);
+      if (args.transpose_b) {
+        pack<T>(b + column * cut.k + first, 1, cut.k, depth, width, 0, depth, packed);
+      } else {
+        pack<T>(b + first * cut.n + column, cut.n, 1, depth, width, 0, depth, packed);
+      }
+      block_product<T>(args.a.as<T>() + row * cut.k + first, cut.k, count, depth, Panels<T>::packed(packed, depth), width, c,
+                       cut.n, true);
+    }
+  });
+}
+
 }  // namespace
 
 void matmul(const Matmul& args, Stream) {
-  for_floating<Matmul>(args.c.dtype, [&]<class T>(T) { compute<T>(args); });
+  for_floating<Matmul>(args.c.dtype, [&]<class T>(T) { args.transpose_a ? compute<T>(args) : compute_by_panels<T>(args); });
 }
 
 std::size_t matmul_workspace(const Matmul& args) {
+  if (!args.transpose_a) {
+    std::size_t bytes = 0;
+    for_floating<Matmul>(args.c.dtype, [&]<class T>(T) {
+      bytes = static_cast<std::size_t>(threads() * PanelCut<T>(args).packed()) * sizeof(T);
+    });
+    return bytes;
+  }
   const Cut cut(args);
   return cut.parts == 1 ? 0 : static_cast<std::size_t>(cut.parts * cut.m * cut.n) * size_bytes(args.c.dtype);
 }
