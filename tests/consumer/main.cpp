@@ -4,10 +4,19 @@
 #include <refrain/core/error.hpp>
 #include <refrain/core/isa.hpp>
 #include <refrain/core/parallel.hpp>
+#include <refrain/ops/matmul.hpp>
 
 int main() {
+  using refrain::DType;
+  using refrain::Tensor;
   if (!refrain::is_available(refrain::Device::cpu)) return 1;
   refrain::set_threads(2);
+  // 21 terms of one each, 300 times 20: a kernel on both threads.
+  const refrain::Variable product = matmul(refrain::Variable(Tensor::full({300, 21}, 1, DType::f32)),
+                                           refrain::Variable(Tensor::full({21, 20}, 1, DType::f32)));
+  for (const float element : product.value().span<float>()) {
+    if (element != 21) return 1;
+  }
   long long sum = 0;
   refrain::parallel_for(1, 1, [&](auto begin, auto end) { sum += 40 + begin + 2 * end; });
   try {
