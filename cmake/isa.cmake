@@ -26,12 +26,20 @@ if(NOT REFRAIN_NATIVE AND REFRAIN_ISA_LEVELS)
     #error only where an ELF linker works and the baseline is plain x86-64
     #endif
     int main() { return __builtin_cpu_supports(\"avx512vl\"); }" REFRAIN_CAN_DISPATCH)
-  execute_process(COMMAND "${CMAKE_LINKER}" --help OUTPUT_VARIABLE linker_help ERROR_QUIET)
-  if(REFRAIN_CAN_DISPATCH AND CMAKE_OBJCOPY AND linker_help MATCHES "force-group-allocation")
+  # With clang CMake names lld, which resolves groups since version 19.
+  set(level_linker)
+  foreach(linker IN ITEMS "${CMAKE_LINKER}" ld.bfd ld)
+    execute_process(COMMAND "${linker}" --help OUTPUT_VARIABLE linker_help ERROR_QUIET)
+    if(linker_help MATCHES "force-group-allocation")
+      set(level_linker "${linker}")
+      break()
+    endif()
+  endforeach()
+  if(REFRAIN_CAN_DISPATCH AND CMAKE_OBJCOPY AND level_linker)
     set(REFRAIN_LEVELS ${REFRAIN_ISA_LEVELS})
   endif()
   list(JOIN REFRAIN_LEVELS ", " levels)
-  message(STATUS "Refrain: CPU kernels for the baseline and: ${levels}")
+  message(STATUS "Refrain: instruction set levels of the CPU kernels besides the baseline: ${levels}")
 endif()
 
 # refrain_add_level(LEVEL SOURCES...): compiles the kernels for a level and adds them to the library as one object.
@@ -51,7 +59,7 @@ function(refrain_add_level level)
   set(joined "${PROJECT_BINARY_DIR}/refrain_${level}_$<CONFIG>_joined.o")
   set(object "${PROJECT_BINARY_DIR}/refrain_${level}_$<CONFIG>.o")
   add_custom_command(OUTPUT "${object}" BYPRODUCTS "${joined}"
-    COMMAND "${CMAKE_LINKER}" -r --force-group-allocation -o "${joined}" "$<TARGET_OBJECTS:${objects}>"
+    COMMAND "${level_linker}" -r --force-group-allocation -o "${joined}" "$<TARGET_OBJECTS:${objects}>"
     COMMAND "${CMAKE_OBJCOPY}" --wildcard "--keep-global-symbol=_ZN7refrain7kernels3cpu2${level}5tableE"
       "--keep-global-symbol=_ZTI*" "--keep-global-symbol=_ZTS*" "${joined}" "${object}"
     DEPENDS ${objects} "$<TARGET_OBJECTS:${objects}>" COMMAND_EXPAND_LISTS VERBATIM)

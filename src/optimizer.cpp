@@ -287,7 +287,8 @@ void Adam::update(std::span<const Update> updates) {
   for (const Device device : {Device::cpu, Device::cuda}) {
     dense_.clear();
     sparse_.clear();
-    for (const auto& [slot, rates] : updates) {
+    for (const Update& update : updates) {
+      Slot* const slot = update.slot;
       Parameter& parameter = slot->parameter;
       if (parameter.device() != device) continue;
       const auto with_state = [&](auto args) {
@@ -301,7 +302,7 @@ void Adam::update(std::span<const Update> updates) {
         args.l2 = slot->l2;
         args.decay = options_.decay;
         args.step = slot->updates;
-        args.rates = rates;
+        args.rates = update.rates;
         return args;
       };
       if (parameter.gradient().is_sparse()) {

@@ -26,7 +26,7 @@ use add_subdirectory -DREFRAIN_CUDA=OFF
 # Sources in another project make a portable library: every instruction set level that this CPU runs, and its object.
 mapfile -t objects < <(find "$work/add_subdirectory/refrain" -maxdepth 1 -name 'refrain_v[34]_Release.o' | sort)
 if ((${#objects[@]} < 2)); then
-  grep 'CPU kernels' "$work/add_subdirectory/configure.log" || true
+  grep 'instruction set levels' "$work/add_subdirectory/configure.log" || true
   if [[ $(uname -sm) == "Linux x86_64" ]]; then echo "the portable library lacks levels" >&2; exit 1; fi
 fi
 for object in "${objects[@]}"; do

@@ -241,8 +241,8 @@ TEMPLATE_TEST_CASE("cuda softmax_loss: several chunks, which rows that do not co
   }
 }
 
-TEMPLATE_TEST_CASE("cuda softmax_loss: rows that do not count may hold anything; without others all is zero", "[simt][loss]",
-                   float, double) {
+TEMPLATE_TEST_CASE("cuda softmax_loss: rows that do not count may hold anything, and without others all is zero",
+                   "[simt][loss]", float, double) {
   FullProblem<TestType> some({9, 7, 12, true, false, 2});
   for (std::int64_t row = 0; row < 9; ++row) {
     some.targets.data()[row] = row % 3 == 0 ? 2 : 3;

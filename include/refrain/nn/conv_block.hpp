@@ -65,8 +65,8 @@ class ConvBlock final : public Module {
     return steps;
   }
 
-  /// The block at chosen steps: x [B,S',C] holds the steps steps.in() -> [B,S,C] at steps.out(); the same numbers as operator() gives there.
-  /// Not recorded: throws AutogradError unless within NoGrad.
+  /// The block at chosen steps: x [B,S',C] holds the steps steps.in() -> [B,S,C] at steps.out(), the same numbers as operator() gives
+  /// there.  Not recorded: throws AutogradError unless within NoGrad.
   Variable at_steps(const Variable& x, const Steps& steps, const BlockPatches& patches = {}) const {
     if (steps.is_whole()) return (*this)(x, patches);
     const Variable h =
