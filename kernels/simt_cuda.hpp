@@ -5,7 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <type_traits>
+#include <unordered_map>
 
 #include "kernels/cuda_check.hpp"
 
@@ -143,14 +145,24 @@ struct Launch {
   Stream stream{};
 };
 
+/// Lets a kernel ask for so much dynamic shared memory.  The 48 KiB that it may have unasked count its fixed arrays, too; beside dynamic
+/// memory these take 8 KiB at most.  What was allowed is only ever raised: another thread may be about to launch with more.
+inline void allow_shared_bytes(const void* function, std::size_t bytes, const char* name) {
+  if (bytes <= 40 * 1024) return;
+  static std::mutex mutex;
+  static std::unordered_map<const void*, std::size_t> allowed;
+  const std::lock_guard<std::mutex> lock(mutex);
+  std::size_t& most = allowed[function];
+  if (bytes <= most) return;
+  cuda::check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), name);
+  most = bytes;
+}
+
 /// Puts a kernel into the stream.  Throws DeviceError when it cannot be started.
 template <class... Parameters>
 void launch(const Launch& how, void (*kernel)(Parameters...), std::type_identity_t<Parameters>... arguments) {
   const void* const function = reinterpret_cast<const void*>(kernel);
-  if (how.shared_bytes > 48 * 1024) {
-    cuda::check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(how.shared_bytes)),
-                how.name);
-  }
+  allow_shared_bytes(function, how.shared_bytes, how.name);
   void* addresses[] = {static_cast<void*>(&arguments)..., nullptr};
   cuda::check(cudaLaunchKernel(function, how.grid, how.block, addresses, how.shared_bytes, cuda::native(how.stream)), how.name);
 }

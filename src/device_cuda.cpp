@@ -184,6 +184,7 @@ void synchronize_event(void* event) {
 }
 
 bool has_passed(void* event) {
+  expect_no_recording("Event::has_passed");
   const cudaError_t status = cudaEventQuery(native_event(event));
   if (status == cudaErrorNotReady) {
     cudaGetLastError();
@@ -214,6 +215,7 @@ void* pinned_allocate(std::size_t bytes) {
 }
 
 void pinned_release(void* block) noexcept {
+  const RelaxedCapture relaxed;
   cudaFreeHost(block);
   cudaGetLastError();
 }
@@ -229,6 +231,7 @@ void fetch(void* pinned, const void* from, std::size_t bytes, Stream stream) {
 // ---- recordings ----
 
 void* begin() {
+  if (!is_pooled()) throw Unsupported("RecordedWork: REFRAIN_CUDA_POOL=off; what recorded work uses must come from the pool");
   Recording* recording = begin_recording(current());
   try {
     process().pool.keep(recording);

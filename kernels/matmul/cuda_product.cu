@@ -79,7 +79,7 @@ std::uint32_t alignment(const void* pointer) {
 /// Everything that the choice of an algorithm depends on.
 struct Problem {
   std::int64_t rows, columns, depth, a_stride, b_stride, c_stride, batch, a_step, b_step, c_step, workspace_bytes;
-  std::uint32_t a_alignment, b_alignment, c_alignment;
+  std::uint32_t a_alignment, b_alignment, c_alignment;  ///< c's is that of the bias where that is smaller
   DType dtype;
   MathMode mode;
   bool transpose_a, transpose_b, add, has_bias;
@@ -102,7 +102,7 @@ struct Problem {
         workspace_bytes(p.workspace ? p.workspace.shape.numel() * static_cast<std::int64_t>(size_bytes(p.workspace.dtype)) : 0),
         a_alignment(alignment(p.a)),
         b_alignment(alignment(p.b)),
-        c_alignment(alignment(p.c)),
+        c_alignment(std::min(alignment(p.c), p.bias == nullptr ? 256u : alignment(p.bias))),
         dtype(p.dtype),
         mode(p.dtype == DType::f32 ? math_mode() : MathMode::exact),
         transpose_a(p.transpose_a),

@@ -23,9 +23,10 @@ struct MatrixTerms {
   const T* from;
   std::int64_t stride;  ///< elements from row to row
   std::int64_t apart;
+  unsigned wanted = ~0u;  ///< bit i: matrix i is there; others are not read
   __device__ __forceinline__ void read(std::int64_t row, std::int64_t column, T (&terms)[count]) const {
     REFRAIN_UNROLL
-    for (int i = 0; i < count; ++i) terms[i] = from[row * stride + i * apart + column];
+    for (int i = 0; i < count; ++i) terms[i] = (wanted >> i & 1u) != 0 ? from[row * stride + i * apart + column] : T{0};
   }
 };
 
@@ -34,6 +35,13 @@ template <class T, int sums>
 struct ColumnTargets {
   T* to[sums];
   std::int64_t stride;
+
+  /// MatrixTerms::wanted of these.
+  unsigned wanted() const {
+    unsigned bits = 0;
+    for (int i = 0; i < sums; ++i) bits |= to[i] == nullptr ? 0u : 1u << i;
+    return bits;
+  }
 };
 
 /// Rows per chunk for a first launch with enough blocks to fill a GPU and few enough for the second to be short.
@@ -96,7 +104,7 @@ void sum_columns(const char* name, const Terms& source, std::int64_t rows, std::
   ColumnTargets<T, sums> between{.to = {}, .stride = sums * width};
   for (int i = 0; i < sums; ++i) between.to[i] = out.to[i] == nullptr ? nullptr : parts + i * width;
   simt::launch(how(chunks), column_sums<Terms>, source, rows, rows_per_column_chunk(rows), width, between);
-  const MatrixTerms<T, sums> sums_of_chunks{.from = parts, .stride = sums * width, .apart = width};
+  const MatrixTerms<T, sums> sums_of_chunks{.from = parts, .stride = sums * width, .apart = width, .wanted = out.wanted()};
   simt::launch(how(1), column_sums<MatrixTerms<T, sums>>, sums_of_chunks, chunks, chunks, width, out);
 }
 

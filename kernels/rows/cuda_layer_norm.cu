@@ -100,7 +100,7 @@ void backward(const LayerNormBackward& args, Stream stream) {
       });
   if (in_registers) {
     if (!want_sums) return;
-    const MatrixTerms<T, 2> of_blocks{.from = parts, .stride = 2 * width, .apart = width};
+    const MatrixTerms<T, 2> of_blocks{.from = parts, .stride = 2 * width, .apart = width, .wanted = sums.wanted()};
     sum_columns(LayerNormBackward::name, of_blocks, blocks, width, sums, parts + blocks * 2 * width, stream);
     return;
   }

@@ -1,5 +1,9 @@
 /// Convolutions, the fused half of a residual block, and patches.
 
+#include <cmath>
+#include <tuple>
+#include <utility>
+
 #include "cuda/arena.hpp"
 
 using namespace refrain;
@@ -112,16 +116,20 @@ CUDA_ENTRY(conv_norm_at_steps) {
           .insertion = insertion};
 }
 
+/// Channels and bottlenecks whose shared memory, fixed arrays included, passes the 48 KiB that a kernel may have unasked, by little.
+constexpr std::pair<std::int64_t, std::int64_t> around_shared_limit[] = {{160, 40}, {192, 32}, {128, 96}, {96, 128}};
+
 CUDA_ENTRY(conv_norm_backward) {
   const Sizes s(arena);
-  const std::int64_t channels = s.in, bottleneck = arena.one_of<std::int64_t>({1, 5, 8, 16});
+  std::int64_t channels = s.in, bottleneck = arena.one_of<std::int64_t>({1, 5, 8, 16});
+  if (arena.below(4) == 0) std::tie(channels, bottleneck) = around_shared_limit[arena.below(4)];
   const Shape shape{s.batch, s.steps, channels};
   const Insertion insertion = arena.one_of(insertions);
   const bool patched = insertion != Insertion::none;
   const bool frozen = arena.coin();  // only the patch and the input have gradients
   const Shape weight{s.taps, channels, channels};
   return {.x = arena.normal(shape),
-          .w = arena.normal(weight, s.scale()),
+          .w = arena.normal(weight, 1 / std::sqrt(static_cast<double>(s.taps * channels))),
           .gamma = arena.coarse({channels}),
           .beta = arena.coarse({channels}),
           .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),

@@ -73,7 +73,7 @@ TEST_CASE("cuda: an event orders two streams", "[cuda][device]") {
   }
 }
 
-TEST_CASE("cuda: recorded work runs again on new inputs", "[cuda][device][sanitize]") {
+TEST_CASE("cuda: recorded work runs again on new inputs", "[cuda][device]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   Tensor input = test::random_tensor<float>({40, 30}, 1).to(Device::cuda);
   const Tensor weight = test::random_tensor<float>({20, 30}, 2).to(Device::cuda);

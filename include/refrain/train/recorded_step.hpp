@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
@@ -86,7 +87,14 @@ class RecordedStep {
 
   template <class Loss, class Report>
   bool record(const Batch& batch, const Loss& loss, const Report& report) {
+    const auto failed = [&](const char* reason) {
+      has_failed_ = true;
+      optimizer_.zero_grad();
+      report(RecordingReport{.is_recorded = false, .reason = reason});
+      return false;
+    };
     try {
+      pool_trim(device_);  // a recording has memory of its own: what ordinary steps no longer use must make room
       optimizer_.prepare_recorded();
       inputs_ = batch;
       inputs_.visit([](Tensor& tensor) { tensor = tensor.clone(); });
@@ -100,10 +108,9 @@ class RecordedStep {
         optimizer_.step_recorded();
       });
     } catch (const Error& error) {
-      has_failed_ = true;
-      optimizer_.zero_grad();
-      report(RecordingReport{.is_recorded = false, .reason = error.what()});
-      return false;
+      return failed(error.what());
+    } catch (const std::bad_alloc&) {
+      return failed("the device has too little memory for a recording beside ordinary steps");
     }
     report(RecordingReport{.is_recorded = true, .kernels = work_->kernels(), .operations = work_->operations(), .reason = {}});
     return true;
