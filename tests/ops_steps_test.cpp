@@ -10,7 +10,6 @@
 namespace {
 
 using namespace refrain;
-using test::doubles;
 using test::garbage;
 using test::random_tensor;
 
@@ -19,7 +18,8 @@ Variable leaf(const Shape& shape, std::uint64_t seed) { return Variable(random_t
 Variable weighted(const Variable& y) { return dot(y, Variable(random_tensor<double>(y.shape(), 99))); }
 
 double at(const Tensor& x, std::int64_t i, std::int64_t j, std::int64_t k) {
-  return doubles(x)[static_cast<std::size_t>((i * x.size(1) + j) * x.size(2) + k)];
+  const std::int64_t place = (i * x.size(1) + j) * x.size(2) + k;
+  return x.dtype() == DType::f32 ? static_cast<double>(x.data<float>()[place]) : x.data<double>()[place];
 }
 
 }  // namespace
