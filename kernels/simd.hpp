@@ -94,6 +94,13 @@ inline Vector interleave(Vector a, Vector b, std::integer_sequence<int, at...>) 
 
 }  // namespace detail
 
+/// a0 + a_h, b0 + b_h, a1 + a_h+1, ... with h half the number of elements.
+template <class T>
+inline typename Lanes<T>::Vector add_by_turns(typename Lanes<T>::Vector a, typename Lanes<T>::Vector b) {
+  constexpr auto all = std::make_integer_sequence<int, Lanes<T>::count>();
+  return detail::interleave<false>(a, b, all) + detail::interleave<true>(a, b, all);
+}
+
 /// to[i * to_stride + j] = from[j * from_stride + i] for a square of as many rows as a vector has elements.
 /// Rows i and i + half by turns, as often as the count can be halved: each round moves one bit of the row into the column.
 template <class T>

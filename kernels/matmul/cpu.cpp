@@ -1,6 +1,7 @@
 // Matrix product c = op(a) op(b) (+ bias).
 //   a in rows      register tiles of gemm.hpp: a task packs up to four panels of op(b) and multiplies up to 256 rows with them, 512
 //                  of k at a time, in order: a row's result depends on nothing but the row.
+//   few rows       against a transposed b: as dot products of rows as they lie, so that b is read once and nothing is packed.
 //   a transposed   Eigen, one output tile on the thread that took it.  Tiles are at most 256 x 256, so that Eigen's packed panels fit its
 //                  stack buffers and nothing is allocated; smaller when the product has too few tiles to share out.  A product with a
 //                  small output and a long inner axis (the gradient of a weight) is also cut along the inner axis: the parts lie in
@@ -181,13 +182,82 @@ void compute_by_panels(const Matmul& args) {
   });
 }
 
+/// out[i] = dot(x, rows + i * length) for as many rows as a vector has elements.  The partial sums of all rows are turned and added in
+/// rounds, as in transpose_square, which leaves row i's sum in element i.
+template <class T>
+typename Lanes<T>::Vector dots(const T* x, const T* rows, std::int64_t length) {
+  using L = Lanes<T>;
+  constexpr int count = L::count;
+  typename L::Vector sums[extent(count)];
+  for (int i = 0; i < count; ++i) {
+    const T* const row = rows + i * length;
+    typename L::Vector sum{};
+    for (std::int64_t k = 0; k + count <= length; k += count) sum += L::load(x + k) * L::load(row + k);
+    sums[i] = sum;
+  }
+  for (int left = count / 2; left > 0; left /= 2) {
+    for (int i = 0; i < left; ++i) sums[i] = add_by_turns<T>(sums[i], sums[i + left]);
+  }
+  const std::int64_t whole = length / count * count;
+  if (whole < length) {
+    alignas(64) T rest[extent(count)];
+    for (int i = 0; i < count; ++i) {
+      rest[i] = 0;
+      for (std::int64_t k = whole; k < length; ++k) rest[i] += x[k] * rows[i * length + k];
+    }
+    sums[0] += L::load(rest);
+  }
+  return sums[0];
+}
+
+/// c = a b^T + bias for few rows of a.
+constexpr std::int64_t few_rows = 4;
+
+bool by_dots(const Matmul& args) { return !args.transpose_a && args.transpose_b && args.a.shape[0] <= few_rows; }
+
+template <class T>
+void compute_by_dots(const Matmul& args) {
+  constexpr std::int64_t lanes = Lanes<T>::count;
+  constexpr std::int64_t worth = std::int64_t{1} << 17;  // multiply-adds of a task
+  const std::int64_t m = args.a.shape[0], k = args.a.shape[1], n = args.c.shape[1];
+  const T* const a = args.a.as<T>();
+  const T* const b = args.b.as<T>();
+  T* const c = args.c.as<T>();
+  const std::int64_t grain = round_up(std::max<std::int64_t>(1, worth / std::max<std::int64_t>(1, m * k)), lanes);
+  parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = 0; i < m; ++i) {
+      const T* const x = a + i * k;
+      T* const out = c + i * n;
+      std::int64_t j = begin;
+      for (; j + lanes <= end; j += lanes) Lanes<T>::store(out + j, dots(x, b + j * k, k));
+      for (; j < end; ++j) {
+        out[j] = sum_lanes<T>(k, [&]<class L>(L, std::int64_t at) { return L::load(x + at) * L::load(b + j * k + at); });
+      }
+      if (!args.bias) continue;
+      const T* const bias = args.bias.as<T>();
+      for_lanes<T>(end - begin, [&]<class L>(L, std::int64_t at) {
+        L::store(out + begin + at, L::load(out + begin + at) + L::load(bias + begin + at));
+      });
+    }
+  });
+}
+
 }  // namespace
 
 void matmul(const Matmul& args, Stream) {
-  for_floating<Matmul>(args.c.dtype, [&]<class T>(T) { args.transpose_a ? compute<T>(args) : compute_by_panels<T>(args); });
+  for_floating<Matmul>(args.c.dtype, [&]<class T>(T) {
+    if (args.transpose_a) {
+      compute<T>(args);
+    } else if (by_dots(args)) {
+      compute_by_dots<T>(args);
+    } else {
+      compute_by_panels<T>(args);
+    }
+  });
 }
 
 std::size_t matmul_workspace(const Matmul& args) {
+  if (by_dots(args)) return 0;
   if (!args.transpose_a) {
     std::size_t bytes = 0;
     for_floating<Matmul>(args.c.dtype, [&]<class T>(T) {
