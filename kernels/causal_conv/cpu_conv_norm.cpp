@@ -52,8 +52,8 @@ void forward(const ConvNormForward& args) {
     const std::int64_t end = std::min(conv.rows(), (task + 1) * step);
     for (std::int64_t row = task * step; row < end; row += tile_rows) {
       const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
-      conv_tile(args.x.as<T>(), channels, plan.weights, channels, conv, false, plan.zeros, row, count, h, channels);
-      for (std::int64_t i = 0; i < count; ++i) add_row(h + i * channels, args.bias.as<T>(), channels);
+      conv_tile(args.x.as<T>(), channels, plan.weights, channels, conv, false, plan.zeros, row, count, h, channels,
+                Start<T>::row(args.bias.as<T>()));
       if (args.conv) std::copy_n(h, count * channels, args.conv.as<T>() + row * channels);
       if (args.insertion != Insertion::none) {
         T* const hidden = plan.hidden + worker * tile_rows * width;
@@ -107,7 +107,8 @@ void backward(const ConvNormBackward& args) {
       for (std::int64_t row = begin; row < end; row += tile_rows) {
         const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
         T* const dx = args.dx.as<T>() + row * channels;
-        conv_tile(plan.rows.dz, channels, plan.weights_t, channels, conv, true, plan.zeros, row, count, dx, channels);
+        conv_tile(plan.rows.dz, channels, plan.weights_t, channels, conv, true, plan.zeros, row, count, dx, channels,
+                  Start<T>::zero());
         if (args.insertion != Insertion::parallel) continue;
         plan.rows.pass_patch(
             count, plan.zeros, [row](std::int64_t i) { return row + i; }, dx);

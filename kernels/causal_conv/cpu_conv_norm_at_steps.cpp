@@ -54,11 +54,11 @@ void forward(const ConvNormAtSteps& args) {
       const auto x_row = [&](std::int64_t i, std::int64_t at) {
         return args.x.as<T>() + ((row + i) / steps * conv.steps + at) * channels;
       };
-      taps_tile(conv.taps, channels, plan.weights, channels, count, h, channels, [&](std::int64_t tap, std::int64_t i) {
-        const std::int64_t at = taps_at[(row + i) % steps * conv.taps + tap];
-        return at < 0 ? plan.zeros : x_row(i, at);
-      });
-      for (std::int64_t i = 0; i < count; ++i) add_row(h + i * channels, args.bias.as<T>(), channels);
+      taps_tile(conv.taps, channels, plan.weights, channels, count, h, channels, Start<T>::row(args.bias.as<T>()),
+                [&](std::int64_t tap, std::int64_t i) {
+                  const std::int64_t at = taps_at[(row + i) % steps * conv.taps + tap];
+                  return at < 0 ? plan.zeros : x_row(i, at);
+                });
       if (args.conv) std::copy_n(h, count * channels, args.conv.as<T>() + row * channels);
       T* const saved = args.bottleneck ? args.bottleneck.as<T>() + row * plan.patch.bottleneck : nullptr;
       T* const hidden = plan.hidden + worker * tile_rows * plan.patch.bottleneck;
@@ -140,10 +140,11 @@ void input_gradient(const ConvNormAtStepsBackward& args, const BackwardPlan<T>& 
         first[i] = (row + i) / steps * chosen;
         step[i] = (row + i) % steps;
       }
-      taps_tile(taps, channels, plan.weights_t, channels, count, dx, channels, [&](std::int64_t tap, std::int64_t i) {
-        const std::int64_t at = plan.read_by[step[i] * taps + tap];
-        return at < 0 ? plan.zeros : plan.rows.dz + (first[i] + at) * channels;
-      });
+      taps_tile(taps, channels, plan.weights_t, channels, count, dx, channels, Start<T>::zero(),
+                [&](std::int64_t tap, std::int64_t i) {
+                  const std::int64_t at = plan.read_by[step[i] * taps + tap];
+                  return at < 0 ? plan.zeros : plan.rows.dz + (first[i] + at) * channels;
+                });
       if (args.insertion != Insertion::parallel) continue;
       const auto output_row = [&](std::int64_t i) {
         const std::int64_t at = plan.own_of[step[i]];

@@ -163,7 +163,8 @@ struct ConvNormRowsBackward {
       from[i] = row < 0 ? zeros : dm + row * width;
       if (row >= 0) add_row(dx + i * channels, dh + row * channels, channels);
     }
-    rows_product<T>(from, 1, width, patch.down_t.group(0, width, channels), channels, count, dx, channels, true);
+    rows_product<T>(from, 1, width, patch.down_t.group(0, width, channels), channels, count, dx, channels,
+                    Start<T>::rows(dx, channels));
   }
 };
 

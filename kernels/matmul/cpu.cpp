@@ -165,11 +165,9 @@ void compute_by_panels(const Matmul& args) {
     const std::int64_t count = std::min(cut.rows, cut.m - row);
     T* const packed = args.workspace.as<T>() + worker * cut.packed();
     T* const c = args.c.as<T>() + row * cut.n + column;
-    for (std::int64_t i = 0; i < count; ++i) {
-      T* const out = c + i * cut.n;
-      args.bias ? std::copy_n(args.bias.as<T>() + column, width, out) : std::fill_n(out, width, T(0));
-    }
-    for (std::int64_t first = 0; first < cut.k; first += cut.most_depth) {
+    auto start = Start<T>::row(args.bias.as<T>()).from(0, column);
+    std::int64_t first = 0;
+    do {
       const std::int64_t depth = std::min(cut.most_depth, cut.k - first);
       if (args.transpose_b) {
         pack<T>(b + column * cut.k + first, 1, cut.k, depth, width, 0, depth, packed);
@@ -177,8 +175,10 @@ void compute_by_panels(const Matmul& args) {
         pack<T>(b + first * cut.n + column, cut.n, 1, depth, width, 0, depth, packed);
       }
       block_product<T>(args.a.as<T>() + row * cut.k + first, cut.k, count, depth, Panels<T>::packed(packed, depth), width, c,
-                       cut.n, true);
-    }
+                       cut.n, start);
+      start = Start<T>::rows(c, cut.n);
+      first += depth;
+    } while (first < cut.k);
   });
 }
 

@@ -11,6 +11,7 @@
 
 #include "kernels/chunks.hpp"
 #include "kernels/cpu.hpp"
+#include "kernels/simd.hpp"
 #include "refrain/core/parallel.hpp"
 
 namespace refrain::kernels::cpu {
@@ -65,20 +66,20 @@ class Selection {
 
   /// Scores of rising index.
   void add(const T* __restrict scores, std::int64_t begin, std::int64_t end) {
-    constexpr std::int64_t block = 64;
+    constexpr std::int64_t block = 8 * Lanes<T>::count, part = Lanes<T>::count;
     std::int64_t i = begin;
     while (i < end) {
-      const std::int64_t stop = std::min(end, i + block);
-      if (!open_ && stop - i == block) {
-        const T threshold = threshold_;
-        int above = 0;
-        for (std::int64_t j = 0; j < block; ++j) above |= static_cast<int>(scores[i + j] > threshold);
-        if (above == 0) {
-          i = stop;
+      if (!open_ && i + block <= end && none_above<block>(scores + i)) {
+        i += block;
+        continue;
+      }
+      for (const std::int64_t stop = std::min(end, i + block); i < stop;) {
+        if (!open_ && i + part <= stop && none_above<part>(scores + i)) {
+          i += part;
           continue;
         }
+        for (const std::int64_t next = std::min(stop, i + part); i < next; ++i) add({scores[i], static_cast<std::int32_t>(i)});
       }
-      for (; i < stop; ++i) add({scores[i], static_cast<std::int32_t>(i)});
     }
   }
 
@@ -90,6 +91,18 @@ class Selection {
   }
 
  private:
+  /// Scores that are NaN are not above.
+  template <std::int64_t count>
+  bool none_above(const T* scores) const {
+    using L = Lanes<T>;
+    typename L::Vector top = L::broadcast(threshold_);
+    for (std::int64_t j = 0; j < count; j += L::count) {
+      const typename L::Vector score = L::load(scores + j);
+      top = score > top ? score : top;
+    }
+    return !(L::largest(top) > threshold_);
+  }
+
   /// Later scores that equal the threshold have a higher index and rank behind, so a strict comparison is enough.  A threshold
   /// that is NaN lets everything in.
   void cut() {

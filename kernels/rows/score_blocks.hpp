@@ -89,7 +89,7 @@ class ScoreBlocks {
       const T* rows[extent(tile_rows)];
       for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = args.weight + (item + std::min(i, tile - 1)) * args.channels;
       rows_product<T>(rows, 1, args.channels, Panels<T>::packed(packed_t_, args.channels), count, tile, scores_ + item * block_,
-                      block_, false);
+                      block_, Start<T>::zero());
       for (std::int64_t i = 0; i < tile; ++i) {
         T* const row = scores_ + (item + i) * block_;
         const T offset = args.offset == nullptr ? T(0) : args.offset[item + i];
@@ -177,10 +177,11 @@ class ScoreBlocks {
     if (args.dweight != nullptr) {
       for (std::int64_t item = begin; item < end; item += tile_rows) {
         const std::int64_t tile = std::min<std::int64_t>(tile_rows, end - item);
+        T* const out = args.dweight + item * args.channels;
         const T* rows[extent(tile_rows)];
         for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = scores_ + (item + std::min(i, tile - 1)) * block_;
-        rows_product<T>(rows, 1, count, Panels<T>::packed(packed_, count), args.channels, tile,
-                        args.dweight + item * args.channels, args.channels, add);
+        rows_product<T>(rows, 1, count, Panels<T>::packed(packed_, count), args.channels, tile, out, args.channels,
+                        add ? Start<T>::rows(out, args.channels) : Start<T>::zero());
       }
     }
     if (args.doffset != nullptr) {
