@@ -1,12 +1,14 @@
 // The k best of each row.
 // A selection keeps a buffer of candidates that passed the threshold, the k-th best seen so far.  When the buffer is full it is
-// cut back to the best k, which raises the threshold; blocks of scores without one above the threshold are skipped whole.  The
+// cut back to the best k, which raises the threshold; blocks of scores without one above the threshold are skipped whole.  A first
+// threshold comes from a pass over the maxima of some interleaved groups: the k-th of them is not above the k-th of all scores.  The
 // order is total (score, then index; NaN last), so the k best are the same however a row is cut: a few long rows are cut into
 // segments for the sake of threads, and the segments' best are selected again.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 
 #include "kernels/chunks.hpp"
@@ -65,7 +67,8 @@ class Selection {
   }
 
   /// Scores of rising index.
-  void add(const T* __restrict scores, std::int64_t begin, std::int64_t end) {
+  void add(const T* scores, std::int64_t begin, std::int64_t end) {
+    if (size_ == 0) foresee(scores, begin, end);
     constexpr std::int64_t block = 8 * Lanes<T>::count, part = Lanes<T>::count;
     std::int64_t i = begin;
     while (i < end) {
@@ -91,6 +94,30 @@ class Selection {
   }
 
  private:
+  /// Sets the threshold right below the k-th largest of the groups' maxima, where the groups are enough, and long enough to be worth it.
+  void foresee(const T* scores, std::int64_t begin, std::int64_t end) {
+    using L = Lanes<T>;
+    constexpr std::int64_t groups = 128;
+    if (k_ > groups / 2 || end - begin < 4 * groups) return;
+    typename L::Vector tops[groups / L::count];
+    for (auto& top : tops) top = L::broadcast(-std::numeric_limits<T>::infinity());
+    for (std::int64_t i = begin; i + groups <= end; i += groups) {
+      for (std::int64_t v = 0; v < groups / L::count; ++v) {
+        const typename L::Vector score = L::load(scores + i + v * L::count);
+        tops[v] = score > tops[v] ? score : tops[v];  // passes NaN over
+      }
+    }
+    T maxima[groups];
+    for (std::int64_t v = 0; v < groups / L::count; ++v) L::store(maxima + v * L::count, tops[v]);
+    std::nth_element(maxima, maxima + k_ - 1, maxima + groups, std::greater<T>());
+    const T bound = maxima[k_ - 1];
+    if (!std::isfinite(bound)) return;
+    using Limits = std::numeric_limits<T>;
+    threshold_ =
+        bound - std::max(std::abs(bound) * Limits::epsilon(), Limits::min());  // below it where subnormals are flushed, too
+    open_ = false;
+  }
+
   /// Scores that are NaN are not above.
   template <std::int64_t count>
   bool none_above(const T* scores) const {
