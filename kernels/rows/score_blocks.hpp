@@ -41,8 +41,10 @@ class ScoreBlocks {
     block_ = 128;
     while (block_ > 16 && block_ * items * static_cast<std::int64_t>(sizeof(T)) > budget_bytes) block_ /= 2;
     block_ = std::min(block_, round_up(std::max<std::int64_t>(rows, 1), 16));
-    // At most 64 chunks, whatever the number of threads: the chunks' sums are added in order.
-    chunk_ = round_up(std::max<std::int64_t>(192, (items + 63) / 64), tile_rows);
+    // About 192 items a chunk and at most 64 chunks, whatever the number of threads: the chunks' sums are added in order.  Their number
+    // is a multiple of eight, so that few threads get equal shares.
+    const std::int64_t wanted = std::min<std::int64_t>(64, round_up((items + 191) / 192, 8));
+    chunk_ = round_up(std::max<std::int64_t>(64, (items + wanted - 1) / std::max<std::int64_t>(1, wanted)), tile_rows);
     chunks_ = std::max<std::int64_t>(1, (items + chunk_ - 1) / chunk_);
     scores_ = scratch.take<T>(items * block_);
     packed_t_ = scratch.take<T>(packed_size<T>(channels, block_));
