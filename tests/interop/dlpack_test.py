@@ -32,6 +32,7 @@ class TorchSide:
         import torch
 
         self.module = torch
+        torch.set_num_threads(1)
 
     def from_refrain(self, tensor):
         return self.module.from_dlpack(tensor)

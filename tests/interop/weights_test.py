@@ -108,5 +108,7 @@ if __name__ == "__main__":
     import torch
     from safetensors.torch import save_file
 
+    torch.set_num_threads(1)
+
     refrain = exchange.Refrain(library)
     unittest.main(argv=sys.argv[:1])
