@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Step times of Refrain and of a PyTorch peer, taken in turns in one run.
 
-Called by against_pytorch.sh.  The peer's folder holds reference.py and bench_cpu_gpu.py.  Per line both sides take `--rounds` turns of
-one step, or of as many as 20 ms hold, after as much warm-up; the figure is the median of the turns, the ratio is peer / ours.  The peer runs every listed setting, and the fastest
-counts.  floor_ms: multiply-adds counted, over the product rate that this machine reaches in a large float32 product.
+Called by against_pytorch.sh.  The peer's folder holds reference.py and bench_cpu_gpu.py.  Per line both sides take
+`--rounds` turns of one step, or of as many as 20 ms hold, after as much warm-up; the figure is the median of the turns, the ratio is
+peer / ours.  The peer runs every listed setting, and the fastest counts.  floor_ms: multiply-adds counted, over the product rate that
+this machine reaches in a large float32 product.
 Both sides' optimizer is Adam over whole tables: the peer has no row-sparse gradients, and ours are made dense, sampled loss or not.
 """
 import argparse
@@ -123,9 +124,11 @@ class Peer:
         else:
             module.eval()
 
+            no_gradients = torch.no_grad if compiled else torch.inference_mode  # the compiler refuses inference tensors
+
             def step():
-                with torch.inference_mode():
-                    infer()
+                with no_gradients():
+                    return infer()  # a compiler drops what nobody gets
         if compiled:
             step = torch.compile(step, mode="reduce-overhead") if device == "cuda" else torch.compile(step)
         self.run = step
@@ -257,6 +260,8 @@ def main():
         if model not in models:
             continue
         ours = Ours(options.program, line, options.items)
+        if options.compiled:
+            torch._dynamo.reset()  # the compiler gives up after some versions of one function
         settings = ("fast", "explicit") if line.memory_network else ("conv1d", "taps")
         peers = [Peer(torch, peer, line, options.items, setting, options.device, compiled)
                  for setting in settings for compiled in ((False, True) if options.compiled else (False,))]
@@ -269,7 +274,7 @@ def main():
         results.append({"model": model, "insertion": insertion or None, "mode": line.mode, "loss": line.loss,
                         "batch": line.batch, "time": line.time, "channels": line.channels, "items": options.items,
                         "slots": line.slots or None, "ours_ms": ours_ms, "peer_ms": peer_ms, "ratio": peer_ms / ours_ms,
-                        "floor_ms": floor_ms, "peer_setting": name})
+                        "gflop": flops / 1e9, "floor_ms": floor_ms, "peer_setting": name})
     if options.device == "cpu" and sys.platform == "linux":
         compare_memory(options)
     if options.json:
