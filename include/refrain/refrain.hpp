@@ -7,6 +7,7 @@
 #include "refrain/core/device.hpp"
 #include "refrain/core/dtype.hpp"
 #include "refrain/core/error.hpp"
+#include "refrain/core/export.hpp"
 #include "refrain/core/isa.hpp"
 #include "refrain/core/math_mode.hpp"
 #include "refrain/core/parallel.hpp"
@@ -74,3 +75,4 @@
 #include "refrain/train/recorded_step.hpp"
 #include "refrain/train/safetensors.hpp"
 #include "refrain/train/trainer.hpp"
+#include "refrain/version.hpp"
