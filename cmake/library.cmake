@@ -18,18 +18,20 @@ function(refrain_add_library kind)
   foreach(level IN LISTS REFRAIN_LEVELS)
     add_dependencies(${library} refrain_level_${level})
   endforeach()
+  # What it is linked with: users of the static library need that, those of the shared one do not.
   if(REFRAIN_CUDA_ENABLED)
-    # CUDA_RUNTIME_LIBRARY: not the static runtime besides the shared one.  INSTALL_RPATH_USE_LINK_PATH: librefrain.so finds the toolkit.
-    set_target_properties(${library} PROPERTIES CUDA_RUNTIME_LIBRARY Shared INSTALL_RPATH_USE_LINK_PATH ON)
-    target_link_libraries(${library} PRIVATE "$<BUILD_INTERFACE:CUDA::cudart;CUDA::cublas;CUDA::cublasLt;${CMAKE_DL_LIBS}>")
-    if(kind STREQUAL "static")
-      target_link_libraries(${library} PRIVATE "$<INSTALL_INTERFACE:CUDA::cudart;CUDA::cublas;CUDA::cublasLt;${CMAKE_DL_LIBS}>")
-    endif()
+    foreach(needed IN ITEMS CUDA::cudart CUDA::cublas CUDA::cublasLt ${CMAKE_DL_LIBS})
+      if(kind STREQUAL "shared")
+        set(needed "$<BUILD_INTERFACE:${needed}>")
+      endif()
+      target_link_libraries(${library} PRIVATE "${needed}")
+    endforeach()
+    set_target_properties(${library} PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)  # librefrain.so finds the toolkit
   endif()
   if(REFRAIN_CUDNN_ENABLED)
     target_link_libraries(${library} PRIVATE "$<BUILD_INTERFACE:refrain_cudnn>")
     if(kind STREQUAL "static")
-      target_link_libraries(${library} PRIVATE "$<INSTALL_INTERFACE:${CUDNN_LIBRARY}>")  # the file: cuDNN has no package
+      target_link_libraries(${library} PRIVATE "$<INSTALL_INTERFACE:${CUDNN_LIBRARY}>")  # by its file: cuDNN has no package
     endif()
   endif()
   if(kind STREQUAL "shared" AND UNIX AND NOT APPLE)
