@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Step times of Refrain and of a PyTorch peer, taken in turns in one run.
 
-Called by against_pytorch.sh.  The peer's folder holds reference.py and bench_cpu_gpu.py.  Per line both sides do `--rounds` rounds of
-one step each, after warm-up; the figure is the median, the ratio is peer / ours.  The peer runs every listed setting, and the fastest
+Called by against_pytorch.sh.  The peer's folder holds reference.py and bench_cpu_gpu.py.  Per line both sides take `--rounds` turns of
+one step, or of as many as 20 ms hold, after as much warm-up; the figure is the median of the turns, the ratio is peer / ours.  The peer runs every listed setting, and the fastest
 counts.  floor_ms: multiply-adds counted, over the product rate that this machine reaches in a large float32 product.
 Both sides' optimizer is Adam over whole tables: the peer has no row-sparse gradients, and ours are made dense, sampled loss or not.
 """
@@ -139,6 +139,17 @@ class Peer:
         return 1e3 * (time.perf_counter() - begin)
 
 
+TURN_MS = 20  # short steps are repeated in a turn: at least so long to warm up, and as long again to be timed
+
+
+def steps_for(side, milliseconds):
+    """Times of as many steps as the milliseconds take, at least one."""
+    times = []
+    while not times or sum(times) < milliseconds:
+        times.append(side.step())
+    return times
+
+
 def measure(ours, peers, rounds, pause):
     for side in list(peers):
         try:
@@ -150,14 +161,12 @@ def measure(ours, peers, rounds, pause):
             print(f"  {side.name}: {type(error).__name__}: {str(error).splitlines()[0][:100]}", flush=True)
             peers.remove(side)
     sides = [ours] + peers
-    ours.step()
-    ours.step()
     times = {id(side): [] for side in sides}
     for _ in range(rounds):
         for side in sides:
             time.sleep(pause)  # the other side's threads stop spinning
-            side.step()  # brings this side's threads and caches back
-            times[id(side)].append(side.step())
+            steps_for(side, TURN_MS)  # bring this side's threads and caches back
+            times[id(side)].append(statistics.median(steps_for(side, TURN_MS)))
     medians = {id(side): statistics.median(times[id(side)]) for side in sides}
     best = min(peers, key=lambda side: medians[id(side)])
     return medians[id(ours)], medians[id(best)], best.name

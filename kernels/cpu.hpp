@@ -42,6 +42,8 @@ void conv_norm_backward(const ConvNormBackward& args, Stream stream);
 std::size_t conv_norm_backward_workspace(const ConvNormBackward& args);
 void conv_norm_at_steps(const ConvNormAtSteps& args, Stream stream);
 std::size_t conv_norm_at_steps_workspace(const ConvNormAtSteps& args);
+void conv_norm_at_steps_backward(const ConvNormAtStepsBackward& args, Stream stream);
+std::size_t conv_norm_at_steps_backward_workspace(const ConvNormAtStepsBackward& args);
 
 void adapter_forward(const AdapterForward& args, Stream stream);
 std::size_t adapter_forward_workspace(const AdapterForward& args);

@@ -12,6 +12,7 @@ constinit const Table REFRAIN_ISA::table{
     .conv_norm_forward = {cpu::conv_norm_forward, cpu::conv_norm_forward_workspace},
     .conv_norm_backward = {cpu::conv_norm_backward, cpu::conv_norm_backward_workspace},
     .conv_norm_at_steps = {cpu::conv_norm_at_steps, cpu::conv_norm_at_steps_workspace},
+    .conv_norm_at_steps_backward = {cpu::conv_norm_at_steps_backward, cpu::conv_norm_at_steps_backward_workspace},
     .adapter_forward = {cpu::adapter_forward, cpu::adapter_forward_workspace},
     .adapter_backward = {cpu::adapter_backward, cpu::adapter_backward_workspace},
     .matmul = {cpu::matmul, cpu::matmul_workspace},

@@ -1,7 +1,7 @@
 #pragma once
 /// The two matrix products that convolution, patch and loss are built from.
 ///
-/// rows_product:   out[m,n] (+)= sum_{tap,k} A[tap][m][k] * B[tap*depth + k][n].  A is a table of row pointers, so that rows may come
+/// rows_product:   out[m,n] = start[m,n] + sum_{tap,k} A[tap][m][k] * B[tap*depth + k][n].  A is a table of row pointers, so that rows may come
 ///   from anywhere (another time step, a block of zeros, a gathered item) without being copied; B is packed into panels, or, for few
 ///   rows, read as it lies.
 /// sum_of_outer:   out[i,o] += sum_r a[r][i] * b[r][o].  Reduces over rows that lie a fixed stride apart; nothing is packed.
@@ -39,6 +39,22 @@ struct Panels {
   /// B as it lies in memory, rows of `columns` elements: worth it while few rows of A use it.  `columns` must be whole vectors.
   static Panels row_major(const T* at, std::int64_t columns) { return {at, 1, columns}; }
   static constexpr bool fits_row_major(std::int64_t columns) { return columns % Lanes<T>::count == 0; }
+};
+
+/// What the sums of a product start from.
+template <class T>
+struct Start {
+  const T* at = nullptr;    ///< null: zero
+  std::int64_t stride = 0;  ///< between rows
+
+  static Start zero() { return {}; }
+  /// The same for each row, for instance a bias; null is zero.
+  static Start row(const T* at) { return {at, 0}; }
+  static Start rows(const T* at, std::int64_t stride) { return {at, stride}; }
+
+  Start from(std::int64_t row, std::int64_t column) const {
+    return at == nullptr ? Start() : Start{at + row * stride + column, stride};
+  }
 };
 
 /// Packs rows [0, depth) of one tap: element (k, n) is b[k * row_stride + n * column_stride].  Panels are two vectors wide, the last one
@@ -100,14 +116,19 @@ inline void store_row(T* to, std::int64_t valid, const typename Lanes<T>::Vector
 template <class T, int Rows, int Count, int Vectors>
 inline void rows_tile(const T* const* rows, std::int64_t taps, std::int64_t depth, const T* panel, std::int64_t panel_step,
                       std::int64_t row_step, std::int64_t count, T* out, std::int64_t stride, std::int64_t valid,
-                      bool accumulate) {
+                      Start<T> start) {
   using L = Lanes<T>;
   using Vector = typename L::Vector;
   constexpr int lanes = L::count;
   constexpr int width = Count * Vectors;
   Vector sums[extent(Rows)][extent(width)];
+#pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i) {
-    for (int v = 0; v < width; ++v) sums[i][v] = Vector{};
+    if (start.at != nullptr && i < count) {
+      load_row<T, width>(start.at + i * start.stride, valid, sums[i]);
+    } else {
+      for (int v = 0; v < width; ++v) sums[i][v] = Vector{};
+    }
   }
   for (std::int64_t tap = 0; tap < taps; ++tap) {
     const T* a[extent(Rows)];
@@ -128,11 +149,6 @@ inline void rows_tile(const T* const* rows, std::int64_t taps, std::int64_t dept
 #pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i) {
     if (i >= count) break;
-    if (accumulate) {
-      Vector before[extent(width)];
-      load_row<T, width>(out + i * stride, valid, before);
-      for (int v = 0; v < width; ++v) sums[i][v] += before[v];
-    }
     store_row<T, width>(out + i * stride, valid, sums[i]);
   }
 }
@@ -140,23 +156,23 @@ inline void rows_tile(const T* const* rows, std::int64_t taps, std::int64_t dept
 /// rows_product for a tile of at most `Rows` rows, `Count` whole panels at a time while there are so many.
 template <class T, int Rows, int Count>
 inline void tile_product(const T* const* rows, std::int64_t taps, std::int64_t depth, const Panels<T>& b, std::int64_t columns,
-                         std::int64_t count, T* out, std::int64_t stride, bool accumulate) {
+                         std::int64_t count, T* out, std::int64_t stride, Start<T> start) {
   constexpr std::int64_t lanes = Lanes<T>::count;
   const std::int64_t wide = b.row_step == 0 ? 2 * lanes : b.row_step;
   std::int64_t n = 0;
   if constexpr (Count > 1) {
     for (; columns - n >= Count * 2 * lanes; n += Count * 2 * lanes) {
       rows_tile<T, Rows, Count, 2>(rows, taps, depth, b.at + n * b.column_step, 2 * lanes * b.column_step, wide, count, out + n,
-                                   stride, Count * 2 * lanes, accumulate);
+                                   stride, Count * 2 * lanes, start.from(0, n));
     }
   }
   for (; columns - n > lanes; n += 2 * lanes) {
     rows_tile<T, Rows, 1, 2>(rows, taps, depth, b.at + n * b.column_step, 0, wide, count, out + n, stride, columns - n,
-                             accumulate);
+                             start.from(0, n));
   }
   if (n < columns) {
     rows_tile<T, Rows, 1, 1>(rows, taps, depth, b.at + n * b.column_step, 0, b.row_step == 0 ? lanes : b.row_step, count,
-                             out + n, stride, columns - n, accumulate);
+                             out + n, stride, columns - n, start.from(0, n));
   }
 }
 
@@ -210,26 +226,26 @@ inline void outer_rows(const T* a, std::int64_t a_stride, const T* b, std::int64
 
 }  // namespace detail
 
-/// out [count, columns] (+)= A B for one tile of at most tile_rows rows.
+/// out [count, columns] = start + A B for one tile of at most tile_rows rows.
 /// rows: [taps][tile_rows] pointers (past `count` any readable row); b: taps * depth rows.
 template <class T>
 void rows_product(const T* const* rows, std::int64_t taps, std::int64_t depth, const Panels<T>& b, std::int64_t columns,
-                  std::int64_t count, T* out, std::int64_t stride, bool accumulate) {
+                  std::int64_t count, T* out, std::int64_t stride, Start<T> start) {
   // Few rows would leave most of a tile's registers idle, and wait for one another's sums: more panels at a time fill them.
   if (count == 1) {
-    detail::tile_product<T, 1, 4>(rows, taps, depth, b, columns, count, out, stride, accumulate);
+    detail::tile_product<T, 1, 4>(rows, taps, depth, b, columns, count, out, stride, start);
   } else if (count <= tile_rows / 2) {
-    detail::tile_product<T, tile_rows / 2, 2>(rows, taps, depth, b, columns, count, out, stride, accumulate);
+    detail::tile_product<T, tile_rows / 2, 2>(rows, taps, depth, b, columns, count, out, stride, start);
   } else {
-    detail::tile_product<T, tile_rows, 1>(rows, taps, depth, b, columns, count, out, stride, accumulate);
+    detail::tile_product<T, tile_rows, 1>(rows, taps, depth, b, columns, count, out, stride, start);
   }
 }
 
-/// out [count, columns] (+)= A B for any number of rows that lie a fixed stride apart; one tap.  Each panel is used for all rows while it
+/// out [count, columns] = start + A B for any number of rows that lie a fixed stride apart; one tap.  Each panel is used for all rows while it
 /// is in the nearest cache, so `count` rows of A should fit the next one.
 template <class T>
 void block_product(const T* a, std::int64_t a_stride, std::int64_t count, std::int64_t depth, const Panels<T>& b,
-                   std::int64_t columns, T* out, std::int64_t stride, bool accumulate) {
+                   std::int64_t columns, T* out, std::int64_t stride, Start<T> start) {
   constexpr std::int64_t lanes = Lanes<T>::count;
   const std::int64_t step = count <= tile_rows ? columns : 2 * lanes;
   for (std::int64_t n = 0; n < columns; n += step) {
@@ -239,7 +255,7 @@ void block_product(const T* a, std::int64_t a_stride, std::int64_t count, std::i
       const T* rows[extent(tile_rows)];
       for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = a + (first + std::min(i, rows_here - 1)) * a_stride;
       rows_product<T>(rows, 1, depth, panel, std::min(step, columns - n), rows_here, out + first * stride + n, stride,
-                      accumulate);
+                      start.from(first, n));
     }
   }
 }

@@ -40,16 +40,30 @@ struct Lanes {
 
   static Vector load(const T* from) { return *reinterpret_cast<const Unaligned*>(from); }
   static void store(T* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
-  static Vector broadcast(T value) { return Vector{} + value; }
+  // value - 0 is value, whatever its sign, and costs nothing; value + 0 is not.
+  static Vector broadcast(T value) { return value - Vector{}; }
 
-  /// Sum of the elements, as a fixed tree.
+  /// Sum of the elements, as a fixed tree: the upper half is added to the lower one until one element is left.
   static T sum(Vector value) {
-    T parts[extent(count)];
-    std::memcpy(parts, &value, sizeof parts);
-    for (int half = count / 2; half > 0; half /= 2) {
-      for (int i = 0; i < half; ++i) parts[i] += parts[i + half];
+    return fold<count / 2>(
+        value, [](Vector a, Vector b) { return a + b; }, all)[0];
+  }
+  /// The largest of elements that are not NaN.
+  static T largest(Vector value) {
+    return fold<count / 2>(
+        value, [](Vector a, Vector b) { return a > b ? a : b; }, all)[0];
+  }
+
+ private:
+  static constexpr std::make_integer_sequence<int, count> all{};
+
+  template <int half, class Join, int... at>
+  static Vector fold(Vector value, Join join, std::integer_sequence<int, at...>) {
+    if constexpr (half == 0) {
+      return value;
+    } else {
+      return fold<half / 2>(join(value, __builtin_shufflevector(value, value, ((at + half) % count)...)), join, all);
     }
-    return parts[0];
   }
 };
 
@@ -94,6 +108,13 @@ inline Vector interleave(Vector a, Vector b, std::integer_sequence<int, at...>) 
 
 }  // namespace detail
 
+/// a0 + a_h, b0 + b_h, a1 + a_h+1, ... with h half the number of elements.
+template <class T>
+inline typename Lanes<T>::Vector add_by_turns(typename Lanes<T>::Vector a, typename Lanes<T>::Vector b) {
+  constexpr auto all = std::make_integer_sequence<int, Lanes<T>::count>();
+  return detail::interleave<false>(a, b, all) + detail::interleave<true>(a, b, all);
+}
+
 /// to[i * to_stride + j] = from[j * from_stride + i] for a square of as many rows as a vector has elements.
 /// Rows i and i + half by turns, as often as the count can be halved: each round moves one bit of the row into the column.
 template <class T>
@@ -119,35 +140,29 @@ inline float exp(float x) { return std::exp(x); }
 /// exp of each element, within 2 units in the last place for results in float's normal range; 0 below -87.3, +inf above 88.7.
 inline Lanes<float>::Vector exp(Lanes<float>::Vector x) {
   using Vector = Lanes<float>::Vector;
-  typedef std::int32_t Integers __attribute__((vector_size(vector_bytes)));
-  const Vector low = Lanes<float>::broadcast(-87.33654f);
-  const Vector high = Lanes<float>::broadcast(88.72283f);
-  const Vector inside = x < low ? low : (x > high ? high : x);
-  // n = round(x / ln 2) by adding and taking away 1.5 * 2^23; r = x - n ln 2 in two steps, |r| <= ln 2 / 2.
+  typedef std::uint32_t Integers __attribute__((vector_size(vector_bytes)));
+  // n = round(x / ln 2): adding 1.5 * 2^23 leaves n in the low bits of the sum.  r = x - n ln 2 in two steps, |r| <= ln 2 / 2.
   const Vector magic = Lanes<float>::broadcast(12582912.0f);
-  const Vector n = (inside * 1.44269504f + magic) - magic;
-  const Vector r = (inside - n * 0.693359375f) - n * -2.12194440e-4f;
-  // Taylor polynomial of exp to r^7; its remainder is below 2^-27 on the interval.
-  Vector p = r * (1.0f / 5040) + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
+  const Vector shifted = x * 1.44269504f + magic;
+  const Vector n = shifted - magic;
+  const Vector r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  // 1 + r + r^2 q(r), q fitted for the least relative error on the interval: 3.1e-9.
+  Vector p = r * 1.3814500e-3f + 8.3687433e-3f;
+  p = p * r + 4.1668393e-2f;
+  p = p * r + 1.6666521e-1f;
+  p = p * r + 4.9999994e-1f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  // 2^n in two factors, so that n = 128 does not overflow on the way.
-  const Integers whole = __builtin_convertvector(n, Integers);
-  const Integers half = whole >> 1;
-  const Integers bits_a = (half + 127) << 23;
-  const Integers bits_b = (whole - half + 127) << 23;
-  Vector a;
-  Vector b;
-  std::memcpy(&a, &bits_a, sizeof a);
-  std::memcpy(&b, &bits_b, sizeof b);
-  const Vector result = p * a * b;
-  const Vector infinity = Lanes<float>::broadcast(HUGE_VALF);
-  const Vector bounded = x < low ? Vector{} : (x > high ? infinity : result);
-  return x == x ? bounded : x;
+  // Times 2^n, n in [-126, 128]: added to the exponent.  The other bits of `shifted` leave the word.
+  Integers bits;
+  Integers power;
+  std::memcpy(&bits, &p, sizeof bits);
+  std::memcpy(&power, &shifted, sizeof power);
+  bits += power << 23;
+  Vector result;
+  std::memcpy(&result, &bits, sizeof result);
+  result = x < -87.33654f ? Vector{} : result;
+  return x > 88.72283f ? Lanes<float>::broadcast(HUGE_VALF) : result;
 }
 
 inline Lanes<double>::Vector exp(Lanes<double>::Vector x) {

@@ -1,6 +1,7 @@
 #include "refrain/core/parallel.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
@@ -29,6 +30,10 @@ int default_threads() noexcept {
   const unsigned cores = std::thread::hardware_concurrency();
   return cores == 0 ? 1 : static_cast<int>(cores);
 }
+
+/// How long a worker looks for the next loop before it sleeps.  The loops of a step follow each other within microseconds, requests to a
+/// server often within a millisecond, and waking a sleeping thread takes up to half of one.
+constexpr std::chrono::microseconds patience(1000);
 
 void relax() noexcept {
 #if defined(__x86_64__)
@@ -138,9 +143,7 @@ class Workers {
   void loop(int worker, std::uint64_t seen) {
     const auto is_new = [&] { return number(state_.load(std::memory_order_acquire)) != seen; };
     for (;;) {
-      // Loops of one training step follow each other closely: look a little before sleeping.
-      for (int spin = 0; spin < 4000 && !is_new(); ++spin) relax();
-      if (!is_new()) {
+      if (!wait_awake(is_new)) {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return quit_ || is_new(); });
         if (!is_new()) return;
@@ -154,6 +157,21 @@ class Workers {
         break;
       }
     }
+  }
+
+  /// Whether is_new() came true while this thread was worth keeping awake: not where there are more threads than cores.
+  template <class IsNew>
+  bool wait_awake(const IsNew& is_new) const {
+    constexpr int looks = 64;  // between two looks at the clock
+    if (count() > cores_) return is_new();
+    const auto end = std::chrono::steady_clock::now() + patience;
+    do {
+      for (int look = 0; look < looks; ++look) {
+        if (is_new()) return true;
+        relax();
+      }
+    } while (std::chrono::steady_clock::now() < end);
+    return is_new();
   }
 
   void work(int worker) noexcept {
@@ -171,6 +189,7 @@ class Workers {
     inside_task = false;
   }
 
+  const int cores_ = static_cast<int>(std::thread::hardware_concurrency());
   std::atomic<int> count_;
   std::mutex running_;  ///< held by the thread whose loop occupies the workers
   std::mutex mutex_;

@@ -289,12 +289,27 @@ TEMPLATE_TEST_CASE("top_k: equals a full sort", "[kernel][rows]", float, double)
   }
 }
 
+TEMPLATE_TEST_CASE("top_k: rows whose best scores are equal, tiny, huge or few", "[kernel][rows]", float, double) {
+  using T = TestType;
+  using Limits = std::numeric_limits<T>;
+  constexpr std::int64_t length = 1000;  // long enough for a threshold from maxima of groups
+  for (const T score : {T(0), -T(0), Limits::denorm_min(), -Limits::min(), T(3), Limits::max(), -Limits::max()}) {
+    for (const std::int64_t k : {1, 2, 20, 64, 65}) {
+      INFO("score " << score << ", k " << k);
+      check_top_k<T>(Tensor::full({2, length}, static_cast<double>(score), dtype_of<T>), k);
+      Tensor few = Tensor::full({1, length}, -static_cast<double>(Limits::infinity()), dtype_of<T>);
+      for (const std::int64_t i : {7, 128 + 7, 500, 999}) few.data<T>()[i] = score;
+      check_top_k<T>(few, k);
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("top_k: NaN ranks last, infinities in their places", "[kernel][rows]", float, double) {
   using T = TestType;
   const T nan = std::numeric_limits<T>::quiet_NaN(), infinity = std::numeric_limits<T>::infinity();
   check_top_k<T>(Tensor::from<T>({2, 5}, {nan, 1, -infinity, nan, infinity, nan, nan, nan, nan, nan}), 5);
   check_top_k<T>(Tensor::from<T>({2, 5}, {nan, 1, -infinity, nan, infinity, nan, nan, nan, nan, nan}), 3);
-  for (const std::int64_t length : {500, 70000}) {
+  for (const std::int64_t length : {500, 1000, 70000}) {
     Tensor scores = Tensor::full({2, length}, nan, dtype_of<T>);
     for (const std::int64_t i : {std::int64_t{3}, length - 1}) scores.data<T>()[i] = -infinity;
     scores.data<T>()[length / 2] = 1;

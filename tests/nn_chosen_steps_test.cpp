@@ -1,8 +1,9 @@
-/// Predictions from few steps: the blocks at chosen steps against the blocks at all of them, bit for bit.
+/// Few steps instead of all: the blocks at chosen steps against the blocks at all of them, forwards bit for bit.
 
 #include "models/peterrec.hpp"
 #include "refrain/autograd/gradcheck.hpp"
 #include "support/catch.hpp"
+#include "support/close.hpp"
 #include "support/tensors.hpp"
 
 namespace {
@@ -111,12 +112,106 @@ TEST_CASE("chosen_steps: NextItNet and PeterRec score as from all steps", "[nn][
   }
 }
 
-TEST_CASE("chosen_steps: recording and places outside are refused", "[nn]") {
+TEST_CASE("chosen_steps: gradients match finite differences, with any part frozen", "[nn][grad]") {
+  constexpr std::int64_t channels = 4, steps = 7;
+  const Placement placement{DType::f64, Device::cpu};
+  for (const Padding padding : {Padding::causal, Padding::same}) {
+    for (const Insertion insertion : {Insertion::none, Insertion::serial, Insertion::parallel}) {
+      INFO("padding " << static_cast<int>(padding) << ", insertion " << static_cast<int>(insertion));
+      Random random(1);
+      ConvBlock block({.channels = channels, .dilation = 2, .padding = padding}, random, placement);
+      Adapter first({.channels = channels, .bottleneck = 6, .start = AdapterStart::random}, random, placement);
+      Adapter second({.channels = channels, .bottleneck = 3, .start = AdapterStart::random}, random, placement);
+      redraw(block, 10);
+      const BlockPatches patches{.first = &first, .second = &second, .insertion = insertion};
+      const auto needs = block.steps_for(StepSet({1, 6}, steps));
+      REQUIRE_FALSE(needs.is_whole());
+      std::vector<Variable> leaves{Variable(random_tensor<double>({2, needs.in().size(), channels}, 5), true)};
+      const auto add_parameters = [&](Module& module) {
+        for (const NamedParameter& named : module.parameters()) leaves.push_back(*named.parameter);
+      };
+      add_parameters(block);
+      if (insertion != Insertion::none) {
+        add_parameters(first);
+        add_parameters(second);
+      }
+      const Variable weights(random_tensor<double>({2, 2, channels}, 6));
+      const auto run = [&] { return dot(block.at_steps(leaves[0], needs, patches), weights); };
+      CHECK(gradcheck(run, leaves) == "");
+      for (const bool alone : {true, false}) {
+        for (std::size_t chosen = 0; chosen < leaves.size(); ++chosen) {
+          std::vector<Variable> wanted;
+          for (std::size_t i = 0; i < leaves.size(); ++i) {
+            leaves[i].set_requires_grad((i == chosen) == alone);
+            if ((i == chosen) == alone) wanted.push_back(leaves[i]);
+          }
+          INFO((alone ? "only leaf " : "all but leaf ") << chosen);
+          CHECK(gradcheck(run, wanted) == "");
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("chosen_steps: a block learns what it learns from all steps", "[nn][grad]") {
+  for (const Insertion insertion : {Insertion::none, Insertion::serial, Insertion::parallel}) {
+    INFO("insertion " << static_cast<int>(insertion));
+    Random random(1);
+    constexpr std::int64_t batch = 150, channels = 33, steps = 12;  // more rows than a block of sums
+    const Placement placement{DType::f64, Device::cpu};
+    ConvBlock block({.channels = channels, .dilation = 3}, random, placement);
+    Adapter patch({.channels = channels, .start = AdapterStart::random}, random, placement);
+    redraw(block, 10);
+    const BlockPatches patches{.first = &patch, .second = &patch, .insertion = insertion};
+    const StepSet set({3, -1}, steps);
+    const auto needs = block.steps_for(set);
+    const Tensor x = random_tensor<double>({batch, steps, channels}, 5);
+    const Tensor dy = random_tensor<double>({batch, set.size(), channels}, 6);
+    Tensor dy_whole = Tensor::zeros({batch, steps, channels}, DType::f64);
+    for (std::int64_t b = 0; b < batch; ++b) {
+      for (std::int64_t s = 0; s < set.size(); ++s) {
+        const std::int64_t step = set.steps()[static_cast<std::size_t>(s)];
+        std::copy_n(dy.data<double>() + (b * set.size() + s) * channels, channels,
+                    dy_whole.data<double>() + (b * steps + step) * channels);
+      }
+    }
+    const auto gradients = [&](const Variable& input, const auto& run, const Tensor& along) {
+      block.zero_grad();
+      patch.zero_grad();
+      Variable handle = input;
+      handle.zero_grad();
+      backward(dot(run(input), Variable(along)));
+      std::vector<Tensor> found{input.gradient().to_dense(input.shape())};
+      for (Module* module : {static_cast<Module*>(&block), static_cast<Module*>(&patch)}) {
+        for (const NamedParameter& named : module->parameters()) {
+          if (named.parameter->gradient().defined())
+            found.push_back(named.parameter->gradient().to_dense(named.parameter->shape()));
+        }
+      }
+      return found;
+    };
+    const Variable whole(x.clone(), true);
+    const Variable some(at_steps(x, needs.in()), true);
+    auto expected = gradients(
+        whole, [&](const Variable& input) { return block(input, patches); }, dy_whole);
+    const auto at_some = [&](const Variable& input) { return block.at_steps(input, needs, patches); };
+    const auto got = test::same_for_any_threads([&] { return gradients(some, at_some, dy); });
+    expected[0] = at_steps(expected[0], needs.in());
+    REQUIRE(got.size() == expected.size());
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      INFO("gradient " << i);
+      test::check_close<double>(got[i], test::doubles(expected[i]), {1e-12, 1e-12});
+    }
+  }
+}
+
+TEST_CASE("chosen_steps: places outside, or twice in a column, are refused", "[nn]") {
   Random random(1);
   ConvBlock block({.channels = 4}, random);
-  const auto needs = block.steps_for(StepSet({5}, 9));
-  const Variable x(random_tensor<float>({1, needs.in().size(), 4}, 1));
-  CHECK_THROWS_AS(block.at_steps(x, needs), AutogradError);
-  const NoGrad off;
+  auto needs = block.steps_for(StepSet({5, 6}, 9));
   CHECK_THROWS_AS(block.at_steps(Variable(random_tensor<float>({1, 1, 4}, 1)), needs), ShapeError);
+  const Variable x(random_tensor<float>({1, needs.in().size(), 4}, 1));
+  block.at_steps(x, needs);
+  needs.first.taps_at.data<std::int32_t>()[0] = needs.first.taps_at.data<std::int32_t>()[3];
+  CHECK_THROWS_AS(block.at_steps(x, needs), ShapeError);
 }

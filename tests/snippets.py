@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Turns the C++ pieces of Markdown files into test cases:  snippets.py OUTPUT FILE...
 
-Each block that begins with ```cpp becomes one Catch2 test case, compiled with refrain.hpp and "using namespace refrain", and run.
-A block that has includes or a main of its own is a program, not a piece, and is left out.
+Each block that begins with ```cpp becomes one Catch2 test case, compiled with refrain.hpp, the models and "using namespace refrain",
+and run.  A block may say so itself.  One with other includes or a main is a program, not a piece, and is left out.
 """
 import pathlib
 import re
 import sys
+
+GIVEN = ("#include <refrain/refrain.hpp>", "using namespace refrain;")
+HEADERS = ("models/cmnrec.hpp", "models/nextitnet.hpp", "models/peterrec.hpp", "refrain/refrain.hpp", "support/catch.hpp")
 
 
 def pieces(path):
@@ -16,7 +19,7 @@ def pieces(path):
             inside, begin, lines = True, number + 1, []
         elif inside and line.strip() == "```":
             inside = False
-            text = "\n".join(lines)
+            text = "\n".join("" if line in GIVEN else line for line in lines)
             if not re.search(r"^\s*#include|\bint main\b", text, re.MULTILINE):
                 yield begin, text
         elif inside:
@@ -27,7 +30,8 @@ def pieces(path):
 
 def main():
     output, files = sys.argv[1], sorted(map(pathlib.Path, sys.argv[2:]))
-    text = ['#include "refrain/refrain.hpp"', '#include "support/catch.hpp"', "", "using namespace refrain;", ""]
+    text = [f"#include <{name}>" for name in ("cmath", "filesystem", "fstream", "string", "vector")]
+    text += [f'#include "{name}"' for name in HEADERS] + ["", "using namespace refrain;", ""]
     for path in files:
         for line, piece in pieces(path):
             text += [f'TEST_CASE("docs: {path.name}, line {line}", "[docs]") {{', f'#line {line} "{path}"', piece, "}", ""]

@@ -74,7 +74,7 @@ class NextItNet final : public Module {
     return cone;
   }
 
-  /// encode() at chosen steps: x [B,S',C] holds the steps cone[0].in() -> [B,S,C].  Within NoGrad alone.
+  /// encode() at chosen steps: x [B,S',C] holds the steps cone[0].in() -> [B,S,C].
   Variable encode_at(Variable x, const Cone& cone, std::span<const BlockPatches> patches = {}) const {
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       x = blocks_[i].at_steps(x, cone[i], patches.empty() ? BlockPatches() : patches[i]);

@@ -82,11 +82,11 @@ class PatchSet final : public Module {
 
   /// User vectors: i32 ids [B,T] with [TCL] last (two-way base: first and last) -> [B,C].
   ///   u = h[:,T-1,:]  (causal),   u = h[:,0,:] + h[:,T-1,:]  (two-way)
-  /// Without recording, the blocks compute only the steps that these depend on, where the device has the kernel for it.
+  /// The blocks compute only the steps that these depend on, forwards and backwards, where the device has the kernels for it.
   Variable user(const NextItNet& base, const Tensor& ids) const {
     const std::vector<BlockPatches> patches = block_patches(base.blocks());
     Variable h;
-    if (!NoGrad::is_recording() && has_conv_norm_at_steps(ids.device())) {
+    if (has_conv_norm_at_steps(ids.device())) {
       std::vector<std::int64_t> wanted{-1};
       if (!base.is_causal()) wanted.push_back(0);
       const NextItNet::Cone cone = base.cone_of(StepSet(wanted, ids.size(1)));

@@ -5,6 +5,7 @@
 #include "refrain/autograd/tape.hpp"
 #include "refrain/autograd/variable.hpp"
 #include "refrain/core/device.hpp"
+#include "refrain/core/dlpack.hpp"
 #include "refrain/core/dtype.hpp"
 #include "refrain/core/error.hpp"
 #include "refrain/core/export.hpp"

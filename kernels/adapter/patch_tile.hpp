@@ -47,13 +47,13 @@ struct PatchPanels {
   }
 };
 
-/// out [count, columns] (+)= a [count, depth] B for a tile whose rows lie `a_stride` apart.
+/// out [count, columns] = start + a [count, depth] B for a tile whose rows lie `a_stride` apart.
 template <class T>
 void dense_tile(const T* a, std::int64_t a_stride, std::int64_t depth, const TapPanels<T>& weights, std::int64_t columns,
-                std::int64_t count, T* out, std::int64_t stride, bool accumulate) {
+                std::int64_t count, T* out, std::int64_t stride, Start<T> start) {
   const T* rows[extent(tile_rows)];
   for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = a + std::min(i, count - 1) * a_stride;
-  rows_product<T>(rows, 1, depth, weights.group(0, depth, columns), columns, count, out, stride, accumulate);
+  rows_product<T>(rows, 1, depth, weights.group(0, depth, columns), columns, count, out, stride, start);
 }
 
 /// out += gelu(x down + down_bias) up + up_bias for a tile; `out` already holds what the skip brings.
@@ -62,16 +62,13 @@ template <class T>
 void patch_tile(const PatchPanels<T>& patch, const T* x, std::int64_t x_stride, std::int64_t count, T* saved, T* hidden, T* out,
                 std::int64_t stride) {
   const std::int64_t width = patch.bottleneck;
-  dense_tile(x, x_stride, patch.channels, patch.down, width, count, hidden, width, false);
-  for (std::int64_t i = 0; i < count; ++i) {
-    T* const row = hidden + i * width;
-    for_lanes<T>(width, [&]<class L>(L, std::int64_t d) {
-      const typename L::Vector m = L::load(row + d) + L::load(patch.down_bias + d);
-      if (saved != nullptr) L::store(saved + i * width + d, m);
-      L::store(row + d, gelu<T>(m));
-    });
+  dense_tile(x, x_stride, patch.channels, patch.down, width, count, hidden, width, Start<T>::row(patch.down_bias));
+  if (saved != nullptr) std::copy_n(hidden, count * width, saved);
+  for (std::int64_t i = 0; i < count; ++i) {  // row by row: vectors and single elements round differently
+    T* const m = hidden + i * width;
+    for_lanes<T>(width, [&]<class L>(L, std::int64_t d) { L::store(m + d, gelu<T>(L::load(m + d))); });
   }
-  dense_tile(hidden, width, width, patch.up, patch.channels, count, out, stride, true);
+  dense_tile(hidden, width, width, patch.up, patch.channels, count, out, stride, Start<T>::rows(out, stride));
   for (std::int64_t i = 0; i < count; ++i) add_row(out + i * stride, patch.up_bias, patch.channels);
 }
 
@@ -80,10 +77,11 @@ template <class T>
 void patch_tile_backward(const PatchPanels<T>& patch, const T* dy, std::int64_t dy_stride, const T* m, std::int64_t count,
                          T* dm, T* dx, std::int64_t dx_stride) {
   const std::int64_t width = patch.bottleneck;
-  dense_tile(dy, dy_stride, patch.channels, patch.up_t, width, count, dm, width, false);
+  dense_tile(dy, dy_stride, patch.channels, patch.up_t, width, count, dm, width, Start<T>::zero());
   for_lanes<T>(count * width,
                [&]<class L>(L, std::int64_t i) { L::store(dm + i, L::load(dm + i) * gelu_derivative<T>(L::load(m + i))); });
-  if (dx != nullptr) dense_tile(dm, width, width, patch.down_t, patch.channels, count, dx, dx_stride, true);
+  if (dx != nullptr)
+    dense_tile(dm, width, width, patch.down_t, patch.channels, count, dx, dx_stride, Start<T>::rows(dx, dx_stride));
 }
 
 /// Weight gradients of a patch, from its input x [rows,C], m [rows,D] (before the GELU), dm [rows,D] and dy [rows,C].

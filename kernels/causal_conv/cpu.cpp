@@ -55,14 +55,12 @@ void forward(const CausalConvForward& args) {
   const ForwardPlan<T> plan(args, conv, scratch);
   if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
   std::fill_n(plan.zeros, conv.in, T(0));
-  const T* const bias = args.bias.as<T>();
   parallel_for(conv.rows(), rows_per_task(conv.rows(), conv.multiply_adds()), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; row += tile_rows) {
       const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
       T* const y = args.y.as<T>() + row * conv.out;
-      conv_tile(args.x.as<T>(), conv.in, plan.weights, conv.out, conv, false, plan.zeros, row, count, y, conv.out);
-      if (bias == nullptr) continue;
-      for (std::int64_t i = 0; i < count; ++i) add_row(y + i * conv.out, bias, conv.out);
+      conv_tile(args.x.as<T>(), conv.in, plan.weights, conv.out, conv, false, plan.zeros, row, count, y, conv.out,
+                Start<T>::row(args.bias.as<T>()));
     }
   });
 }
@@ -79,7 +77,7 @@ void backward(const CausalConvBackward& args) {
     parallel_for(conv.rows(), rows_per_task(conv.rows(), conv.multiply_adds()), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; row += tile_rows) {
         conv_tile(dy, conv.out, plan.weights, conv.in, conv, true, plan.zeros, row,
-                  std::min<std::int64_t>(tile_rows, end - row), args.dx.as<T>() + row * conv.in, conv.in);
+                  std::min<std::int64_t>(tile_rows, end - row), args.dx.as<T>() + row * conv.in, conv.in, Start<T>::zero());
       }
     });
   }

@@ -65,10 +65,10 @@ void pack_taps(const T* w, const ConvExtents& conv, bool transposed, T* packed) 
   });
 }
 
-/// out [count, columns] = sum over taps k of source(k, i) times the tap's weights, for the rows i < count <= tile_rows of a tile.
+/// out [count, columns] = start + sum over taps k of source(k, i) times the tap's weights, for the rows i < count <= tile_rows of a tile.
 template <class T, class Source>
 void taps_tile(std::int64_t taps, std::int64_t depth, const TapPanels<T>& weights, std::int64_t columns, std::int64_t count,
-               T* out, std::int64_t stride, const Source& source) {
+               T* out, std::int64_t stride, Start<T> start, const Source& source) {
   const T* rows[static_cast<std::size_t>(group_taps * tile_rows)];
   for (std::int64_t group = 0; group < taps; group += group_taps) {
     const std::int64_t here = std::min(group_taps, taps - group);
@@ -76,18 +76,19 @@ void taps_tile(std::int64_t taps, std::int64_t depth, const TapPanels<T>& weight
       for (std::int64_t i = 0; i < tile_rows; ++i) rows[tap * tile_rows + i] = source(group + tap, std::min(i, count - 1));
     }
     rows_product<T>(rows, here, depth, weights.group(group * depth, here * depth, columns), columns, count, out, stride,
-                    group > 0);
+                    group > 0 ? Start<T>::rows(out, stride) : start);
   }
 }
 
-/// out [count, columns] = sum over taps of the shifted rows of x times their weights, for rows [first, first + count),
+/// out [count, columns] = start + sum over taps of the shifted rows of x times their weights, for rows [first, first + count),
 /// count <= tile_rows.  With `adjoint` the shifts are negated: the product that carries dy back to dx.
 template <class T>
 void conv_tile(const T* x, std::int64_t depth, const TapPanels<T>& weights, std::int64_t columns, const ConvExtents& conv,
-               bool adjoint, const T* zeros, std::int64_t first, std::int64_t count, T* out, std::int64_t stride) {
+               bool adjoint, const T* zeros, std::int64_t first, std::int64_t count, T* out, std::int64_t stride,
+               Start<T> start) {
   std::int64_t step_of[extent(tile_rows)];
   for (std::int64_t i = 0; i < count; ++i) step_of[i] = (first + i) % conv.steps;
-  taps_tile(conv.taps, depth, weights, columns, count, out, stride, [&](std::int64_t tap, std::int64_t i) {
+  taps_tile(conv.taps, depth, weights, columns, count, out, stride, start, [&](std::int64_t tap, std::int64_t i) {
     const std::int64_t offset = adjoint ? -conv.offset(tap) : conv.offset(tap);
     const std::int64_t t = step_of[i] + offset;
     return t >= 0 && t < conv.steps ? x + (first + i + offset) * depth : zeros;

@@ -1,6 +1,7 @@
 // Matrix product c = op(a) op(b) (+ bias).
 //   a in rows      register tiles of gemm.hpp: a task packs up to four panels of op(b) and multiplies up to 256 rows with them, 512
 //                  of k at a time, in order: a row's result depends on nothing but the row.
+//   few rows       against a transposed b: as dot products of rows as they lie, so that b is read once and nothing is packed.
 //   a transposed   Eigen, one output tile on the thread that took it.  Tiles are at most 256 x 256, so that Eigen's packed panels fit its
 //                  stack buffers and nothing is allocated; smaller when the product has too few tiles to share out.  A product with a
 //                  small output and a long inner axis (the gradient of a weight) is also cut along the inner axis: the parts lie in
@@ -164,11 +165,9 @@ void compute_by_panels(const Matmul& args) {
     const std::int64_t count = std::min(cut.rows, cut.m - row);
     T* const packed = args.workspace.as<T>() + worker * cut.packed();
     T* const c = args.c.as<T>() + row * cut.n + column;
-    for (std::int64_t i = 0; i < count; ++i) {
-      T* const out = c + i * cut.n;
-      args.bias ? std::copy_n(args.bias.as<T>() + column, width, out) : std::fill_n(out, width, T(0));
-    }
-    for (std::int64_t first = 0; first < cut.k; first += cut.most_depth) {
+    auto start = Start<T>::row(args.bias.as<T>()).from(0, column);
+    std::int64_t first = 0;
+    do {
       const std::int64_t depth = std::min(cut.most_depth, cut.k - first);
       if (args.transpose_b) {
         pack<T>(b + column * cut.k + first, 1, cut.k, depth, width, 0, depth, packed);
@@ -176,7 +175,69 @@ void compute_by_panels(const Matmul& args) {
         pack<T>(b + first * cut.n + column, cut.n, 1, depth, width, 0, depth, packed);
       }
       block_product<T>(args.a.as<T>() + row * cut.k + first, cut.k, count, depth, Panels<T>::packed(packed, depth), width, c,
-                       cut.n, true);
+                       cut.n, start);
+      start = Start<T>::rows(c, cut.n);
+      first += depth;
+    } while (first < cut.k);
+  });
+}
+
+/// out[i] = dot(x, rows + i * length) for as many rows as a vector has elements.  The partial sums of all rows are turned and added in
+/// rounds, as in transpose_square, which leaves row i's sum in element i.
+template <class T>
+typename Lanes<T>::Vector dots(const T* x, const T* rows, std::int64_t length) {
+  using L = Lanes<T>;
+  constexpr int count = L::count;
+  typename L::Vector sums[extent(count)];
+  for (int i = 0; i < count; ++i) {
+    const T* const row = rows + i * length;
+    typename L::Vector sum{};
+    for (std::int64_t k = 0; k + count <= length; k += count) sum += L::load(x + k) * L::load(row + k);
+    sums[i] = sum;
+  }
+  for (int left = count / 2; left > 0; left /= 2) {
+    for (int i = 0; i < left; ++i) sums[i] = add_by_turns<T>(sums[i], sums[i + left]);
+  }
+  const std::int64_t whole = length / count * count;
+  if (whole < length) {
+    alignas(64) T rest[extent(count)];
+    for (int i = 0; i < count; ++i) {
+      rest[i] = 0;
+      for (std::int64_t k = whole; k < length; ++k) rest[i] += x[k] * rows[i * length + k];
+    }
+    sums[0] += L::load(rest);
+  }
+  return sums[0];
+}
+
+/// c = a b^T + bias for few rows of a.
+constexpr std::int64_t few_rows = 4;
+
+bool by_dots(const Matmul& args) { return !args.transpose_a && args.transpose_b && args.a.shape[0] <= few_rows; }
+
+template <class T>
+void compute_by_dots(const Matmul& args) {
+  constexpr std::int64_t lanes = Lanes<T>::count;
+  constexpr std::int64_t worth = std::int64_t{1} << 17;  // multiply-adds of a task
+  const std::int64_t m = args.a.shape[0], k = args.a.shape[1], n = args.c.shape[1];
+  const T* const a = args.a.as<T>();
+  const T* const b = args.b.as<T>();
+  T* const c = args.c.as<T>();
+  const std::int64_t grain = round_up(std::max<std::int64_t>(1, worth / std::max<std::int64_t>(1, m * k)), lanes);
+  parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = 0; i < m; ++i) {
+      const T* const x = a + i * k;
+      T* const out = c + i * n;
+      std::int64_t j = begin;
+      for (; j + lanes <= end; j += lanes) Lanes<T>::store(out + j, dots(x, b + j * k, k));
+      for (; j < end; ++j) {
+        out[j] = sum_lanes<T>(k, [&]<class L>(L, std::int64_t at) { return L::load(x + at) * L::load(b + j * k + at); });
+      }
+      if (!args.bias) continue;
+      const T* const bias = args.bias.as<T>();
+      for_lanes<T>(end - begin, [&]<class L>(L, std::int64_t at) {
+        L::store(out + begin + at, L::load(out + begin + at) + L::load(bias + begin + at));
+      });
     }
   });
 }
@@ -184,10 +245,19 @@ void compute_by_panels(const Matmul& args) {
 }  // namespace
 
 void matmul(const Matmul& args, Stream) {
-  for_floating<Matmul>(args.c.dtype, [&]<class T>(T) { args.transpose_a ? compute<T>(args) : compute_by_panels<T>(args); });
+  for_floating<Matmul>(args.c.dtype, [&]<class T>(T) {
+    if (args.transpose_a) {
+      compute<T>(args);
+    } else if (by_dots(args)) {
+      compute_by_dots<T>(args);
+    } else {
+      compute_by_panels<T>(args);
+    }
+  });
 }
 
 std::size_t matmul_workspace(const Matmul& args) {
+  if (by_dots(args)) return 0;
   if (!args.transpose_a) {
     std::size_t bytes = 0;
     for_floating<Matmul>(args.c.dtype, [&]<class T>(T) {

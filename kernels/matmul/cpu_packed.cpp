@@ -36,13 +36,9 @@ void packed_matmul(const PackedMatmul& args, Stream) {
   if (rows == 0 || columns == 0) return;
   for_floating<PackedMatmul>(args.c.dtype, [&]<class T>(T) {
     const auto product = [&](std::int64_t first, std::int64_t count, std::int64_t column, std::int64_t width) {
-      T* const c = args.c.as<T>() + first * columns + column;
-      if (args.bias) {
-        for (std::int64_t i = 0; i < count; ++i) std::copy_n(args.bias.as<T>() + column, width, c + i * columns);
-      }
       block_product<T>(args.a.as<T>() + first * depth, depth, count, depth,
-                       Panels<T>::packed(args.packed.as<T>() + column * depth, depth), width, c, columns,
-                       static_cast<bool>(args.bias));
+                       Panels<T>::packed(args.packed.as<T>() + column * depth, depth), width,
+                       args.c.as<T>() + first * columns + column, columns, Start<T>::row(args.bias.as<T>()).from(0, column));
     };
     constexpr std::int64_t rows_per_block = 8 * tile_rows;
     constexpr std::int64_t worth = std::int64_t{1} << 18;  // multiply-adds of a task

@@ -37,8 +37,9 @@ void add_outer(const T* a, std::int64_t a_stride, std::int64_t inner, const T* b
       for (std::int64_t o = 0; o < columns; o += panel) {
         const std::int64_t valid = std::min(panel, columns - o);
         for (std::int64_t r = 0; r < rows; ++r) {
-          T* const to = b_panel + r * panel;
-          std::fill(std::copy_n(b + (row + r) * columns + o, valid, to), to + panel, T(0));
+          typename Lanes<T>::Vector copy[2];
+          detail::load_row<T, 2>(b + (row + r) * columns + o, valid, copy);
+          for (int v = 0; v < 2; ++v) Lanes<T>::store(b_panel + r * panel + v * Lanes<T>::count, copy[v]);
         }
         for (std::int64_t i = 0; i < tiles; ++i) {
           detail::outer_tile<T, tile_rows, 2, true>(a_panels + i * block_rows * tile_rows, tile_rows, b_panel, panel, rows,

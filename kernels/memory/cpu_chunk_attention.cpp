@@ -57,9 +57,9 @@ void forward(const ChunkAttentionForward& args) {
     T* const tanhs = args.tanh ? args.tanh.as<T>() + first * width : plan.tanh + worker * length * tile * width;
     for (std::int64_t j = 0; j < length; ++j) {
       T* const s = tanhs + j * tanh_stride * width;
-      std::copy_n(args.query.as<T>() + first * width, count * width, s);
       block_product<T>(step_of<T>(args.first, args.rest, j, batch * hidden) + first * hidden, hidden, count, hidden,
-                       Panels<T>::packed(plan.packed, hidden), width, s, width, true);
+                       Panels<T>::packed(plan.packed, hidden), width, s, width,
+                       Start<T>::rows(args.query.as<T>() + first * width, width));
       for (std::int64_t r = 0; r < count; ++r) {
         T* const row = s + r * width;
         alpha[j * stride + r] = sum_lanes<T>(width, [&](auto lanes, std::int64_t a) {
@@ -155,7 +155,7 @@ void backward(const ChunkAttentionBackward& args) {
         });
       }
       block_product<T>(plan.ds + (j * batch + first) * width, width, count, width, Panels<T>::packed(plan.packed, width),
-                       hidden, dc, hidden, true);
+                       hidden, dc, hidden, Start<T>::rows(dc, hidden));
     }
   });
   if (args.dweight) {

@@ -74,11 +74,12 @@ void forward(const GruForward& args) {
         const auto sum = L::load(x + j) + L::load(product + j);
         return more == nullptr ? sum : sum + L::load(more + j);
       };
-      for (std::int64_t r = 0; r < count; ++r) std::copy_n(bias, width, u + r * width);
       if (after) {
-        block_product<T>(h_before, hidden, count, hidden, Panels<T>::packed(weights.whole, hidden), width, u, width, true);
+        block_product<T>(h_before, hidden, count, hidden, Panels<T>::packed(weights.whole, hidden), width, u, width,
+                         Start<T>::row(bias));
       } else {
-        block_product<T>(h_before, hidden, count, hidden, Panels<T>::packed(weights.gates, hidden), 2 * hidden, u, width, true);
+        block_product<T>(h_before, hidden, count, hidden, Panels<T>::packed(weights.gates, hidden), 2 * hidden, u, width,
+                         Start<T>::row(bias));
         for (std::int64_t r = 0; r < count; ++r) {
           for_lanes<T>(hidden, [&](auto lanes, std::int64_t j) {
             using L = decltype(lanes);
@@ -87,7 +88,7 @@ void forward(const GruForward& args) {
           });
         }
         block_product<T>(reset_h, hidden, count, hidden, Panels<T>::packed(weights.candidate, hidden), hidden, u + 2 * hidden,
-                         width, true);
+                         width, Start<T>::row(bias + 2 * hidden));
       }
       for (std::int64_t r = 0; r < count; ++r) {
         const T* const u_row = u + r * width;
@@ -191,12 +192,12 @@ void backward(const GruBackward& args) {
       }
       if (after) {
         block_product<T>(plan.du + row * width, width, count, width, Panels<T>::packed(weights.whole, width), hidden, dh,
-                         hidden, true);
+                         hidden, Start<T>::rows(dh, hidden));
         continue;
       }
       T* const dq = plan.dq + worker * largest_batch_tile * hidden;
       block_product<T>(da + 2 * hidden, width, count, hidden, Panels<T>::packed(weights.candidate, hidden), hidden, dq, hidden,
-                       false);
+                       Start<T>::zero());
       for (std::int64_t r = 0; r < count; ++r) {
         for_lanes<T>(hidden, [&](auto lanes, std::int64_t j) {
           using L = decltype(lanes);
@@ -206,7 +207,8 @@ void backward(const GruBackward& args) {
           L::store(dh + r * hidden + j, L::load(dh + r * hidden + j) + product * reset);
         });
       }
-      block_product<T>(da, width, count, 2 * hidden, Panels<T>::packed(weights.gates, 2 * hidden), hidden, dh, hidden, true);
+      block_product<T>(da, width, count, 2 * hidden, Panels<T>::packed(weights.gates, 2 * hidden), hidden, dh, hidden,
+                       Start<T>::rows(dh, hidden));
     }
     if (args.dh0) std::copy_n(dh, count * hidden, args.dh0.as<T>() + first * hidden);
   });

@@ -58,19 +58,20 @@ void lstm_units(const StepRows<T>& rows, std::int64_t count, std::int64_t hidden
                 const T* packed) {
   const std::int64_t width = 4 * hidden;
   const std::int64_t units = end - begin;
-  if (units == hidden) {
-    copy_sum(rows.inputs, rows.shared, count * width, rows.gates);
-    block_product<T>(rows.h_before, hidden, count, hidden, Panels<T>::packed(packed, hidden), width, rows.gates, width, true);
-  } else {
-    for (std::int64_t gate = 0; gate < 4; ++gate) {
-      const std::int64_t column = gate * hidden + begin;
+  const bool whole = units == hidden;  // the gates lie side by side
+  for (std::int64_t gate = 0; gate < (whole ? 1 : 4); ++gate) {
+    const std::int64_t column = gate * hidden + begin;
+    const std::int64_t columns = whole ? width : units;
+    auto start = Start<T>::rows(rows.inputs + column, width);
+    if (rows.shared != nullptr) {
       for (std::int64_t r = 0; r < count; ++r) {
         const std::int64_t at = r * width + column;
-        copy_sum(rows.inputs + at, rows.shared == nullptr ? nullptr : rows.shared + at, units, rows.gates + at);
+        sum_of(rows.inputs + at, rows.shared + at, columns, rows.gates + at);
       }
-      block_product<T>(rows.h_before, hidden, count, hidden, Panels<T>::packed(packed + column * hidden, hidden), units,
-                       rows.gates + column, width, true);
+      start.at = rows.gates + column;
     }
+    block_product<T>(rows.h_before, hidden, count, hidden, Panels<T>::packed(packed + column * hidden, hidden), columns,
+                     rows.gates + column, width, start);
   }
   for (std::int64_t r = 0; r < count; ++r) {
     const std::int64_t at = r * hidden + begin;
@@ -178,7 +179,7 @@ void backward(const LstmBackward& args) {
                           dh + r * hidden, dc + r * hidden, da + r * width);
       }
       if (l > 0 || args.dh0)
-        block_product<T>(da, width, count, width, Panels<T>::packed(packed, width), hidden, dh, hidden, false);
+        block_product<T>(da, width, count, width, Panels<T>::packed(packed, width), hidden, dh, hidden, Start<T>::zero());
     }
     if (args.dh0) std::copy_n(dh, count * hidden, args.dh0.as<T>() + first * hidden);
     if (args.dc0) std::copy_n(dc, count * hidden, args.dc0.as<T>() + first * hidden);

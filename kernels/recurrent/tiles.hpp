@@ -67,16 +67,12 @@ class PackedOrPacking {
   T* made_ = nullptr;
 };
 
-/// to = from (+ more), element by element.
+/// to = a + b, element by element.
 template <class T>
-void copy_sum(const T* from, const T* more, std::int64_t count, T* to) {
-  if (more == nullptr) {
-    std::copy_n(from, count, to);
-    return;
-  }
+void sum_of(const T* a, const T* b, std::int64_t count, T* to) {
   for_lanes<T>(count, [&](auto lanes, std::int64_t i) {
     using L = decltype(lanes);
-    L::store(to + i, L::load(from + i) + L::load(more + i));
+    L::store(to + i, L::load(a + i) + L::load(b + i));
   });
 }
 
@@ -96,7 +92,7 @@ void sum_over_steps(const T* dinputs, std::int64_t steps, std::int64_t batch, st
                  const std::int64_t count = (end - begin) * width;
                  T* const to = dshared + begin * width;
                  std::copy_n(dinputs + ((steps - 1) * batch + begin) * width, count, to);
-                 for (std::int64_t l = steps - 2; l >= 0; --l) copy_sum(dinputs + (l * batch + begin) * width, to, count, to);
+                 for (std::int64_t l = steps - 2; l >= 0; --l) sum_of(dinputs + (l * batch + begin) * width, to, count, to);
                });
 }
 

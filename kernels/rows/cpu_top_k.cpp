@@ -1,16 +1,19 @@
 // The k best of each row.
 // A selection keeps a buffer of candidates that passed the threshold, the k-th best seen so far.  When the buffer is full it is
-// cut back to the best k, which raises the threshold; blocks of scores without one above the threshold are skipped whole.  The
+// cut back to the best k, which raises the threshold; blocks of scores without one above the threshold are skipped whole.  A first
+// threshold comes from a pass over the maxima of some interleaved groups: the k-th of them is not above the k-th of all scores.  The
 // order is total (score, then index; NaN last), so the k best are the same however a row is cut: a few long rows are cut into
 // segments for the sake of threads, and the segments' best are selected again.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 
 #include "kernels/chunks.hpp"
 #include "kernels/cpu.hpp"
+#include "kernels/simd.hpp"
 #include "refrain/core/parallel.hpp"
 
 namespace refrain::kernels::cpu {
@@ -64,21 +67,22 @@ class Selection {
   }
 
   /// Scores of rising index.
-  void add(const T* __restrict scores, std::int64_t begin, std::int64_t end) {
-    constexpr std::int64_t block = 64;
+  void add(const T* scores, std::int64_t begin, std::int64_t end) {
+    if (size_ == 0) foresee(scores, begin, end);
+    constexpr std::int64_t block = 8 * Lanes<T>::count, part = Lanes<T>::count;
     std::int64_t i = begin;
     while (i < end) {
-      const std::int64_t stop = std::min(end, i + block);
-      if (!open_ && stop - i == block) {
-        const T threshold = threshold_;
-        int above = 0;
-        for (std::int64_t j = 0; j < block; ++j) above |= static_cast<int>(scores[i + j] > threshold);
-        if (above == 0) {
-          i = stop;
+      if (!open_ && i + block <= end && none_above<block>(scores + i)) {
+        i += block;
+        continue;
+      }
+      for (const std::int64_t stop = std::min(end, i + block); i < stop;) {
+        if (!open_ && i + part <= stop && none_above<part>(scores + i)) {
+          i += part;
           continue;
         }
+        for (const std::int64_t next = std::min(stop, i + part); i < next; ++i) add({scores[i], static_cast<std::int32_t>(i)});
       }
-      for (; i < stop; ++i) add({scores[i], static_cast<std::int32_t>(i)});
     }
   }
 
@@ -90,6 +94,42 @@ class Selection {
   }
 
  private:
+  /// Sets the threshold right below the k-th largest of the groups' maxima, where the groups are enough, and long enough to be worth it.
+  void foresee(const T* scores, std::int64_t begin, std::int64_t end) {
+    using L = Lanes<T>;
+    constexpr std::int64_t groups = 128;
+    if (k_ > groups / 2 || end - begin < 4 * groups) return;
+    typename L::Vector tops[groups / L::count];
+    for (auto& top : tops) top = L::broadcast(-std::numeric_limits<T>::infinity());
+    for (std::int64_t i = begin; i + groups <= end; i += groups) {
+      for (std::int64_t v = 0; v < groups / L::count; ++v) {
+        const typename L::Vector score = L::load(scores + i + v * L::count);
+        tops[v] = score > tops[v] ? score : tops[v];  // passes NaN over
+      }
+    }
+    T maxima[groups];
+    for (std::int64_t v = 0; v < groups / L::count; ++v) L::store(maxima + v * L::count, tops[v]);
+    std::nth_element(maxima, maxima + k_ - 1, maxima + groups, std::greater<T>());
+    const T bound = maxima[k_ - 1];
+    if (!std::isfinite(bound)) return;
+    using Limits = std::numeric_limits<T>;
+    threshold_ =
+        bound - std::max(std::abs(bound) * Limits::epsilon(), Limits::min());  // below it where subnormals are flushed, too
+    open_ = false;
+  }
+
+  /// Scores that are NaN are not above.
+  template <std::int64_t count>
+  bool none_above(const T* scores) const {
+    using L = Lanes<T>;
+    typename L::Vector top = L::broadcast(threshold_);
+    for (std::int64_t j = 0; j < count; j += L::count) {
+      const typename L::Vector score = L::load(scores + j);
+      top = score > top ? score : top;
+    }
+    return !(L::largest(top) > threshold_);
+  }
+
   /// Later scores that equal the threshold have a higher index and rank behind, so a strict comparison is enough.  A threshold
   /// that is NaN lets everything in.
   void cut() {

@@ -41,8 +41,10 @@ class ScoreBlocks {
     block_ = 128;
     while (block_ > 16 && block_ * items * static_cast<std::int64_t>(sizeof(T)) > budget_bytes) block_ /= 2;
     block_ = std::min(block_, round_up(std::max<std::int64_t>(rows, 1), 16));
-    // At most 64 chunks, whatever the number of threads: the chunks' sums are added in order.
-    chunk_ = round_up(std::max<std::int64_t>(192, (items + 63) / 64), tile_rows);
+    // About 192 items a chunk and at most 64 chunks, whatever the number of threads: the chunks' sums are added in order.  Their number
+    // is a multiple of eight, so that few threads get equal shares.
+    const std::int64_t wanted = std::min<std::int64_t>(64, round_up((items + 191) / 192, 8));
+    chunk_ = round_up(std::max<std::int64_t>(64, (items + wanted - 1) / std::max<std::int64_t>(1, wanted)), tile_rows);
     chunks_ = std::max<std::int64_t>(1, (items + chunk_ - 1) / chunk_);
     scores_ = scratch.take<T>(items * block_);
     packed_t_ = scratch.take<T>(packed_size<T>(channels, block_));
@@ -89,7 +91,7 @@ class ScoreBlocks {
       const T* rows[extent(tile_rows)];
       for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = args.weight + (item + std::min(i, tile - 1)) * args.channels;
       rows_product<T>(rows, 1, args.channels, Panels<T>::packed(packed_t_, args.channels), count, tile, scores_ + item * block_,
-                      block_, false);
+                      block_, Start<T>::zero());
       for (std::int64_t i = 0; i < tile; ++i) {
         T* const row = scores_ + (item + i) * block_;
         const T offset = args.offset == nullptr ? T(0) : args.offset[item + i];
@@ -177,10 +179,11 @@ class ScoreBlocks {
     if (args.dweight != nullptr) {
       for (std::int64_t item = begin; item < end; item += tile_rows) {
         const std::int64_t tile = std::min<std::int64_t>(tile_rows, end - item);
+        T* const out = args.dweight + item * args.channels;
         const T* rows[extent(tile_rows)];
         for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = scores_ + (item + std::min(i, tile - 1)) * block_;
-        rows_product<T>(rows, 1, count, Panels<T>::packed(packed_, count), args.channels, tile,
-                        args.dweight + item * args.channels, args.channels, add);
+        rows_product<T>(rows, 1, count, Panels<T>::packed(packed_, count), args.channels, tile, out, args.channels,
+                        add ? Start<T>::rows(out, args.channels) : Start<T>::zero());
       }
     }
     if (args.doffset != nullptr) {

@@ -149,6 +149,47 @@ CUDA_ENTRY(conv_norm_backward) {
           .insertion = insertion};
 }
 
+CUDA_ENTRY(conv_norm_at_steps_backward) {
+  const Sizes s(arena);
+  const std::int64_t channels = s.in, bottleneck = arena.one_of<std::int64_t>({1, 5, 16});
+  const std::int64_t chosen = std::min(arena.size(9), s.steps), before = chosen + arena.size(5);
+  const Insertion insertion = arena.one_of(insertions);
+  const bool patched = insertion != Insertion::none;
+  const bool with_residual = arena.coin();
+  const Shape shape{s.batch, chosen, channels}, weight{s.taps, channels, channels};
+  std::vector<std::int64_t> taps_at;  // each tap shifts by a number of its own, as convolutions do
+  for (std::int64_t i = 0; i < chosen * s.taps; ++i) {
+    const std::int64_t step = i / s.taps + (s.steps - chosen) - i % s.taps * s.dilation;
+    taps_at.push_back(step < 0 ? -1 : step);
+  }
+  std::vector<std::int64_t> own_at, residual_at;
+  for (std::int64_t i = 0; i < chosen; ++i) {
+    own_at.push_back(s.steps - 1 - i);
+    residual_at.push_back(before - 1 - i);
+  }
+  return {.x = arena.normal({s.batch, s.steps, channels}),
+          .w = arena.normal(weight, 1 / std::sqrt(static_cast<double>(s.taps * channels))),
+          .gamma = arena.coarse({channels}),
+          .beta = arena.coarse({channels}),
+          .taps_at = arena.ids_from(taps_at, {chosen, s.taps}),
+          .own_at = arena.ids_from(own_at, {chosen}),
+          .residual_at = with_residual ? arena.ids_from(residual_at, {chosen}) : View(),
+          .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),
+          .normalized = arena.coarse(shape),
+          .inv_std = arena.uniform({s.batch, chosen}, 0.5, 2),
+          .conv = insertion == Insertion::serial ? arena.normal(shape) : View(),
+          .bottleneck = patched ? arena.normal({s.batch, chosen, bottleneck}) : View(),
+          .dy = arena.normal(shape),
+          .dx = arena.output("dx", {s.batch, s.steps, channels}),
+          .dw = arena.maybe_output("dw", weight),
+          .dbias = arena.maybe_output("dbias", {channels}),
+          .dgamma = arena.maybe_output("dgamma", {channels}),
+          .dbeta = arena.maybe_output("dbeta", {channels}),
+          .dresidual = with_residual ? arena.output("dresidual", {s.batch, before, channels}) : MutableView(),
+          .dpatch = patched ? patch_gradients(arena, channels, bottleneck) : kernels::PatchGradients(),
+          .insertion = insertion};
+}
+
 CUDA_ENTRY(adapter_forward) {
   const std::int64_t rows = arena.size(300), bottleneck = arena.size(20);
   const std::int64_t channels = arena.one_of<std::int64_t>({arena.size(130), 256, 260});  // the last is wider than a tile

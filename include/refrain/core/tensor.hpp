@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <new>
 #include <span>
@@ -14,21 +15,36 @@
 
 namespace refrain {
 
+/// Elements that another library owns, lent to a Tensor.
+struct LentMemory {
+  void* data = nullptr;   ///< the first element; not null, aligned to its type
+  void* owner = nullptr;  ///< what `release` is given
+  void (*release)(void* owner) =
+      nullptr;  ///< called once, when the last handle on the elements is gone; throws nothing; null: nothing to do
+};
+
 /// A contiguous row-major array of f32, f64, i32 or i64 on one device.
 ///
 /// Copying a Tensor shares its elements, and so do reshape() and slice(): they are views that keep the storage alive.  clone()
-/// makes new storage.  Storage comes from the device's pool.  A default-made Tensor is undefined.
+/// makes new storage.  Storage comes from the device's pool, or is lent.  A default-made Tensor is undefined.
 class Tensor {
  public:
   Tensor() = default;
 
   /// Uninitialised elements.  Throws ShapeError when the size in bytes does not fit, std::bad_alloc when memory is exhausted.
   Tensor(const Shape& shape, DType dtype, Device device = Device::cpu) : shape_(shape), dtype_(dtype) {
-    const std::int64_t element = static_cast<std::int64_t>(size_bytes(dtype));
-    if (shape.numel() > (std::int64_t{1} << 62) / element) {
-      throw ShapeError(concat("Tensor: ", shape, " of ", dtype, " is too large to address"));
+    storage_ = Storage::make(checked_bytes(shape, dtype), device);
+    data_ = storage_->data;
+  }
+
+  /// Elements where they lie.  Throws ShapeError when the size in bytes does not fit or the memory is null or misaligned; what
+  /// throws has not taken the memory over.
+  Tensor(const Shape& shape, DType dtype, Device device, const LentMemory& memory) : shape_(shape), dtype_(dtype) {
+    const std::size_t bytes = checked_bytes(shape, dtype);
+    if (memory.data == nullptr || reinterpret_cast<std::uintptr_t>(memory.data) % size_bytes(dtype) != 0) {
+      throw ShapeError(concat("Tensor: expected memory aligned to an element of ", dtype, ", got address ", memory.data));
     }
-    storage_ = Storage::make(static_cast<std::size_t>(shape.numel() * element), device);
+    storage_ = Storage::lend(bytes, device, memory);
     data_ = storage_->data;
   }
 
@@ -211,6 +227,8 @@ class Tensor {
     std::size_t bytes;
     void* data;
     Device device;
+    void (*release)(void* owner);  // of lent memory; null: the pool's
+    void* owner;
 
     static Storage* make(std::size_t bytes, Device device) {
       void* block = pool_allocate(sizeof(Storage), Device::cpu);
@@ -221,10 +239,20 @@ class Tensor {
         pool_release(block, sizeof(Storage), Device::cpu);
         throw;
       }
-      return new (block) Storage{1, bytes, data, device};
+      return new (block) Storage{1, bytes, data, device, nullptr, nullptr};
+    }
+    static Storage* lend(std::size_t bytes, Device device, const LentMemory& memory) {
+      void* block = pool_allocate(sizeof(Storage), Device::cpu);
+      const auto keep = [](void*) {};
+      return new (block)
+          Storage{1, bytes, memory.data, device, memory.release != nullptr ? memory.release : keep, memory.owner};
     }
     static void destroy(Storage* storage) noexcept {
-      pool_release(storage->data, storage->bytes, storage->device);
+      if (storage->release != nullptr) {
+        storage->release(storage->owner);
+      } else {
+        pool_release(storage->data, storage->bytes, storage->device);
+      }
       storage->~Storage();
       pool_release(storage, sizeof(Storage), Device::cpu);
     }
@@ -242,6 +270,14 @@ class Tensor {
       case DType::i64:
         return function(std::int64_t{});
     }
+  }
+
+  static std::size_t checked_bytes(const Shape& shape, DType dtype) {
+    const std::int64_t element = static_cast<std::int64_t>(size_bytes(dtype));
+    if (shape.numel() > (std::int64_t{1} << 62) / element) {
+      throw ShapeError(concat("Tensor: ", shape, " of ", dtype, " is too large to address"));
+    }
+    return static_cast<std::size_t>(shape.numel() * element);
   }
 
   void check_access(DType wanted) const {

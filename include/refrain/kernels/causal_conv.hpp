@@ -96,11 +96,11 @@ struct ConvNormForward {
   MutableView workspace{};
 };
 
-/// ConvNormForward at chosen steps alone, for predictions from few steps of a stack: which row each tap reads is a table.
+/// ConvNormForward at chosen steps alone, for what depends on few steps of a stack: which row each tap reads is a table.
 ///
 ///   h[b,s] = bias + sum_k w[k] x[b, taps_at[s,k]]   (-1: zeros), patch and normalisation as above, + residual[b, residual_at[s]]
 ///
-/// Nothing is saved: no backward pass follows.  Device: cpu (f32, f64).
+/// A step of x stands at most once in each column of the tables.  Device: cpu (f32, f64).
 struct ConvNormAtSteps {
   static constexpr const char* name = "conv_norm_at_steps";
   View x{};            ///< [B,T,C]
@@ -113,7 +113,11 @@ struct ConvNormAtSteps {
   View own_at{};       ///< [S] i32, in [0,T): where x holds the step itself, for a parallel patch; or empty
   View residual_at{};  ///< [S] i32, in [0,R); or empty
   PatchWeights patch{};
-  MutableView y{};  ///< [B,S,C]
+  MutableView y{};           ///< [B,S,C]
+  MutableView normalized{};  ///< saved as by ConvNormForward, for S steps
+  MutableView inv_std{};
+  MutableView conv{};
+  MutableView bottleneck{};
   double epsilon = 1e-8;
   Insertion insertion = Insertion::none;
   MutableView workspace{};
@@ -141,6 +145,33 @@ struct ConvNormBackward {
   PatchGradients dpatch{};
   std::int64_t dilation = 1;
   Padding padding = Padding::causal;
+  Insertion insertion = Insertion::none;
+  MutableView workspace{};
+};
+
+/// Gradients of ConvNormAtSteps.  As with ConvNormBackward an empty output is not computed, and what only it would need is not read.
+struct ConvNormAtStepsBackward {
+  static constexpr const char* name = "conv_norm_at_steps_backward";
+  View x{};  ///< [B,T,C] needed for dw, and for a parallel patch's dpatch.down
+  View w{};
+  View gamma{};
+  View beta{};
+  View taps_at{};
+  View own_at{};
+  View residual_at{};
+  PatchWeights patch{};
+  View normalized{};
+  View inv_std{};
+  View conv{};        ///< needed for a serial patch's dpatch.down
+  View bottleneck{};  ///< needed with a patch
+  View dy{};          ///< [B,S,C]
+  MutableView dx{};   ///< [B,T,C]
+  MutableView dw{};
+  MutableView dbias{};
+  MutableView dgamma{};
+  MutableView dbeta{};
+  MutableView dresidual{};  ///< [B,R,C]
+  PatchGradients dpatch{};
   Insertion insertion = Insertion::none;
   MutableView workspace{};
 };

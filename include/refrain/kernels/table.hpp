@@ -50,6 +50,7 @@ struct Table {
   Entry<ConvNormForward> conv_norm_forward{};
   Entry<ConvNormBackward> conv_norm_backward{};
   Entry<ConvNormAtSteps> conv_norm_at_steps{};
+  Entry<ConvNormAtStepsBackward> conv_norm_at_steps_backward{};
   Entry<AdapterForward> adapter_forward{};
   Entry<AdapterBackward> adapter_backward{};
   Entry<Matmul> matmul{};

@@ -17,26 +17,30 @@ class StepSet {
  public:
   StepSet() = default;
   /// Any order, repetitions allowed; negative steps count from the end of `length`.  Throws OptionError outside the sequence.
-  StepSet(std::vector<std::int64_t> steps, std::int64_t length) : steps_(std::move(steps)), length_(length) {
-    for (std::int64_t& step : steps_) {
-      const std::int64_t given = step;
-      if (step < 0) step += length;
+  StepSet(const std::vector<std::int64_t>& steps, std::int64_t length) : places_(static_cast<std::size_t>(length), absent) {
+    for (const std::int64_t given : steps) {
+      const std::int64_t step = given < 0 ? given + length : given;
       if (step < 0 || step >= length) throw OptionError(concat("StepSet: no step ", given, " in a sequence of ", length));
+      places_[static_cast<std::size_t>(step)] = 0;
     }
-    std::sort(steps_.begin(), steps_.end());
-    steps_.erase(std::unique(steps_.begin(), steps_.end()), steps_.end());
+    steps_.reserve(steps.size());
+    for (std::int64_t step = 0; step < length; ++step) {
+      std::int32_t& place = places_[static_cast<std::size_t>(step)];
+      if (place == absent) continue;
+      place = static_cast<std::int32_t>(steps_.size());
+      steps_.push_back(step);
+    }
   }
 
   std::int64_t size() const noexcept { return static_cast<std::int64_t>(steps_.size()); }
   /// Steps of the whole sequence.
-  std::int64_t length() const noexcept { return length_; }
-  bool is_whole() const noexcept { return size() == length_; }
+  std::int64_t length() const noexcept { return static_cast<std::int64_t>(places_.size()); }
+  bool is_whole() const noexcept { return size() == length(); }
   const std::vector<std::int64_t>& steps() const noexcept { return steps_; }
 
-  /// Where in this set a step stands, or -1.
-  std::int32_t find(std::int64_t step) const {
-    const auto at = std::lower_bound(steps_.begin(), steps_.end(), step);
-    return at == steps_.end() || *at != step ? -1 : static_cast<std::int32_t>(at - steps_.begin());
+  /// Where in this set a step stands; -1 where it does not, or lies outside the sequence.
+  std::int32_t find(std::int64_t step) const noexcept {
+    return step < 0 || step >= length() ? absent : places_[static_cast<std::size_t>(step)];
   }
 
   /// Where the steps of another set stand in this one: i32 [other.size()].
@@ -49,14 +53,14 @@ class StepSet {
 
   /// Columns of ids i32 [B,length] -> [B,size].
   Tensor columns(const Tensor& ids) const {
-    if (ids.rank() != 2 || ids.size(1) != length_) {
-      throw ShapeError(concat("StepSet: expected ids [B,", length_, "], got ", ids.shape()));
+    if (ids.rank() != 2 || ids.size(1) != length()) {
+      throw ShapeError(concat("StepSet: expected ids [B,", length(), "], got ", ids.shape()));
     }
     if (is_whole()) return ids;
     Tensor chosen({ids.size(0), size()}, DType::i32);
     std::int32_t* to = chosen.data<std::int32_t>();
     for (std::int64_t b = 0; b < ids.size(0); ++b) {
-      const std::int32_t* row = ids.data<std::int32_t>() + b * length_;
+      const std::int32_t* row = ids.data<std::int32_t>() + b * length();
       for (const std::int64_t step : steps_) *to++ = row[step];
     }
     return chosen;
@@ -65,8 +69,9 @@ class StepSet {
   friend bool operator==(const StepSet&, const StepSet&) = default;
 
  private:
+  static constexpr std::int32_t absent = -1;
   std::vector<std::int64_t> steps_;
-  std::int64_t length_ = 0;
+  std::vector<std::int32_t> places_;  ///< of every step of the sequence, or absent
 };
 
 /// What a dilated convolution reads for chosen steps of its output.
@@ -89,7 +94,7 @@ struct ConvSteps {
         if (at >= 0 && at < length) read.push_back(at);
       }
     }
-    in = StepSet(std::move(read), length);
+    in = StepSet(read, length);
     taps_at = Tensor({out.size(), width}, DType::i32);
     std::int32_t* to = taps_at.data<std::int32_t>();
     for (const std::int64_t step : out.steps()) {

@@ -66,7 +66,7 @@ class ConvBlock final : public Module {
   }
 
   /// The block at chosen steps: x [B,S',C] holds the steps steps.in() -> [B,S,C] at steps.out(), the same numbers as operator() gives
-  /// there.  Not recorded: throws AutogradError unless within NoGrad.
+  /// there.
   Variable at_steps(const Variable& x, const Steps& steps, const BlockPatches& patches = {}) const {
     if (steps.is_whole()) return (*this)(x, patches);
     const Variable h =
@@ -112,9 +112,8 @@ class ConvBlock final : public Module {
 
   static Variable half_at(const Variable& x, const CausalConv& conv, const LayerNorm& norm, const Variable& residual,
                           const Adapter* patch, Insertion insertion, const ConvTaps& taps) {
-    return Variable(conv_norm_at_steps(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
-                                       patch != nullptr ? patch->weights() : Patch(), taps,
-                                       half_options(conv, norm, patch, insertion)));
+    return conv_norm_at_steps(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
+                              patch != nullptr ? patch->weights() : Patch(), taps, half_options(conv, norm, patch, insertion));
   }
 
   CausalConv conv1_;

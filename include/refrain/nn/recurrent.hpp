@@ -40,8 +40,8 @@ struct RecurrentState {
 /// Recurrent layers over time-major sequences [T,B,in]; use `Lstm` or `Gru`.
 ///
 /// [T,B,in] -> [T,B,hidden].  The input's part of the gates is one product for all steps (project), a segment of steps is one call
-/// (run).  Parameters: layers.<k>.weight_x [G,in], layers.<k>.weight_h [G,hidden], layers.<k>.bias [G], with G = 4 hidden (gates i, f,
-/// g, o) or 3 hidden (r, z, n); a Gru has layers.<k>.bias_h [G] besides.  With `shared` > 0 the first layer has weight_shared [G,shared].
+/// (run).  Parameters: layers.*.weight_x [G,in], layers.*.weight_h [G,hidden], layers.*.bias [G], with G = 4 hidden (gates i, f,
+/// g, o) or 3 hidden (r, z, n); a Gru has layers.*.bias_h [G] besides.  With `shared` > 0 the first layer has weight_shared [G,shared].
 /// Weights start truncated normal; biases zero but one for the gates that keep: f of an Lstm, r and z of a Gru.
 /// Throws OptionError unless all sizes are at least 1, ShapeError for other inputs.
 template <bool is_lstm>

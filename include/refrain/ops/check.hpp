@@ -57,6 +57,7 @@ inline void check_ids(const char* op, const char* argument, const Tensor& ids, s
   }
 }
 
+inline View view_of(const Tensor& x) { return x.defined() ? x.view() : View(); }
 inline View view_of(const Variable& x) { return x.defined() ? x.value().view() : View(); }
 
 /// An uninitialised tensor like x when `wanted`, else an undefined one.

@@ -44,7 +44,6 @@ inline std::array<std::int64_t, 3> check_segment(const char* op, std::int64_t ga
 }
 
 inline Tensor like(const Tensor& x, const Shape& shape) { return Tensor(shape, x.dtype(), x.device()); }
-inline View view_of(const Tensor& x) { return x.defined() ? x.view() : View(); }
 
 }  // namespace ops
 

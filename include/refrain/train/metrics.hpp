@@ -2,7 +2,7 @@
 /// How good rankings and classifications are.
 ///
 /// Ties are counted as their average over all orders of the tied items, so that a scorer gains nothing from equal scores: one
-/// that gives the same score to all V items gets exactly HR@k = k / V and AUC = 1/2.  A score that is NaN ranks below all
+/// that gives the same score to all V items gets exactly `HR@k = k / V` and `AUC = 1/2`.  A score that is NaN ranks below all
 /// numbers.
 
 #include <cstdint>
@@ -71,6 +71,7 @@ REFRAIN_API std::vector<std::int32_t> sampled_negatives(std::int32_t positive, c
                                                         std::span<const std::int32_t> excluded = {}, std::int64_t example = 0);
 
 /// Means over examples; with place p of the positive:
+///
 ///   HR@k = [p <= k];  MRR@k = [p <= k] / p;  NDCG@k = [p <= k] / log2(p + 1);  AUC = (candidates - p) / (candidates - 1).
 class REFRAIN_API RankingMetrics {
  public:

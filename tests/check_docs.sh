@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The documentation: doxygen has no warning about a public header, no page points to something that is not there, and the figures are
+# what their script draws.  The reference is left in build/docs/html.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source tests/install.sh
+need doxygen doxygen
+need python3 python3-minimal
+install_missing
+
+planted=$(mktemp -d)
+trap 'rm -rf "$planted"' EXIT
+
+# reference INPUT FOLDER: fails with the warnings when there are any.
+reference() {
+  mkdir -p "$2"
+  (cat docs/Doxyfile && echo "INPUT = $1" && echo "OUTPUT_DIRECTORY = $2") | doxygen - > "$2/doxygen.log" 2>&1 &&
+    ! grep -E 'warning:|error:' "$2/doxygen.log"
+}
+
+# What the checks do not see here they would not see elsewhere.
+mkdir -p "$planted/refrain" "$planted/docs"
+printf '#pragma once\n/// A header.\n\n/// Has @nonsense in it.\nint planted();\n' > "$planted/refrain/planted.hpp"
+if reference "$planted/refrain" "$planted/out" > "$planted/log"; then
+  echo "doxygen did not warn about a planted error" >&2
+  exit 1
+fi
+grep -q "planted.hpp:4: warning: Found unknown command '@nonsense'" "$planted/log"
+printf '# Here\n[a](docs/b.md) [b](docs/c.md#Here) [c](#there) `tests/none.sh`\n[fine](docs/c.md#here)\n' > "$planted/README.md"
+printf '# Here\n' > "$planted/docs/c.md"
+if python3 tests/check_links.py "$planted" > "$planted/log"; then
+  echo "dead links were not seen" >&2
+  exit 1
+fi
+grep -q '^2 pages, 4 dead links$' "$planted/log"
+
+reference include/refrain build/docs
+echo "$(find include/refrain -name '*.hpp' | wc -l) headers, no warning of doxygen $(doxygen --version)"
+python3 tests/check_links.py
+python3 docs/figures/draw.py "$planted"
+for figure in "$planted"/*.svg; do
+  cmp "$figure" "docs/figures/$(basename "$figure")" || { echo "run docs/figures/draw.py" >&2; exit 1; }
+done
+echo "$(find docs/figures -name '*.svg' | wc -l) figures are what docs/figures/draw.py draws"

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Checks what the Markdown pages point to:  check_links.py [repository root]
+
+In README.md and docs/: every relative link and image names a file of the repository, every anchor a heading of its page, and every path in
+backticks that begins with a folder of the repository (`tests/run.sh`, `src/*.cpp`) exists.  Addresses of other sites are not visited.
+"""
+
+import pathlib
+import re
+import sys
+import urllib.parse
+
+FOLDERS = ("bench", "cmake", "docs", "examples", "include", "kernels", "src", "tests", ".ci")
+LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?[^)]*\)|(?:src|href)=\"([^\"]+)\"|^\[[^\]]+\]:\s*(\S+)")
+CODE = re.compile(r"(`+)(.+?)\1")
+PATH = re.compile(r"(?:%s)/[\w./*<>-]*" % "|".join(map(re.escape, FOLDERS)))
+
+
+def lines_without_blocks(text):
+    """(number, line) outside of fenced code."""
+    fence = None
+    for number, line in enumerate(text.splitlines(), 1):
+        mark = re.match(r"\s*(```+|~~~+)", line)
+        if mark and fence is None:
+            fence = mark[1]
+        elif mark and line.strip() == fence:
+            fence = None
+        elif fence is None:
+            yield number, line
+
+
+def anchors(path, cache={}):
+    """Those that GitHub makes of a page's headings: lower case, letters, digits, - and _, blanks as -, repeated ones numbered."""
+    if path not in cache:
+        found, counts = set(), {}
+        for _, line in lines_without_blocks(path.read_text(encoding="utf-8")):
+            heading = re.match(r"#{1,6}\s+(.*?)\s*#*$", line)
+            if heading:
+                text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading[1])
+                slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+                count = counts[slug] = counts.get(slug, -1) + 1
+                found.add(slug if count == 0 else f"{slug}-{count}")
+            found.update(re.findall(r'<a (?:id|name)="([^"]+)"', line))
+        cache[path] = found
+    return cache[path]
+
+
+def problem_of_link(root, page, target):
+    if re.match(r"[a-z][a-z0-9+.-]*:", target):
+        return None
+    name, _, anchor = target.partition("#")
+    path = (page.parent / urllib.parse.unquote(name)).resolve() if name else page
+    if not path.is_relative_to(root):
+        return "leads out of the repository"
+    if not path.exists():
+        return "there is no such file"
+    if anchor and (path.suffix != ".md" or anchor not in anchors(path)):
+        return f"{path.relative_to(root)} has no heading of that name"
+    return None
+
+
+def problems(root, page):
+    for number, line in lines_without_blocks(page.read_text(encoding="utf-8")):
+        for code in CODE.finditer(line):
+            text = code[2].strip()
+            pattern = re.sub(r"<[^>]*>", "*", text)
+            if PATH.fullmatch(text) and not any(root.glob(pattern.rstrip("/"))):
+                yield f"{number}: `{text}`: there is no such file"
+        for match in LINK.finditer(CODE.sub("", line)):
+            target = next(group for group in match.groups() if group)
+            why = problem_of_link(root, page, target)
+            if why:
+                yield f"{number}: {target}: {why}"
+
+
+def main():
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent).resolve()
+    pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    found = [f"{page.relative_to(root)}:{problem}" for page in pages for problem in problems(root, page)]
+    for problem in found:
+        print(problem)
+    print(f"{len(pages)} pages, {len(found)} dead links")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
