@@ -24,6 +24,16 @@ function(refrain_warnings target)
   endif()
 endfunction()
 
+# Objects that serve a static and a shared library: position-independent, and showing only what REFRAIN_API names.
+function(refrain_hide_symbols target)
+  set_target_properties(${target} PROPERTIES
+    CXX_EXTENSIONS OFF
+    POSITION_INDEPENDENT_CODE ON
+    CXX_VISIBILITY_PRESET hidden
+    CUDA_VISIBILITY_PRESET hidden
+    VISIBILITY_INLINES_HIDDEN ON)
+endfunction()
+
 # Code for the CPU at hand (REFRAIN_NATIVE).  Only the library's own sources: nothing of it shows in an interface.
 function(refrain_tune target)
   if(REFRAIN_NATIVE AND NOT MSVC)

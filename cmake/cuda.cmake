@@ -13,6 +13,7 @@ if(NOT REFRAIN_CUDA STREQUAL "OFF")
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
       set(CMAKE_CUDA_ARCHITECTURES "80-real;90a-real" CACHE STRING "GPU architectures to compile for")
     endif()
+    set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # not the static runtime besides the shared one, which cuBLAS brings
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
     # CMake 3.25 does not know CUDA_STANDARD 20.

@@ -16,8 +16,10 @@ refrain_pin(benchmark https://github.com/google/benchmark v1.7.1 CONFIG)
 FetchContent_Declare(Eigen3 GIT_REPOSITORY https://gitlab.com/libeigen/eigen GIT_TAG 3.4.0 GIT_SHALLOW ON
   SOURCE_SUBDIR none FIND_PACKAGE_ARGS 3.4 CONFIG)
 
-set(BENCHMARK_ENABLE_TESTING OFF CACHE INTERNAL "")
-set(BENCHMARK_ENABLE_INSTALL OFF CACHE INTERNAL "")
+if(REFRAIN_BENCH)  # another project's own copy of Google Benchmark is none of our business
+  set(BENCHMARK_ENABLE_TESTING OFF CACHE INTERNAL "")
+  set(BENCHMARK_ENABLE_INSTALL OFF CACHE INTERNAL "")
+endif()
 
 # Makes the package's targets available under the names that its find_package would give them.
 macro(refrain_dependency name)

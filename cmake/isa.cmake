@@ -42,18 +42,18 @@ if(NOT REFRAIN_NATIVE AND REFRAIN_ISA_LEVELS)
   message(STATUS "Refrain: instruction set levels of the CPU kernels besides the baseline: ${levels}")
 endif()
 
-# refrain_add_level(LEVEL SOURCES...): compiles the kernels for a level and adds them to the library as one object.
+# refrain_add_level(LEVEL SOURCES...): compiles the kernels for a level and adds them to REFRAIN_LEVEL_OBJECTS as one object.
 function(refrain_add_level level)
   set(objects refrain_kernels_${level})
   add_library(${objects} OBJECT ${ARGN})
   target_compile_features(${objects} PRIVATE cxx_std_20)
-  target_compile_definitions(${objects} PRIVATE "$<TARGET_PROPERTY:refrain,COMPILE_DEFINITIONS>" REFRAIN_ISA=${level})
+  target_compile_definitions(${objects} PRIVATE "$<TARGET_PROPERTY:refrain_objects,COMPILE_DEFINITIONS>" REFRAIN_ISA=${level})
   # Unique symbols, a kind of their own, would stay global.
   target_compile_options(${objects} PRIVATE
     ${refrain_${level}_flags} -fno-lto $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>)
   target_include_directories(${objects} PRIVATE "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/include")
   target_link_libraries(${objects} PRIVATE Threads::Threads Eigen3::Eigen)
-  set_target_properties(${objects} PROPERTIES CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
+  refrain_hide_symbols(${objects})
   refrain_warnings(${objects})
 
   set(joined "${PROJECT_BINARY_DIR}/refrain_${level}_$<CONFIG>_joined.o")
@@ -63,7 +63,9 @@ function(refrain_add_level level)
     COMMAND "${CMAKE_OBJCOPY}" --wildcard "--keep-global-symbol=_ZN7refrain7kernels3cpu2${level}5tableE"
       "--keep-global-symbol=_ZTI*" "--keep-global-symbol=_ZTS*" "${joined}" "${object}"
     DEPENDS ${objects} "$<TARGET_OBJECTS:${objects}>" COMMAND_EXPAND_LISTS VERBATIM)
-  target_sources(refrain PRIVATE "${object}")
+  # Two libraries are made of it: this target has it made once.
+  add_custom_target(refrain_level_${level} DEPENDS "${object}")
+  set(REFRAIN_LEVEL_OBJECTS ${REFRAIN_LEVEL_OBJECTS} "${object}" PARENT_SCOPE)
   string(TOUPPER "${level}" upper)
-  target_compile_definitions(refrain PRIVATE REFRAIN_HAS_${upper}=1)
+  target_compile_definitions(refrain_objects PRIVATE REFRAIN_HAS_${upper}=1)
 endfunction()

@@ -12,7 +12,10 @@ namespace {
 std::atomic<bool> flag{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may touch lock-free atomics alone");
 
-extern "C" void on_signal(int) { flag.store(true, std::memory_order_relaxed); }
+// The C library calls it; "static", or the linker would see a plain "on_signal" of ours.
+extern "C" {
+static void on_signal(int) { flag.store(true, std::memory_order_relaxed); }
+}
 
 constexpr std::array<int, 2> signals{SIGINT, SIGTERM};
 

@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# Compiles each public header, and each model of the examples, by itself: a header must include what it uses.
+# Compiles each public header, and each model of the examples, by itself: a header must include what it uses, without a warning from the
+# compiler of the build (CXX), and from clang++ where there is one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-check() {
-  printf '#include "%s"\n' "$1" | ${CXX:-c++} -std=c++20 -fsyntax-only -x c++ -Iinclude -Iexamples \
+check() {  # check COMPILER HEADER
+  printf '#include "%s"\n' "$2" | "$1" -std=c++20 -fsyntax-only -x c++ -Iinclude -Iexamples \
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Werror - ||
-    { echo "$1 does not compile by itself" >&2; return 1; }
+    { echo "$2 does not compile by itself ($1)" >&2; return 1; }
 }
 export -f check
+
+compilers=("${CXX:-c++}")
+if command -v clang++ > /dev/null && ! "${compilers[0]}" --version | grep -q clang; then compilers+=(clang++); fi
 
 headers=$(cd include && find refrain -name '*.hpp' | sort)
 if [[ -d examples/models ]]; then headers+=$'\n'$(cd examples && find models -name '*.hpp' | sort); fi
@@ -16,5 +20,7 @@ if [[ -z "$headers" ]]; then
   echo "no headers found" >&2
   exit 1
 fi
-grep . <<< "$headers" | xargs -P "$(nproc)" -n 1 bash -c 'check "$0"'
-echo "$(grep -c . <<< "$headers") headers compile by themselves"
+for compiler in "${compilers[@]}"; do
+  grep . <<< "$headers" | xargs -P "$(nproc)" -n 1 bash -c 'check "$0" "$1"' "$compiler"
+  echo "$(grep -c . <<< "$headers") headers compile by themselves ($compiler)"
+done

@@ -8,6 +8,7 @@
 #include "refrain/core/dlpack.hpp"
 #include "refrain/core/dtype.hpp"
 #include "refrain/core/error.hpp"
+#include "refrain/core/export.hpp"
 #include "refrain/core/isa.hpp"
 #include "refrain/core/math_mode.hpp"
 #include "refrain/core/parallel.hpp"
@@ -75,3 +76,4 @@
 #include "refrain/train/recorded_step.hpp"
 #include "refrain/train/safetensors.hpp"
 #include "refrain/train/trainer.hpp"
+#include "refrain/version.hpp"

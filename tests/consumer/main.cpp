@@ -1,10 +1,12 @@
 // A user's program: it knows the installed headers and nothing of the repository.
 #include <cstdio>
+#include <cstring>
 #include <refrain/core/device.hpp>
 #include <refrain/core/error.hpp>
 #include <refrain/core/isa.hpp>
 #include <refrain/core/parallel.hpp>
 #include <refrain/ops/matmul.hpp>
+#include <refrain/version.hpp>
 
 int main() {
   using refrain::DType;
@@ -19,11 +21,15 @@ int main() {
   }
   long long sum = 0;
   refrain::parallel_for(1, 1, [&](auto begin, auto end) { sum += 40 + begin + 2 * end; });
+  char version[32];
+  std::snprintf(version, sizeof version, "%d.%d.%d", REFRAIN_VERSION_MAJOR, REFRAIN_VERSION_MINOR, REFRAIN_VERSION_PATCH);
+  if (std::strcmp(version, refrain::version()) != 0) return 1;
   try {
     refrain::set_threads(-1);
     return 1;
   } catch (const refrain::OptionError& error) {
-    std::printf("%lld threads=%d isa=%s, refused: %s\n", sum, refrain::threads(), refrain::cpu_isa(), error.what());
+    std::printf("%s: %lld threads=%d isa=%s, refused: %s\n", version, sum, refrain::threads(), refrain::cpu_isa(),
+                error.what());
   }
   return sum == 42 ? 0 : 1;
 }

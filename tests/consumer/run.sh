@@ -1,38 +1,117 @@
 #!/usr/bin/env bash
-# Installs a finished build and uses it from two outside projects:  tests/consumer/run.sh BUILD_FOLDER
+# Uses Refrain from outside, in every way that docs/linking.md names:  tests/consumer/run.sh BUILD_FOLDER
+# From the install tree of a finished build: find_package and pkg-config, static and shared, and examples/link.  From the sources:
+# add_subdirectory and FetchContent.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/install.sh
+need pkg-config pkg-config
+need readelf binutils
+install_missing
 
 built=$1
 work=$PWD/build/consumer
-rm -rf "$work"
 mkdir -p "$work"
+find "$work" -mindepth 1 -maxdepth 1 ! -name sources -exec rm -rf {} +
 
-run_quietly "$work/install.log" cmake --install "$built" --prefix "$work/prefix"
-
-use() {  # use NAME ARGS...
-  local name=$1
-  shift
-  configure "$work/$name" -S "tests/consumer/$name" -DCMAKE_BUILD_TYPE=Release "$@"
-  build "$work/$name"
-  echo "$name: $("$work/$name/consumer")"
+fail() {
+  echo "$*" >&2
+  exit 1
 }
-# Eigen and nlohmann/json must not be needed any more.
-use find_package "-DCMAKE_PREFIX_PATH=$work/prefix" \
-  -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
-use add_subdirectory -DREFRAIN_CUDA=OFF
 
-# Sources in another project make a portable library: every instruction set level that this CPU runs, and its object.
-mapfile -t objects < <(find "$work/add_subdirectory/refrain" -maxdepth 1 -name 'refrain_v[34]_Release.o' | sort)
+# says NAME COMMAND...: shows the last line that a program prints.
+says() {
+  local name=$1 out
+  shift
+  out=$("$@") || fail "$name: failed, after: $out"
+  echo "$name: $(tail -n 1 <<< "$out")"
+}
+
+# ---- the install tree, at another place than it was installed to ----
+
+run_quietly "$work/install.log" cmake --install "$built" --prefix "$work/first place"
+prefix=$work/prefix
+mv "$work/first place" "$prefix"
+libraries=$(dirname "$(find "$prefix" -name librefrain.a)")
+cuda=OFF
+if readelf -d "$libraries/librefrain.so" | grep -qF '[libcudart.so.'; then cuda=ON; fi
+
+if grep -rnF -e "$PWD" -e "$work" "$libraries/cmake" "$libraries/pkgconfig"; then fail "these installed files name folders of this machine"; fi
+readelf -d "$libraries/librefrain.so" | grep -E 'SONAME.*\[librefrain[.]so[.][0-9]+[.][0-9]+\]' || fail "librefrain.so: another SONAME was expected"
+if readelf -d "$libraries/librefrain.so" | grep -F -e "$PWD"; then fail "librefrain.so names folders of this machine"; fi
+
+# Another version beside it, which comes first and must be passed over.
+mkdir -p "$work/other/lib/cmake"
+cp -r "$libraries/cmake/refrain" "$work/other/lib/cmake/refrain"
+sed -i -E 's/"[0-9]+[.][0-9]+[.][0-9]+"/"0.99.0"/' "$work/other/lib/cmake/refrain/refrain-config-version.cmake"
+
+# Eigen and nlohmann/json must not be needed any more.
+configure "$work/find_package" -S tests/consumer/find_package -DCMAKE_BUILD_TYPE=Release "-DCMAKE_PREFIX_PATH=$work/other;$prefix" \
+  "-DEXPECT_FOLDER=$prefix" -DEXPECT_CUDA=$cuda -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
+build "$work/find_package"
+for program in consumer consumer_static consumer_shared host; do says "find_package, $program" "$work/find_package/$program"; done
+needs_library() { readelf -d "$1" | grep -qF '[librefrain.so.'; }
+if needs_library "$work/find_package/consumer_static" || needs_library "$work/find_package/consumer"; then fail "static, but needs librefrain.so"; fi
+needs_library "$work/find_package/consumer_shared" || fail "shared, but does not need librefrain.so"
+
+# ---- pkg-config: one object, linked in each way ----
+
+export PKG_CONFIG_PATH=$libraries/pkgconfig
+cudadir=
+if [[ $cuda == ON ]]; then cudadir=:$(pkg-config --variable=cudadir refrain); fi
+mkdir "$work/pkg_config"
+# link PROGRAM FLAGS...: links the object.
+link() { run_quietly "$work/pkg_config/link.log" "${CXX:-c++}" "$work/pkg_config/main.o" -o "$work/pkg_config/$1" "${@:2}"; }
+[[ "$(pkg-config --modversion refrain)" == "$(pkg-config --modversion refrain-static)" ]]
+# shellcheck disable=SC2046
+{
+  run_quietly "$work/pkg_config/compile.log" "${CXX:-c++}" -std=c++20 -O1 $(pkg-config --cflags refrain) -c tests/consumer/main.cpp -o "$work/pkg_config/main.o"
+  link shared $(pkg-config --libs refrain)
+  link static $(pkg-config --libs refrain-static)
+  if [[ $cuda == OFF ]]; then link wholly_static -static $(pkg-config --static --libs refrain); fi
+}
+says "pkg-config, shared" env LD_LIBRARY_PATH="$libraries$cudadir" "$work/pkg_config/shared"
+says "pkg-config, static" env LD_LIBRARY_PATH="${cudadir#:}" "$work/pkg_config/static"
+if [[ $cuda == OFF ]]; then says "pkg-config, wholly static" "$work/pkg_config/wholly_static"; fi
+if needs_library "$work/pkg_config/static"; then fail "static, but needs librefrain.so"; fi
+
+# ---- the example: a project of its own, with the shared library ----
+
+configure "$work/episodes" -S examples/link "-DCMAKE_PREFIX_PATH=$prefix" -DBUILD_SHARED_LIBS=ON
+build "$work/episodes"
+needs_library "$work/episodes/episodes" || fail "BUILD_SHARED_LIBS=ON, but the example is linked with the static library"
+recommended=$(cd "$work/episodes" && ./episodes)
+for title in "Harbour 4" "Atlas 3"; do
+  grep -qxF "  $title" <<< "$recommended" || fail "examples/link: expected $title among"$'\n'"$recommended"
+done
+tail -n 3 <<< "$recommended"
+
+# ---- the sources: add_subdirectory, then FetchContent in the same folder, which finds everything built ----
+
+sources() {
+  configure "$work/sources" -S tests/consumer/sources -DCMAKE_BUILD_TYPE=Release -DREFRAIN_CUDA=OFF "$@"
+  build "$work/sources"
+  says "sources $1" "$work/sources/consumer"
+}
+sources -DBY=add_subdirectory
+sources -DBY=FetchContent "-DFETCHCONTENT_SOURCE_DIR_REFRAIN=$PWD"
+# A real clone, configured and not built again.
+if git rev-parse HEAD > /dev/null 2>&1; then
+  configure "$work/clone" -S tests/consumer/sources -DREFRAIN_CUDA=OFF -DBY=FetchContent "-DREFRAIN_REPOSITORY=file://$PWD" \
+    "-DREFRAIN_TAG=$(git rev-parse HEAD)"
+  [[ -e "$work/clone/_deps/refrain-src/include/refrain/version.hpp" ]]
+fi
+
+# They make a portable library: every instruction set level that this CPU runs, and its object.
+mapfile -t objects < <(find "$work/sources/refrain" -maxdepth 1 -name 'refrain_v[34]_Release.o' | sort)
 if ((${#objects[@]} < 2)); then
-  grep 'instruction set levels' "$work/add_subdirectory/configure.log" || true
-  if [[ $(uname -sm) == "Linux x86_64" ]]; then echo "the portable library lacks levels" >&2; exit 1; fi
+  grep 'instruction set levels' "$work/sources/configure.log" || true
+  if [[ $(uname -sm) == "Linux x86_64" ]]; then fail "the portable library lacks levels"; fi
 fi
 for object in "${objects[@]}"; do
   level=$(grep -oE 'v[34]' <<< "${object##*/}")
   bash tests/check_levels.sh hidden "$level" "$object"
-  if out=$(REFRAIN_ISA=$level "$work/add_subdirectory/consumer" 2>&1); then
+  if out=$(REFRAIN_ISA=$level "$work/sources/consumer" 2>&1); then
     grep -F "isa=$level," <<< "$out"
   else
     grep -oE "REFRAIN_ISA=$level: this CPU cannot run it" <<< "$out"

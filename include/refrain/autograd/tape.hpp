@@ -8,11 +8,12 @@
 #include <span>
 
 #include "refrain/autograd/variable.hpp"
+#include "refrain/core/export.hpp"
 
 namespace refrain {
 
 /// While one lives, operations of this thread record nothing.
-class NoGrad {
+class REFRAIN_API NoGrad {
  public:
   NoGrad() noexcept : before_(std::exchange(recording_, false)) {}
   ~NoGrad() { recording_ = before_; }
@@ -85,7 +86,7 @@ class InputGradients {
 namespace detail {
 
 /// One recorded operation.  Its edges keep the earlier operations alive; the saved tensors live in the backward function.
-class Node {
+class REFRAIN_API Node {
  public:
   explicit Node(const char* op, int outputs) : op_(op), gradients_(static_cast<std::size_t>(outputs)) {}
   virtual ~Node() { drop_inputs(); }
@@ -167,7 +168,7 @@ class RecordedNode final : public Node {
   std::optional<Backward> backward_;
 };
 
-class Tape {
+class REFRAIN_API Tape {
  public:
   /// `seed_is_one`: the caller made the seed of ones.
   static void backward(const Variable& root, Tensor seed, bool retain, bool seed_is_one) {

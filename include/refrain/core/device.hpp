@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <ostream>
 
+#include "refrain/core/export.hpp"
+
 namespace refrain {
 
 enum class Device : std::uint8_t { cpu, cuda };
@@ -20,7 +22,7 @@ struct Stream {
 };
 
 /// True when this build has a backend for the device and the machine has the device (and, for a GPU, its driver).
-bool is_available(Device device) noexcept;
+REFRAIN_API bool is_available(Device device) noexcept;
 
 /// Counters of the memory pool of one device.
 struct PoolStats {
@@ -33,26 +35,27 @@ struct PoolStats {
 /// A 64-byte aligned block from the device's pool.  The pool keeps released blocks for re-use, so a loop that repeats its sizes
 /// asks the system for nothing after its first round.  On a GPU the block is for work of the current stream.
 /// Throws Unsupported when there is no such device, std::bad_alloc when memory is exhausted.
-void* pool_allocate(std::size_t bytes, Device device);
+REFRAIN_API void* pool_allocate(std::size_t bytes, Device device);
 
 /// Returns a block of pool_allocate; `bytes` must be the size asked for.
-void pool_release(void* block, std::size_t bytes, Device device) noexcept;
+REFRAIN_API void pool_release(void* block, std::size_t bytes, Device device) noexcept;
 
-PoolStats pool_stats(Device device = Device::cpu);
-void pool_reset_peak(Device device = Device::cpu);
+REFRAIN_API PoolStats pool_stats(Device device = Device::cpu);
+REFRAIN_API void pool_reset_peak(Device device = Device::cpu);
 
 /// Gives the cached blocks back to the system.  Waits for the device.
-void pool_trim(Device device = Device::cpu);
+REFRAIN_API void pool_trim(Device device = Device::cpu);
 
 /// Copies between or within devices.  Device-to-host copies have finished when it returns; the others are ordered in the stream.
 /// Host memory may be changed or freed as soon as it returns: it has been read (on a GPU: into page-locked staging memory).
-void copy_bytes(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes, Stream stream = {});
+REFRAIN_API void copy_bytes(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes,
+                            Stream stream = {});
 
 /// Fills a block with zero bytes.
-void zero_bytes(void* block, Device device, std::size_t bytes, Stream stream = {});
+REFRAIN_API void zero_bytes(void* block, Device device, std::size_t bytes, Stream stream = {});
 
 /// Repeats the first `period` bytes of a block until `bytes` are filled; bytes is a multiple of the period.
-void repeat_bytes(void* block, Device device, std::size_t period, std::size_t bytes, Stream stream = {});
+REFRAIN_API void repeat_bytes(void* block, Device device, std::size_t period, std::size_t bytes, Stream stream = {});
 
 /// Standard allocator on the CPU pool: for the small objects of a training step, so that they do not reach the system either.
 template <class T>

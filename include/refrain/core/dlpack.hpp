@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "refrain/core/export.hpp"
 #include "refrain/core/tensor.hpp"
 
 /// The structures of DLPack 1.x as its specification lays them out; names of members are the specification's.
@@ -101,10 +102,10 @@ struct DlpackExport {
 /// on the other.  Strides are written out.  On Device::cuda the consumer's work must have finished, or be ordered before later work
 /// of the stream that the tensor was allocated in, when it calls the deleter.
 /// Throws ShapeError for an undefined tensor.
-DlpackTensor to_dlpack(const Tensor& tensor, const DlpackExport& options = {});
+REFRAIN_API DlpackTensor to_dlpack(const Tensor& tensor, const DlpackExport& options = {});
 
 /// The same for consumers of versions before 1.0, which have no read-only flag: throws Unsupported when that is asked for.
-UnversionedDlpackTensor to_unversioned_dlpack(const Tensor& tensor, const DlpackExport& options = {});
+REFRAIN_API UnversionedDlpackTensor to_unversioned_dlpack(const Tensor& tensor, const DlpackExport& options = {});
 
 struct DlpackImport {
   bool copy = false;     ///< copies the elements and gives the structure back at once, so that read-only ones can be taken
@@ -119,16 +120,16 @@ struct DlpackImport {
 /// of extent 1 do not matter), misaligned elements, read-only ones without `copy`, and a GPU that is not available; DTypeError for
 /// types other than f32, f64, i32 and i64; ShapeError for a rank outside 0..6, a negative extent, more elements or bytes than can be
 /// addressed, and elements at address null.
-Tensor from_dlpack(DlpackTensor tensor, const DlpackImport& options = {});
-Tensor from_dlpack(UnversionedDlpackTensor tensor, const DlpackImport& options = {});
+REFRAIN_API Tensor from_dlpack(DlpackTensor tensor, const DlpackImport& options = {});
+REFRAIN_API Tensor from_dlpack(UnversionedDlpackTensor tensor, const DlpackImport& options = {});
 
 /// What to pass as `stream` to a producer's `__dlpack__`: the current stream as a number.  Throws Unsupported on the CPU, which has
 /// none (pass None), and when there is no such device.
-std::int64_t dlpack_stream(Device device);
+REFRAIN_API std::int64_t dlpack_stream(Device device);
 
 /// The stream that a consumer names by number in `__dlpack__(stream=...)`: 1 the legacy default stream (None means it, too), 2 the
 /// thread's default stream, otherwise an address.  -1 asks for no ordering: it is a null Stream, and to be given as none.
 /// Throws OptionError for 0, which the protocol leaves ambiguous, and for numbers below -1.
-Stream stream_from_dlpack(std::int64_t number);
+REFRAIN_API Stream stream_from_dlpack(std::int64_t number);
 
 }  // namespace refrain

@@ -8,52 +8,54 @@
 #include <string>
 #include <utility>
 
+#include "refrain/core/export.hpp"
+
 namespace refrain {
 
 /// Base of everything that Refrain throws on purpose.
-class Error : public std::runtime_error {
+class REFRAIN_API Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
 /// A tensor has the wrong rank or extent, or a size is out of range.
-class ShapeError : public Error {
+class REFRAIN_API ShapeError : public Error {
  public:
   using Error::Error;
 };
 
 /// A tensor has the wrong element type.
-class DTypeError : public Error {
+class REFRAIN_API DTypeError : public Error {
  public:
   using Error::Error;
 };
 
 /// Tensors live on different devices, or a device call failed.
-class DeviceError : public Error {
+class REFRAIN_API DeviceError : public Error {
  public:
   using Error::Error;
 };
 
 /// The operation exists, but not for this device, element type or size.
-class Unsupported : public Error {
+class REFRAIN_API Unsupported : public Error {
  public:
   using Error::Error;
 };
 
 /// The tape was used against its rules: backward twice, a root that is no scalar, a gradient that was never computed.
-class AutogradError : public Error {
+class REFRAIN_API AutogradError : public Error {
  public:
   using Error::Error;
 };
 
 /// An option has a value outside its range, or two options contradict each other.
-class OptionError : public Error {
+class REFRAIN_API OptionError : public Error {
  public:
   using Error::Error;
 };
 
 /// A file cannot be read, written or understood.  `line` counts from 1; 0 means the file as a whole.
-class DataError : public Error {
+class REFRAIN_API DataError : public Error {
  public:
   DataError(std::string file, std::int64_t line, const std::string& reason)
       : Error(line > 0 ? file + ":" + std::to_string(line) + ": " + reason : file + ": " + reason),

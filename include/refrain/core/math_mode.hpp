@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "refrain/core/export.hpp"
+
 namespace refrain {
 
 /// Arithmetic of f32 products on Device::cuda.  Sums are always f32; f64 products and the CPU are always exact.
@@ -17,8 +19,8 @@ constexpr const char* name(MathMode mode) noexcept {
 }
 
 /// The mode of the process; exact at first.
-MathMode math_mode() noexcept;
-void set_math_mode(MathMode mode) noexcept;
+REFRAIN_API MathMode math_mode() noexcept;
+REFRAIN_API void set_math_mode(MathMode mode) noexcept;
 
 /// Sets the mode for one scope.  The mode belongs to the process: not for scopes that overlap in two threads.
 class MathScope {

@@ -6,18 +6,20 @@
 #include <memory>
 #include <type_traits>
 
+#include "refrain/core/export.hpp"
+
 namespace refrain {
 
 /// Threads that parallel loops use, the calling one included.  Starts as the number of cores, or REFRAIN_THREADS when set.
-int threads() noexcept;
+REFRAIN_API int threads() noexcept;
 
 /// Sets threads(); 0 means the number of cores.  Throws OptionError when negative or over 1024.
 /// Not to be called while a parallel loop runs.
-void set_threads(int count);
+REFRAIN_API void set_threads(int count);
 
 namespace detail {
 using TaskFunction = void (*)(void* context, std::int64_t task, int worker);
-void run_tasks(std::int64_t tasks, TaskFunction function, void* context);
+REFRAIN_API void run_tasks(std::int64_t tasks, TaskFunction function, void* context);
 }  // namespace detail
 
 /// Calls function(task, worker) for every task in [0, tasks), at most once per worker at a time; 0 <= worker < threads().

@@ -11,22 +11,23 @@
 #include <utility>
 
 #include "refrain/core/device.hpp"
+#include "refrain/core/export.hpp"
 
 namespace refrain {
 
 /// The stream that this thread's work goes to when none is named: that of the innermost StreamScope, else the process's own.
 /// Throws Unsupported when there is no such device.
-Stream current_stream(Device device);
+REFRAIN_API Stream current_stream(Device device);
 
 /// Waits until the work queued in the stream so far has finished; no stream: the current one.
 /// Throws DeviceError when any of it failed, or while work is being recorded (RecordedWork).
-void synchronize(Device device, Stream stream = {});
+REFRAIN_API void synchronize(Device device, Stream stream = {});
 
 /// A further stream, beside the process's own.
 ///
 /// The pool hands a released block to later work of the stream that it was allocated for.  So a tensor made in one stream and used
 /// in another must outlive that use: let an Event say when it has ended.  Waits for its work when it is destroyed.
-class OwnedStream {
+class REFRAIN_API OwnedStream {
  public:
   /// Throws Unsupported when there is no such device, DeviceError.
   explicit OwnedStream(Device device);
@@ -47,7 +48,7 @@ class OwnedStream {
 };
 
 /// While one lives, work of this thread on a device goes to the given stream.  Scopes nest.
-class StreamScope {
+class REFRAIN_API StreamScope {
  public:
   explicit StreamScope(const OwnedStream& stream);
   ~StreamScope();
@@ -60,7 +61,7 @@ class StreamScope {
 };
 
 /// A point in the work of a stream.
-class Event {
+class REFRAIN_API Event {
  public:
   /// Throws Unsupported when there is no such device, DeviceError.
   explicit Event(Device device);
@@ -88,7 +89,7 @@ class Event {
 };
 
 /// Host memory that a device copies from and to by itself, while the host goes on.
-class PinnedBuffer {
+class REFRAIN_API PinnedBuffer {
  public:
   PinnedBuffer() = default;
   /// Memory for transfers with `device`.  Throws std::bad_alloc.
@@ -129,7 +130,7 @@ class PinnedBuffer {
 /// those of the recording.  Memory that is allocated while recording belongs to the recording; results stay valid until the next
 /// run.  Host memory copied to the device while recording is kept as it was.  Whatever would wait for the device throws
 /// DeviceError.  The same work should have run once in the ordinary way before, so that nothing is prepared for the first time.
-class RecordedWork {
+class REFRAIN_API RecordedWork {
  public:
   /// Throws Unsupported on the CPU, DeviceError, and what `work` throws (then nothing was recorded).
   template <class Work>
@@ -165,10 +166,10 @@ class RecordedWork {
 };
 
 /// True while this thread records work.
-bool is_recording_work() noexcept;
+REFRAIN_API bool is_recording_work() noexcept;
 
 /// Names a stretch of host code for the profiler of a device (NVTX); does nothing on the CPU.
-class ProfileRange {
+class REFRAIN_API ProfileRange {
  public:
   ProfileRange(Device device, const char* name) noexcept : device_(device) {
     if (device_ != Device::cpu) push(name);

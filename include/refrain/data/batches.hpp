@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "refrain/core/export.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/core/tensor.hpp"
 #include "refrain/data/ragged_ids.hpp"
@@ -14,7 +15,7 @@ namespace refrain {
 
 /// Says which rows are in batch `step` of `epoch`, from the seed alone: a run that resumes anywhere sees what an unbroken run
 /// would have seen.
-class BatchSampler {
+class REFRAIN_API BatchSampler {
  public:
   struct Options {
     std::int64_t batch_size = 0;  ///< required
@@ -62,18 +63,18 @@ struct SequenceBatch {
 
 /// Rows as a matrix: each row's newest `length` ids, right-aligned, padding_id on the left.  -> [B,length] i32.
 /// Throws OptionError when length < 1 or there is no such row; so do the functions below.
-Tensor padded_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length);
+REFRAIN_API Tensor padded_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length);
 
 /// Next-item prediction: of the padded rows [B,length], ids are all but the last column and targets all but the first, so T =
 /// length - 1.
 /// A short row's first item is the target of the padding before it.  Throws OptionError when length < 2.
-SequenceBatch next_item_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length);
+REFRAIN_API SequenceBatch next_item_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length);
 
 /// Masked prediction for two-way networks: each item turns into mask_id with probability `fraction` and is then the target at
 /// its place; T = length.
 /// Where that would mask none of a row's items, one at random is masked.  Throws OptionError unless 0 < fraction <= 1.
-SequenceBatch masked_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length, double fraction,
-                           Random& random);
+REFRAIN_API SequenceBatch masked_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length,
+                                       double fraction, Random& random);
 
 /// Where fine-tuning puts [TCL].
 enum class TclPlacement : std::uint8_t {
@@ -82,7 +83,8 @@ enum class TclPlacement : std::uint8_t {
 };
 
 /// Sequences as fine-tuning reads them: each row's newest `length` ids, padded, and tcl_id.  -> [B,T] i32.
-Tensor tcl_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length, TclPlacement placement);
+REFRAIN_API Tensor tcl_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length,
+                             TclPlacement placement);
 
 /// Fine-tuning examples: the source row and one target each.
 struct TransferExamples {
@@ -93,10 +95,10 @@ struct TransferExamples {
 };
 
 /// One example for each target of each row, in order.
-TransferExamples transfer_examples(const RaggedIds& targets);
+REFRAIN_API TransferExamples transfer_examples(const RaggedIds& targets);
 
 /// The same for some of the rows.  Throws OptionError when there is no such row.
-TransferExamples transfer_examples(const RaggedIds& targets, std::span<const std::int64_t> rows);
+REFRAIN_API TransferExamples transfer_examples(const RaggedIds& targets, std::span<const std::int64_t> rows);
 
 /// A fine-tuning batch.
 struct TransferBatch {
@@ -112,7 +114,7 @@ struct TransferBatch {
 };
 
 /// Throws OptionError when there is no such example or source row.
-TransferBatch transfer_batch(const RaggedIds& sources, const TransferExamples& examples, std::span<const std::int64_t> batch,
-                             std::int64_t length, TclPlacement placement);
+REFRAIN_API TransferBatch transfer_batch(const RaggedIds& sources, const TransferExamples& examples,
+                                         std::span<const std::int64_t> batch, std::int64_t length, TclPlacement placement);
 
 }  // namespace refrain

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "refrain/core/export.hpp"
 #include "refrain/data/sequences.hpp"
 
 namespace refrain {
@@ -28,10 +29,10 @@ enum class Format : std::uint8_t {
   transfer_csv,    ///< "source,source,...,,target,target": an empty field parts them (the PeterRec authors' files)
 };
 
-const char* name(Format format) noexcept;
+REFRAIN_API const char* name(Format format) noexcept;
 
 /// The format of this name.  Throws OptionError with the list of names when there is none.
-Format parse_format(std::string_view name);
+REFRAIN_API Format parse_format(std::string_view name);
 
 /// A line that was passed over.
 struct BadLine {
@@ -57,22 +58,22 @@ struct ReadOptions {
 /// The format of a behaviour log, from its name and its first lines.
 /// Throws DataError when the file cannot be read, is empty, holds something else (profiles, titles), or looks like nothing
 /// known.
-Format detect_format(const std::string& path);
+REFRAIN_API Format detect_format(const std::string& path);
 
 /// Reads a log of events: ratings_dat, ratings_csv, u_data, inter or user_item.
 /// Throws DataError with file and line for the first malformed line that is not tolerated, for an unreadable file and for one
 /// without events;
 /// OptionError for another format.
-Interactions read_interactions(const std::string& path, const ReadOptions& options = {});
+REFRAIN_API Interactions read_interactions(const std::string& path, const ReadOptions& options = {});
 
 /// Reads item sequences from every format but transfer_csv; event logs are grouped by user.  Throws as read_interactions.
-Sequences read_sequences(const std::string& path, const ReadOptions& options = {});
+REFRAIN_API Sequences read_sequences(const std::string& path, const ReadOptions& options = {});
 
 /// Reads source and target sequences (transfer_csv).  Item numbers of the two sides are separate.  Throws as read_interactions.
-TransferSequences read_transfer(const std::string& path, const ReadOptions& options = {});
+REFRAIN_API TransferSequences read_transfer(const std::string& path, const ReadOptions& options = {});
 
 /// What is known of users besides their behaviour.
-struct Profiles {
+struct REFRAIN_API Profiles {
   struct Attribute {
     std::string name;
     StringTable values;
@@ -94,14 +95,14 @@ struct Profiles {
 /// Age is a band, named by its lower end as in MovieLens 1M: 1, 18, 25, 35, 45, 50, 56.  users.dat holds these codes, which
 /// are kept as they are; u.user holds years, which are put into the same bands.  Options: format and keep_ratings have no
 /// effect.  Throws DataError.
-Profiles read_profiles(const std::string& path, const ReadOptions& options = {});
+REFRAIN_API Profiles read_profiles(const std::string& path, const ReadOptions& options = {});
 
 /// Makes a profile task: every row whose user has a profile becomes a source row with one target, the value of the attribute.
 /// Throws OptionError when the sequences name no users or the attribute is unknown, DataError when no user has a profile.
-TransferSequences label_users(const Sequences& sequences, const Profiles& profiles, std::string_view attribute);
+REFRAIN_API TransferSequences label_users(const Sequences& sequences, const Profiles& profiles, std::string_view attribute);
 
 /// Item titles by original item id, in UTF-8.
-struct Titles {
+struct REFRAIN_API Titles {
   StringTable items;
   std::vector<std::string> titles;
 
@@ -112,6 +113,6 @@ struct Titles {
 /// Reads movies.csv (header, quoted fields), movies.dat (item::title::genres) or u.item (item|title|...), told apart by their
 /// first line.
 /// A line that is no valid UTF-8 is taken as latin-1.  Options: format and keep_ratings have no effect.  Throws DataError.
-Titles read_titles(const std::string& path, const ReadOptions& options = {});
+REFRAIN_API Titles read_titles(const std::string& path, const ReadOptions& options = {});
 
 }  // namespace refrain

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "refrain/core/export.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/core/tensor.hpp"
 
@@ -16,7 +17,7 @@ namespace refrain {
 ///   rank:     p(item) proportional to exp(-(r + 1) / (rho items)),  r = item - first      (LambdaFM's static sampler)
 /// each given that the item is not the positive.  Both are drawn by inverting the distribution: one number a draw, no table,
 /// no redrawing.
-class NegativeSampler {
+class REFRAIN_API NegativeSampler {
  public:
   enum class Kind : std::uint8_t { uniform, rank };
   struct Options {
@@ -58,7 +59,7 @@ struct CandidateSample {
 ///   log_uniform:  P(k) = (log(k + 2) - log(k + 1)) / log(range + 1),  k = id - first      (for ids by falling frequency)
 ///   uniform:      P(k) = 1 / range
 /// These are TensorFlow's log_uniform_candidate_sampler and uniform_candidate_sampler.
-class CandidateSampler {
+class REFRAIN_API CandidateSampler {
  public:
   enum class Kind : std::uint8_t { log_uniform, uniform };
   struct Options {

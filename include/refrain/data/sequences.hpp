@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "refrain/core/export.hpp"
 #include "refrain/data/ragged_ids.hpp"
 #include "refrain/data/string_table.hpp"
 
@@ -41,16 +42,16 @@ struct TransferSequences {
 /// One row for each user, in order of first appearance; by rising timestamp, and in file order where timestamps are equal or
 /// absent.
 /// Peak memory on top of the input: 8 bytes an event.
-Sequences group_by_user(Interactions interactions);
+REFRAIN_API Sequences group_by_user(Interactions interactions);
 
 /// Adds the rows of `more` behind those of `sequences`.  Equal item ids are one item.  User ids are kept when both name users,
 /// and then equal ids are one user; otherwise the result names none.
-void append(Sequences& sequences, const Sequences& more);
+REFRAIN_API void append(Sequences& sequences, const Sequences& more);
 
 /// Parts the items of each row by their numeric id: below `first_target_id` into the source, the rest into the target, both in
 /// the row's order.
 /// Throws DataError when an item id is not a number.
-TransferSequences split_domains(const Sequences& sequences, std::int64_t first_target_id);
+REFRAIN_API TransferSequences split_domains(const Sequences& sequences, std::int64_t first_target_id);
 
 /// How long sequences are made.
 struct CutOptions {
@@ -67,6 +68,6 @@ struct CutSequences {
 /// Consecutive pieces of at most `length` ids, counted from the end of each row, so that the newest items are in a whole piece
 /// and the oldest in the short one.  Pieces of a row follow each other oldest first.  They are padded when a batch is made.
 /// Throws OptionError unless 1 <= min_length <= length.
-CutSequences cut(const RaggedIds& rows, CutOptions options);
+REFRAIN_API CutSequences cut(const RaggedIds& rows, CutOptions options);
 
 }  // namespace refrain

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "refrain/core/export.hpp"
 #include "refrain/data/ragged_ids.hpp"
 
 namespace refrain {
@@ -26,7 +27,7 @@ struct Split {
 /// their share of `count` rounded to the nearest whole number, the training part has the rest.  Split whole users before
 /// cutting them into pieces, so that no user is in two parts.  Throws OptionError when a share is negative or their sum is not
 /// 1.
-Split split_random(std::int64_t count, SplitFractions fractions, std::uint64_t seed);
+REFRAIN_API Split split_random(std::int64_t count, SplitFractions fractions, std::uint64_t seed);
 
 /// Sequences whose last item is to be predicted from those before it, and the row that each came from.
 struct HeldOut {
@@ -42,6 +43,6 @@ struct LeaveLastOut {
 };
 
 /// Rows of fewer than three items stay whole in the training part and are neither validated nor tested.
-LeaveLastOut split_leave_last_out(const RaggedIds& rows);
+REFRAIN_API LeaveLastOut split_leave_last_out(const RaggedIds& rows);
 
 }  // namespace refrain

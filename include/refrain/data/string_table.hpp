@@ -5,12 +5,14 @@
 #include <string_view>
 #include <vector>
 
+#include "refrain/core/export.hpp"
+
 namespace refrain {
 
 /// Distinct strings, numbered from 0 in the order of their first appearance.
 ///
 /// Memory: the bytes of the strings, 8 bytes for each string's end, and 12 to 24 bytes for each string's hash slot.
-class StringTable {
+class REFRAIN_API StringTable {
  public:
   /// What find() returns for a string that is not in the table.
   static constexpr std::int32_t absent = -1;

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "refrain/core/export.hpp"
 #include "refrain/data/sequences.hpp"
 
 namespace refrain {
@@ -23,7 +24,7 @@ inline constexpr std::int32_t special_ids = 4;
 /// Items are numbered by falling frequency from first_item() on; equally frequent ones in order of their first appearance.  So
 /// the popularity rank of an item is id - first_item(), which the log-uniform and the rank-based samplers build on.  A
 /// vocabulary of targets (classes, items of another domain) has no special ids and starts at 0.
-class Vocabulary {
+class REFRAIN_API Vocabulary {
  public:
   struct Options {
     std::int64_t min_count = 1;  ///< rarer items are left out
@@ -65,7 +66,7 @@ class Vocabulary {
   /// Reads back what serialize() wrote.  Throws DataError, naming `origin` and the line, when the text is damaged.
   static Vocabulary deserialize(std::string_view text, const std::string& origin = "vocabulary");
 
-  friend bool operator==(const Vocabulary& a, const Vocabulary& b);
+  friend REFRAIN_API bool operator==(const Vocabulary& a, const Vocabulary& b);
 
  private:
   StringTable names_;
@@ -81,6 +82,7 @@ enum class UnknownItems : std::uint8_t {
 
 /// The rows in ids of the vocabulary, as many rows as came in (a row may turn out empty).
 /// Throws OptionError when unknown items are to be kept and the vocabulary has no special ids.
-RaggedIds encode(const Sequences& sequences, const Vocabulary& vocabulary, UnknownItems unknown = UnknownItems::drop);
+REFRAIN_API RaggedIds encode(const Sequences& sequences, const Vocabulary& vocabulary,
+                             UnknownItems unknown = UnknownItems::drop);
 
 }  // namespace refrain

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "refrain/core/error.hpp"
+#include "refrain/core/export.hpp"
 #include "refrain/core/stream.hpp"
 #include "refrain/core/tensor.hpp"
 #include "refrain/kernels/adapter.hpp"
@@ -99,6 +100,6 @@ struct Table {
 };
 
 /// The kernels of a device.  Throws Unsupported when this build has no backend for it.
-const Table& table(Device device);
+REFRAIN_API const Table& table(Device device);
 
 }  // namespace refrain::kernels

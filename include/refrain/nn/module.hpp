@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "refrain/autograd/tape.hpp"
+#include "refrain/core/export.hpp"
 
 namespace refrain {
 
@@ -65,7 +66,7 @@ inline bool matches(std::string_view pattern, std::string_view text) {
 ///     visitor.parameter("weight", weight_);
 ///     visitor.module("norm", norm_);
 ///   }
-class Module {
+class REFRAIN_API Module {
  public:
   class Visitor;
 

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "refrain/core/export.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/core/stream.hpp"
 #include "refrain/core/tensor.hpp"
@@ -16,7 +17,7 @@ namespace refrain {
 /// The position of a stream is part of a recorded call.  While recording, every stream that is drawn from gets a number in device
 /// memory, which the kernels add to that position; advance() sets it before a run to how far the stream has moved since, and moves the
 /// stream on by what one run draws.  The streams must live as long as this.
-class RecordedDraws {
+class REFRAIN_API RecordedDraws {
  public:
   /// While one lives, draws of this thread are recorded.  At its end the streams stand where they stood at its start.
   class Scope {

@@ -9,6 +9,7 @@
 #include <map>
 #include <string>
 
+#include "refrain/core/export.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/nn/module.hpp"
 #include "refrain/train/content_hash.hpp"
@@ -25,21 +26,21 @@ struct CheckpointInfo {
 };
 
 /// Reads and verifies a checkpoint for what it says about itself: enough to build the module that load_model() then fills.
-CheckpointInfo checkpoint_info(const std::string& path);
+REFRAIN_API CheckpointInfo checkpoint_info(const std::string& path);
 
 /// A module's parameters by name.  The tensors are handles on the parameters' own storage, so loading into them changes the
 /// module.
-TensorMap tensors_of(const Module& module);
+REFRAIN_API TensorMap tensors_of(const Module& module);
 
 /// Overwrites the elements of `into` with those of `from`.  Throws DataError, naming `origin` and listing what is missing,
 /// unexpected, or of another shape or type, unless both hold the same names, shapes and types.
-void assign_tensors(const TensorMap& into, const TensorMap& from, const std::string& origin);
+REFRAIN_API void assign_tensors(const TensorMap& into, const TensorMap& from, const std::string& origin);
 
 /// A whole model and texts that go with it.  Throws OptionError for texts named "refrain.*", which are the file's own.
-void save_model(const std::string& path, const Module& module, const Metadata& metadata = {});
+REFRAIN_API void save_model(const std::string& path, const Module& module, const Metadata& metadata = {});
 
 /// Fills a module with a saved model: the same names, shapes and types.  Returns the texts.
-Metadata load_model(const std::string& path, Module& module);
+REFRAIN_API Metadata load_model(const std::string& path, Module& module);
 
 /// Identifies what a patch belongs to.
 struct PatchTarget {
@@ -49,12 +50,14 @@ struct PatchTarget {
 
 /// A patch: what a task adds to a base, or changes in it.  A part of a tensor is stored as a slice of it under a name of its
 /// own.
-void save_patch(const std::string& path, const TensorMap& patch, const PatchTarget& target, const Metadata& metadata = {});
-void save_patch(const std::string& path, const Module& patch, const PatchTarget& target, const Metadata& metadata = {});
+REFRAIN_API void save_patch(const std::string& path, const TensorMap& patch, const PatchTarget& target,
+                            const Metadata& metadata = {});
+REFRAIN_API void save_patch(const std::string& path, const Module& patch, const PatchTarget& target,
+                            const Metadata& metadata = {});
 
 /// Fills `patch` from a file that was saved for the same base and the same task.  Returns the texts.
-Metadata load_patch(const std::string& path, const TensorMap& patch, const PatchTarget& target);
-Metadata load_patch(const std::string& path, Module& patch, const PatchTarget& target);
+REFRAIN_API Metadata load_patch(const std::string& path, const TensorMap& patch, const PatchTarget& target);
+REFRAIN_API Metadata load_patch(const std::string& path, Module& patch, const PatchTarget& target);
 
 /// Everything that an interrupted run needs to go on as if nothing had happened, bit for bit.
 struct TrainingState {
@@ -67,7 +70,7 @@ struct TrainingState {
   Metadata metadata;
 };
 
-void save_training(const std::string& path, const TrainingState& state);
-TrainingState load_training(const std::string& path);
+REFRAIN_API void save_training(const std::string& path, const TrainingState& state);
+REFRAIN_API TrainingState load_training(const std::string& path);
 
 }  // namespace refrain

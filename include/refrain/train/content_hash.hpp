@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "refrain/core/export.hpp"
 #include "refrain/nn/module.hpp"
 #include "refrain/train/safetensors.hpp"
 
@@ -13,7 +14,7 @@ namespace refrain {
 
 /// XXH64 of a stream of bytes (Y. Collet, "xxHash fast digest algorithm", version 0.1.1): 64 bits that change when the bytes
 /// do. It is no protection against forgery.
-class Xxh64 {
+class REFRAIN_API Xxh64 {
  public:
   explicit Xxh64(std::uint64_t seed = 0) noexcept;
 
@@ -34,9 +35,9 @@ class Xxh64 {
 
 /// XXH64 over names, element types, shapes and elements of all tensors in the order of names, then over the texts: 16
 /// hexadecimal digits.
-std::string content_hash(const TensorMap& tensors, const Metadata& metadata = {});
+REFRAIN_API std::string content_hash(const TensorMap& tensors, const Metadata& metadata = {});
 
 /// content_hash() of a module's parameters, under the names that they have in this module.
-std::string content_hash(const Module& module);
+REFRAIN_API std::string content_hash(const Module& module);
 
 }  // namespace refrain

@@ -7,13 +7,15 @@
 #include <string_view>
 #include <utility>
 
+#include "refrain/core/export.hpp"
+
 namespace refrain {
 
 /// Appends one JSON object a line: {"epoch":1,"loss":0.5,"split":"valid"}.
 ///
 /// A line is handed to the system as a whole as soon as it is complete, so an interrupted run leaves whole lines; if the file
 /// ends inside a line (a crash of the machine), a new line begins first.
-class MetricLog {
+class REFRAIN_API MetricLog {
  public:
   using Number = std::pair<std::string_view, double>;
   using Text = std::pair<std::string_view, std::string_view>;

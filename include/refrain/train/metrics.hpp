@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "refrain/core/export.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/core/tensor.hpp"
 
@@ -28,7 +29,7 @@ struct Rank {
 
 /// What the positive is ranked among.  Figures of different protocols are not comparable; sampled ones behave like AUC rather
 /// than like top-N quality.
-struct RankingProtocol {
+struct REFRAIN_API RankingProtocol {
   enum class Kind : std::uint8_t {
     full,    ///< all items
     sampled  ///< the positive and `negatives` others, drawn uniformly without repetition
@@ -56,8 +57,9 @@ Rank rank_of(std::span<const T> scores, std::int32_t positive, const RankingProt
 
 /// rank_of() for each row of scores [B,V] (f32 or f64, CPU) and its positive [B] i32, in parallel; row b is example
 /// first_example + b.  `excluded` is empty or holds one list a row.  Throws ShapeError or DTypeError besides.
-std::vector<Rank> rank_rows(const Tensor& scores, const Tensor& positives, const RankingProtocol& protocol,
-                            std::int64_t first_example = 0, std::span<const std::span<const std::int32_t>> excluded = {});
+REFRAIN_API std::vector<Rank> rank_rows(const Tensor& scores, const Tensor& positives, const RankingProtocol& protocol,
+                                        std::int64_t first_example = 0,
+                                        std::span<const std::span<const std::int32_t>> excluded = {});
 
 /// The rank by the positive's score and those of its negatives alone, for models that score only these.
 template <class T>
@@ -65,13 +67,13 @@ Rank rank_among(T positive, std::span<const T> negatives);
 
 /// `count` distinct items of the protocol other than the positive and the excluded ones: what the sampled protocol draws for
 /// this example.  Throws OptionError when there are too few.
-std::vector<std::int32_t> sampled_negatives(std::int32_t positive, const RankingProtocol& protocol,
-                                            std::span<const std::int32_t> excluded = {}, std::int64_t example = 0);
+REFRAIN_API std::vector<std::int32_t> sampled_negatives(std::int32_t positive, const RankingProtocol& protocol,
+                                                        std::span<const std::int32_t> excluded = {}, std::int64_t example = 0);
 
 /// Means over examples; with place p of the positive:
 ///
 ///   HR@k = [p <= k];  MRR@k = [p <= k] / p;  NDCG@k = [p <= k] / log2(p + 1);  AUC = (candidates - p) / (candidates - 1).
-class RankingMetrics {
+class REFRAIN_API RankingMetrics {
  public:
   /// Throws OptionError unless every cutoff is >= 1.
   explicit RankingMetrics(RankingProtocol protocol, std::vector<std::int64_t> cutoffs = {5, 10});
@@ -112,7 +114,7 @@ class RankingMetrics {
 };
 
 /// Share of examples whose class has the largest score; among t classes that tie for it, an example counts 1/t.
-class Accuracy {
+class REFRAIN_API Accuracy {
  public:
   /// scores [B,K] (f32 or f64, CPU), classes [B] i32.  Throws ShapeError, DTypeError, and OptionError for a class outside
   /// [0,K).
@@ -132,9 +134,9 @@ class Accuracy {
 
 /// Probability that a random positive example scores above a random negative one, ties counting one half; 1/2 when there is
 /// none of either.  Throws OptionError unless there is one label a score.
-double auc(std::span<const double> scores, std::span<const std::uint8_t> is_positive);
+REFRAIN_API double auc(std::span<const double> scores, std::span<const std::uint8_t> is_positive);
 
 /// 1234567 -> "1,234,567"
-std::string with_commas(std::int64_t number);
+REFRAIN_API std::string with_commas(std::int64_t number);
 
 }  // namespace refrain

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "refrain/core/export.hpp"
 #include "refrain/kernels/optimizer.hpp"
 #include "refrain/nn/module.hpp"
 #include "refrain/train/safetensors.hpp"
@@ -23,7 +24,7 @@ namespace refrain {
 /// Row-sparse gradients change the rows they name alone (lazily): other rows, and their moments, keep their bytes.  The update
 /// count is the parameter's, not the row's, so a row that appears late gets the bias correction of a late step.
 /// Once each parameter has had its first update, a step asks the system for no memory.
-class Optimizer {
+class REFRAIN_API Optimizer {
  public:
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
@@ -132,7 +133,7 @@ struct AdamOptions {
 ///   g = gradient + l2 * p;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 ///   p -= learning_rate * ( m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + decay * p )
 /// with t = updates of this parameter.  Throws OptionError unless rates are >= 0, betas in [0,1) and epsilon > 0.
-class Adam final : public Optimizer {
+class REFRAIN_API Adam final : public Optimizer {
  public:
   explicit Adam(const std::vector<NamedParameter>& parameters, AdamOptions options = {});
   explicit Adam(Module& module, AdamOptions options = {}) : Adam(module.parameters(), options) {}
@@ -156,7 +157,7 @@ struct SgdOptions {
 ///
 /// With momentum a row-sparse gradient is made dense first, since every row's velocity moves.
 /// Throws OptionError unless rates are >= 0 and momentum is in [0,1).
-class Sgd final : public Optimizer {
+class REFRAIN_API Sgd final : public Optimizer {
  public:
   explicit Sgd(const std::vector<NamedParameter>& parameters, SgdOptions options = {});
   explicit Sgd(Module& module, SgdOptions options = {}) : Sgd(module.parameters(), options) {}

@@ -6,13 +6,15 @@
 #include <iosfwd>
 #include <string>
 
+#include "refrain/core/export.hpp"
+
 namespace refrain {
 
 /// One line about work in progress: done, total, rate, time left, and a note.
 ///
 /// On a terminal it is a bar that is drawn over and over; elsewhere (a log file, a pipe) a plain line every few seconds.
 /// Nothing is written more often than the interval says, so advance() may be called for every step.
-class Progress {
+class REFRAIN_API Progress {
  public:
   enum class Style : std::uint8_t { automatic, bar, lines, quiet };
   struct Options {
@@ -56,6 +58,6 @@ class Progress {
 };
 
 /// 75 -> "1:15", 3675 -> "1:01:15"; negative or not finite -> "?".
-std::string clock_time(double seconds);
+REFRAIN_API std::string clock_time(double seconds);
 
 }  // namespace refrain

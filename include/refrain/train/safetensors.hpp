@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "refrain/core/export.hpp"
 #include "refrain/core/tensor.hpp"
 
 namespace refrain {
@@ -27,15 +28,15 @@ struct SafetensorsFile {
 /// Everything is checked before memory is taken for it: header length against the file's, JSON, dtypes, shapes, that the
 /// tensors' bytes follow one another without gap or overlap to the end of the file, names given twice.
 /// Throws DataError, with the reason, for anything else, for an element type other than the four, and for rank over 6.
-SafetensorsFile read_safetensors(const std::string& path);
+REFRAIN_API SafetensorsFile read_safetensors(const std::string& path);
 
 /// Reads the metadata alone, with the same checks of header and file length.
-Metadata read_safetensors_metadata(const std::string& path);
+REFRAIN_API Metadata read_safetensors_metadata(const std::string& path);
 
 /// Writes a file so that at any moment `path` is either what it was or complete: into a temporary file beside it, which is
 /// synced and then renamed; the folder is synced last.  Equal contents give equal bytes.
 /// Throws DataError when anything fails (a full disk, a missing folder, text that is not UTF-8); then the temporary file is
 /// gone and `path` is as before.
-void write_safetensors(const std::string& path, const SafetensorsFile& file);
+REFRAIN_API void write_safetensors(const std::string& path, const SafetensorsFile& file);
 
 }  // namespace refrain

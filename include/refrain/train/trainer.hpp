@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "refrain/autograd/tape.hpp"
+#include "refrain/core/export.hpp"
 #include "refrain/nn/module.hpp"
 #include "refrain/train/batch_feed.hpp"
 #include "refrain/train/checkpoint.hpp"
@@ -84,7 +85,7 @@ struct TrainingResult {
 /// When a step depends on nothing but epoch, step, the parameters and the random streams that were named to keep(), then a run
 /// that was interrupted anywhere and resumed ends with the same bytes as one that was not.  Model and optimizer must outlive
 /// the trainer.
-class Trainer {
+class REFRAIN_API Trainer {
  public:
   /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0, patience >= 0,
   /// pending_losses >= 0 and record_after >= 0.

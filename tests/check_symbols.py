@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""What the libraries show to those who link them.
+
+The shared library exports names of the namespace refrain and no others, and nothing of the kernels but their table; the static one has
+no strong symbol outside the namespace; and no function that a public header names is hidden, for want of REFRAIN_API.
+Usage: tests/check_symbols.py LIBREFRAIN.SO LIBREFRAIN.A INCLUDE_FOLDER
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+DATA = r"(typeinfo for |typeinfo name for |vtable for |guard variable for |TLS (init|wrapper) function for )?"
+PUBLIC = re.compile(DATA + r"refrain::(?!kernels::|cpu::|cuda::)|refrain::kernels::table\(")
+INTERNAL = re.compile(r"refrain::(kernels|cpu|cuda)::")  # namespaces that no public header declares functions in, but for the table
+
+
+def symbols(*arguments):
+    """(kind, demangled name) of each symbol that nm lists."""
+    listing = subprocess.run(["nm", "--demangle", "--defined-only", *arguments], check=True, capture_output=True, text=True).stdout
+    found = re.findall(r"^[0-9a-f]+ ([A-Za-z]) (.+)$", listing, re.MULTILINE)
+    if not found:
+        sys.exit(f"nm {' '.join(arguments)}: no symbols")
+    return [(kind, name.replace("[abi:cxx11]", "")) for kind, name in found]
+
+
+def main():
+    shared, static, include = sys.argv[1:]
+    headers = "\n".join(path.read_text(encoding="utf-8") for path in sorted(pathlib.Path(include).rglob("*.hpp")))
+    exported = {name for _, name in symbols("--dynamic", shared)}
+    strong = {name for kind, name in symbols("--extern-only", static) if kind in "TDBR"}
+    problems = [f"exported, and no business of users: {name}" for name in exported if not PUBLIC.match(name)]
+    problems += [f"strong, and outside the namespace refrain: {name}" for name in strong if not re.match(DATA + "refrain::", name)]
+    for name in strong - exported:
+        if INTERNAL.match(name):
+            continue
+        path = name.split("(")[0].removeprefix("refrain::").split("::")
+        owner = next((part for part in path if part[:1].isupper()), None)
+        named = rf"\b(class|struct) (REFRAIN_API )?{owner}\b[^;]*\{{" if owner else rf"(?<![\w:]){re.escape(path[-1])}\("
+        if re.search(named, headers):
+            problems.append(f"hidden, though a public header seems to name it (REFRAIN_API?): {name}")
+    print("\n".join(sorted(problems) + [f"{len(exported)} names exported, {len(problems)} problems"]))
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
