@@ -42,11 +42,11 @@ std::shared_ptr<NextItNet> base_network(std::vector<std::int64_t> dilations, Pad
 
 std::shared_ptr<PatchSet> patch_set(const NextItNet& base, Insertion insertion, bool two = true, std::uint64_t seed = 2) {
   Random random(seed);
-  auto set = std::make_shared<PatchSet>(
-      base,
-      PatchSet::Options{
-          .patches = {.insertion = insertion, .two_per_block = two}, .head = {.targets = 7}, .tcl_id = seed % 2 == 0 ? tcl_id : -1},
-      random);
+  auto set = std::make_shared<PatchSet>(base,
+                                        PatchSet::Options{.patches = {.insertion = insertion, .two_per_block = two},
+                                                          .head = {.targets = 7},
+                                                          .tcl_id = seed % 2 == 0 ? tcl_id : -1},
+                                        random);
   redraw(*set, 50 * seed, 0.3);
   return set;
 }
@@ -81,6 +81,7 @@ std::string bytes_of(const Model& model, const typename Model::Task& task, const
 /// gives the same scores and goes on the same way.
 template <class Model>
 void check_stream(const Model& model, const typename Model::Task& task, std::span<const std::int32_t> history) {
+  const SerialLoops here;  // small work: waking threads would cost more
   REQUIRE(model.is_incremental(task));
   typename Model::Stream stream = model.start(task, {});
   for (std::size_t length = 1; length <= history.size(); ++length) {
@@ -177,9 +178,8 @@ TEST_CASE("serve: CmnRec's schedules of the newest items are served by padded fu
   CHECK(test::same_bytes(model.scores(task, std::vector<std::int32_t>{5, 6, 7}),
                          network->scores(Tensor::from<std::int32_t>({1, 8}, {0, 0, 0, 0, 0, 5, 6, 7}), schedule)));
   const std::vector<std::int32_t> history = some_items(20, 8);
-  CHECK(test::same_bytes(
-      model.scores(task, history),
-      network->scores(Tensor::from<std::int32_t>({1, 8}, std::span(history).last(8)), schedule)));
+  CHECK(test::same_bytes(model.scores(task, history),
+                         network->scores(Tensor::from<std::int32_t>({1, 8}, std::span(history).last(8)), schedule)));
   CHECK_THROWS_AS(ServedSchedule::every(0), OptionError);
   CHECK_THROWS_AS(model.scores(ServedSchedule::every(2), model.start(ServedSchedule::every(2), {})), OptionError);
 }

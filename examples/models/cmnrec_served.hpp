@@ -139,8 +139,9 @@ class CmnRecServed {
       const bool fits = stream.steps >= 0 && stream.newest >= none && stream.newest < network_->options().items && chunk >= 0 &&
                         chunk <= task.gap() && (stream.steps == 0 || stream.newest != none);
       if (!fits) throw DataError("CmnRecServed", 0, concat("no stream under the schedule ", task.identity()));
-      stream.state.chunk =
-          chunk > 0 ? Variable(Tensor({chunk, 1, network_->options().hidden}, stream.state.controller.h[0].dtype())) : Variable();
+      stream.state.chunk = chunk > 0
+                               ? Variable(Tensor({chunk, 1, network_->options().hidden}, stream.state.controller.h[0].dtype()))
+                               : Variable();
       if (chunk > 0) visitor(stream.state.chunk.value());
     } else if (chunk > 0) {
       visitor(stream.state.chunk.value());

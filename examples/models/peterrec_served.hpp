@@ -54,8 +54,8 @@ class PeterRecServed {
         options_(options),
         identity_(concat("peterrec ", content_hash(*base_), ", padding ", options.padding_steps)) {
     if (options.padding_steps < 0 || options.length < 1) {
-      throw OptionError(concat("PeterRecServed: expected padding_steps >= 0 and length >= 1, got ", options.padding_steps, " and ",
-                               options.length));
+      throw OptionError(concat("PeterRecServed: expected padding_steps >= 0 and length >= 1, got ", options.padding_steps,
+                               " and ", options.length));
     }
   }
   explicit PeterRecServed(std::shared_ptr<const NextItNet> base) : PeterRecServed(std::move(base), Options{}) {}

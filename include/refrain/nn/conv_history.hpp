@@ -26,8 +26,7 @@ class ConvHistory {
   ConvHistory() = default;
   /// Nothing has come yet.
   explicit ConvHistory(Options options)
-      : options_(options),
-        rows_(Tensor::zeros({(options.width - 1) * options.dilation, options.channels}, options.dtype)) {}
+      : options_(options), rows_(Tensor::zeros({(options.width - 1) * options.dilation, options.channels}, options.dtype)) {}
 
   ConvHistory(const ConvHistory& other) : options_(other.options_), rows_(other.rows_.clone()), oldest_(other.oldest_) {}
   ConvHistory(ConvHistory&&) = default;

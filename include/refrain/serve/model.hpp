@@ -27,17 +27,16 @@ namespace refrain {
 ///
 /// Model and Task are used from many threads at once and never change.
 template <class M>
-concept ServedModel =
-    std::copyable<typename M::Stream> &&
+concept ServedModel = std::copyable<typename M::Stream> &&
     requires(const M& model, const typename M::Task& task, typename M::Stream& stream, const typename M::Stream& seen,
              std::int32_t item, std::span<const std::int32_t> items) {
-      { model.identity() } -> std::convertible_to<std::string>;
-      { task.identity() } -> std::convertible_to<std::string>;
-      { model.is_incremental(task) } -> std::same_as<bool>;
-      { model.start(task, items) } -> std::same_as<typename M::Stream>;
-      model.advance(task, stream, item);
-      { model.scores(task, seen) } -> std::same_as<Tensor>;
-      { model.scores(task, items) } -> std::same_as<Tensor>;
-    };
+  { model.identity() } -> std::convertible_to<std::string>;
+  { task.identity() } -> std::convertible_to<std::string>;
+  { model.is_incremental(task) } -> std::same_as<bool>;
+  { model.start(task, items) } -> std::same_as<typename M::Stream>;
+  model.advance(task, stream, item);
+  { model.scores(task, seen) } -> std::same_as<Tensor>;
+  { model.scores(task, items) } -> std::same_as<Tensor>;
+};
 
 }  // namespace refrain

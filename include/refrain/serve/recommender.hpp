@@ -135,8 +135,8 @@ class Recommender {
     const auto found = user.followed_.find(task);
     if (found != user.followed_.end() && found->second.load == loaded->number) return true;
     const Here here;
-    user.followed_.insert_or_assign(
-        std::string(task), typename User::Followed{loaded->number, model_.start(loaded->task, user.items())});
+    user.followed_.insert_or_assign(std::string(task),
+                                    typename User::Followed{loaded->number, model_.start(loaded->task, user.items())});
     return true;
   }
 
