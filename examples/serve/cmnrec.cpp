@@ -7,10 +7,13 @@ namespace {
 
 /// Names the network's parameters as the cmnrec program does.
 template <class Network>
-struct Saved final : Module {
-  explicit Saved(Network& network) : network(network) {}
-  void visit_members(Visitor& visitor) override { visitor.module("network", network); }
-  Network& network;
+class Saved final : public Module {
+ public:
+  explicit Saved(Network& network) : network_(network) {}
+  void visit_members(Visitor& visitor) override { visitor.module("network", network_); }
+
+ private:
+  Network& network_;
 };
 
 /// Which steps the model was trained to touch its memory at.
