@@ -217,6 +217,7 @@ void set_threads(int count) {
 
 namespace detail {
 void run_tasks(std::int64_t tasks, TaskFunction function, void* context) { Workers::instance().run(tasks, function, context); }
+bool set_serial(bool on) noexcept { return std::exchange(inside_task, on); }
 }  // namespace detail
 
 }  // namespace refrain

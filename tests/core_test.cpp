@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <stdexcept>
@@ -349,6 +350,30 @@ TEST_CASE("parallel: a loop inside a task runs there, as worker 0", "[core][para
   });
   CHECK(inner == 40);
   CHECK(here);
+}
+
+TEST_CASE("parallel: within SerialLoops every task runs on the thread that asks", "[core][parallel]") {
+  const ThreadCount scope(4);
+  const std::thread::id here = std::this_thread::get_id();
+  std::atomic<int> elsewhere = 0;
+  const auto loop = [&] {
+    elsewhere = 0;
+    parallel_tasks(64, [&](std::int64_t, int) {
+      if (std::this_thread::get_id() != here) ++elsewhere;
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    });
+  };
+  {
+    const SerialLoops outer;
+    {
+      const SerialLoops inner;
+      loop();
+      CHECK(elsewhere == 0);
+    }
+    loop();
+    CHECK(elsewhere == 0);
+  }
+  CHECK_FALSE(detail::set_serial(false));  // as before: what workers do then is the other tests' matter
 }
 
 TEST_CASE("parallel: loops of two threads at once both finish", "[core][parallel]") {

@@ -40,6 +40,9 @@ class CmnRec final : public Module {
   };
   using Network = ChunkedMemory<Controller, Memory>;
   using Weights = typename Network::Weights;
+  /// What the network remembers of sequences: controller, chunk area and memory.  No step changes a state that it is given, so copies
+  /// may share their tensors.
+  using State = typename Network::State;
 
   CmnRec(const Options& options, Random& random, Placement placement = {})
       : embedding_({.count = options.items, .width = options.embedding, .deviation = 0.05}, random, placement),
@@ -75,8 +78,11 @@ class CmnRec final : public Module {
 
   /// Features of the last step: i32 [B,T] -> [B,H].
   Variable last_features(const Tensor& ids, const ChunkSchedule& schedule, const Weights& weights) {
-    const Variable x = embedding_(swap_batch_time(ids));
-    const auto result = network_.last(x, schedule, network_.initial(x.size(1)), weights);
+    return last_features(ids, schedule, network_.initial(ids.size(0)), weights);
+  }
+  /// The same after a state that earlier steps led to.
+  Variable last_features(const Tensor& ids, const ChunkSchedule& schedule, State state, const Weights& weights) {
+    const auto result = network_.last(embedding_(swap_batch_time(ids)), schedule, std::move(state), weights);
     return one_step(out_(result.outputs) + out_memory_(result.reads), 0);
   }
   Variable last_features(const Tensor& ids, const ChunkSchedule& schedule) { return last_features(ids, schedule, pack()); }
@@ -111,6 +117,19 @@ class CmnRec final : public Module {
   Tensor scores(const Tensor& ids, const ChunkSchedule& schedule) {
     const NoGrad off;
     return scores(ids, schedule, pack());
+  }
+
+  /// Of one stream that has not begun.
+  State start() const { return network_.initial(1); }
+  /// Where the steps of ids i32 [1,T] lead from a state.
+  State advance(const Tensor& ids, const ChunkSchedule& schedule, State state, const Weights& weights) {
+    const NoGrad off;
+    return network_.last(embedding_(swap_batch_time(ids)), schedule, std::move(state), weights).state;
+  }
+  /// Scores of all items after ids i32 [1,T] that follow a state: [1,items].
+  Tensor scores_after(const Tensor& ids, const ChunkSchedule& schedule, State state, const Weights& weights) {
+    const NoGrad off;
+    return head_(last_features(ids, schedule, std::move(state), weights)).value();
   }
 
   /// Lays out the weights for many predictions; good as long as the parameters stay as they are.  Within NoGrad for predictions alone.

@@ -82,6 +82,39 @@ class NextItNet final : public Module {
     return x;
   }
 
+  /// What the blocks remember of one stream of items.  A value: copies share nothing.
+  using History = std::vector<ConvBlock::History>;
+  /// Of a stream that has not begun.  Throws OptionError unless the network is causal.
+  History start() const {
+    History history;
+    history.reserve(blocks_.size());
+    for (const ConvBlock& block : blocks_) history.push_back(block.start());
+    return history;
+  }
+
+  /// encode() at the step after those of `history`, which stays as it is: x [1,1,C] -> [1,1,C].  Within NoGrad alone.
+  Variable encode_next(Variable x, const History& history, std::span<const BlockPatches> patches = {}) const {
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      x = blocks_[i].at_next(x, history.at(i), patches.empty() ? BlockPatches() : patches[i]);
+    }
+    return x;
+  }
+
+  /// The same, and the step joins the history.
+  Variable advance(Variable x, History& history, std::span<const BlockPatches> patches = {}) const {
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      x = blocks_[i].advance(x, history.at(i), patches.empty() ? BlockPatches() : patches[i]);
+    }
+    return x;
+  }
+
+  /// Steps that one step of a causal network's output depends on, itself included: 1 + (width - 1) * sum of all dilations.
+  std::int64_t reach() const {
+    std::int64_t steps = 1;
+    for (const std::int64_t dilation : options_.dilations) steps += (options_.width - 1) * 3 * dilation;
+    return steps;
+  }
+
   /// Hidden vectors: i32 [B,T] -> [B,T,C].
   Variable hidden(const Tensor& ids) const { return encode(embed(ids)); }
 
@@ -109,7 +142,13 @@ class NextItNet final : public Module {
     } else {
       h = select_step(hidden(ids), step);
     }
-    return head_(options_.relu ? relu(h) : h).value();
+    return scores_of(h);
+  }
+
+  /// Scores of all items from hidden vectors: [B,C] -> [B,items].
+  Tensor scores_of(const Variable& hidden) const {
+    const NoGrad off;
+    return head_(options_.relu ? relu(hidden) : hidden).value();
   }
 
   const Options& options() const noexcept { return options_; }

@@ -98,6 +98,17 @@ class PatchSet final : public Module {
     return base.is_causal() ? last : select_step(h, 0) + last;
   }
 
+  /// One more item of a stream: i32 id [1,1] -> hidden vector [1,1,C]; the history moves on.  Within NoGrad alone.
+  Variable advance(const NextItNet& base, const Tensor& id, NextItNet::History& history) const {
+    return base.advance(embed(base, id), history, block_patches(base.blocks()));
+  }
+
+  /// user() of a stream: the vector at [TCL], i32 id [1,1], after the items of the history, which stays as it is.  Within NoGrad alone.
+  Variable user_after(const NextItNet& base, const Tensor& tcl, const NextItNet::History& history) const {
+    const Variable h = base.encode_next(embed(base, tcl), history, block_patches(base.blocks()));
+    return reshape(h, {1, base.channels()});
+  }
+
   /// Mean loss of user vectors [B,C] with targets i32 [B]; `negatives` i32 [B] for the pair losses.
   Variable loss(const Variable& user, const Tensor& targets, const Tensor& negatives = {}) const {
     switch (options_.head.loss) {

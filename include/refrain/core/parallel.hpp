@@ -20,7 +20,20 @@ REFRAIN_API void set_threads(int count);
 namespace detail {
 using TaskFunction = void (*)(void* context, std::int64_t task, int worker);
 REFRAIN_API void run_tasks(std::int64_t tasks, TaskFunction function, void* context);
+REFRAIN_API bool set_serial(bool on) noexcept;  ///< of the calling thread; returns what it was
 }  // namespace detail
+
+/// While one lives, parallel loops that its thread starts run on that thread alone: for servers whose threads answer a request each.
+class SerialLoops {
+ public:
+  SerialLoops() noexcept : before_(detail::set_serial(true)) {}
+  ~SerialLoops() { detail::set_serial(before_); }
+  SerialLoops(const SerialLoops&) = delete;
+  SerialLoops& operator=(const SerialLoops&) = delete;
+
+ private:
+  bool before_;
+};
 
 /// Calls function(task, worker) for every task in [0, tasks), at most once per worker at a time; 0 <= worker < threads().
 /// Returns when all have finished.  Tasks start in rising order.  The first exception is rethrown after the others finished.

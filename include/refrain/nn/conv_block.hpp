@@ -1,8 +1,11 @@
 #pragma once
 
+#include <numeric>
+
 #include "refrain/nn/adapter.hpp"
 #include "refrain/nn/causal_conv.hpp"
 #include "refrain/nn/chosen_steps.hpp"
+#include "refrain/nn/conv_history.hpp"
 #include "refrain/nn/layer_norm.hpp"
 
 namespace refrain {
@@ -39,7 +42,8 @@ class ConvBlock final : public Module {
       : conv1_(conv_options(options, options.dilation), random, placement),
         norm1_({.channels = options.channels, .epsilon = options.epsilon}, placement),
         conv2_(conv_options(options, 2 * options.dilation), random, placement),
-        norm2_({.channels = options.channels, .epsilon = options.epsilon}, placement) {}
+        norm2_({.channels = options.channels, .epsilon = options.epsilon}, placement),
+        next_step_(options.width) {}
 
   Variable operator()(const Variable& x, const BlockPatches& patches = {}) const {
     const Variable h = half(x, conv1_, norm1_, {}, patches.first, patches.insertion);
@@ -74,6 +78,44 @@ class ConvBlock final : public Module {
     const LayerNorm& norm2 = patches.norm2 != nullptr ? *patches.norm2 : norm2_;
     return half_at(h, conv2_, norm2, x, patches.second, patches.insertion,
                    {steps.second.taps_at, steps.second.own_at, steps.residual_at});
+  }
+
+  /// What the block remembers of one stream: the latest inputs of its two convolutions.  A value: copies share nothing.
+  struct History {
+    ConvHistory first;
+    ConvHistory second;
+
+    /// Calls function(part) for the parts of both, as ConvHistory::visit.
+    template <class Self, class Function>
+    static void visit(Self& history, Function&& function) {
+      history.first.visit(function);
+      history.second.visit(function);
+    }
+  };
+
+  /// Of a stream that has not begun.  Throws OptionError unless the block is causal.
+  History start() const {
+    if (conv1_.options().padding != Padding::causal) {
+      throw OptionError("ConvBlock: a stream of steps needs a causal block; this one looks ahead");
+    }
+    return {history_of(conv1_), history_of(conv2_)};
+  }
+
+  /// The block at the step after those of `history`, which stays as it is: x [1,1,C] -> [1,1,C], the numbers that operator() gives at the
+  /// last of all these steps.  The work of one step, however many have gone by.
+  /// Not recorded: throws AutogradError unless within NoGrad; Unsupported where the device has no kernel for chosen steps.
+  Variable at_next(const Variable& x, const History& history, const BlockPatches& patches = {}) const {
+    const Variable h = half_at_next(x, history.first, conv1_, norm1_, {}, patches.first, patches.insertion);
+    return second_at_next(h, x, history, patches);
+  }
+
+  /// The same, and the step joins the history.
+  Variable advance(const Variable& x, History& history, const BlockPatches& patches = {}) const {
+    const Variable h = half_at_next(x, history.first, conv1_, norm1_, {}, patches.first, patches.insertion);
+    Variable y = second_at_next(h, x, history, patches);
+    history.first.push(x.value());
+    history.second.push(h.value());
+    return y;
   }
 
   const LayerNorm& norm1() const noexcept { return norm1_; }
@@ -116,10 +158,37 @@ class ConvBlock final : public Module {
                               patch != nullptr ? patch->weights() : Patch(), taps, half_options(conv, norm, patch, insertion));
   }
 
+  /// Where at_next finds its rows: tap k is row k of what ConvHistory::taps gathers, the step itself row 0.
+  struct NextStep : ConvTaps {
+    explicit NextStep(std::int64_t width) {
+      taps_at = Tensor({1, width}, DType::i32);
+      std::iota(taps_at.data<std::int32_t>(), taps_at.data<std::int32_t>() + width, 0);
+      own_at = residual_at = Tensor::zeros({1}, DType::i32);
+    }
+  };
+
+  ConvHistory history_of(const CausalConv& conv) const {
+    return ConvHistory({.channels = conv.options().in,
+                        .width = conv.options().width,
+                        .dilation = conv.options().dilation,
+                        .dtype = conv.weight().dtype()});
+  }
+
+  Variable half_at_next(const Variable& x, const ConvHistory& history, const CausalConv& conv, const LayerNorm& norm,
+                        const Variable& residual, const Adapter* patch, Insertion insertion) const {
+    return half_at(Variable(history.taps(x.value())), conv, norm, residual, patch, insertion, next_step_);
+  }
+
+  Variable second_at_next(const Variable& h, const Variable& x, const History& history, const BlockPatches& patches) const {
+    const LayerNorm& norm2 = patches.norm2 != nullptr ? *patches.norm2 : norm2_;
+    return half_at_next(h, history.second, conv2_, norm2, x, patches.second, patches.insertion);
+  }
+
   CausalConv conv1_;
   LayerNorm norm1_;
   CausalConv conv2_;
   LayerNorm norm2_;
+  NextStep next_step_;
 };
 
 }  // namespace refrain

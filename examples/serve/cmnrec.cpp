@@ -1,0 +1,99 @@
+#include "common/saved_config.hpp"
+#include "models/cmnrec_served.hpp"
+#include "serve/service.hpp"
+
+namespace refrain::serve {
+namespace {
+
+/// Names the network's parameters as the cmnrec program does.
+template <class Network>
+class Saved final : public Module {
+ public:
+  explicit Saved(Network& network) : network_(network) {}
+  void visit_members(Visitor& visitor) override { visitor.module("network", network_); }
+
+ private:
+  Network& network_;
+};
+
+/// Which steps the model was trained to touch its memory at.
+models::ServedSchedule schedule_of(const nlohmann::json& config, const std::string& path) {
+  const std::string name = config.at("model") == "srmn" ? "every" : config.at("schedule").get<std::string>();
+  const std::int64_t steps = config.at("length");
+  const std::int64_t slots = config.at("slots");
+  if (name == "every") return models::ServedSchedule::every(1);
+  if (name.starts_with("every:")) return models::ServedSchedule::every(std::stoll(name.substr(6)));
+  if (name == "pec") return models::ServedSchedule::newest(ChunkSchedule::pec(steps, slots));
+  if (name == "tsc") return models::ServedSchedule::newest(ChunkSchedule::tsc(steps, slots));
+  if (name == "exc") return models::ServedSchedule::newest(ChunkSchedule::exc(steps, slots));
+  throw DataError(path, 0, "schedule " + name + " is not served; pec, tsc, exc, every and every:G are");
+}
+
+template <class Controller>
+class CmnRecService final : public ModelService<models::CmnRecServed<Controller>> {
+ public:
+  using Served = models::CmnRecServed<Controller>;
+
+  CmnRecService(std::shared_ptr<models::CmnRec<Controller>> network, models::ServedSchedule schedule, Vocabulary items,
+                const ServiceOptions& options)
+      : ModelService<Served>(Served(std::move(network), {.padding_steps = options.padding_steps}), items, options.shards) {
+    this->recommender().load("next", std::move(schedule), {.targets = std::move(items), .leave_out = true});
+  }
+
+  std::string load(const std::string&) override {
+    throw OptionError("a CmnRec model has the one task 'next' and takes no patches");
+  }
+};
+
+template <class Controller>
+std::unique_ptr<Service> service_of(const nlohmann::json& config, const Vocabulary& items, const ServiceOptions& options) {
+  models::ServedSchedule schedule = schedule_of(config, options.base);
+  const bool is_every_step = schedule.gap() == 1 || (schedule.of_newest() != nullptr &&
+                                                     schedule.of_newest()->chunks() == schedule.of_newest()->steps());
+  Random random(0);
+  auto network = std::make_shared<models::CmnRec<Controller>>(
+      typename models::CmnRec<Controller>::Options{
+          .items = items.size(),
+          .embedding = config.at("embedding"),
+          .hidden = config.at("hidden"),
+          .words = config.at("words"),
+          .word_size = config.at("word_size"),
+          .heads = config.at("heads"),
+          .layers = config.at("layers"),
+          .attention = is_every_step ? std::int64_t{0} : config.at("attention").get<std::int64_t>(),
+          .order = config.at("order") == "paper" ? ChunkOrder::paper : ChunkOrder::reference_code},
+      random);
+  Saved saved(*network);
+  load_model(options.base, saved);
+  network->freeze();
+  return std::make_unique<CmnRecService<Controller>>(std::move(network), std::move(schedule), items, options);
+}
+
+}  // namespace
+
+std::unique_ptr<Service> open_cmnrec(const ServiceOptions& options) {
+  if (!options.patches.empty())
+    throw OptionError("--patch: belongs to a base of peterrec, " + options.base + " is a model of cmnrec");
+  const CheckpointInfo info = checkpoint_info(options.base);
+  const Vocabulary items = Vocabulary::deserialize(examples::stored_text(info, options.base, "vocabulary"), options.base);
+  std::unique_ptr<Service> service;
+  examples::with_stored_config(info, options.base, [&](const nlohmann::json& config) {
+    const std::string model = config.at("model");
+    if (model != "cmnrec" && model != "srmn") {
+      throw DataError(options.base, 0, "expected a model of the kinds cmnrec or srmn, got " + model);
+    }
+    service =
+        config.at("controller") == "gru" ? service_of<Gru>(config, items, options) : service_of<Lstm>(config, items, options);
+  });
+  return service;
+}
+
+std::unique_ptr<Service> open_service(const ServiceOptions& options) {
+  const CheckpointInfo info = checkpoint_info(options.base);
+  bool is_cmnrec = false;
+  examples::with_stored_config(info, options.base,
+                               [&](const nlohmann::json& config) { is_cmnrec = config.value("program", "") == "cmnrec"; });
+  return is_cmnrec ? open_cmnrec(options) : open_peterrec(options);
+}
+
+}  // namespace refrain::serve

@@ -1,0 +1,155 @@
+#include "serve/server.hpp"
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <istream>
+#include <mutex>
+#include <optional>
+#include <ostream>
+#include <thread>
+
+namespace refrain::serve {
+namespace {
+
+/// Lines that wait for one shard; the reader is held up when there are many.
+class Queue {
+ public:
+  struct Entry {
+    std::int64_t line;
+    Message message;
+    Clock::duration parsing;
+  };
+
+  void push(Entry entry) {
+    std::unique_lock lock(mutex_);
+    room_.wait(lock, [&] { return entries_.size() < most; });
+    entries_.push_back(std::move(entry));
+    came_.notify_one();
+  }
+  void close() {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    came_.notify_one();
+  }
+  /// Nothing after the last entry of a closed queue.
+  std::optional<Entry> pop() {
+    std::unique_lock lock(mutex_);
+    came_.wait(lock, [&] { return closed_ || !entries_.empty(); });
+    if (entries_.empty()) return std::nullopt;
+    Entry entry = std::move(entries_.front());
+    entries_.pop_front();
+    room_.notify_one();
+    return entry;
+  }
+
+ private:
+  static constexpr std::size_t most = 1024;
+  std::mutex mutex_;
+  std::condition_variable came_;
+  std::condition_variable room_;
+  std::deque<Entry> entries_;
+  bool closed_ = false;
+};
+
+class Server {
+ public:
+  Server(Service& service, std::size_t shards, std::istream& in, std::ostream& out)
+      : service_(service), in_(in), out_(out), queues_(shards), reports_(shards) {}
+
+  ServerReport run() {
+    const Clock::time_point start = Clock::now();
+    const bool alone = queues_.size() == 1;
+    std::vector<std::thread> threads;
+    for (std::size_t shard = 0; !alone && shard < queues_.size(); ++shard) threads.emplace_back([this, shard] { work(shard); });
+    ServerReport report;
+    for (std::string text; std::getline(in_, text);) {
+      ++report.lines;
+      if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
+      read(text, report, alone);
+      if (alone && in_.rdbuf()->in_avail() <= 0) out_.flush();  // whoever waits for answers before writing more gets them
+    }
+    for (Queue& queue : queues_) queue.close();
+    for (std::thread& thread : threads) thread.join();
+    out_.flush();
+    for (const ServerReport& part : reports_) {
+      report.errors += part.errors;
+      report.events.add(part.events);
+      report.requests.add(part.requests);
+    }
+    report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    return report;
+  }
+
+ private:
+  void write(const std::string& answer) {
+    const std::lock_guard lock(writing_);
+    out_ << answer << '\n';
+    if (queues_.size() > 1) out_.flush();
+  }
+
+  /// Runs `function`; what it throws on purpose becomes the answer to the line.
+  template <class Function>
+  void guarded(std::int64_t line, ServerReport& report, Function&& function) {
+    try {
+      function();
+    } catch (const Error& error) {
+      ++report.errors;
+      write(error_line(line, error.what()));
+    }
+  }
+
+  void read(const std::string& text, ServerReport& report, bool alone) {
+    const std::int64_t line = report.lines;
+    guarded(line, report, [&] {
+      const Clock::time_point start = Clock::now();
+      Message message = parse_message(text);
+      if (const auto* load = std::get_if<Load>(&message)) return write(done_line(line, "loaded", service_.load(load->file)));
+      if (const auto* unload = std::get_if<Unload>(&message)) {
+        service_.unload(unload->task);
+        return write(done_line(line, "unloaded", unload->task));
+      }
+      const std::size_t shard = shard_of_message(message, line);
+      Queue::Entry entry{line, std::move(message), Clock::now() - start};
+      alone ? answer(shard, entry) : queues_[shard].push(std::move(entry));
+    });
+  }
+
+  std::size_t shard_of_message(const Message& message, std::int64_t line) const {
+    if (const auto* event = std::get_if<Event>(&message)) return shard_of(event->user, queues_.size());
+    if (const auto* request = std::get_if<UserRequest>(&message)) return shard_of(request->user, queues_.size());
+    return static_cast<std::size_t>(line) % queues_.size();
+  }
+
+  void answer(std::size_t shard, const Queue::Entry& entry) {
+    ServerReport& report = reports_[shard];
+    guarded(entry.line, report, [&] {
+      const Clock::time_point start = Clock::now();
+      const std::string text = service_.answer(shard, entry.line, entry.message);
+      if (!text.empty()) write(text);
+      const Clock::duration time = entry.parsing + (Clock::now() - start);
+      std::holds_alternative<Event>(entry.message) ? report.events.add(time) : report.requests.add(time);
+    });
+  }
+
+  void work(std::size_t shard) {
+    while (const std::optional<Queue::Entry> entry = queues_[shard].pop()) answer(shard, *entry);
+  }
+
+  Service& service_;
+  std::istream& in_;
+  std::ostream& out_;
+  std::mutex writing_;
+  std::vector<Queue> queues_;
+  std::vector<ServerReport> reports_;
+};
+
+}  // namespace
+
+std::size_t shard_of(const std::string& user, std::size_t shards) { return std::hash<std::string>()(user) % shards; }
+
+ServerReport serve(Service& service, std::size_t shards, std::istream& in, std::ostream& out) {
+  return Server(service, shards, in, out).run();
+}
+
+}  // namespace refrain::serve

@@ -1,0 +1,32 @@
+#pragma once
+/// From lines to answers, on one thread or several.
+
+#include <cstdint>
+#include <iosfwd>
+
+#include "serve/latency.hpp"
+#include "serve/service.hpp"
+
+namespace refrain::serve {
+
+/// What a run did.
+struct ServerReport {
+  std::int64_t lines = 0;
+  std::int64_t errors = 0;
+  double seconds = 0;  ///< from the first line to the last answer
+  Latency events;
+  Latency requests;
+};
+
+/// Which shard a user belongs to.
+std::size_t shard_of(const std::string& user, std::size_t shards);
+
+/// Reads messages until the input ends and writes the answers.
+///
+/// With one shard everything happens in the order of the lines.  With more, each is a thread that answers its own users' lines in their
+/// order, and answers of different users may overtake each other; load and unload take effect when their line is read.  What is wrong
+/// with a line is written as its answer, and the next line is read.
+/// A latency is the time from the start of parsing a line to its answer being written, without waiting in a queue.
+ServerReport serve(Service& service, std::size_t shards, std::istream& in, std::ostream& out);
+
+}  // namespace refrain::serve

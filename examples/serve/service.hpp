@@ -1,0 +1,98 @@
+#pragma once
+/// Messages answered, whatever the model.
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "serve/message.hpp"
+
+namespace refrain::serve {
+
+/// Users, divided among shards.  Each shard belongs to one thread; load and unload may be called by any.
+class Service {
+ public:
+  virtual ~Service() = default;
+
+  /// The answer to an event (empty) or a request.  Throws Error.
+  virtual std::string answer(std::size_t shard, std::int64_t line, const Message& message) = 0;
+  /// Loads a task from a file and returns its name.  Throws Error.
+  virtual std::string load(const std::string& file) = 0;
+  /// Throws OptionError when there is no such task.
+  virtual void unload(const std::string& task) = 0;
+  virtual std::vector<std::string> tasks() const = 0;
+
+  /// All users as bytes, by name.
+  using States = std::vector<std::pair<std::string, std::string>>;
+  virtual States save() const = 0;
+  /// Throws DataError.
+  virtual void restore(std::size_t shard, const std::string& user, std::string_view bytes) = 0;
+};
+
+/// A Recommender and its users.
+template <class Model>
+class ModelService : public Service {
+ public:
+  ModelService(Model model, Vocabulary items, std::size_t shards)
+      : recommender_(std::move(model), std::move(items)), users_(shards) {}
+
+  std::string answer(std::size_t shard, std::int64_t line, const Message& message) final {
+    if (const auto* event = std::get_if<Event>(&message)) {
+      const std::int32_t item = recommender_.id_of(event->item);
+      recommender_.observe(users_[shard][event->user], item);
+      return {};
+    }
+    if (const auto* request = std::get_if<HistoryRequest>(&message)) {
+      std::vector<std::int32_t> history;
+      for (const std::string& item : request->history) history.push_back(recommender_.id_of(item));
+      return answer_line(line, nullptr, request->task, recommender_.recommend(request->task, history, request->k));
+    }
+    const UserRequest& request = std::get<UserRequest>(message);
+    const auto user = users_[shard].find(request.user);
+    if (user == users_[shard].end()) throw OptionError(concat("user '", request.user, "' has no events"));
+    recommender_.follow(user->second, request.task);
+    return answer_line(line, &request.user, request.task, recommender_.recommend(request.task, user->second, request.k));
+  }
+
+  void unload(const std::string& task) final {
+    if (!recommender_.unload(task)) throw OptionError(concat("unknown task '", task, "'"));
+  }
+  std::vector<std::string> tasks() const final { return recommender_.tasks(); }
+
+  States save() const final {
+    States states;
+    for (const auto& shard : users_) {
+      for (const auto& [name, user] : shard) states.emplace_back(name, recommender_.save(user));
+    }
+    return states;
+  }
+  void restore(std::size_t shard, const std::string& user, std::string_view bytes) final {
+    users_[shard].insert_or_assign(user, recommender_.restore(bytes));
+  }
+
+ protected:
+  Recommender<Model>& recommender() noexcept { return recommender_; }
+
+ private:
+  Recommender<Model> recommender_;
+  std::vector<std::unordered_map<std::string, typename Recommender<Model>::User>> users_;
+};
+
+/// What to serve.
+struct ServiceOptions {
+  std::string base;                  ///< of PeterRec, or a CmnRec model
+  std::vector<std::string> patches;  ///< of PeterRec
+  std::int64_t padding_steps = 50;
+  std::size_t shards = 1;
+};
+
+/// Serves a file that peterrec pretrain or cmnrec train wrote; the file says which.  Throws Error.
+std::unique_ptr<Service> open_service(const ServiceOptions& options);
+std::unique_ptr<Service> open_peterrec(const ServiceOptions& options);
+std::unique_ptr<Service> open_cmnrec(const ServiceOptions& options);
+
+}  // namespace refrain::serve

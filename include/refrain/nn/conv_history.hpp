@@ -1,0 +1,100 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "refrain/core/error.hpp"
+#include "refrain/core/tensor.hpp"
+
+namespace refrain {
+
+/// What a causal dilated convolution remembers of one stream: the inputs that steps to come will still read.
+///
+/// A ring of (width - 1) * dilation rows [channels]: step t stands in row t modulo their number.  Rows of steps before the stream's start
+/// are zeros, as a causal convolution pads.  A copy has rows of its own.
+class ConvHistory {
+ public:
+  struct Options {
+    std::int64_t channels = 0;
+    std::int64_t width = 3;
+    std::int64_t dilation = 1;
+    DType dtype = DType::f32;
+  };
+
+  ConvHistory() = default;
+  /// Nothing has come yet.
+  explicit ConvHistory(Options options)
+      : options_(options), rows_(Tensor::zeros({(options.width - 1) * options.dilation, options.channels}, options.dtype)) {}
+
+  ConvHistory(const ConvHistory& other) : options_(other.options_), rows_(other.rows_.clone()), oldest_(other.oldest_) {}
+  ConvHistory(ConvHistory&&) = default;
+  ConvHistory& operator=(ConvHistory other) noexcept {
+    std::swap(options_, other.options_);
+    std::swap(rows_, other.rows_);
+    std::swap(oldest_, other.oldest_);
+    return *this;
+  }
+  ~ConvHistory() = default;
+
+  /// What the taps read at the step that comes next, whose own input is x: [1,width,channels], x first.
+  /// Throws ShapeError or DTypeError unless x is one row of this history's channels and type.
+  Tensor taps(const Tensor& x) const {
+    check(x);
+    Tensor taps({1, options_.width, options_.channels}, options_.dtype);
+    char* to = static_cast<char*>(taps.raw());
+    std::memcpy(to, x.raw(), x.bytes());
+    for (std::int64_t tap = 1; tap < options_.width; ++tap) {
+      // From the oldest row on the ring holds the steps in their order.
+      const std::int64_t row = (oldest_ + rows_.size(0) - tap * options_.dilation) % rows_.size(0);
+      std::memcpy(to + static_cast<std::size_t>(tap) * x.bytes(), row_at(row), x.bytes());
+    }
+    return taps;
+  }
+
+  /// The step with input x has come: it takes the place of the oldest one.
+  void push(const Tensor& x) {
+    check(x);
+    if (rows_.size(0) == 0) return;
+    std::memcpy(const_cast<char*>(row_at(oldest_)), x.raw(), x.bytes());
+    oldest_ = (oldest_ + 1) % rows_.size(0);
+  }
+
+  /// Calls function(part) for what a saved history consists of: the rows, a Tensor, and the place of the oldest, a number.
+  template <class Function>
+  void visit(Function&& function) const {
+    function(rows_);
+    function(oldest_);
+  }
+  /// For reading one back: the function fills the parts.  Throws DataError for a place outside the ring.
+  template <class Function>
+  void visit(Function&& function) {
+    function(rows_);
+    function(oldest_);
+    if (oldest_ < 0 || oldest_ >= std::max<std::int64_t>(1, rows_.size(0))) {
+      throw DataError("ConvHistory", 0, concat("row ", oldest_, " is none of the ring's ", rows_.size(0)));
+    }
+  }
+
+ private:
+  const char* row_at(std::int64_t row) const {
+    return static_cast<const char*>(rows_.raw()) +
+           static_cast<std::size_t>(row * options_.channels) * size_bytes(options_.dtype);
+  }
+
+  void check(const Tensor& x) const {
+    if (x.dtype() != options_.dtype) {
+      throw DTypeError(concat("ConvHistory: expected ", options_.dtype, ", got ", x.dtype()));
+    }
+    if (x.numel() != options_.channels || x.device() != Device::cpu) {
+      throw ShapeError(concat("ConvHistory: expected one row of ", options_.channels, " channels on the CPU, got ", x.shape()));
+    }
+  }
+
+  Options options_;
+  Tensor rows_;
+  std::int64_t oldest_ = 0;
+};
+
+}  // namespace refrain

@@ -1,0 +1,289 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "refrain/autograd/tape.hpp"
+#include "refrain/core/parallel.hpp"
+#include "refrain/data/vocabulary.hpp"
+#include "refrain/ops/rows.hpp"
+#include "refrain/serve/model.hpp"
+#include "refrain/serve/state_bytes.hpp"
+
+namespace refrain {
+
+/// One line of an answer.
+struct Recommendation {
+  std::string item;  ///< original id
+  float score = 0;
+};
+
+/// One model, the items that it knows, and the tasks that are loaded at the moment.
+///
+/// All members may be called from many threads at once.  Loading and unloading swap pointers: who recommends meanwhile finishes with the
+/// task that it began with, and waits for nobody.  A request computes on the thread that makes it and no other, so that throughput
+/// comes from requests side by side.  A User belongs to one thread at a time; only reading it (recommend, save) may be shared.
+///
+/// Items are ids of the vocabulary (id_of); special ids are refused.  All errors are OptionError unless said otherwise.
+template <ServedModel Model>
+class Recommender {
+ public:
+  using Task = typename Model::Task;
+  using Stream = typename Model::Stream;
+
+  struct TaskOptions {
+    Vocabulary targets;      ///< what the task's scores stand for; special ids are never recommended
+    bool leave_out = false;  ///< items of the history, where the targets have one of the same name
+  };
+
+  /// What one user did, and what the model remembers of it for the tasks that follow() named.
+  class User {
+   public:
+    /// Oldest first.
+    std::span<const std::int32_t> items() const noexcept { return items_; }
+
+   private:
+    friend class Recommender;
+    struct Followed {
+      std::uint64_t load;  ///< which loading of the task the stream belongs to
+      Stream stream;
+    };
+    std::vector<std::int32_t> items_;
+    std::map<std::string, Followed, std::less<>> followed_;
+  };
+
+  Recommender(Model model, Vocabulary items) : model_(std::move(model)), items_(std::move(items)) {}
+
+  const Model& model() const noexcept { return model_; }
+  const Vocabulary& items() const noexcept { return items_; }
+
+  /// The id of an item.  Throws when there is none.
+  std::int32_t id_of(std::string_view item) const {
+    const std::int32_t id = items_.find(item);
+    if (id < items_.first_item() || id >= items_.size()) throw OptionError(concat("unknown item '", item, "'"));
+    return id;
+  }
+
+  /// Adds a task, or replaces the one of this name.
+  void load(const std::string& name, Task task, TaskOptions options) {
+    auto loaded = std::make_shared<Loaded>(Loaded{std::move(task), std::move(options), {}, 0});
+    if (loaded->options.leave_out) {
+      for (std::int32_t id = items_.first_item(); id < items_.size(); ++id) {
+        loaded->target_of.push_back(loaded->options.targets.find(items_.name(id)));
+      }
+    }
+    std::shared_ptr<const Loaded> before;  // dies after the lock is released
+    const std::unique_lock lock(mutex_);
+    loaded->number = ++loads_;
+    before = std::exchange(tasks_[name], std::move(loaded));
+  }
+
+  /// Returns whether there was such a task.
+  bool unload(std::string_view name) {
+    std::shared_ptr<const Loaded> before;
+    const std::unique_lock lock(mutex_);
+    const auto found = tasks_.find(name);
+    if (found == tasks_.end()) return false;
+    before = std::move(found->second);
+    tasks_.erase(found);
+    return true;
+  }
+
+  /// Names of the tasks that are loaded.
+  std::vector<std::string> tasks() const {
+    const std::shared_lock lock(mutex_);
+    std::vector<std::string> names;
+    for (const auto& [name, task] : tasks_) names.push_back(name);
+    return names;
+  }
+
+  /// The k best targets after a history, oldest item first; fewer when fewer are left after what is left out.
+  /// Throws for an unknown task, an empty history, unknown items, and k outside 1 to the number of targets.
+  std::vector<Recommendation> recommend(std::string_view task, std::span<const std::int32_t> history, std::int64_t k) const {
+    const std::shared_ptr<const Loaded> loaded = checked(task, history, k);
+    for (const std::int32_t item : history) check_item(item);
+    const Here here;
+    return best(*loaded, model_.scores(loaded->task, history), history, k);
+  }
+
+  /// The same after what a user did.  From the user's stream where it follows the task, otherwise by a full pass.
+  std::vector<Recommendation> recommend(std::string_view task, const User& user, std::int64_t k) const {
+    const std::shared_ptr<const Loaded> loaded = checked(task, user.items_, k);
+    const Here here;
+    const auto found = user.followed_.find(task);
+    const bool follows = found != user.followed_.end() && found->second.load == loaded->number;
+    return best(*loaded,
+                follows ? model_.scores(loaded->task, found->second.stream) : model_.scores(loaded->task, user.items()),
+                user.items_, k);
+  }
+
+  /// Keeps a stream of the task for this user from now on, so that a recommendation costs one step and not a full pass.  Does nothing
+  /// where there is one.  Returns false for a task that has no streams.  Throws for an unknown task.
+  bool follow(User& user, std::string_view task) const {
+    const std::shared_ptr<const Loaded> loaded = find(task);
+    if (!model_.is_incremental(loaded->task)) return false;
+    const auto found = user.followed_.find(task);
+    if (found != user.followed_.end() && found->second.load == loaded->number) return true;
+    const Here here;
+    user.followed_.insert_or_assign(std::string(task),
+                                    typename User::Followed{loaded->number, model_.start(loaded->task, user.items())});
+    return true;
+  }
+
+  /// The user did one more thing.  Streams of tasks that were unloaded or replaced are dropped.  Throws for an unknown item.
+  void observe(User& user, std::int32_t item) const {
+    check_item(item);
+    const Here here;
+    user.items_.push_back(item);
+    try {
+      for (auto at = user.followed_.begin(); at != user.followed_.end();) {
+        const std::shared_ptr<const Loaded> loaded = find_or_null(at->first);
+        if (loaded == nullptr || loaded->number != at->second.load) {
+          at = user.followed_.erase(at);
+        } else {
+          model_.advance(loaded->task, at->second.stream, item);
+          ++at;
+        }
+      }
+    } catch (...) {  // streams that may have seen half of the item are of no use; they are made again when asked for
+      user.followed_.clear();
+      throw;
+    }
+  }
+
+  /// The user as bytes, which restore() reads on any machine with the same model.
+  std::string save(const User& user) const {
+    StateWriter state;
+    state(magic);
+    state(std::string_view(model_.identity()));
+    state(user.items());
+    std::vector<std::pair<std::string_view, std::shared_ptr<const Loaded>>> current;
+    for (const auto& [name, followed] : user.followed_) {
+      std::shared_ptr<const Loaded> loaded = find_or_null(name);
+      if (loaded != nullptr && loaded->number == followed.load) current.emplace_back(name, std::move(loaded));
+    }
+    state(static_cast<std::int64_t>(current.size()));
+    for (const auto& [name, loaded] : current) {
+      state(name);
+      state(std::string_view(loaded->task.identity()));
+      StateWriter stream;
+      model_.visit(loaded->task, std::as_const(user.followed_.find(name)->second.stream), stream);
+      state(std::string_view(stream.bytes()));
+    }
+    return std::move(state).finish();
+  }
+
+  /// Reads back what save() wrote.  Streams of tasks that are not loaded, or not the same, are left out: follow() makes them anew.
+  /// Throws DataError for bytes that are damaged, no user's state, or another model's.
+  User restore(std::string_view bytes) const {
+    StateReader state = StateReader::of_state(bytes);
+    if (state.text() != magic) StateReader::fail("was not written by this version of Recommender::save");
+    const std::string identity = model_.identity();
+    if (const std::string_view written = state.text(); written != identity) {
+      StateReader::fail(concat("belongs to another model: expected ", identity, ", got ", written));
+    }
+    User user;
+    user.items_ = state.ids();
+    for (const std::int32_t item : user.items_) {
+      if (!is_item(item)) StateReader::fail(concat("holds id ", item, ", which is no item"));
+    }
+    const Here here;
+    for (std::int64_t left = state.number(); left > 0; --left) {
+      const std::string_view name = state.text();
+      const std::string_view task = state.text();
+      StateReader parts(state.text());
+      const std::shared_ptr<const Loaded> loaded = find_or_null(name);
+      if (loaded == nullptr || loaded->task.identity() != task || !model_.is_incremental(loaded->task)) continue;
+      Stream stream = model_.start(loaded->task, {});
+      model_.visit(loaded->task, stream, parts);
+      if (!parts.is_at_end()) StateReader::fail(concat("holds more of task '", name, "' than a stream has"));
+      user.followed_.insert_or_assign(std::string(name), typename User::Followed{loaded->number, std::move(stream)});
+    }
+    if (!state.is_at_end()) StateReader::fail("goes on after its end");
+    return user;
+  }
+
+ private:
+  static constexpr std::string_view magic = "refrain user 1";
+
+  struct Loaded {
+    Task task;
+    TaskOptions options;
+    std::vector<std::int32_t> target_of;  ///< by item, from the first one on; negative or special: no target
+    std::uint64_t number;                 ///< of this loading; no two have the same
+  };
+
+  /// How a request computes: nothing recorded, on this thread alone.
+  struct Here {
+    NoGrad off;
+    SerialLoops serial;
+  };
+
+  std::shared_ptr<const Loaded> find_or_null(std::string_view name) const {
+    const std::shared_lock lock(mutex_);
+    const auto found = tasks_.find(name);
+    return found == tasks_.end() ? nullptr : found->second;
+  }
+
+  std::shared_ptr<const Loaded> find(std::string_view name) const {
+    std::shared_ptr<const Loaded> loaded = find_or_null(name);
+    if (loaded == nullptr) throw OptionError(concat("unknown task '", name, "'"));
+    return loaded;
+  }
+
+  std::shared_ptr<const Loaded> checked(std::string_view task, std::span<const std::int32_t> history, std::int64_t k) const {
+    std::shared_ptr<const Loaded> loaded = find(task);
+    const std::int64_t targets = loaded->options.targets.items();
+    if (k < 1 || k > targets) throw OptionError(concat("task '", task, "': expected k from 1 to ", targets, ", got ", k));
+    if (history.empty()) throw OptionError(concat("task '", task, "': the history is empty"));
+    return loaded;
+  }
+
+  bool is_item(std::int32_t id) const noexcept { return id >= items_.first_item() && id < items_.size(); }
+  void check_item(std::int32_t id) const {
+    if (!is_item(id)) {
+      throw OptionError(concat("id ", id, " is no item; expected ", items_.first_item(), " to ", items_.size() - 1));
+    }
+  }
+
+  std::vector<Recommendation> best(const Loaded& loaded, Tensor scores, std::span<const std::int32_t> history,
+                                   std::int64_t k) const {
+    const Vocabulary& targets = loaded.options.targets;
+    if (scores.numel() != targets.size()) {
+      throw ShapeError(concat("Recommender: expected scores of ", targets.size(), " targets, got ", scores.shape()));
+    }
+    constexpr float out = -std::numeric_limits<float>::infinity();
+    float* const values = scores.data<float>();
+    std::fill_n(values, targets.first_item(), out);
+    if (loaded.options.leave_out) {
+      for (const std::int32_t item : history) {
+        const std::int32_t target = loaded.target_of[static_cast<std::size_t>(item - items_.first_item())];
+        if (target >= targets.first_item()) values[target] = out;
+      }
+    }
+    const TopKResult top = top_k(scores, k);
+    std::vector<Recommendation> found;
+    for (std::int64_t i = 0; i < k && top.values.data<float>()[i] != out; ++i) {
+      found.push_back({std::string(targets.name(top.indices.data<std::int32_t>()[i])), top.values.data<float>()[i]});
+    }
+    return found;
+  }
+
+  Model model_;
+  Vocabulary items_;
+  mutable std::shared_mutex mutex_;
+  std::map<std::string, std::shared_ptr<const Loaded>, std::less<>> tasks_;
+  std::uint64_t loads_ = 0;
+};
+
+}  // namespace refrain

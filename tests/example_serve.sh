@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# The serve example as its users run it:  tests/example_serve.sh SERVE PETERREC CMNREC
+# What it serves must be what the programs that wrote the files recommend; no line may end it; users outlive it.
+set -euo pipefail
+
+serve=$(realpath "$1")
+peterrec=$(realpath "$2")
+cmnrec=$(realpath "$3")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+fail() {
+  echo "FAILED: $1"
+  tail -n 40 out errors
+  exit 1
+}
+
+# train ARGUMENTS...: one of the programs, which must succeed.
+train() { "$@" --threads 2 > out 2> errors || fail "$*"; }
+
+# run STATUS ARGUMENTS...: serves the lines of the file in; answers are in the file out.
+run() {
+  local expected=$1 status=0
+  shift
+  "$serve" "$@" < in > out 2> errors || status=$?
+  ((status == expected)) || fail "expected exit code $expected, got $status: $*"
+}
+
+says() { grep -qF -- "$1" "${2:-out}" || fail "expected ${2:-out} to have: $1"; }
+lines() { (($(wc -l < out) == $1)) || fail "expected $1 lines of answers"; }
+
+# ids of the answers' lists, one a line, as "4 7 1".
+ids() { sed -nE '/"best"/{s/"score":[^}]*//g; s/.*"best":\[//; s/[^0-9,]//g; s/,+/ /g; s/ $//; p}' out; }
+
+# The same of what a program's recommend printed.
+printed() { sed -nE 's/^ +[0-9]+\. ([0-9]+) .*/\1/p' out | xargs; }
+
+awk 'BEGIN {
+  for (u = 1; u <= 60; ++u) {
+    printf "%d", u
+    for (t = 0; t < 8; ++t) printf " %d", 1 + (u * 7 + t * (1 + u % 3)) % 40
+    print ""
+  }
+  printf "61"
+  for (i = 1; i <= 20; ++i) printf " %d", i
+  print ""
+}' > users.txt
+awk 'BEGIN { for (u = 1; u <= 61; ++u) printf "%d::%s::25::1::0\n", u, u % 2 ? "F" : "M" }' > users.dat
+
+train "$peterrec" pretrain --data users.txt --channels 8 --dilations "1,2" --epochs 2 --hold-out-last
+train "$peterrec" finetune --data users.txt --profiles users.dat --task next,gender --epochs 1
+
+# A user's events and the same history at once: the list that peterrec recommend prints.  20 items and [TCL] are more than the network
+# reaches, so padding does not matter.
+history=$(seq -s , 1 20)
+train "$peterrec" recommend --count 5 --history "$history"
+expected_base=$(printed)
+train "$peterrec" recommend --patch next.patch.safetensors --task next --count 5 --history "$history"
+expected_next=$(printed)
+{
+  for i in $(seq 1 20); do echo "{\"user\": \"u\", \"item\": \"$i\"}"; done
+  echo '{"user": "u", "task": "base", "k": 5}'
+  echo "{\"history\": [$history], \"task\": \"base\", \"k\": 5}"
+  echo '{"user": "u", "task": "next", "k": 5}'
+  echo "{\"history\": [$history], \"task\": \"next\", \"k\": 5}"
+} > in
+for threads in 1 3; do
+  run 0 --base base.safetensors --patch next.patch.safetensors --threads $threads
+  lines 4
+  [[ $(ids | sort | uniq -c | awk '{ print $1 }' | xargs) == "2 2" ]] || fail "a history and the same events differ"
+  for list in "$expected_base" "$expected_next"; do ids | grep -qxF "$list" || fail "expected the list $list"; done
+done
+
+# Lines that are wrong get an answer each, with their number, and the next one is read.
+printf '%s\n' '{"user": "a", "item": 1}' 'no json' '[1]' '{"user": "a"}' '{"user": "a", "item": "99"}' \
+  '{"user": "a", "task": "other"}' '{"user": "b", "task": "base"}' '{"user": "a", "task": "base", "k": 0}' \
+  '{"user": "a", "task": "base", "k": 1.5}' '{"user": {}, "item": 1}' '{"user": "a", "item": 1, "more": 1}' '' \
+  '{"history": [], "task": "base"}' '{"load": "absent"}' '{"unload": "gender"}' $'{"user": "\xff", "item": 1}' \
+  '{"user": "a", "task": "base", "k": 2}' > in
+run 0 --base base.safetensors --measure
+lines 15
+for line in 2 3 4 5 6 7 8 9 10 11 13 14 15 16; do says "{\"line\":$line,\"error\":"; done
+says '"error":"unknown item '"'99'"
+says '"line":17,"user":"a","task":"base","best":[{"id":'
+says '17 lines, 14 errors' errors
+says 'requests: 1, p50' errors
+
+# Tasks come and go.
+printf '%s\n' '{"user": 7, "item": 3}' '{"user": 7, "task": "gender"}' '{"load": "gender.patch.safetensors"}' \
+  '{"user": 7, "task": "gender", "k": 2}' '{"unload": "gender"}' '{"user": 7, "task": "gender", "k": 2}' > in
+run 0 --base base.safetensors
+says '{"line":2,"error":"unknown task'
+says '{"line":3,"loaded":"gender"}'
+says '"line":4,"user":"7","task":"gender","best":[{"id":"'
+says '{"line":5,"unloaded":"gender"}'
+says '{"line":6,"error":"unknown task'
+
+# Users go on in another run, with other threads, as in one run.
+{
+  for i in 3 1 4 1 5; do for u in a b c; do echo "{\"user\": \"$u\", \"item\": $i}"; done; done
+  for u in a b c; do echo "{\"user\": \"$u\", \"task\": \"next\", \"k\": 6}"; done
+} > first
+{
+  for i in 9 2 6; do for u in a b c; do echo "{\"user\": \"$u\", \"item\": $i}"; done; done
+  for u in a b c; do echo "{\"user\": \"$u\", \"task\": \"next\", \"k\": 6}"; done
+} > second
+cat first second > in
+run 0 --base base.safetensors --patch next.patch.safetensors
+ids | tail -n 3 > at_once
+cp first in
+run 0 --base base.safetensors --patch next.patch.safetensors --states users.states
+cp second in
+run 0 --base base.safetensors --patch next.patch.safetensors --states users.states --threads 2
+ids > later
+cmp -s at_once later || fail "users that were saved answer otherwise"
+head -c 2000 users.states > short.states
+run 1 --base base.safetensors --states short.states
+says 'short.states: ends early' errors
+train "$peterrec" pretrain --data users.txt --channels 8 --dilations "1,2" --epochs 1 --seed 2 --out other.safetensors
+run 1 --base other.safetensors --states users.states
+says 'belongs to another model' errors
+
+# CmnRec: by its state under every:G, by full passes under pec.
+sizes=(--hidden 8 --embedding 8 --word-size 8 --length 8 --slots 2 --min-length 2 --epochs 1 --split 0.6,0.2,0.2)
+for schedule in every:3 pec; do
+  train "$cmnrec" train --data users.txt "${sizes[@]}" --schedule $schedule --out cmnrec.safetensors
+  # As long as what the program reads: 8 items of 8.
+  train "$cmnrec" recommend --checkpoint cmnrec.safetensors --history 1,2,3,4,5,6,7,8 --count 5
+  expected=$(printed)
+  {
+    for i in $(seq 1 8); do echo "{\"user\": \"u\", \"item\": $i}"; done
+    echo '{"user": "u", "task": "next", "k": 5}'
+    echo '{"history": [1, 2, 3, 4, 5, 6, 7, 8], "task": "next", "k": 5}'
+  } > in
+  run 0 --base cmnrec.safetensors --padding 0
+  lines 2
+  [[ $(ids | uniq) == "$expected" ]] || fail "$schedule: expected the list $expected twice"
+done
+run 1 --base cmnrec.safetensors --patch next.patch.safetensors
+says '--patch: belongs to a base of peterrec' errors
+echo passed

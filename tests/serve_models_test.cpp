@@ -1,0 +1,195 @@
+/// The models one event at a time: against a full pass over the same stream, at every length, restored at every cut.
+
+#include "models/cmnrec_served.hpp"
+#include "models/peterrec_served.hpp"
+#include "refrain/serve/recommender.hpp"
+#include "support/catch.hpp"
+#include "support/close.hpp"
+#include "support/tensors.hpp"
+
+namespace {
+
+using namespace refrain;
+using models::CmnRec;
+using models::CmnRecServed;
+using models::NextItNet;
+using models::PatchSet;
+using models::PeterRecServed;
+using models::ServedSchedule;
+
+constexpr std::int64_t items = 30;
+
+void redraw(Module& module, std::uint64_t seed, double deviation) {
+  for (const NamedParameter& named : module.parameters()) Random(seed++).fill_normal(named.parameter->value(), deviation);
+}
+
+std::vector<std::int32_t> some_items(std::int64_t count, std::uint64_t seed) {
+  std::vector<std::int32_t> ids = test::integers(test::random_ids(count, items, seed));
+  for (std::int32_t& id : ids) id += special_ids;
+  return ids;
+}
+
+std::shared_ptr<NextItNet> base_network(std::vector<std::int64_t> dilations, Padding padding = Padding::causal,
+                                        std::uint64_t seed = 1) {
+  Random random(seed);
+  auto base = std::make_shared<NextItNet>(
+      NextItNet::Options{.items = items + special_ids, .channels = 16, .dilations = std::move(dilations), .padding = padding},
+      random);
+  redraw(*base, 10 * seed, 0.3);
+  base->freeze();
+  return base;
+}
+
+std::shared_ptr<PatchSet> patch_set(const NextItNet& base, Insertion insertion, bool two = true, std::uint64_t seed = 2) {
+  Random random(seed);
+  auto set = std::make_shared<PatchSet>(base,
+                                        PatchSet::Options{.patches = {.insertion = insertion, .two_per_block = two},
+                                                          .head = {.targets = 7},
+                                                          .tcl_id = seed % 2 == 0 ? tcl_id : -1},
+                                        random);
+  redraw(*set, 50 * seed, 0.3);
+  return set;
+}
+
+template <class Controller>
+std::shared_ptr<CmnRec<Controller>> memory_network(std::int64_t attention, ChunkOrder order, std::int64_t heads = 2) {
+  Random random(4);
+  auto network = std::make_shared<CmnRec<Controller>>(typename CmnRec<Controller>::Options{.items = items + special_ids,
+                                                                                           .embedding = 12,
+                                                                                           .hidden = 16,
+                                                                                           .words = 5,
+                                                                                           .word_size = 8,
+                                                                                           .heads = heads,
+                                                                                           .layers = 2,
+                                                                                           .attention = attention,
+                                                                                           .keep = 0.5,
+                                                                                           .order = order},
+                                                      random);
+  redraw(*network, 70, 0.3);
+  return network;
+}
+
+/// The parts of a stream as bytes.
+template <class Model>
+std::string bytes_of(const Model& model, const typename Model::Task& task, const typename Model::Stream& stream) {
+  StateWriter writer;
+  model.visit(task, stream, writer);
+  return writer.bytes();
+}
+
+/// At every length: scores of the stream against a full pass; asking for scores changes no byte; the stream read back from its bytes
+/// gives the same scores and goes on the same way.
+template <class Model>
+void check_stream(const Model& model, const typename Model::Task& task, std::span<const std::int32_t> history) {
+  const SerialLoops here;  // small work: waking threads would cost more
+  REQUIRE(model.is_incremental(task));
+  typename Model::Stream stream = model.start(task, {});
+  for (std::size_t length = 1; length <= history.size(); ++length) {
+    INFO("length " << length);
+    if (length % 2 == 0) {
+      typename Model::Stream read = model.start(task, {});
+      const std::string bytes = bytes_of(model, task, stream);
+      StateReader reader(bytes);
+      model.visit(task, read, reader);
+      REQUIRE(reader.is_at_end());
+      REQUIRE(bytes_of(model, task, read) == bytes);
+      stream = std::move(read);
+    }
+    model.advance(task, stream, history[length - 1]);
+    const std::string before = bytes_of(model, task, stream);
+    const Tensor scores = model.scores(task, std::as_const(stream));
+    CHECK(bytes_of(model, task, stream) == before);
+    const auto so_far = history.first(length);
+    const std::vector<double> expected = test::doubles(model.scores(task, so_far));
+    test::check_close<float>(scores, expected, test::tolerance::sum<float>);
+    test::check_close<float>(model.scores(task, model.start(task, so_far)), expected, test::tolerance::sum<float>);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("serve: PeterRec's streams equal full passes at every length and cut", "[serve]") {
+  const std::vector<std::int32_t> history = some_items(80, 5);
+  for (const auto& dilations : {std::vector<std::int64_t>{1, 4}, {30}, {1, 2, 1}}) {
+    for (const std::int64_t padding : {0, 9}) {
+      const std::shared_ptr<NextItNet> base = base_network(dilations);
+      const PeterRecServed model(base, {.padding_steps = padding});
+      INFO(dilations.size() << " blocks, dilation " << dilations.front() << ", padding " << padding);
+      check_stream(model, PeterRecServed::Task(), history);
+      check_stream(model, PeterRecServed::Task(patch_set(*base, Insertion::serial)), history);
+      check_stream(model, PeterRecServed::Task(patch_set(*base, Insertion::parallel, true, 3)), history);
+      check_stream(model, PeterRecServed::Task(patch_set(*base, Insertion::serial, false)), history);
+      check_stream(model, PeterRecServed::Task(patch_set(*base, Insertion::none)), history);
+    }
+  }
+}
+
+TEST_CASE("serve: PeterRec's full pass is the network over the unpadded stream", "[serve]") {
+  const std::shared_ptr<NextItNet> base = base_network({1, 2});
+  const std::shared_ptr<PatchSet> patches = patch_set(*base, Insertion::parallel);
+  const PeterRecServed model(base);
+  REQUIRE(base->reach() == 19);
+  for (const std::int64_t length : {1, 5, 18, 19, 20, 60}) {
+    INFO("length " << length);
+    std::vector<std::int32_t> ids = some_items(length, 6);
+    const Tensor next = model.scores(PeterRecServed::Task(), ids);
+    const Tensor task = model.scores(PeterRecServed::Task(patches), ids);
+    // Recorded, so that all steps are computed.
+    const Tensor row = Tensor::from<std::int32_t>({1, length}, ids);
+    CHECK(test::same_bytes(next, base->scores_of(select_step(base->hidden(row), -1))));
+    ids.push_back(tcl_id);
+    CHECK(test::same_bytes(task, patches->scores(patches->user(*base, Tensor::from<std::int32_t>({1, length + 1}, ids)))));
+  }
+}
+
+TEST_CASE("serve: a two-way base is served by full passes", "[serve]") {
+  const std::shared_ptr<NextItNet> base = base_network({1, 2}, Padding::same);
+  const std::shared_ptr<PatchSet> patches = patch_set(*base, Insertion::serial);
+  const PeterRecServed model(base);
+  const PeterRecServed::Task task(patches);
+  CHECK_FALSE(model.is_incremental(task));
+  const std::vector<std::int32_t> history{7, 9, 4};
+  const NoGrad off;
+  CHECK(test::same_bytes(model.scores(task, history),
+                         patches->scores(patches->user(*base, Tensor::from<std::int32_t>({1, 5}, {tcl_id, 7, 9, 4, tcl_id})))));
+  CHECK(test::same_bytes(model.scores(PeterRecServed::Task(), history),
+                         base->scores(Tensor::from<std::int32_t>({1, 4}, {7, 9, 4, mask_id}))));
+}
+
+TEMPLATE_TEST_CASE("serve: CmnRec's streams equal full passes at every length and cut", "[serve]", Lstm, Gru) {
+  const std::vector<std::int32_t> history = some_items(26, 7);
+  for (const ChunkOrder order : {ChunkOrder::paper, ChunkOrder::reference_code}) {
+    for (const std::int64_t padding : {0, 3}) {
+      INFO("order " << static_cast<int>(order) << ", padding " << padding);
+      const CmnRecServed<TestType> chunked(memory_network<TestType>(6, order), {.padding_steps = padding});
+      for (const std::int64_t gap : {1, 2, 5, 40}) check_stream(chunked, ServedSchedule::every(gap), history);
+      const CmnRecServed<TestType> plain(memory_network<TestType>(0, order), {.padding_steps = padding});
+      check_stream(plain, ServedSchedule::every(1), history);
+    }
+  }
+}
+
+TEST_CASE("serve: CmnRec's schedules of the newest items are served by padded full passes", "[serve]") {
+  const auto network = memory_network<Lstm>(6, ChunkOrder::paper);
+  const CmnRecServed<Lstm> model(network);
+  const ChunkSchedule schedule = ChunkSchedule::tsc(8, 3);
+  const ServedSchedule task = ServedSchedule::newest(schedule);
+  CHECK_FALSE(model.is_incremental(task));
+  CHECK(test::same_bytes(model.scores(task, std::vector<std::int32_t>{5, 6, 7}),
+                         network->scores(Tensor::from<std::int32_t>({1, 8}, {0, 0, 0, 0, 0, 5, 6, 7}), schedule)));
+  const std::vector<std::int32_t> history = some_items(20, 8);
+  CHECK(test::same_bytes(model.scores(task, history),
+                         network->scores(Tensor::from<std::int32_t>({1, 8}, std::span(history).last(8)), schedule)));
+  CHECK_THROWS_AS(ServedSchedule::every(0), OptionError);
+  CHECK_THROWS_AS(model.scores(ServedSchedule::every(2), model.start(ServedSchedule::every(2), {})), OptionError);
+}
+
+TEST_CASE("serve: a stream that is no stream of this schedule is refused", "[serve]") {
+  const CmnRecServed<Lstm> model(memory_network<Lstm>(6, ChunkOrder::paper));
+  const ServedSchedule wide = ServedSchedule::every(10);
+  const ServedSchedule narrow = ServedSchedule::every(2);
+  const std::string bytes = bytes_of(model, wide, model.start(wide, some_items(9, 1)));
+  auto stream = model.start(narrow, {});
+  StateReader reader(bytes);
+  CHECK_THROWS_AS(model.visit(narrow, stream, reader), DataError);
+}
