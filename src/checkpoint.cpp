@@ -58,6 +58,7 @@ Contents read(const std::string& path) {
   contents.info.base_hash = take(file.metadata, base_key);
   contents.info.metadata = std::move(file.metadata);
   contents.tensors = std::move(file.tensors);
+  for (const auto& [name, tensor] : contents.tensors) contents.info.elements += tensor.numel();
   return contents;
 }
 

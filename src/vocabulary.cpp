@@ -29,7 +29,7 @@ void escape(std::string_view name, std::string& out) {
   }
 }
 
-/// False when the text is not what escape() writes.
+/// False when the text is not what escape() writes, to the letter.
 bool unescape(std::string_view text, std::string& name) {
   name.clear();
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -45,7 +45,9 @@ bool unescape(std::string_view text, std::string& name) {
     name += static_cast<char>(code);
     i += 2;
   }
-  return !name.empty();
+  std::string again;
+  escape(name, again);
+  return !name.empty() && again == text;
 }
 
 /// FNV-1a, in sixteen digits.
@@ -154,8 +156,10 @@ Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& ori
     const std::string_view line = next_line();
     const std::size_t blank = line.find(' ');
     std::int64_t count = -1;
-    if (blank == std::string_view::npos || !parse(line.substr(0, blank), count) || count < 0)
+    if (blank == std::string_view::npos || !parse(line.substr(0, blank), count) || count < 0 ||
+        line.substr(0, blank) != std::to_string(count)) {
       throw damaged("expected \"count name\"");
+    }
     if (!counts.empty() && count > counts.back()) throw damaged("an item is more frequent than the one before it");
     if (!unescape(line.substr(blank + 1), name)) throw damaged("the name cannot be understood");
     if (names.intern(name) != i) throw damaged(concat("item \"", name, "\" is there twice"));
