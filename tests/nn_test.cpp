@@ -238,8 +238,8 @@ TEST_CASE("ops: what they refuse", "[ops]") {
   CHECK_THROWS_MATCHES(add(x({2}), x({3})), ShapeError, message_contains("add: expected b of [2], got [3]"));
   CHECK_THROWS_MATCHES(matmul(x({2, 3}), x({2, 3})), ShapeError, message_contains("the inner extents differ"));
   CHECK_THROWS_MATCHES(relu(Variable(ids)), DTypeError, message_contains("relu: expected f32 or f64, got i32"));
-  CHECK_THROWS_MATCHES(mean(x({0})), ShapeError, message_contains("there are no elements"));
-  CHECK_THROWS_MATCHES(reshape(x({6}), {4}), ShapeError, message_contains("does not fit"));
+  CHECK_THROWS_MATCHES(mean(x({0})), ShapeError, message_contains("expected at least one element, got [0]"));
+  CHECK_THROWS_MATCHES(reshape(x({6}), {4}), ShapeError, message_contains("expected a shape of 6 elements for [6], got [4]"));
   CHECK_THROWS_MATCHES(select_step(x({1, 3, 2}), 3), ShapeError, message_contains("no step 3 in [1, 3, 2]"));
   CHECK_THROWS_MATCHES(select_step(x({1, 3, 2}), -4), ShapeError, message_contains("no step -4"));
   CHECK_THROWS_AS(top_k(x({3}).value(), 4), ShapeError);
