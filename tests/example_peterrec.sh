@@ -117,10 +117,10 @@ says "state: keeps the state of another run"
 threads=3 run 0 finetune "${gender[@]}" --task gender --resume state --epochs 300 --patience 300 --out part.safetensors
 threads=1 run 0 finetune "${gender[@]}" --task gender --epochs 300 --patience 300 --out whole.safetensors
 cmp part.safetensors whole.safetensors || fail "the resumed run of finetune ended elsewhere"
-interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --loss sampled --negatives 5 --resume base.state --out part.safetensors
-threads=3 run 0 pretrain --data users.txt "${tiny[@]}" --loss sampled --negatives 5 --resume base.state --epochs 300 --patience 300 \
+interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --out part.safetensors
+threads=3 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --epochs 300 --patience 300 \
   --out part.safetensors
-threads=1 run 0 pretrain --data users.txt "${tiny[@]}" --loss sampled --negatives 5 --epochs 300 --patience 300 --out whole.safetensors
+threads=1 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --epochs 300 --patience 300 --out whole.safetensors
 cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain ended elsewhere"
 
 # An interrupted method has no figures.

@@ -33,8 +33,8 @@ fuzz() {
   local program=$folder/tests/fuzz/$1_fuzz corpus=$folder/corpus/$1 log=$folder/$1.log
   mkdir -p "$corpus"
   "$program" "--write-seeds=$corpus" &&
-    "$program" -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=2048 -use_value_profile=1 \
-      -print_final_stats=1 -artifact_prefix="$folder/findings/$1-" "$corpus" > "$log" 2>&1 && return
+    "$program" -max_total_time="$seconds" -max_len=4096 -timeout=120 -report_slow_units=60 -rss_limit_mb=2048 \
+      -use_value_profile=1 -print_final_stats=1 -artifact_prefix="$folder/findings/$1-" "$corpus" > "$log" 2>&1 && return
   touch "$folder/$1.failed"
 }
 

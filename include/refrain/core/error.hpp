@@ -1,6 +1,6 @@
 #pragma once
-/// Exceptions.  Every mistake a caller can make is one of these types that derive from Error, thrown before anything is computed or written, and says
-/// which operation refused, what it expected and what came.
+/// Exceptions.  Every mistake a caller can make is one of the types that derive from Error, thrown before anything is computed or
+/// written, and says which operation refused, what it expected and what came.
 
 #include <array>
 #include <cstddef>
