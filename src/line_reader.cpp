@@ -13,7 +13,10 @@ LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : p
   }
   std::error_code status;
   if (std::filesystem::is_directory(path, status)) throw DataError(path, 0, "is a directory, expected a file");
-  file_.reset(std::fopen(path.c_str(), "rb"));
+  do {
+    errno = 0;
+    file_.reset(std::fopen(path.c_str(), "rb"));
+  } while (file_ == nullptr && errno == EINTR);  // a pipe waits for its writer
   if (file_ == nullptr) throw DataError(path, 0, concat("cannot be opened: ", std::strerror(errno)));
   std::setvbuf(file_.get(), nullptr, _IONBF, 0);
   if (std::filesystem::is_regular_file(path, status))
