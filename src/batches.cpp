@@ -9,7 +9,8 @@ namespace {
 constexpr std::uint64_t batch_stream = 0x4241'5443'48;  ///< apart from the streams that other parts split off the same seed
 
 std::vector<std::int64_t> first_rows(std::int64_t count) {
-  if (count < 0) throw OptionError(concat("BatchSampler: expected count >= 0, got ", count));
+  if (count < 0 || count > most_rows)
+    throw OptionError(concat("BatchSampler: expected a count from 0 to ", most_rows, ", got ", count));
   std::vector<std::int64_t> rows(static_cast<std::size_t>(count));
   std::iota(rows.begin(), rows.end(), std::int64_t{0});
   return rows;
@@ -23,7 +24,9 @@ void write_padded(std::span<const std::int32_t> ids, std::span<std::int32_t> out
 }
 
 void check_length(const char* where, std::int64_t length, std::int64_t least) {
-  if (length < least) throw OptionError(concat(where, ": expected length >= ", least, ", got ", length));
+  constexpr std::int64_t most = 0x7FFF'FFFF;
+  if (length < least || length > most)
+    throw OptionError(concat(where, ": expected length from ", least, " to ", most, ", got ", length));
 }
 
 std::int32_t as_target(std::int32_t id) noexcept { return id < special_ids ? padding_id : id; }

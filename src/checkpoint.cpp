@@ -58,6 +58,7 @@ Contents read(const std::string& path) {
   contents.info.base_hash = take(file.metadata, base_key);
   contents.info.metadata = std::move(file.metadata);
   contents.tensors = std::move(file.tensors);
+  for (const auto& [name, tensor] : contents.tensors) contents.info.elements += tensor.numel();
   return contents;
 }
 
@@ -71,7 +72,8 @@ Contents read(const std::string& path, std::string_view kind) {
 
 void check_target(const PatchTarget& target) {
   if (target.base_hash.empty() || target.task.empty())
-    throw OptionError("patch: a base hash and the name of a task are needed");
+    throw OptionError(
+        concat("patch: expected a base hash and the name of a task, got '", target.base_hash, "' and '", target.task, "'"));
 }
 
 /// Collects complaints and keeps a long list readable.

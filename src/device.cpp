@@ -158,7 +158,9 @@ void Event::synchronize() const {
 bool Event::has_passed() const { return device_ == Device::cpu || require("Event::has_passed").has_passed(event_); }
 
 double Event::milliseconds_since(const Event& earlier) const {
-  if (device_ != earlier.device_) throw DeviceError("Event::milliseconds_since: the events belong to two devices");
+  if (device_ != earlier.device_)
+    throw DeviceError(
+        concat("Event::milliseconds_since: expected an earlier event on ", device_, ", got one on ", earlier.device_));
   if (device_ == Device::cpu) {
     return std::chrono::duration<double, std::milli>(time_of(event_) - time_of(earlier.event_)).count();
   }

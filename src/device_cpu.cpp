@@ -1,11 +1,18 @@
 #include "src/device_cpu.hpp"
 
+#if defined(__linux__)
+#include <sys/sysinfo.h>
+#endif
+
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <limits>
 #include <mutex>
 #include <new>
 #include <utility>
+
+#include "refrain/core/error.hpp"
 
 #include "src/size_class.hpp"
 
@@ -18,6 +25,15 @@ constexpr std::size_t alignment = 64;
 struct FreeBlock {
   FreeBlock* next;
 };
+
+/// All memory of the machine, swap space included; where the system does not tell, no limit.
+std::size_t machine_bytes() noexcept {
+#if defined(__linux__)
+  struct sysinfo memory = {};
+  if (::sysinfo(&memory) == 0) return (std::size_t{memory.totalram} + memory.totalswap) * memory.mem_unit;
+#endif
+  return std::numeric_limits<std::size_t>::max();
+}
 
 class Pool {
  public:
@@ -37,11 +53,14 @@ class Pool {
         return block;
       }
     }
+    // A system that promises more than it has would end the process when the block is written.
+    static const std::size_t limit_bytes = machine_bytes();
+    if (size.bytes > limit_bytes) refuse(bytes);
     void* block = std::aligned_alloc(alignment, (size.bytes + alignment - 1) / alignment * alignment);
     if (block == nullptr) {
       trim();
       block = std::aligned_alloc(alignment, (size.bytes + alignment - 1) / alignment * alignment);
-      if (block == nullptr) throw std::bad_alloc();
+      if (block == nullptr) refuse(bytes);
     }
     const std::lock_guard<std::mutex> lock(mutex_);
     ++stats_.system_allocations;
@@ -76,6 +95,8 @@ class Pool {
   }
 
  private:
+  [[noreturn]] void refuse(std::size_t bytes) { throw OutOfMemory("cpu", bytes, static_cast<std::size_t>(stats().used_bytes)); }
+
   void count_used(std::size_t bytes) {
     stats_.used_bytes += static_cast<std::int64_t>(bytes);
     stats_.peak_used_bytes = std::max(stats_.peak_used_bytes, stats_.used_bytes);

@@ -92,7 +92,7 @@ bool is_pooled() noexcept {
 void* allocate(std::size_t bytes) {
   if (is_pooled()) return process().pool.allocate(bytes, memory_queue());
   void* block = DeviceMemory::allocate(bytes > 0 ? bytes : 1);
-  if (block == nullptr) throw std::bad_alloc();
+  if (block == nullptr) throw OutOfMemory("cuda", bytes, 0);
   return block;
 }
 
@@ -208,7 +208,7 @@ void* pinned_allocate(std::size_t bytes) {
   const cudaError_t status = cudaMallocHost(&block, bytes > 0 ? bytes : 1);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    throw std::bad_alloc();
+    throw OutOfMemory("cpu", bytes, 0);
   }
   check(status, "cudaMallocHost");
   return block;

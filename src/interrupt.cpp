@@ -33,8 +33,9 @@ InterruptGuard::InterruptGuard() : before_(std::make_unique<Handlers>()) {
   ::sigemptyset(&action.sa_mask);
   for (std::size_t i = 0; i < signals.size(); ++i) {
     if (::sigaction(signals[i], &action, &before_->actions[i]) == 0) continue;
+    const int refused = signals[i];
     while (i-- > 0) ::sigaction(signals[i], &before_->actions[i], nullptr);
-    throw Error("InterruptGuard: the signal handlers cannot be installed");
+    throw Error(concat("InterruptGuard: no handler can be installed for signal ", refused));
   }
 }
 

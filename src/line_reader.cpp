@@ -8,16 +8,23 @@
 namespace refrain::detail {
 
 LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : path_(path) {
-  if (max_line_bytes < 1) throw OptionError(concat("reader: expected max_line_bytes >= 1, got ", max_line_bytes));
+  if (max_line_bytes < 1 || max_line_bytes > largest_line_bytes) {
+    throw OptionError(concat("reader: expected max_line_bytes from 1 to ", largest_line_bytes, ", got ", max_line_bytes));
+  }
   std::error_code status;
   if (std::filesystem::is_directory(path, status)) throw DataError(path, 0, "is a directory, expected a file");
-  file_.reset(std::fopen(path.c_str(), "rb"));
+  do {
+    errno = 0;
+    file_.reset(std::fopen(path.c_str(), "rb"));
+  } while (file_ == nullptr && errno == EINTR);  // a pipe waits for its writer
   if (file_ == nullptr) throw DataError(path, 0, concat("cannot be opened: ", std::strerror(errno)));
   std::setvbuf(file_.get(), nullptr, _IONBF, 0);
   if (std::filesystem::is_regular_file(path, status))
     file_bytes_ = static_cast<std::int64_t>(std::filesystem::file_size(path, status));
   max_line_bytes_ = static_cast<std::size_t>(max_line_bytes);
-  block_.resize(std::max<std::size_t>(std::size_t{1} << 20, 2 * max_line_bytes_));
+  const std::size_t block_bytes = std::max<std::size_t>(std::size_t{1} << 20, 2 * max_line_bytes_);
+  const std::size_t whole_file_bytes = static_cast<std::size_t>(file_bytes_) + 1;  // one more, to see its end
+  block_.resize(file_bytes_ > 0 ? std::min(block_bytes, whole_file_bytes) : block_bytes);
 }
 
 /// Moves what is left of the block to its front and fills the rest from the file.
@@ -26,7 +33,13 @@ void LineReader::refill() {
   scanned_ -= begin_;
   end_ -= begin_;
   begin_ = 0;
-  const std::size_t got = std::fread(block_.data() + end_, 1, block_.size() - end_, file_.get());
+  std::size_t got = 0;
+  for (bool interrupted = true; interrupted;) {
+    errno = 0;
+    got = std::fread(block_.data() + end_, 1, block_.size() - end_, file_.get());
+    interrupted = got == 0 && std::ferror(file_.get()) != 0 && errno == EINTR;
+    if (interrupted) std::clearerr(file_.get());
+  }
   if (got == 0) {
     if (std::ferror(file_.get()) != 0)
       throw DataError(path_, line_number_ + 1, concat("cannot be read: ", std::strerror(errno)));

@@ -23,10 +23,12 @@ struct Line {
   std::string_view text() const noexcept { return {begin, static_cast<std::size_t>(end - begin)}; }
 };
 
-/// Memory: one block, of 1 MiB or twice the longest line allowed.
+/// Memory: one block, of 1 MiB or twice the longest line allowed, and no more than the file has.
 class LineReader {
  public:
-  /// Throws DataError when the file cannot be opened, OptionError unless max_line_bytes >= 1.
+  static constexpr std::int64_t largest_line_bytes = std::int64_t{1} << 30;
+
+  /// Throws DataError when the file cannot be opened, OptionError unless 1 <= max_line_bytes <= largest_line_bytes.
   LineReader(const std::string& path, std::int64_t max_line_bytes);
 
   /// False at the end of the file.  Throws DataError when reading fails.

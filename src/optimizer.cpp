@@ -251,7 +251,8 @@ void Optimizer::load_state(const TensorMap& state) {
     const std::string updates = concat(kind_, ".updates.", slot.name);
     if (slot.parameter.is_frozen() || state.find(updates) == state.end()) continue;
     loaded[i].updates = *find(updates, {}, DType::i64).data<std::int64_t>();
-    if (loaded[i].updates < 1) throw OptionError(concat("load_state: '", updates, "': expected a count >= 1"));
+    if (loaded[i].updates < 1)
+      throw OptionError(concat("load_state: '", updates, "': expected a count >= 1, got ", loaded[i].updates));
     for (const std::string& moment : moment_names_) {
       const Tensor& from = find(concat(kind_, ".", moment, ".", slot.name), slot.parameter.shape(), slot.parameter.dtype());
       const Device device = slot.parameter.device();

@@ -76,7 +76,7 @@ Profiles read_profiles(const std::string& path, const ReadOptions& options) {
 }
 
 TransferSequences label_users(const Sequences& sequences, const Profiles& profiles, std::string_view attribute) {
-  if (sequences.user.empty()) throw OptionError("label_users: the sequences name no users");
+  if (sequences.user.empty()) throw OptionError("label_users: expected sequences with users, got some of a format without");
   const Profiles::Attribute& wanted = profiles.attribute(attribute);
   TransferSequences task;
   task.source.items = sequences.items;
@@ -89,7 +89,10 @@ TransferSequences label_users(const Sequences& sequences, const Profiles& profil
     task.target.rows.add(task.target.items.intern(wanted.values[wanted.of_user[static_cast<std::size_t>(number)]]));
     task.target.rows.end_row();
   }
-  if (task.source.rows.empty()) throw DataError("label_users", 0, "no user of the sequences has a profile");
+  if (task.source.rows.empty())
+    throw DataError("label_users", 0,
+                    concat("expected users with a profile, got none among ", sequences.users.size(),
+                           " users of the sequences and ", profiles.users.size(), " profiles"));
   task.target.users = task.source.users;
   task.target.user = task.source.user;
   return task;

@@ -74,10 +74,11 @@ class EntryReader {
       : path_(path), name_(name), fields_(fields) {}
 
   Entry read() const {
-    if (!fields_.is_object()) fail("is not described by an object");
-    if (fields_.size() != 3) fail("needs exactly dtype, shape and data_offsets");
+    if (!fields_.is_object()) fail(concat("expected an object, got ", fields_.type_name()));
+    if (fields_.size() != 3) fail(concat("expected exactly dtype, shape and data_offsets, got ", fields_.size(), " fields"));
     const std::vector<std::int64_t> offsets = numbers("data_offsets");
-    if (offsets.size() != 2 || offsets[0] > offsets[1]) fail("needs two data_offsets, the smaller first");
+    if (offsets.size() != 2 || offsets[0] > offsets[1])
+      fail(concat("expected two data_offsets, the smaller first, got ", field("data_offsets").dump()));
     Entry entry{.name = name_,
                 .shape = shape(),
                 .dtype = dtype(),
@@ -104,12 +105,12 @@ class EntryReader {
 
   std::vector<std::int64_t> numbers(const char* key) const {
     const Json& list = field(key);
-    if (!list.is_array()) fail(concat("has a ", key, " that is no array"));
+    if (!list.is_array()) fail(concat("has a ", key, " that is no array but ", list.type_name()));
     std::vector<std::int64_t> out;
     for (const Json& number : list) {
       if (!number.is_number_unsigned() ||
           number.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-        fail(concat("has a ", key, " with something that is no size"));
+        fail(concat("has a ", key, " with something that is no size: ", number.dump(-1, ' ', true)));
       }
       out.push_back(number.get<std::int64_t>());
     }
@@ -126,7 +127,7 @@ class EntryReader {
 
   DType dtype() const {
     const Json& text = field("dtype");
-    if (!text.is_string()) fail("has a dtype that is no text");
+    if (!text.is_string()) fail(concat("has a dtype that is no text but ", text.type_name()));
     for (const Element& element : elements) {
       if (text.get_ref<const std::string&>() == element.name) return element.dtype;
     }

@@ -30,7 +30,7 @@ double NegativeSampler::prior(std::int32_t rank) const noexcept {
 
 std::int32_t NegativeSampler::draw(std::int32_t positive, Random& random) const {
   const bool exclude = in_range(positive);
-  const std::int32_t excluded = positive - options_.first;
+  const std::int32_t excluded = exclude ? positive - options_.first : 0;
   if (options_.kind == Kind::uniform) {
     const std::int32_t rank = static_cast<std::int32_t>(random.below(exclude ? options_.items - 1 : options_.items));
     return options_.first + rank + (exclude && rank >= excluded ? 1 : 0);

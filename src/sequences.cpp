@@ -33,8 +33,9 @@ Sequences group_by_user(Interactions interactions) {
   std::vector<std::size_t> begin(users + 1, 0);
   for (const std::int32_t user : interactions.user) ++begin[static_cast<std::size_t>(user) + 1];
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
+  if (events > static_cast<std::size_t>(most_rows))
+    throw Error(concat("group_by_user: expected at most 2^32 - 1 events, got ", events));
   std::vector<std::uint32_t> order(events);
-  if (events > std::size_t{0xFFFFFFFF}) throw Error("group_by_user: over 2^32 - 1 events");
   {
     std::vector<std::size_t> next(begin.begin(), begin.end() - 1);
     for (std::size_t i = 0; i < events; ++i)

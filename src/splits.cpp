@@ -14,7 +14,8 @@ Split split_random(std::int64_t count, SplitFractions fractions, std::uint64_t s
     throw OptionError(concat("split_random: expected shares from 0 that sum to 1, got ", fractions.train, ", ", fractions.valid,
                              ", ", fractions.test));
   }
-  if (count < 0) throw OptionError(concat("split_random: expected count >= 0, got ", count));
+  if (count < 0 || count > most_rows)
+    throw OptionError(concat("split_random: expected a count from 0 to ", most_rows, ", got ", count));
   constexpr std::uint64_t split_stream = 0x5350'4C49'54;
   std::vector<std::int64_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), std::int64_t{0});

@@ -108,7 +108,7 @@ class StreamPool {
   void* fetch(SizeClass size, Queue queue) {
     void* data = source_.allocate(size.bytes);
     if (data == nullptr && give_back()) data = source_.allocate(size.bytes);
-    if (data == nullptr) throw std::bad_alloc();
+    if (data == nullptr) throw OutOfMemory("cuda", size.bytes, static_cast<std::size_t>(stats_.used_bytes));
     try {
       blocks_.emplace(data, Block{.data = data, .bytes = size.bytes, .size_class = size.index, .queue = queue});
     } catch (...) {

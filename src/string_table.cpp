@@ -59,7 +59,7 @@ std::int32_t StringTable::intern(std::string_view text) {
   Slot& slot = slots_[slot_of(text, hash)];
   if (slot.index == absent) {
     if (ends_.size() >= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
-      throw Error("StringTable: over 2^31 - 1 different strings");
+      throw Error("StringTable: expected at most 2^31 - 1 different strings, got one more");
     }
     text_.insert(text_.end(), text.begin(), text.end());
     ends_.push_back(text_.size());

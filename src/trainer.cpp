@@ -19,8 +19,9 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
   }
   if (!(options_.max_norm >= 0)) throw OptionError(concat("Trainer: expected max_norm >= 0, got ", options_.max_norm));
   if (options_.patience < 0) throw OptionError(concat("Trainer: expected patience >= 0, got ", options_.patience));
-  if (options_.pending_losses < 0) {
-    throw OptionError(concat("Trainer: expected pending_losses >= 0, got ", options_.pending_losses));
+  constexpr std::int64_t most_pending = 1 << 20;
+  if (options_.pending_losses < 0 || options_.pending_losses > most_pending) {
+    throw OptionError(concat("Trainer: expected pending_losses from 0 to ", most_pending, ", got ", options_.pending_losses));
   }
   if (options_.record_after < 0) {
     throw OptionError(concat("Trainer: expected record_after >= 0, got ", options_.record_after));

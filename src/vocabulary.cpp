@@ -29,7 +29,7 @@ void escape(std::string_view name, std::string& out) {
   }
 }
 
-/// False when the text is not what escape() writes.
+/// False when the text is not what escape() writes, to the letter.
 bool unescape(std::string_view text, std::string& name) {
   name.clear();
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -45,7 +45,9 @@ bool unescape(std::string_view text, std::string& name) {
     name += static_cast<char>(code);
     i += 2;
   }
-  return !name.empty();
+  std::string again;
+  escape(name, again);
+  return !name.empty() && again == text;
 }
 
 /// FNV-1a, in sixteen digits.
@@ -63,6 +65,9 @@ bool parse(std::string_view text, Number& number) noexcept {
   return error == std::errc() && end == text.data() + text.size();
 }
 
+/// A line for an error message: long ones are cut.
+std::string shown(std::string_view line) { return concat("\"", line.substr(0, 60), line.size() > 60 ? "...\"" : "\""); }
+
 std::string header(std::int32_t items, bool specials) {
   return concat(signature, " items=", items, " specials=", specials ? 1 : 0, "\n");
 }
@@ -75,8 +80,9 @@ Vocabulary::Vocabulary(const StringTable& names, std::span<const std::int64_t> c
     throw OptionError(concat("Vocabulary: expected a count for each of ", names.size(), " names, got ", counts.size()));
   }
   if (options.min_count < 0) throw OptionError(concat("Vocabulary: expected min_count >= 0, got ", options.min_count));
-  if (std::any_of(counts.begin(), counts.end(), [](std::int64_t count) { return count < 0; })) {
-    throw OptionError("Vocabulary: a count is negative");
+  if (const auto bad = std::find_if(counts.begin(), counts.end(), [](std::int64_t count) { return count < 0; });
+      bad != counts.end()) {
+    throw OptionError(concat("Vocabulary: expected counts >= 0, got ", *bad, " at place ", bad - counts.begin()));
   }
   std::vector<std::int32_t> order(counts.size());
   std::iota(order.begin(), order.end(), 0);
@@ -140,12 +146,13 @@ Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& ori
   };
 
   const std::string_view first = next_line();
-  if (!first.starts_with(signature)) throw damaged(concat("expected \"", signature, "\""));
+  if (!first.starts_with(signature)) throw damaged(concat("expected \"", signature, "\", got ", shown(first)));
   const std::size_t equals = first.find("items=");
   std::int32_t items = -1;
   if (equals != std::string_view::npos) std::from_chars(first.data() + equals + 6, first.data() + first.size(), items);
   const bool specials = first.ends_with("specials=1");
-  if (items < 0 || concat(first, "\n") != header(items, specials)) throw damaged("the header cannot be understood");
+  if (items < 0 || concat(first, "\n") != header(items, specials))
+    throw damaged(concat("expected a header \"", signature, " items=N specials=0 or 1\", got ", shown(first)));
 
   StringTable names;
   std::vector<std::int64_t> counts;
@@ -154,17 +161,22 @@ Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& ori
     const std::string_view line = next_line();
     const std::size_t blank = line.find(' ');
     std::int64_t count = -1;
-    if (blank == std::string_view::npos || !parse(line.substr(0, blank), count) || count < 0)
-      throw damaged("expected \"count name\"");
-    if (!counts.empty() && count > counts.back()) throw damaged("an item is more frequent than the one before it");
-    if (!unescape(line.substr(blank + 1), name)) throw damaged("the name cannot be understood");
+    if (blank == std::string_view::npos || !parse(line.substr(0, blank), count) || count < 0 ||
+        line.substr(0, blank) != std::to_string(count)) {
+      throw damaged(concat("expected \"count name\", got ", shown(line)));
+    }
+    if (!counts.empty() && count > counts.back())
+      throw damaged(concat("expected a count up to ", counts.back(), ", that of the item before it, got ", count));
+    if (!unescape(line.substr(blank + 1), name))
+      throw damaged(concat("expected a name in printable ASCII and %XX, got ", shown(line)));
     if (names.intern(name) != i) throw damaged(concat("item \"", name, "\" is there twice"));
     counts.push_back(count);
   }
   const std::string_view body = text.substr(0, text.size() - rest.size());
   const std::string_view last = next_line();
-  if (last != concat(checksum_label, checksum(body))) throw damaged("the checksum does not agree");
-  if (!rest.empty()) throw damaged("text follows its end");
+  if (last != concat(checksum_label, checksum(body)))
+    throw damaged(concat("expected \"", checksum_label, checksum(body), "\", got ", shown(last)));
+  if (!rest.empty()) throw damaged(concat("expected nothing behind the checksum, got ", rest.size(), " bytes"));
   return Vocabulary(names, counts, {.min_count = 0, .specials = specials});
 }
 

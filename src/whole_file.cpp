@@ -1,6 +1,7 @@
 #include "src/whole_file.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 
 #include "refrain/core/error.hpp"
@@ -29,10 +31,61 @@ std::string resolved(const std::string& path) {
   return error ? path : target.string();
 }
 
+/// Retries a system call that a signal interrupted.
+template <class Call>
+int uninterrupted(Call call) {
+  for (;;) {
+    if (const int result = call(); result == 0 || errno != EINTR) return result;
+  }
+}
+
+enum class Lock { taken, held_by_another, unknown };
+
+/// Takes the lock that says "somebody writes this", which lasts as long as the descriptor.  `unknown`: the file system has no locks.
+Lock try_lock(int descriptor) {
+  if (uninterrupted([&] { return ::flock(descriptor, LOCK_EX | LOCK_NB); }) == 0) return Lock::taken;
+  return errno == EWOULDBLOCK ? Lock::held_by_another : Lock::unknown;
+}
+
+/// The name of a temporary neighbour without its end ".<process>.<number>.tmp", or nothing when it has no such end.
+std::string_view replaced_by(std::string_view name) {
+  constexpr std::string_view end = ".tmp";
+  if (!name.ends_with(end)) return {};
+  name.remove_suffix(end.size());
+  for (int part = 0; part < 2; ++part) {
+    const std::size_t digits = name.size() - (name.find_last_not_of("0123456789") + 1);
+    if (digits == 0 || digits == name.size() || name[name.size() - digits - 1] != '.') return {};
+    name.remove_suffix(digits + 1);
+  }
+  return name;
+}
+
+std::string folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+/// Removes temporary neighbours whose writers were killed: those that nobody holds the lock of.
+void remove_abandoned(const std::string& path) {
+  const std::string target = std::filesystem::path(path).filename().string();
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder_of(path), error), end; !error && at != end; at.increment(error)) {
+    if (replaced_by(at->path().filename().string()) != target) continue;
+    const int descriptor = ::open(at->path().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (descriptor < 0) continue;
+    struct stat status = {};
+    const bool is_file = ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
+    if (is_file && try_lock(descriptor) == Lock::taken) ::unlink(at->path().c_str());
+    ::close(descriptor);
+  }
+}
+
 }  // namespace
 
 InputFile::InputFile(std::string path) : path_(std::move(path)) {
-  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  do {
+    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  } while (descriptor_ < 0 && errno == EINTR);
   if (descriptor_ < 0) throw DataError(path_, 0, because("cannot be opened", errno));
   struct stat status = {};
   if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
@@ -61,16 +114,22 @@ ReplacedFile::ReplacedFile(std::string path) : path_(resolved(path)) {
   struct stat before = {};
   const bool exists = ::stat(path_.c_str(), &before) == 0;
   if (exists && !S_ISREG(before.st_mode)) throw DataError(path_, 0, "is not a regular file, so it is not replaced");
-  // A process that was killed may have left a neighbour of the same name: then the next name is taken.
-  static std::atomic<int> serial{0};
+  remove_abandoned(path_);
+  // Whatever stands in the way of one name (a neighbour without a lock, of a file system that has none), the next one is taken.
+  static std::atomic<unsigned> serial{0};
   for (int tries = 0; descriptor_ < 0; ++tries) {
     temporary_ = concat(path_, ".", ::getpid(), ".", serial.fetch_add(1), ".tmp");
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor_ < 0 && (errno != EEXIST || tries == 1000)) {
+    if (descriptor_ < 0 && ((errno != EEXIST && errno != EINTR) || tries == 1000)) {
       const int error = errno;
       temporary_.clear();
       throw DataError(path_, 0, because("its temporary neighbour cannot be created", error));
     }
+    if (descriptor_ < 0) continue;
+    // Between the two calls another writer may have taken it for abandoned.
+    struct stat made = {};
+    if (try_lock(descriptor_) == Lock::held_by_another || ::fstat(descriptor_, &made) != 0 || made.st_nlink == 0)
+      ::close(std::exchange(descriptor_, -1));
   }
   // A file that is replaced keeps its permissions; if it cannot, the usual ones of a new file are safe enough.
   if (exists) (void)!::fchmod(descriptor_, before.st_mode & 07777);
@@ -89,20 +148,21 @@ void ReplacedFile::write(const void* from, std::size_t count) {
     const ssize_t put = ::write(descriptor_, at, std::min(count, largest_transfer_bytes));
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) fail("cannot be written");
+    if (put == 0) throw DataError(path_, 0, concat("cannot be written: the system took none of ", count, " bytes"));
     at += put;
     count -= static_cast<std::size_t>(put);
   }
 }
 
 void ReplacedFile::commit() {
-  if (::fsync(descriptor_) != 0) fail("cannot be synced to disk");
-  if (::close(std::exchange(descriptor_, -1)) != 0) fail("cannot be closed");
+  if (uninterrupted([&] { return ::fsync(descriptor_); }) != 0) fail("cannot be synced to disk");
+  // Renamed while it is still locked: a closed temporary file would look abandoned.  What close() could say, fsync() has said.
   if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be put in place");
   temporary_.clear();
-  const std::string folder = std::filesystem::path(path_).parent_path().string();
-  const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  ::close(std::exchange(descriptor_, -1));
+  const int descriptor = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return;  // a folder that may be written but not read cannot be synced
-  const int result = ::fsync(descriptor);
+  const int result = uninterrupted([&] { return ::fsync(descriptor); });
   const int error = errno;
   ::close(descriptor);
   // Some file systems know no syncing of folders and say EINVAL.

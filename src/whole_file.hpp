@@ -26,7 +26,8 @@ class InputFile {
 };
 
 /// A new version of a file: written beside it under another name, and in its place only once commit() has returned.  Without
-/// commit() the destructor removes it.  Everything throws DataError, naming the file, with the reason.
+/// commit() the destructor removes it; what a killed process left, the next one to replace the same file.  Everything throws DataError,
+/// naming the file, with the reason.
 class ReplacedFile {
  public:
   explicit ReplacedFile(std::string path);

@@ -35,7 +35,7 @@ TEST_CASE("shape: extents, rows and text", "[core][shape]") {
 }
 
 TEST_CASE("shape: impossible extents are refused", "[core][shape]") {
-  CHECK_THROWS_MATCHES((Shape{2, -1}), ShapeError, message_contains("-1 is negative"));
+  CHECK_THROWS_MATCHES((Shape{2, -1}), ShapeError, message_contains("expected extents >= 0, got -1"));
   CHECK_THROWS_MATCHES((Shape{1, 1, 1, 1, 1, 1, 1}), ShapeError, message_contains("rank 7"));
   CHECK_THROWS_AS((Shape{std::int64_t{1} << 32, std::int64_t{1} << 31}), ShapeError);
   CHECK((Shape{std::int64_t{1} << 32, std::int64_t{1} << 30}).numel() == std::int64_t{1} << 62);
@@ -70,7 +70,7 @@ TEST_CASE("tensor: copies, slices and reshapes share elements, clones do not", "
 
 TEST_CASE("tensor: mistakes are named", "[core][tensor]") {
   Tensor a({2, 3}, DType::f32);
-  CHECK_THROWS_MATCHES(a.reshape({4}), ShapeError, message_contains("[2, 3] does not fit [4]"));
+  CHECK_THROWS_MATCHES(a.reshape({4}), ShapeError, message_contains("expected a shape of 6 elements for [2, 3], got [4]"));
   CHECK_THROWS_AS(a.slice(1, 3), ShapeError);
   CHECK_THROWS_AS(a.slice(-1, 1), ShapeError);
   CHECK_THROWS_AS(a.slice(2, 1), ShapeError);

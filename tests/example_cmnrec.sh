@@ -17,7 +17,7 @@ fail() {
 run() {
   local expected=$1 status=0
   shift
-  "$program" "$@" --threads 2 > out 2>&1 < /dev/null || status=$?
+  "$program" "$@" --threads "${threads:-2}" > out 2>&1 < /dev/null || status=$?
   ((status == expected)) || fail "expected exit code $expected, got $status: $*"
 }
 
@@ -94,14 +94,18 @@ run 0 "${compare[@]}" --seeds 1,2
 says "the line was cut off"
 says "CmnRec TSC m=3, seed 2, epoch 2"
 never_says "SRMN, seed"
+run 0 "${compare[@]}" --seeds 1,2
+never_says "cut off"
+never_says ", seed 2, epoch"
+(($(wc -l < runs) == 9)) || fail "expected 9 finished runs after one was cut off, got $(wc -l < runs)"
 (($(wc -l < runs-curves.jsonl) == 16)) || fail "expected 16 points of learning curves"
 grep -q "</svg>" runs-curves.svg || fail "expected a whole figure"
 
-# An interrupted run goes on where it was, and ends as if nothing had happened.
-run 0 train "${tiny[@]}" --keep 0.8 --epochs 30 --patience 30 --out unbroken.safetensors
+# An interrupted run goes on where it was, and ends as if nothing had happened; threads do not matter.
+again=(train "${tiny[@]}" --keep 0.8 --loss sampled --negatives 10 --epochs 60 --patience 60)
+threads=1 run 0 "${again[@]}" --out unbroken.safetensors
 rm -f log
-"$program" train "${tiny[@]}" --keep 0.8 --epochs 30 --patience 30 --threads 2 --out resumed.safetensors --resume state --log log \
-  > out 2>&1 &
+"$program" "${again[@]}" --threads 2 --out resumed.safetensors --resume state --log log > out 2>&1 &
 pid=$!
 until grep -qs '"epoch":2' log; do kill -0 $pid 2> /dev/null || break; sleep 0.01; done
 kill -INT $pid 2> /dev/null || true
@@ -109,7 +113,7 @@ status=0
 wait $pid || status=$?
 ((status == 130)) || fail "expected exit code 130 of an interrupted run, got $status"
 [[ ! -e resumed.safetensors ]] || fail "an interrupted run with a state file wrote --out"
-run 0 train "${tiny[@]}" --keep 0.8 --epochs 30 --patience 30 --out resumed.safetensors --resume state
+threads=3 run 0 "${again[@]}" --out resumed.safetensors --resume state
 cmp unbroken.safetensors resumed.safetensors || fail "the resumed run ended elsewhere"
 
 # What is wrong is said before anything is trained.

@@ -18,7 +18,7 @@ fail() {
 run() {
   local expected=$1 status=0
   shift
-  "$program" "$@" --threads 2 > out 2>&1 || status=$?
+  "$program" "$@" --threads "${threads:-2}" > out 2>&1 || status=$?
   ((status == expected)) || fail "expected exit code $expected, got $status: $*"
 }
 
@@ -114,8 +114,14 @@ says "the state of training is in state: the same command goes on from it"
 [[ -e state && ! -e part.safetensors ]] || fail "expected a state file and no patch"
 run 1 finetune "${gender[@]}" --task gender --resume state --split-seed 8
 says "state: keeps the state of another run"
-run 0 finetune "${gender[@]}" --task gender --resume state --epochs 3 --out part.safetensors
-[[ -e part.safetensors ]] || fail "the resumed run wrote nothing"
+threads=3 run 0 finetune "${gender[@]}" --task gender --resume state --epochs 300 --patience 300 --out part.safetensors
+threads=1 run 0 finetune "${gender[@]}" --task gender --epochs 300 --patience 300 --out whole.safetensors
+cmp part.safetensors whole.safetensors || fail "the resumed run of finetune ended elsewhere"
+interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --out part.safetensors
+threads=3 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --epochs 300 --patience 300 \
+  --out part.safetensors
+threads=1 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --epochs 300 --patience 300 --out whole.safetensors
+cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain ended elsewhere"
 
 # An interrupted method has no figures.
 interrupt 'gender, FineCLS' compare "${gender[@]}" --task gender --methods fine-cls

@@ -222,14 +222,15 @@ TEST_CASE("nn: layers refuse inputs of another shape, type or range", "[nn]") {
   CHECK_THROWS_MATCHES(conv(x({2, 6, 5})), ShapeError, message_contains("takes 4 channels, x is [2, 6, 5]"));
   CHECK_THROWS_MATCHES(block(x({2, 6, 5})), ShapeError, message_contains("conv_norm: expected weight of [3, 5, 5]"));
   CHECK_THROWS_MATCHES(patch(x({2, 5})), ShapeError, message_contains("adapter: expected patch.down of [5, 1], got [4, 1]"));
-  CHECK_THROWS_MATCHES(linear(Variable(random_tensor<double>({2, 4}, 1))), DTypeError, message_contains("mix f64 and f32"));
+  CHECK_THROWS_MATCHES(linear(Variable(random_tensor<double>({2, 4}, 1))), DTypeError,
+                       message_contains("expected all arguments of f64, got one of f32"));
   CHECK_THROWS_MATCHES(linear(Variable()), ShapeError, message_contains("linear: x is undefined"));
   CHECK_THROWS_MATCHES(embedding(Tensor::full({2}, 5, DType::i32)), ShapeError,
                        message_contains("ids[0] = 5 is outside [0, 5)"));
   CHECK_THROWS_AS(embedding(Tensor::full({2}, -1, DType::i32)), ShapeError);
   CHECK_THROWS_MATCHES(embedding(Tensor::full({2}, 1, DType::i64)), DTypeError, message_contains("of i32, got i64"));
-  const CausalConv no_dilation({.in = 4, .out = 3, .dilation = 0}, random);
-  CHECK_THROWS_MATCHES(no_dilation(x({1, 2, 4})), OptionError, message_contains("expected dilation >= 1, got 0"));
+  CHECK_THROWS_MATCHES(CausalConv({.in = 4, .out = 3, .dilation = 0}, random), OptionError,
+                       message_contains("expected dilation from 1 to 2147483647, got 0"));
 }
 
 TEST_CASE("ops: what they refuse", "[ops]") {
@@ -238,10 +239,10 @@ TEST_CASE("ops: what they refuse", "[ops]") {
   CHECK_THROWS_MATCHES(add(x({2}), x({3})), ShapeError, message_contains("add: expected b of [2], got [3]"));
   CHECK_THROWS_MATCHES(matmul(x({2, 3}), x({2, 3})), ShapeError, message_contains("the inner extents differ"));
   CHECK_THROWS_MATCHES(relu(Variable(ids)), DTypeError, message_contains("relu: expected f32 or f64, got i32"));
-  CHECK_THROWS_MATCHES(mean(x({0})), ShapeError, message_contains("there are no elements"));
-  CHECK_THROWS_MATCHES(reshape(x({6}), {4}), ShapeError, message_contains("does not fit"));
-  CHECK_THROWS_MATCHES(select_step(x({1, 3, 2}), 3), ShapeError, message_contains("no step 3 in [1, 3, 2]"));
-  CHECK_THROWS_MATCHES(select_step(x({1, 3, 2}), -4), ShapeError, message_contains("no step -4"));
+  CHECK_THROWS_MATCHES(mean(x({0})), ShapeError, message_contains("expected at least one element, got [0]"));
+  CHECK_THROWS_MATCHES(reshape(x({6}), {4}), ShapeError, message_contains("expected a shape of 6 elements for [6], got [4]"));
+  CHECK_THROWS_MATCHES(select_step(x({1, 3, 2}), 3), ShapeError, message_contains("expected a step of x [1, 3, 2], got 3"));
+  CHECK_THROWS_MATCHES(select_step(x({1, 3, 2}), -4), ShapeError, message_contains("got -4"));
   CHECK_THROWS_AS(top_k(x({3}).value(), 4), ShapeError);
   CHECK_THROWS_AS(layer_norm(x({3}), x({3}), x({3}), -1.0), OptionError);
 }

@@ -1,13 +1,18 @@
 /// The file format against bytes written by hand, and against every kind of damage.
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <thread>
 
 #include "refrain/train/content_hash.hpp"
 #include "refrain/train/safetensors.hpp"
@@ -132,7 +137,7 @@ TEST_CASE("safetensors: malformed headers are refused with the reason", "[train]
   check(file_bytes("{\"x\":", ""), "not valid JSON");
   check(file_bytes("{} x", ""), "not valid JSON");
   check(file_bytes("{\"\xFF\":1}", ""), "not valid JSON");
-  check(file_bytes(R"({"x":1})", ""), "not described by an object");
+  check(file_bytes(R"({"x":1})", ""), "expected an object, got number");
   check(file_bytes(R"({"x":[1]})", ""), "array where none belongs");
   check(file_bytes(R"({"x":{"dtype":{}}})", ""), "nested too deeply");
   check(file_bytes(R"({"x":{"shape":[[1]]}})", ""), "array where none belongs");
@@ -142,9 +147,9 @@ TEST_CASE("safetensors: malformed headers are refused with the reason", "[train]
   check(file_bytes(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"more":1}})", four), "exactly dtype");
   check(file_bytes(R"({"x":{"dtype":"F32","shape":[1],"offsets":[0,4]}})", four), "no data_offsets");
   check(file_bytes(tensor("\"F16\"", "[2]", "[0,4]"), four), "dtype 'F16'");
-  check(file_bytes(tensor("7", "[1]", "[0,4]"), four), "dtype that is no text");
+  check(file_bytes(tensor("7", "[1]", "[0,4]"), four), "dtype that is no text but number");
   check(file_bytes(tensor("\"F32\"", "1", "[0,4]"), four), "no array");
-  check(file_bytes(tensor("\"F32\"", "[-1]", "[0,4]"), four), "no size");
+  check(file_bytes(tensor("\"F32\"", "[-1]", "[0,4]"), four), "no size: -1");
   check(file_bytes(tensor("\"F32\"", "[1.0]", "[0,4]"), four), "no size");
   check(file_bytes(tensor("\"F32\"", "[true]", "[0,4]"), four), "no size");
   check(file_bytes(tensor("\"F32\"", "[18446744073709551615]", "[0,4]"), four), "no size");
@@ -155,7 +160,7 @@ TEST_CASE("safetensors: malformed headers are refused with the reason", "[train]
   check(file_bytes(tensor("\"F32\"", "[1,1,1,1,1,1,1]", "[0,4]"), four), "rank 7");
   check(file_bytes(tensor("\"F32\"", "[2]", "[0,4]"), four), "but 4 bytes");
   check(file_bytes(tensor("\"F64\"", "[1]", "[0,4]"), four), "but 4 bytes");
-  check(file_bytes(tensor("\"F32\"", "[1]", "[4,0]"), four), "smaller first");
+  check(file_bytes(tensor("\"F32\"", "[1]", "[4,0]"), four), "smaller first, got [4,0]");
   check(file_bytes(tensor("\"F32\"", "[1]", "[0]"), four), "two data_offsets");
   check(file_bytes(tensor("\"F32\"", "[1]", "[4,8]"), four + four), "expected 0");
   check(file_bytes(tensor("\"F32\"", "[1]", "[0,4]"), four + "x"), "something follows");
@@ -245,18 +250,53 @@ TEST_CASE("safetensors: a write that fails leaves the old file and nothing else"
   CHECK(names_in(folder.path("")) == std::vector<std::string>{"model"});
 }
 
-TEST_CASE("safetensors: what a killed process left behind is not in the way", "[train][safetensors]") {
+TEST_CASE("safetensors: what a killed process left behind is removed, and nothing else is", "[train][safetensors]") {
   const ScratchFolder folder;
   const std::string path = folder.path("model");
-  // Temporary neighbours are numbered through the life of a process: occupy the next few numbers.
-  std::vector<std::string> left;
-  for (int serial = 0; serial < 500; ++serial) {
-    left.push_back(concat("model.", getpid(), ".", serial, ".tmp"));
-    std::ofstream(folder.path(left.back())) << "half";
-  }
+  for (int serial = 0; serial < 500; ++serial) folder.write(concat("model.", getpid(), ".", serial, ".tmp"), "half");
+  // Not ours, by their names or their kind; and one that somebody is writing.
+  std::vector<std::string> kept{"model.tmp", "model.1.tmp", "model.1.2.tmp.old", "model.x.2.tmp", "model.1.x.tmp",
+                                "1.2.tmp",   ".1.2.tmp",    "other.1.2.tmp",     "model.bak",     "model.1..tmp"};
+  for (const std::string& name : kept) folder.write(name, "theirs");
+  std::filesystem::create_symlink("model.bak", folder.path("model.7.7.tmp"));
+  REQUIRE(mkfifo(folder.path("model.8.8.tmp").c_str(), 0600) == 0);
+  const int writing = ::open(folder.write("model.9.9.tmp", "in use").c_str(), O_WRONLY);
+  REQUIRE(::flock(writing, LOCK_EX | LOCK_NB) == 0);
+  kept.insert(kept.end(), {"model.7.7.tmp", "model.8.8.tmp", "model.9.9.tmp", "model"});
   write_safetensors(path, sample());
   CHECK(read_safetensors(path).metadata == sample().metadata);
-  for (const std::string& name : left) CHECK(slurp(folder.path(name)) == "half");
+  std::vector<std::string> left = names_in(folder.path(""));
+  std::sort(left.begin(), left.end());
+  std::sort(kept.begin(), kept.end());
+  CHECK(left == kept);
+  CHECK(slurp(folder.path("model.tmp")) == "theirs");
+  ::close(writing);
+  write_safetensors(path, sample());
+  CHECK_FALSE(std::filesystem::exists(folder.path("model.9.9.tmp")));
+}
+
+TEST_CASE("safetensors: many writers of one file each leave it whole, and nothing else", "[train][safetensors]") {
+  const ScratchFolder folder;
+  const std::string path = folder.path("model");
+  std::vector<std::thread> writers;
+  std::atomic<int> failed{0};
+  for (int w = 0; w < 4; ++w) {
+    writers.emplace_back([&, w] {
+      for (int round = 0; round < 20; ++round) {
+        try {
+          write_safetensors(path, {.tensors = {{"x", Tensor::full({1000}, w, DType::f32)}}, .metadata = {}});
+          const Tensor x = read_safetensors(path).tensors.at("x");
+          const std::span<const float> all = std::as_const(x).span<float>();
+          if (!std::equal(all.begin() + 1, all.end(), all.begin())) ++failed;
+        } catch (const std::exception&) {
+          ++failed;
+        }
+      }
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  CHECK(failed == 0);
+  CHECK(names_in(folder.path("")) == std::vector<std::string>{"model"});
 }
 
 TEST_CASE("safetensors: replacing keeps permissions and follows links", "[train][safetensors]") {

@@ -150,18 +150,6 @@ std::unique_ptr<Recommender> make_recurrent(const ModelSetting& setting, std::in
 
 }  // namespace
 
-std::string ModelSetting::title() const {
-  if (model == "srmn") return "SRMN";
-  if (model == "gru4rec") return "GRU4Rec";
-  if (model == "lstm4rec") return "LSTM4Rec";
-  if (model == "nextitnet") return "NextItNet";
-  if (model == "mostpop") return "most popular";
-  if (schedule == "pec") return "CmnRec PEC";
-  if (schedule == "tsc") return "CmnRec TSC";
-  if (schedule == "exc") return "CmnRec EXC";
-  return "CmnRec " + schedule;
-}
-
 ModelSetting setting_of(const Options& options) {
   ModelSetting setting{.model = options.model,
                        .schedule = options.model == "cmnrec" ? options.schedule : std::string(),
@@ -233,70 +221,23 @@ examples::Streams dropout_streams(Module& module) {
 }
 
 void save(const std::string& path, const SavedModel& saved, const std::string& note) {
-  const NetworkOptions& sizes = saved.setting.network;
-  const nlohmann::json config{{"program", "cmnrec"},
-                              {"model", saved.setting.model},
-                              {"schedule", saved.setting.schedule},
-                              {"slots", saved.setting.slots},
-                              {"length", saved.setting.length},
-                              {"sampled_loss", saved.setting.sampled_loss},
-                              {"embedding", sizes.embedding},
-                              {"hidden", sizes.hidden},
-                              {"layers", sizes.layers},
-                              {"controller", sizes.controller},
-                              {"words", sizes.words},
-                              {"word_size", sizes.word_size},
-                              {"heads", sizes.heads},
-                              {"attention", sizes.attention},
-                              {"keep", sizes.keep},
-                              {"order", sizes.order},
-                              {"channels", sizes.channels},
-                              {"dilations", sizes.dilations},
-                              {"min_item_count", saved.data.min_item_count},
-                              {"min_length", saved.data.min_length},
-                              {"split", saved.data.split},
-                              {"split_seed", saved.data.split_seed},
-                              {"leave_last_out", saved.data.leave_last_out},
-                              {"fingerprint", saved.fingerprint},
-                              {"note", note}};
-  save_model(path, *saved.recommender, {{"config", config.dump()}, {"vocabulary", saved.vocabulary.serialize()}});
+  save_model(path, *saved.recommender,
+             {{"config", config_text(saved.setting, saved.data, saved.fingerprint, note)},
+              {"vocabulary", saved.vocabulary.serialize()}});
 }
 
 SavedModel load(const std::string& path) {
   const CheckpointInfo info = checkpoint_info(path);
   if (info.kind != "model") throw DataError(path, 0, "expected a trained model, this is a " + info.kind + " file");
   SavedModel saved;
-  examples::with_stored_config(info, path, [&](const nlohmann::json& config) {
-    if (config.value("program", "") != "cmnrec")
-      throw DataError(path, 0, "expected a model that cmnrec wrote, got another program's");
-    saved.setting = {.model = config.at("model"),
-                     .schedule = config.at("schedule"),
-                     .slots = config.at("slots"),
-                     .length = config.at("length"),
-                     .sampled_loss = config.at("sampled_loss"),
-                     .network = {.embedding = config.at("embedding"),
-                                 .hidden = config.at("hidden"),
-                                 .layers = config.at("layers"),
-                                 .controller = config.at("controller"),
-                                 .words = config.at("words"),
-                                 .word_size = config.at("word_size"),
-                                 .heads = config.at("heads"),
-                                 .attention = config.at("attention"),
-                                 .keep = config.at("keep"),
-                                 .order = config.at("order"),
-                                 .channels = config.at("channels"),
-                                 .dilations = config.at("dilations").get<std::vector<std::int64_t>>()}};
-    saved.data.min_item_count = config.at("min_item_count");
-    saved.data.min_length = config.at("min_length");
-    saved.data.length = saved.setting.length;
-    saved.data.split = config.at("split").get<std::vector<double>>();
-    saved.data.split_seed = config.at("split_seed");
-    saved.data.leave_last_out = config.at("leave_last_out");
-    saved.fingerprint = config.at("fingerprint");
-  });
   saved.vocabulary = Vocabulary::deserialize(examples::stored_text(info, path, "vocabulary"), path);
+  ModelConfig config = model_config(info, path, saved.vocabulary.size());
+  saved.setting = std::move(config.setting);
+  saved.data = std::move(config.data);
+  saved.fingerprint = config.fingerprint;
   Random random(0);
-  saved.recommender = make_recommender(saved.setting, saved.vocabulary, nullptr, random);
+  saved.recommender =
+      examples::build_stored(path, [&] { return make_recommender(saved.setting, saved.vocabulary, nullptr, random); });
   load_model(path, *saved.recommender);
   saved.recommender->eval();
   return saved;

@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
+#include "cmnrec/config.hpp"
 #include "cmnrec/data.hpp"
-#include "cmnrec/options.hpp"
 #include "common/training.hpp"
 #include "refrain/data/samplers.hpp"
 #include "refrain/nn/chunk_schedule.hpp"
@@ -49,22 +49,6 @@ class Recommender : public Module {
   virtual Variable sampled_loss(const LossBatch& batch, LossAt at) = 0;
   /// Scores of all ids after the last step: i32 [B,T] -> [B,V].
   virtual Tensor scores(const Tensor& ids) = 0;
-};
-
-/// Which model, and how large: what a checkpoint must say to build it again.
-struct ModelSetting {
-  std::string model;     ///< as --model
-  std::string schedule;  ///< of cmnrec, as --schedule
-  std::int64_t slots = 0;
-  std::int64_t length = 0;    ///< T
-  bool sampled_loss = false;  ///< NextItNet then goes without relu before its head
-  NetworkOptions network;
-
-  bool has_memory() const { return model == "cmnrec" || model == "srmn"; }
-  bool learns() const { return model != "mostpop"; }
-
-  /// "CmnRec TSC", "SRMN", "LSTM4Rec", ...
-  std::string title() const;
 };
 
 ModelSetting setting_of(const Options& options);

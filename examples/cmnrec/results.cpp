@@ -2,10 +2,11 @@
 
 #include <fmt/core.h>
 
+#include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "common/json_fields.hpp"
 #include "refrain/core/parallel.hpp"
 
 namespace refrain::cmnrec {
@@ -32,22 +33,24 @@ nlohmann::json json_of(const Run& run) {
           {"setting", nlohmann::json::parse(run.key)}};
 }
 
-Run run_of(const nlohmann::json& json) {
-  Run run{.key = json.at("setting").dump(),
-          .title = json.at("model"),
-          .slots = json.at("slots"),
-          .seed = json.at("seed"),
-          .parameters = json.at("parameters"),
-          .epochs = json.at("epochs"),
-          .seconds_per_epoch = json.at("seconds_per_epoch"),
-          .prediction_ms = json.at("prediction_ms"),
-          .prediction_batch = json.at("prediction_batch"),
-          .metric = json.at("metric"),
+Run run_of(const examples::JsonFields& fields) {
+  using examples::any_count;
+  Run run{.key = fields.text_of_object("setting"),
+          .title = fields.text("model"),
+          .slots = fields.integer("slots"),
+          .seed = fields.word("seed"),
+          .parameters = fields.integer("parameters", any_count),
+          .epochs = fields.integer("epochs", any_count),
+          .seconds_per_epoch = fields.number("seconds_per_epoch"),
+          .prediction_ms = fields.number("prediction_ms"),
+          .prediction_batch = fields.integer("prediction_batch", any_count),
+          .metric = fields.text("metric"),
           .curve = {},
-          .all = json.at("full").get<std::map<std::string, double>>(),
-          .without_seen = json.at("without_seen").get<std::map<std::string, double>>()};
-  for (const nlohmann::json& point : json.at("curve")) {
-    run.curve.push_back({point.at("epoch"), point.at("loss"), point.at("validation"), point.at("seconds")});
+          .all = fields.numbers_by_name("full"),
+          .without_seen = fields.numbers_by_name("without_seen")};
+  for (const examples::JsonFields& point : fields.objects("curve")) {
+    run.curve.push_back(
+        {point.integer("epoch", any_count), point.number("loss"), point.number("validation"), point.number("seconds")});
   }
   return run;
 }
@@ -99,16 +102,18 @@ Results::Results(std::string path) : path_(std::move(path)) {
   std::ifstream in(path_, std::ios::binary);
   if (!in) return;  // there is none yet; add() tells when it cannot be written
   std::int64_t number = 0;
-  for (std::string line; std::getline(in, line);) {
+  std::uintmax_t begin = 0;
+  for (std::string line; std::getline(in, line); begin += line.size() + 1) {
     ++number;
     ends_inside_line_ = in.eof();
     if (line.empty()) continue;
     try {
-      Run run = run_of(nlohmann::json::parse(line));
+      Run run = run_of({line, path_, number, "expected a finished run as JSON"});
       std::string key = run.key;
       runs_.insert_or_assign(std::move(key), std::move(run));
-    } catch (const nlohmann::json::exception& error) {
-      if (!ends_inside_line_) throw DataError(path_, number, concat("expected a finished run as JSON, got: ", error.what()));
+    } catch (const DataError&) {
+      if (!ends_inside_line_ || line.front() != '{') throw;
+      cut_off_at_ = begin;
       fmt::print(stderr, "{}:{}: passed over: the line was cut off\n", path_, number);
     }
   }
@@ -121,6 +126,13 @@ const Run* Results::find(const std::string& key) const {
 
 const Run& Results::add(Run run) {
   if (!path_.empty()) {
+    // Half a line is no line: were it ended here, it could not be read in the middle of the file.
+    if (cut_off_at_) {
+      std::error_code error;
+      std::filesystem::resize_file(path_, *std::exchange(cut_off_at_, std::nullopt), error);
+      if (error) throw DataError(path_, 0, "its last line, which was cut off, cannot be removed: " + error.message());
+      ends_inside_line_ = false;
+    }
     std::ofstream out(path_, std::ios::binary | std::ios::app);
     if (std::exchange(ends_inside_line_, false)) out << '\n';
     out << json_of(run).dump() << '\n';

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,11 +38,15 @@ std::string run_key(const ModelSetting& setting, const Options& options, std::ui
 /// Runs on a file; without a path, in memory alone.
 class Results {
  public:
-  /// Reads what the file has.  A last line that was cut off is passed over with a warning.  Throws DataError for other damage.
+  /// Reads what the file has.  A last line that was cut off is passed over with a warning, and gone when a run is added.  Throws DataError
+  /// for other damage.
   explicit Results(std::string path);
 
   /// The run with this key, or null.
   const Run* find(const std::string& key) const;
+
+  /// All runs by their keys.
+  const std::map<std::string, Run>& runs() const noexcept { return runs_; }
 
   /// Appends a whole line.  Throws DataError when that fails.
   const Run& add(Run run);
@@ -49,6 +54,7 @@ class Results {
  private:
   std::string path_;
   bool ends_inside_line_ = false;
+  std::optional<std::uintmax_t> cut_off_at_;  ///< where a broken last line begins
   std::map<std::string, Run> runs_;
 };
 

@@ -44,6 +44,9 @@ int guarded(const char* program, Run&& run) {
   } catch (const Error& error) {
     fmt::print(stderr, "{}: {}\n", program, error.what());
     return 1;
+  } catch (const OutOfMemory& error) {
+    fmt::print(stderr, "{}: {}; a smaller --batch or --length needs less\n", program, error.what());
+    return 1;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "{}: out of memory; a smaller --batch or --length needs less\n", program);
     return 1;

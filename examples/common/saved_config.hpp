@@ -1,9 +1,10 @@
 #pragma once
 /// The configuration that a program stores in its checkpoints: JSON, as one of the file's texts.
 
-#include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
+#include "common/json_fields.hpp"
 #include "refrain/train/checkpoint.hpp"
 
 namespace refrain::examples {
@@ -15,15 +16,40 @@ inline const std::string& stored_text(const CheckpointInfo& info, const std::str
   return found->second;
 }
 
-/// Calls function(config) with the parsed text "config".  Throws DataError for what is no JSON or lacks what the function asks for.
-template <class Function>
-void with_stored_config(const CheckpointInfo& info, const std::string& path, Function&& function) {
-  const std::string& text = stored_text(info, path, "config");
+/// The most steps of a sequence that a stored network may ask for: a schedule lists them.
+constexpr std::int64_t longest_sequence = 1 << 20;
+
+/// The text "config" of a checkpoint.
+class StoredConfig : public JsonFields {
+ public:
+  StoredConfig(const CheckpointInfo& info, const std::string& path)
+      : JsonFields(stored_text(info, path, "config"), path, 0, "its configuration cannot be used"), elements_(info.elements) {}
+
+  /// Throws DataError unless the file's tensors have room for parameters of that shape.  So a configuration that lies makes nothing be
+  /// allocated that is much larger than the file.
+  void expect_room(std::initializer_list<std::int64_t> extents) const {
+    try {
+      const Shape shape(extents);
+      if (shape.numel() > elements_)
+        fail(concat("it asks for parameters of ", shape, ", the file holds ", elements_, " numbers in all"));
+    } catch (const ShapeError& error) {
+      fail(error.what());
+    }
+  }
+
+ private:
+  std::int64_t elements_;
+};
+
+/// Calls build(), which makes a network of a stored configuration: one that the network refuses is a fault of the file.
+template <class Build>
+auto build_stored(const std::string& path, Build&& build) {
   try {
-    const nlohmann::json config = nlohmann::json::parse(text);
-    function(config);
-  } catch (const nlohmann::json::exception& error) {
-    throw DataError(path, 0, concat("its configuration cannot be read: ", error.what()));
+    return build();
+  } catch (const OptionError& error) {
+    throw DataError(path, 0, concat("its configuration makes no network: ", error.what()));
+  } catch (const ShapeError& error) {
+    throw DataError(path, 0, concat("its configuration makes no network: ", error.what()));
   }
 }
 

@@ -48,7 +48,7 @@ class CmnRec final : public Module {
       : embedding_({.count = options.items, .width = options.embedding, .deviation = 0.05}, random, placement),
         network_(Controller({.in = options.embedding,
                              .hidden = options.hidden,
-                             .shared = options.heads * options.word_size,
+                             .shared = Shape({options.heads, options.word_size}).numel(),
                              .layers = options.layers},
                             random, placement),
                  Memory({.input = options.hidden,
@@ -60,7 +60,7 @@ class CmnRec final : public Module {
                  {.order = options.order, .attention = options.attention, .keep = options.keep, .recompute = options.recompute},
                  random, placement),
         out_({.in = options.hidden, .out = options.hidden, .bias = false, .deviation = 0.1}, random, placement),
-        out_memory_({.in = options.heads * options.word_size, .out = options.hidden, .bias = false, .deviation = 0.1}, random,
+        out_memory_({.in = network_.memory().read_width(), .out = options.hidden, .bias = false, .deviation = 0.1}, random,
                     placement),
         head_({.in = options.hidden, .out = options.items, .deviation = 0.05}, random, placement),
         options_(options) {}

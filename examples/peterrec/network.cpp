@@ -83,17 +83,7 @@ models::HeadLoss head_loss(bool is_profile, const TaskOptions& options) {
 }
 
 void save_base(const std::string& path, const NextItNet& base, const Vocabulary& vocabulary, const BaseNote& note) {
-  const NextItNet::Options& options = base.options();
-  const nlohmann::json config{{"model", "nextitnet"},
-                              {"items", options.items},
-                              {"channels", options.channels},
-                              {"dilations", options.dilations},
-                              {"width", options.width},
-                              {"causal", base.is_causal()},
-                              {"relu", options.relu},
-                              {"hold_out_last", note.hold_out_last},
-                              {"note", note.text}};
-  save_model(path, base, {{"config", config.dump()}, {"vocabulary", vocabulary.serialize()}});
+  save_model(path, base, {{"config", config_text(base.options(), note)}, {"vocabulary", vocabulary.serialize()}});
 }
 
 LoadedBase load_base(const std::string& path, Device device) {
@@ -104,19 +94,10 @@ LoadedBase load_base(const std::string& path, Device device) {
                   .vocabulary = Vocabulary::deserialize(examples::stored_text(info, path, "vocabulary"), path),
                   .note = {},
                   .hash = {}};
-  examples::with_stored_config(info, path, [&](const nlohmann::json& config) {
-    // A file that does not say so was pre-trained on everything.
-    base.note = {.hold_out_last = config.value("hold_out_last", false), .text = config.value("note", "")};
-    Random random(0);
-    base.network = std::make_shared<NextItNet>(
-        NextItNet::Options{.items = config.at("items"),
-                           .channels = config.at("channels"),
-                           .dilations = config.at("dilations").get<std::vector<std::int64_t>>(),
-                           .width = config.at("width"),
-                           .padding = config.at("causal").get<bool>() ? Padding::causal : Padding::same,
-                           .relu = config.at("relu")},
-        random);
-  });
+  BaseConfig config = base_config(info, path);
+  base.note = std::move(config.note);
+  Random random(0);
+  base.network = examples::build_stored(path, [&] { return std::make_shared<NextItNet>(config.network, random); });
   load_model(path, *base.network);
   base.network->freeze();
   base.hash = content_hash(*base.network);
@@ -133,58 +114,29 @@ void expect_held_out(const LoadedBase& base) {
 }
 
 void save_patch_set(const std::string& path, const PatchSet& set, const std::string& base_hash, const PatchNote& note) {
-  const PatchSet::Options& options = set.options();
-  const nlohmann::json config{{"model", "peterrec"},
-                              {"insertion", options.patches.insertion == Insertion::serial     ? "serial"
-                                            : options.patches.insertion == Insertion::parallel ? "parallel"
-                                                                                               : "none"},
-                              {"one_per_block", !options.patches.two_per_block},
-                              {"bottleneck", options.patches.bottleneck},
-                              {"cardinality", options.patches.cardinality},
-                              {"norm2", options.patches.norm2},
-                              {"own_tcl", options.tcl_id >= 0},
-                              {"loss", options.head.loss == models::HeadLoss::softmax ? "softmax"
-                                       : options.head.loss == models::HeadLoss::bpr   ? "bpr"
-                                                                                      : "logistic"},
-                              {"targets", options.head.targets},
-                              {"split", note.split},
-                              {"split_seed", note.split_seed},
-                              {"users", note.users},
-                              {"length", note.length}};
   save_patch(path, set, {.base_hash = base_hash, .task = note.task},
-             {{"config", config.dump()}, {"targets", note.targets.serialize()}});
+             {{"config", config_text(set.options(), note)}, {"targets", note.targets.serialize()}});
 }
 
 LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base) {
   const CheckpointInfo info = checkpoint_info(path);
   if (info.kind != "patch") throw DataError(path, 0, "expected a patch file, this is a " + info.kind);
   LoadedPatch patch;
+  PatchConfig config = patch_config(info, path, base.network->options());
+  patch.note = std::move(config.note);
   patch.note.task = info.task;
   patch.note.targets = Vocabulary::deserialize(examples::stored_text(info, path, "targets"), path);
-  examples::with_stored_config(info, path, [&](const nlohmann::json& config) {
-    TaskOptions& options = patch.note.options;
-    options.insertion = config.at("insertion").get<std::string>();
-    options.one_per_block = config.at("one_per_block");
-    options.bottleneck = config.at("bottleneck");
-    options.cardinality = config.at("cardinality");
-    options.norm2 = config.at("norm2");
-    options.own_tcl = config.at("own_tcl");
-    options.item_loss = config.at("loss").get<std::string>();
-    patch.note.split = config.at("split").get<std::vector<double>>();
-    patch.note.split_seed = config.at("split_seed");
-    patch.note.users = config.at("users");
-    patch.note.length = config.at("length");
-    const Method shape{.name = {},
-                       .title = {},
-                       .insertion = options.insertion == "serial"     ? Insertion::serial
-                                    : options.insertion == "parallel" ? Insertion::parallel
-                                                                      : Insertion::none,
-                       .two_per_block = !options.one_per_block};
-    Random random(0);
-    patch.set = std::make_unique<PatchSet>(
-        *base.network, patch_set_options(shape, options, {.targets = config.at("targets"), .loss = head_loss(false, options)}),
-        random);
-  });
+  const TaskOptions& options = patch.note.options;
+  const Method shape{.name = {},
+                     .title = {},
+                     .insertion = options.insertion == "serial"     ? Insertion::serial
+                                  : options.insertion == "parallel" ? Insertion::parallel
+                                                                    : Insertion::none,
+                     .two_per_block = !options.one_per_block};
+  const PatchSet::Options parts =
+      patch_set_options(shape, options, {.targets = config.targets, .loss = head_loss(false, options)});
+  Random random(0);
+  patch.set = examples::build_stored(path, [&] { return std::make_unique<PatchSet>(*base.network, parts, random); });
   load_patch(path, *patch.set, {.base_hash = base.hash, .task = patch.note.task});
   patch.set->to(base.network->device());
   return patch;

@@ -5,15 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "models/nextitnet.hpp"
-#include "models/peterrec.hpp"
-#include "peterrec/options.hpp"
-#include "refrain/data/vocabulary.hpp"
+#include "peterrec/config.hpp"
 
 namespace refrain::peterrec {
-
-using models::NextItNet;
-using models::PatchSet;
 
 /// What of the base learns together with the head.
 enum class BaseTraining : std::uint8_t { frozen, last_block, last_two_blocks, all };
@@ -70,12 +64,6 @@ PatchSet::Options patch_set_options(const Method& method, const TaskOptions& opt
 /// The loss that a task with this target kind trains with: softmax for profiles, the option's for items.
 models::HeadLoss head_loss(bool is_profile, const TaskOptions& options);
 
-/// What a base file says besides its parameters and vocabulary.
-struct BaseNote {
-  bool hold_out_last = false;  ///< pre-training did not see the last two items of any sequence
-  std::string text;            ///< for people
-};
-
 /// The base network and its vocabulary as one file, and back.
 void save_base(const std::string& path, const NextItNet& base, const Vocabulary& vocabulary, const BaseNote& note);
 struct LoadedBase {
@@ -90,17 +78,6 @@ LoadedBase load_base(const std::string& path, Device device = Device::cpu);
 
 /// The next-item task tests on each user's last items.  Throws OptionError when the base has learned them.
 void expect_held_out(const LoadedBase& base);
-
-/// What a patch file says besides its parameters.
-struct PatchNote {
-  std::string task;
-  TaskOptions options;
-  Vocabulary targets;
-  std::vector<double> split;  ///< shares of users, as DataOptions::split
-  std::uint64_t split_seed = 1;
-  std::int64_t users = 0;  ///< that were split
-  std::int64_t length = 50;
-};
 
 void save_patch_set(const std::string& path, const PatchSet& set, const std::string& base_hash, const PatchNote& note);
 struct LoadedPatch {

@@ -34,7 +34,8 @@ struct PoolStats {
 
 /// A 64-byte aligned block from the device's pool.  The pool keeps released blocks for re-use, so a loop that repeats its sizes
 /// asks the system for nothing after its first round.  On a GPU the block is for work of the current stream.
-/// Throws Unsupported when there is no such device, std::bad_alloc when memory is exhausted.
+/// Throws Unsupported when there is no such device, OutOfMemory when memory is exhausted
+/// or could never hold the block, ShapeError for what no address space holds.
 REFRAIN_API void* pool_allocate(std::size_t bytes, Device device);
 
 /// Returns a block of pool_allocate; `bytes` must be the size asked for.
@@ -64,7 +65,10 @@ struct PoolAllocator {
   PoolAllocator() = default;
   template <class U>
   PoolAllocator(const PoolAllocator<U>&) noexcept {}  // NOLINT(google-explicit-constructor): allocators convert
-  T* allocate(std::size_t count) { return static_cast<T*>(pool_allocate(count * sizeof(T), Device::cpu)); }
+  T* allocate(std::size_t count) {
+    if (count > ~std::size_t{0} / sizeof(T)) throw std::bad_array_new_length();
+    return static_cast<T*>(pool_allocate(count * sizeof(T), Device::cpu));
+  }
   void deallocate(T* block, std::size_t count) noexcept { pool_release(block, count * sizeof(T), Device::cpu); }
   friend bool operator==(const PoolAllocator&, const PoolAllocator&) noexcept { return true; }
 };

@@ -1,8 +1,12 @@
 #pragma once
-/// Exceptions.  Every mistake a caller can make is one of these types, thrown before anything is computed or written, and says
-/// which operation refused, what it expected and what came.
+/// Exceptions.  Every mistake a caller can make is one of the types that derive from Error, thrown before anything is computed or
+/// written, and says which operation refused, what it expected and what came.
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <new>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -68,6 +72,21 @@ class REFRAIN_API DataError : public Error {
  private:
   std::string file_;
   std::int64_t line_;
+};
+
+/// Memory is exhausted, or a block would be larger than all memory there is; nothing was taken.  The text lives in the object: making it
+/// needs no memory.
+class OutOfMemory final : public std::bad_alloc {
+ public:
+  /// `where`: "cpu", "cuda"; `used_bytes`: what the pool has given out.
+  OutOfMemory(const char* where, std::size_t bytes, std::size_t used_bytes) noexcept {
+    std::snprintf(text_.data(), text_.size(), "out of memory: Device::%s cannot give a block of %zu bytes (%zu are in use)",
+                  where, bytes, used_bytes);
+  }
+  const char* what() const noexcept override { return text_.data(); }
+
+ private:
+  std::array<char, 128> text_;
 };
 
 /// Joins the printed form of its arguments; for error messages, never on a hot path.

@@ -24,11 +24,11 @@ class Shape {
   /// Throws ShapeError for more than max_rank extents, a negative extent, or a product of the non-zero extents past 2^63 - 1.
   explicit Shape(std::span<const std::int64_t> extents) {
     if (extents.size() > static_cast<std::size_t>(max_rank)) {
-      throw ShapeError(concat("Shape: rank ", extents.size(), " is over the largest rank ", max_rank));
+      throw ShapeError(concat("Shape: expected a rank up to ", max_rank, ", got rank ", extents.size()));
     }
     std::int64_t product = 1;
     for (const std::int64_t extent : extents) {
-      if (extent < 0) throw ShapeError(concat("Shape: extent ", extent, " is negative"));
+      if (extent < 0) throw ShapeError(concat("Shape: expected extents >= 0, got ", extent));
       extents_[static_cast<std::size_t>(rank_++)] = extent;
     }
     for (const std::int64_t extent : extents) {

@@ -31,7 +31,7 @@ class Tensor {
  public:
   Tensor() = default;
 
-  /// Uninitialised elements.  Throws ShapeError when the size in bytes does not fit, std::bad_alloc when memory is exhausted.
+  /// Uninitialised elements.  Throws ShapeError when the size in bytes does not fit, OutOfMemory when memory does not.
   Tensor(const Shape& shape, DType dtype, Device device = Device::cpu) : shape_(shape), dtype_(dtype) {
     storage_ = Storage::make(checked_bytes(shape, dtype), device);
     data_ = storage_->data;
@@ -147,7 +147,8 @@ class Tensor {
 
   /// Same elements, other extents.  Throws ShapeError unless the number of elements is the same.
   Tensor reshape(const Shape& shape) const {
-    if (shape.numel() != shape_.numel()) throw ShapeError(concat("reshape: ", shape_, " does not fit ", shape));
+    if (shape.numel() != shape_.numel())
+      throw ShapeError(concat("reshape: expected a shape of ", shape_.numel(), " elements for ", shape_, ", got ", shape));
     Tensor tensor = *this;
     tensor.shape_ = shape;
     return tensor;
@@ -156,7 +157,7 @@ class Tensor {
   /// Rows [begin, end) of the outermost axis, sharing storage.
   Tensor slice(std::int64_t begin, std::int64_t end) const {
     if (rank() == 0 || begin < 0 || end < begin || end > shape_[0]) {
-      throw ShapeError(concat("slice: [", begin, ", ", end, ") is outside ", shape_));
+      throw ShapeError(concat("slice: expected rows of ", shape_, ", got [", begin, ", ", end, ")"));
     }
     Tensor tensor = *this;
     const std::int64_t stride = shape_[0] == 0 ? 0 : shape_.numel() / shape_[0];

@@ -9,6 +9,9 @@
 
 namespace refrain {
 
+/// The most rows or events that are handled at once.
+inline constexpr std::int64_t most_rows = 0xFFFF'FFFF;
+
 /// Rows of i32 ids: 4 bytes an id and 8 bytes a row.
 class RaggedIds {
  public:
@@ -37,7 +40,10 @@ class RaggedIds {
   void add(std::int32_t id) { values_.push_back(id); }
   void end_row() { ends_.push_back(static_cast<std::int64_t>(values_.size())); }
 
+  /// Throws OptionError for negative numbers.
   void reserve(std::int64_t rows, std::int64_t ids) {
+    if (rows < 0 || ids < 0)
+      throw OptionError(concat("RaggedIds::reserve: expected rows and ids >= 0, got ", rows, " and ", ids));
     ends_.reserve(static_cast<std::size_t>(rows));
     values_.reserve(static_cast<std::size_t>(ids));
   }

@@ -30,7 +30,8 @@ struct Entry {
 
   /// Runs the kernel with scratch memory from the device's pool.  Throws Unsupported when the table has no such kernel.
   void operator()(Args args, Stream stream = {}) const {
-    if (run == nullptr) throw Unsupported(concat(Args::name, ": this device has no such kernel"));
+    if (run == nullptr)
+      throw Unsupported(concat(Args::name, ": ", device, " has no such kernel; docs/kernels.md lists what there is"));
     const ProfileRange range(device, Args::name);
     Tensor workspace;
     if (workspace_bytes != nullptr) {

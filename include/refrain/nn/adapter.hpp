@@ -20,7 +20,8 @@ enum class AdapterStart : std::uint8_t {
 /// D = cardinality * bottleneck.  The published code sums `cardinality` parallel bottlenecks; that sum is the same function as one
 /// bottleneck whose paths stand side by side, and is computed so (the paths' output biases, which only ever act as their sum, are
 /// one vector here).
-/// Throws ShapeError unless the last axis is `channels`, OptionError for sizes below one.  Source: PeterRec, section 3.3.
+/// Throws ShapeError unless the last axis is `channels`, OptionError for sizes below one,
+/// ShapeError for those whose product does not fit 64 bits.  Source: PeterRec, section 3.3.
 class Adapter final : public Module {
  public:
   struct Options {
@@ -37,8 +38,8 @@ class Adapter final : public Module {
                                ", ", options.bottleneck, ", ", options.cardinality));
     }
     const std::int64_t path =
-        options.bottleneck > 0 ? options.bottleneck : std::max<std::int64_t>(1, options.channels / (4 * options.cardinality));
-    const std::int64_t width = path * options.cardinality;
+        options.bottleneck > 0 ? options.bottleneck : std::max<std::int64_t>(1, options.channels / 4 / options.cardinality);
+    const std::int64_t width = Shape({path, options.cardinality}).numel();
     down_ = initialise::truncated_normal({options.channels, width}, options.deviation, random, placement);
     down_bias_ = initialise::constant({width}, 0, placement);
     up_ = options.start == AdapterStart::random

@@ -24,7 +24,9 @@ class CausalConv final : public Module {
   CausalConv(Options options, Random& random, Placement placement = {})
       : weight_(initialise::truncated_normal({options.width, options.in, options.out}, options.deviation, random, placement)),
         bias_(initialise::constant({options.out}, 0, placement)),
-        options_(options) {}
+        options_(options) {
+    ops::check_dilation("CausalConv", options.dilation);
+  }
 
   Variable operator()(const Variable& x) const {
     return causal_conv(x, weight_, bias_, {.dilation = options_.dilation, .padding = options_.padding});

@@ -19,6 +19,9 @@ namespace refrain {
 /// schedule.  Source: CmnRec, section 3.4.
 class ChunkSchedule {
  public:
+  /// The most steps of a schedule, which lists them.
+  static constexpr std::int64_t most_steps = std::int64_t{1} << 24;
+
   /// Periodic: m chunks, the last m - 1 of G = floor(T / m) steps; steps T - (m-1) G, ..., T - G, T (equation 13).
   static ChunkSchedule pec(std::int64_t steps, std::int64_t chunks) {
     check("pec", steps, chunks);
@@ -54,9 +57,10 @@ class ChunkSchedule {
   /// Forward schedule of a stream: steps G, 2 G, ... counted from the stream's start, of which `before` lie behind; open unless the last
   /// of these `steps` is one of them.
   static ChunkSchedule every(std::int64_t gap, std::int64_t steps, std::int64_t before = 0) {
-    if (gap < 1 || steps < 0 || before < 0) {
-      throw OptionError(
-          concat("ChunkSchedule::every: expected a gap >= 1 and steps, before >= 0, got ", gap, ", ", steps, " and ", before));
+    constexpr std::int64_t widest = std::int64_t{1} << 62;
+    if (gap < 1 || gap > widest || steps < 0 || steps > most_steps || before < 0) {
+      throw OptionError(concat("ChunkSchedule::every: expected a gap from 1 to 2^62, steps from 0 to ", most_steps,
+                               " and before >= 0, got ", gap, ", ", steps, " and ", before));
     }
     std::vector<std::int64_t> at;
     for (std::int64_t step = gap - before % gap; step <= steps; step += gap) at.push_back(step);
@@ -117,6 +121,9 @@ class ChunkSchedule {
       : kind_(std::move(kind)), steps_(steps), chunk_steps_(std::move(chunk_steps)) {}
 
   static void check(const char* name, std::int64_t steps, std::int64_t chunks) {
+    if (steps > most_steps) {
+      throw OptionError(concat("ChunkSchedule::", name, ": expected at most ", most_steps, " steps, got ", steps));
+    }
     if (chunks < 1 || chunks > steps) {
       throw OptionError(
           concat("ChunkSchedule::", name, ": expected 1 to ", steps, " chunks of ", steps, " steps, got ", chunks));

@@ -41,7 +41,7 @@ class ConvBlock final : public Module {
   ConvBlock(Options options, Random& random, Placement placement = {})
       : conv1_(conv_options(options, options.dilation), random, placement),
         norm1_({.channels = options.channels, .epsilon = options.epsilon}, placement),
-        conv2_(conv_options(options, 2 * options.dilation), random, placement),
+        conv2_(conv_options(options, twice(options.dilation)), random, placement),
         norm2_({.channels = options.channels, .epsilon = options.epsilon}, placement),
         next_step_(options.width) {}
 
@@ -129,6 +129,11 @@ class ConvBlock final : public Module {
   }
 
  private:
+  static std::int64_t twice(std::int64_t dilation) {
+    ops::check_dilation("ConvBlock", dilation);
+    return 2 * dilation;
+  }
+
   static CausalConv::Options conv_options(const Options& options, std::int64_t dilation) {
     return {.in = options.channels,
             .out = options.channels,

@@ -80,9 +80,11 @@ class Memory final : public Module {
 
  private:
   static const Options& checked(const Options& options) {
-    if (options.input < 1 || options.words < 1 || options.word_size < 1 || options.heads < 1) {
-      throw OptionError(concat("Memory: expected positive input, words, word_size and heads, got ", options.input, ", ",
-                               options.words, ", ", options.word_size, ", ", options.heads));
+    constexpr std::int64_t most = 0x7FFF'FFFF;  // so that the interface's width fits 64 bits
+    for (const std::int64_t size : {options.input, options.words, options.word_size, options.heads}) {
+      if (size >= 1 && size <= most) continue;
+      throw OptionError(concat("Memory: expected input, words, word_size and heads from 1 to ", most, ", got ", options.input,
+                               ", ", options.words, ", ", options.word_size, ", ", options.heads));
     }
     return options;
   }

@@ -156,7 +156,7 @@ class Recurrent final : public Module {
     Parameter bias_h;
 
     Layer(std::int64_t in, std::int64_t shared, const Options& options, Random& random, Placement placement) {
-      const std::int64_t gates = (is_lstm ? 4 : 3) * options.hidden;
+      const std::int64_t gates = Shape({is_lstm ? 4 : 3, options.hidden}).numel();
       weight_x = initialise::truncated_normal({gates, in}, options.deviation, random, placement);
       if (shared > 0) weight_shared = initialise::truncated_normal({gates, shared}, options.deviation, random, placement);
       weight_h = initialise::truncated_normal({gates, options.hidden}, options.deviation, random, placement);

@@ -23,13 +23,14 @@ inline Variable causal_conv(const Variable& x, const Variable& weight, const Var
   constexpr const char* op = "causal_conv";
   ops::check_rank(op, "x", x, 3);
   ops::check_rank(op, "weight", weight, 3);
-  if (weight.size(0) < 1) throw ShapeError(concat("causal_conv: the kernel has no taps: ", weight.shape()));
+  if (weight.size(0) < 1)
+    throw ShapeError(concat("causal_conv: expected a weight [K,in,out] of at least one tap, got ", weight.shape()));
   if (weight.size(1) != x.size(2)) {
     throw ShapeError(concat("causal_conv: weight ", weight.shape(), " takes ", weight.size(1), " channels, x is ", x.shape()));
   }
   ops::check_optional(op, "bias", bias, {weight.size(2)});
   ops::check_like(op, x, {&weight, &bias});
-  if (options.dilation < 1) throw OptionError(concat("causal_conv: expected dilation >= 1, got ", options.dilation));
+  ops::check_dilation(op, options.dilation);
   Tensor y({x.size(0), x.size(1), weight.size(2)}, x.dtype(), x.device());
   kernels::table(x.device())
       .causal_conv_forward({.x = x.value().view(),
@@ -181,7 +182,7 @@ inline void check_conv_norm(const char* op, const Variable& x, const Variable& w
   check_rank(op, "x", x, 3);
   check_rank(op, "weight", weight, 3);
   const std::int64_t channels = x.size(2);
-  if (weight.size(0) < 1) throw ShapeError(concat(op, ": the kernel has no taps: ", weight.shape()));
+  if (weight.size(0) < 1) throw ShapeError(concat(op, ": expected a weight [K,C,C] of at least one tap, got ", weight.shape()));
   check_shape(op, "weight", weight, {weight.size(0), channels, channels});
   check_shape(op, "bias", bias, {channels});
   check_shape(op, "gamma", gamma, {channels});
@@ -203,7 +204,7 @@ inline Variable conv_norm(const Variable& x, const Variable& weight, const Varia
   constexpr const char* op = "conv_norm";
   ops::check_conv_norm(op, x, weight, bias, gamma, beta, residual, patch, options);
   ops::check_optional(op, "residual", residual, x.shape());
-  if (options.dilation < 1) throw OptionError(concat("conv_norm: expected dilation >= 1, got ", options.dilation));
+  ops::check_dilation(op, options.dilation);
   const Patch used = options.insertion != Insertion::none ? patch : Patch();
   Tensor y = ops::empty_like(x);
   ops::ConvNormSaved saved(y, x, weight, bias, gamma, beta, used, options.insertion);

@@ -32,10 +32,12 @@ inline void check_like(const char* op, const Variable& like, std::initializer_li
   for (const Variable* other : others) {
     if (!other->defined()) continue;
     if (other->dtype() != like.dtype()) {
-      throw DTypeError(concat(op, ": arguments mix ", like.dtype(), " and ", other->dtype()));
+      throw DTypeError(
+          concat(op, ": expected all arguments of ", like.dtype(), ", got one of ", other->dtype(), ": ", other->shape()));
     }
     if (other->device() != like.device()) {
-      throw DeviceError(concat(op, ": arguments live on ", like.device(), " and ", other->device()));
+      throw DeviceError(
+          concat(op, ": expected all arguments on ", like.device(), ", got one on ", other->device(), ": ", other->shape()));
     }
   }
 }
@@ -55,6 +57,13 @@ inline void check_ids(const char* op, const char* argument, const Tensor& ids, s
       throw ShapeError(concat(op, ": ", argument, "[", i, "] = ", values[i], " is outside [0, ", bound, ")"));
     }
   }
+}
+
+/// Steps between taps: as many as an id counts at the most, so that taps times dilation fit 64 bits.
+inline void check_dilation(const char* op, std::int64_t dilation) {
+  constexpr std::int64_t most = 0x7FFF'FFFF;
+  if (dilation < 1 || dilation > most)
+    throw OptionError(concat(op, ": expected dilation from 1 to ", most, ", got ", dilation));
 }
 
 inline View view_of(const Tensor& x) { return x.defined() ? x.view() : View(); }

@@ -89,7 +89,8 @@ inline Variable sampled_softmax_loss(const Variable& hidden, const Variable& wei
         concat("sampled_softmax_loss: expected ", flat[0], " targets for hidden ", hidden.shape(), ", got ", targets.shape()));
   }
   if (candidates.log_q_true.defined() != candidates.log_q_negative.defined()) {
-    throw ShapeError("sampled_softmax_loss: log_q_true and log_q_negative go together, one is undefined");
+    throw ShapeError(concat("sampled_softmax_loss: expected log_q_true and log_q_negative both or neither, got only ",
+                            candidates.log_q_true.defined() ? "log_q_true" : "log_q_negative"));
   }
   const std::int64_t samples = candidates.ids.numel();
   if (candidates.log_q_true.defined()) {
@@ -141,7 +142,7 @@ inline Variable pair_loss(const char* op, kernels::PairLossKind kind, const Vari
   check_shape(op, "table", table, {table.size(0), user.size(1)});
   check_like(op, user, {&table});
   const std::int64_t batch = user.size(0);
-  if (batch == 0) throw ShapeError(concat(op, ": the batch is empty"));
+  if (batch == 0) throw ShapeError(concat(op, ": expected at least one user, got ", user.shape()));
   for (const Tensor* ids : {&positives, &negatives}) {
     check_ids(op, ids == &positives ? "positives" : "negatives", *ids, table.size(0), user.device());
     if (ids->shape() != Shape{batch}) throw ShapeError(concat(op, ": expected ids of ", Shape{batch}, ", got ", ids->shape()));

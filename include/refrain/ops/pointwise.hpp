@@ -123,7 +123,7 @@ inline Variable sum(const Variable& x) {
 /// Mean over all elements.  Throws ShapeError when there are none.
 inline Variable mean(const Variable& x) {
   ops::check_defined("mean", "x", x);
-  if (x.value().numel() == 0) throw ShapeError("mean: there are no elements");
+  if (x.value().numel() == 0) throw ShapeError(concat("mean: expected at least one element, got ", x.shape()));
   return scale(sum(x), 1.0 / static_cast<double>(x.value().numel()));
 }
 

@@ -58,7 +58,8 @@ inline Variable embedding(const Variable& table, const Tensor& ids) {
   ops::check_rank(op, "table", table, 2);
   ops::check_like(op, table, {});
   ops::check_ids(op, "ids", ids, table.size(0), table.device());
-  if (ids.rank() >= Shape::max_rank) throw ShapeError(concat("embedding: the rank of ids is too large: ", ids.shape()));
+  if (ids.rank() >= Shape::max_rank)
+    throw ShapeError(concat("embedding: expected ids of rank ", Shape::max_rank - 1, " or less, got ", ids.shape()));
   std::array<std::int64_t, Shape::max_rank> extents{};
   std::copy(ids.shape().extents().begin(), ids.shape().extents().end(), extents.begin());
   extents[static_cast<std::size_t>(ids.rank())] = table.size(1);
@@ -107,7 +108,7 @@ inline Variable select_step(const Variable& x, std::int64_t step) {
   ops::check_rank(op, "x", x, 3);
   ops::check_like(op, x, {});
   const std::int64_t at = step < 0 ? step + x.size(1) : step;
-  if (at < 0 || at >= x.size(1)) throw ShapeError(concat("select_step: no step ", step, " in ", x.shape()));
+  if (at < 0 || at >= x.size(1)) throw ShapeError(concat("select_step: expected a step of x ", x.shape(), ", got ", step));
   Tensor y({x.size(0), x.size(2)}, x.dtype(), x.device());
   kernels::table(x.device()).select_step({.x = x.value().view(), .y = y.mutable_view(), .step = at});
   return record(op, std::move(y), {x}, [shape = x.shape(), at](const Tensor& dy, InputGradients& in) {
@@ -125,7 +126,8 @@ struct TopKResult {
 
 /// The k largest of each row of scores [...,V].  Throws ShapeError unless 0 < k <= V.
 inline TopKResult top_k(const Tensor& scores, std::int64_t k) {
-  if (!scores.defined() || scores.rank() < 1) throw ShapeError("top_k: expected scores of rank 1 or more");
+  if (!scores.defined() || scores.rank() < 1)
+    throw ShapeError("top_k: expected scores of rank 1 or more, got a scalar, or nothing");
   if (k < 1 || k > scores.size(-1)) {
     throw ShapeError(concat("top_k: expected 1 <= k <= ", scores.size(-1), ", got ", k));
   }

@@ -19,10 +19,11 @@ namespace refrain {
 
 /// What a checkpoint says about itself.
 struct CheckpointInfo {
-  std::string kind;       ///< "model", "patch" or "training"
-  std::string task;       ///< of a patch
-  std::string base_hash;  ///< of a patch: content_hash() of the base it was trained on
-  Metadata metadata;      ///< the texts that were saved along: vocabulary, configuration
+  std::string kind;           ///< "model", "patch" or "training"
+  std::string task;           ///< of a patch
+  std::string base_hash;      ///< of a patch: content_hash() of the base it was trained on
+  Metadata metadata;          ///< the texts that were saved along: vocabulary, configuration
+  std::int64_t elements = 0;  ///< of all tensors together, as read: what a module that the file fills can hold
 };
 
 /// Reads and verifies a checkpoint for what it says about itself: enough to build the module that load_model() then fills.

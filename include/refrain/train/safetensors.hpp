@@ -36,7 +36,8 @@ REFRAIN_API Metadata read_safetensors_metadata(const std::string& path);
 /// Writes a file so that at any moment `path` is either what it was or complete: into a temporary file beside it, which is
 /// synced and then renamed; the folder is synced last.  Equal contents give equal bytes.
 /// Throws DataError when anything fails (a full disk, a missing folder, text that is not UTF-8); then the temporary file is
-/// gone and `path` is as before.
+/// gone and `path` is as before (or complete, when only syncing the folder failed).  A temporary file that a killed process left is
+/// removed by the next write to the same path.
 REFRAIN_API void write_safetensors(const std::string& path, const SafetensorsFile& file);
 
 }  // namespace refrain

@@ -88,7 +88,7 @@ struct TrainingResult {
 class REFRAIN_API Trainer {
  public:
   /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0, patience >= 0,
-  /// pending_losses >= 0 and record_after >= 0.
+  /// pending_losses from 0 to 2^20 and record_after >= 0.
   Trainer(Module& model, Optimizer& optimizer, TrainerOptions options);
 
   /// Makes a random stream part of the saved state.  It must outlive the trainer.  Throws OptionError for a name used before.

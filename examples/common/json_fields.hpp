@@ -1,0 +1,164 @@
+#pragma once
+/// Values of a JSON object that came from a file, checked as they are asked for.
+
+#include <cmath>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "refrain/core/error.hpp"
+
+namespace refrain::examples {
+
+/// What whole numbers may be; the default is what 32 bits of an id hold.
+struct Between {
+  std::int64_t least = 0;
+  std::int64_t most = std::numeric_limits<std::int32_t>::max();
+};
+
+/// Whatever 63 bits hold.
+constexpr Between any_count{.least = 0, .most = std::numeric_limits<std::int64_t>::max()};
+
+/// One object.  The file may have been made by anyone: everything throws DataError, naming file, line and value, what was expected and
+/// what came.  (The JSON library's own conversions turn 1e300 into some integer and true into 1.)
+class JsonFields {
+ public:
+  /// `what` begins every complaint: "its configuration cannot be used".
+  JsonFields(std::string_view text, std::string path, std::int64_t line, std::string what)
+      : path_(std::move(path)), what_(std::move(what)), line_(line) {
+    try {
+      object_ = nlohmann::json::parse(text);
+    } catch (const nlohmann::json::exception& error) {
+      fail(error.what());
+    }
+    if (!object_.is_object()) fail("expected an object");
+  }
+  /// An object inside of another one.
+  JsonFields(const JsonFields& outer, nlohmann::json object)
+      : path_(outer.path_), what_(outer.what_), line_(outer.line_), object_(std::move(object)) {
+    if (!object_.is_object()) fail("expected an object");
+  }
+
+  bool has(const char* name) const { return object_.contains(name); }
+
+  std::int64_t integer(const char* name, Between range = {}) const { return integer_of(name, value(name), range); }
+
+  /// Any 64 bits: a seed, a hash.
+  std::uint64_t word(const char* name) const {
+    const nlohmann::json& stored = value(name);
+    if (!stored.is_number_unsigned()) mismatch(name, "a whole number of 64 bits", stored);
+    return stored.get<std::uint64_t>();
+  }
+
+  /// Any number; null, as which JSON text holds what is not finite, is NaN.
+  double number(const char* name) const { return number_of(name, value(name)); }
+
+  /// A number in [0, 1].
+  double share(const char* name) const { return share_of(name, value(name)); }
+
+  bool flag(const char* name) const {
+    const nlohmann::json& stored = value(name);
+    if (!stored.is_boolean()) mismatch(name, "true or false", stored);
+    return stored.get<bool>();
+  }
+
+  std::string text(const char* name) const {
+    const nlohmann::json& stored = value(name);
+    if (!stored.is_string()) mismatch(name, "a text", stored);
+    return stored.get<std::string>();
+  }
+
+  /// One of the given texts.
+  std::string choice(const char* name, std::initializer_list<const char*> known) const {
+    const std::string stored = text(name);
+    std::string list;
+    for (const char* candidate : known) {
+      if (stored == candidate) return stored;
+      list += concat(list.empty() ? "" : ", ", candidate);
+    }
+    mismatch(name, concat("one of ", list), value(name));
+  }
+
+  std::vector<std::int64_t> integers(const char* name, Between range = {}) const {
+    std::vector<std::int64_t> list;
+    for (const nlohmann::json& stored : array(name)) list.push_back(integer_of(name, stored, range));
+    return list;
+  }
+
+  std::vector<double> shares(const char* name) const {
+    std::vector<double> list;
+    for (const nlohmann::json& stored : array(name)) list.push_back(share_of(name, stored));
+    return list;
+  }
+
+  std::map<std::string, double> numbers_by_name(const char* name) const {
+    std::map<std::string, double> numbers;
+    const JsonFields inner(*this, value(name));
+    for (const auto& item : inner.object_.items()) numbers[item.key()] = number_of(name, item.value());
+    return numbers;
+  }
+
+  std::vector<JsonFields> objects(const char* name) const {
+    std::vector<JsonFields> list;
+    for (const nlohmann::json& stored : array(name)) list.emplace_back(*this, stored);
+    return list;
+  }
+
+  /// An object's own text, in the JSON library's one form.
+  std::string text_of_object(const char* name) const { return JsonFields(*this, value(name)).object_.dump(); }
+
+  [[noreturn]] void fail(const std::string& reason) const { throw DataError(path_, line_, concat(what_, ": ", reason)); }
+
+ private:
+  const nlohmann::json& value(const char* name) const {
+    const auto found = object_.find(name);
+    if (found == object_.end()) fail(concat("it has no \"", name, "\""));
+    return *found;
+  }
+
+  const nlohmann::json& array(const char* name) const {
+    const nlohmann::json& stored = value(name);
+    if (!stored.is_array()) mismatch(name, "an array", stored);
+    return stored;
+  }
+
+  std::int64_t integer_of(const char* name, const nlohmann::json& stored, Between range) const {
+    constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
+    if (stored.is_number_integer() && !(stored.is_number_unsigned() && stored.get<std::uint64_t>() > most)) {
+      const std::int64_t number = stored.get<std::int64_t>();
+      if (number >= range.least && number <= range.most) return number;
+    }
+    mismatch(name, concat("a whole number in ", range.least, " to ", range.most), stored);
+  }
+
+  double number_of(const char* name, const nlohmann::json& stored) const {
+    if (stored.is_null()) return std::numeric_limits<double>::quiet_NaN();
+    if (!stored.is_number()) mismatch(name, "a number", stored);
+    return stored.get<double>();
+  }
+
+  double share_of(const char* name, const nlohmann::json& stored) const {
+    const double number = number_of(name, stored);
+    if (!(number >= 0 && number <= 1)) mismatch(name, "a number in 0 to 1", stored);
+    return number;
+  }
+
+  [[noreturn]] void mismatch(const char* name, const std::string& expected, const nlohmann::json& got) const {
+    std::string shown = got.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+    if (shown.size() > 60) shown = shown.substr(0, 60) + "...";
+    fail(concat("expected \"", name, "\" to be ", expected, ", got ", shown));
+  }
+
+  std::string path_;
+  std::string what_;
+  std::int64_t line_;
+  nlohmann::json object_;
+};
+
+}  // namespace refrain::examples

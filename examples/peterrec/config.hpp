@@ -1,0 +1,54 @@
+#pragma once
+/// What base and patch files say about themselves besides parameters and vocabularies: the text "config" of a checkpoint, and back.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/nextitnet.hpp"
+#include "models/peterrec.hpp"
+#include "peterrec/options.hpp"
+#include "refrain/data/vocabulary.hpp"
+#include "refrain/train/checkpoint.hpp"
+
+namespace refrain::peterrec {
+
+using models::NextItNet;
+using models::PatchSet;
+
+/// What a base file says besides its parameters and vocabulary.
+struct BaseNote {
+  bool hold_out_last = false;  ///< pre-training did not see the last two items of any sequence
+  std::string text;            ///< for people
+};
+
+/// What a patch file says besides its parameters.
+struct PatchNote {
+  std::string task;
+  TaskOptions options;
+  Vocabulary targets;
+  std::vector<double> split;  ///< shares of users, as DataOptions::split
+  std::uint64_t split_seed = 1;
+  std::int64_t users = 0;  ///< that were split
+  std::int64_t length = 50;
+};
+
+struct BaseConfig {
+  NextItNet::Options network;
+  BaseNote note;
+};
+
+/// A patch file's configuration: of the note, all but task and targets' names.
+struct PatchConfig {
+  PatchNote note;
+  std::int64_t targets = 0;  ///< rows of the head
+};
+
+std::string config_text(const NextItNet::Options& network, const BaseNote& note);
+std::string config_text(const PatchSet::Options& set, const PatchNote& note);
+
+/// Throw DataError, naming the file, for what config_text() does not write, and for sizes that the file's parameters cannot have.
+BaseConfig base_config(const CheckpointInfo& info, const std::string& path);
+PatchConfig patch_config(const CheckpointInfo& info, const std::string& path, const NextItNet::Options& base);
+
+}  // namespace refrain::peterrec

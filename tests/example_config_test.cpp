@@ -1,0 +1,118 @@
+/// What the example programs' files say about their networks: kept in both directions, and refused when it cannot be true.
+
+#include <nlohmann/json.hpp>
+
+#include "cmnrec/config.hpp"
+#include "peterrec/config.hpp"
+#include "support/catch.hpp"
+
+using namespace refrain;
+using namespace refrain::test;
+
+namespace {
+
+using Json = nlohmann::json;
+
+CheckpointInfo info_with(const Json& config, std::int64_t elements = 1'000'000) {
+  CheckpointInfo info;
+  info.metadata = {{"config", config.dump()}};
+  info.elements = elements;
+  return info;
+}
+
+template <class Parse>
+std::string refusal(const Json& config, Parse parse) {
+  try {
+    parse(info_with(config));
+  } catch (const DataError& error) {
+    CHECK(error.file() == "file");
+    return error.what();
+  }
+  return "accepted";
+}
+
+const Json base = Json::parse(peterrec::config_text(
+    peterrec::NextItNet::Options{.items = 500, .channels = 32, .dilations = {1, 4}}, {.hold_out_last = true, .text = "note"}));
+const Json model = Json::parse(cmnrec::config_text({.model = "cmnrec",
+                                                    .schedule = "tsc",
+                                                    .slots = 4,
+                                                    .length = 20,
+                                                    .network = {.embedding = 16, .hidden = 32, .words = 4, .word_size = 8}},
+                                                   {}, 7, "note"));
+
+std::string base_refusal(const Json& config) {
+  return refusal(config, [](const CheckpointInfo& info) { peterrec::base_config(info, "file"); });
+}
+std::string model_refusal(const Json& config) {
+  return refusal(config, [](const CheckpointInfo& info) { cmnrec::model_config(info, "file", 500); });
+}
+std::string patch_refusal(const Json& config) {
+  return refusal(config, [](const CheckpointInfo& info) {
+    peterrec::patch_config(info, "file", {.items = 500, .channels = 32, .dilations = {1, 4}});
+  });
+}
+
+Json with(Json config, const char* name, const Json& value) {
+  config[name] = value;
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("example configurations: what is written is read", "[example][reliability]") {
+  const peterrec::BaseConfig stored = peterrec::base_config(info_with(base), "file");
+  CHECK(stored.network.items == 500);
+  CHECK(stored.network.dilations == std::vector<std::int64_t>{1, 4});
+  CHECK(stored.note.hold_out_last);
+  CHECK(stored.note.text == "note");
+  const cmnrec::ModelConfig other = cmnrec::model_config(info_with(model), "file", 500);
+  CHECK(other.setting.schedule == "tsc");
+  CHECK(other.setting.network.word_size == 8);
+  CHECK(other.fingerprint == 7);
+  Json old = base;
+  old.erase("hold_out_last");
+  old.erase("note");
+  CHECK_FALSE(peterrec::base_config(info_with(old), "file").note.hold_out_last);
+}
+
+TEST_CASE("example configurations: absurd sizes are refused before a network is made", "[example][reliability]") {
+  const std::vector<Json> absurd{Json(std::int64_t{1} << 40),
+                                 Json(0),
+                                 Json(-1),
+                                 Json(1e300),
+                                 Json(2.5),
+                                 Json(true),
+                                 Json("9"),
+                                 Json(),
+                                 Json(std::numeric_limits<std::uint64_t>::max()),
+                                 Json::array()};
+  for (const Json& value : absurd) {
+    INFO(value);
+    for (const char* name : {"items", "channels", "width"}) CHECK(base_refusal(with(base, name, value)) != "accepted");
+    for (const char* name : {"length", "embedding", "hidden", "layers", "word_size", "heads", "channels"}) {
+      CHECK(model_refusal(with(model, name, value)) != "accepted");
+    }
+  }
+  // Each number alone might be, but not in a file that holds a million numbers.
+  for (const char* name : {"items", "channels", "width"})
+    CHECK_THAT(base_refusal(with(base, name, 1'000'000)), contains("the file holds 1000000"));
+  for (const char* name : {"embedding", "hidden", "layers", "word_size", "heads", "attention"}) {
+    CHECK_THAT(model_refusal(with(model, name, 1'000'000)), contains("the file holds 1000000"));
+  }
+  CHECK_THAT(base_refusal(with(base, "items", -1)),
+             contains("expected \"items\" to be a whole number in 1 to 2147483647, got -1"));
+  CHECK_THAT(model_refusal(with(model, "length", 1 << 21)),
+             contains("expected \"length\" to be a whole number in 1 to 1048576"));
+  CHECK_THAT(model_refusal(with(model, "model", "other")), contains("one of cmnrec, srmn"));
+  CHECK_THAT(base_refusal(with(base, "dilations", Json::array())), contains("no dilations"));
+  CHECK_THAT(base_refusal(with(base, "dilations", {1, std::int64_t{1} << 62})), contains("\"dilations\""));
+  CHECK_THAT(base_refusal(Json::array()), contains("expected an object"));
+  peterrec::PatchNote note;
+  note.split = {0.7, 0.1, 0.2};
+  const Json patch = Json::parse(peterrec::config_text(peterrec::PatchSet::Options{.head = {.targets = 7}}, note));
+  CHECK(patch_refusal(patch) == "accepted");
+  for (const char* name : {"targets", "bottleneck", "cardinality"}) {
+    CHECK_THAT(patch_refusal(with(patch, name, 1'000'000)), contains("the file holds 1000000"));
+  }
+  CHECK_THAT(patch_refusal(with(patch, "split", {0.5, 7})), contains("a number in 0 to 1, got 7"));
+}

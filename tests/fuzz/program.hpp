@@ -1,0 +1,65 @@
+#pragma once
+/// What the fuzz targets share.  A target is a file <name>_fuzz.cpp that defines try_input() and seeds().
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "refrain/core/error.hpp"
+
+namespace refrain::fuzz {
+
+/// Feeds one input to the parser and checks what must hold; anything that escapes, and any failed check, is a finding.
+void try_input(std::string_view input);
+
+/// Inputs to begin with: what the library's own writers make, and small texts by hand.
+std::vector<std::string> seeds();
+
+/// A file of this program's own, on a file system in memory where there is one, that holds `text`.  Returns its path, which is the
+/// same for the same name and ends with it.
+const std::string& file_with(const std::string& name, std::string_view text);
+
+/// The bytes of a file.
+std::string contents_of(const std::string& path);
+
+/// Ends the program with a finding unless the condition holds.
+inline void require(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "FUZZ: violated: %s\n", what);
+  std::abort();
+}
+
+/// Runs parse(), which may refuse its file with a DataError that names it, and nothing else.  True when it did not.
+template <class Parse>
+bool accepted(const std::string& path, Parse&& parse) {
+  try {
+    parse();
+    return true;
+  } catch (const DataError& error) {
+    require(error.file() == path, "a DataError names the file that was read");
+    require(std::string_view(error.what()).starts_with(path), "the message begins with the file");
+    require(error.line() >= 0, "a line is not negative");
+    return false;
+  }
+}
+
+/// Takes choices off the front of an input.
+class Choices {
+ public:
+  explicit Choices(std::string_view input) : rest_(input) {}
+  unsigned next() {
+    if (rest_.empty()) return 0;
+    const unsigned byte = static_cast<unsigned char>(rest_.front());
+    rest_.remove_prefix(1);
+    return byte;
+  }
+  std::string_view rest() const { return rest_; }
+
+ private:
+  std::string_view rest_;
+};
+
+}  // namespace refrain::fuzz
