@@ -35,7 +35,7 @@ FOLDERS = {
     "examples/common": (EVERY_ROOM, {"common"}, ("CLI/", "fmt/", "nlohmann/")),
     "examples/peterrec": (EVERY_ROOM, {"models", "common", "peterrec"}, ("CLI/", "fmt/", "nlohmann/")),
     "examples/cmnrec": (EVERY_ROOM, {"models", "common", "cmnrec"}, ("CLI/", "fmt/", "nlohmann/")),
-    "examples/serve": (EVERY_ROOM, {"models", "common", "peterrec", "serve"}, ("CLI/", "fmt/", "nlohmann/")),
+    "examples/serve": (EVERY_ROOM, {"models", "common", "peterrec", "cmnrec", "serve"}, ("CLI/", "fmt/", "nlohmann/")),
     "bench": (EVERY_ROOM, {"models", "support"}, ("benchmark/",)),
     "bench/gpu_kernels.cpp": (EVERY_ROOM, {"models", "kernels"}, ()),  # cuDNN's entries are in no public header
     "tests": (EVERY_ROOM, {"models", "peterrec", "cmnrec", "support", "kernels", "src", "cuda"}, ("catch2/", "nlohmann/")),

@@ -1,3 +1,6 @@
+#include <charconv>
+
+#include "cmnrec/config.hpp"
 #include "common/saved_config.hpp"
 #include "models/cmnrec_served.hpp"
 #include "serve/service.hpp"
@@ -17,15 +20,17 @@ class Saved final : public Module {
 };
 
 /// Which steps the model was trained to touch its memory at.
-models::ServedSchedule schedule_of(const nlohmann::json& config, const std::string& path) {
-  const std::string name = config.at("model") == "srmn" ? "every" : config.at("schedule").get<std::string>();
-  const std::int64_t steps = config.at("length");
-  const std::int64_t slots = config.at("slots");
+models::ServedSchedule schedule_of(const cmnrec::ModelSetting& setting, const std::string& path) {
+  const std::string name = setting.model == "srmn" ? "every" : setting.schedule;
   if (name == "every") return models::ServedSchedule::every(1);
-  if (name.starts_with("every:")) return models::ServedSchedule::every(std::stoll(name.substr(6)));
-  if (name == "pec") return models::ServedSchedule::newest(ChunkSchedule::pec(steps, slots));
-  if (name == "tsc") return models::ServedSchedule::newest(ChunkSchedule::tsc(steps, slots));
-  if (name == "exc") return models::ServedSchedule::newest(ChunkSchedule::exc(steps, slots));
+  if (name.starts_with("every:")) {
+    std::int64_t gap = 0;
+    const auto [end, error] = std::from_chars(name.data() + 6, name.data() + name.size(), gap);
+    if (error == std::errc() && end == name.data() + name.size()) return models::ServedSchedule::every(gap);
+  }
+  if (name == "pec") return models::ServedSchedule::newest(ChunkSchedule::pec(setting.length, setting.slots));
+  if (name == "tsc") return models::ServedSchedule::newest(ChunkSchedule::tsc(setting.length, setting.slots));
+  if (name == "exc") return models::ServedSchedule::newest(ChunkSchedule::exc(setting.length, setting.slots));
   throw DataError(path, 0, "schedule " + name + " is not served; pec, tsc, exc, every and every:G are");
 }
 
@@ -46,22 +51,24 @@ class CmnRecService final : public ModelService<models::CmnRecServed<Controller>
 };
 
 template <class Controller>
-std::unique_ptr<Service> service_of(const nlohmann::json& config, const Vocabulary& items, const ServiceOptions& options) {
-  models::ServedSchedule schedule = schedule_of(config, options.base);
+std::unique_ptr<Service> service_of(const cmnrec::ModelSetting& setting, const Vocabulary& items,
+                                    const ServiceOptions& options) {
+  const cmnrec::NetworkOptions& sizes = setting.network;
+  models::ServedSchedule schedule = schedule_of(setting, options.base);
   const bool is_every_step = schedule.gap() == 1 || (schedule.of_newest() != nullptr &&
                                                      schedule.of_newest()->chunks() == schedule.of_newest()->steps());
   Random random(0);
   auto network = std::make_shared<models::CmnRec<Controller>>(
       typename models::CmnRec<Controller>::Options{
           .items = items.size(),
-          .embedding = config.at("embedding"),
-          .hidden = config.at("hidden"),
-          .words = config.at("words"),
-          .word_size = config.at("word_size"),
-          .heads = config.at("heads"),
-          .layers = config.at("layers"),
-          .attention = is_every_step ? std::int64_t{0} : config.at("attention").get<std::int64_t>(),
-          .order = config.at("order") == "paper" ? ChunkOrder::paper : ChunkOrder::reference_code},
+          .embedding = sizes.embedding,
+          .hidden = sizes.hidden,
+          .words = sizes.words,
+          .word_size = sizes.word_size,
+          .heads = sizes.heads,
+          .layers = sizes.layers,
+          .attention = is_every_step ? std::int64_t{0} : sizes.attention,
+          .order = sizes.order == "paper" ? ChunkOrder::paper : ChunkOrder::reference_code},
       random);
   Saved saved(*network);
   load_model(options.base, saved);
@@ -76,23 +83,20 @@ std::unique_ptr<Service> open_cmnrec(const ServiceOptions& options) {
     throw OptionError("--patch: belongs to a base of peterrec, " + options.base + " is a model of cmnrec");
   const CheckpointInfo info = checkpoint_info(options.base);
   const Vocabulary items = Vocabulary::deserialize(examples::stored_text(info, options.base, "vocabulary"), options.base);
-  std::unique_ptr<Service> service;
-  examples::with_stored_config(info, options.base, [&](const nlohmann::json& config) {
-    const std::string model = config.at("model");
-    if (model != "cmnrec" && model != "srmn") {
-      throw DataError(options.base, 0, "expected a model of the kinds cmnrec or srmn, got " + model);
-    }
-    service =
-        config.at("controller") == "gru" ? service_of<Gru>(config, items, options) : service_of<Lstm>(config, items, options);
+  const cmnrec::ModelSetting setting = cmnrec::model_config(info, options.base, items.size()).setting;
+  if (!setting.has_memory()) {
+    throw DataError(options.base, 0, "expected a model of the kinds cmnrec or srmn, got " + setting.model);
+  }
+  return examples::build_stored(options.base, [&] {
+    return setting.network.controller == "gru" ? service_of<Gru>(setting, items, options)
+                                               : service_of<Lstm>(setting, items, options);
   });
-  return service;
 }
 
 std::unique_ptr<Service> open_service(const ServiceOptions& options) {
   const CheckpointInfo info = checkpoint_info(options.base);
-  bool is_cmnrec = false;
-  examples::with_stored_config(info, options.base,
-                               [&](const nlohmann::json& config) { is_cmnrec = config.value("program", "") == "cmnrec"; });
+  const examples::StoredConfig config(info, options.base);
+  const bool is_cmnrec = config.has("program") && config.text("program") == "cmnrec";
   return is_cmnrec ? open_cmnrec(options) : open_peterrec(options);
 }
 

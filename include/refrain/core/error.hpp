@@ -76,7 +76,7 @@ class REFRAIN_API DataError : public Error {
 
 /// Memory is exhausted, or a block would be larger than all memory there is; nothing was taken.  The text lives in the object: making it
 /// needs no memory.
-class OutOfMemory final : public std::bad_alloc {
+class REFRAIN_API OutOfMemory final : public std::bad_alloc {
  public:
   /// `where`: "cpu", "cuda"; `used_bytes`: what the pool has given out.
   OutOfMemory(const char* where, std::size_t bytes, std::size_t used_bytes) noexcept {
