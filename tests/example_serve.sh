@@ -122,7 +122,7 @@ run 1 --base other.safetensors --states users.states
 says 'belongs to another model' errors
 
 # CmnRec: by its state under every:G, by full passes under pec.
-sizes=(--hidden 8 --embedding 8 --word-size 8 --length 8 --slots 2 --min-length 2 --epochs 1 --split 0.6,0.2,0.2)
+sizes=(--hidden 8 --embedding 8 --word-size 8 --length 8 --slots 2 --min-length 2 --epochs 1 --split "0.6,0.2,0.2")
 for schedule in every:3 pec; do
   train "$cmnrec" train --data users.txt "${sizes[@]}" --schedule $schedule --out cmnrec.safetensors
   # As long as what the program reads: 8 items of 8.
