@@ -15,6 +15,11 @@ need_compiler
 need "$compiler" clang
 need_header fmt/core.h libfmt-dev
 install_missing
+# The fuzzer's runtime is a package of its own.
+if [[ -z "$(find "$("$compiler" -print-resource-dir)/lib" -name 'libclang_rt.fuzzer*.a' 2> /dev/null)" ]]; then
+  missing_tools+=("libclang-rt-$("$compiler" -dumpversion | cut -d . -f 1)-dev")
+  install_missing
+fi
 check_cmake
 
 folder=build/fuzz
