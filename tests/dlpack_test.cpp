@@ -142,7 +142,7 @@ TEST_CASE("dlpack: byte_offset moves the first element", "[core][dlpack]") {
   check_refused<ShapeError>(far, "leaves the address space");
 }
 
-TEST_CASE("dlpack: contiguous rows only; axes of extent 1 may have any stride", "[core][dlpack]") {
+TEST_CASE("dlpack: contiguous rows only, axes of extent 1 may have any stride", "[core][dlpack]") {
   Versioned none;
   none.reshape({2, 3}, {});
   CHECK(from_dlpack(none.hand_over()).data<float>()[5] == 5);
@@ -186,7 +186,7 @@ TEST_CASE("dlpack: rank 0 and no elements", "[core][dlpack]") {
 TEST_CASE("dlpack: impossible shapes and addresses are refused", "[core][dlpack]") {
   Versioned negative;
   negative.reshape({2, -3}, {3, 1});
-  check_refused<ShapeError>(negative, "-3 is negative");
+  check_refused<ShapeError>(negative, "got -3");
   Versioned large;
   large.reshape({std::int64_t{1} << 40, std::int64_t{1} << 40}, {});
   check_refused<ShapeError>(large, "does not fit 64 bits");
@@ -237,7 +237,7 @@ TEST_CASE("dlpack: read-only elements are taken as a copy alone", "[core][dlpack
   CHECK_THROWS_AS(to_unversioned_dlpack(tensor, {.read_only = true}), Unsupported);
 }
 
-TEST_CASE("dlpack: page-locked memory is the CPU's; other devices are refused", "[core][dlpack]") {
+TEST_CASE("dlpack: page-locked memory is the CPU's, other devices are refused", "[core][dlpack]") {
   Versioned pinned;
   pinned.managed.dl_tensor.device.device_type = dlpack::DeviceType::cuda_host;
   CHECK(from_dlpack(pinned.hand_over()).device() == Device::cpu);

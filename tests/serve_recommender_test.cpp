@@ -21,7 +21,7 @@ Vocabulary vocabulary_of(std::int64_t count, bool specials) {
   StringTable names;
   std::vector<std::int64_t> counts;
   for (std::int64_t i = 0; i < count; ++i) {
-    names.intern("i" + std::to_string(i));
+    names.intern(concat("i", i));
     counts.push_back(100 - i);
   }
   return Vocabulary(names, counts, {.min_count = 1, .specials = specials});
@@ -120,7 +120,7 @@ TEST_CASE("recommender: a followed user is recommended what their history is", "
   for (int t = 0; t < 40; ++t) {
     if (t == 3) CHECK(served->follow(followed, "next"));
     if (t == 7) CHECK(served->follow(followed, "class"));
-    history.push_back(served->id_of("i" + std::to_string((t * 5 + t / 7) % item_count)));
+    history.push_back(served->id_of(concat("i", (t * 5 + t / 7) % item_count)));
     served->observe(followed, history.back());
     served->observe(plain, history.back());
     for (const std::string task : {"base", "next", "class"}) {
@@ -174,7 +174,7 @@ TEST_CASE("recommender: a user read back from bytes goes on as if nothing had be
   served->follow(user, "next");
   served->follow(user, "base");
   for (int t = 0; t < 30; ++t) {
-    served->observe(user, served->id_of("i" + std::to_string(t * 7 % item_count)));
+    served->observe(user, served->id_of(concat("i", t * 7 % item_count)));
     const std::string bytes = served->save(user);
     Served::User read = served->restore(bytes);
     CHECK(served->save(read) == bytes);
@@ -185,7 +185,7 @@ TEST_CASE("recommender: a user read back from bytes goes on as if nothing had be
   }
 }
 
-TEST_CASE("recommender: bytes of another model, or damaged ones, are refused; those of another task are left out", "[serve]") {
+TEST_CASE("recommender: bytes of another model, or damaged ones, are refused, those of another task left out", "[serve]") {
   const auto served = recommender();
   Served::User user;
   served->follow(user, "next");
@@ -236,7 +236,7 @@ TEST_CASE("recommender: many threads get the answers of one while tasks come and
   const auto served = recommender();
   constexpr int users = 6, events = 40;
   const auto item = [&](int user, int t) {
-    return served->id_of("i" + std::to_string((user * 3 + t * (1 + user % 4)) % item_count));
+    return served->id_of(concat("i", (user * 3 + t * (1 + user % 4)) % item_count));
   };
   std::vector<std::vector<Recommendation>> expected;
   for (int u = 0; u < users; ++u) {

@@ -181,6 +181,7 @@ class ConvBlock final : public Module {
 
   Variable half_at_next(const Variable& x, const ConvHistory& history, const CausalConv& conv, const LayerNorm& norm,
                         const Variable& residual, const Adapter* patch, Insertion insertion) const {
+    if (NoGrad::is_recording()) throw AutogradError("ConvBlock: a history carries no gradients; go on within NoGrad");
     return half_at(Variable(history.taps(x.value())), conv, norm, residual, patch, insertion, next_step_);
   }
 
