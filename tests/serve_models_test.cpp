@@ -1,5 +1,8 @@
 /// The models one event at a time: against a full pass over the same stream, at every length, restored at every cut.
 
+#include <atomic>
+#include <thread>
+
 #include "models/cmnrec_served.hpp"
 #include "models/peterrec_served.hpp"
 #include "refrain/serve/recommender.hpp"
@@ -182,6 +185,27 @@ TEST_CASE("serve: CmnRec's schedules of the newest items are served by padded fu
                          network->scores(Tensor::from<std::int32_t>({1, 8}, std::span(history).last(8)), schedule)));
   CHECK_THROWS_AS(ServedSchedule::every(0), OptionError);
   CHECK_THROWS_AS(model.scores(ServedSchedule::every(2), model.start(ServedSchedule::every(2), {})), OptionError);
+}
+
+TEST_CASE("serve: one CmnRec network, which is not const, serves many threads", "[serve][threads]") {
+  const CmnRecServed<Lstm> model(memory_network<Lstm>(6, ChunkOrder::paper));
+  const ServedSchedule forward = ServedSchedule::every(3);
+  const ServedSchedule backward = ServedSchedule::newest(ChunkSchedule::pec(8, 2));
+  const std::vector<std::int32_t> history = some_items(12, 9);
+  const Tensor from_stream = model.scores(forward, model.start(forward, history));
+  const Tensor from_newest = model.scores(backward, history);
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 5; ++round) {
+        if (!test::same_bytes(model.scores(forward, model.start(forward, history)), from_stream)) ++wrong;
+        if (!test::same_bytes(model.scores(backward, history), from_newest)) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("serve: a stream that is no stream of this schedule is refused", "[serve]") {

@@ -1,5 +1,6 @@
 #include "serve/message.hpp"
 
+#include <algorithm>
 #include <initializer_list>
 
 namespace refrain::serve {

@@ -88,12 +88,12 @@ class Server {
     if (queues_.size() > 1) out_.flush();
   }
 
-  /// Runs `function`; what it throws on purpose becomes the answer to the line.
+  /// Runs `function`; what it throws becomes the answer to the line, so that no line ends the program.
   template <class Function>
   void guarded(std::int64_t line, ServerReport& report, Function&& function) {
     try {
       function();
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       ++report.errors;
       write(error_line(line, error.what()));
     }
