@@ -1,9 +1,9 @@
 #pragma once
 /// The two matrix products that convolution, patch and loss are built from.
 ///
-/// rows_product:   out[m,n] = start[m,n] + sum_{tap,k} A[tap][m][k] * B[tap*depth + k][n].  A is a table of row pointers, so that rows may come
-///   from anywhere (another time step, a block of zeros, a gathered item) without being copied; B is packed into panels, or, for few
-///   rows, read as it lies.
+/// rows_product:   out[m,n] = start[m,n] + sum_{tap,k} A[tap][m][k] * B[tap*depth + k][n].  A is a table of row pointers, so that
+///   rows may come from anywhere (another time step, a block of zeros, a gathered item) without being copied; B is packed into panels,
+///   or, for few rows, read as it lies.
 /// sum_of_outer:   out[i,o] += sum_r a[r][i] * b[r][o].  Reduces over rows that lie a fixed stride apart; nothing is packed.
 ///
 /// Both hold a tile of rows x 2 vectors of results in registers.  Every element is summed in an order that depends on the sizes alone.
@@ -241,8 +241,8 @@ void rows_product(const T* const* rows, std::int64_t taps, std::int64_t depth, c
   }
 }
 
-/// out [count, columns] = start + A B for any number of rows that lie a fixed stride apart; one tap.  Each panel is used for all rows while it
-/// is in the nearest cache, so `count` rows of A should fit the next one.
+/// out [count, columns] = start + A B for any number of rows that lie a fixed stride apart; one tap.  Each panel is used for all rows
+/// while it is in the nearest cache, so `count` rows of A should fit the next one.
 template <class T>
 void block_product(const T* a, std::int64_t a_stride, std::int64_t count, std::int64_t depth, const Panels<T>& b,
                    std::int64_t columns, T* out, std::int64_t stride, Start<T> start) {

@@ -235,9 +235,7 @@ TEST_CASE("recommender: forged bytes end in a refusal", "[serve]") {
 TEST_CASE("recommender: many threads get the answers of one while tasks come and go", "[serve][threads]") {
   const auto served = recommender();
   constexpr int users = 6, events = 40;
-  const auto item = [&](int user, int t) {
-    return served->id_of(concat("i", (user * 3 + t * (1 + user % 4)) % item_count));
-  };
+  const auto item = [&](int user, int t) { return served->id_of(concat("i", (user * 3 + t * (1 + user % 4)) % item_count)); };
   std::vector<std::vector<Recommendation>> expected;
   for (int u = 0; u < users; ++u) {
     Served::User user;
