@@ -3,8 +3,9 @@
 
 Called by against_pytorch.sh.  The peer's folder holds reference.py and bench_cpu_gpu.py.  Per line both sides take
 `--rounds` turns of one step, or of as many as 20 ms hold, after as much warm-up; the figure is the median of the turns, the ratio is
-peer / ours.  The peer runs every listed setting, and the fastest counts.  floor_ms: multiply-adds counted, over the product rate that
-this machine reaches in a large float32 product.
+peer / ours.  The peer runs every listed setting, and the fastest counts.  On a GPU both sides run step by step and as recorded work (a
+CUDA graph of the whole step), and the faster counts; `sides` in the JSON has them all.  floor_ms: multiply-adds counted, over the
+product rate that this machine reaches in a large product of the same arithmetic.
 Both sides' optimizer is Adam over whole tables: the peer has no row-sparse gradients, and ours are made dense, sampled loss or not.
 """
 import argparse
@@ -75,10 +76,12 @@ def conv_flops(line, items, blocks=8):
 
 
 class Ours:
-    def __init__(self, program, line, items):
+    def __init__(self, program, line, items, recorded=False):
+        self.name = "ours recorded" if recorded else "ours"
         mode = "train-sampled" if line.loss == "sampled" else line.mode
         command = [program, line.model, mode, *map(str, (line.batch, line.time, line.channels, items, line.slots))]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env={**os.environ, "REFRAIN_RECORDED": str(int(recorded))})
 
     def ask(self, what):
         self.process.stdin.write(what + "\n")
@@ -96,10 +99,39 @@ class Ours:
         self.process.wait()
 
 
-class Peer:
-    """One model of the peer under one setting."""
+def make_recordable(torch):
+    """Gives torch products of elements whose backward pass does not wait for the GPU to tell whether one of them is zero."""
+    def cumprod(x, dim):
+        return x.clamp_min(1e-30).log().cumsum(dim).exp()
 
-    def __init__(self, torch, peer, line, items, setting, device="cpu", compiled=False):
+    def prod(x, dim):
+        return x.squeeze(dim) if x.shape[dim] == 1 else x.clamp_min(1e-30).log().sum(dim).exp()
+    torch.cumprod, torch.prod = cumprod, prod
+
+
+def captured(torch, step):
+    """A step as a CUDA graph."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        kept = step()
+
+    def replay():
+        graph.replay()
+        return kept
+    replay.step = step  # what it holds is what the graph reads
+    return replay
+
+
+class Peer:
+    """One model of the peer under one setting; how: "", "compiled" or, on a GPU, "graph"."""
+
+    def __init__(self, torch, peer, line, items, setting, device="cpu", how="", bf16=False):
         kind, _, adapter = line.model.partition("-")
         settings = SimpleNamespace(seed=0, batch=line.batch, time=line.time, items=items, model=kind,
                                    sampled=items // 10 if line.loss == "sampled" else 0, sampler="log_uniform",
@@ -112,27 +144,28 @@ class Peer:
         if line.mode == "train":
             trained = [p for p in module.parameters() if p.requires_grad]
             try:
-                optimizer = torch.optim.Adam(trained, lr=1e-3, fused=True)
+                optimizer = torch.optim.Adam(trained, lr=1e-3, fused=True, capturable=device == "cuda")
             except (TypeError, RuntimeError):
                 optimizer = torch.optim.Adam(trained, lr=1e-3)
 
             def step():
                 optimizer.zero_grad(set_to_none=True)
-                value = loss()
+                with torch.autocast(device, torch.bfloat16, enabled=bf16):
+                    value = loss()
                 value.backward()
                 optimizer.step()
         else:
             module.eval()
 
-            no_gradients = torch.no_grad if compiled else torch.inference_mode  # the compiler refuses inference tensors
+            no_gradients = torch.no_grad if how == "compiled" else torch.inference_mode  # the compiler refuses inference tensors
 
             def step():
-                with no_gradients():
+                with no_gradients(), torch.autocast(device, torch.bfloat16, enabled=bf16):
                     return infer()  # a compiler drops what nobody gets
-        if compiled:
+        if how == "compiled":
             step = torch.compile(step, mode="reduce-overhead") if device == "cuda" else torch.compile(step)
-        self.run = step
-        self.name = setting + (" compiled" if compiled else "")
+        self.run = captured(torch, step) if how == "graph" else step
+        self.name = f"{setting} {how}".strip()
         self.finish = torch.cuda.synchronize if device == "cuda" else lambda: None
 
     def step(self):
@@ -153,31 +186,52 @@ def steps_for(side, milliseconds):
     return times
 
 
-def measure(ours, peers, rounds, pause):
-    for side in list(peers):
+def print_failure(name, error):
+    first = error.__context__ or error
+    print(f"  {name}: {type(first).__name__}: {(str(first).splitlines() or [''])[0][:150]}", flush=True)
+
+
+def make_peers(torch, peer, line, options):
+    """The peer under every setting that works."""
+    on_gpu = options.device == "cuda"
+    settings = ("fast", "explicit") if line.memory_network else ("conv1d", "taps")
+    ways = [""] + ["compiled"] * options.compiled + ["graph"] * on_gpu
+    peers = []
+    for setting in settings:
+        for how in ways:
+            try:
+                peers.append(Peer(torch, peer, line, options.items, setting, options.device, how, options.math == "bf16"))
+            except Exception as error:  # what cannot be captured is left out
+                if how != "graph":
+                    raise
+                print_failure(f"{setting} {how}", error)
+    return peers
+
+
+def measure(sides, rounds, pause):
+    """Median milliseconds of each side, by name."""
+    for side in list(sides):
         try:
             side.step()
             side.step()
-        except Exception as error:  # what torch.compile cannot compile is left out
-            if "compiled" not in side.name:
+        except Exception as error:  # what torch.compile or a recording refuses is left out
+            if "compiled" not in side.name and "recorded" not in side.name:
                 raise
-            print(f"  {side.name}: {type(error).__name__}: {str(error).splitlines()[0][:100]}", flush=True)
-            peers.remove(side)
-    sides = [ours] + peers
-    times = {id(side): [] for side in sides}
+            print_failure(side.name, error)
+            sides.remove(side)
+    times = {side.name: [] for side in sides}
     for _ in range(rounds):
         for side in sides:
             time.sleep(pause)  # the other side's threads stop spinning
             steps_for(side, TURN_MS)  # bring this side's threads and caches back
-            times[id(side)].append(statistics.median(steps_for(side, TURN_MS)))
-    medians = {id(side): statistics.median(times[id(side)]) for side in sides}
-    best = min(peers, key=lambda side: medians[id(side)])
-    return medians[id(ours)], medians[id(best)], best.name
+            times[side.name].append(statistics.median(steps_for(side, TURN_MS)))
+    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-def product_rate(torch, device):
-    """GFLOP/s of a large float32 product, the ceiling that floor_ms is counted against."""
-    a = torch.randn(2048, 2048, device=device)
+def product_rate(torch, device, dtype):
+    """GFLOP/s of a large product, the ceiling that floor_ms is counted against."""
+    size = 8192 if device == "cuda" else 2048
+    a = torch.randn(size, size, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(8):
         begin = time.perf_counter()
@@ -185,7 +239,7 @@ def product_rate(torch, device):
         if device == "cuda":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - begin)
-    return 2 * 2048**3 / best / 1e9
+    return 2 * size**3 / best / 1e9
 
 
 MEMORY_LINE = Line("nextitnet", "train", 128, 20, 64)
@@ -235,6 +289,8 @@ def main():
     parser.add_argument("--models", help="comma-separated: " + ",".join(MODELS) + " (default: all)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both sides compute")
     parser.add_argument("--compiled", action="store_true", help="the peer also under torch.compile (on a GPU with CUDA graphs)")
+    parser.add_argument("--math", choices=("exact", "tf32", "bf16"), default="exact",
+                        help="on a GPU: float32 products as they are, by tf32, or by bf16 (the peer then under autocast)")
     parser.add_argument("--quick", action="store_true", help="C = 64 and T <= 50 alone")
     parser.add_argument("--peer-memory", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -243,6 +299,10 @@ def main():
         parser.error(f"--models: unknown {', '.join(unknown)}; expected some of {', '.join(MODELS)}")
     os.environ["REFRAIN_THREADS"] = str(options.threads)
     os.environ["REFRAIN_DEVICE"] = options.device
+    os.environ["REFRAIN_MATH"] = options.math
+    on_gpu = options.device == "cuda"
+    if options.math != "exact" and not on_gpu:
+        parser.error("--math: a CPU multiplies exactly")
     sys.path.insert(0, options.peers)
     if options.peer_memory:
         return print_peer_memory(options)
@@ -250,8 +310,13 @@ def main():
     import bench_cpu_gpu as peer
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    rate = product_rate(torch, options.device)
-    print(f"torch {torch.__version__}, {options.threads} threads, {platform.machine()}, product rate {rate:.0f} GFLOP/s")
+    if on_gpu:
+        make_recordable(torch)
+    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        backend.allow_tf32 = options.math != "exact"
+    rate = product_rate(torch, options.device, torch.bfloat16 if options.math == "bf16" else torch.float32)
+    where = f"{torch.cuda.get_device_name()}, {options.math}" if on_gpu else f"{options.threads} threads, {platform.machine()}"
+    print(f"torch {torch.__version__}, {where}, product rate {rate:.0f} GFLOP/s")
     print(f"{'model':<18}{'mode':<7}{'loss':<8}{'B':>4}{'T':>4}{'C':>5}{'m':>4}{'ours ms':>10}{'peer ms':>10}{'ratio':>7}"
           f"{'floor ms':>10}  peer setting")
     results = []
@@ -259,28 +324,30 @@ def main():
         model, _, insertion = line.model.partition("-")
         if model not in models:
             continue
-        ours = Ours(options.program, line, options.items)
+        ours = [Ours(options.program, line, options.items, recorded) for recorded in ((False, True) if on_gpu else (False,))]
         if options.compiled:
             torch._dynamo.reset()  # the compiler gives up after some versions of one function
-        settings = ("fast", "explicit") if line.memory_network else ("conv1d", "taps")
-        peers = [Peer(torch, peer, line, options.items, setting, options.device, compiled)
-                 for setting in settings for compiled in ((False, True) if options.compiled else (False,))]
-        ours_ms, peer_ms, name = measure(ours, peers, options.rounds, 0.25 if options.device == "cpu" else 0)
-        flops = ours.ask("flops") if line.memory_network else conv_flops(line, options.items)
-        ours.close()
+        sides = measure(ours + make_peers(torch, peer, line, options), options.rounds, 0 if on_gpu else 0.25)
+        ours_ms = min(ms for name, ms in sides.items() if name.startswith("ours"))
+        name, peer_ms = min(((name, ms) for name, ms in sides.items() if not name.startswith("ours")), key=lambda side: side[1])
+        flops = ours[0].ask("flops") if line.memory_network else conv_flops(line, options.items)
+        for side in ours:
+            side.close()
         floor_ms = flops / rate / 1e6
         print(f"{line.model:<18}{line.mode:<7}{line.loss:<8}{line.batch:>4}{line.time:>4}{line.channels:>5}{line.slots or '-':>4}"
-              f"{ours_ms:>10.2f}{peer_ms:>10.2f}{peer_ms / ours_ms:>7.2f}{floor_ms:>10.2f}  {name}", flush=True)
+              f"{ours_ms:>10.3f}{peer_ms:>10.3f}{peer_ms / ours_ms:>7.2f}{floor_ms:>10.3f}  {name}", flush=True)
         results.append({"model": model, "insertion": insertion or None, "mode": line.mode, "loss": line.loss,
                         "batch": line.batch, "time": line.time, "channels": line.channels, "items": options.items,
                         "slots": line.slots or None, "ours_ms": ours_ms, "peer_ms": peer_ms, "ratio": peer_ms / ours_ms,
-                        "gflop": flops / 1e9, "floor_ms": floor_ms, "peer_setting": name})
-    if options.device == "cpu" and sys.platform == "linux":
+                        "gflop": flops / 1e9, "floor_ms": floor_ms, "peer_setting": name, "sides": sides})
+        if on_gpu:
+            results[-1]["math"] = options.math
+        if options.json:
+            with open(options.json, "w") as file:
+                json.dump(results, file, indent=1)
+                file.write("\n")
+    if not on_gpu and sys.platform == "linux":
         compare_memory(options)
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(results, file, indent=1)
-            file.write("\n")
 
 
 if __name__ == "__main__":

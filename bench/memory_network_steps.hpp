@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "counted_work.hpp"
 #include "random_inputs.hpp"
 #include "refrain/autograd/tape.hpp"
+#include "refrain/core/stream.hpp"
 #include "refrain/data/samplers.hpp"
 #include "refrain/train/optimizer.hpp"
 
@@ -25,6 +27,9 @@ inline void densify(const std::vector<NamedParameter>& parameters) {
     gradient.add(std::move(full));
   }
 }
+
+/// Changes the parameters, also in work that is being recorded.
+inline void update(Optimizer& optimizer) { is_recording_work() ? optimizer.step_recorded() : optimizer.step(); }
 
 /// One network and one batch of sequences; each run() is one step under the schedule it is given.
 ///
@@ -54,7 +59,7 @@ class MemoryNetworkSteps {
       return;
     }
     parameters_ = network_.parameters();
-    optimizer_.emplace(network_);
+    optimizer_ = std::make_shared<Adam>(network_);
     const bool last = options.kind == StepKind::train_last;
     targets_ = random_ids(last ? Shape{options.batch} : Shape{options.batch, options.steps}, options.network.items, random_);
     if (options.kind == StepKind::train_sampled) draw_candidates();
@@ -72,12 +77,14 @@ class MemoryNetworkSteps {
     const Variable loss = this->loss(schedule);
     backward(loss);
     if (options_.dense_gradients) densify(parameters_);
-    optimizer_->step();
-    last_loss_ = loss.item();
+    update(*optimizer_);
+    last_loss_ = loss.value();
   }
 
-  /// Of the latest training step.
-  double last_loss() const noexcept { return last_loss_; }
+  /// Of the latest training step, on the device.
+  const Tensor& last_loss() const noexcept { return last_loss_; }
+  /// Of training steps.
+  const std::shared_ptr<Adam>& optimizer() const noexcept { return optimizer_; }
 
   /// Multiply-adds of run(), the whole batch.
   double multiply_adds(const ChunkSchedule& schedule) const {
@@ -114,8 +121,8 @@ class MemoryNetworkSteps {
   Candidates candidates_;
   std::optional<MemoryNetwork::Weights> weights_;  ///< of inference: packed once, as a server does
   std::vector<NamedParameter> parameters_;
-  std::optional<Adam> optimizer_;
-  double last_loss_ = 0;
+  std::shared_ptr<Adam> optimizer_;
+  Tensor last_loss_;
 };
 
 }  // namespace refrain::bench

@@ -8,15 +8,17 @@
 
 #include "memory_network_steps.hpp"
 #include "models/peterrec.hpp"
+#include "refrain/core/stream.hpp"
 #include "refrain/train/optimizer.hpp"
 
 namespace refrain::bench {
 
 /// A step on request.
 struct ModelStep {
-  double last_loss = 0;
-  double flops = 0;  ///< of one step, as the mathematics needs them
-  std::function<void()> run;
+  double flops = 0;                 ///< of one step, as the mathematics needs them
+  std::function<void()> run;        ///< on a GPU it returns when the step is queued
+  Tensor loss;                      ///< of the latest training step, on the device
+  std::shared_ptr<Adam> optimizer;  ///< of a training step
 };
 
 /// What to make.
@@ -60,22 +62,23 @@ inline std::shared_ptr<ModelStep> memory_network_step(const ModelRequest& reques
                                   .device = request.device});
   auto step = std::make_shared<ModelStep>();
   step->flops = 2 * steps->multiply_adds(schedule);
+  step->optimizer = steps->optimizer();
   step->run = [steps, schedule, raw = step.get()] {
     steps->run(schedule);
-    raw->last_loss = steps->last_loss();
+    raw->loss = steps->last_loss();
   };
   return step;
 }
 
 /// One step of training: `loss` makes the loss, which the optimizer lowers.
 template <class Loss>
-void train_step(ModelStep& step, Adam& optimizer, const std::vector<NamedParameter>& parameters, const Loss& loss) {
-  optimizer.zero_grad();
+void train_step(ModelStep& step, const std::vector<NamedParameter>& parameters, const Loss& loss) {
+  step.optimizer->zero_grad();
   const Variable value = loss();
   backward(value);
   densify(parameters);
-  optimizer.step();
-  step.last_loss = value.item();
+  update(*step.optimizer);
+  step.loss = value.value();
 }
 
 template <class Controller>
@@ -97,10 +100,10 @@ std::shared_ptr<ModelStep> recurrent_step(const ModelRequest& request) {
     return step;
   }
   const Tensor targets = random_ids({request.batch, request.time}, request.items, *random).to(request.device);
-  auto optimizer = std::make_shared<Adam>(*network);
+  step->optimizer = std::make_shared<Adam>(*network);
   step->flops = 3 * (cells + 2 * rows * static_cast<double>(request.items) * hidden);
   step->run = [=, parameters = network->parameters(), raw = step.get()] {
-    train_step(*raw, *optimizer, parameters, [&] { return network->loss(ids, targets); });
+    train_step(*raw, parameters, [&] { return network->loss(ids, targets); });
   };
   return step;
 }
@@ -137,10 +140,10 @@ inline std::shared_ptr<ModelStep> make_model_step(const ModelRequest& request) {
       return step;
     }
     const Tensor targets = random_ids({request.batch, request.time}, request.items, *random).to(request.device);
-    auto optimizer = std::make_shared<Adam>(*base);
+    step->optimizer = std::make_shared<Adam>(*base);
     step->flops = 3 * (conv + 2 * rows * items * channels);
     step->run = [=, parameters = base->parameters(), raw = step.get()] {
-      detail::train_step(*raw, *optimizer, parameters, [&] { return base->loss(ids, targets); });
+      detail::train_step(*raw, parameters, [&] { return base->loss(ids, targets); });
     };
     return step;
   }
@@ -175,13 +178,24 @@ inline std::shared_ptr<ModelStep> make_model_step(const ModelRequest& request) {
       if (!named.name.starts_with("head.")) parameters.push_back({"base." + named.name, named.parameter});
     }
   }
-  auto optimizer = std::make_shared<Adam>(parameters);
+  step->optimizer = std::make_shared<Adam>(parameters);
   // Frozen convolutions pass gradients on (one more product); what learns needs two more.
   step->flops = all ? 3 * forward : forward + conv + 2 * patch + 2 * last_scores;
   step->run = [=, raw = step.get()] {
-    detail::train_step(*raw, *optimizer, parameters, [&] { return task->loss(task->user(*base, ids), targets); });
+    detail::train_step(*raw, parameters, [&] { return task->loss(task->user(*base, ids), targets); });
   };
   return step;
+}
+
+/// Makes of a step on a GPU work that is recorded once and then launched as a whole, as a Trainer does with record_after.
+inline void record(ModelStep& step) {
+  for (int i = 0; i < 3; ++i) step.run();  // the first step prepares what later ones have
+  if (step.optimizer != nullptr) step.optimizer->prepare_recorded();
+  const auto work = std::make_shared<RecordedWork>(Device::cuda, step.run);
+  step.run = [work, optimizer = step.optimizer, model = step.run] {
+    if (optimizer != nullptr) optimizer->advance_recorded();
+    work->run();
+  };
 }
 
 }  // namespace refrain::bench

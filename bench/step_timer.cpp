@@ -2,7 +2,8 @@
 ///
 ///   step_timer MODEL MODE BATCH TIME CHANNELS ITEMS [SLOTS]        MODEL, MODE: model_steps.hpp
 ///
-/// REFRAIN_DEVICE=cuda in the environment puts model and batch on the GPU; a step has ended when the GPU has.
+/// REFRAIN_DEVICE=cuda in the environment puts model and batch on the GPU; a step has ended when the GPU has.  There REFRAIN_MATH says
+/// how f32 numbers are multiplied (exact, tf32, bf16), and REFRAIN_RECORDED=1 records a step and launches it as a whole.
 /// For each line on standard input one step is run and its milliseconds printed; `peak` prints the pool's peak bytes, `loss` the last
 /// loss, `flops` the multiplications and additions counted for a step.
 
@@ -12,6 +13,7 @@
 #include <string>
 
 #include "model_steps.hpp"
+#include "refrain/core/math_mode.hpp"
 #include "refrain/core/stream.hpp"
 
 int main(int argc, char** argv) {
@@ -21,8 +23,14 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    const char* given = std::getenv("REFRAIN_DEVICE");
-    const Device device = given != nullptr && std::string(given) == "cuda" ? Device::cuda : Device::cpu;
+    const auto setting = [](const char* variable) {
+      const char* given = std::getenv(variable);
+      return std::string(given != nullptr ? given : "");
+    };
+    const Device device = setting("REFRAIN_DEVICE") == "cuda" ? Device::cuda : Device::cpu;
+    for (const MathMode mode : {MathMode::exact, MathMode::tf32, MathMode::bf16}) {
+      if (setting("REFRAIN_MATH") == name(mode)) set_math_mode(mode);
+    }
     const auto number = [&](int at) { return static_cast<std::int64_t>(std::atoll(argv[at])); };
     const auto step = bench::make_model_step({.model = argv[1],
                                               .mode = argv[2],
@@ -32,12 +40,13 @@ int main(int argc, char** argv) {
                                               .items = number(6),
                                               .slots = argc == 8 ? number(7) : 0,
                                               .device = device});
+    if (setting("REFRAIN_RECORDED") == "1") bench::record(*step);
     std::string line;
     while (std::getline(std::cin, line)) {
       if (line == "peak") {
         std::cout << pool_stats(device).peak_used_bytes << std::endl;
       } else if (line == "loss") {
-        std::cout << step->last_loss << std::endl;
+        std::cout << step->loss.item() << std::endl;
       } else if (line == "flops") {
         std::cout << step->flops << std::endl;
       } else {

@@ -187,5 +187,5 @@ TEST_CASE("cuda: tf32 and bf16 products are as exact as they say, and exact ones
   CHECK(tf32 < 16 * 4 * 0x1p-11);
   CHECK(bf16 < 16 * 4 * 0x1p-8);
   CHECK(exact < tf32);
-  CHECK(tf32 < bf16);
+  CHECK(tf32 <= bf16);  // the library may multiply by tf32 where bf16 is allowed
 }

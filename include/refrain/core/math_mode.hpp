@@ -11,7 +11,7 @@ namespace refrain {
 enum class MathMode : std::uint8_t {
   exact,  ///< f32 factors, 24 bits: results agree with the CPU's up to the order of sums
   tf32,   ///< tensor cores, factors rounded to 11 bits: a product is off by up to 2^-11 of its factors' sizes
-  bf16    ///< tensor cores, factors rounded to 8 bits
+  bf16    ///< tensor cores, factors rounded to 8 bits, or to 11 where NVIDIA's library prefers that
 };
 
 constexpr const char* name(MathMode mode) noexcept {

@@ -64,7 +64,7 @@ class Recurrent final : public Module {
   };
 
   Recurrent(Options options, Random& random, Placement placement = {})
-      : options_(options), placement_(placement), dropout_(options.keep, random.split(random.bits())) {
+      : options_(options), dropout_(options.keep, random.split(random.bits())) {
     if (options.in < 1 || options.hidden < 1 || options.layers < 1 || options.shared < 0) {
       throw OptionError(concat(name(), ": expected in, hidden and layers >= 1 and shared >= 0, got ", options.in, ", ",
                                options.hidden, ", ", options.layers, " and ", options.shared));
@@ -81,7 +81,8 @@ class Recurrent final : public Module {
   /// Zeros.
   State initial(std::int64_t batch) const {
     State state;
-    const auto zeros = [&] { return Variable(Tensor::zeros({batch, options_.hidden}, placement_.dtype, placement_.device)); };
+    const Tensor& weight = layers_.front().weight_h.value();
+    const auto zeros = [&] { return Variable(Tensor::zeros({batch, options_.hidden}, weight.dtype(), weight.device())); };
     for (std::size_t k = 0; k < layers_.size(); ++k) {
       state.h.push_back(zeros());
       if (is_lstm) state.c.push_back(zeros());
@@ -194,7 +195,6 @@ class Recurrent final : public Module {
   }
 
   Options options_;
-  Placement placement_;
   std::vector<Layer> layers_;
   Dropout dropout_;
 };

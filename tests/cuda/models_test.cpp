@@ -1,0 +1,125 @@
+/// Models that were made on the CPU and moved: losses, gradients, scores, and the same as recorded work.
+
+#include "cuda/arena.hpp"
+#include "models/cmnrec.hpp"
+#include "models/nextitnet.hpp"
+#include "models/peterrec.hpp"
+#include "refrain/core/stream.hpp"
+
+using namespace refrain;
+
+namespace {
+
+constexpr std::int64_t batch = 5, steps = 9, items = 40;
+
+Tensor random_ids(const Shape& shape, std::uint64_t seed) {
+  Tensor ids(shape, DType::i32);
+  Random random(seed);
+  for (std::int32_t& id : ids.span<std::int32_t>()) id = static_cast<std::int32_t>(random.below(items));
+  return ids;
+}
+
+/// `loss` of ids and targets and the gradients of all parameters on the CPU, then the same of the moved model.
+template <class Model, class Loss>
+void check_moved(Model& model, const Loss& loss, const Shape& target_shape) {
+  const Tensor ids = random_ids({batch, steps}, 1), targets = random_ids(target_shape, 2);
+  struct Named {
+    std::string name;
+    std::vector<double> values;
+  };
+  const auto results = [&](Device device) {
+    for (const NamedParameter& named : model.parameters()) named.parameter->zero_grad();
+    const Variable value = loss(ids.to(device), targets.to(device));
+    CHECK(value.device() == device);
+    backward(value);
+    std::vector<Named> all{{"loss", {value.item()}}};
+    for (const NamedParameter& named : model.parameters()) {
+      const Gradient& gradient = named.parameter->gradient();
+      if (!gradient.defined()) continue;
+      all.push_back({named.name, test::doubles(gradient.to_dense(named.parameter->shape()).to(Device::cpu))});
+    }
+    return all;
+  };
+  const std::vector<Named> expected = results(Device::cpu);
+  model.to(Device::cuda);
+  const std::vector<Named> got = results(Device::cuda);
+  REQUIRE(got.size() == expected.size());
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    INFO(got[i].name);
+    REQUIRE(got[i].name == expected[i].name);
+    REQUIRE(got[i].values.size() == expected[i].values.size());
+    double size = 1e-3, off = 0;
+    for (const double value : expected[i].values) size = std::max(size, std::abs(value));
+    for (std::size_t at = 0; at < got[i].values.size(); ++at) {
+      off = std::max(off, std::abs(got[i].values[at] - expected[i].values[at]));
+    }
+    CHECK(off < 1e-4 * size);
+  }
+}
+
+/// `scores` of ids as launched kernel by kernel and as recorded once, on other ids than those of the recording.
+template <class Scores>
+void check_recorded(const Scores& scores) {
+  const Tensor first = random_ids({batch, steps}, 3), second = random_ids({batch, steps}, 4);
+  const Tensor inputs = first.to(Device::cuda);
+  scores(inputs);
+  Tensor result;
+  const RecordedWork work(Device::cuda, [&] { result = scores(inputs); });
+  for (const Tensor& ids : {first, second}) {
+    const Tensor expected = scores(ids.to(Device::cuda)).to(Device::cpu);
+    Tensor filled = inputs;
+    filled.copy_from(ids);
+    work.run();
+    CHECK(test::same_bytes(result.to(Device::cpu), expected));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("cuda: a moved NextItNet computes what it did on the CPU", "[cuda][models]") {
+  if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
+  Random random(1);
+  models::NextItNet model({.items = items, .channels = 16, .dilations = {1, 2}}, random);
+  check_moved(model, [&](const Tensor& ids, const Tensor& targets) { return model.loss(ids, targets); }, {batch, steps});
+  check_recorded([&](const Tensor& ids) { return model.scores(ids); });
+}
+
+TEST_CASE("cuda: moved patches compute what they did on the CPU", "[cuda][models]") {
+  if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
+  for (const Insertion insertion : {Insertion::serial, Insertion::parallel}) {
+    Random random(1);
+    models::NextItNet base({.items = items, .channels = 16, .dilations = {1, 2}}, random);
+    base.freeze();
+    models::PatchSet task(
+        base, {.patches = {.insertion = insertion, .start = AdapterStart::random}, .head = {.targets = items}}, random);
+    check_moved(task,
+                [&](const Tensor& ids, const Tensor& targets) {
+                  base.to(ids.device());
+                  return task.loss(task.user(base, ids), targets);
+                },
+                {batch});
+    check_recorded([&](const Tensor& ids) {
+      const NoGrad off;
+      return task.scores(task.user(base, ids));
+    });
+  }
+}
+
+TEST_CASE("cuda: a moved CmnRec computes what it did on the CPU", "[cuda][models]") {
+  if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
+  for (const ChunkSchedule& schedule : {ChunkSchedule::tsc(steps, 3), ChunkSchedule::every_step(steps)}) {
+    Random random(1);
+    models::CmnRec<Lstm> model({.items = items, .embedding = 8, .hidden = 16, .words = 3, .word_size = 12}, random);
+    check_moved(model, [&](const Tensor& ids, const Tensor& targets) { return model.loss(ids, targets, schedule); },
+                {batch, steps});
+    check_recorded([&](const Tensor& ids) { return model.scores(ids, schedule); });
+  }
+}
+
+TEST_CASE("cuda: a moved GRU4Rec computes what it did on the CPU", "[cuda][models]") {
+  if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
+  Random random(1);
+  models::RecurrentRec<Gru> model({.items = items, .embedding = 8, .hidden = 16}, random);
+  check_moved(model, [&](const Tensor& ids, const Tensor& targets) { return model.loss(ids, targets); }, {batch, steps});
+  check_recorded([&](const Tensor& ids) { return model.scores(ids); });
+}
