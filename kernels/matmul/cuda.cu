@@ -15,18 +15,18 @@ using refrain::cuda::native;
 
 void matmul(const Matmul& args, Stream stream) {
   check_floating<Matmul>(args.c.dtype);
-  multiply({.a = args.a.data,
-            .b = args.b.data,
-            .bias = args.bias.data,
-            .c = args.c.data,
-            .rows = args.c.shape[0],
-            .columns = args.c.shape[1],
-            .depth = args.a.shape[args.transpose_a ? 0 : 1],
-            .transpose_a = args.transpose_a,
-            .transpose_b = args.transpose_b,
-            .dtype = args.c.dtype,
-            .workspace = args.workspace},
-           native(stream));
+  multiply_matrices({.a = args.a.data,
+                     .b = args.b.data,
+                     .bias = args.bias.data,
+                     .c = args.c.data,
+                     .rows = args.c.shape[0],
+                     .columns = args.c.shape[1],
+                     .depth = args.a.shape[args.transpose_a ? 0 : 1],
+                     .transpose_a = args.transpose_a,
+                     .transpose_b = args.transpose_b,
+                     .dtype = args.c.dtype,
+                     .workspace = args.workspace},
+                    stream);
 }
 
 std::size_t matmul_workspace(const Matmul&) { return product_workspace(); }
@@ -67,33 +67,33 @@ void pack_weights(const PackWeights& args, Stream stream) {
 
 void packed_matmul(const PackedMatmul& args, Stream stream) {
   check_floating<PackedMatmul>(args.c.dtype);
-  multiply({.a = args.a.data,
-            .b = args.packed.data,
-            .bias = args.bias.data,
-            .c = args.c.data,
-            .rows = args.a.shape[0],
-            .columns = args.c.shape[1],
-            .depth = args.a.shape[1],
-            .dtype = args.c.dtype,
-            .workspace = args.workspace},
-           native(stream));
+  multiply_matrices({.a = args.a.data,
+                     .b = args.packed.data,
+                     .bias = args.bias.data,
+                     .c = args.c.data,
+                     .rows = args.a.shape[0],
+                     .columns = args.c.shape[1],
+                     .depth = args.a.shape[1],
+                     .dtype = args.c.dtype,
+                     .workspace = args.workspace},
+                    stream);
 }
 
 std::size_t packed_matmul_workspace(const PackedMatmul&) { return product_workspace(); }
 
 void add_outer_products(const AddOuterProducts& args, Stream stream) {
   check_floating<AddOuterProducts>(args.c.dtype);
-  multiply({.a = args.a.data,
-            .b = args.b.data,
-            .c = args.c.data,
-            .rows = args.c.shape[0],
-            .columns = args.c.shape[1],
-            .depth = args.a.shape[0],
-            .transpose_a = true,
-            .add = true,
-            .dtype = args.c.dtype,
-            .workspace = args.workspace},
-           native(stream));
+  multiply_matrices({.a = args.a.data,
+                     .b = args.b.data,
+                     .c = args.c.data,
+                     .rows = args.c.shape[0],
+                     .columns = args.c.shape[1],
+                     .depth = args.a.shape[0],
+                     .transpose_a = true,
+                     .add = true,
+                     .dtype = args.c.dtype,
+                     .workspace = args.workspace},
+                    stream);
 }
 
 std::size_t add_outer_products_workspace(const AddOuterProducts&) { return product_workspace(); }

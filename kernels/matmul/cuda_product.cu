@@ -262,6 +262,8 @@ void start_with_bias(const Product& p, cudaStream_t stream) {
 
 }  // namespace
 
+inline namespace REFRAIN_SIMT_BACKEND {
+
 std::size_t product_workspace() {
   // What NVIDIA advises: 32 MiB from Hopper on, 4 MiB before.
   static const std::size_t bytes = [] {
@@ -273,7 +275,8 @@ std::size_t product_workspace() {
   return bytes;
 }
 
-void multiply(const Product& product, cudaStream_t stream) {
+void multiply_matrices(const Product& product, Stream on) {
+  const cudaStream_t stream = refrain::cuda::native(on);
   Product p = product;
   if (p.rows == 0 || p.columns == 0 || p.batch == 0) return;
   if (p.depth == 0) {
@@ -299,4 +302,5 @@ void multiply(const Product& product, cudaStream_t stream) {
   p.dtype == DType::f64 ? run(double{}) : run(float{});
 }
 
+}  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda
