@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(128) input_gradient_tile(InputGradient<T> grad
   const std::int64_t first_column = static_cast<std::int64_t>(blockIdx.x) % column_tiles * gradient_tile;
   simt::SharedCarver carver;
   const auto shared = Product::take(carver);
-  if (gradient.taps > 0) note_steps<gradient_tile, Product::threads>(step_of_row, first, gradient.steps.steps);
+  if (gradient.taps > 0) note_steps<gradient_tile, Product::threads>(step_of_row, first, gradient.steps);
   __syncthreads();
   const TapRows<T> tap_rows{.x = gradient.dy,
                             .taps = gradient.steps,

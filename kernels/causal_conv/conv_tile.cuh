@@ -98,7 +98,7 @@ struct ConvTile {
   __device__ __forceinline__ static void make(const Convolution<T>& conv, std::int64_t first_row, std::int64_t first_column,
                                               T* tile) {
     REFRAIN_SHARED_ARRAY(std::int32_t, steps, conv_tile_rows);  // t of each row
-    note_steps<conv_tile_rows, threads>(steps, first_row, conv.steps.steps);
+    note_steps<conv_tile_rows, threads>(steps, first_row, conv.steps);
     __syncthreads();
     const TapRows<T> rows{.x = conv.x,
                           .taps = conv.steps,

@@ -32,7 +32,7 @@ struct ShiftedRows {
   std::int64_t width;
   __device__ __forceinline__ const T* operator()(std::int64_t tap, std::int64_t p) const {
     bool inside = false;
-    const std::int64_t moved = steps.distance(p % steps.steps, tap, inside);
+    const std::int64_t moved = steps.distance(steps.step_of(p), tap, inside);
     return inside ? x + (p + moved) * width : nullptr;
   }
 };
