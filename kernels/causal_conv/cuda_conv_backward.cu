@@ -58,7 +58,7 @@ void input_gradient(const char* name, const InputGradient<T>& gradient, Stream s
       const simt::Launch how{.name = name,
                              .grid = simt::blocks_for(tiles(gradient.rows) * tiles(gradient.columns), 1),
                              .block = Product::threads,
-                             .shared_bytes = Product::shared_bytes(),
+                             .shared_bytes = simt::piece_bytes<T>(gradient_elements<T, mode, aligned>),
                              .stream = stream};
       simt::launch(how, input_gradient_tile<T, mode, aligned>, gradient);
     };

@@ -111,22 +111,8 @@ __global__ void __launch_bounds__(outer_threads)
     T& element = to[m * products.columns + n];
     element = add ? element + value : value;
   };
-  if constexpr (shape.depth_warps == 1) {
-    sum.visit(store);
-  } else {  // the panels are free now: one takes the sums, [depth_warps][rows][stride]
-    constexpr int stride = shape.columns + 8;
-    static_assert(shape.depth_warps * shape.rows * stride <= shape.stages * Product::PanelA::elements);
-    sum.visit([&](int i, int j, T value) { shared.a[(Product::depth_part() * shape.rows + i) * stride + j] = value; });
-    __syncthreads();
-    for (int at = static_cast<int>(threadIdx.x); at < shape.rows * shape.columns; at += Product::threads) {
-      const int i = at / shape.columns;
-      const int j = at % shape.columns;
-      T total = 0;
-      REFRAIN_UNROLL
-      for (int d = 0; d < shape.depth_warps; ++d) total += shared.a[(d * shape.rows + i) * stride + j];
-      store(i, j, total);
-    }
-  }
+  static_assert(Product::totals_elements <= shape.stages * Product::PanelA::elements);
+  sum.visit_totals(shared.a, store);  // where a's panels were
 }
 
 /// Terms of the second launch: the parts' sums, and behind them what is added to.

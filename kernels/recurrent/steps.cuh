@@ -36,13 +36,8 @@ struct StepSize {
 
 /// 32 sequences by `columns` (gates x units), two warps along the sequences, four along k.
 template <int columns>
-inline constexpr TileShape forward_tile{.rows = 32,
-                                        .columns = columns,
-                                        .depth = 64,
-                                        .row_warps = 2,
-                                        .column_warps = 1,
-                                        .stages = 3,
-                                        .depth_warps = 4};
+inline constexpr TileShape forward_tile{
+    .rows = 32, .columns = columns, .depth = 64, .row_warps = 2, .column_warps = 1, .stages = 3, .depth_warps = 4};
 
 /// 16 sequences by 16 units, all eight warps along k, which is long.
 template <class T>
