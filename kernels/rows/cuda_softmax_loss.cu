@@ -237,9 +237,9 @@ class SoftmaxChunks {
               .transpose_b = true,
               .c_stride = chunk.stride});
     if (chunk.candidates <= 256 * pack) {
-      start(over(chunk.rows, loss_warps), loss_warps * 32, row_statistics<T, 1>, chunk, rows_);
+      start(over(chunk.rows, statistics_warps), statistics_warps * 32, row_statistics<T, 1>, chunk, rows_);
     } else {
-      start(chunk.rows, loss_warps * 32, row_statistics<T, loss_warps>, chunk, rows_);
+      start(chunk.rows, statistics_warps * 32, row_statistics<T, statistics_warps>, chunk, rows_);
     }
     if (!problem_.gradients()) return;
     start(over(chunk.stride, score_gradient_columns<T>) * row_parts(chunk.rows), score_gradient_threads,

@@ -79,7 +79,7 @@ __device__ __forceinline__ std::int64_t loss_row() { return static_cast<std::int
 
 /// Takes the counted rows together, rectified where asked for; scores of targets that stand apart.  A warp per row, n elements a lane.
 template <class T, int n>
-__global__ void __launch_bounds__(loss_warps * 32) take_rows(GivenRows<T> from, Candidates<T> candidates, LossRows<T> to) {
+__global__ void __launch_bounds__(loss_warps * 32, 4) take_rows(GivenRows<T> from, Candidates<T> candidates, LossRows<T> to) {
   const std::int64_t row = loss_row();
   if (row >= to.count) return;  // the whole warp
   const bool counts = row < *to.counted;
@@ -152,16 +152,19 @@ struct ExponentialSum {
   }
 };
 
+inline constexpr int statistics_warps = 4;  // of a block: enough for all rows of a chunk side by side
+
 /// log Z and loss of each row of the chunk, and what score_gradients needs of it; marks what is left out.  One pass: row_warps warps, 1 or
 /// a whole block, take a row, a thread 16 bytes of four places at a time.
 template <class T, int row_warps>
-__global__ void __launch_bounds__(loss_warps * 32) row_statistics(ScoreChunk<T> chunk, LossRows<T> rows) {
-  static_assert(row_warps == 1 || row_warps == loss_warps);
+__global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
+    row_statistics(ScoreChunk<T> chunk, LossRows<T> rows) {
+  static_assert(row_warps == 1 || row_warps == statistics_warps);
   constexpr int n = simt::Pack<T>::count;
   constexpr int groups = 4;
   constexpr int step = row_warps * 32 * n;  // from one place to the next
   REFRAIN_SHARED_ARRAY(T, scratch, row_warps);
-  const std::int64_t place = static_cast<std::int64_t>(blockIdx.x) * (loss_warps / row_warps) + simt::warp() / row_warps;
+  const std::int64_t place = static_cast<std::int64_t>(blockIdx.x) * (statistics_warps / row_warps) + simt::warp() / row_warps;
   const std::int64_t row = chunk.first + place;
   if (place >= chunk.rows || row >= *rows.counted) return;  // all that share the row
   const int thread = static_cast<int>(threadIdx.x) % (row_warps * 32);
@@ -220,7 +223,7 @@ inline constexpr std::int64_t score_gradient_columns = score_gradient_threads* s
 /// column_sums [row parts, stride], to those of the chunks before where `add`.  A thread takes 16 bytes of 16 rows, eight rows at a time:
 /// it waits for all of their loads at once.
 template <class T, bool sum>
-__global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 8 : 4)
+__global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 6 : 4)
     score_gradients(ScoreChunk<T> chunk, LossRows<T> rows, T* column_sums, bool add) {
   constexpr int n = simt::Pack<T>::count;
   constexpr int at_once = score_gradients_at_once;
@@ -228,11 +231,17 @@ __global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 8 : 4
   const std::int64_t part = static_cast<std::int64_t>(blockIdx.x) / groups;
   const std::int64_t column =
       static_cast<std::int64_t>(blockIdx.x) % groups * score_gradient_columns<T> + static_cast<int>(threadIdx.x) * n;
-  if (column >= chunk.stride) return;  // no barrier follows
+  const bool there = column < chunk.stride;
   const std::int64_t begin = part * score_gradient_rows;
   const int all = up_to(score_gradient_rows, chunk.rows - begin);  // rows of the block
   const int counted = up_to(all, *rows.counted - chunk.first - begin);
   const int inside = up_to(n, chunk.candidates - column);
+  // Lane r has what the warp needs of row r, and hands it round.
+  const std::int64_t row = chunk.first + begin + simt::lane();
+  const bool counts = simt::lane() < counted;
+  const T row_maximum = counts ? rows.maxima[row] : T{0};
+  const T row_factor = counts ? rows.factors[row] : T{0};
+  const int row_target = counts && !rows.target_apart() ? rows.targets[row] : -1;
   const T scale = rows.scale();
   T* const scores = chunk.scores + begin * chunk.stride + column;
   T sums[n] = {};
@@ -241,26 +250,24 @@ __global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 8 : 4
     T group[at_once][n];
     REFRAIN_UNROLL
     for (int j = 0; j < at_once; ++j) {
-      if (first + j < counted) simt::load_group(scores + (first + j) * chunk.stride, group[j]);
+      if (there && first + j < counted) simt::load_group(scores + (first + j) * chunk.stride, group[j]);
     }
     REFRAIN_UNROLL
     for (int j = 0; j < at_once; ++j) {
-      if (first + j >= all) continue;
-      const bool counts = first + j < counted;
-      const std::int64_t row = chunk.first + begin + first + j;
-      const T top = counts ? rows.maxima[row] : T{0};
-      const T factor = counts ? rows.factors[row] : T{0};
-      const std::int64_t target = counts && !rows.target_apart() ? rows.targets[row] - column : -1;
+      const T top = __shfl_sync(simt::full_mask, row_maximum, first + j);
+      const T factor = __shfl_sync(simt::full_mask, row_factor, first + j);
+      const int target = __shfl_sync(simt::full_mask, row_target, first + j) - static_cast<int>(column);
       REFRAIN_UNROLL
       for (int i = 0; i < n; ++i) {
-        const bool there = counts && i < inside;
-        group[j][i] = there ? std::exp(group[j][i] - top) * factor - (target == i ? scale : T{0}) : T{0};
+        const bool wanted = first + j < counted && i < inside;
+        group[j][i] = wanted ? std::exp(group[j][i] - top) * factor - (target == i ? scale : T{0}) : T{0};
         sums[i] += group[j][i];
       }
-      simt::store_group(scores + (first + j) * chunk.stride, group[j]);
+      if (there && first + j < all) simt::store_group(scores + (first + j) * chunk.stride, group[j]);
     }
   }
   if constexpr (sum) {
+    if (!there) return;
     T* const to = column_sums + part * chunk.stride + column;
     if (add) {
       T before[n];
@@ -289,31 +296,26 @@ __global__ void __launch_bounds__(loss_warps * 32)
   if (row >= rows.count) return;  // the whole warp
   const std::int64_t at = rows.index[row];
   const bool counts = row < *rows.counted;
-  const bool apart = rows.target_apart();
-  const T dtarget = counts && apart ? rows.dtarget[row] : T{0};
-  const T* const target_weight = candidates.weight + (counts && apart ? rows.targets[row] : 0) * rows.channels;
+  const bool apart = counts && rows.target_apart();
+  const T dtarget = apart ? rows.dtarget[row] : T{0};
+  const T* const target_weight = apart ? candidates.weight + rows.targets[row] * rows.channels : nullptr;
+  const T* const hidden = counts && (given.relu || to.dtarget_weight != nullptr) ? given.hidden + at * rows.channels : nullptr;
   for (std::int64_t c = simt::lane() * n; c < rows.channels; c += 32 * n) {
     T h[n] = {};
-    if (counts && (given.relu || to.dtarget_weight != nullptr)) simt::load_group(given.hidden + at * rows.channels + c, h);
-    if (to.dtarget_weight != nullptr) {
-      T of_target[n];
-      REFRAIN_UNROLL
-      for (int i = 0; i < n; ++i) of_target[i] = dtarget * h[i];
-      simt::store_group(to.dtarget_weight + at * rows.channels + c, of_target);
-    }
-    if (to.dhidden == nullptr) continue;
-    T gradient[n] = {};
-    if (counts) {
-      simt::load_group(rows.hidden + row * rows.channels + c, gradient);
+    if (hidden != nullptr) simt::load_group(hidden + c, h);
+    if (to.dhidden != nullptr) {
+      T gradient[n] = {};
       T weights[n] = {};
+      if (counts) simt::load_group(rows.hidden + row * rows.channels + c, gradient);
       if (apart) simt::load_group(target_weight + c, weights);
       REFRAIN_UNROLL
-      for (int i = 0; i < n; ++i) {
-        gradient[i] += dtarget * weights[i];
-        if (given.relu && h[i] <= 0) gradient[i] = 0;
-      }
+      for (int i = 0; i < n; ++i) gradient[i] = given.relu && h[i] <= 0 ? T{0} : gradient[i] + dtarget * weights[i];
+      simt::store_group(to.dhidden + at * rows.channels + c, gradient);
     }
-    simt::store_group(to.dhidden + at * rows.channels + c, gradient);
+    if (to.dtarget_weight == nullptr) continue;
+    REFRAIN_UNROLL
+    for (int i = 0; i < n; ++i) h[i] *= dtarget;
+    simt::store_group(to.dtarget_weight + at * rows.channels + c, h);
   }
   if (to.dtarget_bias != nullptr && simt::lane() == 0) to.dtarget_bias[at] = dtarget;
 }
