@@ -154,6 +154,38 @@ class TileProduct {
     }
   }
 
+  /// Elements of the scratch memory of visit_totals.
+  static constexpr int totals_elements = shape.depth_warps == 1 ? 0 : shape.depth_warps * shape.rows * shape.columns;
+
+  /// Calls function(m, n, total) for every sum of the tile, in one thread each: the parts of the depth_warps are added in order, through
+  /// shared memory that nobody else uses.  All threads call it.
+  template <class Function>
+  __device__ __forceinline__ void visit_totals(T* scratch, Function&& function) {
+    if constexpr (shape.depth_warps == 1) {
+      visit(function);
+    } else {
+      constexpr int group = threads / shape.depth_warps;
+      constexpr int count = row_parts * column_parts * part;
+      constexpr int share = count / shape.depth_warps;  // of a thread: it adds up sums share * depth_part() and on
+      static_assert(count % shape.depth_warps == 0);
+      const int thread = static_cast<int>(threadIdx.x) % group;
+      T* const parts = scratch + thread;  // [depth_warps][count][group]
+      REFRAIN_UNROLL
+      for (int i = 0; i < count; ++i) {
+        parts[(depth_part() * count + i) * group] = sums_[i / (column_parts * part)][i / part % column_parts][i % part];
+      }
+      __syncthreads();
+      REFRAIN_UNROLL
+      for (int s = 0; s < share; ++s) {
+        const int i = depth_part() * share + s;
+        T total = parts[i * group];
+        REFRAIN_UNROLL
+        for (int d = 1; d < shape.depth_warps; ++d) total += parts[(d * count + i) * group];
+        function(row_of(i / (column_parts * part), i % part), column_of(i / part % column_parts, i % part), total);
+      }
+    }
+  }
+
   /// As many neighbouring lanes hold the sums of one row, of the columns that their warp takes.
   static constexpr int row_lanes = tensor ? 4 : 8;
 

@@ -40,8 +40,12 @@ struct Patch {
 template <class T, MathMode mode, int columns, bool aligned>
 struct PatchTile {
   static constexpr int chunk = 32;  ///< columns of the bottleneck at a time
-  static constexpr TileShape up_shape = tile_shape(columns, 2);
-  static constexpr int warps = up_shape.row_warps * up_shape.column_warps;
+  static constexpr int warps = tile_warps<T>(columns);
+  static constexpr TileShape up_shape{.rows = conv_tile_rows,
+                                      .columns = columns,
+                                      .depth = 16,
+                                      .row_warps = warps == 16 ? 4 : 2,
+                                      .column_warps = warps == 16 ? 4 : warps / 2};
   static constexpr TileShape down_shape{
       .rows = conv_tile_rows, .columns = chunk, .depth = 16, .row_warps = 4, .column_warps = warps / 4};
   using Down = TileProduct<T, mode, down_shape, Contiguous::depth, Contiguous::side, aligned>;

@@ -1,6 +1,7 @@
 #pragma once
 /// Gradients of what went into a convolution or a dense layer, and of their weights; formulas, grids and bytes: cuda_conv_backward.cu.
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/causal_conv/conv_rows.cuh"
@@ -35,28 +36,38 @@ struct InputGradient {
 };
 
 inline constexpr int gradient_tile = 64;  // rows and columns
+/// f32: 16 warps, in four groups that split k, as in conv_tile.cuh.
 template <class T>
 inline constexpr TileShape gradient_shape{.rows = gradient_tile,
                                           .columns = gradient_tile,
-                                          .depth = sizeof(T) == 4 ? 32 : 16,
+                                          .depth = sizeof(T) == 4 ? 64 : 16,
                                           .row_warps = 2,
                                           .column_warps = 2,
-                                          .stages = 3};
+                                          .stages = sizeof(T) == 4 ? 2 : 3,
+                                          .depth_warps = sizeof(T) == 4 ? 4 : 1};
 
 template <class T, MathMode mode, bool aligned>
 using GradientProduct = TileProduct<T, mode, gradient_shape<T>, Contiguous::depth, Contiguous::depth, aligned>;
 
+/// The panels of both factors; the parts of the sums where they were.
+template <class T, MathMode mode, bool aligned>
+inline constexpr int gradient_elements =
+    std::max(gradient_shape<T>.stages*(GradientProduct<T, mode, aligned>::PanelA::elements +
+                                       GradientProduct<T, mode, aligned>::PanelB::elements),
+             GradientProduct<T, mode, aligned>::totals_elements);
+
 /// A tile of dx: one product over the slices of all taps and then of the dense layer.
 template <class T, MathMode mode, bool aligned>
-__global__ void __launch_bounds__(128) input_gradient_tile(InputGradient<T> gradient) {
+__global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads) input_gradient_tile(InputGradient<T> gradient) {
   using Product = GradientProduct<T, mode, aligned>;
   REFRAIN_SHARED_ARRAY(std::int32_t, step_of_row, gradient_tile);  // [rows]
   const std::int64_t column_tiles = (gradient.columns + gradient_tile - 1) / gradient_tile;
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) / column_tiles * gradient_tile;
   const std::int64_t first_column = static_cast<std::int64_t>(blockIdx.x) % column_tiles * gradient_tile;
   simt::SharedCarver carver;
-  const auto shared = Product::take(carver);
-  if (gradient.taps > 0) note_steps<gradient_tile, Product::threads>(step_of_row, first, gradient.steps.steps);
+  T* const panels = carver.take<T>(gradient_elements<T, mode, aligned>);
+  const typename Product::Shared shared{panels, panels + gradient_shape<T>.stages * Product::PanelA::elements};
+  if (gradient.taps > 0) note_steps<gradient_tile, Product::threads>(step_of_row, first, gradient.steps);
   __syncthreads();
   const TapRows<T> tap_rows{.x = gradient.dy,
                             .taps = gradient.steps,
@@ -86,7 +97,7 @@ __global__ void __launch_bounds__(128) input_gradient_tile(InputGradient<T> grad
       [&](int slice, int outer) {
         return slice < tap_slices ? tap_weights(slice, outer) : dense_weights(slice - tap_slices, outer);
       });
-  sum.visit([&](int i, int j, T value) {
+  sum.visit_totals(panels, [&](int i, int j, T value) {
     if (first + i >= gradient.rows || first_column + j >= gradient.columns) return;
     const std::int64_t at = (first + i) * gradient.columns + first_column + j;
     if (gradient.skip != nullptr) value += gradient.skip[at];

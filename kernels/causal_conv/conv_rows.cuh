@@ -26,6 +26,11 @@ struct TapSteps {
   static TapSteps backward(Padding padding, std::int64_t width, std::int64_t dilation, std::int64_t steps) {
     return {steps, -look_ahead(padding, width, dilation), dilation};
   }
+  /// t of row p = (b, t).  Threads ask often, and a division of 64 bits is some 70 instructions.
+  __device__ __forceinline__ std::int64_t step_of(std::int64_t p) const {
+    if ((p | steps) >> 32 == 0) return static_cast<std::uint32_t>(p) % static_cast<std::uint32_t>(steps);
+    return p % steps;
+  }
   /// How far from row p = (b, t) its tap's row is; true in `inside` when there is one.
   __device__ __forceinline__ std::int64_t distance(std::int64_t t, std::int64_t tap, bool& inside) const {
     const std::int64_t moved = ahead + tap * per_tap;
@@ -41,9 +46,9 @@ __host__ __device__ constexpr int slices_of(std::int64_t channels, int depth) {
 
 /// Writes the steps t of a tile's rows first, first + 1, ... to shared memory, where TapRows reads them; a barrier must follow.
 template <int rows, int threads>
-__device__ __forceinline__ void note_steps(std::int32_t (&step_of_row)[rows], std::int64_t first, std::int64_t steps) {
+__device__ __forceinline__ void note_steps(std::int32_t (&step_of_row)[rows], std::int64_t first, const TapSteps& taps) {
   for (int i = static_cast<int>(threadIdx.x); i < rows; i += threads) {
-    step_of_row[i] = static_cast<std::int32_t>((first + i) % steps);
+    step_of_row[i] = static_cast<std::int32_t>(taps.step_of(first + i));
   }
 }
 

@@ -14,20 +14,33 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int conv_tile_rows = 64;
 
+/// The narrow tile of f32 has 16 warps, in four groups that split k: a batch of 6,400 rows makes but 100 tiles for 132 multiprocessors, so
+/// a block alone has to keep one busy.
+template <class T>
+constexpr bool splits_depth(int columns) {
+  return sizeof(T) == 4 && columns <= 64;
+}
+
 /// A product whose sums are the tile: warps of 32 x 32 sums, or 32 x 64 in the widest tile.
-constexpr TileShape tile_shape(int columns, int stages) {
+template <class T>
+constexpr TileShape tile_shape(int columns) {
   return {.rows = conv_tile_rows,
           .columns = columns,
-          .depth = 16,
+          .depth = splits_depth<T>(columns) ? 64 : 16,
           .row_warps = 2,
           .column_warps = columns > 64 ? 4 : 2,
-          .stages = stages};
+          .stages = splits_depth<T>(columns) ? 2 : 3,
+          .depth_warps = splits_depth<T>(columns) ? 4 : 1};
+}
+template <class T>
+constexpr int tile_warps(int columns) {
+  return tile_shape<T>(columns).row_warps * tile_shape<T>(columns).column_warps * tile_shape<T>(columns).depth_warps;
 }
 
 /// Blocks that a multiprocessor should have registers for: 128 registers a thread but for the widest tile and for f64.
 template <class T>
 constexpr int blocks_per_processor(int columns) {
-  return sizeof(T) == 8 || columns > 128 ? 1 : columns > 64 ? 2 : 4;
+  return columns == 128 ? 2 : 1;
 }
 
 /// A row of the tile in the registers of a warp, 16 bytes to a lane where the row is long enough for all lanes.
@@ -49,9 +62,10 @@ __device__ __forceinline__ void for_tile_rows(std::int64_t first, std::int64_t r
 /// Starts the sums of a product from the bias of its columns, `first` and on of `count`; zero without one, and past the end.
 template <class Product, class T>
 __device__ __forceinline__ void start_from_bias(Product& product, const T* bias, std::int64_t first, std::int64_t count) {
+  const bool there = bias != nullptr && Product::depth_part() == 0;
   product.visit([&](int, int column, T& sum) {
     const std::int64_t n = first + column;
-    sum = bias != nullptr && n < count ? bias[n] : T{0};
+    sum = there && n < count ? bias[n] : T{0};
   });
 }
 
@@ -82,23 +96,23 @@ Convolution<T> convolution_of(const CausalConvForward& args) {
 
 template <class T, MathMode mode, int columns, bool aligned>
 struct ConvTile {
-  static constexpr int stages = 3;
-  using Product = TileProduct<T, mode, tile_shape(columns, stages), Contiguous::depth, Contiguous::side, aligned>;
+  static constexpr TileShape shape = tile_shape<T>(columns);
+  using Product = TileProduct<T, mode, shape, Contiguous::depth, Contiguous::side, aligned>;
   using Row = TileRow<T, columns, aligned>;
   static constexpr int threads = Product::threads;
   static constexpr int stride = resident_stride<mode>(columns);
-  static constexpr int a_elements = stages * Product::PanelA::elements;
-  static constexpr int b_elements = stages * Product::PanelB::elements;
+  static constexpr int a_elements = shape.stages * Product::PanelA::elements;
+  static constexpr int b_elements = shape.stages * Product::PanelB::elements;
   static constexpr std::size_t fixed_bytes = conv_tile_rows * sizeof(std::int32_t);  ///< of shared memory, besides the tile
-  /// The panels of the factors lie where the sums will.
-  static constexpr int elements = std::max(conv_tile_rows * stride, a_elements + b_elements);
+  /// The panels of the factors lie where the sums will; where k was split, the parts of the sums lie behind the tile.
+  static constexpr int elements = std::max(conv_tile_rows * stride + Product::totals_elements, a_elements + b_elements);
 
   /// tile [conv_tile_rows][stride] = rows first_row and columns first_column onwards of bias + the sum over taps and channels; zeros in
   /// columns past the end.  Everybody may read the tile afterwards.
   __device__ __forceinline__ static void make(const Convolution<T>& conv, std::int64_t first_row, std::int64_t first_column,
                                               T* tile) {
     REFRAIN_SHARED_ARRAY(std::int32_t, steps, conv_tile_rows);  // t of each row
-    note_steps<conv_tile_rows, threads>(steps, first_row, conv.steps.steps);
+    note_steps<conv_tile_rows, threads>(steps, first_row, conv.steps);
     __syncthreads();
     const TapRows<T> rows{.x = conv.x,
                           .taps = conv.steps,
@@ -113,7 +127,7 @@ struct ConvTile {
     start_from_bias(sum, conv.bias, first_column, conv.out);
     sum.add({.a = tile, .b = tile + a_elements}, static_cast<int>(conv.taps) * slices_of(conv.in, Product::depth), rows,
             weights);
-    sum.visit([&](int m, int n, T value) { tile[m * stride + n] = value; });
+    sum.visit_totals(tile + conv_tile_rows * stride, [&](int m, int n, T value) { tile[m * stride + n] = value; });
     __syncthreads();
   }
 };

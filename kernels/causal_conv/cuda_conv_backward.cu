@@ -32,7 +32,7 @@ struct ShiftedRows {
   std::int64_t width;
   __device__ __forceinline__ const T* operator()(std::int64_t tap, std::int64_t p) const {
     bool inside = false;
-    const std::int64_t moved = steps.distance(p % steps.steps, tap, inside);
+    const std::int64_t moved = steps.distance(steps.step_of(p), tap, inside);
     return inside ? x + (p + moved) * width : nullptr;
   }
 };
@@ -58,7 +58,7 @@ void input_gradient(const char* name, const InputGradient<T>& gradient, Stream s
       const simt::Launch how{.name = name,
                              .grid = simt::blocks_for(tiles(gradient.rows) * tiles(gradient.columns), 1),
                              .block = Product::threads,
-                             .shared_bytes = Product::shared_bytes(),
+                             .shared_bytes = simt::piece_bytes<T>(gradient_elements<T, mode, aligned>),
                              .stream = stream};
       simt::launch(how, input_gradient_tile<T, mode, aligned>, gradient);
     };

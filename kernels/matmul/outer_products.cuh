@@ -3,9 +3,9 @@
 ///
 ///   out[task][m,n] (+)= sum_{p < count} a(task, p)[m] b(task, p)[n],   a row that is null counts as zeros
 ///
-/// Block (x, y): one tile of one task's [M,N], over the y-th part of the rows p, in rising order.  The parts' sums are added in order by a
+/// Block (x, y): one tile of one task's [M,N], 64 x 64 or, where M or N is at most 32, 32 x 32, over the y-th part of the rows p, in rising order.  The parts' sums are added in order by a
 /// second launch (columns.cuh).  The number of parts depends on the shape alone, so equal input gives equal bits.
-/// Moved: each row of a and b once per 64 columns of the other.  FLOPs 2 M N count per task.  Limit: arithmetic from M and N of 64 on.
+/// Moved: each row of a and b once per tile of the other.  FLOPs 2 M N count per task.  Limit: arithmetic from M and N of 64 on.
 
 #include <algorithm>
 #include <cstdint>
@@ -30,10 +30,20 @@ struct OuterProducts {
   const std::int64_t* present = nullptr;  ///< in device memory: rows p from there on do not count; null: all count
 };
 
-inline constexpr int outer_tile = 64;
-template <class T>
-inline constexpr TileShape outer_shape{
-    .rows = outer_tile, .columns = outer_tile, .depth = sizeof(T) == 4 ? 32 : 16, .row_warps = 2, .column_warps = 2};
+inline constexpr int outer_threads = 128;
+/// Of M and N.  Where one of them is short the tile is small, and the warps split the rows p of a slice.
+constexpr int outer_tile(bool narrow) { return narrow ? 32 : 64; }
+constexpr bool has_narrow_outer_tile(std::int64_t inner, std::int64_t columns) { return inner <= 32 || columns <= 32; }
+template <class T, bool narrow>
+inline constexpr TileShape outer_shape{.rows = outer_tile(narrow),
+                                       .columns = outer_tile(narrow),
+                                       .depth = narrow           ? 64
+                                                : sizeof(T) == 4 ? 32
+                                                                 : 16,
+                                       .row_warps = narrow ? 1 : 2,
+                                       .column_warps = narrow ? 1 : 2,
+                                       .stages = 3,
+                                       .depth_warps = narrow ? 4 : 1};
 
 /// How the rows are cut.
 struct OuterCut {
@@ -42,12 +52,13 @@ struct OuterCut {
   std::int64_t rows_per_part;
 };
 
-/// Enough blocks to fill a GPU, none with fewer than 256 rows; the parts' sums, and what they are added to, make one chunk of sum_columns.
+/// Enough blocks to fill a GPU, none with fewer than 64 rows; the parts' sums, and what they are added to, make one chunk of sum_columns.
 inline OuterCut outer_cut(std::int64_t count, std::int64_t inner, std::int64_t columns, std::int64_t tasks) {
   const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
-  const std::int64_t tiles = tasks * over(inner, outer_tile) * over(columns, outer_tile);
-  const std::int64_t wanted = std::clamp<std::int64_t>(over(512, std::max<std::int64_t>(1, tiles)), 1, 63);
-  const std::int64_t rows_per_part = std::max<std::int64_t>(256, over(over(count, wanted), 32) * 32);
+  const int tile = outer_tile(has_narrow_outer_tile(inner, columns));
+  const std::int64_t tiles = tasks * over(inner, tile) * over(columns, tile);
+  const std::int64_t wanted = std::clamp<std::int64_t>(over(256, std::max<std::int64_t>(1, tiles)), 1, least_column_chunk - 1);
+  const std::int64_t rows_per_part = std::max<std::int64_t>(64, over(over(count, wanted), 32) * 32);
   return {tiles, std::max<std::int64_t>(1, over(count, rows_per_part)), rows_per_part};
 }
 
@@ -57,16 +68,21 @@ inline std::int64_t outer_parts(std::int64_t count, std::int64_t inner, std::int
   return cut.parts == 1 ? 0 : cut.parts * tasks * inner * columns;
 }
 
-template <class T, MathMode mode, bool aligned, class A, class B>
-__global__ void __launch_bounds__(128)
+template <class T, MathMode mode, bool narrow, bool aligned>
+using OuterProduct = TileProduct<T, mode, outer_shape<T, narrow>, Contiguous::side, Contiguous::side, aligned>;
+
+template <class T, MathMode mode, bool narrow, bool aligned, class A, class B>
+__global__ void __launch_bounds__(outer_threads)
     outer_product_tile(OuterProducts<T, A, B> products, std::int64_t rows_per_part, bool add, T* out) {
-  using Product = TileProduct<T, mode, outer_shape<T>, Contiguous::side, Contiguous::side, aligned>;
-  const std::int64_t row_tiles = (products.inner + outer_tile - 1) / outer_tile;
-  const std::int64_t column_tiles = (products.columns + outer_tile - 1) / outer_tile;
+  using Product = OuterProduct<T, mode, narrow, aligned>;
+  constexpr TileShape shape = outer_shape<T, narrow>;
+  static_assert(Product::threads == outer_threads);
+  const std::int64_t row_tiles = (products.inner + shape.rows - 1) / shape.rows;
+  const std::int64_t column_tiles = (products.columns + shape.columns - 1) / shape.columns;
   const std::int64_t task = static_cast<std::int64_t>(blockIdx.x) / (row_tiles * column_tiles);
   const std::int64_t tile = static_cast<std::int64_t>(blockIdx.x) % (row_tiles * column_tiles);
-  const std::int64_t first_row = tile / column_tiles * outer_tile;
-  const std::int64_t first_column = tile % column_tiles * outer_tile;
+  const std::int64_t first_row = tile / column_tiles * shape.rows;
+  const std::int64_t first_column = tile % column_tiles * shape.columns;
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.y) * rows_per_part;
   const std::int64_t count =
       products.present != nullptr && *products.present < products.count ? *products.present : products.count;
@@ -88,13 +104,15 @@ __global__ void __launch_bounds__(128)
       [&](int slice, int outer) { return row_of(products.b, slice, outer, first_column, products.columns); });
   const std::int64_t part = static_cast<std::int64_t>(blockIdx.y);
   T* const to = out + (part * products.tasks + task) * products.inner * products.columns;
-  sum.visit([&](int i, int j, T value) {
+  const auto store = [&](int i, int j, T value) {
     const std::int64_t m = first_row + i;
     const std::int64_t n = first_column + j;
     if (m >= products.inner || n >= products.columns) return;
     T& element = to[m * products.columns + n];
     element = add ? element + value : value;
-  });
+  };
+  static_assert(Product::totals_elements <= shape.stages * Product::PanelA::elements);
+  sum.visit_totals(shared.a, store);  // where a's panels were
 }
 
 /// Terms of the second launch: the parts' sums, and behind them what is added to.
@@ -120,17 +138,21 @@ void sum_of_outer_products(const char* name, const OuterProducts<T, A, B>& produ
   const OuterCut cut = outer_cut(products.count, products.inner, products.columns, products.tasks);
   const bool direct = cut.parts == 1;
   for_math_mode<T>([&]<MathMode mode>() {
-    const auto start = [&]<bool aligned>() {
-      using Product = TileProduct<T, mode, outer_shape<T>, Contiguous::side, Contiguous::side, aligned>;
+    const auto start = [&]<bool narrow, bool aligned>() {
+      using Product = OuterProduct<T, mode, narrow, aligned>;
       const simt::Launch how{.name = name,
                              .grid = dim3(simt::blocks_for(cut.tiles, 1), static_cast<unsigned>(cut.parts)),
                              .block = Product::threads,
                              .shared_bytes = Product::shared_bytes(),
                              .stream = stream};
-      simt::launch(how, outer_product_tile<T, mode, aligned, A, B>, products, cut.rows_per_part, add && direct,
+      simt::launch(how, outer_product_tile<T, mode, narrow, aligned, A, B>, products, cut.rows_per_part, add && direct,
                    direct ? out : parts);
     };
-    products.aligned ? start.template operator()<true>() : start.template operator()<false>();
+    if (has_narrow_outer_tile(products.inner, products.columns)) {
+      products.aligned ? start.template operator()<true, true>() : start.template operator()<true, false>();
+    } else {
+      products.aligned ? start.template operator()<false, true>() : start.template operator()<false, false>();
+    }
   });
   if (direct) return;
   const PartTerms<T> terms{.parts = parts, .kept = out, .count = cut.parts, .width = width};

@@ -26,7 +26,7 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-inline constexpr int step_threads = 128;
+inline constexpr int step_threads = 256;
 
 /// Rows of a layer's state.
 struct StepSize {
@@ -34,26 +34,20 @@ struct StepSize {
   std::int64_t hidden;
 };
 
-/// 32 sequences by `columns` (gates x units), two warps along the sequences, two along k.
-template <class T, int columns>
-inline constexpr TileShape forward_tile{.rows = 32,
-                                        .columns = columns,
-                                        .depth = sizeof(T) == 4 ? 32 : 16,
-                                        .row_warps = 2,
-                                        .column_warps = 1,
-                                        .stages = 4,
-                                        .depth_warps = 2};
+/// 32 sequences by `columns` (gates x units), two warps along the sequences, four along k.
+template <int columns>
+inline constexpr TileShape forward_tile{
+    .rows = 32, .columns = columns, .depth = 64, .row_warps = 2, .column_warps = 1, .stages = 3, .depth_warps = 4};
 
-/// 16 sequences by 32 or 16 units, all four warps along k, which is long.  FMA units are fed from shared memory, and more columns per warp
-/// need less of it; tensor cores wait for the second-level cache, and smaller tiles use more multiprocessors' share of it.
-template <class T, MathMode mode>
+/// 16 sequences by 16 units, all eight warps along k, which is long.
+template <class T>
 inline constexpr TileShape backward_tile{.rows = 16,
-                                         .columns = mode == MathMode::exact ? 32 : 16,
-                                         .depth = sizeof(T) == 4 ? 64 : 32,
+                                         .columns = 16,
+                                         .depth = sizeof(T) == 4 ? 128 : 64,
                                          .row_warps = 1,
                                          .column_warps = 1,
-                                         .stages = mode == MathMode::exact ? 3 : 4,
-                                         .depth_warps = 4};
+                                         .stages = 3,
+                                         .depth_warps = 8};
 
 /// The tile of sequences and units that a block takes; the blocks of one tile of sequences are neighbours.
 struct StepTile {
@@ -118,7 +112,7 @@ __device__ __forceinline__ void step_tile(const StepSize& size, const StepTile& 
 template <class T, MathMode mode, bool aligned, class Cell>
 __global__ void __launch_bounds__(step_threads) forward_step(StepSize size, const T* x, const T* weight, Cell cell) {
   constexpr int units = Cell::units;
-  constexpr TileShape tile = forward_tile<T, Cell::gates * units>;
+  constexpr TileShape tile = forward_tile<Cell::gates * units>;
   using Product = TileProduct<T, mode, tile, Contiguous::depth, Contiguous::depth, aligned>;
   static_assert(Product::threads == step_threads);
   const StepTile at(size, tile.rows, units);
@@ -143,7 +137,7 @@ struct Upstream {
 /// weight [depth, H].
 template <class T, MathMode mode, bool aligned, class Cell>
 __global__ void __launch_bounds__(step_threads) backward_step(StepSize size, Upstream<T> upstream, const T* weight, Cell cell) {
-  constexpr TileShape tile = backward_tile<T, mode>;
+  constexpr TileShape tile = backward_tile<T>;
   using Product = TileProduct<T, mode, tile, Contiguous::depth, Contiguous::side, aligned>;
   static_assert(Product::threads == step_threads);
   const StepTile at(size, tile.rows, tile.columns);
@@ -168,7 +162,7 @@ class Steps {
   template <class Cell>
   void forward(const T* x, const T* weight, const Cell& cell) const {
     for_arithmetic([&]<MathMode mode, bool aligned>() {
-      constexpr TileShape tile = forward_tile<T, Cell::gates * Cell::units>;
+      constexpr TileShape tile = forward_tile<Cell::gates * Cell::units>;
       using Product = TileProduct<T, mode, tile, Contiguous::depth, Contiguous::depth, aligned>;
       simt::launch(how(tile.rows, Cell::units, Product::shared_bytes()), forward_step<T, mode, aligned, Cell>, size_, x, weight,
                    cell);
@@ -178,7 +172,7 @@ class Steps {
   template <class Cell>
   void backward(const Upstream<T>& upstream, const T* weight, const Cell& cell) const {
     for_arithmetic([&]<MathMode mode, bool aligned>() {
-      constexpr TileShape tile = backward_tile<T, mode>;
+      constexpr TileShape tile = backward_tile<T>;
       using Product = TileProduct<T, mode, tile, Contiguous::depth, Contiguous::side, aligned>;
       simt::launch(how(tile.rows, tile.columns, Product::shared_bytes()), backward_step<T, mode, aligned, Cell>, size_,
                    upstream, weight, cell);
