@@ -20,8 +20,8 @@
 // Without gradients a chunk ends after row_statistics.
 //
 // FLOPs 6 P V C with gradients, 2 P V C without.  Moved per chunk of R rows: R V scores six times (written, read, read and written, read by
-// two products), 2 R V / 16 sums for dbias; w read twice, dw read and written.  Limit: arithmetic from C of about 64 on; with few rows memory,
-// by w and dw.
+// two products), R V / 8 sums for dbias; w read twice, dw read and written.  Limit: arithmetic from C of about 64 on; with few rows
+// memory, by w and dw.
 // Sums of ours in orders that depend on shapes alone.  P up to 2^31 - 1; any V, S, C.
 
 #include "kernels/cuda.hpp"
