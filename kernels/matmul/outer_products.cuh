@@ -25,9 +25,7 @@ struct OuterProducts {
   std::int64_t inner;  ///< M
   std::int64_t columns;
   std::int64_t tasks = 1;
-  bool aligned = false;                   ///< rows are multiples of 16 bytes and start at such
-  std::int64_t padded_inner = 0;          ///< elements in a row of a, finite ones past M; 0: just M
-  const std::int64_t* present = nullptr;  ///< in device memory: rows p from there on do not count; null: all count
+  bool aligned = false;  ///< rows are multiples of 16 bytes and start at such
 };
 
 inline constexpr int outer_threads = 128;
@@ -84,11 +82,8 @@ __global__ void __launch_bounds__(outer_threads)
   const std::int64_t first_row = tile / column_tiles * shape.rows;
   const std::int64_t first_column = tile % column_tiles * shape.columns;
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.y) * rows_per_part;
-  const std::int64_t count =
-      products.present != nullptr && *products.present < products.count ? *products.present : products.count;
-  const std::int64_t end = begin + rows_per_part < count ? begin + rows_per_part : count;
+  const std::int64_t end = begin + rows_per_part < products.count ? begin + rows_per_part : products.count;
   if (add && end <= begin) return;
-  const std::int64_t inner = products.padded_inner > 0 ? products.padded_inner : products.inner;
   const int slices = end <= begin ? 0 : static_cast<int>((end - begin + Product::depth - 1) / Product::depth);
   simt::SharedCarver carver;
   const auto shared = Product::take(carver);
@@ -100,7 +95,7 @@ __global__ void __launch_bounds__(outer_threads)
     return {row == nullptr ? nullptr : row + first, row == nullptr ? 0 : width - first};
   };
   sum.add(
-      shared, slices, [&](int slice, int outer) { return row_of(products.a, slice, outer, first_row, inner); },
+      shared, slices, [&](int slice, int outer) { return row_of(products.a, slice, outer, first_row, products.inner); },
       [&](int slice, int outer) { return row_of(products.b, slice, outer, first_column, products.columns); });
   const std::int64_t part = static_cast<std::int64_t>(blockIdx.y);
   T* const to = out + (part * products.tasks + task) * products.inner * products.columns;

@@ -8,14 +8,14 @@
 
 namespace refrain::kernels::cuda {
 
-/// A chunk of rows takes `bytes`, so that a second-level cache of 40 MB holds its scores.  Each chunk passes over the item table and its
-/// gradient, which 256 rows make up for: as many there are, unless they take more than `most_bytes`.
+/// The scores of a chunk of rows take `bytes`, so that a second-level cache of 40 MB holds them.  Each chunk passes over the item table and
+/// its gradient, which `rows` make up for: as many there are, unless their scores take more than `most_bytes`.
 struct ScoreChunkLimits {
   std::int64_t bytes = 32 << 20;
   std::int64_t most_bytes = 256 << 20;
-  std::int64_t rows = 256;
+  std::int64_t rows = 640;
 
-  /// Rows of a chunk: whole tiles, chunks of about the same size.  Never fewer than 16, whatever those take.
+  /// Rows of a chunk: whole tiles of the products, chunks of about the same size.  Never fewer than 16, whatever those take.
   std::int64_t rows_of_chunk(std::int64_t all_rows, std::int64_t bytes_of_row) const {
     const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
     constexpr std::int64_t tile = 128;

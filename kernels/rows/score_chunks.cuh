@@ -1,12 +1,12 @@
 #pragma once
-/// Device templates of the softmax losses: a chunk of counted rows against all candidates; formulas and grids: cuda_softmax_loss.cu.
+/// Device templates of the softmax losses: what lies between the products of a chunk of rows and all candidates; formulas, grids and
+/// launches: cuda_softmax_loss.cu.
 
 #include <cmath>
 #include <cstdint>
 #include <limits>
 
 #include "kernels/simt.hpp"
-#include "kernels/tiles.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -17,276 +17,266 @@ struct Candidates {
   const T* weight;          ///< [V,C]
   const T* bias;            ///< [V], or null
   const std::int32_t* ids;  ///< [count] rows of weight, or null: row v is candidate v
-  const T* log_q;           ///< [count] taken from the scores, or null
+  const T* log_q;           ///< [count] taken from the scores of those named, or null
   std::int64_t count;
   std::int64_t channels;
   bool remove_hits;  ///< with ids: a candidate equal to the row's target is left out
-
-  __device__ __forceinline__ std::int64_t id(std::int64_t v) const { return ids == nullptr ? v : ids[v]; }
-  __device__ __forceinline__ const T* row(std::int64_t v) const { return weight + id(v) * channels; }
-  __device__ __forceinline__ T offset(std::int64_t v) const {
-    return (bias == nullptr ? T{0} : bias[id(v)]) - (log_q == nullptr ? T{0} : log_q[v]);
-  }
 };
 
-/// A chunk of counted rows, in the workspace.  Spans are the candidates that one warp of score_tiles takes; `rows` counts those that there
-/// is room for, *present those that are there.
+/// Rows as the caller has them.
 template <class T>
-struct ScoreChunk {
-  std::int64_t rows;
-  std::int64_t channels;
-  std::int64_t spans;
-  std::int64_t stride;    ///< elements between rows of scores: a multiple of 16 bytes; zeros after the last candidate
-  std::int64_t* present;  ///< one element
-  T* hidden;              ///< [rows,C]
-  std::int32_t* targets;  ///< [rows]
-  T* target_scores;       ///< [rows]
-  T* dtarget;             ///< [rows] gradients of the targets' scores where those stand apart from the candidates, else null
-  T* maxima;              ///< [rows,spans] m; row_statistics makes factors of them
-  T* sums;                ///< [rows,spans] of exp(score - m)
-  T* scores;              ///< [rows,stride] exp(score - m); score_gradients makes gradients of them.  Null: not kept
-  const std::int64_t* counted;  ///< rows of all chunks together; one element
+struct GivenRows {
+  const T* hidden;              ///< [P,C]
+  const std::int32_t* targets;  ///< [P]
+  const T* log_q_true;          ///< [P], or null
+  bool relu;
+};
 
-  __device__ __forceinline__ bool target_apart() const { return dtarget != nullptr; }
+/// The same rows in the workspace: the counted ones, then the others, which are zeros.
+template <class T>
+struct LossRows {
+  std::int64_t count;  ///< P
+  std::int64_t channels;
+  const std::int32_t* index;    ///< [P] where each lies with the caller
+  const std::int64_t* counted;  ///< one element
+  T* hidden;                    ///< [P,C], rectified where asked for; a chunk that is done leaves dhidden in its place
+  std::int32_t* targets;        ///< [P]
+  T* maxima;                    ///< [P] m, the largest score
+  T* factors;                   ///< [P] gradient of a score z: exp(z - m) factor
+  double* losses;               ///< [P]
+  T* target_scores;             ///< [P] where targets stand apart from the candidates, else null
+  T* dtarget;                   ///< [P] gradients of these
+
+  __device__ __forceinline__ bool target_apart() const { return target_scores != nullptr; }
   /// What the mean makes of a row's gradient.
   __device__ __forceinline__ T scale() const { return T{1} / static_cast<T>(*counted); }
 };
 
-inline constexpr int loss_warps = 8;  // of a block whose warps take a row each
-
-/// The row of this warp.
-__device__ __forceinline__ std::int64_t loss_row() { return static_cast<std::int64_t>(blockIdx.x) * loss_warps + simt::warp(); }
-
-/// Rows as the caller has them.
+/// Scores of neighbouring rows, then their gradients.
 template <class T>
-struct LossRows {
-  const T* hidden;              ///< [P,C]
-  const std::int32_t* targets;  ///< [P]
-  const T* log_q_true;          ///< [P], or null
-  const std::int32_t* index;    ///< of the chunk's rows: where they lie in [P]
-  std::int64_t first;           ///< counted rows before the chunk
-  bool relu;
+struct ScoreChunk {
+  T* scores;            ///< [rows,stride]
+  std::int64_t stride;  ///< elements between rows: a multiple of 16 bytes; gradients past the last candidate are zeros
+  std::int64_t candidates;
+  std::int64_t first;  ///< the chunk's first row of all
+  std::int64_t rows;
+  const std::int32_t* ids;  ///< [candidates] those equal to a row's target are left out there; null: none are
 };
-
-/// Takes the chunk's rows together, rectified where asked for; scores of targets that stand apart.  A warp per row.
-template <class T>
-__global__ void __launch_bounds__(loss_warps * 32) take_rows(LossRows<T> from, Candidates<T> candidates, ScoreChunk<T> chunk) {
-  const std::int64_t left = *chunk.counted - from.first;
-  const std::int64_t present = left < 0 ? 0 : left < chunk.rows ? left : chunk.rows;
-  if (blockIdx.x == 0 && threadIdx.x == 0) *chunk.present = present;
-  const std::int64_t row = loss_row();
-  if (row >= present) return;  // the whole warp
-  const std::int64_t at = from.index[row];
-  const std::int64_t target = from.targets[at];
-  const T* const h = from.hidden + at * chunk.channels;
-  const T* const w = candidates.weight + target * chunk.channels;
-  T score = 0;
-  for (std::int64_t c = simt::lane(); c < chunk.channels; c += 32) {
-    const T value = from.relu && h[c] < 0 ? T{0} : h[c];
-    chunk.hidden[row * chunk.channels + c] = value;
-    if (chunk.target_apart()) score += value * w[c];
-  }
-  score = simt::warp_sum(score);
-  if (simt::lane() != 0) return;
-  chunk.targets[row] = static_cast<std::int32_t>(target);
-  if (!chunk.target_apart()) return;
-  chunk.target_scores[row] = score + (candidates.bias == nullptr ? T{0} : candidates.bias[target]) -
-                             (from.log_q_true == nullptr ? T{0} : from.log_q_true[at]);
-}
-
-inline constexpr int score_span = 64;
-/// FMA units take half the rows of tensor cores: registers for more blocks side by side.
-template <class T, MathMode mode>
-inline constexpr TileShape score_shape{.rows = mode == MathMode::exact ? 64 : 128,
-                                       .columns = 2 * score_span,
-                                       .depth = 16,
-                                       .row_warps = mode == MathMode::exact ? 2 : 4,
-                                       .column_warps = 2,
-                                       .stages = sizeof(T) == 4 ? 3 : 2};
-template <class T, MathMode mode, bool aligned>
-using ScoreProduct = TileProduct<T, mode, score_shape<T, mode>, Contiguous::depth, Contiguous::depth, aligned>;
-/// Blocks that a multiprocessor's registers should hold.
-template <class T, MathMode mode>
-inline constexpr int score_blocks = sizeof(T) == 4 && mode == MathMode::exact ? 3 : 2;
 
 /// The score of what is left out.
 template <class T>
 inline constexpr T no_score = -std::numeric_limits<T>::infinity();
 
-template <class T, MathMode mode, bool aligned>
-constexpr std::size_t score_tiles_shared_bytes() {
-  return ScoreProduct<T, mode, aligned>::shared_bytes() + simt::piece_bytes<T>(score_shape<T, mode>.columns) +
-         simt::piece_bytes<std::int32_t>(score_shape<T, mode>.columns);
+/// How many of the next `most` things there are when `left` are left.
+__device__ __forceinline__ int up_to(int most, std::int64_t left) {
+  return left >= most ? most : left < 0 ? 0 : static_cast<int>(left);
 }
 
-/// Scores of a tile of rows and candidates, and of each span the maximum and the sum of exponentials.
-template <class T, MathMode mode, bool aligned>
-__global__ void __launch_bounds__(ScoreProduct<T, mode, aligned>::threads, score_blocks<T, mode>)
-    score_tiles(Candidates<T> candidates, ScoreChunk<T> chunk) {
-  using Product = ScoreProduct<T, mode, aligned>;
-  constexpr TileShape shape = score_shape<T, mode>;
-  // Neighbouring blocks take the same candidates: the table passes through the caches once.
-  const std::int64_t row_tiles = (chunk.rows + shape.rows - 1) / shape.rows;
-  const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) % row_tiles * shape.rows;
-  const std::int64_t first_item = static_cast<std::int64_t>(blockIdx.x) / row_tiles * shape.columns;
-  const std::int64_t present = *chunk.present;
-  if (first_row >= present) return;
-  simt::SharedCarver carver;
-  const auto shared = Product::take(carver);
-  T* const offsets = carver.take<T>(shape.columns);                    // [columns]
-  std::int32_t* const ids = carver.take<std::int32_t>(shape.columns);  // [columns]
-  for (int n = static_cast<int>(threadIdx.x); n < shape.columns; n += Product::threads) {
-    const bool inside = first_item + n < candidates.count;
-    offsets[n] = inside ? candidates.offset(first_item + n) : no_score<T>;
-    ids[n] = inside ? static_cast<std::int32_t>(candidates.id(first_item + n)) : -1;
+inline constexpr int loss_warps = 8;  // of a block
+
+/// The row of this warp, where each takes one.
+__device__ __forceinline__ std::int64_t loss_row() { return static_cast<std::int64_t>(blockIdx.x) * loss_warps + simt::warp(); }
+
+/// Takes the counted rows together, rectified where asked for; scores of targets that stand apart.  A warp per row, n elements a lane.
+template <class T, int n>
+__global__ void __launch_bounds__(loss_warps * 32, 4) take_rows(GivenRows<T> from, Candidates<T> candidates, LossRows<T> to) {
+  const std::int64_t row = loss_row();
+  if (row >= to.count) return;  // the whole warp
+  const bool counts = row < *to.counted;
+  const std::int64_t at = to.index[row];
+  const std::int64_t target = counts ? from.targets[at] : 0;
+  const T* const h = from.hidden + at * to.channels;
+  const T* const w = candidates.weight + target * to.channels;
+  T* const taken = to.hidden + row * to.channels;
+  T score = 0;
+  for (std::int64_t c = simt::lane() * n; c < to.channels; c += 32 * n) {
+    T group[n] = {};
+    if (counts) {
+      simt::load_group(h + c, group);
+      REFRAIN_UNROLL
+      for (int i = 0; i < n; ++i) group[i] = from.relu && group[i] < 0 ? T{0} : group[i];
+      if (to.target_apart()) {
+        T weights[n];
+        simt::load_group(w + c, weights);
+        REFRAIN_UNROLL
+        for (int i = 0; i < n; ++i) score += group[i] * weights[i];
+      }
+    }
+    simt::store_group(taken + c, group);
   }
-  Product sum;
-  sum.clear();
-  sum.add(shared, static_cast<int>((chunk.channels + shape.depth - 1) / shape.depth),
-          DepthRows<T>{chunk.hidden, chunk.channels, first_row, present, chunk.channels, shape.depth},
-          [&](int slice, int outer) -> PanelRow<T> {
-            if (first_item + outer >= candidates.count) return {nullptr, 0};
-            const std::int64_t k = static_cast<std::int64_t>(slice) * shape.depth;
-            return {candidates.row(first_item + outer) + k, candidates.channels - k};
-          });
-  const std::int64_t span = first_item / score_span + simt::warp() % shape.column_warps;
-  sum.visit_rows([&](int m, const auto& scores) {
-    const std::int64_t row = first_row + m;
-    const bool there = row < present;
-    const std::int32_t target = there ? chunk.targets[row] : -1;
-    T top = no_score<T>;
-    scores([&](int n, T& score) {
-      score += offsets[n];
-      if (ids[n] == target && there) {
-        if (!chunk.target_apart()) {
-          chunk.target_scores[row] = score;
-        } else if (candidates.remove_hits) {
-          score = no_score<T>;
+  score = simt::warp_sum(score);
+  if (simt::lane() != 0 || !counts) return;
+  to.targets[row] = static_cast<std::int32_t>(target);
+  if (!to.target_apart()) return;
+  to.target_scores[row] = score + (candidates.bias == nullptr ? T{0} : candidates.bias[target]) -
+                          (from.log_q_true == nullptr ? T{0} : from.log_q_true[at]);
+}
+
+/// rows [count,C] = those of the named candidates; offsets [count] = bias - log q, unless null.  A warp per candidate.
+template <class T, int n>
+__global__ void __launch_bounds__(loss_warps * 32) gather_candidates(Candidates<T> candidates, T* rows, T* offsets) {
+  const std::int64_t v = loss_row();
+  if (v >= candidates.count) return;
+  const std::int64_t id = candidates.ids[v];
+  for (std::int64_t c = simt::lane() * n; c < candidates.channels; c += 32 * n) {
+    T group[n];
+    simt::load_group(candidates.weight + id * candidates.channels + c, group);
+    simt::store_group(rows + v * candidates.channels + c, group);
+  }
+  if (offsets == nullptr || simt::lane() != 0) return;
+  offsets[v] =
+      (candidates.bias == nullptr ? T{0} : candidates.bias[id]) - (candidates.log_q == nullptr ? T{0} : candidates.log_q[v]);
+}
+
+/// The maximum of numbers and the sum of exp(number - maximum), as they come.
+template <class T>
+struct ExponentialSum {
+  T top = std::numeric_limits<T>::lowest();  // finite: with nothing but no_score the sum is 0, not NaN
+  T sum = 0;
+
+  template <int groups, int n>
+  __device__ __forceinline__ void add(const T (&values)[groups][n]) {
+    T highest = top;
+    REFRAIN_UNROLL
+    for (int j = 0; j < groups; ++j) {
+      REFRAIN_UNROLL
+      for (int i = 0; i < n; ++i) highest = values[j][i] > highest ? values[j][i] : highest;
+    }
+    sum *= std::exp(top - highest);
+    top = highest;
+    REFRAIN_UNROLL
+    for (int j = 0; j < groups; ++j) {
+      REFRAIN_UNROLL
+      for (int i = 0; i < n; ++i) sum += std::exp(values[j][i] - highest);
+    }
+  }
+};
+
+inline constexpr int statistics_warps = 4;  // of a block: enough for all rows of a chunk side by side
+
+/// log Z and loss of each row of the chunk, and what score_gradients needs of it; marks what is left out.  One pass: row_warps warps, 1 or
+/// a whole block, take a row, a thread 16 bytes of four places at a time.
+template <class T, int row_warps>
+__global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
+    row_statistics(ScoreChunk<T> chunk, LossRows<T> rows) {
+  static_assert(row_warps == 1 || row_warps == statistics_warps);
+  constexpr int n = simt::Pack<T>::count;
+  constexpr int groups = 4;
+  constexpr int step = row_warps * 32 * n;  // from one place to the next
+  REFRAIN_SHARED_ARRAY(T, scratch, row_warps);
+  const std::int64_t place = static_cast<std::int64_t>(blockIdx.x) * (statistics_warps / row_warps) + simt::warp() / row_warps;
+  const std::int64_t row = chunk.first + place;
+  if (place >= chunk.rows || row >= *rows.counted) return;  // all that share the row
+  const int thread = static_cast<int>(threadIdx.x) % (row_warps * 32);
+  const std::int32_t target = rows.targets[row];
+  T* const scores = chunk.scores + place * chunk.stride;
+  const T score = rows.target_apart() ? rows.target_scores[row] : scores[target];
+  const T scale = rows.scale();
+  ExponentialSum<T> own;
+  for (std::int64_t first = thread * n; first < chunk.candidates; first += groups * step) {
+    T values[groups][n];
+    REFRAIN_UNROLL
+    for (int j = 0; j < groups; ++j) {
+      if (first + j * step < chunk.candidates) simt::load_group(scores + first + j * step, values[j]);
+    }
+    REFRAIN_UNROLL
+    for (int j = 0; j < groups; ++j) {
+      const std::int64_t v = first + j * step;
+      const int inside = up_to(n, chunk.candidates - v);
+      REFRAIN_UNROLL
+      for (int i = 0; i < n; ++i) {
+        if (i >= inside) {
+          values[j][i] = no_score<T>;
+        } else if (chunk.ids != nullptr && chunk.ids[v + i] == target) {
+          values[j][i] = no_score<T>;
+          scores[v + i] = no_score<T>;
         }
       }
-      top = score > top ? score : top;
-    });
-    top = simt::warp_max<Product::row_lanes>(top);
-    const T shift = top > no_score<T> ? top : T{0};  // where all are left out any finite shift makes the sum zero
-    T total = 0;
-    scores([&](int, T& score) {
-      score = std::exp(score - shift);
-      total += score;
-    });
-    total = simt::warp_sum<Product::row_lanes>(total);
-    if (!there || span >= chunk.spans) return;
-    if (simt::lane() % Product::row_lanes == 0) {
-      chunk.maxima[row * chunk.spans + span] = top;
-      chunk.sums[row * chunk.spans + span] = total;
     }
-    if (chunk.scores == nullptr) return;
-    scores([&](int n, T& score) {
-      if (first_item + n < chunk.stride) chunk.scores[row * chunk.stride + first_item + n] = score;
-    });
-  });
-}
-
-/// log Z and loss of each row; turns the spans' maxima into the factors that make gradients of their exponentials.  A warp per row.
-template <class T>
-__global__ void __launch_bounds__(loss_warps * 32) row_statistics(ScoreChunk<T> chunk, double* losses) {
-  const std::int64_t row = loss_row();
-  if (row >= *chunk.present) return;  // the whole warp
-  const T target = chunk.target_scores[row];
-  T* const maxima = chunk.maxima + row * chunk.spans;
-  const T* const sums = chunk.sums + row * chunk.spans;
-  T top = chunk.target_apart() ? target : no_score<T>;
-  for (std::int64_t span = simt::lane(); span < chunk.spans; span += 32) top = maxima[span] > top ? maxima[span] : top;
-  top = simt::warp_max(top);
-  T z = 0;
-  for (std::int64_t span = simt::lane(); span < chunk.spans; span += 32) z += sums[span] * std::exp(maxima[span] - top);
-  z = simt::warp_sum(z);
-  const T of_target = chunk.target_apart() ? std::exp(target - top) : T{0};
-  z += of_target;
-  const T scale = chunk.scale();
-  const T factor = scale / z;
-  if (chunk.scores != nullptr) {
-    for (std::int64_t span = simt::lane(); span < chunk.spans; span += 32) maxima[span] = std::exp(maxima[span] - top) * factor;
+    own.add(values);
   }
-  if (simt::lane() != 0) return;
-  if (chunk.target_apart()) chunk.dtarget[row] = of_target * factor - scale;
-  losses[row] = std::log(static_cast<double>(z)) + (static_cast<double>(top) - static_cast<double>(target));
+  T top = simt::block_max<row_warps>(own.top, scratch);
+  T z = simt::block_sum<row_warps>(own.sum * std::exp(own.top - top), scratch);
+  if (thread != 0) return;
+  T of_target = 0;
+  if (rows.target_apart()) {
+    const T highest = score > top ? score : top;
+    of_target = std::exp(score - highest);
+    z = z * std::exp(top - highest) + of_target;
+    top = highest;
+  }
+  const T factor = scale / z;
+  rows.maxima[row] = top;
+  rows.factors[row] = factor;
+  if (rows.target_apart()) rows.dtarget[row] = of_target * factor - scale;
+  rows.losses[row] = std::log(static_cast<double>(z)) + (static_cast<double>(top) - static_cast<double>(score));
 }
 
-inline constexpr int score_gradient_threads = 256;
-inline constexpr std::int64_t score_gradient_rows = 32;  // of a block
+inline constexpr int score_gradient_threads = 128;
+inline constexpr int score_gradient_rows = 16;  // of a block
+inline constexpr int score_gradients_at_once = 8;
 /// Candidates of a block.
 template <class T>
 inline constexpr std::int64_t score_gradient_columns = score_gradient_threads* simt::Pack<T>::count;
 
-/// scores = (softmax - onehot) / counted, in place; their sums over the block's rows go to column_sums [row parts, stride], or nowhere.
-/// A thread takes 16 bytes of 32 rows.
-template <class T>
-__global__ void __launch_bounds__(score_gradient_threads) score_gradients(ScoreChunk<T> chunk, T* column_sums) {
+/// scores = (softmax - onehot) / counted, in place; zeros in rows that do not count.  With `sum` the sums over the block's rows go to
+/// column_sums [row parts, stride], to those of the chunks before where `add`.  A thread takes 16 bytes of 16 rows, eight rows at a time:
+/// it waits for all of their loads at once.
+template <class T, bool sum>
+__global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 6 : 4)
+    score_gradients(ScoreChunk<T> chunk, LossRows<T> rows, T* column_sums, bool add) {
   constexpr int n = simt::Pack<T>::count;
+  constexpr int at_once = score_gradients_at_once;
   const std::int64_t groups = (chunk.stride + score_gradient_columns<T> - 1) / score_gradient_columns<T>;
   const std::int64_t part = static_cast<std::int64_t>(blockIdx.x) / groups;
   const std::int64_t column =
       static_cast<std::int64_t>(blockIdx.x) % groups * score_gradient_columns<T> + static_cast<int>(threadIdx.x) * n;
-  if (column >= chunk.stride) return;  // no barrier follows
+  const bool there = column < chunk.stride;
   const std::int64_t begin = part * score_gradient_rows;
-  const std::int64_t end = begin + score_gradient_rows < *chunk.present ? begin + score_gradient_rows : *chunk.present;
-  const T scale = chunk.scale();
+  const int all = up_to(score_gradient_rows, chunk.rows - begin);  // rows of the block
+  const int counted = up_to(all, *rows.counted - chunk.first - begin);
+  const int inside = up_to(n, chunk.candidates - column);
+  // Lane r has what the warp needs of row r, and hands it round.
+  const std::int64_t row = chunk.first + begin + simt::lane();
+  const bool counts = simt::lane() < counted;
+  const T row_maximum = counts ? rows.maxima[row] : T{0};
+  const T row_factor = counts ? rows.factors[row] : T{0};
+  const int row_target = counts && !rows.target_apart() ? rows.targets[row] : -1;
+  const T scale = rows.scale();
+  T* const scores = chunk.scores + begin * chunk.stride + column;
   T sums[n] = {};
-  for (std::int64_t row = begin; row < end; ++row) {
-    T* const at = chunk.scores + row * chunk.stride + column;
-    const T factor = chunk.maxima[row * chunk.spans + column / score_span];
-    const std::int64_t target = chunk.target_apart() ? -1 : chunk.targets[row] - column;
-    T group[n];
-    simt::load_group(at, group);
+  REFRAIN_UNROLL
+  for (int first = 0; first < score_gradient_rows; first += at_once) {
+    T group[at_once][n];
     REFRAIN_UNROLL
-    for (int i = 0; i < n; ++i) {
-      group[i] = group[i] * factor - (target == i ? scale : T{0});
-      sums[i] += group[i];
+    for (int j = 0; j < at_once; ++j) {
+      if (there && first + j < counted) simt::load_group(scores + (first + j) * chunk.stride, group[j]);
     }
-    simt::store_group(at, group);
+    REFRAIN_UNROLL
+    for (int j = 0; j < at_once; ++j) {
+      const T top = __shfl_sync(simt::full_mask, row_maximum, first + j);
+      const T factor = __shfl_sync(simt::full_mask, row_factor, first + j);
+      const int target = __shfl_sync(simt::full_mask, row_target, first + j) - static_cast<int>(column);
+      REFRAIN_UNROLL
+      for (int i = 0; i < n; ++i) {
+        const bool wanted = first + j < counted && i < inside;
+        group[j][i] = wanted ? std::exp(group[j][i] - top) * factor - (target == i ? scale : T{0}) : T{0};
+        sums[i] += group[j][i];
+      }
+      if (there && first + j < all) simt::store_group(scores + (first + j) * chunk.stride, group[j]);
+    }
   }
-  if (column_sums != nullptr) simt::store_group(column_sums + part * chunk.stride + column, sums);
-}
-
-template <class T>
-inline constexpr TileShape dhidden_shape{.rows = 128, .columns = 64, .depth = 16, .row_warps = 4, .column_warps = 1};
-template <class T, MathMode mode, bool aligned>
-using DhiddenProduct = TileProduct<T, mode, dhidden_shape<T>, Contiguous::depth, Contiguous::side, aligned>;
-template <class T, MathMode mode>
-inline constexpr int dhidden_blocks = sizeof(T) == 8            ? 2
-                                      : mode == MathMode::exact ? 3
-                                                                : 4;
-
-/// parts[y] [rows,C] = gradients of the scores times the candidates' rows, over part y of the candidates: whole slices.
-template <class T, MathMode mode, bool aligned>
-__global__ void __launch_bounds__(DhiddenProduct<T, mode, aligned>::threads, dhidden_blocks<T, mode>)
-    dhidden_tiles(Candidates<T> candidates, ScoreChunk<T> chunk, std::int64_t items_per_part, T* parts) {
-  using Product = DhiddenProduct<T, mode, aligned>;
-  constexpr TileShape shape = dhidden_shape<T>;
-  const std::int64_t column_tiles = (chunk.channels + shape.columns - 1) / shape.columns;
-  const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) / column_tiles * shape.rows;
-  const std::int64_t first_column = static_cast<std::int64_t>(blockIdx.x) % column_tiles * shape.columns;
-  const std::int64_t present = *chunk.present;
-  if (first_row >= present) return;
-  const std::int64_t begin = static_cast<std::int64_t>(blockIdx.y) * items_per_part;
-  const std::int64_t end = begin + items_per_part < chunk.stride ? begin + items_per_part : chunk.stride;
-  simt::SharedCarver carver;
-  const auto shared = Product::take(carver);
-  Product sum;
-  sum.clear();
-  sum.add(shared, static_cast<int>((end - begin + shape.depth - 1) / shape.depth),
-          DepthRows<T>{chunk.scores + begin, chunk.stride, first_row, present, end - begin, shape.depth},
-          [&](int slice, int outer) -> PanelRow<T> {
-            const std::int64_t v = begin + static_cast<std::int64_t>(slice) * shape.depth + outer;
-            if (v >= candidates.count) return {nullptr, 0};
-            return {candidates.row(v) + first_column, candidates.channels - first_column};
-          });
-  T* const to = parts + static_cast<std::int64_t>(blockIdx.y) * chunk.rows * chunk.channels;
-  sum.visit([&](int m, int n, T value) {
-    const std::int64_t row = first_row + m;
-    const std::int64_t column = first_column + n;
-    if (row < present && column < chunk.channels) to[row * chunk.channels + column] = value;
-  });
+  if constexpr (sum) {
+    if (!there) return;
+    T* const to = column_sums + part * chunk.stride + column;
+    if (add) {
+      T before[n];
+      simt::load_group(to, before);
+      REFRAIN_UNROLL
+      for (int i = 0; i < n; ++i) sums[i] = before[i] + sums[i];
+    }
+    simt::store_group(to, sums);
+  }
 }
 
 /// What is written for each row of [P]; null: not wanted.
@@ -297,46 +287,48 @@ struct RowGradients {
   T* dtarget_bias;    ///< [P]
 };
 
-/// Adds up the parts of dhidden, and the targets' where they stand apart; rows that do not count get zeros.  A warp per row.
-template <class T>
-__global__ void __launch_bounds__(loss_warps * 32) write_rows(LossRows<T> from, Candidates<T> candidates, ScoreChunk<T> chunk,
-                                                              const T* parts, int part_count, RowGradients<T> to) {
+/// Brings dhidden back to the caller's rows, through relu's mask and with the targets' share where they stand apart; gradients of the
+/// targets there.  Rows that do not count get zeros.  A warp per row, n elements a lane.
+template <class T, int n>
+__global__ void __launch_bounds__(loss_warps * 32)
+    write_rows(GivenRows<T> given, Candidates<T> candidates, LossRows<T> rows, RowGradients<T> to) {
   const std::int64_t row = loss_row();
-  if (row >= chunk.rows) return;  // the whole warp
-  const std::int64_t at = from.index[row];
-  const bool there = row < *chunk.present;
-  const T dtarget = there && chunk.target_apart() ? chunk.dtarget[row] : T{0};
-  const T* const target_weight = there ? candidates.weight + chunk.targets[row] * chunk.channels : nullptr;
-  for (std::int64_t c = simt::lane(); c < chunk.channels; c += 32) {
-    const T h = there ? chunk.hidden[row * chunk.channels + c] : T{0};
-    if (to.dtarget_weight != nullptr) to.dtarget_weight[at * chunk.channels + c] = dtarget * h;
-    if (to.dhidden == nullptr) continue;
-    T sum = 0;
-    if (there && !(from.relu && h == 0)) {
-      for (int part = 0; part < part_count; ++part) sum += parts[(part * chunk.rows + row) * chunk.channels + c];
-      if (chunk.target_apart()) sum += dtarget * target_weight[c];
+  if (row >= rows.count) return;  // the whole warp
+  const std::int64_t at = rows.index[row];
+  const bool counts = row < *rows.counted;
+  const bool apart = counts && rows.target_apart();
+  const T dtarget = apart ? rows.dtarget[row] : T{0};
+  const T* const target_weight = apart ? candidates.weight + rows.targets[row] * rows.channels : nullptr;
+  const T* const hidden = counts && (given.relu || to.dtarget_weight != nullptr) ? given.hidden + at * rows.channels : nullptr;
+  for (std::int64_t c = simt::lane() * n; c < rows.channels; c += 32 * n) {
+    T h[n] = {};
+    if (hidden != nullptr) simt::load_group(hidden + c, h);
+    if (to.dhidden != nullptr) {
+      T gradient[n] = {};
+      T weights[n] = {};
+      if (counts) simt::load_group(rows.hidden + row * rows.channels + c, gradient);
+      if (apart) simt::load_group(target_weight + c, weights);
+      REFRAIN_UNROLL
+      for (int i = 0; i < n; ++i) gradient[i] = given.relu && h[i] <= 0 ? T{0} : gradient[i] + dtarget * weights[i];
+      simt::store_group(to.dhidden + at * rows.channels + c, gradient);
     }
-    to.dhidden[at * chunk.channels + c] = sum;
+    if (to.dtarget_weight == nullptr) continue;
+    REFRAIN_UNROLL
+    for (int i = 0; i < n; ++i) h[i] *= dtarget;
+    simt::store_group(to.dtarget_weight + at * rows.channels + c, h);
   }
   if (to.dtarget_bias != nullptr && simt::lane() == 0) to.dtarget_bias[at] = dtarget;
 }
-
-/// Rows of a matrix, for sum_of_outer_products.
-template <class T>
-struct ScoreChunkRows {
-  const T* at;
-  std::int64_t stride;
-  __device__ __forceinline__ const T* operator()(std::int64_t, std::int64_t row) const { return at + row * stride; }
-};
 
 /// loss = mean of the counted rows' losses, or 0.  One block; thread t adds rows t, t + threads, ...
 template <class T, int threads>
 __global__ void __launch_bounds__(threads) mean_loss(const double* losses, const std::int64_t* counted, T* loss) {
   REFRAIN_SHARED_ARRAY(double, scratch, threads / 32);
+  const std::int64_t count = *counted;
   double sum = 0;
-  for (std::int64_t row = threadIdx.x; row < *counted; row += threads) sum += losses[row];
+  for (std::int64_t row = threadIdx.x; row < count; row += threads) sum += losses[row];
   sum = simt::block_sum<threads / 32>(sum, scratch);
-  if (threadIdx.x == 0) *loss = *counted == 0 ? T{0} : static_cast<T>(sum / static_cast<double>(*counted));
+  if (threadIdx.x == 0) *loss = count == 0 ? T{0} : static_cast<T>(sum / static_cast<double>(count));
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND
