@@ -54,6 +54,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 // causal_conv
 void causal_conv_forward(const CausalConvForward& args, Stream stream);
+std::size_t causal_conv_forward_workspace(const CausalConvForward& args);
 void causal_conv_backward(const CausalConvBackward& args, Stream stream);
 std::size_t causal_conv_backward_workspace(const CausalConvBackward& args);
 void conv_norm_forward(const ConvNormForward& args, Stream stream);
