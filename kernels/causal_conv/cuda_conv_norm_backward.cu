@@ -9,12 +9,13 @@
 //   the patch's weights as in cuda_adapter_backward.cu, from dh and dm
 // Shapes: x, dy, dx, normalized, h, dh, dz [B,T,C]; inv_std [B,T]; w, dw [K,C,C]; bottleneck, dm [B,T,D]; P = B T rows.
 //
-// First launch, C up to 256: a block of 128 threads takes 32 rows; a warp keeps a row in registers and reads dy and normalized once for dh,
-// dgamma, dbeta and the sum of dh.  With a patch, f32 with C and D multiples of 4 up to 256 and 16-byte addresses, dh also stays in
-// shared memory, and the same launch makes dm and dz (PatchGradientTile); else two launches of input_gradient do.
+// First launch, C up to 256: a block of 128 threads takes 16 rows; a warp keeps a row in registers and reads dy and normalized once for
+// dh, dgamma, dbeta and the sum of dh.  With a patch, f32 with C and D multiples of 4 up to 256 and 16-byte addresses, it takes 32 rows,
+// dh also stays in shared memory, and the same launch makes dm and dz (PatchGradientTile); else two launches of input_gradient do.
 // C beyond 256: `open` is written, and layer_norm_backward takes it, in rows of any length.
-// Then dx in one launch, a parallel patch's part included, and the sums over rows.  What is not wanted is not computed, and nothing is read
-// or kept for it: with frozen weights of the convolution x is not touched.
+// Then dx in one launch, a parallel patch's part included, and the sums over rows.  f32 of more than 64 channels: dx, dw and that part
+// by products of the library (cuda_product_conv.cu).
+// What is not wanted is not computed, and nothing is read or kept for it: with frozen weights of the convolution x is not touched.
 // FLOPs 2 K C^2 P for each of dx and dw, 4 C D P for dm and dz.  Moved: up to (6 C + 2 D) P elements; dz comes once per 64 channels of dx
 // and of dw from the cache.  Limit: the first launch memory, the products arithmetic.
 

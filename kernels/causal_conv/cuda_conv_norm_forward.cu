@@ -1,10 +1,10 @@
-// Half of a residual block on the GPU in one launch.  Device: f32, f64.
+// Half of a residual block on the GPU.  Device: f32, f64.
 //   h = conv(x), patch(conv(x)) or conv(x) + patch(x);   patch(x) = x + gelu(x down + down_bias) up + up_bias
 //   y = relu(gamma normalized + beta) (+ residual),  normalized = (h - mean(h)) inv_std,  inv_std = 1 / sqrt(var(h) + epsilon)
 // Shapes: x, y, residual, normalized, conv [B,T,C]; w [K,C,C]; bias, gamma, beta [C]; down [C,D], up [D,C]; inv_std [B,T]; bottleneck
 // [B,T,D].
 //
-// A block makes 64 rows with all their channels, in a tile of 64, 128 or 256 columns of shared memory, 4, 8 or 8 warps:
+// C up to 64: one launch.  A block of 4 warps makes 64 rows with all their channels, in a tile of 64 columns of shared memory:
 //   convolution   the implicit product of conv_tile.cuh, f32 by math_mode(); the sums end up where the factors' panels were
 //   patch         two products (patch_tile.cuh): the first one's factor is the tile itself (serial) or streams from x (parallel), its
 //                 results stay in shared memory; the second one's sums are added to the tile
@@ -12,9 +12,12 @@
 // Between x and y nothing passes through memory but what is saved for the backward pass.
 // Moved: x K times (K + 1 with a parallel patch), mostly from second-level cache; w, down and up once per 64 rows; each output and the
 // residual once.  FLOPs 2 K C^2 B T, with a patch + 4 C D B T.  Limit: arithmetic from some 64 channels on, below that memory.
-// Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into what is left of the shared memory (224 beside 256 channels on compute
-// capability 8.0); copies of 16 bytes where C, D and the addresses allow.  Wider rows: convolution, patch, layer_norm_forward and
-// element-by-element kernels one after the other, with y for h.
+// Any D whose rows fit into what is left of the shared memory; copies of 16 bytes where C, D and the addresses allow.  Wider D, or wider
+// rows of f64: convolution, patch, layer_norm_forward and element-by-element kernels one after the other, with y for h.
+//
+// More channels in f32: convolution (cuda_product_conv.cu) and patch by products of the library, which leave z, or z and patch, in y; then
+// one launch adds what is missing of h and makes the rest (half_norm.cuh): a warp takes a row of up to 1,024 channels in registers, 256
+// where C or an address allows single elements alone, a block a longer one.  Moved then: x and each output once, columns and y twice.
 
 #include "kernels/causal_conv/conv_norm_forward.cuh"
 #include "kernels/causal_conv/half_norm.cuh"
@@ -51,7 +54,7 @@ bool for_fused_tile(const ConvNormForward& args, const Patch<T>& patch, Visit&& 
 
 void in_steps(const ConvNormForward& args, Stream stream) {
   const MutableView z = args.conv ? args.conv : args.y;
-  causal_conv_forward(convolution_alone(args, z), stream);
+  convolve(convolution_alone(args, z), {}, stream);
   View h = z;
   if (args.insertion != Insertion::none) {
     View input = z;

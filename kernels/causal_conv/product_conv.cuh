@@ -41,15 +41,14 @@ __global__ void __launch_bounds__(tap_warps * 32) gather_taps(TapRowsShape shape
   const std::int64_t p = static_cast<std::int64_t>(blockIdx.x) * tap_warps + simt::warp();
   if (p >= shape.rows) return;  // the whole warp
   const std::int64_t t = p % shape.steps.steps;
-  float* to = columns + p * shape.taps * shape.channels;
-  for (std::int64_t tap = 0; tap < shape.taps; ++tap, to += shape.channels) {
-    bool inside = false;
-    const std::int64_t moved = shape.steps.distance(t, tap, inside);
-    const float* const from = x + (inside ? p + moved : p) * shape.channels;
-    for (std::int64_t c = 0; c < shape.channels; c += step) {
+  for (std::int64_t c = 0; c < shape.channels; c += step) {
+    const std::int64_t left = shape.channels - c;
+    for (std::int64_t tap = 0; tap < shape.taps; ++tap) {
+      bool inside = false;
+      const std::int64_t moved = shape.steps.distance(t, tap, inside);
       WarpRow<float, n, items> row;
-      row.load(from + c, inside ? shape.channels - c : 0);
-      row.store(to + c, shape.channels - c);
+      row.load(x + (inside ? p + moved : p) * shape.channels + c, inside ? left : 0);
+      row.store(columns + (p * shape.taps + tap) * shape.channels + c, left);
     }
   }
 }
