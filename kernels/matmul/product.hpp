@@ -32,8 +32,11 @@ struct Product {
   std::int64_t b_step = 0;
   std::int64_t c_step = 0;
   DType dtype = DType::f32;
-  MutableView workspace{};  ///< product_workspace() bytes, or less: then fewer algorithms fit
+  MutableView workspace{};  ///< product_workspace() bytes, or less: then fewer algorithms fit; product_workspace_alignment
 };
+
+/// Of the address of a product's workspace, in bytes.
+inline constexpr std::size_t product_workspace_alignment = 256;
 
 inline namespace REFRAIN_SIMT_BACKEND {
 

@@ -37,6 +37,9 @@ std::size_t product_workspace() { return 256; }
 
 void multiply_matrices(const Product& product, Stream) {
   if (product.bias != nullptr && product.add) throw OptionError("multiply_matrices: a bias and a sum to add to");
+  if (reinterpret_cast<std::uintptr_t>(product.workspace.data) % product_workspace_alignment != 0) {
+    throw OptionError("multiply_matrices: the workspace is not aligned as the library wants it");
+  }
   product.dtype == DType::f64 ? multiply_as<double>(product) : multiply_as<float>(product);
 }
 
