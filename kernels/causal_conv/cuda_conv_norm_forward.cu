@@ -140,11 +140,11 @@ class HalfByProducts {
                   stream);
     multiply_matrices({.a = active_,
                        .b = args_.patch.up.data,
+                       .added = add ? y : nullptr,
                        .c = y,
                        .rows = rows_,
                        .columns = channels_,
                        .depth = width,
-                       .add = add,
                        .workspace = library_},
                       stream);
   }

@@ -94,12 +94,12 @@ void ProductConvolution::input_gradient(const float* dy, const float* w, const f
     float* const to = dx + first * e_.steps * e_.in;
     multiply_matrices({.a = dy + first * e_.steps * e_.out,
                        .b = w,
+                       .added = add && !gathered() ? gathered() ? columns_ : to : nullptr,
                        .c = gathered() ? columns_ : to,
                        .rows = sequences * e_.steps,
                        .columns = width(),
                        .depth = e_.out,
                        .transpose_b = true,
-                       .add = add && !gathered(),
                        .workspace = library_},
                       stream);
     const float* const skipped = skip == nullptr ? nullptr : skip + first * e_.steps * e_.in;
@@ -115,12 +115,12 @@ void ProductConvolution::weight_gradient(const float* x, const float* dy, float*
   for_chunks([&](std::int64_t first, std::int64_t sequences) {
     multiply_matrices({.a = gather(x + first * e_.steps * e_.in, sequences, stream),
                        .b = dy + first * e_.steps * e_.out,
+                       .added = first > 0 ? dw : nullptr,
                        .c = dw,
                        .rows = width(),
                        .columns = e_.out,
                        .depth = sequences * e_.steps,
                        .transpose_a = true,
-                       .add = first > 0,
                        .workspace = library_},
                       stream);
   });

@@ -85,12 +85,12 @@ void add_outer_products(const AddOuterProducts& args, Stream stream) {
   check_floating<AddOuterProducts>(args.c.dtype);
   multiply_matrices({.a = args.a.data,
                      .b = args.b.data,
+                     .added = args.c.data,
                      .c = args.c.data,
                      .rows = args.c.shape[0],
                      .columns = args.c.shape[1],
                      .depth = args.a.shape[0],
                      .transpose_a = true,
-                     .add = true,
                      .dtype = args.c.dtype,
                      .workspace = args.workspace},
                     stream);

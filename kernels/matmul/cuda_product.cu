@@ -79,7 +79,7 @@ std::uint32_t alignment(const void* pointer) {
 /// Everything that the choice of an algorithm depends on.
 struct Problem {
   std::int64_t rows, columns, depth, a_stride, b_stride, c_stride, batch, a_step, b_step, c_step, workspace_bytes;
-  std::uint32_t a_alignment, b_alignment, c_alignment;  ///< c's is that of the bias where that is smaller
+  std::uint32_t a_alignment, b_alignment, c_alignment;  ///< c's is that of the bias or of what is added where those are smaller
   DType dtype;
   MathMode mode;
   bool transpose_a, transpose_b, add, has_bias;
@@ -102,12 +102,12 @@ struct Problem {
         workspace_bytes(p.workspace ? p.workspace.shape.numel() * static_cast<std::int64_t>(size_bytes(p.workspace.dtype)) : 0),
         a_alignment(alignment(p.a)),
         b_alignment(alignment(p.b)),
-        c_alignment(std::min(alignment(p.c), p.bias == nullptr ? 256u : alignment(p.bias))),
+        c_alignment(std::min({alignment(p.c), alignment(p.added), alignment(p.bias)})),
         dtype(p.dtype),
         mode(p.dtype == DType::f32 ? math_mode() : MathMode::exact),
         transpose_a(p.transpose_a),
         transpose_b(p.transpose_b),
-        add(p.add),
+        add(p.added != nullptr),
         has_bias(p.bias != nullptr) {}
 
   friend bool operator==(const Problem&, const Problem&) = default;
@@ -147,9 +147,8 @@ cublasComputeType_t compute_type(const Problem& problem) {
   if (problem.dtype == DType::f64) return CUBLAS_COMPUTE_64F;
   switch (problem.mode) {
     case MathMode::tf32:
+    case MathMode::bf16:  // on an H100 the library's products of f32 factors by bf16 are no faster, some of them 5 times slower
       return CUBLAS_COMPUTE_32F_FAST_TF32;
-    case MathMode::bf16:
-      return CUBLAS_COMPUTE_32F_FAST_16BF;
     default:
       return CUBLAS_COMPUTE_32F;
   }
@@ -260,6 +259,20 @@ void start_with_bias(const Product& p, cudaStream_t stream) {
   }
 }
 
+/// c becomes what is added: what a product over no depth is.
+void start_with_added(const Product& p, cudaStream_t stream) {
+  if (p.added == p.c) return;
+  const std::size_t size = size_bytes(p.dtype);
+  const std::size_t pitch = static_cast<std::size_t>(p.c_stride > 0 ? p.c_stride : p.columns) * size;
+  for (std::int64_t problem = 0; problem < p.batch; ++problem) {
+    const std::size_t at = static_cast<std::size_t>(problem * p.c_step) * size;
+    refrain::cuda::check(cudaMemcpy2DAsync(static_cast<char*>(p.c) + at, pitch, static_cast<const char*>(p.added) + at, pitch,
+                                           static_cast<std::size_t>(p.columns) * size, static_cast<std::size_t>(p.rows),
+                                           cudaMemcpyDeviceToDevice, stream),
+                         "cudaMemcpy2DAsync");
+  }
+}
+
 }  // namespace
 
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -280,21 +293,22 @@ void multiply_matrices(const Product& product, Stream on) {
   Product p = product;
   if (p.rows == 0 || p.columns == 0 || p.batch == 0) return;
   if (p.depth == 0) {
-    if (!p.add) start_with_bias(p, stream);
+    p.added == nullptr ? start_with_bias(p, stream) : start_with_added(p, stream);
     return;
   }
   if (p.bias != nullptr && p.dtype == DType::f64) {  // the library adds a bias to f32 results alone
     start_with_bias(p, stream);
     p.bias = nullptr;
-    p.add = true;
+    p.added = p.c;
   }
   const Problem problem(p);
   Plan plan = Plans::instance().of(problem);
   if (p.bias != nullptr) set(&plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
   const auto run = [&]<class T>(T) {
     const T one = 1;
-    const T kept = p.add ? T{1} : T{0};
-    check(cublasLtMatmul(lt_handle(), &plan.operation, &one, p.b, &plan.first, p.a, &plan.second, &kept, p.c, &plan.result, p.c,
+    const T kept = p.added != nullptr ? T{1} : T{0};
+    const void* const added = p.added != nullptr ? p.added : p.c;
+    check(cublasLtMatmul(lt_handle(), &plan.operation, &one, p.b, &plan.first, p.a, &plan.second, &kept, added, &plan.result, p.c,
                          &plan.result, &plan.algorithm, p.workspace.data, static_cast<std::size_t>(problem.workspace_bytes),
                          stream),
           "cublasLtMatmul");

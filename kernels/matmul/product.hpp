@@ -10,20 +10,20 @@
 
 namespace refrain::kernels::cuda {
 
-/// c = op(a) op(b) (+ bias to every row) (+ c), row-major, for `batch` problems of one size.
+/// c = op(a) op(b) (+ bias to every row) (+ added), row-major, for `batch` problems of one size.
 ///
 /// op(a) [rows,depth], op(b) [depth,columns], c [rows,columns]; op = transpose where asked.  f32 products follow math_mode().
 struct Product {
   const void* a = nullptr;
   const void* b = nullptr;
-  const void* bias = nullptr;  ///< [columns], or null; not together with `add`
+  const void* bias = nullptr;  ///< [columns], or null; not together with `added`
+  const void* added = nullptr;  ///< laid out as c, or c itself; null: nothing
   void* c = nullptr;
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   std::int64_t depth = 0;
   bool transpose_a = false;
   bool transpose_b = false;
-  bool add = false;           ///< add to c
   std::int64_t a_stride = 0;  ///< elements from one stored row to the next; 0: rows lie without gaps
   std::int64_t b_stride = 0;
   std::int64_t c_stride = 0;

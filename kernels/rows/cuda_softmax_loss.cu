@@ -248,12 +248,12 @@ class SoftmaxChunks {
     if (problem_.dweight != nullptr) {
       multiply({.a = chunk.scores,
                 .b = hidden,
+                .added = chunk.first > 0 ? problem_.dweight : nullptr,
                 .c = problem_.dweight,
                 .rows = chunk.candidates,
                 .columns = channels,
                 .depth = chunk.rows,
                 .transpose_a = true,
-                .add = chunk.first > 0,
                 .a_stride = chunk.stride});
     }
     if (problem_.of_rows.dhidden != nullptr) {
