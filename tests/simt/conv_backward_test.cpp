@@ -32,8 +32,8 @@ struct Expected {
 template <class T>
 class Outputs {
  public:
-  Outputs(const std::vector<Expected>& expected, unsigned choice) : choice_(choice) {
-    for (const Expected& output : expected) arrays_.emplace_back(output.shape);
+  Outputs(const std::vector<Expected>& expected, unsigned choice, int offset) : choice_(choice) {
+    for (const Expected& output : expected) arrays_.emplace_back(output.shape, std::vector<T>(), offset);
   }
   bool wanted(std::size_t i) const { return (choice_ >> i & 1) != 0; }
   MutableView operator[](std::size_t i) { return wanted(i) ? arrays_[i].mutable_view() : MutableView(); }
@@ -60,7 +60,7 @@ void check_outputs(const std::vector<Expected>& expected, const Options<T>& opti
   std::vector<Outputs<T>> first;
   const auto compare = [&](unsigned choice) {
     INFO("choice of outputs " << choice);
-    Outputs<T> outputs(expected, choice);
+    Outputs<T> outputs(expected, choice, options.offset);
     run(outputs);
     for (std::size_t i = 0; i < expected.size(); ++i) {
       INFO("output " << i);
