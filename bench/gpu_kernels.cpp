@@ -172,6 +172,79 @@ void add_convolutions(std::vector<std::pair<std::string, Make>>& all, const kern
   }
 }
 
+/// Patches of a quarter of the channels: alone, and after the convolution of a frozen half.
+void add_patches(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
+  const std::int64_t batch = 128, steps = 50, taps = 3, rows = batch * steps;
+  for (const std::int64_t channels : {64, 256}) {
+    const std::int64_t width = channels / 4;
+    const std::string sizes = concat("B ", batch, " T ", steps, " C ", channels, " D ", width);
+    const Shape shape{batch, steps, channels}, hidden{batch, steps, width};
+    const double flops = 4 * product({rows, channels, width});
+    const auto patch_of = [=](Tensors& t) {
+      return kernels::PatchWeights{.down = t.normal({channels, width}, 0.05),
+                                   .down_bias = t.normal({width}),
+                                   .up = t.normal({width, channels}, 0.05),
+                                   .up_bias = t.normal({channels})};
+    };
+    const auto gradients_of = [=](Tensors& t) {
+      return kernels::PatchGradients{.down = t.zeros({channels, width}),
+                                     .down_bias = t.zeros({width}),
+                                     .up = t.zeros({width, channels}),
+                                     .up_bias = t.zeros({channels})};
+    };
+    all.push_back({"adapter_forward", [=, &table](Tensors& t) {
+                     const kernels::AdapterForward args{
+                         .x = t.normal(shape), .patch = patch_of(t), .y = t.zeros(shape), .bottleneck = t.zeros(hidden)};
+                     return Case{"adapter_forward", sizes, flops, [=, &table] { table.adapter_forward(args); }};
+                   }});
+    all.push_back({"adapter_backward", [=, &table](Tensors& t) {
+                     const kernels::AdapterBackward args{.x = t.normal(shape),
+                                                         .patch = patch_of(t),
+                                                         .bottleneck = t.normal(hidden),
+                                                         .dy = t.normal(shape),
+                                                         .dx = t.zeros(shape),
+                                                         .dpatch = gradients_of(t)};
+                     return Case{"adapter_backward", sizes, 2 * flops, [=, &table] { table.adapter_backward(args); }};
+                   }});
+    const double conv_flops = 2 * product({rows, taps, channels, channels});
+    all.push_back(
+        {"conv_norm_forward_patched", [=, &table](Tensors& t) {
+           const kernels::ConvNormForward args{.x = t.normal(shape),
+                                               .w = t.normal({taps, channels, channels}, 0.05),
+                                               .bias = t.normal({channels}),
+                                               .gamma = t.normal({channels}),
+                                               .beta = t.normal({channels}),
+                                               .residual = t.normal(shape),
+                                               .patch = patch_of(t),
+                                               .y = t.zeros(shape),
+                                               .normalized = t.zeros(shape),
+                                               .inv_std = t.zeros({batch, steps}),
+                                               .conv = t.zeros(shape),
+                                               .bottleneck = t.zeros(hidden),
+                                               .dilation = 4,
+                                               .insertion = kernels::Insertion::serial};
+           return Case{"conv_norm_forward_patched", sizes, conv_flops + flops, [=, &table] { table.conv_norm_forward(args); }};
+         }});
+    all.push_back({"conv_norm_backward_frozen", [=, &table](Tensors& t) {
+                     const kernels::ConvNormBackward args{.w = t.normal({taps, channels, channels}, 0.05),
+                                                          .gamma = t.normal({channels}),
+                                                          .beta = t.normal({channels}),
+                                                          .patch = patch_of(t),
+                                                          .normalized = t.normal(shape),
+                                                          .inv_std = t.uniform({batch, steps}),
+                                                          .conv = t.normal(shape),
+                                                          .bottleneck = t.normal(hidden),
+                                                          .dy = t.normal(shape),
+                                                          .dx = t.zeros(shape),
+                                                          .dpatch = gradients_of(t),
+                                                          .dilation = 4,
+                                                          .insertion = kernels::Insertion::serial};
+                     return Case{"conv_norm_backward_frozen", sizes, conv_flops + 2 * flops,
+                                 [=, &table] { table.conv_norm_backward(args); }};
+                   }});
+  }
+}
+
 /// A convolution alone, by the table and by cuDNN.  cuDNN's times include what its layouts cost: the weight re-ordered, the bias added.
 void add_plain_convolutions(std::vector<std::pair<std::string, Make>>& all, const std::string& prefix,
                             const kernels::Entry<kernels::CausalConvForward>& forward,
@@ -218,6 +291,23 @@ void add_losses(std::vector<std::pair<std::string, Make>>& all, const kernels::T
                                  6 * product({rows, items, channels}), [=, &table] { table.softmax_loss(args); }};
                    }});
   }
+  const std::int64_t samples = items / 10;
+  all.push_back({"sampled_softmax_loss", [=, &table](Tensors& t) {
+                   const std::int64_t channels = 256;
+                   const kernels::SampledSoftmaxLoss args{.hidden = t.normal({rows, channels}),
+                                                          .weight = t.normal({items, channels}, 0.1),
+                                                          .bias = t.normal({items}),
+                                                          .targets = t.ids({rows}, items),
+                                                          .negatives = t.ids({samples}, items),
+                                                          .log_q_true = t.normal({rows}),
+                                                          .log_q_negative = t.normal({samples}),
+                                                          .loss = t.zeros({}),
+                                                          .dhidden = t.zeros({rows, channels}),
+                                                          .dweight_rows = t.zeros({samples + rows, channels}),
+                                                          .dbias_rows = t.zeros({samples + rows})};
+                   return Case{"sampled_softmax_loss", concat("P ", rows, " S ", samples, " C ", channels),
+                               6 * product({rows, samples, channels}), [=, &table] { table.sampled_softmax_loss(args); }};
+                 }});
   all.push_back({"top_k", [=, &table](Tensors& t) {
                    const kernels::TopK args{.scores = t.normal({128, items}),
                                             .values = t.zeros({128, 20}),
@@ -358,6 +448,7 @@ int main(int argc, char** argv) {
   std::vector<std::pair<std::string, Make>> all;
   add_products(all, table);
   add_convolutions(all, table);
+  add_patches(all, table);
   add_plain_convolutions(all, "", table.causal_conv_forward, table.causal_conv_backward);
   const kernels::cudnn::Entries& cudnn = kernels::cudnn::entries();
   add_plain_convolutions(all, "cudnn_", cudnn.causal_conv_forward, cudnn.causal_conv_backward);

@@ -54,13 +54,15 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 // causal_conv
 void causal_conv_forward(const CausalConvForward& args, Stream stream);
+std::size_t causal_conv_forward_workspace(const CausalConvForward& args);
 void causal_conv_backward(const CausalConvBackward& args, Stream stream);
 std::size_t causal_conv_backward_workspace(const CausalConvBackward& args);
 void conv_norm_forward(const ConvNormForward& args, Stream stream);
 std::size_t conv_norm_forward_workspace(const ConvNormForward& args);
 void conv_norm_backward(const ConvNormBackward& args, Stream stream);
 std::size_t conv_norm_backward_workspace(const ConvNormBackward& args);
-/// causal_conv_forward with something added: y = conv(x) + added; added [B,T,Cout] may be y, or empty.
+/// The convolution by tiles, whatever the channels, with something added: y = conv(x) + added; added [B,T,Cout] may be y, or empty.
+/// Needs no workspace.
 void convolve(const CausalConvForward& args, const View& added, Stream stream);
 
 // adapter

@@ -15,7 +15,7 @@ constexpr Entry<Args> on_cuda(void (*run)(const Args&, Stream), std::size_t (*wo
 }
 
 constexpr Table cuda_table{
-    .causal_conv_forward = on_cuda(cuda::causal_conv_forward),
+    .causal_conv_forward = on_cuda(cuda::causal_conv_forward, cuda::causal_conv_forward_workspace),
     .causal_conv_backward = on_cuda(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace),
     .conv_norm_forward = on_cuda(cuda::conv_norm_forward, cuda::conv_norm_forward_workspace),
     .conv_norm_backward = on_cuda(cuda::conv_norm_backward, cuda::conv_norm_backward_workspace),

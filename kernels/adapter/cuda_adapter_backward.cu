@@ -7,7 +7,7 @@
 // shared memory, multiplies them by up^T, 32 columns at a time, and the result, which stays in shared memory, by down^T, 64 columns at a
 // time; up and down stream in slices of 32, two stages.  dm goes to memory only where a weight's gradient reads it.
 // Anything else: two launches of input_gradient (cuda_conv_backward.cu), with dm between them.
-// Weights: outer_products.cuh and columns.cuh, after gelu(bottleneck) where up's gradient is wanted.
+// Weights: in f32 products of the library, in f64 outer_products.cuh; columns.cuh; after gelu(bottleneck) where up's gradient is wanted.
 // FLOPs 4 C D rows, with weights 8.  Moved: (2 C + D) rows, with weights (4 C + 6 D) rows; up and down once per 32 rows, from the cache.
 // Limit: memory up to a D of about 64, then arithmetic.
 
@@ -37,7 +37,9 @@ struct Plan {
     tile = fits_patch_tile(patch) && simt::aligned_16(args.dy.as<T>());
     const bool kept = args.dpatch.down || args.dpatch.down_bias || (args.dx && !tile);
     if (kept) patch.dm = scratch.take<T>(rows * patch.width);
-    weights = PatchWeightGradient<T>(args.dpatch, rows, patch.channels, patch.width, scratch);
+    const bool products = std::is_same_v<T, float> && (args.dpatch.down || args.dpatch.up);
+    const MutableView library = products ? take_product_scratch(scratch) : MutableView();
+    weights = PatchWeightGradient<T>(args.dpatch, rows, patch.channels, patch.width, library, scratch);
   }
 };
 

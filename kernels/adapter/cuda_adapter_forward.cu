@@ -77,8 +77,8 @@ void add_patch(const AdapterForward& args, const View& base, Stream stream) {
   MutableView active = as_steps(args.workspace, rows, bottleneck);
   active.dtype = args.x.dtype;
   const MutableView hidden = args.bottleneck ? as_steps(args.bottleneck, rows, bottleneck) : active;
-  causal_conv_forward(
-      {.x = as_steps(args.x, rows, channels), .w = as_tap(args.patch.down), .bias = args.patch.down_bias, .y = hidden}, stream);
+  convolve({.x = as_steps(args.x, rows, channels), .w = as_tap(args.patch.down), .bias = args.patch.down_bias, .y = hidden}, {},
+           stream);
   unary_forward({.x = hidden, .y = active, .function = UnaryFunction::gelu}, stream);
   convolve({.x = active, .w = as_tap(args.patch.up), .bias = args.patch.up_bias, .y = as_steps(args.y, rows, channels)}, base,
            stream);

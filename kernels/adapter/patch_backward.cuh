@@ -7,6 +7,7 @@
 
 #include "kernels/causal_conv/conv_backward.cuh"
 #include "kernels/cuda.hpp"
+#include "kernels/matmul/product_scratch.hpp"
 #include "kernels/scratch.hpp"
 
 namespace refrain::kernels::cuda {
@@ -156,14 +157,16 @@ void patch_input_gradient(const char* name, const T* dh, const PatchInputGradien
 
 /// The gradients of a patch's weights, those that are wanted, and their scratch memory:
 ///   ddown = x^T dm,  ddown_bias = sum of dm,  dup = gelu(bottleneck)^T dh,  dup_bias = sum of dh
+/// The products in f32 by the library, in f64 by outer_products.cuh.
 template <class T>
 class PatchWeightGradient {
  public:
   PatchWeightGradient() = default;
+  /// library: take_product_scratch's, or empty in f64.
   PatchWeightGradient(const PatchGradients& wanted, std::int64_t rows, std::int64_t channels, std::int64_t width,
-                      cpu::Scratch& scratch)
-      : wanted_(wanted), rows_(rows), channels_(channels), width_(width) {
-    if (wanted.down || wanted.up) {
+                      const MutableView& library, cpu::Scratch& scratch)
+      : wanted_(wanted), rows_(rows), channels_(channels), width_(width), library_(library) {
+    if (std::is_same_v<T, double> && (wanted.down || wanted.up)) {
       const std::int64_t of_down = wanted.down ? outer_parts(rows, channels, width) : 0;
       const std::int64_t of_up = wanted.up ? outer_parts(rows, width, channels) : 0;
       parts_ = scratch.take<T>(std::max(of_down, of_up));
@@ -176,9 +179,7 @@ class PatchWeightGradient {
 
   /// x: the patch's input [rows,channels], read for down; dm: read for down and its bias; dh: read for up and its bias.
   void run(const char* name, const T* x, const T* bottleneck, const T* dm, const T* dh, Stream stream) const {
-    if (wanted_.down) {
-      weight_gradient(name, WeightGradient<T>::dense(x, dm, rows_, channels_, width_, wanted_.down.as<T>(), parts_), stream);
-    }
+    if (wanted_.down) multiply(name, x, channels_, dm, width_, wanted_.down.as<T>(), stream);
     if (wanted_.down_bias) bias_gradient(name, dm, rows_, width_, wanted_.down_bias.as<T>(), bias_parts_, stream);
     if (wanted_.up) {
       const Shape shape{rows_, width_};
@@ -186,17 +187,35 @@ class PatchWeightGradient {
                      .y = {activated_, shape, dtype_of<T>, Device::cuda},
                      .function = UnaryFunction::gelu},
                     stream);
-      weight_gradient(name, WeightGradient<T>::dense(activated_, dh, rows_, width_, channels_, wanted_.up.as<T>(), parts_),
-                      stream);
+      multiply(name, activated_, width_, dh, channels_, wanted_.up.as<T>(), stream);
     }
     if (wanted_.up_bias) bias_gradient(name, dh, rows_, channels_, wanted_.up_bias.as<T>(), bias_parts_, stream);
   }
 
  private:
+  /// out [inner,columns] = a^T b, a [rows,inner], b [rows,columns].
+  void multiply(const char* name, const T* a, std::int64_t inner, const T* b, std::int64_t columns, T* out,
+                Stream stream) const {
+    if constexpr (std::is_same_v<T, double>) {
+      weight_gradient(name, WeightGradient<T>::dense(a, b, rows_, inner, columns, out, parts_), stream);
+    } else {
+      multiply_matrices({.a = a,
+                         .b = b,
+                         .c = out,
+                         .rows = inner,
+                         .columns = columns,
+                         .depth = rows_,
+                         .transpose_a = true,
+                         .workspace = library_},
+                        stream);
+    }
+  }
+
   PatchGradients wanted_;
   std::int64_t rows_ = 0;
   std::int64_t channels_ = 0;
   std::int64_t width_ = 0;
+  MutableView library_{};
   T* parts_ = nullptr;
   T* activated_ = nullptr;
   T* bias_parts_ = nullptr;

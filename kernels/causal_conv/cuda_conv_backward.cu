@@ -9,9 +9,11 @@
 // same launch where a caller asks for them (InputGradient).  Blocks that share rows are neighbours, so that dy comes from the
 // second-level cache after the first.  FLOPs 2 K Cin Cout rows.  Moved: dy and dx once, w once per 64 rows from the cache.
 // dw: outer_products.cuh, a task per tap.  dbias: columns.cuh.
+// f32 of more than 64 channels, in or out: dx and dw by products of the library (cuda_product_conv.cu).
 // Any shape up to 2^31 - 1 tiles.  Limit: arithmetic from 64 channels on, else memory.
 
 #include "kernels/causal_conv/conv_backward.cuh"
+#include "kernels/causal_conv/product_conv.cuh"
 #include "kernels/cuda.hpp"
 #include "kernels/scratch.hpp"
 
@@ -90,20 +92,28 @@ template <class T>
 struct Plan {
   T* weight_parts = nullptr;
   T* bias_parts = nullptr;
+  ProductConvolution products;  ///< of many channels
 
-  Plan(const CausalConvBackward& args, cpu::Scratch& scratch) {
+  Plan(const CausalConvBackward& args, const TapColumnLimit& limit, cpu::Scratch& scratch) {
     const Shape& w = args.w.shape;
     const std::int64_t rows = args.dy.shape.rows();
-    if (args.dw) weight_parts = scratch.take<T>(outer_parts(rows, w[1], w[2], w[0]));
+    if (!goes_to_library<T>(w[1], w[2])) {
+      if (args.dw) weight_parts = scratch.take<T>(outer_parts(rows, w[1], w[2], w[0]));
+    } else if (args.dx || args.dw) {
+      products = {CausalConvBackward::name,
+                  {args.dy.shape[0], args.dy.shape[1], w[1], w[2], w[0], args.dilation, args.padding},
+                  limit,
+                  take_product_scratch(scratch),
+                  scratch};
+    }
     if (args.dbias) bias_parts = scratch.take<T>(column_parts(rows, w[2], 1));
   }
 };
 
+/// dx and dw of few channels.
 template <class T>
-void backward(const CausalConvBackward& args, Stream stream) {
+void gradients_by_tiles(const CausalConvBackward& args, const Plan<T>& plan, Stream stream) {
   constexpr const char* name = CausalConvBackward::name;
-  cpu::Scratch scratch(args.workspace.data);
-  const Plan<T> plan(args, scratch);
   const Shape& w = args.w.shape;
   const std::int64_t rows = args.dy.shape.rows();
   const std::int64_t steps = args.dy.shape[1];
@@ -131,19 +141,40 @@ void backward(const CausalConvBackward& args, Stream stream) {
                                      .parts = plan.weight_parts};
     weight_gradient(name, gradient, stream);
   }
-  if (args.dbias) bias_gradient(name, dy, rows, w[2], args.dbias.as<T>(), plan.bias_parts, stream);
+}
+
+template <class T>
+void backward(const CausalConvBackward& args, const TapColumnLimit& limit, Stream stream) {
+  cpu::Scratch scratch(args.workspace.data);
+  const Plan<T> plan(args, limit, scratch);
+  const Shape& w = args.w.shape;
+  const T* const dy = args.dy.as<T>();
+  if (!goes_to_library<T>(w[1], w[2])) {
+    gradients_by_tiles(args, plan, stream);
+  } else if constexpr (std::is_same_v<T, float>) {
+    if (args.dx) plan.products.input_gradient(dy, args.w.as<T>(), nullptr, false, args.dx.as<T>(), stream);
+    if (args.dw) plan.products.weight_gradient(args.x.as<T>(), dy, args.dw.as<T>(), stream);
+  }
+  if (args.dbias) {
+    bias_gradient(CausalConvBackward::name, dy, args.dy.shape.rows(), w[2], args.dbias.as<T>(), plan.bias_parts, stream);
+  }
 }
 
 }  // namespace
 
-void causal_conv_backward(const CausalConvBackward& args, Stream stream) {
-  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, stream); });
+void causal_conv_backward_in_chunks(const CausalConvBackward& args, const TapColumnLimit& limit, Stream stream) {
+  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, limit, stream); });
 }
 
-std::size_t causal_conv_backward_workspace(const CausalConvBackward& args) {
+std::size_t causal_conv_backward_in_chunks_workspace(const CausalConvBackward& args, const TapColumnLimit& limit) {
   cpu::Scratch scratch(nullptr);
-  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { Plan<T>(args, scratch); });
+  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { Plan<T>(args, limit, scratch); });
   return scratch.bytes();
+}
+
+void causal_conv_backward(const CausalConvBackward& args, Stream stream) { causal_conv_backward_in_chunks(args, {}, stream); }
+std::size_t causal_conv_backward_workspace(const CausalConvBackward& args) {
+  return causal_conv_backward_in_chunks_workspace(args, {});
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -9,16 +9,18 @@
 //   the patch's weights as in cuda_adapter_backward.cu, from dh and dm
 // Shapes: x, dy, dx, normalized, h, dh, dz [B,T,C]; inv_std [B,T]; w, dw [K,C,C]; bottleneck, dm [B,T,D]; P = B T rows.
 //
-// First launch, C up to 256: a block of 128 threads takes 32 rows; a warp keeps a row in registers and reads dy and normalized once for dh,
-// dgamma, dbeta and the sum of dh.  With a patch, f32 with C and D multiples of 4 up to 256 and 16-byte addresses, dh also stays in
-// shared memory, and the same launch makes dm and dz (PatchGradientTile); else two launches of input_gradient do.
+// First launch, C up to 256: a block of 128 threads takes 16 rows; a warp keeps a row in registers and reads dy and normalized once for
+// dh, dgamma, dbeta and the sum of dh.  With a patch, f32 with C and D multiples of 4 up to 256 and 16-byte addresses, it takes 32 rows,
+// dh also stays in shared memory, and the same launch makes dm and dz (PatchGradientTile); else two launches of input_gradient do.
 // C beyond 256: `open` is written, and layer_norm_backward takes it, in rows of any length.
-// Then dx in one launch, a parallel patch's part included, and the sums over rows.  What is not wanted is not computed, and nothing is read
-// or kept for it: with frozen weights of the convolution x is not touched.
+// Then dx in one launch, a parallel patch's part included, and the sums over rows.  f32 of more than 64 channels: dx, dw and that part
+// by products of the library (cuda_product_conv.cu).
+// What is not wanted is not computed, and nothing is read or kept for it: with frozen weights of the convolution x is not touched.
 // FLOPs 2 K C^2 P for each of dx and dw, 4 C D P for dm and dz.  Moved: up to (6 C + 2 D) P elements; dz comes once per 64 channels of dx
 // and of dw from the cache.  Limit: the first launch memory, the products arithmetic.
 
 #include "kernels/causal_conv/conv_norm_backward.cuh"
+#include "kernels/causal_conv/product_conv.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -54,18 +56,21 @@ struct Needs {
 template <class T>
 struct Plan {
   std::int64_t rows, channels;
-  bool wide;               ///< rows too long for norm_tile
-  bool tile;               ///< dm and dz are made by the first launch
-  T* open = nullptr;       ///< [P,C], of wide rows
-  T* dh = nullptr;         ///< [P,C], where a launch after the first reads it
-  T* dz = nullptr;         ///< [P,C]; dh itself unless a serial patch lies between
-  T* norm_sums = nullptr;  ///< [blocks,3,C]
-  T* parts = nullptr;      ///< of the sums over rows, which follow one another
+  bool wide;                   ///< rows too long for norm_tile
+  bool tile;                   ///< dm and dz are made by the first launch
+  int block_rows = norm_rows;  ///< of the first launch
+  T* open = nullptr;           ///< [P,C], of wide rows
+  T* dh = nullptr;             ///< [P,C], where a launch after the first reads it
+  T* dz = nullptr;             ///< [P,C]; dh itself unless a serial patch lies between
+  T* norm_sums = nullptr;      ///< [blocks,3,C]
+  T* parts = nullptr;          ///< of the sums over rows, which follow one another
   std::byte* layer_norm = nullptr;
+  MutableView library{};        ///< scratch memory of the library's products
+  ProductConvolution products;  ///< dx and dw of many channels
   PatchInputGradient<T> patch{};
   PatchWeightGradient<T> patch_weights;
 
-  Plan(const ConvNormBackward& args, const Needs& needs, cpu::Scratch& scratch)
+  Plan(const ConvNormBackward& args, const Needs& needs, const TapColumnLimit& limit, cpu::Scratch& scratch)
       : rows(args.dy.shape[0] * args.dy.shape[1]), channels(args.dy.shape[2]), wide(channels > most_norm_channels) {
     if (needs.patched()) {
       patch = {.up = args.patch.up.as<T>(),
@@ -77,15 +82,28 @@ struct Plan {
                .channels = channels,
                .width = args.patch.down.shape[1]};
     }
-    tile = needs.dm && !wide && fits_patch_tile(patch);
+    const bool fits = needs.patched() && !wide && fits_patch_tile(patch);
+    tile = needs.dm && fits;
+    if (fits) block_rows = patch_rows;  // also where no dm is needed: sums have the same order then
     const bool apart = needs.dm && !tile;
     const bool of_conv = args.dx || args.dw;
     if (apart || needs.up || (!needs.serial && of_conv) || (wide && needs.h_sum)) dh = scratch.take<T>(rows * channels);
     dz = dh;
     if (needs.serial && needs.below) dz = patch.dx = scratch.take<T>(rows * channels);
     if (needs.dm && (apart || needs.down || needs.parallel)) patch.dm = scratch.take<T>(rows * patch.width);
+    const bool by_library = of_conv && goes_to_library<T>(channels, channels);
+    if (by_library || (std::is_same_v<T, float> && (args.dpatch.down || args.dpatch.up))) {
+      library = take_product_scratch(scratch);
+    }
+    if (by_library) {
+      products = {name,
+                  {args.dy.shape[0], args.dy.shape[1], channels, channels, args.w.shape[0], args.dilation, args.padding},
+                  limit,
+                  library,
+                  scratch};
+    }
     std::int64_t most_parts = 0;
-    if (args.dw) most_parts = outer_parts(rows, channels, channels, args.w.shape[0]);
+    if (args.dw && !by_library) most_parts = outer_parts(rows, channels, channels, args.w.shape[0]);
     if ((args.dbias && needs.serial) || (wide && needs.h_sum)) {
       most_parts = std::max(most_parts, column_parts(rows, channels, 1));
     }
@@ -100,10 +118,10 @@ struct Plan {
     if (!needs.patched()) return;
     PatchGradients weights = args.dpatch;
     weights.up_bias = {};  // by h_sum
-    patch_weights = PatchWeightGradient<T>(weights, rows, channels, patch.width, scratch);
+    patch_weights = PatchWeightGradient<T>(weights, rows, channels, patch.width, library, scratch);
   }
 
-  std::int64_t blocks() const { return (rows + patch_rows - 1) / patch_rows; }
+  std::int64_t blocks() const { return (rows + block_rows - 1) / block_rows; }
 
   /// The normalisation's gradients from `open`.
   LayerNormBackward of_wide_rows(const ConvNormBackward& args) const {
@@ -123,7 +141,8 @@ struct Plan {
 template <class T>
 void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan, Stream stream) {
   const auto start = [&]<int items>() {
-    simt::Launch how{.name = name, .grid = simt::blocks_for(norm.rows, patch_rows), .block = patch_threads, .stream = stream};
+    simt::Launch how{
+        .name = name, .grid = simt::blocks_for(norm.rows, plan.block_rows), .block = patch_threads, .stream = stream};
     if (!plan.tile) {
       simt::launch(how, norm_input_gradient<T, items>, norm);
     } else if constexpr (std::is_same_v<T, float>) {
@@ -138,48 +157,11 @@ void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan, Stream s
   start.template operator()<8>();
 }
 
+/// dx and dw of few channels.
 template <class T>
-void backward(const ConvNormBackward& args, Stream stream) {
-  const Needs needs(args);
-  if (!needs.anything(args)) return;
-  cpu::Scratch scratch(args.workspace.data);
-  const Plan<T> plan(args, needs, scratch);
+void gradients_by_tiles(const ConvNormBackward& args, const Needs& needs, const Plan<T>& plan, Stream stream) {
   const std::int64_t rows = plan.rows, channels = plan.channels;
   const std::int64_t steps = args.dy.shape[1], taps = args.w.shape[0];
-  if (channels == 0) return;
-
-  const NormInputGradient<T> norm{.dy = args.dy.as<T>(),
-                                  .normalized = args.normalized.as<T>(),
-                                  .inv_std = args.inv_std.as<T>(),
-                                  .gamma = args.gamma.as<T>(),
-                                  .beta = args.beta.as<T>(),
-                                  .dh = plan.dh,
-                                  .sums = plan.norm_sums,
-                                  .rows = rows,
-                                  .channels = channels};
-  if (plan.wide) {
-    if (rows > 0) {
-      const simt::Launch how{.name = name,
-                             .grid = simt::blocks_for(rows * channels, pointwise_threads),
-                             .block = pointwise_threads,
-                             .stream = stream};
-      simt::launch(how, open_gradient<T>, norm, rows * channels, plan.open);
-    }
-    layer_norm_backward(plan.of_wide_rows(args), stream);
-    if (needs.h_sum) bias_gradient(name, plan.dh, rows, channels, needs.h_sum.as<T>(), plan.parts, stream);
-  } else {
-    if (rows > 0) launch_norm(norm, plan, stream);
-    if (plan.norm_sums != nullptr) {
-      const MatrixTerms<T, 3> of_blocks{.from = plan.norm_sums, .stride = 3 * channels, .apart = channels};
-      const ColumnTargets<T, 3> to{.to = {args.dgamma.as<T>(), args.dbeta.as<T>(), needs.h_sum.as<T>()}, .stride = 0};
-      sum_columns(name, of_blocks, plan.blocks(), channels, to, plan.parts, stream);
-    }
-  }
-  if (needs.parallel && args.dbias && args.dpatch.up_bias) {  // both are the sum of dh
-    linear_combination({.a = args.dbias, .out = args.dpatch.up_bias}, stream);
-  }
-  if (needs.dm && !plan.tile) patch_input_gradient(name, plan.dh, plan.patch, stream);
-
   if (args.dx) {
     InputGradient<T> gradient{.dy = plan.dz,
                               .w = args.w.as<T>(),
@@ -209,6 +191,75 @@ void backward(const ConvNormBackward& args, Stream stream) {
                                      .parts = plan.parts};
     weight_gradient(name, gradient, stream);
   }
+}
+
+/// dx and dw of many channels.
+void gradients_by_products(const ConvNormBackward& args, const Needs& needs, const Plan<float>& plan, Stream stream) {
+  if (args.dx) {
+    float* const dx = args.dx.as<float>();
+    if (needs.parallel) {
+      multiply_matrices({.a = plan.patch.dm,
+                         .b = plan.patch.down,
+                         .c = dx,
+                         .rows = plan.rows,
+                         .columns = plan.channels,
+                         .depth = plan.patch.width,
+                         .transpose_b = true,
+                         .workspace = plan.library},
+                        stream);
+    }
+    plan.products.input_gradient(plan.dz, args.w.as<float>(), needs.parallel ? plan.dh : nullptr, needs.parallel, dx, stream);
+  }
+  if (args.dw) plan.products.weight_gradient(args.x.as<float>(), plan.dz, args.dw.as<float>(), stream);
+}
+
+template <class T>
+void backward(const ConvNormBackward& args, const TapColumnLimit& limit, Stream stream) {
+  const Needs needs(args);
+  if (!needs.anything(args)) return;
+  cpu::Scratch scratch(args.workspace.data);
+  const Plan<T> plan(args, needs, limit, scratch);
+  const std::int64_t rows = plan.rows, channels = plan.channels;
+  if (channels == 0) return;
+
+  const NormInputGradient<T> norm{.dy = args.dy.as<T>(),
+                                  .normalized = args.normalized.as<T>(),
+                                  .inv_std = args.inv_std.as<T>(),
+                                  .gamma = args.gamma.as<T>(),
+                                  .beta = args.beta.as<T>(),
+                                  .dh = plan.dh,
+                                  .sums = plan.norm_sums,
+                                  .rows = rows,
+                                  .channels = channels,
+                                  .block_rows = plan.block_rows};
+  if (plan.wide) {
+    if (rows > 0) {
+      const simt::Launch how{.name = name,
+                             .grid = simt::blocks_for(rows * channels, pointwise_threads),
+                             .block = pointwise_threads,
+                             .stream = stream};
+      simt::launch(how, open_gradient<T>, norm, rows * channels, plan.open);
+    }
+    layer_norm_backward(plan.of_wide_rows(args), stream);
+    if (needs.h_sum) bias_gradient(name, plan.dh, rows, channels, needs.h_sum.as<T>(), plan.parts, stream);
+  } else {
+    if (rows > 0) launch_norm(norm, plan, stream);
+    if (plan.norm_sums != nullptr) {
+      const MatrixTerms<T, 3> of_blocks{.from = plan.norm_sums, .stride = 3 * channels, .apart = channels};
+      const ColumnTargets<T, 3> to{.to = {args.dgamma.as<T>(), args.dbeta.as<T>(), needs.h_sum.as<T>()}, .stride = 0};
+      sum_columns(name, of_blocks, plan.blocks(), channels, to, plan.parts, stream);
+    }
+  }
+  if (needs.parallel && args.dbias && args.dpatch.up_bias) {  // both are the sum of dh
+    linear_combination({.a = args.dbias, .out = args.dpatch.up_bias}, stream);
+  }
+  if (needs.dm && !plan.tile) patch_input_gradient(name, plan.dh, plan.patch, stream);
+
+  if (!goes_to_library<T>(channels, channels)) {
+    gradients_by_tiles(args, needs, plan, stream);
+  } else if constexpr (std::is_same_v<T, float>) {
+    gradients_by_products(args, needs, plan, stream);
+  }
   if (args.dbias && needs.serial) bias_gradient(name, plan.dz, rows, channels, args.dbias.as<T>(), plan.parts, stream);
   const T* const patch_input = needs.serial ? args.conv.as<T>() : args.x.as<T>();
   plan.patch_weights.run(name, patch_input, plan.patch.bottleneck, plan.patch.dm, plan.dh, stream);
@@ -216,14 +267,19 @@ void backward(const ConvNormBackward& args, Stream stream) {
 
 }  // namespace
 
-void conv_norm_backward(const ConvNormBackward& args, Stream stream) {
-  for_floating<ConvNormBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, stream); });
+void conv_norm_backward_in_chunks(const ConvNormBackward& args, const TapColumnLimit& limit, Stream stream) {
+  for_floating<ConvNormBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, limit, stream); });
 }
 
-std::size_t conv_norm_backward_workspace(const ConvNormBackward& args) {
+std::size_t conv_norm_backward_in_chunks_workspace(const ConvNormBackward& args, const TapColumnLimit& limit) {
   cpu::Scratch scratch(nullptr);
-  for_floating<ConvNormBackward>(args.dy.dtype, [&]<class T>(T) { Plan<T>(args, Needs(args), scratch); });
+  for_floating<ConvNormBackward>(args.dy.dtype, [&]<class T>(T) { Plan<T>(args, Needs(args), limit, scratch); });
   return scratch.bytes();
+}
+
+void conv_norm_backward(const ConvNormBackward& args, Stream stream) { conv_norm_backward_in_chunks(args, {}, stream); }
+std::size_t conv_norm_backward_workspace(const ConvNormBackward& args) {
+  return conv_norm_backward_in_chunks_workspace(args, {});
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -82,6 +82,24 @@ struct WarpRow {
   }
 };
 
+/// Calls visit.template operator()<n, items>() with the smallest register row of at most `most` groups per lane that holds `width`;
+/// returns false, having called nothing, when none does.
+template <class T, int most, class Visit>
+bool for_register_row(std::int64_t width, bool aligned, Visit&& visit) {
+  constexpr int pack = simt::Pack<T>::count;
+  const auto pick = [&]<int n>() {
+    const auto fits = [&]<int items>() {
+      if (width > 32 * n * items) return false;
+      visit.template operator()<n, items>();
+      return true;
+    };
+    if (fits.template operator()<1>() || fits.template operator()<2>() || fits.template operator()<4>()) return true;
+    if constexpr (most >= 8) return fits.template operator()<8>();
+    return false;
+  };
+  return aligned && width % pack == 0 ? pick.template operator()<pack>() : pick.template operator()<1>();
+}
+
 template <class T>
 struct LayerNormTensors {
   const T* x;

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/causal_conv/tap_column_limit.hpp"
 #include "kernels/cuda.hpp"
 #include "refrain/core/math_mode.hpp"
 #include "support/catch.hpp"
@@ -49,6 +50,7 @@ struct Options {
   bool choices = true;
   int offset = 0;  ///< elements that tensors start past a multiple of 16 bytes
   Tolerance allowed = tolerance::sum<T>;
+  std::int64_t column_bytes = 0;  ///< a limit of their own for the gathered rows
 };
 
 /// run(outputs) with all outputs wanted, in every order: right, and the same bits.  Then other choices: the same bits again.
@@ -108,7 +110,9 @@ void check_conv(const ConvSizes& size, const Options<T>& options = {}) {
                                            .dbias = outputs[2],
                                            .dilation = size.dilation,
                                            .padding = padding(size)};
-    run_entry(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace, args);
+    options.column_bytes == 0 ? run_entry(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace, args)
+                              : run_entry(cuda::causal_conv_backward_in_chunks, cuda::causal_conv_backward_in_chunks_workspace,
+                                          args, cuda::TapColumnLimit{options.column_bytes});
   });
 }
 
@@ -187,7 +191,9 @@ void check_half(const HalfSizes& sizes, bool same, Insertion insertion, const Op
       args.bottleneck = bottleneck.view();
       args.dpatch = {outputs[5], outputs[6], outputs[7], outputs[8]};
     }
-    run_entry(cuda::conv_norm_backward, cuda::conv_norm_backward_workspace, args);
+    options.column_bytes == 0 ? run_entry(cuda::conv_norm_backward, cuda::conv_norm_backward_workspace, args)
+                              : run_entry(cuda::conv_norm_backward_in_chunks, cuda::conv_norm_backward_in_chunks_workspace,
+                                          args, cuda::TapColumnLimit{options.column_bytes});
   });
 }
 
@@ -232,6 +238,15 @@ TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][ca
     }
   }
   check_conv<T>({5, 13, 8, 4, 3, 3, false}, {.offset = 1});
+  // By the library: one tap, no input channels, no rows; chunks of one and of two sequences, single elements.
+  for (const bool same : {false, true}) {
+    check_conv<T>({2, 3, 4, 66, 1, 1, same}, {.choices = false});
+    check_conv<T>({2, 3, 0, 66, 2, 1, same}, {.choices = false});
+    check_conv<T>({2, 0, 66, 4, 2, 1, same}, {.choices = false});
+    check_conv<T>({3, 5, 68, 4, 3, 2, same}, {.column_bytes = 1});
+    check_conv<T>({5, 4, 8, 72, 4, 1, same}, {.choices = false, .column_bytes = 2 * 4 * 4 * 8 * 4});
+    check_conv<T>({3, 4, 260, 3, 2, 9, same}, {.choices = false, .offset = 1, .column_bytes = 1});
+  }
   check_conv<T>({3, 100, 4, 5, 2, 7, true}, {.choices = false});
 }
 
@@ -249,6 +264,9 @@ TEMPLATE_TEST_CASE("cuda conv_norm: gradients are the naive chain rule", "[simt]
     check_half<T>({2, 7, 9, 4, 1, 5}, true, insertion);
     check_half<T>({2, 7, 8, 3, 1, 4}, true, insertion, {.choices = false, .offset = 1});
     check_half<T>({1, 4, 260, 2, 1, 4}, false, insertion);
+    // Chunks of one sequence.
+    check_half<T>({3, 6, 68, 3, 2, 4}, true, insertion, {.column_bytes = 1});
+    check_half<T>({3, 4, 67, 2, 1, 3}, false, insertion, {.choices = false, .offset = 1, .column_bytes = 1});
   }
 }
 

@@ -82,4 +82,13 @@ void run_entry(void (*run)(const Args&, Stream), std::size_t (*workspace_bytes)(
   run(args, {});
 }
 
+/// The same for an entry with a limit of its memory as an argument.
+template <class Args, class Limit>
+void run_entry(void (*run)(const Args&, const Limit&, Stream), std::size_t (*workspace_bytes)(const Args&, const Limit&),
+               Args args, const Limit& limit) {
+  DeviceArray<std::int32_t> workspace({static_cast<std::int64_t>((workspace_bytes(args, limit) + 3) / 4)});
+  args.workspace = workspace.mutable_view();
+  run(args, limit, {});
+}
+
 }  // namespace refrain::test

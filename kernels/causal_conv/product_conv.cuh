@@ -1,0 +1,129 @@
+#pragma once
+/// Convolutions of many channels as products of the library, f32; formulas, grids and bytes: cuda_product_conv.cu.
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/causal_conv/conv_rows.cuh"
+#include "kernels/causal_conv/tap_column_limit.hpp"
+#include "kernels/matmul/product_scratch.hpp"
+#include "kernels/rows/layer_norm.cuh"
+#include "kernels/simt.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+
+/// How many channels a convolution may have in f32 before it goes to the library: up to there one launch of our own has less to move.
+inline constexpr std::int64_t most_tile_channels = 64;
+
+template <class T>
+constexpr bool goes_to_library(std::int64_t in, std::int64_t out) {
+  return std::is_same_v<T, float> && std::max(in, out) > most_tile_channels;
+}
+
+// ---- kernels ----
+
+/// Rows of whole sequences, and which of them each tap reads.
+struct TapRowsShape {
+  TapSteps steps;
+  std::int64_t taps;
+  std::int64_t rows;
+  std::int64_t channels;
+};
+
+inline constexpr int tap_warps = 8;  // of a block whose warps take a row each
+
+/// columns [rows,taps,channels]: at (p, k) the row of x that tap k reads, zeros outside the sequence.
+template <int n, int items>
+__global__ void __launch_bounds__(tap_warps * 32) gather_taps(TapRowsShape shape, const float* x, float* columns) {
+  constexpr std::int64_t step = 32 * n * items;
+  const std::int64_t p = static_cast<std::int64_t>(blockIdx.x) * tap_warps + simt::warp();
+  if (p >= shape.rows) return;  // the whole warp
+  const std::int64_t t = p % shape.steps.steps;
+  for (std::int64_t c = 0; c < shape.channels; c += step) {
+    const std::int64_t left = shape.channels - c;
+    for (std::int64_t tap = 0; tap < shape.taps; ++tap) {
+      bool inside = false;
+      const std::int64_t moved = shape.steps.distance(t, tap, inside);
+      WarpRow<float, n, items> row;
+      row.load(x + (inside ? p + moved : p) * shape.channels + c, inside ? left : 0);
+      row.store(columns + (p * shape.taps + tap) * shape.channels + c, left);
+    }
+  }
+}
+
+/// dx[p] = (dx[p] if `add`) (+ skip[p]) + the sum over k of columns (row that tap k reads, k); columns as above, taps in order.
+template <int n, int items>
+__global__ void __launch_bounds__(tap_warps * 32)
+    sum_taps(TapRowsShape shape, const float* columns, const float* skip, bool add, float* dx) {
+  using Row = WarpRow<float, n, items>;
+  constexpr std::int64_t step = 32 * n * items;
+  const std::int64_t p = static_cast<std::int64_t>(blockIdx.x) * tap_warps + simt::warp();
+  if (p >= shape.rows) return;  // the whole warp
+  const std::int64_t t = p % shape.steps.steps;
+  float* const to = dx + p * shape.channels;
+  for (std::int64_t c = 0; c < shape.channels; c += step) {
+    const std::int64_t left = shape.channels - c;
+    Row sum;
+    sum.load(to + c, add ? left : 0);
+    if (skip != nullptr) {
+      Row row;
+      row.load(skip + p * shape.channels + c, left);
+      sum.add(row);
+    }
+    for (std::int64_t tap = 0; tap < shape.taps; ++tap) {
+      bool inside = false;
+      const std::int64_t moved = shape.steps.distance(t, tap, inside);
+      if (!inside) continue;
+      Row row;
+      row.load(columns + ((p + moved) * shape.taps + tap) * shape.channels + c, left);
+      sum.add(row);
+    }
+    sum.store(to + c, left);
+  }
+}
+
+// ---- on the host ----
+
+/// One convolution x [batch,steps,in], w [taps,in,out] -> [batch,steps,out], f32, and its scratch memory.
+class ProductConvolution {
+ public:
+  struct Extents {
+    std::int64_t batch, steps, in, out, taps, dilation;
+    Padding padding;
+  };
+
+  ProductConvolution() = default;
+  /// library: take_product_scratch's.
+  ProductConvolution(const char* name, const Extents& extents, const TapColumnLimit& limit, const MutableView& library,
+                     cpu::Scratch& scratch);
+
+  /// y = conv(x) + bias; bias may be null.
+  void forward(const float* x, const float* w, const float* bias, float* y, Stream stream) const;
+
+  /// dx = (dx if `add`) (+ skip [batch,steps,in]) + what comes back from dy.
+  void input_gradient(const float* dy, const float* w, const float* skip, bool add, float* dx, Stream stream) const;
+
+  void weight_gradient(const float* x, const float* dy, float* dw, Stream stream) const;
+
+ private:
+  std::int64_t rows() const { return e_.batch * e_.steps; }
+  std::int64_t width() const { return e_.taps * e_.in; }  ///< of a row of columns
+  bool gathered() const { return e_.taps > 1; }           ///< one tap reads the rows as they lie
+
+  const float* gather(const float* x, std::int64_t sequences, Stream stream) const;
+  void sum(const float* columns, std::int64_t taps, std::int64_t sequences, const float* skip, bool add, float* dx,
+           Stream stream) const;
+  template <class Body>
+  void for_chunks(const Body& body) const;
+
+  const char* name_ = "";
+  Extents e_{};
+  std::int64_t chunk_ = 0;    ///< sequences
+  float* columns_ = nullptr;  ///< [chunk steps, taps, in]
+  MutableView library_{};
+};
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda
