@@ -3,8 +3,9 @@
 ///
 ///   out[task][m,n] (+)= sum_{p < count} a(task, p)[m] b(task, p)[n],   a row that is null counts as zeros
 ///
-/// Block (x, y): one tile of one task's [M,N], 64 x 64 or, where M or N is at most 32, 32 x 32, over the y-th part of the rows p, in rising order.  The parts' sums are added in order by a
-/// second launch (columns.cuh).  The number of parts depends on the shape alone, so equal input gives equal bits.
+/// Block (x, y): one tile of one task's [M,N], 64 x 64 or, where M or N is at most 32, 32 x 32, over the y-th part of the rows p, in rising
+/// order.  The parts' sums are added in order by a second launch (columns.cuh).  The number of parts depends on the shape alone, so equal
+/// input gives equal bits.
 /// Moved: each row of a and b once per tile of the other.  FLOPs 2 M N count per task.  Limit: arithmetic from M and N of 64 on.
 
 #include <algorithm>

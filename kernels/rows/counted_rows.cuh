@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(threads) place_rows(CountedRows all, std::int6
 inline void index_counted_rows(const char* name, const CountedRows& all, Stream stream) {
   const std::int64_t tiles = (all.rows + counting_threads - 1) / counting_threads;
   const std::int64_t rows_per_part =
-      std::max<std::int64_t>(4, (tiles + counting_threads - 1) / counting_threads) * counting_threads;
+      std::max<std::int64_t>(2, (tiles + counting_threads - 1) / counting_threads) * counting_threads;
   const simt::Launch how{.name = name,
                          .grid = std::max(1u, simt::blocks_for(all.rows, rows_per_part)),
                          .block = counting_threads,

@@ -25,7 +25,7 @@
 // Sums of ours in orders that depend on shapes alone.  P up to 2^31 - 1; any V, S, C.
 
 #include "kernels/cuda.hpp"
-#include "kernels/matmul/product.hpp"
+#include "kernels/matmul/product_scratch.hpp"
 #include "kernels/rows/columns.cuh"
 #include "kernels/rows/counted_rows.cuh"
 #include "kernels/rows/score_chunk_limits.hpp"
@@ -128,8 +128,7 @@ class SoftmaxChunks {
     const std::int64_t bytes_of_row = std::max<std::int64_t>(1, chunk_.stride) * static_cast<std::int64_t>(sizeof(T));
     chunk_.rows = limits.rows_of_chunk(problem.rows, bytes_of_row);
 
-    const auto product_bytes = static_cast<std::int64_t>(product_workspace());
-    product_workspace_ = {scratch.take<std::int32_t>(product_bytes / 4), Shape{product_bytes / 4}, DType::i32, Device::cuda};
+    library_ = take_product_scratch(scratch);
     chunk_.scores = scratch.take<T>(chunk_.rows * chunk_.stride);
     const std::int64_t elements = problem.rows * candidates_.channels;
     std::int32_t* const index = scratch.take<std::int32_t>(problem.rows);
@@ -218,7 +217,7 @@ class SoftmaxChunks {
 
   void multiply(Product product) const {
     product.dtype = dtype_of<T>;
-    product.workspace = product_workspace_;
+    product.workspace = library_;
     multiply_matrices(product, stream_);
   }
 
@@ -276,7 +275,7 @@ class SoftmaxChunks {
   T* offsets_ = nullptr;       ///< [S] what is added to their scores
   T* column_sums_ = nullptr;   ///< [row parts, stride]
   T* column_parts_ = nullptr;  ///< of the sum of these
-  MutableView product_workspace_;
+  MutableView library_;        ///< what products share
   std::size_t bytes_ = 0;
   bool packs_ = false;  ///< rows of C are whole packs, and aligned
   Stream stream_{};
