@@ -41,7 +41,7 @@ FOLDERS = {
     "tests": (EVERY_ROOM, {"models", "peterrec", "cmnrec", "support", "kernels", "src", "cuda"}, ("catch2/", "nlohmann/")),
     "tests/fuzz": (EVERY_ROOM, {"peterrec", "cmnrec", "fuzz"}, ()),
     "tests/simt": (EVERY_ROOM, {"support", "kernels", "simt"}, ("catch2/",)),
-    "tests/support/simt": (EVERY_ROOM, {"support"}, ("boost/context/", "sanitizer/")),
+    "tests/support/simt": (EVERY_ROOM, {"kernels", "support"}, ("boost/context/", "sanitizer/")),
 }
 # CUDA sources may also include the toolkit, and src/ its host side.
 CUDA_HEADER = re.compile(r"(cuda(?!/arena)|cublas|cudnn|cub/|mma\.h|curand|nvtx3/)")

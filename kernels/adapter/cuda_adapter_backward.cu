@@ -3,13 +3,13 @@
 //   ddown = x^T dm,  ddown_bias = sum_rows dm,  dup = gelu(bottleneck)^T dy,  dup_bias = sum_rows dy
 // Shapes: x, dy, dx [rows,C]; bottleneck, dm [rows,D]; down [C,D], up [D,C].
 //
-// dm and dx, f32 with C and D multiples of 4 up to 256 and 16-byte addresses: one launch.  A block of 128 threads loads 32 rows of dy into
+// dm and dx, f32 with C and D multiples of 4 up to 64 and 16-byte addresses: one launch.  A block of 128 threads loads 32 rows of dy into
 // shared memory, multiplies them by up^T, 32 columns at a time, and the result, which stays in shared memory, by down^T, 64 columns at a
 // time; up and down stream in slices of 32, two stages.  dm goes to memory only where a weight's gradient reads it.
-// Anything else: two launches of input_gradient (cuda_conv_backward.cu), with dm between them.
+// Anything else in f32: two products of the library and the GELU's slope; f64: two launches of input_gradient (cuda_conv_backward.cu).
 // Weights: in f32 products of the library, in f64 outer_products.cuh; columns.cuh; after gelu(bottleneck) where up's gradient is wanted.
 // FLOPs 4 C D rows, with weights 8.  Moved: (2 C + D) rows, with weights (4 C + 6 D) rows; up and down once per 32 rows, from the cache.
-// Limit: memory up to a D of about 64, then arithmetic.
+// Limit: memory, in the products arithmetic.
 
 #include "kernels/adapter/patch_backward.cuh"
 
@@ -22,6 +22,7 @@ template <class T>
 struct Plan {
   bool tile = false;  ///< PatchGradientTile takes it
   PatchInputGradient<T> patch{};
+  MutableView library{};  ///< scratch memory of the library's products
   PatchWeightGradient<T> weights;
 
   Plan(const AdapterBackward& args, cpu::Scratch& scratch) {
@@ -37,8 +38,7 @@ struct Plan {
     tile = fits_patch_tile(patch) && simt::aligned_16(args.dy.as<T>());
     const bool kept = args.dpatch.down || args.dpatch.down_bias || (args.dx && !tile);
     if (kept) patch.dm = scratch.take<T>(rows * patch.width);
-    const bool products = std::is_same_v<T, float> && (args.dpatch.down || args.dpatch.up);
-    const MutableView library = products ? take_product_scratch(scratch) : MutableView();
+    if (std::is_same_v<T, float> && (!tile || args.dpatch.down || args.dpatch.up)) library = take_product_scratch(scratch);
     weights = PatchWeightGradient<T>(args.dpatch, rows, patch.channels, patch.width, library, scratch);
   }
 };
@@ -52,7 +52,7 @@ void backward(const AdapterBackward& args, Stream stream) {
   const bool wanted = args.dx || args.dpatch.down || args.dpatch.down_bias;
   if (wanted && plan.patch.rows > 0) {
     if (!plan.tile) {
-      patch_input_gradient(name, dy, plan.patch, stream);
+      patch_input_gradient(name, dy, plan.patch, plan.library, stream);
     } else if constexpr (std::is_same_v<T, float>) {
       for_math_mode<float>([&]<MathMode mode>() {
         const simt::Launch how{.name = name,

@@ -29,8 +29,9 @@ struct PatchInputGradient {
 
 inline constexpr int patch_rows = 32;  // of a block
 inline constexpr int patch_threads = 128;
-inline constexpr std::int64_t most_patch_channels = 256;
-inline constexpr std::int64_t most_patch_width = 256;
+/// Of PatchGradientTile; with more of either the library's products are faster.
+inline constexpr std::int64_t most_patch_channels = 64;
+inline constexpr std::int64_t most_patch_width = 64;
 
 /// True when PatchGradientTile takes this patch.
 template <class T>
@@ -133,26 +134,56 @@ __global__ void __launch_bounds__(patch_threads, 4) adapter_input_gradient(const
   Tile::run(shared, patch, first);
 }
 
-/// The same from dh in memory, of any shape: two launches, with dm between them.
+/// The same from dh in memory, of any shape: f32 by two products of the library and the GELU's slope between them, f64 in two launches.
+/// library: take_product_scratch's, or empty in f64.
 template <class T>
-void patch_input_gradient(const char* name, const T* dh, const PatchInputGradient<T>& patch, Stream stream) {
-  const InputGradient<T> to_bottleneck{.dm = dh,
-                                       .down = patch.up,
-                                       .depth = patch.channels,
-                                       .before = patch.bottleneck,
-                                       .dx = patch.dm,
-                                       .rows = patch.rows,
-                                       .columns = patch.width};
-  input_gradient(name, to_bottleneck, stream);
-  if (patch.dx == nullptr) return;
-  const InputGradient<T> to_input{.dm = patch.dm,
-                                  .down = patch.down,
-                                  .depth = patch.width,
-                                  .skip = dh,
-                                  .dx = patch.dx,
-                                  .rows = patch.rows,
-                                  .columns = patch.channels};
-  input_gradient(name, to_input, stream);
+void patch_input_gradient(const char* name, const T* dh, const PatchInputGradient<T>& patch, const MutableView& library,
+                          Stream stream) {
+  if constexpr (std::is_same_v<T, float>) {
+    const Shape shape{patch.rows, patch.width};
+    const MutableView dm{patch.dm, shape, DType::f32, Device::cuda};
+    multiply_matrices({.a = dh,
+                       .b = patch.up,
+                       .c = patch.dm,
+                       .rows = patch.rows,
+                       .columns = patch.width,
+                       .depth = patch.channels,
+                       .transpose_b = true,
+                       .workspace = library},
+                      stream);
+    unary_backward(
+        {.x = {patch.bottleneck, shape, DType::f32, Device::cuda}, .dy = dm, .dx = dm, .function = UnaryFunction::gelu},
+        stream);
+    if (patch.dx == nullptr) return;
+    multiply_matrices({.a = patch.dm,
+                       .b = patch.down,
+                       .added = dh,
+                       .c = patch.dx,
+                       .rows = patch.rows,
+                       .columns = patch.channels,
+                       .depth = patch.width,
+                       .transpose_b = true,
+                       .workspace = library},
+                      stream);
+  } else {
+    const InputGradient<T> to_bottleneck{.dm = dh,
+                                         .down = patch.up,
+                                         .depth = patch.channels,
+                                         .before = patch.bottleneck,
+                                         .dx = patch.dm,
+                                         .rows = patch.rows,
+                                         .columns = patch.width};
+    input_gradient(name, to_bottleneck, stream);
+    if (patch.dx == nullptr) return;
+    const InputGradient<T> to_input{.dm = patch.dm,
+                                    .down = patch.down,
+                                    .depth = patch.width,
+                                    .skip = dh,
+                                    .dx = patch.dx,
+                                    .rows = patch.rows,
+                                    .columns = patch.channels};
+    input_gradient(name, to_input, stream);
+  }
 }
 
 /// The gradients of a patch's weights, those that are wanted, and their scratch memory:

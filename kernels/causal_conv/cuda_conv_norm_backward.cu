@@ -10,8 +10,8 @@
 // Shapes: x, dy, dx, normalized, h, dh, dz [B,T,C]; inv_std [B,T]; w, dw [K,C,C]; bottleneck, dm [B,T,D]; P = B T rows.
 //
 // First launch, C up to 256: a block of 128 threads takes 16 rows; a warp keeps a row in registers and reads dy and normalized once for
-// dh, dgamma, dbeta and the sum of dh.  With a patch, f32 with C and D multiples of 4 up to 256 and 16-byte addresses, it takes 32 rows,
-// dh also stays in shared memory, and the same launch makes dm and dz (PatchGradientTile); else two launches of input_gradient do.
+// dh, dgamma, dbeta and the sum of dh.  With a patch, f32 with C and D multiples of 4 up to 64 and 16-byte addresses, it takes 32 rows,
+// dh also stays in shared memory, and the same launch makes dm and dz (PatchGradientTile); else patch_input_gradient does.
 // C beyond 256: `open` is written, and layer_norm_backward takes it, in rows of any length.
 // Then dx in one launch, a parallel patch's part included, and the sums over rows.  f32 of more than 64 channels: dx, dw and that part
 // by products of the library (cuda_product_conv.cu).
@@ -92,7 +92,7 @@ struct Plan {
     if (needs.serial && needs.below) dz = patch.dx = scratch.take<T>(rows * channels);
     if (needs.dm && (apart || needs.down || needs.parallel)) patch.dm = scratch.take<T>(rows * patch.width);
     const bool by_library = of_conv && goes_to_library<T>(channels, channels);
-    if (by_library || (std::is_same_v<T, float> && (args.dpatch.down || args.dpatch.up))) {
+    if (by_library || (std::is_same_v<T, float> && (apart || args.dpatch.down || args.dpatch.up))) {
       library = take_product_scratch(scratch);
     }
     if (by_library) {
@@ -145,7 +145,7 @@ void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan, Stream s
         .name = name, .grid = simt::blocks_for(norm.rows, plan.block_rows), .block = patch_threads, .stream = stream};
     if (!plan.tile) {
       simt::launch(how, norm_input_gradient<T, items>, norm);
-    } else if constexpr (std::is_same_v<T, float>) {
+    } else if constexpr (std::is_same_v<T, float> && 32 * items <= most_patch_channels) {
       for_math_mode<float>([&]<MathMode mode>() {
         how.shared_bytes = PatchGradientTile<mode>::shared_bytes(plan.patch);
         simt::launch(how, norm_patch_input_gradient<mode, items>, norm, plan.patch);
@@ -253,7 +253,7 @@ void backward(const ConvNormBackward& args, const TapColumnLimit& limit, Stream 
   if (needs.parallel && args.dbias && args.dpatch.up_bias) {  // both are the sum of dh
     linear_combination({.a = args.dbias, .out = args.dpatch.up_bias}, stream);
   }
-  if (needs.dm && !plan.tile) patch_input_gradient(name, plan.dh, plan.patch, stream);
+  if (needs.dm && !plan.tile) patch_input_gradient(name, plan.dh, plan.patch, plan.library, stream);
 
   if (!goes_to_library<T>(channels, channels)) {
     gradients_by_tiles(args, needs, plan, stream);

@@ -94,7 +94,7 @@ void ProductConvolution::input_gradient(const float* dy, const float* w, const f
     float* const to = dx + first * e_.steps * e_.in;
     multiply_matrices({.a = dy + first * e_.steps * e_.out,
                        .b = w,
-                       .added = add && !gathered() ? gathered() ? columns_ : to : nullptr,
+                       .added = add && !gathered() ? to : nullptr,
                        .c = gathered() ? columns_ : to,
                        .rows = sequences * e_.steps,
                        .columns = width(),

@@ -308,9 +308,9 @@ void multiply_matrices(const Product& product, Stream on) {
     const T one = 1;
     const T kept = p.added != nullptr ? T{1} : T{0};
     const void* const added = p.added != nullptr ? p.added : p.c;
-    check(cublasLtMatmul(lt_handle(), &plan.operation, &one, p.b, &plan.first, p.a, &plan.second, &kept, added, &plan.result, p.c,
-                         &plan.result, &plan.algorithm, p.workspace.data, static_cast<std::size_t>(problem.workspace_bytes),
-                         stream),
+    check(cublasLtMatmul(lt_handle(), &plan.operation, &one, p.b, &plan.first, p.a, &plan.second, &kept, added, &plan.result,
+                         p.c, &plan.result, &plan.algorithm, p.workspace.data,
+                         static_cast<std::size_t>(problem.workspace_bytes), stream),
           "cublasLtMatmul");
   };
   p.dtype == DType::f64 ? run(double{}) : run(float{});

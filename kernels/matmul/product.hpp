@@ -16,7 +16,7 @@ namespace refrain::kernels::cuda {
 struct Product {
   const void* a = nullptr;
   const void* b = nullptr;
-  const void* bias = nullptr;  ///< [columns], or null; not together with `added`
+  const void* bias = nullptr;   ///< [columns], or null; not together with `added`
   const void* added = nullptr;  ///< laid out as c, or c itself; null: nothing
   void* c = nullptr;
   std::int64_t rows = 0;

@@ -64,11 +64,18 @@ __global__ void __launch_bounds__(column_warps * 32)
   const std::int64_t end = begin + rows_per_chunk < rows ? begin + rows_per_chunk : rows;
   T sum[sums] = {};
   if (column < width) {
-    for (std::int64_t row = begin + simt::warp(); row < end; row += column_warps) {
-      T terms[sums];
-      source.read(row, column, terms);
+    constexpr int at_once = 8;  // rows that are on their way together
+    for (std::int64_t row = begin + simt::warp(); row < end; row += at_once * column_warps) {
+      T terms[at_once][sums] = {};
       REFRAIN_UNROLL
-      for (int i = 0; i < sums; ++i) sum[i] += terms[i];
+      for (int r = 0; r < at_once; ++r) {
+        if (row + r * column_warps < end) source.read(row + r * column_warps, column, terms[r]);
+      }
+      REFRAIN_UNROLL
+      for (int r = 0; r < at_once; ++r) {
+        REFRAIN_UNROLL
+        for (int i = 0; i < sums; ++i) sum[i] += terms[r][i];
+      }
     }
   }
   REFRAIN_UNROLL

@@ -2,7 +2,7 @@
 
 #include "kernels/causal_conv/tap_column_limit.hpp"
 #include "kernels/cuda.hpp"
-#include "kernels/matmul/product.hpp"
+#include "kernels/matmul/product_scratch.hpp"
 #include "refrain/core/math_mode.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
@@ -371,9 +371,11 @@ TEMPLATE_TEST_CASE("cuda conv_norm: one launch, whichever the insertion, and non
 TEST_CASE("cuda conv: gathered rows stay within their limit, or are one sequence's", "[simt][conv]") {
   constexpr std::size_t limit = 64 << 20;
   const auto shape = [](Shape of) { return View{nullptr, of, DType::f32, Device::cuda}; };
+  kernels::cpu::Scratch of_products(nullptr);
+  cuda::take_product_scratch(of_products);
   const auto bytes = [&](std::int64_t batch, std::int64_t steps) {
     return cuda::causal_conv_forward_workspace({.x = shape({batch, steps, 256}), .w = shape({3, 256, 256})}) -
-           cuda::product_workspace();
+           of_products.bytes();
   };
   CHECK(bytes(128, 50) == 128 * 50 * 3 * 256 * sizeof(float));
   CHECK(bytes(10000, 50) <= limit);
