@@ -8,7 +8,7 @@
 // (counted_rows.cuh); their number stays on the device, so the products take the others too, as zeros.  Once:
 //   take_rows          h [P,C]: relu applied, counted rows first; a sampled target's score     a warp per row
 //   gather_candidates  sampled: w [S,C] and offset [S]                                         a warp per candidate
-// For each chunk of rows, as many as have scores that stay in the second-level cache (score_chunk_limits.hpp):
+// For each chunk of rows (score_chunk_limits.hpp):
 //   z = h w^T + offset                                                                         library
 //   row_statistics     maximum and sum of exponentials in one pass: log Z, loss                a block per row; few candidates: a warp
 //   score_gradients    d in place of z; sums of d over 16 rows                                 a thread per 16 bytes of 16 rows
@@ -31,6 +31,7 @@
 #include "kernels/rows/score_chunk_limits.hpp"
 #include "kernels/rows/score_chunks.cuh"
 #include "kernels/scratch.hpp"
+#include "refrain/core/math_mode.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -221,20 +222,33 @@ class SoftmaxChunks {
     multiply_matrices(product, stream_);
   }
 
+  /// Calls take(first, count) for the candidates: for all at once, or where tensor cores multiply for whole packs and for the rest, since
+  /// the library has slower kernels for rows of other lengths.
+  template <class Take>
+  void for_candidates(Take&& take) const {
+    const bool apart = std::is_same_v<T, float> && math_mode() != MathMode::exact;
+    const std::int64_t whole = apart ? chunk_.candidates / pack * pack : chunk_.candidates;
+    if (whole > 0 || chunk_.candidates == 0) take(std::int64_t{0}, whole);
+    if (whole < chunk_.candidates) take(whole, chunk_.candidates - whole);
+  }
+
   void run_chunk(const ScoreChunk<T>& chunk) const {
     const bool named = candidates_.ids != nullptr;
     const T* const weight = named ? gathered_ : candidates_.weight;
     const std::int64_t channels = candidates_.channels;
     T* const hidden = rows_.hidden + chunk.first * channels;
-    multiply({.a = hidden,
-              .b = weight,
-              .bias = named ? offsets_ : candidates_.bias,
-              .c = chunk.scores,
-              .rows = chunk.rows,
-              .columns = chunk.candidates,
-              .depth = channels,
-              .transpose_b = true,
-              .c_stride = chunk.stride});
+    const T* const offsets = named ? offsets_ : candidates_.bias;
+    for_candidates([&](std::int64_t first, std::int64_t count) {
+      multiply({.a = hidden,
+                .b = weight + first * channels,
+                .bias = offsets == nullptr ? nullptr : offsets + first,
+                .c = chunk.scores + first,
+                .rows = chunk.rows,
+                .columns = count,
+                .depth = channels,
+                .transpose_b = true,
+                .c_stride = chunk.stride});
+    });
     if (chunk.candidates <= 256 * pack) {
       start(over(chunk.rows, statistics_warps), statistics_warps * 32, row_statistics<T, 1>, chunk, rows_);
     } else {
@@ -245,24 +259,30 @@ class SoftmaxChunks {
           problem_.dbias != nullptr ? score_gradients<T, true> : score_gradients<T, false>, chunk, rows_, column_sums_,
           chunk.first > 0);
     if (problem_.dweight != nullptr) {
-      multiply({.a = chunk.scores,
-                .b = hidden,
-                .added = chunk.first > 0 ? problem_.dweight : nullptr,
-                .c = problem_.dweight,
-                .rows = chunk.candidates,
-                .columns = channels,
-                .depth = chunk.rows,
-                .transpose_a = true,
-                .a_stride = chunk.stride});
+      for_candidates([&](std::int64_t first, std::int64_t count) {
+        T* const dweight = problem_.dweight + first * channels;
+        multiply({.a = chunk.scores + first,
+                  .b = hidden,
+                  .added = chunk.first > 0 ? dweight : nullptr,
+                  .c = dweight,
+                  .rows = count,
+                  .columns = channels,
+                  .depth = chunk.rows,
+                  .transpose_a = true,
+                  .a_stride = chunk.stride});
+      });
     }
     if (problem_.of_rows.dhidden != nullptr) {
-      multiply({.a = chunk.scores,
-                .b = weight,
-                .c = hidden,
-                .rows = chunk.rows,
-                .columns = channels,
-                .depth = chunk.candidates,
-                .a_stride = chunk.stride});
+      for_candidates([&](std::int64_t first, std::int64_t count) {
+        multiply({.a = chunk.scores + first,
+                  .b = weight + first * channels,
+                  .added = first > 0 ? hidden : nullptr,
+                  .c = hidden,
+                  .rows = chunk.rows,
+                  .columns = channels,
+                  .depth = count,
+                  .a_stride = chunk.stride});
+      });
     }
   }
 

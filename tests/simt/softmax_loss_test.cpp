@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "kernels/rows/score_chunk_limits.hpp"
+#include "refrain/core/math_mode.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_loss.hpp"
@@ -242,6 +243,18 @@ TEMPLATE_TEST_CASE("cuda softmax_loss: several chunks, which rows that do not co
   }
 }
 
+TEST_CASE("cuda softmax losses: candidates that are no whole packs are multiplied in two parts for tensor cores",
+          "[simt][loss]") {
+  const MathScope scope(MathMode::tf32);  // the emulated library multiplies exactly all the same
+  const ScoreChunkLimits limits = chunks_of(40);
+  for (const std::int64_t items : {3, 64, 130, 131}) {
+    const FullProblem<float> full({60, items, 20, true, false, 1});
+    full.check(full.run(everything, &limits), everything);
+    const SampledProblem<float> sampled({60, 30, items, 20, true, true, true, 7});
+    sampled.check(sampled.run(everything, &limits), everything);
+  }
+}
+
 TEMPLATE_TEST_CASE("cuda softmax_loss: rows that do not count may hold anything, and without others all is zero",
                    "[simt][loss]", float, double) {
   FullProblem<TestType> some({9, 7, 12, true, false, 2});
@@ -318,7 +331,7 @@ TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: without counted rows loss and gra
 }
 
 TEST_CASE("cuda softmax losses: chunks hold their limits", "[simt][loss]") {
-  const ScoreChunkLimits limits;
+  const ScoreChunkLimits limits{.bytes = 32 << 20};
   const std::int64_t many = 1'024'000;
   const auto rows_of = [&](std::int64_t items) { return limits.rows_of_chunk(many, items * 4); };
   for (const std::int64_t items : {1, 100, 1'000, 10'000, 13'107}) {
