@@ -21,13 +21,15 @@ struct PatchInputGradient {
   const T* down;        ///< [channels,width]
   const T* bottleneck;  ///< [rows,width] before the GELU
   T* dm;                ///< [rows,width], or null
+  T* active;            ///< [rows,width] gelu(bottleneck), or null; PatchGradientTile alone writes it
   T* dx;                ///< [rows,channels], or null
   std::int64_t rows;
   std::int64_t channels;
   std::int64_t width;
 };
 
-inline constexpr int patch_rows = 32;  // of a block
+/// Of a block: four to a warp, for the more warps there are, the more rows are on their way from memory at a time.
+inline constexpr int patch_rows = 16;
 inline constexpr int patch_threads = 128;
 /// Of PatchGradientTile; with more of either the library's products are faster.
 inline constexpr std::int64_t most_patch_channels = 64;
@@ -84,6 +86,7 @@ class PatchGradientTile {
         const float dm = inside ? UnarySlope<float, UnaryFunction::gelu>{}(patch.bottleneck[at], value) : 0.0F;
         shared.hidden[i * hidden_stride + column + j] = dm;
         if (inside && patch.dm != nullptr) patch.dm[at] = dm;
+        if (inside && patch.active != nullptr) patch.active[at] = Unary<float, UnaryFunction::gelu>{}(patch.bottleneck[at]);
       });
     }
     if (patch.dx == nullptr) return;
@@ -105,8 +108,8 @@ class PatchGradientTile {
   }
 
  private:
-  static constexpr TileShape hidden_shape{.rows = patch_rows, .columns = 32, .depth = depth, .row_warps = 2, .column_warps = 2};
-  static constexpr TileShape input_shape{.rows = patch_rows, .columns = 64, .depth = depth, .row_warps = 2, .column_warps = 2};
+  static constexpr TileShape hidden_shape{.rows = patch_rows, .columns = 32, .depth = depth, .row_warps = 1, .column_warps = 4};
+  static constexpr TileShape input_shape{.rows = patch_rows, .columns = 64, .depth = depth, .row_warps = 1, .column_warps = 4};
   using Hidden = TileProduct<float, mode, hidden_shape, Contiguous::depth, Contiguous::depth, true>;
   using Input = TileProduct<float, mode, input_shape, Contiguous::depth, Contiguous::depth, true>;
   static_assert(Hidden::threads == patch_threads && Input::threads == patch_threads);
@@ -186,44 +189,110 @@ void patch_input_gradient(const char* name, const T* dh, const PatchInputGradien
   }
 }
 
+// ---- weights ----
+
+/// Factors of both weights' gradients, task 0 ddown = x^T dm, task 1 the transpose of dup: dh^T active.  Null where one is not wanted.
+template <class T>
+struct PatchPairRows {
+  const T* of_down;
+  const T* of_up;
+  std::int64_t width;
+  __device__ __forceinline__ const T* operator()(std::int64_t task, std::int64_t p) const {
+    const T* const from = task == 0 ? of_down : of_up;
+    return from == nullptr ? nullptr : from + p * width;
+  }
+};
+
+/// Their parts [parts,2,C,D], as sums of ddown [C,D] and dup [D,C] see them.
+template <class T>
+struct PatchPairTerms {
+  using Element = T;
+  static constexpr int sums = 2;
+  const T* parts;
+  std::int64_t channels;
+  std::int64_t width;
+  __device__ __forceinline__ void read(std::int64_t part, std::int64_t column, T (&terms)[2]) const {
+    const T* const of_part = parts + part * 2 * channels * width;
+    terms[0] = of_part[column];
+    terms[1] = of_part[(channels + column % channels) * width + column / channels];
+  }
+};
+
 /// The gradients of a patch's weights, those that are wanted, and their scratch memory:
 ///   ddown = x^T dm,  ddown_bias = sum of dm,  dup = gelu(bottleneck)^T dh,  dup_bias = sum of dh
-/// The products in f32 by the library, in f64 by outer_products.cuh.
+/// Both products of a narrow patch in f32 together, in one launch and one for their parts; others in f32 by the library, in f64 by
+/// outer_products.cuh.
 template <class T>
 class PatchWeightGradient {
  public:
   PatchWeightGradient() = default;
-  /// library: take_product_scratch's, or empty in f64.
+  /// library: take_product_scratch's where needs_library says so, else empty.
   PatchWeightGradient(const PatchGradients& wanted, std::int64_t rows, std::int64_t channels, std::int64_t width,
                       const MutableView& library, cpu::Scratch& scratch)
       : wanted_(wanted), rows_(rows), channels_(channels), width_(width), library_(library) {
-    if (std::is_same_v<T, double> && (wanted.down || wanted.up)) {
+    if (in_pair(wanted, channels, width)) {
+      parts_ = scratch.take<T>(outer_cut(rows, channels, width, 2).parts * 2 * channels * width);
+    } else if (std::is_same_v<T, double> && (wanted.down || wanted.up)) {
       const std::int64_t of_down = wanted.down ? outer_parts(rows, channels, width) : 0;
       const std::int64_t of_up = wanted.up ? outer_parts(rows, width, channels) : 0;
       parts_ = scratch.take<T>(std::max(of_down, of_up));
     }
-    if (wanted.up) activated_ = scratch.take<T>(rows * width);
+    if (wanted.up) active_ = scratch.take<T>(rows * width);
     if (wanted.down_bias || wanted.up_bias) {
       bias_parts_ = scratch.take<T>(column_parts(rows, wanted.up_bias ? std::max(channels, width) : width, 1));
     }
   }
 
+  static bool needs_library(const PatchGradients& wanted, std::int64_t channels, std::int64_t width) {
+    return std::is_same_v<T, float> && (wanted.down || wanted.up) && !in_pair(wanted, channels, width);
+  }
+
+  /// Where gelu(bottleneck) [rows,width] may be left for run(); null when up is not wanted.
+  T* active() const { return active_; }
+
   /// x: the patch's input [rows,channels], read for down; dm: read for down and its bias; dh: read for up and its bias.
-  void run(const char* name, const T* x, const T* bottleneck, const T* dm, const T* dh, Stream stream) const {
-    if (wanted_.down) multiply(name, x, channels_, dm, width_, wanted_.down.as<T>(), stream);
-    if (wanted_.down_bias) bias_gradient(name, dm, rows_, width_, wanted_.down_bias.as<T>(), bias_parts_, stream);
-    if (wanted_.up) {
+  /// is_active: active() holds gelu(bottleneck) already.
+  void run(const char* name, const T* x, const T* bottleneck, bool is_active, const T* dm, const T* dh, Stream stream) const {
+    if (wanted_.up && !is_active) {
       const Shape shape{rows_, width_};
       unary_forward({.x = {bottleneck, shape, dtype_of<T>, Device::cuda},
-                     .y = {activated_, shape, dtype_of<T>, Device::cuda},
+                     .y = {active_, shape, dtype_of<T>, Device::cuda},
                      .function = UnaryFunction::gelu},
                     stream);
-      multiply(name, activated_, width_, dh, channels_, wanted_.up.as<T>(), stream);
     }
+    if (in_pair(wanted_, channels_, width_)) {
+      run_pair(name, x, dm, dh, stream);
+    } else {
+      if (wanted_.down) multiply(name, x, channels_, dm, width_, wanted_.down.as<T>(), stream);
+      if (wanted_.up) multiply(name, active_, width_, dh, channels_, wanted_.up.as<T>(), stream);
+    }
+    if (wanted_.down_bias) bias_gradient(name, dm, rows_, width_, wanted_.down_bias.as<T>(), bias_parts_, stream);
     if (wanted_.up_bias) bias_gradient(name, dh, rows_, channels_, wanted_.up_bias.as<T>(), bias_parts_, stream);
   }
 
  private:
+  static bool in_pair(const PatchGradients& wanted, std::int64_t channels, std::int64_t width) {
+    return std::is_same_v<T, float> && (wanted.down || wanted.up) && channels <= most_patch_channels && width <= 32;
+  }
+
+  void run_pair(const char* name, const T* x, const T* dm, const T* dh, Stream stream) const {
+    const std::int64_t elements = channels_ * width_;
+    if (elements == 0) return;
+    const OuterCut cut = outer_cut(rows_, channels_, width_, 2);
+    const OuterProducts<T, PatchPairRows<T>, PatchPairRows<T>> products{
+        .a = {wanted_.down ? x : nullptr, wanted_.up ? dh : nullptr, channels_},
+        .b = {wanted_.down ? dm : nullptr, active_, width_},
+        .count = rows_,
+        .inner = channels_,
+        .columns = width_,
+        .tasks = 2,
+        .aligned = whole_packs<T>(channels_) && whole_packs<T>(width_) && simt::aligned_16(x, dh, dm, active_)};
+    start_outer_products(name, products, cut, false, parts_, stream);
+    sum_columns(name, PatchPairTerms<T>{parts_, channels_, width_}, cut.parts, elements,
+                ColumnTargets<T, 2>{.to = {wanted_.down.as<T>(), wanted_.up.as<T>()}, .stride = 0}, static_cast<T*>(nullptr),
+                stream);
+  }
+
   /// out [inner,columns] = a^T b, a [rows,inner], b [rows,columns].
   void multiply(const char* name, const T* a, std::int64_t inner, const T* b, std::int64_t columns, T* out,
                 Stream stream) const {
@@ -248,7 +317,7 @@ class PatchWeightGradient {
   std::int64_t width_ = 0;
   MutableView library_{};
   T* parts_ = nullptr;
-  T* activated_ = nullptr;
+  T* active_ = nullptr;
   T* bias_parts_ = nullptr;
 };
 

@@ -13,6 +13,12 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
+/// Rows of `width` elements are whole groups of 16 bytes.
+template <class T>
+bool whole_packs(std::int64_t width) {
+  return width % simt::Pack<T>::count == 0;
+}
+
 /// dx = (what comes through a convolution + what comes through a dense layer + skip) * gelu'(before).  A convolution without taps, a dense
 /// layer without depth and null tensors are left out.
 template <class T>

@@ -22,23 +22,18 @@ struct NormInputGradient {
   T* sums;  ///< [blocks,3,channels]: a block's sums of open * normalized, open, dh; or null
   std::int64_t rows;
   std::int64_t channels;
-  int block_rows;
 };
 
 inline constexpr int norm_tile_warps = patch_threads / 32;
 
-/// Rows of a block where no patch takes a tile of them: four to a warp, for more warps that wait for memory at a time than with patch_rows;
-/// enough for a block's sums to be small beside its rows.
-inline constexpr int norm_rows = 16;
-
-/// norm.block_rows rows of at most 32 items channels by one block; a warp takes every fourth row, a lane every 32nd channel, and keeps its
+/// patch_rows rows of at most 32 items channels by one block; a warp takes every fourth row, a lane every 32nd channel, and keeps its
 /// channels' sums over the rows.  Calls keep(row of the tile, channel, dh) for all rows of the tile and 32 items channels; outside the
 /// tensor dh is 0.
 template <class T, int items, class Keep>
 __device__ __forceinline__ void norm_tile(const NormInputGradient<T>& norm, Keep&& keep) {
   constexpr int columns = 32 * items;
   REFRAIN_SHARED_ARRAY(T, parts, norm_tile_warps * columns);  // [warps][columns]
-  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * norm.block_rows;
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * patch_rows;
   const T size = static_cast<T>(norm.channels);
   T gamma[items];
   T beta[items];
@@ -50,7 +45,7 @@ __device__ __forceinline__ void norm_tile(const NormInputGradient<T>& norm, Keep
     beta[i] = c < norm.channels ? norm.beta[c] : T{0};
     sums[0][i] = sums[1][i] = sums[2][i] = 0;
   }
-  for (int r = simt::warp(); r < norm.block_rows; r += norm_tile_warps) {
+  for (int r = simt::warp(); r < patch_rows; r += norm_tile_warps) {
     const bool valid = first + r < norm.rows;
     const std::int64_t at = (first + r) * norm.channels;
     T g[items];

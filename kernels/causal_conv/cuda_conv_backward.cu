@@ -21,11 +21,6 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-template <class T>
-bool whole_packs(std::int64_t width) {
-  return width % simt::Pack<T>::count == 0;
-}
-
 /// Row p of x as a tap sees it.
 template <class T>
 struct ShiftedRows {

@@ -10,7 +10,7 @@
 // Shapes: x, dy, dx, normalized, h, dh, dz [B,T,C]; inv_std [B,T]; w, dw [K,C,C]; bottleneck, dm [B,T,D]; P = B T rows.
 //
 // First launch, C up to 256: a block of 128 threads takes 16 rows; a warp keeps a row in registers and reads dy and normalized once for
-// dh, dgamma, dbeta and the sum of dh.  With a patch, f32 with C and D multiples of 4 up to 64 and 16-byte addresses, it takes 32 rows,
+// dh, dgamma, dbeta and the sum of dh.  With a patch, f32 with C and D multiples of 4 up to 64 and 16-byte addresses,
 // dh also stays in shared memory, and the same launch makes dm and dz (PatchGradientTile); else patch_input_gradient does.
 // C beyond 256: `open` is written, and layer_norm_backward takes it, in rows of any length.
 // Then dx in one launch, a parallel patch's part included, and the sums over rows.  f32 of more than 64 channels: dx, dw and that part
@@ -56,14 +56,13 @@ struct Needs {
 template <class T>
 struct Plan {
   std::int64_t rows, channels;
-  bool wide;                   ///< rows too long for norm_tile
-  bool tile;                   ///< dm and dz are made by the first launch
-  int block_rows = norm_rows;  ///< of the first launch
-  T* open = nullptr;           ///< [P,C], of wide rows
-  T* dh = nullptr;             ///< [P,C], where a launch after the first reads it
-  T* dz = nullptr;             ///< [P,C]; dh itself unless a serial patch lies between
-  T* norm_sums = nullptr;      ///< [blocks,3,C]
-  T* parts = nullptr;          ///< of the sums over rows, which follow one another
+  bool wide;               ///< rows too long for norm_tile
+  bool tile;               ///< dm and dz are made by the first launch
+  T* open = nullptr;       ///< [P,C], of wide rows
+  T* dh = nullptr;         ///< [P,C], where a launch after the first reads it
+  T* dz = nullptr;         ///< [P,C]; dh itself unless a serial patch lies between
+  T* norm_sums = nullptr;  ///< [blocks,3,C]
+  T* parts = nullptr;      ///< of the sums over rows, which follow one another
   std::byte* layer_norm = nullptr;
   MutableView library{};        ///< scratch memory of the library's products
   ProductConvolution products;  ///< dx and dw of many channels
@@ -77,14 +76,13 @@ struct Plan {
                .down = args.patch.down.as<T>(),
                .bottleneck = args.bottleneck.as<T>(),
                .dm = nullptr,
+               .active = nullptr,
                .dx = nullptr,
                .rows = rows,
                .channels = channels,
                .width = args.patch.down.shape[1]};
     }
-    const bool fits = needs.patched() && !wide && fits_patch_tile(patch);
-    tile = needs.dm && fits;
-    if (fits) block_rows = patch_rows;  // also where no dm is needed: sums have the same order then
+    tile = needs.dm && !wide && fits_patch_tile(patch);
     const bool apart = needs.dm && !tile;
     const bool of_conv = args.dx || args.dw;
     if (apart || needs.up || (!needs.serial && of_conv) || (wide && needs.h_sum)) dh = scratch.take<T>(rows * channels);
@@ -92,7 +90,8 @@ struct Plan {
     if (needs.serial && needs.below) dz = patch.dx = scratch.take<T>(rows * channels);
     if (needs.dm && (apart || needs.down || needs.parallel)) patch.dm = scratch.take<T>(rows * patch.width);
     const bool by_library = of_conv && goes_to_library<T>(channels, channels);
-    if (by_library || (std::is_same_v<T, float> && (apart || args.dpatch.down || args.dpatch.up))) {
+    if (by_library || (std::is_same_v<T, float> && apart) ||
+        PatchWeightGradient<T>::needs_library(args.dpatch, channels, patch.width)) {
       library = take_product_scratch(scratch);
     }
     if (by_library) {
@@ -119,9 +118,10 @@ struct Plan {
     PatchGradients weights = args.dpatch;
     weights.up_bias = {};  // by h_sum
     patch_weights = PatchWeightGradient<T>(weights, rows, channels, patch.width, library, scratch);
+    if (tile) patch.active = patch_weights.active();
   }
 
-  std::int64_t blocks() const { return (rows + block_rows - 1) / block_rows; }
+  std::int64_t blocks() const { return (rows + patch_rows - 1) / patch_rows; }
 
   /// The normalisation's gradients from `open`.
   LayerNormBackward of_wide_rows(const ConvNormBackward& args) const {
@@ -141,8 +141,7 @@ struct Plan {
 template <class T>
 void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan, Stream stream) {
   const auto start = [&]<int items>() {
-    simt::Launch how{
-        .name = name, .grid = simt::blocks_for(norm.rows, plan.block_rows), .block = patch_threads, .stream = stream};
+    simt::Launch how{.name = name, .grid = simt::blocks_for(norm.rows, patch_rows), .block = patch_threads, .stream = stream};
     if (!plan.tile) {
       simt::launch(how, norm_input_gradient<T, items>, norm);
     } else if constexpr (std::is_same_v<T, float> && 32 * items <= most_patch_channels) {
@@ -230,8 +229,7 @@ void backward(const ConvNormBackward& args, const TapColumnLimit& limit, Stream 
                                   .dh = plan.dh,
                                   .sums = plan.norm_sums,
                                   .rows = rows,
-                                  .channels = channels,
-                                  .block_rows = plan.block_rows};
+                                  .channels = channels};
   if (plan.wide) {
     if (rows > 0) {
       const simt::Launch how{.name = name,
@@ -262,7 +260,7 @@ void backward(const ConvNormBackward& args, const TapColumnLimit& limit, Stream 
   }
   if (args.dbias && needs.serial) bias_gradient(name, plan.dz, rows, channels, args.dbias.as<T>(), plan.parts, stream);
   const T* const patch_input = needs.serial ? args.conv.as<T>() : args.x.as<T>();
-  plan.patch_weights.run(name, patch_input, plan.patch.bottleneck, plan.patch.dm, plan.dh, stream);
+  plan.patch_weights.run(name, patch_input, plan.patch.bottleneck, plan.tile, plan.patch.dm, plan.dh, stream);
 }
 
 }  // namespace

@@ -125,14 +125,10 @@ struct PartTerms {
   }
 };
 
-/// out [tasks,M,N] = the sums, or out += the sums with `add`; `parts` holds outer_parts elements.  f32 follows math_mode().
+/// The first launch: the sums of each part to [parts,tasks,M,N]; with `add`, of a single part, added to what is there.
 template <class T, class A, class B>
-void sum_of_outer_products(const char* name, const OuterProducts<T, A, B>& products, bool add, T* out, T* parts,
-                           Stream stream) {
-  const std::int64_t width = products.tasks * products.inner * products.columns;
-  if (width == 0) return;
-  const OuterCut cut = outer_cut(products.count, products.inner, products.columns, products.tasks);
-  const bool direct = cut.parts == 1;
+void start_outer_products(const char* name, const OuterProducts<T, A, B>& products, const OuterCut& cut, bool add, T* to,
+                          Stream stream) {
   for_math_mode<T>([&]<MathMode mode>() {
     const auto start = [&]<bool narrow, bool aligned>() {
       using Product = OuterProduct<T, mode, narrow, aligned>;
@@ -141,8 +137,7 @@ void sum_of_outer_products(const char* name, const OuterProducts<T, A, B>& produ
                              .block = Product::threads,
                              .shared_bytes = Product::shared_bytes(),
                              .stream = stream};
-      simt::launch(how, outer_product_tile<T, mode, narrow, aligned, A, B>, products, cut.rows_per_part, add && direct,
-                   direct ? out : parts);
+      simt::launch(how, outer_product_tile<T, mode, narrow, aligned, A, B>, products, cut.rows_per_part, add, to);
     };
     if (has_narrow_outer_tile(products.inner, products.columns)) {
       products.aligned ? start.template operator()<true, true>() : start.template operator()<true, false>();
@@ -150,6 +145,17 @@ void sum_of_outer_products(const char* name, const OuterProducts<T, A, B>& produ
       products.aligned ? start.template operator()<false, true>() : start.template operator()<false, false>();
     }
   });
+}
+
+/// out [tasks,M,N] = the sums, or out += the sums with `add`; `parts` holds outer_parts elements.  f32 follows math_mode().
+template <class T, class A, class B>
+void sum_of_outer_products(const char* name, const OuterProducts<T, A, B>& products, bool add, T* out, T* parts,
+                           Stream stream) {
+  const std::int64_t width = products.tasks * products.inner * products.columns;
+  if (width == 0) return;
+  const OuterCut cut = outer_cut(products.count, products.inner, products.columns, products.tasks);
+  const bool direct = cut.parts == 1;
+  start_outer_products(name, products, cut, add && direct, direct ? out : parts, stream);
   if (direct) return;
   const PartTerms<T> terms{.parts = parts, .kept = out, .count = cut.parts, .width = width};
   const std::int64_t rows = cut.parts + (add ? 1 : 0);

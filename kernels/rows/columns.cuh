@@ -45,7 +45,7 @@ struct ColumnTargets {
 };
 
 /// Rows per chunk for a first launch with enough blocks to fill a GPU and few enough for the second to be short.
-inline constexpr std::int64_t least_column_chunk = 256;
+inline constexpr std::int64_t least_column_chunk = 512;
 inline std::int64_t rows_per_column_chunk(std::int64_t rows) { return std::max(least_column_chunk, (rows + 255) / 256); }
 inline std::int64_t column_chunks(std::int64_t rows) {
   return (rows + rows_per_column_chunk(rows) - 1) / rows_per_column_chunk(rows);
