@@ -51,12 +51,12 @@ struct OuterCut {
   std::int64_t rows_per_part;
 };
 
-/// Enough blocks to fill a GPU, none with fewer than 64 rows; the parts' sums, and what they are added to, make one chunk of sum_columns.
+/// Enough blocks to fill a GPU, none with fewer than 64 rows; one launch of sum_columns adds the parts' sums, and what they are added to.
 inline OuterCut outer_cut(std::int64_t count, std::int64_t inner, std::int64_t columns, std::int64_t tasks) {
   const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   const int tile = outer_tile(has_narrow_outer_tile(inner, columns));
   const std::int64_t tiles = tasks * over(inner, tile) * over(columns, tile);
-  const std::int64_t wanted = std::clamp<std::int64_t>(over(256, std::max<std::int64_t>(1, tiles)), 1, least_column_chunk - 1);
+  const std::int64_t wanted = std::clamp<std::int64_t>(over(256, std::max<std::int64_t>(1, tiles)), 1, 255);
   const std::int64_t rows_per_part = std::max<std::int64_t>(64, over(over(count, wanted), 32) * 32);
   return {tiles, std::max<std::int64_t>(1, over(count, rows_per_part)), rows_per_part};
 }

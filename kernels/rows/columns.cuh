@@ -1,7 +1,7 @@
 #pragma once
 /// Sums down the columns of a matrix in a fixed order: for gradients of biases, norms and replaced rows.
 ///
-/// Two launches.  The first cuts the rows into chunks: block (x, y) adds, in chunk y, 32 columns from 32 x on; warp w takes rows w, w + 8,
+/// One launch for up to 512 rows, else two.  The first cuts the rows into chunks: block (x, y) adds, in chunk y, 32 columns from 32 x on; warp w takes rows w, w + 8,
 /// ... of the chunk, a lane one column, and the eight warps' sums are added in order.  The second adds the chunks' sums in the same way.
 /// A chunk's size depends on the matrix alone, so equal input gives equal bits.
 
@@ -44,9 +44,12 @@ struct ColumnTargets {
   }
 };
 
+/// As many rows are summed by one launch.
+inline constexpr std::int64_t most_rows_at_once = 512;
 /// Rows per chunk for a first launch with enough blocks to fill a GPU and few enough for the second to be short.
-inline constexpr std::int64_t least_column_chunk = 512;
-inline std::int64_t rows_per_column_chunk(std::int64_t rows) { return std::max(least_column_chunk, (rows + 255) / 256); }
+inline std::int64_t rows_per_column_chunk(std::int64_t rows) {
+  return rows <= most_rows_at_once ? most_rows_at_once : std::max<std::int64_t>(64, (rows + 255) / 256);
+}
 inline std::int64_t column_chunks(std::int64_t rows) {
   return (rows + rows_per_column_chunk(rows) - 1) / rows_per_column_chunk(rows);
 }
@@ -64,7 +67,7 @@ __global__ void __launch_bounds__(column_warps * 32)
   const std::int64_t end = begin + rows_per_chunk < rows ? begin + rows_per_chunk : rows;
   T sum[sums] = {};
   if (column < width) {
-    constexpr int at_once = 8;  // rows that are on their way together
+    constexpr int at_once = sums > 1 ? 8 : 4;  // rows that are on their way together
     for (std::int64_t row = begin + simt::warp(); row < end; row += at_once * column_warps) {
       T terms[at_once][sums] = {};
       REFRAIN_UNROLL

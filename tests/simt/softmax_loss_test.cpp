@@ -87,8 +87,11 @@ void check_problem(const Problem& problem) {
   }
 }
 
-/// Chunks of at most so many rows, however little those take.
-ScoreChunkLimits chunks_of(std::int64_t rows) { return {.bytes = 0, .most_bytes = std::int64_t{1} << 40, .rows = rows}; }
+/// Chunks of at most 40 rows of so many scores, whose rows are whole groups of 16 bytes.
+template <class T>
+ScoreChunkLimits chunks_of_40(std::int64_t candidates) {
+  return {.bytes = 40 * ((candidates * static_cast<std::int64_t>(sizeof(T)) + 15) / 16 * 16)};
+}
 
 struct FullCase {
   std::int64_t rows, items, channels;
@@ -234,7 +237,7 @@ TEMPLATE_TEST_CASE("cuda softmax_loss: several chunks, which rows that do not co
   // Chunks of 38, 38, 38, 36 rows: of the counted ones full and partly full; and, with two items, empty ones.
   for (const FullCase& c : {FullCase{150, 130, 20, true, true, 9}, FullCase{150, 2, 5, true, false, 1}}) {
     const FullProblem<TestType> problem(c);
-    const ScoreChunkLimits limits = chunks_of(40);
+    const ScoreChunkLimits limits = chunks_of_40<TestType>(c.items);
     const auto whole = problem.run(everything);
     std::optional<Results<TestType>> first;
     for_each_order([&] { check_run(problem, problem.run(everything, &limits), first); });
@@ -246,8 +249,8 @@ TEMPLATE_TEST_CASE("cuda softmax_loss: several chunks, which rows that do not co
 TEST_CASE("cuda softmax losses: candidates that are no whole packs are multiplied in two parts for tensor cores",
           "[simt][loss]") {
   const MathScope scope(MathMode::tf32);  // the emulated library multiplies exactly all the same
-  const ScoreChunkLimits limits = chunks_of(40);
   for (const std::int64_t items : {3, 64, 130, 131}) {
+    const ScoreChunkLimits limits = chunks_of_40<float>(items);
     const FullProblem<float> full({60, items, 20, true, false, 1});
     full.check(full.run(everything, &limits), everything);
     const SampledProblem<float> sampled({60, 30, items, 20, true, true, true, 7});
@@ -296,7 +299,7 @@ TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: loss and gradients are the naive 
 
 TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: several chunks", "[simt][loss]", float, double) {
   const SampledProblem<TestType> problem({100, 30, 70, 20, true, true, true, 7});
-  const ScoreChunkLimits limits = chunks_of(40);
+  const ScoreChunkLimits limits = chunks_of_40<TestType>(70);
   const auto whole = problem.run(everything);
   for_each_order([&] {
     const auto out = problem.run(everything, &limits);
@@ -331,21 +334,18 @@ TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: without counted rows loss and gra
 }
 
 TEST_CASE("cuda softmax losses: chunks hold their limits", "[simt][loss]") {
-  const ScoreChunkLimits limits{.bytes = 32 << 20};
+  const ScoreChunkLimits limits;
   const std::int64_t many = 1'024'000;
   const auto rows_of = [&](std::int64_t items) { return limits.rows_of_chunk(many, items * 4); };
-  for (const std::int64_t items : {1, 100, 1'000, 10'000, 13'107}) {
+  for (const std::int64_t items : {1, 100, 1'000, 10'000, 100'000, 700'000}) {
     INFO(items << " items");
     CHECK(rows_of(items) % 128 == 0);
-    CHECK(rows_of(items) >= 640);
     CHECK(rows_of(items) * items * 4 <= limits.bytes);
   }
-  CHECK(rows_of(20'000) == 640);     // 51 MB
-  CHECK(rows_of(100'000) == 640);    // 256 MB
-  CHECK(rows_of(500'000) == 128);    // 256 MiB would be 134 rows
-  CHECK(rows_of(1'000'000) == 67);   // 256 MiB
+  CHECK(rows_of(100'000) == 896);    // 384 MiB would be 1,006 rows
+  CHECK(rows_of(1'000'000) == 100);  // 384 MiB
   CHECK(rows_of(10'000'000) == 16);  // 640 MB
   CHECK(limits.rows_of_chunk(0, 4) == 0);
   CHECK(limits.rows_of_chunk(5, 4) == 5);
-  CHECK(limits.rows_of_chunk(1'000, 40'000) == 512);  // two of 512 rather than 832 and 168
+  CHECK(limits.rows_of_chunk(10'000, 60'000) == 5'120);  // two of 5,120 and 4,880 rather than 6,656 and 3,344
 }
