@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # On a machine with an NVIDIA GPU: times the kernels, and with a PyTorch peer whole steps of the models, and writes a record.
 #
-#   bench/gpu.sh [--prefix DIR]... [--build DIR] [--out FILE] [--filter TEXT] [--peers DIR]
+#   bench/gpu.sh [--prefix DIR]... [--build DIR] [--out FILE] [--filter TEXT] [--peers DIR] [--math exact,tf32] [--compiled]
 #     --prefix DIR    where CMake finds Google Benchmark, Eigen and nlohmann/json when the machine is offline; may come often.
 #                     Default: $REFRAIN_PREFIX, a list with colons
 #     --build DIR     build folder (build/gpu-bench)
@@ -9,13 +9,16 @@
 #     --filter TEXT   kernels whose names contain it
 #     --peers DIR     folder with reference.py and bench_cpu_gpu.py: steps of both models beside PyTorch, when python3 ($PYTHON) has
 #                     torch with CUDA
+#     --math MODES    arithmetic of the steps, with commas: exact, tf32, bf16 (exact,tf32)
+#     --compiled      the peer also under torch.compile, which takes minutes
 #
 # Exits 77 (what ctest takes for "skipped") when there is no GPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tests/gpu_machine.sh
 
-build=build/gpu-bench out="" filter="" peers=""
+build=build/gpu-bench out="" filter="" peers="" modes=exact,tf32
+compiled=()
 prefixes=${REFRAIN_PREFIX:-}
 while (($# > 0)); do
   case $1 in
@@ -24,6 +27,8 @@ while (($# > 0)); do
     --out) out=$2; shift 2 ;;
     --filter) filter=$2; shift 2 ;;
     --peers) peers=$2; shift 2 ;;
+    --math) modes=$2; shift 2 ;;
+    --compiled) compiled=(--compiled); shift ;;
     *) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d' >&2; exit 2 ;;
   esac
 done
@@ -44,9 +49,14 @@ if [[ -z "$peers" ]]; then
 elif ! "$python" -c 'import torch; assert torch.cuda.is_available()' 2> /dev/null; then
   echo "'$python' has no torch with CUDA: models are not compared"
 else
-  "$python" bench/against_pytorch.py --program "$build/bench/step_timer" --peers "$peers" --device cuda --compiled \
-    --json "$build/steps.json"
-  steps=$(cat "$build/steps.json")
+  parts=()
+  for math in ${modes//,/ }; do
+    "$python" bench/against_pytorch.py --program "$build/bench/step_timer" --peers "$peers" --device cuda --math "$math" \
+      --json "$build/steps_$math.json" "${compiled[@]}"
+    parts+=("$build/steps_$math.json")
+  done
+  steps=$("$python" -c 'import json, sys; print(json.dumps([line for file in sys.argv[1:] for line in json.load(open(file))], indent=1))' \
+    "${parts[@]}")
 fi
 
 cat > "$out" << JSON

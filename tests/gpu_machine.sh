@@ -44,10 +44,10 @@ json_text() {
   printf '"%s"' "${text//\"/\\\"}"
 }
 
-# The fields that every record has.
+# The fields that every record has.  REFRAIN_COMMIT names the commit where the sources are no repository.
 machine_record() {
   local commit changed=false
-  commit=$(git rev-parse HEAD 2> /dev/null || echo unknown)
+  commit=${REFRAIN_COMMIT:-$(git rev-parse HEAD 2> /dev/null || echo unknown)}
   if [[ -n "$(git status --porcelain --untracked-files=no 2> /dev/null)" ]]; then changed=true; fi
   printf '"date": %s,\n  "device": %s,\n  "compute_capability": %s,\n  "driver": %s,\n  "nvcc": %s,\n  "commit": %s,\n  "changed": %s' \
     "$(json_text "$(date -u +%Y-%m-%dT%H:%M:%SZ)")" "$(json_text "$(gpu_property name)")" \
