@@ -14,7 +14,7 @@ std::string& skip_reason() {
   return reason;
 }
 
-#if __has_include(<catch2/catch_all.hpp>)
+#if REFRAIN_CATCH2 >= 3
 using ListenerBase = Catch::EventListenerBase;
 #else
 using ListenerBase = Catch::TestEventListenerBase;

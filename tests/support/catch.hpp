@@ -1,10 +1,11 @@
 #pragma once
-/// Catch2, either major version, with the few names that differ between them brought to one spelling.
+/// Catch2, either major version (REFRAIN_CATCH2, of the package that CMake found: another's headers may lie about), with the few names
+/// that differ between them brought to one spelling.
 
 #include <exception>
 #include <string>
 
-#if __has_include(<catch2/catch_all.hpp>)
+#if REFRAIN_CATCH2 >= 3
 #include <catch2/catch_all.hpp>
 using Catch::Approx;  // NOLINT(google-global-names-in-headers): Catch2 2 has it there too
 #else
@@ -15,7 +16,7 @@ namespace refrain::test {
 
 /// Matches a string that contains `part`: CHECK_THAT(text, contains("expected")).
 inline auto contains(const std::string& part) {
-#if __has_include(<catch2/catch_all.hpp>)
+#if REFRAIN_CATCH2 >= 3
   return Catch::Matchers::ContainsSubstring(part);
 #else
   return Catch::Matchers::Contains(part);
