@@ -171,7 +171,7 @@ class SoftmaxChunks {
         candidates_.channels % simt::Pack<T>::count == 0 &&
         simt::aligned_16(problem_.given.hidden, candidates_.weight, problem_.of_rows.dhidden, problem_.of_rows.dtarget_weight);
     index_counted_rows(problem_.name, listing_, stream);
-    start_per_row(rows_.count, take_rows<T, pack>, take_rows<T, 1>, problem_.given, candidates_, rows_);
+    start_per_row(rows_.count, take_rows<T, pack>, take_rows<T, 1>, problem_.given, candidates_, rows_, chunk_);
     if (candidates_.ids != nullptr) {
       start_per_row(candidates_.count, gather_candidates<T, pack>, gather_candidates<T, 1>, candidates_, gathered_, offsets_);
     }

@@ -78,10 +78,14 @@ inline constexpr int loss_warps = 8;  // of a block
 __device__ __forceinline__ std::int64_t loss_row() { return static_cast<std::int64_t>(blockIdx.x) * loss_warps + simt::warp(); }
 
 /// Takes the counted rows together, rectified where asked for; scores of targets that stand apart.  A warp per row, n elements a lane.
+/// Zeros behind the chunk's rows of scores, which those who read 16 bytes at a time touch and the products do not write.
 template <class T, int n>
-__global__ void __launch_bounds__(loss_warps * 32, 4) take_rows(GivenRows<T> from, Candidates<T> candidates, LossRows<T> to) {
+__global__ void __launch_bounds__(loss_warps * 32, 4)
+    take_rows(GivenRows<T> from, Candidates<T> candidates, LossRows<T> to, ScoreChunk<T> chunk) {
   const std::int64_t row = loss_row();
   if (row >= to.count) return;  // the whole warp
+  const std::int64_t behind = chunk.candidates + simt::lane();
+  if (row < chunk.rows && behind < chunk.stride) chunk.scores[row * chunk.stride + behind] = T{0};
   const bool counts = row < *to.counted;
   const std::int64_t at = to.index[row];
   const std::int64_t target = counts ? from.targets[at] : 0;
