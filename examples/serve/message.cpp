@@ -35,7 +35,9 @@ void expect_keys(const json& line, std::initializer_list<std::string_view> known
 std::int64_t count_of(const json& line) {
   const auto found = line.find("k");
   if (found == line.end()) return UserRequest().k;
-  if (!found->is_number_integer()) throw OptionError("\"k\": expected a whole number");
+  if (!found->is_number_integer() || (found->is_number_unsigned() && found->get<std::uint64_t>() > std::uint64_t{1} << 62)) {
+    throw OptionError(concat("\"k\": expected a whole number of sensible size, got ", found->dump()));
+  }
   return found->get<std::int64_t>();
 }
 

@@ -20,7 +20,8 @@ namespace {
 template <class Visit>
 void for_tap_row(std::int64_t channels, bool aligned, Visit&& visit) {
   constexpr int pack = simt::Pack<float>::count;
-  aligned&& channels % pack == 0 ? visit.template operator()<pack, 2>() : visit.template operator()<1, 4>();
+  const bool in_packs = aligned && channels % pack == 0;
+  in_packs ? visit.template operator()<pack, 2>() : visit.template operator()<1, 4>();
 }
 
 }  // namespace

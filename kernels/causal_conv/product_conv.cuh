@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(tap_warps * 32) gather_taps(TapRowsShape shape
   constexpr std::int64_t step = 32 * n * items;
   const std::int64_t p = static_cast<std::int64_t>(blockIdx.x) * tap_warps + simt::warp();
   if (p >= shape.rows) return;  // the whole warp
-  const std::int64_t t = p % shape.steps.steps;
+  const std::int64_t t = shape.steps.step_of(p);
   for (std::int64_t c = 0; c < shape.channels; c += step) {
     const std::int64_t left = shape.channels - c;
     for (std::int64_t tap = 0; tap < shape.taps; ++tap) {
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(tap_warps * 32)
   constexpr std::int64_t step = 32 * n * items;
   const std::int64_t p = static_cast<std::int64_t>(blockIdx.x) * tap_warps + simt::warp();
   if (p >= shape.rows) return;  // the whole warp
-  const std::int64_t t = p % shape.steps.steps;
+  const std::int64_t t = shape.steps.step_of(p);
   float* const to = dx + p * shape.channels;
   for (std::int64_t c = 0; c < shape.channels; c += step) {
     const std::int64_t left = shape.channels - c;

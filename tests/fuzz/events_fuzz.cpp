@@ -1,0 +1,78 @@
+/// Lines that the serve program reads: each is a message or is refused with a reason; what is answered about it is one line of JSON.
+
+#include "fuzz/program.hpp"
+#include "serve/message.hpp"
+
+namespace refrain::fuzz {
+namespace {
+
+/// The line says what it should, in UTF-8, whatever bytes it quotes.
+void check_line(const std::string& line, const char* key) {
+  require(line.find('\n') == std::string::npos, "an answer is one line");
+  const nlohmann::json read = nlohmann::json::parse(line, nullptr, false);
+  require(read.is_object() && read.at("line") == 7 && read.contains(key), "an answer is JSON with its line's number");
+}
+
+struct Check {
+  void operator()(const serve::Event& event) const { require_same({{"user", event.user}, {"item", event.item}}, event); }
+  void operator()(const serve::UserRequest& request) const {
+    const nlohmann::json line{{"user", request.user}, {"task", request.task}, {"k", request.k}};
+    const auto* const back = std::get_if<serve::UserRequest>(&read_again(line));
+    require(back != nullptr && back->user == request.user && back->task == request.task && back->k == request.k,
+            "a request comes back");
+    check_line(serve::answer_line(7, &request.user, request.task, {{request.user, 0.5F}}), "best");
+  }
+  void operator()(const serve::HistoryRequest& request) const {
+    const nlohmann::json line{{"history", request.history}, {"task", request.task}, {"k", request.k}};
+    const auto* const back = std::get_if<serve::HistoryRequest>(&read_again(line));
+    require(back != nullptr && back->history == request.history && back->task == request.task && back->k == request.k,
+            "a request comes back");
+  }
+  void operator()(const serve::Load& load) const {
+    const auto* const back = std::get_if<serve::Load>(&read_again({{"load", load.file}}));
+    require(back != nullptr && back->file == load.file, "a file's name comes back");
+  }
+  void operator()(const serve::Unload& unload) const {
+    const auto* const back = std::get_if<serve::Unload>(&read_again({{"unload", unload.task}}));
+    require(back != nullptr && back->task == unload.task, "a task comes back");
+    check_line(serve::done_line(7, "unloaded", unload.task), "unloaded");
+  }
+
+ private:
+  static const serve::Message& read_again(const nlohmann::json& line) {
+    static serve::Message message;
+    return message = serve::parse_message(line.dump());
+  }
+  static void require_same(const nlohmann::json& line, const serve::Event& event) {
+    const auto* const back = std::get_if<serve::Event>(&read_again(line));
+    require(back != nullptr && back->user == event.user && back->item == event.item, "an event comes back");
+  }
+};
+
+}  // namespace
+
+void try_input(std::string_view input) {
+  serve::Message message;
+  try {
+    message = serve::parse_message(input);
+  } catch (const OptionError& error) {
+    check_line(serve::error_line(7, error.what()), "error");
+    return;
+  }
+  std::visit(Check(), message);
+}
+
+std::vector<std::string> seeds() {
+  return {R"({"user": "u1", "item": "i9"})",
+          R"({"user": 12, "item": -3})",
+          R"({"user": "u1", "task": "next", "k": 10})",
+          R"({"user": "caf\u00e9", "task": "next"})",
+          R"({"history": ["i3", 9, "i9"], "task": "next", "k": 18446744073709551615})",
+          R"({"load": "next.patch.safetensors"})",
+          R"({"unload": "next"})",
+          R"({"user": "u1", "item": null, "more": [[[{}]]]})",
+          "{\"user\": \"\xC3\x28\", \"item\": 1e300}",
+          "[1, 2"};
+}
+
+}  // namespace refrain::fuzz
