@@ -82,15 +82,18 @@ def plot(rows, threads, path):
     axes[1][1].set_ylabel("MiB")
     axes[1][1].set_ylim(0)
     axes[1][1].legend(frameon=False, fontsize=8)
-    for name in sorted({row["name"] for row in threads}):
+    gains = []
+    for name in sorted({row["name"] for row in threads}, reverse=True):
         points = sorted((row["threads"], row["ms"]) for row in threads if row["name"] == name)
         if len(points) > 1:
-            axes[1][2].plot([t for t, _ in points], [points[0][1] / ms for _, ms in points], "o-", markersize=4,
-                            label="/".join(name.split("/")[:2]))
-    axes[1][2].set_title("Speed-up over one thread", loc="left", fontweight="bold", fontsize=9.5)
-    axes[1][2].set_xlabel("threads")
-    axes[1][2].set_ylim(0)
-    axes[1][2].legend(frameon=False, fontsize=7)
+            model, mode, numbers = parts_of(name)
+            gains.append((f"{model} {mode}, C {numbers['C']}", points[0][1] / points[-1][1], points[-1][0]))
+    axes[1][2].barh([label for label, _, _ in gains], [gain for _, gain, _ in gains], color="#1f77b4", height=0.65)
+    axes[1][2].set_title(f"Speed-up of {gains[0][2] if gains else 0} threads over one", loc="left", fontweight="bold", fontsize=9.5)
+    axes[1][2].tick_params(axis="y", labelsize=7)
+    axes[1][2].set_xlim(0)
+    for axis in (axes[0][1], axes[1][0], axes[1][1]):
+        axis.xaxis.set_major_formatter(lambda v, _: f"{v / 1000:g}k")
     for axis in (axes[1][1], axes[1][2]):
         axis.grid(color="#e4e4e4", linewidth=0.7)
     for axis in axes.flat:

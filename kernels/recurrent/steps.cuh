@@ -108,9 +108,9 @@ __device__ __forceinline__ void step_tile(const StepSize& size, const StepTile& 
   });
 }
 
-/// x [B,H], weight [gates H, H].
+/// x [B,H], weight [gates H, H].  One block at least: left alone, ptxas aims at three, and some cells spill.
 template <class T, MathMode mode, bool aligned, class Cell>
-__global__ void __launch_bounds__(step_threads) forward_step(StepSize size, const T* x, const T* weight, Cell cell) {
+__global__ void __launch_bounds__(step_threads, 1) forward_step(StepSize size, const T* x, const T* weight, Cell cell) {
   constexpr int units = Cell::units;
   constexpr TileShape tile = forward_tile<Cell::gates * units>;
   using Product = TileProduct<T, mode, tile, Contiguous::depth, Contiguous::depth, aligned>;
@@ -136,7 +136,8 @@ struct Upstream {
 
 /// weight [depth, H].
 template <class T, MathMode mode, bool aligned, class Cell>
-__global__ void __launch_bounds__(step_threads) backward_step(StepSize size, Upstream<T> upstream, const T* weight, Cell cell) {
+__global__ void __launch_bounds__(step_threads, 1)
+    backward_step(StepSize size, Upstream<T> upstream, const T* weight, Cell cell) {
   constexpr TileShape tile = backward_tile<T>;
   using Product = TileProduct<T, mode, tile, Contiguous::depth, Contiguous::side, aligned>;
   static_assert(Product::threads == step_threads);
