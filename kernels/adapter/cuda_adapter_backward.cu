@@ -7,8 +7,8 @@
 // shared memory, multiplies them by up^T, 32 columns at a time, and the result, which stays in shared memory, by down^T, 64 columns at a
 // time; up and down stream in slices of 32, two stages.  dm goes to memory only where a weight's gradient reads it.
 // Anything else in f32: two products of the library and the GELU's slope; f64: two launches of input_gradient (cuda_conv_backward.cu).
-// Weights: both together in one launch of outer_products.cuh and one for its parts (f32, C up to 64, D up to 32), else products of the library,
-// in f64 outer_products.cuh for each; columns.cuh; gelu(bottleneck) by the launch that makes dm, or by its own.
+// Weights: both together in one launch of outer_products.cuh and one for its parts (f32, C up to 64, D up to 32), else products of the
+// library, in f64 outer_products.cuh for each; columns.cuh; gelu(bottleneck) by the launch that makes dm, or by its own.
 // FLOPs 4 C D rows, with weights 8.  Moved: (2 C + D) rows, with weights (4 C + 6 D) rows; up and down once per 16 rows, from the cache.
 // Limit: memory, in the products arithmetic.
 

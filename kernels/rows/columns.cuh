@@ -1,8 +1,9 @@
 #pragma once
 /// Sums down the columns of a matrix in a fixed order: for gradients of biases, norms and replaced rows.
 ///
-/// One launch for up to 512 rows, else two.  The first cuts the rows into chunks: block (x, y) adds, in chunk y, 32 columns from 32 x on; warp w takes rows w, w + 8,
-/// ... of the chunk, a lane one column, and the eight warps' sums are added in order.  The second adds the chunks' sums in the same way.
+/// One launch for up to 512 rows, else two.  The first cuts the rows into chunks: block (x, y) adds, in chunk y, 32 columns from 32 x on;
+/// warp w takes rows w, w + 8, ... of the chunk, a lane one column, and the eight warps' sums are added in order.  The second adds the
+/// chunks' sums in the same way.
 /// A chunk's size depends on the matrix alone, so equal input gives equal bits.
 
 #include <algorithm>
