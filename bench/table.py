@@ -69,10 +69,10 @@ def plot(rows, threads, path):
                 axis.plot([x for x, _ in points], [row[key] for _, row in points], "o-", markersize=4, label=label)
         axis.set_title(title, loc="left", fontweight="bold", fontsize=9.5)
         axis.set_ylabel("MiB" if key == "mib" else "ms")
-        axis.set_ylim(0)
+        axis.set_ylim(0, 1.2 * axis.get_ylim()[1])  # room for the legend
         axis.set_xlim(0)
         axis.grid(color="#e4e4e4", linewidth=0.7)
-        axis.legend(frameon=False, fontsize=8)
+        axis.legend(frameon=False, fontsize=8, loc="upper left")
     loss = sorted((int(row["name"].split("/V:")[1].split("/")[0]), row) for row in rows
                   if row["name"].startswith("softmax_loss_step/P:2560/C:64/"))
     axes[1][1].plot([v for v, _ in loss], [row["mib"] for _, row in loss], "o-", markersize=4, label="softmax loss with gradients")
@@ -80,8 +80,8 @@ def plot(rows, threads, path):
                     label="scores of 2,560 rows, were they kept")
     axes[1][1].set_title("Memory of the loss, V", loc="left", fontweight="bold", fontsize=9.5)
     axes[1][1].set_ylabel("MiB")
-    axes[1][1].set_ylim(0)
-    axes[1][1].legend(frameon=False, fontsize=8)
+    axes[1][1].set_ylim(0, 1.2 * axes[1][1].get_ylim()[1])
+    axes[1][1].legend(frameon=False, fontsize=8, loc="upper left")
     gains = []
     for name in sorted({row["name"] for row in threads}, reverse=True):
         points = sorted((row["threads"], row["ms"]) for row in threads if row["name"] == name)
@@ -96,6 +96,7 @@ def plot(rows, threads, path):
         axis.xaxis.set_major_formatter(lambda v, _: f"{v / 1000:g}k")
     for axis in (axes[1][1], axes[1][2]):
         axis.grid(color="#e4e4e4", linewidth=0.7)
+        axis.set_axisbelow(True)
     for axis in axes.flat:
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
