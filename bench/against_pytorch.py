@@ -292,6 +292,8 @@ def main():
     parser.add_argument("--math", choices=("exact", "tf32", "bf16"), default="exact",
                         help="on a GPU: float32 products as they are, by tf32, or by bf16 (the peer then under autocast)")
     parser.add_argument("--quick", action="store_true", help="C = 64 and T <= 50 alone")
+    parser.add_argument("--time", type=int, help="lines of this T alone")
+    parser.add_argument("--channels", type=int, help="lines of this C alone")
     parser.add_argument("--peer-memory", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     models = options.models.split(",") if options.models else MODELS
@@ -322,7 +324,8 @@ def main():
     results = []
     for line in [*conv_lines(options.batch, options.quick), *memory_lines(options.batch, options.quick)]:
         model, _, insertion = line.model.partition("-")
-        if model not in models:
+        wanted = {"time": options.time, "channels": options.channels}
+        if model not in models or any(value not in (None, getattr(line, key)) for key, value in wanted.items()):
             continue
         ours = [Ours(options.program, line, options.items, recorded) for recorded in ((False, True) if on_gpu else (False,))]
         if options.compiled:
