@@ -57,6 +57,9 @@ Format guess(std::vector<std::string>& lines) {
   const bool commas = any([](const std::string& line) { return line.find(',') != std::string::npos; });
   if (commas && all_have(2, {"\t"})) return Format::user_item_list;
   if (commas && any([](const std::string& line) { return line.find(",,") != std::string::npos; })) return Format::transfer_csv;
+  // A table whose header names no user and item is more likely than sequences that all have one small length.
+  const std::size_t fields = count_fields(lines.front(), {","});
+  if (commas && lines.size() > 1 && fields <= 5 && all_have(fields, {","})) return Format::automatic;
   if (commas) return Format::sequence_csv;
   if (all_have(2, {""})) return Format::user_item;
   if (any([](std::string& line) { return count_fields(line, {""}) > 2; })) return Format::user_items;
@@ -90,7 +93,7 @@ Format detect_format(const std::string& path) {
   if (format == Format::automatic) {
     throw DataError(path, 0,
                     concat("looks like no known format (it begins with ", detail::quoted(lines.front()),
-                           "): name the format when it is one of them"));
+                           "): a table needs a header with columns like user, item and timestamp; or name the format"));
   }
   return format;
 }
@@ -102,13 +105,14 @@ std::string_view file_name(std::string_view path) noexcept { return path.substr(
 std::string name_columns(const std::vector<std::string_view>& header, EventFormat& format) {
   struct Meaning {
     int EventFormat::*column;
-    std::array<std::string_view, 5> names;
+    std::vector<std::string_view> names;
   };
-  static constexpr std::array meanings{
-      Meaning{&EventFormat::user, {"userid", "user", "uid", "reviewerid", "sessionid"}},
-      Meaning{&EventFormat::item, {"itemid", "item", "iid", "movieid", "asin"}},
-      Meaning{&EventFormat::rating, {"rating", "overall", "score", "stars", "rating"}},
-      Meaning{&EventFormat::time, {"timestamp", "time", "unixreviewtime", "ts", "timestamp"}},
+  static const std::array meanings{
+      Meaning{&EventFormat::user,
+              {"userid", "user", "uid", "reviewerid", "sessionid", "customerid", "customer", "visitorid", "accountid"}},
+      Meaning{&EventFormat::item, {"itemid", "item", "iid", "movieid", "asin", "productid", "product", "sku", "articleid"}},
+      Meaning{&EventFormat::rating, {"rating", "overall", "score", "stars"}},
+      Meaning{&EventFormat::time, {"timestamp", "time", "unixreviewtime", "ts", "eventtime", "unixtime", "epoch"}},
   };
   format.columns = static_cast<int>(header.size());
   for (int column = 0; column < format.columns; ++column) {

@@ -53,13 +53,33 @@ class EventLines {
     wants_header_ = false;
     std::vector<std::string_view> names;
     if (const char* problem = detail::split(line, format_.separator, names); problem != nullptr) return problem;
-    return detail::name_columns(names, format_);
+    std::string reason = detail::name_columns(names, format_);
+    if (reason.empty()) columns_read_ = columns_text(names);
+    return reason;
   }
+
+  /// Of the header: which columns are read, and which are not; empty without one.
+  const std::string& columns_read() const noexcept { return columns_read_; }
 
   Interactions take() && { return std::move(events_); }
   bool empty() const noexcept { return events_.user.empty(); }
 
  private:
+  std::string columns_text(const std::vector<std::string_view>& names) const {
+    std::string text, others;
+    for (const auto& [meaning, column] : {std::pair("user", format_.user), std::pair("item", format_.item),
+                                          std::pair("rating", format_.rating), std::pair("time", format_.time)}) {
+      if (column < 0) continue;
+      text += concat(text.empty() ? "" : ", ", meaning, " ", quoted(names[static_cast<std::size_t>(column)]));
+    }
+    if (format_.time < 0) text += ", no time: events stay in the file's order";
+    for (int column = 0; column < format_.columns; ++column) {
+      const bool read = column == format_.user || column == format_.item || column == format_.rating || column == format_.time;
+      if (!read) others += concat(others.empty() ? "" : ", ", quoted(names[static_cast<std::size_t>(column)]));
+    }
+    return others.empty() ? text : concat(text, "; passed over: ", others);
+  }
+
   const char* split(const Line& line) {
     count_ = 0;
     FieldSplitter splitter(line.begin, line.end, format_.separator);
@@ -103,6 +123,7 @@ class EventLines {
   bool wants_header_;
   bool keep_ratings_;
   std::int64_t file_bytes_;
+  std::string columns_read_;
   std::size_t bytes_ = 0;
   int count_ = 0;
   std::string_view user_, item_, rating_, time_;
@@ -120,6 +141,10 @@ Interactions read_events(const std::string& path, const EventFormat& format, con
     return {};
   });
   if (lines.empty()) throw DataError(path, 0, "holds no events");
+  if (options.report != nullptr) {
+    options.report->read_as = name(format.format);
+    if (!lines.columns_read().empty()) options.report->read_as += concat(": ", lines.columns_read());
+  }
   return std::move(lines).take();
 }
 
@@ -177,6 +202,7 @@ TransferSequences read_rows(const std::string& path, const RowFormat& format, co
   RowLines lines(format);
   detail::for_each_line(reader, options, [&](const Line& line) { return lines.accept(line); });
   if (lines.empty()) throw DataError(path, 0, "holds no sequences");
+  if (options.report != nullptr) options.report->read_as = name(format.format);
   return std::move(lines).take();
 }
 

@@ -39,7 +39,7 @@ Sequences read_behaviour(const DataOptions& options) {
   for (std::size_t i = 0; i < options.files.size(); ++i) {
     const std::string& path = options.files[i];
     Sequences more = read_sequences(path, examples::read_options(path, options.format, options.skip_bad_lines, report));
-    examples::tell_bad_lines(path, report);
+    examples::tell_reading(path, report);
     if (i == 0) {
       all = std::move(more);
     } else {

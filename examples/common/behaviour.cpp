@@ -13,7 +13,8 @@ ReadOptions read_options(const std::string& path, const std::string& format, std
           .report = &report};
 }
 
-void tell_bad_lines(const std::string& path, ReadReport& report) {
+void tell_reading(const std::string& path, ReadReport& report) {
+  if (!report.read_as.empty()) fmt::print(stderr, "{}: read as {}\n", path, report.read_as);
   for (const BadLine& bad : report.bad_lines) fmt::print(stderr, "{}:{}: passed over: {}\n", path, bad.line, bad.reason);
   report = {};
 }
@@ -22,7 +23,7 @@ std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_l
   if (path.empty()) return std::nullopt;
   ReadReport report;
   std::optional<Titles> titles = read_titles(path, {.skip_bad_lines = skip_bad_lines, .report = &report});
-  tell_bad_lines(path, report);
+  tell_reading(path, report);
   return titles;
 }
 

@@ -17,8 +17,8 @@ inline constexpr const char* format_names =
 /// How to read `path`: "automatic" asks the file itself.  Throws DataError, OptionError.
 ReadOptions read_options(const std::string& path, const std::string& format, std::int64_t skip_bad_lines, ReadReport& report);
 
-/// Says on standard error which lines of a file were passed over, and empties the report.
-void tell_bad_lines(const std::string& path, ReadReport& report);
+/// Says on standard error what a file was read as and which of its lines were passed over, and empties the report.
+void tell_reading(const std::string& path, ReadReport& report);
 
 /// Titles, with the passed over lines told; nothing for an empty path.
 std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_lines);

@@ -105,7 +105,7 @@ RawData read_data(const DataOptions& options) {
     } else {
       pairs.source = read_sequences(path, read);
     }
-    examples::tell_bad_lines(path, report);
+    examples::tell_reading(path, report);
     if (i == 0) {
       raw.behaviour = std::move(pairs);
       raw.two_domains = is_transfer || options.split_domains_at > 0;
@@ -115,7 +115,7 @@ RawData read_data(const DataOptions& options) {
   }
   if (!options.profiles.empty()) {
     raw.profiles = read_profiles(options.profiles, {.skip_bad_lines = options.skip_bad_lines, .report = &report});
-    examples::tell_bad_lines(options.profiles, report);
+    examples::tell_reading(options.profiles, report);
   }
   raw.titles = examples::titles_of(options.titles, options.skip_bad_lines);
   return raw;

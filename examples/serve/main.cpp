@@ -8,6 +8,7 @@
 
 #include "common/command_line.hpp"
 #include "serve/server.hpp"
+#include "serve/standard_input.hpp"
 #include "serve/states_file.hpp"
 
 namespace {
@@ -29,7 +30,9 @@ int run(int argc, char** argv) {
       ->required()
       ->check(CLI::ExistingFile);
   app.add_option("--patch", options.patches, "Patch files of peterrec finetune")->delimiter(',')->check(CLI::ExistingFile);
-  app.add_option("--states", states, "Users' states: read at the start if the file is there, written when the input ends");
+  app.add_option("--states", states,
+                 "Users' states: read at the start if the file is there, written when the input ends or a signal (SIGINT, "
+                 "SIGTERM) stops the program");
   app.add_option("--threads", options.shards, "Threads that answer, each for users of its own")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
@@ -54,8 +57,15 @@ int run(int argc, char** argv) {
       }
     }
   }
-  const ServerReport report = serve(*service, options.shards, std::cin, std::cout);
+  const refrain::InterruptGuard guard;
+  StandardInput buffer;
+  std::istream input(&buffer);
+  const ServerReport report = serve(*service, options.shards, input, std::cout);
   if (!states.empty()) write_states(states, service->save());
+  if (refrain::InterruptGuard::requested()) {
+    fmt::print(stderr, "serve: stopped by a signal{}\n",
+               states.empty() ? "" : refrain::concat("; users' states are in ", states));
+  }
   if (measure) {
     const double messages = static_cast<double>(report.events.count() + report.requests.count());
     fmt::print(stderr, "{} lines, {} errors; {:.0f} messages/s over {:.2f} s on {} {}\n{}\n{}\n", report.lines, report.errors,

@@ -45,6 +45,7 @@ struct ReadReport {
   std::int64_t lines = 0;  ///< lines seen, blank ones and the header included
   std::int64_t blank_lines = 0;
   std::vector<BadLine> bad_lines;
+  std::string read_as;  ///< the format, and of a table by the header's names which columns were read and which passed over
 };
 
 struct ReadOptions {

@@ -1,0 +1,37 @@
+#pragma once
+/// Standard input that ends when the program is to stop.
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <streambuf>
+
+#include "refrain/train/interrupt.hpp"
+
+namespace refrain::serve {
+
+/// Reads file descriptor 0; while an InterruptGuard lives its signals are the end of the input, behind the lines that were read already.
+/// std::cin would wait for more.
+class StandardInput final : public std::streambuf {
+ protected:
+  int_type underflow() override {
+    while (!InterruptGuard::requested()) {
+      constexpr int patience_ms = 100;  // a signal may be taken by another thread, and then interrupts no wait of this one
+      pollfd input{STDIN_FILENO, POLLIN, 0};
+      if (::poll(&input, 1, patience_ms) == 0) continue;
+      const ssize_t bytes = ::read(STDIN_FILENO, buffer_.data(), buffer_.size());
+      if (bytes < 0 && errno == EINTR) continue;
+      if (bytes <= 0) break;
+      setg(buffer_.data(), buffer_.data(), buffer_.data() + bytes);
+      return traits_type::to_int_type(buffer_.front());
+    }
+    return traits_type::eof();
+  }
+
+ private:
+  std::array<char, 1 << 16> buffer_{};
+};
+
+}  // namespace refrain::serve
