@@ -42,6 +42,13 @@ function(refrain_tune target)
   endif()
 endfunction()
 
+# A project that names no build type gets code without optimisation, which is not what it takes such a library for.
+function(refrain_optimise_without_build_type target)
+  if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES AND NOT CMAKE_CXX_FLAGS AND NOT MSVC)
+    target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-O3>")
+  endif()
+endfunction()
+
 # Kernels: full optimisation in every optimised build, and no errno from sqrt and friends, which would keep loops scalar.
 # Never -ffast-math: results must not depend on how a loop was vectorised.
 function(refrain_optimise_kernels)

@@ -46,6 +46,7 @@ endif()
 function(refrain_add_level level)
   set(objects refrain_kernels_${level})
   add_library(${objects} OBJECT ${ARGN})
+  refrain_optimise_without_build_type(${objects})
   target_compile_features(${objects} PRIVATE cxx_std_20)
   target_compile_definitions(${objects} PRIVATE "$<TARGET_PROPERTY:refrain_objects,COMPILE_DEFINITIONS>" REFRAIN_ISA=${level})
   # Unique symbols, a kind of their own, would stay global.
