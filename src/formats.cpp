@@ -57,9 +57,10 @@ Format guess(std::vector<std::string>& lines) {
   const bool commas = any([](const std::string& line) { return line.find(',') != std::string::npos; });
   if (commas && all_have(2, {"\t"})) return Format::user_item_list;
   if (commas && any([](const std::string& line) { return line.find(",,") != std::string::npos; })) return Format::transfer_csv;
-  // A table whose header names no user and item is more likely than sequences that all have one small length.
-  const std::size_t fields = count_fields(lines.front(), {","});
-  if (commas && lines.size() > 1 && fields <= 5 && all_have(fields, {","})) return Format::automatic;
+  // Words above lines of equal length that hold digits: a table whose header names no user and no item, hardly sequences.
+  const auto has_digit = [](const std::string& line) { return line.find_first_of("0123456789") != std::string::npos; };
+  const bool has_words_first = !has_digit(lines.front()) && any(has_digit);
+  if (commas && has_words_first && all_have(count_fields(lines.front(), {","}), {","})) return Format::automatic;
   if (commas) return Format::sequence_csv;
   if (all_have(2, {""})) return Format::user_item;
   if (any([](std::string& line) { return count_fields(line, {""}) > 2; })) return Format::user_items;

@@ -130,6 +130,27 @@ TEST_CASE("readers: one sequence a line", "[data]") {
   }
 }
 
+TEST_CASE("readers: a table whose header names no user and no item is not read as sequences", "[data]") {
+  const ScratchFolder folder;
+  const std::string path = folder.write("visits.csv", "day,who,what\n20,u1,i7\n21,u2,i9\n");
+  CHECK_THROWS_MATCHES(detect_format(path), DataError, message_contains("a table needs a header"));
+  // Words all the way down, and words above lines of other lengths, may be sequences.
+  CHECK(detect_format(folder.write("fruit.csv", "fig,pear\npear,plum\n")) == Format::sequence_csv);
+  CHECK(detect_format(folder.write("mixed.csv", "fig,pear\ni1,i2,i3\n")) == Format::sequence_csv);
+}
+
+TEST_CASE("readers: the report says what a file was read as", "[data]") {
+  const ScratchFolder folder;
+  ReadReport report;
+  read_sequences(folder.write("shop.csv", "customer_id,price,product,ts\nu,3,i,5\n"), {.report = &report});
+  CHECK(report.read_as == R"(ratings_csv: user "customer_id", item "product", time "ts"; passed over: "price")");
+  read_sequences(folder.write("days.csv", "user,item,date\nu,i,5\n"), {.report = &report});
+  CHECK(report.read_as ==
+        R"(ratings_csv: user "user", item "item", no time: events stay in the file's order; passed over: "date")");
+  read_sequences(folder.write("rows.csv", "a,b,c\nd,e\n"), {.report = &report});
+  CHECK(report.read_as == "sequence_csv");
+}
+
 TEST_CASE("readers: equal timestamps keep the order of the file", "[data]") {
   const ScratchFolder folder;
   const std::string path = folder.write("u.data", "1\ta\t1\t5\n1\tb\t1\t4\n1\tc\t1\t5\n1\td\t1\t-4\n1\te\t1\t4\n");
