@@ -114,6 +114,24 @@ cp second in
 run 0 --base base.safetensors --patch next.patch.safetensors --states users.states --threads 2
 ids > later
 cmp -s at_once later || fail "users that were saved answer otherwise"
+
+# A signal ends the input: what was read is answered and the users are kept.
+mkfifo pipe
+rm -f out errors
+"$serve" --base base.safetensors --states kept.states --threads 2 < pipe > out 2> errors &
+server=$!
+exec 3> pipe
+echo '{"user": "late", "item": "3"}' >&3
+echo '{"history": ["3"], "task": "base", "k": 1}' >&3
+for _ in {1..200}; do if [[ -s out ]]; then break; fi; sleep 0.05; done
+kill -TERM "$server"
+wait "$server" || fail "a signal is an orderly end"
+exec 3>&-
+says 'users'"'"' states are in kept.states' errors
+echo '{"user": "late", "task": "base", "k": 3}' > in
+run 0 --base base.safetensors --states kept.states
+says '"user":"late"'
+
 head -c 2000 users.states > short.states
 run 1 --base base.safetensors --states short.states
 says 'short.states: ends early' errors

@@ -20,7 +20,8 @@ class StandardInput final : public std::streambuf {
     while (!InterruptGuard::requested()) {
       constexpr int patience_ms = 100;  // a signal may be taken by another thread, and then interrupts no wait of this one
       pollfd input{STDIN_FILENO, POLLIN, 0};
-      if (::poll(&input, 1, patience_ms) == 0) continue;
+      const int ready = ::poll(&input, 1, patience_ms);
+      if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
       const ssize_t bytes = ::read(STDIN_FILENO, buffer_.data(), buffer_.size());
       if (bytes < 0 && errno == EINTR) continue;
       if (bytes <= 0) break;
