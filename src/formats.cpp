@@ -5,6 +5,9 @@
 namespace refrain {
 namespace {
 
+constexpr std::array<std::string_view, 9> user_names{"userid",     "user",     "uid",       "reviewerid", "sessionid",
+                                                     "customerid", "customer", "visitorid", "accountid"};
+
 constexpr std::array format_names{"automatic", "ratings_dat", "ratings_csv",    "u_data",       "inter",
                                   "user_item", "user_items",  "user_item_list", "sequence_csv", "transfer_csv"};
 
@@ -103,25 +106,33 @@ namespace detail {
 
 std::string_view file_name(std::string_view path) noexcept { return path.substr(path.find_last_of('/') + 1); }
 
+std::string plain_name(std::string_view column) {
+  std::string plain;
+  for (const char c : trim(column)) {
+    if (c == ':') break;
+    if (c != '_') plain += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return plain;
+}
+
+bool is_user_column(std::string_view column) {
+  return std::find(user_names.begin(), user_names.end(), plain_name(column)) != user_names.end();
+}
+
 std::string name_columns(const std::vector<std::string_view>& header, EventFormat& format) {
   struct Meaning {
     int EventFormat::*column;
     std::vector<std::string_view> names;
   };
   static const std::array meanings{
-      Meaning{&EventFormat::user,
-              {"userid", "user", "uid", "reviewerid", "sessionid", "customerid", "customer", "visitorid", "accountid"}},
+      Meaning{&EventFormat::user, {user_names.begin(), user_names.end()}},
       Meaning{&EventFormat::item, {"itemid", "item", "iid", "movieid", "asin", "productid", "product", "sku", "articleid"}},
       Meaning{&EventFormat::rating, {"rating", "overall", "score", "stars"}},
       Meaning{&EventFormat::time, {"timestamp", "time", "unixreviewtime", "ts", "eventtime", "unixtime", "epoch"}},
   };
   format.columns = static_cast<int>(header.size());
   for (int column = 0; column < format.columns; ++column) {
-    std::string plain;
-    for (const char c : trim(header[static_cast<std::size_t>(column)])) {
-      if (c == ':') break;
-      if (c != '_') plain += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    }
+    const std::string plain = plain_name(header[static_cast<std::size_t>(column)]);
     for (const Meaning& meaning : meanings) {
       if (std::find(meaning.names.begin(), meaning.names.end(), plain) == meaning.names.end()) continue;
       if (format.*meaning.column >= 0) return concat("two columns of the header mean \"", meaning.names[0], "\"");

@@ -56,6 +56,12 @@ const typename Formats::value_type* find_format(const Formats& formats, Format f
 /// what follows a colon do not count.  Returns why that fails, or an empty string.
 std::string name_columns(const std::vector<std::string_view>& header, EventFormat& format);
 
+/// A column's name without letter case and underscores, up to a colon: "userid" for user_id:token.
+std::string plain_name(std::string_view column);
+
+/// Whether a column of this name holds users, as name_columns sees it.
+bool is_user_column(std::string_view column);
+
 /// Part of a path after the last slash.
 std::string_view file_name(std::string_view path) noexcept;
 

@@ -1,32 +1,146 @@
 #include <algorithm>
 #include <array>
 
-#include "fields.hpp"
+#include "formats.hpp"
 #include "refrain/data/readers.hpp"
 
 namespace refrain {
 namespace {
+
+using detail::Line;
+using detail::Separator;
 
 constexpr std::array age_bands{1, 18, 25, 35, 45, 50, 56};  ///< lower ends, in years
 
 /// The band of an age in years, or of a band's own code.
 int age_band(int years) { return *(std::upper_bound(age_bands.begin() + 1, age_bands.end(), years) - 1); }
 
-/// Fields: user, gender and age in either order, occupation, zip.
-struct ProfileFormat {
-  detail::Separator separator;
+/// MovieLens' files.  Fields: user, gender and age in either order, occupation, zip.
+struct MovieLensFormat {
+  const char* name;
+  Separator separator;
   std::size_t gender, age;
   bool coded;  ///< age is a band's code already
 };
 
-constexpr ProfileFormat movielens_1m{{"::"}, 1, 2, true};
-constexpr ProfileFormat movielens_100k{{"|"}, 2, 1, false};
+constexpr MovieLensFormat movielens_1m{"users.dat", {"::"}, 1, 2, true};
+constexpr MovieLensFormat movielens_100k{"u.user", {"|"}, 2, 1, false};
 
 std::string list_names(const std::vector<Profiles::Attribute>& attributes) {
   std::string names;
-  for (const Profiles::Attribute& attribute : attributes) names += concat(names.empty() ? "" : ", ", attribute.name);
+  for (const Profiles::Attribute& attribute : attributes) {
+    names += concat(names.empty() ? "" : ", ", detail::quoted(attribute.name));
+  }
   return names;
 }
+
+/// Turns lines into profiles.  A line that is refused leaves nothing behind.
+class ProfileLines {
+ public:
+  bool has_layout() const noexcept { return movielens_ != nullptr || user_ != no_column; }
+
+  /// Tells the layout by the first line.  True when the line is a header, and with it used up; `reason` says why it is a wrong one.
+  bool take_layout(const Line& line, std::string& reason) {
+    const auto holds = [&](std::string_view separator) { return line.text().find(separator) != std::string_view::npos; };
+    if (!holds("::") && take_header(line, reason)) return true;
+    if (!holds("::") && !holds("|")) {
+      reason =
+          "expected a header that names a user column (user,churned,... or user_id:token,...), or MovieLens' users.dat or "
+          "u.user";
+      return false;
+    }
+    movielens_ = holds("::") ? &movielens_1m : &movielens_100k;
+    for (const char* name : {"gender", "age", "occupation"}) profiles_.attributes.push_back({name, {}, {}});
+    return false;
+  }
+
+  std::string accept(const Line& line) {
+    if (const char* problem = detail::split(line, separator(), fields_); problem != nullptr) return problem;
+    if (fields_.size() != columns()) {
+      return concat("expected ", columns(), " fields parted by ", detail::quoted(separator().text), ", got ", fields_.size());
+    }
+    std::string reason = movielens_ != nullptr ? movielens_values() : table_values();
+    if (!reason.empty()) return reason;
+    const std::int32_t known = profiles_.users.size();
+    const std::string_view user = fields_[movielens_ != nullptr ? 0 : user_];
+    if (profiles_.users.intern(user) != known) return concat("user ", detail::quoted(user), " has a profile already");
+    for (std::size_t i = 0; i < values_.size(); ++i) {
+      Profiles::Attribute& attribute = profiles_.attributes[i];
+      attribute.of_user.push_back(values_[i].empty() ? StringTable::absent : attribute.values.intern(values_[i]));
+    }
+    return {};
+  }
+
+  /// The layout and its attributes.
+  std::string read_as() const {
+    if (movielens_ != nullptr) return concat(movielens_->name, ": ", list_names(profiles_.attributes));
+    return concat("profiles: user ", detail::quoted(user_name_), ", ", list_names(profiles_.attributes));
+  }
+
+  Profiles take() && { return std::move(profiles_); }
+
+ private:
+  static constexpr std::size_t no_column = static_cast<std::size_t>(-1);
+
+  Separator separator() const noexcept { return movielens_ != nullptr ? movielens_->separator : table_separator_; }
+  std::size_t columns() const noexcept { return movielens_ != nullptr ? 5 : profiles_.attributes.size() + 1; }
+
+  /// False when the line names no user column.
+  bool take_header(const Line& line, std::string& reason) {
+    table_separator_ = line.text().find('\t') != std::string_view::npos ? Separator{"\t"} : Separator{",", true};
+    std::string copy(line.text());  // splitting changes quotes in place, and the line may turn out to be something else
+    const Line header{copy.data(), copy.data() + copy.size()};
+    if (detail::split(header, table_separator_, fields_) != nullptr) return false;
+    const auto user = std::find_if(fields_.begin(), fields_.end(), detail::is_user_column);
+    if (user == fields_.end()) return false;
+    user_ = static_cast<std::size_t>(user - fields_.begin());
+    user_name_ = *user;
+    for (std::size_t column = 0; column < fields_.size(); ++column) {
+      if (column == user_) continue;
+      const std::string_view field = detail::trim(fields_[column]);
+      const std::string_view name = field.substr(0, field.find(':'));
+      const auto same = [&](const Profiles::Attribute& other) { return other.name == name; };
+      if (name.empty()) reason = concat("column ", column + 1, " of the header has no name");
+      if (std::any_of(profiles_.attributes.begin(), profiles_.attributes.end(), same)) {
+        reason = concat("two columns of the header are named ", detail::quoted(name));
+      }
+      profiles_.attributes.push_back({std::string(name), {}, {}});
+    }
+    if (fields_.size() == 1) reason = "the header names a user column and no attribute";
+    return true;
+  }
+
+  std::string movielens_values() {
+    for (const std::string_view field : std::span(fields_).first(4)) {
+      if (field.empty()) return "a field is empty";
+    }
+    const std::string_view field = fields_[movielens_->age];
+    int age = 0;
+    if (!detail::parse(field, age) || age < 1) return concat("age ", detail::quoted(field), " is not a positive number");
+    if (movielens_->coded && age_band(age) != age) {
+      return concat("age ", age, " is none of the codes 1, 18, 25, 35, 45, 50, 56");
+    }
+    band_ = std::to_string(age_band(age));
+    values_.assign({fields_[movielens_->gender], band_, fields_[3]});
+    return {};
+  }
+
+  std::string table_values() {
+    for (std::string_view& field : fields_) field = detail::trim(field);
+    if (fields_[user_].empty()) return "the user id is empty";
+    values_ = fields_;
+    values_.erase(values_.begin() + static_cast<std::ptrdiff_t>(user_));
+    return {};
+  }
+
+  const MovieLensFormat* movielens_ = nullptr;
+  Separator table_separator_{","};
+  std::size_t user_ = no_column;
+  std::string user_name_;
+  std::vector<std::string_view> fields_, values_;
+  std::string band_;
+  Profiles profiles_;
+};
 
 }  // namespace
 
@@ -41,37 +155,28 @@ std::optional<std::string_view> Profiles::value(std::string_view user, std::stri
   const Attribute& wanted = this->attribute(attribute);
   const std::int32_t number = users.find(user);
   if (number == StringTable::absent) return std::nullopt;
-  return wanted.values[wanted.of_user[static_cast<std::size_t>(number)]];
+  const std::int32_t value = wanted.of_user[static_cast<std::size_t>(number)];
+  if (value == StringTable::absent) return std::nullopt;
+  return wanted.values[value];
 }
 
 Profiles read_profiles(const std::string& path, const ReadOptions& options) {
-  Profiles profiles;
-  for (const char* name : {"gender", "age", "occupation"}) profiles.attributes.push_back({name, {}, {}});
   detail::LineReader reader(path, options.max_line_bytes);
-  const ProfileFormat* format = nullptr;
-  std::vector<std::string_view> fields;
-  detail::for_each_line(reader, options, [&](const detail::Line& line) -> std::string {
-    if (format == nullptr) format = line.text().find("::") != std::string_view::npos ? &movielens_1m : &movielens_100k;
-    detail::split(line, format->separator, fields);
-    if (fields.size() != 5) return concat("expected 5 fields parted by \"", format->separator.text, "\", got ", fields.size());
-    for (const std::string_view field : std::span(fields).first(4)) {
-      if (field.empty()) return "a field is empty";
+  ProfileLines lines;
+  detail::for_each_line(reader, options, [&](const Line& line) -> std::string {
+    if (lines.has_layout()) return lines.accept(line);
+    std::string reason;
+    if (const bool header = lines.take_layout(line, reason); !reason.empty()) {
+      throw DataError(path, line.number, reason);
+    } else if (header) {
+      return {};
     }
-    int age = 0;
-    if (!detail::parse(fields[format->age], age) || age < 1)
-      return concat("age ", detail::quoted(fields[format->age]), " is not a positive number");
-    if (format->coded && age_band(age) != age) return concat("age ", age, " is none of the codes 1, 18, 25, 35, 45, 50, 56");
-    const std::int32_t known = profiles.users.size();
-    if (profiles.users.intern(fields[0]) != known) return concat("user ", detail::quoted(fields[0]), " has a profile already");
-    const std::string band = std::to_string(age_band(age));
-    const std::array<std::string_view, 3> values{fields[format->gender], band, fields[3]};
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      Profiles::Attribute& attribute = profiles.attributes[i];
-      attribute.of_user.push_back(attribute.values.intern(values[i]));
-    }
-    return {};
+    return lines.accept(line);
   });
+  const std::string read_as = lines.read_as();
+  Profiles profiles = std::move(lines).take();
   if (profiles.users.empty()) throw DataError(path, 0, "holds no profiles");
+  if (options.report != nullptr) options.report->read_as = read_as;
   return profiles;
 }
 
@@ -83,16 +188,17 @@ TransferSequences label_users(const Sequences& sequences, const Profiles& profil
   for (std::int64_t row = 0; row < sequences.rows.rows(); ++row) {
     const std::string_view user = sequences.users[sequences.user[static_cast<std::size_t>(row)]];
     const std::int32_t number = profiles.users.find(user);
-    if (number == StringTable::absent) continue;
+    const std::int32_t value = number == StringTable::absent ? number : wanted.of_user[static_cast<std::size_t>(number)];
+    if (value == StringTable::absent) continue;
     task.source.rows.push_back(sequences.rows[row]);
     task.source.user.push_back(task.source.users.intern(user));
-    task.target.rows.add(task.target.items.intern(wanted.values[wanted.of_user[static_cast<std::size_t>(number)]]));
+    task.target.rows.add(task.target.items.intern(wanted.values[value]));
     task.target.rows.end_row();
   }
   if (task.source.rows.empty())
     throw DataError("label_users", 0,
-                    concat("expected users with a profile, got none among ", sequences.users.size(),
-                           " users of the sequences and ", profiles.users.size(), " profiles"));
+                    concat("expected users with ", detail::quoted(attribute), " in their profile, got none among ",
+                           sequences.users.size(), " users of the sequences and ", profiles.users.size(), " profiles"));
   task.target.users = task.source.users;
   task.target.user = task.source.user;
   return task;

@@ -15,7 +15,7 @@ check_cmake
 folder=build/coverage
 configure "$folder" -DCMAKE_BUILD_TYPE=None -DREFRAIN_NATIVE=OFF -DREFRAIN_ISA_LEVELS= -DREFRAIN_CUDA=OFF -DREFRAIN_BENCH=OFF \
   "-DCMAKE_CXX_FLAGS=-O1 --coverage -fprofile-update=atomic -fno-inline-small-functions"
-build "$folder" --target refrain_tests peterrec cmnrec layer_tour refrain_kill_while_saving
+build "$folder" --target refrain_tests peterrec cmnrec serve layer_tour refrain_kill_while_saving
 find "$folder" -name '*.gcda' -delete
 
 status=0
@@ -26,6 +26,7 @@ else
   "$folder/examples/layer_tour" > /dev/null || status=$?
   bash tests/example_peterrec.sh "$PWD/$folder/examples/peterrec" || status=$?
   bash tests/example_cmnrec.sh "$PWD/$folder/examples/cmnrec" || status=$?
+  bash tests/example_serve.sh "$PWD/$folder/examples/serve" "$PWD/$folder/examples/peterrec" "$PWD/$folder/examples/cmnrec" || status=$?
 fi
 
 # Not counted: what is compiled for a GPU alone.

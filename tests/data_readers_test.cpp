@@ -294,7 +294,7 @@ TEST_CASE("readers: profiles and what they label", "[data]") {
   CHECK(coded.value("2", "age") == "56");
   CHECK(coded.value("2", "occupation") == "16");
   CHECK_FALSE(coded.value("3", "age").has_value());
-  CHECK_THROWS_MATCHES(coded.value("1", "shoe"), OptionError, message_contains("gender, age, occupation"));
+  CHECK_THROWS_MATCHES(coded.value("1", "shoe"), OptionError, message_contains("\"gender\", \"age\", \"occupation\""));
 
   std::string text;
   const std::vector<std::pair<int, std::string>> ages{{7, "1"},   {17, "1"},  {18, "18"}, {24, "18"}, {25, "25"},
@@ -320,6 +320,45 @@ TEST_CASE("readers: profiles and what they label", "[data]") {
   CHECK(row_users(task.source) == std::vector<std::string>{"2", "1"});
   CHECK_THROWS_AS(label_users(sequences, years, "gender"), DataError);
   CHECK_THROWS_AS(label_users(read_sequences(folder.write("nameless", "a,b\n")), coded, "gender"), OptionError);
+}
+
+TEST_CASE("readers: profiles from a table with a header", "[data]") {
+  const ScratchFolder folder;
+  ReadReport report;
+  const Profiles commas = read_profiles(
+      folder.write("users.csv",
+                   "churned,Customer_ID,\"home, town\"\nno,anna,\"Oslo, N\"\nyes,ben,\n\n,cleo,\"\"\"Rome\"\"\"\n"),
+      {.report = &report});
+  CHECK(report.read_as == "profiles: user \"Customer_ID\", \"churned\", \"home, town\"");
+  CHECK(commas.value("anna", "home, town") == "Oslo, N");
+  CHECK(commas.value("cleo", "home, town") == "\"Rome\"");
+  CHECK_FALSE(commas.value("ben", "home, town").has_value());
+  CHECK_FALSE(commas.value("cleo", "churned").has_value());
+  CHECK(commas.value("ben", "churned") == "yes");
+
+  const Profiles tabs = read_profiles(folder.write("a.user", "user_id:token\tage:float\n7\t24.5\n8\t 30 \n"));
+  CHECK(tabs.value("7", "age") == "24.5");
+  CHECK(tabs.value("8", "age") == "30");
+
+  const Sequences sequences = read_sequences(folder.write("rows", "cleo a b\nben a c\nanna c\nx a\n"));
+  const TransferSequences task = label_users(sequences, commas, "churned");
+  CHECK(words(task.source) == Words{{"a", "c"}, {"c"}});
+  CHECK(words(task.target) == Words{{"yes"}, {"no"}});
+  CHECK_THROWS_MATCHES(label_users(sequences, tabs, "age"), DataError, message_contains("\"age\""));
+
+  const auto refused = [&](const std::string& text, const std::string& why) {
+    INFO(text);
+    CHECK_THROWS_MATCHES(read_profiles(folder.write("bad.csv", text)), DataError, message_contains(why));
+  };
+  refused("user,a\n1,2,3\n", ":2: expected 2 fields parted by \",\", got 3");
+  refused("user,a\n1,2\n1,3\n", ":3: user \"1\" has a profile already");
+  refused("user,a\n,3\n", "the user id is empty");
+  refused("user,a\n", "holds no profiles");
+  refused("user\n1\n", "no attribute");
+  refused("user,a,a:token\n1,2,3\n", "two columns of the header are named \"a\"");
+  refused("user,,b\n1,2,3\n", "column 2 of the header has no name");
+  refused("name,a\n1,2\n", "expected a header that names a user column");
+  refused("user,\"a\n1,2\n", "expected a header that names a user column");
 }
 
 TEST_CASE("readers: titles come out as UTF-8", "[data]") {

@@ -96,6 +96,20 @@ head -n 50 users.dat > fewer.dat
 run 0 evaluate --base all.safetensors --data users.txt --profiles fewer.dat --patch gender.patch.safetensors
 says "trained on data of 61 users, this has 50"
 
+# Labels of one's own: a table with a header, some users without a label.
+awk 'BEGIN { print "churned,user_id,city"; for (u = 1; u <= 61; ++u) print (u % 4 ? (u % 2 ? "yes" : "no") : "") "," u ",Oslo" }' > labels.csv
+labels=(--base all.safetensors --data users.txt --profiles labels.csv)
+run 0 finetune "${labels[@]}" --task churned --epochs 1
+says 'labels.csv: read as profiles: user "user_id", "churned", "city"'
+run 0 evaluate "${labels[@]}" --patch churned.patch.safetensors
+says "label frequency"
+run 0 recommend --data users.txt --patch churned.patch.safetensors --base all.safetensors --user 7
+says "yes"
+run 1 finetune "${labels[@]}" --task city --epochs 1
+says "--task city: expected users with at least two values, got one"
+run 1 finetune "${labels[@]}" --task age --epochs 1
+says 'expected one of the attributes "churned", "city", got "age"'
+
 # An interrupted run leaves a file that is there as it is, and goes on from its state.
 cp all.safetensors before
 interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --out all.safetensors

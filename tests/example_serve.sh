@@ -88,11 +88,12 @@ says 'requests: 1, p50' errors
 
 # Tasks come and go.
 printf '%s\n' '{"user": 7, "item": 3}' '{"user": 7, "task": "gender"}' '{"load": "gender.patch.safetensors"}' \
-  '{"user": 7, "task": "gender", "k": 2}' '{"unload": "gender"}' '{"user": 7, "task": "gender", "k": 2}' > in
+  '{"user": 7, "task": "gender"}' '{"unload": "gender"}' '{"user": 7, "task": "gender", "k": 2}' > in
 run 0 --base base.safetensors
 says '{"line":2,"error":"unknown task'
 says '{"line":3,"loaded":"gender"}'
 says '"line":4,"user":"7","task":"gender","best":[{"id":"'
+[[ $(sed -n 's/.*"line":4,//p' out | grep -o '"id"' | wc -l) == 2 ]] || fail "a task of two classes answers with both"
 says '{"line":5,"unloaded":"gender"}'
 says '{"line":6,"error":"unknown task'
 

@@ -216,7 +216,7 @@ Outcome compare(const Options& given) {
     fmt::print(
         "Generated users with a latent profile, sequences with long-range and periodic structure, and a second domain.\n");
   }
-  if (options.task.names.empty()) throw OptionError("--task: expected at least one of gender, age, occupation, items, next");
+  if (options.task.names.empty()) throw OptionError("--task: expected at least one of an attribute of --profiles, items, next");
   for (const std::string& name : options.task.names) {
     options.data.hold_out_last = options.data.hold_out_last || task_kind(name) == TaskKind::next;
   }

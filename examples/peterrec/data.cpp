@@ -170,6 +170,7 @@ TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::
     case TaskKind::profile:
       if (!raw.profiles) throw OptionError("--task " + name + ": give the users' profiles with --profiles");
       task = paired_task(label_users(raw.behaviour.source, *raw.profiles, name), vocabulary, name, options, targets);
+      if (task.targets.items() < 2) throw OptionError("--task " + name + ": expected users with at least two values, got one");
       break;
   }
   for (const auto& [part, examples] : {std::pair{"training", &task.train}, {"validation", &task.valid}, {"test", &task.test}}) {

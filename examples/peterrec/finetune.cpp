@@ -8,7 +8,7 @@ namespace refrain::peterrec {
 
 Outcome finetune(const Options& options) {
   const std::vector<std::string>& names = options.task.names;
-  if (names.empty()) throw OptionError("--task: expected at least one of gender, age, occupation, items, next");
+  if (names.empty()) throw OptionError("--task: expected at least one of an attribute of --profiles, items, next");
   if (!options.patch_files.empty() && options.patch_files.size() != names.size()) {
     throw OptionError(concat("--out: expected one file a task (", names.size(), "), got ", options.patch_files.size()));
   }

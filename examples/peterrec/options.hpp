@@ -17,7 +17,7 @@ using examples::TrainOptions;
 struct DataOptions {
   std::vector<std::string> files;     ///< the first names the users; all of them pre-train
   std::string format = "automatic";   ///< of all files
-  std::string profiles;               ///< users.dat or u.user
+  std::string profiles;               ///< a table with a header, users.dat or u.user
   std::string titles;                 ///< movies.csv, movies.dat or u.item
   std::int64_t split_domains_at = 0;  ///< item numbers from here on are the target domain; 0: there is one domain
   std::int64_t skip_bad_lines = 0;
@@ -39,7 +39,7 @@ struct BaseOptions {
 };
 
 struct TaskOptions {
-  std::vector<std::string> names;    ///< gender, age, occupation, items, next
+  std::vector<std::string> names;    ///< attributes of the profiles, items, next
   std::string insertion = "serial";  ///< serial, parallel or none
   bool one_per_block = false;
   std::int64_t bottleneck = 0;

@@ -6,6 +6,28 @@
 namespace refrain::fuzz {
 namespace {
 
+std::string in_quotes(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return out + "\"";
+}
+
+/// A table with a header, every field in quotes.
+std::string table_of(const Profiles& profiles) {
+  std::string text = "\xEF\xBB\xBFuser";
+  for (const Profiles::Attribute& attribute : profiles.attributes) text += "," + in_quotes(attribute.name);
+  text += "\n";
+  for (std::int32_t user = 0; user < profiles.users.size(); ++user) {
+    text += in_quotes(profiles.users[user]);
+    for (const Profiles::Attribute& attribute : profiles.attributes) {
+      text += "," + in_quotes(profiles.value(profiles.users[user], attribute.name).value_or(""));
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+/// MovieLens' layouts.
 std::string text_of(const Profiles& profiles, bool is_users_dat) {
   std::string text = "\xEF\xBB\xBF";
   for (std::int32_t user = 0; user < profiles.users.size(); ++user) {
@@ -28,20 +50,25 @@ void try_input(std::string_view input) {
   const std::string& path = file_with("profiles", choices.rest());
   Profiles profiles;
   if (!accepted(path, [&] { profiles = read_profiles(path, options); })) return;
-  require(profiles.attributes.size() == 3 && !profiles.users.empty(), "three attributes of at least one user");
+  const bool is_table = report.read_as.starts_with("profiles: "), is_users_dat = report.read_as.starts_with("users.dat");
+  require(is_table ? !profiles.attributes.empty() : profiles.attributes.size() == 3, "attributes of the layout");
+  require(!profiles.users.empty(), "at least one user");
   for (const Profiles::Attribute& attribute : profiles.attributes) {
-    require(attribute.of_user.size() == static_cast<std::size_t>(profiles.users.size()), "every user has every attribute");
-    for (const std::int32_t value : attribute.of_user) require(!attribute.values[value].empty(), "no value is empty");
+    require(attribute.of_user.size() == static_cast<std::size_t>(profiles.users.size()), "a place for every user");
+    for (const std::int32_t value : attribute.of_user) {
+      if (is_table && value == StringTable::absent) continue;
+      require(!attribute.values[value].empty(), "no value is empty");
+    }
   }
-  require(report.lines == report.blank_lines + static_cast<std::int64_t>(report.bad_lines.size()) + profiles.users.size(),
-          "every line is blank, bad or a profile");
-  // The first line decides the layout, so a bad one before it would hide which it was.
-  if (!report.bad_lines.empty()) return;
-  const bool is_users_dat =
-      choices.rest().find("::") < choices.rest().find_first_of("\n", choices.rest().find_first_not_of("\r\n \t"));
-  const std::string& again = file_with("again", text_of(profiles, is_users_dat));
+  require(report.lines == report.blank_lines + static_cast<std::int64_t>(report.bad_lines.size()) + (is_table ? 1 : 0) +
+                              profiles.users.size(),
+          "every line is blank, bad, a header or a profile");
+  // Without a header the first line decides the layout, so a bad one before the others would hide which it was.
+  if (!is_table && !report.bad_lines.empty()) return;
+  const std::string text = is_table ? table_of(profiles) : text_of(profiles, is_users_dat);
+  const std::string& again = file_with("again", text);
   const Profiles back = read_profiles(again, {.max_line_bytes = 1 << 22});
-  require(text_of(back, is_users_dat) == contents_of(again), "profiles come back");
+  require((is_table ? table_of(back) : text_of(back, is_users_dat)) == text, "profiles come back");
 }
 
 std::vector<std::string> seeds() {
@@ -49,6 +76,8 @@ std::vector<std::string> seeds() {
       std::string("\0", 1) + "1::F::1::10::48067\n2::M::56::16::70072\n",
       std::string("\1", 1) + "1|24|M|technician|85711\n2|53|F|other|94043\nbad\n",
       std::string("\3", 1) + "\n7|0|M|writer|\n8|200|M|writer|",
+      std::string("\1", 1) + "churned,user_id,\"a, b\"\nno,1,\"x \"\"y\"\"\"\n,2,z\n",
+      std::string("\0", 1) + "uid:token\tage:float\tsex\n7\t24.5\t\n8\t\tM\n",
   };
 }
 

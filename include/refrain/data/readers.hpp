@@ -78,7 +78,7 @@ struct REFRAIN_API Profiles {
   struct Attribute {
     std::string name;
     StringTable values;
-    std::vector<std::int32_t> of_user;  ///< value number of each user
+    std::vector<std::int32_t> of_user;  ///< value number of each user; StringTable::absent: the user has none
   };
   StringTable users;
   std::vector<Attribute> attributes;
@@ -86,20 +86,25 @@ struct REFRAIN_API Profiles {
   /// Throws OptionError with the list of names when there is no such attribute.
   const Attribute& attribute(std::string_view name) const;
 
-  /// Nothing when the user is unknown.  Throws OptionError when the attribute is.
+  /// Nothing when the user is unknown or has no value.  Throws OptionError when the attribute is unknown.
   std::optional<std::string_view> value(std::string_view user, std::string_view attribute) const;
 };
 
-/// Reads users.dat (user::gender::age::occupation::zip) or u.user (user|age|gender|occupation|zip), told apart by their
-/// separator, into the attributes "gender", "age" and "occupation".
+/// Reads what is known of users, from one of three layouts that the first line tells apart.
 ///
-/// Age is a band, named by its lower end as in MovieLens 1M: 1, 18, 25, 35, 45, 50, 56.  users.dat holds these codes, which
-/// are kept as they are; u.user holds years, which are put into the same bands.  Options: format and keep_ratings have no
-/// effect.  Throws DataError.
+/// A table: its header, parted by commas (fields may be quoted) or tabs, names a user column as a log's does (user, user_id:token,
+/// customerId, ...); every other column is an attribute of its name, without what follows a colon.  Values are words; an empty field
+/// is no value.
+///
+/// MovieLens' users.dat (user::gender::age::occupation::zip) and u.user (user|age|gender|occupation|zip): the attributes "gender",
+/// "age" and "occupation".  Age is a band, named by its lower end as in MovieLens 1M: 1, 18, 25, 35, 45, 50, 56.  users.dat holds
+/// these codes, which are kept as they are; u.user holds years, which are put into the same bands.
+///
+/// Options: format and keep_ratings have no effect.  Throws DataError.
 REFRAIN_API Profiles read_profiles(const std::string& path, const ReadOptions& options = {});
 
-/// Makes a profile task: every row whose user has a profile becomes a source row with one target, the value of the attribute.
-/// Throws OptionError when the sequences name no users or the attribute is unknown, DataError when no user has a profile.
+/// Makes a profile task: every row whose user has a value of the attribute becomes a source row with that value as its one target.
+/// Throws OptionError when the sequences name no users or the attribute is unknown, DataError when no user has a value.
 REFRAIN_API TransferSequences label_users(const Sequences& sequences, const Profiles& profiles, std::string_view attribute);
 
 /// Item titles by original item id, in UTF-8.

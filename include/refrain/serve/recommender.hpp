@@ -107,8 +107,8 @@ class Recommender {
     return names;
   }
 
-  /// The k best targets after a history, oldest item first; fewer when fewer are left after what is left out.
-  /// Throws for an unknown task, an empty history, unknown items, and k outside 1 to the number of targets.
+  /// The k best targets after a history, oldest item first; fewer where the task has fewer, or fewer are left after what is left out.
+  /// Throws for an unknown task, an empty history, unknown items, and k below 1.
   std::vector<Recommendation> recommend(std::string_view task, std::span<const std::int32_t> history, std::int64_t k) const {
     const std::shared_ptr<const Loaded> loaded = checked(task, history, k);
     for (const std::int32_t item : history) check_item(item);
@@ -243,8 +243,7 @@ class Recommender {
 
   std::shared_ptr<const Loaded> checked(std::string_view task, std::span<const std::int32_t> history, std::int64_t k) const {
     std::shared_ptr<const Loaded> loaded = find(task);
-    const std::int64_t targets = loaded->options.targets.items();
-    if (k < 1 || k > targets) throw OptionError(concat("task '", task, "': expected k from 1 to ", targets, ", got ", k));
+    if (k < 1) throw OptionError(concat("task '", task, "': expected k of at least 1, got ", k));
     if (history.empty()) throw OptionError(concat("task '", task, "': the history is empty"));
     return loaded;
   }
@@ -271,9 +270,10 @@ class Recommender {
         if (target >= targets.first_item()) values[target] = out;
       }
     }
-    const TopKResult top = top_k(scores, k);
+    const std::int64_t most = std::min<std::int64_t>(k, targets.items());
+    const TopKResult top = top_k(scores, most);
     std::vector<Recommendation> found;
-    for (std::int64_t i = 0; i < k && top.values.data<float>()[i] != out; ++i) {
+    for (std::int64_t i = 0; i < most && top.values.data<float>()[i] != out; ++i) {
       found.push_back({std::string(targets.name(top.indices.data<std::int32_t>()[i])), top.values.data<float>()[i]});
     }
     return found;

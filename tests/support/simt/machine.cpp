@@ -1,160 +1,23 @@
 #include "support/simt/machine.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <new>
-#include <random>
 #include <utility>
 #include <vector>
 
-#include "refrain/core/error.hpp"
-#include "support/simt/cuda_names.hpp"
-#include "support/simt/fiber.hpp"
-#include "support/simt/sanitizers.hpp"
+#include "support/simt/machine_state.hpp"
 
 namespace refrain::simt::emulation {
 namespace {
 
-constexpr unsigned lanes = 32;
 constexpr unsigned most_threads = 1024;
 constexpr unsigned most_blocks_yz = 65535;
 constexpr std::size_t largest_shared_bytes = 227 * 1024;  // compute capability 9.0; 8.0 has 163 KiB
 
-/// Thrown into the threads of a block that has failed, so that their stacks unwind.
-struct Abandoned {};
-
-/// One cp.async that has not landed.
-struct Copy {
-  std::byte* to;
-  int bytes;
-  std::array<std::byte, 16> data;
-};
-
-/// The lanes of one mask meeting for one warp operation.  Results are kept apart by parity: a fast lane may be in the next operation
-/// while a slow one still reads those of the last.
-struct Meeting {
-  unsigned mask = 0;
-  unsigned arrived = 0;
-  unsigned unread = 0;  ///< lanes that have not yet taken the last result
-  std::uint64_t round = 0;
-  const char* operation = nullptr;
-  std::array<OrderPoint, 2> order;
-  std::array<Deposits, 2> deposits;
-};
-
-struct Warp {
-  std::array<Meeting, 8> meetings;
-};
-
-/// A shared array; fresh memory for each block, so that neither sanitizer takes one block's for another's.
-struct SharedPiece {
-  const void* key;
-  std::size_t offset;
-  std::size_t bytes;
-  void* memory;
-};
-
-void run_threads(void* thread);
-
-enum class State : std::uint8_t { ready, at_barrier, at_warp_operation, done };
-
-struct Thread {
-  Thread(unsigned number) : linear(number), fiber(run_threads, this) {}
-
-  unsigned linear;
-  uint3 index{};
-  State state = State::done;
-  Site waits_at = Site::current();
-  const char* waits_for = "";
-  unsigned wait_mask = 0;
-  std::vector<Copy> open_copies;
-  std::vector<std::vector<Copy>> copy_groups;
-  std::exception_ptr error;
-  Fiber fiber;
-};
-
-std::string where(const Site& site) { return concat(site.file_name(), ":", site.line()); }
-
-bool same_place(const Site& a, const Site& b) {
-  return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
-}
-
-std::string hex(unsigned mask) {
-  char text[16];
-  std::snprintf(text, sizeof text, "0x%08x", mask);
-  return text;
-}
-
-class Machine {
- public:
-  void run(const char* name, Extent grid, Extent block, std::size_t shared_bytes, void (*body)(void*), void* argument);
-  void run_one(Thread& thread);
-
-  int block_barrier(Vote vote, int predicate, const Site& site);
-  const Deposits& exchange(const char* operation, unsigned mask, const void* value, std::size_t bytes, bool orders_memory,
-                           const Site& site);
-  void* shared_array(const void* key, std::size_t offset, std::size_t bytes, const Site& site);
-  [[noreturn]] void fail(const std::string& what, const Site& site);
-
-  Thread& running() { return *running_; }
-  Schedule schedule{};
-  std::int64_t launches = 0;
-
- private:
-  class LaunchEnd {
-   public:
-    explicit LaunchEnd(Machine& machine) : machine_(machine) {}
-    ~LaunchEnd();
-    LaunchEnd(const LaunchEnd&) = delete;
-    LaunchEnd& operator=(const LaunchEnd&) = delete;
-
-   private:
-    Machine& machine_;
-  };
-
-  void check_launch(Extent grid, Extent block, std::size_t shared_bytes) const;
-  void run_block();
-  void abandon_block();
-  void check_finished();
-  void drop_shared();
-
-  unsigned take_ready();
-  void make_ready(unsigned begin, unsigned end);
-  void enter(Thread& thread);
-  /// Lets others run; returns when this thread is to go on.
-  void wait(Thread& thread);
-  Meeting& meeting_of(Warp& warp, unsigned mask, const Site& site);
-
-  std::string name_;
-  std::vector<std::unique_ptr<Thread>> threads_;
-  unsigned count_ = 0;  ///< threads of a block
-  std::vector<unsigned> ready_;
-  std::vector<Warp> warps_;
-  Fiber* main_ = nullptr;
-  Thread* running_ = nullptr;
-  unsigned live_ = 0;
-
-  unsigned waiting_ = 0;
-  std::uint64_t barrier_round_ = 0;
-  Site barrier_site_ = Site::current();
-  int vote_ = 0;
-  int vote_result_ = 0;
-  std::array<OrderPoint, 2> barrier_order_;
-  OrderPoint launch_begin_;
-  OrderPoint launch_end_;
-
-  bool abandoning_ = false;
-  std::string failure_;
-  std::mt19937_64 random_;
-  void (*body_)(void*) = nullptr;
-  void* argument_ = nullptr;
-  std::size_t shared_bytes_ = 0;
-  std::vector<SharedPiece> shared_;
-  std::vector<void*> used_memory_;
-};
+}  // namespace
 
 /// Never destroyed: its fibers have no end.
 Machine& machine() {
@@ -164,10 +27,6 @@ Machine& machine() {
 
 void run_threads(void* thread) {
   for (;;) machine().run_one(*static_cast<Thread*>(thread));
-}
-
-std::string who(const Thread& thread) {
-  return concat("block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ") thread ", thread.linear);
 }
 
 // ---- scheduling ----
@@ -232,115 +91,6 @@ void Machine::fail(const std::string& what, const Site& site) {
     ready_.clear();
   }
   throw Abandoned();
-}
-
-// ---- barriers and warp operations ----
-
-int Machine::block_barrier(Vote vote, int predicate, const Site& site) {
-  const std::size_t parity = barrier_round_ & 1;
-  int result = 0;
-  barrier_order_[parity].release();
-  {
-    const Overlook overlook;
-    Thread& thread = *running_;
-    if (waiting_ == 0) {
-      barrier_site_ = site;
-      vote_ = vote == Vote::all ? 1 : 0;
-    } else if (!same_place(barrier_site_, site)) {
-      fail(concat("divergent __syncthreads: others wait at ", where(barrier_site_)), site);
-    }
-    switch (vote) {
-      case Vote::count:
-        vote_ += predicate != 0 ? 1 : 0;
-        break;
-      case Vote::all:
-        vote_ = vote_ != 0 && predicate != 0 ? 1 : 0;
-        break;
-      case Vote::any:
-        vote_ = vote_ != 0 || predicate != 0 ? 1 : 0;
-        break;
-    }
-    if (++waiting_ == count_) {
-      waiting_ = 0;
-      ++barrier_round_;
-      vote_result_ = vote_;
-      for (unsigned i = 0; i < count_; ++i) threads_[i]->state = State::ready;
-      make_ready(0, count_);
-    } else {
-      thread.state = State::at_barrier;
-      thread.waits_at = site;
-      thread.waits_for = "__syncthreads";
-    }
-    wait(thread);
-    if (abandoning_) throw Abandoned();
-    result = vote_result_;
-  }
-  barrier_order_[parity].acquire();
-  return result;
-}
-
-Meeting& Machine::meeting_of(Warp& warp, unsigned mask, const Site& site) {
-  for (Meeting& meeting : warp.meetings) {
-    if (meeting.mask == mask) return meeting;
-  }
-  for (Meeting& meeting : warp.meetings) {
-    if (meeting.arrived == 0 && meeting.unread == 0) {
-      meeting.mask = mask;
-      return meeting;
-    }
-  }
-  fail("more than 8 different masks in one warp at a time", site);
-}
-
-const Deposits& Machine::exchange(const char* operation, unsigned mask, const void* value, std::size_t bytes,
-                                  bool orders_memory, const Site& site) {
-  const Deposits* result = nullptr;
-  OrderPoint* order = nullptr;
-  {
-    const Overlook overlook;
-    Thread& thread = *running_;
-    const unsigned lane = thread.linear % lanes;
-    const unsigned first = thread.linear - lane;
-    if ((mask >> lane & 1) == 0) fail(concat(operation, ": the calling lane is not in the mask ", hex(mask)), site);
-    Meeting& meeting = meeting_of(warps_[thread.linear / lanes], mask, site);
-    if (meeting.arrived == 0) {
-      meeting.operation = operation;
-    } else if (std::strcmp(meeting.operation, operation) != 0) {
-      fail(concat("divergent warp: ", operation, " while other lanes of the mask wait in ", meeting.operation), site);
-    }
-    Deposits& deposits = meeting.deposits[meeting.round & 1];
-    std::memcpy(deposits[lane].data(), value, bytes);
-    result = &deposits;
-    order = &meeting.order[meeting.round & 1];
-    if (orders_memory) order->release();
-    meeting.arrived |= 1u << lane;
-    if (meeting.arrived == mask) {
-      meeting.arrived = 0;
-      meeting.unread = mask;
-      ++meeting.round;
-      const bool descending = schedule.order != Order::reverse;
-      for (unsigned i = 0; i < lanes; ++i) {
-        const unsigned other = descending ? lanes - 1 - i : i;
-        if ((mask >> other & 1) == 0 || other == lane) continue;
-        threads_[first + other]->state = State::ready;
-        ready_.push_back(first + other);
-      }
-      if (schedule.order == Order::random && random_() % 2 == 0) {
-        ready_.push_back(thread.linear);
-        wait(thread);
-      }
-    } else {
-      thread.state = State::at_warp_operation;
-      thread.waits_at = site;
-      thread.waits_for = operation;
-      thread.wait_mask = mask;
-      wait(thread);
-    }
-    if (abandoning_) throw Abandoned();
-    meeting.unread &= ~(1u << lane);
-  }
-  if (orders_memory) order->acquire();
-  return *result;
 }
 
 // ---- shared memory ----
@@ -489,8 +239,6 @@ void Machine::abandon_block() {
     main_->switch_to(threads_[i]->fiber);
   }
 }
-
-}  // namespace
 
 // ---- the interface ----
 
