@@ -9,9 +9,9 @@ if(NOT REFRAIN_CUDA STREQUAL "OFF")
   include(CheckLanguage)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
-    # Ampere and Hopper.  "native" would fail on a build machine without a GPU.
+    # Ampere and Hopper, and for what is newer the PTX of Ampere's.  "native" would fail on a build machine without a GPU.
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-      set(CMAKE_CUDA_ARCHITECTURES "80-real;90a-real" CACHE STRING "GPU architectures to compile for")
+      set(CMAKE_CUDA_ARCHITECTURES "80;90a-real" CACHE STRING "GPU architectures to compile for")
     endif()
     set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # not the static runtime besides the shared one, which cuBLAS brings
     enable_language(CUDA)

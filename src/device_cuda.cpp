@@ -19,19 +19,33 @@ namespace {
 
 // ---- the device ----
 
+constexpr int the_device = 0;   ///< the first one that the process may see; CUDA_VISIBLE_DEVICES chooses it
+constexpr int least_major = 8;  ///< of the compute capability that kernels are compiled for
+
+/// Memory and streams belong to the device that is current when they are made.
+void expect_the_device() {
+  int device = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  if (device == the_device) return;
+  throw DeviceError(concat("Device::cuda: the current CUDA device of this thread is ", device, ", Refrain's is ", the_device,
+                           "; call cudaSetDevice(", the_device, ") or choose by CUDA_VISIBLE_DEVICES"));
+}
+
 bool is_available() noexcept {
   // Without a driver the call fails and leaves `count` alone.
   static const bool found = [] {
-    int count = 0;
-    const cudaError_t status = cudaGetDeviceCount(&count);
+    int count = 0, major = 0;
+    bool fits = cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+    fits = fits && cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, the_device) == cudaSuccess;
     cudaGetLastError();
-    return status == cudaSuccess && count > 0;
+    return fits && major >= least_major;
   }();
   return found;
 }
 
 struct DeviceMemory {
   static void* allocate(std::size_t bytes) {
+    expect_the_device();
     const RelaxedCapture relaxed;
     void* block = nullptr;
     const cudaError_t status = cudaMalloc(&block, bytes);
@@ -58,7 +72,10 @@ struct Process {
   Staging staging;
   cudaStream_t stream = nullptr;
 
-  Process() { check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"); }
+  Process() {
+    expect_the_device();
+    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  }
 };
 
 Process& process() {
@@ -66,7 +83,7 @@ Process& process() {
   return instance;
 }
 
-thread_local cudaStream_t switched = nullptr;  ///< by a StreamScope
+thread_local cudaStream_t switched = nullptr;  ///< by a StreamScope, or a recording
 
 cudaStream_t current() { return switched != nullptr ? switched : process().stream; }
 
@@ -140,6 +157,7 @@ void synchronize(Stream stream) {
 }
 
 Stream make_stream() {
+  expect_the_device();
   process();
   cudaStream_t stream = nullptr;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
@@ -159,6 +177,7 @@ void destroy_stream(Stream stream) noexcept {
 cudaEvent_t native_event(void* event) { return static_cast<cudaEvent_t>(event); }
 
 void* make_event() {
+  expect_the_device();
   process();
   cudaEvent_t event = nullptr;
   check(cudaEventCreate(&event), "cudaEventCreate");
@@ -221,7 +240,8 @@ void pinned_release(void* block) noexcept {
 }
 
 void send(void* to, const void* pinned, std::size_t bytes, Stream stream) {
-  check(cudaMemcpyAsync(to, pinned, bytes, cudaMemcpyHostToDevice, queue_of(stream)), "cudaMemcpyAsync");
+  const void* from = open_recording() != nullptr ? kept_constant(pinned, bytes) : pinned;
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, queue_of(stream)), "cudaMemcpyAsync");
 }
 
 void fetch(void* pinned, const void* from, std::size_t bytes, Stream stream) {
@@ -239,13 +259,19 @@ void* begin() {
     destroy_recording(recording);
     throw;
   }
+  recording->before = std::exchange(switched, recording->capture);
   return recording;
 }
 
-void end(void* recording) { end_recording(*static_cast<Recording*>(recording)); }
+void end(void* recording) {
+  auto* made = static_cast<Recording*>(recording);
+  switched = made->before;
+  end_recording(*made);
+}
 
 void destroy(void* recording) noexcept {
   auto* made = static_cast<Recording*>(recording);
+  if (made->is_open) switched = made->before;
   process().pool.hand_over(recording, made->stream);
   destroy_recording(made);
 }

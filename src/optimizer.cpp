@@ -68,6 +68,12 @@ Optimizer::Optimizer(std::string kind, std::vector<std::string> moment_names, co
   }
 }
 
+void Optimizer::check_fits(const Slot& slot) {
+  const Gradient& gradient = slot.parameter.gradient();
+  gradient.is_sparse() ? check_gradient(slot.name, gradient.sparse(), slot.parameter.value())
+                       : check_gradient(slot.name, gradient.dense(), slot.parameter.value());
+}
+
 void Optimizer::step() {
   updates_.clear();
   for (Slot& slot : slots_) {
@@ -77,6 +83,7 @@ void Optimizer::step() {
       continue;
     }
     if (!slot.parameter.gradient().defined()) continue;
+    check_fits(slot);
     for (Tensor& moment : slot.moments) {
       if (moment.device() != slot.parameter.device()) moment = moment.to(slot.parameter.device());
     }
@@ -101,6 +108,19 @@ void Optimizer::prepare_recorded() {
   if (recorded_.empty()) throw Error("prepare_recorded: no parameter has a gradient; take an ordinary step before");
   const Device device = slots_[recorded_.front()].parameter.device();
   rates_ = Tensor({static_cast<std::int64_t>(slots_.size()), rates_per_slot}, DType::f64, device);
+  prepared_.clear();
+  for (const Slot& slot : slots_) prepared_.push_back(recorded_of(slot));
+}
+
+Optimizer::Recorded Optimizer::recorded_of(const Slot& slot) {
+  std::vector<const void*> moments;
+  for (const Tensor& moment : slot.moments) moments.push_back(moment.raw());
+  return {slot.parameter.is_frozen(), slot.parameter.value().raw(), std::move(moments), slot.l2};
+}
+
+bool Optimizer::recording_fits() const {
+  return std::equal(slots_.begin(), slots_.end(), prepared_.begin(), prepared_.end(),
+                    [](const Slot& slot, const Recorded& prepared) { return recorded_of(slot) == prepared; });
 }
 
 void Optimizer::advance_recorded() {

@@ -25,6 +25,14 @@ void count_operations(cudaGraph_t graph, Recording& recording) {
   }
 }
 
+cudaError_t end_capture(Recording& recording, cudaGraph_t* graph) noexcept {
+  open = nullptr;
+  recording.is_open = false;
+  const cudaError_t status = cudaStreamEndCapture(recording.capture, graph);
+  cudaStreamDestroy(std::exchange(recording.capture, nullptr));
+  return status;
+}
+
 }  // namespace
 
 Recording* open_recording() noexcept { return open; }
@@ -39,17 +47,18 @@ Recording* begin_recording(cudaStream_t stream) {
   expect_no_recording("RecordedWork");
   auto recording = std::make_unique<Recording>();
   recording->stream = stream;
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+  check(cudaStreamCreateWithFlags(&recording->capture, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  const cudaError_t status = cudaStreamBeginCapture(recording->capture, cudaStreamCaptureModeThreadLocal);
+  if (status != cudaSuccess) cudaStreamDestroy(recording->capture);
+  check(status, "cudaStreamBeginCapture");
   recording->is_open = true;
   open = recording.get();
   return recording.release();
 }
 
 void end_recording(Recording& recording) {
-  open = nullptr;
-  recording.is_open = false;
   cudaGraph_t graph = nullptr;
-  check(cudaStreamEndCapture(recording.stream, &graph), "cudaStreamEndCapture");
+  check(end_capture(recording, &graph), "cudaStreamEndCapture");
   try {
     count_operations(graph, recording);
     check(cudaGraphInstantiate(&recording.exec, graph, 0), "cudaGraphInstantiate");
@@ -63,9 +72,8 @@ void end_recording(Recording& recording) {
 
 void destroy_recording(Recording* recording) noexcept {
   if (recording->is_open) {
-    open = nullptr;
     cudaGraph_t graph = nullptr;
-    if (cudaStreamEndCapture(recording->stream, &graph) == cudaSuccess && graph != nullptr) cudaGraphDestroy(graph);
+    if (end_capture(*recording, &graph) == cudaSuccess && graph != nullptr) cudaGraphDestroy(graph);
     cudaGetLastError();
   }
   // Its last run may still read the constants.

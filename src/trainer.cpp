@@ -47,9 +47,26 @@ void Trainer::set_rate() {
 namespace {
 
 void expect_finite(const StepReport& report) {
-  if (std::isfinite(report.loss)) return;
-  throw Error(concat("training: the loss is ", report.loss, " in step ", report.step, " of epoch ", report.epoch,
+  const bool loss = std::isfinite(report.loss);
+  if (loss && std::isfinite(report.gradient_norm)) return;
+  throw Error(concat("training: the ", loss ? "norm of the gradients" : "loss", " is ",
+                     loss ? report.gradient_norm : report.loss, " in step ", report.step, " of epoch ", report.epoch,
                      "; a smaller learning rate or clipping may help"));
+}
+
+template <class T>
+bool all_finite(const Tensor& tensor) {
+  const T* const values = tensor.data<T>();
+  return std::all_of(values, values + tensor.numel(), [](T value) { return std::isfinite(value); });
+}
+
+/// A state with such parameters would be of no use, and would take the place of one that is.
+void expect_finite(const TensorMap& parameters, const std::string& path) {
+  for (const auto& [name, tensor] : parameters) {
+    const Tensor here = tensor.to(Device::cpu);
+    if (here.dtype() == DType::f64 ? all_finite<double>(here) : here.dtype() != DType::f32 || all_finite<float>(here)) continue;
+    throw Error(concat("training: ", name, " is no longer finite; ", path, " is not written"));
+  }
 }
 
 /// A number of a tensor of this type, at `bytes`.
@@ -71,7 +88,10 @@ constexpr std::size_t figure_bytes = 8;  ///< of a loss or a norm
 void Trainer::end_step(double loss) {
   StepReport step{.epoch = position_.epoch, .step = position_.step, .loss = loss, .gradient_norm = 0};
   expect_finite(step);
-  if (options_.max_norm > 0) step.gradient_norm = optimizer_.clip_gradients(options_.max_norm);
+  if (options_.max_norm > 0) {
+    step.gradient_norm = optimizer_.clip_gradients(options_.max_norm);
+    expect_finite(step);
+  }
   optimizer_.step();
   advance();
   report(step);
@@ -193,6 +213,7 @@ void Trainer::save_if_asked() {
 void Trainer::save(const std::string& path) const {
   TrainingState state;
   state.model = tensors_of(model_);
+  expect_finite(state.model, path);
   state.optimizer = optimizer_.state();
   state.best = best_;
   for (const auto& [name, random] : randoms_) state.randoms[name] = random->state();

@@ -87,6 +87,7 @@ TEST_CASE("autograd: roots and upstream gradients are checked", "[autograd]") {
   CHECK_THROWS_MATCHES(backward(y, Tensor::zeros({3}, DType::f64)), ShapeError,
                        message_contains("expected an upstream gradient of [2], got [3]"));
   CHECK_THROWS_MATCHES(backward(y, Tensor::zeros({2}, DType::f32)), DTypeError, message_contains("got f32"));
+  CHECK_THROWS_MATCHES(backward(sum(y), Tensor()), ShapeError, message_contains("upstream gradient is undefined"));
   CHECK_THROWS_MATCHES(backward(sum(leaf({1, 2}, false))), AutogradError, message_contains("does not depend on anything"));
   CHECK_THROWS_AS(backward(Variable()), AutogradError);
   backward(y, Tensor::from<double>({2}, {1, 10}));
@@ -228,6 +229,57 @@ TEST_CASE("autograd: gradients of a product do not share storage with the factor
   CHECK_FALSE(a.grad().shares_storage_with(b.value()));
   b.value().fill(0);  // as an update in place would
   CHECK(doubles(a.grad()) == Numbers{3, 4});
+}
+
+TEST_CASE("autograd: a leaf's gradient does not change with the caller's upstream gradient", "[autograd]") {
+  const Variable a = leaf({1, 2});
+  Tensor upstream = Tensor::from<double>({2}, {3, 4});
+  backward(add(a, leaf({5, 6}, false)), upstream);
+  upstream.copy_from(Tensor::from<double>({2}, {10, 20}));
+  backward(add(a, leaf({5, 6}, false)), upstream);
+  CHECK(doubles(a.grad()) == Numbers{13, 24});
+  CHECK(doubles(upstream) == Numbers{10, 20});
+}
+
+TEST_CASE("autograd: gradients that do not fit their leaf are refused", "[autograd]") {
+  const Variable x = leaf({1, 2, 3});
+  const auto root = [&](auto gradient) {
+    return record("bad", Tensor::zeros({}, DType::f64), {x}, [=](const Tensor&, InputGradients& in) { in.add(0, gradient); });
+  };
+  CHECK_THROWS_MATCHES(backward(root(Tensor::zeros({2}, DType::f64))), ShapeError,
+                       message_contains("gradient of a leaf: expected [3], got [2]"));
+  CHECK_THROWS_AS(backward(root(Tensor::zeros({3}, DType::f32))), DTypeError);
+  CHECK_THROWS_AS(backward(root(RowSparse{ids({0, 2}), Tensor::zeros({3}, DType::f64)})), ShapeError);
+  CHECK_THROWS_AS(backward(root(RowSparse{ids({0, 2}), Tensor::zeros({2}, DType::f32)})), DTypeError);
+  CHECK_FALSE(x.gradient().defined());
+}
+
+TEST_CASE("autograd: values without a tensor are refused", "[autograd]") {
+  Tensor moved = Tensor::zeros({2}, DType::f32);
+  const Variable kept(std::move(moved));
+  const Variable nothing(moved);
+  CHECK_THROWS_AS(sum(nothing), ShapeError);
+  CHECK_THROWS_AS(relu(nothing), ShapeError);
+  CHECK_THROWS_AS(Tensor().copy_from(Tensor::zeros({}, DType::f32)), ShapeError);
+  CHECK_THROWS_AS(Tensor::zeros({}, DType::f32).copy_from(Tensor()), ShapeError);
+}
+
+TEST_CASE("autograd: ids in another order of axes are refused", "[autograd]") {
+  const Variable hidden(random_tensor<double>({4, 2, 3}, 1), true);  // [T,B,H]
+  const Variable weight(random_tensor<double>({5, 3}, 2), true), row(random_tensor<double>({3}, 3));
+  const Tensor wrong = Tensor::zeros({2, 4}, DType::i32), right = Tensor::zeros({4, 2}, DType::i32);
+  const Tensor flat = Tensor::zeros({8}, DType::i32);
+  const Candidates candidates{.ids = ids({1, 2}), .log_q_true = {}, .log_q_negative = {}};
+  CHECK_THROWS_MATCHES(softmax_loss(hidden, weight, {}, wrong), ShapeError,
+                       message_contains("expected targets of [4, 2] for hidden [4, 2, 3], got [2, 4]"));
+  CHECK_THROWS_AS(sampled_softmax_loss(hidden, weight, {}, wrong, candidates), ShapeError);
+  CHECK_THROWS_AS(replace_rows(hidden, wrong, 0, row), ShapeError);
+  for (const Tensor& fits : {right, flat}) {
+    CHECK(softmax_loss(hidden, weight, {}, fits).value().defined());
+    CHECK(sampled_softmax_loss(hidden, weight, {}, fits, candidates).value().defined());
+    CHECK(replace_rows(hidden, fits, 0, row).shape() == hidden.shape());
+  }
+  CHECK(softmax_loss(reshape(hidden, {8, 3}), weight, {}, right).value().defined());
 }
 
 TEST_CASE("autograd: gradients of two leaves that share storage do not run into each other", "[autograd]") {

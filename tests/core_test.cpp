@@ -5,8 +5,11 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <locale>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -19,6 +22,21 @@
 
 using namespace refrain;
 using namespace refrain::test;
+
+TEST_CASE("error: numbers in texts and files do not depend on the program's locale", "[core]") {
+  struct Grouped : std::numpunct<char> {
+    char do_thousands_sep() const override { return '.'; }
+    std::string do_grouping() const override { return "\3"; }
+    char do_decimal_point() const override { return ','; }
+  };
+  const std::locale before = std::locale::global(std::locale(std::locale::classic(), new Grouped));
+  std::ostringstream here;
+  here << 12345;
+  const std::string text = concat(12345, " ", 0.5, " ", Shape{1000, 2});
+  std::locale::global(before);
+  CHECK(here.str() == "12.345");
+  CHECK(text == "12345 0.5 [1000, 2]");
+}
 
 TEST_CASE("shape: extents, rows and text", "[core][shape]") {
   const Shape shape{2, 3, 4};

@@ -43,6 +43,7 @@ TEST_CASE("chosen_steps: sets are sorted, counted from the end, and checked", "[
   CHECK(StepSet({0, 1}, 2).is_whole());
   CHECK_THROWS_AS(StepSet({8}, 8), OptionError);
   CHECK_THROWS_AS(StepSet({-9}, 8), OptionError);
+  CHECK_THROWS_AS(StepSet({}, -1), OptionError);
   const Tensor ids = Tensor::from<std::int32_t>({2, 3}, {1, 2, 3, 4, 5, 6});
   const Tensor columns = StepSet({0, 2}, 3).columns(ids);
   CHECK(test::integers(columns) == std::vector<int>{1, 3, 4, 6});
@@ -210,6 +211,10 @@ TEST_CASE("chosen_steps: places outside, or twice in a column, are refused", "[n
   ConvBlock block({.channels = 4}, random);
   auto needs = block.steps_for(StepSet({5, 6}, 9));
   CHECK_THROWS_AS(block.at_steps(Variable(random_tensor<float>({1, 1, 4}, 1)), needs), ShapeError);
+  CHECK_THROWS_AS(block.at_steps(Variable(random_tensor<float>({1, 9, 4}, 1)), needs),
+                  ShapeError);  // all steps, not those read
+  CHECK_THROWS_AS(block.at_steps(Variable(random_tensor<float>({1, 8, 4}, 1)), block.steps_for(StepSet({0, 1, 2}, 3))),
+                  ShapeError);
   const Variable x(random_tensor<float>({1, needs.in().size(), 4}, 1));
   block.at_steps(x, needs);
   needs.first.taps_at.data<std::int32_t>()[0] = needs.first.taps_at.data<std::int32_t>()[3];

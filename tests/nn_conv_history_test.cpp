@@ -76,6 +76,8 @@ TEST_CASE("conv_history: a copy goes its own way", "[nn]") {
 }
 
 TEST_CASE("conv_history: two-way blocks, other rows and recording are refused", "[nn]") {
+  CHECK_THROWS_AS(ConvHistory({.channels = 4, .width = 3, .dilation = 0}), OptionError);
+  CHECK_THROWS_AS(ConvHistory({.channels = 4, .width = 0, .dilation = 1}), OptionError);
   Random random(3);
   const ConvBlock two_way({.channels = 8, .padding = Padding::same}, random);
   CHECK_THROWS_AS(two_way.start(), OptionError);

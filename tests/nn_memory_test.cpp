@@ -146,6 +146,21 @@ TEST_CASE("Memory: a step is the interface product and memory_step, the read is 
   CHECK(memory.interface().gradient().defined());
 }
 
+TEST_CASE("Memory: a state of another memory is refused", "[memory]") {
+  Memory memory = module_of();
+  const Variable o(random_tensor<double>({batch, 5}, 7));
+  Random random(1);
+  const Placement here{.dtype = DType::f64};
+  Memory more_words({.input = 5, .words = words + 1, .word_size = width, .heads = heads}, random, here);
+  CHECK_THROWS_AS(memory.step(o, more_words.initial(batch)), ShapeError);
+  // One head of 10 and two of 7 have interface vectors of the same width.
+  Memory one({.input = 5, .words = words, .word_size = 10, .heads = 1}, random, here);
+  Memory two({.input = 5, .words = words, .word_size = 7, .heads = 2}, random, here);
+  REQUIRE(one.interface().shape() == two.interface().shape());
+  CHECK_THROWS_AS(one.step(o, two.initial(batch)), ShapeError);
+  CHECK(one.step(o, one.initial(batch)).words.defined());
+}
+
 TEST_CASE("Memory: dropout on the interface vector acts in training alone", "[memory]") {
   Memory memory = module_of(0.5);
   const Variable o(random_tensor<double>({batch, 5}, 7));

@@ -307,6 +307,27 @@ TEST_CASE("recurrent: mistakes are named", "[nn][errors]") {
   CHECK_THROWS_AS(lstm(leaf({6, 2, 3}, 1), Lstm::State{}), ShapeError);
   CHECK_THROWS_AS(lstm.project_shared(leaf({2, 1}, 1), lstm.pack()), OptionError);
   CHECK_THROWS_AS(Gru({.in = 3, .hidden = 0}, random), OptionError);
+  CHECK_THROWS_AS(lstm.project(leaf({6, 2, 3}, 1), {}), ShapeError);
+  const Variable projected = lstm.project(leaf({6, 2, 3}, 1), lstm.pack());
+  Lstm::State start = lstm.initial(2);
+  CHECK_THROWS_AS(lstm.run(projected, {}, start, {}), ShapeError);
+}
+
+TEST_CASE("recurrent: a run that fails in a later layer leaves the state", "[nn][errors]") {
+  Random random(1);
+  Gru gru({.in = 3, .hidden = 4, .layers = 2}, random, f64);
+  const Gru::Weights weights = gru.pack();
+  Gru::State state = gru.initial(2);
+  const Tensor first = state.h[0].value();
+  state.h[1] = gru.initial(5).h[1];
+  CHECK_THROWS_AS(gru.run(gru.project(leaf({6, 2, 3}, 1), weights), {}, state, weights), ShapeError);
+  CHECK(test::same_bytes(state.h[0].value(), first));
+}
+
+TEST_CASE("packed_linear: a weight without its packed form", "[nn]") {
+  const Variable x = leaf({5, 3}, 1), weight = leaf({4, 3}, 2);
+  CHECK(test::same_bytes(packed_linear(x, {.weight = weight, .forward = {}, .backward = {}}).value(),
+                         packed_linear(x, pack(weight)).value()));
 }
 
 TEST_CASE("golden: lstm cell", "[golden]") {

@@ -293,6 +293,45 @@ TEST_CASE("optimizer: a step that takes its rates from memory is the same step",
   CHECK_THROWS_MATCHES(adam.prepare_recorded(), Error, message_contains("take an ordinary step before"));
 }
 
+TEST_CASE("optimizer: a gradient that is not its parameter's is refused", "[train][optimizer]") {
+  Pair pair(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
+  Adam adam(pair, {.learning_rate = 0.1});
+  set_gradient(pair.second, random_tensor<float>({5}, 3));
+  CHECK_THROWS_MATCHES(adam.step(), ShapeError, message_contains("gradient of second: expected [4], got [5]"));
+  set_gradient(pair.second, random_tensor<double>({4}, 3));
+  CHECK_THROWS_AS(adam.step(), DTypeError);
+  pair.second.zero_grad();
+  set_rows(pair.first, {0, 4, -1}, random_tensor<float>({3, 2}, 10));
+  CHECK_THROWS_AS(adam.step(), ShapeError);
+}
+
+TEST_CASE("optimizer: a recording fits until parameters, moments or L2 are others", "[train][optimizer]") {
+  Pair pair(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
+  Adam adam(pair, {.learning_rate = 0.1});
+  const auto prepare = [&] {
+    set_rows(pair.first, {0, 4, -1}, random_tensor<float>({3, 3}, 10));
+    set_gradient(pair.second, random_tensor<float>({4}, 20));
+    adam.step();
+    adam.prepare_recorded();
+  };
+  CHECK_FALSE(adam.recording_fits());
+  prepare();
+  CHECK(adam.recording_fits());
+  adam.advance_recorded();
+  adam.step_recorded();
+  pair.second.value().copy_from(Tensor::zeros({4}, DType::f32));
+  CHECK(adam.recording_fits());
+  pair.freeze("second");
+  CHECK_FALSE(adam.recording_fits());
+  pair.unfreeze("second");
+  CHECK(adam.recording_fits());
+  adam.load_state(adam.state());
+  CHECK_FALSE(adam.recording_fits());
+  prepare();
+  adam.set_l2("second", 0.5);
+  CHECK_FALSE(adam.recording_fits());
+}
+
 TEST_CASE("optimizer: clipping copes with gradients that share storage", "[train][optimizer]") {
   Pair module(Tensor::zeros({2}, DType::f64), Tensor::zeros({2}, DType::f64));
   Sgd sgd(module, {.learning_rate = 1});

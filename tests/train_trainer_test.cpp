@@ -2,6 +2,8 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <optional>
 
 #include "refrain/nn/dropout.hpp"
@@ -318,6 +320,31 @@ TEST_CASE("trainer: a loss that is not finite ends the run", "[train][trainer]")
                   [](std::int64_t) { return 0; }),
       Error, message_contains("the loss is inf in step 0 of epoch 0"));
   CHECK(content_hash(model) == before);
+}
+
+TEST_CASE("trainer: gradients that are not finite end the run before they are applied, or at the latest before a state",
+          "[train][trainer]") {
+  InterruptGuard::clear();
+  const ScratchFolder folder;
+  for (const double max_norm : {0.0, 1.0}) {
+    INFO("max_norm " << max_norm);
+    Small model(1);
+    Sgd sgd(model);
+    Variable bias = model.parameter("middle.bias");
+    bias.value().fill(0);
+    const std::string before = content_hash(model);
+    const std::string file = folder.write("state", "as it was");
+    Trainer trainer(model, sgd, {.epochs = 1, .steps_per_epoch = 1, .max_norm = max_norm, .checkpoint = file});
+    // The loss is zero, its derivative 1e60.
+    CHECK_THROWS_MATCHES(trainer.run([&](std::int64_t, std::int64_t) { return scale(scale(mean(bias), 1e30), 1e30); },
+                                     [](std::int64_t) { return 0; }),
+                         Error,
+                         message_contains(max_norm > 0 ? "the norm of the gradients is inf in step 0 of epoch 0"
+                                                       : "middle.bias is no longer finite"));
+    CHECK((content_hash(model) == before) == (max_norm > 0));
+    std::ifstream in(file);
+    CHECK(std::string(std::istreambuf_iterator<char>(in), {}) == "as it was");
+  }
 }
 
 TEST_CASE("trainer: a signal is noticed once and the old handlers come back", "[train][trainer]") {

@@ -19,7 +19,9 @@ void add_data_options(CLI::App& app, DataOptions& data) {
       ->delimiter(',')
       ->check(CLI::ExistingFile);
   add("--format", data.format, refrain::examples::format_names)->capture_default_str();
-  add("--profiles", data.profiles, "User profiles: a table whose header names a user column and attributes, or users.dat, u.user")->check(CLI::ExistingFile);
+  add("--profiles", data.profiles,
+      "User profiles: a table whose header names a user column and attributes, or users.dat, u.user")
+      ->check(CLI::ExistingFile);
   add("--titles", data.titles, "Item titles: movies.csv, movies.dat or u.item")->check(CLI::ExistingFile);
   add("--split-domains-at", data.split_domains_at, "Item numbers from here on are the target domain; 0: one domain")
       ->capture_default_str();
@@ -48,8 +50,9 @@ void add_base_options(CLI::App& app, BaseOptions& base) {
 }
 
 void add_task_names(CLI::App& app, TaskOptions& task) {
-  app.add_option("--task", task.names,
-                 "Tasks: attributes of --profiles (gender, age, ...), items (of the other domain), next (item of the same domain)")
+  app.add_option(
+         "--task", task.names,
+         "Tasks: attributes of --profiles (gender, age, ...), items (of the other domain), next (item of the same domain)")
       ->delimiter(',')
       ->group("Tasks");
 }

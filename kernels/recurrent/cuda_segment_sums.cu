@@ -59,7 +59,10 @@ void sum_of_rows(const char* name, const T* x, std::int64_t rows, std::int64_t w
   sum_columns(name, terms, rows + (add ? 1 : 0), width, ColumnTargets<T, 1>{.to = {out}, .stride = 0}, parts, stream);
 }
 
-std::int64_t row_sum_parts(std::int64_t rows, std::int64_t width) { return column_parts(rows + 1, width, 1); }
+std::int64_t row_sum_parts(std::int64_t rows, std::int64_t width) {
+  // Without `add` and with it: neither is always less.
+  return std::max(column_parts(rows, width, 1), column_parts(rows + 1, width, 1));
+}
 
 template void sum_recurrent_gradient(const char*, const RecurrentGradient<float>&, bool, float*, float*, Stream);
 template void sum_recurrent_gradient(const char*, const RecurrentGradient<double>&, bool, double*, double*, Stream);

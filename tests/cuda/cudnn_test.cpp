@@ -170,14 +170,14 @@ void layer_on_cpu(const cudnn::LstmLayerBackward& args, Stream) {
   cpu.matmul({.a = as_rows(dinputs.view()), .b = as_rows(layer.x), .c = args.dinput_weight, .transpose_a = true});
 }
 
-void layer_by_cudnn(const cudnn::LstmLayerBackward& args, Stream stream) {
+void layer_by_cudnn(const cudnn::LstmLayerBackward& args, Stream) {
   const cudnn::Entries& entries = cudnn::entries();
   cudnn::LstmLayerBackward backward = args;
   const auto bytes = static_cast<std::int64_t>(entries.lstm_reserve_bytes(args.forward));
   Tensor reserve({(bytes + 7) / 8}, DType::f64, Device::cuda);
   backward.forward.reserve = reserve.mutable_view();
-  entries.lstm_layer(backward.forward, stream);
-  entries.lstm_layer_backward(backward, stream);
+  entries.lstm_layer(backward.forward);
+  entries.lstm_layer_backward(backward);
 }
 
 constexpr kernels::Entry<cudnn::LstmLayerBackward> cpu_layer{layer_on_cpu};

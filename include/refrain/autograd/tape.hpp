@@ -252,7 +252,11 @@ inline Gradient* InputGradients::target(int index) {
 
 template <class Contribution>
 void InputGradients::put(int index, Contribution contribution) {
-  if (Gradient* gradient = target(index)) gradient->add(std::move(contribution));
+  Gradient* const gradient = target(index);
+  if (gradient == nullptr) return;
+  const detail::Edge& edge = inputs_[static_cast<std::size_t>(index)];
+  if (edge.leaf != nullptr) check_gradient("a leaf", contribution, edge.leaf->value);
+  gradient->add(std::move(contribution));
 }
 
 inline Tensor& InputGradients::sum(int index, const Shape& whole, DType dtype, Device device) {
@@ -346,15 +350,20 @@ inline void backward(const Variable& root, BackwardOptions options = {}) {
   detail::Tape::backward(root, Tensor::full(root.shape(), 1.0, root.dtype(), root.device()), options.retain, true);
 }
 
-/// backward() with the upstream gradient d loss / d root.  Throws ShapeError or DTypeError unless it matches the root.
+/// backward() with the upstream gradient d loss / d root, which is copied.  Throws ShapeError, DTypeError or DeviceError unless it
+/// matches the root.
 inline void backward(const Variable& root, const Tensor& upstream, BackwardOptions options = {}) {
+  if (!upstream.defined()) throw ShapeError("backward: the upstream gradient is undefined");
   if (upstream.shape() != root.shape()) {
     throw ShapeError(concat("backward: expected an upstream gradient of ", root.shape(), ", got ", upstream.shape()));
   }
   if (upstream.dtype() != root.dtype()) {
     throw DTypeError(concat("backward: expected an upstream gradient of ", root.dtype(), ", got ", upstream.dtype()));
   }
-  detail::Tape::backward(root, upstream, options.retain, false);
+  if (upstream.device() != root.device()) {
+    throw DeviceError(concat("backward: expected an upstream gradient on ", root.device(), ", got one on ", upstream.device()));
+  }
+  detail::Tape::backward(root, upstream.clone(), options.retain, false);
 }
 
 }  // namespace refrain

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,33 @@ struct RowSparse {
   Tensor rows;    ///< [n] i32, distinct and rising; unused entries at the end are -1
   Tensor values;  ///< [n, ...] the rows themselves; zero where rows is -1
 };
+
+/// Throws ShapeError, DTypeError or DeviceError, which name `of`, unless the gradient is one of `value`: of its shape, type and device.
+inline void check_gradient(std::string_view of, const Tensor& gradient, const Tensor& value) {
+  if (gradient.shape() != value.shape())
+    throw ShapeError(concat("gradient of ", of, ": expected ", value.shape(), ", got ", gradient.shape()));
+  if (gradient.dtype() != value.dtype())
+    throw DTypeError(concat("gradient of ", of, ": expected ", value.dtype(), ", got ", gradient.dtype()));
+  if (gradient.device() != value.device()) {
+    throw DeviceError(concat("gradient of ", of, ": expected one on ", value.device(), ", got one on ", gradient.device()));
+  }
+}
+/// The same for rows of it.
+inline void check_gradient(std::string_view of, const RowSparse& gradient, const Tensor& value) {
+  if (value.rank() < 1 || gradient.rows.rank() != 1 ||
+      gradient.values.shape() != value.shape().with(0, gradient.rows.size(0))) {
+    throw ShapeError(concat("gradient of ", of, ": expected rows of ", value.shape(), ", got ", gradient.rows.shape(),
+                            " numbers of rows and values ", gradient.values.shape()));
+  }
+  if (gradient.values.dtype() != value.dtype() || gradient.rows.dtype() != DType::i32) {
+    throw DTypeError(concat("gradient of ", of, ": expected values of ", value.dtype(), " at rows of i32, got ",
+                            gradient.values.dtype(), " and ", gradient.rows.dtype()));
+  }
+  if (gradient.values.device() != value.device() || gradient.rows.device() != value.device()) {
+    throw DeviceError(
+        concat("gradient of ", of, ": expected rows on ", value.device(), ", got some on ", gradient.values.device()));
+  }
+}
 
 /// The gradient of one value: none, dense, or row-sparse.
 class Gradient {

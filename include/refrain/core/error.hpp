@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <locale>
 #include <new>
 #include <sstream>
 #include <stdexcept>
@@ -89,10 +90,11 @@ class REFRAIN_API OutOfMemory final : public std::bad_alloc {
   std::array<char, 128> text_;
 };
 
-/// Joins the printed form of its arguments; for error messages, never on a hot path.
+/// Joins the printed form of its arguments, the same in every locale; for error messages and headers of files, never on a hot path.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
   std::ostringstream out;
+  out.imbue(std::locale::classic());
   (out << ... << parts);
   return out.str();
 }

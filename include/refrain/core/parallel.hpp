@@ -13,8 +13,8 @@ namespace refrain {
 /// Threads that parallel loops use, the calling one included.  Starts as the number of cores, or REFRAIN_THREADS when set.
 REFRAIN_API int threads() noexcept;
 
-/// Sets threads(); 0 means the number of cores.  Throws OptionError when negative or over 1024.
-/// Not to be called while a parallel loop runs.
+/// Sets threads(); 0 means what it was at the start.  Throws OptionError when negative or over 1024.
+/// Not to be called while another thread is inside an operation: its scratch memory was measured for the old number.
 REFRAIN_API void set_threads(int count);
 
 namespace detail {

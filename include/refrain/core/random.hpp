@@ -46,7 +46,8 @@ class Random {
 
   const RandomState& state() const noexcept { return state_; }
 
-  /// An independent stream of the same seed.
+  /// An independent stream of the same seed.  Streams 1, 2, ... are those that fill_truncated_normal() draws again from: after that, take
+  /// split(bits()).
   Random split(std::uint64_t stream) const noexcept { return Random(state_.seed, mix(state_.stream, stream)); }
 
   /// 32 uniform bits.

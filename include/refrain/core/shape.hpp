@@ -51,7 +51,7 @@ class Shape {
     return product;
   }
 
-  /// Number of rows when the last axis is a row: numel / last extent (0 when the last extent is 0; 1 for rank 0).
+  /// Number of rows when the last axis is a row: the product of the other extents (1 for rank 0 and 1).
   std::int64_t rows() const noexcept {
     std::int64_t product = 1;
     for (int axis = 0; axis + 1 < rank_; ++axis) product *= extents_[static_cast<std::size_t>(axis)];

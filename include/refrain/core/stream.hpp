@@ -129,7 +129,8 @@ class REFRAIN_API PinnedBuffer {
 /// that live as long as the recording and that the caller fills before each run; numbers passed by value (a learning rate) are
 /// those of the recording.  Memory that is allocated while recording belongs to the recording; results stay valid until the next
 /// run.  Host memory copied to the device while recording is kept as it was.  Whatever would wait for the device throws
-/// DeviceError.  The same work should have run once in the ordinary way before, so that nothing is prepared for the first time.
+/// DeviceError.  It must end before the OwnedStream that it was recorded in.  The same work should have run once in the ordinary way
+/// before, so that nothing is prepared for the first time.
 class REFRAIN_API RecordedWork {
  public:
   /// Throws Unsupported on the CPU, DeviceError, and what `work` throws (then nothing was recorded).

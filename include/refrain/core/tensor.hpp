@@ -186,8 +186,9 @@ class Tensor {
     return out;
   }
 
-  /// Overwrites this tensor's elements.  Throws ShapeError or DTypeError on a mismatch.
+  /// Overwrites this tensor's elements.  Throws ShapeError or DTypeError on a mismatch, or when either is undefined.
   void copy_from(const Tensor& other) {
+    if (!defined() || !other.defined()) throw ShapeError("copy_from: a tensor is undefined");
     if (other.shape_ != shape_) throw ShapeError(concat("copy_from: expected ", shape_, ", got ", other.shape_));
     if (other.dtype_ != dtype_) throw DTypeError(concat("copy_from: expected ", dtype_, ", got ", other.dtype_));
     copy_bytes(data_, device(), other.data_, other.device(), bytes());

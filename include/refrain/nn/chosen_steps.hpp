@@ -16,8 +16,9 @@ namespace refrain {
 class StepSet {
  public:
   StepSet() = default;
-  /// Any order, repetitions allowed; negative steps count from the end of `length`.  Throws OptionError outside the sequence.
-  StepSet(const std::vector<std::int64_t>& steps, std::int64_t length) : places_(static_cast<std::size_t>(length), absent) {
+  /// Any order, repetitions allowed; negative steps count from the end of `length`.  Throws OptionError outside the sequence, and for a
+  /// negative length.
+  StepSet(const std::vector<std::int64_t>& steps, std::int64_t length) : places_(checked(length), absent) {
     for (const std::int64_t given : steps) {
       const std::int64_t step = given < 0 ? given + length : given;
       if (step < 0 || step >= length) throw OptionError(concat("StepSet: no step ", given, " in a sequence of ", length));
@@ -69,6 +70,11 @@ class StepSet {
   friend bool operator==(const StepSet&, const StepSet&) = default;
 
  private:
+  static std::size_t checked(std::int64_t length) {
+    if (length < 0) throw OptionError(concat("StepSet: expected a length >= 0, got ", length));
+    return static_cast<std::size_t>(length);
+  }
+
   static constexpr std::int32_t absent = -1;
   std::vector<std::int64_t> steps_;
   std::vector<std::int32_t> places_;  ///< of every step of the sequence, or absent

@@ -70,8 +70,12 @@ class ConvBlock final : public Module {
   }
 
   /// The block at chosen steps: x [B,S',C] holds the steps steps.in() -> [B,S,C] at steps.out(), the same numbers as operator() gives
-  /// there.
+  /// there.  Throws ShapeError when x has another number of steps.
   Variable at_steps(const Variable& x, const Steps& steps, const BlockPatches& patches = {}) const {
+    ops::check_rank("ConvBlock::at_steps", "x", x, 3);
+    if (x.size(1) != steps.in().size()) {
+      throw ShapeError(concat("ConvBlock::at_steps: expected x of the ", steps.in().size(), " steps read, got ", x.shape()));
+    }
     if (steps.is_whole()) return (*this)(x, patches);
     const Variable h =
         half_at(x, conv1_, norm1_, {}, patches.first, patches.insertion, {steps.first.taps_at, steps.first.own_at, {}});

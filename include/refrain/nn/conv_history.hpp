@@ -24,9 +24,9 @@ class ConvHistory {
   };
 
   ConvHistory() = default;
-  /// Nothing has come yet.
+  /// Nothing has come yet.  Throws OptionError unless width and dilation are from 1 to 2^31 - 1.
   explicit ConvHistory(Options options)
-      : options_(options), rows_(Tensor::zeros({(options.width - 1) * options.dilation, options.channels}, options.dtype)) {}
+      : options_(options), rows_(Tensor::zeros({reach(options), options.channels}, options.dtype)) {}
 
   ConvHistory(const ConvHistory& other) : options_(other.options_), rows_(other.rows_.clone()), oldest_(other.oldest_) {}
   ConvHistory(ConvHistory&&) = default;
@@ -78,6 +78,16 @@ class ConvHistory {
   }
 
  private:
+  static std::int64_t reach(const Options& options) {
+    constexpr std::int64_t most = 0x7FFF'FFFF;
+    for (const std::int64_t size : {options.width, options.dilation}) {
+      if (size >= 1 && size <= most) continue;
+      throw OptionError(concat("ConvHistory: expected width and dilation from 1 to ", most, ", got ", options.width, " and ",
+                               options.dilation));
+    }
+    return (options.width - 1) * options.dilation;
+  }
+
   const char* row_at(std::int64_t row) const {
     return static_cast<const char*>(rows_.raw()) +
            static_cast<std::size_t>(row * options_.channels) * size_bytes(options_.dtype);

@@ -65,6 +65,10 @@ class Memory final : public Module {
 
   /// One write and one read.  Throws ShapeError unless o is [B,input] and the state is of this memory's sizes.
   State step(const Variable& o, const State& state, const Weights& weights) {
+    ops::check_rank("Memory::step", "o", o, 2);
+    ops::check_shape("Memory::step", "state.words", state.words, {o.size(0), options_.words, options_.word_size});
+    ops::check_shape("Memory::step", "state.read_weightings", state.read_weightings,
+                     {o.size(0), options_.heads, options_.words});
     return memory_step(dropout_(packed_linear(o, weights.interface)), state);
   }
   State step(const Variable& o, const State& state) { return step(o, state, pack()); }

@@ -103,6 +103,7 @@ class Recurrent final : public Module {
   /// The input's part of the first layer's gates, bias included: [T,B,in] -> [T,B,G].
   Variable project(const Variable& x, const Weights& weights) const {
     ops::check_rank(name(), "x", x, 3);
+    check(weights);
     return packed_linear(x, weights.x[0], layers_[0].bias);
   }
 
@@ -113,16 +114,19 @@ class Recurrent final : public Module {
   }
 
   /// One segment: projected inputs [L,B,G] and shared [B,G] (or undefined) -> hidden vectors of the last layer [L,B,hidden].
-  /// The state moves on.
+  /// The state moves on.  Throws ShapeError, and leaves the state, when state or weights are not this layer's.
   Variable run(const Variable& projected, const Variable& shared, State& state, const Weights& weights,
                Recompute recompute = Recompute::none) {
     if (state.h.size() != layers_.size() || state.c.size() != (is_lstm ? layers_.size() : 0)) {
       throw ShapeError(concat(name(), ": expected a state of ", layers_.size(), " layers, got ", state.h.size()));
     }
-    Variable y = segment(0, projected, shared, state, weights, recompute);
+    check(weights);
+    State next = state;
+    Variable y = segment(0, projected, shared, next, weights, recompute);
     for (std::size_t k = 1; k < layers_.size(); ++k) {
-      y = segment(k, packed_linear(dropout_(y), weights.x[k], layers_[k].bias), {}, state, weights, recompute);
+      y = segment(k, packed_linear(dropout_(y), weights.x[k], layers_[k].bias), {}, next, weights, recompute);
     }
+    state = std::move(next);
     return y;
   }
 
@@ -177,6 +181,11 @@ class Recurrent final : public Module {
       visitor.parameter("bias_h", bias_h);
     }
   };
+
+  void check(const Weights& weights) const {
+    if (weights.x.size() == layers_.size() && weights.h.size() == layers_.size()) return;
+    throw ShapeError(concat(name(), ": expected the packed weights of ", layers_.size(), " layers, got ", weights.h.size()));
+  }
 
   static constexpr const char* name() { return is_lstm ? "Lstm" : "Gru"; }
 

@@ -6,7 +6,7 @@
 namespace refrain::ops {
 
 inline void check_defined(const char* op, const char* argument, const Variable& x) {
-  if (!x.defined()) throw ShapeError(concat(op, ": ", argument, " is undefined"));
+  if (!x.defined() || !x.value().defined()) throw ShapeError(concat(op, ": ", argument, " is undefined"));
 }
 
 inline void check_rank(const char* op, const char* argument, const Variable& x, int rank) {
@@ -57,6 +57,16 @@ inline void check_ids(const char* op, const char* argument, const Tensor& ids, s
       throw ShapeError(concat(op, ": ", argument, "[", i, "] = ", values[i], " is outside [0, ", bound, ")"));
     }
   }
+}
+
+/// One id for each row of x: ids of x's shape without the last axis, or one of the two laid flat.  Equal numbers alone are not
+/// enough: ids [B,T] would pass for x [T,B,C].
+inline void check_id_per_row(const char* op, const char* argument, const Tensor& ids, const char* rows, const Variable& x) {
+  const std::span<const std::int64_t> extents = x.shape().extents();
+  const Shape outer(extents.first(extents.size() - 1));
+  const bool is_flat = ids.rank() == 1 || outer.rank() == 1;
+  if (is_flat ? ids.numel() == outer.numel() : ids.shape() == outer) return;
+  throw ShapeError(concat(op, ": expected ", argument, " of ", outer, " for ", rows, " ", x.shape(), ", got ", ids.shape()));
 }
 
 /// Steps between taps: as many as an id counts at the most, so that taps times dilation fit 64 bits.

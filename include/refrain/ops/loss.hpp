@@ -28,10 +28,7 @@ inline Variable softmax_loss(const Variable& hidden, const Variable& weight, con
   ops::check_optional(op, "bias", bias, {weight.size(0)});
   ops::check_like(op, hidden, {&weight, &bias});
   ops::check_ids(op, "targets", targets, weight.size(0), hidden.device());
-  if (targets.numel() != flat[0]) {
-    throw ShapeError(
-        concat("softmax_loss: expected ", flat[0], " targets for hidden ", hidden.shape(), ", got ", targets.shape()));
-  }
+  ops::check_id_per_row(op, "targets", targets, "hidden", hidden);
   const bool recorded = NoGrad::is_recording();
   Tensor loss({}, hidden.dtype(), hidden.device());
   Tensor dhidden = ops::empty_like(hidden, recorded && hidden.requires_grad());
@@ -84,10 +81,7 @@ inline Variable sampled_softmax_loss(const Variable& hidden, const Variable& wei
   ops::check_like(op, hidden, {&weight, &bias});
   ops::check_ids(op, "targets", targets, weight.size(0), hidden.device());
   ops::check_ids(op, "candidates.ids", candidates.ids, weight.size(0), hidden.device());
-  if (targets.numel() != flat[0]) {
-    throw ShapeError(
-        concat("sampled_softmax_loss: expected ", flat[0], " targets for hidden ", hidden.shape(), ", got ", targets.shape()));
-  }
+  ops::check_id_per_row(op, "targets", targets, "hidden", hidden);
   if (candidates.log_q_true.defined() != candidates.log_q_negative.defined()) {
     throw ShapeError(concat("sampled_softmax_loss: expected log_q_true and log_q_negative both or neither, got only ",
                             candidates.log_q_true.defined() ? "log_q_true" : "log_q_negative"));

@@ -34,7 +34,8 @@ inline PackedWeight pack(const Variable& weight) {
   return {weight, ops::packed(weight.value(), true), NoGrad::is_recording() ? ops::packed(weight.value(), false) : Tensor()};
 }
 
-/// linear(x, weight, bias) with a packed weight, whose gradient is added up in place: for many small products with one weight.
+/// linear(x, weight, bias) with a packed weight, whose gradient is added up in place: for many small products with one weight.  A weight
+/// without its packed form is packed for this call.
 /// Throws ShapeError, DTypeError, DeviceError.
 inline Variable packed_linear(const Variable& x, const PackedWeight& weight, const Variable& bias = {}) {
   constexpr const char* op = "packed_linear";
@@ -50,7 +51,8 @@ inline Variable packed_linear(const Variable& x, const PackedWeight& weight, con
   const Tensor rows = x.value().reshape({x.shape().rows(), in});
   const kernels::Table& table = kernels::table(x.device());
   Tensor y({rows.size(0), out}, x.dtype(), x.device());
-  table.packed_matmul({.a = rows.view(), .packed = weight.forward.view(), .bias = ops::view_of(bias), .c = y.mutable_view()});
+  const Tensor form = weight.forward.defined() ? weight.forward : ops::packed(weight.weight.value(), true);
+  table.packed_matmul({.a = rows.view(), .packed = form.view(), .bias = ops::view_of(bias), .c = y.mutable_view()});
   return record(op, y.reshape(x.shape().with(-1, out)), {x, weight.weight, bias},
                 [rows, out, in, shape = x.shape(), raw = weight.weight.value(), packed = weight.backward](
                     const Tensor& gradient, InputGradients& into) {
@@ -58,8 +60,8 @@ inline Variable packed_linear(const Variable& x, const PackedWeight& weight, con
                   const kernels::Table& kernels = kernels::table(dy.device());
                   if (into.wants(0)) {
                     Tensor dx({rows.size(0), in}, dy.dtype(), dy.device());
-                    const Tensor form = packed.defined() ? packed : ops::packed(raw, false);
-                    kernels.packed_matmul({.a = dy.view(), .packed = form.view(), .c = dx.mutable_view()});
+                    const Tensor transposed = packed.defined() ? packed : ops::packed(raw, false);
+                    kernels.packed_matmul({.a = dy.view(), .packed = transposed.view(), .c = dx.mutable_view()});
                     into.add(0, dx.reshape(shape));
                   }
                   if (into.wants(1)) {

@@ -85,9 +85,7 @@ inline Variable replace_rows(const Variable& x, const Tensor& ids, std::int64_t 
   }
   ops::check_like(op, x, {&row});
   ops::check_ids(op, "ids", ids, std::numeric_limits<std::int32_t>::max(), x.device());
-  if (ids.numel() != x.shape().rows()) {
-    throw ShapeError(concat("replace_rows: expected ", x.shape().rows(), " ids for x ", x.shape(), ", got ", ids.shape()));
-  }
+  ops::check_id_per_row(op, "ids", ids, "x", x);
   Tensor y = ops::empty_like(x);
   kernels::table(x.device())
       .replace_rows({.x = x.value().view(), .ids = ids.view(), .row = row.value().view(), .y = y.mutable_view(), .id = id});

@@ -30,7 +30,8 @@ class REFRAIN_API Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// Updates the parameters from their gradients, which stay until zero_grad().
+  /// Updates the parameters from their gradients, which stay until zero_grad().  Throws ShapeError, DTypeError or DeviceError when a
+  /// gradient is not its parameter's.
   void step();
 
   /// Drops the gradients.
@@ -43,8 +44,10 @@ class REFRAIN_API Optimizer {
   ///   for (...) { optimizer.advance_recorded(); work.run(); }
   ///
   /// advance_recorded() counts a step and sends the learning rate and Adam's corrections to the device.  step_recorded() throws Error
-  /// when other parameters have gradients than when it was prepared.  The results are those of step().
+  /// when other parameters have gradients than when it was prepared.  The results are those of step().  When recording_fits() is
+  /// false, since parameters were frozen, unfrozen or moved, L2 was changed or a state was loaded, the step must be recorded again.
   void prepare_recorded();
+  bool recording_fits() const;
   void advance_recorded();
   void step_recorded();
 
@@ -108,6 +111,17 @@ class REFRAIN_API Optimizer {
   virtual void set_rates(const Slot& slot, double* rates) const = 0;
 
  private:
+  /// What a recorded step has taken from a slot.
+  struct Recorded {
+    bool is_frozen;
+    const void* value;
+    std::vector<const void*> moments;
+    double l2;
+    friend bool operator==(const Recorded&, const Recorded&) = default;
+  };
+
+  static Recorded recorded_of(const Slot& slot);
+  static void check_fits(const Slot& slot);
   bool is_due(const Slot& slot) const { return !slot.parameter.is_frozen() && slot.parameter.gradient().defined(); }
 
   std::string kind_;
@@ -116,6 +130,7 @@ class REFRAIN_API Optimizer {
   double learning_rate_;
   std::vector<Update> updates_;        ///< of one step; kept for its memory
   std::vector<std::size_t> recorded_;  ///< slots of a recorded step
+  std::vector<Recorded> prepared_;     ///< all slots, when it was prepared
   Tensor rates_;                       ///< [slots, rates_per_slot] f64, on the device
 };
 

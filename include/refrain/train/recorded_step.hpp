@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "refrain/autograd/tape.hpp"
+#include "refrain/core/math_mode.hpp"
 #include "refrain/core/stream.hpp"
 #include "refrain/ops/recorded_draws.hpp"
 #include "refrain/train/optimizer.hpp"
@@ -28,8 +29,9 @@ struct RecordingReport {
 ///
 /// After `record_after` steps in a row with batches of equal shapes the next is recorded; from then on such batches are copied to the
 /// recording's own inputs and the recording is run, which costs the host one launch.  Batches of other shapes are for the caller to
-/// compute in the ordinary way.  When something in the step cannot be recorded (it waits for the device), that is reported once and
-/// no further attempt is made.
+/// compute in the ordinary way.  When parameters of the optimizer are frozen, unfrozen or moved, or the math mode changes, the step is
+/// recorded anew; what else the loss reads (a frozen base) must stay where it is.  When something in the step cannot be recorded (it
+/// waits for the device), that is reported once and no further attempt is made.
 template <class Batch>
 class RecordedStep {
  public:
@@ -41,6 +43,10 @@ class RecordedStep {
   template <class Loss, class Report>
   bool run(const Batch& batch, const Loss& loss, const Report& report) {
     if (device_ == Device::cpu || record_after_ == 0 || has_failed_) return false;
+    if (work_ && !(optimizer_.recording_fits() && mode_ == math_mode())) {
+      work_.reset();
+      alike_ = 0;
+    }
     if (!has_known_shapes(batch)) {
       if (work_) return false;  // the recording stays for the batches it fits
       alike_ = 0;
@@ -96,6 +102,8 @@ class RecordedStep {
     try {
       pool_trim(device_);  // a recording has memory of its own: what ordinary steps no longer use must make room
       optimizer_.prepare_recorded();
+      mode_ = math_mode();
+      draws_ = {};
       inputs_ = batch;
       inputs_.visit([](Tensor& tensor) { tensor = tensor.clone(); });
       const RecordedDraws::Scope scope(draws_);
@@ -123,6 +131,7 @@ class RecordedStep {
   std::vector<Form> known_;
   std::int64_t alike_ = 0;
   bool has_failed_ = false;
+  MathMode mode_{};
   Batch inputs_{};
   RecordedDraws draws_;
   Tensor loss_;

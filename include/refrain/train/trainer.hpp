@@ -101,7 +101,7 @@ class REFRAIN_API Trainer {
 
   const TrainingPosition& position() const noexcept { return position_; }
 
-  /// Writes the training state to a file.
+  /// Writes the training state to a file.  Throws Error, and leaves the file as it was, when a parameter is not finite.
   void save(const std::string& path) const;
 
   /// Continues from a saved state: model, optimizer, random streams and position.  Throws DataError when the file is damaged or
