@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "refrain/train/replaced_file.hpp"
 #include "src/whole_file.hpp"
 
 namespace refrain {

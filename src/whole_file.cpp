@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "refrain/core/error.hpp"
+#include "refrain/train/replaced_file.hpp"
 
 namespace refrain {
 namespace {

@@ -1,5 +1,5 @@
 #pragma once
-// Files that are read or replaced as a whole.
+// Files that are read as a whole; what replaces them is in refrain/train/replaced_file.hpp.
 
 #include <cstddef>
 #include <cstdint>
@@ -22,28 +22,6 @@ class InputFile {
  private:
   std::string path_;
   std::uint64_t size_ = 0;
-  int descriptor_ = -1;
-};
-
-/// A new version of a file: written beside it under another name, and in its place only once commit() has returned.  Without
-/// commit() the destructor removes it; what a killed process left, the next one to replace the same file.  Everything throws DataError,
-/// naming the file, with the reason.
-class ReplacedFile {
- public:
-  explicit ReplacedFile(std::string path);
-  ~ReplacedFile();
-  ReplacedFile(const ReplacedFile&) = delete;
-  ReplacedFile& operator=(const ReplacedFile&) = delete;
-
-  void write(const void* from, std::size_t count);
-  /// Syncs, renames, and syncs the folder.
-  void commit();
-
- private:
-  [[noreturn]] void fail(const char* action) const;
-
-  std::string path_;
-  std::string temporary_;
   int descriptor_ = -1;
 };
 

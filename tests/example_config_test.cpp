@@ -31,8 +31,9 @@ std::string refusal(const Json& config, Parse parse) {
   return "accepted";
 }
 
-const Json base = Json::parse(peterrec::config_text(
-    peterrec::NextItNet::Options{.items = 500, .channels = 32, .dilations = {1, 4}}, {.hold_out_last = true, .text = "note"}));
+const Json base =
+    Json::parse(peterrec::config_text(peterrec::NextItNet::Options{.items = 500, .channels = 32, .dilations = {1, 4}},
+                                      {.hold_out_last = true, .trained_length = 7, .text = "note"}));
 const Json model = Json::parse(cmnrec::config_text({.model = "cmnrec",
                                                     .schedule = "tsc",
                                                     .slots = 4,
@@ -64,6 +65,7 @@ TEST_CASE("example configurations: what is written is read", "[example][reliabil
   CHECK(stored.network.items == 500);
   CHECK(stored.network.dilations == std::vector<std::int64_t>{1, 4});
   CHECK(stored.note.hold_out_last);
+  CHECK(stored.note.trained_length == 7);
   CHECK(stored.note.text == "note");
   const cmnrec::ModelConfig other = cmnrec::model_config(info_with(model), "file", 500);
   CHECK(other.setting.schedule == "tsc");
@@ -71,8 +73,11 @@ TEST_CASE("example configurations: what is written is read", "[example][reliabil
   CHECK(other.fingerprint == 7);
   Json old = base;
   old.erase("hold_out_last");
+  old.erase("trained_length");
   old.erase("note");
   CHECK_FALSE(peterrec::base_config(info_with(old), "file").note.hold_out_last);
+  CHECK(peterrec::base_config(info_with(old), "file").note.trained_length == 50);
+  CHECK_THAT(base_refusal(with(base, "trained_length", 0)), contains("trained_length"));
 }
 
 TEST_CASE("example configurations: absurd sizes are refused before a network is made", "[example][reliability]") {

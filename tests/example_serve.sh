@@ -72,6 +72,24 @@ for threads in 1 3; do
   for list in "$expected_base" "$expected_next"; do ids | grep -qxF "$list" || fail "expected the list $list"; done
 done
 
+# A two-way base has no streams: it reads what it was trained with, as peterrec recommend does, histories longer and shorter than that.
+two_way=(--non-causal --length 7)
+train "$peterrec" pretrain --data users.txt "${two_way[@]}" --channels 8 --dilations "1,2" --epochs 2 --hold-out-last --out both.safetensors
+train "$peterrec" finetune --data users.txt --base both.safetensors --task next --length 7 --epochs 1 --out both.patch.safetensors
+for history in 3,9,4 "$history"; do
+  train "$peterrec" recommend --base both.safetensors --length 7 --count 10 --history "$history"
+  printed > expected
+  train "$peterrec" recommend --base both.safetensors --patch both.patch.safetensors --task next --count 10 --history "$history"
+  printed >> expected
+  {
+    for i in ${history//,/ }; do echo "{\"user\": \"u\", \"item\": \"$i\"}"; done
+    echo '{"user": "u", "task": "base", "k": 10}'
+    echo '{"user": "u", "task": "next", "k": 10}'
+  } > in
+  run 0 --base both.safetensors --patch both.patch.safetensors
+  ids | cmp -s expected - || fail "expected the lists of peterrec recommend: $(cat expected)"
+done
+
 # Lines that are wrong get an answer each, with their number, and the next one is read.
 printf '%s\n' '{"user": "a", "item": 1}' 'no json' '[1]' '{"user": "a"}' '{"user": "a", "item": "99"}' \
   '{"user": "a", "task": "other"}' '{"user": "b", "task": "base"}' '{"user": "a", "task": "base", "k": 0}' \
@@ -85,6 +103,23 @@ says '"error":"unknown item '"'99'"
 says '"line":17,"user":"a","task":"base","best":[{"id":'
 says '17 lines, 14 errors' errors
 says 'requests: 1, p50' errors
+
+# So do lines that are too deep or too long to be kept.
+{
+  head -c 100000 /dev/zero | tr '\0' '[' | sed 's/^/{"user": "a", "task": "base", "k": /'
+  echo
+  head -c 100000 /dev/zero | tr '\0' '[' | sed 's/^/{"user": "a", "task": "base", "k": /'
+  head -c 100000 /dev/zero | tr '\0' ']'
+  echo '}'
+  head -c 3145728 /dev/zero | tr '\0' ' '
+  echo '{"user": "a", "item": 1}'
+  echo '{"history": [1], "task": "base", "k": 1}'
+} > in
+run 0 --base base.safetensors
+lines 4
+for line in 1 2; do says "{\"line\":$line,\"error\":"; done
+says '{"line":3,"error":"the line is longer than 1048576 bytes"}'
+says '"line":4,"task":"base","best":[{"id":'
 
 # Tasks come and go.
 printf '%s\n' '{"user": 7, "item": 3}' '{"user": 7, "task": "gender"}' '{"load": "gender.patch.safetensors"}' \
@@ -133,6 +168,42 @@ echo '{"user": "late", "task": "base", "k": 3}' > in
 run 0 --base base.safetensors --states kept.states
 says '"user":"late"'
 
+# Who reads the answers may go, and a disk may be full: what was read is kept, and the exit code says so.
+{
+  echo '{"user": "kept", "item": "3"}'
+  for _ in {1..3000}; do echo '{"user": "kept", "task": "base", "k": 30}'; done
+} > many
+for threads in 1 2; do
+  rm -f gone.states full.states
+  status=0
+  "$serve" --base base.safetensors --states gone.states --threads $threads < many 2> errors | head -n 1 > out || status=$?
+  ((status == 1)) || fail "expected exit code 1 for a closed pipe, got $status"
+  says 'serve: answers cannot be written: Broken pipe; users'"'"' states are in gone.states' errors
+  status=0
+  "$serve" --base base.safetensors --states full.states --threads $threads < many > /dev/full 2> errors || status=$?
+  ((status == 1)) || fail "expected exit code 1 for a full disk, got $status"
+  says 'serve: answers cannot be written: No space left on device; users'"'"' states are in full.states' errors
+  echo '{"user": "kept", "task": "base", "k": 1}' > in
+  for states in gone full; do
+    run 0 --base base.safetensors --states $states.states
+    says '"user":"kept"'
+  done
+done
+# A reader of both streams that goes, while the input does not end.
+status=0
+("$serve" --base base.safetensors --threads 2 < pipe 2>&1 | head -n 1 > out) &
+reader=$!
+exec 3> pipe
+cat many >&3 || true
+wait "$reader" || status=$?
+exec 3>&-
+((status == 1)) || fail "expected exit code 1 for a closed pipe, got $status"
+
+# States that could not be written are an error before anything is served.
+run 1 --base base.safetensors --states absent/users.states
+says 'absent/users.states: its temporary neighbour cannot be created: No such file or directory' errors
+[[ ! -s out ]] || fail "nothing is served without a place for states"
+
 head -c 2000 users.states > short.states
 run 1 --base base.safetensors --states short.states
 says 'short.states: ends early' errors
@@ -156,6 +227,11 @@ for schedule in every:3 pec; do
   lines 2
   [[ $(ids | uniq) == "$expected" ]] || fail "$schedule: expected the list $expected twice"
 done
+# Padding is the length that the model was trained with, unless given.
+run 0 --base cmnrec.safetensors --states cmnrec.states
+run 0 --base cmnrec.safetensors --states cmnrec.states --padding 8
+run 1 --base cmnrec.safetensors --states cmnrec.states --padding 50
+says 'padding 8' errors
 run 1 --base cmnrec.safetensors --patch next.patch.safetensors
 says '--patch: belongs to a base of peterrec' errors
 echo passed

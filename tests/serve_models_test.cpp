@@ -1,10 +1,12 @@
 /// The models one event at a time: against a full pass over the same stream, at every length, restored at every cut.
 
 #include <atomic>
+#include <optional>
 #include <thread>
 
 #include "models/cmnrec_served.hpp"
 #include "models/peterrec_served.hpp"
+#include "refrain/data/batches.hpp"
 #include "refrain/serve/recommender.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
@@ -157,6 +159,51 @@ TEST_CASE("serve: a two-way base is served by full passes", "[serve]") {
                          patches->scores(patches->user(*base, Tensor::from<std::int32_t>({1, 5}, {tcl_id, 7, 9, 4, tcl_id})))));
   CHECK(test::same_bytes(model.scores(PeterRecServed::Task(), history),
                          base->scores(Tensor::from<std::int32_t>({1, 4}, {7, 9, 4, mask_id}))));
+}
+
+TEST_CASE("serve: a two-way base reads as many steps as its task was trained with", "[serve]") {
+  const std::shared_ptr<NextItNet> base = base_network({1, 2}, Padding::same);
+  const std::shared_ptr<PatchSet> patches = patch_set(*base, Insertion::serial);
+  const PeterRecServed trained(base, {.padding_steps = std::nullopt});
+  const PeterRecServed bare(base);
+  const NoGrad off;
+  for (const std::int64_t length : {1, 3, 7, 60}) {
+    for (const std::int64_t count : {1, 2, 6, 7, 8, 70}) {
+      INFO("length " << length << ", " << count << " items");
+      const std::vector<std::int32_t> history = some_items(count, 3);
+      RaggedIds rows;
+      rows.push_back(history);
+      std::vector<std::int32_t> asked = history;
+      asked.push_back(mask_id);
+      rows.push_back(asked);
+      const std::vector<std::int64_t> first{0};
+      const std::vector<std::int64_t> second{1};
+      const PeterRecServed::Task next(nullptr, length);
+      const PeterRecServed::Task patched(patches, length);
+      CHECK(test::same_bytes(trained.scores(next, history), base->scores(padded_batch(rows, second, length))));
+      CHECK(test::same_bytes(trained.scores(patched, history),
+                             patches->scores(patches->user(*base, tcl_batch(rows, first, length, TclPlacement::both)))));
+      if (count < length) continue;
+      CHECK(test::same_bytes(bare.scores(next, history), trained.scores(next, history)));
+      CHECK(test::same_bytes(bare.scores(patched, history), trained.scores(patched, history)));
+    }
+  }
+  CHECK_THROWS_AS(PeterRecServed::Task(nullptr, 0), OptionError);
+}
+
+TEST_CASE("serve: unless padding is given a stream has as much as its task was trained with", "[serve]") {
+  const std::shared_ptr<NextItNet> base = base_network({1, 2});
+  const PeterRecServed trained(base, {.padding_steps = std::nullopt});
+  const std::vector<std::int32_t> history = some_items(3, 3);
+  for (const std::int64_t length : {1, 7, 60}) {
+    INFO("length " << length);
+    const PeterRecServed::Task task(nullptr, length);
+    check_stream(trained, task, history);
+    const PeterRecServed given(base, {.padding_steps = length});
+    CHECK(test::same_bytes(trained.scores(task, history), given.scores(PeterRecServed::Task(), history)));
+    CHECK(task.identity() != PeterRecServed::Task().identity());
+    CHECK(trained.identity() != given.identity());
+  }
 }
 
 TEMPLATE_TEST_CASE("serve: CmnRec's streams equal full passes at every length and cut", "[serve]", Lstm, Gru) {

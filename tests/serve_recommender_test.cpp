@@ -228,7 +228,7 @@ TEST_CASE("recommender: forged bytes end in a refusal", "[serve]") {
   misfit(std::span<const std::int32_t>());
   misfit(std::int64_t{1});
   misfit(std::string_view("base"));
-  misfit(std::string_view("base"));
+  misfit(std::string_view(PeterRecServed::Task().identity()));
   StateWriter parts;
   parts(Tensor::zeros({2, 9}, DType::f32));
   misfit(std::string_view(parts.bytes()));

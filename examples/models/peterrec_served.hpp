@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -23,10 +24,9 @@ namespace refrain::models {
 class PeterRecServed {
  public:
   struct Options {
-    /// Padding that stands before every stream, as it stands before short histories in training batches; 0: the bare stream.
-    std::int64_t padding_steps = 0;
-    /// Newest items of a history that a two-way base reads; a causal one reads as many as it reaches.
-    std::int64_t length = 50;
+    /// Padding that stands before every stream, as it stands before short histories in training batches; 0: the bare stream; none given:
+    /// the task's length, so that a two-way base reads just what training showed it.
+    std::optional<std::int64_t> padding_steps = 0;
   };
 
   struct Stream {
@@ -36,27 +36,33 @@ class PeterRecServed {
 
   class Task {
    public:
-    /// Patches may be null: the base's own head.
-    explicit Task(std::shared_ptr<const PatchSet> patches = nullptr)
-        : patches_(std::move(patches)), identity_(patches_ == nullptr ? "base" : content_hash(*patches_)) {}
+    /// Patches may be null: the base's own head.  `length` is what the task was trained with: the steps that a two-way base reads, [TCL]
+    /// not counted; a causal one reads as many as it reaches.  Throws OptionError for a length below 1.
+    explicit Task(std::shared_ptr<const PatchSet> patches = nullptr, std::int64_t length = 50)
+        : patches_(std::move(patches)),
+          length_(length),
+          identity_(concat(patches_ == nullptr ? "base" : content_hash(*patches_), ", length ", length)) {
+      if (length < 1) throw OptionError(concat("PeterRecServed::Task: expected a length of at least 1, got ", length));
+    }
 
     const PatchSet* patches() const noexcept { return patches_.get(); }
+    std::int64_t length() const noexcept { return length_; }
     const std::string& identity() const noexcept { return identity_; }
 
    private:
     std::shared_ptr<const PatchSet> patches_;
+    std::int64_t length_;
     std::string identity_;
   };
 
-  /// Throws OptionError for negative options.
+  /// Throws OptionError for a negative padding_steps.
   PeterRecServed(std::shared_ptr<const NextItNet> base, Options options)
       : base_(std::move(base)),
         options_(options),
-        identity_(concat("peterrec ", content_hash(*base_), ", padding ", options.padding_steps)) {
-    if (options.padding_steps < 0 || options.length < 1) {
-      throw OptionError(concat("PeterRecServed: expected padding_steps >= 0 and length >= 1, got ", options.padding_steps,
-                               " and ", options.length));
-    }
+        identity_(concat("peterrec ", content_hash(*base_), ", padding ",
+                         options.padding_steps ? concat(*options.padding_steps) : "of each task's length")) {
+    if (options.padding_steps.value_or(0) < 0)
+      throw OptionError(concat("PeterRecServed: expected padding_steps >= 0, got ", *options.padding_steps));
   }
   explicit PeterRecServed(std::shared_ptr<const NextItNet> base) : PeterRecServed(std::move(base), Options{}) {}
 
@@ -66,7 +72,7 @@ class PeterRecServed {
 
   Stream start(const Task& task, std::span<const std::int32_t> items) const {
     Stream stream{base_->start(), Tensor::zeros({1, 1, base_->channels()}, DType::f32)};
-    for (const std::int32_t id : newest(items, base_->reach())) advance(task, stream, id);
+    for (const std::int32_t id : newest(task, items, base_->reach())) advance(task, stream, id);
     return stream;
   }
 
@@ -86,11 +92,11 @@ class PeterRecServed {
 
   Tensor scores(const Task& task, std::span<const std::int32_t> items) const {
     const NoGrad off;
-    std::vector<std::int32_t> ids = newest(items, base_->is_causal() ? base_->reach() : options_.length);
-    if (task.patches() == nullptr) {
-      if (!base_->is_causal()) ids.push_back(mask_id);  // a two-way base guesses a hidden item: here the one after the last
-      return base_->scores(row(ids));
-    }
+    const bool hides = !base_->is_causal() && task.patches() == nullptr;
+    const std::int64_t seen = base_->is_causal() ? base_->reach() : task.length() - (hides ? 1 : 0);
+    std::vector<std::int32_t> ids = newest(task, items, seen);
+    if (hides) ids.push_back(mask_id);  // a two-way base guesses a hidden item: here the one after the last
+    if (task.patches() == nullptr) return base_->scores(row(ids));
     if (!base_->is_causal()) ids.insert(ids.begin(), tcl_id);
     ids.push_back(tcl_id);
     return task.patches()->scores(task.patches()->user(*base_, row(ids)));
@@ -108,9 +114,9 @@ class PeterRecServed {
   }
 
   /// The newest `count` ids of padding and items.
-  std::vector<std::int32_t> newest(std::span<const std::int32_t> items, std::int64_t count) const {
+  std::vector<std::int32_t> newest(const Task& task, std::span<const std::int32_t> items, std::int64_t count) const {
     const std::int64_t shown = std::min(count, static_cast<std::int64_t>(items.size()));
-    const std::int64_t padding = std::min(options_.padding_steps, count - shown);
+    const std::int64_t padding = std::min(options_.padding_steps.value_or(task.length()), count - shown);
     std::vector<std::int32_t> ids(static_cast<std::size_t>(padding), padding_id);
     ids.insert(ids.end(), items.end() - shown, items.end());
     return ids;

@@ -272,7 +272,9 @@ Outcome compare(const Options& given) {
     std::fflush(stdout);
     if (!options.base_file.empty()) {
       save_base(options.base_file, *base, vocabulary,
-                {.hold_out_last = options.data.hold_out_last, .text = "pre-trained by compare"});
+                {.hold_out_last = options.data.hold_out_last,
+                 .trained_length = options.data.length,
+                 .text = "pre-trained by compare"});
     }
   }
 

@@ -17,6 +17,7 @@ std::string config_text(const NextItNet::Options& network, const BaseNote& note)
                         {"causal", network.padding == Padding::causal},
                         {"relu", network.relu},
                         {"hold_out_last", note.hold_out_last},
+                        {"trained_length", note.trained_length},
                         {"note", note.text}}
       .dump();
 }
@@ -37,6 +38,8 @@ BaseConfig base_config(const CheckpointInfo& info, const std::string& path) {
   config.expect_room({2 * blocks, network.width, network.channels, network.channels});
   // A file that does not say so was pre-trained on everything.
   stored.note.hold_out_last = config.has("hold_out_last") && config.flag("hold_out_last");
+  if (config.has("trained_length"))
+    stored.note.trained_length = config.integer("trained_length", {.least = 1, .most = examples::longest_sequence});
   if (config.has("note")) stored.note.text = config.text("note");
   return stored;
 }

@@ -19,7 +19,9 @@ using models::PatchSet;
 /// What a base file says besides its parameters and vocabulary.
 struct BaseNote {
   bool hold_out_last = false;  ///< pre-training did not see the last two items of any sequence
-  std::string text;            ///< for people
+  std::int64_t trained_length =
+      50;            ///< DataOptions::length of pre-training; older files do not say, and then it is the usual one
+  std::string text;  ///< for people
 };
 
 /// What a patch file says besides its parameters.

@@ -31,7 +31,9 @@ Outcome pretrain(const Options& options) {
                   .log = log ? &*log : nullptr,
                   .seed = options.run.seed,
                   .device = device});
-  BaseNote note{.hold_out_last = options.data.hold_out_last, .text = concat("pre-trained for ", report.epochs, " epochs")};
+  BaseNote note{.hold_out_last = options.data.hold_out_last,
+                .trained_length = options.data.length,
+                .text = concat("pre-trained for ", report.epochs, " epochs")};
   if (report.interrupted) {
     const Leavings left = leavings(options.base_file, options.state_file);
     note.text = concat("interrupted after ", report.epochs, " epochs");

@@ -40,8 +40,8 @@ class CmnRecService final : public ModelService<models::CmnRecServed<Controller>
   using Served = models::CmnRecServed<Controller>;
 
   CmnRecService(std::shared_ptr<models::CmnRec<Controller>> network, models::ServedSchedule schedule, Vocabulary items,
-                const ServiceOptions& options)
-      : ModelService<Served>(Served(std::move(network), {.padding_steps = options.padding_steps}), items, options.shards) {
+                std::int64_t padding_steps, std::size_t shards)
+      : ModelService<Served>(Served(std::move(network), {.padding_steps = padding_steps}), items, shards) {
     this->recommender().load("next", std::move(schedule), {.targets = std::move(items), .leave_out = true});
   }
 
@@ -73,7 +73,8 @@ std::unique_ptr<Service> service_of(const cmnrec::ModelSetting& setting, const V
   Saved saved(*network);
   load_model(options.base, saved);
   network->freeze();
-  return std::make_unique<CmnRecService<Controller>>(std::move(network), std::move(schedule), items, options);
+  return std::make_unique<CmnRecService<Controller>>(std::move(network), std::move(schedule), items,
+                                                     options.padding_steps.value_or(setting.length), options.shards);
 }
 
 }  // namespace

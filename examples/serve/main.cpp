@@ -3,17 +3,41 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <filesystem>
-#include <iostream>
+#include <istream>
+#include <ostream>
 
 #include "common/command_line.hpp"
 #include "serve/server.hpp"
 #include "serve/standard_input.hpp"
+#include "serve/standard_output.hpp"
 #include "serve/states_file.hpp"
 
 namespace {
 
 using namespace refrain::serve;
+
+/// To standard error, which may be closed like any pipe: that is no reason to end otherwise than intended.
+void say(const std::string& text) { std::fputs(text.c_str(), stderr); }
+
+std::string summary(const char* what, const Latency& latency) {
+  if (latency.count() == 0) return fmt::format("{}: none\n", what);
+  return fmt::format("{}: {}, p50 {:.1f} us, p99 {:.1f} us, largest {:.1f} us\n", what, latency.count(),
+                     latency.percentile_us(50), latency.percentile_us(99), latency.largest_us());
+}
+
+void read_users(const std::string& states, Service& service, std::size_t shards) {
+  read_states(states, [&](const std::string& user, std::string_view bytes) {
+    try {
+      service.restore(shard_of(user, shards), user, bytes);
+    } catch (const refrain::DataError& error) {
+      throw refrain::DataError(states, 0, refrain::concat("user '", user, "': ", error.what()));
+    }
+  });
+}
 
 int run(int argc, char** argv) {
   CLI::App app{
@@ -37,42 +61,39 @@ int run(int argc, char** argv) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_option("--padding", options.padding_steps,
-                 "Padding before every user's stream, as training puts it before short histories; 0: none")
-      ->check(CLI::Range(0, 100000))
-      ->capture_default_str();
+                 "Padding before every user's stream, as training puts it before short histories; 0: none; unless given: the "
+                 "length that each task was trained with")
+      ->check(CLI::Range(0, 100000));
   app.add_flag("--measure", measure, "Say on standard error how many events and requests a second, and how long they took");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
   }
-  std::ios::sync_with_stdio(false);
+  std::signal(SIGPIPE, SIG_IGN);  // who reads the answers may go: that is an error of writing, and users' states are kept
+  if (!states.empty()) expect_writable(states);  // not at the end of a day
   const std::unique_ptr<Service> service = open_service(options);
-  if (!states.empty() && std::filesystem::exists(states)) {
-    for (const auto& [user, bytes] : read_states(states)) {
-      try {
-        service->restore(shard_of(user, options.shards), user, bytes);
-      } catch (const refrain::DataError& error) {
-        throw refrain::DataError(states, 0, refrain::concat("user '", user, "': ", error.what()));
-      }
-    }
-  }
+  if (!states.empty() && std::filesystem::exists(states)) read_users(states, *service, options.shards);
   const refrain::InterruptGuard guard;
-  StandardInput buffer;
-  std::istream input(&buffer);
-  const ServerReport report = serve(*service, options.shards, input, std::cout);
-  if (!states.empty()) write_states(states, service->save());
-  if (refrain::InterruptGuard::requested()) {
-    fmt::print(stderr, "serve: stopped by a signal{}\n",
-               states.empty() ? "" : refrain::concat("; users' states are in ", states));
+  StandardInput lines;
+  std::istream input(&lines);
+  StandardOutput answers;
+  std::ostream output(&answers);
+  const ServerReport report = serve(*service, {.shards = options.shards, .keep_times = measure}, input, output);
+  if (!states.empty()) write_states(states, *service);
+  const std::string kept = states.empty() ? "" : "; users' states are in " + states;
+  if (answers.error() != 0) {
+    say(fmt::format("serve: answers cannot be written: {}{}\n", std::strerror(answers.error()), kept));
+  } else if (refrain::InterruptGuard::requested()) {
+    say(fmt::format("serve: stopped by a signal{}\n", kept));
   }
   if (measure) {
     const double messages = static_cast<double>(report.events.count() + report.requests.count());
-    fmt::print(stderr, "{} lines, {} errors; {:.0f} messages/s over {:.2f} s on {} {}\n{}\n{}\n", report.lines, report.errors,
-               messages / report.seconds, report.seconds, options.shards, options.shards == 1 ? "thread" : "threads",
-               report.events.text("events"), report.requests.text("requests"));
+    say(fmt::format("{} lines, {} errors; {:.0f} messages/s over {:.2f} s on {} {}\n", report.lines, report.errors,
+                    messages / report.seconds, report.seconds, options.shards, options.shards == 1 ? "thread" : "threads"));
+    say(summary("events", report.events) + summary("requests", report.requests));
   }
-  return 0;
+  return answers.error() == 0 ? 0 : 1;
 }
 
 }  // namespace

@@ -36,7 +36,8 @@ std::int64_t count_of(const json& line) {
   const auto found = line.find("k");
   if (found == line.end()) return UserRequest().k;
   if (!found->is_number_integer() || (found->is_number_unsigned() && found->get<std::uint64_t>() > std::uint64_t{1} << 62)) {
-    throw OptionError(concat("\"k\": expected a whole number of sensible size, got ", found->dump()));
+    throw OptionError(concat("\"k\": expected a whole number of sensible size, got ",
+                             found->is_number() ? found->dump() : found->type_name()));  // writing a value out is recursive
   }
   return found->get<std::int64_t>();
 }

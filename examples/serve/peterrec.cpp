@@ -6,19 +6,21 @@
 namespace refrain::serve {
 namespace {
 
-class PeterRecService final : public ModelService<models::PeterRecServed> {
+using models::PeterRecServed;
+
+class PeterRecService final : public ModelService<PeterRecServed> {
  public:
   PeterRecService(peterrec::LoadedBase base, const ServiceOptions& options)
-      : ModelService(models::PeterRecServed(base.network, {.padding_steps = options.padding_steps}), base.vocabulary,
-                     options.shards),
+      : ModelService(PeterRecServed(base.network, {.padding_steps = options.padding_steps}), base.vocabulary, options.shards),
         base_(std::move(base)) {
-    recommender().load("base", models::PeterRecServed::Task(), {.targets = base_.vocabulary, .leave_out = true});
+    recommender().load("base", PeterRecServed::Task(nullptr, base_.note.trained_length),
+                       {.targets = base_.vocabulary, .leave_out = true});
     for (const std::string& patch : options.patches) load(patch);
   }
 
   std::string load(const std::string& file) override {
     peterrec::LoadedPatch patch = peterrec::load_patch_set(file, base_);
-    recommender().load(patch.note.task, models::PeterRecServed::Task(std::move(patch.set)),
+    recommender().load(patch.note.task, PeterRecServed::Task(std::move(patch.set), patch.note.length),
                        {.targets = std::move(patch.note.targets),
                         .leave_out = peterrec::task_kind(patch.note.task) == peterrec::TaskKind::next});
     return patch.note.task;

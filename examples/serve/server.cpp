@@ -1,5 +1,6 @@
 #include "serve/server.hpp"
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -7,6 +8,8 @@
 #include <mutex>
 #include <optional>
 #include <ostream>
+#include <streambuf>
+#include <string>
 #include <thread>
 
 namespace refrain::serve {
@@ -52,26 +55,57 @@ class Queue {
   bool closed_ = false;
 };
 
+enum class Line { good, too_long, none };
+
+/// Reads a line without its end; of one that is too long, `text` holds the beginning.
+Line next_line(std::streambuf& in, std::string& text) {
+  using Traits = std::streambuf::traits_type;
+  text.clear();
+  Line line = Line::good;
+  for (;;) {
+    const Traits::int_type next = in.sbumpc();
+    if (Traits::eq_int_type(next, Traits::eof())) return text.empty() ? Line::none : line;
+    const char character = Traits::to_char_type(next);
+    if (character == '\n') return line;
+    if (text.size() < longest_line_bytes) {
+      text.push_back(character);
+    } else {
+      line = Line::too_long;
+    }
+  }
+}
+
 class Server {
  public:
-  Server(Service& service, std::size_t shards, std::istream& in, std::ostream& out)
-      : service_(service), in_(in), out_(out), queues_(shards), reports_(shards) {}
+  Server(Service& service, const ServerOptions& options, std::istream& in, std::ostream& out)
+      : service_(service),
+        in_(in),
+        out_(out),
+        empty_{.events = Latency(options.keep_times), .requests = Latency(options.keep_times)},
+        queues_(options.shards),
+        reports_(options.shards, empty_) {}
 
   ServerReport run() {
     const Clock::time_point start = Clock::now();
     const bool alone = queues_.size() == 1;
     std::vector<std::thread> threads;
     for (std::size_t shard = 0; !alone && shard < queues_.size(); ++shard) threads.emplace_back([this, shard] { work(shard); });
-    ServerReport report;
-    for (std::string text; std::getline(in_, text);) {
+    ServerReport report = empty_;
+    std::string text;
+    while (!out_failed_) {
+      const Line line = next_line(*in_.rdbuf(), text);
+      if (line == Line::none) break;
       ++report.lines;
-      if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-      read(text, report, alone);
-      if (alone && in_.rdbuf()->in_avail() <= 0) out_.flush();  // whoever waits for answers before writing more gets them
+      if (line == Line::too_long) {
+        refuse(report, report.lines, concat("the line is longer than ", longest_line_bytes, " bytes"));
+      } else if (text.find_first_not_of(" \t\r") != std::string::npos) {
+        read(text, report, alone);
+      }
+      if (alone && in_.rdbuf()->in_avail() <= 0) flush();  // whoever waits for answers before writing more gets them
     }
     for (Queue& queue : queues_) queue.close();
     for (std::thread& thread : threads) thread.join();
-    out_.flush();
+    flush();
     for (const ServerReport& part : reports_) {
       report.errors += part.errors;
       report.events.add(part.events);
@@ -86,6 +120,15 @@ class Server {
     const std::lock_guard lock(writing_);
     out_ << answer << '\n';
     if (queues_.size() > 1) out_.flush();
+    out_failed_ = !out_;
+  }
+
+  /// Where no other thread writes.
+  void flush() { out_failed_ = !out_.flush(); }
+
+  void refuse(ServerReport& report, std::int64_t line, std::string_view reason) {
+    ++report.errors;
+    write(error_line(line, reason));
   }
 
   /// Runs `function`; what it throws becomes the answer to the line, so that no line ends the program.
@@ -94,8 +137,7 @@ class Server {
     try {
       function();
     } catch (const std::exception& error) {
-      ++report.errors;
-      write(error_line(line, error.what()));
+      refuse(report, line, error.what());
     }
   }
 
@@ -140,6 +182,8 @@ class Server {
   std::istream& in_;
   std::ostream& out_;
   std::mutex writing_;
+  std::atomic<bool> out_failed_ = false;
+  ServerReport empty_;
   std::vector<Queue> queues_;
   std::vector<ServerReport> reports_;
 };
@@ -148,8 +192,8 @@ class Server {
 
 std::size_t shard_of(const std::string& user, std::size_t shards) { return std::hash<std::string>()(user) % shards; }
 
-ServerReport serve(Service& service, std::size_t shards, std::istream& in, std::ostream& out) {
-  return Server(service, shards, in, out).run();
+ServerReport serve(Service& service, const ServerOptions& options, std::istream& in, std::ostream& out) {
+  return Server(service, options, in, out).run();
 }
 
 }  // namespace refrain::serve

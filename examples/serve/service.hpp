@@ -2,9 +2,11 @@
 /// Messages answered, whatever the model.
 
 #include <cstddef>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
-#include <type_traits>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -26,9 +28,10 @@ class Service {
   virtual void unload(const std::string& task) = 0;
   virtual std::vector<std::string> tasks() const = 0;
 
-  /// All users as bytes, by name.
-  using States = std::vector<std::pair<std::string, std::string>>;
-  virtual States save() const = 0;
+  /// Takes a user's name and bytes.
+  using TakeState = std::function<void(const std::string& user, std::string_view bytes)>;
+  /// All users as bytes, one after the other: only one user's bytes exist at a time.
+  virtual void save(const TakeState& take) const = 0;
   /// Throws DataError.
   virtual void restore(std::size_t shard, const std::string& user, std::string_view bytes) = 0;
 };
@@ -63,12 +66,10 @@ class ModelService : public Service {
   }
   std::vector<std::string> tasks() const final { return recommender_.tasks(); }
 
-  States save() const final {
-    States states;
+  void save(const TakeState& take) const final {
     for (const auto& shard : users_) {
-      for (const auto& [name, user] : shard) states.emplace_back(name, recommender_.save(user));
+      for (const auto& [name, user] : shard) take(name, recommender_.save(user));
     }
-    return states;
   }
   void restore(std::size_t shard, const std::string& user, std::string_view bytes) final {
     users_[shard].insert_or_assign(user, recommender_.restore(bytes));
@@ -84,9 +85,9 @@ class ModelService : public Service {
 
 /// What to serve.
 struct ServiceOptions {
-  std::string base;                  ///< of PeterRec, or a CmnRec model
-  std::vector<std::string> patches;  ///< of PeterRec
-  std::int64_t padding_steps = 50;
+  std::string base;                           ///< of PeterRec, or a CmnRec model
+  std::vector<std::string> patches;           ///< of PeterRec
+  std::optional<std::int64_t> padding_steps;  ///< unless given: the length that a task was trained with
   std::size_t shards = 1;
 };
 

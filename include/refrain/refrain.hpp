@@ -79,6 +79,7 @@
 #include "refrain/train/optimizer.hpp"
 #include "refrain/train/progress.hpp"
 #include "refrain/train/recorded_step.hpp"
+#include "refrain/train/replaced_file.hpp"
 #include "refrain/train/safetensors.hpp"
 #include "refrain/train/trainer.hpp"
 #include "refrain/version.hpp"
