@@ -75,6 +75,22 @@ TEST_CASE("example configurations: what is written is read", "[example][reliabil
   CHECK_FALSE(peterrec::base_config(info_with(old), "file").note.hold_out_last);
 }
 
+TEST_CASE("example configurations: a patch says on whom it is tested, one from before does not", "[example]") {
+  peterrec::PatchNote note;
+  note.split = {0.7, 0.1, 0.2};
+  note.users = 61;
+  note.test_users = "0123456789abcdef";
+  Json patch = Json::parse(peterrec::config_text(peterrec::PatchSet::Options{.head = {.targets = 7}}, note));
+  const auto read = [&] {
+    return peterrec::patch_config(info_with(patch), "file", {.items = 500, .channels = 32, .dilations = {1, 4}}).note;
+  };
+  CHECK(read().users == 61);
+  CHECK(read().test_users == "0123456789abcdef");
+  patch.erase("test_users");
+  CHECK(read().users == 61);
+  CHECK(read().test_users.empty());
+}
+
 TEST_CASE("example configurations: absurd sizes are refused before a network is made", "[example][reliability]") {
   const std::vector<Json> absurd{Json(std::int64_t{1} << 40),
                                  Json(0),
@@ -114,5 +130,6 @@ TEST_CASE("example configurations: absurd sizes are refused before a network is 
   for (const char* name : {"targets", "bottleneck", "cardinality"}) {
     CHECK_THAT(patch_refusal(with(patch, name, 1'000'000)), contains("the file holds 1000000"));
   }
+  CHECK_THAT(patch_refusal(with(patch, "test_users", 7)), contains("\"test_users\""));
   CHECK_THAT(patch_refusal(with(patch, "split", {0.5, 7})), contains("a number in 0 to 1, got 7"));
 }

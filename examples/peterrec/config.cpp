@@ -58,6 +58,7 @@ std::string config_text(const PatchSet::Options& set, const PatchNote& note) {
                         {"split", note.split},
                         {"split_seed", note.split_seed},
                         {"users", note.users},
+                        {"test_users", note.test_users},
                         {"length", note.length}}
       .dump();
 }
@@ -82,6 +83,7 @@ PatchConfig patch_config(const CheckpointInfo& info, const std::string& path, co
   stored.note.split = config.shares("split");
   stored.note.split_seed = config.word("split_seed");
   stored.note.users = config.integer("users", examples::any_count);
+  if (config.has("test_users")) stored.note.test_users = config.text("test_users");
   stored.note.length = config.integer("length", {.least = 1, .most = examples::longest_sequence});
   return stored;
 }

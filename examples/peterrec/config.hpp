@@ -30,6 +30,7 @@ struct PatchNote {
   std::vector<double> split;  ///< shares of users, as DataOptions::split
   std::uint64_t split_seed = 1;
   std::int64_t users = 0;  ///< that were split
+  std::string test_users;  ///< TaskData::test_users; empty when the file does not say
   std::int64_t length = 50;
 };
 
