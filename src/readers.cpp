@@ -167,6 +167,8 @@ class RowLines {
     std::size_t first = 0;
     if (format_.user && format_.user_end.empty()) user = fields_[first++];
     if (format_.user && user.empty()) return "the user id is empty";
+    if (format_.user && rows_.source.users.find(user) != StringTable::absent)
+      return concat("user ", quoted(user), " has a line already");
     if (first == fields_.size()) return "expected items behind the user id, got none";
     std::size_t parting = fields_.size();
     for (std::size_t i = first; i < fields_.size(); ++i) {

@@ -19,7 +19,6 @@ using Json = nlohmann::json;
 
 static_assert(std::endian::native == std::endian::little, "the format stores little-endian elements");
 
-constexpr std::uint64_t largest_header_bytes = 100'000'000;  // the format's own limit
 constexpr const char* metadata_key = "__metadata__";
 
 struct Element {
@@ -159,8 +158,8 @@ Header read_header(const std::string& path, const InputFile& file) {
         path, 0,
         concat("is truncated, or no safetensors file: it announces a header of ", length, " bytes and has ", file.size() - 8));
   }
-  if (length > largest_header_bytes) {
-    throw DataError(path, 0, concat("has a header of ", length, " bytes; the limit is ", largest_header_bytes));
+  if (length > largest_safetensors_header_bytes) {
+    throw DataError(path, 0, concat("has a header of ", length, " bytes; the limit is ", largest_safetensors_header_bytes));
   }
   std::string text(static_cast<std::size_t>(length), '\0');
   file.read_at(8, text.data(), text.size());
@@ -249,8 +248,9 @@ void write_safetensors(const std::string& path, const SafetensorsFile& file) {
   }
   text.append((8 - text.size() % 8) % 8, ' ');
   const std::uint64_t length = text.size();
-  if (length > largest_header_bytes) {
-    throw DataError(path, 0, concat("the header would take ", length, " bytes; the limit is ", largest_header_bytes));
+  if (length > largest_safetensors_header_bytes) {
+    throw DataError(path, 0,
+                    concat("the header would take ", length, " bytes; the limit is ", largest_safetensors_header_bytes));
   }
 
   ReplacedFile out(path);
@@ -262,5 +262,7 @@ void write_safetensors(const std::string& path, const SafetensorsFile& file) {
   }
   out.commit();
 }
+
+void expect_replaceable(const std::string& path) { const ReplacedFile tried(path); }
 
 }  // namespace refrain

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <numeric>
 #include <string>
+#include <utility>
 
 namespace refrain {
 namespace {
@@ -22,6 +23,36 @@ std::int64_t numeric_id(std::string_view id) {
     throw DataError("split_domains", 0, concat("expected numeric item ids, got \"", id, "\""));
   }
   return value;
+}
+
+/// Gives each user one row, in order of first appearance: several rows of one user are joined in their order.
+void join_rows_of_users(Sequences& sequences) {
+  constexpr std::int32_t none = -1;
+  std::vector<std::int32_t> row_of(static_cast<std::size_t>(sequences.users.size()), none);
+  std::vector<std::int32_t> users;
+  std::vector<std::int32_t> target;  // of each row, the one that it becomes part of
+  for (const std::int32_t user : sequences.user) {
+    std::int32_t& own = row_of[static_cast<std::size_t>(user)];
+    if (own == none) {
+      own = static_cast<std::int32_t>(users.size());
+      users.push_back(user);
+    }
+    target.push_back(own);
+  }
+  if (users.size() == target.size()) return;
+  std::vector<std::int32_t> order(target.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto target_of = [&](std::int32_t row) { return target[static_cast<std::size_t>(row)]; };
+  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) { return target_of(a) < target_of(b); });
+  RaggedIds joined;
+  joined.reserve(static_cast<std::int64_t>(users.size()), sequences.rows.total());
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    if (i > 0 && target_of(order[i]) != target_of(order[i - 1])) joined.end_row();
+    for (const std::int32_t item : sequences.rows[order[i]]) joined.add(item);
+  }
+  joined.end_row();
+  sequences.rows = std::move(joined);
+  sequences.user = std::move(users);
 }
 
 }  // namespace
@@ -68,6 +99,7 @@ void append(Sequences& sequences, const Sequences& more) {
   if (named) {
     const std::vector<std::int32_t> user = intern_all(sequences.users, more.users);
     for (const std::int32_t id : more.user) sequences.user.push_back(user[static_cast<std::size_t>(id)]);
+    join_rows_of_users(sequences);
   } else {
     sequences.users = StringTable();
     sequences.user.clear();

@@ -38,7 +38,7 @@ FOLDERS = {
     "examples/serve": (EVERY_ROOM, {"models", "common", "peterrec", "cmnrec", "serve"}, ("CLI/", "fmt/", "nlohmann/")),
     "bench": (EVERY_ROOM, {"models", "support"}, ("benchmark/",)),
     "bench/gpu_kernels.cpp": (EVERY_ROOM, {"models", "kernels"}, ()),  # cuDNN's entries are in no public header
-    "tests": (EVERY_ROOM, {"models", "peterrec", "cmnrec", "serve", "support", "kernels", "src", "cuda"}, ("catch2/", "nlohmann/")),
+    "tests": (EVERY_ROOM, {"models", "common", "peterrec", "cmnrec", "serve", "support", "kernels", "src", "cuda"}, ("catch2/", "nlohmann/")),
     "tests/fuzz": (EVERY_ROOM, {"peterrec", "cmnrec", "serve", "fuzz"}, ()),
     "tests/simt": (EVERY_ROOM, {"support", "kernels", "simt"}, ("catch2/",)),
     "tests/support/simt": (EVERY_ROOM, {"kernels", "support"}, ("boost/context/", "sanitizer/")),

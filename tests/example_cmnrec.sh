@@ -48,6 +48,35 @@ done
 run 0 train --model cmnrec --schedule 4,11 --controller gru --loss sampled --loss-at last --order reference "${tiny[@]}" --epochs 1
 says "list, 2 chunks of 11 steps: 4 11"
 
+# Each section of a configuration file is for its own command.
+cat > sections.toml << 'END'
+[train]
+data = ["users.txt"]
+model = "mostpop"
+length = 11
+split = [0.8, 0.1, 0.1]
+
+[evaluate]
+checkpoint = "elsewhere.safetensors"
+
+[compare]
+data = ["users.txt"]
+length = 7
+min-item-count = 5
+END
+rm cmnrec.safetensors
+run 0 train --config sections.toml
+says "31 items; 160 sequences to train on"
+[[ -e cmnrec.safetensors && ! -e elsewhere.safetensors ]] || fail "a section of another command was taken"
+run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 2
+
+# A user of two files is one user, whose later items are in the later file.
+cut -d ' ' -f 1-7 users.txt > earlier.txt
+cut -d ' ' -f 1,8- users.txt > later.txt
+run 0 train --model mostpop --data earlier.txt,later.txt --min-item-count 2 --length 11 --split "0.8,0.1,0.1" --out mostpop.safetensors
+says "later.txt: 200 of its 200 users are in a file before it, too"
+says "30 items; 160 sequences to train on (12.0 items each, T = 11)"
+
 # --shift moves what is trained on.
 losses() { grep -oE '"loss":[0-9.]+' "$1"; }
 for shift in 0 3; do run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 2 --shift $shift --log shift$shift; done
@@ -101,6 +130,9 @@ never_says ", seed 2, epoch"
 (($(wc -l < runs-curves.jsonl) == 16)) || fail "expected 16 points of learning curves"
 grep -q "</svg>" runs-curves.svg || fail "expected a whole figure"
 
+# Other ids for the same rows.
+sed -E 's/ / i/g' users.txt > renamed.txt
+
 # An interrupted run goes on where it was, and ends as if nothing had happened; threads do not matter.
 again=(train "${tiny[@]}" --keep 0.8 --loss sampled --negatives 10 --epochs 60 --patience 60)
 threads=1 run 0 "${again[@]}" --out unbroken.safetensors
@@ -113,6 +145,40 @@ status=0
 wait $pid || status=$?
 ((status == 130)) || fail "expected exit code 130 of an interrupted run, got $status"
 [[ ! -e resumed.safetensors ]] || fail "an interrupted run with a state file wrote --out"
+# refuses SETTING OPTIONS...: what is not the same run, and where they differ.
+cat > again.toml << 'END'
+[train]
+data = ["users.txt"]
+min-item-count = 2
+length = 11
+hidden = 16
+embedding = 8
+word-size = 8
+attention = 4
+channels = 8
+split = [0.8, 0.1, 0.1]
+keep = 0.8
+loss = "sampled"
+negatives = 10
+epochs = 60
+patience = 60
+out = "resumed.safetensors"
+resume = "state"
+END
+refuses() {
+  local setting=$1
+  shift
+  run 1 train --config again.toml "$@"
+  says "state: keeps the state of another run: $setting"
+}
+refuses "loss_at: expected last, got all; give the same" --loss-at last
+refuses "order: expected reference, got paper; give the same" --order reference
+refuses "slots: expected 3, got 4; words: expected 3, got 4; give the same" --slots 3
+refuses "negatives: expected 11, got 10; give the same" --negatives 11
+refuses "hidden: expected 8, got 16; give the same" --hidden 8
+refuses "stop_on: expected ndcg, got loss; give the same" --stop-on ndcg
+refuses "fingerprint: expected" --data fewer.txt
+refuses "vocabulary: expected" --data renamed.txt
 threads=3 run 0 "${again[@]}" --out resumed.safetensors --resume state
 cmp unbroken.safetensors resumed.safetensors || fail "the resumed run ended elsewhere"
 
@@ -127,6 +193,14 @@ run 1 train "${tiny[@]}" --min-length 13
 says "--min-length: expected 2 to 12 items"
 run 1 train "${tiny[@]}" --loss sampled --negatives 31
 says "--negatives: expected 1 to 30"
+run 1 train --data movies.csv --out missing/model.safetensors
+says "--out: expected a file in a folder that is there, got missing/model.safetensors"
+run 1 train --data movies.csv --out movies.csv
+says "--out: expected a file of its own, got movies.csv, which is that of --data"
+for option in --results --curves; do
+  run 1 compare --data movies.csv $option missing/file
+  says "$option: expected a file in a folder that is there"
+done
 head -c 3000 good.safetensors > half.safetensors
 run 1 evaluate --data users.txt --checkpoint half.safetensors
 says "half.safetensors"

@@ -33,7 +33,7 @@ std::string refusal(const Json& config, Parse parse) {
 
 const Json base =
     Json::parse(peterrec::config_text(peterrec::NextItNet::Options{.items = 500, .channels = 32, .dilations = {1, 4}},
-                                      {.hold_out_last = true, .trained_length = 7, .text = "note"}));
+                                      {.hold_out_last = true, .length = 7, .text = "note"}));
 const Json model = Json::parse(cmnrec::config_text({.model = "cmnrec",
                                                     .schedule = "tsc",
                                                     .slots = 4,
@@ -65,7 +65,7 @@ TEST_CASE("example configurations: what is written is read", "[example][reliabil
   CHECK(stored.network.items == 500);
   CHECK(stored.network.dilations == std::vector<std::int64_t>{1, 4});
   CHECK(stored.note.hold_out_last);
-  CHECK(stored.note.trained_length == 7);
+  CHECK(stored.note.length == 7);
   CHECK(stored.note.text == "note");
   const cmnrec::ModelConfig other = cmnrec::model_config(info_with(model), "file", 500);
   CHECK(other.setting.schedule == "tsc");
@@ -73,11 +73,27 @@ TEST_CASE("example configurations: what is written is read", "[example][reliabil
   CHECK(other.fingerprint == 7);
   Json old = base;
   old.erase("hold_out_last");
-  old.erase("trained_length");
+  old.erase("length");
   old.erase("note");
   CHECK_FALSE(peterrec::base_config(info_with(old), "file").note.hold_out_last);
-  CHECK(peterrec::base_config(info_with(old), "file").note.trained_length == 50);
-  CHECK_THAT(base_refusal(with(base, "trained_length", 0)), contains("trained_length"));
+  CHECK(peterrec::base_config(info_with(old), "file").note.length == 50);
+  CHECK_THAT(base_refusal(with(base, "length", 0)), contains("length"));
+}
+
+TEST_CASE("example configurations: a patch says on whom it is tested, one from before does not", "[example]") {
+  peterrec::PatchNote note;
+  note.split = {0.7, 0.1, 0.2};
+  note.users = 61;
+  note.test_users = "0123456789abcdef";
+  Json patch = Json::parse(peterrec::config_text(peterrec::PatchSet::Options{.head = {.targets = 7}}, note));
+  const auto read = [&] {
+    return peterrec::patch_config(info_with(patch), "file", {.items = 500, .channels = 32, .dilations = {1, 4}}).note;
+  };
+  CHECK(read().users == 61);
+  CHECK(read().test_users == "0123456789abcdef");
+  patch.erase("test_users");
+  CHECK(read().users == 61);
+  CHECK(read().test_users.empty());
 }
 
 TEST_CASE("example configurations: absurd sizes are refused before a network is made", "[example][reliability]") {
@@ -119,5 +135,6 @@ TEST_CASE("example configurations: absurd sizes are refused before a network is 
   for (const char* name : {"targets", "bottleneck", "cardinality"}) {
     CHECK_THAT(patch_refusal(with(patch, name, 1'000'000)), contains("the file holds 1000000"));
   }
+  CHECK_THAT(patch_refusal(with(patch, "test_users", 7)), contains("\"test_users\""));
   CHECK_THAT(patch_refusal(with(patch, "split", {0.5, 7})), contains("a number in 0 to 1, got 7"));
 }

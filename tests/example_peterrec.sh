@@ -53,7 +53,7 @@ awk 'BEGIN {
   print ""
 }' > users.txt
 awk 'BEGIN { for (u = 1; u <= 40; ++u) print 100 + u, 1 + u % 30, 1 + (u + 1) % 30, 1 + (u + 2) % 30 }' > more.txt
-awk 'BEGIN { for (u = 1; u <= 61; ++u) printf "%d::%s::25::1::0\n", u, u % 2 ? "F" : "M" }' > users.dat
+awk 'BEGIN { for (u = 1; u <= 61; ++u) printf "%d::%s::%d::1::0\n", u, u % 2 ? "F" : "M", u % 3 ? 25 : 35 }' > users.dat
 
 tiny=(--channels 8 --dilations "1,2")
 
@@ -63,6 +63,65 @@ says "96 sequences to train on, 5 held out"
 run 0 pretrain --data users.txt,more.txt "${tiny[@]}" --epochs 1 --hold-out-last --out held.safetensors
 sequences=$(sed -nE 's/.*items, ([0-9]+) sequences to train on, ([0-9]+) held out.*/\1 + \2/p' out)
 ((sequences == 61)) || fail "expected 61 sequences of two items or more, got $sequences"
+
+# Each section of a configuration file is for its own command.
+cat > sections.toml << 'END'
+[pretrain]
+data = ["users.txt"]
+channels = 8
+dilations = [1, 2]
+epochs = 1
+
+[finetune]
+base = "elsewhere.safetensors"
+data = ["users.txt", "more.txt"]
+length = 3
+split = [0.5, 0.1, 0.4]
+out = ["elsewhere.patch.safetensors"]
+
+[evaluate]
+base = "all.safetensors"
+data = ["more.txt"]
+split = [0.2, 0.2, 0.6]
+END
+run 0 pretrain --config sections.toml
+says "wrote base.safetensors"
+says "users.txt: read as"
+if grep -q "more.txt" out || [[ -e elsewhere.safetensors ]]; then fail "a section of another command was taken"; fi
+profiles=(--profiles users.dat --base base.safetensors)
+run 0 finetune --config sections.toml "${profiles[@]}" --task gender --epochs 1 --out sections.patch.safetensors
+run 0 evaluate --data users.txt "${profiles[@]}" --patch sections.patch.safetensors --split 0.5,0.1,0.4 --length 3
+
+# A user has one line of a file; files of the same user ids are told of.
+printf '1 5 6\n2 5 6\n1 7 8\n' > twice.txt
+run 1 pretrain --data twice.txt "${tiny[@]}" --epochs 1
+says 'twice.txt:3: user "1" has a line already'
+head -n 3 users.txt > again.txt
+run 0 pretrain --data users.txt,again.txt "${tiny[@]}" --epochs 1 --out again.safetensors
+says "again.txt: 3 of its 3 user ids are in users.txt, too"
+
+# What cannot be written is said before anything is read.
+mkdir taken
+late=(--data twice.txt --profiles users.dat)
+run 1 pretrain "${late[@]}" --out missing/base.safetensors
+says "--out: expected a file in a folder that is there, got missing/base.safetensors: no folder $PWD/missing"
+run 1 pretrain "${late[@]}" --resume missing/state
+says "--resume: expected a file in a folder that is there"
+run 1 pretrain "${late[@]}" --out taken
+says "taken: is not a regular file"
+run 1 pretrain "${late[@]}" --out twice.txt
+says "--out: expected a file of its own, got twice.txt, which is that of --data"
+run 1 pretrain "${late[@]}" --out one --resume ./one
+says "--resume: expected a file of its own, got ./one, which is that of --out"
+cp all.safetensors before
+run 1 finetune "${late[@]}" --base all.safetensors --task gender --out taken/../all.safetensors
+says "which is that of --base"
+cmp before all.safetensors || fail "finetune has changed its base"
+run 1 finetune "${late[@]}" --base all.safetensors --task gender,gender
+says "got gender.patch.safetensors, which it names twice"
+run 1 compare "${late[@]}" --task gender --base missing/base.safetensors
+says "--base: expected a file in a folder that is there"
+rmdir taken
 
 # The next-item task refuses a base that knows its answers.
 for command in "finetune --task next" "evaluate" "compare --task next"; do
@@ -95,6 +154,13 @@ done
 head -n 50 users.dat > fewer.dat
 run 0 evaluate --base all.safetensors --data users.txt --profiles fewer.dat --patch gender.patch.safetensors
 says "trained on data of 61 users, this has 50"
+tac users.txt > reversed.txt
+run 0 evaluate --base all.safetensors --data reversed.txt --profiles users.dat --patch gender.patch.safetensors
+says "gender.patch.safetensors was trained with another test part, of users"
+tac users.dat > reversed.dat
+run 0 evaluate --base all.safetensors --data users.txt --profiles reversed.dat --patch gender.patch.safetensors
+says "$figures"
+if grep -q "warning" out; then fail "the same users, and a warning"; fi
 
 # Labels of one's own: a table with a header, some users without a label.
 awk 'BEGIN { print "churned,user_id,city"; for (u = 1; u <= 61; ++u) print (u % 4 ? (u % 2 ? "yes" : "no") : "") "," u ",Oslo" }' > labels.csv
@@ -105,6 +171,11 @@ run 0 evaluate "${labels[@]}" --patch churned.patch.safetensors
 says "label frequency"
 run 0 recommend --data users.txt --patch churned.patch.safetensors --base all.safetensors --user 7
 says "yes"
+sed '1s,churned,left/stayed,' labels.csv > slash.csv
+run 0 finetune --base all.safetensors --data users.txt --profiles slash.csv --task left/stayed --epochs 1
+says "left_stayed.patch.safetensors"
+run 0 evaluate --base all.safetensors --data users.txt --profiles slash.csv --patch left_stayed.patch.safetensors
+says "left/stayed: label frequency"
 run 1 finetune "${labels[@]}" --task city --epochs 1
 says "--task city: expected users with at least two values, got one"
 run 1 finetune "${labels[@]}" --task age --epochs 1
@@ -126,12 +197,34 @@ cmp before gender.patch.safetensors || fail "an interrupted run has replaced its
 interrupt '"epoch":2' finetune "${gender[@]}" --task gender --resume state --out part.safetensors
 says "the state of training is in state: the same command goes on from it"
 [[ -e state && ! -e part.safetensors ]] || fail "expected a state file and no patch"
-run 1 finetune "${gender[@]}" --task gender --resume state --split-seed 8
-says "state: keeps the state of another run"
+# refuses STATE SETTING COMMAND...: the state file is of another run, and the message says where they differ.
+refuses() {
+  local state=$1 setting=$2
+  shift 2
+  run 1 "$@" --resume "$state" --epochs 300 --out part.safetensors
+  says "$state: keeps the state of another run: $setting"
+}
+resumed=(finetune "${gender[@]}" --task gender)
+refuses state "data: expected" "${resumed[@]}" --split-seed 8
+says "split_seed: expected 8, got 1"
+refuses state "bottleneck: expected 3, got 0; give the same" "${resumed[@]}" --bottleneck 3
+refuses state "insertion: expected parallel, got serial; give the same" "${resumed[@]}" --insertion parallel
+refuses state "seed: expected 2, got 1; give the same" "${resumed[@]}" --seed 2
+refuses state "batch: expected 3, got 64; give the same" "${resumed[@]}" --batch 3
+refuses state "base: expected" finetune --base again.safetensors --data users.txt --profiles users.dat --task gender
+refuses state "data: expected" finetune --base all.safetensors --data reversed.txt --profiles users.dat --task gender
+refuses state "data: expected" finetune "${gender[@]}" --task age
+says "task: expected age, got gender"
 threads=3 run 0 finetune "${gender[@]}" --task gender --resume state --epochs 300 --patience 300 --out part.safetensors
 threads=1 run 0 finetune "${gender[@]}" --task gender --epochs 300 --patience 300 --out whole.safetensors
 cmp part.safetensors whole.safetensors || fail "the resumed run of finetune ended elsewhere"
 interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --out part.safetensors
+sampled=(--data users.txt --pretrain-loss sampled)
+refuses base.state "channels: expected 4, got 8; give the same" pretrain "${sampled[@]}" --channels 4 --dilations 1,2
+refuses base.state "loss: expected softmax, got sampled; relu: expected true, got false; give" pretrain --data users.txt "${tiny[@]}"
+refuses base.state "sampled_share: expected 0.5, got 0.2; give the same" pretrain "${sampled[@]}" "${tiny[@]}" --sampled-share 0.5
+refuses base.state "length: expected 20, got 50; give the same" pretrain "${sampled[@]}" "${tiny[@]}" --length 20
+refuses base.state "data: expected" pretrain "${sampled[@]}" "${tiny[@]}" --data more.txt
 threads=3 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --epochs 300 --patience 300 \
   --out part.safetensors
 threads=1 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --epochs 300 --patience 300 --out whole.safetensors

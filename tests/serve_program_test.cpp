@@ -191,7 +191,7 @@ TEST_CASE("serve: when answers cannot be written no more is read, and what was r
   }
 }
 
-TEST_CASE("serve: states of users come back; a file that was cut short is refused", "[serve]") {
+TEST_CASE("serve: states of users come back, and a file that was cut short is refused", "[serve]") {
   const ScratchFolder folder;
   Counting service;
   service.users = {{"a", std::string("\0\n{\"users\": 1}\n", 15)}, {"b \"\xC3\xA9\n", ""}, {"c", std::string(3 << 20, 'c')}};

@@ -9,6 +9,7 @@
 #include "cmnrec/curves.hpp"
 #include "cmnrec/results.hpp"
 #include "common/device.hpp"
+#include "common/output_files.hpp"
 #include "common/temporary_folder.hpp"
 #include "long_range.hpp"
 
@@ -172,6 +173,10 @@ void print_times(const std::vector<Group>& groups, const Options& options) {
 
 Outcome compare(const Options& given) {
   Options options = given;
+  if (!options.compare.results.empty()) examples::expect_appendable({"--results", options.compare.results});
+  if (!options.compare.curves.empty()) {
+    for (const std::string& path : curve_files(options.compare.curves)) examples::expect_appendable({"--curves", path});
+  }
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
   std::optional<examples::TemporaryFolder> folder;

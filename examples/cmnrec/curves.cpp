@@ -156,6 +156,8 @@ void write_file(const std::string& path, const std::string& text) {
 
 }  // namespace
 
+std::array<std::string, 2> curve_files(const std::string& prefix) { return {prefix + "-curves.jsonl", prefix + "-curves.svg"}; }
+
 void write_curves(const std::string& prefix, std::span<const Run> runs) {
   std::string lines;
   for (const Run& run : runs) {
@@ -167,8 +169,9 @@ void write_curves(const std::string& prefix, std::span<const Run> runs) {
       lines += '\n';
     }
   }
-  write_file(prefix + "-curves.jsonl", lines);
-  write_file(prefix + "-curves.svg", drawing(runs));
+  const auto [points, figure] = curve_files(prefix);
+  write_file(points, lines);
+  write_file(figure, drawing(runs));
 }
 
 }  // namespace refrain::cmnrec

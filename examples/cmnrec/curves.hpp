@@ -1,12 +1,16 @@
 #pragma once
 /// Learning curves as files.
 
+#include <array>
 #include <span>
 #include <string>
 
 #include "cmnrec/results.hpp"
 
 namespace refrain::cmnrec {
+
+/// PREFIX-curves.jsonl and PREFIX-curves.svg.
+std::array<std::string, 2> curve_files(const std::string& prefix);
 
 /// Writes PREFIX-curves.jsonl, one line for each epoch of each run, and PREFIX-curves.svg: the validation figure by epoch and by seconds of
 /// training, one colour a model, one line a seed.  Runs that trained nothing are left out.  Throws DataError when writing fails.

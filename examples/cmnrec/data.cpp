@@ -1,5 +1,7 @@
 #include "cmnrec/data.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <numeric>
 #include <utility>
@@ -32,6 +34,12 @@ std::vector<std::int64_t> numbers(std::int64_t begin, std::int64_t end) {
 
 }  // namespace
 
+std::vector<examples::NamedFile> other_files(const Options& options) {
+  std::vector<examples::NamedFile> files = examples::named_files("--data", options.data.files);
+  files.push_back({"--log", options.run.log});
+  return files;
+}
+
 Sequences read_behaviour(const DataOptions& options) {
   if (options.files.empty()) throw OptionError("--data: expected a file");
   Sequences all;
@@ -42,9 +50,13 @@ Sequences read_behaviour(const DataOptions& options) {
     examples::tell_reading(path, report);
     if (i == 0) {
       all = std::move(more);
-    } else {
-      append(all, more);
+      continue;
     }
+    if (const std::int64_t known = examples::shared_users(all, more); known > 0) {
+      fmt::print(stderr, "{}: {} of its {} users are in a file before it, too: their items come behind those\n", path, known,
+                 more.rows.rows());
+    }
+    append(all, more);
   }
   return all;
 }

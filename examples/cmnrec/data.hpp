@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cmnrec/options.hpp"
+#include "common/output_files.hpp"
 #include "refrain/data/batches.hpp"
 #include "refrain/data/sequences.hpp"
 #include "refrain/data/splits.hpp"
@@ -12,7 +13,10 @@
 
 namespace refrain::cmnrec {
 
-/// All files as one.  Throws DataError, OptionError.
+/// The files that a command does not replace, for expect_outputs().
+std::vector<examples::NamedFile> other_files(const Options& options);
+
+/// All files as one; a user of several has the items of one file behind those of the files before it.  Throws DataError, OptionError.
 Sequences read_behaviour(const DataOptions& options);
 
 /// The items that are frequent enough.  Throws OptionError when there are fewer than two.

@@ -3,13 +3,15 @@
 #include "cmnrec/commands.hpp"
 #include "common/behaviour.hpp"
 #include "common/command_line.hpp"
-#include "refrain/core/parallel.hpp"
 
 namespace {
 
 using namespace refrain::cmnrec;
+using refrain::examples::add_recommend_options;
 using refrain::examples::add_run_options;
 using refrain::examples::add_training_options;
+using refrain::examples::Command;
+using refrain::examples::run_command;
 
 void add_files(CLI::App& app, DataOptions& data) {
   const auto add = [&](const char* name, auto& value, const char* text) {
@@ -92,7 +94,50 @@ void add_protocol(CLI::App& app, Options& options) {
   app.add_flag("--without-seen", options.without_seen, "Rank without the items of the history");
 }
 
+void add_train(CLI::App& app, Options& options) {
+  add_run_options(app, options.run);
+  add_files(app, options.data);
+  add_preparation(app, options.data);
+  app.add_option("--model", options.model, "What to train")
+      ->check(CLI::IsMember({"cmnrec", "srmn", "gru4rec", "lstm4rec", "nextitnet", "mostpop"}))
+      ->group("Model")
+      ->capture_default_str();
+  app.add_option(
+         "--schedule", options.schedule,
+         "Chunk steps of cmnrec: pec, tsc, exc (--slots of them), every, every:G, or steps 5,10,20 that end at --length")
+      ->group("Model")
+      ->capture_default_str();
+  app.add_option("--slots", options.slots, "Chunks m")->check(CLI::Range(1, 100000))->group("Model")->capture_default_str();
+  add_model(app, options);
+  add_training_options(app, options.train, "", "Training");
+  add_loss(app, options.loss);
+  add_protocol(app, options);
+  app.add_option("--out", options.checkpoint, "File to write")->capture_default_str();
+  app.add_option("--resume", options.state_file, "Keep the state of training in this file and go on from it");
+}
+
+void add_evaluate(CLI::App& app, Options& options) {
+  add_run_options(app, options.run);
+  add_files(app, options.data);
+  add_checkpoint(app, options.checkpoint);
+}
+
+void add_recommend(CLI::App& app, Options& options) {
+  add_run_options(app, options.run);
+  add_files(app, options.data);
+  add_checkpoint(app, options.checkpoint);
+  app.add_option("--titles", options.data.titles, "Item titles: movies.csv, movies.dat or u.item")->check(CLI::ExistingFile);
+  add_recommend_options(app, options.recommend);
+}
+
 void add_compare(CLI::App& app, Options& options) {
+  add_run_options(app, options.run);
+  add_files(app, options.data);
+  add_preparation(app, options.data);
+  add_model(app, options);
+  add_training_options(app, options.train, "", "Training");
+  add_loss(app, options.loss);
+  add_protocol(app, options);
   CompareOptions& compare = options.compare;
   app.add_option("--models", compare.models, "What to compare; pec, tsc, exc: CmnRec under this schedule")
       ->delimiter(',')
@@ -116,112 +161,43 @@ void add_compare(CLI::App& app, Options& options) {
                "Make data with dependencies over long distances instead of reading --data; sizes that are not given are small");
 }
 
-int run(int argc, char** argv) {
-  CLI::App app{
-      "CmnRec: next-item recommendation with an external memory that is used at chunk steps alone.\n"
-      "Start with 'cmnrec compare --generate', which makes its own data."};
-  app.require_subcommand(1);
-  app.fallthrough();
-  app.set_config("--config", "",
-                 "Read options from this TOML file: one section a sub-command, [train], with the long option names as keys");
-  Options options;
-  Outcome outcome = Outcome::done;
-  const auto start = [&](Outcome (*command)(const Options&)) {
-    refrain::set_threads(static_cast<int>(options.run.threads));
-    outcome = command(options);
+void settle_compare(const CLI::App& app, Options& options) {
+  const auto unless_given = [&](const char* name, auto& value, auto small) {
+    if (app.count(name) == 0) value = small;
   };
-
-  CLI::App* train_app = app.add_subcommand("train", "Train one model on behaviour sequences");
-  add_run_options(*train_app, options.run);
-  add_files(*train_app, options.data);
-  add_preparation(*train_app, options.data);
-  train_app->add_option("--model", options.model, "What to train")
-      ->check(CLI::IsMember({"cmnrec", "srmn", "gru4rec", "lstm4rec", "nextitnet", "mostpop"}))
-      ->group("Model")
-      ->capture_default_str();
-  train_app
-      ->add_option(
-          "--schedule", options.schedule,
-          "Chunk steps of cmnrec: pec, tsc, exc (--slots of them), every, every:G, or steps 5,10,20 that end at --length")
-      ->group("Model")
-      ->capture_default_str();
-  train_app->add_option("--slots", options.slots, "Chunks m")
-      ->check(CLI::Range(1, 100000))
-      ->group("Model")
-      ->capture_default_str();
-  add_model(*train_app, options);
-  add_training_options(*train_app, options.train, "", "Training");
-  add_loss(*train_app, options.loss);
-  add_protocol(*train_app, options);
-  train_app->add_option("--out", options.checkpoint, "File to write")->capture_default_str();
-  train_app->add_option("--resume", options.state_file, "Keep the state of training in this file and go on from it");
-  train_app->callback([&] { start(train); });
-
-  CLI::App* evaluate_app = app.add_subcommand("evaluate", "Measure a trained model on the test part of its split");
-  add_run_options(*evaluate_app, options.run);
-  add_files(*evaluate_app, options.data);
-  add_checkpoint(*evaluate_app, options.checkpoint);
-  evaluate_app->callback([&] { start(evaluate); });
-
-  CLI::App* recommend_app = app.add_subcommand("recommend", "Print recommendations for users and histories");
-  add_run_options(*recommend_app, options.run);
-  add_files(*recommend_app, options.data);
-  add_checkpoint(*recommend_app, options.checkpoint);
-  recommend_app->add_option("--titles", options.data.titles, "Item titles: movies.csv, movies.dat or u.item")
-      ->check(CLI::ExistingFile);
-  recommend_app->add_option("--user", options.recommend.users, "User ids of --data")->delimiter(',');
-  recommend_app
-      ->add_option("--history", options.recommend.histories,
-                   "A history as item ids: a,b,c (may be empty; may be given several times)")
-      ->expected(0, 1)
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  recommend_app->add_option("--count", options.recommend.count, "Recommendations a user")
-      ->check(CLI::Range(1, 1000000))
-      ->capture_default_str();
-  recommend_app->add_flag("--keep-seen", options.recommend.keep_seen, "Also recommend what the user has seen");
-  recommend_app->callback([&] { start(recommend); });
-
-  CLI::App* compare_app = app.add_subcommand("compare", "Train models side by side and print accuracy and speed");
-  add_run_options(*compare_app, options.run);
-  add_files(*compare_app, options.data);
-  add_preparation(*compare_app, options.data);
-  add_model(*compare_app, options);
-  add_training_options(*compare_app, options.train, "", "Training");
-  add_loss(*compare_app, options.loss);
-  add_protocol(*compare_app, options);
-  add_compare(*compare_app, options);
-  compare_app->callback([&] {
-    const auto unless_given = [&](const char* name, auto& value, auto small) {
-      if (compare_app->count(name) == 0) value = small;
-    };
-    if (options.compare.generate) {
-      unless_given("--models", options.compare.models,
-                   std::vector<std::string>{"mostpop", "lstm4rec", "gru4rec", "srmn", "tsc", "pec", "exc"});
-      unless_given("--hidden", options.network.hidden, 64);
-      unless_given("--embedding", options.network.embedding, 32);
-      unless_given("--word-size", options.network.word_size, 32);
-      unless_given("--attention", options.network.attention, 16);
-      unless_given("--channels", options.network.channels, 32);
-      unless_given("--epochs", options.train.epochs, 20);
-      unless_given("--batch", options.train.batch, 64);
-      unless_given("--learning-rate", options.train.learning_rate, 0.005);
-      unless_given("--patience", options.train.patience, 20);
-    }
-    if (compare_app->count("--seeds") == 0) options.compare.seeds = {options.run.seed};
-    start(compare);
-  });
-
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
+  if (options.compare.generate) {
+    unless_given("--models", options.compare.models,
+                 std::vector<std::string>{"mostpop", "lstm4rec", "gru4rec", "srmn", "tsc", "pec", "exc"});
+    unless_given("--hidden", options.network.hidden, 64);
+    unless_given("--embedding", options.network.embedding, 32);
+    unless_given("--word-size", options.network.word_size, 32);
+    unless_given("--attention", options.network.attention, 16);
+    unless_given("--channels", options.network.channels, 32);
+    unless_given("--epochs", options.train.epochs, 20);
+    unless_given("--batch", options.train.batch, 64);
+    unless_given("--learning-rate", options.train.learning_rate, 0.005);
+    unless_given("--patience", options.train.patience, 20);
   }
-  return static_cast<int>(outcome);
+  if (app.count("--seeds") == 0) options.compare.seeds = {options.run.seed};
 }
+
+constexpr Command<Options> commands[] = {
+    {.name = "train", .text = "Train one model on behaviour sequences", .add = add_train, .run = train},
+    {.name = "evaluate", .text = "Measure a trained model on the test part of its split", .add = add_evaluate, .run = evaluate},
+    {.name = "recommend", .text = "Print recommendations for users and histories", .add = add_recommend, .run = recommend},
+    {.name = "compare",
+     .text = "Train models side by side and print accuracy and speed",
+     .add = add_compare,
+     .run = compare,
+     .settle = settle_compare},
+};
+
+constexpr const char* about =
+    "CmnRec: next-item recommendation with an external memory that is used at chunk steps alone.\n"
+    "Start with 'cmnrec compare --generate', which makes its own data.";
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return refrain::examples::guarded("cmnrec", [&] { return run(argc, argv); });
+  return refrain::examples::guarded("cmnrec", [&] { return run_command<Options>(about, commands, argc, argv); });
 }

@@ -9,6 +9,7 @@
 
 namespace refrain::cmnrec {
 
+using examples::RecommendOptions;
 using examples::RunOptions;
 using examples::TrainOptions;
 
@@ -58,13 +59,6 @@ struct CompareOptions {
   std::string results;  ///< finished runs, JSON lines
   std::string curves;   ///< prefix of the learning curves' files
   bool generate = false;
-};
-
-struct RecommendOptions {
-  std::vector<std::string> users;
-  std::vector<std::string> histories;
-  std::int64_t count = 10;
-  bool keep_seen = false;
 };
 
 struct Options {

@@ -1,14 +1,40 @@
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <optional>
 
 #include "cmnrec/commands.hpp"
 #include "cmnrec/experiment.hpp"
+#include "common/data_hash.hpp"
 #include "common/device.hpp"
+#include "common/output_files.hpp"
+#include "common/saved_config.hpp"
 
 namespace refrain::cmnrec {
 
+namespace {
+
+examples::Setting run_setting(const Options& options, const SavedModel& made) {
+  const LossOptions& loss = options.loss;
+  examples::Setting setting = examples::setting_of_config(config_text(made.setting, made.data, made.fingerprint, {}));
+  setting.insert({{"loss", loss.kind},
+                  {"negatives", concat(loss.negatives)},
+                  {"loss_at", loss.at},
+                  {"stop_on", loss.stop_on},
+                  {"without_seen", options.without_seen ? "true" : "false"},
+                  {"shift", concat(loss.shift)},
+                  {"batch", concat(options.train.batch)},
+                  {"l2", fmt::format("{}", options.train.l2)},
+                  {"seed", concat(options.run.seed)},
+                  {"vocabulary", examples::DataHash().add(made.vocabulary).text()}});
+  return setting;
+}
+
+}  // namespace
+
 Outcome train(const Options& options) {
+  std::vector<examples::NamedFile> written{{"--out", options.checkpoint}};
+  if (!options.state_file.empty()) written.push_back({"--resume", options.state_file});
+  examples::expect_outputs(written, other_files(options));
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
   const Device device = examples::device_of(options.run);
@@ -22,6 +48,7 @@ Outcome train(const Options& options) {
   }
   const Sequences behaviour = read_behaviour(options.data);
   made.vocabulary = vocabulary_of(behaviour, options.data);
+  examples::expect_storable(made.vocabulary, concat("--min-item-count ", options.data.min_item_count));
   const PreparedData data = prepare(behaviour, made.vocabulary, options.data);
   made.fingerprint = data.fingerprint();
   print_data(data, made.vocabulary, options.data);
@@ -35,14 +62,13 @@ Outcome train(const Options& options) {
   }
   fmt::print("{}: {} parameters\n", made.setting.title(), with_commas(made.recommender->parameter_count()));
   std::fflush(stdout);
-  const TrainReport report =
-      train_model(*made.recommender, data, made.vocabulary, options,
-                  {.label = made.setting.title(),
-                   .state_file = options.state_file,
-                   .setting = concat(made.setting.title(), ", data ", made.fingerprint, ", seed ", options.run.seed),
-                   .log = log ? &*log : nullptr,
-                   .seed = options.run.seed,
-                   .device = device});
+  const TrainReport report = train_model(*made.recommender, data, made.vocabulary, options,
+                                         {.label = made.setting.title(),
+                                          .state_file = options.state_file,
+                                          .setting = run_setting(options, made),
+                                          .log = log ? &*log : nullptr,
+                                          .seed = options.run.seed,
+                                          .device = device});
   if (report.interrupted) {
     const examples::Leavings left = examples::leavings(options.checkpoint, options.state_file);
     const std::string note = concat("interrupted after ", report.epochs, " epochs");

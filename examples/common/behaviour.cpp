@@ -19,6 +19,11 @@ void tell_reading(const std::string& path, ReadReport& report) {
   report = {};
 }
 
+std::int64_t shared_users(const Sequences& sequences, const Sequences& more) {
+  return std::count_if(more.user.begin(), more.user.end(),
+                       [&](std::int32_t user) { return sequences.users.find(more.users[user]) != StringTable::absent; });
+}
+
 std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_lines) {
   if (path.empty()) return std::nullopt;
   ReadReport report;

@@ -20,6 +20,9 @@ ReadOptions read_options(const std::string& path, const std::string& format, std
 /// Says on standard error what a file was read as and which of its lines were passed over, and empties the report.
 void tell_reading(const std::string& path, ReadReport& report);
 
+/// How many users of `more` are in `sequences`, too: 0 where either names none.
+std::int64_t shared_users(const Sequences& sequences, const Sequences& more);
+
 /// Titles, with the passed over lines told; nothing for an empty path.
 std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_lines);
 

@@ -5,12 +5,15 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <deque>
 #include <exception>
 #include <new>
+#include <span>
 #include <string>
 
 #include "common/options.hpp"
 #include "refrain/core/error.hpp"
+#include "refrain/core/parallel.hpp"
 
 namespace refrain::examples {
 
@@ -33,6 +36,56 @@ inline void add_training_options(CLI::App& app, TrainOptions& train, const std::
       ->check(CLI::Range(1, 1000000));
   add("clip", train.clip, "Largest gradient norm; 0: no clipping")->check(CLI::NonNegativeNumber);
   add("l2", train.l2, "L2 of the head")->check(CLI::NonNegativeNumber);
+}
+
+inline void add_recommend_options(CLI::App& app, RecommendOptions& recommend) {
+  app.add_option("--user", recommend.users, "User ids of --data")->delimiter(',');
+  app.add_option("--history", recommend.histories, "A history as item ids: a,b,c (may be empty; may be given several times)")
+      ->expected(0, 1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--count", recommend.count, "Recommendations a user")->check(CLI::Range(1, 1000000))->capture_default_str();
+  app.add_flag("--keep-seen", recommend.keep_seen, "Also recommend what the user has seen");
+}
+
+/// A sub-command of a program.
+template <class Options>
+struct Command {
+  const char* name;
+  const char* text;
+  void (*add)(CLI::App&, Options&);  ///< adds its options
+  Outcome (*run)(const Options&);
+  void (*settle)(const CLI::App&, Options&) = nullptr;  ///< sets what depends on which options were given
+};
+
+/// Parses the command line and runs the sub-command that it names.  Each has options of its own: a --config file has sections of several
+/// sub-commands, and all of them are read, whichever runs.
+template <class Options>
+int run_command(const char* text, std::span<const Command<Options>> commands, int argc, char** argv) {
+  CLI::App app{text};
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_config("--config", "",
+                 concat("Read options from this TOML file: one section a sub-command, [", commands.front().name,
+                        "], with the long option names as keys"));
+  Outcome outcome = Outcome::done;
+  std::deque<Options> options;
+  for (const Command<Options>& command : commands) {
+    CLI::App* own_app = app.add_subcommand(command.name, command.text);
+    Options* own = &options.emplace_back();
+    command.add(*own_app, *own);
+    own_app->callback([&outcome, &command, own_app, own] {
+      if (command.settle != nullptr) command.settle(*own_app, *own);
+      set_threads(static_cast<int>(own->run.threads));
+      outcome = command.run(*own);
+    });
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  }
+  return static_cast<int>(outcome);
 }
 
 /// Runs the program and turns what it throws into one line on standard error and an exit code: 1 for what the user can mend, 2 for

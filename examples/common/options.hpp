@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace refrain::examples {
 
@@ -26,6 +27,14 @@ struct RunOptions {
   std::int64_t threads = 0;
   std::string device = "cpu";
   std::string log;
+};
+
+/// Whom to recommend to, and how many items.
+struct RecommendOptions {
+  std::vector<std::string> users;
+  std::vector<std::string> histories;
+  std::int64_t count = 10;
+  bool keep_seen = false;
 };
 
 }  // namespace refrain::examples

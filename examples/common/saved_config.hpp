@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/json_fields.hpp"
+#include "refrain/data/vocabulary.hpp"
 #include "refrain/train/checkpoint.hpp"
 
 namespace refrain::examples {
@@ -40,6 +41,17 @@ class StoredConfig : public JsonFields {
  private:
   std::int64_t elements_;
 };
+
+/// A checkpoint's vocabulary is one of its texts, whose room is limited.  Throws OptionError, naming `option`, for one that would not fit:
+/// before training, not behind it.
+inline void expect_storable(const Vocabulary& vocabulary, const std::string& option) {
+  constexpr std::uint64_t for_the_rest = 1 << 20;  // configuration, names and shapes of the tensors
+  const std::uint64_t bytes = nlohmann::json(vocabulary.serialize()).dump().size();
+  if (bytes + for_the_rest <= largest_safetensors_header_bytes) return;
+  throw OptionError(concat(option, ": the ids of ", vocabulary.items(), " items would take ", bytes,
+                           " bytes of a file, which has room for ", largest_safetensors_header_bytes - for_the_rest,
+                           "; leave rarer items out, or give shorter ids"));
+}
 
 /// Calls build(), which makes a network of a stored configuration: one that the network refuses is a fault of the file.
 template <class Build>

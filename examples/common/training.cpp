@@ -3,25 +3,58 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
+#include <string_view>
 
 #include "refrain/train/progress.hpp"
 
 namespace refrain::examples {
 namespace {
 
-/// Refuses the state of a run on other data: what was held out of that one may be in this one.
+/// Texts of a state file that hold the setting.
+constexpr std::string_view setting_prefix = "setting.";
+
+Metadata metadata_of(const TrainPlace& place) {
+  Metadata metadata{{"run", place.label}};
+  for (const auto& [name, value] : place.setting) metadata[concat(setting_prefix, name)] = value;
+  return metadata;
+}
+
+/// Refuses the state of another run: what was held out of that one may be in this one, and what it learned may fit another network.
 void expect_same_setting(const TrainPlace& place) {
-  const CheckpointInfo info = checkpoint_info(place.state_file);
-  const auto found = info.metadata.find("setting");
-  const std::string before = found == info.metadata.end() ? "nothing known" : found->second;
+  Setting before;
+  for (const auto& [name, value] : checkpoint_info(place.state_file).metadata) {
+    if (name.starts_with(setting_prefix)) before[name.substr(setting_prefix.size())] = value;
+  }
   if (before == place.setting) return;
+  const auto value = [](const Setting& setting, const std::string& name) {
+    const auto found = setting.find(name);
+    return found == setting.end() ? std::string("nothing") : found->second;
+  };
+  Setting both = place.setting;
+  both.insert(before.begin(), before.end());
+  std::string differences;
+  for (const auto& [name, either] : both) {
+    const std::string expected = value(place.setting, name);
+    const std::string got = value(before, name);
+    if (expected != got) differences += concat(differences.empty() ? "" : "; ", name, ": expected ", expected, ", got ", got);
+  }
   throw DataError(place.state_file, 0,
-                  concat("keeps the state of another run: expected ", place.setting, ", got ", before,
-                         "; give the same options as then, or another --resume file"));
+                  concat("keeps the state of another run: ", before.empty() ? "it does not say of which" : differences,
+                         "; give the same options and data as then, or another --resume file"));
 }
 
 }  // namespace
+
+Setting setting_of_config(const std::string& config) {
+  const nlohmann::json fields = nlohmann::json::parse(config);
+  Setting setting;
+  for (const auto& [name, value] : fields.items()) {
+    if (name != "note") setting[name] = value.is_string() ? value.get<std::string>() : value.dump();
+  }
+  return setting;
+}
 
 TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer, const TrainOptions& options,
                      const TrainPlace& place, std::int64_t steps_per_epoch, const Validation& validation,
@@ -34,7 +67,7 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
                    .patience = options.patience,
                    .larger_is_better = validation.larger_is_better,
                    .checkpoint = place.state_file,
-                   .metadata = {{"run", place.label}, {"setting", place.setting}},
+                   .metadata = metadata_of(place),
                    .pending_losses = place.device == Device::cpu ? 0 : 4,
                    .record_after = 3});
   trainer.on_recording([&](const RecordingReport& report) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,18 @@
 
 namespace refrain::examples {
 
+/// What a run that goes on from a state must have in common with the run that kept it: values by name, both for people.  What may change
+/// from one to the next is no part of it: epochs, patience, learning rate, clipping, threads.
+using Setting = std::map<std::string, std::string, std::less<>>;
+
+/// The fields of a stored configuration (saved_config.hpp), without its note for people.
+Setting setting_of_config(const std::string& config);
+
 /// Where training reports to, and where it keeps its state.
 struct TrainPlace {
   std::string label;       ///< of the progress line
   std::string state_file;  ///< empty: an interrupted run cannot go on
-  std::string setting;     ///< what a run that goes on from the state file must have in common with the one before
+  Setting setting;         ///< kept in the state file
   MetricLog* log = nullptr;
   std::uint64_t seed = 1;
   Device device = Device::cpu;  ///< where the module's parameters are
@@ -57,7 +65,7 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
                      const Streams& streams);
 
 /// Trains until the options, the validation part or Ctrl-C end it; `make(epoch, step)` makes a step's batch on the host, `loss(batch)`
-/// its loss on the place's device.  Throws DataError when the state file belongs to a run of another setting.
+/// its loss on the place's device.  Throws DataError when the state file belongs to a run of another setting, and says where they differ.
 template <class Make, class Loss>
 TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& options, const TrainPlace& place,
                   std::int64_t steps_per_epoch, const Make& make, const Loss& loss, const Validation& validation,

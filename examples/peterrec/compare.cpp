@@ -7,6 +7,8 @@
 #include <numeric>
 
 #include "common/device.hpp"
+#include "common/output_files.hpp"
+#include "common/saved_config.hpp"
 #include "common/temporary_folder.hpp"
 #include "generator.hpp"
 #include "peterrec/commands.hpp"
@@ -196,6 +198,10 @@ void print_users(const TaskData& task, const Comparison& comparison, const TaskN
 
 Outcome compare(const Options& given) {
   Options options = given;
+  const bool is_pretrained = !options.base_file.empty() && std::filesystem::exists(options.base_file);
+  if (!options.base_file.empty() && !is_pretrained) {
+    examples::expect_outputs({{"--base", options.base_file}}, other_files(options));
+  }
   std::optional<examples::TemporaryFolder> folder;
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
@@ -224,7 +230,6 @@ Outcome compare(const Options& given) {
 
   std::shared_ptr<NextItNet> base;
   Vocabulary vocabulary;
-  const bool is_pretrained = !options.base_file.empty() && std::filesystem::exists(options.base_file);
   if (is_pretrained) {
     LoadedBase loaded = load_base(options.base_file, examples::device_of(options.run));
     if (options.data.hold_out_last) expect_held_out(loaded);
@@ -234,6 +239,7 @@ Outcome compare(const Options& given) {
     options.base.loss = base->options().relu ? "softmax" : "sampled";
   } else {
     vocabulary = source_vocabulary(raw, options.data);
+    if (!options.base_file.empty()) examples::expect_storable(vocabulary, concat("--min-count ", options.data.min_count));
     Random random(options.run.seed);
     base = std::make_shared<NextItNet>(base_network_options(options.base, vocabulary), random);
     base->to(examples::device_of(options.run));
@@ -272,9 +278,7 @@ Outcome compare(const Options& given) {
     std::fflush(stdout);
     if (!options.base_file.empty()) {
       save_base(options.base_file, *base, vocabulary,
-                {.hold_out_last = options.data.hold_out_last,
-                 .trained_length = options.data.length,
-                 .text = "pre-trained by compare"});
+                {.hold_out_last = options.data.hold_out_last, .length = options.data.length, .text = "pre-trained by compare"});
     }
   }
 

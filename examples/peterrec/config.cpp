@@ -9,16 +9,11 @@ namespace refrain::peterrec {
 using examples::StoredConfig;
 
 std::string config_text(const NextItNet::Options& network, const BaseNote& note) {
-  return nlohmann::json{{"model", "nextitnet"},
-                        {"items", network.items},
-                        {"channels", network.channels},
-                        {"dilations", network.dilations},
-                        {"width", network.width},
-                        {"causal", network.padding == Padding::causal},
-                        {"relu", network.relu},
-                        {"hold_out_last", note.hold_out_last},
-                        {"trained_length", note.trained_length},
-                        {"note", note.text}}
+  return nlohmann::json{{"model", "nextitnet"},         {"items", network.items},
+                        {"channels", network.channels}, {"dilations", network.dilations},
+                        {"width", network.width},       {"causal", network.padding == Padding::causal},
+                        {"relu", network.relu},         {"hold_out_last", note.hold_out_last},
+                        {"length", note.length},        {"note", note.text}}
       .dump();
 }
 
@@ -38,8 +33,7 @@ BaseConfig base_config(const CheckpointInfo& info, const std::string& path) {
   config.expect_room({2 * blocks, network.width, network.channels, network.channels});
   // A file that does not say so was pre-trained on everything.
   stored.note.hold_out_last = config.has("hold_out_last") && config.flag("hold_out_last");
-  if (config.has("trained_length"))
-    stored.note.trained_length = config.integer("trained_length", {.least = 1, .most = examples::longest_sequence});
+  if (config.has("length")) stored.note.length = config.integer("length", {.least = 1, .most = examples::longest_sequence});
   if (config.has("note")) stored.note.text = config.text("note");
   return stored;
 }
@@ -61,6 +55,7 @@ std::string config_text(const PatchSet::Options& set, const PatchNote& note) {
                         {"split", note.split},
                         {"split_seed", note.split_seed},
                         {"users", note.users},
+                        {"test_users", note.test_users},
                         {"length", note.length}}
       .dump();
 }
@@ -85,6 +80,7 @@ PatchConfig patch_config(const CheckpointInfo& info, const std::string& path, co
   stored.note.split = config.shares("split");
   stored.note.split_seed = config.word("split_seed");
   stored.note.users = config.integer("users", examples::any_count);
+  if (config.has("test_users")) stored.note.test_users = config.text("test_users");
   stored.note.length = config.integer("length", {.least = 1, .most = examples::longest_sequence});
   return stored;
 }

@@ -19,9 +19,8 @@ using models::PatchSet;
 /// What a base file says besides its parameters and vocabulary.
 struct BaseNote {
   bool hold_out_last = false;  ///< pre-training did not see the last two items of any sequence
-  std::int64_t trained_length =
-      50;            ///< DataOptions::length of pre-training; older files do not say, and then it is the usual one
-  std::string text;  ///< for people
+  std::int64_t length = 50;    ///< DataOptions::length of pre-training; files that do not say were made with this one
+  std::string text;            ///< for people
 };
 
 /// What a patch file says besides its parameters.
@@ -32,6 +31,7 @@ struct PatchNote {
   std::vector<double> split;  ///< shares of users, as DataOptions::split
   std::uint64_t split_seed = 1;
   std::int64_t users = 0;  ///< that were split
+  std::string test_users;  ///< TaskData::test_users; empty when the file does not say
   std::int64_t length = 50;
 };
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "common/behaviour.hpp"
+#include "common/data_hash.hpp"
 
 namespace refrain::peterrec {
 namespace {
@@ -36,6 +37,25 @@ Vocabulary without_specials(const Vocabulary& vocabulary) {
   return Vocabulary(names, vocabulary.item_counts(), {.min_count = 0, .specials = false});
 }
 
+/// Tells one set of users from another, whatever the order of their rows.  Who has no id is told by what is in the row.
+std::string hash_of_users(const TransferSequences& pairs, std::span<const std::int64_t> rows) {
+  std::vector<std::uint64_t> users;
+  for (const std::int64_t row : rows) {
+    examples::DataHash user;
+    if (!pairs.source.user.empty()) {
+      user.add(pairs.source.users[pairs.source.user[static_cast<std::size_t>(row)]]);
+    } else {
+      for (const Sequences* side : {&pairs.source, &pairs.target}) {
+        user.add(static_cast<std::int64_t>(side->rows[row].size()));
+        for (const std::int32_t item : side->rows[row]) user.add(side->items[item]);
+      }
+    }
+    users.push_back(user.value());
+  }
+  std::sort(users.begin(), users.end());
+  return examples::DataHash().add(std::span<const std::uint64_t>(users)).text();
+}
+
 /// Targets are labels or items of another domain: whole users go to one part each.
 TaskData paired_task(const TransferSequences& pairs, const Vocabulary& vocabulary, const std::string& name,
                      const DataOptions& options, const Vocabulary* targets) {
@@ -51,6 +71,7 @@ TaskData paired_task(const TransferSequences& pairs, const Vocabulary& vocabular
   const RaggedIds labels = encode(pairs.target, task.targets);
   task.users = labels.rows();
   const Split split = split_rows(options, task.users);
+  task.test_users = hash_of_users(pairs, split.test);
   task.train = keep_nonempty(transfer_examples(labels, split.train), task.sources);
   task.valid = keep_nonempty(transfer_examples(labels, split.valid), task.sources);
   task.test = keep_nonempty(transfer_examples(labels, split.test), task.sources);
@@ -89,6 +110,14 @@ TaskData next_task(const RawData& raw, const Vocabulary& vocabulary, const std::
 
 }  // namespace
 
+std::vector<examples::NamedFile> other_files(const Options& options) {
+  std::vector<examples::NamedFile> files = examples::named_files("--data", options.data.files);
+  files.push_back({"--profiles", options.data.profiles});
+  files.push_back({"--titles", options.data.titles});
+  files.push_back({"--log", options.run.log});
+  return files;
+}
+
 RawData read_data(const DataOptions& options) {
   if (options.files.empty()) throw OptionError("--data: expected a file");
   RawData raw;
@@ -109,9 +138,18 @@ RawData read_data(const DataOptions& options) {
     if (i == 0) {
       raw.behaviour = std::move(pairs);
       raw.two_domains = is_transfer || options.split_domains_at > 0;
-    } else {
-      append(raw.more, pairs.source);
+      continue;
     }
+    if (const std::int64_t known = examples::shared_users(raw.behaviour.source, pairs.source); known > 0) {
+      fmt::print(
+          stderr,
+          "warning: {}: {} of its {} user ids are in {}, too, and are taken for other users, since numbers often start anew in "
+          "each file; if they are the same users, put them into one file\n",
+          path, known, pairs.source.rows.rows(), options.files.front());
+    }
+    pairs.source.users = {};
+    pairs.source.user.clear();
+    append(raw.more, pairs.source);
   }
   if (!options.profiles.empty()) {
     raw.profiles = read_profiles(options.profiles, {.skip_bad_lines = options.skip_bad_lines, .report = &report});

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/output_files.hpp"
 #include "peterrec/options.hpp"
 #include "refrain/data/batches.hpp"
 #include "refrain/data/readers.hpp"
@@ -15,11 +16,14 @@ namespace refrain::peterrec {
 /// What the files hold, in original ids.
 struct RawData {
   TransferSequences behaviour;  ///< row i of both sides is one user; the target side is empty with one domain
-  Sequences more;               ///< of the further files, for pre-training alone
+  Sequences more;               ///< of the further files, for pre-training alone: a row is one file's user, under no id
   std::optional<Profiles> profiles;
   std::optional<Titles> titles;
   bool two_domains = false;
 };
+
+/// The files that a command does not replace, for expect_outputs().
+std::vector<examples::NamedFile> other_files(const Options& options);
 
 /// Reads all files.  Throws DataError, OptionError.
 RawData read_data(const DataOptions& options);
@@ -53,6 +57,7 @@ struct TaskData {
   RaggedIds sources;       ///< in ids of the source vocabulary
   RaggedIds seen;          ///< per source row: target ids that a recommendation leaves out
   std::int64_t users = 0;  ///< that the split was drawn from
+  std::string test_users;  ///< hash of the test part's users, in any order; empty for the next-item task, which splits by time
   TransferExamples train;
   TransferExamples valid;
   TransferExamples test;

@@ -64,6 +64,23 @@ DataOptions options_of(const PatchNote& note, const std::string& path, const Opt
                            " was trained on; expected ", split_text(data), ", got ", split_text(asked), "; leave both out"));
 }
 
+/// The split is drawn over rows: other users, and the same ones in another order of the file, give another test part.
+void warn_of_other_users(const PatchNote& note, const TaskData& task, const std::string& path) {
+  if (task.users != note.users) {
+    fmt::print(
+        stderr,
+        "warning: {} was trained on data of {} users, this has {}: if some of them are the same, the test part has users "
+        "of the training\n",
+        path, note.users, task.users);
+  } else if (!note.test_users.empty() && task.test_users != note.test_users) {
+    fmt::print(
+        stderr,
+        "warning: {} was trained with another test part, of users {}; this one is of users {}: other users, or the same ones "
+        "in another order of their lines, and then the test part has users of the training\n",
+        path, note.test_users, task.test_users);
+  }
+}
+
 }  // namespace
 
 Outcome evaluate(const Options& options) {
@@ -85,13 +102,7 @@ Outcome evaluate(const Options& options) {
     if (task_kind(patch.note.task) == TaskKind::next) expect_held_out(base);
     const DataOptions data = options_of(patch.note, path, options);
     const TaskData task = task_data(raw, base.vocabulary, patch.note.task, data, &patch.note.targets);
-    if (task.users != patch.note.users) {
-      fmt::print(
-          stderr,
-          "warning: {} was trained on data of {} users, this has {}: if some of them are the same, the test part has users "
-          "of the training\n",
-          path, patch.note.users, task.users);
-    }
+    warn_of_other_users(patch.note, task, path);
     const SequenceForm form{.length = data.length, .placement = placement_of(*base.network)};
     print(task.name, path, measure(task, task.test, form, protocols, scorer_of(*patch.set, *base.network)), log);
     print(task.name, task.kind == TaskKind::profile ? "label frequency" : "most popular",

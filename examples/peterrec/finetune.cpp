@@ -1,10 +1,50 @@
 #include <fmt/core.h>
 
+#include <algorithm>
+
+#include "common/data_hash.hpp"
 #include "common/device.hpp"
+#include "common/output_files.hpp"
+#include "common/saved_config.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/training.hpp"
 
 namespace refrain::peterrec {
+
+namespace {
+
+/// The file of each task.
+std::vector<std::string> patch_paths(const Options& options) {
+  if (!options.patch_files.empty()) return options.patch_files;
+  std::vector<std::string> paths;
+  for (std::string name : options.task.names) {
+    std::replace(name.begin(), name.end(), '/', '_');  // an attribute may be called as it likes
+    paths.push_back(name + ".patch.safetensors");
+  }
+  return paths;
+}
+
+examples::Setting run_setting(const Options& options, const std::string& base_hash, const PatchSet& set, const TaskData& task,
+                              const PatchNote& note) {
+  examples::Setting setting = examples::setting_of_config(config_text(set.options(), note));
+  examples::DataHash data;
+  data.add(note.targets).add(task.sources);
+  for (const TransferExamples* part : {&task.train, &task.valid, &task.test}) {
+    data.add(std::span<const std::int64_t>(part->source)).add(std::span<const std::int32_t>(part->target));
+  }
+  setting.insert({{"task", task.name},
+                  {"base", base_hash},
+                  {"random_start", options.task.random_start ? "true" : "false"},
+                  {"negatives", options.task.negatives},
+                  {"rho", fmt::format("{}", options.task.rho)},
+                  {"batch", concat(options.finetune.batch)},
+                  {"l2", fmt::format("{}", options.finetune.l2)},
+                  {"seed", concat(options.run.seed)},
+                  {"data", data.text()}});
+  return setting;
+}
+
+}  // namespace
 
 Outcome finetune(const Options& options) {
   const std::vector<std::string>& names = options.task.names;
@@ -13,6 +53,12 @@ Outcome finetune(const Options& options) {
     throw OptionError(concat("--out: expected one file a task (", names.size(), "), got ", options.patch_files.size()));
   }
   if (names.size() > 1 && !options.state_file.empty()) throw OptionError("--resume: expected one task a run");
+  const std::vector<std::string> paths = patch_paths(options);
+  std::vector<examples::NamedFile> written = examples::named_files("--out", paths);
+  if (!options.state_file.empty()) written.push_back({"--resume", options.state_file});
+  std::vector<examples::NamedFile> read = other_files(options);
+  read.push_back({"--base", options.base_file});
+  examples::expect_outputs(written, read);
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
   const LoadedBase base = load_base(options.base_file, examples::device_of(options.run));
@@ -21,8 +67,16 @@ Outcome finetune(const Options& options) {
   }
   const RawData raw = read_data(options.data);
   const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    const TaskData task = task_data(raw, base.vocabulary, names[i], options.data);
+  // All tasks are made first, so that what one lacks is told before another is trained.
+  std::vector<TaskData> tasks;
+  for (const std::string& name : names) {
+    const TaskData& task = tasks.emplace_back(task_data(raw, base.vocabulary, name, options.data));
+    examples::expect_storable(task.targets, task.kind == TaskKind::items
+                                                ? concat("--target-min-count ", options.data.target_min_count)
+                                                : "--task " + task.name);
+  }
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    const TaskData& task = tasks[i];
     const Method shape{.name = "finetune",
                        .title = "finetune",
                        .insertion = options.task.insertion == "serial"     ? Insertion::serial
@@ -33,6 +87,14 @@ Outcome finetune(const Options& options) {
     TaskNetwork network(base.network, shape, options.task,
                         {.targets = task.targets.size(), .loss = head_loss(task.kind == TaskKind::profile, options.task)},
                         random);
+    const PatchNote note{.task = task.name,
+                         .options = options.task,
+                         .targets = task.targets,
+                         .split = options.data.split,
+                         .split_seed = options.data.split_seed,
+                         .users = task.users,
+                         .test_users = task.test_users,
+                         .length = options.data.length};
     fmt::print("task {}: {} training examples, {} targets; {} of {} parameters learn\n", task.name,
                with_commas(task.train.size()), with_commas(task.targets.size()), with_commas(network.trainable_count()),
                with_commas(base.network->parameter_count() + network.parameter_count()));
@@ -40,19 +102,11 @@ Outcome finetune(const Options& options) {
         train_task(network, task, task.train, options.task, options.finetune, options.data.length, protocols,
                    {.label = task.name,
                     .state_file = options.state_file,
-                    .setting = concat("--task ", task.name, " --length ", options.data.length, " ", split_text(options.data),
-                                      " of ", task.users, " users"),
+                    .setting = run_setting(options, base.hash, network.task(), task, note),
                     .log = log ? &*log : nullptr,
                     .seed = options.run.seed,
                     .device = base.network->device()});
-    const std::string path = options.patch_files.empty() ? task.name + ".patch.safetensors" : options.patch_files[i];
-    const PatchNote note{.task = task.name,
-                         .options = options.task,
-                         .targets = task.targets,
-                         .split = options.data.split,
-                         .split_seed = options.data.split_seed,
-                         .users = task.users,
-                         .length = options.data.length};
+    const std::string& path = paths[i];
     if (report.interrupted) {
       const Leavings left = leavings(path, options.state_file);
       if (left.writes_out) save_patch_set(path, network.task(), base.hash, note);

@@ -10,6 +10,7 @@
 
 namespace refrain::peterrec {
 
+using examples::RecommendOptions;
 using examples::RunOptions;
 using examples::TrainOptions;
 
@@ -66,13 +67,6 @@ struct CompareOptions {
   bool generate = false;
   std::int64_t show_users = 3;
   std::int64_t seeds = 1;
-};
-
-struct RecommendOptions {
-  std::vector<std::string> users;
-  std::vector<std::string> histories;
-  std::int64_t count = 10;
-  bool keep_seen = false;
 };
 
 struct Options {

@@ -2,18 +2,48 @@
 
 #include <memory>
 
+#include "common/data_hash.hpp"
 #include "common/device.hpp"
+#include "common/output_files.hpp"
+#include "common/saved_config.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/training.hpp"
 
 namespace refrain::peterrec {
 
+namespace {
+
+BaseNote note_of(const Options& options) {
+  return {.hold_out_last = options.data.hold_out_last, .length = options.data.length, .text = {}};
+}
+
+examples::Setting run_setting(const Options& options, const NextItNet& network, const Vocabulary& vocabulary,
+                              const PretrainData& data) {
+  const BaseOptions& base = options.base;
+  examples::Setting setting = examples::setting_of_config(config_text(network.options(), note_of(options)));
+  setting.insert({{"loss", base.loss},
+                  {"sampled_share", fmt::format("{}", base.sampled_share)},
+                  {"mask_share", fmt::format("{}", base.mask_share)},
+                  {"batch", concat(options.pretrain.batch)},
+                  {"l2", fmt::format("{}", options.pretrain.l2)},
+                  {"seed", concat(options.run.seed)},
+                  {"split_seed", concat(options.data.split_seed)},
+                  {"data", examples::DataHash().add(vocabulary).add(data.rows).add(data.split).text()}});
+  return setting;
+}
+
+}  // namespace
+
 Outcome pretrain(const Options& options) {
+  std::vector<examples::NamedFile> written{{"--out", options.base_file}};
+  if (!options.state_file.empty()) written.push_back({"--resume", options.state_file});
+  examples::expect_outputs(written, other_files(options));
   const Device device = examples::device_of(options.run);
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
   const RawData raw = read_data(options.data);
   const Vocabulary vocabulary = source_vocabulary(raw, options.data);
+  examples::expect_storable(vocabulary, concat("--min-count ", options.data.min_count));
   const PretrainData data =
       pretrain_data(raw, vocabulary, options.data, piece_length(options.data.length, options.base.causal));
   Random random(options.run.seed);
@@ -22,18 +52,15 @@ Outcome pretrain(const Options& options) {
   fmt::print("{} items, {} sequences to train on, {} held out; {} parameters\n", with_commas(vocabulary.items()),
              with_commas(static_cast<std::int64_t>(data.split.train.size())),
              with_commas(static_cast<std::int64_t>(data.split.valid.size())), with_commas(network.parameter_count()));
-  const TrainReport report =
-      train_base(network, data, vocabulary, options.base, options.pretrain, options.data.length,
-                 {.label = "pretrain",
-                  .state_file = options.state_file,
-                  .setting = concat(options.data.hold_out_last ? "--hold-out-last " : "all items, ", "--length ",
-                                    options.data.length, " --split-seed ", options.data.split_seed),
-                  .log = log ? &*log : nullptr,
-                  .seed = options.run.seed,
-                  .device = device});
-  BaseNote note{.hold_out_last = options.data.hold_out_last,
-                .trained_length = options.data.length,
-                .text = concat("pre-trained for ", report.epochs, " epochs")};
+  const TrainReport report = train_base(network, data, vocabulary, options.base, options.pretrain, options.data.length,
+                                        {.label = "pretrain",
+                                         .state_file = options.state_file,
+                                         .setting = run_setting(options, network, vocabulary, data),
+                                         .log = log ? &*log : nullptr,
+                                         .seed = options.run.seed,
+                                         .device = device});
+  BaseNote note = note_of(options);
+  note.text = concat("pre-trained for ", report.epochs, " epochs");
   if (report.interrupted) {
     const Leavings left = leavings(options.base_file, options.state_file);
     note.text = concat("interrupted after ", report.epochs, " epochs");

@@ -13,7 +13,7 @@ class PeterRecService final : public ModelService<PeterRecServed> {
   PeterRecService(peterrec::LoadedBase base, const ServiceOptions& options)
       : ModelService(PeterRecServed(base.network, {.padding_steps = options.padding_steps}), base.vocabulary, options.shards),
         base_(std::move(base)) {
-    recommender().load("base", PeterRecServed::Task(nullptr, base_.note.trained_length),
+    recommender().load("base", PeterRecServed::Task(nullptr, base_.note.length),
                        {.targets = base_.vocabulary, .leave_out = true});
     for (const std::string& patch : options.patches) load(patch);
   }

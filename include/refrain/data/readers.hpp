@@ -67,7 +67,8 @@ REFRAIN_API Format detect_format(const std::string& path);
 /// OptionError for another format.
 REFRAIN_API Interactions read_interactions(const std::string& path, const ReadOptions& options = {});
 
-/// Reads item sequences from every format but transfer_csv; event logs are grouped by user.  Throws as read_interactions.
+/// Reads item sequences from every format but transfer_csv; event logs are grouped by user.  Throws as read_interactions; a second line
+/// of a user is malformed where the format has one line a user.
 REFRAIN_API Sequences read_sequences(const std::string& path, const ReadOptions& options = {});
 
 /// Reads source and target sequences (transfer_csv).  Item numbers of the two sides are separate.  Throws as read_interactions.

@@ -44,8 +44,9 @@ struct TransferSequences {
 /// Peak memory on top of the input: 8 bytes an event.
 REFRAIN_API Sequences group_by_user(Interactions interactions);
 
-/// Adds the rows of `more` behind those of `sequences`.  Equal item ids are one item.  User ids are kept when both name users,
-/// and then equal ids are one user; otherwise the result names none.
+/// Adds the rows of `more` behind those of `sequences`.  Equal item ids are one item.  Where both name users, equal ids are one user:
+/// each has one row afterwards, in order of first appearance, with the items of `more` behind those that were there.  Otherwise the
+/// result names no users, and every row stays by itself.
 REFRAIN_API void append(Sequences& sequences, const Sequences& more);
 
 /// Parts the items of each row by their numeric id: below `first_target_id` into the source, the rest into the target, both in

@@ -23,6 +23,9 @@ struct SafetensorsFile {
   Metadata metadata;
 };
 
+/// The format's own limit of what names, shapes and texts take together, as JSON.
+inline constexpr std::uint64_t largest_safetensors_header_bytes = 100'000'000;
+
 /// Reads a file onto the CPU.
 ///
 /// Everything is checked before memory is taken for it: header length against the file's, JSON, dtypes, shapes, that the
@@ -39,5 +42,9 @@ REFRAIN_API Metadata read_safetensors_metadata(const std::string& path);
 /// gone and `path` is as before (or complete, when only syncing the folder failed).  A temporary file that a killed process left is
 /// removed by the next write to the same path.
 REFRAIN_API void write_safetensors(const std::string& path, const SafetensorsFile& file);
+
+/// For those who work long before they write: throws what write_safetensors() would then throw because of the path, a DataError of
+/// a folder that is missing or must not be written, or of a `path` that is no file.  Nothing is changed.
+REFRAIN_API void expect_replaceable(const std::string& path);
 
 }  // namespace refrain
