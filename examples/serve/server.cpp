@@ -2,15 +2,14 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <exception>
 #include <istream>
 #include <mutex>
-#include <optional>
 #include <ostream>
 #include <streambuf>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace refrain::serve {
 namespace {
@@ -28,22 +27,20 @@ class Queue {
     std::unique_lock lock(mutex_);
     room_.wait(lock, [&] { return entries_.size() < most; });
     entries_.push_back(std::move(entry));
-    came_.notify_one();
+    if (entries_.size() == 1) came_.notify_one();
   }
   void close() {
     const std::lock_guard lock(mutex_);
     closed_ = true;
     came_.notify_one();
   }
-  /// Nothing after the last entry of a closed queue.
-  std::optional<Entry> pop() {
+  /// Waits for entries and takes all there are: nothing after the last of a closed queue.
+  void take(std::vector<Entry>& entries) {
+    entries.clear();
     std::unique_lock lock(mutex_);
     came_.wait(lock, [&] { return closed_ || !entries_.empty(); });
-    if (entries_.empty()) return std::nullopt;
-    Entry entry = std::move(entries_.front());
-    entries_.pop_front();
+    entries_.swap(entries);
     room_.notify_one();
-    return entry;
   }
 
  private:
@@ -51,7 +48,7 @@ class Queue {
   std::mutex mutex_;
   std::condition_variable came_;
   std::condition_variable room_;
-  std::deque<Entry> entries_;
+  std::vector<Entry> entries_;
   bool closed_ = false;
 };
 
@@ -101,7 +98,7 @@ class Server {
       } else if (text.find_first_not_of(" \t\r") != std::string::npos) {
         read(text, report, alone);
       }
-      if (alone && in_.rdbuf()->in_avail() <= 0) flush();  // whoever waits for answers before writing more gets them
+      if (in_.rdbuf()->in_avail() <= 0) flush();  // whoever waits for answers before writing more gets them
     }
     for (Queue& queue : queues_) queue.close();
     for (std::thread& thread : threads) thread.join();
@@ -119,12 +116,13 @@ class Server {
   void write(const std::string& answer) {
     const std::lock_guard lock(writing_);
     out_ << answer << '\n';
-    if (queues_.size() > 1) out_.flush();
     out_failed_ = !out_;
   }
 
-  /// Where no other thread writes.
-  void flush() { out_failed_ = !out_.flush(); }
+  void flush() {
+    const std::lock_guard lock(writing_);
+    out_failed_ = !out_.flush();
+  }
 
   void refuse(ServerReport& report, std::int64_t line, std::string_view reason) {
     ++report.errors;
@@ -175,7 +173,11 @@ class Server {
   }
 
   void work(std::size_t shard) {
-    while (const std::optional<Queue::Entry> entry = queues_[shard].pop()) answer(shard, *entry);
+    std::vector<Queue::Entry> entries;
+    for (queues_[shard].take(entries); !entries.empty(); queues_[shard].take(entries)) {
+      for (const Queue::Entry& entry : entries) answer(shard, entry);
+      flush();
+    }
   }
 
   Service& service_;
