@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <barrier>
 #include <chrono>
 #include <cmath>
 #include <locale>
@@ -173,6 +174,42 @@ TEST_CASE("pool: blocks are aligned, peaks and trimming are counted", "[core][po
   const std::int64_t allocations = pool_stats().system_allocations;
   const Tensor again({3000000}, DType::f32);
   CHECK(pool_stats().system_allocations > allocations);
+}
+
+TEST_CASE("pool: what threads take, hand on and keep at hand is counted and trimmed", "[core][pool]") {
+  constexpr std::int64_t block = 1024, count = 100;  // more than a thread keeps of one size
+  pool_trim();
+  const PoolStats before = pool_stats();
+  std::vector<void*> handed_on, own;
+  std::barrier meeting(2);
+  std::thread other([&] {
+    for (std::int64_t i = 0; i < count; ++i) handed_on.push_back(pool_allocate(block, Device::cpu));
+    for (std::int64_t i = 0; i < count; ++i) own.push_back(pool_allocate(block, Device::cpu));
+    meeting.arrive_and_wait();  // 1
+    meeting.arrive_and_wait();  // 2
+    for (void* memory : own) pool_release(memory, block, Device::cpu);
+    meeting.arrive_and_wait();  // 3
+    meeting.arrive_and_wait();  // 4: the thread lives on with its blocks at hand
+    void* again = pool_allocate(block, Device::cpu);
+    pool_release(again, block, Device::cpu);
+  });
+  meeting.arrive_and_wait();  // 1
+  CHECK(pool_stats().used_bytes == before.used_bytes + 2 * count * block);
+  CHECK(pool_stats().peak_used_bytes >= before.used_bytes + 2 * count * block);
+  for (void* memory : handed_on) pool_release(memory, block, Device::cpu);
+  CHECK(pool_stats().used_bytes == before.used_bytes + count * block);
+  meeting.arrive_and_wait();  // 2
+  meeting.arrive_and_wait();  // 3
+  CHECK(pool_stats().used_bytes == before.used_bytes);
+  CHECK(pool_stats().held_bytes == before.held_bytes + 2 * count * block);
+  pool_trim();
+  CHECK(pool_stats().held_bytes == pool_stats().used_bytes);
+  meeting.arrive_and_wait();  // 4
+  other.join();
+  CHECK(pool_stats().held_bytes == pool_stats().used_bytes + block);
+  const std::int64_t allocations = pool_stats().system_allocations;
+  pool_release(pool_allocate(block, Device::cpu), block, Device::cpu);
+  CHECK(pool_stats().system_allocations == allocations);  // what the ended thread kept is there for others
 }
 
 TEST_CASE("random: Philox gives the published answers", "[core][random]") {
