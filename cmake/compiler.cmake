@@ -24,6 +24,14 @@ function(refrain_warnings target)
   endif()
 endfunction()
 
+# For programs around the library: instrumented, they would take most of the build's time.  The library, where the work is done, stays
+# optimised.
+function(refrain_unoptimised_if_sanitized target)
+  if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
+    target_compile_options(${target} PRIVATE -O0)
+  endif()
+endfunction()
+
 # Objects that serve a static and a shared library: position-independent, and showing only what REFRAIN_API names.
 function(refrain_hide_symbols target)
   set_target_properties(${target} PROPERTIES
