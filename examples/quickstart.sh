@@ -11,7 +11,7 @@ install_missing
 check_cmake
 
 build=build/quickstart
-echo "Building $build"
+echo "Building $build: some minutes, the first time"
 configure "$build" -DCMAKE_BUILD_TYPE=Release -DREFRAIN_TESTS=OFF -DREFRAIN_BENCH=OFF -DREFRAIN_CUDA=OFF
 build "$build" --target peterrec --target cmnrec
 

@@ -140,8 +140,11 @@ std::string name_columns(const std::vector<std::string_view>& header, EventForma
     }
   }
   if (format.user < 0 || format.item < 0) {
+    std::string got;
+    for (const auto& name : header) got += concat(got.empty() ? "" : ",", name);
     return concat(
-        "expected a header that names a user and an item column (userId,movieId,... or user_id:token,item_id:token,...)");
+        "expected a header that names a user and an item column (userId,movieId,... or user_id:token,item_id:token,...), ",
+        "got ", got.substr(0, 200));
   }
   return {};
 }

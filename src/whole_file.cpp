@@ -124,7 +124,7 @@ ReplacedFile::ReplacedFile(std::string path) : path_(resolved(path)) {
     if (descriptor_ < 0 && ((errno != EEXIST && errno != EINTR) || tries == 1000)) {
       const int error = errno;
       temporary_.clear();
-      throw DataError(path_, 0, because("its temporary neighbour cannot be created", error));
+      throw DataError(path_, 0, because("cannot be written: no file can be made in its folder", error));
     }
     if (descriptor_ < 0) continue;
     // Between the two calls another writer may have taken it for abandoned.

@@ -201,7 +201,7 @@ exec 3>&-
 
 # States that could not be written are an error before anything is served.
 run 1 --base base.safetensors --states absent/users.states
-says 'absent/users.states: its temporary neighbour cannot be created: No such file or directory' errors
+says 'absent/users.states: cannot be written: no file can be made in its folder: No such file or directory' errors
 [[ ! -s out ]] || fail "nothing is served without a place for states"
 
 head -c 2000 users.states > short.states

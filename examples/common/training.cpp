@@ -28,6 +28,9 @@ void expect_same_setting(const TrainPlace& place) {
     if (name.starts_with(setting_prefix)) before[name.substr(setting_prefix.size())] = value;
   }
   if (before == place.setting) return;
+  if (before.empty()) {
+    throw DataError(place.state_file, 0, "does not say which run's state it is; give another --resume file");
+  }
   const auto value = [](const Setting& setting, const std::string& name) {
     const auto found = setting.find(name);
     return found == setting.end() ? std::string("nothing") : found->second;
@@ -35,13 +38,15 @@ void expect_same_setting(const TrainPlace& place) {
   Setting both = place.setting;
   both.insert(before.begin(), before.end());
   std::string differences;
+  const bool other_model = value(place.setting, "model") != value(before, "model");  // then nothing else is to be compared
   for (const auto& [name, either] : both) {
     const std::string expected = value(place.setting, name);
     const std::string got = value(before, name);
-    if (expected != got) differences += concat(differences.empty() ? "" : "; ", name, ": expected ", expected, ", got ", got);
+    if (expected != got && (!other_model || name == "model"))
+      differences += concat(differences.empty() ? "" : "; ", name, ": expected ", expected, ", got ", got);
   }
   throw DataError(place.state_file, 0,
-                  concat("keeps the state of another run: ", before.empty() ? "it does not say of which" : differences,
+                  concat("keeps the state of another run: ", differences,
                          "; give the same options and data as then, or another --resume file"));
 }
 

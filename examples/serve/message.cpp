@@ -48,8 +48,8 @@ Message parse_message(std::string_view text) {
   json line;
   try {
     line = json::parse(text);
-  } catch (const json::exception& error) {
-    throw OptionError(concat("no JSON: ", error.what()));
+  } catch (const json::parse_error& error) {
+    throw OptionError(concat("no JSON: it goes wrong at byte ", error.byte));
   }
   if (!line.is_object()) throw OptionError(concat("expected a JSON object, got ", line.type_name()));
   if (line.contains("load")) {

@@ -50,8 +50,8 @@ void read_states(const std::string& path, const Service::TakeState& take) {
       take(header.at("user").get<std::string>(), bytes);
       ++users;
     }
-  } catch (const nlohmann::json::exception& error) {
-    throw DataError(path, 0, concat("after ", users, " users: no states of users: ", error.what()));
+  } catch (const nlohmann::json::exception&) {
+    throw DataError(path, 0, concat("after ", users, " users: is no file of users' states, or damaged"));
   }
   throw DataError(path, 0, concat("ends early, after ", users, " users"));
 }

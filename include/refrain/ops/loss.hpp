@@ -27,8 +27,8 @@ inline Variable softmax_loss(const Variable& hidden, const Variable& weight, con
   ops::check_shape(op, "weight", weight, {weight.size(0), flat[1]});
   ops::check_optional(op, "bias", bias, {weight.size(0)});
   ops::check_like(op, hidden, {&weight, &bias});
-  ops::check_ids(op, "targets", targets, weight.size(0), hidden.device());
   ops::check_id_per_row(op, "targets", targets, "hidden", hidden);
+  ops::check_ids(op, "targets", targets, weight.size(0), hidden.device());
   const bool recorded = NoGrad::is_recording();
   Tensor loss({}, hidden.dtype(), hidden.device());
   Tensor dhidden = ops::empty_like(hidden, recorded && hidden.requires_grad());
@@ -79,9 +79,9 @@ inline Variable sampled_softmax_loss(const Variable& hidden, const Variable& wei
   ops::check_shape(op, "weight", weight, {weight.size(0), flat[1]});
   ops::check_optional(op, "bias", bias, {weight.size(0)});
   ops::check_like(op, hidden, {&weight, &bias});
+  ops::check_id_per_row(op, "targets", targets, "hidden", hidden);
   ops::check_ids(op, "targets", targets, weight.size(0), hidden.device());
   ops::check_ids(op, "candidates.ids", candidates.ids, weight.size(0), hidden.device());
-  ops::check_id_per_row(op, "targets", targets, "hidden", hidden);
   if (candidates.log_q_true.defined() != candidates.log_q_negative.defined()) {
     throw ShapeError(concat("sampled_softmax_loss: expected log_q_true and log_q_negative both or neither, got only ",
                             candidates.log_q_true.defined() ? "log_q_true" : "log_q_negative"));

@@ -84,8 +84,8 @@ inline Variable replace_rows(const Variable& x, const Tensor& ids, std::int64_t 
     throw ShapeError(concat("replace_rows: expected a row of ", x.size(-1), " elements, got ", row.shape()));
   }
   ops::check_like(op, x, {&row});
-  ops::check_ids(op, "ids", ids, std::numeric_limits<std::int32_t>::max(), x.device());
   ops::check_id_per_row(op, "ids", ids, "x", x);
+  ops::check_ids(op, "ids", ids, std::numeric_limits<std::int32_t>::max(), x.device());
   Tensor y = ops::empty_like(x);
   kernels::table(x.device())
       .replace_rows({.x = x.value().view(), .ids = ids.view(), .row = row.value().view(), .y = y.mutable_view(), .id = id});
