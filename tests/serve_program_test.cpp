@@ -149,6 +149,11 @@ TEST_CASE("serve: a deeply nested value is refused wherever it stands", "[serve]
   CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "next", "k": 1.5})"), test::contains("got 1.5"));
 }
 
+TEST_CASE("serve: what is no JSON is told by its byte", "[serve]") {
+  CHECK_THROWS_WITH(parse_message(R"({"user": u})"), test::contains("no JSON: it goes wrong at byte 10"));
+  CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "next", "k": 1e999})"), test::contains("a number is too large"));
+}
+
 TEST_CASE("serve: a line that is too long is passed over", "[serve]") {
   const std::string event = R"({"user": "u", "item": "i"})";
   for (const std::size_t shards : {1U, 2U}) {

@@ -50,6 +50,8 @@ Message parse_message(std::string_view text) {
     line = json::parse(text);
   } catch (const json::parse_error& error) {
     throw OptionError(concat("no JSON: it goes wrong at byte ", error.byte));
+  } catch (const json::out_of_range&) {
+    throw OptionError("a number is too large");
   }
   if (!line.is_object()) throw OptionError(concat("expected a JSON object, got ", line.type_name()));
   if (line.contains("load")) {
