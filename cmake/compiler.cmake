@@ -24,6 +24,13 @@ function(refrain_warnings target)
   endif()
 endfunction()
 
+# For tests: most of their build's time is the optimiser's, and the loops that they compare with are short.
+function(refrain_compile_fast target)
+  if(NOT MSVC)
+    target_compile_options(${target} PRIVATE "$<$<CONFIG:Release,RelWithDebInfo>:-O1>")
+  endif()
+endfunction()
+
 # For programs around the library: instrumented, they would take most of the build's time.  The library, where the work is done, stays
 # optimised.
 function(refrain_unoptimised_if_sanitized target)

@@ -268,8 +268,13 @@ void Accuracy::add(const Tensor& scores, const Tensor& classes) {
   classes_ = scores.size(1);
 }
 
+double Accuracy::standard_error() const noexcept {
+  return count_ == 0 ? 0 : std::sqrt(value() * (1 - value()) / static_cast<double>(count_));
+}
+
 std::string Accuracy::text() const {
-  return concat("accuracy ", rounded(value()), " (", classes_, " classes; ", with_commas(count_), " examples)");
+  return concat("accuracy ", rounded(value()), " +- ", rounded(standard_error()), " (", classes_, " classes; ",
+                with_commas(count_), " examples)");
 }
 
 double auc(std::span<const double> scores, std::span<const std::uint8_t> is_positive) {

@@ -57,6 +57,26 @@ awk 'BEGIN { for (u = 1; u <= 61; ++u) printf "%d::%s::%d::1::0\n", u, u % 2 ? "
 
 tiny=(--channels 8 --dilations "1,2")
 
+# What a hurried hand types: one line that says what was meant.
+run 1 pretrain --data users.txt --chanels 32
+says "peterrec: unknown option --chanels (did you mean --channels?); peterrec pretrain --help lists the options"
+run 1 pretrain --data users.txt --patch next.patch.safetensors
+says "pretrain has no option --patch, which is one of evaluate, recommend"
+run 1 evaluate users.txt
+says "unexpected argument 'users.txt'"
+run 1 pretrian
+says "unknown command 'pretrian' (did you mean pretrain?); expected pretrain, finetune, evaluate, recommend, compare"
+run 1
+says "expected a command: pretrain, finetune, evaluate, recommend, compare"
+refuses_config() {
+  printf '%b' "$1" > wrong.toml
+  run 1 pretrain --data users.txt --config wrong.toml
+  says "peterrec: --config: $2"
+}
+refuses_config '[pretrain]\nchanels = 32\n' "unknown name chanels in [pretrain] (did you mean --channels?)"
+refuses_config '[pretran]\nchannels = 32\n' "unknown section [pretran] (did you mean pretrain?)"
+refuses_config 'channels = 32\n' "expected sections, [pretrain] for one, got 'channels'"
+
 # Held-out items: of all files.  Of a sequence of three items one is left, which is none to learn from.
 run 0 pretrain --data users.txt,more.txt "${tiny[@]}" --epochs 1 --out all.safetensors
 says "96 sequences to train on, 5 held out"
@@ -138,6 +158,35 @@ run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safet
 says "sampled, 10 negatives of 30 items"
 if grep -q "asked for" out; then fail "ten negatives are there"; fi
 
+# The base's own head stands beside the patch, with the figures that it has without one.
+run 0 evaluate --base held.safetensors --data users.txt --sampled 10 --log alone
+run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors --sampled 10 --log beside
+(($(wc -l < alone) == 2 && $(wc -l < beside) == 3)) || fail "expected base and popularity, and the patch before them"
+diff alone <(tail -n 2 beside) || fail "the base's figures depend on the patch beside it"
+grep -q '"hr5_sampled":.*"mrr5_full":.*"method":"next.patch.safetensors"' beside || fail "expected the patch's figures in the log"
+run 1 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors,next.patch.safetensors
+says "--patch: expected each file once, got next.patch.safetensors twice"
+
+# Histories from standard input: each line may name its task, and an unknown one does not end the program.
+asked=(recommend --base held.safetensors --patch next.patch.safetensors)
+printf '1,2,3\nnext: 4, 5, nothing\nage: 1,2\nbase: 6\n\n' > histories
+"$program" "${asked[@]}" --threads 2 < histories > out 2>&1 || fail "expected answers to lines"
+says "History (3 items), task next"
+says "History (3 items, 1 of them unknown to the base), task next"
+says "--task age: no patch file of this task was given; see --patch"
+says "History (1 items), task base"
+says "no known item in the history: going by what is frequent"
+(($(grep -c "^History" out) == 4)) || fail "expected a heading for each line that was answered"
+run 1 "${asked[@]}" --history 1,2 --task age
+if grep -q "^History" out; then fail "a task that is refused has a heading"; fi
+cp next.patch.safetensors other.patch.safetensors
+run 1 recommend --base held.safetensors --patch next.patch.safetensors,other.patch.safetensors --history 1
+says "--patch: expected one file a task, got next.patch.safetensors and other.patch.safetensors of task next"
+run 1 recommend --base held.safetensors --data users.txt --user 99
+says "--user 99: the data has no such user"
+run 1 recommend --base held.safetensors --user 99
+says "--user: give the behaviour of the users with --data"
+
 # A patch knows its split.
 gender=(--base all.safetensors --data users.txt --profiles users.dat)
 run 0 finetune "${gender[@]}" --task gender --epochs 2 --split 0.5,0.1,0.4 --split-seed 7 --length 10
@@ -205,15 +254,15 @@ refuses() {
   says "$state: keeps the state of another run: $setting"
 }
 resumed=(finetune "${gender[@]}" --task gender)
-refuses state "data: expected" "${resumed[@]}" --split-seed 8
+refuses state "other data: its items, sequences or split" "${resumed[@]}" --split-seed 8
 says "split_seed: expected 8, got 1"
 refuses state "bottleneck: expected 3, got 0; give the same" "${resumed[@]}" --bottleneck 3
 refuses state "insertion: expected parallel, got serial; give the same" "${resumed[@]}" --insertion parallel
 refuses state "seed: expected 2, got 1; give the same" "${resumed[@]}" --seed 2
 refuses state "batch: expected 3, got 64; give the same" "${resumed[@]}" --batch 3
-refuses state "base: expected" finetune --base again.safetensors --data users.txt --profiles users.dat --task gender
-refuses state "data: expected" finetune --base all.safetensors --data reversed.txt --profiles users.dat --task gender
-refuses state "data: expected" finetune "${gender[@]}" --task age
+refuses state "another base" finetune --base again.safetensors --data users.txt --profiles users.dat --task gender
+refuses state "other data: its items, sequences or split" finetune --base all.safetensors --data reversed.txt --profiles users.dat --task gender
+refuses state "other data: its items, sequences or split" finetune "${gender[@]}" --task age
 says "task: expected age, got gender"
 threads=3 run 0 finetune "${gender[@]}" --task gender --resume state --epochs 300 --patience 300 --out part.safetensors
 threads=1 run 0 finetune "${gender[@]}" --task gender --epochs 300 --patience 300 --out whole.safetensors
@@ -224,11 +273,32 @@ refuses base.state "channels: expected 4, got 8; give the same" pretrain "${samp
 refuses base.state "loss: expected softmax, got sampled; relu: expected true, got false; give" pretrain --data users.txt "${tiny[@]}"
 refuses base.state "sampled_share: expected 0.5, got 0.2; give the same" pretrain "${sampled[@]}" "${tiny[@]}" --sampled-share 0.5
 refuses base.state "length: expected 20, got 50; give the same" pretrain "${sampled[@]}" "${tiny[@]}" --length 20
-refuses base.state "data: expected" pretrain "${sampled[@]}" "${tiny[@]}" --data more.txt
+refuses base.state "other data: its items, sequences or split" pretrain "${sampled[@]}" "${tiny[@]}" --data more.txt
 threads=3 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --epochs 300 --patience 300 \
   --out part.safetensors
 threads=1 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --epochs 300 --patience 300 --out whole.safetensors
 cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain ended elsewhere"
+
+# Every method on a task of classes and on one of items, by few examples and by all: each has a line in the log, and what has
+# learned is ahead of chance.
+run 0 compare --generate --task gender,items "${tiny[@]}" --epochs 2 --pretrain-epochs 1 --few-shot 0.5 --item-loss bpr --negatives rank \
+  --learning-rate 0.003 --seeds 2 --show-users 2 --log compared
+for method in "PeterRec serial" "PeterRec parallel" "PeterRec one per block" FineAll FineCLS FineLast1 FineLast2 FineZero MTL; do
+  (($(grep -c "\"method\":\"$method\"" compared) == 4)) || fail "expected 4 lines of $method in the log"
+done
+# figure NAME TASK METHOD: of the run on all examples.
+figure() { grep "\"share\":1,.*\"task\":\"$2\",\"method\":\"$3\"" compared | sed -E "s/.*\"$1\":([0-9.e+-]+).*/\1/"; }
+larger() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b) }'; }
+larger "$(figure accuracy gender FineAll)" "$(figure accuracy gender "label frequency")" || fail "FineAll has not learned gender"
+larger "$(figure "MRR@5 full" items "PeterRec serial")" "$(figure "MRR@5 full" items random)" || fail "PeterRec has not learned items"
+larger "$(figure trained gender FineAll)" "$(figure trained gender "PeterRec serial")" || fail "a patch is as large as the network"
+says "Means over 2 seeds of fine-tuning."
+(($(grep -c "^User [12], the last of" out) == 4)) || fail "expected two users of each task"
+
+# A base that compare has written serves the next comparison.
+run 0 compare "${gender[@]:2}" --base compared.safetensors --task gender "${tiny[@]}" --epochs 1 --pretrain-epochs 1 --methods fine-cls
+run 0 compare "${gender[@]:2}" --base compared.safetensors --task gender --epochs 1 --methods fine-cls --learning-rates 0.003,0.001
+if grep -q "pre-training" out; then fail "a base that is there was pre-trained anew"; fi
 
 # An interrupted method has no figures.
 interrupt 'gender, FineCLS' compare "${gender[@]}" --task gender --methods fine-cls

@@ -195,10 +195,12 @@ TEST_CASE("metrics: means, names and the protocol in the text", "[train][metrics
 TEST_CASE("metrics: accuracy", "[train][metrics]") {
   Accuracy accuracy;
   CHECK(accuracy.value() == 0);
+  CHECK(accuracy.standard_error() == 0);
   const Tensor scores = Tensor::from<float>({4, 3}, {1, 2, 0, /**/ 5, 5, 1, /**/ 0, 0, 1, /**/ 3, 2, 1});
   accuracy.add(scores, Tensor::from<std::int32_t>({4}, {1, 0, 0, 0}));
   CHECK(accuracy.value() == Approx((1 + 0.5 + 0 + 1) / 4));
-  CHECK(accuracy.text() == "accuracy 0.6250 (3 classes; 4 examples)");
+  CHECK(accuracy.standard_error() == Approx(std::sqrt(0.625 * 0.375 / 4)));
+  CHECK(accuracy.text() == "accuracy 0.6250 +- 0.2421 (3 classes; 4 examples)");
   CHECK_THROWS_AS(accuracy.add(scores, Tensor::from<std::int32_t>({4}, {1, 0, 3, 0})), OptionError);
   CHECK_THROWS_AS(accuracy.add(scores, Tensor::from<std::int32_t>({3}, {1, 0, 2})), ShapeError);
   CHECK_THROWS_AS(accuracy.add(scores.to(DType::i32), Tensor::from<std::int32_t>({4}, {1, 0, 2, 0})), DTypeError);

@@ -105,7 +105,8 @@ std::optional<Run> run_one(const ModelSetting& setting, const std::string& key, 
                                             .setting = {},
                                             .log = log,
                                             .seed = seed,
-                                            .device = device});
+                                            .device = device,
+                                            .is_one_of_many = true});
     if (report.interrupted) return std::nullopt;
     run.epochs = report.epochs;
     run.curve = report.curve;

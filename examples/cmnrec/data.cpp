@@ -7,24 +7,11 @@
 #include <utility>
 
 #include "common/behaviour.hpp"
+#include "common/data_hash.hpp"
 #include "refrain/core/error.hpp"
 
 namespace refrain::cmnrec {
 namespace {
-
-/// FNV-1a.
-class Fingerprint {
- public:
-  void add(std::int64_t value) noexcept {
-    for (int byte = 0; byte < 8; ++byte) {
-      hash_ = (hash_ ^ static_cast<std::uint64_t>(value >> (8 * byte) & 0xFF)) * 0x100000001B3ull;
-    }
-  }
-  std::uint64_t value() const noexcept { return hash_; }
-
- private:
-  std::uint64_t hash_ = 0xCBF29CE484222325ull;
-};
 
 std::vector<std::int64_t> numbers(std::int64_t begin, std::int64_t end) {
   std::vector<std::int64_t> rows(static_cast<std::size_t>(end - begin));
@@ -70,18 +57,7 @@ Vocabulary vocabulary_of(const Sequences& behaviour, const DataOptions& options)
   return vocabulary;
 }
 
-std::uint64_t PreparedData::fingerprint() const {
-  Fingerprint print;
-  for (std::int64_t row = 0; row < rows.rows(); ++row) {
-    for (const std::int32_t id : rows[row]) print.add(id);
-    print.add(-1);
-  }
-  for (const std::vector<std::int64_t>* part : {&split.train, &split.valid, &split.test}) {
-    for (const std::int64_t row : *part) print.add(row);
-    print.add(-1);
-  }
-  return print.value();
-}
+std::uint64_t PreparedData::fingerprint() const { return examples::DataHash().add(rows).add(split).value(); }
 
 PreparedData prepare(const Sequences& behaviour, const Vocabulary& vocabulary, const DataOptions& options) {
   const CutOptions pieces{.length = options.length + 1, .min_length = options.min_length};

@@ -40,7 +40,7 @@ void add_preparation(CLI::App& app, DataOptions& data) {
   add("--split", data.split, "Shares of the sequences: training, validation, test")
       ->delimiter(',')
       ->expected(3)
-      ->default_str("0.8,0.02,0.18");
+      ->capture_default_str();
   add("--split-seed", data.split_seed, "Seed of the split")->capture_default_str();
   app.add_flag("--leave-last-out", data.leave_last_out,
                "Split in time instead: each user's last item is the test, the one before it the validation")
@@ -199,5 +199,5 @@ constexpr const char* about =
 }  // namespace
 
 int main(int argc, char** argv) {
-  return refrain::examples::guarded("cmnrec", [&] { return run_command<Options>(about, commands, argc, argv); });
+  return refrain::examples::guarded("cmnrec", [&] { return run_command<Options>("cmnrec", about, commands, argc, argv); });
 }

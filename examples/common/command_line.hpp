@@ -8,6 +8,7 @@
 #include <deque>
 #include <exception>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -21,7 +22,7 @@ inline void add_run_options(CLI::App& app, RunOptions& run) {
   app.add_option("--seed", run.seed, "Seed of every random choice")->capture_default_str();
   app.add_option("--threads", run.threads, "Threads; 0: one per core")->check(CLI::Range(0, 1024))->capture_default_str();
   app.add_option("--device", run.device, "Where to compute")->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
-  app.add_option("--log", run.log, "Write progress and figures to this file as JSON lines");
+  app.add_option("--log", run.log, "Append progress and figures to this file as JSON lines");
 }
 
 /// `prefix` tells the options of one training from those of another where both are present.
@@ -48,6 +49,10 @@ inline void add_recommend_options(CLI::App& app, RecommendOptions& recommend) {
   app.add_flag("--keep-seen", recommend.keep_seen, "Also recommend what the user has seen");
 }
 
+/// Parses the command line.  Returns the exit code with which the program is to end now: 0 after --help, 1 when the line cannot be
+/// read, which is then told on standard error in one line, with what may have been meant; nothing when it is to go on.
+std::optional<int> parse(CLI::App& app, const char* program, int argc, char** argv);
+
 /// A sub-command of a program.
 template <class Options>
 struct Command {
@@ -61,13 +66,14 @@ struct Command {
 /// Parses the command line and runs the sub-command that it names.  Each has options of its own: a --config file has sections of several
 /// sub-commands, and all of them are read, whichever runs.
 template <class Options>
-int run_command(const char* text, std::span<const Command<Options>> commands, int argc, char** argv) {
+int run_command(const char* program, const char* text, std::span<const Command<Options>> commands, int argc, char** argv) {
   CLI::App app{text};
   app.require_subcommand(1);
   app.fallthrough();
   app.set_config("--config", "",
                  concat("Read options from this TOML file: one section a sub-command, [", commands.front().name,
                         "], with the long option names as keys"));
+  app.allow_config_extras(CLI::config_extras_mode::error);  // a misspelt name is no wish for the default
   Outcome outcome = Outcome::done;
   std::deque<Options> options;
   for (const Command<Options>& command : commands) {
@@ -80,11 +86,7 @@ int run_command(const char* text, std::span<const Command<Options>> commands, in
       outcome = command.run(*own);
     });
   }
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  }
+  if (const std::optional<int> code = parse(app, program, argc, argv)) return *code;
   return static_cast<int>(outcome);
 }
 

@@ -1,6 +1,7 @@
 #include "common/training.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -19,6 +20,14 @@ Metadata metadata_of(const TrainPlace& place) {
   Metadata metadata{{"run", place.label}};
   for (const auto& [name, value] : place.setting) metadata[concat(setting_prefix, name)] = value;
   return metadata;
+}
+
+/// What to say of a value that is a hash, which tells people nothing; empty for the others.
+std::string_view other_content(std::string_view name) {
+  if (name == "base") return "another base";
+  if (name == "vocabulary") return "other items";
+  if (name == "data" || name == "fingerprint") return "other data: its items, sequences or split";
+  return {};
 }
 
 /// Refuses the state of another run: what was held out of that one may be in this one, and what it learned may fit another network.
@@ -42,8 +51,10 @@ void expect_same_setting(const TrainPlace& place) {
   for (const auto& [name, either] : both) {
     const std::string expected = value(place.setting, name);
     const std::string got = value(before, name);
-    if (expected != got && (!other_model || name == "model"))
-      differences += concat(differences.empty() ? "" : "; ", name, ": expected ", expected, ", got ", got);
+    if (expected == got || (other_model && name != "model")) continue;
+    const std::string_view content = other_content(name);
+    differences += differences.empty() ? "" : "; ";
+    differences += content.empty() ? concat(name, ": expected ", expected, ", got ", got) : std::string(content);
   }
   throw DataError(place.state_file, 0,
                   concat("keeps the state of another run: ", differences,
@@ -89,12 +100,15 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
     trainer.resume(place.state_file);
   }
   TrainReport report;
+  const bool is_brief = place.is_one_of_many && ::isatty(STDERR_FILENO) == 0;
   std::optional<Progress> progress;
   trainer.on_step([&](const StepReport& step) {
     if (!progress) {
-      progress.emplace(
-          Progress::Options{.label = fmt::format("{}, epoch {}", place.label, step.epoch + 1), .total = steps_per_epoch});
+      progress.emplace(is_brief ? Progress::Options{.label = place.label, .unit = "epochs"}
+                                : Progress::Options{.label = fmt::format("{}, epoch {}", place.label, step.epoch + 1),
+                                                    .total = steps_per_epoch});
     }
+    if (is_brief) return;
     progress->set_note(fmt::format("loss {:.4f}", step.loss));
     progress->advance();
   });
@@ -102,9 +116,9 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
     if (progress) {
       progress->set_note(
           fmt::format("loss {:.4f}, {} {:.4f}{}", epoch.loss, validation.name, epoch.metric, epoch.is_best ? " *" : ""));
-      progress->finish();
+      is_brief ? progress->advance() : progress->finish();
     }
-    progress.reset();
+    if (!is_brief) progress.reset();
     report.seconds_per_epoch += epoch.training_seconds;
     report.curve.push_back({epoch.epoch + 1, epoch.loss, epoch.metric, epoch.training_seconds});
     if (place.log != nullptr) {
@@ -117,6 +131,7 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
     }
   });
   const TrainingResult result = run(trainer, [&](std::int64_t) { return validation.measure(); });
+  if (progress) progress->finish();
   report.epochs = result.position.epoch;
   if (!report.curve.empty()) report.seconds_per_epoch /= static_cast<double>(report.curve.size());
   report.best = result.position.best_metric;

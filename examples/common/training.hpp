@@ -1,5 +1,5 @@
 #pragma once
-/// Training as a program shows it: a progress line an epoch, figures in the log, Ctrl-C in order.
+/// Training as a program shows it: progress, figures in the log, Ctrl-C in order.
 
 #include <cstdint>
 #include <functional>
@@ -28,6 +28,7 @@ struct TrainPlace {
   MetricLog* log = nullptr;
   std::uint64_t seed = 1;
   Device device = Device::cpu;  ///< where the module's parameters are
+  bool is_one_of_many = false;  ///< where no terminal shows progress, its epochs share a line
 };
 
 /// One epoch of the learning curve.

@@ -114,7 +114,8 @@ struct Comparison {
                                              .setting = {},
                                              .log = log,
                                              .seed = seed,
-                                             .device = base->device()},
+                                             .device = base->device(),
+                                             .is_one_of_many = true},
                                             joint);
       if (report.interrupted) return report;
       // Of a profile task the figure is a cross-entropy.
@@ -156,7 +157,8 @@ struct Comparison {
 };
 
 /// A user's history, what the user took in truth, and what three recommenders say.
-void print_users(const TaskData& task, const Comparison& comparison, const TaskNetwork& network, const RawData& raw) {
+void print_users(const TaskData& task, const Comparison& comparison, const std::string& method, const TaskNetwork& network,
+                 const RawData& raw) {
   fmt::print("\nUsers of the test part, task {}\n", task.name);
   std::vector<std::int64_t> rows = task.test.source;
   rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
@@ -181,7 +183,7 @@ void print_users(const TaskData& task, const Comparison& comparison, const TaskN
     fmt::print("\n");
     const Tensor ids = tcl_batch(task.sources, row, comparison.options.data.length, comparison.form().placement);
     const std::int64_t shown = task.kind == TaskKind::profile ? 1 : 5;
-    for (const auto& [title, scorer] : {std::pair{"PeterRec", &learned},
+    for (const auto& [title, scorer] : {std::pair{method.c_str(), &learned},
                                         {task.kind == TaskKind::profile ? "most frequent" : "most popular", &popular},
                                         {"random", &random}}) {
       fmt::print("  {}:\n", title);
@@ -297,6 +299,7 @@ Outcome compare(const Options& given) {
   for (const auto& [of_task, task] : tasks) {
     std::vector<Line> lines;
     std::unique_ptr<TaskNetwork> shown;
+    std::string shown_method;
     for (const double share : shares) {
       for (const std::string& each : chosen) {
         std::unique_ptr<TaskNetwork> network;
@@ -309,7 +312,10 @@ Outcome compare(const Options& given) {
           return Outcome::interrupted;
         }
         lines.push_back(std::move(*line));
-        if (shown == nullptr || (share >= 1 && each == chosen.front())) shown = std::move(network);
+        if (shown == nullptr || (share >= 1 && each == chosen.front())) {
+          shown = std::move(network);
+          shown_method = method(each).title;
+        }
       }
     }
     const Figures frequent = measure(task, task.test, comparison.form(), comparison.protocols, popularity_scorer(task));
@@ -325,7 +331,7 @@ Outcome compare(const Options& given) {
       lines.push_back(std::move(line));
     }
     print_table(task, lines, base->parameter_count(), comparison.protocols, options.compare.seeds);
-    print_users(task, comparison, *shown, *of_task);
+    print_users(task, comparison, shown_method, *shown, *of_task);
   }
   return Outcome::done;
 }

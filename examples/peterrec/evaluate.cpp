@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 
 #include "common/device.hpp"
 #include "peterrec/commands.hpp"
@@ -11,9 +12,8 @@
 namespace refrain::peterrec {
 namespace {
 
-/// The base's own head on each user's last item.
+/// The own head of a causal base on each user's last item.
 Figures base_figures(const LoadedBase& base, const TaskData& task, const DataOptions& data, const Protocols& protocols) {
-  if (!base.network->is_causal()) throw OptionError("evaluate: a two-way base has no next-item scores; give a patch file");
   // Its scores start with the special ids, the task's targets do not.
   const Scorer scorer = [&](const Tensor&, std::span<const std::int64_t> rows) {
     const Tensor all =
@@ -91,13 +91,16 @@ Outcome evaluate(const Options& options) {
   const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
   if (options.patch_files.empty()) {
     expect_held_out(base);
+    if (!base.network->is_causal()) throw OptionError("evaluate: a two-way base has no next-item scores; give a patch file");
     const TaskData task = task_data(raw, base.vocabulary, "next", options.data);
     print("next", "base", base_figures(base, task, options.data, protocols), log);
     print("next", "most popular", measure(task, task.test, {.length = options.data.length}, protocols, popularity_scorer(task)),
           log);
     return Outcome::done;
   }
+  std::set<std::string> measured;
   for (const std::string& path : options.patch_files) {
+    if (!measured.insert(path).second) throw OptionError("--patch: expected each file once, got " + path + " twice");
     const LoadedPatch patch = load_patch_set(path, base);
     if (task_kind(patch.note.task) == TaskKind::next) expect_held_out(base);
     const DataOptions data = options_of(patch.note, path, options);
@@ -105,6 +108,9 @@ Outcome evaluate(const Options& options) {
     warn_of_other_users(patch.note, task, path);
     const SequenceForm form{.length = data.length, .placement = placement_of(*base.network)};
     print(task.name, path, measure(task, task.test, form, protocols, scorer_of(*patch.set, *base.network)), log);
+    if (task.kind == TaskKind::next && base.network->is_causal()) {
+      print(task.name, "base", base_figures(base, task, data, protocols), log);
+    }
     print(task.name, task.kind == TaskKind::profile ? "label frequency" : "most popular",
           measure(task, task.test, form, protocols, popularity_scorer(task)), log);
   }

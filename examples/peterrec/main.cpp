@@ -33,7 +33,7 @@ void add_data_options(CLI::App& app, DataOptions& data) {
   add("--length", data.length, "Newest items of a user that the network reads")
       ->check(CLI::Range(2, 100000))
       ->capture_default_str();
-  add("--split", data.split, "Shares of users: training, validation, test")->delimiter(',')->expected(3);
+  add("--split", data.split, "Shares of users: training, validation, test")->delimiter(',')->expected(3)->capture_default_str();
   add("--split-seed", data.split_seed, "Seed of the split")->capture_default_str();
 }
 
@@ -187,5 +187,5 @@ constexpr const char* about =
 }  // namespace
 
 int main(int argc, char** argv) {
-  return refrain::examples::guarded("peterrec", [&] { return run_command<Options>(about, commands, argc, argv); });
+  return refrain::examples::guarded("peterrec", [&] { return run_command<Options>("peterrec", about, commands, argc, argv); });
 }

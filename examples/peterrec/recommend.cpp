@@ -45,7 +45,17 @@ class Answers {
  public:
   Answers(const Options& options, const std::optional<Titles>& titles)
       : options_(options), titles_(titles), base_(load_base(options.base_file, examples::device_of(options.run))) {
-    for (const std::string& path : options.patch_files) patches_.push_back(load_patch_set(path, base_));
+    for (const std::string& path : options.patch_files) {
+      LoadedPatch patch = load_patch_set(path, base_);
+      const auto same = std::find_if(patches_.begin(), patches_.end(),
+                                     [&](const LoadedPatch& before) { return before.note.task == patch.note.task; });
+      if (same != patches_.end()) {
+        throw OptionError(concat("--patch: expected one file a task, got ",
+                                 options.patch_files[static_cast<std::size_t>(same - patches_.begin())], " and ", path,
+                                 " of task ", patch.note.task));
+      }
+      patches_.push_back(std::move(patch));
+    }
   }
 
   std::vector<std::string> tasks() const {
@@ -56,6 +66,7 @@ class Answers {
   }
 
   void print(const Request& request, const std::string& task) const {
+    const LoadedPatch* patch = task == "base" ? nullptr : &find(task);
     RaggedIds history;
     std::int64_t unknown = 0;
     for (const std::string& item : request.history) {
@@ -65,13 +76,12 @@ class Answers {
     history.end_row();
     fmt::print("\n{} ({} items{}), task {}\n", request.label, request.history.size(),
                unknown > 0 ? fmt::format(", {} of them unknown to the base", unknown) : "", task);
-    if (task == "base") return print_next(request, history);
-    const LoadedPatch& patch = find(task);
+    if (patch == nullptr) return print_next(request, history);
     const TaskKind kind = task_kind(task);
     const bool empty = history[0].empty();
-    const Vocabulary& targets = patch.note.targets;
+    const Vocabulary& targets = patch->note.targets;
     if (empty) fmt::print("  no known item in the history: going by what is frequent\n");
-    const Tensor scores = empty ? examples::frequency_scores(targets) : scores_of(patch, history);
+    const Tensor scores = empty ? examples::frequency_scores(targets) : scores_of(*patch, history);
     if (kind == TaskKind::profile) return print_classes(targets, scores);
     std::vector<std::int32_t> seen;
     if (!options_.recommend.keep_seen) {

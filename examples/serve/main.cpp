@@ -34,7 +34,10 @@ void read_users(const std::string& states, Service& service, std::size_t shards)
     try {
       service.restore(shard_of(user, shards), user, bytes);
     } catch (const refrain::DataError& error) {
-      throw refrain::DataError(states, 0, refrain::concat("user '", user, "': ", error.what()));
+      throw refrain::DataError(states, 0,
+                               refrain::concat("user '", user, "': ", error.what(),
+                                               "; states go with the base and the --padding that they were written with: give "
+                                               "those, or another --states file and the past events once more"));
     }
   });
 }
@@ -65,11 +68,7 @@ int run(int argc, char** argv) {
                  "length that each task was trained with")
       ->check(CLI::Range(0, 100000));
   app.add_flag("--measure", measure, "Say on standard error how many events and requests a second, and how long they took");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  }
+  if (const std::optional<int> code = refrain::examples::parse(app, "serve", argc, argv)) return *code;
   std::signal(SIGPIPE, SIG_IGN);  // who reads the answers may go: that is an error of writing, and users' states are kept
   if (!states.empty()) expect_writable(states);  // not at the end of a day
   const std::unique_ptr<Service> service = open_service(options);

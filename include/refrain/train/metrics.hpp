@@ -123,7 +123,9 @@ class REFRAIN_API Accuracy {
   std::int64_t count() const noexcept { return count_; }
   /// 0 without examples.
   double value() const noexcept { return count_ == 0 ? 0 : correct_ / static_cast<double>(count_); }
-  /// "accuracy 0.7120 (2 classes; 943 examples)"
+  /// sqrt(p (1 - p) / n) of accuracy p over n examples: by so much it varies from one test part to another of that size.
+  double standard_error() const noexcept;
+  /// "accuracy 0.7120 +- 0.0147 (2 classes; 943 examples)": the standard error behind it.
   std::string text() const;
 
  private:
