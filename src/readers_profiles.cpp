@@ -44,9 +44,10 @@ class ProfileLines {
     const auto holds = [&](std::string_view separator) { return line.text().find(separator) != std::string_view::npos; };
     if (!holds("::") && take_header(line, reason)) return true;
     if (!holds("::") && !holds("|")) {
-      reason =
+      reason = concat(
           "expected a header that names a user column (user,churned,... or user_id:token,...), or MovieLens' users.dat or "
-          "u.user";
+          "u.user, got ",
+          detail::quoted(line.text()));
       return false;
     }
     movielens_ = holds("::") ? &movielens_1m : &movielens_100k;

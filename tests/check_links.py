@@ -2,7 +2,8 @@
 """Checks what the Markdown pages point to:  check_links.py [repository root]
 
 In README.md and docs/: every relative link and image names a file of the repository, every anchor a heading of its page, and every path in
-backticks that begins with a folder of the repository (`tests/run.sh`, `src/*.cpp`) exists.  Addresses of other sites are not visited.
+backticks that begins with a folder of the repository (`tests/run.sh`, `src/*.cpp`) exists, and every type or member in backticks
+(`PatchSet`, `Accuracy::text`) is a word of the sources.  Addresses of other sites are not visited.
 """
 
 import pathlib
@@ -13,6 +14,8 @@ import urllib.parse
 FOLDERS = ("bench", "cmake", "docs", "examples", "include", "kernels", "src", "tests", ".ci")
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?[^)]*\)|(?:src|href)=\"([^\"]+)\"|^\[[^\]]+\]:\s*(\S+)")
 CODE = re.compile(r"(`+)(.+?)\1")
+NAME = re.compile(r"((?:[A-Z][a-z0-9]+){2,}|[A-Z][a-z0-9]+(?=::))(?:::(\w+))?(?:\(\))?")
+STYLES = {"UpperCamel"}  # names of nothing
 PATH = re.compile(r"(?:%s)/[\w./*<>-]*" % "|".join(map(re.escape, FOLDERS)))
 
 
@@ -27,6 +30,13 @@ def lines_without_blocks(text):
             fence = None
         elif fence is None:
             yield number, line
+
+
+def words_of_sources(root, cache={}):
+    if root not in cache:
+        files = [file for folder in FOLDERS for file in (root / folder).rglob("*") if file.suffix in (".hpp", ".cpp", ".cu", ".cuh", ".py", ".txt")]
+        cache[root] = set(re.findall(r"\w+", "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files)))
+    return cache[root]
 
 
 def anchors(path, cache={}):
@@ -66,6 +76,9 @@ def problems(root, page):
             pattern = re.sub(r"<[^>]*>", "*", text)
             if PATH.fullmatch(text) and not any(root.glob(pattern.rstrip("/"))):
                 yield f"{number}: `{text}`: there is no such file"
+            name = NAME.fullmatch(text)
+            if name and not set(filter(None, name.groups())) - STYLES <= words_of_sources(root):
+                yield f"{number}: `{text}`: the sources have no such name"
         for match in LINK.finditer(CODE.sub("", line)):
             target = next(group for group in match.groups() if group)
             why = problem_of_link(root, page, target)

@@ -357,7 +357,7 @@ TEST_CASE("readers: profiles from a table with a header", "[data]") {
   refused("user\n1\n", "no attribute");
   refused("user,a,a:token\n1,2,3\n", "two columns of the header are named \"a\"");
   refused("user,,b\n1,2,3\n", "column 2 of the header has no name");
-  refused("name,a\n1,2\n", "expected a header that names a user column");
+  refused("name,a\n1,2\n", "MovieLens' users.dat or u.user, got \"name,a\"");
   refused("user,\"a\n1,2\n", "expected a header that names a user column");
 }
 
