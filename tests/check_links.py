@@ -3,7 +3,8 @@
 
 In README.md and docs/: every relative link and image names a file of the repository, every anchor a heading of its page, and every path in
 backticks that begins with a folder of the repository (`tests/run.sh`, `src/*.cpp`) exists, and every type or member in backticks
-(`PatchSet`, `Accuracy::text`) is a word of the sources.  Addresses of other sites are not visited.
+(`PatchSet`, `Accuracy::text`) is a word of the sources.  The rows of a table have as many cells as its header.  Addresses of other sites are
+not visited.
 """
 
 import pathlib
@@ -70,7 +71,12 @@ def problem_of_link(root, page, target):
 
 
 def problems(root, page):
+    columns = None  # bars of a table's header; one in backticks parts cells, too, unless it is escaped
     for number, line in lines_without_blocks(page.read_text(encoding="utf-8")):
+        bars = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else None
+        if bars is not None and columns is not None and bars != columns:
+            yield f"{number}: a row of {bars - 1} cells in a table of {columns - 1}"
+        columns = None if bars is None else columns or bars
         for code in CODE.finditer(line):
             text = code[2].strip()
             pattern = re.sub(r"<[^>]*>", "*", text)
@@ -92,7 +98,7 @@ def main():
     found = [f"{page.relative_to(root)}:{problem}" for page in pages for problem in problems(root, page)]
     for problem in found:
         print(problem)
-    print(f"{len(pages)} pages, {len(found)} dead links")
+    print(f"{len(pages)} pages, {len(found)} problems")
     return 1 if found else 0
 
 
