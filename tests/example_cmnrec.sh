@@ -3,26 +3,15 @@
 set -euo pipefail
 
 program=$(realpath "$1")
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-  echo "FAILED: $1"
-  tail -n 40 out
-  exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/example_support.sh"
 
 # run STATUS ARGUMENTS...: runs the program and expects this exit code; what it prints is in the file out.
 run() {
   local expected=$1 status=0
   shift
   "$program" "$@" --threads "${threads:-2}" > out 2>&1 < /dev/null || status=$?
-  ((status == expected)) || fail "expected exit code $expected, got $status: $*"
+  expect_status "$expected" "$status" "$@"
 }
-
-says() { grep -qF -- "$1" out || fail "expected the output to have: $1"; }
-never_says() { if grep -qF -- "$1" out; then fail "expected the output not to have: $1"; fi; }
 
 # 200 users of 12 items that walk through 30 items; item 99 occurs once.
 awk 'BEGIN {

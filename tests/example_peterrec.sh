@@ -4,22 +4,14 @@
 set -euo pipefail
 
 program=$(realpath "$1")
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-  echo "FAILED: $1"
-  tail -n 40 out
-  exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/example_support.sh"
 
 # run STATUS ARGUMENTS...: runs the program and expects this exit code; what it prints is in the file out.
 run() {
   local expected=$1 status=0
   shift
   "$program" "$@" --threads "${threads:-2}" > out 2>&1 || status=$?
-  ((status == expected)) || fail "expected exit code $expected, got $status: $*"
+  expect_status "$expected" "$status" "$@"
 }
 
 # interrupt WORD ARGUMENTS...: asks the program to stop once its log has WORD, and expects exit code 130.
@@ -38,8 +30,6 @@ interrupt() {
   wait "$pid" || status=$?
   ((status == 130)) || fail "expected exit code 130 of an interrupted run, got $status: $*"
 }
-
-says() { grep -qF -- "$1" out || fail "expected the output to have: $1"; }
 
 # 60 users of 6 items, and one who has seen 20 different ones; 30 items in all.
 awk 'BEGIN {

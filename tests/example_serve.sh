@@ -6,15 +6,7 @@ set -euo pipefail
 serve=$(realpath "$1")
 peterrec=$(realpath "$2")
 cmnrec=$(realpath "$3")
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-fail() {
-  echo "FAILED: $1"
-  tail -n 40 out errors
-  exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/example_support.sh"
 
 # train ARGUMENTS...: one of the programs, which must succeed.
 train() { "$@" --threads 2 > out 2> errors || fail "$*"; }
@@ -24,10 +16,9 @@ run() {
   local expected=$1 status=0
   shift
   "$serve" "$@" < in > out 2> errors || status=$?
-  ((status == expected)) || fail "expected exit code $expected, got $status: $*"
+  expect_status "$expected" "$status" "$@"
 }
 
-says() { grep -qF -- "$1" "${2:-out}" || fail "expected ${2:-out} to have: $1"; }
 lines() { (($(wc -l < out) == $1)) || fail "expected $1 lines of answers"; }
 
 # ids of the answers' lists, one a line, as "4 7 1".

@@ -1,14 +1,13 @@
 /// The chunk attention's kernels against naive loops: every size class, any choice of gradients, saturated attention.
 
 #include <array>
-#include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "refrain/kernels/table.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
-#include "support/naive.hpp"
+#include "support/naive_attention.hpp"
 #include "support/tensors.hpp"
 
 namespace {
@@ -17,7 +16,8 @@ using namespace refrain;
 using test::doubles;
 using test::garbage;
 using test::random_tensor;
-using test::naive::at;
+using test::naive::chunk_attention;
+using test::naive::ChunkAttentionResults;
 using test::naive::Values;
 namespace tolerance = test::tolerance;
 
@@ -60,67 +60,17 @@ struct Case {
   }
 };
 
-/// Results and gradients, one sequence at a time: alpha [l,B], tanh [l,B,A], dchunk [l,B,H].
-struct Expected {
-  Values out, alpha, tanh, dchunk, dweight, dquery, dscore;
-};
-
 template <class T>
-Expected expected_of(const Case<T>& c) {
-  const std::int64_t length = c.size.length, batch = c.size.batch, hidden = c.size.hidden, width = c.size.width;
-  const Values chunk = c.chunk();
-  const Values weight = doubles(c.weight), query = doubles(c.query), score = doubles(c.score), dout = doubles(c.dout);
-  Expected e{Values(at(batch * hidden)),
-             Values(at(length * batch)),
-             Values(at(length * batch * width)),
-             Values(at(length * batch * hidden)),
-             Values(at(width * hidden)),
-             Values(at(batch * width)),
-             Values(at(width))};
-  for (std::int64_t b = 0; b < batch; ++b) {
-    const auto vector = [&](std::int64_t j) { return at((j * batch + b) * hidden); };
-    const auto hidden_units = [&](std::int64_t j) { return at((j * batch + b) * width); };
-    Values z(at(length));
-    for (std::int64_t j = 0; j < length; ++j) {
-      for (std::int64_t a = 0; a < width; ++a) {
-        double sum = query[at(b * width + a)];
-        for (std::int64_t i = 0; i < hidden; ++i) sum += weight[at(a * hidden + i)] * chunk[vector(j) + at(i)];
-        e.tanh[hidden_units(j) + at(a)] = std::tanh(sum);
-        z[at(j)] += score[at(a)] * std::tanh(sum);
-      }
-    }
-    // alpha_j = 1 / sum_k exp(z_k - z_j): no maximum needed, and exact where one of them dominates.
-    for (std::int64_t j = 0; j < length; ++j) {
-      double total = 0;
-      for (const double other : z) total += std::exp(other - z[at(j)]);
-      e.alpha[at(j * batch + b)] = 1 / total;
-    }
-    for (std::int64_t i = 0; i < hidden; ++i) {
-      for (std::int64_t j = 0; j < length; ++j) {
-        e.out[at(b * hidden + i)] += e.alpha[at(j * batch + b)] * chunk[vector(j) + at(i)];
-      }
-    }
-    // d out / d z_j = alpha_j (c_j - out).
-    for (std::int64_t j = 0; j < length; ++j) {
-      const double share = e.alpha[at(j * batch + b)];
-      double dz = 0;
-      for (std::int64_t i = 0; i < hidden; ++i) {
-        dz += share * dout[at(b * hidden + i)] * (chunk[vector(j) + at(i)] - e.out[at(b * hidden + i)]);
-        e.dchunk[vector(j) + at(i)] += share * dout[at(b * hidden + i)];
-      }
-      for (std::int64_t a = 0; a < width; ++a) {
-        const double t = e.tanh[hidden_units(j) + at(a)];
-        const double dsum = dz * score[at(a)] * (1 - t * t);
-        e.dscore[at(a)] += dz * t;
-        e.dquery[at(b * width + a)] += dsum;
-        for (std::int64_t i = 0; i < hidden; ++i) {
-          e.dweight[at(a * hidden + i)] += dsum * chunk[vector(j) + at(i)];
-          e.dchunk[vector(j) + at(i)] += dsum * weight[at(a * hidden + i)];
-        }
-      }
-    }
-  }
-  return e;
+ChunkAttentionResults expected_of(const Case<T>& c) {
+  return chunk_attention({.length = c.size.length,
+                          .batch = c.size.batch,
+                          .hidden = c.size.hidden,
+                          .width = c.size.width,
+                          .chunk = c.chunk(),
+                          .weight = doubles(c.weight),
+                          .query = doubles(c.query),
+                          .score = doubles(c.score),
+                          .dout = doubles(c.dout)});
 }
 
 struct Forward {
@@ -167,12 +117,6 @@ std::vector<Tensor> run_backward(const Case<T>& c, const Forward& f, unsigned ch
   return found;
 }
 
-/// Gradients in the order of run_backward's.
-std::array<Values, 5> gradients(const Expected& e, const Sizes& size) {
-  const auto split = e.dchunk.begin() + static_cast<std::ptrdiff_t>(size.batch * size.hidden);
-  return {Values(e.dchunk.begin(), split), Values(split, e.dchunk.end()), e.dweight, e.dquery, e.dscore};
-}
-
 }  // namespace
 
 TEMPLATE_TEST_CASE("chunk_attention: kernels are the naive loops, for any choice of gradients and threads", "[kernel][grad]",
@@ -181,8 +125,8 @@ TEMPLATE_TEST_CASE("chunk_attention: kernels are the naive loops, for any choice
   for (const Sizes& size : sizes()) {
     INFO("l " << size.length << " B " << size.batch << " H " << size.hidden << " A " << size.width);
     const Case<T> c(size);
-    const Expected expected = expected_of(c);
-    const std::array<Values, 5> d = gradients(expected, size);
+    const ChunkAttentionResults expected = expected_of(c);
+    const std::array<Values, 5> d = expected.gradients();
     for (unsigned saves = 0; saves < 4; ++saves) {
       const Forward f = run_forward(c, (saves & 1) != 0, (saves & 2) != 0);
       test::check_close<T>(f.out, expected.out, tolerance::sum<T>);
@@ -218,8 +162,8 @@ TEMPLATE_TEST_CASE("chunk_attention: saturated attention stays finite and right"
   c.weight.template data<T>()[c.size.hidden + 1] = T(-1e4);
   c.score.template data<T>()[0] = T(3e4);
   c.score.template data<T>()[1] = T(-2e4);
-  const Expected expected = expected_of(c);
-  const std::array<Values, 5> d = gradients(expected, c.size);
+  const ChunkAttentionResults expected = expected_of(c);
+  const std::array<Values, 5> d = expected.gradients();
   const Forward f = run_forward(c, true, true);
   test::check_close<T>(f.out, expected.out, tolerance::sum<T>);
   test::check_close<T>(f.alpha, expected.alpha, tolerance::sum<T>);

@@ -7,8 +7,7 @@
 #include "refrain/kernels/table.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
-#include "support/naive.hpp"
-#include "support/naive_memory.hpp"
+#include "support/naive_memory_batch.hpp"
 #include "support/tensors.hpp"
 
 using namespace refrain;
@@ -16,19 +15,9 @@ using namespace refrain::test;
 
 namespace {
 
-constexpr std::size_t parts = 7;  // words, usage, precedence, link, write weighting, read weightings, read vectors
+constexpr std::size_t parts = naive::memory_parts;
 using Parts = std::array<Tensor, parts>;
-
-struct Size {
-  std::int64_t batch, words, width, heads;
-
-  std::array<Shape, parts> shapes() const {
-    return {Shape{batch, words, width}, Shape{batch, words},        Shape{batch, words},       Shape{batch, words, words},
-            Shape{batch, words},        Shape{batch, heads, words}, Shape{batch, heads, width}};
-  }
-  Shape interface() const { return {batch, static_cast<std::int64_t>(naive().interface())}; }
-  naive::MemorySize naive() const { return {naive::at(words), naive::at(width), naive::at(heads)}; }
-};
+using Size = naive::MemoryBatchSize;
 
 /// None, one of each, primes, vector length - 1, exact and + 1, several tasks.
 const Size sizes[] = {{0, 3, 2, 1},  {1, 1, 1, 1},   {2, 1, 5, 3},   {3, 5, 1, 2},
@@ -98,74 +87,29 @@ std::vector<Tensor> step_back(const Size& size, const Tensor& interface, const P
   return {dinterface, dbefore[0], dbefore[1], dbefore[2], dbefore[3], dbefore[4], dbefore[5]};
 }
 
-template <class S>
-std::array<std::vector<S>*, parts> members(naive::MemoryOf<S>& memory) {
-  return {&memory.words,           &memory.usage,           &memory.precedence,  &memory.link,
-          &memory.write_weighting, &memory.read_weightings, &memory.read_vectors};
-}
-
-/// Sequence b of a batch.
-template <class S>
-std::vector<S> row_of(const Tensor& tensor, std::int64_t b) {
-  const auto values = doubles(tensor);
-  const std::size_t width = values.size() / naive::at(tensor.size(0));
-  const auto first = values.begin() + static_cast<std::ptrdiff_t>(naive::at(b) * width);
-  return {first, first + static_cast<std::ptrdiff_t>(width)};
-}
-
-template <class S>
-naive::MemoryOf<S> sequence_of(const Parts& memory, std::int64_t b) {
-  naive::MemoryOf<S> out;
-  const auto to = members(out);
-  for (std::size_t i = 0; i < parts; ++i) *to[i] = row_of<S>(memory[i], b);
+naive::MemoryParts parts_of(const Parts& tensors) {
+  naive::MemoryParts out;
+  for (std::size_t i = 0; i < parts; ++i) out[i] = doubles(tensors[i]);
   return out;
 }
 
 template <class T>
-void check_forward(const Size& size, const Tensor& interface, const Parts& before, const std::vector<Tensor>& got) {
-  std::array<std::vector<double>, parts> expected;
-  for (std::int64_t b = 0; b < size.batch; ++b) {
-    auto after = naive::memory_step(row_of<double>(interface, b), sequence_of<double>(before, b), size.naive());
-    const auto from = members(after);
-    for (std::size_t i = 0; i < parts; ++i) expected[i].insert(expected[i].end(), from[i]->begin(), from[i]->end());
-  }
+void check_parts(const std::vector<Tensor>& got, const naive::MemoryParts& expected) {
   for (std::size_t i = 0; i < parts; ++i) {
     INFO("part " << i);
     check_close<T>(got[i], expected[i], tolerance::sum<T>);
   }
 }
 
-/// Moves each input of each sequence in turn: d (sum of after * dafter) / d input, from dual numbers.
+template <class T>
+void check_forward(const Size& size, const Tensor& interface, const Parts& before, const std::vector<Tensor>& got) {
+  check_parts<T>(got, naive::memory_step(size, doubles(interface), parts_of(before)));
+}
+
 template <class T>
 void check_backward(const Size& size, const Tensor& interface, const Parts& before, const Parts& dafter,
                     const std::vector<Tensor>& got) {
-  using naive::Dual;
-  std::array<std::vector<double>, parts> expected;
-  for (std::int64_t b = 0; b < size.batch; ++b) {
-    auto control = row_of<Dual>(interface, b);
-    auto memory = sequence_of<Dual>(before, b);
-    auto weights = sequence_of<double>(dafter, b);
-    const auto factors = members(weights);
-    const auto inputs = members(memory);
-    for (std::size_t which = 0; which < parts; ++which) {
-      std::vector<Dual>& input = which == 0 ? control : *inputs[which - 1];
-      for (Dual& element : input) {
-        element.slope = 1;
-        auto after = naive::memory_step(control, memory, size.naive());
-        element.slope = 0;
-        const auto results = members(after);
-        double slope = 0;
-        for (std::size_t i = 0; i < parts; ++i) {
-          for (std::size_t e = 0; e < results[i]->size(); ++e) slope += (*results[i])[e].slope * (*factors[i])[e];
-        }
-        expected[which].push_back(slope);
-      }
-    }
-  }
-  for (std::size_t which = 0; which < parts; ++which) {
-    INFO("input " << which);
-    check_close<T>(got[which], expected[which], tolerance::sum<T>);
-  }
+  check_parts<T>(got, naive::memory_gradients(size, doubles(interface), parts_of(before), parts_of(dafter)));
 }
 
 template <class T>

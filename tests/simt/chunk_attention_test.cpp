@@ -1,20 +1,20 @@
 /// The chunk attention on CUDA, emulated, against loops in double.
 
 #include <array>
-#include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "kernels/cuda.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
-#include "support/naive.hpp"
+#include "support/naive_attention.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
-using naive::at;
+using naive::chunk_attention;
+using naive::ChunkAttentionResults;
 using naive::Values;
 namespace cuda = kernels::cuda;
 
@@ -56,63 +56,17 @@ struct Case {
   }
 };
 
-/// Results and gradients, one sequence at a time: alpha [l,B], tanh [l,B,A], dchunk [l,B,H].
-struct Expected {
-  Values out, alpha, tanh, dchunk, dweight, dquery, dscore;
-};
-
 template <class T>
-Expected expected_of(const Case<T>& c) {
-  const std::int64_t length = c.size.length, batch = c.size.batch, hidden = c.size.hidden, width = c.size.width;
-  const Values chunk = c.chunk();
-  const Values weight = c.weight.doubles(), query = c.query.doubles(), score = c.score.doubles(), dout = c.dout.doubles();
-  Expected e{Values(at(batch * hidden)),
-             Values(at(length * batch)),
-             Values(at(length * batch * width)),
-             Values(at(length * batch * hidden)),
-             Values(at(width * hidden)),
-             Values(at(batch * width)),
-             Values(at(width))};
-  for (std::int64_t b = 0; b < batch; ++b) {
-    const auto vector = [&](std::int64_t j) { return at((j * batch + b) * hidden); };
-    const auto units = [&](std::int64_t j) { return at((j * batch + b) * width); };
-    Values z(at(length));
-    for (std::int64_t j = 0; j < length; ++j) {
-      for (std::int64_t a = 0; a < width; ++a) {
-        double sum = query[at(b * width + a)];
-        for (std::int64_t i = 0; i < hidden; ++i) sum += weight[at(a * hidden + i)] * chunk[vector(j) + at(i)];
-        e.tanh[units(j) + at(a)] = std::tanh(sum);
-        z[at(j)] += score[at(a)] * std::tanh(sum);
-      }
-    }
-    // alpha_j = 1 / sum_k exp(z_k - z_j): no maximum needed, and exact where one of them dominates.
-    for (std::int64_t j = 0; j < length; ++j) {
-      double total = 0;
-      for (const double other : z) total += std::exp(other - z[at(j)]);
-      e.alpha[at(j * batch + b)] = 1 / total;
-      for (std::int64_t i = 0; i < hidden; ++i) e.out[at(b * hidden + i)] += chunk[vector(j) + at(i)] / total;
-    }
-    // d out / d z_j = alpha_j (c_j - out).
-    for (std::int64_t j = 0; j < length; ++j) {
-      const double share = e.alpha[at(j * batch + b)];
-      double dz = 0;
-      for (std::int64_t i = 0; i < hidden; ++i) {
-        dz += share * dout[at(b * hidden + i)] * (chunk[vector(j) + at(i)] - e.out[at(b * hidden + i)]);
-        e.dchunk[vector(j) + at(i)] += share * dout[at(b * hidden + i)];
-      }
-      for (std::int64_t a = 0; a < width; ++a) {
-        const double t = e.tanh[units(j) + at(a)];
-        const double dsum = dz * score[at(a)] * (1 - t * t);
-        e.dscore[at(a)] += dz * t;
-        e.dquery[at(b * width + a)] += dsum;
-        for (std::int64_t i = 0; i < hidden; ++i) {
-          e.dweight[at(a * hidden + i)] += dsum * chunk[vector(j) + at(i)];
-          e.dchunk[vector(j) + at(i)] += dsum * weight[at(a * hidden + i)];
-        }
-      }
-    }
-  }
-  return e;
+ChunkAttentionResults expected_of(const Case<T>& c) {
+  return chunk_attention({.length = c.size.length,
+                          .batch = c.size.batch,
+                          .hidden = c.size.hidden,
+                          .width = c.size.width,
+                          .chunk = c.chunk(),
+                          .weight = c.weight.doubles(),
+                          .query = c.query.doubles(),
+                          .score = c.score.doubles(),
+                          .dout = c.dout.doubles()});
 }
 
 template <class T>
@@ -173,14 +127,8 @@ std::vector<DeviceArray<T>> run_backward(const Case<T>& c, const Forward<T>& f, 
   return found;
 }
 
-/// Gradients in the same order.
-std::array<Values, 5> gradients(const Expected& e, const Size& size) {
-  const auto split = e.dchunk.begin() + static_cast<std::ptrdiff_t>(size.batch * size.hidden);
-  return {Values(e.dchunk.begin(), split), Values(split, e.dchunk.end()), e.dweight, e.dquery, e.dscore};
-}
-
 template <class T>
-void check_forward(const Forward<T>& f, const Expected& expected) {
+void check_forward(const Forward<T>& f, const ChunkAttentionResults& expected) {
   check_close<T>(f.out.span(), expected.out, tolerance::sum<T>);
   check_close<T>(f.alpha.span(), expected.alpha, tolerance::sum<T>);
   check_close<T>(f.tanh.span(), expected.tanh, tolerance::sum<T>);
@@ -194,8 +142,8 @@ TEMPLATE_TEST_CASE("cuda chunk_attention: forward and backward are the naive loo
   for (const Size& size : sizes) {
     INFO("l " << size.length << " B " << size.batch << " H " << size.hidden << " A " << size.width);
     const Case<T> c(size);
-    const Expected expected = expected_of(c);
-    const std::array<Values, 5> d = gradients(expected, size);
+    const ChunkAttentionResults expected = expected_of(c);
+    const std::array<Values, 5> d = expected.gradients();
     std::vector<DeviceArray<T>> first;
     for_each_order([&] {
       const Forward<T> f = run_forward(c, true, true);
@@ -237,8 +185,8 @@ TEMPLATE_TEST_CASE("cuda chunk_attention: any choice of saved values and gradien
 
 TEST_CASE("cuda chunk_attention: many rows", "[simt][memory]") {
   const Case<float> c(tall);
-  const Expected expected = expected_of(c);
-  const std::array<Values, 5> d = gradients(expected, tall);
+  const ChunkAttentionResults expected = expected_of(c);
+  const std::array<Values, 5> d = expected.gradients();
   const Forward<float> f = run_forward(c, true, true);
   check_forward(f, expected);
   const std::vector<DeviceArray<float>> found = run_backward(c, f, 31);
@@ -257,8 +205,8 @@ TEMPLATE_TEST_CASE("cuda chunk_attention: saturated attention stays finite and r
   c.weight.data()[6] = T(-1e4);
   c.score.data()[0] = T(3e4);
   c.score.data()[1] = T(-2e4);
-  const Expected expected = expected_of(c);
-  const std::array<Values, 5> d = gradients(expected, c.size);
+  const ChunkAttentionResults expected = expected_of(c);
+  const std::array<Values, 5> d = expected.gradients();
   const Forward<T> f = run_forward(c, true, true);
   check_forward(f, expected);
   const std::vector<DeviceArray<T>> found = run_backward(c, f, 31);

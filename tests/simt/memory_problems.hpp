@@ -10,26 +10,17 @@
 #include "kernels/cuda.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
-#include "support/naive.hpp"
-#include "support/naive_memory.hpp"
+#include "support/naive_memory_batch.hpp"
 #include "support/simt/device_array.hpp"
 
 namespace refrain::test::memory_steps {
 
 namespace cuda = kernels::cuda;
 
-constexpr std::size_t parts = 7;  // words, usage, precedence, link, write weighting, read weightings, read vectors
+constexpr std::size_t parts = naive::memory_parts;
 
-struct Size {
-  std::int64_t batch, words, width, heads;
+struct Size : naive::MemoryBatchSize {
   int offset;  ///< elements past a multiple of 16 bytes where the old memory's tensors start
-
-  std::array<Shape, parts> shapes() const {
-    return {Shape{batch, words, width}, Shape{batch, words},        Shape{batch, words},       Shape{batch, words, words},
-            Shape{batch, words},        Shape{batch, heads, words}, Shape{batch, heads, width}};
-  }
-  Shape interface() const { return {batch, static_cast<std::int64_t>(naive().interface())}; }
-  naive::MemorySize naive() const { return {naive::at(words), naive::at(width), naive::at(heads)}; }
 };
 
 /// None, one of each, primes, fewer words than warps and more, words around a warp's lanes, more than one group of heads, several tiles
@@ -136,74 +127,26 @@ Arrays<T> step_back(const Size& size, const DeviceArray<T>& interface, const Arr
   return out;
 }
 
-template <class S>
-std::array<std::vector<S>*, parts> members(naive::MemoryOf<S>& memory) {
-  return {&memory.words,           &memory.usage,           &memory.precedence,  &memory.link,
-          &memory.write_weighting, &memory.read_weightings, &memory.read_vectors};
-}
-
-/// Sequence b of a batch.
-template <class S, class T>
-std::vector<S> row_of(const DeviceArray<T>& array, std::int64_t b) {
-  const auto values = array.doubles();
-  const std::size_t width = values.size() / naive::at(array.view().shape[0]);
-  const auto first = values.begin() + static_cast<std::ptrdiff_t>(naive::at(b) * width);
-  return {first, first + static_cast<std::ptrdiff_t>(width)};
-}
-
-template <class S, class T>
-naive::MemoryOf<S> sequence_of(const Arrays<T>& memory, std::int64_t b) {
-  naive::MemoryOf<S> out;
-  const auto to = members(out);
-  for (std::size_t i = 0; i < parts; ++i) *to[i] = row_of<S>(memory[i], b);
+template <class T>
+naive::MemoryParts doubles(const Arrays<T>& arrays) {
+  naive::MemoryParts out;
+  for (std::size_t i = 0; i < parts; ++i) out[i] = arrays[i].doubles();
   return out;
 }
 
-using Expected = std::array<std::vector<double>, parts>;
-
 template <class T>
-Expected expected_step(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before) {
-  Expected expected;
-  for (std::int64_t b = 0; b < size.batch; ++b) {
-    auto after = naive::memory_step(row_of<double>(interface, b), sequence_of<double>(before, b), size.naive());
-    const auto from = members(after);
-    for (std::size_t i = 0; i < parts; ++i) expected[i].insert(expected[i].end(), from[i]->begin(), from[i]->end());
-  }
-  return expected;
-}
-
-/// Moves each input of each sequence in turn: d (sum of after * dafter) / d input, from dual numbers.
-template <class T>
-Expected expected_gradients(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before,
-                            const Arrays<T>& dafter) {
-  using naive::Dual;
-  Expected expected;
-  for (std::int64_t b = 0; b < size.batch; ++b) {
-    auto control = row_of<Dual>(interface, b);
-    auto memory = sequence_of<Dual>(before, b);
-    auto weights = sequence_of<double>(dafter, b);
-    const auto factors = members(weights);
-    const auto inputs = members(memory);
-    for (std::size_t which = 0; which < parts; ++which) {
-      std::vector<Dual>& input = which == 0 ? control : *inputs[which - 1];
-      for (Dual& element : input) {
-        element.slope = 1;
-        auto after = naive::memory_step(control, memory, size.naive());
-        element.slope = 0;
-        const auto results = members(after);
-        double slope = 0;
-        for (std::size_t i = 0; i < parts; ++i) {
-          for (std::size_t e = 0; e < results[i]->size(); ++e) slope += (*results[i])[e].slope * (*factors[i])[e];
-        }
-        expected[which].push_back(slope);
-      }
-    }
-  }
-  return expected;
+naive::MemoryParts expected_step(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before) {
+  return naive::memory_step(size, interface.doubles(), doubles(before));
 }
 
 template <class T>
-void check_parts(const Arrays<T>& got, const Expected& expected) {
+naive::MemoryParts expected_gradients(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before,
+                                      const Arrays<T>& dafter) {
+  return naive::memory_gradients(size, interface.doubles(), doubles(before), doubles(dafter));
+}
+
+template <class T>
+void check_parts(const Arrays<T>& got, const naive::MemoryParts& expected) {
   for (std::size_t i = 0; i < parts; ++i) {
     INFO("part " << i);
     check_close<T>(got[i].span(), expected[i], tolerance::sum<T>);

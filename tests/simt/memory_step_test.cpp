@@ -31,7 +31,7 @@ TEMPLATE_TEST_CASE("cuda memory_step: forward is the naive loop, the same bits i
     INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads << " heads");
     const auto interface = random_array<T>(size.interface(), 1);
     const Arrays<T> before = lived_in<T>(size);
-    const Expected expected = expected_step(size, interface, before);
+    const naive::MemoryParts expected = expected_step(size, interface, before);
     Arrays<T> first;
     for_each_order([&] {
       Arrays<T> after = step(size, interface, before);
@@ -54,7 +54,7 @@ TEMPLATE_TEST_CASE("cuda memory_step: backward is the derivative of the naive lo
     const Arrays<T> before = lived_in<T>(size);
     const Arrays<T> after = step(size, interface, before);
     const Arrays<T> dafter = random_gradients<T>(size);
-    const Expected expected = expected_gradients(size, interface, before, dafter);
+    const naive::MemoryParts expected = expected_gradients(size, interface, before, dafter);
     Arrays<T> first;
     for_each_order([&] {
       Arrays<T> got = step_back(size, interface, before, after, dafter);
