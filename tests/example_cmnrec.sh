@@ -171,6 +171,17 @@ refuses "other items; give the same" --data renamed.txt
 threads=3 run 0 "${again[@]}" --out resumed.safetensors --resume state
 cmp unbroken.safetensors resumed.safetensors || fail "the resumed run ended elsewhere"
 
+# Figures in the log are those that are printed.
+run 0 evaluate --data users.txt --checkpoint good.safetensors --log figures
+(($(wc -l < figures) == 4)) || fail "expected a line for model and popularity, with and without what was seen"
+for value in $(sed -E 's/.*"HR@5":([0-9.e-]+).*/\1/' figures); do says "HR@5  $(LC_ALL=C printf %.4f "$value")"; done
+
+# Made-up sequences: the answer comes last, one of 16, which are as frequent as each other.
+run 0 compare --generate --models "mostpop,gru4rec" --hidden 16 --embedding 8 --epochs 4 --learning-rate 0.01
+says "43 items; 2,400 sequences to train on (101.0 items each, T = 100), 150 to validate, 450 to test"
+hits=$(sed -nE 's/^GRU4Rec +[0-9.]+ +([0-9.]+).*/\1/p' out | head -n 1)
+awk -v hits="$hits" 'BEGIN { exit !(hits > 0.2) }' || fail "expected at least a guess among the answers of GRU4Rec: HR@5 $hits"
+
 # What is wrong is said before anything is trained.
 run 1 train "${tiny[@]}" --slots 12
 says "--slots: expected 1 to 11 with --length 11, got 12"

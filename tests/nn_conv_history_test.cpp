@@ -1,5 +1,8 @@
 /// Convolution blocks one step at a time: against the same block over the whole sequence, bit for bit, at every length.
 
+#include <type_traits>
+#include <vector>
+
 #include "refrain/autograd/tape.hpp"
 #include "refrain/nn/conv_block.hpp"
 #include "support/catch.hpp"
@@ -18,6 +21,22 @@ void redraw(Module& module, std::uint64_t seed) {
 /// Step t of x [1,T,C] as [1,1,C].
 Tensor step_of(const Tensor& x, std::int64_t t) {
   return x.reshape({x.size(1), x.size(2)}).slice(t, t + 1).reshape({1, 1, x.size(2)}).clone();
+}
+
+bool same_history(const ConvBlock::History& a, const ConvBlock::History& b) {
+  std::vector<Tensor> rows;
+  std::vector<std::int64_t> places;
+  const auto collect = [&](const auto& part) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(part)>, Tensor>) {
+      rows.push_back(part);
+    } else {
+      places.push_back(part);
+    }
+  };
+  ConvBlock::History::visit(a, collect);
+  ConvBlock::History::visit(b, collect);
+  return same_bytes(rows.at(0), rows.at(2)) && same_bytes(rows.at(1), rows.at(3)) && places.at(0) == places.at(2) &&
+         places.at(1) == places.at(3);
 }
 
 Tensor first_steps(const Tensor& x, std::int64_t count) {
@@ -48,11 +67,17 @@ TEMPLATE_TEST_CASE("conv_history: a block advanced step by step gives the bits o
         ConvBlock::History history = block.start();
         bool same = true;
         for (std::int64_t t = 0; t < steps; ++t) {
-          const Tensor expected = step_of(block(Variable(first_steps(x, t + 1)), patches).value(), t);
+          const Tensor whole = block(Variable(first_steps(x, t + 1)), patches).value();
+          const Tensor expected = step_of(whole, t);
           // Looking at a step leaves no trace, whatever it holds.
           block.at_next(Variable(other), history, patches);
           same = same && same_bytes(block.at_next(Variable(step_of(x, t)), history, patches).value(), expected);
           same = same && same_bytes(block.advance(Variable(step_of(x, t)), history, patches).value(), expected);
+          // All steps at once leave what they leave one by one.
+          ConvBlock::History begun = block.start();
+          begun.first.push(other);
+          same = same && same_bytes(block.start(Variable(first_steps(x, t + 1)), begun, patches).value(), whole);
+          same = same && same_history(begun, history);
         }
         CHECK(same);
       }
@@ -85,8 +110,13 @@ TEST_CASE("conv_history: two-way blocks, other rows and recording are refused", 
   ConvBlock::History history = block.start();
   const Variable x(random_tensor<float>({1, 1, 8}, 4));
   CHECK_THROWS_AS(block.at_next(x, history), AutogradError);
+  CHECK_THROWS_AS(block.start(x, history), AutogradError);
   const NoGrad off;
   CHECK_THROWS_AS(block.at_next(Variable(random_tensor<float>({1, 2, 8}, 4)), history), ShapeError);
   CHECK_THROWS_AS(block.at_next(Variable(random_tensor<double>({1, 1, 8}, 4)), history), DTypeError);
+  CHECK_THROWS_AS(block.start(Variable(random_tensor<float>({2, 3, 8}, 4)), history), ShapeError);
+  CHECK_THROWS_AS(two_way.start(x, history), OptionError);
   CHECK_THROWS_AS(history.first.push(random_tensor<float>({7}, 4)), ShapeError);
+  CHECK_THROWS_AS(history.first.push(random_tensor<float>({8, 7}, 4)), ShapeError);
+  CHECK_THROWS_AS(history.first.push(random_tensor<double>({2, 8}, 4)), DTypeError);
 }

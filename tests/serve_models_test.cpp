@@ -219,6 +219,19 @@ TEMPLATE_TEST_CASE("serve: CmnRec's streams equal full passes at every length an
   }
 }
 
+TEST_CASE("serve: a long history is a stream of its items", "[serve]") {
+  const std::vector<std::int32_t> history = some_items(600, 9);
+  const CmnRecServed<Lstm> model(memory_network<Lstm>(6, ChunkOrder::paper), {.padding_steps = 2});
+  const ServedSchedule task = ServedSchedule::every(7);
+  const SerialLoops here;
+  CmnRecServed<Lstm>::Stream stream = model.start(task, {});
+  for (const std::int32_t item : history) model.advance(task, stream, item);
+  const CmnRecServed<Lstm>::Stream begun = model.start(task, history);
+  CHECK(begun.steps == 601);
+  CHECK(begun.newest == history.back());
+  test::check_close<float>(model.scores(task, begun), test::doubles(model.scores(task, stream)), test::tolerance::sum<float>);
+}
+
 TEST_CASE("serve: CmnRec's schedules of the newest items are served by padded full passes", "[serve]") {
   const auto network = memory_network<Lstm>(6, ChunkOrder::paper);
   const CmnRecServed<Lstm> model(network);

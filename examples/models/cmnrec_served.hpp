@@ -87,14 +87,24 @@ class CmnRecServed {
 
   Stream start(const Task& task, std::span<const std::int32_t> items) const {
     Stream stream{.state = network_->start()};
-    for (const std::int32_t id : padded(items)) advance(task, stream, id);
+    const std::vector<std::int32_t> ids = padded(items);
+    if (ids.empty()) return stream;
+    const std::span<const std::int32_t> before = std::span(ids).first(ids.size() - 1);
+    for (std::size_t at = 0; at < before.size(); at += most_steps_at_once) {
+      const std::span<const std::int32_t> piece = before.subspan(at, std::min(most_steps_at_once, before.size() - at));
+      const std::int64_t count = static_cast<std::int64_t>(piece.size());
+      stream.state = network_->advance(row(piece), ChunkSchedule::every(task.gap(), count, stream.steps),
+                                       std::move(stream.state), weights_);
+      stream.steps += count;
+    }
+    stream.newest = ids.back();
     return stream;
   }
 
   void advance(const Task& task, Stream& stream, std::int32_t item) const {
     if (stream.newest != none) {
-      stream.state = network_->advance(row(static_cast<std::int32_t>(stream.newest)),
-                                       ChunkSchedule::every(task.gap(), 1, stream.steps), std::move(stream.state), weights_);
+      stream.state = network_->advance(row(stream.newest), ChunkSchedule::every(task.gap(), 1, stream.steps),
+                                       std::move(stream.state), weights_);
       ++stream.steps;
     }
     stream.newest = item;
@@ -103,8 +113,7 @@ class CmnRecServed {
   /// Throws OptionError for a stream without a step.
   Tensor scores(const Task&, const Stream& stream) const {
     if (stream.newest == none) throw OptionError("CmnRecServed: the stream has no step yet");
-    return network_->scores_after(row(static_cast<std::int32_t>(stream.newest)), ChunkSchedule::every_step(1), stream.state,
-                                  weights_);
+    return network_->scores_after(row(stream.newest), ChunkSchedule::every_step(1), stream.state, weights_);
   }
 
   Tensor scores(const Task& task, std::span<const std::int32_t> items) const {
@@ -116,8 +125,7 @@ class CmnRecServed {
     }
     const std::vector<std::int32_t> ids = padded(items);
     const std::int64_t steps = static_cast<std::int64_t>(ids.size());
-    return network_->scores(Tensor::from<std::int32_t>({1, steps}, ids), ChunkSchedule::every(task.gap(), steps).closed(),
-                            weights_);
+    return network_->scores(row(ids), ChunkSchedule::every(task.gap(), steps).closed(), weights_);
   }
 
   template <class AnyStream, class Visitor>
@@ -151,7 +159,12 @@ class CmnRecServed {
  private:
   static constexpr std::int64_t none = -1;
 
-  static Tensor row(std::int32_t id) { return Tensor::from<std::int32_t>({1, 1}, {id}); }
+  static constexpr std::size_t most_steps_at_once = 256;  ///< of a history: its activations are all there at a time
+
+  static Tensor row(std::span<const std::int32_t> ids) {
+    return Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(ids.size())}, ids);
+  }
+  static Tensor row(std::int64_t id) { return Tensor::from<std::int32_t>({1, 1}, {static_cast<std::int32_t>(id)}); }
 
   std::vector<std::int32_t> padded(std::span<const std::int32_t> items) const {
     std::vector<std::int32_t> ids(static_cast<std::size_t>(options_.padding_steps), padding_id);

@@ -92,6 +92,17 @@ class NextItNet final : public Module {
     return history;
   }
 
+  /// encode() over the first steps of a stream, x [1,T,C] -> [1,T,C]; `history` becomes what advance() would leave after them.  Within
+  /// NoGrad alone.
+  Variable start(Variable x, History& history, std::span<const BlockPatches> patches = {}) const {
+    History begun = start();
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      x = blocks_[i].start(x, begun[i], patches.empty() ? BlockPatches() : patches[i]);
+    }
+    history = std::move(begun);
+    return x;
+  }
+
   /// encode() at the step after those of `history`, which stays as it is: x [1,1,C] -> [1,1,C].  Within NoGrad alone.
   Variable encode_next(Variable x, const History& history, std::span<const BlockPatches> patches = {}) const {
     for (std::size_t i = 0; i < blocks_.size(); ++i) {

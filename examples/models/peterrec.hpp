@@ -98,6 +98,11 @@ class PatchSet final : public Module {
     return base.is_causal() ? last : select_step(h, 0) + last;
   }
 
+  /// The first items of a stream: i32 ids [1,T] -> hidden vectors [1,T,C]; `history` becomes that after them.  Within NoGrad alone.
+  Variable start(const NextItNet& base, const Tensor& ids, NextItNet::History& history) const {
+    return base.start(embed(base, ids), history, block_patches(base.blocks()));
+  }
+
   /// One more item of a stream: i32 id [1,1] -> hidden vector [1,1,C]; the history moves on.  Within NoGrad alone.
   Variable advance(const NextItNet& base, const Tensor& id, NextItNet::History& history) const {
     return base.advance(embed(base, id), history, block_patches(base.blocks()));

@@ -71,8 +71,15 @@ class PeterRecServed {
   bool is_incremental(const Task&) const { return base_->is_causal(); }
 
   Stream start(const Task& task, std::span<const std::int32_t> items) const {
+    const NoGrad off;
     Stream stream{base_->start(), Tensor::zeros({1, 1, base_->channels()}, DType::f32)};
-    for (const std::int32_t id : newest(task, items, base_->reach())) advance(task, stream, id);
+    const std::vector<std::int32_t> first = newest(task, items, base_->reach());
+    if (first.empty()) return stream;
+    const Tensor ids = row(first);
+    const Tensor hidden = (task.patches() == nullptr ? base_->start(base_->embed(ids), stream.history)
+                                                     : task.patches()->start(*base_, ids, stream.history))
+                              .value();
+    stream.last = hidden.reshape({hidden.size(1), 1, hidden.size(2)}).slice(hidden.size(1) - 1, hidden.size(1)).clone();
     return stream;
   }
 

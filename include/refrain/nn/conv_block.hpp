@@ -46,9 +46,7 @@ class ConvBlock final : public Module {
         next_step_(options.width) {}
 
   Variable operator()(const Variable& x, const BlockPatches& patches = {}) const {
-    const Variable h = half(x, conv1_, norm1_, {}, patches.first, patches.insertion);
-    const LayerNorm& norm2 = patches.norm2 != nullptr ? *patches.norm2 : norm2_;
-    return half(h, conv2_, norm2, x, patches.second, patches.insertion);
+    return second_half(first_half(x, patches), x, patches);
   }
 
   /// What the block reads for chosen steps of its output.
@@ -103,6 +101,21 @@ class ConvBlock final : public Module {
       throw OptionError("ConvBlock: a stream of steps needs a causal block; this one looks ahead");
     }
     return {history_of(conv1_), history_of(conv2_)};
+  }
+
+  /// operator() over the first steps of a stream, x [1,T,C] -> [1,T,C]; `history` becomes what advance() would leave after them, in a
+  /// fraction of the time.  Not recorded: throws AutogradError unless within NoGrad; ShapeError for more than one sequence.
+  Variable start(const Variable& x, History& history, const BlockPatches& patches = {}) const {
+    expect_not_recorded();
+    ops::check_rank("ConvBlock::start", "x", x, 3);
+    if (x.size(0) != 1) throw ShapeError(concat("ConvBlock::start: expected x of one sequence, got ", x.shape()));
+    History begun = start();
+    const Variable h = first_half(x, patches);
+    Variable y = second_half(h, x, patches);
+    begun.first.push(x.value());
+    begun.second.push(h.value());
+    history = std::move(begun);
+    return y;
   }
 
   /// The block at the step after those of `history`, which stays as it is: x [1,1,C] -> [1,1,C], the numbers that operator() gives at the
@@ -183,9 +196,22 @@ class ConvBlock final : public Module {
                         .dtype = conv.weight().dtype()});
   }
 
+  Variable first_half(const Variable& x, const BlockPatches& patches) const {
+    return half(x, conv1_, norm1_, {}, patches.first, patches.insertion);
+  }
+
+  Variable second_half(const Variable& h, const Variable& x, const BlockPatches& patches) const {
+    const LayerNorm& norm2 = patches.norm2 != nullptr ? *patches.norm2 : norm2_;
+    return half(h, conv2_, norm2, x, patches.second, patches.insertion);
+  }
+
+  static void expect_not_recorded() {
+    if (NoGrad::is_recording()) throw AutogradError("ConvBlock: a history carries no gradients; go on within NoGrad");
+  }
+
   Variable half_at_next(const Variable& x, const ConvHistory& history, const CausalConv& conv, const LayerNorm& norm,
                         const Variable& residual, const Adapter* patch, Insertion insertion) const {
-    if (NoGrad::is_recording()) throw AutogradError("ConvBlock: a history carries no gradients; go on within NoGrad");
+    expect_not_recorded();
     return half_at(Variable(history.taps(x.value())), conv, norm, residual, patch, insertion, next_step_);
   }
 

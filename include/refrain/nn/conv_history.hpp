@@ -41,7 +41,7 @@ class ConvHistory {
   /// What the taps read at the step that comes next, whose own input is x: [1,width,channels], x first.
   /// Throws ShapeError or DTypeError unless x is one row of this history's channels and type.
   Tensor taps(const Tensor& x) const {
-    check(x);
+    check(x, 1);
     Tensor taps({1, options_.width, options_.channels}, options_.dtype);
     char* to = static_cast<char*>(taps.raw());
     std::memcpy(to, x.raw(), x.bytes());
@@ -53,12 +53,19 @@ class ConvHistory {
     return taps;
   }
 
-  /// The step with input x has come: it takes the place of the oldest one.
+  /// The steps with inputs x [...,channels] have come, in this order: they take the places of the oldest ones.
+  /// Throws ShapeError or DTypeError unless x is rows of this history's channels and type.
   void push(const Tensor& x) {
-    check(x);
-    if (rows_.size(0) == 0) return;
-    std::memcpy(const_cast<char*>(row_at(oldest_)), x.raw(), x.bytes());
-    oldest_ = (oldest_ + 1) % rows_.size(0);
+    const std::int64_t steps = x.rank() > 0 ? x.numel() / std::max<std::int64_t>(1, options_.channels) : 0;
+    check(x, steps);
+    const std::int64_t kept = rows_.size(0);
+    if (kept == 0) return;
+    const std::size_t bytes = static_cast<std::size_t>(options_.channels) * size_bytes(options_.dtype);
+    for (std::int64_t step = std::max<std::int64_t>(0, steps - kept); step < steps; ++step) {
+      std::memcpy(const_cast<char*>(row_at((oldest_ + step) % kept)),
+                  static_cast<const char*>(x.raw()) + static_cast<std::size_t>(step) * bytes, bytes);
+    }
+    oldest_ = (oldest_ + steps) % kept;
   }
 
   /// Calls function(part) for what a saved history consists of: the rows, a Tensor, and the place of the oldest, a number.
@@ -93,12 +100,14 @@ class ConvHistory {
            static_cast<std::size_t>(row * options_.channels) * size_bytes(options_.dtype);
   }
 
-  void check(const Tensor& x) const {
+  void check(const Tensor& x, std::int64_t steps) const {
     if (x.dtype() != options_.dtype) {
       throw DTypeError(concat("ConvHistory: expected ", options_.dtype, ", got ", x.dtype()));
     }
-    if (x.numel() != options_.channels || x.device() != Device::cpu) {
-      throw ShapeError(concat("ConvHistory: expected one row of ", options_.channels, " channels on the CPU, got ", x.shape()));
+    const bool is_rows = x.rank() > 0 && x.size(x.rank() - 1) == options_.channels && x.numel() == steps * options_.channels;
+    if (!is_rows || x.device() != Device::cpu) {
+      throw ShapeError(concat("ConvHistory: expected ", steps == 1 ? "one row" : "rows", " of ", options_.channels,
+                              " channels on the CPU, got ", x.shape()));
     }
   }
 
