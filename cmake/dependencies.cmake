@@ -10,6 +10,7 @@ endmacro()
 refrain_pin(nlohmann_json https://github.com/nlohmann/json v3.11.2 3.7 CONFIG)
 refrain_pin(fmt https://github.com/fmtlib/fmt 9.1.0 CONFIG)
 refrain_pin(CLI11 https://github.com/CLIUtils/CLI11 v2.3.2 2 CONFIG)
+refrain_pin(tomlplusplus https://github.com/marzer/tomlplusplus v3.3.0 3 CONFIG)
 refrain_pin(Catch2 https://github.com/catchorg/Catch2 v2.13.10 CONFIG)
 refrain_pin(benchmark https://github.com/google/benchmark v1.7.1 CONFIG)
 # Eigen's own CMake project adds hundreds of targets, so a fetched copy is used as the header tree that it is.

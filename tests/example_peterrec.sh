@@ -65,7 +65,22 @@ refuses_config() {
 }
 refuses_config '[pretrain]\nchanels = 32\n' "unknown name chanels in [pretrain] (did you mean --channels?)"
 refuses_config '[pretran]\nchannels = 32\n' "unknown section [pretran] (did you mean pretrain?)"
-refuses_config 'channels = 32\n' "expected sections, [pretrain] for one, got 'channels'"
+refuses_config 'channels = 32\n' "line 1: expected sections, as [pretrain], got 'channels' outside of one"
+refuses_config '[pretrain]\ndata = ["users.txt"\nepochs = 1\n' "line 3: "
+refuses_config '[pretrain]\nepochs = 1999-12-31\n' "line 2: expected a number, a text, true, false, or a list of such"
+printf '[pretrain]\nhold-out-last = "perhaps"\n' > wrong.toml
+run 1 pretrain --data users.txt --config wrong.toml
+says "--hold-out-last: cannot be read, got 'perhaps'"
+run 1 pretrain --data users.txt --learning-rate 0
+says "--learning-rate: expected a number above 0, got 0"
+run 1 pretrain --data users.txt --learning-rate banana
+says "--learning-rate: expected a number above 0, got 'banana'"
+"$program" pretrain --data users.txt --channels > out 2>&1 && fail "expected an error"
+says "--channels: expected a value"
+run 1 pretrain --data users.txt --split 0.5,0.5,0.5
+says "pretrain has no option --split, which is one of finetune, evaluate, compare"
+run 1 finetune --data users.txt --profiles users.dat --task gender --split 0.5,0.5,0.5
+says "--split: expected three shares (training, validation, test) that sum to 1, got 0.5,0.5,0.5"
 
 # Held-out items: of all files.  Of a sequence of three items one is left, which is none to learn from.
 run 0 pretrain --data users.txt,more.txt "${tiny[@]}" --epochs 1 --out all.safetensors
@@ -157,17 +172,20 @@ grep -q '"hr5_sampled":.*"mrr5_full":.*"method":"next.patch.safetensors"' beside
 run 1 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors,next.patch.safetensors
 says "--patch: expected each file once, got next.patch.safetensors twice"
 
+run 1 evaluate --base all.safetensors --data users.txt
+says "evaluate without --patch: it is tested on each user's last items"
+
 # Histories from standard input: each line may name its task, and an unknown one does not end the program.
 asked=(recommend --base held.safetensors --patch next.patch.safetensors)
 printf '1,2,3\nnext: 4, 5, nothing\nage: 1,2\nbase: 6\n\n' > histories
 "$program" "${asked[@]}" --threads 2 < histories > out 2>&1 || fail "expected answers to lines"
 says "History (3 items), task next"
 says "History (3 items, 1 of them unknown to the base), task next"
-says "--task age: no patch file of this task was given; see --patch"
+says "--task age: expected base or the task of a --patch file, base, next, got age"
 says "History (1 items), task base"
 says "no known item in the history: going by what is frequent"
 (($(grep -c "^History" out) == 4)) || fail "expected a heading for each line that was answered"
-run 1 "${asked[@]}" --history 1,2 --task age
+run 1 "${asked[@]}" --history 1,2 --task base,age
 if grep -q "^History" out; then fail "a task that is refused has a heading"; fi
 cp next.patch.safetensors other.patch.safetensors
 run 1 recommend --base held.safetensors --patch next.patch.safetensors,other.patch.safetensors --history 1
@@ -204,12 +222,19 @@ if grep -q "warning" out; then fail "the same users, and a warning"; fi
 # Labels of one's own: a table with a header, some users without a label.
 awk 'BEGIN { print "churned,user_id,city"; for (u = 1; u <= 61; ++u) print (u % 4 ? (u % 2 ? "yes" : "no") : "") "," u ",Oslo" }' > labels.csv
 labels=(--base all.safetensors --data users.txt --profiles labels.csv)
-run 0 finetune "${labels[@]}" --task churned --epochs 1
+run 0 finetune "${labels[@]}" --task churned --epochs 2 --learning-rate 0.00001
+says "churned: the last epoch was the best (*): it was still improving; see --epochs"
+says "label frequency: accuracy"
 says 'labels.csv: read as profiles: user "user_id", "churned", "city"'
 run 0 evaluate "${labels[@]}" --patch churned.patch.safetensors
 says "label frequency"
 run 0 recommend --data users.txt --patch churned.patch.safetensors --base all.safetensors --user 7
 says "yes"
+sed '1s,churned,base,' labels.csv > base.csv
+for command in finetune compare; do
+  run 1 $command --base all.safetensors --data users.txt --profiles base.csv --task base --epochs 1
+  says "--task base: is the name of the base's own head"
+done
 sed '1s,churned,left/stayed,' labels.csv > slash.csv
 run 0 finetune --base all.safetensors --data users.txt --profiles slash.csv --task left/stayed --epochs 1
 says "left_stayed.patch.safetensors"

@@ -89,11 +89,40 @@ printf '%s\n' '{"user": "a", "item": 1}' 'no json' '[1]' '{"user": "a"}' '{"user
   '{"user": "a", "task": "base", "k": 2}' > in
 run 0 --base base.safetensors --measure
 lines 15
-for line in 2 3 4 5 6 7 8 9 10 11 13 14 15 16; do says "{\"line\":$line,\"error\":"; done
-says '"error":"unknown item '"'99'"
+for line in 2 3 4 5 6 7 8 9 10 11 13 14 15 16; do
+  grep -qE "^\{\"line\":$line,.*\"error\":" out || fail "expected an error of line $line"
+done
+says '{"line":2,"error":"no JSON: it goes wrong at byte 2"}'
+says '{"line":4,"error":"expected \"item\" (what the user did) or \"task\" (a request), got neither"}'
+says '{"line":5,"user":"a","error":"unknown item '"'99'"'"}'
+says '{"line":6,"user":"a","task":"other","error":"unknown task '"'other'; loaded: base"'"}'
 says '"line":17,"user":"a","task":"base","best":[{"id":'
 says '17 lines, 14 errors' errors
 says 'requests: 1, p50' errors
+
+# What a stranger's line may hold: a time, items that are new, both kinds of line at once, half a line.
+printf '%s\n' '{"user": "a", "item": 1, "timestamp": 1700000000}' '{"history": [1, "new", 2, "newer"], "task": "base", "k": 1}' \
+  '{"history": ["new"], "task": "base"}' '{"user": "a", "history": [1], "task": "base"}' '{"user": "a", "item": 1, "task": "base"}' \
+  '{}' '{"user": "", "item": 1}' '{"user": "a", "item": 1' '{"unload": "base"}' > in
+run 0 --base base.safetensors
+lines 8
+says '{"line":2,"task":"base","unknown":2,"best":[{"id":'
+says '{"line":3,"task":"base","error":"none of the 1 items of the history is known"}'
+says '{"line":4,"error":"a request is of a \"user\" or of a \"history\", got both"}'
+says '{"line":5,"error":"a line is an event (\"item\") or a request (\"task\"), got both"}'
+says '{"line":6,"error":"expected \"user\", \"history\", \"load\" or \"unload\", got none of them"}'
+says '{"line":7,"error":"\"user\": expected a name, got an empty text"}'
+says '{"line":8,"error":"no JSON: the line ends early"}'
+says '{"line":9,"error":"task '"'base' is the base's own and stays"'"}'
+
+# Classes come with probabilities that sum to one.
+printf '%s\n' '{"history": [1, 2, 3], "task": "gender"}' > in
+run 0 --base base.safetensors --patch gender.patch.safetensors
+sum=$(grep -oE '"probability":[0-9.e-]+' out | awk -F: '{ sum += $2 } END { printf "%.3f", sum }')
+[[ "$sum" == 1.000 ]] || fail "expected probabilities that sum to 1, got $sum"
+cp gender.patch.safetensors again.patch.safetensors
+run 1 --base base.safetensors --patch gender.patch.safetensors,again.patch.safetensors
+says "--patch: expected one file a task, got again.patch.safetensors of task gender again" errors
 
 # So do lines that are too deep or too long to be kept.
 {
@@ -116,12 +145,12 @@ says '"line":4,"task":"base","best":[{"id":'
 printf '%s\n' '{"user": 7, "item": 3}' '{"user": 7, "task": "gender"}' '{"load": "gender.patch.safetensors"}' \
   '{"user": 7, "task": "gender"}' '{"unload": "gender"}' '{"user": 7, "task": "gender", "k": 2}' > in
 run 0 --base base.safetensors
-says '{"line":2,"error":"unknown task'
+says '{"line":2,"user":"7","task":"gender","error":"unknown task'
 says '{"line":3,"loaded":"gender"}'
 says '"line":4,"user":"7","task":"gender","best":[{"id":"'
 [[ $(sed -n 's/.*"line":4,//p' out | grep -o '"id"' | wc -l) == 2 ]] || fail "a task of two classes answers with both"
 says '{"line":5,"unloaded":"gender"}'
-says '{"line":6,"error":"unknown task'
+says '{"line":6,"user":"7","task":"gender","error":"unknown task'
 
 # Users go on in another run, with other threads, as in one run.
 {

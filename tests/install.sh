@@ -27,6 +27,7 @@ need_compiler() {
 need_example_libraries() {
   need_header fmt/core.h libfmt-dev
   need_header CLI/CLI.hpp libcli11-dev
+  need_header toml++/toml.h libtomlplusplus-dev
 }
 
 need_test_libraries() {

@@ -96,10 +96,32 @@ TEST_CASE("recommender: the best first, without special ids and what was seen", 
         scores.data<float>()[served->id_of(served->recommend("base", history, 1)[0].item)]);
 }
 
+TEST_CASE("recommender: probabilities are the softmax over what may be recommended", "[serve]") {
+  const auto served = recommender();
+  const std::vector<std::int32_t> history = ids_of(*served, {"i3", "i0", "i7"});
+  for (const Recommendation& line : served->recommend("class", history, 3)) CHECK_FALSE(line.probability.has_value());
+  const auto base = base_network();
+  served->load("class", task_on(*base, 3, 3), {.targets = vocabulary_of(3, false), .probabilities = true});
+  served->load("next", task_on(*base, 9, 2), {.targets = vocabulary_of(9, false), .leave_out = true, .probabilities = true});
+  for (const auto& [task, count] : {std::pair<std::string, std::size_t>{"class", 3}, {"next", 6}}) {
+    const auto all = served->recommend(task, history, 9);
+    REQUIRE(all.size() == count);
+    double total = 0;
+    for (const Recommendation& line : all) {
+      double sum = 0;
+      for (const Recommendation& other : all) sum += std::exp(static_cast<double>(other.score) - line.score);
+      CHECK(*line.probability == Approx(1 / sum).epsilon(1e-5));
+      total += *line.probability;
+    }
+    CHECK(total == Approx(1).epsilon(1e-5));
+    CHECK(*served->recommend(task, history, 1)[0].probability == *all[0].probability);
+  }
+}
+
 TEST_CASE("recommender: what cannot be answered says why", "[serve]") {
   const auto served = recommender();
   const std::vector<std::int32_t> history = ids_of(*served, {"i3"});
-  CHECK_THROWS_WITH(served->recommend("other", history, 1), "unknown task 'other'");
+  CHECK_THROWS_WITH(served->recommend("other", history, 1), "unknown task 'other'; loaded: base, class, next");
   CHECK_THROWS_WITH(served->recommend("next", std::vector<std::int32_t>{}, 1), "task 'next': the history is empty");
   CHECK_THROWS_WITH(served->recommend("next", history, 0), "task 'next': expected k of at least 1, got 0");
   for (const std::int32_t id : {-1, padding_id, tcl_id, unknown_id, special_ids + static_cast<std::int32_t>(item_count)}) {

@@ -81,7 +81,7 @@ PreparedData prepare(const Sequences& behaviour, const Vocabulary& vocabulary, c
     add(parts.valid, data.split.valid);
     add(parts.test, data.split.test);
   } else {
-    if (options.split.size() != 3) throw OptionError("--split: expected three shares: train,valid,test");
+    examples::expect_split(options.split);
     data.rows = cut(users, pieces).rows;
     data.split = split_random(
         data.rows.rows(), {.train = options.split[0], .valid = options.split[1], .test = options.split[2]}, options.split_seed);

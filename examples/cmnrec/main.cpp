@@ -10,7 +10,9 @@ using namespace refrain::cmnrec;
 using refrain::examples::add_recommend_options;
 using refrain::examples::add_run_options;
 using refrain::examples::add_training_options;
+using refrain::examples::between;
 using refrain::examples::Command;
+using refrain::examples::not_negative;
 using refrain::examples::run_command;
 
 void add_files(CLI::App& app, DataOptions& data) {
@@ -20,7 +22,7 @@ void add_files(CLI::App& app, DataOptions& data) {
   add("--data", data.files, "Behaviour, from one or more files")->delimiter(',')->check(CLI::ExistingFile);
   add("--format", data.format, refrain::examples::format_names)->capture_default_str();
   add("--skip-bad-lines", data.skip_bad_lines, "Malformed lines to pass over in a file")
-      ->check(CLI::NonNegativeNumber)
+      ->check(not_negative())
       ->capture_default_str();
 }
 
@@ -29,13 +31,13 @@ void add_preparation(CLI::App& app, DataOptions& data) {
     return app.add_option(name, value, text)->group("Sequences");
   };
   add("--min-item-count", data.min_item_count, "Items that occur less often are left out")
-      ->check(CLI::Range(1, 1000000000))
+      ->check(between(1, 1000000000))
       ->capture_default_str();
   add("--length", data.length, "T: steps that a network reads; a sequence has one item more, the last target")
-      ->check(CLI::Range(1, 100000))
+      ->check(between(1, 100000))
       ->capture_default_str();
   add("--min-length", data.min_length, "Sequences of fewer items are left out")
-      ->check(CLI::Range(2, 100001))
+      ->check(between(2, 100001))
       ->capture_default_str();
   add("--split", data.split, "Shares of the sequences: training, validation, test")
       ->delimiter(',')
@@ -52,21 +54,21 @@ void add_model(CLI::App& app, Options& options) {
     return app.add_option(name, value, text)->group("Model")->capture_default_str();
   };
   NetworkOptions& network = options.network;
-  add("--words", network.words, "Memory words N; 0: as many as slots")->check(CLI::Range(0, 4096));
-  add("--word-size", network.word_size, "Width W of a memory word")->check(CLI::Range(1, 4096));
-  add("--heads", network.heads, "Read heads")->check(CLI::Range(1, 64));
+  add("--words", network.words, "Memory words N; 0: as many as slots")->check(between(0, 4096));
+  add("--word-size", network.word_size, "Width W of a memory word")->check(between(1, 4096));
+  add("--heads", network.heads, "Read heads")->check(between(1, 64));
   add("--controller", network.controller, "Of cmnrec and srmn")->check(CLI::IsMember({"lstm", "gru"}));
-  add("--hidden", network.hidden, "Width H of the recurrent networks")->check(CLI::Range(1, 8192));
-  add("--embedding", network.embedding, "Width E of the item vectors")->check(CLI::Range(1, 8192));
-  add("--attention", network.attention, "Width of the chunk attention")->check(CLI::Range(1, 4096));
-  add("--layers", network.layers, "Recurrent layers")->check(CLI::Range(1, 64));
-  add("--keep", network.keep, "Share that dropout keeps in training")->check(CLI::Range(1e-3, 1.0));
+  add("--hidden", network.hidden, "Width H of the recurrent networks")->check(between(1, 8192));
+  add("--embedding", network.embedding, "Width E of the item vectors")->check(between(1, 8192));
+  add("--attention", network.attention, "Width of the chunk attention")->check(between(1, 4096));
+  add("--layers", network.layers, "Recurrent layers")->check(between(1, 64));
+  add("--keep", network.keep, "Share that dropout keeps in training")->check(between(1e-3, 1.0));
   add("--order", network.order, "What happens first at a chunk step: as in the paper or in its authors' code")
       ->check(CLI::IsMember({"paper", "reference"}));
   app.add_flag("--recompute", network.recompute,
                "Compute gates again in the backward pass instead of keeping them: less memory")
       ->group("Model");
-  add("--channels", network.channels, "Width of NextItNet")->check(CLI::Range(1, 4096));
+  add("--channels", network.channels, "Width of NextItNet")->check(between(1, 4096));
   add("--dilations", network.dilations, "Dilations of NextItNet's blocks")->delimiter(',');
 }
 
@@ -75,12 +77,12 @@ void add_loss(CLI::App& app, LossOptions& loss) {
     return app.add_option(name, value, text)->group("Training")->capture_default_str();
   };
   add("--loss", loss.kind, "Softmax over all items, or against log-uniform samples")->check(CLI::IsMember({"full", "sampled"}));
-  add("--negatives", loss.negatives, "Samples of --loss sampled; 0: a tenth of the items")->check(CLI::Range(0, 1000000000));
+  add("--negatives", loss.negatives, "Samples of --loss sampled; 0: a tenth of the items")->check(between(0, 1000000000));
   add("--loss-at", loss.at, "Steps whose prediction counts")->check(CLI::IsMember({"all", "last"}));
   add("--stop-on", loss.stop_on, "What early stopping watches on the validation part")->check(CLI::IsMember({"loss", "ndcg"}));
   add("--shift", loss.shift,
       "Training batches leave out up to so many of their newest items, at random: chunks then end at other items each time")
-      ->check(CLI::Range(0, 100000));
+      ->check(between(0, 100000));
 }
 
 void add_checkpoint(CLI::App& app, std::string& file) {
@@ -107,7 +109,7 @@ void add_train(CLI::App& app, Options& options) {
          "Chunk steps of cmnrec: pec, tsc, exc (--slots of them), every, every:G, or steps 5,10,20 that end at --length")
       ->group("Model")
       ->capture_default_str();
-  app.add_option("--slots", options.slots, "Chunks m")->check(CLI::Range(1, 100000))->group("Model")->capture_default_str();
+  app.add_option("--slots", options.slots, "Chunks m")->check(between(1, 100000))->group("Model")->capture_default_str();
   add_model(app, options);
   add_training_options(app, options.train, "", "Training");
   add_loss(app, options.loss);
@@ -145,7 +147,7 @@ void add_compare(CLI::App& app, Options& options) {
       ->default_str("srmn,tsc,pec,exc,lstm4rec,gru4rec,nextitnet,mostpop");
   app.add_option("--slots", compare.slots, "Chunks m; several train each schedule with each of them")
       ->delimiter(',')
-      ->check(CLI::Range(1, 100000))
+      ->check(between(1, 100000))
       ->default_str("4");
   app.add_option("--seeds", compare.seeds, "Train with each of these seeds; means and spreads are printed")
       ->delimiter(',')
@@ -155,7 +157,7 @@ void add_compare(CLI::App& app, Options& options) {
   app.add_option("--curves", compare.curves, "Write learning curves to PREFIX-curves.jsonl and PREFIX-curves.svg")
       ->type_name("PREFIX");
   app.add_option("--prediction-batch", options.prediction_batch, "Sequences scored at a time when predictions are timed")
-      ->check(CLI::Range(1, 100000))
+      ->check(between(1, 100000))
       ->capture_default_str();
   app.add_flag("--generate", compare.generate,
                "Make data with dependencies over long distances instead of reading --data; sizes that are not given are small");

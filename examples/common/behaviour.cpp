@@ -1,8 +1,9 @@
 #include "common/behaviour.hpp"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 namespace refrain::examples {
@@ -45,6 +46,18 @@ std::int64_t row_of_user(const Sequences& sequences, const std::string& user) {
   const std::int32_t number = sequences.users.find(user);
   if (number == StringTable::absent) throw OptionError("--user " + user + ": the data has no such user");
   return std::find(sequences.user.begin(), sequences.user.end(), number) - sequences.user.begin();
+}
+
+void expect_split(const std::vector<double>& shares) {
+  double sum = 0;
+  bool is_good = shares.size() == 3;
+  for (const double share : shares) {
+    is_good = is_good && share >= 0 && share <= 1;
+    sum += share;
+  }
+  if (is_good && std::abs(sum - 1) < 1e-6) return;
+  throw OptionError(
+      fmt::format("--split: expected three shares (training, validation, test) that sum to 1, got {}", fmt::join(shares, ",")));
 }
 
 std::vector<std::string> item_names(const Sequences& sequences, std::int64_t row) {

@@ -30,6 +30,9 @@ std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_l
 /// there is none.
 std::int64_t row_of_user(const Sequences& sequences, const std::string& user);
 
+/// Throws OptionError, naming --split, unless these are three shares from 0 that sum to 1.
+void expect_split(const std::vector<double>& shares);
+
 /// Original item ids of a row; empty past the last one.
 std::vector<std::string> item_names(const Sequences& sequences, std::int64_t row);
 

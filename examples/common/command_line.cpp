@@ -1,7 +1,11 @@
 #include "common/command_line.hpp"
 
+#include <toml++/toml.h>
+
 #include <algorithm>
+#include <cmath>
 #include <numeric>
+#include <regex>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -66,11 +70,9 @@ std::string unexpected(const CLI::App& app, const CLI::App& command, const std::
   return concat("unknown option ", name, suggestion(name, option_names(command)));
 }
 
-/// What a --config file says that no option means: "pretrain.chanels", or a section's "pretran.++".
+/// What a --config file says that no option means: "pretrain.chanels".
 std::string unknown_in_config(const CLI::App& app, const std::string& name) {
-  const std::size_t point = name.find('.');
-  if (point == std::string::npos)
-    return concat("--config: expected sections, [", command_names(app).front(), "] for one, got '", name, "'");
+  const std::size_t point = std::min(name.find('.'), name.size() - 1);
   const std::string section = name.substr(0, point);
   const std::string key = name.substr(point + 1);
   const std::vector<const CLI::App*> commands =
@@ -78,6 +80,18 @@ std::string unknown_in_config(const CLI::App& app, const std::string& name) {
   if (commands.empty()) return concat("--config: unknown section [", section, "]", suggestion(section, command_names(app)));
   return concat("--config: unknown name ", key, " in [", section, "]",
                 suggestion(concat("--", key), option_names(*commands.front())));
+}
+
+/// The parser's own text in our words.
+std::string reworded(const std::string& text) {
+  static const std::regex conversion("Could not convert: (.*) = (.*)");
+  static const std::regex missing("(.*): ([0-9]+) required .* missing");
+  std::smatch found;
+  if (std::regex_match(text, found, conversion)) return concat(found[1].str(), ": cannot be read, got '", found[2].str(), "'");
+  if (std::regex_match(text, found, missing)) {
+    return concat(found[1].str(), ": expected ", found[2] == "1" ? "a value" : concat(found[2].str(), " values"));
+  }
+  return text;
 }
 
 std::string usage_error(const CLI::App& app, const char* program, const CLI::ParseError& error) {
@@ -97,13 +111,89 @@ std::string usage_error(const CLI::App& app, const char* program, const CLI::Par
   }
   const CLI::App& command = chosen.empty() ? app : *chosen.front();
   const std::string who = chosen.empty() ? program : concat(program, " ", command.get_name());
-  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError) && !rest.empty()) {
+  // What is missing may be what was misspelt.
+  const int code = error.get_exit_code();
+  const bool is_unknown =
+      code == static_cast<int>(CLI::ExitCodes::ExtrasError) || code == static_cast<int>(CLI::ExitCodes::RequiredError);
+  if (is_unknown && !rest.empty()) {
     return concat(unexpected(app, command, rest), "; ", who, " --help lists the options");
   }
-  return error.what();
+  return reworded(error.what());
 }
 
+/// A number that the check takes; what it says otherwise, "expected 1 to 4096, got 0".
+template <class Accept>
+CLI::Validator numbers(const std::string& expected, Accept&& accept) {
+  return CLI::Validator(
+      [expected, accept](std::string& text) {
+        double value = 0;
+        const bool is_number = CLI::detail::lexical_cast(text, value);
+        return is_number && accept(value) ? std::string()
+                                          : concat("expected ", expected, ", got ", is_number ? text : concat("'", text, "'"));
+      },
+      expected);
+}
+
+/// One section a sub-command, each with values by option names.
+class TomlReader final : public CLI::ConfigTOML {
+ public:
+  std::vector<CLI::ConfigItem> from_config(std::istream& in) const override {
+    std::vector<CLI::ConfigItem> found;
+    try {
+      const toml::table file = toml::parse(in);
+      for (const auto& [section, values] : file) {
+        const toml::table* table = values.as_table();
+        if (table == nullptr)
+          fail(values, concat("expected sections, as [pretrain], got '", section.str(), "' outside of one"));
+        for (const auto& [name, value] : *table) {
+          CLI::ConfigItem item;
+          item.parents = {std::string(section.str())};
+          item.name = std::string(name.str());
+          add(value, item.inputs);
+          found.push_back(std::move(item));
+        }
+      }
+    } catch (const toml::parse_error& error) {
+      throw CLI::ConfigError(concat("--config: line ", error.source().begin.line, ": ", error.description()));
+    }
+    return found;
+  }
+
+ private:
+  [[noreturn]] static void fail(const toml::node& at, const std::string& why) {
+    throw CLI::ConfigError(concat("--config: line ", at.source().begin.line, ": ", why));
+  }
+
+  static void add(const toml::node& value, std::vector<std::string>& inputs) {
+    if (const auto* list = value.as_array()) {
+      for (const toml::node& element : *list) add(element, inputs);
+    } else if (const auto* text = value.as_string()) {
+      inputs.push_back(text->get());
+    } else if (const auto* whole = value.as_integer()) {
+      inputs.push_back(std::to_string(whole->get()));
+    } else if (const auto* number = value.as_floating_point()) {
+      inputs.push_back(fmt::format("{}", number->get()));
+    } else if (const auto* flag = value.as_boolean()) {
+      inputs.push_back(flag->get() ? "true" : "false");
+    } else {
+      fail(value, "expected a number, a text, true, false, or a list of such");
+    }
+  }
+};
+
 }  // namespace
+
+CLI::Validator between(double least, double most) {
+  return numbers(fmt::format("{} to {}", least, most), [=](double value) { return value >= least && value <= most; });
+}
+CLI::Validator above_zero() {
+  return numbers("a number above 0", [](double value) { return value > 0 && std::isfinite(value); });
+}
+CLI::Validator not_negative() {
+  return numbers("a number from 0", [](double value) { return value >= 0 && std::isfinite(value); });
+}
+
+std::shared_ptr<CLI::Config> toml_reader() { return std::make_shared<TomlReader>(); }
 
 std::optional<int> parse(CLI::App& app, const char* program, int argc, char** argv) {
   try {

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <deque>
 #include <exception>
+#include <memory>
 #include <new>
 #include <optional>
 #include <span>
@@ -18,9 +19,14 @@
 
 namespace refrain::examples {
 
+/// Checks of options, which say what they expected.
+CLI::Validator between(double least, double most);
+CLI::Validator above_zero();
+CLI::Validator not_negative();
+
 inline void add_run_options(CLI::App& app, RunOptions& run) {
   app.add_option("--seed", run.seed, "Seed of every random choice")->capture_default_str();
-  app.add_option("--threads", run.threads, "Threads; 0: one per core")->check(CLI::Range(0, 1024))->capture_default_str();
+  app.add_option("--threads", run.threads, "Threads; 0: one per core")->check(between(0, 1024))->capture_default_str();
   app.add_option("--device", run.device, "Where to compute")->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
   app.add_option("--log", run.log, "Append progress and figures to this file as JSON lines");
 }
@@ -30,13 +36,13 @@ inline void add_training_options(CLI::App& app, TrainOptions& train, const std::
   const auto add = [&](const std::string& name, auto& value, const char* text) {
     return app.add_option("--" + prefix + name, value, text)->group(group)->capture_default_str();
   };
-  add("epochs", train.epochs, "Largest number of epochs")->check(CLI::Range(1, 1000000));
-  add("batch", train.batch, "Sequences a step")->check(CLI::Range(1, 1000000));
-  add("learning-rate", train.learning_rate, "Of Adam")->check(CLI::PositiveNumber);
+  add("epochs", train.epochs, "Largest number of epochs")->check(between(1, 1000000));
+  add("batch", train.batch, "Sequences a step")->check(between(1, 1000000));
+  add("learning-rate", train.learning_rate, "Of Adam")->check(above_zero());
   add("patience", train.patience, "Stop after this many epochs without improvement on the validation part")
-      ->check(CLI::Range(1, 1000000));
-  add("clip", train.clip, "Largest gradient norm; 0: no clipping")->check(CLI::NonNegativeNumber);
-  add("l2", train.l2, "L2 of the head")->check(CLI::NonNegativeNumber);
+      ->check(between(1, 1000000));
+  add("clip", train.clip, "Largest gradient norm; 0: no clipping")->check(not_negative());
+  add("l2", train.l2, "L2 of the head")->check(not_negative());
 }
 
 inline void add_recommend_options(CLI::App& app, RecommendOptions& recommend) {
@@ -45,13 +51,16 @@ inline void add_recommend_options(CLI::App& app, RecommendOptions& recommend) {
       ->expected(0, 1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  app.add_option("--count", recommend.count, "Recommendations a user")->check(CLI::Range(1, 1000000))->capture_default_str();
+  app.add_option("--count", recommend.count, "Recommendations a user")->check(between(1, 1000000))->capture_default_str();
   app.add_flag("--keep-seen", recommend.keep_seen, "Also recommend what the user has seen");
 }
 
 /// Parses the command line.  Returns the exit code with which the program is to end now: 0 after --help, 1 when the line cannot be
 /// read, which is then told on standard error in one line, with what may have been meant; nothing when it is to go on.
 std::optional<int> parse(CLI::App& app, const char* program, int argc, char** argv);
+
+/// Reads the files of --config.  What is no TOML, or not of the form [command] name = value, is told with its line.
+std::shared_ptr<CLI::Config> toml_reader();
 
 /// A sub-command of a program.
 template <class Options>
@@ -70,6 +79,7 @@ int run_command(const char* program, const char* text, std::span<const Command<O
   CLI::App app{text};
   app.require_subcommand(1);
   app.fallthrough();
+  app.config_formatter(toml_reader());
   app.set_config("--config", "",
                  concat("Read options from this TOML file: one section a sub-command, [", commands.front().name,
                         "], with the long option names as keys"));

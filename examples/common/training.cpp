@@ -120,6 +120,7 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
     }
     if (!is_brief) progress.reset();
     report.seconds_per_epoch += epoch.training_seconds;
+    report.is_still_improving = epoch.is_best && epoch.epoch + 1 == options.epochs && epoch.epoch > 0;
     report.curve.push_back({epoch.epoch + 1, epoch.loss, epoch.metric, epoch.training_seconds});
     if (place.log != nullptr) {
       place.log->write({{"epoch", static_cast<double>(epoch.epoch + 1)},
@@ -136,6 +137,9 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
   if (!report.curve.empty()) report.seconds_per_epoch /= static_cast<double>(report.curve.size());
   report.best = result.position.best_metric;
   report.interrupted = result.end == TrainingEnd::interrupted;
+  if (report.is_still_improving && !place.is_one_of_many) {
+    fmt::print(stderr, "{}: the last epoch was the best (*): it was still improving; see --epochs\n", place.label);
+  }
   return report;
 }
 

@@ -45,7 +45,8 @@ struct TrainReport {
   double seconds_per_epoch = 0;  ///< without evaluation
   double best = 0;               ///< on the validation part
   bool interrupted = false;
-  std::vector<CurvePoint> curve;  ///< of this process
+  bool is_still_improving = false;  ///< the last epoch that the options allow was the best
+  std::vector<CurvePoint> curve;    ///< of this process
 };
 
 /// What the validation part measures.

@@ -6,6 +6,7 @@
 #include <map>
 #include <numeric>
 
+#include "common/behaviour.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
 #include "common/saved_config.hpp"
@@ -159,14 +160,14 @@ struct Comparison {
 /// A user's history, what the user took in truth, and what three recommenders say.
 void print_users(const TaskData& task, const Comparison& comparison, const std::string& method, const TaskNetwork& network,
                  const RawData& raw) {
+  if (comparison.options.compare.show_users <= 0) return;
   fmt::print("\nUsers of the test part, task {}\n", task.name);
   std::vector<std::int64_t> rows = task.test.source;
   rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
   const Scorer learned = scorer_of(network);
   const Scorer popular = popularity_scorer(task);
   const Scorer random = random_scorer(task, comparison.protocols.seed);
-  const std::size_t count =
-      std::min(rows.size(), static_cast<std::size_t>(std::max<std::int64_t>(0, comparison.options.compare.show_users)));
+  const std::size_t count = std::min(rows.size(), static_cast<std::size_t>(comparison.options.compare.show_users));
   for (std::size_t i = 0; i < count; ++i) {
     const std::vector<std::int64_t> row{rows[i]};
     const std::span<const std::int32_t> history = task.sources[row[0]];
@@ -193,7 +194,7 @@ void print_users(const TaskData& task, const Comparison& comparison, const std::
       }
     }
   }
-  fmt::print("\n(* = what the user took in truth)\n");
+  fmt::print("\n(* = {})\n", task.kind == TaskKind::profile ? "right" : "what the user took in truth");
 }
 
 }  // namespace
@@ -225,7 +226,9 @@ Outcome compare(const Options& given) {
         "Generated users with a latent profile, sequences with long-range and periodic structure, and a second domain.\n");
   }
   if (options.task.names.empty()) throw OptionError("--task: expected at least one of an attribute of --profiles, items, next");
+  examples::expect_split(options.data.split);
   for (const std::string& name : options.task.names) {
+    expect_task_name(name);
     options.data.hold_out_last = options.data.hold_out_last || task_kind(name) == TaskKind::next;
   }
   const RawData raw = read_data(options.data);
@@ -234,7 +237,7 @@ Outcome compare(const Options& given) {
   Vocabulary vocabulary;
   if (is_pretrained) {
     LoadedBase loaded = load_base(options.base_file, examples::device_of(options.run));
-    if (options.data.hold_out_last) expect_held_out(loaded);
+    if (options.data.hold_out_last) expect_held_out(loaded, "--task next");
     base = loaded.network;
     vocabulary = std::move(loaded.vocabulary);
     options.base.causal = base->is_causal();

@@ -15,7 +15,7 @@ namespace {
 constexpr std::int64_t next_places = 5;
 
 Split split_rows(const DataOptions& options, std::int64_t count) {
-  if (options.split.size() != 3) throw OptionError("--split: expected three shares: train,valid,test");
+  examples::expect_split(options.split);
   return split_random(count, {.train = options.split[0], .valid = options.split[1], .test = options.split[2]},
                       options.split_seed);
 }
@@ -188,6 +188,10 @@ PretrainData pretrain_data(const RawData& raw, const Vocabulary& vocabulary, con
   return data;
 }
 
+void expect_task_name(const std::string& name) {
+  if (name == "base") throw OptionError("--task base: is the name of the base's own head; give the attribute another one");
+}
+
 TaskKind task_kind(const std::string& name) {
   return name == "items" ? TaskKind::items : name == "next" ? TaskKind::next : TaskKind::profile;
 }
@@ -206,8 +210,13 @@ TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::
       task = next_task(raw, vocabulary, name, options);
       break;
     case TaskKind::profile:
+      expect_task_name(name);
       if (!raw.profiles) throw OptionError("--task " + name + ": give the users' profiles with --profiles");
-      task = paired_task(label_users(raw.behaviour.source, *raw.profiles, name), vocabulary, name, options, targets);
+      try {
+        task = paired_task(label_users(raw.behaviour.source, *raw.profiles, name), vocabulary, name, options, targets);
+      } catch (const Error& error) {
+        throw OptionError("--task " + name + ": " + error.what());
+      }
       if (task.targets.items() < 2) throw OptionError("--task " + name + ": expected users with at least two values, got one");
       break;
   }

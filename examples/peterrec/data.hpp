@@ -48,6 +48,8 @@ enum class TaskKind : std::uint8_t {
   next,     ///< the next item of the same domain
 };
 TaskKind task_kind(const std::string& name);
+/// Throws OptionError for a name that no task may have: what is called "base" is the base's own head.
+void expect_task_name(const std::string& name);
 
 /// One task, ready to train.
 struct TaskData {

@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <optional>
 #include <set>
 
@@ -11,21 +10,6 @@
 
 namespace refrain::peterrec {
 namespace {
-
-/// The own head of a causal base on each user's last item.
-Figures base_figures(const LoadedBase& base, const TaskData& task, const DataOptions& data, const Protocols& protocols) {
-  // Its scores start with the special ids, the task's targets do not.
-  const Scorer scorer = [&](const Tensor&, std::span<const std::int64_t> rows) {
-    const Tensor all =
-        base.network->scores(padded_batch(task.sources, rows, data.length).to(base.network->device())).to(Device::cpu);
-    Tensor scores({all.size(0), all.size(1) - special_ids}, DType::f32);
-    for (std::int64_t b = 0; b < all.size(0); ++b) {
-      std::copy_n(all.data<float>() + b * all.size(1) + special_ids, scores.size(1), scores.data<float>() + b * scores.size(1));
-    }
-    return scores;
-  };
-  return measure(task, task.test, {.length = data.length}, protocols, scorer);
-}
 
 void print(const std::string& task, const std::string& who, const Figures& figures, std::optional<MetricLog>& log) {
   fmt::print("\n{}: {}\n{}\n", task, who, figures.text());
@@ -90,10 +74,11 @@ Outcome evaluate(const Options& options) {
   const RawData raw = read_data(options.data);
   const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
   if (options.patch_files.empty()) {
-    expect_held_out(base);
+    expect_held_out(base, "evaluate without --patch");
     if (!base.network->is_causal()) throw OptionError("evaluate: a two-way base has no next-item scores; give a patch file");
     const TaskData task = task_data(raw, base.vocabulary, "next", options.data);
-    print("next", "base", base_figures(base, task, options.data, protocols), log);
+    print("next", "base",
+          measure(task, task.test, {.length = options.data.length}, protocols, base_scorer(*base.network, task)), log);
     print("next", "most popular", measure(task, task.test, {.length = options.data.length}, protocols, popularity_scorer(task)),
           log);
     return Outcome::done;
@@ -102,14 +87,14 @@ Outcome evaluate(const Options& options) {
   for (const std::string& path : options.patch_files) {
     if (!measured.insert(path).second) throw OptionError("--patch: expected each file once, got " + path + " twice");
     const LoadedPatch patch = load_patch_set(path, base);
-    if (task_kind(patch.note.task) == TaskKind::next) expect_held_out(base);
+    if (task_kind(patch.note.task) == TaskKind::next) expect_held_out(base, path);
     const DataOptions data = options_of(patch.note, path, options);
     const TaskData task = task_data(raw, base.vocabulary, patch.note.task, data, &patch.note.targets);
     warn_of_other_users(patch.note, task, path);
     const SequenceForm form{.length = data.length, .placement = placement_of(*base.network)};
     print(task.name, path, measure(task, task.test, form, protocols, scorer_of(*patch.set, *base.network)), log);
     if (task.kind == TaskKind::next && base.network->is_causal()) {
-      print(task.name, "base", base_figures(base, task, data, protocols), log);
+      print(task.name, "base", measure(task, task.test, form, protocols, base_scorer(*base.network, task)), log);
     }
     print(task.name, task.kind == TaskKind::profile ? "label frequency" : "most popular",
           measure(task, task.test, form, protocols, popularity_scorer(task)), log);

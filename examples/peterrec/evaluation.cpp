@@ -136,6 +136,19 @@ Scorer scorer_of(const PatchSet& set, const NextItNet& base) {
 
 Scorer scorer_of(const TaskNetwork& network) { return scorer_of(network.task(), network.base()); }
 
+Scorer base_scorer(const NextItNet& base, const TaskData& task) {
+  // Batches of a task end with [TCL]; the base reads the items alone.  Its scores start with the special ids, the task's targets do not.
+  return [&base, &task](const Tensor& ids, std::span<const std::int64_t> rows) {
+    const NoGrad off;
+    const Tensor all = base.scores(padded_batch(task.sources, rows, ids.size(1) - 1).to(base.device())).to(Device::cpu);
+    Tensor scores({all.size(0), all.size(1) - special_ids}, DType::f32);
+    for (std::int64_t b = 0; b < all.size(0); ++b) {
+      std::copy_n(all.data<float>() + b * all.size(1) + special_ids, scores.size(1), scores.data<float>() + b * scores.size(1));
+    }
+    return scores;
+  };
+}
+
 Scorer popularity_scorer(const TaskData& task) {
   std::vector<float> counts(static_cast<std::size_t>(task.targets.size()));
   for (const std::int32_t target : task.train.target) counts[static_cast<std::size_t>(target)] += 1;

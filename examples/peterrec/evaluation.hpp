@@ -64,6 +64,9 @@ Figures measure(const TaskData& task, const TransferExamples& examples, const Se
 Scorer scorer_of(const PatchSet& set, const NextItNet& base);
 Scorer scorer_of(const TaskNetwork& network);
 
+/// The own head of a causal base, of task next: the scores of the items that follow the last one of a row.
+Scorer base_scorer(const NextItNet& base, const TaskData& task);
+
 /// The same scores for everyone: how often each target occurs in the training examples (most popular, label frequency).
 Scorer popularity_scorer(const TaskData& task);
 /// Uniform random scores.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/behaviour.hpp"
 #include "common/data_hash.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
@@ -52,6 +53,8 @@ Outcome finetune(const Options& options) {
   if (!options.patch_files.empty() && options.patch_files.size() != names.size()) {
     throw OptionError(concat("--out: expected one file a task (", names.size(), "), got ", options.patch_files.size()));
   }
+  for (const std::string& name : names) expect_task_name(name);
+  examples::expect_split(options.data.split);
   if (names.size() > 1 && !options.state_file.empty()) throw OptionError("--resume: expected one task a run");
   const std::vector<std::string> paths = patch_paths(options);
   std::vector<examples::NamedFile> written = examples::named_files("--out", paths);
@@ -63,7 +66,7 @@ Outcome finetune(const Options& options) {
   if (!options.run.log.empty()) log.emplace(options.run.log);
   const LoadedBase base = load_base(options.base_file, examples::device_of(options.run));
   for (const std::string& name : names) {
-    if (task_kind(name) == TaskKind::next) expect_held_out(base);
+    if (task_kind(name) == TaskKind::next) expect_held_out(base, "--task next");
   }
   const RawData raw = read_data(options.data);
   const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
@@ -116,8 +119,14 @@ Outcome finetune(const Options& options) {
     }
     save_patch_set(path, network.task(), base.hash, note);
     const SequenceForm form{.length = options.data.length, .placement = placement_of(*base.network)};
+    const auto figures = [&](const Scorer& scorer) { return measure(task, task.test, form, protocols, scorer).text(); };
     fmt::print("finished after {} epochs ({:.1f} s each); wrote {}\ntest: {}\n", report.epochs, report.seconds_per_epoch, path,
-               measure(task, task.test, form, protocols, scorer_of(network)).text());
+               figures(scorer_of(network)));
+    if (task.kind == TaskKind::next && base.network->is_causal()) {
+      fmt::print("the base's own head: {}\n", figures(base_scorer(*base.network, task)));
+    }
+    fmt::print("{}: {}\n", task.kind == TaskKind::profile ? "label frequency" : "most popular",
+               figures(popularity_scorer(task)));
   }
   return Outcome::done;
 }

@@ -7,9 +7,11 @@
 namespace {
 
 using namespace refrain::peterrec;
+using refrain::examples::above_zero;
 using refrain::examples::add_recommend_options;
 using refrain::examples::add_run_options;
 using refrain::examples::add_training_options;
+using refrain::examples::between;
 using refrain::examples::Command;
 using refrain::examples::run_command;
 
@@ -31,24 +33,37 @@ void add_data_options(CLI::App& app, DataOptions& data) {
   add("--min-count", data.min_count, "Source items that occur less often are unknown")->capture_default_str();
   add("--target-min-count", data.target_min_count, "Target items that occur less often are left out")->capture_default_str();
   add("--length", data.length, "Newest items of a user that the network reads")
-      ->check(CLI::Range(2, 100000))
+      ->check(between(2, 100000))
       ->capture_default_str();
-  add("--split", data.split, "Shares of users: training, validation, test")->delimiter(',')->expected(3)->capture_default_str();
-  add("--split-seed", data.split_seed, "Seed of the split")->capture_default_str();
+}
+
+void add_split_seed(CLI::App& app, DataOptions& data) {
+  app.add_option("--split-seed", data.split_seed, "Seed of the split")->group("Data")->capture_default_str();
+}
+
+void add_split(CLI::App& app, DataOptions& data) {
+  app.add_option("--split", data.split, "Shares of users: training, validation, test")
+      ->delimiter(',')
+      ->expected(3)
+      ->group("Data")
+      ->capture_default_str();
+  add_split_seed(app, data);
 }
 
 void add_base_options(CLI::App& app, BaseOptions& base) {
   const auto add = [&](const char* name, auto& value, const char* text) {
     return app.add_option(name, value, text)->group("Base network")->capture_default_str();
   };
-  add("--channels", base.channels, "Width C")->check(CLI::Range(1, 4096));
-  add("--dilations", base.dilations, "Dilation of each residual block's first convolution")->delimiter(',');
+  add("--channels", base.channels, "Width C")->check(between(1, 4096));
+  add("--dilations", base.dilations, "Dilation of each residual block's first convolution")
+      ->delimiter(',')
+      ->check(between(1, 1 << 20));
   app.add_flag("--causal,!--non-causal", base.causal, "One-way (next item) or two-way (masked item) base")
       ->group("Base network")
       ->default_str("true");
   add("--pretrain-loss", base.loss, "softmax over all items, or sampled")->check(CLI::IsMember({"softmax", "sampled"}));
-  add("--sampled-share", base.sampled_share, "Share of the items that sampled softmax draws")->check(CLI::Range(1e-6, 1.0));
-  add("--mask-share", base.mask_share, "Share of the items that two-way pre-training hides")->check(CLI::Range(1e-6, 1.0));
+  add("--sampled-share", base.sampled_share, "Share of the items that sampled softmax draws")->check(between(1e-6, 1.0));
+  add("--mask-share", base.mask_share, "Share of the items that two-way pre-training hides")->check(between(1e-6, 1.0));
 }
 
 void add_task_names(CLI::App& app, TaskOptions& task) {
@@ -66,14 +81,14 @@ void add_task_options(CLI::App& app, TaskOptions& task) {
   const auto flag = [&](const char* name, bool& value, const char* text) {
     return app.add_flag(name, value, text)->group("Tasks");
   };
-  add("--bottleneck", task.bottleneck, "Width D of a patch; 0: channels / 4");
-  add("--cardinality", task.cardinality, "Parallel paths of a patch")->check(CLI::Range(1, 4096));
+  add("--bottleneck", task.bottleneck, "Width D of a patch; 0: channels / 4")->check(between(0, 4096));
+  add("--cardinality", task.cardinality, "Parallel paths of a patch")->check(between(1, 4096));
   flag("--random-start", task.random_start, "Start patches at random instead of as the identity");
   flag("--norm2,!--no-norm2", task.norm2, "Each task learns its own second normalisations")->default_str("true");
   flag("--own-tcl,!--no-own-tcl", task.own_tcl, "Each task learns its own [TCL] vector")->default_str("true");
   add("--item-loss", task.item_loss, "Loss of item tasks")->check(CLI::IsMember({"bpr", "logistic", "softmax"}));
   add("--negatives", task.negatives, "Negatives of bpr and logistic")->check(CLI::IsMember({"uniform", "rank"}));
-  add("--rho", task.rho, "Of --negatives rank: smaller draws more popular items")->check(CLI::PositiveNumber);
+  add("--rho", task.rho, "Of --negatives rank: smaller draws more popular items")->check(above_zero());
 }
 
 void add_base_file(CLI::App& app, std::string& file) {
@@ -83,6 +98,7 @@ void add_base_file(CLI::App& app, std::string& file) {
 void add_pretrain(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_data_options(app, options.data);
+  add_split_seed(app, options.data);
   add_base_options(app, options.base);
   add_training_options(app, options.pretrain, "", "Training");
   app.add_flag("--hold-out-last", options.data.hold_out_last,
@@ -94,6 +110,7 @@ void add_pretrain(CLI::App& app, Options& options) {
 void add_finetune(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_data_options(app, options.data);
+  add_split(app, options.data);
   add_base_file(app, options.base_file);
   add_task_names(app, options.task);
   add_task_options(app, options.task);
@@ -109,13 +126,14 @@ void add_finetune(CLI::App& app, Options& options) {
 
 void add_sampled(CLI::App& app, Options& options) {
   app.add_option("--sampled", options.sampled_negatives, "Negatives of the sampled protocol")
-      ->check(CLI::Range(1, 1000000000))
+      ->check(between(1, 1000000000))
       ->capture_default_str();
 }
 
 void add_evaluate(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_data_options(app, options.data);
+  add_split(app, options.data);
   add_base_file(app, options.base_file);
   app.add_option("--patch", options.patch_files, "Patch files; none: the base's own next-item scores")->delimiter(',');
   add_sampled(app, options);
@@ -138,6 +156,7 @@ void add_recommend(CLI::App& app, Options& options) {
 void add_compare(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_data_options(app, options.data);
+  add_split(app, options.data);
   add_base_options(app, options.base);
   add_task_names(app, options.task);
   add_task_options(app, options.task);
@@ -154,13 +173,13 @@ void add_compare(CLI::App& app, Options& options) {
                              "fine-last2", "fine-zero", "mtl"}));
   app.add_option("--few-shot", options.compare.few_shot, "Also with these shares of the training examples: 0.05,0.1")
       ->delimiter(',')
-      ->check(CLI::Range(1e-6, 1.0));
+      ->check(between(1e-6, 1.0));
   app.add_option("--learning-rates", options.compare.learning_rates,
                  "Train each method with each of these and keep the one that is best on the validation part")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   app.add_option("--seeds", options.compare.seeds, "Fine-tune with this many seeds and print the means")
-      ->check(CLI::Range(1, 1000))
+      ->check(between(1, 1000))
       ->capture_default_str();
   add_sampled(app, options);
   app.add_flag("--generate", options.compare.generate, "Make data with planted structure instead of reading --data");

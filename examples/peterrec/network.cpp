@@ -94,6 +94,10 @@ LoadedBase load_base(const std::string& path, Device device) {
                   .vocabulary = Vocabulary::deserialize(examples::stored_text(info, path, "vocabulary"), path),
                   .note = {},
                   .hash = {}};
+  const examples::StoredConfig stored(info, path);
+  if (stored.has("program") && stored.text("program") != "peterrec") {
+    throw DataError(path, 0, concat("expected a base of peterrec pretrain, this is a model of ", stored.text("program")));
+  }
   BaseConfig config = base_config(info, path);
   base.note = std::move(config.note);
   Random random(0);
@@ -105,12 +109,12 @@ LoadedBase load_base(const std::string& path, Device device) {
   return base;
 }
 
-void expect_held_out(const LoadedBase& base) {
+void expect_held_out(const LoadedBase& base, const std::string& what) {
   if (base.note.hold_out_last) return;
-  throw OptionError(
-      concat("--task next: it is tested on each user's last items, so the base must not have learned them; expected a "
-             "base of 'pretrain --hold-out-last', got ",
-             base.path, ", which was pre-trained on all items; pre-train another one with --hold-out-last"));
+  throw OptionError(concat(what,
+                           ": it is tested on each user's last items, so the base must not have learned them; expected a "
+                           "base of 'pretrain --hold-out-last', got ",
+                           base.path, ", which was pre-trained on all items; pre-train another one with --hold-out-last"));
 }
 
 void save_patch_set(const std::string& path, const PatchSet& set, const std::string& base_hash, const PatchNote& note) {
@@ -125,6 +129,9 @@ LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base) {
   PatchConfig config = patch_config(info, path, base.network->options());
   patch.note = std::move(config.note);
   patch.note.task = info.task;
+  if (patch.note.task == "base")
+    throw DataError(path, 0,
+                    "is of a task named base, which is the name of the base's own head; fine-tune it under another one");
   patch.note.targets = Vocabulary::deserialize(examples::stored_text(info, path, "targets"), path);
   const TaskOptions& options = patch.note.options;
   const Method shape{.name = {},

@@ -76,8 +76,8 @@ struct LoadedBase {
 /// The network is put on the device.
 LoadedBase load_base(const std::string& path, Device device = Device::cpu);
 
-/// The next-item task tests on each user's last items.  Throws OptionError when the base has learned them.
-void expect_held_out(const LoadedBase& base);
+/// The next-item task tests on each user's last items.  Throws OptionError, naming what was asked for, when the base has learned them.
+void expect_held_out(const LoadedBase& base, const std::string& what);
 
 void save_patch_set(const std::string& path, const PatchSet& set, const std::string& base_hash, const PatchNote& note);
 struct LoadedPatch {

@@ -65,6 +65,11 @@ class Answers {
     return names;
   }
 
+  /// Throws OptionError for a task that is not there.
+  void expect(const std::string& task) const {
+    if (task != "base") find(task);
+  }
+
   void print(const Request& request, const std::string& task) const {
     const LoadedPatch* patch = task == "base" ? nullptr : &find(task);
     RaggedIds history;
@@ -96,7 +101,9 @@ class Answers {
     for (const LoadedPatch& patch : patches_) {
       if (patch.note.task == task) return patch;
     }
-    throw OptionError("--task " + task + ": no patch file of this task was given; see --patch");
+    std::string known = "base";
+    for (const LoadedPatch& patch : patches_) known += ", " + patch.note.task;
+    throw OptionError(concat("--task ", task, ": expected base or the task of a --patch file, ", known, ", got ", task));
   }
 
   Tensor scores_of(const LoadedPatch& patch, const RaggedIds& history) const {
@@ -156,6 +163,7 @@ Outcome recommend(const Options& options) {
   }
   const Answers answers(options, raw.titles);
   const std::vector<std::string> tasks = options.task.names.empty() ? answers.tasks() : options.task.names;
+  for (const std::string& task : tasks) answers.expect(task);
   const auto answer = [&](const Request& request) {
     if (!request.task.empty()) return answers.print(request, request.task);
     for (const std::string& task : tasks) answers.print(request, task);

@@ -48,6 +48,7 @@ class CmnRecService final : public ModelService<models::CmnRecServed<Controller>
   std::string load(const std::string&) override {
     throw OptionError("a CmnRec model has the one task 'next' and takes no patches");
   }
+  void unload(const std::string&) override { throw OptionError("a CmnRec model has the one task 'next', which stays"); }
 };
 
 template <class Controller>

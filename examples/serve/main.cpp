@@ -61,12 +61,12 @@ int run(int argc, char** argv) {
                  "Users' states: read at the start if the file is there, written when the input ends or a signal (SIGINT, "
                  "SIGTERM) stops the program");
   app.add_option("--threads", options.shards, "Threads that answer, each for users of its own")
-      ->check(CLI::Range(1, 1024))
+      ->check(refrain::examples::between(1, 1024))
       ->capture_default_str();
   app.add_option("--padding", options.padding_steps,
                  "Padding before every user's stream, as training puts it before short histories; 0: none; unless given: the "
                  "length that each task was trained with")
-      ->check(CLI::Range(0, 100000));
+      ->check(refrain::examples::between(0, 100000));
   app.add_flag("--measure", measure, "Say on standard error how many events and requests a second, and how long they took");
   if (const std::optional<int> code = refrain::examples::parse(app, "serve", argc, argv)) return *code;
   std::signal(SIGPIPE, SIG_IGN);  // who reads the answers may go: that is an error of writing, and users' states are kept

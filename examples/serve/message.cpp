@@ -15,6 +15,9 @@ std::string compact(const nlohmann::ordered_json& line) {
 
 /// A text, or a whole number as one.
 std::string name_of(const json& value, const char* key) {
+  if (value.is_string() && value.get_ref<const std::string&>().empty()) {
+    throw OptionError(concat("\"", key, "\": expected a name, got an empty text"));
+  }
   if (value.is_string()) return value.get<std::string>();
   if (value.is_number_integer()) return value.dump();
   throw OptionError(concat("\"", key, "\": expected a text or a whole number, got ", value.type_name()));
@@ -49,7 +52,8 @@ Message parse_message(std::string_view text) {
   try {
     line = json::parse(text);
   } catch (const json::parse_error& error) {
-    throw OptionError(concat("no JSON: it goes wrong at byte ", error.byte));
+    throw OptionError(error.byte > text.size() ? std::string("no JSON: the line ends early")
+                                               : concat("no JSON: it goes wrong at byte ", error.byte));
   } catch (const json::out_of_range&) {
     throw OptionError("a number is too large");
   }
@@ -63,6 +67,7 @@ Message parse_message(std::string_view text) {
     return Unload{name_at(line, "unload")};
   }
   if (line.contains("history")) {
+    if (line.contains("user")) throw OptionError("a request is of a \"user\" or of a \"history\", got both");
     expect_keys(line, {"history", "task", "k"});
     const json& list = line["history"];
     if (!list.is_array()) throw OptionError(concat("\"history\": expected a list of items, got ", list.type_name()));
@@ -71,20 +76,27 @@ Message parse_message(std::string_view text) {
     return request;
   }
   if (line.contains("item")) {
-    expect_keys(line, {"user", "item"});
+    if (line.contains("task")) throw OptionError("a line is an event (\"item\") or a request (\"task\"), got both");
+    expect_keys(line, {"user", "item", "timestamp"});
     return Event{name_at(line, "user"), name_at(line, "item")};
   }
   expect_keys(line, {"user", "task", "k"});
+  if (!line.contains("user")) throw OptionError("expected \"user\", \"history\", \"load\" or \"unload\", got none of them");
+  if (!line.contains("task")) throw OptionError("expected \"item\" (what the user did) or \"task\" (a request), got neither");
   return UserRequest{name_at(line, "user"), name_at(line, "task"), count_of(line)};
 }
 
 std::string answer_line(std::int64_t line, const std::string* user, const std::string& task,
-                        const std::vector<Recommendation>& best) {
+                        const std::vector<Recommendation>& best, std::int64_t unknown) {
   nlohmann::ordered_json answer{{"line", line}};
   if (user != nullptr) answer["user"] = *user;
   answer["task"] = task;
+  if (unknown > 0) answer["unknown"] = unknown;
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const Recommendation& found : best) list.push_back({{"id", found.item}, {"score", found.score}});
+  for (const Recommendation& found : best) {
+    list.push_back({{"id", found.item}, {"score", found.score}});
+    if (found.probability) list.back()["probability"] = *found.probability;
+  }
   answer["best"] = std::move(list);
   return compact(answer);
 }
@@ -93,6 +105,18 @@ std::string done_line(std::int64_t line, const char* what, const std::string& ta
   return compact({{"line", line}, {what, task}});
 }
 
-std::string error_line(std::int64_t line, std::string_view reason) { return compact({{"line", line}, {"error", reason}}); }
+std::string error_line(std::int64_t line, std::string_view reason, const Message* message) {
+  nlohmann::ordered_json answer{{"line", line}};
+  if (message != nullptr) {
+    if (const auto* event = std::get_if<Event>(message)) answer["user"] = event->user;
+    if (const auto* request = std::get_if<UserRequest>(message)) {
+      answer["user"] = request->user;
+      answer["task"] = request->task;
+    }
+    if (const auto* request = std::get_if<HistoryRequest>(message)) answer["task"] = request->task;
+  }
+  answer["error"] = reason;
+  return compact(answer);
+}
 
 }  // namespace refrain::serve

@@ -15,15 +15,27 @@ class PeterRecService final : public ModelService<PeterRecServed> {
         base_(std::move(base)) {
     recommender().load("base", PeterRecServed::Task(nullptr, base_.note.length),
                        {.targets = base_.vocabulary, .leave_out = true});
-    for (const std::string& patch : options.patches) load(patch);
+    for (const std::string& patch : options.patches) {
+      const std::size_t before = tasks().size();
+      const std::string task = load(patch);
+      if (tasks().size() == before)
+        throw OptionError(concat("--patch: expected one file a task, got ", patch, " of task ", task, " again"));
+    }
   }
 
   std::string load(const std::string& file) override {
     peterrec::LoadedPatch patch = peterrec::load_patch_set(file, base_);
+    const peterrec::TaskKind kind = peterrec::task_kind(patch.note.task);
     recommender().load(patch.note.task, PeterRecServed::Task(std::move(patch.set), patch.note.length),
                        {.targets = std::move(patch.note.targets),
-                        .leave_out = peterrec::task_kind(patch.note.task) == peterrec::TaskKind::next});
+                        .leave_out = kind == peterrec::TaskKind::next,
+                        .probabilities = kind == peterrec::TaskKind::profile});
     return patch.note.task;
+  }
+
+  void unload(const std::string& task) override {
+    if (task == "base") throw OptionError("task 'base' is the base's own and stays");
+    ModelService::unload(task);
   }
 
  private:

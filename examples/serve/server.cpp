@@ -124,24 +124,24 @@ class Server {
     out_failed_ = !out_.flush();
   }
 
-  void refuse(ServerReport& report, std::int64_t line, std::string_view reason) {
+  void refuse(ServerReport& report, std::int64_t line, std::string_view reason, const Message* message = nullptr) {
     ++report.errors;
-    write(error_line(line, reason));
+    write(error_line(line, reason, message));
   }
 
   /// Runs `function`; what it throws becomes the answer to the line, so that no line ends the program.
   template <class Function>
-  void guarded(std::int64_t line, ServerReport& report, Function&& function) {
+  void guarded(std::int64_t line, const Message* message, ServerReport& report, Function&& function) {
     try {
       function();
     } catch (const std::exception& error) {
-      refuse(report, line, error.what());
+      refuse(report, line, error.what(), message);
     }
   }
 
   void read(const std::string& text, ServerReport& report, bool alone) {
     const std::int64_t line = report.lines;
-    guarded(line, report, [&] {
+    guarded(line, nullptr, report, [&] {
       const Clock::time_point start = Clock::now();
       Message message = parse_message(text);
       if (const auto* load = std::get_if<Load>(&message)) return write(done_line(line, "loaded", service_.load(load->file)));
@@ -163,7 +163,7 @@ class Server {
 
   void answer(std::size_t shard, const Queue::Entry& entry) {
     ServerReport& report = reports_[shard];
-    guarded(entry.line, report, [&] {
+    guarded(entry.line, &entry.message, report, [&] {
       const Clock::time_point start = Clock::now();
       const std::string text = service_.answer(shard, entry.line, entry.message);
       if (!text.empty()) write(text);

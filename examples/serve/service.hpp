@@ -51,8 +51,15 @@ class ModelService : public Service {
     }
     if (const auto* request = std::get_if<HistoryRequest>(&message)) {
       std::vector<std::int32_t> history;
-      for (const std::string& item : request->history) history.push_back(recommender_.id_of(item));
-      return answer_line(line, nullptr, request->task, recommender_.recommend(request->task, history, request->k));
+      for (const std::string& item : request->history) {
+        const std::int32_t id = recommender_.items().find(item);
+        if (id >= recommender_.items().first_item()) history.push_back(id);  // what is new in the shop is new to the model
+      }
+      if (history.empty() && !request->history.empty()) {
+        throw OptionError(concat("none of the ", request->history.size(), " items of the history is known"));
+      }
+      return answer_line(line, nullptr, request->task, recommender_.recommend(request->task, history, request->k),
+                         static_cast<std::int64_t>(request->history.size() - history.size()));
     }
     const UserRequest& request = std::get<UserRequest>(message);
     const auto user = users_[shard].find(request.user);
@@ -61,7 +68,7 @@ class ModelService : public Service {
     return answer_line(line, &request.user, request.task, recommender_.recommend(request.task, user->second, request.k));
   }
 
-  void unload(const std::string& task) final {
+  void unload(const std::string& task) override {
     if (!recommender_.unload(task)) throw OptionError(concat("unknown task '", task, "'"));
   }
   std::vector<std::string> tasks() const final { return recommender_.tasks(); }

@@ -53,7 +53,10 @@ void read_states(const std::string& path, const Service::TakeState& take) {
   } catch (const nlohmann::json::exception&) {
     throw DataError(path, 0, concat("after ", users, " users: is no file of users' states, or damaged"));
   }
-  throw DataError(path, 0, concat("ends early, after ", users, " users"));
+  throw DataError(path, 0,
+                  concat("ends early, after ", users,
+                         " users: it was cut short; give a whole copy of it, or another --states file and the past "
+                         "events once more"));
 }
 
 }  // namespace refrain::serve

@@ -191,7 +191,7 @@ struct EntryOptions {
   bool same_bits = true;  ///< run twice, it must give the same
 };
 
-/// Seed of this run: REFRAIN_SEED, or the time; printed once.
+/// Seed of this run: REFRAIN_SEED, or 1; printed once.
 std::uint64_t seed_of_run();
 /// REFRAIN_ROUNDS, when it is set and smaller.
 int rounds_of_run(int wanted);

@@ -1,5 +1,8 @@
 /// Element-by-element entries.
 
+#include <algorithm>
+#include <cmath>
+
 #include "cuda/arena.hpp"
 
 using namespace refrain;
@@ -38,7 +41,11 @@ CUDA_ENTRY(multiply) {
 
 CUDA_ENTRY(dot) {
   const Shape shape{arena.size(200000)};
-  return {.a = arena.normal(shape), .b = arena.coin() ? arena.normal(shape) : View(), .out = arena.output("out", {})};
+  // So that the sum of the products, which cancel, is about one.
+  const double deviation = std::pow(static_cast<double>(std::max<std::int64_t>(1, shape.numel())), -0.25);
+  return {.a = arena.normal(shape, deviation),
+          .b = arena.coin() ? arena.normal(shape, deviation) : View(),
+          .out = arena.output("out", {})};
 }
 
 CUDA_ENTRY(dropout) {

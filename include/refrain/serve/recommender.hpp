@@ -1,11 +1,13 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <span>
 #include <string>
@@ -26,6 +28,7 @@ namespace refrain {
 struct Recommendation {
   std::string item;  ///< original id
   float score = 0;
+  std::optional<float> probability = {};  ///< where TaskOptions::probabilities asks for it
 };
 
 /// One model, the items that it knows, and the tasks that are loaded at the moment.
@@ -42,8 +45,9 @@ class Recommender {
   using Stream = typename Model::Stream;
 
   struct TaskOptions {
-    Vocabulary targets;      ///< what the task's scores stand for; special ids are never recommended
-    bool leave_out = false;  ///< items of the history, where the targets have one of the same name
+    Vocabulary targets;          ///< what the task's scores stand for; special ids are never recommended
+    bool leave_out = false;      ///< items of the history, where the targets have one of the same name
+    bool probabilities = false;  ///< the scores are logits: answers carry their softmax over all targets that are not left out
   };
 
   /// What one user did, and what the model remembers of it for the tasks that follow() named.
@@ -237,8 +241,10 @@ class Recommender {
 
   std::shared_ptr<const Loaded> find(std::string_view name) const {
     std::shared_ptr<const Loaded> loaded = find_or_null(name);
-    if (loaded == nullptr) throw OptionError(concat("unknown task '", name, "'"));
-    return loaded;
+    if (loaded != nullptr) return loaded;
+    std::string known;
+    for (const std::string& each : tasks()) known += (known.empty() ? "" : ", ") + each;
+    throw OptionError(concat("unknown task '", name, "'; loaded: ", known.empty() ? "none" : known));
   }
 
   std::shared_ptr<const Loaded> checked(std::string_view task, std::span<const std::int32_t> history, std::int64_t k) const {
@@ -271,10 +277,17 @@ class Recommender {
       }
     }
     const std::int64_t most = std::min<std::int64_t>(k, targets.items());
+    double largest = 0, total = 0;
+    if (loaded.options.probabilities) {
+      largest = *std::max_element(values, values + scores.numel());
+      for (std::int64_t i = 0; i < scores.numel(); ++i) total += std::exp(values[i] - largest);
+    }
     const TopKResult top = top_k(scores, most);
     std::vector<Recommendation> found;
     for (std::int64_t i = 0; i < most && top.values.data<float>()[i] != out; ++i) {
-      found.push_back({std::string(targets.name(top.indices.data<std::int32_t>()[i])), top.values.data<float>()[i]});
+      const float score = top.values.data<float>()[i];
+      found.push_back({std::string(targets.name(top.indices.data<std::int32_t>()[i])), score});
+      if (loaded.options.probabilities) found.back().probability = static_cast<float>(std::exp(score - largest) / total);
     }
     return found;
   }
