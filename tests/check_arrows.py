@@ -32,7 +32,7 @@ FOLDERS = {
     "src": (EVERY_ROOM, {"kernels", "src"}, ("nlohmann/",)),
     "examples": (EVERY_ROOM, {"models"}, ("CLI/", "fmt/", "nlohmann/")),
     "examples/models": (EVERY_ROOM, {"models"}, ()),
-    "examples/common": (EVERY_ROOM, {"common"}, ("CLI/", "fmt/", "nlohmann/")),
+    "examples/common": (EVERY_ROOM, {"common"}, ("CLI/", "fmt/", "nlohmann/", "toml++/")),
     "examples/peterrec": (EVERY_ROOM, {"models", "common", "peterrec"}, ("CLI/", "fmt/", "nlohmann/")),
     "examples/cmnrec": (EVERY_ROOM, {"models", "common", "cmnrec"}, ("CLI/", "fmt/", "nlohmann/")),
     "examples/serve": (EVERY_ROOM, {"models", "common", "peterrec", "cmnrec", "serve"}, ("CLI/", "fmt/", "nlohmann/")),
