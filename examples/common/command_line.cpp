@@ -1,7 +1,5 @@
 #include "common/command_line.hpp"
 
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -72,7 +70,7 @@ std::string unexpected(const CLI::App& app, const CLI::App& command, const std::
 
 /// What a --config file says that no option means: "pretrain.chanels".
 std::string unknown_in_config(const CLI::App& app, const std::string& name) {
-  const std::size_t point = std::min(name.find('.'), name.size() - 1);
+  const std::size_t point = name.find('.');
   const std::string section = name.substr(0, point);
   const std::string key = name.substr(point + 1);
   const std::vector<const CLI::App*> commands =
@@ -134,53 +132,6 @@ CLI::Validator numbers(const std::string& expected, Accept&& accept) {
       expected);
 }
 
-/// One section a sub-command, each with values by option names.
-class TomlReader final : public CLI::ConfigTOML {
- public:
-  std::vector<CLI::ConfigItem> from_config(std::istream& in) const override {
-    std::vector<CLI::ConfigItem> found;
-    try {
-      const toml::table file = toml::parse(in);
-      for (const auto& [section, values] : file) {
-        const toml::table* table = values.as_table();
-        if (table == nullptr)
-          fail(values, concat("expected sections, as [pretrain], got '", section.str(), "' outside of one"));
-        for (const auto& [name, value] : *table) {
-          CLI::ConfigItem item;
-          item.parents = {std::string(section.str())};
-          item.name = std::string(name.str());
-          add(value, item.inputs);
-          found.push_back(std::move(item));
-        }
-      }
-    } catch (const toml::parse_error& error) {
-      throw CLI::ConfigError(concat("--config: line ", error.source().begin.line, ": ", error.description()));
-    }
-    return found;
-  }
-
- private:
-  [[noreturn]] static void fail(const toml::node& at, const std::string& why) {
-    throw CLI::ConfigError(concat("--config: line ", at.source().begin.line, ": ", why));
-  }
-
-  static void add(const toml::node& value, std::vector<std::string>& inputs) {
-    if (const auto* list = value.as_array()) {
-      for (const toml::node& element : *list) add(element, inputs);
-    } else if (const auto* text = value.as_string()) {
-      inputs.push_back(text->get());
-    } else if (const auto* whole = value.as_integer()) {
-      inputs.push_back(std::to_string(whole->get()));
-    } else if (const auto* number = value.as_floating_point()) {
-      inputs.push_back(fmt::format("{}", number->get()));
-    } else if (const auto* flag = value.as_boolean()) {
-      inputs.push_back(flag->get() ? "true" : "false");
-    } else {
-      fail(value, "expected a number, a text, true, false, or a list of such");
-    }
-  }
-};
-
 }  // namespace
 
 CLI::Validator between(double least, double most) {
@@ -192,8 +143,6 @@ CLI::Validator above_zero() {
 CLI::Validator not_negative() {
   return numbers("a number from 0", [](double value) { return value >= 0 && std::isfinite(value); });
 }
-
-std::shared_ptr<CLI::Config> toml_reader() { return std::make_shared<TomlReader>(); }
 
 std::optional<int> parse(CLI::App& app, const char* program, int argc, char** argv) {
   try {
