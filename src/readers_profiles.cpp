@@ -98,8 +98,8 @@ class ProfileLines {
     user_name_ = *user;
     for (std::size_t column = 0; column < fields_.size(); ++column) {
       if (column == user_) continue;
-      const std::string_view field = detail::trim(fields_[column]);
-      const std::string_view name = field.substr(0, field.find(':'));
+      const std::string_view field = fields_[column];
+      const std::string_view name = detail::trim(field.substr(0, field.find(':')));
       const auto same = [&](const Profiles::Attribute& other) { return other.name == name; };
       if (name.empty()) reason = concat("column ", column + 1, " of the header has no name");
       if (std::any_of(profiles_.attributes.begin(), profiles_.attributes.end(), same)) {

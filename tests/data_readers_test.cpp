@@ -336,7 +336,7 @@ TEST_CASE("readers: profiles from a table with a header", "[data]") {
   CHECK_FALSE(commas.value("cleo", "churned").has_value());
   CHECK(commas.value("ben", "churned") == "yes");
 
-  const Profiles tabs = read_profiles(folder.write("a.user", "user_id:token\tage:float\n7\t24.5\n8\t 30 \n"));
+  const Profiles tabs = read_profiles(folder.write("a.user", "user_id:token\t age :float\n7\t24.5\n8\t 30 \n"));
   CHECK(tabs.value("7", "age") == "24.5");
   CHECK(tabs.value("8", "age") == "30");
 

@@ -77,6 +77,7 @@ std::vector<std::string> seeds() {
       std::string("\1", 1) + "1|24|M|technician|85711\n2|53|F|other|94043\nbad\n",
       std::string("\3", 1) + "\n7|0|M|writer|\n8|200|M|writer|",
       std::string("\1", 1) + "churned,user_id,\"a, b\"\nno,1,\"x \"\"y\"\"\"\n,2,z\n",
+      std::string("\1", 1) + "user_id,\" plan :token\"\n7,free\n",
       std::string("\0", 1) + "uid:token\tage:float\tsex\n7\t24.5\t\n8\t\tM\n",
   };
 }
