@@ -13,7 +13,7 @@ check_cmake
 build=build/quickstart
 echo "Building $build: some minutes, the first time"
 configure "$build" -DCMAKE_BUILD_TYPE=Release -DREFRAIN_TESTS=OFF -DREFRAIN_BENCH=OFF -DREFRAIN_CUDA=OFF
-build "$build" --target peterrec --target cmnrec
+build "$build" --target peterrec --target cmnrec --target layer_tour
 
 echo
 echo "PeterRec: one network learns behaviour, small patches adapt it to each task"
@@ -25,3 +25,7 @@ echo
 echo "CmnRec: a memory that is read and written at a few chunk steps instead of at every step (SRMN) or never (LSTM4Rec, GRU4Rec)"
 echo
 "$build/examples/cmnrec" compare --generate "$@"
+
+echo
+echo "What the columns mean: docs/peterrec.md and docs/cmnrec.md.  Your own data: docs/guides/own_data.md.  Serving: docs/serving.md."
+echo "The layers, one after the other: $build/examples/layer_tour"

@@ -161,7 +161,7 @@ Metadata load_patch(const std::string& path, const TensorMap& patch, const Patch
   if (contents.info.base_hash != target.base_hash) {
     throw DataError(path, 0,
                     concat("is a patch for another base: it was trained on ", contents.info.base_hash, ", the base here is ",
-                           target.base_hash));
+                           target.base_hash, "; give its base, or fine-tune it anew on this one"));
   }
   if (contents.info.task != target.task) {
     throw DataError(path, 0, concat("is a patch for the task '", contents.info.task, "', expected '", target.task, "'"));

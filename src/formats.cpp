@@ -45,6 +45,16 @@ bool is_header(std::string line, detail::EventFormat format) {
   return detail::name_columns(fields, format).empty();
 }
 
+/// Whether these are lines of three or four fields, of which the last is a Unix time in seconds or milliseconds.
+bool all_end_in_times(std::vector<std::string>& lines) {
+  return std::all_of(lines.begin(), lines.end(), [](std::string& line) {
+    const std::size_t fields = count_fields(line, {","});
+    const std::string_view last = std::string_view(line).substr(line.rfind(',') + 1);
+    return fields >= 3 && fields <= 4 && last.size() >= 9 && last.size() <= 13 &&
+           last.find_first_not_of("0123456789") == std::string_view::npos;
+  });
+}
+
 /// What the lines look like, or automatic.
 Format guess(std::vector<std::string>& lines) {
   using detail::event_formats;
@@ -64,6 +74,7 @@ Format guess(std::vector<std::string>& lines) {
   const auto has_digit = [](const std::string& line) { return line.find_first_of("0123456789") != std::string::npos; };
   const bool has_words_first = !has_digit(lines.front()) && any(has_digit);
   if (commas && has_words_first && all_have(count_fields(lines.front(), {","}), {","})) return Format::automatic;
+  if (commas && all_end_in_times(lines)) return Format::automatic;  // a table without a header
   if (commas) return Format::sequence_csv;
   if (all_have(2, {""})) return Format::user_item;
   if (any([](std::string& line) { return count_fields(line, {""}) > 2; })) return Format::user_items;

@@ -65,12 +65,15 @@ void Progress::advance(std::int64_t count) {
 
 void Progress::finish() {
   if (!std::exchange(open_, false) || options_.style == Style::quiet) return;
+  if (options_.style == Style::lines && drawn_done_ == done_ && drawn_note_ == note_) return;  // the last line has said so
   draw(options_.seconds());
   if (options_.style == Style::bar) *options_.out << '\n' << std::flush;
 }
 
 void Progress::draw(double now) {
   drawn_ = now;
+  drawn_done_ = done_;
+  drawn_note_ = note_;
   const double elapsed = now - started_;
   const double rate = elapsed > 0 ? static_cast<double>(done_) / elapsed : 0;
   std::string line = options_.label;

@@ -153,6 +153,11 @@ Header read_header(const std::string& path, const InputFile& file) {
   if (file.size() < 8) throw DataError(path, 0, concat("is no safetensors file: it has ", file.size(), " bytes"));
   std::uint64_t length = 0;
   file.read_at(0, &length, sizeof length);
+  const auto* const bytes = reinterpret_cast<const unsigned char*>(&length);
+  if (length > file.size() - 8 &&
+      std::all_of(bytes, bytes + sizeof length, [](unsigned char byte) { return byte >= 9 && byte < 127; })) {
+    throw DataError(path, 0, "is no safetensors file: it begins with text");
+  }
   if (length > file.size() - 8) {
     throw DataError(
         path, 0,

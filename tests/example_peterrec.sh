@@ -79,6 +79,13 @@ says "--learning-rate: expected a number above 0, got 'banana'"
 says "--channels: expected a value"
 run 1 pretrain --data users.txt --split 0.5,0.5,0.5
 says "pretrain has no option --split, which is one of finetune, evaluate, compare"
+printf '1,2,1700000001\n1,3,1700000002\n2,2,1700000003\n' > bare.csv
+run 1 pretrain --data bare.csv
+says "looks like no known format"
+run 1 finetune --data users.txt --profiles users.dat --task gender --split 0.5,0.5
+says "--split: expected 3 values, got 2"
+run 1 finetune --data users.txt --profiles users.dat --task gender --base users.txt
+says "users.txt: is no safetensors file: it begins with text"
 run 1 finetune --data users.txt --profiles users.dat --task gender --split 0.5,0.5,0.5
 says "--split: expected three shares (training, validation, test) that sum to 1, got 0.5,0.5,0.5"
 
@@ -169,6 +176,13 @@ run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safet
 (($(wc -l < alone) == 2 && $(wc -l < beside) == 3)) || fail "expected base and popularity, and the patch before them"
 diff alone <(tail -n 2 beside) || fail "the base's figures depend on the patch beside it"
 grep -q '"hr5_sampled":.*"mrr5_full":.*"method":"next.patch.safetensors"' beside || fail "expected the patch's figures in the log"
+never_says "warning"
+tac users.txt > reversed.txt
+run 0 evaluate --base held.safetensors --data reversed.txt --patch next.patch.safetensors
+never_says "warning"
+sed 's/ [0-9]*$//' users.txt > shorter.txt
+run 0 evaluate --base held.safetensors --data shorter.txt --patch next.patch.safetensors
+says "warning: next.patch.safetensors was trained on other sequences than these"
 run 1 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors,next.patch.safetensors
 says "--patch: expected each file once, got next.patch.safetensors twice"
 
@@ -274,7 +288,7 @@ says "split_seed: expected 8, got 1"
 refuses state "bottleneck: expected 3, got 0; give the same" "${resumed[@]}" --bottleneck 3
 refuses state "insertion: expected parallel, got serial; give the same" "${resumed[@]}" --insertion parallel
 refuses state "seed: expected 2, got 1; give the same" "${resumed[@]}" --seed 2
-refuses state "batch: expected 3, got 64; give the same" "${resumed[@]}" --batch 3
+refuses state "batch: expected 3, got 8; give the same" "${resumed[@]}" --batch 3
 refuses state "another base" finetune --base again.safetensors --data users.txt --profiles users.dat --task gender
 refuses state "other data: its items, sequences or split" finetune --base all.safetensors --data reversed.txt --profiles users.dat --task gender
 refuses state "other data: its items, sequences or split" finetune "${gender[@]}" --task age
@@ -307,13 +321,18 @@ larger() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b) }'; }
 larger "$(figure accuracy gender FineAll)" "$(figure accuracy gender "label frequency")" || fail "FineAll has not learned gender"
 larger "$(figure "MRR@5 full" items "PeterRec serial")" "$(figure "MRR@5 full" items random)" || fail "PeterRec has not learned items"
 larger "$(figure trained gender FineAll)" "$(figure trained gender "PeterRec serial")" || fail "a patch is as large as the network"
-says "Means over 2 seeds of fine-tuning."
+says "Means over 2 seeds of fine-tuning, below them the spread."
 (($(grep -c "^User [12], the last of" out) == 4)) || fail "expected two users of each task"
 
 # A base that compare has written serves the next comparison.
 run 0 compare "${gender[@]:2}" --base compared.safetensors --task gender "${tiny[@]}" --epochs 1 --pretrain-epochs 1 --methods fine-cls
 run 0 compare "${gender[@]:2}" --base compared.safetensors --task gender --epochs 1 --methods fine-cls --learning-rates 0.003,0.001
 if grep -q "pre-training" out; then fail "a base that is there was pre-trained anew"; fi
+
+run 0 compare --data users.txt --base held.safetensors --task next --epochs 1 --methods fine-cls --show-users 0 --log nexts
+(($(grep -c '"method"' nexts) == 4)) || fail "expected the method, the base's own head, popularity and chance"
+says "the base's own head"
+never_says "Users of the test part"
 
 # An interrupted method has no figures.
 interrupt 'gender, FineCLS' compare "${gender[@]}" --task gender --methods fine-cls

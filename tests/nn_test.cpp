@@ -76,7 +76,11 @@ TEST_CASE("module: parameters are named by their place, in order, absent ones le
 TEST_CASE("module: a parameter is found by name and is the layer's own", "[nn]") {
   Model model = make_model();
   CHECK(model.parameter("head.weight").is(model.head.weight()));
-  CHECK_THROWS_MATCHES(model.parameter("head.bias"), OptionError, message_contains("there is no parameter 'head.bias'"));
+  CHECK_THROWS_MATCHES(model.parameter("head.bias"), OptionError,
+                       message_contains("there is no parameter 'head.bias'; expected one of "));
+  Random any(1);
+  CHECK_THROWS_MATCHES(Linear({.out = 4}, any), OptionError,
+                       message_contains("expected in and out of at least 1, got 0 and 4"));
   model.parameter("head.weight").value().fill(2);
   CHECK(doubles(model.head.weight().value()) == std::vector<double>(28, 2.0));
 }

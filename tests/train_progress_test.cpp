@@ -49,6 +49,21 @@ TEST_CASE("progress: plain lines every few seconds", "[train][progress]") {
   CHECK(out.str() == ended);
 }
 
+TEST_CASE("progress: what the last line has shown is not shown again at the end", "[train][progress]") {
+  for (const bool is_new : {false, true}) {
+    std::ostringstream out;
+    double now = 0;
+    Progress progress({.label = "a", .unit = "epochs", .out = &out, .seconds = [&] { return now; }});
+    now = 6;
+    progress.set_note("loss 1");
+    progress.advance();
+    if (is_new) progress.set_note("loss 1, held-out loss 2");
+    progress.finish();
+    CHECK(out.str() == std::string("a  1 epochs  0.17/s  0:06  loss 1\n") +
+                           (is_new ? "a  1 epochs  0.17/s  0:06  loss 1, held-out loss 2\n" : ""));
+  }
+}
+
 TEST_CASE("progress: a bar is drawn over itself and covers what it leaves", "[train][progress]") {
   std::ostringstream out;
   double now = 0;

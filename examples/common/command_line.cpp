@@ -84,8 +84,12 @@ std::string unknown_in_config(const CLI::App& app, const std::string& name) {
 std::string reworded(const std::string& text) {
   static const std::regex conversion("Could not convert: (.*) = (.*)");
   static const std::regex missing("(.*): ([0-9]+) required .* missing");
+  static const std::regex fewer("(.*): At least ([0-9]+) required but received ([0-9]+)");
   std::smatch found;
   if (std::regex_match(text, found, conversion)) return concat(found[1].str(), ": cannot be read, got '", found[2].str(), "'");
+  if (std::regex_match(text, found, fewer)) {
+    return concat(found[1].str(), ": expected ", found[2].str(), " values, got ", found[3].str());
+  }
   if (std::regex_match(text, found, missing)) {
     return concat(found[1].str(), ": expected ", found[2] == "1" ? "a value" : concat(found[2].str(), " values"));
   }

@@ -37,7 +37,10 @@ inline void add_training_options(CLI::App& app, TrainOptions& train, const std::
     return app.add_option("--" + prefix + name, value, text)->group(group)->capture_default_str();
   };
   add("epochs", train.epochs, "Largest number of epochs")->check(between(1, 1000000));
-  add("batch", train.batch, "Sequences a step")->check(between(1, 1000000));
+  const bool is_automatic = train.batch == 0;
+  add("batch", train.batch,
+      is_automatic ? "Sequences a step; 0: a tenth of the training examples, as 8, 16, 32 or 64" : "Sequences a step")
+      ->check(between(is_automatic ? 0 : 1, 1000000));
   add("learning-rate", train.learning_rate, "Of Adam")->check(above_zero());
   add("patience", train.patience, "Stop after this many epochs without improvement on the validation part")
       ->check(between(1, 1000000));

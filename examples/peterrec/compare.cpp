@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cmath>
 #include <deque>
 #include <filesystem>
 #include <map>
@@ -28,6 +29,7 @@ struct Line {
   double seconds_per_epoch = 0;
   std::int64_t epochs = 0;
   std::vector<std::pair<std::string, double>> figures;
+  std::vector<double> spread;  ///< of the figures over seeds: standard deviation (n - 1); empty for one seed
 };
 
 std::vector<std::pair<std::string, double>> figures_of(const Figures& figures) {
@@ -51,7 +53,7 @@ void print_table(const TaskData& task, const std::vector<Line>& lines, std::int6
     fmt::print("Figures on the test part, of two protocols: {}; {}.\n", ranked.sampled.text(), ranked.full.text());
     if (!ranked.note.empty()) fmt::print("Sampled: {}.\n", ranked.note);
   }
-  if (seeds > 1) fmt::print("Means over {} seeds of fine-tuning.\n", seeds);
+  if (seeds > 1) fmt::print("Means over {} seeds of fine-tuning, below them the spread.\n", seeds);
   fmt::print("\n{:<24} {:>6} {:>12} {:>9} {:>8} {:>7}", "method", "data", "trained", "of base", "s/epoch", "epochs");
   for (const auto& [name, value] : lines.front().figures) fmt::print(" {:>14}", name);
   fmt::print("\n");
@@ -65,6 +67,10 @@ void print_table(const TaskData& task, const std::vector<Line>& lines, std::int6
                  line.epochs);
     }
     for (const auto& [name, value] : line.figures) fmt::print(" {:>14.4f}", value);
+    fmt::print("\n");
+    if (line.spread.empty()) continue;
+    fmt::print("{:<70}", "  +-");
+    for (const double value : line.spread) fmt::print(" {:>14.4f}", value);
     fmt::print("\n");
   }
   std::fflush(stdout);
@@ -135,21 +141,27 @@ struct Comparison {
     line.task = task.name;
     line.method = method.title;
     line.share = share;
+    std::vector<std::vector<std::pair<std::string, double>>> of_seed;
     for (std::int64_t s = 0; s < options.compare.seeds; ++s) {
       const std::uint64_t seed = options.run.seed + static_cast<std::uint64_t>(s);
       const TransferExamples examples = share < 1 ? few(task.train, share, seed) : task.train;
       last.reset();
       const TrainReport report = train(task, method, examples, seed, last);
       if (report.interrupted) return std::nullopt;
-      const auto figures = figures_of(measure(task, task.test, form(), protocols, scorer_of(*last)));
-      if (s == 0) line.figures = figures;
-      for (std::size_t i = 0; s > 0 && i < figures.size(); ++i) line.figures[i].second += figures[i].second;
+      of_seed.push_back(figures_of(measure(task, task.test, form(), protocols, scorer_of(*last))));
       line.trained = last->trainable_count();
       line.seconds_per_epoch += report.seconds_per_epoch;
       line.epochs += report.epochs;
     }
     const double seeds = static_cast<double>(options.compare.seeds);
-    for (auto& [name, value] : line.figures) value /= seeds;
+    line.figures = of_seed.front();
+    for (std::size_t i = 0; i < line.figures.size(); ++i) {
+      double sum = 0, squares = 0;
+      for (const auto& figures : of_seed) sum += figures[i].second;
+      const double mean = line.figures[i].second = sum / seeds;
+      for (const auto& figures : of_seed) squares += (figures[i].second - mean) * (figures[i].second - mean);
+      if (of_seed.size() > 1) line.spread.push_back(std::sqrt(squares / (seeds - 1)));
+    }
     line.seconds_per_epoch /= seeds;
     line.epochs = (line.epochs + options.compare.seeds / 2) / options.compare.seeds;
     write(log, line);
@@ -324,6 +336,14 @@ Outcome compare(const Options& given) {
     const Figures frequent = measure(task, task.test, comparison.form(), comparison.protocols, popularity_scorer(task));
     const Figures random =
         measure(task, task.test, comparison.form(), comparison.protocols, random_scorer(task, options.run.seed));
+    if (task.kind == TaskKind::next && base->is_causal()) {
+      Line line;
+      line.task = task.name;
+      line.method = "the base's own head";
+      line.figures = figures_of(measure(task, task.test, comparison.form(), comparison.protocols, base_scorer(*base, task)));
+      write(comparison.log, line);
+      lines.push_back(std::move(line));
+    }
     for (const auto& [title, figures] :
          {std::pair{task.kind == TaskKind::profile ? "label frequency" : "most popular", &frequent}, {"random", &random}}) {
       Line line;

@@ -79,6 +79,13 @@ TaskData paired_task(const TransferSequences& pairs, const Vocabulary& vocabular
   return task;
 }
 
+/// Of all rows, in any order.
+std::string hash_of_rows(const RaggedIds& rows) {
+  std::uint64_t sum = 0;
+  for (std::int64_t row = 0; row < rows.rows(); ++row) sum += examples::DataHash().add(rows[row]).value();
+  return fmt::format("{:016x}", sum);
+}
+
 /// Every user's last item is the test, the one before it the validation, and the places before those the training.
 TaskData next_task(const RawData& raw, const Vocabulary& vocabulary, const std::string& name, const DataOptions& options) {
   TaskData task;
@@ -87,6 +94,7 @@ TaskData next_task(const RawData& raw, const Vocabulary& vocabulary, const std::
   task.targets = without_specials(vocabulary);
   const RaggedIds rows = encode(raw.behaviour.source, vocabulary);
   task.users = rows.rows();
+  task.test_users = hash_of_rows(rows);  // a user who did one thing more has another last item
   const auto add = [&](TransferExamples& part, std::span<const std::int32_t> row, std::int64_t place) {
     const std::int64_t begin = std::max<std::int64_t>(0, place - options.length);
     part.source.push_back(task.sources.rows());

@@ -59,7 +59,8 @@ struct TaskData {
   RaggedIds sources;       ///< in ids of the source vocabulary
   RaggedIds seen;          ///< per source row: target ids that a recommendation leaves out
   std::int64_t users = 0;  ///< that the split was drawn from
-  std::string test_users;  ///< hash of the test part's users, in any order; empty for the next-item task, which splits by time
+  std::string
+      test_users;  ///< hash of the test part's users, in any order; of the next-item task, which splits by time, of all sequences
   TransferExamples train;
   TransferExamples valid;
   TransferExamples test;

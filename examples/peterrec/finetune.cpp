@@ -38,7 +38,7 @@ examples::Setting run_setting(const Options& options, const std::string& base_ha
                   {"random_start", options.task.random_start ? "true" : "false"},
                   {"negatives", options.task.negatives},
                   {"rho", fmt::format("{}", options.task.rho)},
-                  {"batch", concat(options.finetune.batch)},
+                  {"batch", concat(fine_tuning_batch(options.finetune, task.train.size()))},
                   {"l2", fmt::format("{}", options.finetune.l2)},
                   {"seed", concat(options.run.seed)},
                   {"data", data.text()}});

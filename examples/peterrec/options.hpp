@@ -73,7 +73,7 @@ struct Options {
   DataOptions data;
   BaseOptions base;
   TrainOptions pretrain;
-  TrainOptions finetune;
+  TrainOptions finetune{.batch = 0};  ///< 0: fine_tuning_batch()
   TaskOptions task;
   RunOptions run;
   EvaluateOptions evaluate;

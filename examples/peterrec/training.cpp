@@ -116,6 +116,13 @@ TrainReport train_base(NextItNet& network, const PretrainData& data, const Vocab
       {.name = "held-out loss", .larger_is_better = false, .measure = [&] { return source.validation(network); }});
 }
 
+std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t examples) {
+  if (options.batch > 0) return options.batch;
+  std::int64_t batch = 8;
+  while (batch < 64 && 2 * batch <= examples / 10) batch *= 2;
+  return batch;
+}
+
 TrainReport train_task(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
                        const TaskOptions& task_options, const TrainOptions& options, std::int64_t length,
                        const Protocols& protocols, const TrainPlace& place, const SourceTask& joint) {
@@ -128,13 +135,14 @@ TrainReport train_task(TaskNetwork& network, const TaskData& task, const Transfe
         .items = size32(task.targets.size()),
         .rho = task_options.rho});
   }
+  const std::int64_t batch_size = fine_tuning_batch(options, examples.size());
   std::optional<SourceLoss> source;
   std::optional<BatchSampler> source_batches;
   if (joint.data != nullptr) {
     source.emplace(*joint.data, *joint.vocabulary, *joint.options, length);
-    source_batches.emplace(joint.data->split.train, BatchSampler::Options{.batch_size = options.batch, .seed = place.seed + 1});
+    source_batches.emplace(joint.data->split.train, BatchSampler::Options{.batch_size = batch_size, .seed = place.seed + 1});
   }
-  BatchSampler batches(examples.size(), {.batch_size = options.batch, .seed = place.seed});
+  BatchSampler batches(examples.size(), {.batch_size = batch_size, .seed = place.seed});
   Adam adam(network, {.learning_rate = options.learning_rate});
   if (options.l2 > 0) adam.set_l2("task.head.weight", options.l2);
   const Scorer scorer = scorer_of(network);

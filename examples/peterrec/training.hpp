@@ -27,6 +27,11 @@ struct SourceTask {
   const BaseOptions* options = nullptr;
 };
 
+/// Sequences a step of a fine-tuning on so many examples: TrainOptions::batch, or, where that is 0, a tenth of the examples, as the
+/// power of two from 8 to 64 that is not above it.  With larger batches few examples make so few steps an epoch that early stopping ends
+/// training before it has begun.
+std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t examples);
+
 /// Trains a task on `examples`; afterwards the network holds the parameters that were best on the validation part, or the
 /// latest ones when the run was interrupted.
 TrainReport train_task(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,

@@ -172,7 +172,14 @@ inline Parameter& Module::parameter(std::string_view name) {
   for (NamedParameter& named : parameters()) {
     if (named.name == name) return *named.parameter;
   }
-  throw OptionError(concat("Module: there is no parameter '", name, "'"));
+  constexpr std::size_t most = 10;
+  std::string known;
+  std::size_t count = 0;
+  for (const NamedParameter& named : parameters()) {
+    if (++count <= most) known += (known.empty() ? "" : ", ") + named.name;
+  }
+  if (count > most) known += concat(" and ", count - most, " more");
+  throw OptionError(concat("Module: there is no parameter '", name, "'; expected one of ", count == 0 ? "none" : known));
 }
 
 inline std::int64_t Module::set_trainable(std::string_view pattern, bool on) {

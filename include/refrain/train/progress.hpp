@@ -39,7 +39,7 @@ class REFRAIN_API Progress {
   /// Shown behind the figures from the next drawing on: "loss 6.123".
   void set_note(std::string note) { note_ = std::move(note); }
 
-  /// Writes the last state once, whatever the interval; nothing is written afterwards.
+  /// Writes the last state, whatever the interval, unless a line has shown it already; nothing is written afterwards.
   void finish();
 
   std::int64_t done() const noexcept { return done_; }
@@ -52,6 +52,8 @@ class REFRAIN_API Progress {
   double started_ = 0;
   double drawn_ = 0;
   std::int64_t done_ = 0;
+  std::int64_t drawn_done_ = -1;  ///< what the last drawing showed, and its note
+  std::string drawn_note_;
   std::size_t width_ = 0;  ///< of the bar's line as drawn last
   bool open_ = true;
   std::string note_;
