@@ -48,7 +48,8 @@ DataOptions options_of(const PatchNote& note, const std::string& path, const Opt
                            " was trained on; expected ", split_text(data), ", got ", split_text(asked), "; leave both out"));
 }
 
-/// The next-item task is tested on each user's last item of then.  Otherwise the split is drawn over rows: other users, and the same ones in another order of the file, give another test part.
+/// The next-item task is tested on each user's last item of then.  Otherwise the split is drawn over rows: other users, and the same ones
+/// in another order of the file, give another test part.
 void warn_of_other_users(const PatchNote& note, const TaskData& task, const std::string& path) {
   if (task.kind == TaskKind::next) {
     if (note.test_users.empty() || task.test_users == note.test_users) return;

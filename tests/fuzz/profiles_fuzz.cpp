@@ -66,6 +66,9 @@ void try_input(std::string_view input) {
   // Without a header the first line decides the layout, so a bad one before the others would hide which it was.
   if (!is_table && !report.bad_lines.empty()) return;
   const std::string text = is_table ? table_of(profiles) : text_of(profiles, is_users_dat);
+  // The first line decides the layout: with the separators of a table in a name it may be taken for a header, where the whole line of
+  // before was none.
+  if (!is_table && std::string_view(text).substr(0, text.find('\n')).find_first_of(",\t") != std::string_view::npos) return;
   const std::string& again = file_with("again", text);
   const Profiles back = read_profiles(again, {.max_line_bytes = 1 << 22});
   require((is_table ? table_of(back) : text_of(back, is_users_dat)) == text, "profiles come back");
