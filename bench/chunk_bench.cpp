@@ -1,10 +1,12 @@
-/// What chunks save: steps of CmnRec (PEC, TSC, EXC) beside the same network with memory at every step (SRMN), at the paper's shapes.
+/// What chunks save: steps of CmnRec (PEC, TSC, EXC) beside the same network with memory at every
+/// step (SRMN), at the paper's shapes.
 ///
 ///   chunk_bench [--full] [--batch N] [--seconds S] [--json FILE] [Google Benchmark's flags]
 ///
-/// H = W = 256, E = 128, R = 1, attention 64, N = m words, SRMN with as many words as the line it is compared with.  SRMN and the
-/// three schedules take turns, one step each a round, the first one moving on from round to round; figures are medians, so that
-/// whatever else the machine does meets all four alike.  Adam is row-sparse.  See chunk_speedup.sh.
+/// H = W = 256, E = 128, R = 1, attention 64, N = m words, SRMN with as many words as the line it
+/// is compared with. SRMN and the three schedules take turns, one step each a round, the first one
+/// moving on from round to round; figures are medians, so that whatever else the machine does meets
+/// all four alike. Adam is row-sparse. See chunk_speedup.sh.
 
 #include <benchmark/benchmark.h>
 
@@ -51,7 +53,8 @@ struct Settings {
 /// Who takes turns; memory at every step comes first.
 constexpr std::array<const char*, 4> turns{"SRMN", "PEC", "TSC", "EXC"};
 
-/// SRMN and the three schedules on the same network and sequences; measured when one of its lines is asked for.
+/// SRMN and the three schedules on the same network and sequences; measured when one of its lines
+/// is asked for.
 class Comparison {
  public:
   struct Options {
@@ -65,13 +68,16 @@ class Comparison {
 
   explicit Comparison(const Options& options)
       : options_(options),
-        schedules_{ChunkSchedule::every_step(options.steps), ChunkSchedule::pec(options.steps, options.slots),
-                   ChunkSchedule::tsc(options.steps, options.slots), ChunkSchedule::exc(options.steps, options.slots)} {}
+        schedules_{ChunkSchedule::every_step(options.steps),
+                   ChunkSchedule::pec(options.steps, options.slots),
+                   ChunkSchedule::tsc(options.steps, options.slots),
+                   ChunkSchedule::exc(options.steps, options.slots)} {}
 
   const Options& options() const noexcept { return options_; }
 
   double bound(std::size_t turn) const {
-    return bench::counted_bound(step_options().network, schedules_[turn], options_.kind, step_options().negatives);
+    return bench::counted_bound(step_options().network, schedules_[turn], options_.kind,
+                                step_options().negatives);
   }
 
   /// Median seconds of a step.
@@ -133,7 +139,8 @@ class Table final : public benchmark::BenchmarkReporter {
   explicit Table(const std::vector<Line>& lines) : lines_(lines) {}
 
   bool ReportContext(const Context&) override {
-    std::cout << "   T   m  schedule  step   loss      batch   items         ms    items/s    SRMN ms  speed-up  counted\n";
+    std::cout << "   T   m  schedule  step   loss      batch   items         ms    items/s    SRMN "
+                 "ms  speed-up  counted\n";
     return true;
   }
 
@@ -144,7 +151,8 @@ class Table final : public benchmark::BenchmarkReporter {
         failed_ = true;
         continue;
       }
-      report(lines_.at(static_cast<std::size_t>(run.counters.at("line"))), run.counters.at("items_per_second"));
+      report(lines_.at(static_cast<std::size_t>(run.counters.at("line"))),
+             run.counters.at("items_per_second"));
     }
   }
 
@@ -152,7 +160,8 @@ class Table final : public benchmark::BenchmarkReporter {
 
   void write_json(std::ostream& out) const {
     out << '[';
-    for (std::size_t i = 0; i < reported_.size(); ++i) out << (i == 0 ? "\n " : ",\n ") << reported_[i];
+    for (std::size_t i = 0; i < reported_.size(); ++i)
+      out << (i == 0 ? "\n " : ",\n ") << reported_[i];
     out << "\n]\n";
   }
 
@@ -163,24 +172,26 @@ class Table final : public benchmark::BenchmarkReporter {
     const double ms = 1e3 * comparison.seconds(line.turn);
     const double srmn_ms = 1e3 * comparison.seconds(0);
     const bool train = bench::is_training(shape.kind);
-    std::cout << std::setw(4) << shape.steps << std::setw(4) << shape.slots << "  " << std::left << std::setw(10)
-              << turns[line.turn] << std::setw(7) << (train ? "train" : "infer") << std::setw(7)
-              << (train ? bench::loss_name(shape.kind) : "-") << std::right << std::setw(8) << shape.batch << std::setw(8)
-              << shape.items << std::fixed << std::setprecision(2) << std::setw(11) << ms << std::setprecision(0)
+    std::cout << std::setw(4) << shape.steps << std::setw(4) << shape.slots << "  " << std::left
+              << std::setw(10) << turns[line.turn] << std::setw(7) << (train ? "train" : "infer")
+              << std::setw(7) << (train ? bench::loss_name(shape.kind) : "-") << std::right
+              << std::setw(8) << shape.batch << std::setw(8) << shape.items << std::fixed
+              << std::setprecision(2) << std::setw(11) << ms << std::setprecision(0)
               << std::setw(11) << items_per_second;
     if (line.turn > 0) {
-      std::cout << std::setprecision(2) << std::setw(11) << srmn_ms << std::setw(10) << srmn_ms / ms << std::setw(9)
-                << comparison.bound(line.turn);
+      std::cout << std::setprecision(2) << std::setw(11) << srmn_ms << std::setw(10) << srmn_ms / ms
+                << std::setw(9) << comparison.bound(line.turn);
     }
     std::cout << std::defaultfloat << std::endl;
     if (line.turn == 0) return;
     std::string schedule = turns[line.turn];
     for (char& letter : schedule) letter = static_cast<char>(letter - 'A' + 'a');
-    reported_.push_back(concat("{\"time\": ", shape.steps, ", \"slots\": ", shape.slots, ", \"schedule\": \"", schedule,
-                               "\", \"mode\": \"", train ? "train" : "infer", "\", \"loss\": \"", bench::loss_name(shape.kind),
-                               "\", \"batch\": ", shape.batch, ", \"items\": ", shape.items, ", \"ms\": ", ms,
-                               ", \"srmn_ms\": ", srmn_ms, ", \"speedup\": ", srmn_ms / ms,
-                               ", \"counted_bound\": ", comparison.bound(line.turn), "}"));
+    reported_.push_back(concat(
+        "{\"time\": ", shape.steps, ", \"slots\": ", shape.slots, ", \"schedule\": \"", schedule,
+        "\", \"mode\": \"", train ? "train" : "infer", "\", \"loss\": \"",
+        bench::loss_name(shape.kind), "\", \"batch\": ", shape.batch, ", \"items\": ", shape.items,
+        ", \"ms\": ", ms, ", \"srmn_ms\": ", srmn_ms, ", \"speedup\": ", srmn_ms / ms,
+        ", \"counted_bound\": ", comparison.bound(line.turn), "}"));
   }
 
   const std::vector<Line>& lines_;
@@ -203,7 +214,8 @@ Settings read_settings(int& count, char** arguments) {
       char* end = nullptr;
       const double number = std::strtod(text.c_str(), &end);
       if (end == text.c_str() || *end != '\0' || !(number > 0) || number > 1e6) {
-        throw OptionError(concat("chunk_bench: ", flag, ": expected a number above 0, got '", text, "'"));
+        throw OptionError(
+            concat("chunk_bench: ", flag, ": expected a number above 0, got '", text, "'"));
       }
       return number;
     };
@@ -223,20 +235,23 @@ Settings read_settings(int& count, char** arguments) {
   return settings;
 }
 
-/// Inference and the headline loss for every number of slots; the other losses for the largest one of each set, unless full.
+/// Inference and the headline loss for every number of slots; the other losses for the largest one
+/// of each set, unless full.
 std::vector<std::shared_ptr<Comparison>> comparisons(const Settings& settings) {
   std::vector<std::shared_ptr<Comparison>> all;
-  for (const StepKind kind : {StepKind::infer, StepKind::train_sampled, StepKind::train_full, StepKind::train_last}) {
+  for (const StepKind kind :
+       {StepKind::infer, StepKind::train_sampled, StepKind::train_full, StepKind::train_last}) {
     const bool headline = kind == StepKind::infer || kind == StepKind::train_sampled;
     for (const DataSet& set : data_sets) {
       for (const std::int64_t slots : set.slots) {
         if (!settings.full && !headline && slots != set.slots.back()) continue;
-        all.push_back(std::make_shared<Comparison>(Comparison::Options{.steps = set.steps,
-                                                                       .items = set.items,
-                                                                       .slots = slots,
-                                                                       .kind = kind,
-                                                                       .batch = settings.batch,
-                                                                       .seconds = settings.seconds}));
+        all.push_back(
+            std::make_shared<Comparison>(Comparison::Options{.steps = set.steps,
+                                                             .items = set.items,
+                                                             .slots = slots,
+                                                             .kind = kind,
+                                                             .batch = settings.batch,
+                                                             .seconds = settings.seconds}));
       }
     }
   }
@@ -245,17 +260,19 @@ std::vector<std::shared_ptr<Comparison>> comparisons(const Settings& settings) {
 
 void register_line(const Line& line, std::size_t index) {
   const Comparison::Options& shape = line.comparison->options();
-  const std::string name = concat(bench::is_training(shape.kind) ? "train/" : "infer/", bench::loss_name(shape.kind),
-                                  "/T:", shape.steps, "/m:", shape.slots, "/", turns[line.turn]);
-  benchmark::RegisterBenchmark(name.c_str(),
-                               [line, index](benchmark::State& state) {
-                                 Comparison& comparison = *line.comparison;
-                                 for (auto _ : state) state.SetIterationTime(comparison.seconds(line.turn));
-                                 state.SetItemsProcessed(comparison.options().batch * comparison.options().steps);
-                                 state.counters["line"] = static_cast<double>(index);
-                                 state.counters["speedup"] = comparison.seconds(0) / comparison.seconds(line.turn);
-                                 state.counters["counted_bound"] = comparison.bound(line.turn);
-                               })
+  const std::string name =
+      concat(bench::is_training(shape.kind) ? "train/" : "infer/", bench::loss_name(shape.kind),
+             "/T:", shape.steps, "/m:", shape.slots, "/", turns[line.turn]);
+  benchmark::RegisterBenchmark(
+      name.c_str(),
+      [line, index](benchmark::State& state) {
+        Comparison& comparison = *line.comparison;
+        for (auto _ : state) state.SetIterationTime(comparison.seconds(line.turn));
+        state.SetItemsProcessed(comparison.options().batch * comparison.options().steps);
+        state.counters["line"] = static_cast<double>(index);
+        state.counters["speedup"] = comparison.seconds(0) / comparison.seconds(line.turn);
+        state.counters["counted_bound"] = comparison.bound(line.turn);
+      })
       ->UseManualTime()
       ->Iterations(1)
       ->Unit(benchmark::kMillisecond);
@@ -271,7 +288,8 @@ int main(int argc, char** argv) {
     std::ofstream file;
     if (!settings.json.empty()) {
       file.open(settings.json);
-      if (!file) throw DataError(settings.json, 0, concat("cannot be written: ", std::strerror(errno)));
+      if (!file)
+        throw DataError(settings.json, 0, concat("cannot be written: ", std::strerror(errno)));
     }
     std::vector<Line> lines;
     for (const auto& comparison : comparisons(settings)) {
@@ -280,7 +298,8 @@ int main(int argc, char** argv) {
     for (std::size_t i = 0; i < lines.size(); ++i) register_line(lines[i], i);
     std::cout << "SRMN and CmnRec, H = W = 256, E = 128, R = 1, N = m, f32, " << threads()
               << " threads; medians of steps taken in turns\n"
-              << "items/s: items of the sequences; counted: the speed-up that the counted multiply-adds allow\n";
+              << "items/s: items of the sequences; counted: the speed-up that the counted "
+                 "multiply-adds allow\n";
     Table table(lines);
     if (benchmark::RunSpecifiedBenchmarks(&table) == 0) return 2;
     if (table.failed()) return 1;

@@ -1,5 +1,6 @@
 #pragma once
-/// Multiply-adds of one step of a memory network, as its mathematics needs them: what bounds the speed-up of chunks.
+/// Multiply-adds of one step of a memory network, as its mathematics needs them: what bounds the
+/// speed-up of chunks.
 
 #include <cstdint>
 #include <string_view>
@@ -46,10 +47,13 @@ struct CountedWork {
   double features = 0;   ///< the two output layers
   double head = 0;       ///< scores of items
 
-  double total() const { return items + reads + recurrent + attention + interface + memory + features + head; }
+  double total() const {
+    return items + reads + recurrent + attention + interface + memory + features + head;
+  }
 };
 
-/// Counts one sequence's step under a schedule, every product done once and no more often than its operands change:
+/// Counts one sequence's step under a schedule, every product done once and no more often than its
+/// operands change:
 ///
 ///   items      E 4H a step,   recurrent  H 4H a step,   reads  R W 4H for each read vector that steps see: once a chunk
 ///   attention  l (H A + A + H) + R W A for a chunk of l > 1 steps                        (keys, scores, sum; query)
@@ -58,12 +62,13 @@ struct CountedWork {
 ///   features   H H a scored step, R W H for each read vector among them
 ///   head       H for each score: V, or negatives + 1
 ///
-/// Memory, N W: two norms of each word, write and R read lookups, erasing and writing 3, reading R; N^2: links 2, the two link
-/// products of each head; the rest: norms of the keys, usage, allocation, precedence, mixing of weightings.  Scored steps are all T
-/// in training with a loss at every step, else the last.  Training counts three times the forward pass: each product has two in its
-/// backward pass.  Gates, softmax, top-k and the optimizer are not counted.
-inline CountedWork counted_work(const MemoryNetwork::Options& sizes, const ChunkSchedule& schedule, StepKind kind,
-                                std::int64_t negatives) {
+/// Memory, N W: two norms of each word, write and R read lookups, erasing and writing 3, reading R;
+/// N^2: links 2, the two link products of each head; the rest: norms of the keys, usage,
+/// allocation, precedence, mixing of weightings. Scored steps are all T in training with a loss at
+/// every step, else the last. Training counts three times the forward pass: each product has two in
+/// its backward pass. Gates, softmax, top-k and the optimizer are not counted.
+inline CountedWork counted_work(const MemoryNetwork::Options& sizes, const ChunkSchedule& schedule,
+                                StepKind kind, std::int64_t negatives) {
   const auto number = [](std::int64_t count) { return static_cast<double>(count); };
   const double steps = number(schedule.steps());
   const double chunks = number(schedule.chunks());
@@ -84,7 +89,8 @@ inline CountedWork counted_work(const MemoryNetwork::Options& sizes, const Chunk
   for (const std::int64_t step : schedule.chunk_steps()) {
     const double length = number(step - before);
     if (length > 1) work.attention += length * (hidden * width + width + hidden) + read * width;
-    // A chunk step's own features go with the vectors that are read at it, those before it with the earlier ones.
+    // A chunk step's own features go with the vectors that are read at it, those before it with the
+    // earlier ones.
     if (before == 0)
       spans += length > 1 ? 2 : 1;
     else
@@ -92,14 +98,16 @@ inline CountedWork counted_work(const MemoryNetwork::Options& sizes, const Chunk
     before = step;
   }
   work.interface = chunks * hidden * (read + 3 * word + 5 * heads + 3);
-  work.memory = chunks * (words * word * (6 + 2 * heads) + words * words * (2 + 2 * heads) + (heads + 1) * word +
-                          words * (5 + 5 * heads));
-  work.features = all_steps ? steps * hidden * hidden + spans * read * hidden : hidden * hidden + read * hidden;
-  const double scores = kind == StepKind::train_sampled ? number(negatives + 1) : number(sizes.items);
+  work.memory = chunks * (words * word * (6 + 2 * heads) + words * words * (2 + 2 * heads) +
+                          (heads + 1) * word + words * (5 + 5 * heads));
+  work.features =
+      all_steps ? steps * hidden * hidden + spans * read * hidden : hidden * hidden + read * hidden;
+  const double scores =
+      kind == StepKind::train_sampled ? number(negatives + 1) : number(sizes.items);
   work.head = (all_steps ? steps : 1) * hidden * scores;
   if (is_training(kind)) {
-    for (double* part : {&work.items, &work.reads, &work.recurrent, &work.attention, &work.interface, &work.memory,
-                         &work.features, &work.head}) {
+    for (double* part : {&work.items, &work.reads, &work.recurrent, &work.attention,
+                         &work.interface, &work.memory, &work.features, &work.head}) {
       *part *= 3;
     }
   }
@@ -107,10 +115,11 @@ inline CountedWork counted_work(const MemoryNetwork::Options& sizes, const Chunk
 }
 
 /// The speed-up over memory at every step that the counted work allows.
-inline double counted_bound(const MemoryNetwork::Options& sizes, const ChunkSchedule& schedule, StepKind kind,
-                            std::int64_t negatives) {
+inline double counted_bound(const MemoryNetwork::Options& sizes, const ChunkSchedule& schedule,
+                            StepKind kind, std::int64_t negatives) {
   const ChunkSchedule every = ChunkSchedule::every_step(schedule.steps());
-  return counted_work(sizes, every, kind, negatives).total() / counted_work(sizes, schedule, kind, negatives).total();
+  return counted_work(sizes, every, kind, negatives).total() /
+         counted_work(sizes, schedule, kind, negatives).total();
 }
 
 }  // namespace refrain::bench

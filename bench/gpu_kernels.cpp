@@ -2,9 +2,10 @@
 ///
 ///   gpu_kernels [FILTER]      cases whose names contain FILTER; all without
 ///
-/// Before each timed call a block larger than the second-level cache is overwritten.  A figure is the median of 30 calls after 5 others.
-/// Cases named cudnn_... are cuDNN's, where this was built with it; lstm_layer is what compares with cudnn_lstm_layer.
-/// bytes and flops are counted from the sizes: each tensor once through memory, two operations a multiply-add.
+/// Before each timed call a block larger than the second-level cache is overwritten. A figure is
+/// the median of 30 calls after 5 others. Cases named cudnn_... are cuDNN's, where this was built
+/// with it; lstm_layer is what compares with cudnn_lstm_layer. bytes and flops are counted from the
+/// sizes: each tensor once through memory, two operations a multiply-add.
 
 #include <algorithm>
 #include <array>
@@ -25,7 +26,8 @@ using namespace refrain;
 
 constexpr int warm_up = 5;
 constexpr int calls = 30;
-constexpr std::int64_t flushed_elements = std::int64_t{64} << 20;  // 256 MiB, more than the cache of any card so far
+constexpr std::int64_t flushed_elements = std::int64_t{64}
+                                          << 20;  // 256 MiB, more than the cache of any card so far
 
 /// One call to time.
 struct Case {
@@ -46,7 +48,8 @@ class Tensors {
   View ids(const Shape& shape, std::int64_t bound) {
     Tensor host(shape, DType::i32);
     Random random(kept_.size() + 1);
-    for (std::int32_t& id : host.span<std::int32_t>()) id = static_cast<std::int32_t>(random.below(bound));
+    for (std::int32_t& id : host.span<std::int32_t>())
+      id = static_cast<std::int32_t>(random.below(bound));
     return keep(host);
   }
   View uniform(const Shape& shape) {
@@ -89,12 +92,12 @@ double median_ms(const std::function<void()>& run, Tensor& flushed) {
 }
 
 void measure(const Case& item, const Tensors& tensors, Tensor& flushed) {
-  std::printf("{\"case\": \"%s\", \"sizes\": \"%s\", \"math\": \"%s\"", item.name.c_str(), item.sizes.c_str(),
-              name(math_mode()));
+  std::printf("{\"case\": \"%s\", \"sizes\": \"%s\", \"math\": \"%s\"", item.name.c_str(),
+              item.sizes.c_str(), name(math_mode()));
   try {
     const double ms = median_ms(item.run, flushed);
-    std::printf(", \"ms\": %.5f, \"GB_per_s\": %.1f, \"GFLOP_per_s\": %.1f}\n", ms, tensors.bytes() / ms / 1e6,
-                item.flops / ms / 1e6);
+    std::printf(", \"ms\": %.5f, \"GB_per_s\": %.1f, \"GFLOP_per_s\": %.1f}\n", ms,
+                tensors.bytes() / ms / 1e6, item.flops / ms / 1e6);
   } catch (const Unsupported& error) {
     std::printf(", \"skipped\": \"%s\"}\n", error.what());
   }
@@ -133,33 +136,37 @@ void add_convolutions(std::vector<std::pair<std::string, Make>>& all, const kern
     const Shape shape{batch, steps, channels};
     const double flops = 2 * product({batch, steps, taps, channels, channels});
     all.push_back({"conv_norm_forward", [=, &table](Tensors& t) {
-                     const kernels::ConvNormForward args{.x = t.normal(shape),
-                                                         .w = t.normal({taps, channels, channels}, 0.05),
-                                                         .bias = t.normal({channels}),
-                                                         .gamma = t.normal({channels}),
-                                                         .beta = t.normal({channels}),
-                                                         .residual = t.normal(shape),
-                                                         .y = t.zeros(shape),
-                                                         .normalized = t.zeros(shape),
-                                                         .inv_std = t.zeros({batch, steps}),
-                                                         .dilation = 4};
-                     return Case{"conv_norm_forward", sizes, flops, [=, &table] { table.conv_norm_forward(args); }};
+                     const kernels::ConvNormForward args{
+                         .x = t.normal(shape),
+                         .w = t.normal({taps, channels, channels}, 0.05),
+                         .bias = t.normal({channels}),
+                         .gamma = t.normal({channels}),
+                         .beta = t.normal({channels}),
+                         .residual = t.normal(shape),
+                         .y = t.zeros(shape),
+                         .normalized = t.zeros(shape),
+                         .inv_std = t.zeros({batch, steps}),
+                         .dilation = 4};
+                     return Case{"conv_norm_forward", sizes, flops,
+                                 [=, &table] { table.conv_norm_forward(args); }};
                    }});
     all.push_back({"conv_norm_backward", [=, &table](Tensors& t) {
-                     const kernels::ConvNormBackward args{.x = t.normal(shape),
-                                                          .w = t.normal({taps, channels, channels}, 0.05),
-                                                          .gamma = t.normal({channels}),
-                                                          .beta = t.normal({channels}),
-                                                          .normalized = t.normal(shape),
-                                                          .inv_std = t.uniform({batch, steps}),
-                                                          .dy = t.normal(shape),
-                                                          .dx = t.zeros(shape),
-                                                          .dw = t.zeros({taps, channels, channels}),
-                                                          .dbias = t.zeros({channels}),
-                                                          .dgamma = t.zeros({channels}),
-                                                          .dbeta = t.zeros({channels}),
-                                                          .dilation = 4};
-                     return Case{"conv_norm_backward", sizes, 2 * flops, [=, &table] { table.conv_norm_backward(args); }};
+                     const kernels::ConvNormBackward args{
+                         .x = t.normal(shape),
+                         .w = t.normal({taps, channels, channels}, 0.05),
+                         .gamma = t.normal({channels}),
+                         .beta = t.normal({channels}),
+                         .normalized = t.normal(shape),
+                         .inv_std = t.uniform({batch, steps}),
+                         .dy = t.normal(shape),
+                         .dx = t.zeros(shape),
+                         .dw = t.zeros({taps, channels, channels}),
+                         .dbias = t.zeros({channels}),
+                         .dgamma = t.zeros({channels}),
+                         .dbeta = t.zeros({channels}),
+                         .dilation = 4};
+                     return Case{"conv_norm_backward", sizes, 2 * flops,
+                                 [=, &table] { table.conv_norm_backward(args); }};
                    }});
     all.push_back({"layer_norm_forward", [=, &table](Tensors& t) {
                      const kernels::LayerNormForward args{.x = t.normal({batch * steps, channels}),
@@ -193,9 +200,12 @@ void add_patches(std::vector<std::pair<std::string, Make>>& all, const kernels::
                                      .up_bias = t.zeros({channels})};
     };
     all.push_back({"adapter_forward", [=, &table](Tensors& t) {
-                     const kernels::AdapterForward args{
-                         .x = t.normal(shape), .patch = patch_of(t), .y = t.zeros(shape), .bottleneck = t.zeros(hidden)};
-                     return Case{"adapter_forward", sizes, flops, [=, &table] { table.adapter_forward(args); }};
+                     const kernels::AdapterForward args{.x = t.normal(shape),
+                                                        .patch = patch_of(t),
+                                                        .y = t.zeros(shape),
+                                                        .bottleneck = t.zeros(hidden)};
+                     return Case{"adapter_forward", sizes, flops,
+                                 [=, &table] { table.adapter_forward(args); }};
                    }});
     all.push_back({"adapter_backward", [=, &table](Tensors& t) {
                      const kernels::AdapterBackward args{.x = t.normal(shape),
@@ -204,49 +214,54 @@ void add_patches(std::vector<std::pair<std::string, Make>>& all, const kernels::
                                                          .dy = t.normal(shape),
                                                          .dx = t.zeros(shape),
                                                          .dpatch = gradients_of(t)};
-                     return Case{"adapter_backward", sizes, 2 * flops, [=, &table] { table.adapter_backward(args); }};
+                     return Case{"adapter_backward", sizes, 2 * flops,
+                                 [=, &table] { table.adapter_backward(args); }};
                    }});
     const double conv_flops = 2 * product({rows, taps, channels, channels});
-    all.push_back(
-        {"conv_norm_forward_patched", [=, &table](Tensors& t) {
-           const kernels::ConvNormForward args{.x = t.normal(shape),
-                                               .w = t.normal({taps, channels, channels}, 0.05),
-                                               .bias = t.normal({channels}),
-                                               .gamma = t.normal({channels}),
-                                               .beta = t.normal({channels}),
-                                               .residual = t.normal(shape),
-                                               .patch = patch_of(t),
-                                               .y = t.zeros(shape),
-                                               .normalized = t.zeros(shape),
-                                               .inv_std = t.zeros({batch, steps}),
-                                               .conv = t.zeros(shape),
-                                               .bottleneck = t.zeros(hidden),
-                                               .dilation = 4,
-                                               .insertion = kernels::Insertion::serial};
-           return Case{"conv_norm_forward_patched", sizes, conv_flops + flops, [=, &table] { table.conv_norm_forward(args); }};
-         }});
+    all.push_back({"conv_norm_forward_patched", [=, &table](Tensors& t) {
+                     const kernels::ConvNormForward args{
+                         .x = t.normal(shape),
+                         .w = t.normal({taps, channels, channels}, 0.05),
+                         .bias = t.normal({channels}),
+                         .gamma = t.normal({channels}),
+                         .beta = t.normal({channels}),
+                         .residual = t.normal(shape),
+                         .patch = patch_of(t),
+                         .y = t.zeros(shape),
+                         .normalized = t.zeros(shape),
+                         .inv_std = t.zeros({batch, steps}),
+                         .conv = t.zeros(shape),
+                         .bottleneck = t.zeros(hidden),
+                         .dilation = 4,
+                         .insertion = kernels::Insertion::serial};
+                     return Case{"conv_norm_forward_patched", sizes, conv_flops + flops,
+                                 [=, &table] { table.conv_norm_forward(args); }};
+                   }});
     all.push_back({"conv_norm_backward_frozen", [=, &table](Tensors& t) {
-                     const kernels::ConvNormBackward args{.w = t.normal({taps, channels, channels}, 0.05),
-                                                          .gamma = t.normal({channels}),
-                                                          .beta = t.normal({channels}),
-                                                          .patch = patch_of(t),
-                                                          .normalized = t.normal(shape),
-                                                          .inv_std = t.uniform({batch, steps}),
-                                                          .conv = t.normal(shape),
-                                                          .bottleneck = t.normal(hidden),
-                                                          .dy = t.normal(shape),
-                                                          .dx = t.zeros(shape),
-                                                          .dpatch = gradients_of(t),
-                                                          .dilation = 4,
-                                                          .insertion = kernels::Insertion::serial};
+                     const kernels::ConvNormBackward args{
+                         .w = t.normal({taps, channels, channels}, 0.05),
+                         .gamma = t.normal({channels}),
+                         .beta = t.normal({channels}),
+                         .patch = patch_of(t),
+                         .normalized = t.normal(shape),
+                         .inv_std = t.uniform({batch, steps}),
+                         .conv = t.normal(shape),
+                         .bottleneck = t.normal(hidden),
+                         .dy = t.normal(shape),
+                         .dx = t.zeros(shape),
+                         .dpatch = gradients_of(t),
+                         .dilation = 4,
+                         .insertion = kernels::Insertion::serial};
                      return Case{"conv_norm_backward_frozen", sizes, conv_flops + 2 * flops,
                                  [=, &table] { table.conv_norm_backward(args); }};
                    }});
   }
 }
 
-/// A convolution alone, by the table and by cuDNN.  cuDNN's times include what its layouts cost: the weight re-ordered, the bias added.
-void add_plain_convolutions(std::vector<std::pair<std::string, Make>>& all, const std::string& prefix,
+/// A convolution alone, by the table and by cuDNN. cuDNN's times include what its layouts cost: the
+/// weight re-ordered, the bias added.
+void add_plain_convolutions(std::vector<std::pair<std::string, Make>>& all,
+                            const std::string& prefix,
                             const kernels::Entry<kernels::CausalConvForward>& forward,
                             const kernels::Entry<kernels::CausalConvBackward>& backward) {
   const std::int64_t batch = 128, steps = 50, taps = 3;
@@ -260,7 +275,8 @@ void add_plain_convolutions(std::vector<std::pair<std::string, Make>>& all, cons
                                                            .bias = t.normal({channels}),
                                                            .y = t.zeros(shape),
                                                            .dilation = 4};
-                     return Case{prefix + "causal_conv_forward", sizes, flops, [=, &forward] { forward(args); }};
+                     return Case{prefix + "causal_conv_forward", sizes, flops,
+                                 [=, &forward] { forward(args); }};
                    }});
     all.push_back({prefix + "causal_conv_backward", [=, &backward](Tensors& t) {
                      const kernels::CausalConvBackward args{.x = t.normal(shape),
@@ -270,7 +286,8 @@ void add_plain_convolutions(std::vector<std::pair<std::string, Make>>& all, cons
                                                             .dw = t.zeros(weight),
                                                             .dbias = t.zeros({channels}),
                                                             .dilation = 4};
-                     return Case{prefix + "causal_conv_backward", sizes, 2 * flops, [=, &backward] { backward(args); }};
+                     return Case{prefix + "causal_conv_backward", sizes, 2 * flops,
+                                 [=, &backward] { backward(args); }};
                    }});
   }
 }
@@ -288,31 +305,35 @@ void add_losses(std::vector<std::pair<std::string, Make>>& all, const kernels::T
                                                      .dweight = t.zeros({items, channels}),
                                                      .dbias = t.zeros({items})};
                      return Case{"softmax_loss", concat("P ", rows, " V ", items, " C ", channels),
-                                 6 * product({rows, items, channels}), [=, &table] { table.softmax_loss(args); }};
+                                 6 * product({rows, items, channels}),
+                                 [=, &table] { table.softmax_loss(args); }};
                    }});
   }
   const std::int64_t samples = items / 10;
-  all.push_back({"sampled_softmax_loss", [=, &table](Tensors& t) {
-                   const std::int64_t channels = 256;
-                   const kernels::SampledSoftmaxLoss args{.hidden = t.normal({rows, channels}),
-                                                          .weight = t.normal({items, channels}, 0.1),
-                                                          .bias = t.normal({items}),
-                                                          .targets = t.ids({rows}, items),
-                                                          .negatives = t.ids({samples}, items),
-                                                          .log_q_true = t.normal({rows}),
-                                                          .log_q_negative = t.normal({samples}),
-                                                          .loss = t.zeros({}),
-                                                          .dhidden = t.zeros({rows, channels}),
-                                                          .dweight_rows = t.zeros({samples + rows, channels}),
-                                                          .dbias_rows = t.zeros({samples + rows})};
-                   return Case{"sampled_softmax_loss", concat("P ", rows, " S ", samples, " C ", channels),
-                               6 * product({rows, samples, channels}), [=, &table] { table.sampled_softmax_loss(args); }};
-                 }});
+  all.push_back(
+      {"sampled_softmax_loss", [=, &table](Tensors& t) {
+         const std::int64_t channels = 256;
+         const kernels::SampledSoftmaxLoss args{.hidden = t.normal({rows, channels}),
+                                                .weight = t.normal({items, channels}, 0.1),
+                                                .bias = t.normal({items}),
+                                                .targets = t.ids({rows}, items),
+                                                .negatives = t.ids({samples}, items),
+                                                .log_q_true = t.normal({rows}),
+                                                .log_q_negative = t.normal({samples}),
+                                                .loss = t.zeros({}),
+                                                .dhidden = t.zeros({rows, channels}),
+                                                .dweight_rows = t.zeros({samples + rows, channels}),
+                                                .dbias_rows = t.zeros({samples + rows})};
+         return Case{"sampled_softmax_loss", concat("P ", rows, " S ", samples, " C ", channels),
+                     6 * product({rows, samples, channels}),
+                     [=, &table] { table.sampled_softmax_loss(args); }};
+       }});
   all.push_back({"top_k", [=, &table](Tensors& t) {
                    const kernels::TopK args{.scores = t.normal({128, items}),
                                             .values = t.zeros({128, 20}),
                                             .indices = t.zeros({128, 20}, DType::i32)};
-                   return Case{"top_k", concat("rows 128 V ", items, " k 20"), 0, [=, &table] { table.top_k(args); }};
+                   return Case{"top_k", concat("rows 128 V ", items, " k 20"), 0,
+                               [=, &table] { table.top_k(args); }};
                  }});
 }
 
@@ -328,25 +349,31 @@ void add_recurrences(std::vector<std::pair<std::string, Make>>& all, const kerne
                                                    .gates = t.zeros({steps, batch, 4 * hidden}),
                                                    .c_last = t.zeros({batch, hidden})};
                    return Case{"lstm_forward", concat("L ", steps, " B ", batch, " H ", hidden),
-                               8 * product({steps, batch, hidden, hidden}), [=, &table] { table.lstm_forward(args); }};
+                               8 * product({steps, batch, hidden, hidden}),
+                               [=, &table] { table.lstm_forward(args); }};
                  }});
   for (const std::int64_t words : {9, 64}) {
-    all.push_back(
-        {"memory_step_forward", [=, &table](Tensors& t) {
-           const Shape cells{batch, words, hidden}, row{batch, words}, square{batch, words, words}, heads{batch, 1, words};
-           const kernels::MemoryStepForward args{
-               .interface = t.normal({batch, 4 * hidden + 8}),
-               .before = {t.normal(cells), t.uniform(row), t.uniform(row), t.uniform(square), t.uniform(row), t.uniform(heads)},
-               .after = {t.zeros(cells), t.zeros(row), t.zeros(row), t.zeros(square), t.zeros(row), t.zeros(heads)},
-               .read_vectors = t.zeros({batch, 1, hidden})};
-           return Case{"memory_step_forward", concat("B ", batch, " N ", words, " W ", hidden, " R 1"),
-                       product({batch, words, 15 * hidden + 8 * words}), [=, &table] { table.memory_step_forward(args); }};
-         }});
+    all.push_back({"memory_step_forward", [=, &table](Tensors& t) {
+                     const Shape cells{batch, words, hidden}, row{batch, words},
+                         square{batch, words, words}, heads{batch, 1, words};
+                     const kernels::MemoryStepForward args{
+                         .interface = t.normal({batch, 4 * hidden + 8}),
+                         .before = {t.normal(cells), t.uniform(row), t.uniform(row),
+                                    t.uniform(square), t.uniform(row), t.uniform(heads)},
+                         .after = {t.zeros(cells), t.zeros(row), t.zeros(row), t.zeros(square),
+                                   t.zeros(row), t.zeros(heads)},
+                         .read_vectors = t.zeros({batch, 1, hidden})};
+                     return Case{"memory_step_forward",
+                                 concat("B ", batch, " N ", words, " W ", hidden, " R 1"),
+                                 product({batch, words, 15 * hidden + 8 * words}),
+                                 [=, &table] { table.memory_step_forward(args); }};
+                   }});
   }
 }
 
-/// An LSTM layer with the product of its input, forward (saving for the backward pass) and both ways: the table's product and segment
-/// beside cuDNN's layer.  cuDNN's times include the copy of its weights.  Backward is not timed alone: it uses up what cuDNN saved.
+/// An LSTM layer with the product of its input, forward (saving for the backward pass) and both
+/// ways: the table's product and segment beside cuDNN's layer. cuDNN's times include the copy of
+/// its weights. Backward is not timed alone: it uses up what cuDNN saved.
 void add_lstm_layers(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table,
                      const kernels::cudnn::Entries& cudnn) {
   const std::int64_t steps = 50, batch = 128, hidden = 256, width = 256, rows = steps * batch;
@@ -400,7 +427,8 @@ void add_lstm_layers(std::vector<std::pair<std::string, Make>>& all, const kerne
     args.dinput_weight = t.zeros({4 * hidden, width});
     args.dweight = t.zeros({4 * hidden, hidden});
     if (cudnn.lstm_reserve_bytes != nullptr && math_mode() != MathMode::bf16) {
-      args.forward.reserve = t.zeros({static_cast<std::int64_t>(cudnn.lstm_reserve_bytes(args.forward) + 3) / 4});
+      args.forward.reserve =
+          t.zeros({static_cast<std::int64_t>(cudnn.lstm_reserve_bytes(args.forward) + 3) / 4});
     }
     return [=, &cudnn] {
       cudnn.lstm_layer(args.forward);
@@ -411,27 +439,34 @@ void add_lstm_layers(std::vector<std::pair<std::string, Make>>& all, const kerne
     const std::string name = backward ? "lstm_layer_both_ways" : "lstm_layer";
     const double flops = backward ? 3 * forward_flops : forward_flops;
     all.push_back({name, [=](Tensors& t) { return Case{name, sizes, flops, ours(backward, t)}; }});
-    all.push_back({"cudnn_" + name, [=](Tensors& t) { return Case{"cudnn_" + name, sizes, flops, theirs(backward, t)}; }});
+    all.push_back({"cudnn_" + name, [=](Tensors& t) {
+                     return Case{"cudnn_" + name, sizes, flops, theirs(backward, t)};
+                   }});
   }
 }
 
 void add_updates(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
   const std::int64_t count = 10000000;
-  all.push_back(
-      {"adam", [=, &table](Tensors& t) {
-         const kernels::Adam args{
-             .parameter = t.zeros({count}), .gradient = t.normal({count}), .m = t.zeros({count}), .v = t.zeros({count})};
-         return Case{"adam", concat("n ", count), 12 * product({count}), [=, &table] { table.adam(args); }};
-       }});
+  all.push_back({"adam", [=, &table](Tensors& t) {
+                   const kernels::Adam args{.parameter = t.zeros({count}),
+                                            .gradient = t.normal({count}),
+                                            .m = t.zeros({count}),
+                                            .v = t.zeros({count})};
+                   return Case{"adam", concat("n ", count), 12 * product({count}),
+                               [=, &table] { table.adam(args); }};
+                 }});
   const std::int64_t parameters = 200;
   all.push_back({"adam_many", [=, &table](Tensors& t) {
                    std::vector<kernels::Adam> each;
                    for (std::int64_t i = 0; i < parameters; ++i) {
                      const Shape shape{count / parameters};
-                     each.push_back(
-                         {.parameter = t.zeros(shape), .gradient = t.normal(shape), .m = t.zeros(shape), .v = t.zeros(shape)});
+                     each.push_back({.parameter = t.zeros(shape),
+                                     .gradient = t.normal(shape),
+                                     .m = t.zeros(shape),
+                                     .v = t.zeros(shape)});
                    }
-                   return Case{"adam_many", concat(parameters, " of n ", count / parameters), 12 * product({count}),
+                   return Case{"adam_many", concat(parameters, " of n ", count / parameters),
+                               12 * product({count}),
                                [each, &table] { table.adam_many({.dense = each}); }};
                  }});
 }
@@ -463,7 +498,8 @@ int main(int argc, char** argv) {
       const MathScope scope(mode);
       Tensors tensors;
       const Case item = make(tensors);
-      if (mode != MathMode::exact && item.flops < 100 * tensors.bytes() / 4) continue;  // no product worth the name
+      if (mode != MathMode::exact && item.flops < 100 * tensors.bytes() / 4)
+        continue;  // no product worth the name
       measure(item, tensors, flushed);
     }
   }

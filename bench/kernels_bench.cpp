@@ -1,5 +1,5 @@
-/// Kernels one by one: time, GFLOP/s and GB/s of the arithmetic and the memory traffic that the mathematics needs, and their share of what
-/// the machine reaches.
+/// Kernels one by one: time, GFLOP/s and GB/s of the arithmetic and the memory traffic that the
+/// mathematics needs, and their share of what the machine reaches.
 ///
 /// Shapes are batch * steps rows by channels; B = 128 unless said otherwise.  See run.sh.
 
@@ -24,7 +24,9 @@ constexpr std::int64_t batch = 128;
 constexpr double element = sizeof(float);
 
 /// Time in milliseconds by the clock, since threads share the work.
-void timed(benchmark::internal::Benchmark* line) { line->Unit(benchmark::kMillisecond)->UseRealTime(); }
+void timed(benchmark::internal::Benchmark* line) {
+  line->Unit(benchmark::kMillisecond)->UseRealTime();
+}
 
 // ---- the ceilings themselves ----
 
@@ -65,7 +67,8 @@ void conv_block(benchmark::State& state, bool train) {
   }
   const double rows = static_cast<double>(batch * steps);
   const double forward = 2 * 2 * 3 * rows * static_cast<double>(channels * channels);
-  report(state, train ? 3 * forward : forward, (train ? 12 : 3) * element * rows * static_cast<double>(channels));
+  report(state, train ? 3 * forward : forward,
+         (train ? 12 : 3) * element * rows * static_cast<double>(channels));
 }
 void conv_shapes(benchmark::internal::Benchmark* line) {
   line->ArgNames({"T", "C", "d"});
@@ -152,7 +155,8 @@ void lstm_segment_step(benchmark::State& state, bool train) {
   Lstm lstm({.in = hidden / 2, .hidden = hidden}, random);
   const Variable x(normal({steps, rows, hidden / 2}, random), train);
   const Tensor upstream = normal({steps, rows, hidden}, random);
-  const double multiplied = static_cast<double>(steps * rows * 4 * hidden) * static_cast<double>(hidden + hidden / 2);
+  const double multiplied =
+      static_cast<double>(steps * rows * 4 * hidden) * static_cast<double>(hidden + hidden / 2);
   const double weight_bytes = element * static_cast<double>(4 * hidden * hidden * steps);
   if (train) {
     for (auto _ : state) backward(lstm(x).y, upstream);
@@ -171,7 +175,10 @@ void lstm_shapes(benchmark::internal::Benchmark* line) {
   for (const std::int64_t steps : {10, 50, 100, 200}) line->Args({batch, steps, 256});
   for (const std::int64_t hidden : {64, 128}) line->Args({batch, 50, hidden});
 }
-BENCHMARK_CAPTURE(lstm_segment_step, forward, false)->Apply(lstm_shapes)->Args({1, 50, 256})->Apply(timed);
+BENCHMARK_CAPTURE(lstm_segment_step, forward, false)
+    ->Apply(lstm_shapes)
+    ->Args({1, 50, 256})
+    ->Apply(timed);
 BENCHMARK_CAPTURE(lstm_segment_step, forward_backward, true)->Apply(lstm_shapes)->Apply(timed);
 
 void memory_step_line(benchmark::State& state, bool train) {
@@ -186,10 +193,16 @@ void memory_step_line(benchmark::State& state, bool train) {
     const MemoryState after = memory_step(interface, before);
     if (train) backward(after.read_vectors, upstream);
   }
-  const double n = static_cast<double>(words), w = static_cast<double>(width), b = static_cast<double>(batch);
-  report(state, b * n * ((train ? 51 : 15) * w + (train ? 27 : 8) * n), (train ? 6 : 2) * element * b * n * (w + n));
+  const double n = static_cast<double>(words), w = static_cast<double>(width),
+               b = static_cast<double>(batch);
+  report(state, b * n * ((train ? 51 : 15) * w + (train ? 27 : 8) * n),
+         (train ? 6 : 2) * element * b * n * (w + n));
 }
-BENCHMARK_CAPTURE(memory_step_line, forward, false)->ArgNames({"N", "W"})->Args({12, 256})->Args({128, 64})->Apply(timed);
+BENCHMARK_CAPTURE(memory_step_line, forward, false)
+    ->ArgNames({"N", "W"})
+    ->Args({12, 256})
+    ->Args({128, 64})
+    ->Apply(timed);
 BENCHMARK_CAPTURE(memory_step_line, forward_backward, true)
     ->ArgNames({"N", "W"})
     ->Args({12, 256})
@@ -204,7 +217,11 @@ void top_k_rows(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(top_k(scores, 20));
   report(state, 0, element * static_cast<double>(scores.numel()));
 }
-BENCHMARK(top_k_rows)->ArgNames({"rows", "V"})->Args({128, 10'000})->Args({1, 1'000'000})->Apply(timed);
+BENCHMARK(top_k_rows)
+    ->ArgNames({"rows", "V"})
+    ->Args({128, 10'000})
+    ->Args({1, 1'000'000})
+    ->Apply(timed);
 
 }  // namespace
 

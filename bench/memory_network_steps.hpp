@@ -1,5 +1,6 @@
 #pragma once
-/// Training and inference steps of SRMN and CmnRec on random sequences, as the benchmarks time them.
+/// Training and inference steps of SRMN and CmnRec on random sequences, as the benchmarks time
+/// them.
 
 #include <algorithm>
 #include <cstdint>
@@ -17,7 +18,8 @@
 
 namespace refrain::bench {
 
-/// Turns row-sparse gradients into full tables, for comparisons with implementations that have no others.
+/// Turns row-sparse gradients into full tables, for comparisons with implementations that have no
+/// others.
 inline void densify(const std::vector<NamedParameter>& parameters) {
   for (const NamedParameter& named : parameters) {
     Gradient& gradient = named.parameter->gradient();
@@ -29,12 +31,15 @@ inline void densify(const std::vector<NamedParameter>& parameters) {
 }
 
 /// Changes the parameters, also in work that is being recorded.
-inline void update(Optimizer& optimizer) { is_recording_work() ? optimizer.step_recorded() : optimizer.step(); }
+inline void update(Optimizer& optimizer) {
+  is_recording_work() ? optimizer.step_recorded() : optimizer.step();
+}
 
 /// One network and one batch of sequences; each run() is one step under the schedule it is given.
 ///
-/// A training step is forward, loss, backward, Adam; an inference step the scores of all items after the last step and the 20 best.
-/// Schedules share parameters, so that they differ in nothing else.
+/// A training step is forward, loss, backward, Adam; an inference step the scores of all items
+/// after the last step and the 20 best. Schedules share parameters, so that they differ in nothing
+/// else.
 class MemoryNetworkSteps {
  public:
   struct Options {
@@ -51,7 +56,8 @@ class MemoryNetworkSteps {
       : options_(options),
         random_(1),
         network_(options.network, random_),
-        ids_(random_ids({options.batch, options.steps}, options.network.items, random_).to(options.device)) {
+        ids_(random_ids({options.batch, options.steps}, options.network.items, random_)
+                 .to(options.device)) {
     network_.to(options.device);
     if (!is_training(options.kind)) {
       const NoGrad off;
@@ -61,16 +67,19 @@ class MemoryNetworkSteps {
     parameters_ = network_.parameters();
     optimizer_ = std::make_shared<Adam>(network_);
     const bool last = options.kind == StepKind::train_last;
-    targets_ = random_ids(last ? Shape{options.batch} : Shape{options.batch, options.steps}, options.network.items, random_);
+    targets_ = random_ids(last ? Shape{options.batch} : Shape{options.batch, options.steps},
+                          options.network.items, random_);
     if (options.kind == StepKind::train_sampled) draw_candidates();
-    for (Tensor* tensor : {&targets_, &candidates_.ids, &candidates_.log_q_true, &candidates_.log_q_negative}) {
+    for (Tensor* tensor :
+         {&targets_, &candidates_.ids, &candidates_.log_q_true, &candidates_.log_q_negative}) {
       *tensor = tensor->to(options.device);
     }
   }
 
   void run(const ChunkSchedule& schedule) {
     if (!is_training(options_.kind)) {
-      top_k(network_.scores(ids_, schedule, *weights_), std::min<std::int64_t>(20, options_.network.items));
+      top_k(network_.scores(ids_, schedule, *weights_),
+            std::min<std::int64_t>(20, options_.network.items));
       return;
     }
     optimizer_->zero_grad();
@@ -97,9 +106,10 @@ class MemoryNetworkSteps {
     targets_ = swap_batch_time(targets_);
     CandidateSampler sampler({.range = static_cast<std::int32_t>(options_.network.items)});
     const CandidateSample sample = sampler.draw(options_.negatives, random_);
-    candidates_ = {.ids = sample.ids,
-                   .log_q_true = sampler.log_expected_count(targets_.reshape({targets_.numel()}), sample),
-                   .log_q_negative = sampler.log_expected_count(sample.ids, sample)};
+    candidates_ = {
+        .ids = sample.ids,
+        .log_q_true = sampler.log_expected_count(targets_.reshape({targets_.numel()}), sample),
+        .log_q_negative = sampler.log_expected_count(sample.ids, sample)};
   }
 
   Variable loss(const ChunkSchedule& schedule) {

@@ -16,7 +16,8 @@ inline Tensor normal(const Shape& shape, Random& random, double deviation = 1) {
 
 inline Tensor random_ids(const Shape& shape, std::int64_t bound, Random& random) {
   Tensor ids(shape, DType::i32);
-  for (std::int32_t& id : ids.span<std::int32_t>()) id = static_cast<std::int32_t>(random.below(bound));
+  for (std::int32_t& id : ids.span<std::int32_t>())
+    id = static_cast<std::int32_t>(random.below(bound));
   return ids;
 }
 

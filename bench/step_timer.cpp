@@ -1,11 +1,13 @@
-/// Times single steps of a model on request, so that a driver can take turns between this and another implementation.
+/// Times single steps of a model on request, so that a driver can take turns between this and
+/// another implementation.
 ///
 ///   step_timer MODEL MODE BATCH TIME CHANNELS ITEMS [SLOTS]        MODEL, MODE: model_steps.hpp
 ///
-/// REFRAIN_DEVICE=cuda in the environment puts model and batch on the GPU; a step has ended when the GPU has.  There REFRAIN_MATH says
-/// how f32 numbers are multiplied (exact, tf32, bf16), and REFRAIN_RECORDED=1 records a step and launches it as a whole.
-/// For each line on standard input one step is run and its milliseconds printed; `peak` prints the pool's peak bytes, `loss` the last
-/// loss, `flops` the multiplications and additions counted for a step.
+/// REFRAIN_DEVICE=cuda in the environment puts model and batch on the GPU; a step has ended when
+/// the GPU has. There REFRAIN_MATH says how f32 numbers are multiplied (exact, tf32, bf16), and
+/// REFRAIN_RECORDED=1 records a step and launches it as a whole. For each line on standard input
+/// one step is run and its milliseconds printed; `peak` prints the pool's peak bytes, `loss` the
+/// last loss, `flops` the multiplications and additions counted for a step.
 
 #include <chrono>
 #include <cstdlib>
@@ -19,7 +21,8 @@
 int main(int argc, char** argv) {
   using namespace refrain;
   if (argc != 7 && argc != 8) {
-    std::cerr << "usage: step_timer MODEL train|train-sampled|infer BATCH TIME CHANNELS ITEMS [SLOTS]\n";
+    std::cerr
+        << "usage: step_timer MODEL train|train-sampled|infer BATCH TIME CHANNELS ITEMS [SLOTS]\n";
     return 2;
   }
   try {
@@ -53,7 +56,10 @@ int main(int argc, char** argv) {
         const auto begin = std::chrono::steady_clock::now();
         step->run();
         synchronize(device);
-        std::cout << std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count() << std::endl;
+        std::cout << std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() -
+                                                               begin)
+                         .count()
+                  << std::endl;
       }
     }
   } catch (const std::exception& error) {

@@ -21,13 +21,14 @@ inline double best_seconds(int runs, const std::function<void()>& run) {
   for (int i = 0; i < runs; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     run();
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    best = std::min(
+        best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
   return best;
 }
 
-/// What all threads together reach here: the faster of our two products of 2048 x 2048 matrices, and a copy of 256 MiB (reads and writes
-/// counted).  Measured once, when first asked for.
+/// What all threads together reach here: the faster of our two products of 2048 x 2048 matrices,
+/// and a copy of 256 MiB (reads and writes counted). Measured once, when first asked for.
 struct Ceilings {
   double flops_per_s;
   double bytes_per_s;
@@ -45,8 +46,9 @@ struct Ceilings {
     const Variable a(normal({n, n}, random));
     const Variable b(normal({n, n}, random));
     const PackedWeight packed = pack(b);
-    const double seconds = std::min(best_seconds(5, [&] { benchmark::DoNotOptimize(matmul(a, b)); }),
-                                    best_seconds(5, [&] { benchmark::DoNotOptimize(packed_linear(a, packed)); }));
+    const double seconds =
+        std::min(best_seconds(5, [&] { benchmark::DoNotOptimize(matmul(a, b)); }),
+                 best_seconds(5, [&] { benchmark::DoNotOptimize(packed_linear(a, packed)); }));
     const Tensor from = Tensor::full({64 << 20}, 1, DType::f32);
     Tensor to(from.shape(), DType::f32);
     const double copied = best_seconds(5, [&] {
@@ -59,8 +61,8 @@ struct Ceilings {
   }
 };
 
-/// Counters of one benchmark, per second: 1e9 multiplications and additions, and 1e9 bytes, that the mathematics needs.  bench/table.py
-/// makes shares of the ceilings of them.
+/// Counters of one benchmark, per second: 1e9 multiplications and additions, and 1e9 bytes, that
+/// the mathematics needs. bench/table.py makes shares of the ceilings of them.
 inline void report(benchmark::State& state, double flops, double bytes) {
   const auto rate = benchmark::Counter::kIsIterationInvariantRate;
   if (flops > 0) state.counters["GFLOP"] = benchmark::Counter(flops / 1e9, rate);

@@ -1,5 +1,6 @@
 #pragma once
-/// Made-up behaviour data with a known structure, in the files of real data sets, so that the examples run without a download.
+/// Made-up behaviour data with a known structure, in the files of real data sets, so that the
+/// examples run without a download.
 
 #include <algorithm>
 #include <array>
@@ -41,11 +42,13 @@ struct GeneratedFiles {
 
 /// A world of 20 source clusters.
 ///
-/// Each user has a gender and one of five age bands, which together make cluster c twelve times as likely when c mod 2 and c mod 5
-/// both agree with them.  A user's step t is, in this order: every period's first step repeats the item one period before; or it
-/// follows the item `far_steps` before to the same place of the cluster across; or it follows the last item to the next place of its
-/// own cluster; or it is a popular item of a cluster to the user's taste.  Target items come from the group of the user's profile.
-/// Occupations mean nothing: a model that seems to predict them has seen the answers.
+/// Each user has a gender and one of five age bands, which together make cluster c twelve times as
+/// likely when c mod 2 and c mod 5 both agree with them. A user's step t is, in this order: every
+/// period's first step repeats the item one period before; or it follows the item `far_steps`
+/// before to the same place of the cluster across; or it follows the last item to the next place of
+/// its own cluster; or it is a popular item of a cluster to the user's taste. Target items come
+/// from the group of the user's profile. Occupations mean nothing: a model that seems to predict
+/// them has seen the answers.
 class World {
  public:
   static constexpr std::int32_t clusters = 20;
@@ -61,12 +64,13 @@ class World {
 
   /// Throws OptionError for sizes too small to hold the structure.
   explicit World(GeneratorOptions options) : options_(options) {
-    if (options.users < 1 || options.items < clusters || options.target_items < groups || options.min_length < 1 ||
-        options.max_length < options.min_length || options.max_targets < 1 || options.far_steps < 1 ||
-        options.period_steps < 1) {
+    if (options.users < 1 || options.items < clusters || options.target_items < groups ||
+        options.min_length < 1 || options.max_length < options.min_length ||
+        options.max_targets < 1 || options.far_steps < 1 || options.period_steps < 1) {
       throw OptionError(
-          concat("generator: expected users, lengths, targets and steps from 1, max_length >= min_length, at least ", clusters,
-                 " items and ", groups, " target items"));
+          concat("generator: expected users, lengths, targets and steps from 1, max_length >= "
+                 "min_length, at least ",
+                 clusters, " items and ", groups, " target items"));
     }
   }
 
@@ -91,12 +95,14 @@ class World {
     made.gender = static_cast<std::int32_t>(random.below(2));
     made.age = static_cast<std::int32_t>(random.below(ages));
     const std::int32_t length =
-        options_.min_length + static_cast<std::int32_t>(random.below(options_.max_length - options_.min_length + 1));
+        options_.min_length +
+        static_cast<std::int32_t>(random.below(options_.max_length - options_.min_length + 1));
     for (std::int32_t t = 0; t < length; ++t) made.items.push_back(next_item(made, random));
     const std::int64_t targets = 1 + random.below(options_.max_targets);
     for (std::int64_t i = 0; i < targets; ++i) {
       const bool loyal = random.uniform() < options_.loyal;
-      const std::int32_t group = loyal ? made.gender * ages + made.age : static_cast<std::int32_t>(random.below(groups));
+      const std::int32_t group =
+          loyal ? made.gender * ages + made.age : static_cast<std::int32_t>(random.below(groups));
       made.targets.push_back(group * group_items() + popular(group_items(), random));
     }
     return made;
@@ -105,12 +111,16 @@ class World {
  private:
   std::int32_t next_item(const User& user, Random& random) const {
     const std::int32_t t = static_cast<std::int32_t>(user.items.size());
-    const auto back = [&](std::int32_t steps) { return user.items[static_cast<std::size_t>(t - steps)]; };
-    if (t >= options_.period_steps && t % options_.period_steps == 0 && random.uniform() < options_.periodic) {
+    const auto back = [&](std::int32_t steps) {
+      return user.items[static_cast<std::size_t>(t - steps)];
+    };
+    if (t >= options_.period_steps && t % options_.period_steps == 0 &&
+        random.uniform() < options_.periodic) {
       return back(options_.period_steps);
     }
     const double way = random.uniform();
-    if (way < options_.far && t >= options_.far_steps) return far_follower(back(options_.far_steps));
+    if (way < options_.far && t >= options_.far_steps)
+      return far_follower(back(options_.far_steps));
     if (way < options_.far + options_.chain && t >= 1) return chain_follower(back(1));
     return taste(user, random) * cluster_items() + popular(cluster_items(), random);
   }
@@ -119,15 +129,18 @@ class World {
     std::array<double, clusters> weight{};
     double sum = 0;
     for (std::int32_t c = 0; c < clusters; ++c) {
-      sum += weight[static_cast<std::size_t>(c)] = (c % 2 == user.gender ? 3.0 : 1.0) * (c % ages == user.age ? 4.0 : 1.0);
+      sum += weight[static_cast<std::size_t>(c)] =
+          (c % 2 == user.gender ? 3.0 : 1.0) * (c % ages == user.age ? 4.0 : 1.0);
     }
     double left = random.uniform() * sum;
     std::int32_t c = 0;
-    while (c + 1 < clusters && left >= weight[static_cast<std::size_t>(c)]) left -= weight[static_cast<std::size_t>(c++)];
+    while (c + 1 < clusters && left >= weight[static_cast<std::size_t>(c)])
+      left -= weight[static_cast<std::size_t>(c++)];
     return c;
   }
 
-  /// A place in [0, size), the first ones more often: log-uniform, P(k) = log((k + 2) / (k + 1)) / log(size + 1).
+  /// A place in [0, size), the first ones more often: log-uniform, P(k) = log((k + 2) / (k + 1)) /
+  /// log(size + 1).
   static std::int32_t popular(std::int32_t size, Random& random) {
     const double place = std::exp(random.uniform() * std::log(size + 1.0)) - 1;
     return std::min(static_cast<std::int32_t>(place), size - 1);
@@ -151,14 +164,14 @@ inline void finish(std::ofstream& out, const std::string& path) {
 
 }  // namespace detail
 
-/// Writes a made-up world into `folder`, which is made when it is not there.  The same options give the same bytes.
-/// Throws OptionError for bad options, DataError when writing fails.
+/// Writes a made-up world into `folder`, which is made when it is not there. The same options give
+/// the same bytes. Throws OptionError for bad options, DataError when writing fails.
 inline GeneratedFiles generate(const std::string& folder, const GeneratorOptions& options = {}) {
   const World world(options);
   std::error_code ignored;  // opening the files reports what went wrong
   std::filesystem::create_directories(folder, ignored);
-  const GeneratedFiles files{folder + "/sequences.txt", folder + "/users.dat", folder + "/transfer.csv",
-                             folder + "/movies.csv"};
+  const GeneratedFiles files{folder + "/sequences.txt", folder + "/users.dat",
+                             folder + "/transfer.csv", folder + "/movies.csv"};
   std::ofstream sequences = detail::open_for_writing(files.sequences);
   std::ofstream profiles = detail::open_for_writing(files.profiles);
   std::ofstream transfer = detail::open_for_writing(files.transfer);
@@ -174,17 +187,18 @@ inline GeneratedFiles generate(const std::string& folder, const GeneratorOptions
     for (const std::int32_t item : user.items) transfer << 'm' << item << ',';
     for (const std::int32_t target : user.targets) transfer << ",b" << target;
     transfer << '\n';
-    profiles << number + 1 << "::" << (user.gender == 0 ? 'F' : 'M') << "::" << age_codes[static_cast<std::size_t>(user.age)]
+    profiles << number + 1 << "::" << (user.gender == 0 ? 'F' : 'M')
+             << "::" << age_codes[static_cast<std::size_t>(user.age)]
              << "::" << occupations.below(21) << "::00000\n";
   }
   titles << "movieId,title,genres\n";
   for (std::int32_t item = 0; item < World::clusters * world.cluster_items(); ++item) {
-    titles << 'm' << item << ",\"Film " << item % world.cluster_items() + 1 << ", cluster " << item / world.cluster_items()
-           << "\",film\n";
+    titles << 'm' << item << ",\"Film " << item % world.cluster_items() + 1 << ", cluster "
+           << item / world.cluster_items() << "\",film\n";
   }
   for (std::int32_t item = 0; item < World::groups * world.group_items(); ++item) {
-    titles << 'b' << item << ",\"Book " << item % world.group_items() + 1 << ", group " << item / world.group_items()
-           << "\",book\n";
+    titles << 'b' << item << ",\"Book " << item % world.group_items() + 1 << ", group "
+           << item / world.group_items() << "\",book\n";
   }
   detail::finish(sequences, files.sequences);
   detail::finish(profiles, files.profiles);

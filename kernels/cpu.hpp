@@ -1,6 +1,6 @@
 #pragma once
-/// What the CPU kernels of all families share: their declarations (as cpu_table.cpp and the other families see them) and the
-/// choice of element type.
+/// What the CPU kernels of all families share: their declarations (as cpu_table.cpp and the other
+/// families see them) and the choice of element type.
 
 #include <cstddef>
 
@@ -19,7 +19,8 @@
 
 namespace refrain::kernels::cpu {
 
-/// Calls function(float{}) or function(double{}); throws DTypeError for an element type that `Args` has no kernel for.
+/// Calls function(float{}) or function(double{}); throws DTypeError for an element type that `Args`
+/// has no kernel for.
 template <class Args, class Function>
 void for_floating(DType dtype, Function&& function) {
   switch (dtype) {

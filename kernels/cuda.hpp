@@ -1,6 +1,6 @@
 #pragma once
-/// What the CUDA kernels of all families share: their declarations (as dispatch.cpp and the other families see them) and the choice of
-/// element type.  No toolkit header is needed to read this.
+/// What the CUDA kernels of all families share: their declarations (as dispatch.cpp and the other
+/// families see them) and the choice of element type. No toolkit header is needed to read this.
 
 #include <cstddef>
 
@@ -23,10 +23,12 @@ namespace refrain::kernels::cuda {
 /// Throws DTypeError unless the element type is f32 or f64.
 template <class Args>
 void check_floating(DType dtype) {
-  if (!is_floating(dtype)) throw DTypeError(concat(Args::name, ": expected f32 or f64, got ", dtype));
+  if (!is_floating(dtype))
+    throw DTypeError(concat(Args::name, ": expected f32 or f64, got ", dtype));
 }
 
-/// Calls function(float{}) or function(double{}); throws DTypeError for an element type that `Args` has no kernel for.
+/// Calls function(float{}) or function(double{}); throws DTypeError for an element type that `Args`
+/// has no kernel for.
 template <class Args, class Function>
 void for_floating(DType dtype, Function&& function) {
   switch (dtype) {
@@ -49,7 +51,8 @@ std::size_t packed_matmul_workspace(const PackedMatmul& args);
 void add_outer_products(const AddOuterProducts& args, Stream stream);
 std::size_t add_outer_products_workspace(const AddOuterProducts& args);
 
-// Entries that launch kernels of ours: also compiled for the tests' emulation, which has an inline namespace of its own.
+// Entries that launch kernels of ours: also compiled for the tests' emulation, which has an inline
+// namespace of its own.
 inline namespace REFRAIN_SIMT_BACKEND {
 
 // causal_conv
@@ -61,8 +64,8 @@ void conv_norm_forward(const ConvNormForward& args, Stream stream);
 std::size_t conv_norm_forward_workspace(const ConvNormForward& args);
 void conv_norm_backward(const ConvNormBackward& args, Stream stream);
 std::size_t conv_norm_backward_workspace(const ConvNormBackward& args);
-/// The convolution by tiles, whatever the channels, with something added: y = conv(x) + added; added [B,T,Cout] may be y, or empty.
-/// Needs no workspace.
+/// The convolution by tiles, whatever the channels, with something added: y = conv(x) + added;
+/// added [B,T,Cout] may be y, or empty. Needs no workspace.
 void convolve(const CausalConvForward& args, const View& added, Stream stream);
 
 // adapter
@@ -70,7 +73,8 @@ void adapter_forward(const AdapterForward& args, Stream stream);
 std::size_t adapter_forward_workspace(const AdapterForward& args);
 void adapter_backward(const AdapterBackward& args, Stream stream);
 std::size_t adapter_backward_workspace(const AdapterBackward& args);
-/// y = base + gelu(x down + down_bias) up + up_bias for rows of any width, in several launches; base may be x or y, y may be x.
+/// y = base + gelu(x down + down_bias) up + up_bias for rows of any width, in several launches;
+/// base may be x or y, y may be x.
 void add_patch(const AdapterForward& args, const View& base, Stream stream);
 std::size_t add_patch_workspace(std::int64_t rows, const PatchWeights& patch);
 

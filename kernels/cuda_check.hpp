@@ -12,7 +12,8 @@ namespace refrain::cuda {
 inline void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // an error that is reported here is not to be found again by the next call
-  throw DeviceError(concat(call, ": ", cudaGetErrorName(status), " (", cudaGetErrorString(status), ")"));
+  throw DeviceError(
+      concat(call, ": ", cudaGetErrorName(status), " (", cudaGetErrorString(status), ")"));
 }
 
 /// After a launch: throws DeviceError when the kernel could not be started.
@@ -20,7 +21,8 @@ inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel)
 
 /// The stream given, or the current one.  Throws Unsupported when there is no GPU.
 inline cudaStream_t native(Stream stream) {
-  return static_cast<cudaStream_t>(stream.handle != nullptr ? stream.handle : current_stream(Device::cuda).handle);
+  return static_cast<cudaStream_t>(stream.handle != nullptr ? stream.handle
+                                                            : current_stream(Device::cuda).handle);
 }
 
 }  // namespace refrain::cuda

@@ -1,5 +1,6 @@
 #pragma once
-/// Laying out a kernel's workspace.  The same plan runs twice: on a null base to count the bytes, and on the real one.
+/// Laying out a kernel's workspace. The same plan runs twice: on a null base to count the bytes,
+/// and on the real one.
 
 #include <cstddef>
 #include <cstdint>
@@ -10,7 +11,8 @@ class Scratch {
  public:
   explicit Scratch(void* base) : base_(static_cast<std::byte*>(base)) {}
 
-  /// The next `count` elements, 64-byte aligned.  Negative counts never occur: extents have been checked.
+  /// The next `count` elements, 64-byte aligned. Negative counts never occur: extents have been
+  /// checked.
   template <class T>
   T* take(std::int64_t count) {
     T* const piece = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + bytes_);

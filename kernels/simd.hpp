@@ -1,5 +1,6 @@
 #pragma once
-/// Vectors of the widest kind that this translation unit is compiled for, and the functions that kernels need of them.
+/// Vectors of the widest kind that this translation unit is compiled for, and the functions that
+/// kernels need of them.
 ///
 /// `Lanes<T>::Vector` is a compiler vector type: + - * / and comparisons work on it, also with a scalar on one side.
 /// `for_lanes` runs one body on whole vectors and then on the scalars that are left, so that a loop is written once.
@@ -24,7 +25,8 @@
 
 namespace refrain::kernels::cpu {
 
-// The width is part of every name, so that sources compiled for different processors can be linked into one program.
+// The width is part of every name, so that sources compiled for different processors can be linked
+// into one program.
 inline namespace REFRAIN_VECTOR_NAMESPACE {
 
 inline constexpr int vector_bytes = REFRAIN_VECTOR_BYTES;
@@ -43,7 +45,8 @@ struct Lanes {
   // value - 0 is value, whatever its sign, and costs nothing; value + 0 is not.
   static Vector broadcast(T value) { return value - Vector{}; }
 
-  /// Sum of the elements, as a fixed tree: the upper half is added to the lower one until one element is left.
+  /// Sum of the elements, as a fixed tree: the upper half is added to the lower one until one
+  /// element is left.
   static T sum(Vector value) {
     return fold<count / 2>(
         value, [](Vector a, Vector b) { return a + b; }, all)[0];
@@ -62,7 +65,8 @@ struct Lanes {
     if constexpr (half == 0) {
       return value;
     } else {
-      return fold<half / 2>(join(value, __builtin_shufflevector(value, value, ((at + half) % count)...)), join, all);
+      return fold<half / 2>(
+          join(value, __builtin_shufflevector(value, value, ((at + half) % count)...)), join, all);
     }
   }
 };
@@ -78,7 +82,8 @@ struct Single {
   static T sum(T value) { return value; }
 };
 
-/// Calls body(Lanes<T>{}, i) for whole vectors of [0, count), then body(Single<T>{}, i) for the rest.
+/// Calls body(Lanes<T>{}, i) for whole vectors of [0, count), then body(Single<T>{}, i) for the
+/// rest.
 template <class T, class Body>
 inline void for_lanes(std::int64_t count, Body&& body) {
   std::int64_t i = 0;
@@ -110,15 +115,18 @@ inline Vector interleave(Vector a, Vector b, std::integer_sequence<int, at...>) 
 
 /// a0 + a_h, b0 + b_h, a1 + a_h+1, ... with h half the number of elements.
 template <class T>
-inline typename Lanes<T>::Vector add_by_turns(typename Lanes<T>::Vector a, typename Lanes<T>::Vector b) {
+inline typename Lanes<T>::Vector add_by_turns(typename Lanes<T>::Vector a,
+                                              typename Lanes<T>::Vector b) {
   constexpr auto all = std::make_integer_sequence<int, Lanes<T>::count>();
   return detail::interleave<false>(a, b, all) + detail::interleave<true>(a, b, all);
 }
 
-/// to[i * to_stride + j] = from[j * from_stride + i] for a square of as many rows as a vector has elements.
-/// Rows i and i + half by turns, as often as the count can be halved: each round moves one bit of the row into the column.
+/// to[i * to_stride + j] = from[j * from_stride + i] for a square of as many rows as a vector has
+/// elements. Rows i and i + half by turns, as often as the count can be halved: each round moves
+/// one bit of the row into the column.
 template <class T>
-inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std::int64_t to_stride) {
+inline void transpose_square(const T* from, std::int64_t from_stride, T* to,
+                             std::int64_t to_stride) {
   using L = Lanes<T>;
   constexpr int count = L::count;
   typename L::Vector rows[extent(count)];
@@ -126,8 +134,10 @@ inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std
   for (int left = count; left > 1; left /= 2) {
     typename L::Vector turned[extent(count)];
     for (int i = 0; i < count / 2; ++i) {
-      turned[2 * i] = detail::interleave<false>(rows[i], rows[i + count / 2], std::make_integer_sequence<int, count>());
-      turned[2 * i + 1] = detail::interleave<true>(rows[i], rows[i + count / 2], std::make_integer_sequence<int, count>());
+      turned[2 * i] = detail::interleave<false>(rows[i], rows[i + count / 2],
+                                                std::make_integer_sequence<int, count>());
+      turned[2 * i + 1] = detail::interleave<true>(rows[i], rows[i + count / 2],
+                                                   std::make_integer_sequence<int, count>());
     }
     for (int i = 0; i < count; ++i) rows[i] = turned[i];
   }
@@ -137,11 +147,13 @@ inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std
 inline double exp(double x) { return std::exp(x); }
 inline float exp(float x) { return std::exp(x); }
 
-/// exp of each element, within 2 units in the last place for results in float's normal range; 0 below -87.3, +inf above 88.7.
+/// exp of each element, within 2 units in the last place for results in float's normal range; 0
+/// below -87.3, +inf above 88.7.
 inline Lanes<float>::Vector exp(Lanes<float>::Vector x) {
   using Vector = Lanes<float>::Vector;
   typedef std::uint32_t Integers __attribute__((vector_size(vector_bytes)));
-  // n = round(x / ln 2): adding 1.5 * 2^23 leaves n in the low bits of the sum.  r = x - n ln 2 in two steps, |r| <= ln 2 / 2.
+  // n = round(x / ln 2): adding 1.5 * 2^23 leaves n in the low bits of the sum. r = x - n ln 2 in
+  // two steps, |r| <= ln 2 / 2.
   const Vector magic = Lanes<float>::broadcast(12582912.0f);
   const Vector shifted = x * 1.44269504f + magic;
   const Vector n = shifted - magic;
@@ -153,7 +165,7 @@ inline Lanes<float>::Vector exp(Lanes<float>::Vector x) {
   p = p * r + 4.9999994e-1f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  // Times 2^n, n in [-126, 128]: added to the exponent.  The other bits of `shifted` leave the word.
+  // Times 2^n, n in [-126, 128]: added to the exponent. The other bits of `shifted` leave the word.
   Integers bits;
   Integers power;
   std::memcpy(&bits, &p, sizeof bits);
@@ -180,7 +192,8 @@ inline V sigmoid(V x) {
 inline double tanh(double x) { return std::tanh(x); }
 inline float tanh(float x) { return std::tanh(x); }
 
-/// Near zero Lambert's continued fraction (five levels: relative error 1e-9 at 0.6), the exponential elsewhere.
+/// Near zero Lambert's continued fraction (five levels: relative error 1e-9 at 0.6), the
+/// exponential elsewhere.
 inline Lanes<float>::Vector tanh(Lanes<float>::Vector x) {
   const Lanes<float>::Vector size = x < 0.0f ? -x : x;
   const auto z = x * x;
@@ -195,7 +208,8 @@ inline Lanes<double>::Vector tanh(Lanes<double>::Vector x) {
   return x;
 }
 
-/// x sigmoid(2 u) with u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form of GELU without tanh's cancellation.
+/// x sigmoid(2 u) with u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form of GELU without tanh's
+/// cancellation.
 template <class T, class V>
 inline V gelu(V x) {
   constexpr T c = T(1.5957691216057307118);  // 2 sqrt(2 / pi)

@@ -1,6 +1,7 @@
 #pragma once
-/// All that a CUDA kernel body may use besides CUDA's own threadIdx, __syncthreads, __syncwarp, shuffles, votes and arithmetic.
-/// The same source runs on a GPU and, under test, on a CPU (tests/support/simt/; docs/testing.md says how).  Both sides offer:
+/// All that a CUDA kernel body may use besides CUDA's own threadIdx, __syncthreads, __syncwarp,
+/// shuffles, votes and arithmetic. The same source runs on a GPU and, under test, on a CPU
+/// (tests/support/simt/; docs/testing.md says how). Both sides offer:
 ///
 ///   REFRAIN_SHARED_ARRAY(T, name, count)   a shared array of fixed size, 16-byte aligned; never a bare __shared__
 ///   REFRAIN_UNROLL                         before a loop of constant length
@@ -24,7 +25,8 @@
 #elif defined(__CUDACC__)
 #include "kernels/simt_cuda.hpp"
 #else
-#error "kernels/simt.hpp is for CUDA sources: compile with nvcc, or with REFRAIN_SIMT_EMULATED for the tests' emulation"
+#error \
+    "kernels/simt.hpp is for CUDA sources: compile with nvcc, or with REFRAIN_SIMT_EMULATED for the tests' emulation"
 #endif
 
 #include "kernels/backend.hpp"
@@ -33,10 +35,12 @@ namespace refrain::simt {
 
 // ---- sizes, on the host ----
 
-/// Blocks that cover `items`, `per_block` each.  Throws Unsupported past the 2^31 - 1 blocks of a grid's x axis.
+/// Blocks that cover `items`, `per_block` each. Throws Unsupported past the 2^31 - 1 blocks of a
+/// grid's x axis.
 inline unsigned blocks_for(std::int64_t items, std::int64_t per_block) {
   const std::int64_t blocks = (items + per_block - 1) / per_block;
-  if (blocks > 0x7fffffff) throw Unsupported(concat("CUDA: ", blocks, " blocks are more than a grid holds"));
+  if (blocks > 0x7fffffff)
+    throw Unsupported(concat("CUDA: ", blocks, " blocks are more than a grid holds"));
   return static_cast<unsigned>(blocks);
 }
 
@@ -46,7 +50,8 @@ __host__ __device__ constexpr std::size_t piece_bytes(std::int64_t count) {
   return (static_cast<std::size_t>(count) * sizeof(T) + 15) / 16 * 16;
 }
 
-/// True when every address is a multiple of 16, as load_pack and copy_async<16> need.  Null counts as aligned.
+/// True when every address is a multiple of 16, as load_pack and copy_async<16> need. Null counts
+/// as aligned.
 template <class... Pointers>
 bool aligned_16(const Pointers*... pointers) {
   return ((reinterpret_cast<std::uintptr_t>(pointers) % 16 == 0) && ...);
@@ -98,15 +103,17 @@ __device__ __forceinline__ int warp() { return static_cast<int>(threadIdx.x) / w
 
 /// Number of this thread among all threads of a one-dimensional grid.
 __device__ __forceinline__ std::int64_t global_thread() {
-  return static_cast<std::int64_t>(blockIdx.x) * static_cast<std::int64_t>(blockDim.x) + static_cast<std::int64_t>(threadIdx.x);
+  return static_cast<std::int64_t>(blockIdx.x) * static_cast<std::int64_t>(blockDim.x) +
+         static_cast<std::int64_t>(threadIdx.x);
 }
 
-/// Sum over groups of `width` neighbouring lanes (a power of two), in the same order every time; every lane gets it.
-/// All 32 lanes call it.
+/// Sum over groups of `width` neighbouring lanes (a power of two), in the same order every time;
+/// every lane gets it. All 32 lanes call it.
 template <int width = warp_size, class T>
 __device__ __forceinline__ T warp_sum(T value) {
   REFRAIN_UNROLL
-  for (int distance = width / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(full_mask, value, distance);
+  for (int distance = width / 2; distance > 0; distance /= 2)
+    value += __shfl_xor_sync(full_mask, value, distance);
   return value;
 }
 
@@ -121,8 +128,9 @@ __device__ __forceinline__ T warp_max(T value) {
   return value;
 }
 
-/// Sum over the block, in the same order every time; every thread gets it.  All threads call it; `scratch` is shared and holds one
-/// element per warp.  Two barriers: scratch may be used again at once.
+/// Sum over the block, in the same order every time; every thread gets it. All threads call it;
+/// `scratch` is shared and holds one element per warp. Two barriers: scratch may be used again at
+/// once.
 template <int warps, class T>
 __device__ __forceinline__ T block_sum(T value, T* scratch) {
   value = warp_sum(value);
@@ -154,8 +162,12 @@ __device__ __forceinline__ T block_max(T value, T* scratch) {
 
 // ---- bf16: the upper half of an f32 ----
 
-__device__ __forceinline__ float bf16_low(std::uint32_t pair) { return __uint_as_float(pair << 16); }
-__device__ __forceinline__ float bf16_high(std::uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
+__device__ __forceinline__ float bf16_low(std::uint32_t pair) {
+  return __uint_as_float(pair << 16);
+}
+__device__ __forceinline__ float bf16_high(std::uint32_t pair) {
+  return __uint_as_float(pair & 0xffff0000u);
+}
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::simt

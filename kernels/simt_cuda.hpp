@@ -1,5 +1,6 @@
 #pragma once
-/// The GPU's side of kernels/simt.hpp: shared memory, packs, asynchronous copies, tensor cores, launches.  All inline PTX is here.
+/// The GPU's side of kernels/simt.hpp: shared memory, packs, asynchronous copies, tensor cores,
+/// launches. All inline PTX is here.
 
 #include <cuda_runtime.h>
 
@@ -21,14 +22,15 @@ inline namespace device {
 
 extern __shared__ __align__(128) unsigned char dynamic_shared[];
 
-/// Takes typed pieces, 16-byte aligned, out of the dynamic shared memory.  Every thread takes the same pieces in the same order; the
-/// host asks for the sum of their piece_bytes.
+/// Takes typed pieces, 16-byte aligned, out of the dynamic shared memory. Every thread takes the
+/// same pieces in the same order; the host asks for the sum of their piece_bytes.
 class SharedCarver {
  public:
   template <class T>
   __device__ __forceinline__ T* take(int count) {
     const unsigned at = used_bytes_;
-    used_bytes_ = (at + static_cast<unsigned>(count) * static_cast<unsigned>(sizeof(T)) + 15u) & ~15u;
+    used_bytes_ =
+        (at + static_cast<unsigned>(count) * static_cast<unsigned>(sizeof(T)) + 15u) & ~15u;
     return reinterpret_cast<T*>(dynamic_shared + at);
   }
 
@@ -61,22 +63,28 @@ __device__ __forceinline__ unsigned shared_address(const void* generic) {
   return static_cast<unsigned>(__cvta_generic_to_shared(generic));
 }
 
-/// Starts a copy of 4, 8 or 16 bytes from global to shared memory, both aligned to as many.  When not `valid`, zeros are written and
+/// Starts a copy of 4, 8 or 16 bytes from global to shared memory, both aligned to as many. When
+/// not `valid`, zeros are written and
 /// `from` is not read.  The data is there for this thread after wait_copies, for others after the barrier that follows it.
 template <int bytes>
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool valid = true) {
   static_assert(bytes == 4 || bytes == 8 || bytes == 16);
   const int read = valid ? bytes : 0;
   if constexpr (bytes == 16) {  // past the first-level cache: tiles are read once
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)), "l"(from), "r"(read) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)),
+                 "l"(from), "r"(read)
+                 : "memory");
   } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(shared_address(to)), "l"(from), "n"(bytes), "r"(read)
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(shared_address(to)),
+                 "l"(from), "n"(bytes), "r"(read)
                  : "memory");
   }
 }
 
 /// Closes the group of the copies started since the last call.
-__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
+__device__ __forceinline__ void commit_copies() {
+  asm volatile("cp.async.commit_group;\n" ::: "memory");
+}
 
 /// Waits until at most the `left` youngest groups of this thread are under way.
 template <int left>
@@ -105,20 +113,27 @@ __device__ __forceinline__ std::uint32_t to_bf16x2(float low, float high) {
   return pair;
 }
 
-__device__ __forceinline__ void mma_tf32(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
-  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};\n"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+__device__ __forceinline__ void mma_tf32(float (&d)[4], const std::uint32_t (&a)[4],
+                                         const std::uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+      "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};\n"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-__device__ __forceinline__ void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};\n"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+__device__ __forceinline__ void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4],
+                                         const std::uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};\n"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/// Four matrices of 8 rows of 16 bytes (8 bf16) from shared memory: lane 8 i + r names row r of matrix i.  With g and q as above, out[i]
-/// holds the two bf16 at row g, columns 2q and 2q+1 of matrix i; transposed: at rows 2q and 2q+1, column g.
+/// Four matrices of 8 rows of 16 bytes (8 bf16) from shared memory: lane 8 i + r names row r of
+/// matrix i. With g and q as above, out[i] holds the two bf16 at row g, columns 2q and 2q+1 of
+/// matrix i; transposed: at rows 2q and 2q+1, column g.
 template <bool transposed = false>
 __device__ __forceinline__ void load_matrix(std::uint32_t (&out)[4], const void* row) {
   if constexpr (transposed) {
@@ -145,8 +160,9 @@ struct Launch {
   Stream stream{};
 };
 
-/// Lets a kernel ask for so much dynamic shared memory.  The 48 KiB that it may have unasked count its fixed arrays, too; beside dynamic
-/// memory these take 8 KiB at most.  What was allowed is only ever raised: another thread may be about to launch with more.
+/// Lets a kernel ask for so much dynamic shared memory. The 48 KiB that it may have unasked count
+/// its fixed arrays, too; beside dynamic memory these take 8 KiB at most. What was allowed is only
+/// ever raised: another thread may be about to launch with more.
 inline void allow_shared_bytes(const void* function, std::size_t bytes, const char* name) {
   if (bytes <= 40 * 1024) return;
   static std::mutex mutex;
@@ -154,17 +170,22 @@ inline void allow_shared_bytes(const void* function, std::size_t bytes, const ch
   const std::lock_guard<std::mutex> lock(mutex);
   std::size_t& most = allowed[function];
   if (bytes <= most) return;
-  cuda::check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), name);
+  cuda::check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   static_cast<int>(bytes)),
+              name);
   most = bytes;
 }
 
 /// Puts a kernel into the stream.  Throws DeviceError when it cannot be started.
 template <class... Parameters>
-void launch(const Launch& how, void (*kernel)(Parameters...), std::type_identity_t<Parameters>... arguments) {
+void launch(const Launch& how, void (*kernel)(Parameters...),
+            std::type_identity_t<Parameters>... arguments) {
   const void* const function = reinterpret_cast<const void*>(kernel);
   allow_shared_bytes(function, how.shared_bytes, how.name);
   void* addresses[] = {static_cast<void*>(&arguments)..., nullptr};
-  cuda::check(cudaLaunchKernel(function, how.grid, how.block, addresses, how.shared_bytes, cuda::native(how.stream)), how.name);
+  cuda::check(cudaLaunchKernel(function, how.grid, how.block, addresses, how.shared_bytes,
+                               cuda::native(how.stream)),
+              how.name);
 }
 
 /// The largest dynamic shared memory of a block on the current device.
@@ -172,7 +193,8 @@ inline std::size_t shared_limit_bytes() {
   int current = 0;
   int bytes = 0;
   cuda::check(cudaGetDevice(&current), "cudaGetDevice");
-  cuda::check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, current), "cudaDeviceGetAttribute");
+  cuda::check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, current),
+              "cudaDeviceGetAttribute");
   return static_cast<std::size_t>(bytes);
 }
 

@@ -1,17 +1,22 @@
 #pragma once
-/// Products of matrix tiles by one block of threads: what convolution, patch, recurrent and loss kernels are built from.
+/// Products of matrix tiles by one block of threads: what convolution, patch, recurrent and loss
+/// kernels are built from.
 ///
 ///   sum[m,n] += sum_k a[m,k] b[k,n],   m < rows, n < columns of the tile; k in slices of `depth`
 ///
-/// The factors stream through shared memory in `stages` panels each, copied asynchronously while earlier ones are multiplied; a may also
-/// lie in shared memory already.  Rows come from wherever a source says (another time step, an item's row, nowhere: zeros), so that no
-/// im2col and no gathered copy is made.  Sums stay in registers; a kernel's epilogue visits them or stores them to shared memory.
+/// The factors stream through shared memory in `stages` panels each, copied asynchronously while
+/// earlier ones are multiplied; a may also lie in shared memory already. Rows come from wherever a
+/// source says (another time step, an item's row, nowhere: zeros), so that no im2col and no
+/// gathered copy is made. Sums stay in registers; a kernel's epilogue visits them or stores them to
+/// shared memory.
 ///
-/// Arithmetic by MathMode: exact uses fused multiply-adds of T in rising k; tf32 and bf16 use tensor cores on factors that are rounded on
-/// their way from shared memory to registers, with f32 sums.
+/// Arithmetic by MathMode: exact uses fused multiply-adds of T in rising k; tf32 and bf16 use
+/// tensor cores on factors that are rounded on their way from shared memory to registers, with f32
+/// sums.
 ///
-/// Threads: row_warps x column_warps warps share the tile; a warp takes rows / row_warps by columns / column_warps of it.  depth_warps
-/// times as many split the k of every slice: small tiles with long sums, of which each part of the warps then holds a part.
+/// Threads: row_warps x column_warps warps share the tile; a warp takes rows / row_warps by columns
+/// / column_warps of it. depth_warps times as many split the k of every slice: small tiles with
+/// long sums, of which each part of the warps then holds a part.
 ///   exact   lanes as 4 x 8, a lane every 4th row and 8th column, or every 4th and 8th group of 16 bytes where the factor's side lies
 ///           without gaps
 ///   tensor  fragments of 16 x 8 (simt_cuda.hpp)
@@ -27,7 +32,8 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// The axis of a factor that lies without gaps in memory: the summed one, or the other (m of a, n of b).
+/// The axis of a factor that lies without gaps in memory: the summed one, or the other (m of a, n
+/// of b).
 enum class Contiguous : std::uint8_t { depth, side };
 
 /// Extents of a tile and how many warps share it.
@@ -54,22 +60,27 @@ struct Panel {
   static constexpr Contiguous contiguous = contiguous_;
   static constexpr int outer = contiguous == Contiguous::depth ? side : depth;
   static constexpr int inner = contiguous == Contiguous::depth ? depth : side;
-  // The lanes of a fragment read rows g and columns q of it, as (g, q) or (q, g): a stride of 4 or 8 modulo 32 parts their banks.
+  // The lanes of a fragment read rows g and columns q of it, as (g, q) or (q, g): a stride of 4 or
+  // 8 modulo 32 parts their banks.
   static constexpr int padding =
-      mode == MathMode::exact || (mode == MathMode::tf32) == (contiguous == Contiguous::depth) ? 4 : 8;
+      mode == MathMode::exact || (mode == MathMode::tf32) == (contiguous == Contiguous::depth) ? 4
+                                                                                               : 8;
   static constexpr int stride = inner + padding;
   static constexpr int elements = outer * stride;
 };
 
-/// Elements between rows of `width` elements that lie in shared memory for TileProduct::add_resident.
+/// Elements between rows of `width` elements that lie in shared memory for
+/// TileProduct::add_resident.
 template <MathMode mode>
 __host__ __device__ constexpr int resident_stride(int width) {
   return (width + 31) / 32 * 32 + (mode == MathMode::bf16 ? 8 : 4);
 }
 
-/// The sums of one tile.  `aligned`: every row that a source names starts at a multiple of 16 bytes and has a count that is a multiple
-/// of 16 bytes, so copies move 16 bytes; otherwise single elements.
-template <class T, MathMode mode, TileShape shape, Contiguous a_contiguous, Contiguous b_contiguous, bool aligned>
+/// The sums of one tile. `aligned`: every row that a source names starts at a multiple of 16 bytes
+/// and has a count that is a multiple of 16 bytes, so copies move 16 bytes; otherwise single
+/// elements.
+template <class T, MathMode mode, TileShape shape, Contiguous a_contiguous, Contiguous b_contiguous,
+          bool aligned>
 class TileProduct {
  public:
   using Element = T;
@@ -95,7 +106,9 @@ class TileProduct {
   __device__ __forceinline__ static T* take_b(simt::SharedCarver& carver) {
     return carver.take<T>(shape.stages * PanelB::elements);
   }
-  static constexpr std::size_t shared_bytes_b() { return simt::piece_bytes<T>(shape.stages * PanelB::elements); }
+  static constexpr std::size_t shared_bytes_b() {
+    return simt::piece_bytes<T>(shape.stages * PanelB::elements);
+  }
 
   __device__ __forceinline__ void clear() {
     REFRAIN_UNROLL
@@ -108,9 +121,10 @@ class TileProduct {
     }
   }
 
-  /// Adds `slices` slices.  a(slice, outer) and b(slice, outer) return the PanelRow of a panel's row: with Contiguous::depth, outer is m
-  /// (or n) and the row holds the slice's k; with Contiguous::side, outer is k within the slice and the row holds m (or n).
-  /// All threads call it; what they wrote to shared memory before may be read by others afterwards.
+  /// Adds `slices` slices. a(slice, outer) and b(slice, outer) return the PanelRow of a panel's
+  /// row: with Contiguous::depth, outer is m (or n) and the row holds the slice's k; with
+  /// Contiguous::side, outer is k within the slice and the row holds m (or n). All threads call it;
+  /// what they wrote to shared memory before may be read by others afterwards.
   template <class A, class B>
   __device__ __forceinline__ void add(const Shared& shared, int slices, const A& a, const B& b) {
     pipeline(
@@ -122,18 +136,26 @@ class TileProduct {
         },
         [&](int slice) {
           const int stage = slice % shape.stages;
-          multiply(shared.a + stage * PanelA::elements, PanelA::stride, shared.b + stage * PanelB::elements);
+          multiply(shared.a + stage * PanelA::elements, PanelA::stride,
+                   shared.b + stage * PanelB::elements);
         });
   }
 
-  /// The same with a [rows][stride] in shared memory, its depth contiguous and zero past its end up to the last slice's;
-  /// stride from resident_stride.
+  /// The same with a [rows][stride] in shared memory, its depth contiguous and zero past its end up
+  /// to the last slice's; stride from resident_stride.
   template <class B>
-  __device__ __forceinline__ void add_resident(const T* a, int stride, T* b_panels, int slices, const B& b) {
+  __device__ __forceinline__ void add_resident(const T* a, int stride, T* b_panels, int slices,
+                                               const B& b) {
     static_assert(a_contiguous == Contiguous::depth);
     pipeline(
-        slices, [&](int slice) { load<PanelB>(b_panels + slice % shape.stages * PanelB::elements, slice, b); },
-        [&](int slice) { multiply(a + slice * shape.depth, stride, b_panels + slice % shape.stages * PanelB::elements); });
+        slices,
+        [&](int slice) {
+          load<PanelB>(b_panels + slice % shape.stages * PanelB::elements, slice, b);
+        },
+        [&](int slice) {
+          multiply(a + slice * shape.depth, stride,
+                   b_panels + slice % shape.stages * PanelB::elements);
+        });
   }
 
   /// Which of the depth_warps parts of the sums this thread's are.
@@ -155,10 +177,12 @@ class TileProduct {
   }
 
   /// Elements of the scratch memory of visit_totals.
-  static constexpr int totals_elements = shape.depth_warps == 1 ? 0 : shape.depth_warps * shape.rows * shape.columns;
+  static constexpr int totals_elements =
+      shape.depth_warps == 1 ? 0 : shape.depth_warps * shape.rows * shape.columns;
 
-  /// Calls function(m, n, total) for every sum of the tile, in one thread each: the parts of the depth_warps are added in order, through
-  /// shared memory that nobody else uses.  All threads call it.
+  /// Calls function(m, n, total) for every sum of the tile, in one thread each: the parts of the
+  /// depth_warps are added in order, through shared memory that nobody else uses. All threads call
+  /// it.
   template <class Function>
   __device__ __forceinline__ void visit_totals(T* scratch, Function&& function) {
     if constexpr (shape.depth_warps == 1) {
@@ -166,13 +190,15 @@ class TileProduct {
     } else {
       constexpr int group = threads / shape.depth_warps;
       constexpr int count = row_parts * column_parts * part;
-      constexpr int share = count / shape.depth_warps;  // of a thread: it adds up sums share * depth_part() and on
+      constexpr int share =
+          count / shape.depth_warps;  // of a thread: it adds up sums share * depth_part() and on
       static_assert(count % shape.depth_warps == 0);
       const int thread = static_cast<int>(threadIdx.x) % group;
       T* const parts = scratch + thread;  // [depth_warps][count][group]
       REFRAIN_UNROLL
       for (int i = 0; i < count; ++i) {
-        parts[(depth_part() * count + i) * group] = sums_[i / (column_parts * part)][i / part % column_parts][i % part];
+        parts[(depth_part() * count + i) * group] =
+            sums_[i / (column_parts * part)][i / part % column_parts][i % part];
       }
       __syncthreads();
       REFRAIN_UNROLL
@@ -181,7 +207,8 @@ class TileProduct {
         T total = parts[i * group];
         REFRAIN_UNROLL
         for (int d = 1; d < shape.depth_warps; ++d) total += parts[(d * count + i) * group];
-        function(row_of(i / (column_parts * part), i % part), column_of(i / part % column_parts, i % part), total);
+        function(row_of(i / (column_parts * part), i % part),
+                 column_of(i / part % column_parts, i % part), total);
       }
     }
   }
@@ -189,8 +216,8 @@ class TileProduct {
   /// As many neighbouring lanes hold the sums of one row, of the columns that their warp takes.
   static constexpr int row_lanes = tensor ? 4 : 8;
 
-  /// Calls function(m, sums) for every row of this thread, and there sums(each) calls each(n, sum) for its columns.  All lanes of a warp
-  /// are at the same place: function may shuffle.
+  /// Calls function(m, sums) for every row of this thread, and there sums(each) calls each(n, sum)
+  /// for its columns. All lanes of a warp are at the same place: function may shuffle.
   template <class Function>
   __device__ __forceinline__ void visit_rows(Function&& function) {
     constexpr int rows_of_part = tensor ? 2 : 1;
@@ -203,7 +230,8 @@ class TileProduct {
           REFRAIN_UNROLL
           for (int j = 0; j < column_parts; ++j) {
             REFRAIN_UNROLL
-            for (int e = 0; e < columns_of_part; ++e) each(column_of(j, e), sums_[i][j][r * columns_of_part + e]);
+            for (int e = 0; e < columns_of_part; ++e)
+              each(column_of(j, e), sums_[i][j][r * columns_of_part + e]);
           }
         });
       }
@@ -217,17 +245,25 @@ class TileProduct {
   static constexpr int column_parts = tensor ? warp_columns / 8 : warp_columns / 8;
   static constexpr int part = tensor ? 4 : 1;
   static_assert(!tensor || std::is_same_v<T, float>);
-  static_assert(shape.rows % (shape.row_warps * 16) == 0 && shape.columns % (shape.column_warps * 8) == 0);
+  static_assert(shape.rows % (shape.row_warps * 16) == 0 &&
+                shape.columns % (shape.column_warps * 8) == 0);
   static constexpr int warp_depth = shape.depth / shape.depth_warps;
-  static_assert(shape.depth % (shape.depth_warps * (mode == MathMode::bf16 ? 16 : 8)) == 0 && shape.stages >= 2);
+  static_assert(shape.depth % (shape.depth_warps * (mode == MathMode::bf16 ? 16 : 8)) == 0 &&
+                shape.stages >= 2);
 
-  __device__ __forceinline__ static int first_row() { return simt::warp() / shape.column_warps % shape.row_warps * warp_rows; }
+  __device__ __forceinline__ static int first_row() {
+    return simt::warp() / shape.column_warps % shape.row_warps * warp_rows;
+  }
   __device__ __forceinline__ static int first_depth() { return depth_part() * warp_depth; }
-  __device__ __forceinline__ static int first_column() { return simt::warp() % shape.column_warps * warp_columns; }
+  __device__ __forceinline__ static int first_column() {
+    return simt::warp() % shape.column_warps * warp_columns;
+  }
 
-  /// Place of element i among `lanes` lanes that share a side: neighbours 16 bytes wide where the panel's side is contiguous.
+  /// Place of element i among `lanes` lanes that share a side: neighbours 16 bytes wide where the
+  /// panel's side is contiguous.
   template <class P, int count>
-  static constexpr bool in_packs = P::contiguous == Contiguous::side&& count % simt::Pack<T>::count == 0;
+  static constexpr bool in_packs =
+      P::contiguous == Contiguous::side&& count % simt::Pack<T>::count == 0;
   template <class P, int count, int lanes>
   __device__ __forceinline__ static int place(int lane, int i) {
     constexpr int n = in_packs<P, count> ? simt::Pack<T>::count : 1;
@@ -251,15 +287,17 @@ class TileProduct {
       const int at = i % groups * group;
       const PanelRow<T> row = source(slice, outer);
       const bool valid = at < row.count;
-      simt::copy_async<group* static_cast<int>(sizeof(T))>(panel + outer * P::stride + at, valid ? row.from + at : nullptr,
-                                                           valid);
+      simt::copy_async<group* static_cast<int>(sizeof(T))>(panel + outer * P::stride + at,
+                                                           valid ? row.from + at : nullptr, valid);
     }
   }
 
-  /// Slice s is multiplied while slices s + 1 .. s + stages - 1 are under way.  One barrier per slice: behind it the slice has arrived, and
-  /// everybody is done with the panel that the next copies overwrite.
+  /// Slice s is multiplied while slices s + 1 .. s + stages - 1 are under way. One barrier per
+  /// slice: behind it the slice has arrived, and everybody is done with the panel that the next
+  /// copies overwrite.
   template <class Load, class Multiply>
-  __device__ __forceinline__ static void pipeline(int slices, const Load& start, const Multiply& multiply_slice) {
+  __device__ __forceinline__ static void pipeline(int slices, const Load& start,
+                                                  const Multiply& multiply_slice) {
     REFRAIN_UNROLL
     for (int slice = 0; slice < shape.stages - 1; ++slice) {
       if (slice < slices) start(slice);
@@ -283,7 +321,8 @@ class TileProduct {
   }
 
   template <class P, int count, int lanes>
-  __device__ __forceinline__ static void line(T (&out)[count], const T* panel, int stride, int first, int lane, int k) {
+  __device__ __forceinline__ static void line(T (&out)[count], const T* panel, int stride,
+                                              int first, int lane, int k) {
     if constexpr (in_packs<P, count>) {
       constexpr int n = simt::Pack<T>::count;
       REFRAIN_UNROLL
@@ -295,15 +334,18 @@ class TileProduct {
       }
     } else {
       REFRAIN_UNROLL
-      for (int i = 0; i < count; ++i) out[i] = element<P>(panel, stride, first + place<P, count, lanes>(lane, i), k);
+      for (int i = 0; i < count; ++i)
+        out[i] = element<P>(panel, stride, first + place<P, count, lanes>(lane, i), k);
     }
   }
 
   /// Two neighbours along k at (side, k), as the register of a fragment.
   template <class P>
-  __device__ __forceinline__ static std::uint32_t fragment(const T* panel, int stride, int side, int k) {
+  __device__ __forceinline__ static std::uint32_t fragment(const T* panel, int stride, int side,
+                                                           int k) {
     if constexpr (mode == MathMode::tf32) return simt::to_tf32(element<P>(panel, stride, side, k));
-    return simt::to_bf16x2(element<P>(panel, stride, side, k), element<P>(panel, stride, side, k + 1));
+    return simt::to_bf16x2(element<P>(panel, stride, side, k),
+                           element<P>(panel, stride, side, k + 1));
   }
 
   __device__ __forceinline__ void multiply(const T* a, int a_stride, const T* b) {
@@ -314,8 +356,10 @@ class TileProduct {
       for (int k = 0; k < warp_depth; ++k) {
         T left[row_parts];
         T right[column_parts];
-        line<PanelA, row_parts, 4>(left, a, a_stride, first_row(), simt::lane() / 8, first_depth() + k);
-        line<PanelB, column_parts, 8>(right, b, PanelB::stride, first_column(), simt::lane() % 8, first_depth() + k);
+        line<PanelA, row_parts, 4>(left, a, a_stride, first_row(), simt::lane() / 8,
+                                   first_depth() + k);
+        line<PanelB, column_parts, 8>(right, b, PanelB::stride, first_column(), simt::lane() % 8,
+                                      first_depth() + k);
         REFRAIN_UNROLL
         for (int i = 0; i < row_parts; ++i) {
           REFRAIN_UNROLL
@@ -342,7 +386,8 @@ class TileProduct {
       REFRAIN_UNROLL
       for (int i = 0; i < row_parts; ++i) {
         const int row = first_row() + 16 * i + g;
-        const std::uint32_t left[4] = {fragment<PanelA>(a, a_stride, row, k + q), fragment<PanelA>(a, a_stride, row + 8, k + q),
+        const std::uint32_t left[4] = {fragment<PanelA>(a, a_stride, row, k + q),
+                                       fragment<PanelA>(a, a_stride, row + 8, k + q),
                                        fragment<PanelA>(a, a_stride, row, k + q + apart),
                                        fragment<PanelA>(a, a_stride, row + 8, k + q + apart)};
         REFRAIN_UNROLL
@@ -381,7 +426,8 @@ struct DepthRows {
   }
 };
 
-/// A matrix with one row for each k: panel row `outer` of a slice is matrix row slice * slice_depth + outer.
+/// A matrix with one row for each k: panel row `outer` of a slice is matrix row slice * slice_depth
+/// + outer.
 template <class T>
 struct SideRows {
   const T* at;
@@ -396,7 +442,8 @@ struct SideRows {
   }
 };
 
-/// Calls visit.template operator()<mode>() with the arithmetic of products of T: math_mode() for f32, exact for f64.
+/// Calls visit.template operator()<mode>() with the arithmetic of products of T: math_mode() for
+/// f32, exact for f64.
 template <class T, class Visit>
 void for_math_mode(Visit&& visit) {
   if constexpr (std::is_same_v<T, float>) {

@@ -6,11 +6,13 @@
 namespace refrain {
 namespace {
 
-constexpr std::uint64_t batch_stream = 0x4241'5443'48;  ///< apart from the streams that other parts split off the same seed
+constexpr std::uint64_t batch_stream =
+    0x4241'5443'48;  ///< apart from the streams that other parts split off the same seed
 
 std::vector<std::int64_t> first_rows(std::int64_t count) {
   if (count < 0 || count > most_rows)
-    throw OptionError(concat("BatchSampler: expected a count from 0 to ", most_rows, ", got ", count));
+    throw OptionError(
+        concat("BatchSampler: expected a count from 0 to ", most_rows, ", got ", count));
   std::vector<std::int64_t> rows(static_cast<std::size_t>(count));
   std::iota(rows.begin(), rows.end(), std::int64_t{0});
   return rows;
@@ -20,13 +22,15 @@ std::vector<std::int64_t> first_rows(std::int64_t count) {
 void write_padded(std::span<const std::int32_t> ids, std::span<std::int32_t> out) {
   const std::size_t kept = std::min(ids.size(), out.size());
   std::fill(out.begin(), out.end() - static_cast<std::ptrdiff_t>(kept), padding_id);
-  std::copy(ids.end() - static_cast<std::ptrdiff_t>(kept), ids.end(), out.end() - static_cast<std::ptrdiff_t>(kept));
+  std::copy(ids.end() - static_cast<std::ptrdiff_t>(kept), ids.end(),
+            out.end() - static_cast<std::ptrdiff_t>(kept));
 }
 
 void check_length(const char* where, std::int64_t length, std::int64_t least) {
   constexpr std::int64_t most = 0x7FFF'FFFF;
   if (length < least || length > most)
-    throw OptionError(concat(where, ": expected length from ", least, " to ", most, ", got ", length));
+    throw OptionError(
+        concat(where, ": expected length from ", least, " to ", most, ", got ", length));
 }
 
 std::int32_t as_target(std::int32_t id) noexcept { return id < special_ids ? padding_id : id; }
@@ -37,7 +41,9 @@ struct Matrix {
       : tensor(Shape{static_cast<std::int64_t>(rows), columns}, DType::i32),
         all(tensor.span<std::int32_t>()),
         width(static_cast<std::size_t>(columns)) {}
-  std::span<std::int32_t> operator[](std::size_t row) const { return all.subspan(row * width, width); }
+  std::span<std::int32_t> operator[](std::size_t row) const {
+    return all.subspan(row * width, width);
+  }
 
   Tensor tensor;
   std::span<std::int32_t> all;
@@ -46,32 +52,39 @@ struct Matrix {
 
 }  // namespace
 
-BatchSampler::BatchSampler(std::int64_t count, Options options) : BatchSampler(first_rows(count), options) {}
+BatchSampler::BatchSampler(std::int64_t count, Options options)
+    : BatchSampler(first_rows(count), options) {}
 
-BatchSampler::BatchSampler(std::vector<std::int64_t> rows, Options options) : rows_(std::move(rows)), options_(options) {
-  if (options_.batch_size < 1) throw OptionError(concat("BatchSampler: expected batch_size >= 1, got ", options_.batch_size));
+BatchSampler::BatchSampler(std::vector<std::int64_t> rows, Options options)
+    : rows_(std::move(rows)), options_(options) {
+  if (options_.batch_size < 1)
+    throw OptionError(concat("BatchSampler: expected batch_size >= 1, got ", options_.batch_size));
 }
 
 std::int64_t BatchSampler::steps_per_epoch() const noexcept {
-  return options_.drop_last ? count() / options_.batch_size
-                            : count() / options_.batch_size + (count() % options_.batch_size != 0 ? 1 : 0);
+  return options_.drop_last
+             ? count() / options_.batch_size
+             : count() / options_.batch_size + (count() % options_.batch_size != 0 ? 1 : 0);
 }
 
 std::span<const std::int64_t> BatchSampler::rows(std::int64_t epoch, std::int64_t step) {
   if (epoch < 0 || step < 0 || step >= steps_per_epoch()) {
-    throw OptionError(concat("BatchSampler: no step ", step, " of epoch ", epoch, ", an epoch has ", steps_per_epoch()));
+    throw OptionError(concat("BatchSampler: no step ", step, " of epoch ", epoch, ", an epoch has ",
+                             steps_per_epoch()));
   }
   if (epoch != epoch_) {
     order_ = rows_;
     if (options_.shuffle) {
-      Random random = Random(options_.seed, batch_stream).split(static_cast<std::uint64_t>(epoch)).split(0);
+      Random random =
+          Random(options_.seed, batch_stream).split(static_cast<std::uint64_t>(epoch)).split(0);
       random.shuffle(order_);
     }
     epoch_ = epoch;
   }
   const std::int64_t begin = step * options_.batch_size;
   const std::int64_t rows = std::min(options_.batch_size, count() - begin);
-  return std::span<const std::int64_t>(order_).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(rows));
+  return std::span<const std::int64_t>(order_).subspan(static_cast<std::size_t>(begin),
+                                                       static_cast<std::size_t>(rows));
 }
 
 Random BatchSampler::random(std::int64_t epoch, std::int64_t step) const {
@@ -80,14 +93,16 @@ Random BatchSampler::random(std::int64_t epoch, std::int64_t step) const {
       .split(static_cast<std::uint64_t>(step) + 1);
 }
 
-Tensor padded_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length) {
+Tensor padded_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows,
+                    std::int64_t length) {
   check_length("padded_batch", length, 1);
   Matrix ids(rows.size(), length);
   for (std::size_t b = 0; b < rows.size(); ++b) write_padded(sequences[rows[b]], ids[b]);
   return ids.tensor;
 }
 
-SequenceBatch next_item_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length) {
+SequenceBatch next_item_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows,
+                              std::int64_t length) {
   check_length("next_item_batch", length, 2);
   Matrix ids(rows.size(), length - 1);
   Matrix targets(rows.size(), length - 1);
@@ -100,10 +115,11 @@ SequenceBatch next_item_batch(const RaggedIds& sequences, std::span<const std::i
   return {ids.tensor, targets.tensor};
 }
 
-SequenceBatch masked_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length, double fraction,
-                           Random& random) {
+SequenceBatch masked_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows,
+                           std::int64_t length, double fraction, Random& random) {
   check_length("masked_batch", length, 1);
-  if (!(fraction > 0 && fraction <= 1)) throw OptionError(concat("masked_batch: expected 0 < fraction <= 1, got ", fraction));
+  if (!(fraction > 0 && fraction <= 1))
+    throw OptionError(concat("masked_batch: expected 0 < fraction <= 1, got ", fraction));
   Matrix ids(rows.size(), length);
   Matrix targets(rows.size(), length);
   for (std::size_t b = 0; b < rows.size(); ++b) {
@@ -133,7 +149,8 @@ SequenceBatch masked_batch(const RaggedIds& sequences, std::span<const std::int6
   return {ids.tensor, targets.tensor};
 }
 
-Tensor tcl_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length, TclPlacement placement) {
+Tensor tcl_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows,
+                 std::int64_t length, TclPlacement placement) {
   check_length("tcl_batch", length, 1);
   const std::size_t before = placement == TclPlacement::both ? 1 : 0;
   Matrix ids(rows.size(), length + static_cast<std::int64_t>(before) + 1);
@@ -157,17 +174,21 @@ TransferExamples transfer_examples(const RaggedIds& targets, std::span<const std
   return examples;
 }
 
-TransferExamples transfer_examples(const RaggedIds& targets) { return transfer_examples(targets, first_rows(targets.rows())); }
+TransferExamples transfer_examples(const RaggedIds& targets) {
+  return transfer_examples(targets, first_rows(targets.rows()));
+}
 
-TransferBatch transfer_batch(const RaggedIds& sources, const TransferExamples& examples, std::span<const std::int64_t> batch,
-                             std::int64_t length, TclPlacement placement) {
+TransferBatch transfer_batch(const RaggedIds& sources, const TransferExamples& examples,
+                             std::span<const std::int64_t> batch, std::int64_t length,
+                             TclPlacement placement) {
   std::vector<std::int64_t> rows;
   rows.reserve(batch.size());
   Tensor targets(Shape{static_cast<std::int64_t>(batch.size())}, DType::i32);
   std::int32_t* target = targets.data<std::int32_t>();
   for (const std::int64_t example : batch) {
     if (example < 0 || example >= examples.size()) {
-      throw OptionError(concat("transfer_batch: no example ", example, ", there are ", examples.size()));
+      throw OptionError(
+          concat("transfer_batch: no example ", example, ", there are ", examples.size()));
     }
     rows.push_back(examples.source[static_cast<std::size_t>(example)]);
     *target++ = examples.target[static_cast<std::size_t>(example)];

@@ -23,7 +23,8 @@ struct Contents {
 void write(const std::string& path, const CheckpointInfo& info, TensorMap tensors) {
   SafetensorsFile file{.tensors = std::move(tensors), .metadata = info.metadata};
   for (const auto& [name, text] : info.metadata) {
-    if (name.starts_with(reserved)) throw OptionError(concat("checkpoint: the text '", name, "' has a reserved name"));
+    if (name.starts_with(reserved))
+      throw OptionError(concat("checkpoint: the text '", name, "' has a reserved name"));
   }
   file.metadata[format_key] = format;
   file.metadata[kind_key] = info.kind;
@@ -43,14 +44,19 @@ std::string take(Metadata& metadata, const char* name) {
 Contents read(const std::string& path) {
   SafetensorsFile file = read_safetensors(path);
   const std::string expected = take(file.metadata, hash_key);
-  if (expected.empty()) throw DataError(path, 0, "is not a Refrain checkpoint: it carries no hash of its contents");
+  if (expected.empty())
+    throw DataError(path, 0, "is not a Refrain checkpoint: it carries no hash of its contents");
   const std::string hash = content_hash(file.tensors, file.metadata);
   if (hash != expected) {
-    throw DataError(path, 0, concat("is damaged: its contents hash to ", hash, ", it was saved with ", expected));
+    throw DataError(
+        path, 0,
+        concat("is damaged: its contents hash to ", hash, ", it was saved with ", expected));
   }
   const std::string version = take(file.metadata, format_key);
   if (version != format) {
-    throw DataError(path, 0, concat("is a checkpoint of format '", version, "'; this build reads format ", format));
+    throw DataError(
+        path, 0,
+        concat("is a checkpoint of format '", version, "'; this build reads format ", format));
   }
   Contents contents;
   contents.info.kind = take(file.metadata, kind_key);
@@ -65,15 +71,17 @@ Contents read(const std::string& path) {
 Contents read(const std::string& path, std::string_view kind) {
   Contents contents = read(path);
   if (contents.info.kind != kind) {
-    throw DataError(path, 0, concat("holds a ", contents.info.kind, " checkpoint, expected a ", kind, " checkpoint"));
+    throw DataError(
+        path, 0,
+        concat("holds a ", contents.info.kind, " checkpoint, expected a ", kind, " checkpoint"));
   }
   return contents;
 }
 
 void check_target(const PatchTarget& target) {
   if (target.base_hash.empty() || target.task.empty())
-    throw OptionError(
-        concat("patch: expected a base hash and the name of a task, got '", target.base_hash, "' and '", target.task, "'"));
+    throw OptionError(concat("patch: expected a base hash and the name of a task, got '",
+                             target.base_hash, "' and '", target.task, "'"));
 }
 
 /// Collects complaints and keeps a long list readable.
@@ -111,7 +119,8 @@ CheckpointInfo checkpoint_info(const std::string& path) { return read(path).info
 
 TensorMap tensors_of(const Module& module) {
   TensorMap tensors;
-  for (const ConstNamedParameter& named : module.parameters()) tensors[named.name] = named.parameter->value();
+  for (const ConstNamedParameter& named : module.parameters())
+    tensors[named.name] = named.parameter->value();
   return tensors;
 }
 
@@ -122,14 +131,16 @@ void assign_tensors(const TensorMap& into, const TensorMap& from, const std::str
     if (found == from.end()) {
       complaints.add("'", name, "' ", to.shape(), " is missing");
     } else if (found->second.shape() != to.shape() || found->second.dtype() != to.dtype()) {
-      complaints.add("'", name, "' is ", found->second.dtype(), " ", found->second.shape(), ", expected ", to.dtype(), " ",
-                     to.shape());
+      complaints.add("'", name, "' is ", found->second.dtype(), " ", found->second.shape(),
+                     ", expected ", to.dtype(), " ", to.shape());
     }
   }
   for (const auto& [name, tensor] : from) {
-    if (into.find(name) == into.end()) complaints.add("'", name, "' ", tensor.shape(), " is not expected");
+    if (into.find(name) == into.end())
+      complaints.add("'", name, "' ", tensor.shape(), " is not expected");
   }
-  if (!complaints.text().empty()) throw DataError(origin, 0, concat("does not fit: ", complaints.text()));
+  if (!complaints.text().empty())
+    throw DataError(origin, 0, concat("does not fit: ", complaints.text()));
   for (const auto& [name, tensor] : into) {
     Tensor to = tensor;
     to.copy_from(from.find(name)->second);
@@ -137,7 +148,8 @@ void assign_tensors(const TensorMap& into, const TensorMap& from, const std::str
 }
 
 void save_model(const std::string& path, const Module& module, const Metadata& metadata) {
-  write(path, {.kind = "model", .task = {}, .base_hash = {}, .metadata = metadata}, tensors_of(module));
+  write(path, {.kind = "model", .task = {}, .base_hash = {}, .metadata = metadata},
+        tensors_of(module));
 }
 
 Metadata load_model(const std::string& path, Module& module) {
@@ -146,12 +158,16 @@ Metadata load_model(const std::string& path, Module& module) {
   return std::move(contents.info.metadata);
 }
 
-void save_patch(const std::string& path, const TensorMap& patch, const PatchTarget& target, const Metadata& metadata) {
+void save_patch(const std::string& path, const TensorMap& patch, const PatchTarget& target,
+                const Metadata& metadata) {
   check_target(target);
-  write(path, {.kind = "patch", .task = target.task, .base_hash = target.base_hash, .metadata = metadata}, patch);
+  write(path,
+        {.kind = "patch", .task = target.task, .base_hash = target.base_hash, .metadata = metadata},
+        patch);
 }
 
-void save_patch(const std::string& path, const Module& patch, const PatchTarget& target, const Metadata& metadata) {
+void save_patch(const std::string& path, const Module& patch, const PatchTarget& target,
+                const Metadata& metadata) {
   save_patch(path, tensors_of(patch), target, metadata);
 }
 
@@ -160,11 +176,14 @@ Metadata load_patch(const std::string& path, const TensorMap& patch, const Patch
   Contents contents = read(path, "patch");
   if (contents.info.base_hash != target.base_hash) {
     throw DataError(path, 0,
-                    concat("is a patch for another base: it was trained on ", contents.info.base_hash, ", the base here is ",
-                           target.base_hash, "; give its base, or fine-tune it anew on this one"));
+                    concat("is a patch for another base: it was trained on ",
+                           contents.info.base_hash, ", the base here is ", target.base_hash,
+                           "; give its base, or fine-tune it anew on this one"));
   }
   if (contents.info.task != target.task) {
-    throw DataError(path, 0, concat("is a patch for the task '", contents.info.task, "', expected '", target.task, "'"));
+    throw DataError(
+        path, 0,
+        concat("is a patch for the task '", contents.info.task, "', expected '", target.task, "'"));
   }
   assign_tensors(patch, contents.tensors, path);
   return std::move(contents.info.metadata);
@@ -180,51 +199,62 @@ void save_training(const std::string& path, const TrainingState& state) {
   put_group(tensors, "optimizer", state.optimizer);
   put_group(tensors, "best", state.best);
   for (const auto& [name, random] : state.randoms) {
-    tensors[concat("random.", name)] =
-        Tensor::from<std::int64_t>({3}, {std::bit_cast<std::int64_t>(random.seed), std::bit_cast<std::int64_t>(random.stream),
-                                         std::bit_cast<std::int64_t>(random.position)});
+    tensors[concat("random.", name)] = Tensor::from<std::int64_t>(
+        {3}, {std::bit_cast<std::int64_t>(random.seed), std::bit_cast<std::int64_t>(random.stream),
+              std::bit_cast<std::int64_t>(random.position)});
   }
-  for (const auto& [name, value] : state.counters) tensors[concat("counter.", name)] = Tensor::from<std::int64_t>({}, {value});
-  for (const auto& [name, value] : state.figures) tensors[concat("figure.", name)] = Tensor::from<double>({}, {value});
-  write(path, {.kind = "training", .task = {}, .base_hash = {}, .metadata = state.metadata}, std::move(tensors));
+  for (const auto& [name, value] : state.counters)
+    tensors[concat("counter.", name)] = Tensor::from<std::int64_t>({}, {value});
+  for (const auto& [name, value] : state.figures)
+    tensors[concat("figure.", name)] = Tensor::from<double>({}, {value});
+  write(path, {.kind = "training", .task = {}, .base_hash = {}, .metadata = state.metadata},
+        std::move(tensors));
 }
 
 TrainingState load_training(const std::string& path) {
   Contents contents = read(path, "training");
   TrainingState state;
   std::size_t used = 0;
-  const auto check = [&](const std::string& name, const Tensor& tensor, const Shape& shape, DType dtype) {
+  const auto check = [&](const std::string& name, const Tensor& tensor, const Shape& shape,
+                         DType dtype) {
     if (tensor.shape() == shape && tensor.dtype() == dtype) return;
-    throw DataError(path, 0, concat("'", name, "' is ", tensor.dtype(), " ", tensor.shape(), ", expected ", dtype, " ", shape));
+    throw DataError(path, 0,
+                    concat("'", name, "' is ", tensor.dtype(), " ", tensor.shape(), ", expected ",
+                           dtype, " ", shape));
   };
   const auto take_tensors = [&](std::string_view group, TensorMap& to) {
-    for_group(contents.tensors, group, [&](std::string name, const std::string&, const Tensor& tensor) {
-      to.emplace(std::move(name), tensor);
-      ++used;
-    });
+    for_group(contents.tensors, group,
+              [&](std::string name, const std::string&, const Tensor& tensor) {
+                to.emplace(std::move(name), tensor);
+                ++used;
+              });
   };
   take_tensors("model", state.model);
   take_tensors("optimizer", state.optimizer);
   take_tensors("best", state.best);
-  for_group(contents.tensors, "random", [&](std::string name, const std::string& full, const Tensor& tensor) {
-    check(full, tensor, {3}, DType::i64);
-    const std::int64_t* words = tensor.data<std::int64_t>();
-    state.randoms[std::move(name)] = {.seed = std::bit_cast<std::uint64_t>(words[0]),
-                                      .stream = std::bit_cast<std::uint64_t>(words[1]),
-                                      .position = std::bit_cast<std::uint64_t>(words[2])};
-    ++used;
-  });
-  for_group(contents.tensors, "counter", [&](std::string name, const std::string& full, const Tensor& tensor) {
-    check(full, tensor, {}, DType::i64);
-    state.counters[std::move(name)] = *tensor.data<std::int64_t>();
-    ++used;
-  });
-  for_group(contents.tensors, "figure", [&](std::string name, const std::string& full, const Tensor& tensor) {
-    check(full, tensor, {}, DType::f64);
-    state.figures[std::move(name)] = *tensor.data<double>();
-    ++used;
-  });
-  if (used != contents.tensors.size()) throw DataError(path, 0, "holds something that is no part of a training state");
+  for_group(contents.tensors, "random",
+            [&](std::string name, const std::string& full, const Tensor& tensor) {
+              check(full, tensor, {3}, DType::i64);
+              const std::int64_t* words = tensor.data<std::int64_t>();
+              state.randoms[std::move(name)] = {.seed = std::bit_cast<std::uint64_t>(words[0]),
+                                                .stream = std::bit_cast<std::uint64_t>(words[1]),
+                                                .position = std::bit_cast<std::uint64_t>(words[2])};
+              ++used;
+            });
+  for_group(contents.tensors, "counter",
+            [&](std::string name, const std::string& full, const Tensor& tensor) {
+              check(full, tensor, {}, DType::i64);
+              state.counters[std::move(name)] = *tensor.data<std::int64_t>();
+              ++used;
+            });
+  for_group(contents.tensors, "figure",
+            [&](std::string name, const std::string& full, const Tensor& tensor) {
+              check(full, tensor, {}, DType::f64);
+              state.figures[std::move(name)] = *tensor.data<double>();
+              ++used;
+            });
+  if (used != contents.tensors.size())
+    throw DataError(path, 0, "holds something that is no part of a training state");
   state.metadata = std::move(contents.info.metadata);
   return state;
 }

@@ -8,7 +8,8 @@
 namespace refrain {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "hashes and files are defined over little-endian bytes");
+static_assert(std::endian::native == std::endian::little,
+              "hashes and files are defined over little-endian bytes");
 
 void update_number(Xxh64& hash, std::int64_t value) { hash.update(&value, sizeof value); }
 
@@ -19,7 +20,8 @@ void update_text(Xxh64& hash, std::string_view text) {
 
 std::string hexadecimal(std::uint64_t value) {
   std::string digits(16, '0');
-  for (auto digit = digits.rbegin(); digit != digits.rend(); ++digit, value >>= 4) *digit = "0123456789abcdef"[value & 15];
+  for (auto digit = digits.rbegin(); digit != digits.rend(); ++digit, value >>= 4)
+    *digit = "0123456789abcdef"[value & 15];
   return digits;
 }
 

@@ -21,14 +21,14 @@ struct Level {
   bool runs;  ///< on this CPU
 };
 
-/// The levels of this build, rising.  The features are those that cmake/isa.cmake compiles for; the compiler's support library says
-/// yes only if the operating system saves their registers, too.
+/// The levels of this build, rising. The features are those that cmake/isa.cmake compiles for; the
+/// compiler's support library says yes only if the operating system saves their registers, too.
 std::vector<Level> levels() {
   std::vector<Level> all{{REFRAIN_NAME_OF(REFRAIN_ISA), &kernels::cpu::REFRAIN_ISA::table, true}};
 #if defined(REFRAIN_HAS_V3) || defined(REFRAIN_HAS_V4)
   __builtin_cpu_init();
-  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-                  __builtin_cpu_supports("bmi2");
+  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                  __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
 #endif
 #if defined(REFRAIN_HAS_V3)
   all.push_back({"v3", &kernels::cpu::v3::table, v3});
@@ -57,8 +57,10 @@ Level choose() {
     best = level;
   }
   if (wanted.empty()) return best;
-  if (built) throw Unsupported("REFRAIN_ISA=" + wanted + ": this CPU cannot run it; it can run " + names);
-  throw OptionError("REFRAIN_ISA=" + wanted + ": this build has no such level; this CPU can run " + names);
+  if (built)
+    throw Unsupported("REFRAIN_ISA=" + wanted + ": this CPU cannot run it; it can run " + names);
+  throw OptionError("REFRAIN_ISA=" + wanted + ": this build has no such level; this CPU can run " +
+                    names);
 }
 
 const Level& chosen() {

@@ -21,16 +21,19 @@ const DeviceBackend* cuda_backend() noexcept {
 #endif
 }
 
-/// The backend of a device that is not the CPU.  Throws Unsupported unless build and machine have it.
+/// The backend of a device that is not the CPU. Throws Unsupported unless build and machine have
+/// it.
 const DeviceBackend& require(const char* what) {
   const DeviceBackend* found = cuda_backend();
   if (found == nullptr) {
-    throw Unsupported(concat(what, ": Device::cuda is not available: this build has no CUDA kernels (configure with ",
-                             "REFRAIN_CUDA=ON); use Device::cpu"));
+    throw Unsupported(concat(
+        what, ": Device::cuda is not available: this build has no CUDA kernels (configure with ",
+        "REFRAIN_CUDA=ON); use Device::cpu"));
   }
   if (!found->is_available()) {
-    throw Unsupported(
-        concat(what, ": Device::cuda is not available: this machine has no GPU and driver that fit; use ", "Device::cpu"));
+    throw Unsupported(concat(
+        what, ": Device::cuda is not available: this machine has no GPU and driver that fit; use ",
+        "Device::cpu"));
   }
   return *found;
 }
@@ -61,15 +64,20 @@ void pool_release(void* block, std::size_t bytes, Device device) noexcept {
   }
 }
 
-PoolStats pool_stats(Device device) { return device == Device::cpu ? cpu::stats() : require("pool_stats").pool_stats(); }
+PoolStats pool_stats(Device device) {
+  return device == Device::cpu ? cpu::stats() : require("pool_stats").pool_stats();
+}
 
 void pool_reset_peak(Device device) {
   device == Device::cpu ? cpu::reset_peak() : require("pool_reset_peak").pool_reset_peak();
 }
 
-void pool_trim(Device device) { device == Device::cpu ? cpu::trim() : require("pool_trim").pool_trim(); }
+void pool_trim(Device device) {
+  device == Device::cpu ? cpu::trim() : require("pool_trim").pool_trim();
+}
 
-void copy_bytes(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes, Stream stream) {
+void copy_bytes(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes,
+                Stream stream) {
   if (to_device == Device::cpu && from_device == Device::cpu) {
     if (bytes > 0) std::memmove(to, from, bytes);
     return;
@@ -94,7 +102,8 @@ void zero_bytes(void* block, Device device, std::size_t bytes, Stream stream) {
   }
 }
 
-void repeat_bytes(void* block, Device device, std::size_t period, std::size_t bytes, Stream stream) {
+void repeat_bytes(void* block, Device device, std::size_t period, std::size_t bytes,
+                  Stream stream) {
   for (std::size_t done = period; period > 0 && done < bytes;) {
     const std::size_t more = std::min(done, bytes - done);
     copy_bytes(static_cast<char*>(block) + done, device, block, device, more, stream);
@@ -104,14 +113,17 @@ void repeat_bytes(void* block, Device device, std::size_t period, std::size_t by
 
 // ---- streams ----
 
-Stream current_stream(Device device) { return device == Device::cpu ? Stream() : require("current_stream").current_stream(); }
+Stream current_stream(Device device) {
+  return device == Device::cpu ? Stream() : require("current_stream").current_stream();
+}
 
 void synchronize(Device device, Stream stream) {
   if (device != Device::cpu) require("synchronize").synchronize(stream);
 }
 
 OwnedStream::OwnedStream(Device device)
-    : device_(device), stream_(device == Device::cpu ? Stream() : require("OwnedStream").make_stream()) {}
+    : device_(device),
+      stream_(device == Device::cpu ? Stream() : require("OwnedStream").make_stream()) {}
 
 OwnedStream::~OwnedStream() {
   if (stream_.handle != nullptr) cuda_backend()->destroy_stream(stream_);
@@ -119,7 +131,8 @@ OwnedStream::~OwnedStream() {
 
 StreamScope::StreamScope(const OwnedStream& stream)
     : device_(stream.device()),
-      before_(device_ == Device::cpu ? Stream() : require("StreamScope").switch_stream(stream.get())) {}
+      before_(device_ == Device::cpu ? Stream()
+                                     : require("StreamScope").switch_stream(stream.get())) {}
 
 StreamScope::~StreamScope() {
   if (device_ != Device::cpu) cuda_backend()->switch_stream(before_);
@@ -128,7 +141,8 @@ StreamScope::~StreamScope() {
 // ---- events ----
 
 Event::Event(Device device)
-    : device_(device), event_(device == Device::cpu ? new Clock::time_point() : require("Event").make_event()) {}
+    : device_(device),
+      event_(device == Device::cpu ? new Clock::time_point() : require("Event").make_event()) {}
 
 Event::~Event() {
   if (event_ == nullptr) return;
@@ -155,14 +169,17 @@ void Event::synchronize() const {
   if (device_ != Device::cpu) require("Event::synchronize").synchronize_event(event_);
 }
 
-bool Event::has_passed() const { return device_ == Device::cpu || require("Event::has_passed").has_passed(event_); }
+bool Event::has_passed() const {
+  return device_ == Device::cpu || require("Event::has_passed").has_passed(event_);
+}
 
 double Event::milliseconds_since(const Event& earlier) const {
   if (device_ != earlier.device_)
-    throw DeviceError(
-        concat("Event::milliseconds_since: expected an earlier event on ", device_, ", got one on ", earlier.device_));
+    throw DeviceError(concat("Event::milliseconds_since: expected an earlier event on ", device_,
+                             ", got one on ", earlier.device_));
   if (device_ == Device::cpu) {
-    return std::chrono::duration<double, std::milli>(time_of(event_) - time_of(earlier.event_)).count();
+    return std::chrono::duration<double, std::milli>(time_of(event_) - time_of(earlier.event_))
+        .count();
   }
   return require("Event::milliseconds_since").milliseconds(earlier.event_, event_);
 }
@@ -170,7 +187,8 @@ double Event::milliseconds_since(const Event& earlier) const {
 // ---- host memory for transfers ----
 
 PinnedBuffer::PinnedBuffer(std::size_t bytes, Device device) : bytes_(bytes), device_(device) {
-  data_ = device == Device::cpu ? cpu::allocate(bytes) : require("PinnedBuffer").pinned_allocate(bytes);
+  data_ =
+      device == Device::cpu ? cpu::allocate(bytes) : require("PinnedBuffer").pinned_allocate(bytes);
 }
 
 PinnedBuffer::~PinnedBuffer() {
@@ -184,7 +202,8 @@ PinnedBuffer::~PinnedBuffer() {
 
 void PinnedBuffer::send(void* to, std::size_t offset, std::size_t bytes, Stream stream) const {
   if (offset > bytes_ || bytes > bytes_ - offset) {
-    throw ShapeError(concat("PinnedBuffer::send: bytes ", offset, " to ", offset + bytes, " are outside its ", bytes_));
+    throw ShapeError(concat("PinnedBuffer::send: bytes ", offset, " to ", offset + bytes,
+                            " are outside its ", bytes_));
   }
   if (bytes == 0) return;
   const char* from = static_cast<const char*>(data_) + offset;
@@ -197,7 +216,8 @@ void PinnedBuffer::send(void* to, std::size_t offset, std::size_t bytes, Stream 
 
 void PinnedBuffer::fetch(const void* from, std::size_t offset, std::size_t bytes, Stream stream) {
   if (offset > bytes_ || bytes > bytes_ - offset) {
-    throw ShapeError(concat("PinnedBuffer::fetch: bytes ", offset, " to ", offset + bytes, " are outside its ", bytes_));
+    throw ShapeError(concat("PinnedBuffer::fetch: bytes ", offset, " to ", offset + bytes,
+                            " are outside its ", bytes_));
   }
   if (bytes == 0) return;
   char* to = static_cast<char*>(data_) + offset;
@@ -211,7 +231,8 @@ void PinnedBuffer::fetch(const void* from, std::size_t offset, std::size_t bytes
 // ---- recorded work ----
 
 void RecordedWork::begin(Device device) {
-  if (device == Device::cpu) throw Unsupported("RecordedWork: the CPU runs work as it comes; record on Device::cuda");
+  if (device == Device::cpu)
+    throw Unsupported("RecordedWork: the CPU runs work as it comes; record on Device::cuda");
   recording_ = require("RecordedWork").begin_recording();
 }
 
@@ -222,8 +243,12 @@ void RecordedWork::discard() noexcept {
 }
 
 void RecordedWork::run() const { require("RecordedWork::run").run_recording(recording_); }
-std::int64_t RecordedWork::operations() const { return require("RecordedWork::operations").recorded_operations(recording_); }
-std::int64_t RecordedWork::kernels() const { return require("RecordedWork::kernels").recorded_kernels(recording_); }
+std::int64_t RecordedWork::operations() const {
+  return require("RecordedWork::operations").recorded_operations(recording_);
+}
+std::int64_t RecordedWork::kernels() const {
+  return require("RecordedWork::kernels").recorded_kernels(recording_);
+}
 
 bool is_recording_work() noexcept {
   const DeviceBackend* found = cuda_backend();

@@ -24,7 +24,8 @@ struct DeviceBackend {
   void (*zero)(void* block, std::size_t bytes, Stream stream);
 
   Stream (*current_stream)();
-  Stream (*switch_stream)(Stream stream) noexcept;  ///< makes it this thread's; returns the one before
+  Stream (*switch_stream)(
+      Stream stream) noexcept;  ///< makes it this thread's; returns the one before
   void (*synchronize)(Stream stream);
   Stream (*make_stream)();
   void (*destroy_stream)(Stream stream) noexcept;

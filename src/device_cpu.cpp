@@ -33,7 +33,8 @@ struct FreeBlock {
 std::size_t machine_bytes() noexcept {
 #if defined(__linux__)
   struct sysinfo memory = {};
-  if (::sysinfo(&memory) == 0) return (std::size_t{memory.totalram} + memory.totalswap) * memory.mem_unit;
+  if (::sysinfo(&memory) == 0)
+    return (std::size_t{memory.totalram} + memory.totalswap) * memory.mem_unit;
 #endif
   return std::numeric_limits<std::size_t>::max();
 }
@@ -50,8 +51,8 @@ class SpinLock {
   std::atomic_flag is_locked_;
 };
 
-/// What one thread keeps at hand, so that threads do not wait for each other: few blocks of each small class, and the bytes that it took
-/// and gave since the pool was last told.
+/// What one thread keeps at hand, so that threads do not wait for each other: few blocks of each
+/// small class, and the bytes that it took and gave since the pool was last told.
 class Shelf {
  public:
   static bool holds(const SizeClass& size) noexcept { return size.index < classes; }
@@ -80,11 +81,14 @@ class Shelf {
   template <class Receive>
   void clear(const Receive& receive) noexcept {
     for (std::size_t index = 0; index < classes; ++index) {
-      while (free_[index] != nullptr) receive(std::exchange(free_[index], free_[index]->next), index);
+      while (free_[index] != nullptr)
+        receive(std::exchange(free_[index], free_[index]->next), index);
       blocks_[index] = 0;
     }
   }
-  bool must_tell() const noexcept { return used_bytes > untold_bytes || used_bytes < -untold_bytes; }
+  bool must_tell() const noexcept {
+    return used_bytes > untold_bytes || used_bytes < -untold_bytes;
+  }
 
   std::int64_t used_bytes = 0;  ///< since the pool was told
   std::int64_t peak_bytes = 0;  ///< their largest value
@@ -100,7 +104,8 @@ class Shelf {
 /// Locks are taken in the order shelves_mutex_, a shelf's, mutex_.
 class Pool {
  public:
-  // Never destroyed: tensors with static lifetime may be released after any destructor here would have run.
+  // Never destroyed: tensors with static lifetime may be released after any destructor here would
+  // have run.
   static Pool& instance() {
     static Pool& pool = *new Pool;
     return pool;
@@ -112,7 +117,8 @@ class Pool {
     // A system that promises more than it has would end the process when the block is written.
     static const std::size_t limit_bytes = machine_bytes();
     if (size.bytes > limit_bytes) refuse(bytes);
-    void* block = std::aligned_alloc(alignment, (size.bytes + alignment - 1) / alignment * alignment);
+    void* block =
+        std::aligned_alloc(alignment, (size.bytes + alignment - 1) / alignment * alignment);
     if (block == nullptr) {
       trim();
       block = std::aligned_alloc(alignment, (size.bytes + alignment - 1) / alignment * alignment);
@@ -236,10 +242,14 @@ class Pool {
   void empty(Shelf& shelf) noexcept {
     const std::lock_guard lock(mutex_);
     take_over(shelf);
-    shelf.clear([this](FreeBlock* block, std::size_t index) { free_[index] = new (block) FreeBlock{free_[index]}; });
+    shelf.clear([this](FreeBlock* block, std::size_t index) {
+      free_[index] = new (block) FreeBlock{free_[index]};
+    });
   }
 
-  [[noreturn]] void refuse(std::size_t bytes) { throw OutOfMemory("cpu", bytes, static_cast<std::size_t>(stats().used_bytes)); }
+  [[noreturn]] void refuse(std::size_t bytes) {
+    throw OutOfMemory("cpu", bytes, static_cast<std::size_t>(stats().used_bytes));
+  }
 
   void count_used(std::size_t bytes) {
     stats_.used_bytes += static_cast<std::int64_t>(bytes);

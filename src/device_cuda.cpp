@@ -19,7 +19,8 @@ namespace {
 
 // ---- the device ----
 
-constexpr int the_device = 0;   ///< the first one that the process may see; CUDA_VISIBLE_DEVICES chooses it
+constexpr int the_device =
+    0;  ///< the first one that the process may see; CUDA_VISIBLE_DEVICES chooses it
 constexpr int least_major = 8;  ///< of the compute capability that kernels are compiled for
 
 /// Memory and streams belong to the device that is current when they are made.
@@ -27,8 +28,9 @@ void expect_the_device() {
   int device = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
   if (device == the_device) return;
-  throw DeviceError(concat("Device::cuda: the current CUDA device of this thread is ", device, ", Refrain's is ", the_device,
-                           "; call cudaSetDevice(", the_device, ") or choose by CUDA_VISIBLE_DEVICES"));
+  throw DeviceError(concat("Device::cuda: the current CUDA device of this thread is ", device,
+                           ", Refrain's is ", the_device, "; call cudaSetDevice(", the_device,
+                           ") or choose by CUDA_VISIBLE_DEVICES"));
 }
 
 bool is_available() noexcept {
@@ -36,7 +38,8 @@ bool is_available() noexcept {
   static const bool found = [] {
     int count = 0, major = 0;
     bool fits = cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
-    fits = fits && cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, the_device) == cudaSuccess;
+    fits = fits && cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, the_device) ==
+                       cudaSuccess;
     cudaGetLastError();
     return fits && major >= least_major;
   }();
@@ -66,7 +69,8 @@ struct DeviceMemory {
   }
 };
 
-/// What the process has once.  Never destroyed: tensors with static lifetime may be released after any destructor would have run.
+/// What the process has once. Never destroyed: tensors with static lifetime may be released after
+/// any destructor would have run.
 struct Process {
   StreamPool<DeviceMemory> pool;
   Staging staging;
@@ -87,7 +91,9 @@ thread_local cudaStream_t switched = nullptr;  ///< by a StreamScope, or a recor
 
 cudaStream_t current() { return switched != nullptr ? switched : process().stream; }
 
-cudaStream_t queue_of(Stream stream) { return stream.handle != nullptr ? static_cast<cudaStream_t>(stream.handle) : current(); }
+cudaStream_t queue_of(Stream stream) {
+  return stream.handle != nullptr ? static_cast<cudaStream_t>(stream.handle) : current();
+}
 
 // ---- memory ----
 
@@ -97,7 +103,8 @@ const void* memory_queue() {
   return current();
 }
 
-/// REFRAIN_CUDA_POOL=off: every block is an allocation of its own, so that compute-sanitizer sees accesses outside it.  Slow.
+/// REFRAIN_CUDA_POOL=off: every block is an allocation of its own, so that compute-sanitizer sees
+/// accesses outside it. Slow.
 bool is_pooled() noexcept {
   static const bool pooled = [] {
     const char* setting = std::getenv("REFRAIN_CUDA_POOL");
@@ -113,7 +120,9 @@ void* allocate(std::size_t bytes) {
   return block;
 }
 
-void release(void* block) noexcept { is_pooled() ? process().pool.release(block) : DeviceMemory::release(block); }
+void release(void* block) noexcept {
+  is_pooled() ? process().pool.release(block) : DeviceMemory::release(block);
+}
 PoolStats pool_stats() { return process().pool.stats(); }
 void pool_reset_peak() { process().pool.reset_peak(); }
 void pool_trim() {
@@ -122,13 +131,15 @@ void pool_trim() {
 }
 
 void copy_within(void* to, const void* from, std::size_t bytes, Stream stream) {
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, queue_of(stream)), "cudaMemcpyAsync");
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, queue_of(stream)),
+        "cudaMemcpyAsync");
 }
 
 void copy_to_device(void* to, const void* from, std::size_t bytes, Stream stream) {
   const cudaStream_t queue = queue_of(stream);
   if (open_recording() != nullptr) {
-    check(cudaMemcpyAsync(to, kept_constant(from, bytes), bytes, cudaMemcpyHostToDevice, queue), "cudaMemcpyAsync");
+    check(cudaMemcpyAsync(to, kept_constant(from, bytes), bytes, cudaMemcpyHostToDevice, queue),
+          "cudaMemcpyAsync");
   } else {
     process().staging.send(to, from, bytes, queue);
   }
@@ -149,7 +160,9 @@ void zero(void* block, std::size_t bytes, Stream stream) {
 
 Stream current_stream() { return {current()}; }
 
-Stream switch_stream(Stream stream) noexcept { return {std::exchange(switched, static_cast<cudaStream_t>(stream.handle))}; }
+Stream switch_stream(Stream stream) noexcept {
+  return {std::exchange(switched, static_cast<cudaStream_t>(stream.handle))};
+}
 
 void synchronize(Stream stream) {
   expect_no_recording("synchronize");
@@ -215,7 +228,8 @@ bool has_passed(void* event) {
 
 double milliseconds(void* from, void* to) {
   float elapsed = 0;
-  check(cudaEventElapsedTime(&elapsed, native_event(from), native_event(to)), "cudaEventElapsedTime");
+  check(cudaEventElapsedTime(&elapsed, native_event(from), native_event(to)),
+        "cudaEventElapsedTime");
   return static_cast<double>(elapsed);
 }
 
@@ -241,17 +255,21 @@ void pinned_release(void* block) noexcept {
 
 void send(void* to, const void* pinned, std::size_t bytes, Stream stream) {
   const void* from = open_recording() != nullptr ? kept_constant(pinned, bytes) : pinned;
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, queue_of(stream)), "cudaMemcpyAsync");
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, queue_of(stream)),
+        "cudaMemcpyAsync");
 }
 
 void fetch(void* pinned, const void* from, std::size_t bytes, Stream stream) {
-  check(cudaMemcpyAsync(pinned, from, bytes, cudaMemcpyDeviceToHost, queue_of(stream)), "cudaMemcpyAsync");
+  check(cudaMemcpyAsync(pinned, from, bytes, cudaMemcpyDeviceToHost, queue_of(stream)),
+        "cudaMemcpyAsync");
 }
 
 // ---- recordings ----
 
 void* begin() {
-  if (!is_pooled()) throw Unsupported("RecordedWork: REFRAIN_CUDA_POOL=off; what recorded work uses must come from the pool");
+  if (!is_pooled())
+    throw Unsupported(
+        "RecordedWork: REFRAIN_CUDA_POOL=off; what recorded work uses must come from the pool");
   Recording* recording = begin_recording(current());
   try {
     process().pool.keep(recording);
@@ -282,8 +300,12 @@ void run(const void* recording) {
   check(cudaGraphLaunch(made.exec, made.stream), "cudaGraphLaunch");
 }
 
-std::int64_t operations(const void* recording) { return static_cast<const Recording*>(recording)->operations; }
-std::int64_t kernels(const void* recording) { return static_cast<const Recording*>(recording)->kernels; }
+std::int64_t operations(const void* recording) {
+  return static_cast<const Recording*>(recording)->operations;
+}
+std::int64_t kernels(const void* recording) {
+  return static_cast<const Recording*>(recording)->kernels;
+}
 bool is_recording() noexcept { return open_recording() != nullptr; }
 
 // ---- profiling ----

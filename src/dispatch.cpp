@@ -10,13 +10,15 @@ namespace {
 
 #if defined(REFRAIN_HAS_CUDA)
 template <class Args>
-constexpr Entry<Args> on_cuda(void (*run)(const Args&, Stream), std::size_t (*workspace_bytes)(const Args&) = nullptr) {
+constexpr Entry<Args> on_cuda(void (*run)(const Args&, Stream),
+                              std::size_t (*workspace_bytes)(const Args&) = nullptr) {
   return {run, workspace_bytes, Device::cuda};
 }
 
 constexpr Table cuda_table{
     .causal_conv_forward = on_cuda(cuda::causal_conv_forward, cuda::causal_conv_forward_workspace),
-    .causal_conv_backward = on_cuda(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace),
+    .causal_conv_backward =
+        on_cuda(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace),
     .conv_norm_forward = on_cuda(cuda::conv_norm_forward, cuda::conv_norm_forward_workspace),
     .conv_norm_backward = on_cuda(cuda::conv_norm_backward, cuda::conv_norm_backward_workspace),
     .adapter_forward = on_cuda(cuda::adapter_forward, cuda::adapter_forward_workspace),
@@ -30,9 +32,11 @@ constexpr Table cuda_table{
     .gru_forward = on_cuda(cuda::gru_forward, cuda::gru_forward_workspace),
     .gru_backward = on_cuda(cuda::gru_backward, cuda::gru_backward_workspace),
     .memory_step_forward = on_cuda(cuda::memory_step_forward, cuda::memory_step_forward_workspace),
-    .memory_step_backward = on_cuda(cuda::memory_step_backward, cuda::memory_step_backward_workspace),
+    .memory_step_backward =
+        on_cuda(cuda::memory_step_backward, cuda::memory_step_backward_workspace),
     .chunk_attention_forward = on_cuda(cuda::chunk_attention_forward),
-    .chunk_attention_backward = on_cuda(cuda::chunk_attention_backward, cuda::chunk_attention_backward_workspace),
+    .chunk_attention_backward =
+        on_cuda(cuda::chunk_attention_backward, cuda::chunk_attention_backward_workspace),
     .swap_axes = on_cuda(cuda::swap_axes),
     .add_spans = on_cuda(cuda::add_spans),
     .sum_spans = on_cuda(cuda::sum_spans),
@@ -44,7 +48,8 @@ constexpr Table cuda_table{
     .select_step = on_cuda(cuda::select_step),
     .select_step_backward = on_cuda(cuda::select_step_backward),
     .replace_rows = on_cuda(cuda::replace_rows),
-    .replace_rows_backward = on_cuda(cuda::replace_rows_backward, cuda::replace_rows_backward_workspace),
+    .replace_rows_backward =
+        on_cuda(cuda::replace_rows_backward, cuda::replace_rows_backward_workspace),
     .sum_rows = on_cuda(cuda::sum_rows, cuda::sum_rows_workspace),
     .top_k = on_cuda(cuda::top_k, cuda::top_k_workspace),
     .unary_forward = on_cuda(cuda::unary_forward),
@@ -54,7 +59,8 @@ constexpr Table cuda_table{
     .dot = on_cuda(cuda::dot, cuda::dot_workspace),
     .dropout = on_cuda(cuda::dropout),
     .softmax_loss = on_cuda(cuda::softmax_loss, cuda::softmax_loss_workspace),
-    .sampled_softmax_loss = on_cuda(cuda::sampled_softmax_loss, cuda::sampled_softmax_loss_workspace),
+    .sampled_softmax_loss =
+        on_cuda(cuda::sampled_softmax_loss, cuda::sampled_softmax_loss_workspace),
     .pair_loss = on_cuda(cuda::pair_loss, cuda::pair_loss_workspace),
     .adam = on_cuda(cuda::adam),
     .adam_rows = on_cuda(cuda::adam_rows),
@@ -70,7 +76,8 @@ constexpr Table cuda_table{
 constexpr cudnn::Entries cudnn_entries {
 #if defined(REFRAIN_HAS_CUDNN)
   .causal_conv_forward = on_cuda(cudnn::causal_conv_forward, cudnn::causal_conv_forward_workspace),
-  .causal_conv_backward = on_cuda(cudnn::causal_conv_backward, cudnn::causal_conv_backward_workspace),
+  .causal_conv_backward =
+      on_cuda(cudnn::causal_conv_backward, cudnn::causal_conv_backward_workspace),
   .lstm_forward = on_cuda(cudnn::lstm_forward, cudnn::lstm_forward_workspace),
   .lstm_backward = on_cuda(cudnn::lstm_backward, cudnn::lstm_backward_workspace),
   .lstm_layer = on_cuda(cudnn::lstm_layer, cudnn::lstm_layer_workspace),
@@ -89,7 +96,8 @@ const Table& table(Device device) {
 #if defined(REFRAIN_HAS_CUDA)
   return cuda_table;
 #else
-  throw Unsupported("Device::cuda: this build has no CUDA backend (configure with REFRAIN_CUDA=ON)");
+  throw Unsupported(
+      "Device::cuda: this build has no CUDA backend (configure with REFRAIN_CUDA=ON)");
 #endif
 }
 

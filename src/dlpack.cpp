@@ -42,18 +42,23 @@ std::unique_ptr<Managed, dlpack::GiveBack> lend(const Tensor& tensor, Stream con
   const std::span<const std::int64_t> extents = tensor.shape().extents();
   std::copy(extents.begin(), extents.end(), lent->shape.begin());
   std::int64_t stride = 1;
-  for (std::size_t axis = extents.size(); axis-- > 0; stride *= std::max<std::int64_t>(1, extents[axis])) {
+  for (std::size_t axis = extents.size(); axis-- > 0;
+       stride *= std::max<std::int64_t>(1, extents[axis])) {
     lent->strides[axis] = stride;
   }
   lent->managed.dl_tensor = {.data = tensor.numel() == 0 ? nullptr : lent->tensor.raw(),
-                             .device = {tensor.device() == Device::cpu ? dlpack::DeviceType::cpu : dlpack::DeviceType::cuda, 0},
+                             .device = {tensor.device() == Device::cpu ? dlpack::DeviceType::cpu
+                                                                       : dlpack::DeviceType::cuda,
+                                        0},
                              .ndim = rank,
                              .dtype = element_type(tensor.dtype()),
                              .shape = lent->shape.data(),
                              .strides = lent->strides.data(),
                              .byte_offset = 0};
   lent->managed.manager_ctx = lent.get();
-  lent->managed.deleter = [](Managed* self) { delete static_cast<Lent<Managed>*>(self->manager_ctx); };
+  lent->managed.deleter = [](Managed* self) {
+    delete static_cast<Lent<Managed>*>(self->manager_ctx);
+  };
   return std::unique_ptr<Managed, dlpack::GiveBack>(&lent.release()->managed);
 }
 
@@ -66,37 +71,47 @@ Device device_of(const dlpack::DeviceId& id) {
       return Device::cpu;
     case dlpack::DeviceType::cuda:
       if (id.device_id != 0) {
-        throw Unsupported(concat("from_dlpack: expected GPU 0, the one that Refrain uses, got GPU ", id.device_id));
+        throw Unsupported(concat("from_dlpack: expected GPU 0, the one that Refrain uses, got GPU ",
+                                 id.device_id));
       }
       if (!is_available(Device::cuda)) {
-        throw Unsupported("from_dlpack: the elements are on a GPU, and Device::cuda is not available to this build or machine");
+        throw Unsupported(
+            "from_dlpack: the elements are on a GPU, and Device::cuda is not available to this "
+            "build or machine");
       }
       return Device::cuda;
   }
-  throw Unsupported(concat("from_dlpack: expected DLPack's device type 1 (CPU), 2 (CUDA) or 3 (page-locked), got ",
-                           static_cast<std::int32_t>(id.device_type)));
+  throw Unsupported(concat(
+      "from_dlpack: expected DLPack's device type 1 (CPU), 2 (CUDA) or 3 (page-locked), got ",
+      static_cast<std::int32_t>(id.device_type)));
 }
 
 DType dtype_of_elements(const dlpack::ElementType& type) {
   for (const DType dtype : {DType::f32, DType::f64, DType::i32, DType::i64}) {
     const dlpack::ElementType known = element_type(dtype);
-    if (type.code == known.code && type.bits == known.bits && type.lanes == known.lanes) return dtype;
+    if (type.code == known.code && type.bits == known.bits && type.lanes == known.lanes)
+      return dtype;
   }
-  constexpr std::array names{"integer", "unsigned integer", "float", "handle", "bfloat", "complex", "bool"};
+  constexpr std::array names{"integer", "unsigned integer", "float", "handle",
+                             "bfloat",  "complex",          "bool"};
   const auto code = static_cast<std::size_t>(type.code);
   throw DTypeError(concat("from_dlpack: expected float or integer of 32 or 64 bits, got ",
-                          code < names.size() ? names[code] : "DLPack's type code", code < names.size() ? "" : " ",
-                          code < names.size() ? "" : std::to_string(code), " of ", static_cast<int>(type.bits), " bits, ",
-                          type.lanes, " a lane"));
+                          code < names.size() ? names[code] : "DLPack's type code",
+                          code < names.size() ? "" : " ",
+                          code < names.size() ? "" : std::to_string(code), " of ",
+                          static_cast<int>(type.bits), " bits, ", type.lanes, " a lane"));
 }
 
 Shape shape_of(const dlpack::TensorStruct& tensor) {
   if (tensor.ndim < 0 || tensor.ndim > Shape::max_rank) {
-    throw ShapeError(concat("from_dlpack: expected a rank of 0 to ", Shape::max_rank, ", got ", tensor.ndim));
+    throw ShapeError(
+        concat("from_dlpack: expected a rank of 0 to ", Shape::max_rank, ", got ", tensor.ndim));
   }
-  if (tensor.ndim > 0 && tensor.shape == nullptr) throw ShapeError("from_dlpack: the extents are at address null");
+  if (tensor.ndim > 0 && tensor.shape == nullptr)
+    throw ShapeError("from_dlpack: the extents are at address null");
   try {
-    return Shape(std::span<const std::int64_t>(tensor.shape, static_cast<std::size_t>(tensor.ndim)));
+    return Shape(
+        std::span<const std::int64_t>(tensor.shape, static_cast<std::size_t>(tensor.ndim)));
   } catch (const ShapeError& error) {
     throw ShapeError(concat("from_dlpack: ", error.what()));
   }
@@ -108,18 +123,21 @@ void check_strides(const dlpack::TensorStruct& tensor, const Shape& shape) {
   std::int64_t expected = 1;
   for (int axis = shape.rank(); axis-- > 0; expected *= shape[axis]) {
     if (shape[axis] != 1 && tensor.strides[axis] != expected) {
-      throw Unsupported(concat("from_dlpack: expected contiguous elements, got ", shape, " with stride ", tensor.strides[axis],
-                               " instead of ", expected, " on axis ", axis, "; make the producer's tensor contiguous first"));
+      throw Unsupported(concat("from_dlpack: expected contiguous elements, got ", shape,
+                               " with stride ", tensor.strides[axis], " instead of ", expected,
+                               " on axis ", axis, "; make the producer's tensor contiguous first"));
     }
   }
 }
 
 void* first_element(const dlpack::TensorStruct& tensor, std::uint64_t bytes) {
-  if (tensor.data == nullptr) throw ShapeError(concat("from_dlpack: ", bytes, " bytes of elements at address null"));
+  if (tensor.data == nullptr)
+    throw ShapeError(concat("from_dlpack: ", bytes, " bytes of elements at address null"));
   const auto address = reinterpret_cast<std::uintptr_t>(tensor.data);
   constexpr std::uintptr_t end = std::numeric_limits<std::uintptr_t>::max();
   if (tensor.byte_offset > end - address || bytes > end - address - tensor.byte_offset) {
-    throw ShapeError(concat("from_dlpack: a byte_offset of ", tensor.byte_offset, " leaves the address space"));
+    throw ShapeError(
+        concat("from_dlpack: a byte_offset of ", tensor.byte_offset, " leaves the address space"));
   }
   return static_cast<char*>(tensor.data) + tensor.byte_offset;
 }
@@ -134,13 +152,16 @@ template <class Managed>
 void give_back_after_work(void* owner) {
   try {
     synchronize(Device::cuda);
-  } catch (const Error&) {  // a failed device, or a recording, whose inputs are the caller's to keep: no more can be done
+  } catch (
+      const Error&) {  // a failed device, or a recording, whose inputs are the caller's to keep: no
+                       // more can be done
   }
   give_back<Managed>(owner);
 }
 
 template <class Managed>
-Tensor take(std::unique_ptr<Managed, dlpack::GiveBack> managed, bool read_only, const DlpackImport& options) {
+Tensor take(std::unique_ptr<Managed, dlpack::GiveBack> managed, bool read_only,
+            const DlpackImport& options) {
   const dlpack::TensorStruct& tensor = managed->dl_tensor;
   const Device device = device_of(tensor.device);
   const DType dtype = dtype_of_elements(tensor.dtype);
@@ -149,14 +170,17 @@ Tensor take(std::unique_ptr<Managed, dlpack::GiveBack> managed, bool read_only, 
   if (shape.numel() == 0) return Tensor(shape, dtype, device);
   if (read_only && !options.copy) {
     throw Unsupported(
-        "from_dlpack: the elements are read-only, and a Tensor can be written; ask for a copy (DlpackImport::copy)");
+        "from_dlpack: the elements are read-only, and a Tensor can be written; ask for a copy "
+        "(DlpackImport::copy)");
   }
-  if (shape.numel() > std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(size_bytes(dtype))) {
+  if (shape.numel() >
+      std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(size_bytes(dtype))) {
     throw ShapeError(concat("from_dlpack: ", shape, " of ", dtype, " is too large to address"));
   }
   void* data = first_element(tensor, static_cast<std::uint64_t>(shape.numel()) * size_bytes(dtype));
   if (reinterpret_cast<std::uintptr_t>(data) % size_bytes(dtype) != 0) {
-    throw Unsupported(concat("from_dlpack: expected elements of ", dtype, " aligned to their size, got address ", data));
+    throw Unsupported(concat("from_dlpack: expected elements of ", dtype,
+                             " aligned to their size, got address ", data));
   }
   const bool on_cpu = device == Device::cpu;
   if (!on_cpu && options.producer.handle != nullptr) {
@@ -164,9 +188,10 @@ Tensor take(std::unique_ptr<Managed, dlpack::GiveBack> managed, bool read_only, 
     written.record(options.producer);
     written.delay();
   }
-  const Tensor lent(
-      shape, dtype, device,
-      {.data = data, .owner = managed.get(), .release = on_cpu ? give_back<Managed> : give_back_after_work<Managed>});
+  const Tensor lent(shape, dtype, device,
+                    {.data = data,
+                     .owner = managed.get(),
+                     .release = on_cpu ? give_back<Managed> : give_back_after_work<Managed>});
   managed.release();  // the tensor's storage has taken it over
   return options.copy ? lent.clone() : lent;
 }
@@ -185,15 +210,16 @@ DlpackTensor to_dlpack(const Tensor& tensor, const DlpackExport& options) {
 }
 
 UnversionedDlpackTensor to_unversioned_dlpack(const Tensor& tensor, const DlpackExport& options) {
-  if (options.read_only) throw Unsupported("to_unversioned_dlpack: the unversioned structure has no read-only flag");
+  if (options.read_only)
+    throw Unsupported("to_unversioned_dlpack: the unversioned structure has no read-only flag");
   return lend<dlpack::ManagedTensor>(tensor, options.consumer);
 }
 
 Tensor from_dlpack(DlpackTensor tensor, const DlpackImport& options) {
   check_given(tensor);
   if (tensor->version.major != dlpack::major_version) {
-    throw Unsupported(concat("from_dlpack: expected DLPack ", dlpack::major_version, ".x, got ", tensor->version.major, ".",
-                             tensor->version.minor));
+    throw Unsupported(concat("from_dlpack: expected DLPack ", dlpack::major_version, ".x, got ",
+                             tensor->version.major, ".", tensor->version.minor));
   }
   const bool read_only = (tensor->flags & dlpack::read_only_flag) != 0;
   return take(std::move(tensor), read_only, options);
@@ -205,13 +231,15 @@ Tensor from_dlpack(UnversionedDlpackTensor tensor, const DlpackImport& options) 
 }
 
 std::int64_t dlpack_stream(Device device) {
-  if (device == Device::cpu) throw Unsupported("dlpack_stream: the CPU has no streams; pass None to the producer");
+  if (device == Device::cpu)
+    throw Unsupported("dlpack_stream: the CPU has no streams; pass None to the producer");
   return static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(current_stream(device).handle));
 }
 
 Stream stream_from_dlpack(std::int64_t number) {
   if (number == 0 || number < -1) {
-    throw OptionError(concat("stream_from_dlpack: expected -1, 1, 2 or a stream's address, got ", number));
+    throw OptionError(
+        concat("stream_from_dlpack: expected -1, 1, 2 or a stream's address, got ", number));
   }
   return {number == -1 ? nullptr : reinterpret_cast<void*>(static_cast<std::intptr_t>(number))};
 }

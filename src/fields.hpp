@@ -20,7 +20,8 @@ struct Separator {
 
 /// A field for an error message: long ones are cut.
 inline std::string quoted(std::string_view field) {
-  return field.size() <= 40 ? concat("\"", field, "\"") : concat("\"", field.substr(0, 40), "...\"");
+  return field.size() <= 40 ? concat("\"", field, "\"")
+                            : concat("\"", field.substr(0, 40), "...\"");
 }
 
 inline std::string_view trim(std::string_view text) noexcept {
@@ -32,15 +33,18 @@ inline std::string_view trim(std::string_view text) noexcept {
 /// Walks the fields of a line; doubled quotes are folded in place.
 class FieldSplitter {
  public:
-  FieldSplitter(char* begin, char* end, Separator separator) noexcept : at_(begin), end_(end), separator_(separator) {}
+  FieldSplitter(char* begin, char* end, Separator separator) noexcept
+      : at_(begin), end_(end), separator_(separator) {}
 
-  /// False after the last field.  A line of n separators has n + 1 fields, except that blanks at its ends part nothing.
+  /// False after the last field. A line of n separators has n + 1 fields, except that blanks at its
+  /// ends part nothing.
   bool next(std::string_view& field) noexcept {
     if (done_) return false;
     if (separator_.text.empty()) return next_word(field);
     if (separator_.quotes && at_ != end_ && *at_ == '"') return next_quoted(field);
     const std::string_view rest(at_, static_cast<std::size_t>(end_ - at_));
-    const std::size_t length = separator_.text.size() == 1 ? rest.find(separator_.text[0]) : rest.find(separator_.text);
+    const std::size_t length =
+        separator_.text.size() == 1 ? rest.find(separator_.text[0]) : rest.find(separator_.text);
     field = rest.substr(0, length);
     step_over(field.size());
     return true;
@@ -69,7 +73,8 @@ class FieldSplitter {
       if (from != end_ && *from == '"') continue;
       field = {begin, static_cast<std::size_t>(to - begin)};
       const std::string_view rest(from, static_cast<std::size_t>(end_ - from));
-      if (!rest.empty() && !rest.starts_with(separator_.text)) return stop("text follows a closing quote");
+      if (!rest.empty() && !rest.starts_with(separator_.text))
+        return stop("text follows a closing quote");
       step_over(static_cast<std::size_t>(from - at_));
       return true;
     }
@@ -96,7 +101,8 @@ class FieldSplitter {
 };
 
 /// All fields.  Returns why the line cannot be split, or null.
-inline const char* split(const Line& line, Separator separator, std::vector<std::string_view>& fields) {
+inline const char* split(const Line& line, Separator separator,
+                         std::vector<std::string_view>& fields) {
   fields.clear();
   FieldSplitter splitter(line.begin, line.end, separator);
   for (std::string_view field; splitter.next(field);) fields.push_back(field);
@@ -110,13 +116,15 @@ bool parse(std::string_view field, Number& number) noexcept {
   return error == std::errc() && end == field.data() + field.size();
 }
 
-/// Reads a timestamp: a whole number, or a decimal one (RecBole writes floats), of which the fraction is dropped.
-/// Returns why it is none, or an empty string.
+/// Reads a timestamp: a whole number, or a decimal one (RecBole writes floats), of which the
+/// fraction is dropped. Returns why it is none, or an empty string.
 inline std::string parse_time(std::string_view field, std::int64_t& time) {
   if (parse(field, time)) return {};
   double decimal = 0;
-  if (!parse(field, decimal) || std::isnan(decimal)) return concat("timestamp ", quoted(field), " is not a number");
-  if (!(decimal >= -0x1p63 && decimal < 0x1p63)) return concat("timestamp ", quoted(field), " does not fit 64 bits");
+  if (!parse(field, decimal) || std::isnan(decimal))
+    return concat("timestamp ", quoted(field), " is not a number");
+  if (!(decimal >= -0x1p63 && decimal < 0x1p63))
+    return concat("timestamp ", quoted(field), " does not fit 64 bits");
   time = static_cast<std::int64_t>(decimal);
   return {};
 }

@@ -23,7 +23,8 @@ struct EventFormat {
 struct RowFormat {
   Format format;
   Separator items;
-  std::string_view user_end;  ///< what ends the leading user id; empty: no user id, or one more item field
+  std::string_view
+      user_end;  ///< what ends the leading user id; empty: no user id, or one more item field
   bool user;
   bool parted;  ///< an empty field parts source from target
 };
@@ -52,8 +53,9 @@ const typename Formats::value_type* find_format(const Formats& formats, Format f
   return nullptr;
 }
 
-/// Finds user, item, rating and time among column names such as userId, user_id:token, movieId; letter case, underscores and
-/// what follows a colon do not count.  Returns why that fails, or an empty string.
+/// Finds user, item, rating and time among column names such as userId, user_id:token, movieId;
+/// letter case, underscores and what follows a colon do not count. Returns why that fails, or an
+/// empty string.
 std::string name_columns(const std::vector<std::string_view>& header, EventFormat& format);
 
 /// A column's name without letter case and underscores, up to a colon: "userid" for user_id:token.

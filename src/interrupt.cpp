@@ -10,7 +10,8 @@ namespace refrain {
 namespace {
 
 std::atomic<bool> flag{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may touch lock-free atomics alone");
+static_assert(std::atomic<bool>::is_always_lock_free,
+              "a signal handler may touch lock-free atomics alone");
 
 // The C library calls it; "static", or the linker would see a plain "on_signal" of ours.
 extern "C" {
@@ -40,7 +41,8 @@ InterruptGuard::InterruptGuard() : before_(std::make_unique<Handlers>()) {
 }
 
 InterruptGuard::~InterruptGuard() {
-  for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &before_->actions[i], nullptr);
+  for (std::size_t i = 0; i < signals.size(); ++i)
+    ::sigaction(signals[i], &before_->actions[i], nullptr);
 }
 
 bool InterruptGuard::requested() noexcept { return flag.load(std::memory_order_relaxed); }

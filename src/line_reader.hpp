@@ -11,8 +11,8 @@
 
 namespace refrain::detail {
 
-/// One line without its end.  The characters belong to the reader's block, may be changed in place, and last until the next
-/// line is read.
+/// One line without its end. The characters belong to the reader's block, may be changed in place,
+/// and last until the next line is read.
 struct Line {
   char* begin = nullptr;
   char* end = nullptr;
@@ -28,7 +28,8 @@ class LineReader {
  public:
   static constexpr std::int64_t largest_line_bytes = std::int64_t{1} << 30;
 
-  /// Throws DataError when the file cannot be opened, OptionError unless 1 <= max_line_bytes <= largest_line_bytes.
+  /// Throws DataError when the file cannot be opened, OptionError unless 1 <= max_line_bytes <=
+  /// largest_line_bytes.
   LineReader(const std::string& path, std::int64_t max_line_bytes);
 
   /// False at the end of the file.  Throws DataError when reading fails.
@@ -73,8 +74,9 @@ class LineGuard {
   ReadReport* report_;
 };
 
-/// Calls accept(line) for every line that is neither blank nor binary; accept returns an empty string, or why the line is
-/// malformed, in which case it has stored nothing.  Throws DataError for an empty file.
+/// Calls accept(line) for every line that is neither blank nor binary; accept returns an empty
+/// string, or why the line is malformed, in which case it has stored nothing. Throws DataError for
+/// an empty file.
 template <class Accept>
 void for_each_line(LineReader& reader, const ReadOptions& options, Accept&& accept) {
   LineGuard guard(reader.path(), options);
@@ -89,7 +91,8 @@ void for_each_line(LineReader& reader, const ReadOptions& options, Accept&& acce
       guard.bad(line, reason);
     }
   }
-  if (guard.report().lines == guard.report().blank_lines) throw DataError(reader.path(), 0, "the file is empty");
+  if (guard.report().lines == guard.report().blank_lines)
+    throw DataError(reader.path(), 0, "the file is empty");
 }
 
 }  // namespace refrain::detail

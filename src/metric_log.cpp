@@ -18,7 +18,8 @@ namespace {
 using Json = nlohmann::json;
 
 bool is_whole(double value) {
-  return std::abs(value) < 0x1p53 && value == std::floor(value) && !(value == 0 && std::signbit(value));
+  return std::abs(value) < 0x1p53 && value == std::floor(value) &&
+         !(value == 0 && std::signbit(value));
 }
 
 bool ends_inside_line(int descriptor) {
@@ -32,7 +33,8 @@ bool ends_inside_line(int descriptor) {
 
 MetricLog::MetricLog(std::string path) : path_(std::move(path)) {
   descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) throw DataError(path_, 0, concat("cannot be opened for appending: ", std::strerror(errno)));
+  if (descriptor_ < 0)
+    throw DataError(path_, 0, concat("cannot be opened for appending: ", std::strerror(errno)));
 }
 
 MetricLog::~MetricLog() { ::close(descriptor_); }
@@ -40,11 +42,14 @@ MetricLog::~MetricLog() { ::close(descriptor_); }
 void MetricLog::write(std::span<const Number> numbers, std::span<const Text> texts) {
   std::string line = ends_inside_line(descriptor_) ? "\n{" : "{";
   const auto add = [&line](std::string_view name, const Json& value) {
-    const auto text = [](const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); };
+    const auto text = [](const Json& json) {
+      return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+    };
     if (line.back() != '{') line.push_back(',');
     line.append(text(Json(std::string(name)))).append(1, ':').append(text(value));
   };
-  for (const auto& [name, value] : numbers) add(name, is_whole(value) ? Json(static_cast<std::int64_t>(value)) : Json(value));
+  for (const auto& [name, value] : numbers)
+    add(name, is_whole(value) ? Json(static_cast<std::int64_t>(value)) : Json(value));
   for (const auto& [name, text] : texts) add(name, Json(std::string(text)));
   line += "}\n";
   std::string_view left = line;

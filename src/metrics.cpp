@@ -33,7 +33,8 @@ std::vector<std::int32_t> left_out(const RankingProtocol& protocol, std::int32_t
   std::vector<std::int32_t> ids;
   ids.reserve(excluded.size());
   for (const std::int32_t id : excluded) {
-    if (id >= protocol.first && id - protocol.first < protocol.items && id != positive) ids.push_back(id);
+    if (id >= protocol.first && id - protocol.first < protocol.items && id != positive)
+      ids.push_back(id);
   }
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
@@ -42,8 +43,9 @@ std::vector<std::int32_t> left_out(const RankingProtocol& protocol, std::int32_t
 
 void check_positive(const RankingProtocol& protocol, std::int32_t positive) {
   if (positive < protocol.first || positive - protocol.first >= protocol.items) {
-    throw OptionError(concat("rank_of: the positive ", positive, " is outside the items [", protocol.first, ", ",
-                             std::int64_t{protocol.first} + protocol.items, ")"));
+    throw OptionError(concat("rank_of: the positive ", positive, " is outside the items [",
+                             protocol.first, ", ", std::int64_t{protocol.first} + protocol.items,
+                             ")"));
   }
 }
 
@@ -54,11 +56,14 @@ std::string rounded(double value) {
 }
 
 void check_scores(const char* op, const Tensor& scores, const Tensor& ids) {
-  if (scores.rank() != 2) throw ShapeError(concat(op, ": expected scores [B,V], got ", scores.shape()));
+  if (scores.rank() != 2)
+    throw ShapeError(concat(op, ": expected scores [B,V], got ", scores.shape()));
   if (ids.shape() != Shape{scores.size(0)})
     throw ShapeError(concat(op, ": expected ids [", scores.size(0), "], got ", ids.shape()));
-  if (!is_floating(scores.dtype())) throw DTypeError(concat(op, ": expected scores of f32 or f64, got ", scores.dtype()));
-  if (ids.dtype() != DType::i32) throw DTypeError(concat(op, ": expected ids of i32, got ", ids.dtype()));
+  if (!is_floating(scores.dtype()))
+    throw DTypeError(concat(op, ": expected scores of f32 or f64, got ", scores.dtype()));
+  if (ids.dtype() != DType::i32)
+    throw DTypeError(concat(op, ": expected ids of i32, got ", ids.dtype()));
 }
 
 /// Calls function(row, scores of the row) for all rows, in parallel.
@@ -89,25 +94,27 @@ std::string with_commas(std::int64_t number) {
 }
 
 std::string RankingProtocol::text() const {
-  std::string text = kind == Kind::full
-                         ? concat("full, ", with_commas(items), " items")
-                         : concat("sampled, ", negatives, " negatives of ", with_commas(items), " items, seed ", seed);
+  std::string text = kind == Kind::full ? concat("full, ", with_commas(items), " items")
+                                        : concat("sampled, ", negatives, " negatives of ",
+                                                 with_commas(items), " items, seed ", seed);
   if (without_seen) text += ", seen ones left out";
   return text;
 }
 
 std::vector<std::int32_t> sampled_negatives(std::int32_t positive, const RankingProtocol& protocol,
-                                            std::span<const std::int32_t> excluded, std::int64_t example) {
+                                            std::span<const std::int32_t> excluded,
+                                            std::int64_t example) {
   check_positive(protocol, positive);
   std::vector<std::int32_t> barred = left_out(protocol, positive, excluded);
   barred.insert(std::lower_bound(barred.begin(), barred.end(), positive), positive);
   const std::int64_t available = protocol.items - static_cast<std::int64_t>(barred.size());
   if (protocol.negatives < 1 || protocol.negatives > available) {
     throw OptionError(concat("sampled_negatives: expected 1 to ", available,
-                             " negatives, as many as there are items besides the ", "positive and the excluded ones; got ",
-                             protocol.negatives));
+                             " negatives, as many as there are items besides the ",
+                             "positive and the excluded ones; got ", protocol.negatives));
   }
-  // Floyd's algorithm: distinct positions among the available items, each set of them equally likely.
+  // Floyd's algorithm: distinct positions among the available items, each set of them equally
+  // likely.
   Random random = Random(protocol.seed).split(static_cast<std::uint64_t>(example));
   std::vector<std::int64_t> positions;
   for (std::int64_t last = available - protocol.negatives; last < available; ++last) {
@@ -124,8 +131,11 @@ std::vector<std::int32_t> sampled_negatives(std::int32_t positive, const Ranking
   ids.reserve(positions.size());
   std::size_t passed = 0;
   for (const std::int64_t position : positions) {
-    while (passed < barred.size() && barred[passed] - protocol.first <= position + static_cast<std::int64_t>(passed)) ++passed;
-    ids.push_back(static_cast<std::int32_t>(protocol.first + position + static_cast<std::int64_t>(passed)));
+    while (passed < barred.size() &&
+           barred[passed] - protocol.first <= position + static_cast<std::int64_t>(passed))
+      ++passed;
+    ids.push_back(
+        static_cast<std::int32_t>(protocol.first + position + static_cast<std::int64_t>(passed)));
   }
   return ids;
 }
@@ -134,9 +144,11 @@ template <class T>
 Rank rank_of(std::span<const T> scores, std::int32_t positive, const RankingProtocol& protocol,
              std::span<const std::int32_t> excluded, std::int64_t example) {
   check_positive(protocol, positive);
-  if (protocol.first < 0 || std::int64_t{protocol.first} + protocol.items > static_cast<std::int64_t>(scores.size())) {
-    throw OptionError(concat("rank_of: items [", protocol.first, ", ", std::int64_t{protocol.first} + protocol.items,
-                             ") need a score ", "each, got ", scores.size(), " scores"));
+  if (protocol.first < 0 ||
+      std::int64_t{protocol.first} + protocol.items > static_cast<std::int64_t>(scores.size())) {
+    throw OptionError(concat("rank_of: items [", protocol.first, ", ",
+                             std::int64_t{protocol.first} + protocol.items, ") need a score ",
+                             "each, got ", scores.size(), " scores"));
   }
   const T own = scores[static_cast<std::size_t>(positive)];
   Rank rank;
@@ -165,10 +177,10 @@ Rank rank_of(std::span<const T> scores, std::int32_t positive, const RankingProt
   return rank;
 }
 
-template Rank rank_of<float>(std::span<const float>, std::int32_t, const RankingProtocol&, std::span<const std::int32_t>,
-                             std::int64_t);
-template Rank rank_of<double>(std::span<const double>, std::int32_t, const RankingProtocol&, std::span<const std::int32_t>,
-                              std::int64_t);
+template Rank rank_of<float>(std::span<const float>, std::int32_t, const RankingProtocol&,
+                             std::span<const std::int32_t>, std::int64_t);
+template Rank rank_of<double>(std::span<const double>, std::int32_t, const RankingProtocol&,
+                              std::span<const std::int32_t>, std::int64_t);
 
 template <class T>
 Rank rank_among(T positive, std::span<const T> negatives) {
@@ -180,25 +192,30 @@ Rank rank_among(T positive, std::span<const T> negatives) {
 template Rank rank_among<float>(float, std::span<const float>);
 template Rank rank_among<double>(double, std::span<const double>);
 
-std::vector<Rank> rank_rows(const Tensor& scores, const Tensor& positives, const RankingProtocol& protocol,
-                            std::int64_t first_example, std::span<const std::span<const std::int32_t>> excluded) {
+std::vector<Rank> rank_rows(const Tensor& scores, const Tensor& positives,
+                            const RankingProtocol& protocol, std::int64_t first_example,
+                            std::span<const std::span<const std::int32_t>> excluded) {
   check_scores("rank_rows", scores, positives);
   if (!excluded.empty() && static_cast<std::int64_t>(excluded.size()) != scores.size(0)) {
-    throw ShapeError(concat("rank_rows: expected ", scores.size(0), " lists of excluded ids or none, got ", excluded.size()));
+    throw ShapeError(concat("rank_rows: expected ", scores.size(0),
+                            " lists of excluded ids or none, got ", excluded.size()));
   }
   std::vector<Rank> ranks(static_cast<std::size_t>(scores.size(0)));
   const std::int32_t* ids = positives.data<std::int32_t>();
   for_rows(scores, [&](std::int64_t row, auto values) {
     const std::size_t at = static_cast<std::size_t>(row);
-    ranks[at] = rank_of(values, ids[row], protocol, excluded.empty() ? std::span<const std::int32_t>() : excluded[at],
+    ranks[at] = rank_of(values, ids[row], protocol,
+                        excluded.empty() ? std::span<const std::int32_t>() : excluded[at],
                         first_example + row);
   });
   return ranks;
 }
 
-RankingMetrics::RankingMetrics(RankingProtocol protocol, std::vector<std::int64_t> cutoffs) : protocol_(protocol) {
+RankingMetrics::RankingMetrics(RankingProtocol protocol, std::vector<std::int64_t> cutoffs)
+    : protocol_(protocol) {
   for (const std::int64_t cutoff : cutoffs) {
-    if (cutoff < 1) throw OptionError(concat("RankingMetrics: expected cutoffs >= 1, got ", cutoff));
+    if (cutoff < 1)
+      throw OptionError(concat("RankingMetrics: expected cutoffs >= 1, got ", cutoff));
     sums_.push_back({.cutoff = cutoff});
   }
 }
@@ -220,7 +237,8 @@ void RankingMetrics::add(const Rank& rank) {
     sums.ndcg += discounted / orders;
   }
   const double others = static_cast<double>(rank.candidates - 1);
-  const double below = others - static_cast<double>(rank.greater) - static_cast<double>(rank.equal) / 2;
+  const double below =
+      others - static_cast<double>(rank.greater) - static_cast<double>(rank.equal) / 2;
   auc_ += others > 0 ? below / others : 0.5;
 }
 
@@ -258,7 +276,8 @@ void Accuracy::add(const Tensor& scores, const Tensor& classes) {
   const RankingProtocol all{.first = 0, .items = static_cast<std::int32_t>(scores.size(1))};
   for (std::int64_t row = 0; row < scores.size(0); ++row) {
     if (expected[row] < 0 || expected[row] >= all.items) {
-      throw OptionError(concat("Accuracy: expected a class in [0, ", all.items, "), got ", expected[row]));
+      throw OptionError(
+          concat("Accuracy: expected a class in [0, ", all.items, "), got ", expected[row]));
     }
   }
   for (const Rank& rank : rank_rows(scores, classes, all)) {
@@ -273,22 +292,24 @@ double Accuracy::standard_error() const noexcept {
 }
 
 std::string Accuracy::text() const {
-  return concat("accuracy ", rounded(value()), " +- ", rounded(standard_error()), " (", classes_, " classes; ",
-                with_commas(count_), " examples)");
+  return concat("accuracy ", rounded(value()), " +- ", rounded(standard_error()), " (", classes_,
+                " classes; ", with_commas(count_), " examples)");
 }
 
 double auc(std::span<const double> scores, std::span<const std::uint8_t> is_positive) {
   if (scores.size() != is_positive.size()) {
-    throw OptionError(
-        concat("auc: expected one label a score, got ", scores.size(), " scores and ", is_positive.size(), " labels"));
+    throw OptionError(concat("auc: expected one label a score, got ", scores.size(), " scores and ",
+                             is_positive.size(), " labels"));
   }
   std::vector<std::size_t> order(scores.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return above(scores[b], scores[a]); });
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return above(scores[b], scores[a]); });
   double pairs = 0;
   double negatives = 0;
   double positives = 0;
-  for (std::size_t begin = 0; begin < order.size();) {  // one group of equal scores after another, rising
+  for (std::size_t begin = 0;
+       begin < order.size();) {  // one group of equal scores after another, rising
     double negatives_here = 0;
     double positives_here = 0;
     std::size_t end = begin;

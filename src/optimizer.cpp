@@ -9,11 +9,13 @@ namespace refrain {
 namespace {
 
 void check_rate(const char* what, double value) {
-  if (!(value >= 0 && std::isfinite(value))) throw OptionError(concat(what, ": expected a number >= 0, got ", value));
+  if (!(value >= 0 && std::isfinite(value)))
+    throw OptionError(concat(what, ": expected a number >= 0, got ", value));
 }
 
 void check_fraction(const char* what, double value) {
-  if (!(value >= 0 && value < 1)) throw OptionError(concat(what, ": expected a number in [0, 1), got ", value));
+  if (!(value >= 0 && value < 1))
+    throw OptionError(concat(what, ": expected a number in [0, 1), got ", value));
 }
 
 double sum_of_squares(const Tensor& x) {
@@ -22,18 +24,20 @@ double sum_of_squares(const Tensor& x) {
   return out.item();
 }
 
-/// factor * x, in place when nobody else reads these elements: a leaf takes its first gradient over without a copy, so two
-/// leaves may share one.
+/// factor * x, in place when nobody else reads these elements: a leaf takes its first gradient over
+/// without a copy, so two leaves may share one.
 Tensor scaled(Tensor x, double factor) {
   Tensor out = x.unique() ? x : Tensor(x.shape(), x.dtype(), x.device());
-  kernels::table(x.device()).linear_combination({.a = x.view(), .out = out.mutable_view(), .alpha = factor});
+  kernels::table(x.device())
+      .linear_combination({.a = x.view(), .out = out.mutable_view(), .alpha = factor});
   return out;
 }
 
 /// The same with a factor of one element.
 Tensor scaled(Tensor x, const Tensor& factor) {
   Tensor out = x.unique() ? x : Tensor(x.shape(), x.dtype(), x.device());
-  kernels::table(x.device()).multiply({.a = x.view(), .b = factor.view(), .out = out.mutable_view()});
+  kernels::table(x.device())
+      .multiply({.a = x.view(), .b = factor.view(), .out = out.mutable_view()});
   return out;
 }
 
@@ -52,19 +56,28 @@ void scale_gradient(Gradient& gradient, const Factor& factor) {
 }
 
 /// The elements that a gradient has: of a row-sparse one its rows.
-const Tensor& elements(const Gradient& gradient) { return gradient.is_sparse() ? gradient.sparse().values : gradient.dense(); }
+const Tensor& elements(const Gradient& gradient) {
+  return gradient.is_sparse() ? gradient.sparse().values : gradient.dense();
+}
 
 }  // namespace
 
-Optimizer::Optimizer(std::string kind, std::vector<std::string> moment_names, const std::vector<NamedParameter>& parameters,
-                     double learning_rate, double l2)
-    : kind_(std::move(kind)), moment_names_(std::move(moment_names)), learning_rate_(learning_rate) {
+Optimizer::Optimizer(std::string kind, std::vector<std::string> moment_names,
+                     const std::vector<NamedParameter>& parameters, double learning_rate, double l2)
+    : kind_(std::move(kind)),
+      moment_names_(std::move(moment_names)),
+      learning_rate_(learning_rate) {
   check_rate("learning_rate", learning_rate);
   check_rate("l2", l2);
   for (const NamedParameter& named : parameters) {
-    const bool known =
-        std::any_of(slots_.begin(), slots_.end(), [&](const Slot& s) { return s.parameter.is(*named.parameter); });
-    if (!known) slots_.push_back({.name = named.name, .parameter = *named.parameter, .l2 = l2, .updates = 0, .moments = {}});
+    const bool known = std::any_of(slots_.begin(), slots_.end(),
+                                   [&](const Slot& s) { return s.parameter.is(*named.parameter); });
+    if (!known)
+      slots_.push_back({.name = named.name,
+                        .parameter = *named.parameter,
+                        .l2 = l2,
+                        .updates = 0,
+                        .moments = {}});
   }
 }
 
@@ -88,7 +101,8 @@ void Optimizer::step() {
       if (moment.device() != slot.parameter.device()) moment = moment.to(slot.parameter.device());
     }
     while (slot.moments.size() < moment_names_.size()) {
-      slot.moments.push_back(Tensor::zeros(slot.parameter.shape(), slot.parameter.dtype(), slot.parameter.device()));
+      slot.moments.push_back(
+          Tensor::zeros(slot.parameter.shape(), slot.parameter.dtype(), slot.parameter.device()));
     }
     ++slot.updates;
     updates_.push_back({&slot, {}});
@@ -101,11 +115,13 @@ void Optimizer::prepare_recorded() {
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (!is_due(slots_[i])) continue;
     if (slots_[i].updates == 0) {
-      throw Error(concat("prepare_recorded: '", slots_[i].name, "' was not updated yet; take an ordinary step before"));
+      throw Error(concat("prepare_recorded: '", slots_[i].name,
+                         "' was not updated yet; take an ordinary step before"));
     }
     recorded_.push_back(i);
   }
-  if (recorded_.empty()) throw Error("prepare_recorded: no parameter has a gradient; take an ordinary step before");
+  if (recorded_.empty())
+    throw Error("prepare_recorded: no parameter has a gradient; take an ordinary step before");
   const Device device = slots_[recorded_.front()].parameter.device();
   rates_ = Tensor({static_cast<std::int64_t>(slots_.size()), rates_per_slot}, DType::f64, device);
   prepared_.clear();
@@ -119,8 +135,9 @@ Optimizer::Recorded Optimizer::recorded_of(const Slot& slot) {
 }
 
 bool Optimizer::recording_fits() const {
-  return std::equal(slots_.begin(), slots_.end(), prepared_.begin(), prepared_.end(),
-                    [](const Slot& slot, const Recorded& prepared) { return recorded_of(slot) == prepared; });
+  return std::equal(
+      slots_.begin(), slots_.end(), prepared_.begin(), prepared_.end(),
+      [](const Slot& slot, const Recorded& prepared) { return recorded_of(slot) == prepared; });
 }
 
 void Optimizer::advance_recorded() {
@@ -138,7 +155,8 @@ void Optimizer::step_recorded() {
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const bool recorded = next < recorded_.size() && recorded_[next] == i;
     if (is_due(slots_[i]) != recorded) {
-      throw Error(concat("step_recorded: '", slots_[i].name, recorded ? "' has no gradient" : "' has a gradient",
+      throw Error(concat("step_recorded: '", slots_[i].name,
+                         recorded ? "' has no gradient" : "' has a gradient",
                          ", unlike when the step was prepared"));
     }
     if (!recorded) continue;
@@ -154,9 +172,12 @@ void Optimizer::zero_grad() {
 }
 
 double Optimizer::clip_gradients(double max_norm) {
-  if (!(max_norm > 0)) throw OptionError(concat("clip_gradients: expected max_norm > 0, got ", max_norm));
+  if (!(max_norm > 0))
+    throw OptionError(concat("clip_gradients: expected max_norm > 0, got ", max_norm));
   double squares = 0;
-  const auto has_gradient = [](const Slot& slot) { return !slot.parameter.is_frozen() && slot.parameter.gradient().defined(); };
+  const auto has_gradient = [](const Slot& slot) {
+    return !slot.parameter.is_frozen() && slot.parameter.gradient().defined();
+  };
   for (const Slot& slot : slots_) {
     if (!has_gradient(slot)) continue;
     squares += sum_of_squares(elements(slot.parameter.gradient()));
@@ -170,20 +191,24 @@ double Optimizer::clip_gradients(double max_norm) {
 }
 
 Tensor Optimizer::clip_gradients_on_device(double max_norm) {
-  if (!(max_norm > 0)) throw OptionError(concat("clip_gradients_on_device: expected max_norm > 0, got ", max_norm));
+  if (!(max_norm > 0))
+    throw OptionError(concat("clip_gradients_on_device: expected max_norm > 0, got ", max_norm));
   std::vector<Gradient*> gradients;
   for (Slot& slot : slots_) {
-    if (!slot.parameter.is_frozen() && slot.parameter.gradient().defined()) gradients.push_back(&slot.parameter.gradient());
+    if (!slot.parameter.is_frozen() && slot.parameter.gradient().defined())
+      gradients.push_back(&slot.parameter.gradient());
   }
   if (gradients.empty()) return {};
   const Tensor& like = elements(*gradients.front());
   for (const Gradient* gradient : gradients) {
     const Tensor& values = elements(*gradient);
     if (values.dtype() != like.dtype()) {
-      throw DTypeError(concat("clip_gradients_on_device: gradients mix ", like.dtype(), " and ", values.dtype()));
+      throw DTypeError(concat("clip_gradients_on_device: gradients mix ", like.dtype(), " and ",
+                              values.dtype()));
     }
     if (values.device() != like.device()) {
-      throw DeviceError(concat("clip_gradients_on_device: gradients live on ", like.device(), " and ", values.device()));
+      throw DeviceError(concat("clip_gradients_on_device: gradients live on ", like.device(),
+                               " and ", values.device()));
     }
   }
   const kernels::Table& table = kernels::table(like.device());
@@ -196,8 +221,10 @@ Tensor Optimizer::clip_gradients_on_device(double max_norm) {
   }
   Tensor norm({}, like.dtype(), like.device());
   Tensor factor({}, like.dtype(), like.device());
-  table.clip_factor(
-      {.squares = squares.view(), .norm = norm.mutable_view(), .factor = factor.mutable_view(), .max_norm = max_norm});
+  table.clip_factor({.squares = squares.view(),
+                     .norm = norm.mutable_view(),
+                     .factor = factor.mutable_view(),
+                     .max_norm = max_norm});
   for (Gradient* gradient : gradients) scale_gradient(*gradient, factor);
   return norm;
 }
@@ -258,10 +285,12 @@ void Optimizer::load_state(const TensorMap& state) {
     if (found == state.end()) throw OptionError(concat("load_state: '", name, "' is missing"));
     const Tensor& tensor = found->second;
     if (tensor.shape() != shape) {
-      throw ShapeError(concat("load_state: '", name, "': expected ", shape, ", got ", tensor.shape()));
+      throw ShapeError(
+          concat("load_state: '", name, "': expected ", shape, ", got ", tensor.shape()));
     }
     if (tensor.dtype() != dtype) {
-      throw DTypeError(concat("load_state: '", name, "': expected ", dtype, ", got ", tensor.dtype()));
+      throw DTypeError(
+          concat("load_state: '", name, "': expected ", dtype, ", got ", tensor.dtype()));
     }
     ++used;
     return tensor;
@@ -272,15 +301,18 @@ void Optimizer::load_state(const TensorMap& state) {
     if (slot.parameter.is_frozen() || state.find(updates) == state.end()) continue;
     loaded[i].updates = *find(updates, {}, DType::i64).data<std::int64_t>();
     if (loaded[i].updates < 1)
-      throw OptionError(concat("load_state: '", updates, "': expected a count >= 1, got ", loaded[i].updates));
+      throw OptionError(
+          concat("load_state: '", updates, "': expected a count >= 1, got ", loaded[i].updates));
     for (const std::string& moment : moment_names_) {
-      const Tensor& from = find(concat(kind_, ".", moment, ".", slot.name), slot.parameter.shape(), slot.parameter.dtype());
+      const Tensor& from = find(concat(kind_, ".", moment, ".", slot.name), slot.parameter.shape(),
+                                slot.parameter.dtype());
       const Device device = slot.parameter.device();
       loaded[i].moments.push_back(from.device() == device ? from.clone() : from.to(device));
     }
   }
   if (used != state.size()) {
-    throw OptionError(concat("load_state: of ", state.size(), " entries, the first being '", state.begin()->first, "', ", used,
+    throw OptionError(concat("load_state: of ", state.size(), " entries, the first being '",
+                             state.begin()->first, "', ", used,
                              " belong to trainable parameters of this ", kind_, " optimizer"));
   }
   for (std::size_t i = 0; i < slots_.size(); ++i) {
@@ -290,11 +322,13 @@ void Optimizer::load_state(const TensorMap& state) {
 }
 
 Adam::Adam(const std::vector<NamedParameter>& parameters, AdamOptions options)
-    : Optimizer("adam", {"m", "v"}, parameters, options.learning_rate, options.l2), options_(options) {
+    : Optimizer("adam", {"m", "v"}, parameters, options.learning_rate, options.l2),
+      options_(options) {
   check_fraction("Adam: beta1", options.beta1);
   check_fraction("Adam: beta2", options.beta2);
   check_rate("Adam: decay", options.decay);
-  if (!(options.epsilon > 0)) throw OptionError(concat("Adam: epsilon: expected a number > 0, got ", options.epsilon));
+  if (!(options.epsilon > 0))
+    throw OptionError(concat("Adam: epsilon: expected a number > 0, got ", options.epsilon));
 }
 
 void Adam::set_rates(const Slot& slot, double* rates) const {
@@ -328,9 +362,11 @@ void Adam::update(std::span<const Update> updates) {
       };
       if (parameter.gradient().is_sparse()) {
         const RowSparse& gradient = parameter.gradient().sparse();
-        sparse_.push_back(with_state(kernels::AdamRows{.rows = gradient.rows.view(), .values = gradient.values.view()}));
+        sparse_.push_back(with_state(
+            kernels::AdamRows{.rows = gradient.rows.view(), .values = gradient.values.view()}));
       } else {
-        dense_.push_back(with_state(kernels::Adam{.gradient = parameter.gradient().dense().view()}));
+        dense_.push_back(
+            with_state(kernels::Adam{.gradient = parameter.gradient().dense().view()}));
       }
     }
     if (dense_.empty() && sparse_.empty()) continue;
@@ -339,8 +375,10 @@ void Adam::update(std::span<const Update> updates) {
 }
 
 Sgd::Sgd(const std::vector<NamedParameter>& parameters, SgdOptions options)
-    : Optimizer("sgd", options.momentum > 0 ? std::vector<std::string>{"velocity"} : std::vector<std::string>{}, parameters,
-                options.learning_rate, options.l2),
+    : Optimizer(
+          "sgd",
+          options.momentum > 0 ? std::vector<std::string>{"velocity"} : std::vector<std::string>{},
+          parameters, options.learning_rate, options.l2),
       options_(options) {
   check_fraction("Sgd: momentum", options.momentum);
 }

@@ -31,8 +31,9 @@ int default_threads() noexcept {
   return cores == 0 ? 1 : static_cast<int>(cores);
 }
 
-/// How long a worker looks for the next loop before it sleeps.  The loops of a step follow each other within microseconds, requests to a
-/// server often within a millisecond, and waking a sleeping thread takes up to half of one.
+/// How long a worker looks for the next loop before it sleeps. The loops of a step follow each
+/// other within microseconds, requests to a server often within a millisecond, and waking a
+/// sleeping thread takes up to half of one.
 constexpr std::chrono::microseconds patience(1000);
 
 void relax() noexcept {
@@ -48,7 +49,8 @@ thread_local bool inside_task = false;
 /// A fixed set of workers that sleep between loops.
 ///
 /// `state_` holds, from high to low bits, the loop's number, whether it is open, and how many workers are inside.  A worker enters a loop
-/// only while it is open, and the caller closes it when no task is left; so a worker that the system keeps waiting delays nobody.
+/// only while it is open, and the caller closes it when no task is left; so a worker that the
+/// system keeps waiting delays nobody.
 class Workers {
  public:
   static Workers& instance() {
@@ -79,8 +81,9 @@ class Workers {
     error_ = nullptr;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      state_.store(((number(state_.load(std::memory_order_relaxed)) + 1) << number_shift) | open_bit,
-                   std::memory_order_release);
+      state_.store(
+          ((number(state_.load(std::memory_order_relaxed)) + 1) << number_shift) | open_bit,
+          std::memory_order_release);
     }
     wake_.notify_all();
     work(0);
@@ -124,7 +127,9 @@ class Workers {
       for (int worker = 1; worker < count(); ++worker) {
         threads_.emplace_back([this, worker, seen] { loop(worker, seen); });
       }
-    } catch (...) {  // the system gives no more threads: none at all, so that no worker number is given twice later
+    } catch (
+        ...) {  // the system gives no more threads: none at all, so that no worker number is given
+                // twice later
       stop();
       throw;
     }
@@ -159,7 +164,8 @@ class Workers {
     }
   }
 
-  /// Whether is_new() came true while this thread was worth keeping awake: not where there are more threads than cores.
+  /// Whether is_new() came true while this thread was worth keeping awake: not where there are more
+  /// threads than cores.
   template <class IsNew>
   bool wait_awake(const IsNew& is_new) const {
     constexpr int looks = 64;  // between two looks at the clock
@@ -210,13 +216,16 @@ int threads() noexcept { return Workers::instance().count(); }
 
 void set_threads(int count) {
   if (count < 0 || count > max_threads) {
-    throw OptionError(concat("set_threads: expected 0 (all cores) to ", max_threads, ", got ", count));
+    throw OptionError(
+        concat("set_threads: expected 0 (all cores) to ", max_threads, ", got ", count));
   }
   Workers::instance().resize(count == 0 ? default_threads() : count);
 }
 
 namespace detail {
-void run_tasks(std::int64_t tasks, TaskFunction function, void* context) { Workers::instance().run(tasks, function, context); }
+void run_tasks(std::int64_t tasks, TaskFunction function, void* context) {
+  Workers::instance().run(tasks, function, context);
+}
 bool set_serial(bool on) noexcept { return std::exchange(inside_task, on); }
 }  // namespace detail
 

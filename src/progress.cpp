@@ -16,9 +16,13 @@ namespace {
 
 constexpr std::size_t bar_cells = 24;
 
-double steady_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
-bool is_terminal(const std::ostream* out) { return out == &std::cerr && ::isatty(STDERR_FILENO) == 1; }
+bool is_terminal(const std::ostream* out) {
+  return out == &std::cerr && ::isatty(STDERR_FILENO) == 1;
+}
 
 /// Three digits are enough to follow a rate.
 std::string rounded(double value) {
@@ -37,7 +41,8 @@ std::string clock_time(double seconds) {
     std::snprintf(text, sizeof text, "%lld:%02lld:%02lld", static_cast<long long>(whole / 3600),
                   static_cast<long long>(whole / 60 % 60), static_cast<long long>(whole % 60));
   } else {
-    std::snprintf(text, sizeof text, "%lld:%02lld", static_cast<long long>(whole / 60), static_cast<long long>(whole % 60));
+    std::snprintf(text, sizeof text, "%lld:%02lld", static_cast<long long>(whole / 60),
+                  static_cast<long long>(whole % 60));
   }
   return text;
 }
@@ -45,7 +50,8 @@ std::string clock_time(double seconds) {
 Progress::Progress(Options options) : options_(std::move(options)) {
   if (options_.out == nullptr) options_.out = &std::cerr;
   if (!options_.seconds) options_.seconds = steady_seconds;
-  if (options_.style == Style::automatic) options_.style = is_terminal(options_.out) ? Style::bar : Style::lines;
+  if (options_.style == Style::automatic)
+    options_.style = is_terminal(options_.out) ? Style::bar : Style::lines;
   started_ = drawn_ = options_.seconds();
 }
 
@@ -59,13 +65,15 @@ void Progress::advance(std::int64_t count) {
   done_ += count;
   if (options_.style == Style::quiet || !open_) return;
   const double now = options_.seconds();
-  const double interval = options_.style == Style::bar ? options_.bar_interval_seconds : options_.line_interval_seconds;
+  const double interval =
+      options_.style == Style::bar ? options_.bar_interval_seconds : options_.line_interval_seconds;
   if (now - drawn_ >= interval) draw(now);
 }
 
 void Progress::finish() {
   if (!std::exchange(open_, false) || options_.style == Style::quiet) return;
-  if (options_.style == Style::lines && drawn_done_ == done_ && drawn_note_ == note_) return;  // the last line has said so
+  if (options_.style == Style::lines && drawn_done_ == done_ && drawn_note_ == note_)
+    return;  // the last line has said so
   draw(options_.seconds());
   if (options_.style == Style::bar) *options_.out << '\n' << std::flush;
 }
@@ -77,14 +85,18 @@ void Progress::draw(double now) {
   const double elapsed = now - started_;
   const double rate = elapsed > 0 ? static_cast<double>(done_) / elapsed : 0;
   std::string line = options_.label;
-  const auto part = [&line](const std::string& text) { line.append(line.empty() ? "" : "  ").append(text); };
+  const auto part = [&line](const std::string& text) {
+    line.append(line.empty() ? "" : "  ").append(text);
+  };
   if (options_.total > 0) {
-    const double share = std::clamp(static_cast<double>(done_) / static_cast<double>(options_.total), 0.0, 1.0);
+    const double share =
+        std::clamp(static_cast<double>(done_) / static_cast<double>(options_.total), 0.0, 1.0);
     if (options_.style == Style::bar) {
       const std::size_t full = static_cast<std::size_t>(share * static_cast<double>(bar_cells));
       part(concat("[", std::string(full, '#'), std::string(bar_cells - full, '.'), "]"));
     }
-    part(concat(done_, "/", options_.total, " ", options_.unit, " ", static_cast<int>(share * 100), "%"));
+    part(concat(done_, "/", options_.total, " ", options_.unit, " ", static_cast<int>(share * 100),
+                "%"));
   } else {
     part(concat(done_, " ", options_.unit));
   }

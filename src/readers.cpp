@@ -21,13 +21,17 @@ Format chosen_format(const std::string& path, const ReadOptions& options) {
 class EventLines {
  public:
   EventLines(const EventFormat& format, bool keep_ratings, std::int64_t file_bytes)
-      : format_(format), wants_header_(format.header), keep_ratings_(keep_ratings), file_bytes_(file_bytes) {}
+      : format_(format),
+        wants_header_(format.header),
+        keep_ratings_(keep_ratings),
+        file_bytes_(file_bytes) {}
 
   std::string accept(const Line& line) {
     if (const char* problem = split(line); problem != nullptr) return problem;
     if (count_ != format_.columns) {
       return concat("expected ", format_.columns, " fields parted by ",
-                    format_.separator.text.empty() ? "blanks" : quoted(format_.separator.text), ", got ", count_);
+                    format_.separator.text.empty() ? "blanks" : quoted(format_.separator.text),
+                    ", got ", count_);
     }
     if (user_.empty()) return "the user id is empty";
     if (item_.empty()) return "the item id is empty";
@@ -52,7 +56,8 @@ class EventLines {
   std::string accept_header(const Line& line) {
     wants_header_ = false;
     std::vector<std::string_view> names;
-    if (const char* problem = detail::split(line, format_.separator, names); problem != nullptr) return problem;
+    if (const char* problem = detail::split(line, format_.separator, names); problem != nullptr)
+      return problem;
     std::string reason = detail::name_columns(names, format_);
     if (reason.empty()) columns_read_ = columns_text(names);
     return reason;
@@ -67,15 +72,20 @@ class EventLines {
  private:
   std::string columns_text(const std::vector<std::string_view>& names) const {
     std::string text, others;
-    for (const auto& [meaning, column] : {std::pair("user", format_.user), std::pair("item", format_.item),
-                                          std::pair("rating", format_.rating), std::pair("time", format_.time)}) {
+    for (const auto& [meaning, column] :
+         {std::pair("user", format_.user), std::pair("item", format_.item),
+          std::pair("rating", format_.rating), std::pair("time", format_.time)}) {
       if (column < 0) continue;
-      text += concat(text.empty() ? "" : ", ", meaning, " ", quoted(names[static_cast<std::size_t>(column)]));
+      text += concat(text.empty() ? "" : ", ", meaning, " ",
+                     quoted(names[static_cast<std::size_t>(column)]));
     }
     if (format_.time < 0) text += ", no time: events stay in the file's order";
     for (int column = 0; column < format_.columns; ++column) {
-      const bool read = column == format_.user || column == format_.item || column == format_.rating || column == format_.time;
-      if (!read) others += concat(others.empty() ? "" : ", ", quoted(names[static_cast<std::size_t>(column)]));
+      const bool read = column == format_.user || column == format_.item ||
+                        column == format_.rating || column == format_.time;
+      if (!read)
+        others +=
+            concat(others.empty() ? "" : ", ", quoted(names[static_cast<std::size_t>(column)]));
     }
     return others.empty() ? text : concat(text, "; passed over: ", others);
   }
@@ -95,23 +105,24 @@ class EventLines {
   void store(const Line& line, float rating, std::int64_t time) {
     if (events_.user.size() == events_.user.capacity()) reserve(line);
     // Logs are often sorted by user: the last one is likely the next one.
-    if (events_.user.empty() || events_.users[last_user_] != user_) last_user_ = events_.users.intern(user_);
+    if (events_.user.empty() || events_.users[last_user_] != user_)
+      last_user_ = events_.users.intern(user_);
     events_.user.push_back(last_user_);
     events_.item.push_back(events_.items.intern(item_));
     if (format_.time >= 0) events_.time.push_back(time);
     if (format_.rating >= 0 && keep_ratings_) events_.rating.push_back(rating);
   }
 
-  /// Room for all events, judged by the bytes that the lines so far took: pages that stay unused cost no memory, and growing by
-  /// doubling would hold the columns twice.
+  /// Room for all events, judged by the bytes that the lines so far took: pages that stay unused
+  /// cost no memory, and growing by doubling would hold the columns twice.
   void reserve(const Line& line) {
     constexpr std::size_t sample = 4096;
     const std::size_t events = events_.user.size();
     std::size_t room = std::max(sample, events * 2);
     if (events == sample && file_bytes_ > 0) {
       const double lines = static_cast<double>(line.number);
-      room = std::max(
-          room, static_cast<std::size_t>(1.25 * static_cast<double>(file_bytes_) / (static_cast<double>(bytes_) / lines)));
+      room = std::max(room, static_cast<std::size_t>(1.25 * static_cast<double>(file_bytes_) /
+                                                     (static_cast<double>(bytes_) / lines)));
     }
     events_.user.reserve(room);
     events_.item.reserve(room);
@@ -131,19 +142,22 @@ class EventLines {
   Interactions events_;
 };
 
-Interactions read_events(const std::string& path, const EventFormat& format, const ReadOptions& options) {
+Interactions read_events(const std::string& path, const EventFormat& format,
+                         const ReadOptions& options) {
   detail::LineReader reader(path, options.max_line_bytes);
   EventLines lines(format, options.keep_ratings, reader.file_bytes());
   detail::for_each_line(reader, options, [&](const Line& line) -> std::string {
     lines.count_bytes(line);
     if (!lines.wants_header()) return lines.accept(line);
-    if (const std::string reason = lines.accept_header(line); !reason.empty()) throw DataError(path, line.number, reason);
+    if (const std::string reason = lines.accept_header(line); !reason.empty())
+      throw DataError(path, line.number, reason);
     return {};
   });
   if (lines.empty()) throw DataError(path, 0, "holds no events");
   if (options.report != nullptr) {
     options.report->read_as = name(format.format);
-    if (!lines.columns_read().empty()) options.report->read_as += concat(": ", lines.columns_read());
+    if (!lines.columns_read().empty())
+      options.report->read_as += concat(": ", lines.columns_read());
   }
   return std::move(lines).take();
 }
@@ -163,7 +177,8 @@ class RowLines {
       user = detail::trim(line.text().substr(0, length));
       rest.begin += length + format_.user_end.size();
     }
-    if (const char* problem = detail::split(rest, format_.items, fields_); problem != nullptr) return problem;
+    if (const char* problem = detail::split(rest, format_.items, fields_); problem != nullptr)
+      return problem;
     std::size_t first = 0;
     if (format_.user && format_.user_end.empty()) user = fields_[first++];
     if (format_.user && user.empty()) return "the user id is empty";
@@ -177,8 +192,10 @@ class RowLines {
       if (!format_.parted || parting != fields_.size()) return concat("field ", i + 1, " is empty");
       parting = i;
     }
-    if (format_.parted && parting == fields_.size()) return "expected an empty field between source and target items, got none";
-    if (format_.parted && parting + 1 == fields_.size()) return "expected target items behind the empty field, got none";
+    if (format_.parted && parting == fields_.size())
+      return "expected an empty field between source and target items, got none";
+    if (format_.parted && parting + 1 == fields_.size())
+      return "expected target items behind the empty field, got none";
     add(rows_.source, first, parting);
     if (format_.parted) add(rows_.target, parting + 1, fields_.size());
     if (format_.user) rows_.source.user.push_back(rows_.source.users.intern(user));
@@ -199,7 +216,8 @@ class RowLines {
   TransferSequences rows_;
 };
 
-TransferSequences read_rows(const std::string& path, const RowFormat& format, const ReadOptions& options) {
+TransferSequences read_rows(const std::string& path, const RowFormat& format,
+                            const ReadOptions& options) {
   detail::LineReader reader(path, options.max_line_bytes);
   RowLines lines(format);
   detail::for_each_line(reader, options, [&](const Line& line) { return lines.accept(line); });
@@ -214,18 +232,21 @@ Interactions read_interactions(const std::string& path, const ReadOptions& optio
   const Format format = chosen_format(path, options);
   const EventFormat* const events = detail::find_format(detail::event_formats, format);
   if (events == nullptr)
-    throw OptionError(concat("read_interactions: ", path, " is of format ", name(format), ", which holds sequences"));
+    throw OptionError(concat("read_interactions: ", path, " is of format ", name(format),
+                             ", which holds sequences"));
   return read_events(path, *events, options);
 }
 
 Sequences read_sequences(const std::string& path, const ReadOptions& options) {
   const Format format = chosen_format(path, options);
-  if (const EventFormat* const events = detail::find_format(detail::event_formats, format); events != nullptr) {
+  if (const EventFormat* const events = detail::find_format(detail::event_formats, format);
+      events != nullptr) {
     return group_by_user(read_events(path, *events, options));
   }
   const RowFormat* const rows = detail::find_format(detail::row_formats, format);
   if (rows == nullptr || rows->parted) {
-    throw OptionError(concat("read_sequences: ", path, " is of format ", name(format), ": use read_transfer"));
+    throw OptionError(
+        concat("read_sequences: ", path, " is of format ", name(format), ": use read_transfer"));
   }
   return read_rows(path, *rows, options).source;
 }
@@ -234,7 +255,8 @@ TransferSequences read_transfer(const std::string& path, const ReadOptions& opti
   const Format format = chosen_format(path, options);
   const RowFormat* const rows = detail::find_format(detail::row_formats, format);
   if (rows == nullptr || !rows->parted) {
-    throw OptionError(concat("read_transfer: ", path, " is of format ", name(format), ", which has no targets"));
+    throw OptionError(
+        concat("read_transfer: ", path, " is of format ", name(format), ", which has no targets"));
   }
   return read_rows(path, *rows, options);
 }

@@ -13,7 +13,9 @@ using detail::Separator;
 constexpr std::array age_bands{1, 18, 25, 35, 45, 50, 56};  ///< lower ends, in years
 
 /// The band of an age in years, or of a band's own code.
-int age_band(int years) { return *(std::upper_bound(age_bands.begin() + 1, age_bands.end(), years) - 1); }
+int age_band(int years) {
+  return *(std::upper_bound(age_bands.begin() + 1, age_bands.end(), years) - 1);
+}
 
 /// MovieLens' files.  Fields: user, gender and age in either order, occupation, zip.
 struct MovieLensFormat {
@@ -39,43 +41,54 @@ class ProfileLines {
  public:
   bool has_layout() const noexcept { return movielens_ != nullptr || user_ != no_column; }
 
-  /// Tells the layout by the first line.  True when the line is a header, and with it used up; `reason` says why it is a wrong one.
+  /// Tells the layout by the first line. True when the line is a header, and with it used up;
+  /// `reason` says why it is a wrong one.
   bool take_layout(const Line& line, std::string& reason) {
-    const auto holds = [&](std::string_view separator) { return line.text().find(separator) != std::string_view::npos; };
+    const auto holds = [&](std::string_view separator) {
+      return line.text().find(separator) != std::string_view::npos;
+    };
     if (!holds("::") && take_header(line, reason)) return true;
     if (!holds("::") && !holds("|")) {
       reason = concat(
-          "expected a header that names a user column (user,churned,... or user_id:token,...), or MovieLens' users.dat or "
+          "expected a header that names a user column (user,churned,... or user_id:token,...), or "
+          "MovieLens' users.dat or "
           "u.user, got ",
           detail::quoted(line.text()));
       return false;
     }
     movielens_ = holds("::") ? &movielens_1m : &movielens_100k;
-    for (const char* name : {"gender", "age", "occupation"}) profiles_.attributes.push_back({name, {}, {}});
+    for (const char* name : {"gender", "age", "occupation"})
+      profiles_.attributes.push_back({name, {}, {}});
     return false;
   }
 
   std::string accept(const Line& line) {
-    if (const char* problem = detail::split(line, separator(), fields_); problem != nullptr) return problem;
+    if (const char* problem = detail::split(line, separator(), fields_); problem != nullptr)
+      return problem;
     if (fields_.size() != columns()) {
-      return concat("expected ", columns(), " fields parted by ", detail::quoted(separator().text), ", got ", fields_.size());
+      return concat("expected ", columns(), " fields parted by ", detail::quoted(separator().text),
+                    ", got ", fields_.size());
     }
     std::string reason = movielens_ != nullptr ? movielens_values() : table_values();
     if (!reason.empty()) return reason;
     const std::int32_t known = profiles_.users.size();
     const std::string_view user = fields_[movielens_ != nullptr ? 0 : user_];
-    if (profiles_.users.intern(user) != known) return concat("user ", detail::quoted(user), " has a profile already");
+    if (profiles_.users.intern(user) != known)
+      return concat("user ", detail::quoted(user), " has a profile already");
     for (std::size_t i = 0; i < values_.size(); ++i) {
       Profiles::Attribute& attribute = profiles_.attributes[i];
-      attribute.of_user.push_back(values_[i].empty() ? StringTable::absent : attribute.values.intern(values_[i]));
+      attribute.of_user.push_back(values_[i].empty() ? StringTable::absent
+                                                     : attribute.values.intern(values_[i]));
     }
     return {};
   }
 
   /// The layout and its attributes.
   std::string read_as() const {
-    if (movielens_ != nullptr) return concat(movielens_->name, ": ", list_names(profiles_.attributes));
-    return concat("profiles: user ", detail::quoted(user_name_), ", ", list_names(profiles_.attributes));
+    if (movielens_ != nullptr)
+      return concat(movielens_->name, ": ", list_names(profiles_.attributes));
+    return concat("profiles: user ", detail::quoted(user_name_), ", ",
+                  list_names(profiles_.attributes));
   }
 
   Profiles take() && { return std::move(profiles_); }
@@ -83,13 +96,20 @@ class ProfileLines {
  private:
   static constexpr std::size_t no_column = static_cast<std::size_t>(-1);
 
-  Separator separator() const noexcept { return movielens_ != nullptr ? movielens_->separator : table_separator_; }
-  std::size_t columns() const noexcept { return movielens_ != nullptr ? 5 : profiles_.attributes.size() + 1; }
+  Separator separator() const noexcept {
+    return movielens_ != nullptr ? movielens_->separator : table_separator_;
+  }
+  std::size_t columns() const noexcept {
+    return movielens_ != nullptr ? 5 : profiles_.attributes.size() + 1;
+  }
 
   /// False when the line names no user column.
   bool take_header(const Line& line, std::string& reason) {
-    table_separator_ = line.text().find('\t') != std::string_view::npos ? Separator{"\t"} : Separator{",", true};
-    std::string copy(line.text());  // splitting changes quotes in place, and the line may turn out to be something else
+    table_separator_ =
+        line.text().find('\t') != std::string_view::npos ? Separator{"\t"} : Separator{",", true};
+    std::string copy(
+        line.text());  // splitting changes quotes in place, and the line may turn out to be
+                       // something else
     const Line header{copy.data(), copy.data() + copy.size()};
     if (detail::split(header, table_separator_, fields_) != nullptr) return false;
     const auto user = std::find_if(fields_.begin(), fields_.end(), detail::is_user_column);
@@ -117,7 +137,8 @@ class ProfileLines {
     }
     const std::string_view field = fields_[movielens_->age];
     int age = 0;
-    if (!detail::parse(field, age) || age < 1) return concat("age ", detail::quoted(field), " is not a positive number");
+    if (!detail::parse(field, age) || age < 1)
+      return concat("age ", detail::quoted(field), " is not a positive number");
     if (movielens_->coded && age_band(age) != age) {
       return concat("age ", age, " is none of the codes 1, 18, 25, 35, 45, 50, 56");
     }
@@ -149,10 +170,12 @@ const Profiles::Attribute& Profiles::attribute(std::string_view name) const {
   for (const Attribute& attribute : attributes) {
     if (attribute.name == name) return attribute;
   }
-  throw OptionError(concat("profiles: expected one of the attributes ", list_names(attributes), ", got \"", name, "\""));
+  throw OptionError(concat("profiles: expected one of the attributes ", list_names(attributes),
+                           ", got \"", name, "\""));
 }
 
-std::optional<std::string_view> Profiles::value(std::string_view user, std::string_view attribute) const {
+std::optional<std::string_view> Profiles::value(std::string_view user,
+                                                std::string_view attribute) const {
   const Attribute& wanted = this->attribute(attribute);
   const std::int32_t number = users.find(user);
   if (number == StringTable::absent) return std::nullopt;
@@ -181,15 +204,18 @@ Profiles read_profiles(const std::string& path, const ReadOptions& options) {
   return profiles;
 }
 
-TransferSequences label_users(const Sequences& sequences, const Profiles& profiles, std::string_view attribute) {
-  if (sequences.user.empty()) throw OptionError("label_users: expected sequences with users, got some of a format without");
+TransferSequences label_users(const Sequences& sequences, const Profiles& profiles,
+                              std::string_view attribute) {
+  if (sequences.user.empty())
+    throw OptionError("label_users: expected sequences with users, got some of a format without");
   const Profiles::Attribute& wanted = profiles.attribute(attribute);
   TransferSequences task;
   task.source.items = sequences.items;
   for (std::int64_t row = 0; row < sequences.rows.rows(); ++row) {
     const std::string_view user = sequences.users[sequences.user[static_cast<std::size_t>(row)]];
     const std::int32_t number = profiles.users.find(user);
-    const std::int32_t value = number == StringTable::absent ? number : wanted.of_user[static_cast<std::size_t>(number)];
+    const std::int32_t value =
+        number == StringTable::absent ? number : wanted.of_user[static_cast<std::size_t>(number)];
     if (value == StringTable::absent) continue;
     task.source.rows.push_back(sequences.rows[row]);
     task.source.user.push_back(task.source.users.intern(user));
@@ -198,8 +224,9 @@ TransferSequences label_users(const Sequences& sequences, const Profiles& profil
   }
   if (task.source.rows.empty())
     throw DataError("label_users", 0,
-                    concat("expected users with ", detail::quoted(attribute), " in their profile, got none among ",
-                           sequences.users.size(), " users of the sequences and ", profiles.users.size(), " profiles"));
+                    concat("expected users with ", detail::quoted(attribute),
+                           " in their profile, got none among ", sequences.users.size(),
+                           " users of the sequences and ", profiles.users.size(), " profiles"));
   task.target.users = task.source.users;
   task.target.user = task.source.user;
   return task;

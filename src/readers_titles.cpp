@@ -4,9 +4,12 @@
 namespace refrain {
 namespace {
 
-/// Length of the UTF-8 character that `text` starts with, or 0 when it is none (overlong forms and surrogates included).
+/// Length of the UTF-8 character that `text` starts with, or 0 when it is none (overlong forms and
+/// surrogates included).
 std::size_t utf8_length(std::string_view text) noexcept {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
   const auto follows = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xBF) {
     return byte(i) >= low && byte(i) <= high;
   };
@@ -16,7 +19,10 @@ std::size_t utf8_length(std::string_view text) noexcept {
   if (lead >= 0xE0 && lead <= 0xEF)
     return follows(1, lead == 0xE0 ? 0xA0 : 0x80, lead == 0xED ? 0x9F : 0xBF) && follows(2) ? 3 : 0;
   if (lead >= 0xF0 && lead <= 0xF4) {
-    return follows(1, lead == 0xF0 ? 0x90 : 0x80, lead == 0xF4 ? 0x8F : 0xBF) && follows(2) && follows(3) ? 4 : 0;
+    return follows(1, lead == 0xF0 ? 0x90 : 0x80, lead == 0xF4 ? 0x8F : 0xBF) && follows(2) &&
+                   follows(3)
+               ? 4
+               : 0;
   }
   return 0;
 }
@@ -71,11 +77,14 @@ Titles read_titles(const std::string& path, const ReadOptions& options) {
       format = title_format(line.text());
       if (format->header) return {};
     }
-    if (const char* problem = detail::split(line, format->separator, fields); problem != nullptr) return problem;
-    if (fields.size() < 2) return concat("expected an item id and a title parted by \"", format->separator.text, "\"");
+    if (const char* problem = detail::split(line, format->separator, fields); problem != nullptr)
+      return problem;
+    if (fields.size() < 2)
+      return concat("expected an item id and a title parted by \"", format->separator.text, "\"");
     if (fields[0].empty()) return "the item id is empty";
     const std::int32_t known = titles.items.size();
-    if (titles.items.intern(fields[0]) != known) return concat("item ", detail::quoted(fields[0]), " has a title already");
+    if (titles.items.intern(fields[0]) != known)
+      return concat("item ", detail::quoted(fields[0]), " has a title already");
     titles.titles.push_back(to_utf8(fields[1]));
     return {};
   });

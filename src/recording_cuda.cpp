@@ -39,7 +39,8 @@ Recording* open_recording() noexcept { return open; }
 
 void expect_no_recording(const char* what) {
   if (open != nullptr) {
-    throw DeviceError(concat(what, ": this would wait for the device, which work that is being recorded cannot do"));
+    throw DeviceError(concat(
+        what, ": this would wait for the device, which work that is being recorded cannot do"));
   }
 }
 
@@ -47,8 +48,10 @@ Recording* begin_recording(cudaStream_t stream) {
   expect_no_recording("RecordedWork");
   auto recording = std::make_unique<Recording>();
   recording->stream = stream;
-  check(cudaStreamCreateWithFlags(&recording->capture, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-  const cudaError_t status = cudaStreamBeginCapture(recording->capture, cudaStreamCaptureModeThreadLocal);
+  check(cudaStreamCreateWithFlags(&recording->capture, cudaStreamNonBlocking),
+        "cudaStreamCreateWithFlags");
+  const cudaError_t status =
+      cudaStreamBeginCapture(recording->capture, cudaStreamCaptureModeThreadLocal);
   if (status != cudaSuccess) cudaStreamDestroy(recording->capture);
   check(status, "cudaStreamBeginCapture");
   recording->is_open = true;

@@ -11,9 +11,11 @@ namespace refrain::cuda {
 
 /// What one recording consists of.  Its address names its shelf in the memory pool.
 struct Recording {
-  cudaStream_t stream = nullptr;   ///< where it runs
-  cudaStream_t capture = nullptr;  ///< while it is made: its own stream, since all that is queued in it becomes part of it
-  cudaStream_t before = nullptr;   ///< the thread's own stream, to go back to
+  cudaStream_t stream = nullptr;  ///< where it runs
+  cudaStream_t capture =
+      nullptr;  ///< while it is made: its own stream, since all that is queued in it becomes part
+                ///< of it
+  cudaStream_t before = nullptr;  ///< the thread's own stream, to go back to
   cudaGraphExec_t exec = nullptr;
   std::vector<void*> constants;  ///< page-locked copies of the host memory that the work reads
   std::int64_t operations = 0;
@@ -39,7 +41,8 @@ class RelaxedCapture {
   cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
-/// Starts a recording that will run in the stream.  What this thread records is to be queued in `capture`.
+/// Starts a recording that will run in the stream. What this thread records is to be queued in
+/// `capture`.
 Recording* begin_recording(cudaStream_t stream);
 void end_recording(Recording& recording);
 /// Ends it if it is open; frees everything but its device memory, which goes back to the stream.

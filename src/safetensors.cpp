@@ -17,7 +17,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-static_assert(std::endian::native == std::endian::little, "the format stores little-endian elements");
+static_assert(std::endian::native == std::endian::little,
+              "the format stores little-endian elements");
 
 constexpr const char* metadata_key = "__metadata__";
 
@@ -25,7 +26,8 @@ struct Element {
   const char* name;
   DType dtype;
 };
-constexpr std::array<Element, 4> elements{{{"F32", DType::f32}, {"F64", DType::f64}, {"I32", DType::i32}, {"I64", DType::i64}}};
+constexpr std::array<Element, 4> elements{
+    {{"F32", DType::f32}, {"F64", DType::f64}, {"I32", DType::i32}, {"I64", DType::i64}}};
 
 /// Where a tensor's bytes are, counted from the end of the header.
 struct Entry {
@@ -75,10 +77,13 @@ class EntryReader {
 
   Entry read() const {
     if (!fields_.is_object()) fail(concat("expected an object, got ", fields_.type_name()));
-    if (fields_.size() != 3) fail(concat("expected exactly dtype, shape and data_offsets, got ", fields_.size(), " fields"));
+    if (fields_.size() != 3)
+      fail(concat("expected exactly dtype, shape and data_offsets, got ", fields_.size(),
+                  " fields"));
     const std::vector<std::int64_t> offsets = numbers("data_offsets");
     if (offsets.size() != 2 || offsets[0] > offsets[1])
-      fail(concat("expected two data_offsets, the smaller first, got ", field("data_offsets").dump()));
+      fail(concat("expected two data_offsets, the smaller first, got ",
+                  field("data_offsets").dump()));
     Entry entry{.name = name_,
                 .shape = shape(),
                 .dtype = dtype(),
@@ -86,7 +91,8 @@ class EntryReader {
                 .end = static_cast<std::uint64_t>(offsets[1])};
     const std::uint64_t bytes = entry.end - entry.begin;
     const std::uint64_t element = size_bytes(entry.dtype);
-    if (bytes % element != 0 || bytes / element != static_cast<std::uint64_t>(entry.shape.numel())) {
+    if (bytes % element != 0 ||
+        bytes / element != static_cast<std::uint64_t>(entry.shape.numel())) {
       fail(concat("has the shape ", entry.shape, " of ", entry.dtype, " but ", bytes, " bytes"));
     }
     return entry;
@@ -109,8 +115,10 @@ class EntryReader {
     std::vector<std::int64_t> out;
     for (const Json& number : list) {
       if (!number.is_number_unsigned() ||
-          number.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-        fail(concat("has a ", key, " with something that is no size: ", number.dump(-1, ' ', true)));
+          number.get<std::uint64_t>() >
+              static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+        fail(
+            concat("has a ", key, " with something that is no size: ", number.dump(-1, ' ', true)));
       }
       out.push_back(number.get<std::int64_t>());
     }
@@ -131,7 +139,8 @@ class EntryReader {
     for (const Element& element : elements) {
       if (text.get_ref<const std::string&>() == element.name) return element.dtype;
     }
-    fail(concat("has the dtype '", text.get_ref<const std::string&>(), "'; F32, F64, I32 and I64 are read"));
+    fail(concat("has the dtype '", text.get_ref<const std::string&>(),
+                "'; F32, F64, I32 and I64 are read"));
   }
 
   const std::string& path_;
@@ -143,32 +152,38 @@ Metadata read_texts(const std::string& path, const Json& fields) {
   if (!fields.is_object()) throw DataError(path, 0, "__metadata__ is not an object");
   Metadata metadata;
   for (const auto& item : fields.items()) {
-    if (!item.value().is_string()) throw DataError(path, 0, concat("__metadata__ '", item.key(), "' is not a text"));
+    if (!item.value().is_string())
+      throw DataError(path, 0, concat("__metadata__ '", item.key(), "' is not a text"));
     metadata[item.key()] = item.value().get_ref<const std::string&>();
   }
   return metadata;
 }
 
 Header read_header(const std::string& path, const InputFile& file) {
-  if (file.size() < 8) throw DataError(path, 0, concat("is no safetensors file: it has ", file.size(), " bytes"));
+  if (file.size() < 8)
+    throw DataError(path, 0, concat("is no safetensors file: it has ", file.size(), " bytes"));
   std::uint64_t length = 0;
   file.read_at(0, &length, sizeof length);
   const auto* const bytes = reinterpret_cast<const unsigned char*>(&length);
-  if (length > file.size() - 8 &&
-      std::all_of(bytes, bytes + sizeof length, [](unsigned char byte) { return byte >= 9 && byte < 127; })) {
+  if (length > file.size() - 8 && std::all_of(bytes, bytes + sizeof length, [](unsigned char byte) {
+        return byte >= 9 && byte < 127;
+      })) {
     throw DataError(path, 0, "is no safetensors file: it begins with text");
   }
   if (length > file.size() - 8) {
-    throw DataError(
-        path, 0,
-        concat("is truncated, or no safetensors file: it announces a header of ", length, " bytes and has ", file.size() - 8));
+    throw DataError(path, 0,
+                    concat("is truncated, or no safetensors file: it announces a header of ",
+                           length, " bytes and has ", file.size() - 8));
   }
   if (length > largest_safetensors_header_bytes) {
-    throw DataError(path, 0, concat("has a header of ", length, " bytes; the limit is ", largest_safetensors_header_bytes));
+    throw DataError(path, 0,
+                    concat("has a header of ", length, " bytes; the limit is ",
+                           largest_safetensors_header_bytes));
   }
   std::string text(static_cast<std::size_t>(length), '\0');
   file.read_at(8, text.data(), text.size());
-  if (text.empty() || text.front() != '{') throw DataError(path, 0, "is no safetensors file: its header is not a JSON object");
+  if (text.empty() || text.front() != '{')
+    throw DataError(path, 0, "is no safetensors file: its header is not a JSON object");
 
   Header header;
   header.data_begin = 8 + length;
@@ -180,26 +195,32 @@ Header read_header(const std::string& path, const InputFile& file) {
       header.entries.push_back(EntryReader(path, item.key(), item.value()).read());
     }
   }
-  std::sort(header.entries.begin(), header.entries.end(),
-            [](const Entry& a, const Entry& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
+  std::sort(header.entries.begin(), header.entries.end(), [](const Entry& a, const Entry& b) {
+    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+  });
   std::uint64_t end = 0;
   for (const Entry& entry : header.entries) {
     if (entry.begin != end) {
       throw DataError(path, 0,
-                      concat("tensor '", entry.name, "' begins at byte ", entry.begin, " of the data, expected ", end));
+                      concat("tensor '", entry.name, "' begins at byte ", entry.begin,
+                             " of the data, expected ", end));
     }
     end = entry.end;
   }
   if (end != file.size() - header.data_begin) {
-    throw DataError(path, 0,
-                    concat("its tensors take ", end, " bytes, the file has ", file.size() - header.data_begin,
-                           end > file.size() - header.data_begin ? ": it is truncated" : ": something follows them"));
+    throw DataError(
+        path, 0,
+        concat("its tensors take ", end, " bytes, the file has ", file.size() - header.data_begin,
+               end > file.size() - header.data_begin ? ": it is truncated"
+                                                     : ": something follows them"));
   }
   return header;
 }
 
 const char* element_name(DType dtype) {
-  return std::find_if(elements.begin(), elements.end(), [&](const Element& e) { return e.dtype == dtype; })->name;
+  return std::find_if(elements.begin(), elements.end(),
+                      [&](const Element& e) { return e.dtype == dtype; })
+      ->name;
 }
 
 }  // namespace
@@ -216,19 +237,23 @@ SafetensorsFile read_safetensors(const std::string& path) {
   return out;
 }
 
-Metadata read_safetensors_metadata(const std::string& path) { return read_header(path, InputFile(path)).metadata; }
+Metadata read_safetensors_metadata(const std::string& path) {
+  return read_header(path, InputFile(path)).metadata;
+}
 
 void write_safetensors(const std::string& path, const SafetensorsFile& file) {
   // Elements of eight bytes first, so that every tensor's data are aligned.
   std::vector<const TensorMap::value_type*> order;
   for (const auto& item : file.tensors) {
     if (!item.second.defined())
-      throw DataError(path, 0, concat("tensor '", item.first, "' is undefined and cannot be written"));
+      throw DataError(path, 0,
+                      concat("tensor '", item.first, "' is undefined and cannot be written"));
     if (item.first == metadata_key) throw DataError(path, 0, "no tensor can be named __metadata__");
     order.push_back(&item);
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [](const auto* a, const auto* b) { return size_bytes(a->second.dtype()) > size_bytes(b->second.dtype()); });
+  std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+    return size_bytes(a->second.dtype()) > size_bytes(b->second.dtype());
+  });
 
   Json header = Json::object();
   if (!file.metadata.empty()) {
@@ -249,13 +274,15 @@ void write_safetensors(const std::string& path, const SafetensorsFile& file) {
   try {
     text = header.dump();
   } catch (const Json::type_error&) {
-    throw DataError(path, 0, "a name or a text of the metadata is not valid UTF-8 and cannot be written");
+    throw DataError(path, 0,
+                    "a name or a text of the metadata is not valid UTF-8 and cannot be written");
   }
   text.append((8 - text.size() % 8) % 8, ' ');
   const std::uint64_t length = text.size();
   if (length > largest_safetensors_header_bytes) {
     throw DataError(path, 0,
-                    concat("the header would take ", length, " bytes; the limit is ", largest_safetensors_header_bytes));
+                    concat("the header would take ", length, " bytes; the limit is ",
+                           largest_safetensors_header_bytes));
   }
 
   ReplacedFile out(path);

@@ -9,7 +9,8 @@ namespace {
 
 void check_range(const char* where, std::int32_t first, std::int32_t items, std::int32_t least) {
   if (first < 0 || items < least || items > std::numeric_limits<std::int32_t>::max() - first) {
-    throw OptionError(concat(where, ": expected at least ", least, " ids from 0 up to 2^31 - 1, got ", items, " from ", first));
+    throw OptionError(concat(where, ": expected at least ", least,
+                             " ids from 0 up to 2^31 - 1, got ", items, " from ", first));
   }
 }
 
@@ -32,18 +33,22 @@ std::int32_t NegativeSampler::draw(std::int32_t positive, Random& random) const 
   const bool exclude = in_range(positive);
   const std::int32_t excluded = exclude ? positive - options_.first : 0;
   if (options_.kind == Kind::uniform) {
-    const std::int32_t rank = static_cast<std::int32_t>(random.below(exclude ? options_.items - 1 : options_.items));
+    const std::int32_t rank =
+        static_cast<std::int32_t>(random.below(exclude ? options_.items - 1 : options_.items));
     return options_.first + rank + (exclude && rank >= excluded ? 1 : 0);
   }
-  // The distribution function is F(r) = (1 - exp(-(r + 1) / scale)) / mass; the positive's step is cut out of it.
+  // The distribution function is F(r) = (1 - exp(-(r + 1) / scale)) / mass; the positive's step is
+  // cut out of it.
   double u = random.uniform();
   if (exclude) {
     u *= 1 - prior(excluded);
     if (u >= -std::expm1(-excluded / scale_) / mass_) u += prior(excluded);
   }
   const double place = std::floor(-scale_ * std::log1p(-std::min(u, 1.0) * mass_));
-  std::int32_t rank = static_cast<std::int32_t>(std::clamp(place, 0.0, static_cast<double>(options_.items - 1)));
-  if (exclude && rank == excluded) rank += rank + 1 < options_.items ? 1 : -1;  // rounding at the edges of its step
+  std::int32_t rank =
+      static_cast<std::int32_t>(std::clamp(place, 0.0, static_cast<double>(options_.items - 1)));
+  if (exclude && rank == excluded)
+    rank += rank + 1 < options_.items ? 1 : -1;  // rounding at the edges of its step
   return options_.first + rank;
 }
 
@@ -61,22 +66,25 @@ double NegativeSampler::probability(std::int32_t item, std::int32_t positive) co
   return prior(item - options_.first) / kept;
 }
 
-CandidateSampler::CandidateSampler(Options options) : options_(options), log_range_(std::log1p(options.range)) {
+CandidateSampler::CandidateSampler(Options options)
+    : options_(options), log_range_(std::log1p(options.range)) {
   check_range("CandidateSampler", options.first, options.range, 1);
   if (options_.unique) seen_.resize((static_cast<std::size_t>(options_.range) + 63) / 64, 0);
 }
 
 CandidateSample CandidateSampler::draw(std::int64_t count, Random& random) {
   if (count < 1 || (options_.unique && count > options_.range)) {
-    throw OptionError(concat("CandidateSampler: expected 1 to ", options_.range, " distinct candidates, got ", count));
+    throw OptionError(concat("CandidateSampler: expected 1 to ", options_.range,
+                             " distinct candidates, got ", count));
   }
   CandidateSample sample{Tensor(Shape{count}, DType::i32), 0};
   const std::span<std::int32_t> ids = sample.ids.span<std::int32_t>();
   for (std::size_t drawn = 0; drawn < ids.size(); ++sample.num_tries) {
-    const std::int64_t k = options_.kind == Kind::uniform
-                               ? random.below(options_.range)
-                               : std::min(static_cast<std::int64_t>(std::exp(random.uniform() * log_range_)) - 1,
-                                          static_cast<std::int64_t>(options_.range) - 1);
+    const std::int64_t k =
+        options_.kind == Kind::uniform
+            ? random.below(options_.range)
+            : std::min(static_cast<std::int64_t>(std::exp(random.uniform() * log_range_)) - 1,
+                       static_cast<std::int64_t>(options_.range) - 1);
     if (options_.unique) {
       std::uint64_t& word = seen_[static_cast<std::size_t>(k) / 64];
       const std::uint64_t bit = std::uint64_t{1} << (k % 64);
@@ -98,19 +106,23 @@ double CandidateSampler::probability(std::int32_t id) const noexcept {
   return (std::log(k + 2) - std::log(k + 1)) / log_range_;
 }
 
-double CandidateSampler::log_expected_count(std::int32_t id, std::int64_t count, std::int64_t num_tries) const noexcept {
+double CandidateSampler::log_expected_count(std::int32_t id, std::int64_t count,
+                                            std::int64_t num_tries) const noexcept {
   const double p = probability(id);
   if (p <= 0) return 0;
   if (!options_.unique) return std::log(static_cast<double>(count) * p);
   return std::log(-std::expm1(static_cast<double>(num_tries) * std::log1p(-p)));
 }
 
-Tensor CandidateSampler::log_expected_count(const Tensor& ids, const CandidateSample& sample, DType dtype) const {
-  if (!is_floating(dtype)) throw DTypeError(concat("CandidateSampler: expected f32 or f64, got ", dtype));
+Tensor CandidateSampler::log_expected_count(const Tensor& ids, const CandidateSample& sample,
+                                            DType dtype) const {
+  if (!is_floating(dtype))
+    throw DTypeError(concat("CandidateSampler: expected f32 or f64, got ", dtype));
   const std::span<const std::int32_t> given = ids.span<std::int32_t>();
   Tensor logs(ids.shape(), dtype);
   const auto write = [&]<class T>(T* out) {
-    for (const std::int32_t id : given) *out++ = static_cast<T>(log_expected_count(id, sample.ids.numel(), sample.num_tries));
+    for (const std::int32_t id : given)
+      *out++ = static_cast<T>(log_expected_count(id, sample.ids.numel(), sample.num_tries));
   };
   dtype == DType::f32 ? write(logs.data<float>()) : write(logs.data<double>());
   return logs;

@@ -12,7 +12,8 @@ namespace {
 /// Numbers of `more` in `table`, which takes up what it lacks.
 std::vector<std::int32_t> intern_all(StringTable& table, const StringTable& more) {
   std::vector<std::int32_t> number(static_cast<std::size_t>(more.size()));
-  for (std::int32_t i = 0; i < more.size(); ++i) number[static_cast<std::size_t>(i)] = table.intern(more[i]);
+  for (std::int32_t i = 0; i < more.size(); ++i)
+    number[static_cast<std::size_t>(i)] = table.intern(more[i]);
   return number;
 }
 
@@ -25,7 +26,8 @@ std::int64_t numeric_id(std::string_view id) {
   return value;
 }
 
-/// Gives each user one row, in order of first appearance: several rows of one user are joined in their order.
+/// Gives each user one row, in order of first appearance: several rows of one user are joined in
+/// their order.
 void join_rows_of_users(Sequences& sequences) {
   constexpr std::int32_t none = -1;
   std::vector<std::int32_t> row_of(static_cast<std::size_t>(sequences.users.size()), none);
@@ -43,7 +45,8 @@ void join_rows_of_users(Sequences& sequences) {
   std::vector<std::int32_t> order(target.size());
   std::iota(order.begin(), order.end(), 0);
   const auto target_of = [&](std::int32_t row) { return target[static_cast<std::size_t>(row)]; };
-  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) { return target_of(a) < target_of(b); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::int32_t a, std::int32_t b) { return target_of(a) < target_of(b); });
   RaggedIds joined;
   joined.reserve(static_cast<std::int64_t>(users.size()), sequences.rows.total());
   for (std::size_t i = 0; i < order.size(); ++i) {
@@ -74,11 +77,14 @@ Sequences group_by_user(Interactions interactions) {
   }
   Sequences sequences;
   sequences.rows.reserve(interactions.users.size(), interactions.size());
-  const auto earlier = [&](std::uint32_t a, std::uint32_t b) { return interactions.time[a] < interactions.time[b]; };
+  const auto earlier = [&](std::uint32_t a, std::uint32_t b) {
+    return interactions.time[a] < interactions.time[b];
+  };
   for (std::size_t user = 0; user < users; ++user) {
     const auto first = order.begin() + static_cast<std::ptrdiff_t>(begin[user]);
     const auto last = order.begin() + static_cast<std::ptrdiff_t>(begin[user + 1]);
-    if (!interactions.time.empty() && !std::is_sorted(first, last, earlier)) std::stable_sort(first, last, earlier);
+    if (!interactions.time.empty() && !std::is_sorted(first, last, earlier))
+      std::stable_sort(first, last, earlier);
     for (auto at = first; at != last; ++at) sequences.rows.add(interactions.item[*at]);
     sequences.rows.end_row();
   }
@@ -90,15 +96,18 @@ Sequences group_by_user(Interactions interactions) {
 }
 
 void append(Sequences& sequences, const Sequences& more) {
-  const bool named = (sequences.rows.empty() || !sequences.user.empty()) && (more.rows.empty() || !more.user.empty());
+  const bool named = (sequences.rows.empty() || !sequences.user.empty()) &&
+                     (more.rows.empty() || !more.user.empty());
   const std::vector<std::int32_t> item = intern_all(sequences.items, more.items);
   for (std::int64_t row = 0; row < more.rows.rows(); ++row) {
-    for (const std::int32_t id : more.rows[row]) sequences.rows.add(item[static_cast<std::size_t>(id)]);
+    for (const std::int32_t id : more.rows[row])
+      sequences.rows.add(item[static_cast<std::size_t>(id)]);
     sequences.rows.end_row();
   }
   if (named) {
     const std::vector<std::int32_t> user = intern_all(sequences.users, more.users);
-    for (const std::int32_t id : more.user) sequences.user.push_back(user[static_cast<std::size_t>(id)]);
+    for (const std::int32_t id : more.user)
+      sequences.user.push_back(user[static_cast<std::size_t>(id)]);
     join_rows_of_users(sequences);
   } else {
     sequences.users = StringTable();
@@ -116,7 +125,8 @@ TransferSequences split_domains(const Sequences& sequences, std::int64_t first_t
   for (std::int32_t item = 0; item < sequences.items.size(); ++item) {
     const std::string_view id = sequences.items[item];
     const bool target = numeric_id(id) >= first_target_id;
-    place[static_cast<std::size_t>(item)] = {target, (target ? parts.target : parts.source).items.intern(id)};
+    place[static_cast<std::size_t>(item)] = {
+        target, (target ? parts.target : parts.source).items.intern(id)};
   }
   for (std::int64_t row = 0; row < sequences.rows.rows(); ++row) {
     for (const std::int32_t item : sequences.rows[row]) {
@@ -135,8 +145,8 @@ TransferSequences split_domains(const Sequences& sequences, std::int64_t first_t
 
 CutSequences cut(const RaggedIds& rows, CutOptions options) {
   if (options.min_length < 1 || options.length < options.min_length) {
-    throw OptionError(
-        concat("cut: expected 1 <= min_length <= length, got min_length ", options.min_length, " and length ", options.length));
+    throw OptionError(concat("cut: expected 1 <= min_length <= length, got min_length ",
+                             options.min_length, " and length ", options.length));
   }
   CutSequences pieces;
   for (std::int64_t row = 0; row < rows.rows(); ++row) {

@@ -1,5 +1,6 @@
 #pragma once
-/// Size classes of the memory pools: four steps to each power of two, so that at most a fifth of a block is slack.
+/// Size classes of the memory pools: four steps to each power of two, so that at most a fifth of a
+/// block is slack.
 
 #include <bit>
 #include <cstddef>
@@ -14,12 +15,14 @@ struct SizeClass {
   std::size_t index;
   std::size_t bytes;
 
-  /// The class of a request; those below `smallest` bytes share one.  Throws ShapeError for what no address space holds.
+  /// The class of a request; those below `smallest` bytes share one. Throws ShapeError for what no
+  /// address space holds.
   static SizeClass of(std::size_t bytes, std::size_t smallest) {
     const std::size_t wanted = bytes < smallest ? smallest : bytes;
     if (wanted > (std::size_t{1} << 62))
       throw ShapeError(concat("memory pool: no address space holds a block of ", wanted, " bytes"));
-    const std::size_t power = static_cast<std::size_t>(std::bit_width(wanted - 1)) - 1;  // 2^power < wanted <= 2^(power+1)
+    const std::size_t power = static_cast<std::size_t>(std::bit_width(wanted - 1)) -
+                              1;  // 2^power < wanted <= 2^(power+1)
     const std::size_t base = std::size_t{1} << power;
     const std::size_t step = base / 4;
     const std::size_t quarter = (wanted - base + step - 1) / step;  // 1..4

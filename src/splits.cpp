@@ -10,12 +10,14 @@ namespace refrain {
 
 Split split_random(std::int64_t count, SplitFractions fractions, std::uint64_t seed) {
   const double sum = fractions.train + fractions.valid + fractions.test;
-  if (!(fractions.train >= 0 && fractions.valid >= 0 && fractions.test >= 0 && std::abs(sum - 1) <= 1e-9)) {
-    throw OptionError(concat("split_random: expected shares from 0 that sum to 1, got ", fractions.train, ", ", fractions.valid,
-                             ", ", fractions.test));
+  if (!(fractions.train >= 0 && fractions.valid >= 0 && fractions.test >= 0 &&
+        std::abs(sum - 1) <= 1e-9)) {
+    throw OptionError(concat("split_random: expected shares from 0 that sum to 1, got ",
+                             fractions.train, ", ", fractions.valid, ", ", fractions.test));
   }
   if (count < 0 || count > most_rows)
-    throw OptionError(concat("split_random: expected a count from 0 to ", most_rows, ", got ", count));
+    throw OptionError(
+        concat("split_random: expected a count from 0 to ", most_rows, ", got ", count));
   constexpr std::uint64_t split_stream = 0x5350'4C49'54;
   std::vector<std::int64_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), std::int64_t{0});
@@ -24,12 +26,14 @@ Split split_random(std::int64_t count, SplitFractions fractions, std::uint64_t s
     return static_cast<std::ptrdiff_t>(std::llround(fraction * static_cast<double>(count)));
   };
   const std::ptrdiff_t valid = share(fractions.valid);
-  const std::ptrdiff_t held_out = std::min(valid + share(fractions.test), static_cast<std::ptrdiff_t>(count));
+  const std::ptrdiff_t held_out =
+      std::min(valid + share(fractions.test), static_cast<std::ptrdiff_t>(count));
   Split split;
   split.valid.assign(order.begin(), order.begin() + valid);
   split.test.assign(order.begin() + valid, order.begin() + held_out);
   split.train.assign(order.begin() + held_out, order.end());
-  for (std::vector<std::int64_t>* part : {&split.train, &split.valid, &split.test}) std::sort(part->begin(), part->end());
+  for (std::vector<std::int64_t>* part : {&split.train, &split.valid, &split.test})
+    std::sort(part->begin(), part->end());
   return split;
 }
 

@@ -9,8 +9,9 @@
 
 namespace refrain::cuda {
 
-/// A ring of page-locked slots.  A copy goes through it slot by slot: the host writes one while the GPU reads those before, and waits
-/// only when the ring is full of copies that have not run yet.  When send() returns, the source has been read.
+/// A ring of page-locked slots. A copy goes through it slot by slot: the host writes one while the
+/// GPU reads those before, and waits only when the ring is full of copies that have not run yet.
+/// When send() returns, the source has been read.
 class Staging {
  public:
   void send(void* to, const void* from, std::size_t bytes, cudaStream_t stream);

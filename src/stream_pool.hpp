@@ -1,5 +1,6 @@
 #pragma once
-/// A caching pool of device memory whose blocks are handed out again in the order of the work that uses them.
+/// A caching pool of device memory whose blocks are handed out again in the order of the work that
+/// uses them.
 
 #include <algorithm>
 #include <array>
@@ -15,12 +16,14 @@
 
 namespace refrain {
 
-/// A block belongs to the queue that it was allocated for: a stream, or a recording.  Released, it goes to that queue's shelf and is
-/// handed to later allocations of the same queue without waiting: work of a queue runs in order, so what used the block before has
-/// run when the new owner's work does.  The blocks of a recording stay with it for as long as it can run again.
+/// A block belongs to the queue that it was allocated for: a stream, or a recording. Released, it
+/// goes to that queue's shelf and is handed to later allocations of the same queue without waiting:
+/// work of a queue runs in order, so what used the block before has run when the new owner's work
+/// does. The blocks of a recording stay with it for as long as it can run again.
 ///
-/// The device is touched through `Source` alone: allocate(bytes) (null when memory is exhausted), release(block) and
-/// wait(), which returns false where nothing may be waited for.  Nothing is allocated on the host once a size was seen.
+/// The device is touched through `Source` alone: allocate(bytes) (null when memory is exhausted),
+/// release(block) and wait(), which returns false where nothing may be waited for. Nothing is
+/// allocated on the host once a size was seen.
 template <class Source>
 class StreamPool {
  public:
@@ -53,8 +56,8 @@ class StreamPool {
     shelves_[queue].kept = true;
   }
 
-  /// Gives all blocks of a queue that ends, live or not, to another one.  Work of `to` that is queued from now on must run after all
-  /// work of `from`.
+  /// Gives all blocks of a queue that ends, live or not, to another one. Work of `to` that is
+  /// queued from now on must run after all work of `from`.
   void hand_over(Queue from, Queue to) noexcept {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto found = shelves_.find(from);
@@ -108,9 +111,11 @@ class StreamPool {
   void* fetch(SizeClass size, Queue queue) {
     void* data = source_.allocate(size.bytes);
     if (data == nullptr && give_back()) data = source_.allocate(size.bytes);
-    if (data == nullptr) throw OutOfMemory("cuda", size.bytes, static_cast<std::size_t>(stats_.used_bytes));
+    if (data == nullptr)
+      throw OutOfMemory("cuda", size.bytes, static_cast<std::size_t>(stats_.used_bytes));
     try {
-      blocks_.emplace(data, Block{.data = data, .bytes = size.bytes, .size_class = size.index, .queue = queue});
+      blocks_.emplace(
+          data, Block{.data = data, .bytes = size.bytes, .size_class = size.index, .queue = queue});
     } catch (...) {
       source_.release(data);
       throw;

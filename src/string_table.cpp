@@ -36,7 +36,8 @@ std::string_view StringTable::at(std::int32_t index) const noexcept {
 std::size_t StringTable::slot_of(std::string_view text, std::uint32_t hash) const noexcept {
   const std::size_t last = slots_.size() - 1;
   std::size_t slot = hash & last;
-  while (slots_[slot].index != absent && (slots_[slot].hash != hash || at(slots_[slot].index) != text))
+  while (slots_[slot].index != absent &&
+         (slots_[slot].hash != hash || at(slots_[slot].index) != text))
     slot = (slot + 1) & last;
   return slot;
 }
@@ -74,7 +75,8 @@ std::int32_t StringTable::find(std::string_view text) const noexcept {
 }
 
 std::string_view StringTable::operator[](std::int32_t index) const {
-  if (index < 0 || index >= size()) throw OptionError(concat("StringTable: no string ", index, ", there are ", size()));
+  if (index < 0 || index >= size())
+    throw OptionError(concat("StringTable: no string ", index, ", there are ", size()));
   return at(index);
 }
 

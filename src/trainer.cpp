@@ -13,15 +13,20 @@ double Trainer::now_seconds() {
 
 Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
     : model_(model), optimizer_(optimizer), options_(std::move(options)) {
-  if (options_.epochs < 0) throw OptionError(concat("Trainer: expected epochs >= 0, got ", options_.epochs));
+  if (options_.epochs < 0)
+    throw OptionError(concat("Trainer: expected epochs >= 0, got ", options_.epochs));
   if (options_.steps_per_epoch < 1) {
-    throw OptionError(concat("Trainer: expected steps_per_epoch >= 1, got ", options_.steps_per_epoch));
+    throw OptionError(
+        concat("Trainer: expected steps_per_epoch >= 1, got ", options_.steps_per_epoch));
   }
-  if (!(options_.max_norm >= 0)) throw OptionError(concat("Trainer: expected max_norm >= 0, got ", options_.max_norm));
-  if (options_.patience < 0) throw OptionError(concat("Trainer: expected patience >= 0, got ", options_.patience));
+  if (!(options_.max_norm >= 0))
+    throw OptionError(concat("Trainer: expected max_norm >= 0, got ", options_.max_norm));
+  if (options_.patience < 0)
+    throw OptionError(concat("Trainer: expected patience >= 0, got ", options_.patience));
   constexpr std::int64_t most_pending = 1 << 20;
   if (options_.pending_losses < 0 || options_.pending_losses > most_pending) {
-    throw OptionError(concat("Trainer: expected pending_losses from 0 to ", most_pending, ", got ", options_.pending_losses));
+    throw OptionError(concat("Trainer: expected pending_losses from 0 to ", most_pending, ", got ",
+                             options_.pending_losses));
   }
   if (options_.record_after < 0) {
     throw OptionError(concat("Trainer: expected record_after >= 0, got ", options_.record_after));
@@ -30,7 +35,8 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
 
 void Trainer::keep(const std::string& name, Random& random) {
   for (const auto& [known, stream] : randoms_) {
-    if (known == name) throw OptionError(concat("Trainer: there is a random stream '", name, "' already"));
+    if (known == name)
+      throw OptionError(concat("Trainer: there is a random stream '", name, "' already"));
   }
   randoms_.emplace_back(name, &random);
 }
@@ -50,8 +56,8 @@ void expect_finite(const StepReport& report) {
   const bool loss = std::isfinite(report.loss);
   if (loss && std::isfinite(report.gradient_norm)) return;
   throw Error(concat("training: the ", loss ? "norm of the gradients" : "loss", " is ",
-                     loss ? report.gradient_norm : report.loss, " in step ", report.step, " of epoch ", report.epoch,
-                     "; a smaller learning rate or clipping may help"));
+                     loss ? report.gradient_norm : report.loss, " in step ", report.step,
+                     " of epoch ", report.epoch, "; a smaller learning rate or clipping may help"));
 }
 
 template <class T>
@@ -64,7 +70,9 @@ bool all_finite(const Tensor& tensor) {
 void expect_finite(const TensorMap& parameters, const std::string& path) {
   for (const auto& [name, tensor] : parameters) {
     const Tensor here = tensor.to(Device::cpu);
-    if (here.dtype() == DType::f64 ? all_finite<double>(here) : here.dtype() != DType::f32 || all_finite<float>(here)) continue;
+    if (here.dtype() == DType::f64 ? all_finite<double>(here)
+                                   : here.dtype() != DType::f32 || all_finite<float>(here))
+      continue;
     throw Error(concat("training: ", name, " is no longer finite; ", path, " is not written"));
   }
 }
@@ -86,7 +94,8 @@ constexpr std::size_t figure_bytes = 8;  ///< of a loss or a norm
 }  // namespace
 
 void Trainer::end_step(double loss) {
-  StepReport step{.epoch = position_.epoch, .step = position_.step, .loss = loss, .gradient_norm = 0};
+  StepReport step{
+      .epoch = position_.epoch, .step = position_.step, .loss = loss, .gradient_norm = 0};
   expect_finite(step);
   if (options_.max_norm > 0) {
     step.gradient_norm = optimizer_.clip_gradients(options_.max_norm);
@@ -95,7 +104,8 @@ void Trainer::end_step(double loss) {
   optimizer_.step();
   advance();
   report(step);
-  if (options_.checkpoint_seconds > 0 && now_seconds() - saved_at_ >= options_.checkpoint_seconds) save_if_asked();
+  if (options_.checkpoint_seconds > 0 && now_seconds() - saved_at_ >= options_.checkpoint_seconds)
+    save_if_asked();
 }
 
 void Trainer::advance() {
@@ -109,7 +119,8 @@ void Trainer::report(const StepReport& report) {
 }
 
 void Trainer::queue_update(const Tensor& loss) {
-  const Tensor norm = options_.max_norm > 0 ? optimizer_.clip_gradients_on_device(options_.max_norm) : Tensor();
+  const Tensor norm =
+      options_.max_norm > 0 ? optimizer_.clip_gradients_on_device(options_.max_norm) : Tensor();
   optimizer_.step();
   queue_report(loss, norm);
 }
@@ -141,7 +152,8 @@ void Trainer::settle(std::size_t allowed) {
     const std::size_t places = static_cast<std::size_t>(options_.pending_losses) + 1;
     const std::size_t number = static_cast<std::size_t>(queued_steps_) - pending_.size();
     pending_.pop_front();
-    const char* figures = static_cast<const char*>(figures_.data()) + number % places * 2 * figure_bytes;
+    const char* figures =
+        static_cast<const char*>(figures_.data()) + number % places * 2 * figure_bytes;
     StepReport known = step.report;
     known.loss = number_at(figures, step.dtype);
     if (step.clipped) known.gradient_norm = number_at(figures + figure_bytes, step.dtype);
@@ -153,7 +165,8 @@ void Trainer::settle(std::size_t allowed) {
 bool Trainer::is_better(double metric) const noexcept {
   if (std::isnan(metric)) return false;
   if (position_.best_epoch < 0) return true;
-  return options_.larger_is_better ? metric > position_.best_metric : metric < position_.best_metric;
+  return options_.larger_is_better ? metric > position_.best_metric
+                                   : metric < position_.best_metric;
 }
 
 void Trainer::remember_best() {
@@ -178,13 +191,14 @@ void Trainer::end_epoch(double metric, double evaluation_seconds) {
   } else {
     ++position_.worse_evaluations;
   }
-  const EpochReport report{.epoch = position_.epoch,
-                           .loss = position_.loss_sum / static_cast<double>(options_.steps_per_epoch),
-                           .metric = metric,
-                           .is_best = best,
-                           .training_seconds = now_seconds() - evaluation_seconds - epoch_began_,
-                           .evaluation_seconds = evaluation_seconds,
-                           .learning_rate = optimizer_.learning_rate()};
+  const EpochReport report{
+      .epoch = position_.epoch,
+      .loss = position_.loss_sum / static_cast<double>(options_.steps_per_epoch),
+      .metric = metric,
+      .is_best = best,
+      .training_seconds = now_seconds() - evaluation_seconds - epoch_began_,
+      .evaluation_seconds = evaluation_seconds,
+      .learning_rate = optimizer_.learning_rate()};
   ++position_.epoch;
   position_.step = 0;
   position_.loss_sum = 0;
@@ -232,12 +246,14 @@ void Trainer::resume(const std::string& path) {
   TrainingState state = load_training(path);
   const auto counter = [&](const char* name) {
     const auto found = state.counters.find(name);
-    if (found == state.counters.end()) throw DataError(path, 0, concat("has no counter '", name, "'"));
+    if (found == state.counters.end())
+      throw DataError(path, 0, concat("has no counter '", name, "'"));
     return found->second;
   };
   const auto figure = [&](const char* name) {
     const auto found = state.figures.find(name);
-    if (found == state.figures.end()) throw DataError(path, 0, concat("has no figure '", name, "'"));
+    if (found == state.figures.end())
+      throw DataError(path, 0, concat("has no figure '", name, "'"));
     return found->second;
   };
   const TrainingPosition position{.epoch = counter("epoch"),
@@ -249,14 +265,17 @@ void Trainer::resume(const std::string& path) {
                                   .worse_evaluations = counter("worse_evaluations")};
   if (counter("steps_per_epoch") != options_.steps_per_epoch) {
     throw DataError(path, 0,
-                    concat("was saved by a run of ", counter("steps_per_epoch"), " steps an epoch; this one has ",
-                           options_.steps_per_epoch));
+                    concat("was saved by a run of ", counter("steps_per_epoch"),
+                           " steps an epoch; this one has ", options_.steps_per_epoch));
   }
   if (state.randoms.size() != randoms_.size()) {
-    throw DataError(path, 0, concat("holds ", state.randoms.size(), " random streams, expected ", randoms_.size()));
+    throw DataError(
+        path, 0,
+        concat("holds ", state.randoms.size(), " random streams, expected ", randoms_.size()));
   }
   for (const auto& [name, random] : randoms_) {
-    if (state.randoms.find(name) == state.randoms.end()) throw DataError(path, 0, concat("has no random stream '", name, "'"));
+    if (state.randoms.find(name) == state.randoms.end())
+      throw DataError(path, 0, concat("has no random stream '", name, "'"));
   }
   TensorMap trainable;
   for (const ConstNamedParameter& named : std::as_const(model_).parameters()) {

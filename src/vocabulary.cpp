@@ -66,7 +66,9 @@ bool parse(std::string_view text, Number& number) noexcept {
 }
 
 /// A line for an error message: long ones are cut.
-std::string shown(std::string_view line) { return concat("\"", line.substr(0, 60), line.size() > 60 ? "...\"" : "\""); }
+std::string shown(std::string_view line) {
+  return concat("\"", line.substr(0, 60), line.size() > 60 ? "...\"" : "\"");
+}
 
 std::string header(std::int32_t items, bool specials) {
   return concat(signature, " items=", items, " specials=", specials ? 1 : 0, "\n");
@@ -74,20 +76,26 @@ std::string header(std::int32_t items, bool specials) {
 
 }  // namespace
 
-Vocabulary::Vocabulary(const StringTable& names, std::span<const std::int64_t> counts, Options options)
+Vocabulary::Vocabulary(const StringTable& names, std::span<const std::int64_t> counts,
+                       Options options)
     : has_specials_(options.specials) {
   if (counts.size() != static_cast<std::size_t>(names.size())) {
-    throw OptionError(concat("Vocabulary: expected a count for each of ", names.size(), " names, got ", counts.size()));
+    throw OptionError(concat("Vocabulary: expected a count for each of ", names.size(),
+                             " names, got ", counts.size()));
   }
-  if (options.min_count < 0) throw OptionError(concat("Vocabulary: expected min_count >= 0, got ", options.min_count));
-  if (const auto bad = std::find_if(counts.begin(), counts.end(), [](std::int64_t count) { return count < 0; });
+  if (options.min_count < 0)
+    throw OptionError(concat("Vocabulary: expected min_count >= 0, got ", options.min_count));
+  if (const auto bad =
+          std::find_if(counts.begin(), counts.end(), [](std::int64_t count) { return count < 0; });
       bad != counts.end()) {
-    throw OptionError(concat("Vocabulary: expected counts >= 0, got ", *bad, " at place ", bad - counts.begin()));
+    throw OptionError(
+        concat("Vocabulary: expected counts >= 0, got ", *bad, " at place ", bad - counts.begin()));
   }
   std::vector<std::int32_t> order(counts.size());
   std::iota(order.begin(), order.end(), 0);
   const auto count_of = [&](std::int32_t name) { return counts[static_cast<std::size_t>(name)]; };
-  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) { return count_of(a) > count_of(b); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::int32_t a, std::int32_t b) { return count_of(a) > count_of(b); });
   for (const std::int32_t name : order) {
     if (count_of(name) < options.min_count) break;
     names_.intern(names[name]);
@@ -108,13 +116,17 @@ std::int32_t Vocabulary::find(std::string_view item) const noexcept {
 }
 
 std::string_view Vocabulary::name(std::int32_t id) const {
-  static constexpr std::array<std::string_view, special_ids> special_names{"[PAD]", "[TCL]", "[MASK]", "[UNK]"};
-  if (id < 0 || id >= size()) throw OptionError(concat("Vocabulary: no id ", id, ", there are ", size()));
-  return id < first_item() ? special_names[static_cast<std::size_t>(id)] : names_[id - first_item()];
+  static constexpr std::array<std::string_view, special_ids> special_names{"[PAD]", "[TCL]",
+                                                                           "[MASK]", "[UNK]"};
+  if (id < 0 || id >= size())
+    throw OptionError(concat("Vocabulary: no id ", id, ", there are ", size()));
+  return id < first_item() ? special_names[static_cast<std::size_t>(id)]
+                           : names_[id - first_item()];
 }
 
 std::int64_t Vocabulary::count(std::int32_t id) const {
-  if (id < 0 || id >= size()) throw OptionError(concat("Vocabulary: no id ", id, ", there are ", size()));
+  if (id < 0 || id >= size())
+    throw OptionError(concat("Vocabulary: no id ", id, ", there are ", size()));
   return id < first_item() ? 0 : counts_[static_cast<std::size_t>(id - first_item())];
 }
 
@@ -146,13 +158,16 @@ Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& ori
   };
 
   const std::string_view first = next_line();
-  if (!first.starts_with(signature)) throw damaged(concat("expected \"", signature, "\", got ", shown(first)));
+  if (!first.starts_with(signature))
+    throw damaged(concat("expected \"", signature, "\", got ", shown(first)));
   const std::size_t equals = first.find("items=");
   std::int32_t items = -1;
-  if (equals != std::string_view::npos) std::from_chars(first.data() + equals + 6, first.data() + first.size(), items);
+  if (equals != std::string_view::npos)
+    std::from_chars(first.data() + equals + 6, first.data() + first.size(), items);
   const bool specials = first.ends_with("specials=1");
   if (items < 0 || concat(first, "\n") != header(items, specials))
-    throw damaged(concat("expected a header \"", signature, " items=N specials=0 or 1\", got ", shown(first)));
+    throw damaged(concat("expected a header \"", signature, " items=N specials=0 or 1\", got ",
+                         shown(first)));
 
   StringTable names;
   std::vector<std::int64_t> counts;
@@ -166,7 +181,8 @@ Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& ori
       throw damaged(concat("expected \"count name\", got ", shown(line)));
     }
     if (!counts.empty() && count > counts.back())
-      throw damaged(concat("expected a count up to ", counts.back(), ", that of the item before it, got ", count));
+      throw damaged(concat("expected a count up to ", counts.back(),
+                           ", that of the item before it, got ", count));
     if (!unescape(line.substr(blank + 1), name))
       throw damaged(concat("expected a name in printable ASCII and %XX, got ", shown(line)));
     if (names.intern(name) != i) throw damaged(concat("item \"", name, "\" is there twice"));
@@ -176,7 +192,8 @@ Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& ori
   const std::string_view last = next_line();
   if (last != concat(checksum_label, checksum(body)))
     throw damaged(concat("expected \"", checksum_label, checksum(body), "\", got ", shown(last)));
-  if (!rest.empty()) throw damaged(concat("expected nothing behind the checksum, got ", rest.size(), " bytes"));
+  if (!rest.empty())
+    throw damaged(concat("expected nothing behind the checksum, got ", rest.size(), " bytes"));
   return Vocabulary(names, counts, {.min_count = 0, .specials = specials});
 }
 
@@ -190,7 +207,8 @@ bool operator==(const Vocabulary& a, const Vocabulary& b) {
 
 RaggedIds encode(const Sequences& sequences, const Vocabulary& vocabulary, UnknownItems unknown) {
   if (unknown == UnknownItems::keep && !vocabulary.has_specials()) {
-    throw OptionError("encode: this vocabulary has no special ids, so unknown items cannot be kept");
+    throw OptionError(
+        "encode: this vocabulary has no special ids, so unknown items cannot be kept");
   }
   std::vector<std::int32_t> id_of(static_cast<std::size_t>(sequences.items.size()));
   for (std::int32_t item = 0; item < sequences.items.size(); ++item) {

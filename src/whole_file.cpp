@@ -23,7 +23,9 @@ namespace {
 /// The most that one system call is asked to move.
 constexpr std::size_t largest_transfer_bytes = std::size_t{1} << 30;
 
-std::string because(const char* action, int error) { return concat(action, ": ", std::strerror(error)); }
+std::string because(const char* action, int error) {
+  return concat(action, ": ", std::strerror(error));
+}
 
 /// The file that a write to `path` should replace: what a symbolic link points to, not the link.
 std::string resolved(const std::string& path) {
@@ -42,13 +44,16 @@ int uninterrupted(Call call) {
 
 enum class Lock { taken, held_by_another, unknown };
 
-/// Takes the lock that says "somebody writes this", which lasts as long as the descriptor.  `unknown`: the file system has no locks.
+/// Takes the lock that says "somebody writes this", which lasts as long as the descriptor.
+/// `unknown`: the file system has no locks.
 Lock try_lock(int descriptor) {
-  if (uninterrupted([&] { return ::flock(descriptor, LOCK_EX | LOCK_NB); }) == 0) return Lock::taken;
+  if (uninterrupted([&] { return ::flock(descriptor, LOCK_EX | LOCK_NB); }) == 0)
+    return Lock::taken;
   return errno == EWOULDBLOCK ? Lock::held_by_another : Lock::unknown;
 }
 
-/// The name of a temporary neighbour without its end ".<process>.<number>.tmp", or nothing when it has no such end.
+/// The name of a temporary neighbour without its end ".<process>.<number>.tmp", or nothing when it
+/// has no such end.
 std::string_view replaced_by(std::string_view name) {
   constexpr std::string_view end = ".tmp";
   if (!name.ends_with(end)) return {};
@@ -70,9 +75,11 @@ std::string folder_of(const std::string& path) {
 void remove_abandoned(const std::string& path) {
   const std::string target = std::filesystem::path(path).filename().string();
   std::error_code error;
-  for (std::filesystem::directory_iterator at(folder_of(path), error), end; !error && at != end; at.increment(error)) {
+  for (std::filesystem::directory_iterator at(folder_of(path), error), end; !error && at != end;
+       at.increment(error)) {
     if (replaced_by(at->path().filename().string()) != target) continue;
-    const int descriptor = ::open(at->path().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    const int descriptor =
+        ::open(at->path().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (descriptor < 0) continue;
     struct stat status = {};
     const bool is_file = ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
@@ -101,10 +108,13 @@ InputFile::~InputFile() { ::close(descriptor_); }
 void InputFile::read_at(std::uint64_t position, void* to, std::size_t count) const {
   char* at = static_cast<char*>(to);
   while (count > 0) {
-    const ssize_t got = ::pread(descriptor_, at, std::min(count, largest_transfer_bytes), static_cast<off_t>(position));
+    const ssize_t got = ::pread(descriptor_, at, std::min(count, largest_transfer_bytes),
+                                static_cast<off_t>(position));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw DataError(path_, 0, because("cannot be read", errno));
-    if (got == 0) throw DataError(path_, 0, concat("ends at byte ", position, ", before what its header announces"));
+    if (got == 0)
+      throw DataError(path_, 0,
+                      concat("ends at byte ", position, ", before what its header announces"));
     at += got;
     count -= static_cast<std::size_t>(got);
     position += static_cast<std::uint64_t>(got);
@@ -114,9 +124,11 @@ void InputFile::read_at(std::uint64_t position, void* to, std::size_t count) con
 ReplacedFile::ReplacedFile(std::string path) : path_(resolved(path)) {
   struct stat before = {};
   const bool exists = ::stat(path_.c_str(), &before) == 0;
-  if (exists && !S_ISREG(before.st_mode)) throw DataError(path_, 0, "is not a regular file, so it is not replaced");
+  if (exists && !S_ISREG(before.st_mode))
+    throw DataError(path_, 0, "is not a regular file, so it is not replaced");
   remove_abandoned(path_);
-  // Whatever stands in the way of one name (a neighbour without a lock, of a file system that has none), the next one is taken.
+  // Whatever stands in the way of one name (a neighbour without a lock, of a file system that has
+  // none), the next one is taken.
   static std::atomic<unsigned> serial{0};
   for (int tries = 0; descriptor_ < 0; ++tries) {
     temporary_ = concat(path_, ".", ::getpid(), ".", serial.fetch_add(1), ".tmp");
@@ -124,15 +136,18 @@ ReplacedFile::ReplacedFile(std::string path) : path_(resolved(path)) {
     if (descriptor_ < 0 && ((errno != EEXIST && errno != EINTR) || tries == 1000)) {
       const int error = errno;
       temporary_.clear();
-      throw DataError(path_, 0, because("cannot be written: no file can be made in its folder", error));
+      throw DataError(path_, 0,
+                      because("cannot be written: no file can be made in its folder", error));
     }
     if (descriptor_ < 0) continue;
     // Between the two calls another writer may have taken it for abandoned.
     struct stat made = {};
-    if (try_lock(descriptor_) == Lock::held_by_another || ::fstat(descriptor_, &made) != 0 || made.st_nlink == 0)
+    if (try_lock(descriptor_) == Lock::held_by_another || ::fstat(descriptor_, &made) != 0 ||
+        made.st_nlink == 0)
       ::close(std::exchange(descriptor_, -1));
   }
-  // A file that is replaced keeps its permissions; if it cannot, the usual ones of a new file are safe enough.
+  // A file that is replaced keeps its permissions; if it cannot, the usual ones of a new file are
+  // safe enough.
   if (exists) (void)!::fchmod(descriptor_, before.st_mode & 07777);
 }
 
@@ -141,7 +156,9 @@ ReplacedFile::~ReplacedFile() {
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
-void ReplacedFile::fail(const char* action) const { throw DataError(path_, 0, because(action, errno)); }
+void ReplacedFile::fail(const char* action) const {
+  throw DataError(path_, 0, because(action, errno));
+}
 
 void ReplacedFile::write(const void* from, std::size_t count) {
   const char* at = static_cast<const char*>(from);
@@ -149,7 +166,9 @@ void ReplacedFile::write(const void* from, std::size_t count) {
     const ssize_t put = ::write(descriptor_, at, std::min(count, largest_transfer_bytes));
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) fail("cannot be written");
-    if (put == 0) throw DataError(path_, 0, concat("cannot be written: the system took none of ", count, " bytes"));
+    if (put == 0)
+      throw DataError(path_, 0,
+                      concat("cannot be written: the system took none of ", count, " bytes"));
     at += put;
     count -= static_cast<std::size_t>(put);
   }
@@ -157,7 +176,8 @@ void ReplacedFile::write(const void* from, std::size_t count) {
 
 void ReplacedFile::commit() {
   if (uninterrupted([&] { return ::fsync(descriptor_); }) != 0) fail("cannot be synced to disk");
-  // Renamed while it is still locked: a closed temporary file would look abandoned.  What close() could say, fsync() has said.
+  // Renamed while it is still locked: a closed temporary file would look abandoned. What close()
+  // could say, fsync() has said.
   if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be put in place");
   temporary_.clear();
   ::close(std::exchange(descriptor_, -1));
@@ -167,7 +187,8 @@ void ReplacedFile::commit() {
   const int error = errno;
   ::close(descriptor);
   // Some file systems know no syncing of folders and say EINVAL.
-  if (result != 0 && error != EINVAL) throw DataError(path_, 0, because("its folder cannot be synced to disk", error));
+  if (result != 0 && error != EINVAL)
+    throw DataError(path_, 0, because("its folder cannot be synced to disk", error));
 }
 
 }  // namespace refrain

@@ -7,7 +7,8 @@
 namespace refrain {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "the digest is defined over little-endian words");
+static_assert(std::endian::native == std::endian::little,
+              "the digest is defined over little-endian words");
 
 constexpr std::uint64_t prime1 = 0x9E3779B185EBCA87u;
 constexpr std::uint64_t prime2 = 0xC2B2AE3D27D4EB4Fu;
@@ -22,14 +23,18 @@ T load(const unsigned char* bytes) noexcept {
   return value;
 }
 
-std::uint64_t mixed(std::uint64_t lane, std::uint64_t word) noexcept { return std::rotl(lane + word * prime2, 31) * prime1; }
+std::uint64_t mixed(std::uint64_t lane, std::uint64_t word) noexcept {
+  return std::rotl(lane + word * prime2, 31) * prime1;
+}
 
 }  // namespace
 
-Xxh64::Xxh64(std::uint64_t seed) noexcept : lanes_{seed + prime1 + prime2, seed + prime2, seed, seed - prime1}, seed_(seed) {}
+Xxh64::Xxh64(std::uint64_t seed) noexcept
+    : lanes_{seed + prime1 + prime2, seed + prime2, seed, seed - prime1}, seed_(seed) {}
 
 void Xxh64::take_stripe(const unsigned char* stripe) noexcept {
-  for (std::size_t i = 0; i < 4; ++i) lanes_[i] = mixed(lanes_[i], load<std::uint64_t>(stripe + 8 * i));
+  for (std::size_t i = 0; i < 4; ++i)
+    lanes_[i] = mixed(lanes_[i], load<std::uint64_t>(stripe + 8 * i));
 }
 
 void Xxh64::update(const void* bytes, std::size_t count) noexcept {
@@ -57,7 +62,8 @@ void Xxh64::update(const void* bytes, std::size_t count) noexcept {
 std::uint64_t Xxh64::digest() const noexcept {
   std::uint64_t hash = seed_ + prime5;
   if (total_ >= buffer_.size()) {
-    hash = std::rotl(lanes_[0], 1) + std::rotl(lanes_[1], 7) + std::rotl(lanes_[2], 12) + std::rotl(lanes_[3], 18);
+    hash = std::rotl(lanes_[0], 1) + std::rotl(lanes_[1], 7) + std::rotl(lanes_[2], 12) +
+           std::rotl(lanes_[3], 18);
     for (const std::uint64_t lane : lanes_) hash = (hash ^ mixed(0, lane)) * prime1 + prime4;
   }
   hash += total_;

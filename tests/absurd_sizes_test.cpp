@@ -1,4 +1,5 @@
-/// Sizes that no memory holds, and products that no integer holds: refused before anything is taken.
+/// Sizes that no memory holds, and products that no integer holds: refused before anything is
+/// taken.
 
 #include <algorithm>
 #include <fstream>
@@ -22,10 +23,15 @@ using namespace refrain::test;
 namespace {
 
 constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
-constexpr std::int64_t sizes[] = {
-    most, most / 2 + 1, std::int64_t{1} << 60, std::int64_t{1} << 46, -1, std::numeric_limits<std::int64_t>::min()};
+constexpr std::int64_t sizes[] = {most,
+                                  most / 2 + 1,
+                                  std::int64_t{1} << 60,
+                                  std::int64_t{1} << 46,
+                                  -1,
+                                  std::numeric_limits<std::int64_t>::min()};
 
-/// Runs it; what it throws must be ours, or std::bad_alloc, and nothing may have been taken from the pool for good or held at the peak.
+/// Runs it; what it throws must be ours, or std::bad_alloc, and nothing may have been taken from
+/// the pool for good or held at the peak.
 template <class Make>
 void check_refused(Make make) {
   pool_trim();
@@ -57,7 +63,8 @@ TEST_CASE("absurd sizes: tensors name what they were asked for", "[core][reliabi
   check_refused([] { Tensor::repeated(Tensor::full({}, 1, DType::f32), {std::int64_t{1} << 50}); });
   CHECK_THROWS_MATCHES((Tensor({std::int64_t{1} << 46}, DType::f32)), OutOfMemory,
                        message_contains("cannot give a block of 281474976710656 bytes"));
-  CHECK_THROWS_MATCHES((Tensor({most / 4}, DType::f64)), ShapeError, message_contains("is too large to address"));
+  CHECK_THROWS_MATCHES((Tensor({most / 4}, DType::f64)), ShapeError,
+                       message_contains("is too large to address"));
   CHECK_THROWS_AS(pool_allocate(~std::size_t{0}, Device::cpu), ShapeError);
   CHECK_THROWS_AS(PoolAllocator<double>().allocate((std::size_t{1} << 61) + 1), std::bad_alloc);
   CHECK_THROWS_AS(PinnedBuffer(~std::size_t{0} - 3, Device::cpu), ShapeError);
@@ -85,12 +92,21 @@ TEST_CASE("absurd sizes: layers", "[nn][reliability]") {
     check_refused([&] { Memory({.input = 2, .words = 2, .word_size = 2, .heads = size}, random); });
     check_refused([&] { Memory({.input = size, .words = 2, .word_size = 2}, random); });
     check_refused([&] { models::NextItNet({.items = size}, random); });
-    check_refused([&] { models::CmnRec<Lstm>({.items = 10, .word_size = size, .heads = 2}, random); });
+    check_refused(
+        [&] { models::CmnRec<Lstm>({.items = 10, .word_size = size, .heads = 2}, random); });
   }
-  check_refused(
-      [&] { Adapter({.channels = 8, .bottleneck = std::int64_t{1} << 40, .cardinality = std::int64_t{1} << 40}, random); });
-  check_refused(
-      [&] { Memory({.input = 2, .words = 2, .word_size = std::int64_t{1} << 33, .heads = std::int64_t{1} << 33}, random); });
+  check_refused([&] {
+    Adapter(
+        {.channels = 8, .bottleneck = std::int64_t{1} << 40, .cardinality = std::int64_t{1} << 40},
+        random);
+  });
+  check_refused([&] {
+    Memory({.input = 2,
+            .words = 2,
+            .word_size = std::int64_t{1} << 33,
+            .heads = std::int64_t{1} << 33},
+           random);
+  });
 }
 
 TEST_CASE("absurd sizes: operations", "[op][reliability]") {
@@ -146,14 +162,16 @@ TEST_CASE("absurd sizes: data", "[data][reliability]") {
   }
   check_refused([&] { rows.reserve(-1, 1); });
   const NegativeSampler negatives({.first = 4, .items = 3});
-  CHECK(negatives.draw(std::numeric_limits<std::int32_t>::min(), random) >= 4);  // outside: excludes nothing
+  CHECK(negatives.draw(std::numeric_limits<std::int32_t>::min(), random) >=
+        4);  // outside: excludes nothing
 }
 
 TEST_CASE("absurd sizes: files of text", "[data][reliability]") {
   const ScratchFolder folder;
   // Fields of 3 MiB: too long for a line as it is allowed; fine when it is.
   const std::string huge(3 << 20, '7');
-  const std::string path = folder.write("u.data", "1\t2\t3\t4\n1\t" + huge + "\t3\t4\n2\t3\t4\t5\n");
+  const std::string path =
+      folder.write("u.data", "1\t2\t3\t4\n1\t" + huge + "\t3\t4\n2\t3\t4\t5\n");
   CHECK_THROWS_MATCHES(read_interactions(path), DataError,
                        message_contains("u.data:2: the line is longer than max_line_bytes"));
   CHECK(read_interactions(path, {.skip_bad_lines = 1}).size() == 2);
@@ -161,9 +179,11 @@ TEST_CASE("absurd sizes: files of text", "[data][reliability]") {
   for (const std::int64_t size : {most, std::int64_t{1} << 31, std::int64_t{0}, std::int64_t{-1}}) {
     CHECK_THROWS_AS(read_interactions(path, {.max_line_bytes = size}), OptionError);
   }
-  CHECK_THROWS_AS(read_interactions(folder.write("u.data", concat("1\t2\t", std::string(400, '9'), "\t4\n"))), DataError);
-  CHECK_THROWS_MATCHES(read_interactions(folder.write("u.data", "1\t2\t3\t99999999999999999999\n")), DataError,
-                       message_contains("does not fit 64 bits"));
+  CHECK_THROWS_AS(
+      read_interactions(folder.write("u.data", concat("1\t2\t", std::string(400, '9'), "\t4\n"))),
+      DataError);
+  CHECK_THROWS_MATCHES(read_interactions(folder.write("u.data", "1\t2\t3\t99999999999999999999\n")),
+                       DataError, message_contains("does not fit 64 bits"));
 }
 
 TEST_CASE("absurd sizes: a file of tensors that claims 2^60 bytes", "[train][reliability]") {
@@ -173,7 +193,8 @@ TEST_CASE("absurd sizes: a file of tensors that claims 2^60 bytes", "[train][rel
     for (std::size_t i = 0; i < 8; ++i) bytes[i] = static_cast<char>((length >> (8 * i)) & 255);
     return folder.write("claims", bytes + header);
   };
-  const std::string tensor = R"({"x":{"dtype":"F32","shape":[288230376151711744],"data_offsets":[0,1152921504606846976]}})";
+  const std::string tensor =
+      R"({"x":{"dtype":"F32","shape":[288230376151711744],"data_offsets":[0,1152921504606846976]}})";
   check_refused([&] { read_safetensors(file(std::uint64_t{1} << 60, "{}")); });
   check_refused([&] { read_safetensors(file(~std::uint64_t{0}, "{}")); });
   check_refused([&] { read_safetensors(file(tensor.size(), tensor)); });
@@ -181,7 +202,8 @@ TEST_CASE("absurd sizes: a file of tensors that claims 2^60 bytes", "[train][rel
                        message_contains("announces a header of 1152921504606846976 bytes"));
   // A file with a hole is as long as it says; the tensor is what cannot be had.
   const std::uint64_t bytes = std::uint64_t{1} << 42;
-  const std::string sparse = R"({"x":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}})";
+  const std::string sparse =
+      R"({"x":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}})";
   const std::string path = file(sparse.size(), sparse);
   std::error_code error;
   std::filesystem::resize_file(path, 8 + sparse.size() + bytes, error);
@@ -193,6 +215,7 @@ TEST_CASE("absurd sizes: training", "[train][reliability]") {
   Linear model({.in = 2, .out = 2}, random);
   Sgd sgd(model, {.learning_rate = 0.1});
   for (const std::int64_t size : {most, std::int64_t{1} << 40, std::int64_t{-1}}) {
-    CHECK_THROWS_AS(Trainer(model, sgd, {.steps_per_epoch = 1, .pending_losses = size}), OptionError);
+    CHECK_THROWS_AS(Trainer(model, sgd, {.steps_per_epoch = 1, .pending_losses = size}),
+                    OptionError);
   }
 }

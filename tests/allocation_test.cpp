@@ -35,7 +35,8 @@ class HeapWatch {
   std::int64_t calls() const { return news; }
 };
 
-// A sanitizer has allocation functions of its own, which must not be replaced by half: there the pool's counter alone is looked at.
+// A sanitizer has allocation functions of its own, which must not be replaced by half: there the
+// pool's counter alone is looked at.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool heap_is_watched = false;
 
@@ -45,15 +46,18 @@ constexpr bool heap_is_watched = true;
 
 void* counted_allocate(std::size_t bytes, std::size_t alignment) {
   if (watching) ++news;
-  const std::size_t size = (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
-  void* block = alignment <= alignof(std::max_align_t) ? std::malloc(size) : std::aligned_alloc(alignment, size);
+  const std::size_t size =
+      (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
+  void* block = alignment <= alignof(std::max_align_t) ? std::malloc(size)
+                                                       : std::aligned_alloc(alignment, size);
   if (block == nullptr) throw std::bad_alloc();
   return block;
 }
 
 }  // namespace
 
-// The array and nothrow forms of the standard library call these.  Not inlined: gcc takes a free() inside an inlined delete for a mistake.
+// The array and nothrow forms of the standard library call these. Not inlined: gcc takes a free()
+// inside an inlined delete for a mistake.
 void* operator new(std::size_t bytes) { return counted_allocate(bytes, alignof(std::max_align_t)); }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return counted_allocate(bytes, static_cast<std::size_t>(alignment));
@@ -61,7 +65,9 @@ void* operator new(std::size_t bytes, std::align_val_t alignment) {
 [[gnu::noinline]] void operator delete(void* block) noexcept { std::free(block); }
 [[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept { std::free(block); }
 [[gnu::noinline]] void operator delete(void* block, std::align_val_t) noexcept { std::free(block); }
-[[gnu::noinline]] void operator delete(void* block, std::size_t, std::align_val_t) noexcept { std::free(block); }
+[[gnu::noinline]] void operator delete(void* block, std::size_t, std::align_val_t) noexcept {
+  std::free(block);
+}
 #endif
 
 namespace {
@@ -132,7 +138,8 @@ TEST_CASE("allocation: the watch sees the heap", "[allocation]") {
   CHECK(seen == 2);
 }
 
-TEST_CASE("allocation: a training step with the full softmax takes nothing from the system", "[allocation]") {
+TEST_CASE("allocation: a training step with the full softmax takes nothing from the system",
+          "[allocation]") {
   for (const int count : {1, 3}) {
     INFO(count << " threads");
     const test::ThreadCount scope(count);
@@ -143,13 +150,15 @@ TEST_CASE("allocation: a training step with the full softmax takes nothing from 
     const Tensor targets = random_ids(6 * 20, 500, 3);
     check_nothing_allocated([&] {
       optimizer.zero_grad();
-      backward(softmax_loss(network.block2(network.block1(network.embedding(ids))), network.items, targets, {.relu = true}));
+      backward(softmax_loss(network.block2(network.block1(network.embedding(ids))), network.items,
+                            targets, {.relu = true}));
       optimizer.step();
     });
   }
 }
 
-TEST_CASE("allocation: a training step with the sampled softmax takes nothing from the system", "[allocation]") {
+TEST_CASE("allocation: a training step with the sampled softmax takes nothing from the system",
+          "[allocation]") {
   Random random(1);
   Network network(random);
   Adam optimizer(network);
@@ -158,19 +167,22 @@ TEST_CASE("allocation: a training step with the sampled softmax takes nothing fr
   const Candidates candidates{random_ids(40, 500, 4), {}, {}};
   check_nothing_allocated([&] {
     optimizer.zero_grad();
-    backward(sampled_softmax_loss(network.block2(network.block1(network.embedding(ids))), network.items, targets, candidates));
+    backward(sampled_softmax_loss(network.block2(network.block1(network.embedding(ids))),
+                                  network.items, targets, candidates));
     optimizer.step();
   });
 }
 
-TEST_CASE("allocation: fine-tuning patches on a frozen network takes nothing from the system", "[allocation]") {
+TEST_CASE("allocation: fine-tuning patches on a frozen network takes nothing from the system",
+          "[allocation]") {
   Random random(1);
   Network network(random);
   network.freeze();
   Adapter first({.channels = 16}, random);
   Adapter second({.channels = 16}, random);
   std::vector<NamedParameter> parameters = first.parameters();
-  for (const NamedParameter& named : second.parameters()) parameters.push_back({"second." + named.name, named.parameter});
+  for (const NamedParameter& named : second.parameters())
+    parameters.push_back({"second." + named.name, named.parameter});
   Sgd optimizer(parameters, {.momentum = 0.9});
   const Tensor ids = random_ids(6 * 20, 500, 2).reshape({6, 20});
   const Tensor positives = random_ids(6, 500, 3);

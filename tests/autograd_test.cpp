@@ -25,7 +25,8 @@ using test::same_bytes;
 using Numbers = std::vector<double>;
 
 Variable leaf(std::initializer_list<double> values, bool requires_grad = true) {
-  return Variable(Tensor::from<double>({static_cast<std::int64_t>(values.size())}, values), requires_grad);
+  return Variable(Tensor::from<double>({static_cast<std::int64_t>(values.size())}, values),
+                  requires_grad);
 }
 
 Tensor ids(std::initializer_list<std::int32_t> values) {
@@ -42,7 +43,8 @@ Variable counted(const Variable& x, int& runs) {
 
 }  // namespace
 
-TEST_CASE("autograd: gradients add over paths and over backward calls until zero_grad", "[autograd]") {
+TEST_CASE("autograd: gradients add over paths and over backward calls until zero_grad",
+          "[autograd]") {
   const Variable x = leaf({2, -3});
   const Variable y = multiply(x, x);
   backward(sum(add(y, scale(x, 5))));
@@ -62,7 +64,8 @@ TEST_CASE("autograd: one value used by several operations, and one input twice",
   CHECK(doubles(x.grad()) == Numbers{36});
 }
 
-TEST_CASE("autograd: a second backward over consumed operations throws, retain allows it", "[autograd]") {
+TEST_CASE("autograd: a second backward over consumed operations throws, retain allows it",
+          "[autograd]") {
   const Variable x = leaf({2, 3});
   const Variable loss = sum(multiply(x, x));
   backward(loss, {.retain = true});
@@ -83,12 +86,16 @@ TEST_CASE("autograd: a second backward over consumed operations throws, retain a
 TEST_CASE("autograd: roots and upstream gradients are checked", "[autograd]") {
   const Variable x = leaf({2, 3});
   const Variable y = multiply(x, x);
-  CHECK_THROWS_MATCHES(backward(y), AutogradError, message_contains("expected a root of one element, got [2]"));
+  CHECK_THROWS_MATCHES(backward(y), AutogradError,
+                       message_contains("expected a root of one element, got [2]"));
   CHECK_THROWS_MATCHES(backward(y, Tensor::zeros({3}, DType::f64)), ShapeError,
                        message_contains("expected an upstream gradient of [2], got [3]"));
-  CHECK_THROWS_MATCHES(backward(y, Tensor::zeros({2}, DType::f32)), DTypeError, message_contains("got f32"));
-  CHECK_THROWS_MATCHES(backward(sum(y), Tensor()), ShapeError, message_contains("upstream gradient is undefined"));
-  CHECK_THROWS_MATCHES(backward(sum(leaf({1, 2}, false))), AutogradError, message_contains("does not depend on anything"));
+  CHECK_THROWS_MATCHES(backward(y, Tensor::zeros({2}, DType::f32)), DTypeError,
+                       message_contains("got f32"));
+  CHECK_THROWS_MATCHES(backward(sum(y), Tensor()), ShapeError,
+                       message_contains("upstream gradient is undefined"));
+  CHECK_THROWS_MATCHES(backward(sum(leaf({1, 2}, false))), AutogradError,
+                       message_contains("does not depend on anything"));
   CHECK_THROWS_AS(backward(Variable()), AutogradError);
   backward(y, Tensor::from<double>({2}, {1, 10}));
   CHECK(doubles(x.grad()) == Numbers{4, 60});
@@ -140,14 +147,16 @@ TEST_CASE("autograd: saved tensors are freed while backward passes", "[autograd]
   CHECK(held >= layers * tensor_bytes);
   pool_reset_peak();
   backward(loss);
-  // Two gradients beside what was saved, whatever the depth: each saved tensor goes as the pass leaves it.
+  // Two gradients beside what was saved, whatever the depth: each saved tensor goes as the pass
+  // leaves it.
   CHECK(pool_stats().peak_used_bytes - before <= held + 3 * tensor_bytes);
   CHECK(pool_stats().used_bytes - before <= 2 * tensor_bytes);  // x's gradient, and small objects
   loss = Variable();
   CHECK(pool_stats().used_bytes - before <= tensor_bytes + tensor_bytes / 2);
 }
 
-TEST_CASE("autograd: what needs no gradient is not recorded, and keeps nothing alive", "[autograd]") {
+TEST_CASE("autograd: what needs no gradient is not recorded, and keeps nothing alive",
+          "[autograd]") {
   const Variable frozen(random_tensor<float>({1 << 16}, 1));
   const std::int64_t before = pool_stats().used_bytes;
   Variable y = frozen;
@@ -197,12 +206,14 @@ TEST_CASE("autograd: backward stops below the lowest trainable thing", "[autogra
 TEST_CASE("autograd: an operation with several results", "[autograd]") {
   const Variable x = leaf({1, 2});
   const auto split = [&] {
-    return record<2>("split",
-                     std::array<Tensor, 2>{doubles(x.value()).empty() ? Tensor() : x.value().clone(), x.value().clone()}, {x},
-                     [](std::array<Tensor, 2>& dy, InputGradients& in) {
-                       if (dy[0].defined()) in.add(0, dy[0]);
-                       if (dy[1].defined()) in.add(0, ops::combine(dy[1], 10, {}, 0));
-                     });
+    return record<2>(
+        "split",
+        std::array<Tensor, 2>{doubles(x.value()).empty() ? Tensor() : x.value().clone(),
+                              x.value().clone()},
+        {x}, [](std::array<Tensor, 2>& dy, InputGradients& in) {
+          if (dy[0].defined()) in.add(0, dy[0]);
+          if (dy[1].defined()) in.add(0, ops::combine(dy[1], 10, {}, 0));
+        });
   };
   std::array<Variable, 2> parts = split();
   backward(sum(parts[1]));
@@ -213,10 +224,11 @@ TEST_CASE("autograd: an operation with several results", "[autograd]") {
   CHECK(doubles(x.grad()) == Numbers{11, 11});
 }
 
-TEST_CASE("autograd: an exception in a backward function leaves no stray gradients behind", "[autograd]") {
+TEST_CASE("autograd: an exception in a backward function leaves no stray gradients behind",
+          "[autograd]") {
   const Variable x = leaf({1});
-  const Variable bad =
-      record("bad", x.value().clone(), {x}, [](const Tensor&, InputGradients&) { throw ShapeError("refused"); });
+  const Variable bad = record("bad", x.value().clone(), {x},
+                              [](const Tensor&, InputGradients&) { throw ShapeError("refused"); });
   const Variable root = sum(add(bad, scale(x, 3)));
   CHECK_THROWS_AS(backward(root, {.retain = true}), ShapeError);
   CHECK_THROWS_AS(backward(root, {.retain = true}), ShapeError);
@@ -231,7 +243,8 @@ TEST_CASE("autograd: gradients of a product do not share storage with the factor
   CHECK(doubles(a.grad()) == Numbers{3, 4});
 }
 
-TEST_CASE("autograd: a leaf's gradient does not change with the caller's upstream gradient", "[autograd]") {
+TEST_CASE("autograd: a leaf's gradient does not change with the caller's upstream gradient",
+          "[autograd]") {
   const Variable a = leaf({1, 2});
   Tensor upstream = Tensor::from<double>({2}, {3, 4});
   backward(add(a, leaf({5, 6}, false)), upstream);
@@ -244,13 +257,16 @@ TEST_CASE("autograd: a leaf's gradient does not change with the caller's upstrea
 TEST_CASE("autograd: gradients that do not fit their leaf are refused", "[autograd]") {
   const Variable x = leaf({1, 2, 3});
   const auto root = [&](auto gradient) {
-    return record("bad", Tensor::zeros({}, DType::f64), {x}, [=](const Tensor&, InputGradients& in) { in.add(0, gradient); });
+    return record("bad", Tensor::zeros({}, DType::f64), {x},
+                  [=](const Tensor&, InputGradients& in) { in.add(0, gradient); });
   };
   CHECK_THROWS_MATCHES(backward(root(Tensor::zeros({2}, DType::f64))), ShapeError,
                        message_contains("gradient of a leaf: expected [3], got [2]"));
   CHECK_THROWS_AS(backward(root(Tensor::zeros({3}, DType::f32))), DTypeError);
-  CHECK_THROWS_AS(backward(root(RowSparse{ids({0, 2}), Tensor::zeros({3}, DType::f64)})), ShapeError);
-  CHECK_THROWS_AS(backward(root(RowSparse{ids({0, 2}), Tensor::zeros({2}, DType::f32)})), DTypeError);
+  CHECK_THROWS_AS(backward(root(RowSparse{ids({0, 2}), Tensor::zeros({3}, DType::f64)})),
+                  ShapeError);
+  CHECK_THROWS_AS(backward(root(RowSparse{ids({0, 2}), Tensor::zeros({2}, DType::f32)})),
+                  DTypeError);
   CHECK_FALSE(x.gradient().defined());
 }
 
@@ -270,8 +286,9 @@ TEST_CASE("autograd: ids in another order of axes are refused", "[autograd]") {
   const Tensor wrong = Tensor::zeros({2, 4}, DType::i32), right = Tensor::zeros({4, 2}, DType::i32);
   const Tensor flat = Tensor::zeros({8}, DType::i32);
   const Candidates candidates{.ids = ids({1, 2}), .log_q_true = {}, .log_q_negative = {}};
-  CHECK_THROWS_MATCHES(softmax_loss(hidden, weight, {}, wrong), ShapeError,
-                       message_contains("expected targets of [4, 2] for hidden [4, 2, 3], got [2, 4]"));
+  CHECK_THROWS_MATCHES(
+      softmax_loss(hidden, weight, {}, wrong), ShapeError,
+      message_contains("expected targets of [4, 2] for hidden [4, 2, 3], got [2, 4]"));
   CHECK_THROWS_AS(sampled_softmax_loss(hidden, weight, {}, wrong, candidates), ShapeError);
   CHECK_THROWS_AS(replace_rows(hidden, wrong, 0, row), ShapeError);
   for (const Tensor& fits : {right, flat}) {
@@ -282,7 +299,8 @@ TEST_CASE("autograd: ids in another order of axes are refused", "[autograd]") {
   CHECK(softmax_loss(reshape(hidden, {8, 3}), weight, {}, right).value().defined());
 }
 
-TEST_CASE("autograd: gradients of two leaves that share storage do not run into each other", "[autograd]") {
+TEST_CASE("autograd: gradients of two leaves that share storage do not run into each other",
+          "[autograd]") {
   const Variable a = leaf({1});
   const Variable b = leaf({1});
   backward(sum(add(a, b)));    // both gradients are the same tensor
@@ -300,7 +318,8 @@ TEST_CASE("autograd: long chains are freed without deep recursion", "[autograd]"
   SUCCEED();
 }
 
-TEST_CASE("autograd: an embedding's gradient is row-sparse and adds up for repeated ids", "[autograd][embedding]") {
+TEST_CASE("autograd: an embedding's gradient is row-sparse and adds up for repeated ids",
+          "[autograd][embedding]") {
   const Variable table(random_tensor<double>({6, 2}, 1), true);
   const Variable upstream(Tensor::from<double>({4, 2}, {1, 2, 10, 20, 100, 200, 1000, 2000}));
   backward(dot(embedding(table, ids({4, 1, 4, 0})), upstream));
@@ -309,15 +328,18 @@ TEST_CASE("autograd: an embedding's gradient is row-sparse and adds up for repea
   const RowSparse& sparse = table.gradient().sparse();
   CHECK(integers(sparse.rows) == std::vector<std::int32_t>{0, 1, 4, -1});
   CHECK(doubles(sparse.values) == Numbers{1000, 2000, 10, 20, 101, 202, 0, 0});
-  CHECK(doubles(table.gradient().to_dense({6, 2})) == Numbers{1000, 2000, 10, 20, 0, 0, 0, 0, 101, 202, 0, 0});
+  CHECK(doubles(table.gradient().to_dense({6, 2})) ==
+        Numbers{1000, 2000, 10, 20, 0, 0, 0, 0, 101, 202, 0, 0});
 
   // A second contribution is merged: rows of both, once each, rising.
   backward(sum(embedding(table, ids({5, 1, 5}))));
   REQUIRE(table.gradient().is_sparse());
   const std::vector<std::int32_t> rows = integers(table.gradient().sparse().rows);
-  CHECK(std::vector<std::int32_t>(rows.begin(), rows.begin() + 4) == std::vector<std::int32_t>{0, 1, 4, 5});
+  CHECK(std::vector<std::int32_t>(rows.begin(), rows.begin() + 4) ==
+        std::vector<std::int32_t>{0, 1, 4, 5});
   for (std::size_t i = 4; i < rows.size(); ++i) CHECK(rows[i] == -1);
-  CHECK(doubles(table.gradient().to_dense({6, 2})) == Numbers{1000, 2000, 11, 21, 0, 0, 0, 0, 101, 202, 2, 2});
+  CHECK(doubles(table.gradient().to_dense({6, 2})) ==
+        Numbers{1000, 2000, 11, 21, 0, 0, 0, 0, 101, 202, 2, 2});
 }
 
 TEST_CASE("autograd: sparse and dense contributions mix in either order", "[autograd][embedding]") {
@@ -339,7 +361,8 @@ TEST_CASE("autograd: sparse and dense contributions mix in either order", "[auto
   CHECK(doubles(table.grad()) == Numbers{2, 1, 1});
 }
 
-TEST_CASE("autograd: the table of an embedding may be the result of an operation", "[autograd][embedding]") {
+TEST_CASE("autograd: the table of an embedding may be the result of an operation",
+          "[autograd][embedding]") {
   const Variable table(random_tensor<double>({3, 2}, 1), true);
   backward(sum(embedding(scale(table, 4), ids({1, 1, 0}))));
   CHECK(doubles(table.gradient().to_dense({3, 2})) == Numbers{4, 4, 8, 8, 0, 0});
@@ -348,9 +371,11 @@ TEST_CASE("autograd: the table of an embedding may be the result of an operation
 TEST_CASE("autograd: gradcheck finds a wrong gradient", "[autograd]") {
   const Variable x = leaf({0.3, 0.7});
   const auto wrong = [&] {
-    return sum(record("wrong", multiply(x, x).value(), {x}, [](const Tensor& dy, InputGradients& in) { in.add(0, dy); }));
+    return sum(record("wrong", multiply(x, x).value(), {x},
+                      [](const Tensor& dy, InputGradients& in) { in.add(0, dy); }));
   };
   CHECK_THAT(gradcheck(wrong, {x}), test::contains("leaf 0 [2] element 0: backward gives 1"));
   CHECK(gradcheck([&] { return sum(multiply(x, x)); }, {x}).empty());
-  CHECK_THROWS_AS(gradcheck([&] { return sum(x); }, {Variable(random_tensor<float>({1}, 1), true)}), DTypeError);
+  CHECK_THROWS_AS(gradcheck([&] { return sum(x); }, {Variable(random_tensor<float>({1}, 1), true)}),
+                  DTypeError);
 }

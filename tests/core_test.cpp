@@ -54,7 +54,8 @@ TEST_CASE("shape: extents, rows and text", "[core][shape]") {
 }
 
 TEST_CASE("shape: impossible extents are refused", "[core][shape]") {
-  CHECK_THROWS_MATCHES((Shape{2, -1}), ShapeError, message_contains("expected extents >= 0, got -1"));
+  CHECK_THROWS_MATCHES((Shape{2, -1}), ShapeError,
+                       message_contains("expected extents >= 0, got -1"));
   CHECK_THROWS_MATCHES((Shape{1, 1, 1, 1, 1, 1, 1}), ShapeError, message_contains("rank 7"));
   CHECK_THROWS_AS((Shape{std::int64_t{1} << 32, std::int64_t{1} << 31}), ShapeError);
   CHECK((Shape{std::int64_t{1} << 32, std::int64_t{1} << 30}).numel() == std::int64_t{1} << 62);
@@ -89,7 +90,8 @@ TEST_CASE("tensor: copies, slices and reshapes share elements, clones do not", "
 
 TEST_CASE("tensor: mistakes are named", "[core][tensor]") {
   Tensor a({2, 3}, DType::f32);
-  CHECK_THROWS_MATCHES(a.reshape({4}), ShapeError, message_contains("expected a shape of 6 elements for [2, 3], got [4]"));
+  CHECK_THROWS_MATCHES(a.reshape({4}), ShapeError,
+                       message_contains("expected a shape of 6 elements for [2, 3], got [4]"));
   CHECK_THROWS_AS(a.slice(1, 3), ShapeError);
   CHECK_THROWS_AS(a.slice(-1, 1), ShapeError);
   CHECK_THROWS_AS(a.slice(2, 1), ShapeError);
@@ -103,7 +105,8 @@ TEST_CASE("tensor: mistakes are named", "[core][tensor]") {
   CHECK_THROWS_AS(Tensor::from<float>({3}, {1, 2}), ShapeError);
 }
 
-TEST_CASE("tensor: sizes past the address space throw before anything is allocated", "[core][tensor]") {
+TEST_CASE("tensor: sizes past the address space throw before anything is allocated",
+          "[core][tensor]") {
   const PoolStats before = pool_stats();
   CHECK_THROWS_AS(Tensor({std::int64_t{1} << 62}, DType::f64), ShapeError);
   CHECK_THROWS_AS(Tensor({std::int64_t{1} << 31, std::int64_t{1} << 31}, DType::f32), ShapeError);
@@ -176,7 +179,8 @@ TEST_CASE("pool: blocks are aligned, peaks and trimming are counted", "[core][po
   CHECK(pool_stats().system_allocations > allocations);
 }
 
-TEST_CASE("pool: what threads take, hand on and keep at hand is counted and trimmed", "[core][pool]") {
+TEST_CASE("pool: what threads take, hand on and keep at hand is counted and trimmed",
+          "[core][pool]") {
   constexpr std::int64_t block = 1024, count = 100;  // more than a thread keeps of one size
   pool_trim();
   const PoolStats before = pool_stats();
@@ -209,7 +213,8 @@ TEST_CASE("pool: what threads take, hand on and keep at hand is counted and trim
   CHECK(pool_stats().held_bytes == pool_stats().used_bytes + block);
   const std::int64_t allocations = pool_stats().system_allocations;
   pool_release(pool_allocate(block, Device::cpu), block, Device::cpu);
-  CHECK(pool_stats().system_allocations == allocations);  // what the ended thread kept is there for others
+  CHECK(pool_stats().system_allocations ==
+        allocations);  // what the ended thread kept is there for others
 }
 
 TEST_CASE("random: Philox gives the published answers", "[core][random]") {
@@ -258,13 +263,16 @@ Moments moments(const Tensor& tensor) {
 
 TEST_CASE("random: uniform, normal and truncated normal have their moments", "[core][random]") {
   const std::int64_t count = 200000;
-  const double error = 5 / std::sqrt(static_cast<double>(count));  // five standard errors of a mean of unit deviation
+  const double error =
+      5 /
+      std::sqrt(static_cast<double>(count));  // five standard errors of a mean of unit deviation
   Tensor tensor({count}, DType::f64);
   Random random(11);
   random.fill_uniform(tensor, -1, 3);
   const Moments uniform = moments(tensor);
   CHECK(std::abs(uniform.mean - 1) < error * std::sqrt(16.0 / 12));
-  CHECK(std::abs(uniform.variance - 16.0 / 12) < error * 1.2);  // deviation of (x - 1)^2: 16 / sqrt(180)
+  CHECK(std::abs(uniform.variance - 16.0 / 12) <
+        error * 1.2);  // deviation of (x - 1)^2: 16 / sqrt(180)
   CHECK(uniform.smallest >= -1);
   CHECK(uniform.largest < 3);
   CHECK(uniform.smallest < -0.99);
@@ -276,8 +284,10 @@ TEST_CASE("random: uniform, normal and truncated normal have their moments", "[c
   CHECK(std::abs(normal.variance - 4) < error * 4 * std::sqrt(2.0));
   CHECK(normal.largest > 7);
   const auto values = doubles(tensor);
-  const auto within_one = std::count_if(values.begin(), values.end(), [](double v) { return std::abs(v) < 2; });
-  CHECK(std::abs(static_cast<double>(within_one) / static_cast<double>(count) - 0.6826894921) < error * 0.466);
+  const auto within_one =
+      std::count_if(values.begin(), values.end(), [](double v) { return std::abs(v) < 2; });
+  CHECK(std::abs(static_cast<double>(within_one) / static_cast<double>(count) - 0.6826894921) <
+        error * 0.466);
 
   random.fill_truncated_normal(tensor, 1);
   const Moments truncated = moments(tensor);
@@ -296,7 +306,8 @@ TEST_CASE("random: scalar draws follow the same laws", "[core][random]") {
   for (const int times : seen) chi_squared += (times - 10000.0) * (times - 10000.0) / 10000.0;
   CHECK(chi_squared < 30);  // six degrees of freedom: exceeded with probability 4e-5
   double largest = 0;
-  for (int i = 0; i < 10000; ++i) largest = std::max(largest, std::abs(random.truncated_normal(0.5)));
+  for (int i = 0; i < 10000; ++i)
+    largest = std::max(largest, std::abs(random.truncated_normal(0.5)));
   CHECK(largest <= 1);
   CHECK(largest > 0.99);
   CHECK_THROWS_AS(random.below(0), OptionError);
@@ -308,7 +319,8 @@ TEST_CASE("random: scalar draws follow the same laws", "[core][random]") {
   CHECK(order == sorted);
 }
 
-TEMPLATE_TEST_CASE("random: fills are the same for any number of threads and for any cut", "[core][random]", float, double) {
+TEMPLATE_TEST_CASE("random: fills are the same for any number of threads and for any cut",
+                   "[core][random]", float, double) {
   using T = TestType;
   const Shape shape{50021};
   same_for_any_threads([&] {
@@ -376,7 +388,9 @@ TEST_CASE("parallel: ranges cover the count, none longer than the grain", "[core
   }
 }
 
-TEST_CASE("parallel: an exception reaches the caller after the other tasks, and the workers survive it", "[core][parallel]") {
+TEST_CASE(
+    "parallel: an exception reaches the caller after the other tasks, and the workers survive it",
+    "[core][parallel]") {
   for (const int count : {1, 3}) {
     const ThreadCount scope(count);
     std::atomic<int> finished{0};
@@ -407,7 +421,8 @@ TEST_CASE("parallel: a loop inside a task runs there, as worker 0", "[core][para
   CHECK(here);
 }
 
-TEST_CASE("parallel: within SerialLoops every task runs on the thread that asks", "[core][parallel]") {
+TEST_CASE("parallel: within SerialLoops every task runs on the thread that asks",
+          "[core][parallel]") {
   const ThreadCount scope(4);
   const std::thread::id here = std::this_thread::get_id();
   std::atomic<int> elsewhere = 0;
@@ -428,7 +443,8 @@ TEST_CASE("parallel: within SerialLoops every task runs on the thread that asks"
     loop();
     CHECK(elsewhere == 0);
   }
-  CHECK_FALSE(detail::set_serial(false));  // as before: what workers do then is the other tests' matter
+  CHECK_FALSE(
+      detail::set_serial(false));  // as before: what workers do then is the other tests' matter
 }
 
 TEST_CASE("parallel: loops of two threads at once both finish", "[core][parallel]") {

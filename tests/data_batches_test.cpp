@@ -23,7 +23,8 @@ RaggedIds ragged(const std::vector<Ids>& rows) {
 
 std::vector<Ids> lists(const RaggedIds& ids) {
   std::vector<Ids> rows;
-  for (std::int64_t row = 0; row < ids.rows(); ++row) rows.emplace_back(ids[row].begin(), ids[row].end());
+  for (std::int64_t row = 0; row < ids.rows(); ++row)
+    rows.emplace_back(ids[row].begin(), ids[row].end());
   return rows;
 }
 
@@ -37,9 +38,13 @@ RaggedIds counting_rows(const std::vector<int>& lengths) {
   return ragged(rows);
 }
 
-Ids elements(const Tensor& tensor) { return {tensor.span<std::int32_t>().begin(), tensor.span<std::int32_t>().end()}; }
+Ids elements(const Tensor& tensor) {
+  return {tensor.span<std::int32_t>().begin(), tensor.span<std::int32_t>().end()};
+}
 
-std::vector<std::int64_t> numbers(std::span<const std::int64_t> span) { return {span.begin(), span.end()}; }
+std::vector<std::int64_t> numbers(std::span<const std::int64_t> span) {
+  return {span.begin(), span.end()};
+}
 
 const std::vector<std::int64_t> all_three{0, 1, 2};
 
@@ -54,8 +59,11 @@ TEST_CASE("ragged_ids: rows are what was put in", "[data]") {
 }
 
 TEST_CASE("cut: whole pieces from the end, the oldest one short", "[data]") {
-  const CutSequences pieces = cut(counting_rows({7, 3, 2, 1, 0, 6}), {.length = 3, .min_length = 2});
-  CHECK(lists(pieces.rows) == std::vector<Ids>{{11, 12, 13}, {14, 15, 16}, {20, 21, 22}, {30, 31}, {60, 61, 62}, {63, 64, 65}});
+  const CutSequences pieces =
+      cut(counting_rows({7, 3, 2, 1, 0, 6}), {.length = 3, .min_length = 2});
+  CHECK(lists(pieces.rows) ==
+        std::vector<Ids>{
+            {11, 12, 13}, {14, 15, 16}, {20, 21, 22}, {30, 31}, {60, 61, 62}, {63, 64, 65}});
   CHECK(pieces.origin == std::vector<std::int64_t>{0, 0, 1, 2, 5, 5});
   CHECK(lists(cut(counting_rows({4}), {.length = 3}).rows) == std::vector<Ids>{{10}, {11, 12, 13}});
   CHECK_THROWS_AS(cut(counting_rows({4}), {.length = 0}), OptionError);
@@ -97,7 +105,9 @@ TEST_CASE("split_leave_last_out: the last item is tested, the one before validat
   CHECK(split.test.origin == split.valid.origin);
 }
 
-TEST_CASE("batch_sampler: every row once an epoch, in an order that seed, epoch and step alone decide", "[data]") {
+TEST_CASE(
+    "batch_sampler: every row once an epoch, in an order that seed, epoch and step alone decide",
+    "[data]") {
   std::vector<std::int64_t> given{3, 5, 8, 13, 21, 34, 55};
   BatchSampler sampler(given, {.batch_size = 3, .seed = 9});
   CHECK(sampler.steps_per_epoch() == 3);
@@ -115,7 +125,8 @@ TEST_CASE("batch_sampler: every row once an epoch, in an order that seed, epoch 
   CHECK(std::set<std::vector<std::int64_t>>(orders.begin(), orders.end()).size() == 4);
 
   BatchSampler resumed(given, {.batch_size = 3, .seed = 9});
-  CHECK(numbers(resumed.rows(2, 1)) == std::vector<std::int64_t>(orders[2].begin() + 3, orders[2].begin() + 6));
+  CHECK(numbers(resumed.rows(2, 1)) ==
+        std::vector<std::int64_t>(orders[2].begin() + 3, orders[2].begin() + 6));
   Random a = sampler.random(2, 1);
   Random b = resumed.random(2, 1);
   Random other_step = resumed.random(2, 2);
@@ -185,7 +196,9 @@ TEST_CASE("batches: masks hide items at the asked rate and are the only targets"
   CHECK(elements(masked_batch(sequences, all, length, 0.3, again).ids) == ids);
 }
 
-TEST_CASE("batches: every row has at least one mask, also at a tiny rate, and each place is as likely", "[data]") {
+TEST_CASE(
+    "batches: every row has at least one mask, also at a tiny rate, and each place is as likely",
+    "[data]") {
   const std::int64_t rows = 3000;
   const RaggedIds sequences = counting_rows(std::vector<int>(static_cast<std::size_t>(rows), 3));
   std::vector<std::int64_t> all(static_cast<std::size_t>(rows));
@@ -194,8 +207,8 @@ TEST_CASE("batches: every row has at least one mask, also at a tiny rate, and ea
   const Ids ids = elements(masked_batch(sequences, all, 4, 1e-12, random).ids);
   std::vector<int> at(4, 0);
   for (std::size_t b = 0; b < static_cast<std::size_t>(rows); ++b) {
-    REQUIRE(std::count(ids.begin() + static_cast<std::ptrdiff_t>(4 * b), ids.begin() + static_cast<std::ptrdiff_t>(4 * b + 4),
-                       mask_id) == 1);
+    REQUIRE(std::count(ids.begin() + static_cast<std::ptrdiff_t>(4 * b),
+                       ids.begin() + static_cast<std::ptrdiff_t>(4 * b + 4), mask_id) == 1);
     for (std::size_t t = 0; t < 4; ++t) at[t] += ids[4 * b + t] == mask_id ? 1 : 0;
   }
   CHECK(at[0] == 0);
@@ -209,7 +222,8 @@ TEST_CASE("batches: every row has at least one mask, also at a tiny rate, and ea
 
 TEST_CASE("batches: fine-tuning reads [TCL] at the end, or at both ends", "[data]") {
   const RaggedIds rows = counting_rows({2, 5, 0});
-  CHECK(elements(tcl_batch(rows, all_three, 3, TclPlacement::end)) == Ids{0, 10, 11, 1, 22, 23, 24, 1, 0, 0, 0, 1});
+  CHECK(elements(tcl_batch(rows, all_three, 3, TclPlacement::end)) ==
+        Ids{0, 10, 11, 1, 22, 23, 24, 1, 0, 0, 0, 1});
   const Tensor both = tcl_batch(rows, all_three, 3, TclPlacement::both);
   CHECK(both.shape() == Shape{3, 5});
   CHECK(elements(both) == Ids{1, 0, 10, 11, 1, 1, 22, 23, 24, 1, 1, 0, 0, 0, 1});

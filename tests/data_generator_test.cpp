@@ -1,4 +1,5 @@
-/// The examples' data generator: its files are read by the real readers, and what was planted can be found again.
+/// The examples' data generator: its files are read by the real readers, and what was planted can
+/// be found again.
 
 #include <fstream>
 #include <iterator>
@@ -45,7 +46,8 @@ TEST_CASE("generator: its files are what the readers read", "[data][example]") {
     REQUIRE(length >= 20);
     REQUIRE(length <= 60);
   }
-  for (std::int32_t item = 0; item < sequences.items.size(); ++item) REQUIRE(titles.find(sequences.items[item]).has_value());
+  for (std::int32_t item = 0; item < sequences.items.size(); ++item)
+    REQUIRE(titles.find(sequences.items[item]).has_value());
   for (std::int32_t item = 0; item < transfer.target.items.size(); ++item)
     REQUIRE(titles.find(transfer.target.items[item]).has_value());
   CHECK(label_users(sequences, profiles, "age").target.items.size() == 5);
@@ -56,8 +58,8 @@ TEST_CASE("generator: the same seed gives the same bytes, another seed others", 
   const GeneratedFiles a = generate(folder.path("a"), {.users = 20});
   const GeneratedFiles b = generate(folder.path("b"), {.users = 20});
   const GeneratedFiles c = generate(folder.path("c"), {.seed = 2, .users = 20});
-  for (const auto file :
-       {&GeneratedFiles::sequences, &GeneratedFiles::profiles, &GeneratedFiles::transfer, &GeneratedFiles::titles}) {
+  for (const auto file : {&GeneratedFiles::sequences, &GeneratedFiles::profiles,
+                          &GeneratedFiles::transfer, &GeneratedFiles::titles}) {
     CHECK(bytes(a.*file) == bytes(b.*file));
   }
   CHECK(bytes(a.sequences) != bytes(c.sequences));
@@ -94,7 +96,8 @@ TEST_CASE("generator: what was planted can be counted", "[data][example]") {
   CHECK(periodic / firsts > 0.78);
   CHECK(periodic / firsts < 0.85);
   CHECK(far / steps > 0.34);
-  CHECK(far / steps < 0.44);  // 0.35, and where two parallel chains meet: chain and far follower commute
+  CHECK(far / steps <
+        0.44);  // 0.35, and where two parallel chains meet: chain and far follower commute
   CHECK(far_chance / steps < 0.05);
   CHECK(chain / steps > 0.34);
   CHECK(chain / steps < 0.40);
@@ -103,12 +106,18 @@ TEST_CASE("generator: what was planted can be counted", "[data][example]") {
   CHECK(own_group / targets == Approx(0.82).margin(0.04));  // 0.8 and a tenth of the rest
 }
 
-TEST_CASE("generator: worlds too small, and folders that cannot be, are refused", "[data][example]") {
+TEST_CASE("generator: worlds too small, and folders that cannot be, are refused",
+          "[data][example]") {
   CHECK_THROWS_AS(World({.users = 0}), OptionError);
   CHECK_THROWS_AS(World({.items = 19}), OptionError);
   CHECK_THROWS_AS(World({.min_length = 5, .max_length = 4}), OptionError);
   const test::ScratchFolder folder;
   CHECK_THROWS_AS(generate(folder.write("file", "x") + "/under", {.users = 2}), DataError);
-  const World smallest({.users = 1, .items = 20, .target_items = 10, .min_length = 1, .max_length = 1, .max_targets = 1});
+  const World smallest({.users = 1,
+                        .items = 20,
+                        .target_items = 10,
+                        .min_length = 1,
+                        .max_length = 1,
+                        .max_targets = 1});
   CHECK(smallest.user(0).items.size() == 1);
 }

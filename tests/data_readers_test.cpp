@@ -22,7 +22,8 @@ Words words(const Sequences& sequences) {
   Words rows;
   for (std::int64_t row = 0; row < sequences.rows.rows(); ++row) {
     rows.emplace_back();
-    for (const std::int32_t item : sequences.rows[row]) rows.back().emplace_back(sequences.items[item]);
+    for (const std::int32_t item : sequences.rows[row])
+      rows.back().emplace_back(sequences.items[item]);
   }
   return rows;
 }
@@ -44,7 +45,8 @@ std::vector<std::string> events(const Interactions& log) {
 }
 
 /// Runs read_interactions and gives the error's line, or -1 when there is none.
-std::int64_t failing_line(const std::string& path, const std::string& reason, ReadOptions options = {}) {
+std::int64_t failing_line(const std::string& path, const std::string& reason,
+                          ReadOptions options = {}) {
   try {
     read_interactions(path, options);
   } catch (const DataError& error) {
@@ -61,8 +63,10 @@ TEST_CASE("readers: every layout of an event log gives the same events", "[data]
   const ScratchFolder folder;
   const std::vector<std::string> expected{"u1 a 5 100", "u2 b 3.5 50", "u1 c 1 90"};
   const std::vector<std::pair<std::string, Format>> files{
-      {folder.write("ratings.dat", "u1::a::5::100\nu2::b::3.5::50\nu1::c::1::90\n"), Format::ratings_dat},
-      {folder.write("ratings.csv", "userId,movieId,rating,timestamp\nu1,a,5,100\n\"u2\",b,3.5,50\nu1,c,1.0,90\n"),
+      {folder.write("ratings.dat", "u1::a::5::100\nu2::b::3.5::50\nu1::c::1::90\n"),
+       Format::ratings_dat},
+      {folder.write("ratings.csv",
+                    "userId,movieId,rating,timestamp\nu1,a,5,100\n\"u2\",b,3.5,50\nu1,c,1.0,90\n"),
        Format::ratings_csv},
       {folder.write("u.data", "u1\ta\t5\t100\nu2\tb\t3.5\t50\nu1\tc\t1\t90\n"), Format::u_data},
       {folder.write("x.inter",
@@ -70,7 +74,9 @@ TEST_CASE("readers: every layout of an event log gives the same events", "[data]
                     "100.0\ta\t5\tu1\t-\n5e1\tb\t3.5\tu2\t-\n90\tc\t1\tu1\t-\n"),
        Format::inter},
       {folder.write("log", "u1::a::5::100\nu2::b::3.5::50\nu1::c::1::90\n"), Format::ratings_dat},
-      {folder.write("log.csv", "movieId,rating,userId,timestamp\na,5,u1,100\nb,3.5,u2,50\nc,1,u1,90\n"), Format::ratings_csv},
+      {folder.write("log.csv",
+                    "movieId,rating,userId,timestamp\na,5,u1,100\nb,3.5,u2,50\nc,1,u1,90\n"),
+       Format::ratings_csv},
   };
   for (const auto& [path, format] : files) {
     INFO(path);
@@ -106,13 +112,16 @@ TEST_CASE("readers: one sequence a line", "[data]") {
     CHECK(words(parts.source) == Words{{"150", "149"}, {"9"}, {}});
     CHECK(words(parts.target) == Words{{"10198"}, {}, {"10000"}});
     CHECK(row_users(parts.target) == std::vector<std::string>{"1", "2", "3"});
-    CHECK_THROWS_MATCHES(split_domains(read_sequences(folder.write("l", "1\ta,b\n")), 5), DataError, message_contains("\"a\""));
+    CHECK_THROWS_MATCHES(split_domains(read_sequences(folder.write("l", "1\ta,b\n")), 5), DataError,
+                         message_contains("\"a\""));
   }
   SECTION("item,item,... with any ids") {
-    const std::string path = folder.write("uuid.csv", "6cd36130-2d93,8695cbc9-de0c\n771dd9c1-062c, 6cd36130-2d93\n");
+    const std::string path =
+        folder.write("uuid.csv", "6cd36130-2d93,8695cbc9-de0c\n771dd9c1-062c, 6cd36130-2d93\n");
     CHECK(detect_format(path) == Format::sequence_csv);
     const Sequences sequences = read_sequences(path);
-    CHECK(words(sequences) == Words{{"6cd36130-2d93", "8695cbc9-de0c"}, {"771dd9c1-062c", "6cd36130-2d93"}});
+    CHECK(words(sequences) ==
+          Words{{"6cd36130-2d93", "8695cbc9-de0c"}, {"771dd9c1-062c", "6cd36130-2d93"}});
     CHECK(sequences.user.empty());
   }
   SECTION("source,,target") {
@@ -122,15 +131,18 @@ TEST_CASE("readers: one sequence a line", "[data]") {
     CHECK(words(rows.source) == Words{{"a", "b"}, {"b"}, {}});
     CHECK(words(rows.target) == Words{{"1", "2"}, {"1"}, {"3"}});
     CHECK_THROWS_AS(read_sequences(path), OptionError);
-    CHECK_THROWS_MATCHES(read_transfer(folder.write("b", "a,,1\na,b\n"), {.format = Format::transfer_csv}), DataError,
-                         message_contains("b:2: expected an empty field"));
-    CHECK_THROWS_MATCHES(read_transfer(folder.write("b", "a,,1,,2\n")), DataError, message_contains("field 4 is empty"));
+    CHECK_THROWS_MATCHES(
+        read_transfer(folder.write("b", "a,,1\na,b\n"), {.format = Format::transfer_csv}),
+        DataError, message_contains("b:2: expected an empty field"));
+    CHECK_THROWS_MATCHES(read_transfer(folder.write("b", "a,,1,,2\n")), DataError,
+                         message_contains("field 4 is empty"));
     CHECK_THROWS_MATCHES(read_transfer(folder.write("b", "a,,1\na,\n")), DataError,
                          message_contains("b:2: expected target items"));
   }
 }
 
-TEST_CASE("readers: a table whose header names no user and no item is not read as sequences", "[data]") {
+TEST_CASE("readers: a table whose header names no user and no item is not read as sequences",
+          "[data]") {
   const ScratchFolder folder;
   const std::string path = folder.write("visits.csv", "day,who,what\n20,u1,i7\n21,u2,i9\n");
   CHECK_THROWS_MATCHES(detect_format(path), DataError, message_contains("a table needs a header"));
@@ -142,27 +154,33 @@ TEST_CASE("readers: a table whose header names no user and no item is not read a
 TEST_CASE("readers: the report says what a file was read as", "[data]") {
   const ScratchFolder folder;
   ReadReport report;
-  read_sequences(folder.write("shop.csv", "customer_id,price,product,ts\nu,3,i,5\n"), {.report = &report});
-  CHECK(report.read_as == R"(ratings_csv: user "customer_id", item "product", time "ts"; passed over: "price")");
-  read_sequences(folder.write("days.csv", "user,item,date\nu,i,5\n"), {.report = &report});
+  read_sequences(folder.write("shop.csv", "customer_id,price,product,ts\nu,3,i,5\n"),
+                 {.report = &report});
   CHECK(report.read_as ==
-        R"(ratings_csv: user "user", item "item", no time: events stay in the file's order; passed over: "date")");
+        R"(ratings_csv: user "customer_id", item "product", time "ts"; passed over: "price")");
+  read_sequences(folder.write("days.csv", "user,item,date\nu,i,5\n"), {.report = &report});
+  CHECK(
+      report.read_as ==
+      R"(ratings_csv: user "user", item "item", no time: events stay in the file's order; passed over: "date")");
   read_sequences(folder.write("rows.csv", "a,b,c\nd,e\n"), {.report = &report});
   CHECK(report.read_as == "sequence_csv");
 }
 
 TEST_CASE("readers: equal timestamps keep the order of the file", "[data]") {
   const ScratchFolder folder;
-  const std::string path = folder.write("u.data", "1\ta\t1\t5\n1\tb\t1\t4\n1\tc\t1\t5\n1\td\t1\t-4\n1\te\t1\t4\n");
+  const std::string path =
+      folder.write("u.data", "1\ta\t1\t5\n1\tb\t1\t4\n1\tc\t1\t5\n1\td\t1\t-4\n1\te\t1\t4\n");
   CHECK(words(read_sequences(path)) == Words{{"d", "b", "e", "a", "c"}});
 }
 
-TEST_CASE("readers: CRLF, byte order mark, blank lines and a missing last line end change nothing", "[data]") {
+TEST_CASE("readers: CRLF, byte order mark, blank lines and a missing last line end change nothing",
+          "[data]") {
   const ScratchFolder folder;
   ReadReport report;
-  const std::string path =
-      folder.write("ratings.csv", "\xEF\xBB\xBFuserId,movieId,rating,timestamp\r\n1,2,3,4\r\n\r\n  \n5,6,1,8");
-  CHECK(events(read_interactions(path, {.report = &report})) == std::vector<std::string>{"1 2 4", "5 6 8"});
+  const std::string path = folder.write(
+      "ratings.csv", "\xEF\xBB\xBFuserId,movieId,rating,timestamp\r\n1,2,3,4\r\n\r\n  \n5,6,1,8");
+  CHECK(events(read_interactions(path, {.report = &report})) ==
+        std::vector<std::string>{"1 2 4", "5 6 8"});
   CHECK(report.lines == 5);
   CHECK(report.blank_lines == 2);
   CHECK(report.bad_lines.empty());
@@ -182,16 +200,19 @@ TEST_CASE("readers: lines that straddle a block come out whole", "[data]") {
 
 TEST_CASE("readers: files that are none", "[data]") {
   const ScratchFolder folder;
-  for (const Format format : {Format::automatic, Format::u_data, Format::ratings_csv, Format::user_item}) {
+  for (const Format format :
+       {Format::automatic, Format::u_data, Format::ratings_csv, Format::user_item}) {
     INFO(name(format));
     CHECK(failing_line(folder.path("missing"), "No such file", {.format = format}) == 0);
     CHECK(failing_line(folder.path(""), "directory", {.format = format}) == 0);
     CHECK(failing_line(folder.write("empty", ""), "empty", {.format = format}) == 0);
     CHECK(failing_line(folder.write("blank", "\n\r\n \n"), "empty", {.format = format}) == 0);
   }
-  CHECK(failing_line(folder.write("ratings.csv", "userId,movieId,rating,timestamp\n"), "no events") == 0);
+  CHECK(failing_line(folder.write("ratings.csv", "userId,movieId,rating,timestamp\n"),
+                     "no events") == 0);
   CHECK(failing_line(folder.write("ratings.csv", "1,2,3,4\n"), "expected a header") == 1);
-  CHECK(failing_line(folder.write("x.inter", "user_id:token\titem_id:token\tuser:token\n"), "two columns") == 1);
+  CHECK(failing_line(folder.write("x.inter", "user_id:token\titem_id:token\tuser:token\n"),
+                     "two columns") == 1);
 }
 
 TEST_CASE("readers: a malformed line is named with its number and reason", "[data]") {
@@ -218,10 +239,11 @@ TEST_CASE("readers: a malformed line is named with its number and reason", "[dat
   for (const Case& bad : cases) {
     INFO(bad.reason);
     const ReadOptions options{.max_line_bytes = 2000};
-    CHECK(failing_line(folder.write("u.data", "1\t1\t1\t1\n\n" + bad.line + "\n2\t2\t2\t2\n"), bad.reason, options) == 3);
+    CHECK(failing_line(folder.write("u.data", "1\t1\t1\t1\n\n" + bad.line + "\n2\t2\t2\t2\n"),
+                       bad.reason, options) == 3);
     ReadReport report;
-    const Interactions log =
-        read_interactions(folder.path("u.data"), {.skip_bad_lines = 1, .max_line_bytes = 2000, .report = &report});
+    const Interactions log = read_interactions(
+        folder.path("u.data"), {.skip_bad_lines = 1, .max_line_bytes = 2000, .report = &report});
     CHECK(events(log) == std::vector<std::string>{"1 1 1", "2 2 2"});
     CHECK(log.users.size() == 2);
     CHECK(log.items.size() == 2);
@@ -233,14 +255,16 @@ TEST_CASE("readers: a malformed line is named with its number and reason", "[dat
 
 TEST_CASE("readers: a file cut off in its last line says so", "[data]") {
   const ScratchFolder folder;
-  CHECK(failing_line(folder.write("ratings.dat", "1::2::3::4\n5::6::"), "is the file cut off?") == 2);
+  CHECK(failing_line(folder.write("ratings.dat", "1::2::3::4\n5::6::"), "is the file cut off?") ==
+        2);
 }
 
 TEST_CASE("readers: as many bad lines as allowed are passed over, the next one throws", "[data]") {
   const ScratchFolder folder;
   const std::string path = folder.write("ratings.dat", "x\n1::2::3::4\ny\nz\n5::6::7::8\n");
   ReadReport report;
-  CHECK(failing_line(path, "2 bad lines were passed over", {.skip_bad_lines = 2, .report = &report}) == 4);
+  CHECK(failing_line(path, "2 bad lines were passed over",
+                     {.skip_bad_lines = 2, .report = &report}) == 4);
   CHECK(report.bad_lines.size() == 2);
   CHECK(failing_line(path, "got 1", {.skip_bad_lines = 0}) == 1);
   CHECK(read_interactions(path, {.skip_bad_lines = 3, .report = &report}).size() == 2);
@@ -250,7 +274,8 @@ TEST_CASE("readers: as many bad lines as allowed are passed over, the next one t
 
 TEST_CASE("readers: a huge line without an end is refused within bounded memory", "[data]") {
   const ScratchFolder folder;
-  const std::string path = folder.write("u.data", "1\t1\t1\t1\n" + std::string(std::size_t{8} << 20, 'x'));
+  const std::string path =
+      folder.write("u.data", "1\t1\t1\t1\n" + std::string(std::size_t{8} << 20, 'x'));
   CHECK(failing_line(path, "longer than max_line_bytes") == 2);
   ReadReport report;
   CHECK(read_interactions(path, {.skip_bad_lines = 1, .report = &report}).size() == 1);
@@ -259,7 +284,8 @@ TEST_CASE("readers: a huge line without an end is refused within bounded memory"
 
 TEST_CASE("readers: quoted fields", "[data]") {
   const ScratchFolder folder;
-  const std::string path = folder.write("ratings.csv", "user,item\n\"a,b\",\"say \"\"hi\"\"\"\n\"\",x\n\"open,x\n\"a\"b,x\n");
+  const std::string path = folder.write(
+      "ratings.csv", "user,item\n\"a,b\",\"say \"\"hi\"\"\"\n\"\",x\n\"open,x\n\"a\"b,x\n");
   ReadReport report;
   CHECK(events(read_interactions(path, {.skip_bad_lines = 3, .report = &report})) ==
         std::vector<std::string>{"a,b say \"hi\""});
@@ -271,41 +297,46 @@ TEST_CASE("readers: quoted fields", "[data]") {
 
 TEST_CASE("readers: formats have names, and other files are told apart", "[data]") {
   const ScratchFolder folder;
-  for (const char* known : {"ratings_dat", "ratings_csv", "u_data", "inter", "user_item", "user_items", "user_item_list",
-                            "sequence_csv", "transfer_csv", "automatic"}) {
+  for (const char* known :
+       {"ratings_dat", "ratings_csv", "u_data", "inter", "user_item", "user_items",
+        "user_item_list", "sequence_csv", "transfer_csv", "automatic"}) {
     CHECK(std::string(name(parse_format(known))) == known);
   }
   CHECK_THROWS_MATCHES(parse_format("xml"), OptionError, message_contains("sequence_csv"));
-  CHECK_THROWS_MATCHES(detect_format(folder.write("poem", "Roses\nviolets\n")), DataError, message_contains("no known format"));
+  CHECK_THROWS_MATCHES(detect_format(folder.write("poem", "Roses\nviolets\n")), DataError,
+                       message_contains("no known format"));
   CHECK_THROWS_MATCHES(detect_format(folder.write("users.dat", "1::F::1::10::48067\n")), DataError,
                        message_contains("read_profiles"));
   CHECK_THROWS_MATCHES(detect_format(folder.write("movies.csv", "movieId,title\n")), DataError,
                        message_contains("read_titles"));
-  CHECK_THROWS_MATCHES(detect_format(folder.write("b", std::string_view("\x7f\x45\0\0", 4))), DataError,
-                       message_contains("NUL"));
+  CHECK_THROWS_MATCHES(detect_format(folder.write("b", std::string_view("\x7f\x45\0\0", 4))),
+                       DataError, message_contains("NUL"));
   CHECK_THROWS_AS(read_interactions(folder.write("rows", "1 2 3\n")), OptionError);
   CHECK_THROWS_AS(read_transfer(folder.write("rows", "1 2 3\n")), OptionError);
 }
 
 TEST_CASE("readers: profiles and what they label", "[data]") {
   const ScratchFolder folder;
-  const Profiles coded = read_profiles(folder.write("users.dat", "1::F::1::10::48067\n2::M::56::16::70072\n"));
+  const Profiles coded =
+      read_profiles(folder.write("users.dat", "1::F::1::10::48067\n2::M::56::16::70072\n"));
   CHECK(coded.value("1", "gender") == "F");
   CHECK(coded.value("2", "age") == "56");
   CHECK(coded.value("2", "occupation") == "16");
   CHECK_FALSE(coded.value("3", "age").has_value());
-  CHECK_THROWS_MATCHES(coded.value("1", "shoe"), OptionError, message_contains("\"gender\", \"age\", \"occupation\""));
+  CHECK_THROWS_MATCHES(coded.value("1", "shoe"), OptionError,
+                       message_contains("\"gender\", \"age\", \"occupation\""));
 
   std::string text;
-  const std::vector<std::pair<int, std::string>> ages{{7, "1"},   {17, "1"},  {18, "18"}, {24, "18"}, {25, "25"},
-                                                      {34, "25"}, {35, "35"}, {44, "35"}, {45, "45"}, {49, "45"},
-                                                      {50, "50"}, {55, "50"}, {56, "56"}, {73, "56"}};
+  const std::vector<std::pair<int, std::string>> ages{
+      {7, "1"},   {17, "1"},  {18, "18"}, {24, "18"}, {25, "25"}, {34, "25"}, {35, "35"},
+      {44, "35"}, {45, "45"}, {49, "45"}, {50, "50"}, {55, "50"}, {56, "56"}, {73, "56"}};
   for (const auto& [age, band] : ages) text += concat("u", age, "|", age, "|M|writer|1\n");
   const Profiles years = read_profiles(folder.write("u.user", text));
   for (const auto& [age, band] : ages) CHECK(years.value(concat("u", age), "age") == band);
 
-  const std::string bad =
-      folder.write("users.dat", "1::F::2::10::4\n1::F::1::10::4\n1::M::1::1::1\n2::F\n3::F::x::1::1\n4::::1::1::1\n");
+  const std::string bad = folder.write(
+      "users.dat",
+      "1::F::2::10::4\n1::F::1::10::4\n1::M::1::1::1\n2::F\n3::F::x::1::1\n4::::1::1::1\n");
   ReadReport report;
   CHECK(read_profiles(bad, {.skip_bad_lines = 5, .report = &report}).users.size() == 1);
   REQUIRE(report.bad_lines.size() == 5);
@@ -319,16 +350,18 @@ TEST_CASE("readers: profiles and what they label", "[data]") {
   CHECK(words(task.target) == Words{{"M"}, {"F"}});
   CHECK(row_users(task.source) == std::vector<std::string>{"2", "1"});
   CHECK_THROWS_AS(label_users(sequences, years, "gender"), DataError);
-  CHECK_THROWS_AS(label_users(read_sequences(folder.write("nameless", "a,b\n")), coded, "gender"), OptionError);
+  CHECK_THROWS_AS(label_users(read_sequences(folder.write("nameless", "a,b\n")), coded, "gender"),
+                  OptionError);
 }
 
 TEST_CASE("readers: profiles from a table with a header", "[data]") {
   const ScratchFolder folder;
   ReadReport report;
-  const Profiles commas = read_profiles(
-      folder.write("users.csv",
-                   "churned,Customer_ID,\"home, town\"\nno,anna,\"Oslo, N\"\nyes,ben,\n\n,cleo,\"\"\"Rome\"\"\"\n"),
-      {.report = &report});
+  const Profiles commas =
+      read_profiles(folder.write("users.csv",
+                                 "churned,Customer_ID,\"home, town\"\nno,anna,\"Oslo, "
+                                 "N\"\nyes,ben,\n\n,cleo,\"\"\"Rome\"\"\"\n"),
+                    {.report = &report});
   CHECK(report.read_as == "profiles: user \"Customer_ID\", \"churned\", \"home, town\"");
   CHECK(commas.value("anna", "home, town") == "Oslo, N");
   CHECK(commas.value("cleo", "home, town") == "\"Rome\"");
@@ -336,11 +369,13 @@ TEST_CASE("readers: profiles from a table with a header", "[data]") {
   CHECK_FALSE(commas.value("cleo", "churned").has_value());
   CHECK(commas.value("ben", "churned") == "yes");
 
-  const Profiles tabs = read_profiles(folder.write("a.user", "user_id:token\t age :float\n7\t24.5\n8\t 30 \n"));
+  const Profiles tabs =
+      read_profiles(folder.write("a.user", "user_id:token\t age :float\n7\t24.5\n8\t 30 \n"));
   CHECK(tabs.value("7", "age") == "24.5");
   CHECK(tabs.value("8", "age") == "30");
 
-  const Sequences sequences = read_sequences(folder.write("rows", "cleo a b\nben a c\nanna c\nx a\n"));
+  const Sequences sequences =
+      read_sequences(folder.write("rows", "cleo a b\nben a c\nanna c\nx a\n"));
   const TransferSequences task = label_users(sequences, commas, "churned");
   CHECK(words(task.source) == Words{{"a", "c"}, {"c"}});
   CHECK(words(task.target) == Words{{"yes"}, {"no"}});
@@ -348,7 +383,8 @@ TEST_CASE("readers: profiles from a table with a header", "[data]") {
 
   const auto refused = [&](const std::string& text, const std::string& why) {
     INFO(text);
-    CHECK_THROWS_MATCHES(read_profiles(folder.write("bad.csv", text)), DataError, message_contains(why));
+    CHECK_THROWS_MATCHES(read_profiles(folder.write("bad.csv", text)), DataError,
+                         message_contains(why));
   };
   refused("user,a\n1,2,3\n", ":2: expected 2 fields parted by \",\", got 3");
   refused("user,a\n1,2\n1,3\n", ":3: user \"1\" has a profile already");
@@ -364,20 +400,22 @@ TEST_CASE("readers: profiles from a table with a header", "[data]") {
 TEST_CASE("readers: titles come out as UTF-8", "[data]") {
   const ScratchFolder folder;
   const std::string utf8 = "L\xC3\xA9on";  // é
-  const Titles bars = read_titles(folder.write("u.item", "1|L\xE9on|x|y\n2|Plain|x\n3|L\xC3\xA9on\n"));
+  const Titles bars =
+      read_titles(folder.write("u.item", "1|L\xE9on|x|y\n2|Plain|x\n3|L\xC3\xA9on\n"));
   CHECK(bars.find("1") == utf8);
   CHECK(bars.find("2") == "Plain");
   CHECK(bars.find("3") == utf8);
   CHECK_FALSE(bars.find("4").has_value());
-  CHECK(read_titles(folder.write("movies.dat", "1::L\xE9on, the (1994)::Drama|War\n")).find("1") == utf8 + ", the (1994)");
-  const Titles quoted =
-      read_titles(folder.write("movies.csv", "movieId,title,genres\n11,\"A, \"\"B\"\" (1995)\",X\n12,C,Y|Z\n"));
+  CHECK(read_titles(folder.write("movies.dat", "1::L\xE9on, the (1994)::Drama|War\n")).find("1") ==
+        utf8 + ", the (1994)");
+  const Titles quoted = read_titles(
+      folder.write("movies.csv", "movieId,title,genres\n11,\"A, \"\"B\"\" (1995)\",X\n12,C,Y|Z\n"));
   CHECK(quoted.find("11") == "A, \"B\" (1995)");
   CHECK(quoted.find("12") == "C");
-  CHECK_THROWS_MATCHES(read_titles(folder.write("movies.csv", "movieId,title,genres\n1\n")), DataError,
-                       message_contains(":2:"));
-  CHECK_THROWS_MATCHES(read_titles(folder.write("movies.csv", "movieId,title\n1,a\n1,b\n")), DataError,
-                       message_contains("already"));
+  CHECK_THROWS_MATCHES(read_titles(folder.write("movies.csv", "movieId,title,genres\n1\n")),
+                       DataError, message_contains(":2:"));
+  CHECK_THROWS_MATCHES(read_titles(folder.write("movies.csv", "movieId,title\n1,a\n1,b\n")),
+                       DataError, message_contains("already"));
 }
 
 TEST_CASE("sequences: appending joins items, and users where both have them", "[data]") {
@@ -388,7 +426,8 @@ TEST_CASE("sequences: appending joins items, and users where both have them", "[
   CHECK(row_users(named) == std::vector<std::string>{"1", "2", "3"});
   CHECK(named.items.size() == 4);
   append(named, read_sequences(folder.write("c", "3 q x\n4 y y\n1 z y\n")));
-  CHECK(words(named) == Words{{"x", "y", "z", "y"}, {"z", "z", "y", "w"}, {"z", "z", "q", "x"}, {"y", "y"}});
+  CHECK(words(named) ==
+        Words{{"x", "y", "z", "y"}, {"z", "z", "y", "w"}, {"z", "z", "q", "x"}, {"y", "y"}});
   CHECK(row_users(named) == std::vector<std::string>{"1", "2", "3", "4"});
   append(named, read_sequences(folder.write("d", "x,p\n")));
   CHECK(named.user.empty());
@@ -399,12 +438,14 @@ TEST_CASE("sequences: appending joins items, and users where both have them", "[
   CHECK(named.rows.rows() == 7);
 }
 
-TEST_CASE("sequences: a user's rows are joined in their order, and an empty one is a row", "[data]") {
+TEST_CASE("sequences: a user's rows are joined in their order, and an empty one is a row",
+          "[data]") {
   // Row by row: user, items as letters.
   const auto made = [](const std::vector<std::pair<std::string, std::string>>& rows) {
     Sequences sequences;
     for (const auto& [user, items] : rows) {
-      for (const char item : items) sequences.rows.add(sequences.items.intern(std::string(1, item)));
+      for (const char item : items)
+        sequences.rows.add(sequences.items.intern(std::string(1, item)));
       sequences.rows.end_row();
       sequences.user.push_back(sequences.users.intern(user));
     }
@@ -421,8 +462,8 @@ TEST_CASE("sequences: a user's rows are joined in their order, and an empty one 
 
 TEST_CASE("readers: a second line of a user is refused where a line is a user", "[data]") {
   const ScratchFolder folder;
-  for (const auto& [text, format] :
-       {std::pair("7 x y\n8 x\n7 z w\n", Format::user_items), std::pair("7\tx,y\n8\tx\n7\tz,w\n", Format::user_item_list)}) {
+  for (const auto& [text, format] : {std::pair("7 x y\n8 x\n7 z w\n", Format::user_items),
+                                     std::pair("7\tx,y\n8\tx\n7\tz,w\n", Format::user_item_list)}) {
     const std::string path = folder.write("rows", text);
     CHECK_THROWS_MATCHES(read_sequences(path, {.format = format}), DataError,
                          message_contains("rows:3: user \"7\" has a line already"));
@@ -430,5 +471,6 @@ TEST_CASE("readers: a second line of a user is refused where a line is a user", 
     CHECK(words(rest) == Words{{"x", "y"}, {"x"}});
     CHECK(rest.items.size() == 2);
   }
-  CHECK(words(read_sequences(folder.write("events", "7 x\n8 x\n7 y\n"))) == Words{{"x", "y"}, {"x"}});
+  CHECK(words(read_sequences(folder.write("events", "7 x\n8 x\n7 y\n"))) ==
+        Words{{"x", "y"}, {"x"}});
 }

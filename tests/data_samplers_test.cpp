@@ -12,13 +12,16 @@ using namespace refrain;
 
 namespace {
 
-/// Pearson's statistic of counts against probabilities that sum to 1.  Its mean is the number of cells less one.
-double chi_square(const std::vector<std::int64_t>& counts, const std::vector<double>& probability, std::int64_t draws) {
+/// Pearson's statistic of counts against probabilities that sum to 1. Its mean is the number of
+/// cells less one.
+double chi_square(const std::vector<std::int64_t>& counts, const std::vector<double>& probability,
+                  std::int64_t draws) {
   double sum = 0;
   for (std::size_t i = 0; i < counts.size(); ++i) {
     const double expected = probability[i] * static_cast<double>(draws);
     if (expected > 0)
-      sum += (static_cast<double>(counts[i]) - expected) * (static_cast<double>(counts[i]) - expected) / expected;
+      sum += (static_cast<double>(counts[i]) - expected) *
+             (static_cast<double>(counts[i]) - expected) / expected;
   }
   return sum;
 }
@@ -38,7 +41,8 @@ std::vector<double> normalised(std::vector<double> weights) {
 
 }  // namespace
 
-TEST_CASE("negative_sampler: frequencies follow the formulas, and the positive never comes", "[data]") {
+TEST_CASE("negative_sampler: frequencies follow the formulas, and the positive never comes",
+          "[data]") {
   const std::int32_t items = 23;
   const std::int32_t first = 4;
   const std::int64_t draws = 60000;
@@ -47,7 +51,8 @@ TEST_CASE("negative_sampler: frequencies follow the formulas, and the positive n
       const NegativeSampler sampler({.kind = kind, .first = first, .items = items});
       std::vector<double> weights;
       for (std::int32_t r = 0; r < items; ++r) {
-        const double weight = kind == NegativeSampler::Kind::uniform ? 1.0 : std::exp(-(r + 1.0) / (0.3 * items));
+        const double weight =
+            kind == NegativeSampler::Kind::uniform ? 1.0 : std::exp(-(r + 1.0) / (0.3 * items));
         weights.push_back(first + r == positive ? 0.0 : weight);
       }
       const std::vector<double> expected = normalised(weights);
@@ -86,7 +91,8 @@ TEST_CASE("negative_sampler: two items, tensors, and bad options", "[data]") {
   Random b(6);
   const Tensor negatives = sampler.draw(positives, a);
   CHECK(negatives.shape() == positives.shape());
-  for (const std::int32_t negative : negatives.span<std::int32_t>()) CHECK(negative == sampler.draw(1, b));
+  for (const std::int32_t negative : negatives.span<std::int32_t>())
+    CHECK(negative == sampler.draw(1, b));
   CHECK_THROWS_AS(sampler.draw(Tensor::full(Shape{2}, 1, DType::f32), a), DTypeError);
   CHECK_THROWS_AS(NegativeSampler({.items = 1}), OptionError);
   CHECK_THROWS_AS(NegativeSampler({.first = -1, .items = 5}), OptionError);
@@ -101,10 +107,12 @@ TEST_CASE("candidate_sampler: frequencies with replacement follow P", "[data]") 
     CandidateSampler sampler({.kind = kind, .first = 4, .range = range, .unique = false});
     std::vector<double> expected;
     for (int k = 0; k < range; ++k) {
-      expected.push_back(kind == CandidateSampler::Kind::uniform ? 1.0 / range
-                                                                 : std::log((k + 2.0) / (k + 1.0)) / std::log(range + 1.0));
+      expected.push_back(kind == CandidateSampler::Kind::uniform
+                             ? 1.0 / range
+                             : std::log((k + 2.0) / (k + 1.0)) / std::log(range + 1.0));
       CHECK(sampler.probability(4 + k) == Approx(expected.back()).epsilon(1e-12));
-      CHECK(sampler.log_expected_count(4 + k, 50, 50) == Approx(std::log(50 * expected.back())).epsilon(1e-12));
+      CHECK(sampler.log_expected_count(4 + k, 50, 50) ==
+            Approx(std::log(50 * expected.back())).epsilon(1e-12));
     }
     Random random(21);
     const CandidateSample sample = sampler.draw(draws, random);
@@ -121,22 +129,25 @@ TEST_CASE("candidate_sampler: frequencies with replacement follow P", "[data]") 
   }
 }
 
-TEST_CASE("candidate_sampler: distinct candidates follow P given that earlier ones are out", "[data]") {
-  // The first candidate is k with probability P(k), the second with sum over j != k of P(j) P(k) / (1 - P(j)); after j it takes
-  // 1 / (1 - P(j)) draws on average.
+TEST_CASE("candidate_sampler: distinct candidates follow P given that earlier ones are out",
+          "[data]") {
+  // The first candidate is k with probability P(k), the second with sum over j != k of P(j) P(k) /
+  // (1 - P(j)); after j it takes 1 / (1 - P(j)) draws on average.
   const std::int32_t range = 12;
   const int samples = 60000;
   for (const auto kind : {CandidateSampler::Kind::log_uniform, CandidateSampler::Kind::uniform}) {
     std::vector<double> first;
     for (int k = 0; k < range; ++k) {
-      first.push_back(kind == CandidateSampler::Kind::uniform ? 1.0 / range
-                                                              : std::log((k + 2.0) / (k + 1.0)) / std::log(range + 1.0));
+      first.push_back(kind == CandidateSampler::Kind::uniform
+                          ? 1.0 / range
+                          : std::log((k + 2.0) / (k + 1.0)) / std::log(range + 1.0));
     }
     std::vector<double> second(first.size(), 0);
     double mean_tries = 1;  // of the first
     for (std::size_t j = 0; j < first.size(); ++j) {
       mean_tries += first[j] * (1 / (1 - first[j]));
-      for (std::size_t k = 0; k < first.size(); ++k) second[k] += k == j ? 0 : first[j] * first[k] / (1 - first[j]);
+      for (std::size_t k = 0; k < first.size(); ++k)
+        second[k] += k == j ? 0 : first[j] * first[k] / (1 - first[j]);
     }
     CandidateSampler sampler({.kind = kind, .first = 4, .range = range});
     Random random(31);
@@ -157,7 +168,8 @@ TEST_CASE("candidate_sampler: distinct candidates follow P given that earlier on
     for (const int n : {2, 5, 300}) {
       for (std::int32_t k = 0; k < range; ++k) {
         const double share = 1 - std::pow(1 - first[static_cast<std::size_t>(k)], n);
-        CHECK(sampler.log_expected_count(4 + k, 2, n) == Approx(std::log(share)).epsilon(1e-10).margin(1e-14));
+        CHECK(sampler.log_expected_count(4 + k, 2, n) ==
+              Approx(std::log(share)).epsilon(1e-10).margin(1e-14));
       }
     }
   }
@@ -179,7 +191,8 @@ TEST_CASE("candidate_sampler: the whole range, tensors, determinism and bad opti
   const Tensor logs = sampler.log_expected_count(sample.ids, sample, DType::f64);
   CHECK(logs.shape() == Shape{5});
   for (std::int64_t i = 0; i < 5; ++i) {
-    CHECK(logs.data<double>()[i] == sampler.log_expected_count(sample.ids.data<std::int32_t>()[i], 5, sample.num_tries));
+    CHECK(logs.data<double>()[i] ==
+          sampler.log_expected_count(sample.ids.data<std::int32_t>()[i], 5, sample.num_tries));
   }
   CHECK(sampler.log_expected_count(sample.ids, sample).dtype() == DType::f32);
   CHECK_THROWS_AS(sampler.log_expected_count(sample.ids, sample, DType::i32), DTypeError);

@@ -1,4 +1,5 @@
-/// Readers on real data: counts of users, items and events that other programs found in the same files.
+/// Readers on real data: counts of users, items and events that other programs found in the same
+/// files.
 
 #include <algorithm>
 #include <filesystem>
@@ -20,13 +21,18 @@ struct Counts {
   std::int64_t rows, items, events;
   friend bool operator==(const Counts&, const Counts&) = default;
   friend std::ostream& operator<<(std::ostream& out, const Counts& counts) {
-    return out << counts.rows << " rows, " << counts.items << " items, " << counts.events << " events";
+    return out << counts.rows << " rows, " << counts.items << " items, " << counts.events
+               << " events";
   }
 };
 
-Counts count(const Sequences& sequences) { return {sequences.rows.rows(), sequences.items.size(), sequences.rows.total()}; }
+Counts count(const Sequences& sequences) {
+  return {sequences.rows.rows(), sequences.items.size(), sequences.rows.total()};
+}
 
-Counts count_file(const std::string& name) { return count(read_sequences(data_folder() + "/" + name)); }
+Counts count_file(const std::string& name) {
+  return count(read_sequences(data_folder() + "/" + name));
+}
 
 }  // namespace
 
@@ -50,7 +56,8 @@ TEST_CASE("data: ml-100k", "[data][sets]") {
   CHECK(profiles.attribute("occupation").values.size() == 21);
   const Profiles::Attribute& gender = profiles.attribute("gender");
   CHECK(std::count(gender.of_user.begin(), gender.of_user.end(), gender.values.find("F")) == 273);
-  CHECK(label_users(read_sequences(data_folder() + "/ml-100k/u.data"), profiles, "age").source.rows.rows() == 943);
+  CHECK(label_users(read_sequences(data_folder() + "/ml-100k/u.data"), profiles, "age")
+            .source.rows.rows() == 943);
   const Titles titles = read_titles(data_folder() + "/ml-100k/u.item");
   CHECK(titles.titles.size() == 1682);
   CHECK(titles.find("543") == "Mis\xC3\xA9rables, Les (1995)");
@@ -69,7 +76,8 @@ TEST_CASE("data: ml-1m", "[data][sets]") {
 
 TEST_CASE("data: amazon-food-kitchen", "[data][sets]") {
   NEEDS("amazon-food-kitchen/train_overlap.txt");
-  const Sequences overlap = read_sequences(data_folder() + "/amazon-food-kitchen/train_overlap.txt");
+  const Sequences overlap =
+      read_sequences(data_folder() + "/amazon-food-kitchen/train_overlap.txt");
   CHECK(count(overlap) == Counts{7501, 25198, 99170});
   const TransferSequences parts = split_domains(overlap, 8661);
   CHECK(parts.source.rows.total() == 45849);

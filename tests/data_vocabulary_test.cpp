@@ -23,7 +23,9 @@ Sequences sequences_of(const std::vector<std::vector<std::string>>& rows) {
   return sequences;
 }
 
-std::vector<std::int32_t> row(const RaggedIds& ids, std::int64_t at) { return {ids[at].begin(), ids[at].end()}; }
+std::vector<std::int32_t> row(const RaggedIds& ids, std::int64_t at) {
+  return {ids[at].begin(), ids[at].end()};
+}
 
 const Sequences sample = sequences_of({{"b", "a", "c"}, {"c", "a"}, {"d", "c", "rare"}});
 
@@ -34,7 +36,8 @@ TEST_CASE("string_table: agrees with a map over many strings", "[data]") {
   std::map<std::string, std::int32_t> expected;
   Random random(5);
   for (int i = 0; i < 50000; ++i) {
-    const std::string text(static_cast<std::size_t>(random.below(20)), static_cast<char>(random.below(256)));
+    const std::string text(static_cast<std::size_t>(random.below(20)),
+                           static_cast<char>(random.below(256)));
     const std::string id = i % 3 == 0 ? text : std::to_string(random.below(20000));
     const auto [at, is_new] = expected.emplace(id, static_cast<std::int32_t>(expected.size()));
     REQUIRE(table.intern(id) == at->second);
@@ -50,12 +53,15 @@ TEST_CASE("string_table: agrees with a map over many strings", "[data]") {
   CHECK_THROWS_AS(table[-1], OptionError);
 }
 
-TEST_CASE("vocabulary: items by falling frequency, ties by first appearance, behind the special ids", "[data]") {
+TEST_CASE(
+    "vocabulary: items by falling frequency, ties by first appearance, behind the special ids",
+    "[data]") {
   const Vocabulary vocabulary = Vocabulary::build(sample);
   CHECK(vocabulary.size() == 9);
   CHECK(vocabulary.items() == 5);
   CHECK(vocabulary.first_item() == 4);
-  const std::vector<std::string> names{"[PAD]", "[TCL]", "[MASK]", "[UNK]", "c", "a", "b", "d", "rare"};
+  const std::vector<std::string> names{"[PAD]", "[TCL]", "[MASK]", "[UNK]", "c",
+                                       "a",     "b",     "d",      "rare"};
   const std::vector<std::int64_t> counts{0, 0, 0, 0, 3, 2, 1, 1, 1};
   for (std::int32_t id = 0; id < vocabulary.size(); ++id) {
     CHECK(vocabulary.name(id) == names[static_cast<std::size_t>(id)]);
@@ -90,13 +96,14 @@ TEST_CASE("vocabulary: minimum count, and targets without special ids", "[data]"
 }
 
 TEST_CASE("vocabulary: comes back from its text", "[data]") {
-  const Sequences odd =
-      sequences_of({{"plain", "two words", "100%", "\"quoted\\\"", "\xC3\xA9", "line\nend", "caf\xE9", "x\ty", "%41"}});
+  const Sequences odd = sequences_of({{"plain", "two words", "100%", "\"quoted\\\"", "\xC3\xA9",
+                                       "line\nend", "caf\xE9", "x\ty", "%41"}});
   for (const bool specials : {true, false}) {
     for (const Sequences& sequences : {sample, odd, Sequences()}) {
       const Vocabulary vocabulary = Vocabulary::build(sequences, {.specials = specials});
       const std::string text = vocabulary.serialize();
-      for (const char c : text) REQUIRE((c == '\n' || (c >= ' ' && c <= '~' && c != '"' && c != '\\')));
+      for (const char c : text)
+        REQUIRE((c == '\n' || (c >= ' ' && c <= '~' && c != '"' && c != '\\')));
       CHECK(Vocabulary::deserialize(text) == vocabulary);
     }
   }
@@ -118,12 +125,15 @@ TEST_CASE("vocabulary: damaged text is refused", "[data]") {
   }
   CHECK_THROWS_MATCHES(Vocabulary::deserialize(text + "\n", "m.safetensors"), DataError,
                        message_contains("m.safetensors:7: damaged"));
-  CHECK_THROWS_MATCHES(Vocabulary::deserialize("refrain-vocabulary 1 items=2 specials=1\n3 c\n2 c\n"), DataError,
-                       message_contains("vocabulary:3: damaged vocabulary: item \"c\" is there twice"));
-  CHECK_THROWS_MATCHES(Vocabulary::deserialize("refrain-vocabulary 1 items=2 specials=1\n3 c\n4 a\n"), DataError,
-                       message_contains("that of the item before it"));
-  CHECK_THROWS_MATCHES(Vocabulary::deserialize("refrain-vocabulary 1 items=99999999999 specials=1\n"), DataError,
-                       message_contains("header"));
-  CHECK_THROWS_MATCHES(Vocabulary::deserialize("refrain-vocabulary 1 items=1 specials=1\n1 %4\n"), DataError,
-                       message_contains("expected a name in printable ASCII"));
+  CHECK_THROWS_MATCHES(
+      Vocabulary::deserialize("refrain-vocabulary 1 items=2 specials=1\n3 c\n2 c\n"), DataError,
+      message_contains("vocabulary:3: damaged vocabulary: item \"c\" is there twice"));
+  CHECK_THROWS_MATCHES(
+      Vocabulary::deserialize("refrain-vocabulary 1 items=2 specials=1\n3 c\n4 a\n"), DataError,
+      message_contains("that of the item before it"));
+  CHECK_THROWS_MATCHES(
+      Vocabulary::deserialize("refrain-vocabulary 1 items=99999999999 specials=1\n"), DataError,
+      message_contains("header"));
+  CHECK_THROWS_MATCHES(Vocabulary::deserialize("refrain-vocabulary 1 items=1 specials=1\n1 %4\n"),
+                       DataError, message_contains("expected a name in printable ASCII"));
 }

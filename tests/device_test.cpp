@@ -1,4 +1,5 @@
-/// Streams, events, transfer buffers and the pool of device memory, as far as a machine without a GPU can tell.
+/// Streams, events, transfer buffers and the pool of device memory, as far as a machine without a
+/// GPU can tell.
 
 #include <cstdint>
 #include <cstdlib>
@@ -30,7 +31,8 @@ struct NumberSource {
   Numbers* numbers;
   void* allocate(std::size_t bytes) {
     if (numbers->held + bytes > numbers->limit) return nullptr;
-    void* block = reinterpret_cast<void*>(numbers->next);  // NOLINT(performance-no-int-to-ptr): never followed
+    void* block = reinterpret_cast<void*>(
+        numbers->next);  // NOLINT(performance-no-int-to-ptr): never followed
     numbers->next += bytes;
     numbers->blocks[block] = bytes;
     numbers->held += bytes;
@@ -55,14 +57,16 @@ const void* const recording = &queues[2];
 
 }  // namespace
 
-TEST_CASE("stream pool: a released block goes to the next request of its queue and size", "[core][device]") {
+TEST_CASE("stream pool: a released block goes to the next request of its queue and size",
+          "[core][device]") {
   Numbers numbers;
   Pool pool(NumberSource{&numbers});
   void* a = pool.allocate(1000, first);
   void* b = pool.allocate(1000, first);
   CHECK(a != b);
   pool.release(a);
-  CHECK(pool.allocate(1000, second) != a);  // the other queue's work may run before what still uses it
+  CHECK(pool.allocate(1000, second) !=
+        a);  // the other queue's work may run before what still uses it
   CHECK(pool.allocate(5000, first) != a);
   CHECK(pool.allocate(1010, first) == a);  // the same class of sizes
   CHECK(pool.stats().system_allocations == 4);
@@ -98,7 +102,8 @@ TEST_CASE("stream pool: counters", "[core][device]") {
   CHECK(numbers.blocks.empty());
 }
 
-TEST_CASE("stream pool: when memory is short, cached blocks are given back before it gives up", "[core][device]") {
+TEST_CASE("stream pool: when memory is short, cached blocks are given back before it gives up",
+          "[core][device]") {
   Numbers numbers{.limit = 100000};
   Pool pool(NumberSource{&numbers});
   void* a = pool.allocate(60000, first);
@@ -139,14 +144,16 @@ TEST_CASE("stream pool: random use never hands out a live block", "[core][device
   std::set<void*> known;
   for (int step = 0; step < 20000; ++step) {
     if (!live.empty() && random.below(2) == 0) {
-      const std::size_t at = static_cast<std::size_t>(random.below(static_cast<std::int64_t>(live.size())));
+      const std::size_t at =
+          static_cast<std::size_t>(random.below(static_cast<std::int64_t>(live.size())));
       pool.release(live[at]);
       known.erase(live[at]);
       live[at] = live.back();
       live.pop_back();
     } else {
       try {
-        void* block = pool.allocate(static_cast<std::size_t>(random.below(70000)), &queues[random.below(2)]);
+        void* block =
+            pool.allocate(static_cast<std::size_t>(random.below(70000)), &queues[random.below(2)]);
         REQUIRE(known.insert(block).second);
         live.push_back(block);
       } catch (const std::bad_alloc&) {
@@ -182,7 +189,8 @@ TEST_CASE("device: the CPU's streams and events hold nothing up", "[core][device
   CHECK_FALSE(called);
 }
 
-TEST_CASE("device: transfer buffers on the CPU copy at once and check their range", "[core][device]") {
+TEST_CASE("device: transfer buffers on the CPU copy at once and check their range",
+          "[core][device]") {
   PinnedBuffer buffer(16, Device::cpu);
   const Tensor source = Tensor::from<float>({4}, {1, 2, 3, 4});
   Tensor target = Tensor::zeros({2}, DType::f32);
@@ -192,7 +200,8 @@ TEST_CASE("device: transfer buffers on the CPU copy at once and check their rang
   CHECK_THROWS_AS(buffer.send(target.mutable_view().data, 12, 8), ShapeError);
   CHECK_THROWS_AS(buffer.fetch(source.raw(), 17, 0), ShapeError);
   PinnedBuffer moved = std::move(buffer);
-  CHECK(buffer.data() == nullptr);  // NOLINT(bugprone-use-after-move): what a move leaves is part of the contract
+  CHECK(buffer.data() ==
+        nullptr);  // NOLINT(bugprone-use-after-move): what a move leaves is part of the contract
   CHECK(moved.bytes() == 16);
 }
 
@@ -217,7 +226,8 @@ TEST_CASE("device: asking for a GPU never throws, using a missing one does", "[c
     CHECK(current_stream(Device::cuda).handle != nullptr);
     return;
   }
-  CHECK_THROWS_MATCHES(current_stream(Device::cuda), Unsupported, message_contains("Device::cuda is not available"));
+  CHECK_THROWS_MATCHES(current_stream(Device::cuda), Unsupported,
+                       message_contains("Device::cuda is not available"));
   CHECK_THROWS_AS(synchronize(Device::cuda), Unsupported);
   CHECK_THROWS_AS(OwnedStream(Device::cuda), Unsupported);
   CHECK_THROWS_AS(Event(Device::cuda), Unsupported);

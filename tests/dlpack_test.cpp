@@ -1,4 +1,5 @@
-/// Tensors lent by and to other libraries: layout of DLPack's structures, ownership, and what is refused.
+/// Tensors lent by and to other libraries: layout of DLPack's structures, ownership, and what is
+/// refused.
 
 #include "refrain/core/dlpack.hpp"
 
@@ -26,18 +27,27 @@ static_assert(sizeof(dlpack::Version) == 8);
 static_assert(sizeof(dlpack::ElementType) == 4 && offsetof(dlpack::ElementType, bits) == 1);
 static_assert(offsetof(dlpack::ElementType, lanes) == 2);
 static_assert(sizeof(dlpack::DeviceId) == 8 && offsetof(dlpack::DeviceId, device_id) == 4);
-static_assert(sizeof(dlpack::TensorStruct) == 48 && std::is_standard_layout_v<dlpack::TensorStruct>);
-static_assert(offsetof(dlpack::TensorStruct, device) == 8 && offsetof(dlpack::TensorStruct, ndim) == 16);
-static_assert(offsetof(dlpack::TensorStruct, dtype) == 20 && offsetof(dlpack::TensorStruct, shape) == 24);
-static_assert(offsetof(dlpack::TensorStruct, strides) == 32 && offsetof(dlpack::TensorStruct, byte_offset) == 40);
-static_assert(sizeof(dlpack::ManagedTensor) == 64 && std::is_standard_layout_v<dlpack::ManagedTensor>);
-static_assert(offsetof(dlpack::ManagedTensor, manager_ctx) == 48 && offsetof(dlpack::ManagedTensor, deleter) == 56);
-static_assert(sizeof(dlpack::ManagedTensorVersioned) == 80 && std::is_standard_layout_v<dlpack::ManagedTensorVersioned>);
+static_assert(sizeof(dlpack::TensorStruct) == 48 &&
+              std::is_standard_layout_v<dlpack::TensorStruct>);
+static_assert(offsetof(dlpack::TensorStruct, device) == 8 &&
+              offsetof(dlpack::TensorStruct, ndim) == 16);
+static_assert(offsetof(dlpack::TensorStruct, dtype) == 20 &&
+              offsetof(dlpack::TensorStruct, shape) == 24);
+static_assert(offsetof(dlpack::TensorStruct, strides) == 32 &&
+              offsetof(dlpack::TensorStruct, byte_offset) == 40);
+static_assert(sizeof(dlpack::ManagedTensor) == 64 &&
+              std::is_standard_layout_v<dlpack::ManagedTensor>);
+static_assert(offsetof(dlpack::ManagedTensor, manager_ctx) == 48 &&
+              offsetof(dlpack::ManagedTensor, deleter) == 56);
+static_assert(sizeof(dlpack::ManagedTensorVersioned) == 80 &&
+              std::is_standard_layout_v<dlpack::ManagedTensorVersioned>);
 static_assert(offsetof(dlpack::ManagedTensorVersioned, manager_ctx) == 8);
-static_assert(offsetof(dlpack::ManagedTensorVersioned, deleter) == 16 && offsetof(dlpack::ManagedTensorVersioned, flags) == 24);
+static_assert(offsetof(dlpack::ManagedTensorVersioned, deleter) == 16 &&
+              offsetof(dlpack::ManagedTensorVersioned, flags) == 24);
 static_assert(offsetof(dlpack::ManagedTensorVersioned, dl_tensor) == 32);
 
-/// Another library's tensor, [2,3] of f32 unless a test changes it, and how often it was given back.
+/// Another library's tensor, [2,3] of f32 unless a test changes it, and how often it was given
+/// back.
 template <class Managed>
 struct Producer {
   std::vector<double> memory = std::vector<double>(16);  // aligned for every type
@@ -53,7 +63,9 @@ struct Producer {
     managed.dl_tensor.shape = shape.data();
     managed.dl_tensor.strides = strides.data();
     managed.manager_ctx = this;
-    managed.deleter = [](Managed* self) { ++static_cast<Producer*>(self->manager_ctx)->given_back; };
+    managed.deleter = [](Managed* self) {
+      ++static_cast<Producer*>(self->manager_ctx)->given_back;
+    };
   }
   Producer(const Producer&) = delete;
   Producer& operator=(const Producer&) = delete;
@@ -66,7 +78,9 @@ struct Producer {
     managed.dl_tensor.shape = shape.data();
     managed.dl_tensor.strides = strides.empty() ? nullptr : strides.data();
   }
-  std::unique_ptr<Managed, dlpack::GiveBack> hand_over() { return std::unique_ptr<Managed, dlpack::GiveBack>(&managed); }
+  std::unique_ptr<Managed, dlpack::GiveBack> hand_over() {
+    return std::unique_ptr<Managed, dlpack::GiveBack>(&managed);
+  }
 };
 
 using Versioned = Producer<dlpack::ManagedTensorVersioned>;
@@ -74,15 +88,17 @@ using Unversioned = Producer<dlpack::ManagedTensor>;
 
 /// The import is refused with this error and message, and the producer has its tensor back.
 template <class Expected, class Managed>
-void check_refused(Producer<Managed>& producer, const std::string& message, const DlpackImport& options = {}) {
-  CHECK_THROWS_MATCHES(from_dlpack(producer.hand_over(), options), Expected, message_contains(message));
+void check_refused(Producer<Managed>& producer, const std::string& message,
+                   const DlpackImport& options = {}) {
+  CHECK_THROWS_MATCHES(from_dlpack(producer.hand_over(), options), Expected,
+                       message_contains(message));
   CHECK(producer.given_back == 1);
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("dlpack: an import shares the producer's elements until its last handle goes", "[core][dlpack]", Versioned,
-                   Unversioned) {
+TEMPLATE_TEST_CASE("dlpack: an import shares the producer's elements until its last handle goes",
+                   "[core][dlpack]", Versioned, Unversioned) {
   TestType producer;
   {
     Tensor tensor = from_dlpack(producer.hand_over());
@@ -102,10 +118,11 @@ TEMPLATE_TEST_CASE("dlpack: an import shares the producer's elements until its l
 }
 
 TEST_CASE("dlpack: the four element types, with their own sizes", "[core][dlpack]") {
-  const std::vector<std::pair<dlpack::ElementType, DType>> types{{{dlpack::TypeCode::floating, 32, 1}, DType::f32},
-                                                                 {{dlpack::TypeCode::floating, 64, 1}, DType::f64},
-                                                                 {{dlpack::TypeCode::integer, 32, 1}, DType::i32},
-                                                                 {{dlpack::TypeCode::integer, 64, 1}, DType::i64}};
+  const std::vector<std::pair<dlpack::ElementType, DType>> types{
+      {{dlpack::TypeCode::floating, 32, 1}, DType::f32},
+      {{dlpack::TypeCode::floating, 64, 1}, DType::f64},
+      {{dlpack::TypeCode::integer, 32, 1}, DType::i32},
+      {{dlpack::TypeCode::integer, 64, 1}, DType::i64}};
   for (const auto& [type, dtype] : types) {
     Versioned producer;
     producer.managed.dl_tensor.dtype = type;
@@ -209,10 +226,12 @@ TEST_CASE("dlpack: impossible shapes and addresses are refused", "[core][dlpack]
   CHECK_THROWS_AS(from_dlpack(UnversionedDlpackTensor()), ShapeError);
 }
 
-TEST_CASE("dlpack: another major version is given back unread, another minor one is taken", "[core][dlpack]") {
+TEST_CASE("dlpack: another major version is given back unread, another minor one is taken",
+          "[core][dlpack]") {
   Versioned next;
   next.managed.version = {2, 0};
-  next.managed.dl_tensor.ndim = 1'000;  // a structure of another major version may hold anything here
+  next.managed.dl_tensor.ndim =
+      1'000;  // a structure of another major version may hold anything here
   check_refused<Unsupported>(next, "expected DLPack 1.x, got 2.0");
   Versioned before;
   before.managed.version = {0, 8};
@@ -259,23 +278,28 @@ TEST_CASE("dlpack: page-locked memory is the CPU's, other devices are refused", 
 TEST_CASE("dlpack: streams by number", "[core][dlpack]") {
   CHECK(stream_from_dlpack(-1).handle == nullptr);
   CHECK(reinterpret_cast<std::uintptr_t>(stream_from_dlpack(1).handle) == 1);
-  CHECK(reinterpret_cast<std::uintptr_t>(stream_from_dlpack(0x7f00'1234'5678).handle) == 0x7f00'1234'5678);
+  CHECK(reinterpret_cast<std::uintptr_t>(stream_from_dlpack(0x7f00'1234'5678).handle) ==
+        0x7f00'1234'5678);
   CHECK_THROWS_AS(stream_from_dlpack(0), OptionError);
   CHECK_THROWS_AS(stream_from_dlpack(-2), OptionError);
 }
 
 TEST_CASE("dlpack: an export shares the tensor's elements and keeps them", "[core][dlpack]") {
-  Tensor tensor = Tensor::from({2, 3, 2}, {0.F, 1.F, 2.F, 3.F, 4.F, 5.F, 6.F, 7.F, 8.F, 9.F, 10.F, 11.F});
+  Tensor tensor =
+      Tensor::from({2, 3, 2}, {0.F, 1.F, 2.F, 3.F, 4.F, 5.F, 6.F, 7.F, 8.F, 9.F, 10.F, 11.F});
   DlpackTensor out = to_dlpack(tensor.slice(1, 2));
   CHECK(out->version.major == 1);
   CHECK(out->dl_tensor.data == tensor.data<float>() + 6);
   CHECK(out->dl_tensor.device.device_type == dlpack::DeviceType::cpu);
-  CHECK(std::vector<std::int64_t>(out->dl_tensor.shape, out->dl_tensor.shape + 3) == std::vector<std::int64_t>{1, 3, 2});
-  CHECK(std::vector<std::int64_t>(out->dl_tensor.strides, out->dl_tensor.strides + 3) == std::vector<std::int64_t>{6, 2, 1});
+  CHECK(std::vector<std::int64_t>(out->dl_tensor.shape, out->dl_tensor.shape + 3) ==
+        std::vector<std::int64_t>{1, 3, 2});
+  CHECK(std::vector<std::int64_t>(out->dl_tensor.strides, out->dl_tensor.strides + 3) ==
+        std::vector<std::int64_t>{6, 2, 1});
   static_cast<float*>(out->dl_tensor.data)[1] = 70;
   CHECK(tensor.data<float>()[7] == 70);
   CHECK_FALSE(tensor.unique());
-  dlpack::ManagedTensorVersioned* capsule = out.release();  // what a binding hands to the other library
+  dlpack::ManagedTensorVersioned* capsule =
+      out.release();  // what a binding hands to the other library
   tensor = Tensor();
   CHECK(static_cast<float*>(capsule->dl_tensor.data)[5] == 11);
   capsule->deleter(capsule);
@@ -319,9 +343,12 @@ TEST_CASE("dlpack: a layer computes on lent elements with nothing around them", 
 TEST_CASE("tensor: lent memory is released once, or left alone", "[core][tensor]") {
   std::array<double, 4> memory{1, 2, 3, 4};
   int released = 0;
-  const LentMemory lent{.data = memory.data(), .owner = &released, .release = [](void* owner) { ++*static_cast<int*>(owner); }};
+  const LentMemory lent{.data = memory.data(), .owner = &released, .release = [](void* owner) {
+                          ++*static_cast<int*>(owner);
+                        }};
   CHECK_THROWS_AS(Tensor({4}, DType::f64, Device::cpu, LentMemory{}), ShapeError);
-  CHECK_THROWS_AS(Tensor({4}, DType::f64, Device::cpu, LentMemory{.data = reinterpret_cast<char*>(memory.data()) + 4}),
+  CHECK_THROWS_AS(Tensor({4}, DType::f64, Device::cpu,
+                         LentMemory{.data = reinterpret_cast<char*>(memory.data()) + 4}),
                   ShapeError);
   CHECK_THROWS_AS(Tensor({std::int64_t{1} << 62}, DType::f64, Device::cpu, lent), ShapeError);
   CHECK(released == 0);

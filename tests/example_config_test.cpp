@@ -1,4 +1,5 @@
-/// What the example programs' files say about their networks: kept in both directions, and refused when it cannot be true.
+/// What the example programs' files say about their networks: kept in both directions, and refused
+/// when it cannot be true.
 
 #include <nlohmann/json.hpp>
 
@@ -31,21 +32,23 @@ std::string refusal(const Json& config, Parse parse) {
   return "accepted";
 }
 
-const Json base =
-    Json::parse(peterrec::config_text(peterrec::NextItNet::Options{.items = 500, .channels = 32, .dilations = {1, 4}},
-                                      {.hold_out_last = true, .length = 7, .text = "note"}));
-const Json model = Json::parse(cmnrec::config_text({.model = "cmnrec",
-                                                    .schedule = "tsc",
-                                                    .slots = 4,
-                                                    .length = 20,
-                                                    .network = {.embedding = 16, .hidden = 32, .words = 4, .word_size = 8}},
-                                                   {}, 7, "note"));
+const Json base = Json::parse(peterrec::config_text(
+    peterrec::NextItNet::Options{.items = 500, .channels = 32, .dilations = {1, 4}},
+    {.hold_out_last = true, .length = 7, .text = "note"}));
+const Json model = Json::parse(
+    cmnrec::config_text({.model = "cmnrec",
+                         .schedule = "tsc",
+                         .slots = 4,
+                         .length = 20,
+                         .network = {.embedding = 16, .hidden = 32, .words = 4, .word_size = 8}},
+                        {}, 7, "note"));
 
 std::string base_refusal(const Json& config) {
   return refusal(config, [](const CheckpointInfo& info) { peterrec::base_config(info, "file"); });
 }
 std::string model_refusal(const Json& config) {
-  return refusal(config, [](const CheckpointInfo& info) { cmnrec::model_config(info, "file", 500); });
+  return refusal(config,
+                 [](const CheckpointInfo& info) { cmnrec::model_config(info, "file", 500); });
 }
 std::string patch_refusal(const Json& config) {
   return refusal(config, [](const CheckpointInfo& info) {
@@ -80,14 +83,18 @@ TEST_CASE("example configurations: what is written is read", "[example][reliabil
   CHECK_THAT(base_refusal(with(base, "length", 0)), contains("length"));
 }
 
-TEST_CASE("example configurations: a patch says on whom it is tested, one from before does not", "[example]") {
+TEST_CASE("example configurations: a patch says on whom it is tested, one from before does not",
+          "[example]") {
   peterrec::PatchNote note;
   note.split = {0.7, 0.1, 0.2};
   note.users = 61;
   note.test_users = "0123456789abcdef";
-  Json patch = Json::parse(peterrec::config_text(peterrec::PatchSet::Options{.head = {.targets = 7}}, note));
+  Json patch =
+      Json::parse(peterrec::config_text(peterrec::PatchSet::Options{.head = {.targets = 7}}, note));
   const auto read = [&] {
-    return peterrec::patch_config(info_with(patch), "file", {.items = 500, .channels = 32, .dilations = {1, 4}}).note;
+    return peterrec::patch_config(info_with(patch), "file",
+                                  {.items = 500, .channels = 32, .dilations = {1, 4}})
+        .note;
   };
   CHECK(read().users == 61);
   CHECK(read().test_users == "0123456789abcdef");
@@ -96,7 +103,8 @@ TEST_CASE("example configurations: a patch says on whom it is tested, one from b
   CHECK(read().test_users.empty());
 }
 
-TEST_CASE("example configurations: absurd sizes are refused before a network is made", "[example][reliability]") {
+TEST_CASE("example configurations: absurd sizes are refused before a network is made",
+          "[example][reliability]") {
   const std::vector<Json> absurd{Json(std::int64_t{1} << 40),
                                  Json(0),
                                  Json(-1),
@@ -109,8 +117,10 @@ TEST_CASE("example configurations: absurd sizes are refused before a network is 
                                  Json::array()};
   for (const Json& value : absurd) {
     INFO(value);
-    for (const char* name : {"items", "channels", "width"}) CHECK(base_refusal(with(base, name, value)) != "accepted");
-    for (const char* name : {"length", "embedding", "hidden", "layers", "word_size", "heads", "channels"}) {
+    for (const char* name : {"items", "channels", "width"})
+      CHECK(base_refusal(with(base, name, value)) != "accepted");
+    for (const char* name :
+         {"length", "embedding", "hidden", "layers", "word_size", "heads", "channels"}) {
       CHECK(model_refusal(with(model, name, value)) != "accepted");
     }
   }
@@ -126,11 +136,13 @@ TEST_CASE("example configurations: absurd sizes are refused before a network is 
              contains("expected \"length\" to be a whole number in 1 to 1048576"));
   CHECK_THAT(model_refusal(with(model, "model", "other")), contains("one of cmnrec, srmn"));
   CHECK_THAT(base_refusal(with(base, "dilations", Json::array())), contains("no dilations"));
-  CHECK_THAT(base_refusal(with(base, "dilations", {1, std::int64_t{1} << 62})), contains("\"dilations\""));
+  CHECK_THAT(base_refusal(with(base, "dilations", {1, std::int64_t{1} << 62})),
+             contains("\"dilations\""));
   CHECK_THAT(base_refusal(Json::array()), contains("expected an object"));
   peterrec::PatchNote note;
   note.split = {0.7, 0.1, 0.2};
-  const Json patch = Json::parse(peterrec::config_text(peterrec::PatchSet::Options{.head = {.targets = 7}}, note));
+  const Json patch =
+      Json::parse(peterrec::config_text(peterrec::PatchSet::Options{.head = {.targets = 7}}, note));
   CHECK(patch_refusal(patch) == "accepted");
   for (const char* name : {"targets", "bottleneck", "cardinality"}) {
     CHECK_THAT(patch_refusal(with(patch, name, 1'000'000)), contains("the file holds 1000000"));

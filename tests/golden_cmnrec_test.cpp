@@ -9,7 +9,8 @@ namespace {
 using namespace refrain;
 using test::Golden;
 
-/// Where a parameter of ours lies in the file: columns [begin, end) of a matrix, or all of a tensor.
+/// Where a parameter of ours lies in the file: columns [begin, end) of a matrix, or all of a
+/// tensor.
 struct Place {
   std::string ours;
   std::string golden;
@@ -26,7 +27,8 @@ Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end) {
   }();
   for (std::int64_t r = 0; r < x.size(0); ++r) {
     for (std::int64_t c = begin; c < end; ++c) {
-      out.data<double>()[r * (end - begin) + c - begin] = from[static_cast<std::size_t>(r * x.size(1) + c)];
+      out.data<double>()[r * (end - begin) + c - begin] =
+          from[static_cast<std::size_t>(r * x.size(1) + c)];
     }
   }
   return out.to(x.dtype());
@@ -53,7 +55,8 @@ ChunkSchedule schedule_of(const nlohmann::json& config) {
                                  : kind == "pec" ? ChunkSchedule::pec(steps, slots)
                                  : kind == "exc" ? ChunkSchedule::exc(steps, slots)
                                                  : ChunkSchedule::every_step(steps);
-  CHECK(schedule == ChunkSchedule::of(config.at("chunk_times").get<std::vector<std::int64_t>>(), steps));
+  CHECK(schedule ==
+        ChunkSchedule::of(config.at("chunk_times").get<std::vector<std::int64_t>>(), steps));
   return schedule;
 }
 
@@ -72,22 +75,24 @@ void check_model(const Golden& golden, Recompute recompute) {
        .word_size = config.at("word_size").get<std::int64_t>(),
        .heads = config.at("heads").get<std::int64_t>(),
        .attention = has_attention ? golden["param.attn_v"].size(0) : 0,
-       .order = config.at("variant").get<std::string>() == "alg1" ? ChunkOrder::paper : ChunkOrder::reference_code,
+       .order = config.at("variant").get<std::string>() == "alg1" ? ChunkOrder::paper
+                                                                  : ChunkOrder::reference_code,
        .recompute = recompute},
       random, {.dtype = golden.dtype(), .device = golden.device()});
   const std::string controller = "memory_network.controller.";
   const std::string attention = "memory_network.attention.";
   const std::int64_t in = golden["param.rnn.weight_ih_l0"].size(1);
-  std::vector<Place> places{{"embedding.weight", "param.emb"},
-                            {controller + "layers.0.weight_x", "param.rnn.weight_ih_l0", 0, embedding},
-                            {controller + "layers.0.weight_shared", "param.rnn.weight_ih_l0", embedding, in},
-                            {controller + "layers.0.weight_h", "param.rnn.weight_hh_l0"},
-                            {controller + "layers.0.bias", "param.rnn.bias_ih_l0"},
-                            {"memory_network.memory.interface", "param.interface.weight"},
-                            {"out.weight", "param.out_nn.weight"},
-                            {"out_memory.weight", "param.out_mem.weight"},
-                            {"head.weight", "param.head.weight"},
-                            {"head.bias", "param.head.bias"}};
+  std::vector<Place> places{
+      {"embedding.weight", "param.emb"},
+      {controller + "layers.0.weight_x", "param.rnn.weight_ih_l0", 0, embedding},
+      {controller + "layers.0.weight_shared", "param.rnn.weight_ih_l0", embedding, in},
+      {controller + "layers.0.weight_h", "param.rnn.weight_hh_l0"},
+      {controller + "layers.0.bias", "param.rnn.bias_ih_l0"},
+      {"memory_network.memory.interface", "param.interface.weight"},
+      {"out.weight", "param.out_nn.weight"},
+      {"out_memory.weight", "param.out_mem.weight"},
+      {"head.weight", "param.head.weight"},
+      {"head.bias", "param.head.bias"}};
   if (is_gru) places.push_back({controller + "layers.0.bias_h", "param.rnn.bias_hh_l0"});
   if (has_attention) {
     places.push_back({attention + "weight", "param.attn_c"});
@@ -95,7 +100,9 @@ void check_model(const Golden& golden, Recompute recompute) {
     places.push_back({attention + "score", "param.attn_v"});
   }
   for (const Place& place : places) {
-    model.parameter(place.ours).value().copy_from(columns(golden[place.golden], place.begin, place.end));
+    model.parameter(place.ours)
+        .value()
+        .copy_from(columns(golden[place.golden], place.begin, place.end));
   }
   REQUIRE(model.parameters().size() == places.size());
 
@@ -121,7 +128,8 @@ void check_model(const Golden& golden, Recompute recompute) {
     return parameter.gradient().to_dense(parameter.shape()).to(Device::cpu);
   };
   golden.check("grad.param.rnn.weight_ih_l0",
-               side_by_side(gradient(controller + "layers.0.weight_x"), gradient(controller + "layers.0.weight_shared")));
+               side_by_side(gradient(controller + "layers.0.weight_x"),
+                            gradient(controller + "layers.0.weight_shared")));
   ++checked;
   for (const Place& place : places) {
     if (place.end >= 0) continue;

@@ -26,13 +26,17 @@ const std::map<std::string, std::string> part_names{{"words", "mem"},
 MemoryState start(const Golden& golden, std::int64_t batch) {
   MemoryState state;
   if (golden.has("input.mem")) {
-    state.visit(
-        [&](const char* name, Variable& part) { part = Variable(golden.placed("input." + part_names.at(name)), true); });
+    state.visit([&](const char* name, Variable& part) {
+      part = Variable(golden.placed("input." + part_names.at(name)), true);
+    });
   } else {
     Random random(1);
     const auto size = [&](const char* key) { return golden.config().at(key).get<std::int64_t>(); };
-    state = Memory({.input = 1, .words = size("words"), .word_size = size("word_size"), .heads = size("heads")}, random,
-                   {.dtype = golden.dtype(), .device = golden.device()})
+    state = Memory({.input = 1,
+                    .words = size("words"),
+                    .word_size = size("word_size"),
+                    .heads = size("heads")},
+                   random, {.dtype = golden.dtype(), .device = golden.device()})
                 .initial(batch);
   }
   return state;
@@ -67,8 +71,10 @@ TEST_CASE("golden: memory_step", "[golden]") {
     first.visit([&](const char* name, const Variable& part) {
       const std::string result = "grad.input." + part_names.at(name);
       if (!golden.has(result)) return;
-      // A step does not depend on the read vectors of the one before: no gradient here, zeros in the file.
-      golden.check(result, part.gradient().defined() ? part.grad() : Tensor::zeros(part.shape(), part.dtype()));
+      // A step does not depend on the read vectors of the one before: no gradient here, zeros in
+      // the file.
+      golden.check(result, part.gradient().defined() ? part.grad()
+                                                     : Tensor::zeros(part.shape(), part.dtype()));
     });
   });
 }

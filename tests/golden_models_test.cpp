@@ -35,7 +35,8 @@ std::vector<Place> base_places(std::int64_t blocks) {
     for (const std::string half : {"1", "2"}) {
       const std::string ours = concat("blocks.", b, ".");
       const std::string golden = "param.encoder." + ours;
-      places.push_back({ours + "conv" + half + ".weight", golden + "conv" + half + ".weight", Place::Layout::conv});
+      places.push_back({ours + "conv" + half + ".weight", golden + "conv" + half + ".weight",
+                        Place::Layout::conv});
       places.push_back({ours + "conv" + half + ".bias", golden + "conv" + half + ".bias"});
       places.push_back({ours + "norm" + half + ".gamma", golden + "ln" + half + ".gamma"});
       places.push_back({ours + "norm" + half + ".beta", golden + "ln" + half + ".beta"});
@@ -44,8 +45,10 @@ std::vector<Place> base_places(std::int64_t blocks) {
   return places;
 }
 
-std::vector<Place> task_places(std::int64_t blocks, bool norm2, const std::string& head, bool two_per_block) {
-  std::vector<Place> places{{"head.weight", head == "softmax" ? "param.head.weight" : "param.target_emb"}};
+std::vector<Place> task_places(std::int64_t blocks, bool norm2, const std::string& head,
+                               bool two_per_block) {
+  std::vector<Place> places{
+      {"head.weight", head == "softmax" ? "param.head.weight" : "param.target_emb"}};
   if (head == "softmax") places.push_back({"head.bias", "param.head.bias"});
   for (std::int64_t b = 0; b < blocks; ++b) {
     for (int half = two_per_block ? 0 : 1; half < 2; ++half) {
@@ -57,18 +60,23 @@ std::vector<Place> task_places(std::int64_t blocks, bool norm2, const std::strin
       places.push_back({ours + "up_bias", golden + "up.bias"});
     }
     if (!norm2) continue;
-    places.push_back({concat("norm2.", b, ".gamma"), concat("param.encoder.blocks.", b, ".ln2.gamma")});
-    places.push_back({concat("norm2.", b, ".beta"), concat("param.encoder.blocks.", b, ".ln2.beta")});
+    places.push_back(
+        {concat("norm2.", b, ".gamma"), concat("param.encoder.blocks.", b, ".ln2.gamma")});
+    places.push_back(
+        {concat("norm2.", b, ".beta"), concat("param.encoder.blocks.", b, ".ln2.beta")});
   }
   return places;
 }
 
 void load(Module& module, const std::vector<Place>& places, const Golden& golden) {
-  for (const Place& place : places) module.parameter(place.ours).value().copy_from(place.from(golden[place.golden]));
+  for (const Place& place : places)
+    module.parameter(place.ours).value().copy_from(place.from(golden[place.golden]));
 }
 
-/// Every gradient that the file has; returns how many.  Parameters without one there must have none here.
-std::int64_t check_gradients(Module& module, const std::vector<Place>& places, const Golden& golden) {
+/// Every gradient that the file has; returns how many. Parameters without one there must have none
+/// here.
+std::int64_t check_gradients(Module& module, const std::vector<Place>& places,
+                             const Golden& golden) {
   std::int64_t checked = 0;
   for (const Place& place : places) {
     const Parameter& parameter = module.parameter(place.ours);
@@ -78,7 +86,8 @@ std::int64_t check_gradients(Module& module, const std::vector<Place>& places, c
       continue;
     }
     REQUIRE(parameter.gradient().defined());
-    golden.check("grad." + place.golden, place.to(parameter.gradient().to_dense(parameter.shape()).to(Device::cpu)));
+    golden.check("grad." + place.golden,
+                 place.to(parameter.gradient().to_dense(parameter.shape()).to(Device::cpu)));
     ++checked;
   }
   return checked;
@@ -110,7 +119,8 @@ Tensor columns(const Tensor& ids, std::int64_t begin, std::int64_t end) {
   Tensor out({ids.size(0), end - begin}, DType::i32);
   for (std::int64_t b = 0; b < ids.size(0); ++b) {
     for (std::int64_t t = begin; t < end; ++t) {
-      out.data<std::int32_t>()[b * (end - begin) + t - begin] = ids.data<std::int32_t>()[b * ids.size(1) + t];
+      out.data<std::int32_t>()[b * (end - begin) + t - begin] =
+          ids.data<std::int32_t>()[b * ids.size(1) + t];
     }
   }
   return out;
@@ -123,7 +133,8 @@ TEST_CASE("golden: nextitnet with full softmax", "[golden][model]") {
     Random random(1);
     NextItNet network = make_base(golden, random);
     std::vector<Place> places = base_places(network.blocks());
-    const std::vector<Place> head{{"head.weight", "param.head.weight"}, {"head.bias", "param.head.bias"}};
+    const std::vector<Place> head{{"head.weight", "param.head.weight"},
+                                  {"head.bias", "param.head.bias"}};
     load(network, head, golden);
     places.insert(places.end(), head.begin(), head.end());
 
@@ -148,22 +159,25 @@ TEST_CASE("golden: peterrec with every head, insertion and direction", "[golden]
     NextItNet base = make_base(golden, random);
     base.freeze();
     const std::string down = "param.encoder.blocks.0.patch2.down.weight";
-    PatchSet task(base,
-                  {.patches = {.insertion = insertion == "serial" ? Insertion::serial : Insertion::parallel,
-                               .two_per_block = two_per_block,
-                               .bottleneck = golden[down].size(0),
-                               .norm2 = norm2},
-                   .head = {.targets = golden[head == "softmax" ? "param.head.weight" : "param.target_emb"].size(0),
-                            .loss = head == "softmax" ? models::HeadLoss::softmax
-                                    : head == "bpr"   ? models::HeadLoss::bpr
-                                                      : models::HeadLoss::logistic}},
-                  random, {.dtype = golden.dtype(), .device = golden.device()});
+    PatchSet task(
+        base,
+        {.patches = {.insertion = insertion == "serial" ? Insertion::serial : Insertion::parallel,
+                     .two_per_block = two_per_block,
+                     .bottleneck = golden[down].size(0),
+                     .norm2 = norm2},
+         .head = {.targets =
+                      golden[head == "softmax" ? "param.head.weight" : "param.target_emb"].size(0),
+                  .loss = head == "softmax" ? models::HeadLoss::softmax
+                          : head == "bpr"   ? models::HeadLoss::bpr
+                                            : models::HeadLoss::logistic}},
+        random, {.dtype = golden.dtype(), .device = golden.device()});
     const std::vector<Place> places = task_places(base.blocks(), norm2, head, two_per_block);
     load(task, places, golden);
 
     const Variable user = task.user(base, golden.placed("input.ids"));
     golden.check("output.user", user.value());
-    const Variable loss = task.loss(user, golden.placed("input.target"), golden.placed("input.neg"));
+    const Variable loss =
+        task.loss(user, golden.placed("input.target"), golden.placed("input.neg"));
     golden.check("loss", loss.value());
     backward(loss);
     CHECK(check_gradients(task, places, golden) == gradients_in(golden));

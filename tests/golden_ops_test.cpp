@@ -14,9 +14,10 @@ namespace {
 using namespace refrain;
 using test::Golden;
 
-constexpr std::array golden_families{"conv1d_", "layer_norm_", "patch_",    "block_",    "full_softmax", "sampled_softmax_",
-                                     "loss_",   "nextitnet_",  "peterrec_", "lstm_cell", "gru_cell_",    "chunk_attention_",
-                                     "dnc_",    "cmnrec_",     "srmn_"};
+constexpr std::array golden_families{
+    "conv1d_", "layer_norm_", "patch_",    "block_",    "full_softmax", "sampled_softmax_",
+    "loss_",   "nextitnet_",  "peterrec_", "lstm_cell", "gru_cell_",    "chunk_attention_",
+    "dnc_",    "cmnrec_",     "srmn_"};
 
 /// How a tensor of the file becomes one of ours, and back.
 enum class Layout { same, conv, transposed };
@@ -86,7 +87,9 @@ void check_loss(const Golden& golden, const Variable& loss, const Leaves& leaves
   leaves.check_gradients();
 }
 
-Padding padding_of(const Golden& golden) { return golden.config().at("causal").get<bool>() ? Padding::causal : Padding::same; }
+Padding padding_of(const Golden& golden) {
+  return golden.config().at("causal").get<bool>() ? Padding::causal : Padding::same;
+}
 
 }  // namespace
 
@@ -97,7 +100,8 @@ TEST_CASE("golden: every file belongs to a known family", "[golden]") {
   for (const std::filesystem::path& path : files) {
     const std::string name = path.stem().string();
     INFO(name);
-    CHECK(std::any_of(golden_families.begin(), golden_families.end(), [&](const char* f) { return name.starts_with(f); }));
+    CHECK(std::any_of(golden_families.begin(), golden_families.end(),
+                      [&](const char* f) { return name.starts_with(f); }));
   }
 }
 
@@ -109,7 +113,9 @@ TEST_CASE("golden: causal_conv", "[golden]") {
     const Variable bias = leaf("param.conv.bias");
     const std::int64_t dilation = golden.config().at("dilation").get<std::int64_t>();
     REQUIRE(weight.size(0) == golden.config().at("kernel").get<std::int64_t>());
-    check_seeded(golden, causal_conv(x, weight, bias, {.dilation = dilation, .padding = padding_of(golden)}), leaf);
+    check_seeded(
+        golden, causal_conv(x, weight, bias, {.dilation = dilation, .padding = padding_of(golden)}),
+        leaf);
   });
 }
 
@@ -118,7 +124,9 @@ TEST_CASE("golden: layer_norm", "[golden]") {
     Leaves leaf(golden);
     const Variable x = leaf("input.x");
     const Variable gamma = leaf("param.gamma");
-    check_seeded(golden, layer_norm(x, gamma, leaf("param.beta"), golden.config().at("eps").get<double>()), leaf);
+    check_seeded(golden,
+                 layer_norm(x, gamma, leaf("param.beta"), golden.config().at("eps").get<double>()),
+                 leaf);
   });
 }
 
@@ -133,19 +141,22 @@ TEST_CASE("golden: adapter", "[golden]") {
 TEST_CASE("golden: residual blocks, plain and patched", "[golden]") {
   test::for_goldens({"block_"}, [](const Golden& golden) {
     const nlohmann::json& config = golden.config();
-    const std::string kind = config.at("adapter").is_null() ? "" : config.at("adapter").get<std::string>();
+    const std::string kind =
+        config.at("adapter").is_null() ? "" : config.at("adapter").get<std::string>();
     const Insertion insertion = kind == "serial"     ? Insertion::serial
                                 : kind == "parallel" ? Insertion::parallel
                                                      : Insertion::none;
     const std::int64_t dilation = config.at("dilation").get<std::int64_t>();
     Leaves leaf(golden);
     const Variable x = leaf("input.x");
-    const auto half = [&](const Variable& in, const std::string& n, const Variable& residual, std::int64_t step) {
+    const auto half = [&](const Variable& in, const std::string& n, const Variable& residual,
+                          std::int64_t step) {
       const Variable weight = leaf("param.conv" + n + ".weight", Layout::conv);
       const Variable bias = leaf("param.conv" + n + ".bias");
       const Variable gamma = leaf("param.ln" + n + ".gamma");
       const Variable beta = leaf("param.ln" + n + ".beta");
-      const Patch patch = insertion == Insertion::none ? Patch() : leaf.patch("param.patch" + n + ".");
+      const Patch patch =
+          insertion == Insertion::none ? Patch() : leaf.patch("param.patch" + n + ".");
       return conv_norm(in, weight, bias, gamma, beta, residual, patch,
                        {.dilation = step, .padding = padding_of(golden), .insertion = insertion});
     };
@@ -160,7 +171,9 @@ TEST_CASE("golden: softmax over all items", "[golden]") {
     const Variable weight = leaf("param.weight");
     const Variable bias = leaf("param.bias");
     const bool relu = golden.config().at("pre_relu").get<bool>();
-    check_loss(golden, softmax_loss(hidden, weight, bias, golden.placed("input.targets"), {.relu = relu}), leaf);
+    check_loss(golden,
+               softmax_loss(hidden, weight, bias, golden.placed("input.targets"), {.relu = relu}),
+               leaf);
   });
 }
 
@@ -174,18 +187,22 @@ TEST_CASE("golden: softmax over sampled items", "[golden]") {
     const Tensor targets = golden["input.targets"];
     Candidates candidates{golden["input.neg_ids"], {}, {}};
     if (!config.at("sampler").is_null()) {
-      const CandidateSampler sampler(
-          {.kind = config.at("sampler") == "uniform" ? CandidateSampler::Kind::uniform : CandidateSampler::Kind::log_uniform,
-           .range = config.at("range_max").get<std::int32_t>(),
-           .unique = config.at("unique").get<bool>()});
+      const CandidateSampler sampler({.kind = config.at("sampler") == "uniform"
+                                                  ? CandidateSampler::Kind::uniform
+                                                  : CandidateSampler::Kind::log_uniform,
+                                      .range = config.at("range_max").get<std::int32_t>(),
+                                      .unique = config.at("unique").get<bool>()});
       const CandidateSample sample{candidates.ids, config.at("num_tries").get<std::int64_t>()};
       candidates.log_q_true = sampler.log_expected_count(targets, sample, golden.dtype());
-      candidates.log_q_negative = sampler.log_expected_count(candidates.ids, sample, golden.dtype());
+      candidates.log_q_negative =
+          sampler.log_expected_count(candidates.ids, sample, golden.dtype());
       golden.check("output.log_q_true", candidates.log_q_true);
       golden.check("output.log_q_neg", candidates.log_q_negative);
     }
-    for (Tensor* part : {&candidates.ids, &candidates.log_q_true, &candidates.log_q_negative}) *part = golden.place(*part);
-    check_loss(golden, sampled_softmax_loss(hidden, weight, bias, golden.place(targets), candidates), leaf);
+    for (Tensor* part : {&candidates.ids, &candidates.log_q_true, &candidates.log_q_negative})
+      *part = golden.place(*part);
+    check_loss(golden,
+               sampled_softmax_loss(hidden, weight, bias, golden.place(targets), candidates), leaf);
   });
 }
 
@@ -198,7 +215,9 @@ TEST_CASE("golden: pair losses", "[golden]") {
     const Tensor negatives = golden.placed("input.neg");
     const bool bpr = golden.name().starts_with("loss_bpr");
     REQUIRE((bpr || golden.name().starts_with("loss_sigmoid_ce")));
-    check_loss(golden, bpr ? bpr_loss(user, table, positives, negatives) : logistic_loss(user, table, positives, negatives),
+    check_loss(golden,
+               bpr ? bpr_loss(user, table, positives, negatives)
+                   : logistic_loss(user, table, positives, negatives),
                leaf);
   });
 }

@@ -26,7 +26,8 @@ std::map<std::string, std::string> documented(const std::string& heading) {
     if (!inside || !line.starts_with("| `")) continue;
     const std::size_t name_end = line.find('`', 3);
     const std::size_t shape_begin = line.find('`', name_end + 1) + 1;
-    rows[line.substr(3, name_end - 3)] = line.substr(shape_begin, line.find('`', shape_begin) - shape_begin);
+    rows[line.substr(3, name_end - 3)] =
+        line.substr(shape_begin, line.find('`', shape_begin) - shape_begin);
   }
   return rows;
 }
@@ -79,21 +80,27 @@ void check_names(const std::string& heading, const std::vector<Described>& model
 
 TEST_CASE("docs: names and shapes of the models' weights", "[docs]") {
   Random random(1);
-  const models::NextItNet base({.items = 31, .channels = 8, .dilations = {1, 2}, .width = 3}, random);
+  const models::NextItNet base({.items = 31, .channels = 8, .dilations = {1, 2}, .width = 3},
+                               random);
   check_names("NextItNet", {{base, {{"items", 31}, {"C", 8}, {"K", 3}}}});
 
-  const models::PatchSet patches(base, {.patches = {.bottleneck = 5}, .head = {.targets = 13}, .tcl_id = 1}, random);
-  check_names("PeterRec's patch sets", {{patches, {{"targets", 13}, {"C", 8}, {"D", 5}, {"1", 1}}}});
+  const models::PatchSet patches(
+      base, {.patches = {.bottleneck = 5}, .head = {.targets = 13}, .tcl_id = 1}, random);
+  check_names("PeterRec's patch sets",
+              {{patches, {{"targets", 13}, {"C", 8}, {"D", 5}, {"1", 1}}}});
 
   // One layer: a second one reads H where the first reads E.
   const auto options = [](auto network) {
-    network.items = 29, network.embedding = 7, network.hidden = 11, network.words = 3, network.word_size = 6, network.heads = 2;
+    network.items = 29, network.embedding = 7, network.hidden = 11, network.words = 3,
+    network.word_size = 6, network.heads = 2;
     network.attention = 5;
     return network;
   };
   const models::CmnRec<Lstm> lstm(options(models::CmnRec<Lstm>::Options{}), random);
   const models::CmnRec<Gru> gru(options(models::CmnRec<Gru>::Options{}), random);
-  Sizes sizes{{"items", 29}, {"E", 7}, {"H", 11}, {"A", 5}, {"R W", 12}, {"R W + 3 W + 5 R + 3", 43}, {"4H", 44}, {"3H", 33}};
+  Sizes sizes{{"items", 29}, {"E", 7},    {"H", 11},
+              {"A", 5},      {"R W", 12}, {"R W + 3 W + 5 R + 3", 43},
+              {"4H", 44},    {"3H", 33}};
   Sizes gru_sizes = sizes;
   gru_sizes["4H"] = gru_sizes["3H"];
   check_names("CmnRec", {{lstm, sizes}, {gru, gru_sizes}});

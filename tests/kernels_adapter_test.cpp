@@ -32,8 +32,12 @@ struct Case {
         up(random_tensor<T>({width, channels}, 4)),
         up_bias(random_tensor<T>({channels}, 5)) {}
 
-  kernels::PatchWeights views() const { return {down.view(), down_bias.view(), up.view(), up_bias.view()}; }
-  test::naive::PatchValues values() const { return {doubles(down), doubles(down_bias), doubles(up), doubles(up_bias)}; }
+  kernels::PatchWeights views() const {
+    return {down.view(), down_bias.view(), up.view(), up_bias.view()};
+  }
+  test::naive::PatchValues values() const {
+    return {doubles(down), doubles(down_bias), doubles(up), doubles(up_bias)};
+  }
 };
 
 template <class T>
@@ -55,22 +59,26 @@ void check_backward(const Case<T>& c, unsigned choice) {
   INFO("choice of gradients " << choice);
   const Tensor dy = random_tensor<T>(c.x.shape(), 6);
   const test::naive::PatchResult forward = test::naive::patch(doubles(c.x), c.values(), c.rows);
-  const Tensor bottleneck = Tensor::from<double>({c.rows, c.down.size(1)}, forward.bottleneck).to(dtype_of<T>);
+  const Tensor bottleneck =
+      Tensor::from<double>({c.rows, c.down.size(1)}, forward.bottleneck).to(dtype_of<T>);
   const test::naive::PatchBackward expected =
       patch_backward(doubles(c.x), c.values(), doubles(bottleneck), doubles(dy), c.rows);
   std::vector<Tensor> outputs;
-  for (const Shape& shape : {c.x.shape(), c.down.shape(), c.down_bias.shape(), c.up.shape(), c.up_bias.shape()}) {
+  for (const Shape& shape :
+       {c.x.shape(), c.down.shape(), c.down_bias.shape(), c.up.shape(), c.up_bias.shape()}) {
     outputs.push_back(garbage<T>(shape));
   }
-  const auto out = [&](std::size_t i) { return (choice >> i & 1) != 0 ? outputs[i].mutable_view() : MutableView(); };
+  const auto out = [&](std::size_t i) {
+    return (choice >> i & 1) != 0 ? outputs[i].mutable_view() : MutableView();
+  };
   cpu().adapter_backward({.x = (choice & 2) != 0 ? c.x.view() : View(),
                           .patch = c.views(),
                           .bottleneck = bottleneck.view(),
                           .dy = dy.view(),
                           .dx = out(0),
                           .dpatch = {out(1), out(2), out(3), out(4)}});
-  const std::vector<const test::naive::Values*> results{&expected.dx, &expected.d.down, &expected.d.down_bias, &expected.d.up,
-                                                        &expected.d.up_bias};
+  const std::vector<const test::naive::Values*> results{
+      &expected.dx, &expected.d.down, &expected.d.down_bias, &expected.d.up, &expected.d.up_bias};
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     INFO("gradient " << i);
     if ((choice >> i & 1) != 0) test::check_close<T>(outputs[i], *results[i], tolerance::sum<T>);
@@ -81,10 +89,12 @@ struct Sizes {
   std::int64_t rows, channels, width;
 };
 
-/// The last but one has more rows than one block of bias sums, the last more than one block of weight sums.
+/// The last but one has more rows than one block of bias sums, the last more than one block of
+/// weight sums.
 const std::vector<Sizes>& sizes() {
-  static const std::vector<Sizes> all{{1, 1, 1},    {7, 31, 5}, {8, 32, 8},  {9, 33, 9}, {5, 3, 17},  {23, 64, 31}, {17, 2, 32},
-                                      {13, 15, 33}, {0, 4, 2},  {6, 16, 16}, {7, 17, 1}, {257, 5, 3}, {1031, 4, 3}};
+  static const std::vector<Sizes> all{
+      {1, 1, 1},    {7, 31, 5}, {8, 32, 8},  {9, 33, 9}, {5, 3, 17},  {23, 64, 31}, {17, 2, 32},
+      {13, 15, 33}, {0, 4, 2},  {6, 16, 16}, {7, 17, 1}, {257, 5, 3}, {1031, 4, 3}};
   return all;
 }
 
@@ -99,8 +109,8 @@ TEMPLATE_TEST_CASE("adapter: forward is the naive loop", "[kernel][adapter]", fl
   }
 }
 
-TEMPLATE_TEST_CASE("adapter: backward is the naive loop, for any choice of gradients", "[kernel][adapter][grad]", float,
-                   double) {
+TEMPLATE_TEST_CASE("adapter: backward is the naive loop, for any choice of gradients",
+                   "[kernel][adapter][grad]", float, double) {
   for (const Sizes& size : sizes()) {
     INFO("rows " << size.rows << " C " << size.channels << " D " << size.width);
     const Case<TestType> c(size.rows, size.channels, size.width);
@@ -108,7 +118,8 @@ TEMPLATE_TEST_CASE("adapter: backward is the naive loop, for any choice of gradi
   }
 }
 
-TEMPLATE_TEST_CASE("adapter: gelu stays finite and right far from zero", "[kernel][adapter]", float, double) {
+TEMPLATE_TEST_CASE("adapter: gelu stays finite and right far from zero", "[kernel][adapter]", float,
+                   double) {
   // One channel, one path: y = x + gelu(x) and dy/dx = 1 + gelu'(x), so that gelu itself is seen.
   for (const double value : {-1e4, -300.0, -40.0, -6.0, -0.5, 0.0, 0.5, 6.0, 40.0, 300.0, 1e4}) {
     INFO("x " << value);

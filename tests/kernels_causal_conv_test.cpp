@@ -1,4 +1,5 @@
-/// Convolution and the fused residual half against naive loops: every size class, padding, insertion and choice of gradients.
+/// Convolution and the fused residual half against naive loops: every size class, padding,
+/// insertion and choice of gradients.
 
 #include <cstdint>
 #include <string>
@@ -25,14 +26,15 @@ namespace tolerance = test::tolerance;
 const kernels::Table& cpu() { return kernels::table(Device::cpu); }
 
 std::string text(const ConvSizes& s) {
-  return concat("B ", s.batch, " T ", s.steps, " Cin ", s.in, " Cout ", s.out, " K ", s.taps, " dilation ", s.dilation,
-                s.same ? " same" : " causal");
+  return concat("B ", s.batch, " T ", s.steps, " Cin ", s.in, " Cout ", s.out, " K ", s.taps,
+                " dilation ", s.dilation, s.same ? " same" : " causal");
 }
 
 Padding padding(const ConvSizes& size) { return size.same ? Padding::same : Padding::causal; }
 
-/// Ones and primes, one less, as many and one more than a register tile has rows or columns, a dilation past the end, even
-/// widths, more taps than one product takes, more rows than one block of sums, and nothing at all.
+/// Ones and primes, one less, as many and one more than a register tile has rows or columns, a
+/// dilation past the end, even widths, more taps than one product takes, more rows than one block
+/// of sums, and nothing at all.
 std::vector<ConvSizes> conv_sizes() {
   std::vector<ConvSizes> sizes;
   for (const bool same : {false, true}) {
@@ -68,7 +70,8 @@ void check_forward(const ConvSizes& size, bool with_bias) {
                              .y = y.mutable_view(),
                              .dilation = size.dilation,
                              .padding = padding(size)});
-  test::check_close<T>(y, conv(doubles(x), doubles(w), with_bias ? doubles(bias) : Values(), size), tolerance::sum<T>);
+  test::check_close<T>(y, conv(doubles(x), doubles(w), with_bias ? doubles(bias) : Values(), size),
+                       tolerance::sum<T>);
 }
 
 template <class T>
@@ -76,7 +79,8 @@ void check_backward(const ConvSizes& size) {
   const Tensor x = random_tensor<T>({size.batch, size.steps, size.in}, 1);
   const Tensor w = random_tensor<T>({size.taps, size.in, size.out}, 2);
   const Tensor dy = random_tensor<T>({size.batch, size.steps, size.out}, 4);
-  const test::naive::ConvGradients expected = conv_backward(doubles(x), doubles(w), doubles(dy), size);
+  const test::naive::ConvGradients expected =
+      conv_backward(doubles(x), doubles(w), doubles(dy), size);
   for (int wanted = 0; wanted < 8; ++wanted) {
     const bool want_dx = (wanted & 1) != 0;
     const bool want_dw = (wanted & 2) != 0;
@@ -138,7 +142,8 @@ struct Half {
             {doubles(down), doubles(down_bias), doubles(up), doubles(up_bias)}};
   }
   test::naive::HalfResult expected() const {
-    return half(doubles(x), weights(), with_residual ? doubles(residual) : Values(), size, place(), epsilon);
+    return half(doubles(x), weights(), with_residual ? doubles(residual) : Values(), size, place(),
+                epsilon);
   }
   kernels::PatchWeights patch_views() const {
     if (!patched()) return {};
@@ -198,7 +203,8 @@ enum Wanted : unsigned {
   dup_bias = 256
 };
 
-/// Runs the kernel for one choice and compares what was asked for.  What the choice has no use for is not given.
+/// Runs the kernel for one choice and compares what was asked for. What the choice has no use for
+/// is not given.
 template <class T>
 void check_half_backward(const Half<T>& c, const std::vector<unsigned>& choices) {
   const Tensor dy = random_tensor<T>(c.x.shape(), 21);
@@ -207,22 +213,28 @@ void check_half_backward(const Half<T>& c, const std::vector<unsigned>& choices)
   const Tensor normalized = rounded<T>(c.x.shape(), forward.normalized);
   const Tensor inv_std = rounded<T>({c.size.batch, c.size.steps}, forward.inv_std);
   const Tensor conv = rounded<T>(c.x.shape(), forward.conv);
-  const Tensor bottleneck = c.patched() ? rounded<T>(c.bottleneck_shape(), forward.bottleneck) : Tensor();
+  const Tensor bottleneck =
+      c.patched() ? rounded<T>(c.bottleneck_shape(), forward.bottleneck) : Tensor();
   forward.normalized = doubles(normalized);
   forward.inv_std = doubles(inv_std);
   forward.conv = doubles(conv);
   if (c.patched()) forward.bottleneck = doubles(bottleneck);
-  const test::naive::HalfGradients expected = half_backward(doubles(c.x), c.weights(), forward, doubles(dy), c.size, c.place());
+  const test::naive::HalfGradients expected =
+      half_backward(doubles(c.x), c.weights(), forward, doubles(dy), c.size, c.place());
 
   for (const unsigned choice : choices) {
     INFO("choice of gradients " << choice);
     std::vector<Tensor> outputs;
-    for (const Shape& shape : {c.x.shape(), c.w.shape(), c.bias.shape(), c.gamma.shape(), c.beta.shape(), c.down.shape(),
-                               c.down_bias.shape(), c.up.shape(), c.up_bias.shape()}) {
+    for (const Shape& shape :
+         {c.x.shape(), c.w.shape(), c.bias.shape(), c.gamma.shape(), c.beta.shape(), c.down.shape(),
+          c.down_bias.shape(), c.up.shape(), c.up_bias.shape()}) {
       outputs.push_back(garbage<T>(shape));
     }
-    const auto out = [&](std::size_t i) { return (choice >> i & 1) != 0 ? outputs[i].mutable_view() : MutableView(); };
-    const bool needs_x = (choice & dw) != 0 || (c.insertion == Insertion::parallel && (choice & ddown) != 0);
+    const auto out = [&](std::size_t i) {
+      return (choice >> i & 1) != 0 ? outputs[i].mutable_view() : MutableView();
+    };
+    const bool needs_x =
+        (choice & dw) != 0 || (c.insertion == Insertion::parallel && (choice & ddown) != 0);
     const bool needs_conv = c.insertion == Insertion::serial && (choice & ddown) != 0;
     cpu().conv_norm_backward({.x = needs_x ? c.x.view() : View(),
                               .w = c.w.view(),
@@ -258,19 +270,23 @@ constexpr Insertion insertions[] = {Insertion::none, Insertion::serial, Insertio
 
 struct HalfSizes {
   std::int64_t batch, steps, channels, taps, dilation, bottleneck;
-  ConvSizes conv(bool same) const { return {batch, steps, channels, channels, taps, dilation, same}; }
+  ConvSizes conv(bool same) const {
+    return {batch, steps, channels, channels, taps, dilation, same};
+  }
 };
 
 const std::vector<HalfSizes>& half_sizes() {
   static const std::vector<HalfSizes> sizes{
-      {1, 1, 1, 1, 1, 1},   {2, 7, 3, 3, 1, 2},   {1, 8, 31, 2, 2, 7},   {1, 9, 32, 3, 4, 8}, {2, 5, 33, 4, 9, 9},
-      {3, 11, 17, 5, 1, 1}, {2, 19, 5, 18, 1, 3}, {7, 41, 16, 3, 2, 33}, {0, 3, 4, 3, 1, 2},  {2, 0, 4, 3, 1, 2}};
+      {1, 1, 1, 1, 1, 1},  {2, 7, 3, 3, 1, 2},   {1, 8, 31, 2, 2, 7},  {1, 9, 32, 3, 4, 8},
+      {2, 5, 33, 4, 9, 9}, {3, 11, 17, 5, 1, 1}, {2, 19, 5, 18, 1, 3}, {7, 41, 16, 3, 2, 33},
+      {0, 3, 4, 3, 1, 2},  {2, 0, 4, 3, 1, 2}};
   return sizes;
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("causal_conv: forward is the naive loop", "[kernel][causal_conv]", float, double) {
+TEMPLATE_TEST_CASE("causal_conv: forward is the naive loop", "[kernel][causal_conv]", float,
+                   double) {
   for (const ConvSizes& size : conv_sizes()) {
     for (const bool with_bias : {false, true}) {
       INFO(text(size) << " bias " << with_bias);
@@ -279,8 +295,8 @@ TEMPLATE_TEST_CASE("causal_conv: forward is the naive loop", "[kernel][causal_co
   }
 }
 
-TEMPLATE_TEST_CASE("causal_conv: backward is the naive loop, for any choice of gradients", "[kernel][causal_conv][grad]", float,
-                   double) {
+TEMPLATE_TEST_CASE("causal_conv: backward is the naive loop, for any choice of gradients",
+                   "[kernel][causal_conv][grad]", float, double) {
   for (const ConvSizes& size : conv_sizes()) {
     INFO(text(size));
     check_backward<TestType>(size);
@@ -292,8 +308,8 @@ TEMPLATE_TEST_CASE("conv_norm: forward is the naive loop", "[kernel][causal_conv
     for (const Insertion insertion : insertions) {
       for (const bool same : {false, true}) {
         for (const bool residual : {false, true}) {
-          INFO(text(size.conv(same)) << " D " << size.bottleneck << " insertion " << static_cast<int>(insertion) << " residual "
-                                     << residual);
+          INFO(text(size.conv(same)) << " D " << size.bottleneck << " insertion "
+                                     << static_cast<int>(insertion) << " residual " << residual);
           const Half<TestType> c(size.conv(same), size.bottleneck, insertion, residual);
           check_half_forward(c, true);
           check_half_forward(c, false);
@@ -303,11 +319,13 @@ TEMPLATE_TEST_CASE("conv_norm: forward is the naive loop", "[kernel][causal_conv
   }
 }
 
-TEMPLATE_TEST_CASE("conv_norm: backward is the naive loop", "[kernel][causal_conv][grad]", float, double) {
+TEMPLATE_TEST_CASE("conv_norm: backward is the naive loop", "[kernel][causal_conv][grad]", float,
+                   double) {
   for (const HalfSizes& size : half_sizes()) {
     for (const Insertion insertion : insertions) {
       for (const bool same : {false, true}) {
-        INFO(text(size.conv(same)) << " D " << size.bottleneck << " insertion " << static_cast<int>(insertion));
+        INFO(text(size.conv(same))
+             << " D " << size.bottleneck << " insertion " << static_cast<int>(insertion));
         const Half<TestType> c(size.conv(same), size.bottleneck, insertion, false);
         check_half_backward(c, {insertion == Insertion::none ? 31u : 511u});
       }
@@ -315,13 +333,15 @@ TEMPLATE_TEST_CASE("conv_norm: backward is the naive loop", "[kernel][causal_con
   }
 }
 
-TEMPLATE_TEST_CASE("conv_norm: backward computes any choice of gradients, reading only what it needs",
-                   "[kernel][causal_conv][grad]", float, double) {
+TEMPLATE_TEST_CASE(
+    "conv_norm: backward computes any choice of gradients, reading only what it needs",
+    "[kernel][causal_conv][grad]", float, double) {
   for (const Insertion insertion : insertions) {
     INFO("insertion " << static_cast<int>(insertion));
     const Half<TestType> c({2, 7, 9, 9, 3, 2, false}, 5, insertion, false);
     std::vector<unsigned> choices;
-    for (unsigned choice = 0; choice < (insertion == Insertion::none ? 32u : 512u); ++choice) choices.push_back(choice);
+    for (unsigned choice = 0; choice < (insertion == Insertion::none ? 32u : 512u); ++choice)
+      choices.push_back(choice);
     check_half_backward(c, choices);
   }
 }

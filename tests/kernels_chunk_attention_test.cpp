@@ -1,4 +1,5 @@
-/// The chunk attention's kernels against naive loops: every size class, any choice of gradients, saturated attention.
+/// The chunk attention's kernels against naive loops: every size class, any choice of gradients,
+/// saturated attention.
 
 #include <array>
 #include <cstdint>
@@ -27,10 +28,12 @@ struct Sizes {
   std::int64_t length, batch, hidden, width;
 };
 
-/// One of each, no sequence, primes, a vector less one, exact and plus one, several tasks, several blocks of weight sums.
+/// One of each, no sequence, primes, a vector less one, exact and plus one, several tasks, several
+/// blocks of weight sums.
 const std::vector<Sizes>& sizes() {
-  static const std::vector<Sizes> all{{1, 1, 1, 1},  {2, 1, 1, 1},    {3, 0, 4, 2},    {3, 5, 7, 3},  {2, 16, 15, 17},
-                                      {4, 8, 16, 8}, {12, 17, 33, 9}, {1, 33, 31, 16}, {2, 3, 5, 65}, {7, 67, 6, 5}};
+  static const std::vector<Sizes> all{
+      {1, 1, 1, 1},  {2, 1, 1, 1},    {3, 0, 4, 2},    {3, 5, 7, 3},  {2, 16, 15, 17},
+      {4, 8, 16, 8}, {12, 17, 33, 9}, {1, 33, 31, 16}, {2, 3, 5, 65}, {7, 67, 6, 5}};
   return all;
 }
 
@@ -80,7 +83,8 @@ struct Forward {
 template <class T>
 Forward run_forward(const Case<T>& c, bool saves_alpha, bool saves_tanh) {
   const auto [length, batch, hidden, width] = c.size;
-  Forward f{garbage<T>({batch, hidden}), garbage<T>({length, batch}), garbage<T>({length, batch, width})};
+  Forward f{garbage<T>({batch, hidden}), garbage<T>({length, batch}),
+            garbage<T>({length, batch, width})};
   cpu().chunk_attention_forward({.first = c.first.view(),
                                  .rest = c.rest_view(),
                                  .weight = c.weight.view(),
@@ -97,11 +101,13 @@ template <class T>
 std::vector<Tensor> run_backward(const Case<T>& c, const Forward& f, unsigned choice) {
   const auto [length, batch, hidden, width] = c.size;
   std::vector<Tensor> found;
-  for (const Shape& shape :
-       {Shape{batch, hidden}, Shape{length - 1, batch, hidden}, Shape{width, hidden}, Shape{batch, width}, Shape{width}}) {
+  for (const Shape& shape : {Shape{batch, hidden}, Shape{length - 1, batch, hidden},
+                             Shape{width, hidden}, Shape{batch, width}, Shape{width}}) {
     found.push_back(garbage<T>(shape));
   }
-  const auto out = [&](std::size_t i) { return (choice >> i & 1) != 0 ? found[i].mutable_view() : MutableView(); };
+  const auto out = [&](std::size_t i) {
+    return (choice >> i & 1) != 0 ? found[i].mutable_view() : MutableView();
+  };
   cpu().chunk_attention_backward({.first = c.first.view(),
                                   .rest = c.rest_view(),
                                   .weight = c.weight.view(),
@@ -119,8 +125,9 @@ std::vector<Tensor> run_backward(const Case<T>& c, const Forward& f, unsigned ch
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("chunk_attention: kernels are the naive loops, for any choice of gradients and threads", "[kernel][grad]",
-                   float, double) {
+TEMPLATE_TEST_CASE(
+    "chunk_attention: kernels are the naive loops, for any choice of gradients and threads",
+    "[kernel][grad]", float, double) {
   using T = TestType;
   for (const Sizes& size : sizes()) {
     INFO("l " << size.length << " B " << size.batch << " H " << size.hidden << " A " << size.width);
@@ -153,7 +160,8 @@ TEMPLATE_TEST_CASE("chunk_attention: kernels are the naive loops, for any choice
   }
 }
 
-TEMPLATE_TEST_CASE("chunk_attention: saturated attention stays finite and right", "[kernel][grad]", float, double) {
+TEMPLATE_TEST_CASE("chunk_attention: saturated attention stays finite and right", "[kernel][grad]",
+                   float, double) {
   using T = TestType;
   Case<T> c({4, 3, 5, 2});
   // Saturated units of opposite signs and scores whose differences are far past what exp can hold.

@@ -18,8 +18,9 @@ struct Case {
 template <class T>
 void check_matmul(const Case& size, bool transpose_a, bool transpose_b, bool with_bias) {
   const auto [m, n, k] = size;
-  INFO("[" << m << "," << k << "] x [" << k << "," << n << "]" << (transpose_a ? ", a transposed" : "")
-           << (transpose_b ? ", b transposed" : "") << (with_bias ? ", bias" : ""));
+  INFO("[" << m << "," << k << "] x [" << k << "," << n << "]"
+           << (transpose_a ? ", a transposed" : "") << (transpose_b ? ", b transposed" : "")
+           << (with_bias ? ", bias" : ""));
   const Tensor a = random_tensor<T>(transpose_a ? Shape{k, m} : Shape{m, k}, 1);
   const Tensor b = random_tensor<T>(transpose_b ? Shape{n, k} : Shape{k, n}, 2);
   const Tensor bias = random_tensor<T>({n}, 3);
@@ -33,21 +34,25 @@ void check_matmul(const Case& size, bool transpose_a, bool transpose_b, bool wit
     kernels::table(Device::cpu).matmul(args);
     return std::vector<Tensor>{c};
   });
-  const auto expected = naive::matmul(doubles(a), doubles(b), with_bias ? doubles(bias) : std::vector<double>(), m, n, k,
-                                      transpose_a, transpose_b);
+  const auto expected =
+      naive::matmul(doubles(a), doubles(b), with_bias ? doubles(bias) : std::vector<double>(), m, n,
+                    k, transpose_a, transpose_b);
   check_close<T>(got[0], expected, tolerance::sum<T>);
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("matmul: equals the triple loop, transposed or not, with and without bias", "[kernel][matmul]", float,
-                   double) {
-  // Empty axes, single rows and columns, primes, tile - 1, tile, tile + 1, and a long inner axis that is cut.
-  const Case cases[] = {{0, 3, 2},    {3, 0, 2},    {3, 2, 0},      {1, 1, 1},     {1, 64, 31},  {67, 1, 13},    {5, 7, 11},
-                        {31, 32, 33}, {64, 64, 64}, {255, 257, 19}, {256, 256, 8}, {300, 70, 5}, {17, 13, 5003}, {1, 1, 5000}};
+TEMPLATE_TEST_CASE("matmul: equals the triple loop, transposed or not, with and without bias",
+                   "[kernel][matmul]", float, double) {
+  // Empty axes, single rows and columns, primes, tile - 1, tile, tile + 1, and a long inner axis
+  // that is cut.
+  const Case cases[] = {{0, 3, 2},     {3, 0, 2},    {3, 2, 0},      {1, 1, 1},    {1, 64, 31},
+                        {67, 1, 13},   {5, 7, 11},   {31, 32, 33},   {64, 64, 64}, {255, 257, 19},
+                        {256, 256, 8}, {300, 70, 5}, {17, 13, 5003}, {1, 1, 5000}};
   for (const Case& size : cases) {
     for (const bool transpose_a : {false, true}) {
-      for (const bool transpose_b : {false, true}) check_matmul<TestType>(size, transpose_a, transpose_b, transpose_b);
+      for (const bool transpose_b : {false, true})
+        check_matmul<TestType>(size, transpose_a, transpose_b, transpose_b);
     }
     check_matmul<TestType>(size, false, false, true);
   }

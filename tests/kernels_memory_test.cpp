@@ -1,4 +1,5 @@
-/// The memory step against loops in double, its gradients against dual numbers, and the corners of its formulas.
+/// The memory step against loops in double, its gradients against dual numbers, and the corners of
+/// its formulas.
 
 #include <array>
 #include <cmath>
@@ -31,7 +32,8 @@ kernels::MemoryViews<MutableView> mutable_views(Parts& p) {
           p[3].mutable_view(), p[4].mutable_view(), p[5].mutable_view()};
 }
 
-/// A memory in the middle of its life: weightings that sum to less than one, no link from a word to itself.
+/// A memory in the middle of its life: weightings that sum to less than one, no link from a word to
+/// itself.
 template <class T>
 Parts lived_in(const Size& size) {
   Parts memory;
@@ -46,7 +48,8 @@ Parts lived_in(const Size& size) {
     }
   }
   for (std::int64_t b = 0; b < size.batch; ++b) {
-    for (std::int64_t n = 0; n < size.words; ++n) memory[3].data<T>()[(b * size.words + n) * size.words + n] = 0;
+    for (std::int64_t n = 0; n < size.words; ++n)
+      memory[3].data<T>()[(b * size.words + n) * size.words + n] = 0;
   }
   return memory;
 }
@@ -72,8 +75,8 @@ Parts step(const Size& size, const Tensor& interface, const Parts& before) {
 
 /// Gradients of the interface vector, then of the parts of the memory before.
 template <class T>
-std::vector<Tensor> step_back(const Size& size, const Tensor& interface, const Parts& before, const Parts& after,
-                              const Parts& dafter) {
+std::vector<Tensor> step_back(const Size& size, const Tensor& interface, const Parts& before,
+                              const Parts& after, const Parts& dafter) {
   Tensor dinterface = garbage<T>(size.interface());
   Parts dbefore = empty_parts<T>(size);
   kernels::table(Device::cpu)
@@ -102,14 +105,16 @@ void check_parts(const std::vector<Tensor>& got, const naive::MemoryParts& expec
 }
 
 template <class T>
-void check_forward(const Size& size, const Tensor& interface, const Parts& before, const std::vector<Tensor>& got) {
+void check_forward(const Size& size, const Tensor& interface, const Parts& before,
+                   const std::vector<Tensor>& got) {
   check_parts<T>(got, naive::memory_step(size, doubles(interface), parts_of(before)));
 }
 
 template <class T>
-void check_backward(const Size& size, const Tensor& interface, const Parts& before, const Parts& dafter,
-                    const std::vector<Tensor>& got) {
-  check_parts<T>(got, naive::memory_gradients(size, doubles(interface), parts_of(before), parts_of(dafter)));
+void check_backward(const Size& size, const Tensor& interface, const Parts& before,
+                    const Parts& dafter, const std::vector<Tensor>& got) {
+  check_parts<T>(
+      got, naive::memory_gradients(size, doubles(interface), parts_of(before), parts_of(dafter)));
 }
 
 template <class T>
@@ -150,7 +155,8 @@ void set(Tensor& interface, std::int64_t begin, std::int64_t count, double value
 TEMPLATE_TEST_CASE("memory_step: forward is the naive loop", "[kernel][memory]", float, double) {
   using T = TestType;
   for (const Size& size : sizes) {
-    INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads << " heads");
+    INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads
+                    << " heads");
     const Tensor interface = random_tensor<T>(size.interface(), 1);
     const Parts before = lived_in<T>(size);
     const auto got = same_for_any_threads([&] {
@@ -161,21 +167,24 @@ TEMPLATE_TEST_CASE("memory_step: forward is the naive loop", "[kernel][memory]",
   }
 }
 
-TEMPLATE_TEST_CASE("memory_step: backward is the derivative of the naive loop", "[kernel][memory]", float, double) {
+TEMPLATE_TEST_CASE("memory_step: backward is the derivative of the naive loop", "[kernel][memory]",
+                   float, double) {
   using T = TestType;
   for (const Size& size : sizes) {
-    INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads << " heads");
+    INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads
+                    << " heads");
     const Tensor interface = random_tensor<T>(size.interface(), 1);
     const Parts before = lived_in<T>(size);
     const Parts after = step<T>(size, interface, before);
     const Parts dafter = random_gradients<T>(size);
-    const auto got = same_for_any_threads([&] { return step_back<T>(size, interface, before, after, dafter); });
+    const auto got =
+        same_for_any_threads([&] { return step_back<T>(size, interface, before, after, dafter); });
     check_backward<T>(size, interface, before, dafter, got);
   }
 }
 
-TEMPLATE_TEST_CASE("memory_step: absent gradients are zero and unwanted ones are not written", "[kernel][memory]", float,
-                   double) {
+TEMPLATE_TEST_CASE("memory_step: absent gradients are zero and unwanted ones are not written",
+                   "[kernel][memory]", float, double) {
   using T = TestType;
   const Size size{3, 7, 5, 2};
   const Tensor interface = random_tensor<T>(size.interface(), 1);
@@ -187,7 +196,8 @@ TEMPLATE_TEST_CASE("memory_step: absent gradients are zero and unwanted ones are
     Parts zeros;
     std::array<View, parts> upstream{};
     const auto shapes = size.shapes();
-    for (std::size_t i = 0; i < parts; ++i) zeros[i] = i == only ? given[i] : Tensor::zeros(shapes[i], dtype_of<T>);
+    for (std::size_t i = 0; i < parts; ++i)
+      zeros[i] = i == only ? given[i] : Tensor::zeros(shapes[i], dtype_of<T>);
     upstream[only] = given[only].view();
     const auto expected = step_back<T>(size, interface, before, after, zeros);
     for (std::size_t wanted = 0; wanted < parts; ++wanted) {
@@ -199,7 +209,8 @@ TEMPLATE_TEST_CASE("memory_step: absent gradients are zero and unwanted ones are
           .memory_step_backward({.interface = interface.view(),
                                  .before = views(before),
                                  .after = views(after),
-                                 .dafter = {upstream[0], upstream[1], upstream[2], upstream[3], upstream[4], upstream[5]},
+                                 .dafter = {upstream[0], upstream[1], upstream[2], upstream[3],
+                                            upstream[4], upstream[5]},
                                  .dread_vectors = upstream[6],
                                  .dinterface = to[0],
                                  .dbefore = {to[1], to[2], to[3], to[4], to[5], to[6]}});
@@ -208,7 +219,8 @@ TEMPLATE_TEST_CASE("memory_step: absent gradients are zero and unwanted ones are
   }
 }
 
-TEMPLATE_TEST_CASE("memory_step: equally used words are allocated by index", "[kernel][memory]", float, double) {
+TEMPLATE_TEST_CASE("memory_step: equally used words are allocated by index", "[kernel][memory]",
+                   float, double) {
   using T = TestType;
   const Size size{2, 19, 3, 1};
   const Layout at(size);
@@ -221,7 +233,8 @@ TEMPLATE_TEST_CASE("memory_step: equally used words are allocated by index", "[k
   const Parts half = step<T>(size, interface, before);
   for (std::int64_t b = 0; b < size.batch; ++b) {
     for (std::int64_t n = 0; n < size.words; ++n) {
-      CHECK(half[4].template data<T>()[b * size.words + n] == static_cast<T>(std::ldexp(0.5, -static_cast<int>(n))));
+      CHECK(half[4].template data<T>()[b * size.words + n] ==
+            static_cast<T>(std::ldexp(0.5, -static_cast<int>(n))));
     }
   }
   before[1].zero();
@@ -233,7 +246,8 @@ TEMPLATE_TEST_CASE("memory_step: equally used words are allocated by index", "[k
   }
 }
 
-TEMPLATE_TEST_CASE("memory_step: saturated gates, zero vectors and duplicate keys", "[kernel][memory]", float, double) {
+TEMPLATE_TEST_CASE("memory_step: saturated gates, zero vectors and duplicate keys",
+                   "[kernel][memory]", float, double) {
   using T = TestType;
   const Size size{2, 9, 6, 3};
   const Layout at(size);
@@ -241,7 +255,8 @@ TEMPLATE_TEST_CASE("memory_step: saturated gates, zero vectors and duplicate key
   for (const double gates : {-200.0, 200.0}) {
     for (const double allocation : {-200.0, 200.0}) {
       for (const bool zero_key : {false, true}) {
-        INFO("gates " << gates << ", allocation gate " << allocation << ", zero keys: " << zero_key);
+        INFO("gates " << gates << ", allocation gate " << allocation
+                      << ", zero keys: " << zero_key);
         Tensor interface = random_tensor<T>(size.interface(), 1);
         set<T>(interface, at.erase, size.width, gates);
         set<T>(interface, at.free_gates, size.heads, gates);
@@ -277,7 +292,8 @@ TEMPLATE_TEST_CASE("memory_step: saturated gates, zero vectors and duplicate key
         }
         const Parts after = step<T>(size, interface, before);
         check_forward<T>(size, interface, before, {after.begin(), after.end()});
-        check_backward<T>(size, interface, before, dafter, step_back<T>(size, interface, before, after, dafter));
+        check_backward<T>(size, interface, before, dafter,
+                          step_back<T>(size, interface, before, after, dafter));
       }
     }
   }
@@ -298,7 +314,8 @@ TEMPLATE_TEST_CASE("memory_step: no NaN from huge raw values", "[kernel][memory]
   }
 }
 
-TEMPLATE_TEST_CASE("memory_step: 10,000 steps stay finite and within bounds", "[kernel][memory]", float, double) {
+TEMPLATE_TEST_CASE("memory_step: 10,000 steps stay finite and within bounds", "[kernel][memory]",
+                   float, double) {
   using T = TestType;
   const Size size{2, 5, 4, 2};
   Parts memory;
@@ -317,7 +334,8 @@ TEMPLATE_TEST_CASE("memory_step: 10,000 steps stay finite and within bounds", "[
     memory = step<T>(size, interface, before);
     for (const Tensor& part : memory) finite = finite && all_finite(part);
     if (i % 10 == 0) {
-      for (const Tensor& part : step_back<T>(size, interface, before, memory, memory)) finite = finite && all_finite(part);
+      for (const Tensor& part : step_back<T>(size, interface, before, memory, memory))
+        finite = finite && all_finite(part);
     }
     for (const std::size_t weighting : std::array<std::size_t, 4>{1, 2, 4, 5}) {
       for (const double value : doubles(memory[weighting])) {

@@ -16,7 +16,8 @@ namespace {
 const kernels::Table& table() { return kernels::table(Device::cpu); }
 
 const std::int64_t counts[] = {0, 1, 17, 1009, 100003};
-const naive::AdamOptions options[] = {{1e-2, 0.9, 0.999, 1e-8, 0, 0, 1}, {3e-3, 0.8, 0.95, 1e-4, 0.02, 0.1, 1}};
+const naive::AdamOptions options[] = {{1e-2, 0.9, 0.999, 1e-8, 0, 0, 1},
+                                      {3e-3, 0.8, 0.95, 1e-4, 0.02, 0.1, 1}};
 
 template <class Args>
 void set_options(Args& args, const naive::AdamOptions& o, int step) {
@@ -29,14 +30,17 @@ void set_options(Args& args, const naive::AdamOptions& o, int step) {
   args.step = step;
 }
 
-/// Distinct rows in mixed order with -1 among them; rows 0 and 2 modulo 3 of the table are never named.
+/// Distinct rows in mixed order with -1 among them; rows 0 and 2 modulo 3 of the table are never
+/// named.
 Tensor some_rows(std::int64_t vocabulary) {
   std::vector<std::int32_t> rows;
-  for (std::int64_t row = 1; row < vocabulary; row += 3) rows.push_back(static_cast<std::int32_t>(row));
+  for (std::int64_t row = 1; row < vocabulary; row += 3)
+    rows.push_back(static_cast<std::int32_t>(row));
   Random(5).shuffle(rows);
   if (!rows.empty()) rows.insert(rows.begin() + static_cast<std::ptrdiff_t>(rows.size() / 2), -1);
   rows.push_back(-1);
-  return Tensor::from<std::int32_t>({static_cast<std::int64_t>(rows.size())}, std::span<const std::int32_t>(rows));
+  return Tensor::from<std::int32_t>({static_cast<std::int64_t>(rows.size())},
+                                    std::span<const std::int32_t>(rows));
 }
 
 /// Checks that rows of `after` that are not named have the bytes of `before`.
@@ -69,11 +73,14 @@ TEMPLATE_TEST_CASE("adam: five steps equal the naive loop", "[kernel][optimizer]
         for (std::size_t i = 0; i < g.size(); ++i) naive::adam(parameter[i], g[i], m[i], v[i], now);
       }
       const auto got = same_for_any_threads([&] {
-        Tensor p = start.clone(), m1 = Tensor::zeros({count}, dtype_of<T>), v1 = Tensor::zeros({count}, dtype_of<T>);
+        Tensor p = start.clone(), m1 = Tensor::zeros({count}, dtype_of<T>),
+               v1 = Tensor::zeros({count}, dtype_of<T>);
         for (int step = 1; step <= 5; ++step) {
           const Tensor g = random_tensor<T>({count}, naive::at(step) + 10);
-          kernels::Adam args{
-              .parameter = p.mutable_view(), .gradient = g.view(), .m = m1.mutable_view(), .v = v1.mutable_view()};
+          kernels::Adam args{.parameter = p.mutable_view(),
+                             .gradient = g.view(),
+                             .m = m1.mutable_view(),
+                             .v = v1.mutable_view()};
           set_options(args, option, step);
           table().adam(args);
         }
@@ -86,7 +93,8 @@ TEMPLATE_TEST_CASE("adam: five steps equal the naive loop", "[kernel][optimizer]
   }
 }
 
-TEMPLATE_TEST_CASE("adam_rows: named rows move as in adam, others keep their bytes", "[kernel][optimizer]", float, double) {
+TEMPLATE_TEST_CASE("adam_rows: named rows move as in adam, others keep their bytes",
+                   "[kernel][optimizer]", float, double) {
   using T = TestType;
   const Shape shapes[] = {{1, 1}, {7, 3}, {3000, 64}, {11, 2, 5}};
   for (const Shape& shape : shapes) {
@@ -129,14 +137,17 @@ TEMPLATE_TEST_CASE("adam_rows: named rows move as in adam, others keep their byt
   }
 }
 
-TEMPLATE_TEST_CASE("adam_rows: all rows named is adam, bit for bit", "[kernel][optimizer]", float, double) {
+TEMPLATE_TEST_CASE("adam_rows: all rows named is adam, bit for bit", "[kernel][optimizer]", float,
+                   double) {
   using T = TestType;
   const Shape shape{37, 16};
   const Tensor start = random_tensor<T>(shape, 1), gradient = random_tensor<T>(shape, 2);
   Tensor rows({37}, DType::i32);
   for (std::int32_t i = 0; i < 37; ++i) rows.data<std::int32_t>()[i] = i;
-  Tensor dense = start.clone(), dense_m = Tensor::zeros(shape, dtype_of<T>), dense_v = Tensor::zeros(shape, dtype_of<T>);
-  Tensor lazy = start.clone(), lazy_m = Tensor::zeros(shape, dtype_of<T>), lazy_v = Tensor::zeros(shape, dtype_of<T>);
+  Tensor dense = start.clone(), dense_m = Tensor::zeros(shape, dtype_of<T>),
+         dense_v = Tensor::zeros(shape, dtype_of<T>);
+  Tensor lazy = start.clone(), lazy_m = Tensor::zeros(shape, dtype_of<T>),
+         lazy_v = Tensor::zeros(shape, dtype_of<T>);
   for (int step = 1; step <= 3; ++step) {
     kernels::Adam adam{.parameter = dense.mutable_view(),
                        .gradient = gradient.view(),
@@ -170,10 +181,13 @@ TEST_CASE("adam_many: every parameter as alone, bit for bit", "[kernel][optimize
     const Shape of_gradient = dense ? shape : shape.with(0, rows.size(0));
     const bool single = i % 3 < 2;
     for (auto* all : {&together, &alone}) {
-      const Tensor start = single ? random_tensor<float>(shape, i) : random_tensor<double>(shape, i);
-      all->push_back({start, Tensor::zeros(shape, start.dtype()), Tensor::zeros(shape, start.dtype())});
+      const Tensor start =
+          single ? random_tensor<float>(shape, i) : random_tensor<double>(shape, i);
+      all->push_back(
+          {start, Tensor::zeros(shape, start.dtype()), Tensor::zeros(shape, start.dtype())});
     }
-    gradients.push_back(single ? random_tensor<float>(of_gradient, 20 + i) : random_tensor<double>(of_gradient, 20 + i));
+    gradients.push_back(single ? random_tensor<float>(of_gradient, 20 + i)
+                               : random_tensor<double>(of_gradient, 20 + i));
   }
   const auto with_state = [](auto args, State& state, int step) {
     args.parameter = state.parameter.mutable_view();
@@ -187,7 +201,8 @@ TEST_CASE("adam_many: every parameter as alone, bit for bit", "[kernel][optimize
   for (std::size_t i = 0; i < 6; ++i) {
     const int step = static_cast<int>(i) + 1;
     if (i < 3) {
-      dense.push_back(with_state(kernels::Adam{.gradient = gradients[i].view()}, together[i], step));
+      dense.push_back(
+          with_state(kernels::Adam{.gradient = gradients[i].view()}, together[i], step));
       table().adam(with_state(kernels::Adam{.gradient = gradients[i].view()}, alone[i], step));
     } else {
       const kernels::AdamRows args{.rows = rows.view(), .values = gradients[i].view()};
@@ -222,7 +237,10 @@ TEMPLATE_TEST_CASE("sgd: with and without momentum", "[kernel][optimizer]", floa
     const auto got = same_for_any_threads([&] {
       Tensor p = start.clone(), q = start.clone(), speed = Tensor::zeros({count}, dtype_of<T>);
       for (int step = 0; step < 3; ++step) {
-        table().sgd({.parameter = p.mutable_view(), .gradient = gradient.view(), .learning_rate = 0.1, .l2 = 0.01});
+        table().sgd({.parameter = p.mutable_view(),
+                     .gradient = gradient.view(),
+                     .learning_rate = 0.1,
+                     .l2 = 0.01});
         table().sgd({.parameter = q.mutable_view(),
                      .gradient = gradient.view(),
                      .velocity = speed.mutable_view(),
@@ -242,7 +260,8 @@ TEMPLATE_TEST_CASE("sgd_rows: moves the named rows alone", "[kernel][optimizer]"
   using T = TestType;
   const Shape shape{3000, 33};
   const Tensor rows = some_rows(shape[0]);
-  const Tensor start = random_tensor<T>(shape, 1), values = random_tensor<T>(shape.with(0, rows.size(0)), 2);
+  const Tensor start = random_tensor<T>(shape, 1),
+               values = random_tensor<T>(shape.with(0, rows.size(0)), 2);
   auto expected = doubles(start);
   const auto g = doubles(values);
   const auto ids = integers(rows);
@@ -254,8 +273,11 @@ TEMPLATE_TEST_CASE("sgd_rows: moves the named rows alone", "[kernel][optimizer]"
   }
   const auto got = same_for_any_threads([&] {
     Tensor p = start.clone();
-    table().sgd_rows(
-        {.parameter = p.mutable_view(), .rows = rows.view(), .values = values.view(), .learning_rate = 0.1, .l2 = 0.01});
+    table().sgd_rows({.parameter = p.mutable_view(),
+                      .rows = rows.view(),
+                      .values = values.view(),
+                      .learning_rate = 0.1,
+                      .l2 = 0.01});
     return std::vector<Tensor>{p};
   });
   check_close<T>(got[0], expected, tolerance::element<T>);

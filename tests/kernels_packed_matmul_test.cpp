@@ -38,7 +38,8 @@ TEMPLATE_TEST_CASE("packed_matmul: against naive loops", "[kernel]", float, doub
       const Variable with = packed_linear(input, packed, Variable(bias));
       const Variable without = packed_linear(input, packed);
       backward(with, Tensor::full(with.shape(), 1, x.dtype()));
-      return std::vector<Tensor>{with.value(), without.value(), input.grad().clone(), weight.grad().clone()};
+      return std::vector<Tensor>{with.value(), without.value(), input.grad().clone(),
+                                 weight.grad().clone()};
     });
     const double tolerance = sizeof(T) == 4 ? 1e-5 * static_cast<double>(in + out + rows) : 1e-12;
     double worst = 0;
@@ -46,11 +47,13 @@ TEMPLATE_TEST_CASE("packed_matmul: against naive loops", "[kernel]", float, doub
       for (std::int64_t o = 0; o < out; ++o) {
         double sum = 0;
         for (std::int64_t i = 0; i < in; ++i) {
-          sum += xs[static_cast<std::size_t>(r * in + i)] * ws[static_cast<std::size_t>(o * in + i)];
+          sum +=
+              xs[static_cast<std::size_t>(r * in + i)] * ws[static_cast<std::size_t>(o * in + i)];
         }
         const auto at = static_cast<std::size_t>(r * out + o);
         worst = std::max(worst, std::abs(doubles(results[1])[at] - sum));
-        worst = std::max(worst, std::abs(doubles(results[0])[at] - sum - bs[static_cast<std::size_t>(o)]));
+        worst = std::max(worst,
+                         std::abs(doubles(results[0])[at] - sum - bs[static_cast<std::size_t>(o)]));
       }
     }
     for (std::int64_t i = 0; i < in; ++i) {
@@ -70,7 +73,9 @@ TEST_CASE("gradcheck: packed_linear used several times", "[ops][grad]") {
   const Variable y(random_tensor<double>({5, 4}, 2), true);
   const Variable weight(random_tensor<double>({6, 4}, 3), true);
   const Variable bias(random_tensor<double>({6}, 4), true);
-  const auto weighted = [](const Variable& v) { return dot(v, Variable(random_tensor<double>(v.shape(), 99))); };
+  const auto weighted = [](const Variable& v) {
+    return dot(v, Variable(random_tensor<double>(v.shape(), 99)));
+  };
   CHECK(gradcheck(
             [&] {
               const PackedWeight packed = pack(weight);
@@ -92,6 +97,7 @@ TEST_CASE("packed_matmul: a row's result is the same bits alone and among others
   const Tensor all = packed_linear(Variable(x), packed).value();
   for (const std::int64_t rows : {1, 2, 3, 4, 5, 8}) {
     INFO(rows << " rows");
-    CHECK(test::same_bytes(packed_linear(Variable(x.slice(0, rows)), packed).value(), all.slice(0, rows).clone()));
+    CHECK(test::same_bytes(packed_linear(Variable(x.slice(0, rows)), packed).value(),
+                           all.slice(0, rows).clone()));
   }
 }

@@ -19,7 +19,8 @@ const kernels::Table& table() { return kernels::table(Device::cpu); }
 
 const std::int64_t counts[] = {0, 1, 3, 15, 16, 17, 127, 128, 129, 1009, 100003};
 
-std::vector<double> mapped(const std::vector<double>& x, const std::function<double(double)>& function) {
+std::vector<double> mapped(const std::vector<double>& x,
+                           const std::function<double(double)>& function) {
   std::vector<double> y;
   for (const double value : x) y.push_back(function(value));
   return y;
@@ -48,7 +49,8 @@ Tensor unary(const Tensor& x, UnaryFunction function) {
 template <class T>
 Tensor unary_gradient(const Tensor& x, const Tensor& dy, UnaryFunction function) {
   Tensor dx = garbage<T>(x.shape());
-  table().unary_backward({.x = x.view(), .dy = dy.view(), .dx = dx.mutable_view(), .function = function});
+  table().unary_backward(
+      {.x = x.view(), .dy = dy.view(), .dx = dx.mutable_view(), .function = function});
   return dx;
 }
 
@@ -60,20 +62,23 @@ TEMPLATE_TEST_CASE("unary: values are the formula's", "[kernel][pointwise]", flo
     for (const std::int64_t count : counts) {
       INFO(known.name << " of " << count);
       const Tensor x = random_tensor<T>({count}, 1, 3);
-      const auto got = same_for_any_threads([&] { return std::vector<Tensor>{unary<T>(x, known.function)}; });
+      const auto got =
+          same_for_any_threads([&] { return std::vector<Tensor>{unary<T>(x, known.function)}; });
       check_close<T>(got[0], mapped(doubles(x), known.value), tolerance::element<T>);
     }
   }
 }
 
-TEMPLATE_TEST_CASE("unary: gradients are the central differences of the formula", "[kernel][pointwise][grad]", float, double) {
+TEMPLATE_TEST_CASE("unary: gradients are the central differences of the formula",
+                   "[kernel][pointwise][grad]", float, double) {
   using T = TestType;
   for (const Known& known : functions) {
     for (const std::int64_t count : counts) {
       INFO(known.name << " of " << count);
       const Tensor x = random_tensor<T>({count}, 2, 2);
       const Tensor dy = random_tensor<T>({count}, 3);
-      const auto got = same_for_any_threads([&] { return std::vector<Tensor>{unary_gradient<T>(x, dy, known.function)}; });
+      const auto got = same_for_any_threads(
+          [&] { return std::vector<Tensor>{unary_gradient<T>(x, dy, known.function)}; });
       const auto upstream = doubles(dy);
       const auto at = doubles(x);
       std::vector<double> expected;
@@ -84,48 +89,61 @@ TEMPLATE_TEST_CASE("unary: gradients are the central differences of the formula"
         const double slope = (known.value(at[i] + step) - known.value(at[i] - step)) / (2 * step);
         expected.push_back(upstream[i] * (kink ? (at[i] > 0 ? 1.0 : 0.0) : slope));
       }
-      check_close<T>(got[0], expected, tolerance::pick<T>({5e-6, 1e-6}, {1e-9, 1e-9}));  // f64: the differences' own error
+      check_close<T>(
+          got[0], expected,
+          tolerance::pick<T>({5e-6, 1e-6}, {1e-9, 1e-9}));  // f64: the differences' own error
     }
   }
 }
 
-TEMPLATE_TEST_CASE("unary: far from zero, at zero and for NaN", "[kernel][pointwise]", float, double) {
+TEMPLATE_TEST_CASE("unary: far from zero, at zero and for NaN", "[kernel][pointwise]", float,
+                   double) {
   using T = TestType;
   const T nan = std::numeric_limits<T>::quiet_NaN(), infinity = std::numeric_limits<T>::infinity();
   const Tensor x = Tensor::from<T>({8}, {-1000, -100, -20, 0, 20, 100, 1000, nan});
-  check_close<T>(unary<T>(x, UnaryFunction::relu), {0, 0, 0, 0, 20, 100, 1000, nan}, tolerance::exact);
-  check_close<T>(unary<T>(x, UnaryFunction::sigmoid), {0, 0, 2.0611536181902037e-9, 0.5, 1 - 2.0611536181902037e-9, 1, 1, nan},
+  check_close<T>(unary<T>(x, UnaryFunction::relu), {0, 0, 0, 0, 20, 100, 1000, nan},
+                 tolerance::exact);
+  check_close<T>(unary<T>(x, UnaryFunction::sigmoid),
+                 {0, 0, 2.0611536181902037e-9, 0.5, 1 - 2.0611536181902037e-9, 1, 1, nan},
                  tolerance::element<T>);
-  check_close<T>(unary<T>(x, UnaryFunction::tanh), {-1, -1, -1, 0, 1, 1, 1, nan}, tolerance::element<T>);
-  check_close<T>(unary<T>(x, UnaryFunction::gelu), {0, 0, 0, 0, 20, 100, 1000, nan}, tolerance::element<T>);
+  check_close<T>(unary<T>(x, UnaryFunction::tanh), {-1, -1, -1, 0, 1, 1, 1, nan},
+                 tolerance::element<T>);
+  check_close<T>(unary<T>(x, UnaryFunction::gelu), {0, 0, 0, 0, 20, 100, 1000, nan},
+                 tolerance::element<T>);
   const Tensor ends = Tensor::from<T>({2}, {-infinity, infinity});
   check_close<T>(unary<T>(ends, UnaryFunction::sigmoid), {0, 1}, tolerance::exact);
   check_close<T>(unary<T>(ends, UnaryFunction::tanh), {-1, 1}, tolerance::exact);
   const Tensor zero = Tensor::zeros({1}, dtype_of<T>), one = Tensor::full({1}, 1, dtype_of<T>);
   check_close<T>(unary_gradient<T>(zero, one, UnaryFunction::relu), {0}, tolerance::exact);
   check_close<T>(unary_gradient<T>(zero, one, UnaryFunction::gelu), {0.5}, tolerance::element<T>);
-  check_close<T>(unary_gradient<T>(zero, one, UnaryFunction::sigmoid), {0.25}, tolerance::element<T>);
+  check_close<T>(unary_gradient<T>(zero, one, UnaryFunction::sigmoid), {0.25},
+                 tolerance::element<T>);
   check_close<T>(unary_gradient<T>(zero, one, UnaryFunction::tanh), {1}, tolerance::element<T>);
 }
 
-TEMPLATE_TEST_CASE("unary: tanh keeps its relative accuracy near zero", "[kernel][pointwise]", float, double) {
+TEMPLATE_TEST_CASE("unary: tanh keeps its relative accuracy near zero", "[kernel][pointwise]",
+                   float, double) {
   using T = TestType;
   Tensor x({4001}, dtype_of<T>);
-  for (std::int64_t i = 0; i < 4001; ++i) x.data<T>()[i] = static_cast<T>(std::pow(10.0, -6 + static_cast<double>(i) / 500));
+  for (std::int64_t i = 0; i < 4001; ++i)
+    x.data<T>()[i] = static_cast<T>(std::pow(10.0, -6 + static_cast<double>(i) / 500));
   const auto expected = mapped(doubles(x), [](double v) { return std::tanh(v); });
   check_close<T>(unary<T>(x, UnaryFunction::tanh), expected, {tolerance::element<T>.relative, 0});
 }
 
-TEMPLATE_TEST_CASE("unary: an element's value does not depend on its place", "[kernel][pointwise]", float, double) {
+TEMPLATE_TEST_CASE("unary: an element's value does not depend on its place", "[kernel][pointwise]",
+                   float, double) {
   using T = TestType;
   const Tensor x = random_tensor<T>({37}, 4);
   for (const Known& known : functions) {
     const Tensor all = unary<T>(x, known.function);
-    for (std::int64_t i = 0; i < 37; ++i) CHECK(same_bytes(unary<T>(x.slice(i, i + 1), known.function), all.slice(i, i + 1)));
+    for (std::int64_t i = 0; i < 37; ++i)
+      CHECK(same_bytes(unary<T>(x.slice(i, i + 1), known.function), all.slice(i, i + 1)));
   }
 }
 
-TEMPLATE_TEST_CASE("linear_combination: alpha a + beta b, also in place", "[kernel][pointwise]", float, double) {
+TEMPLATE_TEST_CASE("linear_combination: alpha a + beta b, also in place", "[kernel][pointwise]",
+                   float, double) {
   using T = TestType;
   for (const std::int64_t count : counts) {
     const Tensor a = random_tensor<T>({count}, 5), b = random_tensor<T>({count}, 6);
@@ -136,11 +154,21 @@ TEMPLATE_TEST_CASE("linear_combination: alpha a + beta b, also in place", "[kern
       alone.push_back(0.75 * va[i]);
     }
     const auto got = same_for_any_threads([&] {
-      Tensor out = garbage<T>({count}), scaled = garbage<T>({count}), in_a = a.clone(), in_b = b.clone();
-      table().linear_combination({.a = a.view(), .b = b.view(), .out = out.mutable_view(), .alpha = 0.75, .beta = -1.5});
+      Tensor out = garbage<T>({count}), scaled = garbage<T>({count}), in_a = a.clone(),
+             in_b = b.clone();
+      table().linear_combination(
+          {.a = a.view(), .b = b.view(), .out = out.mutable_view(), .alpha = 0.75, .beta = -1.5});
       table().linear_combination({.a = a.view(), .out = scaled.mutable_view(), .alpha = 0.75});
-      table().linear_combination({.a = in_a.view(), .b = b.view(), .out = in_a.mutable_view(), .alpha = 0.75, .beta = -1.5});
-      table().linear_combination({.a = a.view(), .b = in_b.view(), .out = in_b.mutable_view(), .alpha = 0.75, .beta = -1.5});
+      table().linear_combination({.a = in_a.view(),
+                                  .b = b.view(),
+                                  .out = in_a.mutable_view(),
+                                  .alpha = 0.75,
+                                  .beta = -1.5});
+      table().linear_combination({.a = a.view(),
+                                  .b = in_b.view(),
+                                  .out = in_b.mutable_view(),
+                                  .alpha = 0.75,
+                                  .beta = -1.5});
       return std::vector<Tensor>{out, scaled, in_a, in_b};
     });
     check_close<T>(got[0], both, tolerance::element<T>);
@@ -168,7 +196,8 @@ TEMPLATE_TEST_CASE("multiply: element by element", "[kernel][pointwise]", float,
 
 TEST_CASE("dropout: a shift moves the position", "[kernel][pointwise]") {
   const Tensor x = random_tensor<float>({1000}, 1);
-  for (const std::int64_t moved : {std::int64_t{0}, std::int64_t{5}, std::int64_t{1} << 40, std::int64_t{-3}}) {
+  for (const std::int64_t moved :
+       {std::int64_t{0}, std::int64_t{5}, std::int64_t{1} << 40, std::int64_t{-3}}) {
     Tensor expected = garbage<float>({1000}), got = garbage<float>({1000});
     const Tensor shift = Tensor::from<std::int64_t>({1}, {moved});
     table().dropout({.x = x.view(),
@@ -177,8 +206,13 @@ TEST_CASE("dropout: a shift moves the position", "[kernel][pointwise]") {
                      .seed = 3,
                      .stream = 4,
                      .position = std::uint64_t{100} + static_cast<std::uint64_t>(moved)});
-    table().dropout(
-        {.x = x.view(), .y = got.mutable_view(), .keep = 0.5, .seed = 3, .stream = 4, .position = 100, .shift = shift.view()});
+    table().dropout({.x = x.view(),
+                     .y = got.mutable_view(),
+                     .keep = 0.5,
+                     .seed = 3,
+                     .stream = 4,
+                     .position = 100,
+                     .shift = shift.view()});
     CHECK(same_bytes(got, expected));
   }
 }
@@ -211,12 +245,14 @@ TEMPLATE_TEST_CASE("dot: inner product and plain sum", "[kernel][pointwise]", fl
       table().dot({.a = a.view(), .out = sum.mutable_view()});
       return std::vector<Tensor>{product, sum};
     });
-    check_close<T>(got[0], {std::inner_product(va.begin(), va.end(), vb.begin(), 0.0)}, tolerance::sum<T>);
+    check_close<T>(got[0], {std::inner_product(va.begin(), va.end(), vb.begin(), 0.0)},
+                   tolerance::sum<T>);
     check_close<T>(got[1], {std::accumulate(va.begin(), va.end(), 0.0)}, tolerance::sum<T>);
   }
 }
 
-TEMPLATE_TEST_CASE("dropout: keeps what the words of Philox say", "[kernel][pointwise]", float, double) {
+TEMPLATE_TEST_CASE("dropout: keeps what the words of Philox say", "[kernel][pointwise]", float,
+                   double) {
   using T = TestType;
   const std::uint64_t seed = 42, stream = 7, position = 1000;
   for (const std::int64_t count : counts) {
@@ -225,8 +261,12 @@ TEMPLATE_TEST_CASE("dropout: keeps what the words of Philox say", "[kernel][poin
     for (const double keep : {0.1, 0.5, 0.9, 1.0}) {
       const auto got = same_for_any_threads([&] {
         Tensor y = garbage<T>({count});
-        table().dropout(
-            {.x = x.view(), .y = y.mutable_view(), .keep = keep, .seed = seed, .stream = stream, .position = position});
+        table().dropout({.x = x.view(),
+                         .y = y.mutable_view(),
+                         .keep = keep,
+                         .seed = seed,
+                         .stream = stream,
+                         .position = position});
         return std::vector<Tensor>{y};
       });
       std::vector<double> expected;
@@ -252,7 +292,8 @@ TEST_CASE("pointwise: an output may be an input", "[kernel][pointwise]") {
     Tensor y = x.clone(), dx = dy.clone();
     table().unary_forward({.x = y.view(), .y = y.mutable_view(), .function = known.function});
     CHECK(same_bytes(y, unary<float>(x, known.function)));
-    table().unary_backward({.x = x.view(), .dy = dx.view(), .dx = dx.mutable_view(), .function = known.function});
+    table().unary_backward(
+        {.x = x.view(), .dy = dx.view(), .dx = dx.mutable_view(), .function = known.function});
     CHECK(same_bytes(dx, unary_gradient<float>(x, dy, known.function)));
   }
   Tensor apart({1009}, DType::f32), in_place = x.clone();
@@ -264,6 +305,6 @@ TEST_CASE("pointwise: an output may be an input", "[kernel][pointwise]") {
 TEST_CASE("pointwise: integers are refused", "[kernel][pointwise]") {
   const Tensor a = Tensor::zeros({3}, DType::i32);
   Tensor out({3}, DType::i32);
-  CHECK_THROWS_MATCHES(table().multiply({.a = a.view(), .b = a.view(), .out = out.mutable_view()}), DTypeError,
-                       message_contains("multiply: expected f32 or f64, got i32"));
+  CHECK_THROWS_MATCHES(table().multiply({.a = a.view(), .b = a.view(), .out = out.mutable_view()}),
+                       DTypeError, message_contains("multiply: expected f32 or f64, got i32"));
 }

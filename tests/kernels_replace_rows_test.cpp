@@ -24,7 +24,8 @@ Case make_case(std::int64_t batch, std::int64_t steps, std::int64_t channels, st
             Tensor({1, channels}, DType::f64)};
   random.fill_normal(made.x);
   random.fill_normal(made.row);
-  for (std::int32_t& id : made.ids.span<std::int32_t>()) id = static_cast<std::int32_t>(random.below(3));
+  for (std::int32_t& id : made.ids.span<std::int32_t>())
+    id = static_cast<std::int32_t>(random.below(3));
   return made;
 }
 
@@ -35,14 +36,17 @@ TEST_CASE("replace_rows: forward is the naive loop", "[kernel][rows]") {
   for (const Shape& size : sizes) {
     for (const DType dtype : {DType::f32, DType::f64}) {
       const Case c = make_case(size[0], size[1], size[2], 3);
-      const Tensor y = replace_rows(Variable(c.x.to(dtype)), c.ids, 1, Variable(c.row.to(dtype))).value().to(DType::f64);
+      const Tensor y = replace_rows(Variable(c.x.to(dtype)), c.ids, 1, Variable(c.row.to(dtype)))
+                           .value()
+                           .to(DType::f64);
       const Tensor x = c.x.to(dtype).to(DType::f64);
       const Tensor row = c.row.to(dtype).to(DType::f64);
       std::int64_t wrong = 0;
       for (std::int64_t i = 0; i < c.ids.numel(); ++i) {
         for (std::int64_t channel = 0; channel < size[2]; ++channel) {
           const std::int64_t at = i * size[2] + channel;
-          const double expected = c.ids.data<std::int32_t>()[i] == 1 ? row.data<double>()[channel] : x.data<double>()[at];
+          const double expected = c.ids.data<std::int32_t>()[i] == 1 ? row.data<double>()[channel]
+                                                                     : x.data<double>()[at];
           wrong += y.data<double>()[at] != expected;
         }
       }
@@ -62,7 +66,10 @@ TEST_CASE("replace_rows: gradient matches finite differences", "[kernel][rows][g
   CHECK(gradcheck(function, {x, row}) == "");
 }
 
-TEST_CASE("replace_rows: an id that does not occur gives the row a gradient of zero and leaves x as it is", "[kernel][rows]") {
+TEST_CASE(
+    "replace_rows: an id that does not occur gives the row a gradient of zero and leaves x as it "
+    "is",
+    "[kernel][rows]") {
   const Case c = make_case(2, 4, 3, 12);
   const Variable row(c.row, true);
   const Variable y = replace_rows(Variable(c.x), c.ids, 9, row);
@@ -74,8 +81,10 @@ TEST_CASE("replace_rows: an id that does not occur gives the row a gradient of z
 TEST_CASE("replace_rows: mistakes are refused", "[kernel][rows]") {
   const Case c = make_case(2, 4, 3, 13);
   const Variable x(c.x);
-  CHECK_THROWS_AS(replace_rows(x, c.ids, 1, Variable(Tensor::zeros({1, 4}, DType::f64))), ShapeError);
-  CHECK_THROWS_AS(replace_rows(x, Tensor::zeros({2, 3}, DType::i32), 1, Variable(c.row)), ShapeError);
+  CHECK_THROWS_AS(replace_rows(x, c.ids, 1, Variable(Tensor::zeros({1, 4}, DType::f64))),
+                  ShapeError);
+  CHECK_THROWS_AS(replace_rows(x, Tensor::zeros({2, 3}, DType::i32), 1, Variable(c.row)),
+                  ShapeError);
   CHECK_THROWS_AS(replace_rows(x, c.ids.to(DType::i64), 1, Variable(c.row)), DTypeError);
   CHECK_THROWS_AS(replace_rows(x, c.ids, 1, Variable(c.row.to(DType::f32))), DTypeError);
 }

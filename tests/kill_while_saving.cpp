@@ -1,9 +1,11 @@
-/// Saves checkpoints in a process that is killed (SIGKILL) at random moments, and looks at what is left each time.
+/// Saves checkpoints in a process that is killed (SIGKILL) at random moments, and looks at what is
+/// left each time.
 ///   refrain_kill_while_saving FOLDER KILLS [SEED]
 ///
-/// First files of every kind, whose contents follow from the number of the save: after a kill each holds the last save that returned or
-/// the one that had begun, bit by bit.  Then training that saves after each step: killed and resumed any number of times, it ends with
-/// the bytes of a run that nobody disturbed.
+/// First files of every kind, whose contents follow from the number of the save: after a kill each
+/// holds the last save that returned or the one that had begun, bit by bit. Then training that
+/// saves after each step: killed and resumed any number of times, it ends with the bytes of a run
+/// that nobody disturbed.
 
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -43,7 +45,8 @@ struct Shared {
 };
 
 Shared& make_shared_memory() {
-  void* const block = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const block =
+      ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (block == MAP_FAILED) fail("no shared memory");
   return *new (block) Shared;
 }
@@ -63,32 +66,37 @@ pid_t start(Work work) {
   ::_exit(0);
 }
 
-/// Kills the child after a while; true when it was still at work.  A child that failed ends the program.
+/// Kills the child after a while; true when it was still at work. A child that failed ends the
+/// program.
 bool kill_after(pid_t child, std::chrono::microseconds delay) {
   std::this_thread::sleep_for(delay);
   ::kill(child, SIGKILL);
   int status = 0;
   if (::waitpid(child, &status, 0) != child) fail("the child is lost");
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return true;
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) fail("the child ended by itself, with an error");
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    fail("the child ended by itself, with an error");
   return false;
 }
 
-/// From a fraction of a millisecond to an eighth of a second, each power of two as likely: disks differ.
+/// From a fraction of a millisecond to an eighth of a second, each power of two as likely: disks
+/// differ.
 std::chrono::microseconds some_time(Random& random) {
   return std::chrono::microseconds(random.below(1 << (10 + random.below(8))));
 }
 
 std::size_t temporary_files(const std::string& folder) {
   std::size_t count = 0;
-  for (const auto& entry : fs::directory_iterator(folder)) count += entry.path().extension() == ".tmp" ? 1u : 0u;
+  for (const auto& entry : fs::directory_iterator(folder))
+    count += entry.path().extension() == ".tmp" ? 1u : 0u;
   return count;
 }
 
 // ---- files whose contents follow from a number ----
 
 constexpr std::int64_t kinds = 3;
-constexpr const char* names[kinds] = {"plain.safetensors", "patch.safetensors", "state.safetensors"};
+constexpr const char* names[kinds] = {"plain.safetensors", "patch.safetensors",
+                                      "state.safetensors"};
 const PatchTarget target{.base_hash = "0123456789abcdef", .task = "task"};
 
 /// Sizes change with the number, so that files grow and shrink.
@@ -116,9 +124,11 @@ void save(const std::string& folder, std::int64_t number) {
   const std::string path = folder + "/" + names[number % kinds];
   switch (number % kinds) {
     case 0:
-      return write_safetensors(path, {.tensors = tensors_of_save(number), .metadata = {{"number", std::to_string(number)}}});
+      return write_safetensors(path, {.tensors = tensors_of_save(number),
+                                      .metadata = {{"number", std::to_string(number)}}});
     case 1:
-      return save_patch(path, tensors_of_save(number), target, {{"number", std::to_string(number)}});
+      return save_patch(path, tensors_of_save(number), target,
+                        {{"number", std::to_string(number)}});
     default:
       return save_training(path, state_of_save(number));
   }
@@ -133,7 +143,8 @@ std::int64_t check(const std::string& path, std::int64_t kind) {
   if (kind == 2) {
     const TrainingState state = load_training(path);
     const std::int64_t number = state.counters.at("number");
-    if (state.randoms.at("r").seed != static_cast<std::uint64_t>(number)) fail(path + " mixes contents");
+    if (state.randoms.at("r").seed != static_cast<std::uint64_t>(number))
+      fail(path + " mixes contents");
     expect_tensors(state.model, number, path);
     return number;
   }
@@ -148,7 +159,8 @@ struct Counts {
   int kills = 0, with_temporary = 0, old_kept = 0, new_there = 0;
 };
 
-/// After a kill: the file of the save that had begun holds it, or what it held before; the others hold their last saves.
+/// After a kill: the file of the save that had begun holds it, or what it held before; the others
+/// hold their last saves.
 void look_at(const std::string& folder, const Shared& shared, Counts& counts) {
   const std::int64_t begun = shared.begun;
   const std::int64_t returned = shared.returned;
@@ -157,11 +169,14 @@ void look_at(const std::string& folder, const Shared& shared, Counts& counts) {
     const std::int64_t last = returned - ((returned - kind) % kinds + kinds) % kinds;
     const std::int64_t number = check(folder + "/" + names[kind], kind);
     const bool is_begun = begun > returned && begun % kinds == kind && number == begun;
-    if (number != last && !is_begun) fail(concat(names[kind], " holds save ", number, ", expected ", last));
-    if (begun > returned && begun % kinds == kind) (is_begun ? counts.new_there : counts.old_kept) += 1;
+    if (number != last && !is_begun)
+      fail(concat(names[kind], " holds save ", number, ", expected ", last));
+    if (begun > returned && begun % kinds == kind)
+      (is_begun ? counts.new_there : counts.old_kept) += 1;
   }
   const std::size_t temporaries = temporary_files(folder);
-  if (temporaries > 1) fail(concat(temporaries, " temporary files after one kill: older ones were not removed"));
+  if (temporaries > 1)
+    fail(concat(temporaries, " temporary files after one kill: older ones were not removed"));
   counts.with_temporary += temporaries > 0 ? 1 : 0;
 }
 
@@ -183,12 +198,15 @@ void kill_saves(const std::string& folder, int kills, Random& random) {
     ++counts.kills;
     look_at(folder, shared, counts);
   }
-  for (std::int64_t number = shared.returned + 1, end = number + kinds; number < end; ++number) save(folder, number);
+  for (std::int64_t number = shared.returned + 1, end = number + kinds; number < end; ++number)
+    save(folder, number);
   if (temporary_files(folder) != 0) fail("temporary files are left after undisturbed saves");
   std::printf(
-      "%d kills while saving: %lld saves returned; %d kills left a temporary file; of saves cut short %d left the old file, %d "
+      "%d kills while saving: %lld saves returned; %d kills left a temporary file; of saves cut "
+      "short %d left the old file, %d "
       "the new\n",
-      counts.kills, static_cast<long long>(shared.returned.load()), counts.with_temporary, counts.old_kept, counts.new_there);
+      counts.kills, static_cast<long long>(shared.returned.load()), counts.with_temporary,
+      counts.old_kept, counts.new_there);
 }
 
 // ---- training ----
@@ -240,9 +258,12 @@ void train(const std::string& checkpoint, const std::string& out) {
 void kill_training(const std::string& folder, int kills, Random& random) {
   const std::string state = folder + "/state";
   const std::string out = folder + "/model";
-  const auto run = [&](const std::string& checkpoint, const std::string& to) { return start([&] { train(checkpoint, to); }); };
+  const auto run = [&](const std::string& checkpoint, const std::string& to) {
+    return start([&] { train(checkpoint, to); });
+  };
   int status = 0;
-  if (::waitpid(run("", folder + "/undisturbed"), &status, 0) < 0 || status != 0) fail("the undisturbed run failed");
+  if (::waitpid(run("", folder + "/undisturbed"), &status, 0) < 0 || status != 0)
+    fail("the undisturbed run failed");
   int killed = 0;
   int runs = 0;
   while (killed < kills) {
@@ -259,7 +280,8 @@ void kill_training(const std::string& folder, int kills, Random& random) {
     if (content_hash(a) != content_hash(b)) fail("a killed and resumed run ended elsewhere");
   }
   if (temporary_files(folder) != 0) fail("temporary files are left after training");
-  std::printf("%d kills while training: %d runs ended with the bytes of the undisturbed one\n", killed, runs);
+  std::printf("%d kills while training: %d runs ended with the bytes of the undisturbed one\n",
+              killed, runs);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-/// Few steps instead of all: the blocks at chosen steps against the blocks at all of them, forwards bit for bit.
+/// Few steps instead of all: the blocks at chosen steps against the blocks at all of them, forwards
+/// bit for bit.
 
 #include "models/peterrec.hpp"
 #include "refrain/autograd/gradcheck.hpp"
@@ -14,7 +15,8 @@ using test::random_tensor;
 using test::same_bytes;
 
 void redraw(Module& module, std::uint64_t seed) {
-  for (const NamedParameter& named : module.parameters()) Random(seed++).fill_normal(named.parameter->value(), 0.3);
+  for (const NamedParameter& named : module.parameters())
+    Random(seed++).fill_normal(named.parameter->value(), 0.3);
 }
 
 /// x [B,T,C] at some of its steps.
@@ -25,7 +27,10 @@ Tensor at_steps(const Tensor& x, const StepSet& set) {
   char* to = static_cast<char*>(out.raw());
   for (std::int64_t b = 0; b < x.size(0); ++b) {
     for (const std::int64_t step : set.steps()) {
-      std::memcpy(to, static_cast<const char*>(x.raw()) + static_cast<std::size_t>(b * x.size(1) + step) * bytes, bytes);
+      std::memcpy(to,
+                  static_cast<const char*>(x.raw()) +
+                      static_cast<std::size_t>(b * x.size(1) + step) * bytes,
+                  bytes);
       to += bytes;
     }
   }
@@ -57,7 +62,8 @@ TEST_CASE("chosen_steps: a causal convolution reads its taps and itself", "[nn]"
   CHECK(test::integers(steps.own_at) == std::vector<int>{0, 3});
 }
 
-TEMPLATE_TEST_CASE("chosen_steps: a block gives the bits that it gives among all steps", "[nn]", float, double) {
+TEMPLATE_TEST_CASE("chosen_steps: a block gives the bits that it gives among all steps", "[nn]",
+                   float, double) {
   using T = TestType;
   const Placement placement{dtype_of<T>, Device::cpu};
   const NoGrad off;
@@ -66,22 +72,28 @@ TEMPLATE_TEST_CASE("chosen_steps: a block gives the bits that it gives among all
       for (const std::int64_t dilation : {1, 3, 20}) {
         Random random(1);
         const std::int64_t channels = 20, steps = 13;
-        ConvBlock block({.channels = channels, .width = width, .dilation = dilation, .padding = padding}, random, placement);
+        ConvBlock block(
+            {.channels = channels, .width = width, .dilation = dilation, .padding = padding},
+            random, placement);
         Adapter first({.channels = channels, .start = AdapterStart::random}, random, placement);
         Adapter second({.channels = channels, .start = AdapterStart::random}, random, placement);
         LayerNorm norm2({.channels = channels}, placement);
         redraw(block, 10);
         redraw(norm2, 30);
         const Tensor x = random_tensor<T>({3, steps, channels}, 5);
-        for (const Insertion insertion : {Insertion::none, Insertion::serial, Insertion::parallel}) {
-          const BlockPatches patches{.first = &first, .second = &second, .insertion = insertion, .norm2 = &norm2};
+        for (const Insertion insertion :
+             {Insertion::none, Insertion::serial, Insertion::parallel}) {
+          const BlockPatches patches{
+              .first = &first, .second = &second, .insertion = insertion, .norm2 = &norm2};
           const Tensor all = block(Variable(x), patches).value();
           for (const auto& chosen : {std::vector<std::int64_t>{-1}, {0, 12}, {4, 5, 6, 11}}) {
-            INFO(static_cast<int>(padding) << " padding, " << width << " taps, dilation " << dilation << ", insertion "
-                                           << static_cast<int>(insertion) << ", " << chosen.size() << " steps");
+            INFO(static_cast<int>(padding)
+                 << " padding, " << width << " taps, dilation " << dilation << ", insertion "
+                 << static_cast<int>(insertion) << ", " << chosen.size() << " steps");
             const StepSet set(chosen, steps);
             const auto needs = block.steps_for(set);
-            const Tensor got = block.at_steps(Variable(at_steps(x, needs.in())), needs, patches).value();
+            const Tensor got =
+                block.at_steps(Variable(at_steps(x, needs.in())), needs, patches).value();
             CHECK(same_bytes(got, at_steps(all, set)));
           }
         }
@@ -95,15 +107,20 @@ TEST_CASE("chosen_steps: NextItNet and PeterRec score as from all steps", "[nn][
     for (const std::int64_t steps : {1, 2, 9, 40}) {
       INFO("padding " << static_cast<int>(padding) << ", T = " << steps);
       Random random(2);
-      models::NextItNet base({.items = 40, .channels = 16, .dilations = {1, 4, 1, 4}, .padding = padding}, random);
+      models::NextItNet base(
+          {.items = 40, .channels = 16, .dilations = {1, 4, 1, 4}, .padding = padding}, random);
       redraw(base, 3);
       const Tensor ids = random_ids(3 * steps, 40, 4).reshape({3, steps});
       const Variable h = select_step(base.hidden(ids), -1);
-      const Tensor expected = linear(relu(h), base.parameter("head.weight"), base.parameter("head.bias")).value();
+      const Tensor expected =
+          linear(relu(h), base.parameter("head.weight"), base.parameter("head.bias")).value();
       CHECK(same_bytes(base.scores(ids), expected));
       for (const Insertion insertion : {Insertion::none, Insertion::serial, Insertion::parallel}) {
         models::PatchSet patches(
-            base, {.patches = {.insertion = insertion, .start = AdapterStart::random}, .head = {.targets = 7}, .tcl_id = 1},
+            base,
+            {.patches = {.insertion = insertion, .start = AdapterStart::random},
+             .head = {.targets = 7},
+             .tcl_id = 1},
             random);
         const Tensor recorded = patches.user(base, ids).value();
         const NoGrad off;
@@ -118,16 +135,20 @@ TEST_CASE("chosen_steps: gradients match finite differences, with any part froze
   const Placement placement{DType::f64, Device::cpu};
   for (const Padding padding : {Padding::causal, Padding::same}) {
     for (const Insertion insertion : {Insertion::none, Insertion::serial, Insertion::parallel}) {
-      INFO("padding " << static_cast<int>(padding) << ", insertion " << static_cast<int>(insertion));
+      INFO("padding " << static_cast<int>(padding) << ", insertion "
+                      << static_cast<int>(insertion));
       Random random(1);
       ConvBlock block({.channels = channels, .dilation = 2, .padding = padding}, random, placement);
-      Adapter first({.channels = channels, .bottleneck = 6, .start = AdapterStart::random}, random, placement);
-      Adapter second({.channels = channels, .bottleneck = 3, .start = AdapterStart::random}, random, placement);
+      Adapter first({.channels = channels, .bottleneck = 6, .start = AdapterStart::random}, random,
+                    placement);
+      Adapter second({.channels = channels, .bottleneck = 3, .start = AdapterStart::random}, random,
+                     placement);
       redraw(block, 10);
       const BlockPatches patches{.first = &first, .second = &second, .insertion = insertion};
       const auto needs = block.steps_for(StepSet({1, 6}, steps));
       REQUIRE_FALSE(needs.is_whole());
-      std::vector<Variable> leaves{Variable(random_tensor<double>({2, needs.in().size(), channels}, 5), true)};
+      std::vector<Variable> leaves{
+          Variable(random_tensor<double>({2, needs.in().size(), channels}, 5), true)};
       const auto add_parameters = [&](Module& module) {
         for (const NamedParameter& named : module.parameters()) leaves.push_back(*named.parameter);
       };
@@ -158,7 +179,8 @@ TEST_CASE("chosen_steps: a block learns what it learns from all steps", "[nn][gr
   for (const Insertion insertion : {Insertion::none, Insertion::serial, Insertion::parallel}) {
     INFO("insertion " << static_cast<int>(insertion));
     Random random(1);
-    constexpr std::int64_t batch = 150, channels = 33, steps = 12;  // more rows than a block of sums
+    constexpr std::int64_t batch = 150, channels = 33,
+                           steps = 12;  // more rows than a block of sums
     const Placement placement{DType::f64, Device::cpu};
     ConvBlock block({.channels = channels, .dilation = 3}, random, placement);
     Adapter patch({.channels = channels, .start = AdapterStart::random}, random, placement);
@@ -195,7 +217,9 @@ TEST_CASE("chosen_steps: a block learns what it learns from all steps", "[nn][gr
     const Variable some(at_steps(x, needs.in()), true);
     auto expected = gradients(
         whole, [&](const Variable& input) { return block(input, patches); }, dy_whole);
-    const auto at_some = [&](const Variable& input) { return block.at_steps(input, needs, patches); };
+    const auto at_some = [&](const Variable& input) {
+      return block.at_steps(input, needs, patches);
+    };
     const auto got = test::same_for_any_threads([&] { return gradients(some, at_some, dy); });
     expected[0] = at_steps(expected[0], needs.in());
     REQUIRE(got.size() == expected.size());
@@ -213,7 +237,8 @@ TEST_CASE("chosen_steps: places outside, or twice in a column, are refused", "[n
   CHECK_THROWS_AS(block.at_steps(Variable(random_tensor<float>({1, 1, 4}, 1)), needs), ShapeError);
   CHECK_THROWS_AS(block.at_steps(Variable(random_tensor<float>({1, 9, 4}, 1)), needs),
                   ShapeError);  // all steps, not those read
-  CHECK_THROWS_AS(block.at_steps(Variable(random_tensor<float>({1, 8, 4}, 1)), block.steps_for(StepSet({0, 1, 2}, 3))),
+  CHECK_THROWS_AS(block.at_steps(Variable(random_tensor<float>({1, 8, 4}, 1)),
+                                 block.steps_for(StepSet({0, 1, 2}, 3))),
                   ShapeError);
   const Variable x(random_tensor<float>({1, needs.in().size(), 4}, 1));
   block.at_steps(x, needs);

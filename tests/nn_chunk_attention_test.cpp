@@ -13,8 +13,12 @@ namespace {
 using namespace refrain;
 using test::random_tensor;
 
-Variable leaf(const Shape& shape, std::uint64_t seed) { return Variable(random_tensor<double>(shape, seed), true); }
-Variable weighted(const Variable& y) { return dot(y, Variable(random_tensor<double>(y.shape(), 99))); }
+Variable leaf(const Shape& shape, std::uint64_t seed) {
+  return Variable(random_tensor<double>(shape, seed), true);
+}
+Variable weighted(const Variable& y) {
+  return dot(y, Variable(random_tensor<double>(y.shape(), 99)));
+}
 
 }  // namespace
 
@@ -27,14 +31,16 @@ TEST_CASE("gradcheck: chunk_attention and its layer", "[ops][grad]") {
   CHECK(gradcheck([&] { return weighted(chunk_attention(first, rest, query, weight, score)); },
                   {first, rest, query, weight, score}) == "");
   Random random(1);
-  ChunkAttention layer({.hidden = 3, .read = 6, .width = 5, .deviation = 0.7}, random, {.dtype = DType::f64});
+  ChunkAttention layer({.hidden = 3, .read = 6, .width = 5, .deviation = 0.7}, random,
+                       {.dtype = DType::f64});
   const Variable read = leaf({2, 6}, 6);
   std::vector<Variable> leaves{first, rest, read};
   for (const NamedParameter& named : layer.parameters()) leaves.push_back(*named.parameter);
   CHECK(gradcheck([&] { return weighted(layer(first, rest, read)); }, leaves) == "");
 }
 
-TEST_CASE("chunk_attention: one hidden vector is taken as it is, mistakes are named", "[ops][errors]") {
+TEST_CASE("chunk_attention: one hidden vector is taken as it is, mistakes are named",
+          "[ops][errors]") {
   const Variable first = leaf({2, 3}, 1);
   const Variable query = leaf({2, 5}, 3);
   const Variable weight = leaf({5, 3}, 4);
@@ -50,10 +56,11 @@ TEST_CASE("golden: chunk attention", "[golden]") {
   test::for_goldens({"chunk_attention_"}, [](const test::Golden& golden) {
     const auto input = [&](const std::string& name) { return Variable(golden[name], true); };
     const Variable chunk = input("input.chunk"), r = input("input.r");
-    const Variable weight = input("param.attn_c"), query = input("param.attn_r"), score = input("param.attn_v");
+    const Variable weight = input("param.attn_c"), query = input("param.attn_r"),
+                   score = input("param.attn_v");
     const Variable steps = swap_batch_time(chunk);
-    const Variable a =
-        chunk_attention(one_step(steps, 0), slice_steps(steps, 1, steps.size(0)), linear(r, query), weight, score);
+    const Variable a = chunk_attention(one_step(steps, 0), slice_steps(steps, 1, steps.size(0)),
+                                       linear(r, query), weight, score);
     golden.check("output.a", a.value());
     const Variable loss = dot(a, Variable(golden["seed.a"]));
     golden.check("loss", loss.value());
@@ -63,8 +70,11 @@ TEST_CASE("golden: chunk attention", "[golden]") {
                                          {"param.attn_c", weight},
                                          {"param.attn_r", query},
                                          {"param.attn_v", score}}) {
-      // A chunk of one vector has no attention: its parameters get no gradient, where the file holds zeros.
-      const Tensor gradient = variable.gradient().defined() ? variable.grad() : Tensor::zeros(variable.shape(), golden.dtype());
+      // A chunk of one vector has no attention: its parameters get no gradient, where the file
+      // holds zeros.
+      const Tensor gradient = variable.gradient().defined()
+                                  ? variable.grad()
+                                  : Tensor::zeros(variable.shape(), golden.dtype());
       golden.check("grad." + name, gradient);
     }
   });

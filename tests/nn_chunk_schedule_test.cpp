@@ -30,7 +30,8 @@ TEST_CASE("chunk schedule: m rising steps within 1..T that end at T", "[nn]") {
   for (std::int64_t length = 1; length <= 60; ++length) {
     for (std::int64_t chunks = 1; chunks <= length; ++chunks) {
       for (const ChunkSchedule& schedule :
-           {ChunkSchedule::pec(length, chunks), ChunkSchedule::tsc(length, chunks), ChunkSchedule::exc(length, chunks)}) {
+           {ChunkSchedule::pec(length, chunks), ChunkSchedule::tsc(length, chunks),
+            ChunkSchedule::exc(length, chunks)}) {
         INFO(schedule);
         REQUIRE(schedule.chunks() == chunks);
         REQUIRE(schedule.is_closed());
@@ -48,7 +49,8 @@ TEST_CASE("chunk schedule: a stream keeps its period across pieces", "[nn]") {
   CHECK(steps(ChunkSchedule::every(4, 8).closed()) == Steps{4, 8});
   for (std::int64_t cut = 0; cut <= 10; ++cut) {
     Steps joined = steps(ChunkSchedule::every(4, cut));
-    for (const std::int64_t step : steps(ChunkSchedule::every(4, 10 - cut, cut))) joined.push_back(cut + step);
+    for (const std::int64_t step : steps(ChunkSchedule::every(4, 10 - cut, cut)))
+      joined.push_back(cut + step);
     CHECK(joined == Steps{4, 8});
   }
 }
@@ -68,6 +70,7 @@ TEST_CASE("chunk schedule: what makes no schedule is refused", "[nn][errors]") {
 
 TEST_CASE("chunk schedule: reads well", "[nn]") {
   CHECK(ChunkSchedule::tsc(20, 4).text() == "TSC, 4 chunks of 20 steps: 8 14 18 20");
-  CHECK(ChunkSchedule::every_step(100).text() == "every step, 100 chunks of 100 steps: 1 2 3 4 5 6 7 8 9 10 ... 100");
+  CHECK(ChunkSchedule::every_step(100).text() ==
+        "every step, 100 chunks of 100 steps: 1 2 3 4 5 6 7 8 9 10 ... 100");
   CHECK(ChunkSchedule::of({7}, 7).text() == "list, 1 chunk of 7 steps: 7");
 }

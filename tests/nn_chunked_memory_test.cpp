@@ -20,7 +20,8 @@ using test::random_tensor;
 
 constexpr Placement f64{.dtype = DType::f64};
 
-/// A first-in-first-out memory: N slots of width W; a write drops the oldest, a read is an attention whose query is written with it.
+/// A first-in-first-out memory: N slots of width W; a write drops the oldest, a read is an
+/// attention whose query is written with it.
 class FifoMemory final : public Module {
  public:
   struct State {
@@ -39,16 +40,19 @@ class FifoMemory final : public Module {
 
   State initial(std::int64_t batch) const {
     const std::int64_t width = read_width();
-    return {Variable(Tensor::zeros({slots_, batch, width}, DType::f64)), Variable(Tensor::zeros({batch, width}, DType::f64))};
+    return {Variable(Tensor::zeros({slots_, batch, width}, DType::f64)),
+            Variable(Tensor::zeros({batch, width}, DType::f64))};
   }
   Weights pack() const { return {}; }
   std::int64_t read_width() const { return value_.weight().size(0); }
   Variable read(const State& state) const { return state.read; }
   State step(const Variable& o, const State& state, const Weights&) {
     const Variable value = value_(o);
-    const Variable pieces[] = {slice_steps(state.slots, 1, slots_), reshape(value, {1, value.size(0), value.size(1)})};
+    const Variable pieces[] = {slice_steps(state.slots, 1, slots_),
+                               reshape(value, {1, value.size(0), value.size(1)})};
     const Variable slots = concat_steps(pieces);
-    return {slots, chunk_attention(one_step(slots, 0), slice_steps(slots, 1, slots_), query_(o), weight_, score_)};
+    return {slots, chunk_attention(one_step(slots, 0), slice_steps(slots, 1, slots_), query_(o),
+                                   weight_, score_)};
   }
 
   void visit_members(Visitor& visitor) override {
@@ -74,8 +78,10 @@ constexpr std::int64_t hidden = 4;
 
 DncNetwork dnc_network(DncNetwork::Options options, std::uint64_t seed = 1) {
   Random random(seed);
-  Lstm controller({.in = embedding, .hidden = hidden, .shared = 2 * 5, .deviation = 0.5}, random, f64);
-  Memory memory({.input = hidden, .words = 3, .word_size = 5, .heads = 2, .deviation = 0.5}, random, f64);
+  Lstm controller({.in = embedding, .hidden = hidden, .shared = 2 * 5, .deviation = 0.5}, random,
+                  f64);
+  Memory memory({.input = hidden, .words = 3, .word_size = 5, .heads = 2, .deviation = 0.5}, random,
+                f64);
   return DncNetwork(std::move(controller), std::move(memory), options, random, f64);
 }
 
@@ -95,7 +101,8 @@ double largest_difference(const Tensor& a, const Tensor& b) {
   const std::vector<double> left = doubles(a);
   const std::vector<double> right = doubles(b);
   double worst = 0;
-  for (std::size_t i = 0; i < left.size(); ++i) worst = std::max(worst, std::abs(left[i] - right[i]));
+  for (std::size_t i = 0; i < left.size(); ++i)
+    worst = std::max(worst, std::abs(left[i] - right[i]));
   return worst;
 }
 
@@ -112,7 +119,9 @@ Variable by_step(const Result& result) {
   return concat_steps(pieces);
 }
 
-Variable weighted(const Variable& y) { return dot(y, Variable(random_tensor<double>(y.shape(), 99))); }
+Variable weighted(const Variable& y) {
+  return dot(y, Variable(random_tensor<double>(y.shape(), 99)));
+}
 
 std::vector<Variable> leaves_of(Module& module, const Variable& x) {
   std::vector<Variable> leaves{x};
@@ -136,10 +145,12 @@ TEST_CASE("chunked memory: every step a chunk step is the plain memory network",
   const Variable projected = controller.project(x, weights);
   for (std::int64_t t = 0; t < 6; ++t) {
     const Variable shared = controller.project_shared(network.memory().read(memory), weights);
-    const Variable o = one_step(controller.run(slice_steps(projected, t, t + 1), shared, state, weights), 0);
+    const Variable o =
+        one_step(controller.run(slice_steps(projected, t, t + 1), shared, state, weights), 0);
     memory = network.memory().step(o, memory, memory_weights);
     CHECK(largest_difference(one_step(result.outputs, t).value(), o.value()) < 1e-14);
-    CHECK(largest_difference(one_step(result.reads, t).value(), network.memory().read(memory).value()) < 1e-14);
+    CHECK(largest_difference(one_step(result.reads, t).value(),
+                             network.memory().read(memory).value()) < 1e-14);
   }
 }
 
@@ -168,7 +179,8 @@ TEST_CASE("chunked memory: chunks of one step need no attention", "[nn][law]") {
   }
 }
 
-TEST_CASE("chunked memory: a state carried across a cut gives what the uncut run gives", "[nn][law]") {
+TEST_CASE("chunked memory: a state carried across a cut gives what the uncut run gives",
+          "[nn][law]") {
   const auto check = [](auto network) {
     const Variable x = inputs(11);
     const NoGrad off;
@@ -176,11 +188,14 @@ TEST_CASE("chunked memory: a state carried across a cut gives what the uncut run
     for (std::int64_t cut = 1; cut < 11; ++cut) {
       INFO("cut at " << cut);
       const auto first = network(slice_steps(x, 0, cut), ChunkSchedule::every(4, cut));
-      const auto second = network(slice_steps(x, cut, 11), ChunkSchedule::every(4, 11 - cut, cut), first.state.detach());
+      const auto second = network(slice_steps(x, cut, 11), ChunkSchedule::every(4, 11 - cut, cut),
+                                  first.state.detach());
       CHECK(largest_difference(first.outputs.value(), whole.outputs.value().slice(0, cut)) < 1e-13);
-      CHECK(largest_difference(second.outputs.value(), whole.outputs.value().slice(cut, 11)) < 1e-13);
+      CHECK(largest_difference(second.outputs.value(), whole.outputs.value().slice(cut, 11)) <
+            1e-13);
       const std::int64_t spans = second.reads.size(0);
-      CHECK(largest_difference(second.reads.value().slice(spans - 1, spans), whole.reads.value().slice(2, 3)) < 1e-13);
+      CHECK(largest_difference(second.reads.value().slice(spans - 1, spans),
+                               whole.reads.value().slice(2, 3)) < 1e-13);
     }
   };
   for (const ChunkOrder order : {ChunkOrder::paper, ChunkOrder::reference_code}) {
@@ -194,12 +209,15 @@ TEST_CASE("chunked memory: the last step alone is the last of all steps", "[nn][
   const Variable x = inputs(10);
   const NoGrad off;
   for (const ChunkSchedule& schedule :
-       {ChunkSchedule::tsc(10, 3), ChunkSchedule::pec(10, 10), ChunkSchedule::every(4, 10), ChunkSchedule::of({1, 10}, 10)}) {
+       {ChunkSchedule::tsc(10, 3), ChunkSchedule::pec(10, 10), ChunkSchedule::every(4, 10),
+        ChunkSchedule::of({1, 10}, 10)}) {
     INFO(schedule);
     const auto all = network(x, schedule);
     const auto last = network.last(x, schedule);
     CHECK(test::same_bytes(last.outputs.value(), all.outputs.value().slice(9, 10).clone()));
-    CHECK(test::same_bytes(last.reads.value(), all.reads.value().slice(all.reads.size(0) - 1, all.reads.size(0)).clone()));
+    CHECK(test::same_bytes(
+        last.reads.value(),
+        all.reads.value().slice(all.reads.size(0) - 1, all.reads.size(0)).clone()));
   }
 }
 
@@ -223,7 +241,8 @@ TEST_CASE("chunked memory: recomputed segments give the same bytes", "[nn][law]"
     const Variable x = inputs(12);
     backward(weighted(by_step(network(x, ChunkSchedule::tsc(12, 3)))));
     std::vector<Tensor> found{x.grad()};
-    for (const NamedParameter& named : network.parameters()) found.push_back(named.parameter->grad());
+    for (const NamedParameter& named : network.parameters())
+      found.push_back(named.parameter->grad());
     return found;
   };
   const std::vector<Tensor> kept = gradients(Recompute::none);
@@ -236,12 +255,16 @@ TEST_CASE("gradcheck: chunked memory over several chunks", "[nn][grad]") {
   for (const ChunkOrder order : {ChunkOrder::paper, ChunkOrder::reference_code}) {
     DncNetwork dnc = dnc_network({.order = order, .attention = 3});
     FifoNetwork fifo = fifo_network({.order = order, .attention = 3});
-    for (const ChunkSchedule& schedule : {ChunkSchedule::of({1, 4, 5, 7, 9}, 9), ChunkSchedule::every(4, 9)}) {
+    for (const ChunkSchedule& schedule :
+         {ChunkSchedule::of({1, 4, 5, 7, 9}, 9), ChunkSchedule::every(4, 9)}) {
       INFO(schedule);
       const Variable x = inputs(9);
-      CHECK(gradcheck([&] { return weighted(by_step(dnc(x, schedule))); }, leaves_of(dnc, x)) == "");
-      CHECK(gradcheck([&] { return weighted(by_step(fifo(x, schedule))); }, leaves_of(fifo, x)) == "");
-      CHECK(gradcheck([&] { return weighted(by_step(dnc.last(x, schedule))); }, leaves_of(dnc, x)) == "");
+      CHECK(gradcheck([&] { return weighted(by_step(dnc(x, schedule))); }, leaves_of(dnc, x)) ==
+            "");
+      CHECK(gradcheck([&] { return weighted(by_step(fifo(x, schedule))); }, leaves_of(fifo, x)) ==
+            "");
+      CHECK(gradcheck([&] { return weighted(by_step(dnc.last(x, schedule))); },
+                      leaves_of(dnc, x)) == "");
     }
   }
 }
@@ -249,6 +272,8 @@ TEST_CASE("gradcheck: chunked memory over several chunks", "[nn][grad]") {
 TEST_CASE("chunked memory: mistakes are named", "[nn][errors]") {
   DncNetwork network = dnc_network({.attention = 0});
   CHECK_THROWS_AS(network(inputs(5), ChunkSchedule::pec(6, 6)), ShapeError);
-  CHECK_THROWS_AS(network(Variable(Tensor::zeros({5, 3}, DType::f64)), ChunkSchedule::pec(5, 5)), ShapeError);
-  CHECK_THROWS_AS(network(inputs(6), ChunkSchedule::pec(6, 2)), OptionError);  // a chunk of three steps without an attention
+  CHECK_THROWS_AS(network(Variable(Tensor::zeros({5, 3}, DType::f64)), ChunkSchedule::pec(5, 5)),
+                  ShapeError);
+  CHECK_THROWS_AS(network(inputs(6), ChunkSchedule::pec(6, 2)),
+                  OptionError);  // a chunk of three steps without an attention
 }

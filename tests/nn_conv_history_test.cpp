@@ -1,4 +1,5 @@
-/// Convolution blocks one step at a time: against the same block over the whole sequence, bit for bit, at every length.
+/// Convolution blocks one step at a time: against the same block over the whole sequence, bit for
+/// bit, at every length.
 
 #include <type_traits>
 #include <vector>
@@ -15,7 +16,8 @@ using test::random_tensor;
 using test::same_bytes;
 
 void redraw(Module& module, std::uint64_t seed) {
-  for (const NamedParameter& named : module.parameters()) Random(seed++).fill_normal(named.parameter->value(), 0.3);
+  for (const NamedParameter& named : module.parameters())
+    Random(seed++).fill_normal(named.parameter->value(), 0.3);
 }
 
 /// Step t of x [1,T,C] as [1,1,C].
@@ -35,8 +37,8 @@ bool same_history(const ConvBlock::History& a, const ConvBlock::History& b) {
   };
   ConvBlock::History::visit(a, collect);
   ConvBlock::History::visit(b, collect);
-  return same_bytes(rows.at(0), rows.at(2)) && same_bytes(rows.at(1), rows.at(3)) && places.at(0) == places.at(2) &&
-         places.at(1) == places.at(3);
+  return same_bytes(rows.at(0), rows.at(2)) && same_bytes(rows.at(1), rows.at(3)) &&
+         places.at(0) == places.at(2) && places.at(1) == places.at(3);
 }
 
 Tensor first_steps(const Tensor& x, std::int64_t count) {
@@ -45,7 +47,9 @@ Tensor first_steps(const Tensor& x, std::int64_t count) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("conv_history: a block advanced step by step gives the bits of the whole sequence", "[nn]", float, double) {
+TEMPLATE_TEST_CASE(
+    "conv_history: a block advanced step by step gives the bits of the whole sequence", "[nn]",
+    float, double) {
   using T = TestType;
   const Placement placement{dtype_of<T>, Device::cpu};
   const NoGrad off;
@@ -53,7 +57,8 @@ TEMPLATE_TEST_CASE("conv_history: a block advanced step by step gives the bits o
   for (const std::int64_t width : {1, 2, 3, 17}) {
     for (const std::int64_t dilation : {1, 3, 40}) {
       Random random(1);
-      ConvBlock block({.channels = channels, .width = width, .dilation = dilation}, random, placement);
+      ConvBlock block({.channels = channels, .width = width, .dilation = dilation}, random,
+                      placement);
       Adapter first({.channels = channels, .start = AdapterStart::random}, random, placement);
       Adapter second({.channels = channels, .start = AdapterStart::random}, random, placement);
       LayerNorm norm2({.channels = channels}, placement);
@@ -62,8 +67,10 @@ TEMPLATE_TEST_CASE("conv_history: a block advanced step by step gives the bits o
       const Tensor x = random_tensor<T>({1, steps, channels}, 5);
       const Tensor other = random_tensor<T>({1, 1, channels}, 6);
       for (const Insertion insertion : {Insertion::none, Insertion::serial, Insertion::parallel}) {
-        INFO(width << " taps, dilation " << dilation << ", insertion " << static_cast<int>(insertion));
-        const BlockPatches patches{.first = &first, .second = &second, .insertion = insertion, .norm2 = &norm2};
+        INFO(width << " taps, dilation " << dilation << ", insertion "
+                   << static_cast<int>(insertion));
+        const BlockPatches patches{
+            .first = &first, .second = &second, .insertion = insertion, .norm2 = &norm2};
         ConvBlock::History history = block.start();
         bool same = true;
         for (std::int64_t t = 0; t < steps; ++t) {
@@ -71,12 +78,18 @@ TEMPLATE_TEST_CASE("conv_history: a block advanced step by step gives the bits o
           const Tensor expected = step_of(whole, t);
           // Looking at a step leaves no trace, whatever it holds.
           block.at_next(Variable(other), history, patches);
-          same = same && same_bytes(block.at_next(Variable(step_of(x, t)), history, patches).value(), expected);
-          same = same && same_bytes(block.advance(Variable(step_of(x, t)), history, patches).value(), expected);
+          same =
+              same && same_bytes(block.at_next(Variable(step_of(x, t)), history, patches).value(),
+                                 expected);
+          same =
+              same && same_bytes(block.advance(Variable(step_of(x, t)), history, patches).value(),
+                                 expected);
           // All steps at once leave what they leave one by one.
           ConvBlock::History begun = block.start();
           begun.first.push(other);
-          same = same && same_bytes(block.start(Variable(first_steps(x, t + 1)), begun, patches).value(), whole);
+          same = same &&
+                 same_bytes(block.start(Variable(first_steps(x, t + 1)), begun, patches).value(),
+                            whole);
           same = same && same_history(begun, history);
         }
         CHECK(same);
@@ -113,7 +126,8 @@ TEST_CASE("conv_history: two-way blocks, other rows and recording are refused", 
   CHECK_THROWS_AS(block.start(x, history), AutogradError);
   const NoGrad off;
   CHECK_THROWS_AS(block.at_next(Variable(random_tensor<float>({1, 2, 8}, 4)), history), ShapeError);
-  CHECK_THROWS_AS(block.at_next(Variable(random_tensor<double>({1, 1, 8}, 4)), history), DTypeError);
+  CHECK_THROWS_AS(block.at_next(Variable(random_tensor<double>({1, 1, 8}, 4)), history),
+                  DTypeError);
   CHECK_THROWS_AS(block.start(Variable(random_tensor<float>({2, 3, 8}, 4)), history), ShapeError);
   CHECK_THROWS_AS(two_way.start(x, history), OptionError);
   CHECK_THROWS_AS(history.first.push(random_tensor<float>({7}, 4)), ShapeError);

@@ -1,4 +1,5 @@
-/// The memory as an operation on the tape, as a module, and as a state that is saved and carried on.
+/// The memory as an operation on the tape, as a module, and as a state that is saved and carried
+/// on.
 
 #include <string>
 #include <utility>
@@ -27,27 +28,31 @@ MemoryState lived_in(std::uint64_t seed, bool requires_grad = false) {
     Random(seed++).fill_uniform(tensor, 0.05 * high, 0.9 * high);
     return Variable(tensor, requires_grad);
   };
-  return {.words = Variable(random_tensor<double>({batch, words, width}, seed + 100), requires_grad),
-          .usage = uniform({batch, words}, 1),
-          .precedence = uniform({batch, words}, 1.0 / words),
-          .link = uniform({batch, words, words}, 1.0 / words),
-          .write_weighting = uniform({batch, words}, 1.0 / words),
-          .read_weightings = uniform({batch, heads, words}, 1.0 / words),
-          .read_vectors = uniform({batch, heads, width}, 1)};
+  return {
+      .words = Variable(random_tensor<double>({batch, words, width}, seed + 100), requires_grad),
+      .usage = uniform({batch, words}, 1),
+      .precedence = uniform({batch, words}, 1.0 / words),
+      .link = uniform({batch, words, words}, 1.0 / words),
+      .write_weighting = uniform({batch, words}, 1.0 / words),
+      .read_weightings = uniform({batch, heads, words}, 1.0 / words),
+      .read_vectors = uniform({batch, heads, width}, 1)};
 }
 
 Variable interfaces(std::int64_t steps, std::uint64_t seed, bool requires_grad = false) {
-  return Variable(random_tensor<double>({steps, batch, memory_interface_size(heads, width)}, seed), requires_grad);
+  return Variable(random_tensor<double>({steps, batch, memory_interface_size(heads, width)}, seed),
+                  requires_grad);
 }
 
 Memory module_of(double keep = 1) {
   Random random(3);
-  return Memory({.input = 5, .words = words, .word_size = width, .heads = heads, .keep = keep}, random, {.dtype = DType::f64});
+  return Memory({.input = 5, .words = words, .word_size = width, .heads = heads, .keep = keep},
+                random, {.dtype = DType::f64});
 }
 
 }  // namespace
 
-TEST_CASE("memory_step: gradients through five steps match finite differences", "[memory][gradcheck]") {
+TEST_CASE("memory_step: gradients through five steps match finite differences",
+          "[memory][gradcheck]") {
   const Variable control = interfaces(5, 40, true);
   MemoryState first = lived_in(50, true);
   std::vector<Variable> leaves{control};
@@ -60,7 +65,8 @@ TEST_CASE("memory_step: gradients through five steps match finite differences", 
     std::uint64_t seed = 60;
     for (std::int64_t t = 0; t < 5; ++t) {
       state = memory_step(one_step(control, t), state);
-      const Variable term = dot(state.read_vectors, Variable(random_tensor<double>({batch, heads, width}, seed++)));
+      const Variable term =
+          dot(state.read_vectors, Variable(random_tensor<double>({batch, heads, width}, seed++)));
       total = total.defined() ? add(total, term) : term;
     }
     state.visit([&](const char*, const Variable& part) {
@@ -72,7 +78,8 @@ TEST_CASE("memory_step: gradients through five steps match finite differences", 
   CHECK_FALSE(first.read_vectors.gradient().defined());
 }
 
-TEST_CASE("memory_step: only wanted gradients are made, and nothing is recorded without them", "[memory]") {
+TEST_CASE("memory_step: only wanted gradients are made, and nothing is recorded without them",
+          "[memory]") {
   const Variable control = interfaces(1, 1);
   MemoryState before = lived_in(2);
   before.words.set_requires_grad(true);
@@ -90,21 +97,31 @@ TEST_CASE("memory_step: refuses arguments that do not fit", "[memory]") {
   const Variable control = one_step(interfaces(1, 1), 0);
   const MemoryState good = lived_in(2);
   CHECK_NOTHROW(memory_step(control, good));
-  const auto wrong = [&](Variable MemoryState::*part, const Shape& shape, DType dtype = DType::f64) {
+  const auto wrong = [&](Variable MemoryState::*part, const Shape& shape,
+                         DType dtype = DType::f64) {
     MemoryState state = good;
     state.*part = Variable(Tensor::zeros(shape, dtype));
     return state;
   };
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::words, {batch, words + 1, width})), ShapeError);
+  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::words, {batch, words + 1, width})),
+                  ShapeError);
   CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::words, {batch, words})), ShapeError);
   CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::usage, {batch, words + 1})), ShapeError);
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::precedence, {batch + 1, words})), ShapeError);
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::link, {batch, words, words + 1})), ShapeError);
+  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::precedence, {batch + 1, words})),
+                  ShapeError);
+  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::link, {batch, words, words + 1})),
+                  ShapeError);
   CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::write_weighting, {words})), ShapeError);
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::read_weightings, {batch, heads + 1, words})), ShapeError);
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::read_weightings, {batch, 0, words})), ShapeError);
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::usage, {batch, words}, DType::f32)), DTypeError);
-  CHECK_THROWS_AS(memory_step(Variable(Tensor::zeros({batch, control.size(1) + 1}, DType::f64)), good), ShapeError);
+  CHECK_THROWS_AS(
+      memory_step(control, wrong(&MemoryState::read_weightings, {batch, heads + 1, words})),
+      ShapeError);
+  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::read_weightings, {batch, 0, words})),
+                  ShapeError);
+  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::usage, {batch, words}, DType::f32)),
+                  DTypeError);
+  CHECK_THROWS_AS(
+      memory_step(Variable(Tensor::zeros({batch, control.size(1) + 1}, DType::f64)), good),
+      ShapeError);
   MemoryState undefined = good;
   undefined.link = {};
   CHECK_THROWS_AS(memory_step(control, undefined), ShapeError);
@@ -112,7 +129,8 @@ TEST_CASE("memory_step: refuses arguments that do not fit", "[memory]") {
 
 TEST_CASE("Memory: initial values, sizes and names", "[memory]") {
   Memory memory = module_of();
-  CHECK(memory.parameter("interface").shape() == Shape{heads * width + 3 * width + 5 * heads + 3, 5});
+  CHECK(memory.parameter("interface").shape() ==
+        Shape{heads * width + 3 * width + 5 * heads + 3, 5});
   CHECK(memory.parameters().size() == 1);
   CHECK(memory.read_width() == heads * width);
   const MemoryState state = memory.initial(batch);
@@ -129,10 +147,12 @@ TEST_CASE("Memory: initial values, sizes and names", "[memory]") {
   all(state.read_vectors, {batch, heads, width}, 1e-6);
   Random random(1);
   CHECK_THROWS_AS(Memory({.input = 5, .words = 0, .word_size = 3}, random), OptionError);
-  CHECK_THROWS_AS(Memory({.input = 5, .words = 4, .word_size = 3, .heads = 0}, random), OptionError);
+  CHECK_THROWS_AS(Memory({.input = 5, .words = 4, .word_size = 3, .heads = 0}, random),
+                  OptionError);
 }
 
-TEST_CASE("Memory: a step is the interface product and memory_step, the read is head-major", "[memory]") {
+TEST_CASE("Memory: a step is the interface product and memory_step, the read is head-major",
+          "[memory]") {
   Memory memory = module_of();
   const Variable o(random_tensor<double>({batch, 5}, 7));
   const MemoryState before = lived_in(8);
@@ -141,7 +161,8 @@ TEST_CASE("Memory: a step is the interface product and memory_step, the read is 
   const auto read = doubles(memory.read(got).value());
   const auto vectors = doubles(expected.read_vectors.value());
   REQUIRE(memory.read(got).shape() == Shape{batch, heads * width});
-  for (std::size_t i = 0; i < vectors.size(); ++i) CHECK(read[i] == Approx(vectors[i]).margin(1e-12));
+  for (std::size_t i = 0; i < vectors.size(); ++i)
+    CHECK(read[i] == Approx(vectors[i]).margin(1e-12));
   backward(sum(memory.read(got)));
   CHECK(memory.interface().gradient().defined());
 }
@@ -151,7 +172,8 @@ TEST_CASE("Memory: a state of another memory is refused", "[memory]") {
   const Variable o(random_tensor<double>({batch, 5}, 7));
   Random random(1);
   const Placement here{.dtype = DType::f64};
-  Memory more_words({.input = 5, .words = words + 1, .word_size = width, .heads = heads}, random, here);
+  Memory more_words({.input = 5, .words = words + 1, .word_size = width, .heads = heads}, random,
+                    here);
   CHECK_THROWS_AS(memory.step(o, more_words.initial(batch)), ShapeError);
   // One head of 10 and two of 7 have interface vectors of the same width.
   Memory one({.input = 5, .words = words, .word_size = 10, .heads = 1}, random, here);
@@ -168,7 +190,8 @@ TEST_CASE("Memory: dropout on the interface vector acts in training alone", "[me
   const Tensor trained = memory.step(o, before).read_vectors.value();
   CHECK_FALSE(same_bytes(trained, memory.step(o, before).read_vectors.value()));
   memory.eval();
-  CHECK(same_bytes(memory.step(o, before).read_vectors.value(), memory.step(o, before).read_vectors.value()));
+  CHECK(same_bytes(memory.step(o, before).read_vectors.value(),
+                   memory.step(o, before).read_vectors.value()));
   CHECK_FALSE(same_bytes(trained, memory.step(o, before).read_vectors.value()));
 }
 
@@ -178,12 +201,14 @@ TEST_CASE("Memory: a state that was saved and loaded goes on bit for bit", "[mem
   MemoryState state = lived_in(91);
   for (std::int64_t t = 0; t < 3; ++t) state = memory_step(one_step(control, t), state);
   SafetensorsFile file;
-  std::as_const(state).visit([&](const char* name, const Variable& part) { file.tensors[name] = part.value(); });
+  std::as_const(state).visit(
+      [&](const char* name, const Variable& part) { file.tensors[name] = part.value(); });
   CHECK(file.tensors.size() == 7);
   write_safetensors(folder.path("memory.safetensors"), file);
   const SafetensorsFile loaded = read_safetensors(folder.path("memory.safetensors"));
   MemoryState resumed;
-  resumed.visit([&](const char* name, Variable& part) { part = Variable(loaded.tensors.at(name)); });
+  resumed.visit(
+      [&](const char* name, Variable& part) { part = Variable(loaded.tensors.at(name)); });
   for (std::int64_t t = 3; t < 6; ++t) {
     state = memory_step(one_step(control, t), state);
     resumed = memory_step(one_step(control, t), resumed);

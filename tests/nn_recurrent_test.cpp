@@ -18,8 +18,12 @@ using test::random_tensor;
 
 constexpr Placement f64{.dtype = DType::f64};
 
-Variable leaf(const Shape& shape, std::uint64_t seed) { return Variable(random_tensor<double>(shape, seed), true); }
-Variable weighted(const Variable& y) { return dot(y, Variable(random_tensor<double>(y.shape(), 99))); }
+Variable leaf(const Shape& shape, std::uint64_t seed) {
+  return Variable(random_tensor<double>(shape, seed), true);
+}
+Variable weighted(const Variable& y) {
+  return dot(y, Variable(random_tensor<double>(y.shape(), 99)));
+}
 double sigma(double x) { return 1 / (1 + std::exp(-x)); }
 
 /// What a segment is computed from, in double precision.
@@ -33,7 +37,8 @@ struct Segment {
   }
   double product(const double* h, std::int64_t gate) const {
     double sum = 0;
-    for (std::int64_t j = 0; j < hidden; ++j) sum += weight[static_cast<std::size_t>(gate * hidden + j)] * h[j];
+    for (std::int64_t j = 0; j < hidden; ++j)
+      sum += weight[static_cast<std::size_t>(gate * hidden + j)] * h[j];
     return sum;
   }
 };
@@ -69,13 +74,18 @@ std::vector<double> naive_gru(const Segment& s, GruReset reset) {
       const double* before = h.data() + b * s.hidden;
       const auto bias = [&](std::int64_t gate) { return s.bias[static_cast<std::size_t>(gate)]; };
       std::vector<double> reset_h(static_cast<std::size_t>(s.hidden));
-      const auto r = [&](std::int64_t j) { return sigma(s.input(l, b, j) + s.product(before, j) + bias(j)); };
-      for (std::int64_t j = 0; j < s.hidden; ++j) reset_h[static_cast<std::size_t>(j)] = r(j) * before[j];
+      const auto r = [&](std::int64_t j) {
+        return sigma(s.input(l, b, j) + s.product(before, j) + bias(j));
+      };
+      for (std::int64_t j = 0; j < s.hidden; ++j)
+        reset_h[static_cast<std::size_t>(j)] = r(j) * before[j];
       for (std::int64_t j = 0; j < s.hidden; ++j) {
-        const double z = sigma(s.input(l, b, s.hidden + j) + s.product(before, s.hidden + j) + bias(s.hidden + j));
+        const double z = sigma(s.input(l, b, s.hidden + j) + s.product(before, s.hidden + j) +
+                               bias(s.hidden + j));
         const std::int64_t n_gate = 2 * s.hidden + j;
-        const double u = reset == GruReset::after ? r(j) * (s.product(before, n_gate) + bias(n_gate))
-                                                  : s.product(reset_h.data(), n_gate) + bias(n_gate);
+        const double u = reset == GruReset::after
+                             ? r(j) * (s.product(before, n_gate) + bias(n_gate))
+                             : s.product(reset_h.data(), n_gate) + bias(n_gate);
         const double n = std::tanh(s.input(l, b, n_gate) + u);
         next[static_cast<std::size_t>(b * s.hidden + j)] = (1 - z) * n + z * before[j];
       }
@@ -94,7 +104,8 @@ double worst_difference(const std::vector<double>& expected, const std::vector<T
   }
   REQUIRE(values.size() == expected.size());
   double worst = 0;
-  for (std::size_t i = 0; i < values.size(); ++i) worst = std::max(worst, std::abs(values[i] - expected[i]));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    worst = std::max(worst, std::abs(values[i] - expected[i]));
   return worst;
 }
 
@@ -102,8 +113,12 @@ double worst_difference(const std::vector<double>& expected, const std::vector<T
 
 TEMPLATE_TEST_CASE("recurrent: segments against naive loops", "[kernel]", float, double) {
   using T = TestType;
-  for (const auto& [steps, batch, hidden] :
-       {std::array<std::int64_t, 3>{1, 1, 1}, {3, 2, 5}, {1, 9, 16}, {4, 7, 17}, {2, 64, 33}, {5, 67, 8}}) {
+  for (const auto& [steps, batch, hidden] : {std::array<std::int64_t, 3>{1, 1, 1},
+                                             {3, 2, 5},
+                                             {1, 9, 16},
+                                             {4, 7, 17},
+                                             {2, 64, 33},
+                                             {5, 67, 8}}) {
     for (const bool with_shared : {false, true}) {
       INFO(steps << " x " << batch << " x " << hidden << (with_shared ? ", shared" : ""));
       const Tensor h0 = random_tensor<T>({batch, hidden}, 1);
@@ -113,15 +128,17 @@ TEMPLATE_TEST_CASE("recurrent: segments against naive loops", "[kernel]", float,
         const Tensor shared = random_tensor<T>({batch, gates * hidden}, 4);
         const Tensor weight = random_tensor<T>({gates * hidden, hidden}, 5, 0.5);
         const Tensor bias = random_tensor<T>({gates * hidden}, 6);
-        const Segment segment{steps,           batch,           hidden,
-                              gates,           doubles(inputs), with_shared ? doubles(shared) : std::vector<double>(),
-                              doubles(weight), doubles(bias),   doubles(h0),
-                              doubles(c0)};
+        const Segment segment{
+            steps,           batch,           hidden,
+            gates,           doubles(inputs), with_shared ? doubles(shared) : std::vector<double>(),
+            doubles(weight), doubles(bias),   doubles(h0),
+            doubles(c0)};
         const Variable joined = with_shared ? Variable(shared) : Variable();
         const double tolerance = sizeof(T) == 4 ? 2e-5 : 1e-12;
         if (gates == 4) {
           const std::vector<Tensor> got = test::same_for_any_threads([&] {
-            const LstmResult y = lstm_segment(Variable(inputs), joined, pack(Variable(weight)), Variable(h0), Variable(c0));
+            const LstmResult y = lstm_segment(Variable(inputs), joined, pack(Variable(weight)),
+                                              Variable(h0), Variable(c0));
             return std::vector<Tensor>{y.h.value(), y.c.value()};
           });
           CHECK(worst_difference(naive_lstm(segment), got) <= tolerance);
@@ -129,8 +146,9 @@ TEMPLATE_TEST_CASE("recurrent: segments against naive loops", "[kernel]", float,
         }
         for (const GruReset reset : {GruReset::after, GruReset::before}) {
           const std::vector<Tensor> got = test::same_for_any_threads([&] {
-            return std::vector<Tensor>{
-                gru_segment(Variable(inputs), joined, pack(Variable(weight)), Variable(bias), Variable(h0), reset).value()};
+            return std::vector<Tensor>{gru_segment(Variable(inputs), joined, pack(Variable(weight)),
+                                                   Variable(bias), Variable(h0), reset)
+                                           .value()};
           });
           CHECK(worst_difference(naive_gru(segment, reset), got) <= tolerance);
         }
@@ -148,14 +166,17 @@ TEST_CASE("recurrent: gradients are the same bytes for any threads, and recomput
       for (const std::int64_t gates : {4, 3}) {
         std::vector<Variable> leaves;
         for (const Shape& shape :
-             {Shape{steps, batch, gates * hidden}, Shape{batch, gates * hidden}, Shape{gates * hidden, hidden},
-              Shape{gates * hidden}, Shape{batch, hidden}, Shape{batch, hidden}}) {
+             {Shape{steps, batch, gates * hidden}, Shape{batch, gates * hidden},
+              Shape{gates * hidden, hidden}, Shape{gates * hidden}, Shape{batch, hidden},
+              Shape{batch, hidden}}) {
           leaves.emplace_back(random_tensor<float>(shape, 10 + leaves.size(), 0.5), true);
         }
         const PackedWeight weight = pack(leaves[2]);
-        const Variable y = gates == 4
-                               ? lstm_segment(leaves[0], leaves[1], weight, leaves[4], leaves[5], recompute).h
-                               : gru_segment(leaves[0], leaves[1], weight, leaves[3], leaves[4], GruReset::after, recompute);
+        const Variable y =
+            gates == 4
+                ? lstm_segment(leaves[0], leaves[1], weight, leaves[4], leaves[5], recompute).h
+                : gru_segment(leaves[0], leaves[1], weight, leaves[3], leaves[4], GruReset::after,
+                              recompute);
         backward(y, random_tensor<float>(y.shape(), 77));
         for (const Variable& variable : leaves) {
           if (variable.gradient().defined()) found.push_back(variable.grad().clone());
@@ -179,19 +200,25 @@ TEST_CASE("gradcheck: recurrent segments", "[ops][grad]") {
       const Variable weight = leaf({12, 3}, 5);
       CHECK(gradcheck(
                 [&] {
-                  const LstmResult y = lstm_segment(inputs, shared, pack(weight), h0, c0, recompute);
+                  const LstmResult y =
+                      lstm_segment(inputs, shared, pack(weight), h0, c0, recompute);
                   return weighted(y.h) + weighted(y.c);
                 },
                 {inputs, shared, weight, h0, c0}) == "");
-      CHECK(gradcheck([&] { return weighted(lstm_segment(inputs, {}, pack(weight), h0, c0, recompute).c); },
-                      {inputs, weight, h0, c0}) == "");
+      CHECK(
+          gradcheck(
+              [&] { return weighted(lstm_segment(inputs, {}, pack(weight), h0, c0, recompute).c); },
+              {inputs, weight, h0, c0}) == "");
       for (const GruReset reset : {GruReset::after, GruReset::before}) {
         const Variable x = leaf({steps, 2, 9}, 6);
         const Variable joined = leaf({2, 9}, 7);
         const Variable w = leaf({9, 3}, 8);
         const Variable bias = leaf({9}, 9);
-        CHECK(gradcheck([&] { return weighted(gru_segment(x, joined, pack(w), bias, h0, reset, recompute)); },
-                        {x, joined, w, bias, h0}) == "");
+        CHECK(gradcheck(
+                  [&] {
+                    return weighted(gru_segment(x, joined, pack(w), bias, h0, reset, recompute));
+                  },
+                  {x, joined, w, bias, h0}) == "");
       }
     }
   }
@@ -244,18 +271,23 @@ TEST_CASE("recurrent: a shared vector is one more input of every step", "[nn][la
   };
   joined.parameter("layers.0.weight_x")
       .value()
-      .copy_from(beside(split.parameter("layers.0.weight_x").value(), split.parameter("layers.0.weight_shared").value(), 16));
-  joined.parameter("layers.0.weight_h").value().copy_from(split.parameter("layers.0.weight_h").value());
+      .copy_from(beside(split.parameter("layers.0.weight_x").value(),
+                        split.parameter("layers.0.weight_shared").value(), 16));
+  joined.parameter("layers.0.weight_h")
+      .value()
+      .copy_from(split.parameter("layers.0.weight_h").value());
   Tensor repeated({4, 2, 2}, DType::f64);
   for (std::int64_t t = 0; t < 4; ++t) repeated.slice(t, t + 1).copy_from(s.reshape({1, 2, 2}));
   const Tensor both = beside(x, repeated, 8).reshape({4, 2, 5});
   Lstm::State state = split.initial(2);
   const auto weights = split.pack();
-  const Variable y = split.run(split.project(Variable(x), weights), split.project_shared(Variable(s), weights), state, weights);
+  const Variable y = split.run(split.project(Variable(x), weights),
+                               split.project_shared(Variable(s), weights), state, weights);
   CHECK(worst_difference(doubles(joined(Variable(both)).y.value()), {y.value()}) < 1e-14);
 }
 
-TEST_CASE("lstm: few sequences, whose units the threads share, give the bits of many", "[nn][law]") {
+TEST_CASE("lstm: few sequences, whose units the threads share, give the bits of many",
+          "[nn][law]") {
   const std::int64_t hidden = 256, steps = 3;
   Random random(1);
   Lstm lstm({.in = 4, .hidden = hidden}, random);
@@ -278,7 +310,8 @@ TEST_CASE("lstm: few sequences, whose units the threads share, give the bits of 
          })) {
       for (std::int64_t t = 0; t < steps; ++t) {
         const float* expected = many.data<float>() + t * 20 * hidden;
-        CHECK(std::equal(expected, expected + batch * hidden, few.data<float>() + t * batch * hidden));
+        CHECK(std::equal(expected, expected + batch * hidden,
+                         few.data<float>() + t * batch * hidden));
       }
     }
   }
@@ -320,14 +353,16 @@ TEST_CASE("recurrent: a run that fails in a later layer leaves the state", "[nn]
   Gru::State state = gru.initial(2);
   const Tensor first = state.h[0].value();
   state.h[1] = gru.initial(5).h[1];
-  CHECK_THROWS_AS(gru.run(gru.project(leaf({6, 2, 3}, 1), weights), {}, state, weights), ShapeError);
+  CHECK_THROWS_AS(gru.run(gru.project(leaf({6, 2, 3}, 1), weights), {}, state, weights),
+                  ShapeError);
   CHECK(test::same_bytes(state.h[0].value(), first));
 }
 
 TEST_CASE("packed_linear: a weight without its packed form", "[nn]") {
   const Variable x = leaf({5, 3}, 1), weight = leaf({4, 3}, 2);
-  CHECK(test::same_bytes(packed_linear(x, {.weight = weight, .forward = {}, .backward = {}}).value(),
-                         packed_linear(x, pack(weight)).value()));
+  CHECK(
+      test::same_bytes(packed_linear(x, {.weight = weight, .forward = {}, .backward = {}}).value(),
+                       packed_linear(x, pack(weight)).value()));
 }
 
 TEST_CASE("golden: lstm cell", "[golden]") {
@@ -339,7 +374,8 @@ TEST_CASE("golden: lstm cell", "[golden]") {
     const LstmResult y = lstm_segment(reshape(a, {1, a.size(0), a.size(1)}), {}, pack(w_hh), h, c);
     golden.check("output.h", y.h.value().reshape(h.shape()));
     golden.check("output.c", y.c.value());
-    const Variable loss = dot(reshape(y.h, h.shape()), Variable(golden["seed.h"])) + dot(y.c, Variable(golden["seed.c"]));
+    const Variable loss = dot(reshape(y.h, h.shape()), Variable(golden["seed.h"])) +
+                          dot(y.c, Variable(golden["seed.c"]));
     golden.check("loss", loss.value());
     backward(loss);
     for (const auto& [name, variable] : {std::pair<std::string, Variable>{"input.x", x},
@@ -356,12 +392,14 @@ TEST_CASE("golden: lstm cell", "[golden]") {
 TEST_CASE("golden: gru cells", "[golden]") {
   test::for_goldens({"gru_cell_"}, [](const test::Golden& golden) {
     const auto input = [&](const std::string& name) { return Variable(golden[name], true); };
-    const GruReset reset = golden.config().at("reset_after").get<bool>() ? GruReset::after : GruReset::before;
+    const GruReset reset =
+        golden.config().at("reset_after").get<bool>() ? GruReset::after : GruReset::before;
     const Variable x = input("input.x"), h = input("input.h");
-    const Variable w_ih = input("param.w_ih"), w_hh = input("param.w_hh"), b_ih = input("param.b_ih"),
-                   b_hh = input("param.b_hh");
+    const Variable w_ih = input("param.w_ih"), w_hh = input("param.w_hh"),
+                   b_ih = input("param.b_ih"), b_hh = input("param.b_hh");
     const Variable a = linear(x, w_ih, b_ih);
-    const Variable y = gru_segment(reshape(a, {1, a.size(0), a.size(1)}), {}, pack(w_hh), b_hh, h, reset);
+    const Variable y =
+        gru_segment(reshape(a, {1, a.size(0), a.size(1)}), {}, pack(w_hh), b_hh, h, reset);
     golden.check("output.h", y.value().reshape(h.shape()));
     const Variable loss = dot(reshape(y, h.shape()), Variable(golden["seed.h"]));
     golden.check("loss", loss.value());

@@ -21,11 +21,13 @@ using test::message_contains;
 using test::random_tensor;
 using test::same_bytes;
 
-/// A list, a nested module, a layer without one of its parameters, and a layer that behaves differently in training.
+/// A list, a nested module, a layer without one of its parameters, and a layer that behaves
+/// differently in training.
 class Model final : public Module {
  public:
   explicit Model(Random& random)
-      : embedding({.count = 7, .width = 4}, random), head({.in = 4, .out = 7, .bias = false}, random) {
+      : embedding({.count = 7, .width = 4}, random),
+        head({.in = 4, .out = 7, .bias = false}, random) {
     for (int i = 0; i < 2; ++i) blocks.emplace_back(ConvBlock::Options{.channels = 4}, random);
   }
 
@@ -65,12 +67,13 @@ Model make_model() {
 
 TEST_CASE("module: parameters are named by their place, in order, absent ones left out", "[nn]") {
   const Model model = make_model();
-  CHECK(names(model) == std::vector<std::string>{"embedding.weight", "blocks.0.conv1.weight", "blocks.0.conv1.bias",
-                                                 "blocks.0.norm1.gamma", "blocks.0.norm1.beta", "blocks.0.conv2.weight",
-                                                 "blocks.0.conv2.bias", "blocks.0.norm2.gamma", "blocks.0.norm2.beta",
-                                                 "blocks.1.conv1.weight", "blocks.1.conv1.bias", "blocks.1.norm1.gamma",
-                                                 "blocks.1.norm1.beta", "blocks.1.conv2.weight", "blocks.1.conv2.bias",
-                                                 "blocks.1.norm2.gamma", "blocks.1.norm2.beta", "head.weight"});
+  CHECK(names(model) == std::vector<std::string>{
+                            "embedding.weight", "blocks.0.conv1.weight", "blocks.0.conv1.bias",
+                            "blocks.0.norm1.gamma", "blocks.0.norm1.beta", "blocks.0.conv2.weight",
+                            "blocks.0.conv2.bias", "blocks.0.norm2.gamma", "blocks.0.norm2.beta",
+                            "blocks.1.conv1.weight", "blocks.1.conv1.bias", "blocks.1.norm1.gamma",
+                            "blocks.1.norm1.beta", "blocks.1.conv2.weight", "blocks.1.conv2.bias",
+                            "blocks.1.norm2.gamma", "blocks.1.norm2.beta", "head.weight"});
 }
 
 TEST_CASE("module: a parameter is found by name and is the layer's own", "[nn]") {
@@ -107,13 +110,15 @@ TEST_CASE("module: patterns freeze and unfreeze", "[nn]") {
   CHECK(model.freeze() == 18);
   CHECK(trainable(model).empty());
   CHECK(model.unfreeze("blocks.*.norm2.*") == 4);
-  CHECK(trainable(model) ==
-        std::vector<std::string>{"blocks.0.norm2.gamma", "blocks.0.norm2.beta", "blocks.1.norm2.gamma", "blocks.1.norm2.beta"});
+  CHECK(trainable(model) == std::vector<std::string>{"blocks.0.norm2.gamma", "blocks.0.norm2.beta",
+                                                     "blocks.1.norm2.gamma",
+                                                     "blocks.1.norm2.beta"});
   CHECK(model.freeze("*.gamma") == 4);
   CHECK(model.unfreeze("blocks.?.conv1.bias") == 2);
-  CHECK(trainable(model) ==
-        std::vector<std::string>{"blocks.0.conv1.bias", "blocks.0.norm2.beta", "blocks.1.conv1.bias", "blocks.1.norm2.beta"});
-  CHECK_THROWS_MATCHES(model.freeze("block.*"), OptionError, message_contains("no parameter matches 'block.*'"));
+  CHECK(trainable(model) == std::vector<std::string>{"blocks.0.conv1.bias", "blocks.0.norm2.beta",
+                                                     "blocks.1.conv1.bias", "blocks.1.norm2.beta"});
+  CHECK_THROWS_MATCHES(model.freeze("block.*"), OptionError,
+                       message_contains("no parameter matches 'block.*'"));
   CHECK_THROWS_AS(model.unfreeze(""), OptionError);
 }
 
@@ -133,17 +138,20 @@ TEST_CASE("module: pattern matching", "[nn]") {
 TEST_CASE("module: freezing drops the gradient, and zero_grad all of them", "[nn]") {
   Model model = make_model();
   const auto step = [&] {
-    const Variable h = model.blocks[1](model.blocks[0](model.embedding(test::random_ids(10, 7, 1).reshape({2, 5}))));
+    const Variable h = model.blocks[1](
+        model.blocks[0](model.embedding(test::random_ids(10, 7, 1).reshape({2, 5}))));
     backward(sum(model.head(h)));
   };
   step();
-  for (const NamedParameter& named : model.parameters()) CHECK(named.parameter->gradient().defined());
+  for (const NamedParameter& named : model.parameters())
+    CHECK(named.parameter->gradient().defined());
   model.freeze("head.*");
   CHECK_FALSE(model.head.weight().gradient().defined());
   step();
   CHECK_FALSE(model.head.weight().gradient().defined());
   model.zero_grad();
-  for (const NamedParameter& named : model.parameters()) CHECK_FALSE(named.parameter->gradient().defined());
+  for (const NamedParameter& named : model.parameters())
+    CHECK_FALSE(named.parameter->gradient().defined());
 }
 
 TEST_CASE("module: training mode reaches every module below", "[nn]") {
@@ -158,7 +166,9 @@ TEST_CASE("module: training mode reaches every module below", "[nn]") {
   CHECK(model.blocks[1].is_training());
 }
 
-TEST_CASE("dropout: the identity in evaluation, zeroes and scales in training, resumes from its state", "[nn]") {
+TEST_CASE(
+    "dropout: the identity in evaluation, zeroes and scales in training, resumes from its state",
+    "[nn]") {
   Dropout layer(0.75, Random(5));
   const Variable x(Tensor::full({4000}, 3, DType::f64));
   const RandomState start = layer.random().state();
@@ -172,7 +182,8 @@ TEST_CASE("dropout: the identity in evaluation, zeroes and scales in training, r
   CHECK(doubles(layer(x).value()) == y);
   layer.eval();
   CHECK(same_bytes(layer(x).value(), x.value()));
-  CHECK_THROWS_MATCHES(Dropout(0, Random(1)), OptionError, message_contains("expected 0 < keep <= 1, got 0"));
+  CHECK_THROWS_MATCHES(Dropout(0, Random(1)), OptionError,
+                       message_contains("expected 0 < keep <= 1, got 0"));
   CHECK_THROWS_AS(Dropout(1.5, Random(1)), OptionError);
 }
 
@@ -191,10 +202,13 @@ TEST_CASE("nn: first weights are what the layers say", "[nn]") {
   CHECK(doubles(norm.gamma().value()) == std::vector<double>(3, 1.0));
   CHECK(doubles(norm.beta().value()) == std::vector<double>(3, 0.0));
   Random again(1);
-  CHECK(same_bytes(Linear({.in = 200, .out = 200}, again).weight().value(), linear.weight().value()));
-  CHECK_FALSE(same_bytes(Linear({.in = 200, .out = 200}, again).weight().value(), linear.weight().value()));
+  CHECK(
+      same_bytes(Linear({.in = 200, .out = 200}, again).weight().value(), linear.weight().value()));
+  CHECK_FALSE(
+      same_bytes(Linear({.in = 200, .out = 200}, again).weight().value(), linear.weight().value()));
   Random f64_random(1);
-  CHECK(Linear({.in = 2, .out = 3}, f64_random, {.dtype = DType::f64}).weight().dtype() == DType::f64);
+  CHECK(Linear({.in = 2, .out = 3}, f64_random, {.dtype = DType::f64}).weight().dtype() ==
+        DType::f64);
 }
 
 TEST_CASE("adapter: widths, and what it refuses", "[nn]") {
@@ -207,7 +221,8 @@ TEST_CASE("adapter: widths, and what it refuses", "[nn]") {
   CHECK(paths.parameter("up").shape() == Shape{16, 64});
   Adapter chosen({.channels = 8, .bottleneck = 3, .cardinality = 2}, random);
   CHECK(chosen.parameter("down_bias").shape() == Shape{6});
-  CHECK_THROWS_MATCHES(Adapter({.channels = 0}, random), OptionError, message_contains("expected channels >= 1"));
+  CHECK_THROWS_MATCHES(Adapter({.channels = 0}, random), OptionError,
+                       message_contains("expected channels >= 1"));
   CHECK_THROWS_AS(Adapter({.channels = 4, .cardinality = 0}, random), OptionError);
 }
 
@@ -220,19 +235,26 @@ TEST_CASE("nn: layers refuse inputs of another shape, type or range", "[nn]") {
   const Adapter patch({.channels = 4}, random);
   const Embedding embedding({.count = 5, .width = 4}, random);
   const auto x = [](const Shape& shape) { return Variable(random_tensor<float>(shape, 1)); };
-  CHECK_THROWS_MATCHES(linear(x({2, 5})), ShapeError, message_contains("linear: expected x with a last axis of 4, got [2, 5]"));
-  CHECK_THROWS_MATCHES(norm(x({2, 5})), ShapeError, message_contains("layer_norm: expected gamma of [5], got [4]"));
-  CHECK_THROWS_MATCHES(conv(x({2, 4})), ShapeError, message_contains("causal_conv: expected x of rank 3, got [2, 4]"));
-  CHECK_THROWS_MATCHES(conv(x({2, 6, 5})), ShapeError, message_contains("takes 4 channels, x is [2, 6, 5]"));
-  CHECK_THROWS_MATCHES(block(x({2, 6, 5})), ShapeError, message_contains("conv_norm: expected weight of [3, 5, 5]"));
-  CHECK_THROWS_MATCHES(patch(x({2, 5})), ShapeError, message_contains("adapter: expected patch.down of [5, 1], got [4, 1]"));
+  CHECK_THROWS_MATCHES(linear(x({2, 5})), ShapeError,
+                       message_contains("linear: expected x with a last axis of 4, got [2, 5]"));
+  CHECK_THROWS_MATCHES(norm(x({2, 5})), ShapeError,
+                       message_contains("layer_norm: expected gamma of [5], got [4]"));
+  CHECK_THROWS_MATCHES(conv(x({2, 4})), ShapeError,
+                       message_contains("causal_conv: expected x of rank 3, got [2, 4]"));
+  CHECK_THROWS_MATCHES(conv(x({2, 6, 5})), ShapeError,
+                       message_contains("takes 4 channels, x is [2, 6, 5]"));
+  CHECK_THROWS_MATCHES(block(x({2, 6, 5})), ShapeError,
+                       message_contains("conv_norm: expected weight of [3, 5, 5]"));
+  CHECK_THROWS_MATCHES(patch(x({2, 5})), ShapeError,
+                       message_contains("adapter: expected patch.down of [5, 1], got [4, 1]"));
   CHECK_THROWS_MATCHES(linear(Variable(random_tensor<double>({2, 4}, 1))), DTypeError,
                        message_contains("expected all arguments of f64, got one of f32"));
   CHECK_THROWS_MATCHES(linear(Variable()), ShapeError, message_contains("linear: x is undefined"));
   CHECK_THROWS_MATCHES(embedding(Tensor::full({2}, 5, DType::i32)), ShapeError,
                        message_contains("ids[0] = 5 is outside [0, 5)"));
   CHECK_THROWS_AS(embedding(Tensor::full({2}, -1, DType::i32)), ShapeError);
-  CHECK_THROWS_MATCHES(embedding(Tensor::full({2}, 1, DType::i64)), DTypeError, message_contains("of i32, got i64"));
+  CHECK_THROWS_MATCHES(embedding(Tensor::full({2}, 1, DType::i64)), DTypeError,
+                       message_contains("of i32, got i64"));
   CHECK_THROWS_MATCHES(CausalConv({.in = 4, .out = 3, .dilation = 0}, random), OptionError,
                        message_contains("expected dilation from 1 to 2147483647, got 0"));
 }
@@ -240,12 +262,18 @@ TEST_CASE("nn: layers refuse inputs of another shape, type or range", "[nn]") {
 TEST_CASE("ops: what they refuse", "[ops]") {
   const auto x = [](const Shape& shape) { return Variable(random_tensor<float>(shape, 1)); };
   const Tensor ids = Tensor::full({3}, 1, DType::i32);
-  CHECK_THROWS_MATCHES(add(x({2}), x({3})), ShapeError, message_contains("add: expected b of [2], got [3]"));
-  CHECK_THROWS_MATCHES(matmul(x({2, 3}), x({2, 3})), ShapeError, message_contains("the inner extents differ"));
-  CHECK_THROWS_MATCHES(relu(Variable(ids)), DTypeError, message_contains("relu: expected f32 or f64, got i32"));
-  CHECK_THROWS_MATCHES(mean(x({0})), ShapeError, message_contains("expected at least one element, got [0]"));
-  CHECK_THROWS_MATCHES(reshape(x({6}), {4}), ShapeError, message_contains("expected a shape of 6 elements for [6], got [4]"));
-  CHECK_THROWS_MATCHES(select_step(x({1, 3, 2}), 3), ShapeError, message_contains("expected a step of x [1, 3, 2], got 3"));
+  CHECK_THROWS_MATCHES(add(x({2}), x({3})), ShapeError,
+                       message_contains("add: expected b of [2], got [3]"));
+  CHECK_THROWS_MATCHES(matmul(x({2, 3}), x({2, 3})), ShapeError,
+                       message_contains("the inner extents differ"));
+  CHECK_THROWS_MATCHES(relu(Variable(ids)), DTypeError,
+                       message_contains("relu: expected f32 or f64, got i32"));
+  CHECK_THROWS_MATCHES(mean(x({0})), ShapeError,
+                       message_contains("expected at least one element, got [0]"));
+  CHECK_THROWS_MATCHES(reshape(x({6}), {4}), ShapeError,
+                       message_contains("expected a shape of 6 elements for [6], got [4]"));
+  CHECK_THROWS_MATCHES(select_step(x({1, 3, 2}), 3), ShapeError,
+                       message_contains("expected a step of x [1, 3, 2], got 3"));
   CHECK_THROWS_MATCHES(select_step(x({1, 3, 2}), -4), ShapeError, message_contains("got -4"));
   CHECK_THROWS_AS(top_k(x({3}).value(), 4), ShapeError);
   CHECK_THROWS_AS(layer_norm(x({3}), x({3}), x({3}), -1.0), OptionError);

@@ -1,4 +1,5 @@
-/// Every operation and layer: backward() against central differences in f64, for each of its floating inputs and parameters.
+/// Every operation and layer: backward() against central differences in f64, for each of its
+/// floating inputs and parameters.
 
 #include <cstdint>
 #include <string>
@@ -22,7 +23,9 @@ using test::random_tensor;
 
 constexpr Placement f64{.dtype = DType::f64};
 
-Variable leaf(const Shape& shape, std::uint64_t seed) { return Variable(random_tensor<double>(shape, seed), true); }
+Variable leaf(const Shape& shape, std::uint64_t seed) {
+  return Variable(random_tensor<double>(shape, seed), true);
+}
 
 /// Normal numbers kept away from zero, where relu has its corner.
 Variable leaf_off_zero(const Shape& shape, std::uint64_t seed) {
@@ -32,7 +35,9 @@ Variable leaf_off_zero(const Shape& shape, std::uint64_t seed) {
 }
 
 /// A scalar that every element of y enters with a weight of its own.
-Variable weighted(const Variable& y) { return dot(y, Variable(random_tensor<double>(y.shape(), 99))); }
+Variable weighted(const Variable& y) {
+  return dot(y, Variable(random_tensor<double>(y.shape(), 99)));
+}
 
 /// All parameters drawn anew, so that none is zero or one.
 std::vector<Variable> redrawn(Module& module, std::uint64_t seed) {
@@ -109,7 +114,8 @@ TEST_CASE("gradcheck: operations on rows", "[ops][grad]") {
   const Tensor ids = random_ids(8, 5, 5).reshape({2, 4});
   CHECK(gradcheck([&] { return weighted(embedding(table, ids)); }, {table}) == "");
   const Variable row = leaf({7}, 6);
-  CHECK(gradcheck([&] { return weighted(replace_rows(x, ids, ids.data<std::int32_t>()[3], row)); }, {x, row}) == "");
+  CHECK(gradcheck([&] { return weighted(replace_rows(x, ids, ids.data<std::int32_t>()[3], row)); },
+                  {x, row}) == "");
 }
 
 TEST_CASE("gradcheck: causal_conv and adapter", "[ops][grad]") {
@@ -119,13 +125,15 @@ TEST_CASE("gradcheck: causal_conv and adapter", "[ops][grad]") {
     for (const std::int64_t width : {1, 2, 3, 4}) {
       INFO("width " << width << (padding == Padding::same ? " same" : " causal"));
       const Variable weight = leaf({width, 3, 4}, 2);
-      const auto run = [&] { return weighted(causal_conv(x, weight, bias, {.dilation = 2, .padding = padding})); };
+      const auto run = [&] {
+        return weighted(causal_conv(x, weight, bias, {.dilation = 2, .padding = padding}));
+      };
       CHECK(gradcheck(run, {x, weight, bias}) == "");
     }
   }
   const Patch patch = random_patch(3, 2, 10);
-  CHECK(gradcheck([&] { return weighted(adapter(x, patch)); }, {x, patch.down, patch.down_bias, patch.up, patch.up_bias}) ==
-        "");
+  CHECK(gradcheck([&] { return weighted(adapter(x, patch)); },
+                  {x, patch.down, patch.down_bias, patch.up, patch.up_bias}) == "");
 }
 
 TEST_CASE("gradcheck: conv_norm with every insertion, and with any part frozen", "[ops][grad]") {
@@ -141,10 +149,13 @@ TEST_CASE("gradcheck: conv_norm with every insertion, and with any part frozen",
       }
       const auto run = [&] {
         return weighted(conv_norm(all[0], all[1], all[2], all[3], all[4], all[5], patch,
-                                  {.dilation = 2, .padding = same ? Padding::same : Padding::causal, .insertion = insertion}));
+                                  {.dilation = 2,
+                                   .padding = same ? Padding::same : Padding::causal,
+                                   .insertion = insertion}));
       };
       CHECK(gradcheck(run, all) == "");
-      // One input alone, then all but one: what is saved for the backward pass depends on who wants a gradient.
+      // One input alone, then all but one: what is saved for the backward pass depends on who wants
+      // a gradient.
       for (const bool alone : {true, false}) {
         for (std::size_t chosen = 0; chosen < all.size(); ++chosen) {
           std::vector<Variable> wanted;
@@ -154,7 +165,8 @@ TEST_CASE("gradcheck: conv_norm with every insertion, and with any part frozen",
           }
           INFO((alone ? "only input " : "all but input ") << chosen);
           CHECK(gradcheck(run, wanted) == "");
-          for (const Variable& input : all) CHECK(input.gradient().defined() == input.requires_grad());
+          for (const Variable& input : all)
+            CHECK(input.gradient().defined() == input.requires_grad());
         }
       }
     }
@@ -168,10 +180,13 @@ TEST_CASE("gradcheck: softmax losses", "[ops][grad]") {
   Tensor targets = random_ids(10, 7, 4);
   targets.data<std::int32_t>()[2] = 0;
   for (const bool relu : {false, true}) {
-    const auto run = [&] { return scale(softmax_loss(hidden, weight, bias, targets, {.ignored = 0, .relu = relu}), 1.7); };
+    const auto run = [&] {
+      return scale(softmax_loss(hidden, weight, bias, targets, {.ignored = 0, .relu = relu}), 1.7);
+    };
     CHECK(gradcheck(run, {hidden, weight, bias}) == "");
   }
-  CHECK(gradcheck([&] { return softmax_loss(hidden, weight, {}, targets); }, {hidden, weight}) == "");
+  CHECK(gradcheck([&] { return softmax_loss(hidden, weight, {}, targets); }, {hidden, weight}) ==
+        "");
 
   Candidates candidates{random_ids(6, 7, 5), {}, {}};
   for (const bool corrected : {false, true}) {
@@ -181,8 +196,9 @@ TEST_CASE("gradcheck: softmax losses", "[ops][grad]") {
     }
     for (const bool remove_hits : {false, true}) {
       const auto run = [&] {
-        return scale(
-            sampled_softmax_loss(hidden, weight, bias, targets, candidates, {.ignored = 0, .remove_hits = remove_hits}), 1.7);
+        return scale(sampled_softmax_loss(hidden, weight, bias, targets, candidates,
+                                          {.ignored = 0, .remove_hits = remove_hits}),
+                     1.7);
       };
       CHECK(gradcheck(run, {hidden, weight, bias}) == "");
     }
@@ -194,8 +210,10 @@ TEST_CASE("gradcheck: pair losses", "[ops][grad]") {
   const Variable table = leaf({6, 3}, 2);
   const Tensor positives = random_ids(5, 6, 3);
   const Tensor negatives = random_ids(5, 6, 4);
-  CHECK(gradcheck([&] { return scale(bpr_loss(user, table, positives, negatives), 1.7); }, {user, table}) == "");
-  CHECK(gradcheck([&] { return scale(logistic_loss(user, table, positives, negatives), 1.7); }, {user, table}) == "");
+  CHECK(gradcheck([&] { return scale(bpr_loss(user, table, positives, negatives), 1.7); },
+                  {user, table}) == "");
+  CHECK(gradcheck([&] { return scale(logistic_loss(user, table, positives, negatives), 1.7); },
+                  {user, table}) == "");
 }
 
 TEST_CASE("gradcheck: layers", "[nn][grad]") {
@@ -256,5 +274,6 @@ TEST_CASE("gradcheck: losses over a layer's table", "[nn][grad]") {
   const Candidates candidates{random_ids(5, 9, 4), {}, {}};
   const std::vector<Variable> leaves = with(redrawn(items, 7), hidden);
   CHECK(gradcheck([&] { return softmax_loss(hidden, items, targets); }, leaves) == "");
-  CHECK(gradcheck([&] { return sampled_softmax_loss(hidden, items, targets, candidates); }, leaves) == "");
+  CHECK(gradcheck([&] { return sampled_softmax_loss(hidden, items, targets, candidates); },
+                  leaves) == "");
 }

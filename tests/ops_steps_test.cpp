@@ -13,34 +13,43 @@ using namespace refrain;
 using test::garbage;
 using test::random_tensor;
 
-Variable leaf(const Shape& shape, std::uint64_t seed) { return Variable(random_tensor<double>(shape, seed), true); }
+Variable leaf(const Shape& shape, std::uint64_t seed) {
+  return Variable(random_tensor<double>(shape, seed), true);
+}
 
-Variable weighted(const Variable& y) { return dot(y, Variable(random_tensor<double>(y.shape(), 99))); }
+Variable weighted(const Variable& y) {
+  return dot(y, Variable(random_tensor<double>(y.shape(), 99)));
+}
 
 double at(const Tensor& x, std::int64_t i, std::int64_t j, std::int64_t k) {
   const std::int64_t place = (i * x.size(1) + j) * x.size(2) + k;
-  return x.dtype() == DType::f32 ? static_cast<double>(x.data<float>()[place]) : x.data<double>()[place];
+  return x.dtype() == DType::f32 ? static_cast<double>(x.data<float>()[place])
+                                 : x.data<double>()[place];
 }
 
 }  // namespace
 
 TEMPLATE_TEST_CASE("steps: kernels against naive loops", "[kernel]", float, double) {
   using T = TestType;
-  for (const auto& [steps, batch, width] : {std::array<std::int64_t, 3>{1, 1, 1}, {7, 3, 5}, {13, 31, 17}, {6, 64, 65}}) {
+  for (const auto& [steps, batch, width] :
+       {std::array<std::int64_t, 3>{1, 1, 1}, {7, 3, 5}, {13, 31, 17}, {6, 64, 65}}) {
     INFO(steps << " x " << batch << " x " << width);
     const Tensor x = random_tensor<T>({steps, batch, width}, 1);
-    const std::vector<std::int64_t> ends = steps == 1 ? std::vector<std::int64_t>{1} : std::vector<std::int64_t>{1, 4, steps};
+    const std::vector<std::int64_t> ends =
+        steps == 1 ? std::vector<std::int64_t>{1} : std::vector<std::int64_t>{1, 4, steps};
     const auto spans_count = static_cast<std::int64_t>(ends.size());
     const Tensor spans = random_tensor<T>({spans_count, batch, width}, 2);
     Tensor ids({spans_count}, DType::i32);
-    for (std::size_t k = 0; k < ends.size(); ++k) ids.data<std::int32_t>()[k] = static_cast<std::int32_t>(ends[k]);
+    for (std::size_t k = 0; k < ends.size(); ++k)
+      ids.data<std::int32_t>()[k] = static_cast<std::int32_t>(ends[k]);
     const std::vector<Tensor> results = test::same_for_any_threads([&] {
       Tensor swapped = garbage<T>({batch, steps, width});
       Tensor added = garbage<T>({steps, batch, width});
       Tensor sums = garbage<T>({spans_count, batch, width});
       const kernels::Table& table = kernels::table(Device::cpu);
       table.swap_axes({.x = x.view(), .y = swapped.mutable_view()});
-      table.add_spans({.x = x.view(), .spans = spans.view(), .ends = ids.view(), .y = added.mutable_view()});
+      table.add_spans(
+          {.x = x.view(), .spans = spans.view(), .ends = ids.view(), .y = added.mutable_view()});
       table.sum_spans({.dy = x.view(), .ends = ids.view(), .dspans = sums.mutable_view()});
       return std::vector<Tensor>{swapped, added, sums};
     });
@@ -51,7 +60,8 @@ TEMPLATE_TEST_CASE("steps: kernels against naive loops", "[kernel]", float, doub
         double sum = 0;
         for (std::int64_t t = 0; t < steps; ++t) {
           worst = std::max(worst, std::abs(at(results[0], b, t, c) - at(x, t, b, c)));
-          worst = std::max(worst, std::abs(at(results[1], t, b, c) - at(x, t, b, c) - at(spans, k, b, c)));
+          worst = std::max(worst,
+                           std::abs(at(results[1], t, b, c) - at(x, t, b, c) - at(spans, k, b, c)));
           sum += at(x, t, b, c);
           if (t + 1 == ends[static_cast<std::size_t>(k)]) {
             worst = std::max(worst, std::abs(at(results[2], k, b, c) - sum));
@@ -77,7 +87,8 @@ TEST_CASE("gradcheck: operations on steps", "[ops][grad]") {
   CHECK(gradcheck(
             [&] {
               const Variable y = multiply(x, x);
-              const std::array<Variable, 4> pieces{slice_steps(y, 0, 3), spans, slice_steps(y, 2, 5), spans};
+              const std::array<Variable, 4> pieces{slice_steps(y, 0, 3), spans,
+                                                   slice_steps(y, 2, 5), spans};
               return weighted(concat_steps(pieces));
             },
             {x, spans})

@@ -1,4 +1,5 @@
-/// The models one event at a time: against a full pass over the same stream, at every length, restored at every cut.
+/// The models one event at a time: against a full pass over the same stream, at every length,
+/// restored at every cut.
 
 #include <atomic>
 #include <optional>
@@ -25,7 +26,8 @@ using models::ServedSchedule;
 constexpr std::int64_t items = 30;
 
 void redraw(Module& module, std::uint64_t seed, double deviation) {
-  for (const NamedParameter& named : module.parameters()) Random(seed++).fill_normal(named.parameter->value(), deviation);
+  for (const NamedParameter& named : module.parameters())
+    Random(seed++).fill_normal(named.parameter->value(), deviation);
 }
 
 std::vector<std::int32_t> some_items(std::int64_t count, std::uint64_t seed) {
@@ -34,58 +36,66 @@ std::vector<std::int32_t> some_items(std::int64_t count, std::uint64_t seed) {
   return ids;
 }
 
-std::shared_ptr<NextItNet> base_network(std::vector<std::int64_t> dilations, Padding padding = Padding::causal,
-                                        std::uint64_t seed = 1) {
+std::shared_ptr<NextItNet> base_network(std::vector<std::int64_t> dilations,
+                                        Padding padding = Padding::causal, std::uint64_t seed = 1) {
   Random random(seed);
-  auto base = std::make_shared<NextItNet>(
-      NextItNet::Options{.items = items + special_ids, .channels = 16, .dilations = std::move(dilations), .padding = padding},
-      random);
+  auto base = std::make_shared<NextItNet>(NextItNet::Options{.items = items + special_ids,
+                                                             .channels = 16,
+                                                             .dilations = std::move(dilations),
+                                                             .padding = padding},
+                                          random);
   redraw(*base, 10 * seed, 0.3);
   base->freeze();
   return base;
 }
 
-std::shared_ptr<PatchSet> patch_set(const NextItNet& base, Insertion insertion, bool two = true, std::uint64_t seed = 2) {
+std::shared_ptr<PatchSet> patch_set(const NextItNet& base, Insertion insertion, bool two = true,
+                                    std::uint64_t seed = 2) {
   Random random(seed);
-  auto set = std::make_shared<PatchSet>(base,
-                                        PatchSet::Options{.patches = {.insertion = insertion, .two_per_block = two},
-                                                          .head = {.targets = 7},
-                                                          .tcl_id = seed % 2 == 0 ? tcl_id : -1},
-                                        random);
+  auto set = std::make_shared<PatchSet>(
+      base,
+      PatchSet::Options{.patches = {.insertion = insertion, .two_per_block = two},
+                        .head = {.targets = 7},
+                        .tcl_id = seed % 2 == 0 ? tcl_id : -1},
+      random);
   redraw(*set, 50 * seed, 0.3);
   return set;
 }
 
 template <class Controller>
-std::shared_ptr<CmnRec<Controller>> memory_network(std::int64_t attention, ChunkOrder order, std::int64_t heads = 2) {
+std::shared_ptr<CmnRec<Controller>> memory_network(std::int64_t attention, ChunkOrder order,
+                                                   std::int64_t heads = 2) {
   Random random(4);
-  auto network = std::make_shared<CmnRec<Controller>>(typename CmnRec<Controller>::Options{.items = items + special_ids,
-                                                                                           .embedding = 12,
-                                                                                           .hidden = 16,
-                                                                                           .words = 5,
-                                                                                           .word_size = 8,
-                                                                                           .heads = heads,
-                                                                                           .layers = 2,
-                                                                                           .attention = attention,
-                                                                                           .keep = 0.5,
-                                                                                           .order = order},
-                                                      random);
+  auto network = std::make_shared<CmnRec<Controller>>(
+      typename CmnRec<Controller>::Options{.items = items + special_ids,
+                                           .embedding = 12,
+                                           .hidden = 16,
+                                           .words = 5,
+                                           .word_size = 8,
+                                           .heads = heads,
+                                           .layers = 2,
+                                           .attention = attention,
+                                           .keep = 0.5,
+                                           .order = order},
+      random);
   redraw(*network, 70, 0.3);
   return network;
 }
 
 /// The parts of a stream as bytes.
 template <class Model>
-std::string bytes_of(const Model& model, const typename Model::Task& task, const typename Model::Stream& stream) {
+std::string bytes_of(const Model& model, const typename Model::Task& task,
+                     const typename Model::Stream& stream) {
   StateWriter writer;
   model.visit(task, stream, writer);
   return writer.bytes();
 }
 
-/// At every length: scores of the stream against a full pass; asking for scores changes no byte; the stream read back from its bytes
-/// gives the same scores and goes on the same way.
+/// At every length: scores of the stream against a full pass; asking for scores changes no byte;
+/// the stream read back from its bytes gives the same scores and goes on the same way.
 template <class Model>
-void check_stream(const Model& model, const typename Model::Task& task, std::span<const std::int32_t> history) {
+void check_stream(const Model& model, const typename Model::Task& task,
+                  std::span<const std::int32_t> history) {
   const SerialLoops here;  // small work: waking threads would cost more
   REQUIRE(model.is_incremental(task));
   typename Model::Stream stream = model.start(task, {});
@@ -107,7 +117,8 @@ void check_stream(const Model& model, const typename Model::Task& task, std::spa
     const auto so_far = history.first(length);
     const std::vector<double> expected = test::doubles(model.scores(task, so_far));
     test::check_close<float>(scores, expected, test::tolerance::sum<float>);
-    test::check_close<float>(model.scores(task, model.start(task, so_far)), expected, test::tolerance::sum<float>);
+    test::check_close<float>(model.scores(task, model.start(task, so_far)), expected,
+                             test::tolerance::sum<float>);
   }
 }
 
@@ -119,11 +130,14 @@ TEST_CASE("serve: PeterRec's streams equal full passes at every length and cut",
     for (const std::int64_t padding : {0, 9}) {
       const std::shared_ptr<NextItNet> base = base_network(dilations);
       const PeterRecServed model(base, {.padding_steps = padding});
-      INFO(dilations.size() << " blocks, dilation " << dilations.front() << ", padding " << padding);
+      INFO(dilations.size() << " blocks, dilation " << dilations.front() << ", padding "
+                            << padding);
       check_stream(model, PeterRecServed::Task(), history);
       check_stream(model, PeterRecServed::Task(patch_set(*base, Insertion::serial)), history);
-      check_stream(model, PeterRecServed::Task(patch_set(*base, Insertion::parallel, true, 3)), history);
-      check_stream(model, PeterRecServed::Task(patch_set(*base, Insertion::serial, false)), history);
+      check_stream(model, PeterRecServed::Task(patch_set(*base, Insertion::parallel, true, 3)),
+                   history);
+      check_stream(model, PeterRecServed::Task(patch_set(*base, Insertion::serial, false)),
+                   history);
       check_stream(model, PeterRecServed::Task(patch_set(*base, Insertion::none)), history);
     }
   }
@@ -143,7 +157,8 @@ TEST_CASE("serve: PeterRec's full pass is the network over the unpadded stream",
     const Tensor row = Tensor::from<std::int32_t>({1, length}, ids);
     CHECK(test::same_bytes(next, base->scores_of(select_step(base->hidden(row), -1))));
     ids.push_back(tcl_id);
-    CHECK(test::same_bytes(task, patches->scores(patches->user(*base, Tensor::from<std::int32_t>({1, length + 1}, ids)))));
+    CHECK(test::same_bytes(task, patches->scores(patches->user(
+                                     *base, Tensor::from<std::int32_t>({1, length + 1}, ids)))));
   }
 }
 
@@ -155,8 +170,10 @@ TEST_CASE("serve: a two-way base is served by full passes", "[serve]") {
   CHECK_FALSE(model.is_incremental(task));
   const std::vector<std::int32_t> history{7, 9, 4};
   const NoGrad off;
-  CHECK(test::same_bytes(model.scores(task, history),
-                         patches->scores(patches->user(*base, Tensor::from<std::int32_t>({1, 5}, {tcl_id, 7, 9, 4, tcl_id})))));
+  CHECK(
+      test::same_bytes(model.scores(task, history),
+                       patches->scores(patches->user(
+                           *base, Tensor::from<std::int32_t>({1, 5}, {tcl_id, 7, 9, 4, tcl_id})))));
   CHECK(test::same_bytes(model.scores(PeterRecServed::Task(), history),
                          base->scores(Tensor::from<std::int32_t>({1, 4}, {7, 9, 4, mask_id}))));
 }
@@ -180,9 +197,11 @@ TEST_CASE("serve: a two-way base reads as many steps as its task was trained wit
       const std::vector<std::int64_t> second{1};
       const PeterRecServed::Task next(nullptr, length);
       const PeterRecServed::Task patched(patches, length);
-      CHECK(test::same_bytes(trained.scores(next, history), base->scores(padded_batch(rows, second, length))));
+      CHECK(test::same_bytes(trained.scores(next, history),
+                             base->scores(padded_batch(rows, second, length))));
       CHECK(test::same_bytes(trained.scores(patched, history),
-                             patches->scores(patches->user(*base, tcl_batch(rows, first, length, TclPlacement::both)))));
+                             patches->scores(patches->user(
+                                 *base, tcl_batch(rows, first, length, TclPlacement::both)))));
       if (count < length) continue;
       CHECK(test::same_bytes(bare.scores(next, history), trained.scores(next, history)));
       CHECK(test::same_bytes(bare.scores(patched, history), trained.scores(patched, history)));
@@ -191,7 +210,8 @@ TEST_CASE("serve: a two-way base reads as many steps as its task was trained wit
   CHECK_THROWS_AS(PeterRecServed::Task(nullptr, 0), OptionError);
 }
 
-TEST_CASE("serve: unless padding is given a stream has as much as its task was trained with", "[serve]") {
+TEST_CASE("serve: unless padding is given a stream has as much as its task was trained with",
+          "[serve]") {
   const std::shared_ptr<NextItNet> base = base_network({1, 2});
   const PeterRecServed trained(base, {.padding_steps = std::nullopt});
   const std::vector<std::int32_t> history = some_items(3, 3);
@@ -200,20 +220,25 @@ TEST_CASE("serve: unless padding is given a stream has as much as its task was t
     const PeterRecServed::Task task(nullptr, length);
     check_stream(trained, task, history);
     const PeterRecServed given(base, {.padding_steps = length});
-    CHECK(test::same_bytes(trained.scores(task, history), given.scores(PeterRecServed::Task(), history)));
+    CHECK(test::same_bytes(trained.scores(task, history),
+                           given.scores(PeterRecServed::Task(), history)));
     CHECK(task.identity() != PeterRecServed::Task().identity());
     CHECK(trained.identity() != given.identity());
   }
 }
 
-TEMPLATE_TEST_CASE("serve: CmnRec's streams equal full passes at every length and cut", "[serve]", Lstm, Gru) {
+TEMPLATE_TEST_CASE("serve: CmnRec's streams equal full passes at every length and cut", "[serve]",
+                   Lstm, Gru) {
   const std::vector<std::int32_t> history = some_items(26, 7);
   for (const ChunkOrder order : {ChunkOrder::paper, ChunkOrder::reference_code}) {
     for (const std::int64_t padding : {0, 3}) {
       INFO("order " << static_cast<int>(order) << ", padding " << padding);
-      const CmnRecServed<TestType> chunked(memory_network<TestType>(6, order), {.padding_steps = padding});
-      for (const std::int64_t gap : {1, 2, 5, 40}) check_stream(chunked, ServedSchedule::every(gap), history);
-      const CmnRecServed<TestType> plain(memory_network<TestType>(0, order), {.padding_steps = padding});
+      const CmnRecServed<TestType> chunked(memory_network<TestType>(6, order),
+                                           {.padding_steps = padding});
+      for (const std::int64_t gap : {1, 2, 5, 40})
+        check_stream(chunked, ServedSchedule::every(gap), history);
+      const CmnRecServed<TestType> plain(memory_network<TestType>(0, order),
+                                         {.padding_steps = padding});
       check_stream(plain, ServedSchedule::every(1), history);
     }
   }
@@ -229,25 +254,31 @@ TEST_CASE("serve: a long history is a stream of its items", "[serve]") {
   const CmnRecServed<Lstm>::Stream begun = model.start(task, history);
   CHECK(begun.steps == 601);
   CHECK(begun.newest == history.back());
-  test::check_close<float>(model.scores(task, begun), test::doubles(model.scores(task, stream)), test::tolerance::sum<float>);
+  test::check_close<float>(model.scores(task, begun), test::doubles(model.scores(task, stream)),
+                           test::tolerance::sum<float>);
 }
 
-TEST_CASE("serve: CmnRec's schedules of the newest items are served by padded full passes", "[serve]") {
+TEST_CASE("serve: CmnRec's schedules of the newest items are served by padded full passes",
+          "[serve]") {
   const auto network = memory_network<Lstm>(6, ChunkOrder::paper);
   const CmnRecServed<Lstm> model(network);
   const ChunkSchedule schedule = ChunkSchedule::tsc(8, 3);
   const ServedSchedule task = ServedSchedule::newest(schedule);
   CHECK_FALSE(model.is_incremental(task));
-  CHECK(test::same_bytes(model.scores(task, std::vector<std::int32_t>{5, 6, 7}),
-                         network->scores(Tensor::from<std::int32_t>({1, 8}, {0, 0, 0, 0, 0, 5, 6, 7}), schedule)));
+  CHECK(test::same_bytes(
+      model.scores(task, std::vector<std::int32_t>{5, 6, 7}),
+      network->scores(Tensor::from<std::int32_t>({1, 8}, {0, 0, 0, 0, 0, 5, 6, 7}), schedule)));
   const std::vector<std::int32_t> history = some_items(20, 8);
-  CHECK(test::same_bytes(model.scores(task, history),
-                         network->scores(Tensor::from<std::int32_t>({1, 8}, std::span(history).last(8)), schedule)));
+  CHECK(test::same_bytes(
+      model.scores(task, history),
+      network->scores(Tensor::from<std::int32_t>({1, 8}, std::span(history).last(8)), schedule)));
   CHECK_THROWS_AS(ServedSchedule::every(0), OptionError);
-  CHECK_THROWS_AS(model.scores(ServedSchedule::every(2), model.start(ServedSchedule::every(2), {})), OptionError);
+  CHECK_THROWS_AS(model.scores(ServedSchedule::every(2), model.start(ServedSchedule::every(2), {})),
+                  OptionError);
 }
 
-TEST_CASE("serve: one CmnRec network, which is not const, serves many threads", "[serve][threads]") {
+TEST_CASE("serve: one CmnRec network, which is not const, serves many threads",
+          "[serve][threads]") {
   const CmnRecServed<Lstm> model(memory_network<Lstm>(6, ChunkOrder::paper));
   const ServedSchedule forward = ServedSchedule::every(3);
   const ServedSchedule backward = ServedSchedule::newest(ChunkSchedule::pec(8, 2));
@@ -259,7 +290,8 @@ TEST_CASE("serve: one CmnRec network, which is not const, serves many threads", 
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int round = 0; round < 5; ++round) {
-        if (!test::same_bytes(model.scores(forward, model.start(forward, history)), from_stream)) ++wrong;
+        if (!test::same_bytes(model.scores(forward, model.start(forward, history)), from_stream))
+          ++wrong;
         if (!test::same_bytes(model.scores(backward, history), from_newest)) ++wrong;
       }
     });

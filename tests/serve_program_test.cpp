@@ -1,4 +1,5 @@
-/// What the serve program does with lines, times and the file of states; the program itself is run by example_serve.sh.
+/// What the serve program does with lines, times and the file of states; the program itself is run
+/// by example_serve.sh.
 
 #include <algorithm>
 #include <atomic>
@@ -44,7 +45,9 @@ class Counting final : public Service {
       take(user, bytes);
     }
   }
-  void restore(std::size_t, const std::string& user, std::string_view bytes) override { users[user] = bytes; }
+  void restore(std::size_t, const std::string& user, std::string_view bytes) override {
+    users[user] = bytes;
+  }
 
   std::atomic<std::int64_t> events = 0;
   std::map<std::string, std::string> users;
@@ -82,7 +85,9 @@ std::vector<std::string> files_in(const ScratchFolder& folder) {
 
 std::map<std::string, std::string> read_all(const std::string& path) {
   Counting service;
-  read_states(path, [&](const std::string& user, std::string_view bytes) { service.restore(0, user, bytes); });
+  read_states(path, [&](const std::string& user, std::string_view bytes) {
+    service.restore(0, user, bytes);
+  });
   return service.users;
 }
 
@@ -109,8 +114,9 @@ TEST_CASE("serve: shares of times are those of the sorted times, to half a perce
     for (std::int64_t percent = 1; percent <= 100; ++percent) {
       INFO(percent << " percent");
       // The smallest time such that at least so large a share is no longer.
-      const auto found = std::find_if(sorted.begin(), sorted.end(),
-                                      [&](const double& time) { return 100 * (&time - sorted.data() + 1) >= percent * count; });
+      const auto found = std::find_if(sorted.begin(), sorted.end(), [&](const double& time) {
+        return 100 * (&time - sorted.data() + 1) >= percent * count;
+      });
       REQUIRE(found != sorted.end());
       // Half a nanosecond is lost above.
       CHECK(std::abs(all.percentile_us(percent) - *found) <= 0.00501 * *found + 0.0005);
@@ -138,20 +144,25 @@ TEST_CASE("serve: times outside of the bins, and none", "[serve]") {
 
 TEST_CASE("serve: a deeply nested value is refused wherever it stands", "[serve]") {
   const std::string deep = nested(100000);
-  for (const std::string& line : std::vector<std::string>{
-           R"({"user": "u", "task": "next", "k": )" + deep + "}", R"({"user": )" + deep + R"(, "item": "i"})",
-           R"({"history": [)" + deep + R"(], "task": "next"})", R"({"history": ["i"], "task": )" + deep + "}",
-           R"({"load": )" + deep + "}", R"({"unload": )" + deep + "}"}) {
+  for (const std::string& line :
+       std::vector<std::string>{R"({"user": "u", "task": "next", "k": )" + deep + "}",
+                                R"({"user": )" + deep + R"(, "item": "i"})",
+                                R"({"history": [)" + deep + R"(], "task": "next"})",
+                                R"({"history": ["i"], "task": )" + deep + "}",
+                                R"({"load": )" + deep + "}", R"({"unload": )" + deep + "}"}) {
     CHECK_THROWS_WITH(parse_message(line), test::contains(", got array"));
   }
   CHECK_THROWS_AS(parse_message(deep), OptionError);
   CHECK_THROWS_AS(parse_message(deep.substr(0, 100000)), OptionError);
-  CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "next", "k": 1.5})"), test::contains("got 1.5"));
+  CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "next", "k": 1.5})"),
+                    test::contains("got 1.5"));
 }
 
 TEST_CASE("serve: what is no JSON is told by its byte", "[serve]") {
-  CHECK_THROWS_WITH(parse_message(R"({"user": u})"), test::contains("no JSON: it goes wrong at byte 10"));
-  CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "next", "k": 1e999})"), test::contains("a number is too large"));
+  CHECK_THROWS_WITH(parse_message(R"({"user": u})"),
+                    test::contains("no JSON: it goes wrong at byte 10"));
+  CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "next", "k": 1e999})"),
+                    test::contains("a number is too large"));
 }
 
 TEST_CASE("serve: a line that is too long is passed over", "[serve]") {
@@ -160,9 +171,10 @@ TEST_CASE("serve: a line that is too long is passed over", "[serve]") {
     for (const bool ends : {false, true}) {
       INFO(shards << " shards, a line end after the last line: " << ends);
       Counting service;
-      std::istringstream in(event + std::string(longest_line_bytes - event.size(), ' ') + '\n' + event +
-                            std::string(longest_line_bytes + 1 - event.size(), ' ') + '\n' + event + '\n' +
-                            std::string(3 * longest_line_bytes, 'x') + (ends ? "\n" : ""));
+      std::istringstream in(event + std::string(longest_line_bytes - event.size(), ' ') + '\n' +
+                            event + std::string(longest_line_bytes + 1 - event.size(), ' ') + '\n' +
+                            event + '\n' + std::string(3 * longest_line_bytes, 'x') +
+                            (ends ? "\n" : ""));
       std::ostringstream out;
       const ServerReport report = serve::serve(service, {.shards = shards}, in, out);
       CHECK(report.lines == 4);
@@ -175,7 +187,8 @@ TEST_CASE("serve: a line that is too long is passed over", "[serve]") {
   }
 }
 
-TEST_CASE("serve: when answers cannot be written no more is read, and what was read counts", "[serve][threads]") {
+TEST_CASE("serve: when answers cannot be written no more is read, and what was read counts",
+          "[serve][threads]") {
   constexpr std::int64_t lines = 100000;
   std::string text;
   for (std::int64_t i = 0; i < lines / 2; ++i) {
@@ -192,14 +205,17 @@ TEST_CASE("serve: when answers cannot be written no more is read, and what was r
     CHECK_FALSE(out);
     CHECK(report.lines > 2);
     CHECK(report.lines < lines / 2);
-    CHECK(service.events == (report.lines + 1) / 2);  // every other line is an event, the first one is
+    CHECK(service.events ==
+          (report.lines + 1) / 2);  // every other line is an event, the first one is
   }
 }
 
 TEST_CASE("serve: states of users come back, and a file that was cut short is refused", "[serve]") {
   const ScratchFolder folder;
   Counting service;
-  service.users = {{"a", std::string("\0\n{\"users\": 1}\n", 15)}, {"b \"\xC3\xA9\n", ""}, {"c", std::string(3 << 20, 'c')}};
+  service.users = {{"a", std::string("\0\n{\"users\": 1}\n", 15)},
+                   {"b \"\xC3\xA9\n", ""},
+                   {"c", std::string(3 << 20, 'c')}};
   const std::string path = folder.path("users.states");
   write_states(path, service);
   CHECK(read_all(path) == service.users);
@@ -207,8 +223,8 @@ TEST_CASE("serve: states of users come back, and a file that was cut short is re
   write_states(path, service);
   CHECK(read_all(path) == service.users);
   CHECK(files_in(folder) == std::vector<std::string>{"users.states"});
-  const std::string by_hand =
-      folder.write("by_hand", "{\"user\":\"u1\",\"bytes\":3}\nabc{\"user\":\"7\",\"bytes\":0}\n{\"users\":2}\n");
+  const std::string by_hand = folder.write(
+      "by_hand", "{\"user\":\"u1\",\"bytes\":3}\nabc{\"user\":\"7\",\"bytes\":0}\n{\"users\":2}\n");
   CHECK(read_all(by_hand) == std::map<std::string, std::string>{{"u1", "abc"}, {"7", ""}});
   const std::string whole = slurp(by_hand);
   for (std::size_t size = 0; size < whole.size() - 2; ++size) {
@@ -219,7 +235,8 @@ TEST_CASE("serve: states of users come back, and a file that was cut short is re
 TEST_CASE("serve: states are written user by user", "[serve]") {
   const ScratchFolder folder;
   Counting service;
-  for (char name = 'a'; name <= 'p'; ++name) service.users[std::string(1, name)] = std::string(1 << 20, name);
+  for (char name = 'a'; name <= 'p'; ++name)
+    service.users[std::string(1, name)] = std::string(1 << 20, name);
   const SystemFaults system({});
   std::size_t asked = 0;
   std::size_t late = 0;
@@ -229,7 +246,8 @@ TEST_CASE("serve: states are written user by user", "[serve]") {
   CHECK(late == 0);
 }
 
-TEST_CASE("reliability: states of users are replaced as a whole, and synced", "[serve][reliability]") {
+TEST_CASE("reliability: states of users are replaced as a whole, and synced",
+          "[serve][reliability]") {
   const ScratchFolder folder;
   const std::string path = folder.path("users.states");
   Counting service;
@@ -237,12 +255,14 @@ TEST_CASE("reliability: states of users are replaced as a whole, and synced", "[
   {
     const SystemFaults system({});
     write_states(path, service);
-    CHECK(system.calls() == std::vector<std::string>{"write", "fsync file", "rename", "fsync folder"});
+    CHECK(system.calls() ==
+          std::vector<std::string>{"write", "fsync file", "rename", "fsync folder"});
   }
   service.users = {{"a", "second"}};
   {
     const SystemFaults system({.disk_bytes = 10});
-    CHECK_THROWS_WITH(write_states(path, service), test::contains("users.states: cannot be written: No space left"));
+    CHECK_THROWS_WITH(write_states(path, service),
+                      test::contains("users.states: cannot be written: No space left"));
   }
   CHECK(read_all(path) == std::map<std::string, std::string>{{"a", "first"}});
   CHECK(files_in(folder) == std::vector<std::string>{"users.states"});
@@ -255,6 +275,7 @@ TEST_CASE("serve: that states cannot be written is known before they are", "[ser
   folder.write("users.states", "as it was");
   expect_writable(folder.path("users.states"));
   CHECK(slurp(folder.path("users.states")) == "as it was");
-  CHECK_THROWS_WITH(expect_writable(folder.path("absent/users.states")), test::contains("No such file or directory"));
+  CHECK_THROWS_WITH(expect_writable(folder.path("absent/users.states")),
+                    test::contains("No such file or directory"));
   CHECK_THROWS_WITH(expect_writable(folder.path("")), test::contains("is not a regular file"));
 }

@@ -27,7 +27,8 @@ TEST_CASE("simd: exp is within two units in the last place", "[kernel]") {
     const float x = static_cast<float>(-87.3 + 176.0 * static_cast<double>(i) / 1e6);
     const double expected = std::exp(static_cast<double>(x));
     const float rounded = static_cast<float>(expected);
-    const double unit = static_cast<double>(std::nextafter(rounded, HUGE_VALF)) - static_cast<double>(rounded);
+    const double unit =
+        static_cast<double>(std::nextafter(rounded, HUGE_VALF)) - static_cast<double>(rounded);
     worst = std::max(worst, std::abs(static_cast<double>(vector_exp(x)) - expected) / unit);
   }
   INFO("worst error in units: " << worst);
@@ -48,7 +49,8 @@ TEST_CASE("simd: GELU and its derivative agree with the tanh form in double", "[
   using refrain::kernels::cpu::gelu;
   using refrain::kernels::cpu::gelu_derivative;
   const auto exact = [](double x) {
-    return 0.5 * x * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+    return 0.5 * x *
+           (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
   };
   for (double x = -12; x <= 12; x += 0.01) {
     const double slope = (exact(x + 1e-5) - exact(x - 1e-5)) / 2e-5;
@@ -73,7 +75,8 @@ TEMPLATE_TEST_CASE("simd: squares are turned", "[kernel]", float, double) {
   refrain::kernels::cpu::transpose_square(from.data(), from_stride, to.data(), to_stride);
   for (int i = 0; i < count; ++i) {
     for (int j = 0; j < count; ++j) {
-      CHECK(to[static_cast<std::size_t>(i * to_stride + j)] == from[static_cast<std::size_t>(j * from_stride + i)]);
+      CHECK(to[static_cast<std::size_t>(i * to_stride + j)] ==
+            from[static_cast<std::size_t>(j * from_stride + i)]);
     }
     CHECK(to[static_cast<std::size_t>(i * to_stride + count)] == T{-1});
   }

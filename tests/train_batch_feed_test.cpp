@@ -23,7 +23,8 @@ struct Batch {
 Batch make(std::int64_t number) {
   const std::int64_t rows = number % 5 == 4 ? 3 : 8;  // the last batch of an epoch is shorter
   const std::uint64_t seed = static_cast<std::uint64_t>(number);
-  return {random_ids(rows, 100, seed), number % 3 == 0 ? Tensor() : random_tensor<double>({rows, 2}, seed)};
+  return {random_ids(rows, 100, seed),
+          number % 3 == 0 ? Tensor() : random_tensor<double>({rows, 2}, seed)};
 }
 
 }  // namespace

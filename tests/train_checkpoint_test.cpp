@@ -26,7 +26,8 @@ class Small final : public Module {
   Linear head;
 
  private:
-  Small(Random random, std::int64_t out) : table({.count = 5, .width = 4}, random), head({.in = 4, .out = out}, random) {}
+  Small(Random random, std::int64_t out)
+      : table({.count = 5, .width = 4}, random), head({.in = 4, .out = out}, random) {}
 };
 
 std::string slurp(const std::string& path) {
@@ -48,7 +49,8 @@ TEST_CASE("checkpoint: a model comes back with its texts", "[train][checkpoint]"
   REQUIRE(content_hash(loaded) != content_hash(saved));
   CHECK(load_model(path, loaded) == texts);
   CHECK(content_hash(loaded) == content_hash(saved));
-  CHECK(handle.shares_storage_with(loaded.head.weight().value()));  // loaded in place: other handles see it
+  CHECK(handle.shares_storage_with(
+      loaded.head.weight().value()));  // loaded in place: other handles see it
 
   const CheckpointInfo info = checkpoint_info(path);
   CHECK(info.kind == "model");
@@ -58,7 +60,8 @@ TEST_CASE("checkpoint: a model comes back with its texts", "[train][checkpoint]"
   CHECK_THROWS_AS(save_model(path, saved, {{"refrain.kind", "x"}}), OptionError);
 }
 
-TEST_CASE("checkpoint: a model that does not fit is refused and nothing changes", "[train][checkpoint]") {
+TEST_CASE("checkpoint: a model that does not fit is refused and nothing changes",
+          "[train][checkpoint]") {
   const ScratchFolder folder;
   const std::string path = folder.path("model");
   save_model(path, Small(1));
@@ -70,8 +73,10 @@ TEST_CASE("checkpoint: a model that does not fit is refused and nothing changes"
 
   Random random(3);
   Linear head({.in = 4, .out = 3}, random);
-  CHECK_THROWS_MATCHES(load_model(path, head), DataError, message_contains("'weight' [3, 4] is missing"));
-  CHECK_THROWS_MATCHES(load_model(path, head), DataError, message_contains("'table.weight' [5, 4] is not expected"));
+  CHECK_THROWS_MATCHES(load_model(path, head), DataError,
+                       message_contains("'weight' [3, 4] is missing"));
+  CHECK_THROWS_MATCHES(load_model(path, head), DataError,
+                       message_contains("'table.weight' [5, 4] is not expected"));
 
   const Small model(1);
   TensorMap other = tensors_of(model);
@@ -99,11 +104,13 @@ TEST_CASE("checkpoint: a patch belongs to one base and one task", "[train][check
 
   Linear other({.in = 2, .out = 2}, random);
   const std::string before = content_hash(other);
-  CHECK_THROWS_MATCHES(load_patch(path, other, {.base_hash = content_hash(Small(2)), .task = "age"}), DataError,
-                       message_contains("another base: it was trained on " + target.base_hash));
-  CHECK_THROWS_MATCHES(load_patch(path, other, {.base_hash = target.base_hash, .task = "gender"}), DataError,
-                       message_contains("for the task 'age', expected 'gender'"));
-  CHECK_THROWS_MATCHES(load_model(path, other), DataError, message_contains("a patch checkpoint, expected a model"));
+  CHECK_THROWS_MATCHES(
+      load_patch(path, other, {.base_hash = content_hash(Small(2)), .task = "age"}), DataError,
+      message_contains("another base: it was trained on " + target.base_hash));
+  CHECK_THROWS_MATCHES(load_patch(path, other, {.base_hash = target.base_hash, .task = "gender"}),
+                       DataError, message_contains("for the task 'age', expected 'gender'"));
+  CHECK_THROWS_MATCHES(load_model(path, other), DataError,
+                       message_contains("a patch checkpoint, expected a model"));
   CHECK_THROWS_AS(save_patch(path, patch, {.base_hash = "", .task = "age"}), OptionError);
   CHECK_THROWS_AS(save_patch(path, patch, {.base_hash = "x", .task = ""}), OptionError);
   CHECK(content_hash(other) == before);
@@ -133,7 +140,8 @@ TEST_CASE("checkpoint: damage anywhere is refused and changes nothing", "[train]
     const std::string path = folder.write("bad", bad);
     try {
       load_model(path, model);
-      // White space between tokens may turn into other white space; everything else must be noticed.
+      // White space between tokens may turn into other white space; everything else must be
+      // noticed.
       CHECK(good[at] == ' ');
       load_model(folder.path("good"), model);
       CHECK(content_hash(model) == content_hash(Small(1)));
@@ -154,7 +162,8 @@ TEST_CASE("checkpoint: a plain safetensors file is no checkpoint", "[train][chec
   const ScratchFolder folder;
   Small model(1);
   write_safetensors(folder.path("plain"), {.tensors = tensors_of(model), .metadata = {}});
-  CHECK_THROWS_MATCHES(load_model(folder.path("plain"), model), DataError, message_contains("no hash"));
+  CHECK_THROWS_MATCHES(load_model(folder.path("plain"), model), DataError,
+                       message_contains("no hash"));
 }
 
 TEST_CASE("checkpoint: a training state comes back bit for bit", "[train][checkpoint]") {
@@ -163,7 +172,8 @@ TEST_CASE("checkpoint: a training state comes back bit for bit", "[train][checkp
   state.model["w"] = random_tensor<float>({3, 2}, 1);
   state.optimizer["adam.m.w"] = random_tensor<double>({3, 2}, 2);
   state.best["w"] = random_tensor<float>({3, 2}, 3);
-  state.randoms["dropout"] = {.seed = 0xFFFFFFFFFFFFFFFFu, .stream = 1, .position = 0x8000000000000000u};
+  state.randoms["dropout"] = {
+      .seed = 0xFFFFFFFFFFFFFFFFu, .stream = 1, .position = 0x8000000000000000u};
   state.counters["epoch"] = -1;
   state.figures["loss"] = -0.1;
   state.figures["best"] = std::numeric_limits<double>::infinity();
@@ -180,5 +190,6 @@ TEST_CASE("checkpoint: a training state comes back bit for bit", "[train][checkp
   CHECK(back.figures == state.figures);
   CHECK(back.metadata == state.metadata);
   Small model(1);
-  CHECK_THROWS_MATCHES(load_model(folder.path("s"), model), DataError, message_contains("a training checkpoint"));
+  CHECK_THROWS_MATCHES(load_model(folder.path("s"), model), DataError,
+                       message_contains("a training checkpoint"));
 }

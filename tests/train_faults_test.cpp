@@ -29,40 +29,46 @@ std::string slurp(const std::string& path) {
 }
 
 std::size_t files_in(const std::string& folder) {
-  return static_cast<std::size_t>(
-      std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator()));
+  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder),
+                                                std::filesystem::directory_iterator()));
 }
 
 TrainingState state_of(std::int64_t epoch) {
   TrainingState state;
   state.model = {{"w", random_tensor<float>({40, 7}, static_cast<std::uint64_t>(epoch))}};
-  state.optimizer = {{"m.w", random_tensor<float>({40, 7}, static_cast<std::uint64_t>(epoch) + 100)}};
+  state.optimizer = {
+      {"m.w", random_tensor<float>({40, 7}, static_cast<std::uint64_t>(epoch) + 100)}};
   state.counters = {{"epoch", epoch}};
   return state;
 }
 
 }  // namespace
 
-TEST_CASE("reliability: a checkpoint is synced, renamed, and its folder synced, in this order", "[train][reliability]") {
+TEST_CASE("reliability: a checkpoint is synced, renamed, and its folder synced, in this order",
+          "[train][reliability]") {
   const ScratchFolder folder;
   const SystemFaults faults({});
   save_training(folder.path("state"), state_of(1));
-  CHECK(faults.calls() == std::vector<std::string>{"write", "fsync file", "rename", "fsync folder"});
+  CHECK(faults.calls() ==
+        std::vector<std::string>{"write", "fsync file", "rename", "fsync folder"});
 }
 
-TEST_CASE("reliability: on a full disk saving fails, and the earlier checkpoint stays, wherever room ends",
-          "[train][reliability]") {
+TEST_CASE(
+    "reliability: on a full disk saving fails, and the earlier checkpoint stays, wherever room "
+    "ends",
+    "[train][reliability]") {
   const ScratchFolder folder;
   const std::string path = folder.path("state");
   save_training(path, state_of(1));
   const std::string before = slurp(path);
   // Within the length, the header, the data, and one byte before the end.
-  for (const std::uint64_t room :
-       {std::size_t{0}, std::size_t{3}, std::size_t{8}, std::size_t{100}, before.size() / 2, before.size() - 1}) {
+  for (const std::uint64_t room : {std::size_t{0}, std::size_t{3}, std::size_t{8}, std::size_t{100},
+                                   before.size() / 2, before.size() - 1}) {
     INFO(room);
     {
       const SystemFaults faults({.disk_bytes = room});
-      CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError, message_contains("cannot be written: No space left"));
+      CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError,
+                           message_contains("cannot be written: No space left"));
     }
     CHECK(slurp(path) == before);
     CHECK(files_in(folder.path("")) == 1);
@@ -74,30 +80,36 @@ TEST_CASE("reliability: on a full disk saving fails, and the earlier checkpoint 
   CHECK(load_training(path).counters.at("epoch") == 2);
 }
 
-TEST_CASE("reliability: when syncing or renaming fails, the earlier checkpoint stays", "[train][reliability]") {
+TEST_CASE("reliability: when syncing or renaming fails, the earlier checkpoint stays",
+          "[train][reliability]") {
   const ScratchFolder folder;
   const std::string path = folder.path("state");
   save_training(path, state_of(1));
   const std::string before = slurp(path);
   {
     const SystemFaults faults({.failing_fsync = 0});
-    CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError, message_contains("cannot be synced to disk"));
+    CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError,
+                         message_contains("cannot be synced to disk"));
     CHECK(faults.calls().back() == "fsync file");  // not renamed
   }
   {
     const SystemFaults faults({.rename_fails = true});
-    CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError, message_contains("cannot be put in place"));
+    CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError,
+                         message_contains("cannot be put in place"));
   }
   CHECK(slurp(path) == before);
   {
     const SystemFaults faults({.failing_fsync = 1});
-    CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError, message_contains("its folder cannot be synced"));
+    CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError,
+                         message_contains("its folder cannot be synced"));
   }
-  CHECK(load_training(path).counters.at("epoch") == 2);  // complete, though perhaps not yet for good
+  CHECK(load_training(path).counters.at("epoch") ==
+        2);  // complete, though perhaps not yet for good
   CHECK(files_in(folder.path("")) == 1);
 }
 
-TEST_CASE("reliability: short and interrupted reads and writes change nothing", "[train][reliability]") {
+TEST_CASE("reliability: short and interrupted reads and writes change nothing",
+          "[train][reliability]") {
   const ScratchFolder folder;
   save_training(folder.path("whole"), state_of(3));
   {
@@ -111,18 +123,22 @@ TEST_CASE("reliability: short and interrupted reads and writes change nothing", 
   CHECK(faults.calls() == std::vector<std::string>{"pread"});
 }
 
-TEST_CASE("reliability: a file that ends sooner than its length says is an error", "[train][reliability]") {
+TEST_CASE("reliability: a file that ends sooner than its length says is an error",
+          "[train][reliability]") {
   const ScratchFolder folder;
   const std::string path = folder.path("state");
   save_training(path, state_of(1));
   const std::uint64_t size = slurp(path).size();
-  for (const std::uint64_t end : {std::uint64_t{0}, std::uint64_t{5}, std::uint64_t{40}, size - 1}) {
+  for (const std::uint64_t end :
+       {std::uint64_t{0}, std::uint64_t{5}, std::uint64_t{40}, size - 1}) {
     const SystemFaults faults({.file_bytes = end});
-    CHECK_THROWS_MATCHES(load_training(path), DataError, message_contains(concat("ends at byte ", end)));
+    CHECK_THROWS_MATCHES(load_training(path), DataError,
+                         message_contains(concat("ends at byte ", end)));
   }
 }
 
-TEST_CASE("reliability: a log that comes in small pieces, with signals between, is read as a whole", "[data][reliability]") {
+TEST_CASE("reliability: a log that comes in small pieces, with signals between, is read as a whole",
+          "[data][reliability]") {
   const ScratchFolder folder;
   std::string text;
   for (int i = 0; i < 300; ++i) text += concat(i % 7, "::", i % 31, "::3::", 1000 + i, "\n");
@@ -135,8 +151,10 @@ TEST_CASE("reliability: a log that comes in small pieces, with signals between, 
   struct sigaction before = {};
   action.sa_handler = [](int) {};
   REQUIRE(sigaction(SIGALRM, &action, &before) == 0);
-  const itimerval timer{.it_interval = {.tv_sec = 0, .tv_usec = 500}, .it_value = {.tv_sec = 0, .tv_usec = 500}};
-  // The writer's thread takes no signals, so that they all reach the reader; a reader that gives up is no end of the program.
+  const itimerval timer{.it_interval = {.tv_sec = 0, .tv_usec = 500},
+                        .it_value = {.tv_sec = 0, .tv_usec = 500}};
+  // The writer's thread takes no signals, so that they all reach the reader; a reader that gives up
+  // is no end of the program.
   sigset_t alarm;
   sigemptyset(&alarm);
   sigaddset(&alarm, SIGALRM);
@@ -164,7 +182,8 @@ TEST_CASE("reliability: a log that comes in small pieces, with signals between, 
   }
   const itimerval off{};
   setitimer(ITIMER_REAL, &off, nullptr);
-  const int release = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK);  // a writer that still waits for a reader goes on
+  const int release = ::open(
+      pipe.c_str(), O_RDONLY | O_NONBLOCK);  // a writer that still waits for a reader goes on
   writer.join();
   ::close(release);
   sigaction(SIGALRM, &before, nullptr);

@@ -33,25 +33,31 @@ Brute brute(const std::vector<double>& scores, std::size_t positive, int k) {
   double orders = 0;
   do {
     bool sorted = true;
-    for (std::size_t i = 1; i < order.size(); ++i) sorted = sorted && key(order[i - 1]) >= key(order[i]);
+    for (std::size_t i = 1; i < order.size(); ++i)
+      sorted = sorted && key(order[i - 1]) >= key(order[i]);
     if (!sorted) continue;
     ++orders;
-    const double place = 1 + static_cast<double>(std::find(order.begin(), order.end(), positive) - order.begin());
+    const double place =
+        1 + static_cast<double>(std::find(order.begin(), order.end(), positive) - order.begin());
     if (place <= k) {
       sum.hr += 1;
       sum.mrr += 1 / place;
       sum.ndcg += std::log(2.0) / std::log(place + 1);
     }
-    sum.auc += (static_cast<double>(order.size()) - place) / (static_cast<double>(order.size()) - 1);
+    sum.auc +=
+        (static_cast<double>(order.size()) - place) / (static_cast<double>(order.size()) - 1);
   } while (std::next_permutation(order.begin(), order.end()));
   return {sum.hr / orders, sum.mrr / orders, sum.ndcg / orders, sum.auc / orders};
 }
 
-RankingProtocol full(std::int32_t items, std::int32_t first = 0) { return {.first = first, .items = items}; }
+RankingProtocol full(std::int32_t items, std::int32_t first = 0) {
+  return {.first = first, .items = items};
+}
 
 }  // namespace
 
-TEST_CASE("metrics: rankings with ties and NaN equal the average over all orders", "[train][metrics]") {
+TEST_CASE("metrics: rankings with ties and NaN equal the average over all orders",
+          "[train][metrics]") {
   Random random(1);
   for (int trial = 0; trial < 60; ++trial) {
     std::vector<double> scores(6);
@@ -105,15 +111,19 @@ TEST_CASE("metrics: special ids and seen items are not ranked", "[train][metrics
   };
   CHECK(rank(3, {}) == Rank{.greater = 4, .equal = 0, .candidates = 5});
   CHECK(rank(3, {7, 5, 7, 7}) == Rank{.greater = 2, .equal = 0, .candidates = 3});
-  CHECK(rank(3, {3, 0, 1, -1, 100}) == Rank{.greater = 4, .equal = 0, .candidates = 5});  // the positive stays
+  CHECK(rank(3, {3, 0, 1, -1, 100}) ==
+        Rank{.greater = 4, .equal = 0, .candidates = 5});  // the positive stays
   CHECK(rank(7, {3, 4, 5, 6}) == Rank{.greater = 0, .equal = 0, .candidates = 1});
   CHECK_THROWS_AS(rank(2, {}), OptionError);
   CHECK_THROWS_AS(rank(8, {}), OptionError);
-  CHECK_THROWS_MATCHES(rank_of<float>(scores, 3, full(6, 3)), OptionError, message_contains("got 8 scores"));
+  CHECK_THROWS_MATCHES(rank_of<float>(scores, 3, full(6, 3)), OptionError,
+                       message_contains("got 8 scores"));
 }
 
-TEST_CASE("metrics: sampled negatives are distinct, allowed, seeded and uniform", "[train][metrics]") {
-  RankingProtocol protocol{.kind = RankingProtocol::Kind::sampled, .first = 4, .items = 12, .negatives = 3, .seed = 7};
+TEST_CASE("metrics: sampled negatives are distinct, allowed, seeded and uniform",
+          "[train][metrics]") {
+  RankingProtocol protocol{
+      .kind = RankingProtocol::Kind::sampled, .first = 4, .items = 12, .negatives = 3, .seed = 7};
   const std::vector<std::int32_t> seen{5, 15, 5, 2};
   std::map<std::int32_t, int> counts;
   std::map<std::set<std::int32_t>, int> pairs;
@@ -130,22 +140,28 @@ TEST_CASE("metrics: sampled negatives are distinct, allowed, seeded and uniform"
     ++pairs[{drawn[0], drawn[1], drawn[2]}];
   }
   CHECK(counts.size() == 9);
-  for (const auto& [id, count] : counts) CHECK(std::abs(count - draws / 3) < 5 * std::sqrt(draws * 2 / 9.0));
+  for (const auto& [id, count] : counts)
+    CHECK(std::abs(count - draws / 3) < 5 * std::sqrt(draws * 2 / 9.0));
   CHECK(pairs.size() == 84);  // every set of 3 of 9
-  for (const auto& [set, count] : pairs) CHECK(std::abs(count - draws / 84.0) < 5 * std::sqrt(draws / 84.0));
+  for (const auto& [set, count] : pairs)
+    CHECK(std::abs(count - draws / 84.0) < 5 * std::sqrt(draws / 84.0));
 
   protocol.negatives = 9;
-  CHECK(sampled_negatives(9, protocol, seen) == std::vector<std::int32_t>{4, 6, 7, 8, 10, 11, 12, 13, 14});
+  CHECK(sampled_negatives(9, protocol, seen) ==
+        std::vector<std::int32_t>{4, 6, 7, 8, 10, 11, 12, 13, 14});
   protocol.negatives = 10;
-  CHECK_THROWS_MATCHES(sampled_negatives(9, protocol, seen), OptionError, message_contains("1 to 9"));
+  CHECK_THROWS_MATCHES(sampled_negatives(9, protocol, seen), OptionError,
+                       message_contains("1 to 9"));
   protocol.negatives = 3;
   const auto first = sampled_negatives(9, protocol, {}, 0);
   protocol.seed = 8;
   CHECK(sampled_negatives(9, protocol, {}, 0) != first);
 }
 
-TEST_CASE("metrics: the sampled protocol ranks among its own negatives, for any threads", "[train][metrics]") {
-  const RankingProtocol protocol{.kind = RankingProtocol::Kind::sampled, .first = 2, .items = 40, .negatives = 10, .seed = 3};
+TEST_CASE("metrics: the sampled protocol ranks among its own negatives, for any threads",
+          "[train][metrics]") {
+  const RankingProtocol protocol{
+      .kind = RankingProtocol::Kind::sampled, .first = 2, .items = 40, .negatives = 10, .seed = 3};
   const Tensor scores = random_tensor<float>({30, 42}, 5);
   Tensor positives = random_ids(30, 40, 6);
   for (std::int32_t& id : positives.span<std::int32_t>()) id += 2;
@@ -182,7 +198,8 @@ TEST_CASE("metrics: means, names and the protocol in the text", "[train][metrics
   CHECK(metrics.figures().front() == std::pair<std::string, double>("HR@1", 1.0 / 3));
   CHECK(metrics.figures().back().first == "AUC");
 
-  RankingProtocol sampled{.kind = RankingProtocol::Kind::sampled, .items = 1000000, .seed = 1, .without_seen = true};
+  RankingProtocol sampled{
+      .kind = RankingProtocol::Kind::sampled, .items = 1000000, .seed = 1, .without_seen = true};
   CHECK(sampled.text() == "sampled, 99 negatives of 1,000,000 items, seed 1, seen ones left out");
   CHECK(RankingMetrics(sampled).hr(5) == 0);
   CHECK(with_commas(0) == "0");
@@ -196,14 +213,17 @@ TEST_CASE("metrics: accuracy", "[train][metrics]") {
   Accuracy accuracy;
   CHECK(accuracy.value() == 0);
   CHECK(accuracy.standard_error() == 0);
-  const Tensor scores = Tensor::from<float>({4, 3}, {1, 2, 0, /**/ 5, 5, 1, /**/ 0, 0, 1, /**/ 3, 2, 1});
+  const Tensor scores =
+      Tensor::from<float>({4, 3}, {1, 2, 0, /**/ 5, 5, 1, /**/ 0, 0, 1, /**/ 3, 2, 1});
   accuracy.add(scores, Tensor::from<std::int32_t>({4}, {1, 0, 0, 0}));
   CHECK(accuracy.value() == Approx((1 + 0.5 + 0 + 1) / 4));
   CHECK(accuracy.standard_error() == Approx(std::sqrt(0.625 * 0.375 / 4)));
   CHECK(accuracy.text() == "accuracy 0.6250 +- 0.2421 (3 classes; 4 examples)");
   CHECK_THROWS_AS(accuracy.add(scores, Tensor::from<std::int32_t>({4}, {1, 0, 3, 0})), OptionError);
   CHECK_THROWS_AS(accuracy.add(scores, Tensor::from<std::int32_t>({3}, {1, 0, 2})), ShapeError);
-  CHECK_THROWS_AS(accuracy.add(scores.to(DType::i32), Tensor::from<std::int32_t>({4}, {1, 0, 2, 0})), DTypeError);
+  CHECK_THROWS_AS(
+      accuracy.add(scores.to(DType::i32), Tensor::from<std::int32_t>({4}, {1, 0, 2, 0})),
+      DTypeError);
 }
 
 TEST_CASE("metrics: AUC equals the count over all pairs", "[train][metrics]") {

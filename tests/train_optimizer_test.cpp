@@ -36,7 +36,8 @@ void set_gradient(Parameter& parameter, const Tensor& gradient) {
 
 void set_rows(Parameter& parameter, const std::vector<std::int32_t>& rows, const Tensor& values) {
   parameter.zero_grad();
-  const Tensor ids = Tensor::from<std::int32_t>({static_cast<std::int64_t>(rows.size())}, std::span<const std::int32_t>(rows));
+  const Tensor ids = Tensor::from<std::int32_t>({static_cast<std::int64_t>(rows.size())},
+                                                std::span<const std::int32_t>(rows));
   parameter.gradient().add(RowSparse{ids, values.clone()});
 }
 
@@ -52,7 +53,8 @@ struct NaiveAdam {
     v = options.beta2 * v + (1 - options.beta2) * g * g;
     const double m_hat = m / (1 - std::pow(options.beta1, t));
     const double v_hat = v / (1 - std::pow(options.beta2, t));
-    p = p - options.learning_rate * m_hat / (std::sqrt(v_hat) + options.epsilon) - options.learning_rate * options.decay * p;
+    p = p - options.learning_rate * m_hat / (std::sqrt(v_hat) + options.epsilon) -
+        options.learning_rate * options.decay * p;
   }
 };
 
@@ -64,7 +66,8 @@ void check_dense_adam(AdamOptions options) {
   const Shape shape{5, 7};
   Pair module(random_tensor<T>(shape, 1), random_tensor<T>({3}, 2));
   std::vector<NaiveAdam> naive;
-  for (const double value : doubles(module.first.value())) naive.push_back({.options = options, .p = value});
+  for (const double value : doubles(module.first.value()))
+    naive.push_back({.options = options, .p = value});
   Adam adam(module, options);
   const Tensor untouched = module.second.value().clone();
   for (int t = 1; t <= 12; ++t) {
@@ -82,23 +85,29 @@ void check_dense_adam(AdamOptions options) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("optimizer: Adam and AdamW match a loop over doubles", "[train][optimizer]", float, double) {
+TEMPLATE_TEST_CASE("optimizer: Adam and AdamW match a loop over doubles", "[train][optimizer]",
+                   float, double) {
   check_dense_adam<TestType>({});
-  check_dense_adam<TestType>({.learning_rate = 0.05, .beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-4, .l2 = 0.3});
+  check_dense_adam<TestType>(
+      {.learning_rate = 0.05, .beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-4, .l2 = 0.3});
   check_dense_adam<TestType>({.learning_rate = 0.05, .l2 = 0.1, .decay = 0.2});
   check_dense_adam<TestType>({.beta1 = 0});
 }
 
-TEMPLATE_TEST_CASE("optimizer: lazy Adam moves the named rows alone", "[train][optimizer]", float, double) {
+TEMPLATE_TEST_CASE("optimizer: lazy Adam moves the named rows alone", "[train][optimizer]", float,
+                   double) {
   using T = TestType;
   const AdamOptions options{.learning_rate = 0.02, .l2 = 0.1, .decay = 0.05};
   const std::int64_t width = 3;
   Pair module(random_tensor<T>({6, width}, 3), random_tensor<T>({1}, 4));
   std::vector<NaiveAdam> naive;
-  for (const double value : doubles(module.first.value())) naive.push_back({.options = options, .p = value});
+  for (const double value : doubles(module.first.value()))
+    naive.push_back({.options = options, .p = value});
   Adam adam(module, options);
-  // Row 5 never comes; row 4 comes first in step 3 and so has that step's bias correction; -1 entries are skipped.
-  const std::vector<std::vector<std::int32_t>> steps{{0, 2, -1}, {1, 2, 3}, {0, 4, -1}, {4, -1, -1}, {0, 1, 2}};
+  // Row 5 never comes; row 4 comes first in step 3 and so has that step's bias correction; -1
+  // entries are skipped.
+  const std::vector<std::vector<std::int32_t>> steps{
+      {0, 2, -1}, {1, 2, 3}, {0, 4, -1}, {4, -1, -1}, {0, 1, 2}};
   const Tensor start = module.first.value().clone();
   for (std::size_t s = 0; s < steps.size(); ++s) {
     const Tensor values = random_tensor<T>({3, width}, 200 + s);
@@ -112,10 +121,12 @@ TEMPLATE_TEST_CASE("optimizer: lazy Adam moves the named rows alone", "[train][o
         named = true;
         for (std::int64_t c = 0; c < width; ++c) {
           naive[static_cast<std::size_t>(row * width + c)].step(
-              doubles(values)[j * static_cast<std::size_t>(width) + static_cast<std::size_t>(c)], static_cast<int>(s) + 1);
+              doubles(values)[j * static_cast<std::size_t>(width) + static_cast<std::size_t>(c)],
+              static_cast<int>(s) + 1);
         }
       }
-      if (!named) CHECK(same_bytes(module.first.value().slice(row, row + 1), before.slice(row, row + 1)));
+      if (!named)
+        CHECK(same_bytes(module.first.value().slice(row, row + 1), before.slice(row, row + 1)));
     }
   }
   std::vector<double> expected, m, v;
@@ -130,13 +141,15 @@ TEMPLATE_TEST_CASE("optimizer: lazy Adam moves the named rows alone", "[train][o
   CHECK(same_bytes(module.first.value().slice(5, 6), start.slice(5, 6)));
 }
 
-TEMPLATE_TEST_CASE("optimizer: Sgd matches a loop over doubles", "[train][optimizer]", float, double) {
+TEMPLATE_TEST_CASE("optimizer: Sgd matches a loop over doubles", "[train][optimizer]", float,
+                   double) {
   using T = TestType;
   for (const double momentum : {0.0, 0.9}) {
     const double rate = 0.1;
     const double l2 = 0.2;
     Pair module(random_tensor<T>({4, 2}, 5), random_tensor<T>({4, 2}, 6));
-    std::vector<double> dense = doubles(module.first.value()), rows = doubles(module.second.value());
+    std::vector<double> dense = doubles(module.first.value()),
+                        rows = doubles(module.second.value());
     std::vector<double> dense_velocity(8, 0.0), rows_velocity(8, 0.0);
     Sgd sgd(module, {.learning_rate = rate, .momentum = momentum, .l2 = l2});
     for (std::uint64_t t = 0; t < 5; ++t) {
@@ -167,7 +180,8 @@ TEST_CASE("optimizer: frozen parameters have no state and keep their bytes", "[t
   Adam adam(module);
   const auto step = [&] {
     adam.zero_grad();
-    backward(sum(multiply(module.first, module.first)) + sum(multiply(module.second, module.second)));
+    backward(sum(multiply(module.first, module.first)) +
+             sum(multiply(module.second, module.second)));
     adam.step();
   };
   module.freeze("second");
@@ -221,7 +235,8 @@ TEST_CASE("optimizer: clipping by the global norm", "[train][optimizer]") {
   CHECK(module.second.grad().data<double>()[1] == 8);
 }
 
-TEST_CASE("optimizer: clipping without a look at the norm gives the same gradients", "[train][optimizer]") {
+TEST_CASE("optimizer: clipping without a look at the norm gives the same gradients",
+          "[train][optimizer]") {
   for (const double max_norm : {1e-2, 1e3}) {
     Parameter dense(random_tensor<double>({5, 3}, 1)), table(random_tensor<double>({9, 2}, 2)),
         idle(random_tensor<double>({2}, 3));
@@ -229,8 +244,8 @@ TEST_CASE("optimizer: clipping without a look at the norm gives the same gradien
       dense.zero_grad();
       table.zero_grad();
       dense.gradient().add(random_tensor<double>({5, 3}, 4));
-      table.gradient().add(
-          RowSparse{Tensor::from<std::int32_t>({3}, {1, 7, -1}), Tensor::from<double>({3, 2}, {1, -2, 0.5, 3, 0, 0})});
+      table.gradient().add(RowSparse{Tensor::from<std::int32_t>({3}, {1, 7, -1}),
+                                     Tensor::from<double>({3, 2}, {1, -2, 0.5, 3, 0, 0})});
     };
     Sgd sgd({{"dense", &dense}, {"table", &table}, {"idle", &idle}}, {.learning_rate = 0.1});
     CHECK_FALSE(sgd.clip_gradients_on_device(1).defined());  // no gradient yet
@@ -241,7 +256,8 @@ TEST_CASE("optimizer: clipping without a look at the norm gives the same gradien
     fill();
     CHECK(sgd.clip_gradients_on_device(max_norm).item() == Approx(norm));
     check_close<double>(dense.grad(), expected_dense, tolerance::element<double>);
-    check_close<double>(table.gradient().sparse().values, expected_rows, tolerance::element<double>);
+    check_close<double>(table.gradient().sparse().values, expected_rows,
+                        tolerance::element<double>);
     CHECK(integers(table.gradient().sparse().rows) == std::vector<std::int32_t>{1, 7, -1});
     fill();
     dense.gradient().add(Tensor::full({5, 3}, NAN, DType::f64));
@@ -251,7 +267,8 @@ TEST_CASE("optimizer: clipping without a look at the norm gives the same gradien
   }
 }
 
-TEST_CASE("optimizer: a step that takes its rates from memory is the same step", "[train][optimizer]") {
+TEST_CASE("optimizer: a step that takes its rates from memory is the same step",
+          "[train][optimizer]") {
   const auto compare = [](auto make) {
     Pair plain(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
     Pair recorded(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
@@ -262,7 +279,8 @@ TEST_CASE("optimizer: a step that takes its rates from memory is the same step",
       set_gradient(pair.second, random_tensor<float>({4}, 20 + step));
     };
     for (std::uint64_t step = 0; step < 8; ++step) {
-      for (auto* optimizer : {&a, &b}) optimizer->set_learning_rate(0.1 / static_cast<double>(step + 1));
+      for (auto* optimizer : {&a, &b})
+        optimizer->set_learning_rate(0.1 / static_cast<double>(step + 1));
       gradients(plain, step);
       gradients(recorded, step);
       a.step();
@@ -290,14 +308,16 @@ TEST_CASE("optimizer: a step that takes its rates from memory is the same step",
   Pair fresh(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
   Adam adam(fresh);
   set_gradient(fresh.second, random_tensor<float>({4}, 3));
-  CHECK_THROWS_MATCHES(adam.prepare_recorded(), Error, message_contains("take an ordinary step before"));
+  CHECK_THROWS_MATCHES(adam.prepare_recorded(), Error,
+                       message_contains("take an ordinary step before"));
 }
 
 TEST_CASE("optimizer: a gradient that is not its parameter's is refused", "[train][optimizer]") {
   Pair pair(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
   Adam adam(pair, {.learning_rate = 0.1});
   set_gradient(pair.second, random_tensor<float>({5}, 3));
-  CHECK_THROWS_MATCHES(adam.step(), ShapeError, message_contains("gradient of second: expected [4], got [5]"));
+  CHECK_THROWS_MATCHES(adam.step(), ShapeError,
+                       message_contains("gradient of second: expected [4], got [5]"));
   set_gradient(pair.second, random_tensor<double>({4}, 3));
   CHECK_THROWS_AS(adam.step(), DTypeError);
   pair.second.zero_grad();
@@ -305,7 +325,8 @@ TEST_CASE("optimizer: a gradient that is not its parameter's is refused", "[trai
   CHECK_THROWS_AS(adam.step(), ShapeError);
 }
 
-TEST_CASE("optimizer: a recording fits until parameters, moments or L2 are others", "[train][optimizer]") {
+TEST_CASE("optimizer: a recording fits until parameters, moments or L2 are others",
+          "[train][optimizer]") {
   Pair pair(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
   Adam adam(pair, {.learning_rate = 0.1});
   const auto prepare = [&] {
@@ -362,7 +383,8 @@ TEST_CASE("optimizer: a step asks the system for no memory once warm", "[train][
   Embedding table({.count = 50, .width = 8}, random);
   Linear head({.in = 8, .out = 3}, random);
   std::vector<NamedParameter> parameters = table.parameters();
-  for (const NamedParameter& named : head.parameters()) parameters.push_back({"head." + named.name, named.parameter});
+  for (const NamedParameter& named : head.parameters())
+    parameters.push_back({"head." + named.name, named.parameter});
   Adam adam(parameters);
   const Tensor ids = random_ids(20, 50, 9);
   const auto step = [&] {
@@ -379,7 +401,8 @@ TEST_CASE("optimizer: a step asks the system for no memory once warm", "[train][
   CHECK(pool_stats().system_allocations == before);
 }
 
-TEST_CASE("optimizer: state can be taken over, and is refused when it does not fit", "[train][optimizer]") {
+TEST_CASE("optimizer: state can be taken over, and is refused when it does not fit",
+          "[train][optimizer]") {
   const Tensor a = random_tensor<float>({3, 2}, 10);
   const Tensor b = random_tensor<float>({2}, 11);
   Pair left(a, b);

@@ -29,7 +29,8 @@ std::string slurp(const std::string& path) {
 TEST_CASE("progress: plain lines every few seconds", "[train][progress]") {
   std::ostringstream out;
   double now = 100;
-  Progress progress({.label = "epoch 1", .total = 200, .out = &out, .seconds = [&] { return now; }});
+  Progress progress(
+      {.label = "epoch 1", .total = 200, .out = &out, .seconds = [&] { return now; }});
   for (int i = 0; i < 100; ++i) {
     now += 0.125;
     if (i == 60) progress.set_note("loss 1.5");
@@ -49,11 +50,13 @@ TEST_CASE("progress: plain lines every few seconds", "[train][progress]") {
   CHECK(out.str() == ended);
 }
 
-TEST_CASE("progress: what the last line has shown is not shown again at the end", "[train][progress]") {
+TEST_CASE("progress: what the last line has shown is not shown again at the end",
+          "[train][progress]") {
   for (const bool is_new : {false, true}) {
     std::ostringstream out;
     double now = 0;
-    Progress progress({.label = "a", .unit = "epochs", .out = &out, .seconds = [&] { return now; }});
+    Progress progress(
+        {.label = "a", .unit = "epochs", .out = &out, .seconds = [&] { return now; }});
     now = 6;
     progress.set_note("loss 1");
     progress.advance();
@@ -68,11 +71,13 @@ TEST_CASE("progress: a bar is drawn over itself and covers what it leaves", "[tr
   std::ostringstream out;
   double now = 0;
   {
-    Progress progress({.total = 4, .style = Progress::Style::bar, .out = &out, .seconds = [&] { return now; }});
+    Progress progress(
+        {.total = 4, .style = Progress::Style::bar, .out = &out, .seconds = [&] { return now; }});
     now = 1;
     progress.set_note("a long note");
     progress.advance();
-    CHECK(out.str() == "\r[######..................]  1/4 steps 25%  1.00/s  0:03 left  a long note");
+    CHECK(out.str() ==
+          "\r[######..................]  1/4 steps 25%  1.00/s  0:03 left  a long note");
     const std::size_t width = out.str().size() - 1;
     now = 1.05;
     progress.advance();  // too soon
@@ -96,7 +101,9 @@ TEST_CASE("progress: unknown totals, quiet and times", "[train][progress]") {
 
   std::ostringstream nothing;
   {
-    Progress quiet({.total = 1, .style = Progress::Style::quiet, .out = &nothing, .seconds = [&] { return now; }});
+    Progress quiet({.total = 1, .style = Progress::Style::quiet, .out = &nothing, .seconds = [&] {
+                      return now;
+                    }});
     now = 100;
     quiet.advance();
     quiet.finish();

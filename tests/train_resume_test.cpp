@@ -1,5 +1,5 @@
-/// Models as the examples train them, with dropout and sampled negatives: the same bits at any number of threads, and however often the
-/// run was interrupted and resumed.
+/// Models as the examples train them, with dropout and sampled negatives: the same bits at any
+/// number of threads, and however often the run was interrupted and resumed.
 
 #include <optional>
 
@@ -41,7 +41,8 @@ Candidates draw(CandidateSampler& sampler, const Tensor& targets, Random& random
           sampler.log_expected_count(sample.ids, sample)};
 }
 
-/// A recurrent network with chunked memory; dropout in two places, shared negatives of a sampled softmax.
+/// A recurrent network with chunked memory; dropout in two places, shared negatives of a sampled
+/// softmax.
 struct Recurrent {
   Recurrent()
       : random(1),
@@ -55,8 +56,8 @@ struct Recurrent {
               random) {}
   Variable loss(const SequenceBatch& batch, Random& batch_random) {
     const Tensor targets = swap_batch_time(batch.targets);
-    return model.sampled_loss(batch.ids, targets, draw(sampler, targets, batch_random), ChunkSchedule::tsc(length - 1, 3),
-                              padding_id);
+    return model.sampled_loss(batch.ids, targets, draw(sampler, targets, batch_random),
+                              ChunkSchedule::tsc(length - 1, 3), padding_id);
   }
   Random random;
   models::CmnRec<Lstm> model;
@@ -66,9 +67,12 @@ struct Recurrent {
 /// Dilated convolutions with the same loss.
 struct Convolution {
   Convolution()
-      : random(2), model({.items = special_ids + items, .channels = 16, .dilations = {1, 2}, .relu = false}, random) {}
+      : random(2),
+        model({.items = special_ids + items, .channels = 16, .dilations = {1, 2}, .relu = false},
+              random) {}
   Variable loss(const SequenceBatch& batch, Random& batch_random) {
-    return model.sampled_loss(batch.ids, batch.targets, draw(sampler, batch.targets, batch_random), padding_id);
+    return model.sampled_loss(batch.ids, batch.targets, draw(sampler, batch.targets, batch_random),
+                              padding_id);
   }
   Random random;
   models::NextItNet model;
@@ -91,9 +95,11 @@ struct Patched {
     const std::int64_t rows = batch.ids.size(0);
     Tensor positives({rows}, DType::i32);
     for (std::int64_t b = 0; b < rows; ++b) {
-      positives.data<std::int32_t>()[b] = batch.targets.data<std::int32_t>()[(b + 1) * (length - 1) - 1] - special_ids;
+      positives.data<std::int32_t>()[b] =
+          batch.targets.data<std::int32_t>()[(b + 1) * (length - 1) - 1] - special_ids;
     }
-    return model.loss(model.user(base, batch.ids), positives, negatives.draw(positives, batch_random));
+    return model.loss(model.user(base, batch.ids), positives,
+                      negatives.draw(positives, batch_random));
   }
   Random random;
   models::NextItNet base;
@@ -132,7 +138,8 @@ Outcome train(int thread_count, const std::string& checkpoint = "", bool resume 
                    .checkpoint = checkpoint});
   Dropouts dropouts;
   setting.model.visit_members(dropouts);
-  for (std::size_t i = 0; i < dropouts.found.size(); ++i) trainer.keep(concat("dropout.", i), *dropouts.found[i]);
+  for (std::size_t i = 0; i < dropouts.found.size(); ++i)
+    trainer.keep(concat("dropout.", i), *dropouts.found[i]);
   if (resume) trainer.resume(checkpoint);
   trainer.on_step([&](const StepReport&) {
     if (stop_at && trainer.position().total_steps >= *stop_at) InterruptGuard::request();
@@ -150,8 +157,10 @@ Outcome train(int thread_count, const std::string& checkpoint = "", bool resume 
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("reliability: one seed gives one result, whatever the threads, and wherever the run was resumed",
-                   "[train][reliability]", Recurrent, Convolution, Patched) {
+TEMPLATE_TEST_CASE(
+    "reliability: one seed gives one result, whatever the threads, and wherever the run was "
+    "resumed",
+    "[train][reliability]", Recurrent, Convolution, Patched) {
   const Outcome expected = train<TestType>(1);
   REQUIRE(expected.end == TrainingEnd::finished);
   for (const int thread_count : {2, 3}) CHECK(train<TestType>(thread_count).hash == expected.hash);
@@ -159,7 +168,9 @@ TEMPLATE_TEST_CASE("reliability: one seed gives one result, whatever the threads
     INFO(stop_at);
     const ScratchFolder folder;
     const std::string state = folder.path("state");
-    REQUIRE(train<TestType>(1 + static_cast<int>(stop_at % 3), state, false, stop_at).end == TrainingEnd::interrupted);
-    CHECK(train<TestType>(1 + static_cast<int>((stop_at + 1) % 3), state, true).hash == expected.hash);
+    REQUIRE(train<TestType>(1 + static_cast<int>(stop_at % 3), state, false, stop_at).end ==
+            TrainingEnd::interrupted);
+    CHECK(train<TestType>(1 + static_cast<int>((stop_at + 1) % 3), state, true).hash ==
+          expected.hash);
   }
 }

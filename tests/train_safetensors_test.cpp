@@ -28,7 +28,8 @@ namespace {
 /// A file by hand: length, header, data.
 std::string file_bytes(const std::string& header, const std::string& data) {
   std::string bytes(8, '\0');
-  for (std::size_t i = 0; i < 8; ++i) bytes[i] = static_cast<char>((header.size() >> (8 * i)) & 255);
+  for (std::size_t i = 0; i < 8; ++i)
+    bytes[i] = static_cast<char>((header.size() >> (8 * i)) & 255);
   return bytes + header + data;
 }
 
@@ -48,17 +49,19 @@ std::string reason(const std::string& path) {
 
 std::vector<std::string> names_in(const std::string& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    names.push_back(entry.path().filename().string());
   return names;
 }
 
 SafetensorsFile sample() {
-  return {.tensors = {{"a", Tensor::from<float>({2, 2}, {1, -2, 0.5f, 3})},
-                      {"b", Tensor::from<double>({}, {2.5})},
-                      {"empty", Tensor({0, 3}, DType::f32)},
-                      {"ids", Tensor::from<std::int32_t>({3}, {1, -1, 7})},
-                      {"long \"name\" \xC3\xA9", Tensor::from<std::int64_t>({1, 1}, {-5'000'000'000})}},
-          .metadata = {{"note", "two\nlines, \xE2\x82\xAC"}, {"empty", ""}}};
+  return {
+      .tensors = {{"a", Tensor::from<float>({2, 2}, {1, -2, 0.5f, 3})},
+                  {"b", Tensor::from<double>({}, {2.5})},
+                  {"empty", Tensor({0, 3}, DType::f32)},
+                  {"ids", Tensor::from<std::int32_t>({3}, {1, -1, 7})},
+                  {"long \"name\" \xC3\xA9", Tensor::from<std::int64_t>({1, 1}, {-5'000'000'000})}},
+      .metadata = {{"note", "two\nlines, \xE2\x82\xAC"}, {"empty", ""}}};
 }
 
 }  // namespace
@@ -85,7 +88,8 @@ TEST_CASE("safetensors: reads a file written by hand", "[train][safetensors]") {
 TEST_CASE("safetensors: writes exactly these bytes", "[train][safetensors]") {
   const ScratchFolder folder;
   const std::string path = folder.path("out.safetensors");
-  write_safetensors(path, {.tensors = {{"i", Tensor::from<std::int32_t>({1}, {258})}, {"n", Tensor::from<double>({1}, {1})}},
+  write_safetensors(path, {.tensors = {{"i", Tensor::from<std::int32_t>({1}, {258})},
+                                       {"n", Tensor::from<double>({1}, {1})}},
                            .metadata = {}});
   std::string header =
       R"({"i":{"data_offsets":[8,12],"dtype":"I32","shape":[1]},"n":{"data_offsets":[0,8],"dtype":"F64","shape":[1]}})";
@@ -93,7 +97,8 @@ TEST_CASE("safetensors: writes exactly these bytes", "[train][safetensors]") {
   CHECK(slurp(path) == file_bytes(header, std::string("\0\0\0\0\0\0\xF0\x3F\x02\x01\0\0", 12)));
 }
 
-TEST_CASE("safetensors: what is written is read back, and written again the same", "[train][safetensors]") {
+TEST_CASE("safetensors: what is written is read back, and written again the same",
+          "[train][safetensors]") {
   const ScratchFolder folder;
   const SafetensorsFile file = sample();
   const std::string path = folder.path("a.safetensors");
@@ -117,8 +122,10 @@ TEST_CASE("safetensors: a slice is written as its own elements", "[train][safete
 TEST_CASE("safetensors: malformed headers are refused with the reason", "[train][safetensors]") {
   const ScratchFolder folder;
   const std::string four(4, '\1');
-  const auto tensor = [](const std::string& dtype, const std::string& shape, const std::string& offsets) {
-    return R"({"x":{"dtype":)" + dtype + R"(,"shape":)" + shape + R"(,"data_offsets":)" + offsets + "}}";
+  const auto tensor = [](const std::string& dtype, const std::string& shape,
+                         const std::string& offsets) {
+    return R"({"x":{"dtype":)" + dtype + R"(,"shape":)" + shape + R"(,"data_offsets":)" + offsets +
+           "}}";
   };
   const auto check = [&](const std::string& bytes, const std::string& expected) {
     const std::string got = reason(folder.write("bad", bytes));
@@ -126,7 +133,8 @@ TEST_CASE("safetensors: malformed headers are refused with the reason", "[train]
     CHECK(got.find(expected) != std::string::npos);
     CHECK(got.find("bad") != std::string::npos);  // names the file
   };
-  REQUIRE(reason(folder.write("good", file_bytes(tensor("\"F32\"", "[1]", "[0,4]"), four))) == "accepted");
+  REQUIRE(reason(folder.write("good", file_bytes(tensor("\"F32\"", "[1]", "[0,4]"), four))) ==
+          "accepted");
 
   check("", "0 bytes");
   check("1234567", "7 bytes");
@@ -144,8 +152,10 @@ TEST_CASE("safetensors: malformed headers are refused with the reason", "[train]
   check(file_bytes(std::string(100, '{'), ""), "not valid JSON");
   check(file_bytes(R"({"a":)" + std::string(100000, '['), ""), "array where none belongs");
   check(file_bytes(R"({"x":{"dtype":"F32","shape":[1]}})", four), "exactly dtype");
-  check(file_bytes(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"more":1}})", four), "exactly dtype");
-  check(file_bytes(R"({"x":{"dtype":"F32","shape":[1],"offsets":[0,4]}})", four), "no data_offsets");
+  check(file_bytes(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"more":1}})", four),
+        "exactly dtype");
+  check(file_bytes(R"({"x":{"dtype":"F32","shape":[1],"offsets":[0,4]}})", four),
+        "no data_offsets");
   check(file_bytes(tensor("\"F16\"", "[2]", "[0,4]"), four), "dtype 'F16'");
   check(file_bytes(tensor("7", "[1]", "[0,4]"), four), "dtype that is no text but number");
   check(file_bytes(tensor("\"F32\"", "1", "[0,4]"), four), "no array");
@@ -154,9 +164,12 @@ TEST_CASE("safetensors: malformed headers are refused with the reason", "[train]
   check(file_bytes(tensor("\"F32\"", "[true]", "[0,4]"), four), "no size");
   check(file_bytes(tensor("\"F32\"", "[18446744073709551615]", "[0,4]"), four), "no size");
   check(file_bytes(tensor("\"F32\"", "[99999999999999999999]", "[0,4]"), four), "no size");
-  check(file_bytes(tensor("\"F32\"", "[4294967296,4294967296]", "[0,4]"), four), "does not fit 64 bits");
-  check(file_bytes(tensor("\"F32\"", "[9223372036854775807,9223372036854775807,0]", "[0,0]"), ""), "does not fit 64 bits");
-  check(file_bytes(tensor("\"F32\"", "[4611686018427387905]", "[0,4]"), four), "but 4 bytes");  // times 4 wraps to 4
+  check(file_bytes(tensor("\"F32\"", "[4294967296,4294967296]", "[0,4]"), four),
+        "does not fit 64 bits");
+  check(file_bytes(tensor("\"F32\"", "[9223372036854775807,9223372036854775807,0]", "[0,0]"), ""),
+        "does not fit 64 bits");
+  check(file_bytes(tensor("\"F32\"", "[4611686018427387905]", "[0,4]"), four),
+        "but 4 bytes");  // times 4 wraps to 4
   check(file_bytes(tensor("\"F32\"", "[1,1,1,1,1,1,1]", "[0,4]"), four), "rank 7");
   check(file_bytes(tensor("\"F32\"", "[2]", "[0,4]"), four), "but 4 bytes");
   check(file_bytes(tensor("\"F64\"", "[1]", "[0,4]"), four), "but 4 bytes");
@@ -165,20 +178,25 @@ TEST_CASE("safetensors: malformed headers are refused with the reason", "[train]
   check(file_bytes(tensor("\"F32\"", "[1]", "[4,8]"), four + four), "expected 0");
   check(file_bytes(tensor("\"F32\"", "[1]", "[0,4]"), four + "x"), "something follows");
   check(file_bytes(tensor("\"F32\"", "[1]", "[0,4]"), "xyz"), "truncated");
-  check(file_bytes(tensor("\"F32\"", "[1000000000000]", "[0,4000000000000]"), four), "truncated");  // not allocated
+  check(file_bytes(tensor("\"F32\"", "[1000000000000]", "[0,4000000000000]"), four),
+        "truncated");  // not allocated
   const std::string y = R"("y":{"dtype":"F32","shape":[1],"data_offsets":)";
   const std::string x = R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)";
   check(file_bytes(x + y + "[0,4]}}", four), "'y' begins at byte 0 of the data, expected 4");
   check(file_bytes(x + y + "[5,9]}}", four + four + "x"), "expected 4");
-  check(file_bytes(x + R"("x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", four + four), "'x' twice");
-  check(file_bytes(R"({"x":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})", four), "'dtype' twice");
+  check(file_bytes(x + R"("x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", four + four),
+        "'x' twice");
+  check(file_bytes(R"({"x":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})", four),
+        "'dtype' twice");
   check(file_bytes(R"({"__metadata__":{"a":"1","a":"2"}})", ""), "'a' twice");
-  check(file_bytes(tensor("\"F32\"", "[1e999]", "[0,4]"), four), "not valid JSON");  // past any number
+  check(file_bytes(tensor("\"F32\"", "[1e999]", "[0,4]"), four),
+        "not valid JSON");  // past any number
   check(file_bytes(R"({"__metadata__":{"a":1}})", ""), "not a text");
   check(file_bytes(R"({"__metadata__":"a"})", ""), "not an object");
 }
 
-TEST_CASE("safetensors: whatever is cut off or flipped, reading ends well", "[train][safetensors]") {
+TEST_CASE("safetensors: whatever is cut off or flipped, reading ends well",
+          "[train][safetensors]") {
   const ScratchFolder folder;
   write_safetensors(folder.path("good"), sample());
   const std::string good = slurp(folder.path("good"));
@@ -190,19 +208,25 @@ TEST_CASE("safetensors: whatever is cut off or flipped, reading ends well", "[tr
   for (std::size_t at = 0; at < header_end; ++at) {
     std::string bad = good;
     bad[at] = static_cast<char>(bad[at] ^ 0x10);
-    refused += reason(folder.write("bad", bad)) != "accepted" ? 1u : 0u;  // letters of names may change unseen
+    refused += reason(folder.write("bad", bad)) != "accepted"
+                   ? 1u
+                   : 0u;  // letters of names may change unseen
   }
   CHECK(refused > header_end / 2);
 }
 
 TEST_CASE("safetensors: what is no file is refused", "[train][safetensors]") {
   const ScratchFolder folder;
-  CHECK_THROWS_MATCHES(read_safetensors(folder.path("absent")), DataError, message_contains("No such file"));
-  CHECK_THROWS_MATCHES(read_safetensors(folder.path("")), DataError, message_contains("not a regular file"));
-  CHECK_THROWS_MATCHES(read_safetensors("/dev/zero"), DataError, message_contains("not a regular file"));
+  CHECK_THROWS_MATCHES(read_safetensors(folder.path("absent")), DataError,
+                       message_contains("No such file"));
+  CHECK_THROWS_MATCHES(read_safetensors(folder.path("")), DataError,
+                       message_contains("not a regular file"));
+  CHECK_THROWS_MATCHES(read_safetensors("/dev/zero"), DataError,
+                       message_contains("not a regular file"));
 }
 
-TEST_CASE("safetensors: a write that fails leaves the old file and nothing else", "[train][safetensors]") {
+TEST_CASE("safetensors: a write that fails leaves the old file and nothing else",
+          "[train][safetensors]") {
   const ScratchFolder folder;
   const std::string path = folder.path("model");
   write_safetensors(path, sample());
@@ -217,7 +241,8 @@ TEST_CASE("safetensors: a write that fails leaves the old file and nothing else"
     REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
     std::string error;
     try {
-      write_safetensors(path, {.tensors = {{"big", Tensor::zeros({100000}, DType::f32)}}, .metadata = {}});
+      write_safetensors(
+          path, {.tensors = {{"big", Tensor::zeros({100000}, DType::f32)}}, .metadata = {}});
     } catch (const DataError& caught) {
       error = caught.what();
     }
@@ -232,12 +257,16 @@ TEST_CASE("safetensors: a write that fails leaves the old file and nothing else"
     CHECK_THROWS_MATCHES(write_safetensors(path, file), DataError, message_contains("UTF-8"));
   }
   SECTION("an undefined tensor") {
-    CHECK_THROWS_AS(write_safetensors(path, {.tensors = {{"x", Tensor()}}, .metadata = {}}), DataError);
+    CHECK_THROWS_AS(write_safetensors(path, {.tensors = {{"x", Tensor()}}, .metadata = {}}),
+                    DataError);
   }
-  SECTION("no such folder") { CHECK_THROWS_AS(write_safetensors(folder.path("none/model"), sample()), DataError); }
+  SECTION("no such folder") {
+    CHECK_THROWS_AS(write_safetensors(folder.path("none/model"), sample()), DataError);
+  }
   SECTION("a pipe of that name") {
     REQUIRE(mkfifo(folder.path("pipe").c_str(), 0600) == 0);
-    CHECK_THROWS_MATCHES(write_safetensors(folder.path("pipe"), sample()), DataError, message_contains("not a regular file"));
+    CHECK_THROWS_MATCHES(write_safetensors(folder.path("pipe"), sample()), DataError,
+                         message_contains("not a regular file"));
     CHECK(std::filesystem::is_fifo(folder.path("pipe")));
     std::filesystem::remove(folder.path("pipe"));
   }
@@ -250,13 +279,16 @@ TEST_CASE("safetensors: a write that fails leaves the old file and nothing else"
   CHECK(names_in(folder.path("")) == std::vector<std::string>{"model"});
 }
 
-TEST_CASE("safetensors: what a killed process left behind is removed, and nothing else is", "[train][safetensors]") {
+TEST_CASE("safetensors: what a killed process left behind is removed, and nothing else is",
+          "[train][safetensors]") {
   const ScratchFolder folder;
   const std::string path = folder.path("model");
-  for (int serial = 0; serial < 500; ++serial) folder.write(concat("model.", getpid(), ".", serial, ".tmp"), "half");
+  for (int serial = 0; serial < 500; ++serial)
+    folder.write(concat("model.", getpid(), ".", serial, ".tmp"), "half");
   // Not ours, by their names or their kind; and one that somebody is writing.
-  std::vector<std::string> kept{"model.tmp", "model.1.tmp", "model.1.2.tmp.old", "model.x.2.tmp", "model.1.x.tmp",
-                                "1.2.tmp",   ".1.2.tmp",    "other.1.2.tmp",     "model.bak",     "model.1..tmp"};
+  std::vector<std::string> kept{
+      "model.tmp", "model.1.tmp", "model.1.2.tmp.old", "model.x.2.tmp", "model.1.x.tmp",
+      "1.2.tmp",   ".1.2.tmp",    "other.1.2.tmp",     "model.bak",     "model.1..tmp"};
   for (const std::string& name : kept) folder.write(name, "theirs");
   std::filesystem::create_symlink("model.bak", folder.path("model.7.7.tmp"));
   REQUIRE(mkfifo(folder.path("model.8.8.tmp").c_str(), 0600) == 0);
@@ -275,7 +307,8 @@ TEST_CASE("safetensors: what a killed process left behind is removed, and nothin
   CHECK_FALSE(std::filesystem::exists(folder.path("model.9.9.tmp")));
 }
 
-TEST_CASE("safetensors: many writers of one file each leave it whole, and nothing else", "[train][safetensors]") {
+TEST_CASE("safetensors: many writers of one file each leave it whole, and nothing else",
+          "[train][safetensors]") {
   const ScratchFolder folder;
   const std::string path = folder.path("model");
   std::vector<std::thread> writers;
@@ -284,7 +317,8 @@ TEST_CASE("safetensors: many writers of one file each leave it whole, and nothin
     writers.emplace_back([&, w] {
       for (int round = 0; round < 20; ++round) {
         try {
-          write_safetensors(path, {.tensors = {{"x", Tensor::full({1000}, w, DType::f32)}}, .metadata = {}});
+          write_safetensors(
+              path, {.tensors = {{"x", Tensor::full({1000}, w, DType::f32)}}, .metadata = {}});
           const Tensor x = read_safetensors(path).tensors.at("x");
           const std::span<const float> all = std::as_const(x).span<float>();
           if (!std::equal(all.begin() + 1, all.end(), all.begin())) ++failed;
@@ -308,7 +342,8 @@ TEST_CASE("safetensors: replacing keeps permissions and follows links", "[train]
   write_safetensors(folder.path("link"), {.tensors = {}, .metadata = {{"new", "1"}}});
   CHECK(fs::is_symlink(folder.path("link")));
   CHECK(read_safetensors(folder.path("model")).metadata.count("new") == 1);
-  CHECK(fs::status(folder.path("model")).permissions() == (fs::perms::owner_read | fs::perms::owner_write));
+  CHECK(fs::status(folder.path("model")).permissions() ==
+        (fs::perms::owner_read | fs::perms::owner_write));
 }
 
 TEST_CASE("content_hash: XXH64 gives the published values", "[train][hash]") {
@@ -342,8 +377,9 @@ TEST_CASE("content_hash: sees names, shapes, types, elements and texts", "[train
   changed.data<float>()[3] = 5;
   for (const std::string& other :
        {content_hash({{"y", x}}, {{"k", "v"}}), content_hash({{"x", x.reshape({4})}}, {{"k", "v"}}),
-        content_hash({{"x", changed}}, {{"k", "v"}}), content_hash({{"x", x}}, {{"k", "w"}}), content_hash({{"x", x}}),
-        content_hash({{"x", x.to(DType::i32)}}, {{"k", "v"}}), content_hash({{"x", x}}, {{"kv", ""}})}) {
+        content_hash({{"x", changed}}, {{"k", "v"}}), content_hash({{"x", x}}, {{"k", "w"}}),
+        content_hash({{"x", x}}), content_hash({{"x", x.to(DType::i32)}}, {{"k", "v"}}),
+        content_hash({{"x", x}}, {{"kv", ""}})}) {
     CHECK(other != base);
   }
 }

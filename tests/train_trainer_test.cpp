@@ -66,7 +66,8 @@ struct Run {
                  .steps_per_epoch = 7,
                  .max_norm = 0.5,
                  .patience = patience,
-                 .schedule = [](std::int64_t step) { return 0.01 / (1 + 0.1 * static_cast<double>(step)); },
+                 .schedule =
+                     [](std::int64_t step) { return 0.01 / (1 + 0.1 * static_cast<double>(step)); },
                  .checkpoint = checkpoint,
                  .metadata = {{"who", "test"}}}) {
     trainer.keep("dropout", model.dropout.random());
@@ -118,7 +119,8 @@ struct Scripted {
 
 }  // namespace
 
-TEST_CASE("trainer: a resumed run ends with the same bytes as an unbroken one", "[train][trainer]") {
+TEST_CASE("trainer: a resumed run ends with the same bytes as an unbroken one",
+          "[train][trainer]") {
   InterruptGuard::clear();
   Run whole;
   const TrainingResult end = whole.go();
@@ -127,8 +129,10 @@ TEST_CASE("trainer: a resumed run ends with the same bytes as an unbroken one", 
   REQUIRE(whole.epochs.size() == 4);
   CHECK(whole.epochs[3].loss < whole.epochs[0].loss);
 
-  // Within an epoch, at its last step (before the evaluation), right after the first step, and twice.
-  for (const std::vector<std::int64_t>& stops : {std::vector<std::int64_t>{10}, {7}, {1}, {27}, {28}, {3, 15}, {0, 14, 14}}) {
+  // Within an epoch, at its last step (before the evaluation), right after the first step, and
+  // twice.
+  for (const std::vector<std::int64_t>& stops :
+       {std::vector<std::int64_t>{10}, {7}, {1}, {27}, {28}, {3, 15}, {0, 14, 14}}) {
     const ScratchFolder folder;
     const std::string path = folder.path("state");
     std::vector<EpochReport> epochs;
@@ -136,7 +140,8 @@ TEST_CASE("trainer: a resumed run ends with the same bytes as an unbroken one", 
       InterruptGuard::clear();
       Run part(path);
       if (leg > 0) {
-        Random(77).fill_normal(part.model.parameter("table.weight").value());  // all of it must come from the file
+        Random(77).fill_normal(
+            part.model.parameter("table.weight").value());  // all of it must come from the file
         part.trainer.resume(path);
       }
       const bool last = leg == stops.size();
@@ -153,7 +158,8 @@ TEST_CASE("trainer: a resumed run ends with the same bytes as an unbroken one", 
       CHECK(result.position.best_epoch == end.position.best_epoch);
       check_same(tensors_of(part.model), tensors_of(whole.model));
       check_same(part.adam.state(), whole.adam.state());
-      CHECK(part.model.dropout.random().state().position == whole.model.dropout.random().state().position);
+      CHECK(part.model.dropout.random().state().position ==
+            whole.model.dropout.random().state().position);
     }
     REQUIRE(epochs.size() == 4);
     for (std::size_t i = 0; i < 4; ++i) {
@@ -164,19 +170,25 @@ TEST_CASE("trainer: a resumed run ends with the same bytes as an unbroken one", 
   InterruptGuard::clear();
 }
 
-TEST_CASE("trainer: looking at losses later changes nothing but when they are reported", "[train][trainer]") {
+TEST_CASE("trainer: looking at losses later changes nothing but when they are reported",
+          "[train][trainer]") {
   struct Reported {
     std::vector<std::int64_t> steps;
     std::vector<double> losses, norms;
     TensorMap parameters;
     double loss_sum = 0;
   };
-  const auto run = [](std::int64_t pending, std::optional<std::int64_t> stop_at, const std::string& checkpoint) {
+  const auto run = [](std::int64_t pending, std::optional<std::int64_t> stop_at,
+                      const std::string& checkpoint) {
     Reported reported;
     Small model(5);
     Adam adam(model, {.learning_rate = 0.01});
     Trainer trainer(model, adam,
-                    {.epochs = 3, .steps_per_epoch = 7, .max_norm = 0.5, .checkpoint = checkpoint, .pending_losses = pending});
+                    {.epochs = 3,
+                     .steps_per_epoch = 7,
+                     .max_norm = 0.5,
+                     .checkpoint = checkpoint,
+                     .pending_losses = pending});
     trainer.keep("dropout", model.dropout.random());
     if (!checkpoint.empty() && std::filesystem::exists(checkpoint)) trainer.resume(checkpoint);
     trainer.on_step([&](const StepReport& step) {
@@ -188,7 +200,8 @@ TEST_CASE("trainer: looking at losses later changes nothing but when they are re
     trainer.run(
         Device::cpu,
         [](std::int64_t epoch, std::int64_t step) {
-          return Batch{random_ids(8 + step % 2, 30, static_cast<std::uint64_t>(epoch * 100 + step))};
+          return Batch{
+              random_ids(8 + step % 2, 30, static_cast<std::uint64_t>(epoch * 100 + step))};
         },
         [&](const Batch& batch) { return model.loss(batch.tensor); },
         [&](std::int64_t) { return -model.loss(random_ids(20, 30, 999)).item(); });
@@ -204,7 +217,8 @@ TEST_CASE("trainer: looking at losses later changes nothing but when they are re
     CHECK(later.steps == plain.steps);
     CHECK(later.losses == plain.losses);
     // The norm is reported in the gradients' type.
-    for (std::size_t i = 0; i < 21; ++i) CHECK(later.norms[i] == static_cast<double>(static_cast<float>(plain.norms[i])));
+    for (std::size_t i = 0; i < 21; ++i)
+      CHECK(later.norms[i] == static_cast<double>(static_cast<float>(plain.norms[i])));
     check_same(later.parameters, plain.parameters);
   }
   // Interrupted within an epoch, with a batch already made for the step that is not taken.
@@ -224,13 +238,17 @@ TEST_CASE("trainer: a loss that is not finite is reported, however late", "[trai
   Trainer trainer(model, adam, {.epochs = 1, .steps_per_epoch = 9, .pending_losses = 4});
   std::int64_t reported = 0;
   trainer.on_step([&](const StepReport&) { ++reported; });
-  const auto make = [](std::int64_t, std::int64_t step) { return Batch{Tensor::full({}, step == 6 ? NAN : 1, DType::f32)}; };
-  CHECK_THROWS_MATCHES(
-      trainer.run(
-          Device::cpu, make,
-          [&](const Batch& batch) { return multiply(model.loss(random_ids(8, 30, 1)), Variable(batch.tensor)); },
-          [](std::int64_t) { return 0.0; }),
-      Error, message_contains("in step 6 of epoch 0"));
+  const auto make = [](std::int64_t, std::int64_t step) {
+    return Batch{Tensor::full({}, step == 6 ? NAN : 1, DType::f32)};
+  };
+  CHECK_THROWS_MATCHES(trainer.run(
+                           Device::cpu, make,
+                           [&](const Batch& batch) {
+                             return multiply(model.loss(random_ids(8, 30, 1)),
+                                             Variable(batch.tensor));
+                           },
+                           [](std::int64_t) { return 0.0; }),
+                       Error, message_contains("in step 6 of epoch 0"));
   CHECK(reported == 6);
 }
 
@@ -255,19 +273,23 @@ TEST_CASE("trainer: a state is refused by another run", "[train][trainer]") {
   Small model(5);
   Adam adam(model);
   Trainer fewer(model, adam, {.steps_per_epoch = 6});
-  CHECK_THROWS_MATCHES(fewer.resume(path), DataError, message_contains("7 steps an epoch; this one has 6"));
+  CHECK_THROWS_MATCHES(fewer.resume(path), DataError,
+                       message_contains("7 steps an epoch; this one has 6"));
   Trainer no_random(model, adam, {.steps_per_epoch = 7});
-  CHECK_THROWS_MATCHES(no_random.resume(path), DataError, message_contains("1 random streams, expected 0"));
+  CHECK_THROWS_MATCHES(no_random.resume(path), DataError,
+                       message_contains("1 random streams, expected 0"));
   Trainer other_random(model, adam, {.steps_per_epoch = 7});
   Random random(1);
   other_random.keep("masks", random);
-  CHECK_THROWS_MATCHES(other_random.resume(path), DataError, message_contains("no random stream 'masks'"));
+  CHECK_THROWS_MATCHES(other_random.resume(path), DataError,
+                       message_contains("no random stream 'masks'"));
   CHECK_THROWS_AS(other_random.keep("masks", random), OptionError);
 
   Sgd sgd(run.model);
   Trainer other_optimizer(run.model, sgd, {.steps_per_epoch = 7});
   other_optimizer.keep("dropout", run.model.dropout.random());
-  CHECK_THROWS_MATCHES(other_optimizer.resume(path), DataError, message_contains("does not fit the optimizer"));
+  CHECK_THROWS_MATCHES(other_optimizer.resume(path), DataError,
+                       message_contains("does not fit the optimizer"));
   CHECK(content_hash(run.model) == before);
 
   CHECK_THROWS_AS(Trainer(model, adam, {.steps_per_epoch = 0}), OptionError);
@@ -300,7 +322,8 @@ TEST_CASE("trainer: early stopping keeps the best parameters", "[train][trainer]
 TEST_CASE("trainer: a run that stopped early is over when resumed", "[train][trainer]") {
   InterruptGuard::clear();
   const ScratchFolder folder;
-  const TrainerOptions options{.epochs = 10, .steps_per_epoch = 1, .patience = 1, .checkpoint = folder.path("s")};
+  const TrainerOptions options{
+      .epochs = 10, .steps_per_epoch = 1, .patience = 1, .checkpoint = folder.path("s")};
   Scripted run(options);
   run.go({0.5, 0.4});
   Scripted again(options);
@@ -316,14 +339,17 @@ TEST_CASE("trainer: a loss that is not finite ends the run", "[train][trainer]")
   Trainer trainer(model, sgd, {.epochs = 1, .steps_per_epoch = 3});
   const std::string before = content_hash(model);
   CHECK_THROWS_MATCHES(
-      trainer.run([&](std::int64_t, std::int64_t) { return scale(model.loss(random_ids(3, 30, 1)), INFINITY); },
+      trainer.run([&](std::int64_t,
+                      std::int64_t) { return scale(model.loss(random_ids(3, 30, 1)), INFINITY); },
                   [](std::int64_t) { return 0; }),
       Error, message_contains("the loss is inf in step 0 of epoch 0"));
   CHECK(content_hash(model) == before);
 }
 
-TEST_CASE("trainer: gradients that are not finite end the run before they are applied, or at the latest before a state",
-          "[train][trainer]") {
+TEST_CASE(
+    "trainer: gradients that are not finite end the run before they are applied, or at the latest "
+    "before a state",
+    "[train][trainer]") {
   InterruptGuard::clear();
   const ScratchFolder folder;
   for (const double max_norm : {0.0, 1.0}) {
@@ -334,13 +360,16 @@ TEST_CASE("trainer: gradients that are not finite end the run before they are ap
     bias.value().fill(0);
     const std::string before = content_hash(model);
     const std::string file = folder.write("state", "as it was");
-    Trainer trainer(model, sgd, {.epochs = 1, .steps_per_epoch = 1, .max_norm = max_norm, .checkpoint = file});
+    Trainer trainer(model, sgd,
+                    {.epochs = 1, .steps_per_epoch = 1, .max_norm = max_norm, .checkpoint = file});
     // The loss is zero, its derivative 1e60.
-    CHECK_THROWS_MATCHES(trainer.run([&](std::int64_t, std::int64_t) { return scale(scale(mean(bias), 1e30), 1e30); },
-                                     [](std::int64_t) { return 0; }),
-                         Error,
-                         message_contains(max_norm > 0 ? "the norm of the gradients is inf in step 0 of epoch 0"
-                                                       : "middle.bias is no longer finite"));
+    CHECK_THROWS_MATCHES(
+        trainer.run(
+            [&](std::int64_t, std::int64_t) { return scale(scale(mean(bias), 1e30), 1e30); },
+            [](std::int64_t) { return 0; }),
+        Error,
+        message_contains(max_norm > 0 ? "the norm of the gradients is inf in step 0 of epoch 0"
+                                      : "middle.bias is no longer finite"));
     CHECK((content_hash(model) == before) == (max_norm > 0));
     std::ifstream in(file);
     CHECK(std::string(std::istreambuf_iterator<char>(in), {}) == "as it was");

@@ -8,7 +8,8 @@ using namespace refrain;
 
 TEST_CASE("version: headers, library and build system agree", "[core]") {
   CHECK(std::string(version()) == REFRAIN_PROJECT_VERSION);
-  const std::string headers = std::to_string(REFRAIN_VERSION_MAJOR) + "." + std::to_string(REFRAIN_VERSION_MINOR) + "." +
+  const std::string headers = std::to_string(REFRAIN_VERSION_MAJOR) + "." +
+                              std::to_string(REFRAIN_VERSION_MINOR) + "." +
                               std::to_string(REFRAIN_VERSION_PATCH);
   CHECK(headers == REFRAIN_PROJECT_VERSION);
   CHECK(REFRAIN_VERSION / 10000 == REFRAIN_VERSION_MAJOR);

@@ -48,7 +48,8 @@ std::vector<std::string> figure_names() {
 /// What is to be trained, in the order of the table.
 std::vector<ModelSetting> settings_of(const Options& options) {
   std::vector<ModelSetting> settings;
-  const std::int64_t most = *std::max_element(options.compare.slots.begin(), options.compare.slots.end());
+  const std::int64_t most =
+      *std::max_element(options.compare.slots.begin(), options.compare.slots.end());
   for (const std::string& name : options.compare.models) {
     const bool is_chunked = name == "tsc" || name == "pec" || name == "exc";
     Options one = options;
@@ -61,7 +62,9 @@ std::vector<ModelSetting> settings_of(const Options& options) {
     }
     for (const std::int64_t slots : options.compare.slots) {
       one.slots = slots;
-      schedule_of(name, slots, options.data.length);  // an m that does not fit is told before anything is trained
+      schedule_of(
+          name, slots,
+          options.data.length);  // an m that does not fit is told before anything is trained
       settings.push_back(setting_of(one));
     }
   }
@@ -82,10 +85,12 @@ std::map<std::string, double> by_name(const RankingMetrics& metrics) {
 }
 
 /// Trains and measures one model with one seed; nothing when it was interrupted.
-std::optional<Run> run_one(const ModelSetting& setting, const std::string& key, const PreparedData& data,
-                           const Vocabulary& vocabulary, const Options& options, std::uint64_t seed, MetricLog* log) {
+std::optional<Run> run_one(const ModelSetting& setting, const std::string& key,
+                           const PreparedData& data, const Vocabulary& vocabulary,
+                           const Options& options, std::uint64_t seed, MetricLog* log) {
   Random random(seed);
-  const std::unique_ptr<Recommender> recommender = make_recommender(setting, vocabulary, &data, random);
+  const std::unique_ptr<Recommender> recommender =
+      make_recommender(setting, vocabulary, &data, random);
   const Device device = examples::device_of(options.run);
   recommender->to(device);
   Run run{.key = key,
@@ -113,15 +118,16 @@ std::optional<Run> run_one(const ModelSetting& setting, const std::string& key, 
     run.seconds_per_epoch = median_seconds(report.curve);
   }
   recommender->eval();
-  const Figures figures = measure(*recommender, data, data.split.test, vocabulary, options.data.length);
+  const Figures figures =
+      measure(*recommender, data, data.split.test, vocabulary, options.data.length);
   run.all = by_name(figures.all);
   run.without_seen = by_name(figures.without_seen);
   run.prediction_ms = prediction_ms(*recommender, data, options);
   return run;
 }
 
-void print_accuracy(const std::vector<Group>& groups, const Options& options, const RankingProtocol& protocol,
-                    std::int64_t sequences) {
+void print_accuracy(const std::vector<Group>& groups, const Options& options,
+                    const RankingProtocol& protocol, std::int64_t sequences) {
   fmt::print("\nAccuracy on {} test sequences ({})", with_commas(sequences), protocol.text());
   if (options.compare.seeds.size() > 1)
     fmt::print("; means over {} seeds, below them the spread", options.compare.seeds.size());
@@ -146,26 +152,31 @@ void print_accuracy(const std::vector<Group>& groups, const Options& options, co
 void print_times(const std::vector<Group>& groups, const Options& options) {
   const auto epoch_seconds = [](const Run& run) { return run.seconds_per_epoch; };
   const auto prediction = [](const Run& run) { return run.prediction_ms; };
-  const auto srmn =
-      std::find_if(groups.begin(), groups.end(), [](const Group& group) { return group.first().title == "SRMN"; });
-  fmt::print("\nTime: training per epoch, prediction per batch of {} sequences; speed-up over SRMN\n\n",
-             options.prediction_batch);
-  fmt::print("{:<18} {:>11} {:>7} {:>9} {:>10} {:>12} {:>9} {:>9}\n", "model", "parameters", "epochs", "s/epoch", "ms/batch",
-             "ms/sequence", "training", "inference");
+  const auto srmn = std::find_if(groups.begin(), groups.end(),
+                                 [](const Group& group) { return group.first().title == "SRMN"; });
+  fmt::print(
+      "\nTime: training per epoch, prediction per batch of {} sequences; speed-up over SRMN\n\n",
+      options.prediction_batch);
+  fmt::print("{:<18} {:>11} {:>7} {:>9} {:>10} {:>12} {:>9} {:>9}\n", "model", "parameters",
+             "epochs", "s/epoch", "ms/batch", "ms/sequence", "training", "inference");
   for (const Group& group : groups) {
     const double seconds = group.mean(epoch_seconds);
     const double ms = group.mean(prediction);
     const bool is_trained = group.first().epochs > 0;
     const auto speed_up = [&](double slow, double fast) {
-      return srmn == groups.end() || !is_trained ? std::string("-") : fmt::format("{:.2f}x", slow / fast);
+      return srmn == groups.end() || !is_trained ? std::string("-")
+                                                 : fmt::format("{:.2f}x", slow / fast);
     };
-    fmt::print(
-        "{:<18} {:>11} {:>7} {:>9} {:>10.3f} {:>12.4f} {:>9} {:>9}\n", group.first().label(),
-        is_trained ? with_commas(group.first().parameters) : "-",
-        is_trained ? fmt::format("{:.1f}", group.mean([](const Run& run) { return static_cast<double>(run.epochs); })) : "-",
-        is_trained ? fmt::format("{:.2f}", seconds) : "-", ms, ms / static_cast<double>(options.prediction_batch),
-        speed_up(srmn == groups.end() ? 0 : srmn->mean(epoch_seconds), seconds),
-        speed_up(srmn == groups.end() ? 0 : srmn->mean(prediction), ms));
+    fmt::print("{:<18} {:>11} {:>7} {:>9} {:>10.3f} {:>12.4f} {:>9} {:>9}\n", group.first().label(),
+               is_trained ? with_commas(group.first().parameters) : "-",
+               is_trained ? fmt::format("{:.1f}", group.mean([](const Run& run) {
+                 return static_cast<double>(run.epochs);
+               }))
+                          : "-",
+               is_trained ? fmt::format("{:.2f}", seconds) : "-", ms,
+               ms / static_cast<double>(options.prediction_batch),
+               speed_up(srmn == groups.end() ? 0 : srmn->mean(epoch_seconds), seconds),
+               speed_up(srmn == groups.end() ? 0 : srmn->mean(prediction), ms));
   }
   std::fflush(stdout);
 }
@@ -174,15 +185,18 @@ void print_times(const std::vector<Group>& groups, const Options& options) {
 
 Outcome compare(const Options& given) {
   Options options = given;
-  if (!options.compare.results.empty()) examples::expect_appendable({"--results", options.compare.results});
+  if (!options.compare.results.empty())
+    examples::expect_appendable({"--results", options.compare.results});
   if (!options.compare.curves.empty()) {
-    for (const std::string& path : curve_files(options.compare.curves)) examples::expect_appendable({"--curves", path});
+    for (const std::string& path : curve_files(options.compare.curves))
+      examples::expect_appendable({"--curves", path});
   }
   std::optional<MetricLog> log;
   if (!options.run.log.empty()) log.emplace(options.run.log);
   std::optional<examples::TemporaryFolder> folder;
   if (options.compare.generate) {
-    if (!options.data.files.empty()) throw OptionError("--generate makes its own data: leave --data out");
+    if (!options.data.files.empty())
+      throw OptionError("--generate makes its own data: leave --data out");
     folder.emplace("cmnrec");
     const examples::LongRangeOptions world{.seed = options.run.seed};
     options.data.files = {folder->path() + "/sequences.txt"};
@@ -191,14 +205,16 @@ Outcome compare(const Options& given) {
     options.data.split = {0.8, 0.05, 0.15};
     examples::generate_long_range(options.data.files[0], world);
     fmt::print(
-        "Generated {} sequences of {} items.  Among the first {} is a key, one of {}; from item {} on come cues, and the item "
+        "Generated {} sequences of {} items.  Among the first {} is a key, one of {}; from item {} "
+        "on come cues, and the item "
         "after a\n"
-        "cue, the last one of the sequence among them, follows from the key.  All else is chatter.  Who forgets the key can "
+        "cue, the last one of the sequence among them, follows from the key.  All else is chatter. "
+        " Who forgets the key can "
         "but guess:\n"
         "HR@5 = {:.2f}.  A memory keeps it, and often a GRU does; what chunks save against SRMN is "
         "time.\n",
-        with_commas(world.users), world.length, world.keys_within, world.values, world.cues_after + 1,
-        5.0 / static_cast<double>(world.values));
+        with_commas(world.users), world.length, world.keys_within, world.values,
+        world.cues_after + 1, 5.0 / static_cast<double>(world.values));
   }
   const std::vector<ModelSetting> settings = settings_of(options);
   const Sequences behaviour = read_behaviour(options.data);
@@ -217,7 +233,8 @@ Outcome compare(const Options& given) {
       const std::string key = run_key(setting, options, fingerprint, seed);
       const Run* run = results.find(key);
       if (run == nullptr) {
-        std::optional<Run> made = run_one(setting, key, data, vocabulary, options, seed, log ? &*log : nullptr);
+        std::optional<Run> made =
+            run_one(setting, key, data, vocabulary, options, seed, log ? &*log : nullptr);
         if (!made) {
           is_interrupted = true;
           break;
@@ -239,8 +256,9 @@ Outcome compare(const Options& given) {
     if (!options.compare.curves.empty()) write_curves(options.compare.curves, in_order);
   }
   if (!is_interrupted) return Outcome::done;
-  fmt::print("\ninterrupted: the run that was under way is neither measured nor kept{}\n",
-             options.compare.results.empty() ? "" : "; the same command goes on behind the finished ones");
+  fmt::print(
+      "\ninterrupted: the run that was under way is neither measured nor kept{}\n",
+      options.compare.results.empty() ? "" : "; the same command goes on behind the finished ones");
   return Outcome::interrupted;
 }
 

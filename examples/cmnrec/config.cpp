@@ -16,8 +16,8 @@ std::string ModelSetting::title() const {
   return "CmnRec " + schedule;
 }
 
-std::string config_text(const ModelSetting& setting, const DataOptions& data, std::uint64_t fingerprint,
-                        const std::string& note) {
+std::string config_text(const ModelSetting& setting, const DataOptions& data,
+                        std::uint64_t fingerprint, const std::string& note) {
   const NetworkOptions& sizes = setting.network;
   return nlohmann::json{{"program", "cmnrec"},
                         {"model", setting.model},
@@ -54,7 +54,8 @@ ModelConfig model_config(const CheckpointInfo& info, const std::string& path, st
   const examples::Between steps{.least = 1, .most = examples::longest_sequence};
   ModelConfig stored;
   ModelSetting& setting = stored.setting;
-  setting.model = config.choice("model", {"cmnrec", "srmn", "gru4rec", "lstm4rec", "nextitnet", "mostpop"});
+  setting.model =
+      config.choice("model", {"cmnrec", "srmn", "gru4rec", "lstm4rec", "nextitnet", "mostpop"});
   setting.schedule = config.text("schedule");
   setting.slots = config.integer("slots", {.most = steps.most});
   setting.length = config.integer("length", steps);
@@ -75,7 +76,8 @@ ModelConfig model_config(const CheckpointInfo& info, const std::string& path, st
   // Parameters that such a network has, at the least.
   if (setting.model == "nextitnet") {
     config.expect_room({ids, sizes.channels});
-    config.expect_room({2 * static_cast<std::int64_t>(sizes.dilations.size()), sizes.channels, sizes.channels});
+    config.expect_room(
+        {2 * static_cast<std::int64_t>(sizes.dilations.size()), sizes.channels, sizes.channels});
   } else if (setting.learns()) {
     config.expect_room({ids, sizes.embedding});
     config.expect_room({ids, sizes.hidden});
@@ -87,8 +89,8 @@ ModelConfig model_config(const CheckpointInfo& info, const std::string& path, st
   if (setting.has_memory()) {
     config.expect_room({sizes.hidden, sizes.heads, sizes.word_size});
     // A memory at every step goes without attention.
-    const bool every_step = setting.model == "srmn" || setting.slots == setting.length || setting.schedule == "every" ||
-                            setting.schedule == "every:1";
+    const bool every_step = setting.model == "srmn" || setting.slots == setting.length ||
+                            setting.schedule == "every" || setting.schedule == "every:1";
     if (!every_step) config.expect_room({sizes.hidden, sizes.attention});
   }
   stored.data.min_item_count = config.integer("min_item_count", examples::any_count);

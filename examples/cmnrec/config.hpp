@@ -1,5 +1,6 @@
 #pragma once
-/// What a model file of cmnrec says besides parameters and vocabulary: the text "config" of a checkpoint, and back.
+/// What a model file of cmnrec says besides parameters and vocabulary: the text "config" of a
+/// checkpoint, and back.
 
 #include <cstdint>
 #include <string>
@@ -32,8 +33,8 @@ struct ModelConfig {
   std::string note;  ///< for people
 };
 
-std::string config_text(const ModelSetting& setting, const DataOptions& data, std::uint64_t fingerprint,
-                        const std::string& note);
+std::string config_text(const ModelSetting& setting, const DataOptions& data,
+                        std::uint64_t fingerprint, const std::string& note);
 
 /// `ids`: size of the file's vocabulary.  Throws DataError, naming the file, for what config_text() does not write, and for sizes that the
 /// file's parameters cannot have.

@@ -73,8 +73,8 @@ std::string escaped(const std::string& text) {
 }
 
 /// A frame with ticks and the lines in it; its left upper corner is at (left, top).
-std::string panel(double left, double top, const std::vector<Line>& lines, const std::string& x_name,
-                  const std::string& y_name) {
+std::string panel(double left, double top, const std::vector<Line>& lines,
+                  const std::string& x_name, const std::string& y_name) {
   constexpr double width = 380;
   constexpr double height = 300;
   Range xs = range_of(lines, &Point::x);
@@ -83,24 +83,31 @@ std::string panel(double left, double top, const std::vector<Line>& lines, const
   const auto at_x = [&](double x) { return left + width * (x - xs.low) / (xs.high - xs.low); };
   const auto at_y = [&](double y) { return top + height * (ys.high - y) / (ys.high - ys.low); };
   std::string svg =
-      fmt::format("<rect x='{}' y='{}' width='{}' height='{}' fill='none' stroke='#444'/>\n", left, top, width, height);
+      fmt::format("<rect x='{}' y='{}' width='{}' height='{}' fill='none' stroke='#444'/>\n", left,
+                  top, width, height);
   const double x_step = tick_step(xs);
   for (double x = std::ceil(xs.low / x_step) * x_step; x <= xs.high; x += x_step) {
-    svg += fmt::format("<line x1='{0:.1f}' y1='{1}' x2='{0:.1f}' y2='{2}' stroke='#ddd'/>", at_x(x), top, top + height);
-    svg += fmt::format("<text x='{:.1f}' y='{}' text-anchor='middle'>{:.6g}</text>\n", at_x(x), top + height + 16, x);
+    svg += fmt::format("<line x1='{0:.1f}' y1='{1}' x2='{0:.1f}' y2='{2}' stroke='#ddd'/>", at_x(x),
+                       top, top + height);
+    svg += fmt::format("<text x='{:.1f}' y='{}' text-anchor='middle'>{:.6g}</text>\n", at_x(x),
+                       top + height + 16, x);
   }
   const double y_step = tick_step(ys);
   for (double tick = std::ceil(ys.low / y_step); tick * y_step <= ys.high; ++tick) {
     const double y = tick * y_step;
-    svg += fmt::format("<line x1='{0}' y1='{2:.1f}' x2='{1}' y2='{2:.1f}' stroke='#ddd'/>", left, left + width, at_y(y));
-    svg += fmt::format("<text x='{}' y='{:.1f}' text-anchor='end'>{:.6g}</text>\n", left - 6, at_y(y) + 4, y);
+    svg += fmt::format("<line x1='{0}' y1='{2:.1f}' x2='{1}' y2='{2:.1f}' stroke='#ddd'/>", left,
+                       left + width, at_y(y));
+    svg += fmt::format("<text x='{}' y='{:.1f}' text-anchor='end'>{:.6g}</text>\n", left - 6,
+                       at_y(y) + 4, y);
   }
-  svg +=
-      fmt::format("<text x='{}' y='{}' text-anchor='middle'>{}</text>\n", left + width / 2, top + height + 36, escaped(x_name));
+  svg += fmt::format("<text x='{}' y='{}' text-anchor='middle'>{}</text>\n", left + width / 2,
+                     top + height + 36, escaped(x_name));
   svg += fmt::format("<text x='{}' y='{}'>{}</text>\n", left, top - 8, escaped(y_name));
   for (const Line& line : lines) {
-    svg += fmt::format("<polyline fill='none' stroke-width='1.8' stroke='{}' points='", colours[line.colour % colours.size()]);
-    for (const Point& point : line.points) svg += fmt::format("{:.1f},{:.1f} ", at_x(point.x), at_y(point.y));
+    svg += fmt::format("<polyline fill='none' stroke-width='1.8' stroke='{}' points='",
+                       colours[line.colour % colours.size()]);
+    for (const Point& point : line.points)
+      svg += fmt::format("{:.1f},{:.1f} ", at_x(point.x), at_y(point.y));
     svg += "'/>\n";
   }
   return svg;
@@ -130,7 +137,8 @@ std::string drawing(std::span<const Run> runs) {
   }
   const double legend = 390 + 20 * static_cast<double>((labels.size() + 3) / 4);
   std::string svg = fmt::format(
-      "<svg xmlns='http://www.w3.org/2000/svg' width='940' height='{0}' viewBox='0 0 940 {0}' font-family='sans-serif' "
+      "<svg xmlns='http://www.w3.org/2000/svg' width='940' height='{0}' viewBox='0 0 940 {0}' "
+      "font-family='sans-serif' "
       "font-size='12'>\n<rect width='940' height='{0}' fill='white'/>\n",
       legend + 10);
   if (!labels.empty()) {
@@ -140,8 +148,8 @@ std::string drawing(std::span<const Run> runs) {
   for (std::size_t i = 0; i < labels.size(); ++i) {
     const double x = 70 + 215 * static_cast<double>(i % 4);
     const double y = 390 + 20 * static_cast<double>(i / 4);
-    svg += fmt::format("<line x1='{}' y1='{}' x2='{}' y2='{}' stroke-width='3' stroke='{}'/>", x, y - 4, x + 22, y - 4,
-                       colours[i % colours.size()]);
+    svg += fmt::format("<line x1='{}' y1='{}' x2='{}' y2='{}' stroke-width='3' stroke='{}'/>", x,
+                       y - 4, x + 22, y - 4, colours[i % colours.size()]);
     svg += fmt::format("<text x='{}' y='{}'>{}</text>\n", x + 28, y, escaped(labels[i]));
   }
   return svg + "</svg>\n";
@@ -156,14 +164,17 @@ void write_file(const std::string& path, const std::string& text) {
 
 }  // namespace
 
-std::array<std::string, 2> curve_files(const std::string& prefix) { return {prefix + "-curves.jsonl", prefix + "-curves.svg"}; }
+std::array<std::string, 2> curve_files(const std::string& prefix) {
+  return {prefix + "-curves.jsonl", prefix + "-curves.svg"};
+}
 
 void write_curves(const std::string& prefix, std::span<const Run> runs) {
   std::string lines;
   for (const Run& run : runs) {
     for (const examples::CurvePoint& point : run.curve) {
-      lines += nlohmann::json{{"model", run.title},       {"slots", run.slots},  {"seed", run.seed},
-                              {"epoch", point.epoch},     {"loss", point.loss},  {"validation", point.validation},
+      lines += nlohmann::json{{"model", run.title},       {"slots", run.slots},
+                              {"seed", run.seed},         {"epoch", point.epoch},
+                              {"loss", point.loss},       {"validation", point.validation},
                               {"seconds", point.seconds}, {"metric", run.metric}}
                    .dump();
       lines += '\n';

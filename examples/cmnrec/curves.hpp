@@ -12,8 +12,9 @@ namespace refrain::cmnrec {
 /// PREFIX-curves.jsonl and PREFIX-curves.svg.
 std::array<std::string, 2> curve_files(const std::string& prefix);
 
-/// Writes PREFIX-curves.jsonl, one line for each epoch of each run, and PREFIX-curves.svg: the validation figure by epoch and by seconds of
-/// training, one colour a model, one line a seed.  Runs that trained nothing are left out.  Throws DataError when writing fails.
+/// Writes PREFIX-curves.jsonl, one line for each epoch of each run, and PREFIX-curves.svg: the
+/// validation figure by epoch and by seconds of training, one colour a model, one line a seed. Runs
+/// that trained nothing are left out. Throws DataError when writing fails.
 void write_curves(const std::string& prefix, std::span<const Run> runs);
 
 }  // namespace refrain::cmnrec

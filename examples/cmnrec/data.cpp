@@ -33,15 +33,18 @@ Sequences read_behaviour(const DataOptions& options) {
   ReadReport report;
   for (std::size_t i = 0; i < options.files.size(); ++i) {
     const std::string& path = options.files[i];
-    Sequences more = read_sequences(path, examples::read_options(path, options.format, options.skip_bad_lines, report));
+    Sequences more = read_sequences(
+        path, examples::read_options(path, options.format, options.skip_bad_lines, report));
     examples::tell_reading(path, report);
     if (i == 0) {
       all = std::move(more);
       continue;
     }
     if (const std::int64_t known = examples::shared_users(all, more); known > 0) {
-      fmt::print(stderr, "{}: {} of its {} users are in a file before it, too: their items come behind those\n", path, known,
-                 more.rows.rows());
+      fmt::print(
+          stderr,
+          "{}: {} of its {} users are in a file before it, too: their items come behind those\n",
+          path, known, more.rows.rows());
     }
     append(all, more);
   }
@@ -51,19 +54,24 @@ Sequences read_behaviour(const DataOptions& options) {
 Vocabulary vocabulary_of(const Sequences& behaviour, const DataOptions& options) {
   Vocabulary vocabulary = Vocabulary::build(behaviour, {.min_count = options.min_item_count});
   if (vocabulary.items() < 2) {
-    throw OptionError(concat("--min-item-count ", options.min_item_count, ": expected at least 2 items to be left, got ",
-                             vocabulary.items(), " of ", behaviour.items.size()));
+    throw OptionError(concat("--min-item-count ", options.min_item_count,
+                             ": expected at least 2 items to be left, got ", vocabulary.items(),
+                             " of ", behaviour.items.size()));
   }
   return vocabulary;
 }
 
-std::uint64_t PreparedData::fingerprint() const { return examples::DataHash().add(rows).add(split).value(); }
+std::uint64_t PreparedData::fingerprint() const {
+  return examples::DataHash().add(rows).add(split).value();
+}
 
-PreparedData prepare(const Sequences& behaviour, const Vocabulary& vocabulary, const DataOptions& options) {
+PreparedData prepare(const Sequences& behaviour, const Vocabulary& vocabulary,
+                     const DataOptions& options) {
   const CutOptions pieces{.length = options.length + 1, .min_length = options.min_length};
   if (options.min_length < 2 || options.min_length > options.length + 1) {
-    throw OptionError(concat("--min-length: expected 2 to ", options.length + 1, " items with --length ", options.length,
-                             ", got ", options.min_length));
+    throw OptionError(concat("--min-length: expected 2 to ", options.length + 1,
+                             " items with --length ", options.length, ", got ",
+                             options.min_length));
   }
   const RaggedIds users = encode(behaviour, vocabulary);
   PreparedData data;
@@ -84,13 +92,17 @@ PreparedData prepare(const Sequences& behaviour, const Vocabulary& vocabulary, c
     examples::expect_split(options.split);
     data.rows = cut(users, pieces).rows;
     data.split = split_random(
-        data.rows.rows(), {.train = options.split[0], .valid = options.split[1], .test = options.split[2]}, options.split_seed);
+        data.rows.rows(),
+        {.train = options.split[0], .valid = options.split[1], .test = options.split[2]},
+        options.split_seed);
   }
-  for (const auto& [name, part] :
-       {std::pair{"training", &data.split.train}, {"validation", &data.split.valid}, {"test", &data.split.test}}) {
+  for (const auto& [name, part] : {std::pair{"training", &data.split.train},
+                                   {"validation", &data.split.valid},
+                                   {"test", &data.split.test}}) {
     if (part->empty()) {
-      throw OptionError(concat("the ", name, " part has no sequence: ", users.rows(), " users gave ", data.rows.rows(),
-                               " sequences of ", options.min_length, " to ", options.length + 1,
+      throw OptionError(concat("the ", name, " part has no sequence: ", users.rows(),
+                               " users gave ", data.rows.rows(), " sequences of ",
+                               options.min_length, " to ", options.length + 1,
                                " items; see --min-length, --min-item-count and --split"));
     }
   }

@@ -27,7 +27,8 @@ Outcome evaluate(const Options& options) {
   const Device device = examples::device_of(options.run);
   SavedModel saved = load(options.checkpoint);
   saved.recommender->to(device);
-  // Sequences are made and split as they were in training, so that the test part is what it has not seen.
+  // Sequences are made and split as they were in training, so that the test part is what it has not
+  // seen.
   saved.data.files = options.data.files;
   saved.data.format = options.data.format;
   saved.data.skip_bad_lines = options.data.skip_bad_lines;
@@ -35,7 +36,8 @@ Outcome evaluate(const Options& options) {
   print_data(data, saved.vocabulary, saved.data);
   if (data.fingerprint() != saved.fingerprint) {
     fmt::print(stderr,
-               "warning: {} was trained on other data: the test part drawn here may hold sequences of its training part\n",
+               "warning: {} was trained on other data: the test part drawn here may hold sequences "
+               "of its training part\n",
                options.checkpoint);
   }
   const auto measured = [&](Recommender& recommender) {

@@ -21,10 +21,12 @@ void for_batches(std::span<const std::int64_t> rows, Function&& function) {
   }
 }
 
-/// The loss of a training step as the options want it, and of the validation part: that over all items, at the same steps.
+/// The loss of a training step as the options want it, and of the validation part: that over all
+/// items, at the same steps.
 class Objective {
  public:
-  Objective(Recommender& recommender, const PreparedData& data, const Vocabulary& vocabulary, const Options& options)
+  Objective(Recommender& recommender, const PreparedData& data, const Vocabulary& vocabulary,
+            const Options& options)
       : recommender_(recommender),
         data_(data),
         length_(options.data.length),
@@ -33,11 +35,14 @@ class Objective {
         at_(options.loss.at == "last" ? LossAt::last : LossAt::all),
         held_out_at_(options.data.leave_last_out ? LossAt::last : at_),
         sampler_({.first = vocabulary.first_item(), .range = vocabulary.items()}),
-        negatives_(options.loss.negatives > 0 ? options.loss.negatives
-                                              : std::max<std::int64_t>(1, std::int64_t{vocabulary.items()} / 10)) {
-    if (shift_ >= length_) throw OptionError(concat("--shift: expected less than --length ", length_, ", got ", shift_));
+        negatives_(options.loss.negatives > 0
+                       ? options.loss.negatives
+                       : std::max<std::int64_t>(1, std::int64_t{vocabulary.items()} / 10)) {
+    if (shift_ >= length_)
+      throw OptionError(concat("--shift: expected less than --length ", length_, ", got ", shift_));
     if (is_sampled_ && negatives_ > vocabulary.items()) {
-      throw OptionError(concat("--negatives: expected 1 to ", vocabulary.items(), " (the items), got ", negatives_));
+      throw OptionError(concat("--negatives: expected 1 to ", vocabulary.items(),
+                               " (the items), got ", negatives_));
     }
   }
 
@@ -49,7 +54,8 @@ class Objective {
     if (!is_sampled_) return made;
     const CandidateSample sample = sampler_.draw(negatives_, random);
     made.candidates = {.ids = sample.ids,
-                       .log_q_true = sampler_.log_expected_count(made.targets.reshape({made.targets.numel()}), sample),
+                       .log_q_true = sampler_.log_expected_count(
+                           made.targets.reshape({made.targets.numel()}), sample),
                        .log_q_negative = sampler_.log_expected_count(sample.ids, sample)};
     return made;
   }
@@ -64,7 +70,8 @@ class Objective {
     std::int64_t counted = 0;
     for_batches(data_.split.valid, [&](std::span<const std::int64_t> rows) {
       const SequenceBatch batch = batch_of(data_, rows, length_);
-      const std::int64_t real = held_out_at_ == LossAt::last ? batch.targets.size(0) : real_targets(batch.targets);
+      const std::int64_t real =
+          held_out_at_ == LossAt::last ? batch.targets.size(0) : real_targets(batch.targets);
       const LossBatch held_out = batch_for(batch, held_out_at_, false).to(device);
       sum += recommender_.loss(held_out, held_out_at_).item() * static_cast<double>(real);
       counted += real;
@@ -88,16 +95,21 @@ class Objective {
   std::int64_t shift_;
   bool is_sampled_;
   LossAt at_;
-  LossAt held_out_at_;  ///< leave-last-out holds back the last item of a history alone: the others are trained on
+  LossAt
+      held_out_at_;  ///< leave-last-out holds back the last item of a history alone: the others are
+                     ///< trained on
   CandidateSampler sampler_;
   std::int64_t negatives_;
 };
 
 }  // namespace
 
-Figures measure(Recommender& recommender, const PreparedData& data, std::span<const std::int64_t> rows,
-                const Vocabulary& vocabulary, std::int64_t length) {
-  RankingProtocol protocol{.kind = RankingProtocol::Kind::full, .first = vocabulary.first_item(), .items = vocabulary.items()};
+Figures measure(Recommender& recommender, const PreparedData& data,
+                std::span<const std::int64_t> rows, const Vocabulary& vocabulary,
+                std::int64_t length) {
+  RankingProtocol protocol{.kind = RankingProtocol::Kind::full,
+                           .first = vocabulary.first_item(),
+                           .items = vocabulary.items()};
   const std::vector<std::int64_t> at(std::begin(cutoffs), std::end(cutoffs));
   RankingMetrics all(protocol, at);
   protocol.without_seen = true;
@@ -108,7 +120,8 @@ Figures measure(Recommender& recommender, const PreparedData& data, std::span<co
     const SequenceBatch batch = batch_of(data, part, length);
     const Tensor positives = last_column(batch.targets);
     std::vector<std::span<const std::int32_t>> seen;
-    for (const std::int64_t row : part) seen.push_back(data.rows[row].first(data.rows[row].size() - 1));
+    for (const std::int64_t row : part)
+      seen.push_back(data.rows[row].first(data.rows[row].size() - 1));
     const Tensor scores = recommender.scores(batch.ids.to(device)).to(Device::cpu);
     all.add(rank_rows(scores, positives, all.protocol()));
     without_seen.add(rank_rows(scores, positives, without_seen.protocol(), 0, seen));
@@ -116,17 +129,20 @@ Figures measure(Recommender& recommender, const PreparedData& data, std::span<co
   return {std::move(all), std::move(without_seen)};
 }
 
-TrainReport train_model(Recommender& recommender, const PreparedData& data, const Vocabulary& vocabulary,
-                        const Options& options, const TrainPlace& place) {
+TrainReport train_model(Recommender& recommender, const PreparedData& data,
+                        const Vocabulary& vocabulary, const Options& options,
+                        const TrainPlace& place) {
   Objective objective(recommender, data, vocabulary, options);
   BatchSampler batches(data.split.train, {.batch_size = options.train.batch, .seed = place.seed});
   Adam adam(recommender, {.learning_rate = options.train.learning_rate});
   if (options.train.l2 > 0) adam.set_l2("*head.weight", options.train.l2);
-  examples::Validation validation{
-      .name = "held-out loss", .larger_is_better = false, .measure = [&] { return objective.validation(); }};
+  examples::Validation validation{.name = "held-out loss",
+                                  .larger_is_better = false,
+                                  .measure = [&] { return objective.validation(); }};
   if (options.loss.stop_on == "ndcg") {
     validation = {.name = "NDCG@10", .larger_is_better = true, .measure = [&] {
-                    return measure(recommender, data, data.split.valid, vocabulary, options.data.length)
+                    return measure(recommender, data, data.split.valid, vocabulary,
+                                   options.data.length)
                         .of(options.without_seen)
                         .ndcg(10);
                   }};
@@ -136,7 +152,8 @@ TrainReport train_model(Recommender& recommender, const PreparedData& data, cons
       [&](std::int64_t epoch, std::int64_t step) {
         return objective.batch(batches.rows(epoch, step), batches.random(epoch, step));
       },
-      [&](const LossBatch& batch) { return objective.loss(batch); }, validation, dropout_streams(recommender));
+      [&](const LossBatch& batch) { return objective.loss(batch); }, validation,
+      dropout_streams(recommender));
 }
 
 double prediction_ms(Recommender& recommender, const PreparedData& data, const Options& options) {
@@ -161,22 +178,30 @@ double prediction_ms(Recommender& recommender, const PreparedData& data, const O
 }
 
 std::string text(const RankingMetrics& metrics) {
-  std::string lines = metrics.protocol().text() + fmt::format("; {} sequences", with_commas(metrics.count()));
+  std::string lines =
+      metrics.protocol().text() + fmt::format("; {} sequences", with_commas(metrics.count()));
   for (const std::int64_t k : cutoffs) {
-    lines += fmt::format("\n  MRR@{0:<2} {1:.4f}  HR@{0:<2} {2:.4f}  NDCG@{0:<2} {3:.4f}", k, metrics.mrr(k), metrics.hr(k),
-                         metrics.ndcg(k));
+    lines += fmt::format("\n  MRR@{0:<2} {1:.4f}  HR@{0:<2} {2:.4f}  NDCG@{0:<2} {3:.4f}", k,
+                         metrics.mrr(k), metrics.hr(k), metrics.ndcg(k));
   }
   return lines;
 }
 
-void print_data(const PreparedData& data, const Vocabulary& vocabulary, const DataOptions& options) {
-  const auto size = [](const std::vector<std::int64_t>& part) { return with_commas(static_cast<std::int64_t>(part.size())); };
+void print_data(const PreparedData& data, const Vocabulary& vocabulary,
+                const DataOptions& options) {
+  const auto size = [](const std::vector<std::int64_t>& part) {
+    return with_commas(static_cast<std::int64_t>(part.size()));
+  };
   std::int64_t items = 0;
-  for (const std::int64_t row : data.split.train) items += static_cast<std::int64_t>(data.rows[row].size());
-  fmt::print("{} items; {} sequences to train on ({:.1f} items each, T = {}), {} to validate, {} to test, split {}\n",
-             with_commas(vocabulary.items()), size(data.split.train),
-             static_cast<double>(items) / static_cast<double>(data.split.train.size()), options.length, size(data.split.valid),
-             size(data.split.test), options.leave_last_out ? "in time (last items of each user)" : "at random");
+  for (const std::int64_t row : data.split.train)
+    items += static_cast<std::int64_t>(data.rows[row].size());
+  fmt::print(
+      "{} items; {} sequences to train on ({:.1f} items each, T = {}), {} to validate, {} to test, "
+      "split {}\n",
+      with_commas(vocabulary.items()), size(data.split.train),
+      static_cast<double>(items) / static_cast<double>(data.split.train.size()), options.length,
+      size(data.split.valid), size(data.split.test),
+      options.leave_last_out ? "in time (last items of each user)" : "at random");
   std::fflush(stdout);
 }
 

@@ -22,19 +22,24 @@ struct Figures {
   RankingMetrics all;           ///< among all items
   RankingMetrics without_seen;  ///< among those that are not in the history
 
-  const RankingMetrics& of(bool leave_out_seen) const { return leave_out_seen ? without_seen : all; }
+  const RankingMetrics& of(bool leave_out_seen) const {
+    return leave_out_seen ? without_seen : all;
+  }
 };
 
 /// Ranks the last target of each row.
-Figures measure(Recommender& recommender, const PreparedData& data, std::span<const std::int64_t> rows,
-                const Vocabulary& vocabulary, std::int64_t length);
+Figures measure(Recommender& recommender, const PreparedData& data,
+                std::span<const std::int64_t> rows, const Vocabulary& vocabulary,
+                std::int64_t length);
 
-/// Trains a model; afterwards it holds the parameters that were best on the validation part, or the latest ones when the run was
-/// interrupted.
-TrainReport train_model(Recommender& recommender, const PreparedData& data, const Vocabulary& vocabulary,
-                        const Options& options, const TrainPlace& place);
+/// Trains a model; afterwards it holds the parameters that were best on the validation part, or the
+/// latest ones when the run was interrupted.
+TrainReport train_model(Recommender& recommender, const PreparedData& data,
+                        const Vocabulary& vocabulary, const Options& options,
+                        const TrainPlace& place);
 
-/// Milliseconds that scoring one batch of --prediction-batch test sequences takes: the median of several runs.
+/// Milliseconds that scoring one batch of --prediction-batch test sequences takes: the median of
+/// several runs.
 double prediction_ms(Recommender& recommender, const PreparedData& data, const Options& options);
 
 /// "MRR@5 0.0123  HR@5 ...", one line a cutoff.

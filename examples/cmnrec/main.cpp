@@ -19,7 +19,9 @@ void add_files(CLI::App& app, DataOptions& data) {
   const auto add = [&](const char* name, auto& value, const char* text) {
     return app.add_option(name, value, text)->group("Data");
   };
-  add("--data", data.files, "Behaviour, from one or more files")->delimiter(',')->check(CLI::ExistingFile);
+  add("--data", data.files, "Behaviour, from one or more files")
+      ->delimiter(',')
+      ->check(CLI::ExistingFile);
   add("--format", data.format, refrain::examples::format_names)->capture_default_str();
   add("--skip-bad-lines", data.skip_bad_lines, "Malformed lines to pass over in a file")
       ->check(not_negative())
@@ -33,7 +35,8 @@ void add_preparation(CLI::App& app, DataOptions& data) {
   add("--min-item-count", data.min_item_count, "Items that occur less often are left out")
       ->check(between(1, 1000000000))
       ->capture_default_str();
-  add("--length", data.length, "T: steps that a network reads; a sequence has one item more, the last target")
+  add("--length", data.length,
+      "T: steps that a network reads; a sequence has one item more, the last target")
       ->check(between(1, 100000))
       ->capture_default_str();
   add("--min-length", data.min_length, "Sequences of fewer items are left out")
@@ -45,7 +48,8 @@ void add_preparation(CLI::App& app, DataOptions& data) {
       ->capture_default_str();
   add("--split-seed", data.split_seed, "Seed of the split")->capture_default_str();
   app.add_flag("--leave-last-out", data.leave_last_out,
-               "Split in time instead: each user's last item is the test, the one before it the validation")
+               "Split in time instead: each user's last item is the test, the one before it the "
+               "validation")
       ->group("Sequences");
 }
 
@@ -57,13 +61,15 @@ void add_model(CLI::App& app, Options& options) {
   add("--words", network.words, "Memory words N; 0: as many as slots")->check(between(0, 4096));
   add("--word-size", network.word_size, "Width W of a memory word")->check(between(1, 4096));
   add("--heads", network.heads, "Read heads")->check(between(1, 64));
-  add("--controller", network.controller, "Of cmnrec and srmn")->check(CLI::IsMember({"lstm", "gru"}));
+  add("--controller", network.controller, "Of cmnrec and srmn")
+      ->check(CLI::IsMember({"lstm", "gru"}));
   add("--hidden", network.hidden, "Width H of the recurrent networks")->check(between(1, 8192));
   add("--embedding", network.embedding, "Width E of the item vectors")->check(between(1, 8192));
   add("--attention", network.attention, "Width of the chunk attention")->check(between(1, 4096));
   add("--layers", network.layers, "Recurrent layers")->check(between(1, 64));
   add("--keep", network.keep, "Share that dropout keeps in training")->check(between(1e-3, 1.0));
-  add("--order", network.order, "What happens first at a chunk step: as in the paper or in its authors' code")
+  add("--order", network.order,
+      "What happens first at a chunk step: as in the paper or in its authors' code")
       ->check(CLI::IsMember({"paper", "reference"}));
   app.add_flag("--recompute", network.recompute,
                "Compute gates again in the backward pass instead of keeping them: less memory")
@@ -76,12 +82,16 @@ void add_loss(CLI::App& app, LossOptions& loss) {
   const auto add = [&](const char* name, auto& value, const char* text) {
     return app.add_option(name, value, text)->group("Training")->capture_default_str();
   };
-  add("--loss", loss.kind, "Softmax over all items, or against log-uniform samples")->check(CLI::IsMember({"full", "sampled"}));
-  add("--negatives", loss.negatives, "Samples of --loss sampled; 0: a tenth of the items")->check(between(0, 1000000000));
+  add("--loss", loss.kind, "Softmax over all items, or against log-uniform samples")
+      ->check(CLI::IsMember({"full", "sampled"}));
+  add("--negatives", loss.negatives, "Samples of --loss sampled; 0: a tenth of the items")
+      ->check(between(0, 1000000000));
   add("--loss-at", loss.at, "Steps whose prediction counts")->check(CLI::IsMember({"all", "last"}));
-  add("--stop-on", loss.stop_on, "What early stopping watches on the validation part")->check(CLI::IsMember({"loss", "ndcg"}));
+  add("--stop-on", loss.stop_on, "What early stopping watches on the validation part")
+      ->check(CLI::IsMember({"loss", "ndcg"}));
   add("--shift", loss.shift,
-      "Training batches leave out up to so many of their newest items, at random: chunks then end at other items each time")
+      "Training batches leave out up to so many of their newest items, at random: chunks then end "
+      "at other items each time")
       ->check(between(0, 100000));
 }
 
@@ -104,18 +114,22 @@ void add_train(CLI::App& app, Options& options) {
       ->check(CLI::IsMember({"cmnrec", "srmn", "gru4rec", "lstm4rec", "nextitnet", "mostpop"}))
       ->group("Model")
       ->capture_default_str();
-  app.add_option(
-         "--schedule", options.schedule,
-         "Chunk steps of cmnrec: pec, tsc, exc (--slots of them), every, every:G, or steps 5,10,20 that end at --length")
+  app.add_option("--schedule", options.schedule,
+                 "Chunk steps of cmnrec: pec, tsc, exc (--slots of them), every, every:G, or steps "
+                 "5,10,20 that end at --length")
       ->group("Model")
       ->capture_default_str();
-  app.add_option("--slots", options.slots, "Chunks m")->check(between(1, 100000))->group("Model")->capture_default_str();
+  app.add_option("--slots", options.slots, "Chunks m")
+      ->check(between(1, 100000))
+      ->group("Model")
+      ->capture_default_str();
   add_model(app, options);
   add_training_options(app, options.train, "", "Training");
   add_loss(app, options.loss);
   add_protocol(app, options);
   app.add_option("--out", options.checkpoint, "File to write")->capture_default_str();
-  app.add_option("--resume", options.state_file, "Keep the state of training in this file and go on from it");
+  app.add_option("--resume", options.state_file,
+                 "Keep the state of training in this file and go on from it");
 }
 
 void add_evaluate(CLI::App& app, Options& options) {
@@ -128,7 +142,8 @@ void add_recommend(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_files(app, options.data);
   add_checkpoint(app, options.checkpoint);
-  app.add_option("--titles", options.data.titles, "Item titles: movies.csv, movies.dat or u.item")->check(CLI::ExistingFile);
+  app.add_option("--titles", options.data.titles, "Item titles: movies.csv, movies.dat or u.item")
+      ->check(CLI::ExistingFile);
   add_recommend_options(app, options.recommend);
 }
 
@@ -141,26 +156,34 @@ void add_compare(CLI::App& app, Options& options) {
   add_loss(app, options.loss);
   add_protocol(app, options);
   CompareOptions& compare = options.compare;
-  app.add_option("--models", compare.models, "What to compare; pec, tsc, exc: CmnRec under this schedule")
+  app.add_option("--models", compare.models,
+                 "What to compare; pec, tsc, exc: CmnRec under this schedule")
       ->delimiter(',')
-      ->check(CLI::IsMember({"srmn", "tsc", "pec", "exc", "lstm4rec", "gru4rec", "nextitnet", "mostpop"}))
+      ->check(CLI::IsMember(
+          {"srmn", "tsc", "pec", "exc", "lstm4rec", "gru4rec", "nextitnet", "mostpop"}))
       ->default_str("srmn,tsc,pec,exc,lstm4rec,gru4rec,nextitnet,mostpop");
-  app.add_option("--slots", compare.slots, "Chunks m; several train each schedule with each of them")
+  app.add_option("--slots", compare.slots,
+                 "Chunks m; several train each schedule with each of them")
       ->delimiter(',')
       ->check(between(1, 100000))
       ->default_str("4");
-  app.add_option("--seeds", compare.seeds, "Train with each of these seeds; means and spreads are printed")
+  app.add_option("--seeds", compare.seeds,
+                 "Train with each of these seeds; means and spreads are printed")
       ->delimiter(',')
       ->default_str("the one of --seed");
   app.add_option("--results", compare.results,
-                 "Keep finished runs in this file, a JSON line each; runs that it has already are not done again");
-  app.add_option("--curves", compare.curves, "Write learning curves to PREFIX-curves.jsonl and PREFIX-curves.svg")
+                 "Keep finished runs in this file, a JSON line each; runs that it has already are "
+                 "not done again");
+  app.add_option("--curves", compare.curves,
+                 "Write learning curves to PREFIX-curves.jsonl and PREFIX-curves.svg")
       ->type_name("PREFIX");
-  app.add_option("--prediction-batch", options.prediction_batch, "Sequences scored at a time when predictions are timed")
+  app.add_option("--prediction-batch", options.prediction_batch,
+                 "Sequences scored at a time when predictions are timed")
       ->check(between(1, 100000))
       ->capture_default_str();
   app.add_flag("--generate", compare.generate,
-               "Make data with dependencies over long distances instead of reading --data; sizes that are not given are small");
+               "Make data with dependencies over long distances instead of reading --data; sizes "
+               "that are not given are small");
 }
 
 void settle_compare(const CLI::App& app, Options& options) {
@@ -168,8 +191,9 @@ void settle_compare(const CLI::App& app, Options& options) {
     if (app.count(name) == 0) value = small;
   };
   if (options.compare.generate) {
-    unless_given("--models", options.compare.models,
-                 std::vector<std::string>{"mostpop", "lstm4rec", "gru4rec", "srmn", "tsc", "pec", "exc"});
+    unless_given(
+        "--models", options.compare.models,
+        std::vector<std::string>{"mostpop", "lstm4rec", "gru4rec", "srmn", "tsc", "pec", "exc"});
     unless_given("--hidden", options.network.hidden, 64);
     unless_given("--embedding", options.network.embedding, 32);
     unless_given("--word-size", options.network.word_size, 32);
@@ -184,9 +208,18 @@ void settle_compare(const CLI::App& app, Options& options) {
 }
 
 constexpr Command<Options> commands[] = {
-    {.name = "train", .text = "Train one model on behaviour sequences", .add = add_train, .run = train},
-    {.name = "evaluate", .text = "Measure a trained model on the test part of its split", .add = add_evaluate, .run = evaluate},
-    {.name = "recommend", .text = "Print recommendations for users and histories", .add = add_recommend, .run = recommend},
+    {.name = "train",
+     .text = "Train one model on behaviour sequences",
+     .add = add_train,
+     .run = train},
+    {.name = "evaluate",
+     .text = "Measure a trained model on the test part of its split",
+     .add = add_evaluate,
+     .run = evaluate},
+    {.name = "recommend",
+     .text = "Print recommendations for users and histories",
+     .add = add_recommend,
+     .run = recommend},
     {.name = "compare",
      .text = "Train models side by side and print accuracy and speed",
      .add = add_compare,
@@ -201,5 +234,6 @@ constexpr const char* about =
 }  // namespace
 
 int main(int argc, char** argv) {
-  return refrain::examples::guarded("cmnrec", [&] { return run_command<Options>("cmnrec", about, commands, argc, argv); });
+  return refrain::examples::guarded(
+      "cmnrec", [&] { return run_command<Options>("cmnrec", about, commands, argc, argv); });
 }

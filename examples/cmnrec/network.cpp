@@ -13,7 +13,9 @@ namespace refrain::cmnrec {
 namespace {
 
 /// Targets [B,T], of which those that do not count are padding.
-Tensor counted_targets(const Tensor& targets, LossAt at) { return at == LossAt::last ? only_last_column(targets) : targets; }
+Tensor counted_targets(const Tensor& targets, LossAt at) {
+  return at == LossAt::last ? only_last_column(targets) : targets;
+}
 
 /// A controller with external memory, under one schedule.
 template <class Controller>
@@ -21,7 +23,8 @@ class MemoryRecommender final : public Recommender {
  public:
   using Network = models::CmnRec<Controller>;
 
-  MemoryRecommender(const typename Network::Options& options, ChunkSchedule schedule, Random& random)
+  MemoryRecommender(const typename Network::Options& options, ChunkSchedule schedule,
+                    Random& random)
       : network_(options, random), schedule_(std::move(schedule)) {}
 
   Tensor targets_for(const Tensor& targets, LossAt at, bool is_sampled) const override {
@@ -33,8 +36,10 @@ class MemoryRecommender final : public Recommender {
                               : network_.loss(batch.ids, batch.targets, schedule_, padding_id);
   }
   Variable sampled_loss(const LossBatch& batch, LossAt at) override {
-    return at == LossAt::last ? network_.last_sampled_loss(batch.ids, batch.targets, batch.candidates, schedule_, padding_id)
-                              : network_.sampled_loss(batch.ids, batch.targets, batch.candidates, schedule_, padding_id);
+    return at == LossAt::last ? network_.last_sampled_loss(batch.ids, batch.targets,
+                                                           batch.candidates, schedule_, padding_id)
+                              : network_.sampled_loss(batch.ids, batch.targets, batch.candidates,
+                                                      schedule_, padding_id);
   }
   Tensor scores(const Tensor& ids) override { return network_.scores(ids, schedule_); }
   void visit_members(Visitor& visitor) override { visitor.module("network", network_); }
@@ -49,13 +54,16 @@ class RecurrentRecommender final : public Recommender {
  public:
   using Network = models::RecurrentRec<Controller>;
 
-  RecurrentRecommender(const typename Network::Options& options, Random& random) : network_(options, random) {}
+  RecurrentRecommender(const typename Network::Options& options, Random& random)
+      : network_(options, random) {}
 
   Tensor targets_for(const Tensor& targets, LossAt at, bool is_sampled) const override {
     const Tensor counted = counted_targets(targets, at);
     return is_sampled ? swap_batch_time(counted) : counted;
   }
-  Variable loss(const LossBatch& batch, LossAt) override { return network_.loss(batch.ids, batch.targets, padding_id); }
+  Variable loss(const LossBatch& batch, LossAt) override {
+    return network_.loss(batch.ids, batch.targets, padding_id);
+  }
   Variable sampled_loss(const LossBatch& batch, LossAt) override {
     return network_.sampled_loss(batch.ids, batch.targets, batch.candidates, padding_id);
   }
@@ -68,10 +76,15 @@ class RecurrentRecommender final : public Recommender {
 
 class ConvolutionRecommender final : public Recommender {
  public:
-  ConvolutionRecommender(const models::NextItNet::Options& options, Random& random) : network_(options, random) {}
+  ConvolutionRecommender(const models::NextItNet::Options& options, Random& random)
+      : network_(options, random) {}
 
-  Tensor targets_for(const Tensor& targets, LossAt at, bool) const override { return counted_targets(targets, at); }
-  Variable loss(const LossBatch& batch, LossAt) override { return network_.loss(batch.ids, batch.targets, padding_id); }
+  Tensor targets_for(const Tensor& targets, LossAt at, bool) const override {
+    return counted_targets(targets, at);
+  }
+  Variable loss(const LossBatch& batch, LossAt) override {
+    return network_.loss(batch.ids, batch.targets, padding_id);
+  }
   Variable sampled_loss(const LossBatch& batch, LossAt) override {
     return network_.sampled_loss(batch.ids, batch.targets, batch.candidates, padding_id);
   }
@@ -85,7 +98,8 @@ class ConvolutionRecommender final : public Recommender {
 /// Always the same list: what is frequent in the training part.
 class PopularityRecommender final : public Recommender {
  public:
-  PopularityRecommender(std::int64_t ids, const PreparedData* data) : scores_(Tensor::zeros({ids}, DType::f32)) {
+  PopularityRecommender(std::int64_t ids, const PreparedData* data)
+      : scores_(Tensor::zeros({ids}, DType::f32)) {
     scores_.set_requires_grad(false);
     if (data == nullptr) return;
     std::vector<double> counts(static_cast<std::size_t>(ids), 0.5);
@@ -119,9 +133,11 @@ class PopularityRecommender final : public Recommender {
 };
 
 template <class Controller>
-std::unique_ptr<Recommender> make_with_memory(const ModelSetting& setting, std::int64_t ids, Random& random) {
+std::unique_ptr<Recommender> make_with_memory(const ModelSetting& setting, std::int64_t ids,
+                                              Random& random) {
   const NetworkOptions& sizes = setting.network;
-  ChunkSchedule schedule = schedule_of(setting.model == "srmn" ? "every" : setting.schedule, setting.slots, setting.length);
+  ChunkSchedule schedule = schedule_of(setting.model == "srmn" ? "every" : setting.schedule,
+                                       setting.slots, setting.length);
   const bool every_step = schedule.chunks() == setting.length;
   return std::make_unique<MemoryRecommender<Controller>>(
       typename models::CmnRec<Controller>::Options{
@@ -140,11 +156,15 @@ std::unique_ptr<Recommender> make_with_memory(const ModelSetting& setting, std::
 }
 
 template <class Controller>
-std::unique_ptr<Recommender> make_recurrent(const ModelSetting& setting, std::int64_t ids, Random& random) {
+std::unique_ptr<Recommender> make_recurrent(const ModelSetting& setting, std::int64_t ids,
+                                            Random& random) {
   const NetworkOptions& sizes = setting.network;
   return std::make_unique<RecurrentRecommender<Controller>>(
-      typename models::RecurrentRec<Controller>::Options{
-          .items = ids, .embedding = sizes.embedding, .hidden = sizes.hidden, .layers = sizes.layers, .keep = sizes.keep},
+      typename models::RecurrentRec<Controller>::Options{.items = ids,
+                                                         .embedding = sizes.embedding,
+                                                         .hidden = sizes.hidden,
+                                                         .layers = sizes.layers,
+                                                         .keep = sizes.keep},
       random);
 }
 
@@ -163,22 +183,26 @@ ModelSetting setting_of(const Options& options) {
 
 ChunkSchedule schedule_of(const std::string& name, std::int64_t slots, std::int64_t steps) {
   const auto whole_number = [&](const std::string& text) {
-    if (text.empty() || text.size() > 9 || text.find_first_not_of("0123456789") != std::string::npos) {
+    if (text.empty() || text.size() > 9 ||
+        text.find_first_not_of("0123456789") != std::string::npos) {
       throw OptionError(
-          concat("--schedule: expected pec, tsc, exc, every, every:G or steps like 5,10,", steps, ", got ", name));
+          concat("--schedule: expected pec, tsc, exc, every, every:G or steps like 5,10,", steps,
+                 ", got ", name));
     }
     return std::int64_t{std::stol(text)};
   };
   if (name == "pec" || name == "tsc" || name == "exc") {
     if (slots < 1 || slots > steps) {
-      throw OptionError(concat("--slots: expected 1 to ", steps, " with --length ", steps, ", got ", slots));
+      throw OptionError(
+          concat("--slots: expected 1 to ", steps, " with --length ", steps, ", got ", slots));
     }
     return name == "pec"   ? ChunkSchedule::pec(steps, slots)
            : name == "tsc" ? ChunkSchedule::tsc(steps, slots)
                            : ChunkSchedule::exc(steps, slots);
   }
   if (name == "every") return ChunkSchedule::every_step(steps);
-  if (name.starts_with("every:")) return ChunkSchedule::every(whole_number(name.substr(6)), steps).closed();
+  if (name.starts_with("every:"))
+    return ChunkSchedule::every(whole_number(name.substr(6)), steps).closed();
   std::vector<std::int64_t> list;
   for (const std::string& step : examples::split_list(name)) list.push_back(whole_number(step));
   try {
@@ -188,23 +212,29 @@ ChunkSchedule schedule_of(const std::string& name, std::int64_t slots, std::int6
   }
 }
 
-std::unique_ptr<Recommender> make_recommender(const ModelSetting& setting, const Vocabulary& vocabulary,
+std::unique_ptr<Recommender> make_recommender(const ModelSetting& setting,
+                                              const Vocabulary& vocabulary,
                                               const PreparedData* data, Random& random) {
   const std::int64_t ids = vocabulary.size();
   const NetworkOptions& sizes = setting.network;
   if (setting.model == "mostpop") return std::make_unique<PopularityRecommender>(ids, data);
   if (setting.model == "nextitnet") {
     return std::make_unique<ConvolutionRecommender>(
-        models::NextItNet::Options{
-            .items = ids, .channels = sizes.channels, .dilations = sizes.dilations, .relu = !setting.sampled_loss},
+        models::NextItNet::Options{.items = ids,
+                                   .channels = sizes.channels,
+                                   .dilations = sizes.dilations,
+                                   .relu = !setting.sampled_loss},
         random);
   }
   if (setting.model == "lstm4rec") return make_recurrent<Lstm>(setting, ids, random);
   if (setting.model == "gru4rec") return make_recurrent<Gru>(setting, ids, random);
   if (!setting.has_memory()) {
-    throw OptionError("--model: expected cmnrec, srmn, gru4rec, lstm4rec, nextitnet or mostpop, got " + setting.model);
+    throw OptionError(
+        "--model: expected cmnrec, srmn, gru4rec, lstm4rec, nextitnet or mostpop, got " +
+        setting.model);
   }
-  return sizes.controller == "gru" ? make_with_memory<Gru>(setting, ids, random) : make_with_memory<Lstm>(setting, ids, random);
+  return sizes.controller == "gru" ? make_with_memory<Gru>(setting, ids, random)
+                                   : make_with_memory<Lstm>(setting, ids, random);
 }
 
 examples::Streams dropout_streams(Module& module) {
@@ -228,7 +258,8 @@ void save(const std::string& path, const SavedModel& saved, const std::string& n
 
 SavedModel load(const std::string& path) {
   const CheckpointInfo info = checkpoint_info(path);
-  if (info.kind != "model") throw DataError(path, 0, "expected a trained model, this is a " + info.kind + " file");
+  if (info.kind != "model")
+    throw DataError(path, 0, "expected a trained model, this is a " + info.kind + " file");
   SavedModel saved;
   saved.vocabulary = Vocabulary::deserialize(examples::stored_text(info, path, "vocabulary"), path);
   ModelConfig config = model_config(info, path, saved.vocabulary.size());
@@ -236,8 +267,8 @@ SavedModel load(const std::string& path) {
   saved.data = std::move(config.data);
   saved.fingerprint = config.fingerprint;
   Random random(0);
-  saved.recommender =
-      examples::build_stored(path, [&] { return make_recommender(saved.setting, saved.vocabulary, nullptr, random); });
+  saved.recommender = examples::build_stored(
+      path, [&] { return make_recommender(saved.setting, saved.vocabulary, nullptr, random); });
   load_model(path, *saved.recommender);
   saved.recommender->eval();
   return saved;

@@ -27,7 +27,8 @@ struct LossBatch {
   /// Calls function(tensor) for each tensor.
   template <class Function>
   void visit(Function&& function) {
-    for (Tensor* tensor : {&ids, &targets, &candidates.ids, &candidates.log_q_true, &candidates.log_q_negative})
+    for (Tensor* tensor :
+         {&ids, &targets, &candidates.ids, &candidates.log_q_true, &candidates.log_q_negative})
       function(*tensor);
   }
 
@@ -38,7 +39,8 @@ struct LossBatch {
   }
 };
 
-/// What predicts the next item.  Targets that are padding_id do not count.  Batches and ids are given on the model's device.
+/// What predicts the next item. Targets that are padding_id do not count. Batches and ids are given
+/// on the model's device.
 class Recommender : public Module {
  public:
   /// Targets i32 [B,T] as the loss wants them; made on the host.
@@ -53,12 +55,14 @@ class Recommender : public Module {
 
 ModelSetting setting_of(const Options& options);
 
-/// pec, tsc, exc: m chunks; every: each step; every:G: each G-th step and the last; 5,10,20: these steps.
-/// Throws OptionError for anything else, naming --schedule.
+/// pec, tsc, exc: m chunks; every: each step; every:G: each G-th step and the last; 5,10,20: these
+/// steps. Throws OptionError for anything else, naming --schedule.
 ChunkSchedule schedule_of(const std::string& name, std::int64_t slots, std::int64_t steps);
 
-/// Makes the model; `data` gives the frequencies of mostpop (null: they will be loaded).  Throws OptionError.
-std::unique_ptr<Recommender> make_recommender(const ModelSetting& setting, const Vocabulary& vocabulary,
+/// Makes the model; `data` gives the frequencies of mostpop (null: they will be loaded). Throws
+/// OptionError.
+std::unique_ptr<Recommender> make_recommender(const ModelSetting& setting,
+                                              const Vocabulary& vocabulary,
                                               const PreparedData* data, Random& random);
 
 /// The random streams of a module's dropout layers.

@@ -24,7 +24,8 @@ struct DataOptions {
   std::int64_t min_length = 5;      ///< shorter sequences are left out
   std::vector<double> split{0.80, 0.02, 0.18};
   std::uint64_t split_seed = 1;
-  bool leave_last_out = false;  ///< each user's last item is the test, the one before it the validation
+  bool leave_last_out =
+      false;  ///< each user's last item is the test, the one before it the validation
 };
 
 /// Sizes of the networks; which of them matter depends on the model.
@@ -49,11 +50,13 @@ struct LossOptions {
   std::int64_t negatives = 0;    ///< of sampled; 0: a tenth of the items
   std::string at = "all";        ///< all steps or the last one
   std::string stop_on = "loss";  ///< what the validation part measures: loss or ndcg
-  std::int64_t shift = 0;        ///< a training batch leaves out up to so many of its sequences' newest items
+  std::int64_t shift =
+      0;  ///< a training batch leaves out up to so many of its sequences' newest items
 };
 
 struct CompareOptions {
-  std::vector<std::string> models{"srmn", "tsc", "pec", "exc", "lstm4rec", "gru4rec", "nextitnet", "mostpop"};
+  std::vector<std::string> models{"srmn",     "tsc",     "pec",       "exc",
+                                  "lstm4rec", "gru4rec", "nextitnet", "mostpop"};
   std::vector<std::int64_t> slots{4};
   std::vector<std::uint64_t> seeds{1};
   std::string results;  ///< finished runs, JSON lines
@@ -68,15 +71,17 @@ struct Options {
   std::int64_t slots = 4;        ///< m
   NetworkOptions network;
   LossOptions loss;
-  TrainOptions train{.epochs = 30, .batch = 128, .learning_rate = 1e-3, .patience = 3, .clip = 5, .l2 = 0};
+  TrainOptions train{
+      .epochs = 30, .batch = 128, .learning_rate = 1e-3, .patience = 3, .clip = 5, .l2 = 0};
   RunOptions run;
   CompareOptions compare;
   RecommendOptions recommend;
   std::string checkpoint = "cmnrec.safetensors";
-  std::string state_file;              ///< of an interrupted run
-  std::int64_t prediction_batch = 64;  ///< sequences that are scored at a time when predictions are timed
-  std::string protocol = "full";       ///< what the target is ranked among
-  bool without_seen = false;           ///< rank without the items of the history
+  std::string state_file;  ///< of an interrupted run
+  std::int64_t prediction_batch =
+      64;  ///< sequences that are scored at a time when predictions are timed
+  std::string protocol = "full";  ///< what the target is ranked among
+  bool without_seen = false;      ///< rank without the items of the history
 };
 
 }  // namespace refrain::cmnrec

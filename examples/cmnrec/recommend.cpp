@@ -46,10 +46,14 @@ class Answers {
       scores = examples::frequency_scores(items);
     } else {
       const std::vector<std::int64_t> rows{0};
-      scores = saved_.recommender->scores(padded_batch(known, rows, saved_.setting.length).to(saved_.recommender->device()))
-                   .to(Device::cpu);
+      scores =
+          saved_.recommender
+              ->scores(
+                  padded_batch(known, rows, saved_.setting.length).to(saved_.recommender->device()))
+              .to(Device::cpu);
     }
-    examples::print_items(items, examples::best(scores, options_.recommend.count, items.first_item(), seen), titles_);
+    examples::print_items(
+        items, examples::best(scores, options_.recommend.count, items.first_item(), seen), titles_);
     std::fflush(stdout);
   }
 
@@ -63,20 +67,25 @@ class Answers {
 
 Outcome recommend(const Options& options) {
   if (options.data.files.empty() && !options.recommend.users.empty()) {
-    throw OptionError("--user: give the behaviour of the users with --data, or a history with --history");
+    throw OptionError(
+        "--user: give the behaviour of the users with --data, or a history with --history");
   }
   const Answers answers(options);
   if (!options.recommend.users.empty()) {
     const Sequences behaviour = read_behaviour(options.data);
     for (const std::string& user : options.recommend.users) {
-      answers.print("User " + user, examples::item_names(behaviour, examples::row_of_user(behaviour, user)));
+      answers.print("User " + user,
+                    examples::item_names(behaviour, examples::row_of_user(behaviour, user)));
     }
   }
-  for (const std::string& history : options.recommend.histories) answers.print("History", examples::split_list(history));
-  if (!options.recommend.users.empty() || !options.recommend.histories.empty()) return Outcome::done;
+  for (const std::string& history : options.recommend.histories)
+    answers.print("History", examples::split_list(history));
+  if (!options.recommend.users.empty() || !options.recommend.histories.empty())
+    return Outcome::done;
   fmt::print("Reading histories from standard input, one a line: item,item,...\n");
   std::fflush(stdout);
-  for (std::string line; std::getline(std::cin, line);) answers.print("History", examples::split_list(line));
+  for (std::string line; std::getline(std::cin, line);)
+    answers.print("History", examples::split_list(line));
   return Outcome::done;
 }
 

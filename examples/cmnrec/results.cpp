@@ -15,8 +15,10 @@ namespace {
 nlohmann::json json_of(const Run& run) {
   nlohmann::json curve = nlohmann::json::array();
   for (const examples::CurvePoint& point : run.curve) {
-    curve.push_back(
-        {{"epoch", point.epoch}, {"loss", point.loss}, {"validation", point.validation}, {"seconds", point.seconds}});
+    curve.push_back({{"epoch", point.epoch},
+                     {"loss", point.loss},
+                     {"validation", point.validation},
+                     {"seconds", point.seconds}});
   }
   return {{"model", run.title},
           {"slots", run.slots},
@@ -49,15 +51,16 @@ Run run_of(const examples::JsonFields& fields) {
           .all = fields.numbers_by_name("full"),
           .without_seen = fields.numbers_by_name("without_seen")};
   for (const examples::JsonFields& point : fields.objects("curve")) {
-    run.curve.push_back(
-        {point.integer("epoch", any_count), point.number("loss"), point.number("validation"), point.number("seconds")});
+    run.curve.push_back({point.integer("epoch", any_count), point.number("loss"),
+                         point.number("validation"), point.number("seconds")});
   }
   return run;
 }
 
 }  // namespace
 
-std::string run_key(const ModelSetting& setting, const Options& options, std::uint64_t fingerprint, std::uint64_t seed) {
+std::string run_key(const ModelSetting& setting, const Options& options, std::uint64_t fingerprint,
+                    std::uint64_t seed) {
   const NetworkOptions& sizes = setting.network;
   nlohmann::json key{{"data", fmt::format("{:016x}", fingerprint)},
                      {"length", setting.length},
@@ -83,7 +86,10 @@ std::string run_key(const ModelSetting& setting, const Options& options, std::ui
     key.update({{"channels", sizes.channels}, {"dilations", sizes.dilations}});
     return key.dump();
   }
-  key.update({{"embedding", sizes.embedding}, {"hidden", sizes.hidden}, {"layers", sizes.layers}, {"keep", sizes.keep}});
+  key.update({{"embedding", sizes.embedding},
+              {"hidden", sizes.hidden},
+              {"layers", sizes.layers},
+              {"keep", sizes.keep}});
   if (!setting.has_memory()) return key.dump();
   key.update({{"controller", sizes.controller},
               {"words", sizes.words},
@@ -92,7 +98,8 @@ std::string run_key(const ModelSetting& setting, const Options& options, std::ui
               {"order", sizes.order},
               {"recompute", sizes.recompute}});
   if (setting.model == "cmnrec") {
-    key.update({{"schedule", setting.schedule}, {"slots", setting.slots}, {"attention", sizes.attention}});
+    key.update(
+        {{"schedule", setting.schedule}, {"slots", setting.slots}, {"attention", sizes.attention}});
   }
   return key.dump();
 }
@@ -130,7 +137,9 @@ const Run& Results::add(Run run) {
     if (cut_off_at_) {
       std::error_code error;
       std::filesystem::resize_file(path_, *std::exchange(cut_off_at_, std::nullopt), error);
-      if (error) throw DataError(path_, 0, "its last line, which was cut off, cannot be removed: " + error.message());
+      if (error)
+        throw DataError(path_, 0,
+                        "its last line, which was cut off, cannot be removed: " + error.message());
       ends_inside_line_ = false;
     }
     std::ofstream out(path_, std::ios::binary | std::ios::app);

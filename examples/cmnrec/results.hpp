@@ -27,19 +27,22 @@ struct Run {
   std::map<std::string, double> all;           ///< "MRR@5" and so on, ranked among all items
   std::map<std::string, double> without_seen;  ///< among those not in the history
 
-  const std::map<std::string, double>& figures(bool leave_out_seen) const { return leave_out_seen ? without_seen : all; }
+  const std::map<std::string, double>& figures(bool leave_out_seen) const {
+    return leave_out_seen ? without_seen : all;
+  }
   /// "CmnRec TSC m=4"
   std::string label() const { return slots > 0 ? concat(title, " m=", slots) : title; }
 };
 
 /// What the figures of a run depend on: data, model, training and, for its times, threads.
-std::string run_key(const ModelSetting& setting, const Options& options, std::uint64_t fingerprint, std::uint64_t seed);
+std::string run_key(const ModelSetting& setting, const Options& options, std::uint64_t fingerprint,
+                    std::uint64_t seed);
 
 /// Runs on a file; without a path, in memory alone.
 class Results {
  public:
-  /// Reads what the file has.  A last line that was cut off is passed over with a warning, and gone when a run is added.  Throws DataError
-  /// for other damage.
+  /// Reads what the file has. A last line that was cut off is passed over with a warning, and gone
+  /// when a run is added. Throws DataError for other damage.
   explicit Results(std::string path);
 
   /// The run with this key, or null.

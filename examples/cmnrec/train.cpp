@@ -15,7 +15,8 @@ namespace {
 
 examples::Setting run_setting(const Options& options, const SavedModel& made) {
   const LossOptions& loss = options.loss;
-  examples::Setting setting = examples::setting_of_config(config_text(made.setting, made.data, made.fingerprint, {}));
+  examples::Setting setting =
+      examples::setting_of_config(config_text(made.setting, made.data, made.fingerprint, {}));
   setting.insert({{"loss", loss.kind},
                   {"negatives", concat(loss.negatives)},
                   {"loss_at", loss.at},
@@ -43,12 +44,14 @@ Outcome train(const Options& options) {
   made.data = options.data;
   // A schedule that does not fit is told before files are read.
   if (made.setting.model == "cmnrec") {
-    const ChunkSchedule schedule = schedule_of(made.setting.schedule, made.setting.slots, options.data.length);
+    const ChunkSchedule schedule =
+        schedule_of(made.setting.schedule, made.setting.slots, options.data.length);
     fmt::print("Schedule: {}\n", schedule.text());
   }
   const Sequences behaviour = read_behaviour(options.data);
   made.vocabulary = vocabulary_of(behaviour, options.data);
-  examples::expect_storable(made.vocabulary, concat("--min-item-count ", options.data.min_item_count));
+  examples::expect_storable(made.vocabulary,
+                            concat("--min-item-count ", options.data.min_item_count));
   const PreparedData data = prepare(behaviour, made.vocabulary, options.data);
   made.fingerprint = data.fingerprint();
   print_data(data, made.vocabulary, options.data);
@@ -60,7 +63,8 @@ Outcome train(const Options& options) {
     fmt::print("{}: counted; wrote {}\n", made.setting.title(), options.checkpoint);
     return Outcome::done;
   }
-  fmt::print("{}: {} parameters\n", made.setting.title(), with_commas(made.recommender->parameter_count()));
+  fmt::print("{}: {} parameters\n", made.setting.title(),
+             with_commas(made.recommender->parameter_count()));
   std::fflush(stdout);
   const TrainReport report = train_model(*made.recommender, data, made.vocabulary, options,
                                          {.label = made.setting.title(),
@@ -77,8 +81,9 @@ Outcome train(const Options& options) {
     return Outcome::interrupted;
   }
   save(options.checkpoint, made, concat("trained for ", report.epochs, " epochs"));
-  fmt::print("finished after {} epochs ({:.2f} s each), best {} {:.4f}; wrote {}\n", report.epochs, report.seconds_per_epoch,
-             options.loss.stop_on == "ndcg" ? "NDCG@10" : "held-out loss", report.best, options.checkpoint);
+  fmt::print("finished after {} epochs ({:.2f} s each), best {} {:.4f}; wrote {}\n", report.epochs,
+             report.seconds_per_epoch, options.loss.stop_on == "ndcg" ? "NDCG@10" : "held-out loss",
+             report.best, options.checkpoint);
   return Outcome::done;
 }
 

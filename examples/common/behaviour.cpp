@@ -8,7 +8,8 @@
 
 namespace refrain::examples {
 
-ReadOptions read_options(const std::string& path, const std::string& format, std::int64_t skip_bad_lines, ReadReport& report) {
+ReadOptions read_options(const std::string& path, const std::string& format,
+                         std::int64_t skip_bad_lines, ReadReport& report) {
   return {.format = format == "automatic" ? detect_format(path) : parse_format(format),
           .skip_bad_lines = skip_bad_lines,
           .report = &report};
@@ -16,35 +17,41 @@ ReadOptions read_options(const std::string& path, const std::string& format, std
 
 void tell_reading(const std::string& path, ReadReport& report) {
   if (!report.read_as.empty()) fmt::print(stderr, "{}: read as {}\n", path, report.read_as);
-  for (const BadLine& bad : report.bad_lines) fmt::print(stderr, "{}:{}: passed over: {}\n", path, bad.line, bad.reason);
+  for (const BadLine& bad : report.bad_lines)
+    fmt::print(stderr, "{}:{}: passed over: {}\n", path, bad.line, bad.reason);
   report = {};
 }
 
 std::int64_t shared_users(const Sequences& sequences, const Sequences& more) {
-  return std::count_if(more.user.begin(), more.user.end(),
-                       [&](std::int32_t user) { return sequences.users.find(more.users[user]) != StringTable::absent; });
+  return std::count_if(more.user.begin(), more.user.end(), [&](std::int32_t user) {
+    return sequences.users.find(more.users[user]) != StringTable::absent;
+  });
 }
 
 std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_lines) {
   if (path.empty()) return std::nullopt;
   ReadReport report;
-  std::optional<Titles> titles = read_titles(path, {.skip_bad_lines = skip_bad_lines, .report = &report});
+  std::optional<Titles> titles =
+      read_titles(path, {.skip_bad_lines = skip_bad_lines, .report = &report});
   tell_reading(path, report);
   return titles;
 }
 
 std::int64_t row_of_user(const Sequences& sequences, const std::string& user) {
   if (sequences.users.empty()) {
-    const bool is_number = !user.empty() && user.size() < 10 && user.find_first_not_of("0123456789") == std::string::npos;
+    const bool is_number = !user.empty() && user.size() < 10 &&
+                           user.find_first_not_of("0123456789") == std::string::npos;
     const std::int64_t row = is_number ? std::stoll(user) - 1 : -1;
     if (row < 0 || row >= sequences.rows.rows()) {
-      throw OptionError(
-          concat("--user ", user, ": the data has no user ids; expected a line from 1 to ", sequences.rows.rows()));
+      throw OptionError(concat("--user ", user,
+                               ": the data has no user ids; expected a line from 1 to ",
+                               sequences.rows.rows()));
     }
     return row;
   }
   const std::int32_t number = sequences.users.find(user);
-  if (number == StringTable::absent) throw OptionError("--user " + user + ": the data has no such user");
+  if (number == StringTable::absent)
+    throw OptionError("--user " + user + ": the data has no such user");
   return std::find(sequences.user.begin(), sequences.user.end(), number) - sequences.user.begin();
 }
 
@@ -56,8 +63,9 @@ void expect_split(const std::vector<double>& shares) {
     sum += share;
   }
   if (is_good && std::abs(sum - 1) < 1e-6) return;
-  throw OptionError(
-      fmt::format("--split: expected three shares (training, validation, test) that sum to 1, got {}", fmt::join(shares, ",")));
+  throw OptionError(fmt::format(
+      "--split: expected three shares (training, validation, test) that sum to 1, got {}",
+      fmt::join(shares, ",")));
 }
 
 std::vector<std::string> item_names(const Sequences& sequences, std::int64_t row) {

@@ -12,12 +12,15 @@ namespace refrain::examples {
 
 /// The values of --format, for help texts.
 inline constexpr const char* format_names =
-    "automatic, ratings_dat, ratings_csv, u_data, inter, user_item, user_items, user_item_list, sequence_csv, transfer_csv";
+    "automatic, ratings_dat, ratings_csv, u_data, inter, user_item, user_items, user_item_list, "
+    "sequence_csv, transfer_csv";
 
 /// How to read `path`: "automatic" asks the file itself.  Throws DataError, OptionError.
-ReadOptions read_options(const std::string& path, const std::string& format, std::int64_t skip_bad_lines, ReadReport& report);
+ReadOptions read_options(const std::string& path, const std::string& format,
+                         std::int64_t skip_bad_lines, ReadReport& report);
 
-/// Says on standard error what a file was read as and which of its lines were passed over, and empties the report.
+/// Says on standard error what a file was read as and which of its lines were passed over, and
+/// empties the report.
 void tell_reading(const std::string& path, ReadReport& report);
 
 /// How many users of `more` are in `sequences`, too: 0 where either names none.
@@ -26,8 +29,8 @@ std::int64_t shared_users(const Sequences& sequences, const Sequences& more);
 /// Titles, with the passed over lines told; nothing for an empty path.
 std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_lines);
 
-/// The row of a user.  Where the file has no user ids a user is a line, counted from 1.  Throws OptionError, naming --user, when
-/// there is none.
+/// The row of a user. Where the file has no user ids a user is a line, counted from 1. Throws
+/// OptionError, naming --user, when there is none.
 std::int64_t row_of_user(const Sequences& sequences, const std::string& user);
 
 /// Throws OptionError, naming --split, unless these are three shares from 0 that sum to 1.

@@ -55,16 +55,21 @@ std::vector<std::string> command_names(const CLI::App& app) {
   return names;
 }
 
-/// What the parser did not expect, in the order of the command line; its own text is in another order.
-std::string unexpected(const CLI::App& app, const CLI::App& command, const std::vector<std::string>& rest) {
-  const auto option = std::find_if(rest.begin(), rest.end(), [](const std::string& text) { return text.starts_with("-"); });
+/// What the parser did not expect, in the order of the command line; its own text is in another
+/// order.
+std::string unexpected(const CLI::App& app, const CLI::App& command,
+                       const std::vector<std::string>& rest) {
+  const auto option = std::find_if(rest.begin(), rest.end(),
+                                   [](const std::string& text) { return text.starts_with("-"); });
   if (option == rest.end()) return concat("unexpected argument '", rest.front(), "'");
   const std::string name = option->substr(0, option->find('='));
   std::string others;
   for (const CLI::App* other : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (other->get_option_no_throw(name) != nullptr) others += (others.empty() ? "" : ", ") + other->get_name();
+    if (other->get_option_no_throw(name) != nullptr)
+      others += (others.empty() ? "" : ", ") + other->get_name();
   }
-  if (!others.empty()) return concat(command.get_name(), " has no option ", name, ", which is one of ", others);
+  if (!others.empty())
+    return concat(command.get_name(), " has no option ", name, ", which is one of ", others);
   return concat("unknown option ", name, suggestion(name, option_names(command)));
 }
 
@@ -75,7 +80,9 @@ std::string unknown_in_config(const CLI::App& app, const std::string& name) {
   const std::string key = name.substr(point + 1);
   const std::vector<const CLI::App*> commands =
       app.get_subcommands([&](const CLI::App* each) { return each->get_name() == section; });
-  if (commands.empty()) return concat("--config: unknown section [", section, "]", suggestion(section, command_names(app)));
+  if (commands.empty())
+    return concat("--config: unknown section [", section, "]",
+                  suggestion(section, command_names(app)));
   return concat("--config: unknown name ", key, " in [", section, "]",
                 suggestion(concat("--", key), option_names(*commands.front())));
 }
@@ -86,12 +93,14 @@ std::string reworded(const std::string& text) {
   static const std::regex missing("(.*): ([0-9]+) required .* missing");
   static const std::regex fewer("(.*): At least ([0-9]+) required but received ([0-9]+)");
   std::smatch found;
-  if (std::regex_match(text, found, conversion)) return concat(found[1].str(), ": cannot be read, got '", found[2].str(), "'");
+  if (std::regex_match(text, found, conversion))
+    return concat(found[1].str(), ": cannot be read, got '", found[2].str(), "'");
   if (std::regex_match(text, found, fewer)) {
     return concat(found[1].str(), ": expected ", found[2].str(), " values, got ", found[3].str());
   }
   if (std::regex_match(text, found, missing)) {
-    return concat(found[1].str(), ": expected ", found[2] == "1" ? "a value" : concat(found[2].str(), " values"));
+    return concat(found[1].str(), ": expected ",
+                  found[2] == "1" ? "a value" : concat(found[2].str(), " values"));
   }
   return text;
 }
@@ -99,7 +108,8 @@ std::string reworded(const std::string& text) {
 std::string usage_error(const CLI::App& app, const char* program, const CLI::ParseError& error) {
   constexpr std::string_view of_config = "INI was not able to parse ";
   const std::string_view text = error.what();
-  if (text.starts_with(of_config)) return unknown_in_config(app, std::string(text.substr(of_config.size())));
+  if (text.starts_with(of_config))
+    return unknown_in_config(app, std::string(text.substr(of_config.size())));
   const std::vector<std::string> rest = app.remaining(true);
   const std::vector<CLI::App*> chosen = app.get_subcommands();
   if (chosen.empty() && !command_names(app).empty()) {
@@ -107,7 +117,8 @@ std::string usage_error(const CLI::App& app, const char* program, const CLI::Par
     std::string all;
     for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
     const bool is_word = !rest.empty() && !rest.front().starts_with("-");
-    return concat(is_word ? concat("unknown command '", rest.front(), "'", suggestion(rest.front(), names), "; expected ")
+    return concat(is_word ? concat("unknown command '", rest.front(), "'",
+                                   suggestion(rest.front(), names), "; expected ")
                           : "expected a command: ",
                   all);
   }
@@ -115,8 +126,8 @@ std::string usage_error(const CLI::App& app, const char* program, const CLI::Par
   const std::string who = chosen.empty() ? program : concat(program, " ", command.get_name());
   // What is missing may be what was misspelt.
   const int code = error.get_exit_code();
-  const bool is_unknown =
-      code == static_cast<int>(CLI::ExitCodes::ExtrasError) || code == static_cast<int>(CLI::ExitCodes::RequiredError);
+  const bool is_unknown = code == static_cast<int>(CLI::ExitCodes::ExtrasError) ||
+                          code == static_cast<int>(CLI::ExitCodes::RequiredError);
   if (is_unknown && !rest.empty()) {
     return concat(unexpected(app, command, rest), "; ", who, " --help lists the options");
   }
@@ -131,7 +142,8 @@ CLI::Validator numbers(const std::string& expected, Accept&& accept) {
         double value = 0;
         const bool is_number = CLI::detail::lexical_cast(text, value);
         return is_number && accept(value) ? std::string()
-                                          : concat("expected ", expected, ", got ", is_number ? text : concat("'", text, "'"));
+                                          : concat("expected ", expected, ", got ",
+                                                   is_number ? text : concat("'", text, "'"));
       },
       expected);
 }
@@ -139,13 +151,16 @@ CLI::Validator numbers(const std::string& expected, Accept&& accept) {
 }  // namespace
 
 CLI::Validator between(double least, double most) {
-  return numbers(fmt::format("{} to {}", least, most), [=](double value) { return value >= least && value <= most; });
+  return numbers(fmt::format("{} to {}", least, most),
+                 [=](double value) { return value >= least && value <= most; });
 }
 CLI::Validator above_zero() {
-  return numbers("a number above 0", [](double value) { return value > 0 && std::isfinite(value); });
+  return numbers("a number above 0",
+                 [](double value) { return value > 0 && std::isfinite(value); });
 }
 CLI::Validator not_negative() {
-  return numbers("a number from 0", [](double value) { return value >= 0 && std::isfinite(value); });
+  return numbers("a number from 0",
+                 [](double value) { return value >= 0 && std::isfinite(value); });
 }
 
 std::optional<int> parse(CLI::App& app, const char* program, int argc, char** argv) {

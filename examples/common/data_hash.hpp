@@ -43,7 +43,9 @@ class DataHash {
     }
     return *this;
   }
-  DataHash& add(const Vocabulary& vocabulary) { return add(std::string_view(vocabulary.serialize())); }
+  DataHash& add(const Vocabulary& vocabulary) {
+    return add(std::string_view(vocabulary.serialize()));
+  }
 
   std::uint64_t value() const noexcept { return hash_.digest(); }
   /// Sixteen hexadecimal digits.

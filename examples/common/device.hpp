@@ -12,7 +12,8 @@ inline Device device_of(const RunOptions& run) {
   if (run.device == name(Device::cpu)) return Device::cpu;
   if (!is_available(Device::cuda)) {
     throw OptionError(
-        "--device cuda: expected a build with REFRAIN_CUDA=ON on a machine with an NVIDIA GPU and its driver, found none; use "
+        "--device cuda: expected a build with REFRAIN_CUDA=ON on a machine with an NVIDIA GPU and "
+        "its driver, found none; use "
         "--device cpu");
   }
   return Device::cuda;

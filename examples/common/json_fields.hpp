@@ -25,8 +25,9 @@ struct Between {
 /// Whatever 63 bits hold.
 constexpr Between any_count{.least = 0, .most = std::numeric_limits<std::int64_t>::max()};
 
-/// One object.  The file may have been made by anyone: everything throws DataError, naming file, line and value, what was expected and
-/// what came.  (The JSON library's own conversions turn 1e300 into some integer and true into 1.)
+/// One object. The file may have been made by anyone: everything throws DataError, naming file,
+/// line and value, what was expected and what came. (The JSON library's own conversions turn 1e300
+/// into some integer and true into 1.)
 class JsonFields {
  public:
   /// `what` begins every complaint: "its configuration cannot be used".
@@ -47,7 +48,9 @@ class JsonFields {
 
   bool has(const char* name) const { return object_.contains(name); }
 
-  std::int64_t integer(const char* name, Between range = {}) const { return integer_of(name, value(name), range); }
+  std::int64_t integer(const char* name, Between range = {}) const {
+    return integer_of(name, value(name), range);
+  }
 
   /// Any 64 bits: a seed, a hash.
   std::uint64_t word(const char* name) const {
@@ -87,7 +90,8 @@ class JsonFields {
 
   std::vector<std::int64_t> integers(const char* name, Between range = {}) const {
     std::vector<std::int64_t> list;
-    for (const nlohmann::json& stored : array(name)) list.push_back(integer_of(name, stored, range));
+    for (const nlohmann::json& stored : array(name))
+      list.push_back(integer_of(name, stored, range));
     return list;
   }
 
@@ -100,7 +104,8 @@ class JsonFields {
   std::map<std::string, double> numbers_by_name(const char* name) const {
     std::map<std::string, double> numbers;
     const JsonFields inner(*this, value(name));
-    for (const auto& item : inner.object_.items()) numbers[item.key()] = number_of(name, item.value());
+    for (const auto& item : inner.object_.items())
+      numbers[item.key()] = number_of(name, item.value());
     return numbers;
   }
 
@@ -111,9 +116,13 @@ class JsonFields {
   }
 
   /// An object's own text, in the JSON library's one form.
-  std::string text_of_object(const char* name) const { return JsonFields(*this, value(name)).object_.dump(); }
+  std::string text_of_object(const char* name) const {
+    return JsonFields(*this, value(name)).object_.dump();
+  }
 
-  [[noreturn]] void fail(const std::string& reason) const { throw DataError(path_, line_, concat(what_, ": ", reason)); }
+  [[noreturn]] void fail(const std::string& reason) const {
+    throw DataError(path_, line_, concat(what_, ": ", reason));
+  }
 
  private:
   const nlohmann::json& value(const char* name) const {
@@ -130,7 +139,8 @@ class JsonFields {
 
   std::int64_t integer_of(const char* name, const nlohmann::json& stored, Between range) const {
     constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
-    if (stored.is_number_integer() && !(stored.is_number_unsigned() && stored.get<std::uint64_t>() > most)) {
+    if (stored.is_number_integer() &&
+        !(stored.is_number_unsigned() && stored.get<std::uint64_t>() > most)) {
       const std::int64_t number = stored.get<std::int64_t>();
       if (number >= range.least && number <= range.most) return number;
     }
@@ -149,7 +159,8 @@ class JsonFields {
     return number;
   }
 
-  [[noreturn]] void mismatch(const char* name, const std::string& expected, const nlohmann::json& got) const {
+  [[noreturn]] void mismatch(const char* name, const std::string& expected,
+                             const nlohmann::json& got) const {
     std::string shown = got.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
     if (shown.size() > 60) shown = shown.substr(0, 60) + "...";
     fail(concat("expected \"", name, "\" to be ", expected, ", got ", shown));

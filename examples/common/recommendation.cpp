@@ -17,7 +17,8 @@ std::vector<Recommended> best(const Tensor& scores, std::int64_t count, std::int
   constexpr float out = -std::numeric_limits<float>::infinity();
   for (std::int32_t id = 0; id < first; ++id) values[static_cast<std::size_t>(id)] = out;
   for (const std::int32_t id : excluded) {
-    if (id >= 0 && static_cast<std::size_t>(id) < values.size()) values[static_cast<std::size_t>(id)] = out;
+    if (id >= 0 && static_cast<std::size_t>(id) < values.size())
+      values[static_cast<std::size_t>(id)] = out;
   }
   const TopKResult top = top_k(open, std::min(count, open.numel()));
   std::vector<Recommended> found;
@@ -43,10 +44,12 @@ std::string described(std::string_view item, const std::optional<Titles>& titles
   return std::string(item);
 }
 
-void print_items(const Vocabulary& vocabulary, std::span<const Recommended> list, const std::optional<Titles>& titles) {
+void print_items(const Vocabulary& vocabulary, std::span<const Recommended> list,
+                 const std::optional<Titles>& titles) {
   int place = 0;
   for (const Recommended& item : list) {
-    fmt::print("  {:>3}. {:<60} {:9.4f}\n", ++place, described(vocabulary.name(item.id), titles), item.score);
+    fmt::print("  {:>3}. {:<60} {:9.4f}\n", ++place, described(vocabulary.name(item.id), titles),
+               item.score);
   }
 }
 

@@ -19,7 +19,8 @@ struct Recommended {
   double score = 0;
 };
 
-/// The `count` best of one row of scores [1,V], best first, without ids below `first` and the excluded ones.
+/// The `count` best of one row of scores [1,V], best first, without ids below `first` and the
+/// excluded ones.
 std::vector<Recommended> best(const Tensor& scores, std::int64_t count, std::int32_t first,
                               std::span<const std::int32_t> excluded);
 
@@ -30,7 +31,8 @@ Tensor frequency_scores(const Vocabulary& vocabulary);
 std::string described(std::string_view item, const std::optional<Titles>& titles);
 
 /// A numbered list.
-void print_items(const Vocabulary& vocabulary, std::span<const Recommended> list, const std::optional<Titles>& titles);
+void print_items(const Vocabulary& vocabulary, std::span<const Recommended> list,
+                 const std::optional<Titles>& titles);
 
 /// "a, b,c" -> a, b, c; empty entries are left out.
 std::vector<std::string> split_list(std::string_view text);

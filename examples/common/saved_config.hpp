@@ -11,9 +11,11 @@
 namespace refrain::examples {
 
 /// A text of a checkpoint.  Throws DataError when it has none of this name.
-inline const std::string& stored_text(const CheckpointInfo& info, const std::string& path, const std::string& name) {
+inline const std::string& stored_text(const CheckpointInfo& info, const std::string& path,
+                                      const std::string& name) {
   const auto found = info.metadata.find(name);
-  if (found == info.metadata.end()) throw DataError(path, 0, "was not written by this program: it has no text '" + name + "'");
+  if (found == info.metadata.end())
+    throw DataError(path, 0, "was not written by this program: it has no text '" + name + "'");
   return found->second;
 }
 
@@ -24,15 +26,17 @@ constexpr std::int64_t longest_sequence = 1 << 20;
 class StoredConfig : public JsonFields {
  public:
   StoredConfig(const CheckpointInfo& info, const std::string& path)
-      : JsonFields(stored_text(info, path, "config"), path, 0, "its configuration cannot be used"), elements_(info.elements) {}
+      : JsonFields(stored_text(info, path, "config"), path, 0, "its configuration cannot be used"),
+        elements_(info.elements) {}
 
-  /// Throws DataError unless the file's tensors have room for parameters of that shape.  So a configuration that lies makes nothing be
-  /// allocated that is much larger than the file.
+  /// Throws DataError unless the file's tensors have room for parameters of that shape. So a
+  /// configuration that lies makes nothing be allocated that is much larger than the file.
   void expect_room(std::initializer_list<std::int64_t> extents) const {
     try {
       const Shape shape(extents);
       if (shape.numel() > elements_)
-        fail(concat("it asks for parameters of ", shape, ", the file holds ", elements_, " numbers in all"));
+        fail(concat("it asks for parameters of ", shape, ", the file holds ", elements_,
+                    " numbers in all"));
     } catch (const ShapeError& error) {
       fail(error.what());
     }
@@ -42,8 +46,8 @@ class StoredConfig : public JsonFields {
   std::int64_t elements_;
 };
 
-/// A checkpoint's vocabulary is one of its texts, whose room is limited.  Throws OptionError, naming `option`, for one that would not fit:
-/// before training, not behind it.
+/// A checkpoint's vocabulary is one of its texts, whose room is limited. Throws OptionError, naming
+/// `option`, for one that would not fit: before training, not behind it.
 inline void expect_storable(const Vocabulary& vocabulary, const std::string& option,
                             std::uint64_t header_bytes = largest_safetensors_header_bytes) {
   constexpr std::uint64_t for_the_rest = 1 << 20;  // configuration, names and shapes of the tensors
@@ -54,7 +58,8 @@ inline void expect_storable(const Vocabulary& vocabulary, const std::string& opt
                            "; leave rarer items out, or give shorter ids"));
 }
 
-/// Calls build(), which makes a network of a stored configuration: one that the network refuses is a fault of the file.
+/// Calls build(), which makes a network of a stored configuration: one that the network refuses is
+/// a fault of the file.
 template <class Build>
 auto build_stored(const std::string& path, Build&& build) {
   try {

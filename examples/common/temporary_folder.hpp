@@ -14,7 +14,8 @@ class TemporaryFolder {
   /// The folder's name begins with `name`.  Throws DataError when it cannot be made.
   explicit TemporaryFolder(const std::string& name) {
     path_ = (std::filesystem::temp_directory_path() / (name + "-XXXXXX")).string();
-    if (mkdtemp(path_.data()) == nullptr) throw DataError(path_, 0, "cannot make a folder for the generated data");
+    if (mkdtemp(path_.data()) == nullptr)
+      throw DataError(path_, 0, "cannot make a folder for the generated data");
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;

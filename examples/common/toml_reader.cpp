@@ -21,7 +21,8 @@ class TomlReader final : public CLI::ConfigTOML {
       for (const auto& [section, values] : file) {
         const toml::table* table = values.as_table();
         if (table == nullptr)
-          fail(values, concat("expected sections, as [pretrain], got '", section.str(), "' outside of one"));
+          fail(values, concat("expected sections, as [pretrain], got '", section.str(),
+                              "' outside of one"));
         for (const auto& [name, value] : *table) {
           CLI::ConfigItem item;
           item.parents = {std::string(section.str())};
@@ -31,7 +32,8 @@ class TomlReader final : public CLI::ConfigTOML {
         }
       }
     } catch (const toml::parse_error& error) {
-      throw CLI::ConfigError(concat("--config: line ", error.source().begin.line, ": ", error.description()));
+      throw CLI::ConfigError(
+          concat("--config: line ", error.source().begin.line, ": ", error.description()));
     }
     return found;
   }

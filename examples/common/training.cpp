@@ -30,7 +30,8 @@ std::string_view other_content(std::string_view name) {
   return {};
 }
 
-/// Refuses the state of another run: what was held out of that one may be in this one, and what it learned may fit another network.
+/// Refuses the state of another run: what was held out of that one may be in this one, and what it
+/// learned may fit another network.
 void expect_same_setting(const TrainPlace& place) {
   Setting before;
   for (const auto& [name, value] : checkpoint_info(place.state_file).metadata) {
@@ -38,7 +39,8 @@ void expect_same_setting(const TrainPlace& place) {
   }
   if (before == place.setting) return;
   if (before.empty()) {
-    throw DataError(place.state_file, 0, "does not say which run's state it is; give another --resume file");
+    throw DataError(place.state_file, 0,
+                    "does not say which run's state it is; give another --resume file");
   }
   const auto value = [](const Setting& setting, const std::string& name) {
     const auto found = setting.find(name);
@@ -47,14 +49,16 @@ void expect_same_setting(const TrainPlace& place) {
   Setting both = place.setting;
   both.insert(before.begin(), before.end());
   std::string differences;
-  const bool other_model = value(place.setting, "model") != value(before, "model");  // then nothing else is to be compared
+  const bool other_model = value(place.setting, "model") !=
+                           value(before, "model");  // then nothing else is to be compared
   for (const auto& [name, either] : both) {
     const std::string expected = value(place.setting, name);
     const std::string got = value(before, name);
     if (expected == got || (other_model && name != "model")) continue;
     const std::string_view content = other_content(name);
     differences += differences.empty() ? "" : "; ";
-    differences += content.empty() ? concat(name, ": expected ", expected, ", got ", got) : std::string(content);
+    differences += content.empty() ? concat(name, ": expected ", expected, ", got ", got)
+                                   : std::string(content);
   }
   throw DataError(place.state_file, 0,
                   concat("keeps the state of another run: ", differences,
@@ -72,8 +76,9 @@ Setting setting_of_config(const std::string& config) {
   return setting;
 }
 
-TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer, const TrainOptions& options,
-                     const TrainPlace& place, std::int64_t steps_per_epoch, const Validation& validation,
+TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer,
+                     const TrainOptions& options, const TrainPlace& place,
+                     std::int64_t steps_per_epoch, const Validation& validation,
                      const Streams& streams) {
   const InterruptGuard guard;
   Trainer trainer(module, optimizer,
@@ -88,10 +93,12 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
                    .record_after = 3});
   trainer.on_recording([&](const RecordingReport& report) {
     if (report.is_recorded) {
-      fmt::print(stderr, "{}: a step is recorded and run again from now on: {} kernels in one launch\n", place.label,
-                 report.kernels);
+      fmt::print(stderr,
+                 "{}: a step is recorded and run again from now on: {} kernels in one launch\n",
+                 place.label, report.kernels);
     } else {
-      fmt::print(stderr, "{}: steps are launched kernel by kernel: {}\n", place.label, report.reason);
+      fmt::print(stderr, "{}: steps are launched kernel by kernel: {}\n", place.label,
+                 report.reason);
     }
   });
   for (const auto& [name, random] : streams) trainer.keep(name, *random);
@@ -104,9 +111,11 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
   std::optional<Progress> progress;
   trainer.on_step([&](const StepReport& step) {
     if (!progress) {
-      progress.emplace(is_brief ? Progress::Options{.label = place.label, .unit = "epochs"}
-                                : Progress::Options{.label = fmt::format("{}, epoch {}", place.label, step.epoch + 1),
-                                                    .total = steps_per_epoch});
+      progress.emplace(
+          is_brief
+              ? Progress::Options{.label = place.label, .unit = "epochs"}
+              : Progress::Options{.label = fmt::format("{}, epoch {}", place.label, step.epoch + 1),
+                                  .total = steps_per_epoch});
     }
     if (is_brief) return;
     progress->set_note(fmt::format("loss {:.4f}", step.loss));
@@ -114,13 +123,14 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
   });
   trainer.on_epoch([&](const EpochReport& epoch) {
     if (progress) {
-      progress->set_note(
-          fmt::format("loss {:.4f}, {} {:.4f}{}", epoch.loss, validation.name, epoch.metric, epoch.is_best ? " *" : ""));
+      progress->set_note(fmt::format("loss {:.4f}, {} {:.4f}{}", epoch.loss, validation.name,
+                                     epoch.metric, epoch.is_best ? " *" : ""));
       is_brief ? progress->advance() : progress->finish();
     }
     if (!is_brief) progress.reset();
     report.seconds_per_epoch += epoch.training_seconds;
-    report.is_still_improving = epoch.is_best && epoch.epoch + 1 == options.epochs && epoch.epoch > 0;
+    report.is_still_improving =
+        epoch.is_best && epoch.epoch + 1 == options.epochs && epoch.epoch > 0;
     report.curve.push_back({epoch.epoch + 1, epoch.loss, epoch.metric, epoch.training_seconds});
     if (place.log != nullptr) {
       place.log->write({{"epoch", static_cast<double>(epoch.epoch + 1)},
@@ -138,26 +148,31 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
   report.best = result.position.best_metric;
   report.interrupted = result.end == TrainingEnd::interrupted;
   if (report.is_still_improving && !place.is_one_of_many) {
-    fmt::print(stderr, "{}: the last epoch was the best (*): it was still improving; see --epochs\n", place.label);
+    fmt::print(stderr,
+               "{}: the last epoch was the best (*): it was still improving; see --epochs\n",
+               place.label);
   }
   return report;
 }
 
 Leavings leavings(const std::string& out, const std::string& state_file) {
   if (!state_file.empty()) {
-    return {false, fmt::format("the state of training is in {}: the same command goes on from it; {} was not written",
-                               state_file, out)};
+    return {
+        false,
+        fmt::format(
+            "the state of training is in {}: the same command goes on from it; {} was not written",
+            state_file, out)};
   }
   if (std::filesystem::exists(out)) {
-    return {false,
-            fmt::format("{} was there already and is unchanged, and what this run learned is gone: with --resume FILE a run "
-                        "keeps its state and can go on",
-                        out)};
+    return {false, fmt::format("{} was there already and is unchanged, and what this run learned "
+                               "is gone: with --resume FILE a run "
+                               "keeps its state and can go on",
+                               out)};
   }
-  return {true,
-          fmt::format("what was learned so far is in {}; training starts anew next time: with --resume FILE a run keeps its "
-                      "state and can go on",
-                      out)};
+  return {true, fmt::format("what was learned so far is in {}; training starts anew next time: "
+                            "with --resume FILE a run keeps its "
+                            "state and can go on",
+                            out)};
 }
 
 }  // namespace refrain::examples

@@ -13,8 +13,9 @@
 
 namespace refrain::examples {
 
-/// What a run that goes on from a state must have in common with the run that kept it: values by name, both for people.  What may change
-/// from one to the next is no part of it: epochs, patience, learning rate, clipping, threads.
+/// What a run that goes on from a state must have in common with the run that kept it: values by
+/// name, both for people. What may change from one to the next is no part of it: epochs, patience,
+/// learning rate, clipping, threads.
 using Setting = std::map<std::string, std::string, std::less<>>;
 
 /// The fields of a stored configuration (saved_config.hpp), without its note for people.
@@ -56,22 +57,26 @@ struct Validation {
   std::function<double()> measure;
 };
 
-/// Random streams that layers draw from while they train, by name; part of a state that goes on bit for bit.
+/// Random streams that layers draw from while they train, by name; part of a state that goes on bit
+/// for bit.
 using Streams = std::vector<std::pair<std::string, Random*>>;
 
 /// What runs a trainer, given the evaluation.
-using RunTrainer = std::function<TrainingResult(Trainer&, const std::function<double(std::int64_t)>&)>;
+using RunTrainer =
+    std::function<TrainingResult(Trainer&, const std::function<double(std::int64_t)>&)>;
 
-TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer, const TrainOptions& options,
-                     const TrainPlace& place, std::int64_t steps_per_epoch, const Validation& validation,
+TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer,
+                     const TrainOptions& options, const TrainPlace& place,
+                     std::int64_t steps_per_epoch, const Validation& validation,
                      const Streams& streams);
 
-/// Trains until the options, the validation part or Ctrl-C end it; `make(epoch, step)` makes a step's batch on the host, `loss(batch)`
-/// its loss on the place's device.  Throws DataError when the state file belongs to a run of another setting, and says where they differ.
+/// Trains until the options, the validation part or Ctrl-C end it; `make(epoch, step)` makes a
+/// step's batch on the host, `loss(batch)` its loss on the place's device. Throws DataError when
+/// the state file belongs to a run of another setting, and says where they differ.
 template <class Make, class Loss>
-TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& options, const TrainPlace& place,
-                  std::int64_t steps_per_epoch, const Make& make, const Loss& loss, const Validation& validation,
-                  const Streams& streams = {}) {
+TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& options,
+                  const TrainPlace& place, std::int64_t steps_per_epoch, const Make& make,
+                  const Loss& loss, const Validation& validation, const Streams& streams = {}) {
   return train_by(
       [&](Trainer& trainer, const std::function<double(std::int64_t)>& evaluate) {
         return trainer.run(place.device, make, loss, evaluate);
@@ -85,8 +90,8 @@ struct Leavings {
   std::string text;         ///< where things are and how to go on, for people
 };
 
-/// A state file holds everything, and nothing else is written; without one, what was learned so far goes to `out`, unless there
-/// is such a file already: it may be a better one.
+/// A state file holds everything, and nothing else is written; without one, what was learned so far
+/// goes to `out`, unless there is such a file already: it may be a better one.
 Leavings leavings(const std::string& out, const std::string& state_file);
 
 }  // namespace refrain::examples

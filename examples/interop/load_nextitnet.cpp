@@ -1,7 +1,9 @@
-/// Recommends with a NextItNet whose weights another program trained:  load_nextitnet WEIGHTS.safetensors ITEM...
+/// Recommends with a NextItNet whose weights another program trained: load_nextitnet
+/// WEIGHTS.safetensors ITEM...
 ///
-/// The file holds the tensors that docs/interop.md names and the texts "dilations" ("1,4,1,4") and "padding" ("causal" or "same");
-/// nextitnet_from_pytorch.py writes such files.  ITEM... is the history, oldest first.  Prints the five best next items.
+/// The file holds the tensors that docs/interop.md names and the texts "dilations" ("1,4,1,4") and
+/// "padding" ("causal" or "same"); nextitnet_from_pytorch.py writes such files. ITEM... is the
+/// history, oldest first. Prints the five best next items.
 
 #include <algorithm>
 #include <charconv>
@@ -39,13 +41,16 @@ std::vector<std::int64_t> numbers(std::string_view list, const std::string& what
   return out;
 }
 
-const std::string& text_of(const SafetensorsFile& file, std::string_view name, const std::string& path) {
+const std::string& text_of(const SafetensorsFile& file, std::string_view name,
+                           const std::string& path) {
   const auto found = file.metadata.find(name);
-  if (found == file.metadata.end()) throw DataError(path, 0, concat("has no text '", name, "' in its metadata"));
+  if (found == file.metadata.end())
+    throw DataError(path, 0, concat("has no text '", name, "' in its metadata"));
   return found->second;
 }
 
-const Tensor& tensor_of(const SafetensorsFile& file, std::string_view name, int rank, const std::string& path) {
+const Tensor& tensor_of(const SafetensorsFile& file, std::string_view name, int rank,
+                        const std::string& path) {
   const auto found = file.tensors.find(name);
   if (found == file.tensors.end() || found->second.rank() != rank) {
     throw DataError(path, 0, concat("has no tensor '", name, "' of rank ", rank));
@@ -58,23 +63,26 @@ models::NextItNet load(const std::string& path) {
   const SafetensorsFile file = read_safetensors(path);
   const std::string& padding = text_of(file, "padding", path);
   if (padding != "causal" && padding != "same") {
-    throw DataError(path, 0, concat("expected the padding 'causal' or 'same', got '", padding, "'"));
+    throw DataError(path, 0,
+                    concat("expected the padding 'causal' or 'same', got '", padding, "'"));
   }
   const Tensor& table = tensor_of(file, "embedding.weight", 2, path);
   Random random(1);
-  models::NextItNet model({.items = table.size(0),
-                           .channels = table.size(1),
-                           .dilations = numbers(text_of(file, "dilations", path), path + ": dilations"),
-                           .width = tensor_of(file, "blocks.0.conv1.weight", 3, path).size(0),
-                           .padding = padding == "causal" ? Padding::causal : Padding::same},
-                          random);
+  models::NextItNet model(
+      {.items = table.size(0),
+       .channels = table.size(1),
+       .dilations = numbers(text_of(file, "dilations", path), path + ": dilations"),
+       .width = tensor_of(file, "blocks.0.conv1.weight", 3, path).size(0),
+       .padding = padding == "causal" ? Padding::causal : Padding::same},
+      random);
   assign_tensors(tensors_of(model), file.tensors, path);
   return model;
 }
 
 void recommend(const std::string& path, const std::vector<std::int32_t>& history) {
   const models::NextItNet model = load(path);
-  const Tensor ids = Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(history.size())}, history);
+  const Tensor ids =
+      Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(history.size())}, history);
   const Tensor scores = model.scores(ids);
   std::vector<std::int64_t> order(static_cast<std::size_t>(scores.numel()));
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int64_t>(i);
@@ -82,7 +90,8 @@ void recommend(const std::string& path, const std::vector<std::int32_t>& history
   const std::size_t shown = std::min<std::size_t>(5, order.size());
   std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(shown), order.end(),
                     [&](std::int64_t a, std::int64_t b) { return score[a] > score[b]; });
-  for (std::size_t i = 0; i < shown; ++i) std::printf("%lld %.6f\n", static_cast<long long>(order[i]), score[order[i]]);
+  for (std::size_t i = 0; i < shown; ++i)
+    std::printf("%lld %.6f\n", static_cast<long long>(order[i]), score[order[i]]);
 }
 
 }  // namespace
@@ -94,7 +103,8 @@ int main(int argc, char** argv) {
   }
   try {
     std::vector<std::int32_t> history;
-    for (int i = 2; i < argc; ++i) history.push_back(static_cast<std::int32_t>(number(argv[i], "ITEM")));
+    for (int i = 2; i < argc; ++i)
+      history.push_back(static_cast<std::int32_t>(number(argv[i], "ITEM")));
     recommend(argv[1], history);
     return 0;
   } catch (const std::exception& error) {

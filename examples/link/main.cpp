@@ -1,5 +1,6 @@
-// What to watch next: a recommender of one's own, made of Refrain's layers.  It learns from generated histories, is saved, read back
-// from its file, and recommends.  See docs/linking.md for the ways to build it.
+// What to watch next: a recommender of one's own, made of Refrain's layers. It learns from
+// generated histories, is saved, read back from its file, and recommends. See docs/linking.md for
+// the ways to build it.
 
 #include <cstdio>
 #include <exception>
@@ -12,7 +13,8 @@ namespace {
 
 using namespace refrain;
 
-/// A convolutional network over the items of a sequence.  One table holds the items' vectors at both ends:
+/// A convolutional network over the items of a sequence. One table holds the items' vectors at both
+/// ends:
 ///
 ///   h = block2(block1(items[ids])),   scores[b,t,:] = items h[b,t,:] + bias
 ///
@@ -28,7 +30,8 @@ class EpisodeModel final : public Module {
   Variable hidden(const Tensor& ids) const { return far_(near_(items_(ids))); }
 
   Variable loss(const SequenceBatch& batch) const {
-    return softmax_loss(hidden(batch.ids), items_.weight(), bias_, batch.targets, {.ignored = padding_id});
+    return softmax_loss(hidden(batch.ids), items_.weight(), bias_, batch.targets,
+                        {.ignored = padding_id});
   }
 
   /// Scores of all items after the last step: [B,T] -> [B,items].
@@ -55,8 +58,8 @@ class EpisodeModel final : public Module {
 constexpr std::int64_t channels = 32;
 constexpr std::int64_t length = 13;  ///< of the longest history
 
-/// Viewers who follow two of four series each, from the first episode on, now the one, now the other.
-/// A file would come in by read_sequences(path).
+/// Viewers who follow two of four series each, from the first episode on, now the one, now the
+/// other. A file would come in by read_sequences(path).
 Sequences histories(std::int64_t viewers, Random& random) {
   const std::vector<std::string> series{"Harbour", "Atlas", "Night Shift", "The Orchard"};
   Sequences log;
@@ -87,13 +90,15 @@ void train_and_save(const std::string& path) {
     double sum = 0;
     for (std::int64_t step = 0; step < batches.steps_per_epoch(); ++step) {
       adam.zero_grad();
-      const Variable loss = model.loss(next_item_batch(sequences, batches.rows(epoch, step), length));
+      const Variable loss =
+          model.loss(next_item_batch(sequences, batches.rows(epoch, step), length));
       backward(loss);
       adam.step();
       sum += loss.item();
     }
     if (epoch % 10 == 9) {
-      std::printf("epoch %2d: loss %.3f\n", static_cast<int>(epoch + 1), sum / static_cast<double>(batches.steps_per_epoch()));
+      std::printf("epoch %2d: loss %.3f\n", static_cast<int>(epoch + 1),
+                  sum / static_cast<double>(batches.steps_per_epoch()));
     }
   }
   save_model(path, model, {{"vocabulary", vocabulary.serialize()}});
@@ -101,7 +106,8 @@ void train_and_save(const std::string& path) {
 
 void recommend(const std::string& path, const std::vector<std::string>& watched) {
   Random random(0);
-  const Vocabulary vocabulary = Vocabulary::deserialize(checkpoint_info(path).metadata.at("vocabulary"), path);
+  const Vocabulary vocabulary =
+      Vocabulary::deserialize(checkpoint_info(path).metadata.at("vocabulary"), path);
   EpisodeModel model(vocabulary.size(), channels, random);
   load_model(path, model);
   model.eval();
@@ -111,7 +117,9 @@ void recommend(const std::string& path, const std::vector<std::string>& watched)
   history.end_row();
   const std::int64_t rows[] = {0};
   Tensor scores = model.scores(padded_batch(history, rows, length - 1));
-  const auto leave_out = [&](std::int32_t id) { scores.data<float>()[id] = -std::numeric_limits<float>::infinity(); };
+  const auto leave_out = [&](std::int32_t id) {
+    scores.data<float>()[id] = -std::numeric_limits<float>::infinity();
+  };
   for (std::int32_t id = 0; id < special_ids; ++id) leave_out(id);
   for (const std::int32_t id : history[0]) leave_out(id);
 
@@ -130,7 +138,8 @@ int main() {
   try {
     std::printf("Refrain %s, CPU kernels: %s\n", version(), cpu_isa());
     train_and_save("episodes.safetensors");
-    recommend("episodes.safetensors", {"Harbour 1", "Atlas 1", "Atlas 2", "Harbour 2", "Harbour 3"});
+    recommend("episodes.safetensors",
+              {"Harbour 1", "Atlas 1", "Atlas 2", "Harbour 2", "Harbour 3"});
   } catch (const std::exception& error) {
     std::fprintf(stderr, "episodes: %s\n", error.what());
     return 1;

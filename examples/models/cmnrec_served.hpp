@@ -21,12 +21,14 @@ namespace refrain::models {
 /// When CmnRec touches its memory while it serves: the tasks of CmnRecServed.
 class ServedSchedule {
  public:
-  /// Steps G, 2 G, ... of the stream, and the newest one when scores are asked for: every(G).closed().  Incremental; G = 1 is SRMN.
+  /// Steps G, 2 G, ... of the stream, and the newest one when scores are asked for:
+  /// every(G).closed(). Incremental; G = 1 is SRMN.
   static ServedSchedule every(std::int64_t gap) {
     if (gap < 1) throw OptionError(concat("ServedSchedule::every: expected a gap >= 1, got ", gap));
     return {concat("every ", gap), gap, nullptr};
   }
-  /// A schedule of the newest T items, padded on the left: PEC, TSC and what else counts back from the end.  By a full pass.
+  /// A schedule of the newest T items, padded on the left: PEC, TSC and what else counts back from
+  /// the end. By a full pass.
   static ServedSchedule newest(ChunkSchedule schedule) {
     std::string text = schedule.text();
     return {std::move(text), 0, std::make_shared<const ChunkSchedule>(std::move(schedule))};
@@ -39,7 +41,8 @@ class ServedSchedule {
   const ChunkSchedule* of_newest() const noexcept { return newest_.get(); }
 
  private:
-  ServedSchedule(std::string identity, std::int64_t gap, std::shared_ptr<const ChunkSchedule> newest)
+  ServedSchedule(std::string identity, std::int64_t gap,
+                 std::shared_ptr<const ChunkSchedule> newest)
       : identity_(std::move(identity)), gap_(gap), newest_(std::move(newest)) {}
 
   std::string identity_;
@@ -49,8 +52,9 @@ class ServedSchedule {
 
 /// Serves a CmnRec network under one or more schedules.
 ///
-/// A stream holds the network's state before the newest item, and that item: scores make its step a chunk step, as training with
-/// every(G).closed() does, and the stream goes on as if they had not been asked for.
+/// A stream holds the network's state before the newest item, and that item: scores make its step a
+/// chunk step, as training with every(G).closed() does, and the stream goes on as if they had not
+/// been asked for.
 template <class Controller>
 class CmnRecServed {
  public:
@@ -58,7 +62,8 @@ class CmnRecServed {
   using Task = ServedSchedule;
 
   struct Options {
-    std::int64_t padding_steps = 0;  ///< padding that stands before every stream, as in training batches; 0: the bare stream
+    std::int64_t padding_steps =
+        0;  ///< padding that stands before every stream, as in training batches; 0: the bare stream
   };
 
   struct Stream {
@@ -67,20 +72,22 @@ class CmnRecServed {
     std::int64_t newest = none;
   };
 
-  /// The network is put into evaluation mode, in which its functions change nothing, and is not to be changed afterwards.
-  /// Throws OptionError for a negative padding_steps.
+  /// The network is put into evaluation mode, in which its functions change nothing, and is not to
+  /// be changed afterwards. Throws OptionError for a negative padding_steps.
   CmnRecServed(std::shared_ptr<Network> network, Options options)
       : network_(std::move(network)),
         options_(options),
         identity_(concat("cmnrec ", content_hash(*network_), ", padding ", options.padding_steps)) {
     if (options.padding_steps < 0) {
-      throw OptionError(concat("CmnRecServed: expected padding_steps >= 0, got ", options.padding_steps));
+      throw OptionError(
+          concat("CmnRecServed: expected padding_steps >= 0, got ", options.padding_steps));
     }
     network_->eval();
     const NoGrad off;
     weights_ = network_->pack();
   }
-  explicit CmnRecServed(std::shared_ptr<Network> network) : CmnRecServed(std::move(network), Options{}) {}
+  explicit CmnRecServed(std::shared_ptr<Network> network)
+      : CmnRecServed(std::move(network), Options{}) {}
 
   const std::string& identity() const noexcept { return identity_; }
   bool is_incremental(const Task& task) const noexcept { return task.gap() > 0; }
@@ -91,10 +98,12 @@ class CmnRecServed {
     if (ids.empty()) return stream;
     const std::span<const std::int32_t> before = std::span(ids).first(ids.size() - 1);
     for (std::size_t at = 0; at < before.size(); at += most_steps_at_once) {
-      const std::span<const std::int32_t> piece = before.subspan(at, std::min(most_steps_at_once, before.size() - at));
+      const std::span<const std::int32_t> piece =
+          before.subspan(at, std::min(most_steps_at_once, before.size() - at));
       const std::int64_t count = static_cast<std::int64_t>(piece.size());
-      stream.state = network_->advance(row(piece), ChunkSchedule::every(task.gap(), count, stream.steps),
-                                       std::move(stream.state), weights_);
+      stream.state =
+          network_->advance(row(piece), ChunkSchedule::every(task.gap(), count, stream.steps),
+                            std::move(stream.state), weights_);
       stream.steps += count;
     }
     stream.newest = ids.back();
@@ -103,8 +112,9 @@ class CmnRecServed {
 
   void advance(const Task& task, Stream& stream, std::int32_t item) const {
     if (stream.newest != none) {
-      stream.state = network_->advance(row(stream.newest), ChunkSchedule::every(task.gap(), 1, stream.steps),
-                                       std::move(stream.state), weights_);
+      stream.state =
+          network_->advance(row(stream.newest), ChunkSchedule::every(task.gap(), 1, stream.steps),
+                            std::move(stream.state), weights_);
       ++stream.steps;
     }
     stream.newest = item;
@@ -113,7 +123,8 @@ class CmnRecServed {
   /// Throws OptionError for a stream without a step.
   Tensor scores(const Task&, const Stream& stream) const {
     if (stream.newest == none) throw OptionError("CmnRecServed: the stream has no step yet");
-    return network_->scores_after(row(stream.newest), ChunkSchedule::every_step(1), stream.state, weights_);
+    return network_->scores_after(row(stream.newest), ChunkSchedule::every_step(1), stream.state,
+                                  weights_);
   }
 
   Tensor scores(const Task& task, std::span<const std::int32_t> items) const {
@@ -121,7 +132,8 @@ class CmnRecServed {
       RaggedIds rows;
       rows.push_back(items);
       const std::int64_t first = 0;
-      return network_->scores(padded_batch(rows, {&first, 1}, task.of_newest()->steps()), *task.of_newest(), weights_);
+      return network_->scores(padded_batch(rows, {&first, 1}, task.of_newest()->steps()),
+                              *task.of_newest(), weights_);
     }
     const std::vector<std::int32_t> ids = padded(items);
     const std::int64_t steps = static_cast<std::int64_t>(ids.size());
@@ -131,7 +143,8 @@ class CmnRecServed {
   template <class AnyStream, class Visitor>
   void visit(const Task& task, AnyStream& stream, Visitor&& visitor) const {
     constexpr bool reading = !std::is_const_v<AnyStream>;
-    // Steps share their tensors with streams that were copied: what is read gets tensors of its own.
+    // Steps share their tensors with streams that were copied: what is read gets tensors of its
+    // own.
     const auto part = [&](auto& variable) {
       if constexpr (reading) variable = Variable(variable.value().clone());
       visitor(variable.value());
@@ -144,12 +157,15 @@ class CmnRecServed {
     std::int64_t chunk = stream.state.chunk.defined() ? stream.state.chunk.size(0) : 0;
     visitor(chunk);
     if constexpr (reading) {
-      const bool fits = stream.steps >= 0 && stream.newest >= none && stream.newest < network_->options().items && chunk >= 0 &&
+      const bool fits = stream.steps >= 0 && stream.newest >= none &&
+                        stream.newest < network_->options().items && chunk >= 0 &&
                         chunk <= task.gap() && (stream.steps == 0 || stream.newest != none);
-      if (!fits) throw DataError("CmnRecServed", 0, concat("no stream under the schedule ", task.identity()));
-      stream.state.chunk = chunk > 0
-                               ? Variable(Tensor({chunk, 1, network_->options().hidden}, stream.state.controller.h[0].dtype()))
-                               : Variable();
+      if (!fits)
+        throw DataError("CmnRecServed", 0,
+                        concat("no stream under the schedule ", task.identity()));
+      stream.state.chunk = chunk > 0 ? Variable(Tensor({chunk, 1, network_->options().hidden},
+                                                       stream.state.controller.h[0].dtype()))
+                                     : Variable();
       if (chunk > 0) visitor(stream.state.chunk.value());
     } else if (chunk > 0) {
       visitor(stream.state.chunk.value());
@@ -159,12 +175,15 @@ class CmnRecServed {
  private:
   static constexpr std::int64_t none = -1;
 
-  static constexpr std::size_t most_steps_at_once = 256;  ///< of a history: its activations are all there at a time
+  static constexpr std::size_t most_steps_at_once =
+      256;  ///< of a history: its activations are all there at a time
 
   static Tensor row(std::span<const std::int32_t> ids) {
     return Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(ids.size())}, ids);
   }
-  static Tensor row(std::int64_t id) { return Tensor::from<std::int32_t>({1, 1}, {static_cast<std::int32_t>(id)}); }
+  static Tensor row(std::int64_t id) {
+    return Tensor::from<std::int32_t>({1, 1}, {static_cast<std::int32_t>(id)});
+  }
 
   std::vector<std::int32_t> padded(std::span<const std::int32_t> items) const {
     std::vector<std::int32_t> ids(static_cast<std::size_t>(options_.padding_steps), padding_id);

@@ -18,17 +18,19 @@ namespace refrain::models {
 ///
 ///   h = blocks(embedding(ids)),   z[b,t,:] = head(relu(h[b,t,:]))
 ///
-/// ids i32 [B,T] in [0,items) -> h [B,T,C] -> z [B,T,items].  With Padding::causal step t sees items up to t and z scores the item
-/// after it; with Padding::same every step sees its neighbours on both sides and z scores the (masked) item at it.
-/// Parameters: embedding.weight [items,C], blocks.*, head.weight [items,C], head.bias [items].
-/// Throws ShapeError for ids outside the table.  Source: Yuan et al. 2019 (NextItNet); 2020 (GRec's two-way encoder).
+/// ids i32 [B,T] in [0,items) -> h [B,T,C] -> z [B,T,items]. With Padding::causal step t sees items
+/// up to t and z scores the item after it; with Padding::same every step sees its neighbours on
+/// both sides and z scores the (masked) item at it. Parameters: embedding.weight [items,C],
+/// blocks.*, head.weight [items,C], head.bias [items]. Throws ShapeError for ids outside the table.
+/// Source: Yuan et al. 2019 (NextItNet); 2020 (GRec's two-way encoder).
 class NextItNet final : public Module {
  public:
   struct Options {
     std::int64_t items = 0;  ///< ids in all, special ones included
     std::int64_t channels = 64;
-    std::vector<std::int64_t> dilations{1, 4, 1, 4, 1, 4, 1, 4};  ///< of each block's first convolution
-    std::int64_t width = 3;                                       ///< taps of each convolution
+    std::vector<std::int64_t> dilations{1, 4, 1, 4,
+                                        1, 4, 1, 4};  ///< of each block's first convolution
+    std::int64_t width = 3;                           ///< taps of each convolution
     Padding padding = Padding::causal;
     bool relu = true;  ///< before the head, as in the published code; sampled softmax goes without
     double deviation = 0.02;
@@ -36,8 +38,11 @@ class NextItNet final : public Module {
 
   NextItNet(const Options& options, Random& random, Placement placement = {})
       : options_(options),
-        embedding_({.count = options.items, .width = options.channels, .deviation = options.deviation}, random, placement),
-        head_({.in = options.channels, .out = options.items, .deviation = options.deviation}, random, placement) {
+        embedding_(
+            {.count = options.items, .width = options.channels, .deviation = options.deviation},
+            random, placement),
+        head_({.in = options.channels, .out = options.items, .deviation = options.deviation},
+              random, placement) {
     if (options.dilations.empty()) throw OptionError("NextItNet: expected at least one dilation");
     blocks_.reserve(options.dilations.size());
     for (const std::int64_t dilation : options.dilations) {
@@ -57,9 +62,11 @@ class NextItNet final : public Module {
   /// Throws ShapeError for any other number of patches.
   Variable encode(Variable x, std::span<const BlockPatches> patches = {}) const {
     if (!patches.empty() && patches.size() != blocks_.size()) {
-      throw ShapeError(concat("NextItNet: expected patches for ", blocks_.size(), " blocks, got ", patches.size()));
+      throw ShapeError(concat("NextItNet: expected patches for ", blocks_.size(), " blocks, got ",
+                              patches.size()));
     }
-    for (std::size_t i = 0; i < blocks_.size(); ++i) x = blocks_[i](x, patches.empty() ? BlockPatches() : patches[i]);
+    for (std::size_t i = 0; i < blocks_.size(); ++i)
+      x = blocks_[i](x, patches.empty() ? BlockPatches() : patches[i]);
     return x;
   }
 
@@ -75,7 +82,8 @@ class NextItNet final : public Module {
   }
 
   /// encode() at chosen steps: x [B,S',C] holds the steps cone[0].in() -> [B,S,C].
-  Variable encode_at(Variable x, const Cone& cone, std::span<const BlockPatches> patches = {}) const {
+  Variable encode_at(Variable x, const Cone& cone,
+                     std::span<const BlockPatches> patches = {}) const {
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       x = blocks_[i].at_steps(x, cone[i], patches.empty() ? BlockPatches() : patches[i]);
     }
@@ -92,8 +100,8 @@ class NextItNet final : public Module {
     return history;
   }
 
-  /// encode() over the first steps of a stream, x [1,T,C] -> [1,T,C]; `history` becomes what advance() would leave after them.  Within
-  /// NoGrad alone.
+  /// encode() over the first steps of a stream, x [1,T,C] -> [1,T,C]; `history` becomes what
+  /// advance() would leave after them. Within NoGrad alone.
   Variable start(Variable x, History& history, std::span<const BlockPatches> patches = {}) const {
     History begun = start();
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
@@ -103,8 +111,10 @@ class NextItNet final : public Module {
     return x;
   }
 
-  /// encode() at the step after those of `history`, which stays as it is: x [1,1,C] -> [1,1,C].  Within NoGrad alone.
-  Variable encode_next(Variable x, const History& history, std::span<const BlockPatches> patches = {}) const {
+  /// encode() at the step after those of `history`, which stays as it is: x [1,1,C] -> [1,1,C].
+  /// Within NoGrad alone.
+  Variable encode_next(Variable x, const History& history,
+                       std::span<const BlockPatches> patches = {}) const {
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       x = blocks_[i].at_next(x, history.at(i), patches.empty() ? BlockPatches() : patches[i]);
     }
@@ -119,10 +129,12 @@ class NextItNet final : public Module {
     return x;
   }
 
-  /// Steps that one step of a causal network's output depends on, itself included: 1 + (width - 1) * sum of all dilations.
+  /// Steps that one step of a causal network's output depends on, itself included: 1 + (width - 1)
+  /// * sum of all dilations.
   std::int64_t reach() const {
     std::int64_t steps = 1;
-    for (const std::int64_t dilation : options_.dilations) steps += (options_.width - 1) * 3 * dilation;
+    for (const std::int64_t dilation : options_.dilations)
+      steps += (options_.width - 1) * 3 * dilation;
     return steps;
   }
 
@@ -134,22 +146,24 @@ class NextItNet final : public Module {
     return softmax_loss(hidden(ids), head_, targets, {.ignored = ignored, .relu = options_.relu});
   }
 
-  /// Softmax cross-entropy against sampled items.  The head sees the hidden vectors as they are, so the network is to be made with
-  /// relu = false; throws OptionError otherwise.
+  /// Softmax cross-entropy against sampled items. The head sees the hidden vectors as they are, so
+  /// the network is to be made with relu = false; throws OptionError otherwise.
   Variable sampled_loss(const Tensor& ids, const Tensor& targets, const Candidates& candidates,
                         std::int64_t ignored = -1) const {
-    if (options_.relu) throw OptionError("NextItNet: sampled softmax needs a network made with relu = false");
+    if (options_.relu)
+      throw OptionError("NextItNet: sampled softmax needs a network made with relu = false");
     return sampled_softmax_loss(hidden(ids), head_, targets, candidates, {.ignored = ignored});
   }
 
-  /// Scores of all items at one step (negative: from the end): i32 [B,T] -> [B,items].  Where the device has the kernel for it, the
-  /// blocks compute only the steps that this one depends on.
+  /// Scores of all items at one step (negative: from the end): i32 [B,T] -> [B,items]. Where the
+  /// device has the kernel for it, the blocks compute only the steps that this one depends on.
   Tensor scores(const Tensor& ids, std::int64_t step = -1) const {
     const NoGrad off;
     Variable h;
     if (has_conv_norm_at_steps(ids.device())) {
       const Cone cone = cone_of(StepSet({step}, ids.size(1)));
-      h = reshape(encode_at(embed(cone[0].in().columns(ids)), cone), {ids.size(0), options_.channels});
+      h = reshape(encode_at(embed(cone[0].in().columns(ids)), cone),
+                  {ids.size(0), options_.channels});
     } else {
       h = select_step(hidden(ids), step);
     }
@@ -166,7 +180,9 @@ class NextItNet final : public Module {
   std::int64_t channels() const noexcept { return options_.channels; }
   std::int64_t blocks() const noexcept { return static_cast<std::int64_t>(blocks_.size()); }
   bool is_causal() const noexcept { return options_.padding == Padding::causal; }
-  const ConvBlock& block(std::int64_t index) const { return blocks_.at(static_cast<std::size_t>(index)); }
+  const ConvBlock& block(std::int64_t index) const {
+    return blocks_.at(static_cast<std::size_t>(index));
+  }
   const Embedding& embedding() const noexcept { return embedding_; }
 
   void visit_members(Visitor& visitor) override {

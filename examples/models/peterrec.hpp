@@ -12,9 +12,10 @@ namespace refrain::models {
 
 /// What a task learns on top of the base.
 struct PatchOptions {
-  Insertion insertion = Insertion::serial;  ///< Insertion::none: no patches (only the head, and what the base itself learns)
-  bool two_per_block = true;                ///< false: at the second convolution alone
-  std::int64_t bottleneck = 0;              ///< D; 0: channels / 4
+  Insertion insertion = Insertion::
+      serial;  ///< Insertion::none: no patches (only the head, and what the base itself learns)
+  bool two_per_block = true;    ///< false: at the second convolution alone
+  std::int64_t bottleneck = 0;  ///< D; 0: channels / 4
   std::int64_t cardinality = 1;
   AdapterStart start = AdapterStart::identity;
   bool norm2 = true;  ///< the task's own copies of the second normalisation of each block
@@ -33,17 +34,19 @@ struct HeadOptions {
   double deviation = 0.02;
 };
 
-/// Everything that one task owns: patches, head, and if wanted its own [TCL] vector and second normalisations.
+/// Everything that one task owns: patches, head, and if wanted its own [TCL] vector and second
+/// normalisations.
 ///
-/// Parameters: patches.<2 block + half>.* (or patches.<block>.*), norm2.<block>.*, tcl [1,C], head.weight [targets,C],
-/// head.bias [targets] (softmax).  The base is not among them: it is handed to each call, and any number of sets may share it.
-/// Source: PeterRec, sections 3.3 and 3.4.
+/// Parameters: patches.<2 block + half>.* (or patches.<block>.*), norm2.<block>.*, tcl [1,C],
+/// head.weight [targets,C], head.bias [targets] (softmax). The base is not among them: it is handed
+/// to each call, and any number of sets may share it. Source: PeterRec, sections 3.3 and 3.4.
 class PatchSet final : public Module {
  public:
   struct Options {
     PatchOptions patches{};
     HeadOptions head{};
-    std::int64_t tcl_id = -1;  ///< id whose vector the task learns for itself; -1: every id has the base's vector
+    std::int64_t tcl_id =
+        -1;  ///< id whose vector the task learns for itself; -1: every id has the base's vector
   };
 
   /// Throws OptionError when the options do not fit the base.
@@ -54,12 +57,15 @@ class PatchSet final : public Module {
                .bias = options.head.loss == HeadLoss::softmax,
                .deviation = options.head.deviation},
               random, placement) {
-    if (options.head.targets < 1) throw OptionError(concat("PatchSet: expected targets, got ", options.head.targets));
+    if (options.head.targets < 1)
+      throw OptionError(concat("PatchSet: expected targets, got ", options.head.targets));
     if (options.tcl_id >= base.options().items) {
-      throw OptionError(concat("PatchSet: [TCL] is id ", options.tcl_id, ", the base has ", base.options().items, " ids"));
+      throw OptionError(concat("PatchSet: [TCL] is id ", options.tcl_id, ", the base has ",
+                               base.options().items, " ids"));
     }
     const PatchOptions& patch = options.patches;
-    const std::int64_t patches = patch.insertion == Insertion::none ? 0 : base.blocks() * (patch.two_per_block ? 2 : 1);
+    const std::int64_t patches =
+        patch.insertion == Insertion::none ? 0 : base.blocks() * (patch.two_per_block ? 2 : 1);
     for (std::int64_t i = 0; i < patches; ++i) {
       patches_.emplace_back(Adapter::Options{.channels = base.channels(),
                                              .bottleneck = patch.bottleneck,
@@ -70,19 +76,22 @@ class PatchSet final : public Module {
     if (patch.insertion != Insertion::none && patch.norm2) {
       for (std::int64_t i = 0; i < base.blocks(); ++i) {
         const LayerNorm& from = base.block(i).norm2();
-        norm2_.emplace_back(LayerNorm::Options{.channels = base.channels(), .epsilon = from.epsilon()}, placement);
+        norm2_.emplace_back(
+            LayerNorm::Options{.channels = base.channels(), .epsilon = from.epsilon()}, placement);
         norm2_.back().parameter("gamma").value().copy_from(from.gamma().value());
         norm2_.back().parameter("beta").value().copy_from(from.beta().value());
       }
     }
     if (options.tcl_id >= 0) {
-      tcl_ = Parameter(base.embedding().weight().value().slice(options.tcl_id, options.tcl_id + 1).clone());
+      tcl_ = Parameter(
+          base.embedding().weight().value().slice(options.tcl_id, options.tcl_id + 1).clone());
     }
   }
 
   /// User vectors: i32 ids [B,T] with [TCL] last (two-way base: first and last) -> [B,C].
   ///   u = h[:,T-1,:]  (causal),   u = h[:,0,:] + h[:,T-1,:]  (two-way)
-  /// The blocks compute only the steps that these depend on, forwards and backwards, where the device has the kernels for it.
+  /// The blocks compute only the steps that these depend on, forwards and backwards, where the
+  /// device has the kernels for it.
   Variable user(const NextItNet& base, const Tensor& ids) const {
     const std::vector<BlockPatches> patches = block_patches(base.blocks());
     Variable h;
@@ -98,18 +107,22 @@ class PatchSet final : public Module {
     return base.is_causal() ? last : select_step(h, 0) + last;
   }
 
-  /// The first items of a stream: i32 ids [1,T] -> hidden vectors [1,T,C]; `history` becomes that after them.  Within NoGrad alone.
+  /// The first items of a stream: i32 ids [1,T] -> hidden vectors [1,T,C]; `history` becomes that
+  /// after them. Within NoGrad alone.
   Variable start(const NextItNet& base, const Tensor& ids, NextItNet::History& history) const {
     return base.start(embed(base, ids), history, block_patches(base.blocks()));
   }
 
-  /// One more item of a stream: i32 id [1,1] -> hidden vector [1,1,C]; the history moves on.  Within NoGrad alone.
+  /// One more item of a stream: i32 id [1,1] -> hidden vector [1,1,C]; the history moves on. Within
+  /// NoGrad alone.
   Variable advance(const NextItNet& base, const Tensor& id, NextItNet::History& history) const {
     return base.advance(embed(base, id), history, block_patches(base.blocks()));
   }
 
-  /// user() of a stream: the vector at [TCL], i32 id [1,1], after the items of the history, which stays as it is.  Within NoGrad alone.
-  Variable user_after(const NextItNet& base, const Tensor& tcl, const NextItNet::History& history) const {
+  /// user() of a stream: the vector at [TCL], i32 id [1,1], after the items of the history, which
+  /// stays as it is. Within NoGrad alone.
+  Variable user_after(const NextItNet& base, const Tensor& tcl,
+                      const NextItNet::History& history) const {
     const Variable h = base.encode_next(embed(base, tcl), history, block_patches(base.blocks()));
     return reshape(h, {1, base.channels()});
   }

@@ -1,5 +1,6 @@
 #pragma once
-/// The sub-commands.  Each prints to standard output and throws refrain::Error for what the user has to mend.
+/// The sub-commands. Each prints to standard output and throws refrain::Error for what the user has
+/// to mend.
 
 #include "peterrec/options.hpp"
 

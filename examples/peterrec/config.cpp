@@ -9,11 +9,12 @@ namespace refrain::peterrec {
 using examples::StoredConfig;
 
 std::string config_text(const NextItNet::Options& network, const BaseNote& note) {
-  return nlohmann::json{{"model", "nextitnet"},         {"items", network.items},
-                        {"channels", network.channels}, {"dilations", network.dilations},
-                        {"width", network.width},       {"causal", network.padding == Padding::causal},
-                        {"relu", network.relu},         {"hold_out_last", note.hold_out_last},
-                        {"length", note.length},        {"note", note.text}}
+  return nlohmann::json{
+      {"model", "nextitnet"},         {"items", network.items},
+      {"channels", network.channels}, {"dilations", network.dilations},
+      {"width", network.width},       {"causal", network.padding == Padding::causal},
+      {"relu", network.relu},         {"hold_out_last", note.hold_out_last},
+      {"length", note.length},        {"note", note.text}}
       .dump();
 }
 
@@ -23,7 +24,8 @@ BaseConfig base_config(const CheckpointInfo& info, const std::string& path) {
   NextItNet::Options& network = stored.network;
   network.items = config.integer("items", {.least = 1});
   network.channels = config.integer("channels", {.least = 1});
-  network.dilations = config.integers("dilations", {.least = 1, .most = examples::longest_sequence});
+  network.dilations =
+      config.integers("dilations", {.least = 1, .most = examples::longest_sequence});
   network.width = config.integer("width", {.least = 1});
   network.padding = config.flag("causal") ? Padding::causal : Padding::same;
   network.relu = config.flag("relu");
@@ -33,7 +35,8 @@ BaseConfig base_config(const CheckpointInfo& info, const std::string& path) {
   config.expect_room({2 * blocks, network.width, network.channels, network.channels});
   // A file that does not say so was pre-trained on everything.
   stored.note.hold_out_last = config.has("hold_out_last") && config.flag("hold_out_last");
-  if (config.has("length")) stored.note.length = config.integer("length", {.least = 1, .most = examples::longest_sequence});
+  if (config.has("length"))
+    stored.note.length = config.integer("length", {.least = 1, .most = examples::longest_sequence});
   if (config.has("note")) stored.note.text = config.text("note");
   return stored;
 }
@@ -60,7 +63,8 @@ std::string config_text(const PatchSet::Options& set, const PatchNote& note) {
       .dump();
 }
 
-PatchConfig patch_config(const CheckpointInfo& info, const std::string& path, const NextItNet::Options& base) {
+PatchConfig patch_config(const CheckpointInfo& info, const std::string& path,
+                         const NextItNet::Options& base) {
   const StoredConfig config(info, path);
   PatchConfig stored;
   TaskOptions& options = stored.note.options;
@@ -74,8 +78,10 @@ PatchConfig patch_config(const CheckpointInfo& info, const std::string& path, co
   stored.targets = config.integer("targets", {.least = 1});
   config.expect_room({stored.targets, base.channels});
   if (options.insertion != "none") {
-    const std::int64_t patches = static_cast<std::int64_t>(base.dilations.size()) * (options.one_per_block ? 1 : 2);
-    config.expect_room({patches, base.channels, std::max<std::int64_t>(1, options.bottleneck), options.cardinality});
+    const std::int64_t patches =
+        static_cast<std::int64_t>(base.dilations.size()) * (options.one_per_block ? 1 : 2);
+    config.expect_room({patches, base.channels, std::max<std::int64_t>(1, options.bottleneck),
+                        options.cardinality});
   }
   stored.note.split = config.shares("split");
   stored.note.split_seed = config.word("split_seed");

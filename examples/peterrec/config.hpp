@@ -1,5 +1,6 @@
 #pragma once
-/// What base and patch files say about themselves besides parameters and vocabularies: the text "config" of a checkpoint, and back.
+/// What base and patch files say about themselves besides parameters and vocabularies: the text
+/// "config" of a checkpoint, and back.
 
 #include <cstdint>
 #include <string>
@@ -19,8 +20,9 @@ using models::PatchSet;
 /// What a base file says besides its parameters and vocabulary.
 struct BaseNote {
   bool hold_out_last = false;  ///< pre-training did not see the last two items of any sequence
-  std::int64_t length = 50;    ///< DataOptions::length of pre-training; files that do not say were made with this one
-  std::string text;            ///< for people
+  std::int64_t length =
+      50;  ///< DataOptions::length of pre-training; files that do not say were made with this one
+  std::string text;  ///< for people
 };
 
 /// What a patch file says besides its parameters.
@@ -49,8 +51,10 @@ struct PatchConfig {
 std::string config_text(const NextItNet::Options& network, const BaseNote& note);
 std::string config_text(const PatchSet::Options& set, const PatchNote& note);
 
-/// Throw DataError, naming the file, for what config_text() does not write, and for sizes that the file's parameters cannot have.
+/// Throw DataError, naming the file, for what config_text() does not write, and for sizes that the
+/// file's parameters cannot have.
 BaseConfig base_config(const CheckpointInfo& info, const std::string& path);
-PatchConfig patch_config(const CheckpointInfo& info, const std::string& path, const NextItNet::Options& base);
+PatchConfig patch_config(const CheckpointInfo& info, const std::string& path,
+                         const NextItNet::Options& base);
 
 }  // namespace refrain::peterrec

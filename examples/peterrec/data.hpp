@@ -15,8 +15,11 @@ namespace refrain::peterrec {
 
 /// What the files hold, in original ids.
 struct RawData {
-  TransferSequences behaviour;  ///< row i of both sides is one user; the target side is empty with one domain
-  Sequences more;               ///< of the further files, for pre-training alone: a row is one file's user, under no id
+  TransferSequences
+      behaviour;  ///< row i of both sides is one user; the target side is empty with one domain
+  Sequences
+      more;  ///< of the further files, for pre-training alone: a row is one file's user, under no
+             ///< id
   std::optional<Profiles> profiles;
   std::optional<Titles> titles;
   bool two_domains = false;
@@ -34,13 +37,15 @@ std::string split_text(const DataOptions& options);
 /// The vocabulary of the source domain, from everything that pre-trains.
 Vocabulary source_vocabulary(const RawData& raw, const DataOptions& options);
 
-/// Pieces of `length` (+ 1 for a causal base, whose targets are one step ahead) that pre-train, and the part held out to watch it.
-/// With hold_out_last every sequence of every file lacks its last two items, so that --task next may test on any of the files.
+/// Pieces of `length` (+ 1 for a causal base, whose targets are one step ahead) that pre-train, and
+/// the part held out to watch it. With hold_out_last every sequence of every file lacks its last
+/// two items, so that --task next may test on any of the files.
 struct PretrainData {
   RaggedIds rows;
   Split split;  ///< no test part
 };
-PretrainData pretrain_data(const RawData& raw, const Vocabulary& vocabulary, const DataOptions& options, std::int64_t length);
+PretrainData pretrain_data(const RawData& raw, const Vocabulary& vocabulary,
+                           const DataOptions& options, std::int64_t length);
 
 enum class TaskKind : std::uint8_t {
   profile,  ///< one label a user
@@ -48,7 +53,8 @@ enum class TaskKind : std::uint8_t {
   next,     ///< the next item of the same domain
 };
 TaskKind task_kind(const std::string& name);
-/// Throws OptionError for a name that no task may have: what is called "base" is the base's own head.
+/// Throws OptionError for a name that no task may have: what is called "base" is the base's own
+/// head.
 void expect_task_name(const std::string& name);
 
 /// One task, ready to train.
@@ -60,7 +66,8 @@ struct TaskData {
   RaggedIds seen;          ///< per source row: target ids that a recommendation leaves out
   std::int64_t users = 0;  ///< that the split was drawn from
   std::string
-      test_users;  ///< hash of the test part's users, in any order; of the next-item task, which splits by time, of all sequences
+      test_users;  ///< hash of the test part's users, in any order; of the next-item task, which
+                   ///< splits by time, of all sequences
   TransferExamples train;
   TransferExamples valid;
   TransferExamples test;
@@ -68,8 +75,8 @@ struct TaskData {
 
 /// Makes a task of the data.  With `targets` (of a patch file) its numbering is kept.
 /// Throws OptionError when the data lacks what the task needs.
-TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::string& name, const DataOptions& options,
-                   const Vocabulary* targets = nullptr);
+TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::string& name,
+                   const DataOptions& options, const Vocabulary* targets = nullptr);
 
 /// The first share of the training examples, chosen at random by whole source rows.
 TransferExamples few(const TransferExamples& examples, double share, std::uint64_t seed);

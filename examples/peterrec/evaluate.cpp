@@ -11,7 +11,8 @@
 namespace refrain::peterrec {
 namespace {
 
-void print(const std::string& task, const std::string& who, const Figures& figures, std::optional<MetricLog>& log) {
+void print(const std::string& task, const std::string& who, const Figures& figures,
+           std::optional<MetricLog>& log) {
   fmt::print("\n{}: {}\n{}\n", task, who, figures.text());
   if (!log) return;
   if (figures.accuracy) {
@@ -35,38 +36,43 @@ DataOptions options_of(const PatchNote& note, const std::string& path, const Opt
   data.length = note.length;
   const EvaluateOptions& given = options.evaluate;
   if (given.length && options.data.length != note.length) {
-    throw OptionError(concat("--length: ", path, " was trained with --length ", note.length, ", got --length ",
-                             options.data.length, "; leave it out"));
+    throw OptionError(concat("--length: ", path, " was trained with --length ", note.length,
+                             ", got --length ", options.data.length, "; leave it out"));
   }
-  const bool other_split =
-      (given.split && options.data.split != note.split) || (given.split_seed && options.data.split_seed != note.split_seed);
-  if (task_kind(note.task) == TaskKind::next || !other_split) return data;  // the next-item task splits by time
+  const bool other_split = (given.split && options.data.split != note.split) ||
+                           (given.split_seed && options.data.split_seed != note.split_seed);
+  if (task_kind(note.task) == TaskKind::next || !other_split)
+    return data;  // the next-item task splits by time
   DataOptions asked = data;
   if (given.split) asked.split = options.data.split;
   if (given.split_seed) asked.split_seed = options.data.split_seed;
-  throw OptionError(concat("--split: with another split than in training, the test part has users that ", path,
-                           " was trained on; expected ", split_text(data), ", got ", split_text(asked), "; leave both out"));
+  throw OptionError(
+      concat("--split: with another split than in training, the test part has users that ", path,
+             " was trained on; expected ", split_text(data), ", got ", split_text(asked),
+             "; leave both out"));
 }
 
-/// The next-item task is tested on each user's last item of then.  Otherwise the split is drawn over rows: other users, and the same ones
-/// in another order of the file, give another test part.
+/// The next-item task is tested on each user's last item of then. Otherwise the split is drawn over
+/// rows: other users, and the same ones in another order of the file, give another test part.
 void warn_of_other_users(const PatchNote& note, const TaskData& task, const std::string& path) {
   if (task.kind == TaskKind::next) {
     if (note.test_users.empty() || task.test_users == note.test_users) return;
     fmt::print(stderr,
-               "warning: {} was trained on other sequences than these: items of the test part may be among those that it "
+               "warning: {} was trained on other sequences than these: items of the test part may "
+               "be among those that it "
                "learned\n",
                path);
   } else if (task.users != note.users) {
-    fmt::print(
-        stderr,
-        "warning: {} was trained on data of {} users, this has {}: if some of them are the same, the test part has users "
-        "of the training\n",
-        path, note.users, task.users);
+    fmt::print(stderr,
+               "warning: {} was trained on data of {} users, this has {}: if some of them are the "
+               "same, the test part has users "
+               "of the training\n",
+               path, note.users, task.users);
   } else if (!note.test_users.empty() && task.test_users != note.test_users) {
     fmt::print(
         stderr,
-        "warning: {} was trained with another test part, of users {}; this one is of users {}: other users, or the same ones "
+        "warning: {} was trained with another test part, of users {}; this one is of users {}: "
+        "other users, or the same ones "
         "in another order of their lines, and then the test part has users of the training\n",
         path, note.test_users, task.test_users);
   }
@@ -82,26 +88,35 @@ Outcome evaluate(const Options& options) {
   const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
   if (options.patch_files.empty()) {
     expect_held_out(base, "evaluate without --patch");
-    if (!base.network->is_causal()) throw OptionError("evaluate: a two-way base has no next-item scores; give a patch file");
+    if (!base.network->is_causal())
+      throw OptionError("evaluate: a two-way base has no next-item scores; give a patch file");
     const TaskData task = task_data(raw, base.vocabulary, "next", options.data);
     print("next", "base",
-          measure(task, task.test, {.length = options.data.length}, protocols, base_scorer(*base.network, task)), log);
-    print("next", "most popular", measure(task, task.test, {.length = options.data.length}, protocols, popularity_scorer(task)),
+          measure(task, task.test, {.length = options.data.length}, protocols,
+                  base_scorer(*base.network, task)),
+          log);
+    print("next", "most popular",
+          measure(task, task.test, {.length = options.data.length}, protocols,
+                  popularity_scorer(task)),
           log);
     return Outcome::done;
   }
   std::set<std::string> measured;
   for (const std::string& path : options.patch_files) {
-    if (!measured.insert(path).second) throw OptionError("--patch: expected each file once, got " + path + " twice");
+    if (!measured.insert(path).second)
+      throw OptionError("--patch: expected each file once, got " + path + " twice");
     const LoadedPatch patch = load_patch_set(path, base);
     if (task_kind(patch.note.task) == TaskKind::next) expect_held_out(base, path);
     const DataOptions data = options_of(patch.note, path, options);
-    const TaskData task = task_data(raw, base.vocabulary, patch.note.task, data, &patch.note.targets);
+    const TaskData task =
+        task_data(raw, base.vocabulary, patch.note.task, data, &patch.note.targets);
     warn_of_other_users(patch.note, task, path);
     const SequenceForm form{.length = data.length, .placement = placement_of(*base.network)};
-    print(task.name, path, measure(task, task.test, form, protocols, scorer_of(*patch.set, *base.network)), log);
+    print(task.name, path,
+          measure(task, task.test, form, protocols, scorer_of(*patch.set, *base.network)), log);
     if (task.kind == TaskKind::next && base.network->is_causal()) {
-      print(task.name, "base", measure(task, task.test, form, protocols, base_scorer(*base.network, task)), log);
+      print(task.name, "base",
+            measure(task, task.test, form, protocols, base_scorer(*base.network, task)), log);
     }
     print(task.name, task.kind == TaskKind::profile ? "label frequency" : "most popular",
           measure(task, task.test, form, protocols, popularity_scorer(task)), log);

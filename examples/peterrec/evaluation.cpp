@@ -28,9 +28,11 @@ double cross_entropy_sum(const Tensor& scores, const Tensor& targets) {
   return sum;
 }
 
-/// Ranks a batch by the sampled protocol, without the examples that have nothing to be ranked among.
-void add_sampled(RankingMetrics& metrics, const Rankings& ranked, const Tensor& scores, const Tensor& targets,
-                 std::int64_t begin, std::span<const std::span<const std::int32_t>> seen) {
+/// Ranks a batch by the sampled protocol, without the examples that have nothing to be ranked
+/// among.
+void add_sampled(RankingMetrics& metrics, const Rankings& ranked, const Tensor& scores,
+                 const Tensor& targets, std::int64_t begin,
+                 std::span<const std::span<const std::int32_t>> seen) {
   const std::span<const std::int32_t> positives = targets.span<std::int32_t>();
   const std::span<const float> values = scores.span<float>();
   const std::size_t width = static_cast<std::size_t>(scores.size(1));
@@ -39,7 +41,8 @@ void add_sampled(RankingMetrics& metrics, const Rankings& ranked, const Tensor& 
     for (std::int64_t row = first; row < last; ++row) {
       const std::size_t b = static_cast<std::size_t>(row);
       if (ranked.open[static_cast<std::size_t>(begin + row)] == 0) continue;
-      ranks[b] = rank_of(values.subspan(b * width, width), positives[b], ranked.sampled, seen[b], begin + row);
+      ranks[b] = rank_of(values.subspan(b * width, width), positives[b], ranked.sampled, seen[b],
+                         begin + row);
     }
   });
   for (std::size_t b = 0; b < ranks.size(); ++b) {
@@ -50,11 +53,13 @@ void add_sampled(RankingMetrics& metrics, const Rankings& ranked, const Tensor& 
 }  // namespace
 
 std::string Figures::text() const {
-  if (kind == TaskKind::profile) return fmt::format("{}, cross-entropy {:.4f}", accuracy->text(), cross_entropy);
+  if (kind == TaskKind::profile)
+    return fmt::format("{}, cross-entropy {:.4f}", accuracy->text(), cross_entropy);
   return sampled->text() + (note.empty() ? "" : "\n  " + note) + "\n" + full->text();
 }
 
-Rankings rankings(const TaskData& task, const TransferExamples& examples, const Protocols& protocols) {
+Rankings rankings(const TaskData& task, const TransferExamples& examples,
+                  const Protocols& protocols) {
   const std::int32_t items = task.targets.size();
   Rankings made;
   made.full = {.kind = RankingProtocol::Kind::full,
@@ -66,7 +71,8 @@ Rankings rankings(const TaskData& task, const TransferExamples& examples, const 
   made.sampled = made.full;
   made.sampled.kind = RankingProtocol::Kind::sampled;
   std::int64_t without = 0;
-  std::vector<std::int64_t> barred_by(static_cast<std::size_t>(items), -1);  // the last example that bars an item
+  std::vector<std::int64_t> barred_by(static_cast<std::size_t>(items),
+                                      -1);  // the last example that bars an item
   for (std::int64_t example = 0; example < examples.size(); ++example) {
     const std::size_t at = static_cast<std::size_t>(example);
     std::int64_t open = items;
@@ -80,8 +86,10 @@ Rankings rankings(const TaskData& task, const TransferExamples& examples, const 
     if (open > 0) made.sampled.negatives = std::min(made.sampled.negatives, open);
   }
   if (made.sampled.negatives < protocols.negatives) {
-    made.note = fmt::format("{} negatives were asked for; an example has only {} items besides its own{}", protocols.negatives,
-                            made.sampled.negatives, made.full.without_seen ? " and the seen ones" : "");
+    made.note =
+        fmt::format("{} negatives were asked for; an example has only {} items besides its own{}",
+                    protocols.negatives, made.sampled.negatives,
+                    made.full.without_seen ? " and the seen ones" : "");
   }
   if (without > 0) {
     made.note += fmt::format("{}{} examples have none and are not ranked by the sampled protocol",
@@ -90,8 +98,8 @@ Rankings rankings(const TaskData& task, const TransferExamples& examples, const 
   return made;
 }
 
-Figures measure(const TaskData& task, const TransferExamples& examples, const SequenceForm& form, const Protocols& protocols,
-                const Scorer& scorer) {
+Figures measure(const TaskData& task, const TransferExamples& examples, const SequenceForm& form,
+                const Protocols& protocols, const Scorer& scorer) {
   Figures figures;
   figures.kind = task.kind;
   Rankings ranked;
@@ -107,7 +115,8 @@ Figures measure(const TaskData& task, const TransferExamples& examples, const Se
   for (std::int64_t begin = 0; begin < examples.size(); begin += batch_rows) {
     chosen.resize(static_cast<std::size_t>(std::min(batch_rows, examples.size() - begin)));
     std::iota(chosen.begin(), chosen.end(), begin);
-    const TransferBatch batch = transfer_batch(task.sources, examples, chosen, form.length, form.placement);
+    const TransferBatch batch =
+        transfer_batch(task.sources, examples, chosen, form.length, form.placement);
     std::vector<std::int64_t> rows;
     std::vector<std::span<const std::int32_t>> seen;
     for (const std::int64_t example : chosen) {
@@ -137,13 +146,17 @@ Scorer scorer_of(const PatchSet& set, const NextItNet& base) {
 Scorer scorer_of(const TaskNetwork& network) { return scorer_of(network.task(), network.base()); }
 
 Scorer base_scorer(const NextItNet& base, const TaskData& task) {
-  // Batches of a task end with [TCL]; the base reads the items alone.  Its scores start with the special ids, the task's targets do not.
+  // Batches of a task end with [TCL]; the base reads the items alone. Its scores start with the
+  // special ids, the task's targets do not.
   return [&base, &task](const Tensor& ids, std::span<const std::int64_t> rows) {
     const NoGrad off;
-    const Tensor all = base.scores(padded_batch(task.sources, rows, ids.size(1) - 1).to(base.device())).to(Device::cpu);
+    const Tensor all =
+        base.scores(padded_batch(task.sources, rows, ids.size(1) - 1).to(base.device()))
+            .to(Device::cpu);
     Tensor scores({all.size(0), all.size(1) - special_ids}, DType::f32);
     for (std::int64_t b = 0; b < all.size(0); ++b) {
-      std::copy_n(all.data<float>() + b * all.size(1) + special_ids, scores.size(1), scores.data<float>() + b * scores.size(1));
+      std::copy_n(all.data<float>() + b * all.size(1) + special_ids, scores.size(1),
+                  scores.data<float>() + b * scores.size(1));
     }
     return scores;
   };
@@ -152,19 +165,21 @@ Scorer base_scorer(const NextItNet& base, const TaskData& task) {
 Scorer popularity_scorer(const TaskData& task) {
   std::vector<float> counts(static_cast<std::size_t>(task.targets.size()));
   for (const std::int32_t target : task.train.target) counts[static_cast<std::size_t>(target)] += 1;
-  // As log frequencies these are also the best constant logits, so that their cross-entropy means something.
+  // As log frequencies these are also the best constant logits, so that their cross-entropy means
+  // something.
   for (float& count : counts) count = std::log(count + 0.5f);
   return [counts](const Tensor& ids, std::span<const std::int64_t>) {
     const std::int64_t width = static_cast<std::int64_t>(counts.size());
     Tensor scores({ids.size(0), width}, DType::f32);
-    for (std::int64_t b = 0; b < ids.size(0); ++b) std::copy(counts.begin(), counts.end(), scores.data<float>() + b * width);
+    for (std::int64_t b = 0; b < ids.size(0); ++b)
+      std::copy(counts.begin(), counts.end(), scores.data<float>() + b * width);
     return scores;
   };
 }
 
 Scorer random_scorer(const TaskData& task, std::uint64_t seed) {
-  return [width = std::int64_t{task.targets.size()}, random = Random(seed, 0x72616E64)](const Tensor& ids,
-                                                                                        std::span<const std::int64_t>) mutable {
+  return [width = std::int64_t{task.targets.size()}, random = Random(seed, 0x72616E64)](
+             const Tensor& ids, std::span<const std::int64_t>) mutable {
     Tensor scores({ids.size(0), width}, DType::f32);
     random.fill_uniform(scores, 0, 1);
     return scores;

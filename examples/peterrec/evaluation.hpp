@@ -12,7 +12,8 @@
 
 namespace refrain::peterrec {
 
-/// Scores of all targets for source rows given as a batch: i32 [B,T] and their row numbers -> [B,targets].
+/// Scores of all targets for source rows given as a batch: i32 [B,T] and their row numbers ->
+/// [B,targets].
 using Scorer = std::function<Tensor(const Tensor& ids, std::span<const std::int64_t> rows)>;
 
 /// How a task's sequences become batches.
@@ -21,9 +22,12 @@ struct SequenceForm {
   TclPlacement placement = TclPlacement::end;
 };
 
-inline TclPlacement placement_of(const NextItNet& base) { return base.is_causal() ? TclPlacement::end : TclPlacement::both; }
+inline TclPlacement placement_of(const NextItNet& base) {
+  return base.is_causal() ? TclPlacement::end : TclPlacement::both;
+}
 
-/// Figures of one method on one set of examples: of profile tasks accuracy and cross-entropy, of item tasks both protocols.
+/// Figures of one method on one set of examples: of profile tasks accuracy and cross-entropy, of
+/// item tasks both protocols.
 struct Figures {
   TaskKind kind = TaskKind::profile;
   std::optional<Accuracy> accuracy;
@@ -49,25 +53,29 @@ struct Rankings {
   RankingProtocol full;
   RankingProtocol sampled;         ///< with the number of negatives that every example has
   std::vector<std::int64_t> open;  ///< of each example: the items besides its own and the seen ones
-  std::string note;                ///< in what the sampled protocol is not the one asked for; empty: in nothing
+  std::string note;  ///< in what the sampled protocol is not the one asked for; empty: in nothing
 };
 
-/// The sampled protocol takes the smallest number of open items where that is less than the negatives asked for, so that all
-/// examples are ranked among equally many; an example without any open item is not ranked by it.
-Rankings rankings(const TaskData& task, const TransferExamples& examples, const Protocols& protocols);
+/// The sampled protocol takes the smallest number of open items where that is less than the
+/// negatives asked for, so that all examples are ranked among equally many; an example without any
+/// open item is not ranked by it.
+Rankings rankings(const TaskData& task, const TransferExamples& examples,
+                  const Protocols& protocols);
 
 /// Scores every example and ranks its target; what the user has seen is left out.
-Figures measure(const TaskData& task, const TransferExamples& examples, const SequenceForm& form, const Protocols& protocols,
-                const Scorer& scorer);
+Figures measure(const TaskData& task, const TransferExamples& examples, const SequenceForm& form,
+                const Protocols& protocols, const Scorer& scorer);
 
 /// A network's scores.
 Scorer scorer_of(const PatchSet& set, const NextItNet& base);
 Scorer scorer_of(const TaskNetwork& network);
 
-/// The own head of a causal base, of task next: the scores of the items that follow the last one of a row.
+/// The own head of a causal base, of task next: the scores of the items that follow the last one of
+/// a row.
 Scorer base_scorer(const NextItNet& base, const TaskData& task);
 
-/// The same scores for everyone: how often each target occurs in the training examples (most popular, label frequency).
+/// The same scores for everyone: how often each target occurs in the training examples (most
+/// popular, label frequency).
 Scorer popularity_scorer(const TaskData& task);
 /// Uniform random scores.
 Scorer random_scorer(const TaskData& task, std::uint64_t seed);

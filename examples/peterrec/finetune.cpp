@@ -25,13 +25,14 @@ std::vector<std::string> patch_paths(const Options& options) {
   return paths;
 }
 
-examples::Setting run_setting(const Options& options, const std::string& base_hash, const PatchSet& set, const TaskData& task,
-                              const PatchNote& note) {
+examples::Setting run_setting(const Options& options, const std::string& base_hash,
+                              const PatchSet& set, const TaskData& task, const PatchNote& note) {
   examples::Setting setting = examples::setting_of_config(config_text(set.options(), note));
   examples::DataHash data;
   data.add(note.targets).add(task.sources);
   for (const TransferExamples* part : {&task.train, &task.valid, &task.test}) {
-    data.add(std::span<const std::int64_t>(part->source)).add(std::span<const std::int32_t>(part->target));
+    data.add(std::span<const std::int64_t>(part->source))
+        .add(std::span<const std::int32_t>(part->target));
   }
   setting.insert({{"task", task.name},
                   {"base", base_hash},
@@ -49,13 +50,16 @@ examples::Setting run_setting(const Options& options, const std::string& base_ha
 
 Outcome finetune(const Options& options) {
   const std::vector<std::string>& names = options.task.names;
-  if (names.empty()) throw OptionError("--task: expected at least one of an attribute of --profiles, items, next");
+  if (names.empty())
+    throw OptionError("--task: expected at least one of an attribute of --profiles, items, next");
   if (!options.patch_files.empty() && options.patch_files.size() != names.size()) {
-    throw OptionError(concat("--out: expected one file a task (", names.size(), "), got ", options.patch_files.size()));
+    throw OptionError(concat("--out: expected one file a task (", names.size(), "), got ",
+                             options.patch_files.size()));
   }
   for (const std::string& name : names) expect_task_name(name);
   examples::expect_split(options.data.split);
-  if (names.size() > 1 && !options.state_file.empty()) throw OptionError("--resume: expected one task a run");
+  if (names.size() > 1 && !options.state_file.empty())
+    throw OptionError("--resume: expected one task a run");
   const std::vector<std::string> paths = patch_paths(options);
   std::vector<examples::NamedFile> written = examples::named_files("--out", paths);
   if (!options.state_file.empty()) written.push_back({"--resume", options.state_file});
@@ -74,9 +78,10 @@ Outcome finetune(const Options& options) {
   std::vector<TaskData> tasks;
   for (const std::string& name : names) {
     const TaskData& task = tasks.emplace_back(task_data(raw, base.vocabulary, name, options.data));
-    examples::expect_storable(task.targets, task.kind == TaskKind::items
-                                                ? concat("--target-min-count ", options.data.target_min_count)
-                                                : "--task " + task.name);
+    examples::expect_storable(task.targets,
+                              task.kind == TaskKind::items
+                                  ? concat("--target-min-count ", options.data.target_min_count)
+                                  : "--task " + task.name);
   }
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     const TaskData& task = tasks[i];
@@ -88,7 +93,8 @@ Outcome finetune(const Options& options) {
                        .two_per_block = !options.task.one_per_block};
     Random random(options.run.seed);
     TaskNetwork network(base.network, shape, options.task,
-                        {.targets = task.targets.size(), .loss = head_loss(task.kind == TaskKind::profile, options.task)},
+                        {.targets = task.targets.size(),
+                         .loss = head_loss(task.kind == TaskKind::profile, options.task)},
                         random);
     const PatchNote note{.task = task.name,
                          .options = options.task,
@@ -99,29 +105,35 @@ Outcome finetune(const Options& options) {
                          .test_users = task.test_users,
                          .length = options.data.length};
     fmt::print("task {}: {} training examples, {} targets; {} of {} parameters learn\n", task.name,
-               with_commas(task.train.size()), with_commas(task.targets.size()), with_commas(network.trainable_count()),
+               with_commas(task.train.size()), with_commas(task.targets.size()),
+               with_commas(network.trainable_count()),
                with_commas(base.network->parameter_count() + network.parameter_count()));
-    const TrainReport report =
-        train_task(network, task, task.train, options.task, options.finetune, options.data.length, protocols,
-                   {.label = task.name,
-                    .state_file = options.state_file,
-                    .setting = run_setting(options, base.hash, network.task(), task, note),
-                    .log = log ? &*log : nullptr,
-                    .seed = options.run.seed,
-                    .device = base.network->device()});
+    const TrainReport report = train_task(
+        network, task, task.train, options.task, options.finetune, options.data.length, protocols,
+        {.label = task.name,
+         .state_file = options.state_file,
+         .setting = run_setting(options, base.hash, network.task(), task, note),
+         .log = log ? &*log : nullptr,
+         .seed = options.run.seed,
+         .device = base.network->device()});
     const std::string& path = paths[i];
     if (report.interrupted) {
       const Leavings left = leavings(path, options.state_file);
       if (left.writes_out) save_patch_set(path, network.task(), base.hash, note);
-      fmt::print("interrupted after {} epochs of task {}: {}\n", report.epochs, task.name, left.text);
-      for (std::size_t later = i + 1; later < names.size(); ++later) fmt::print("task {} was not trained\n", names[later]);
+      fmt::print("interrupted after {} epochs of task {}: {}\n", report.epochs, task.name,
+                 left.text);
+      for (std::size_t later = i + 1; later < names.size(); ++later)
+        fmt::print("task {} was not trained\n", names[later]);
       return Outcome::interrupted;
     }
     save_patch_set(path, network.task(), base.hash, note);
-    const SequenceForm form{.length = options.data.length, .placement = placement_of(*base.network)};
-    const auto figures = [&](const Scorer& scorer) { return measure(task, task.test, form, protocols, scorer).text(); };
-    fmt::print("finished after {} epochs ({:.1f} s each); wrote {}\ntest: {}\n", report.epochs, report.seconds_per_epoch, path,
-               figures(scorer_of(network)));
+    const SequenceForm form{.length = options.data.length,
+                            .placement = placement_of(*base.network)};
+    const auto figures = [&](const Scorer& scorer) {
+      return measure(task, task.test, form, protocols, scorer).text();
+    };
+    fmt::print("finished after {} epochs ({:.1f} s each); wrote {}\ntest: {}\n", report.epochs,
+               report.seconds_per_epoch, path, figures(scorer_of(network)));
     if (task.kind == TaskKind::next && base.network->is_causal()) {
       fmt::print("the base's own head: {}\n", figures(base_scorer(*base.network, task)));
     }

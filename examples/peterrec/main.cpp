@@ -19,26 +19,36 @@ void add_data_options(CLI::App& app, DataOptions& data) {
   const auto add = [&](const char* name, auto& value, const char* text) {
     return app.add_option(name, value, text)->group("Data");
   };
-  add("--data", data.files, "Behaviour: the first file names the users, further ones only pre-train")
+  add("--data", data.files,
+      "Behaviour: the first file names the users, further ones only pre-train")
       ->delimiter(',')
       ->check(CLI::ExistingFile);
   add("--format", data.format, refrain::examples::format_names)->capture_default_str();
   add("--profiles", data.profiles,
-      "User profiles: a table whose header names a user column and attributes, or users.dat, u.user")
+      "User profiles: a table whose header names a user column and attributes, or users.dat, "
+      "u.user")
       ->check(CLI::ExistingFile);
-  add("--titles", data.titles, "Item titles: movies.csv, movies.dat or u.item")->check(CLI::ExistingFile);
-  add("--split-domains-at", data.split_domains_at, "Item numbers from here on are the target domain; 0: one domain")
+  add("--titles", data.titles, "Item titles: movies.csv, movies.dat or u.item")
+      ->check(CLI::ExistingFile);
+  add("--split-domains-at", data.split_domains_at,
+      "Item numbers from here on are the target domain; 0: one domain")
       ->capture_default_str();
-  add("--skip-bad-lines", data.skip_bad_lines, "Malformed lines to pass over in a file")->capture_default_str();
-  add("--min-count", data.min_count, "Source items that occur less often are unknown")->capture_default_str();
-  add("--target-min-count", data.target_min_count, "Target items that occur less often are left out")->capture_default_str();
+  add("--skip-bad-lines", data.skip_bad_lines, "Malformed lines to pass over in a file")
+      ->capture_default_str();
+  add("--min-count", data.min_count, "Source items that occur less often are unknown")
+      ->capture_default_str();
+  add("--target-min-count", data.target_min_count,
+      "Target items that occur less often are left out")
+      ->capture_default_str();
   add("--length", data.length, "Newest items of a user that the network reads")
       ->check(between(2, 100000))
       ->capture_default_str();
 }
 
 void add_split_seed(CLI::App& app, DataOptions& data) {
-  app.add_option("--split-seed", data.split_seed, "Seed of the split")->group("Data")->capture_default_str();
+  app.add_option("--split-seed", data.split_seed, "Seed of the split")
+      ->group("Data")
+      ->capture_default_str();
 }
 
 void add_split(CLI::App& app, DataOptions& data) {
@@ -58,18 +68,22 @@ void add_base_options(CLI::App& app, BaseOptions& base) {
   add("--dilations", base.dilations, "Dilation of each residual block's first convolution")
       ->delimiter(',')
       ->check(between(1, 1 << 20));
-  app.add_flag("--causal,!--non-causal", base.causal, "One-way (next item) or two-way (masked item) base")
+  app.add_flag("--causal,!--non-causal", base.causal,
+               "One-way (next item) or two-way (masked item) base")
       ->group("Base network")
       ->default_str("true");
-  add("--pretrain-loss", base.loss, "softmax over all items, or sampled")->check(CLI::IsMember({"softmax", "sampled"}));
-  add("--sampled-share", base.sampled_share, "Share of the items that sampled softmax draws")->check(between(1e-6, 1.0));
-  add("--mask-share", base.mask_share, "Share of the items that two-way pre-training hides")->check(between(1e-6, 1.0));
+  add("--pretrain-loss", base.loss, "softmax over all items, or sampled")
+      ->check(CLI::IsMember({"softmax", "sampled"}));
+  add("--sampled-share", base.sampled_share, "Share of the items that sampled softmax draws")
+      ->check(between(1e-6, 1.0));
+  add("--mask-share", base.mask_share, "Share of the items that two-way pre-training hides")
+      ->check(between(1e-6, 1.0));
 }
 
 void add_task_names(CLI::App& app, TaskOptions& task) {
-  app.add_option(
-         "--task", task.names,
-         "Tasks: attributes of --profiles (gender, age, ...), items (of the other domain), next (item of the same domain)")
+  app.add_option("--task", task.names,
+                 "Tasks: attributes of --profiles (gender, age, ...), items (of the other domain), "
+                 "next (item of the same domain)")
       ->delimiter(',')
       ->group("Tasks");
 }
@@ -81,14 +95,20 @@ void add_task_options(CLI::App& app, TaskOptions& task) {
   const auto flag = [&](const char* name, bool& value, const char* text) {
     return app.add_flag(name, value, text)->group("Tasks");
   };
-  add("--bottleneck", task.bottleneck, "Width D of a patch; 0: channels / 4")->check(between(0, 4096));
+  add("--bottleneck", task.bottleneck, "Width D of a patch; 0: channels / 4")
+      ->check(between(0, 4096));
   add("--cardinality", task.cardinality, "Parallel paths of a patch")->check(between(1, 4096));
   flag("--random-start", task.random_start, "Start patches at random instead of as the identity");
-  flag("--norm2,!--no-norm2", task.norm2, "Each task learns its own second normalisations")->default_str("true");
-  flag("--own-tcl,!--no-own-tcl", task.own_tcl, "Each task learns its own [TCL] vector")->default_str("true");
-  add("--item-loss", task.item_loss, "Loss of item tasks")->check(CLI::IsMember({"bpr", "logistic", "softmax"}));
-  add("--negatives", task.negatives, "Negatives of bpr and logistic")->check(CLI::IsMember({"uniform", "rank"}));
-  add("--rho", task.rho, "Of --negatives rank: smaller draws more popular items")->check(above_zero());
+  flag("--norm2,!--no-norm2", task.norm2, "Each task learns its own second normalisations")
+      ->default_str("true");
+  flag("--own-tcl,!--no-own-tcl", task.own_tcl, "Each task learns its own [TCL] vector")
+      ->default_str("true");
+  add("--item-loss", task.item_loss, "Loss of item tasks")
+      ->check(CLI::IsMember({"bpr", "logistic", "softmax"}));
+  add("--negatives", task.negatives, "Negatives of bpr and logistic")
+      ->check(CLI::IsMember({"uniform", "rank"}));
+  add("--rho", task.rho, "Of --negatives rank: smaller draws more popular items")
+      ->check(above_zero());
 }
 
 void add_base_file(CLI::App& app, std::string& file) {
@@ -102,9 +122,11 @@ void add_pretrain(CLI::App& app, Options& options) {
   add_base_options(app, options.base);
   add_training_options(app, options.pretrain, "", "Training");
   app.add_flag("--hold-out-last", options.data.hold_out_last,
-               "Keep the last two items of every sequence of all files out, which --task next needs afterwards");
+               "Keep the last two items of every sequence of all files out, which --task next "
+               "needs afterwards");
   app.add_option("--out", options.base_file, "File to write")->capture_default_str();
-  app.add_option("--resume", options.state_file, "Keep the state of training in this file and go on from it");
+  app.add_option("--resume", options.state_file,
+                 "Keep the state of training in this file and go on from it");
 }
 
 void add_finetune(CLI::App& app, Options& options) {
@@ -114,14 +136,19 @@ void add_finetune(CLI::App& app, Options& options) {
   add_base_file(app, options.base_file);
   add_task_names(app, options.task);
   add_task_options(app, options.task);
-  app.add_option("--insertion", options.task.insertion, "Where patches sit: serial, parallel, or none (the head alone learns)")
+  app.add_option("--insertion", options.task.insertion,
+                 "Where patches sit: serial, parallel, or none (the head alone learns)")
       ->check(CLI::IsMember({"parallel", "serial", "none"}))
       ->group("Tasks")
       ->capture_default_str();
-  app.add_flag("--one-per-block", options.task.one_per_block, "One patch per block instead of two")->group("Tasks");
+  app.add_flag("--one-per-block", options.task.one_per_block, "One patch per block instead of two")
+      ->group("Tasks");
   add_training_options(app, options.finetune, "", "Training");
-  app.add_option("--out", options.patch_files, "Files to write, one a task; default: <task>.patch.safetensors")->delimiter(',');
-  app.add_option("--resume", options.state_file, "Keep the state of training in this file and go on from it");
+  app.add_option("--out", options.patch_files,
+                 "Files to write, one a task; default: <task>.patch.safetensors")
+      ->delimiter(',');
+  app.add_option("--resume", options.state_file,
+                 "Keep the state of training in this file and go on from it");
 }
 
 void add_sampled(CLI::App& app, Options& options) {
@@ -135,20 +162,24 @@ void add_evaluate(CLI::App& app, Options& options) {
   add_data_options(app, options.data);
   add_split(app, options.data);
   add_base_file(app, options.base_file);
-  app.add_option("--patch", options.patch_files, "Patch files; none: the base's own next-item scores")->delimiter(',');
+  app.add_option("--patch", options.patch_files,
+                 "Patch files; none: the base's own next-item scores")
+      ->delimiter(',');
   add_sampled(app, options);
 }
 
 void settle_evaluate(const CLI::App& app, Options& options) {
   const auto given = [&](const char* name) { return app.count(name) > 0; };
-  options.evaluate = {.split = given("--split"), .split_seed = given("--split-seed"), .length = given("--length")};
+  options.evaluate = {
+      .split = given("--split"), .split_seed = given("--split-seed"), .length = given("--length")};
 }
 
 void add_recommend(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_data_options(app, options.data);
   add_base_file(app, options.base_file);
-  app.add_option("--patch", options.patch_files, "Patch files, all loaded onto the one base")->delimiter(',');
+  app.add_option("--patch", options.patch_files, "Patch files, all loaded onto the one base")
+      ->delimiter(',');
   add_task_names(app, options.task);
   add_recommend_options(app, options.recommend);
 }
@@ -163,40 +194,59 @@ void add_compare(CLI::App& app, Options& options) {
   add_training_options(app, options.pretrain, "pretrain-", "Pre-training");
   add_training_options(app, options.finetune, "", "Fine-tuning");
   options.base_file.clear();
-  app.add_option("--base", options.base_file, "Start from this base; if there is no such file, pre-train one and write it")
+  app.add_option("--base", options.base_file,
+                 "Start from this base; if there is no such file, pre-train one and write it")
       ->default_str("");
   app.add_option("--methods", options.compare.methods,
-                 "peterrec-parallel, peterrec-serial, peterrec-one, fine-all, fine-cls, fine-last1, fine-last2, "
+                 "peterrec-parallel, peterrec-serial, peterrec-one, fine-all, fine-cls, "
+                 "fine-last1, fine-last2, "
                  "fine-zero, mtl; default: all")
       ->delimiter(',')
-      ->check(CLI::IsMember({"peterrec-serial", "peterrec-parallel", "peterrec-one", "fine-all", "fine-cls", "fine-last1",
-                             "fine-last2", "fine-zero", "mtl"}));
-  app.add_option("--few-shot", options.compare.few_shot, "Also with these shares of the training examples: 0.05,0.1")
+      ->check(CLI::IsMember({"peterrec-serial", "peterrec-parallel", "peterrec-one", "fine-all",
+                             "fine-cls", "fine-last1", "fine-last2", "fine-zero", "mtl"}));
+  app.add_option("--few-shot", options.compare.few_shot,
+                 "Also with these shares of the training examples: 0.05,0.1")
       ->delimiter(',')
       ->check(between(1e-6, 1.0));
   app.add_option("--learning-rates", options.compare.learning_rates,
-                 "Train each method with each of these and keep the one that is best on the validation part")
+                 "Train each method with each of these and keep the one that is best on the "
+                 "validation part")
       ->delimiter(',')
       ->check(above_zero());
-  app.add_option("--seeds", options.compare.seeds, "Fine-tune with this many seeds and print the means")
+  app.add_option("--seeds", options.compare.seeds,
+                 "Fine-tune with this many seeds and print the means")
       ->check(between(1, 1000))
       ->capture_default_str();
   add_sampled(app, options);
-  app.add_flag("--generate", options.compare.generate, "Make data with planted structure instead of reading --data");
-  app.add_option("--show-users", options.compare.show_users, "Users to print with their recommendations")
+  app.add_flag("--generate", options.compare.generate,
+               "Make data with planted structure instead of reading --data");
+  app.add_option("--show-users", options.compare.show_users,
+                 "Users to print with their recommendations")
       ->capture_default_str();
 }
 
 constexpr Command<Options> commands[] = {
-    {.name = "pretrain", .text = "Train a base network on behaviour sequences", .add = add_pretrain, .run = pretrain},
-    {.name = "finetune", .text = "Train a patch set for each task on a base", .add = add_finetune, .run = finetune},
+    {.name = "pretrain",
+     .text = "Train a base network on behaviour sequences",
+     .add = add_pretrain,
+     .run = pretrain},
+    {.name = "finetune",
+     .text = "Train a patch set for each task on a base",
+     .add = add_finetune,
+     .run = finetune},
     {.name = "evaluate",
      .text = "Measure patch sets on the test part",
      .add = add_evaluate,
      .run = evaluate,
      .settle = settle_evaluate},
-    {.name = "recommend", .text = "Print recommendations and predictions for users", .add = add_recommend, .run = recommend},
-    {.name = "compare", .text = "Train every method on every task and print one table", .add = add_compare, .run = compare},
+    {.name = "recommend",
+     .text = "Print recommendations and predictions for users",
+     .add = add_recommend,
+     .run = recommend},
+    {.name = "compare",
+     .text = "Train every method on every task and print one table",
+     .add = add_compare,
+     .run = compare},
 };
 
 constexpr const char* about =
@@ -206,5 +256,6 @@ constexpr const char* about =
 }  // namespace
 
 int main(int argc, char** argv) {
-  return refrain::examples::guarded("peterrec", [&] { return run_command<Options>("peterrec", about, commands, argc, argv); });
+  return refrain::examples::guarded(
+      "peterrec", [&] { return run_command<Options>("peterrec", about, commands, argc, argv); });
 }

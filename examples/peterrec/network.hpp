@@ -31,12 +31,13 @@ const Method& method(const std::string& name);
 
 /// A base, alone or shared with others, and the parts of one task.
 ///
-/// With a frozen base the module's parameters are the task's alone: that is what an optimizer changes and a patch file holds.  A base
-/// of which anything learns is an own copy and part of the module ("base.*").
+/// With a frozen base the module's parameters are the task's alone: that is what an optimizer
+/// changes and a patch file holds. A base of which anything learns is an own copy and part of the
+/// module ("base.*").
 class TaskNetwork final : public Module {
  public:
-  TaskNetwork(std::shared_ptr<NextItNet> base, const Method& method, const TaskOptions& options, models::HeadOptions head,
-              Random& random);
+  TaskNetwork(std::shared_ptr<NextItNet> base, const Method& method, const TaskOptions& options,
+              models::HeadOptions head, Random& random);
 
   Variable user(const Tensor& ids) const { return task_.user(*base_, ids); }
   const NextItNet& base() const noexcept { return *base_; }
@@ -49,7 +50,8 @@ class TaskNetwork final : public Module {
   }
 
  private:
-  static std::shared_ptr<NextItNet> base_for(std::shared_ptr<NextItNet> base, const Method& method, Random& random);
+  static std::shared_ptr<NextItNet> base_for(std::shared_ptr<NextItNet> base, const Method& method,
+                                             Random& random);
 
   bool owns_base_;
   std::shared_ptr<NextItNet> base_;
@@ -59,13 +61,16 @@ class TaskNetwork final : public Module {
 NextItNet::Options base_network_options(const BaseOptions& options, const Vocabulary& vocabulary);
 
 /// Parts of a task as the options say.
-PatchSet::Options patch_set_options(const Method& method, const TaskOptions& options, models::HeadOptions head);
+PatchSet::Options patch_set_options(const Method& method, const TaskOptions& options,
+                                    models::HeadOptions head);
 
-/// The loss that a task with this target kind trains with: softmax for profiles, the option's for items.
+/// The loss that a task with this target kind trains with: softmax for profiles, the option's for
+/// items.
 models::HeadLoss head_loss(bool is_profile, const TaskOptions& options);
 
 /// The base network and its vocabulary as one file, and back.
-void save_base(const std::string& path, const NextItNet& base, const Vocabulary& vocabulary, const BaseNote& note);
+void save_base(const std::string& path, const NextItNet& base, const Vocabulary& vocabulary,
+               const BaseNote& note);
 struct LoadedBase {
   std::string path;
   std::shared_ptr<NextItNet> network;
@@ -76,15 +81,18 @@ struct LoadedBase {
 /// The network is put on the device.
 LoadedBase load_base(const std::string& path, Device device = Device::cpu);
 
-/// The next-item task tests on each user's last items.  Throws OptionError, naming what was asked for, when the base has learned them.
+/// The next-item task tests on each user's last items. Throws OptionError, naming what was asked
+/// for, when the base has learned them.
 void expect_held_out(const LoadedBase& base, const std::string& what);
 
-void save_patch_set(const std::string& path, const PatchSet& set, const std::string& base_hash, const PatchNote& note);
+void save_patch_set(const std::string& path, const PatchSet& set, const std::string& base_hash,
+                    const PatchNote& note);
 struct LoadedPatch {
   PatchNote note;
   std::unique_ptr<PatchSet> set;
 };
-/// The patches are put where the base is.  Throws DataError when the file is damaged or was made for another base.
+/// The patches are put where the base is. Throws DataError when the file is damaged or was made for
+/// another base.
 LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base);
 
 }  // namespace refrain::peterrec

@@ -16,11 +16,12 @@ using examples::TrainOptions;
 
 /// Where behaviour comes from and how it becomes sequences.
 struct DataOptions {
-  std::vector<std::string> files;     ///< the first names the users; all of them pre-train
-  std::string format = "automatic";   ///< of all files
-  std::string profiles;               ///< a table with a header, users.dat or u.user
-  std::string titles;                 ///< movies.csv, movies.dat or u.item
-  std::int64_t split_domains_at = 0;  ///< item numbers from here on are the target domain; 0: there is one domain
+  std::vector<std::string> files;    ///< the first names the users; all of them pre-train
+  std::string format = "automatic";  ///< of all files
+  std::string profiles;              ///< a table with a header, users.dat or u.user
+  std::string titles;                ///< movies.csv, movies.dat or u.item
+  std::int64_t split_domains_at =
+      0;  ///< item numbers from here on are the target domain; 0: there is one domain
   std::int64_t skip_bad_lines = 0;
   std::int64_t min_count = 1;         ///< rarer source items are unknown
   std::int64_t target_min_count = 1;  ///< rarer target items are left out
@@ -53,7 +54,8 @@ struct TaskOptions {
   double rho = 0.3;
 };
 
-/// Which options stood on the command line of evaluate: there, a patch file has its own word on them.
+/// Which options stood on the command line of evaluate: there, a patch file has its own word on
+/// them.
 struct EvaluateOptions {
   bool split = false;
   bool split_seed = false;
@@ -63,7 +65,9 @@ struct EvaluateOptions {
 struct CompareOptions {
   std::vector<std::string> methods;
   std::vector<double> few_shot;
-  std::vector<double> learning_rates;  ///< each method takes the one that is best on the validation part; empty: the one option
+  std::vector<double>
+      learning_rates;  ///< each method takes the one that is best on the validation part; empty:
+                       ///< the one option
   bool generate = false;
   std::int64_t show_users = 3;
   std::int64_t seeds = 1;

@@ -17,18 +17,20 @@ BaseNote note_of(const Options& options) {
   return {.hold_out_last = options.data.hold_out_last, .length = options.data.length, .text = {}};
 }
 
-examples::Setting run_setting(const Options& options, const NextItNet& network, const Vocabulary& vocabulary,
-                              const PretrainData& data) {
+examples::Setting run_setting(const Options& options, const NextItNet& network,
+                              const Vocabulary& vocabulary, const PretrainData& data) {
   const BaseOptions& base = options.base;
-  examples::Setting setting = examples::setting_of_config(config_text(network.options(), note_of(options)));
-  setting.insert({{"loss", base.loss},
-                  {"sampled_share", fmt::format("{}", base.sampled_share)},
-                  {"mask_share", fmt::format("{}", base.mask_share)},
-                  {"batch", concat(options.pretrain.batch)},
-                  {"l2", fmt::format("{}", options.pretrain.l2)},
-                  {"seed", concat(options.run.seed)},
-                  {"split_seed", concat(options.data.split_seed)},
-                  {"data", examples::DataHash().add(vocabulary).add(data.rows).add(data.split).text()}});
+  examples::Setting setting =
+      examples::setting_of_config(config_text(network.options(), note_of(options)));
+  setting.insert(
+      {{"loss", base.loss},
+       {"sampled_share", fmt::format("{}", base.sampled_share)},
+       {"mask_share", fmt::format("{}", base.mask_share)},
+       {"batch", concat(options.pretrain.batch)},
+       {"l2", fmt::format("{}", options.pretrain.l2)},
+       {"seed", concat(options.run.seed)},
+       {"split_seed", concat(options.data.split_seed)},
+       {"data", examples::DataHash().add(vocabulary).add(data.rows).add(data.split).text()}});
   return setting;
 }
 
@@ -44,21 +46,24 @@ Outcome pretrain(const Options& options) {
   const RawData raw = read_data(options.data);
   const Vocabulary vocabulary = source_vocabulary(raw, options.data);
   examples::expect_storable(vocabulary, concat("--min-count ", options.data.min_count));
-  const PretrainData data =
-      pretrain_data(raw, vocabulary, options.data, piece_length(options.data.length, options.base.causal));
+  const PretrainData data = pretrain_data(raw, vocabulary, options.data,
+                                          piece_length(options.data.length, options.base.causal));
   Random random(options.run.seed);
   NextItNet network(base_network_options(options.base, vocabulary), random);
   network.to(device);
-  fmt::print("{} items, {} sequences to train on, {} held out; {} parameters\n", with_commas(vocabulary.items()),
+  fmt::print("{} items, {} sequences to train on, {} held out; {} parameters\n",
+             with_commas(vocabulary.items()),
              with_commas(static_cast<std::int64_t>(data.split.train.size())),
-             with_commas(static_cast<std::int64_t>(data.split.valid.size())), with_commas(network.parameter_count()));
-  const TrainReport report = train_base(network, data, vocabulary, options.base, options.pretrain, options.data.length,
-                                        {.label = "pretrain",
-                                         .state_file = options.state_file,
-                                         .setting = run_setting(options, network, vocabulary, data),
-                                         .log = log ? &*log : nullptr,
-                                         .seed = options.run.seed,
-                                         .device = device});
+             with_commas(static_cast<std::int64_t>(data.split.valid.size())),
+             with_commas(network.parameter_count()));
+  const TrainReport report =
+      train_base(network, data, vocabulary, options.base, options.pretrain, options.data.length,
+                 {.label = "pretrain",
+                  .state_file = options.state_file,
+                  .setting = run_setting(options, network, vocabulary, data),
+                  .log = log ? &*log : nullptr,
+                  .seed = options.run.seed,
+                  .device = device});
   BaseNote note = note_of(options);
   note.text = concat("pre-trained for ", report.epochs, " epochs");
   if (report.interrupted) {
@@ -69,8 +74,8 @@ Outcome pretrain(const Options& options) {
     return Outcome::interrupted;
   }
   save_base(options.base_file, network, vocabulary, note);
-  fmt::print("finished after {} epochs ({:.1f} s each), held-out loss {:.4f}; wrote {}\n", report.epochs,
-             report.seconds_per_epoch, report.best, options.base_file);
+  fmt::print("finished after {} epochs ({:.1f} s each), held-out loss {:.4f}; wrote {}\n",
+             report.epochs, report.seconds_per_epoch, report.best, options.base_file);
   return Outcome::done;
 }
 

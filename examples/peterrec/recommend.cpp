@@ -37,22 +37,29 @@ struct Request {
 Request user_request(const RawData& raw, const std::string& user) {
   const Sequences& source = raw.behaviour.source;
   const std::int64_t row = examples::row_of_user(source, user);
-  return {"User " + user, examples::item_names(source, row), examples::item_names(raw.behaviour.target, row), {}};
+  return {"User " + user,
+          examples::item_names(source, row),
+          examples::item_names(raw.behaviour.target, row),
+          {}};
 }
 
 /// The tasks on one base, and how each answers.
 class Answers {
  public:
   Answers(const Options& options, const std::optional<Titles>& titles)
-      : options_(options), titles_(titles), base_(load_base(options.base_file, examples::device_of(options.run))) {
+      : options_(options),
+        titles_(titles),
+        base_(load_base(options.base_file, examples::device_of(options.run))) {
     for (const std::string& path : options.patch_files) {
       LoadedPatch patch = load_patch_set(path, base_);
-      const auto same = std::find_if(patches_.begin(), patches_.end(),
-                                     [&](const LoadedPatch& before) { return before.note.task == patch.note.task; });
+      const auto same = std::find_if(
+          patches_.begin(), patches_.end(),
+          [&](const LoadedPatch& before) { return before.note.task == patch.note.task; });
       if (same != patches_.end()) {
-        throw OptionError(concat("--patch: expected one file a task, got ",
-                                 options.patch_files[static_cast<std::size_t>(same - patches_.begin())], " and ", path,
-                                 " of task ", patch.note.task));
+        throw OptionError(
+            concat("--patch: expected one file a task, got ",
+                   options.patch_files[static_cast<std::size_t>(same - patches_.begin())], " and ",
+                   path, " of task ", patch.note.task));
       }
       patches_.push_back(std::move(patch));
     }
@@ -103,14 +110,16 @@ class Answers {
     }
     std::string known = "base";
     for (const LoadedPatch& patch : patches_) known += ", " + patch.note.task;
-    throw OptionError(concat("--task ", task, ": expected base or the task of a --patch file, ", known, ", got ", task));
+    throw OptionError(concat("--task ", task, ": expected base or the task of a --patch file, ",
+                             known, ", got ", task));
   }
 
   Tensor scores_of(const LoadedPatch& patch, const RaggedIds& history) const {
     const NoGrad off;
     const std::vector<std::int64_t> rows{0};
     const Tensor ids = tcl_batch(history, rows, patch.note.length, placement_of(*base_.network));
-    return patch.set->scores(patch.set->user(*base_.network, ids.to(base_.network->device()))).to(Device::cpu);
+    return patch.set->scores(patch.set->user(*base_.network, ids.to(base_.network->device())))
+        .to(Device::cpu);
   }
 
   void print_next(const Request& request, const RaggedIds& history) const {
@@ -127,19 +136,23 @@ class Answers {
       if (!base_.network->is_causal()) asked.add(mask_id);
       asked.end_row();
       scores =
-          base_.network->scores(padded_batch(asked, rows, options_.data.length).to(base_.network->device())).to(Device::cpu);
+          base_.network
+              ->scores(padded_batch(asked, rows, options_.data.length).to(base_.network->device()))
+              .to(Device::cpu);
     }
     std::vector<std::int32_t> seen;
     if (!options_.recommend.keep_seen) {
       for (const std::string& item : request.history) seen.push_back(items.find(item));
     }
-    examples::print_items(items, best(scores, options_.recommend.count, items.first_item(), seen), titles_);
+    examples::print_items(items, best(scores, options_.recommend.count, items.first_item(), seen),
+                          titles_);
   }
 
   void print_classes(const Vocabulary& classes, const Tensor& scores) const {
     const std::vector<double> share = probabilities(scores);
     for (const Recommended& label : best(scores, options_.recommend.count, 0, {})) {
-      fmt::print("  {:<20} {:6.1f} %\n", classes.name(label.id), 100 * share[static_cast<std::size_t>(label.id)]);
+      fmt::print("  {:<20} {:6.1f} %\n", classes.name(label.id),
+                 100 * share[static_cast<std::size_t>(label.id)]);
     }
   }
 
@@ -159,25 +172,31 @@ Outcome recommend(const Options& options) {
     raw.titles = examples::titles_of(options.data.titles, options.data.skip_bad_lines);
   }
   if (raw.behaviour.source.rows.empty() && !options.recommend.users.empty()) {
-    throw OptionError("--user: give the behaviour of the users with --data, or a history with --history");
+    throw OptionError(
+        "--user: give the behaviour of the users with --data, or a history with --history");
   }
   const Answers answers(options, raw.titles);
-  const std::vector<std::string> tasks = options.task.names.empty() ? answers.tasks() : options.task.names;
+  const std::vector<std::string> tasks =
+      options.task.names.empty() ? answers.tasks() : options.task.names;
   for (const std::string& task : tasks) answers.expect(task);
   const auto answer = [&](const Request& request) {
     if (!request.task.empty()) return answers.print(request, request.task);
     for (const std::string& task : tasks) answers.print(request, task);
   };
   for (const std::string& user : options.recommend.users) answer(user_request(raw, user));
-  for (const std::string& history : options.recommend.histories) answer({"History", examples::split_list(history), {}, {}});
-  if (!options.recommend.users.empty() || !options.recommend.histories.empty()) return Outcome::done;
-  fmt::print("Reading histories from standard input, one a line: item,item,... or task: item,item,...\n");
+  for (const std::string& history : options.recommend.histories)
+    answer({"History", examples::split_list(history), {}, {}});
+  if (!options.recommend.users.empty() || !options.recommend.histories.empty())
+    return Outcome::done;
+  fmt::print(
+      "Reading histories from standard input, one a line: item,item,... or task: item,item,...\n");
   std::fflush(stdout);
   for (std::string line; std::getline(std::cin, line);) {
     Request request{"History", {}, {}, {}};
     const std::size_t colon = line.find(": ");
     if (colon != std::string::npos) request.task = line.substr(0, colon);
-    request.history = examples::split_list(std::string_view(line).substr(colon == std::string::npos ? 0 : colon + 2));
+    request.history = examples::split_list(
+        std::string_view(line).substr(colon == std::string::npos ? 0 : colon + 2));
     try {
       answer(request);
     } catch (const OptionError& error) {

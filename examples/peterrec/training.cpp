@@ -18,7 +18,8 @@ struct SourceBatch {
 
   template <class Function>
   void visit(Function&& function) {
-    for (Tensor* tensor : {&ids, &targets, &candidates.ids, &candidates.log_q_true, &candidates.log_q_negative})
+    for (Tensor* tensor :
+         {&ids, &targets, &candidates.ids, &candidates.log_q_true, &candidates.log_q_negative})
       function(*tensor);
   }
 };
@@ -40,12 +41,14 @@ struct TaskBatch {
 /// The source loss of one batch: next item or masked item, full or sampled softmax.
 class SourceLoss {
  public:
-  SourceLoss(const PretrainData& data, const Vocabulary& vocabulary, const BaseOptions& options, std::int64_t length)
+  SourceLoss(const PretrainData& data, const Vocabulary& vocabulary, const BaseOptions& options,
+             std::int64_t length)
       : data_(data),
         options_(options),
         piece_(piece_length(length, options.causal)),
         sampler_({.first = vocabulary.first_item(), .range = vocabulary.items()}),
-        samples_(std::clamp<std::int64_t>(std::llround(options.sampled_share * vocabulary.items()), 1, vocabulary.items())) {}
+        samples_(std::clamp<std::int64_t>(std::llround(options.sampled_share * vocabulary.items()),
+                                          1, vocabulary.items())) {}
 
   /// A training step's batch, on the host.
   SourceBatch training(std::span<const std::int64_t> rows, Random random) {
@@ -55,7 +58,8 @@ class SourceLoss {
     return {.ids = made.ids,
             .targets = made.targets,
             .candidates = {.ids = sample.ids,
-                           .log_q_true = sampler_.log_expected_count(made.targets.reshape({made.targets.numel()}), sample),
+                           .log_q_true = sampler_.log_expected_count(
+                               made.targets.reshape({made.targets.numel()}), sample),
                            .log_q_negative = sampler_.log_expected_count(sample.ids, sample)}};
   }
 
@@ -66,17 +70,21 @@ class SourceLoss {
 
   /// Mean full softmax loss over the held-out rows.
   double validation(const NextItNet& network) {
-    const std::vector<std::int64_t>& rows = data_.split.valid.empty() ? data_.split.train : data_.split.valid;
+    const std::vector<std::int64_t>& rows =
+        data_.split.valid.empty() ? data_.split.train : data_.split.valid;
     Random random(0x76616C6964);
     const Device device = network.device();
     double sum = 0;
     std::int64_t counted = 0;
     for (std::size_t begin = 0; begin < rows.size(); begin += batch_rows) {
-      const SequenceBatch made = batch(std::span(rows).subspan(begin, std::min(batch_rows, rows.size() - begin)), random);
-      const std::span<const std::int32_t> targets = std::as_const(made.targets).span<std::int32_t>();
-      const std::int64_t real =
-          std::count_if(targets.begin(), targets.end(), [](std::int32_t target) { return target != padding_id; });
-      sum += network.loss(made.ids.to(device), made.targets.to(device), padding_id).item() * static_cast<double>(real);
+      const SequenceBatch made =
+          batch(std::span(rows).subspan(begin, std::min(batch_rows, rows.size() - begin)), random);
+      const std::span<const std::int32_t> targets =
+          std::as_const(made.targets).span<std::int32_t>();
+      const std::int64_t real = std::count_if(
+          targets.begin(), targets.end(), [](std::int32_t target) { return target != padding_id; });
+      sum += network.loss(made.ids.to(device), made.targets.to(device), padding_id).item() *
+             static_cast<double>(real);
       counted += real;
     }
     return counted == 0 ? 0 : sum / static_cast<double>(counted);
@@ -101,8 +109,9 @@ std::int32_t size32(std::int64_t size) { return static_cast<std::int32_t>(size);
 
 }  // namespace
 
-TrainReport train_base(NextItNet& network, const PretrainData& data, const Vocabulary& vocabulary, const BaseOptions& base,
-                       const TrainOptions& options, std::int64_t length, const TrainPlace& place) {
+TrainReport train_base(NextItNet& network, const PretrainData& data, const Vocabulary& vocabulary,
+                       const BaseOptions& base, const TrainOptions& options, std::int64_t length,
+                       const TrainPlace& place) {
   SourceLoss source(data, vocabulary, base, length);
   BatchSampler batches(data.split.train, {.batch_size = options.batch, .seed = place.seed});
   Adam adam(network, {.learning_rate = options.learning_rate});
@@ -113,7 +122,9 @@ TrainReport train_base(NextItNet& network, const PretrainData& data, const Vocab
         return source.training(batches.rows(epoch, step), batches.random(epoch, step));
       },
       [&](const SourceBatch& batch) { return source.loss(network, batch); },
-      {.name = "held-out loss", .larger_is_better = false, .measure = [&] { return source.validation(network); }});
+      {.name = "held-out loss", .larger_is_better = false, .measure = [&] {
+         return source.validation(network);
+       }});
 }
 
 std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t examples) {
@@ -124,23 +135,26 @@ std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t example
 }
 
 TrainReport train_task(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
-                       const TaskOptions& task_options, const TrainOptions& options, std::int64_t length,
-                       const Protocols& protocols, const TrainPlace& place, const SourceTask& joint) {
+                       const TaskOptions& task_options, const TrainOptions& options,
+                       std::int64_t length, const Protocols& protocols, const TrainPlace& place,
+                       const SourceTask& joint) {
   const SequenceForm form{.length = length, .placement = placement_of(network.base())};
   const bool pairs = network.task().options().head.loss != models::HeadLoss::softmax;
   std::optional<NegativeSampler> negatives;
   if (pairs) {
-    negatives.emplace(NegativeSampler::Options{
-        .kind = task_options.negatives == "rank" ? NegativeSampler::Kind::rank : NegativeSampler::Kind::uniform,
-        .items = size32(task.targets.size()),
-        .rho = task_options.rho});
+    negatives.emplace(NegativeSampler::Options{.kind = task_options.negatives == "rank"
+                                                           ? NegativeSampler::Kind::rank
+                                                           : NegativeSampler::Kind::uniform,
+                                               .items = size32(task.targets.size()),
+                                               .rho = task_options.rho});
   }
   const std::int64_t batch_size = fine_tuning_batch(options, examples.size());
   std::optional<SourceLoss> source;
   std::optional<BatchSampler> source_batches;
   if (joint.data != nullptr) {
     source.emplace(*joint.data, *joint.vocabulary, *joint.options, length);
-    source_batches.emplace(joint.data->split.train, BatchSampler::Options{.batch_size = batch_size, .seed = place.seed + 1});
+    source_batches.emplace(joint.data->split.train,
+                           BatchSampler::Options{.batch_size = batch_size, .seed = place.seed + 1});
   }
   BatchSampler batches(examples.size(), {.batch_size = batch_size, .seed = place.seed});
   Adam adam(network, {.learning_rate = options.learning_rate});
@@ -150,8 +164,8 @@ TrainReport train_task(TaskNetwork& network, const TaskData& task, const Transfe
   return examples::train(
       network, adam, options, place, batches.steps_per_epoch(),
       [&](std::int64_t epoch, std::int64_t step) {
-        const TransferBatch made =
-            transfer_batch(task.sources, examples, batches.rows(epoch, step), form.length, form.placement);
+        const TransferBatch made = transfer_batch(task.sources, examples, batches.rows(epoch, step),
+                                                  form.length, form.placement);
         TaskBatch batch{.ids = made.ids, .targets = made.targets};
         Random random = batches.random(epoch, step);
         if (pairs) batch.negatives = negatives->draw(made.targets, random);
@@ -165,10 +179,13 @@ TrainReport train_task(TaskNetwork& network, const TaskData& task, const Transfe
         return batch;
       },
       [&](const TaskBatch& batch) {
-        const Variable loss = network.task().loss(network.user(batch.ids), batch.targets, batch.negatives);
+        const Variable loss =
+            network.task().loss(network.user(batch.ids), batch.targets, batch.negatives);
         return source ? loss + source->loss(network.base(), batch.source) : loss;
       },
-      {.name = is_profile ? "cross-entropy" : "MRR@5 (sampled)", .larger_is_better = !is_profile, .measure = [&] {
+      {.name = is_profile ? "cross-entropy" : "MRR@5 (sampled)",
+       .larger_is_better = !is_profile,
+       .measure = [&] {
          const Figures figures = measure(task, task.valid, form, protocols, scorer);
          return is_profile ? figures.cross_entropy : figures.validation();
        }});

@@ -26,12 +26,17 @@ models::ServedSchedule schedule_of(const cmnrec::ModelSetting& setting, const st
   if (name.starts_with("every:")) {
     std::int64_t gap = 0;
     const auto [end, error] = std::from_chars(name.data() + 6, name.data() + name.size(), gap);
-    if (error == std::errc() && end == name.data() + name.size()) return models::ServedSchedule::every(gap);
+    if (error == std::errc() && end == name.data() + name.size())
+      return models::ServedSchedule::every(gap);
   }
-  if (name == "pec") return models::ServedSchedule::newest(ChunkSchedule::pec(setting.length, setting.slots));
-  if (name == "tsc") return models::ServedSchedule::newest(ChunkSchedule::tsc(setting.length, setting.slots));
-  if (name == "exc") return models::ServedSchedule::newest(ChunkSchedule::exc(setting.length, setting.slots));
-  throw DataError(path, 0, "schedule " + name + " is not served; pec, tsc, exc, every and every:G are");
+  if (name == "pec")
+    return models::ServedSchedule::newest(ChunkSchedule::pec(setting.length, setting.slots));
+  if (name == "tsc")
+    return models::ServedSchedule::newest(ChunkSchedule::tsc(setting.length, setting.slots));
+  if (name == "exc")
+    return models::ServedSchedule::newest(ChunkSchedule::exc(setting.length, setting.slots));
+  throw DataError(path, 0,
+                  "schedule " + name + " is not served; pec, tsc, exc, every and every:G are");
 }
 
 template <class Controller>
@@ -39,16 +44,21 @@ class CmnRecService final : public ModelService<models::CmnRecServed<Controller>
  public:
   using Served = models::CmnRecServed<Controller>;
 
-  CmnRecService(std::shared_ptr<models::CmnRec<Controller>> network, models::ServedSchedule schedule, Vocabulary items,
-                std::int64_t padding_steps, std::size_t shards)
-      : ModelService<Served>(Served(std::move(network), {.padding_steps = padding_steps}), items, shards) {
-    this->recommender().load("next", std::move(schedule), {.targets = std::move(items), .leave_out = true});
+  CmnRecService(std::shared_ptr<models::CmnRec<Controller>> network,
+                models::ServedSchedule schedule, Vocabulary items, std::int64_t padding_steps,
+                std::size_t shards)
+      : ModelService<Served>(Served(std::move(network), {.padding_steps = padding_steps}), items,
+                             shards) {
+    this->recommender().load("next", std::move(schedule),
+                             {.targets = std::move(items), .leave_out = true});
   }
 
   std::string load(const std::string&) override {
     throw OptionError("a CmnRec model has the one task 'next' and takes no patches");
   }
-  void unload(const std::string&) override { throw OptionError("a CmnRec model has the one task 'next', which stays"); }
+  void unload(const std::string&) override {
+    throw OptionError("a CmnRec model has the one task 'next', which stays");
+  }
 };
 
 template <class Controller>
@@ -56,8 +66,9 @@ std::unique_ptr<Service> service_of(const cmnrec::ModelSetting& setting, const V
                                     const ServiceOptions& options) {
   const cmnrec::NetworkOptions& sizes = setting.network;
   models::ServedSchedule schedule = schedule_of(setting, options.base);
-  const bool is_every_step = schedule.gap() == 1 || (schedule.of_newest() != nullptr &&
-                                                     schedule.of_newest()->chunks() == schedule.of_newest()->steps());
+  const bool is_every_step =
+      schedule.gap() == 1 || (schedule.of_newest() != nullptr &&
+                              schedule.of_newest()->chunks() == schedule.of_newest()->steps());
   Random random(0);
   auto network = std::make_shared<models::CmnRec<Controller>>(
       typename models::CmnRec<Controller>::Options{
@@ -75,19 +86,24 @@ std::unique_ptr<Service> service_of(const cmnrec::ModelSetting& setting, const V
   load_model(options.base, saved);
   network->freeze();
   return std::make_unique<CmnRecService<Controller>>(std::move(network), std::move(schedule), items,
-                                                     options.padding_steps.value_or(setting.length), options.shards);
+                                                     options.padding_steps.value_or(setting.length),
+                                                     options.shards);
 }
 
 }  // namespace
 
 std::unique_ptr<Service> open_cmnrec(const ServiceOptions& options) {
   if (!options.patches.empty())
-    throw OptionError("--patch: belongs to a base of peterrec, " + options.base + " is a model of cmnrec");
+    throw OptionError("--patch: belongs to a base of peterrec, " + options.base +
+                      " is a model of cmnrec");
   const CheckpointInfo info = checkpoint_info(options.base);
-  const Vocabulary items = Vocabulary::deserialize(examples::stored_text(info, options.base, "vocabulary"), options.base);
-  const cmnrec::ModelSetting setting = cmnrec::model_config(info, options.base, items.size()).setting;
+  const Vocabulary items = Vocabulary::deserialize(
+      examples::stored_text(info, options.base, "vocabulary"), options.base);
+  const cmnrec::ModelSetting setting =
+      cmnrec::model_config(info, options.base, items.size()).setting;
   if (!setting.has_memory()) {
-    throw DataError(options.base, 0, "expected a model of the kinds cmnrec or srmn, got " + setting.model);
+    throw DataError(options.base, 0,
+                    "expected a model of the kinds cmnrec or srmn, got " + setting.model);
   }
   return examples::build_stored(options.base, [&] {
     return setting.network.controller == "gru" ? service_of<Gru>(setting, items, options)

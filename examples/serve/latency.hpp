@@ -12,8 +12,8 @@ namespace refrain::serve {
 
 using Clock = std::chrono::steady_clock;
 
-/// Counts messages of one kind and, where it is asked to, how long each took: in bins whose edges grow by 1 %, from 100 ns to 100 s, so
-/// that its size does not depend on how many there were.
+/// Counts messages of one kind and, where it is asked to, how long each took: in bins whose edges
+/// grow by 1 %, from 100 ns to 100 s, so that its size does not depend on how many there were.
 class Latency {
  public:
   Latency() = default;
@@ -37,15 +37,18 @@ class Latency {
   std::int64_t count() const noexcept { return count_; }
   double largest_us() const noexcept { return largest_us_; }
 
-  /// The smallest time that `percent` of the messages (1 to 100) did not exceed, to 0.5 %: the middle of its bin.  Shorter times than
-  /// 100 ns count as 100 ns, longer ones than 100 s as the largest.  0 without messages or times.
+  /// The smallest time that `percent` of the messages (1 to 100) did not exceed, to 0.5 %: the
+  /// middle of its bin. Shorter times than 100 ns count as 100 ns, longer ones than 100 s as the
+  /// largest. 0 without messages or times.
   double percentile_us(std::int64_t percent) const {
     std::int64_t left = (count_ * percent + 99) / 100;
     for (std::size_t i = 0; i < bins_.size(); ++i) {
       left -= bins_[i];
       if (left > 0) continue;
       if (i + 1 == bins_.size()) break;
-      return std::min(largest_us_, i == 0 ? smallest_us : smallest_us * std::pow(growth, static_cast<double>(i) - 0.5));
+      return std::min(
+          largest_us_,
+          i == 0 ? smallest_us : smallest_us * std::pow(growth, static_cast<double>(i) - 0.5));
     }
     return largest_us_;
   }
@@ -53,8 +56,8 @@ class Latency {
  private:
   static constexpr double smallest_us = 0.1;
   static constexpr double growth = 1.01;
-  // Bin i > 0 holds the times from smallest * growth^(i - 1) to smallest * growth^i; ln 10^9 / ln 1.01 = 2082.7 of them reach 100 s.
-  // Bin 0 holds what is shorter, the last one what is longer.
+  // Bin i > 0 holds the times from smallest * growth^(i - 1) to smallest * growth^i; ln 10^9 / ln
+  // 1.01 = 2082.7 of them reach 100 s. Bin 0 holds what is shorter, the last one what is longer.
   static constexpr std::size_t bins = 1 + 2083 + 1;
 
   static std::size_t bin_of(double us) {

@@ -1,4 +1,5 @@
-// Serves recommendations: JSON lines of events and requests on standard input, answers on standard output.
+// Serves recommendations: JSON lines of events and requests on standard input, answers on standard
+// output.
 
 #include <fmt/core.h>
 
@@ -20,13 +21,15 @@ namespace {
 
 using namespace refrain::serve;
 
-/// To standard error, which may be closed like any pipe: that is no reason to end otherwise than intended.
+/// To standard error, which may be closed like any pipe: that is no reason to end otherwise than
+/// intended.
 void say(const std::string& text) { std::fputs(text.c_str(), stderr); }
 
 std::string summary(const char* what, const Latency& latency) {
   if (latency.count() == 0) return fmt::format("{}: none\n", what);
-  return fmt::format("{}: {}, p50 {:.1f} us, p99 {:.1f} us, largest {:.1f} us\n", what, latency.count(),
-                     latency.percentile_us(50), latency.percentile_us(99), latency.largest_us());
+  return fmt::format("{}: {}, p50 {:.1f} us, p99 {:.1f} us, largest {:.1f} us\n", what,
+                     latency.count(), latency.percentile_us(50), latency.percentile_us(99),
+                     latency.largest_us());
 }
 
 void read_users(const std::string& states, Service& service, std::size_t shards) {
@@ -34,10 +37,12 @@ void read_users(const std::string& states, Service& service, std::size_t shards)
     try {
       service.restore(shard_of(user, shards), user, bytes);
     } catch (const refrain::DataError& error) {
-      throw refrain::DataError(states, 0,
-                               refrain::concat("user '", user, "': ", error.what(),
-                                               "; states go with the base and the --padding that they were written with: give "
-                                               "those, or another --states file and the past events once more"));
+      throw refrain::DataError(
+          states, 0,
+          refrain::concat(
+              "user '", user, "': ", error.what(),
+              "; states go with the base and the --padding that they were written with: give "
+              "those, or another --states file and the past events once more"));
     }
   });
 }
@@ -46,50 +51,68 @@ int run(int argc, char** argv) {
   CLI::App app{
       "Reads JSON lines on standard input and writes answers on standard output:\n"
       "  {\"user\": \"u1\", \"item\": \"i9\"}                          the user did this\n"
-      "  {\"user\": \"u1\", \"task\": \"next\", \"k\": 10}               recommendations for the user\n"
-      "  {\"history\": [\"i3\", \"i9\"], \"task\": \"next\", \"k\": 10}    recommendations after a history\n"
+      "  {\"user\": \"u1\", \"task\": \"next\", \"k\": 10}               recommendations for the "
+      "user\n"
+      "  {\"history\": [\"i3\", \"i9\"], \"task\": \"next\", \"k\": 10}    recommendations after a "
+      "history\n"
       "  {\"load\": \"next.patch.safetensors\"}, {\"unload\": \"next\"}  tasks come and go\n"
-      "Tasks: \"base\" (the base's own next item) and those of the patches; \"next\" with a model of cmnrec."};
+      "Tasks: \"base\" (the base's own next item) and those of the patches; \"next\" with a model "
+      "of cmnrec."};
   ServiceOptions options;
   std::string states;
   bool measure = false;
-  app.add_option("--base", options.base, "Base that peterrec pretrain wrote, or model that cmnrec train wrote")
+  app.add_option("--base", options.base,
+                 "Base that peterrec pretrain wrote, or model that cmnrec train wrote")
       ->required()
       ->check(CLI::ExistingFile);
-  app.add_option("--patch", options.patches, "Patch files of peterrec finetune")->delimiter(',')->check(CLI::ExistingFile);
+  app.add_option("--patch", options.patches, "Patch files of peterrec finetune")
+      ->delimiter(',')
+      ->check(CLI::ExistingFile);
   app.add_option("--states", states,
-                 "Users' states: read at the start if the file is there, written when the input ends or a signal (SIGINT, "
+                 "Users' states: read at the start if the file is there, written when the input "
+                 "ends or a signal (SIGINT, "
                  "SIGTERM) stops the program");
   app.add_option("--threads", options.shards, "Threads that answer, each for users of its own")
       ->check(refrain::examples::between(1, 1024))
       ->capture_default_str();
   app.add_option("--padding", options.padding_steps,
-                 "Padding before every user's stream, as training puts it before short histories; 0: none; unless given: the "
+                 "Padding before every user's stream, as training puts it before short histories; "
+                 "0: none; unless given: the "
                  "length that each task was trained with")
       ->check(refrain::examples::between(0, 100000));
-  app.add_flag("--measure", measure, "Say on standard error how many events and requests a second, and how long they took");
-  if (const std::optional<int> code = refrain::examples::parse(app, "serve", argc, argv)) return *code;
-  std::signal(SIGPIPE, SIG_IGN);  // who reads the answers may go: that is an error of writing, and users' states are kept
+  app.add_flag(
+      "--measure", measure,
+      "Say on standard error how many events and requests a second, and how long they took");
+  if (const std::optional<int> code = refrain::examples::parse(app, "serve", argc, argv))
+    return *code;
+  std::signal(
+      SIGPIPE,
+      SIG_IGN);  // who reads the answers may go: that is an error of writing, and users' states are
+                 // kept
   if (!states.empty()) expect_writable(states);  // not at the end of a day
   const std::unique_ptr<Service> service = open_service(options);
-  if (!states.empty() && std::filesystem::exists(states)) read_users(states, *service, options.shards);
+  if (!states.empty() && std::filesystem::exists(states))
+    read_users(states, *service, options.shards);
   const refrain::InterruptGuard guard;
   StandardInput lines;
   std::istream input(&lines);
   StandardOutput answers;
   std::ostream output(&answers);
-  const ServerReport report = serve(*service, {.shards = options.shards, .keep_times = measure}, input, output);
+  const ServerReport report =
+      serve(*service, {.shards = options.shards, .keep_times = measure}, input, output);
   if (!states.empty()) write_states(states, *service);
   const std::string kept = states.empty() ? "" : "; users' states are in " + states;
   if (answers.error() != 0) {
-    say(fmt::format("serve: answers cannot be written: {}{}\n", std::strerror(answers.error()), kept));
+    say(fmt::format("serve: answers cannot be written: {}{}\n", std::strerror(answers.error()),
+                    kept));
   } else if (refrain::InterruptGuard::requested()) {
     say(fmt::format("serve: stopped by a signal{}\n", kept));
   }
   if (measure) {
     const double messages = static_cast<double>(report.events.count() + report.requests.count());
-    say(fmt::format("{} lines, {} errors; {:.0f} messages/s over {:.2f} s on {} {}\n", report.lines, report.errors,
-                    messages / report.seconds, report.seconds, options.shards, options.shards == 1 ? "thread" : "threads"));
+    say(fmt::format("{} lines, {} errors; {:.0f} messages/s over {:.2f} s on {} {}\n", report.lines,
+                    report.errors, messages / report.seconds, report.seconds, options.shards,
+                    options.shards == 1 ? "thread" : "threads"));
     say(summary("events", report.events) + summary("requests", report.requests));
   }
   return answers.error() == 0 ? 0 : 1;

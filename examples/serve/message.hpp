@@ -12,8 +12,8 @@
 
 namespace refrain::serve {
 
-/// {"user": "u1", "item": "i9"}: the user did this.  Answered only when something is wrong.  A "timestamp" may stand beside; events are
-/// taken in the order of their lines.
+/// {"user": "u1", "item": "i9"}: the user did this. Answered only when something is wrong. A
+/// "timestamp" may stand beside; events are taken in the order of their lines.
 struct Event {
   std::string user;
   std::string item;
@@ -45,16 +45,19 @@ struct Unload {
 
 using Message = std::variant<Event, UserRequest, HistoryRequest, Load, Unload>;
 
-/// Reads one line.  Users and items are texts or whole numbers.  Throws OptionError for anything that is no message, saying why.
+/// Reads one line. Users and items are texts or whole numbers. Throws OptionError for anything that
+/// is no message, saying why.
 Message parse_message(std::string_view line);
 
-/// {"line": 3, "task": "next", "best": [{"id": "i4", "score": 0.5}, ...]}, with "user" when there is one, "unknown" when so many items of
-/// the history were, and "probability" beside scores that have one.
+/// {"line": 3, "task": "next", "best": [{"id": "i4", "score": 0.5}, ...]}, with "user" when there
+/// is one, "unknown" when so many items of the history were, and "probability" beside scores that
+/// have one.
 std::string answer_line(std::int64_t line, const std::string* user, const std::string& task,
                         const std::vector<Recommendation>& best, std::int64_t unknown = 0);
 /// {"line": 3, "loaded": "next"}
 std::string done_line(std::int64_t line, const char* what, const std::string& task);
 /// {"line": 3, "error": "..."}, with "user" and "task" of the message when there is one.
-std::string error_line(std::int64_t line, std::string_view reason, const Message* message = nullptr);
+std::string error_line(std::int64_t line, std::string_view reason,
+                       const Message* message = nullptr);
 
 }  // namespace refrain::serve

@@ -11,7 +11,8 @@ using models::PeterRecServed;
 class PeterRecService final : public ModelService<PeterRecServed> {
  public:
   PeterRecService(peterrec::LoadedBase base, const ServiceOptions& options)
-      : ModelService(PeterRecServed(base.network, {.padding_steps = options.padding_steps}), base.vocabulary, options.shards),
+      : ModelService(PeterRecServed(base.network, {.padding_steps = options.padding_steps}),
+                     base.vocabulary, options.shards),
         base_(std::move(base)) {
     recommender().load("base", PeterRecServed::Task(nullptr, base_.note.length),
                        {.targets = base_.vocabulary, .leave_out = true});
@@ -19,14 +20,16 @@ class PeterRecService final : public ModelService<PeterRecServed> {
       const std::size_t before = tasks().size();
       const std::string task = load(patch);
       if (tasks().size() == before)
-        throw OptionError(concat("--patch: expected one file a task, got ", patch, " of task ", task, " again"));
+        throw OptionError(
+            concat("--patch: expected one file a task, got ", patch, " of task ", task, " again"));
     }
   }
 
   std::string load(const std::string& file) override {
     peterrec::LoadedPatch patch = peterrec::load_patch_set(file, base_);
     const peterrec::TaskKind kind = peterrec::task_kind(patch.note.task);
-    recommender().load(patch.note.task, PeterRecServed::Task(std::move(patch.set), patch.note.length),
+    recommender().load(patch.note.task,
+                       PeterRecServed::Task(std::move(patch.set), patch.note.length),
                        {.targets = std::move(patch.note.targets),
                         .leave_out = kind == peterrec::TaskKind::next,
                         .probabilities = kind == peterrec::TaskKind::profile});

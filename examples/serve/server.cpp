@@ -86,7 +86,8 @@ class Server {
     const Clock::time_point start = Clock::now();
     const bool alone = queues_.size() == 1;
     std::vector<std::thread> threads;
-    for (std::size_t shard = 0; !alone && shard < queues_.size(); ++shard) threads.emplace_back([this, shard] { work(shard); });
+    for (std::size_t shard = 0; !alone && shard < queues_.size(); ++shard)
+      threads.emplace_back([this, shard] { work(shard); });
     ServerReport report = empty_;
     std::string text;
     while (!out_failed_) {
@@ -94,11 +95,13 @@ class Server {
       if (line == Line::none) break;
       ++report.lines;
       if (line == Line::too_long) {
-        refuse(report, report.lines, concat("the line is longer than ", longest_line_bytes, " bytes"));
+        refuse(report, report.lines,
+               concat("the line is longer than ", longest_line_bytes, " bytes"));
       } else if (text.find_first_not_of(" \t\r") != std::string::npos) {
         read(text, report, alone);
       }
-      if (in_.rdbuf()->in_avail() <= 0) flush();  // whoever waits for answers before writing more gets them
+      if (in_.rdbuf()->in_avail() <= 0)
+        flush();  // whoever waits for answers before writing more gets them
     }
     for (Queue& queue : queues_) queue.close();
     for (std::thread& thread : threads) thread.join();
@@ -124,14 +127,17 @@ class Server {
     out_failed_ = !out_.flush();
   }
 
-  void refuse(ServerReport& report, std::int64_t line, std::string_view reason, const Message* message = nullptr) {
+  void refuse(ServerReport& report, std::int64_t line, std::string_view reason,
+              const Message* message = nullptr) {
     ++report.errors;
     write(error_line(line, reason, message));
   }
 
-  /// Runs `function`; what it throws becomes the answer to the line, so that no line ends the program.
+  /// Runs `function`; what it throws becomes the answer to the line, so that no line ends the
+  /// program.
   template <class Function>
-  void guarded(std::int64_t line, const Message* message, ServerReport& report, Function&& function) {
+  void guarded(std::int64_t line, const Message* message, ServerReport& report,
+               Function&& function) {
     try {
       function();
     } catch (const std::exception& error) {
@@ -144,7 +150,8 @@ class Server {
     guarded(line, nullptr, report, [&] {
       const Clock::time_point start = Clock::now();
       Message message = parse_message(text);
-      if (const auto* load = std::get_if<Load>(&message)) return write(done_line(line, "loaded", service_.load(load->file)));
+      if (const auto* load = std::get_if<Load>(&message))
+        return write(done_line(line, "loaded", service_.load(load->file)));
       if (const auto* unload = std::get_if<Unload>(&message)) {
         service_.unload(unload->task);
         return write(done_line(line, "unloaded", unload->task));
@@ -156,8 +163,10 @@ class Server {
   }
 
   std::size_t shard_of_message(const Message& message, std::int64_t line) const {
-    if (const auto* event = std::get_if<Event>(&message)) return shard_of(event->user, queues_.size());
-    if (const auto* request = std::get_if<UserRequest>(&message)) return shard_of(request->user, queues_.size());
+    if (const auto* event = std::get_if<Event>(&message))
+      return shard_of(event->user, queues_.size());
+    if (const auto* request = std::get_if<UserRequest>(&message))
+      return shard_of(request->user, queues_.size());
     return static_cast<std::size_t>(line) % queues_.size();
   }
 
@@ -168,7 +177,8 @@ class Server {
       const std::string text = service_.answer(shard, entry.line, entry.message);
       if (!text.empty()) write(text);
       const Clock::duration time = entry.parsing + (Clock::now() - start);
-      std::holds_alternative<Event>(entry.message) ? report.events.add(time) : report.requests.add(time);
+      std::holds_alternative<Event>(entry.message) ? report.events.add(time)
+                                                   : report.requests.add(time);
     });
   }
 
@@ -192,9 +202,12 @@ class Server {
 
 }  // namespace
 
-std::size_t shard_of(const std::string& user, std::size_t shards) { return std::hash<std::string>()(user) % shards; }
+std::size_t shard_of(const std::string& user, std::size_t shards) {
+  return std::hash<std::string>()(user) % shards;
+}
 
-ServerReport serve(Service& service, const ServerOptions& options, std::istream& in, std::ostream& out) {
+ServerReport serve(Service& service, const ServerOptions& options, std::istream& in,
+                   std::ostream& out) {
   return Server(service, options, in, out).run();
 }
 

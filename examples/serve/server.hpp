@@ -32,11 +32,14 @@ std::size_t shard_of(const std::string& user, std::size_t shards);
 
 /// Reads messages until the input ends, or `out` takes no more, and writes the answers.
 ///
-/// With one shard everything happens in the order of the lines.  With more, each is a thread that answers its own users' lines in their
-/// order, and answers of different users may overtake each other; load and unload take effect when their line is read.  What is wrong
-/// with a line is written as its answer, and the next line is read.  When `out` fails, which its state says afterwards, the events that
-/// were read still count.
-/// A latency is the time from the start of parsing a line to its answer being written, without waiting in a queue.
-ServerReport serve(Service& service, const ServerOptions& options, std::istream& in, std::ostream& out);
+/// With one shard everything happens in the order of the lines. With more, each is a thread that
+/// answers its own users' lines in their order, and answers of different users may overtake each
+/// other; load and unload take effect when their line is read. What is wrong with a line is written
+/// as its answer, and the next line is read. When `out` fails, which its state says afterwards, the
+/// events that were read still count.
+/// A latency is the time from the start of parsing a line to its answer being written, without
+/// waiting in a queue.
+ServerReport serve(Service& service, const ServerOptions& options, std::istream& in,
+                   std::ostream& out);
 
 }  // namespace refrain::serve

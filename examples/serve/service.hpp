@@ -15,7 +15,8 @@
 
 namespace refrain::serve {
 
-/// Users, divided among shards.  Each shard belongs to one thread; load and unload may be called by any.
+/// Users, divided among shards. Each shard belongs to one thread; load and unload may be called by
+/// any.
 class Service {
  public:
   virtual ~Service() = default;
@@ -53,19 +54,24 @@ class ModelService : public Service {
       std::vector<std::int32_t> history;
       for (const std::string& item : request->history) {
         const std::int32_t id = recommender_.items().find(item);
-        if (id >= recommender_.items().first_item()) history.push_back(id);  // what is new in the shop is new to the model
+        if (id >= recommender_.items().first_item())
+          history.push_back(id);  // what is new in the shop is new to the model
       }
       if (history.empty() && !request->history.empty()) {
-        throw OptionError(concat("none of the ", request->history.size(), " items of the history is known"));
+        throw OptionError(
+            concat("none of the ", request->history.size(), " items of the history is known"));
       }
-      return answer_line(line, nullptr, request->task, recommender_.recommend(request->task, history, request->k),
+      return answer_line(line, nullptr, request->task,
+                         recommender_.recommend(request->task, history, request->k),
                          static_cast<std::int64_t>(request->history.size() - history.size()));
     }
     const UserRequest& request = std::get<UserRequest>(message);
     const auto user = users_[shard].find(request.user);
-    if (user == users_[shard].end()) throw OptionError(concat("user '", request.user, "' has no events"));
+    if (user == users_[shard].end())
+      throw OptionError(concat("user '", request.user, "' has no events"));
     recommender_.follow(user->second, request.task);
-    return answer_line(line, &request.user, request.task, recommender_.recommend(request.task, user->second, request.k));
+    return answer_line(line, &request.user, request.task,
+                       recommender_.recommend(request.task, user->second, request.k));
   }
 
   void unload(const std::string& task) override {
@@ -92,9 +98,10 @@ class ModelService : public Service {
 
 /// What to serve.
 struct ServiceOptions {
-  std::string base;                           ///< of PeterRec, or a CmnRec model
-  std::vector<std::string> patches;           ///< of PeterRec
-  std::optional<std::int64_t> padding_steps;  ///< unless given: the length that a task was trained with
+  std::string base;                  ///< of PeterRec, or a CmnRec model
+  std::vector<std::string> patches;  ///< of PeterRec
+  std::optional<std::int64_t>
+      padding_steps;  ///< unless given: the length that a task was trained with
   std::size_t shards = 1;
 };
 

@@ -12,13 +12,14 @@
 
 namespace refrain::serve {
 
-/// Reads file descriptor 0; while an InterruptGuard lives its signals are the end of the input, behind the lines that were read already.
-/// std::cin would wait for more.
+/// Reads file descriptor 0; while an InterruptGuard lives its signals are the end of the input,
+/// behind the lines that were read already. std::cin would wait for more.
 class StandardInput final : public std::streambuf {
  protected:
   int_type underflow() override {
     while (!InterruptGuard::requested()) {
-      constexpr int patience_ms = 100;  // a signal may be taken by another thread, and then interrupts no wait of this one
+      constexpr int patience_ms =
+          100;  // a signal may be taken by another thread, and then interrupts no wait of this one
       pollfd input{STDIN_FILENO, POLLIN, 0};
       const int ready = ::poll(&input, 1, patience_ms);
       if (ready == 0 || (ready < 0 && errno == EINTR)) continue;

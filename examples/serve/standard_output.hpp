@@ -13,8 +13,9 @@
 
 namespace refrain::serve {
 
-/// Writes to file descriptor 1.  When that fails the rest is dropped and the program asked to stop, as a signal does: nobody could read
-/// what it still has to say.  A closed pipe is such a failure if SIGPIPE is ignored.
+/// Writes to file descriptor 1. When that fails the rest is dropped and the program asked to stop,
+/// as a signal does: nobody could read what it still has to say. A closed pipe is such a failure if
+/// SIGPIPE is ignored.
 class StandardOutput final : public std::streambuf {
  public:
   StandardOutput() { empty(); }

@@ -51,11 +51,13 @@ void read_states(const std::string& path, const Service::TakeState& take) {
       ++users;
     }
   } catch (const nlohmann::json::exception&) {
-    throw DataError(path, 0, concat("after ", users, " users: is no file of users' states, or damaged"));
+    throw DataError(path, 0,
+                    concat("after ", users, " users: is no file of users' states, or damaged"));
   }
   throw DataError(path, 0,
                   concat("ends early, after ", users,
-                         " users: it was cut short; give a whole copy of it, or another --states file and the past "
+                         " users: it was cut short; give a whole copy of it, or another --states "
+                         "file and the past "
                          "events once more"));
 }
 

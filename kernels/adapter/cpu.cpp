@@ -1,7 +1,8 @@
 /// The adapter on the CPU: y = x + gelu(x down + down_bias) up + up_bias.
 ///
-/// One pass over tiles of tile_rows rows; the bottleneck of a tile stays in the first-level cache.  4 C D rows FLOPs forward, twice
-/// that backward with weight gradients; x and y pass through memory once.
+/// One pass over tiles of tile_rows rows; the bottleneck of a tile stays in the first-level cache.
+/// 4 C D rows FLOPs forward, twice that backward with weight gradients; x and y pass through memory
+/// once.
 
 #include "kernels/cpu.hpp"
 #include "kernels/adapter/patch_tile.hpp"
@@ -64,15 +65,16 @@ void backward(const AdapterBackward& args) {
   const std::int64_t width = plan.patch.bottleneck;
   const T* const dy = args.dy.as<T>();
   const T* const m = args.bottleneck.as<T>();
-  parallel_for(rows, rows_per_task(rows, plan.patch.multiply_adds()), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; row += tile_rows) {
-      const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
-      T* const dx = args.dx ? args.dx.as<T>() + row * channels : nullptr;
-      if (dx != nullptr) std::copy_n(dy + row * channels, count * channels, dx);
-      patch_tile_backward(plan.patch, dy + row * channels, channels, m + row * width, count, plan.dm + row * width, dx,
-                          channels);
-    }
-  });
+  parallel_for(rows, rows_per_task(rows, plan.patch.multiply_adds()),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t row = begin; row < end; row += tile_rows) {
+                   const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
+                   T* const dx = args.dx ? args.dx.as<T>() + row * channels : nullptr;
+                   if (dx != nullptr) std::copy_n(dy + row * channels, count * channels, dx);
+                   patch_tile_backward(plan.patch, dy + row * channels, channels, m + row * width,
+                                       count, plan.dm + row * width, dx, channels);
+                 }
+               });
   plan.weights.run(args.x.as<T>(), m, plan.dm, dy);
 }
 

@@ -1,16 +1,20 @@
-// Gradients of the adapter y = x + gelu(x down + down_bias) up + up_bias on the GPU.  Device: f32, f64.
+// Gradients of the adapter y = x + gelu(x down + down_bias) up + up_bias on the GPU. Device: f32,
+// f64.
 //   dm = (dy up^T) * gelu'(bottleneck),  dx = dy + dm down^T
 //   ddown = x^T dm,  ddown_bias = sum_rows dm,  dup = gelu(bottleneck)^T dy,  dup_bias = sum_rows dy
 // Shapes: x, dy, dx [rows,C]; bottleneck, dm [rows,D]; down [C,D], up [D,C].
 //
-// dm and dx, f32 with C and D multiples of 4 up to 64 and 16-byte addresses: one launch.  A block of 128 threads loads 16 rows of dy into
-// shared memory, multiplies them by up^T, 32 columns at a time, and the result, which stays in shared memory, by down^T, 64 columns at a
-// time; up and down stream in slices of 32, two stages.  dm goes to memory only where a weight's gradient reads it.
-// Anything else in f32: two products of the library and the GELU's slope; f64: two launches of input_gradient (cuda_conv_backward.cu).
-// Weights: both together in one launch of outer_products.cuh and one for its parts (f32, C up to 64, D up to 32), else products of the
-// library, in f64 outer_products.cuh for each; columns.cuh; gelu(bottleneck) by the launch that makes dm, or by its own.
-// FLOPs 4 C D rows, with weights 8.  Moved: (2 C + D) rows, with weights (4 C + 6 D) rows; up and down once per 16 rows, from the cache.
-// Limit: memory, in the products arithmetic.
+// dm and dx, f32 with C and D multiples of 4 up to 64 and 16-byte addresses: one launch. A block of
+// 128 threads loads 16 rows of dy into shared memory, multiplies them by up^T, 32 columns at a
+// time, and the result, which stays in shared memory, by down^T, 64 columns at a time; up and down
+// stream in slices of 32, two stages. dm goes to memory only where a weight's gradient reads it.
+// Anything else in f32: two products of the library and the GELU's slope; f64: two launches of
+// input_gradient (cuda_conv_backward.cu). Weights: both together in one launch of
+// outer_products.cuh and one for its parts (f32, C up to 64, D up to 32), else products of the
+// library, in f64 outer_products.cuh for each; columns.cuh; gelu(bottleneck) by the launch that
+// makes dm, or by its own. FLOPs 4 C D rows, with weights 8. Moved: (2 C + D) rows, with weights (4
+// C + 6 D) rows; up and down once per 16 rows, from the cache. Limit: memory, in the products
+// arithmetic.
 
 #include "kernels/adapter/patch_backward.cuh"
 
@@ -45,7 +49,8 @@ struct Plan {
         PatchWeightGradient<T>::needs_library(args.dpatch, patch.channels, patch.width)) {
       library = take_product_scratch(scratch);
     }
-    weights = PatchWeightGradient<T>(args.dpatch, rows, patch.channels, patch.width, library, scratch);
+    weights =
+        PatchWeightGradient<T>(args.dpatch, rows, patch.channels, patch.width, library, scratch);
     made_by_tile = tile && (args.dx || args.dpatch.down || args.dpatch.down_bias);
     if (made_by_tile) patch.active = weights.active();
   }
@@ -72,7 +77,8 @@ void backward(const AdapterBackward& args, Stream stream) {
       });
     }
   }
-  plan.weights.run(name, args.x.as<T>(), plan.patch.bottleneck, plan.made_by_tile, plan.patch.dm, dy, stream);
+  plan.weights.run(name, args.x.as<T>(), plan.patch.bottleneck, plan.made_by_tile, plan.patch.dm,
+                   dy, stream);
 }
 
 }  // namespace

@@ -2,11 +2,13 @@
 //   y = x + gelu(x down + down_bias) up + up_bias;   saved on request: x down + down_bias
 // Shapes: x, y [rows,C]; down [C,D]; down_bias [D]; up [D,C]; up_bias [C]; bottleneck [rows,D].
 //
-// One launch: a block keeps 64 rows in a tile of 64, 128 or 256 columns of shared memory and runs both products on it (patch_tile.cuh), f32
-// by math_mode(); the bottleneck stays in shared memory too.
-// Moved: x and y once, down and up once per 64 rows, mostly from second-level cache.  FLOPs 4 C D rows.  Limit: memory.
-// Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into what is left of the shared memory (224 beside 256 channels on compute
-// capability 8.0); copies of 16 bytes where C, D and the addresses allow.  Wider rows: two convolutions of one tap with the GELU between
+// One launch: a block keeps 64 rows in a tile of 64, 128 or 256 columns of shared memory and runs
+// both products on it (patch_tile.cuh), f32 by math_mode(); the bottleneck stays in shared memory
+// too.
+// Moved: x and y once, down and up once per 64 rows, mostly from second-level cache. FLOPs 4 C D
+// rows. Limit: memory. Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into what is
+// left of the shared memory (224 beside 256 channels on compute capability 8.0); copies of 16 bytes
+// where C, D and the addresses allow. Wider rows: two convolutions of one tap with the GELU between
 // them, through [rows,D] of workspace.
 
 #include "kernels/adapter/forward.cuh"
@@ -28,7 +30,8 @@ View as_tap(View matrix) {
   return matrix;
 }
 
-/// Calls visit.template operator()<mode, columns, aligned>(shared bytes) when one launch can do it all; otherwise returns false.
+/// Calls visit.template operator()<mode, columns, aligned>(shared bytes) when one launch can do it
+/// all; otherwise returns false.
 template <class T, class Visit>
 bool for_patched_tile(const AdapterForward& args, const Patch<T>& patch, Visit&& visit) {
   bool fits = false;
@@ -36,8 +39,8 @@ bool for_patched_tile(const AdapterForward& args, const Patch<T>& patch, Visit&&
   for_tile_columns<T>(patch.channels, all_aligned, [&]<int columns, bool aligned>() {
     for_math_mode<T>([&]<MathMode mode>() {
       using Patched = PatchTile<T, mode, columns, aligned>;
-      const std::size_t bytes =
-          simt::piece_bytes<T>(conv_tile_rows * Patched::stride) + Patched::shared_bytes(patch.bottleneck);
+      const std::size_t bytes = simt::piece_bytes<T>(conv_tile_rows * Patched::stride) +
+                                Patched::shared_bytes(patch.bottleneck);
       fits = bytes <= simt::shared_limit_bytes();
       if (fits) visit.template operator()<mode, columns, aligned>(bytes);
     });
@@ -50,14 +53,16 @@ void forward(const AdapterForward& args, Stream stream) {
   const std::int64_t rows = args.x.shape.rows();
   const Patch<T> patch(args.patch, args.bottleneck);
   if (rows == 0 || patch.channels == 0) return;
-  const bool in_one = for_patched_tile<T>(args, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
-    const simt::Launch how{.name = AdapterForward::name,
-                           .grid = simt::blocks_for(rows, conv_tile_rows),
-                           .block = PatchTile<T, mode, columns, aligned>::threads,
-                           .shared_bytes = shared_bytes,
-                           .stream = stream};
-    simt::launch(how, adapter_tile<T, mode, columns, aligned>, patch, args.x.as<T>(), rows, args.y.as<T>());
-  });
+  const bool in_one = for_patched_tile<T>(
+      args, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
+        const simt::Launch how{.name = AdapterForward::name,
+                               .grid = simt::blocks_for(rows, conv_tile_rows),
+                               .block = PatchTile<T, mode, columns, aligned>::threads,
+                               .shared_bytes = shared_bytes,
+                               .stream = stream};
+        simt::launch(how, adapter_tile<T, mode, columns, aligned>, patch, args.x.as<T>(), rows,
+                     args.y.as<T>());
+      });
   if (!in_one) add_patch(args, args.x, stream);
 }
 
@@ -77,11 +82,17 @@ void add_patch(const AdapterForward& args, const View& base, Stream stream) {
   MutableView active = as_steps(args.workspace, rows, bottleneck);
   active.dtype = args.x.dtype;
   const MutableView hidden = args.bottleneck ? as_steps(args.bottleneck, rows, bottleneck) : active;
-  convolve({.x = as_steps(args.x, rows, channels), .w = as_tap(args.patch.down), .bias = args.patch.down_bias, .y = hidden}, {},
-           stream);
+  convolve({.x = as_steps(args.x, rows, channels),
+            .w = as_tap(args.patch.down),
+            .bias = args.patch.down_bias,
+            .y = hidden},
+           {}, stream);
   unary_forward({.x = hidden, .y = active, .function = UnaryFunction::gelu}, stream);
-  convolve({.x = active, .w = as_tap(args.patch.up), .bias = args.patch.up_bias, .y = as_steps(args.y, rows, channels)}, base,
-           stream);
+  convolve({.x = active,
+            .w = as_tap(args.patch.up),
+            .bias = args.patch.up_bias,
+            .y = as_steps(args.y, rows, channels)},
+           base, stream);
 }
 
 std::size_t add_patch_workspace(std::int64_t rows, const PatchWeights& patch) {

@@ -1,5 +1,6 @@
 #pragma once
-/// The gradients of a patch: shared by the adapter and the residual half; formulas, grids and bytes: cuda_adapter_backward.cu.
+/// The gradients of a patch: shared by the adapter and the residual half; formulas, grids and
+/// bytes: cuda_adapter_backward.cu.
 
 #include <algorithm>
 #include <cstdint>
@@ -13,7 +14,8 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// What goes back through a patch to its bottleneck and its input, given dh, the gradient of its output:
+/// What goes back through a patch to its bottleneck and its input, given dh, the gradient of its
+/// output:
 ///   dm = (dh up^T) * gelu'(bottleneck),   dx = dh + dm down^T
 template <class T>
 struct PatchInputGradient {
@@ -21,14 +23,15 @@ struct PatchInputGradient {
   const T* down;        ///< [channels,width]
   const T* bottleneck;  ///< [rows,width] before the GELU
   T* dm;                ///< [rows,width], or null
-  T* active;            ///< [rows,width] gelu(bottleneck), or null; PatchGradientTile alone writes it
-  T* dx;                ///< [rows,channels], or null
+  T* active;  ///< [rows,width] gelu(bottleneck), or null; PatchGradientTile alone writes it
+  T* dx;      ///< [rows,channels], or null
   std::int64_t rows;
   std::int64_t channels;
   std::int64_t width;
 };
 
-/// Of a block: four to a warp, for the more warps there are, the more rows are on their way from memory at a time.
+/// Of a block: four to a warp, for the more warps there are, the more rows are on their way from
+/// memory at a time.
 inline constexpr int patch_rows = 16;
 inline constexpr int patch_threads = 128;
 /// Of PatchGradientTile; with more of either the library's products are faster.
@@ -38,17 +41,20 @@ inline constexpr std::int64_t most_patch_width = 64;
 /// True when PatchGradientTile takes this patch.
 template <class T>
 bool fits_patch_tile(const PatchInputGradient<T>& patch) {
-  return std::is_same_v<T, float> && patch.channels <= most_patch_channels && patch.width <= most_patch_width &&
-         patch.channels % simt::Pack<T>::count == 0 && patch.width % simt::Pack<T>::count == 0 &&
-         simt::aligned_16(patch.up, patch.down);
+  return std::is_same_v<T, float> && patch.channels <= most_patch_channels &&
+         patch.width <= most_patch_width && patch.channels % simt::Pack<T>::count == 0 &&
+         patch.width % simt::Pack<T>::count == 0 && simt::aligned_16(patch.up, patch.down);
 }
 
-/// Both products for a tile of rows by one block: dh waits in shared memory, dm goes from the first product to the second there.
+/// Both products for a tile of rows by one block: dh waits in shared memory, dm goes from the first
+/// product to the second there.
 template <MathMode mode>
 class PatchGradientTile {
  public:
   struct Shared {
-    float* dh;      ///< [patch_rows][stride of channels], zero past the channels up to the next multiple of `depth`
+    float*
+        dh;  ///< [patch_rows][stride of channels], zero past the channels up to the next multiple
+             ///< of `depth`
     float* hidden;  ///< [patch_rows][stride of width]: dm
     float* panels;  ///< of either product's weights
   };
@@ -56,7 +62,8 @@ class PatchGradientTile {
   static int __host__ __device__ __forceinline__ stride(std::int64_t width) {
     return resident_stride<mode>(static_cast<int>(width));
   }
-  __device__ __forceinline__ static Shared take(simt::SharedCarver& carver, const PatchInputGradient<float>& patch) {
+  __device__ __forceinline__ static Shared take(simt::SharedCarver& carver,
+                                                const PatchInputGradient<float>& patch) {
     float* const dh = carver.take<float>(patch_rows * stride(patch.channels));
     float* const hidden = carver.take<float>(patch_rows * stride(patch.width));
     return {dh, hidden, Input::take_b(carver)};
@@ -66,8 +73,11 @@ class PatchGradientTile {
            simt::piece_bytes<float>(patch_rows * stride(patch.width)) + Input::shared_bytes_b();
   }
 
-  /// Of rows first .. first + patch_rows.  All threads call it, having written their part of shared.dh.
-  __device__ __forceinline__ static void run(const Shared& shared, const PatchInputGradient<float>& patch, std::int64_t first) {
+  /// Of rows first .. first + patch_rows. All threads call it, having written their part of
+  /// shared.dh.
+  __device__ __forceinline__ static void run(const Shared& shared,
+                                             const PatchInputGradient<float>& patch,
+                                             std::int64_t first) {
     const int dh_stride = stride(patch.channels);
     const int hidden_stride = stride(patch.width);
     for (int column = 0; column < patch.width; column += hidden_shape.columns) {
@@ -83,10 +93,12 @@ class PatchGradientTile {
       sum.visit([&](int i, int j, float value) {
         const bool inside = first + i < patch.rows && column + j < patch.width;
         const std::int64_t at = (first + i) * patch.width + column + j;
-        const float dm = inside ? UnarySlope<float, UnaryFunction::gelu>{}(patch.bottleneck[at], value) : 0.0F;
+        const float dm =
+            inside ? UnarySlope<float, UnaryFunction::gelu>{}(patch.bottleneck[at], value) : 0.0F;
         shared.hidden[i * hidden_stride + column + j] = dm;
         if (inside && patch.dm != nullptr) patch.dm[at] = dm;
-        if (inside && patch.active != nullptr) patch.active[at] = Unary<float, UnaryFunction::gelu>{}(patch.bottleneck[at]);
+        if (inside && patch.active != nullptr)
+          patch.active[at] = Unary<float, UnaryFunction::gelu>{}(patch.bottleneck[at]);
       });
     }
     if (patch.dx == nullptr) return;
@@ -102,23 +114,29 @@ class PatchGradientTile {
                                         .slice_depth = depth});
       sum.visit([&](int i, int j, float value) {
         if (first + i >= patch.rows || column + j >= patch.channels) return;
-        patch.dx[(first + i) * patch.channels + column + j] = shared.dh[i * dh_stride + column + j] + value;
+        patch.dx[(first + i) * patch.channels + column + j] =
+            shared.dh[i * dh_stride + column + j] + value;
       });
     }
   }
 
  private:
-  static constexpr TileShape hidden_shape{.rows = patch_rows, .columns = 32, .depth = depth, .row_warps = 1, .column_warps = 4};
-  static constexpr TileShape input_shape{.rows = patch_rows, .columns = 64, .depth = depth, .row_warps = 1, .column_warps = 4};
+  static constexpr TileShape hidden_shape{
+      .rows = patch_rows, .columns = 32, .depth = depth, .row_warps = 1, .column_warps = 4};
+  static constexpr TileShape input_shape{
+      .rows = patch_rows, .columns = 64, .depth = depth, .row_warps = 1, .column_warps = 4};
   using Hidden = TileProduct<float, mode, hidden_shape, Contiguous::depth, Contiguous::depth, true>;
   using Input = TileProduct<float, mode, input_shape, Contiguous::depth, Contiguous::depth, true>;
   static_assert(Hidden::threads == patch_threads && Input::threads == patch_threads);
-  static_assert(hidden_shape.columns <= input_shape.columns);  // so that Input's panels hold Hidden's
+  static_assert(hidden_shape.columns <=
+                input_shape.columns);  // so that Input's panels hold Hidden's
 };
 
-/// Of rows whose dh is an adapter's dy.  Four blocks at least: left alone, ptxas aims at five, and exact arithmetic spills.
+/// Of rows whose dh is an adapter's dy. Four blocks at least: left alone, ptxas aims at five, and
+/// exact arithmetic spills.
 template <MathMode mode>
-__global__ void __launch_bounds__(patch_threads, 4) adapter_input_gradient(const float* dy, PatchInputGradient<float> patch) {
+__global__ void __launch_bounds__(patch_threads, 4)
+    adapter_input_gradient(const float* dy, PatchInputGradient<float> patch) {
   using Tile = PatchGradientTile<mode>;
   constexpr int pack = simt::Pack<float>::count;
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * patch_rows;
@@ -137,11 +155,11 @@ __global__ void __launch_bounds__(patch_threads, 4) adapter_input_gradient(const
   Tile::run(shared, patch, first);
 }
 
-/// The same from dh in memory, of any shape: f32 by two products of the library and the GELU's slope between them, f64 in two launches.
-/// library: take_product_scratch's, or empty in f64.
+/// The same from dh in memory, of any shape: f32 by two products of the library and the GELU's
+/// slope between them, f64 in two launches. library: take_product_scratch's, or empty in f64.
 template <class T>
-void patch_input_gradient(const char* name, const T* dh, const PatchInputGradient<T>& patch, const MutableView& library,
-                          Stream stream) {
+void patch_input_gradient(const char* name, const T* dh, const PatchInputGradient<T>& patch,
+                          const MutableView& library, Stream stream) {
   if constexpr (std::is_same_v<T, float>) {
     const Shape shape{patch.rows, patch.width};
     const MutableView dm{patch.dm, shape, DType::f32, Device::cuda};
@@ -154,9 +172,11 @@ void patch_input_gradient(const char* name, const T* dh, const PatchInputGradien
                        .transpose_b = true,
                        .workspace = library},
                       stream);
-    unary_backward(
-        {.x = {patch.bottleneck, shape, DType::f32, Device::cuda}, .dy = dm, .dx = dm, .function = UnaryFunction::gelu},
-        stream);
+    unary_backward({.x = {patch.bottleneck, shape, DType::f32, Device::cuda},
+                    .dy = dm,
+                    .dx = dm,
+                    .function = UnaryFunction::gelu},
+                   stream);
     if (patch.dx == nullptr) return;
     multiply_matrices({.a = patch.dm,
                        .b = patch.down,
@@ -191,7 +211,8 @@ void patch_input_gradient(const char* name, const T* dh, const PatchInputGradien
 
 // ---- weights ----
 
-/// Factors of both weights' gradients, task 0 ddown = x^T dm, task 1 the transpose of dup: dh^T active.  Null where one is not wanted.
+/// Factors of both weights' gradients, task 0 ddown = x^T dm, task 1 the transpose of dup: dh^T
+/// active. Null where one is not wanted.
 template <class T>
 struct PatchPairRows {
   const T* of_down;
@@ -211,7 +232,8 @@ struct PatchPairTerms {
   const T* parts;
   std::int64_t channels;
   std::int64_t width;
-  __device__ __forceinline__ void read(std::int64_t part, std::int64_t column, T (&terms)[2]) const {
+  __device__ __forceinline__ void read(std::int64_t part, std::int64_t column,
+                                       T (&terms)[2]) const {
     const T* const of_part = parts + part * 2 * channels * width;
     terms[0] = of_part[column];
     terms[1] = of_part[(channels + column % channels) * width + column / channels];
@@ -220,15 +242,15 @@ struct PatchPairTerms {
 
 /// The gradients of a patch's weights, those that are wanted, and their scratch memory:
 ///   ddown = x^T dm,  ddown_bias = sum of dm,  dup = gelu(bottleneck)^T dh,  dup_bias = sum of dh
-/// Both products of a narrow patch in f32 together, in one launch and one for their parts; others in f32 by the library, in f64 by
-/// outer_products.cuh.
+/// Both products of a narrow patch in f32 together, in one launch and one for their parts; others
+/// in f32 by the library, in f64 by outer_products.cuh.
 template <class T>
 class PatchWeightGradient {
  public:
   PatchWeightGradient() = default;
   /// library: take_product_scratch's where needs_library says so, else empty.
-  PatchWeightGradient(const PatchGradients& wanted, std::int64_t rows, std::int64_t channels, std::int64_t width,
-                      const MutableView& library, cpu::Scratch& scratch)
+  PatchWeightGradient(const PatchGradients& wanted, std::int64_t rows, std::int64_t channels,
+                      std::int64_t width, const MutableView& library, cpu::Scratch& scratch)
       : wanted_(wanted), rows_(rows), channels_(channels), width_(width), library_(library) {
     if (in_pair(wanted, channels, width)) {
       parts_ = scratch.take<T>(outer_cut(rows, channels, width, 2).parts * 2 * channels * width);
@@ -239,20 +261,24 @@ class PatchWeightGradient {
     }
     if (wanted.up) active_ = scratch.take<T>(rows * width);
     if (wanted.down_bias || wanted.up_bias) {
-      bias_parts_ = scratch.take<T>(column_parts(rows, wanted.up_bias ? std::max(channels, width) : width, 1));
+      bias_parts_ = scratch.take<T>(
+          column_parts(rows, wanted.up_bias ? std::max(channels, width) : width, 1));
     }
   }
 
-  static bool needs_library(const PatchGradients& wanted, std::int64_t channels, std::int64_t width) {
-    return std::is_same_v<T, float> && (wanted.down || wanted.up) && !in_pair(wanted, channels, width);
+  static bool needs_library(const PatchGradients& wanted, std::int64_t channels,
+                            std::int64_t width) {
+    return std::is_same_v<T, float> && (wanted.down || wanted.up) &&
+           !in_pair(wanted, channels, width);
   }
 
   /// Where gelu(bottleneck) [rows,width] may be left for run(); null when up is not wanted.
   T* active() const { return active_; }
 
-  /// x: the patch's input [rows,channels], read for down; dm: read for down and its bias; dh: read for up and its bias.
-  /// is_active: active() holds gelu(bottleneck) already.
-  void run(const char* name, const T* x, const T* bottleneck, bool is_active, const T* dm, const T* dh, Stream stream) const {
+  /// x: the patch's input [rows,channels], read for down; dm: read for down and its bias; dh: read
+  /// for up and its bias. is_active: active() holds gelu(bottleneck) already.
+  void run(const char* name, const T* x, const T* bottleneck, bool is_active, const T* dm,
+           const T* dh, Stream stream) const {
     if (wanted_.up && !is_active) {
       const Shape shape{rows_, width_};
       unary_forward({.x = {bottleneck, shape, dtype_of<T>, Device::cuda},
@@ -266,13 +292,16 @@ class PatchWeightGradient {
       if (wanted_.down) multiply(name, x, channels_, dm, width_, wanted_.down.as<T>(), stream);
       if (wanted_.up) multiply(name, active_, width_, dh, channels_, wanted_.up.as<T>(), stream);
     }
-    if (wanted_.down_bias) bias_gradient(name, dm, rows_, width_, wanted_.down_bias.as<T>(), bias_parts_, stream);
-    if (wanted_.up_bias) bias_gradient(name, dh, rows_, channels_, wanted_.up_bias.as<T>(), bias_parts_, stream);
+    if (wanted_.down_bias)
+      bias_gradient(name, dm, rows_, width_, wanted_.down_bias.as<T>(), bias_parts_, stream);
+    if (wanted_.up_bias)
+      bias_gradient(name, dh, rows_, channels_, wanted_.up_bias.as<T>(), bias_parts_, stream);
   }
 
  private:
   static bool in_pair(const PatchGradients& wanted, std::int64_t channels, std::int64_t width) {
-    return std::is_same_v<T, float> && (wanted.down || wanted.up) && channels <= most_patch_channels && width <= 32;
+    return std::is_same_v<T, float> && (wanted.down || wanted.up) &&
+           channels <= most_patch_channels && width <= 32;
   }
 
   void run_pair(const char* name, const T* x, const T* dm, const T* dh, Stream stream) const {
@@ -286,18 +315,20 @@ class PatchWeightGradient {
         .inner = channels_,
         .columns = width_,
         .tasks = 2,
-        .aligned = whole_packs<T>(channels_) && whole_packs<T>(width_) && simt::aligned_16(x, dh, dm, active_)};
+        .aligned = whole_packs<T>(channels_) && whole_packs<T>(width_) &&
+                   simt::aligned_16(x, dh, dm, active_)};
     start_outer_products(name, products, cut, false, parts_, stream);
     sum_columns(name, PatchPairTerms<T>{parts_, channels_, width_}, cut.parts, elements,
-                ColumnTargets<T, 2>{.to = {wanted_.down.as<T>(), wanted_.up.as<T>()}, .stride = 0}, static_cast<T*>(nullptr),
-                stream);
+                ColumnTargets<T, 2>{.to = {wanted_.down.as<T>(), wanted_.up.as<T>()}, .stride = 0},
+                static_cast<T*>(nullptr), stream);
   }
 
   /// out [inner,columns] = a^T b, a [rows,inner], b [rows,columns].
-  void multiply(const char* name, const T* a, std::int64_t inner, const T* b, std::int64_t columns, T* out,
-                Stream stream) const {
+  void multiply(const char* name, const T* a, std::int64_t inner, const T* b, std::int64_t columns,
+                T* out, Stream stream) const {
     if constexpr (std::is_same_v<T, double>) {
-      weight_gradient(name, WeightGradient<T>::dense(a, b, rows_, inner, columns, out, parts_), stream);
+      weight_gradient(name, WeightGradient<T>::dense(a, b, rows_, inner, columns, out, parts_),
+                      stream);
     } else {
       multiply_matrices({.a = a,
                          .b = b,

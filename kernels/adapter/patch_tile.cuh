@@ -32,11 +32,14 @@ struct Patch {
         bottleneck(weights.down ? weights.down.shape[1] : 0) {}
 
   /// Rows of 16-byte groups.
-  bool aligned() const { return bottleneck % simt::Pack<T>::count == 0 && simt::aligned_16(down, up); }
+  bool aligned() const {
+    return bottleneck % simt::Pack<T>::count == 0 && simt::aligned_16(down, up);
+  }
 };
 
-/// Both products of a patch for one tile.  The first one's results, all D of them, lie in shared memory until the second one's are added to
-/// the tile, so that the registers hold the sums of one product at a time.
+/// Both products of a patch for one tile. The first one's results, all D of them, lie in shared
+/// memory until the second one's are added to the tile, so that the registers hold the sums of one
+/// product at a time.
 template <class T, MathMode mode, int columns, bool aligned>
 struct PatchTile {
   static constexpr int chunk = 32;  ///< columns of the bottleneck at a time
@@ -46,14 +49,18 @@ struct PatchTile {
                                       .depth = 16,
                                       .row_warps = warps == 16 ? 4 : 2,
                                       .column_warps = warps == 16 ? 4 : warps / 2};
-  static constexpr TileShape down_shape{
-      .rows = conv_tile_rows, .columns = chunk, .depth = 16, .row_warps = 4, .column_warps = warps / 4};
+  static constexpr TileShape down_shape{.rows = conv_tile_rows,
+                                        .columns = chunk,
+                                        .depth = 16,
+                                        .row_warps = 4,
+                                        .column_warps = warps / 4};
   using Down = TileProduct<T, mode, down_shape, Contiguous::depth, Contiguous::side, aligned>;
   using Up = TileProduct<T, mode, up_shape, Contiguous::depth, Contiguous::side, aligned>;
   static constexpr int threads = Up::threads;
   static constexpr int stride = resident_stride<mode>(columns);
   static constexpr int a_elements = 2 * Down::PanelA::elements;
-  static constexpr int panel_elements = std::max(a_elements + 2 * Down::PanelB::elements, 2 * Up::PanelB::elements);
+  static constexpr int panel_elements =
+      std::max(a_elements + 2 * Down::PanelB::elements, 2 * Up::PanelB::elements);
 
   /// Of a row of gelu(x down + down_bias).
   __host__ __device__ static constexpr int hidden_stride(std::int64_t bottleneck) {
@@ -64,14 +71,18 @@ struct PatchTile {
            simt::piece_bytes<T>(panel_elements);
   }
 
-  /// tile [conv_tile_rows][stride] += gelu(x down + down_bias) up + up_bias for rows `first` onwards.  x is the tensor's rows, or null: the
-  /// tile itself, whose columns past C are zeros.  All threads call it; everybody may read the tile afterwards.
-  __device__ __forceinline__ static void add(const Patch<T>& patch, const T* x, std::int64_t first, std::int64_t rows,
-                                             simt::SharedCarver& carver, T* tile) {
+  /// tile [conv_tile_rows][stride] += gelu(x down + down_bias) up + up_bias for rows `first`
+  /// onwards. x is the tensor's rows, or null: the tile itself, whose columns past C are zeros. All
+  /// threads call it; everybody may read the tile afterwards.
+  __device__ __forceinline__ static void add(const Patch<T>& patch, const T* x, std::int64_t first,
+                                             std::int64_t rows, simt::SharedCarver& carver,
+                                             T* tile) {
     const int hidden_width = hidden_stride(patch.bottleneck);
-    T* const hidden = carver.take<T>(conv_tile_rows * hidden_width);  // [conv_tile_rows][hidden_width]
-    T* const panels = carver.take<T>(panel_elements);                 // of either product
-    for (int d = 0; d < patch.bottleneck; d += chunk) make_hidden(patch, x, first, rows, d, tile, panels, hidden, hidden_width);
+    T* const hidden =
+        carver.take<T>(conv_tile_rows * hidden_width);  // [conv_tile_rows][hidden_width]
+    T* const panels = carver.take<T>(panel_elements);   // of either product
+    for (int d = 0; d < patch.bottleneck; d += chunk)
+      make_hidden(patch, x, first, rows, d, tile, panels, hidden, hidden_width);
     const SideRows<T> weights{.at = patch.up,
                               .stride = patch.channels,
                               .first = 0,
@@ -86,9 +97,12 @@ struct PatchTile {
   }
 
  private:
-  /// Columns d to d + chunk of gelu(x down + down_bias); zeros past its end, as the second product wants.
-  __device__ __forceinline__ static void make_hidden(const Patch<T>& patch, const T* x, std::int64_t first, std::int64_t rows,
-                                                     int d, const T* tile, T* panels, T* hidden, int hidden_width) {
+  /// Columns d to d + chunk of gelu(x down + down_bias); zeros past its end, as the second product
+  /// wants.
+  __device__ __forceinline__ static void make_hidden(const Patch<T>& patch, const T* x,
+                                                     std::int64_t first, std::int64_t rows, int d,
+                                                     const T* tile, T* panels, T* hidden,
+                                                     int hidden_width) {
     const int slices = slices_of(patch.channels, Down::depth);
     const SideRows<T> weights{.at = patch.down,
                               .stride = patch.bottleneck,
@@ -101,13 +115,18 @@ struct PatchTile {
     if (x == nullptr) {
       down.add_resident(tile, stride, panels + a_elements, slices, weights);
     } else {
-      const DepthRows<T> x_rows{
-          .at = x, .stride = patch.channels, .first = first, .rows = rows, .depth = patch.channels, .slice_depth = Down::depth};
+      const DepthRows<T> x_rows{.at = x,
+                                .stride = patch.channels,
+                                .first = first,
+                                .rows = rows,
+                                .depth = patch.channels,
+                                .slice_depth = Down::depth};
       down.add({.a = panels, .b = panels + a_elements}, slices, x_rows, weights);
     }
     down.visit([&](int m, int n, T value) {
       const bool inside = d + n < patch.bottleneck;
-      if (patch.saved != nullptr && inside && first + m < rows) patch.saved[(first + m) * patch.bottleneck + d + n] = value;
+      if (patch.saved != nullptr && inside && first + m < rows)
+        patch.saved[(first + m) * patch.bottleneck + d + n] = value;
       hidden[m * hidden_width + d + n] = inside ? Unary<T, UnaryFunction::gelu>{}(value) : T{0};
     });
   }

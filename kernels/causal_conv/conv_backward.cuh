@@ -1,5 +1,6 @@
 #pragma once
-/// Gradients of what went into a convolution or a dense layer, and of their weights; formulas, grids and bytes: cuda_conv_backward.cu.
+/// Gradients of what went into a convolution or a dense layer, and of their weights; formulas,
+/// grids and bytes: cuda_conv_backward.cu.
 
 #include <algorithm>
 #include <cstdint>
@@ -19,8 +20,9 @@ bool whole_packs(std::int64_t width) {
   return width % simt::Pack<T>::count == 0;
 }
 
-/// dx = (what comes through a convolution + what comes through a dense layer + skip) * gelu'(before).  A convolution without taps, a dense
-/// layer without depth and null tensors are left out.
+/// dx = (what comes through a convolution + what comes through a dense layer + skip) *
+/// gelu'(before). A convolution without taps, a dense layer without depth and null tensors are left
+/// out.
 template <class T>
 struct InputGradient {
   // sum_{k,o} dy[row of tap k, o] w[k,c,o]
@@ -53,7 +55,8 @@ inline constexpr TileShape gradient_shape{.rows = gradient_tile,
                                           .depth_warps = sizeof(T) == 4 ? 4 : 1};
 
 template <class T, MathMode mode, bool aligned>
-using GradientProduct = TileProduct<T, mode, gradient_shape<T>, Contiguous::depth, Contiguous::depth, aligned>;
+using GradientProduct =
+    TileProduct<T, mode, gradient_shape<T>, Contiguous::depth, Contiguous::depth, aligned>;
 
 /// The panels of both factors; the parts of the sums where they were.
 template <class T, MathMode mode, bool aligned>
@@ -64,16 +67,20 @@ inline constexpr int gradient_elements =
 
 /// A tile of dx: one product over the slices of all taps and then of the dense layer.
 template <class T, MathMode mode, bool aligned>
-__global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads) input_gradient_tile(InputGradient<T> gradient) {
+__global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
+    input_gradient_tile(InputGradient<T> gradient) {
   using Product = GradientProduct<T, mode, aligned>;
   REFRAIN_SHARED_ARRAY(std::int32_t, step_of_row, gradient_tile);  // [rows]
   const std::int64_t column_tiles = (gradient.columns + gradient_tile - 1) / gradient_tile;
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) / column_tiles * gradient_tile;
-  const std::int64_t first_column = static_cast<std::int64_t>(blockIdx.x) % column_tiles * gradient_tile;
+  const std::int64_t first_column =
+      static_cast<std::int64_t>(blockIdx.x) % column_tiles * gradient_tile;
   simt::SharedCarver carver;
   T* const panels = carver.take<T>(gradient_elements<T, mode, aligned>);
-  const typename Product::Shared shared{panels, panels + gradient_shape<T>.stages * Product::PanelA::elements};
-  if (gradient.taps > 0) note_steps<gradient_tile, Product::threads>(step_of_row, first, gradient.steps);
+  const typename Product::Shared shared{
+      panels, panels + gradient_shape<T>.stages * Product::PanelA::elements};
+  if (gradient.taps > 0)
+    note_steps<gradient_tile, Product::threads>(step_of_row, first, gradient.steps);
   __syncthreads();
   const TapRows<T> tap_rows{.x = gradient.dy,
                             .taps = gradient.steps,
@@ -82,8 +89,11 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads) in
                             .channels = gradient.out,
                             .step_of_row = step_of_row,
                             .slice_depth = Product::depth};
-  const TransposedTapWeights<T> tap_weights{
-      .w = gradient.w, .in = gradient.columns, .out = gradient.out, .first = first_column, .slice_depth = Product::depth};
+  const TransposedTapWeights<T> tap_weights{.w = gradient.w,
+                                            .in = gradient.columns,
+                                            .out = gradient.out,
+                                            .first = first_column,
+                                            .slice_depth = Product::depth};
   const auto dense = [&](const T* at, std::int64_t first_row, std::int64_t rows) {
     return DepthRows<T>{.at = at,
                         .stride = gradient.depth,
@@ -99,15 +109,19 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads) in
   sum.clear();
   sum.add(
       shared, tap_slices + slices_of(gradient.depth, Product::depth),
-      [&](int slice, int outer) { return slice < tap_slices ? tap_rows(slice, outer) : dense_rows(slice - tap_slices, outer); },
       [&](int slice, int outer) {
-        return slice < tap_slices ? tap_weights(slice, outer) : dense_weights(slice - tap_slices, outer);
+        return slice < tap_slices ? tap_rows(slice, outer) : dense_rows(slice - tap_slices, outer);
+      },
+      [&](int slice, int outer) {
+        return slice < tap_slices ? tap_weights(slice, outer)
+                                  : dense_weights(slice - tap_slices, outer);
       });
   sum.visit_totals(panels, [&](int i, int j, T value) {
     if (first + i >= gradient.rows || first_column + j >= gradient.columns) return;
     const std::int64_t at = (first + i) * gradient.columns + first_column + j;
     if (gradient.skip != nullptr) value += gradient.skip[at];
-    if (gradient.before != nullptr) value = UnarySlope<T, UnaryFunction::gelu>{}(gradient.before[at], value);
+    if (gradient.before != nullptr)
+      value = UnarySlope<T, UnaryFunction::gelu>{}(gradient.before[at], value);
     gradient.dx[at] = value;
   });
 }
@@ -130,7 +144,8 @@ struct WeightGradient {
   T* parts;  ///< outer_parts(rows, in, out, taps) elements
 
   /// Of a dense layer.
-  static WeightGradient dense(const T* x, const T* dy, std::int64_t rows, std::int64_t in, std::int64_t out, T* dw, T* parts) {
+  static WeightGradient dense(const T* x, const T* dy, std::int64_t rows, std::int64_t in,
+                              std::int64_t out, T* dw, T* parts) {
     return {x, dy, {.steps = rows, .ahead = 0, .per_tap = 0}, 1, rows, in, out, dw, parts};
   }
 };
@@ -139,11 +154,14 @@ struct WeightGradient {
 template <class T>
 void weight_gradient(const char* name, const WeightGradient<T>& gradient, Stream stream);
 
-/// out[c] = sum over the rows of x [rows,width]; `parts` holds column_parts(rows, width, 1) elements.
+/// out[c] = sum over the rows of x [rows,width]; `parts` holds column_parts(rows, width, 1)
+/// elements.
 template <class T>
-void bias_gradient(const char* name, const T* x, std::int64_t rows, std::int64_t width, T* out, T* parts, Stream stream) {
+void bias_gradient(const char* name, const T* x, std::int64_t rows, std::int64_t width, T* out,
+                   T* parts, Stream stream) {
   const MatrixTerms<T, 1> terms{.from = x, .stride = width, .apart = 0};
-  sum_columns(name, terms, rows, width, ColumnTargets<T, 1>{.to = {out}, .stride = 0}, parts, stream);
+  sum_columns(name, terms, rows, width, ColumnTargets<T, 1>{.to = {out}, .stride = 0}, parts,
+              stream);
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -1,5 +1,6 @@
 #pragma once
-/// Device templates of the residual half's backward pass; formulas, grids and bytes: cuda_conv_norm_backward.cu.
+/// Device templates of the residual half's backward pass; formulas, grids and bytes:
+/// cuda_conv_norm_backward.cu.
 
 #include <cstdint>
 
@@ -9,8 +10,8 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// Through ReLU and normalisation:  dh = inv_std * (g - mean(g) - normalized * mean(g * normalized)),  g = gamma * open,
-/// open = dy where gamma * normalized + beta > 0, else 0.
+/// Through ReLU and normalisation: dh = inv_std * (g - mean(g) - normalized * mean(g *
+/// normalized)), g = gamma * open, open = dy where gamma * normalized + beta > 0, else 0.
 template <class T>
 struct NormInputGradient {
   const T* dy;          ///< [rows,channels]
@@ -26,9 +27,9 @@ struct NormInputGradient {
 
 inline constexpr int norm_tile_warps = patch_threads / 32;
 
-/// patch_rows rows of at most 32 items channels by one block; a warp takes every fourth row, a lane every 32nd channel, and keeps its
-/// channels' sums over the rows.  Calls keep(row of the tile, channel, dh) for all rows of the tile and 32 items channels; outside the
-/// tensor dh is 0.
+/// patch_rows rows of at most 32 items channels by one block; a warp takes every fourth row, a lane
+/// every 32nd channel, and keeps its channels' sums over the rows. Calls keep(row of the tile,
+/// channel, dh) for all rows of the tile and 32 items channels; outside the tensor dh is 0.
 template <class T, int items, class Keep>
 __device__ __forceinline__ void norm_tile(const NormInputGradient<T>& norm, Keep&& keep) {
   constexpr int columns = 32 * items;
@@ -81,7 +82,8 @@ __device__ __forceinline__ void norm_tile(const NormInputGradient<T>& norm, Keep
   REFRAIN_UNROLL
   for (int s = 0; s < 3; ++s) {
     REFRAIN_UNROLL
-    for (int i = 0; i < items; ++i) parts[simt::warp() * columns + 32 * i + simt::lane()] = sums[s][i];
+    for (int i = 0; i < items; ++i)
+      parts[simt::warp() * columns + 32 * i + simt::lane()] = sums[s][i];
     __syncthreads();
     for (int c = static_cast<int>(threadIdx.x); c < norm.channels; c += patch_threads) {
       T total = 0;
@@ -115,7 +117,8 @@ __global__ void __launch_bounds__(patch_threads)
 
 /// open [count] alone, for rows of any length.
 template <class T>
-__global__ void __launch_bounds__(pointwise_threads) open_gradient(NormInputGradient<T> norm, std::int64_t count, T* open) {
+__global__ void __launch_bounds__(pointwise_threads)
+    open_gradient(NormInputGradient<T> norm, std::int64_t count, T* open) {
   const std::int64_t i = simt::global_thread();
   if (i >= count) return;
   const std::int64_t c = i % norm.channels;

@@ -1,5 +1,6 @@
 #pragma once
-/// Device template of the fused half of a residual block; formulas, grids and bytes: cuda_conv_norm_forward.cu.
+/// Device template of the fused half of a residual block; formulas, grids and bytes:
+/// cuda_conv_norm_forward.cu.
 
 #include <cstdint>
 
@@ -21,10 +22,13 @@ struct ConvNormTensors {
   T epsilon;
 };
 
-/// A block makes all channels of conv_tile_rows rows.  The tile stays in shared memory from the convolution's sums to the norm.
+/// A block makes all channels of conv_tile_rows rows. The tile stays in shared memory from the
+/// convolution's sums to the norm.
 template <class T, MathMode mode, int columns, bool aligned>
-__global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads, blocks_per_processor<T>(columns))
-    conv_norm_tile(Convolution<T> conv, Insertion insertion, Patch<T> patch, ConvNormTensors<T> tensors) {
+__global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads,
+                                  blocks_per_processor<T>(columns))
+    conv_norm_tile(Convolution<T> conv, Insertion insertion, Patch<T> patch,
+                   ConvNormTensors<T> tensors) {
   using Conv = ConvTile<T, mode, columns, aligned>;
   using Patched = PatchTile<T, mode, columns, aligned>;
   using Row = typename Conv::Row;

@@ -1,7 +1,9 @@
 #pragma once
-/// A dilated convolution as one product over k = (tap, channel): where the rows of its factors lie (kernels/tiles.cuh).
+/// A dilated convolution as one product over k = (tap, channel): where the rows of its factors lie
+/// (kernels/tiles.cuh).
 ///
-/// Slices run tap after tap, each tap in slices_of(channels) slices of the tile's depth; channels past the end of a tap are zeros.
+/// Slices run tap after tap, each tap in slices_of(channels) slices of the tile's depth; channels
+/// past the end of a tap are zeros.
 
 #include <cstdint>
 
@@ -19,20 +21,24 @@ struct TapSteps {
   std::int64_t per_tap;
 
   /// y[t] reads x[t + look_ahead - k dilation].
-  static TapSteps forward(Padding padding, std::int64_t width, std::int64_t dilation, std::int64_t steps) {
+  static TapSteps forward(Padding padding, std::int64_t width, std::int64_t dilation,
+                          std::int64_t steps) {
     return {steps, look_ahead(padding, width, dilation), -dilation};
   }
   /// dx[t] reads dy[t - look_ahead + k dilation].
-  static TapSteps backward(Padding padding, std::int64_t width, std::int64_t dilation, std::int64_t steps) {
+  static TapSteps backward(Padding padding, std::int64_t width, std::int64_t dilation,
+                           std::int64_t steps) {
     return {steps, -look_ahead(padding, width, dilation), dilation};
   }
   /// t of row p = (b, t).  Threads ask often, and a division of 64 bits is some 70 instructions.
   __device__ __forceinline__ std::int64_t step_of(std::int64_t p) const {
-    if ((p | steps) >> 32 == 0) return static_cast<std::uint32_t>(p) % static_cast<std::uint32_t>(steps);
+    if ((p | steps) >> 32 == 0)
+      return static_cast<std::uint32_t>(p) % static_cast<std::uint32_t>(steps);
     return p % steps;
   }
   /// How far from row p = (b, t) its tap's row is; true in `inside` when there is one.
-  __device__ __forceinline__ std::int64_t distance(std::int64_t t, std::int64_t tap, bool& inside) const {
+  __device__ __forceinline__ std::int64_t distance(std::int64_t t, std::int64_t tap,
+                                                   bool& inside) const {
     const std::int64_t moved = ahead + tap * per_tap;
     inside = t + moved >= 0 && t + moved < steps;
     return moved;
@@ -44,9 +50,11 @@ __host__ __device__ constexpr int slices_of(std::int64_t channels, int depth) {
   return static_cast<int>((channels + depth - 1) / depth);
 }
 
-/// Writes the steps t of a tile's rows first, first + 1, ... to shared memory, where TapRows reads them; a barrier must follow.
+/// Writes the steps t of a tile's rows first, first + 1, ... to shared memory, where TapRows reads
+/// them; a barrier must follow.
 template <int rows, int threads>
-__device__ __forceinline__ void note_steps(std::int32_t (&step_of_row)[rows], std::int64_t first, const TapSteps& taps) {
+__device__ __forceinline__ void note_steps(std::int32_t (&step_of_row)[rows], std::int64_t first,
+                                           const TapSteps& taps) {
   for (int i = static_cast<int>(threadIdx.x); i < rows; i += threads) {
     step_of_row[i] = static_cast<std::int32_t>(taps.step_of(first + i));
   }
@@ -73,7 +81,8 @@ struct TapRows {
   }
 };
 
-/// Factor b of y = conv(x): row k = (tap, in) of w [K,in,out] from column `first` on.  Contiguous::side.
+/// Factor b of y = conv(x): row k = (tap, in) of w [K,in,out] from column `first` on.
+/// Contiguous::side.
 template <class T>
 struct TapWeights {
   const T* w;
@@ -89,7 +98,8 @@ struct TapWeights {
   }
 };
 
-/// Factor b of dx: panel row `outer` is input channel first + outer, along k = (tap, out).  Contiguous::depth.
+/// Factor b of dx: panel row `outer` is input channel first + outer, along k = (tap, out).
+/// Contiguous::depth.
 template <class T>
 struct TransposedTapWeights {
   const T* w;

@@ -1,5 +1,6 @@
 #pragma once
-/// A tile of a convolution's output in shared memory: causal_conv_forward stores it, conv_norm_forward goes on with it.
+/// A tile of a convolution's output in shared memory: causal_conv_forward stores it,
+/// conv_norm_forward goes on with it.
 
 #include <algorithm>
 #include <cstdint>
@@ -14,8 +15,8 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int conv_tile_rows = 64;
 
-/// The narrow tile of f32 has 16 warps, in four groups that split k: a batch of 6,400 rows makes but 100 tiles for 132 multiprocessors, so
-/// a block alone has to keep one busy.
+/// The narrow tile of f32 has 16 warps, in four groups that split k: a batch of 6,400 rows makes
+/// but 100 tiles for 132 multiprocessors, so a block alone has to keep one busy.
 template <class T>
 constexpr bool splits_depth(int columns) {
   return sizeof(T) == 4 && columns <= 64;
@@ -34,16 +35,19 @@ constexpr TileShape tile_shape(int columns) {
 }
 template <class T>
 constexpr int tile_warps(int columns) {
-  return tile_shape<T>(columns).row_warps * tile_shape<T>(columns).column_warps * tile_shape<T>(columns).depth_warps;
+  return tile_shape<T>(columns).row_warps * tile_shape<T>(columns).column_warps *
+         tile_shape<T>(columns).depth_warps;
 }
 
-/// Blocks that a multiprocessor should have registers for: 128 registers a thread but for the widest tile and for f64.
+/// Blocks that a multiprocessor should have registers for: 128 registers a thread but for the
+/// widest tile and for f64.
 template <class T>
 constexpr int blocks_per_processor(int columns) {
   return columns == 128 ? 2 : 1;
 }
 
-/// A row of the tile in the registers of a warp, 16 bytes to a lane where the row is long enough for all lanes.
+/// A row of the tile in the registers of a warp, 16 bytes to a lane where the row is long enough
+/// for all lanes.
 template <class T, int columns, bool aligned>
 struct TileRowOf {
   static constexpr int pack = simt::Pack<T>::count;
@@ -53,15 +57,20 @@ struct TileRowOf {
 template <class T, int columns, bool aligned>
 using TileRow = typename TileRowOf<T, columns, aligned>::type;
 
-/// Calls function(m, row) for the tile's rows m = row - first that are rows of the tensor; a warp takes each.
+/// Calls function(m, row) for the tile's rows m = row - first that are rows of the tensor; a warp
+/// takes each.
 template <int threads, class Function>
-__device__ __forceinline__ void for_tile_rows(std::int64_t first, std::int64_t rows, Function&& function) {
-  for (int m = simt::warp(); m < conv_tile_rows && first + m < rows; m += threads / 32) function(m, first + m);
+__device__ __forceinline__ void for_tile_rows(std::int64_t first, std::int64_t rows,
+                                              Function&& function) {
+  for (int m = simt::warp(); m < conv_tile_rows && first + m < rows; m += threads / 32)
+    function(m, first + m);
 }
 
-/// Starts the sums of a product from the bias of its columns, `first` and on of `count`; zero without one, and past the end.
+/// Starts the sums of a product from the bias of its columns, `first` and on of `count`; zero
+/// without one, and past the end.
 template <class Product, class T>
-__device__ __forceinline__ void start_from_bias(Product& product, const T* bias, std::int64_t first, std::int64_t count) {
+__device__ __forceinline__ void start_from_bias(Product& product, const T* bias, std::int64_t first,
+                                                std::int64_t count) {
   const bool there = bias != nullptr && Product::depth_part() == 0;
   product.visit([&](int, int column, T& sum) {
     const std::int64_t n = first + column;
@@ -103,14 +112,18 @@ struct ConvTile {
   static constexpr int stride = resident_stride<mode>(columns);
   static constexpr int a_elements = shape.stages * Product::PanelA::elements;
   static constexpr int b_elements = shape.stages * Product::PanelB::elements;
-  static constexpr std::size_t fixed_bytes = conv_tile_rows * sizeof(std::int32_t);  ///< of shared memory, besides the tile
-  /// The panels of the factors lie where the sums will; where k was split, the parts of the sums lie behind the tile.
-  static constexpr int elements = std::max(conv_tile_rows * stride + Product::totals_elements, a_elements + b_elements);
+  static constexpr std::size_t fixed_bytes =
+      conv_tile_rows * sizeof(std::int32_t);  ///< of shared memory, besides the tile
+  /// The panels of the factors lie where the sums will; where k was split, the parts of the sums
+  /// lie behind the tile.
+  static constexpr int elements =
+      std::max(conv_tile_rows * stride + Product::totals_elements, a_elements + b_elements);
 
-  /// tile [conv_tile_rows][stride] = rows first_row and columns first_column onwards of bias + the sum over taps and channels; zeros in
-  /// columns past the end.  Everybody may read the tile afterwards.
-  __device__ __forceinline__ static void make(const Convolution<T>& conv, std::int64_t first_row, std::int64_t first_column,
-                                              T* tile) {
+  /// tile [conv_tile_rows][stride] = rows first_row and columns first_column onwards of bias + the
+  /// sum over taps and channels; zeros in columns past the end. Everybody may read the tile
+  /// afterwards.
+  __device__ __forceinline__ static void make(const Convolution<T>& conv, std::int64_t first_row,
+                                              std::int64_t first_column, T* tile) {
     REFRAIN_SHARED_ARRAY(std::int32_t, steps, conv_tile_rows);  // t of each row
     note_steps<conv_tile_rows, threads>(steps, first_row, conv.steps);
     __syncthreads();
@@ -121,13 +134,17 @@ struct ConvTile {
                           .channels = conv.in,
                           .step_of_row = steps,
                           .slice_depth = Product::depth};
-    const TapWeights<T> weights{
-        .w = conv.w, .in = conv.in, .out = conv.out, .first = first_column, .slice_depth = Product::depth};
+    const TapWeights<T> weights{.w = conv.w,
+                                .in = conv.in,
+                                .out = conv.out,
+                                .first = first_column,
+                                .slice_depth = Product::depth};
     Product sum;
     start_from_bias(sum, conv.bias, first_column, conv.out);
-    sum.add({.a = tile, .b = tile + a_elements}, static_cast<int>(conv.taps) * slices_of(conv.in, Product::depth), rows,
-            weights);
-    sum.visit_totals(tile + conv_tile_rows * stride, [&](int m, int n, T value) { tile[m * stride + n] = value; });
+    sum.add({.a = tile, .b = tile + a_elements},
+            static_cast<int>(conv.taps) * slices_of(conv.in, Product::depth), rows, weights);
+    sum.visit_totals(tile + conv_tile_rows * stride,
+                     [&](int m, int n, T value) { tile[m * stride + n] = value; });
     __syncthreads();
   }
 };
@@ -136,8 +153,8 @@ struct ConvTile {
 template <class T>
 inline constexpr std::int64_t widest_tile = sizeof(T) == 4 ? 256 : 64;
 
-/// Calls visit.template operator()<columns, aligned>() with the smallest tile that holds rows of `channels` elements; returns false, having
-/// called nothing, when none does.
+/// Calls visit.template operator()<columns, aligned>() with the smallest tile that holds rows of
+/// `channels` elements; returns false, having called nothing, when none does.
 template <class T, class Visit>
 bool for_tile_columns(std::int64_t channels, bool aligned, Visit&& visit) {
   const auto fits = [&]<int columns, bool in_groups>() {
@@ -152,7 +169,8 @@ bool for_tile_columns(std::int64_t channels, bool aligned, Visit&& visit) {
     return false;
   }
   if (fits.template operator()<64, true>()) return true;
-  if constexpr (widest > 64) return fits.template operator()<128, true>() || fits.template operator()<widest, true>();
+  if constexpr (widest > 64)
+    return fits.template operator()<128, true>() || fits.template operator()<widest, true>();
   return false;
 }
 

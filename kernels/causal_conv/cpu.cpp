@@ -4,8 +4,9 @@
 ///   backward   dx[row] = sum_k dy[row - offset_k] w[k]^T                 the same product with w transposed and shifts negated
 ///              dw[k]   = sum_row x[row + offset_k] (outer) dy[row]       register tiles of dw, summed over the rows in order
 ///
-/// A tile is tile_rows rows by all output channels; nothing is copied but the packed weights.  2 K Cin Cout rows FLOPs each way and
-/// gradient; x and y pass through memory once.  Any extent is allowed.
+/// A tile is tile_rows rows by all output channels; nothing is copied but the packed weights. 2 K
+/// Cin Cout rows FLOPs each way and gradient; x and y pass through memory once. Any extent is
+/// allowed.
 
 #include "kernels/cpu.hpp"
 #include "kernels/causal_conv/taps.hpp"
@@ -20,7 +21,8 @@ struct ForwardPlan {
   T* zeros;
 
   ForwardPlan(const CausalConvForward& args, const ConvExtents& conv, Scratch& scratch)
-      : weights(TapPanels<T>::plan(args.w.as<T>(), conv.taps * conv.in, conv.out, conv.rows(), scratch)),
+      : weights(TapPanels<T>::plan(args.w.as<T>(), conv.taps * conv.in, conv.out, conv.rows(),
+                                   scratch)),
         zeros(scratch.take<T>(conv.in)) {}
 };
 
@@ -45,7 +47,13 @@ ConvExtents extents_of(const CausalConvForward& args) {
 
 ConvExtents extents_of(const CausalConvBackward& args) {
   const Shape& w = args.w.shape;
-  return {args.dy.shape[0], args.dy.shape[1], w[1], w[2], w[0], args.dilation, look_ahead(args.padding, w[0], args.dilation)};
+  return {args.dy.shape[0],
+          args.dy.shape[1],
+          w[1],
+          w[2],
+          w[0],
+          args.dilation,
+          look_ahead(args.padding, w[0], args.dilation)};
 }
 
 template <class T>
@@ -55,14 +63,15 @@ void forward(const CausalConvForward& args) {
   const ForwardPlan<T> plan(args, conv, scratch);
   if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
   std::fill_n(plan.zeros, conv.in, T(0));
-  parallel_for(conv.rows(), rows_per_task(conv.rows(), conv.multiply_adds()), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; row += tile_rows) {
-      const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
-      T* const y = args.y.as<T>() + row * conv.out;
-      conv_tile(args.x.as<T>(), conv.in, plan.weights, conv.out, conv, false, plan.zeros, row, count, y, conv.out,
-                Start<T>::row(args.bias.as<T>()));
-    }
-  });
+  parallel_for(conv.rows(), rows_per_task(conv.rows(), conv.multiply_adds()),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t row = begin; row < end; row += tile_rows) {
+                   const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
+                   T* const y = args.y.as<T>() + row * conv.out;
+                   conv_tile(args.x.as<T>(), conv.in, plan.weights, conv.out, conv, false,
+                             plan.zeros, row, count, y, conv.out, Start<T>::row(args.bias.as<T>()));
+                 }
+               });
 }
 
 template <class T>
@@ -74,12 +83,14 @@ void backward(const CausalConvBackward& args) {
   if (args.dx) {
     pack_taps(args.w.as<T>(), conv, true, plan.weights.room());
     std::fill_n(plan.zeros, conv.out, T(0));
-    parallel_for(conv.rows(), rows_per_task(conv.rows(), conv.multiply_adds()), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; row += tile_rows) {
-        conv_tile(dy, conv.out, plan.weights, conv.in, conv, true, plan.zeros, row,
-                  std::min<std::int64_t>(tile_rows, end - row), args.dx.as<T>() + row * conv.in, conv.in, Start<T>::zero());
-      }
-    });
+    parallel_for(conv.rows(), rows_per_task(conv.rows(), conv.multiply_adds()),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t row = begin; row < end; row += tile_rows) {
+                     conv_tile(dy, conv.out, plan.weights, conv.in, conv, true, plan.zeros, row,
+                               std::min<std::int64_t>(tile_rows, end - row),
+                               args.dx.as<T>() + row * conv.in, conv.in, Start<T>::zero());
+                   }
+                 });
   }
   if (args.dw) weight_gradient(args.x.as<T>(), dy, conv, args.dw.as<T>());
   if (args.dbias) sum_rows_blocked(dy, conv.rows(), conv.out, plan.partial, args.dbias.as<T>());
@@ -93,7 +104,8 @@ void causal_conv_forward(const CausalConvForward& args, Stream) {
 
 std::size_t causal_conv_forward_workspace(const CausalConvForward& args) {
   Scratch scratch(nullptr);
-  for_floating<CausalConvForward>(args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(args, extents_of(args), scratch); });
+  for_floating<CausalConvForward>(
+      args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(args, extents_of(args), scratch); });
   return scratch.bytes();
 }
 
@@ -103,7 +115,8 @@ void causal_conv_backward(const CausalConvBackward& args, Stream) {
 
 std::size_t causal_conv_backward_workspace(const CausalConvBackward& args) {
   Scratch scratch(nullptr);
-  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { BackwardPlan<T>(args, extents_of(args), scratch); });
+  for_floating<CausalConvBackward>(
+      args.dy.dtype, [&]<class T>(T) { BackwardPlan<T>(args, extents_of(args), scratch); });
   return scratch.bytes();
 }
 

@@ -6,7 +6,8 @@
 ///   1. per row: dh through ReLU and normalisation, dm through the patch, dz = gradient at the convolution's output
 ///   2. dx: the convolution's adjoint over dz, plus what a parallel patch passes on
 ///   3. weight gradients, only those asked for
-/// 2 K C^2 + 4 C D FLOPs per row forward; x, y, residual and the saved tensors pass through memory once.
+/// 2 K C^2 + 4 C D FLOPs per row forward; x, y, residual and the saved tensors pass through memory
+/// once.
 
 #include "kernels/causal_conv/norm_rows.hpp"
 #include "kernels/cpu.hpp"
@@ -23,7 +24,8 @@ struct ForwardPlan {
   PatchPanels<T> patch;
 
   ForwardPlan(const ConvNormForward& args, const ConvExtents& conv, Scratch& scratch)
-      : weights(TapPanels<T>::plan(args.w.as<T>(), conv.taps * conv.in, conv.out, conv.rows(), scratch)),
+      : weights(TapPanels<T>::plan(args.w.as<T>(), conv.taps * conv.in, conv.out, conv.rows(),
+                                   scratch)),
         zeros(scratch.take<T>(conv.in)),
         tile(scratch.take<T>(threads() * tile_rows * conv.out)) {
     if (args.insertion == Insertion::none) return;
@@ -46,14 +48,15 @@ void forward(const ConvNormForward& args) {
   std::fill_n(plan.zeros, channels, T(0));
   if (args.insertion != Insertion::none) plan.patch.fill(args.patch);
   const std::int64_t width = plan.patch.bottleneck;
-  const std::int64_t step = rows_per_task(conv.rows(), conv.multiply_adds() + plan.patch.multiply_adds());
+  const std::int64_t step =
+      rows_per_task(conv.rows(), conv.multiply_adds() + plan.patch.multiply_adds());
   parallel_tasks((conv.rows() + step - 1) / step, [&](std::int64_t task, int worker) {
     T* const h = plan.tile + worker * tile_rows * channels;
     const std::int64_t end = std::min(conv.rows(), (task + 1) * step);
     for (std::int64_t row = task * step; row < end; row += tile_rows) {
       const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
-      conv_tile(args.x.as<T>(), channels, plan.weights, channels, conv, false, plan.zeros, row, count, h, channels,
-                Start<T>::row(args.bias.as<T>()));
+      conv_tile(args.x.as<T>(), channels, plan.weights, channels, conv, false, plan.zeros, row,
+                count, h, channels, Start<T>::row(args.bias.as<T>()));
       if (args.conv) std::copy_n(h, count * channels, args.conv.as<T>() + row * channels);
       if (args.insertion != Insertion::none) {
         T* const hidden = plan.hidden + worker * tile_rows * width;
@@ -67,9 +70,10 @@ void forward(const ConvNormForward& args) {
         }
       }
       for (std::int64_t i = 0; i < count; ++i) {
-        normalise_row<T>(args, channels, h + i * channels,
-                         {row_of<T>(args.residual, row + i, channels), row_of<T>(args.y, row + i, channels),
-                          row_of<T>(args.normalized, row + i, channels), row_of<T>(args.inv_std, row + i, 1)});
+        normalise_row<T>(
+            args, channels, h + i * channels,
+            {row_of<T>(args.residual, row + i, channels), row_of<T>(args.y, row + i, channels),
+             row_of<T>(args.normalized, row + i, channels), row_of<T>(args.inv_std, row + i, 1)});
       }
     }
   });
@@ -103,20 +107,22 @@ void backward(const ConvNormBackward& args) {
   if (args.dx) {
     pack_taps(args.w.as<T>(), conv, true, plan.weights_t.room());
     std::fill_n(plan.zeros, std::max(channels, plan.rows.patch.bottleneck), T(0));
-    parallel_for(conv.rows(), rows_per_task(conv.rows(), conv.multiply_adds()), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; row += tile_rows) {
-        const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
-        T* const dx = args.dx.as<T>() + row * channels;
-        conv_tile(plan.rows.dz, channels, plan.weights_t, channels, conv, true, plan.zeros, row, count, dx, channels,
-                  Start<T>::zero());
-        if (args.insertion != Insertion::parallel) continue;
-        plan.rows.pass_patch(
-            count, plan.zeros, [row](std::int64_t i) { return row + i; }, dx);
-      }
-    });
+    parallel_for(conv.rows(), rows_per_task(conv.rows(), conv.multiply_adds()),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t row = begin; row < end; row += tile_rows) {
+                     const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
+                     T* const dx = args.dx.as<T>() + row * channels;
+                     conv_tile(plan.rows.dz, channels, plan.weights_t, channels, conv, true,
+                               plan.zeros, row, count, dx, channels, Start<T>::zero());
+                     if (args.insertion != Insertion::parallel) continue;
+                     plan.rows.pass_patch(
+                         count, plan.zeros, [row](std::int64_t i) { return row + i; }, dx);
+                   }
+                 });
   }
   if (args.dw) weight_gradient(args.x.as<T>(), plan.rows.dz, conv, args.dw.as<T>());
-  plan.rows.patch_gradients(args, args.insertion == Insertion::serial ? args.conv.as<T>() : args.x.as<T>());
+  plan.rows.patch_gradients(
+      args, args.insertion == Insertion::serial ? args.conv.as<T>() : args.x.as<T>());
 }
 
 }  // namespace
@@ -127,7 +133,8 @@ void conv_norm_forward(const ConvNormForward& args, Stream) {
 
 std::size_t conv_norm_forward_workspace(const ConvNormForward& args) {
   Scratch scratch(nullptr);
-  for_floating<ConvNormForward>(args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(args, extents_of(args), scratch); });
+  for_floating<ConvNormForward>(
+      args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(args, extents_of(args), scratch); });
   return scratch.bytes();
 }
 
@@ -137,7 +144,8 @@ void conv_norm_backward(const ConvNormBackward& args, Stream) {
 
 std::size_t conv_norm_backward_workspace(const ConvNormBackward& args) {
   Scratch scratch(nullptr);
-  for_floating<ConvNormBackward>(args.dy.dtype, [&]<class T>(T) { BackwardPlan<T>(args, extents_of(args), scratch); });
+  for_floating<ConvNormBackward>(
+      args.dy.dtype, [&]<class T>(T) { BackwardPlan<T>(args, extents_of(args), scratch); });
   return scratch.bytes();
 }
 

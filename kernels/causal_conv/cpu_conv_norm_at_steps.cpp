@@ -1,6 +1,8 @@
-/// Half a residual block at chosen steps of each sequence: as cpu_conv_norm.cpp, but which row a tap reads is a table.
+/// Half a residual block at chosen steps of each sequence: as cpu_conv_norm.cpp, but which row a
+/// tap reads is a table.
 ///
-/// Every output row and every input row is a sum over taps of rows elsewhere, so both directions are products over tables of rows:
+/// Every output row and every input row is a sum over taps of rows elsewhere, so both directions
+/// are products over tables of rows:
 ///   forward    h[b,s] = sum_k x[b, taps_at[s,k]] w[k]
 ///   backward   dx[b,t] = sum_k dz[b, read_by[t,k]] w[k]^T,   read_by[t,k]: the s with taps_at[s,k] = t, or none
 /// 2 K C^2 + 4 C D FLOPs per output row forward.
@@ -21,12 +23,13 @@ struct ForwardPlan {
   PatchPanels<T> patch;
 
   ForwardPlan(const ConvNormAtSteps& args, Scratch& scratch)
-      : weights(TapPanels<T>::plan(args.w.as<T>(), args.w.shape[0] * args.w.shape[1], args.w.shape[2], args.y.shape.rows(),
-                                   scratch)),
+      : weights(TapPanels<T>::plan(args.w.as<T>(), args.w.shape[0] * args.w.shape[1],
+                                   args.w.shape[2], args.y.shape.rows(), scratch)),
         zeros(scratch.take<T>(args.w.shape[1])),
         tile(scratch.take<T>(threads() * tile_rows * args.w.shape[2])) {
     if (args.insertion == Insertion::none) return;
-    if (args.insertion == Insertion::parallel) own = scratch.take<T>(threads() * tile_rows * args.w.shape[1]);
+    if (args.insertion == Insertion::parallel)
+      own = scratch.take<T>(threads() * tile_rows * args.w.shape[1]);
     patch = PatchPanels<T>(args.patch, false, args.y.shape.rows(), scratch);
     hidden = scratch.take<T>(threads() * tile_rows * patch.bottleneck);
   }
@@ -54,20 +57,22 @@ void forward(const ConvNormAtSteps& args) {
       const auto x_row = [&](std::int64_t i, std::int64_t at) {
         return args.x.as<T>() + ((row + i) / steps * conv.steps + at) * channels;
       };
-      taps_tile(conv.taps, channels, plan.weights, channels, count, h, channels, Start<T>::row(args.bias.as<T>()),
-                [&](std::int64_t tap, std::int64_t i) {
+      taps_tile(conv.taps, channels, plan.weights, channels, count, h, channels,
+                Start<T>::row(args.bias.as<T>()), [&](std::int64_t tap, std::int64_t i) {
                   const std::int64_t at = taps_at[(row + i) % steps * conv.taps + tap];
                   return at < 0 ? plan.zeros : x_row(i, at);
                 });
       if (args.conv) std::copy_n(h, count * channels, args.conv.as<T>() + row * channels);
-      T* const saved = args.bottleneck ? args.bottleneck.as<T>() + row * plan.patch.bottleneck : nullptr;
+      T* const saved =
+          args.bottleneck ? args.bottleneck.as<T>() + row * plan.patch.bottleneck : nullptr;
       T* const hidden = plan.hidden + worker * tile_rows * plan.patch.bottleneck;
       if (args.insertion == Insertion::serial) {
         patch_tile<T>(plan.patch, h, channels, count, saved, hidden, h, channels);
       } else if (args.insertion == Insertion::parallel) {
         T* const own = plan.own + worker * tile_rows * channels;
         for (std::int64_t i = 0; i < count; ++i) {
-          std::copy_n(x_row(i, args.own_at.as<std::int32_t>()[(row + i) % steps]), channels, own + i * channels);
+          std::copy_n(x_row(i, args.own_at.as<std::int32_t>()[(row + i) % steps]), channels,
+                      own + i * channels);
         }
         add_row(h, own, count * channels);
         patch_tile<T>(plan.patch, own, channels, count, saved, hidden, h, channels);
@@ -78,15 +83,17 @@ void forward(const ConvNormAtSteps& args) {
           const std::int64_t at = args.residual_at.as<std::int32_t>()[(row + i) % steps];
           residual = args.residual.as<T>() + ((row + i) / steps * residual_steps + at) * channels;
         }
-        normalise_row<T>(args, channels, h + i * channels,
-                         {residual, row_of<T>(args.y, row + i, channels), row_of<T>(args.normalized, row + i, channels),
-                          row_of<T>(args.inv_std, row + i, 1)});
+        normalise_row<T>(
+            args, channels, h + i * channels,
+            {residual, row_of<T>(args.y, row + i, channels),
+             row_of<T>(args.normalized, row + i, channels), row_of<T>(args.inv_std, row + i, 1)});
       }
     }
   });
 }
 
-/// inverse[at[s * columns + k] * columns + k] = s, -1 where no s is: who reads each of `steps` steps through tap k.
+/// inverse[at[s * columns + k] * columns + k] = s, -1 where no s is: who reads each of `steps`
+/// steps through tap k.
 void invert(const View& places, std::int64_t columns, std::int64_t steps, std::int32_t* inverse) {
   std::fill_n(inverse, steps * columns, -1);
   const std::int32_t* const at = places.as<std::int32_t>();
@@ -111,7 +118,8 @@ struct BackwardPlan {
 
   BackwardPlan(const ConvNormAtStepsBackward& args, Scratch& scratch)
       : taps(args.w.shape[0]), channels(args.w.shape[2]), rows(args, ConvNormNeeds(args), scratch) {
-    if (args.insertion == Insertion::parallel && args.dpatch.down) own = scratch.take<T>(rows.rows * channels);
+    if (args.insertion == Insertion::parallel && args.dpatch.down)
+      own = scratch.take<T>(rows.rows * channels);
     if (!args.dx) return;
     weights_t = {scratch.take<T>(packed_size<T>(taps * channels, channels)), true};
     zeros = scratch.take<T>(std::max(channels, rows.patch.bottleneck));
@@ -126,40 +134,44 @@ void input_gradient(const ConvNormAtStepsBackward& args, const BackwardPlan<T>& 
   const std::int64_t channels = plan.channels, taps = plan.taps;
   const std::int64_t steps = args.dx.shape[1], chosen = args.dy.shape[1];
   const std::int64_t rows = args.dx.shape[0] * steps;
-  pack_taps(args.w.as<T>(), conv_extents(args.dx.shape, args.w.shape, 1, Padding::causal), true, plan.weights_t.room());
+  pack_taps(args.w.as<T>(), conv_extents(args.dx.shape, args.w.shape, 1, Padding::causal), true,
+            plan.weights_t.room());
   std::fill_n(plan.zeros, std::max(channels, plan.rows.patch.bottleneck), T(0));
   invert(args.taps_at, taps, steps, plan.read_by);
   if (args.insertion == Insertion::parallel) invert(args.own_at, 1, steps, plan.own_of);
-  parallel_for(rows, rows_per_task(rows, taps * channels * channels), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; row += tile_rows) {
-      const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
-      T* const dx = args.dx.as<T>() + row * channels;
-      std::int64_t first[extent(tile_rows)];  // of the sequence's output rows
-      std::int64_t step[extent(tile_rows)];
-      for (std::int64_t i = 0; i < count; ++i) {
-        first[i] = (row + i) / steps * chosen;
-        step[i] = (row + i) % steps;
-      }
-      taps_tile(taps, channels, plan.weights_t, channels, count, dx, channels, Start<T>::zero(),
-                [&](std::int64_t tap, std::int64_t i) {
-                  const std::int64_t at = plan.read_by[step[i] * taps + tap];
-                  return at < 0 ? plan.zeros : plan.rows.dz + (first[i] + at) * channels;
-                });
-      if (args.insertion != Insertion::parallel) continue;
-      const auto output_row = [&](std::int64_t i) {
-        const std::int64_t at = plan.own_of[step[i]];
-        return at < 0 ? at : first[i] + at;
-      };
-      plan.rows.pass_patch(count, plan.zeros, output_row, dx);
-    }
-  });
+  parallel_for(rows, rows_per_task(rows, taps * channels * channels),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t row = begin; row < end; row += tile_rows) {
+                   const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
+                   T* const dx = args.dx.as<T>() + row * channels;
+                   std::int64_t first[extent(tile_rows)];  // of the sequence's output rows
+                   std::int64_t step[extent(tile_rows)];
+                   for (std::int64_t i = 0; i < count; ++i) {
+                     first[i] = (row + i) / steps * chosen;
+                     step[i] = (row + i) % steps;
+                   }
+                   taps_tile(taps, channels, plan.weights_t, channels, count, dx, channels,
+                             Start<T>::zero(), [&](std::int64_t tap, std::int64_t i) {
+                               const std::int64_t at = plan.read_by[step[i] * taps + tap];
+                               return at < 0 ? plan.zeros
+                                             : plan.rows.dz + (first[i] + at) * channels;
+                             });
+                   if (args.insertion != Insertion::parallel) continue;
+                   const auto output_row = [&](std::int64_t i) {
+                     const std::int64_t at = plan.own_of[step[i]];
+                     return at < 0 ? at : first[i] + at;
+                   };
+                   plan.rows.pass_patch(count, plan.zeros, output_row, dx);
+                 }
+               });
 }
 
-/// to [count, width] = columns [column, column + width) of the rows of x that `column_of_table` of `places` names, for output rows from
+/// to [count, width] = columns [column, column + width) of the rows of x that `column_of_table` of
+/// `places` names, for output rows from
 /// `first`; zeros for -1.
 template <class T>
-void gather_rows(const View& x, const View& places, std::int64_t table_column, std::int64_t first, std::int64_t count,
-                 std::int64_t column, std::int64_t width, T* to) {
+void gather_rows(const View& x, const View& places, std::int64_t table_column, std::int64_t first,
+                 std::int64_t count, std::int64_t column, std::int64_t width, T* to) {
   const std::int64_t steps = x.shape[1], channels = x.shape[2];
   const std::int64_t chosen = places.shape[0];
   const std::int64_t table_width = places.shape.rank() == 2 ? places.shape[1] : 1;
@@ -169,12 +181,14 @@ void gather_rows(const View& x, const View& places, std::int64_t table_column, s
     if (at < 0) {
       std::fill_n(to + i * width, width, T(0));
     } else {
-      std::copy_n(x.as<T>() + (row / chosen * steps + at) * channels + column, width, to + i * width);
+      std::copy_n(x.as<T>() + (row / chosen * steps + at) * channels + column, width,
+                  to + i * width);
     }
   }
 }
 
-/// dw [K,in,out] = sum over output rows of what tap k read (outer) dz.  Parallel over taps and blocks of `in`.
+/// dw [K,in,out] = sum over output rows of what tap k read (outer) dz. Parallel over taps and
+/// blocks of `in`.
 template <class T>
 void weight_gradient_at(const ConvNormAtStepsBackward& args, const BackwardPlan<T>& plan) {
   constexpr std::int64_t block = 2 * tile_rows;
@@ -191,7 +205,8 @@ void weight_gradient_at(const ConvNormAtStepsBackward& args, const BackwardPlan<
     for (std::int64_t row = 0; row < plan.rows.rows; row += block_rows) {
       const std::int64_t count = std::min(block_rows, plan.rows.rows - row);
       gather_rows(args.x, args.taps_at, tap, row, count, begin, inner, read);
-      sum_of_outer<T>(read, inner, plan.rows.dz + row * channels, channels, count, out, channels, inner, channels);
+      sum_of_outer<T>(read, inner, plan.rows.dz + row * channels, channels, count, out, channels,
+                      inner, channels);
     }
   });
 }
@@ -199,11 +214,14 @@ void weight_gradient_at(const ConvNormAtStepsBackward& args, const BackwardPlan<
 /// The residual's gradient: dy at the steps that were read, zero elsewhere.
 template <class T>
 void residual_gradient(const ConvNormAtStepsBackward& args) {
-  const std::int64_t channels = args.dy.shape[2], chosen = args.dy.shape[1], steps = args.dresidual.shape[1];
+  const std::int64_t channels = args.dy.shape[2], chosen = args.dy.shape[1],
+                     steps = args.dresidual.shape[1];
   const std::int32_t* const places = args.residual_at.as<std::int32_t>();
-  parallel_for(args.dy.shape[0], std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, steps * channels)),
+  parallel_for(args.dy.shape[0],
+               std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, steps * channels)),
                [&](std::int64_t begin, std::int64_t end) {
-                 std::fill_n(args.dresidual.as<T>() + begin * steps * channels, (end - begin) * steps * channels, T(0));
+                 std::fill_n(args.dresidual.as<T>() + begin * steps * channels,
+                             (end - begin) * steps * channels, T(0));
                  for (std::int64_t b = begin; b < end; ++b) {
                    for (std::int64_t s = 0; s < chosen; ++s) {
                      std::copy_n(args.dy.as<T>() + (b * chosen + s) * channels, channels,
@@ -224,10 +242,12 @@ void backward(const ConvNormAtStepsBackward& args) {
   if (args.dw) weight_gradient_at(args, plan);
   if (plan.own != nullptr) {
     parallel_for(plan.rows.rows, 256, [&](std::int64_t begin, std::int64_t end) {
-      gather_rows(args.x, args.own_at, 0, begin, end - begin, 0, plan.channels, plan.own + begin * plan.channels);
+      gather_rows(args.x, args.own_at, 0, begin, end - begin, 0, plan.channels,
+                  plan.own + begin * plan.channels);
     });
   }
-  plan.rows.patch_gradients(args, args.insertion == Insertion::serial ? args.conv.as<T>() : plan.own);
+  plan.rows.patch_gradients(args,
+                            args.insertion == Insertion::serial ? args.conv.as<T>() : plan.own);
 }
 
 }  // namespace
@@ -249,7 +269,8 @@ void conv_norm_at_steps_backward(const ConvNormAtStepsBackward& args, Stream) {
 
 std::size_t conv_norm_at_steps_backward_workspace(const ConvNormAtStepsBackward& args) {
   Scratch scratch(nullptr);
-  for_floating<ConvNormAtStepsBackward>(args.dy.dtype, [&]<class T>(T) { BackwardPlan<T>(args, scratch); });
+  for_floating<ConvNormAtStepsBackward>(args.dy.dtype,
+                                        [&]<class T>(T) { BackwardPlan<T>(args, scratch); });
   return scratch.bytes();
 }
 

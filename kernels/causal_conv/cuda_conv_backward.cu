@@ -1,16 +1,19 @@
-// Gradients of a dilated convolution on the GPU, and the products that the patch's gradients share with them.  Device: f32, f64.
+// Gradients of a dilated convolution on the GPU, and the products that the patch's gradients share
+// with them. Device: f32, f64.
 //   dx[b,t,c]  = sum_{k,o} dy[b, t - shift + k dilation, o] w[k,c,o]      shift = 0 (causal) or look_ahead (same)
 //   dw[k,c,o]  = sum_{b,t} x[b, t + shift - k dilation, c] dy[b,t,o]      steps outside [0,T) are zeros
 //   dbias[o]   = sum_{b,t} dy[b,t,o]
 // Shapes: x, dx [B,T,Cin], dy [B,T,Cout], w, dw [K,Cin,Cout], dbias [Cout].
 //
-// dx: a block takes 64 rows (b,t) by 64 channels, as one product over k = (tap, out), whose factors stream through shared memory in slices
-// of 32 (f64: 16), three stages; the taps' rows are read where they lie.  A dense layer's part, a skip and the slope of a GELU join the
-// same launch where a caller asks for them (InputGradient).  Blocks that share rows are neighbours, so that dy comes from the
-// second-level cache after the first.  FLOPs 2 K Cin Cout rows.  Moved: dy and dx once, w once per 64 rows from the cache.
-// dw: outer_products.cuh, a task per tap.  dbias: columns.cuh.
-// f32 of more than 64 channels, in or out: dx and dw by products of the library (cuda_product_conv.cu).
-// Any shape up to 2^31 - 1 tiles.  Limit: arithmetic from 64 channels on, else memory.
+// dx: a block takes 64 rows (b,t) by 64 channels, as one product over k = (tap, out), whose factors
+// stream through shared memory in slices of 32 (f64: 16), three stages; the taps' rows are read
+// where they lie. A dense layer's part, a skip and the slope of a GELU join the same launch where a
+// caller asks for them (InputGradient). Blocks that share rows are neighbours, so that dy comes
+// from the second-level cache after the first. FLOPs 2 K Cin Cout rows. Moved: dy and dx once, w
+// once per 64 rows from the cache. dw: outer_products.cuh, a task per tap. dbias: columns.cuh.
+// f32 of more than 64 channels, in or out: dx and dw by products of the library
+// (cuda_product_conv.cu). Any shape up to 2^31 - 1 tiles. Limit: arithmetic from 64 channels on,
+// else memory.
 
 #include "kernels/causal_conv/conv_backward.cuh"
 #include "kernels/causal_conv/product_conv.cuh"
@@ -38,7 +41,9 @@ template <class T>
 struct PlainRows {
   const T* x;
   std::int64_t width;
-  __device__ __forceinline__ const T* operator()(std::int64_t, std::int64_t p) const { return x + p * width; }
+  __device__ __forceinline__ const T* operator()(std::int64_t, std::int64_t p) const {
+    return x + p * width;
+  }
 };
 
 }  // namespace
@@ -46,17 +51,20 @@ struct PlainRows {
 template <class T>
 void input_gradient(const char* name, const InputGradient<T>& gradient, Stream stream) {
   if (gradient.rows == 0 || gradient.columns == 0) return;
-  const auto tiles = [](std::int64_t extent) { return (extent + gradient_tile - 1) / gradient_tile; };
+  const auto tiles = [](std::int64_t extent) {
+    return (extent + gradient_tile - 1) / gradient_tile;
+  };
   const bool packs = whole_packs<T>(gradient.out) && whole_packs<T>(gradient.depth) &&
                      simt::aligned_16(gradient.dy, gradient.w, gradient.dm, gradient.down);
   for_math_mode<T>([&]<MathMode mode>() {
     const auto start = [&]<bool aligned>() {
       using Product = GradientProduct<T, mode, aligned>;
-      const simt::Launch how{.name = name,
-                             .grid = simt::blocks_for(tiles(gradient.rows) * tiles(gradient.columns), 1),
-                             .block = Product::threads,
-                             .shared_bytes = simt::piece_bytes<T>(gradient_elements<T, mode, aligned>),
-                             .stream = stream};
+      const simt::Launch how{
+          .name = name,
+          .grid = simt::blocks_for(tiles(gradient.rows) * tiles(gradient.columns), 1),
+          .block = Product::threads,
+          .shared_bytes = simt::piece_bytes<T>(gradient_elements<T, mode, aligned>),
+          .stream = stream};
       simt::launch(how, input_gradient_tile<T, mode, aligned>, gradient);
     };
     packs ? start.template operator()<true>() : start.template operator()<false>();
@@ -74,7 +82,8 @@ void weight_gradient(const char* name, const WeightGradient<T>& gradient, Stream
       .inner = gradient.in,
       .columns = gradient.out,
       .tasks = gradient.taps,
-      .aligned = whole_packs<T>(gradient.in) && whole_packs<T>(gradient.out) && simt::aligned_16(gradient.x, gradient.dy)};
+      .aligned = whole_packs<T>(gradient.in) && whole_packs<T>(gradient.out) &&
+                 simt::aligned_16(gradient.x, gradient.dy)};
   sum_of_outer_products(name, products, false, gradient.dw, gradient.parts, stream);
 }
 template void weight_gradient<float>(const char*, const WeightGradient<float>&, Stream);
@@ -95,11 +104,12 @@ struct Plan {
     if (!goes_to_library<T>(w[1], w[2])) {
       if (args.dw) weight_parts = scratch.take<T>(outer_parts(rows, w[1], w[2], w[0]));
     } else if (args.dx || args.dw) {
-      products = {CausalConvBackward::name,
-                  {args.dy.shape[0], args.dy.shape[1], w[1], w[2], w[0], args.dilation, args.padding},
-                  limit,
-                  take_product_scratch(scratch),
-                  scratch};
+      products = {
+          CausalConvBackward::name,
+          {args.dy.shape[0], args.dy.shape[1], w[1], w[2], w[0], args.dilation, args.padding},
+          limit,
+          take_product_scratch(scratch),
+          scratch};
     }
     if (args.dbias) bias_parts = scratch.take<T>(column_parts(rows, w[2], 1));
   }
@@ -114,26 +124,28 @@ void gradients_by_tiles(const CausalConvBackward& args, const Plan<T>& plan, Str
   const std::int64_t steps = args.dy.shape[1];
   const T* const dy = args.dy.as<T>();
   if (args.dx) {
-    const InputGradient<T> gradient{.dy = dy,
-                                    .w = args.w.as<T>(),
-                                    .steps = TapSteps::backward(args.padding, w[0], args.dilation, steps),
-                                    .taps = w[0],
-                                    .out = w[2],
-                                    .dx = args.dx.as<T>(),
-                                    .rows = rows,
-                                    .columns = w[1]};
+    const InputGradient<T> gradient{
+        .dy = dy,
+        .w = args.w.as<T>(),
+        .steps = TapSteps::backward(args.padding, w[0], args.dilation, steps),
+        .taps = w[0],
+        .out = w[2],
+        .dx = args.dx.as<T>(),
+        .rows = rows,
+        .columns = w[1]};
     input_gradient(name, gradient, stream);
   }
   if (args.dw) {
-    const WeightGradient<T> gradient{.x = args.x.as<T>(),
-                                     .dy = dy,
-                                     .steps = TapSteps::forward(args.padding, w[0], args.dilation, steps),
-                                     .taps = w[0],
-                                     .rows = rows,
-                                     .in = w[1],
-                                     .out = w[2],
-                                     .dw = args.dw.as<T>(),
-                                     .parts = plan.weight_parts};
+    const WeightGradient<T> gradient{
+        .x = args.x.as<T>(),
+        .dy = dy,
+        .steps = TapSteps::forward(args.padding, w[0], args.dilation, steps),
+        .taps = w[0],
+        .rows = rows,
+        .in = w[1],
+        .out = w[2],
+        .dw = args.dw.as<T>(),
+        .parts = plan.weight_parts};
     weight_gradient(name, gradient, stream);
   }
 }
@@ -147,27 +159,35 @@ void backward(const CausalConvBackward& args, const TapColumnLimit& limit, Strea
   if (!goes_to_library<T>(w[1], w[2])) {
     gradients_by_tiles(args, plan, stream);
   } else if constexpr (std::is_same_v<T, float>) {
-    if (args.dx) plan.products.input_gradient(dy, args.w.as<T>(), nullptr, false, args.dx.as<T>(), stream);
+    if (args.dx)
+      plan.products.input_gradient(dy, args.w.as<T>(), nullptr, false, args.dx.as<T>(), stream);
     if (args.dw) plan.products.weight_gradient(args.x.as<T>(), dy, args.dw.as<T>(), stream);
   }
   if (args.dbias) {
-    bias_gradient(CausalConvBackward::name, dy, args.dy.shape.rows(), w[2], args.dbias.as<T>(), plan.bias_parts, stream);
+    bias_gradient(CausalConvBackward::name, dy, args.dy.shape.rows(), w[2], args.dbias.as<T>(),
+                  plan.bias_parts, stream);
   }
 }
 
 }  // namespace
 
-void causal_conv_backward_in_chunks(const CausalConvBackward& args, const TapColumnLimit& limit, Stream stream) {
-  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, limit, stream); });
+void causal_conv_backward_in_chunks(const CausalConvBackward& args, const TapColumnLimit& limit,
+                                    Stream stream) {
+  for_floating<CausalConvBackward>(args.dy.dtype,
+                                   [&]<class T>(T) { backward<T>(args, limit, stream); });
 }
 
-std::size_t causal_conv_backward_in_chunks_workspace(const CausalConvBackward& args, const TapColumnLimit& limit) {
+std::size_t causal_conv_backward_in_chunks_workspace(const CausalConvBackward& args,
+                                                     const TapColumnLimit& limit) {
   cpu::Scratch scratch(nullptr);
-  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { Plan<T>(args, limit, scratch); });
+  for_floating<CausalConvBackward>(args.dy.dtype,
+                                   [&]<class T>(T) { Plan<T>(args, limit, scratch); });
   return scratch.bytes();
 }
 
-void causal_conv_backward(const CausalConvBackward& args, Stream stream) { causal_conv_backward_in_chunks(args, {}, stream); }
+void causal_conv_backward(const CausalConvBackward& args, Stream stream) {
+  causal_conv_backward_in_chunks(args, {}, stream);
+}
 std::size_t causal_conv_backward_workspace(const CausalConvBackward& args) {
   return causal_conv_backward_in_chunks_workspace(args, {});
 }

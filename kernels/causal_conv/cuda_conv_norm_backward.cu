@@ -7,17 +7,20 @@
 //   dz, the gradient of the convolution's output: dh, or dh + dm down^T (serial);  dbias = sum_rows dz
 //   dx = conv^T(dz) (+ dh + dm down^T, parallel);  dw from dz as in cuda_conv_backward.cu
 //   the patch's weights as in cuda_adapter_backward.cu, from dh and dm
-// Shapes: x, dy, dx, normalized, h, dh, dz [B,T,C]; inv_std [B,T]; w, dw [K,C,C]; bottleneck, dm [B,T,D]; P = B T rows.
+// Shapes: x, dy, dx, normalized, h, dh, dz [B,T,C]; inv_std [B,T]; w, dw [K,C,C]; bottleneck, dm
+// [B,T,D]; P = B T rows.
 //
-// First launch, C up to 256: a block of 128 threads takes 16 rows; a warp keeps a row in registers and reads dy and normalized once for
-// dh, dgamma, dbeta and the sum of dh.  With a patch, f32 with C and D multiples of 4 up to 64 and 16-byte addresses,
-// dh also stays in shared memory, and the same launch makes dm and dz (PatchGradientTile); else patch_input_gradient does.
-// C beyond 256: `open` is written, and layer_norm_backward takes it, in rows of any length.
-// Then dx in one launch, a parallel patch's part included, and the sums over rows.  f32 of more than 64 channels: dx, dw and that part
-// by products of the library (cuda_product_conv.cu).
-// What is not wanted is not computed, and nothing is read or kept for it: with frozen weights of the convolution x is not touched.
-// FLOPs 2 K C^2 P for each of dx and dw, 4 C D P for dm and dz.  Moved: up to (6 C + 2 D) P elements; dz comes once per 64 channels of dx
-// and of dw from the cache.  Limit: the first launch memory, the products arithmetic.
+// First launch, C up to 256: a block of 128 threads takes 16 rows; a warp keeps a row in registers
+// and reads dy and normalized once for dh, dgamma, dbeta and the sum of dh. With a patch, f32 with
+// C and D multiples of 4 up to 64 and 16-byte addresses, dh also stays in shared memory, and the
+// same launch makes dm and dz (PatchGradientTile); else patch_input_gradient does. C beyond 256:
+// `open` is written, and layer_norm_backward takes it, in rows of any length.
+// Then dx in one launch, a parallel patch's part included, and the sums over rows. f32 of more than
+// 64 channels: dx, dw and that part by products of the library (cuda_product_conv.cu).
+// What is not wanted is not computed, and nothing is read or kept for it: with frozen weights of
+// the convolution x is not touched. FLOPs 2 K C^2 P for each of dx and dw, 4 C D P for dm and dz.
+// Moved: up to (6 C + 2 D) P elements; dz comes once per 64 channels of dx and of dw from the
+// cache. Limit: the first launch memory, the products arithmetic.
 
 #include "kernels/causal_conv/conv_norm_backward.cuh"
 #include "kernels/causal_conv/product_conv.cuh"
@@ -36,7 +39,9 @@ struct Needs {
   bool down;   ///< a gradient that is made of dm
   bool up;     ///< up's
   bool dm;
-  MutableView h_sum;  ///< where the sum of dh goes: to the bias of what was added last to make h, or of both
+  MutableView
+      h_sum;  ///< where the sum of dh goes: to the bias of what was added last to make h, or of
+              ///< both
 
   explicit Needs(const ConvNormBackward& args)
       : serial(args.insertion == Insertion::serial),
@@ -49,7 +54,9 @@ struct Needs {
     if (!serial && args.dbias) h_sum = args.dbias;
   }
   bool patched() const { return serial || parallel; }
-  bool anything(const ConvNormBackward& args) const { return below || down || up || h_sum || args.dgamma || args.dbeta; }
+  bool anything(const ConvNormBackward& args) const {
+    return below || down || up || h_sum || args.dgamma || args.dbeta;
+  }
 };
 
 /// How they are made, and the scratch memory.
@@ -69,8 +76,11 @@ struct Plan {
   PatchInputGradient<T> patch{};
   PatchWeightGradient<T> patch_weights;
 
-  Plan(const ConvNormBackward& args, const Needs& needs, const TapColumnLimit& limit, cpu::Scratch& scratch)
-      : rows(args.dy.shape[0] * args.dy.shape[1]), channels(args.dy.shape[2]), wide(channels > most_norm_channels) {
+  Plan(const ConvNormBackward& args, const Needs& needs, const TapColumnLimit& limit,
+       cpu::Scratch& scratch)
+      : rows(args.dy.shape[0] * args.dy.shape[1]),
+        channels(args.dy.shape[2]),
+        wide(channels > most_norm_channels) {
     if (needs.patched()) {
       patch = {.up = args.patch.up.as<T>(),
                .down = args.patch.down.as<T>(),
@@ -85,10 +95,12 @@ struct Plan {
     tile = needs.dm && !wide && fits_patch_tile(patch);
     const bool apart = needs.dm && !tile;
     const bool of_conv = args.dx || args.dw;
-    if (apart || needs.up || (!needs.serial && of_conv) || (wide && needs.h_sum)) dh = scratch.take<T>(rows * channels);
+    if (apart || needs.up || (!needs.serial && of_conv) || (wide && needs.h_sum))
+      dh = scratch.take<T>(rows * channels);
     dz = dh;
     if (needs.serial && needs.below) dz = patch.dx = scratch.take<T>(rows * channels);
-    if (needs.dm && (apart || needs.down || needs.parallel)) patch.dm = scratch.take<T>(rows * patch.width);
+    if (needs.dm && (apart || needs.down || needs.parallel))
+      patch.dm = scratch.take<T>(rows * patch.width);
     const bool by_library = of_conv && goes_to_library<T>(channels, channels);
     if (by_library || (std::is_same_v<T, float> && apart) ||
         PatchWeightGradient<T>::needs_library(args.dpatch, channels, patch.width)) {
@@ -96,7 +108,8 @@ struct Plan {
     }
     if (by_library) {
       products = {name,
-                  {args.dy.shape[0], args.dy.shape[1], channels, channels, args.w.shape[0], args.dilation, args.padding},
+                  {args.dy.shape[0], args.dy.shape[1], channels, channels, args.w.shape[0],
+                   args.dilation, args.padding},
                   limit,
                   library,
                   scratch};
@@ -108,7 +121,8 @@ struct Plan {
     }
     if (wide) {
       open = scratch.take<T>(rows * channels);
-      layer_norm = scratch.take<std::byte>(static_cast<std::int64_t>(layer_norm_backward_workspace(of_wide_rows(args))));
+      layer_norm = scratch.take<std::byte>(
+          static_cast<std::int64_t>(layer_norm_backward_workspace(of_wide_rows(args))));
     } else if (args.dgamma || args.dbeta || needs.h_sum) {
       norm_sums = scratch.take<T>(blocks() * 3 * channels);
       most_parts = std::max(most_parts, column_parts(blocks(), channels, 3));
@@ -141,7 +155,10 @@ struct Plan {
 template <class T>
 void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan, Stream stream) {
   const auto start = [&]<int items>() {
-    simt::Launch how{.name = name, .grid = simt::blocks_for(norm.rows, patch_rows), .block = patch_threads, .stream = stream};
+    simt::Launch how{.name = name,
+                     .grid = simt::blocks_for(norm.rows, patch_rows),
+                     .block = patch_threads,
+                     .stream = stream};
     if (!plan.tile) {
       simt::launch(how, norm_input_gradient<T, items>, norm);
     } else if constexpr (std::is_same_v<T, float> && 32 * items <= most_patch_channels) {
@@ -158,7 +175,8 @@ void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan, Stream s
 
 /// dx and dw of few channels.
 template <class T>
-void gradients_by_tiles(const ConvNormBackward& args, const Needs& needs, const Plan<T>& plan, Stream stream) {
+void gradients_by_tiles(const ConvNormBackward& args, const Needs& needs, const Plan<T>& plan,
+                        Stream stream) {
   const std::int64_t rows = plan.rows, channels = plan.channels;
   const std::int64_t steps = args.dy.shape[1], taps = args.w.shape[0];
   if (args.dx) {
@@ -179,21 +197,23 @@ void gradients_by_tiles(const ConvNormBackward& args, const Needs& needs, const 
     input_gradient(name, gradient, stream);
   }
   if (args.dw) {
-    const WeightGradient<T> gradient{.x = args.x.as<T>(),
-                                     .dy = plan.dz,
-                                     .steps = TapSteps::forward(args.padding, taps, args.dilation, steps),
-                                     .taps = taps,
-                                     .rows = rows,
-                                     .in = channels,
-                                     .out = channels,
-                                     .dw = args.dw.as<T>(),
-                                     .parts = plan.parts};
+    const WeightGradient<T> gradient{
+        .x = args.x.as<T>(),
+        .dy = plan.dz,
+        .steps = TapSteps::forward(args.padding, taps, args.dilation, steps),
+        .taps = taps,
+        .rows = rows,
+        .in = channels,
+        .out = channels,
+        .dw = args.dw.as<T>(),
+        .parts = plan.parts};
     weight_gradient(name, gradient, stream);
   }
 }
 
 /// dx and dw of many channels.
-void gradients_by_products(const ConvNormBackward& args, const Needs& needs, const Plan<float>& plan, Stream stream) {
+void gradients_by_products(const ConvNormBackward& args, const Needs& needs,
+                           const Plan<float>& plan, Stream stream) {
   if (args.dx) {
     float* const dx = args.dx.as<float>();
     if (needs.parallel) {
@@ -207,9 +227,11 @@ void gradients_by_products(const ConvNormBackward& args, const Needs& needs, con
                          .workspace = plan.library},
                         stream);
     }
-    plan.products.input_gradient(plan.dz, args.w.as<float>(), needs.parallel ? plan.dh : nullptr, needs.parallel, dx, stream);
+    plan.products.input_gradient(plan.dz, args.w.as<float>(), needs.parallel ? plan.dh : nullptr,
+                                 needs.parallel, dx, stream);
   }
-  if (args.dw) plan.products.weight_gradient(args.x.as<float>(), plan.dz, args.dw.as<float>(), stream);
+  if (args.dw)
+    plan.products.weight_gradient(args.x.as<float>(), plan.dz, args.dw.as<float>(), stream);
 }
 
 template <class T>
@@ -239,12 +261,15 @@ void backward(const ConvNormBackward& args, const TapColumnLimit& limit, Stream 
       simt::launch(how, open_gradient<T>, norm, rows * channels, plan.open);
     }
     layer_norm_backward(plan.of_wide_rows(args), stream);
-    if (needs.h_sum) bias_gradient(name, plan.dh, rows, channels, needs.h_sum.as<T>(), plan.parts, stream);
+    if (needs.h_sum)
+      bias_gradient(name, plan.dh, rows, channels, needs.h_sum.as<T>(), plan.parts, stream);
   } else {
     if (rows > 0) launch_norm(norm, plan, stream);
     if (plan.norm_sums != nullptr) {
-      const MatrixTerms<T, 3> of_blocks{.from = plan.norm_sums, .stride = 3 * channels, .apart = channels};
-      const ColumnTargets<T, 3> to{.to = {args.dgamma.as<T>(), args.dbeta.as<T>(), needs.h_sum.as<T>()}, .stride = 0};
+      const MatrixTerms<T, 3> of_blocks{
+          .from = plan.norm_sums, .stride = 3 * channels, .apart = channels};
+      const ColumnTargets<T, 3> to{
+          .to = {args.dgamma.as<T>(), args.dbeta.as<T>(), needs.h_sum.as<T>()}, .stride = 0};
       sum_columns(name, of_blocks, plan.blocks(), channels, to, plan.parts, stream);
     }
   }
@@ -258,24 +283,32 @@ void backward(const ConvNormBackward& args, const TapColumnLimit& limit, Stream 
   } else if constexpr (std::is_same_v<T, float>) {
     gradients_by_products(args, needs, plan, stream);
   }
-  if (args.dbias && needs.serial) bias_gradient(name, plan.dz, rows, channels, args.dbias.as<T>(), plan.parts, stream);
+  if (args.dbias && needs.serial)
+    bias_gradient(name, plan.dz, rows, channels, args.dbias.as<T>(), plan.parts, stream);
   const T* const patch_input = needs.serial ? args.conv.as<T>() : args.x.as<T>();
-  plan.patch_weights.run(name, patch_input, plan.patch.bottleneck, plan.tile, plan.patch.dm, plan.dh, stream);
+  plan.patch_weights.run(name, patch_input, plan.patch.bottleneck, plan.tile, plan.patch.dm,
+                         plan.dh, stream);
 }
 
 }  // namespace
 
-void conv_norm_backward_in_chunks(const ConvNormBackward& args, const TapColumnLimit& limit, Stream stream) {
-  for_floating<ConvNormBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, limit, stream); });
+void conv_norm_backward_in_chunks(const ConvNormBackward& args, const TapColumnLimit& limit,
+                                  Stream stream) {
+  for_floating<ConvNormBackward>(args.dy.dtype,
+                                 [&]<class T>(T) { backward<T>(args, limit, stream); });
 }
 
-std::size_t conv_norm_backward_in_chunks_workspace(const ConvNormBackward& args, const TapColumnLimit& limit) {
+std::size_t conv_norm_backward_in_chunks_workspace(const ConvNormBackward& args,
+                                                   const TapColumnLimit& limit) {
   cpu::Scratch scratch(nullptr);
-  for_floating<ConvNormBackward>(args.dy.dtype, [&]<class T>(T) { Plan<T>(args, Needs(args), limit, scratch); });
+  for_floating<ConvNormBackward>(args.dy.dtype,
+                                 [&]<class T>(T) { Plan<T>(args, Needs(args), limit, scratch); });
   return scratch.bytes();
 }
 
-void conv_norm_backward(const ConvNormBackward& args, Stream stream) { conv_norm_backward_in_chunks(args, {}, stream); }
+void conv_norm_backward(const ConvNormBackward& args, Stream stream) {
+  conv_norm_backward_in_chunks(args, {}, stream);
+}
 std::size_t conv_norm_backward_workspace(const ConvNormBackward& args) {
   return conv_norm_backward_in_chunks_workspace(args, {});
 }

@@ -2,13 +2,15 @@
 //   y[b,t,o] = bias[o] + sum_{k,c} w[k,c,o] x[b, t + shift - k dilation, c],   reads outside [0,T) are zero
 // Shapes: x [B,T,Cin], w [K,Cin,Cout], bias [Cout], y [B,T,Cout].
 //
-// f32 of more than 64 channels, in or out: a product of the library on gathered rows (cuda_product_conv.cu).  Otherwise, and for
-// convolve(), an implicit product: rows p = (b,t) of x, which every tap reads elsewhere, times w as [K Cin, Cout].  Nothing is gathered:
-// a tile's rows are copied to shared memory from where their tap reads, or as zeros.  A block makes 64 rows by 64 or 128 columns
-// (conv_tile.cuh), a warp 32 x 32 of them, f32 by math_mode(); sums pass through shared memory, so that y is written in whole rows.
-// Moved: x K times per 128 output channels, w once per 64 rows, both mostly from second-level cache; y once.  FLOPs 2 K Cin Cout B T.
-// Limit: arithmetic from some 64 channels on, below that memory.  Any extents, with up to 2^31 - 1 tiles; 128 columns and copies of 16
-// bytes where Cin, Cout and the addresses allow.
+// f32 of more than 64 channels, in or out: a product of the library on gathered rows
+// (cuda_product_conv.cu). Otherwise, and for convolve(), an implicit product: rows p = (b,t) of x,
+// which every tap reads elsewhere, times w as [K Cin, Cout]. Nothing is gathered: a tile's rows are
+// copied to shared memory from where their tap reads, or as zeros. A block makes 64 rows by 64 or
+// 128 columns (conv_tile.cuh), a warp 32 x 32 of them, f32 by math_mode(); sums pass through shared
+// memory, so that y is written in whole rows. Moved: x K times per 128 output channels, w once per
+// 64 rows, both mostly from second-level cache; y once. FLOPs 2 K Cin Cout B T. Limit: arithmetic
+// from some 64 channels on, below that memory. Any extents, with up to 2^31 - 1 tiles; 128 columns
+// and copies of 16 bytes where Cin, Cout and the addresses allow.
 
 #include "kernels/causal_conv/forward.cuh"
 #include "kernels/causal_conv/product_conv.cuh"
@@ -37,7 +39,8 @@ void forward(const CausalConvForward& args, const View& added, Stream stream) {
     });
   };
   constexpr int pack = simt::Pack<T>::count;
-  if (conv.in % pack != 0 || conv.out % pack != 0 || !simt::aligned_16(conv.x, conv.w, added.as<T>(), y)) {
+  if (conv.in % pack != 0 || conv.out % pack != 0 ||
+      !simt::aligned_16(conv.x, conv.w, added.as<T>(), y)) {
     return start.template operator()<64, false>();
   }
   if constexpr (sizeof(T) == 4) {
@@ -49,7 +52,8 @@ void forward(const CausalConvForward& args, const View& added, Stream stream) {
 }  // namespace
 
 void convolve(const CausalConvForward& args, const View& added, Stream stream) {
-  for_floating<CausalConvForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args, added, stream); });
+  for_floating<CausalConvForward>(args.x.dtype,
+                                  [&]<class T>(T) { forward<T>(args, added, stream); });
 }
 
 namespace {
@@ -58,7 +62,8 @@ bool by_products(const CausalConvForward& args) {
   return args.x.dtype == DType::f32 && goes_to_library<float>(args.w.shape[1], args.w.shape[2]);
 }
 
-ProductConvolution product_convolution(const CausalConvForward& args, const TapColumnLimit& limit, cpu::Scratch& scratch) {
+ProductConvolution product_convolution(const CausalConvForward& args, const TapColumnLimit& limit,
+                                       cpu::Scratch& scratch) {
   const Shape& w = args.w.shape;
   return {CausalConvForward::name,
           {args.x.shape[0], args.x.shape[1], w[1], w[2], w[0], args.dilation, args.padding},
@@ -69,21 +74,26 @@ ProductConvolution product_convolution(const CausalConvForward& args, const TapC
 
 }  // namespace
 
-void causal_conv_forward_in_chunks(const CausalConvForward& args, const TapColumnLimit& limit, Stream stream) {
+void causal_conv_forward_in_chunks(const CausalConvForward& args, const TapColumnLimit& limit,
+                                   Stream stream) {
   if (!by_products(args)) return convolve(args, {}, stream);
   cpu::Scratch scratch(args.workspace.data);
   product_convolution(args, limit, scratch)
-      .forward(args.x.as<float>(), args.w.as<float>(), args.bias.as<float>(), args.y.as<float>(), stream);
+      .forward(args.x.as<float>(), args.w.as<float>(), args.bias.as<float>(), args.y.as<float>(),
+               stream);
 }
 
-std::size_t causal_conv_forward_in_chunks_workspace(const CausalConvForward& args, const TapColumnLimit& limit) {
+std::size_t causal_conv_forward_in_chunks_workspace(const CausalConvForward& args,
+                                                    const TapColumnLimit& limit) {
   if (!by_products(args)) return 0;
   cpu::Scratch scratch(nullptr);
   product_convolution(args, limit, scratch);
   return scratch.bytes();
 }
 
-void causal_conv_forward(const CausalConvForward& args, Stream stream) { causal_conv_forward_in_chunks(args, {}, stream); }
+void causal_conv_forward(const CausalConvForward& args, Stream stream) {
+  causal_conv_forward_in_chunks(args, {}, stream);
+}
 std::size_t causal_conv_forward_workspace(const CausalConvForward& args) {
   return causal_conv_forward_in_chunks_workspace(args, {});
 }

@@ -1,14 +1,17 @@
-// The dilated convolution of many channels on the GPU: what its taps read is gathered, the library multiplies.  Device: f32.
+// The dilated convolution of many channels on the GPU: what its taps read is gathered, the library
+// multiplies. Device: f32.
 //   y   = columns w + bias,       columns[p,k] = x[row that tap k of row p reads], zeros outside the sequence
 //   dw  = columns^T dy
 //   dx[p] = sum_k products[row q whose tap k reads p, k],   products = dy w^T
-// Shapes: x, dx [P,Cin], P = B T rows; w, dw [K,Cin,Cout], which is [K Cin, Cout] as it lies; y, dy [P,Cout]; columns, products [P,K Cin].
+// Shapes: x, dx [P,Cin], P = B T rows; w, dw [K,Cin,Cout], which is [K Cin, Cout] as it lies; y, dy
+// [P,Cout]; columns, products [P,K Cin].
 //
-// gather_taps, sum_taps: a warp takes a row, 16 bytes to a lane where Cin and the addresses allow; a tap's row is read where it lies.
-// Moved: gather_taps x K times, mostly from the caches, and columns once; sum_taps products and dx once; each product its factors and its
-// result.  Limit: memory; the products arithmetic.  FLOPs 2 K Cin Cout P for each of y, dx, dw.
-// Columns and products take turns in the workspace, in chunks of whole sequences (TapColumnLimit); dw adds over chunks, in order.  One tap
-// reads the rows as they lie: no columns then.
+// gather_taps, sum_taps: a warp takes a row, 16 bytes to a lane where Cin and the addresses allow;
+// a tap's row is read where it lies. Moved: gather_taps x K times, mostly from the caches, and
+// columns once; sum_taps products and dx once; each product its factors and its result. Limit:
+// memory; the products arithmetic. FLOPs 2 K Cin Cout P for each of y, dx, dw. Columns and products
+// take turns in the workspace, in chunks of whole sequences (TapColumnLimit); dw adds over chunks,
+// in order. One tap reads the rows as they lie: no columns then.
 
 #include "kernels/causal_conv/product_conv.cuh"
 
@@ -16,7 +19,8 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-/// Calls visit.template operator()<n, items>() with the register row for rows of `channels` elements.
+/// Calls visit.template operator()<n, items>() with the register row for rows of `channels`
+/// elements.
 template <class Visit>
 void for_tap_row(std::int64_t channels, bool aligned, Visit&& visit) {
   constexpr int pack = simt::Pack<float>::count;
@@ -26,11 +30,13 @@ void for_tap_row(std::int64_t channels, bool aligned, Visit&& visit) {
 
 }  // namespace
 
-ProductConvolution::ProductConvolution(const char* name, const Extents& extents, const TapColumnLimit& limit,
-                                       const MutableView& library, cpu::Scratch& scratch)
+ProductConvolution::ProductConvolution(const char* name, const Extents& extents,
+                                       const TapColumnLimit& limit, const MutableView& library,
+                                       cpu::Scratch& scratch)
     : name_(name), e_(extents), chunk_(extents.batch), library_(library) {
   if (!gathered()) return;
-  chunk_ = limit.sequences_of_chunk(e_.batch, e_.steps * width() * static_cast<std::int64_t>(sizeof(float)));
+  chunk_ = limit.sequences_of_chunk(e_.batch,
+                                    e_.steps * width() * static_cast<std::int64_t>(sizeof(float)));
   columns_ = scratch.take<float>(chunk_ * e_.steps * width());
 }
 
@@ -46,7 +52,8 @@ void ProductConvolution::for_chunks(const Body& body) const {
 }
 
 /// The columns of some sequences.
-const float* ProductConvolution::gather(const float* x, std::int64_t sequences, Stream stream) const {
+const float* ProductConvolution::gather(const float* x, std::int64_t sequences,
+                                        Stream stream) const {
   if (!gathered()) return x;
   const TapRowsShape shape{.steps = TapSteps::forward(e_.padding, e_.taps, e_.dilation, e_.steps),
                            .taps = e_.taps,
@@ -54,28 +61,33 @@ const float* ProductConvolution::gather(const float* x, std::int64_t sequences, 
                            .channels = e_.in};
   if (shape.rows == 0 || shape.channels == 0) return columns_;
   for_tap_row(e_.in, simt::aligned_16(x), [&]<int n, int items>() {
-    const simt::Launch how{
-        .name = name_, .grid = simt::blocks_for(shape.rows, tap_warps), .block = tap_warps * 32, .stream = stream};
+    const simt::Launch how{.name = name_,
+                           .grid = simt::blocks_for(shape.rows, tap_warps),
+                           .block = tap_warps * 32,
+                           .stream = stream};
     simt::launch(how, gather_taps<n, items>, shape, x, columns_);
   });
   return columns_;
 }
 
-void ProductConvolution::sum(const float* columns, std::int64_t taps, std::int64_t sequences, const float* skip, bool add,
-                             float* dx, Stream stream) const {
+void ProductConvolution::sum(const float* columns, std::int64_t taps, std::int64_t sequences,
+                             const float* skip, bool add, float* dx, Stream stream) const {
   const TapRowsShape shape{.steps = TapSteps::backward(e_.padding, e_.taps, e_.dilation, e_.steps),
                            .taps = taps,
                            .rows = sequences * e_.steps,
                            .channels = e_.in};
   if (shape.rows == 0 || shape.channels == 0) return;
   for_tap_row(e_.in, simt::aligned_16(skip, dx), [&]<int n, int items>() {
-    const simt::Launch how{
-        .name = name_, .grid = simt::blocks_for(shape.rows, tap_warps), .block = tap_warps * 32, .stream = stream};
+    const simt::Launch how{.name = name_,
+                           .grid = simt::blocks_for(shape.rows, tap_warps),
+                           .block = tap_warps * 32,
+                           .stream = stream};
     simt::launch(how, sum_taps<n, items>, shape, columns, skip, add, dx);
   });
 }
 
-void ProductConvolution::forward(const float* x, const float* w, const float* bias, float* y, Stream stream) const {
+void ProductConvolution::forward(const float* x, const float* w, const float* bias, float* y,
+                                 Stream stream) const {
   for_chunks([&](std::int64_t first, std::int64_t sequences) {
     multiply_matrices({.a = gather(x + first * e_.steps * e_.in, sequences, stream),
                        .b = w,
@@ -89,8 +101,8 @@ void ProductConvolution::forward(const float* x, const float* w, const float* bi
   });
 }
 
-void ProductConvolution::input_gradient(const float* dy, const float* w, const float* skip, bool add, float* dx,
-                                        Stream stream) const {
+void ProductConvolution::input_gradient(const float* dy, const float* w, const float* skip,
+                                        bool add, float* dx, Stream stream) const {
   for_chunks([&](std::int64_t first, std::int64_t sequences) {
     float* const to = dx + first * e_.steps * e_.in;
     multiply_matrices({.a = dy + first * e_.steps * e_.out,
@@ -112,7 +124,8 @@ void ProductConvolution::input_gradient(const float* dy, const float* w, const f
   });
 }
 
-void ProductConvolution::weight_gradient(const float* x, const float* dy, float* dw, Stream stream) const {
+void ProductConvolution::weight_gradient(const float* x, const float* dy, float* dw,
+                                         Stream stream) const {
   for_chunks([&](std::int64_t first, std::int64_t sequences) {
     multiply_matrices({.a = gather(x + first * e_.steps * e_.in, sequences, stream),
                        .b = dy + first * e_.steps * e_.out,

@@ -8,14 +8,16 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// y [rows,out] = the convolution (+ added, which may be y).  A block per tile; those of one row of tiles are neighbours, so that the rows
-/// of x which they share are in the second-level cache.
+/// y [rows,out] = the convolution (+ added, which may be y). A block per tile; those of one row of
+/// tiles are neighbours, so that the rows of x which they share are in the second-level cache.
 template <class T, MathMode mode, int columns, bool aligned>
-__global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads, blocks_per_processor<T>(columns))
+__global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads,
+                                  blocks_per_processor<T>(columns))
     convolve_tile(Convolution<T> conv, const T* added, T* y) {
   using Tile = ConvTile<T, mode, columns, aligned>;
   const std::int64_t column_tiles = (conv.out + columns - 1) / columns;
-  const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) / column_tiles * conv_tile_rows;
+  const std::int64_t first_row =
+      static_cast<std::int64_t>(blockIdx.x) / column_tiles * conv_tile_rows;
   const std::int64_t first_column = static_cast<std::int64_t>(blockIdx.x) % column_tiles * columns;
   simt::SharedCarver carver;
   T* const tile = carver.take<T>(Tile::elements);

@@ -1,6 +1,6 @@
 #pragma once
-/// Device templates of the residual half's end where products of the library made its beginning; formulas, grids and bytes:
-/// cuda_conv_norm_forward.cu.
+/// Device templates of the residual half's end where products of the library made its beginning;
+/// formulas, grids and bytes: cuda_conv_norm_forward.cu.
 
 #include <cmath>
 #include <cstdint>
@@ -11,9 +11,10 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// h = z (+ patched) (+ up_bias) (+ x), then y.  y may be z or patched: whoever writes an element has read it before.
+/// h = z (+ patched) (+ up_bias) (+ x), then y. y may be z or patched: whoever writes an element
+/// has read it before.
 struct HalfNormTensors {
-  const float* z;        ///< [rows,C] what the convolution made, or that and the patch's second product
+  const float* z;  ///< [rows,C] what the convolution made, or that and the patch's second product
   const float* patched;  ///< [rows,C] the patch's second product, where z is without it; or null
   const float* up_bias;  ///< [C] of a patch, or null
   const float* x;        ///< [rows,C] the own skip of a patch beside the convolution, or null
@@ -67,9 +68,11 @@ __global__ void __launch_bounds__(norm_warps * 32)
   h.store(tensors.y + at, width);
 }
 
-/// A block per row of any length, which passes the row three times; the later passes find it in the caches.
+/// A block per row of any length, which passes the row three times; the later passes find it in the
+/// caches.
 template <int warps>
-__global__ void __launch_bounds__(warps * 32) half_norm_wide(HalfNormTensors tensors, std::int64_t width) {
+__global__ void __launch_bounds__(warps * 32)
+    half_norm_wide(HalfNormTensors tensors, std::int64_t width) {
   REFRAIN_SHARED_ARRAY(float, scratch, warps);
   constexpr int threads = warps * 32;
   const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * width;

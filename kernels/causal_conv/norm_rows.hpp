@@ -1,5 +1,6 @@
 #pragma once
-/// What half a residual block does to single rows, forwards and backwards: shared by all steps and by chosen steps.
+/// What half a residual block does to single rows, forwards and backwards: shared by all steps and
+/// by chosen steps.
 
 #include <cmath>
 #include <optional>
@@ -21,7 +22,8 @@ struct RowEnds {
 template <class T, class Args>
 void normalise_row(const Args& args, std::int64_t channels, const T* h, const RowEnds<T>& ends) {
   const T size = static_cast<T>(channels);
-  const T mean = sum_lanes<T>(channels, [&]<class L>(L, std::int64_t c) { return L::load(h + c); }) / size;
+  const T mean =
+      sum_lanes<T>(channels, [&]<class L>(L, std::int64_t c) { return L::load(h + c); }) / size;
   const T variance = sum_lanes<T>(channels,
                                   [&]<class L>(L, std::int64_t c) {
                                     const typename L::Vector centred = L::load(h + c) - mean;
@@ -57,13 +59,17 @@ struct ConvNormNeeds {
   explicit ConvNormNeeds(const Args& args)
       : patch(args.insertion != Insertion::none),
         below(args.dx || args.dw || args.dbias),
-        dm(patch && (args.dpatch.down || args.dpatch.down_bias || (below && (args.insertion == Insertion::serial || args.dx)))),
-        weights(patch && (args.dpatch.down || args.dpatch.down_bias || args.dpatch.up || args.dpatch.up_bias)) {}
+        dm(patch && (args.dpatch.down || args.dpatch.down_bias ||
+                     (below && (args.insertion == Insertion::serial || args.dx)))),
+        weights(patch && (args.dpatch.down || args.dpatch.down_bias || args.dpatch.up ||
+                          args.dpatch.up_bias)) {}
 };
 
-/// dh = inv_std * (g - mean(g) - normalized * mean(g * normalized)),  g = gamma * dy where the ReLU was open; adds to dgamma, dbeta.
+/// dh = inv_std * (g - mean(g) - normalized * mean(g * normalized)), g = gamma * dy where the ReLU
+/// was open; adds to dgamma, dbeta.
 template <class T, class Args>
-void normalise_row_backward(const Args& args, std::int64_t row, std::int64_t channels, T* dh, T* dgamma, T* dbeta) {
+void normalise_row_backward(const Args& args, std::int64_t row, std::int64_t channels, T* dh,
+                            T* dgamma, T* dbeta) {
   const T* const gamma = args.gamma.template as<T>();
   const T* const beta = args.beta.template as<T>();
   const T* const n = args.normalized.template as<T>() + row * channels;
@@ -75,7 +81,9 @@ void normalise_row_backward(const Args& args, std::int64_t row, std::int64_t cha
                                 using Vector = typename L::Vector;
                                 const Vector scale = L::load(gamma + c);
                                 const Vector unit = L::load(n + c);
-                                const Vector open = scale * unit + L::load(beta + c) > 0 ? L::load(dy + c) : L::broadcast(0);
+                                const Vector open = scale * unit + L::load(beta + c) > 0
+                                                        ? L::load(dy + c)
+                                                        : L::broadcast(0);
                                 if (dgamma != nullptr) {
                                   L::store(dgamma + c, L::load(dgamma + c) + open * unit);
                                   L::store(dbeta + c, L::load(dbeta + c) + open);
@@ -85,19 +93,25 @@ void normalise_row_backward(const Args& args, std::int64_t row, std::int64_t cha
                                 return g;
                               }) /
                  size;
-  const T along = sum_lanes<T>(channels, [&]<class L>(L, std::int64_t c) { return L::load(dh + c) * L::load(n + c); }) / size;
+  const T along =
+      sum_lanes<T>(channels,
+                   [&]<class L>(L, std::int64_t c) { return L::load(dh + c) * L::load(n + c); }) /
+      size;
   for_lanes<T>(channels, [&]<class L>(L, std::int64_t c) {
     L::store(dh + c, inv_std * (L::load(dh + c) - mean - L::load(n + c) * along));
   });
 }
 
-/// The backward pass above the convolution, row by row: dh through ReLU and normalisation, dm through the patch, and dz, the gradient
-/// at the convolution's output; then the sums over rows of normalisation, bias and patch.
+/// The backward pass above the convolution, row by row: dh through ReLU and normalisation, dm
+/// through the patch, and dz, the gradient at the convolution's output; then the sums over rows of
+/// normalisation, bias and patch.
 template <class T, class Args>
 struct ConvNormRowsBackward {
   std::int64_t rows, channels;
-  T* dh;                      ///< [rows,C] gradient before the normalisation
-  T* dz = nullptr;            ///< [rows,C] gradient at the convolution's output; dh itself unless a serial patch lies between
+  T* dh;  ///< [rows,C] gradient before the normalisation
+  T* dz =
+      nullptr;  ///< [rows,C] gradient at the convolution's output; dh itself unless a serial patch
+                ///< lies between
   T* dm = nullptr;            ///< [rows,D]
   T* norm_partial = nullptr;  ///< [blocks, 2C]: dgamma, dbeta
   T* bias_partial = nullptr;
@@ -105,7 +119,9 @@ struct ConvNormRowsBackward {
   std::optional<PatchWeightGradient<T>> weights;
 
   ConvNormRowsBackward(const Args& args, const ConvNormNeeds& needs, Scratch& scratch)
-      : rows(args.dy.shape.rows()), channels(args.dy.shape[2]), dh(scratch.take<T>(rows * channels)) {
+      : rows(args.dy.shape.rows()),
+        channels(args.dy.shape[2]),
+        dh(scratch.take<T>(rows * channels)) {
     const bool between = needs.patch && args.insertion == Insertion::serial && needs.below;
     dz = between ? scratch.take<T>(rows * channels) : dh;
     if (args.dgamma || args.dbeta) norm_partial = scratch.take<T>(sum_blocks(rows) * 2 * channels);
@@ -138,12 +154,16 @@ struct ConvNormRowsBackward {
           dz_tile = dz + row * channels;
           std::copy_n(dh_tile, count * channels, dz_tile);
         }
-        patch_tile_backward(patch, dh_tile, channels, m + row * width, count, dm + row * width, dz_tile, channels);
+        patch_tile_backward(patch, dh_tile, channels, m + row * width, count, dm + row * width,
+                            dz_tile, channels);
       }
     });
-    if (args.dgamma) sum_partials(norm_partial, sum_blocks(rows), 2 * channels, channels, args.dgamma.template as<T>());
+    if (args.dgamma)
+      sum_partials(norm_partial, sum_blocks(rows), 2 * channels, channels,
+                   args.dgamma.template as<T>());
     if (args.dbeta)
-      sum_partials(norm_partial + channels, sum_blocks(rows), 2 * channels, channels, args.dbeta.template as<T>());
+      sum_partials(norm_partial + channels, sum_blocks(rows), 2 * channels, channels,
+                   args.dbeta.template as<T>());
     if (args.dbias) sum_rows_blocked(dz, rows, channels, bias_partial, args.dbias.template as<T>());
   }
 
@@ -152,8 +172,8 @@ struct ConvNormRowsBackward {
     if (weights) weights->run(input, args.bottleneck.template as<T>(), dm, dh);
   }
 
-  /// What a parallel patch passes on past the convolution to `count` rows of dx: each += dh + dm down^T of the output row
-  /// row_of(i), or nothing where that is negative.  `zeros`: at least D.
+  /// What a parallel patch passes on past the convolution to `count` rows of dx: each += dh + dm
+  /// down^T of the output row row_of(i), or nothing where that is negative. `zeros`: at least D.
   template <class RowOf>
   void pass_patch(std::int64_t count, const T* zeros, const RowOf& row_of, T* dx) const {
     const std::int64_t width = patch.bottleneck;
@@ -163,8 +183,8 @@ struct ConvNormRowsBackward {
       from[i] = row < 0 ? zeros : dm + row * width;
       if (row >= 0) add_row(dx + i * channels, dh + row * channels, channels);
     }
-    rows_product<T>(from, 1, width, patch.down_t.group(0, width, channels), channels, count, dx, channels,
-                    Start<T>::rows(dx, channels));
+    rows_product<T>(from, 1, width, patch.down_t.group(0, width, channels), channels, count, dx,
+                    channels, Start<T>::rows(dx, channels));
   }
 };
 

@@ -1,5 +1,6 @@
 #pragma once
-/// Convolutions of many channels as products of the library, f32; formulas, grids and bytes: cuda_product_conv.cu.
+/// Convolutions of many channels as products of the library, f32; formulas, grids and bytes:
+/// cuda_product_conv.cu.
 
 #include <algorithm>
 #include <cstdint>
@@ -14,7 +15,8 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// How many channels a convolution may have in f32 before it goes to the library: up to there one launch of our own has less to move.
+/// How many channels a convolution may have in f32 before it goes to the library: up to there one
+/// launch of our own has less to move.
 inline constexpr std::int64_t most_tile_channels = 64;
 
 template <class T>
@@ -34,9 +36,11 @@ struct TapRowsShape {
 
 inline constexpr int tap_warps = 8;  // of a block whose warps take a row each
 
-/// columns [rows,taps,channels]: at (p, k) the row of x that tap k reads, zeros outside the sequence.
+/// columns [rows,taps,channels]: at (p, k) the row of x that tap k reads, zeros outside the
+/// sequence.
 template <int n, int items>
-__global__ void __launch_bounds__(tap_warps * 32) gather_taps(TapRowsShape shape, const float* x, float* columns) {
+__global__ void __launch_bounds__(tap_warps * 32)
+    gather_taps(TapRowsShape shape, const float* x, float* columns) {
   constexpr std::int64_t step = 32 * n * items;
   const std::int64_t p = static_cast<std::int64_t>(blockIdx.x) * tap_warps + simt::warp();
   if (p >= shape.rows) return;  // the whole warp
@@ -53,7 +57,8 @@ __global__ void __launch_bounds__(tap_warps * 32) gather_taps(TapRowsShape shape
   }
 }
 
-/// dx[p] = (dx[p] if `add`) (+ skip[p]) + the sum over k of columns (row that tap k reads, k); columns as above, taps in order.
+/// dx[p] = (dx[p] if `add`) (+ skip[p]) + the sum over k of columns (row that tap k reads, k);
+/// columns as above, taps in order.
 template <int n, int items>
 __global__ void __launch_bounds__(tap_warps * 32)
     sum_taps(TapRowsShape shape, const float* columns, const float* skip, bool add, float* dx) {
@@ -86,7 +91,8 @@ __global__ void __launch_bounds__(tap_warps * 32)
 
 // ---- on the host ----
 
-/// One convolution x [batch,steps,in], w [taps,in,out] -> [batch,steps,out], f32, and its scratch memory.
+/// One convolution x [batch,steps,in], w [taps,in,out] -> [batch,steps,out], f32, and its scratch
+/// memory.
 class ProductConvolution {
  public:
   struct Extents {
@@ -96,14 +102,15 @@ class ProductConvolution {
 
   ProductConvolution() = default;
   /// library: take_product_scratch's.
-  ProductConvolution(const char* name, const Extents& extents, const TapColumnLimit& limit, const MutableView& library,
-                     cpu::Scratch& scratch);
+  ProductConvolution(const char* name, const Extents& extents, const TapColumnLimit& limit,
+                     const MutableView& library, cpu::Scratch& scratch);
 
   /// y = conv(x) + bias; bias may be null.
   void forward(const float* x, const float* w, const float* bias, float* y, Stream stream) const;
 
   /// dx = (dx if `add`) (+ skip [batch,steps,in]) + what comes back from dy.
-  void input_gradient(const float* dy, const float* w, const float* skip, bool add, float* dx, Stream stream) const;
+  void input_gradient(const float* dy, const float* w, const float* skip, bool add, float* dx,
+                      Stream stream) const;
 
   void weight_gradient(const float* x, const float* dy, float* dw, Stream stream) const;
 
@@ -113,8 +120,8 @@ class ProductConvolution {
   bool gathered() const { return e_.taps > 1; }           ///< one tap reads the rows as they lie
 
   const float* gather(const float* x, std::int64_t sequences, Stream stream) const;
-  void sum(const float* columns, std::int64_t taps, std::int64_t sequences, const float* skip, bool add, float* dx,
-           Stream stream) const;
+  void sum(const float* columns, std::int64_t taps, std::int64_t sequences, const float* skip,
+           bool add, float* dx, Stream stream) const;
   template <class Body>
   void for_chunks(const Body& body) const;
 

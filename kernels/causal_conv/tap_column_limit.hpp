@@ -1,5 +1,6 @@
 #pragma once
-/// How much memory the gathered rows of a convolution's taps may take, and the convolutions with that as an argument.
+/// How much memory the gathered rows of a convolution's taps may take, and the convolutions with
+/// that as an argument.
 
 #include <algorithm>
 #include <cstddef>
@@ -9,7 +10,8 @@
 
 namespace refrain::kernels::cuda {
 
-/// Convolutions of many channels (product_conv.cuh) gather the rows that their taps read, in chunks of whole sequences.  A chunk takes
+/// Convolutions of many channels (product_conv.cuh) gather the rows that their taps read, in chunks
+/// of whole sequences. A chunk takes
 /// `bytes` at most, but never less than one sequence.
 struct TapColumnLimit {
   std::int64_t bytes = 64 << 20;
@@ -17,21 +19,30 @@ struct TapColumnLimit {
   /// Sequences of a chunk; chunks of about the same size.
   std::int64_t sequences_of_chunk(std::int64_t all, std::int64_t bytes_of_sequence) const {
     const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
-    const std::int64_t most = std::max<std::int64_t>(1, bytes / std::max<std::int64_t>(1, bytes_of_sequence));
+    const std::int64_t most =
+        std::max<std::int64_t>(1, bytes / std::max<std::int64_t>(1, bytes_of_sequence));
     return over(all, std::max<std::int64_t>(1, over(all, most)));
   }
 };
 
 inline namespace REFRAIN_SIMT_BACKEND {
 
-void causal_conv_forward_in_chunks(const CausalConvForward& args, const TapColumnLimit& limit, Stream stream);
-std::size_t causal_conv_forward_in_chunks_workspace(const CausalConvForward& args, const TapColumnLimit& limit);
-void causal_conv_backward_in_chunks(const CausalConvBackward& args, const TapColumnLimit& limit, Stream stream);
-std::size_t causal_conv_backward_in_chunks_workspace(const CausalConvBackward& args, const TapColumnLimit& limit);
-void conv_norm_forward_in_chunks(const ConvNormForward& args, const TapColumnLimit& limit, Stream stream);
-std::size_t conv_norm_forward_in_chunks_workspace(const ConvNormForward& args, const TapColumnLimit& limit);
-void conv_norm_backward_in_chunks(const ConvNormBackward& args, const TapColumnLimit& limit, Stream stream);
-std::size_t conv_norm_backward_in_chunks_workspace(const ConvNormBackward& args, const TapColumnLimit& limit);
+void causal_conv_forward_in_chunks(const CausalConvForward& args, const TapColumnLimit& limit,
+                                   Stream stream);
+std::size_t causal_conv_forward_in_chunks_workspace(const CausalConvForward& args,
+                                                    const TapColumnLimit& limit);
+void causal_conv_backward_in_chunks(const CausalConvBackward& args, const TapColumnLimit& limit,
+                                    Stream stream);
+std::size_t causal_conv_backward_in_chunks_workspace(const CausalConvBackward& args,
+                                                     const TapColumnLimit& limit);
+void conv_norm_forward_in_chunks(const ConvNormForward& args, const TapColumnLimit& limit,
+                                 Stream stream);
+std::size_t conv_norm_forward_in_chunks_workspace(const ConvNormForward& args,
+                                                  const TapColumnLimit& limit);
+void conv_norm_backward_in_chunks(const ConvNormBackward& args, const TapColumnLimit& limit,
+                                  Stream stream);
+std::size_t conv_norm_backward_in_chunks_workspace(const ConvNormBackward& args,
+                                                   const TapColumnLimit& limit);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

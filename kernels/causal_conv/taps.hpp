@@ -1,5 +1,6 @@
 #pragma once
-/// Convolution as a product over row pointers: for every tap, row m of A is the row of x that lies `offset` steps away, or zeros.
+/// Convolution as a product over row pointers: for every tap, row m of A is the row of x that lies
+/// `offset` steps away, or zeros.
 
 #include <cstdint>
 
@@ -24,11 +25,13 @@ struct ConvExtents {
   std::int64_t offset(std::int64_t tap) const { return ahead - tap * dilation; }
 };
 
-inline ConvExtents conv_extents(const Shape& x, const Shape& w, std::int64_t dilation, Padding padding) {
+inline ConvExtents conv_extents(const Shape& x, const Shape& w, std::int64_t dilation,
+                                Padding padding) {
   return {x[0], x[1], w[1], w[2], w[0], dilation, look_ahead(padding, w[0], dilation)};
 }
 
-/// Up to so many rows a convolution reads its weights as they lie: packing them would cost more than it saves.
+/// Up to so many rows a convolution reads its weights as they lie: packing them would cost more
+/// than it saves.
 inline constexpr std::int64_t most_unpacked_rows = 1024;
 
 /// Weights of a convolution, or of one matrix, as products read them.
@@ -37,8 +40,10 @@ struct TapPanels {
   const T* at;
   bool packed;  ///< by pack_taps; otherwise row-major
 
-  /// Those of [rows,columns] with room taken where they have to be packed.  `uses`: rows of the other factor.
-  static TapPanels plan(const T* weights, std::int64_t rows, std::int64_t columns, std::int64_t uses, Scratch& scratch) {
+  /// Those of [rows,columns] with room taken where they have to be packed. `uses`: rows of the
+  /// other factor.
+  static TapPanels plan(const T* weights, std::int64_t rows, std::int64_t columns,
+                        std::int64_t uses, Scratch& scratch) {
     if (uses <= most_unpacked_rows && Panels<T>::fits_row_major(columns)) return {weights, false};
     return {scratch.take<T>(packed_size<T>(rows, columns)), true};
   }
@@ -60,42 +65,49 @@ void pack_taps(const T* w, const ConvExtents& conv, bool transposed, T* packed) 
   parallel_tasks(conv.taps, [&](std::int64_t tap, int) {
     const std::int64_t first = tap / group_taps * group_taps;
     const std::int64_t grouped = std::min(group_taps, conv.taps - first);
-    pack<T>(w + tap * conv.in * conv.out, transposed ? 1 : conv.out, transposed ? conv.out : 1, depth, columns,
-            (tap - first) * depth, grouped * depth, packed + packed_size<T>(first * depth, columns));
+    pack<T>(w + tap * conv.in * conv.out, transposed ? 1 : conv.out, transposed ? conv.out : 1,
+            depth, columns, (tap - first) * depth, grouped * depth,
+            packed + packed_size<T>(first * depth, columns));
   });
 }
 
-/// out [count, columns] = start + sum over taps k of source(k, i) times the tap's weights, for the rows i < count <= tile_rows of a tile.
+/// out [count, columns] = start + sum over taps k of source(k, i) times the tap's weights, for the
+/// rows i < count <= tile_rows of a tile.
 template <class T, class Source>
-void taps_tile(std::int64_t taps, std::int64_t depth, const TapPanels<T>& weights, std::int64_t columns, std::int64_t count,
-               T* out, std::int64_t stride, Start<T> start, const Source& source) {
+void taps_tile(std::int64_t taps, std::int64_t depth, const TapPanels<T>& weights,
+               std::int64_t columns, std::int64_t count, T* out, std::int64_t stride,
+               Start<T> start, const Source& source) {
   const T* rows[static_cast<std::size_t>(group_taps * tile_rows)];
   for (std::int64_t group = 0; group < taps; group += group_taps) {
     const std::int64_t here = std::min(group_taps, taps - group);
     for (std::int64_t tap = 0; tap < here; ++tap) {
-      for (std::int64_t i = 0; i < tile_rows; ++i) rows[tap * tile_rows + i] = source(group + tap, std::min(i, count - 1));
+      for (std::int64_t i = 0; i < tile_rows; ++i)
+        rows[tap * tile_rows + i] = source(group + tap, std::min(i, count - 1));
     }
-    rows_product<T>(rows, here, depth, weights.group(group * depth, here * depth, columns), columns, count, out, stride,
-                    group > 0 ? Start<T>::rows(out, stride) : start);
+    rows_product<T>(rows, here, depth, weights.group(group * depth, here * depth, columns), columns,
+                    count, out, stride, group > 0 ? Start<T>::rows(out, stride) : start);
   }
 }
 
-/// out [count, columns] = start + sum over taps of the shifted rows of x times their weights, for rows [first, first + count),
-/// count <= tile_rows.  With `adjoint` the shifts are negated: the product that carries dy back to dx.
+/// out [count, columns] = start + sum over taps of the shifted rows of x times their weights, for
+/// rows [first, first + count), count <= tile_rows. With `adjoint` the shifts are negated: the
+/// product that carries dy back to dx.
 template <class T>
-void conv_tile(const T* x, std::int64_t depth, const TapPanels<T>& weights, std::int64_t columns, const ConvExtents& conv,
-               bool adjoint, const T* zeros, std::int64_t first, std::int64_t count, T* out, std::int64_t stride,
-               Start<T> start) {
+void conv_tile(const T* x, std::int64_t depth, const TapPanels<T>& weights, std::int64_t columns,
+               const ConvExtents& conv, bool adjoint, const T* zeros, std::int64_t first,
+               std::int64_t count, T* out, std::int64_t stride, Start<T> start) {
   std::int64_t step_of[extent(tile_rows)];
   for (std::int64_t i = 0; i < count; ++i) step_of[i] = (first + i) % conv.steps;
-  taps_tile(conv.taps, depth, weights, columns, count, out, stride, start, [&](std::int64_t tap, std::int64_t i) {
-    const std::int64_t offset = adjoint ? -conv.offset(tap) : conv.offset(tap);
-    const std::int64_t t = step_of[i] + offset;
-    return t >= 0 && t < conv.steps ? x + (first + i + offset) * depth : zeros;
-  });
+  taps_tile(conv.taps, depth, weights, columns, count, out, stride, start,
+            [&](std::int64_t tap, std::int64_t i) {
+              const std::int64_t offset = adjoint ? -conv.offset(tap) : conv.offset(tap);
+              const std::int64_t t = step_of[i] + offset;
+              return t >= 0 && t < conv.steps ? x + (first + i + offset) * depth : zeros;
+            });
 }
 
-/// dw [K,in,out] = sum over rows of x[row + offset] (outer) dz[row].  Parallel over taps and blocks of `in`.
+/// dw [K,in,out] = sum over rows of x[row + offset] (outer) dz[row]. Parallel over taps and blocks
+/// of `in`.
 template <class T>
 void weight_gradient(const T* x, const T* dz, const ConvExtents& conv, T* dw) {
   constexpr std::int64_t block = 2 * tile_rows;
@@ -112,13 +124,14 @@ void weight_gradient(const T* x, const T* dz, const ConvExtents& conv, T* dw) {
     if (t_begin >= t_end) return;
     for (std::int64_t b = 0; b < conv.batch; ++b) {
       const std::int64_t row = b * conv.steps + t_begin;
-      sum_of_outer<T>(x + (row + offset) * conv.in + begin, conv.in, dz + row * conv.out, conv.out, t_end - t_begin, out,
-                      conv.out, inner, conv.out);
+      sum_of_outer<T>(x + (row + offset) * conv.in + begin, conv.in, dz + row * conv.out, conv.out,
+                      t_end - t_begin, out, conv.out, inner, conv.out);
     }
   });
 }
 
-/// Rows that one task of a row-parallel kernel takes: whole tiles, enough tasks to keep all threads busy, and enough work in each,
+/// Rows that one task of a row-parallel kernel takes: whole tiles, enough tasks to keep all threads
+/// busy, and enough work in each,
 /// `multiply_adds` a row, to be worth waking a thread.
 inline std::int64_t rows_per_task(std::int64_t rows, std::int64_t multiply_adds) {
   constexpr std::int64_t worth = std::int64_t{1} << 18;
@@ -127,19 +140,24 @@ inline std::int64_t rows_per_task(std::int64_t rows, std::int64_t multiply_adds)
   return round_up(std::max({wanted, least, std::int64_t{tile_rows}}), tile_rows);
 }
 
-/// out[c] = sum over rows of x[row,c], block by block in a fixed order; `partial` holds blocks(rows) * columns.
+/// out[c] = sum over rows of x[row,c], block by block in a fixed order; `partial` holds
+/// blocks(rows) * columns.
 inline constexpr std::int64_t sum_block = 256;
 inline std::int64_t sum_blocks(std::int64_t rows) { return (rows + sum_block - 1) / sum_block; }
 
 template <class T>
 void add_row(T* to, const T* from, std::int64_t count) {
-  for_lanes<T>(count, [&]<class L>(L, std::int64_t i) { L::store(to + i, L::load(to + i) + L::load(from + i)); });
+  for_lanes<T>(count, [&]<class L>(L, std::int64_t i) {
+    L::store(to + i, L::load(to + i) + L::load(from + i));
+  });
 }
 
 template <class T>
-void sum_partials(const T* partial, std::int64_t blocks, std::int64_t stride, std::int64_t columns, T* out) {
+void sum_partials(const T* partial, std::int64_t blocks, std::int64_t stride, std::int64_t columns,
+                  T* out) {
   std::fill_n(out, columns, T(0));
-  for (std::int64_t block = 0; block < blocks; ++block) add_row(out, partial + block * stride, columns);
+  for (std::int64_t block = 0; block < blocks; ++block)
+    add_row(out, partial + block * stride, columns);
 }
 
 template <class T>
@@ -149,7 +167,8 @@ void sum_rows_blocked(const T* x, std::int64_t rows, std::int64_t columns, T* pa
     T* const sums = partial + block * columns;
     std::fill_n(sums, columns, T(0));
     const std::int64_t end = std::min(rows, (block + 1) * sum_block);
-    for (std::int64_t row = block * sum_block; row < end; ++row) add_row(sums, x + row * columns, columns);
+    for (std::int64_t row = block * sum_block; row < end; ++row)
+      add_row(sums, x + row * columns, columns);
   });
   sum_partials(partial, blocks, columns, columns, out);
 }

@@ -1,4 +1,5 @@
-// Dilated convolution by cuDNN (convolution_plan_cuda.cpp): what the contracts ask for, in its terms.
+// Dilated convolution by cuDNN (convolution_plan_cuda.cpp): what the contracts ask for, in its
+// terms.
 //   forward    filter = w re-ordered; y = conv(x, filter); y += bias
 //   backward   dx from filter and dy;  the filter's gradient from x and dy, re-ordered to dw;  dbias = sum of dy's rows
 // Re-ordering, bias and dbias are kernels of ours.
@@ -25,7 +26,8 @@ std::int64_t alignment(const void* pointer) {
 }
 
 /// Throws Unsupported for what cuDNN is not asked: bf16, and convolutions without an element.
-Problem problem_of(Direction direction, const Shape& y, const Shape& w, std::int64_t dilation, Padding padding) {
+Problem problem_of(Direction direction, const Shape& y, const Shape& w, std::int64_t dilation,
+                   Padding padding) {
   const std::int64_t after = look_ahead(padding, w[0], dilation);
   const Problem problem{.batch = y[0],
                         .steps = y[1],
@@ -39,13 +41,16 @@ Problem problem_of(Direction direction, const Shape& y, const Shape& w, std::int
                         .y_alignment = 4,
                         .direction = direction,
                         .mode = math_mode()};
-  if (problem.mode == MathMode::bf16) throw Unsupported("cuDNN convolution: f32 tensors are not rounded to bf16");
-  if (y.numel() * w.numel() == 0) throw Unsupported(concat("cuDNN convolution: empty tensors, y ", y, ", w ", w));
+  if (problem.mode == MathMode::bf16)
+    throw Unsupported("cuDNN convolution: f32 tensors are not rounded to bf16");
+  if (y.numel() * w.numel() == 0)
+    throw Unsupported(concat("cuDNN convolution: empty tensors, y ", y, ", w ", w));
   return problem;
 }
 
 Problem problem_of(const CausalConvForward& args) {
-  Problem problem = problem_of(Direction::forward, args.y.shape, args.w.shape, args.dilation, args.padding);
+  Problem problem =
+      problem_of(Direction::forward, args.y.shape, args.w.shape, args.dilation, args.padding);
   problem.x_alignment = alignment(args.x.data);
   problem.y_alignment = alignment(args.y.data);
   return problem;
@@ -100,7 +105,9 @@ void for_products(const CausalConvBackward& args, Visit visit) {
 template <class... Device>
 std::size_t own_bytes(const CausalConvBackward& args, const Device&... device) {
   std::size_t largest = 0;
-  for_products(args, [&](const Problem& problem) { largest = std::max(largest, workspace_bytes(problem, device...)); });
+  for_products(args, [&](const Problem& problem) {
+    largest = std::max(largest, workspace_bytes(problem, device...));
+  });
   return largest;
 }
 
@@ -114,8 +121,8 @@ void causal_conv_forward(const CausalConvForward& args, Stream stream) {
   cuda::filter_from_taps(args.w.as<float>(), taps_of(args.w.shape), own.filter, stream);
   run(problem, {args.x.data, own.filter, args.y.data, own.own}, native(stream));
   if (!args.bias) return;
-  cuda::add_to_rows(args.y.as<float>(), args.bias.as<float>(), args.y.shape.rows(), args.y.shape[2], args.y.as<float>(),
-                    stream);
+  cuda::add_to_rows(args.y.as<float>(), args.bias.as<float>(), args.y.shape.rows(), args.y.shape[2],
+                    args.y.as<float>(), stream);
 }
 
 std::size_t causal_conv_forward_workspace(const CausalConvForward& args) {
@@ -155,6 +162,8 @@ std::size_t causal_conv_backward_workspace(const CausalConvBackward& args) {
   return pieces.used();
 }
 
-std::size_t backward_plan_bytes(const CausalConvBackward& args, const std::string& device) { return own_bytes(args, device); }
+std::size_t backward_plan_bytes(const CausalConvBackward& args, const std::string& device) {
+  return own_bytes(args, device);
+}
 
 }  // namespace refrain::kernels::cudnn

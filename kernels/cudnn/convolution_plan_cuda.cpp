@@ -1,9 +1,10 @@
 // Plans of cuDNN's graph API for a dilated convolution.
 //
-// [B,T,C] is a picture of height 1 with channels innermost: dimensions [B,C,1,T], strides [T C, 1, T C, C].  The filter is
-// [Cout,Cin,1,K] with channels innermost, and a cross-correlation meets the oldest step first, so the taps lie turned round
-// (layouts.hpp).  Padding differs at the two ends: `before` steps of zeros in front and `after` behind, before + after = (K-1) dilation,
-// so every output has T steps and nothing is padded or cut by us.
+// [B,T,C] is a picture of height 1 with channels innermost: dimensions [B,C,1,T], strides [T C, 1,
+// T C, C]. The filter is [Cout,Cin,1,K] with channels innermost, and a cross-correlation meets the
+// oldest step first, so the taps lie turned round (layouts.hpp). Padding differs at the two ends:
+// `before` steps of zeros in front and `after` behind, before + after = (K-1) dilation, so every
+// output has T steps and nothing is padded or cut by us.
 //
 // Finding an engine takes milliseconds, so plans are kept per problem.
 
@@ -18,17 +19,26 @@ namespace {
 
 using refrain::cuda::check;
 
-/// What cuDNN calls the type of an attribute.  A descriptor is a void*, so other addresses are given with their type.
+/// What cuDNN calls the type of an attribute. A descriptor is a void*, so other addresses are given
+/// with their type.
 using AttributeType = cudnnBackendAttributeType_t;
-constexpr AttributeType attribute_type(cudnnBackendDescriptor_t const*) { return CUDNN_TYPE_BACKEND_DESCRIPTOR; }
+constexpr AttributeType attribute_type(cudnnBackendDescriptor_t const*) {
+  return CUDNN_TYPE_BACKEND_DESCRIPTOR;
+}
 constexpr AttributeType attribute_type(std::int64_t const*) { return CUDNN_TYPE_INT64; }
 constexpr AttributeType attribute_type(float const*) { return CUDNN_TYPE_FLOAT; }
 constexpr AttributeType attribute_type(char const*) { return CUDNN_TYPE_CHAR; }
 constexpr AttributeType attribute_type(cudnnHandle_t const*) { return CUDNN_TYPE_HANDLE; }
 constexpr AttributeType attribute_type(cudnnDataType_t const*) { return CUDNN_TYPE_DATA_TYPE; }
-constexpr AttributeType attribute_type(cudnnConvolutionMode_t const*) { return CUDNN_TYPE_CONVOLUTION_MODE; }
-constexpr AttributeType attribute_type(cudnnBackendHeurMode_t const*) { return CUDNN_TYPE_HEUR_MODE; }
-constexpr AttributeType attribute_type(cudnnBackendNumericalNote_t const*) { return CUDNN_TYPE_NUMERICAL_NOTE; }
+constexpr AttributeType attribute_type(cudnnConvolutionMode_t const*) {
+  return CUDNN_TYPE_CONVOLUTION_MODE;
+}
+constexpr AttributeType attribute_type(cudnnBackendHeurMode_t const*) {
+  return CUDNN_TYPE_HEUR_MODE;
+}
+constexpr AttributeType attribute_type(cudnnBackendNumericalNote_t const*) {
+  return CUDNN_TYPE_NUMERICAL_NOTE;
+}
 
 /// One descriptor of the graph API: made, given its attributes, finalized.
 class Descriptor {
@@ -50,16 +60,20 @@ class Descriptor {
   }
   template <class T>
   void set(cudnnBackendAttributeName_t name, const std::vector<T>& values, AttributeType type) {
-    check(cudnnBackendSetAttribute(made_, name, type, static_cast<std::int64_t>(values.size()), values.data()),
+    check(cudnnBackendSetAttribute(made_, name, type, static_cast<std::int64_t>(values.size()),
+                                   values.data()),
           "cudnnBackendSetAttribute");
   }
-  void set(cudnnBackendAttributeName_t name, const Descriptor& value) { set(name, std::vector{value.get()}); }
+  void set(cudnnBackendAttributeName_t name, const Descriptor& value) {
+    set(name, std::vector{value.get()});
+  }
 
   /// How many values the attribute has.
   template <class T>
   std::int64_t count(cudnnBackendAttributeName_t name) const {
     std::int64_t found = 0;
-    check(cudnnBackendGetAttribute(made_, name, attribute_type(static_cast<const T*>(nullptr)), 0, &found, nullptr),
+    check(cudnnBackendGetAttribute(made_, name, attribute_type(static_cast<const T*>(nullptr)), 0,
+                                   &found, nullptr),
           "cudnnBackendGetAttribute");
     return found;
   }
@@ -67,8 +81,8 @@ class Descriptor {
   template <class T>
   std::int64_t read(cudnnBackendAttributeName_t name, std::vector<T>& values) const {
     std::int64_t found = 0;
-    check(cudnnBackendGetAttribute(made_, name, attribute_type(values.data()), static_cast<std::int64_t>(values.size()), &found,
-                                   values.data()),
+    check(cudnnBackendGetAttribute(made_, name, attribute_type(values.data()),
+                                   static_cast<std::int64_t>(values.size()), &found, values.data()),
           "cudnnBackendGetAttribute");
     return found;
   }
@@ -84,13 +98,15 @@ class Descriptor {
 constexpr std::int64_t x_id = 1, filter_id = 2, y_id = 3;
 
 /// Dimensions [outer,channels,1,steps], channels innermost.
-Descriptor tensor(std::int64_t id, std::int64_t outer, std::int64_t steps, std::int64_t channels, std::int64_t aligned) {
+Descriptor tensor(std::int64_t id, std::int64_t outer, std::int64_t steps, std::int64_t channels,
+                  std::int64_t aligned) {
   Descriptor made(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   made.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, std::vector{id});
   made.set(CUDNN_ATTR_TENSOR_DATA_TYPE, std::vector{CUDNN_DATA_FLOAT});
   made.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, std::vector{aligned});
   made.set(CUDNN_ATTR_TENSOR_DIMENSIONS, std::vector<std::int64_t>{outer, channels, 1, steps});
-  made.set(CUDNN_ATTR_TENSOR_STRIDES, std::vector<std::int64_t>{steps * channels, 1, steps * channels, channels});
+  made.set(CUDNN_ATTR_TENSOR_STRIDES,
+           std::vector<std::int64_t>{steps * channels, 1, steps * channels, channels});
   made.finalize();
   return made;
 }
@@ -202,12 +218,14 @@ Plan plan_for(const Problem& p, const Descriptor& device) {
     heuristic.finalize();
     std::vector<Descriptor> proposed;
     std::vector<cudnnBackendDescriptor_t> addresses;
-    const std::int64_t count = heuristic.count<cudnnBackendDescriptor_t>(CUDNN_ATTR_ENGINEHEUR_RESULTS);
+    const std::int64_t count =
+        heuristic.count<cudnnBackendDescriptor_t>(CUDNN_ATTR_ENGINEHEUR_RESULTS);
     for (std::int64_t i = 0; i < count; ++i) {
       proposed.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
       addresses.push_back(proposed.back().get());
     }
-    const std::int64_t read = count == 0 ? 0 : heuristic.read(CUDNN_ATTR_ENGINEHEUR_RESULTS, addresses);
+    const std::int64_t read =
+        count == 0 ? 0 : heuristic.read(CUDNN_ATTR_ENGINEHEUR_RESULTS, addresses);
     for (std::int64_t i = 0; i < read; ++i) {
       const Descriptor& configuration = proposed[static_cast<std::size_t>(i)];
       if (!is_allowed(configuration, p.mode)) continue;
@@ -215,15 +233,17 @@ Plan plan_for(const Problem& p, const Descriptor& device) {
       execution.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
       execution.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device);
       const cudnnStatus_t status = execution.try_finalize();
-      if (CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_NOT_SUPPORTED) continue;  // heuristics may propose too much
+      if (CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_NOT_SUPPORTED)
+        continue;  // heuristics may propose too much
       check(status, "cudnnBackendFinalize");
       std::vector<std::int64_t> bytes(1);
       execution.read(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, bytes);
       return {std::move(execution), bytes[0]};
     }
   }
-  throw Unsupported(concat("cuDNN convolution: no deterministic engine in mode ", name(p.mode), " for B ", p.batch, ", T ",
-                           p.steps, ", Cin ", p.in, ", Cout ", p.out, ", K ", p.taps, ", dilation ", p.dilation));
+  throw Unsupported(concat("cuDNN convolution: no deterministic engine in mode ", name(p.mode),
+                           " for B ", p.batch, ", T ", p.steps, ", Cin ", p.in, ", Cout ", p.out,
+                           ", K ", p.taps, ", dilation ", p.dilation));
 }
 
 /// The plan for the GPU of the handle.
@@ -240,10 +260,12 @@ const Plan& known_plan(const Problem& problem, cudnnHandle_t handle) {
 
 Descriptor described_device(const std::string& json) {
   Descriptor device(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
-  device.set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, std::vector<char>(json.c_str(), json.c_str() + json.size() + 1));
+  device.set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION,
+             std::vector<char>(json.c_str(), json.c_str() + json.size() + 1));
   const cudnnStatus_t status = device.try_finalize();
   if (CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_BAD_PARAM) {
-    throw OptionError(concat("cuDNN ", cudnnGetVersion(), " describes a device by other properties than ", json));
+    throw OptionError(
+        concat("cuDNN ", cudnnGetVersion(), " describes a device by other properties than ", json));
   }
   check(status, "cudnnBackendFinalize");
   return device;
@@ -257,9 +279,11 @@ void run(const Problem& problem, const Operands& operands, cudaStream_t stream) 
   Descriptor pointers(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
   pointers.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::vector{x_id, filter_id, y_id});
   pointers.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS,
-               std::vector{const_cast<void*>(operands.x), const_cast<void*>(operands.filter), const_cast<void*>(operands.y)},
+               std::vector{const_cast<void*>(operands.x), const_cast<void*>(operands.filter),
+                           const_cast<void*>(operands.y)},
                CUDNN_TYPE_VOID_PTR);
-  pointers.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, std::vector{operands.workspace}, CUDNN_TYPE_VOID_PTR);
+  pointers.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, std::vector{operands.workspace},
+               CUDNN_TYPE_VOID_PTR);
   pointers.finalize();
   check(cudnnBackendExecute(handle, plan.execution.get(), pointers.get()), "cudnnBackendExecute");
 }

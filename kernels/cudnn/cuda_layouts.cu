@@ -2,8 +2,9 @@
 //   filter_from_taps, taps_from_filter   w [K,Cin,Cout], newest step first  <->  filter [Cout,K,Cin], oldest step first; 2 n elements moved
 //   add_to_rows      y = x + row         x, y [rows,width], row [width]; 2 n
 //   write_identity   rows of the identity, [rows,n]; rows n
-// One element a thread, blocks of 256.  Re-ordering reads single elements `Cout` or `K Cin` apart: weights are small and stay in the
-// second-level cache.  Limit: memory; sectors of 32 bytes where elements lie apart.
+// One element a thread, blocks of 256. Re-ordering reads single elements `Cout` or `K Cin` apart:
+// weights are small and stay in the second-level cache. Limit: memory; sectors of 32 bytes where
+// elements lie apart.
 
 #include "kernels/cudnn/layouts.cuh"
 
@@ -12,7 +13,10 @@ inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
 simt::Launch one_each(const char* name, std::int64_t elements, Stream stream) {
-  return {.name = name, .grid = simt::blocks_for(elements, layout_threads), .block = layout_threads, .stream = stream};
+  return {.name = name,
+          .grid = simt::blocks_for(elements, layout_threads),
+          .block = layout_threads,
+          .stream = stream};
 }
 
 }  // namespace
@@ -20,23 +24,29 @@ simt::Launch one_each(const char* name, std::int64_t elements, Stream stream) {
 void filter_from_taps(const float* w, const Taps& extents, float* filter, Stream stream) {
   const std::int64_t count = extents.taps * extents.in * extents.out;
   if (count == 0) return;
-  simt::launch(one_each("filter_from_taps", count, stream), order_as_filter<float>, extents, w, filter);
+  simt::launch(one_each("filter_from_taps", count, stream), order_as_filter<float>, extents, w,
+               filter);
 }
 
 void taps_from_filter(const float* filter, const Taps& extents, float* w, Stream stream) {
   const std::int64_t count = extents.taps * extents.in * extents.out;
   if (count == 0) return;
-  simt::launch(one_each("taps_from_filter", count, stream), order_as_taps<float>, extents, filter, w);
+  simt::launch(one_each("taps_from_filter", count, stream), order_as_taps<float>, extents, filter,
+               w);
 }
 
-void add_to_rows(const float* x, const float* row, std::int64_t rows, std::int64_t width, float* y, Stream stream) {
+void add_to_rows(const float* x, const float* row, std::int64_t rows, std::int64_t width, float* y,
+                 Stream stream) {
   if (rows == 0 || width == 0) return;
-  simt::launch(one_each("add_to_rows", rows * width, stream), add_row<float>, x, row, rows * width, width, y);
+  simt::launch(one_each("add_to_rows", rows * width, stream), add_row<float>, x, row, rows * width,
+               width, y);
 }
 
-void write_identity(float* matrix, std::int64_t first, std::int64_t rows, std::int64_t size, Stream stream) {
+void write_identity(float* matrix, std::int64_t first, std::int64_t rows, std::int64_t size,
+                    Stream stream) {
   if (rows == 0 || size == 0) return;
-  simt::launch(one_each("write_identity", rows * size, stream), fill_identity<float>, matrix, first, rows, size);
+  simt::launch(one_each("write_identity", rows * size, stream), fill_identity<float>, matrix, first,
+               rows, size);
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

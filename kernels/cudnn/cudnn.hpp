@@ -1,9 +1,10 @@
 #pragma once
-/// cuDNN as a second implementation of the dilated convolution and of a whole LSTM segment, for tests and benchmarks.  The library
-/// itself never calls it.  Device: cuda (f32).  No toolkit header is needed to read this.
+/// cuDNN as a second implementation of the dilated convolution and of a whole LSTM segment, for
+/// tests and benchmarks. The library itself never calls it. Device: cuda (f32). No toolkit header
+/// is needed to read this.
 ///
-/// Math modes: exact takes engines without tensor cores, tf32 allows them; bf16 throws Unsupported (cuDNN rounds no f32 tensors to it).
-/// Engines that cuDNN calls nondeterministic are not taken.
+/// Math modes: exact takes engines without tensor cores, tf32 allows them; bf16 throws Unsupported
+/// (cuDNN rounds no f32 tensors to it). Engines that cuDNN calls nondeterministic are not taken.
 
 #include <cstddef>
 #include <string>
@@ -17,24 +18,27 @@ namespace refrain::kernels::cudnn {
 ///   a_t = x_t input_weight^T + h_{t-1} weight^T, then as LstmForward
 struct LstmLayer {
   static constexpr const char* name = "cudnn lstm_layer";
-  View x{};               ///< [L,B,E]
-  View input_weight{};    ///< [4H,E]; or empty: the identity, and E = 4H
-  View weight{};          ///< [4H,H]
-  View h0{};              ///< [B,H]
-  View c0{};              ///< [B,H]
-  MutableView h{};        ///< [L,B,H]
-  MutableView c_last{};   ///< [B,H]
-  MutableView reserve{};  ///< lstm_reserve_bytes(), saved for the backward pass; or empty: none will follow
+  View x{};              ///< [L,B,E]
+  View input_weight{};   ///< [4H,E]; or empty: the identity, and E = 4H
+  View weight{};         ///< [4H,H]
+  View h0{};             ///< [B,H]
+  View c0{};             ///< [B,H]
+  MutableView h{};       ///< [L,B,H]
+  MutableView c_last{};  ///< [B,H]
+  MutableView
+      reserve{};  ///< lstm_reserve_bytes(), saved for the backward pass; or empty: none will follow
   MutableView workspace{};
 };
 
 /// Gradients of LstmLayer.  An empty output is not computed; an empty dh or dc_last is zero.
 struct LstmLayerBackward {
   static constexpr const char* name = "cudnn lstm_layer_backward";
-  LstmLayer forward{};  ///< as it was run.  Its reserve is changed: one backward pass for each forward pass
-  View dh{};            ///< [L,B,H]
-  View dc_last{};       ///< [B,H]
-  MutableView dx{};     ///< [L,B,E]; always given
+  LstmLayer
+      forward{};     ///< as it was run. Its reserve is changed: one backward pass for each forward
+                     ///< pass
+  View dh{};         ///< [L,B,H]
+  View dc_last{};    ///< [B,H]
+  MutableView dx{};  ///< [L,B,E]; always given
   MutableView dinput_weight{};
   MutableView dweight{};
   MutableView dh0{};
@@ -43,8 +47,8 @@ struct LstmLayerBackward {
   MutableView workspace{};
 };
 
-/// LstmBackward, given what LstmForward was given: cuDNN goes back from a reserve of its own and not from `c` and `gates`, so the
-/// segment is computed forward once more.
+/// LstmBackward, given what LstmForward was given: cuDNN goes back from a reserve of its own and
+/// not from `c` and `gates`, so the segment is computed forward once more.
 struct LstmBackwardFromInputs {
   static constexpr const char* name = "cudnn lstm_backward";
   LstmForward forward{};    ///< inputs, shared, weight, h0, c0
@@ -56,18 +60,22 @@ struct LstmBackwardFromInputs {
 struct Entries {
   Entry<CausalConvForward> causal_conv_forward{};
   Entry<CausalConvBackward> causal_conv_backward{};
-  /// The inputs of the contract are multiplied by an identity matrix, which changes no bit of them (MathMode::exact) and costs
-  /// 32 L B H^2 FLOPs: for comparing results, not times.  Throws Unsupported when `c` or `gates` are asked for.
+  /// The inputs of the contract are multiplied by an identity matrix, which changes no bit of them
+  /// (MathMode::exact) and costs 32 L B H^2 FLOPs: for comparing results, not times. Throws
+  /// Unsupported when `c` or `gates` are asked for.
   Entry<LstmForward> lstm_forward{};
   Entry<LstmBackwardFromInputs> lstm_backward{};
   Entry<LstmLayer> lstm_layer{};
   Entry<LstmLayerBackward> lstm_layer_backward{};
   std::size_t (*lstm_reserve_bytes)(const LstmLayer& args) = nullptr;
-  /// Bytes of workspace of the plans that cuDNN makes for a convolution on a described GPU; no GPU is needed.  `device` is the JSON of
-  /// CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION.  Throws OptionError when this cuDNN describes devices by other properties, Unsupported
-  /// when it has no engine.
-  std::size_t (*forward_plan_bytes)(const CausalConvForward& args, const std::string& device) = nullptr;
-  std::size_t (*backward_plan_bytes)(const CausalConvBackward& args, const std::string& device) = nullptr;
+  /// Bytes of workspace of the plans that cuDNN makes for a convolution on a described GPU; no GPU
+  /// is needed. `device` is the JSON of CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION. Throws
+  /// OptionError when this cuDNN describes devices by other properties, Unsupported when it has no
+  /// engine.
+  std::size_t (*forward_plan_bytes)(const CausalConvForward& args,
+                                    const std::string& device) = nullptr;
+  std::size_t (*backward_plan_bytes)(const CausalConvBackward& args,
+                                     const std::string& device) = nullptr;
 };
 
 const Entries& entries();

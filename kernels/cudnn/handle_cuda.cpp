@@ -8,7 +8,8 @@ void check(cudnnStatus_t status, const char* call) {
   if (status == CUDNN_STATUS_SUCCESS) return;
   std::array<char, 512> reason{};
   cudnnGetLastErrorString(reason.data(), reason.size());
-  const std::string message = concat(call, ": ", cudnnGetErrorString(status), " (", reason.data(), ")");
+  const std::string message =
+      concat(call, ": ", cudnnGetErrorString(status), " (", reason.data(), ")");
   if (CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_NOT_SUPPORTED) throw Unsupported(message);
   throw DeviceError(message);
 }
@@ -40,6 +41,8 @@ cudnnHandle_t process_handle() {
 
 HandleLock::HandleLock() : lock_(handle_mutex()), handle_(process_handle()) {}
 
-HandleLock::HandleLock(cudaStream_t stream) : HandleLock() { check(cudnnSetStream(handle_, stream), "cudnnSetStream"); }
+HandleLock::HandleLock(cudaStream_t stream) : HandleLock() {
+  check(cudnnSetStream(handle_, stream), "cudnnSetStream");
+}
 
 }  // namespace refrain::kernels::cudnn

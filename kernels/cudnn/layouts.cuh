@@ -1,5 +1,6 @@
 #pragma once
-/// Kernels of cuda_layouts.cu: one element of the output a thread, in its order, so that writes are coalesced.
+/// Kernels of cuda_layouts.cu: one element of the output a thread, in its order, so that writes are
+/// coalesced.
 
 #include "kernels/cudnn/layouts.hpp"
 #include "kernels/simt.hpp"
@@ -15,7 +16,8 @@ __device__ __forceinline__ std::int64_t layout_element() {
 
 /// filter [out,taps,in] from w [taps,in,out].
 template <class T>
-__global__ void __launch_bounds__(layout_threads) order_as_filter(Taps extents, const T* w, T* filter) {
+__global__ void __launch_bounds__(layout_threads)
+    order_as_filter(Taps extents, const T* w, T* filter) {
   const std::int64_t i = layout_element();
   if (i >= extents.taps * extents.in * extents.out) return;
   const std::int64_t channel = i % extents.in;
@@ -26,7 +28,8 @@ __global__ void __launch_bounds__(layout_threads) order_as_filter(Taps extents, 
 
 /// w [taps,in,out] from filter [out,taps,in].
 template <class T>
-__global__ void __launch_bounds__(layout_threads) order_as_taps(Taps extents, const T* filter, T* w) {
+__global__ void __launch_bounds__(layout_threads)
+    order_as_taps(Taps extents, const T* filter, T* w) {
   const std::int64_t i = layout_element();
   if (i >= extents.taps * extents.in * extents.out) return;
   const std::int64_t out = i % extents.out;

@@ -1,10 +1,13 @@
 // A whole LSTM segment by cuDNN.
 //
-// cuDNN's LSTM multiplies its input by a weight; its "skip input" takes inputs of H elements that all gates share.  Our contract's
-// inputs are 4H different sums, so they are multiplied by the identity [4H,4H]: sums of x and zeros, which are x bit for bit when
-// factors are not rounded.  Gates lie i, f, g, o in both.  All sequences have L steps, so "packed" time-major data are ours as they lie.
+// cuDNN's LSTM multiplies its input by a weight; its "skip input" takes inputs of H elements that
+// all gates share. Our contract's inputs are 4H different sums, so they are multiplied by the
+// identity [4H,4H]: sums of x and zeros, which are x bit for bit when factors are not rounded.
+// Gates lie i, f, g, o in both. All sequences have L steps, so "packed" time-major data are ours as
+// they lie.
 //
-// Weights live in a space of cuDNN's own layout, filled at each call: a figure for one call includes that copy of 4H (E + H) elements.
+// Weights live in a space of cuDNN's own layout, filled at each call: a figure for one call
+// includes that copy of 4H (E + H) elements.
 
 #include <array>
 #include <limits>
@@ -31,14 +34,19 @@ class Owned {
   Owned(const Owned&) = delete;
   Owned& operator=(const Owned&) = delete;
 
-  operator Made() const noexcept { return made_; }  // NOLINT(google-explicit-constructor): it stands for the descriptor
+  operator Made() const noexcept {
+    return made_;
+  }  // NOLINT(google-explicit-constructor): it stands for the descriptor
 
  private:
   Made made_ = nullptr;
 };
-using RnnDescriptor = Owned<cudnnRNNDescriptor_t, cudnnCreateRNNDescriptor, cudnnDestroyRNNDescriptor>;
-using DataDescriptor = Owned<cudnnRNNDataDescriptor_t, cudnnCreateRNNDataDescriptor, cudnnDestroyRNNDataDescriptor>;
-using TensorDescriptor = Owned<cudnnTensorDescriptor_t, cudnnCreateTensorDescriptor, cudnnDestroyTensorDescriptor>;
+using RnnDescriptor =
+    Owned<cudnnRNNDescriptor_t, cudnnCreateRNNDescriptor, cudnnDestroyRNNDescriptor>;
+using DataDescriptor =
+    Owned<cudnnRNNDataDescriptor_t, cudnnCreateRNNDataDescriptor, cudnnDestroyRNNDataDescriptor>;
+using TensorDescriptor =
+    Owned<cudnnTensorDescriptor_t, cudnnCreateTensorDescriptor, cudnnDestroyTensorDescriptor>;
 
 std::int32_t extent(std::int64_t value) {
   if (value < 1 || value > std::numeric_limits<std::int32_t>::max()) {
@@ -66,11 +74,15 @@ struct Matrices {
 
   std::int64_t elements() const { return hidden * columns; }
   /// True when the four lie one after the other.
-  bool together() const { return at[1] - at[0] == elements() && at[2] - at[1] == elements() && at[3] - at[2] == elements(); }
+  bool together() const {
+    return at[1] - at[0] == elements() && at[2] - at[1] == elements() &&
+           at[3] - at[2] == elements();
+  }
 };
 
 void copy(const float* from, float* to, std::int64_t count, cudaStream_t stream) {
-  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(count) * sizeof(float), cudaMemcpyDeviceToDevice, stream),
+  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(count) * sizeof(float),
+                        cudaMemcpyDeviceToDevice, stream),
         "cudaMemcpyAsync");
 }
 
@@ -82,38 +94,47 @@ void clear(void* to, std::size_t bytes, cudaStream_t stream) {
 void copy_in(const float* weight, const Matrices& m, float* space, cudaStream_t stream) {
   if (m.together()) return copy(weight, space + m.at[0], 4 * m.elements(), stream);
   for (std::size_t g = 0; g < 4; ++g)
-    copy(weight + static_cast<std::int64_t>(g) * m.elements(), space + m.at[g], m.elements(), stream);
+    copy(weight + static_cast<std::int64_t>(g) * m.elements(), space + m.at[g], m.elements(),
+         stream);
 }
 void copy_out(const float* space, const Matrices& m, float* weight, cudaStream_t stream) {
   if (m.together()) return copy(space + m.at[0], weight, 4 * m.elements(), stream);
   for (std::size_t g = 0; g < 4; ++g)
-    copy(space + m.at[g], weight + static_cast<std::int64_t>(g) * m.elements(), m.elements(), stream);
+    copy(space + m.at[g], weight + static_cast<std::int64_t>(g) * m.elements(), m.elements(),
+         stream);
 }
 
 /// A layer as cuDNN is told of it, under the handle's lock.
 class Lstm {
  public:
   Lstm(const LstmLayer& args, cudnnHandle_t handle)
-      : steps_(args.x.shape[0]), batch_(args.x.shape[1]), width_(args.x.shape[2]), hidden_(args.h0.shape[1]), handle_(handle) {
+      : steps_(args.x.shape[0]),
+        batch_(args.x.shape[1]),
+        width_(args.x.shape[2]),
+        hidden_(args.h0.shape[1]),
+        handle_(handle) {
     check_f32<LstmLayer>(args.x.dtype);
     if (!args.input_weight && width_ != 4 * hidden_) {
-      throw ShapeError(
-          concat("cuDNN lstm: expected x [L,B,4H] without an input weight, got ", args.x.shape, " with H ", hidden_));
+      throw ShapeError(concat("cuDNN lstm: expected x [L,B,4H] without an input weight, got ",
+                              args.x.shape, " with H ", hidden_));
     }
-    check(cudnnSetRNNDescriptor_v8(rnn_, CUDNN_RNN_ALGO_STANDARD, CUDNN_LSTM, CUDNN_RNN_NO_BIAS, CUDNN_UNIDIRECTIONAL,
-                                   CUDNN_LINEAR_INPUT, CUDNN_DATA_FLOAT, CUDNN_DATA_FLOAT, math_type(), extent(width_),
-                                   extent(hidden_), extent(hidden_), 1, nullptr, CUDNN_RNN_PADDED_IO_DISABLED),
+    check(cudnnSetRNNDescriptor_v8(rnn_, CUDNN_RNN_ALGO_STANDARD, CUDNN_LSTM, CUDNN_RNN_NO_BIAS,
+                                   CUDNN_UNIDIRECTIONAL, CUDNN_LINEAR_INPUT, CUDNN_DATA_FLOAT,
+                                   CUDNN_DATA_FLOAT, math_type(), extent(width_), extent(hidden_),
+                                   extent(hidden_), 1, nullptr, CUDNN_RNN_PADDED_IO_DISABLED),
           "cudnnSetRNNDescriptor_v8");
     describe(x_, width_);
     describe(h_, hidden_);
     const std::array<int, 3> sizes{1, extent(batch_), extent(hidden_)};
     const std::array<int, 3> strides{extent(batch_ * hidden_), extent(hidden_), 1};
-    check(cudnnSetTensorNdDescriptor(state_, CUDNN_DATA_FLOAT, 3, sizes.data(), strides.data()), "cudnnSetTensorNdDescriptor");
+    check(cudnnSetTensorNdDescriptor(state_, CUDNN_DATA_FLOAT, 3, sizes.data(), strides.data()),
+          "cudnnSetTensorNdDescriptor");
     check(cudnnGetRNNWeightSpaceSize(handle_, rnn_, &weight_bytes_), "cudnnGetRNNWeightSpaceSize");
     const cudnnForwardMode_t modes[] = {CUDNN_FWD_MODE_INFERENCE, CUDNN_FWD_MODE_TRAINING};
     for (const cudnnForwardMode_t mode : modes) {
       std::size_t work = 0;
-      check(cudnnGetRNNTempSpaceSizes(handle_, rnn_, mode, x_, &work, &reserve_bytes_), "cudnnGetRNNTempSpaceSizes");
+      check(cudnnGetRNNTempSpaceSizes(handle_, rnn_, mode, x_, &work, &reserve_bytes_),
+            "cudnnGetRNNTempSpaceSizes");
       work_bytes_ = std::max(work_bytes_, work);
     }
   }
@@ -131,15 +152,18 @@ class Lstm {
     for (std::int32_t gate = 0; gate < 4; ++gate) {
       void* address = nullptr;
       void* no_bias = nullptr;
-      check(cudnnGetRNNWeightParams(handle_, rnn_, 0, weight_bytes_, space, first + gate, matrix, &address, bias, &no_bias),
+      check(cudnnGetRNNWeightParams(handle_, rnn_, 0, weight_bytes_, space, first + gate, matrix,
+                                    &address, bias, &no_bias),
             "cudnnGetRNNWeightParams");
       cudnnDataType_t type{};
       int rank = 0;
       std::array<int, 3> sizes{}, strides{};
-      check(cudnnGetTensorNdDescriptor(matrix, 3, &type, &rank, sizes.data(), strides.data()), "cudnnGetTensorNdDescriptor");
+      check(cudnnGetTensorNdDescriptor(matrix, 3, &type, &rank, sizes.data(), strides.data()),
+            "cudnnGetTensorNdDescriptor");
       if (address == nullptr || rank != 3 || sizes[1] != hidden_ || sizes[2] != found.columns) {
-        throw DeviceError(concat("cudnnGetRNNWeightParams: expected [1, ", hidden_, ", ", found.columns, "], got rank ", rank,
-                                 " [", sizes[0], ", ", sizes[1], ", ", sizes[2], "]"));
+        throw DeviceError(concat("cudnnGetRNNWeightParams: expected [1, ", hidden_, ", ",
+                                 found.columns, "], got rank ", rank, " [", sizes[0], ", ",
+                                 sizes[1], ", ", sizes[2], "]"));
       }
       found.at[static_cast<std::size_t>(gate)] = static_cast<float*>(address) - space;
     }
@@ -153,7 +177,8 @@ class Lstm {
       copy_in(args.input_weight.as<float>(), input, space, stream);
     } else {
       for (std::size_t g = 0; g < 4; ++g) {
-        cuda::write_identity(space + input.at[g], static_cast<std::int64_t>(g) * hidden_, hidden_, width_, {stream});
+        cuda::write_identity(space + input.at[g], static_cast<std::int64_t>(g) * hidden_, hidden_,
+                             width_, {stream});
       }
     }
     copy_in(args.weight.as<float>(), matrices(space, 4), space, stream);
@@ -161,34 +186,40 @@ class Lstm {
 
   void forward(const LstmLayer& args, const float* weights, float* h_last, void* work) const {
     const bool trains = static_cast<bool>(args.reserve);
-    check(cudnnRNNForward(handle_, rnn_, trains ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE, nullptr, x_, args.x.data,
-                          h_, args.h.data, state_, args.h0.data, h_last, state_, args.c0.data, args.c_last.data, weight_bytes_,
-                          weights, work_bytes_, work, trains ? reserve_bytes_ : 0, args.reserve.data),
-          "cudnnRNNForward");
+    check(
+        cudnnRNNForward(handle_, rnn_, trains ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE,
+                        nullptr, x_, args.x.data, h_, args.h.data, state_, args.h0.data, h_last,
+                        state_, args.c0.data, args.c_last.data, weight_bytes_, weights, work_bytes_,
+                        work, trains ? reserve_bytes_ : 0, args.reserve.data),
+        "cudnnRNNForward");
   }
 
-  void backward_data(const LstmLayerBackward& args, const void* dh, const void* dh_last, const void* dc_last, void* dh0,
-                     void* dc0, const float* weights, void* work) const {
+  void backward_data(const LstmLayerBackward& args, const void* dh, const void* dh_last,
+                     const void* dc_last, void* dh0, void* dc0, const float* weights,
+                     void* work) const {
     const LstmLayer& layer = args.forward;
-    check(cudnnRNNBackwardData_v8(handle_, rnn_, nullptr, h_, layer.h.data, dh, x_, args.dx.data, state_, layer.h0.data,
-                                  dh_last, dh0, state_, layer.c0.data, dc_last, dc0, weight_bytes_, weights, work_bytes_, work,
+    check(cudnnRNNBackwardData_v8(handle_, rnn_, nullptr, h_, layer.h.data, dh, x_, args.dx.data,
+                                  state_, layer.h0.data, dh_last, dh0, state_, layer.c0.data,
+                                  dc_last, dc0, weight_bytes_, weights, work_bytes_, work,
                                   reserve_bytes_, layer.reserve.data),
           "cudnnRNNBackwardData_v8");
   }
 
   /// Adds to dweights; after backward_data.
   void backward_weights(const LstmLayer& layer, float* dweights, void* work) const {
-    check(cudnnRNNBackwardWeights_v8(handle_, rnn_, CUDNN_WGRAD_MODE_ADD, nullptr, x_, layer.x.data, state_, layer.h0.data, h_,
-                                     layer.h.data, weight_bytes_, dweights, work_bytes_, work, reserve_bytes_,
-                                     layer.reserve.data),
-          "cudnnRNNBackwardWeights_v8");
+    check(
+        cudnnRNNBackwardWeights_v8(handle_, rnn_, CUDNN_WGRAD_MODE_ADD, nullptr, x_, layer.x.data,
+                                   state_, layer.h0.data, h_, layer.h.data, weight_bytes_, dweights,
+                                   work_bytes_, work, reserve_bytes_, layer.reserve.data),
+        "cudnnRNNBackwardWeights_v8");
   }
 
  private:
   void describe(cudnnRNNDataDescriptor_t data, std::int64_t width) const {
     const std::vector<int> lengths(static_cast<std::size_t>(extent(batch_)), extent(steps_));
-    check(cudnnSetRNNDataDescriptor(data, CUDNN_DATA_FLOAT, CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_PACKED, extent(steps_),
-                                    extent(batch_), extent(width), lengths.data(), nullptr),
+    check(cudnnSetRNNDataDescriptor(data, CUDNN_DATA_FLOAT, CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_PACKED,
+                                    extent(steps_), extent(batch_), extent(width), lengths.data(),
+                                    nullptr),
           "cudnnSetRNNDataDescriptor");
   }
 
@@ -245,13 +276,19 @@ struct SegmentPieces {
 };
 
 LstmLayer layer_of(const LstmForward& args) {
-  return {.x = args.inputs, .weight = args.weight, .h0 = args.h0, .c0 = args.c0, .h = args.h, .c_last = args.c_last};
+  return {.x = args.inputs,
+          .weight = args.weight,
+          .h0 = args.h0,
+          .c0 = args.c0,
+          .h = args.h,
+          .c_last = args.c_last};
 }
 
-void run_segment(const LstmForward& args, LstmLayer& layer, const SegmentPieces& pieces, Stream stream) {
+void run_segment(const LstmForward& args, LstmLayer& layer, const SegmentPieces& pieces,
+                 Stream stream) {
   if (args.shared) {
-    cuda::add_to_rows(args.inputs.as<float>(), args.shared.as<float>(), args.inputs.shape[0], args.shared.shape.numel(),
-                      pieces.sums, stream);
+    cuda::add_to_rows(args.inputs.as<float>(), args.shared.as<float>(), args.inputs.shape[0],
+                      args.shared.shape.numel(), pieces.sums, stream);
     layer.x.data = pieces.sums;
   }
   layer.workspace = pieces.layer;
@@ -286,7 +323,8 @@ struct BackwardFromInputsPieces {
     const Shape& inputs = args.forward.inputs.shape;
     layer.h = pieces.bytes(static_cast<std::size_t>(inputs.numel() / 4) * sizeof(float));
     layer.h.shape = {inputs[0], inputs[1], inputs[2] / 4};
-    layer.c_last = pieces.bytes(static_cast<std::size_t>(args.forward.c0.shape.numel()) * sizeof(float));
+    layer.c_last =
+        pieces.bytes(static_cast<std::size_t>(args.forward.c0.shape.numel()) * sizeof(float));
     layer.c_last.shape = args.forward.c0.shape;
     layer.reserve = pieces.bytes(lstm_reserve_bytes(layer));
     return layer;
@@ -326,25 +364,32 @@ std::size_t lstm_reserve_bytes(const LstmLayer& args) {
 
 void lstm_layer_backward(const LstmLayerBackward& args, Stream stream) {
   const LstmLayer& layer = args.forward;
-  if (!layer.reserve) throw Unsupported("cuDNN lstm: no backward pass without the reserve of a forward pass");
+  if (!layer.reserve)
+    throw Unsupported("cuDNN lstm: no backward pass without the reserve of a forward pass");
   const cudaStream_t queue = native(stream);
   const HandleLock handle(queue);
   const Lstm lstm(layer, handle);
   Pieces pieces(args.workspace.data);
   const LayerBackwardPieces own(args, lstm, pieces);
   lstm.load_weights(layer, own.weights, queue);
-  const auto bytes = [](std::int64_t count) { return static_cast<std::size_t>(count) * sizeof(float); };
+  const auto bytes = [](std::int64_t count) {
+    return static_cast<std::size_t>(count) * sizeof(float);
+  };
   clear(own.zeros, bytes(lstm.states()), queue);
   if (!args.dh) clear(own.no_dh, bytes(lstm.outputs()), queue);
-  lstm.backward_data(args, args.dh ? args.dh.data : own.no_dh, own.zeros, args.dc_last ? args.dc_last.data : own.zeros,
-                     args.dh0 ? args.dh0.data : own.dh0, args.dc0 ? args.dc0.data : own.dc0, own.weights, own.work);
+  lstm.backward_data(args, args.dh ? args.dh.data : own.no_dh, own.zeros,
+                     args.dc_last ? args.dc_last.data : own.zeros,
+                     args.dh0 ? args.dh0.data : own.dh0, args.dc0 ? args.dc0.data : own.dc0,
+                     own.weights, own.work);
   if (!args.dweight && !args.dinput_weight) return;
   clear(own.dweights, lstm.weight_bytes(), queue);
   const Matrices recurrent = lstm.matrices(own.dweights, 4);
-  if (args.dweight && args.add_dweight) copy_in(args.dweight.as<float>(), recurrent, own.dweights, queue);
+  if (args.dweight && args.add_dweight)
+    copy_in(args.dweight.as<float>(), recurrent, own.dweights, queue);
   lstm.backward_weights(layer, own.dweights, own.work);
   if (args.dweight) copy_out(own.dweights, recurrent, args.dweight.as<float>(), queue);
-  if (args.dinput_weight) copy_out(own.dweights, lstm.matrices(own.dweights, 0), args.dinput_weight.as<float>(), queue);
+  if (args.dinput_weight)
+    copy_out(own.dweights, lstm.matrices(own.dweights, 0), args.dinput_weight.as<float>(), queue);
 }
 
 std::size_t lstm_layer_backward_workspace(const LstmLayerBackward& args) {
@@ -355,7 +400,8 @@ std::size_t lstm_layer_backward_workspace(const LstmLayerBackward& args) {
 }
 
 void lstm_forward(const LstmForward& args, Stream stream) {
-  if (args.c || args.gates) throw Unsupported("cuDNN lstm_forward: cells and gates of the steps stay in cuDNN's reserve");
+  if (args.c || args.gates)
+    throw Unsupported("cuDNN lstm_forward: cells and gates of the steps stay in cuDNN's reserve");
   LstmLayer layer = layer_of(args);
   Pieces pieces(args.workspace.data);
   const SegmentPieces own(args, layer, pieces);

@@ -32,19 +32,24 @@ constexpr std::int64_t smallest_tile = 32;
 constexpr std::int64_t wanted_tasks = 16;
 constexpr std::int64_t multiplications_per_task = std::int64_t{1} << 19;
 
-constexpr std::int64_t pieces(std::int64_t extent, std::int64_t piece) { return (extent + piece - 1) / piece; }
+constexpr std::int64_t pieces(std::int64_t extent, std::int64_t piece) {
+  return (extent + piece - 1) / piece;
+}
 
 /// How a product with a transposed a is cut.
 struct Cut {
-  explicit Cut(const Matmul& args) : m(args.c.shape[0]), n(args.c.shape[1]), k(args.a.shape[0]), inner(k) {
+  explicit Cut(const Matmul& args)
+      : m(args.c.shape[0]), n(args.c.shape[1]), k(args.a.shape[0]), inner(k) {
     const std::int64_t output_tasks = pieces(m, tile_m) * pieces(n, tile_n);
     if (m * n > 0 && output_tasks < wanted_tasks / 2 && k >= 2 * shortest_inner) {
       const std::int64_t worth = std::max<std::int64_t>(1, m * n * k / multiplications_per_task);
-      const std::int64_t parts_wanted = std::min({wanted_tasks / output_tasks, k / shortest_inner, worth});
+      const std::int64_t parts_wanted =
+          std::min({wanted_tasks / output_tasks, k / shortest_inner, worth});
       inner = pieces(k, parts_wanted);
       parts = pieces(k, inner);
     }
-    while (pieces(m, tile_m) * pieces(n, tile_n) * parts < wanted_tasks && tile_m * tile_n * inner > multiplications_per_task &&
+    while (pieces(m, tile_m) * pieces(n, tile_n) * parts < wanted_tasks &&
+           tile_m * tile_n * inner > multiplications_per_task &&
            std::max(tile_m, tile_n) > smallest_tile) {
       (tile_m >= tile_n ? tile_m : tile_n) /= 2;
     }
@@ -71,20 +76,25 @@ struct Range {
   std::int64_t size;
 };
 
-/// The stored block that holds rows x columns of op(matrix): transposed storage holds it the other way round.
+/// The stored block that holds rows x columns of op(matrix): transposed storage holds it the other
+/// way round.
 template <class T>
 Block<T> stored_block(const View& matrix, bool transposed, Range rows, Range columns) {
   if (transposed) std::swap(rows, columns);
   const std::int64_t stride = matrix.shape[1];
-  return {matrix.as<T>() + rows.begin * stride + columns.begin, rows.size, columns.size, Eigen::OuterStride<>(stride)};
+  return {matrix.as<T>() + rows.begin * stride + columns.begin, rows.size, columns.size,
+          Eigen::OuterStride<>(stride)};
 }
 
 /// out = start + a^T[rows, inner] op(b)[inner, columns], start = bias or zero.
 template <class T>
-void compute_tile(const Matmul& args, Range rows, Range columns, Range inner, const T* bias, T* out, std::int64_t out_stride) {
-  OutputBlock<T> c(out + rows.begin * out_stride + columns.begin, rows.size, columns.size, Eigen::OuterStride<>(out_stride));
+void compute_tile(const Matmul& args, Range rows, Range columns, Range inner, const T* bias, T* out,
+                  std::int64_t out_stride) {
+  OutputBlock<T> c(out + rows.begin * out_stride + columns.begin, rows.size, columns.size,
+                   Eigen::OuterStride<>(out_stride));
   if (bias != nullptr) {
-    c.rowwise() = Eigen::Map<const Eigen::Matrix<T, 1, Dynamic>>(bias + columns.begin, columns.size);
+    c.rowwise() =
+        Eigen::Map<const Eigen::Matrix<T, 1, Dynamic>>(bias + columns.begin, columns.size);
   } else {
     c.setZero();
   }
@@ -112,7 +122,8 @@ void compute(const Matmul& args) {
     const std::int64_t column = task % tiles % columns_of_tiles * cut.tile_n;
     const std::int64_t first = part * cut.inner;
     const T* bias = part == 0 && args.bias ? args.bias.as<T>() : nullptr;
-    compute_tile<T>(args, {row, std::min(cut.tile_m, cut.m - row)}, {column, std::min(cut.tile_n, cut.n - column)},
+    compute_tile<T>(args, {row, std::min(cut.tile_m, cut.m - row)},
+                    {column, std::min(cut.tile_n, cut.n - column)},
                     {first, std::min(cut.inner, cut.k - first)}, bias,
                     cut.parts == 1 ? args.c.as<T>() : parts + part * elements, cut.n);
   });
@@ -127,16 +138,19 @@ void compute(const Matmul& args) {
   });
 }
 
-/// How a product whose a lies in rows is cut: a task packs some columns of op(b) and multiplies a block of rows with them.
+/// How a product whose a lies in rows is cut: a task packs some columns of op(b) and multiplies a
+/// block of rows with them.
 template <class T>
 struct PanelCut {
   static constexpr std::int64_t panel = 2 * Lanes<T>::count;
   static constexpr std::int64_t most_columns = 4 * panel;
-  static constexpr std::int64_t most_depth = 512;               // what is packed stays in the second-level cache
-  static constexpr std::int64_t most_rows = 256;                // packing costs a few per cent of what so many rows cost
+  static constexpr std::int64_t most_depth = 512;  // what is packed stays in the second-level cache
+  static constexpr std::int64_t most_rows =
+      256;  // packing costs a few per cent of what so many rows cost
   static constexpr std::int64_t worth = std::int64_t{1} << 18;  // multiply-adds of a task
 
-  explicit PanelCut(const Matmul& args) : m(args.c.shape[0]), n(args.c.shape[1]), k(args.a.shape[1]) {
+  explicit PanelCut(const Matmul& args)
+      : m(args.c.shape[0]), n(args.c.shape[1]), k(args.a.shape[1]) {
     while (columns > panel && pieces(m, rows) * pieces(n, columns) < wanted_tasks &&
            std::min(m, rows) * columns * k > 2 * worth) {
       columns /= 2;
@@ -174,16 +188,17 @@ void compute_by_panels(const Matmul& args) {
       } else {
         pack<T>(b + first * cut.n + column, cut.n, 1, depth, width, 0, depth, packed);
       }
-      block_product<T>(args.a.as<T>() + row * cut.k + first, cut.k, count, depth, Panels<T>::packed(packed, depth), width, c,
-                       cut.n, start);
+      block_product<T>(args.a.as<T>() + row * cut.k + first, cut.k, count, depth,
+                       Panels<T>::packed(packed, depth), width, c, cut.n, start);
       start = Start<T>::rows(c, cut.n);
       first += depth;
     } while (first < cut.k);
   });
 }
 
-/// out[i] = dot(x, rows + i * length) for as many rows as a vector has elements.  The partial sums of all rows are turned and added in
-/// rounds, as in transpose_square, which leaves row i's sum in element i.
+/// out[i] = dot(x, rows + i * length) for as many rows as a vector has elements. The partial sums
+/// of all rows are turned and added in rounds, as in transpose_square, which leaves row i's sum in
+/// element i.
 template <class T>
 typename Lanes<T>::Vector dots(const T* x, const T* rows, std::int64_t length) {
   using L = Lanes<T>;
@@ -192,7 +207,8 @@ typename Lanes<T>::Vector dots(const T* x, const T* rows, std::int64_t length) {
   for (int i = 0; i < count; ++i) {
     const T* const row = rows + i * length;
     typename L::Vector sum{};
-    for (std::int64_t k = 0; k + count <= length; k += count) sum += L::load(x + k) * L::load(row + k);
+    for (std::int64_t k = 0; k + count <= length; k += count)
+      sum += L::load(x + k) * L::load(row + k);
     sums[i] = sum;
   }
   for (int left = count / 2; left > 0; left /= 2) {
@@ -213,7 +229,9 @@ typename Lanes<T>::Vector dots(const T* x, const T* rows, std::int64_t length) {
 /// c = a b^T + bias for few rows of a.
 constexpr std::int64_t few_rows = 4;
 
-bool by_dots(const Matmul& args) { return !args.transpose_a && args.transpose_b && args.a.shape[0] <= few_rows; }
+bool by_dots(const Matmul& args) {
+  return !args.transpose_a && args.transpose_b && args.a.shape[0] <= few_rows;
+}
 
 template <class T>
 void compute_by_dots(const Matmul& args) {
@@ -223,7 +241,8 @@ void compute_by_dots(const Matmul& args) {
   const T* const a = args.a.as<T>();
   const T* const b = args.b.as<T>();
   T* const c = args.c.as<T>();
-  const std::int64_t grain = round_up(std::max<std::int64_t>(1, worth / std::max<std::int64_t>(1, m * k)), lanes);
+  const std::int64_t grain =
+      round_up(std::max<std::int64_t>(1, worth / std::max<std::int64_t>(1, m * k)), lanes);
   parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = 0; i < m; ++i) {
       const T* const x = a + i * k;
@@ -231,7 +250,9 @@ void compute_by_dots(const Matmul& args) {
       std::int64_t j = begin;
       for (; j + lanes <= end; j += lanes) Lanes<T>::store(out + j, dots(x, b + j * k, k));
       for (; j < end; ++j) {
-        out[j] = sum_lanes<T>(k, [&]<class L>(L, std::int64_t at) { return L::load(x + at) * L::load(b + j * k + at); });
+        out[j] = sum_lanes<T>(k, [&]<class L>(L, std::int64_t at) {
+          return L::load(x + at) * L::load(b + j * k + at);
+        });
       }
       if (!args.bias) continue;
       const T* const bias = args.bias.as<T>();
@@ -266,7 +287,9 @@ std::size_t matmul_workspace(const Matmul& args) {
     return bytes;
   }
   const Cut cut(args);
-  return cut.parts == 1 ? 0 : static_cast<std::size_t>(cut.parts * cut.m * cut.n) * size_bytes(args.c.dtype);
+  return cut.parts == 1
+             ? 0
+             : static_cast<std::size_t>(cut.parts * cut.m * cut.n) * size_bytes(args.c.dtype);
 }
 
 }  // namespace refrain::kernels::cpu

@@ -1,7 +1,8 @@
 // Products with a matrix that is laid out once for many of them, and the gradient of such a matrix.
 //   packed_matmul       c = a packed (+ bias): tasks are blocks of rows of a, or of panels where rows are few
 //   add_outer_products  c += a^T b
-// The layout is that of kernels/gemm.hpp: panels of two vectors.  2 M N K FLOPs; a task reads the packed matrix once.
+// The layout is that of kernels/gemm.hpp: panels of two vectors. 2 M N K FLOPs; a task reads the
+// packed matrix once.
 
 #include <algorithm>
 
@@ -11,7 +12,8 @@
 namespace refrain::kernels::cpu {
 
 std::size_t packed_bytes(std::int64_t rows, std::int64_t columns, DType dtype) {
-  const std::int64_t elements = dtype == DType::f64 ? packed_size<double>(rows, columns) : packed_size<float>(rows, columns);
+  const std::int64_t elements =
+      dtype == DType::f64 ? packed_size<double>(rows, columns) : packed_size<float>(rows, columns);
   return static_cast<std::size_t>(elements) * size_bytes(dtype);
 }
 
@@ -23,8 +25,8 @@ void pack_weights(const PackWeights& args, Stream) {
     parallel_tasks((columns + panel - 1) / panel, [&](std::int64_t task, int) {
       const std::int64_t n = task * panel;
       const T* b = args.b.as<T>() + (args.transpose_b ? n * depth : n);
-      pack<T>(b, args.transpose_b ? 1 : columns, args.transpose_b ? depth : 1, depth, std::min(panel, columns - n), 0, depth,
-              args.packed.as<T>() + n * depth);
+      pack<T>(b, args.transpose_b ? 1 : columns, args.transpose_b ? depth : 1, depth,
+              std::min(panel, columns - n), 0, depth, args.packed.as<T>() + n * depth);
     });
   });
 }
@@ -35,10 +37,12 @@ void packed_matmul(const PackedMatmul& args, Stream) {
   const std::int64_t columns = args.c.shape[1];
   if (rows == 0 || columns == 0) return;
   for_floating<PackedMatmul>(args.c.dtype, [&]<class T>(T) {
-    const auto product = [&](std::int64_t first, std::int64_t count, std::int64_t column, std::int64_t width) {
+    const auto product = [&](std::int64_t first, std::int64_t count, std::int64_t column,
+                             std::int64_t width) {
       block_product<T>(args.a.as<T>() + first * depth, depth, count, depth,
                        Panels<T>::packed(args.packed.as<T>() + column * depth, depth), width,
-                       args.c.as<T>() + first * columns + column, columns, Start<T>::row(args.bias.as<T>()).from(0, column));
+                       args.c.as<T>() + first * columns + column, columns,
+                       Start<T>::row(args.bias.as<T>()).from(0, column));
     };
     constexpr std::int64_t rows_per_block = 8 * tile_rows;
     constexpr std::int64_t worth = std::int64_t{1} << 18;  // multiply-adds of a task
@@ -51,18 +55,20 @@ void packed_matmul(const PackedMatmul& args, Stream) {
     } else {
       constexpr std::int64_t panel = 2 * Lanes<T>::count;
       // One row alone costs what it costs to read the weights.
-      const std::int64_t cost = std::max<std::int64_t>(4, rows) * std::max<std::int64_t>(1, depth) * panel;
+      const std::int64_t cost =
+          std::max<std::int64_t>(4, rows) * std::max<std::int64_t>(1, depth) * panel;
       const std::int64_t panels = std::max<std::int64_t>(1, worth / cost);
-      parallel_for(columns, panels * panel,
-                   [&](std::int64_t begin, std::int64_t end) { product(0, rows, begin, end - begin); });
+      parallel_for(columns, panels * panel, [&](std::int64_t begin, std::int64_t end) {
+        product(0, rows, begin, end - begin);
+      });
     }
   });
 }
 
 void add_outer_products(const AddOuterProducts& args, Stream) {
   for_floating<AddOuterProducts>(args.c.dtype, [&]<class T>(T) {
-    add_outer<T>(args.a.as<T>(), args.a.shape[1], args.a.shape[1], args.b.as<T>(), args.b.shape[1], args.a.shape[0],
-                 args.c.as<T>());
+    add_outer<T>(args.a.as<T>(), args.a.shape[1], args.a.shape[1], args.b.as<T>(), args.b.shape[1],
+                 args.a.shape[0], args.c.as<T>());
   });
 }
 

@@ -38,10 +38,12 @@ std::size_t packed_bytes(std::int64_t rows, std::int64_t columns, DType dtype) {
 void pack_weights(const PackWeights& args, Stream stream) {
   check_floating<PackWeights>(args.b.dtype);
   const cudaStream_t queue = native(stream);
-  const std::size_t bytes = static_cast<std::size_t>(args.b.shape.numel()) * size_bytes(args.b.dtype);
+  const std::size_t bytes =
+      static_cast<std::size_t>(args.b.shape.numel()) * size_bytes(args.b.dtype);
   if (bytes == 0) return;
   if (!args.transpose_b) {
-    check(cudaMemcpyAsync(args.packed.data, args.b.data, bytes, cudaMemcpyDeviceToDevice, queue), "cudaMemcpyAsync");
+    check(cudaMemcpyAsync(args.packed.data, args.b.data, bytes, cudaMemcpyDeviceToDevice, queue),
+          "cudaMemcpyAsync");
     return;
   }
   // As column-major matrices: b is [K,N], packed its transpose [N,K].
@@ -52,15 +54,15 @@ void pack_weights(const PackWeights& args, Stream stream) {
     const double one = 1;
     const double zero = 0;
     auto* packed = args.packed.as<double>();
-    check(cublasDgeam_64(blas, CUBLAS_OP_T, CUBLAS_OP_N, columns, depth, &one, args.b.as<double>(), depth, &zero, packed,
-                         columns, packed, columns),
+    check(cublasDgeam_64(blas, CUBLAS_OP_T, CUBLAS_OP_N, columns, depth, &one, args.b.as<double>(),
+                         depth, &zero, packed, columns, packed, columns),
           "cublasDgeam");
   } else {
     const float one = 1;
     const float zero = 0;
     auto* packed = args.packed.as<float>();
-    check(cublasSgeam_64(blas, CUBLAS_OP_T, CUBLAS_OP_N, columns, depth, &one, args.b.as<float>(), depth, &zero, packed,
-                         columns, packed, columns),
+    check(cublasSgeam_64(blas, CUBLAS_OP_T, CUBLAS_OP_N, columns, depth, &one, args.b.as<float>(),
+                         depth, &zero, packed, columns, packed, columns),
           "cublasSgeam");
   }
 }

@@ -1,11 +1,14 @@
-// Products by cuBLASLt: how a row-major product is put to a column-major library, and which algorithm it takes.
+// Products by cuBLASLt: how a row-major product is put to a column-major library, and which
+// algorithm it takes.
 //
-// A row-major [r,c] matrix is a column-major [c,r] one, so  c = op(a) op(b)  is computed as  c^T = op(b)^T op(a)^T:  the library's
-// first factor is b, its second a, and a bias of one number per column of c is one per row of c^T, which is the library's bias.
+// A row-major [r,c] matrix is a column-major [c,r] one, so c = op(a) op(b) is computed as c^T =
+// op(b)^T op(a)^T: the library's first factor is b, its second a, and a bias of one number per
+// column of c is one per row of c^T, which is the library's bias.
 //
-// Asking the library for an algorithm takes some ten microseconds, so the answer is kept per problem: sizes, strides, transposes,
-// element type, arithmetic, epilogue, and how the addresses are aligned.  It depends on nothing else, so equal problems take equal
-// algorithms and give equal bits.
+// Asking the library for an algorithm takes some ten microseconds, so the answer is kept per
+// problem: sizes, strides, transposes, element type, arithmetic, epilogue, and how the addresses
+// are aligned. It depends on nothing else, so equal problems take equal algorithms and give equal
+// bits.
 
 #include <algorithm>
 #include <bit>
@@ -19,7 +22,8 @@ namespace refrain::cuda {
 
 void check(cublasStatus_t status, const char* call) {
   if (status != CUBLAS_STATUS_SUCCESS) {
-    throw DeviceError(concat(call, ": ", cublasGetStatusName(status), " (", cublasGetStatusString(status), ")"));
+    throw DeviceError(
+        concat(call, ": ", cublasGetStatusName(status), " (", cublasGetStatusString(status), ")"));
   }
 }
 
@@ -73,13 +77,17 @@ cublasLtHandle_t lt_handle() {
 /// Largest power of two up to 256 that divides an address.
 std::uint32_t alignment(const void* pointer) {
   const auto address = reinterpret_cast<std::uintptr_t>(pointer);
-  return address == 0 ? 256u : static_cast<std::uint32_t>(std::min<std::uintptr_t>(256, address & (~address + 1)));
+  return address == 0
+             ? 256u
+             : static_cast<std::uint32_t>(std::min<std::uintptr_t>(256, address & (~address + 1)));
 }
 
 /// Everything that the choice of an algorithm depends on.
 struct Problem {
-  std::int64_t rows, columns, depth, a_stride, b_stride, c_stride, batch, a_step, b_step, c_step, workspace_bytes;
-  std::uint32_t a_alignment, b_alignment, c_alignment;  ///< c's is that of the bias or of what is added where those are smaller
+  std::int64_t rows, columns, depth, a_stride, b_stride, c_stride, batch, a_step, b_step, c_step,
+      workspace_bytes;
+  std::uint32_t a_alignment, b_alignment,
+      c_alignment;  ///< c's is that of the bias or of what is added where those are smaller
   DType dtype;
   MathMode mode;
   bool transpose_a, transpose_b, add, has_bias;
@@ -99,7 +107,9 @@ struct Problem {
         a_step(p.a_step),
         b_step(p.b_step),
         c_step(p.c_step),
-        workspace_bytes(p.workspace ? p.workspace.shape.numel() * static_cast<std::int64_t>(size_bytes(p.workspace.dtype)) : 0),
+        workspace_bytes(p.workspace ? p.workspace.shape.numel() *
+                                          static_cast<std::int64_t>(size_bytes(p.workspace.dtype))
+                                    : 0),
         a_alignment(alignment(p.a)),
         b_alignment(alignment(p.b)),
         c_alignment(std::min({alignment(p.c), alignment(p.added), alignment(p.bias)})),
@@ -115,14 +125,18 @@ struct Problem {
   struct Hash {
     std::size_t operator()(const Problem& p) const noexcept {
       std::uint64_t hash = 0xCBF29CE484222325ull;
-      const auto mix = [&hash](auto value) { hash = (hash ^ static_cast<std::uint64_t>(value)) * 0x100000001B3ull; };
-      for (const std::int64_t value : {p.rows, p.columns, p.depth, p.a_stride, p.b_stride, p.c_stride, p.batch, p.a_step,
-                                       p.b_step, p.c_step, p.workspace_bytes}) {
+      const auto mix = [&hash](auto value) {
+        hash = (hash ^ static_cast<std::uint64_t>(value)) * 0x100000001B3ull;
+      };
+      for (const std::int64_t value :
+           {p.rows, p.columns, p.depth, p.a_stride, p.b_stride, p.c_stride, p.batch, p.a_step,
+            p.b_step, p.c_step, p.workspace_bytes}) {
         mix(value);
       }
       mix(p.a_alignment << 20 | p.b_alignment << 10 | p.c_alignment);
-      mix(static_cast<unsigned>(p.dtype) << 8 | static_cast<unsigned>(p.mode) << 4 | (p.transpose_a ? 8u : 0u) |
-          (p.transpose_b ? 4u : 0u) | (p.add ? 2u : 0u) | (p.has_bias ? 1u : 0u));
+      mix(static_cast<unsigned>(p.dtype) << 8 | static_cast<unsigned>(p.mode) << 4 |
+          (p.transpose_a ? 8u : 0u) | (p.transpose_b ? 4u : 0u) | (p.add ? 2u : 0u) |
+          (p.has_bias ? 1u : 0u));
       return static_cast<std::size_t>(hash);
     }
   };
@@ -147,7 +161,9 @@ cublasComputeType_t compute_type(const Problem& problem) {
   if (problem.dtype == DType::f64) return CUBLAS_COMPUTE_64F;
   switch (problem.mode) {
     case MathMode::tf32:
-    case MathMode::bf16:  // on an H100 the library's products of f32 factors by bf16 are no faster, some of them 5 times slower
+    case MathMode::
+        bf16:  // on an H100 the library's products of f32 factors by bf16 are no faster, some of
+               // them 5 times slower
       return CUBLAS_COMPUTE_32F_FAST_TF32;
     default:
       return CUBLAS_COMPUTE_32F;
@@ -155,25 +171,32 @@ cublasComputeType_t compute_type(const Problem& problem) {
 }
 
 template <class Value>
-void set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, const Value& value) {
-  check(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
+void set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute,
+         const Value& value) {
+  check(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value),
+        "cublasLtMatmulDescSetAttribute");
 }
 
 template <class Value>
-void set(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute, const Value& value) {
-  check(cublasLtMatrixLayoutSetAttribute(layout, attribute, &value, sizeof value), "cublasLtMatrixLayoutSetAttribute");
+void set(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute,
+         const Value& value) {
+  check(cublasLtMatrixLayoutSetAttribute(layout, attribute, &value, sizeof value),
+        "cublasLtMatrixLayoutSetAttribute");
 }
 
 template <class Value>
-void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute, const Value& value) {
+void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute,
+         const Value& value) {
   check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value),
         "cublasLtMatmulPreferenceSetAttribute");
 }
 
 /// A stored row-major matrix of `columns` columns.
-void describe(cublasLtMatrixLayoutOpaque_t& layout, cudaDataType_t type, std::int64_t rows, std::int64_t columns,
-              std::int64_t stride, const Problem& problem, std::int64_t step) {
-  check(cublasLtMatrixLayoutInit(&layout, type, static_cast<std::uint64_t>(columns), static_cast<std::uint64_t>(rows), stride),
+void describe(cublasLtMatrixLayoutOpaque_t& layout, cudaDataType_t type, std::int64_t rows,
+              std::int64_t columns, std::int64_t stride, const Problem& problem,
+              std::int64_t step) {
+  check(cublasLtMatrixLayoutInit(&layout, type, static_cast<std::uint64_t>(columns),
+                                 static_cast<std::uint64_t>(rows), stride),
         "cublasLtMatrixLayoutInit");
   if (problem.batch == 1) return;
   set(&layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, static_cast<std::int32_t>(problem.batch));
@@ -183,33 +206,41 @@ void describe(cublasLtMatrixLayoutOpaque_t& layout, cudaDataType_t type, std::in
 Plan plan_for(const Problem& problem) {
   Plan plan{};
   const cudaDataType_t type = element_type(problem.dtype);
-  check(cublasLtMatmulDescInit(&plan.operation, compute_type(problem), type), "cublasLtMatmulDescInit");
-  set(&plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, problem.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-  set(&plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, problem.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+  check(cublasLtMatmulDescInit(&plan.operation, compute_type(problem), type),
+        "cublasLtMatmulDescInit");
+  set(&plan.operation, CUBLASLT_MATMUL_DESC_TRANSA,
+      problem.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+  set(&plan.operation, CUBLASLT_MATMUL_DESC_TRANSB,
+      problem.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   if (problem.has_bias) set(&plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-  const auto stored = [&](cublasLtMatrixLayoutOpaque_t& layout, bool transposed, std::int64_t rows, std::int64_t columns,
-                          std::int64_t stride, std::int64_t step) {
+  const auto stored = [&](cublasLtMatrixLayoutOpaque_t& layout, bool transposed, std::int64_t rows,
+                          std::int64_t columns, std::int64_t stride, std::int64_t step) {
     if (transposed) std::swap(rows, columns);
     describe(layout, type, rows, columns, stride, problem, step);
   };
-  stored(plan.first, problem.transpose_b, problem.depth, problem.columns, problem.b_stride, problem.b_step);
-  stored(plan.second, problem.transpose_a, problem.rows, problem.depth, problem.a_stride, problem.a_step);
+  stored(plan.first, problem.transpose_b, problem.depth, problem.columns, problem.b_stride,
+         problem.b_step);
+  stored(plan.second, problem.transpose_a, problem.rows, problem.depth, problem.a_stride,
+         problem.a_step);
   stored(plan.result, false, problem.rows, problem.columns, problem.c_stride, problem.c_step);
 
   cublasLtMatmulPreferenceOpaque_t preference;
   check(cublasLtMatmulPreferenceInit(&preference), "cublasLtMatmulPreferenceInit");
-  set(&preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::size_t>(problem.workspace_bytes));
+  set(&preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+      static_cast<std::size_t>(problem.workspace_bytes));
   set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, problem.b_alignment);
   set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, problem.a_alignment);
   set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, problem.c_alignment);
   set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, problem.c_alignment);
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(lt_handle(), &plan.operation, &plan.first, &plan.second,
-                                                               &plan.result, &plan.result, &preference, 1, &found, &count);
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoGetHeuristic(lt_handle(), &plan.operation, &plan.first, &plan.second,
+                                     &plan.result, &plan.result, &preference, 1, &found, &count);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0)) {
-    throw Unsupported(concat("matmul: cuBLASLt has no algorithm for ", problem.rows, " x ", problem.depth, " x ",
-                             problem.columns, " in ", problem.dtype, ", batch ", problem.batch));
+    throw Unsupported(concat("matmul: cuBLASLt has no algorithm for ", problem.rows, " x ",
+                             problem.depth, " x ", problem.columns, " in ", problem.dtype,
+                             ", batch ", problem.batch));
   }
   check(status, "cublasLtMatmulAlgoGetHeuristic");
   plan.algorithm = found.algo;
@@ -236,12 +267,14 @@ class Plans {
   std::unordered_map<Problem, Plan, Problem::Hash> plans_;
 };
 
-/// Every row of c becomes the bias (zero without one): what a product over no depth is, and where one that adds begins.
+/// Every row of c becomes the bias (zero without one): what a product over no depth is, and where
+/// one that adds begins.
 void start_with_bias(const Product& p, cudaStream_t stream) {
   using refrain::cuda::check;
   const std::size_t size = size_bytes(p.dtype);
   const std::size_t width = static_cast<std::size_t>(p.columns) * size;
-  const std::size_t pitch = static_cast<std::size_t>(p.c_stride > 0 ? p.c_stride : p.columns) * size;
+  const std::size_t pitch =
+      static_cast<std::size_t>(p.c_stride > 0 ? p.c_stride : p.columns) * size;
   const auto rows = static_cast<std::size_t>(p.rows);
   for (std::int64_t problem = 0; problem < p.batch; ++problem) {
     char* c = static_cast<char*>(p.c) + static_cast<std::size_t>(problem * p.c_step) * size;
@@ -252,7 +285,8 @@ void start_with_bias(const Product& p, cudaStream_t stream) {
     check(cudaMemcpyAsync(c, p.bias, width, cudaMemcpyDeviceToDevice, stream), "cudaMemcpyAsync");
     for (std::size_t done = 1; done < rows;) {
       const std::size_t more = std::min(done, rows - done);
-      check(cudaMemcpy2DAsync(c + done * pitch, pitch, c, pitch, width, more, cudaMemcpyDeviceToDevice, stream),
+      check(cudaMemcpy2DAsync(c + done * pitch, pitch, c, pitch, width, more,
+                              cudaMemcpyDeviceToDevice, stream),
             "cudaMemcpy2DAsync");
       done += more;
     }
@@ -263,13 +297,16 @@ void start_with_bias(const Product& p, cudaStream_t stream) {
 void start_with_added(const Product& p, cudaStream_t stream) {
   if (p.added == p.c) return;
   const std::size_t size = size_bytes(p.dtype);
-  const std::size_t pitch = static_cast<std::size_t>(p.c_stride > 0 ? p.c_stride : p.columns) * size;
+  const std::size_t pitch =
+      static_cast<std::size_t>(p.c_stride > 0 ? p.c_stride : p.columns) * size;
   for (std::int64_t problem = 0; problem < p.batch; ++problem) {
     const std::size_t at = static_cast<std::size_t>(problem * p.c_step) * size;
-    refrain::cuda::check(cudaMemcpy2DAsync(static_cast<char*>(p.c) + at, pitch, static_cast<const char*>(p.added) + at, pitch,
-                                           static_cast<std::size_t>(p.columns) * size, static_cast<std::size_t>(p.rows),
-                                           cudaMemcpyDeviceToDevice, stream),
-                         "cudaMemcpy2DAsync");
+    refrain::cuda::check(
+        cudaMemcpy2DAsync(static_cast<char*>(p.c) + at, pitch,
+                          static_cast<const char*>(p.added) + at, pitch,
+                          static_cast<std::size_t>(p.columns) * size,
+                          static_cast<std::size_t>(p.rows), cudaMemcpyDeviceToDevice, stream),
+        "cudaMemcpy2DAsync");
   }
 }
 
@@ -308,10 +345,11 @@ void multiply_matrices(const Product& product, Stream on) {
     const T one = 1;
     const T kept = p.added != nullptr ? T{1} : T{0};
     const void* const added = p.added != nullptr ? p.added : p.c;
-    check(cublasLtMatmul(lt_handle(), &plan.operation, &one, p.b, &plan.first, p.a, &plan.second, &kept, added, &plan.result,
-                         p.c, &plan.result, &plan.algorithm, p.workspace.data,
-                         static_cast<std::size_t>(problem.workspace_bytes), stream),
-          "cublasLtMatmul");
+    check(
+        cublasLtMatmul(lt_handle(), &plan.operation, &one, p.b, &plan.first, p.a, &plan.second,
+                       &kept, added, &plan.result, p.c, &plan.result, &plan.algorithm,
+                       p.workspace.data, static_cast<std::size_t>(problem.workspace_bytes), stream),
+        "cublasLtMatmul");
   };
   p.dtype == DType::f64 ? run(double{}) : run(float{});
 }

@@ -3,10 +3,12 @@
 ///
 ///   out[task][m,n] (+)= sum_{p < count} a(task, p)[m] b(task, p)[n],   a row that is null counts as zeros
 ///
-/// Block (x, y): one tile of one task's [M,N], 64 x 64 or, where M or N is at most 32, 32 x 32, over the y-th part of the rows p, in rising
-/// order.  The parts' sums are added in order by a second launch (columns.cuh).  The number of parts depends on the shape alone, so equal
-/// input gives equal bits.
-/// Moved: each row of a and b once per tile of the other.  FLOPs 2 M N count per task.  Limit: arithmetic from M and N of 64 on.
+/// Block (x, y): one tile of one task's [M,N], 64 x 64 or, where M or N is at most 32, 32 x 32,
+/// over the y-th part of the rows p, in rising order. The parts' sums are added in order by a
+/// second launch (columns.cuh). The number of parts depends on the shape alone, so equal input
+/// gives equal bits.
+/// Moved: each row of a and b once per tile of the other. FLOPs 2 M N count per task. Limit:
+/// arithmetic from M and N of 64 on.
 
 #include <algorithm>
 #include <cstdint>
@@ -30,9 +32,12 @@ struct OuterProducts {
 };
 
 inline constexpr int outer_threads = 128;
-/// Of M and N.  Where one of them is short the tile is small, and the warps split the rows p of a slice.
+/// Of M and N. Where one of them is short the tile is small, and the warps split the rows p of a
+/// slice.
 constexpr int outer_tile(bool narrow) { return narrow ? 32 : 64; }
-constexpr bool has_narrow_outer_tile(std::int64_t inner, std::int64_t columns) { return inner <= 32 || columns <= 32; }
+constexpr bool has_narrow_outer_tile(std::int64_t inner, std::int64_t columns) {
+  return inner <= 32 || columns <= 32;
+}
 template <class T, bool narrow>
 inline constexpr TileShape outer_shape{.rows = outer_tile(narrow),
                                        .columns = outer_tile(narrow),
@@ -51,28 +56,34 @@ struct OuterCut {
   std::int64_t rows_per_part;
 };
 
-/// Enough blocks to fill a GPU, none with fewer than 64 rows; one launch of sum_columns adds the parts' sums, and what they are added to.
-inline OuterCut outer_cut(std::int64_t count, std::int64_t inner, std::int64_t columns, std::int64_t tasks) {
+/// Enough blocks to fill a GPU, none with fewer than 64 rows; one launch of sum_columns adds the
+/// parts' sums, and what they are added to.
+inline OuterCut outer_cut(std::int64_t count, std::int64_t inner, std::int64_t columns,
+                          std::int64_t tasks) {
   const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   const int tile = outer_tile(has_narrow_outer_tile(inner, columns));
   const std::int64_t tiles = tasks * over(inner, tile) * over(columns, tile);
-  const std::int64_t wanted = std::clamp<std::int64_t>(over(256, std::max<std::int64_t>(1, tiles)), 1, 255);
+  const std::int64_t wanted =
+      std::clamp<std::int64_t>(over(256, std::max<std::int64_t>(1, tiles)), 1, 255);
   const std::int64_t rows_per_part = std::max<std::int64_t>(64, over(over(count, wanted), 32) * 32);
   return {tiles, std::max<std::int64_t>(1, over(count, rows_per_part)), rows_per_part};
 }
 
 /// Elements of the scratch memory of sum_of_outer_products.
-inline std::int64_t outer_parts(std::int64_t count, std::int64_t inner, std::int64_t columns, std::int64_t tasks = 1) {
+inline std::int64_t outer_parts(std::int64_t count, std::int64_t inner, std::int64_t columns,
+                                std::int64_t tasks = 1) {
   const OuterCut cut = outer_cut(count, inner, columns, tasks);
   return cut.parts == 1 ? 0 : cut.parts * tasks * inner * columns;
 }
 
 template <class T, MathMode mode, bool narrow, bool aligned>
-using OuterProduct = TileProduct<T, mode, outer_shape<T, narrow>, Contiguous::side, Contiguous::side, aligned>;
+using OuterProduct =
+    TileProduct<T, mode, outer_shape<T, narrow>, Contiguous::side, Contiguous::side, aligned>;
 
 template <class T, MathMode mode, bool narrow, bool aligned, class A, class B>
 __global__ void __launch_bounds__(outer_threads)
-    outer_product_tile(OuterProducts<T, A, B> products, std::int64_t rows_per_part, bool add, T* out) {
+    outer_product_tile(OuterProducts<T, A, B> products, std::int64_t rows_per_part, bool add,
+                       T* out) {
   using Product = OuterProduct<T, mode, narrow, aligned>;
   constexpr TileShape shape = outer_shape<T, narrow>;
   static_assert(Product::threads == outer_threads);
@@ -83,21 +94,29 @@ __global__ void __launch_bounds__(outer_threads)
   const std::int64_t first_row = tile / column_tiles * shape.rows;
   const std::int64_t first_column = tile % column_tiles * shape.columns;
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.y) * rows_per_part;
-  const std::int64_t end = begin + rows_per_part < products.count ? begin + rows_per_part : products.count;
+  const std::int64_t end =
+      begin + rows_per_part < products.count ? begin + rows_per_part : products.count;
   if (add && end <= begin) return;
-  const int slices = end <= begin ? 0 : static_cast<int>((end - begin + Product::depth - 1) / Product::depth);
+  const int slices =
+      end <= begin ? 0 : static_cast<int>((end - begin + Product::depth - 1) / Product::depth);
   simt::SharedCarver carver;
   const auto shared = Product::take(carver);
   Product sum;
   sum.clear();
-  const auto row_of = [&](const auto& source, int slice, int outer, std::int64_t first, std::int64_t width) -> PanelRow<T> {
+  const auto row_of = [&](const auto& source, int slice, int outer, std::int64_t first,
+                          std::int64_t width) -> PanelRow<T> {
     const std::int64_t p = begin + static_cast<std::int64_t>(slice) * Product::depth + outer;
     const T* const row = p < end ? source(task, p) : nullptr;
     return {row == nullptr ? nullptr : row + first, row == nullptr ? 0 : width - first};
   };
   sum.add(
-      shared, slices, [&](int slice, int outer) { return row_of(products.a, slice, outer, first_row, products.inner); },
-      [&](int slice, int outer) { return row_of(products.b, slice, outer, first_column, products.columns); });
+      shared, slices,
+      [&](int slice, int outer) {
+        return row_of(products.a, slice, outer, first_row, products.inner);
+      },
+      [&](int slice, int outer) {
+        return row_of(products.b, slice, outer, first_column, products.columns);
+      });
   const std::int64_t part = static_cast<std::int64_t>(blockIdx.y);
   T* const to = out + (part * products.tasks + task) * products.inner * products.columns;
   const auto store = [&](int i, int j, T value) {
@@ -125,32 +144,38 @@ struct PartTerms {
   }
 };
 
-/// The first launch: the sums of each part to [parts,tasks,M,N]; with `add`, of a single part, added to what is there.
+/// The first launch: the sums of each part to [parts,tasks,M,N]; with `add`, of a single part,
+/// added to what is there.
 template <class T, class A, class B>
-void start_outer_products(const char* name, const OuterProducts<T, A, B>& products, const OuterCut& cut, bool add, T* to,
-                          Stream stream) {
+void start_outer_products(const char* name, const OuterProducts<T, A, B>& products,
+                          const OuterCut& cut, bool add, T* to, Stream stream) {
   for_math_mode<T>([&]<MathMode mode>() {
     const auto start = [&]<bool narrow, bool aligned>() {
       using Product = OuterProduct<T, mode, narrow, aligned>;
-      const simt::Launch how{.name = name,
-                             .grid = dim3(simt::blocks_for(cut.tiles, 1), static_cast<unsigned>(cut.parts)),
-                             .block = Product::threads,
-                             .shared_bytes = Product::shared_bytes(),
-                             .stream = stream};
-      simt::launch(how, outer_product_tile<T, mode, narrow, aligned, A, B>, products, cut.rows_per_part, add, to);
+      const simt::Launch how{
+          .name = name,
+          .grid = dim3(simt::blocks_for(cut.tiles, 1), static_cast<unsigned>(cut.parts)),
+          .block = Product::threads,
+          .shared_bytes = Product::shared_bytes(),
+          .stream = stream};
+      simt::launch(how, outer_product_tile<T, mode, narrow, aligned, A, B>, products,
+                   cut.rows_per_part, add, to);
     };
     if (has_narrow_outer_tile(products.inner, products.columns)) {
-      products.aligned ? start.template operator()<true, true>() : start.template operator()<true, false>();
+      products.aligned ? start.template operator()<true, true>()
+                       : start.template operator()<true, false>();
     } else {
-      products.aligned ? start.template operator()<false, true>() : start.template operator()<false, false>();
+      products.aligned ? start.template operator()<false, true>()
+                       : start.template operator()<false, false>();
     }
   });
 }
 
-/// out [tasks,M,N] = the sums, or out += the sums with `add`; `parts` holds outer_parts elements.  f32 follows math_mode().
+/// out [tasks,M,N] = the sums, or out += the sums with `add`; `parts` holds outer_parts elements.
+/// f32 follows math_mode().
 template <class T, class A, class B>
-void sum_of_outer_products(const char* name, const OuterProducts<T, A, B>& products, bool add, T* out, T* parts,
-                           Stream stream) {
+void sum_of_outer_products(const char* name, const OuterProducts<T, A, B>& products, bool add,
+                           T* out, T* parts, Stream stream) {
   const std::int64_t width = products.tasks * products.inner * products.columns;
   if (width == 0) return;
   const OuterCut cut = outer_cut(products.count, products.inner, products.columns, products.tasks);
@@ -159,7 +184,8 @@ void sum_of_outer_products(const char* name, const OuterProducts<T, A, B>& produ
   if (direct) return;
   const PartTerms<T> terms{.parts = parts, .kept = out, .count = cut.parts, .width = width};
   const std::int64_t rows = cut.parts + (add ? 1 : 0);
-  sum_columns(name, terms, rows, width, ColumnTargets<T, 1>{.to = {out}, .stride = 0}, static_cast<T*>(nullptr), stream);
+  sum_columns(name, terms, rows, width, ColumnTargets<T, 1>{.to = {out}, .stride = 0},
+              static_cast<T*>(nullptr), stream);
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -9,14 +9,16 @@
 
 namespace refrain::kernels::cpu {
 
-/// out [inner, columns] += a^T b over `count` rows; a [count, inner] with the given row stride, b [count, columns].
+/// out [inner, columns] += a^T b over `count` rows; a [count, inner] with the given row stride, b
+/// [count, columns].
 ///
-/// Parallel over blocks of `inner`; the rows are summed in blocks, in order, whatever the number of threads.  Both operands are copied
-/// into panels first, a block of rows at a time: read where they lie, rows of a power of two of bytes fall into few sets of the
-/// nearest cache and drive each other out.
+/// Parallel over blocks of `inner`; the rows are summed in blocks, in order, whatever the number of
+/// threads. Both operands are copied into panels first, a block of rows at a time: read where they
+/// lie, rows of a power of two of bytes fall into few sets of the nearest cache and drive each
+/// other out.
 template <class T>
-void add_outer(const T* a, std::int64_t a_stride, std::int64_t inner, const T* b, std::int64_t columns, std::int64_t count,
-               T* out) {
+void add_outer(const T* a, std::int64_t a_stride, std::int64_t inner, const T* b,
+               std::int64_t columns, std::int64_t count, T* out) {
   constexpr std::int64_t block = 8 * tile_rows;  // columns of a per task
   constexpr std::int64_t block_rows = 128;
   constexpr std::int64_t panel = 2 * Lanes<T>::count;
@@ -39,17 +41,19 @@ void add_outer(const T* a, std::int64_t a_stride, std::int64_t inner, const T* b
         for (std::int64_t r = 0; r < rows; ++r) {
           typename Lanes<T>::Vector copy[2];
           detail::load_row<T, 2>(b + (row + r) * columns + o, valid, copy);
-          for (int v = 0; v < 2; ++v) Lanes<T>::store(b_panel + r * panel + v * Lanes<T>::count, copy[v]);
+          for (int v = 0; v < 2; ++v)
+            Lanes<T>::store(b_panel + r * panel + v * Lanes<T>::count, copy[v]);
         }
         for (std::int64_t i = 0; i < tiles; ++i) {
-          detail::outer_tile<T, tile_rows, 2, true>(a_panels + i * block_rows * tile_rows, tile_rows, b_panel, panel, rows,
-                                                    out + (first + i * tile_rows) * columns + o, columns, valid);
+          detail::outer_tile<T, tile_rows, 2, true>(
+              a_panels + i * block_rows * tile_rows, tile_rows, b_panel, panel, rows,
+              out + (first + i * tile_rows) * columns + o, columns, valid);
         }
       }
       if (rest > 0) {
         const std::int64_t at = first + tiles * tile_rows;
-        sum_of_outer<T>(a + row * a_stride + at, a_stride, b + row * columns, columns, rows, out + at * columns, columns, rest,
-                        columns);
+        sum_of_outer<T>(a + row * a_stride + at, a_stride, b + row * columns, columns, rows,
+                        out + at * columns, columns, rest, columns);
       }
     }
   });

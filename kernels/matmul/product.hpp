@@ -1,5 +1,6 @@
 #pragma once
-/// Plain matrix products on the GPU, for every family that needs one: cuBLASLt's (cuda_product.cu), loops under the tests' emulation.
+/// Plain matrix products on the GPU, for every family that needs one: cuBLASLt's (cuda_product.cu),
+/// loops under the tests' emulation.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +13,8 @@ namespace refrain::kernels::cuda {
 
 /// c = op(a) op(b) (+ bias to every row) (+ added), row-major, for `batch` problems of one size.
 ///
-/// op(a) [rows,depth], op(b) [depth,columns], c [rows,columns]; op = transpose where asked.  f32 products follow math_mode().
+/// op(a) [rows,depth], op(b) [depth,columns], c [rows,columns]; op = transpose where asked. f32
+/// products follow math_mode().
 struct Product {
   const void* a = nullptr;
   const void* b = nullptr;
@@ -24,7 +26,8 @@ struct Product {
   std::int64_t depth = 0;
   bool transpose_a = false;
   bool transpose_b = false;
-  std::int64_t a_stride = 0;  ///< elements from one stored row to the next; 0: rows lie without gaps
+  std::int64_t a_stride =
+      0;  ///< elements from one stored row to the next; 0: rows lie without gaps
   std::int64_t b_stride = 0;
   std::int64_t c_stride = 0;
   std::int64_t batch = 1;
@@ -32,7 +35,8 @@ struct Product {
   std::int64_t b_step = 0;
   std::int64_t c_step = 0;
   DType dtype = DType::f32;
-  MutableView workspace{};  ///< product_workspace() bytes, or less: then fewer algorithms fit; product_workspace_alignment
+  MutableView workspace{};  ///< product_workspace() bytes, or less: then fewer algorithms fit;
+                            ///< product_workspace_alignment
 };
 
 /// Of the address of a product's workspace, in bytes.

@@ -20,7 +20,9 @@ class BlasCall {
   BlasCall(const BlasCall&) = delete;
   BlasCall& operator=(const BlasCall&) = delete;
 
-  operator cublasHandle_t() const noexcept { return handle_; }  // NOLINT(google-explicit-constructor): it stands for the handle
+  operator cublasHandle_t() const noexcept {
+    return handle_;
+  }  // NOLINT(google-explicit-constructor): it stands for the handle
 
  private:
   cublasHandle_t handle_;

@@ -10,13 +10,16 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// Taken once: products that follow one another use it in turn.  It starts where the library wants it.
+/// Taken once: products that follow one another use it in turn. It starts where the library wants
+/// it.
 inline MutableView take_product_scratch(cpu::Scratch& scratch) {
   const auto count = static_cast<std::int64_t>(product_workspace() / sizeof(float));
-  auto* const piece = scratch.take<std::byte>(count * static_cast<std::int64_t>(sizeof(float)) + product_workspace_alignment);
+  auto* const piece = scratch.take<std::byte>(count * static_cast<std::int64_t>(sizeof(float)) +
+                                              product_workspace_alignment);
   const auto address = reinterpret_cast<std::uintptr_t>(piece);
   const std::size_t skipped =
-      (product_workspace_alignment - address % product_workspace_alignment) % product_workspace_alignment;
+      (product_workspace_alignment - address % product_workspace_alignment) %
+      product_workspace_alignment;
   return {piece == nullptr ? nullptr : piece + skipped, Shape{count}, DType::f32, Device::cuda};
 }
 

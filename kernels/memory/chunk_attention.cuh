@@ -1,5 +1,6 @@
 #pragma once
-/// Device templates of the attention over a chunk; formulas, grids and bytes: cuda_chunk_attention.cu.
+/// Device templates of the attention over a chunk; formulas, grids and bytes:
+/// cuda_chunk_attention.cu.
 
 #include <cmath>
 #include <cstdint>
@@ -12,8 +13,9 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int attention_warps = 8;
 inline constexpr int attention_threads = 32 * attention_warps;
-inline constexpr int attention_units = 64;       // columns of tanh(weight c + query) in hand at once, two per lane
-inline constexpr int attention_depth = 32;       // elements of hidden vectors in shared memory at once
+inline constexpr int attention_units =
+    64;  // columns of tanh(weight c + query) in hand at once, two per lane
+inline constexpr int attention_depth = 32;  // elements of hidden vectors in shared memory at once
 inline constexpr int attention_back_rows = 8;    // rows whose gradients a thread has in registers
 inline constexpr int attention_outer_side = 64;  // rows and columns of a tile of dweight
 inline constexpr int attention_outer_depth = 16;
@@ -73,11 +75,13 @@ struct AttentionForwardTensors {
 template <class T, int warp_rows>
 constexpr std::size_t attention_forward_bytes(std::int64_t length, int sequences) {
   return simt::piece_bytes<T>(attention_warps * warp_rows * attention_depth) +
-         simt::piece_bytes<T>(attention_units * (attention_depth + 1)) + simt::piece_bytes<T>(length * sequences);
+         simt::piece_bytes<T>(attention_units * (attention_depth + 1)) +
+         simt::piece_bytes<T>(length * sequences);
 }
 
-/// A block takes up to `sequences` sequences with all steps, 8 warp_rows rows at a time: a warp has warp_rows of them, a lane two units of
-/// each.  The softmax follows in the block, a warp per sequence, and the weighted sum, which finds the hidden vectors in the caches.
+/// A block takes up to `sequences` sequences with all steps, 8 warp_rows rows at a time: a warp has
+/// warp_rows of them, a lane two units of each. The softmax follows in the block, a warp per
+/// sequence, and the weighted sum, which finds the hidden vectors in the caches.
 template <class T, int warp_rows>
 __global__ void __launch_bounds__(attention_threads, 2)
     chunk_attention(AttentionForwardTensors<T> tensors, AttentionDims d, int sequences) {
@@ -85,9 +89,10 @@ __global__ void __launch_bounds__(attention_threads, 2)
   constexpr int pack = simt::Pack<T>::count;
   const AttentionBlock block(d, sequences);
   simt::SharedCarver carver;
-  T* const all_rows = carver.take<T>(attention_warps * warp_rows * depth);  // [warps,warp_rows,depth]
-  T* const weights = carver.take<T>(attention_units * (depth + 1));         // [units,depth+1]
-  T* const scores = carver.take<T>(d.length * sequences);                   // [count,l] z, then alpha
+  T* const all_rows =
+      carver.take<T>(attention_warps * warp_rows * depth);           // [warps,warp_rows,depth]
+  T* const weights = carver.take<T>(attention_units * (depth + 1));  // [units,depth+1]
+  T* const scores = carver.take<T>(d.length * sequences);            // [count,l] z, then alpha
   T* const rows = all_rows + simt::warp() * warp_rows * depth;
   const int lane = simt::lane();
   for (int first = 0; first < block.rows; first += attention_warps * warp_rows) {
@@ -102,11 +107,13 @@ __global__ void __launch_bounds__(attention_threads, 2)
         for (int i = 0; i < warp_rows; ++i) {
           const int row = own + i;
           const bool valid = inside && row < block.rows;
-          rows[i * depth + lane] = valid ? tensors.chunk.at(block.step(row), block.sequence(row), d)[k + lane] : T{0};
+          rows[i * depth + lane] =
+              valid ? tensors.chunk.at(block.step(row), block.sequence(row), d)[k + lane] : T{0};
         }
         for (int a = simt::warp(); a < attention_units; a += attention_warps) {
           const bool valid = inside && unit + a < d.width;
-          weights[a * (depth + 1) + lane] = valid ? tensors.weight[std::int64_t{unit + a} * d.hidden + k + lane] : T{0};
+          weights[a * (depth + 1) + lane] =
+              valid ? tensors.weight[std::int64_t{unit + a} * d.hidden + k + lane] : T{0};
         }
         __syncthreads();
         REFRAIN_UNROLL
@@ -136,7 +143,8 @@ __global__ void __launch_bounds__(attention_threads, 2)
           const int a = unit + lane + 32 * half;
           if (a >= d.width) continue;
           const T s = std::tanh(sums[i][half] + tensors.query[b * d.width + a]);
-          if (tensors.tanh != nullptr) tensors.tanh[(block.step(row) * d.batch + b) * d.width + a] = s;
+          if (tensors.tanh != nullptr)
+            tensors.tanh[(block.step(row) * d.batch + b) * d.width + a] = s;
           z[i] += tensors.score[a] * s;
         }
       }
@@ -151,14 +159,16 @@ __global__ void __launch_bounds__(attention_threads, 2)
   for (int q = simt::warp(); q < block.count; q += attention_warps) {
     warp_softmax(scores + q * d.length, scores + q * d.length, d.length, T{1});
     if (tensors.alpha == nullptr) continue;
-    for (int j = lane; j < d.length; j += 32) tensors.alpha[j * d.batch + block.first + q] = scores[q * d.length + j];
+    for (int j = lane; j < d.length; j += 32)
+      tensors.alpha[j * d.batch + block.first + q] = scores[q * d.length + j];
   }
   __syncthreads();
   for (int q = 0; q < block.count; ++q) {
     const std::int64_t b = block.first + q;
     for (int h = static_cast<int>(threadIdx.x); h < d.hidden; h += attention_threads) {
       T sum = 0;
-      for (int j = 0; j < d.length; ++j) sum += scores[q * d.length + j] * tensors.chunk.at(j, b, d)[h];
+      for (int j = 0; j < d.length; ++j)
+        sum += scores[q * d.length + j] * tensors.chunk.at(j, b, d)[h];
       tensors.out[b * d.hidden + h] = sum;
     }
   }
@@ -183,11 +193,13 @@ struct AttentionBackwardTensors {
 /// Bytes that chunk_attention_rows carves.
 template <class T>
 constexpr std::size_t attention_backward_bytes(std::int64_t length, int sequences) {
-  return simt::piece_bytes<T>(attention_back_rows * attention_units) + simt::piece_bytes<T>(length * sequences);
+  return simt::piece_bytes<T>(attention_back_rows * attention_units) +
+         simt::piece_bytes<T>(length * sequences);
 }
 
-/// What belongs to single sequences: a block takes up to `sequences` of them.  dz: a warp per row, then per sequence; dquery: a thread per
-/// sequence and unit; dc: a thread per column for 8 rows, ds in shared memory, the weight read along its rows.
+/// What belongs to single sequences: a block takes up to `sequences` of them. dz: a warp per row,
+/// then per sequence; dquery: a thread per sequence and unit; dc: a thread per column for 8 rows,
+/// ds in shared memory, the weight read along its rows.
 template <class T>
 __global__ void __launch_bounds__(attention_threads, 2)
     chunk_attention_rows(AttentionBackwardTensors<T> tensors, AttentionDims d, int sequences) {
@@ -212,7 +224,8 @@ __global__ void __launch_bounds__(attention_threads, 2)
   for (int q = simt::warp(); q < block.count; q += attention_warps) {
     const std::int64_t b = block.first + q;
     T mean = 0;
-    for (int j = lane; j < d.length; j += 32) mean += tensors.alpha[j * d.batch + b] * dz[q * d.length + j];
+    for (int j = lane; j < d.length; j += 32)
+      mean += tensors.alpha[j * d.batch + b] * dz[q * d.length + j];
     mean = simt::warp_sum(mean);
     for (int j = lane; j < d.length; j += 32) {
       const T value = tensors.alpha[j * d.batch + b] * (dz[q * d.length + j] - mean);
@@ -259,7 +272,8 @@ __global__ void __launch_bounds__(attention_threads, 2)
           T weights[pack];
           REFRAIN_UNROLL
           for (int e = 0; e < pack; ++e) {
-            weights[e] = at + e < count ? tensors.weight[std::int64_t{unit + at + e} * d.hidden + h] : T{0};
+            weights[e] =
+                at + e < count ? tensors.weight[std::int64_t{unit + at + e} * d.hidden + h] : T{0};
           }
           REFRAIN_UNROLL
           for (int i = 0; i < tile; ++i) {
@@ -278,17 +292,19 @@ __global__ void __launch_bounds__(attention_threads, 2)
         const int j = block.step(row);
         const std::int64_t b = block.sequence(row);
         T* const to = tensors.dchunk.at(j, b, d);
-        if (to != nullptr) to[h] = tensors.alpha[j * d.batch + b] * tensors.dout[b * d.hidden + h] + sums[i];
+        if (to != nullptr)
+          to[h] = tensors.alpha[j * d.batch + b] * tensors.dout[b * d.hidden + h] + sums[i];
       }
     }
   }
 }
 
-/// parts [chunks,A,H]: sums over the rows of a chunk of ds^T c.  A block makes a tile of 64 units by 64 columns, a thread 4 by 4; rows pass
-/// through shared memory 16 at a time.
+/// parts [chunks,A,H]: sums over the rows of a chunk of ds^T c. A block makes a tile of 64 units by
+/// 64 columns, a thread 4 by 4; rows pass through shared memory 16 at a time.
 template <class T>
 __global__ void __launch_bounds__(attention_threads, 2)
-    chunk_attention_weights(ChunkRows<const T> chunk, const T* ds, T* parts, AttentionDims d, std::int64_t rows_per_chunk) {
+    chunk_attention_weights(ChunkRows<const T> chunk, const T* ds, T* parts, AttentionDims d,
+                            std::int64_t rows_per_chunk) {
   constexpr int side = attention_outer_side;
   constexpr int depth = attention_outer_depth;
   REFRAIN_SHARED_ARRAY(T, left, depth * side);   // [depth,side] of ds
@@ -338,7 +354,8 @@ __global__ void __launch_bounds__(attention_threads, 2)
     if (unit + a + i >= d.width) break;
     REFRAIN_UNROLL
     for (int j = 0; j < 4; ++j) {
-      if (column + h + j < d.hidden) to[std::int64_t{unit + a + i} * d.hidden + column + h + j] = sums[i][j];
+      if (column + h + j < d.hidden)
+        to[std::int64_t{unit + a + i} * d.hidden + column + h + j] = sums[i][j];
     }
   }
 }

@@ -2,7 +2,8 @@
 //   forward    s_j = tanh(weight c_j + query), z_j = score . s_j, alpha = softmax(z), out = sum_j alpha_j c_j
 //   backward   dalpha_j = dout . c_j, dz = alpha (dalpha - sum alpha dalpha), ds_j = dz_j score (1 - s_j^2),
 //              dc_j = alpha_j dout + ds_j weight;  dweight = sum ds_j^T c_j, dquery = sum_j ds_j, dscore = sum dz_j s_j
-// 2 l B A H FLOPs forward, twice that backward; each c_j is read twice.  Parallel over tiles of sequences; sums over sequences in order.
+// 2 l B A H FLOPs forward, twice that backward; each c_j is read twice. Parallel over tiles of
+// sequences; sums over sequences in order.
 
 #include <algorithm>
 #include <cmath>
@@ -54,12 +55,13 @@ void forward(const ChunkAttentionForward& args) {
     const std::int64_t stride = args.alpha ? batch : tile;
     T* const alpha = args.alpha ? args.alpha.as<T>() + first : plan.alpha + worker * length * tile;
     const std::int64_t tanh_stride = args.tanh ? batch : tile;
-    T* const tanhs = args.tanh ? args.tanh.as<T>() + first * width : plan.tanh + worker * length * tile * width;
+    T* const tanhs =
+        args.tanh ? args.tanh.as<T>() + first * width : plan.tanh + worker * length * tile * width;
     for (std::int64_t j = 0; j < length; ++j) {
       T* const s = tanhs + j * tanh_stride * width;
-      block_product<T>(step_of<T>(args.first, args.rest, j, batch * hidden) + first * hidden, hidden, count, hidden,
-                       Panels<T>::packed(plan.packed, hidden), width, s, width,
-                       Start<T>::rows(args.query.as<T>() + first * width, width));
+      block_product<T>(step_of<T>(args.first, args.rest, j, batch * hidden) + first * hidden,
+                       hidden, count, hidden, Panels<T>::packed(plan.packed, hidden), width, s,
+                       width, Start<T>::rows(args.query.as<T>() + first * width, width));
       for (std::int64_t r = 0; r < count; ++r) {
         T* const row = s + r * width;
         alpha[j * stride + r] = sum_lanes<T>(width, [&](auto lanes, std::int64_t a) {
@@ -74,12 +76,14 @@ void forward(const ChunkAttentionForward& args) {
       T most = alpha[r];
       for (std::int64_t j = 1; j < length; ++j) most = std::max(most, alpha[j * stride + r]);
       T total = 0;
-      for (std::int64_t j = 0; j < length; ++j) total += alpha[j * stride + r] = std::exp(alpha[j * stride + r] - most);
+      for (std::int64_t j = 0; j < length; ++j)
+        total += alpha[j * stride + r] = std::exp(alpha[j * stride + r] - most);
       T* const out = args.out.as<T>() + (first + r) * hidden;
       std::fill_n(out, hidden, T(0));
       for (std::int64_t j = 0; j < length; ++j) {
         const T share = alpha[j * stride + r] /= total;
-        const T* const c = step_of<T>(args.first, args.rest, j, batch * hidden) + (first + r) * hidden;
+        const T* const c =
+            step_of<T>(args.first, args.rest, j, batch * hidden) + (first + r) * hidden;
         for_lanes<T>(hidden, [&](auto lanes, std::int64_t i) {
           using L = decltype(lanes);
           L::store(out + i, L::load(out + i) + share * L::load(c + i));
@@ -114,7 +118,9 @@ void backward(const ChunkAttentionBackward& args) {
   parallel_tasks((batch + tile - 1) / tile, [&](std::int64_t task, int) {
     const std::int64_t first = task * tile;
     const std::int64_t count = std::min(tile, batch - first);
-    const auto alpha = [&](std::int64_t j, std::int64_t b) { return args.alpha.as<T>()[j * batch + b]; };
+    const auto alpha = [&](std::int64_t j, std::int64_t b) {
+      return args.alpha.as<T>()[j * batch + b];
+    };
     for (std::int64_t b = first; b < first + count; ++b) {
       const T* const dout = args.dout.as<T>() + b * hidden;
       T mean = 0;
@@ -138,7 +144,8 @@ void backward(const ChunkAttentionBackward& args) {
           const auto value = L::load(s + a);
           const auto gradient = dz * L::load(score + a) * (1 - value * value);
           L::store(ds + a, gradient);
-          if (dquery != nullptr) L::store(dquery + a, j == 0 ? gradient : L::load(dquery + a) + gradient);
+          if (dquery != nullptr)
+            L::store(dquery + a, j == 0 ? gradient : L::load(dquery + a) + gradient);
         });
       }
     }
@@ -154,8 +161,9 @@ void backward(const ChunkAttentionBackward& args) {
           L::store(dc + r * hidden + i, share * L::load(dout + i));
         });
       }
-      block_product<T>(plan.ds + (j * batch + first) * width, width, count, width, Panels<T>::packed(plan.packed, width),
-                       hidden, dc, hidden, Start<T>::rows(dc, hidden));
+      block_product<T>(plan.ds + (j * batch + first) * width, width, count, width,
+                       Panels<T>::packed(plan.packed, width), hidden, dc, hidden,
+                       Start<T>::rows(dc, hidden));
     }
   });
   if (args.dweight) {
@@ -163,7 +171,8 @@ void backward(const ChunkAttentionBackward& args) {
     std::fill_n(dweight, width * hidden, T(0));
     add_outer<T>(plan.ds, width, width, args.first.as<T>(), hidden, batch, dweight);
     if (length > 1) {
-      add_outer<T>(plan.ds + batch * width, width, width, args.rest.as<T>(), hidden, (length - 1) * batch, dweight);
+      add_outer<T>(plan.ds + batch * width, width, width, args.rest.as<T>(), hidden,
+                   (length - 1) * batch, dweight);
     }
   }
   if (args.dscore) {

@@ -1,5 +1,6 @@
-// One write and one read of an external memory.  A task takes a run of sequences; a worker's buffers hold one sequence's weightings.
-// The links are passed over once: each row is renewed and then read forwards and backwards while it is in the first-level cache.
+// One write and one read of an external memory. A task takes a run of sequences; a worker's buffers
+// hold one sequence's weightings. The links are passed over once: each row is renewed and then read
+// forwards and backwards while it is in the first-level cache.
 
 #include "kernels/memory/memory_row.hpp"
 #include "kernels/scratch.hpp"
@@ -42,7 +43,8 @@ std::size_t buffer_bytes(const MemorySizes& sizes) {
 template <class T>
 class Step {
  public:
-  Step(const MemoryStepForward& args, const MemorySizes& sizes, std::int64_t row, const Buffers<T>& buffers)
+  Step(const MemoryStepForward& args, const MemorySizes& sizes, std::int64_t row,
+       const Buffers<T>& buffers)
       : args_(args), sizes_(sizes), at_(sizes), row_(row), use_(buffers) {}
 
   void run() const {
@@ -58,8 +60,12 @@ class Step {
   }
 
  private:
-  const T* of(const View& view) const { return view.as<T>() + row_ * (view.shape.numel() / sizes_.batch); }
-  T* of(const MutableView& view) const { return view.as<T>() + row_ * (view.shape.numel() / sizes_.batch); }
+  const T* of(const View& view) const {
+    return view.as<T>() + row_ * (view.shape.numel() / sizes_.batch);
+  }
+  T* of(const MutableView& view) const {
+    return view.as<T>() + row_ * (view.shape.numel() / sizes_.batch);
+  }
 
   void renew_usage() const {
     const T* usage = of(args_.before.usage);
@@ -80,7 +86,8 @@ class Step {
     sort_by_usage(usage, sizes_.words, use_.order);
     allocate(usage, use_.order, sizes_.words, use_.before, use_.allocation);
     word_norms(words, sizes_, use_.norms);
-    look_up(words, use_.norms, use_.active + at_.write_key, use_.active[at_.write_strength], sizes_, use_.cosine, use_.content);
+    look_up(words, use_.norms, use_.active + at_.write_key, use_.active[at_.write_strength], sizes_,
+            use_.cosine, use_.content);
     const T write_gate = use_.active[at_.write_gate];
     const T allocation_gate = use_.active[at_.allocation_gate];
     for_lanes<T>(sizes_.words, [&]<class L>(L, std::int64_t n) {
@@ -93,7 +100,9 @@ class Step {
     const T* precedence = of(args_.before.precedence);
     const T* weighting = of(args_.after.write_weighting);
     T* renewed = of(args_.after.precedence);
-    const T kept = 1 - sum_lanes<T>(sizes_.words, [&]<class L>(L, std::int64_t n) { return L::load(weighting + n); });
+    const T kept = 1 - sum_lanes<T>(sizes_.words, [&]<class L>(L, std::int64_t n) {
+                     return L::load(weighting + n);
+                   });
     for_lanes<T>(sizes_.words, [&]<class L>(L, std::int64_t n) {
       L::store(renewed + n, kept * L::load(precedence + n) + L::load(weighting + n));
     });
@@ -108,12 +117,14 @@ class Step {
       T* renewed = of(args_.after.words) + n * sizes_.width;
       const T weight = weighting[n];
       for_lanes<T>(sizes_.width, [&]<class L>(L, std::int64_t c) {
-        L::store(renewed + c, L::load(word + c) * (1 - weight * L::load(erase + c)) + weight * L::load(vector + c));
+        L::store(renewed + c, L::load(word + c) * (1 - weight * L::load(erase + c)) +
+                                  weight * L::load(vector + c));
       });
     }
   }
 
-  /// Renews the links, and adds what following them forwards and backwards gives to the new readings.
+  /// Renews the links, and adds what following them forwards and backwards gives to the new
+  /// readings.
   void follow_links(T* readings) const {
     const std::int64_t words = sizes_.words;
     const T* weighting = of(args_.after.write_weighting);
@@ -125,7 +136,8 @@ class Step {
       const T weight = weighting[i];
       const T kept = 1 - weight;
       for_lanes<T>(words, [&]<class L>(L, std::int64_t j) {
-        L::store(renewed + j, (kept - L::load(weighting + j)) * L::load(link + j) + weight * L::load(precedence + j));
+        L::store(renewed + j, (kept - L::load(weighting + j)) * L::load(link + j) +
+                                  weight * L::load(precedence + j));
       });
       renewed[i] = 0;
       for (std::int64_t r = 0; r < sizes_.heads; ++r) {
@@ -145,11 +157,12 @@ class Step {
     for (std::int64_t r = 0; r < sizes_.heads; ++r) {
       T* reading = readings + r * sizes_.words;
       T* vector = of(args_.read_vectors) + r * sizes_.width;
-      look_up(words, use_.norms, use_.active + at_.read_keys + r * sizes_.width, use_.active[at_.read_strengths + r], sizes_,
-              use_.cosine, use_.content);
+      look_up(words, use_.norms, use_.active + at_.read_keys + r * sizes_.width,
+              use_.active[at_.read_strengths + r], sizes_, use_.cosine, use_.content);
       add_scaled(reading, use_.active[at_.read_modes + 3 * r + 1], use_.content, sizes_.words);
       std::fill_n(vector, sizes_.width, T{0});
-      for (std::int64_t n = 0; n < sizes_.words; ++n) add_scaled(vector, reading[n], words + n * sizes_.width, sizes_.width);
+      for (std::int64_t n = 0; n < sizes_.words; ++n)
+        add_scaled(vector, reading[n], words + n * sizes_.width, sizes_.width);
     }
   }
 
@@ -166,10 +179,12 @@ void forward(const MemoryStepForward& args) {
   const std::size_t bytes = buffer_bytes<T>(sizes);
   const std::int64_t per_task = sequences_per_task(sizes);
   parallel_tasks((sizes.batch + per_task - 1) / per_task, [&](std::int64_t task, int worker) {
-    Scratch scratch(static_cast<std::byte*>(args.workspace.data) + static_cast<std::size_t>(worker) * bytes);
+    Scratch scratch(static_cast<std::byte*>(args.workspace.data) +
+                    static_cast<std::size_t>(worker) * bytes);
     const Buffers<T> buffers(scratch, sizes);
     const std::int64_t end = std::min(sizes.batch, (task + 1) * per_task);
-    for (std::int64_t row = task * per_task; row < end; ++row) Step<T>(args, sizes, row, buffers).run();
+    for (std::int64_t row = task * per_task; row < end; ++row)
+      Step<T>(args, sizes, row, buffers).run();
   });
 }
 
@@ -181,7 +196,8 @@ void memory_step_forward(const MemoryStepForward& args, Stream) {
 
 std::size_t memory_step_forward_workspace(const MemoryStepForward& args) {
   std::size_t bytes = 0;
-  for_floating<MemoryStepForward>(args.interface.dtype, [&]<class T>(T) { bytes = buffer_bytes<T>(MemorySizes(args.before)); });
+  for_floating<MemoryStepForward>(
+      args.interface.dtype, [&]<class T>(T) { bytes = buffer_bytes<T>(MemorySizes(args.before)); });
   return bytes * static_cast<std::size_t>(threads());
 }
 

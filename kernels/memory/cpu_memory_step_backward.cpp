@@ -1,6 +1,7 @@
-// Gradients of one write and one read of an external memory.  The cheap values of the forward step (activations, the two write
-// weightings, lookups by content) are computed again from the interface vector and the memory before and after; nothing else was
-// saved.  A task takes a run of sequences; no product is divided by a factor that may be zero.
+// Gradients of one write and one read of an external memory. The cheap values of the forward step
+// (activations, the two write weightings, lookups by content) are computed again from the interface
+// vector and the memory before and after; nothing else was saved. A task takes a run of sequences;
+// no product is divided by a factor that may be zero.
 
 #include "kernels/memory/memory_row.hpp"
 #include "kernels/scratch.hpp"
@@ -67,7 +68,8 @@ std::size_t buffer_bytes(const MemorySizes& sizes) {
 template <class T>
 class StepBack {
  public:
-  StepBack(const MemoryStepBackward& args, const MemorySizes& sizes, std::int64_t row, const Buffers<T>& buffers)
+  StepBack(const MemoryStepBackward& args, const MemorySizes& sizes, std::int64_t row,
+           const Buffers<T>& buffers)
       : args_(args), sizes_(sizes), at_(sizes), row_(row), use_(buffers) {}
 
   void run() const {
@@ -90,8 +92,12 @@ class StepBack {
 
  private:
   /// This sequence's part, or null when there is none.
-  const T* of(const View& view) const { return view ? view.as<T>() + row_ * (view.shape.numel() / sizes_.batch) : nullptr; }
-  T* of(const MutableView& view) const { return view ? view.as<T>() + row_ * (view.shape.numel() / sizes_.batch) : nullptr; }
+  const T* of(const View& view) const {
+    return view ? view.as<T>() + row_ * (view.shape.numel() / sizes_.batch) : nullptr;
+  }
+  T* of(const MutableView& view) const {
+    return view ? view.as<T>() + row_ * (view.shape.numel() / sizes_.batch) : nullptr;
+  }
 
   void start_from(const View& gradient, std::int64_t count, T* to) const {
     if (const T* from = of(gradient)) {
@@ -110,7 +116,9 @@ class StepBack {
     }
     const T* old = of(args_.before.precedence);
     const T* weighting = of(args_.after.write_weighting);
-    const T kept = 1 - sum_lanes<T>(sizes_.words, [&]<class L>(L, std::int64_t n) { return L::load(weighting + n); });
+    const T kept = 1 - sum_lanes<T>(sizes_.words, [&]<class L>(L, std::int64_t n) {
+                     return L::load(weighting + n);
+                   });
     const T through_sum = dot_product(dnew, old, sizes_.words);
     for_lanes<T>(sizes_.words, [&]<class L>(L, std::int64_t n) {
       L::store(use_.dprecedence + n, kept * L::load(dnew + n));
@@ -125,12 +133,14 @@ class StepBack {
     for (std::int64_t n = 0; n < sizes_.words; ++n) {
       const T* word = of(args_.after.words) + n * sizes_.width;
       for (std::int64_t r = 0; r < sizes_.heads; ++r) {
-        use_.dreadings[r * sizes_.words + n] += dot_product(dvectors + r * sizes_.width, word, sizes_.width);
+        use_.dreadings[r * sizes_.words + n] +=
+            dot_product(dvectors + r * sizes_.width, word, sizes_.width);
       }
     }
   }
 
-  /// read'_r = backward_r L'^T read_r + ... + forward_r L' read_r,  L'_ij = (1 - w'_i - w'_j) L_ij + w'_i p_j off the diagonal.
+  /// read'_r = backward_r L'^T read_r + ... + forward_r L' read_r, L'_ij = (1 - w'_i - w'_j) L_ij +
+  /// w'_i p_j off the diagonal.
   void links() const {
     const std::int64_t words = sizes_.words;
     const T* weighting = of(args_.after.write_weighting);
@@ -156,12 +166,14 @@ class StepBack {
         const auto gradient = L::load(use_.dlink + j);
         L::store(use_.dwritten + j, L::load(use_.dwritten + j) - gradient * L::load(link + j));
         L::store(use_.dprecedence + j, L::load(use_.dprecedence + j) + weight * gradient);
-        if (dbefore != nullptr) L::store(dbefore + i * words + j, (kept - L::load(weighting + j)) * gradient);
+        if (dbefore != nullptr)
+          L::store(dbefore + i * words + j, (kept - L::load(weighting + j)) * gradient);
       });
     }
   }
 
-  /// What head r, following row i of the new links, gives to their gradient, to its old reading's and to its modes'.
+  /// What head r, following row i of the new links, gives to their gradient, to its old reading's
+  /// and to its modes'.
   void follow_back(std::int64_t r, std::int64_t i, const T* renewed) const {
     const std::int64_t words = sizes_.words;
     const T* mode = use_.active + at_.read_modes + 3 * r;
@@ -177,30 +189,36 @@ class StepBack {
     const T forward = mode[2] * dreading[i];
     const T backward = mode[0] * reading[i];
     for_lanes<T>(words, [&]<class L>(L, std::int64_t j) {
-      L::store(use_.dlink + j, L::load(use_.dlink + j) + forward * L::load(reading + j) + backward * L::load(dreading + j));
+      L::store(use_.dlink + j, L::load(use_.dlink + j) + forward * L::load(reading + j) +
+                                   backward * L::load(dreading + j));
       L::store(dold + j, L::load(dold + j) + forward * L::load(renewed + j));
     });
   }
 
-  /// Turns the gradient of softmax_n(strength cosine_n) into that of the cosines, in place; returns the strength's.
+  /// Turns the gradient of softmax_n(strength cosine_n) into that of the cosines, in place; returns
+  /// the strength's.
   T back_to_cosines(const T* content, const T* cosine, T strength, T* gradient) const {
     const T mean = dot_product(content, gradient, sizes_.words);
     for_lanes<T>(sizes_.words, [&]<class L>(L, std::int64_t n) {
       L::store(gradient + n, L::load(content + n) * (L::load(gradient + n) - mean));
     });
     const T dstrength = dot_product(gradient, cosine, sizes_.words);
-    for_lanes<T>(sizes_.words, [&]<class L>(L, std::int64_t n) { L::store(gradient + n, strength * L::load(gradient + n)); });
+    for_lanes<T>(sizes_.words, [&]<class L>(L, std::int64_t n) {
+      L::store(gradient + n, strength * L::load(gradient + n));
+    });
     return dstrength;
   }
 
-  /// Adds one cosine's gradient to its word's gradient (null: not wanted) and to `dkey`, the gradient of the normalised key.
-  void back_to_word(T dcosine, T cosine, const T* word, InverseNorm<T> norm, const T* key, T key_norm, T* dword,
-                    T* dkey) const {
+  /// Adds one cosine's gradient to its word's gradient (null: not wanted) and to `dkey`, the
+  /// gradient of the normalised key.
+  void back_to_word(T dcosine, T cosine, const T* word, InverseNorm<T> norm, const T* key,
+                    T key_norm, T* dword, T* dkey) const {
     if (dword != nullptr) {
       const T along_key = dcosine * norm.value * key_norm;
       const T along_word = norm.live * dcosine * cosine * norm.value * norm.value;
       for_lanes<T>(sizes_.width, [&]<class L>(L, std::int64_t c) {
-        L::store(dword + c, L::load(dword + c) + along_key * L::load(key + c) - along_word * L::load(word + c));
+        L::store(dword + c, L::load(dword + c) + along_key * L::load(key + c) -
+                                along_word * L::load(word + c));
       });
     }
     add_scaled(dkey, dcosine * norm.value, word, sizes_.width);
@@ -229,7 +247,8 @@ class StepBack {
     T* dvector = use_.dactive + at_.write_vector;
     word_norms(after, sizes_, use_.norms);
     for (std::int64_t r = 0; r < sizes_.heads; ++r) {
-      use_.key_norms[r] = InverseNorm<T>::of(use_.active + InterfaceLayout::read_keys + r * width, width);
+      use_.key_norms[r] =
+          InverseNorm<T>::of(use_.active + InterfaceLayout::read_keys + r * width, width);
       look_up_back(r);
     }
     for (std::int64_t n = 0; n < words; ++n) {
@@ -240,22 +259,26 @@ class StepBack {
       }
       for (std::int64_t r = 0; r < sizes_.heads; ++r) {
         if (dvectors != nullptr) {
-          add_scaled(use_.dword, of(args_.after.read_weightings)[r * words + n], dvectors + r * width, width);
+          add_scaled(use_.dword, of(args_.after.read_weightings)[r * words + n],
+                     dvectors + r * width, width);
         }
         const T* key = use_.active + InterfaceLayout::read_keys + r * width;
-        back_to_word(use_.dreadings[r * words + n], use_.cosine[r * words + n], after + n * width, use_.norms[n], key,
-                     use_.key_norms[r].value, use_.dword, use_.dactive + InterfaceLayout::read_keys + r * width);
+        back_to_word(use_.dreadings[r * words + n], use_.cosine[r * words + n], after + n * width,
+                     use_.norms[n], key, use_.key_norms[r].value, use_.dword,
+                     use_.dactive + InterfaceLayout::read_keys + r * width);
       }
       const T* word = of(args_.before.words) + n * width;
       const T weight = weighting[n];
       use_.dwritten[n] += sum_lanes<T>(width, [&]<class L>(L, std::int64_t c) {
-        return L::load(use_.dword + c) * (L::load(vector + c) - L::load(word + c) * L::load(erase + c));
+        return L::load(use_.dword + c) *
+               (L::load(vector + c) - L::load(word + c) * L::load(erase + c));
       });
       for_lanes<T>(width, [&]<class L>(L, std::int64_t c) {
         const auto gradient = L::load(use_.dword + c);
         L::store(derase + c, L::load(derase + c) - weight * L::load(word + c) * gradient);
         L::store(dvector + c, L::load(dvector + c) + weight * gradient);
-        if (dbefore != nullptr) L::store(dbefore + n * width + c, gradient * (1 - weight * L::load(erase + c)));
+        if (dbefore != nullptr)
+          L::store(dbefore + n * width + c, gradient * (1 - weight * L::load(erase + c)));
       });
     }
     for (std::int64_t r = 0; r < sizes_.heads; ++r) {
@@ -272,10 +295,13 @@ class StepBack {
     T* dreading = use_.dreadings + r * words;
     const T strength = use_.active[at_.read_strengths + r];
     const T mode = use_.active[at_.read_modes + 3 * r + 1];
-    look_up(of(args_.after.words), use_.norms, use_.active + InterfaceLayout::read_keys + r * sizes_.width, strength, sizes_,
-            cosine, content);
+    look_up(of(args_.after.words), use_.norms,
+            use_.active + InterfaceLayout::read_keys + r * sizes_.width, strength, sizes_, cosine,
+            content);
     use_.dactive[at_.read_modes + 3 * r + 1] += dot_product(dreading, content, words);
-    for_lanes<T>(words, [&]<class L>(L, std::int64_t n) { L::store(dreading + n, mode * L::load(dreading + n)); });
+    for_lanes<T>(words, [&]<class L>(L, std::int64_t n) {
+      L::store(dreading + n, mode * L::load(dreading + n));
+    });
     use_.dactive[at_.read_strengths + r] += back_to_cosines(content, cosine, strength, dreading);
   }
 
@@ -295,26 +321,28 @@ class StepBack {
     look_up(memory, use_.norms, key, strength, sizes_, use_.cosine, use_.content);
     const T through_allocation = dot_product(use_.dwritten, use_.allocation, words);
     const T through_content = dot_product(use_.dwritten, use_.content, words);
-    use_.dactive[at_.write_gate] = allocation_gate * through_allocation + (1 - allocation_gate) * through_content;
+    use_.dactive[at_.write_gate] =
+        allocation_gate * through_allocation + (1 - allocation_gate) * through_content;
     use_.dactive[at_.allocation_gate] = write_gate * (through_allocation - through_content);
     for_lanes<T>(words, [&]<class L>(L, std::int64_t n) {
       const auto gradient = write_gate * L::load(use_.dwritten + n);
       L::store(use_.dallocation + n, allocation_gate * gradient);
       L::store(use_.dcontent + n, (1 - allocation_gate) * gradient);
     });
-    use_.dactive[at_.write_strength] = back_to_cosines(use_.content, use_.cosine, strength, use_.dcontent);
+    use_.dactive[at_.write_strength] =
+        back_to_cosines(use_.content, use_.cosine, strength, use_.dcontent);
     const InverseNorm<T> key_norm = InverseNorm<T>::of(key, width);
     T* dbefore = of(args_.dbefore.words);
     T* dkey = use_.dactive + at_.write_key;
     for (std::int64_t n = 0; n < words; ++n) {
-      back_to_word(use_.dcontent[n], use_.cosine[n], memory + n * width, use_.norms[n], key, key_norm.value,
-                   dbefore != nullptr ? dbefore + n * width : nullptr, dkey);
+      back_to_word(use_.dcontent[n], use_.cosine[n], memory + n * width, use_.norms[n], key,
+                   key_norm.value, dbefore != nullptr ? dbefore + n * width : nullptr, dkey);
     }
     finish_key(key, key_norm, dkey);
   }
 
-  /// a[phi_j] = (1 - u'[phi_j]) before_j.  `later` is what a greater usage of phi_j adds through the words after it, per before_j:
-  /// sum_{k>j} da[phi_k] (1 - u'[phi_k]) prod_{j<i<k} u'[phi_i].
+  /// a[phi_j] = (1 - u'[phi_j]) before_j. `later` is what a greater usage of phi_j adds through the
+  /// words after it, per before_j: sum_{k>j} da[phi_k] (1 - u'[phi_k]) prod_{j<i<k} u'[phi_i].
   void allocation() const {
     const T* usage = of(args_.after.usage);
     T later = 0;
@@ -333,7 +361,8 @@ class StepBack {
     const T* used = of(args_.before.usage);
     const T* written = of(args_.before.write_weighting);
     T* product = use_.retention;
-    // The product over the other heads: that over the earlier ones, then times that over the later ones.
+    // The product over the other heads: that over the earlier ones, then times that over the later
+    // ones.
     std::fill_n(product, words, T{1});
     for (std::int64_t r = 0; r < sizes_.heads; ++r) {
       std::copy_n(product, words, use_.others + r * words);
@@ -372,18 +401,22 @@ class StepBack {
     });
   }
 
-  /// Hands out what was gathered in buffers, the interface vector's gradient through its activations.
+  /// Hands out what was gathered in buffers, the interface vector's gradient through its
+  /// activations.
   void finish() const {
     if (T* to = of(args_.dbefore.precedence)) std::copy_n(use_.dprecedence, sizes_.words, to);
-    if (T* to = of(args_.dbefore.read_weightings)) std::copy_n(use_.dbefore_readings, sizes_.heads * sizes_.words, to);
+    if (T* to = of(args_.dbefore.read_weightings))
+      std::copy_n(use_.dbefore_readings, sizes_.heads * sizes_.words, to);
     if (!args_.dinterface) return;
     const T* raw = args_.interface.as<T>() + row_ * at_.size;
     T* to = args_.dinterface.as<T>() + row_ * at_.size;
     std::copy_n(use_.dactive, at_.size, to);
     const auto through_sigmoid = [&](std::int64_t first, std::int64_t count) {
-      for (std::int64_t i = first; i < first + count; ++i) to[i] *= use_.active[i] * (1 - use_.active[i]);
+      for (std::int64_t i = first; i < first + count; ++i)
+        to[i] *= use_.active[i] * (1 - use_.active[i]);
     };
-    for (std::int64_t r = 0; r < sizes_.heads; ++r) to[at_.read_strengths + r] *= sigmoid(raw[at_.read_strengths + r]);
+    for (std::int64_t r = 0; r < sizes_.heads; ++r)
+      to[at_.read_strengths + r] *= sigmoid(raw[at_.read_strengths + r]);
     to[at_.write_strength] *= sigmoid(raw[at_.write_strength]);
     through_sigmoid(at_.erase, sizes_.width);
     through_sigmoid(at_.free_gates, sizes_.heads + 2);
@@ -408,10 +441,12 @@ void backward(const MemoryStepBackward& args) {
   const std::size_t bytes = buffer_bytes<T>(sizes);
   const std::int64_t per_task = sequences_per_task(sizes);
   parallel_tasks((sizes.batch + per_task - 1) / per_task, [&](std::int64_t task, int worker) {
-    Scratch scratch(static_cast<std::byte*>(args.workspace.data) + static_cast<std::size_t>(worker) * bytes);
+    Scratch scratch(static_cast<std::byte*>(args.workspace.data) +
+                    static_cast<std::size_t>(worker) * bytes);
     const Buffers<T> buffers(scratch, sizes);
     const std::int64_t end = std::min(sizes.batch, (task + 1) * per_task);
-    for (std::int64_t row = task * per_task; row < end; ++row) StepBack<T>(args, sizes, row, buffers).run();
+    for (std::int64_t row = task * per_task; row < end; ++row)
+      StepBack<T>(args, sizes, row, buffers).run();
   });
 }
 
@@ -423,8 +458,8 @@ void memory_step_backward(const MemoryStepBackward& args, Stream) {
 
 std::size_t memory_step_backward_workspace(const MemoryStepBackward& args) {
   std::size_t bytes = 0;
-  for_floating<MemoryStepBackward>(args.interface.dtype,
-                                   [&]<class T>(T) { bytes = buffer_bytes<T>(MemorySizes(args.before)); });
+  for_floating<MemoryStepBackward>(
+      args.interface.dtype, [&]<class T>(T) { bytes = buffer_bytes<T>(MemorySizes(args.before)); });
   return bytes * static_cast<std::size_t>(threads());
 }
 

@@ -1,19 +1,22 @@
-// One write and one read of an external memory on the GPU, in one launch.  Device: f32, f64.
-// Formulas: include/refrain/kernels/memory.hpp.  Shapes, per sequence: words [N,W]; usage, precedence, write weighting [N]; links [N,N];
-// read weightings [R,N]; read vectors [R,W]; interface vector [R W + 3 W + 5 R + 3].
+// One write and one read of an external memory on the GPU, in one launch. Device: f32, f64.
+// Formulas: include/refrain/kernels/memory.hpp. Shapes, per sequence: words [N,W]; usage,
+// precedence, write weighting [N]; links [N,N]; read weightings [R,N]; read vectors [R,W];
+// interface vector [R W + 3 W + 5 R + 3].
 //
-// A block of 8 warps has a sequence from its interface vector to its read vectors.  Values are renewed in shared memory and written to
-// the memory after as they come up; the old words are copied there behind the activation of the interface vector.
+// A block of 8 warps has a sequence from its interface vector to its read vectors. Values are
+// renewed in shared memory and written to the memory after as they come up; the old words are
+// copied there behind the activation of the interface vector.
 //   warp per word      cosine with the write key; renewal, length and cosines with the read keys (lanes along W)
 //   warp per link row  renewal and the readings' way forwards (lanes along N); rows pass through a tile of shared memory
 //   thread per word    usage; allocation: the product of the usages of all words that come before it, so nothing is sorted
 //   thread per (head, word), (head, column)    the readings' way backwards through the link tile; the read vectors
 //   warp per head      softmax over words
 // Five barriers and two per link tile; the links of up to 45 words are one tile.
-// Moved: 2 B N (W + N) elements and the interface vectors.  FLOPs: B N ((11 + 4 R) W + (4 + 4 R) N).
-// Shared memory: interface vector, (5 + 3 R) N elements, a tile of links of 2,048 elements (8 rows from N = 256 on) and the words where
-// the device can hold them; else the words are read through the caches, and where even the rest is too long it lies in the workspace.
-// Limit: latency of the chain of phases while the grid fits the GPU at once (few words); then memory.
+// Moved: 2 B N (W + N) elements and the interface vectors. FLOPs: B N ((11 + 4 R) W + (4 + 4 R) N).
+// Shared memory: interface vector, (5 + 3 R) N elements, a tile of links of 2,048 elements (8 rows
+// from N = 256 on) and the words where the device can hold them; else the words are read through
+// the caches, and where even the rest is too long it lies in the workspace. Limit: latency of the
+// chain of phases while the grid fits the GPU at once (few words); then memory.
 
 #include "kernels/cuda.hpp"
 #include "kernels/memory/memory_step_forward.cuh"
@@ -45,22 +48,25 @@ void forward(const MemoryStepForward& args, Stream stream) {
                          .shared_bytes = plan.shared_bytes,
                          .stream = stream};
   for_memory_place(plan.place, [&]<MemoryPlace place>() {
-    simt::launch(how, memory_step<T, place>, tensors, dims, layout, args.workspace.as<unsigned char>(), plan.workspace_bytes);
+    simt::launch(how, memory_step<T, place>, tensors, dims, layout,
+                 args.workspace.as<unsigned char>(), plan.workspace_bytes);
   });
 }
 
 }  // namespace
 
 void memory_step_forward(const MemoryStepForward& args, Stream stream) {
-  for_floating<MemoryStepForward>(args.interface.dtype, [&]<class T>(T) { forward<T>(args, stream); });
+  for_floating<MemoryStepForward>(args.interface.dtype,
+                                  [&]<class T>(T) { forward<T>(args, stream); });
 }
 
 std::size_t memory_step_forward_workspace(const MemoryStepForward& args) {
   const MemorySizes sizes(args.before);
   const MemoryDims dims = memory_dims(MemoryStepForward::name, sizes);
   std::size_t bytes = 0;
-  for_floating<MemoryStepForward>(args.interface.dtype,
-                                  [&]<class T>(T) { bytes = forward_plan<T>(dims, InterfaceLayout(sizes)).workspace_bytes; });
+  for_floating<MemoryStepForward>(args.interface.dtype, [&]<class T>(T) {
+    bytes = forward_plan<T>(dims, InterfaceLayout(sizes)).workspace_bytes;
+  });
   return bytes * static_cast<std::size_t>(sizes.batch);
 }
 

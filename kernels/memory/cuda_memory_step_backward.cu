@@ -1,6 +1,7 @@
-// Gradients of one write and one read of an external memory on the GPU, in one launch.  Device: f32, f64.
-// Shapes as in cuda_memory_step.cu.  The cheap values of the forward step (activations, lookups, allocation, new words and new links) are
-// made again: per sequence 3 N W + 3 N N elements are moved, not 4 of each; the given gradient of the words is read twice.
+// Gradients of one write and one read of an external memory on the GPU, in one launch. Device: f32,
+// f64. Shapes as in cuda_memory_step.cu. The cheap values of the forward step (activations,
+// lookups, allocation, new words and new links) are made again: per sequence 3 N W + 3 N N elements
+// are moved, not 4 of each; the given gradient of the words is read twice.
 //
 // A block of 8 warps has a sequence.  It never sums over words and over elements at once:
 //   warp per word        all products over a word's elements (lengths, cosines, what reaches the write weighting), lanes along W
@@ -10,9 +11,10 @@
 //   thread per column    the words' gradient, those of the erase vector, the write vector and the keys: words in groups of 16 bytes of
 //                        coefficients; memory accesses are coalesced along W.  Below W = 256 some warps idle in this pass.
 // Six barriers and two per link tile.  FLOPs: B N ((24 + 12 R) W + (9 + 10 R) N).
-// Shared memory: interface vector and read vectors' gradient, (20 + 8 R) N elements, three tiles of links of 2,048 elements (8 rows from
-// N = 256 on), and the old words where the device can hold them; else as in the forward step.
-// Limit: latency of the chain of phases while the grid fits the GPU at once (few words); then memory.
+// Shared memory: interface vector and read vectors' gradient, (20 + 8 R) N elements, three tiles of
+// links of 2,048 elements (8 rows from N = 256 on), and the old words where the device can hold
+// them; else as in the forward step. Limit: latency of the chain of phases while the grid fits the
+// GPU at once (few words); then memory.
 
 #include "kernels/cuda.hpp"
 #include "kernels/memory/memory_step_backward_passes.cuh"
@@ -47,23 +49,25 @@ void backward(const MemoryStepBackward& args, Stream stream) {
                          .shared_bytes = plan.shared_bytes,
                          .stream = stream};
   for_memory_place(plan.place, [&]<MemoryPlace place>() {
-    simt::launch(how, memory_step_gradients<T, place>, tensors, dims, layout, args.workspace.as<unsigned char>(),
-                 plan.workspace_bytes);
+    simt::launch(how, memory_step_gradients<T, place>, tensors, dims, layout,
+                 args.workspace.as<unsigned char>(), plan.workspace_bytes);
   });
 }
 
 }  // namespace
 
 void memory_step_backward(const MemoryStepBackward& args, Stream stream) {
-  for_floating<MemoryStepBackward>(args.interface.dtype, [&]<class T>(T) { backward<T>(args, stream); });
+  for_floating<MemoryStepBackward>(args.interface.dtype,
+                                   [&]<class T>(T) { backward<T>(args, stream); });
 }
 
 std::size_t memory_step_backward_workspace(const MemoryStepBackward& args) {
   const MemorySizes sizes(args.before);
   const MemoryDims dims = memory_dims(MemoryStepBackward::name, sizes);
   std::size_t bytes = 0;
-  for_floating<MemoryStepBackward>(args.interface.dtype,
-                                   [&]<class T>(T) { bytes = backward_plan<T>(dims, InterfaceLayout(sizes)).workspace_bytes; });
+  for_floating<MemoryStepBackward>(args.interface.dtype, [&]<class T>(T) {
+    bytes = backward_plan<T>(dims, InterfaceLayout(sizes)).workspace_bytes;
+  });
   return bytes * static_cast<std::size_t>(sizes.batch);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
-/// What the forward and the backward step of an external memory share, for one sequence: the interface vector's values, and the two
-/// weightings that choose where to write (lookup by content, allocation by usage).
+/// What the forward and the backward step of an external memory share, for one sequence: the
+/// interface vector's values, and the two weightings that choose where to write (lookup by content,
+/// allocation by usage).
 
 #include <algorithm>
 #include <cmath>
@@ -26,14 +27,18 @@ T softplus(T x) {
   return std::max(x, T{0}) + std::log1p(std::exp(-std::abs(x)));
 }
 
-/// One element of each part: the raw interface vector's values as the memory uses them, in the same layout.
+/// One element of each part: the raw interface vector's values as the memory uses them, in the same
+/// layout.
 template <class T>
 void activate(const InterfaceLayout& at, const MemorySizes& sizes, const T* raw, T* active) {
   std::copy_n(raw, at.size, active);
   const auto sigmoids = [&](std::int64_t first, std::int64_t count) {
-    for_lanes<T>(count, [&]<class L>(L, std::int64_t i) { L::store(active + first + i, sigmoid(L::load(raw + first + i))); });
+    for_lanes<T>(count, [&]<class L>(L, std::int64_t i) {
+      L::store(active + first + i, sigmoid(L::load(raw + first + i)));
+    });
   };
-  for (std::int64_t r = 0; r < sizes.heads; ++r) active[at.read_strengths + r] = 1 + softplus(raw[at.read_strengths + r]);
+  for (std::int64_t r = 0; r < sizes.heads; ++r)
+    active[at.read_strengths + r] = 1 + softplus(raw[at.read_strengths + r]);
   active[at.write_strength] = 1 + softplus(raw[at.write_strength]);
   sigmoids(at.erase, sizes.width);
   sigmoids(at.free_gates, sizes.heads + 2);  // the allocation gate and the write gate follow
@@ -48,16 +53,20 @@ void activate(const InterfaceLayout& at, const MemorySizes& sizes, const T* raw,
 
 template <class T>
 T dot_product(const T* a, const T* b, std::int64_t count) {
-  return sum_lanes<T>(count, [&]<class L>(L, std::int64_t i) { return L::load(a + i) * L::load(b + i); });
+  return sum_lanes<T>(count,
+                      [&]<class L>(L, std::int64_t i) { return L::load(a + i) * L::load(b + i); });
 }
 
 /// y += scale x.
 template <class T>
 void add_scaled(T* y, T scale, const T* x, std::int64_t count) {
-  for_lanes<T>(count, [&]<class L>(L, std::int64_t i) { L::store(y + i, L::load(y + i) + scale * L::load(x + i)); });
+  for_lanes<T>(count, [&]<class L>(L, std::int64_t i) {
+    L::store(y + i, L::load(y + i) + scale * L::load(x + i));
+  });
 }
 
-/// 1 / sqrt(max(squares, 1e-12)), and 1 where the squares decide (so that a gradient passes through them) or 0 where the bound does.
+/// 1 / sqrt(max(squares, 1e-12)), and 1 where the squares decide (so that a gradient passes through
+/// them) or 0 where the bound does.
 template <class T>
 struct InverseNorm {
   static InverseNorm of(const T* x, std::int64_t count) {
@@ -72,24 +81,30 @@ struct InverseNorm {
 /// Norms of all words.
 template <class T>
 void word_norms(const T* words, const MemorySizes& sizes, InverseNorm<T>* norms) {
-  for (std::int64_t n = 0; n < sizes.words; ++n) norms[n] = InverseNorm<T>::of(words + n * sizes.width, sizes.width);
+  for (std::int64_t n = 0; n < sizes.words; ++n)
+    norms[n] = InverseNorm<T>::of(words + n * sizes.width, sizes.width);
 }
 
-/// weighting = softmax_n(strength cosine_n) with cosine_n = words_n . key / (|words_n| |key|).  The largest cosine is taken away
-/// before the product with the strength (1 or more), so that no rounding of a huge product is left in the exponent.
+/// weighting = softmax_n(strength cosine_n) with cosine_n = words_n . key / (|words_n| |key|). The
+/// largest cosine is taken away before the product with the strength (1 or more), so that no
+/// rounding of a huge product is left in the exponent.
 template <class T>
-void look_up(const T* words, const InverseNorm<T>* norms, const T* key, T strength, const MemorySizes& sizes, T* cosine,
-             T* weighting) {
+void look_up(const T* words, const InverseNorm<T>* norms, const T* key, T strength,
+             const MemorySizes& sizes, T* cosine, T* weighting) {
   const T key_norm = InverseNorm<T>::of(key, sizes.width).value;
   T largest = -std::numeric_limits<T>::infinity();
   for (std::int64_t n = 0; n < sizes.words; ++n) {
     cosine[n] = dot_product(words + n * sizes.width, key, sizes.width) * norms[n].value * key_norm;
     largest = std::max(largest, cosine[n]);
   }
-  for_lanes<T>(sizes.words,
-               [&]<class L>(L, std::int64_t n) { L::store(weighting + n, exp(strength * (L::load(cosine + n) - largest))); });
-  const T total = sum_lanes<T>(sizes.words, [&]<class L>(L, std::int64_t n) { return L::load(weighting + n); });
-  for_lanes<T>(sizes.words, [&]<class L>(L, std::int64_t n) { L::store(weighting + n, L::load(weighting + n) / total); });
+  for_lanes<T>(sizes.words, [&]<class L>(L, std::int64_t n) {
+    L::store(weighting + n, exp(strength * (L::load(cosine + n) - largest)));
+  });
+  const T total =
+      sum_lanes<T>(sizes.words, [&]<class L>(L, std::int64_t n) { return L::load(weighting + n); });
+  for_lanes<T>(sizes.words, [&]<class L>(L, std::int64_t n) {
+    L::store(weighting + n, L::load(weighting + n) / total);
+  });
 }
 
 /// retention_n = prod_r (1 - free_r readings_r,n).
@@ -118,7 +133,8 @@ void sort_by_usage(const T* usage, std::int64_t words, std::int32_t* order) {
 
 /// allocation[phi_j] = (1 - usage[phi_j]) before[j],  before[j] = prod_{i<j} usage[phi_i].
 template <class T>
-void allocate(const T* usage, const std::int32_t* order, std::int64_t words, T* before, T* allocation) {
+void allocate(const T* usage, const std::int32_t* order, std::int64_t words, T* before,
+              T* allocation) {
   T product = 1;
   for (std::int64_t j = 0; j < words; ++j) {
     const T used = usage[order[j]];

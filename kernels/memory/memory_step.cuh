@@ -1,6 +1,7 @@
 #pragma once
-/// What the forward and the backward kernel of a memory step share.  A block has one sequence; what it computes stays in pieces of shared
-/// memory.  Formulas, grids and bytes: cuda_memory_step.cu, cuda_memory_step_backward.cu.
+/// What the forward and the backward kernel of a memory step share. A block has one sequence; what
+/// it computes stays in pieces of shared memory. Formulas, grids and bytes: cuda_memory_step.cu,
+/// cuda_memory_step_backward.cu.
 
 #include <algorithm>
 #include <cmath>
@@ -69,12 +70,13 @@ __device__ __forceinline__ auto memory_carver(unsigned char* workspace, std::siz
   }
 }
 
-/// Blocks that a multiprocessor shall hold at least, which is what bounds a thread's registers; f64 and the workspace have addresses and
-/// values of twice the length.
+/// Blocks that a multiprocessor shall hold at least, which is what bounds a thread's registers; f64
+/// and the workspace have addresses and values of twice the length.
 template <class T, MemoryPlace place>
 inline constexpr int memory_residents = sizeof(T) == 4 && place != MemoryPlace::workspace ? 2 : 1;
 
-/// Where the blocks of a launch have their pieces, and how many bytes of each kind of memory a block takes.
+/// Where the blocks of a launch have their pieces, and how many bytes of each kind of memory a
+/// block takes.
 struct MemoryPlan {
   MemoryPlace place;
   std::size_t shared_bytes;
@@ -84,21 +86,28 @@ struct MemoryPlan {
 /// The nearest place that holds a block's pieces and, if it can be, its words.
 inline MemoryPlan memory_plan(std::size_t pieces_bytes, std::size_t words_bytes) {
   const std::size_t limit = simt::shared_limit_bytes();
-  if (pieces_bytes + words_bytes <= limit) return {MemoryPlace::tile, pieces_bytes + words_bytes, 0};
+  if (pieces_bytes + words_bytes <= limit)
+    return {MemoryPlace::tile, pieces_bytes + words_bytes, 0};
   if (pieces_bytes <= limit) return {MemoryPlace::shared, pieces_bytes, 0};
   return {MemoryPlace::workspace, 0, pieces_bytes};
 }
 
-/// The sizes of one sequence's memory.  Throws Unsupported where a thread could not count its elements.
+/// The sizes of one sequence's memory. Throws Unsupported where a thread could not count its
+/// elements.
 inline MemoryDims memory_dims(const char* name, const MemorySizes& sizes) {
   constexpr std::int64_t most = std::int64_t{1} << 30;
-  const auto countable = [](std::int64_t a, std::int64_t b) { return a <= most && b <= most && a * b <= most; };
+  const auto countable = [](std::int64_t a, std::int64_t b) {
+    return a <= most && b <= most && a * b <= most;
+  };
   if (!countable(sizes.words, sizes.width) || !countable(sizes.words, sizes.words) ||
-      !countable(8 * (sizes.heads + 8), sizes.width) || !countable(8 * (sizes.heads + 8), sizes.words)) {
-    throw Unsupported(concat(name, ": on CUDA N W and N N are at most 2^30, (R + 8) N and (R + 8) W 2^27, got N ", sizes.words,
-                             ", W ", sizes.width, ", R ", sizes.heads));
+      !countable(8 * (sizes.heads + 8), sizes.width) ||
+      !countable(8 * (sizes.heads + 8), sizes.words)) {
+    throw Unsupported(
+        concat(name, ": on CUDA N W and N N are at most 2^30, (R + 8) N and (R + 8) W 2^27, got N ",
+               sizes.words, ", W ", sizes.width, ", R ", sizes.heads));
   }
-  return {static_cast<int>(sizes.words), static_cast<int>(sizes.width), static_cast<int>(sizes.heads)};
+  return {static_cast<int>(sizes.words), static_cast<int>(sizes.width),
+          static_cast<int>(sizes.heads)};
 }
 
 /// The pointers of a memory's views.
@@ -156,11 +165,13 @@ __device__ __forceinline__ T softplus(T x) {
   return (x > T{0} ? x : T{0}) + std::log1p(std::exp(-std::abs(x)));
 }
 
-/// 1 / sqrt(max(squares, 1e-12)), and 1 where the squares decide (so that a gradient passes through them) or 0 where the bound does.
+/// 1 / sqrt(max(squares, 1e-12)), and 1 where the squares decide (so that a gradient passes through
+/// them) or 0 where the bound does.
 template <class T>
 struct InverseNorm {
   __device__ __forceinline__ explicit InverseNorm(T squares)
-      : value(T{1} / std::sqrt(squares < T(1e-12) ? T(1e-12) : squares)), live(squares < T(1e-12) ? T{0} : T{1}) {}
+      : value(T{1} / std::sqrt(squares < T(1e-12) ? T(1e-12) : squares)),
+        live(squares < T(1e-12) ? T{0} : T{1}) {}
   T value;
   T live;
 };
@@ -173,11 +184,11 @@ __device__ __forceinline__ bool allocated_before(T usage_a, int a, T usage_b, in
   return x < y || (x == y && a < b);
 }
 
-/// Calls finish(k, sum_i x[i] vectors[k stride + i]) for every k < vectors_count, on lane 0.  Of x a lane reads what it may have written
-/// itself.
+/// Calls finish(k, sum_i x[i] vectors[k stride + i]) for every k < vectors_count, on lane 0. Of x a
+/// lane reads what it may have written itself.
 template <class T, class Finish>
-__device__ __forceinline__ void warp_products(const T* x, const T* vectors, int vectors_count, int stride, int count,
-                                              Finish&& finish) {
+__device__ __forceinline__ void warp_products(const T* x, const T* vectors, int vectors_count,
+                                              int stride, int count, Finish&& finish) {
   for (int first = 0; first < vectors_count; first += head_group) {
     T sums[head_group] = {};
     for (int i = simt::lane(); i < count; i += 32) {
@@ -204,11 +215,12 @@ __device__ __forceinline__ T activated(const InterfaceLayout& at, std::int64_t i
   return i >= at.write_vector ? raw : T{1} + softplus(raw);  // before the erase vector: strengths
 }
 
-/// active = the raw vector's values as the memory uses them, in the same layout, keys divided by their lengths.
-/// key_norms [2][heads + 1], or null: inverse lengths of the keys, the write key last, then whether gradients pass through them.
+/// active = the raw vector's values as the memory uses them, in the same layout, keys divided by
+/// their lengths. key_norms [2][heads + 1], or null: inverse lengths of the keys, the write key
+/// last, then whether gradients pass through them.
 template <class T>
-__device__ __forceinline__ void activate(const InterfaceLayout& at, const MemoryDims& d, const T* raw, T* active,
-                                         T* key_norms) {
+__device__ __forceinline__ void activate(const InterfaceLayout& at, const MemoryDims& d,
+                                         const T* raw, T* active, T* key_norms) {
   const int thread = static_cast<int>(threadIdx.x);
   for (std::int64_t i = at.read_strengths + thread; i < at.read_modes; i += memory_threads) {
     if (i < at.write_key || i >= at.write_strength) active[i] = activated(at, i, raw[i]);
@@ -223,9 +235,11 @@ __device__ __forceinline__ void activate(const InterfaceLayout& at, const Memory
     for (int k = 0; k < 3; ++k) mode[k] /= total;
   }
   for (int k = simt::warp(); k <= d.heads; k += memory_warps) {
-    const std::int64_t first = k < d.heads ? InterfaceLayout::read_keys + std::int64_t{k} * d.width : at.write_key;
+    const std::int64_t first =
+        k < d.heads ? InterfaceLayout::read_keys + std::int64_t{k} * d.width : at.write_key;
     const InverseNorm<T> norm(warp_dot(raw + first, raw + first, d.width));
-    for (int c = simt::lane(); c < d.width; c += 32) active[first + c] = raw[first + c] * norm.value;
+    for (int c = simt::lane(); c < d.width; c += 32)
+      active[first + c] = raw[first + c] * norm.value;
     if (key_norms != nullptr && simt::lane() == 0) {
       key_norms[k] = norm.value;
       key_norms[d.heads + 1 + k] = norm.live;
@@ -235,7 +249,8 @@ __device__ __forceinline__ void activate(const InterfaceLayout& at, const Memory
 
 // ---- a block ----
 
-/// Words that a thread may have in hand in a pass down a column: the coefficients of so many are one load.
+/// Words that a thread may have in hand in a pass down a column: the coefficients of so many are
+/// one load.
 template <class T>
 inline constexpr int word_group = simt::Pack<T>::count;
 
@@ -245,8 +260,8 @@ __host__ __device__ constexpr int word_stride(int words) {
   return (words + word_group<T> - 1) / word_group<T> * word_group<T>;
 }
 
-/// What one block has of its sequence.  Pieces of one shape are rows of one array: their addresses are a product away, and no registers
-/// are held for them.
+/// What one block has of its sequence. Pieces of one shape are rows of one array: their addresses
+/// are a product away, and no registers are held for them.
 template <class T, int word_pieces, int head_pieces>
 class MemoryBlock {
  public:
@@ -259,7 +274,8 @@ class MemoryBlock {
 
  protected:
   template <class Carver>
-  __device__ __forceinline__ MemoryBlock(const MemoryDims& dims, const InterfaceLayout& layout, Carver& carver)
+  __device__ __forceinline__ MemoryBlock(const MemoryDims& dims, const InterfaceLayout& layout,
+                                         Carver& carver)
       : d_(dims),
         at_(layout),
         stride_(word_stride<T>(dims.words)),
@@ -272,10 +288,15 @@ class MemoryBlock {
   __device__ __forceinline__ static int thread() { return static_cast<int>(threadIdx.x); }
 
   /// A piece [N], or row r of a piece [R,N].
-  __device__ __forceinline__ T* word_piece(int piece) const { return words_pieces_ + piece * stride_; }
-  __device__ __forceinline__ T* head_piece(int piece, int r) const { return heads_pieces_ + (piece * d_.heads + r) * stride_; }
+  __device__ __forceinline__ T* word_piece(int piece) const {
+    return words_pieces_ + piece * stride_;
+  }
+  __device__ __forceinline__ T* head_piece(int piece, int r) const {
+    return heads_pieces_ + (piece * d_.heads + r) * stride_;
+  }
 
-  /// This sequence's part of a tensor with `per_word` elements for each of its words; null stays null.
+  /// This sequence's part of a tensor with `per_word` elements for each of its words; null stays
+  /// null.
   template <class Element>
   __device__ __forceinline__ Element* of(Element* tensor, int per_word = 1) const {
     return tensor == nullptr ? nullptr : tensor + first_word_ * per_word;
@@ -286,9 +307,13 @@ class MemoryBlock {
     return tensor == nullptr ? nullptr : tensor + static_cast<std::int64_t>(blockIdx.x) * count;
   }
 
-  __device__ __forceinline__ const T* read_key(int r) const { return active_ + InterfaceLayout::read_keys + r * d_.width; }
+  __device__ __forceinline__ const T* read_key(int r) const {
+    return active_ + InterfaceLayout::read_keys + r * d_.width;
+  }
   /// Mode k of head r: backward, content, forward.
-  __device__ __forceinline__ T mode(int r, int k) const { return active_[at_.read_modes + 3 * r + k]; }
+  __device__ __forceinline__ T mode(int r, int k) const {
+    return active_[at_.read_modes + 3 * r + k];
+  }
 
   MemoryDims d_;
   InterfaceLayout at_;

@@ -1,5 +1,6 @@
 #pragma once
-/// A memory step's gradients: a block's pieces, and all but its passes over words and links (memory_step_backward_passes.cuh).
+/// A memory step's gradients: a block's pieces, and all but its passes over words and links
+/// (memory_step_backward_passes.cuh).
 
 #include "kernels/memory/memory_step.cuh"
 
@@ -10,38 +11,45 @@ template <class T>
 struct MemoryBackwardTensors {
   const T* interface;
   MemoryPointers<const T> before;
-  MemoryPointers<const T> after;  ///< only usage and weightings are read: words and links are made again from those before
+  MemoryPointers<const T>
+      after;  ///< only usage and weightings are read: words and links are made again from those
+              ///< before
   MemoryPointers<const T> dafter;
   const T* dread_vectors;
   T* dinterface;
   MemoryPointers<T> dbefore;
 };
 
-/// A block's gradients of one sequence, from the read back to the usage.  A name that begins with d holds a gradient.  With
-/// x = write vector - M erase, the new words are M' = M + w' x, and a new word's gradient is
+/// A block's gradients of one sequence, from the read back to the usage. A name that begins with d
+/// holds a gradient. With x = write vector - M erase, the new words are M' = M + w' x, and a new
+/// word's gradient is
 ///
 ///   dM'_n = given_n + sum_r read'_rn dvector_r + sum_r dcosine_rn (key_r - cosine_rn M'_n / |M'_n|) / |M'_n|      (keys of length 1)
 ///
-/// All that is summed over a word's elements is made of products of M', x, keys and given gradients, which one pass by words computes
-/// before any of the coefficients is known; all that is summed over words is made of coefficients, in one pass by columns.
+/// All that is summed over a word's elements is made of products of M', x, keys and given
+/// gradients, which one pass by words computes before any of the coefficients is known; all that is
+/// summed over words is made of coefficients, in one pass by columns.
 template <class T, MemoryPlace place>
 class MemoryBackward : MemoryBlock<T, 18, 8> {
   using Block = MemoryBlock<T, 18, 8>;
   using Block::active_, Block::at_, Block::d_, Block::stride_;
-  using Block::head_piece, Block::mode, Block::of, Block::of_sequence, Block::read_key, Block::thread, Block::word_piece;
+  using Block::head_piece, Block::mode, Block::of, Block::of_sequence, Block::read_key,
+      Block::thread, Block::word_piece;
 
  public:
   /// Bytes that the constructor carves, the words apart.
   static constexpr std::size_t bytes(const MemoryDims& d, const InterfaceLayout& at) {
     const std::int64_t heads = d.heads;
     const std::int64_t links = std::int64_t{link_rows(d.words)} * d.words;
-    return Block::bytes(d, at) + simt::piece_bytes<int>(2 * std::int64_t{d.words}) + simt::piece_bytes<T>(heads * d.width) +
-           simt::piece_bytes<T>(4 * (heads + 1)) + simt::piece_bytes<T>(2) + 3 * simt::piece_bytes<T>(links);
+    return Block::bytes(d, at) + simt::piece_bytes<int>(2 * std::int64_t{d.words}) +
+           simt::piece_bytes<T>(heads * d.width) + simt::piece_bytes<T>(4 * (heads + 1)) +
+           simt::piece_bytes<T>(2) + 3 * simt::piece_bytes<T>(links);
   }
 
   template <class Carver>
-  __device__ __forceinline__ MemoryBackward(const MemoryBackwardTensors<T>& tensors, const MemoryDims& dims,
-                                            const InterfaceLayout& layout, Carver carver)
+  __device__ __forceinline__ MemoryBackward(const MemoryBackwardTensors<T>& tensors,
+                                            const MemoryDims& dims, const InterfaceLayout& layout,
+                                            Carver carver)
       : Block(dims, layout, carver), tensors_(tensors) {
     order_ = carver.template take<int>(2 * d_.words);
     dvectors_ = carver.template take<T>(d_.heads * d_.width);
@@ -101,10 +109,16 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
   __device__ __forceinline__ static T given(const T* gradient, std::int64_t i) {
     return gradient == nullptr ? T{0} : gradient[i];
   }
-  __device__ __forceinline__ T* dinterface() const { return of_sequence(tensors_.dinterface, at_.size); }
-  __device__ __forceinline__ T raw(std::int64_t i) const { return of_sequence(tensors_.interface, at_.size)[i]; }
+  __device__ __forceinline__ T* dinterface() const {
+    return of_sequence(tensors_.dinterface, at_.size);
+  }
+  __device__ __forceinline__ T raw(std::int64_t i) const {
+    return of_sequence(tensors_.interface, at_.size)[i];
+  }
   /// s (1 - s) of a gate.
-  __device__ __forceinline__ T slope(std::int64_t gate) const { return active_[gate] * (T{1} - active_[gate]); }
+  __device__ __forceinline__ T slope(std::int64_t gate) const {
+    return active_[gate] * (T{1} - active_[gate]);
+  }
 
   __device__ __forceinline__ void load() {
     for (int n = thread(); n < d_.words; n += memory_threads) {
@@ -125,7 +139,8 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
       along(r)[n] = 0;
     }
     const T* const from = of_sequence(tensors_.dread_vectors, std::int64_t{d_.heads} * d_.width);
-    for (int p = thread(); p < d_.heads * d_.width; p += memory_threads) dvectors_[p] = given(from, p);
+    for (int p = thread(); p < d_.heads * d_.width; p += memory_threads)
+      dvectors_[p] = given(from, p);
   }
 
   // Passes over words and links: memory_step_backward_passes.cuh.
@@ -230,8 +245,10 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
     if (tensors_.dinterface == nullptr) return;
     T* const to = dinterface();
     to[at_.write_strength] = dstrength * logistic(raw(at_.write_strength));
-    to[at_.write_gate] = (gate * through_allocation + (T{1} - gate) * through_lookup) * slope(at_.write_gate);
-    to[at_.allocation_gate] = write_gate * (through_allocation - through_lookup) * slope(at_.allocation_gate);
+    to[at_.write_gate] =
+        (gate * through_allocation + (T{1} - gate) * through_lookup) * slope(at_.write_gate);
+    to[at_.allocation_gate] =
+        write_gate * (through_allocation - through_lookup) * slope(at_.allocation_gate);
   }
 
   /// The modes of head r through their softmax: one warp.
@@ -248,7 +265,8 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
     to[2] = mode(r, 2) * (forward - mean);
   }
 
-  /// a[phi_j] = (1 - u'[phi_j]) before_j, and u' = (u + w - u w) prod_r (1 - free_r read_r): a thread per word.
+  /// a[phi_j] = (1 - u'[phi_j]) before_j, and u' = (u + w - u w) prod_r (1 - free_r read_r): a
+  /// thread per word.
   __device__ __forceinline__ void usage_back() {
     const T scale = active_[at_.write_gate] * active_[at_.allocation_gate];
     T* const dused = of(tensors_.dbefore.usage);
@@ -264,10 +282,12 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
         later += between * scale * dwritten()[k] * (T{1} - usage()[k]);
         between *= usage()[k];
       }
-      const T dusage = given(of(tensors_.dafter.usage), n) + before_product()[n] * (later - scale * dwritten()[n]);
+      const T dusage = given(of(tensors_.dafter.usage), n) +
+                       before_product()[n] * (later - scale * dwritten()[n]);
       const T u = old_usage()[n];
       const T w = old_written()[n];
-      // The product over the other heads: that over the earlier ones, then times that over the later ones.
+      // The product over the other heads: that over the earlier ones, then times that over the
+      // later ones.
       T retained = 1;
       for (int r = 0; r < d_.heads; ++r) {
         along(r)[n] = mode(r, 0) * against(r)[n] + mode(r, 2) * along(r)[n];
@@ -281,7 +301,8 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
         const T gate = active_[at_.free_gates + r];
         const T gradient = others * against(r)[n];
         against(r)[n] = gradient;
-        if (dold_readings != nullptr) dold_readings[r * d_.words + n] = along(r)[n] - gate * gradient;
+        if (dold_readings != nullptr)
+          dold_readings[r * d_.words + n] = along(r)[n] - gate * gradient;
         others *= T{1} - gate * old_reading(r)[n];
       }
     }
@@ -290,45 +311,74 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
   __device__ __forceinline__ void free_gates_back() {
     for (int r = simt::warp(); r < d_.heads; r += memory_warps) {
       const T through = warp_dot(against(r), old_reading(r), d_.words);
-      if (simt::lane() == 0) dinterface()[at_.free_gates + r] = -through * slope(at_.free_gates + r);
+      if (simt::lane() == 0)
+        dinterface()[at_.free_gates + r] = -through * slope(at_.free_gates + r);
     }
   }
 
   // [N]
-  __device__ __forceinline__ T* written() const { return word_piece(0); }     ///< the new write weighting
+  __device__ __forceinline__ T* written() const {
+    return word_piece(0);
+  }  ///< the new write weighting
   __device__ __forceinline__ T* precedence() const { return word_piece(1); }  ///< the old one
   __device__ __forceinline__ T* usage() const { return word_piece(2); }       ///< the new one
   __device__ __forceinline__ T* old_usage() const { return word_piece(3); }
   __device__ __forceinline__ T* old_written() const { return word_piece(4); }
-  __device__ __forceinline__ T* before_product() const { return word_piece(5); }  ///< of the usages that come before a word's
+  __device__ __forceinline__ T* before_product() const {
+    return word_piece(5);
+  }  ///< of the usages that come before a word's
   __device__ __forceinline__ T* allocation() const { return word_piece(6); }
-  __device__ __forceinline__ T* content() const { return word_piece(7); }    ///< the write's lookup, then the pull on M
-  __device__ __forceinline__ T* cosine() const { return word_piece(8); }     ///< with the write key, then what M shrinks by
-  __device__ __forceinline__ T* old_norm() const { return word_piece(9); }   ///< 1 / |M|
-  __device__ __forceinline__ T* old_live() const { return word_piece(10); }  ///< 1, or 0 where no gradient passes through it
-  __device__ __forceinline__ T* norm() const { return word_piece(11); }      ///< 1 / |M'|
+  __device__ __forceinline__ T* content() const {
+    return word_piece(7);
+  }  ///< the write's lookup, then the pull on M
+  __device__ __forceinline__ T* cosine() const {
+    return word_piece(8);
+  }  ///< with the write key, then what M shrinks by
+  __device__ __forceinline__ T* old_norm() const { return word_piece(9); }  ///< 1 / |M|
+  __device__ __forceinline__ T* old_live() const {
+    return word_piece(10);
+  }  ///< 1, or 0 where no gradient passes through it
+  __device__ __forceinline__ T* norm() const { return word_piece(11); }  ///< 1 / |M'|
   __device__ __forceinline__ T* live() const { return word_piece(12); }
-  __device__ __forceinline__ T* given_by_x() const { return word_piece(13); }  ///< x . (given + sum_r read'_r dvector_r)
-  __device__ __forceinline__ T* word_by_x() const { return word_piece(14); }   ///< x . M'
+  __device__ __forceinline__ T* given_by_x() const {
+    return word_piece(13);
+  }  ///< x . (given + sum_r read'_r dvector_r)
+  __device__ __forceinline__ T* word_by_x() const { return word_piece(14); }  ///< x . M'
   __device__ __forceinline__ T* dwritten() const { return word_piece(15); }
   __device__ __forceinline__ T* dprecedence() const { return word_piece(16); }
-  __device__ __forceinline__ T* shrink() const { return word_piece(17); }      ///< the coefficient of -M' in dM'
-  __device__ __forceinline__ int* rank() const { return order_; }              ///< place of a word in the order of usages
-  __device__ __forceinline__ int* order() const { return order_ + d_.words; }  ///< the word at a place
+  __device__ __forceinline__ T* shrink() const {
+    return word_piece(17);
+  }  ///< the coefficient of -M' in dM'
+  __device__ __forceinline__ int* rank() const {
+    return order_;
+  }  ///< place of a word in the order of usages
+  __device__ __forceinline__ int* order() const {
+    return order_ + d_.words;
+  }  ///< the word at a place
   // [N] of head r
   __device__ __forceinline__ T* old_reading(int r) const { return head_piece(0, r); }
   __device__ __forceinline__ T* reading(int r) const { return head_piece(1, r); }
   __device__ __forceinline__ T* cosines(int r) const { return head_piece(2, r); }
   __device__ __forceinline__ T* dreading(int r) const { return head_piece(3, r); }
   __device__ __forceinline__ T* key_by_x(int r) const { return head_piece(4, r); }  ///< x . key_r
-  __device__ __forceinline__ T* against(int r) const { return head_piece(5, r); }   ///< L' dread', then the free gate's part
-  __device__ __forceinline__ T* along(int r) const { return head_piece(6, r); }     ///< L'^T dread', then dread by links
-  __device__ __forceinline__ T* pull(int r) const { return head_piece(7, r); }      ///< dcosine / |M'|
+  __device__ __forceinline__ T* against(int r) const {
+    return head_piece(5, r);
+  }  ///< L' dread', then the free gate's part
+  __device__ __forceinline__ T* along(int r) const {
+    return head_piece(6, r);
+  }  ///< L'^T dread', then dread by links
+  __device__ __forceinline__ T* pull(int r) const { return head_piece(7, r); }  ///< dcosine / |M'|
   // [R+1], the write key last
-  __device__ __forceinline__ T* key_norm() const { return by_key_; }                       ///< 1 / |key|
-  __device__ __forceinline__ T* key_live() const { return by_key_ + (d_.heads + 1); }      ///< as old_live
-  __device__ __forceinline__ T* key_pull() const { return by_key_ + 2 * (d_.heads + 1); }  ///< what its gradient loses along it
-  __device__ __forceinline__ T* through_content() const { return by_key_ + 3 * (d_.heads + 1); }  ///< dread' . lookup
+  __device__ __forceinline__ T* key_norm() const { return by_key_; }  ///< 1 / |key|
+  __device__ __forceinline__ T* key_live() const {
+    return by_key_ + (d_.heads + 1);
+  }  ///< as old_live
+  __device__ __forceinline__ T* key_pull() const {
+    return by_key_ + 2 * (d_.heads + 1);
+  }  ///< what its gradient loses along it
+  __device__ __forceinline__ T* through_content() const {
+    return by_key_ + 3 * (d_.heads + 1);
+  }  ///< dread' . lookup
 
   const MemoryBackwardTensors<T>& tensors_;
   int* order_;          ///< [2,N]

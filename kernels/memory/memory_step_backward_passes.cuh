@@ -1,5 +1,6 @@
 #pragma once
-/// A memory step's gradients: the passes over words and links, and the kernel; formulas, grid and bytes: cuda_memory_step_backward.cu.
+/// A memory step's gradients: the passes over words and links, and the kernel; formulas, grid and
+/// bytes: cuda_memory_step_backward.cu.
 
 #include "kernels/memory/memory_step_backward.cuh"
 
@@ -80,8 +81,9 @@ __device__ __forceinline__ void MemoryBackward<T, place>::multiply_words() {
   }
 }
 
-/// read'_r = backward_r L'^T read_r + ... + forward_r L' read_r,  L'_ij = (1 - w'_i - w'_j) L_ij + w'_i p_j off the diagonal.
-/// Some rows of links at a time: a warp per row, then a thread per head and column, and one per column.
+/// read'_r = backward_r L'^T read_r + ... + forward_r L' read_r, L'_ij = (1 - w'_i - w'_j) L_ij +
+/// w'_i p_j off the diagonal. Some rows of links at a time: a warp per row, then a thread per head
+/// and column, and one per column.
 template <class T, MemoryPlace place>
 __device__ __forceinline__ void MemoryBackward<T, place>::follow_links_back() {
   const int words = d_.words;
@@ -89,7 +91,8 @@ __device__ __forceinline__ void MemoryBackward<T, place>::follow_links_back() {
   for (int first = 0; first < words; first += rows) {
     const int count = first + rows < words ? rows : words - first;
     for (int row = simt::warp(); row < count; row += memory_warps) {
-      follow_row_back(first + row, renewed_links_ + row * words, old_links_ + row * words, dlinks_ + row * words);
+      follow_row_back(first + row, renewed_links_ + row * words, old_links_ + row * words,
+                      dlinks_ + row * words);
     }
     __syncthreads();
     for (int p = thread(); p < (d_.heads + 1) * words; p += memory_threads) {
@@ -97,7 +100,8 @@ __device__ __forceinline__ void MemoryBackward<T, place>::follow_links_back() {
       const int j = p - r * words;
       if (r < d_.heads) {
         T sum = 0;
-        for (int row = 0; row < count; ++row) sum += dreading(r)[first + row] * renewed_links_[row * words + j];
+        for (int row = 0; row < count; ++row)
+          sum += dreading(r)[first + row] * renewed_links_[row * words + j];
         along(r)[j] += sum;
       } else {
         T through_link = 0;
@@ -116,7 +120,8 @@ __device__ __forceinline__ void MemoryBackward<T, place>::follow_links_back() {
 }
 
 template <class T, MemoryPlace place>
-__device__ __forceinline__ void MemoryBackward<T, place>::follow_row_back(int i, T* renewed, T* old, T* dlink) {
+__device__ __forceinline__ void MemoryBackward<T, place>::follow_row_back(int i, T* renewed, T* old,
+                                                                          T* dlink) {
   const int words = d_.words;
   const std::int64_t offset = static_cast<std::int64_t>(i) * words;
   const T weight = written()[i];
@@ -183,7 +188,8 @@ __device__ __forceinline__ void MemoryBackward<T, place>::read_keys_back() {
   }
 }
 
-/// The words' gradient, and those of the write's key, erase vector and write vector: a thread per column, a group of words at a time.
+/// The words' gradient, and those of the write's key, erase vector and write vector: a thread per
+/// column, a group of words at a time.
 template <class T, MemoryPlace place>
 __device__ __forceinline__ void MemoryBackward<T, place>::words_back() {
   constexpr int group = word_group<T>;
@@ -206,7 +212,8 @@ __device__ __forceinline__ void MemoryBackward<T, place>::words_back() {
         if (n >= d_.words) continue;
         const std::int64_t at = static_cast<std::int64_t>(n) * d_.width + c;
         old[k] = words_[at];
-        gradient[k] = given(dword, at) - shrink()[n] * (old[k] * (T{1} - written()[n] * erase) + written()[n] * vector);
+        gradient[k] = given(dword, at) - shrink()[n] * (old[k] * (T{1} - written()[n] * erase) +
+                                                        written()[n] * vector);
       }
       for (int r = 0; r < d_.heads; ++r) {
         const T key = read_key(r)[c];
@@ -234,14 +241,15 @@ __device__ __forceinline__ void MemoryBackward<T, place>::words_back() {
     if (tensors_.dinterface == nullptr) continue;
     dinterface()[at_.erase + c] = derase * erase * (T{1} - erase);
     dinterface()[at_.write_vector + c] = dvector;
-    dinterface()[at_.write_key + c] = key_norm()[d_.heads] * (dkey - key_pull()[d_.heads] * write_key);
+    dinterface()[at_.write_key + c] =
+        key_norm()[d_.heads] * (dkey - key_pull()[d_.heads] * write_key);
   }
 }
 
 template <class T, MemoryPlace place>
 __global__ void __launch_bounds__(memory_threads, memory_residents<T, place>)
-    memory_step_gradients(MemoryBackwardTensors<T> tensors, MemoryDims dims, InterfaceLayout layout, unsigned char* workspace,
-                          std::size_t bytes) {
+    memory_step_gradients(MemoryBackwardTensors<T> tensors, MemoryDims dims, InterfaceLayout layout,
+                          unsigned char* workspace, std::size_t bytes) {
   MemoryBackward<T, place>(tensors, dims, layout, memory_carver<place>(workspace, bytes)).run();
 }
 

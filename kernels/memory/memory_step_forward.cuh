@@ -19,7 +19,8 @@ template <class T, MemoryPlace place>
 class MemoryForward : MemoryBlock<T, 5, 3> {
   using Block = MemoryBlock<T, 5, 3>;
   using Block::active_, Block::at_, Block::d_, Block::stride_;
-  using Block::head_piece, Block::mode, Block::of, Block::of_sequence, Block::read_key, Block::thread, Block::word_piece;
+  using Block::head_piece, Block::mode, Block::of, Block::of_sequence, Block::read_key,
+      Block::thread, Block::word_piece;
 
  public:
   /// Bytes that the constructor carves, the words apart.
@@ -28,8 +29,9 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
   }
 
   template <class Carver>
-  __device__ __forceinline__ MemoryForward(const MemoryForwardTensors<T>& tensors, const MemoryDims& dims,
-                                           const InterfaceLayout& layout, Carver carver)
+  __device__ __forceinline__ MemoryForward(const MemoryForwardTensors<T>& tensors,
+                                           const MemoryDims& dims, const InterfaceLayout& layout,
+                                           Carver carver)
       : Block(dims, layout, carver), tensors_(tensors) {
     links_ = carver.template take<T>(link_rows(d_.words) * d_.words);
     if constexpr (place == MemoryPlace::tile) {
@@ -42,7 +44,8 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
   }
 
   __device__ __forceinline__ void run() {
-    if constexpr (place == MemoryPlace::tile) start_copy(renewed_, of(tensors_.before.words, d_.width), d_.words * d_.width);
+    if constexpr (place == MemoryPlace::tile)
+      start_copy(renewed_, of(tensors_.before.words, d_.width), d_.words * d_.width);
     activate(at_, d_, of_sequence(tensors_.interface, at_.size), active_, static_cast<T*>(nullptr));
     load();
     simt::wait_copies<0>();
@@ -51,7 +54,8 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
     compare_words();
     __syncthreads();
     allocate();
-    if (simt::warp() == memory_warps - 1) warp_softmax(content(), content(), d_.words, active_[at_.write_strength]);
+    if (simt::warp() == memory_warps - 1)
+      warp_softmax(content(), content(), d_.words, active_[at_.write_strength]);
     __syncthreads();
     choose_words();
     __syncthreads();
@@ -83,7 +87,8 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
   __device__ __forceinline__ void renew_usage() {
     for (int n = thread(); n < d_.words; n += memory_threads) {
       T renewed = usage()[n];
-      for (int r = 0; r < d_.heads; ++r) renewed *= T{1} - active_[at_.free_gates + r] * old_reading(r)[n];
+      for (int r = 0; r < d_.heads; ++r)
+        renewed *= T{1} - active_[at_.free_gates + r] * old_reading(r)[n];
       usage()[n] = renewed;
       of(tensors_.after.usage)[n] = renewed;
     }
@@ -122,7 +127,8 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
   __device__ __forceinline__ void choose_words() {
     const T gate = active_[at_.allocation_gate];
     for (int n = thread(); n < d_.words; n += memory_threads) {
-      const T weight = active_[at_.write_gate] * (gate * allocation()[n] + (T{1} - gate) * content()[n]);
+      const T weight =
+          active_[at_.write_gate] * (gate * allocation()[n] + (T{1} - gate) * content()[n]);
       written()[n] = weight;
       of(tensors_.after.write_weighting)[n] = weight;
     }
@@ -137,7 +143,8 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
     }
   }
 
-  /// A warp renews a word, takes its length, and compares it with every read key while its elements are at hand.
+  /// A warp renews a word, takes its length, and compares it with every read key while its elements
+  /// are at hand.
   __device__ __forceinline__ void write() {
     const T* const erase = active_ + at_.erase;
     const T* const vector = active_ + at_.write_vector;
@@ -158,20 +165,22 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
     }
   }
 
-  /// Renews the links, some rows at a time: a warp renews a row and follows it forwards, then a thread per head and word follows the
-  /// rows' columns backwards.
+  /// Renews the links, some rows at a time: a warp renews a row and follows it forwards, then a
+  /// thread per head and word follows the rows' columns backwards.
   __device__ __forceinline__ void follow_links() {
     const int words = d_.words;
     const int rows = link_rows(words);
     for (int first = 0; first < words; first += rows) {
       const int count = first + rows < words ? rows : words - first;
-      for (int row = simt::warp(); row < count; row += memory_warps) renew_row(first + row, links_ + row * words);
+      for (int row = simt::warp(); row < count; row += memory_warps)
+        renew_row(first + row, links_ + row * words);
       __syncthreads();
       for (int p = thread(); p < d_.heads * words; p += memory_threads) {
         const int r = p / words;
         const int j = p - r * words;
         T sum = 0;
-        for (int row = 0; row < count; ++row) sum += old_reading(r)[first + row] * links_[row * words + j];
+        for (int row = 0; row < count; ++row)
+          sum += old_reading(r)[first + row] * links_[row * words + j];
         reading(r)[j] += mode(r, 0) * sum;
       }
       __syncthreads();
@@ -213,7 +222,8 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
       const T* const column = renewed_ + (p - r * d_.width);
       const T* const weights = reading(r);
       T sum = 0;
-      for (int n = 0; n < d_.words; ++n) sum += weights[n] * column[static_cast<std::int64_t>(n) * d_.width];
+      for (int n = 0; n < d_.words; ++n)
+        sum += weights[n] * column[static_cast<std::int64_t>(n) * d_.width];
       to[p] = sum;
     }
   }
@@ -223,8 +233,10 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
   __device__ __forceinline__ T* content() const {
     return word_piece(2);
   }  ///< [N] cosines with the write key, then their softmax
-  __device__ __forceinline__ T* written() const { return word_piece(3); }              ///< [N] the new write weighting
-  __device__ __forceinline__ T* precedence() const { return word_piece(4); }           ///< [N] the old one
+  __device__ __forceinline__ T* written() const {
+    return word_piece(3);
+  }  ///< [N] the new write weighting
+  __device__ __forceinline__ T* precedence() const { return word_piece(4); }  ///< [N] the old one
   __device__ __forceinline__ T* old_reading(int r) const { return head_piece(0, r); }  ///< [N]
   __device__ __forceinline__ T* reading(int r) const { return head_piece(1, r); }      ///< [N]
   __device__ __forceinline__ T* found(int r) const {
@@ -239,8 +251,8 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
 
 template <class T, MemoryPlace place>
 __global__ void __launch_bounds__(memory_threads, memory_residents<T, place>)
-    memory_step(MemoryForwardTensors<T> tensors, MemoryDims dims, InterfaceLayout layout, unsigned char* workspace,
-                std::size_t bytes) {
+    memory_step(MemoryForwardTensors<T> tensors, MemoryDims dims, InterfaceLayout layout,
+                unsigned char* workspace, std::size_t bytes) {
   MemoryForward<T, place>(tensors, dims, layout, memory_carver<place>(workspace, bytes)).run();
 }
 

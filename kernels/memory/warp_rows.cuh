@@ -19,15 +19,17 @@ __device__ __forceinline__ T warp_dot(const T* a, const T* b, int count) {
   return simt::warp_sum(sum);
 }
 
-/// weighting = softmax(strength score); both may be one array.  The largest score is taken away before the product with the strength (1 or
-/// more), so that no rounding of a huge product is left in the exponent.
+/// weighting = softmax(strength score); both may be one array. The largest score is taken away
+/// before the product with the strength (1 or more), so that no rounding of a huge product is left
+/// in the exponent.
 template <class T>
 __device__ __forceinline__ void warp_softmax(const T* score, T* weighting, int count, T strength) {
   T largest = -infinity<T>;
   for (int n = simt::lane(); n < count; n += 32) largest = score[n] > largest ? score[n] : largest;
   largest = simt::warp_max(largest);
   T total = 0;
-  for (int n = simt::lane(); n < count; n += 32) total += weighting[n] = std::exp(strength * (score[n] - largest));
+  for (int n = simt::lane(); n < count; n += 32)
+    total += weighting[n] = std::exp(strength * (score[n] - largest));
   total = simt::warp_sum(total);
   for (int n = simt::lane(); n < count; n += 32) weighting[n] /= total;
 }

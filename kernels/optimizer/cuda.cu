@@ -5,13 +5,15 @@
 //   adam_rows, sgd_rows   the same on the named rows alone
 //   adam_many    adam and adam_rows of many parameters
 //   clip_factor  norm = sqrt(sum of squares);  factor = max_norm / norm, or 1                              n
-// One kernel makes all updates.  A parameter is cut into pieces: 1,024 elements of it, for a block, or with a row-sparse
-// gradient its rows, a team of threads each (a power of two, as row_moves.cuh has it); a thread takes 16 bytes of each tensor
-// at a time, one element where an address or the length of a row is no multiple of them.  A launch changes up to 32 parameters
-// (f64: 16), which travel by value in its arguments: the blocks of one follow those of another, and a block finds its own by
-// five comparisons.  A model of many little parameters then costs a few launches, and a large one none more than it had.  What
-// changes from step to step may lie in device memory (`rates`), so a recorded launch serves every step.
-// Limit: memory; rows under 32 bytes: memory sectors.  clip_factor: one block, the latency of a launch.
+// One kernel makes all updates. A parameter is cut into pieces: 1,024 elements of it, for a block,
+// or with a row-sparse gradient its rows, a team of threads each (a power of two, as row_moves.cuh
+// has it); a thread takes 16 bytes of each tensor at a time, one element where an address or the
+// length of a row is no multiple of them. A launch changes up to 32 parameters (f64: 16), which
+// travel by value in its arguments: the blocks of one follow those of another, and a block finds
+// its own by five comparisons. A model of many little parameters then costs a few launches, and a
+// large one none more than it had. What changes from step to step may lie in device memory
+// (`rates`), so a recorded launch serves every step. Limit: memory; rows under 32 bytes: memory
+// sectors. clip_factor: one block, the latency of a launch.
 
 #include <algorithm>
 #include <cmath>
@@ -66,7 +68,10 @@ class Updates {
   void launch() {
     if (size_ == 0) return;
     static_assert(sizeof group_ <= 4096, "a kernel's arguments end there");
-    const simt::Launch how{.name = name_, .grid = simt::blocks_for(blocks_, 1), .block = update_threads, .stream = stream_};
+    const simt::Launch how{.name = name_,
+                           .grid = simt::blocks_for(blocks_, 1),
+                           .block = update_threads,
+                           .stream = stream_};
     simt::launch(how, update_pieces<Tensor>, group_);
     clear();
   }
@@ -87,7 +92,9 @@ class Updates {
 
 template <class T, class Args>
 AdamTensor<T> adam_tensor(const Args& args, const View& gradient) {
-  const auto inverse_correction = [&](double beta) { return 1 / (1 - std::pow(beta, static_cast<double>(args.step))); };
+  const auto inverse_correction = [&](double beta) {
+    return 1 / (1 - std::pow(beta, static_cast<double>(args.step)));
+  };
   return {.pieces = {},
           .parameter = args.parameter.template as<T>(),
           .gradient = gradient.as<T>(),
@@ -142,13 +149,14 @@ SgdTensor<T> tensor_of(const Sgd& args) {
 
 template <class T>
 SgdTensor<T> tensor_of(const SgdRows& args) {
-  SgdTensor<T> tensor{
-      .pieces = {},
-      .parameter = args.parameter.as<T>(),
-      .gradient = args.values.as<T>(),
-      .velocity = nullptr,
-      .rates = args.rates.as<double>(),
-      .rule = {.learning_rate = static_cast<T>(args.learning_rate), .momentum = T{0}, .l2 = static_cast<T>(args.l2)}};
+  SgdTensor<T> tensor{.pieces = {},
+                      .parameter = args.parameter.as<T>(),
+                      .gradient = args.values.as<T>(),
+                      .velocity = nullptr,
+                      .rates = args.rates.as<double>(),
+                      .rule = {.learning_rate = static_cast<T>(args.learning_rate),
+                               .momentum = T{0},
+                               .l2 = static_cast<T>(args.l2)}};
   const bool aligned = simt::aligned_16(tensor.parameter, tensor.gradient);
   tensor.pieces = row_pieces(args.rows, args.values, simt::Pack<T>::count, aligned);
   return tensor;
@@ -193,9 +201,10 @@ void sgd_rows(const SgdRows& args, Stream stream) { update_alone(args, stream); 
 
 void clip_factor(const ClipFactor& args, Stream stream) {
   for_floating<ClipFactor>(args.squares.dtype, [&]<class T>(T) {
-    const simt::Launch how{.name = ClipFactor::name, .grid = 1, .block = update_threads, .stream = stream};
-    simt::launch(how, find_clip_factor<T>, args.squares.shape.numel(), args.squares.as<T>(), args.max_norm, args.norm.as<T>(),
-                 args.factor.as<T>());
+    const simt::Launch how{
+        .name = ClipFactor::name, .grid = 1, .block = update_threads, .stream = stream};
+    simt::launch(how, find_clip_factor<T>, args.squares.shape.numel(), args.squares.as<T>(),
+                 args.max_norm, args.norm.as<T>(), args.factor.as<T>());
   });
 }
 

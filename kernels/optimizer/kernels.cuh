@@ -10,10 +10,12 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int update_threads = 256;
-inline constexpr std::int64_t update_piece = 1024;  ///< elements that a block takes of a parameter with a dense gradient
+inline constexpr std::int64_t update_piece =
+    1024;  ///< elements that a block takes of a parameter with a dense gradient
 
-/// How a parameter is cut for the threads.  A piece lies together in the gradient, and together in the parameter and its
-/// moments: a row of a row-sparse gradient, or update_piece elements of a dense one.
+/// How a parameter is cut for the threads. A piece lies together in the gradient, and together in
+/// the parameter and its moments: a row of a row-sparse gradient, or update_piece elements of a
+/// dense one.
 struct Pieces {
   const std::int32_t* rows;  ///< of each piece, negative: skipped; null: the gradient is dense
   std::int64_t count;
@@ -28,7 +30,8 @@ struct Pieces {
 /// Adam's constants of one step.
 template <class T>
 struct AdamRule {
-  T learning_rate, inverse_correction1, inverse_correction2, beta1, one_minus_beta1, beta2, one_minus_beta2, epsilon, l2, decay;
+  T learning_rate, inverse_correction1, inverse_correction2, beta1, one_minus_beta1, beta2,
+      one_minus_beta2, epsilon, l2, decay;
 
   __device__ __forceinline__ void operator()(T& parameter, T gradient, T& m, T& v) const {
     const T g = gradient + l2 * parameter;
@@ -63,7 +66,8 @@ struct AdamTensor {
 
   /// n elements at `to` of the parameter, with those at `from` of the gradient.
   template <int n>
-  __device__ __forceinline__ void update(const AdamRule<T>& now, std::int64_t from, std::int64_t to) const {
+  __device__ __forceinline__ void update(const AdamRule<T>& now, std::int64_t from,
+                                         std::int64_t to) const {
     T p[n];
     T g[n];
     T first[n];
@@ -103,7 +107,8 @@ struct SgdTensor {
   }
 
   template <int n>
-  __device__ __forceinline__ void update(const SgdRule<T>& now, std::int64_t from, std::int64_t to) const {
+  __device__ __forceinline__ void update(const SgdRule<T>& now, std::int64_t from,
+                                         std::int64_t to) const {
     T p[n];
     T g[n];
     simt::load_group(parameter + to, p);
@@ -125,8 +130,8 @@ struct SgdTensor {
 
 // ---- kernels ----
 
-/// The parameters that one launch changes; they travel in the kernel's own arguments, which hold 4 KiB, so that a recorded
-/// launch needs no table in memory.
+/// The parameters that one launch changes; they travel in the kernel's own arguments, which hold 4
+/// KiB, so that a recorded launch needs no table in memory.
 template <class Tensor>
 struct UpdateGroup {
   static constexpr int most = sizeof(Tensor) <= 124 ? 32 : 16;  ///< a power of two
@@ -146,25 +151,30 @@ struct UpdateGroup {
 
 /// One thread's share of a piece, in groups of n and then the elements that fill no group.
 template <int n, class Tensor, class Rule>
-__device__ __forceinline__ void update_share(const Tensor& tensor, const Rule& rule, std::int64_t from, std::int64_t to,
+__device__ __forceinline__ void update_share(const Tensor& tensor, const Rule& rule,
+                                             std::int64_t from, std::int64_t to,
                                              std::int64_t length) {
   const int team = 1 << tensor.pieces.team_bits;
   const int member = static_cast<int>(threadIdx.x) & (team - 1);
   const std::int64_t grouped = length / n * n;
-  for (std::int64_t i = member * n; i < grouped; i += team * n) tensor.template update<n>(rule, from + i, to + i);
+  for (std::int64_t i = member * n; i < grouped; i += team * n)
+    tensor.template update<n>(rule, from + i, to + i);
   if constexpr (n > 1) {
-    for (std::int64_t i = grouped + member; i < length; i += team) tensor.template update<1>(rule, from + i, to + i);
+    for (std::int64_t i = grouped + member; i < length; i += team)
+      tensor.template update<1>(rule, from + i, to + i);
   }
 }
 
 /// A block takes 256 >> team_bits pieces of one parameter.  No two threads meet: rows are distinct.
 template <class Tensor>
-__global__ void __launch_bounds__(update_threads) update_pieces(const __grid_constant__ UpdateGroup<Tensor> group) {
+__global__ void __launch_bounds__(update_threads)
+    update_pieces(const __grid_constant__ UpdateGroup<Tensor> group) {
   const int member = group.member(blockIdx.x);
   const Tensor& tensor = group.at[member];
   const Pieces& pieces = tensor.pieces;
   const std::int64_t block = blockIdx.x - group.first_block[member];
-  const std::int64_t piece = block * (update_threads >> pieces.team_bits) + (static_cast<int>(threadIdx.x) >> pieces.team_bits);
+  const std::int64_t piece = block * (update_threads >> pieces.team_bits) +
+                             (static_cast<int>(threadIdx.x) >> pieces.team_bits);
   if (piece >= pieces.count) return;
   const std::int64_t from = piece * pieces.length;
   std::int64_t to = from;
@@ -182,13 +192,15 @@ __global__ void __launch_bounds__(update_threads) update_pieces(const __grid_con
   }
 }
 
-/// norm and factor of ClipFactor, by one block: thread t adds squares t, t + 256, ... in rising order, in double.
+/// norm and factor of ClipFactor, by one block: thread t adds squares t, t + 256, ... in rising
+/// order, in double.
 template <class T>
 __global__ void __launch_bounds__(update_threads)
     find_clip_factor(std::int64_t count, const T* squares, double max_norm, T* norm, T* factor) {
   REFRAIN_SHARED_ARRAY(double, scratch, update_threads / simt::warp_size);
   double sum = 0;
-  for (std::int64_t i = static_cast<std::int64_t>(threadIdx.x); i < count; i += update_threads) sum += squares[i];
+  for (std::int64_t i = static_cast<std::int64_t>(threadIdx.x); i < count; i += update_threads)
+    sum += squares[i];
   sum = simt::block_sum<update_threads / simt::warp_size>(sum, scratch);
   if (threadIdx.x != 0) return;
   const double root = std::sqrt(sum);

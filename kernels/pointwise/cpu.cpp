@@ -1,7 +1,7 @@
 // Element by element.
-// One task takes a run of elements and computes them a vector at a time; the last few go through the same vector code, so that an
-// element's value does not depend on where it stands.  Inputs are read before the output is written, element for element: an
-// output may be one of its inputs.
+// One task takes a run of elements and computes them a vector at a time; the last few go through
+// the same vector code, so that an element's value does not depend on where it stands. Inputs are
+// read before the output is written, element for element: an output may be one of its inputs.
 
 #include <algorithm>
 #include <array>
@@ -73,10 +73,12 @@ void unary_gradient(const UnaryBackward& args) {
   switch (args.function) {
     case UnaryFunction::relu:
       return map(
-          count, task_elements, dx, [](Vector v, Vector d) { return v > T{0} ? d : Vector{}; }, x, dy);
+          count, task_elements, dx, [](Vector v, Vector d) { return v > T{0} ? d : Vector{}; }, x,
+          dy);
     case UnaryFunction::gelu:
       return map(
-          count, exponential_elements, dx, [](Vector v, Vector d) { return d * gelu_derivative<T>(v); }, x, dy);
+          count, exponential_elements, dx,
+          [](Vector v, Vector d) { return d * gelu_derivative<T>(v); }, x, dy);
     case UnaryFunction::sigmoid: {
       const auto slope = [](Vector v, Vector d) {
         const Vector s = sigmoid(v);
@@ -97,7 +99,9 @@ void unary_gradient(const UnaryBackward& args) {
 /// Sums of 4096 terms in the element type, added in double in rising order.
 constexpr std::int64_t dot_chunk = 4096;
 
-std::int64_t dot_chunks(const Dot& args) { return (args.a.shape.numel() + dot_chunk - 1) / dot_chunk; }
+std::int64_t dot_chunks(const Dot& args) {
+  return (args.a.shape.numel() + dot_chunk - 1) / dot_chunk;
+}
 
 template <class T>
 void dot_product(const Dot& args) {
@@ -110,45 +114,55 @@ void dot_product(const Dot& args) {
       const std::int64_t length = std::min(dot_chunk, count - chunk * dot_chunk);
       if (args.b) {
         const T* b = args.b.as<T>() + chunk * dot_chunk;
-        partial[chunk] = sum_lanes<T>(length, [=]<class L>(L, std::int64_t i) { return L::load(a + i) * L::load(b + i); });
+        partial[chunk] = sum_lanes<T>(
+            length, [=]<class L>(L, std::int64_t i) { return L::load(a + i) * L::load(b + i); });
       } else {
-        partial[chunk] = sum_lanes<T>(length, [=]<class L>(L, std::int64_t i) { return L::load(a + i); });
+        partial[chunk] =
+            sum_lanes<T>(length, [=]<class L>(L, std::int64_t i) { return L::load(a + i); });
       }
     }
   });
-  const double sum = sum_lanes<double>(chunks, [=]<class L>(L, std::int64_t chunk) { return L::load(partial + chunk); });
+  const double sum = sum_lanes<double>(
+      chunks, [=]<class L>(L, std::int64_t chunk) { return L::load(partial + chunk); });
   *args.out.as<T>() = static_cast<T>(sum);
 }
 
 template <class T>
 void drop(const Dropout& args) {
-  constexpr std::size_t blocks = 32;  // made together, so that the rounds run side by side in vector registers
+  constexpr std::size_t blocks =
+      32;  // made together, so that the rounds run side by side in vector registers
   constexpr std::int64_t batch = 4 * blocks;
   const std::int64_t count = args.x.shape.numel();
   const T scale = static_cast<T>(1 / args.keep);
   const double limit = std::ceil(args.keep * 0x1p32);  // words below it are kept; at least one
   const std::uint32_t last_kept = static_cast<std::uint32_t>(limit - 1);
   const std::uint64_t start =
-      args.position + (args.shift ? static_cast<std::uint64_t>(*args.shift.as<std::int64_t>()) : std::uint64_t{0});
-  parallel_for((count + batch - 1) / batch, exponential_elements / batch, [&](std::int64_t first, std::int64_t last) {
-    std::array<std::uint32_t, batch> words;
-    std::array<T, batch> kept;
-    for (std::int64_t group = first; group < last; ++group) {
-      const std::uint64_t position = start + static_cast<std::uint64_t>(group) * blocks;
-      for (std::size_t block = 0; block < blocks; ++block) {
-        const auto four = philox(args.seed, args.stream, position + block);
-        for (std::size_t word = 0; word < 4; ++word) words[4 * block + word] = four[word];
-      }
-      const std::int64_t begin = group * batch;
-      const std::int64_t size = std::min(batch, count - begin);
-      const T* x = args.x.as<T>() + begin;
-      for (std::size_t i = 0; i < static_cast<std::size_t>(size); ++i) {
-        const T scaled = x[i] * scale;  // computed for all: a branch on random bits would be mispredicted half the time
-        kept[i] = words[i] <= last_kept ? scaled : T{0};
-      }
-      std::copy_n(kept.begin(), size, args.y.as<T>() + begin);
-    }
-  });
+      args.position +
+      (args.shift ? static_cast<std::uint64_t>(*args.shift.as<std::int64_t>()) : std::uint64_t{0});
+  parallel_for(
+      (count + batch - 1) / batch, exponential_elements / batch,
+      [&](std::int64_t first, std::int64_t last) {
+        std::array<std::uint32_t, batch> words;
+        std::array<T, batch> kept;
+        for (std::int64_t group = first; group < last; ++group) {
+          const std::uint64_t position = start + static_cast<std::uint64_t>(group) * blocks;
+          for (std::size_t block = 0; block < blocks; ++block) {
+            const auto four = philox(args.seed, args.stream, position + block);
+            for (std::size_t word = 0; word < 4; ++word) words[4 * block + word] = four[word];
+          }
+          const std::int64_t begin = group * batch;
+          const std::int64_t size = std::min(batch, count - begin);
+          const T* x = args.x.as<T>() + begin;
+          for (std::size_t i = 0; i < static_cast<std::size_t>(size); ++i) {
+            const T scaled =
+                x[i] *
+                scale;  // computed for all: a branch on random bits would be mispredicted half the
+                        // time
+            kept[i] = words[i] <= last_kept ? scaled : T{0};
+          }
+          std::copy_n(kept.begin(), size, args.y.as<T>() + begin);
+        }
+      });
 }
 
 }  // namespace
@@ -169,11 +183,12 @@ void linear_combination(const LinearCombination& args, Stream) {
     const T beta = static_cast<T>(args.beta);
     if (args.b) {
       map(
-          count, task_elements, args.out.as<T>(), [=](Vector a, Vector b) { return alpha * a + beta * b; }, args.a.as<T>(),
-          args.b.as<T>());
+          count, task_elements, args.out.as<T>(),
+          [=](Vector a, Vector b) { return alpha * a + beta * b; }, args.a.as<T>(), args.b.as<T>());
     } else {
       map(
-          count, task_elements, args.out.as<T>(), [=](Vector a) { return alpha * a; }, args.a.as<T>());
+          count, task_elements, args.out.as<T>(), [=](Vector a) { return alpha * a; },
+          args.a.as<T>());
     }
   });
 }
@@ -185,10 +200,12 @@ void multiply(const Multiply& args, Stream) {
     if (count != 1 && args.b.shape.numel() == 1) {
       const T factor = *args.b.as<T>();
       map(
-          count, task_elements, args.out.as<T>(), [factor](Vector a) { return factor * a; }, args.a.as<T>());
+          count, task_elements, args.out.as<T>(), [factor](Vector a) { return factor * a; },
+          args.a.as<T>());
     } else {
       map(
-          count, task_elements, args.out.as<T>(), [](Vector a, Vector b) { return a * b; }, args.a.as<T>(), args.b.as<T>());
+          count, task_elements, args.out.as<T>(), [](Vector a, Vector b) { return a * b; },
+          args.a.as<T>(), args.b.as<T>());
     }
   });
 }
@@ -197,7 +214,9 @@ void dot(const Dot& args, Stream) {
   for_floating<Dot>(args.a.dtype, [&]<class T>(T) { dot_product<T>(args); });
 }
 
-std::size_t dot_workspace(const Dot& args) { return sizeof(double) * static_cast<std::size_t>(dot_chunks(args)); }
+std::size_t dot_workspace(const Dot& args) {
+  return sizeof(double) * static_cast<std::size_t>(dot_chunks(args));
+}
 
 void dropout(const Dropout& args, Stream) {
   for_floating<Dropout>(args.x.dtype, [&]<class T>(T) { drop<T>(args); });

@@ -5,11 +5,13 @@
 //   multiply            out = a b, or a times one element   3 n, or 2 n
 //   dot                 out = sum_i a_i b_i                 2 n, or n without b, and 8 bytes per 4,096 elements
 //   dropout             y = x mask / keep                   2 n
-// A thread takes 16 bytes of each tensor (one element when a tensor does not start at a multiple of 16 bytes, as slices may not), a block
-// 256 threads: some 2,048 threads of a multiprocessor then have 32 KiB of loads under way, which is what hides the memory's latency.
-// One thread per group and no loop: the block scheduler balances.  Limit: memory; dropout's ten rounds of Philox (40 multiplications per
-// four elements) stay below it.  Any count up to 2^31 - 1 blocks.
-// dot sums in an order that depends on the count alone: terms of a thread, warps, blocks, no atomics.
+// A thread takes 16 bytes of each tensor (one element when a tensor does not start at a multiple of
+// 16 bytes, as slices may not), a block 256 threads: some 2,048 threads of a multiprocessor then
+// have 32 KiB of loads under way, which is what hides the memory's latency. One thread per group
+// and no loop: the block scheduler balances. Limit: memory; dropout's ten rounds of Philox (40
+// multiplications per four elements) stay below it. Any count up to 2^31 - 1 blocks.
+// dot sums in an order that depends on the count alone: terms of a thread, warps, blocks, no
+// atomics.
 
 #include <cmath>
 
@@ -25,7 +27,10 @@ constexpr std::int64_t shares(std::int64_t count, int n) { return count / n + co
 
 /// How an element-by-element kernel of so many threads is started.
 simt::Launch over(const char* name, std::int64_t threads, Stream stream) {
-  return {.name = name, .grid = simt::blocks_for(threads, pointwise_threads), .block = pointwise_threads, .stream = stream};
+  return {.name = name,
+          .grid = simt::blocks_for(threads, pointwise_threads),
+          .block = pointwise_threads,
+          .stream = stream};
 }
 
 template <class Args, class T, class Function>
@@ -33,20 +38,24 @@ void launch_map(std::int64_t count, Function function, const T* a, T* out, Strea
   if (count == 0) return;
   if (simt::aligned_16(a, out)) {
     constexpr int n = simt::Pack<T>::count;
-    simt::launch(over(Args::name, shares(count, n), stream), map_one<n, T, Function>, count, function, a, out);
+    simt::launch(over(Args::name, shares(count, n), stream), map_one<n, T, Function>, count,
+                 function, a, out);
   } else {
     simt::launch(over(Args::name, count, stream), map_one<1, T, Function>, count, function, a, out);
   }
 }
 
 template <class Args, class T, class Function>
-void launch_map(std::int64_t count, Function function, const T* a, const T* b, T* out, Stream stream) {
+void launch_map(std::int64_t count, Function function, const T* a, const T* b, T* out,
+                Stream stream) {
   if (count == 0) return;
   if (simt::aligned_16(a, b, out)) {
     constexpr int n = simt::Pack<T>::count;
-    simt::launch(over(Args::name, shares(count, n), stream), map_two<n, T, Function>, count, function, a, b, out);
+    simt::launch(over(Args::name, shares(count, n), stream), map_two<n, T, Function>, count,
+                 function, a, b, out);
   } else {
-    simt::launch(over(Args::name, count, stream), map_two<1, T, Function>, count, function, a, b, out);
+    simt::launch(over(Args::name, count, stream), map_two<1, T, Function>, count, function, a, b,
+                 out);
   }
 }
 
@@ -65,14 +74,17 @@ void for_function(UnaryFunction function, Visit&& visit) {
   }
 }
 
-std::int64_t dot_blocks(const Dot& args) { return (args.a.shape.numel() + dot_chunk - 1) / dot_chunk; }
+std::int64_t dot_blocks(const Dot& args) {
+  return (args.a.shape.numel() + dot_chunk - 1) / dot_chunk;
+}
 
 }  // namespace
 
 void unary_forward(const UnaryForward& args, Stream stream) {
   for_floating<UnaryForward>(args.x.dtype, [&]<class T>(T) {
     for_function(args.function, [&]<UnaryFunction function>() {
-      launch_map<UnaryForward>(args.x.shape.numel(), Unary<T, function>{}, args.x.as<T>(), args.y.as<T>(), stream);
+      launch_map<UnaryForward>(args.x.shape.numel(), Unary<T, function>{}, args.x.as<T>(),
+                               args.y.as<T>(), stream);
     });
   });
 }
@@ -80,8 +92,8 @@ void unary_forward(const UnaryForward& args, Stream stream) {
 void unary_backward(const UnaryBackward& args, Stream stream) {
   for_floating<UnaryBackward>(args.x.dtype, [&]<class T>(T) {
     for_function(args.function, [&]<UnaryFunction function>() {
-      launch_map<UnaryBackward>(args.x.shape.numel(), UnarySlope<T, function>{}, args.x.as<T>(), args.dy.as<T>(),
-                                args.dx.as<T>(), stream);
+      launch_map<UnaryBackward>(args.x.shape.numel(), UnarySlope<T, function>{}, args.x.as<T>(),
+                                args.dy.as<T>(), args.dx.as<T>(), stream);
     });
   });
 }
@@ -92,9 +104,11 @@ void linear_combination(const LinearCombination& args, Stream stream) {
     const T beta = static_cast<T>(args.beta);
     const std::int64_t count = args.a.shape.numel();
     if (args.b) {
-      launch_map<LinearCombination>(count, Combined<T>{alpha, beta}, args.a.as<T>(), args.b.as<T>(), args.out.as<T>(), stream);
+      launch_map<LinearCombination>(count, Combined<T>{alpha, beta}, args.a.as<T>(), args.b.as<T>(),
+                                    args.out.as<T>(), stream);
     } else {
-      launch_map<LinearCombination>(count, Scaled<T>{alpha}, args.a.as<T>(), args.out.as<T>(), stream);
+      launch_map<LinearCombination>(count, Scaled<T>{alpha}, args.a.as<T>(), args.out.as<T>(),
+                                    stream);
     }
   });
 }
@@ -103,9 +117,11 @@ void multiply(const Multiply& args, Stream stream) {
   for_floating<Multiply>(args.a.dtype, [&]<class T>(T) {
     const std::int64_t count = args.a.shape.numel();
     if (count != 1 && args.b.shape.numel() == 1) {
-      launch_map<Multiply>(count, ProductWithElement<T>{args.b.as<T>()}, args.a.as<T>(), args.out.as<T>(), stream);
+      launch_map<Multiply>(count, ProductWithElement<T>{args.b.as<T>()}, args.a.as<T>(),
+                           args.out.as<T>(), stream);
     } else {
-      launch_map<Multiply>(count, Multiplied<T>{}, args.a.as<T>(), args.b.as<T>(), args.out.as<T>(), stream);
+      launch_map<Multiply>(count, Multiplied<T>{}, args.a.as<T>(), args.b.as<T>(), args.out.as<T>(),
+                           stream);
     }
   });
 }
@@ -115,28 +131,34 @@ void dot(const Dot& args, Stream stream) {
     const std::int64_t blocks = dot_blocks(args);
     double* const parts = args.workspace.as<double>();
     if (blocks > 0) {
-      const simt::Launch how{
-          .name = Dot::name, .grid = simt::blocks_for(blocks, 1), .block = pointwise_threads, .stream = stream};
+      const simt::Launch how{.name = Dot::name,
+                             .grid = simt::blocks_for(blocks, 1),
+                             .block = pointwise_threads,
+                             .stream = stream};
       simt::launch(how, dot_parts<T>, args.a.shape.numel(), args.a.as<T>(), args.b.as<T>(), parts);
     }
-    const simt::Launch how{.name = Dot::name, .grid = 1, .block = dot_total_threads, .stream = stream};
+    const simt::Launch how{
+        .name = Dot::name, .grid = 1, .block = dot_total_threads, .stream = stream};
     simt::launch(how, dot_total<T>, blocks, parts, args.out.as<T>());
   });
 }
 
-std::size_t dot_workspace(const Dot& args) { return sizeof(double) * static_cast<std::size_t>(dot_blocks(args)); }
+std::size_t dot_workspace(const Dot& args) {
+  return sizeof(double) * static_cast<std::size_t>(dot_blocks(args));
+}
 
 void dropout(const Dropout& args, Stream stream) {
   for_floating<Dropout>(args.x.dtype, [&]<class T>(T) {
     const std::int64_t count = args.x.shape.numel();
     if (count == 0) return;
     // Kept: word < keep * 2^32; at least one word is.
-    const DropoutRule<T> rule{.scale = static_cast<T>(1 / args.keep),
-                              .last_kept = static_cast<std::uint32_t>(std::ceil(args.keep * 0x1p32) - 1),
-                              .seed = args.seed,
-                              .stream = args.stream,
-                              .position = args.position,
-                              .shift = args.shift ? args.shift.as<std::int64_t>() : nullptr};
+    const DropoutRule<T> rule{
+        .scale = static_cast<T>(1 / args.keep),
+        .last_kept = static_cast<std::uint32_t>(std::ceil(args.keep * 0x1p32) - 1),
+        .seed = args.seed,
+        .stream = args.stream,
+        .position = args.position,
+        .shift = args.shift ? args.shift.as<std::int64_t>() : nullptr};
     const simt::Launch how = over(Dropout::name, (count + 3) / 4, stream);
     if (simt::aligned_16(args.x.as<T>(), args.y.as<T>())) {
       simt::launch(how, drop<true, T>, count, rule, args.x.as<T>(), args.y.as<T>());

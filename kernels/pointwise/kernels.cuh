@@ -49,8 +49,10 @@ struct UnarySlope {
     } else if constexpr (function == UnaryFunction::gelu) {
       const T s = logistic(gelu_argument(x));
       const T slope = s * (T{1} - s);
-      const T inner = static_cast<T>(1.5957691216057308) * (T{1} + static_cast<T>(3 * 0.044715) * x * x);
-      return dy * (slope == T{0} ? s : s + x * slope * inner);  // far out, x * inner may be infinite
+      const T inner =
+          static_cast<T>(1.5957691216057308) * (T{1} + static_cast<T>(3 * 0.044715) * x * x);
+      return dy *
+             (slope == T{0} ? s : s + x * slope * inner);  // far out, x * inner may be infinite
     } else if constexpr (function == UnaryFunction::sigmoid) {
       const T s = logistic(x);
       return dy * s * (T{1} - s);
@@ -88,8 +90,8 @@ struct ProductWithElement {
 
 // ---- kernels ----
 
-/// Which elements a thread of an element-by-element kernel takes: thread j takes group j of n, and the threads after the last full
-/// group one element each.
+/// Which elements a thread of an element-by-element kernel takes: thread j takes group j of n, and
+/// the threads after the last full group one element each.
 template <int n>
 struct Share {
   __device__ __forceinline__ explicit Share(std::int64_t count) {
@@ -104,9 +106,11 @@ struct Share {
   std::int64_t begin;
 };
 
-/// out[i] = function(a[i]).  out may be a: a thread reads before it writes, and no other thread reads what it writes.
+/// out[i] = function(a[i]). out may be a: a thread reads before it writes, and no other thread
+/// reads what it writes.
 template <int n, class T, class Function>
-__global__ void __launch_bounds__(pointwise_threads) map_one(std::int64_t count, Function function, const T* a, T* out) {
+__global__ void __launch_bounds__(pointwise_threads)
+    map_one(std::int64_t count, Function function, const T* a, T* out) {
   const Share<n> share(count);
   if (!share.any) return;
   if (share.whole) {
@@ -142,18 +146,22 @@ __global__ void __launch_bounds__(pointwise_threads)
 /// Elements that one block of dot_parts multiplies and adds.
 inline constexpr std::int64_t dot_chunk = 4096;
 
-/// parts[block] = sum of a[i] b[i] (b null: of a[i]) over the block's chunk: 16 terms per thread in T, then 256 sums in double.
+/// parts[block] = sum of a[i] b[i] (b null: of a[i]) over the block's chunk: 16 terms per thread in
+/// T, then 256 sums in double.
 template <class T>
-__global__ void __launch_bounds__(pointwise_threads) dot_parts(std::int64_t count, const T* a, const T* b, double* parts) {
+__global__ void __launch_bounds__(pointwise_threads)
+    dot_parts(std::int64_t count, const T* a, const T* b, double* parts) {
   REFRAIN_SHARED_ARRAY(double, scratch, pointwise_threads / simt::warp_size);
-  const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * dot_chunk + static_cast<std::int64_t>(threadIdx.x);
+  const std::int64_t begin =
+      static_cast<std::int64_t>(blockIdx.x) * dot_chunk + static_cast<std::int64_t>(threadIdx.x);
   T sum = 0;
   REFRAIN_UNROLL
   for (int step = 0; step < dot_chunk / pointwise_threads; ++step) {
     const std::int64_t i = begin + step * pointwise_threads;
     if (i < count) sum += b == nullptr ? a[i] : a[i] * b[i];
   }
-  const double total = simt::block_sum<pointwise_threads / simt::warp_size>(static_cast<double>(sum), scratch);
+  const double total =
+      simt::block_sum<pointwise_threads / simt::warp_size>(static_cast<double>(sum), scratch);
   if (threadIdx.x == 0) parts[blockIdx.x] = total;
 }
 
@@ -161,10 +169,12 @@ inline constexpr int dot_total_threads = 1024;
 
 /// out[0] = sum of parts, by one block: thread t adds parts t, t + 1024, ... in rising order.
 template <class T>
-__global__ void __launch_bounds__(dot_total_threads) dot_total(std::int64_t count, const double* parts, T* out) {
+__global__ void __launch_bounds__(dot_total_threads)
+    dot_total(std::int64_t count, const double* parts, T* out) {
   REFRAIN_SHARED_ARRAY(double, scratch, dot_total_threads / simt::warp_size);
   double sum = 0;
-  for (std::int64_t i = static_cast<std::int64_t>(threadIdx.x); i < count; i += dot_total_threads) sum += parts[i];
+  for (std::int64_t i = static_cast<std::int64_t>(threadIdx.x); i < count; i += dot_total_threads)
+    sum += parts[i];
   sum = simt::block_sum<dot_total_threads / simt::warp_size>(sum, scratch);
   if (threadIdx.x == 0) *out = static_cast<T>(sum);
 }
@@ -180,15 +190,21 @@ struct DropoutRule {
   const std::int64_t* shift;  ///< or null; added to position
 };
 
-/// Thread j makes Philox block position + shift + j and with it elements 4 j .. 4 j + 3.  y may be x.
+/// Thread j makes Philox block position + shift + j and with it elements 4 j .. 4 j + 3. y may be
+/// x.
 template <bool aligned, class T>
-__global__ void __launch_bounds__(pointwise_threads) drop(std::int64_t count, DropoutRule<T> rule, const T* x, T* y) {
+__global__ void __launch_bounds__(pointwise_threads)
+    drop(std::int64_t count, DropoutRule<T> rule, const T* x, T* y) {
   const std::int64_t thread = simt::global_thread();
   const std::int64_t begin = 4 * thread;
   if (begin >= count) return;
-  const std::uint64_t first_block = rule.position + (rule.shift != nullptr ? static_cast<std::uint64_t>(*rule.shift) : 0);
-  const PhiloxWords words = philox_words(rule.seed, rule.stream, first_block + static_cast<std::uint64_t>(thread));
-  const auto kept = [&](T value, std::uint32_t word) { return word <= rule.last_kept ? value * rule.scale : T{0}; };
+  const std::uint64_t first_block =
+      rule.position + (rule.shift != nullptr ? static_cast<std::uint64_t>(*rule.shift) : 0);
+  const PhiloxWords words =
+      philox_words(rule.seed, rule.stream, first_block + static_cast<std::uint64_t>(thread));
+  const auto kept = [&](T value, std::uint32_t word) {
+    return word <= rule.last_kept ? value * rule.scale : T{0};
+  };
   constexpr int n = simt::Pack<T>::count;
   if (aligned && begin + 4 <= count) {
     REFRAIN_UNROLL

@@ -1,5 +1,6 @@
 #pragma once
-/// Philox4x32-10 on the GPU: the words of refrain::philox (core/random.hpp), from 32-bit multiplications.
+/// Philox4x32-10 on the GPU: the words of refrain::philox (core/random.hpp), from 32-bit
+/// multiplications.
 
 #include <cstdint>
 
@@ -13,7 +14,8 @@ struct PhiloxWords {
 };
 
 /// key = seed, counter = (position, stream).
-__device__ __forceinline__ PhiloxWords philox_words(std::uint64_t seed, std::uint64_t stream, std::uint64_t position) {
+__device__ __forceinline__ PhiloxWords philox_words(std::uint64_t seed, std::uint64_t stream,
+                                                    std::uint64_t position) {
   std::uint32_t key0 = static_cast<std::uint32_t>(seed);
   std::uint32_t key1 = static_cast<std::uint32_t>(seed >> 32);
   std::uint32_t c0 = static_cast<std::uint32_t>(position);

@@ -9,11 +9,13 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// weight [3H,H] as a product needs it: whole (reset after), or the rows of r and z apart from those of n (reset before).
+/// weight [3H,H] as a product needs it: whole (reset after), or the rows of r and z apart from
+/// those of n (reset before).
 template <class T>
 class GruWeights {
  public:
-  GruWeights(const View& weight, const View& packed, GruReset reset, bool transposed, Scratch& scratch)
+  GruWeights(const View& weight, const View& packed, GruReset reset, bool transposed,
+             Scratch& scratch)
       : whole_(weight, packed, transposed, scratch, reset == GruReset::after),
         gates_(rows(weight, 0, 2), {}, transposed, scratch, reset == GruReset::before),
         candidate_(rows(weight, 2, 3), {}, transposed, scratch, reset == GruReset::before) {}
@@ -29,7 +31,10 @@ class GruWeights {
   /// Thirds [begin, end) of the rows.
   static View rows(const View& weight, std::int64_t begin, std::int64_t end) {
     const std::int64_t hidden = weight.shape[1];
-    return {weight.as<T>() + begin * hidden * hidden, {(end - begin) * hidden, hidden}, weight.dtype, weight.device};
+    return {weight.as<T>() + begin * hidden * hidden,
+            {(end - begin) * hidden, hidden},
+            weight.dtype,
+            weight.device};
   }
 
   PackedOrPacking<T> whole_;
@@ -68,26 +73,30 @@ void forward(const GruForward& args) {
       const std::int64_t row = l * batch + first;
       T* const h = args.h.as<T>() + row * hidden;
       const auto inputs = [&](std::int64_t r) { return args.inputs.as<T>() + (row + r) * width; };
-      const auto shared = [&](std::int64_t r) { return args.shared ? args.shared.as<T>() + (first + r) * width : nullptr; };
+      const auto shared = [&](std::int64_t r) {
+        return args.shared ? args.shared.as<T>() + (first + r) * width : nullptr;
+      };
       const auto add = [](auto lanes, const T* x, const T* more, const T* product, std::int64_t j) {
         using L = decltype(lanes);
         const auto sum = L::load(x + j) + L::load(product + j);
         return more == nullptr ? sum : sum + L::load(more + j);
       };
       if (after) {
-        block_product<T>(h_before, hidden, count, hidden, Panels<T>::packed(weights.whole, hidden), width, u, width,
-                         Start<T>::row(bias));
+        block_product<T>(h_before, hidden, count, hidden, Panels<T>::packed(weights.whole, hidden),
+                         width, u, width, Start<T>::row(bias));
       } else {
-        block_product<T>(h_before, hidden, count, hidden, Panels<T>::packed(weights.gates, hidden), 2 * hidden, u, width,
-                         Start<T>::row(bias));
+        block_product<T>(h_before, hidden, count, hidden, Panels<T>::packed(weights.gates, hidden),
+                         2 * hidden, u, width, Start<T>::row(bias));
         for (std::int64_t r = 0; r < count; ++r) {
           for_lanes<T>(hidden, [&](auto lanes, std::int64_t j) {
             using L = decltype(lanes);
             L::store(reset_h + r * hidden + j,
-                     sigmoid(add(lanes, inputs(r), shared(r), u + r * width, j)) * L::load(h_before + r * hidden + j));
+                     sigmoid(add(lanes, inputs(r), shared(r), u + r * width, j)) *
+                         L::load(h_before + r * hidden + j));
           });
         }
-        block_product<T>(reset_h, hidden, count, hidden, Panels<T>::packed(weights.candidate, hidden), hidden, u + 2 * hidden,
+        block_product<T>(reset_h, hidden, count, hidden,
+                         Panels<T>::packed(weights.candidate, hidden), hidden, u + 2 * hidden,
                          width, Start<T>::row(bias + 2 * hidden));
       }
       for (std::int64_t r = 0; r < count; ++r) {
@@ -128,7 +137,9 @@ struct BackwardPlan {
       : weights(args.weight, args.packed, args.reset, false, scratch),
         dh(scratch.take<T>(threads() * largest_batch_tile * args.h0.shape[1])),
         du(args.reset == GruReset::after ? scratch.take<T>(args.gates.shape.numel()) : nullptr),
-        dq(args.reset == GruReset::before ? scratch.take<T>(threads() * largest_batch_tile * args.h0.shape[1]) : nullptr),
+        dq(args.reset == GruReset::before
+               ? scratch.take<T>(threads() * largest_batch_tile * args.h0.shape[1])
+               : nullptr),
         q(args.reset == GruReset::before ? scratch.take<T>(args.h.shape.numel()) : nullptr) {}
 };
 
@@ -159,9 +170,11 @@ void backward(const GruBackward& args) {
     std::fill_n(dh, count * hidden, T(0));
     for (std::int64_t l = steps - 1; l >= 0; --l) {
       const std::int64_t row = l * batch + first;
-      const T* const h_before = l == 0 ? args.h0.as<T>() + first * hidden : args.h.as<T>() + (row - batch) * hidden;
+      const T* const h_before =
+          l == 0 ? args.h0.as<T>() + first * hidden : args.h.as<T>() + (row - batch) * hidden;
       T* const da = args.dinputs.as<T>() + row * width;
-      // Gates z and n; with the reset after the product, r as well.  dh keeps what passes by the gates.
+      // Gates z and n; with the reset after the product, r as well. dh keeps what passes by the
+      // gates.
       for (std::int64_t r = 0; r < count; ++r) {
         const T* const gates = args.gates.as<T>() + (row + r) * width;
         T* const da_row = da + r * width;
@@ -179,7 +192,8 @@ void backward(const GruBackward& args) {
           L::store(da_row + 2 * hidden + j, dn);
           L::store(dh + r * hidden + j, dhidden * keep);
           if (after) {
-            const auto dreset = dn * L::load(args.u_n.as<T>() + (row + r) * hidden + j) * reset * (1 - reset);
+            const auto dreset =
+                dn * L::load(args.u_n.as<T>() + (row + r) * hidden + j) * reset * (1 - reset);
             T* const du = plan.du + (row + r) * width;
             L::store(da_row + j, dreset);
             L::store(du + j, dreset);
@@ -191,24 +205,27 @@ void backward(const GruBackward& args) {
         });
       }
       if (after) {
-        block_product<T>(plan.du + row * width, width, count, width, Panels<T>::packed(weights.whole, width), hidden, dh,
-                         hidden, Start<T>::rows(dh, hidden));
+        block_product<T>(plan.du + row * width, width, count, width,
+                         Panels<T>::packed(weights.whole, width), hidden, dh, hidden,
+                         Start<T>::rows(dh, hidden));
         continue;
       }
       T* const dq = plan.dq + worker * largest_batch_tile * hidden;
-      block_product<T>(da + 2 * hidden, width, count, hidden, Panels<T>::packed(weights.candidate, hidden), hidden, dq, hidden,
+      block_product<T>(da + 2 * hidden, width, count, hidden,
+                       Panels<T>::packed(weights.candidate, hidden), hidden, dq, hidden,
                        Start<T>::zero());
       for (std::int64_t r = 0; r < count; ++r) {
         for_lanes<T>(hidden, [&](auto lanes, std::int64_t j) {
           using L = decltype(lanes);
           const auto reset = L::load(args.gates.as<T>() + (row + r) * width + j);
           const auto product = L::load(dq + r * hidden + j);
-          L::store(da + r * width + j, product * L::load(h_before + r * hidden + j) * reset * (1 - reset));
+          L::store(da + r * width + j,
+                   product * L::load(h_before + r * hidden + j) * reset * (1 - reset));
           L::store(dh + r * hidden + j, L::load(dh + r * hidden + j) + product * reset);
         });
       }
-      block_product<T>(da, width, count, 2 * hidden, Panels<T>::packed(weights.gates, 2 * hidden), hidden, dh, hidden,
-                       Start<T>::rows(dh, hidden));
+      block_product<T>(da, width, count, 2 * hidden, Panels<T>::packed(weights.gates, 2 * hidden),
+                       hidden, dh, hidden, Start<T>::rows(dh, hidden));
     }
     if (args.dh0) std::copy_n(dh, count * hidden, args.dh0.as<T>() + first * hidden);
   });
@@ -218,10 +235,11 @@ void backward(const GruBackward& args) {
   if (args.dweight) {
     T* const dweight = args.dweight.as<T>();
     if (!args.add_dweight) std::fill_n(dweight, width * hidden, T(0));
-    add_recurrent_gradient(du, width, after ? width : 2 * hidden, args.h0.as<T>(), args.h.as<T>(), steps, batch, hidden,
-                           dweight);
+    add_recurrent_gradient(du, width, after ? width : 2 * hidden, args.h0.as<T>(), args.h.as<T>(),
+                           steps, batch, hidden, dweight);
     if (!after) {
-      add_outer<T>(du + 2 * hidden, width, hidden, plan.q, hidden, steps * batch, dweight + 2 * hidden * hidden);
+      add_outer<T>(du + 2 * hidden, width, hidden, plan.q, hidden, steps * batch,
+                   dweight + 2 * hidden * hidden);
     }
   }
 }
@@ -231,11 +249,15 @@ void backward(const GruBackward& args) {
 void gru_forward(const GruForward& args, Stream) {
   for_floating<GruForward>(args.inputs.dtype, [&]<class T>(T) { forward<T>(args); });
 }
-std::size_t gru_forward_workspace(const GruForward& args) { return recurrent_workspace<GruForward, ForwardPlan>(args); }
+std::size_t gru_forward_workspace(const GruForward& args) {
+  return recurrent_workspace<GruForward, ForwardPlan>(args);
+}
 
 void gru_backward(const GruBackward& args, Stream) {
   for_floating<GruBackward>(args.gates.dtype, [&]<class T>(T) { backward<T>(args); });
 }
-std::size_t gru_backward_workspace(const GruBackward& args) { return recurrent_workspace<GruBackward, BackwardPlan>(args); }
+std::size_t gru_backward_workspace(const GruBackward& args) {
+  return recurrent_workspace<GruBackward, BackwardPlan>(args);
+}
 
 }  // namespace refrain::kernels::cpu

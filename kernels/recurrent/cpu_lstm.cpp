@@ -1,9 +1,9 @@
 // One segment of an LSTM: L steps over B rows, H hidden.
 //   forward    per step: a = inputs (+ shared) + h W^T, then the gates while the tile's a (rows x 4H) is in cache
 //   backward   per step, last first: gate derivatives da, then dh of the step before = da W;  dW = sum da^T h in one product
-// 8 L B H^2 FLOPs forward, 16 backward with dW.  Per step a tile reads the packed weight (4 H^2 elements) once, and its inputs, gates
-// and h once.  Parallel over tiles of rows, without barriers inside a segment; with too few rows for that, over hidden units, step by
-// step.  Any L, B, H >= 1.
+// 8 L B H^2 FLOPs forward, 16 backward with dW. Per step a tile reads the packed weight (4 H^2
+// elements) once, and its inputs, gates and h once. Parallel over tiles of rows, without barriers
+// inside a segment; with too few rows for that, over hidden units, step by step. Any L, B, H >= 1.
 
 #include "kernels/cpu.hpp"
 #include "kernels/recurrent/tiles.hpp"
@@ -16,12 +16,14 @@ struct ForwardPlan {
   PackedOrPacking<T> weight;
   T* gates = nullptr;  ///< one tile's, for each worker, when they are not saved
 
-  ForwardPlan(const LstmForward& args, Scratch& scratch) : weight(args.weight, args.packed, true, scratch) {
+  ForwardPlan(const LstmForward& args, Scratch& scratch)
+      : weight(args.weight, args.packed, true, scratch) {
     if (!args.gates) gates = scratch.take<T>(threads() * largest_batch_tile * args.inputs.shape[2]);
   }
 };
 
-/// Activations in place over `count` units of one row, gates i, f, g, o `hidden` apart in a, then c and h.
+/// Activations in place over `count` units of one row, gates i, f, g, o `hidden` apart in a, then c
+/// and h.
 template <class T>
 void lstm_row(std::int64_t hidden, std::int64_t count, T* a, const T* c_before, T* c, T* h) {
   for_lanes<T>(count, [&](auto lanes, std::int64_t j) {
@@ -54,8 +56,8 @@ struct StepRows {
 
 /// Units [begin, end) of one step of `count` rows.
 template <class T>
-void lstm_units(const StepRows<T>& rows, std::int64_t count, std::int64_t hidden, std::int64_t begin, std::int64_t end,
-                const T* packed) {
+void lstm_units(const StepRows<T>& rows, std::int64_t count, std::int64_t hidden,
+                std::int64_t begin, std::int64_t end, const T* packed) {
   const std::int64_t width = 4 * hidden;
   const std::int64_t units = end - begin;
   const bool whole = units == hidden;  // the gates lie side by side
@@ -70,12 +72,14 @@ void lstm_units(const StepRows<T>& rows, std::int64_t count, std::int64_t hidden
       }
       start.at = rows.gates + column;
     }
-    block_product<T>(rows.h_before, hidden, count, hidden, Panels<T>::packed(packed + column * hidden, hidden), columns,
+    block_product<T>(rows.h_before, hidden, count, hidden,
+                     Panels<T>::packed(packed + column * hidden, hidden), columns,
                      rows.gates + column, width, start);
   }
   for (std::int64_t r = 0; r < count; ++r) {
     const std::int64_t at = r * hidden + begin;
-    lstm_row(hidden, units, rows.gates + r * width + begin, rows.c_before + at, rows.c + at, rows.h + at);
+    lstm_row(hidden, units, rows.gates + r * width + begin, rows.c_before + at, rows.c + at,
+             rows.h + at);
   }
 }
 
@@ -90,13 +94,16 @@ void forward(const LstmForward& args) {
   const T* const packed = plan.weight.get();
   const auto step_rows = [&](std::int64_t l, std::int64_t first, int worker) {
     const std::int64_t row = l * batch + first;
-    const T* const c_saved = args.c ? args.c.as<T>() + (row - batch) * hidden : args.c_last.as<T>() + first * hidden;
+    const T* const c_saved =
+        args.c ? args.c.as<T>() + (row - batch) * hidden : args.c_last.as<T>() + first * hidden;
     return StepRows<T>{
         .inputs = args.inputs.as<T>() + row * width,
         .shared = args.shared ? args.shared.as<T>() + first * width : nullptr,
-        .h_before = l == 0 ? args.h0.as<T>() + first * hidden : args.h.as<T>() + (row - batch) * hidden,
+        .h_before =
+            l == 0 ? args.h0.as<T>() + first * hidden : args.h.as<T>() + (row - batch) * hidden,
         .c_before = l == 0 ? args.c0.as<T>() + first * hidden : c_saved,
-        .gates = args.gates ? args.gates.as<T>() + row * width : plan.gates + worker * largest_batch_tile * width,
+        .gates = args.gates ? args.gates.as<T>() + row * width
+                            : plan.gates + worker * largest_batch_tile * width,
         .h = args.h.as<T>() + row * hidden,
         .c = args.c ? args.c.as<T>() + row * hidden : args.c_last.as<T>() + first * hidden};
   };
@@ -106,15 +113,18 @@ void forward(const LstmForward& args) {
     const std::int64_t units = round_up((hidden + parts - 1) / parts, panel);
     for (std::int64_t l = 0; l < steps; ++l) {
       const StepRows<T> rows = step_rows(l, 0, 0);
-      parallel_for(hidden, units,
-                   [&](std::int64_t begin, std::int64_t end) { lstm_units(rows, batch, hidden, begin, end, packed); });
+      parallel_for(hidden, units, [&](std::int64_t begin, std::int64_t end) {
+        lstm_units(rows, batch, hidden, begin, end, packed);
+      });
     }
   } else {
     for_batch_tiles(batch, [&](std::int64_t first, std::int64_t count, int worker) {
-      for (std::int64_t l = 0; l < steps; ++l) lstm_units(step_rows(l, first, worker), count, hidden, 0, hidden, packed);
+      for (std::int64_t l = 0; l < steps; ++l)
+        lstm_units(step_rows(l, first, worker), count, hidden, 0, hidden, packed);
     });
   }
-  if (args.c) std::copy_n(args.c.as<T>() + (steps - 1) * batch * hidden, batch * hidden, args.c_last.as<T>());
+  if (args.c)
+    std::copy_n(args.c.as<T>() + (steps - 1) * batch * hidden, batch * hidden, args.c_last.as<T>());
 }
 
 template <class T>
@@ -129,10 +139,11 @@ struct BackwardPlan {
         dc(scratch.take<T>(threads() * largest_batch_tile * args.h0.shape[1])) {}
 };
 
-/// Gradients of lstm_row: `dh` arrives from this step's output and from the step after; da [4H]; dc is replaced by that of the step before.
+/// Gradients of lstm_row: `dh` arrives from this step's output and from the step after; da [4H]; dc
+/// is replaced by that of the step before.
 template <class T>
-void lstm_row_backward(std::int64_t hidden, const T* gates, const T* c_before, const T* c, const T* dh_out, const T* dh, T* dc,
-                       T* da) {
+void lstm_row_backward(std::int64_t hidden, const T* gates, const T* c_before, const T* c,
+                       const T* dh_out, const T* dh, T* dc, T* da) {
   for_lanes<T>(hidden, [&](auto lanes, std::int64_t j) {
     using L = decltype(lanes);
     const auto i = L::load(gates + j);
@@ -171,15 +182,18 @@ void backward(const LstmBackward& args) {
     }
     for (std::int64_t l = steps - 1; l >= 0; --l) {
       const std::int64_t row = l * batch + first;
-      const T* const c_before = l == 0 ? args.c0.as<T>() + first * hidden : args.c.as<T>() + (row - batch) * hidden;
+      const T* const c_before =
+          l == 0 ? args.c0.as<T>() + first * hidden : args.c.as<T>() + (row - batch) * hidden;
       T* const da = args.dinputs.as<T>() + row * width;
       for (std::int64_t r = 0; r < count; ++r) {
         lstm_row_backward(hidden, args.gates.as<T>() + (row + r) * width, c_before + r * hidden,
-                          args.c.as<T>() + (row + r) * hidden, args.dh ? args.dh.as<T>() + (row + r) * hidden : nullptr,
-                          dh + r * hidden, dc + r * hidden, da + r * width);
+                          args.c.as<T>() + (row + r) * hidden,
+                          args.dh ? args.dh.as<T>() + (row + r) * hidden : nullptr, dh + r * hidden,
+                          dc + r * hidden, da + r * width);
       }
       if (l > 0 || args.dh0)
-        block_product<T>(da, width, count, width, Panels<T>::packed(packed, width), hidden, dh, hidden, Start<T>::zero());
+        block_product<T>(da, width, count, width, Panels<T>::packed(packed, width), hidden, dh,
+                         hidden, Start<T>::zero());
     }
     if (args.dh0) std::copy_n(dh, count * hidden, args.dh0.as<T>() + first * hidden);
     if (args.dc0) std::copy_n(dc, count * hidden, args.dc0.as<T>() + first * hidden);
@@ -187,8 +201,8 @@ void backward(const LstmBackward& args) {
   if (args.dshared) sum_over_steps(args.dinputs.as<T>(), steps, batch, width, args.dshared.as<T>());
   if (args.dweight) {
     if (!args.add_dweight) std::fill_n(args.dweight.as<T>(), width * hidden, T(0));
-    add_recurrent_gradient(args.dinputs.as<T>(), width, width, args.h0.as<T>(), args.h.as<T>(), steps, batch, hidden,
-                           args.dweight.as<T>());
+    add_recurrent_gradient(args.dinputs.as<T>(), width, width, args.h0.as<T>(), args.h.as<T>(),
+                           steps, batch, hidden, args.dweight.as<T>());
   }
 }
 
@@ -197,11 +211,15 @@ void backward(const LstmBackward& args) {
 void lstm_forward(const LstmForward& args, Stream) {
   for_floating<LstmForward>(args.inputs.dtype, [&]<class T>(T) { forward<T>(args); });
 }
-std::size_t lstm_forward_workspace(const LstmForward& args) { return recurrent_workspace<LstmForward, ForwardPlan>(args); }
+std::size_t lstm_forward_workspace(const LstmForward& args) {
+  return recurrent_workspace<LstmForward, ForwardPlan>(args);
+}
 
 void lstm_backward(const LstmBackward& args, Stream) {
   for_floating<LstmBackward>(args.gates.dtype, [&]<class T>(T) { backward<T>(args); });
 }
-std::size_t lstm_backward_workspace(const LstmBackward& args) { return recurrent_workspace<LstmBackward, BackwardPlan>(args); }
+std::size_t lstm_backward_workspace(const LstmBackward& args) {
+  return recurrent_workspace<LstmBackward, BackwardPlan>(args);
+}
 
 }  // namespace refrain::kernels::cpu

@@ -1,19 +1,23 @@
-// One segment of a GRU on the GPU: L steps over B sequences, H hidden units, gates r, z, n.  Device: f32, f64.
+// One segment of a GRU on the GPU: L steps over B sequences, H hidden units, gates r, z, n. Device:
+// f32, f64.
 //   forward    u = h_{t-1} weight^T + bias,  r = sigmoid(x_r + u_r),  z = sigmoid(x_z + u_z),  x = inputs_t + shared
 //              n = tanh(x_n + r u_n), or n = tanh(x_n + (r h_{t-1}) weight_n^T + bias_n) with the reset before the product
 //              h_t = (1 - z) n + z h_{t-1}
 //   backward   dh_t += z_{t+1} dh_{t+1} + du_{t+1} weight,  dn, dz and dr from the gates' slopes,  du = (dr, dz, r dn);
 //              reset before: q = r h_{t-1}, dq = dn weight_n, dr from dq h_{t-1}, and h_{t-1} gets r dq and (dr, dz) weight_rz
 //              dshared = sum_t (dr, dz, dn),  dbias (+)= sum_t,b du,  dweight (+)= sum_t du^T h_{t-1} (reset before: its n rows dn^T q)
-// Shapes: inputs, gates, dinputs [L,B,3H]; h, u_n, dh [L,B,H]; shared, dshared [B,3H]; weight, dweight [3H,H]; bias [3H]; h0 [B,H].
+// Shapes: inputs, gates, dinputs [L,B,3H]; h, u_n, dh [L,B,H]; shared, dshared [B,3H]; weight,
+// dweight [3H,H]; bias [3H]; h0 [B,H].
 //
-// A step is one launch with the reset after the product, two with the reset before it: product and cells together (steps.cuh).
+// A step is one launch with the reset after the product, two with the reset before it: product and
+// cells together (steps.cuh).
 //   forward    block: 32 sequences x 8 units of three gates; reset before: 8 units of r and z, then 16 units of n.
 //   backward   block: 16 sequences x 32 units (16 on tensor cores), k = 3H; reset before: 2H, then H.
-// Launches: forward L or 2L; backward as many, with dh0 one more, then dshared, one or two each for dbias and dweight (two such for
-// dweight with the reset before).
-// Moved per step: the weight once per tile of sequences, which the second-level cache serves; forward 9 B H elements with everything
-// saved, backward 16 B H.  FLOPs 6 L B H^2 forward, 12 backward with dweight.
+// Launches: forward L or 2L; backward as many, with dh0 one more, then dshared, one or two each for
+// dbias and dweight (two such for dweight with the reset before).
+// Moved per step: the weight once per tile of sequences, which the second-level cache serves;
+// forward 9 B H elements with everything saved, backward 16 B H. FLOPs 6 L B H^2 forward, 12
+// backward with dweight.
 // Limit: as for the LSTM, latency of a step and then arithmetic.  `packed` is not needed.
 
 #include <algorithm>
@@ -49,7 +53,8 @@ void forward(const GruForward& args, Stream stream) {
   const T* const weight = args.weight.as<T>();
   const T* h_before = args.h0.as<T>();
   T* const h = args.h.as<T>();
-  const bool aligned = size.hidden % simt::Pack<T>::count == 0 && simt::aligned_16(weight, h_before, h, plan.reset_h);
+  const bool aligned = size.hidden % simt::Pack<T>::count == 0 &&
+                       simt::aligned_16(weight, h_before, h, plan.reset_h);
   const Steps<T> launches(GruForward::name, size, aligned, stream);
   for (std::int64_t t = 0; t < steps; ++t) {
     T* const gates = args.gates ? args.gates.as<T>() + t * 3 * state : nullptr;
@@ -68,7 +73,8 @@ void forward(const GruForward& args, Stream stream) {
       launches.forward(h_before, weight, GruCell<T>{step});
     } else {
       launches.forward(h_before, weight, GruResetCell<T>{step});
-      launches.forward(static_cast<const T*>(plan.reset_h), weight + 2 * size.hidden * size.hidden, GruCandidateCell<T>{step});
+      launches.forward(static_cast<const T*>(plan.reset_h), weight + 2 * size.hidden * size.hidden,
+                       GruCandidateCell<T>{step});
     }
     h_before = step.h;
   }
@@ -91,24 +97,27 @@ struct BackwardPlan {
     } else if (args.dweight) {
       reset_h = scratch.take<T>(steps * batch * hidden);
     }
-    parts = scratch.take<T>(std::max({args.dshared ? row_sum_parts(steps, batch * 3 * hidden) : 0,
-                                      args.dbias ? row_sum_parts(steps * batch, 3 * hidden) : 0,
-                                      args.dweight ? recurrent_gradient_parts(steps, batch, hidden, hidden) : 0,
-                                      args.dweight ? recurrent_gradient_parts(steps, batch, 2 * hidden, hidden) : 0,
-                                      args.dweight ? recurrent_gradient_parts(steps, batch, 3 * hidden, hidden) : 0}));
+    parts = scratch.take<T>(
+        std::max({args.dshared ? row_sum_parts(steps, batch * 3 * hidden) : 0,
+                  args.dbias ? row_sum_parts(steps * batch, 3 * hidden) : 0,
+                  args.dweight ? recurrent_gradient_parts(steps, batch, hidden, hidden) : 0,
+                  args.dweight ? recurrent_gradient_parts(steps, batch, 2 * hidden, hidden) : 0,
+                  args.dweight ? recurrent_gradient_parts(steps, batch, 3 * hidden, hidden) : 0}));
   }
 };
 
 /// The steps, last first.
 template <class T>
-void backward_steps(const GruBackward& args, const StepSize& size, const BackwardPlan<T>& plan, Stream stream) {
+void backward_steps(const GruBackward& args, const StepSize& size, const BackwardPlan<T>& plan,
+                    Stream stream) {
   const bool after = args.reset == GruReset::after;
   const std::int64_t steps = args.gates.shape[0];
   const std::int64_t state = size.batch * size.hidden;
   const std::int64_t width = 3 * size.hidden;
   const T* const weight = args.weight.as<T>();
   const T* const weight_n = weight + 2 * size.hidden * size.hidden;
-  const bool aligned = size.hidden % simt::Pack<T>::count == 0 && simt::aligned_16(weight, args.dinputs.as<T>(), plan.du);
+  const bool aligned = size.hidden % simt::Pack<T>::count == 0 &&
+                       simt::aligned_16(weight, args.dinputs.as<T>(), plan.du);
   const Steps<T> launches(GruBackward::name, size, aligned, stream);
   Upstream<T> upstream{.da = nullptr, .stride = width, .depth = 0};
   GruGradientCell<T> cell{.hidden = size.hidden, .carry = plan.carry};
@@ -129,7 +138,8 @@ void backward_steps(const GruBackward& args, const StepSize& size, const Backwar
       continue;
     }
     cell.wanted = GruGradient::reset;
-    launches.backward({.da = cell.dinputs + 2 * size.hidden, .stride = width, .depth = size.hidden}, weight_n, cell);
+    launches.backward({.da = cell.dinputs + 2 * size.hidden, .stride = width, .depth = size.hidden},
+                      weight_n, cell);
     upstream = {.da = cell.dinputs, .stride = width, .depth = 2 * size.hidden};
   }
   if (!args.dh0) return;
@@ -150,9 +160,11 @@ void backward(const GruBackward& args, Stream stream) {
   const T* const dinputs = args.dinputs.as<T>();
   const T* const du = plan.du != nullptr ? plan.du : dinputs;
   const char* const name = GruBackward::name;
-  if (args.dshared) sum_of_rows(name, dinputs, steps, 3 * state, false, args.dshared.as<T>(), plan.parts, stream);
+  if (args.dshared)
+    sum_of_rows(name, dinputs, steps, 3 * state, false, args.dshared.as<T>(), plan.parts, stream);
   if (args.dbias) {
-    sum_of_rows(name, du, steps * size.batch, width, args.add_dweight, args.dbias.as<T>(), plan.parts, stream);
+    sum_of_rows(name, du, steps * size.batch, width, args.add_dweight, args.dbias.as<T>(),
+                plan.parts, stream);
   }
   if (!args.dweight) return;
   T* const dweight = args.dweight.as<T>();
@@ -170,7 +182,8 @@ void backward(const GruBackward& args, Stream stream) {
   gradient.inner = size.hidden;
   gradient.h0 = plan.reset_h;
   gradient.h = plan.reset_h + state;
-  sum_recurrent_gradient(name, gradient, args.add_dweight, dweight + 2 * size.hidden * size.hidden, plan.parts, stream);
+  sum_recurrent_gradient(name, gradient, args.add_dweight, dweight + 2 * size.hidden * size.hidden,
+                         plan.parts, stream);
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
 // Sums over the steps of a recurrent segment on the GPU.  Device: f32, f64.
 //   dweight[m,n] (+)= sum_{l,b} da_l[b,m] h_{l-1}[b,n]     da [L,B,gates H], h [L,B,H]
 //   dshared[b,m]  =  sum_l da_l[b,m],   dbias[m] (+)= sum_{l,b} da_l[b,m]
-// dweight is one sum of outer products over all L B rows (matmul/outer_products.cuh): the rows of h_{l-1} are those of h0 and then
-// those of h, read where they lie.  dshared and dbias are sums down columns (rows/columns.cuh).
-// FLOPs 2 L B gates H^2 of dweight; moved: da and h once per 64 columns of the other.  Limit: arithmetic; dshared and dbias: memory.
+// dweight is one sum of outer products over all L B rows (matmul/outer_products.cuh): the rows of
+// h_{l-1} are those of h0 and then those of h, read where they lie. dshared and dbias are sums down
+// columns (rows/columns.cuh). FLOPs 2 L B gates H^2 of dweight; moved: da and h once per 64 columns
+// of the other. Limit: arithmetic; dshared and dbias: memory.
 
 #include "kernels/matmul/outer_products.cuh"
 #include "kernels/recurrent/segment_sums.hpp"
@@ -16,7 +17,9 @@ template <class T>
 struct RowsOfGates {
   const T* da;
   std::int64_t stride;
-  __device__ __forceinline__ const T* operator()(std::int64_t, std::int64_t p) const { return da + p * stride; }
+  __device__ __forceinline__ const T* operator()(std::int64_t, std::int64_t p) const {
+    return da + p * stride;
+  }
 };
 
 /// Row p = l B + b of h_{l-1}.
@@ -34,8 +37,8 @@ struct RowsBefore {
 }  // namespace
 
 template <class T>
-void sum_recurrent_gradient(const char* name, const RecurrentGradient<T>& gradient, bool add, T* dweight, T* parts,
-                            Stream stream) {
+void sum_recurrent_gradient(const char* name, const RecurrentGradient<T>& gradient, bool add,
+                            T* dweight, T* parts, Stream stream) {
   constexpr int n = simt::Pack<T>::count;
   const OuterProducts<T, RowsOfGates<T>, RowsBefore<T>> products{
       .a = {gradient.da, gradient.stride},
@@ -48,15 +51,17 @@ void sum_recurrent_gradient(const char* name, const RecurrentGradient<T>& gradie
   sum_of_outer_products(name, products, add, dweight, parts, stream);
 }
 
-std::int64_t recurrent_gradient_parts(std::int64_t steps, std::int64_t batch, std::int64_t inner, std::int64_t hidden) {
+std::int64_t recurrent_gradient_parts(std::int64_t steps, std::int64_t batch, std::int64_t inner,
+                                      std::int64_t hidden) {
   return outer_parts(steps * batch, inner, hidden);
 }
 
 template <class T>
-void sum_of_rows(const char* name, const T* x, std::int64_t rows, std::int64_t width, bool add, T* out, T* parts,
-                 Stream stream) {
+void sum_of_rows(const char* name, const T* x, std::int64_t rows, std::int64_t width, bool add,
+                 T* out, T* parts, Stream stream) {
   const PartTerms<T> terms{.parts = x, .kept = out, .count = rows, .width = width};
-  sum_columns(name, terms, rows + (add ? 1 : 0), width, ColumnTargets<T, 1>{.to = {out}, .stride = 0}, parts, stream);
+  sum_columns(name, terms, rows + (add ? 1 : 0), width,
+              ColumnTargets<T, 1>{.to = {out}, .stride = 0}, parts, stream);
 }
 
 std::int64_t row_sum_parts(std::int64_t rows, std::int64_t width) {
@@ -64,10 +69,14 @@ std::int64_t row_sum_parts(std::int64_t rows, std::int64_t width) {
   return std::max(column_parts(rows, width, 1), column_parts(rows + 1, width, 1));
 }
 
-template void sum_recurrent_gradient(const char*, const RecurrentGradient<float>&, bool, float*, float*, Stream);
-template void sum_recurrent_gradient(const char*, const RecurrentGradient<double>&, bool, double*, double*, Stream);
-template void sum_of_rows(const char*, const float*, std::int64_t, std::int64_t, bool, float*, float*, Stream);
-template void sum_of_rows(const char*, const double*, std::int64_t, std::int64_t, bool, double*, double*, Stream);
+template void sum_recurrent_gradient(const char*, const RecurrentGradient<float>&, bool, float*,
+                                     float*, Stream);
+template void sum_recurrent_gradient(const char*, const RecurrentGradient<double>&, bool, double*,
+                                     double*, Stream);
+template void sum_of_rows(const char*, const float*, std::int64_t, std::int64_t, bool, float*,
+                          float*, Stream);
+template void sum_of_rows(const char*, const double*, std::int64_t, std::int64_t, bool, double*,
+                          double*, Stream);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

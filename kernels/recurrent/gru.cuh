@@ -29,7 +29,9 @@ struct GruStep {
     const std::int64_t at = (3 * b + gate) * hidden + unit;
     return shared == nullptr ? inputs[at] : inputs[at] + shared[at];
   }
-  __device__ __forceinline__ T bias_of(std::int64_t unit, int gate) const { return bias[gate * hidden + unit]; }
+  __device__ __forceinline__ T bias_of(std::int64_t unit, int gate) const {
+    return bias[gate * hidden + unit];
+  }
   __device__ __forceinline__ void save(std::int64_t b, std::int64_t unit, int gate, T value) const {
     if (saved_gates != nullptr) saved_gates[(3 * b + gate) * hidden + unit] = value;
   }
@@ -49,11 +51,13 @@ struct GruCell {
   GruStep<T> step;
 
   __device__ __forceinline__ Operands read(std::int64_t b, std::int64_t unit) const {
-    return {step.input(b, unit, 0) + step.bias_of(unit, 0), step.input(b, unit, 1) + step.bias_of(unit, 1),
-            step.input(b, unit, 2), step.bias_of(unit, 2), step.h_before[b * step.hidden + unit]};
+    return {step.input(b, unit, 0) + step.bias_of(unit, 0),
+            step.input(b, unit, 1) + step.bias_of(unit, 1), step.input(b, unit, 2),
+            step.bias_of(unit, 2), step.h_before[b * step.hidden + unit]};
   }
 
-  __device__ __forceinline__ void write(std::int64_t b, std::int64_t unit, const Operands& x, const T (&sums)[3]) const {
+  __device__ __forceinline__ void write(std::int64_t b, std::int64_t unit, const Operands& x,
+                                        const T (&sums)[3]) const {
     const std::int64_t at = b * step.hidden + unit;
     const T reset = logistic(x.reset + sums[0]);
     const T keep = logistic(x.keep + sums[1]);
@@ -80,11 +84,12 @@ struct GruResetCell {
   GruStep<T> step;
 
   __device__ __forceinline__ Operands read(std::int64_t b, std::int64_t unit) const {
-    return {step.input(b, unit, 0) + step.bias_of(unit, 0), step.input(b, unit, 1) + step.bias_of(unit, 1),
-            step.h_before[b * step.hidden + unit]};
+    return {step.input(b, unit, 0) + step.bias_of(unit, 0),
+            step.input(b, unit, 1) + step.bias_of(unit, 1), step.h_before[b * step.hidden + unit]};
   }
 
-  __device__ __forceinline__ void write(std::int64_t b, std::int64_t unit, const Operands& x, const T (&sums)[2]) const {
+  __device__ __forceinline__ void write(std::int64_t b, std::int64_t unit, const Operands& x,
+                                        const T (&sums)[2]) const {
     const T reset = logistic(x.reset + sums[0]);
     step.reset_h[b * step.hidden + unit] = reset * x.h_before;
     step.keep[b * step.keep_stride + unit] = logistic(x.keep + sums[1]);
@@ -110,7 +115,8 @@ struct GruCandidateCell {
             step.h_before[b * step.hidden + unit]};
   }
 
-  __device__ __forceinline__ void write(std::int64_t b, std::int64_t unit, const Operands& x, const T (&sum)[1]) const {
+  __device__ __forceinline__ void write(std::int64_t b, std::int64_t unit, const Operands& x,
+                                        const T (&sum)[1]) const {
     const T n = std::tanh(x.n + sum[0]);
     step.h[b * step.hidden + unit] = (T{1} - x.keep) * n + x.keep * x.h_before;
     step.save(b, unit, 2, n);
@@ -125,7 +131,8 @@ enum class GruGradient : std::uint8_t {
   h0          ///< what h0 gets through the first step's gates
 };
 
-/// Gradients of one step.  `carry` holds what passes by the gates to the step before, and becomes dh0.
+/// Gradients of one step. `carry` holds what passes by the gates to the step before, and becomes
+/// dh0.
 template <class T>
 struct GruGradientCell {
   struct Operands {
@@ -164,7 +171,8 @@ struct GruGradientCell {
     return x;
   }
 
-  __device__ __forceinline__ void write(std::int64_t b, std::int64_t unit, const Operands& x, const T (&sum)[1]) const {
+  __device__ __forceinline__ void write(std::int64_t b, std::int64_t unit, const Operands& x,
+                                        const T (&sum)[1]) const {
     const std::int64_t at = b * hidden + unit;
     if (wanted == GruGradient::h0) {
       carry[at] = x.carry + sum[0];

@@ -40,7 +40,8 @@ struct LstmCell {
     return operands;
   }
 
-  __device__ __forceinline__ void write(std::int64_t b, std::int64_t unit, const Operands& operands, const T (&sums)[4]) const {
+  __device__ __forceinline__ void write(std::int64_t b, std::int64_t unit, const Operands& operands,
+                                        const T (&sums)[4]) const {
     const T i = logistic(operands.a[0] + sums[0]);
     const T f = logistic(operands.a[1] + sums[1]);
     const T g = std::tanh(operands.a[2] + sums[2]);
@@ -59,7 +60,8 @@ struct LstmCell {
   }
 };
 
-/// Gradients of one step's gates, given by `sum` what h gets from the step after; or the gradient of h0, which is that sum.
+/// Gradients of one step's gates, given by `sum` what h gets from the step after; or the gradient
+/// of h0, which is that sum.
 template <class T>
 struct LstmGradientCell {
   struct Operands {
@@ -94,7 +96,8 @@ struct LstmGradientCell {
             dc == nullptr ? T{0} : dc[at]};
   }
 
-  __device__ __forceinline__ void write(std::int64_t b, std::int64_t unit, const Operands& x, const T (&sum)[1]) const {
+  __device__ __forceinline__ void write(std::int64_t b, std::int64_t unit, const Operands& x,
+                                        const T (&sum)[1]) const {
     const std::int64_t at = b * hidden + unit;
     if (dh0 != nullptr) {
       dh0[at] = sum[0];

@@ -1,5 +1,6 @@
 #pragma once
-/// What the gradients of a segment sum over its steps, on the GPU; defined for float and double in cuda_segment_sums.cu.
+/// What the gradients of a segment sum over its steps, on the GPU; defined for float and double in
+/// cuda_segment_sums.cu.
 
 #include <cstdint>
 
@@ -24,15 +25,16 @@ struct RecurrentGradient {
 
 /// dweight [inner,H] = the sum, or += it; `parts` holds recurrent_gradient_parts elements.
 template <class T>
-void sum_recurrent_gradient(const char* name, const RecurrentGradient<T>& gradient, bool add, T* dweight, T* parts,
-                            Stream stream);
-std::int64_t recurrent_gradient_parts(std::int64_t steps, std::int64_t batch, std::int64_t inner, std::int64_t hidden);
+void sum_recurrent_gradient(const char* name, const RecurrentGradient<T>& gradient, bool add,
+                            T* dweight, T* parts, Stream stream);
+std::int64_t recurrent_gradient_parts(std::int64_t steps, std::int64_t batch, std::int64_t inner,
+                                      std::int64_t hidden);
 
-/// out [width] = the sum over rows of x [rows,width], or += it; `parts` holds row_sum_parts elements.  The sum over the steps of
-/// [L,B,C] is that of L rows of B C elements.
+/// out [width] = the sum over rows of x [rows,width], or += it; `parts` holds row_sum_parts
+/// elements. The sum over the steps of [L,B,C] is that of L rows of B C elements.
 template <class T>
-void sum_of_rows(const char* name, const T* x, std::int64_t rows, std::int64_t width, bool add, T* out, T* parts,
-                 Stream stream);
+void sum_of_rows(const char* name, const T* x, std::int64_t rows, std::int64_t width, bool add,
+                 T* out, T* parts, Stream stream);
 std::int64_t row_sum_parts(std::int64_t rows, std::int64_t width);
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -1,5 +1,6 @@
 #pragma once
-/// One step of a recurrent layer on the GPU: a product of tiles, and behind it the cell of every (sequence, unit) of the tile.
+/// One step of a recurrent layer on the GPU: a product of tiles, and behind it the cell of every
+/// (sequence, unit) of the tile.
 ///
 ///   forward    sums[g] = sum_k x[b,k] weight[g H + unit, k]      all gates g of a unit in one block
 ///   backward   sum     = sum_k da[b,k] weight[k, unit]           k over the gates of all units
@@ -10,12 +11,14 @@
 ///   write(b, unit, operands, sums)
 /// Each (b, unit) belongs to one thread of the grid, so a cell may overwrite what it has read.
 ///
-/// Tiles are small and the warps of a block split k: a step has B x gates H sums at most (128 x 1024, say), and 132 multiprocessors to
-/// spread them over.  What a step costs then is the time that one block takes, not the arithmetic of all.
+/// Tiles are small and the warps of a block split k: a step has B x gates H sums at most (128 x
+/// 1024, say), and 132 multiprocessors to spread them over. What a step costs then is the time that
+/// one block takes, not the arithmetic of all.
 ///
-/// Why not one launch for a segment, with blocks that keep their sequences for all steps: tiles of 16 would give 128 sequences 8
-/// multiprocessors, and each would pass the whole weight through its shared memory at every step, H / 8 times what a block passes here.
-/// It would save a launch per step, which a recorded step makes cheap.
+/// Why not one launch for a segment, with blocks that keep their sequences for all steps: tiles of
+/// 16 would give 128 sequences 8 multiprocessors, and each would pass the whole weight through its
+/// shared memory at every step, H / 8 times what a block passes here. It would save a launch per
+/// step, which a recorded step makes cheap.
 
 #include <cstddef>
 #include <cstdint>
@@ -36,8 +39,13 @@ struct StepSize {
 
 /// 32 sequences by `columns` (gates x units), two warps along the sequences, four along k.
 template <int columns>
-inline constexpr TileShape forward_tile{
-    .rows = 32, .columns = columns, .depth = 64, .row_warps = 2, .column_warps = 1, .stages = 3, .depth_warps = 4};
+inline constexpr TileShape forward_tile{.rows = 32,
+                                        .columns = columns,
+                                        .depth = 64,
+                                        .row_warps = 2,
+                                        .column_warps = 1,
+                                        .stages = 3,
+                                        .depth_warps = 4};
 
 /// 16 sequences by 16 units, all eight warps along k, which is long.
 template <class T>
@@ -49,7 +57,8 @@ inline constexpr TileShape backward_tile{.rows = 16,
                                          .stages = 3,
                                          .depth_warps = 8};
 
-/// The tile of sequences and units that a block takes; the blocks of one tile of sequences are neighbours.
+/// The tile of sequences and units that a block takes; the blocks of one tile of sequences are
+/// neighbours.
 struct StepTile {
   std::int64_t first_row;
   std::int64_t first_unit;
@@ -60,10 +69,11 @@ struct StepTile {
   }
 };
 
-/// The product of one tile, whose column g units + u belongs to gate g of unit u, then its cells: an equal share for each thread,
-/// neighbours along the units.
+/// The product of one tile, whose column g units + u belongs to gate g of unit u, then its cells:
+/// an equal share for each thread, neighbours along the units.
 template <class Product, TileShape tile, int units, class Cell, class A, class B>
-__device__ __forceinline__ void step_tile(const StepSize& size, const StepTile& at, std::int64_t depth, const A& a, const B& b,
+__device__ __forceinline__ void step_tile(const StepSize& size, const StepTile& at,
+                                          std::int64_t depth, const A& a, const B& b,
                                           const Cell& cell) {
   using T = typename Product::Element;
   constexpr int gates = tile.columns / units;
@@ -77,11 +87,14 @@ __device__ __forceinline__ void step_tile(const StepSize& size, const StepTile& 
       const int cell_of_tile = static_cast<int>(threadIdx.x) + i * Product::threads;
       const int row = cell_of_tile / units;
       const int unit = cell_of_tile % units;
-      if (at.first_row + row < size.batch && at.first_unit + unit < size.hidden) visit(i, row, unit);
+      if (at.first_row + row < size.batch && at.first_unit + unit < size.hidden)
+        visit(i, row, unit);
     }
   };
   typename Cell::Operands operands[share] = {};
-  visit_cells([&](int i, int row, int unit) { operands[i] = cell.read(at.first_row + row, at.first_unit + unit); });
+  visit_cells([&](int i, int row, int unit) {
+    operands[i] = cell.read(at.first_row + row, at.first_unit + unit);
+  });
 
   Product product;
   product.clear();
@@ -93,7 +106,9 @@ __device__ __forceinline__ void step_tile(const StepSize& size, const StepTile& 
   static_assert(tile.depth_warps * tile.rows * stride <=
                 tile.stages * (in_a ? Product::PanelA::elements : Product::PanelB::elements));
   T* const sums = in_a ? shared.a : shared.b;
-  product.visit([&](int m, int n, T sum) { sums[(Product::depth_part() * tile.rows + m) * stride + n] = sum; });
+  product.visit([&](int m, int n, T sum) {
+    sums[(Product::depth_part() * tile.rows + m) * stride + n] = sum;
+  });
   __syncthreads();
   visit_cells([&](int i, int row, int unit) {
     T total[gates];
@@ -102,26 +117,31 @@ __device__ __forceinline__ void step_tile(const StepSize& size, const StepTile& 
       const T* const from = sums + row * stride + g * units + unit;
       total[g] = from[0];
       REFRAIN_UNROLL
-      for (int part = 1; part < tile.depth_warps; ++part) total[g] += from[part * tile.rows * stride];
+      for (int part = 1; part < tile.depth_warps; ++part)
+        total[g] += from[part * tile.rows * stride];
     }
     cell.write(at.first_row + row, at.first_unit + unit, operands[i], total);
   });
 }
 
-/// x [B,H], weight [gates H, H].  One block at least: left alone, ptxas aims at three, and some cells spill.
+/// x [B,H], weight [gates H, H]. One block at least: left alone, ptxas aims at three, and some
+/// cells spill.
 template <class T, MathMode mode, bool aligned, class Cell>
-__global__ void __launch_bounds__(step_threads, 1) forward_step(StepSize size, const T* x, const T* weight, Cell cell) {
+__global__ void __launch_bounds__(step_threads, 1)
+    forward_step(StepSize size, const T* x, const T* weight, Cell cell) {
   constexpr int units = Cell::units;
   constexpr TileShape tile = forward_tile<Cell::gates * units>;
   using Product = TileProduct<T, mode, tile, Contiguous::depth, Contiguous::depth, aligned>;
   static_assert(Product::threads == step_threads);
   const StepTile at(size, tile.rows, units);
   step_tile<Product, tile, units>(
-      size, at, size.hidden, DepthRows<T>{x, size.hidden, at.first_row, size.batch, size.hidden, tile.depth},
+      size, at, size.hidden,
+      DepthRows<T>{x, size.hidden, at.first_row, size.batch, size.hidden, tile.depth},
       [&](int slice, int outer) -> PanelRow<T> {
         const std::int64_t unit = at.first_unit + outer % units;
         const std::int64_t k = static_cast<std::int64_t>(slice) * tile.depth;
-        return {weight + (outer / units * size.hidden + unit) * size.hidden + k, unit < size.hidden ? size.hidden - k : 0};
+        return {weight + (outer / units * size.hidden + unit) * size.hidden + k,
+                unit < size.hidden ? size.hidden - k : 0};
       },
       cell);
 }
@@ -144,16 +164,19 @@ __global__ void __launch_bounds__(step_threads, 1)
   const StepTile at(size, tile.rows, tile.columns);
   step_tile<Product, tile, tile.columns>(
       size, at, upstream.depth,
-      DepthRows<T>{upstream.da, upstream.stride, at.first_row, size.batch, upstream.depth, tile.depth},
-      SideRows<T>{weight, size.hidden, at.first_unit, size.hidden, upstream.depth, tile.depth}, cell);
+      DepthRows<T>{upstream.da, upstream.stride, at.first_row, size.batch, upstream.depth,
+                   tile.depth},
+      SideRows<T>{weight, size.hidden, at.first_unit, size.hidden, upstream.depth, tile.depth},
+      cell);
 }
 
 // ---- launches ----
 
-/// Starts the steps of one segment.  `aligned`: every row of a factor is a multiple of 16 bytes and starts at such.
+/// Starts the steps of one segment. `aligned`: every row of a factor is a multiple of 16 bytes and
+/// starts at such.
 ///
-/// Tensor cores get rows in groups of 16 bytes alone: f32 with other rows is multiplied exactly, whatever math_mode() allows; f64 always
-/// moves single elements.
+/// Tensor cores get rows in groups of 16 bytes alone: f32 with other rows is multiplied exactly,
+/// whatever math_mode() allows; f64 always moves single elements.
 template <class T>
 class Steps {
  public:
@@ -165,8 +188,8 @@ class Steps {
     for_arithmetic([&]<MathMode mode, bool aligned>() {
       constexpr TileShape tile = forward_tile<Cell::gates * Cell::units>;
       using Product = TileProduct<T, mode, tile, Contiguous::depth, Contiguous::depth, aligned>;
-      simt::launch(how(tile.rows, Cell::units, Product::shared_bytes()), forward_step<T, mode, aligned, Cell>, size_, x, weight,
-                   cell);
+      simt::launch(how(tile.rows, Cell::units, Product::shared_bytes()),
+                   forward_step<T, mode, aligned, Cell>, size_, x, weight, cell);
     });
   }
 
@@ -175,8 +198,8 @@ class Steps {
     for_arithmetic([&]<MathMode mode, bool aligned>() {
       constexpr TileShape tile = backward_tile<T>;
       using Product = TileProduct<T, mode, tile, Contiguous::depth, Contiguous::side, aligned>;
-      simt::launch(how(tile.rows, tile.columns, Product::shared_bytes()), backward_step<T, mode, aligned, Cell>, size_,
-                   upstream, weight, cell);
+      simt::launch(how(tile.rows, tile.columns, Product::shared_bytes()),
+                   backward_step<T, mode, aligned, Cell>, size_, upstream, weight, cell);
     });
   }
 
@@ -184,13 +207,15 @@ class Steps {
   template <class Visit>
   void for_arithmetic(Visit&& visit) const {
     if constexpr (std::is_same_v<T, float>) {
-      if (aligned_) return for_math_mode<T>([&]<MathMode mode>() { visit.template operator()<mode, true>(); });
+      if (aligned_)
+        return for_math_mode<T>([&]<MathMode mode>() { visit.template operator()<mode, true>(); });
     }
     visit.template operator()<MathMode::exact, false>();
   }
 
   simt::Launch how(int rows, int units, std::size_t shared_bytes) const {
-    const std::int64_t tiles = (size_.batch + rows - 1) / rows * ((size_.hidden + units - 1) / units);
+    const std::int64_t tiles =
+        (size_.batch + rows - 1) / rows * ((size_.hidden + units - 1) / units);
     return {.name = name_,
             .grid = simt::blocks_for(tiles, 1),
             .block = step_threads,

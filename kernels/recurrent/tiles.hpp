@@ -1,6 +1,7 @@
 #pragma once
-/// What the recurrent kernels share: a task is a tile of batch rows that runs a whole segment, step after step, without waiting for
-/// the others.  A row's results do not depend on the tile that it falls into, so tiles may be cut by the number of threads.
+/// What the recurrent kernels share: a task is a tile of batch rows that runs a whole segment, step
+/// after step, without waiting for the others. A row's results do not depend on the tile that it
+/// falls into, so tiles may be cut by the number of threads.
 
 #include <algorithm>
 #include <cstdint>
@@ -21,29 +22,34 @@ inline std::int64_t batch_tile(std::int64_t batch) {
   return std::min(largest_batch_tile, round_up(std::max<std::int64_t>(1, share), tile_rows));
 }
 
-/// How many threads share the hidden units of a step when there are too few sequences to share: each takes whole panels of every gate,
-/// and its part of the weight stays in its own core's cache.  1: the sequences are shared instead.
+/// How many threads share the hidden units of a step when there are too few sequences to share:
+/// each takes whole panels of every gate, and its part of the weight stays in its own core's cache.
+/// 1: the sequences are shared instead.
 template <class T>
 std::int64_t unit_parts(std::int64_t batch, std::int64_t hidden) {
   constexpr std::int64_t panel = 2 * Lanes<T>::count;
   constexpr std::int64_t worth = 64 * 1024;  // weights of a step and thread
   if (batch > tile_rows || threads() == 1 || hidden % panel != 0) return 1;
-  return std::clamp<std::int64_t>(std::min(hidden / panel, 4 * hidden * hidden / worth), 1, threads());
+  return std::clamp<std::int64_t>(std::min(hidden / panel, 4 * hidden * hidden / worth), 1,
+                                  threads());
 }
 
 /// Calls run(first, count, worker) for tiles of batch rows.
 template <class Run>
 void for_batch_tiles(std::int64_t batch, Run&& run) {
   const std::int64_t tile = batch_tile(batch);
-  parallel_tasks((batch + tile - 1) / tile,
-                 [&](std::int64_t task, int worker) { run(task * tile, std::min(tile, batch - task * tile), worker); });
+  parallel_tasks((batch + tile - 1) / tile, [&](std::int64_t task, int worker) {
+    run(task * tile, std::min(tile, batch - task * tile), worker);
+  });
 }
 
-/// weight [N,K] packed for x weight^T (transposed = true) or for x weight: the given packed form, or one made in `scratch`.
+/// weight [N,K] packed for x weight^T (transposed = true) or for x weight: the given packed form,
+/// or one made in `scratch`.
 template <class T>
 class PackedOrPacking {
  public:
-  PackedOrPacking(const View& weight, const View& packed, bool transposed, Scratch& scratch, bool needed = true)
+  PackedOrPacking(const View& weight, const View& packed, bool transposed, Scratch& scratch,
+                  bool needed = true)
       : weight_(weight), given_(packed), transposed_(transposed), needed_(needed) {
     if (needed && !packed) made_ = scratch.take<T>(packed_size<T>(depth(), columns()));
   }
@@ -52,7 +58,8 @@ class PackedOrPacking {
   const T* get() const {
     if (!needed_) return nullptr;
     if (given_) return given_.as<T>();
-    pack<T>(weight_.as<T>(), transposed_ ? 1 : columns(), transposed_ ? depth() : 1, depth(), columns(), 0, depth(), made_);
+    pack<T>(weight_.as<T>(), transposed_ ? 1 : columns(), transposed_ ? depth() : 1, depth(),
+            columns(), 0, depth(), made_);
     return made_;
   }
 
@@ -76,23 +83,28 @@ void sum_of(const T* a, const T* b, std::int64_t count, T* to) {
   });
 }
 
-/// dweight += sum over steps and rows of da_l (outer) h_{l-1}; da [L,B,inner] with a row stride, h0 [B,H], h [L,B,H], dweight [inner,H].
+/// dweight += sum over steps and rows of da_l (outer) h_{l-1}; da [L,B,inner] with a row stride, h0
+/// [B,H], h [L,B,H], dweight [inner,H].
 template <class T>
-void add_recurrent_gradient(const T* da, std::int64_t stride, std::int64_t inner, const T* h0, const T* h, std::int64_t steps,
-                            std::int64_t batch, std::int64_t hidden, T* dweight) {
+void add_recurrent_gradient(const T* da, std::int64_t stride, std::int64_t inner, const T* h0,
+                            const T* h, std::int64_t steps, std::int64_t batch, std::int64_t hidden,
+                            T* dweight) {
   add_outer<T>(da, stride, inner, h0, hidden, batch, dweight);
-  if (steps > 1) add_outer<T>(da + batch * stride, stride, inner, h, hidden, (steps - 1) * batch, dweight);
+  if (steps > 1)
+    add_outer<T>(da + batch * stride, stride, inner, h, hidden, (steps - 1) * batch, dweight);
 }
 
 /// dshared[b] = sum over steps, from the last to the first, of dinputs[l,b].
 template <class T>
-void sum_over_steps(const T* dinputs, std::int64_t steps, std::int64_t batch, std::int64_t width, T* dshared) {
+void sum_over_steps(const T* dinputs, std::int64_t steps, std::int64_t batch, std::int64_t width,
+                    T* dshared) {
   parallel_for(batch, std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, width * steps)),
                [&](std::int64_t begin, std::int64_t end) {
                  const std::int64_t count = (end - begin) * width;
                  T* const to = dshared + begin * width;
                  std::copy_n(dinputs + ((steps - 1) * batch + begin) * width, count, to);
-                 for (std::int64_t l = steps - 2; l >= 0; --l) sum_of(dinputs + (l * batch + begin) * width, to, count, to);
+                 for (std::int64_t l = steps - 2; l >= 0; --l)
+                   sum_of(dinputs + (l * batch + begin) * width, to, count, to);
                });
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 /// Device templates of coalesce_rows; grids and bytes: cuda_coalesce.cu.
 ///
-/// A run: the sorted pairs of one id.  The pairs are cut into pieces of 32; a run that crosses the end of a piece is summed
-/// piece by piece, and then the pieces' sums, in order.
+/// A run: the sorted pairs of one id. The pairs are cut into pieces of 32; a run that crosses the
+/// end of a piece is summed piece by piece, and then the pieces' sums, in order.
 
 #include <cstdint>
 
@@ -29,10 +29,12 @@ __device__ __forceinline__ bool starts_run(const std::uint64_t* pairs, unsigned 
   return id >= 0 && (i == 0 || id_of(pairs[i - 1]) != id);
 }
 
-/// Numbers the runs of the pairs [begin, end), `before` being those that start earlier: numbers[i] = that of pair i, rows[run]
-/// = its id.  All threads of the block call it; returns the number of the next run.
-__device__ __forceinline__ unsigned number_runs_between(const std::uint64_t* pairs, unsigned begin, unsigned end,
-                                                        unsigned before, unsigned* scratch, std::uint32_t* numbers,
+/// Numbers the runs of the pairs [begin, end), `before` being those that start earlier: numbers[i]
+/// = that of pair i, rows[run] = its id. All threads of the block call it; returns the number of
+/// the next run.
+__device__ __forceinline__ unsigned number_runs_between(const std::uint64_t* pairs, unsigned begin,
+                                                        unsigned end, unsigned before,
+                                                        unsigned* scratch, std::uint32_t* numbers,
                                                         std::int32_t* rows) {
   for (unsigned first = begin; first < end; first += sort_threads) {
     const unsigned i = first + threadIdx.x;
@@ -48,18 +50,22 @@ __device__ __forceinline__ unsigned number_runs_between(const std::uint64_t* pai
 
 /// starts[block] = runs that start in the block's tile.
 template <class Pair>
-__global__ void __launch_bounds__(sort_threads) count_runs(SortGrid grid, const Pair* pairs, std::uint32_t* starts) {
+__global__ void __launch_bounds__(sort_threads)
+    count_runs(SortGrid grid, const Pair* pairs, std::uint32_t* starts) {
   REFRAIN_SHARED_ARRAY(unsigned, scratch, sort_warps);
   unsigned found = 0;
-  for (unsigned i = grid.begin() + threadIdx.x; i < grid.end(); i += sort_threads) found += starts_run(pairs, i) ? 1 : 0;
+  for (unsigned i = grid.begin() + threadIdx.x; i < grid.end(); i += sort_threads)
+    found += starts_run(pairs, i) ? 1 : 0;
   found = simt::block_sum<sort_warps>(found, scratch);
   if (threadIdx.x == 0) starts[blockIdx.x] = found;
 }
 
-/// Numbers the runs of a tile, fills its part of the rows past the last run with -1, and says how many runs there are.
+/// Numbers the runs of a tile, fills its part of the rows past the last run with -1, and says how
+/// many runs there are.
 template <class Pair>
-__global__ void __launch_bounds__(sort_threads) number_runs(SortGrid grid, const Pair* pairs, const std::uint32_t* starts,
-                                                            std::uint32_t* numbers, std::int32_t* rows, std::uint32_t* total) {
+__global__ void __launch_bounds__(sort_threads)
+    number_runs(SortGrid grid, const Pair* pairs, const std::uint32_t* starts,
+                std::uint32_t* numbers, std::int32_t* rows, std::uint32_t* total) {
   REFRAIN_SHARED_ARRAY(unsigned, scratch, sort_warps);
   unsigned all = 0;
   unsigned earlier = 0;
@@ -79,8 +85,8 @@ __global__ void __launch_bounds__(sort_threads) number_runs(SortGrid grid, const
 /// Sorts and numbers by one block: a short list in one launch.  The pairs end in `pairs`.
 template <class Pair>
 __global__ void __launch_bounds__(sort_threads)
-    sort_and_number(unsigned count, const std::int32_t* ids, Pair* pairs, Pair* other, std::uint32_t* numbers,
-                    std::int32_t* rows, std::uint32_t* total) {
+    sort_and_number(unsigned count, const std::int32_t* ids, Pair* pairs, Pair* other,
+                    std::uint32_t* numbers, std::int32_t* rows, std::uint32_t* total) {
   REFRAIN_SHARED_ARRAY(unsigned, all, sort_passes* digits);         // [passes][digits]
   REFRAIN_SHARED_ARRAY(unsigned, warp_counts, sort_warps* digits);  // [warps][digits]
   REFRAIN_SHARED_ARRAY(unsigned, sums, sort_warps);
@@ -89,7 +95,8 @@ __global__ void __launch_bounds__(sort_threads)
   for (int pass = 0; pass < sort_passes; ++pass) all[pass * digits + thread] = 0;
   __syncthreads();
   for (unsigned i = threadIdx.x; i < count; i += sort_threads) {
-    for (int pass = 0; pass < sort_passes; ++pass) atomicAdd(&all[pass * digits + digit_of(id_pair(ids[i], 0), pass)], 1u);
+    for (int pass = 0; pass < sort_passes; ++pass)
+      atomicAdd(&all[pass * digits + digit_of(id_pair(ids[i], 0), pass)], 1u);
   }
   __syncthreads();
   for (int pass = 0; pass < sort_passes; ++pass) {
@@ -106,9 +113,11 @@ __global__ void __launch_bounds__(sort_threads)
   if (threadIdx.x == 0) *total = runs;
 }
 
-/// Sum of the rows at(0), at(1), ... at(rows - 1), in this order, by the team: to[:] in groups of n.
+/// Sum of the rows at(0), at(1), ... at(rows - 1), in this order, by the team: to[:] in groups of
+/// n.
 template <int n, class T, class At>
-__device__ __forceinline__ void sum_in_order(std::int64_t groups, int first, int step, std::int64_t rows, At at, T* to) {
+__device__ __forceinline__ void sum_in_order(std::int64_t groups, int first, int step,
+                                             std::int64_t rows, At at, T* to) {
   for (std::int64_t group = first; group < groups; group += step) {
     T sum[n];
     simt::load_group(at(0) + group * n, sum);
@@ -122,13 +131,16 @@ __device__ __forceinline__ void sum_in_order(std::int64_t groups, int first, int
   }
 }
 
-/// A block per piece, teams of threads taking its runs in turn.  values[run,:] of the runs that lie in the piece; of those that
-/// cross its start edges[piece][0][:], of the one that starts here and crosses the end edges[piece][1][:].  values past the
-/// last run: zeros.
+/// A block per piece, teams of threads taking its runs in turn. values[run,:] of the runs that lie
+/// in the piece; of those that cross its start edges[piece][0][:], of the one that starts here and
+/// crosses the end edges[piece][1][:]. values past the last run: zeros.
 template <int n, class T>
-__global__ void __launch_bounds__(row_threads, 4) sum_pieces(RowGrid grid, Runs runs, const T* dy, T* values, T* edges) {
+__global__ void __launch_bounds__(row_threads, 4)
+    sum_pieces(RowGrid grid, Runs runs, const T* dy, T* values, T* edges) {
   REFRAIN_SHARED_ARRAY(std::uint64_t, pairs, run_piece);
-  REFRAIN_SHARED_ARRAY(unsigned, starts, 1);  // bit i: pair i is the first of its id here; set past the end of the list
+  REFRAIN_SHARED_ARRAY(
+      unsigned, starts,
+      1);  // bit i: pair i is the first of its id here; set past the end of the list
   const std::int64_t piece = static_cast<std::int64_t>(blockIdx.x);
   const std::int64_t begin = piece * run_piece;
   if (simt::warp() == 0) {
@@ -136,7 +148,8 @@ __global__ void __launch_bounds__(row_threads, 4) sum_pieces(RowGrid grid, Runs 
     const bool inside = i < runs.count;
     pairs[simt::lane()] = inside ? runs.pairs[i] : id_pair(-1, 0);
     __syncwarp();
-    const bool first = !inside || simt::lane() == 0 || id_of(pairs[simt::lane() - 1]) != id_of(pairs[simt::lane()]);
+    const bool first = !inside || simt::lane() == 0 ||
+                       id_of(pairs[simt::lane() - 1]) != id_of(pairs[simt::lane()]);
     const unsigned lanes = __ballot_sync(simt::full_mask, first ? 1 : 0);
     if (simt::lane() == 0) starts[0] = lanes;
   }
@@ -152,12 +165,14 @@ __global__ void __launch_bounds__(row_threads, 4) sum_pieces(RowGrid grid, Runs 
     const unsigned later = starts[0] & ~(2u * (1u << i) - 1);
     const int end = later == 0 ? static_cast<int>(run_piece) : __ffs(static_cast<int>(later)) - 1;
     const bool from_before = i == 0 && piece > 0 && id_of(runs.pairs[begin - 1]) == id;
-    const bool goes_on = end == run_piece && begin + end < runs.count && id_of(runs.pairs[begin + end]) == id;
+    const bool goes_on =
+        end == run_piece && begin + end < runs.count && id_of(runs.pairs[begin + end]) == id;
     T* const to = from_before ? edges + 2 * piece * width
                   : goes_on   ? edges + (2 * piece + 1) * width
                               : values + runs.numbers[begin + i] * width;
     sum_in_order<n>(
-        grid.words, member, step, end - i, [&](std::int64_t k) { return dy + position_of(pairs[i + k]) * width; }, to);
+        grid.words, member, step, end - i,
+        [&](std::int64_t k) { return dy + position_of(pairs[i + k]) * width; }, to);
   }
   for (int i = team; i < run_piece; i += teams) {
     const std::int64_t row = begin + i;
@@ -168,9 +183,11 @@ __global__ void __launch_bounds__(row_threads, 4) sum_pieces(RowGrid grid, Runs 
   }
 }
 
-/// A team per piece: if a run starts in the piece and crosses its end, values[run,:] = the sums of its pieces.
+/// A team per piece: if a run starts in the piece and crosses its end, values[run,:] = the sums of
+/// its pieces.
 template <int n, class T>
-__global__ void __launch_bounds__(row_threads, 4) join_pieces(RowGrid grid, Runs runs, const T* edges, T* values) {
+__global__ void __launch_bounds__(row_threads, 4)
+    join_pieces(RowGrid grid, Runs runs, const T* edges, T* values) {
   const RowShare share(grid);
   const std::int64_t end = (share.row + 1) * run_piece;
   if (share.row >= grid.rows || end >= runs.count) return;
@@ -187,8 +204,11 @@ __global__ void __launch_bounds__(row_threads, 4) join_pieces(RowGrid grid, Runs
     }
   }
   const std::int64_t width = grid.words * n;
-  const auto part = [&](std::int64_t k) { return edges + (2 * (share.row + k) + (k == 0 ? 1 : 0)) * width; };
-  sum_in_order<n>(grid.words, share.first, share.step, last - share.row + 1, part, values + runs.numbers[end - 1] * width);
+  const auto part = [&](std::int64_t k) {
+    return edges + (2 * (share.row + k) + (k == 0 ? 1 : 0)) * width;
+  };
+  sum_in_order<n>(grid.words, share.first, share.step, last - share.row + 1, part,
+                  values + runs.numbers[end - 1] * width);
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -3,8 +3,9 @@
 ///
 ///   index[0 .. counted) = rows with targets[row] != ignored,   index[counted .. rows) = the rest
 ///
-/// Two launches.  The first counts in each of up to 256 parts of the rows, a block a part; the second adds up the parts before its own and
-/// places its rows, 256 at a time, a thread each.  The count stays in device memory: later kernels read it there.
+/// Two launches. The first counts in each of up to 256 parts of the rows, a block a part; the
+/// second adds up the parts before its own and places its rows, 256 at a time, a thread each. The
+/// count stays in device memory: later kernels read it there.
 
 #include <algorithm>
 #include <cstdint>
@@ -26,7 +27,9 @@ struct CountedRows {
   std::int64_t* counted;  ///< one element
   std::int64_t* parts;    ///< [counting_threads] counts of the parts
 
-  __device__ __forceinline__ bool counts(std::int64_t row) const { return row < rows && targets[row] != ignored; }
+  __device__ __forceinline__ bool counts(std::int64_t row) const {
+    return row < rows && targets[row] != ignored;
+  }
 };
 
 template <int threads>
@@ -35,7 +38,8 @@ __global__ void __launch_bounds__(threads) count_rows(CountedRows all, std::int6
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * rows_per_part;
   const std::int64_t end = begin + rows_per_part;
   std::int64_t count = 0;
-  for (std::int64_t row = begin + threadIdx.x; row < end; row += threads) count += all.counts(row) ? 1 : 0;
+  for (std::int64_t row = begin + threadIdx.x; row < end; row += threads)
+    count += all.counts(row) ? 1 : 0;
   count = simt::block_sum<threads / 32>(count, scratch);
   if (threadIdx.x == 0) all.parts[blockIdx.x] = count;
 }
@@ -46,7 +50,8 @@ __global__ void __launch_bounds__(threads) place_rows(CountedRows all, std::int6
   REFRAIN_SHARED_ARRAY(int, in_warp, threads / 32);
   const std::int64_t part = threadIdx.x < gridDim.x ? all.parts[threadIdx.x] : 0;
   const std::int64_t counted = simt::block_sum<threads / 32>(part, scratch);
-  std::int64_t before = simt::block_sum<threads / 32>(threadIdx.x < blockIdx.x ? part : std::int64_t{0}, scratch);
+  std::int64_t before =
+      simt::block_sum<threads / 32>(threadIdx.x < blockIdx.x ? part : std::int64_t{0}, scratch);
   if (blockIdx.x == 0 && threadIdx.x == 0) *all.counted = counted;
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * rows_per_part;
   const std::int64_t end = begin + rows_per_part < all.rows ? begin + rows_per_part : all.rows;
@@ -61,7 +66,8 @@ __global__ void __launch_bounds__(threads) place_rows(CountedRows all, std::int6
       if (warp < simt::warp()) place += in_warp[warp];
       before += in_warp[warp];
     }
-    if (row < all.rows) all.index[counts ? place : counted + (row - place)] = static_cast<std::int32_t>(row);
+    if (row < all.rows)
+      all.index[counts ? place : counted + (row - place)] = static_cast<std::int32_t>(row);
     __syncthreads();
   }
 }
@@ -70,7 +76,8 @@ __global__ void __launch_bounds__(threads) place_rows(CountedRows all, std::int6
 inline void index_counted_rows(const char* name, const CountedRows& all, Stream stream) {
   const std::int64_t tiles = (all.rows + counting_threads - 1) / counting_threads;
   const std::int64_t rows_per_part =
-      std::max<std::int64_t>(2, (tiles + counting_threads - 1) / counting_threads) * counting_threads;
+      std::max<std::int64_t>(2, (tiles + counting_threads - 1) / counting_threads) *
+      counting_threads;
   const simt::Launch how{.name = name,
                          .grid = std::max(1u, simt::blocks_for(all.rows, rows_per_part)),
                          .block = counting_threads,

@@ -1,6 +1,7 @@
 // Rows picked, spread and summed by position or by id.
-// Copies work on bytes; sums add whole rows, columns in vector registers.  coalesce_rows sorts (id, position) pairs with a stable
-// radix sort, eleven bits a pass, as many passes as the largest id needs: one for a small vocabulary.
+// Copies work on bytes; sums add whole rows, columns in vector registers. coalesce_rows sorts (id,
+// position) pairs with a stable radix sort, eleven bits a pass, as many passes as the largest id
+// needs: one for a small vocabulary.
 
 #include <array>
 #include <bit>
@@ -23,43 +24,54 @@ std::int64_t row_elements(const Shape& shape) {
   return product;
 }
 
-std::int64_t row_bytes(const View& x) { return row_elements(x.shape) * static_cast<std::int64_t>(size_bytes(x.dtype)); }
+std::int64_t row_bytes(const View& x) {
+  return row_elements(x.shape) * static_cast<std::int64_t>(size_bytes(x.dtype));
+}
 
-/// An id and where it stood, in one word that sorts by id first: 31 bits of id, 33 bits of position.
+/// An id and where it stood, in one word that sorts by id first: 31 bits of id, 33 bits of
+/// position.
 constexpr int position_bits = 33;
 constexpr std::uint64_t pack(std::int32_t id, std::int64_t position) {
   return (static_cast<std::uint64_t>(id) << position_bits) | static_cast<std::uint64_t>(position);
 }
-constexpr std::int32_t id_of(std::uint64_t pair) { return static_cast<std::int32_t>(pair >> position_bits); }
+constexpr std::int32_t id_of(std::uint64_t pair) {
+  return static_cast<std::int32_t>(pair >> position_bits);
+}
 constexpr std::int64_t position_of(std::uint64_t pair) {
   return static_cast<std::int64_t>(pair & ((std::uint64_t{1} << position_bits) - 1));
 }
 
-/// Sorts `pairs` by id, keeping the order of equal ids; returns where the result lies, `pairs` or `scratch`.
-std::uint64_t* sort_by_id(std::uint64_t* pairs, std::uint64_t* scratch, std::int64_t count, std::uint64_t largest_id) {
+/// Sorts `pairs` by id, keeping the order of equal ids; returns where the result lies, `pairs` or
+/// `scratch`.
+std::uint64_t* sort_by_id(std::uint64_t* pairs, std::uint64_t* scratch, std::int64_t count,
+                          std::uint64_t largest_id) {
   constexpr int digit_bits = 11;
   constexpr std::uint64_t digit_mask = (std::uint64_t{1} << digit_bits) - 1;
-  for (int shift = position_bits; shift < 64 && (largest_id >> (shift - position_bits)) > 0; shift += digit_bits) {
+  for (int shift = position_bits; shift < 64 && (largest_id >> (shift - position_bits)) > 0;
+       shift += digit_bits) {
     std::array<std::int64_t, std::size_t{1} << digit_bits> next{};
     for (std::int64_t i = 0; i < count; ++i) ++next[(pairs[i] >> shift) & digit_mask];
     std::int64_t before = 0;
     for (std::int64_t& slot : next) before += std::exchange(slot, before);
-    for (std::int64_t i = 0; i < count; ++i) scratch[next[(pairs[i] >> shift) & digit_mask]++] = pairs[i];
+    for (std::int64_t i = 0; i < count; ++i)
+      scratch[next[(pairs[i] >> shift) & digit_mask]++] = pairs[i];
     std::swap(pairs, scratch);
   }
   return pairs;
 }
 
-/// values[j,:] = sum of dy over the run of pairs [starts[j], starts[j+1]); a task takes the runs that start in its stretch of
-/// pairs, so that tasks are alike in work however often an id occurs.
+/// values[j,:] = sum of dy over the run of pairs [starts[j], starts[j+1]); a task takes the runs
+/// that start in its stretch of pairs, so that tasks are alike in work however often an id occurs.
 template <class T>
-void sum_runs(const std::uint64_t* pairs, const std::uint64_t* starts, std::int64_t runs, const CoalesceRows& args) {
+void sum_runs(const std::uint64_t* pairs, const std::uint64_t* starts, std::int64_t runs,
+              const CoalesceRows& args) {
   const std::int64_t kept = static_cast<std::int64_t>(starts[runs]);
   const std::int64_t count = args.ids.shape[0];
   const std::int64_t width = row_elements(args.dy.shape);
   const T* dy = args.dy.as<T>();
   parallel_for(kept, rows_per_task(width), [&](std::int64_t begin, std::int64_t end) {
-    const std::uint64_t* run = std::lower_bound(starts, starts + runs, static_cast<std::uint64_t>(begin));
+    const std::uint64_t* run =
+        std::lower_bound(starts, starts + runs, static_cast<std::uint64_t>(begin));
     for (; run != starts + runs && *run < static_cast<std::uint64_t>(end); ++run) {
       T* __restrict to = args.values.as<T>() + (run - starts) * width;
       const std::uint64_t last = run[1];
@@ -97,11 +109,14 @@ void column_sums(const SumRows& args) {
 void gather_rows(const GatherRows& args, Stream) {
   const std::int64_t bytes = row_bytes(args.table);
   const std::int32_t* ids = args.ids.as<std::int32_t>();
-  parallel_for(args.ids.shape.numel(), rows_per_task(bytes, copy_bytes_per_task), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      std::memcpy(args.out.as<char>() + i * bytes, args.table.as<char>() + ids[i] * bytes, static_cast<std::size_t>(bytes));
-    }
-  });
+  parallel_for(args.ids.shape.numel(), rows_per_task(bytes, copy_bytes_per_task),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t i = begin; i < end; ++i) {
+                   std::memcpy(args.out.as<char>() + i * bytes,
+                               args.table.as<char>() + ids[i] * bytes,
+                               static_cast<std::size_t>(bytes));
+                 }
+               });
 }
 
 void coalesce_rows(const CoalesceRows& args, Stream) {
@@ -127,7 +142,8 @@ void coalesce_rows(const CoalesceRows& args, Stream) {
   }
   starts[runs] = static_cast<std::uint64_t>(kept);
   std::fill(rows + runs, rows + count, -1);
-  for_floating<CoalesceRows>(args.dy.dtype, [&]<class T>(T) { sum_runs<T>(sorted, starts, runs, args); });
+  for_floating<CoalesceRows>(args.dy.dtype,
+                             [&]<class T>(T) { sum_runs<T>(sorted, starts, runs, args); });
 }
 
 std::size_t coalesce_rows_workspace(const CoalesceRows& args) {
@@ -138,40 +154,46 @@ void add_rows(const AddRows& args, Stream) {
   const std::int64_t width = row_elements(args.to.shape);
   const std::int32_t* rows = args.rows.as<std::int32_t>();
   for_floating<AddRows>(args.to.dtype, [&]<class T>(T) {
-    parallel_for(args.rows.shape[0], rows_per_task(width), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t j = begin; j < end; ++j) {
-        if (rows[j] < 0) continue;
-        const T* __restrict from = args.values.as<T>() + j * width;
-        T* __restrict to = args.to.as<T>() + rows[j] * width;
-        for (std::int64_t c = 0; c < width; ++c) to[c] += from[c];
-      }
-    });
+    parallel_for(args.rows.shape[0], rows_per_task(width),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t j = begin; j < end; ++j) {
+                     if (rows[j] < 0) continue;
+                     const T* __restrict from = args.values.as<T>() + j * width;
+                     T* __restrict to = args.to.as<T>() + rows[j] * width;
+                     for (std::int64_t c = 0; c < width; ++c) to[c] += from[c];
+                   }
+                 });
   });
 }
 
 void select_step(const SelectStep& args, Stream) {
   const std::int64_t sequence_bytes = row_bytes(args.x);
   const std::int64_t bytes = row_bytes(args.y);
-  parallel_for(args.y.shape[0], rows_per_task(bytes, copy_bytes_per_task), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t b = begin; b < end; ++b) {
-      std::memcpy(args.y.as<char>() + b * bytes, args.x.as<char>() + b * sequence_bytes + args.step * bytes,
-                  static_cast<std::size_t>(bytes));
-    }
-  });
+  parallel_for(args.y.shape[0], rows_per_task(bytes, copy_bytes_per_task),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t b = begin; b < end; ++b) {
+                   std::memcpy(args.y.as<char>() + b * bytes,
+                               args.x.as<char>() + b * sequence_bytes + args.step * bytes,
+                               static_cast<std::size_t>(bytes));
+                 }
+               });
 }
 
 void select_step_backward(const SelectStepBackward& args, Stream) {
   const std::int64_t sequence_bytes = row_bytes(args.dx);
   const std::int64_t bytes = row_bytes(args.dy);
   const std::int64_t before = args.step * bytes;
-  parallel_for(args.dy.shape[0], rows_per_task(sequence_bytes, copy_bytes_per_task), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t b = begin; b < end; ++b) {
-      char* sequence = args.dx.as<char>() + b * sequence_bytes;
-      std::memset(sequence, 0, static_cast<std::size_t>(before));
-      std::memcpy(sequence + before, args.dy.as<char>() + b * bytes, static_cast<std::size_t>(bytes));
-      std::memset(sequence + before + bytes, 0, static_cast<std::size_t>(sequence_bytes - before - bytes));
-    }
-  });
+  parallel_for(args.dy.shape[0], rows_per_task(sequence_bytes, copy_bytes_per_task),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t b = begin; b < end; ++b) {
+                   char* sequence = args.dx.as<char>() + b * sequence_bytes;
+                   std::memset(sequence, 0, static_cast<std::size_t>(before));
+                   std::memcpy(sequence + before, args.dy.as<char>() + b * bytes,
+                               static_cast<std::size_t>(bytes));
+                   std::memset(sequence + before + bytes, 0,
+                               static_cast<std::size_t>(sequence_bytes - before - bytes));
+                 }
+               });
 }
 
 void sum_rows(const SumRows& args, Stream) {

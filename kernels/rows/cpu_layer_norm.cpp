@@ -2,8 +2,8 @@
 //   forward   y = gamma * normalized + beta,  normalized = (x - mean) * inv_std,  inv_std = 1 / sqrt(var + epsilon)
 //   backward  g = dy * gamma,  dx = inv_std * (g - mean(g) - normalized * mean(g * normalized))
 //             dgamma[c] = sum_rows dy * normalized,  dbeta[c] = sum_rows dy
-// A task takes a run of rows; one row stays in the first-level cache for its three passes.  Each chunk of rows keeps its own
-// column sums in the workspace.
+// A task takes a run of rows; one row stays in the first-level cache for its three passes. Each
+// chunk of rows keeps its own column sums in the workspace.
 
 #include <cmath>
 
@@ -37,35 +37,43 @@ void forward(const LayerNormForward& args) {
   const std::int64_t width = args.x.shape[-1];
   const T* __restrict gamma = args.gamma.as<T>();
   const T* __restrict beta = args.beta.as<T>();
-  parallel_for(args.x.shape.rows(), rows_per_task(width), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      const T* __restrict x = args.x.as<T>() + row * width;
-      T* __restrict y = args.y.as<T>() + row * width;
-      const auto [mean, inv_std] = Moments<T>(x, width, static_cast<T>(args.epsilon));
-      if (args.inv_std) args.inv_std.as<T>()[row] = inv_std;
-      if (args.normalized) {
-        T* __restrict normalized = args.normalized.as<T>() + row * width;
-        for (std::int64_t c = 0; c < width; ++c) {
-          normalized[c] = (x[c] - mean) * inv_std;
-          y[c] = gamma[c] * normalized[c] + beta[c];
-        }
-      } else {
-        for (std::int64_t c = 0; c < width; ++c) y[c] = gamma[c] * ((x[c] - mean) * inv_std) + beta[c];
-      }
-    }
-  });
+  parallel_for(args.x.shape.rows(), rows_per_task(width),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t row = begin; row < end; ++row) {
+                   const T* __restrict x = args.x.as<T>() + row * width;
+                   T* __restrict y = args.y.as<T>() + row * width;
+                   const auto [mean, inv_std] = Moments<T>(x, width, static_cast<T>(args.epsilon));
+                   if (args.inv_std) args.inv_std.as<T>()[row] = inv_std;
+                   if (args.normalized) {
+                     T* __restrict normalized = args.normalized.as<T>() + row * width;
+                     for (std::int64_t c = 0; c < width; ++c) {
+                       normalized[c] = (x[c] - mean) * inv_std;
+                       y[c] = gamma[c] * normalized[c] + beta[c];
+                     }
+                   } else {
+                     for (std::int64_t c = 0; c < width; ++c)
+                       y[c] = gamma[c] * ((x[c] - mean) * inv_std) + beta[c];
+                   }
+                 }
+               });
 }
 
 template <class T>
-void backward_row(const T* __restrict gamma, const T* __restrict normalized, const T* __restrict dy, T inv_std,
-                  std::int64_t width, T* __restrict dx) {
+void backward_row(const T* __restrict gamma, const T* __restrict normalized, const T* __restrict dy,
+                  T inv_std, std::int64_t width, T* __restrict dx) {
   const T count = static_cast<T>(width);
-  const T mean = sum_lanes<T>(width, [&]<class L>(L, std::int64_t c) { return L::load(dy + c) * L::load(gamma + c); }) / count;
+  const T mean =
+      sum_lanes<T>(
+          width, [&]<class L>(L, std::int64_t c) { return L::load(dy + c) * L::load(gamma + c); }) /
+      count;
   const T slope =
       sum_lanes<T>(width,
-                   [&]<class L>(L, std::int64_t c) { return L::load(dy + c) * L::load(gamma + c) * L::load(normalized + c); }) /
+                   [&]<class L>(L, std::int64_t c) {
+                     return L::load(dy + c) * L::load(gamma + c) * L::load(normalized + c);
+                   }) /
       count;
-  for (std::int64_t c = 0; c < width; ++c) dx[c] = inv_std * (dy[c] * gamma[c] - mean - normalized[c] * slope);
+  for (std::int64_t c = 0; c < width; ++c)
+    dx[c] = inv_std * (dy[c] * gamma[c] - mean - normalized[c] * slope);
 }
 
 template <class T>
@@ -83,7 +91,8 @@ void backward(const LayerNormBackward& args) {
       const T* __restrict normalized = args.normalized.as<T>() + row * width;
       const T* __restrict dy = args.dy.as<T>() + row * width;
       if (args.dx) {
-        backward_row(args.gamma.as<T>(), normalized, dy, args.inv_std.as<T>()[row], width, args.dx.as<T>() + row * width);
+        backward_row(args.gamma.as<T>(), normalized, dy, args.inv_std.as<T>()[row], width,
+                     args.dx.as<T>() + row * width);
       }
       if (!want_sums) continue;
       for (std::int64_t c = 0; c < width; ++c) {

@@ -2,7 +2,8 @@
 //   bpr       loss = softplus(n - p)              dp = -sigmoid(n - p)    dn = sigmoid(n - p)
 //   logistic  loss = softplus(-p) + softplus(n)   dp = -sigmoid(-p)       dn = sigmoid(n)
 //   duser = dp * positive + dn * negative,  dpositive = dp * user,  dnegative = dn * user;  everything over B
-// A task takes a run of rows.  The rows' losses wait in the workspace, in double, and are added in order.
+// A task takes a run of rows. The rows' losses wait in the workspace, in double, and are added in
+// order.
 
 #include <cmath>
 
@@ -39,7 +40,8 @@ PairTerm pair_term(PairLossKind kind, double positive, double negative) {
 
 template <class T>
 T inner_product(const T* a, const T* b, std::int64_t count) {
-  return sum_lanes<T>(count, [=]<class L>(L, std::int64_t i) { return L::load(a + i) * L::load(b + i); });
+  return sum_lanes<T>(count,
+                      [=]<class L>(L, std::int64_t i) { return L::load(a + i) * L::load(b + i); });
 }
 
 template <class T>
@@ -51,8 +53,10 @@ void compute(const PairLoss& args) {
   parallel_for(rows, rows_per_task(width), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const T* __restrict user = args.user.as<T>() + row * width;
-      const T* __restrict positive = args.table.as<T>() + args.positives.as<std::int32_t>()[row] * width;
-      const T* __restrict negative = args.table.as<T>() + args.negatives.as<std::int32_t>()[row] * width;
+      const T* __restrict positive =
+          args.table.as<T>() + args.positives.as<std::int32_t>()[row] * width;
+      const T* __restrict negative =
+          args.table.as<T>() + args.negatives.as<std::int32_t>()[row] * width;
       const T positive_score = inner_product(user, positive, width);
       const T negative_score = inner_product(user, negative, width);
       const PairTerm term = pair_term(args.kind, positive_score, negative_score);
@@ -73,7 +77,8 @@ void compute(const PairLoss& args) {
       }
     }
   });
-  const double sum = sum_lanes<double>(rows, [=]<class L>(L, std::int64_t row) { return L::load(losses + row); });
+  const double sum =
+      sum_lanes<double>(rows, [=]<class L>(L, std::int64_t row) { return L::load(losses + row); });
   *args.loss.as<T>() = static_cast<T>(mean * sum);
 }
 
@@ -83,6 +88,8 @@ void pair_loss(const PairLoss& args, Stream) {
   for_floating<PairLoss>(args.user.dtype, [&]<class T>(T) { compute<T>(args); });
 }
 
-std::size_t pair_loss_workspace(const PairLoss& args) { return sizeof(double) * static_cast<std::size_t>(args.user.shape[0]); }
+std::size_t pair_loss_workspace(const PairLoss& args) {
+  return sizeof(double) * static_cast<std::size_t>(args.user.shape[0]);
+}
 
 }  // namespace refrain::kernels::cpu

@@ -1,5 +1,6 @@
 // Rows with a certain id give way to one row.
-// Copies work on bytes; the gradient of the row is summed on one thread in the order of positions, since few rows have the id.
+// Copies work on bytes; the gradient of the row is summed on one thread in the order of positions,
+// since few rows have the id.
 
 #include <cstring>
 
@@ -13,12 +14,14 @@ void replace_rows(const ReplaceRows& args, Stream) {
   const std::int64_t width = args.row.shape.numel();
   const std::size_t bytes = static_cast<std::size_t>(width) * size_bytes(args.x.dtype);
   const std::int32_t* ids = args.ids.as<std::int32_t>();
-  parallel_for(args.ids.shape.numel(), rows_per_task(width), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::size_t at = static_cast<std::size_t>(i) * bytes;
-      std::memcpy(args.y.as<char>() + at, ids[i] == args.id ? args.row.as<char>() : args.x.as<char>() + at, bytes);
-    }
-  });
+  parallel_for(
+      args.ids.shape.numel(), rows_per_task(width), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          const std::size_t at = static_cast<std::size_t>(i) * bytes;
+          std::memcpy(args.y.as<char>() + at,
+                      ids[i] == args.id ? args.row.as<char>() : args.x.as<char>() + at, bytes);
+        }
+      });
 }
 
 void replace_rows_backward(const ReplaceRowsBackward& args, Stream) {

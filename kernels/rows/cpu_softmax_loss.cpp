@@ -1,6 +1,8 @@
-/// Full and sampled softmax cross-entropy on the CPU, with their gradients; the work is in score_blocks.hpp.
+/// Full and sampled softmax cross-entropy on the CPU, with their gradients; the work is in
+/// score_blocks.hpp.
 ///
-/// Only the rows that count take part: they are gathered first.  6 P V C FLOPs with gradients, 2 P V C without.
+/// Only the rows that count take part: they are gathered first. 6 P V C FLOPs with gradients, 2 P V
+/// C without.
 
 #include "kernels/cpu.hpp"
 #include "kernels/rows/score_blocks.hpp"
@@ -38,7 +40,8 @@ struct CountedRows {
       for (std::int64_t i = begin; i < end; ++i) {
         const T* const source = from.as<T>() + index[i] * channels;
         T* const to = hidden + i * channels;
-        for (std::int64_t c = 0; c < channels; ++c) to[c] = relu && source[c] < 0 ? T(0) : source[c];
+        for (std::int64_t c = 0; c < channels; ++c)
+          to[c] = relu && source[c] < 0 ? T(0) : source[c];
       }
     });
   }
@@ -65,8 +68,8 @@ struct SoftmaxPlan {
 
   SoftmaxPlan(const SoftmaxLoss& args, Scratch& scratch)
       : counted(args.hidden.shape, static_cast<bool>(args.dhidden), scratch),
-        blocks(args.hidden.shape[0], args.weight.shape[0], args.hidden.shape[1], args.dhidden || args.dweight || args.dbias,
-               scratch) {}
+        blocks(args.hidden.shape[0], args.weight.shape[0], args.hidden.shape[1],
+               args.dhidden || args.dweight || args.dbias, scratch) {}
 };
 
 template <class T>
@@ -125,7 +128,8 @@ void sampled_softmax(const SampledSoftmaxLoss& args) {
   parallel_for(samples, 256, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t j = begin; j < end; ++j) {
       std::copy_n(weight + negatives[j] * channels, channels, plan.weight + j * channels);
-      plan.offset[j] = (bias == nullptr ? T(0) : bias[negatives[j]]) - (log_q_negative == nullptr ? T(0) : log_q_negative[j]);
+      plan.offset[j] = (bias == nullptr ? T(0) : bias[negatives[j]]) -
+                       (log_q_negative == nullptr ? T(0) : log_q_negative[j]);
     }
   });
   parallel_for(counted.count, 256, [&](std::int64_t begin, std::int64_t end) {
@@ -133,9 +137,10 @@ void sampled_softmax(const SampledSoftmaxLoss& args) {
       const std::int64_t target = counted.targets[i];
       const T* const h = counted.hidden + i * channels;
       const T* const w = weight + target * channels;
-      const T product = sum_lanes<T>(channels, [&]<class L>(L, std::int64_t c) { return L::load(h + c) * L::load(w + c); });
-      plan.positive[i] =
-          product + (bias == nullptr ? T(0) : bias[target]) - (log_q_true == nullptr ? T(0) : log_q_true[counted.index[i]]);
+      const T product = sum_lanes<T>(
+          channels, [&]<class L>(L, std::int64_t c) { return L::load(h + c) * L::load(w + c); });
+      plan.positive[i] = product + (bias == nullptr ? T(0) : bias[target]) -
+                         (log_q_true == nullptr ? T(0) : log_q_true[counted.index[i]]);
     }
   });
   ScoreArgs<T> score;
@@ -157,7 +162,8 @@ void sampled_softmax(const SampledSoftmaxLoss& args) {
   if (args.dbias_rows) {
     T* const of_targets = args.dbias_rows.as<T>() + samples;
     std::fill_n(of_targets, counted.rows, T(0));
-    for (std::int64_t i = 0; i < counted.count; ++i) of_targets[counted.index[i]] = plan.dpositive[i];
+    for (std::int64_t i = 0; i < counted.count; ++i)
+      of_targets[counted.index[i]] = plan.dpositive[i];
   }
   if (args.dweight_rows) {
     T* const of_targets = args.dweight_rows.as<T>() + samples * channels;
@@ -167,7 +173,8 @@ void sampled_softmax(const SampledSoftmaxLoss& args) {
         const T* const h = counted.hidden + i * channels;
         T* const to = of_targets + counted.index[i] * channels;
         const T d = plan.dpositive[i];
-        for_lanes<T>(channels, [&]<class L>(L, std::int64_t c) { L::store(to + c, L::load(h + c) * d); });
+        for_lanes<T>(channels,
+                     [&]<class L>(L, std::int64_t c) { L::store(to + c, L::load(h + c) * d); });
       }
     });
   }
@@ -177,7 +184,9 @@ void sampled_softmax(const SampledSoftmaxLoss& args) {
         const T* const w = weight + counted.targets[i] * channels;
         T* const to = counted.dhidden + i * channels;
         const T d = plan.dpositive[i];
-        for_lanes<T>(channels, [&]<class L>(L, std::int64_t c) { L::store(to + c, L::load(to + c) + L::load(w + c) * d); });
+        for_lanes<T>(channels, [&]<class L>(L, std::int64_t c) {
+          L::store(to + c, L::load(to + c) + L::load(w + c) * d);
+        });
       }
     });
     counted.scatter(args.dhidden, false);
@@ -197,12 +206,14 @@ std::size_t softmax_loss_workspace(const SoftmaxLoss& args) {
 }
 
 void sampled_softmax_loss(const SampledSoftmaxLoss& args, Stream) {
-  for_floating<SampledSoftmaxLoss>(args.hidden.dtype, [&]<class T>(T) { sampled_softmax<T>(args); });
+  for_floating<SampledSoftmaxLoss>(args.hidden.dtype,
+                                   [&]<class T>(T) { sampled_softmax<T>(args); });
 }
 
 std::size_t sampled_softmax_loss_workspace(const SampledSoftmaxLoss& args) {
   Scratch scratch(nullptr);
-  for_floating<SampledSoftmaxLoss>(args.hidden.dtype, [&]<class T>(T) { SampledPlan<T>(args, scratch); });
+  for_floating<SampledSoftmaxLoss>(args.hidden.dtype,
+                                   [&]<class T>(T) { SampledPlan<T>(args, scratch); });
   return scratch.bytes();
 }
 

@@ -1,9 +1,11 @@
 // The k best of each row.
-// A selection keeps a buffer of candidates that passed the threshold, the k-th best seen so far.  When the buffer is full it is
-// cut back to the best k, which raises the threshold; blocks of scores without one above the threshold are skipped whole.  A first
-// threshold comes from a pass over the maxima of some interleaved groups: the k-th of them is not above the k-th of all scores.  The
-// order is total (score, then index; NaN last), so the k best are the same however a row is cut: a few long rows are cut into
-// segments for the sake of threads, and the segments' best are selected again.
+// A selection keeps a buffer of candidates that passed the threshold, the k-th best seen so far.
+// When the buffer is full it is cut back to the best k, which raises the threshold; blocks of
+// scores without one above the threshold are skipped whole. A first threshold comes from a pass
+// over the maxima of some interleaved groups: the k-th of them is not above the k-th of all scores.
+// The order is total (score, then index; NaN last), so the k best are the same however a row is
+// cut: a few long rows are cut into segments for the sake of threads, and the segments' best are
+// selected again.
 
 #include <algorithm>
 #include <cmath>
@@ -38,7 +40,10 @@ bool ranks_before(const Candidate<T>& a, const Candidate<T>& b) {
 /// How the work is cut; depends on sizes alone.
 struct Plan {
   explicit Plan(const TopK& args)
-      : rows(args.scores.shape.rows()), length(args.scores.shape[-1]), k(args.values.shape[-1]), segment(length) {
+      : rows(args.scores.shape.rows()),
+        length(args.scores.shape[-1]),
+        k(args.values.shape[-1]),
+        segment(length) {
     constexpr std::int64_t long_segment = 65536;
     if (rows < 64 && length > long_segment && k <= long_segment / 16) segment = long_segment;
     segments = length == 0 ? 1 : (length + segment - 1) / segment;
@@ -58,7 +63,8 @@ struct Plan {
 template <class T>
 class Selection {
  public:
-  Selection(Candidate<T>* buffer, const Plan& plan) : buffer_(buffer), k_(plan.k), capacity_(plan.buffer()) {}
+  Selection(Candidate<T>* buffer, const Plan& plan)
+      : buffer_(buffer), k_(plan.k), capacity_(plan.buffer()) {}
 
   void add(const Candidate<T>& candidate) {
     if (!open_ && !(candidate.score > threshold_)) return;
@@ -81,7 +87,8 @@ class Selection {
           i += part;
           continue;
         }
-        for (const std::int64_t next = std::min(stop, i + part); i < next; ++i) add({scores[i], static_cast<std::int32_t>(i)});
+        for (const std::int64_t next = std::min(stop, i + part); i < next; ++i)
+          add({scores[i], static_cast<std::int32_t>(i)});
       }
     }
   }
@@ -94,7 +101,8 @@ class Selection {
   }
 
  private:
-  /// Sets the threshold right below the k-th largest of the groups' maxima, where the groups are enough, and long enough to be worth it.
+  /// Sets the threshold right below the k-th largest of the groups' maxima, where the groups are
+  /// enough, and long enough to be worth it.
   void foresee(const T* scores, std::int64_t begin, std::int64_t end) {
     using L = Lanes<T>;
     constexpr std::int64_t groups = 128;
@@ -113,8 +121,8 @@ class Selection {
     const T bound = maxima[k_ - 1];
     if (!std::isfinite(bound)) return;
     using Limits = std::numeric_limits<T>;
-    threshold_ =
-        bound - std::max(std::abs(bound) * Limits::epsilon(), Limits::min());  // below it where subnormals are flushed, too
+    threshold_ = bound - std::max(std::abs(bound) * Limits::epsilon(),
+                                  Limits::min());  // below it where subnormals are flushed, too
     open_ = false;
   }
 
@@ -130,8 +138,8 @@ class Selection {
     return !(L::largest(top) > threshold_);
   }
 
-  /// Later scores that equal the threshold have a higher index and rank behind, so a strict comparison is enough.  A threshold
-  /// that is NaN lets everything in.
+  /// Later scores that equal the threshold have a higher index and rank behind, so a strict
+  /// comparison is enough. A threshold that is NaN lets everything in.
   void cut() {
     std::nth_element(buffer_, buffer_ + k_ - 1, buffer_ + size_, ranks_before<T>);
     size_ = k_;
@@ -167,13 +175,15 @@ void select(const TopK& args) {
     const std::int64_t begin = task % plan.segments * plan.segment;
     Candidate<T>* buffer = buffers + worker * plan.buffer();
     Selection<T> selection(buffer, plan);
-    selection.add(args.scores.as<T>() + row * plan.length, begin, std::min(plan.length, begin + plan.segment));
+    selection.add(args.scores.as<T>() + row * plan.length, begin,
+                  std::min(plan.length, begin + plan.segment));
     const std::int64_t found = selection.finish();
     if (whole_rows) return write_out(buffer, plan, row, args);
     Candidate<T>* to = std::copy_n(buffer, found, handed_on + task * plan.k);
     // A last segment may be shorter than k: candidates that no score can rank behind fill it up.
     std::fill_n(to, plan.k - found,
-                Candidate<T>{std::numeric_limits<T>::quiet_NaN(), std::numeric_limits<std::int32_t>::max()});
+                Candidate<T>{std::numeric_limits<T>::quiet_NaN(),
+                             std::numeric_limits<std::int32_t>::max()});
   };
   const auto join_segments = [&](std::int64_t row, int worker) {
     Candidate<T>* buffer = buffers + worker * plan.buffer();
@@ -187,7 +197,8 @@ void select(const TopK& args) {
   const std::int64_t tasks = plan.rows * plan.segments;
   parallel_tasks((tasks + tasks_at_once - 1) / tasks_at_once, [&](std::int64_t group, int worker) {
     const std::int64_t end = std::min(tasks, (group + 1) * tasks_at_once);
-    for (std::int64_t task = group * tasks_at_once; task < end; ++task) select_segment(task, worker);
+    for (std::int64_t task = group * tasks_at_once; task < end; ++task)
+      select_segment(task, worker);
   });
   if (!whole_rows) parallel_tasks(plan.rows, join_segments);
 }
@@ -200,7 +211,8 @@ void top_k(const TopK& args, Stream) {
 
 std::size_t top_k_workspace(const TopK& args) {
   const Plan plan(args);
-  const std::size_t candidate = args.scores.dtype == DType::f64 ? sizeof(Candidate<double>) : sizeof(Candidate<float>);
+  const std::size_t candidate =
+      args.scores.dtype == DType::f64 ? sizeof(Candidate<double>) : sizeof(Candidate<float>);
   return candidate * static_cast<std::size_t>(plan.handed_on() + threads() * plan.buffer());
 }
 

@@ -4,12 +4,14 @@
 //             dgamma[c] = sum_rows dy * normalized,  dbeta[c] = sum_rows dy
 // Shapes: x, y, dy, dx, normalized [rows,C]; gamma, beta [C]; inv_std [rows].
 //
-// A warp keeps a row in registers, up to 8 groups per lane: 1,024 f32 or 512 f64 in groups of 16 bytes; 256 elements where C or an address
-// is no multiple of them.  x is read once, whatever is wanted.  Backward keeps two rows and the columns' sums, so it takes half as
-// many.  Longer rows: a block each, several passes; dgamma and dbeta by sum_columns.
-// Moved: forward 2 C rows elements, 3 with normalized; backward 3 C rows.  FLOPs 8 and 12 C rows.  Limit: memory.
-// Four warps a block: small enough that the last blocks of a grid end together.  Backward gives a block enough rows to make the second
-// launch, which adds the blocks' sums of dgamma and dbeta in order, short: at most 1,024 blocks.  Any number of rows up to 2^31 - 1.
+// A warp keeps a row in registers, up to 8 groups per lane: 1,024 f32 or 512 f64 in groups of 16
+// bytes; 256 elements where C or an address is no multiple of them. x is read once, whatever is
+// wanted. Backward keeps two rows and the columns' sums, so it takes half as many. Longer rows: a
+// block each, several passes; dgamma and dbeta by sum_columns.
+// Moved: forward 2 C rows elements, 3 with normalized; backward 3 C rows. FLOPs 8 and 12 C rows.
+// Limit: memory. Four warps a block: small enough that the last blocks of a grid end together.
+// Backward gives a block enough rows to make the second launch, which adds the blocks' sums of
+// dgamma and dbeta in order, short: at most 1,024 blocks. Any number of rows up to 2^31 - 1.
 
 #include <algorithm>
 
@@ -25,7 +27,8 @@ constexpr std::int64_t most_gradient_blocks = 1024;
 
 /// Rows of a backward block: four per warp at least.
 std::int64_t rows_per_gradient_block(std::int64_t rows) {
-  return std::max<std::int64_t>(4 * norm_warps, (rows + most_gradient_blocks - 1) / most_gradient_blocks);
+  return std::max<std::int64_t>(4 * norm_warps,
+                                (rows + most_gradient_blocks - 1) / most_gradient_blocks);
 }
 
 std::int64_t gradient_blocks(std::int64_t rows) {
@@ -44,15 +47,20 @@ void forward(const LayerNormForward& args, Stream stream) {
                                     .normalized = args.normalized.as<T>(),
                                     .inv_std = args.inv_std.as<T>()};
   const T epsilon = static_cast<T>(args.epsilon);
-  const bool aligned = simt::aligned_16(tensors.x, tensors.gamma, tensors.beta, tensors.y, tensors.normalized);
+  const bool aligned =
+      simt::aligned_16(tensors.x, tensors.gamma, tensors.beta, tensors.y, tensors.normalized);
   const bool in_registers = for_register_row<T, 8>(width, aligned, [&]<int n, int items>() {
-    const simt::Launch how{
-        .name = LayerNormForward::name, .grid = simt::blocks_for(rows, norm_warps), .block = norm_warps * 32, .stream = stream};
+    const simt::Launch how{.name = LayerNormForward::name,
+                           .grid = simt::blocks_for(rows, norm_warps),
+                           .block = norm_warps * 32,
+                           .stream = stream};
     simt::launch(how, layer_norm_rows<T, n, items>, tensors, rows, width, epsilon);
   });
   if (in_registers) return;
-  const simt::Launch how{
-      .name = LayerNormForward::name, .grid = simt::blocks_for(rows, 1), .block = wide_norm_warps * 32, .stream = stream};
+  const simt::Launch how{.name = LayerNormForward::name,
+                         .grid = simt::blocks_for(rows, 1),
+                         .block = wide_norm_warps * 32,
+                         .stream = stream};
   simt::launch(how, layer_norm_wide<T>, tensors, width, epsilon);
 }
 
@@ -76,19 +84,26 @@ void backward(const LayerNormBackward& args, Stream stream) {
   const std::int64_t blocks = gradient_blocks(rows);
   const bool in_registers =
       rows > 0 && for_register_row<T, 4>(width, aligned, [&]<int n, int items>() {
-        const simt::Launch how{
-            .name = LayerNormBackward::name, .grid = simt::blocks_for(blocks, 1), .block = norm_warps * 32, .stream = stream};
-        simt::launch(how, layer_norm_gradients<T, n, items>, tensors, rows, rows_per_gradient_block(rows), width);
+        const simt::Launch how{.name = LayerNormBackward::name,
+                               .grid = simt::blocks_for(blocks, 1),
+                               .block = norm_warps * 32,
+                               .stream = stream};
+        simt::launch(how, layer_norm_gradients<T, n, items>, tensors, rows,
+                     rows_per_gradient_block(rows), width);
       });
   if (in_registers) {
     if (!want_sums) return;
-    const MatrixTerms<T, 2> of_blocks{.from = parts, .stride = 2 * width, .apart = width, .wanted = sums.wanted()};
-    sum_columns(LayerNormBackward::name, of_blocks, blocks, width, sums, parts + blocks * 2 * width, stream);
+    const MatrixTerms<T, 2> of_blocks{
+        .from = parts, .stride = 2 * width, .apart = width, .wanted = sums.wanted()};
+    sum_columns(LayerNormBackward::name, of_blocks, blocks, width, sums, parts + blocks * 2 * width,
+                stream);
     return;
   }
   if (rows > 0 && tensors.dx != nullptr) {
-    const simt::Launch how{
-        .name = LayerNormBackward::name, .grid = simt::blocks_for(rows, 1), .block = wide_norm_warps * 32, .stream = stream};
+    const simt::Launch how{.name = LayerNormBackward::name,
+                           .grid = simt::blocks_for(rows, 1),
+                           .block = wide_norm_warps * 32,
+                           .stream = stream};
     simt::launch(how, layer_norm_gradient_wide<T>, tensors, width);
   }
   if (!want_sums) return;

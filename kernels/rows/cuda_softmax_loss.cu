@@ -1,11 +1,13 @@
-// Full and sampled softmax cross-entropy with their gradients on the GPU.  Device: f32 (by math_mode()), f64.
+// Full and sampled softmax cross-entropy with their gradients on the GPU. Device: f32 (by
+// math_mode()), f64.
 //   loss = mean over counted rows p of  log Z[p] - z[p,target],   Z[p] = sum_v exp(z[p,v]),   z[p,v] = h[p,:] . w[v,:] + offset[v]
 //   d[p,v] = (exp(z[p,v]) / Z[p] - [v is the target]) / counted,   dh = d w,   dw = d^T h,   dbias[v] = sum_p d[p,v]
-// Shapes: hidden [P,C]; weight [V,C].  Full: v runs over all V items.  Sampled: over S named rows of weight, taken together first; the
-// target stands apart from them, with a score of its own.
+// Shapes: hidden [P,C]; weight [V,C]. Full: v runs over all V items. Sampled: over S named rows of
+// weight, taken together first; the target stands apart from them, with a score of its own.
 //
-// The products are the library's (matmul/product.hpp); our kernels are what lies between.  Rows that count are listed first
-// (counted_rows.cuh); their number stays on the device, so the products take the others too, as zeros.  Once:
+// The products are the library's (matmul/product.hpp); our kernels are what lies between. Rows that
+// count are listed first (counted_rows.cuh); their number stays on the device, so the products take
+// the others too, as zeros. Once:
 //   take_rows          h [P,C]: relu applied, counted rows first; a sampled target's score     a warp per row
 //   gather_candidates  sampled: w [S,C] and offset [S]                                         a warp per candidate
 // For each chunk of rows (score_chunk_limits.hpp):
@@ -19,9 +21,9 @@
 //   mean_loss          the rows' losses, in order, in double                                   one block
 // Without gradients a chunk ends after row_statistics.
 //
-// FLOPs 6 P V C with gradients, 2 P V C without.  Moved per chunk of R rows: R V scores six times (written, read, read and written, read by
-// two products), R V / 8 sums for dbias; w read twice, dw read and written.  Limit: arithmetic from C of about 64 on; with few rows
-// memory, by w and dw.
+// FLOPs 6 P V C with gradients, 2 P V C without. Moved per chunk of R rows: R V scores six times
+// (written, read, read and written, read by two products), R V / 8 sums for dbias; w read twice, dw
+// read and written. Limit: arithmetic from C of about 64 on; with few rows memory, by w and dw.
 // Sums of ours in orders that depend on shapes alone.  P up to 2^31 - 1; any V, S, C.
 
 #include "kernels/cuda.hpp"
@@ -57,8 +59,8 @@ struct SoftmaxProblem {
   void* workspace;
 
   bool gradients() const {
-    return dweight != nullptr || dbias != nullptr || of_rows.dhidden != nullptr || of_rows.dtarget_weight != nullptr ||
-           of_rows.dtarget_bias != nullptr;
+    return dweight != nullptr || dbias != nullptr || of_rows.dhidden != nullptr ||
+           of_rows.dtarget_weight != nullptr || of_rows.dtarget_bias != nullptr;
   }
 };
 
@@ -82,7 +84,9 @@ SoftmaxProblem<T> problem_of(const SoftmaxLoss& args) {
           .loss = args.loss.as<T>(),
           .dweight = args.dweight.as<T>(),
           .dbias = args.dbias.as<T>(),
-          .of_rows = {.dhidden = args.dhidden.as<T>(), .dtarget_weight = nullptr, .dtarget_bias = nullptr},
+          .of_rows = {.dhidden = args.dhidden.as<T>(),
+                      .dtarget_weight = nullptr,
+                      .dtarget_bias = nullptr},
           .workspace = args.workspace.data};
 }
 
@@ -126,7 +130,8 @@ class SoftmaxChunks {
     chunk_.candidates = candidates_.count;
     chunk_.stride = over(candidates_.count, pack) * pack;
     chunk_.ids = candidates_.remove_hits ? candidates_.ids : nullptr;
-    const std::int64_t bytes_of_row = std::max<std::int64_t>(1, chunk_.stride) * static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t bytes_of_row =
+        std::max<std::int64_t>(1, chunk_.stride) * static_cast<std::int64_t>(sizeof(T));
     chunk_.rows = limits.rows_of_chunk(problem.rows, bytes_of_row);
 
     library_ = take_product_scratch(scratch);
@@ -154,7 +159,8 @@ class SoftmaxChunks {
                 .parts = scratch.take<std::int64_t>(counting_threads)};
     if (candidates_.ids != nullptr) {
       gathered_ = scratch.take<T>(candidates_.count * candidates_.channels);
-      if (candidates_.bias != nullptr || candidates_.log_q != nullptr) offsets_ = scratch.take<T>(candidates_.count);
+      if (candidates_.bias != nullptr || candidates_.log_q != nullptr)
+        offsets_ = scratch.take<T>(candidates_.count);
     }
     if (problem.dbias != nullptr) {
       column_sums_ = scratch.take<T>(row_parts(chunk_.rows) * chunk_.stride);
@@ -167,13 +173,15 @@ class SoftmaxChunks {
 
   void run(Stream stream) {
     stream_ = stream;
-    packs_ =
-        candidates_.channels % simt::Pack<T>::count == 0 &&
-        simt::aligned_16(problem_.given.hidden, candidates_.weight, problem_.of_rows.dhidden, problem_.of_rows.dtarget_weight);
+    packs_ = candidates_.channels % simt::Pack<T>::count == 0 &&
+             simt::aligned_16(problem_.given.hidden, candidates_.weight, problem_.of_rows.dhidden,
+                              problem_.of_rows.dtarget_weight);
     index_counted_rows(problem_.name, listing_, stream);
-    start_per_row(rows_.count, take_rows<T, pack>, take_rows<T, 1>, problem_.given, candidates_, rows_, chunk_);
+    start_per_row(rows_.count, take_rows<T, pack>, take_rows<T, 1>, problem_.given, candidates_,
+                  rows_, chunk_);
     if (candidates_.ids != nullptr) {
-      start_per_row(candidates_.count, gather_candidates<T, pack>, gather_candidates<T, 1>, candidates_, gathered_, offsets_);
+      start_per_row(candidates_.count, gather_candidates<T, pack>, gather_candidates<T, 1>,
+                    candidates_, gathered_, offsets_);
     }
     std::int64_t first = 0;
     do {  // without rows once, for the zeros
@@ -184,13 +192,15 @@ class SoftmaxChunks {
       first += chunk.rows;
     } while (first < rows_.count);
     if (problem_.dbias != nullptr) {
-      sum_columns(problem_.name, MatrixTerms<T, 1>{.from = column_sums_, .stride = chunk_.stride, .apart = 0},
-                  row_parts(chunk_.rows), candidates_.count, ColumnTargets<T, 1>{.to = {problem_.dbias}, .stride = 0},
-                  column_parts_, stream);
+      sum_columns(problem_.name,
+                  MatrixTerms<T, 1>{.from = column_sums_, .stride = chunk_.stride, .apart = 0},
+                  row_parts(chunk_.rows), candidates_.count,
+                  ColumnTargets<T, 1>{.to = {problem_.dbias}, .stride = 0}, column_parts_, stream);
     }
     const RowGradients<T>& to = problem_.of_rows;
     if (to.dhidden != nullptr || to.dtarget_weight != nullptr || to.dtarget_bias != nullptr) {
-      start_per_row(rows_.count, write_rows<T, pack>, write_rows<T, 1>, problem_.given, candidates_, rows_, to);
+      start_per_row(rows_.count, write_rows<T, pack>, write_rows<T, 1>, problem_.given, candidates_,
+                    rows_, to);
     }
     start(1, 1024, mean_loss<T, 1024>, rows_.losses, rows_.counted, problem_.loss);
   }
@@ -212,7 +222,8 @@ class SoftmaxChunks {
 
   /// A warp per row, 16 bytes or one element a lane.
   template <class Kernel, class... Arguments>
-  void start_per_row(std::int64_t rows, Kernel in_packs, Kernel in_elements, const Arguments&... arguments) const {
+  void start_per_row(std::int64_t rows, Kernel in_packs, Kernel in_elements,
+                     const Arguments&... arguments) const {
     start(over(rows, loss_warps), loss_warps * 32, packs_ ? in_packs : in_elements, arguments...);
   }
 
@@ -222,8 +233,9 @@ class SoftmaxChunks {
     multiply_matrices(product, stream_);
   }
 
-  /// Calls take(first, count) for the candidates: for all at once, or where tensor cores multiply for whole packs and for the rest, since
-  /// the library has slower kernels for rows of other lengths.
+  /// Calls take(first, count) for the candidates: for all at once, or where tensor cores multiply
+  /// for whole packs and for the rest, since the library has slower kernels for rows of other
+  /// lengths.
   template <class Take>
   void for_candidates(Take&& take) const {
     const bool apart = std::is_same_v<T, float> && math_mode() != MathMode::exact;
@@ -250,14 +262,16 @@ class SoftmaxChunks {
                 .c_stride = chunk.stride});
     });
     if (chunk.candidates <= 256 * pack) {
-      start(over(chunk.rows, statistics_warps), statistics_warps * 32, row_statistics<T, 1>, chunk, rows_);
+      start(over(chunk.rows, statistics_warps), statistics_warps * 32, row_statistics<T, 1>, chunk,
+            rows_);
     } else {
       start(chunk.rows, statistics_warps * 32, row_statistics<T, statistics_warps>, chunk, rows_);
     }
     if (!problem_.gradients()) return;
-    start(over(chunk.stride, score_gradient_columns<T>) * row_parts(chunk.rows), score_gradient_threads,
-          problem_.dbias != nullptr ? score_gradients<T, true> : score_gradients<T, false>, chunk, rows_, column_sums_,
-          chunk.first > 0);
+    start(over(chunk.stride, score_gradient_columns<T>) * row_parts(chunk.rows),
+          score_gradient_threads,
+          problem_.dbias != nullptr ? score_gradients<T, true> : score_gradients<T, false>, chunk,
+          rows_, column_sums_, chunk.first > 0);
     if (problem_.dweight != nullptr) {
       for_candidates([&](std::int64_t first, std::int64_t count) {
         T* const dweight = problem_.dweight + first * channels;
@@ -303,37 +317,48 @@ class SoftmaxChunks {
 
 template <class Args>
 void run_loss(const Args& args, const ScoreChunkLimits& limits, Stream stream) {
-  for_floating<Args>(args.hidden.dtype, [&]<class T>(T) { SoftmaxChunks<T>(problem_of<T>(args), limits).run(stream); });
+  for_floating<Args>(args.hidden.dtype, [&]<class T>(T) {
+    SoftmaxChunks<T>(problem_of<T>(args), limits).run(stream);
+  });
 }
 
 template <class Args>
 std::size_t loss_workspace(Args args, const ScoreChunkLimits& limits) {
   args.workspace = {};
   std::size_t bytes = 0;
-  for_floating<Args>(args.hidden.dtype,
-                     [&]<class T>(T) { bytes = SoftmaxChunks<T>(problem_of<T>(args), limits).workspace_bytes(); });
+  for_floating<Args>(args.hidden.dtype, [&]<class T>(T) {
+    bytes = SoftmaxChunks<T>(problem_of<T>(args), limits).workspace_bytes();
+  });
   return bytes;
 }
 
 }  // namespace
 
-void softmax_loss_in_chunks(const SoftmaxLoss& args, const ScoreChunkLimits& limits, Stream stream) {
+void softmax_loss_in_chunks(const SoftmaxLoss& args, const ScoreChunkLimits& limits,
+                            Stream stream) {
   run_loss(args, limits, stream);
 }
-std::size_t softmax_loss_in_chunks_workspace(const SoftmaxLoss& args, const ScoreChunkLimits& limits) {
+std::size_t softmax_loss_in_chunks_workspace(const SoftmaxLoss& args,
+                                             const ScoreChunkLimits& limits) {
   return loss_workspace(args, limits);
 }
 void softmax_loss(const SoftmaxLoss& args, Stream stream) { run_loss(args, {}, stream); }
 std::size_t softmax_loss_workspace(const SoftmaxLoss& args) { return loss_workspace(args, {}); }
 
-void sampled_softmax_loss_in_chunks(const SampledSoftmaxLoss& args, const ScoreChunkLimits& limits, Stream stream) {
+void sampled_softmax_loss_in_chunks(const SampledSoftmaxLoss& args, const ScoreChunkLimits& limits,
+                                    Stream stream) {
   run_loss(args, limits, stream);
 }
-std::size_t sampled_softmax_loss_in_chunks_workspace(const SampledSoftmaxLoss& args, const ScoreChunkLimits& limits) {
+std::size_t sampled_softmax_loss_in_chunks_workspace(const SampledSoftmaxLoss& args,
+                                                     const ScoreChunkLimits& limits) {
   return loss_workspace(args, limits);
 }
-void sampled_softmax_loss(const SampledSoftmaxLoss& args, Stream stream) { run_loss(args, {}, stream); }
-std::size_t sampled_softmax_loss_workspace(const SampledSoftmaxLoss& args) { return loss_workspace(args, {}); }
+void sampled_softmax_loss(const SampledSoftmaxLoss& args, Stream stream) {
+  run_loss(args, {}, stream);
+}
+std::size_t sampled_softmax_loss_workspace(const SampledSoftmaxLoss& args) {
+  return loss_workspace(args, {});
+}
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -1,5 +1,6 @@
 #pragma once
-/// Device parts of the row kernels: which row a row comes from, what is added to what; shapes and grids: cuda.cu.
+/// Device parts of the row kernels: which row a row comes from, what is added to what; shapes and
+/// grids: cuda.cu.
 
 #include <cstdint>
 
@@ -47,7 +48,8 @@ struct ReplacedRow {
   std::int64_t id;
   template <class Word>
   __device__ __forceinline__ const Word* row(std::int64_t r, std::int64_t words) const {
-    return ids[r] == id ? static_cast<const Word*>(replacement) : static_cast<const Word*>(x) + r * words;
+    return ids[r] == id ? static_cast<const Word*>(replacement)
+                        : static_cast<const Word*>(x) + r * words;
   }
 };
 
@@ -67,7 +69,8 @@ struct ReplacedTerms {
 
 /// to[rows[j],:] += values[j,:] in groups of n; rows are distinct, so no two threads meet.
 template <int n, class T>
-__global__ void __launch_bounds__(row_threads) add_to_rows(RowGrid grid, const std::int32_t* rows, const T* values, T* to) {
+__global__ void __launch_bounds__(row_threads)
+    add_to_rows(RowGrid grid, const std::int32_t* rows, const T* values, T* to) {
   const RowShare share(grid);
   if (share.row >= grid.rows || rows[share.row] < 0) return;
   const std::int64_t from_row = share.row * grid.words;

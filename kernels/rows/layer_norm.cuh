@@ -12,7 +12,8 @@ inline namespace REFRAIN_SIMT_BACKEND {
 inline constexpr int norm_warps = 4;       // of a block whose warps take a row each
 inline constexpr int wide_norm_warps = 8;  // of a block that takes one row
 
-/// A row in the registers of a warp: lane l holds elements n (32 i + l) .. + n of it, i < items; zeros past its end.
+/// A row in the registers of a warp: lane l holds elements n (32 i + l) .. + n of it, i < items;
+/// zeros past its end.
 template <class T, int n, int items>
 struct WarpRow {
   T at[items][n];
@@ -53,8 +54,9 @@ struct WarpRow {
     map([&](int i, int j, T value) { return value + other.at[i][j]; });
   }
 
-  /// Subtracts the mean of the row's `width` elements and multiplies by 1 / sqrt(variance + epsilon), which is returned.  All lanes call
-  /// it; what lies past the row's end is of no use afterwards.
+  /// Subtracts the mean of the row's `width` elements and multiplies by 1 / sqrt(variance +
+  /// epsilon), which is returned. All lanes call it; what lies past the row's end is of no use
+  /// afterwards.
   __device__ __forceinline__ T normalise(std::int64_t width, T epsilon) {
     T sum = 0;
     REFRAIN_UNROLL
@@ -82,8 +84,8 @@ struct WarpRow {
   }
 };
 
-/// Calls visit.template operator()<n, items>() with the smallest register row of at most `most` groups per lane that holds `width`;
-/// returns false, having called nothing, when none does.
+/// Calls visit.template operator()<n, items>() with the smallest register row of at most `most`
+/// groups per lane that holds `width`; returns false, having called nothing, when none does.
 template <class T, int most, class Visit>
 bool for_register_row(std::int64_t width, bool aligned, Visit&& visit) {
   constexpr int pack = simt::Pack<T>::count;
@@ -93,11 +95,14 @@ bool for_register_row(std::int64_t width, bool aligned, Visit&& visit) {
       visit.template operator()<n, items>();
       return true;
     };
-    if (fits.template operator()<1>() || fits.template operator()<2>() || fits.template operator()<4>()) return true;
+    if (fits.template operator()<1>() || fits.template operator()<2>() ||
+        fits.template operator()<4>())
+      return true;
     if constexpr (most >= 8) return fits.template operator()<8>();
     return false;
   };
-  return aligned && width % pack == 0 ? pick.template operator()<pack>() : pick.template operator()<1>();
+  return aligned && width % pack == 0 ? pick.template operator()<pack>()
+                                      : pick.template operator()<1>();
 }
 
 template <class T>
@@ -110,7 +115,8 @@ struct LayerNormTensors {
   T* inv_std;     ///< or null
 };
 
-/// A warp per row of at most 32 n items elements, read once.  Mean, then the variance from the centred values, then y.
+/// A warp per row of at most 32 n items elements, read once. Mean, then the variance from the
+/// centred values, then y.
 template <class T, int n, int items>
 __global__ void __launch_bounds__(norm_warps * 32)
     layer_norm_rows(LayerNormTensors<T> tensors, std::int64_t rows, std::int64_t width, T epsilon) {
@@ -135,7 +141,8 @@ __global__ void __launch_bounds__(norm_warps * 32)
   x.store(tensors.y + row * width, width);
 }
 
-/// A block per row of any length, which passes the row three times; the later passes find it in the caches.
+/// A block per row of any length, which passes the row three times; the later passes find it in the
+/// caches.
 template <class T>
 __global__ void __launch_bounds__(wide_norm_warps * 32)
     layer_norm_wide(LayerNormTensors<T> tensors, std::int64_t width, T epsilon) {
@@ -171,11 +178,13 @@ struct LayerNormGradients {
   std::int64_t stride;  ///< elements between the sums of two blocks
 };
 
-/// A block takes rows_per_block rows of at most 32 n items elements, a warp every fourth of them; dy and normalized are read once for all
-/// three gradients.  A warp keeps its columns' sums in registers; the four warps' are added in order.
+/// A block takes rows_per_block rows of at most 32 n items elements, a warp every fourth of them;
+/// dy and normalized are read once for all three gradients. A warp keeps its columns' sums in
+/// registers; the four warps' are added in order.
 template <class T, int n, int items>
 __global__ void __launch_bounds__(norm_warps * 32)
-    layer_norm_gradients(LayerNormGradients<T> tensors, std::int64_t rows, std::int64_t rows_per_block, std::int64_t width) {
+    layer_norm_gradients(LayerNormGradients<T> tensors, std::int64_t rows,
+                         std::int64_t rows_per_block, std::int64_t width) {
   using Row = WarpRow<T, n, items>;
   constexpr int columns = 32 * n * items;
   REFRAIN_SHARED_ARRAY(T, parts, norm_warps * columns);  // [warps][columns]
@@ -215,7 +224,8 @@ __global__ void __launch_bounds__(norm_warps * 32)
     REFRAIN_UNROLL
     for (int i = 0; i < items; ++i) {
       REFRAIN_UNROLL
-      for (int j = 0; j < n; ++j) dy.at[i][j] = inv_std * (dy.at[i][j] - mean - normalized.at[i][j] * slope);
+      for (int j = 0; j < n; ++j)
+        dy.at[i][j] = inv_std * (dy.at[i][j] - mean - normalized.at[i][j] * slope);
     }
     dy.store(tensors.dx + row * width, width);
   }
@@ -256,7 +266,8 @@ __global__ void __launch_bounds__(wide_norm_warps * 32)
   mean = simt::block_sum<wide_norm_warps>(mean, scratch) / static_cast<T>(width);
   slope = simt::block_sum<wide_norm_warps>(slope, scratch) / static_cast<T>(width);
   for (std::int64_t c = first; c < width; c += threads) {
-    tensors.dx[row * width + c] = tensors.inv_std[row] * (dy[c] * tensors.gamma[c] - mean - normalized[c] * slope);
+    tensors.dx[row * width + c] =
+        tensors.inv_std[row] * (dy[c] * tensors.gamma[c] - mean - normalized[c] * slope);
   }
 }
 

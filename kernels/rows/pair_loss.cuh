@@ -20,7 +20,9 @@ struct PairTerm {
 };
 
 /// log(1 + exp(x)), for any x.
-__device__ __forceinline__ double softplus(double x) { return (x > 0 ? x : 0.0) + std::log1p(std::exp(-std::abs(x))); }
+__device__ __forceinline__ double softplus(double x) {
+  return (x > 0 ? x : 0.0) + std::log1p(std::exp(-std::abs(x)));
+}
 
 /// 1 / (1 + exp(-x)), for any x.
 __device__ __forceinline__ double probability(double x) {
@@ -46,11 +48,13 @@ struct PairTensors {
   T* dtable_rows;  ///< or null
 };
 
-/// A warp per row, its columns in groups of n; the rows are read twice, the second time from the first-level cache.
-/// losses[block] = sum of the losses of the block's rows, in order, over all rows.
+/// A warp per row, its columns in groups of n; the rows are read twice, the second time from the
+/// first-level cache. losses[block] = sum of the losses of the block's rows, in order, over all
+/// rows.
 template <int n, class T>
 __global__ void __launch_bounds__(pair_warps * 32, 3)
-    pair_rows(PairTensors<T> tensors, std::int64_t rows, std::int64_t width, PairLossKind kind, double* losses) {
+    pair_rows(PairTensors<T> tensors, std::int64_t rows, std::int64_t width, PairLossKind kind,
+              double* losses) {
   REFRAIN_SHARED_ARRAY(double, row_losses, pair_warps);
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * pair_warps + simt::warp();
   const double mean = 1.0 / static_cast<double>(rows);
@@ -74,7 +78,8 @@ __global__ void __launch_bounds__(pair_warps * 32, 3)
         negative_score += u[i] * q[i];
       }
     }
-    const PairTerm term = pair_term(kind, simt::warp_sum(positive_score), simt::warp_sum(negative_score));
+    const PairTerm term =
+        pair_term(kind, simt::warp_sum(positive_score), simt::warp_sum(negative_score));
     loss = term.loss * mean;
     const T dp = static_cast<T>(term.dpositive * mean);
     const T dn = static_cast<T>(term.dnegative * mean);

@@ -1,11 +1,13 @@
 #pragma once
-/// Ids sorted with their positions, equal ids by rising position: eight bits a pass, the lowest first, each pass stable.
+/// Ids sorted with their positions, equal ids by rising position: eight bits a pass, the lowest
+/// first, each pass stable.
 ///
-/// A pass gives every block a tile of the pairs.  Where the pairs of a digit go, a block reads off the counts of all blocks:
-/// those of smaller digits and, of its own digit, those of earlier blocks.  It counts its own pairs again while it places them,
-/// and counts, at their new places, the digits of the next pass: whole numbers, so the order of these additions does not
-/// matter.  One launch counts the first digits, four place.  At most 256 blocks, so that the counts are read quickly: longer
-/// lists have longer tiles.
+/// A pass gives every block a tile of the pairs. Where the pairs of a digit go, a block reads off
+/// the counts of all blocks: those of smaller digits and, of its own digit, those of earlier
+/// blocks. It counts its own pairs again while it places them, and counts, at their new places, the
+/// digits of the next pass: whole numbers, so the order of these additions does not matter. One
+/// launch counts the first digits, four place. At most 256 blocks, so that the counts are read
+/// quickly: longer lists have longer tiles.
 
 #include <algorithm>
 #include <cstdint>
@@ -26,9 +28,12 @@ static_assert(digits == sort_threads);
 
 /// An id and where it stood, in one word that sorts by id, then position.  Negative ids come last.
 __device__ __forceinline__ std::uint64_t id_pair(std::int32_t id, std::int64_t position) {
-  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(id)) << 32 | static_cast<std::uint64_t>(position);
+  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(id)) << 32 |
+         static_cast<std::uint64_t>(position);
 }
-__device__ __forceinline__ std::int32_t id_of(std::uint64_t pair) { return static_cast<std::int32_t>(pair >> 32); }
+__device__ __forceinline__ std::int32_t id_of(std::uint64_t pair) {
+  return static_cast<std::int32_t>(pair >> 32);
+}
 __device__ __forceinline__ std::int64_t position_of(std::uint64_t pair) {
   return static_cast<std::int64_t>(pair & 0xffffffffu);
 }
@@ -40,7 +45,8 @@ __device__ __forceinline__ int digit_of(std::uint64_t pair, int pass) {
 struct SortGrid {
   explicit SortGrid(std::int64_t pairs, std::int64_t most_blocks = 256)
       : count(static_cast<unsigned>(pairs)),
-        tile(static_cast<unsigned>(std::max<std::int64_t>(1, batches_per_block(pairs, most_blocks)) * sort_batch)),
+        tile(static_cast<unsigned>(
+            std::max<std::int64_t>(1, batches_per_block(pairs, most_blocks)) * sort_batch)),
         blocks(static_cast<unsigned>((pairs + tile - 1) / tile)) {}
 
   unsigned count;
@@ -48,7 +54,9 @@ struct SortGrid {
   unsigned blocks;
 
   __device__ __forceinline__ unsigned begin() const { return blockIdx.x * tile; }
-  __device__ __forceinline__ unsigned end() const { return count - begin() < tile ? count : begin() + tile; }
+  __device__ __forceinline__ unsigned end() const {
+    return count - begin() < tile ? count : begin() + tile;
+  }
 
  private:
   static std::int64_t batches_per_block(std::int64_t pairs, std::int64_t most_blocks) {
@@ -65,9 +73,10 @@ struct PairSource {
   }
 };
 
-/// Sum of the values of the threads before this one; `total` is that of the block.  All threads call it; `scratch` is shared
-/// and holds one element per warp.
-__device__ __forceinline__ unsigned block_sum_before(unsigned value, unsigned* scratch, unsigned& total) {
+/// Sum of the values of the threads before this one; `total` is that of the block. All threads call
+/// it; `scratch` is shared and holds one element per warp.
+__device__ __forceinline__ unsigned block_sum_before(unsigned value, unsigned* scratch,
+                                                     unsigned& total) {
   unsigned sum = value;
   REFRAIN_UNROLL
   for (int distance = 1; distance < 32; distance *= 2) {
@@ -105,11 +114,12 @@ struct SortScratch {
   unsigned* counts;  ///< [sort_warps][digits]
 };
 
-/// Calls place(pair, where) for the pairs [begin, end) of the source, in an order that keeps equal digits as they were.  All
-/// threads of the block call it; ends with a barrier.  A warp takes 256 neighbouring pairs of a batch, 32 at a time.
+/// Calls place(pair, where) for the pairs [begin, end) of the source, in an order that keeps equal
+/// digits as they were. All threads of the block call it; ends with a barrier. A warp takes 256
+/// neighbouring pairs of a batch, 32 at a time.
 template <class Place>
-__device__ __forceinline__ void place_pairs(const PairSource& source, unsigned begin, unsigned end, int pass,
-                                            const SortScratch& scratch, Place place) {
+__device__ __forceinline__ void place_pairs(const PairSource& source, unsigned begin, unsigned end,
+                                            int pass, const SortScratch& scratch, Place place) {
   const int thread = static_cast<int>(threadIdx.x);
   unsigned* const own = scratch.counts + simt::warp() * digits;
   const unsigned lanes_before = (1u << simt::lane()) - 1;
@@ -117,7 +127,8 @@ __device__ __forceinline__ void place_pairs(const PairSource& source, unsigned b
     REFRAIN_UNROLL
     for (int w = 0; w < sort_warps; ++w) scratch.counts[w * digits + thread] = 0;
     __syncthreads();
-    const unsigned first = batch + static_cast<unsigned>(simt::warp() * 32 * sort_rounds + simt::lane());
+    const unsigned first =
+        batch + static_cast<unsigned>(simt::warp() * 32 * sort_rounds + simt::lane());
     std::uint64_t pairs[sort_rounds];
     unsigned rank[sort_rounds];  // among the warp's pairs of this digit
     REFRAIN_UNROLL
@@ -133,7 +144,8 @@ __device__ __forceinline__ void place_pairs(const PairSource& source, unsigned b
       const unsigned seen = own[digit];
       rank[r] = seen + static_cast<unsigned>(__popc(same & lanes_before));
       __syncwarp();
-      if (valid && (same & lanes_before) == 0) own[digit] = seen + static_cast<unsigned>(__popc(same));
+      if (valid && (same & lanes_before) == 0)
+        own[digit] = seen + static_cast<unsigned>(__popc(same));
       __syncwarp();
     }
     __syncthreads();
@@ -148,15 +160,18 @@ __device__ __forceinline__ void place_pairs(const PairSource& source, unsigned b
     __syncthreads();
     REFRAIN_UNROLL
     for (int r = 0; r < sort_rounds; ++r) {
-      if (first + 32u * static_cast<unsigned>(r) < end) place(pairs[r], own[digit_of(pairs[r], pass)] + rank[r]);
+      if (first + 32u * static_cast<unsigned>(r) < end)
+        place(pairs[r], own[digit_of(pairs[r], pass)] + rank[r]);
     }
     __syncthreads();
   }
 }
 
-/// counts[0][block][digit] = pairs of the block's tile with that first digit; counts of the later passes = 0.
+/// counts[0][block][digit] = pairs of the block's tile with that first digit; counts of the later
+/// passes = 0.
 template <class Id>
-__global__ void __launch_bounds__(sort_threads) count_first_digits(SortGrid grid, const Id* ids, unsigned* counts) {
+__global__ void __launch_bounds__(sort_threads)
+    count_first_digits(SortGrid grid, const Id* ids, unsigned* counts) {
   REFRAIN_SHARED_ARRAY(unsigned, found, digits);
   const int thread = static_cast<int>(threadIdx.x);
   found[thread] = 0;
@@ -171,10 +186,12 @@ __global__ void __launch_bounds__(sort_threads) count_first_digits(SortGrid grid
   }
 }
 
-/// One pass.  counts [blocks][digits] are those of this pass; next_counts, those of the next, or null.
+/// One pass. counts [blocks][digits] are those of this pass; next_counts, those of the next, or
+/// null.
 template <class Pair>
 __global__ void __launch_bounds__(sort_threads)
-    place_by_digit(SortGrid grid, int pass, PairSource source, Pair* to, const unsigned* counts, unsigned* next_counts) {
+    place_by_digit(SortGrid grid, int pass, PairSource source, Pair* to, const unsigned* counts,
+                   unsigned* next_counts) {
   REFRAIN_SHARED_ARRAY(unsigned, next, digits);
   REFRAIN_SHARED_ARRAY(unsigned, warp_counts, sort_warps* digits);  // [warps][digits]
   REFRAIN_SHARED_ARRAY(unsigned, sums, sort_warps);
@@ -188,24 +205,33 @@ __global__ void __launch_bounds__(sort_threads)
   }
   unsigned total = 0;
   next[thread] = block_sum_before(all, sums, total) + earlier;
-  place_pairs(source, grid.begin(), grid.end(), pass, {next, warp_counts}, [&](std::uint64_t pair, unsigned where) {
-    to[where] = pair;
-    if (next_counts != nullptr) atomicAdd(&next_counts[where / grid.tile * digits + digit_of(pair, pass + 1)], 1u);
-  });
+  place_pairs(source, grid.begin(), grid.end(), pass, {next, warp_counts},
+              [&](std::uint64_t pair, unsigned where) {
+                to[where] = pair;
+                if (next_counts != nullptr)
+                  atomicAdd(&next_counts[where / grid.tile * digits + digit_of(pair, pass + 1)],
+                            1u);
+              });
 }
 
 /// Counts that sort_ids keeps.
-inline std::int64_t sort_counts(const SortGrid& grid) { return static_cast<std::int64_t>(sort_passes) * grid.blocks * digits; }
+inline std::int64_t sort_counts(const SortGrid& grid) {
+  return static_cast<std::int64_t>(sort_passes) * grid.blocks * digits;
+}
 
-/// pairs [count] = the ids with their positions, sorted; `other` [count] and `counts` are scratch.  Five launches.
-inline void sort_ids(const char* name, const SortGrid& grid, const std::int32_t* ids, std::uint64_t* pairs,
-                     std::uint64_t* other, std::uint32_t* counts, Stream stream) {
+/// pairs [count] = the ids with their positions, sorted; `other` [count] and `counts` are scratch.
+/// Five launches.
+inline void sort_ids(const char* name, const SortGrid& grid, const std::int32_t* ids,
+                     std::uint64_t* pairs, std::uint64_t* other, std::uint32_t* counts,
+                     Stream stream) {
   static_assert(sort_passes % 2 == 0, "the last pass writes to `pairs`");
-  const simt::Launch how{.name = name, .grid = grid.blocks, .block = sort_threads, .stream = stream};
+  const simt::Launch how{
+      .name = name, .grid = grid.blocks, .block = sort_threads, .stream = stream};
   simt::launch(how, count_first_digits<std::int32_t>, grid, ids, counts);
   PairSource source{.ids = ids, .pairs = nullptr};
   for (int pass = 0; pass < sort_passes; ++pass) {
-    std::uint32_t* const next_counts = pass + 1 < sort_passes ? counts + grid.blocks * digits : nullptr;
+    std::uint32_t* const next_counts =
+        pass + 1 < sort_passes ? counts + grid.blocks * digits : nullptr;
     std::uint64_t* const to = pass % 2 == 0 ? other : pairs;
     simt::launch(how, place_by_digit<std::uint64_t>, grid, pass, source, to, counts, next_counts);
     source.pairs = to;

@@ -1,8 +1,9 @@
 #pragma once
 /// Rows moved, and rows added to rows: how threads share them.  The families rows and steps use it.
 ///
-/// A row is `words` words of 16 bytes, or of 4 where its length or an address is no multiple of 16.  Neighbouring threads take
-/// neighbouring words; a power of two of them takes a row, so that short rows do not leave lanes idle.
+/// A row is `words` words of 16 bytes, or of 4 where its length or an address is no multiple of 16.
+/// Neighbouring threads take neighbouring words; a power of two of them takes a row, so that short
+/// rows do not leave lanes idle.
 
 #include <cstdint>
 
@@ -28,8 +29,10 @@ inline RowGrid row_grid(std::int64_t rows, std::int64_t words) {
 }
 
 inline simt::Launch row_launch(const char* name, const RowGrid& grid, Stream stream) {
-  return {
-      .name = name, .grid = simt::blocks_for(grid.rows, row_threads >> grid.team_bits), .block = row_threads, .stream = stream};
+  return {.name = name,
+          .grid = simt::blocks_for(grid.rows, row_threads >> grid.team_bits),
+          .block = row_threads,
+          .stream = stream};
 }
 
 /// One thread's part of a RowGrid.
@@ -56,20 +59,24 @@ __global__ void __launch_bounds__(row_threads) copy_rows(RowGrid grid, Source so
   if (share.row >= grid.rows) return;
   const Word* const from = source.template row<Word>(share.row, grid.words);
   Word* const to = out + share.row * grid.words;
-  for (std::int64_t word = share.first; word < grid.words; word += share.step) to[word] = from == nullptr ? Word{} : from[word];
+  for (std::int64_t word = share.first; word < grid.words; word += share.step)
+    to[word] = from == nullptr ? Word{} : from[word];
 }
 
 /// Copies `rows` rows of `row_bytes` to `out`.  `addresses` are those that the source reads.
 template <class Source, class... Addresses>
-void move_rows(const char* name, std::int64_t rows, std::int64_t row_bytes, const Source& source, void* out, Stream stream,
-               Addresses... addresses) {
+void move_rows(const char* name, std::int64_t rows, std::int64_t row_bytes, const Source& source,
+               void* out, Stream stream, Addresses... addresses) {
   if (rows == 0 || row_bytes == 0) return;
-  if (row_bytes % 16 == 0 && simt::aligned_16(static_cast<const char*>(out), static_cast<const char*>(addresses)...)) {
+  if (row_bytes % 16 == 0 &&
+      simt::aligned_16(static_cast<const char*>(out), static_cast<const char*>(addresses)...)) {
     const RowGrid grid = row_grid(rows, row_bytes / 16);
-    simt::launch(row_launch(name, grid, stream), copy_rows<Word16, Source>, grid, source, static_cast<Word16*>(out));
+    simt::launch(row_launch(name, grid, stream), copy_rows<Word16, Source>, grid, source,
+                 static_cast<Word16*>(out));
   } else {
     const RowGrid grid = row_grid(rows, row_bytes / 4);
-    simt::launch(row_launch(name, grid, stream), copy_rows<Word4, Source>, grid, source, static_cast<Word4*>(out));
+    simt::launch(row_launch(name, grid, stream), copy_rows<Word4, Source>, grid, source,
+                 static_cast<Word4*>(out));
   }
 }
 

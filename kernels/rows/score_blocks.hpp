@@ -5,8 +5,9 @@
 ///   1. per chunk:   scores^T [items, rows] = W h^T + offset;  m = max over the chunk's items;  e = exp(scores - m), s = sum of e
 ///   2. per row:     log Z from every chunk's (m, s), and from the positive's score where that stands apart
 ///   3. per chunk:   p = e * exp(m - log Z) / P, minus 1/P at the target;  dW += p h;  dh_chunk = p^T W
-/// Items lie along the slow axis of the scores, so that maxima and sums run along vectors, W is read as it lies in memory, and the
-/// exponential is taken once per score.  Held at once: one row block of scores (at most 16 MiB until V passes 262,144).
+/// Items lie along the slow axis of the scores, so that maxima and sums run along vectors, W is
+/// read as it lies in memory, and the exponential is taken once per score. Held at once: one row
+/// block of scores (at most 16 MiB until V passes 262,144).
 
 #include <cmath>
 #include <limits>
@@ -20,31 +21,39 @@ namespace refrain::kernels::cpu {
 template <class T>
 struct ScoreArgs {
   std::int64_t rows = 0, channels = 0, items = 0;
-  const T* hidden = nullptr;              ///< [rows, C]
-  const T* weight = nullptr;              ///< [items, C]
-  const T* offset = nullptr;              ///< [items] added to the scores, or null
-  const std::int32_t* targets = nullptr;  ///< [rows]: the target's item; or, with `positive`, its id for `ids`
-  const T* positive = nullptr;            ///< [rows] score of a target that is not among the items, or null
-  const std::int32_t* ids = nullptr;      ///< [items] with `positive`: items whose id is the row's target are left out; or null
-  T* dhidden = nullptr;                   ///< [rows, C] overwritten, or null
-  T* dweight = nullptr;                   ///< [items, C] overwritten, or null
-  T* doffset = nullptr;                   ///< [items] overwritten, or null
-  T* dpositive = nullptr;                 ///< [rows] overwritten, or null
+  const T* hidden = nullptr;  ///< [rows, C]
+  const T* weight = nullptr;  ///< [items, C]
+  const T* offset = nullptr;  ///< [items] added to the scores, or null
+  const std::int32_t* targets =
+      nullptr;  ///< [rows]: the target's item; or, with `positive`, its id for `ids`
+  const T* positive = nullptr;  ///< [rows] score of a target that is not among the items, or null
+  const std::int32_t* ids =
+      nullptr;  ///< [items] with `positive`: items whose id is the row's target are left out; or
+                ///< null
+  T* dhidden = nullptr;    ///< [rows, C] overwritten, or null
+  T* dweight = nullptr;    ///< [items, C] overwritten, or null
+  T* doffset = nullptr;    ///< [items] overwritten, or null
+  T* dpositive = nullptr;  ///< [rows] overwritten, or null
 };
 
 template <class T>
 class ScoreBlocks {
  public:
   /// Plans for at most `rows` rows; `gradients`: whether any gradient is wanted.
-  ScoreBlocks(std::int64_t rows, std::int64_t items, std::int64_t channels, bool gradients, Scratch& scratch) {
+  ScoreBlocks(std::int64_t rows, std::int64_t items, std::int64_t channels, bool gradients,
+              Scratch& scratch) {
     constexpr std::int64_t budget_bytes = 16 << 20;
     block_ = 128;
-    while (block_ > 16 && block_ * items * static_cast<std::int64_t>(sizeof(T)) > budget_bytes) block_ /= 2;
+    while (block_ > 16 && block_ * items * static_cast<std::int64_t>(sizeof(T)) > budget_bytes)
+      block_ /= 2;
     block_ = std::min(block_, round_up(std::max<std::int64_t>(rows, 1), 16));
-    // About 192 items a chunk and at most 64 chunks, whatever the number of threads: the chunks' sums are added in order.  Their number
-    // is a multiple of eight, so that few threads get equal shares.
+    // About 192 items a chunk and at most 64 chunks, whatever the number of threads: the chunks'
+    // sums are added in order. Their number is a multiple of eight, so that few threads get equal
+    // shares.
     const std::int64_t wanted = std::min<std::int64_t>(64, round_up((items + 191) / 192, 8));
-    chunk_ = round_up(std::max<std::int64_t>(64, (items + wanted - 1) / std::max<std::int64_t>(1, wanted)), tile_rows);
+    chunk_ = round_up(
+        std::max<std::int64_t>(64, (items + wanted - 1) / std::max<std::int64_t>(1, wanted)),
+        tile_rows);
     chunks_ = std::max<std::int64_t>(1, (items + chunk_ - 1) / chunk_);
     scores_ = scratch.take<T>(items * block_);
     packed_t_ = scratch.take<T>(packed_size<T>(channels, block_));
@@ -59,7 +68,8 @@ class ScoreBlocks {
 
   /// Mean over the rows of log Z - target score.  Gradients are those of that mean.
   double run(const ScoreArgs<T>& args) const {
-    const bool gradients = args.dhidden != nullptr || args.dweight != nullptr || args.doffset != nullptr;
+    const bool gradients =
+        args.dhidden != nullptr || args.dweight != nullptr || args.doffset != nullptr;
     double loss = 0;
     for (std::int64_t first = 0; first < args.rows; first += block_) {
       const std::int64_t count = std::min(block_, args.rows - first);
@@ -69,7 +79,8 @@ class ScoreBlocks {
       parallel_tasks(chunks_, [&](std::int64_t chunk, int) { score(args, first, count, chunk); });
       loss += finish_rows(args, first, count);
       if (!gradients) continue;
-      parallel_tasks(chunks_, [&](std::int64_t chunk, int) { differentiate(args, first, count, chunk); });
+      parallel_tasks(chunks_,
+                     [&](std::int64_t chunk, int) { differentiate(args, first, count, chunk); });
       if (args.dhidden != nullptr) sum_chunks(args, first, count);
     }
     if (args.rows == 0) clear(args);
@@ -79,7 +90,8 @@ class ScoreBlocks {
  private:
   static constexpr T lowest = -std::numeric_limits<T>::infinity();
 
-  void score(const ScoreArgs<T>& args, std::int64_t first, std::int64_t count, std::int64_t chunk) const {
+  void score(const ScoreArgs<T>& args, std::int64_t first, std::int64_t count,
+             std::int64_t chunk) const {
     const std::int64_t begin = chunk * chunk_;
     const std::int64_t end = std::min(args.items, begin + chunk_);
     T* const maxima = maxima_ + chunk * block_;
@@ -89,9 +101,10 @@ class ScoreBlocks {
     for (std::int64_t item = begin; item < end; item += tile_rows) {
       const std::int64_t tile = std::min<std::int64_t>(tile_rows, end - item);
       const T* rows[extent(tile_rows)];
-      for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = args.weight + (item + std::min(i, tile - 1)) * args.channels;
-      rows_product<T>(rows, 1, args.channels, Panels<T>::packed(packed_t_, args.channels), count, tile, scores_ + item * block_,
-                      block_, Start<T>::zero());
+      for (std::int64_t i = 0; i < tile_rows; ++i)
+        rows[i] = args.weight + (item + std::min(i, tile - 1)) * args.channels;
+      rows_product<T>(rows, 1, args.channels, Panels<T>::packed(packed_t_, args.channels), count,
+                      tile, scores_ + item * block_, block_, Start<T>::zero());
       for (std::int64_t i = 0; i < tile; ++i) {
         T* const row = scores_ + (item + i) * block_;
         const T offset = args.offset == nullptr ? T(0) : args.offset[item + i];
@@ -113,7 +126,8 @@ class ScoreBlocks {
     for (std::int64_t item = begin; item < end; ++item) {
       T* const row = scores_ + item * block_;
       for_lanes<T>(count, [&]<class L>(L, std::int64_t p) {
-        // Where all items of the chunk are left out the maximum stays -inf; any finite shift makes the sum zero.
+        // Where all items of the chunk are left out the maximum stays -inf; any finite shift makes
+        // the sum zero.
         const typename L::Vector m = L::load(maxima + p);
         const typename L::Vector shift = m < -std::numeric_limits<T>::max() ? L::broadcast(0) : m;
         const typename L::Vector e = exp(L::load(row + p) - shift);
@@ -127,7 +141,8 @@ class ScoreBlocks {
     for (std::int64_t p = 0; p < count; ++p) row[p] = targets[p] == id ? lowest : row[p];
   }
 
-  /// log Z of each row; turns the chunks' maxima into the factors that make probabilities of their exponentials.
+  /// log Z of each row; turns the chunks' maxima into the factors that make probabilities of their
+  /// exponentials.
   double finish_rows(const ScoreArgs<T>& args, std::int64_t first, std::int64_t count) const {
     const T scale = T(1) / static_cast<T>(args.rows);
     const T* const positive = args.positive == nullptr ? nullptr : args.positive + first;
@@ -155,18 +170,22 @@ class ScoreBlocks {
     double loss = 0;
     for (std::int64_t p = 0; p < count; ++p) {
       const T target = positive == nullptr ? target_scores_[p] : positive[p];
-      loss += std::log(static_cast<double>(z_[p])) + (static_cast<double>(sums_[p]) - static_cast<double>(target));
+      loss += std::log(static_cast<double>(z_[p])) +
+              (static_cast<double>(sums_[p]) - static_cast<double>(target));
     }
     return loss;
   }
 
-  void differentiate(const ScoreArgs<T>& args, std::int64_t first, std::int64_t count, std::int64_t chunk) const {
+  void differentiate(const ScoreArgs<T>& args, std::int64_t first, std::int64_t count,
+                     std::int64_t chunk) const {
     const std::int64_t begin = chunk * chunk_;
     const std::int64_t end = std::min(args.items, begin + chunk_);
     const T* const factors = maxima_ + chunk * block_;
     for (std::int64_t item = begin; item < end; ++item) {
       T* const row = scores_ + item * block_;
-      for_lanes<T>(count, [&]<class L>(L, std::int64_t p) { L::store(row + p, L::load(row + p) * L::load(factors + p)); });
+      for_lanes<T>(count, [&]<class L>(L, std::int64_t p) {
+        L::store(row + p, L::load(row + p) * L::load(factors + p));
+      });
     }
     if (args.positive == nullptr) {
       const T scale = T(1) / static_cast<T>(args.rows);
@@ -181,23 +200,25 @@ class ScoreBlocks {
         const std::int64_t tile = std::min<std::int64_t>(tile_rows, end - item);
         T* const out = args.dweight + item * args.channels;
         const T* rows[extent(tile_rows)];
-        for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = scores_ + (item + std::min(i, tile - 1)) * block_;
-        rows_product<T>(rows, 1, count, Panels<T>::packed(packed_, count), args.channels, tile, out, args.channels,
-                        add ? Start<T>::rows(out, args.channels) : Start<T>::zero());
+        for (std::int64_t i = 0; i < tile_rows; ++i)
+          rows[i] = scores_ + (item + std::min(i, tile - 1)) * block_;
+        rows_product<T>(rows, 1, count, Panels<T>::packed(packed_, count), args.channels, tile, out,
+                        args.channels, add ? Start<T>::rows(out, args.channels) : Start<T>::zero());
       }
     }
     if (args.doffset != nullptr) {
       for (std::int64_t item = begin; item < end; ++item) {
         const T* const row = scores_ + item * block_;
-        const T sum = sum_lanes<T>(count, [&]<class L>(L, std::int64_t p) { return L::load(row + p); });
+        const T sum =
+            sum_lanes<T>(count, [&]<class L>(L, std::int64_t p) { return L::load(row + p); });
         args.doffset[item] = add ? args.doffset[item] + sum : sum;
       }
     }
     if (args.dhidden != nullptr) {
       T* const partial = partial_ + chunk * block_ * args.channels;
       std::fill_n(partial, count * args.channels, T(0));
-      sum_of_outer<T>(scores_ + begin * block_, block_, args.weight + begin * args.channels, args.channels, end - begin,
-                      partial, args.channels, count, args.channels);
+      sum_of_outer<T>(scores_ + begin * block_, block_, args.weight + begin * args.channels,
+                      args.channels, end - begin, partial, args.channels, count, args.channels);
     }
   }
 
@@ -220,11 +241,11 @@ class ScoreBlocks {
   }
 
   std::int64_t block_, chunk_, chunks_;
-  T* scores_ = nullptr;         ///< [items, block]
-  T* packed_t_ = nullptr;       ///< h^T, packed
-  T* packed_ = nullptr;         ///< h, packed
-  T* maxima_ = nullptr;         ///< [chunks, block]; after finish_rows the factors of the exponentials
-  T* sums_ = nullptr;           ///< [chunks, block]; after finish_rows its first row holds the rows' maxima
+  T* scores_ = nullptr;    ///< [items, block]
+  T* packed_t_ = nullptr;  ///< h^T, packed
+  T* packed_ = nullptr;    ///< h, packed
+  T* maxima_ = nullptr;    ///< [chunks, block]; after finish_rows the factors of the exponentials
+  T* sums_ = nullptr;  ///< [chunks, block]; after finish_rows its first row holds the rows' maxima
   T* target_scores_ = nullptr;  ///< [block]
   T* z_ = nullptr;              ///< [block]: Z relative to the row's maximum
   T* partial_ = nullptr;        ///< [chunks, block, C]

@@ -1,5 +1,6 @@
 #pragma once
-/// How many rows of a softmax loss have their scores in GPU memory at once, and the losses with that as an argument.
+/// How many rows of a softmax loss have their scores in GPU memory at once, and the losses with
+/// that as an argument.
 
 #include <algorithm>
 #include <cstdint>
@@ -8,13 +9,14 @@
 
 namespace refrain::kernels::cuda {
 
-/// The scores of a chunk of rows take `bytes`.  The library multiplies more rows at a higher rate, and on an H100 that outweighs that a
-/// small chunk would stay in the second-level cache: 6,400 rows of 256 channels and 10,670 items take 2.7 ms at once, 3.1 in chunks of
-/// 32 MiB.
+/// The scores of a chunk of rows take `bytes`. The library multiplies more rows at a higher rate,
+/// and on an H100 that outweighs that a small chunk would stay in the second-level cache: 6,400
+/// rows of 256 channels and 10,670 items take 2.7 ms at once, 3.1 in chunks of 32 MiB.
 struct ScoreChunkLimits {
   std::int64_t bytes = 384 << 20;
 
-  /// Rows of a chunk: whole tiles of the products, chunks of about the same size.  Never fewer than 16, whatever those take.
+  /// Rows of a chunk: whole tiles of the products, chunks of about the same size. Never fewer than
+  /// 16, whatever those take.
   std::int64_t rows_of_chunk(std::int64_t all_rows, std::int64_t bytes_of_row) const {
     const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
     constexpr std::int64_t tile = 128;
@@ -28,9 +30,12 @@ struct ScoreChunkLimits {
 inline namespace REFRAIN_SIMT_BACKEND {
 
 void softmax_loss_in_chunks(const SoftmaxLoss& args, const ScoreChunkLimits& limits, Stream stream);
-std::size_t softmax_loss_in_chunks_workspace(const SoftmaxLoss& args, const ScoreChunkLimits& limits);
-void sampled_softmax_loss_in_chunks(const SampledSoftmaxLoss& args, const ScoreChunkLimits& limits, Stream stream);
-std::size_t sampled_softmax_loss_in_chunks_workspace(const SampledSoftmaxLoss& args, const ScoreChunkLimits& limits);
+std::size_t softmax_loss_in_chunks_workspace(const SoftmaxLoss& args,
+                                             const ScoreChunkLimits& limits);
+void sampled_softmax_loss_in_chunks(const SampledSoftmaxLoss& args, const ScoreChunkLimits& limits,
+                                    Stream stream);
+std::size_t sampled_softmax_loss_in_chunks_workspace(const SampledSoftmaxLoss& args,
+                                                     const ScoreChunkLimits& limits);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -1,6 +1,6 @@
 #pragma once
-/// Device templates of the softmax losses: what lies between the products of a chunk of rows and all candidates; formulas, grids and
-/// launches: cuda_softmax_loss.cu.
+/// Device templates of the softmax losses: what lies between the products of a chunk of rows and
+/// all candidates; formulas, grids and launches: cuda_softmax_loss.cu.
 
 #include <cmath>
 #include <cstdint>
@@ -39,13 +39,14 @@ struct LossRows {
   std::int64_t channels;
   const std::int32_t* index;    ///< [P] where each lies with the caller
   const std::int64_t* counted;  ///< one element
-  T* hidden;                    ///< [P,C], rectified where asked for; a chunk that is done leaves dhidden in its place
-  std::int32_t* targets;        ///< [P]
-  T* maxima;                    ///< [P] m, the largest score
-  T* factors;                   ///< [P] gradient of a score z: exp(z - m) factor
-  double* losses;               ///< [P]
-  T* target_scores;             ///< [P] where targets stand apart from the candidates, else null
-  T* dtarget;                   ///< [P] gradients of these
+  T* hidden;  ///< [P,C], rectified where asked for; a chunk that is done leaves dhidden in its
+              ///< place
+  std::int32_t* targets;  ///< [P]
+  T* maxima;              ///< [P] m, the largest score
+  T* factors;             ///< [P] gradient of a score z: exp(z - m) factor
+  double* losses;         ///< [P]
+  T* target_scores;       ///< [P] where targets stand apart from the candidates, else null
+  T* dtarget;             ///< [P] gradients of these
 
   __device__ __forceinline__ bool target_apart() const { return target_scores != nullptr; }
   /// What the mean makes of a row's gradient.
@@ -55,12 +56,15 @@ struct LossRows {
 /// Scores of neighbouring rows, then their gradients.
 template <class T>
 struct ScoreChunk {
-  T* scores;            ///< [rows,stride]
-  std::int64_t stride;  ///< elements between rows: a multiple of 16 bytes; gradients past the last candidate are zeros
+  T* scores;  ///< [rows,stride]
+  std::int64_t
+      stride;  ///< elements between rows: a multiple of 16 bytes; gradients past the last candidate
+               ///< are zeros
   std::int64_t candidates;
   std::int64_t first;  ///< the chunk's first row of all
   std::int64_t rows;
-  const std::int32_t* ids;  ///< [candidates] those equal to a row's target are left out there; null: none are
+  const std::int32_t*
+      ids;  ///< [candidates] those equal to a row's target are left out there; null: none are
 };
 
 /// The score of what is left out.
@@ -75,10 +79,13 @@ __device__ __forceinline__ int up_to(int most, std::int64_t left) {
 inline constexpr int loss_warps = 8;  // of a block
 
 /// The row of this warp, where each takes one.
-__device__ __forceinline__ std::int64_t loss_row() { return static_cast<std::int64_t>(blockIdx.x) * loss_warps + simt::warp(); }
+__device__ __forceinline__ std::int64_t loss_row() {
+  return static_cast<std::int64_t>(blockIdx.x) * loss_warps + simt::warp();
+}
 
-/// Takes the counted rows together, rectified where asked for; scores of targets that stand apart.  A warp per row, n elements a lane.
-/// Zeros behind the chunk's rows of scores, which those who read 16 bytes at a time touch and the products do not write.
+/// Takes the counted rows together, rectified where asked for; scores of targets that stand apart.
+/// A warp per row, n elements a lane. Zeros behind the chunk's rows of scores, which those who read
+/// 16 bytes at a time touch and the products do not write.
 template <class T, int n>
 __global__ void __launch_bounds__(loss_warps * 32, 4)
     take_rows(GivenRows<T> from, Candidates<T> candidates, LossRows<T> to, ScoreChunk<T> chunk) {
@@ -116,9 +123,11 @@ __global__ void __launch_bounds__(loss_warps * 32, 4)
                           (from.log_q_true == nullptr ? T{0} : from.log_q_true[at]);
 }
 
-/// rows [count,C] = those of the named candidates; offsets [count] = bias - log q, unless null.  A warp per candidate.
+/// rows [count,C] = those of the named candidates; offsets [count] = bias - log q, unless null. A
+/// warp per candidate.
 template <class T, int n>
-__global__ void __launch_bounds__(loss_warps * 32) gather_candidates(Candidates<T> candidates, T* rows, T* offsets) {
+__global__ void __launch_bounds__(loss_warps * 32)
+    gather_candidates(Candidates<T> candidates, T* rows, T* offsets) {
   const std::int64_t v = loss_row();
   if (v >= candidates.count) return;
   const std::int64_t id = candidates.ids[v];
@@ -128,14 +137,15 @@ __global__ void __launch_bounds__(loss_warps * 32) gather_candidates(Candidates<
     simt::store_group(rows + v * candidates.channels + c, group);
   }
   if (offsets == nullptr || simt::lane() != 0) return;
-  offsets[v] =
-      (candidates.bias == nullptr ? T{0} : candidates.bias[id]) - (candidates.log_q == nullptr ? T{0} : candidates.log_q[v]);
+  offsets[v] = (candidates.bias == nullptr ? T{0} : candidates.bias[id]) -
+               (candidates.log_q == nullptr ? T{0} : candidates.log_q[v]);
 }
 
 /// The maximum of numbers and the sum of exp(number - maximum), as they come.
 template <class T>
 struct ExponentialSum {
-  T top = std::numeric_limits<T>::lowest();  // finite: with nothing but no_score the sum is 0, not NaN
+  T top =
+      std::numeric_limits<T>::lowest();  // finite: with nothing but no_score the sum is 0, not NaN
   T sum = 0;
 
   template <int groups, int n>
@@ -156,10 +166,12 @@ struct ExponentialSum {
   }
 };
 
-inline constexpr int statistics_warps = 4;  // of a block: enough for all rows of a chunk side by side
+inline constexpr int statistics_warps =
+    4;  // of a block: enough for all rows of a chunk side by side
 
-/// log Z and loss of each row of the chunk, and what score_gradients needs of it; marks what is left out.  One pass: row_warps warps, 1 or
-/// a whole block, take a row, a thread 16 bytes of four places at a time.
+/// log Z and loss of each row of the chunk, and what score_gradients needs of it; marks what is
+/// left out. One pass: row_warps warps, 1 or a whole block, take a row, a thread 16 bytes of four
+/// places at a time.
 template <class T, int row_warps>
 __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
     row_statistics(ScoreChunk<T> chunk, LossRows<T> rows) {
@@ -168,7 +180,9 @@ __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
   constexpr int groups = 4;
   constexpr int step = row_warps * 32 * n;  // from one place to the next
   REFRAIN_SHARED_ARRAY(T, scratch, row_warps);
-  const std::int64_t place = static_cast<std::int64_t>(blockIdx.x) * (statistics_warps / row_warps) + simt::warp() / row_warps;
+  const std::int64_t place =
+      static_cast<std::int64_t>(blockIdx.x) * (statistics_warps / row_warps) +
+      simt::warp() / row_warps;
   const std::int64_t row = chunk.first + place;
   if (place >= chunk.rows || row >= *rows.counted) return;  // all that share the row
   const int thread = static_cast<int>(threadIdx.x) % (row_warps * 32);
@@ -181,7 +195,8 @@ __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
     T values[groups][n];
     REFRAIN_UNROLL
     for (int j = 0; j < groups; ++j) {
-      if (first + j * step < chunk.candidates) simt::load_group(scores + first + j * step, values[j]);
+      if (first + j * step < chunk.candidates)
+        simt::load_group(scores + first + j * step, values[j]);
     }
     REFRAIN_UNROLL
     for (int j = 0; j < groups; ++j) {
@@ -213,7 +228,8 @@ __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
   rows.maxima[row] = top;
   rows.factors[row] = factor;
   if (rows.target_apart()) rows.dtarget[row] = of_target * factor - scale;
-  rows.losses[row] = std::log(static_cast<double>(z)) + (static_cast<double>(top) - static_cast<double>(score));
+  rows.losses[row] =
+      std::log(static_cast<double>(z)) + (static_cast<double>(top) - static_cast<double>(score));
 }
 
 inline constexpr int score_gradient_threads = 128;
@@ -223,18 +239,21 @@ inline constexpr int score_gradients_at_once = 8;
 template <class T>
 inline constexpr std::int64_t score_gradient_columns = score_gradient_threads* simt::Pack<T>::count;
 
-/// scores = (softmax - onehot) / counted, in place; zeros in rows that do not count.  With `sum` the sums over the block's rows go to
-/// column_sums [row parts, stride], to those of the chunks before where `add`.  A thread takes 16 bytes of 16 rows, eight rows at a time:
-/// it waits for all of their loads at once.
+/// scores = (softmax - onehot) / counted, in place; zeros in rows that do not count. With `sum` the
+/// sums over the block's rows go to column_sums [row parts, stride], to those of the chunks before
+/// where `add`. A thread takes 16 bytes of 16 rows, eight rows at a time: it waits for all of their
+/// loads at once.
 template <class T, bool sum>
 __global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 6 : 4)
     score_gradients(ScoreChunk<T> chunk, LossRows<T> rows, T* column_sums, bool add) {
   constexpr int n = simt::Pack<T>::count;
   constexpr int at_once = score_gradients_at_once;
-  const std::int64_t groups = (chunk.stride + score_gradient_columns<T> - 1) / score_gradient_columns<T>;
+  const std::int64_t groups =
+      (chunk.stride + score_gradient_columns<T> - 1) / score_gradient_columns<T>;
   const std::int64_t part = static_cast<std::int64_t>(blockIdx.x) / groups;
   const std::int64_t column =
-      static_cast<std::int64_t>(blockIdx.x) % groups * score_gradient_columns<T> + static_cast<int>(threadIdx.x) * n;
+      static_cast<std::int64_t>(blockIdx.x) % groups * score_gradient_columns<T> +
+      static_cast<int>(threadIdx.x) * n;
   const bool there = column < chunk.stride;
   const std::int64_t begin = part * score_gradient_rows;
   const int all = up_to(score_gradient_rows, chunk.rows - begin);  // rows of the block
@@ -254,20 +273,24 @@ __global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 6 : 4
     T group[at_once][n];
     REFRAIN_UNROLL
     for (int j = 0; j < at_once; ++j) {
-      if (there && first + j < counted) simt::load_group(scores + (first + j) * chunk.stride, group[j]);
+      if (there && first + j < counted)
+        simt::load_group(scores + (first + j) * chunk.stride, group[j]);
     }
     REFRAIN_UNROLL
     for (int j = 0; j < at_once; ++j) {
       const T top = __shfl_sync(simt::full_mask, row_maximum, first + j);
       const T factor = __shfl_sync(simt::full_mask, row_factor, first + j);
-      const int target = __shfl_sync(simt::full_mask, row_target, first + j) - static_cast<int>(column);
+      const int target =
+          __shfl_sync(simt::full_mask, row_target, first + j) - static_cast<int>(column);
       REFRAIN_UNROLL
       for (int i = 0; i < n; ++i) {
         const bool wanted = first + j < counted && i < inside;
-        group[j][i] = wanted ? std::exp(group[j][i] - top) * factor - (target == i ? scale : T{0}) : T{0};
+        group[j][i] =
+            wanted ? std::exp(group[j][i] - top) * factor - (target == i ? scale : T{0}) : T{0};
         sums[i] += group[j][i];
       }
-      if (there && first + j < all) simt::store_group(scores + (first + j) * chunk.stride, group[j]);
+      if (there && first + j < all)
+        simt::store_group(scores + (first + j) * chunk.stride, group[j]);
     }
   }
   if constexpr (sum) {
@@ -291,8 +314,9 @@ struct RowGradients {
   T* dtarget_bias;    ///< [P]
 };
 
-/// Brings dhidden back to the caller's rows, through relu's mask and with the targets' share where they stand apart; gradients of the
-/// targets there.  Rows that do not count get zeros.  A warp per row, n elements a lane.
+/// Brings dhidden back to the caller's rows, through relu's mask and with the targets' share where
+/// they stand apart; gradients of the targets there. Rows that do not count get zeros. A warp per
+/// row, n elements a lane.
 template <class T, int n>
 __global__ void __launch_bounds__(loss_warps * 32)
     write_rows(GivenRows<T> given, Candidates<T> candidates, LossRows<T> rows, RowGradients<T> to) {
@@ -302,8 +326,11 @@ __global__ void __launch_bounds__(loss_warps * 32)
   const bool counts = row < *rows.counted;
   const bool apart = counts && rows.target_apart();
   const T dtarget = apart ? rows.dtarget[row] : T{0};
-  const T* const target_weight = apart ? candidates.weight + rows.targets[row] * rows.channels : nullptr;
-  const T* const hidden = counts && (given.relu || to.dtarget_weight != nullptr) ? given.hidden + at * rows.channels : nullptr;
+  const T* const target_weight =
+      apart ? candidates.weight + rows.targets[row] * rows.channels : nullptr;
+  const T* const hidden = counts && (given.relu || to.dtarget_weight != nullptr)
+                              ? given.hidden + at * rows.channels
+                              : nullptr;
   for (std::int64_t c = simt::lane() * n; c < rows.channels; c += 32 * n) {
     T h[n] = {};
     if (hidden != nullptr) simt::load_group(hidden + c, h);
@@ -313,7 +340,8 @@ __global__ void __launch_bounds__(loss_warps * 32)
       if (counts) simt::load_group(rows.hidden + row * rows.channels + c, gradient);
       if (apart) simt::load_group(target_weight + c, weights);
       REFRAIN_UNROLL
-      for (int i = 0; i < n; ++i) gradient[i] = given.relu && h[i] <= 0 ? T{0} : gradient[i] + dtarget * weights[i];
+      for (int i = 0; i < n; ++i)
+        gradient[i] = given.relu && h[i] <= 0 ? T{0} : gradient[i] + dtarget * weights[i];
       simt::store_group(to.dhidden + at * rows.channels + c, gradient);
     }
     if (to.dtarget_weight == nullptr) continue;
@@ -324,15 +352,17 @@ __global__ void __launch_bounds__(loss_warps * 32)
   if (to.dtarget_bias != nullptr && simt::lane() == 0) to.dtarget_bias[at] = dtarget;
 }
 
-/// loss = mean of the counted rows' losses, or 0.  One block; thread t adds rows t, t + threads, ...
+/// loss = mean of the counted rows' losses, or 0. One block; thread t adds rows t, t + threads, ...
 template <class T, int threads>
-__global__ void __launch_bounds__(threads) mean_loss(const double* losses, const std::int64_t* counted, T* loss) {
+__global__ void __launch_bounds__(threads)
+    mean_loss(const double* losses, const std::int64_t* counted, T* loss) {
   REFRAIN_SHARED_ARRAY(double, scratch, threads / 32);
   const std::int64_t count = *counted;
   double sum = 0;
   for (std::int64_t row = threadIdx.x; row < count; row += threads) sum += losses[row];
   sum = simt::block_sum<threads / 32>(sum, scratch);
-  if (threadIdx.x == 0) *loss = count == 0 ? T{0} : static_cast<T>(sum / static_cast<double>(count));
+  if (threadIdx.x == 0)
+    *loss = count == 0 ? T{0} : static_cast<T>(sum / static_cast<double>(count));
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -16,7 +16,8 @@ inline constexpr int top_most = 1024;  ///< the largest k
 template <int items>
 inline constexpr std::int64_t top_segment = top_threads* items;
 
-/// Scores as whole numbers that rank alike: NaN is 1, all else above it, both zeros the same; 0 is left for what is no score.
+/// Scores as whole numbers that rank alike: NaN is 1, all else above it, both zeros the same; 0 is
+/// left for what is no score.
 __device__ __forceinline__ std::uint32_t score_key(float score) {
   if (score != score) return 1;
   const std::uint32_t bits = __float_as_uint(score + 0.0f);  // -0 + 0 = 0
@@ -28,8 +29,8 @@ __device__ __forceinline__ std::uint64_t score_key(double score) {
   return (bits >> 63) != 0 ? ~bits : bits | std::uint64_t{1} << 63;
 }
 
-/// What a block looks through, and what it hands on.  A row has a list of `count` indices in rising order; the first list is
-/// all of them.
+/// What a block looks through, and what it hands on. A row has a list of `count` indices in rising
+/// order; the first list is all of them.
 struct TopLists {
   std::int64_t length;       ///< scores in a row
   const std::int32_t* from;  ///< [rows,count]; null: 0, 1, 2, ...
@@ -40,16 +41,19 @@ struct TopLists {
   int k;
 };
 
-/// The best k of a segment: block `segments` row + s takes entries [s, s + 1) top_segment of the row's list.
+/// The best k of a segment: block `segments` row + s takes entries [s, s + 1) top_segment of the
+/// row's list.
 ///
-/// Every thread keeps its scores' keys in registers.  The threshold, the smallest key among the best k, is found by halving an
-/// interval that holds it, with a count over the block each time, until exactly k keys reach the middle or nothing is left to
-/// halve.  Every thread has a key no smaller than the smallest of the threads' largest, so while k is no more than the threads
-/// the search starts there, and often takes a dozen steps.  Of the keys that equal the threshold the first ones are taken, as
-/// many as are still wanted.  With `last`, the list is one segment: the best are ranked, each by counting those before it, and
-/// written out.
+/// Every thread keeps its scores' keys in registers. The threshold, the smallest key among the best
+/// k, is found by halving an interval that holds it, with a count over the block each time, until
+/// exactly k keys reach the middle or nothing is left to halve. Every thread has a key no smaller
+/// than the smallest of the threads' largest, so while k is no more than the threads the search
+/// starts there, and often takes a dozen steps. Of the keys that equal the threshold the first ones
+/// are taken, as many as are still wanted. With `last`, the list is one segment: the best are
+/// ranked, each by counting those before it, and written out.
 template <class T, int items, bool last>
-__global__ void __launch_bounds__(top_threads) select_best(TopLists lists, const T* scores, T* values, std::int32_t* indices) {
+__global__ void __launch_bounds__(top_threads)
+    select_best(TopLists lists, const T* scores, T* values, std::int32_t* indices) {
   using Key = decltype(score_key(T{}));
   REFRAIN_SHARED_ARRAY(Key, key_scratch, top_warps);
   REFRAIN_SHARED_ARRAY(int, scratch, top_warps);
@@ -66,7 +70,8 @@ __global__ void __launch_bounds__(top_threads) select_best(TopLists lists, const
   const std::int64_t first = begin + simt::warp() * 32 * items + simt::lane();
   const auto index = [&](int i) {
     const std::int64_t place = first + 32 * i;
-    return lists.from == nullptr ? static_cast<std::int32_t>(place) : lists.from[row * lists.count + place];
+    return lists.from == nullptr ? static_cast<std::int32_t>(place)
+                                 : lists.from[row * lists.count + place];
   };
 
   Key keys[items];
@@ -125,7 +130,9 @@ __global__ void __launch_bounds__(top_threads) select_best(TopLists lists, const
   REFRAIN_UNROLL
   for (int i = 0; i < items; ++i) {
     const unsigned equals = __ballot_sync(simt::full_mask, keys[i] == low ? 1 : 0);
-    const bool takes = keys[i] > low || (keys[i] == low && equal_before + __popc(equals & lanes_before) < equal_wanted);
+    const bool takes =
+        keys[i] > low ||
+        (keys[i] == low && equal_before + __popc(equals & lanes_before) < equal_wanted);
     const unsigned taken = __ballot_sync(simt::full_mask, takes ? 1 : 0);
     if (takes) {
       const int place = taken_before + __popc(taken & lanes_before);

@@ -1,4 +1,5 @@
-// Sequences by steps: exchange of the batch and time axes, and vectors that hold for a span of steps.  All move memory only.
+// Sequences by steps: exchange of the batch and time axes, and vectors that hold for a span of
+// steps. All move memory only.
 
 #include <algorithm>
 
@@ -34,7 +35,8 @@ void add_spans(const AddSpans& args, Stream) {
   for_floating<AddSpans>(args.x.dtype, [&]<class T>(T) {
     parallel_for(steps, rows_per_task(elements), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
-        const std::int64_t k = std::upper_bound(ends, ends + spans, static_cast<std::int32_t>(t)) - ends;
+        const std::int64_t k =
+            std::upper_bound(ends, ends + spans, static_cast<std::int32_t>(t)) - ends;
         const T* x = args.x.as<T>() + t * elements;
         const T* span = args.spans.as<T>() + k * elements;
         T* y = args.y.as<T>() + t * elements;

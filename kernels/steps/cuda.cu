@@ -2,9 +2,10 @@
 //   swap_axes  y[j,i,:] = x[i,j,:]                                  x [I,J,C]; 2 n elements moved
 //   add_spans  y[t] = x[t] + spans[k], k the span of step t         x, y [T,B,C], spans [S,B,C], ends [S]; 2 n, and spans from the caches
 //   sum_spans  dspans[k] = sum of dy[t] over the steps of span k    dy [T,B,C], dspans [S,B,C]; n
-// A team of threads per row of C, 16 bytes each at a time (rows/row_moves.cuh).  add_spans searches the span of a step by halving; the
-// ends stay in the first-level cache.  sum_spans adds the steps of a span in rising order in one thread; its loads do not depend on one
-// another, so they overlap.  Limit: memory; sum_spans with fewer than some ten thousand S B C elements: latency.
+// A team of threads per row of C, 16 bytes each at a time (rows/row_moves.cuh). add_spans searches
+// the span of a step by halving; the ends stay in the first-level cache. sum_spans adds the steps
+// of a span in rising order in one thread; its loads do not depend on one another, so they overlap.
+// Limit: memory; sum_spans with fewer than some ten thousand S B C elements: latency.
 
 #include "kernels/cuda.hpp"
 #include "kernels/steps/kernels.cuh"
@@ -15,13 +16,16 @@ inline namespace REFRAIN_SIMT_BACKEND {
 void swap_axes(const SwapAxes& args, Stream stream) {
   const SwappedRow source{.x = args.x.data, .outer = args.x.shape[0], .inner = args.x.shape[1]};
   const std::int64_t bytes = args.x.shape[2] * static_cast<std::int64_t>(size_bytes(args.x.dtype));
-  move_rows(SwapAxes::name, source.outer * source.inner, bytes, source, args.y.data, stream, args.x.data);
+  move_rows(SwapAxes::name, source.outer * source.inner, bytes, source, args.y.data, stream,
+            args.x.data);
 }
 
 void add_spans(const AddSpans& args, Stream stream) {
   for_floating<AddSpans>(args.x.dtype, [&]<class T>(T) {
     constexpr int n = simt::Pack<T>::count;
-    const Spans spans{.ends = args.ends.as<std::int32_t>(), .count = args.spans.shape[0], .batch = args.x.shape[1]};
+    const Spans spans{.ends = args.ends.as<std::int32_t>(),
+                      .count = args.spans.shape[0],
+                      .batch = args.x.shape[1]};
     const std::int64_t rows = args.x.shape[0] * spans.batch;
     const std::int64_t width = args.x.shape[2];
     const T* x = args.x.as<T>();
@@ -30,10 +34,12 @@ void add_spans(const AddSpans& args, Stream stream) {
     if (rows == 0 || width == 0) return;
     if (width % n == 0 && simt::aligned_16(x, added, y)) {
       const RowGrid grid = row_grid(rows, width / n);
-      simt::launch(row_launch(AddSpans::name, grid, stream), add_to_steps<n, T>, grid, spans, x, added, y);
+      simt::launch(row_launch(AddSpans::name, grid, stream), add_to_steps<n, T>, grid, spans, x,
+                   added, y);
     } else {
       const RowGrid grid = row_grid(rows, width);
-      simt::launch(row_launch(AddSpans::name, grid, stream), add_to_steps<1, T>, grid, spans, x, added, y);
+      simt::launch(row_launch(AddSpans::name, grid, stream), add_to_steps<1, T>, grid, spans, x,
+                   added, y);
     }
   });
 }
@@ -41,7 +47,9 @@ void add_spans(const AddSpans& args, Stream stream) {
 void sum_spans(const SumSpans& args, Stream stream) {
   for_floating<SumSpans>(args.dy.dtype, [&]<class T>(T) {
     constexpr int n = simt::Pack<T>::count;
-    const Spans spans{.ends = args.ends.as<std::int32_t>(), .count = args.dspans.shape[0], .batch = args.dy.shape[1]};
+    const Spans spans{.ends = args.ends.as<std::int32_t>(),
+                      .count = args.dspans.shape[0],
+                      .batch = args.dy.shape[1]};
     const std::int64_t rows = spans.count * spans.batch;
     const std::int64_t width = args.dy.shape[2];
     const T* dy = args.dy.as<T>();
@@ -49,10 +57,12 @@ void sum_spans(const SumSpans& args, Stream stream) {
     if (rows == 0 || width == 0) return;
     if (width % n == 0 && simt::aligned_16(dy, dspans)) {
       const RowGrid grid = row_grid(rows, width / n);
-      simt::launch(row_launch(SumSpans::name, grid, stream), sum_of_steps<n, T>, grid, spans, dy, dspans);
+      simt::launch(row_launch(SumSpans::name, grid, stream), sum_of_steps<n, T>, grid, spans, dy,
+                   dspans);
     } else {
       const RowGrid grid = row_grid(rows, width);
-      simt::launch(row_launch(SumSpans::name, grid, stream), sum_of_steps<1, T>, grid, spans, dy, dspans);
+      simt::launch(row_launch(SumSpans::name, grid, stream), sum_of_steps<1, T>, grid, spans, dy,
+                   dspans);
     }
   });
 }

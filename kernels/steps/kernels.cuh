@@ -21,7 +21,8 @@ struct SwappedRow {
 };
 
 /// The span of step t: the first k with t < ends[k].
-__device__ __forceinline__ std::int64_t span_of(std::int64_t t, const std::int32_t* ends, std::int64_t spans) {
+__device__ __forceinline__ std::int64_t span_of(std::int64_t t, const std::int32_t* ends,
+                                                std::int64_t spans) {
   std::int64_t first = 0;
   std::int64_t last = spans - 1;
   while (first < last) {
@@ -43,7 +44,8 @@ struct Spans {
 
 /// y[t,b,:] = x[t,b,:] + spans[k,b,:] in groups of n; the rows of the grid are the T B rows of x.
 template <int n, class T>
-__global__ void __launch_bounds__(row_threads) add_to_steps(RowGrid grid, Spans spans, const T* x, const T* added, T* y) {
+__global__ void __launch_bounds__(row_threads)
+    add_to_steps(RowGrid grid, Spans spans, const T* x, const T* added, T* y) {
   const RowShare share(grid);
   if (share.row >= grid.rows) return;
   const std::int64_t span = span_of(share.row / spans.batch, spans.ends, spans.count);
@@ -60,9 +62,11 @@ __global__ void __launch_bounds__(row_threads) add_to_steps(RowGrid grid, Spans 
   }
 }
 
-/// dspans[k,b,:] = sum of dy[t,b,:] over the steps of span k, rising; the rows of the grid are the S B rows of dspans.
+/// dspans[k,b,:] = sum of dy[t,b,:] over the steps of span k, rising; the rows of the grid are the
+/// S B rows of dspans.
 template <int n, class T>
-__global__ void __launch_bounds__(row_threads) sum_of_steps(RowGrid grid, Spans spans, const T* dy, T* dspans) {
+__global__ void __launch_bounds__(row_threads)
+    sum_of_steps(RowGrid grid, Spans spans, const T* dy, T* dspans) {
   const RowShare share(grid);
   if (share.row >= grid.rows) return;
   const std::int64_t span = share.row / spans.batch;

@@ -1,4 +1,5 @@
-// A program and its plugin share one librefrain.so: what one switches off is off in the other, what one throws the other catches.
+// A program and its plugin share one librefrain.so: what one switches off is off in the other, what
+// one throws the other catches.
 #include <cstdio>
 #include <refrain/autograd/tape.hpp>
 

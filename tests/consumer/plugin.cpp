@@ -1,4 +1,5 @@
-// A shared library of a user's, which uses the Refrain that the program uses (host.cpp), with its own symbols hidden.
+// A shared library of a user's, which uses the Refrain that the program uses (host.cpp), with its
+// own symbols hidden.
 #include <refrain/autograd/tape.hpp>
 
 __attribute__((visibility("default"))) bool plugin_records();

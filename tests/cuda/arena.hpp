@@ -6,8 +6,8 @@
 ///     return {.a = arena.normal(shape), .b = arena.normal(shape), .out = arena.output("out", shape)};
 ///   }
 ///
-/// The body is run for many seeds, and for each once per device.  Everything random comes from the arena, so all runs of a seed make
-/// the same problem.  Shapes are small and odd.
+/// The body is run for many seeds, and for each once per device. Everything random comes from the
+/// arena, so all runs of a seed make the same problem. Shapes are small and odd.
 
 #include <algorithm>
 #include <cstdint>
@@ -30,7 +30,8 @@ namespace refrain::test {
 /// What a posed problem's tensors live in.
 class Arena {
  public:
-  Arena(std::uint64_t seed, DType dtype, Device device) : random_(seed), dtype_(dtype), device_(device) {}
+  Arena(std::uint64_t seed, DType dtype, Device device)
+      : random_(seed), dtype_(dtype), device_(device) {}
 
   Device device() const { return device_; }
   const kernels::Table& table() const { return kernels::table(device_); }
@@ -64,7 +65,8 @@ class Arena {
   }
   /// Whole numbers in [low, high]: sums of them are exact, and many are equal.
   View whole(const Shape& shape, std::int64_t low, std::int64_t high) {
-    return given(made(shape, [&] { return static_cast<double>(low + random_.below(high - low + 1)); }));
+    return given(
+        made(shape, [&] { return static_cast<double>(low + random_.below(high - low + 1)); }));
   }
   View ids(const Shape& shape, std::int64_t bound) {
     return given(made_ids(shape, [&] { return random_.below(bound); }));
@@ -73,7 +75,9 @@ class Arena {
   View coarse(const Shape& shape) {
     return given(made(shape, [&] { return static_cast<double>(random_.below(33) - 16) / 8; }));
   }
-  View ids_from(const std::vector<std::int64_t>& ids) { return ids_from(ids, {static_cast<std::int64_t>(ids.size())}); }
+  View ids_from(const std::vector<std::int64_t>& ids) {
+    return ids_from(ids, {static_cast<std::int64_t>(ids.size())});
+  }
   View ids_from(const std::vector<std::int64_t>& ids, const Shape& shape) {
     std::size_t at = 0;
     return given(made_ids(shape, [&] { return ids[at++]; }));
@@ -117,8 +121,12 @@ class Arena {
   }
 
   /// Outputs: full of a number that no kernel leaves there, compared by name.
-  MutableView output(std::string name, const Shape& shape) { return output(std::move(name), shape, dtype_); }
-  MutableView output_ids(std::string name, const Shape& shape) { return output(std::move(name), shape, DType::i32); }
+  MutableView output(std::string name, const Shape& shape) {
+    return output(std::move(name), shape, dtype_);
+  }
+  MutableView output_ids(std::string name, const Shape& shape) {
+    return output(std::move(name), shape, DType::i32);
+  }
   /// An input that the kernel changes.
   MutableView changed(std::string name, const Tensor& host) {
     outputs_.push_back({std::move(name), host.clone().to(device_)});
@@ -128,14 +136,15 @@ class Arena {
     return changed(std::move(name), host_normal(shape, deviation));
   }
   MutableView changed_uniform(std::string name, const Shape& shape, double low, double high) {
-    return changed(std::move(name), made(shape, [&] { return low + (high - low) * random_.uniform(); }));
+    return changed(std::move(name),
+                   made(shape, [&] { return low + (high - low) * random_.uniform(); }));
   }
   MutableView maybe_output(std::string name, const Shape& shape) {
     return coin() ? output(std::move(name), shape) : MutableView();
   }
 
-  /// A weight [out,in] as pack_weights lays it out on this device, or nothing where the table has none; for products with its
-  /// transpose or with itself.
+  /// A weight [out,in] as pack_weights lays it out on this device, or nothing where the table has
+  /// none; for products with its transpose or with itself.
   View packed(const View& weight, bool transpose) {
     if (!table().pack_weights || table().packed_bytes == nullptr) return {};
     const std::int64_t depth = weight.shape[transpose ? 1 : 0];
@@ -231,11 +240,12 @@ using ArgsOf = typename detail::ArgsOfEntry<Entry>::type;
 
 /// An entry in f32 on `device` against the CPU's in f64 on random problems.
 template <class Args, class Pose>
-void compare_entries(const kernels::Entry<Args>& on_cpu, const kernels::Entry<Args>& entry, const Pose& pose, Device device,
-                     EntryOptions options) {
+void compare_entries(const kernels::Entry<Args>& on_cpu, const kernels::Entry<Args>& entry,
+                     const Pose& pose, Device device, EntryOptions options) {
   for (int round = 0; round < rounds_of_run(options.rounds); ++round) {
     const std::uint64_t seed = seed_of_run() + static_cast<std::uint64_t>(round);
-    INFO(Args::name << " on " << device << ": REFRAIN_SEED=" << seed << " poses this problem first");
+    INFO(Args::name << " on " << device << ": REFRAIN_SEED=" << seed
+                    << " poses this problem first");
     Arena expected(seed, DType::f64, Device::cpu);
     Arena got(seed, DType::f32, device);
     on_cpu(pose(expected));
@@ -246,44 +256,54 @@ void compare_entries(const kernels::Entry<Args>& on_cpu, const kernels::Entry<Ar
     entry(pose(again));
     for (std::size_t i = 0; i < got.outputs().size(); ++i) {
       INFO("output " << got.outputs()[i].first << ", computed twice");
-      CHECK(same_bytes(got.outputs()[i].second.to(Device::cpu), again.outputs()[i].second.to(Device::cpu)));
+      CHECK(same_bytes(got.outputs()[i].second.to(Device::cpu),
+                       again.outputs()[i].second.to(Device::cpu)));
     }
   }
 }
 
 /// The same for an entry of the tables.
 template <class Args, class Pose>
-void compare_entry(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose, Device device, EntryOptions options) {
-  compare_entries(kernels::table(Device::cpu).*entry, kernels::table(device).*entry, pose, device, options);
+void compare_entry(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose, Device device,
+                   EntryOptions options) {
+  compare_entries(kernels::table(Device::cpu).*entry, kernels::table(device).*entry, pose, device,
+                  options);
 }
 
 /// The CUDA entry against the CPU's.
 template <class Args, class Pose>
-void compare_cuda_entry(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose, EntryOptions options = {}) {
-  if (!(kernels::table(Device::cuda).*entry)) REFRAIN_SKIP(concat(Args::name, ": the CUDA table has no such kernel"));
+void compare_cuda_entry(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose,
+                        EntryOptions options = {}) {
+  if (!(kernels::table(Device::cuda).*entry))
+    REFRAIN_SKIP(concat(Args::name, ": the CUDA table has no such kernel"));
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   compare_entry(entry, pose, Device::cuda, options);
 }
 
-/// The CPU entry in f32: the problems are right, and the tolerance holds for f32 sums.  Needs no GPU.
+/// The CPU entry in f32: the problems are right, and the tolerance holds for f32 sums. Needs no
+/// GPU.
 template <class Args, class Pose>
-void check_problems(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose, EntryOptions options = {}) {
+void check_problems(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose,
+                    EntryOptions options = {}) {
   options.rounds = std::min(options.rounds, 10);
   compare_entry(entry, pose, Device::cpu, options);
 }
 
 }  // namespace refrain::test
 
-/// Two test cases for one entry of the table.  The body poses a problem: it returns the entry's arguments.
+/// Two test cases for one entry of the table. The body poses a problem: it returns the entry's
+/// arguments.
 #define CUDA_ENTRY(entry) CUDA_ENTRY_WITH(entry, {})
-#define CUDA_ENTRY_WITH(entry, ...)                                                                                 \
-  static refrain::test::ArgsOf<decltype(refrain::kernels::Table::entry)> pose_##entry(refrain::test::Arena& arena); \
-  static const bool noted_##entry = refrain::test::note_entry(#entry);                                              \
-  TEST_CASE("cuda: " #entry " against the CPU", "[cuda][table][sanitize]") {                                        \
-    REQUIRE(noted_##entry);                                                                                         \
-    refrain::test::compare_cuda_entry(&refrain::kernels::Table::entry, pose_##entry, __VA_ARGS__);                  \
-  }                                                                                                                 \
-  TEST_CASE("cuda: the problems for " #entry " are well posed", "[posed]") {                                        \
-    refrain::test::check_problems(&refrain::kernels::Table::entry, pose_##entry, __VA_ARGS__);                      \
-  }                                                                                                                 \
-  static refrain::test::ArgsOf<decltype(refrain::kernels::Table::entry)> pose_##entry(refrain::test::Arena& arena)
+#define CUDA_ENTRY_WITH(entry, ...)                                                                \
+  static refrain::test::ArgsOf<decltype(refrain::kernels::Table::entry)> pose_##entry(             \
+      refrain::test::Arena& arena);                                                                \
+  static const bool noted_##entry = refrain::test::note_entry(#entry);                             \
+  TEST_CASE("cuda: " #entry " against the CPU", "[cuda][table][sanitize]") {                       \
+    REQUIRE(noted_##entry);                                                                        \
+    refrain::test::compare_cuda_entry(&refrain::kernels::Table::entry, pose_##entry, __VA_ARGS__); \
+  }                                                                                                \
+  TEST_CASE("cuda: the problems for " #entry " are well posed", "[posed]") {                       \
+    refrain::test::check_problems(&refrain::kernels::Table::entry, pose_##entry, __VA_ARGS__);     \
+  }                                                                                                \
+  static refrain::test::ArgsOf<decltype(refrain::kernels::Table::entry)> pose_##entry(             \
+      refrain::test::Arena& arena)

@@ -31,13 +31,15 @@ struct Sizes {
 };
 
 kernels::PatchWeights patch_weights(Arena& arena, std::int64_t channels, std::int64_t bottleneck) {
-  return {.down = arena.normal({channels, bottleneck}, 1 / std::sqrt(static_cast<double>(channels))),
-          .down_bias = arena.normal({bottleneck}),
-          .up = arena.normal({bottleneck, channels}, 1 / std::sqrt(static_cast<double>(bottleneck))),
-          .up_bias = arena.normal({channels})};
+  return {
+      .down = arena.normal({channels, bottleneck}, 1 / std::sqrt(static_cast<double>(channels))),
+      .down_bias = arena.normal({bottleneck}),
+      .up = arena.normal({bottleneck, channels}, 1 / std::sqrt(static_cast<double>(bottleneck))),
+      .up_bias = arena.normal({channels})};
 }
 
-kernels::PatchGradients patch_gradients(Arena& arena, std::int64_t channels, std::int64_t bottleneck) {
+kernels::PatchGradients patch_gradients(Arena& arena, std::int64_t channels,
+                                        std::int64_t bottleneck) {
   return {.down = arena.output("dpatch.down", {channels, bottleneck}),
           .down_bias = arena.output("dpatch.down_bias", {bottleneck}),
           .up = arena.output("dpatch.up", {bottleneck, channels}),
@@ -70,27 +72,31 @@ CUDA_ENTRY(causal_conv_backward) {
 
 CUDA_ENTRY(conv_norm_forward) {
   const Sizes s(arena);
-  const std::int64_t channels = arena.one_of<std::int64_t>({s.in, s.in, 256, 260});  // the last is wider than a tile
+  const std::int64_t channels =
+      arena.one_of<std::int64_t>({s.in, s.in, 256, 260});  // the last is wider than a tile
   const std::int64_t bottleneck = arena.one_of<std::int64_t>({1, 5, 8, 16});
   const Shape shape{s.batch, s.steps, channels};
   const Insertion insertion = arena.one_of(insertions);
   const bool patched = insertion != Insertion::none;
-  return {.x = arena.normal(shape),
-          .w = arena.normal({s.taps, channels, channels}, 1 / std::sqrt(static_cast<double>(s.taps * channels))),
-          .bias = arena.normal({channels}),
-          .gamma = arena.normal({channels}),
-          .beta = arena.normal({channels}),
-          .residual = arena.coin() ? arena.normal(shape) : View(),
-          .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),
-          .y = arena.output("y", shape),
-          .normalized = arena.maybe_output("normalized", shape),
-          .inv_std = arena.maybe_output("inv_std", {s.batch, s.steps}),
-          .conv = insertion == Insertion::serial ? arena.maybe_output("conv", shape) : MutableView(),
-          .bottleneck = patched ? arena.maybe_output("bottleneck", {s.batch, s.steps, bottleneck}) : MutableView(),
-          .epsilon = 1e-2,
-          .dilation = s.dilation,
-          .padding = arena.one_of(paddings),
-          .insertion = insertion};
+  return {
+      .x = arena.normal(shape),
+      .w = arena.normal({s.taps, channels, channels},
+                        1 / std::sqrt(static_cast<double>(s.taps * channels))),
+      .bias = arena.normal({channels}),
+      .gamma = arena.normal({channels}),
+      .beta = arena.normal({channels}),
+      .residual = arena.coin() ? arena.normal(shape) : View(),
+      .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),
+      .y = arena.output("y", shape),
+      .normalized = arena.maybe_output("normalized", shape),
+      .inv_std = arena.maybe_output("inv_std", {s.batch, s.steps}),
+      .conv = insertion == Insertion::serial ? arena.maybe_output("conv", shape) : MutableView(),
+      .bottleneck = patched ? arena.maybe_output("bottleneck", {s.batch, s.steps, bottleneck})
+                            : MutableView(),
+      .epsilon = 1e-2,
+      .dilation = s.dilation,
+      .padding = arena.one_of(paddings),
+      .insertion = insertion};
 }
 
 CUDA_ENTRY(conv_norm_at_steps) {
@@ -100,7 +106,8 @@ CUDA_ENTRY(conv_norm_at_steps) {
   const Insertion insertion = arena.one_of(insertions);
   const bool with_residual = arena.coin();
   std::vector<std::int64_t> taps_at;
-  for (std::int64_t i = 0; i < chosen * s.taps; ++i) taps_at.push_back(arena.below(s.steps + 1) - 1);
+  for (std::int64_t i = 0; i < chosen * s.taps; ++i)
+    taps_at.push_back(arena.below(s.steps + 1) - 1);
   return {.x = arena.normal({s.batch, s.steps, channels}),
           .w = arena.normal({s.taps, channels, channels}, s.scale()),
           .bias = arena.normal({channels}),
@@ -110,14 +117,17 @@ CUDA_ENTRY(conv_norm_at_steps) {
           .taps_at = arena.ids_from(taps_at, {chosen, s.taps}),
           .own_at = arena.ids({chosen}, s.steps),
           .residual_at = with_residual ? arena.ids({chosen}, before) : View(),
-          .patch = insertion == Insertion::none ? kernels::PatchWeights() : patch_weights(arena, channels, bottleneck),
+          .patch = insertion == Insertion::none ? kernels::PatchWeights()
+                                                : patch_weights(arena, channels, bottleneck),
           .y = arena.output("y", {s.batch, chosen, channels}),
           .epsilon = 1e-3,
           .insertion = insertion};
 }
 
-/// Channels and bottlenecks whose shared memory, fixed arrays included, passes the 48 KiB that a kernel may have unasked, by little.
-constexpr std::pair<std::int64_t, std::int64_t> around_shared_limit[] = {{160, 40}, {192, 32}, {128, 96}, {96, 128}};
+/// Channels and bottlenecks whose shared memory, fixed arrays included, passes the 48 KiB that a
+/// kernel may have unasked, by little.
+constexpr std::pair<std::int64_t, std::int64_t> around_shared_limit[] = {
+    {160, 40}, {192, 32}, {128, 96}, {96, 128}};
 
 CUDA_ENTRY(conv_norm_backward) {
   const Sizes s(arena);
@@ -128,25 +138,26 @@ CUDA_ENTRY(conv_norm_backward) {
   const bool patched = insertion != Insertion::none;
   const bool frozen = arena.coin();  // only the patch and the input have gradients
   const Shape weight{s.taps, channels, channels};
-  return {.x = arena.normal(shape),
-          .w = arena.normal(weight, 1 / std::sqrt(static_cast<double>(s.taps * channels))),
-          .gamma = arena.coarse({channels}),
-          .beta = arena.coarse({channels}),
-          .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),
-          .normalized = arena.coarse(shape),
-          .inv_std = arena.uniform({s.batch, s.steps}, 0.5, 2),
-          .conv = insertion == Insertion::serial ? arena.normal(shape) : View(),
-          .bottleneck = patched ? arena.normal({s.batch, s.steps, bottleneck}) : View(),
-          .dy = arena.normal(shape),
-          .dx = arena.output("dx", shape),
-          .dw = frozen ? MutableView() : arena.output("dw", weight),
-          .dbias = frozen ? MutableView() : arena.output("dbias", {channels}),
-          .dgamma = frozen ? MutableView() : arena.output("dgamma", {channels}),
-          .dbeta = frozen ? MutableView() : arena.output("dbeta", {channels}),
-          .dpatch = patched ? patch_gradients(arena, channels, bottleneck) : kernels::PatchGradients(),
-          .dilation = s.dilation,
-          .padding = arena.one_of(paddings),
-          .insertion = insertion};
+  return {
+      .x = arena.normal(shape),
+      .w = arena.normal(weight, 1 / std::sqrt(static_cast<double>(s.taps * channels))),
+      .gamma = arena.coarse({channels}),
+      .beta = arena.coarse({channels}),
+      .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),
+      .normalized = arena.coarse(shape),
+      .inv_std = arena.uniform({s.batch, s.steps}, 0.5, 2),
+      .conv = insertion == Insertion::serial ? arena.normal(shape) : View(),
+      .bottleneck = patched ? arena.normal({s.batch, s.steps, bottleneck}) : View(),
+      .dy = arena.normal(shape),
+      .dx = arena.output("dx", shape),
+      .dw = frozen ? MutableView() : arena.output("dw", weight),
+      .dbias = frozen ? MutableView() : arena.output("dbias", {channels}),
+      .dgamma = frozen ? MutableView() : arena.output("dgamma", {channels}),
+      .dbeta = frozen ? MutableView() : arena.output("dbeta", {channels}),
+      .dpatch = patched ? patch_gradients(arena, channels, bottleneck) : kernels::PatchGradients(),
+      .dilation = s.dilation,
+      .padding = arena.one_of(paddings),
+      .insertion = insertion};
 }
 
 CUDA_ENTRY(conv_norm_at_steps_backward) {
@@ -167,32 +178,35 @@ CUDA_ENTRY(conv_norm_at_steps_backward) {
     own_at.push_back(s.steps - 1 - i);
     residual_at.push_back(before - 1 - i);
   }
-  return {.x = arena.normal({s.batch, s.steps, channels}),
-          .w = arena.normal(weight, 1 / std::sqrt(static_cast<double>(s.taps * channels))),
-          .gamma = arena.coarse({channels}),
-          .beta = arena.coarse({channels}),
-          .taps_at = arena.ids_from(taps_at, {chosen, s.taps}),
-          .own_at = arena.ids_from(own_at, {chosen}),
-          .residual_at = with_residual ? arena.ids_from(residual_at, {chosen}) : View(),
-          .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),
-          .normalized = arena.coarse(shape),
-          .inv_std = arena.uniform({s.batch, chosen}, 0.5, 2),
-          .conv = insertion == Insertion::serial ? arena.normal(shape) : View(),
-          .bottleneck = patched ? arena.normal({s.batch, chosen, bottleneck}) : View(),
-          .dy = arena.normal(shape),
-          .dx = arena.output("dx", {s.batch, s.steps, channels}),
-          .dw = arena.maybe_output("dw", weight),
-          .dbias = arena.maybe_output("dbias", {channels}),
-          .dgamma = arena.maybe_output("dgamma", {channels}),
-          .dbeta = arena.maybe_output("dbeta", {channels}),
-          .dresidual = with_residual ? arena.output("dresidual", {s.batch, before, channels}) : MutableView(),
-          .dpatch = patched ? patch_gradients(arena, channels, bottleneck) : kernels::PatchGradients(),
-          .insertion = insertion};
+  return {
+      .x = arena.normal({s.batch, s.steps, channels}),
+      .w = arena.normal(weight, 1 / std::sqrt(static_cast<double>(s.taps * channels))),
+      .gamma = arena.coarse({channels}),
+      .beta = arena.coarse({channels}),
+      .taps_at = arena.ids_from(taps_at, {chosen, s.taps}),
+      .own_at = arena.ids_from(own_at, {chosen}),
+      .residual_at = with_residual ? arena.ids_from(residual_at, {chosen}) : View(),
+      .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),
+      .normalized = arena.coarse(shape),
+      .inv_std = arena.uniform({s.batch, chosen}, 0.5, 2),
+      .conv = insertion == Insertion::serial ? arena.normal(shape) : View(),
+      .bottleneck = patched ? arena.normal({s.batch, chosen, bottleneck}) : View(),
+      .dy = arena.normal(shape),
+      .dx = arena.output("dx", {s.batch, s.steps, channels}),
+      .dw = arena.maybe_output("dw", weight),
+      .dbias = arena.maybe_output("dbias", {channels}),
+      .dgamma = arena.maybe_output("dgamma", {channels}),
+      .dbeta = arena.maybe_output("dbeta", {channels}),
+      .dresidual =
+          with_residual ? arena.output("dresidual", {s.batch, before, channels}) : MutableView(),
+      .dpatch = patched ? patch_gradients(arena, channels, bottleneck) : kernels::PatchGradients(),
+      .insertion = insertion};
 }
 
 CUDA_ENTRY(adapter_forward) {
   const std::int64_t rows = arena.size(300), bottleneck = arena.size(20);
-  const std::int64_t channels = arena.one_of<std::int64_t>({arena.size(130), 256, 260});  // the last is wider than a tile
+  const std::int64_t channels =
+      arena.one_of<std::int64_t>({arena.size(130), 256, 260});  // the last is wider than a tile
   return {.x = arena.normal({rows, channels}),
           .patch = patch_weights(arena, channels, bottleneck),
           .y = arena.output("y", {rows, channels}),
@@ -200,7 +214,8 @@ CUDA_ENTRY(adapter_forward) {
 }
 
 CUDA_ENTRY(adapter_backward) {
-  const std::int64_t rows = arena.size(300), channels = arena.size(130), bottleneck = arena.size(20);
+  const std::int64_t rows = arena.size(300), channels = arena.size(130),
+                     bottleneck = arena.size(20);
   return {.x = arena.normal({rows, channels}),
           .patch = patch_weights(arena, channels, bottleneck),
           .bottleneck = arena.normal({rows, bottleneck}),

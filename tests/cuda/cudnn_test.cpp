@@ -1,4 +1,5 @@
-/// cuDNN's convolution and LSTM, the second implementation, against the CPU.  Only its plans can be asked for without a GPU.
+/// cuDNN's convolution and LSTM, the second implementation, against the CPU. Only its plans can be
+/// asked for without a GPU.
 
 #include "kernels/cudnn/cudnn.hpp"
 
@@ -41,8 +42,9 @@ kernels::CausalConvForward pose_forward(Arena& arena) {
           .padding = s.padding};
 }
 
-/// On an H100 cuDNN 9.14 gave a wrong dw, the same each time, for B 2, T 4, 3 to 16 channels, K 2, one step of zeros behind and none in
-/// front.  So zeros are the same at both ends here, or all in front.
+/// On an H100 cuDNN 9.14 gave a wrong dw, the same each time, for B 2, T 4, 3 to 16 channels, K 2,
+/// one step of zeros behind and none in front. So zeros are the same at both ends here, or all in
+/// front.
 kernels::CausalConvBackward pose_backward(Arena& arena) {
   ConvSizes s(arena);
   if ((s.taps - 1) * s.dilation % 2 == 1) s.padding = Padding::causal;
@@ -58,7 +60,10 @@ kernels::CausalConvBackward pose_backward(Arena& arena) {
 
 struct LstmSizes {
   explicit LstmSizes(Arena& arena)
-      : steps(arena.size(8)), batch(arena.size(40)), hidden(arena.size(70)), width(arena.size(50)) {}
+      : steps(arena.size(8)),
+        batch(arena.size(40)),
+        hidden(arena.size(70)),
+        width(arena.size(50)) {}
   Shape state() const { return {batch, hidden}; }
   Shape weight() const { return {4 * hidden, hidden}; }
   double scale() const { return 1 / std::sqrt(static_cast<double>(hidden)); }
@@ -77,8 +82,8 @@ kernels::LstmForward pose_lstm(Arena& arena) {
           .c_last = arena.output("c_last", s.state())};
 }
 
-/// A segment and its gradients.  What the forward pass saves for the backward pass is left out: the two implementations save
-/// different things.
+/// A segment and its gradients. What the forward pass saves for the backward pass is left out: the
+/// two implementations save different things.
 cudnn::LstmBackwardFromInputs pose_lstm_backward(Arena& arena) {
   const LstmSizes s(arena);
   const bool add = arena.coin();
@@ -95,7 +100,8 @@ cudnn::LstmBackwardFromInputs pose_lstm_backward(Arena& arena) {
                    .dc_last = arena.coin() ? arena.normal(s.state()) : View(),
                    .dinputs = arena.output("dinputs", {s.steps, s.batch, 4 * s.hidden}),
                    .dshared = arena.maybe_output("dshared", {s.batch, 4 * s.hidden}),
-                   .dweight = add ? arena.changed("dweight", s.weight()) : arena.maybe_output("dweight", s.weight()),
+                   .dweight = add ? arena.changed("dweight", s.weight())
+                                  : arena.maybe_output("dweight", s.weight()),
                    .dh0 = arena.maybe_output("dh0", s.state()),
                    .dc0 = arena.maybe_output("dc0", s.state()),
                    .add_dweight = add};
@@ -110,7 +116,8 @@ void lstm_backward_on_cpu(const cudnn::LstmBackwardFromInputs& args, Stream) {
   const Shape& gates_shape = forward.inputs.shape;
   const Shape shape{gates_shape[0], gates_shape[1], gates_shape[2] / 4};
   const DType dtype = forward.inputs.dtype;
-  Tensor h(shape, dtype), c(shape, dtype), gates(gates_shape, dtype), c_last(forward.c0.shape, dtype);
+  Tensor h(shape, dtype), c(shape, dtype), gates(gates_shape, dtype),
+      c_last(forward.c0.shape, dtype);
   forward.h = h.mutable_view();
   forward.c = c.mutable_view();
   forward.gates = gates.mutable_view();
@@ -129,7 +136,8 @@ cudnn::LstmLayerBackward pose_layer(Arena& arena) {
   const LstmSizes s(arena);
   cudnn::LstmLayerBackward args;
   args.forward = {.x = arena.normal({s.steps, s.batch, s.width}),
-                  .input_weight = arena.normal({4 * s.hidden, s.width}, 1 / std::sqrt(static_cast<double>(s.width))),
+                  .input_weight = arena.normal({4 * s.hidden, s.width},
+                                               1 / std::sqrt(static_cast<double>(s.width))),
                   .weight = arena.normal(s.weight(), s.scale()),
                   .h0 = arena.normal(s.state()),
                   .c0 = arena.normal(s.state()),
@@ -147,27 +155,39 @@ cudnn::LstmLayerBackward pose_layer(Arena& arena) {
 void layer_on_cpu(const cudnn::LstmLayerBackward& args, Stream) {
   const kernels::Table& cpu = kernels::table(Device::cpu);
   const cudnn::LstmLayer& layer = args.forward;
-  const std::int64_t steps = layer.x.shape[0], batch = layer.x.shape[1], hidden = layer.h0.shape[1], rows = steps * batch;
+  const std::int64_t steps = layer.x.shape[0], batch = layer.x.shape[1], hidden = layer.h0.shape[1],
+                     rows = steps * batch;
   const Shape gates{steps, batch, 4 * hidden};
   const auto as_rows = [rows](auto view) {
     view.shape = {rows, view.shape[2]};
     return view;
   };
   Tensor inputs(gates, layer.x.dtype), dinputs(gates, layer.x.dtype);
-  cpu.matmul({.a = as_rows(layer.x), .b = layer.input_weight, .c = as_rows(inputs.mutable_view()), .transpose_b = true});
-  cpu.lstm_forward(
-      {.inputs = inputs.view(), .weight = layer.weight, .h0 = layer.h0, .c0 = layer.c0, .h = layer.h, .c_last = layer.c_last});
-  lstm_backward_on_cpu({.forward = {.inputs = inputs.view(), .weight = layer.weight, .h0 = layer.h0, .c0 = layer.c0},
-                        .backward = {.weight = layer.weight,
-                                     .h0 = layer.h0,
-                                     .c0 = layer.c0,
-                                     .dh = args.dh,
-                                     .dc_last = args.dc_last,
-                                     .dinputs = dinputs.mutable_view(),
-                                     .dweight = args.dweight}},
-                       {});
+  cpu.matmul({.a = as_rows(layer.x),
+              .b = layer.input_weight,
+              .c = as_rows(inputs.mutable_view()),
+              .transpose_b = true});
+  cpu.lstm_forward({.inputs = inputs.view(),
+                    .weight = layer.weight,
+                    .h0 = layer.h0,
+                    .c0 = layer.c0,
+                    .h = layer.h,
+                    .c_last = layer.c_last});
+  lstm_backward_on_cpu(
+      {.forward = {.inputs = inputs.view(), .weight = layer.weight, .h0 = layer.h0, .c0 = layer.c0},
+       .backward = {.weight = layer.weight,
+                    .h0 = layer.h0,
+                    .c0 = layer.c0,
+                    .dh = args.dh,
+                    .dc_last = args.dc_last,
+                    .dinputs = dinputs.mutable_view(),
+                    .dweight = args.dweight}},
+      {});
   cpu.matmul({.a = as_rows(dinputs.view()), .b = layer.input_weight, .c = as_rows(args.dx)});
-  cpu.matmul({.a = as_rows(dinputs.view()), .b = as_rows(layer.x), .c = args.dinput_weight, .transpose_a = true});
+  cpu.matmul({.a = as_rows(dinputs.view()),
+              .b = as_rows(layer.x),
+              .c = args.dinput_weight,
+              .transpose_a = true});
 }
 
 void layer_by_cudnn(const cudnn::LstmLayerBackward& args, Stream) {
@@ -193,9 +213,10 @@ std::string device_properties(int capability) {
       R"({"cudaDeviceId":0,"deviceName":"described","driverVer":13000,"isTccDriver":0,"maxBlockSize":[1024,1024,64],)",
       R"("maxCtasPerSM":32,"maxGridSize":[2147483647,65535,65535],"maxRegistersPerSM":65536,"maxThreadsPerBlock":1024,)",
       R"("maxThreadsPerSM":2048,"maxSharedMemoryPerBlock":49152,"pciDeviceId":0,"regsPerBlock":65536,"warpSize":32,)",
-      R"("reservedSharedMemoryPerBlock":1024,"supportCoopLaunch":1,"totalGlobalMem":85000000000,"deviceVer":)", capability,
-      R"(,"multiProcessorCount":)", hopper ? 132 : 108, R"(,"maxSharedMemoryPerBlockOptin":)", hopper ? 232448 : 166912,
-      R"(,"l2CacheSize":)", hopper ? 52428800 : 41943040, R"(,"smClockRateKHz":)", hopper ? 1980000 : 1410000,
+      R"("reservedSharedMemoryPerBlock":1024,"supportCoopLaunch":1,"totalGlobalMem":85000000000,"deviceVer":)",
+      capability, R"(,"multiProcessorCount":)", hopper ? 132 : 108,
+      R"(,"maxSharedMemoryPerBlockOptin":)", hopper ? 232448 : 166912, R"(,"l2CacheSize":)",
+      hopper ? 52428800 : 41943040, R"(,"smClockRateKHz":)", hopper ? 1980000 : 1410000,
       R"(,"memClockRateKHz":)", hopper ? 2619000 : 1593000, "}");
 }
 
@@ -203,38 +224,43 @@ std::string device_properties(int capability) {
 
 TEST_CASE("cuda: cuDNN's convolution against the CPU", "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(causal_conv_forward);
-  test::compare_entries(kernels::table(Device::cpu).causal_conv_forward, cudnn::entries().causal_conv_forward, pose_forward,
-                        Device::cuda, {});
+  test::compare_entries(kernels::table(Device::cpu).causal_conv_forward,
+                        cudnn::entries().causal_conv_forward, pose_forward, Device::cuda, {});
 }
 
 TEST_CASE("cuda: cuDNN's gradients of a convolution against the CPU", "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(causal_conv_backward);
-  test::compare_entries(kernels::table(Device::cpu).causal_conv_backward, cudnn::entries().causal_conv_backward, pose_backward,
-                        Device::cuda, {});
+  test::compare_entries(kernels::table(Device::cpu).causal_conv_backward,
+                        cudnn::entries().causal_conv_backward, pose_backward, Device::cuda, {});
 }
 
-TEST_CASE("cuda: cuDNN's convolution and its gradients in tf32 are off by the rounding of factors", "[cuda][cudnn]") {
+TEST_CASE("cuda: cuDNN's convolution and its gradients in tf32 are off by the rounding of factors",
+          "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(causal_conv_forward);
   const MathScope scope(MathMode::tf32);
   constexpr test::EntryOptions rounded{.tolerance = {4 * 0x1p-11, 4 * 0x1p-11}, .rounds = 10};
-  test::compare_entries(kernels::table(Device::cpu).causal_conv_forward, cudnn::entries().causal_conv_forward, pose_forward,
-                        Device::cuda, rounded);
-  test::compare_entries(kernels::table(Device::cpu).causal_conv_backward, cudnn::entries().causal_conv_backward, pose_backward,
-                        Device::cuda, rounded);
+  test::compare_entries(kernels::table(Device::cpu).causal_conv_forward,
+                        cudnn::entries().causal_conv_forward, pose_forward, Device::cuda, rounded);
+  test::compare_entries(kernels::table(Device::cpu).causal_conv_backward,
+                        cudnn::entries().causal_conv_backward, pose_backward, Device::cuda,
+                        rounded);
 }
 
 TEST_CASE("cuda: cuDNN's lstm_forward against the CPU", "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(lstm_forward);
-  test::compare_entries(kernels::table(Device::cpu).lstm_forward, cudnn::entries().lstm_forward, pose_lstm, Device::cuda,
-                        recurrent);
+  test::compare_entries(kernels::table(Device::cpu).lstm_forward, cudnn::entries().lstm_forward,
+                        pose_lstm, Device::cuda, recurrent);
 }
 
-TEST_CASE("cuda: cuDNN's lstm_backward against the CPU's lstm_forward and lstm_backward", "[cuda][cudnn]") {
+TEST_CASE("cuda: cuDNN's lstm_backward against the CPU's lstm_forward and lstm_backward",
+          "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(lstm_backward);
-  test::compare_entries(cpu_lstm_backward, cudnn::entries().lstm_backward, pose_lstm_backward, Device::cuda, recurrent);
+  test::compare_entries(cpu_lstm_backward, cudnn::entries().lstm_backward, pose_lstm_backward,
+                        Device::cuda, recurrent);
 }
 
-TEST_CASE("cuda: cuDNN's LSTM layer and its gradients against products and segments of the CPU", "[cuda][cudnn]") {
+TEST_CASE("cuda: cuDNN's LSTM layer and its gradients against products and segments of the CPU",
+          "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(lstm_layer);
   test::compare_entries(cpu_layer, cudnn_layer, pose_layer, Device::cuda, recurrent);
 }
@@ -242,17 +268,21 @@ TEST_CASE("cuda: cuDNN's LSTM layer and its gradients against products and segme
 TEST_CASE("cuda: the problems for cuDNN are well posed", "[posed]") {
   const kernels::Table& cpu = kernels::table(Device::cpu);
   const test::EntryOptions few{.rounds = 10};
-  test::compare_entries(cpu.causal_conv_forward, cpu.causal_conv_forward, pose_forward, Device::cpu, few);
-  test::compare_entries(cpu.causal_conv_backward, cpu.causal_conv_backward, pose_backward, Device::cpu, few);
+  test::compare_entries(cpu.causal_conv_forward, cpu.causal_conv_forward, pose_forward, Device::cpu,
+                        few);
+  test::compare_entries(cpu.causal_conv_backward, cpu.causal_conv_backward, pose_backward,
+                        Device::cpu, few);
   test::compare_entries(cpu.lstm_forward, cpu.lstm_forward, pose_lstm, Device::cpu, few);
   test::compare_entries(cpu_lstm_backward, cpu_lstm_backward, pose_lstm_backward, Device::cpu, few);
   test::compare_entries(cpu_layer, cpu_layer, pose_layer, Device::cpu, few);
 }
 
-TEST_CASE("cudnn: has deterministic engines for the posed convolutions on described GPUs", "[cudnn]") {
+TEST_CASE("cudnn: has deterministic engines for the posed convolutions on described GPUs",
+          "[cudnn]") {
   const cudnn::Entries& entries = cudnn::entries();
   if (entries.forward_plan_bytes == nullptr) REFRAIN_SKIP("this build has no cuDNN");
-  if (is_available(Device::cuda)) REFRAIN_SKIP("with a GPU cuDNN loads what it compiled for another one, which may fail");
+  if (is_available(Device::cuda))
+    REFRAIN_SKIP("with a GPU cuDNN loads what it compiled for another one, which may fail");
   for (const int capability : {800, 900}) {
     const std::string device = device_properties(capability);
     try {
@@ -265,7 +295,8 @@ TEST_CASE("cudnn: has deterministic engines for the posed convolutions on descri
       const MathScope scope(mode);
       for (int round = 0; round < test::rounds_of_run(40); ++round) {
         const std::uint64_t seed = test::seed_of_run() + static_cast<std::uint64_t>(round);
-        INFO("capability " << capability << ", " << name(mode) << ": REFRAIN_SEED=" << seed << " poses this problem first");
+        INFO("capability " << capability << ", " << name(mode) << ": REFRAIN_SEED=" << seed
+                           << " poses this problem first");
         Arena forward(seed, DType::f32, Device::cpu), backward(seed, DType::f32, Device::cpu);
         CHECK_NOTHROW(entries.forward_plan_bytes(pose_forward(forward), device));
         CHECK_NOTHROW(entries.backward_plan_bytes(pose_backward(backward), device));

@@ -7,9 +7,11 @@
 using namespace refrain;
 using test::doubles;
 
-TEST_CASE("cuda: bytes go there and back, whatever happens to the host's copy", "[cuda][device][sanitize]") {
+TEST_CASE("cuda: bytes go there and back, whatever happens to the host's copy",
+          "[cuda][device][sanitize]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
-  for (const std::int64_t count : {1, 3, 65536, 100001, 3000000}) {  // below, at and above the staging memory
+  for (const std::int64_t count :
+       {1, 3, 65536, 100001, 3000000}) {  // below, at and above the staging memory
     Tensor host = test::random_tensor<float>({count}, 3);
     const Tensor kept = host.clone();
     const Tensor there = host.to(Device::cuda);
@@ -79,7 +81,8 @@ TEST_CASE("cuda: recorded work runs again on new inputs", "[cuda][device]") {
   const Tensor weight = test::random_tensor<float>({20, 30}, 2).to(Device::cuda);
   Tensor result;
   const auto work = [&] {
-    const Tensor bias = Tensor::full({20}, 0.5, DType::f32, Device::cuda);  // its host value is kept with the recording
+    const Tensor bias = Tensor::full({20}, 0.5, DType::f32,
+                                     Device::cuda);  // its host value is kept with the recording
     result = ops::product(input, false, weight, true, bias);
   };
   work();
@@ -93,7 +96,8 @@ TEST_CASE("cuda: recorded work runs again on new inputs", "[cuda][device]") {
     recorded.run();
     // Work in between must not find the recording's memory.
     const Tensor other = Tensor::full({40, 20}, -1, DType::f32, Device::cuda);
-    Tensor expected = ops::product(host, false, weight.to(Device::cpu), true, Tensor::full({20}, 0.5, DType::f32));
+    Tensor expected = ops::product(host, false, weight.to(Device::cpu), true,
+                                   Tensor::full({20}, 0.5, DType::f32));
     test::check_close<float>(result.to(Device::cpu), doubles(expected), test::on_device);
     CHECK(other.clone().to(Device::cpu).data<float>()[799] == -1);
   }
@@ -108,5 +112,6 @@ TEST_CASE("cuda: products differ in nothing from run to run", "[cuda][matmul][sa
   const Tensor a = test::random_tensor<float>({70, 500}, 1).to(Device::cuda);
   const Tensor b = test::random_tensor<float>({500, 60}, 2).to(Device::cuda);
   const Tensor first = ops::product(a, false, b, false).to(Device::cpu);
-  for (int i = 0; i < 20; ++i) CHECK(test::same_bytes(ops::product(a, false, b, false).to(Device::cpu), first));
+  for (int i = 0; i < 20; ++i)
+    CHECK(test::same_bytes(ops::product(a, false, b, false).to(Device::cpu), first));
 }

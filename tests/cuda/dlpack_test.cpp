@@ -47,7 +47,8 @@ TEST_CASE("cuda: dlpack, the consumer's stream waits for the producer's work", "
     tensor.fill(round + 1);
     DlpackTensor out = to_dlpack(tensor, {.consumer = consumer.get()});
     const StreamScope scope(consumer);
-    CHECK(dlpack_stream(Device::cuda) == static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(consumer.get().handle)));
+    CHECK(dlpack_stream(Device::cuda) ==
+          static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(consumer.get().handle)));
     const Tensor there = from_dlpack(std::move(out));
     CHECK(there.slice(there.size(0) - 1, there.size(0)).item() == round + 1);
     synchronize(Device::cuda);

@@ -26,7 +26,8 @@ std::vector<std::string> noted_entries() { return {entries().begin(), entries().
 std::uint64_t seed_of_run() {
   static const std::uint64_t seed = [] {
     const char* given = std::getenv("REFRAIN_SEED");
-    const std::uint64_t chosen = given != nullptr && *given != '\0' ? std::strtoull(given, nullptr, 10) : 1;
+    const std::uint64_t chosen =
+        given != nullptr && *given != '\0' ? std::strtoull(given, nullptr, 10) : 1;
     std::printf("REFRAIN_SEED=%llu\n", static_cast<unsigned long long>(chosen));
     return chosen;
   }();
@@ -46,7 +47,8 @@ using namespace refrain;
 
 TEST_CASE("cuda: every entry of the table has a case", "[cuda]") {
   std::vector<std::string> expected;
-  for (const test::TableEntry& entry : test::entries_of(kernels::table(Device::cpu))) expected.push_back(entry.name);
+  for (const test::TableEntry& entry : test::entries_of(kernels::table(Device::cpu)))
+    expected.push_back(entry.name);
   std::sort(expected.begin(), expected.end());
   CHECK(test::noted_entries() == expected);
 }

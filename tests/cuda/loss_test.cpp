@@ -19,7 +19,8 @@ CUDA_ENTRY(softmax_loss) {
 }
 
 CUDA_ENTRY(sampled_softmax_loss) {
-  const std::int64_t rows = arena.size(150), items = arena.size(500), samples = arena.size(150), width = arena.size(130);
+  const std::int64_t rows = arena.size(150), items = arena.size(500), samples = arena.size(150),
+                     width = arena.size(130);
   const bool corrected = arena.coin();
   return {.hidden = arena.normal({rows, width}),
           .weight = arena.normal({items, width}, 1 / std::sqrt(static_cast<double>(width))),

@@ -30,17 +30,21 @@ CUDA_ENTRY(packed_matmul) {
 
 CUDA_ENTRY(add_outer_products) {
   const std::int64_t rows = arena.size(150), columns = arena.size(150), depth = arena.size(40);
-  return {.a = arena.normal({depth, rows}), .b = arena.normal({depth, columns}), .c = arena.changed("c", {rows, columns})};
+  return {.a = arena.normal({depth, rows}),
+          .b = arena.normal({depth, columns}),
+          .c = arena.changed("c", {rows, columns})};
 }
 
 static const bool noted_pack_weights = test::note_entry("pack_weights");
 
-TEST_CASE("cuda: pack_weights then packed_matmul by the identity gives the matrix", "[cuda][table]") {
+TEST_CASE("cuda: pack_weights then packed_matmul by the identity gives the matrix",
+          "[cuda][table]") {
   REQUIRE(noted_pack_weights);
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   for (const bool transpose : {false, true}) {
     const Tensor weight = test::random_tensor<float>({37, 53}, 5);
-    const std::int64_t depth = weight.size(transpose ? 1 : 0), columns = weight.size(transpose ? 0 : 1);
+    const std::int64_t depth = weight.size(transpose ? 1 : 0),
+                       columns = weight.size(transpose ? 0 : 1);
     Arena arena(1, DType::f32, Device::cuda);
     const View packed = arena.packed(arena.given(weight), transpose);
     Tensor identity = Tensor::zeros({depth, depth}, DType::f32);
@@ -57,30 +61,35 @@ TEST_CASE("cuda: pack_weights then packed_matmul by the identity gives the matri
   }
 }
 
-TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment", "[cuda][matmul]") {
+TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment",
+          "[cuda][matmul]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   const kernels::Table& gpu = kernels::table(Device::cuda);
   const kernels::Table& cpu = kernels::table(Device::cpu);
   {
-    const Tensor a = test::random_tensor<double>({21, 34}, 1), b = test::random_tensor<double>({34, 13}, 2),
+    const Tensor a = test::random_tensor<double>({21, 34}, 1),
+                 b = test::random_tensor<double>({34, 13}, 2),
                  bias = test::random_tensor<double>({13}, 3);
     Tensor expected({21, 13}, DType::f64), got({21, 13}, DType::f64, Device::cuda);
     cpu.matmul({.a = a.view(), .b = b.view(), .bias = bias.view(), .c = expected.mutable_view()});
     const Tensor a2 = a.to(Device::cuda), b2 = b.to(Device::cuda), bias2 = bias.to(Device::cuda);
     gpu.matmul({.a = a2.view(), .b = b2.view(), .bias = bias2.view(), .c = got.mutable_view()});
-    test::check_close<double>(got.to(Device::cpu), test::doubles(expected), test::tolerance::sum<double>);
+    test::check_close<double>(got.to(Device::cpu), test::doubles(expected),
+                              test::tolerance::sum<double>);
   }
   {
     const Tensor bias = Tensor::from<float>({3}, {1, 2, 3}).to(Device::cuda);
     const Tensor a({5, 0}, DType::f32, Device::cuda), b({0, 3}, DType::f32, Device::cuda);
     Tensor c({5, 3}, DType::f32, Device::cuda);
     gpu.matmul({.a = a.view(), .b = b.view(), .bias = bias.view(), .c = c.mutable_view()});
-    CHECK(test::doubles(c.to(Device::cpu)) == std::vector<double>{1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3});
+    CHECK(test::doubles(c.to(Device::cpu)) ==
+          std::vector<double>{1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3});
     gpu.matmul({.a = a.view(), .b = b.view(), .c = c.mutable_view()});
     CHECK(test::doubles(c.to(Device::cpu)) == std::vector<double>(15, 0));
   }
   for (const std::int64_t shift : {1, 2, 3}) {
-    const Tensor a = test::random_tensor<float>({20, 16}, 1), b = test::random_tensor<float>({16, 24}, 2);
+    const Tensor a = test::random_tensor<float>({20, 16}, 1),
+                 b = test::random_tensor<float>({16, 24}, 2);
     Tensor expected({20, 24}, DType::f32);
     cpu.matmul({.a = a.view(), .b = b.view(), .c = expected.mutable_view()});
     // The same matrices, `shift` elements behind an aligned address.
@@ -99,39 +108,45 @@ TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment
 
 TEST_CASE("cuda: products of every form in every math mode against the CPU", "[cuda][matmul]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
-  // Sizes that tensor cores like, and others.  A rounded factor is off by up to `rounding`, a sum of such products by less than twice
-  // that of the largest sum.
+  // Sizes that tensor cores like, and others. A rounded factor is off by up to `rounding`, a sum of
+  // such products by less than twice that of the largest sum.
   struct Mode {
     MathMode mode;
     double rounding;
   };
-  for (const auto& [mode, rounding] : {Mode{MathMode::exact, 0}, Mode{MathMode::tf32, 0x1p-11}, Mode{MathMode::bf16, 0x1p-8}}) {
+  for (const auto& [mode, rounding] :
+       {Mode{MathMode::exact, 0}, Mode{MathMode::tf32, 0x1p-11}, Mode{MathMode::bf16, 0x1p-8}}) {
     const MathScope scope(mode);
     for (const auto& [rows, columns, depth] :
          {std::array<std::int64_t, 3>{64, 96, 128}, {33, 7, 65}, {1, 50, 30}, {50, 1, 30}}) {
       const test::Tolerance allowed{2e-5 + rounding, 2e-5 + 2 * rounding};
       for (int form = 0; form < 8; ++form) {
-        const bool transpose_a = (form & 1) != 0, transpose_b = (form & 2) != 0, with_bias = (form & 4) != 0;
-        INFO(name(mode) << " " << rows << " x " << columns << " x " << depth << ", transposed: a " << transpose_a << " b "
-                        << transpose_b << ", bias " << with_bias);
+        const bool transpose_a = (form & 1) != 0, transpose_b = (form & 2) != 0,
+                   with_bias = (form & 4) != 0;
+        INFO(name(mode) << " " << rows << " x " << columns << " x " << depth << ", transposed: a "
+                        << transpose_a << " b " << transpose_b << ", bias " << with_bias);
         Arena expected(9, DType::f64, Device::cpu), got(9, DType::f32, Device::cuda);
         for (Arena* arena : {&expected, &got}) {
-          arena->table().matmul({.a = arena->normal(transpose_a ? Shape{depth, rows} : Shape{rows, depth}),
-                                 .b = arena->normal(transpose_b ? Shape{columns, depth} : Shape{depth, columns}),
-                                 .bias = with_bias ? arena->normal({columns}) : View(),
-                                 .c = arena->output("c", {rows, columns}),
-                                 .transpose_a = transpose_a,
-                                 .transpose_b = transpose_b});
+          arena->table().matmul(
+              {.a = arena->normal(transpose_a ? Shape{depth, rows} : Shape{rows, depth}),
+               .b = arena->normal(transpose_b ? Shape{columns, depth} : Shape{depth, columns}),
+               .bias = with_bias ? arena->normal({columns}) : View(),
+               .c = arena->output("c", {rows, columns}),
+               .transpose_a = transpose_a,
+               .transpose_b = transpose_b});
         }
         test::check_outputs(expected, got, allowed);
       }
-      INFO(name(mode) << " " << rows << " x " << columns << " x " << depth << ", packed, and added");
+      INFO(name(mode) << " " << rows << " x " << columns << " x " << depth
+                      << ", packed, and added");
       Arena expected(9, DType::f64, Device::cpu), got(9, DType::f32, Device::cuda);
       for (Arena* arena : {&expected, &got}) {
         const View packed = arena->packed(arena->normal({columns, depth}), true);
         const View bias = arena->normal({columns});
-        arena->table().packed_matmul(
-            {.a = arena->normal({rows, depth}), .packed = packed, .bias = bias, .c = arena->output("c", {rows, columns})});
+        arena->table().packed_matmul({.a = arena->normal({rows, depth}),
+                                      .packed = packed,
+                                      .bias = bias,
+                                      .c = arena->output("c", {rows, columns})});
         arena->table().add_outer_products({.a = arena->normal({depth, rows}),
                                            .b = arena->normal({depth, columns}),
                                            .c = arena->changed("added", {rows, columns})});
@@ -145,7 +160,8 @@ TEST_CASE("cuda: f64 products of every form ignore the math mode", "[cuda][matmu
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   const MathScope scope(MathMode::bf16);
   for (int form = 0; form < 8; ++form) {
-    const bool transpose_a = (form & 1) != 0, transpose_b = (form & 2) != 0, with_bias = (form & 4) != 0;
+    const bool transpose_a = (form & 1) != 0, transpose_b = (form & 2) != 0,
+               with_bias = (form & 4) != 0;
     Arena expected(9, DType::f64, Device::cpu), got(9, DType::f64, Device::cuda);
     for (Arena* arena : {&expected, &got}) {
       arena->table().matmul({.a = arena->normal(transpose_a ? Shape{65, 33} : Shape{33, 65}),
@@ -154,21 +170,25 @@ TEST_CASE("cuda: f64 products of every form ignore the math mode", "[cuda][matmu
                              .c = arena->output("c", {33, 17}),
                              .transpose_a = transpose_a,
                              .transpose_b = transpose_b});
-      arena->table().add_outer_products(
-          {.a = arena->normal({65, 33}), .b = arena->normal({65, 17}), .c = arena->changed("added", {33, 17})});
+      arena->table().add_outer_products({.a = arena->normal({65, 33}),
+                                         .b = arena->normal({65, 17}),
+                                         .c = arena->changed("added", {33, 17})});
     }
     INFO("transposed: a " << transpose_a << " b " << transpose_b << ", bias " << with_bias);
     for (std::size_t i = 0; i < 2; ++i) {
-      test::check_close<double>(got.outputs()[i].second.to(Device::cpu), test::doubles(expected.outputs()[i].second),
+      test::check_close<double>(got.outputs()[i].second.to(Device::cpu),
+                                test::doubles(expected.outputs()[i].second),
                                 test::tolerance::sum<double>);
     }
   }
 }
 
-TEST_CASE("cuda: tf32 and bf16 products are as exact as they say, and exact ones more so", "[cuda][matmul]") {
+TEST_CASE("cuda: tf32 and bf16 products are as exact as they say, and exact ones more so",
+          "[cuda][matmul]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   const std::int64_t size = 256;
-  const Tensor a = test::random_tensor<double>({size, size}, 1), b = test::random_tensor<double>({size, size}, 2);
+  const Tensor a = test::random_tensor<double>({size, size}, 1),
+               b = test::random_tensor<double>({size, size}, 2);
   Tensor expected({size, size}, DType::f64);
   kernels::table(Device::cpu).matmul({.a = a.view(), .b = b.view(), .c = expected.mutable_view()});
   const Tensor a2 = a.to(DType::f32).to(Device::cuda), b2 = b.to(DType::f32).to(Device::cuda);
@@ -176,13 +196,16 @@ TEST_CASE("cuda: tf32 and bf16 products are as exact as they say, and exact ones
     const MathScope scope(mode);
     Tensor c({size, size}, DType::f32, Device::cuda);
     kernels::table(Device::cuda).matmul({.a = a2.view(), .b = b2.view(), .c = c.mutable_view()});
-    const std::vector<double> got = test::doubles(c.to(Device::cpu)), want = test::doubles(expected);
+    const std::vector<double> got = test::doubles(c.to(Device::cpu)),
+                              want = test::doubles(expected);
     double largest = 0;
-    for (std::size_t i = 0; i < got.size(); ++i) largest = std::max(largest, std::abs(got[i] - want[i]));
+    for (std::size_t i = 0; i < got.size(); ++i)
+      largest = std::max(largest, std::abs(got[i] - want[i]));
     return largest;
   };
   // Errors of sums of 256 products of standard normal numbers, whose size is 16.
-  const double exact = worst(MathMode::exact), tf32 = worst(MathMode::tf32), bf16 = worst(MathMode::bf16);
+  const double exact = worst(MathMode::exact), tf32 = worst(MathMode::tf32),
+               bf16 = worst(MathMode::bf16);
   CHECK(exact < 16 * 2e-5);
   CHECK(tf32 < 16 * 4 * 0x1p-11);
   CHECK(bf16 < 16 * 4 * 0x1p-8);

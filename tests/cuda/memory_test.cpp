@@ -7,11 +7,14 @@ using test::Arena;
 
 namespace {
 
-/// Words have two elements at least: of one, the cosine's gradient is a difference of equal numbers, and a word near zero magnifies what
-/// rounding leaves of it.
+/// Words have two elements at least: of one, the cosine's gradient is a difference of equal
+/// numbers, and a word near zero magnifies what rounding leaves of it.
 struct Sizes {
   explicit Sizes(Arena& arena)
-      : batch(arena.size(9)), words(arena.size(64)), word_size(1 + arena.size(69)), heads(arena.size(4)) {}
+      : batch(arena.size(9)),
+        words(arena.size(64)),
+        word_size(1 + arena.size(69)),
+        heads(arena.size(4)) {}
   Shape interface() const { return {batch, heads * word_size + 3 * word_size + 5 * heads + 3}; }
 
   std::int64_t batch, words, word_size, heads;
@@ -28,7 +31,8 @@ kernels::MemoryViews<View> memory(Arena& arena, const Sizes& s) {
           .read_weightings = arena.uniform({s.batch, s.heads, s.words}, 0, share)};
 }
 
-kernels::MemoryViews<MutableView> memory_outputs(Arena& arena, const Sizes& s, const std::string& prefix) {
+kernels::MemoryViews<MutableView> memory_outputs(Arena& arena, const Sizes& s,
+                                                 const std::string& prefix) {
   return {.words = arena.output(prefix + "words", {s.batch, s.words, s.word_size}),
           .usage = arena.output(prefix + "usage", {s.batch, s.words}),
           .precedence = arena.output(prefix + "precedence", {s.batch, s.words}),
@@ -54,10 +58,11 @@ CUDA_ENTRY_WITH(memory_step_backward, {.tolerance = {3e-4, 3e-4}}) {
   Arena host(seed, DType::f64, Device::cpu);
   const View interface = host.normal(s.interface());
   const kernels::MemoryViews<View> before = memory(host, s);
-  host.table().memory_step_forward({.interface = interface,
-                                    .before = before,
-                                    .after = memory_outputs(host, s, ""),
-                                    .read_vectors = host.output("read_vectors", {s.batch, s.heads, s.word_size})});
+  host.table().memory_step_forward(
+      {.interface = interface,
+       .before = before,
+       .after = memory_outputs(host, s, ""),
+       .read_vectors = host.output("read_vectors", {s.batch, s.heads, s.word_size})});
   const auto after = [&](std::size_t index) { return arena.copied(host.outputs()[index].second); };
   // The same inputs again, in this arena's type.
   Arena same(seed, arena.dtype(), Device::cpu);
@@ -86,14 +91,16 @@ CUDA_ENTRY_WITH(memory_step_backward, {.tolerance = {3e-4, 3e-4}}) {
                      .precedence = arena.coin() ? arena.normal({s.batch, s.words}) : View(),
                      .link = arena.coin() ? arena.normal({s.batch, s.words, s.words}) : View(),
                      .write_weighting = arena.coin() ? arena.normal({s.batch, s.words}) : View(),
-                     .read_weightings = arena.coin() ? arena.normal({s.batch, s.heads, s.words}) : View()},
+                     .read_weightings =
+                         arena.coin() ? arena.normal({s.batch, s.heads, s.words}) : View()},
           .dread_vectors = arena.normal({s.batch, s.heads, s.word_size}),
           .dinterface = arena.output("dinterface", s.interface()),
           .dbefore = memory_outputs(arena, s, "dbefore.")};
 }
 
 CUDA_ENTRY(chunk_attention_forward) {
-  const std::int64_t length = arena.size(9), batch = arena.size(40), hidden = arena.size(130), width = arena.size(70);
+  const std::int64_t length = arena.size(9), batch = arena.size(40), hidden = arena.size(130),
+                     width = arena.size(70);
   return {.first = arena.normal({batch, hidden}),
           .rest = length > 1 ? arena.normal({length - 1, batch, hidden}) : View(),
           .weight = arena.normal({width, hidden}, 1 / std::sqrt(static_cast<double>(hidden))),
@@ -105,7 +112,8 @@ CUDA_ENTRY(chunk_attention_forward) {
 }
 
 CUDA_ENTRY(chunk_attention_backward) {
-  const std::int64_t length = arena.size(9), batch = arena.size(40), hidden = arena.size(130), width = arena.size(70);
+  const std::int64_t length = arena.size(9), batch = arena.size(40), hidden = arena.size(130),
+                     width = arena.size(70);
   return {.first = arena.normal({batch, hidden}),
           .rest = length > 1 ? arena.normal({length - 1, batch, hidden}) : View(),
           .weight = arena.normal({width, hidden}, 1 / std::sqrt(static_cast<double>(hidden))),
@@ -114,7 +122,8 @@ CUDA_ENTRY(chunk_attention_backward) {
           .tanh = arena.uniform({length, batch, width}, -1, 1),
           .dout = arena.normal({batch, hidden}),
           .dfirst = arena.maybe_output("dfirst", {batch, hidden}),
-          .drest = length > 1 ? arena.maybe_output("drest", {length - 1, batch, hidden}) : MutableView(),
+          .drest =
+              length > 1 ? arena.maybe_output("drest", {length - 1, batch, hidden}) : MutableView(),
           .dweight = arena.maybe_output("dweight", {width, hidden}),
           .dquery = arena.output("dquery", {batch, width}),
           .dscore = arena.maybe_output("dscore", {width})};

@@ -1,4 +1,5 @@
-/// Models that were made on the CPU and moved: losses, gradients, scores, and the same as recorded work.
+/// Models that were made on the CPU and moved: losses, gradients, scores, and the same as recorded
+/// work.
 
 #include "cuda/arena.hpp"
 #include "models/cmnrec.hpp"
@@ -15,7 +16,8 @@ constexpr std::int64_t batch = 5, steps = 9, items = 40;
 Tensor random_ids(const Shape& shape, std::uint64_t seed) {
   Tensor ids(shape, DType::i32);
   Random random(seed);
-  for (std::int32_t& id : ids.span<std::int32_t>()) id = static_cast<std::int32_t>(random.below(items));
+  for (std::int32_t& id : ids.span<std::int32_t>())
+    id = static_cast<std::int32_t>(random.below(items));
   return ids;
 }
 
@@ -36,7 +38,8 @@ void check_moved(Model& model, const Loss& loss, const Shape& target_shape) {
     for (const NamedParameter& named : model.parameters()) {
       const Gradient& gradient = named.parameter->gradient();
       if (!gradient.defined()) continue;
-      all.push_back({named.name, test::doubles(gradient.to_dense(named.parameter->shape()).to(Device::cpu))});
+      all.push_back(
+          {named.name, test::doubles(gradient.to_dense(named.parameter->shape()).to(Device::cpu))});
     }
     return all;
   };
@@ -80,7 +83,9 @@ TEST_CASE("cuda: a moved NextItNet computes what it did on the CPU", "[cuda][mod
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   Random random(1);
   models::NextItNet model({.items = items, .channels = 16, .dilations = {1, 2}}, random);
-  check_moved(model, [&](const Tensor& ids, const Tensor& targets) { return model.loss(ids, targets); }, {batch, steps});
+  check_moved(model,
+              [&](const Tensor& ids, const Tensor& targets) { return model.loss(ids, targets); },
+              {batch, steps});
   check_recorded([&](const Tensor& ids) { return model.scores(ids); });
 }
 
@@ -90,8 +95,10 @@ TEST_CASE("cuda: moved patches compute what they did on the CPU", "[cuda][models
     Random random(1);
     models::NextItNet base({.items = items, .channels = 16, .dilations = {1, 2}}, random);
     base.freeze();
-    models::PatchSet task(
-        base, {.patches = {.insertion = insertion, .start = AdapterStart::random}, .head = {.targets = items}}, random);
+    models::PatchSet task(base,
+                          {.patches = {.insertion = insertion, .start = AdapterStart::random},
+                           .head = {.targets = items}},
+                          random);
     check_moved(task,
                 [&](const Tensor& ids, const Tensor& targets) {
                   base.to(ids.device());
@@ -107,10 +114,15 @@ TEST_CASE("cuda: moved patches compute what they did on the CPU", "[cuda][models
 
 TEST_CASE("cuda: a moved CmnRec computes what it did on the CPU", "[cuda][models]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
-  for (const ChunkSchedule& schedule : {ChunkSchedule::tsc(steps, 3), ChunkSchedule::every_step(steps)}) {
+  for (const ChunkSchedule& schedule :
+       {ChunkSchedule::tsc(steps, 3), ChunkSchedule::every_step(steps)}) {
     Random random(1);
-    models::CmnRec<Lstm> model({.items = items, .embedding = 8, .hidden = 16, .words = 3, .word_size = 12}, random);
-    check_moved(model, [&](const Tensor& ids, const Tensor& targets) { return model.loss(ids, targets, schedule); },
+    models::CmnRec<Lstm> model(
+        {.items = items, .embedding = 8, .hidden = 16, .words = 3, .word_size = 12}, random);
+    check_moved(model,
+                [&](const Tensor& ids, const Tensor& targets) {
+                  return model.loss(ids, targets, schedule);
+                },
                 {batch, steps});
     check_recorded([&](const Tensor& ids) { return model.scores(ids, schedule); });
   }
@@ -120,6 +132,8 @@ TEST_CASE("cuda: a moved GRU4Rec computes what it did on the CPU", "[cuda][model
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   Random random(1);
   models::RecurrentRec<Gru> model({.items = items, .embedding = 8, .hidden = 16}, random);
-  check_moved(model, [&](const Tensor& ids, const Tensor& targets) { return model.loss(ids, targets); }, {batch, steps});
+  check_moved(model,
+              [&](const Tensor& ids, const Tensor& targets) { return model.loss(ids, targets); },
+              {batch, steps});
   check_recorded([&](const Tensor& ids) { return model.scores(ids); });
 }

@@ -20,8 +20,8 @@ kernels::Adam pose_dense(test::Arena& arena, std::int64_t largest) {
 }
 
 kernels::AdamRows pose_rows(test::Arena& arena, std::int64_t most_items) {
-  const std::int64_t items = arena.size(most_items), width = arena.size(70), length = arena.size(items),
-                     count = arena.size(length);
+  const std::int64_t items = arena.size(most_items), width = arena.size(70),
+                     length = arena.size(items), count = arena.size(length);
   return {.parameter = arena.changed("parameter", {items, width}),
           .rows = arena.distinct_ids(count, length, items),
           .values = arena.normal({length, width}),
@@ -66,7 +66,8 @@ CUDA_ENTRY(sgd) {
 }
 
 CUDA_ENTRY(sgd_rows) {
-  const std::int64_t items = arena.size(400), width = arena.size(70), length = arena.size(items), count = arena.size(length);
+  const std::int64_t items = arena.size(400), width = arena.size(70), length = arena.size(items),
+                     count = arena.size(length);
   return {.parameter = arena.changed("parameter", {items, width}),
           .rows = arena.distinct_ids(count, length, items),
           .values = arena.normal({length, width}),

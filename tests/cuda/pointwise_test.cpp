@@ -9,12 +9,15 @@ using namespace refrain;
 using kernels::UnaryFunction;
 
 namespace {
-constexpr auto functions = {UnaryFunction::relu, UnaryFunction::gelu, UnaryFunction::sigmoid, UnaryFunction::tanh};
+constexpr auto functions = {UnaryFunction::relu, UnaryFunction::gelu, UnaryFunction::sigmoid,
+                            UnaryFunction::tanh};
 }
 
 CUDA_ENTRY(unary_forward) {
   const Shape shape{arena.size(70000)};
-  return {.x = arena.normal(shape, 3), .y = arena.output("y", shape), .function = arena.one_of(functions)};
+  return {.x = arena.normal(shape, 3),
+          .y = arena.output("y", shape),
+          .function = arena.one_of(functions)};
 }
 
 CUDA_ENTRY(unary_backward) {
@@ -36,13 +39,16 @@ CUDA_ENTRY(linear_combination) {
 
 CUDA_ENTRY(multiply) {
   const Shape shape{arena.size(70000)};
-  return {.a = arena.normal(shape), .b = arena.normal(arena.coin() ? shape : Shape{1}), .out = arena.output("out", shape)};
+  return {.a = arena.normal(shape),
+          .b = arena.normal(arena.coin() ? shape : Shape{1}),
+          .out = arena.output("out", shape)};
 }
 
 CUDA_ENTRY(dot) {
   const Shape shape{arena.size(200000)};
   // So that the sum of the products, which cancel, is about one.
-  const double deviation = std::pow(static_cast<double>(std::max<std::int64_t>(1, shape.numel())), -0.25);
+  const double deviation =
+      std::pow(static_cast<double>(std::max<std::int64_t>(1, shape.numel())), -0.25);
   return {.a = arena.normal(shape, deviation),
           .b = arena.coin() ? arena.normal(shape, deviation) : View(),
           .out = arena.output("out", {})};

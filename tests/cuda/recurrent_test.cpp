@@ -9,7 +9,8 @@ using test::Arena;
 namespace {
 
 struct Sizes {
-  explicit Sizes(Arena& arena) : steps(arena.size(8)), batch(arena.size(70)), hidden(arena.size(130)) {}
+  explicit Sizes(Arena& arena)
+      : steps(arena.size(8)), batch(arena.size(70)), hidden(arena.size(130)) {}
   double scale() const { return 1 / std::sqrt(static_cast<double>(hidden)); }
 
   std::int64_t steps, batch, hidden;
@@ -49,7 +50,8 @@ CUDA_ENTRY(lstm_backward) {
           .dc_last = arena.normal({s.batch, s.hidden}),
           .dinputs = arena.output("dinputs", {s.steps, s.batch, gates}),
           .dshared = arena.maybe_output("dshared", {s.batch, gates}),
-          .dweight = add ? arena.changed("dweight", {gates, s.hidden}) : arena.output("dweight", {gates, s.hidden}),
+          .dweight = add ? arena.changed("dweight", {gates, s.hidden})
+                         : arena.output("dweight", {gates, s.hidden}),
           .dh0 = arena.maybe_output("dh0", {s.batch, s.hidden}),
           .dc0 = arena.maybe_output("dc0", {s.batch, s.hidden}),
           .add_dweight = add};
@@ -89,7 +91,8 @@ CUDA_ENTRY(gru_backward) {
           .dh = arena.normal({s.steps, s.batch, s.hidden}),
           .dinputs = arena.output("dinputs", {s.steps, s.batch, gates}),
           .dshared = arena.maybe_output("dshared", {s.batch, gates}),
-          .dweight = add ? arena.changed("dweight", {gates, s.hidden}) : arena.output("dweight", {gates, s.hidden}),
+          .dweight = add ? arena.changed("dweight", {gates, s.hidden})
+                         : arena.output("dweight", {gates, s.hidden}),
           .dbias = add ? arena.changed("dbias", {gates}) : arena.output("dbias", {gates}),
           .dh0 = arena.maybe_output("dh0", {s.batch, s.hidden}),
           .add_dweight = add,

@@ -28,7 +28,9 @@ CUDA_ENTRY(layer_norm_backward) {
 
 CUDA_ENTRY(gather_rows) {
   const std::int64_t items = arena.size(500), width = arena.size(130), count = arena.size(700);
-  return {.table = arena.normal({items, width}), .ids = arena.ids({count}, items), .out = arena.output("out", {count, width})};
+  return {.table = arena.normal({items, width}),
+          .ids = arena.ids({count}, items),
+          .out = arena.output("out", {count, width})};
 }
 
 CUDA_ENTRY(coalesce_rows) {
@@ -36,7 +38,8 @@ CUDA_ENTRY(coalesce_rows) {
   const std::int64_t bound = arena.one_of<std::int64_t>({1, 5, 300, 100000, 2147483647});
   std::vector<std::int64_t> ids;
   const bool some_left_out = arena.coin();
-  for (std::int64_t i = 0; i < count; ++i) ids.push_back(some_left_out && arena.below(4) == 0 ? -1 : arena.below(bound));
+  for (std::int64_t i = 0; i < count; ++i)
+    ids.push_back(some_left_out && arena.below(4) == 0 ? -1 : arena.below(bound));
   return {.ids = arena.ids_from(ids),
           .dy = arena.normal({count, width}),
           .rows = arena.output_ids("rows", {count}),
@@ -44,7 +47,8 @@ CUDA_ENTRY(coalesce_rows) {
 }
 
 CUDA_ENTRY(add_rows) {
-  const std::int64_t items = arena.size(400), width = arena.size(70), length = arena.size(items), count = arena.size(length);
+  const std::int64_t items = arena.size(400), width = arena.size(70), length = arena.size(items),
+                     count = arena.size(length);
   return {.rows = arena.distinct_ids(count, length, items),
           .values = arena.normal({length, width}),
           .to = arena.changed("to", {items, width})};
@@ -52,12 +56,16 @@ CUDA_ENTRY(add_rows) {
 
 CUDA_ENTRY(select_step) {
   const std::int64_t batch = arena.size(60), steps = arena.size(30), width = arena.size(130);
-  return {.x = arena.normal({batch, steps, width}), .y = arena.output("y", {batch, width}), .step = arena.below(steps)};
+  return {.x = arena.normal({batch, steps, width}),
+          .y = arena.output("y", {batch, width}),
+          .step = arena.below(steps)};
 }
 
 CUDA_ENTRY(select_step_backward) {
   const std::int64_t batch = arena.size(60), steps = arena.size(30), width = arena.size(130);
-  return {.dy = arena.normal({batch, width}), .dx = arena.output("dx", {batch, steps, width}), .step = arena.below(steps)};
+  return {.dy = arena.normal({batch, width}),
+          .dx = arena.output("dx", {batch, steps, width}),
+          .step = arena.below(steps)};
 }
 
 CUDA_ENTRY(replace_rows) {
@@ -84,9 +92,11 @@ CUDA_ENTRY(sum_rows) {
 }
 
 CUDA_ENTRY_WITH(top_k, {.tolerance = test::tolerance::exact}) {
-  const std::int64_t rows = arena.size(20), items = arena.size(5000), k = arena.size(std::min<std::int64_t>(items, 100));
+  const std::int64_t rows = arena.size(20), items = arena.size(5000),
+                     k = arena.size(std::min<std::int64_t>(items, 100));
   // Whole numbers: many are equal.
-  return {.scores = arena.coin() ? arena.whole({rows, items}, -20, 20) : arena.normal({rows, items}),
-          .values = arena.output("values", {rows, k}),
-          .indices = arena.output_ids("indices", {rows, k})};
+  return {
+      .scores = arena.coin() ? arena.whole({rows, items}, -20, 20) : arena.normal({rows, items}),
+      .values = arena.output("values", {rows, k}),
+      .indices = arena.output_ids("indices", {rows, k})};
 }

@@ -14,7 +14,8 @@ namespace {
 class Small final : public Module {
  public:
   explicit Small(Random random)
-      : network_({.items = 50, .channels = 16, .dilations = {1, 2}}, random), dropout_(0.8, random.split(9)) {}
+      : network_({.items = 50, .channels = 16, .dilations = {1, 2}}, random),
+        dropout_(0.8, random.split(9)) {}
   Variable loss(const SequenceBatch& batch) {
     return softmax_loss(dropout_(network_.hidden(batch.ids)), network_.parameter("head.weight"),
                         network_.parameter("head.bias"), batch.targets);
@@ -42,14 +43,15 @@ Run train(Device device, std::int64_t pending, std::int64_t record_after) {
   Small model(Random(3));
   model.to(device);
   Adam adam(model, {.learning_rate = 0.01});
-  Trainer trainer(model, adam,
-                  {.epochs = 2,
-                   .steps_per_epoch = 12,
-                   .max_norm = 1,
-                   .restore_best = false,
-                   .schedule = [](std::int64_t step) { return 0.01 / (1 + 0.1 * static_cast<double>(step)); },
-                   .pending_losses = pending,
-                   .record_after = record_after});
+  Trainer trainer(
+      model, adam,
+      {.epochs = 2,
+       .steps_per_epoch = 12,
+       .max_norm = 1,
+       .restore_best = false,
+       .schedule = [](std::int64_t step) { return 0.01 / (1 + 0.1 * static_cast<double>(step)); },
+       .pending_losses = pending,
+       .record_after = record_after});
   trainer.keep("dropout", model.random());
   trainer.on_step([&](const StepReport& step) { run.losses.push_back(step.loss); });
   trainer.on_recording([&](const RecordingReport& report) {
@@ -64,14 +66,17 @@ Run train(Device device, std::int64_t pending, std::int64_t record_after) {
         return SequenceBatch{test::random_ids(10 * rows, 50, seed).reshape({rows, 10}),
                              test::random_ids(10 * rows, 50, seed + 50).reshape({rows, 10})};
       },
-      [&](const SequenceBatch& batch) { return model.loss(batch); }, [](std::int64_t) { return 0.0; });
-  for (const NamedParameter& named : model.parameters()) run.parameters.push_back(named.parameter->value().to(Device::cpu));
+      [&](const SequenceBatch& batch) { return model.loss(batch); },
+      [](std::int64_t) { return 0.0; });
+  for (const NamedParameter& named : model.parameters())
+    run.parameters.push_back(named.parameter->value().to(Device::cpu));
   return run;
 }
 
 }  // namespace
 
-TEST_CASE("cuda: training goes as on the CPU, and recorded steps as launched ones", "[cuda][train]") {
+TEST_CASE("cuda: training goes as on the CPU, and recorded steps as launched ones",
+          "[cuda][train]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   try {
     const Run launched = train(Device::cuda, 4, 0);
@@ -84,8 +89,10 @@ TEST_CASE("cuda: training goes as on the CPU, and recorded steps as launched one
     }
     const Run cpu = train(Device::cpu, 0, 0);
     REQUIRE(cpu.losses.size() == launched.losses.size());
-    // Adam magnifies rounding where gradients are near zero, so the comparison is with the first steps.
-    for (std::size_t i = 0; i < 6; ++i) CHECK(launched.losses[i] == Approx(cpu.losses[i]).epsilon(1e-4));
+    // Adam magnifies rounding where gradients are near zero, so the comparison is with the first
+    // steps.
+    for (std::size_t i = 0; i < 6; ++i)
+      CHECK(launched.losses[i] == Approx(cpu.losses[i]).epsilon(1e-4));
   } catch (const Unsupported& error) {
     REFRAIN_SKIP(error.what());
   }
@@ -95,5 +102,6 @@ TEST_CASE("cuda: the training of this suite runs on the CPU, too", "[posed]") {
   const Run plain = train(Device::cpu, 0, 0);
   const Run later = train(Device::cpu, 3, 3);
   CHECK(plain.losses == later.losses);
-  for (std::size_t i = 0; i < plain.parameters.size(); ++i) CHECK(test::same_bytes(plain.parameters[i], later.parameters[i]));
+  for (std::size_t i = 0; i < plain.parameters.size(); ++i)
+    CHECK(test::same_bytes(plain.parameters[i], later.parameters[i]));
 }

@@ -1,5 +1,5 @@
-/// Checkpoints: files of tensors whose hash is made true, so that inputs get past it.  A training state that is accepted is the same
-/// after it was saved again.
+/// Checkpoints: files of tensors whose hash is made true, so that inputs get past it. A training
+/// state that is accepted is the same after it was saved again.
 
 #include <algorithm>
 #include <cmath>
@@ -13,7 +13,8 @@ namespace {
 
 constexpr const char* hash_key = "refrain.hash";
 
-/// The input's bytes as a checkpoint: length and hash are made true.  False when it is no file of tensors at all.
+/// The input's bytes as a checkpoint: length and hash are made true. False when it is no file of
+/// tensors at all.
 bool make_checkpoint(std::string_view input, const std::string& path) {
   const std::size_t parting = std::min(input.find('\0'), input.size());
   const std::uint64_t length = parting;
@@ -34,7 +35,8 @@ bool make_checkpoint(std::string_view input, const std::string& path) {
 void try_input(std::string_view input) {
   const std::string& path = file_with("checkpoint", "");
   CheckpointInfo info;
-  if (!make_checkpoint(input, path) || !accepted(path, [&] { info = checkpoint_info(path); })) return;
+  if (!make_checkpoint(input, path) || !accepted(path, [&] { info = checkpoint_info(path); }))
+    return;
   TensorMap none;
   accepted(path, [&] { load_patch(path, none, {.base_hash = "base", .task = "task"}); });
   TrainingState state;
@@ -42,13 +44,17 @@ void try_input(std::string_view input) {
   require(info.kind == "training", "only a training state is one");
   if (std::any_of(state.metadata.begin(), state.metadata.end(),
                   [](const auto& text) { return text.first.starts_with("refrain."); })) {
-    return;  // a name that this library keeps for itself: it reads such texts, and does not write them
+    return;  // a name that this library keeps for itself: it reads such texts, and does not write
+             // them
   }
   const std::string& again = file_with("again", "");
   save_training(again, state);
   const TrainingState back = load_training(again);
-  require(back.metadata == state.metadata && back.counters == state.counters, "texts and counters come back");
-  require(back.randoms.size() == state.randoms.size() && back.figures.size() == state.figures.size(), "as much comes back");
+  require(back.metadata == state.metadata && back.counters == state.counters,
+          "texts and counters come back");
+  require(
+      back.randoms.size() == state.randoms.size() && back.figures.size() == state.figures.size(),
+      "as much comes back");
   save_training(path, back);
   require(contents_of(path) == contents_of(again), "equal states give equal bytes");
 }
@@ -73,7 +79,8 @@ std::vector<std::string> seeds() {
   state.metadata = {{"note", "x"}};
   save_training(path, state);
   take();
-  save_patch(path, TensorMap{{"p", Tensor::from<float>({1}, {1})}}, {.base_hash = "base", .task = "task"}, {{"config", "{}"}});
+  save_patch(path, TensorMap{{"p", Tensor::from<float>({1}, {1})}},
+             {.base_hash = "base", .task = "task"}, {{"config", "{}"}});
   take();
   save_training(path, {});
   take();

@@ -1,5 +1,5 @@
-/// Stored configurations of the example programs: what is accepted asks for no more than the file holds, and is the same after it was
-/// written again.
+/// Stored configurations of the example programs: what is accepted asks for no more than the file
+/// holds, and is the same after it was written again.
 
 #include "cmnrec/config.hpp"
 #include "fuzz/program.hpp"
@@ -18,7 +18,9 @@ CheckpointInfo info_with(std::string text) {
   return info;
 }
 
-peterrec::NextItNet::Options small_base() { return {.items = ids, .channels = 16, .dilations = {1, 2}}; }
+peterrec::NextItNet::Options small_base() {
+  return {.items = ids, .channels = 16, .dilations = {1, 2}};
+}
 
 void try_base(const CheckpointInfo& info) {
   peterrec::BaseConfig config;
@@ -47,7 +49,8 @@ peterrec::PatchSet::Options set_options(const peterrec::PatchConfig& config) {
 
 void try_patch(const CheckpointInfo& info) {
   peterrec::PatchConfig config;
-  if (!accepted("file", [&] { config = peterrec::patch_config(info, "file", small_base()); })) return;
+  if (!accepted("file", [&] { config = peterrec::patch_config(info, "file", small_base()); }))
+    return;
   require(config.targets <= elements, "the head fits the file");
   const std::string text = config_text(set_options(config), config.note);
   const peterrec::PatchConfig back = peterrec::patch_config(info_with(text), "file", small_base());
@@ -80,15 +83,18 @@ std::vector<std::string> seeds() {
   peterrec::PatchNote note;
   note.split = {0.7, 0.1, 0.2};
   return {
-      std::string("\0", 1) + peterrec::config_text(small_base(), {.hold_out_last = true, .text = "caf\xC3\xA9"}),
-      "\1" + peterrec::config_text(peterrec::PatchSet::Options{.head = {.targets = 7}, .tcl_id = 1}, note),
+      std::string("\0", 1) +
+          peterrec::config_text(small_base(), {.hold_out_last = true, .text = "caf\xC3\xA9"}),
+      "\1" + peterrec::config_text(peterrec::PatchSet::Options{.head = {.targets = 7}, .tcl_id = 1},
+                                   note),
       "\2" + cmnrec::config_text({.model = "cmnrec",
                                   .schedule = "tsc",
                                   .slots = 4,
                                   .length = 20,
                                   .network = {.embedding = 8, .hidden = 8, .word_size = 8}},
                                  {}, 12345678901234567890u, "note"),
-      "\2" + cmnrec::config_text({.model = "nextitnet", .length = 20, .network = {.channels = 8}}, {}, 1, ""),
+      "\2" + cmnrec::config_text({.model = "nextitnet", .length = 20, .network = {.channels = 8}},
+                                 {}, 1, ""),
       std::string("\0", 1) +
           R"({"items":1e300,"channels":-1,"dilations":[9223372036854775807],"width":3,"causal":1,"relu":null})",
   };

@@ -1,4 +1,5 @@
-/// Lines that the serve program reads: each is a message or is refused with a reason; what is answered about it is one line of JSON.
+/// Lines that the serve program reads: each is a message or is refused with a reason; what is
+/// answered about it is one line of JSON.
 
 #include "fuzz/program.hpp"
 #include "serve/message.hpp"
@@ -10,22 +11,28 @@ namespace {
 void check_line(const std::string& line, const char* key) {
   require(line.find('\n') == std::string::npos, "an answer is one line");
   const nlohmann::json read = nlohmann::json::parse(line, nullptr, false);
-  require(read.is_object() && read.at("line") == 7 && read.contains(key), "an answer is JSON with its line's number");
+  require(read.is_object() && read.at("line") == 7 && read.contains(key),
+          "an answer is JSON with its line's number");
 }
 
 struct Check {
-  void operator()(const serve::Event& event) const { require_same({{"user", event.user}, {"item", event.item}}, event); }
+  void operator()(const serve::Event& event) const {
+    require_same({{"user", event.user}, {"item", event.item}}, event);
+  }
   void operator()(const serve::UserRequest& request) const {
     const nlohmann::json line{{"user", request.user}, {"task", request.task}, {"k", request.k}};
     const auto* const back = std::get_if<serve::UserRequest>(&read_again(line));
-    require(back != nullptr && back->user == request.user && back->task == request.task && back->k == request.k,
+    require(back != nullptr && back->user == request.user && back->task == request.task &&
+                back->k == request.k,
             "a request comes back");
     check_line(serve::answer_line(7, &request.user, request.task, {{request.user, 0.5F}}), "best");
   }
   void operator()(const serve::HistoryRequest& request) const {
-    const nlohmann::json line{{"history", request.history}, {"task", request.task}, {"k", request.k}};
+    const nlohmann::json line{
+        {"history", request.history}, {"task", request.task}, {"k", request.k}};
     const auto* const back = std::get_if<serve::HistoryRequest>(&read_again(line));
-    require(back != nullptr && back->history == request.history && back->task == request.task && back->k == request.k,
+    require(back != nullptr && back->history == request.history && back->task == request.task &&
+                back->k == request.k,
             "a request comes back");
   }
   void operator()(const serve::Load& load) const {
@@ -45,7 +52,8 @@ struct Check {
   }
   static void require_same(const nlohmann::json& line, const serve::Event& event) {
     const auto* const back = std::get_if<serve::Event>(&read_again(line));
-    require(back != nullptr && back->user == event.user && back->item == event.item, "an event comes back");
+    require(back != nullptr && back->user == event.user && back->item == event.item,
+            "an event comes back");
   }
 };
 

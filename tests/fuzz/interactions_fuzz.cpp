@@ -14,7 +14,8 @@ namespace {
 constexpr std::array formats{Format::automatic, Format::ratings_dat, Format::ratings_csv,
                              Format::u_data,    Format::inter,       Format::user_item};
 /// A name can decide the format.
-constexpr std::array names{"log", "ratings.dat", "ratings.csv", "u.data", "a.inter", "users.dat", "movies.csv"};
+constexpr std::array names{"log",     "ratings.dat", "ratings.csv", "u.data",
+                           "a.inter", "users.dat",   "movies.csv"};
 
 std::string quoted(std::string_view text) {
   std::string out = "\"";
@@ -30,8 +31,8 @@ std::string exact(Number number) {
 }
 
 std::string as_csv(const Interactions& events) {
-  std::string text =
-      concat("userId,itemId", events.rating.empty() ? "" : ",rating", events.time.empty() ? "" : ",timestamp", "\n");
+  std::string text = concat("userId,itemId", events.rating.empty() ? "" : ",rating",
+                            events.time.empty() ? "" : ",timestamp", "\n");
   for (std::size_t i = 0; i < events.user.size(); ++i) {
     text += quoted(events.users[events.user[i]]) + "," + quoted(events.items[events.item[i]]);
     if (!events.rating.empty()) text += "," + exact(events.rating[i]);
@@ -43,15 +44,20 @@ std::string as_csv(const Interactions& events) {
 
 void check(const Interactions& events, const ReadReport& report) {
   const std::size_t count = events.user.size();
-  require(count > 0 && events.item.size() == count, "every event has a user and an item, and there is one");
+  require(count > 0 && events.item.size() == count,
+          "every event has a user and an item, and there is one");
   require(events.time.empty() || events.time.size() == count, "all events have a time, or none");
-  require(events.rating.empty() || events.rating.size() == count, "all events have a rating, or none");
+  require(events.rating.empty() || events.rating.size() == count,
+          "all events have a rating, or none");
   for (std::size_t i = 0; i < count; ++i) {
-    require(!events.users[events.user[i]].empty() && !events.items[events.item[i]].empty(), "no id is empty");
+    require(!events.users[events.user[i]].empty() && !events.items[events.item[i]].empty(),
+            "no id is empty");
     require(events.rating.empty() || std::isfinite(events.rating[i]), "ratings are finite");
   }
-  const std::int64_t lines = report.blank_lines + static_cast<std::int64_t>(report.bad_lines.size()) + events.size();
-  require(report.lines == lines || report.lines == lines + 1, "every line but a header is blank, bad or an event");
+  const std::int64_t lines =
+      report.blank_lines + static_cast<std::int64_t>(report.bad_lines.size()) + events.size();
+  require(report.lines == lines || report.lines == lines + 1,
+          "every line but a header is blank, bad or an event");
 }
 
 void same(const Interactions& a, const Interactions& b) {
@@ -59,7 +65,8 @@ void same(const Interactions& a, const Interactions& b) {
   require(a.time == b.time && a.rating == b.rating, "times and ratings come back");
   for (const auto table : {&Interactions::users, &Interactions::items}) {
     require((a.*table).size() == (b.*table).size(), "as many ids come back");
-    for (std::int32_t i = 0; i < (a.*table).size(); ++i) require((a.*table)[i] == (b.*table)[i], "ids come back");
+    for (std::int32_t i = 0; i < (a.*table).size(); ++i)
+      require((a.*table)[i] == (b.*table)[i], "ids come back");
   }
 }
 
@@ -84,14 +91,18 @@ void try_input(std::string_view input) {
   }
   check(events, report);
   const std::string& again = file_with("again.csv", as_csv(events));
-  same(events, read_interactions(again, {.format = Format::ratings_csv, .max_line_bytes = 1 << 22, .keep_ratings = true}));
+  same(events, read_interactions(again, {.format = Format::ratings_csv,
+                                         .max_line_bytes = 1 << 22,
+                                         .keep_ratings = true}));
 }
 
 std::vector<std::string> seeds() {
   const std::string two("\0\0", 2);
   return {
-      std::string("\1\1\0", 3) + "1::10::5::978300760\n1::661::3::978302109\n2::10::4.5::978301968\n",
-      std::string("\2\2\x08", 3) + "userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n\"a \"\"b\"\"\",\"c,d\",3,1\r\n",
+      std::string("\1\1\0", 3) +
+          "1::10::5::978300760\n1::661::3::978302109\n2::10::4.5::978301968\n",
+      std::string("\2\2\x08", 3) +
+          "userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n\"a \"\"b\"\"\",\"c,d\",3,1\r\n",
       std::string("\3\3\x0F", 3) + "196\t242\t3\t881250949\n\n186\t302\t3\t891717742.5\nbad\n",
       std::string("\4\4\x10", 3) + "user_id:token\titem_id:token\ttimestamp:float\nu1\ti1\t1e9\n",
       std::string("\0\5\x01", 3) + "\xEF\xBB\xBFuser1 item1\nuser1 item2\n",

@@ -15,7 +15,8 @@ std::string in_quotes(std::string_view text) {
 /// A table with a header, every field in quotes.
 std::string table_of(const Profiles& profiles) {
   std::string text = "\xEF\xBB\xBFuser";
-  for (const Profiles::Attribute& attribute : profiles.attributes) text += "," + in_quotes(attribute.name);
+  for (const Profiles::Attribute& attribute : profiles.attributes)
+    text += "," + in_quotes(attribute.name);
   text += "\n";
   for (std::int32_t user = 0; user < profiles.users.size(); ++user) {
     text += in_quotes(profiles.users[user]);
@@ -31,10 +32,14 @@ std::string table_of(const Profiles& profiles) {
 std::string text_of(const Profiles& profiles, bool is_users_dat) {
   std::string text = "\xEF\xBB\xBF";
   for (std::int32_t user = 0; user < profiles.users.size(); ++user) {
-    const auto value = [&](const char* name) { return std::string(*profiles.value(profiles.users[user], name)); };
+    const auto value = [&](const char* name) {
+      return std::string(*profiles.value(profiles.users[user], name));
+    };
     const std::string name(profiles.users[user]);
-    text += is_users_dat ? concat(name, "::", value("gender"), "::", value("age"), "::", value("occupation"), "::zip\n")
-                         : concat(name, "|", value("age"), "|", value("gender"), "|", value("occupation"), "|zip\n");
+    text += is_users_dat ? concat(name, "::", value("gender"), "::", value("age"),
+                                  "::", value("occupation"), "::zip\n")
+                         : concat(name, "|", value("age"), "|", value("gender"), "|",
+                                  value("occupation"), "|zip\n");
   }
   return text;
 }
@@ -50,25 +55,31 @@ void try_input(std::string_view input) {
   const std::string& path = file_with("profiles", choices.rest());
   Profiles profiles;
   if (!accepted(path, [&] { profiles = read_profiles(path, options); })) return;
-  const bool is_table = report.read_as.starts_with("profiles: "), is_users_dat = report.read_as.starts_with("users.dat");
-  require(is_table ? !profiles.attributes.empty() : profiles.attributes.size() == 3, "attributes of the layout");
+  const bool is_table = report.read_as.starts_with("profiles: "),
+             is_users_dat = report.read_as.starts_with("users.dat");
+  require(is_table ? !profiles.attributes.empty() : profiles.attributes.size() == 3,
+          "attributes of the layout");
   require(!profiles.users.empty(), "at least one user");
   for (const Profiles::Attribute& attribute : profiles.attributes) {
-    require(attribute.of_user.size() == static_cast<std::size_t>(profiles.users.size()), "a place for every user");
+    require(attribute.of_user.size() == static_cast<std::size_t>(profiles.users.size()),
+            "a place for every user");
     for (const std::int32_t value : attribute.of_user) {
       if (is_table && value == StringTable::absent) continue;
       require(!attribute.values[value].empty(), "no value is empty");
     }
   }
-  require(report.lines == report.blank_lines + static_cast<std::int64_t>(report.bad_lines.size()) + (is_table ? 1 : 0) +
-                              profiles.users.size(),
+  require(report.lines == report.blank_lines + static_cast<std::int64_t>(report.bad_lines.size()) +
+                              (is_table ? 1 : 0) + profiles.users.size(),
           "every line is blank, bad, a header or a profile");
-  // Without a header the first line decides the layout, so a bad one before the others would hide which it was.
+  // Without a header the first line decides the layout, so a bad one before the others would hide
+  // which it was.
   if (!is_table && !report.bad_lines.empty()) return;
   const std::string text = is_table ? table_of(profiles) : text_of(profiles, is_users_dat);
-  // The first line decides the layout: with the separators of a table in a name it may be taken for a header, where the whole line of
-  // before was none.
-  if (!is_table && std::string_view(text).substr(0, text.find('\n')).find_first_of(",\t") != std::string_view::npos) return;
+  // The first line decides the layout: with the separators of a table in a name it may be taken for
+  // a header, where the whole line of before was none.
+  if (!is_table && std::string_view(text).substr(0, text.find('\n')).find_first_of(",\t") !=
+                       std::string_view::npos)
+    return;
   const std::string& again = file_with("again", text);
   const Profiles back = read_profiles(again, {.max_line_bytes = 1 << 22});
   require((is_table ? table_of(back) : text_of(back, is_users_dat)) == text, "profiles come back");

@@ -18,7 +18,8 @@ class Folder {
  public:
   Folder() {
     const fs::path in_memory = "/dev/shm";
-    path_ = (fs::is_directory(in_memory) ? in_memory : fs::temp_directory_path()) / concat("refrain-fuzz-", ::getpid());
+    path_ = (fs::is_directory(in_memory) ? in_memory : fs::temp_directory_path()) /
+            concat("refrain-fuzz-", ::getpid());
     fs::create_directory(path_);
   }
   ~Folder() {
@@ -50,7 +51,8 @@ const std::string& file_with(const std::string& name, std::string_view text) {
   std::string& path = paths[name];
   if (path.empty()) path = folder.path(name);
   std::FILE* const file = std::fopen(path.c_str(), "wb");
-  require(file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fclose(file) == 0,
+  require(file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size() &&
+              std::fclose(file) == 0,
           "the input can be written to a file");
   return path;
 }

@@ -1,5 +1,6 @@
 #pragma once
-/// What the fuzz targets share.  A target is a file <name>_fuzz.cpp that defines try_input() and seeds().
+/// What the fuzz targets share. A target is a file <name>_fuzz.cpp that defines try_input() and
+/// seeds().
 
 #include <cstdint>
 #include <cstdio>
@@ -12,14 +13,15 @@
 
 namespace refrain::fuzz {
 
-/// Feeds one input to the parser and checks what must hold; anything that escapes, and any failed check, is a finding.
+/// Feeds one input to the parser and checks what must hold; anything that escapes, and any failed
+/// check, is a finding.
 void try_input(std::string_view input);
 
 /// Inputs to begin with: what the library's own writers make, and small texts by hand.
 std::vector<std::string> seeds();
 
-/// A file of this program's own, on a file system in memory where there is one, that holds `text`.  Returns its path, which is the
-/// same for the same name and ends with it.
+/// A file of this program's own, on a file system in memory where there is one, that holds `text`.
+/// Returns its path, which is the same for the same name and ends with it.
 const std::string& file_with(const std::string& name, std::string_view text);
 
 /// The bytes of a file.
@@ -32,7 +34,8 @@ inline void require(bool holds, const char* what) {
   std::abort();
 }
 
-/// Runs parse(), which may refuse its file with a DataError that names it, and nothing else.  True when it did not.
+/// Runs parse(), which may refuse its file with a DataError that names it, and nothing else. True
+/// when it did not.
 template <class Parse>
 bool accepted(const std::string& path, Parse&& parse) {
   try {

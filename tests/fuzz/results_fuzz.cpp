@@ -1,4 +1,5 @@
-/// Finished runs, one JSON line each: what is read is the same after it was appended to another file.
+/// Finished runs, one JSON line each: what is read is the same after it was appended to another
+/// file.
 
 #include "cmnrec/results.hpp"
 #include "fuzz/program.hpp"
@@ -28,12 +29,14 @@ void try_input(std::string_view input) {
   const std::map<std::string, cmnrec::Run> back = cmnrec::Results(again).runs();
   require(back.size() == runs.size(), "as many runs come back");
   require(write_all(back) == written, "runs come back");
-  // A run that is added behind whatever the file ends with is there the next time, and so are the others.
+  // A run that is added behind whatever the file ends with is there the next time, and so are the
+  // others.
   cmnrec::Run one;
   one.key = "{\"setting\":\"of this test alone\"}";
   cmnrec::Results(path).add(one);
   const cmnrec::Results longer(path);
-  require(longer.find(one.key) != nullptr && longer.runs().size() >= runs.size(), "a run that was added is found");
+  require(longer.find(one.key) != nullptr && longer.runs().size() >= runs.size(),
+          "a run that was added is found");
 }
 
 std::vector<std::string> seeds() {

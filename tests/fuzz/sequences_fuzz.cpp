@@ -1,4 +1,5 @@
-/// Rows of items, with and without users and targets: what is read, written in the same format and read again, is the same.
+/// Rows of items, with and without users and targets: what is read, written in the same format and
+/// read again, is the same.
 
 #include <array>
 
@@ -8,8 +9,8 @@
 namespace refrain::fuzz {
 namespace {
 
-constexpr std::array formats{Format::user_items, Format::user_item_list, Format::sequence_csv, Format::transfer_csv,
-                             Format::automatic};
+constexpr std::array formats{Format::user_items, Format::user_item_list, Format::sequence_csv,
+                             Format::transfer_csv, Format::automatic};
 
 std::string items_of(const Sequences& sequences, std::int64_t row, char separator) {
   std::string text;
@@ -20,16 +21,20 @@ std::string items_of(const Sequences& sequences, std::int64_t row, char separato
   return text;
 }
 
-/// The rows as a file of this format; a byte order mark keeps one that an id begins with, and CRLF a CR that one ends with.
+/// The rows as a file of this format; a byte order mark keeps one that an id begins with, and CRLF
+/// a CR that one ends with.
 std::string text_of(const TransferSequences& rows, Format format) {
   std::string text = "\xEF\xBB\xBF";
   for (std::int64_t row = 0; row < rows.source.rows.rows(); ++row) {
-    const auto user = [&] { return std::string(rows.source.users[rows.source.user[static_cast<std::size_t>(row)]]); };
+    const auto user = [&] {
+      return std::string(rows.source.users[rows.source.user[static_cast<std::size_t>(row)]]);
+    };
     if (format == Format::user_items) text += user() + " " + items_of(rows.source, row, ' ');
     if (format == Format::user_item_list) text += user() + "\t" + items_of(rows.source, row, ',');
     if (format == Format::sequence_csv) text += items_of(rows.source, row, ',');
     if (format == Format::transfer_csv) {
-      if (const std::string source = items_of(rows.source, row, ','); !source.empty()) text += source + ",";
+      if (const std::string source = items_of(rows.source, row, ','); !source.empty())
+        text += source + ",";
       text += "," + items_of(rows.target, row, ',');
     }
     text += "\r\n";
@@ -42,15 +47,18 @@ void same(const Sequences& a, const Sequences& b) {
   require(a.user == b.user, "users come back");
   for (const auto table : {&Sequences::users, &Sequences::items}) {
     require((a.*table).size() == (b.*table).size(), "as many ids come back");
-    for (std::int32_t i = 0; i < (a.*table).size(); ++i) require((a.*table)[i] == (b.*table)[i], "ids come back");
+    for (std::int32_t i = 0; i < (a.*table).size(); ++i)
+      require((a.*table)[i] == (b.*table)[i], "ids come back");
   }
 }
 
 void check(const Sequences& sequences) {
   require(!sequences.rows.empty(), "there is a row");
-  require(sequences.user.empty() || sequences.user.size() == static_cast<std::size_t>(sequences.rows.rows()),
+  require(sequences.user.empty() ||
+              sequences.user.size() == static_cast<std::size_t>(sequences.rows.rows()),
           "all rows have a user, or none");
-  for (const std::int32_t item : sequences.rows.values()) require(!sequences.items[item].empty(), "no item is empty");
+  for (const std::int32_t item : sequences.rows.values())
+    require(!sequences.items[item].empty(), "no item is empty");
 }
 
 TransferSequences read(const std::string& path, const ReadOptions& options) {
@@ -72,12 +80,14 @@ void try_input(std::string_view input) {
   try {
     if (!accepted(path, [&] { rows = read(path, options); })) return;
   } catch (const OptionError&) {
-    require(options.format == Format::automatic, "only a detected format may be one of source and target");
+    require(options.format == Format::automatic,
+            "only a detected format may be one of source and target");
     return;
   }
   check(rows.source);
   if (options.format == Format::automatic) return;
-  require(report.lines == report.blank_lines + static_cast<std::int64_t>(report.bad_lines.size()) + rows.source.rows.rows(),
+  require(report.lines == report.blank_lines + static_cast<std::int64_t>(report.bad_lines.size()) +
+                              rows.source.rows.rows(),
           "every line is blank, bad or a row");
   const std::string& again = file_with("again", text_of(rows, options.format));
   const TransferSequences back = read(again, {.format = options.format, .max_line_bytes = 1 << 22});

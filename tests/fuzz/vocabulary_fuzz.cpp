@@ -38,11 +38,13 @@ void try_input(std::string_view input) {
 
 std::vector<std::string> seeds() {
   StringTable names;
-  for (const char* name : {"plain", "with blank", "caf\xC3\xA9", "100%", "\"quoted\\\""}) names.intern(name);
+  for (const char* name : {"plain", "with blank", "caf\xC3\xA9", "100%", "\"quoted\\\""})
+    names.intern(name);
   const std::vector<std::int64_t> counts{5, 5, 9, 1, 0};
   std::vector<std::string> all;
   for (const bool specials : {false, true}) {
-    const std::string text = Vocabulary(names, counts, {.min_count = 0, .specials = specials}).serialize();
+    const std::string text =
+        Vocabulary(names, counts, {.min_count = 0, .specials = specials}).serialize();
     all.push_back(std::string("\0", 1) + text);
     all.push_back("\1" + text.substr(0, text.rfind("checksum ")));
   }

@@ -54,7 +54,8 @@ Tensor run_recurrent(const TensorMap& weights, const Tensor& x) {
   std::int64_t layers = 0;
   while (weights.find(concat("layers.", layers, ".weight_x")) != weights.end()) ++layers;
   Random random(1);
-  Recurrent<is_lstm> network({.in = first.size(1), .hidden = first.size(0) / gates, .layers = layers}, random);
+  Recurrent<is_lstm> network(
+      {.in = first.size(1), .hidden = first.size(0) / gates, .layers = layers}, random);
   assign_tensors(tensors_of(network), weights, "the weights");
   const NoGrad off;
   return network(Variable(x)).y.value();
@@ -98,7 +99,8 @@ void exchange_give_back(void* managed, int versioned) {
 Tensor* exchange_take(void* managed, int versioned, int copy) {
   return new_tensor([&] {
     const DlpackImport options{.copy = copy != 0};
-    if (versioned != 0) return from_dlpack(handle_on<dlpack::ManagedTensorVersioned>(managed), options);
+    if (versioned != 0)
+      return from_dlpack(handle_on<dlpack::ManagedTensorVersioned>(managed), options);
     return from_dlpack(handle_on<dlpack::ManagedTensor>(managed), options);
   });
 }
@@ -109,7 +111,8 @@ Tensor* exchange_read(const char* path, const char* name) {
 }
 
 /// Writes tensors, and one text under the name "text".
-int exchange_write(const char* path, int count, const char* const* names, const Tensor* const* tensors, const char* text) {
+int exchange_write(const char* path, int count, const char* const* names,
+                   const Tensor* const* tensors, const char* text) {
   return guarded(-1, [&] {
     SafetensorsFile file;
     for (int i = 0; i < count; ++i) file.tensors.emplace(names[i], *tensors[i]);
@@ -119,9 +122,10 @@ int exchange_write(const char* path, int count, const char* const* names, const 
   });
 }
 
-/// Hidden vectors [B,T,C] (scores 0), or scores [B,items] after the last step (scores 1), of a NextItNet with the weights of a file.
-Tensor* exchange_nextitnet(const char* weights, int blocks, const std::int64_t* dilations, int two_way, int scores,
-                           const Tensor* ids) {
+/// Hidden vectors [B,T,C] (scores 0), or scores [B,items] after the last step (scores 1), of a
+/// NextItNet with the weights of a file.
+Tensor* exchange_nextitnet(const char* weights, int blocks, const std::int64_t* dilations,
+                           int two_way, int scores, const Tensor* ids) {
   return new_tensor([&] {
     const TensorMap tensors = read_safetensors(weights).tensors;
     const Tensor& table = tensors.at("embedding.weight");

@@ -25,10 +25,12 @@ struct Size {
   int offset;  ///< elements past a multiple of 16 bytes where inputs start
 };
 
-/// One of each, no sequence, primes, more steps than a block's rows, one and several sequences a block, units and columns past a tile's,
-/// columns past a block's threads, several chunks of weight sums.
-const Size sizes[] = {{1, 1, 1, 1, 0},   {2, 1, 1, 1, 0},   {3, 0, 4, 2, 0},  {3, 5, 7, 3, 1},   {2, 16, 15, 17, 0},
-                      {12, 3, 33, 9, 0}, {1, 9, 31, 16, 0}, {2, 3, 5, 65, 1}, {2, 2, 260, 3, 0}, {3, 67, 6, 5, 0}};
+/// One of each, no sequence, primes, more steps than a block's rows, one and several sequences a
+/// block, units and columns past a tile's, columns past a block's threads, several chunks of weight
+/// sums.
+const Size sizes[] = {{1, 1, 1, 1, 0},    {2, 1, 1, 1, 0},   {3, 0, 4, 2, 0},   {3, 5, 7, 3, 1},
+                      {2, 16, 15, 17, 0}, {12, 3, 33, 9, 0}, {1, 9, 31, 16, 0}, {2, 3, 5, 65, 1},
+                      {2, 2, 260, 3, 0},  {3, 67, 6, 5, 0}};
 /// As many rows as make tall tiles.
 const Size tall{40, 103, 3, 2, 0};
 
@@ -84,8 +86,8 @@ Forward<T> empty_results(const Size& s) {
 template <class T>
 std::vector<DeviceArray<T>> empty_gradients(const Size& s) {
   std::vector<DeviceArray<T>> out;
-  for (const Shape& shape : {Shape{s.batch, s.hidden}, Shape{s.length - 1, s.batch, s.hidden}, Shape{s.width, s.hidden},
-                             Shape{s.batch, s.width}, Shape{s.width}}) {
+  for (const Shape& shape : {Shape{s.batch, s.hidden}, Shape{s.length - 1, s.batch, s.hidden},
+                             Shape{s.width, s.hidden}, Shape{s.batch, s.width}, Shape{s.width}}) {
     out.emplace_back(shape);
   }
   return out;
@@ -110,7 +112,9 @@ Forward<T> run_forward(const Case<T>& c, bool saves_alpha, bool saves_tanh) {
 template <class T>
 std::vector<DeviceArray<T>> run_backward(const Case<T>& c, const Forward<T>& f, unsigned choice) {
   std::vector<DeviceArray<T>> found = empty_gradients<T>(c.size);
-  const auto out = [&](std::size_t i) { return (choice >> i & 1) != 0 ? found[i].mutable_view() : MutableView(); };
+  const auto out = [&](std::size_t i) {
+    return (choice >> i & 1) != 0 ? found[i].mutable_view() : MutableView();
+  };
   run_entry(cuda::chunk_attention_backward, cuda::chunk_attention_backward_workspace,
             kernels::ChunkAttentionBackward{.first = c.first.view(),
                                             .rest = c.rest_view(),
@@ -136,8 +140,9 @@ void check_forward(const Forward<T>& f, const ChunkAttentionResults& expected) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda chunk_attention: forward and backward are the naive loops, the same bits in every order",
-                   "[simt][memory]", float, double) {
+TEMPLATE_TEST_CASE(
+    "cuda chunk_attention: forward and backward are the naive loops, the same bits in every order",
+    "[simt][memory]", float, double) {
   using T = TestType;
   for (const Size& size : sizes) {
     INFO("l " << size.length << " B " << size.batch << " H " << size.hidden << " A " << size.width);
@@ -159,7 +164,8 @@ TEMPLATE_TEST_CASE("cuda chunk_attention: forward and backward are the naive loo
   }
 }
 
-TEMPLATE_TEST_CASE("cuda chunk_attention: any choice of saved values and gradients", "[simt][memory]", float, double) {
+TEMPLATE_TEST_CASE("cuda chunk_attention: any choice of saved values and gradients",
+                   "[simt][memory]", float, double) {
   using T = TestType;
   const Size size{3, 5, 7, 3, 0};
   const Case<T> c(size);
@@ -196,7 +202,8 @@ TEST_CASE("cuda chunk_attention: many rows", "[simt][memory]") {
   }
 }
 
-TEMPLATE_TEST_CASE("cuda chunk_attention: saturated attention stays finite and right", "[simt][memory]", float, double) {
+TEMPLATE_TEST_CASE("cuda chunk_attention: saturated attention stays finite and right",
+                   "[simt][memory]", float, double) {
   using T = TestType;
   Case<T> c({4, 3, 5, 2, 0});
   // Saturated units of opposite signs and scores whose differences are far past what exp can hold.
@@ -225,7 +232,8 @@ TEST_CASE("cuda chunk_attention: the forward pass is one launch", "[simt][memory
   CHECK(simt::emulation::launches() == start + 2);
 }
 
-TEST_CASE("cuda chunk_attention: refuses a chunk whose scores pass the shared memory", "[simt][memory]") {
+TEST_CASE("cuda chunk_attention: refuses a chunk whose scores pass the shared memory",
+          "[simt][memory]") {
   const Case<float> c({50000, 1, 1, 1, 0});
   CHECK_THROWS_AS(run_forward(c, false, false), Unsupported);
 }

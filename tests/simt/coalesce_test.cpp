@@ -19,40 +19,49 @@ namespace {
 template <class T>
 struct Coalesced {
   explicit Coalesced(const Shape& shape, int offset = 0)
-      : rows({shape[0]}, std::vector<std::int32_t>(naive::at(shape[0]), -9)), values(shape, {}, offset) {}
+      : rows({shape[0]}, std::vector<std::int32_t>(naive::at(shape[0]), -9)),
+        values(shape, {}, offset) {}
   DeviceArray<std::int32_t> rows;
   DeviceArray<T> values;
 };
 
 template <class T>
-Coalesced<T> coalesce(const DeviceArray<std::int32_t>& ids, const DeviceArray<T>& dy, const Shape& shape, int offset = 0) {
+Coalesced<T> coalesce(const DeviceArray<std::int32_t>& ids, const DeviceArray<T>& dy,
+                      const Shape& shape, int offset = 0) {
   Coalesced<T> out(shape, offset);
-  run_entry<kernels::CoalesceRows>(
-      cuda::coalesce_rows, cuda::coalesce_rows_workspace,
-      {.ids = ids.view(), .dy = dy.view(), .rows = out.rows.mutable_view(), .values = out.values.mutable_view()});
+  run_entry<kernels::CoalesceRows>(cuda::coalesce_rows, cuda::coalesce_rows_workspace,
+                                   {.ids = ids.view(),
+                                    .dy = dy.view(),
+                                    .rows = out.rows.mutable_view(),
+                                    .values = out.values.mutable_view()});
   return out;
 }
 
-std::vector<std::int32_t> ids_of(const DeviceArray<std::int32_t>& array) { return {array.span().begin(), array.span().end()}; }
+std::vector<std::int32_t> ids_of(const DeviceArray<std::int32_t>& array) {
+  return {array.span().begin(), array.span().end()};
+}
 
 /// Ids below `bound`, every `left_out`th one negative.
 DeviceArray<std::int32_t> some_ids(std::int64_t count, std::int64_t bound, std::int64_t left_out) {
   auto ids = random_id_array(count, bound, 3);
-  for (std::int64_t i = 0; left_out > 0 && i < count; i += left_out) ids.data()[i] = i % 2 == 0 ? -1 : -2147483647 - 1;
+  for (std::int64_t i = 0; left_out > 0 && i < count; i += left_out)
+    ids.data()[i] = i % 2 == 0 ? -1 : -2147483647 - 1;
   return ids;
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda coalesce_rows: sums by id in rising order of ids, the same bits in every order", "[simt][coalesce]",
-                   float, double) {
+TEMPLATE_TEST_CASE(
+    "cuda coalesce_rows: sums by id in rising order of ids, the same bits in every order",
+    "[simt][coalesce]", float, double) {
   using T = TestType;
   struct Case {
     std::int64_t count, bound, left_out, width;
     int offset;
   };
-  // None, one, around a piece of 32 pairs, all of one id over one piece and several, all left out, ids of every digit, teams of all
-  // sizes, one block's longest list and lists that need several blocks.
+  // None, one, around a piece of 32 pairs, all of one id over one piece and several, all left out,
+  // ids of every digit, teams of all sizes, one block's longest list and lists that need several
+  // blocks.
   const Case cases[] = {{0, 5, 0, 3, 0},      {1, 1, 0, 1, 0},     {31, 4, 0, 3, 0},
                         {32, 1, 0, 4, 0},     {33, 1, 0, 4, 1},    {200, 1, 7, 4, 0},
                         {200, 2, 0, 20, 1},   {100, 100, 1, 4, 0}, {300, 2147483647, 5, 20, 0},
@@ -60,8 +69,8 @@ TEMPLATE_TEST_CASE("cuda coalesce_rows: sums by id in rising order of ids, the s
                         {40, 9, 2, 0, 0},     {4096, 40, 0, 1, 0}, {4097, 2147483647, 9, 1, 0},
                         {4500, 6, 4, 4, 0}};
   for (const auto [count, bound, left_out, width, offset] : cases) {
-    INFO(count << " ids below " << bound << ", one of " << left_out << " left out, rows of " << width << ", " << offset
-               << " past a multiple of 16 bytes");
+    INFO(count << " ids below " << bound << ", one of " << left_out << " left out, rows of "
+               << width << ", " << offset << " past a multiple of 16 bytes");
     const auto ids = some_ids(count, bound, left_out);
     const Shape shape{count, width};
     const auto dy = random_array<T>(shape, 4, 1, offset);
@@ -101,15 +110,19 @@ TEST_CASE("cuda coalesce_rows: adds in the order of positions", "[simt][coalesce
   terms[0] = 1.0f;
   terms[40] = 1e8f;
   terms[69] = -1e8f;
-  for_each_order([&] { CHECK(coalesce(same, DeviceArray<float>({70, 1}, terms), {70, 1}).values.data()[0] == 0.0f); });
+  for_each_order([&] {
+    CHECK(coalesce(same, DeviceArray<float>({70, 1}, terms), {70, 1}).values.data()[0] == 0.0f);
+  });
 }
 
-TEST_CASE("cuda sort: ids with their positions, tiles of one batch and of several", "[simt][coalesce]") {
+TEST_CASE("cuda sort: ids with their positions, tiles of one batch and of several",
+          "[simt][coalesce]") {
   struct Case {
     std::int64_t count, bound, most_blocks;
   };
   for (const auto [count, bound, most_blocks] :
-       {Case{1, 1, 1}, Case{2048, 256, 1}, Case{2049, 300, 256}, Case{7000, 2147483647, 2}, Case{5000, 70000, 256}}) {
+       {Case{1, 1, 1}, Case{2048, 256, 1}, Case{2049, 300, 256}, Case{7000, 2147483647, 2},
+        Case{5000, 70000, 256}}) {
     INFO(count << " ids below " << bound << ", at most " << most_blocks << " blocks");
     const auto ids = some_ids(count, bound, 11);
     std::vector<std::int64_t> order(naive::at(count));
@@ -123,7 +136,8 @@ TEST_CASE("cuda sort: ids with their positions, tiles of one batch and of severa
       DeviceArray<std::int64_t> pairs({grid.count}), other({grid.count});
       DeviceArray<std::int32_t> counts({cuda::sort_counts(grid)});
       cuda::sort_ids("sort", grid, ids.data(), reinterpret_cast<std::uint64_t*>(pairs.data()),
-                     reinterpret_cast<std::uint64_t*>(other.data()), reinterpret_cast<std::uint32_t*>(counts.data()), {});
+                     reinterpret_cast<std::uint64_t*>(other.data()),
+                     reinterpret_cast<std::uint32_t*>(counts.data()), {});
       std::vector<std::int64_t> positions;
       for (const std::int64_t pair : pairs.span()) positions.push_back(pair & 0xffffffff);
       CHECK(positions == order);

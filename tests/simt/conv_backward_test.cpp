@@ -1,4 +1,5 @@
-/// Gradients of convolution, residual half and adapter on CUDA, emulated, against loops in double: together, each alone, each left out.
+/// Gradients of convolution, residual half and adapter on CUDA, emulated, against loops in double:
+/// together, each alone, each left out.
 
 #include <string>
 #include <vector>
@@ -33,10 +34,13 @@ template <class T>
 class Outputs {
  public:
   Outputs(const std::vector<Expected>& expected, unsigned choice, int offset) : choice_(choice) {
-    for (const Expected& output : expected) arrays_.emplace_back(output.shape, std::vector<T>(), offset);
+    for (const Expected& output : expected)
+      arrays_.emplace_back(output.shape, std::vector<T>(), offset);
   }
   bool wanted(std::size_t i) const { return (choice_ >> i & 1) != 0; }
-  MutableView operator[](std::size_t i) { return wanted(i) ? arrays_[i].mutable_view() : MutableView(); }
+  MutableView operator[](std::size_t i) {
+    return wanted(i) ? arrays_[i].mutable_view() : MutableView();
+  }
   const DeviceArray<T>& array(std::size_t i) const { return arrays_[i]; }
 
  private:
@@ -44,7 +48,8 @@ class Outputs {
   std::vector<DeviceArray<T>> arrays_;
 };
 
-/// What a test asks for: all outputs together, or also none, each alone and each left out; and what rounding it allows.
+/// What a test asks for: all outputs together, or also none, each alone and each left out; and what
+/// rounding it allows.
 template <class T>
 struct Options {
   bool choices = true;
@@ -53,9 +58,11 @@ struct Options {
   std::int64_t column_bytes = 0;  ///< a limit of their own for the gathered rows
 };
 
-/// run(outputs) with all outputs wanted, in every order: right, and the same bits.  Then other choices: the same bits again.
+/// run(outputs) with all outputs wanted, in every order: right, and the same bits. Then other
+/// choices: the same bits again.
 template <class T, class Run>
-void check_outputs(const std::vector<Expected>& expected, const Options<T>& options, const Run& run) {
+void check_outputs(const std::vector<Expected>& expected, const Options<T>& options,
+                   const Run& run) {
   const unsigned all = (1U << expected.size()) - 1;
   std::vector<Outputs<T>> first;
   const auto compare = [&](unsigned choice) {
@@ -83,11 +90,13 @@ void check_outputs(const std::vector<Expected>& expected, const Options<T>& opti
 }
 
 /// What the rounding of factors allows.
-Tolerance rounded_factors(MathMode mode) { return mode == MathMode::tf32 ? Tolerance{4e-3, 4e-3} : Tolerance{4e-2, 4e-2}; }
+Tolerance rounded_factors(MathMode mode) {
+  return mode == MathMode::tf32 ? Tolerance{4e-3, 4e-3} : Tolerance{4e-2, 4e-2};
+}
 
 std::string text(const ConvSizes& s) {
-  return concat("B ", s.batch, " T ", s.steps, " Cin ", s.in, " Cout ", s.out, " K ", s.taps, " dilation ", s.dilation,
-                s.same ? " same" : " causal");
+  return concat("B ", s.batch, " T ", s.steps, " Cin ", s.in, " Cout ", s.out, " K ", s.taps,
+                " dilation ", s.dilation, s.same ? " same" : " causal");
 }
 Padding padding(const ConvSizes& size) { return size.same ? Padding::same : Padding::causal; }
 
@@ -100,7 +109,8 @@ void check_conv(const ConvSizes& size, const Options<T>& options = {}) {
   const auto w = random_array<T>({size.taps, size.in, size.out}, 2, 1, offset);
   const auto dy = random_array<T>({size.batch, size.steps, size.out}, 3, 1, offset);
   naive::ConvGradients d = naive::conv_backward(x.doubles(), w.doubles(), dy.doubles(), size);
-  const std::vector<Expected> expected{{x.view().shape, d.dx}, {w.view().shape, d.dw}, {{size.out}, d.dbias}};
+  const std::vector<Expected> expected{
+      {x.view().shape, d.dx}, {w.view().shape, d.dw}, {{size.out}, d.dbias}};
   check_outputs<T>(expected, options, [&](Outputs<T>& outputs) {
     const kernels::CausalConvBackward args{.x = outputs.wanted(1) ? x.view() : View(),
                                            .w = w.view(),
@@ -110,9 +120,11 @@ void check_conv(const ConvSizes& size, const Options<T>& options = {}) {
                                            .dbias = outputs[2],
                                            .dilation = size.dilation,
                                            .padding = padding(size)};
-    options.column_bytes == 0 ? run_entry(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace, args)
-                              : run_entry(cuda::causal_conv_backward_in_chunks, cuda::causal_conv_backward_in_chunks_workspace,
-                                          args, cuda::TapColumnLimit{options.column_bytes});
+    options.column_bytes == 0
+        ? run_entry(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace, args)
+        : run_entry(cuda::causal_conv_backward_in_chunks,
+                    cuda::causal_conv_backward_in_chunks_workspace, args,
+                    cuda::TapColumnLimit{options.column_bytes});
   });
 }
 
@@ -127,8 +139,12 @@ struct PatchArrays {
         up(random_array<T>({width, channels}, 13, 1, offset)),
         up_bias(random_array<T>({channels}, 14)) {}
 
-  kernels::PatchWeights views() const { return {down.view(), down_bias.view(), up.view(), up_bias.view()}; }
-  naive::PatchValues values() const { return {down.doubles(), down_bias.doubles(), up.doubles(), up_bias.doubles()}; }
+  kernels::PatchWeights views() const {
+    return {down.view(), down_bias.view(), up.view(), up_bias.view()};
+  }
+  naive::PatchValues values() const {
+    return {down.doubles(), down_bias.doubles(), up.doubles(), up_bias.doubles()};
+  }
   void append(std::vector<Expected>& expected, const naive::PatchValues& d) const {
     expected.push_back({down.view().shape, d.down});
     expected.push_back({down_bias.view().shape, d.down_bias});
@@ -139,23 +155,28 @@ struct PatchArrays {
 
 struct HalfSizes {
   std::int64_t batch, steps, channels, taps, dilation, width;
-  ConvSizes conv(bool same) const { return {batch, steps, channels, channels, taps, dilation, same}; }
+  ConvSizes conv(bool same) const {
+    return {batch, steps, channels, channels, taps, dilation, same};
+  }
 };
 
-/// dx, dw, dbias, dgamma, dbeta, and with a patch its four.  Saved tensors are any numbers: the chain rule holds for all.
+/// dx, dw, dbias, dgamma, dbeta, and with a patch its four. Saved tensors are any numbers: the
+/// chain rule holds for all.
 template <class T>
-void check_half(const HalfSizes& sizes, bool same, Insertion insertion, const Options<T>& options = {}) {
+void check_half(const HalfSizes& sizes, bool same, Insertion insertion,
+                const Options<T>& options = {}) {
   const int offset = options.offset;
   const ConvSizes size = sizes.conv(same);
-  INFO(text(size) << " D " << sizes.width << " insertion " << static_cast<int>(insertion) << ", " << offset
-                  << " past a multiple of 16 bytes");
+  INFO(text(size) << " D " << sizes.width << " insertion " << static_cast<int>(insertion) << ", "
+                  << offset << " past a multiple of 16 bytes");
   const std::int64_t channels = sizes.channels;
   const Shape shape{size.batch, size.steps, channels};
   const bool patched = insertion != Insertion::none;
   const auto x = random_array<T>(shape, 1, 1, offset), dy = random_array<T>(shape, 2, 1, offset);
   const auto w = random_array<T>({size.taps, channels, channels}, 3, 1, offset);
   const auto gamma = random_array<T>({channels}, 4), beta = random_array<T>({channels}, 5);
-  const auto normalized = random_array<T>(shape, 6, 1, offset), inv_std = random_array<T>({size.batch, size.steps}, 7);
+  const auto normalized = random_array<T>(shape, 6, 1, offset),
+             inv_std = random_array<T>({size.batch, size.steps}, 7);
   const auto conv = random_array<T>(shape, 8, 1, offset);
   const auto bottleneck = random_array<T>({size.batch, size.steps, sizes.width}, 9, 1, offset);
   const PatchArrays<T> patch(channels, sizes.width, offset);
@@ -164,48 +185,59 @@ void check_half(const HalfSizes& sizes, bool same, Insertion insertion, const Op
                                                               : naive::Place::parallel;
   const naive::HalfGradients d = naive::half_backward(
       x.doubles(), {w.doubles(), {}, gamma.doubles(), beta.doubles(), patch.values()},
-      {{}, normalized.doubles(), inv_std.doubles(), conv.doubles(), bottleneck.doubles()}, dy.doubles(), size, place);
-  std::vector<Expected> expected{
-      {shape, d.dx}, {w.view().shape, d.dw}, {{channels}, d.dbias}, {{channels}, d.dgamma}, {{channels}, d.dbeta}};
+      {{}, normalized.doubles(), inv_std.doubles(), conv.doubles(), bottleneck.doubles()},
+      dy.doubles(), size, place);
+  std::vector<Expected> expected{{shape, d.dx},
+                                 {w.view().shape, d.dw},
+                                 {{channels}, d.dbias},
+                                 {{channels}, d.dgamma},
+                                 {{channels}, d.dbeta}};
   if (patched) patch.append(expected, d.patch);
   check_outputs<T>(expected, options, [&](Outputs<T>& outputs) {
     const bool down = patched && outputs.wanted(5);
-    kernels::ConvNormBackward args{.x = outputs.wanted(1) || (insertion == Insertion::parallel && down) ? x.view() : View(),
-                                   .w = w.view(),
-                                   .gamma = gamma.view(),
-                                   .beta = beta.view(),
-                                   .normalized = normalized.view(),
-                                   .inv_std = inv_std.view(),
-                                   .conv = insertion == Insertion::serial && down ? conv.view() : View(),
-                                   .dy = dy.view(),
-                                   .dx = outputs[0],
-                                   .dw = outputs[1],
-                                   .dbias = outputs[2],
-                                   .dgamma = outputs[3],
-                                   .dbeta = outputs[4],
-                                   .dilation = size.dilation,
-                                   .padding = padding(size),
-                                   .insertion = insertion};
+    kernels::ConvNormBackward args{
+        .x = outputs.wanted(1) || (insertion == Insertion::parallel && down) ? x.view() : View(),
+        .w = w.view(),
+        .gamma = gamma.view(),
+        .beta = beta.view(),
+        .normalized = normalized.view(),
+        .inv_std = inv_std.view(),
+        .conv = insertion == Insertion::serial && down ? conv.view() : View(),
+        .dy = dy.view(),
+        .dx = outputs[0],
+        .dw = outputs[1],
+        .dbias = outputs[2],
+        .dgamma = outputs[3],
+        .dbeta = outputs[4],
+        .dilation = size.dilation,
+        .padding = padding(size),
+        .insertion = insertion};
     if (patched) {
       args.patch = patch.views();
       args.bottleneck = bottleneck.view();
       args.dpatch = {outputs[5], outputs[6], outputs[7], outputs[8]};
     }
-    options.column_bytes == 0 ? run_entry(cuda::conv_norm_backward, cuda::conv_norm_backward_workspace, args)
-                              : run_entry(cuda::conv_norm_backward_in_chunks, cuda::conv_norm_backward_in_chunks_workspace,
-                                          args, cuda::TapColumnLimit{options.column_bytes});
+    options.column_bytes == 0
+        ? run_entry(cuda::conv_norm_backward, cuda::conv_norm_backward_workspace, args)
+        : run_entry(cuda::conv_norm_backward_in_chunks,
+                    cuda::conv_norm_backward_in_chunks_workspace, args,
+                    cuda::TapColumnLimit{options.column_bytes});
   });
 }
 
 /// dx and the patch's four.
 template <class T>
-void check_adapter(std::int64_t rows, std::int64_t channels, std::int64_t width, const Options<T>& options = {}) {
+void check_adapter(std::int64_t rows, std::int64_t channels, std::int64_t width,
+                   const Options<T>& options = {}) {
   const int offset = options.offset;
-  INFO(rows << " rows, C " << channels << " D " << width << ", " << offset << " past a multiple of 16 bytes");
-  const auto x = random_array<T>({rows, channels}, 1, 1, offset), dy = random_array<T>({rows, channels}, 2, 1, offset);
+  INFO(rows << " rows, C " << channels << " D " << width << ", " << offset
+            << " past a multiple of 16 bytes");
+  const auto x = random_array<T>({rows, channels}, 1, 1, offset),
+             dy = random_array<T>({rows, channels}, 2, 1, offset);
   const auto bottleneck = random_array<T>({rows, width}, 3, 1, offset);
   const PatchArrays<T> patch(channels, width, offset);
-  const naive::PatchBackward d = naive::patch_backward(x.doubles(), patch.values(), bottleneck.doubles(), dy.doubles(), rows);
+  const naive::PatchBackward d =
+      naive::patch_backward(x.doubles(), patch.values(), bottleneck.doubles(), dy.doubles(), rows);
   std::vector<Expected> expected{{x.view().shape, d.dx}};
   patch.append(expected, d.d);
   check_outputs<T>(expected, options, [&](Outputs<T>& outputs) {
@@ -223,9 +255,11 @@ constexpr Insertion insertions[] = {Insertion::none, Insertion::serial, Insertio
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][causal_conv]", float, double) {
+TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][causal_conv]", float,
+                   double) {
   using T = TestType;
-  // Nothing, ones, tiles of 64 less and more one, channels in whole packs and not, a dilation past the end, a second part of dw.
+  // Nothing, ones, tiles of 64 less and more one, channels in whole packs and not, a dilation past
+  // the end, a second part of dw.
   for (const bool same : {false, true}) {
     for (const ConvSizes& size : std::vector<ConvSizes>{{0, 4, 3, 5, 3, 1, same},
                                                         {2, 0, 4, 5, 3, 1, same},
@@ -238,7 +272,8 @@ TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][ca
     }
   }
   check_conv<T>({5, 13, 8, 4, 3, 3, false}, {.offset = 1});
-  // By the library: one tap, no input channels, no rows; chunks of one and of two sequences, single elements.
+  // By the library: one tap, no input channels, no rows; chunks of one and of two sequences, single
+  // elements.
   for (const bool same : {false, true}) {
     check_conv<T>({2, 3, 4, 66, 1, 1, same}, {.choices = false});
     check_conv<T>({2, 3, 0, 66, 2, 1, same}, {.choices = false});
@@ -250,10 +285,12 @@ TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][ca
   check_conv<T>({3, 100, 4, 5, 2, 7, true}, {.choices = false});
 }
 
-TEMPLATE_TEST_CASE("cuda conv_norm: gradients are the naive chain rule", "[simt][causal_conv]", float, double) {
+TEMPLATE_TEST_CASE("cuda conv_norm: gradients are the naive chain rule", "[simt][causal_conv]",
+                   float, double) {
   using T = TestType;
   for (const Insertion insertion : insertions) {
-    // Nothing, one, tiles of 32 rows less and more one, each register row, more than one tile of the bottleneck.
+    // Nothing, one, tiles of 32 rows less and more one, each register row, more than one tile of
+    // the bottleneck.
     check_half<T>({2, 0, 4, 3, 1, 4}, false, insertion);
     check_half<T>({1, 1, 1, 1, 1, 1}, false, insertion);
     check_half<T>({3, 11, 64, 3, 2, 8}, false, insertion, {.choices = false});
@@ -266,15 +303,18 @@ TEMPLATE_TEST_CASE("cuda conv_norm: gradients are the naive chain rule", "[simt]
     check_half<T>({1, 4, 260, 2, 1, 4}, false, insertion);
     // Chunks of one sequence.
     check_half<T>({3, 6, 68, 3, 2, 4}, true, insertion, {.column_bytes = 1});
-    check_half<T>({3, 4, 67, 2, 1, 3}, false, insertion, {.choices = false, .offset = 1, .column_bytes = 1});
+    check_half<T>({3, 4, 67, 2, 1, 3}, false, insertion,
+                  {.choices = false, .offset = 1, .column_bytes = 1});
   }
 }
 
-TEST_CASE("cuda conv_norm: gradients of more rows than one chunk of sums has", "[simt][causal_conv]") {
+TEST_CASE("cuda conv_norm: gradients of more rows than one chunk of sums has",
+          "[simt][causal_conv]") {
   check_half<float>({5, 420, 4, 1, 1, 4}, false, Insertion::parallel, {.choices = false});
 }
 
-TEMPLATE_TEST_CASE("cuda adapter: gradients are the naive chain rule", "[simt][adapter]", float, double) {
+TEMPLATE_TEST_CASE("cuda adapter: gradients are the naive chain rule", "[simt][adapter]", float,
+                   double) {
   using T = TestType;
   // In one launch for f32, then not: odd widths, too many channels, addresses.
   check_adapter<T>(0, 4, 4);

@@ -1,4 +1,5 @@
-/// Convolutions, the fused half of a residual block and adapters on CUDA, emulated, against loops in double.
+/// Convolutions, the fused half of a residual block and adapters on CUDA, emulated, against loops
+/// in double.
 
 #include "kernels/matmul/product_scratch.hpp"
 #include "simt/conv_problems.hpp"
@@ -9,9 +10,11 @@ using namespace refrain::test::convolutions;
 
 TEMPLATE_TEST_CASE("cuda causal_conv: forward is the naive loop", "[simt][conv]", float, double) {
   using T = TestType;
-  // No rows, no input channels; one of everything; batch boundaries inside a tile of 64 rows, at its end, and one row after; even and odd
-  // taps on both sides; reaches beyond the sequence; around 16 channels of a slice and 64 columns of a tile.  Past them the library: one
-  // tap, more channels than a lane's share of a warp's row, none, chunks of one and of two sequences, single elements.
+  // No rows, no input channels; one of everything; batch boundaries inside a tile of 64 rows, at
+  // its end, and one row after; even and odd taps on both sides; reaches beyond the sequence;
+  // around 16 channels of a slice and 64 columns of a tile. Past them the library: one tap, more
+  // channels than a lane's share of a warp's row, none, chunks of one and of two sequences, single
+  // elements.
   for (const ConvCase& c : {ConvCase{0, 5, 4, 4, 2, 1, false},
                             ConvCase{2, 0, 4, 4, 2, 1, false},
                             ConvCase{2, 3, 0, 4, 1, 1, false},
@@ -45,9 +48,11 @@ TEMPLATE_TEST_CASE("cuda causal_conv: forward is the naive loop", "[simt][conv]"
   }
 }
 
-TEMPLATE_TEST_CASE("cuda causal_conv: something may be added, also what y holds", "[simt][conv]", float, double) {
+TEMPLATE_TEST_CASE("cuda causal_conv: something may be added, also what y holds", "[simt][conv]",
+                   float, double) {
   using T = TestType;
-  for (const ConvCase& c : {ConvCase{2, 33, 4, 72, 2, 1, false}, ConvCase{1, 3, 3, 5, 2, 1, true}}) {
+  for (const ConvCase& c :
+       {ConvCase{2, 33, 4, 72, 2, 1, false}, ConvCase{1, 3, 3, 5, 2, 1, true}}) {
     INFO(text(c));
     const ConvProblem<T> problem(c);
     const auto added = random_array<T>({c.batch, c.steps, c.out}, 8);
@@ -68,14 +73,16 @@ TEST_CASE("cuda causal_conv: on tensor cores", "[simt][conv]") {
   for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
     const MathScope scope(mode);
     for (const ConvCase& c :
-         {ConvCase{2, 9, 20, 36, 3, 2, false}, ConvCase{2, 7, 24, 60, 2, 1, true}, ConvCase{1, 5, 9, 7, 2, 1, true}}) {
+         {ConvCase{2, 9, 20, 36, 3, 2, false}, ConvCase{2, 7, 24, 60, 2, 1, true},
+          ConvCase{1, 5, 9, 7, 2, 1, true}}) {
       INFO(name(mode) << ": " << text(c));
       const ConvProblem<float> problem(c);
       for_each_order([&] {
         DeviceArray<float> y = problem.output();
         cuda::causal_conv_forward(problem.args(y), {});
         check_close<float>(y.span(), problem.expected, tolerance_of<float>(mode));
-        std::vector<float> exact(y.span().size());  // no bit of the exact mode's results: the factors were rounded
+        std::vector<float> exact(
+            y.span().size());  // no bit of the exact mode's results: the factors were rounded
         const MathScope inner(MathMode::exact);
         DeviceArray<float> z = problem.output();
         cuda::causal_conv_forward(problem.args(z), {});
@@ -85,10 +92,12 @@ TEST_CASE("cuda causal_conv: on tensor cores", "[simt][conv]") {
   }
 }
 
-TEMPLATE_TEST_CASE("cuda causal_conv: a sequence's results do not depend on its place in the batch", "[simt][conv]", float,
-                   double) {
+TEMPLATE_TEST_CASE("cuda causal_conv: a sequence's results do not depend on its place in the batch",
+                   "[simt][conv]", float, double) {
   using T = TestType;
-  const ConvCase c{7, 19, 8, 12, 3, 4, true};  // 133 rows: every sequence lies elsewhere in its tile, some in two
+  const ConvCase c{
+      7, 19, 8,   12,
+      3, 4,  true};  // 133 rows: every sequence lies elsewhere in its tile, some in two
   const ConvProblem<T> problem(c);
   DeviceArray<T> y = problem.output();
   cuda::causal_conv_forward(problem.args(y), {});
@@ -102,14 +111,16 @@ TEMPLATE_TEST_CASE("cuda causal_conv: a sequence's results do not depend on its 
   }
 }
 
-TEMPLATE_TEST_CASE("cuda conv_norm: forward is the naive loop, with and without what is saved", "[simt][conv]", float, double) {
+TEMPLATE_TEST_CASE("cuda conv_norm: forward is the naive loop, with and without what is saved",
+                   "[simt][conv]", float, double) {
   using T = TestType;
-  // One channel; one before, at and after the narrow tile; a bottleneck of one, around its chunk of 32, none at all; addresses that
-  // allow single elements alone.
+  // One channel; one before, at and after the narrow tile; a bottleneck of one, around its chunk of
+  // 32, none at all; addresses that allow single elements alone.
   for (const HalfCase& c :
        {HalfCase{1, 1, 1, 1, 1, 1}, HalfCase{3, 23, 4, 3, 2, 8}, HalfCase{2, 5, 63, 2, 1, 33, true},
-        HalfCase{2, 33, 64, 2, 40, 36}, HalfCase{1, 3, 20, 4, 1, 5, true}, HalfCase{2, 4, 12, 2, 1, 16, false, 1},
-        HalfCase{1, 2, 8, 1, 1, 0}, HalfCase{2, 3, 65, 2, 1, 4, true}}) {
+        HalfCase{2, 33, 64, 2, 40, 36}, HalfCase{1, 3, 20, 4, 1, 5, true},
+        HalfCase{2, 4, 12, 2, 1, 16, false, 1}, HalfCase{1, 2, 8, 1, 1, 0},
+        HalfCase{2, 3, 65, 2, 1, 4, true}}) {
     for (const Insertion insertion : insertions) {
       INFO(text(c) << ", insertion " << static_cast<int>(insertion));
       HalfProblem<T>(c, insertion).check(tolerance::sum<T>);
@@ -118,12 +129,15 @@ TEMPLATE_TEST_CASE("cuda conv_norm: forward is the naive loop, with and without 
 }
 
 TEST_CASE("cuda conv_norm: wider than a tile", "[simt][conv]") {
-  // Each register row, in groups and in single elements; rows that a block takes; chunks of one sequence; a bottleneck too wide for a tile.
-  for (const HalfCase& c : {HalfCase{1, 3, 68, 2, 1, 12}, HalfCase{1, 2, 128, 1, 1, 8, true}, HalfCase{1, 2, 132, 1, 1, 8},
-                            HalfCase{2, 1, 255, 1, 1, 3}, HalfCase{1, 1, 256, 1, 1, 40}, HalfCase{1, 2, 257, 1, 1, 2, true},
-                            HalfCase{1, 2, 516, 1, 1, 4}, HalfCase{1, 1, 1028, 1, 1, 3},
-                            HalfCase{3, 5, 68, 3, 2, 8, true, 0, 1}, HalfCase{3, 5, 76, 2, 1, 4, false, 1, 1},
-                            HalfCase{2, 0, 68, 2, 1, 4}, HalfCase{1, 2, 72, 1, 1, 0}, HalfCase{1, 2, 4, 2, 1, 640}}) {
+  // Each register row, in groups and in single elements; rows that a block takes; chunks of one
+  // sequence; a bottleneck too wide for a tile.
+  for (const HalfCase& c :
+       {HalfCase{1, 3, 68, 2, 1, 12}, HalfCase{1, 2, 128, 1, 1, 8, true},
+        HalfCase{1, 2, 132, 1, 1, 8}, HalfCase{2, 1, 255, 1, 1, 3}, HalfCase{1, 1, 256, 1, 1, 40},
+        HalfCase{1, 2, 257, 1, 1, 2, true}, HalfCase{1, 2, 516, 1, 1, 4},
+        HalfCase{1, 1, 1028, 1, 1, 3}, HalfCase{3, 5, 68, 3, 2, 8, true, 0, 1},
+        HalfCase{3, 5, 76, 2, 1, 4, false, 1, 1}, HalfCase{2, 0, 68, 2, 1, 4},
+        HalfCase{1, 2, 72, 1, 1, 0}, HalfCase{1, 2, 4, 2, 1, 640}}) {
     for (const Insertion insertion : insertions) {
       INFO(text(c) << ", insertion " << static_cast<int>(insertion));
       HalfProblem<float>(c, insertion).check(tolerance::sum<float>);
@@ -134,7 +148,8 @@ TEST_CASE("cuda conv_norm: wider than a tile", "[simt][conv]") {
 TEST_CASE("cuda conv_norm: on tensor cores", "[simt][conv]") {
   for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
     const MathScope scope(mode);
-    for (const HalfCase& c : {HalfCase{2, 5, 20, 2, 1, 12}, HalfCase{1, 3, 64, 1, 1, 36, true}, HalfCase{1, 2, 9, 2, 1, 3}}) {
+    for (const HalfCase& c : {HalfCase{2, 5, 20, 2, 1, 12}, HalfCase{1, 3, 64, 1, 1, 36, true},
+                              HalfCase{1, 2, 9, 2, 1, 3}}) {
       for (const Insertion insertion : insertions) {
         INFO(name(mode) << ": " << text(c) << ", insertion " << static_cast<int>(insertion));
         HalfProblem<float>(c, insertion).check(tolerance_of<float>(mode));
@@ -143,8 +158,8 @@ TEST_CASE("cuda conv_norm: on tensor cores", "[simt][conv]") {
   }
 }
 
-TEMPLATE_TEST_CASE("cuda conv_norm: one launch, whichever the insertion, and none without rows", "[simt][conv]", float,
-                   double) {
+TEMPLATE_TEST_CASE("cuda conv_norm: one launch, whichever the insertion, and none without rows",
+                   "[simt][conv]", float, double) {
   using T = TestType;
   const auto launches = [](const HalfCase& c, Insertion insertion) {
     const HalfProblem<T> problem(c, insertion);
@@ -167,13 +182,15 @@ TEMPLATE_TEST_CASE("cuda conv_norm: one launch, whichever the insertion, and non
   }
 }
 
-TEST_CASE("cuda conv: gathered rows stay within their limit, or are one sequence's", "[simt][conv]") {
+TEST_CASE("cuda conv: gathered rows stay within their limit, or are one sequence's",
+          "[simt][conv]") {
   constexpr std::size_t limit = 64 << 20;
   const auto shape = [](Shape of) { return View{nullptr, of, DType::f32, Device::cuda}; };
   kernels::cpu::Scratch of_products(nullptr);
   cuda::take_product_scratch(of_products);
   const auto bytes = [&](std::int64_t batch, std::int64_t steps) {
-    return cuda::causal_conv_forward_workspace({.x = shape({batch, steps, 256}), .w = shape({3, 256, 256})}) -
+    return cuda::causal_conv_forward_workspace(
+               {.x = shape({batch, steps, 256}), .w = shape({3, 256, 256})}) -
            of_products.bytes();
   };
   CHECK(bytes(128, 50) == 128 * 50 * 3 * 256 * sizeof(float));
@@ -182,7 +199,8 @@ TEST_CASE("cuda conv: gathered rows stay within their limit, or are one sequence
   CHECK(bytes(7, 100000) == 100000 * 3 * 256 * sizeof(float));
 }
 
-TEMPLATE_TEST_CASE("cuda conv_norm: an identity patch changes nothing", "[simt][conv]", float, double) {
+TEMPLATE_TEST_CASE("cuda conv_norm: an identity patch changes nothing", "[simt][conv]", float,
+                   double) {
   using T = TestType;
   const HalfCase c{2, 9, 12, 2, 1, 8};
   const HalfProblem<T> plain(c, Insertion::none);
@@ -203,21 +221,25 @@ TEMPLATE_TEST_CASE("cuda adapter: forward is the naive loop", "[simt][conv]", fl
     int offset;
   };
   for (const auto& [rows, channels, bottleneck, offset] :
-       {Case{0, 4, 4, 0}, Case{1, 1, 1, 0}, Case{63, 8, 4, 0}, Case{65, 64, 36, 0}, Case{3, 63, 33, 0}, Case{2, 12, 8, 1},
-        Case{3, 5, 0, 0}, Case{2, 65, 7, 0}, Case{2, 68, 8, 0}, Case{1, 132, 4, 0}, Case{2, 260, 12, 0}, Case{1, 3, 700, 0}}) {
-    INFO(rows << " rows of " << channels << ", bottleneck " << bottleneck << ", " << offset << " past a multiple of 16 bytes");
+       {Case{0, 4, 4, 0}, Case{1, 1, 1, 0}, Case{63, 8, 4, 0}, Case{65, 64, 36, 0},
+        Case{3, 63, 33, 0}, Case{2, 12, 8, 1}, Case{3, 5, 0, 0}, Case{2, 65, 7, 0},
+        Case{2, 68, 8, 0}, Case{1, 132, 4, 0}, Case{2, 260, 12, 0}, Case{1, 3, 700, 0}}) {
+    INFO(rows << " rows of " << channels << ", bottleneck " << bottleneck << ", " << offset
+              << " past a multiple of 16 bytes");
     const PatchArrays<T> patch(channels, bottleneck, offset);
     const auto x = random_array<T>({rows, channels}, 1, 1, offset);
     const naive::PatchResult expected = naive::patch(x.doubles(), patch.values(), rows);
     const bool one = channels <= (std::is_same_v<T, float> ? 256 : 64) && bottleneck < 700;
     for_each_order([&, rows = rows, channels = channels, bottleneck = bottleneck, offset = offset] {
-      DeviceArray<T> y({rows, channels}, {}, offset), alone({rows, channels}), saved({rows, bottleneck});
-      kernels::AdapterForward args{.x = x.view(), .patch = patch.views(), .y = alone.mutable_view()};
+      DeviceArray<T> y({rows, channels}, {}, offset), alone({rows, channels}),
+          saved({rows, bottleneck});
+      kernels::AdapterForward args{
+          .x = x.view(), .patch = patch.views(), .y = alone.mutable_view()};
       run_entry(cuda::adapter_forward, cuda::adapter_forward_workspace, args);
       args.y = y.mutable_view();
       args.bottleneck = saved.mutable_view();
-      const std::int64_t launches =
-          launches_of([&] { run_entry(cuda::adapter_forward, cuda::adapter_forward_workspace, args); });
+      const std::int64_t launches = launches_of(
+          [&] { run_entry(cuda::adapter_forward, cuda::adapter_forward_workspace, args); });
       CHECK(launches == (rows == 0 ? 0 : one ? 1 : 3));
       check_close<T>(y.span(), expected.y, tolerance::sum<T>);
       check_close<T>(saved.span(), expected.bottleneck, tolerance::sum<T>);
@@ -236,8 +258,11 @@ TEST_CASE("cuda adapter: on tensor cores", "[simt][conv]") {
       const naive::PatchResult expected = naive::patch(x.doubles(), patch.values(), 5);
       for_each_order([&] {
         DeviceArray<float> y({5, channels}), saved({5, 36});
-        cuda::adapter_forward(
-            {.x = x.view(), .patch = patch.views(), .y = y.mutable_view(), .bottleneck = saved.mutable_view()}, {});
+        cuda::adapter_forward({.x = x.view(),
+                               .patch = patch.views(),
+                               .y = y.mutable_view(),
+                               .bottleneck = saved.mutable_view()},
+                              {});
         check_close<float>(y.span(), expected.y, tolerance_of<float>(mode));
         check_close<float>(saved.span(), expected.bottleneck, tolerance_of<float>(mode));
       });

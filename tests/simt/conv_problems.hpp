@@ -1,5 +1,6 @@
 #pragma once
-/// Convolutions, halves of residual blocks and patches as the emulated CUDA entries take them, and what naive_conv.hpp makes of them.
+/// Convolutions, halves of residual blocks and patches as the emulated CUDA entries take them, and
+/// what naive_conv.hpp makes of them.
 
 #include <cstdint>
 #include <string>
@@ -51,8 +52,9 @@ struct ConvCase {
 };
 
 inline std::string text(const ConvCase& c) {
-  return concat("x [", c.batch, ",", c.steps, ",", c.in, "], w [", c.taps, ",", c.in, ",", c.out, "], dilation ", c.dilation,
-                c.same ? ", same" : ", causal", c.bias ? "" : ", no bias", ", ", c.offset, " past a multiple of 16 bytes");
+  return concat("x [", c.batch, ",", c.steps, ",", c.in, "], w [", c.taps, ",", c.in, ",", c.out,
+                "], dilation ", c.dilation, c.same ? ", same" : ", causal",
+                c.bias ? "" : ", no bias", ", ", c.offset, " past a multiple of 16 bytes");
 }
 
 template <class T>
@@ -60,9 +62,11 @@ struct ConvProblem {
   explicit ConvProblem(const ConvCase& of)
       : c(of),
         x(random_array<T>({c.batch, c.steps, c.in}, 1, 1, c.offset)),
-        w(random_array<T>({c.taps, c.in, c.out}, 2, 1 / std::sqrt(static_cast<double>(1 + c.taps * c.in)), c.offset)),
+        w(random_array<T>({c.taps, c.in, c.out}, 2,
+                          1 / std::sqrt(static_cast<double>(1 + c.taps * c.in)), c.offset)),
         bias(random_array<T>({c.out}, 3)),
-        expected(naive::conv(x.doubles(), w.doubles(), c.bias ? bias.doubles() : naive::Values(), c.sizes())) {}
+        expected(naive::conv(x.doubles(), w.doubles(), c.bias ? bias.doubles() : naive::Values(),
+                             c.sizes())) {}
 
   kernels::CausalConvForward args(DeviceArray<T>& y) const {
     return {.x = x.view(),
@@ -73,9 +77,11 @@ struct ConvProblem {
             .padding = c.padding()};
   }
   void run(DeviceArray<T>& y) const {
-    c.column_bytes == 0 ? run_entry(cuda::causal_conv_forward, cuda::causal_conv_forward_workspace, args(y))
-                        : run_entry(cuda::causal_conv_forward_in_chunks, cuda::causal_conv_forward_in_chunks_workspace, args(y),
-                                    cuda::TapColumnLimit{c.column_bytes});
+    c.column_bytes == 0
+        ? run_entry(cuda::causal_conv_forward, cuda::causal_conv_forward_workspace, args(y))
+        : run_entry(cuda::causal_conv_forward_in_chunks,
+                    cuda::causal_conv_forward_in_chunks_workspace, args(y),
+                    cuda::TapColumnLimit{c.column_bytes});
   }
   DeviceArray<T> output() const { return DeviceArray<T>({c.batch, c.steps, c.out}, {}, c.offset); }
 
@@ -91,23 +97,32 @@ struct HalfCase {
   int offset = 0;
   std::int64_t column_bytes = 0;
 
-  naive::ConvSizes sizes() const { return {batch, steps, channels, channels, taps, dilation, same}; }
+  naive::ConvSizes sizes() const {
+    return {batch, steps, channels, channels, taps, dilation, same};
+  }
 };
 
 inline std::string text(const HalfCase& c) {
-  return concat("x [", c.batch, ",", c.steps, ",", c.channels, "], ", c.taps, " taps, dilation ", c.dilation, ", bottleneck ",
-                c.bottleneck, c.same ? ", same" : ", causal", ", ", c.offset, " past a multiple of 16 bytes");
+  return concat("x [", c.batch, ",", c.steps, ",", c.channels, "], ", c.taps, " taps, dilation ",
+                c.dilation, ", bottleneck ", c.bottleneck, c.same ? ", same" : ", causal", ", ",
+                c.offset, " past a multiple of 16 bytes");
 }
 
 template <class T>
 struct PatchArrays {
   PatchArrays(std::int64_t channels, std::int64_t bottleneck, int offset)
-      : down(random_array<T>({channels, bottleneck}, 11, 1 / std::sqrt(static_cast<double>(channels)), offset)),
+      : down(random_array<T>({channels, bottleneck}, 11,
+                             1 / std::sqrt(static_cast<double>(channels)), offset)),
         down_bias(random_array<T>({bottleneck}, 12)),
-        up(random_array<T>({bottleneck, channels}, 13, 1 / std::sqrt(1.0 + static_cast<double>(bottleneck)), offset)),
+        up(random_array<T>({bottleneck, channels}, 13,
+                           1 / std::sqrt(1.0 + static_cast<double>(bottleneck)), offset)),
         up_bias(random_array<T>({channels}, 14)) {}
-  kernels::PatchWeights views() const { return {down.view(), down_bias.view(), up.view(), up_bias.view()}; }
-  naive::PatchValues values() const { return {down.doubles(), down_bias.doubles(), up.doubles(), up_bias.doubles()}; }
+  kernels::PatchWeights views() const {
+    return {down.view(), down_bias.view(), up.view(), up_bias.view()};
+  }
+  naive::PatchValues values() const {
+    return {down.doubles(), down_bias.doubles(), up.doubles(), up_bias.doubles()};
+  }
 
   DeviceArray<T> down, down_bias, up, up_bias;
 };
@@ -120,8 +135,8 @@ struct HalfProblem {
       : c(of),
         insertion(where),
         x(random_array<T>(shape(), 1, 1, c.offset)),
-        w(random_array<T>({c.taps, c.channels, c.channels}, 2, 1 / std::sqrt(static_cast<double>(c.taps * c.channels)),
-                          c.offset)),
+        w(random_array<T>({c.taps, c.channels, c.channels}, 2,
+                          1 / std::sqrt(static_cast<double>(c.taps * c.channels)), c.offset)),
         residual(random_array<T>(shape(), 4, 1, c.offset)),
         bias(random_array<T>({c.channels}, 3)),
         gamma(random_array<T>({c.channels}, 5, 1, c.offset)),
@@ -135,8 +150,9 @@ struct HalfProblem {
     const auto place = insertion == Insertion::none     ? naive::Place::none
                        : insertion == Insertion::serial ? naive::Place::serial
                                                         : naive::Place::parallel;
-    return naive::half(x.doubles(), {w.doubles(), bias.doubles(), gamma.doubles(), beta.doubles(), patch.values()},
-                       with_residual ? residual.doubles() : naive::Values(), c.sizes(), place, epsilon);
+    return naive::half(
+        x.doubles(), {w.doubles(), bias.doubles(), gamma.doubles(), beta.doubles(), patch.values()},
+        with_residual ? residual.doubles() : naive::Values(), c.sizes(), place, epsilon);
   }
 
   struct Outputs {
@@ -169,9 +185,10 @@ struct HalfProblem {
       args.conv = out.conv.mutable_view();
       if (patched()) args.bottleneck = out.bottleneck.mutable_view();
     }
-    c.column_bytes == 0 ? run_entry(cuda::conv_norm_forward, cuda::conv_norm_forward_workspace, args)
-                        : run_entry(cuda::conv_norm_forward_in_chunks, cuda::conv_norm_forward_in_chunks_workspace, args,
-                                    cuda::TapColumnLimit{c.column_bytes});
+    c.column_bytes == 0
+        ? run_entry(cuda::conv_norm_forward, cuda::conv_norm_forward_workspace, args)
+        : run_entry(cuda::conv_norm_forward_in_chunks, cuda::conv_norm_forward_in_chunks_workspace,
+                    args, cuda::TapColumnLimit{c.column_bytes});
   }
 
   void check(Tolerance allowed) const {

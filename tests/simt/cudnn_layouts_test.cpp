@@ -1,4 +1,5 @@
-/// What lies between our tensors and cuDNN's, emulated: with it, the plain loops of a cross-correlation are our convolution.
+/// What lies between our tensors and cuDNN's, emulated: with it, the plain loops of a
+/// cross-correlation are our convolution.
 
 #include "kernels/cudnn/layouts.hpp"
 #include "refrain/kernels/causal_conv.hpp"
@@ -15,10 +16,11 @@ namespace cuda = kernels::cuda;
 
 namespace {
 
-/// y[b,t,o] = sum_{j,c} filter[o,j,c] padded[b, t + j * dilation, c], padded = x behind `before` steps of zeros: a cross-correlation as
-/// cuDNN documents it, with filter [out,taps,in].
-std::vector<double> cross_correlation(const std::vector<double>& x, const std::vector<double>& filter,
-                                      const cuda::Taps& extents, std::int64_t batch, std::int64_t steps, std::int64_t dilation,
+/// y[b,t,o] = sum_{j,c} filter[o,j,c] padded[b, t + j * dilation, c], padded = x behind `before`
+/// steps of zeros: a cross-correlation as cuDNN documents it, with filter [out,taps,in].
+std::vector<double> cross_correlation(const std::vector<double>& x,
+                                      const std::vector<double>& filter, const cuda::Taps& extents,
+                                      std::int64_t batch, std::int64_t steps, std::int64_t dilation,
                                       std::int64_t before) {
   std::vector<double> y;
   for (std::int64_t b = 0; b < batch; ++b) {
@@ -44,7 +46,8 @@ const cuda::Taps cases[] = {{1, 1, 1}, {3, 5, 7}, {2, 16, 17}, {4, 1, 3}, {1, 33
 
 }  // namespace
 
-TEST_CASE("cuda filter_from_taps: cuDNN's cross-correlation with the filter is our convolution", "[simt][cudnn]") {
+TEST_CASE("cuda filter_from_taps: cuDNN's cross-correlation with the filter is our convolution",
+          "[simt][cudnn]") {
   const std::int64_t batch = 2, steps = 9;
   for (const cuda::Taps& extents : cases) {
     INFO("K " << extents.taps << ", Cin " << extents.in << ", Cout " << extents.out);
@@ -64,9 +67,11 @@ TEST_CASE("cuda filter_from_taps: cuDNN's cross-correlation with the filter is o
                                        .dilation = dilation,
                                        .same = padding == kernels::Padding::same};
           const std::vector<double> expected = naive::conv(x.doubles(), w.doubles(), {}, sizes);
-          const std::vector<double> got = cross_correlation(x.doubles(), filter.doubles(), extents, batch, steps, dilation,
-                                                            (extents.taps - 1) * dilation - after);
-          check_close<double>(std::span<const double>(got), std::span<const double>(expected), tolerance::sum<double>);
+          const std::vector<double> got =
+              cross_correlation(x.doubles(), filter.doubles(), extents, batch, steps, dilation,
+                                (extents.taps - 1) * dilation - after);
+          check_close<double>(std::span<const double>(got), std::span<const double>(expected),
+                              tolerance::sum<double>);
         }
       }
     });
@@ -86,7 +91,8 @@ TEST_CASE("cuda taps_from_filter: undoes filter_from_taps", "[simt][cudnn]") {
   }
 }
 
-TEST_CASE("cuda add_to_rows, write_identity: sums of rows and a row, rows of the identity", "[simt][cudnn]") {
+TEST_CASE("cuda add_to_rows, write_identity: sums of rows and a row, rows of the identity",
+          "[simt][cudnn]") {
   const auto x = random_array<float>({7, 45}, 1);
   const auto row = random_array<float>({45}, 2);
   for_each_order([&] {
@@ -95,10 +101,12 @@ TEST_CASE("cuda add_to_rows, write_identity: sums of rows and a row, rows of the
     DeviceArray<float> matrix({5, 20});
     cuda::write_identity(matrix.data(), 10, 5, 20, {});
     for (std::int64_t r = 0; r < 7; ++r) {
-      for (std::int64_t c = 0; c < 45; ++c) REQUIRE(y.data()[r * 45 + c] == x.data()[r * 45 + c] + row.data()[c]);
+      for (std::int64_t c = 0; c < 45; ++c)
+        REQUIRE(y.data()[r * 45 + c] == x.data()[r * 45 + c] + row.data()[c]);
     }
     for (std::int64_t r = 0; r < 5; ++r) {
-      for (std::int64_t c = 0; c < 20; ++c) REQUIRE(matrix.data()[r * 20 + c] == (c == 10 + r ? 1.0f : 0.0f));
+      for (std::int64_t c = 0; c < 20; ++c)
+        REQUIRE(matrix.data()[r * 20 + c] == (c == 10 + r ? 1.0f : 0.0f));
     }
   });
 }

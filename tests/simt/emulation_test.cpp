@@ -1,4 +1,5 @@
-/// The emulated GPU itself: what it computes where CUDA says what must come out, and that it finds planted defects.
+/// The emulated GPU itself: what it computes where CUDA says what must come out, and that it finds
+/// planted defects.
 
 #include <numeric>
 #include <set>
@@ -22,11 +23,15 @@ std::vector<int> counted(int count) {
   return values;
 }
 
-std::vector<int> values_of(const DeviceArray<int>& array) { return {array.span().begin(), array.span().end()}; }
+std::vector<int> values_of(const DeviceArray<int>& array) {
+  return {array.span().begin(), array.span().end()};
+}
 
 template <class... Parameters>
-void start(int threads, void (*kernel)(Parameters...), std::type_identity_t<Parameters>... arguments) {
-  simt::launch({.name = "kernel", .grid = 1, .block = static_cast<unsigned>(threads)}, kernel, arguments...);
+void start(int threads, void (*kernel)(Parameters...),
+           std::type_identity_t<Parameters>... arguments) {
+  simt::launch({.name = "kernel", .grid = 1, .block = static_cast<unsigned>(threads)}, kernel,
+               arguments...);
 }
 
 /// The message of the EmulationError that `body` throws; "" when it throws none.
@@ -107,7 +112,8 @@ __global__ void carve(std::uint64_t* out) {
 __global__ void positions(int* out) {
   const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
-  out[block * (blockDim.x * blockDim.y * blockDim.z) + thread] = static_cast<int>(1000 * block + thread);
+  out[block * (blockDim.x * blockDim.y * blockDim.z) + thread] =
+      static_cast<int>(1000 * block + thread);
 }
 
 __global__ void zero_filled(const float* in, float* out) {
@@ -159,7 +165,8 @@ concept HasAtomicAdd = requires(T* address) {
   atomicAdd(address, T{1});
 };
 static_assert(HasAtomicAdd<int> && HasAtomicAdd<unsigned long long>);
-static_assert(!HasAtomicAdd<float> && !HasAtomicAdd<double>, "a float atomic would make sums depend on the order of threads");
+static_assert(!HasAtomicAdd<float> && !HasAtomicAdd<double>,
+              "a float atomic would make sums depend on the order of threads");
 
 }  // namespace
 
@@ -215,8 +222,10 @@ TEST_CASE("emulation: sums and maxima over warps and blocks reach every thread",
     std::vector<double> expected;
     for (int t = 0; t < 128; ++t) expected.push_back(std::accumulate(x.begin(), x.end(), 0.0));
     for (int t = 0; t < 128; ++t) expected.push_back(*std::max_element(x.begin(), x.end()));
-    for (int t = 0; t < 128; ++t) expected.push_back(std::accumulate(x.begin() + t / 8 * 8, x.begin() + t / 8 * 8 + 8, 0.0));
-    for (int t = 0; t < 128; ++t) expected.push_back(*std::max_element(x.begin() + t / 4 * 4, x.begin() + t / 4 * 4 + 4));
+    for (int t = 0; t < 128; ++t)
+      expected.push_back(std::accumulate(x.begin() + t / 8 * 8, x.begin() + t / 8 * 8 + 8, 0.0));
+    for (int t = 0; t < 128; ++t)
+      expected.push_back(*std::max_element(x.begin() + t / 4 * 4, x.begin() + t / 4 * 4 + 4));
     check_close<float>(out.span(), expected, tolerance::sum<float>);
   });
 }
@@ -235,7 +244,8 @@ TEST_CASE("emulation: orders differ, and a seed repeats its own", "[simt]") {
   const auto order_under = [](const simt::emulation::Schedule& schedule) {
     simt::emulation::set_schedule(schedule);
     DeviceArray<int> order({32}), next({1}, {0});
-    simt::launch({.name = "note_order", .grid = 4, .block = 8}, note_order, order.data(), next.data());
+    simt::launch({.name = "note_order", .grid = 4, .block = 8}, note_order, order.data(),
+                 next.data());
     simt::emulation::set_schedule({});
     return values_of(order);
   };
@@ -253,21 +263,26 @@ TEST_CASE("emulation: orders differ, and a seed repeats its own", "[simt]") {
 TEST_CASE("emulation: blocks and threads in three dimensions", "[simt]") {
   for_each_order([&] {
     DeviceArray<int> out({2 * 3 * 4 * 24});
-    simt::launch({.name = "positions", .grid = dim3(2, 3, 4), .block = dim3(4, 3, 2)}, positions, out.data());
+    simt::launch({.name = "positions", .grid = dim3(2, 3, 4), .block = dim3(4, 3, 2)}, positions,
+                 out.data());
     for (int i = 0; i < 2 * 3 * 4 * 24; ++i) REQUIRE(out.data()[i] == i / 24 * 1000 + i % 24);
   });
 }
 
 TEST_CASE("emulation: carved shared memory is aligned and holds NaN at first", "[simt]") {
   DeviceArray<std::int64_t> out({4});
-  const std::size_t bytes = simt::piece_bytes<char>(3) + simt::piece_bytes<float>(5) + simt::piece_bytes<double>(2);
+  const std::size_t bytes =
+      simt::piece_bytes<char>(3) + simt::piece_bytes<float>(5) + simt::piece_bytes<double>(2);
   CHECK(bytes == 16 + 32 + 16);
   simt::launch({.name = "carve", .grid = 1, .block = 1, .shared_bytes = bytes}, carve,
                reinterpret_cast<std::uint64_t*>(out.data()));
-  CHECK(std::vector<std::int64_t>(out.span().begin(), out.span().end()) == std::vector<std::int64_t>{0, 0, 0, 0});
+  CHECK(std::vector<std::int64_t>(out.span().begin(), out.span().end()) ==
+        std::vector<std::int64_t>{0, 0, 0, 0});
 }
 
-TEST_CASE("emulation: asynchronous copies land when waited for, zeros where there is nothing to copy", "[simt]") {
+TEST_CASE(
+    "emulation: asynchronous copies land when waited for, zeros where there is nothing to copy",
+    "[simt]") {
   const DeviceArray<float> in = random_array<float>({128}, 2);
   for_each_order([&] {
     DeviceArray<float> out({128});
@@ -300,7 +315,8 @@ TEST_CASE("emulation: tensor-core products are the products of the rounded matri
     for (int i = 0; i < 16; ++i) {
       for (int j = 0; j < 8; ++j) {
         double sum = 0;
-        for (int k = 0; k < depth; ++k) sum += static_cast<double>(a.data()[i * depth + k]) * b.data()[k * 8 + j];
+        for (int k = 0; k < depth; ++k)
+          sum += static_cast<double>(a.data()[i * depth + k]) * b.data()[k * 8 + j];
         d.push_back(sum);
       }
     }
@@ -330,7 +346,8 @@ TEST_CASE("emulation: tf32 and bf16 round as the hardware does", "[simt]") {
   CHECK(simt::bf16_high(simt::to_bf16x2(1, -3)) == -3);
 }
 
-TEST_CASE("emulation: an exception in a kernel reaches the caller, and the next launch is sound", "[simt]") {
+TEST_CASE("emulation: an exception in a kernel reaches the caller, and the next launch is sound",
+          "[simt]") {
   for_each_order([&] {
     DeviceArray<int> out({64});
     CHECK_THROWS_WITH(start(64, throws, out.data()), "from thread 3");
@@ -348,7 +365,8 @@ TEST_CASE("emulation: launches are counted", "[simt]") {
 }
 
 // ---- planted defects ----
-// Races are undefined behaviour of the emulation's program, too, and ThreadSanitizer ends it: those run elsewhere (planted_main.cpp).
+// Races are undefined behaviour of the emulation's program, too, and ThreadSanitizer ends it: those
+// run elsewhere (planted_main.cpp).
 
 TEST_CASE("emulation: a missing barrier shows as a wrong result", "[simt][defect]") {
   if (simt::emulation::under_tsan) return;
@@ -374,7 +392,8 @@ TEST_CASE("emulation: a missing barrier shows as a wrong result", "[simt][defect
   CHECK(runs > 1);
 }
 
-TEST_CASE("emulation: a missing barrier at the end of a loop shows as a wrong result", "[simt][defect]") {
+TEST_CASE("emulation: a missing barrier at the end of a loop shows as a wrong result",
+          "[simt][defect]") {
   if (simt::emulation::under_tsan) return;
   const DeviceArray<int> in({256}, counted(256));
   std::vector<int> expected;
@@ -399,20 +418,22 @@ TEST_CASE("emulation: waiting for one group too few shows as a wrong result", "[
   });
 }
 
-TEST_CASE("emulation: what would hang or be undefined on a GPU is refused with block, thread and place", "[simt][defect]") {
+TEST_CASE(
+    "emulation: what would hang or be undefined on a GPU is refused with block, thread and place",
+    "[simt][defect]") {
   const DeviceArray<float> floats({32}, std::vector<float>(32, 1.0f));
   for_each_order([&] {
     DeviceArray<int> out({64});
     DeviceArray<float> result({64});
     CHECK_THAT(refusal([&] { start(64, planted::divergent_barrier, out.data()); }),
-               contains("kernel: divergent __syncthreads: others wait at ") && contains("block (0,0,0) thread ") &&
-                   contains("planted.hpp:"));
-    CHECK_THAT(refusal([&] { start(64, planted::early_exit, out.data()); }), contains("threads wait for ever") &&
-                                                                                 contains("in __syncthreads at ") &&
-                                                                                 contains("24 of 64 threads have ended"));
-    CHECK_THAT(refusal([&] { start(32, planted::absent_lanes, out.data()); }), contains("in __shfl_down_sync at ") &&
-                                                                                   contains("for the lanes 0xffffffff") &&
-                                                                                   contains("16 of 32 threads have ended"));
+               contains("kernel: divergent __syncthreads: others wait at ") &&
+                   contains("block (0,0,0) thread ") && contains("planted.hpp:"));
+    CHECK_THAT(refusal([&] { start(64, planted::early_exit, out.data()); }),
+               contains("threads wait for ever") && contains("in __syncthreads at ") &&
+                   contains("24 of 64 threads have ended"));
+    CHECK_THAT(refusal([&] { start(32, planted::absent_lanes, out.data()); }),
+               contains("in __shfl_down_sync at ") && contains("for the lanes 0xffffffff") &&
+                   contains("16 of 32 threads have ended"));
     CHECK_THAT(refusal([&] { start(32, planted::caller_outside_mask, out.data()); }),
                contains("__shfl_sync: the calling lane is not in the mask 0x0000ffff"));
     CHECK_THAT(refusal([&] { start(32, planted::source_outside_mask, out.data()); }),
@@ -425,11 +446,13 @@ TEST_CASE("emulation: what would hang or be undefined on a GPU is refused with b
                contains("copy_async<16>: an address is not a multiple of 16"));
     CHECK_THAT(refusal([&] { start(1, planted::read_pack, floats.data() + 1, result.data()); }),
                contains("load_pack: the address is not a multiple of 16"));
-    CHECK_THAT(refusal([&] {
-                 simt::launch({.name = "carved", .grid = 1, .block = 1, .shared_bytes = simt::piece_bytes<int>(20)},
-                              planted::write_carved_shared, 20, 0, out.data());
-               }),
-               contains("carved: dynamic shared memory: 160 bytes used, launched with 80"));
+    CHECK_THAT(
+        refusal([&] {
+          simt::launch(
+              {.name = "carved", .grid = 1, .block = 1, .shared_bytes = simt::piece_bytes<int>(20)},
+              planted::write_carved_shared, 20, 0, out.data());
+        }),
+        contains("carved: dynamic shared memory: 160 bytes used, launched with 80"));
   });
 }
 
@@ -438,10 +461,13 @@ TEST_CASE("emulation: launches that CUDA refuses are refused", "[simt][defect]")
   const auto refused = [&](const simt::Launch& how) {
     return refusal([&] { simt::launch(how, planted::write_global, 0, out.data()); });
   };
-  CHECK_THAT(refused({.name = "k", .grid = 0, .block = 32}), contains("k: cannot be launched: an empty grid"));
+  CHECK_THAT(refused({.name = "k", .grid = 0, .block = 32}),
+             contains("k: cannot be launched: an empty grid"));
   CHECK_THAT(refused({.name = "k", .grid = 1, .block = 1025}), contains("a block of 1025 threads"));
-  CHECK_THAT(refused({.name = "k", .grid = dim3(1, 65536), .block = 32}), contains("a grid of 1 x 65536 x 1 blocks"));
-  CHECK_THAT(refused({.name = "k", .grid = 1, .block = 32, .shared_bytes = 300000}), contains("300000 bytes of shared memory"));
+  CHECK_THAT(refused({.name = "k", .grid = dim3(1, 65536), .block = 32}),
+             contains("a grid of 1 x 65536 x 1 blocks"));
+  CHECK_THAT(refused({.name = "k", .grid = 1, .block = 32, .shared_bytes = 300000}),
+             contains("300000 bytes of shared memory"));
   CHECK(refused({.name = "k", .grid = 1, .block = 1}).empty());
   CHECK(simt::blocks_for(0, 4) == 0);
   CHECK(simt::blocks_for(9, 4) == 3);

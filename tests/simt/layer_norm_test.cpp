@@ -19,8 +19,8 @@ struct Size {
   int offset;
 };
 
-/// No rows; one; around four warps a block; each register row, with and without 16-byte groups; rows that need a block; several
-/// chunks of rows.
+/// No rows; one; around four warps a block; each register row, with and without 16-byte groups;
+/// rows that need a block; several chunks of rows.
 const Size sizes[] = {{0, 8, 0},    {1, 1, 0},    {3, 64, 0},   {4, 64, 1},    {5, 63, 0},
                       {17, 100, 0}, {9, 256, 0},  {2, 257, 0},  {3, 640, 0},   {2, 1024, 0},
                       {2, 1025, 0}, {2, 1300, 1}, {130, 20, 0}, {200, 301, 0}, {1100, 3, 0}};
@@ -38,11 +38,16 @@ TEMPLATE_TEST_CASE("cuda layer_norm: forward is the naive loop", "[simt][rows]",
     INFO(rows << " rows of " << width << ", " << offset << " past a multiple of 16 bytes");
     const auto x = random_array<T>({rows, width}, 1, 1, offset);
     const auto gamma = random_array<T>({width}, 2), beta = random_array<T>({width}, 3);
-    const auto expected = naive::layer_norm(x.doubles(), gamma.doubles(), beta.doubles(), rows, epsilon<T>());
+    const auto expected =
+        naive::layer_norm(x.doubles(), gamma.doubles(), beta.doubles(), rows, epsilon<T>());
     for_each_order([&, rows = rows, width = width, offset = offset] {
-      DeviceArray<T> y({rows, width}, {}, offset), normalized({rows, width}), inv_std({rows}), alone({rows, width});
-      kernels::LayerNormForward args{
-          .x = x.view(), .gamma = gamma.view(), .beta = beta.view(), .y = alone.mutable_view(), .epsilon = epsilon<T>()};
+      DeviceArray<T> y({rows, width}, {}, offset), normalized({rows, width}), inv_std({rows}),
+          alone({rows, width});
+      kernels::LayerNormForward args{.x = x.view(),
+                                     .gamma = gamma.view(),
+                                     .beta = beta.view(),
+                                     .y = alone.mutable_view(),
+                                     .epsilon = epsilon<T>()};
       cuda::layer_norm_forward(args, {});
       args.y = y.mutable_view();
       args.normalized = normalized.mutable_view();
@@ -56,15 +61,17 @@ TEMPLATE_TEST_CASE("cuda layer_norm: forward is the naive loop", "[simt][rows]",
   }
 }
 
-TEMPLATE_TEST_CASE("cuda layer_norm: backward is the naive chain rule, the same bits in every order", "[simt][rows]", float,
-                   double) {
+TEMPLATE_TEST_CASE(
+    "cuda layer_norm: backward is the naive chain rule, the same bits in every order",
+    "[simt][rows]", float, double) {
   using T = TestType;
   for (const auto [rows, width, offset] : sizes) {
     INFO(rows << " rows of " << width << ", " << offset << " past a multiple of 16 bytes");
     const Shape shape{rows, width};
     const auto gamma = random_array<T>({width}, 2), inv_std = random_array<T>({rows}, 4);
     const auto normalized = random_array<T>(shape, 3), dy = random_array<T>(shape, 5, 1, offset);
-    const auto g = gamma.doubles(), n = normalized.doubles(), s = inv_std.doubles(), d = dy.doubles();
+    const auto g = gamma.doubles(), n = normalized.doubles(), s = inv_std.doubles(),
+               d = dy.doubles();
     const std::size_t columns = naive::at(width);
     std::vector<double> dx, dgamma(columns), dbeta(columns);
     for (std::size_t row = 0; row < naive::at(rows); ++row) {
@@ -76,13 +83,16 @@ TEMPLATE_TEST_CASE("cuda layer_norm: backward is the naive chain rule, the same 
         dgamma[c] += d[first + c] * n[first + c];
         dbeta[c] += d[first + c];
       }
-      for (std::size_t c = 0; c < columns; ++c) dx.push_back(s[row] * (d[first + c] * g[c] - mean - n[first + c] * slope));
+      for (std::size_t c = 0; c < columns; ++c)
+        dx.push_back(s[row] * (d[first + c] * g[c] - mean - n[first + c] * slope));
     }
     std::vector<T> first;
     for_each_order([&, width = width] {
       DeviceArray<T> got_dx(shape), got_dgamma({width}), got_dbeta({width}), alone({width});
-      kernels::LayerNormBackward args{
-          .gamma = gamma.view(), .normalized = normalized.view(), .inv_std = inv_std.view(), .dy = dy.view()};
+      kernels::LayerNormBackward args{.gamma = gamma.view(),
+                                      .normalized = normalized.view(),
+                                      .inv_std = inv_std.view(),
+                                      .dy = dy.view()};
       args.dbeta = alone.mutable_view();
       run_entry(cuda::layer_norm_backward, cuda::layer_norm_backward_workspace, args);
       args.dbeta = {};

@@ -1,5 +1,6 @@
 #pragma once
-/// Memory steps as the emulated CUDA entries take them, and what the loops of naive_memory.hpp make of them.
+/// Memory steps as the emulated CUDA entries take them, and what the loops of naive_memory.hpp make
+/// of them.
 
 #include <array>
 #include <cmath>
@@ -23,10 +24,11 @@ struct Size : naive::MemoryBatchSize {
   int offset;  ///< elements past a multiple of 16 bytes where the old memory's tensors start
 };
 
-/// None, one of each, primes, fewer words than warps and more, words around a warp's lanes, more than one group of heads, several tiles
-/// of links, whole groups of 16 bytes.
-inline const Size sizes[] = {{0, 3, 2, 1, 0},  {1, 1, 1, 1, 0},   {2, 1, 5, 3, 0},  {3, 5, 1, 2, 0},
-                             {2, 7, 11, 5, 1}, {1, 12, 16, 1, 0}, {1, 8, 33, 2, 1}, {1, 50, 3, 1, 0}};
+/// None, one of each, primes, fewer words than warps and more, words around a warp's lanes, more
+/// than one group of heads, several tiles of links, whole groups of 16 bytes.
+inline const Size sizes[] = {{0, 3, 2, 1, 0},  {1, 1, 1, 1, 0},  {2, 1, 5, 3, 0},
+                             {3, 5, 1, 2, 0},  {2, 7, 11, 5, 1}, {1, 12, 16, 1, 0},
+                             {1, 8, 33, 2, 1}, {1, 50, 3, 1, 0}};
 
 template <class T>
 using Arrays = std::vector<DeviceArray<T>>;
@@ -48,7 +50,8 @@ kernels::MemoryViews<V> memory_of(const std::array<V, parts>& v) {
   return {v[0], v[1], v[2], v[3], v[4], v[5]};
 }
 
-/// A memory in the middle of its life: weightings that sum to less than one, no link from a word to itself.
+/// A memory in the middle of its life: weightings that sum to less than one, no link from a word to
+/// itself.
 template <class T>
 Arrays<T> lived_in(const Size& size) {
   Arrays<T> memory;
@@ -58,10 +61,12 @@ Arrays<T> lived_in(const Size& size) {
     if (i == 0) continue;
     Random random(20 + i);
     const double most = i == 1 ? 1 : 1 / static_cast<double>(size.words);
-    for (std::int64_t e = 0; e < shapes[i].numel(); ++e) memory[i].data()[e] = static_cast<T>(most * random.uniform());
+    for (std::int64_t e = 0; e < shapes[i].numel(); ++e)
+      memory[i].data()[e] = static_cast<T>(most * random.uniform());
   }
   for (std::int64_t b = 0; b < size.batch; ++b) {
-    for (std::int64_t n = 0; n < size.words; ++n) memory[3].data()[(b * size.words + n) * size.words + n] = 0;
+    for (std::int64_t n = 0; n < size.words; ++n)
+      memory[3].data()[(b * size.words + n) * size.words + n] = 0;
   }
   return memory;
 }
@@ -82,7 +87,8 @@ Arrays<T> random_gradients(const Size& size) {
 }
 
 template <class T>
-kernels::MemoryStepForward forward_args(const DeviceArray<T>& interface, const Arrays<T>& before, Arrays<T>& after) {
+kernels::MemoryStepForward forward_args(const DeviceArray<T>& interface, const Arrays<T>& before,
+                                        Arrays<T>& after) {
   return {.interface = interface.view(),
           .before = memory_of(views(before)),
           .after = memory_of(mutable_views(after)),
@@ -92,14 +98,17 @@ kernels::MemoryStepForward forward_args(const DeviceArray<T>& interface, const A
 template <class T>
 Arrays<T> step(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before) {
   Arrays<T> after = empty_arrays<T>(size);
-  run_entry(cuda::memory_step_forward, cuda::memory_step_forward_workspace, forward_args(interface, before, after));
+  run_entry(cuda::memory_step_forward, cuda::memory_step_forward_workspace,
+            forward_args(interface, before, after));
   return after;
 }
 
 /// `to`: the interface vector's gradient, then those of the parts of the memory before.
 template <class T>
-kernels::MemoryStepBackward backward_args(const DeviceArray<T>& interface, const Arrays<T>& before, const Arrays<T>& after,
-                                          const std::array<View, parts>& dafter, const std::array<MutableView, parts>& to) {
+kernels::MemoryStepBackward backward_args(const DeviceArray<T>& interface, const Arrays<T>& before,
+                                          const Arrays<T>& after,
+                                          const std::array<View, parts>& dafter,
+                                          const std::array<MutableView, parts>& to) {
   return {.interface = interface.view(),
           .before = memory_of(views(before)),
           .after = memory_of(views(after)),
@@ -119,8 +128,8 @@ Arrays<T> empty_gradients(const Size& size) {
 }
 
 template <class T>
-Arrays<T> step_back(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before, const Arrays<T>& after,
-                    const Arrays<T>& dafter) {
+Arrays<T> step_back(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before,
+                    const Arrays<T>& after, const Arrays<T>& dafter) {
   Arrays<T> out = empty_gradients<T>(size);
   run_entry(cuda::memory_step_backward, cuda::memory_step_backward_workspace,
             backward_args(interface, before, after, views(dafter), mutable_views(out)));
@@ -135,13 +144,14 @@ naive::MemoryParts doubles(const Arrays<T>& arrays) {
 }
 
 template <class T>
-naive::MemoryParts expected_step(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before) {
+naive::MemoryParts expected_step(const Size& size, const DeviceArray<T>& interface,
+                                 const Arrays<T>& before) {
   return naive::memory_step(size, interface.doubles(), doubles(before));
 }
 
 template <class T>
-naive::MemoryParts expected_gradients(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before,
-                                      const Arrays<T>& dafter) {
+naive::MemoryParts expected_gradients(const Size& size, const DeviceArray<T>& interface,
+                                      const Arrays<T>& before, const Arrays<T>& dafter) {
   return naive::memory_gradients(size, interface.doubles(), doubles(before), doubles(dafter));
 }
 

@@ -1,4 +1,5 @@
-/// The memory step on CUDA, emulated, against loops in double and dual numbers, and the corners of its formulas.
+/// The memory step on CUDA, emulated, against loops in double and dual numbers, and the corners of
+/// its formulas.
 
 #include <cmath>
 #include <cstdint>
@@ -24,11 +25,12 @@ Tensor tensor_of(const DeviceArray<T>& array) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda memory_step: forward is the naive loop, the same bits in every order", "[simt][memory]", float,
-                   double) {
+TEMPLATE_TEST_CASE("cuda memory_step: forward is the naive loop, the same bits in every order",
+                   "[simt][memory]", float, double) {
   using T = TestType;
   for (const Size& size : sizes) {
-    INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads << " heads");
+    INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads
+                    << " heads");
     const auto interface = random_array<T>(size.interface(), 1);
     const Arrays<T> before = lived_in<T>(size);
     const naive::MemoryParts expected = expected_step(size, interface, before);
@@ -45,11 +47,13 @@ TEMPLATE_TEST_CASE("cuda memory_step: forward is the naive loop, the same bits i
   }
 }
 
-TEMPLATE_TEST_CASE("cuda memory_step: backward is the derivative of the naive loop, the same bits in every order",
-                   "[simt][memory]", float, double) {
+TEMPLATE_TEST_CASE(
+    "cuda memory_step: backward is the derivative of the naive loop, the same bits in every order",
+    "[simt][memory]", float, double) {
   using T = TestType;
   for (const Size& size : sizes) {
-    INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads << " heads");
+    INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads
+                    << " heads");
     const auto interface = random_array<T>(size.interface(), 1);
     const Arrays<T> before = lived_in<T>(size);
     const Arrays<T> after = step(size, interface, before);
@@ -68,8 +72,8 @@ TEMPLATE_TEST_CASE("cuda memory_step: backward is the derivative of the naive lo
   }
 }
 
-TEMPLATE_TEST_CASE("cuda memory_step: absent gradients are zero and unwanted ones are not written", "[simt][memory]", float,
-                   double) {
+TEMPLATE_TEST_CASE("cuda memory_step: absent gradients are zero and unwanted ones are not written",
+                   "[simt][memory]", float, double) {
   using T = TestType;
   const Size size{2, 5, 6, 2, 0};
   const auto interface = random_array<T>(size.interface(), 1);
@@ -83,7 +87,9 @@ TEMPLATE_TEST_CASE("cuda memory_step: absent gradients are zero and unwanted one
     std::array<View, parts> upstream{};
     for (std::size_t i = 0; i < parts; ++i) {
       const auto zero = std::vector<T>(naive::at(shapes[i].numel()), T{0});
-      zeros.emplace_back(shapes[i], i == only ? std::vector<T>(given[i].span().begin(), given[i].span().end()) : zero);
+      zeros.emplace_back(
+          shapes[i],
+          i == only ? std::vector<T>(given[i].span().begin(), given[i].span().end()) : zero);
     }
     upstream[only] = given[only].view();
     const Arrays<T> expected = step_back(size, interface, before, after, zeros);
@@ -100,7 +106,8 @@ TEMPLATE_TEST_CASE("cuda memory_step: absent gradients are zero and unwanted one
   }
 }
 
-TEMPLATE_TEST_CASE("cuda memory_step: equally used words are allocated by index", "[simt][memory]", float, double) {
+TEMPLATE_TEST_CASE("cuda memory_step: equally used words are allocated by index", "[simt][memory]",
+                   float, double) {
   using T = TestType;
   const Size size{1, 37, 3, 1, 0};
   const Layout at(size);
@@ -115,13 +122,15 @@ TEMPLATE_TEST_CASE("cuda memory_step: equally used words are allocated by index"
     for_each_order([&] {
       const Arrays<T> after = step(size, interface, before);
       for (std::int64_t n = 0; n < size.words; ++n) {
-        CHECK(after[4].data()[n] == static_cast<T>(used == 0 ? (n == 0 ? 1 : 0) : std::ldexp(0.5, -static_cast<int>(n))));
+        CHECK(after[4].data()[n] ==
+              static_cast<T>(used == 0 ? (n == 0 ? 1 : 0) : std::ldexp(0.5, -static_cast<int>(n))));
       }
     });
   }
 }
 
-TEMPLATE_TEST_CASE("cuda memory_step: saturated gates, zero vectors and duplicate keys", "[simt][memory]", float, double) {
+TEMPLATE_TEST_CASE("cuda memory_step: saturated gates, zero vectors and duplicate keys",
+                   "[simt][memory]", float, double) {
   using T = TestType;
   const Size size{1, 9, 6, 3, 0};
   const Layout at(size);
@@ -129,7 +138,8 @@ TEMPLATE_TEST_CASE("cuda memory_step: saturated gates, zero vectors and duplicat
   for (const double gates : {-200.0, 200.0}) {
     for (const double allocation : {-200.0, 200.0}) {
       for (const bool zero_key : {false, true}) {
-        INFO("gates " << gates << ", allocation gate " << allocation << ", zero keys: " << zero_key);
+        INFO("gates " << gates << ", allocation gate " << allocation
+                      << ", zero keys: " << zero_key);
         auto interface = random_array<T>(size.interface(), 1);
         set(interface, at.erase, size.width, gates);
         set(interface, at.free_gates, size.heads, gates);
@@ -140,7 +150,8 @@ TEMPLATE_TEST_CASE("cuda memory_step: saturated gates, zero vectors and duplicat
         // Every head and the write ask for the same thing.
         for (std::int64_t c = 0; c < size.width; ++c) {
           const T element = zero_key ? T{0} : interface.data()[c];
-          for (std::int64_t r = 0; r < size.heads; ++r) interface.data()[r * size.width + c] = element;
+          for (std::int64_t r = 0; r < size.heads; ++r)
+            interface.data()[r * size.width + c] = element;
           interface.data()[at.write_key + c] = element;
         }
         Arrays<T> before = lived_in<T>(size);
@@ -158,13 +169,15 @@ TEMPLATE_TEST_CASE("cuda memory_step: saturated gates, zero vectors and duplicat
         }
         const Arrays<T> after = step(size, interface, before);
         check_parts(after, expected_step(size, interface, before));
-        check_parts(step_back(size, interface, before, after, dafter), expected_gradients(size, interface, before, dafter));
+        check_parts(step_back(size, interface, before, after, dafter),
+                    expected_gradients(size, interface, before, dafter));
       }
     }
   }
 }
 
-TEMPLATE_TEST_CASE("cuda memory_step: no NaN from huge raw values", "[simt][memory]", float, double) {
+TEMPLATE_TEST_CASE("cuda memory_step: no NaN from huge raw values", "[simt][memory]", float,
+                   double) {
   using T = TestType;
   const Size size{1, 5, 4, 2, 0};
   const Layout at(size);
@@ -181,21 +194,25 @@ TEMPLATE_TEST_CASE("cuda memory_step: no NaN from huge raw values", "[simt][memo
   }
 }
 
-TEMPLATE_TEST_CASE("cuda memory_step: large memories are the CPU's, wherever a block has its pieces", "[simt][memory]", float,
-                   double) {
+TEMPLATE_TEST_CASE(
+    "cuda memory_step: large memories are the CPU's, wherever a block has its pieces",
+    "[simt][memory]", float, double) {
   using T = TestType;
   constexpr std::int64_t scale = 8 / sizeof(T);
   struct Large {
     Size size;
-    bool workspace;  // even without the words, a block's pieces pass the shared memory of the emulated GPU
+    bool workspace;  // even without the words, a block's pieces pass the shared memory of the
+                     // emulated GPU
   };
-  // Columns and words past a block's threads; words read where they lie; everything in the workspace.
+  // Columns and words past a block's threads; words read where they lie; everything in the
+  // workspace.
   const Large all[] = {{{1, 2, 300, 2, 0}, false},
                        {{1, 260, 2, 1, 0}, false},
                        {{2, 5, 2500 * scale, 1, 0}, false},
                        {{2, 2, 5500 * scale, 1, 0}, true}};
   for (const auto& [size, workspace] : all) {
-    INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads << " heads");
+    INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads
+                    << " heads");
     const auto interface = random_array<T>(size.interface(), 1);
     const Arrays<T> before = lived_in<T>(size);
     const Arrays<T> dafter = random_gradients<T>(size);
@@ -210,12 +227,13 @@ TEMPLATE_TEST_CASE("cuda memory_step: large memories are the CPU's, wherever a b
     }
     const Tensor control = tensor_of(interface);
     const auto views_of = [](const std::vector<Tensor>& t) {
-      return kernels::MemoryViews<View>{t[0].view(), t[1].view(), t[2].view(), t[3].view(), t[4].view(), t[5].view()};
+      return kernels::MemoryViews<View>{t[0].view(), t[1].view(), t[2].view(),
+                                        t[3].view(), t[4].view(), t[5].view()};
     };
     const auto outputs_of = [](std::vector<Tensor>& t, std::size_t first) {
-      return kernels::MemoryViews<MutableView>{t[first].mutable_view(),     t[first + 1].mutable_view(),
-                                               t[first + 2].mutable_view(), t[first + 3].mutable_view(),
-                                               t[first + 4].mutable_view(), t[first + 5].mutable_view()};
+      return kernels::MemoryViews<MutableView>{
+          t[first].mutable_view(),     t[first + 1].mutable_view(), t[first + 2].mutable_view(),
+          t[first + 3].mutable_view(), t[first + 4].mutable_view(), t[first + 5].mutable_view()};
     };
     const ThreadCount alone(1);  // ThreadSanitizer does not see how the library's threads meet
     const kernels::Table& cpu = kernels::table(Device::cpu);
@@ -231,7 +249,8 @@ TEMPLATE_TEST_CASE("cuda memory_step: large memories are the CPU's, wherever a b
                               .dinterface = gradients[0].mutable_view(),
                               .dbefore = outputs_of(gradients, 1)});
     Arrays<T> after = empty_arrays<T>(size);
-    CHECK((cuda::memory_step_forward_workspace(forward_args(interface, before, after)) > 0) == workspace);
+    CHECK((cuda::memory_step_forward_workspace(forward_args(interface, before, after)) > 0) ==
+          workspace);
     after = step(size, interface, before);
     const Arrays<T> got = step_back(size, interface, before, after, dafter);
     for (std::size_t i = 0; i < parts; ++i) {
@@ -242,7 +261,8 @@ TEMPLATE_TEST_CASE("cuda memory_step: large memories are the CPU's, wherever a b
   }
 }
 
-TEST_CASE("cuda memory_step: a write and a read are one launch, their gradients another", "[simt][memory]") {
+TEST_CASE("cuda memory_step: a write and a read are one launch, their gradients another",
+          "[simt][memory]") {
   for (const Size& size : {Size{2, 3, 256, 1, 0}, Size{1, 12, 256, 2, 0}}) {
     INFO(size.words << " words of " << size.width);
     const auto interface = random_array<float>(size.interface(), 1);
@@ -258,7 +278,8 @@ TEST_CASE("cuda memory_step: a write and a read are one launch, their gradients 
 
 TEST_CASE("cuda memory_step: refuses what a thread cannot count", "[simt][memory]") {
   const auto view = [](const Shape& shape) { return View{.data = nullptr, .shape = shape}; };
-  const kernels::MemoryViews<View> memory{.words = view({1, 1 << 20, 2048}), .read_weightings = view({1, 1, 1 << 20})};
+  const kernels::MemoryViews<View> memory{.words = view({1, 1 << 20, 2048}),
+                                          .read_weightings = view({1, 1, 1 << 20})};
   CHECK_THROWS_AS(cuda::memory_step_forward({.before = memory}, {}), Unsupported);
   CHECK_THROWS_AS(cuda::memory_step_backward_workspace({.before = memory}), Unsupported);
 }

@@ -15,14 +15,17 @@ namespace cuda = kernels::cuda;
 
 namespace {
 
-const naive::AdamOptions options[] = {{1e-2, 0.9, 0.999, 1e-8, 0, 0, 1}, {3e-3, 0.8, 0.95, 1e-4, 0.02, 0.1, 7}};
+const naive::AdamOptions options[] = {{1e-2, 0.9, 0.999, 1e-8, 0, 0, 1},
+                                      {3e-3, 0.8, 0.95, 1e-4, 0.02, 0.1, 7}};
 
 /// What a recorded step would find in device memory for these options.
 std::vector<double> rates_of(const naive::AdamOptions& o) {
-  return {o.learning_rate, 1 / (1 - std::pow(o.beta1, o.step)), 1 / (1 - std::pow(o.beta2, o.step))};
+  return {o.learning_rate, 1 / (1 - std::pow(o.beta1, o.step)),
+          1 / (1 - std::pow(o.beta2, o.step))};
 }
 
-/// One parameter to change: dense, or by rows 1, 3, 5, ... in falling order with every fourth left out.
+/// One parameter to change: dense, or by rows 1, 3, 5, ... in falling order with every fourth left
+/// out.
 struct Size {
   bool by_rows;
   std::int64_t rows;  ///< of the gradient
@@ -30,20 +33,23 @@ struct Size {
   int offset;
 };
 
-/// Nothing; one; around a pack; around a block's piece of 1,024; several blocks; off a multiple of 16 bytes.
+/// Nothing; one; around a pack; around a block's piece of 1,024; several blocks; off a multiple of
+/// 16 bytes.
 const Size dense_sizes[] = {{false, 0, 5, 0},    {false, 1, 1, 0},    {false, 1, 3, 0},
                             {false, 1, 4, 1},    {false, 1, 1023, 0}, {false, 1, 1024, 0},
                             {false, 1, 1025, 1}, {false, 5, 1021, 0}, {false, 2, 1200, 1}};
 /// The same for rows: teams of one thread up to a block, rows longer than a pass of it.
-const Size row_sizes[] = {{true, 0, 5, 0},   {true, 5, 0, 0},    {true, 1, 1, 0},   {true, 70, 1, 0},
-                          {true, 40, 4, 0},  {true, 33, 5, 0},   {true, 70, 20, 0}, {true, 70, 20, 1},
-                          {true, 9, 257, 0}, {true, 3, 1100, 0}, {true, 3, 301, 1}};
+const Size row_sizes[] = {{true, 0, 5, 0},    {true, 5, 0, 0},   {true, 1, 1, 0},
+                          {true, 70, 1, 0},   {true, 40, 4, 0},  {true, 33, 5, 0},
+                          {true, 70, 20, 0},  {true, 70, 20, 1}, {true, 9, 257, 0},
+                          {true, 3, 1100, 0}, {true, 3, 301, 1}};
 
 /// A parameter, its gradient and moments on the device, and what a loop in double makes of them.
 template <class T>
 class Posed {
  public:
-  Posed(const Size& size, std::uint64_t seed, const naive::AdamOptions& adam_options, bool with_rates)
+  Posed(const Size& size, std::uint64_t seed, const naive::AdamOptions& adam_options,
+        bool with_rates)
       : size_(size),
         options_(adam_options),
         shape_{size.by_rows ? 2 * size.rows + 2 : size.rows, size.width},
@@ -54,7 +60,8 @@ class Posed {
         names_({size.rows}),
         rates_({3}, rates_of(adam_options)),
         with_rates_(with_rates) {
-    for (std::int64_t i = 0; i < shape_.numel(); ++i) v_.data()[i] = v_.data()[i] * v_.data()[i] + T{1} / 4;
+    for (std::int64_t i = 0; i < shape_.numel(); ++i)
+      v_.data()[i] = v_.data()[i] * v_.data()[i] + T{1} / 4;
     for (std::int64_t j = 0; j < size.rows; ++j) {
       names_.data()[j] = j % 4 == 3 ? -1 : static_cast<std::int32_t>(2 * (size.rows - j) + 1);
     }
@@ -89,23 +96,30 @@ class Posed {
   }
 
   kernels::Adam adam() { return with_options(kernels::Adam{.gradient = gradient_.view()}); }
-  kernels::AdamRows adam_rows() { return with_options(kernels::AdamRows{.rows = names_.view(), .values = gradient_.view()}); }
+  kernels::AdamRows adam_rows() {
+    return with_options(kernels::AdamRows{.rows = names_.view(), .values = gradient_.view()});
+  }
   kernels::Sgd sgd() {
-    return {.parameter = parameter_.mutable_view(), .gradient = gradient_.view(), .velocity = m_.mutable_view()};
+    return {.parameter = parameter_.mutable_view(),
+            .gradient = gradient_.view(),
+            .velocity = m_.mutable_view()};
   }
   kernels::SgdRows sgd_rows() {
-    return {.parameter = parameter_.mutable_view(), .rows = names_.view(), .values = gradient_.view()};
+    return {
+        .parameter = parameter_.mutable_view(), .rows = names_.view(), .values = gradient_.view()};
   }
 
-  void check_parameter() const { check_close<T>(parameter_.span(), expected_parameter_, tolerance::element<T>); }
+  void check_parameter() const {
+    check_close<T>(parameter_.span(), expected_parameter_, tolerance::element<T>);
+  }
   void check_first_moment() const { check_close<T>(m_.span(), expected_m_, tolerance::element<T>); }
   void check_moments() const {
     check_first_moment();
     check_close<T>(v_.span(), expected_v_, tolerance::element<T>);
   }
   std::string text() const {
-    return concat(size_.rows, size_.by_rows ? " named rows of " : " rows of ", size_.width, ", ", size_.offset,
-                  " past a multiple of 16 bytes");
+    return concat(size_.rows, size_.by_rows ? " named rows of " : " rows of ", size_.width, ", ",
+                  size_.offset, " past a multiple of 16 bytes");
   }
 
  private:
@@ -141,7 +155,8 @@ class Posed {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda adam: the naive loop, with rates by value and from memory", "[simt][optimizer]", float, double) {
+TEMPLATE_TEST_CASE("cuda adam: the naive loop, with rates by value and from memory",
+                   "[simt][optimizer]", float, double) {
   using T = TestType;
   for (const Size& size : dense_sizes) {
     for (const bool with_rates : {false, true}) {
@@ -157,7 +172,8 @@ TEMPLATE_TEST_CASE("cuda adam: the naive loop, with rates by value and from memo
   }
 }
 
-TEMPLATE_TEST_CASE("cuda adam_rows: moves the named rows alone", "[simt][optimizer]", float, double) {
+TEMPLATE_TEST_CASE("cuda adam_rows: moves the named rows alone", "[simt][optimizer]", float,
+                   double) {
   using T = TestType;
   for (const Size& size : row_sizes) {
     for (const bool with_rates : {false, true}) {
@@ -173,7 +189,8 @@ TEMPLATE_TEST_CASE("cuda adam_rows: moves the named rows alone", "[simt][optimiz
   }
 }
 
-TEST_CASE("cuda adam_many: every parameter as alone, more than a launch takes, of both types", "[simt][optimizer]") {
+TEST_CASE("cuda adam_many: every parameter as alone, more than a launch takes, of both types",
+          "[simt][optimizer]") {
   // 70 parameters of each type: three launches in f32, five in f64, the last ones not full.
   for_each_order([&] {
     std::deque<Posed<float>> singles;
@@ -183,7 +200,8 @@ TEST_CASE("cuda adam_many: every parameter as alone, more than a launch takes, o
     const auto pose = [&](auto& all, std::size_t i) {
       const std::size_t kinds = std::size(dense_sizes) + std::size(row_sizes);
       const std::size_t kind = i % kinds;
-      const Size& size = kind < std::size(dense_sizes) ? dense_sizes[kind] : row_sizes[kind - std::size(dense_sizes)];
+      const Size& size = kind < std::size(dense_sizes) ? dense_sizes[kind]
+                                                       : row_sizes[kind - std::size(dense_sizes)];
       auto& posed = all.emplace_back(size, 10 * i, options[i % 2], i % 3 == 0);
       posed.expect_adam();
       if (size.by_rows) {
@@ -221,12 +239,13 @@ TEST_CASE("cuda adam_many: every parameter as alone, more than a launch takes, o
   CHECK(numbers.doubles() == std::vector<double>{1, 2, 3});
 }
 
-TEMPLATE_TEST_CASE("cuda sgd: with and without momentum, by rows, rates by value and from memory", "[simt][optimizer]", float,
-                   double) {
+TEMPLATE_TEST_CASE("cuda sgd: with and without momentum, by rows, rates by value and from memory",
+                   "[simt][optimizer]", float, double) {
   using T = TestType;
   const DeviceArray<double> rate({1}, {0.05});
   for (const bool with_rates : {false, true}) {
-    const auto run = [&]<class Args>(void (*entry)(const Args&, Stream), Args args, double momentum) {
+    const auto run = [&]<class Args>(void (*entry)(const Args&, Stream), Args args,
+                                     double momentum) {
       if constexpr (requires { args.momentum; }) args.momentum = momentum;
       args.learning_rate = with_rates ? 1e9 : 0.05;
       args.l2 = 0.1;
@@ -261,13 +280,17 @@ TEMPLATE_TEST_CASE("cuda sgd: with and without momentum, by rows, rates by value
   }
 }
 
-TEMPLATE_TEST_CASE("cuda clip_factor: the norm, and what brings it to the limit", "[simt][optimizer]", float, double) {
+TEMPLATE_TEST_CASE("cuda clip_factor: the norm, and what brings it to the limit",
+                   "[simt][optimizer]", float, double) {
   using T = TestType;
   const auto run = [](const std::vector<T>& squares, double max_norm) {
     const DeviceArray<T> given({static_cast<std::int64_t>(squares.size())}, squares);
     DeviceArray<T> norm({1}), factor({1});
-    cuda::clip_factor(
-        {.squares = given.view(), .norm = norm.mutable_view(), .factor = factor.mutable_view(), .max_norm = max_norm}, {});
+    cuda::clip_factor({.squares = given.view(),
+                       .norm = norm.mutable_view(),
+                       .factor = factor.mutable_view(),
+                       .max_norm = max_norm},
+                      {});
     return std::vector<double>{norm.data()[0], factor.data()[0]};
   };
   for_each_order([&] {
@@ -282,7 +305,9 @@ TEMPLATE_TEST_CASE("cuda clip_factor: the norm, and what brings it to the limit"
     // Added in double: a sum in float would lose the ones.
     std::vector<T> many(700, T{1});
     many[3] = T{1} * (1 << 25);
-    check_close<double>(std::span<const double>(run(many, 1)),
-                        std::vector<double>{std::sqrt((1 << 25) + 699.0), 1 / std::sqrt((1 << 25) + 699.0)}, {2e-7, 0});
+    check_close<double>(
+        std::span<const double>(run(many, 1)),
+        std::vector<double>{std::sqrt((1 << 25) + 699.0), 1 / std::sqrt((1 << 25) + 699.0)},
+        {2e-7, 0});
   });
 }

@@ -19,12 +19,14 @@ struct NaivePairLoss {
   naive::Values duser, dtable_rows;
 };
 
-NaivePairLoss naive_pair_loss(const naive::Values& user, const naive::Values& table, const std::int32_t* positives,
-                              const std::int32_t* negatives, std::size_t rows, std::size_t width, PairLossKind kind) {
+NaivePairLoss naive_pair_loss(const naive::Values& user, const naive::Values& table,
+                              const std::int32_t* positives, const std::int32_t* negatives,
+                              std::size_t rows, std::size_t width, PairLossKind kind) {
   NaivePairLoss out{0, naive::Values(rows * width), naive::Values(2 * rows * width)};
   for (std::size_t row = 0; row < rows; ++row) {
     const std::size_t positive = naive::at(positives[row]), negative = naive::at(negatives[row]);
-    const double p = naive::score(user, row, table, positive, width), n = naive::score(user, row, table, negative, width);
+    const double p = naive::score(user, row, table, positive, width),
+                 n = naive::score(user, row, table, negative, width);
     double dp = naive::sigmoid(p - n) - 1, dn = 1 - naive::sigmoid(p - n);
     if (kind == PairLossKind::bpr) {
       out.loss -= std::log(naive::sigmoid(p - n));
@@ -35,7 +37,8 @@ NaivePairLoss naive_pair_loss(const naive::Values& user, const naive::Values& ta
     }
     for (std::size_t c = 0; c < width; ++c) {
       const double share = 1 / static_cast<double>(rows);
-      out.duser[row * width + c] = share * (dp * table[positive * width + c] + dn * table[negative * width + c]);
+      out.duser[row * width + c] =
+          share * (dp * table[positive * width + c] + dn * table[negative * width + c]);
       out.dtable_rows[row * width + c] = share * dp * user[row * width + c];
       out.dtable_rows[(rows + row) * width + c] = share * dn * user[row * width + c];
     }
@@ -46,26 +49,34 @@ NaivePairLoss naive_pair_loss(const naive::Values& user, const naive::Values& ta
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda pair_loss: loss and gradients are the formula's, the same bits in every order", "[simt][pair_loss]",
-                   float, double) {
+TEMPLATE_TEST_CASE(
+    "cuda pair_loss: loss and gradients are the formula's, the same bits in every order",
+    "[simt][pair_loss]", float, double) {
   using T = TestType;
   struct Case {
     std::int64_t rows, width;
     int offset;
   };
-  // No rows, one, around a block of eight, several blocks; columns of less than a warp, more than one pass, no multiple of 16 bytes.
-  const Case cases[] = {{0, 4, 0}, {1, 1, 0}, {7, 20, 0}, {8, 20, 1}, {9, 33, 0}, {50, 8, 0}, {3, 300, 0}, {70, 3, 0}};
+  // No rows, one, around a block of eight, several blocks; columns of less than a warp, more than
+  // one pass, no multiple of 16 bytes.
+  const Case cases[] = {{0, 4, 0},  {1, 1, 0},  {7, 20, 0},  {8, 20, 1},
+                        {9, 33, 0}, {50, 8, 0}, {3, 300, 0}, {70, 3, 0}};
   for (const auto [rows, width, offset] : cases) {
     const std::int64_t items = 13;
-    const auto user = random_array<T>({rows, width}, 1, 0.5, offset), table = random_array<T>({items, width}, 2, 0.5, offset);
-    const auto positives = random_id_array(rows, items, 3), negatives = random_id_array(rows, items, 4);
+    const auto user = random_array<T>({rows, width}, 1, 0.5, offset),
+               table = random_array<T>({items, width}, 2, 0.5, offset);
+    const auto positives = random_id_array(rows, items, 3),
+               negatives = random_id_array(rows, items, 4);
     for (const PairLossKind kind : {PairLossKind::bpr, PairLossKind::logistic}) {
-      INFO(rows << " rows of " << width << ", " << offset << " past a multiple of 16 bytes, kind " << static_cast<int>(kind));
-      const NaivePairLoss expected = naive_pair_loss(user.doubles(), table.doubles(), positives.data(), negatives.data(),
-                                                     naive::at(rows), naive::at(width), kind);
+      INFO(rows << " rows of " << width << ", " << offset << " past a multiple of 16 bytes, kind "
+                << static_cast<int>(kind));
+      const NaivePairLoss expected =
+          naive_pair_loss(user.doubles(), table.doubles(), positives.data(), negatives.data(),
+                          naive::at(rows), naive::at(width), kind);
       std::vector<T> first;
       for_each_order([&, rows = rows, width = width, offset = offset] {
-        DeviceArray<T> loss({1}), alone({1}), duser({rows, width}, {}, offset), dtable_rows({2 * rows, width}, {}, offset);
+        DeviceArray<T> loss({1}), alone({1}), duser({rows, width}, {}, offset),
+            dtable_rows({2 * rows, width}, {}, offset);
         kernels::PairLoss args{.user = user.view(),
                                .table = table.view(),
                                .positives = positives.view(),
@@ -85,7 +96,8 @@ TEMPLATE_TEST_CASE("cuda pair_loss: loss and gradients are the formula's, the sa
         CHECK(first[0] == loss.data()[0]);
 
         if (rows > 9) return;
-        DeviceArray<T> duser_alone({rows, width}, {}, offset), dtable_alone({2 * rows, width}, {}, offset);
+        DeviceArray<T> duser_alone({rows, width}, {}, offset),
+            dtable_alone({2 * rows, width}, {}, offset);
         args.dtable_rows = {};
         args.duser = duser_alone.mutable_view();
         run_entry<kernels::PairLoss>(cuda::pair_loss, cuda::pair_loss_workspace, args);
@@ -100,11 +112,12 @@ TEMPLATE_TEST_CASE("cuda pair_loss: loss and gradients are the formula's, the sa
 }
 
 TEST_CASE("cuda pair_loss: scores far apart", "[simt][pair_loss]") {
-  // user . positive = 300 a, user . negative = -300 a: the losses are 0 and 600 a, or 0 and 600 a in two parts; no overflow on the way.
+  // user . positive = 300 a, user . negative = -300 a: the losses are 0 and 600 a, or 0 and 600 a
+  // in two parts; no overflow on the way.
   const DeviceArray<float> user({1, 1}, {300}), table({2, 1}, {1, -1});
   const DeviceArray<std::int32_t> first({1}, {0}), second({1}, {1});
-  const auto run = [&](const DeviceArray<std::int32_t>& positive, const DeviceArray<std::int32_t>& negative,
-                       PairLossKind kind) {
+  const auto run = [&](const DeviceArray<std::int32_t>& positive,
+                       const DeviceArray<std::int32_t>& negative, PairLossKind kind) {
     DeviceArray<float> loss({1}), duser({1, 1});
     run_entry<kernels::PairLoss>(cuda::pair_loss, cuda::pair_loss_workspace,
                                  {.user = user.view(),

@@ -1,5 +1,6 @@
 #pragma once
-/// Kernels with one defect each, and the same kernels without: what the emulation and the sanitizers must find, or leave alone.
+/// Kernels with one defect each, and the same kernels without: what the emulation and the
+/// sanitizers must find, or leave alone.
 
 #include "kernels/simt.hpp"
 
@@ -15,7 +16,8 @@ __global__ void neighbour(const int* in, int* out) {
   out[t] = row[(t + 1) % 64];
 }
 
-/// out[t] = in[0], which thread 0 passes on.  Without the barrier it is right as long as thread 0 runs first.
+/// out[t] = in[0], which thread 0 passes on. Without the barrier it is right as long as thread 0
+/// runs first.
 template <bool barrier>
 __global__ void pass_on(const int* in, int* out) {
   REFRAIN_SHARED_ARRAY(int, first, 1);
@@ -24,8 +26,8 @@ __global__ void pass_on(const int* in, int* out) {
   out[threadIdx.x] = first[0];
 }
 
-/// out[t] = sum over steps of in[step * 64 + (t + 1) % 64].  Without the trailing barrier a fast thread overwrites what a slow one has
-/// yet to read.
+/// out[t] = sum over steps of in[step * 64 + (t + 1) % 64]. Without the trailing barrier a fast
+/// thread overwrites what a slow one has yet to read.
 template <bool trailing_barrier>
 __global__ void sum_of_steps(const int* in, int* out, int steps) {
   REFRAIN_SHARED_ARRAY(int, row, 64);
@@ -42,7 +44,8 @@ __global__ void sum_of_steps(const int* in, int* out, int steps) {
 
 enum class WarpOrder { none, shuffle, syncwarp };
 
-/// out[lane] = in[lane ^ 1] within one warp.  A shuffle makes lanes meet and orders no memory: only __syncwarp is right.
+/// out[lane] = in[lane ^ 1] within one warp. A shuffle makes lanes meet and orders no memory: only
+/// __syncwarp is right.
 template <WarpOrder order>
 __global__ void swap_pairs(const int* in, int* out) {
   REFRAIN_SHARED_ARRAY(int, row, 32);
@@ -58,7 +61,8 @@ __global__ inline void blocks_collide(int* out) {
   if (threadIdx.x == blockIdx.x) out[0] = static_cast<int>(blockIdx.x);
 }
 
-/// out[t] = sum of 4 tiles of 32, copied one tile ahead.  At most one group may be under way when a tile is read.
+/// out[t] = sum of 4 tiles of 32, copied one tile ahead. At most one group may be under way when a
+/// tile is read.
 template <int left>
 __global__ void copied_tiles(const float* in, float* out) {
   REFRAIN_SHARED_ARRAY(float, tiles, 64);
@@ -119,7 +123,9 @@ __global__ inline void read_float4(const float* in, float* out) {
   out[0] = four.x + four.w;
 }
 
-__global__ inline void read_pack(const float* in, float* out) { out[0] = simt::load_pack(in).at[3]; }
+__global__ inline void read_pack(const float* in, float* out) {
+  out[0] = simt::load_pack(in).at[3];
+}
 
 __global__ inline void divergent_barrier(int* out) {
   if (threadIdx.x < 32) {
@@ -143,14 +149,17 @@ __global__ inline void absent_lanes(int* out) {
   out[threadIdx.x] = value;
 }
 
-__global__ inline void caller_outside_mask(int* out) { out[threadIdx.x] = __shfl_sync(0x0000ffffu, 1, 0); }
+__global__ inline void caller_outside_mask(int* out) {
+  out[threadIdx.x] = __shfl_sync(0x0000ffffu, 1, 0);
+}
 
 __global__ inline void source_outside_mask(int* out) {
   if (threadIdx.x < 16) out[threadIdx.x] = __shfl_sync(0x0000ffffu, 1, 20);
 }
 
 __global__ inline void different_operations(int* out) {
-  out[threadIdx.x] = threadIdx.x < 16 ? __shfl_sync(simt::full_mask, 1, 0) : __shfl_xor_sync(simt::full_mask, 1, 1);
+  out[threadIdx.x] = threadIdx.x < 16 ? __shfl_sync(simt::full_mask, 1, 0)
+                                      : __shfl_xor_sync(simt::full_mask, 1, 1);
 }
 
 /// d[16,8] = a[16,8] b[8,8] by one mma; with `swapped`, two registers of a change places.

@@ -1,4 +1,5 @@
-/// Runs one defective kernel, in forward order, for a sanitizer to find:  refrain_simt_planted NAME.  Ends with 0 when nothing stops it.
+/// Runs one defective kernel, in forward order, for a sanitizer to find: refrain_simt_planted NAME.
+/// Ends with 0 when nothing stops it.
 
 #include <cstdio>
 #include <cstring>
@@ -19,8 +20,11 @@ int main(int argc, char** argv) {
   DeviceArray<float> result({64});
   const std::size_t two_pieces = 2 * simt::piece_bytes<int>(20);
   const auto start = [&](int threads, auto kernel, auto... arguments) {
-    simt::launch({.name = name.c_str(), .grid = 1, .block = static_cast<unsigned>(threads), .shared_bytes = two_pieces}, kernel,
-                 arguments...);
+    simt::launch({.name = name.c_str(),
+                  .grid = 1,
+                  .block = static_cast<unsigned>(threads),
+                  .shared_bytes = two_pieces},
+                 kernel, arguments...);
   };
   if (name == "clean") {
     start(64, planted::neighbour<true>, in.data(), out.data());
@@ -43,7 +47,8 @@ int main(int argc, char** argv) {
   } else if (name == "shuffle for a syncwarp") {
     start(32, planted::swap_pairs<planted::WarpOrder::shuffle>, in.data(), out.data());
   } else if (name == "blocks collide") {
-    simt::launch({.name = name.c_str(), .grid = 2, .block = 32}, planted::blocks_collide, out.data());
+    simt::launch({.name = name.c_str(), .grid = 2, .block = 32}, planted::blocks_collide,
+                 out.data());
   } else if (name == "past fixed shared memory") {
     start(1, planted::write_fixed_shared, 32, out.data());
   } else if (name == "past carved shared memory") {

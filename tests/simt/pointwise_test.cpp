@@ -1,4 +1,5 @@
-/// Element-by-element CUDA kernels, emulated, against scalar formulas in double; whole entries, with their grids and workspaces.
+/// Element-by-element CUDA kernels, emulated, against scalar formulas in double; whole entries,
+/// with their grids and workspaces.
 
 #include <functional>
 
@@ -46,7 +47,8 @@ void for_sizes(Body body) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda unary: values and slopes are the formula's", "[simt][pointwise]", float, double) {
+TEMPLATE_TEST_CASE("cuda unary: values and slopes are the formula's", "[simt][pointwise]", float,
+                   double) {
   using T = TestType;
   for_sizes([](std::int64_t count, int offset) {
     const auto x = random_array<T>({count}, 1, 2, offset);
@@ -65,9 +67,13 @@ TEMPLATE_TEST_CASE("cuda unary: values and slopes are the formula's", "[simt][po
       for_each_order([&] {
         DeviceArray<T> y({count}, {}, offset), dx({count}, {}, offset);
         cuda::unary_forward({.x = x.view(), .y = y.mutable_view(), .function = known.function}, {});
-        cuda::unary_backward({.x = x.view(), .dy = dy.view(), .dx = dx.mutable_view(), .function = known.function}, {});
+        cuda::unary_backward(
+            {.x = x.view(), .dy = dy.view(), .dx = dx.mutable_view(), .function = known.function},
+            {});
         check_close<T>(y.span(), values, tolerance::element<T>);
-        check_close<T>(dx.span(), slopes, tolerance::pick<T>({5e-6, 1e-6}, {1e-9, 1e-9}));  // f64: the differences' own error
+        check_close<T>(
+            dx.span(), slopes,
+            tolerance::pick<T>({5e-6, 1e-6}, {1e-9, 1e-9}));  // f64: the differences' own error
       });
     }
   });
@@ -80,34 +86,44 @@ TEST_CASE("cuda unary: far from zero, at zero and for NaN", "[simt][pointwise]")
   const auto run = [&](UnaryFunction function, bool slope) {
     DeviceArray<float> y({10});
     if (slope) {
-      cuda::unary_backward({.x = x.view(), .dy = one.view(), .dx = y.mutable_view(), .function = function}, {});
+      cuda::unary_backward(
+          {.x = x.view(), .dy = one.view(), .dx = y.mutable_view(), .function = function}, {});
     } else {
       cuda::unary_forward({.x = x.view(), .y = y.mutable_view(), .function = function}, {});
     }
     return y;
   };
-  check_close<float>(run(UnaryFunction::relu, false).span(), std::vector<double>{0, 0, 0, 0, 0, 20, 100, 1000, 1e20f, nan},
+  check_close<float>(run(UnaryFunction::relu, false).span(),
+                     std::vector<double>{0, 0, 0, 0, 0, 20, 100, 1000, 1e20f, nan},
                      tolerance::exact);
-  check_close<float>(run(UnaryFunction::gelu, false).span(), std::vector<double>{0, 0, 0, 0, 0, 20, 100, 1000, 1e20f, nan},
+  check_close<float>(run(UnaryFunction::gelu, false).span(),
+                     std::vector<double>{0, 0, 0, 0, 0, 20, 100, 1000, 1e20f, nan},
                      tolerance::element<float>);
   check_close<float>(run(UnaryFunction::sigmoid, false).span(),
-                     std::vector<double>{0, 0, 0, 2.0611536181902037e-9, 0.5, 1, 1, 1, 1, nan}, tolerance::element<float>);
-  check_close<float>(run(UnaryFunction::tanh, false).span(), std::vector<double>{-1, -1, -1, -1, 0, 1, 1, 1, 1, nan},
+                     std::vector<double>{0, 0, 0, 2.0611536181902037e-9, 0.5, 1, 1, 1, 1, nan},
                      tolerance::element<float>);
-  check_close<float>(run(UnaryFunction::relu, true).span(), std::vector<double>{0, 0, 0, 0, 0, 1, 1, 1, 1, 0},
-                     tolerance::exact);
-  check_close<float>(run(UnaryFunction::gelu, true).span(), std::vector<double>{0, 0, 0, 0, 0.5, 1, 1, 1, 1, nan},
+  check_close<float>(run(UnaryFunction::tanh, false).span(),
+                     std::vector<double>{-1, -1, -1, -1, 0, 1, 1, 1, 1, nan},
+                     tolerance::element<float>);
+  check_close<float>(run(UnaryFunction::relu, true).span(),
+                     std::vector<double>{0, 0, 0, 0, 0, 1, 1, 1, 1, 0}, tolerance::exact);
+  check_close<float>(run(UnaryFunction::gelu, true).span(),
+                     std::vector<double>{0, 0, 0, 0, 0.5, 1, 1, 1, 1, nan},
                      tolerance::element<float>);
   check_close<float>(run(UnaryFunction::sigmoid, true).span(),
-                     std::vector<double>{0, 0, 0, 2.0611536181902037e-9, 0.25, 0, 0, 0, 0, nan}, tolerance::element<float>);
-  check_close<float>(run(UnaryFunction::tanh, true).span(), std::vector<double>{0, 0, 0, 0, 1, 0, 0, 0, 0, nan},
+                     std::vector<double>{0, 0, 0, 2.0611536181902037e-9, 0.25, 0, 0, 0, 0, nan},
+                     tolerance::element<float>);
+  check_close<float>(run(UnaryFunction::tanh, true).span(),
+                     std::vector<double>{0, 0, 0, 0, 1, 0, 0, 0, 0, nan},
                      tolerance::element<float>);
 }
 
-TEMPLATE_TEST_CASE("cuda linear_combination and multiply: the formulas, also in place", "[simt][pointwise]", float, double) {
+TEMPLATE_TEST_CASE("cuda linear_combination and multiply: the formulas, also in place",
+                   "[simt][pointwise]", float, double) {
   using T = TestType;
   for_sizes([](std::int64_t count, int offset) {
-    const auto a = random_array<T>({count}, 5, 1, offset), b = random_array<T>({count}, 6, 1, offset);
+    const auto a = random_array<T>({count}, 5, 1, offset),
+               b = random_array<T>({count}, 6, 1, offset);
     const DeviceArray<T> factor({1}, {T{-3}});
     const auto va = a.doubles(), vb = b.doubles();
     std::vector<double> both, alone, product, scaled;
@@ -118,8 +134,11 @@ TEMPLATE_TEST_CASE("cuda linear_combination and multiply: the formulas, also in 
       scaled.push_back(-3 * va[i]);
     }
     for_each_order([&] {
-      DeviceArray<T> out({count}, {}, offset), one({count}, {}, offset), times({count}, {}, offset), by({count}, {}, offset);
-      cuda::linear_combination({.a = a.view(), .b = b.view(), .out = out.mutable_view(), .alpha = 0.75, .beta = -1.5}, {});
+      DeviceArray<T> out({count}, {}, offset), one({count}, {}, offset), times({count}, {}, offset),
+          by({count}, {}, offset);
+      cuda::linear_combination(
+          {.a = a.view(), .b = b.view(), .out = out.mutable_view(), .alpha = 0.75, .beta = -1.5},
+          {});
       cuda::linear_combination({.a = a.view(), .out = one.mutable_view(), .alpha = 0.75}, {});
       cuda::multiply({.a = a.view(), .b = b.view(), .out = times.mutable_view()}, {});
       cuda::multiply({.a = a.view(), .b = factor.view(), .out = by.mutable_view()}, {});
@@ -128,14 +147,19 @@ TEMPLATE_TEST_CASE("cuda linear_combination and multiply: the formulas, also in 
       check_close<T>(times.span(), product, tolerance::element<T>);
       check_close<T>(by.span(), scaled, tolerance::element<T>);
       auto in_place = random_array<T>({count}, 5, 1, offset);
-      cuda::linear_combination(
-          {.a = in_place.view(), .b = b.view(), .out = in_place.mutable_view(), .alpha = 0.75, .beta = -1.5}, {});
+      cuda::linear_combination({.a = in_place.view(),
+                                .b = b.view(),
+                                .out = in_place.mutable_view(),
+                                .alpha = 0.75,
+                                .beta = -1.5},
+                               {});
       CHECK(same_bytes(in_place, out));
     });
   });
 }
 
-TEMPLATE_TEST_CASE("cuda dot: inner product and plain sum, the same bits in every order", "[simt][pointwise]", float, double) {
+TEMPLATE_TEST_CASE("cuda dot: inner product and plain sum, the same bits in every order",
+                   "[simt][pointwise]", float, double) {
   using T = TestType;
   for (const std::int64_t count : {0, 1, 255, 4096, 4097, 10007}) {
     INFO(count << " elements");
@@ -144,20 +168,26 @@ TEMPLATE_TEST_CASE("cuda dot: inner product and plain sum, the same bits in ever
     std::vector<T> first;
     for_each_order([&] {
       DeviceArray<T> product({1}), sum({1});
-      run_entry<kernels::Dot>(cuda::dot, cuda::dot_workspace, {.a = a.view(), .b = b.view(), .out = product.mutable_view()});
-      run_entry<kernels::Dot>(cuda::dot, cuda::dot_workspace, {.a = a.view(), .out = sum.mutable_view()});
-      check_close<T>(product.span(), std::vector<double>{std::inner_product(va.begin(), va.end(), vb.begin(), 0.0)},
+      run_entry<kernels::Dot>(cuda::dot, cuda::dot_workspace,
+                              {.a = a.view(), .b = b.view(), .out = product.mutable_view()});
+      run_entry<kernels::Dot>(cuda::dot, cuda::dot_workspace,
+                              {.a = a.view(), .out = sum.mutable_view()});
+      check_close<T>(product.span(),
+                     std::vector<double>{std::inner_product(va.begin(), va.end(), vb.begin(), 0.0)},
                      tolerance::sum<T>);
-      check_close<T>(sum.span(), std::vector<double>{std::accumulate(va.begin(), va.end(), 0.0)}, tolerance::sum<T>);
+      check_close<T>(sum.span(), std::vector<double>{std::accumulate(va.begin(), va.end(), 0.0)},
+                     tolerance::sum<T>);
       if (first.empty()) first = {product.data()[0], sum.data()[0]};
       CHECK(first == std::vector<T>{product.data()[0], sum.data()[0]});
     });
   }
 }
 
-TEMPLATE_TEST_CASE("cuda dropout: keeps what the words of Philox say", "[simt][pointwise]", float, double) {
+TEMPLATE_TEST_CASE("cuda dropout: keeps what the words of Philox say", "[simt][pointwise]", float,
+                   double) {
   using T = TestType;
-  const std::uint64_t seed = 0x123456789abcdef0u, stream = 0xfedcba987u, position = 0xfffffffffeu;  // carries past 32 bits
+  const std::uint64_t seed = 0x123456789abcdef0u, stream = 0xfedcba987u,
+                      position = 0xfffffffffeu;  // carries past 32 bits
   const DeviceArray<std::int64_t> shift({1}, {7});
   for_sizes([&](std::int64_t count, int offset) {
     const auto x = random_array<T>({count}, 11, 1, offset);
@@ -171,8 +201,13 @@ TEMPLATE_TEST_CASE("cuda dropout: keeps what the words of Philox say", "[simt][p
       }
       for_each_order([&] {
         DeviceArray<T> y({count}, {}, offset);
-        cuda::dropout(
-            {.x = x.view(), .y = y.mutable_view(), .keep = keep, .seed = seed, .stream = stream, .position = position}, {});
+        cuda::dropout({.x = x.view(),
+                       .y = y.mutable_view(),
+                       .keep = keep,
+                       .seed = seed,
+                       .stream = stream,
+                       .position = position},
+                      {});
         check_close<T>(y.span(), expected, tolerance::element<T>);
 
         DeviceArray<T> shifted({count}, {}, offset);
@@ -192,6 +227,6 @@ TEMPLATE_TEST_CASE("cuda dropout: keeps what the words of Philox say", "[simt][p
 
 TEST_CASE("cuda pointwise: integers are refused", "[simt][pointwise]") {
   DeviceArray<std::int32_t> a({3});
-  CHECK_THROWS_MATCHES(cuda::multiply({.a = a.view(), .b = a.view(), .out = a.mutable_view()}, {}), DTypeError,
-                       message_contains("multiply: expected f32 or f64, got i32"));
+  CHECK_THROWS_MATCHES(cuda::multiply({.a = a.view(), .b = a.view(), .out = a.mutable_view()}, {}),
+                       DTypeError, message_contains("multiply: expected f32 or f64, got i32"));
 }

@@ -1,5 +1,6 @@
 #pragma once
-/// Segments of recurrent layers as the emulated CUDA entries take them, and what the loops of naive_recurrent.hpp make of them.
+/// Segments of recurrent layers as the emulated CUDA entries take them, and what the loops of
+/// naive_recurrent.hpp make of them.
 
 #include <array>
 #include <ostream>
@@ -18,7 +19,8 @@ using naive::Values;
 namespace cuda = kernels::cuda;
 
 struct Size : naive::Segment {
-  Size(std::int64_t l, std::int64_t b, std::int64_t h, int past = 0) : Segment{l, b, h}, offset(past) {}
+  Size(std::int64_t l, std::int64_t b, std::int64_t h, int past = 0)
+      : Segment{l, b, h}, offset(past) {}
   Shape state() const { return {batch, hidden}; }
   Shape states() const { return {steps, batch, hidden}; }
   Shape gates(std::int64_t count) const { return {steps, batch, count * hidden}; }
@@ -29,8 +31,8 @@ struct Size : naive::Segment {
 };
 
 inline std::ostream& operator<<(std::ostream& out, const Size& s) {
-  return out << s.steps << " steps, " << s.batch << " sequences, " << s.hidden << " units, " << s.offset
-             << " past a multiple of 16 bytes";
+  return out << s.steps << " steps, " << s.batch << " sequences, " << s.hidden << " units, "
+             << s.offset << " past a multiple of 16 bytes";
 }
 
 /// Numbers of T that an entry gave, by output; empty where none was asked for.
@@ -48,7 +50,8 @@ inline constexpr Tolerance segment_tolerance = tolerance::pick<T>({1e-5, 1e-5}, 
 
 template <class T, std::size_t count>
 void check_outputs(const Outputs<T, count>& got, const std::array<Values, count>& expected,
-                   const std::array<const char*, count>& names, Tolerance tolerance = segment_tolerance<T>) {
+                   const std::array<const char*, count>& names,
+                   Tolerance tolerance = segment_tolerance<T>) {
   for (std::size_t i = 0; i < count; ++i) {
     INFO("output " << names[i]);
     check_close<T>(std::span<const T>(got[i]), std::span<const double>(expected[i]), tolerance);
@@ -57,7 +60,8 @@ void check_outputs(const Outputs<T, count>& got, const std::array<Values, count>
 
 /// `only` computed without the other outputs is what it is with them, bit by bit; nothing else is there.
 template <class T, std::size_t count>
-void check_alone(const Outputs<T, count>& alone, const Outputs<T, count>& all, std::size_t only, std::size_t always) {
+void check_alone(const Outputs<T, count>& alone, const Outputs<T, count>& all, std::size_t only,
+                 std::size_t always) {
   for (std::size_t i = 0; i < count; ++i) {
     INFO("output " << i << " where " << only << " is wanted");
     if (i == only || i < always) CHECK(alone[i] == all[i]);
@@ -80,7 +84,8 @@ inline constexpr unsigned everything = ~0u;
 // ---- LSTM ----
 
 inline constexpr std::array<const char*, 4> lstm_outputs{"h", "c_last", "c", "gates"};
-inline constexpr std::array<const char*, 5> lstm_gradients{"dinputs", "dshared", "dweight", "dh0", "dc0"};
+inline constexpr std::array<const char*, 5> lstm_gradients{"dinputs", "dshared", "dweight", "dh0",
+                                                           "dc0"};
 
 template <class T>
 struct LstmProblem {
@@ -102,7 +107,8 @@ struct LstmProblem {
         kept(random_array<T>(s.weight(4), 8)) {}
 
   Outputs<T, 4> forward(unsigned mask = everything) const {
-    DeviceArray<T> h(size.states(), {}, size.offset), c(size.states()), gates(size.gates(4)), c_last(size.state());
+    DeviceArray<T> h(size.states(), {}, size.offset), c(size.states()), gates(size.gates(4)),
+        c_last(size.state());
     cuda::lstm_forward({.inputs = inputs.view(),
                         .shared = with_shared ? shared.view() : View(),
                         .weight = weight.view(),
@@ -116,8 +122,8 @@ struct LstmProblem {
     return {copy(h), copy(c_last), wanted_copy(mask & 4, c), wanted_copy(mask & 8, gates)};
   }
   naive::LstmStates expected() const {
-    return naive::lstm(size, inputs.doubles(), with_shared ? shared.doubles() : Values(), weight.doubles(), h0.doubles(),
-                       c0.doubles());
+    return naive::lstm(size, inputs.doubles(), with_shared ? shared.doubles() : Values(),
+                       weight.doubles(), h0.doubles(), c0.doubles());
   }
   static std::array<Values, 4> listed(const naive::LstmStates& states, const Size& size) {
     const auto state = static_cast<std::ptrdiff_t>(size.batch * size.hidden);
@@ -125,9 +131,11 @@ struct LstmProblem {
   }
 
   Outputs<T, 5> backward(const Outputs<T, 4>& saved, unsigned mask = everything) const {
-    const DeviceArray<T> h(size.states(), saved[0], size.offset), c(size.states(), saved[2], size.offset);
+    const DeviceArray<T> h(size.states(), saved[0], size.offset),
+        c(size.states(), saved[2], size.offset);
     const DeviceArray<T> gates(size.gates(4), saved[3], size.offset);
-    DeviceArray<T> dinputs(size.gates(4), {}, size.offset), dshared(size.shared(4)), dh0(size.state()), dc0(size.state());
+    DeviceArray<T> dinputs(size.gates(4), {}, size.offset), dshared(size.shared(4)),
+        dh0(size.state()), dc0(size.state());
     DeviceArray<T> dweight(size.weight(4), add ? copy(kept) : std::vector<T>());
     run_entry(cuda::lstm_backward, cuda::lstm_backward_workspace,
               kernels::LstmBackward{.weight = weight.view(),
@@ -144,15 +152,17 @@ struct LstmProblem {
                                     .dh0 = wanted(mask & 8, dh0),
                                     .dc0 = wanted(mask & 16, dc0),
                                     .add_dweight = add});
-    return {copy(dinputs), wanted_copy(mask & 2, dshared), wanted_copy(mask & 4, dweight), wanted_copy(mask & 8, dh0),
-            wanted_copy(mask & 16, dc0)};
+    return {copy(dinputs), wanted_copy(mask & 2, dshared), wanted_copy(mask & 4, dweight),
+            wanted_copy(mask & 8, dh0), wanted_copy(mask & 16, dc0)};
   }
   std::array<Values, 5> expected_gradients(const Outputs<T, 4>& saved) const {
-    const auto doubles = [](const std::vector<T>& values) { return Values(values.begin(), values.end()); };
+    const auto doubles = [](const std::vector<T>& values) {
+      return Values(values.begin(), values.end());
+    };
     const naive::LstmStates states{doubles(saved[0]), doubles(saved[2]), doubles(saved[3])};
-    naive::LstmGradients out =
-        naive::lstm_gradients(size, weight.doubles(), h0.doubles(), c0.doubles(), states,
-                              with_upstream ? dh.doubles() : Values(), with_upstream ? dc_last.doubles() : Values());
+    naive::LstmGradients out = naive::lstm_gradients(
+        size, weight.doubles(), h0.doubles(), c0.doubles(), states,
+        with_upstream ? dh.doubles() : Values(), with_upstream ? dc_last.doubles() : Values());
     for (std::size_t i = 0; add && i < out.dweight.size(); ++i) out.dweight[i] += kept.doubles()[i];
     return {out.dinputs, out.dshared, out.dweight, out.dh0, out.dc0};
   }
@@ -161,7 +171,8 @@ struct LstmProblem {
 // ---- GRU ----
 
 inline constexpr std::array<const char*, 3> gru_outputs{"h", "gates", "u_n"};
-inline constexpr std::array<const char*, 5> gru_gradients{"dinputs", "dshared", "dweight", "dbias", "dh0"};
+inline constexpr std::array<const char*, 5> gru_gradients{"dinputs", "dshared", "dweight", "dbias",
+                                                          "dh0"};
 
 template <class T>
 struct GruProblem {
@@ -201,15 +212,18 @@ struct GruProblem {
     return {copy(h), wanted_copy(mask & 2, gates), wanted_copy(mask & 4, u_n)};
   }
   std::array<Values, 3> expected() const {
-    naive::GruStates states = naive::gru(size, reset, inputs.doubles(), with_shared ? shared.doubles() : Values(),
-                                         weight.doubles(), bias.doubles(), h0.doubles());
+    naive::GruStates states =
+        naive::gru(size, reset, inputs.doubles(), with_shared ? shared.doubles() : Values(),
+                   weight.doubles(), bias.doubles(), h0.doubles());
     return {states.h, states.gates, after() ? states.u_n : Values()};
   }
 
   Outputs<T, 5> backward(const Outputs<T, 3>& saved, unsigned mask = everything) const {
-    const DeviceArray<T> h(size.states(), saved[0], size.offset), gates(size.gates(3), saved[1], size.offset);
+    const DeviceArray<T> h(size.states(), saved[0], size.offset),
+        gates(size.gates(3), saved[1], size.offset);
     const DeviceArray<T> u_n(size.states(), saved[2], size.offset);
-    DeviceArray<T> dinputs(size.gates(3), {}, size.offset), dshared(size.shared(3)), dh0(size.state());
+    DeviceArray<T> dinputs(size.gates(3), {}, size.offset), dshared(size.shared(3)),
+        dh0(size.state());
     DeviceArray<T> dweight(size.weight(3), add ? copy(kept) : std::vector<T>());
     DeviceArray<T> dbias({3 * size.hidden}, add ? copy(kept_bias) : std::vector<T>());
     run_entry(cuda::gru_backward, cuda::gru_backward_workspace,
@@ -226,15 +240,19 @@ struct GruProblem {
                                    .dh0 = wanted(mask & 16, dh0),
                                    .add_dweight = add,
                                    .reset = reset});
-    return {copy(dinputs), wanted_copy(mask & 2, dshared), wanted_copy(mask & 4, dweight), wanted_copy(mask & 8, dbias),
-            wanted_copy(mask & 16, dh0)};
+    return {copy(dinputs), wanted_copy(mask & 2, dshared), wanted_copy(mask & 4, dweight),
+            wanted_copy(mask & 8, dbias), wanted_copy(mask & 16, dh0)};
   }
   std::array<Values, 5> expected_gradients(const Outputs<T, 3>& saved) const {
-    const auto doubles = [](const std::vector<T>& values) { return Values(values.begin(), values.end()); };
-    naive::GruGradients out = naive::gru_gradients(size, reset, weight.doubles(), h0.doubles(),
-                                                   {doubles(saved[0]), doubles(saved[1]), doubles(saved[2])}, dh.doubles());
+    const auto doubles = [](const std::vector<T>& values) {
+      return Values(values.begin(), values.end());
+    };
+    naive::GruGradients out = naive::gru_gradients(
+        size, reset, weight.doubles(), h0.doubles(),
+        {doubles(saved[0]), doubles(saved[1]), doubles(saved[2])}, dh.doubles());
     for (std::size_t i = 0; add && i < out.dweight.size(); ++i) out.dweight[i] += kept.doubles()[i];
-    for (std::size_t i = 0; add && i < out.dbias.size(); ++i) out.dbias[i] += kept_bias.doubles()[i];
+    for (std::size_t i = 0; add && i < out.dbias.size(); ++i)
+      out.dbias[i] += kept_bias.doubles()[i];
     return {out.dinputs, out.dshared, out.dweight, out.dbias, out.dh0};
   }
 };

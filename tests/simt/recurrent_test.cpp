@@ -15,8 +15,11 @@ using namespace refrain::test::recurrent;
 
 namespace {
 
-/// One of everything; tiles of sequences and of units that end early, in 16-byte groups and not; k beyond a slice.
-std::vector<Size> sizes() { return {{1, 1, 1}, {2, 33, 5}, {3, 2, 36}, {2, 3, 36, 1}, {2, 17, 68}}; }
+/// One of everything; tiles of sequences and of units that end early, in 16-byte groups and not; k
+/// beyond a slice.
+std::vector<Size> sizes() {
+  return {{1, 1, 1}, {2, 33, 5}, {3, 2, 36}, {2, 3, 36, 1}, {2, 17, 68}};
+}
 std::vector<Size> backward_sizes() { return {{1, 1, 1}, {2, 17, 5}, {3, 2, 36}, {2, 3, 12, 1}}; }
 const Size small(2, 3, 12);
 
@@ -32,7 +35,9 @@ auto in_every_order(Run run) {
   return *first;
 }
 
-const char* when(GruReset reset) { return reset == GruReset::after ? ", reset after" : ", reset before"; }
+const char* when(GruReset reset) {
+  return reset == GruReset::after ? ", reset after" : ", reset before";
+}
 
 }  // namespace
 
@@ -46,7 +51,8 @@ TEMPLATE_TEST_CASE("cuda lstm: forward is the naive loop", "[simt][recurrent]", 
   }
 }
 
-TEMPLATE_TEST_CASE("cuda lstm: backward is the naive chain rule", "[simt][recurrent]", float, double) {
+TEMPLATE_TEST_CASE("cuda lstm: backward is the naive chain rule", "[simt][recurrent]", float,
+                   double) {
   for (const Size& size : backward_sizes()) {
     INFO(size);
     LstmProblem<TestType> problem(size);
@@ -69,7 +75,8 @@ TEMPLATE_TEST_CASE("cuda gru: forward is the naive loop", "[simt][recurrent]", f
   }
 }
 
-TEMPLATE_TEST_CASE("cuda gru: backward is the naive chain rule", "[simt][recurrent]", float, double) {
+TEMPLATE_TEST_CASE("cuda gru: backward is the naive chain rule", "[simt][recurrent]", float,
+                   double) {
   for (const Size& size : backward_sizes()) {
     for (const GruReset reset : {GruReset::after, GruReset::before}) {
       INFO(size << when(reset));
@@ -82,8 +89,10 @@ TEMPLATE_TEST_CASE("cuda gru: backward is the naive chain rule", "[simt][recurre
   }
 }
 
-TEST_CASE("cuda lstm, gru: sums over more steps than a chunk of dshared, more rows than a part of dweight",
-          "[simt][recurrent]") {
+TEST_CASE(
+    "cuda lstm, gru: sums over more steps than a chunk of dshared, more rows than a part of "
+    "dweight",
+    "[simt][recurrent]") {
   for (const Size& size : {Size(66, 1, 1), Size(9, 29, 4)}) {
     INFO(size);
     LstmProblem<float> lstm(size);
@@ -97,13 +106,16 @@ TEST_CASE("cuda lstm, gru: sums over more steps than a chunk of dshared, more ro
   }
 }
 
-TEMPLATE_TEST_CASE("cuda lstm, gru: each output alone, and dweight added to", "[simt][recurrent]", float, double) {
+TEMPLATE_TEST_CASE("cuda lstm, gru: each output alone, and dweight added to", "[simt][recurrent]",
+                   float, double) {
   using T = TestType;
   LstmProblem<T> lstm(small);
   const auto y = lstm.forward();
-  for (std::size_t only = 1; only < 4; ++only) check_alone<T, 4>(lstm.forward(1u << only), y, only, 2);
+  for (std::size_t only = 1; only < 4; ++only)
+    check_alone<T, 4>(lstm.forward(1u << only), y, only, 2);
   const auto gradients = lstm.backward(y);
-  for (std::size_t only = 0; only < 5; ++only) check_alone<T, 5>(lstm.backward(y, 1u << only), gradients, only, 1);
+  for (std::size_t only = 0; only < 5; ++only)
+    check_alone<T, 5>(lstm.backward(y, 1u << only), gradients, only, 1);
   lstm.add = true;
   check_outputs<T, 5>(lstm.backward(y), lstm.expected_gradients(y), lstm_gradients);
   lstm.with_upstream = false;  // nothing arrives: dweight stays what it was
@@ -112,9 +124,11 @@ TEMPLATE_TEST_CASE("cuda lstm, gru: each output alone, and dweight added to", "[
     INFO(when(reset));
     GruProblem<T> gru(small, reset);
     const auto states = gru.forward();
-    for (std::size_t only = 0; only < 3; ++only) check_alone<T, 3>(gru.forward(1u << only), states, only, 1);
+    for (std::size_t only = 0; only < 3; ++only)
+      check_alone<T, 3>(gru.forward(1u << only), states, only, 1);
     const auto of_gru = gru.backward(states);
-    for (std::size_t only = 0; only < 5; ++only) check_alone<T, 5>(gru.backward(states, 1u << only), of_gru, only, 1);
+    for (std::size_t only = 0; only < 5; ++only)
+      check_alone<T, 5>(gru.backward(states, 1u << only), of_gru, only, 1);
     gru.add = true;
     check_outputs<T, 5>(gru.backward(states), gru.expected_gradients(states), gru_gradients);
   }
@@ -131,7 +145,8 @@ double weighted(const std::vector<double>& values, const DeviceArray<double>& we
 
 /// `gradient` against central differences of `loss` by every element of `x`.
 template <class Loss>
-void check_differences(const char* name, DeviceArray<double>& x, const std::vector<double>& gradient, const Loss& loss) {
+void check_differences(const char* name, DeviceArray<double>& x,
+                       const std::vector<double>& gradient, const Loss& loss) {
   INFO("gradient of " << name);
   Values expected;
   for (std::size_t i = 0; i < x.span().size(); ++i) {
@@ -142,7 +157,8 @@ void check_differences(const char* name, DeviceArray<double>& x, const std::vect
     expected.push_back((above - loss()) / (2 * step));
     x.data()[i] = kept;
   }
-  check_close<double>(std::span<const double>(gradient), std::span<const double>(expected), {1e-8, 1e-8});
+  check_close<double>(std::span<const double>(gradient), std::span<const double>(expected),
+                      {1e-8, 1e-8});
 }
 
 }  // namespace
@@ -172,7 +188,8 @@ TEST_CASE("cuda lstm, gru: backward is the derivative of forward", "[simt][recur
   }
 }
 
-TEMPLATE_TEST_CASE("cuda lstm, gru: a segment is its steps, bit by bit", "[simt][recurrent]", float, double) {
+TEMPLATE_TEST_CASE("cuda lstm, gru: a segment is its steps, bit by bit", "[simt][recurrent]", float,
+                   double) {
   using T = TestType;
   const Size size(4, 5, 12), one(1, 5, 12);
   const auto step_of = [&](const DeviceArray<T>& sequence, std::int64_t l) {
@@ -180,7 +197,9 @@ TEMPLATE_TEST_CASE("cuda lstm, gru: a segment is its steps, bit by bit", "[simt]
     const auto from = sequence.span().subspan(static_cast<std::size_t>(l) * count, count);
     return std::vector<T>(from.begin(), from.end());
   };
-  const auto append = [](std::vector<T>& to, const std::vector<T>& more) { to.insert(to.end(), more.begin(), more.end()); };
+  const auto append = [](std::vector<T>& to, const std::vector<T>& more) {
+    to.insert(to.end(), more.begin(), more.end());
+  };
 
   LstmProblem<T> lstm(size), lstm_step(one);
   lstm_step.shared = DeviceArray<T>(one.shared(4), copy(lstm.shared));
@@ -225,7 +244,8 @@ TEST_CASE("cuda lstm, gru: launches of a segment", "[simt][recurrent]") {
   const auto saved = lstm.forward();
   CHECK(launches_of([&] { lstm.forward(); }) == 5);
   CHECK(launches_of([&] { lstm.backward(saved, 0); }) == 5);
-  CHECK(launches_of([&] { lstm.backward(saved, 8 | 16); }) == 6);  // dh0 takes one more product, dc0 nothing
+  CHECK(launches_of([&] { lstm.backward(saved, 8 | 16); }) ==
+        6);  // dh0 takes one more product, dc0 nothing
   CHECK(launches_of([&] { lstm.backward(saved); }) == 8);
   const GruProblem<float> after(size, GruReset::after), before(size, GruReset::before);
   CHECK(launches_of([&] { after.forward(); }) == 5);
@@ -236,7 +256,8 @@ TEST_CASE("cuda lstm, gru: launches of a segment", "[simt][recurrent]") {
   CHECK(launches_of([&] { before.backward(before.forward()); }) == 10 + 15);
 }
 
-TEST_CASE("cuda lstm, gru: on tensor cores, where rows are whole groups of 16 bytes", "[simt][recurrent]") {
+TEST_CASE("cuda lstm, gru: on tensor cores, where rows are whole groups of 16 bytes",
+          "[simt][recurrent]") {
   for (const Size& size : {Size(2, 18, 36), Size(2, 1, 68), Size(2, 3, 4, 1)}) {
     INFO(size);
     const LstmProblem<float> lstm(size);
@@ -246,12 +267,17 @@ TEST_CASE("cuda lstm, gru: on tensor cores, where rows are whole groups of 16 by
     for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
       INFO(name(mode));
       const MathScope scope(mode);
-      const Tolerance rounded = mode == MathMode::tf32 ? Tolerance{4e-3, 4e-3} : Tolerance{4e-2, 4e-2};
-      check_outputs<float, 4>(lstm.forward(), lstm.listed(lstm.expected(), size), lstm_outputs, rounded);
-      check_outputs<float, 5>(lstm.backward(exact), lstm.expected_gradients(exact), lstm_gradients, rounded);
-      for (const auto& [gru, states] : {std::pair(&after, &exact_after), std::pair(&before, &exact_before)}) {
+      const Tolerance rounded =
+          mode == MathMode::tf32 ? Tolerance{4e-3, 4e-3} : Tolerance{4e-2, 4e-2};
+      check_outputs<float, 4>(lstm.forward(), lstm.listed(lstm.expected(), size), lstm_outputs,
+                              rounded);
+      check_outputs<float, 5>(lstm.backward(exact), lstm.expected_gradients(exact), lstm_gradients,
+                              rounded);
+      for (const auto& [gru, states] :
+           {std::pair(&after, &exact_after), std::pair(&before, &exact_before)}) {
         check_outputs<float, 3>(gru->forward(), gru->expected(), gru_outputs, rounded);
-        check_outputs<float, 5>(gru->backward(*states), gru->expected_gradients(*states), gru_gradients, rounded);
+        check_outputs<float, 5>(gru->backward(*states), gru->expected_gradients(*states),
+                                gru_gradients, rounded);
       }
       CHECK((lstm.forward() == exact) == (size.offset != 0));
       CHECK((after.forward() == exact_after) == (size.offset != 0));

@@ -1,4 +1,5 @@
-/// CUDA kernels that pick, replace, spread and sum rows, and those on steps, emulated, against plain loops.
+/// CUDA kernels that pick, replace, spread and sum rows, and those on steps, emulated, against
+/// plain loops.
 
 #include <numeric>
 
@@ -21,8 +22,8 @@ struct Case {
   int offset;
 };
 
-/// None, one, short odd rows, a team of each kind, rows longer than a block's pass, several chunks of rows; tensors that start off a
-/// multiple of 16 bytes.
+/// None, one, short odd rows, a team of each kind, rows longer than a block's pass, several chunks
+/// of rows; tensors that start off a multiple of 16 bytes.
 const Case cases[] = {{0, 4, 0},   {1, 1, 0},    {7, 3, 0},   {5, 4, 0},  {70, 20, 0},
                       {70, 20, 1}, {3, 1200, 0}, {3, 301, 0}, {600, 5, 0}};
 
@@ -34,7 +35,9 @@ void for_cases(Body body) {
   }
 }
 
-std::vector<std::int32_t> ids_of(const DeviceArray<std::int32_t>& array) { return {array.span().begin(), array.span().end()}; }
+std::vector<std::int32_t> ids_of(const DeviceArray<std::int32_t>& array) {
+  return {array.span().begin(), array.span().end()};
+}
 
 }  // namespace
 
@@ -46,7 +49,8 @@ TEMPLATE_TEST_CASE("cuda gather_rows: copies the rows of the ids", "[simt][rows]
     for_each_order([&] {
       DeviceArray<T> out({rows, width}, {}, offset);
       cuda::gather_rows({.table = table.view(), .ids = ids.view(), .out = out.mutable_view()}, {});
-      check_close<T>(out.span(), naive::gather(table.doubles(), ids_of(ids), width), tolerance::exact);
+      check_close<T>(out.span(), naive::gather(table.doubles(), ids_of(ids), width),
+                     tolerance::exact);
     });
   });
 }
@@ -56,14 +60,16 @@ TEMPLATE_TEST_CASE("cuda add_rows: adds to the named rows alone", "[simt][rows]"
   for_cases([](std::int64_t rows, std::int64_t width, int offset) {
     // Rows 2, 4, 6, ... in turn, every fifth one left out.
     DeviceArray<std::int32_t> names({rows});
-    for (std::int64_t j = 0; j < rows; ++j) names.data()[j] = j % 5 == 4 ? -1 : static_cast<std::int32_t>(2 * (rows - j));
+    for (std::int64_t j = 0; j < rows; ++j)
+      names.data()[j] = j % 5 == 4 ? -1 : static_cast<std::int32_t>(2 * (rows - j));
     const auto values = random_array<T>({rows, width}, 3, 1, offset);
     const Shape shape{2 * rows + 1, width};
     auto expected = random_array<T>(shape, 4).doubles();
     for (std::int64_t j = 0; j < rows; ++j) {
       if (names.data()[j] < 0) continue;
       for (std::int64_t c = 0; c < width; ++c) {
-        expected[naive::at(names.data()[j] * width + c)] += values.doubles()[naive::at(j * width + c)];
+        expected[naive::at(names.data()[j] * width + c)] +=
+            values.doubles()[naive::at(j * width + c)];
       }
     }
     for_each_order([&] {
@@ -74,7 +80,8 @@ TEMPLATE_TEST_CASE("cuda add_rows: adds to the named rows alone", "[simt][rows]"
   });
 }
 
-TEMPLATE_TEST_CASE("cuda select_step: one step of each sequence, and its gradient", "[simt][rows]", float, double) {
+TEMPLATE_TEST_CASE("cuda select_step: one step of each sequence, and its gradient", "[simt][rows]",
+                   float, double) {
   using T = TestType;
   for_cases([](std::int64_t batch, std::int64_t width, int offset) {
     const std::int64_t steps = 3;
@@ -100,7 +107,8 @@ TEMPLATE_TEST_CASE("cuda select_step: one step of each sequence, and its gradien
   });
 }
 
-TEMPLATE_TEST_CASE("cuda replace_rows: rows with the id give way, and the gradient", "[simt][rows]", float, double) {
+TEMPLATE_TEST_CASE("cuda replace_rows: rows with the id give way, and the gradient", "[simt][rows]",
+                   float, double) {
   using T = TestType;
   for_cases([](std::int64_t rows, std::int64_t width, int offset) {
     const auto x = random_array<T>({rows, width}, 7, 1, offset);
@@ -119,14 +127,22 @@ TEMPLATE_TEST_CASE("cuda replace_rows: rows with the id give way, and the gradie
       }
     }
     for_each_order([&] {
-      DeviceArray<T> got({rows, width}, {}, offset), got_dx({rows, width}, {}, offset), got_drow({width}, {}, offset);
+      DeviceArray<T> got({rows, width}, {}, offset), got_dx({rows, width}, {}, offset),
+          got_drow({width}, {}, offset);
       DeviceArray<T> alone({width});
-      cuda::replace_rows({.x = x.view(), .ids = ids.view(), .row = row.view(), .y = got.mutable_view(), .id = id}, {});
+      cuda::replace_rows(
+          {.x = x.view(), .ids = ids.view(), .row = row.view(), .y = got.mutable_view(), .id = id},
+          {});
+      run_entry<kernels::ReplaceRowsBackward>(cuda::replace_rows_backward,
+                                              cuda::replace_rows_backward_workspace,
+                                              {.ids = ids.view(),
+                                               .dy = x.view(),
+                                               .dx = got_dx.mutable_view(),
+                                               .drow = got_drow.mutable_view(),
+                                               .id = id});
       run_entry<kernels::ReplaceRowsBackward>(
           cuda::replace_rows_backward, cuda::replace_rows_backward_workspace,
-          {.ids = ids.view(), .dy = x.view(), .dx = got_dx.mutable_view(), .drow = got_drow.mutable_view(), .id = id});
-      run_entry<kernels::ReplaceRowsBackward>(cuda::replace_rows_backward, cuda::replace_rows_backward_workspace,
-                                              {.ids = ids.view(), .dy = x.view(), .drow = alone.mutable_view(), .id = id});
+          {.ids = ids.view(), .dy = x.view(), .drow = alone.mutable_view(), .id = id});
       check_close<T>(got.span(), y, tolerance::exact);
       check_close<T>(got_dx.span(), dx, tolerance::exact);
       check_close<T>(got_drow.span(), drow, tolerance::sum<T>);
@@ -135,14 +151,16 @@ TEMPLATE_TEST_CASE("cuda replace_rows: rows with the id give way, and the gradie
   });
 }
 
-TEMPLATE_TEST_CASE("cuda sum_rows: column sums, the same bits in every order", "[simt][rows]", float, double) {
+TEMPLATE_TEST_CASE("cuda sum_rows: column sums, the same bits in every order", "[simt][rows]",
+                   float, double) {
   using T = TestType;
   for_cases([](std::int64_t rows, std::int64_t width, int offset) {
     const auto x = random_array<T>({rows, width}, 10, 1, offset);
     std::vector<T> first;
     for_each_order([&] {
       DeviceArray<T> out({width});
-      run_entry<kernels::SumRows>(cuda::sum_rows, cuda::sum_rows_workspace, {.x = x.view(), .out = out.mutable_view()});
+      run_entry<kernels::SumRows>(cuda::sum_rows, cuda::sum_rows_workspace,
+                                  {.x = x.view(), .out = out.mutable_view()});
       check_close<T>(out.span(), naive::column_sums(x.doubles(), rows, width), tolerance::sum<T>);
       const std::vector<T> sums(out.span().begin(), out.span().end());
       if (first.empty()) first = sums;
@@ -151,15 +169,19 @@ TEMPLATE_TEST_CASE("cuda sum_rows: column sums, the same bits in every order", "
   });
 }
 
-TEMPLATE_TEST_CASE("cuda steps: axes swapped, spans added and summed", "[simt][steps]", float, double) {
+TEMPLATE_TEST_CASE("cuda steps: axes swapped, spans added and summed", "[simt][steps]", float,
+                   double) {
   using T = TestType;
   struct Steps {
     std::int64_t batch, width;
     std::vector<std::int32_t> ends;
     int offset;
   };
-  const Steps all[] = {
-      {1, 1, {1}, 0}, {3, 5, {2, 3, 7}, 0}, {4, 8, {1, 2, 6, 11}, 0}, {4, 8, {5, 5, 6}, 1}, {2, 1100, {3, 4}, 0}};
+  const Steps all[] = {{1, 1, {1}, 0},
+                       {3, 5, {2, 3, 7}, 0},
+                       {4, 8, {1, 2, 6, 11}, 0},
+                       {4, 8, {5, 5, 6}, 1},
+                       {2, 1100, {3, 4}, 0}};
   for (const Steps& size : all) {
     const std::int64_t steps = size.ends.back(), batch = size.batch, width = size.width;
     const std::int64_t count = static_cast<std::int64_t>(size.ends.size());
@@ -174,7 +196,8 @@ TEMPLATE_TEST_CASE("cuda steps: axes swapped, spans added and summed", "[simt][s
       while (t >= size.ends[naive::at(k)]) ++k;
       for (std::int64_t b = 0; b < batch; ++b) {
         for (std::int64_t c = 0; c < width; ++c) {
-          const std::size_t at = naive::at((t * batch + b) * width + c), span = naive::at((k * batch + b) * width + c);
+          const std::size_t at = naive::at((t * batch + b) * width + c),
+                            span = naive::at((k * batch + b) * width + c);
           swapped[naive::at((b * steps + t) * width + c)] = values[at];
           with_spans[at] += added[span];
           sums[span] += values[at];
@@ -182,10 +205,12 @@ TEMPLATE_TEST_CASE("cuda steps: axes swapped, spans added and summed", "[simt][s
       }
     }
     for_each_order([&] {
-      DeviceArray<T> y({batch, steps, width}, {}, size.offset), z({steps, batch, width}, {}, size.offset);
+      DeviceArray<T> y({batch, steps, width}, {}, size.offset),
+          z({steps, batch, width}, {}, size.offset);
       DeviceArray<T> dspans({count, batch, width}, {}, size.offset);
       cuda::swap_axes({.x = x.view(), .y = y.mutable_view()}, {});
-      cuda::add_spans({.x = x.view(), .spans = spans.view(), .ends = ends.view(), .y = z.mutable_view()}, {});
+      cuda::add_spans(
+          {.x = x.view(), .spans = spans.view(), .ends = ends.view(), .y = z.mutable_view()}, {});
       cuda::sum_spans({.dy = x.view(), .ends = ends.view(), .dspans = dspans.mutable_view()}, {});
       check_close<T>(y.span(), swapped, tolerance::exact);
       check_close<T>(z.span(), with_spans, tolerance::element<T>);

@@ -29,20 +29,26 @@ struct Results {
   DeviceArray<T> loss, dhidden, dweight, dbias;
 
   Results(std::int64_t rows, std::int64_t candidates, std::int64_t channels, int offset)
-      : loss({1}), dhidden({rows, channels}, {}, offset), dweight({candidates, channels}, {}, offset), dbias({candidates}) {}
+      : loss({1}),
+        dhidden({rows, channels}, {}, offset),
+        dweight({candidates, channels}, {}, offset),
+        dbias({candidates}) {}
 
   static MutableView view(unsigned wanted, unsigned bit, DeviceArray<T>& array) {
     return (wanted & bit) != 0 ? array.mutable_view() : MutableView();
   }
-  /// Gradients are compared times the rows, which the mean divides by: small numbers would hide in the absolute tolerance.  Those left out
-  /// must have kept their NaN.
-  void check(unsigned wanted, std::int64_t rows, double expected, const std::vector<double>& of_hidden,
-             const std::vector<double>& of_weight, const std::vector<double>& of_bias, Tolerance allowed) const {
-    const auto check_one = [&](unsigned bit, const DeviceArray<T>& array, std::vector<double> values) {
+  /// Gradients are compared times the rows, which the mean divides by: small numbers would hide in
+  /// the absolute tolerance. Those left out must have kept their NaN.
+  void check(unsigned wanted, std::int64_t rows, double expected,
+             const std::vector<double>& of_hidden, const std::vector<double>& of_weight,
+             const std::vector<double>& of_bias, Tolerance allowed) const {
+    const auto check_one = [&](unsigned bit, const DeviceArray<T>& array,
+                               std::vector<double> values) {
       INFO("gradient " << bit);
       std::vector<T> got(array.span().begin(), array.span().end());
       for (T& value : got) value *= static_cast<T>(rows);
-      for (double& value : values) value = (wanted & bit) != 0 ? value * static_cast<double>(rows) : std::nan("");
+      for (double& value : values)
+        value = (wanted & bit) != 0 ? value * static_cast<double>(rows) : std::nan("");
       check_close<T>(std::span<const T>(got), values, allowed);
     };
     check_close<T>(loss.span(), std::vector<double>{expected}, allowed);
@@ -51,14 +57,15 @@ struct Results {
     check_one(bias_, dbias, of_bias);
   }
   bool same_as(const Results& other) const {
-    return same_bytes(loss, other.loss) && same_bytes(dhidden, other.dhidden) && same_bytes(dweight, other.dweight) &&
-           same_bytes(dbias, other.dbias);
+    return same_bytes(loss, other.loss) && same_bytes(dhidden, other.dhidden) &&
+           same_bytes(dweight, other.dweight) && same_bytes(dbias, other.dbias);
   }
 };
 
 template <class Args>
 void run_in_chunks(Args args, void (*run)(const Args&, const ScoreChunkLimits&, Stream),
-                   std::size_t (*workspace_bytes)(const Args&, const ScoreChunkLimits&), const ScoreChunkLimits& limits) {
+                   std::size_t (*workspace_bytes)(const Args&, const ScoreChunkLimits&),
+                   const ScoreChunkLimits& limits) {
   Ids workspace({static_cast<std::int64_t>((workspace_bytes(args, limits) + 3) / 4)});
   args.workspace = workspace.mutable_view();
   run(args, limits, {});
@@ -75,7 +82,8 @@ void check_run(const Problem& problem, Results<T> out, std::optional<Results<T>>
   }
 }
 
-/// The problem's results in every order of threads, all gradients wanted: right, and the same bits.  Then each choice of gradients.
+/// The problem's results in every order of threads, all gradients wanted: right, and the same bits.
+/// Then each choice of gradients.
 template <class T, class Problem>
 void check_problem(const Problem& problem) {
   std::optional<Results<T>> first;
@@ -117,9 +125,10 @@ struct FullProblem {
     solve();
   }
   void solve() {
-    expected =
-        naive::softmax_loss(hidden.doubles(), weight.doubles(), size.with_bias ? bias.doubles() : std::vector<double>(),
-                            numbers(targets), naive::at(size.channels), static_cast<std::int32_t>(size.ignored), size.relu);
+    expected = naive::softmax_loss(hidden.doubles(), weight.doubles(),
+                                   size.with_bias ? bias.doubles() : std::vector<double>(),
+                                   numbers(targets), naive::at(size.channels),
+                                   static_cast<std::int32_t>(size.ignored), size.relu);
   }
 
   Results<T> run(unsigned wanted, const ScoreChunkLimits* limits = nullptr) const {
@@ -137,14 +146,17 @@ struct FullProblem {
     if (limits == nullptr) {
       run_entry(cuda::softmax_loss, cuda::softmax_loss_workspace, args);
     } else {
-      run_in_chunks(args, cuda::softmax_loss_in_chunks, cuda::softmax_loss_in_chunks_workspace, *limits);
+      run_in_chunks(args, cuda::softmax_loss_in_chunks, cuda::softmax_loss_in_chunks_workspace,
+                    *limits);
     }
     return out;
   }
   void check(const Results<T>& out, unsigned wanted, Tolerance allowed = tolerance::sum<T>) const {
-    INFO("P " << size.rows << " V " << size.items << " C " << size.channels << " bias " << size.with_bias << " relu "
-              << size.relu << " ignored " << size.ignored << " offset " << size.offset << " wanted " << wanted);
-    out.check(wanted, size.rows, expected.loss, expected.dhidden, expected.dweight, expected.dbias, allowed);
+    INFO("P " << size.rows << " V " << size.items << " C " << size.channels << " bias "
+              << size.with_bias << " relu " << size.relu << " ignored " << size.ignored
+              << " offset " << size.offset << " wanted " << wanted);
+    out.check(wanted, size.rows, expected.loss, expected.dhidden, expected.dweight, expected.dbias,
+              allowed);
   }
 };
 
@@ -174,53 +186,63 @@ struct SampledProblem {
     solve();
   }
   void solve() {
-    const auto given = [](bool on, const DeviceArray<T>& array) { return on ? array.doubles() : std::vector<double>(); };
-    expected = naive::sampled_softmax_loss(hidden.doubles(), weight.doubles(), given(size.with_bias, bias), numbers(targets),
-                                           numbers(negatives), given(size.corrected, log_q_true),
-                                           given(size.corrected, log_q_negative), naive::at(size.channels),
-                                           static_cast<std::int32_t>(size.ignored), size.remove_hits);
+    const auto given = [](bool on, const DeviceArray<T>& array) {
+      return on ? array.doubles() : std::vector<double>();
+    };
+    expected = naive::sampled_softmax_loss(
+        hidden.doubles(), weight.doubles(), given(size.with_bias, bias), numbers(targets),
+        numbers(negatives), given(size.corrected, log_q_true),
+        given(size.corrected, log_q_negative), naive::at(size.channels),
+        static_cast<std::int32_t>(size.ignored), size.remove_hits);
   }
 
   Results<T> run(unsigned wanted, const ScoreChunkLimits* limits = nullptr) const {
     Results<T> out(size.rows, size.samples + size.rows, size.channels, size.offset);
-    const kernels::SampledSoftmaxLoss args{.hidden = hidden.view(),
-                                           .weight = weight.view(),
-                                           .bias = size.with_bias ? bias.view() : View(),
-                                           .targets = targets.view(),
-                                           .negatives = negatives.view(),
-                                           .log_q_true = size.corrected ? log_q_true.view() : View(),
-                                           .log_q_negative = size.corrected ? log_q_negative.view() : View(),
-                                           .loss = out.loss.mutable_view(),
-                                           .dhidden = Results<T>::view(wanted, hidden_, out.dhidden),
-                                           .dweight_rows = Results<T>::view(wanted, weight_, out.dweight),
-                                           .dbias_rows = Results<T>::view(wanted, bias_, out.dbias),
-                                           .ignored = size.ignored,
-                                           .remove_hits = size.remove_hits};
+    const kernels::SampledSoftmaxLoss args{
+        .hidden = hidden.view(),
+        .weight = weight.view(),
+        .bias = size.with_bias ? bias.view() : View(),
+        .targets = targets.view(),
+        .negatives = negatives.view(),
+        .log_q_true = size.corrected ? log_q_true.view() : View(),
+        .log_q_negative = size.corrected ? log_q_negative.view() : View(),
+        .loss = out.loss.mutable_view(),
+        .dhidden = Results<T>::view(wanted, hidden_, out.dhidden),
+        .dweight_rows = Results<T>::view(wanted, weight_, out.dweight),
+        .dbias_rows = Results<T>::view(wanted, bias_, out.dbias),
+        .ignored = size.ignored,
+        .remove_hits = size.remove_hits};
     if (limits == nullptr) {
       run_entry(cuda::sampled_softmax_loss, cuda::sampled_softmax_loss_workspace, args);
     } else {
-      run_in_chunks(args, cuda::sampled_softmax_loss_in_chunks, cuda::sampled_softmax_loss_in_chunks_workspace, *limits);
+      run_in_chunks(args, cuda::sampled_softmax_loss_in_chunks,
+                    cuda::sampled_softmax_loss_in_chunks_workspace, *limits);
     }
     return out;
   }
   void check(const Results<T>& out, unsigned wanted, Tolerance allowed = tolerance::sum<T>) const {
-    INFO("P " << size.rows << " V " << size.items << " S " << size.samples << " C " << size.channels << " bias "
-              << size.with_bias << " corrected " << size.corrected << " remove_hits " << size.remove_hits << " ignored "
-              << size.ignored << " offset " << size.offset << " wanted " << wanted);
-    out.check(wanted, size.rows, expected.loss, expected.dhidden, expected.dweight_rows, expected.dbias_rows, allowed);
+    INFO("P " << size.rows << " V " << size.items << " S " << size.samples << " C " << size.channels
+              << " bias " << size.with_bias << " corrected " << size.corrected << " remove_hits "
+              << size.remove_hits << " ignored " << size.ignored << " offset " << size.offset
+              << " wanted " << wanted);
+    out.check(wanted, size.rows, expected.loss, expected.dhidden, expected.dweight_rows,
+              expected.dbias_rows, allowed);
   }
 };
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda softmax_loss: loss and gradients are the naive loops, the same bits in every order", "[simt][loss]",
-                   float, double) {
-  // One of everything; rows about those of a block (8, 16), odd numbers of items and channels, and whole packs of 16 bytes; tensors that
-  // start off a multiple of these.  Items for a warp (512 at once) and for a block (4,096), f64 half of that, and one more round of each.
+TEMPLATE_TEST_CASE(
+    "cuda softmax_loss: loss and gradients are the naive loops, the same bits in every order",
+    "[simt][loss]", float, double) {
+  // One of everything; rows about those of a block (8, 16), odd numbers of items and channels, and
+  // whole packs of 16 bytes; tensors that start off a multiple of these. Items for a warp (512 at
+  // once) and for a block (4,096), f64 half of that, and one more round of each.
   for (const FullCase& c :
        {FullCase{1, 1, 1}, FullCase{7, 3, 5, false, true}, FullCase{16, 128, 16, true, false, 5},
-        FullCase{33, 129, 17, true, true}, FullCase{9, 64, 132, false, false, 3}, FullCase{9, 65, 68, true, true, -1, 1},
-        FullCase{3, 520, 8, false}, FullCase{3, 1030, 4}, FullCase{2, 4101, 1}}) {
+        FullCase{33, 129, 17, true, true}, FullCase{9, 64, 132, false, false, 3},
+        FullCase{9, 65, 68, true, true, -1, 1}, FullCase{3, 520, 8, false}, FullCase{3, 1030, 4},
+        FullCase{2, 4101, 1}}) {
     check_problem<TestType>(FullProblem<TestType>(c));
   }
 }
@@ -232,22 +254,28 @@ TEST_CASE("cuda softmax_loss: rows enough for several parts of every sum", "[sim
   for_each_order([&] { check_run(problem, problem.run(everything), first); });
 }
 
-TEMPLATE_TEST_CASE("cuda softmax_loss: several chunks, which rows that do not count leave empty", "[simt][loss]", float,
-                   double) {
-  // Chunks of 38, 38, 38, 36 rows: of the counted ones full and partly full; and, with two items, empty ones.
-  for (const FullCase& c : {FullCase{150, 130, 20, true, true, 9}, FullCase{150, 2, 5, true, false, 1}}) {
+TEMPLATE_TEST_CASE("cuda softmax_loss: several chunks, which rows that do not count leave empty",
+                   "[simt][loss]", float, double) {
+  // Chunks of 38, 38, 38, 36 rows: of the counted ones full and partly full; and, with two items,
+  // empty ones.
+  for (const FullCase& c :
+       {FullCase{150, 130, 20, true, true, 9}, FullCase{150, 2, 5, true, false, 1}}) {
     const FullProblem<TestType> problem(c);
     const ScoreChunkLimits limits = chunks_of_40<TestType>(c.items);
     const auto whole = problem.run(everything);
     std::optional<Results<TestType>> first;
     for_each_order([&] { check_run(problem, problem.run(everything, &limits), first); });
-    CHECK(same_bytes(first->loss, whole.loss));  // a row's loss and their order know nothing of chunks
-    for (const unsigned wanted : {nothing, bias_}) problem.check(problem.run(wanted, &limits), wanted);
+    CHECK(same_bytes(first->loss,
+                     whole.loss));  // a row's loss and their order know nothing of chunks
+    for (const unsigned wanted : {nothing, bias_})
+      problem.check(problem.run(wanted, &limits), wanted);
   }
 }
 
-TEST_CASE("cuda softmax losses: candidates that are no whole packs are multiplied in two parts for tensor cores",
-          "[simt][loss]") {
+TEST_CASE(
+    "cuda softmax losses: candidates that are no whole packs are multiplied in two parts for "
+    "tensor cores",
+    "[simt][loss]") {
   const MathScope scope(MathMode::tf32);  // the emulated library multiplies exactly all the same
   for (const std::int64_t items : {3, 64, 130, 131}) {
     const ScoreChunkLimits limits = chunks_of_40<float>(items);
@@ -258,8 +286,9 @@ TEST_CASE("cuda softmax losses: candidates that are no whole packs are multiplie
   }
 }
 
-TEMPLATE_TEST_CASE("cuda softmax_loss: rows that do not count may hold anything, and without others all is zero",
-                   "[simt][loss]", float, double) {
+TEMPLATE_TEST_CASE(
+    "cuda softmax_loss: rows that do not count may hold anything, and without others all is zero",
+    "[simt][loss]", float, double) {
   FullProblem<TestType> some({9, 7, 12, true, false, 2});
   for (std::int64_t row = 0; row < 9; ++row) {
     some.targets.data()[row] = row % 3 == 0 ? 2 : 3;
@@ -278,21 +307,27 @@ TEMPLATE_TEST_CASE("cuda softmax_loss: rows that do not count may hold anything,
   check_problem<TestType>(FullProblem<TestType>({0, 7, 12}));
 }
 
-TEMPLATE_TEST_CASE("cuda softmax_loss: large scores neither overflow nor vanish", "[simt][loss]", float, double) {
+TEMPLATE_TEST_CASE("cuda softmax_loss: large scores neither overflow nor vanish", "[simt][loss]",
+                   float, double) {
   FullProblem<TestType> problem({6, 300, 8, false, false, -1, 0, 30});
   REQUIRE(problem.expected.loss > 1000);
   const auto out = problem.run(hidden_);
-  check_close<TestType>(out.loss.span(), std::vector<double>{problem.expected.loss}, tolerance::sum<TestType>);
+  check_close<TestType>(out.loss.span(), std::vector<double>{problem.expected.loss},
+                        tolerance::sum<TestType>);
   for (const double value : out.dhidden.doubles()) CHECK(std::isfinite(value));
 }
 
-TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: loss and gradients are the naive loops, the same bits in every order",
-                   "[simt][loss]", float, double) {
+TEMPLATE_TEST_CASE(
+    "cuda sampled_softmax_loss: loss and gradients are the naive loops, the same bits in every "
+    "order",
+    "[simt][loss]", float, double) {
   for (const SampledCase& c :
-       {SampledCase{1, 1, 1, 1, true, true, false}, SampledCase{7, 5, 1, 3}, SampledCase{9, 40, 0, 8},
-        SampledCase{33, 31, 66, 33, false, false, true, 4}, SampledCase{17, 31, 129, 132, true, false, false, 4},
-        SampledCase{17, 32, 8, 68, false, true, true}, SampledCase{5, 500, 9, 12, true, true, true, -1, 1},
-        SampledCase{3, 700, 600, 4}, SampledCase{2, 300, 1030, 3}}) {
+       {SampledCase{1, 1, 1, 1, true, true, false}, SampledCase{7, 5, 1, 3},
+        SampledCase{9, 40, 0, 8}, SampledCase{33, 31, 66, 33, false, false, true, 4},
+        SampledCase{17, 31, 129, 132, true, false, false, 4},
+        SampledCase{17, 32, 8, 68, false, true, true},
+        SampledCase{5, 500, 9, 12, true, true, true, -1, 1}, SampledCase{3, 700, 600, 4},
+        SampledCase{2, 300, 1030, 3}}) {
     check_problem<TestType>(SampledProblem<TestType>(c));
   }
 }
@@ -308,8 +343,8 @@ TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: several chunks", "[simt][loss]", 
   });
 }
 
-TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: every candidate is a hit, and scores far below zero", "[simt][loss]", float,
-                   double) {
+TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: every candidate is a hit, and scores far below zero",
+                   "[simt][loss]", float, double) {
   // With nothing but the target left the loss is 0, however small exp of the target's score is.
   SampledProblem<TestType> problem({5, 4, 70, 2, false, false});
   std::fill_n(problem.targets.data(), 5, 3);
@@ -323,8 +358,8 @@ TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: every candidate is a hit, and sco
   }
 }
 
-TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: without counted rows loss and gradients are zero", "[simt][loss]", float,
-                   double) {
+TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: without counted rows loss and gradients are zero",
+                   "[simt][loss]", float, double) {
   SampledProblem<TestType> none({5, 11, 7, 3, true, true, true, 4});
   std::fill_n(none.targets.data(), 5, 4);
   none.solve();
@@ -347,5 +382,6 @@ TEST_CASE("cuda softmax losses: chunks hold their limits", "[simt][loss]") {
   CHECK(rows_of(10'000'000) == 16);  // 640 MB
   CHECK(limits.rows_of_chunk(0, 4) == 0);
   CHECK(limits.rows_of_chunk(5, 4) == 5);
-  CHECK(limits.rows_of_chunk(10'000, 60'000) == 5'120);  // two of 5,120 and 4,880 rather than 6,656 and 3,344
+  CHECK(limits.rows_of_chunk(10'000, 60'000) ==
+        5'120);  // two of 5,120 and 4,880 rather than 6,656 and 3,344
 }

@@ -1,4 +1,5 @@
-/// Products of tiles and sums of outer products, emulated, against naive loops: every arithmetic, every layout of the factors.
+/// Products of tiles and sums of outer products, emulated, against naive loops: every arithmetic,
+/// every layout of the factors.
 
 #include "kernels/tiles.cuh"
 #include "kernels/matmul/outer_products.cuh"
@@ -28,7 +29,8 @@ Tolerance product_tolerance(MathMode mode) {
 }
 
 template <class T>
-constexpr TileShape shape{.rows = 32, .columns = 32, .depth = 16, .row_warps = 2, .column_warps = 1, .stages = 3};
+constexpr TileShape shape{
+    .rows = 32, .columns = 32, .depth = 16, .row_warps = 2, .column_warps = 1, .stages = 3};
 
 /// Where a factor's tile begins, and its extents: side (m or n) by depth.
 template <class T>
@@ -57,8 +59,8 @@ __global__ void __launch_bounds__(64) streamed_product(Factor<T> a, Factor<T> b,
   const auto shared = Product::take(carver);
   Product sum;
   sum.clear();
-  sum.add(shared, static_cast<int>((a.depth + Product::depth - 1) / Product::depth), rows_of<a_contiguous>(a, row),
-          rows_of<b_contiguous>(b, column));
+  sum.add(shared, static_cast<int>((a.depth + Product::depth - 1) / Product::depth),
+          rows_of<a_contiguous>(a, row), rows_of<b_contiguous>(b, column));
   sum.visit([&](int i, int j, T value) {
     if (row + i < a.side && column + j < b.side) c[(row + i) * b.side + column + j] = value;
   });
@@ -75,7 +77,8 @@ __global__ void __launch_bounds__(64) resident_product(Factor<T> a, Factor<T> b,
   simt::SharedCarver carver;
   T* const tile = carver.take<T>(32 * stride);
   T* const panels = Product::take_b(carver);
-  for (int i = static_cast<int>(threadIdx.x); i < 32 * slices * Product::depth; i += Product::threads) {
+  for (int i = static_cast<int>(threadIdx.x); i < 32 * slices * Product::depth;
+       i += Product::threads) {
     const int m = i / (slices * Product::depth);
     const int k = i % (slices * Product::depth);
     tile[m * stride + k] = row + m < a.side && k < a.depth ? a.at[(row + m) * a.depth + k] : T{0};
@@ -97,13 +100,14 @@ void check_streamed() {
   using Product = TileProduct<T, mode, shape<T>, a_contiguous, b_contiguous, true>;
   const bool a_transposed = a_contiguous == Contiguous::side;
   const bool b_transposed = b_contiguous == Contiguous::depth;
-  for (const auto& [m, n, k] :
-       {Extents{32, 32, 64}, Extents{33, 8, 40}, Extents{1, 1, 1}, Extents{40, 36, 7}, Extents{5, 31, 50}}) {
+  for (const auto& [m, n, k] : {Extents{32, 32, 64}, Extents{33, 8, 40}, Extents{1, 1, 1},
+                                Extents{40, 36, 7}, Extents{5, 31, 50}}) {
     for (const int offset : {0, 1}) {
       INFO(m << " x " << k << " x " << n << ", " << offset << " past a multiple of 16 bytes");
       const auto a = random_array<T>(a_transposed ? Shape{k, m} : Shape{m, k}, 1, 1, offset);
       const auto b = random_array<T>(b_transposed ? Shape{n, k} : Shape{k, n}, 2, 1, offset);
-      const auto expected = naive::matmul(a.doubles(), b.doubles(), {}, m, n, k, a_transposed, b_transposed);
+      const auto expected =
+          naive::matmul(a.doubles(), b.doubles(), {}, m, n, k, a_transposed, b_transposed);
       const bool aligned = offset == 0 && (a_transposed ? m : k) % simt::Pack<T>::count == 0 &&
                            (b_transposed ? k : n) % simt::Pack<T>::count == 0;
       for_each_order([&, m = m, n = n, k = k] {
@@ -114,9 +118,11 @@ void check_streamed() {
                                .shared_bytes = Product::shared_bytes()};
         const Factor<T> left{a.data(), m, k}, right{b.data(), n, k};
         if (aligned) {
-          simt::launch(how, streamed_product<T, mode, a_contiguous, b_contiguous, true>, left, right, c.data());
+          simt::launch(how, streamed_product<T, mode, a_contiguous, b_contiguous, true>, left,
+                       right, c.data());
         } else {
-          simt::launch(how, streamed_product<T, mode, a_contiguous, b_contiguous, false>, left, right, c.data());
+          simt::launch(how, streamed_product<T, mode, a_contiguous, b_contiguous, false>, left,
+                       right, c.data());
         }
         check_close<T>(c.span(), expected, product_tolerance<T>(mode));
       });
@@ -147,7 +153,8 @@ void check_resident() {
           .name = "product",
           .grid = dim3(simt::blocks_for(m, 32), simt::blocks_for(n, 32)),
           .block = 64,
-          .shared_bytes = simt::piece_bytes<T>(32 * resident_stride<mode>(depth)) + Product::shared_bytes_b()};
+          .shared_bytes =
+              simt::piece_bytes<T>(32 * resident_stride<mode>(depth)) + Product::shared_bytes_b()};
       const Factor<T> left{a.data(), m, k}, right{b.data(), n, k};
       if (n % simt::Pack<T>::count == 0) {
         simt::launch(how, resident_product<T, mode, true>, left, right, c.data());
@@ -178,7 +185,8 @@ struct AllRows {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda tiles: exact products of streamed factors in every layout", "[simt][tiles]", float, double) {
+TEMPLATE_TEST_CASE("cuda tiles: exact products of streamed factors in every layout",
+                   "[simt][tiles]", float, double) {
   check_layouts<TestType, MathMode::exact>();
 }
 
@@ -194,8 +202,9 @@ TEST_CASE("cuda tiles: a factor that lies in shared memory", "[simt][tiles]") {
   check_resident<float, MathMode::bf16>();
 }
 
-TEMPLATE_TEST_CASE("cuda outer_products: sums over rows of several tasks, the same bits in every order", "[simt][tiles]", float,
-                   double) {
+TEMPLATE_TEST_CASE(
+    "cuda outer_products: sums over rows of several tasks, the same bits in every order",
+    "[simt][tiles]", float, double) {
   using T = TestType;
   struct Case {
     std::int64_t tasks, count, inner, columns;
@@ -247,15 +256,22 @@ TEMPLATE_TEST_CASE("cuda outer_products: sums over rows of several tasks, the sa
 
 TEST_CASE("cuda outer_products: on tensor cores", "[simt][tiles]") {
   const std::int64_t count = 300, inner = 68, columns = 20;
-  const auto a = random_array<float>({count, inner}, 1), b = random_array<float>({count, columns}, 2);
-  const auto expected = naive::matmul(a.doubles(), b.doubles(), {}, inner, columns, count, true, false);
-  const OuterProducts<float, AllRows<float>, AllRows<float>> products{
-      .a = {a.data(), inner}, .b = {b.data(), columns}, .count = count, .inner = inner, .columns = columns, .aligned = true};
+  const auto a = random_array<float>({count, inner}, 1),
+             b = random_array<float>({count, columns}, 2);
+  const auto expected =
+      naive::matmul(a.doubles(), b.doubles(), {}, inner, columns, count, true, false);
+  const OuterProducts<float, AllRows<float>, AllRows<float>> products{.a = {a.data(), inner},
+                                                                      .b = {b.data(), columns},
+                                                                      .count = count,
+                                                                      .inner = inner,
+                                                                      .columns = columns,
+                                                                      .aligned = true};
   for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
     const MathScope scope(mode);
     DeviceArray<float> out({inner, columns}), parts({outer_parts(count, inner, columns)});
     sum_of_outer_products("outer_products", products, false, out.data(), parts.data(), {});
-    check_close<float>(out.span(), expected,
-                       {product_tolerance<float>(mode).relative, 20 * product_tolerance<float>(mode).absolute});
+    check_close<float>(
+        out.span(), expected,
+        {product_tolerance<float>(mode).relative, 20 * product_tolerance<float>(mode).absolute});
   }
 }

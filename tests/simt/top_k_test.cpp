@@ -14,7 +14,8 @@ namespace cuda = kernels::cuda;
 namespace {
 
 template <class T>
-void check_top_k(const DeviceArray<T>& scores, std::int64_t rows, std::int64_t length, std::int64_t k) {
+void check_top_k(const DeviceArray<T>& scores, std::int64_t rows, std::int64_t length,
+                 std::int64_t k) {
   const auto all = scores.doubles();
   std::vector<double> expected_values;
   std::vector<std::int32_t> expected_indices;
@@ -30,34 +31,41 @@ void check_top_k(const DeviceArray<T>& scores, std::int64_t rows, std::int64_t l
     DeviceArray<T> values({rows, k});
     DeviceArray<std::int32_t> indices({rows, k});
     run_entry<kernels::TopK>(cuda::top_k, cuda::top_k_workspace,
-                             {.scores = scores.view(), .values = values.mutable_view(), .indices = indices.mutable_view()});
+                             {.scores = scores.view(),
+                              .values = values.mutable_view(),
+                              .indices = indices.mutable_view()});
     check_close<T>(values.span(), expected_values, tolerance::exact);
-    CHECK(std::vector<std::int32_t>(indices.span().begin(), indices.span().end()) == expected_indices);
+    CHECK(std::vector<std::int32_t>(indices.span().begin(), indices.span().end()) ==
+          expected_indices);
   });
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda top_k: equals a full sort, ties by index", "[simt][top_k]", float, double) {
+TEMPLATE_TEST_CASE("cuda top_k: equals a full sort, ties by index", "[simt][top_k]", float,
+                   double) {
   using T = TestType;
   struct Case {
     std::int64_t rows, length, k;
     bool ties;
   };
-  // One score, fewer than threads, all of a row, more wanted than threads, both register shares, a last segment shorter than k, two
-  // launches, three (f64 with the largest k).
-  const Case cases[] = {{0, 5, 2, false},      {3, 1, 1, false},       {2, 5, 5, true},        {3, 255, 7, true},
-                        {1, 700, 300, true},   {1, 1030, 1024, false}, {2, 2048, 10, false},   {1, 2049, 256, true},
-                        {1, 4099, 100, false}, {2, 8193, 20, true},    {1, 20000, 1024, false}};
+  // One score, fewer than threads, all of a row, more wanted than threads, both register shares, a
+  // last segment shorter than k, two launches, three (f64 with the largest k).
+  const Case cases[] = {{0, 5, 2, false},     {3, 1, 1, false},       {2, 5, 5, true},
+                        {3, 255, 7, true},    {1, 700, 300, true},    {1, 1030, 1024, false},
+                        {2, 2048, 10, false}, {1, 2049, 256, true},   {1, 4099, 100, false},
+                        {2, 8193, 20, true},  {1, 20000, 1024, false}};
   for (const auto [rows, length, k, ties] : cases) {
     INFO(k << " of " << length << ", " << rows << " rows" << (ties ? ", many equal" : ""));
     auto scores = random_array<T>({rows, length}, 1);
-    for (std::int64_t i = 0; ties && i < rows * length; ++i) scores.data()[i] = std::round(3 * scores.data()[i]);
+    for (std::int64_t i = 0; ties && i < rows * length; ++i)
+      scores.data()[i] = std::round(3 * scores.data()[i]);
     check_top_k(scores, rows, length, k);
   }
 }
 
-TEMPLATE_TEST_CASE("cuda top_k: NaN last, infinities, zeros of both signs, all equal", "[simt][top_k]", float, double) {
+TEMPLATE_TEST_CASE("cuda top_k: NaN last, infinities, zeros of both signs, all equal",
+                   "[simt][top_k]", float, double) {
   using T = TestType;
   const T nan = std::numeric_limits<T>::quiet_NaN(), infinity = std::numeric_limits<T>::infinity();
   const T least = std::numeric_limits<T>::denorm_min(), largest = std::numeric_limits<T>::max();
@@ -77,8 +85,10 @@ TEMPLATE_TEST_CASE("cuda top_k: NaN last, infinities, zeros of both signs, all e
   check_top_k(DeviceArray<T>({1, 8200}, late), 1, 8200, 5);
 }
 
-TEMPLATE_TEST_CASE("cuda top_k: more wanted than every thread's best", "[simt][top_k]", float, double) {
-  // 256 high scores, one in the registers of each thread: the rest of the 300 lies below the smallest of them.
+TEMPLATE_TEST_CASE("cuda top_k: more wanted than every thread's best", "[simt][top_k]", float,
+                   double) {
+  // 256 high scores, one in the registers of each thread: the rest of the 300 lies below the
+  // smallest of them.
   using T = TestType;
   const std::int64_t length = 32768 / static_cast<std::int64_t>(sizeof(T)), period = length / 8;
   auto scores = random_array<T>({1, length}, 3);
@@ -90,6 +100,8 @@ TEST_CASE("cuda top_k: refuses what it does not select", "[simt][top_k]") {
   const auto scores = random_array<float>({1, 2000}, 1);
   DeviceArray<float> values({1, 1025});
   DeviceArray<std::int32_t> indices({1, 1025});
-  const kernels::TopK args{.scores = scores.view(), .values = values.mutable_view(), .indices = indices.mutable_view()};
-  CHECK_THROWS_MATCHES(cuda::top_k(args, {}), Unsupported, message_contains("selects up to 1024 of a row, got 1025"));
+  const kernels::TopK args{
+      .scores = scores.view(), .values = values.mutable_view(), .indices = indices.mutable_view()};
+  CHECK_THROWS_MATCHES(cuda::top_k(args, {}), Unsupported,
+                       message_contains("selects up to 1024 of a row, got 1025"));
 }

@@ -1,6 +1,6 @@
 #pragma once
-/// Catch2, either major version (REFRAIN_CATCH2, of the package that CMake found: another's headers may lie about), with the few names
-/// that differ between them brought to one spelling.
+/// Catch2, either major version (REFRAIN_CATCH2, of the package that CMake found: another's headers
+/// may lie about), with the few names that differ between them brought to one spelling.
 
 #include <exception>
 #include <string>
@@ -23,10 +23,13 @@ inline auto contains(const std::string& part) {
 #endif
 }
 
-/// Matches an exception whose text contains `part`: CHECK_THROWS_MATCHES(f(), ShapeError, message_contains("expected rank 3")).
+/// Matches an exception whose text contains `part`: CHECK_THROWS_MATCHES(f(), ShapeError,
+/// message_contains("expected rank 3")).
 inline auto message_contains(const std::string& part) {
   return Catch::Matchers::Predicate<std::exception>(
-      [part](const std::exception& error) { return std::string(error.what()).find(part) != std::string::npos; },
+      [part](const std::exception& error) {
+        return std::string(error.what()).find(part) != std::string::npos;
+      },
       "has a message that contains \"" + part + "\"");
 }
 

@@ -54,16 +54,20 @@ void check_close(std::span<const T> got, std::span<const double> expected, Toler
     if (value == expected[i] || (std::isnan(value) && std::isnan(expected[i]))) continue;
     const double bound = allowed.relative * std::abs(expected[i]) + allowed.absolute * largest;
     const double difference = std::abs(value - expected[i]);
-    const double excess = difference <= bound ? 0 : (bound > 0 && std::isfinite(difference) ? difference / bound : HUGE_VAL);
+    const double excess =
+        difference <= bound
+            ? 0
+            : (bound > 0 && std::isfinite(difference) ? difference / bound : HUGE_VAL);
     if (excess > worst_excess) {
       worst_excess = excess;
       worst = i;
     }
   }
   if (worst_excess > 0) {
-    FAIL_CHECK("element " << worst << " of " << got.size() << ": got " << static_cast<double>(got[worst]) << ", expected "
-                          << expected[worst] << "; " << worst_excess << " times the tolerance (relative " << allowed.relative
-                          << ", absolute " << allowed.absolute << ")");
+    FAIL_CHECK("element " << worst << " of " << got.size() << ": got "
+                          << static_cast<double>(got[worst]) << ", expected " << expected[worst]
+                          << "; " << worst_excess << " times the tolerance (relative "
+                          << allowed.relative << ", absolute " << allowed.absolute << ")");
   } else {
     SUCCEED();
   }

@@ -1,9 +1,11 @@
 #pragma once
-/// Golden cases: files with inputs, weights and the results that an independent implementation computed in f64.
+/// Golden cases: files with inputs, weights and the results that an independent implementation
+/// computed in f64.
 ///
-/// They lie in $REFRAIN_GOLDENS, or ../shared/goldens beside the repository.  Names inside a file: input.*, param.*, output.*,
-/// loss, grad.input.*, grad.param.*, and seed.<output> (the upstream gradient of a case without a loss of its own).  The metadata
-/// text "meta" is JSON with the case's config and, for each result, f32_err and max_abs.
+/// They lie in $REFRAIN_GOLDENS, or ../shared/goldens beside the repository. Names inside a file:
+/// input.*, param.*, output.*, loss, grad.input.*, grad.param.*, and seed.<output> (the upstream
+/// gradient of a case without a loss of its own). The metadata text "meta" is JSON with the case's
+/// config and, for each result, f32_err and max_abs.
 
 #include <algorithm>
 #include <cmath>
@@ -77,16 +79,18 @@ class Golden {
   Tensor place(const Tensor& tensor) const { return tensor.to(device_); }
   Tensor placed(std::string_view tensor) const { return place((*this)[tensor]); }
 
-  /// Compares with the stored result:  8 f32_err + 1e-6 max_abs  in f32,  1e-6 (1 + max_abs)  in f64.
+  /// Compares with the stored result: 8 f32_err + 1e-6 max_abs in f32, 1e-6 (1 + max_abs) in f64.
   void check(const std::string& result, const Tensor& got) const {
     const Tensor expected = find(result).to(DType::f64);
-    INFO(name_ << " in " << refrain::name(dtype_) << " on " << refrain::name(device_) << ": " << result);
+    INFO(name_ << " in " << refrain::name(dtype_) << " on " << refrain::name(device_) << ": "
+               << result);
     REQUIRE(got.dtype() == dtype_);
     REQUIRE(got.numel() == expected.numel());
     if (expected.rank() > 0) REQUIRE(got.shape() == expected.shape());
     const double max_abs = meta_.at("max_abs").at(result).get<double>();
     const double error = meta_.at("f32_err").at(result).get<double>();
-    const double tolerance = dtype_ == DType::f32 ? 8 * error + 1e-6 * max_abs : 1e-6 * (1 + max_abs);
+    const double tolerance =
+        dtype_ == DType::f32 ? 8 * error + 1e-6 * max_abs : 1e-6 * (1 + max_abs);
     const Tensor values = got.to(Device::cpu).to(DType::f64);
     double worst = 0;
     for (std::int64_t i = 0; i < expected.numel(); ++i) {
@@ -110,8 +114,9 @@ class Golden {
   nlohmann::json meta_;
 };
 
-/// Calls function(golden) for every case of the families in every run, and prints how many cases there were.
-/// No case of a family is a failure; no folder, no such device or no such kernel on it is a skipped test.
+/// Calls function(golden) for every case of the families in every run, and prints how many cases
+/// there were. No case of a family is a failure; no folder, no such device or no such kernel on it
+/// is a skipped test.
 template <class Function>
 void for_goldens(std::initializer_list<const char*> families, Function&& function) {
   if (!has_goldens()) REFRAIN_SKIP("no golden cases in " + goldens_folder());
@@ -155,7 +160,8 @@ inline Tensor swap_taps(const Tensor& w, bool taps_last) {
       for (std::int64_t c = 0; c < inner; ++c) {
         const std::int64_t to_a = taps_last ? a : outer - 1 - a;
         const std::int64_t to_c = taps_last ? inner - 1 - c : c;
-        out.data<double>()[(to_c * middle + b) * outer + to_a] = from.data<double>()[(a * middle + b) * inner + c];
+        out.data<double>()[(to_c * middle + b) * outer + to_a] =
+            from.data<double>()[(a * middle + b) * inner + c];
       }
     }
   }
@@ -175,7 +181,8 @@ inline Tensor transposed(const Tensor& x) {
   const Tensor from = x.to(DType::f64);
   Tensor out({columns, rows}, DType::f64);
   for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t c = 0; c < columns; ++c) out.data<double>()[c * rows + r] = from.data<double>()[r * columns + c];
+    for (std::int64_t c = 0; c < columns; ++c)
+      out.data<double>()[c * rows + r] = from.data<double>()[r * columns + c];
   }
   return out.to(x.dtype());
 }

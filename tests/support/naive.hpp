@@ -18,14 +18,15 @@ using Ids = std::vector<std::int32_t>;
 constexpr std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
 
 /// c[i,j] = bias[j] + sum_l op(a)[i,l] op(b)[l,j].
-inline Values matmul(const Values& a, const Values& b, const Values& bias, std::int64_t m, std::int64_t n, std::int64_t k,
-                     bool transpose_a, bool transpose_b) {
+inline Values matmul(const Values& a, const Values& b, const Values& bias, std::int64_t m,
+                     std::int64_t n, std::int64_t k, bool transpose_a, bool transpose_b) {
   Values c(at(m * n));
   for (std::int64_t i = 0; i < m; ++i) {
     for (std::int64_t j = 0; j < n; ++j) {
       double sum = bias.empty() ? 0.0 : bias[at(j)];
       for (std::int64_t l = 0; l < k; ++l) {
-        sum += a[at(transpose_a ? l * m + i : i * k + l)] * b[at(transpose_b ? j * k + l : l * n + j)];
+        sum +=
+            a[at(transpose_a ? l * m + i : i * k + l)] * b[at(transpose_b ? j * k + l : l * n + j)];
       }
       c[at(i * n + j)] = sum;
     }
@@ -37,14 +38,16 @@ struct LayerNorm {
   Values y, normalized, inv_std;
 };
 
-inline LayerNorm layer_norm(const Values& x, const Values& gamma, const Values& beta, std::int64_t rows, double epsilon) {
+inline LayerNorm layer_norm(const Values& x, const Values& gamma, const Values& beta,
+                            std::int64_t rows, double epsilon) {
   const std::size_t width = gamma.size();
   LayerNorm out{x, x, Values(at(rows))};
   for (std::size_t row = 0; row < at(rows); ++row) {
     double mean = 0;
     for (std::size_t c = 0; c < width; ++c) mean += x[row * width + c] / static_cast<double>(width);
     double variance = 0;
-    for (std::size_t c = 0; c < width; ++c) variance += std::pow(x[row * width + c] - mean, 2) / static_cast<double>(width);
+    for (std::size_t c = 0; c < width; ++c)
+      variance += std::pow(x[row * width + c] - mean, 2) / static_cast<double>(width);
     out.inv_std[row] = 1 / std::sqrt(variance + epsilon);
     for (std::size_t c = 0; c < width; ++c) {
       out.normalized[row * width + c] = (x[row * width + c] - mean) * out.inv_std[row];
@@ -64,7 +67,8 @@ inline Values gather(const Values& table, const Ids& ids, std::int64_t width) {
 }
 
 /// Sum of the rows of each id.
-inline std::map<std::int32_t, Values> sums_by_id(const Ids& ids, const Values& rows, std::int64_t width) {
+inline std::map<std::int32_t, Values> sums_by_id(const Ids& ids, const Values& rows,
+                                                 std::int64_t width) {
   std::map<std::int32_t, Values> sums;
   for (std::size_t i = 0; i < ids.size(); ++i) {
     Values& sum = sums.try_emplace(ids[i], Values(at(width))).first->second;
@@ -95,7 +99,9 @@ inline Ids ranking(const Values& scores) {
 
 inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
-inline double gelu(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x))); }
+inline double gelu(double x) {
+  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+}
 
 struct AdamOptions {
   double learning_rate, beta1, beta2, epsilon, l2, decay;

@@ -1,5 +1,6 @@
 #pragma once
-/// The attention over a chunk, forward and back: loops in double written from the formulas, one sequence at a time.
+/// The attention over a chunk, forward and back: loops in double written from the formulas, one
+/// sequence at a time.
 
 #include <array>
 #include <cmath>
@@ -42,7 +43,8 @@ inline ChunkAttentionResults chunk_attention(const ChunkAttention& c) {
     for (std::int64_t j = 0; j < length; ++j) {
       for (std::int64_t a = 0; a < width; ++a) {
         double sum = query[at(b * width + a)];
-        for (std::int64_t i = 0; i < hidden; ++i) sum += weight[at(a * hidden + i)] * chunk[vector(j) + at(i)];
+        for (std::int64_t i = 0; i < hidden; ++i)
+          sum += weight[at(a * hidden + i)] * chunk[vector(j) + at(i)];
         e.tanh[hidden_units(j) + at(a)] = std::tanh(sum);
         z[at(j)] += score[at(a)] * std::tanh(sum);
       }
@@ -63,7 +65,8 @@ inline ChunkAttentionResults chunk_attention(const ChunkAttention& c) {
       const double share = e.alpha[at(j * batch + b)];
       double dz = 0;
       for (std::int64_t i = 0; i < hidden; ++i) {
-        dz += share * dout[at(b * hidden + i)] * (chunk[vector(j) + at(i)] - e.out[at(b * hidden + i)]);
+        dz += share * dout[at(b * hidden + i)] *
+              (chunk[vector(j) + at(i)] - e.out[at(b * hidden + i)]);
         e.dchunk[vector(j) + at(i)] += share * dout[at(b * hidden + i)];
       }
       for (std::int64_t a = 0; a < width; ++a) {

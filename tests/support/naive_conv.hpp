@@ -1,5 +1,6 @@
 #pragma once
-/// Reference loops in double for convolution, patch and residual half, written from the formulas alone.
+/// Reference loops in double for convolution, patch and residual half, written from the formulas
+/// alone.
 
 #include <cmath>
 #include <numbers>
@@ -14,8 +15,8 @@ struct ConvSizes {
 
   std::int64_t rows() const { return batch * steps; }
 
-  /// Step that tap k (0 the newest) of step t reads, or -1 outside the sequence.  The padding in front is all of the field's
-  /// reach (causal) or half of it, rounded down (same).
+  /// Step that tap k (0 the newest) of step t reads, or -1 outside the sequence. The padding in
+  /// front is all of the field's reach (causal) or half of it, rounded down (same).
   std::int64_t source(std::int64_t t, std::int64_t k) const {
     const std::int64_t reach = (taps - 1) * dilation;
     const std::int64_t front = same ? reach / 2 : reach;
@@ -44,7 +45,8 @@ inline Values conv(const Values& x, const Values& w, const Values& bias, const C
   for_reads(size, [&](std::int64_t row, std::int64_t source, std::int64_t k) {
     for (std::int64_t o = 0; o < size.out; ++o) {
       for (std::int64_t c = 0; c < size.in; ++c) {
-        y[at(row * size.out + o)] += w[at((k * size.in + c) * size.out + o)] * x[at(source * size.in + c)];
+        y[at(row * size.out + o)] +=
+            w[at((k * size.in + c) * size.out + o)] * x[at(source * size.in + c)];
       }
     }
   });
@@ -55,8 +57,10 @@ struct ConvGradients {
   Values dx, dw, dbias;
 };
 
-inline ConvGradients conv_backward(const Values& x, const Values& w, const Values& dy, const ConvSizes& size) {
-  ConvGradients d{Values(at(size.rows() * size.in)), Values(w.size()), column_sums(dy, size.rows(), size.out)};
+inline ConvGradients conv_backward(const Values& x, const Values& w, const Values& dy,
+                                   const ConvSizes& size) {
+  ConvGradients d{Values(at(size.rows() * size.in)), Values(w.size()),
+                  column_sums(dy, size.rows(), size.out)};
   for_reads(size, [&](std::int64_t row, std::int64_t source, std::int64_t k) {
     for (std::int64_t o = 0; o < size.out; ++o) {
       for (std::int64_t c = 0; c < size.in; ++c) {
@@ -101,17 +105,19 @@ struct PatchBackward {
   PatchValues d;
 };
 
-inline PatchBackward patch_backward(const Values& x, const PatchValues& p, const Values& bottleneck, const Values& dy,
-                                    std::int64_t rows) {
+inline PatchBackward patch_backward(const Values& x, const PatchValues& p, const Values& bottleneck,
+                                    const Values& dy, std::int64_t rows) {
   const std::int64_t channels = static_cast<std::int64_t>(p.up_bias.size());
   const std::int64_t width = static_cast<std::int64_t>(p.down_bias.size());
   Values active = bottleneck;
   for (double& value : active) value = gelu(value);
   Values dm = matmul(dy, p.up, {}, rows, width, channels, false, true);
   for (std::size_t i = 0; i < dm.size(); ++i) dm[i] *= gelu_slope(bottleneck[i]);
-  PatchBackward out{dy,
-                    {matmul(x, dm, {}, channels, width, rows, true, false), column_sums(dm, rows, width),
-                     matmul(active, dy, {}, width, channels, rows, true, false), column_sums(dy, rows, channels)}};
+  PatchBackward out{
+      dy,
+      {matmul(x, dm, {}, channels, width, rows, true, false), column_sums(dm, rows, width),
+       matmul(active, dy, {}, width, channels, rows, true, false),
+       column_sums(dy, rows, channels)}};
   const Values back = matmul(dm, p.down, {}, rows, channels, width, false, true);
   for (std::size_t i = 0; i < back.size(); ++i) out.dx[i] += back[i];
   return out;
@@ -129,13 +135,14 @@ struct HalfResult {
 };
 
 /// relu(layer_norm(h)) (+ residual),  h = conv(x), patch(conv(x)) or conv(x) + patch(x).
-inline HalfResult half(const Values& x, const HalfWeights& weights, const Values& residual, const ConvSizes& size, Place place,
-                       double epsilon) {
+inline HalfResult half(const Values& x, const HalfWeights& weights, const Values& residual,
+                       const ConvSizes& size, Place place, double epsilon) {
   HalfResult out;
   out.conv = conv(x, weights.w, weights.bias, size);
   Values h = out.conv;
   if (place != Place::none) {
-    const PatchResult patched = patch(place == Place::serial ? out.conv : x, weights.patch, size.rows());
+    const PatchResult patched =
+        patch(place == Place::serial ? out.conv : x, weights.patch, size.rows());
     out.bottleneck = patched.bottleneck;
     if (place == Place::serial) h = patched.y;
     for (std::size_t i = 0; place == Place::parallel && i < h.size(); ++i) h[i] += patched.y[i];
@@ -144,7 +151,8 @@ inline HalfResult half(const Values& x, const HalfWeights& weights, const Values
   out.normalized = norm.normalized;
   out.inv_std = norm.inv_std;
   out.y = norm.y;
-  for (std::size_t i = 0; i < out.y.size(); ++i) out.y[i] = std::max(0.0, out.y[i]) + (residual.empty() ? 0.0 : residual[i]);
+  for (std::size_t i = 0; i < out.y.size(); ++i)
+    out.y[i] = std::max(0.0, out.y[i]) + (residual.empty() ? 0.0 : residual[i]);
   return out;
 }
 
@@ -153,8 +161,9 @@ struct HalfGradients {
   PatchValues patch;
 };
 
-inline HalfGradients half_backward(const Values& x, const HalfWeights& weights, const HalfResult& saved, const Values& dy,
-                                   const ConvSizes& size, Place place) {
+inline HalfGradients half_backward(const Values& x, const HalfWeights& weights,
+                                   const HalfResult& saved, const Values& dy, const ConvSizes& size,
+                                   Place place) {
   const std::size_t channels = weights.gamma.size();
   HalfGradients out;
   out.dgamma.resize(channels);
@@ -166,20 +175,22 @@ inline HalfGradients half_backward(const Values& x, const HalfWeights& weights, 
     double mean = 0;
     double along = 0;
     for (std::size_t c = 0; c < channels; ++c) {
-      const double open = weights.gamma[c] * n[c] + weights.beta[c] > 0 ? dy[row * channels + c] : 0.0;
+      const double open =
+          weights.gamma[c] * n[c] + weights.beta[c] > 0 ? dy[row * channels + c] : 0.0;
       out.dgamma[c] += open * n[c];
       out.dbeta[c] += open;
       g[c] = open * weights.gamma[c];
       mean += g[c] / static_cast<double>(channels);
       along += g[c] * n[c] / static_cast<double>(channels);
     }
-    for (std::size_t c = 0; c < channels; ++c) dh[row * channels + c] = saved.inv_std[row] * (g[c] - mean - n[c] * along);
+    for (std::size_t c = 0; c < channels; ++c)
+      dh[row * channels + c] = saved.inv_std[row] * (g[c] - mean - n[c] * along);
   }
   Values dconv = dh;
   Values skip;
   if (place != Place::none) {
-    PatchBackward patched =
-        patch_backward(place == Place::serial ? saved.conv : x, weights.patch, saved.bottleneck, dh, size.rows());
+    PatchBackward patched = patch_backward(place == Place::serial ? saved.conv : x, weights.patch,
+                                           saved.bottleneck, dh, size.rows());
     out.patch = std::move(patched.d);
     (place == Place::serial ? dconv : skip) = std::move(patched.dx);
   }

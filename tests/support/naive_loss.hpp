@@ -16,9 +16,11 @@ inline double log_sum_exp(const Values& values) {
   return top + std::log(sum);
 }
 
-inline double score(const Values& hidden, std::size_t row, const Values& weight, std::size_t item, std::size_t channels) {
+inline double score(const Values& hidden, std::size_t row, const Values& weight, std::size_t item,
+                    std::size_t channels) {
   double sum = 0;
-  for (std::size_t c = 0; c < channels; ++c) sum += hidden[row * channels + c] * weight[item * channels + c];
+  for (std::size_t c = 0; c < channels; ++c)
+    sum += hidden[row * channels + c] * weight[item * channels + c];
   return sum;
 }
 
@@ -27,9 +29,11 @@ struct SoftmaxLoss {
   Values dhidden, dweight, dbias;
 };
 
-/// Mean of  logsumexp_v(h . w_v + b_v) - (h . w_target + b_target)  over rows whose target is not `ignored`.
-inline SoftmaxLoss softmax_loss(Values hidden, const Values& weight, const Values& bias, const Ids& targets,
-                                std::size_t channels, std::int32_t ignored, bool relu) {
+/// Mean of logsumexp_v(h . w_v + b_v) - (h . w_target + b_target) over rows whose target is not
+/// `ignored`.
+inline SoftmaxLoss softmax_loss(Values hidden, const Values& weight, const Values& bias,
+                                const Ids& targets, std::size_t channels, std::int32_t ignored,
+                                bool relu) {
   const std::size_t items = weight.size() / std::max<std::size_t>(1, channels);
   SoftmaxLoss out{0, Values(hidden.size()), Values(weight.size()), Values(items)};
   const Values before = hidden;
@@ -44,11 +48,13 @@ inline SoftmaxLoss softmax_loss(Values hidden, const Values& weight, const Value
     const double log_z = log_sum_exp(scores);
     out.loss += (log_z - scores[at(targets[row])]) / counted;
     for (std::size_t v = 0; v < items; ++v) {
-      const double d = (std::exp(scores[v] - log_z) - (v == at(targets[row]) ? 1.0 : 0.0)) / counted;
+      const double d =
+          (std::exp(scores[v] - log_z) - (v == at(targets[row]) ? 1.0 : 0.0)) / counted;
       out.dbias[v] += d;
       for (std::size_t c = 0; c < channels; ++c) {
         out.dweight[v * channels + c] += d * hidden[row * channels + c];
-        if (!relu || before[row * channels + c] > 0) out.dhidden[row * channels + c] += d * weight[v * channels + c];
+        if (!relu || before[row * channels + c] > 0)
+          out.dhidden[row * channels + c] += d * weight[v * channels + c];
       }
     }
   }
@@ -63,11 +69,14 @@ struct SampledLoss {
 };
 
 /// The target against the negatives; scores less log Q where that is given.
-inline SampledLoss sampled_softmax_loss(const Values& hidden, const Values& weight, const Values& bias, const Ids& targets,
-                                        const Ids& negatives, const Values& log_q_true, const Values& log_q_negative,
-                                        std::size_t channels, std::int32_t ignored, bool remove_hits) {
+inline SampledLoss sampled_softmax_loss(const Values& hidden, const Values& weight,
+                                        const Values& bias, const Ids& targets,
+                                        const Ids& negatives, const Values& log_q_true,
+                                        const Values& log_q_negative, std::size_t channels,
+                                        std::int32_t ignored, bool remove_hits) {
   const std::size_t samples = negatives.size();
-  SampledLoss out{0, Values(hidden.size()), Values((samples + targets.size()) * channels), Values(samples + targets.size())};
+  SampledLoss out{0, Values(hidden.size()), Values((samples + targets.size()) * channels),
+                  Values(samples + targets.size())};
   double counted = 0;
   for (const std::int32_t target : targets) counted += target != ignored;
   for (std::size_t row = 0; row < targets.size(); ++row) {

@@ -1,6 +1,6 @@
 #pragma once
-/// One step of an external memory for one sequence: loops in double written from the formulas, which run on dual numbers too and so
-/// give exact derivatives.
+/// One step of an external memory for one sequence: loops in double written from the formulas,
+/// which run on dual numbers too and so give exact derivatives.
 
 #include <algorithm>
 #include <cmath>
@@ -16,11 +16,14 @@ struct Dual {
   double slope = 0;
 
   Dual() = default;
-  Dual(double v, double s = 0) : value(v), slope(s) {}  // NOLINT(google-explicit-constructor): constants have slope 0
+  Dual(double v, double s = 0)
+      : value(v), slope(s) {}  // NOLINT(google-explicit-constructor): constants have slope 0
 
   friend Dual operator+(Dual a, Dual b) { return {a.value + b.value, a.slope + b.slope}; }
   friend Dual operator-(Dual a, Dual b) { return {a.value - b.value, a.slope - b.slope}; }
-  friend Dual operator*(Dual a, Dual b) { return {a.value * b.value, a.slope * b.value + a.value * b.slope}; }
+  friend Dual operator*(Dual a, Dual b) {
+    return {a.value * b.value, a.slope * b.value + a.value * b.slope};
+  }
   friend Dual operator/(Dual a, Dual b) {
     return {a.value / b.value, a.slope / b.value - a.value / b.value * (b.slope / b.value)};
   }
@@ -85,7 +88,8 @@ std::vector<S> piece(const std::vector<S>& x, std::size_t begin, std::size_t cou
 }
 
 template <class S>
-std::vector<S> content(const std::vector<S>& words, const std::vector<S>& key, S sharpness, MemorySize size) {
+std::vector<S> content(const std::vector<S>& words, const std::vector<S>& key, S sharpness,
+                       MemorySize size) {
   const std::vector<S> k = normalised(key);
   std::vector<S> score;
   for (std::size_t n = 0; n < size.words; ++n) {
@@ -101,7 +105,8 @@ template <class S>
 std::vector<S> allocation(const std::vector<S>& usage) {
   std::vector<std::size_t> order(usage.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return usage[a] < usage[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return usage[a] < usage[b]; });
   std::vector<S> out(usage.size());
   for (std::size_t j = 0; j < order.size(); ++j) {
     S product = S(1) - usage[order[j]];
@@ -112,7 +117,8 @@ std::vector<S> allocation(const std::vector<S>& usage) {
 }
 
 template <class S>
-MemoryOf<S> memory_step(const std::vector<S>& interface, const MemoryOf<S>& before, MemorySize size) {
+MemoryOf<S> memory_step(const std::vector<S>& interface, const MemoryOf<S>& before,
+                        MemorySize size) {
   const auto [N, W, R] = size;
   std::size_t at = 0;
   const auto next = [&](std::size_t count) {
@@ -136,30 +142,36 @@ MemoryOf<S> memory_step(const std::vector<S>& interface, const MemoryOf<S>& befo
     const S w = before.write_weighting[n];
     after.usage[n] = u + w - u * w;
     for (std::size_t r = 0; r < R; ++r) {
-      after.usage[n] = after.usage[n] * (S(1) - gate(free_gates[r]) * before.read_weightings[r * N + n]);
+      after.usage[n] =
+          after.usage[n] * (S(1) - gate(free_gates[r]) * before.read_weightings[r * N + n]);
     }
   }
   const std::vector<S> found = content(before.words, write_key, strength(write_strength), size);
   const std::vector<S> allocated = allocation(after.usage);
   S written = 0;
   for (std::size_t n = 0; n < N; ++n) {
-    after.write_weighting[n] = write_gate * (allocation_gate * allocated[n] + (S(1) - allocation_gate) * found[n]);
+    after.write_weighting[n] =
+        write_gate * (allocation_gate * allocated[n] + (S(1) - allocation_gate) * found[n]);
     written = written + after.write_weighting[n];
   }
   const std::vector<S>& w = after.write_weighting;
   for (std::size_t i = 0; i < N; ++i) {
     for (std::size_t j = 0; j < N; ++j) {
-      after.link[i * N + j] = i == j ? S(0) : (S(1) - w[i] - w[j]) * before.link[i * N + j] + w[i] * before.precedence[j];
+      after.link[i * N + j] =
+          i == j ? S(0)
+                 : (S(1) - w[i] - w[j]) * before.link[i * N + j] + w[i] * before.precedence[j];
     }
     after.precedence[i] = (S(1) - written) * before.precedence[i] + w[i];
     for (std::size_t c = 0; c < W; ++c) {
-      after.words[i * W + c] = before.words[i * W + c] * (S(1) - w[i] * gate(erase[c])) + w[i] * write_vector[c];
+      after.words[i * W + c] =
+          before.words[i * W + c] * (S(1) - w[i] * gate(erase[c])) + w[i] * write_vector[c];
     }
   }
   after.read_vectors.assign(R * W, S(0));
   for (std::size_t r = 0; r < R; ++r) {
     const std::vector<S> mode = softmax(piece(modes, 3 * r, 3));
-    const std::vector<S> alike = content(after.words, piece(read_keys, r * W, W), strength(read_strengths[r]), size);
+    const std::vector<S> alike =
+        content(after.words, piece(read_keys, r * W, W), strength(read_strengths[r]), size);
     for (std::size_t i = 0; i < N; ++i) {
       S forward = 0;
       S backward = 0;
@@ -167,7 +179,8 @@ MemoryOf<S> memory_step(const std::vector<S>& interface, const MemoryOf<S>& befo
         forward = forward + after.link[i * N + j] * before.read_weightings[r * N + j];
         backward = backward + after.link[j * N + i] * before.read_weightings[r * N + j];
       }
-      after.read_weightings[r * N + i] = mode[0] * backward + mode[1] * alike[i] + mode[2] * forward;
+      after.read_weightings[r * N + i] =
+          mode[0] * backward + mode[1] * alike[i] + mode[2] * forward;
       for (std::size_t c = 0; c < W; ++c) {
         S& element = after.read_vectors[r * W + c];
         element = element + after.read_weightings[r * N + i] * after.words[i * W + c];

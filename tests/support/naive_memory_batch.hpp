@@ -1,5 +1,6 @@
 #pragma once
-/// Memory steps of a batch: the loops of naive_memory.hpp for each sequence, and their derivatives by dual numbers.
+/// Memory steps of a batch: the loops of naive_memory.hpp for each sequence, and their derivatives
+/// by dual numbers.
 
 #include <array>
 #include <cstdint>
@@ -18,14 +19,16 @@ struct MemoryBatchSize {
   std::int64_t batch, words, width, heads;
 
   std::array<Shape, memory_parts> shapes() const {
-    return {Shape{batch, words, width}, Shape{batch, words},        Shape{batch, words},       Shape{batch, words, words},
-            Shape{batch, words},        Shape{batch, heads, words}, Shape{batch, heads, width}};
+    return {Shape{batch, words, width}, Shape{batch, words}, Shape{batch, words},
+            Shape{batch, words, words}, Shape{batch, words}, Shape{batch, heads, words},
+            Shape{batch, heads, width}};
   }
   Shape interface() const { return {batch, static_cast<std::int64_t>(one().interface())}; }
   MemorySize one() const { return {at(words), at(width), at(heads)}; }
 };
 
-/// The parts of a batch's memory; of gradients: the interface vectors' first, and the read vectors' left out.
+/// The parts of a batch's memory; of gradients: the interface vectors' first, and the read vectors'
+/// left out.
 using MemoryParts = std::array<Values, memory_parts>;
 
 template <class S>
@@ -51,19 +54,22 @@ MemoryOf<S> sequence_of(const MemoryParts& memory, std::int64_t batch, std::int6
 }
 
 /// The memory after the step.
-inline MemoryParts memory_step(const MemoryBatchSize& size, const Values& interface, const MemoryParts& before) {
+inline MemoryParts memory_step(const MemoryBatchSize& size, const Values& interface,
+                               const MemoryParts& before) {
   MemoryParts expected;
   for (std::int64_t b = 0; b < size.batch; ++b) {
-    auto after = memory_step(row_of<double>(interface, size.batch, b), sequence_of<double>(before, size.batch, b), size.one());
+    auto after = memory_step(row_of<double>(interface, size.batch, b),
+                             sequence_of<double>(before, size.batch, b), size.one());
     const auto from = members(after);
-    for (std::size_t i = 0; i < memory_parts; ++i) expected[i].insert(expected[i].end(), from[i]->begin(), from[i]->end());
+    for (std::size_t i = 0; i < memory_parts; ++i)
+      expected[i].insert(expected[i].end(), from[i]->begin(), from[i]->end());
   }
   return expected;
 }
 
 /// Moves each input of each sequence in turn: d (sum of after * dafter) / d input.
-inline MemoryParts memory_gradients(const MemoryBatchSize& size, const Values& interface, const MemoryParts& before,
-                                    const MemoryParts& dafter) {
+inline MemoryParts memory_gradients(const MemoryBatchSize& size, const Values& interface,
+                                    const MemoryParts& before, const MemoryParts& dafter) {
   MemoryParts expected;
   for (std::int64_t b = 0; b < size.batch; ++b) {
     auto control = row_of<Dual>(interface, size.batch, b);
@@ -80,7 +86,8 @@ inline MemoryParts memory_gradients(const MemoryBatchSize& size, const Values& i
         const auto results = members(after);
         double slope = 0;
         for (std::size_t i = 0; i < memory_parts; ++i) {
-          for (std::size_t e = 0; e < results[i]->size(); ++e) slope += (*results[i])[e].slope * (*factors[i])[e];
+          for (std::size_t e = 0; e < results[i]->size(); ++e)
+            slope += (*results[i])[e].slope * (*factors[i])[e];
         }
         expected[which].push_back(slope);
       }

@@ -1,6 +1,6 @@
 #pragma once
-/// Segments of recurrent layers and their gradients, one number at a time: what kernels are compared with.  Shapes and letters are those
-/// of refrain/kernels/recurrent.hpp.
+/// Segments of recurrent layers and their gradients, one number at a time: what kernels are
+/// compared with. Shapes and letters are those of refrain/kernels/recurrent.hpp.
 
 #include "refrain/kernels/recurrent.hpp"
 #include "support/naive.hpp"
@@ -11,11 +11,16 @@ namespace refrain::test::naive {
 struct Segment {
   std::int64_t steps, batch, hidden;
 
-  std::size_t in(std::int64_t l, std::int64_t b, std::int64_t j, std::int64_t gates = 1, std::int64_t gate = 0) const {
+  std::size_t in(std::int64_t l, std::int64_t b, std::int64_t j, std::int64_t gates = 1,
+                 std::int64_t gate = 0) const {
     return at(((l * batch + b) * gates + gate) * hidden + j);
   }
-  std::size_t weight(std::int64_t gate, std::int64_t j, std::int64_t k) const { return at((gate * hidden + j) * hidden + k); }
-  Values zeros(std::int64_t rows, std::int64_t gates = 1) const { return Values(at(rows * batch * gates * hidden)); }
+  std::size_t weight(std::int64_t gate, std::int64_t j, std::int64_t k) const {
+    return at((gate * hidden + j) * hidden + k);
+  }
+  Values zeros(std::int64_t rows, std::int64_t gates = 1) const {
+    return Values(at(rows * batch * gates * hidden));
+  }
 
   template <class Visit>
   void each(Visit visit) const {
@@ -30,7 +35,8 @@ struct Segment {
     return Values(begin, begin + static_cast<std::ptrdiff_t>(batch * hidden));
   }
   /// sum_k weight[gate H + j, k] x[b,k]
-  double product(const Values& w, std::int64_t gate, std::int64_t b, std::int64_t j, const Values& x) const {
+  double product(const Values& w, std::int64_t gate, std::int64_t b, std::int64_t j,
+                 const Values& x) const {
     double sum = 0;
     for (std::int64_t k = 0; k < hidden; ++k) sum += w[weight(gate, j, k)] * x[in(0, b, k)];
     return sum;
@@ -42,8 +48,8 @@ struct LstmStates {
 };
 
 /// `shared` may be empty.
-inline LstmStates lstm(const Segment& s, const Values& inputs, const Values& shared, const Values& weight, const Values& h0,
-                       const Values& c0) {
+inline LstmStates lstm(const Segment& s, const Values& inputs, const Values& shared,
+                       const Values& weight, const Values& h0, const Values& c0) {
   LstmStates out{s.zeros(s.steps), s.zeros(s.steps), s.zeros(s.steps, 4)};
   for (std::int64_t l = 0; l < s.steps; ++l) {
     const Values h = s.before(l, h0, out.h), c = s.before(l, c0, out.c);
@@ -68,9 +74,11 @@ struct LstmGradients {
 };
 
 /// dh and dc_last may be empty.
-inline LstmGradients lstm_gradients(const Segment& s, const Values& weight, const Values& h0, const Values& c0,
-                                    const LstmStates& states, const Values& dh, const Values& dc_last) {
-  LstmGradients out{s.zeros(s.steps, 4), s.zeros(1, 4), Values(weight.size()), s.zeros(1), s.zeros(1)};
+inline LstmGradients lstm_gradients(const Segment& s, const Values& weight, const Values& h0,
+                                    const Values& c0, const LstmStates& states, const Values& dh,
+                                    const Values& dc_last) {
+  LstmGradients out{s.zeros(s.steps, 4), s.zeros(1, 4), Values(weight.size()), s.zeros(1),
+                    s.zeros(1)};
   Values dstate = s.zeros(1), dcell = dc_last.empty() ? s.zeros(1) : dc_last;
   for (std::int64_t l = s.steps - 1; l >= 0; --l) {
     const Values h = s.before(l, h0, states.h), c = s.before(l, c0, states.c);
@@ -81,8 +89,9 @@ inline LstmGradients lstm_gradients(const Segment& s, const Values& weight, cons
       const double dy = dstate[s.in(0, b, j)] + (dh.empty() ? 0 : dh[s.in(l, b, j)]);
       double& dc = dcell[s.in(0, b, j)];
       dc += dy * gate(3) * (1 - t * t);
-      const double da[4] = {dc * gate(2) * gate(0) * (1 - gate(0)), dc * c[s.in(0, b, j)] * gate(1) * (1 - gate(1)),
-                            dc * gate(0) * (1 - gate(2) * gate(2)), dy * t * gate(3) * (1 - gate(3))};
+      const double da[4] = {
+          dc * gate(2) * gate(0) * (1 - gate(0)), dc * c[s.in(0, b, j)] * gate(1) * (1 - gate(1)),
+          dc * gate(0) * (1 - gate(2) * gate(2)), dy * t * gate(3) * (1 - gate(3))};
       dc *= gate(1);
       for (std::int64_t g = 0; g < 4; ++g) {
         out.dinputs[s.in(l, b, j, 4, g)] = da[g];
@@ -104,8 +113,9 @@ struct GruStates {
   Values h, gates, u_n;  ///< u_n: the recurrent part of n, whatever the reset
 };
 
-inline GruStates gru(const Segment& s, kernels::GruReset reset, const Values& inputs, const Values& shared,
-                     const Values& weight, const Values& bias, const Values& h0) {
+inline GruStates gru(const Segment& s, kernels::GruReset reset, const Values& inputs,
+                     const Values& shared, const Values& weight, const Values& bias,
+                     const Values& h0) {
   GruStates out{s.zeros(s.steps), s.zeros(s.steps, 3), s.zeros(s.steps)};
   for (std::int64_t l = 0; l < s.steps; ++l) {
     const Values h = s.before(l, h0, out.h);
@@ -139,17 +149,21 @@ struct GruGradients {
   Values dinputs, dshared, dweight, dbias, dh0;
 };
 
-inline GruGradients gru_gradients(const Segment& s, kernels::GruReset reset, const Values& weight, const Values& h0,
-                                  const GruStates& states, const Values& dh) {
+inline GruGradients gru_gradients(const Segment& s, kernels::GruReset reset, const Values& weight,
+                                  const Values& h0, const GruStates& states, const Values& dh) {
   const bool after = reset == kernels::GruReset::after;
-  GruGradients out{s.zeros(s.steps, 3), s.zeros(1, 3), Values(weight.size()), Values(at(3 * s.hidden)), s.zeros(1)};
+  GruGradients out{s.zeros(s.steps, 3), s.zeros(1, 3), Values(weight.size()),
+                   Values(at(3 * s.hidden)), s.zeros(1)};
   Values dstate = s.zeros(1);
   for (std::int64_t l = s.steps - 1; l >= 0; --l) {
     const Values h = s.before(l, h0, states.h);
-    const auto gate = [&](std::int64_t b, std::int64_t j, std::int64_t g) { return states.gates[s.in(l, b, j, 3, g)]; };
+    const auto gate = [&](std::int64_t b, std::int64_t j, std::int64_t g) {
+      return states.gates[s.in(l, b, j, 3, g)];
+    };
     Values dbefore = s.zeros(1);
     /// The gradient du of one recurrent sum weight x + bias goes to weight, bias and x.
-    const auto spread = [&](std::int64_t b, std::int64_t j, std::int64_t g, double du, const Values& x, Values& dx) {
+    const auto spread = [&](std::int64_t b, std::int64_t j, std::int64_t g, double du,
+                            const Values& x, Values& dx) {
       out.dbias[at(g * s.hidden + j)] += du;
       for (std::int64_t k = 0; k < s.hidden; ++k) {
         out.dweight[s.weight(g, j, k)] += du * x[s.in(0, b, k)];
@@ -182,7 +196,8 @@ inline GruGradients gru_gradients(const Segment& s, kernels::GruReset reset, con
       const double da = dr[s.in(0, b, j)] * r * (1 - r);
       out.dinputs[s.in(l, b, j, 3, 0)] = da;
       spread(b, j, 0, da, h, dbefore);
-      for (std::int64_t g = 0; g < 3; ++g) out.dshared[s.in(0, b, j, 3, g)] += out.dinputs[s.in(l, b, j, 3, g)];
+      for (std::int64_t g = 0; g < 3; ++g)
+        out.dshared[s.in(0, b, j, 3, g)] += out.dinputs[s.in(l, b, j, 3, g)];
     });
     dstate = dbefore;
   }

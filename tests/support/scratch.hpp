@@ -15,7 +15,8 @@ class ScratchFolder {
  public:
   ScratchFolder() {
     std::string name = (std::filesystem::temp_directory_path() / "refrain-test-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make a folder like " + name);
+    if (mkdtemp(name.data()) == nullptr)
+      throw std::runtime_error("cannot make a folder like " + name);
     path_ = name;
   }
   ScratchFolder(const ScratchFolder&) = delete;

@@ -44,13 +44,15 @@ ssize_t write(int descriptor, const void* from, std::size_t count) {
   if (!concerns(descriptor)) return ::syscall(SYS_write, descriptor, from, count);
   active->note("write");
   if (interrupted()) return -1;
-  const std::uint64_t room = active->plan.disk_bytes - std::min(active->plan.disk_bytes, active->written);
+  const std::uint64_t room =
+      active->plan.disk_bytes - std::min(active->plan.disk_bytes, active->written);
   if (room == 0 && count > 0) {
     errno = ENOSPC;
     return -1;
   }
-  const ssize_t put = ::syscall(SYS_write, descriptor, from,
-                                static_cast<std::size_t>(std::min<std::uint64_t>({count, active->plan.most_bytes, room})));
+  const ssize_t put = ::syscall(
+      SYS_write, descriptor, from,
+      static_cast<std::size_t>(std::min<std::uint64_t>({count, active->plan.most_bytes, room})));
   if (put > 0) active->written += static_cast<std::uint64_t>(put);
   return put;
 }
@@ -61,8 +63,10 @@ ssize_t pread(int descriptor, void* to, std::size_t count, off_t position) {
   if (interrupted()) return -1;
   const std::uint64_t at = static_cast<std::uint64_t>(position);
   const std::uint64_t left = active->plan.file_bytes - std::min(active->plan.file_bytes, at);
-  return ::syscall(SYS_pread64, descriptor, to,
-                   static_cast<std::size_t>(std::min<std::uint64_t>({count, active->plan.most_bytes, left})), position);
+  return ::syscall(
+      SYS_pread64, descriptor, to,
+      static_cast<std::size_t>(std::min<std::uint64_t>({count, active->plan.most_bytes, left})),
+      position);
 }
 
 int fsync(int descriptor) {

@@ -1,5 +1,6 @@
 #pragma once
-/// Making and reading tensors in tests, and running a piece of work with several numbers of threads.
+/// Making and reading tensors in tests, and running a piece of work with several numbers of
+/// threads.
 
 #include <cstdint>
 #include <cstring>
@@ -24,7 +25,8 @@ Tensor random_tensor(const Shape& shape, std::uint64_t seed, double deviation = 
 inline Tensor random_ids(std::int64_t count, std::int64_t bound, std::uint64_t seed) {
   Tensor ids({count}, DType::i32);
   Random random(seed);
-  for (std::int32_t& id : ids.span<std::int32_t>()) id = static_cast<std::int32_t>(random.below(bound));
+  for (std::int32_t& id : ids.span<std::int32_t>())
+    id = static_cast<std::int32_t>(random.below(bound));
   return ids;
 }
 
@@ -44,7 +46,8 @@ inline std::vector<std::int32_t> integers(const Tensor& tensor) {
 }
 
 inline bool same_bytes(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+  return a.shape() == b.shape() && a.dtype() == b.dtype() &&
+         std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
 }
 
 /// Sets the number of threads for one scope.
@@ -59,7 +62,8 @@ class ThreadCount {
   int before_;
 };
 
-/// Checks that `compute`, which returns a vector of new tensors, returns the same bytes with 1, 2, 3 and 5 threads; returns them.
+/// Checks that `compute`, which returns a vector of new tensors, returns the same bytes with 1, 2,
+/// 3 and 5 threads; returns them.
 template <class Compute>
 std::vector<Tensor> same_for_any_threads(Compute compute) {
   std::vector<Tensor> first;

@@ -18,18 +18,21 @@ struct GradcheckOptions {
 /// The first disagreement found, or an empty text.
 ///
 /// `function()` computes a scalar from `leaves` (all f64, on the CPU, requiring gradients) and must give the same value whenever it
-/// is called.  Every element of every leaf is moved by +-step:  (f(x + step) - f(x - step)) / (2 step)  against backward().
+/// is called. Every element of every leaf is moved by +-step: (f(x + step) - f(x - step)) / (2
+/// step) against backward().
 template <class Function>
-std::string gradcheck(Function&& function, std::vector<Variable> leaves, GradcheckOptions options = {}) {
+std::string gradcheck(Function&& function, std::vector<Variable> leaves,
+                      GradcheckOptions options = {}) {
   for (Variable& leaf : leaves) {
-    if (leaf.dtype() != DType::f64) throw DTypeError(concat("gradcheck: expected f64 leaves, got ", leaf.dtype()));
+    if (leaf.dtype() != DType::f64)
+      throw DTypeError(concat("gradcheck: expected f64 leaves, got ", leaf.dtype()));
     leaf.zero_grad();
   }
   backward(function());
   for (std::size_t which = 0; which < leaves.size(); ++which) {
     Variable& leaf = leaves[which];
-    const Tensor analytic =
-        leaf.gradient().defined() ? leaf.gradient().to_dense(leaf.shape()) : Tensor::zeros(leaf.shape(), DType::f64);
+    const Tensor analytic = leaf.gradient().defined() ? leaf.gradient().to_dense(leaf.shape())
+                                                      : Tensor::zeros(leaf.shape(), DType::f64);
     double* values = leaf.value().data<double>();
     for (std::int64_t i = 0; i < leaf.value().numel(); ++i) {
       const NoGrad off;
@@ -42,8 +45,8 @@ std::string gradcheck(Function&& function, std::vector<Variable> leaves, Gradche
       const double numeric = (above - below) / (2 * options.step);
       const double got = analytic.data<double>()[i];
       if (!(std::abs(got - numeric) <= options.absolute + options.relative * std::abs(numeric))) {
-        return concat("leaf ", which, " ", leaf.shape(), " element ", i, ": backward gives ", got, ", differences give ",
-                      numeric);
+        return concat("leaf ", which, " ", leaf.shape(), " element ", i, ": backward gives ", got,
+                      ", differences give ", numeric);
       }
     }
   }

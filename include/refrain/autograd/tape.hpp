@@ -39,15 +39,17 @@ struct TapeAccess {
 
 namespace detail {
 
-/// Where the gradient of one input goes: to the operation that made it, to a leaf, or (neither set) nowhere.  It does not hold the
-/// input's value: what a backward function needs, it saves itself.
+/// Where the gradient of one input goes: to the operation that made it, to a leaf, or (neither set)
+/// nowhere. It does not hold the input's value: what a backward function needs, it saves itself.
 struct Edge {
   std::shared_ptr<Node> producer;
   int output = 0;
   std::shared_ptr<VariableState> leaf;
 
   /// A leaf that was frozen after the operation gets nothing either.
-  bool wanted() const noexcept { return producer != nullptr || (leaf != nullptr && leaf->requires_grad); }
+  bool wanted() const noexcept {
+    return producer != nullptr || (leaf != nullptr && leaf->requires_grad);
+  }
 };
 
 }  // namespace detail
@@ -61,17 +63,19 @@ class InputGradients {
   /// False when nobody needs the gradient of input `index`: then it must not be computed.
   bool wants(int index) const { return inputs_[static_cast<std::size_t>(index)].wanted(); }
 
-  /// True when the operation is the root of the pass, so that its upstream gradient is known to be one without a look at it: on a
-  /// device a look would wait.
+  /// True when the operation is the root of the pass, so that its upstream gradient is known to be
+  /// one without a look at it: on a device a look would wait.
   bool upstream_is_one() const noexcept { return upstream_is_one_; }
 
   void add(int index, Tensor gradient) { put(index, std::move(gradient)); }
   void add(int index, RowSparse gradient) { put(index, std::move(gradient)); }
 
-  /// Adds to rows [begin, begin + size) of the outermost axis of input `index`, whose shape is `whole`; its other rows get nothing.
+  /// Adds to rows [begin, begin + size) of the outermost axis of input `index`, whose shape is
+  /// `whole`; its other rows get nothing.
   void add_slice(int index, const Shape& whole, std::int64_t begin, const Tensor& gradient);
 
-  /// The dense gradient of input `index`, of shape `whole` and zero at first, for a kernel that adds to it in place.
+  /// The dense gradient of input `index`, of shape `whole` and zero at first, for a kernel that
+  /// adds to it in place.
   Tensor& sum(int index, const Shape& whole, DType dtype, Device device);
 
  private:
@@ -85,10 +89,12 @@ class InputGradients {
 
 namespace detail {
 
-/// One recorded operation.  Its edges keep the earlier operations alive; the saved tensors live in the backward function.
+/// One recorded operation. Its edges keep the earlier operations alive; the saved tensors live in
+/// the backward function.
 class REFRAIN_API Node {
  public:
-  explicit Node(const char* op, int outputs) : op_(op), gradients_(static_cast<std::size_t>(outputs)) {}
+  explicit Node(const char* op, int outputs)
+      : op_(op), gradients_(static_cast<std::size_t>(outputs)) {}
   virtual ~Node() { drop_inputs(); }
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -113,8 +119,8 @@ class REFRAIN_API Node {
   PooledVector<Gradient> gradients_;
   std::shared_ptr<Node> next_;  ///< used by drop_inputs alone
 
-  /// Lets go of the inputs.  Operations that nothing else keeps alive are listed and freed in turn: left to the destructors, a
-  /// history of many operations would nest as many calls.
+  /// Lets go of the inputs. Operations that nothing else keeps alive are listed and freed in turn:
+  /// left to the destructors, a history of many operations would nest as many calls.
   void drop_inputs() noexcept {
     std::shared_ptr<Node> last;
     const auto take = [&last](PooledVector<Edge>& edges) {
@@ -143,7 +149,8 @@ class REFRAIN_API Node {
 template <std::size_t Outputs, class Backward>
 class RecordedNode final : public Node {
  public:
-  RecordedNode(const char* op, const std::array<Shape, Outputs>& shapes, std::span<const Variable> inputs, Backward backward)
+  RecordedNode(const char* op, const std::array<Shape, Outputs>& shapes,
+               std::span<const Variable> inputs, Backward backward)
       : Node(op, static_cast<int>(Outputs)), shapes_(shapes), backward_(std::move(backward)) {
     inputs_.reserve(inputs.size());
     for (const Variable& input : inputs) inputs_.push_back(TapeAccess::edge(input));
@@ -174,7 +181,9 @@ class REFRAIN_API Tape {
   static void backward(const Variable& root, Tensor seed, bool retain, bool seed_is_one) {
     VariableState& state = TapeAccess::state(root);
     if (!state.requires_grad) {
-      throw AutogradError("backward: the root does not depend on anything that requires a gradient, or recording was off");
+      throw AutogradError(
+          "backward: the root does not depend on anything that requires a gradient, or recording "
+          "was off");
     }
     if (state.producer == nullptr) {
       state.gradient.add(std::move(seed));
@@ -183,8 +192,9 @@ class REFRAIN_API Tape {
     PooledVector<std::shared_ptr<Node>> nodes = collect(state.producer);
     for (const std::shared_ptr<Node>& node : nodes) {
       if (node->released_) {
-        throw AutogradError(concat("backward: the saved tensors of '", node->op_,
-                                   "' were freed by an earlier backward pass; pass {.retain = true} to that one"));
+        throw AutogradError(
+            concat("backward: the saved tensors of '", node->op_,
+                   "' were freed by an earlier backward pass; pass {.retain = true} to that one"));
       }
     }
     state.producer->gradients_[static_cast<std::size_t>(state.output)].add(std::move(seed));
@@ -218,13 +228,14 @@ class REFRAIN_API Tape {
         found.push_back(producer);
       }
     }
-    std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a->order_ > b->order_; });
+    std::sort(found.begin(), found.end(),
+              [](const auto& a, const auto& b) { return a->order_ > b->order_; });
     return found;
   }
 
   static void run(Node& node, bool retain, bool upstream_is_one) {
-    const bool reached =
-        std::any_of(node.gradients_.begin(), node.gradients_.end(), [](const Gradient& g) { return g.defined(); });
+    const bool reached = std::any_of(node.gradients_.begin(), node.gradients_.end(),
+                                     [](const Gradient& g) { return g.defined(); });
     if (reached) {
       InputGradients inputs(node.inputs_, upstream_is_one);
       node.run(node.gradients_, inputs);
@@ -247,7 +258,8 @@ class REFRAIN_API Tape {
 inline Gradient* InputGradients::target(int index) {
   const detail::Edge& edge = inputs_[static_cast<std::size_t>(index)];
   if (!edge.wanted()) return nullptr;
-  return edge.leaf != nullptr ? &edge.leaf->gradient : &edge.producer->gradients_[static_cast<std::size_t>(edge.output)];
+  return edge.leaf != nullptr ? &edge.leaf->gradient
+                              : &edge.producer->gradients_[static_cast<std::size_t>(edge.output)];
 }
 
 template <class Contribution>
@@ -261,14 +273,18 @@ void InputGradients::put(int index, Contribution contribution) {
 
 inline Tensor& InputGradients::sum(int index, const Shape& whole, DType dtype, Device device) {
   Gradient* gradient = target(index);
-  if (gradient == nullptr) throw AutogradError(concat("InputGradients::sum: nobody wants the gradient of input ", index));
+  if (gradient == nullptr)
+    throw AutogradError(concat("InputGradients::sum: nobody wants the gradient of input ", index));
   return gradient->accumulator(whole, dtype, device);
 }
 
-inline void InputGradients::add_slice(int index, const Shape& whole, std::int64_t begin, const Tensor& gradient) {
+inline void InputGradients::add_slice(int index, const Shape& whole, std::int64_t begin,
+                                      const Tensor& gradient) {
   if (target(index) == nullptr) return;
-  Tensor rows = sum(index, whole, gradient.dtype(), gradient.device()).slice(begin, begin + gradient.size(0));
-  kernels::table(gradient.device()).linear_combination({.a = rows.view(), .b = gradient.view(), .out = rows.mutable_view()});
+  Tensor rows =
+      sum(index, whole, gradient.dtype(), gradient.device()).slice(begin, begin + gradient.size(0));
+  kernels::table(gradient.device())
+      .linear_combination({.a = rows.view(), .b = gradient.view(), .out = rows.mutable_view()});
 }
 
 inline detail::Edge TapeAccess::edge(const Variable& input) {
@@ -278,7 +294,8 @@ inline detail::Edge TapeAccess::edge(const Variable& input) {
   return {.producer = state->producer, .output = state->output, .leaf = nullptr};
 }
 
-/// True when an operation on these inputs has to be recorded (and so has to save what its backward function reads).
+/// True when an operation on these inputs has to be recorded (and so has to save what its backward
+/// function reads).
 inline bool is_recorded(std::initializer_list<const Variable*> inputs) {
   if (!NoGrad::is_recording()) return false;
   for (const Variable* input : inputs) {
@@ -290,7 +307,8 @@ inline bool is_recorded(std::initializer_list<const Variable*> inputs) {
 /// Makes the result of an operation and, when is_recorded(inputs), puts it on the tape.
 ///
 /// `backward(const Tensor& dy, InputGradients& in)` adds the gradients of those inputs that `in.wants(i)`; i counts `inputs` in
-/// order.  It owns the tensors it needs (capture by value); they are freed once it has run.  Undefined inputs are allowed.
+/// order. It owns the tensors it needs (capture by value); they are freed once it has run.
+/// Undefined inputs are allowed.
 template <class Backward>
 Variable record(const char* op, Tensor value, std::span<const Variable> inputs, Backward backward) {
   Variable out(std::move(value));
@@ -299,21 +317,24 @@ Variable record(const char* op, Tensor value, std::span<const Variable> inputs, 
   if (!wanted || !NoGrad::is_recording()) return out;
   using Recorded = detail::RecordedNode<1, Backward>;
   detail::VariableState& state = TapeAccess::state(out);
-  state.producer = std::allocate_shared<Recorded>(PoolAllocator<Recorded>(), op, std::array<Shape, 1>{out.shape()}, inputs,
+  state.producer = std::allocate_shared<Recorded>(PoolAllocator<Recorded>(), op,
+                                                  std::array<Shape, 1>{out.shape()}, inputs,
                                                   std::move(backward));
   state.requires_grad = true;
   return out;
 }
 template <class Backward>
-Variable record(const char* op, Tensor value, std::initializer_list<Variable> inputs, Backward backward) {
-  return record(op, std::move(value), std::span<const Variable>(inputs.begin(), inputs.size()), std::move(backward));
+Variable record(const char* op, Tensor value, std::initializer_list<Variable> inputs,
+                Backward backward) {
+  return record(op, std::move(value), std::span<const Variable>(inputs.begin(), inputs.size()),
+                std::move(backward));
 }
 
-/// record() for an operation of several results: `backward(std::array<Tensor, N>& dy, InputGradients& in)`, where dy[i] is
-/// undefined when nothing depends on result i.
+/// record() for an operation of several results: `backward(std::array<Tensor, N>& dy,
+/// InputGradients& in)`, where dy[i] is undefined when nothing depends on result i.
 template <std::size_t N, class Backward>
-std::array<Variable, N> record(const char* op, std::array<Tensor, N> values, std::initializer_list<Variable> inputs,
-                               Backward backward) {
+std::array<Variable, N> record(const char* op, std::array<Tensor, N> values,
+                               std::initializer_list<Variable> inputs, Backward backward) {
   std::array<Variable, N> out;
   std::array<Shape, N> shapes;
   for (std::size_t i = 0; i < N; ++i) {
@@ -325,7 +346,8 @@ std::array<Variable, N> record(const char* op, std::array<Tensor, N> values, std
   if (!wanted || !NoGrad::is_recording()) return out;
   using Recorded = detail::RecordedNode<N, Backward>;
   const std::shared_ptr<detail::Node> node = std::allocate_shared<Recorded>(
-      PoolAllocator<Recorded>(), op, shapes, std::span<const Variable>(inputs.begin(), inputs.size()), std::move(backward));
+      PoolAllocator<Recorded>(), op, shapes,
+      std::span<const Variable>(inputs.begin(), inputs.size()), std::move(backward));
   for (std::size_t i = 0; i < N; ++i) {
     detail::VariableState& state = TapeAccess::state(out[i]);
     state.producer = node;
@@ -336,32 +358,38 @@ std::array<Variable, N> record(const char* op, std::array<Tensor, N> values, std
 }
 
 struct BackwardOptions {
-  bool retain = false;  ///< keep the saved tensors, so that backward can run again over the same operations
+  bool retain =
+      false;  ///< keep the saved tensors, so that backward can run again over the same operations
 };
 
 /// Adds d root / d leaf to the gradient of every leaf that requires one.
-/// Operations run in reverse order of recording; each one's saved tensors are freed as it has run, unless `retain`.
-/// Throws AutogradError when the root is no scalar, depends on no such leaf, or its history was already consumed.
+/// Operations run in reverse order of recording; each one's saved tensors are freed as it has run,
+/// unless `retain`. Throws AutogradError when the root is no scalar, depends on no such leaf, or
+/// its history was already consumed.
 inline void backward(const Variable& root, BackwardOptions options = {}) {
   if (root.value().numel() != 1) {
     throw AutogradError(concat("backward: expected a root of one element, got ", root.shape(),
                                "; reduce it first or give an upstream gradient"));
   }
-  detail::Tape::backward(root, Tensor::full(root.shape(), 1.0, root.dtype(), root.device()), options.retain, true);
+  detail::Tape::backward(root, Tensor::full(root.shape(), 1.0, root.dtype(), root.device()),
+                         options.retain, true);
 }
 
-/// backward() with the upstream gradient d loss / d root, which is copied.  Throws ShapeError, DTypeError or DeviceError unless it
-/// matches the root.
+/// backward() with the upstream gradient d loss / d root, which is copied. Throws ShapeError,
+/// DTypeError or DeviceError unless it matches the root.
 inline void backward(const Variable& root, const Tensor& upstream, BackwardOptions options = {}) {
   if (!upstream.defined()) throw ShapeError("backward: the upstream gradient is undefined");
   if (upstream.shape() != root.shape()) {
-    throw ShapeError(concat("backward: expected an upstream gradient of ", root.shape(), ", got ", upstream.shape()));
+    throw ShapeError(concat("backward: expected an upstream gradient of ", root.shape(), ", got ",
+                            upstream.shape()));
   }
   if (upstream.dtype() != root.dtype()) {
-    throw DTypeError(concat("backward: expected an upstream gradient of ", root.dtype(), ", got ", upstream.dtype()));
+    throw DTypeError(concat("backward: expected an upstream gradient of ", root.dtype(), ", got ",
+                            upstream.dtype()));
   }
   if (upstream.device() != root.device()) {
-    throw DeviceError(concat("backward: expected an upstream gradient on ", root.device(), ", got one on ", upstream.device()));
+    throw DeviceError(concat("backward: expected an upstream gradient on ", root.device(),
+                             ", got one on ", upstream.device()));
   }
   detail::Tape::backward(root, upstream.clone(), options.retain, false);
 }

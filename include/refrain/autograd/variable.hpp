@@ -15,36 +15,43 @@ namespace refrain {
 template <class T>
 using PooledVector = std::vector<T, PoolAllocator<T>>;
 
-/// A gradient that is zero but for some rows of the outermost axis: what an embedding table receives.
+/// A gradient that is zero but for some rows of the outermost axis: what an embedding table
+/// receives.
 struct RowSparse {
   Tensor rows;    ///< [n] i32, distinct and rising; unused entries at the end are -1
   Tensor values;  ///< [n, ...] the rows themselves; zero where rows is -1
 };
 
-/// Throws ShapeError, DTypeError or DeviceError, which name `of`, unless the gradient is one of `value`: of its shape, type and device.
+/// Throws ShapeError, DTypeError or DeviceError, which name `of`, unless the gradient is one of
+/// `value`: of its shape, type and device.
 inline void check_gradient(std::string_view of, const Tensor& gradient, const Tensor& value) {
   if (gradient.shape() != value.shape())
-    throw ShapeError(concat("gradient of ", of, ": expected ", value.shape(), ", got ", gradient.shape()));
+    throw ShapeError(
+        concat("gradient of ", of, ": expected ", value.shape(), ", got ", gradient.shape()));
   if (gradient.dtype() != value.dtype())
-    throw DTypeError(concat("gradient of ", of, ": expected ", value.dtype(), ", got ", gradient.dtype()));
+    throw DTypeError(
+        concat("gradient of ", of, ": expected ", value.dtype(), ", got ", gradient.dtype()));
   if (gradient.device() != value.device()) {
-    throw DeviceError(concat("gradient of ", of, ": expected one on ", value.device(), ", got one on ", gradient.device()));
+    throw DeviceError(concat("gradient of ", of, ": expected one on ", value.device(),
+                             ", got one on ", gradient.device()));
   }
 }
 /// The same for rows of it.
 inline void check_gradient(std::string_view of, const RowSparse& gradient, const Tensor& value) {
   if (value.rank() < 1 || gradient.rows.rank() != 1 ||
       gradient.values.shape() != value.shape().with(0, gradient.rows.size(0))) {
-    throw ShapeError(concat("gradient of ", of, ": expected rows of ", value.shape(), ", got ", gradient.rows.shape(),
-                            " numbers of rows and values ", gradient.values.shape()));
+    throw ShapeError(concat("gradient of ", of, ": expected rows of ", value.shape(), ", got ",
+                            gradient.rows.shape(), " numbers of rows and values ",
+                            gradient.values.shape()));
   }
   if (gradient.values.dtype() != value.dtype() || gradient.rows.dtype() != DType::i32) {
-    throw DTypeError(concat("gradient of ", of, ": expected values of ", value.dtype(), " at rows of i32, got ",
-                            gradient.values.dtype(), " and ", gradient.rows.dtype()));
+    throw DTypeError(concat("gradient of ", of, ": expected values of ", value.dtype(),
+                            " at rows of i32, got ", gradient.values.dtype(), " and ",
+                            gradient.rows.dtype()));
   }
   if (gradient.values.device() != value.device() || gradient.rows.device() != value.device()) {
-    throw DeviceError(
-        concat("gradient of ", of, ": expected rows on ", value.device(), ", got some on ", gradient.values.device()));
+    throw DeviceError(concat("gradient of ", of, ": expected rows on ", value.device(),
+                             ", got some on ", gradient.values.device()));
   }
 }
 
@@ -56,7 +63,9 @@ class Gradient {
 
   /// Throws AutogradError when there is none or it is row-sparse.
   const Tensor& dense() const {
-    if (is_sparse()) throw AutogradError("Gradient::dense: the gradient is row-sparse; read sparse() or densify it");
+    if (is_sparse())
+      throw AutogradError(
+          "Gradient::dense: the gradient is row-sparse; read sparse() or densify it");
     if (!dense_.defined()) throw AutogradError("Gradient::dense: no gradient has been computed");
     return dense_;
   }
@@ -87,7 +96,8 @@ class Gradient {
     } else {
       dense_ = own(std::move(dense_));
       kernels::table(dense_.device())
-          .linear_combination({.a = dense_.view(), .b = contribution.view(), .out = dense_.mutable_view()});
+          .linear_combination(
+              {.a = dense_.view(), .b = contribution.view(), .out = dense_.mutable_view()});
     }
   }
 
@@ -103,7 +113,8 @@ class Gradient {
     }
   }
 
-  /// The dense sum so far (zero when there is none), owned by this gradient alone, for a kernel that adds to it in place.
+  /// The dense sum so far (zero when there is none), owned by this gradient alone, for a kernel
+  /// that adds to it in place.
   Tensor& accumulator(const Shape& shape, DType dtype, Device device) {
     if (!defined()) {
       dense_ = Tensor::zeros(shape, dtype, device);
@@ -124,7 +135,9 @@ class Gradient {
 
   static void add_rows_to(Tensor& full, const RowSparse& sparse) {
     kernels::table(full.device())
-        .add_rows({.rows = sparse.rows.view(), .values = sparse.values.view(), .to = full.mutable_view()});
+        .add_rows({.rows = sparse.rows.view(),
+                   .values = sparse.values.view(),
+                   .to = full.mutable_view()});
   }
 
   static RowSparse merge(const RowSparse& a, const RowSparse& b);
@@ -133,18 +146,22 @@ class Gradient {
   RowSparse sparse_;
 };
 
-/// Builds the row-sparse gradient of gathered rows: dy [n, ...] belongs to row ids[i] (i32 [n]); negative ids are left out.
+/// Builds the row-sparse gradient of gathered rows: dy [n, ...] belongs to row ids[i] (i32 [n]);
+/// negative ids are left out.
 inline RowSparse coalesce(const Tensor& ids, const Tensor& dy) {
-  RowSparse out{Tensor(ids.shape(), DType::i32, dy.device()), Tensor(dy.shape(), dy.dtype(), dy.device())};
+  RowSparse out{Tensor(ids.shape(), DType::i32, dy.device()),
+                Tensor(dy.shape(), dy.dtype(), dy.device())};
   kernels::table(dy.device())
-      .coalesce_rows(
-          {.ids = ids.view(), .dy = dy.view(), .rows = out.rows.mutable_view(), .values = out.values.mutable_view()});
+      .coalesce_rows({.ids = ids.view(),
+                      .dy = dy.view(),
+                      .rows = out.rows.mutable_view(),
+                      .values = out.values.mutable_view()});
   return out;
 }
 
 inline RowSparse Gradient::merge(const RowSparse& a, const RowSparse& b) {
-  // Unused entries sit at the end of both; they are left out before the lists are joined.  On another device counting them would
-  // have to wait for it: there coalesce() leaves them out.
+  // Unused entries sit at the end of both; they are left out before the lists are joined. On
+  // another device counting them would have to wait for it: there coalesce() leaves them out.
   const auto used = [](const RowSparse& sparse) {
     std::int64_t count = sparse.rows.numel();
     if (sparse.rows.device() != Device::cpu) return count;
@@ -174,15 +191,18 @@ struct VariableState {
 };
 }  // namespace detail
 
-/// A tensor that the tape can differentiate through.  Copies are handles on the same value and gradient.
+/// A tensor that the tape can differentiate through. Copies are handles on the same value and
+/// gradient.
 ///
-/// A leaf (made from a Tensor) with requires_grad keeps the gradient that backward() adds to it.  Results of operations know how
-/// they were made while recording is on (see NoGrad) and any of their inputs requires a gradient.
+/// A leaf (made from a Tensor) with requires_grad keeps the gradient that backward() adds to it.
+/// Results of operations know how they were made while recording is on (see NoGrad) and any of
+/// their inputs requires a gradient.
 class Variable {
  public:
   Variable() = default;
   explicit Variable(Tensor value, bool requires_grad = false)
-      : state_(std::allocate_shared<detail::VariableState>(PoolAllocator<detail::VariableState>())) {
+      : state_(
+            std::allocate_shared<detail::VariableState>(PoolAllocator<detail::VariableState>())) {
     state_->value = std::move(value);
     set_requires_grad(requires_grad);
   }
@@ -202,7 +222,9 @@ class Variable {
   /// For leaves.  Turning it off drops the gradient.
   /// Throws AutogradError on the result of an operation, DTypeError on integers.
   void set_requires_grad(bool on) {
-    if (!is_leaf()) throw AutogradError("set_requires_grad: only a leaf can be changed, this is the result of an operation");
+    if (!is_leaf())
+      throw AutogradError(
+          "set_requires_grad: only a leaf can be changed, this is the result of an operation");
     if (on && !is_floating(value().dtype())) {
       throw DTypeError(concat("set_requires_grad: expected f32 or f64, got ", value().dtype()));
     }

@@ -11,31 +11,37 @@ namespace refrain {
 
 enum class Device : std::uint8_t { cpu, cuda };
 
-constexpr const char* name(Device device) noexcept { return device == Device::cpu ? "cpu" : "cuda"; }
+constexpr const char* name(Device device) noexcept {
+  return device == Device::cpu ? "cpu" : "cuda";
+}
 
 inline std::ostream& operator<<(std::ostream& out, Device device) { return out << name(device); }
 
-/// A queue of work on a device; work in one stream runs in order.  A null handle means the current stream (core/stream.hpp).  On the
-/// CPU every call has finished when it returns and the handle is null.
+/// A queue of work on a device; work in one stream runs in order. A null handle means the current
+/// stream (core/stream.hpp). On the CPU every call has finished when it returns and the handle is
+/// null.
 struct Stream {
   void* handle = nullptr;
 };
 
-/// True when this build has a backend for the device and the machine has the device (and, for a GPU, its driver).
+/// True when this build has a backend for the device and the machine has the device (and, for a
+/// GPU, its driver).
 REFRAIN_API bool is_available(Device device) noexcept;
 
 /// Counters of the memory pool of one device.
 struct PoolStats {
-  std::int64_t system_allocations = 0;  ///< blocks asked from the operating system or driver since the start
-  std::int64_t used_bytes = 0;          ///< bytes in live blocks now
-  std::int64_t peak_used_bytes = 0;     ///< largest used_bytes since the start or the last reset_peak
-  std::int64_t held_bytes = 0;          ///< bytes in live and in cached blocks
+  std::int64_t system_allocations =
+      0;  ///< blocks asked from the operating system or driver since the start
+  std::int64_t used_bytes = 0;       ///< bytes in live blocks now
+  std::int64_t peak_used_bytes = 0;  ///< largest used_bytes since the start or the last reset_peak
+  std::int64_t held_bytes = 0;       ///< bytes in live and in cached blocks
 };
 
-/// A 64-byte aligned block from the device's pool.  The pool keeps released blocks for re-use, so a loop that repeats its sizes
-/// asks the system for nothing after its first round.  On a GPU the block is for work of the current stream.
-/// Throws Unsupported when there is no such device, OutOfMemory when memory is exhausted
-/// or could never hold the block, ShapeError for what no address space holds.
+/// A 64-byte aligned block from the device's pool. The pool keeps released blocks for re-use, so a
+/// loop that repeats its sizes asks the system for nothing after its first round. On a GPU the
+/// block is for work of the current stream. Throws Unsupported when there is no such device,
+/// OutOfMemory when memory is exhausted or could never hold the block, ShapeError for what no
+/// address space holds.
 REFRAIN_API void* pool_allocate(std::size_t bytes, Device device);
 
 /// Returns a block of pool_allocate; `bytes` must be the size asked for.
@@ -47,29 +53,36 @@ REFRAIN_API void pool_reset_peak(Device device = Device::cpu);
 /// Gives the cached blocks back to the system.  Waits for the device.
 REFRAIN_API void pool_trim(Device device = Device::cpu);
 
-/// Copies between or within devices.  Device-to-host copies have finished when it returns; the others are ordered in the stream.
-/// Host memory may be changed or freed as soon as it returns: it has been read (on a GPU: into page-locked staging memory).
-REFRAIN_API void copy_bytes(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes,
-                            Stream stream = {});
+/// Copies between or within devices. Device-to-host copies have finished when it returns; the
+/// others are ordered in the stream. Host memory may be changed or freed as soon as it returns: it
+/// has been read (on a GPU: into page-locked staging memory).
+REFRAIN_API void copy_bytes(void* to, Device to_device, const void* from, Device from_device,
+                            std::size_t bytes, Stream stream = {});
 
 /// Fills a block with zero bytes.
 REFRAIN_API void zero_bytes(void* block, Device device, std::size_t bytes, Stream stream = {});
 
-/// Repeats the first `period` bytes of a block until `bytes` are filled; bytes is a multiple of the period.
-REFRAIN_API void repeat_bytes(void* block, Device device, std::size_t period, std::size_t bytes, Stream stream = {});
+/// Repeats the first `period` bytes of a block until `bytes` are filled; bytes is a multiple of the
+/// period.
+REFRAIN_API void repeat_bytes(void* block, Device device, std::size_t period, std::size_t bytes,
+                              Stream stream = {});
 
-/// Standard allocator on the CPU pool: for the small objects of a training step, so that they do not reach the system either.
+/// Standard allocator on the CPU pool: for the small objects of a training step, so that they do
+/// not reach the system either.
 template <class T>
 struct PoolAllocator {
   using value_type = T;
   PoolAllocator() = default;
   template <class U>
-  PoolAllocator(const PoolAllocator<U>&) noexcept {}  // NOLINT(google-explicit-constructor): allocators convert
+  PoolAllocator(const PoolAllocator<U>&) noexcept {
+  }  // NOLINT(google-explicit-constructor): allocators convert
   T* allocate(std::size_t count) {
     if (count > ~std::size_t{0} / sizeof(T)) throw std::bad_array_new_length();
     return static_cast<T*>(pool_allocate(count * sizeof(T), Device::cpu));
   }
-  void deallocate(T* block, std::size_t count) noexcept { pool_release(block, count * sizeof(T), Device::cpu); }
+  void deallocate(T* block, std::size_t count) noexcept {
+    pool_release(block, count * sizeof(T), Device::cpu);
+  }
   friend bool operator==(const PoolAllocator&, const PoolAllocator&) noexcept { return true; }
 };
 

@@ -10,9 +10,13 @@ namespace refrain {
 /// What one tensor element is.
 enum class DType : std::uint8_t { f32, f64, i32, i64 };
 
-constexpr std::size_t size_bytes(DType dtype) noexcept { return dtype == DType::f32 || dtype == DType::i32 ? 4 : 8; }
+constexpr std::size_t size_bytes(DType dtype) noexcept {
+  return dtype == DType::f32 || dtype == DType::i32 ? 4 : 8;
+}
 
-constexpr bool is_floating(DType dtype) noexcept { return dtype == DType::f32 || dtype == DType::f64; }
+constexpr bool is_floating(DType dtype) noexcept {
+  return dtype == DType::f32 || dtype == DType::f64;
+}
 
 constexpr const char* name(DType dtype) noexcept {
   switch (dtype) {

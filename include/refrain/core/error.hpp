@@ -1,6 +1,7 @@
 #pragma once
-/// Exceptions.  Every mistake a caller can make is one of the types that derive from Error, thrown before anything is computed or
-/// written, and says which operation refused, what it expected and what came.
+/// Exceptions. Every mistake a caller can make is one of the types that derive from Error, thrown
+/// before anything is computed or written, and says which operation refused, what it expected and
+/// what came.
 
 #include <array>
 #include <cstddef>
@@ -47,7 +48,8 @@ class REFRAIN_API Unsupported : public Error {
   using Error::Error;
 };
 
-/// The tape was used against its rules: backward twice, a root that is no scalar, a gradient that was never computed.
+/// The tape was used against its rules: backward twice, a root that is no scalar, a gradient that
+/// was never computed.
 class REFRAIN_API AutogradError : public Error {
  public:
   using Error::Error;
@@ -59,7 +61,7 @@ class REFRAIN_API OptionError : public Error {
   using Error::Error;
 };
 
-/// A file cannot be read, written or understood.  `line` counts from 1; 0 means the file as a whole.
+/// A file cannot be read, written or understood. `line` counts from 1; 0 means the file as a whole.
 class REFRAIN_API DataError : public Error {
  public:
   DataError(std::string file, std::int64_t line, const std::string& reason)
@@ -75,13 +77,14 @@ class REFRAIN_API DataError : public Error {
   std::int64_t line_;
 };
 
-/// Memory is exhausted, or a block would be larger than all memory there is; nothing was taken.  The text lives in the object: making it
-/// needs no memory.
+/// Memory is exhausted, or a block would be larger than all memory there is; nothing was taken. The
+/// text lives in the object: making it needs no memory.
 class REFRAIN_API OutOfMemory final : public std::bad_alloc {
  public:
   /// `where`: "cpu", "cuda"; `used_bytes`: what the pool has given out.
   OutOfMemory(const char* where, std::size_t bytes, std::size_t used_bytes) noexcept {
-    std::snprintf(text_.data(), text_.size(), "out of memory: Device::%s cannot give a block of %zu bytes (%zu are in use)",
+    std::snprintf(text_.data(), text_.size(),
+                  "out of memory: Device::%s cannot give a block of %zu bytes (%zu are in use)",
                   where, bytes, used_bytes);
   }
   const char* what() const noexcept override { return text_.data(); }
@@ -90,7 +93,8 @@ class REFRAIN_API OutOfMemory final : public std::bad_alloc {
   std::array<char, 128> text_;
 };
 
-/// Joins the printed form of its arguments, the same in every locale; for error messages and headers of files, never on a hot path.
+/// Joins the printed form of its arguments, the same in every locale; for error messages and
+/// headers of files, never on a hot path.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
   std::ostringstream out;

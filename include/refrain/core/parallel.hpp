@@ -1,5 +1,6 @@
 #pragma once
-/// Loops over threads.  Which thread runs a task never changes a result: tasks are cut by size alone and each writes its own part.
+/// Loops over threads. Which thread runs a task never changes a result: tasks are cut by size alone
+/// and each writes its own part.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,11 +11,13 @@
 
 namespace refrain {
 
-/// Threads that parallel loops use, the calling one included.  Starts as the number of cores, or REFRAIN_THREADS when set.
+/// Threads that parallel loops use, the calling one included. Starts as the number of cores, or
+/// REFRAIN_THREADS when set.
 REFRAIN_API int threads() noexcept;
 
-/// Sets threads(); 0 means what it was at the start.  Throws OptionError when negative or over 1024.
-/// Not to be called while another thread is inside an operation: its scratch memory was measured for the old number.
+/// Sets threads(); 0 means what it was at the start. Throws OptionError when negative or over 1024.
+/// Not to be called while another thread is inside an operation: its scratch memory was measured
+/// for the old number.
 REFRAIN_API void set_threads(int count);
 
 namespace detail {
@@ -23,7 +26,8 @@ REFRAIN_API void run_tasks(std::int64_t tasks, TaskFunction function, void* cont
 REFRAIN_API bool set_serial(bool on) noexcept;  ///< of the calling thread; returns what it was
 }  // namespace detail
 
-/// While one lives, parallel loops that its thread starts run on that thread alone: for servers whose threads answer a request each.
+/// While one lives, parallel loops that its thread starts run on that thread alone: for servers
+/// whose threads answer a request each.
 class SerialLoops {
  public:
   SerialLoops() noexcept : before_(detail::set_serial(true)) {}
@@ -35,25 +39,30 @@ class SerialLoops {
   bool before_;
 };
 
-/// Calls function(task, worker) for every task in [0, tasks), at most once per worker at a time; 0 <= worker < threads().
-/// Returns when all have finished.  Tasks start in rising order.  The first exception is rethrown after the others finished.
-/// A loop started inside a task, or while another thread's loop occupies the workers, runs on the calling thread (worker 0).
-/// Allocates nothing.
+/// Calls function(task, worker) for every task in [0, tasks), at most once per worker at a time; 0
+/// <= worker < threads(). Returns when all have finished. Tasks start in rising order. The first
+/// exception is rethrown after the others finished. A loop started inside a task, or while another
+/// thread's loop occupies the workers, runs on the calling thread (worker 0). Allocates nothing.
 template <class Function>
 void parallel_tasks(std::int64_t tasks, Function&& function) {
   using Callable = std::remove_reference_t<Function>;
   detail::run_tasks(
-      tasks, [](void* context, std::int64_t task, int worker) { (*static_cast<Callable*>(context))(task, worker); },
+      tasks,
+      [](void* context, std::int64_t task, int worker) {
+        (*static_cast<Callable*>(context))(task, worker);
+      },
       const_cast<void*>(static_cast<const void*>(std::addressof(function))));
 }
 
-/// Calls function(begin, end) for consecutive ranges that cover [0, count), each at most `grain` long.
+/// Calls function(begin, end) for consecutive ranges that cover [0, count), each at most `grain`
+/// long.
 template <class Function>
 void parallel_for(std::int64_t count, std::int64_t grain, Function&& function) {
   if (count <= 0) return;
   const std::int64_t step = std::max<std::int64_t>(1, grain);
-  parallel_tasks((count + step - 1) / step,
-                 [&](std::int64_t task, int) { function(task * step, std::min(count, (task + 1) * step)); });
+  parallel_tasks((count + step - 1) / step, [&](std::int64_t task, int) {
+    function(task * step, std::min(count, (task + 1) * step));
+  });
 }
 
 }  // namespace refrain

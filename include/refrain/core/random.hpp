@@ -1,5 +1,6 @@
 #pragma once
-/// Random numbers that depend on seed, stream and position alone, so that any thread, device or resumed run can make the same.
+/// Random numbers that depend on seed, stream and position alone, so that any thread, device or
+/// resumed run can make the same.
 
 #include <array>
 #include <cmath>
@@ -12,18 +13,22 @@
 
 namespace refrain {
 
-/// Philox4x32-10: a keyed bijection of a 128-bit counter (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
-/// Returns four 32-bit words; key = seed, counter = (position, stream).
-constexpr std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::uint64_t stream, std::uint64_t position) noexcept {
+/// Philox4x32-10: a keyed bijection of a 128-bit counter (Salmon et al., "Parallel random numbers:
+/// as easy as 1, 2, 3", 2011). Returns four 32-bit words; key = seed, counter = (position, stream).
+constexpr std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::uint64_t stream,
+                                              std::uint64_t position) noexcept {
   std::uint32_t key0 = static_cast<std::uint32_t>(seed);
   std::uint32_t key1 = static_cast<std::uint32_t>(seed >> 32);
-  std::array<std::uint32_t, 4> c{static_cast<std::uint32_t>(position), static_cast<std::uint32_t>(position >> 32),
-                                 static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)};
+  std::array<std::uint32_t, 4> c{
+      static_cast<std::uint32_t>(position), static_cast<std::uint32_t>(position >> 32),
+      static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)};
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t product0 = std::uint64_t{0xD2511F53} * c[0];
     const std::uint64_t product1 = std::uint64_t{0xCD9E8D57} * c[2];
-    c = {static_cast<std::uint32_t>(product1 >> 32) ^ c[1] ^ key0, static_cast<std::uint32_t>(product1),
-         static_cast<std::uint32_t>(product0 >> 32) ^ c[3] ^ key1, static_cast<std::uint32_t>(product0)};
+    c = {static_cast<std::uint32_t>(product1 >> 32) ^ c[1] ^ key0,
+         static_cast<std::uint32_t>(product1),
+         static_cast<std::uint32_t>(product0 >> 32) ^ c[3] ^ key1,
+         static_cast<std::uint32_t>(product0)};
     key0 += 0x9E3779B9u;
     key1 += 0xBB67AE85u;
   }
@@ -37,18 +42,22 @@ struct RandomState {
   std::uint64_t position = 0;  ///< in blocks of four words
 };
 
-/// A stream of random numbers.  Each draw of a scalar uses one block, so positions are easy to reason about.
-/// Copying a Random copies its place.  Not to be shared between threads; give each its own stream with split().
+/// A stream of random numbers. Each draw of a scalar uses one block, so positions are easy to
+/// reason about. Copying a Random copies its place. Not to be shared between threads; give each its
+/// own stream with split().
 class Random {
  public:
-  explicit Random(std::uint64_t seed, std::uint64_t stream = 0) noexcept : state_{seed, stream, 0} {}
+  explicit Random(std::uint64_t seed, std::uint64_t stream = 0) noexcept
+      : state_{seed, stream, 0} {}
   explicit Random(RandomState state) noexcept : state_(state) {}
 
   const RandomState& state() const noexcept { return state_; }
 
-  /// An independent stream of the same seed.  Streams 1, 2, ... are those that fill_truncated_normal() draws again from: after that, take
-  /// split(bits()).
-  Random split(std::uint64_t stream) const noexcept { return Random(state_.seed, mix(state_.stream, stream)); }
+  /// An independent stream of the same seed. Streams 1, 2, ... are those that
+  /// fill_truncated_normal() draws again from: after that, take split(bits()).
+  Random split(std::uint64_t stream) const noexcept {
+    return Random(state_.seed, mix(state_.stream, stream));
+  }
 
   /// 32 uniform bits.
   std::uint32_t bits() noexcept { return philox(state_.seed, state_.stream, state_.position++)[0]; }
@@ -61,7 +70,8 @@ class Random {
 
   /// Uniform integer in [0, bound), without bias.  Throws OptionError unless bound > 0.
   std::int64_t below(std::int64_t bound) {
-    if (bound <= 0) throw OptionError(concat("Random::below: expected a positive bound, got ", bound));
+    if (bound <= 0)
+      throw OptionError(concat("Random::below: expected a positive bound, got ", bound));
     const std::uint64_t range = static_cast<std::uint64_t>(bound);
     const std::uint64_t limit = ~std::uint64_t{0} - (~std::uint64_t{0} % range + 1) % range;
     for (;;) {
@@ -77,7 +87,8 @@ class Random {
     return to_normal(words);
   }
 
-  /// Normal with standard deviation `deviation`, redrawn until within two deviations (as TensorFlow's truncated normal).
+  /// Normal with standard deviation `deviation`, redrawn until within two deviations (as
+  /// TensorFlow's truncated normal).
   double truncated_normal(double deviation) noexcept {
     for (;;) {
       const double value = normal();
@@ -85,18 +96,23 @@ class Random {
     }
   }
 
-  /// Fills a CPU tensor of f32 or f64 with normal numbers; element i uses block position + i, whatever the thread count.
+  /// Fills a CPU tensor of f32 or f64 with normal numbers; element i uses block position + i,
+  /// whatever the thread count.
   void fill_normal(Tensor& tensor, double deviation = 1.0) {
-    fill(tensor, [deviation](const std::array<std::uint32_t, 4>& words) { return deviation * to_normal(words); });
+    fill(tensor, [deviation](const std::array<std::uint32_t, 4>& words) {
+      return deviation * to_normal(words);
+    });
   }
 
   /// Uniform in [low, high).
   void fill_uniform(Tensor& tensor, double low, double high) {
-    fill(tensor,
-         [low, high](const std::array<std::uint32_t, 4>& words) { return low + (high - low) * to_unit(words[0], words[1]); });
+    fill(tensor, [low, high](const std::array<std::uint32_t, 4>& words) {
+      return low + (high - low) * to_unit(words[0], words[1]);
+    });
   }
 
-  /// Truncated normal; a rejected draw of element i is replaced from a stream of its own, so elements stay independent of order.
+  /// Truncated normal; a rejected draw of element i is replaced from a stream of its own, so
+  /// elements stay independent of order.
   void fill_truncated_normal(Tensor& tensor, double deviation) {
     const std::uint64_t first = state_.position;
     const std::uint64_t seed = state_.seed;
@@ -140,12 +156,15 @@ class Random {
     const std::uint64_t first = state_.position;
     const std::uint64_t seed = state_.seed;
     const std::uint64_t stream = state_.stream;
-    for_elements(tensor, [=](std::int64_t i) { return make(philox(seed, stream, first + static_cast<std::uint64_t>(i))); });
+    for_elements(tensor, [=](std::int64_t i) {
+      return make(philox(seed, stream, first + static_cast<std::uint64_t>(i)));
+    });
   }
 
   template <class Value>
   void for_elements(Tensor& tensor, Value value) {
-    if (!is_floating(tensor.dtype())) throw DTypeError(concat("Random: expected f32 or f64, got ", tensor.dtype()));
+    if (!is_floating(tensor.dtype()))
+      throw DTypeError(concat("Random: expected f32 or f64, got ", tensor.dtype()));
     const auto run = [&]<class T>(T* out) {
       parallel_for(tensor.numel(), 16384, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) out[i] = static_cast<T>(value(i));

@@ -19,12 +19,15 @@ class Shape {
   static constexpr int max_rank = 6;
 
   constexpr Shape() = default;
-  Shape(std::initializer_list<std::int64_t> extents) : Shape(std::span(extents.begin(), extents.size())) {}
+  Shape(std::initializer_list<std::int64_t> extents)
+      : Shape(std::span(extents.begin(), extents.size())) {}
 
-  /// Throws ShapeError for more than max_rank extents, a negative extent, or a product of the non-zero extents past 2^63 - 1.
+  /// Throws ShapeError for more than max_rank extents, a negative extent, or a product of the
+  /// non-zero extents past 2^63 - 1.
   explicit Shape(std::span<const std::int64_t> extents) {
     if (extents.size() > static_cast<std::size_t>(max_rank)) {
-      throw ShapeError(concat("Shape: expected a rank up to ", max_rank, ", got rank ", extents.size()));
+      throw ShapeError(
+          concat("Shape: expected a rank up to ", max_rank, ", got rank ", extents.size()));
     }
     std::int64_t product = 1;
     for (const std::int64_t extent : extents) {
@@ -42,7 +45,8 @@ class Shape {
 
   int rank() const noexcept { return rank_; }
 
-  /// Extent of an axis; negative axes count from the end.  Throws ShapeError when there is no such axis.
+  /// Extent of an axis; negative axes count from the end. Throws ShapeError when there is no such
+  /// axis.
   std::int64_t operator[](int axis) const { return extents_[index(axis)]; }
 
   std::int64_t numel() const noexcept {
@@ -51,10 +55,12 @@ class Shape {
     return product;
   }
 
-  /// Number of rows when the last axis is a row: the product of the other extents (1 for rank 0 and 1).
+  /// Number of rows when the last axis is a row: the product of the other extents (1 for rank 0 and
+  /// 1).
   std::int64_t rows() const noexcept {
     std::int64_t product = 1;
-    for (int axis = 0; axis + 1 < rank_; ++axis) product *= extents_[static_cast<std::size_t>(axis)];
+    for (int axis = 0; axis + 1 < rank_; ++axis)
+      product *= extents_[static_cast<std::size_t>(axis)];
     return product;
   }
 
@@ -65,7 +71,9 @@ class Shape {
     return Shape(std::span<const std::int64_t>(extents.data(), static_cast<std::size_t>(rank_)));
   }
 
-  std::span<const std::int64_t> extents() const noexcept { return {extents_.data(), static_cast<std::size_t>(rank_)}; }
+  std::span<const std::int64_t> extents() const noexcept {
+    return {extents_.data(), static_cast<std::size_t>(rank_)};
+  }
 
   /// "[2, 3, 4]"
   std::string str() const {
@@ -85,7 +93,9 @@ class Shape {
     return true;
   }
 
-  friend std::ostream& operator<<(std::ostream& out, const Shape& shape) { return out << shape.str(); }
+  friend std::ostream& operator<<(std::ostream& out, const Shape& shape) {
+    return out << shape.str();
+  }
 
  private:
   std::size_t index(int axis) const {

@@ -1,10 +1,13 @@
 #pragma once
-/// The order of work on a device: streams, events, recorded work, and host memory that a device reads by itself.
+/// The order of work on a device: streams, events, recorded work, and host memory that a device
+/// reads by itself.
 ///
-/// Work on Device::cuda is queued and runs later.  One queue is enough for most programs: unless a StreamScope says otherwise, all
-/// threads share one stream for the process, so tensors may be handed between threads as on the CPU.  Only what says so waits:
-/// synchronize(), Event::synchronize(), and everything that brings elements to the host (Tensor::to(Device::cpu), item()).
-/// On the CPU work has finished when a call returns; all of this does nothing there and costs nothing.
+/// Work on Device::cuda is queued and runs later. One queue is enough for most programs: unless a
+/// StreamScope says otherwise, all threads share one stream for the process, so tensors may be
+/// handed between threads as on the CPU. Only what says so waits: synchronize(),
+/// Event::synchronize(), and everything that brings elements to the host (Tensor::to(Device::cpu),
+/// item()). On the CPU work has finished when a call returns; all of this does nothing there and
+/// costs nothing.
 
 #include <cstddef>
 #include <cstdint>
@@ -15,8 +18,8 @@
 
 namespace refrain {
 
-/// The stream that this thread's work goes to when none is named: that of the innermost StreamScope, else the process's own.
-/// Throws Unsupported when there is no such device.
+/// The stream that this thread's work goes to when none is named: that of the innermost
+/// StreamScope, else the process's own. Throws Unsupported when there is no such device.
 REFRAIN_API Stream current_stream(Device device);
 
 /// Waits until the work queued in the stream so far has finished; no stream: the current one.
@@ -25,14 +28,16 @@ REFRAIN_API void synchronize(Device device, Stream stream = {});
 
 /// A further stream, beside the process's own.
 ///
-/// The pool hands a released block to later work of the stream that it was allocated for.  So a tensor made in one stream and used
-/// in another must outlive that use: let an Event say when it has ended.  Waits for its work when it is destroyed.
+/// The pool hands a released block to later work of the stream that it was allocated for. So a
+/// tensor made in one stream and used in another must outlive that use: let an Event say when it
+/// has ended. Waits for its work when it is destroyed.
 class REFRAIN_API OwnedStream {
  public:
   /// Throws Unsupported when there is no such device, DeviceError.
   explicit OwnedStream(Device device);
   ~OwnedStream();
-  OwnedStream(OwnedStream&& other) noexcept : device_(other.device_), stream_(std::exchange(other.stream_, {})) {}
+  OwnedStream(OwnedStream&& other) noexcept
+      : device_(other.device_), stream_(std::exchange(other.stream_, {})) {}
   OwnedStream& operator=(OwnedStream&& other) noexcept {
     std::swap(device_, other.device_);
     std::swap(stream_, other.stream_);
@@ -66,7 +71,8 @@ class REFRAIN_API Event {
   /// Throws Unsupported when there is no such device, DeviceError.
   explicit Event(Device device);
   ~Event();
-  Event(Event&& other) noexcept : device_(other.device_), event_(std::exchange(other.event_, nullptr)) {}
+  Event(Event&& other) noexcept
+      : device_(other.device_), event_(std::exchange(other.event_, nullptr)) {}
   Event& operator=(Event&& other) noexcept {
     std::swap(device_, other.device_);
     std::swap(event_, other.event_);
@@ -75,12 +81,14 @@ class REFRAIN_API Event {
 
   /// Moves the event behind the work queued so far.
   void record(Stream stream = {});
-  /// Later work of the stream waits for the event; the caller does not.  An event that was never recorded holds nothing up.
+  /// Later work of the stream waits for the event; the caller does not. An event that was never
+  /// recorded holds nothing up.
   void delay(Stream stream = {}) const;
   /// Waits until the work before the event has finished.
   void synchronize() const;
   bool has_passed() const;
-  /// Milliseconds from an earlier event to this one; both must have passed.  On the CPU the time between the two record() calls.
+  /// Milliseconds from an earlier event to this one; both must have passed. On the CPU the time
+  /// between the two record() calls.
   double milliseconds_since(const Event& earlier) const;
 
  private:
@@ -96,7 +104,9 @@ class REFRAIN_API PinnedBuffer {
   PinnedBuffer(std::size_t bytes, Device device);
   ~PinnedBuffer();
   PinnedBuffer(PinnedBuffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)), device_(other.device_) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        bytes_(std::exchange(other.bytes_, 0)),
+        device_(other.device_) {}
   PinnedBuffer& operator=(PinnedBuffer&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
@@ -108,8 +118,8 @@ class REFRAIN_API PinnedBuffer {
   const void* data() const noexcept { return data_; }
   std::size_t bytes() const noexcept { return bytes_; }
 
-  /// Queues a copy of bytes [offset, offset + bytes) to a block on the buffer's device.  They must not change before the stream has
-  /// passed this point: record an Event behind it.
+  /// Queues a copy of bytes [offset, offset + bytes) to a block on the buffer's device. They must
+  /// not change before the stream has passed this point: record an Event behind it.
   void send(void* to, std::size_t offset, std::size_t bytes, Stream stream = {}) const;
   /// Queues a copy from a block on the buffer's device into bytes [offset, offset + bytes).
   void fetch(const void* from, std::size_t offset, std::size_t bytes, Stream stream = {});
@@ -125,15 +135,18 @@ class REFRAIN_API PinnedBuffer {
 ///   RecordedWork work(Device::cuda, [&] { step(); });   // queues nothing yet: it only notes what step() would have queued
 ///   work.run();                                         // as often as wanted
 ///
-/// The same kernels run on the same addresses with the same numbers each time.  So what is recorded reads its inputs from tensors
-/// that live as long as the recording and that the caller fills before each run; numbers passed by value (a learning rate) are
-/// those of the recording.  Memory that is allocated while recording belongs to the recording; results stay valid until the next
-/// run.  Host memory copied to the device while recording is kept as it was.  Whatever would wait for the device throws
-/// DeviceError.  It must end before the OwnedStream that it was recorded in.  The same work should have run once in the ordinary way
-/// before, so that nothing is prepared for the first time.
+/// The same kernels run on the same addresses with the same numbers each time. So what is recorded
+/// reads its inputs from tensors that live as long as the recording and that the caller fills
+/// before each run; numbers passed by value (a learning rate) are those of the recording. Memory
+/// that is allocated while recording belongs to the recording; results stay valid until the next
+/// run. Host memory copied to the device while recording is kept as it was. Whatever would wait for
+/// the device throws DeviceError. It must end before the OwnedStream that it was recorded in. The
+/// same work should have run once in the ordinary way before, so that nothing is prepared for the
+/// first time.
 class REFRAIN_API RecordedWork {
  public:
-  /// Throws Unsupported on the CPU, DeviceError, and what `work` throws (then nothing was recorded).
+  /// Throws Unsupported on the CPU, DeviceError, and what `work` throws (then nothing was
+  /// recorded).
   template <class Work>
   RecordedWork(Device device, Work&& work) {
     begin(device);
@@ -145,7 +158,8 @@ class REFRAIN_API RecordedWork {
       throw;
     }
   }
-  RecordedWork(RecordedWork&& other) noexcept : recording_(std::exchange(other.recording_, nullptr)) {}
+  RecordedWork(RecordedWork&& other) noexcept
+      : recording_(std::exchange(other.recording_, nullptr)) {}
   RecordedWork& operator=(RecordedWork&& other) noexcept {
     std::swap(recording_, other.recording_);
     return *this;

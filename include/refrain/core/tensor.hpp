@@ -20,29 +20,36 @@ struct LentMemory {
   void* data = nullptr;   ///< the first element; not null, aligned to its type
   void* owner = nullptr;  ///< what `release` is given
   void (*release)(void* owner) =
-      nullptr;  ///< called once, when the last handle on the elements is gone; throws nothing; null: nothing to do
+      nullptr;  ///< called once, when the last handle on the elements is gone; throws nothing;
+                ///< null: nothing to do
 };
 
 /// A contiguous row-major array of f32, f64, i32 or i64 on one device.
 ///
-/// Copying a Tensor shares its elements, and so do reshape() and slice(): they are views that keep the storage alive.  clone()
-/// makes new storage.  Storage comes from the device's pool, or is lent.  A default-made Tensor is undefined.
+/// Copying a Tensor shares its elements, and so do reshape() and slice(): they are views that keep
+/// the storage alive. clone() makes new storage. Storage comes from the device's pool, or is lent.
+/// A default-made Tensor is undefined.
 class Tensor {
  public:
   Tensor() = default;
 
-  /// Uninitialised elements.  Throws ShapeError when the size in bytes does not fit, OutOfMemory when memory does not.
-  Tensor(const Shape& shape, DType dtype, Device device = Device::cpu) : shape_(shape), dtype_(dtype) {
+  /// Uninitialised elements. Throws ShapeError when the size in bytes does not fit, OutOfMemory
+  /// when memory does not.
+  Tensor(const Shape& shape, DType dtype, Device device = Device::cpu)
+      : shape_(shape), dtype_(dtype) {
     storage_ = Storage::make(checked_bytes(shape, dtype), device);
     data_ = storage_->data;
   }
 
-  /// Elements where they lie.  Throws ShapeError when the size in bytes does not fit or the memory is null or misaligned; what
-  /// throws has not taken the memory over.
-  Tensor(const Shape& shape, DType dtype, Device device, const LentMemory& memory) : shape_(shape), dtype_(dtype) {
+  /// Elements where they lie. Throws ShapeError when the size in bytes does not fit or the memory
+  /// is null or misaligned; what throws has not taken the memory over.
+  Tensor(const Shape& shape, DType dtype, Device device, const LentMemory& memory)
+      : shape_(shape), dtype_(dtype) {
     const std::size_t bytes = checked_bytes(shape, dtype);
-    if (memory.data == nullptr || reinterpret_cast<std::uintptr_t>(memory.data) % size_bytes(dtype) != 0) {
-      throw ShapeError(concat("Tensor: expected memory aligned to an element of ", dtype, ", got address ", memory.data));
+    if (memory.data == nullptr ||
+        reinterpret_cast<std::uintptr_t>(memory.data) % size_bytes(dtype) != 0) {
+      throw ShapeError(concat("Tensor: expected memory aligned to an element of ", dtype,
+                              ", got address ", memory.data));
     }
     storage_ = Storage::lend(bytes, device, memory);
     data_ = storage_->data;
@@ -60,12 +67,15 @@ class Tensor {
     return tensor;
   }
 
-  /// The only element of a tensor, everywhere in another shape.  Throws ShapeError unless there is exactly one.
+  /// The only element of a tensor, everywhere in another shape. Throws ShapeError unless there is
+  /// exactly one.
   static Tensor repeated(const Tensor& element, const Shape& shape) {
-    if (element.numel() != 1) throw ShapeError(concat("Tensor::repeated: expected one element, got ", element.shape_));
+    if (element.numel() != 1)
+      throw ShapeError(concat("Tensor::repeated: expected one element, got ", element.shape_));
     Tensor tensor(shape, element.dtype_, element.device());
     if (tensor.numel() == 0) return tensor;
-    copy_bytes(tensor.data_, tensor.device(), element.data_, element.device(), size_bytes(element.dtype_));
+    copy_bytes(tensor.data_, tensor.device(), element.data_, element.device(),
+               size_bytes(element.dtype_));
     repeat_bytes(tensor.data_, tensor.device(), size_bytes(element.dtype_), tensor.bytes());
     return tensor;
   }
@@ -74,7 +84,8 @@ class Tensor {
   template <class T>
   static Tensor from(const Shape& shape, std::span<const T> values) {
     if (static_cast<std::int64_t>(values.size()) != shape.numel()) {
-      throw ShapeError(concat("Tensor::from: ", shape, " holds ", shape.numel(), " elements, got ", values.size()));
+      throw ShapeError(concat("Tensor::from: ", shape, " holds ", shape.numel(), " elements, got ",
+                              values.size()));
     }
     Tensor tensor(shape, dtype_of<T>);
     std::copy(values.begin(), values.end(), tensor.data<T>());
@@ -102,7 +113,8 @@ class Tensor {
     return *this;
   }
   ~Tensor() {
-    if (storage_ != nullptr && storage_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) Storage::destroy(storage_);
+    if (storage_ != nullptr && storage_->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      Storage::destroy(storage_);
   }
 
   bool defined() const noexcept { return storage_ != nullptr; }
@@ -110,13 +122,19 @@ class Tensor {
   std::int64_t size(int axis) const { return shape_[axis]; }
   int rank() const noexcept { return shape_.rank(); }
   std::int64_t numel() const noexcept { return defined() ? shape_.numel() : 0; }
-  std::size_t bytes() const noexcept { return static_cast<std::size_t>(numel()) * size_bytes(dtype_); }
+  std::size_t bytes() const noexcept {
+    return static_cast<std::size_t>(numel()) * size_bytes(dtype_);
+  }
   DType dtype() const noexcept { return dtype_; }
   Device device() const noexcept { return defined() ? storage_->device : Device::cpu; }
   /// True when both share storage, so that writing one may change the other.
-  bool shares_storage_with(const Tensor& other) const noexcept { return defined() && storage_ == other.storage_; }
+  bool shares_storage_with(const Tensor& other) const noexcept {
+    return defined() && storage_ == other.storage_;
+  }
   /// True when this is the only handle on its storage.
-  bool unique() const noexcept { return defined() && storage_->references.load(std::memory_order_acquire) == 1; }
+  bool unique() const noexcept {
+    return defined() && storage_->references.load(std::memory_order_acquire) == 1;
+  }
 
   /// Elements on the host.  Throws DTypeError on another element type, DeviceError off the CPU.
   template <class T>
@@ -148,7 +166,8 @@ class Tensor {
   /// Same elements, other extents.  Throws ShapeError unless the number of elements is the same.
   Tensor reshape(const Shape& shape) const {
     if (shape.numel() != shape_.numel())
-      throw ShapeError(concat("reshape: expected a shape of ", shape_.numel(), " elements for ", shape_, ", got ", shape));
+      throw ShapeError(concat("reshape: expected a shape of ", shape_.numel(), " elements for ",
+                              shape_, ", got ", shape));
     Tensor tensor = *this;
     tensor.shape_ = shape;
     return tensor;
@@ -157,20 +176,24 @@ class Tensor {
   /// Rows [begin, end) of the outermost axis, sharing storage.
   Tensor slice(std::int64_t begin, std::int64_t end) const {
     if (rank() == 0 || begin < 0 || end < begin || end > shape_[0]) {
-      throw ShapeError(concat("slice: expected rows of ", shape_, ", got [", begin, ", ", end, ")"));
+      throw ShapeError(
+          concat("slice: expected rows of ", shape_, ", got [", begin, ", ", end, ")"));
     }
     Tensor tensor = *this;
     const std::int64_t stride = shape_[0] == 0 ? 0 : shape_.numel() / shape_[0];
-    tensor.data_ = static_cast<char*>(data_) + static_cast<std::size_t>(begin * stride) * size_bytes(dtype_);
+    tensor.data_ =
+        static_cast<char*>(data_) + static_cast<std::size_t>(begin * stride) * size_bytes(dtype_);
     tensor.shape_ = shape_.with(0, end - begin);
     return tensor;
   }
 
   Tensor clone() const { return defined() ? copy_on(device()) : Tensor(); }
 
-  /// This tensor on another device; shares storage when it is there already.  To the CPU: waits for the device that it comes from.
-  /// Throws Unsupported when there is no such device.
-  Tensor to(Device device) const { return !defined() || device == this->device() ? *this : copy_on(device); }
+  /// This tensor on another device; shares storage when it is there already. To the CPU: waits for
+  /// the device that it comes from. Throws Unsupported when there is no such device.
+  Tensor to(Device device) const {
+    return !defined() || device == this->device() ? *this : copy_on(device);
+  }
 
   /// Element-wise conversion (CPU).  Shares storage when the type is the same.
   Tensor to(DType dtype) const {
@@ -186,11 +209,14 @@ class Tensor {
     return out;
   }
 
-  /// Overwrites this tensor's elements.  Throws ShapeError or DTypeError on a mismatch, or when either is undefined.
+  /// Overwrites this tensor's elements. Throws ShapeError or DTypeError on a mismatch, or when
+  /// either is undefined.
   void copy_from(const Tensor& other) {
     if (!defined() || !other.defined()) throw ShapeError("copy_from: a tensor is undefined");
-    if (other.shape_ != shape_) throw ShapeError(concat("copy_from: expected ", shape_, ", got ", other.shape_));
-    if (other.dtype_ != dtype_) throw DTypeError(concat("copy_from: expected ", dtype_, ", got ", other.dtype_));
+    if (other.shape_ != shape_)
+      throw ShapeError(concat("copy_from: expected ", shape_, ", got ", other.shape_));
+    if (other.dtype_ != dtype_)
+      throw DTypeError(concat("copy_from: expected ", dtype_, ", got ", other.dtype_));
     copy_bytes(data_, device(), other.data_, other.device(), bytes());
   }
 
@@ -214,7 +240,8 @@ class Tensor {
     });
   }
 
-  /// The only element as a number; waits for the device that it lives on.  Throws ShapeError unless there is exactly one.
+  /// The only element as a number; waits for the device that it lives on. Throws ShapeError unless
+  /// there is exactly one.
   double item() const {
     if (numel() != 1) throw ShapeError(concat("item: expected one element, got ", shape_));
     const Tensor host = to(Device::cpu);
@@ -246,8 +273,12 @@ class Tensor {
     static Storage* lend(std::size_t bytes, Device device, const LentMemory& memory) {
       void* block = pool_allocate(sizeof(Storage), Device::cpu);
       const auto keep = [](void*) {};
-      return new (block)
-          Storage{1, bytes, memory.data, device, memory.release != nullptr ? memory.release : keep, memory.owner};
+      return new (block) Storage{1,
+                                 bytes,
+                                 memory.data,
+                                 device,
+                                 memory.release != nullptr ? memory.release : keep,
+                                 memory.owner};
     }
     static void destroy(Storage* storage) noexcept {
       if (storage->release != nullptr) {
@@ -284,9 +315,11 @@ class Tensor {
 
   void check_access(DType wanted) const {
     if (!defined()) throw ShapeError("data: the tensor is undefined");
-    if (dtype_ != wanted) throw DTypeError(concat("data: the tensor holds ", dtype_, ", asked for ", wanted));
+    if (dtype_ != wanted)
+      throw DTypeError(concat("data: the tensor holds ", dtype_, ", asked for ", wanted));
     if (device() != Device::cpu)
-      throw DeviceError(concat("data: the tensor lives on ", device(), "; copy it with to(Device::cpu)"));
+      throw DeviceError(
+          concat("data: the tensor lives on ", device(), "; copy it with to(Device::cpu)"));
   }
 
   Tensor copy_on(Device device) const {

@@ -30,7 +30,9 @@ struct MutableView {
   Device device = Device::cpu;
 
   explicit operator bool() const noexcept { return data != nullptr; }
-  operator View() const { return {data, shape, dtype, device}; }  // NOLINT(google-explicit-constructor): reading is always fine
+  operator View() const {
+    return {data, shape, dtype, device};
+  }  // NOLINT(google-explicit-constructor): reading is always fine
   template <class T>
   T* as() const noexcept {
     return static_cast<T*>(data);

@@ -13,8 +13,8 @@
 
 namespace refrain {
 
-/// Says which rows are in batch `step` of `epoch`, from the seed alone: a run that resumes anywhere sees what an unbroken run
-/// would have seen.
+/// Says which rows are in batch `step` of `epoch`, from the seed alone: a run that resumes anywhere
+/// sees what an unbroken run would have seen.
 class REFRAIN_API BatchSampler {
  public:
   struct Options {
@@ -24,7 +24,8 @@ class REFRAIN_API BatchSampler {
     bool drop_last = false;  ///< leave out the last batch when it is not full
   };
 
-  /// Draws from rows 0 to count - 1.  Throws OptionError unless 0 <= count <= most_rows and batch_size >= 1.
+  /// Draws from rows 0 to count - 1. Throws OptionError unless 0 <= count <= most_rows and
+  /// batch_size >= 1.
   BatchSampler(std::int64_t count, Options options);
 
   /// Draws from these rows, for instance the training part of a split.
@@ -33,11 +34,12 @@ class REFRAIN_API BatchSampler {
   std::int64_t count() const noexcept { return static_cast<std::int64_t>(rows_.size()); }
   std::int64_t steps_per_epoch() const noexcept;
 
-  /// Row numbers of one batch; valid until the next call.  Each row is in one batch an epoch.  Throws OptionError when there
-  /// is no such epoch or step.
+  /// Row numbers of one batch; valid until the next call. Each row is in one batch an epoch. Throws
+  /// OptionError when there is no such epoch or step.
   std::span<const std::int64_t> rows(std::int64_t epoch, std::int64_t step);
 
-  /// Random numbers of one batch (masks, negatives), independent of those of every other batch and of the shuffling.
+  /// Random numbers of one batch (masks, negatives), independent of those of every other batch and
+  /// of the shuffling.
   Random random(std::int64_t epoch, std::int64_t step) const;
 
  private:
@@ -47,8 +49,8 @@ class REFRAIN_API BatchSampler {
   std::int64_t epoch_ = -1;
 };
 
-/// Inputs and what to predict at each of them; padding_id as a target means nothing to predict.  Special ids are never a
-/// target.
+/// Inputs and what to predict at each of them; padding_id as a target means nothing to predict.
+/// Special ids are never a target.
 struct SequenceBatch {
   Tensor ids;      ///< [B,T] i32
   Tensor targets;  ///< [B,T] i32
@@ -61,19 +63,25 @@ struct SequenceBatch {
   }
 };
 
-/// Rows as a matrix: each row's newest `length` ids, right-aligned, padding_id on the left.  -> [B,length] i32.
-/// Throws OptionError when length < 1 or there is no such row; so do the functions below.
-REFRAIN_API Tensor padded_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length);
+/// Rows as a matrix: each row's newest `length` ids, right-aligned, padding_id on the left. ->
+/// [B,length] i32. Throws OptionError when length < 1 or there is no such row; so do the functions
+/// below.
+REFRAIN_API Tensor padded_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows,
+                                std::int64_t length);
 
-/// Next-item prediction: of the padded rows [B,length], ids are all but the last column and targets all but the first, so T =
-/// length - 1.
-/// A short row's first item is the target of the padding before it.  Throws OptionError when length < 2.
-REFRAIN_API SequenceBatch next_item_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length);
+/// Next-item prediction: of the padded rows [B,length], ids are all but the last column and targets
+/// all but the first, so T = length - 1.
+/// A short row's first item is the target of the padding before it. Throws OptionError when length
+/// < 2.
+REFRAIN_API SequenceBatch next_item_batch(const RaggedIds& sequences,
+                                          std::span<const std::int64_t> rows, std::int64_t length);
 
-/// Masked prediction for two-way networks: each item turns into mask_id with probability `fraction` and is then the target at
-/// its place; T = length.
-/// Where that would mask none of a row's items, one at random is masked.  Throws OptionError unless 0 < fraction <= 1.
-REFRAIN_API SequenceBatch masked_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length,
+/// Masked prediction for two-way networks: each item turns into mask_id with probability `fraction`
+/// and is then the target at its place; T = length.
+/// Where that would mask none of a row's items, one at random is masked. Throws OptionError unless
+/// 0 < fraction <= 1.
+REFRAIN_API SequenceBatch masked_batch(const RaggedIds& sequences,
+                                       std::span<const std::int64_t> rows, std::int64_t length,
                                        double fraction, Random& random);
 
 /// Where fine-tuning puts [TCL].
@@ -82,9 +90,10 @@ enum class TclPlacement : std::uint8_t {
   both,  ///< first and last step, padding after the first (two-way networks): T = length + 2
 };
 
-/// Sequences as fine-tuning reads them: each row's newest `length` ids, padded, and tcl_id.  -> [B,T] i32.
-REFRAIN_API Tensor tcl_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows, std::int64_t length,
-                             TclPlacement placement);
+/// Sequences as fine-tuning reads them: each row's newest `length` ids, padded, and tcl_id. ->
+/// [B,T] i32.
+REFRAIN_API Tensor tcl_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows,
+                             std::int64_t length, TclPlacement placement);
 
 /// Fine-tuning examples: the source row and one target each.
 struct TransferExamples {
@@ -98,7 +107,8 @@ struct TransferExamples {
 REFRAIN_API TransferExamples transfer_examples(const RaggedIds& targets);
 
 /// The same for some of the rows.  Throws OptionError when there is no such row.
-REFRAIN_API TransferExamples transfer_examples(const RaggedIds& targets, std::span<const std::int64_t> rows);
+REFRAIN_API TransferExamples transfer_examples(const RaggedIds& targets,
+                                               std::span<const std::int64_t> rows);
 
 /// A fine-tuning batch.
 struct TransferBatch {
@@ -115,6 +125,7 @@ struct TransferBatch {
 
 /// Throws OptionError when there is no such example or source row.
 REFRAIN_API TransferBatch transfer_batch(const RaggedIds& sources, const TransferExamples& examples,
-                                         std::span<const std::int64_t> batch, std::int64_t length, TclPlacement placement);
+                                         std::span<const std::int64_t> batch, std::int64_t length,
+                                         TclPlacement placement);
 
 }  // namespace refrain

@@ -1,8 +1,9 @@
 #pragma once
 /// Reading behaviour logs, user profiles and titles.
 ///
-/// Files are streamed in blocks of 1 MiB; what is held is the block, the result, and nothing else.  Lines end in LF or CRLF,
-/// the last one may lack its end; a UTF-8 byte order mark and blank lines are passed over.
+/// Files are streamed in blocks of 1 MiB; what is held is the block, the result, and nothing else.
+/// Lines end in LF or CRLF, the last one may lack its end; a UTF-8 byte order mark and blank lines
+/// are passed over.
 
 #include <cstdint>
 #include <optional>
@@ -15,18 +16,19 @@
 
 namespace refrain {
 
-/// Layout of a behaviour log.  Ids are opaque strings without blanks around them: digits, UUIDs, anything.
+/// Layout of a behaviour log. Ids are opaque strings without blanks around them: digits, UUIDs,
+/// anything.
 enum class Format : std::uint8_t {
-  automatic,       ///< ask detect_format()
-  ratings_dat,     ///< user::item::rating::timestamp (MovieLens 1M, 10M)
-  ratings_csv,     ///< header line, comma separated, fields may be quoted (MovieLens small, 20M, 25M)
-  u_data,          ///< user, item, rating, timestamp, tab separated (MovieLens 100K)
-  inter,           ///< header line of name:type, tab separated, columns in any order (RecBole .inter)
-  user_item,       ///< "user item", one event a line, in time order for each user
-  user_items,      ///< "user item item ...", one user a line
+  automatic,    ///< ask detect_format()
+  ratings_dat,  ///< user::item::rating::timestamp (MovieLens 1M, 10M)
+  ratings_csv,  ///< header line, comma separated, fields may be quoted (MovieLens small, 20M, 25M)
+  u_data,       ///< user, item, rating, timestamp, tab separated (MovieLens 100K)
+  inter,        ///< header line of name:type, tab separated, columns in any order (RecBole .inter)
+  user_item,    ///< "user item", one event a line, in time order for each user
+  user_items,   ///< "user item item ...", one user a line
   user_item_list,  ///< "user<TAB>item,item,..."
   sequence_csv,    ///< "item,item,...", no user ids
-  transfer_csv,    ///< "source,source,...,,target,target": an empty field parts them (the PeterRec authors' files)
+  transfer_csv,  ///< "source,source,...,,target,target": an empty field parts them (the PeterRec authors' files)
 };
 
 REFRAIN_API const char* name(Format format) noexcept;
@@ -45,7 +47,9 @@ struct ReadReport {
   std::int64_t lines = 0;  ///< lines seen, blank ones and the header included
   std::int64_t blank_lines = 0;
   std::vector<BadLine> bad_lines;
-  std::string read_as;  ///< the format, and of a table by the header's names which columns were read and which passed over
+  std::string
+      read_as;  ///< the format, and of a table by the header's names which columns were read and
+                ///< which passed over
 };
 
 struct ReadOptions {
@@ -57,29 +61,33 @@ struct ReadOptions {
 };
 
 /// The format of a behaviour log, from its name and its first lines.
-/// Throws DataError when the file cannot be read, is empty, holds something else (profiles, titles), or looks like nothing
-/// known.
+/// Throws DataError when the file cannot be read, is empty, holds something else (profiles,
+/// titles), or looks like nothing known.
 REFRAIN_API Format detect_format(const std::string& path);
 
 /// Reads a log of events: ratings_dat, ratings_csv, u_data, inter or user_item.
-/// Throws DataError with file and line for the first malformed line that is not tolerated, for an unreadable file and for one
-/// without events;
+/// Throws DataError with file and line for the first malformed line that is not tolerated, for an
+/// unreadable file and for one without events;
 /// OptionError for another format.
-REFRAIN_API Interactions read_interactions(const std::string& path, const ReadOptions& options = {});
+REFRAIN_API Interactions read_interactions(const std::string& path,
+                                           const ReadOptions& options = {});
 
-/// Reads item sequences from every format but transfer_csv; event logs are grouped by user.  Throws as read_interactions; a second line
-/// of a user is malformed where the format has one line a user.
+/// Reads item sequences from every format but transfer_csv; event logs are grouped by user. Throws
+/// as read_interactions; a second line of a user is malformed where the format has one line a user.
 REFRAIN_API Sequences read_sequences(const std::string& path, const ReadOptions& options = {});
 
-/// Reads source and target sequences (transfer_csv).  Item numbers of the two sides are separate.  Throws as read_interactions.
-REFRAIN_API TransferSequences read_transfer(const std::string& path, const ReadOptions& options = {});
+/// Reads source and target sequences (transfer_csv). Item numbers of the two sides are separate.
+/// Throws as read_interactions.
+REFRAIN_API TransferSequences read_transfer(const std::string& path,
+                                            const ReadOptions& options = {});
 
 /// What is known of users besides their behaviour.
 struct REFRAIN_API Profiles {
   struct Attribute {
     std::string name;
     StringTable values;
-    std::vector<std::int32_t> of_user;  ///< value number of each user; StringTable::absent: the user has none
+    std::vector<std::int32_t>
+        of_user;  ///< value number of each user; StringTable::absent: the user has none
   };
   StringTable users;
   std::vector<Attribute> attributes;
@@ -87,26 +95,30 @@ struct REFRAIN_API Profiles {
   /// Throws OptionError with the list of names when there is no such attribute.
   const Attribute& attribute(std::string_view name) const;
 
-  /// Nothing when the user is unknown or has no value.  Throws OptionError when the attribute is unknown.
+  /// Nothing when the user is unknown or has no value. Throws OptionError when the attribute is
+  /// unknown.
   std::optional<std::string_view> value(std::string_view user, std::string_view attribute) const;
 };
 
 /// Reads what is known of users, from one of three layouts that the first line tells apart.
 ///
-/// A table: its header, parted by commas (fields may be quoted) or tabs, names a user column as a log's does (user, user_id:token,
-/// customerId, ...); every other column is an attribute of its name, without what follows a colon.  Values are words; an empty field
-/// is no value.
+/// A table: its header, parted by commas (fields may be quoted) or tabs, names a user column as a
+/// log's does (user, user_id:token, customerId, ...); every other column is an attribute of its
+/// name, without what follows a colon. Values are words; an empty field is no value.
 ///
-/// MovieLens' users.dat (user::gender::age::occupation::zip) and u.user (user|age|gender|occupation|zip): the attributes "gender",
-/// "age" and "occupation".  Age is a band, named by its lower end as in MovieLens 1M: 1, 18, 25, 35, 45, 50, 56.  users.dat holds
+/// MovieLens' users.dat (user::gender::age::occupation::zip) and u.user
+/// (user|age|gender|occupation|zip): the attributes "gender", "age" and "occupation". Age is a
+/// band, named by its lower end as in MovieLens 1M: 1, 18, 25, 35, 45, 50, 56. users.dat holds
 /// these codes, which are kept as they are; u.user holds years, which are put into the same bands.
 ///
 /// Options: format and keep_ratings have no effect.  Throws DataError.
 REFRAIN_API Profiles read_profiles(const std::string& path, const ReadOptions& options = {});
 
-/// Makes a profile task: every row whose user has a value of the attribute becomes a source row with that value as its one target.
-/// Throws OptionError when the sequences name no users or the attribute is unknown, DataError when no user has a value.
-REFRAIN_API TransferSequences label_users(const Sequences& sequences, const Profiles& profiles, std::string_view attribute);
+/// Makes a profile task: every row whose user has a value of the attribute becomes a source row
+/// with that value as its one target. Throws OptionError when the sequences name no users or the
+/// attribute is unknown, DataError when no user has a value.
+REFRAIN_API TransferSequences label_users(const Sequences& sequences, const Profiles& profiles,
+                                          std::string_view attribute);
 
 /// Item titles by original item id, in UTF-8.
 struct REFRAIN_API Titles {
@@ -117,9 +129,10 @@ struct REFRAIN_API Titles {
   std::optional<std::string_view> find(std::string_view item) const;
 };
 
-/// Reads movies.csv (header, quoted fields), movies.dat (item::title::genres) or u.item (item|title|...), told apart by their
-/// first line.
-/// A line that is no valid UTF-8 is taken as latin-1.  Options: format and keep_ratings have no effect.  Throws DataError.
+/// Reads movies.csv (header, quoted fields), movies.dat (item::title::genres) or u.item
+/// (item|title|...), told apart by their first line.
+/// A line that is no valid UTF-8 is taken as latin-1. Options: format and keep_ratings have no
+/// effect. Throws DataError.
 REFRAIN_API Titles read_titles(const std::string& path, const ReadOptions& options = {});
 
 }  // namespace refrain

@@ -15,8 +15,8 @@ namespace refrain {
 ///
 ///   uniform:  p(item) = 1 / items
 ///   rank:     p(item) proportional to exp(-(r + 1) / (rho items)),  r = item - first      (LambdaFM's static sampler)
-/// each given that the item is not the positive.  Both are drawn by inverting the distribution: one number a draw, no table,
-/// no redrawing.
+/// each given that the item is not the positive. Both are drawn by inverting the distribution: one
+/// number a draw, no table, no redrawing.
 class REFRAIN_API NegativeSampler {
  public:
   enum class Kind : std::uint8_t { uniform, rank };
@@ -41,11 +41,14 @@ class REFRAIN_API NegativeSampler {
 
  private:
   double prior(std::int32_t rank) const noexcept;
-  bool in_range(std::int32_t item) const noexcept { return item >= options_.first && item - options_.first < options_.items; }
+  bool in_range(std::int32_t item) const noexcept {
+    return item >= options_.first && item - options_.first < options_.items;
+  }
 
   Options options_;
   double scale_;  ///< rho * items
-  double mass_;   ///< 1 - exp(-1 / rho): what the untruncated geometric distribution has within the range
+  double mass_;   ///< 1 - exp(-1 / rho): what the untruncated geometric distribution has within the
+                  ///< range
 };
 
 /// Candidates of one batch.
@@ -54,7 +57,8 @@ struct CandidateSample {
   std::int64_t num_tries = 0;  ///< draws that it took, repeated ids included
 };
 
-/// Draws the shared negatives of sampled softmax from [first, first + range): special ids stay out by the choice of `first`.
+/// Draws the shared negatives of sampled softmax from [first, first + range): special ids stay out
+/// by the choice of `first`.
 ///
 ///   log_uniform:  P(k) = (log(k + 2) - log(k + 1)) / log(range + 1),  k = id - first      (for ids by falling frequency)
 ///   uniform:      P(k) = 1 / range
@@ -74,8 +78,8 @@ class REFRAIN_API CandidateSampler {
 
   const Options& options() const noexcept { return options_; }
 
-  /// Throws OptionError unless count >= 1, and when distinct ids are wanted count <= range.  Not to be called from two threads
-  /// at once.
+  /// Throws OptionError unless count >= 1, and when distinct ids are wanted count <= range. Not to
+  /// be called from two threads at once.
   CandidateSample draw(std::int64_t count, Random& random);
 
   /// P(k) of an id; 0 outside the range.
@@ -84,10 +88,13 @@ class REFRAIN_API CandidateSampler {
   /// log of how often an id is expected in a sample of `count` ids that took `num_tries` draws:
   ///   unique: log(1 - (1 - P)^num_tries) = log(-expm1(num_tries log1p(-P)));   otherwise: log(count P).
   /// Ids outside the range (padding as a target) give 0, that is, no correction.
-  double log_expected_count(std::int32_t id, std::int64_t count, std::int64_t num_tries) const noexcept;
+  double log_expected_count(std::int32_t id, std::int64_t count,
+                            std::int64_t num_tries) const noexcept;
 
-  /// The same for every element of `ids`, i32 of any shape -> `dtype` (f32 or f64) of that shape; computed in f64.
-  Tensor log_expected_count(const Tensor& ids, const CandidateSample& sample, DType dtype = DType::f32) const;
+  /// The same for every element of `ids`, i32 of any shape -> `dtype` (f32 or f64) of that shape;
+  /// computed in f64.
+  Tensor log_expected_count(const Tensor& ids, const CandidateSample& sample,
+                            DType dtype = DType::f32) const;
 
  private:
   Options options_;

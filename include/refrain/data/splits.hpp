@@ -23,26 +23,29 @@ struct Split {
   std::vector<std::int64_t> test;
 };
 
-/// Each of `count` rows goes to one part at random; the same seed gives the same split.  The validation and test parts have
-/// their share of `count` rounded to the nearest whole number, the training part has the rest.  Split whole users before
-/// cutting them into pieces, so that no user is in two parts.  Throws OptionError when a share is negative or their sum is not
-/// 1.
+/// Each of `count` rows goes to one part at random; the same seed gives the same split. The
+/// validation and test parts have their share of `count` rounded to the nearest whole number, the
+/// training part has the rest. Split whole users before cutting them into pieces, so that no user
+/// is in two parts. Throws OptionError when a share is negative or their sum is not 1.
 REFRAIN_API Split split_random(std::int64_t count, SplitFractions fractions, std::uint64_t seed);
 
-/// Sequences whose last item is to be predicted from those before it, and the row that each came from.
+/// Sequences whose last item is to be predicted from those before it, and the row that each came
+/// from.
 struct HeldOut {
   RaggedIds rows;
   std::vector<std::int64_t> origin;
 };
 
-/// Parts in time: training has all but each row's last two items, validation predicts the last but one, test the last.
+/// Parts in time: training has all but each row's last two items, validation predicts the last but
+/// one, test the last.
 struct LeaveLastOut {
   RaggedIds train;  ///< as many rows as came in
   HeldOut valid;
   HeldOut test;
 };
 
-/// Rows of fewer than three items stay whole in the training part and are neither validated nor tested.
+/// Rows of fewer than three items stay whole in the training part and are neither validated nor
+/// tested.
 REFRAIN_API LeaveLastOut split_leave_last_out(const RaggedIds& rows);
 
 }  // namespace refrain

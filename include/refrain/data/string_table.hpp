@@ -11,7 +11,8 @@ namespace refrain {
 
 /// Distinct strings, numbered from 0 in the order of their first appearance.
 ///
-/// Memory: the bytes of the strings, 8 bytes for each string's end, and 12 to 24 bytes for each string's hash slot.
+/// Memory: the bytes of the strings, 8 bytes for each string's end, and 12 to 24 bytes for each
+/// string's hash slot.
 class REFRAIN_API StringTable {
  public:
   /// What find() returns for a string that is not in the table.
@@ -23,7 +24,8 @@ class REFRAIN_API StringTable {
   /// The number of `text`, or absent.
   std::int32_t find(std::string_view text) const noexcept;
 
-  /// The string with this number; valid until the next intern().  Throws OptionError unless 0 <= index < size().
+  /// The string with this number; valid until the next intern(). Throws OptionError unless 0 <=
+  /// index < size().
   std::string_view operator[](std::int32_t index) const;
 
   std::int32_t size() const noexcept { return static_cast<std::int32_t>(ends_.size()); }

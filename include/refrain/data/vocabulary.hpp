@@ -21,9 +21,10 @@ inline constexpr std::int32_t special_ids = 4;
 
 /// Original item ids by model id and back.
 ///
-/// Items are numbered by falling frequency from first_item() on; equally frequent ones in order of their first appearance.  So
-/// the popularity rank of an item is id - first_item(), which the log-uniform and the rank-based samplers build on.  A
-/// vocabulary of targets (classes, items of another domain) has no special ids and starts at 0.
+/// Items are numbered by falling frequency from first_item() on; equally frequent ones in order of
+/// their first appearance. So the popularity rank of an item is id - first_item(), which the
+/// log-uniform and the rank-based samplers build on. A vocabulary of targets (classes, items of
+/// another domain) has no special ids and starts at 0.
 class REFRAIN_API Vocabulary {
  public:
   struct Options {
@@ -46,24 +47,27 @@ class REFRAIN_API Vocabulary {
   std::int32_t first_item() const noexcept { return has_specials_ ? special_ids : 0; }
   bool has_specials() const noexcept { return has_specials_; }
 
-  /// The id of an item; unknown_id when there is none, or StringTable::absent in a vocabulary without special ids.
+  /// The id of an item; unknown_id when there is none, or StringTable::absent in a vocabulary
+  /// without special ids.
   std::int32_t find(std::string_view item) const noexcept;
 
-  /// Original id of an item, or "[PAD]", "[TCL]", "[MASK]", "[UNK]"; valid as long as the vocabulary.  Throws OptionError
-  /// outside [0, size()).
+  /// Original id of an item, or "[PAD]", "[TCL]", "[MASK]", "[UNK]"; valid as long as the
+  /// vocabulary. Throws OptionError outside [0, size()).
   std::string_view name(std::int32_t id) const;
 
-  /// Occurrences in the data that it was built from; 0 for special ids.  Throws OptionError outside [0, size()).
+  /// Occurrences in the data that it was built from; 0 for special ids. Throws OptionError outside
+  /// [0, size()).
   std::int64_t count(std::int32_t id) const;
 
   /// Occurrences of the items from first_item() on.
   std::span<const std::int64_t> item_counts() const noexcept { return counts_; }
 
-  /// ASCII text, one line an item, that a checkpoint can store: a header, "count name" lines, a checksum.  Bytes of a name
-  /// other than printable ASCII are written as %XX.
+  /// ASCII text, one line an item, that a checkpoint can store: a header, "count name" lines, a
+  /// checksum. Bytes of a name other than printable ASCII are written as %XX.
   std::string serialize() const;
 
-  /// Reads back what serialize() wrote.  Throws DataError, naming `origin` and the line, when the text is damaged.
+  /// Reads back what serialize() wrote. Throws DataError, naming `origin` and the line, when the
+  /// text is damaged.
   static Vocabulary deserialize(std::string_view text, const std::string& origin = "vocabulary");
 
   friend REFRAIN_API bool operator==(const Vocabulary& a, const Vocabulary& b);

@@ -1,8 +1,10 @@
 #pragma once
-/// Contracts: dilated convolution over time, alone and fused into half of a NextItNet residual block.
+/// Contracts: dilated convolution over time, alone and fused into half of a NextItNet residual
+/// block.
 ///
-/// Shapes: x [B,T,Cin], w [K,Cin,Cout], y [B,T,Cout].  Tap k reads k * dilation steps into the past (causal), or the same taps
-/// shifted by `right` = total - floor(total / 2) steps into the future with total = (K - 1) * dilation (same):
+/// Shapes: x [B,T,Cin], w [K,Cin,Cout], y [B,T,Cout]. Tap k reads k * dilation steps into the past
+/// (causal), or the same taps shifted by `right` = total - floor(total / 2) steps into the future
+/// with total = (K - 1) * dilation (same):
 ///
 ///   y[b,t,o] = bias[o] + sum_{k,c} w[k,c,o] * x[b, t + shift - k * dilation, c],   shift = 0 (causal) or right (same)
 ///
@@ -18,7 +20,8 @@ namespace refrain::kernels {
 enum class Padding : std::uint8_t { causal, same };
 
 /// How far the newest tap reads ahead of the current step.
-constexpr std::int64_t look_ahead(Padding padding, std::int64_t width, std::int64_t dilation) noexcept {
+constexpr std::int64_t look_ahead(Padding padding, std::int64_t width,
+                                  std::int64_t dilation) noexcept {
   const std::int64_t total = (width - 1) * dilation;
   return padding == Padding::causal ? 0 : total - total / 2;
 }
@@ -73,8 +76,9 @@ struct PatchGradients {
 ///   h = conv(x) + patch(x)         (Insertion::parallel; the patch keeps its own skip)
 ///   y = relu(gamma * normalized + beta) (+ residual),   normalized = (h - mean(h)) * inv_std,   inv_std = 1 / sqrt(var(h) + epsilon)
 ///
-/// Mean and (biased) variance run over the channels of one row.  The saved tensors are what ConvNormBackward reads; leave one empty
-/// when no backward pass, or none that needs it, will follow.
+/// Mean and (biased) variance run over the channels of one row. The saved tensors are what
+/// ConvNormBackward reads; leave one empty when no backward pass, or none that needs it, will
+/// follow.
 struct ConvNormForward {
   static constexpr const char* name = "conv_norm_forward";
   View x{};         ///< [B,T,C]
@@ -87,7 +91,8 @@ struct ConvNormForward {
   MutableView y{};           ///< [B,T,C]
   MutableView normalized{};  ///< [B,T,C] saved
   MutableView inv_std{};     ///< [B,T] saved
-  MutableView conv{};        ///< [B,T,C] saved: the convolution's output (serial patch with trainable weights)
+  MutableView
+      conv{};  ///< [B,T,C] saved: the convolution's output (serial patch with trainable weights)
   MutableView bottleneck{};  ///< [B,T,D] saved: x down + down_bias before the GELU
   double epsilon = 1e-8;
   std::int64_t dilation = 1;
@@ -96,21 +101,23 @@ struct ConvNormForward {
   MutableView workspace{};
 };
 
-/// ConvNormForward at chosen steps alone, for what depends on few steps of a stack: which row each tap reads is a table.
+/// ConvNormForward at chosen steps alone, for what depends on few steps of a stack: which row each
+/// tap reads is a table.
 ///
 ///   h[b,s] = bias + sum_k w[k] x[b, taps_at[s,k]]   (-1: zeros), patch and normalisation as above, + residual[b, residual_at[s]]
 ///
 /// A step of x stands at most once in each column of the tables.  Device: cpu (f32, f64).
 struct ConvNormAtSteps {
   static constexpr const char* name = "conv_norm_at_steps";
-  View x{};            ///< [B,T,C]
-  View w{};            ///< [K,C,C]
-  View bias{};         ///< [C]
-  View gamma{};        ///< [C]
-  View beta{};         ///< [C]
-  View residual{};     ///< [B,R,C], or empty
-  View taps_at{};      ///< [S,K] i32, in [-1,T)
-  View own_at{};       ///< [S] i32, in [0,T): where x holds the step itself, for a parallel patch; or empty
+  View x{};         ///< [B,T,C]
+  View w{};         ///< [K,C,C]
+  View bias{};      ///< [C]
+  View gamma{};     ///< [C]
+  View beta{};      ///< [C]
+  View residual{};  ///< [B,R,C], or empty
+  View taps_at{};   ///< [S,K] i32, in [-1,T)
+  View own_at{};    ///< [S] i32, in [0,T): where x holds the step itself, for a parallel patch; or
+                    ///< empty
   View residual_at{};  ///< [S] i32, in [0,R); or empty
   PatchWeights patch{};
   MutableView y{};           ///< [B,S,C]
@@ -123,8 +130,9 @@ struct ConvNormAtSteps {
   MutableView workspace{};
 };
 
-/// Gradients of ConvNormForward; the residual's gradient is dy itself.  An empty output is not computed, and nothing that only an
-/// empty output would need is read: with frozen convolution weights only input gradients flow.
+/// Gradients of ConvNormForward; the residual's gradient is dy itself. An empty output is not
+/// computed, and nothing that only an empty output would need is read: with frozen convolution
+/// weights only input gradients flow.
 struct ConvNormBackward {
   static constexpr const char* name = "conv_norm_backward";
   View x{};  ///< needed for dw, and for a parallel patch's dpatch.down
@@ -149,7 +157,8 @@ struct ConvNormBackward {
   MutableView workspace{};
 };
 
-/// Gradients of ConvNormAtSteps.  As with ConvNormBackward an empty output is not computed, and what only it would need is not read.
+/// Gradients of ConvNormAtSteps. As with ConvNormBackward an empty output is not computed, and what
+/// only it would need is not read.
 struct ConvNormAtStepsBackward {
   static constexpr const char* name = "conv_norm_at_steps_backward";
   View x{};  ///< [B,T,C] needed for dw, and for a parallel patch's dpatch.down

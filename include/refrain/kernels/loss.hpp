@@ -1,6 +1,6 @@
 #pragma once
-/// Contracts: losses with their gradients in one pass.  Gradients are for an upstream gradient of one; an empty one is not
-/// computed.  Device: cpu (f32, f64).
+/// Contracts: losses with their gradients in one pass. Gradients are for an upstream gradient of
+/// one; an empty one is not computed. Device: cpu (f32, f64).
 
 #include <cstdint>
 
@@ -10,7 +10,8 @@ namespace refrain::kernels {
 
 /// Mean over counted rows p (target[p] != ignored) of  logsumexp_v(z[p,v]) - z[p, target[p]],
 ///   z[p,v] = h[p,:] . weight[v,:] + bias[v],   h = relu(hidden) with `relu`, else hidden.
-/// The scores are computed in blocks and never exist as a whole.  Without counted rows loss and gradients are zero.
+/// The scores are computed in blocks and never exist as a whole. Without counted rows loss and
+/// gradients are zero.
 struct SoftmaxLoss {
   static constexpr const char* name = "softmax_loss";
   View hidden{};       ///< [P,C]
@@ -49,7 +50,7 @@ struct SampledSoftmaxLoss {
 
 enum class PairLossKind : std::uint8_t { bpr, logistic };
 
-/// Mean over rows of  -log sigmoid(p - n)  (bpr)  or  -log sigmoid(p) - log(1 - sigmoid(n))  (logistic),
+/// Mean over rows of -log sigmoid(p - n) (bpr) or -log sigmoid(p) - log(1 - sigmoid(n)) (logistic),
 ///   p = user . table[positive],  n = user . table[negative].
 struct PairLoss {
   static constexpr const char* name = "pair_loss";

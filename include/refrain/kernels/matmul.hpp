@@ -5,7 +5,8 @@
 
 namespace refrain::kernels {
 
-/// c = op(a) op(b) (+ bias to every row), op = transpose where asked.  c [M,N]; a [M,K] or [K,M]; b [K,N] or [N,K]; bias [N].
+/// c = op(a) op(b) (+ bias to every row), op = transpose where asked. c [M,N]; a [M,K] or [K,M]; b
+/// [K,N] or [N,K]; bias [N].
 struct Matmul {
   static constexpr const char* name = "matmul";
   View a{};
@@ -17,8 +18,9 @@ struct Matmul {
   MutableView workspace{};
 };
 
-/// Lays b out the way this device multiplies fastest, for a matrix that many products share: packed holds op(b) [K,N].
-/// Table::packed_bytes says how large `packed` is; its layout means nothing outside the device's kernels.
+/// Lays b out the way this device multiplies fastest, for a matrix that many products share: packed
+/// holds op(b) [K,N]. Table::packed_bytes says how large `packed` is; its layout means nothing
+/// outside the device's kernels.
 struct PackWeights {
   static constexpr const char* name = "pack_weights";
   View b{};  ///< [K,N], or [N,K] with transpose_b
@@ -37,7 +39,8 @@ struct PackedMatmul {
   MutableView workspace{};
 };
 
-/// c += a^T b over few rows, for a gradient that is summed over many products.  a [K,M], b [K,N], c [M,N].
+/// c += a^T b over few rows, for a gradient that is summed over many products. a [K,M], b [K,N], c
+/// [M,N].
 struct AddOuterProducts {
   static constexpr const char* name = "add_outer_products";
   View a{};

@@ -1,5 +1,6 @@
 #pragma once
-/// Contracts: external memory, and the attention that turns a chunk of hidden vectors into one.  Device: cpu (f32, f64).
+/// Contracts: external memory, and the attention that turns a chunk of hidden vectors into one.
+/// Device: cpu (f32, f64).
 
 #include <cstdint>
 
@@ -18,11 +19,13 @@ struct MemoryViews {
   V read_weightings{};  ///< [B,R,N]
 };
 
-/// One write and one read of a DNC memory (Graves et al. 2016) with one write head, in one pass over each sequence's memory.
+/// One write and one read of a DNC memory (Graves et al. 2016) with one write head, in one pass
+/// over each sequence's memory.
 ///
-/// The interface vector holds, in this order: read keys [R,W], read strengths [R], write key [W], write strength, erase [W], write
-/// vector [W], free gates [R], allocation gate, write gate, read modes [R,3] (backward, content, forward); all raw.  Strengths become
-/// 1 + softplus, erase and gates sigmoid, modes softmax over the three.
+/// The interface vector holds, in this order: read keys [R,W], read strengths [R], write key [W],
+/// write strength, erase [W], write vector [W], free gates [R], allocation gate, write gate, read
+/// modes [R,3] (backward, content, forward); all raw. Strengths become 1 + softplus, erase and
+/// gates sigmoid, modes softmax over the three.
 ///
 ///   usage:      u' = (u + w - u w) prod_r (1 - free_r read_r)                            (w, read_r: old weightings)
 ///   allocation: in rising order phi of u' (ties: lower index first), a[phi_j] = (1 - u'[phi_j]) prod_{i<j} u'[phi_i]
@@ -41,8 +44,8 @@ struct MemoryStepForward {
   MutableView workspace{};
 };
 
-/// Gradients of MemoryStepForward through every value; the order of the usages counts as constant.  An empty gradient of `after` or of
-/// the read vectors is zero; an empty output is not computed.
+/// Gradients of MemoryStepForward through every value; the order of the usages counts as constant.
+/// An empty gradient of `after` or of the read vectors is zero; an empty output is not computed.
 struct MemoryStepBackward {
   static constexpr const char* name = "memory_step_backward";
   View interface {};

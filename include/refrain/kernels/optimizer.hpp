@@ -1,8 +1,9 @@
 #pragma once
 /// Contracts: parameter updates.  Device: cpu (f32, f64).
 ///
-/// What changes from step to step is given by value, or as `rates` in the device's memory, read when the kernel runs and then used in
-/// place of learning_rate and step: so the same recorded call serves every step.
+/// What changes from step to step is given by value, or as `rates` in the device's memory, read
+/// when the kernel runs and then used in place of learning_rate and step: so the same recorded call
+/// serves every step.
 
 #include <cstdint>
 #include <span>
@@ -11,9 +12,9 @@
 
 namespace refrain::kernels {
 
-/// g = gradient + l2 * parameter;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
-/// parameter -= learning_rate * ( (m / correction1) / (sqrt(v / correction2) + epsilon) + decay * parameter )
-/// with correction_i = 1 - beta_i^step.  `decay` is AdamW's decoupled weight decay.
+/// g = gradient + l2 * parameter; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+/// parameter -= learning_rate * ( (m / correction1) / (sqrt(v / correction2) + epsilon) + decay *
+/// parameter ) with correction_i = 1 - beta_i^step. `decay` is AdamW's decoupled weight decay.
 struct Adam {
   static constexpr const char* name = "adam";
   MutableView parameter{};
@@ -27,11 +28,13 @@ struct Adam {
   double l2 = 0;
   double decay = 0;
   std::int64_t step = 1;  ///< counts from 1
-  View rates{};           ///< or empty; [3] f64: learning_rate, 1 / correction_1, 1 / correction_2, see below
+  View
+      rates{};  ///< or empty; [3] f64: learning_rate, 1 / correction_1, 1 / correction_2, see below
   MutableView workspace{};
 };
 
-/// Adam on the named rows alone: other rows, and their moments, keep their bytes.  rows are distinct; -1 entries are skipped.
+/// Adam on the named rows alone: other rows, and their moments, keep their bytes. rows are
+/// distinct; -1 entries are skipped.
 struct AdamRows {
   static constexpr const char* name = "adam_rows";
   MutableView parameter{};  ///< [V,...]
@@ -50,7 +53,8 @@ struct AdamRows {
   MutableView workspace{};
 };
 
-/// Adam on many parameters, each changed as Adam or AdamRows would change it alone.  No two may overlap.
+/// Adam on many parameters, each changed as Adam or AdamRows would change it alone. No two may
+/// overlap.
 struct AdamMany {
   static constexpr const char* name = "adam_many";
   std::span<const Adam> dense{};
@@ -58,8 +62,8 @@ struct AdamMany {
   MutableView workspace{};
 };
 
-/// g = gradient + l2 * parameter;  velocity = momentum * velocity + g;  parameter -= learning_rate * velocity.
-/// Without velocity: parameter -= learning_rate * g.
+/// g = gradient + l2 * parameter; velocity = momentum * velocity + g; parameter -= learning_rate *
+/// velocity. Without velocity: parameter -= learning_rate * g.
 struct Sgd {
   static constexpr const char* name = "sgd";
   MutableView parameter{};

@@ -58,8 +58,9 @@ struct Dot {
   MutableView workspace{};
 };
 
-/// y = x * mask / keep, mask = 1 with probability keep, 0 < keep <= 1.  Element i uses 32-bit word i % 4 of Philox block
-/// position + i / 4 of (seed, stream): kept when word < keep * 2^32.  The backward pass is the same call on dy.
+/// y = x * mask / keep, mask = 1 with probability keep, 0 < keep <= 1. Element i uses 32-bit word i
+/// % 4 of Philox block position + i / 4 of (seed, stream): kept when word < keep * 2^32. The
+/// backward pass is the same call on dy.
 struct Dropout {
   static constexpr const char* name = "dropout";
   View x{};
@@ -68,7 +69,8 @@ struct Dropout {
   std::uint64_t seed = 0;
   std::uint64_t stream = 0;
   std::uint64_t position = 0;
-  View shift{};  ///< or empty; [1] i64, read when the kernel runs and added to position: for a recorded call that runs again
+  View shift{};  ///< or empty; [1] i64, read when the kernel runs and added to position: for a
+                 ///< recorded call that runs again
   MutableView workspace{};
 };
 

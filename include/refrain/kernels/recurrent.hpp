@@ -1,8 +1,9 @@
 #pragma once
 /// Contracts: one segment of a recurrent layer, L steps in one call.  Device: cpu (f32, f64).
 ///
-/// Sequences are time-major, [L,B,C]: the rows of one step lie together.  The input's part of the gates is computed beforehand, for
-/// all steps in one product; what stays the same over the segment (a read vector's part) comes once, as `shared`.
+/// Sequences are time-major, [L,B,C]: the rows of one step lie together. The input's part of the
+/// gates is computed beforehand, for all steps in one product; what stays the same over the segment
+/// (a read vector's part) comes once, as `shared`.
 
 #include <cstdint>
 
@@ -50,7 +51,8 @@ struct LstmBackward {
   MutableView workspace{};
 };
 
-/// Where a GRU applies its reset gate: after the recurrent product (cuDNN) or before it (Cho et al. 2014).
+/// Where a GRU applies its reset gate: after the recurrent product (cuDNN) or before it (Cho et al.
+/// 2014).
 enum class GruReset : std::uint8_t { after, before };
 
 /// Gates r, z, n side by side; u = h_{t-1} weight^T + bias, by thirds:

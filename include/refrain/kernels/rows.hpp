@@ -1,5 +1,6 @@
 #pragma once
-/// Contracts that work on rows of the last axis: normalisation, gathering, sums.  Device: cpu (f32, f64).
+/// Contracts that work on rows of the last axis: normalisation, gathering, sums. Device: cpu (f32,
+/// f64).
 
 #include <cstdint>
 
@@ -7,7 +8,8 @@
 
 namespace refrain::kernels {
 
-/// y = gamma * normalized + beta,  normalized = (x - mean) * inv_std,  inv_std = 1 / sqrt(var + epsilon), variance biased; x [rows,C].
+/// y = gamma * normalized + beta, normalized = (x - mean) * inv_std, inv_std = 1 / sqrt(var +
+/// epsilon), variance biased; x [rows,C].
 struct LayerNormForward {
   static constexpr const char* name = "layer_norm_forward";
   View x{};
@@ -42,9 +44,10 @@ struct GatherRows {
   MutableView workspace{};
 };
 
-/// Sums rows that share an id, in the order of their positions: rows = the distinct ids rising, then -1; values[j,:] = sum of dy[i,:]
-/// over ids[i] == rows[j]; values past the last distinct id are zero.  Rows of negative ids are left out.
-/// (On CUDA the sorted ids are cut every 32; a sum over several stretches adds the sums of the stretches, in order.)
+/// Sums rows that share an id, in the order of their positions: rows = the distinct ids rising,
+/// then -1; values[j,:] = sum of dy[i,:] over ids[i] == rows[j]; values past the last distinct id
+/// are zero. Rows of negative ids are left out. (On CUDA the sorted ids are cut every 32; a sum
+/// over several stretches adds the sums of the stretches, in order.)
 struct CoalesceRows {
   static constexpr const char* name = "coalesce_rows";
   View ids{};            ///< [n] i32
@@ -92,8 +95,8 @@ struct ReplaceRows {
   MutableView workspace{};
 };
 
-/// Gradients of ReplaceRows: drow[:] = sum of dy[i,:] over ids[i] == id;  dx[i,:] = 0 there and dy[i,:] elsewhere.
-/// An empty output is not computed.
+/// Gradients of ReplaceRows: drow[:] = sum of dy[i,:] over ids[i] == id; dx[i,:] = 0 there and
+/// dy[i,:] elsewhere. An empty output is not computed.
 struct ReplaceRowsBackward {
   static constexpr const char* name = "replace_rows_backward";
   View ids{};          ///< [n] i32
@@ -112,7 +115,8 @@ struct SumRows {
   MutableView workspace{};
 };
 
-/// The k largest of each row, falling; equal scores: lower index first.  NaN ranks last.  scores [rows,V].
+/// The k largest of each row, falling; equal scores: lower index first. NaN ranks last. scores
+/// [rows,V].
 struct TopK {
   static constexpr const char* name = "top_k";
   View scores{};

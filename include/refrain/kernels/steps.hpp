@@ -15,7 +15,8 @@ struct SwapAxes {
   MutableView workspace{};
 };
 
-/// y[t] = x[t] + spans[k] for the steps ends[k-1] <= t < ends[k] of span k, ends[-1] = 0; ends rise to T.
+/// y[t] = x[t] + spans[k] for the steps ends[k-1] <= t < ends[k] of span k, ends[-1] = 0; ends rise
+/// to T.
 struct AddSpans {
   static constexpr const char* name = "add_spans";
   View x{};         ///< [T,B,C]

@@ -28,14 +28,17 @@ struct Entry {
 
   explicit operator bool() const noexcept { return run != nullptr; }
 
-  /// Runs the kernel with scratch memory from the device's pool.  Throws Unsupported when the table has no such kernel.
+  /// Runs the kernel with scratch memory from the device's pool. Throws Unsupported when the table
+  /// has no such kernel.
   void operator()(Args args) const {
     if (run == nullptr)
-      throw Unsupported(concat(Args::name, ": ", device, " has no such kernel; docs/kernels.md lists what there is"));
+      throw Unsupported(concat(Args::name, ": ", device,
+                               " has no such kernel; docs/kernels.md lists what there is"));
     const ProfileRange range(device, Args::name);
     Tensor workspace;
     if (workspace_bytes != nullptr) {
-      workspace = Tensor({static_cast<std::int64_t>((workspace_bytes(args) + 7) / 8)}, DType::f64, device);
+      workspace =
+          Tensor({static_cast<std::int64_t>((workspace_bytes(args) + 7) / 8)}, DType::f64, device);
       args.workspace = workspace.mutable_view();
     }
     run(args, Stream{});

@@ -7,7 +7,8 @@ namespace refrain {
 
 /// How a new patch starts.
 enum class AdapterStart : std::uint8_t {
-  identity,  ///< `up` is zero: patch(x) = x, so that fine-tuning starts from exactly the pre-trained network (default)
+  identity,  ///< `up` is zero: patch(x) = x, so that fine-tuning starts from exactly the
+             ///< pre-trained network (default)
   random     ///< all weights truncated normal, as in the published code
 };
 
@@ -17,16 +18,17 @@ enum class AdapterStart : std::uint8_t {
 ///
 /// [...,C] -> [...,C].  Parameters: down [C,D], down_bias [D], up [D,C], up_bias [C].
 ///
-/// D = cardinality * bottleneck.  The published code sums `cardinality` parallel bottlenecks; that sum is the same function as one
-/// bottleneck whose paths stand side by side, and is computed so (the paths' output biases, which only ever act as their sum, are
-/// one vector here).
+/// D = cardinality * bottleneck. The published code sums `cardinality` parallel bottlenecks; that
+/// sum is the same function as one bottleneck whose paths stand side by side, and is computed so
+/// (the paths' output biases, which only ever act as their sum, are one vector here).
 /// Throws ShapeError unless the last axis is `channels`, OptionError for sizes below one,
 /// ShapeError for those whose product does not fit 64 bits.  Source: PeterRec, section 3.3.
 class Adapter final : public Module {
  public:
   struct Options {
     std::int64_t channels = 0;
-    std::int64_t bottleneck = 0;   ///< width of one path; 0: channels / (4 * cardinality), at least 1
+    std::int64_t bottleneck =
+        0;  ///< width of one path; 0: channels / (4 * cardinality), at least 1
     std::int64_t cardinality = 1;  ///< number of parallel paths
     AdapterStart start = AdapterStart::identity;
     double deviation = 0.02;  ///< of the initial weights
@@ -34,16 +36,21 @@ class Adapter final : public Module {
 
   Adapter(Options options, Random& random, Placement placement = {}) {
     if (options.channels < 1 || options.bottleneck < 0 || options.cardinality < 1) {
-      throw OptionError(concat("Adapter: expected channels >= 1, bottleneck >= 0 and cardinality >= 1, got ", options.channels,
-                               ", ", options.bottleneck, ", ", options.cardinality));
+      throw OptionError(
+          concat("Adapter: expected channels >= 1, bottleneck >= 0 and cardinality >= 1, got ",
+                 options.channels, ", ", options.bottleneck, ", ", options.cardinality));
     }
     const std::int64_t path =
-        options.bottleneck > 0 ? options.bottleneck : std::max<std::int64_t>(1, options.channels / 4 / options.cardinality);
+        options.bottleneck > 0
+            ? options.bottleneck
+            : std::max<std::int64_t>(1, options.channels / 4 / options.cardinality);
     const std::int64_t width = Shape({path, options.cardinality}).numel();
-    down_ = initialise::truncated_normal({options.channels, width}, options.deviation, random, placement);
+    down_ = initialise::truncated_normal({options.channels, width}, options.deviation, random,
+                                         placement);
     down_bias_ = initialise::constant({width}, 0, placement);
     up_ = options.start == AdapterStart::random
-              ? initialise::truncated_normal({width, options.channels}, options.deviation, random, placement)
+              ? initialise::truncated_normal({width, options.channels}, options.deviation, random,
+                                             placement)
               : initialise::constant({width, options.channels}, 0, placement);
     up_bias_ = initialise::constant({options.channels}, 0, placement);
   }

@@ -8,8 +8,9 @@ namespace refrain {
 /// Dilated convolution over time.
 ///
 /// [B,T,in] -> [B,T,out]; with Padding::causal step t sees steps <= t only.
-/// Parameters: weight [width,in,out] (tap 0 is the newest step), bias [out].  Weights start truncated normal, biases zero.
-/// Throws ShapeError unless the input is rank 3 with last axis `in`, OptionError unless dilation >= 1.
+/// Parameters: weight [width,in,out] (tap 0 is the newest step), bias [out]. Weights start
+/// truncated normal, biases zero. Throws ShapeError unless the input is rank 3 with last axis `in`,
+/// OptionError unless dilation >= 1.
 class CausalConv final : public Module {
  public:
   struct Options {
@@ -22,14 +23,16 @@ class CausalConv final : public Module {
   };
 
   CausalConv(Options options, Random& random, Placement placement = {})
-      : weight_(initialise::truncated_normal({options.width, options.in, options.out}, options.deviation, random, placement)),
+      : weight_(initialise::truncated_normal({options.width, options.in, options.out},
+                                             options.deviation, random, placement)),
         bias_(initialise::constant({options.out}, 0, placement)),
         options_(options) {
     ops::check_dilation("CausalConv", options.dilation);
   }
 
   Variable operator()(const Variable& x) const {
-    return causal_conv(x, weight_, bias_, {.dilation = options_.dilation, .padding = options_.padding});
+    return causal_conv(x, weight_, bias_,
+                       {.dilation = options_.dilation, .padding = options_.padding});
   }
 
   const Parameter& weight() const noexcept { return weight_; }

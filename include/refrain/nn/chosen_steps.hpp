@@ -16,12 +16,14 @@ namespace refrain {
 class StepSet {
  public:
   StepSet() = default;
-  /// Any order, repetitions allowed; negative steps count from the end of `length`.  Throws OptionError outside the sequence, and for a
-  /// negative length.
-  StepSet(const std::vector<std::int64_t>& steps, std::int64_t length) : places_(checked(length), absent) {
+  /// Any order, repetitions allowed; negative steps count from the end of `length`. Throws
+  /// OptionError outside the sequence, and for a negative length.
+  StepSet(const std::vector<std::int64_t>& steps, std::int64_t length)
+      : places_(checked(length), absent) {
     for (const std::int64_t given : steps) {
       const std::int64_t step = given < 0 ? given + length : given;
-      if (step < 0 || step >= length) throw OptionError(concat("StepSet: no step ", given, " in a sequence of ", length));
+      if (step < 0 || step >= length)
+        throw OptionError(concat("StepSet: no step ", given, " in a sequence of ", length));
       places_[static_cast<std::size_t>(step)] = 0;
     }
     steps_.reserve(steps.size());
@@ -84,11 +86,13 @@ class StepSet {
 struct ConvSteps {
   StepSet in;      ///< steps that are read, and the output's own
   StepSet out;     ///< chosen
-  Tensor taps_at;  ///< i32 [S,K]: place in `in` of the step that tap k of an output step reads, -1 outside the sequence
+  Tensor taps_at;  ///< i32 [S,K]: place in `in` of the step that tap k of an output step reads, -1
+                   ///< outside the sequence
   Tensor own_at;   ///< i32 [S]: place in `in` of the output step itself
 
   ConvSteps() = default;
-  ConvSteps(StepSet chosen, std::int64_t width, std::int64_t dilation, kernels::Padding padding) : out(std::move(chosen)) {
+  ConvSteps(StepSet chosen, std::int64_t width, std::int64_t dilation, kernels::Padding padding)
+      : out(std::move(chosen)) {
     const std::int64_t length = out.length();
     const auto source = [&](std::int64_t step, std::int64_t tap) {
       return step + kernels::look_ahead(padding, width, dilation) - tap * dilation;

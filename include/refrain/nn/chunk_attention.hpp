@@ -10,8 +10,9 @@ namespace refrain {
 ///
 ///   z_j = score . tanh(weight c_j + query r),  alpha = softmax(z),  out = sum_j alpha_j c_j
 ///
-/// first [B,hidden], rest [l-1,B,hidden], read [B,read] -> [B,hidden].  Parameters: weight [width,hidden], query [width,read],
-/// score [width]; truncated normal at first.  Throws ShapeError.  Source: CmnRec, equations 8 to 10 (W, U, w).
+/// first [B,hidden], rest [l-1,B,hidden], read [B,read] -> [B,hidden]. Parameters: weight
+/// [width,hidden], query [width,read], score [width]; truncated normal at first. Throws ShapeError.
+/// Source: CmnRec, equations 8 to 10 (W, U, w).
 class ChunkAttention final : public Module {
  public:
   struct Options {
@@ -22,9 +23,12 @@ class ChunkAttention final : public Module {
   };
 
   ChunkAttention(Options options, Random& random, Placement placement = {})
-      : weight_(initialise::truncated_normal({options.width, options.hidden}, options.deviation, random, placement)),
-        query_(initialise::truncated_normal({options.width, options.read}, options.deviation, random, placement)),
-        score_(initialise::truncated_normal({options.width}, options.deviation, random, placement)) {}
+      : weight_(initialise::truncated_normal({options.width, options.hidden}, options.deviation,
+                                             random, placement)),
+        query_(initialise::truncated_normal({options.width, options.read}, options.deviation,
+                                            random, placement)),
+        score_(
+            initialise::truncated_normal({options.width}, options.deviation, random, placement)) {}
 
   Variable operator()(const Variable& first, const Variable& rest, const Variable& read) const {
     return chunk_attention(first, rest, linear(read, query_), weight_, score_);

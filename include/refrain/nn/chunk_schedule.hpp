@@ -14,23 +14,26 @@ namespace refrain {
 
 /// At which of T steps a chunked memory is written and read.  Steps count from 1.
 ///
-/// A schedule is closed when its last chunk step is T: then a prediction at T sees an up-to-date memory.  An open one, of a stream that
-/// goes on, leaves the steps after its last chunk step in the chunk area.  All functions throw OptionError for numbers that make no
-/// schedule.  Source: CmnRec, section 3.4.
+/// A schedule is closed when its last chunk step is T: then a prediction at T sees an up-to-date
+/// memory. An open one, of a stream that goes on, leaves the steps after its last chunk step in the
+/// chunk area. All functions throw OptionError for numbers that make no schedule. Source: CmnRec,
+/// section 3.4.
 class ChunkSchedule {
  public:
   /// The most steps of a schedule, which lists them.
   static constexpr std::int64_t most_steps = std::int64_t{1} << 24;
 
-  /// Periodic: m chunks, the last m - 1 of G = floor(T / m) steps; steps T - (m-1) G, ..., T - G, T (equation 13).
+  /// Periodic: m chunks, the last m - 1 of G = floor(T / m) steps; steps T - (m-1) G, ..., T - G, T
+  /// (equation 13).
   static ChunkSchedule pec(std::int64_t steps, std::int64_t chunks) {
     check("pec", steps, chunks);
     const std::int64_t gap = steps / chunks;
     return from_end("PEC", steps, chunks, [gap](std::int64_t r) { return r * gap; });
   }
 
-  /// Time-sensitive: chunks get shorter towards the end; with g = floor(2 T / (m (m+1))) the r-th last has r g steps, the first what is
-  /// left: steps T - g m (m-1) / 2, ..., T - 3 g, T - g, T (equation 16).  Where T is too short (g = 0) the same as pec().
+  /// Time-sensitive: chunks get shorter towards the end; with g = floor(2 T / (m (m+1))) the r-th
+  /// last has r g steps, the first what is left: steps T - g m (m-1) / 2, ..., T - 3 g, T - g, T
+  /// (equation 16). Where T is too short (g = 0) the same as pec().
   static ChunkSchedule tsc(std::int64_t steps, std::int64_t chunks) {
     check("tsc", steps, chunks);
     const std::int64_t gap = chunks > 2 * steps ? 0 : 2 * steps / (chunks * (chunks + 1));
@@ -39,7 +42,8 @@ class ChunkSchedule {
       same.kind_ = "TSC (as PEC)";
       return same;
     }
-    return from_end("TSC", steps, chunks, [gap](std::int64_t r) { return gap * (r * (r + 1) / 2); });
+    return from_end("TSC", steps, chunks,
+                    [gap](std::int64_t r) { return gap * (r * (r + 1) / 2); });
   }
 
   /// Extreme: the last m steps; the paper's bad control case.
@@ -54,13 +58,14 @@ class ChunkSchedule {
     return from_end("every step", steps, steps, [](std::int64_t r) { return r; });
   }
 
-  /// Forward schedule of a stream: steps G, 2 G, ... counted from the stream's start, of which `before` lie behind; open unless the last
-  /// of these `steps` is one of them.
+  /// Forward schedule of a stream: steps G, 2 G, ... counted from the stream's start, of which
+  /// `before` lie behind; open unless the last of these `steps` is one of them.
   static ChunkSchedule every(std::int64_t gap, std::int64_t steps, std::int64_t before = 0) {
     constexpr std::int64_t widest = std::int64_t{1} << 62;
     if (gap < 1 || gap > widest || steps < 0 || steps > most_steps || before < 0) {
-      throw OptionError(concat("ChunkSchedule::every: expected a gap from 1 to 2^62, steps from 0 to ", most_steps,
-                               " and before >= 0, got ", gap, ", ", steps, " and ", before));
+      throw OptionError(
+          concat("ChunkSchedule::every: expected a gap from 1 to 2^62, steps from 0 to ",
+                 most_steps, " and before >= 0, got ", gap, ", ", steps, " and ", before));
     }
     std::vector<std::int64_t> at;
     for (std::int64_t step = gap - before % gap; step <= steps; step += gap) at.push_back(step);
@@ -72,13 +77,14 @@ class ChunkSchedule {
     std::int64_t before = 0;
     for (const std::int64_t step : chunk_steps) {
       if (step <= before || step > steps) {
-        throw OptionError(
-            concat("ChunkSchedule: chunk step ", step, " after ", before, ": expected rising steps in 1..", steps));
+        throw OptionError(concat("ChunkSchedule: chunk step ", step, " after ", before,
+                                 ": expected rising steps in 1..", steps));
       }
       before = step;
     }
     if (before != steps || chunk_steps.empty()) {
-      throw OptionError(concat("ChunkSchedule: the last chunk step is ", before, ", expected the last step, ", steps));
+      throw OptionError(concat("ChunkSchedule: the last chunk step is ", before,
+                               ", expected the last step, ", steps));
     }
     return {"list", steps, std::move(chunk_steps)};
   }
@@ -89,7 +95,9 @@ class ChunkSchedule {
     if (!is_closed() && steps_ > 0) copy.chunk_steps_.push_back(steps_);
     return copy;
   }
-  bool is_closed() const noexcept { return steps_ == 0 || (!chunk_steps_.empty() && chunk_steps_.back() == steps_); }
+  bool is_closed() const noexcept {
+    return steps_ == 0 || (!chunk_steps_.empty() && chunk_steps_.back() == steps_);
+  }
 
   /// T.
   std::int64_t steps() const noexcept { return steps_; }
@@ -99,7 +107,8 @@ class ChunkSchedule {
 
   /// "TSC, 4 chunks of 20 steps: 8 14 18 20"; long lists are shortened in the middle.
   std::string text() const {
-    std::string text = concat(kind_, ", ", chunks(), chunks() == 1 ? " chunk" : " chunks", " of ", steps_, " steps:");
+    std::string text = concat(kind_, ", ", chunks(), chunks() == 1 ? " chunk" : " chunks", " of ",
+                              steps_, " steps:");
     constexpr std::int64_t shown = 12;
     for (std::int64_t k = 0; k < chunks(); ++k) {
       if (chunks() > shown && k == shown - 2) {
@@ -111,7 +120,9 @@ class ChunkSchedule {
     return text;
   }
 
-  friend std::ostream& operator<<(std::ostream& out, const ChunkSchedule& schedule) { return out << schedule.text(); }
+  friend std::ostream& operator<<(std::ostream& out, const ChunkSchedule& schedule) {
+    return out << schedule.text();
+  }
   friend bool operator==(const ChunkSchedule& a, const ChunkSchedule& b) {
     return a.steps_ == b.steps_ && a.chunk_steps_ == b.chunk_steps_;
   }
@@ -122,17 +133,19 @@ class ChunkSchedule {
 
   static void check(const char* name, std::int64_t steps, std::int64_t chunks) {
     if (steps > most_steps) {
-      throw OptionError(concat("ChunkSchedule::", name, ": expected at most ", most_steps, " steps, got ", steps));
+      throw OptionError(concat("ChunkSchedule::", name, ": expected at most ", most_steps,
+                               " steps, got ", steps));
     }
     if (chunks < 1 || chunks > steps) {
-      throw OptionError(
-          concat("ChunkSchedule::", name, ": expected 1 to ", steps, " chunks of ", steps, " steps, got ", chunks));
+      throw OptionError(concat("ChunkSchedule::", name, ": expected 1 to ", steps, " chunks of ",
+                               steps, " steps, got ", chunks));
     }
   }
 
   /// Steps T - back(m-1), ..., T - back(0).
   template <class Back>
-  static ChunkSchedule from_end(const char* kind, std::int64_t steps, std::int64_t chunks, Back back) {
+  static ChunkSchedule from_end(const char* kind, std::int64_t steps, std::int64_t chunks,
+                                Back back) {
     std::vector<std::int64_t> at;
     for (std::int64_t r = chunks - 1; r >= 0; --r) at.push_back(steps - back(r));
     return {kind, steps, std::move(at)};

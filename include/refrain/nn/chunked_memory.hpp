@@ -15,32 +15,40 @@ namespace refrain {
 
 /// What happens in which order at a chunk step i; C is the chunk area, r the read vectors.
 enum class ChunkOrder : std::uint8_t {
-  paper,  ///< C holds h of the steps before i; a = attention(C, r) replaces h_{i-1}; then o_i = controller(x_i, r, a) (Algorithm 1)
-  reference_code  ///< o_i = controller(x_i, r, h_{i-1}); C holds h up to i; a = attention(C, r) replaces h_i for the next step
+  paper,  ///< C holds h of the steps before i; a = attention(C, r) replaces h_{i-1}; then o_i =
+          ///< controller(x_i, r, a) (Algorithm 1)
+  reference_code  ///< o_i = controller(x_i, r, h_{i-1}); C holds h up to i; a = attention(C, r)
+                  ///< replaces h_i for the next step
 };
 
-/// A recurrent controller with an external memory that is written and read at the chunk steps of a schedule alone.
+/// A recurrent controller with an external memory that is written and read at the chunk steps of a
+/// schedule alone.
 ///
-/// Between two chunk steps the read vectors stay as they are: the controller runs over the whole segment in one call, with the read
-/// vectors' part of its gates computed once.  At a chunk step an attention turns the hidden vectors of the chunk into one that replaces
-/// the controller's, the memory is written and read with the controller's output o, and the chunk area is emptied.  With every step a
-/// chunk step this is the plain memory network: a chunk of one hidden vector needs no attention.
+/// Between two chunk steps the read vectors stay as they are: the controller runs over the whole
+/// segment in one call, with the read vectors' part of its gates computed once. At a chunk step an
+/// attention turns the hidden vectors of the chunk into one that replaces the controller's, the
+/// memory is written and read with the controller's output o, and the chunk area is emptied. With
+/// every step a chunk step this is the plain memory network: a chunk of one hidden vector needs no
+/// attention.
 ///
 /// [T,B,E] (time-major) -> outputs o [T,B,H] and the read vectors r [S,B,F] of each span of steps.
 /// Parameters: controller.*, memory.*, attention.*.
 ///
-/// Controller: `Lstm`, `Gru`, or a type with State, Weights, initial, pack, project, project_shared, run, hidden, set_hidden and width as
-/// they have them.  Memory: `Memory`, or a type with State, Weights, initial, pack, read, read_width and step as it has them.
-/// Source: CmnRec, Algorithm 1.
+/// Controller: `Lstm`, `Gru`, or a type with State, Weights, initial, pack, project,
+/// project_shared, run, hidden, set_hidden and width as they have them. Memory: `Memory`, or a type
+/// with State, Weights, initial, pack, read, read_width and step as it has them. Source: CmnRec,
+/// Algorithm 1.
 template <class Controller, class Memory>
 class ChunkedMemory final : public Module {
  public:
   struct Options {
     ChunkOrder order = ChunkOrder::paper;
-    std::int64_t attention = 64;  ///< width of the chunk attention; 0: none, for chunks of one hidden vector alone
-    double keep = 1;              ///< share of the outputs o that dropout keeps in training
-    Recompute recompute =
-        Recompute::none;     ///< segments: the controller's gates are computed again in the backward pass, not kept
+    std::int64_t attention =
+        64;  ///< width of the chunk attention; 0: none, for chunks of one hidden vector alone
+    double keep = 1;  ///< share of the outputs o that dropout keeps in training
+    Recompute recompute = Recompute::
+        none;  ///< segments: the controller's gates are computed again in the backward pass, not
+               ///< kept
     double deviation = 0.1;  ///< of the attention's initial weights
   };
 
@@ -51,11 +59,14 @@ class ChunkedMemory final : public Module {
     Variable chunk;  ///< the chunk area: hidden vectors [l,B,H]; undefined when empty
 
     /// The same values without their history.
-    State detach() const { return {controller.detach(), memory.detach(), chunk.defined() ? chunk.detach() : Variable()}; }
+    State detach() const {
+      return {controller.detach(), memory.detach(), chunk.defined() ? chunk.detach() : Variable()};
+    }
   };
 
-  /// The weights as a pass over a sequence needs them; good as long as the parameters stay as they are.  Every call packs them itself
-  /// unless it is given them: a server that answers one sequence at a time packs once.
+  /// The weights as a pass over a sequence needs them; good as long as the parameters stay as they
+  /// are. Every call packs them itself unless it is given them: a server that answers one sequence
+  /// at a time packs once.
   struct Weights {
     typename Controller::Weights controller;
     typename Memory::Weights memory;
@@ -63,13 +74,15 @@ class ChunkedMemory final : public Module {
   Weights pack() const { return {controller_.pack(), memory_.pack()}; }
 
   struct Result {
-    Variable outputs;                     ///< o [T,B,H], or the last one alone [1,B,H]
-    Variable reads;                       ///< read vectors [S,B,F] of the S spans, or the last ones alone [1,B,F]
-    std::vector<std::int64_t> span_ends;  ///< span k holds the steps from the end of the one before up to span_ends[k]
+    Variable outputs;  ///< o [T,B,H], or the last one alone [1,B,H]
+    Variable reads;    ///< read vectors [S,B,F] of the S spans, or the last ones alone [1,B,F]
+    std::vector<std::int64_t>
+        span_ends;  ///< span k holds the steps from the end of the one before up to span_ends[k]
     State state;
   };
 
-  ChunkedMemory(Controller controller, Memory memory, Options options, Random& random, Placement placement = {})
+  ChunkedMemory(Controller controller, Memory memory, Options options, Random& random,
+                Placement placement = {})
       : controller_(std::move(controller)),
         memory_(std::move(memory)),
         dropout_(options.keep, random.split(random.bits())),
@@ -85,7 +98,8 @@ class ChunkedMemory final : public Module {
 
   State initial(std::int64_t batch) const {
     State state{controller_.initial(batch), memory_.initial(batch), {}};
-    if (options_.order == ChunkOrder::paper) state.chunk = as_step(controller_.hidden(state.controller));
+    if (options_.order == ChunkOrder::paper)
+      state.chunk = as_step(controller_.hidden(state.controller));
     return state;
   }
 
@@ -99,7 +113,8 @@ class ChunkedMemory final : public Module {
   }
 
   /// As operator(), with outputs and reads of the last step alone.
-  Result last(const Variable& x, const ChunkSchedule& schedule, State state, const Weights& weights) {
+  Result last(const Variable& x, const ChunkSchedule& schedule, State state,
+              const Weights& weights) {
     return run(x, schedule, std::move(state), false, weights);
   }
   Result last(const Variable& x, const ChunkSchedule& schedule, State state) {
@@ -146,7 +161,9 @@ class ChunkedMemory final : public Module {
   void attend(Pass& pass, const Chunk& chunk) {
     if (chunk.size() == 1 && chunk[0].size(0) == 1) return;
     if (!attention_) {
-      throw OptionError("ChunkedMemory: a chunk of several steps needs the attention, which was made with width 0");
+      throw OptionError(
+          "ChunkedMemory: a chunk of several steps needs the attention, which was made with width "
+          "0");
     }
     Variable first;
     Variable rest;
@@ -161,11 +178,14 @@ class ChunkedMemory final : public Module {
     controller_.set_hidden(pass.state.controller, (*attention_)(first, rest, pass.read));
   }
 
-  /// The controller over the steps [begin, end) with the current read vectors; its hidden vectors join the chunk.
+  /// The controller over the steps [begin, end) with the current read vectors; its hidden vectors
+  /// join the chunk.
   Variable segment(Pass& pass, std::int64_t begin, std::int64_t end) {
-    if (!pass.shared.defined()) pass.shared = controller_.project_shared(pass.read, pass.weights.controller);
-    const Variable hidden = controller_.run(slice_steps(pass.projected, begin, end), pass.shared, pass.state.controller,
-                                            pass.weights.controller, options_.recompute);
+    if (!pass.shared.defined())
+      pass.shared = controller_.project_shared(pass.read, pass.weights.controller);
+    const Variable hidden =
+        controller_.run(slice_steps(pass.projected, begin, end), pass.shared, pass.state.controller,
+                        pass.weights.controller, options_.recompute);
     pass.chunk.push_back(hidden);
     return hidden;
   }
@@ -192,20 +212,25 @@ class ChunkedMemory final : public Module {
     pass.span_ends.push_back(end);
   }
 
-  Result run(const Variable& x, const ChunkSchedule& schedule, State initial, bool all, const Weights& weights) {
+  Result run(const Variable& x, const ChunkSchedule& schedule, State initial, bool all,
+             const Weights& weights) {
     ops::check_rank("ChunkedMemory", "x", x, 3);
     const std::int64_t steps = x.size(0);
     if (steps != schedule.steps() || steps == 0) {
-      throw ShapeError(
-          concat("ChunkedMemory: expected x [T,B,E] with the steps of the schedule (", schedule, "), got ", x.shape()));
+      throw ShapeError(concat("ChunkedMemory: expected x [T,B,E] with the steps of the schedule (",
+                              schedule, "), got ", x.shape()));
     }
-    Pass pass{.projected = controller_.project(x, weights.controller), .weights = weights, .state = std::move(initial)};
+    Pass pass{.projected = controller_.project(x, weights.controller),
+              .weights = weights,
+              .state = std::move(initial)};
     if (pass.state.chunk.defined()) pass.chunk.push_back(std::exchange(pass.state.chunk, {}));
     pass.read = memory_.read(pass.state.memory);
     std::int64_t begin = 0;
     for (const std::int64_t chunk : schedule.chunk_steps()) {
       run_chunk(pass, begin, chunk - 1);
-      end_span(pass, chunk - 1);  // the chunk step's own output goes with the vectors that were read at it
+      end_span(
+          pass,
+          chunk - 1);  // the chunk step's own output goes with the vectors that were read at it
       pass.read = memory_.read(pass.state.memory);
       pass.shared = {};
       begin = chunk;

@@ -15,18 +15,21 @@ struct BlockPatches {
   const Adapter* first = nullptr;   ///< at the first convolution, or none
   const Adapter* second = nullptr;  ///< at the second convolution, or none
   Insertion insertion = Insertion::none;
-  const LayerNorm* norm2 = nullptr;  ///< used in place of the block's own second normalisation, or none
+  const LayerNorm* norm2 =
+      nullptr;  ///< used in place of the block's own second normalisation, or none
 };
 
 /// NextItNet's residual block, with slots for PeterRec's patches.
 ///
 ///   h = relu(norm1(conv1(x)));  y = x + relu(norm2(conv2(h))),   conv1 with dilation d, conv2 with dilation 2d
 ///
-/// With patches: conv(x) becomes patch(conv(x)) (serial) or conv(x) + patch(x) (parallel).  The patches are handed to the call, not
-/// owned, so that one frozen block serves many tasks; so is a task's own second normalisation.  Each half is one fused operation.
+/// With patches: conv(x) becomes patch(conv(x)) (serial) or conv(x) + patch(x) (parallel). The
+/// patches are handed to the call, not owned, so that one frozen block serves many tasks; so is a
+/// task's own second normalisation. Each half is one fused operation.
 ///
 /// [B,T,C] -> [B,T,C].  Parameters: conv1.*, norm1.*, conv2.*, norm2.*.
-/// Throws ShapeError unless the input is rank 3 with last axis `channels`.  Source: PeterRec, figure 3; NextItNet, figure 3.
+/// Throws ShapeError unless the input is rank 3 with last axis `channels`. Source: PeterRec, figure
+/// 3; NextItNet, figure 3.
 class ConvBlock final : public Module {
  public:
   struct Options {
@@ -61,28 +64,33 @@ class ConvBlock final : public Module {
   };
   Steps steps_for(const StepSet& chosen) const {
     Steps steps;
-    steps.second = ConvSteps(chosen, conv2_.options().width, conv2_.options().dilation, conv2_.options().padding);
-    steps.first = ConvSteps(steps.second.in, conv1_.options().width, conv1_.options().dilation, conv1_.options().padding);
+    steps.second = ConvSteps(chosen, conv2_.options().width, conv2_.options().dilation,
+                             conv2_.options().padding);
+    steps.first = ConvSteps(steps.second.in, conv1_.options().width, conv1_.options().dilation,
+                            conv1_.options().padding);
     steps.residual_at = steps.first.in.places_of(chosen);
     return steps;
   }
 
-  /// The block at chosen steps: x [B,S',C] holds the steps steps.in() -> [B,S,C] at steps.out(), the same numbers as operator() gives
-  /// there.  Throws ShapeError when x has another number of steps.
+  /// The block at chosen steps: x [B,S',C] holds the steps steps.in() -> [B,S,C] at steps.out(),
+  /// the same numbers as operator() gives there. Throws ShapeError when x has another number of
+  /// steps.
   Variable at_steps(const Variable& x, const Steps& steps, const BlockPatches& patches = {}) const {
     ops::check_rank("ConvBlock::at_steps", "x", x, 3);
     if (x.size(1) != steps.in().size()) {
-      throw ShapeError(concat("ConvBlock::at_steps: expected x of the ", steps.in().size(), " steps read, got ", x.shape()));
+      throw ShapeError(concat("ConvBlock::at_steps: expected x of the ", steps.in().size(),
+                              " steps read, got ", x.shape()));
     }
     if (steps.is_whole()) return (*this)(x, patches);
-    const Variable h =
-        half_at(x, conv1_, norm1_, {}, patches.first, patches.insertion, {steps.first.taps_at, steps.first.own_at, {}});
+    const Variable h = half_at(x, conv1_, norm1_, {}, patches.first, patches.insertion,
+                               {steps.first.taps_at, steps.first.own_at, {}});
     const LayerNorm& norm2 = patches.norm2 != nullptr ? *patches.norm2 : norm2_;
     return half_at(h, conv2_, norm2, x, patches.second, patches.insertion,
                    {steps.second.taps_at, steps.second.own_at, steps.residual_at});
   }
 
-  /// What the block remembers of one stream: the latest inputs of its two convolutions.  A value: copies share nothing.
+  /// What the block remembers of one stream: the latest inputs of its two convolutions. A value:
+  /// copies share nothing.
   struct History {
     ConvHistory first;
     ConvHistory second;
@@ -103,12 +111,14 @@ class ConvBlock final : public Module {
     return {history_of(conv1_), history_of(conv2_)};
   }
 
-  /// operator() over the first steps of a stream, x [1,T,C] -> [1,T,C]; `history` becomes what advance() would leave after them, in a
-  /// fraction of the time.  Not recorded: throws AutogradError unless within NoGrad; ShapeError for more than one sequence.
+  /// operator() over the first steps of a stream, x [1,T,C] -> [1,T,C]; `history` becomes what
+  /// advance() would leave after them, in a fraction of the time. Not recorded: throws
+  /// AutogradError unless within NoGrad; ShapeError for more than one sequence.
   Variable start(const Variable& x, History& history, const BlockPatches& patches = {}) const {
     expect_not_recorded();
     ops::check_rank("ConvBlock::start", "x", x, 3);
-    if (x.size(0) != 1) throw ShapeError(concat("ConvBlock::start: expected x of one sequence, got ", x.shape()));
+    if (x.size(0) != 1)
+      throw ShapeError(concat("ConvBlock::start: expected x of one sequence, got ", x.shape()));
     History begun = start();
     const Variable h = first_half(x, patches);
     Variable y = second_half(h, x, patches);
@@ -118,17 +128,22 @@ class ConvBlock final : public Module {
     return y;
   }
 
-  /// The block at the step after those of `history`, which stays as it is: x [1,1,C] -> [1,1,C], the numbers that operator() gives at the
-  /// last of all these steps.  The work of one step, however many have gone by.
-  /// Not recorded: throws AutogradError unless within NoGrad; Unsupported where the device has no kernel for chosen steps.
-  Variable at_next(const Variable& x, const History& history, const BlockPatches& patches = {}) const {
-    const Variable h = half_at_next(x, history.first, conv1_, norm1_, {}, patches.first, patches.insertion);
+  /// The block at the step after those of `history`, which stays as it is: x [1,1,C] -> [1,1,C],
+  /// the numbers that operator() gives at the last of all these steps. The work of one step,
+  /// however many have gone by.
+  /// Not recorded: throws AutogradError unless within NoGrad; Unsupported where the device has no
+  /// kernel for chosen steps.
+  Variable at_next(const Variable& x, const History& history,
+                   const BlockPatches& patches = {}) const {
+    const Variable h =
+        half_at_next(x, history.first, conv1_, norm1_, {}, patches.first, patches.insertion);
     return second_at_next(h, x, history, patches);
   }
 
   /// The same, and the step joins the history.
   Variable advance(const Variable& x, History& history, const BlockPatches& patches = {}) const {
-    const Variable h = half_at_next(x, history.first, conv1_, norm1_, {}, patches.first, patches.insertion);
+    const Variable h =
+        half_at_next(x, history.first, conv1_, norm1_, {}, patches.first, patches.insertion);
     Variable y = second_at_next(h, x, history, patches);
     history.first.push(x.value());
     history.second.push(h.value());
@@ -160,27 +175,31 @@ class ConvBlock final : public Module {
             .deviation = options.deviation};
   }
 
-  static ConvNormOptions half_options(const CausalConv& conv, const LayerNorm& norm, const Adapter* patch,
-                                      Insertion insertion) {
+  static ConvNormOptions half_options(const CausalConv& conv, const LayerNorm& norm,
+                                      const Adapter* patch, Insertion insertion) {
     return {.dilation = conv.options().dilation,
             .padding = conv.options().padding,
             .insertion = patch != nullptr ? insertion : Insertion::none,
             .epsilon = norm.epsilon()};
   }
 
-  static Variable half(const Variable& x, const CausalConv& conv, const LayerNorm& norm, const Variable& residual,
-                       const Adapter* patch, Insertion insertion) {
+  static Variable half(const Variable& x, const CausalConv& conv, const LayerNorm& norm,
+                       const Variable& residual, const Adapter* patch, Insertion insertion) {
     return conv_norm(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
-                     patch != nullptr ? patch->weights() : Patch(), half_options(conv, norm, patch, insertion));
+                     patch != nullptr ? patch->weights() : Patch(),
+                     half_options(conv, norm, patch, insertion));
   }
 
-  static Variable half_at(const Variable& x, const CausalConv& conv, const LayerNorm& norm, const Variable& residual,
-                          const Adapter* patch, Insertion insertion, const ConvTaps& taps) {
+  static Variable half_at(const Variable& x, const CausalConv& conv, const LayerNorm& norm,
+                          const Variable& residual, const Adapter* patch, Insertion insertion,
+                          const ConvTaps& taps) {
     return conv_norm_at_steps(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
-                              patch != nullptr ? patch->weights() : Patch(), taps, half_options(conv, norm, patch, insertion));
+                              patch != nullptr ? patch->weights() : Patch(), taps,
+                              half_options(conv, norm, patch, insertion));
   }
 
-  /// Where at_next finds its rows: tap k is row k of what ConvHistory::taps gathers, the step itself row 0.
+  /// Where at_next finds its rows: tap k is row k of what ConvHistory::taps gathers, the step
+  /// itself row 0.
   struct NextStep : ConvTaps {
     explicit NextStep(std::int64_t width) {
       taps_at = Tensor({1, width}, DType::i32);
@@ -206,16 +225,20 @@ class ConvBlock final : public Module {
   }
 
   static void expect_not_recorded() {
-    if (NoGrad::is_recording()) throw AutogradError("ConvBlock: a history carries no gradients; go on within NoGrad");
+    if (NoGrad::is_recording())
+      throw AutogradError("ConvBlock: a history carries no gradients; go on within NoGrad");
   }
 
-  Variable half_at_next(const Variable& x, const ConvHistory& history, const CausalConv& conv, const LayerNorm& norm,
-                        const Variable& residual, const Adapter* patch, Insertion insertion) const {
+  Variable half_at_next(const Variable& x, const ConvHistory& history, const CausalConv& conv,
+                        const LayerNorm& norm, const Variable& residual, const Adapter* patch,
+                        Insertion insertion) const {
     expect_not_recorded();
-    return half_at(Variable(history.taps(x.value())), conv, norm, residual, patch, insertion, next_step_);
+    return half_at(Variable(history.taps(x.value())), conv, norm, residual, patch, insertion,
+                   next_step_);
   }
 
-  Variable second_at_next(const Variable& h, const Variable& x, const History& history, const BlockPatches& patches) const {
+  Variable second_at_next(const Variable& h, const Variable& x, const History& history,
+                          const BlockPatches& patches) const {
     const LayerNorm& norm2 = patches.norm2 != nullptr ? *patches.norm2 : norm2_;
     return half_at_next(h, history.second, conv2_, norm2, x, patches.second, patches.insertion);
   }

@@ -10,10 +10,12 @@
 
 namespace refrain {
 
-/// What a causal dilated convolution remembers of one stream: the inputs that steps to come will still read.
+/// What a causal dilated convolution remembers of one stream: the inputs that steps to come will
+/// still read.
 ///
-/// A ring of (width - 1) * dilation rows [channels]: step t stands in row t modulo their number.  Rows of steps before the stream's start
-/// are zeros, as a causal convolution pads.  A copy has rows of its own.
+/// A ring of (width - 1) * dilation rows [channels]: step t stands in row t modulo their number.
+/// Rows of steps before the stream's start are zeros, as a causal convolution pads. A copy has rows
+/// of its own.
 class ConvHistory {
  public:
   struct Options {
@@ -26,9 +28,11 @@ class ConvHistory {
   ConvHistory() = default;
   /// Nothing has come yet.  Throws OptionError unless width and dilation are from 1 to 2^31 - 1.
   explicit ConvHistory(Options options)
-      : options_(options), rows_(Tensor::zeros({reach(options), options.channels}, options.dtype)) {}
+      : options_(options),
+        rows_(Tensor::zeros({reach(options), options.channels}, options.dtype)) {}
 
-  ConvHistory(const ConvHistory& other) : options_(other.options_), rows_(other.rows_.clone()), oldest_(other.oldest_) {}
+  ConvHistory(const ConvHistory& other)
+      : options_(other.options_), rows_(other.rows_.clone()), oldest_(other.oldest_) {}
   ConvHistory(ConvHistory&&) = default;
   ConvHistory& operator=(ConvHistory other) noexcept {
     std::swap(options_, other.options_);
@@ -38,8 +42,9 @@ class ConvHistory {
   }
   ~ConvHistory() = default;
 
-  /// What the taps read at the step that comes next, whose own input is x: [1,width,channels], x first.
-  /// Throws ShapeError or DTypeError unless x is one row of this history's channels and type.
+  /// What the taps read at the step that comes next, whose own input is x: [1,width,channels], x
+  /// first. Throws ShapeError or DTypeError unless x is one row of this history's channels and
+  /// type.
   Tensor taps(const Tensor& x) const {
     check(x, 1);
     Tensor taps({1, options_.width, options_.channels}, options_.dtype);
@@ -53,34 +58,41 @@ class ConvHistory {
     return taps;
   }
 
-  /// The steps with inputs x [...,channels] have come, in this order: they take the places of the oldest ones.
-  /// Throws ShapeError or DTypeError unless x is rows of this history's channels and type.
+  /// The steps with inputs x [...,channels] have come, in this order: they take the places of the
+  /// oldest ones. Throws ShapeError or DTypeError unless x is rows of this history's channels and
+  /// type.
   void push(const Tensor& x) {
-    const std::int64_t steps = x.rank() > 0 ? x.numel() / std::max<std::int64_t>(1, options_.channels) : 0;
+    const std::int64_t steps =
+        x.rank() > 0 ? x.numel() / std::max<std::int64_t>(1, options_.channels) : 0;
     check(x, steps);
     const std::int64_t kept = rows_.size(0);
     if (kept == 0) return;
-    const std::size_t bytes = static_cast<std::size_t>(options_.channels) * size_bytes(options_.dtype);
+    const std::size_t bytes =
+        static_cast<std::size_t>(options_.channels) * size_bytes(options_.dtype);
     for (std::int64_t step = std::max<std::int64_t>(0, steps - kept); step < steps; ++step) {
       std::memcpy(const_cast<char*>(row_at((oldest_ + step) % kept)),
-                  static_cast<const char*>(x.raw()) + static_cast<std::size_t>(step) * bytes, bytes);
+                  static_cast<const char*>(x.raw()) + static_cast<std::size_t>(step) * bytes,
+                  bytes);
     }
     oldest_ = (oldest_ + steps) % kept;
   }
 
-  /// Calls function(part) for what a saved history consists of: the rows, a Tensor, and the place of the oldest, a number.
+  /// Calls function(part) for what a saved history consists of: the rows, a Tensor, and the place
+  /// of the oldest, a number.
   template <class Function>
   void visit(Function&& function) const {
     function(rows_);
     function(oldest_);
   }
-  /// For reading one back: the function fills the parts.  Throws DataError for a place outside the ring.
+  /// For reading one back: the function fills the parts. Throws DataError for a place outside the
+  /// ring.
   template <class Function>
   void visit(Function&& function) {
     function(rows_);
     function(oldest_);
     if (oldest_ < 0 || oldest_ >= std::max<std::int64_t>(1, rows_.size(0))) {
-      throw DataError("ConvHistory", 0, concat("row ", oldest_, " is none of the ring's ", rows_.size(0)));
+      throw DataError("ConvHistory", 0,
+                      concat("row ", oldest_, " is none of the ring's ", rows_.size(0)));
     }
   }
 
@@ -89,8 +101,8 @@ class ConvHistory {
     constexpr std::int64_t most = 0x7FFF'FFFF;
     for (const std::int64_t size : {options.width, options.dilation}) {
       if (size >= 1 && size <= most) continue;
-      throw OptionError(concat("ConvHistory: expected width and dilation from 1 to ", most, ", got ", options.width, " and ",
-                               options.dilation));
+      throw OptionError(concat("ConvHistory: expected width and dilation from 1 to ", most,
+                               ", got ", options.width, " and ", options.dilation));
     }
     return (options.width - 1) * options.dilation;
   }
@@ -104,10 +116,11 @@ class ConvHistory {
     if (x.dtype() != options_.dtype) {
       throw DTypeError(concat("ConvHistory: expected ", options_.dtype, ", got ", x.dtype()));
     }
-    const bool is_rows = x.rank() > 0 && x.size(x.rank() - 1) == options_.channels && x.numel() == steps * options_.channels;
+    const bool is_rows = x.rank() > 0 && x.size(x.rank() - 1) == options_.channels &&
+                         x.numel() == steps * options_.channels;
     if (!is_rows || x.device() != Device::cpu) {
-      throw ShapeError(concat("ConvHistory: expected ", steps == 1 ? "one row" : "rows", " of ", options_.channels,
-                              " channels on the CPU, got ", x.shape()));
+      throw ShapeError(concat("ConvHistory: expected ", steps == 1 ? "one row" : "rows", " of ",
+                              options_.channels, " channels on the CPU, got ", x.shape()));
     }
   }
 

@@ -5,14 +5,16 @@
 
 namespace refrain {
 
-/// In training, zeroes each element with probability 1 - keep and divides the rest by keep; in evaluation the identity.
+/// In training, zeroes each element with probability 1 - keep and divides the rest by keep; in
+/// evaluation the identity.
 ///
-/// The masks come from the layer's own random stream, which is part of a resumable state (random()).
-/// Throws OptionError unless 0 < keep <= 1.
+/// The masks come from the layer's own random stream, which is part of a resumable state
+/// (random()). Throws OptionError unless 0 < keep <= 1.
 class Dropout final : public Module {
  public:
   Dropout(double keep, Random random) : keep_(keep), random_(random) {
-    if (!(keep > 0 && keep <= 1)) throw OptionError(concat("Dropout: expected 0 < keep <= 1, got ", keep));
+    if (!(keep > 0 && keep <= 1))
+      throw OptionError(concat("Dropout: expected 0 < keep <= 1, got ", keep));
   }
 
   Variable operator()(const Variable& x) { return is_training() ? dropout(x, keep_, random_) : x; }

@@ -7,8 +7,8 @@ namespace refrain {
 
 /// A table of learned rows, looked up by id.
 ///
-/// ids i32 [...] in [0,count) -> [...,width].  Parameter: weight [count,width], truncated normal at first; its gradient is
-/// row-sparse.  Throws ShapeError for an id outside the table.
+/// ids i32 [...] in [0,count) -> [...,width]. Parameter: weight [count,width], truncated normal at
+/// first; its gradient is row-sparse. Throws ShapeError for an id outside the table.
 class Embedding final : public Module {
  public:
   struct Options {
@@ -18,7 +18,8 @@ class Embedding final : public Module {
   };
 
   Embedding(Options options, Random& random, Placement placement = {})
-      : weight_(initialise::truncated_normal({options.count, options.width}, options.deviation, random, placement)) {}
+      : weight_(initialise::truncated_normal({options.count, options.width}, options.deviation,
+                                             random, placement)) {}
 
   Variable operator()(const Tensor& ids) const { return embedding(weight_, ids); }
 

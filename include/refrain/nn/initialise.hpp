@@ -14,8 +14,10 @@ struct Placement {
 
 namespace initialise {
 
-/// Normal numbers of the given deviation, cut at two deviations: the published models' choice for weights (deviation 0.02).
-inline Parameter truncated_normal(const Shape& shape, double deviation, Random& random, Placement placement) {
+/// Normal numbers of the given deviation, cut at two deviations: the published models' choice for
+/// weights (deviation 0.02).
+inline Parameter truncated_normal(const Shape& shape, double deviation, Random& random,
+                                  Placement placement) {
   Tensor host(shape, placement.dtype);
   random.fill_truncated_normal(host, deviation);
   return Parameter(host.to(placement.device));

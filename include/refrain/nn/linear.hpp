@@ -19,7 +19,8 @@ class Linear final : public Module {
   };
 
   Linear(Options options, Random& random, Placement placement = {})
-      : weight_(initialise::truncated_normal(shape_of(options), options.deviation, random, placement)),
+      : weight_(
+            initialise::truncated_normal(shape_of(options), options.deviation, random, placement)),
         bias_(options.bias ? initialise::constant({options.out}, 0, placement) : Parameter()) {}
 
   Variable operator()(const Variable& x) const { return linear(x, weight_, bias_); }
@@ -35,7 +36,8 @@ class Linear final : public Module {
  private:
   static Shape shape_of(const Options& options) {
     if (options.in < 1 || options.out < 1) {
-      throw OptionError(concat("Linear: expected in and out of at least 1, got ", options.in, " and ", options.out));
+      throw OptionError(concat("Linear: expected in and out of at least 1, got ", options.in,
+                               " and ", options.out));
     }
     return {options.out, options.in};
   }

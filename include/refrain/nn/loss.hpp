@@ -14,8 +14,9 @@ inline Variable softmax_loss(const Variable& hidden, const Linear& items, const 
 }
 
 /// Softmax over sampled items, fused with its linear layer.
-inline Variable sampled_softmax_loss(const Variable& hidden, const Linear& items, const Tensor& targets,
-                                     const Candidates& candidates, SampledSoftmaxLossOptions options = {}) {
+inline Variable sampled_softmax_loss(const Variable& hidden, const Linear& items,
+                                     const Tensor& targets, const Candidates& candidates,
+                                     SampledSoftmaxLossOptions options = {}) {
   return sampled_softmax_loss(hidden, items.weight(), items.bias(), targets, candidates, options);
 }
 

@@ -10,11 +10,13 @@
 
 namespace refrain {
 
-/// External memory of a differentiable neural computer with one write head: a controller's output o writes to it and reads from it.
+/// External memory of a differentiable neural computer with one write head: a controller's output o
+/// writes to it and reads from it.
 ///
-/// o [B,input] -> interface vector o weight^T -> read vectors [B,heads*word_size] and the memory for the next step (memory_step).
-/// Parameter: interface [R W + 3 W + 5 R + 3, input] with R = heads, W = word_size; starts truncated normal.  In training, dropout
-/// keeps the share `keep` of the interface vector.  Throws OptionError unless input, words, word_size and heads are positive.
+/// o [B,input] -> interface vector o weight^T -> read vectors [B,heads*word_size] and the memory
+/// for the next step (memory_step). Parameter: interface [R W + 3 W + 5 R + 3, input] with R =
+/// heads, W = word_size; starts truncated normal. In training, dropout keeps the share `keep` of
+/// the interface vector. Throws OptionError unless input, words, word_size and heads are positive.
 /// Source: Graves et al. 2016; CmnRec, section 3.
 class Memory final : public Module {
  public:
@@ -36,8 +38,9 @@ class Memory final : public Module {
 
   Memory(Options options, Random& random, Placement placement = {})
       : options_(checked(options)),
-        interface_(initialise::truncated_normal({memory_interface_size(options.heads, options.word_size), options.input},
-                                                options.deviation, random, placement)),
+        interface_(initialise::truncated_normal(
+            {memory_interface_size(options.heads, options.word_size), options.input},
+            options.deviation, random, placement)),
         dropout_(options.keep, random.split(random.bits())) {}
 
   /// A memory that nothing was written to: words, weightings and read vectors 1e-6, all else zero.
@@ -58,15 +61,19 @@ class Memory final : public Module {
   }
 
   /// The latest read vectors, head after head: [B,heads*word_size].
-  Variable read(const State& state) const { return reshape(state.read_vectors, {state.read_vectors.size(0), read_width()}); }
+  Variable read(const State& state) const {
+    return reshape(state.read_vectors, {state.read_vectors.size(0), read_width()});
+  }
   std::int64_t read_width() const noexcept { return options_.heads * options_.word_size; }
 
   Weights pack() const { return {refrain::pack(interface_)}; }
 
-  /// One write and one read.  Throws ShapeError unless o is [B,input] and the state is of this memory's sizes.
+  /// One write and one read. Throws ShapeError unless o is [B,input] and the state is of this
+  /// memory's sizes.
   State step(const Variable& o, const State& state, const Weights& weights) {
     ops::check_rank("Memory::step", "o", o, 2);
-    ops::check_shape("Memory::step", "state.words", state.words, {o.size(0), options_.words, options_.word_size});
+    ops::check_shape("Memory::step", "state.words", state.words,
+                     {o.size(0), options_.words, options_.word_size});
     ops::check_shape("Memory::step", "state.read_weightings", state.read_weightings,
                      {o.size(0), options_.heads, options_.words});
     return memory_step(dropout_(packed_linear(o, weights.interface)), state);
@@ -85,10 +92,12 @@ class Memory final : public Module {
  private:
   static const Options& checked(const Options& options) {
     constexpr std::int64_t most = 0x7FFF'FFFF;  // so that the interface's width fits 64 bits
-    for (const std::int64_t size : {options.input, options.words, options.word_size, options.heads}) {
+    for (const std::int64_t size :
+         {options.input, options.words, options.word_size, options.heads}) {
       if (size >= 1 && size <= most) continue;
-      throw OptionError(concat("Memory: expected input, words, word_size and heads from 1 to ", most, ", got ", options.input,
-                               ", ", options.words, ", ", options.word_size, ", ", options.heads));
+      throw OptionError(concat("Memory: expected input, words, word_size and heads from 1 to ",
+                               most, ", got ", options.input, ", ", options.words, ", ",
+                               options.word_size, ", ", options.heads));
     }
     return options;
   }

@@ -33,7 +33,8 @@ struct ConstNamedParameter {
   const Parameter* parameter;
 };
 
-/// True when `text` matches `pattern`, in which '*' stands for any run of characters and '?' for one.
+/// True when `text` matches `pattern`, in which '*' stands for any run of characters and '?' for
+/// one.
 inline bool matches(std::string_view pattern, std::string_view text) {
   std::size_t p = 0;
   std::size_t t = 0;
@@ -59,8 +60,9 @@ inline bool matches(std::string_view pattern, std::string_view text) {
 
 /// Base of every layer and model.
 ///
-/// A derived class names its parameters and sub-modules in `visit_members`; names, freezing, counting and checkpoints follow from
-/// that one function.  Modules are movable but not copyable: two copies would share parameters unseen.
+/// A derived class names its parameters and sub-modules in `visit_members`; names, freezing,
+/// counting and checkpoints follow from that one function. Modules are movable but not copyable:
+/// two copies would share parameters unseen.
 ///
 ///   void visit_members(Visitor& visitor) override {
 ///     visitor.parameter("weight", weight_);
@@ -84,8 +86,9 @@ class REFRAIN_API Module {
   /// The parameter of that name.  Throws OptionError when there is none.
   Parameter& parameter(std::string_view name);
 
-  /// Freezes the parameters whose name matches the pattern ('*' any run, '?' any one).  A frozen parameter gets no gradient and no
-  /// optimizer state, and its bytes do not change.  Returns how many matched.  Throws OptionError when none does.
+  /// Freezes the parameters whose name matches the pattern ('*' any run, '?' any one). A frozen
+  /// parameter gets no gradient and no optimizer state, and its bytes do not change. Returns how
+  /// many matched. Throws OptionError when none does.
   std::int64_t freeze(std::string_view pattern = "*") { return set_trainable(pattern, false); }
   std::int64_t unfreeze(std::string_view pattern = "*") { return set_trainable(pattern, true); }
 
@@ -104,8 +107,8 @@ class REFRAIN_API Module {
   /// Where the first parameter lives; the CPU when there is none.
   Device device() const;
 
-  /// Moves all parameters to a device; gradients are dropped, optimizers that know the parameters follow at their next step.
-  /// Throws Unsupported when there is no such device.
+  /// Moves all parameters to a device; gradients are dropped, optimizers that know the parameters
+  /// follow at their next step. Throws Unsupported when there is no such device.
   void to(Device device);
 
   /// Names the members to the visitor; called by the functions above.
@@ -145,7 +148,9 @@ class Module::Visitor {
   virtual void on_module(Module&) {}
 
  private:
-  std::string join(std::string_view name) const { return prefix_.empty() ? std::string(name) : concat(prefix_, ".", name); }
+  std::string join(std::string_view name) const {
+    return prefix_.empty() ? std::string(name) : concat(prefix_, ".", name);
+  }
 
   std::string prefix_;
 };
@@ -153,7 +158,9 @@ class Module::Visitor {
 inline std::vector<NamedParameter> Module::parameters() {
   struct Collect final : Visitor {
     std::vector<NamedParameter> found;
-    void on_parameter(const std::string& name, Parameter& parameter) override { found.push_back({name, &parameter}); }
+    void on_parameter(const std::string& name, Parameter& parameter) override {
+      found.push_back({name, &parameter});
+    }
   } collect;
   visit_members(collect);
   return std::move(collect.found);
@@ -179,7 +186,8 @@ inline Parameter& Module::parameter(std::string_view name) {
     if (++count <= most) known += (known.empty() ? "" : ", ") + named.name;
   }
   if (count > most) known += concat(" and ", count - most, " more");
-  throw OptionError(concat("Module: there is no parameter '", name, "'; expected one of ", count == 0 ? "none" : known));
+  throw OptionError(concat("Module: there is no parameter '", name, "'; expected one of ",
+                           count == 0 ? "none" : known));
 }
 
 inline std::int64_t Module::set_trainable(std::string_view pattern, bool on) {

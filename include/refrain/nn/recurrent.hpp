@@ -16,14 +16,16 @@ namespace refrain {
 struct RecurrentOptions {
   std::int64_t in = 0;
   std::int64_t hidden = 0;
-  std::int64_t shared = 0;  ///< width of a vector that joins the input and stays the same over a segment; 0: none
+  std::int64_t shared =
+      0;  ///< width of a vector that joins the input and stays the same over a segment; 0: none
   std::int64_t layers = 1;
   double keep = 1;                   ///< share that dropout keeps between layers, in training
   GruReset reset = GruReset::after;  ///< of a Gru
   double deviation = 0.05;           ///< of the initial weights
 };
 
-/// Hidden vectors (and, for an LSTM, cells) of every layer: a value that can be copied and carried on.
+/// Hidden vectors (and, for an LSTM, cells) of every layer: a value that can be copied and carried
+/// on.
 struct RecurrentState {
   std::vector<Variable> h;  ///< [B,H] each
   std::vector<Variable> c;  ///< [B,H] each; empty for a GRU
@@ -39,18 +41,20 @@ struct RecurrentState {
 
 /// Recurrent layers over time-major sequences [T,B,in]; use `Lstm` or `Gru`.
 ///
-/// [T,B,in] -> [T,B,hidden].  The input's part of the gates is one product for all steps (project), a segment of steps is one call
-/// (run).  Parameters: layers.*.weight_x [G,in], layers.*.weight_h [G,hidden], layers.*.bias [G], with G = 4 hidden (gates i, f,
-/// g, o) or 3 hidden (r, z, n); a Gru has layers.*.bias_h [G] besides.  With `shared` > 0 the first layer has weight_shared [G,shared].
-/// Weights start truncated normal; biases zero but one for the gates that keep: f of an Lstm, r and z of a Gru.
-/// Throws OptionError unless all sizes are at least 1, ShapeError for other inputs.
+/// [T,B,in] -> [T,B,hidden]. The input's part of the gates is one product for all steps (project),
+/// a segment of steps is one call (run). Parameters: layers.*.weight_x [G,in], layers.*.weight_h
+/// [G,hidden], layers.*.bias [G], with G = 4 hidden (gates i, f, g, o) or 3 hidden (r, z, n); a Gru
+/// has layers.*.bias_h [G] besides. With `shared` > 0 the first layer has weight_shared [G,shared].
+/// Weights start truncated normal; biases zero but one for the gates that keep: f of an Lstm, r and
+/// z of a Gru. Throws OptionError unless all sizes are at least 1, ShapeError for other inputs.
 template <bool is_lstm>
 class Recurrent final : public Module {
  public:
   using Options = RecurrentOptions;
   using State = RecurrentState;
 
-  /// The weights as one pass over a sequence needs them; good as long as the parameters stay as they are.
+  /// The weights as one pass over a sequence needs them; good as long as the parameters stay as
+  /// they are.
   struct Weights {
     std::vector<PackedWeight> x;
     std::vector<PackedWeight> h;
@@ -66,11 +70,13 @@ class Recurrent final : public Module {
   Recurrent(Options options, Random& random, Placement placement = {})
       : options_(options), dropout_(options.keep, random.split(random.bits())) {
     if (options.in < 1 || options.hidden < 1 || options.layers < 1 || options.shared < 0) {
-      throw OptionError(concat(name(), ": expected in, hidden and layers >= 1 and shared >= 0, got ", options.in, ", ",
-                               options.hidden, ", ", options.layers, " and ", options.shared));
+      throw OptionError(
+          concat(name(), ": expected in, hidden and layers >= 1 and shared >= 0, got ", options.in,
+                 ", ", options.hidden, ", ", options.layers, " and ", options.shared));
     }
     for (std::int64_t k = 0; k < options.layers; ++k) {
-      layers_.emplace_back(k == 0 ? options.in : options.hidden, k == 0 ? options.shared : 0, options, random, placement);
+      layers_.emplace_back(k == 0 ? options.in : options.hidden, k == 0 ? options.shared : 0,
+                           options, random, placement);
     }
   }
 
@@ -82,7 +88,9 @@ class Recurrent final : public Module {
   State initial(std::int64_t batch) const {
     State state;
     const Tensor& weight = layers_.front().weight_h.value();
-    const auto zeros = [&] { return Variable(Tensor::zeros({batch, options_.hidden}, weight.dtype(), weight.device())); };
+    const auto zeros = [&] {
+      return Variable(Tensor::zeros({batch, options_.hidden}, weight.dtype(), weight.device()));
+    };
     for (std::size_t k = 0; k < layers_.size(); ++k) {
       state.h.push_back(zeros());
       if (is_lstm) state.c.push_back(zeros());
@@ -107,32 +115,38 @@ class Recurrent final : public Module {
     return packed_linear(x, weights.x[0], layers_[0].bias);
   }
 
-  /// The shared vector's part: [B,shared] -> [B,G].  Throws OptionError when the layer was made without one.
+  /// The shared vector's part: [B,shared] -> [B,G]. Throws OptionError when the layer was made
+  /// without one.
   Variable project_shared(const Variable& shared, const Weights& weights) const {
     if (options_.shared == 0) throw OptionError(concat(name(), ": made without a shared input"));
     return packed_linear(shared, weights.shared);
   }
 
-  /// One segment: projected inputs [L,B,G] and shared [B,G] (or undefined) -> hidden vectors of the last layer [L,B,hidden].
-  /// The state moves on.  Throws ShapeError, and leaves the state, when state or weights are not this layer's.
-  Variable run(const Variable& projected, const Variable& shared, State& state, const Weights& weights,
-               Recompute recompute = Recompute::none) {
+  /// One segment: projected inputs [L,B,G] and shared [B,G] (or undefined) -> hidden vectors of the
+  /// last layer [L,B,hidden]. The state moves on. Throws ShapeError, and leaves the state, when
+  /// state or weights are not this layer's.
+  Variable run(const Variable& projected, const Variable& shared, State& state,
+               const Weights& weights, Recompute recompute = Recompute::none) {
     if (state.h.size() != layers_.size() || state.c.size() != (is_lstm ? layers_.size() : 0)) {
-      throw ShapeError(concat(name(), ": expected a state of ", layers_.size(), " layers, got ", state.h.size()));
+      throw ShapeError(concat(name(), ": expected a state of ", layers_.size(), " layers, got ",
+                              state.h.size()));
     }
     check(weights);
     State next = state;
     Variable y = segment(0, projected, shared, next, weights, recompute);
     for (std::size_t k = 1; k < layers_.size(); ++k) {
-      y = segment(k, packed_linear(dropout_(y), weights.x[k], layers_[k].bias), {}, next, weights, recompute);
+      y = segment(k, packed_linear(dropout_(y), weights.x[k], layers_[k].bias), {}, next, weights,
+                  recompute);
     }
     state = std::move(next);
     return y;
   }
 
-  /// A whole sequence [T,B,in] from a state, or from zeros.  Throws OptionError for a layer made with a shared input.
+  /// A whole sequence [T,B,in] from a state, or from zeros. Throws OptionError for a layer made
+  /// with a shared input.
   Result operator()(const Variable& x, State state) {
-    if (options_.shared > 0) throw OptionError(concat(name(), ": a shared input is given through run()"));
+    if (options_.shared > 0)
+      throw OptionError(concat(name(), ": a shared input is given through run()"));
     Result result{.y = {}, .state = std::move(state)};
     const Weights weights = pack();
     result.y = run(project(x, weights), {}, result.state, weights);
@@ -160,11 +174,15 @@ class Recurrent final : public Module {
     Parameter bias;
     Parameter bias_h;
 
-    Layer(std::int64_t in, std::int64_t shared, const Options& options, Random& random, Placement placement) {
+    Layer(std::int64_t in, std::int64_t shared, const Options& options, Random& random,
+          Placement placement) {
       const std::int64_t gates = Shape({is_lstm ? 4 : 3, options.hidden}).numel();
       weight_x = initialise::truncated_normal({gates, in}, options.deviation, random, placement);
-      if (shared > 0) weight_shared = initialise::truncated_normal({gates, shared}, options.deviation, random, placement);
-      weight_h = initialise::truncated_normal({gates, options.hidden}, options.deviation, random, placement);
+      if (shared > 0)
+        weight_shared =
+            initialise::truncated_normal({gates, shared}, options.deviation, random, placement);
+      weight_h = initialise::truncated_normal({gates, options.hidden}, options.deviation, random,
+                                              placement);
       // One for the gates that keep what was there.
       Tensor start = Tensor::zeros({gates}, placement.dtype);
       const std::int64_t first = is_lstm ? options.hidden : 0;
@@ -184,20 +202,23 @@ class Recurrent final : public Module {
 
   void check(const Weights& weights) const {
     if (weights.x.size() == layers_.size() && weights.h.size() == layers_.size()) return;
-    throw ShapeError(concat(name(), ": expected the packed weights of ", layers_.size(), " layers, got ", weights.h.size()));
+    throw ShapeError(concat(name(), ": expected the packed weights of ", layers_.size(),
+                            " layers, got ", weights.h.size()));
   }
 
   static constexpr const char* name() { return is_lstm ? "Lstm" : "Gru"; }
 
-  Variable segment(std::size_t k, const Variable& inputs, const Variable& shared, State& state, const Weights& weights,
-                   Recompute recompute) const {
+  Variable segment(std::size_t k, const Variable& inputs, const Variable& shared, State& state,
+                   const Weights& weights, Recompute recompute) const {
     Variable y;
     if constexpr (is_lstm) {
-      LstmResult result = lstm_segment(inputs, shared, weights.h[k], state.h[k], state.c[k], recompute);
+      LstmResult result =
+          lstm_segment(inputs, shared, weights.h[k], state.h[k], state.c[k], recompute);
       y = std::move(result.h);
       state.c[k] = std::move(result.c);
     } else {
-      y = gru_segment(inputs, shared, weights.h[k], layers_[k].bias_h, state.h[k], options_.reset, recompute);
+      y = gru_segment(inputs, shared, weights.h[k], layers_[k].bias_h, state.h[k], options_.reset,
+                      recompute);
     }
     state.h[k] = one_step(y, -1);
     return y;
@@ -210,7 +231,8 @@ class Recurrent final : public Module {
 
 /// Long short-term memory.  Source: Hochreiter and Schmidhuber 1997, with a forget gate.
 using Lstm = Recurrent<true>;
-/// Gated recurrent unit.  Source: Cho et al. 2014; the reset gate after the product as in cuDNN, or before it.
+/// Gated recurrent unit. Source: Cho et al. 2014; the reset gate after the product as in cuDNN, or
+/// before it.
 using Gru = Recurrent<false>;
 
 }  // namespace refrain

@@ -15,7 +15,8 @@ inline Variable adapter(const Variable& x, const Patch& patch) {
   const bool recorded = is_recorded({&x, &patch.down, &patch.down_bias, &patch.up, &patch.up_bias});
   const Shape flat{x.shape().rows(), x.size(-1)};
   Tensor y = ops::empty_like(x);
-  Tensor bottleneck = recorded ? Tensor({flat[0], patch.down.size(1)}, x.dtype(), x.device()) : Tensor();
+  Tensor bottleneck =
+      recorded ? Tensor({flat[0], patch.down.size(1)}, x.dtype(), x.device()) : Tensor();
   kernels::table(x.device())
       .adapter_forward({.x = x.value().view(),
                         .patch = ops::patch_weights(patch),

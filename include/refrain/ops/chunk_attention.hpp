@@ -11,10 +11,11 @@ namespace refrain {
 ///
 ///   z_j = score . tanh(weight c_j + query),  alpha = softmax(z),  out = sum_j alpha_j c_j
 ///
-/// first [B,H], rest [l-1,B,H] or undefined (l = 1: then the result is `first`), query [B,A], weight [A,H], score [A] -> [B,H].
-/// Dtypes f32, f64.  Throws ShapeError, DTypeError, DeviceError.  Source: CmnRec, equations 8 to 10.
-inline Variable chunk_attention(const Variable& first, const Variable& rest, const Variable& query, const Variable& weight,
-                                const Variable& score) {
+/// first [B,H], rest [l-1,B,H] or undefined (l = 1: then the result is `first`), query [B,A],
+/// weight [A,H], score [A] -> [B,H]. Dtypes f32, f64. Throws ShapeError, DTypeError, DeviceError.
+/// Source: CmnRec, equations 8 to 10.
+inline Variable chunk_attention(const Variable& first, const Variable& rest, const Variable& query,
+                                const Variable& weight, const Variable& score) {
   constexpr const char* op = "chunk_attention";
   ops::check_rank(op, "first", first, 2);
   const std::int64_t batch = first.size(0);
@@ -31,7 +32,9 @@ inline Variable chunk_attention(const Variable& first, const Variable& rest, con
   ops::check_like(op, first, {&rest, &query, &weight, &score});
   if (!rest.defined() || rest.size(0) == 0) return first;
   const bool saved = is_recorded({&first, &rest, &query, &weight, &score});
-  const auto empty = [&](const Shape& shape) { return Tensor(shape, first.dtype(), first.device()); };
+  const auto empty = [&](const Shape& shape) {
+    return Tensor(shape, first.dtype(), first.device());
+  };
   const std::int64_t length = rest.size(0) + 1;
   Tensor out = empty({batch, hidden});
   Tensor alpha = saved ? empty({length, batch}) : Tensor();
@@ -46,13 +49,14 @@ inline Variable chunk_attention(const Variable& first, const Variable& rest, con
                                 .alpha = ops::mutable_view_of(alpha),
                                 .tanh = ops::mutable_view_of(tanh)});
   return record(op, std::move(out), {first, rest, query, weight, score},
-                [alpha, tanh, c1 = first.value(), c = rest.value(), w = weight.value(), v = score.value()](const Tensor& dy,
-                                                                                                           InputGradients& in) {
+                [alpha, tanh, c1 = first.value(), c = rest.value(), w = weight.value(),
+                 v = score.value()](const Tensor& dy, InputGradients& in) {
                   const auto wanted = [&](int index, const Shape& shape) {
                     return in.wants(index) ? Tensor(shape, dy.dtype(), dy.device()) : Tensor();
                   };
-                  Tensor gradients[] = {wanted(0, c1.shape()), wanted(1, c.shape()), wanted(2, {c1.size(0), w.size(0)}),
-                                        wanted(3, w.shape()), wanted(4, v.shape())};
+                  Tensor gradients[] = {wanted(0, c1.shape()), wanted(1, c.shape()),
+                                        wanted(2, {c1.size(0), w.size(0)}), wanted(3, w.shape()),
+                                        wanted(4, v.shape())};
                   kernels::table(dy.device())
                       .chunk_attention_backward({.first = c1.view(),
                                                  .rest = c.view(),

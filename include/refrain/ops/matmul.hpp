@@ -6,7 +6,8 @@
 namespace refrain {
 
 namespace ops {
-inline Tensor product(const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, const Tensor& bias = {}) {
+inline Tensor product(const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b,
+                      const Tensor& bias = {}) {
   Tensor c({a.size(transpose_a ? 1 : 0), b.size(transpose_b ? 0 : 1)}, a.dtype(), a.device());
   kernels::table(a.device())
       .matmul({.a = a.view(),
@@ -48,17 +49,20 @@ inline Variable linear(const Variable& x, const Variable& weight, const Variable
   ops::check_optional("linear", "bias", bias, {weight.size(0)});
   ops::check_like("linear", x, {&weight, &bias});
   if (x.shape().rank() < 1 || x.size(-1) != weight.size(1)) {
-    throw ShapeError(concat("linear: expected x with a last axis of ", weight.size(1), ", got ", x.shape()));
+    throw ShapeError(
+        concat("linear: expected x with a last axis of ", weight.size(1), ", got ", x.shape()));
   }
   const Shape flat{x.shape().rows(), x.size(-1)};
-  Tensor y = ops::product(x.value().reshape(flat), false, weight.value(), true, bias.defined() ? bias.value() : Tensor());
-  return record("linear", y.reshape(x.shape().with(-1, weight.size(0))), {x, weight, bias},
-                [input = x.value(), w = weight.value(), flat](const Tensor& dy, InputGradients& in) {
-                  const Tensor rows = dy.reshape({flat[0], w.size(0)});
-                  if (in.wants(0)) in.add(0, ops::product(rows, false, w, false).reshape(input.shape()));
-                  if (in.wants(1)) in.add(1, ops::product(rows, true, input.reshape(flat), false));
-                  if (in.wants(2)) in.add(2, ops::sum_rows(rows));
-                });
+  Tensor y = ops::product(x.value().reshape(flat), false, weight.value(), true,
+                          bias.defined() ? bias.value() : Tensor());
+  return record(
+      "linear", y.reshape(x.shape().with(-1, weight.size(0))), {x, weight, bias},
+      [input = x.value(), w = weight.value(), flat](const Tensor& dy, InputGradients& in) {
+        const Tensor rows = dy.reshape({flat[0], w.size(0)});
+        if (in.wants(0)) in.add(0, ops::product(rows, false, w, false).reshape(input.shape()));
+        if (in.wants(1)) in.add(1, ops::product(rows, true, input.reshape(flat), false));
+        if (in.wants(2)) in.add(2, ops::sum_rows(rows));
+      });
 }
 
 }  // namespace refrain

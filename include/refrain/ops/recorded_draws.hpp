@@ -14,12 +14,14 @@ namespace refrain {
 
 /// Gives each run of recorded work the random numbers that it would have drawn unrecorded.
 ///
-/// The position of a stream is part of a recorded call.  While recording, every stream that is drawn from gets a number in device
-/// memory, which the kernels add to that position; advance() sets it before a run to how far the stream has moved since, and moves the
-/// stream on by what one run draws.  The streams must live as long as this.
+/// The position of a stream is part of a recorded call. While recording, every stream that is drawn
+/// from gets a number in device memory, which the kernels add to that position; advance() sets it
+/// before a run to how far the stream has moved since, and moves the stream on by what one run
+/// draws. The streams must live as long as this.
 class REFRAIN_API RecordedDraws {
  public:
-  /// While one lives, draws of this thread are recorded.  At its end the streams stand where they stood at its start.
+  /// While one lives, draws of this thread are recorded. At its end the streams stand where they
+  /// stood at its start.
   class Scope {
    public:
     explicit Scope(RecordedDraws& draws) noexcept : before_(std::exchange(current_, &draws)) {}
@@ -37,7 +39,8 @@ class REFRAIN_API RecordedDraws {
     RecordedDraws* before_;
   };
 
-  /// Before each run: the shifts to where the streams stand, and the streams behind what the run draws.
+  /// Before each run: the shifts to where the streams stand, and the streams behind what the run
+  /// draws.
   void advance() {
     for (Stream& stream : streams_) {
       const std::uint64_t position = stream.random->state().position;
@@ -48,7 +51,8 @@ class REFRAIN_API RecordedDraws {
     }
   }
 
-  /// What a kernel adds to the stream's position, [1] i64 on the device; undefined when nothing is recorded.
+  /// What a kernel adds to the stream's position, [1] i64 on the device; undefined when nothing is
+  /// recorded.
   static Tensor shift_of(Random& random, Device device) {
     if (current_ == nullptr) return {};
     for (const Stream& stream : current_->streams_) {
@@ -57,8 +61,10 @@ class REFRAIN_API RecordedDraws {
     // Not set while work is recorded: that would be recorded, too, and undo advance() in each run.
     Tensor shift({1}, DType::i64, device);
     if (!is_recording_work()) shift.zero();
-    current_->streams_.push_back(
-        {.random = &random, .start = random.state().position, .per_run = 0, .shift = std::move(shift)});
+    current_->streams_.push_back({.random = &random,
+                                  .start = random.state().position,
+                                  .per_run = 0,
+                                  .shift = std::move(shift)});
     return current_->streams_.back().shift;
   }
 

@@ -1,6 +1,6 @@
 #pragma once
-/// Time-major sequences [T,B,C]: taking them apart, putting them together, and vectors that hold for a span of steps.
-/// Dtypes f32, f64.
+/// Time-major sequences [T,B,C]: taking them apart, putting them together, and vectors that hold
+/// for a span of steps. Dtypes f32, f64.
 
 #include <cstdint>
 #include <span>
@@ -10,35 +10,43 @@
 
 namespace refrain {
 
-/// Steps [begin, end) of x [T,...]: shares x's elements.  Throws ShapeError for a range outside [0,T].
+/// Steps [begin, end) of x [T,...]: shares x's elements. Throws ShapeError for a range outside
+/// [0,T].
 inline Variable slice_steps(const Variable& x, std::int64_t begin, std::int64_t end) {
   ops::check_defined("slice_steps", "x", x);
   return record("slice_steps", x.value().slice(begin, end), {x},
-                [whole = x.shape(), begin](const Tensor& dy, InputGradients& in) { in.add_slice(0, whole, begin, dy); });
+                [whole = x.shape(), begin](const Tensor& dy, InputGradients& in) {
+                  in.add_slice(0, whole, begin, dy);
+                });
 }
 
 /// Step `step` (negative: from the end) of x [T,...] without the step axis: shares x's elements.
 /// Throws ShapeError for a step outside [-T,T).
 inline Variable one_step(const Variable& x, std::int64_t step) {
   ops::check_defined("one_step", "x", x);
-  if (x.shape().rank() < 1) throw ShapeError("one_step: expected x of rank 1 or more, got a scalar");
+  if (x.shape().rank() < 1)
+    throw ShapeError("one_step: expected x of rank 1 or more, got a scalar");
   const std::int64_t steps = x.size(0);
   const std::int64_t at = step < 0 ? step + steps : step;
-  if (at < 0 || at >= steps) throw ShapeError(concat("one_step: step ", step, " is outside ", x.shape()));
-  return record("one_step", x.value().slice(at, at + 1).reshape(Shape(x.shape().extents().subspan(1))), {x},
+  if (at < 0 || at >= steps)
+    throw ShapeError(concat("one_step: step ", step, " is outside ", x.shape()));
+  return record("one_step",
+                x.value().slice(at, at + 1).reshape(Shape(x.shape().extents().subspan(1))), {x},
                 [whole = x.shape(), at](const Tensor& dy, InputGradients& in) {
                   in.add_slice(0, whole, at, dy.reshape(whole.with(0, 1)));
                 });
 }
 
-/// The pieces [T_i,...] one after the other: [sum T_i,...].  Throws ShapeError, DTypeError, DeviceError, also without a piece.
+/// The pieces [T_i,...] one after the other: [sum T_i,...]. Throws ShapeError, DTypeError,
+/// DeviceError, also without a piece.
 inline Variable concat_steps(std::span<const Variable> pieces) {
   constexpr const char* op = "concat_steps";
   if (pieces.empty()) throw ShapeError("concat_steps: expected at least one piece");
   std::int64_t steps = 0;
   for (const Variable& piece : pieces) {
     ops::check_defined(op, "a piece", piece);
-    if (piece.shape().rank() < 1) throw ShapeError("concat_steps: expected pieces of rank 1 or more, got a scalar");
+    if (piece.shape().rank() < 1)
+      throw ShapeError("concat_steps: expected pieces of rank 1 or more, got a scalar");
     ops::check_shape(op, "a piece", piece, pieces[0].shape().with(0, piece.size(0)));
     ops::check_like(op, pieces[0], {&piece});
     steps += piece.size(0);
@@ -52,12 +60,14 @@ inline Variable concat_steps(std::span<const Variable> pieces) {
     ends.push_back(begin + piece.size(0));
     y.slice(begin, ends.back()).copy_from(piece.value());
   }
-  return record(op, std::move(y), pieces, [ends = std::move(ends)](const Tensor& dy, InputGradients& in) {
-    for (std::size_t i = 0; i < ends.size(); ++i) {
-      const std::int64_t begin = i == 0 ? 0 : ends[i - 1];
-      if (in.wants(static_cast<int>(i))) in.add(static_cast<int>(i), dy.slice(begin, ends[i]));
-    }
-  });
+  return record(op, std::move(y), pieces,
+                [ends = std::move(ends)](const Tensor& dy, InputGradients& in) {
+                  for (std::size_t i = 0; i < ends.size(); ++i) {
+                    const std::int64_t begin = i == 0 ? 0 : ends[i - 1];
+                    if (in.wants(static_cast<int>(i)))
+                      in.add(static_cast<int>(i), dy.slice(begin, ends[i]));
+                  }
+                });
 }
 
 namespace ops {
@@ -81,14 +91,16 @@ inline Tensor swap_batch_time(const Tensor& ids) {
   if (!ids.defined() || ids.rank() != 2) {
     throw ShapeError(concat("swap_batch_time: expected ids of rank 2, got ", ids.shape()));
   }
-  if (ids.dtype() != DType::i32) throw DTypeError(concat("swap_batch_time: expected ids of i32, got ", ids.dtype()));
+  if (ids.dtype() != DType::i32)
+    throw DTypeError(concat("swap_batch_time: expected ids of i32, got ", ids.dtype()));
   const std::int64_t outer = ids.size(0);
   const std::int64_t inner = ids.size(1);
   Tensor swapped({inner, outer}, DType::i32, ids.device());
   if (ids.device() != Device::cpu) {
     // The kernel moves elements of four bytes and does not look at them.
     const View x{ids.raw(), {outer, inner, 1}, DType::f32, ids.device()};
-    kernels::table(ids.device()).swap_axes({.x = x, .y = {swapped.raw(), {inner, outer, 1}, DType::f32, ids.device()}});
+    kernels::table(ids.device())
+        .swap_axes({.x = x, .y = {swapped.raw(), {inner, outer, 1}, DType::f32, ids.device()}});
     return swapped;
   }
   const std::int32_t* from = ids.data<std::int32_t>();
@@ -101,8 +113,10 @@ inline Tensor swap_batch_time(const Tensor& ids) {
 
 /// y[t] = x[t] + spans[k] for the steps ends[k-1] <= t < ends[k] (ends[-1] = 0) of span k.
 ///
-/// x [T,B,C], spans [S,B,C] -> [T,B,C].  Throws ShapeError unless the ends rise strictly to T and there is one a span.
-inline Variable add_spans(const Variable& x, const Variable& spans, std::span<const std::int64_t> ends) {
+/// x [T,B,C], spans [S,B,C] -> [T,B,C]. Throws ShapeError unless the ends rise strictly to T and
+/// there is one a span.
+inline Variable add_spans(const Variable& x, const Variable& spans,
+                          std::span<const std::int64_t> ends) {
   constexpr const char* op = "add_spans";
   ops::check_rank(op, "x", x, 3);
   ops::check_shape(op, "spans", spans, x.shape().with(0, static_cast<std::int64_t>(ends.size())));
@@ -111,24 +125,34 @@ inline Variable add_spans(const Variable& x, const Variable& spans, std::span<co
   std::int64_t before = 0;
   for (std::size_t k = 0; k < ends.size(); ++k) {
     if (ends[k] <= before || ends[k] > x.size(0)) {
-      throw ShapeError(concat("add_spans: ends[", k, "] = ", ends[k], " is outside (", before, ", ", x.size(0), "]"));
+      throw ShapeError(concat("add_spans: ends[", k, "] = ", ends[k], " is outside (", before, ", ",
+                              x.size(0), "]"));
     }
     before = ends[k];
     host.data<std::int32_t>()[k] = static_cast<std::int32_t>(ends[k]);
   }
-  if (before != x.size(0)) throw ShapeError(concat("add_spans: the last span ends at ", before, " of ", x.size(0), " steps"));
+  if (before != x.size(0))
+    throw ShapeError(
+        concat("add_spans: the last span ends at ", before, " of ", x.size(0), " steps"));
   const Tensor device_ends = host.to(x.device());
   Tensor y = ops::empty_like(x);
   kernels::table(x.device())
-      .add_spans({.x = x.value().view(), .spans = spans.value().view(), .ends = device_ends.view(), .y = y.mutable_view()});
-  return record(op, std::move(y), {x, spans}, [device_ends, shape = spans.shape()](const Tensor& dy, InputGradients& in) {
-    if (in.wants(1)) {
-      Tensor dspans(shape, dy.dtype(), dy.device());
-      kernels::table(dy.device()).sum_spans({.dy = dy.view(), .ends = device_ends.view(), .dspans = dspans.mutable_view()});
-      in.add(1, std::move(dspans));
-    }
-    if (in.wants(0)) in.add(0, dy);
-  });
+      .add_spans({.x = x.value().view(),
+                  .spans = spans.value().view(),
+                  .ends = device_ends.view(),
+                  .y = y.mutable_view()});
+  return record(
+      op, std::move(y), {x, spans},
+      [device_ends, shape = spans.shape()](const Tensor& dy, InputGradients& in) {
+        if (in.wants(1)) {
+          Tensor dspans(shape, dy.dtype(), dy.device());
+          kernels::table(dy.device())
+              .sum_spans(
+                  {.dy = dy.view(), .ends = device_ends.view(), .dspans = dspans.mutable_view()});
+          in.add(1, std::move(dspans));
+        }
+        if (in.wants(0)) in.add(0, dy);
+      });
 }
 
 }  // namespace refrain

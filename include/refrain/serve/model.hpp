@@ -10,11 +10,13 @@
 
 namespace refrain {
 
-/// A model that recommends from what a user did, with one set of shared parameters and any number of tasks on top of it.
+/// A model that recommends from what a user did, with one set of shared parameters and any number
+/// of tasks on top of it.
 ///
 /// Model    what all tasks share.
 /// Task     what one task adds: patches, a head, a schedule.
-/// Stream   what the model remembers of one user's items under one task.  A value: writing to a copy changes nothing else.
+/// Stream what the model remembers of one user's items under one task. A value: writing to a copy
+/// changes nothing else.
 ///
 ///   model.identity(), task.identity()  texts that differ when what they stand for differs: content hashes, say
 ///   model.is_incremental(task)         whether the task has streams; one that looks from the end backwards has none
@@ -28,8 +30,9 @@ namespace refrain {
 /// Model and Task are used from many threads at once and never change.
 template <class M>
 concept ServedModel = std::copyable<typename M::Stream> &&
-    requires(const M& model, const typename M::Task& task, typename M::Stream& stream, const typename M::Stream& seen,
-             std::int32_t item, std::span<const std::int32_t> items) {
+    requires(const M& model, const typename M::Task& task, typename M::Stream& stream,
+             const typename M::Stream& seen, std::int32_t item,
+             std::span<const std::int32_t> items) {
   { model.identity() } -> std::convertible_to<std::string>;
   { task.identity() } -> std::convertible_to<std::string>;
   { model.is_incremental(task) } -> std::same_as<bool>;

@@ -33,11 +33,14 @@ struct Recommendation {
 
 /// One model, the items that it knows, and the tasks that are loaded at the moment.
 ///
-/// All members may be called from many threads at once.  Loading and unloading swap pointers: who recommends meanwhile finishes with the
-/// task that it began with, and waits for nobody.  A request computes on the thread that makes it and no other, so that throughput
-/// comes from requests side by side.  A User belongs to one thread at a time; only reading it (recommend, save) may be shared.
+/// All members may be called from many threads at once. Loading and unloading swap pointers: who
+/// recommends meanwhile finishes with the task that it began with, and waits for nobody. A request
+/// computes on the thread that makes it and no other, so that throughput comes from requests side
+/// by side. A User belongs to one thread at a time; only reading it (recommend, save) may be
+/// shared.
 ///
-/// Items are ids of the vocabulary (id_of); special ids are refused.  All errors are OptionError unless said otherwise.
+/// Items are ids of the vocabulary (id_of); special ids are refused. All errors are OptionError
+/// unless said otherwise.
 template <ServedModel Model>
 class Recommender {
  public:
@@ -45,9 +48,11 @@ class Recommender {
   using Stream = typename Model::Stream;
 
   struct TaskOptions {
-    Vocabulary targets;          ///< what the task's scores stand for; special ids are never recommended
-    bool leave_out = false;      ///< items of the history, where the targets have one of the same name
-    bool probabilities = false;  ///< the scores are logits: answers carry their softmax over all targets that are not left out
+    Vocabulary targets;  ///< what the task's scores stand for; special ids are never recommended
+    bool leave_out = false;  ///< items of the history, where the targets have one of the same name
+    bool probabilities =
+        false;  ///< the scores are logits: answers carry their softmax over all targets that are
+                ///< not left out
   };
 
   /// What one user did, and what the model remembers of it for the tasks that follow() named.
@@ -74,7 +79,8 @@ class Recommender {
   /// The id of an item.  Throws when there is none.
   std::int32_t id_of(std::string_view item) const {
     const std::int32_t id = items_.find(item);
-    if (id < items_.first_item() || id >= items_.size()) throw OptionError(concat("unknown item '", item, "'"));
+    if (id < items_.first_item() || id >= items_.size())
+      throw OptionError(concat("unknown item '", item, "'"));
     return id;
   }
 
@@ -111,40 +117,49 @@ class Recommender {
     return names;
   }
 
-  /// The k best targets after a history, oldest item first; fewer where the task has fewer, or fewer are left after what is left out.
-  /// Throws for an unknown task, an empty history, unknown items, and k below 1.
-  std::vector<Recommendation> recommend(std::string_view task, std::span<const std::int32_t> history, std::int64_t k) const {
+  /// The k best targets after a history, oldest item first; fewer where the task has fewer, or
+  /// fewer are left after what is left out. Throws for an unknown task, an empty history, unknown
+  /// items, and k below 1.
+  std::vector<Recommendation> recommend(std::string_view task,
+                                        std::span<const std::int32_t> history,
+                                        std::int64_t k) const {
     const std::shared_ptr<const Loaded> loaded = checked(task, history, k);
     for (const std::int32_t item : history) check_item(item);
     const Here here;
     return best(*loaded, model_.scores(loaded->task, history), history, k);
   }
 
-  /// The same after what a user did.  From the user's stream where it follows the task, otherwise by a full pass.
-  std::vector<Recommendation> recommend(std::string_view task, const User& user, std::int64_t k) const {
+  /// The same after what a user did. From the user's stream where it follows the task, otherwise by
+  /// a full pass.
+  std::vector<Recommendation> recommend(std::string_view task, const User& user,
+                                        std::int64_t k) const {
     const std::shared_ptr<const Loaded> loaded = checked(task, user.items_, k);
     const Here here;
     const auto found = user.followed_.find(task);
     const bool follows = found != user.followed_.end() && found->second.load == loaded->number;
     return best(*loaded,
-                follows ? model_.scores(loaded->task, found->second.stream) : model_.scores(loaded->task, user.items()),
+                follows ? model_.scores(loaded->task, found->second.stream)
+                        : model_.scores(loaded->task, user.items()),
                 user.items_, k);
   }
 
-  /// Keeps a stream of the task for this user from now on, so that a recommendation costs one step and not a full pass.  Does nothing
-  /// where there is one.  Returns false for a task that has no streams.  Throws for an unknown task.
+  /// Keeps a stream of the task for this user from now on, so that a recommendation costs one step
+  /// and not a full pass. Does nothing where there is one. Returns false for a task that has no
+  /// streams. Throws for an unknown task.
   bool follow(User& user, std::string_view task) const {
     const std::shared_ptr<const Loaded> loaded = find(task);
     if (!model_.is_incremental(loaded->task)) return false;
     const auto found = user.followed_.find(task);
     if (found != user.followed_.end() && found->second.load == loaded->number) return true;
     const Here here;
-    user.followed_.insert_or_assign(std::string(task),
-                                    typename User::Followed{loaded->number, model_.start(loaded->task, user.items())});
+    user.followed_.insert_or_assign(
+        std::string(task),
+        typename User::Followed{loaded->number, model_.start(loaded->task, user.items())});
     return true;
   }
 
-  /// The user did one more thing.  Streams of tasks that were unloaded or replaced are dropped.  Throws for an unknown item.
+  /// The user did one more thing. Streams of tasks that were unloaded or replaced are dropped.
+  /// Throws for an unknown item.
   void observe(User& user, std::int32_t item) const {
     check_item(item);
     const Here here;
@@ -159,7 +174,9 @@ class Recommender {
           ++at;
         }
       }
-    } catch (...) {  // streams that may have seen half of the item are of no use; they are made again when asked for
+    } catch (
+        ...) {  // streams that may have seen half of the item are of no use; they are made again
+                // when asked for
       user.followed_.clear();
       throw;
     }
@@ -174,7 +191,8 @@ class Recommender {
     std::vector<std::pair<std::string_view, std::shared_ptr<const Loaded>>> current;
     for (const auto& [name, followed] : user.followed_) {
       std::shared_ptr<const Loaded> loaded = find_or_null(name);
-      if (loaded != nullptr && loaded->number == followed.load) current.emplace_back(name, std::move(loaded));
+      if (loaded != nullptr && loaded->number == followed.load)
+        current.emplace_back(name, std::move(loaded));
     }
     state(static_cast<std::int64_t>(current.size()));
     for (const auto& [name, loaded] : current) {
@@ -187,11 +205,13 @@ class Recommender {
     return std::move(state).finish();
   }
 
-  /// Reads back what save() wrote.  Streams of tasks that are not loaded, or not the same, are left out: follow() makes them anew.
-  /// Throws DataError for bytes that are damaged, no user's state, or another model's.
+  /// Reads back what save() wrote. Streams of tasks that are not loaded, or not the same, are left
+  /// out: follow() makes them anew. Throws DataError for bytes that are damaged, no user's state,
+  /// or another model's.
   User restore(std::string_view bytes) const {
     StateReader state = StateReader::of_state(bytes);
-    if (state.text() != magic) StateReader::fail("was not written by this version of Recommender::save");
+    if (state.text() != magic)
+      StateReader::fail("was not written by this version of Recommender::save");
     const std::string identity = model_.identity();
     if (const std::string_view written = state.text(); written != identity) {
       StateReader::fail(concat("belongs to another model: expected ", identity, ", got ", written));
@@ -207,11 +227,15 @@ class Recommender {
       const std::string_view task = state.text();
       StateReader parts(state.text());
       const std::shared_ptr<const Loaded> loaded = find_or_null(name);
-      if (loaded == nullptr || loaded->task.identity() != task || !model_.is_incremental(loaded->task)) continue;
+      if (loaded == nullptr || loaded->task.identity() != task ||
+          !model_.is_incremental(loaded->task))
+        continue;
       Stream stream = model_.start(loaded->task, {});
       model_.visit(loaded->task, stream, parts);
-      if (!parts.is_at_end()) StateReader::fail(concat("holds more of task '", name, "' than a stream has"));
-      user.followed_.insert_or_assign(std::string(name), typename User::Followed{loaded->number, std::move(stream)});
+      if (!parts.is_at_end())
+        StateReader::fail(concat("holds more of task '", name, "' than a stream has"));
+      user.followed_.insert_or_assign(std::string(name),
+                                      typename User::Followed{loaded->number, std::move(stream)});
     }
     if (!state.is_at_end()) StateReader::fail("goes on after its end");
     return user;
@@ -223,8 +247,9 @@ class Recommender {
   struct Loaded {
     Task task;
     TaskOptions options;
-    std::vector<std::int32_t> target_of;  ///< by item, from the first one on; negative or special: no target
-    std::uint64_t number;                 ///< of this loading; no two have the same
+    std::vector<std::int32_t>
+        target_of;         ///< by item, from the first one on; negative or special: no target
+    std::uint64_t number;  ///< of this loading; no two have the same
   };
 
   /// How a request computes: nothing recorded, on this thread alone.
@@ -244,35 +269,43 @@ class Recommender {
     if (loaded != nullptr) return loaded;
     std::string known;
     for (const std::string& each : tasks()) known += (known.empty() ? "" : ", ") + each;
-    throw OptionError(concat("unknown task '", name, "'; loaded: ", known.empty() ? "none" : known));
+    throw OptionError(
+        concat("unknown task '", name, "'; loaded: ", known.empty() ? "none" : known));
   }
 
-  std::shared_ptr<const Loaded> checked(std::string_view task, std::span<const std::int32_t> history, std::int64_t k) const {
+  std::shared_ptr<const Loaded> checked(std::string_view task,
+                                        std::span<const std::int32_t> history,
+                                        std::int64_t k) const {
     std::shared_ptr<const Loaded> loaded = find(task);
     if (k < 1) throw OptionError(concat("task '", task, "': expected k of at least 1, got ", k));
     if (history.empty()) throw OptionError(concat("task '", task, "': the history is empty"));
     return loaded;
   }
 
-  bool is_item(std::int32_t id) const noexcept { return id >= items_.first_item() && id < items_.size(); }
+  bool is_item(std::int32_t id) const noexcept {
+    return id >= items_.first_item() && id < items_.size();
+  }
   void check_item(std::int32_t id) const {
     if (!is_item(id)) {
-      throw OptionError(concat("id ", id, " is no item; expected ", items_.first_item(), " to ", items_.size() - 1));
+      throw OptionError(concat("id ", id, " is no item; expected ", items_.first_item(), " to ",
+                               items_.size() - 1));
     }
   }
 
-  std::vector<Recommendation> best(const Loaded& loaded, Tensor scores, std::span<const std::int32_t> history,
-                                   std::int64_t k) const {
+  std::vector<Recommendation> best(const Loaded& loaded, Tensor scores,
+                                   std::span<const std::int32_t> history, std::int64_t k) const {
     const Vocabulary& targets = loaded.options.targets;
     if (scores.numel() != targets.size()) {
-      throw ShapeError(concat("Recommender: expected scores of ", targets.size(), " targets, got ", scores.shape()));
+      throw ShapeError(concat("Recommender: expected scores of ", targets.size(), " targets, got ",
+                              scores.shape()));
     }
     constexpr float out = -std::numeric_limits<float>::infinity();
     float* const values = scores.data<float>();
     std::fill_n(values, targets.first_item(), out);
     if (loaded.options.leave_out) {
       for (const std::int32_t item : history) {
-        const std::int32_t target = loaded.target_of[static_cast<std::size_t>(item - items_.first_item())];
+        const std::int32_t target =
+            loaded.target_of[static_cast<std::size_t>(item - items_.first_item())];
         if (target >= targets.first_item()) values[target] = out;
       }
     }
@@ -287,7 +320,8 @@ class Recommender {
     for (std::int64_t i = 0; i < most && top.values.data<float>()[i] != out; ++i) {
       const float score = top.values.data<float>()[i];
       found.push_back({std::string(targets.name(top.indices.data<std::int32_t>()[i])), score});
-      if (loaded.options.probabilities) found.back().probability = static_cast<float>(std::exp(score - largest) / total);
+      if (loaded.options.probabilities)
+        found.back().probability = static_cast<float>(std::exp(score - largest) / total);
     }
     return found;
   }

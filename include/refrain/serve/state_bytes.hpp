@@ -15,7 +15,8 @@
 
 namespace refrain {
 
-/// Writes numbers, texts, ids and tensors one after the other, little-endian, and a hash of them all at the end.
+/// Writes numbers, texts, ids and tensors one after the other, little-endian, and a hash of them
+/// all at the end.
 class StateWriter {
  public:
   void operator()(std::int64_t number) { raw(&number, sizeof number); }
@@ -47,12 +48,15 @@ class StateWriter {
   }
 
  private:
-  void raw(const void* from, std::size_t count) { bytes_.append(static_cast<const char*>(from), count); }
+  void raw(const void* from, std::size_t count) {
+    bytes_.append(static_cast<const char*>(from), count);
+  }
 
   std::string bytes_;
 };
 
-/// Reads what a StateWriter wrote, in the same order.  Everything throws DataError for bytes that are no such state or end early.
+/// Reads what a StateWriter wrote, in the same order. Everything throws DataError for bytes that
+/// are no such state or end early.
 class StateReader {
  public:
   /// Of a part of a state, without a hash of its own.
@@ -92,13 +96,16 @@ class StateReader {
     const std::int64_t dtype = number();
     bool fits = dtype == static_cast<std::int64_t>(into.dtype()) && number() == into.rank();
     for (int axis = 0; fits && axis < into.rank(); ++axis) fits = number() == into.size(axis);
-    if (!fits) fail(concat("holds no tensor ", into.shape(), " of ", into.dtype(), " where one must be"));
+    if (!fits)
+      fail(concat("holds no tensor ", into.shape(), " of ", into.dtype(), " where one must be"));
     raw(into.raw(), into.bytes());
   }
 
   bool is_at_end() const noexcept { return left_.empty(); }
 
-  [[noreturn]] static void fail(const std::string& reason) { throw DataError("user state", 0, reason); }
+  [[noreturn]] static void fail(const std::string& reason) {
+    throw DataError("user state", 0, reason);
+  }
 
  private:
   /// A number of things of `size` bytes each that still follow.

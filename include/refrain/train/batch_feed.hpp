@@ -23,8 +23,9 @@ namespace refrain {
 ///   }
 ///
 /// `Batch` is a copyable struct of host tensors with `visit(function)`, which calls function(tensor) for each of them in turn;
-/// undefined tensors stay so.  A batch that was popped is good until the next but one pop; its tensors keep their addresses for as long
-/// as shapes repeat.  On the CPU batches are passed on as they are.
+/// undefined tensors stay so. A batch that was popped is good until the next but one pop; its
+/// tensors keep their addresses for as long as shapes repeat. On the CPU batches are passed on as
+/// they are.
 template <class Batch>
 class BatchFeed {
  public:
@@ -35,7 +36,8 @@ class BatchFeed {
 
   bool is_empty() const noexcept { return popped_ == pushed_; }
 
-  /// Takes a batch and starts to send it.  Throws Error when the one pushed before was not popped yet.
+  /// Takes a batch and starts to send it. Throws Error when the one pushed before was not popped
+  /// yet.
   void push(Batch batch) {
     if (!is_empty()) throw Error("BatchFeed::push: the batch before is still to be popped");
     Slot& slot = slot_of(pushed_);
@@ -47,7 +49,8 @@ class BatchFeed {
     ++pushed_;
   }
 
-  /// The batch that was pushed last, on the device: work queued from now on finds it there.  Throws Error when there is none.
+  /// The batch that was pushed last, on the device: work queued from now on finds it there. Throws
+  /// Error when there is none.
   Batch pop() {
     if (is_empty()) throw Error("BatchFeed::pop: there is no batch");
     if (popped_ > 0) slot_of(popped_ - 1).used.record();
@@ -69,7 +72,9 @@ class BatchFeed {
     Event used;           ///< behind the work with the batch
   };
 
-  Slot& slot_of(std::int64_t number) noexcept { return slots_[static_cast<std::size_t>(number % 2)]; }
+  Slot& slot_of(std::int64_t number) noexcept {
+    return slots_[static_cast<std::size_t>(number % 2)];
+  }
 
   void send(Slot& slot, Batch& batch) {
     std::size_t bytes = 0;
@@ -83,7 +88,9 @@ class BatchFeed {
     bool is_new = false;
     batch.visit([&](Tensor& tensor) {
       Tensor& target = *targets[at++];
-      if (target.defined() == tensor.defined() && target.shape() == tensor.shape() && target.dtype() == tensor.dtype()) return;
+      if (target.defined() == tensor.defined() && target.shape() == tensor.shape() &&
+          target.dtype() == tensor.dtype())
+        return;
       target = tensor.defined() ? Tensor(tensor.shape(), tensor.dtype(), device_) : Tensor();
       is_new = true;
     });
@@ -102,7 +109,9 @@ class BatchFeed {
     slot.sent.record(stream_.get());
   }
 
-  static constexpr std::size_t padded(std::size_t bytes) noexcept { return (bytes + alignment - 1) / alignment * alignment; }
+  static constexpr std::size_t padded(std::size_t bytes) noexcept {
+    return (bytes + alignment - 1) / alignment * alignment;
+  }
 
   Device device_;
   bool staged_;

@@ -10,8 +10,8 @@
 
 namespace refrain {
 
-/// XXH64 over names, element types, shapes and elements of all tensors in the order of names, then over the texts: 16
-/// hexadecimal digits.
+/// XXH64 over names, element types, shapes and elements of all tensors in the order of names, then
+/// over the texts: 16 hexadecimal digits.
 REFRAIN_API std::string content_hash(const TensorMap& tensors, const Metadata& metadata = {});
 
 /// content_hash() of a module's parameters, under the names that they have in this module.

@@ -7,9 +7,9 @@
 
 namespace refrain {
 
-/// While one lives, the first SIGINT or SIGTERM only sets a flag, which training loops look at between steps; a second one
-/// ends the program as usual.  The handlers of before come back with the destructor.  For programs; the library installs none
-/// by itself.
+/// While one lives, the first SIGINT or SIGTERM only sets a flag, which training loops look at
+/// between steps; a second one ends the program as usual. The handlers of before come back with the
+/// destructor. For programs; the library installs none by itself.
 class REFRAIN_API InterruptGuard {
  public:
   /// Clears the flag and installs the handlers.  Throws Error when the system refuses.

@@ -13,8 +13,9 @@ namespace refrain {
 
 /// Appends one JSON object a line: {"epoch":1,"loss":0.5,"split":"valid"}.
 ///
-/// A line is handed to the system as a whole as soon as it is complete, so an interrupted run leaves whole lines; if the file
-/// ends inside a line (a crash of the machine), a new line begins first.
+/// A line is handed to the system as a whole as soon as it is complete, so an interrupted run
+/// leaves whole lines; if the file ends inside a line (a crash of the machine), a new line begins
+/// first.
 class REFRAIN_API MetricLog {
  public:
   using Number = std::pair<std::string_view, double>;
@@ -26,11 +27,13 @@ class REFRAIN_API MetricLog {
   MetricLog(const MetricLog&) = delete;
   MetricLog& operator=(const MetricLog&) = delete;
 
-  /// Writes numbers, then texts, in the order given.  A number that is not finite becomes null, which JSON has for it; a whole
-  /// number is written without a fraction.  Throws DataError when the line cannot be written in full.
+  /// Writes numbers, then texts, in the order given. A number that is not finite becomes null,
+  /// which JSON has for it; a whole number is written without a fraction. Throws DataError when the
+  /// line cannot be written in full.
   void write(std::span<const Number> numbers, std::span<const Text> texts = {});
   void write(std::initializer_list<Number> numbers, std::initializer_list<Text> texts = {}) {
-    write(std::span<const Number>(numbers.begin(), numbers.size()), std::span<const Text>(texts.begin(), texts.size()));
+    write(std::span<const Number>(numbers.begin(), numbers.size()),
+          std::span<const Text>(texts.begin(), texts.size()));
   }
 
  private:

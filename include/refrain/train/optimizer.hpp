@@ -16,56 +16,64 @@ namespace refrain {
 
 /// Base of the optimizers.
 ///
-/// An optimizer keeps handles on the parameters it is given, so the module may move.  Per step it changes those that are not
-/// frozen and have a gradient; a parameter named twice (tied layers) is changed once.  State (moments, and the number of
-/// updates) comes into being with a parameter's first update and belongs to that parameter alone:
+/// An optimizer keeps handles on the parameters it is given, so the module may move. Per step it
+/// changes those that are not frozen and have a gradient; a parameter named twice (tied layers) is
+/// changed once. State (moments, and the number of updates) comes into being with a parameter's
+/// first update and belongs to that parameter alone:
 ///  - a frozen parameter has none; freezing one later drops its state at the next step, unfreezing starts it afresh;
 ///  - a parameter without a gradient in this step keeps its state, and its update count does not move.
-/// Row-sparse gradients change the rows they name alone (lazily): other rows, and their moments, keep their bytes.  The update
-/// count is the parameter's, not the row's, so a row that appears late gets the bias correction of a late step.
-/// Once each parameter has had its first update, a step asks the system for no memory.
+/// Row-sparse gradients change the rows they name alone (lazily): other rows, and their moments,
+/// keep their bytes. The update count is the parameter's, not the row's, so a row that appears late
+/// gets the bias correction of a late step. Once each parameter has had its first update, a step
+/// asks the system for no memory.
 class REFRAIN_API Optimizer {
  public:
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// Updates the parameters from their gradients, which stay until zero_grad().  Throws ShapeError, DTypeError or DeviceError when a
-  /// gradient is not its parameter's.
+  /// Updates the parameters from their gradients, which stay until zero_grad(). Throws ShapeError,
+  /// DTypeError or DeviceError when a gradient is not its parameter's.
   void step();
 
   /// Drops the gradients.
   void zero_grad();
 
-  /// A step that is recorded once and run again (see RecordedWork): what changes from step to step lies in device memory.
+  /// A step that is recorded once and run again (see RecordedWork): what changes from step to step
+  /// lies in device memory.
   ///
   ///   optimizer.prepare_recorded();                          // after an ordinary step: the parameters it changed
   ///   RecordedWork work(device, [&] { ...; optimizer.step_recorded(); });
   ///   for (...) { optimizer.advance_recorded(); work.run(); }
   ///
-  /// advance_recorded() counts a step and sends the learning rate and Adam's corrections to the device.  step_recorded() throws Error
-  /// when other parameters have gradients than when it was prepared.  The results are those of step().  When recording_fits() is
-  /// false, since parameters were frozen, unfrozen or moved, L2 was changed or a state was loaded, the step must be recorded again.
+  /// advance_recorded() counts a step and sends the learning rate and Adam's corrections to the
+  /// device. step_recorded() throws Error when other parameters have gradients than when it was
+  /// prepared. The results are those of step(). When recording_fits() is false, since parameters
+  /// were frozen, unfrozen or moved, L2 was changed or a state was loaded, the step must be
+  /// recorded again.
   void prepare_recorded();
   bool recording_fits() const;
   void advance_recorded();
   void step_recorded();
 
-  /// Scales all gradients by max_norm / norm when norm > max_norm:  norm = sqrt(sum of squares over all elements of all
-  /// parameters).  Returns the norm before scaling; sums in a fixed order.  A norm that is not finite is returned and nothing
-  /// is scaled.  Waits for the device that the gradients live on.  Throws OptionError unless max_norm > 0.
+  /// Scales all gradients by max_norm / norm when norm > max_norm: norm = sqrt(sum of squares over
+  /// all elements of all parameters). Returns the norm before scaling; sums in a fixed order. A
+  /// norm that is not finite is returned and nothing is scaled. Waits for the device that the
+  /// gradients live on. Throws OptionError unless max_norm > 0.
   double clip_gradients(double max_norm);
 
-  /// The same without waiting: the norm, of one element, stays on the device (kernels::ClipFactor).  Undefined when there is no
-  /// gradient.  Throws OptionError, and DTypeError or DeviceError unless all gradients are of one type on one device.
+  /// The same without waiting: the norm, of one element, stays on the device (kernels::ClipFactor).
+  /// Undefined when there is no gradient. Throws OptionError, and DTypeError or DeviceError unless
+  /// all gradients are of one type on one device.
   Tensor clip_gradients_on_device(double max_norm);
 
   double learning_rate() const noexcept { return learning_rate_; }
   /// Throws OptionError unless rate >= 0.
   void set_learning_rate(double rate);
 
-  /// L2 of the parameters whose name matches the pattern, in place of the option:  g = gradient + l2 * parameter (of a
-  /// row-sparse gradient: for the named rows alone).  Throws OptionError when none matches or l2 < 0.
+  /// L2 of the parameters whose name matches the pattern, in place of the option: g = gradient + l2
+  /// * parameter (of a row-sparse gradient: for the named rows alone). Throws OptionError when none
+  /// matches or l2 < 0.
   void set_l2(std::string_view pattern, double l2);
 
   /// Number of scalars that step() would change now, given a gradient for each.
@@ -74,12 +82,14 @@ class REFRAIN_API Optimizer {
   /// Bytes of moments held.
   std::int64_t state_bytes() const;
 
-  /// The state by name, sharing storage with the optimizer: "adam.m.<parameter>", "adam.v.<parameter>",
-  /// "adam.updates.<parameter>" (i64 []).  Options are not state: a resumed run makes its optimizer with the same ones.
+  /// The state by name, sharing storage with the optimizer: "adam.m.<parameter>",
+  /// "adam.v.<parameter>", "adam.updates.<parameter>" (i64 []). Options are not state: a resumed
+  /// run makes its optimizer with the same ones.
   TensorMap state() const;
 
   /// Takes over a state() of the same parameters; those that it does not name have none afterwards.
-  /// Throws OptionError, ShapeError or DTypeError, and changes nothing, when it holds a name, shape or type that does not fit.
+  /// Throws OptionError, ShapeError or DTypeError, and changes nothing, when it holds a name, shape
+  /// or type that does not fit.
   void load_state(const TensorMap& state);
 
  protected:
@@ -93,8 +103,8 @@ class REFRAIN_API Optimizer {
   };
 
   /// `moment_names`: what state() calls the moments, "adam.m" and so on.
-  Optimizer(std::string kind, std::vector<std::string> moment_names, const std::vector<NamedParameter>& parameters,
-            double learning_rate, double l2);
+  Optimizer(std::string kind, std::vector<std::string> moment_names,
+            const std::vector<NamedParameter>& parameters, double learning_rate, double l2);
 
   static constexpr std::int64_t rates_per_slot = 3;
 
@@ -122,7 +132,9 @@ class REFRAIN_API Optimizer {
 
   static Recorded recorded_of(const Slot& slot);
   static void check_fits(const Slot& slot);
-  bool is_due(const Slot& slot) const { return !slot.parameter.is_frozen() && slot.parameter.gradient().defined(); }
+  bool is_due(const Slot& slot) const {
+    return !slot.parameter.is_frozen() && slot.parameter.gradient().defined();
+  }
 
   std::string kind_;
   std::vector<std::string> moment_names_;
@@ -147,7 +159,8 @@ struct AdamOptions {
 ///
 ///   g = gradient + l2 * p;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 ///   p -= learning_rate * ( m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + decay * p )
-/// with t = updates of this parameter.  Throws OptionError unless rates are >= 0, betas in [0,1) and epsilon > 0.
+/// with t = updates of this parameter. Throws OptionError unless rates are >= 0, betas in [0,1) and
+/// epsilon > 0.
 class REFRAIN_API Adam final : public Optimizer {
  public:
   explicit Adam(const std::vector<NamedParameter>& parameters, AdamOptions options = {});
@@ -168,7 +181,8 @@ struct SgdOptions {
   double l2 = 0;  ///< added to the gradient
 };
 
-/// Stochastic gradient descent:  g = gradient + l2 * p;  velocity = momentum * velocity + g;  p -= learning_rate * velocity.
+/// Stochastic gradient descent: g = gradient + l2 * p; velocity = momentum * velocity + g; p -=
+/// learning_rate * velocity.
 ///
 /// With momentum a row-sparse gradient is made dense first, since every row's velocity moves.
 /// Throws OptionError unless rates are >= 0 and momentum is in [0,1).

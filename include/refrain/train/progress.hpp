@@ -12,16 +12,18 @@ namespace refrain {
 
 /// One line about work in progress: done, total, rate, time left, and a note.
 ///
-/// On a terminal it is a bar that is drawn over and over; elsewhere (a log file, a pipe) a plain line every few seconds.
-/// Nothing is written more often than the interval says, so advance() may be called for every step.
+/// On a terminal it is a bar that is drawn over and over; elsewhere (a log file, a pipe) a plain
+/// line every few seconds. Nothing is written more often than the interval says, so advance() may
+/// be called for every step.
 class REFRAIN_API Progress {
  public:
   enum class Style : std::uint8_t { automatic, bar, lines, quiet };
   struct Options {
-    std::string label = "";          ///< "epoch 3"
-    std::int64_t total = 0;          ///< 0: unknown; then neither share nor time left are shown
-    std::string unit = "steps";      ///< what advance() counts
-    Style style = Style::automatic;  ///< automatic: bar when `out` is std::cerr and that is a terminal, else lines
+    std::string label = "";      ///< "epoch 3"
+    std::int64_t total = 0;      ///< 0: unknown; then neither share nor time left are shown
+    std::string unit = "steps";  ///< what advance() counts
+    Style style = Style::
+        automatic;  ///< automatic: bar when `out` is std::cerr and that is a terminal, else lines
     double bar_interval_seconds = 0.1;
     double line_interval_seconds = 5;
     std::ostream* out = nullptr;           ///< null: std::cerr
@@ -39,7 +41,8 @@ class REFRAIN_API Progress {
   /// Shown behind the figures from the next drawing on: "loss 6.123".
   void set_note(std::string note) { note_ = std::move(note); }
 
-  /// Writes the last state, whatever the interval, unless a line has shown it already; nothing is written afterwards.
+  /// Writes the last state, whatever the interval, unless a line has shown it already; nothing is
+  /// written afterwards.
   void finish();
 
   std::int64_t done() const noexcept { return done_; }

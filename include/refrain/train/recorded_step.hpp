@@ -25,13 +25,16 @@ struct RecordingReport {
   std::string reason;           ///< why not
 };
 
-/// A whole training step (forward, backward, clipping, update) as recorded work, for batches of one set of shapes.
+/// A whole training step (forward, backward, clipping, update) as recorded work, for batches of one
+/// set of shapes.
 ///
-/// After `record_after` steps in a row with batches of equal shapes the next is recorded; from then on such batches are copied to the
-/// recording's own inputs and the recording is run, which costs the host one launch.  Batches of other shapes are for the caller to
-/// compute in the ordinary way.  When parameters of the optimizer are frozen, unfrozen or moved, or the math mode changes, the step is
-/// recorded anew; what else the loss reads (a frozen base) must stay where it is.  When something in the step cannot be recorded (it
-/// waits for the device), that is reported once and no further attempt is made.
+/// After `record_after` steps in a row with batches of equal shapes the next is recorded; from then
+/// on such batches are copied to the recording's own inputs and the recording is run, which costs
+/// the host one launch. Batches of other shapes are for the caller to compute in the ordinary way.
+/// When parameters of the optimizer are frozen, unfrozen or moved, or the math mode changes, the
+/// step is recorded anew; what else the loss reads (a frozen base) must stay where it is. When
+/// something in the step cannot be recorded (it waits for the device), that is reported once and no
+/// further attempt is made.
 template <class Batch>
 class RecordedStep {
  public:
@@ -75,7 +78,9 @@ class RecordedStep {
   static std::vector<Form> shapes_of(const Batch& batch) {
     std::vector<Form> forms;
     Batch handles = batch;
-    handles.visit([&](Tensor& tensor) { forms.push_back({tensor.defined(), tensor.shape(), tensor.dtype()}); });
+    handles.visit([&](Tensor& tensor) {
+      forms.push_back({tensor.defined(), tensor.shape(), tensor.dtype()});
+    });
     return forms;
   }
   bool has_known_shapes(const Batch& batch) const { return known_ == shapes_of(batch); }
@@ -100,7 +105,9 @@ class RecordedStep {
       return false;
     };
     try {
-      pool_trim(device_);  // a recording has memory of its own: what ordinary steps no longer use must make room
+      pool_trim(
+          device_);  // a recording has memory of its own: what ordinary steps no longer use must
+                     // make room
       optimizer_.prepare_recorded();
       mode_ = math_mode();
       draws_ = {};
@@ -120,7 +127,10 @@ class RecordedStep {
     } catch (const std::bad_alloc&) {
       return failed("the device has too little memory for a recording beside ordinary steps");
     }
-    report(RecordingReport{.is_recorded = true, .kernels = work_->kernels(), .operations = work_->operations(), .reason = {}});
+    report(RecordingReport{.is_recorded = true,
+                           .kernels = work_->kernels(),
+                           .operations = work_->operations(),
+                           .reason = {}});
     return true;
   }
 

@@ -8,9 +8,10 @@
 
 namespace refrain {
 
-/// A new version of a file: written beside it under another name, and in its place only once commit() has returned.  Without
-/// commit() the destructor removes it; what a killed process left, the next one to replace the same file.  Everything throws DataError,
-/// naming the file, with the reason.
+/// A new version of a file: written beside it under another name, and in its place only once
+/// commit() has returned. Without commit() the destructor removes it; what a killed process left,
+/// the next one to replace the same file. Everything throws DataError, naming the file, with the
+/// reason.
 class REFRAIN_API ReplacedFile {
  public:
   explicit ReplacedFile(std::string path);

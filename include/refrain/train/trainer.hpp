@@ -24,19 +24,26 @@ struct TrainerOptions {
   std::int64_t epochs = 10;
   std::int64_t steps_per_epoch = 0;  ///< required
   double max_norm = 0;               ///< clip the gradients' global norm; 0: no clipping
-  std::int64_t patience = 0;         ///< stop after so many evaluations in a row without a better one; 0: never
-  bool larger_is_better = true;      ///< what the evaluation returns
-  bool restore_best = true;          ///< leave the parameters of the best evaluation in the model at the end
-  /// Learning rate of a step, counted from 0 over the whole run; empty: the optimizer's own, constant.
+  std::int64_t patience =
+      0;  ///< stop after so many evaluations in a row without a better one; 0: never
+  bool larger_is_better = true;  ///< what the evaluation returns
+  bool restore_best =
+      true;  ///< leave the parameters of the best evaluation in the model at the end
+  /// Learning rate of a step, counted from 0 over the whole run; empty: the optimizer's own,
+  /// constant.
   std::function<double(std::int64_t step)> schedule = {};
-  std::string checkpoint = "";      ///< file of the training state, written after each epoch and on interruption; empty: none
-  double checkpoint_seconds = 600;  ///< written inside an epoch, too, when so long has passed since the last time; 0: never
-  Metadata metadata = {};           ///< texts to store in the checkpoint
-  /// Steps whose losses may be looked at later, so that the host prepares the next ones while a device computes.  0: every loss is
-  /// looked at before the parameters change.
+  std::string checkpoint =
+      "";  ///< file of the training state, written after each epoch and on interruption; empty:
+           ///< none
+  double checkpoint_seconds =
+      600;  ///< written inside an epoch, too, when so long has passed since the last time; 0: never
+  Metadata metadata = {};  ///< texts to store in the checkpoint
+  /// Steps whose losses may be looked at later, so that the host prepares the next ones while a
+  /// device computes. 0: every loss is looked at before the parameters change.
   std::int64_t pending_losses = 0;
-  /// On a GPU and with pending_losses: after so many steps in a row with batches of equal shapes a step is recorded and from then on
-  /// run again (RecordedStep).  The loss must then depend on nothing but batch, parameters and dropout streams.  0: never.
+  /// On a GPU and with pending_losses: after so many steps in a row with batches of equal shapes a
+  /// step is recorded and from then on run again (RecordedStep). The loss must then depend on
+  /// nothing but batch, parameters and dropout streams. 0: never.
   std::int64_t record_after = 0;
 };
 
@@ -63,7 +70,8 @@ struct EpochReport {
   double loss = 0;    ///< mean over the steps
   double metric = 0;  ///< what the evaluation returned
   bool is_best = false;
-  double training_seconds = 0;  ///< of this process: less than the epoch's when it was resumed inside
+  double training_seconds =
+      0;  ///< of this process: less than the epoch's when it was resumed inside
   double evaluation_seconds = 0;
   double learning_rate = 0;
 };
@@ -75,53 +83,62 @@ struct TrainingResult {
   TrainingPosition position;
 };
 
-/// Runs training.  It knows no model: what a step computes and what an evaluation means are given as functions.
+/// Runs training. It knows no model: what a step computes and what an evaluation means are given as
+/// functions.
 ///
 ///   Trainer trainer(model, optimizer, {.epochs = 20, .steps_per_epoch = batches.steps_per_epoch(), .patience = 3});
 ///   trainer.keep("dropout", model.dropout().random());
 ///   trainer.run([&](std::int64_t epoch, std::int64_t step) { return loss_of(batches.rows(epoch, step)); },
 ///               [&](std::int64_t epoch) { return hit_rate(validation); });
 ///
-/// When a step depends on nothing but epoch, step, the parameters and the random streams that were named to keep(), then a run
-/// that was interrupted anywhere and resumed ends with the same bytes as one that was not.  Model and optimizer must outlive
-/// the trainer.
+/// When a step depends on nothing but epoch, step, the parameters and the random streams that were
+/// named to keep(), then a run that was interrupted anywhere and resumed ends with the same bytes
+/// as one that was not. Model and optimizer must outlive the trainer.
 class REFRAIN_API Trainer {
  public:
   /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0, patience >= 0,
   /// pending_losses from 0 to 2^20 and record_after >= 0.
   Trainer(Module& model, Optimizer& optimizer, TrainerOptions options);
 
-  /// Makes a random stream part of the saved state.  It must outlive the trainer.  Throws OptionError for a name used before.
+  /// Makes a random stream part of the saved state. It must outlive the trainer. Throws OptionError
+  /// for a name used before.
   void keep(const std::string& name, Random& random);
 
   void on_step(std::function<void(const StepReport&)> function) { on_step_ = std::move(function); }
-  void on_epoch(std::function<void(const EpochReport&)> function) { on_epoch_ = std::move(function); }
+  void on_epoch(std::function<void(const EpochReport&)> function) {
+    on_epoch_ = std::move(function);
+  }
   /// Called when a step was recorded, or could not be.
-  void on_recording(std::function<void(const RecordingReport&)> function) { on_recording_ = std::move(function); }
+  void on_recording(std::function<void(const RecordingReport&)> function) {
+    on_recording_ = std::move(function);
+  }
 
   const TrainingPosition& position() const noexcept { return position_; }
 
-  /// Writes the training state to a file.  Throws Error, and leaves the file as it was, when a parameter is not finite.
+  /// Writes the training state to a file. Throws Error, and leaves the file as it was, when a
+  /// parameter is not finite.
   void save(const std::string& path) const;
 
-  /// Continues from a saved state: model, optimizer, random streams and position.  Throws DataError when the file is damaged or
-  /// belongs to another model, optimizer, number of steps or set of random streams.
+  /// Continues from a saved state: model, optimizer, random streams and position. Throws DataError
+  /// when the file is damaged or belongs to another model, optimizer, number of steps or set of
+  /// random streams.
   void resume(const std::string& path);
 
-  /// Trains until the last epoch, early stopping, or InterruptGuard::requested(); leaves the model in evaluation mode.  An
-  /// interrupted run has saved its state, if there is a checkpoint file; an evaluation that was interrupted is done again by
-  /// the resumed run.
+  /// Trains until the last epoch, early stopping, or InterruptGuard::requested(); leaves the model
+  /// in evaluation mode. An interrupted run has saved its state, if there is a checkpoint file; an
+  /// evaluation that was interrupted is done again by the resumed run.
   ///
   /// `loss(epoch, step)` returns the scalar Variable to minimise; `evaluate(epoch)` returns the metric, with the model in
-  /// evaluation mode and nothing recorded, and draws from no stream named to keep().  Throws Error when a loss is not finite,
-  /// besides what the functions throw.
+  /// evaluation mode and nothing recorded, and draws from no stream named to keep(). Throws Error
+  /// when a loss is not finite, besides what the functions throw.
   template <class Loss, class Evaluate>
   TrainingResult run(Loss&& loss, Evaluate&& evaluate);
 
-  /// The same with the making of a batch apart from its loss: `make(epoch, step)` returns a batch of host tensors (see BatchFeed) and
-  /// depends on nothing but epoch and step; `loss(batch)` is given it on `device`.  With pending_losses the next batch is made and sent
-  /// while the device computes, nothing waits for the device but a loss that is so many steps old, and a loss that is not finite is
-  /// reported as late.  Steps, their order and their numbers are the same.
+  /// The same with the making of a batch apart from its loss: `make(epoch, step)` returns a batch
+  /// of host tensors (see BatchFeed) and depends on nothing but epoch and step; `loss(batch)` is
+  /// given it on `device`. With pending_losses the next batch is made and sent while the device
+  /// computes, nothing waits for the device but a loss that is so many steps old, and a loss that
+  /// is not finite is reported as late. Steps, their order and their numbers are the same.
   template <class Make, class Loss, class Evaluate>
   TrainingResult run(Device device, Make&& make, Loss&& loss, Evaluate&& evaluate);
 
@@ -142,7 +159,9 @@ class REFRAIN_API Trainer {
   void settle(std::size_t allowed);
   void report(const StepReport& report);
   void advance();
-  bool stopped_early() const noexcept { return options_.patience > 0 && position_.worse_evaluations >= options_.patience; }
+  bool stopped_early() const noexcept {
+    return options_.patience > 0 && position_.worse_evaluations >= options_.patience;
+  }
   void begin_step();
   void end_step(double loss);
   void end_epoch(double metric, double evaluation_seconds);
@@ -207,7 +226,8 @@ TrainingResult Trainer::run(Device device, Make&& make, Loss&& loss, Evaluate&& 
           backward(value);
           queue_update(value.value());
         }
-        if (position_.step < options_.steps_per_epoch) feed.push(make(position_.epoch, position_.step));
+        if (position_.step < options_.steps_per_epoch)
+          feed.push(make(position_.epoch, position_.step));
         settle(static_cast<std::size_t>(options_.pending_losses));
       },
       evaluate);
@@ -233,7 +253,8 @@ TrainingResult Trainer::run_epochs(Step&& step, Evaluate&& evaluate) {
       const NoGrad off;
       metric = static_cast<double>(evaluate(position_.epoch));
     }
-    if (InterruptGuard::requested()) return finish(TrainingEnd::interrupted);  // it may have been cut short
+    if (InterruptGuard::requested())
+      return finish(TrainingEnd::interrupted);  // it may have been cut short
     end_epoch(metric, now_seconds() - evaluation_began);
   }
   return finish(stopped_early() ? TrainingEnd::stopped_early : TrainingEnd::finished);

@@ -1,6 +1,7 @@
 #pragma once
-/// The names that CUDA itself gives a kernel, for the emulation: keywords, built-in variables, barriers, shuffles, votes, integer
-/// atomics, fast arithmetic.  A float atomic does not compile: its sum would depend on the order of the threads.
+/// The names that CUDA itself gives a kernel, for the emulation: keywords, built-in variables,
+/// barriers, shuffles, votes, integer atomics, fast arithmetic. A float atomic does not compile:
+/// its sum would depend on the order of the threads.
 
 #include <atomic>
 #include <bit>
@@ -28,7 +29,8 @@ struct uint3 {
 
 struct dim3 {
   unsigned x, y, z;
-  constexpr dim3(unsigned along_x = 1, unsigned along_y = 1, unsigned along_z = 1)  // NOLINT: CUDA's own converts, too
+  constexpr dim3(unsigned along_x = 1, unsigned along_y = 1,
+                 unsigned along_z = 1)  // NOLINT: CUDA's own converts, too
       : x(along_x), y(along_y), z(along_z) {}
 };
 
@@ -58,11 +60,13 @@ namespace refrain::simt::emulation {
 
 /// The value that lane `source` of the mask handed in.
 template <class T>
-T shuffled(const char* operation, unsigned mask, const T& value, unsigned source, const Site& site) {
+T shuffled(const char* operation, unsigned mask, const T& value, unsigned source,
+           const Site& site) {
   static_assert(std::is_arithmetic_v<T> && sizeof(T) >= 4, "CUDA shuffles 4 or 8 bytes");
   const Deposits& all = exchange(operation, mask, &value, sizeof value, false, site);
   const Overlook overlook;
-  if ((mask >> source & 1) == 0) fail(concat(operation, ": reads lane ", source, " outside the mask"), site);
+  if ((mask >> source & 1) == 0)
+    fail(concat(operation, ": reads lane ", source, " outside the mask"), site);
   T result;
   std::memcpy(&result, all[source].data(), sizeof result);
   return result;
@@ -84,7 +88,8 @@ inline unsigned votes(const char* operation, unsigned mask, int predicate, const
 }  // namespace refrain::simt::emulation
 
 /// The caller's place in its source, for messages: the last parameter of whatever may fail.
-#define REFRAIN_SITE ::refrain::simt::emulation::Site site = ::refrain::simt::emulation::Site::current()
+#define REFRAIN_SITE \
+  ::refrain::simt::emulation::Site site = ::refrain::simt::emulation::Site::current()
 
 // ---- barriers ----
 
@@ -92,13 +97,16 @@ inline void __syncthreads(REFRAIN_SITE) {
   refrain::simt::emulation::block_barrier(refrain::simt::emulation::Vote::count, 0, site);
 }
 inline int __syncthreads_count(int predicate, REFRAIN_SITE) {
-  return refrain::simt::emulation::block_barrier(refrain::simt::emulation::Vote::count, predicate, site);
+  return refrain::simt::emulation::block_barrier(refrain::simt::emulation::Vote::count, predicate,
+                                                 site);
 }
 inline int __syncthreads_and(int predicate, REFRAIN_SITE) {
-  return refrain::simt::emulation::block_barrier(refrain::simt::emulation::Vote::all, predicate, site);
+  return refrain::simt::emulation::block_barrier(refrain::simt::emulation::Vote::all, predicate,
+                                                 site);
 }
 inline int __syncthreads_or(int predicate, REFRAIN_SITE) {
-  return refrain::simt::emulation::block_barrier(refrain::simt::emulation::Vote::any, predicate, site);
+  return refrain::simt::emulation::block_barrier(refrain::simt::emulation::Vote::any, predicate,
+                                                 site);
 }
 inline void __syncwarp(unsigned mask = ~0u, REFRAIN_SITE) {
   const char nothing = 0;
@@ -110,7 +118,8 @@ inline void __syncwarp(unsigned mask = ~0u, REFRAIN_SITE) {
 template <class T>
 T __shfl_sync(unsigned mask, T value, int source, int width = 32, REFRAIN_SITE) {
   const unsigned last = static_cast<unsigned>(width) - 1;
-  const unsigned from = (refrain::simt::emulation::current_lane() & ~last) + (static_cast<unsigned>(source) & last);
+  const unsigned from =
+      (refrain::simt::emulation::current_lane() & ~last) + (static_cast<unsigned>(source) & last);
   return refrain::simt::emulation::shuffled("__shfl_sync", mask, value, from, site);
 }
 template <class T>
@@ -118,20 +127,22 @@ T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, REFRAIN_SITE
   const unsigned group = ~(static_cast<unsigned>(width) - 1);
   const unsigned lane = refrain::simt::emulation::current_lane();
   const unsigned other = lane ^ static_cast<unsigned>(bits);
-  return refrain::simt::emulation::shuffled("__shfl_xor_sync", mask, value, (other & group) > (lane & group) ? lane : other,
-                                            site);
+  return refrain::simt::emulation::shuffled("__shfl_xor_sync", mask, value,
+                                            (other & group) > (lane & group) ? lane : other, site);
 }
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned distance, int width = 32, REFRAIN_SITE) {
   const unsigned lane = refrain::simt::emulation::current_lane();
   const bool inside = lane % static_cast<unsigned>(width) + distance < static_cast<unsigned>(width);
-  return refrain::simt::emulation::shuffled("__shfl_down_sync", mask, value, inside ? lane + distance : lane, site);
+  return refrain::simt::emulation::shuffled("__shfl_down_sync", mask, value,
+                                            inside ? lane + distance : lane, site);
 }
 template <class T>
 T __shfl_up_sync(unsigned mask, T value, unsigned distance, int width = 32, REFRAIN_SITE) {
   const unsigned lane = refrain::simt::emulation::current_lane();
   const bool inside = lane % static_cast<unsigned>(width) >= distance;
-  return refrain::simt::emulation::shuffled("__shfl_up_sync", mask, value, inside ? lane - distance : lane, site);
+  return refrain::simt::emulation::shuffled("__shfl_up_sync", mask, value,
+                                            inside ? lane - distance : lane, site);
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate, REFRAIN_SITE) {
   return refrain::simt::emulation::votes("__ballot_sync", mask, predicate, site);
@@ -193,10 +204,14 @@ inline float __fdividef(float a, float b) { return a / b; }
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 inline long long __double_as_longlong(double value) { return std::bit_cast<long long>(value); }
-inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>((std::uint64_t{a} * b) >> 32); }
+inline unsigned __umulhi(unsigned a, unsigned b) {
+  return static_cast<unsigned>((std::uint64_t{a} * b) >> 32);
+}
 inline int __popc(unsigned bits) { return std::popcount(bits); }
 inline int __clz(int bits) { return std::countl_zero(static_cast<unsigned>(bits)); }
-inline int __ffs(int bits) { return bits == 0 ? 0 : std::countr_zero(static_cast<unsigned>(bits)) + 1; }
+inline int __ffs(int bits) {
+  return bits == 0 ? 0 : std::countr_zero(static_cast<unsigned>(bits)) + 1;
+}
 
 template <class T>
 T __ldg(const T* address) {

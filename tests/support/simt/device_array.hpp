@@ -1,6 +1,7 @@
 #pragma once
-/// What stands for GPU memory in emulation tests: each array an allocation of its own, exactly as long as its elements, so that the
-/// sanitizers see every access beside it; full of NaN (integers: -1) until written.
+/// What stands for GPU memory in emulation tests: each array an allocation of its own, exactly as
+/// long as its elements, so that the sanitizers see every access beside it; full of NaN (integers:
+/// -1) until written.
 
 #include <algorithm>
 #include <cstddef>
@@ -19,16 +20,18 @@ namespace refrain::test {
 template <class T>
 class DeviceArray {
  public:
-  /// Holds `values`, or NaN when there are none.  Starts at a multiple of 256 bytes, as cudaMalloc's blocks do, or `offset` elements
-  /// further.
+  /// Holds `values`, or NaN when there are none. Starts at a multiple of 256 bytes, as cudaMalloc's
+  /// blocks do, or `offset` elements further.
   explicit DeviceArray(const Shape& shape, const std::vector<T>& values = {}, int offset = 0)
       : shape_(shape),
         count_(static_cast<std::size_t>(shape.numel())),
-        block_(static_cast<T*>(::operator new((count_ + static_cast<std::size_t>(offset)) * sizeof(T), alignment))),
+        block_(static_cast<T*>(
+            ::operator new((count_ + static_cast<std::size_t>(offset)) * sizeof(T), alignment))),
         data_(block_.get() + offset) {
     std::memset(block_.get(), 0xff, (count_ + static_cast<std::size_t>(offset)) * sizeof(T));
     if (values.empty()) return;
-    if (values.size() != count_) throw ShapeError(concat("DeviceArray: ", values.size(), " values for ", shape));
+    if (values.size() != count_)
+      throw ShapeError(concat("DeviceArray: ", values.size(), " values for ", shape));
     std::copy(values.begin(), values.end(), data_);
   }
 
@@ -53,30 +56,37 @@ class DeviceArray {
 
 /// Normal numbers.
 template <class T>
-DeviceArray<T> random_array(const Shape& shape, std::uint64_t seed, double deviation = 1, int offset = 0) {
+DeviceArray<T> random_array(const Shape& shape, std::uint64_t seed, double deviation = 1,
+                            int offset = 0) {
   DeviceArray<T> array(shape, {}, offset);
   Random random(seed);
-  for (std::int64_t i = 0; i < shape.numel(); ++i) array.data()[i] = static_cast<T>(deviation * random.normal());
+  for (std::int64_t i = 0; i < shape.numel(); ++i)
+    array.data()[i] = static_cast<T>(deviation * random.normal());
   return array;
 }
 
 /// Ids in [0, bound).
-inline DeviceArray<std::int32_t> random_id_array(std::int64_t count, std::int64_t bound, std::uint64_t seed) {
+inline DeviceArray<std::int32_t> random_id_array(std::int64_t count, std::int64_t bound,
+                                                 std::uint64_t seed) {
   DeviceArray<std::int32_t> ids({count});
   Random random(seed);
-  for (std::int64_t i = 0; i < count; ++i) ids.data()[i] = static_cast<std::int32_t>(random.below(bound));
+  for (std::int64_t i = 0; i < count; ++i)
+    ids.data()[i] = static_cast<std::int32_t>(random.below(bound));
   return ids;
 }
 
 /// True when two arrays hold the same bytes.
 template <class T>
 bool same_bytes(const DeviceArray<T>& a, const DeviceArray<T>& b) {
-  return a.span().size() == b.span().size() && std::memcmp(a.data(), b.data(), a.span().size_bytes()) == 0;
+  return a.span().size() == b.span().size() &&
+         std::memcmp(a.data(), b.data(), a.span().size_bytes()) == 0;
 }
 
-/// Runs an entry as the dispatch table would, with a workspace of exactly the bytes that it asks for.
+/// Runs an entry as the dispatch table would, with a workspace of exactly the bytes that it asks
+/// for.
 template <class Args>
-void run_entry(void (*run)(const Args&, Stream), std::size_t (*workspace_bytes)(const Args&), Args args) {
+void run_entry(void (*run)(const Args&, Stream), std::size_t (*workspace_bytes)(const Args&),
+               Args args) {
   DeviceArray<std::int32_t> workspace({static_cast<std::int64_t>((workspace_bytes(args) + 3) / 4)});
   args.workspace = workspace.mutable_view();
   run(args, {});
@@ -84,9 +94,11 @@ void run_entry(void (*run)(const Args&, Stream), std::size_t (*workspace_bytes)(
 
 /// The same for an entry with a limit of its memory as an argument.
 template <class Args, class Limit>
-void run_entry(void (*run)(const Args&, const Limit&, Stream), std::size_t (*workspace_bytes)(const Args&, const Limit&),
-               Args args, const Limit& limit) {
-  DeviceArray<std::int32_t> workspace({static_cast<std::int64_t>((workspace_bytes(args, limit) + 3) / 4)});
+void run_entry(void (*run)(const Args&, const Limit&, Stream),
+               std::size_t (*workspace_bytes)(const Args&, const Limit&), Args args,
+               const Limit& limit) {
+  DeviceArray<std::int32_t> workspace(
+      {static_cast<std::int64_t>((workspace_bytes(args, limit) + 3) / 4)});
   args.workspace = workspace.mutable_view();
   run(args, limit, {});
 }

@@ -1,5 +1,6 @@
 #pragma once
-/// The emulation's side of kernels/simt.hpp; the GPU's is kernels/simt_cuda.hpp, which documents each name.
+/// The emulation's side of kernels/simt.hpp; the GPU's is kernels/simt_cuda.hpp, which documents
+/// each name.
 
 #include <bit>
 #include <cstddef>
@@ -13,7 +14,8 @@
 #include "support/simt/sanitizers.hpp"
 
 /// A lambda's type tells one array from another.
-#define REFRAIN_SHARED_ARRAY(T, name, count) auto& name = ::refrain::simt::emulation::fixed_shared_array<T, (count)>([] {})
+#define REFRAIN_SHARED_ARRAY(T, name, count) \
+  auto& name = ::refrain::simt::emulation::fixed_shared_array<T, (count)>([] {})
 #define REFRAIN_UNROLL
 
 namespace refrain::simt {
@@ -46,7 +48,9 @@ inline Fragments fragments_of(const Deposits& all, unsigned lane) {
 }
 
 /// The 16 bits of a bf16 as a float.
-inline float bf16(std::uint32_t pair, unsigned half) { return std::bit_cast<float>((pair >> (16 * half)) << 16); }
+inline float bf16(std::uint32_t pair, unsigned half) {
+  return std::bit_cast<float>((pair >> (16 * half)) << 16);
+}
 
 }  // namespace emulation
 
@@ -103,7 +107,9 @@ void wait_copies() {
 
 // ---- tensor cores ----
 
-inline std::uint32_t to_tf32(float value) { return (std::bit_cast<std::uint32_t>(value) + 0x1000u) & 0xffffe000u; }
+inline std::uint32_t to_tf32(float value) {
+  return (std::bit_cast<std::uint32_t>(value) + 0x1000u) & 0xffffe000u;
+}
 
 inline std::uint32_t to_bf16x2(float low, float high) {
   const auto rounded = [](float value) {
@@ -114,15 +120,19 @@ inline std::uint32_t to_bf16x2(float low, float high) {
   return rounded(low) | rounded(high) << 16;
 }
 
-inline void mma_tf32(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], REFRAIN_SITE) {
+inline void mma_tf32(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                     REFRAIN_SITE) {
   emulation::Fragments own;
   std::memcpy(own.a, a, sizeof own.a);
   std::memcpy(own.b, b, sizeof own.b);
-  const emulation::Deposits& all = emulation::exchange("mma_tf32", ~0u, &own, sizeof own, false, site);
+  const emulation::Deposits& all =
+      emulation::exchange("mma_tf32", ~0u, &own, sizeof own, false, site);
   const emulation::Overlook overlook;
   const unsigned g = emulation::current_lane() / 4;
   const unsigned q = emulation::current_lane() % 4;
-  const auto number = [](std::uint32_t bits) { return std::bit_cast<float>(bits & 0xffffe000u); };  // the rest is not looked at
+  const auto number = [](std::uint32_t bits) {
+    return std::bit_cast<float>(bits & 0xffffe000u);
+  };  // the rest is not looked at
   for (unsigned i = 0; i < 4; ++i) {
     const unsigned column = 2 * q + i % 2;
     for (unsigned k = 0; k < 8; ++k) {
@@ -133,11 +143,13 @@ inline void mma_tf32(float (&d)[4], const std::uint32_t (&a)[4], const std::uint
   }
 }
 
-inline void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], REFRAIN_SITE) {
+inline void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                     REFRAIN_SITE) {
   emulation::Fragments own;
   std::memcpy(own.a, a, sizeof own.a);
   std::memcpy(own.b, b, sizeof own.b);
-  const emulation::Deposits& all = emulation::exchange("mma_bf16", ~0u, &own, sizeof own, false, site);
+  const emulation::Deposits& all =
+      emulation::exchange("mma_bf16", ~0u, &own, sizeof own, false, site);
   const emulation::Overlook overlook;
   const unsigned g = emulation::current_lane() / 4;
   const unsigned q = emulation::current_lane() % 4;
@@ -145,8 +157,10 @@ inline void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint
     const unsigned column = 2 * q + i % 2;
     for (unsigned k = 0; k < 16; ++k) {
       const unsigned holder = k % 8 / 2;
-      const float left = emulation::bf16(emulation::fragments_of(all, 4 * g + holder).a[i / 2 + 2 * (k / 8)], k % 2);
-      const float right = emulation::bf16(emulation::fragments_of(all, 4 * column + holder).b[k / 8], k % 2);
+      const float left = emulation::bf16(
+          emulation::fragments_of(all, 4 * g + holder).a[i / 2 + 2 * (k / 8)], k % 2);
+      const float right =
+          emulation::bf16(emulation::fragments_of(all, 4 * column + holder).b[k / 8], k % 2);
       d[i] += left * right;
     }
   }
@@ -155,7 +169,8 @@ inline void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint
 template <bool transposed = false>
 void load_matrix(std::uint32_t (&out)[4], const void* row, REFRAIN_SITE) {
   emulation::check_aligned(static_cast<const char*>(row), "load_matrix", site);
-  const emulation::Deposits& all = emulation::exchange("load_matrix", ~0u, &row, sizeof row, false, site);
+  const emulation::Deposits& all =
+      emulation::exchange("load_matrix", ~0u, &row, sizeof row, false, site);
   const unsigned g = emulation::current_lane() / 4;
   const unsigned q = emulation::current_lane() % 4;
   for (unsigned i = 0; i < 4; ++i) {
@@ -167,7 +182,8 @@ void load_matrix(std::uint32_t (&out)[4], const void* row, REFRAIN_SITE) {
       }
       return std::uint32_t{address[column]};
     };
-    out[i] = transposed ? element(2 * q, g) | element(2 * q + 1, g) << 16 : element(g, 2 * q) | element(g, 2 * q + 1) << 16;
+    out[i] = transposed ? element(2 * q, g) | element(2 * q + 1, g) << 16
+                        : element(g, 2 * q) | element(g, 2 * q + 1) << 16;
   }
 }
 
@@ -182,11 +198,12 @@ struct Launch {
 };
 
 template <class... Parameters>
-void launch(const Launch& how, void (*kernel)(Parameters...), std::type_identity_t<Parameters>... arguments) {
+void launch(const Launch& how, void (*kernel)(Parameters...),
+            std::type_identity_t<Parameters>... arguments) {
   auto call = [&] { kernel(arguments...); };
   emulation::run(
-      how.name, {how.grid.x, how.grid.y, how.grid.z}, {how.block.x, how.block.y, how.block.z}, how.shared_bytes,
-      [](void* body) { (*static_cast<decltype(call)*>(body))(); }, &call);
+      how.name, {how.grid.x, how.grid.y, how.grid.z}, {how.block.x, how.block.y, how.block.z},
+      how.shared_bytes, [](void* body) { (*static_cast<decltype(call)*>(body))(); }, &call);
 }
 
 inline std::size_t shared_limit_bytes() { return 163 * 1024; }

@@ -18,10 +18,11 @@ constexpr std::size_t stack_size_bytes = (under_asan || under_tsan ? 256 : 64) *
 Fiber* leaving = nullptr;
 Fiber* entering = nullptr;
 
-/// A stack above a page that nobody may touch: an overflow ends the program instead of writing into another stack.
+/// A stack above a page that nobody may touch: an overflow ends the program instead of writing into
+/// another stack.
 char* make_stack() {
-  void* const memory =
-      mmap(nullptr, stack_size_bytes + page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const memory = mmap(nullptr, stack_size_bytes + page_bytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   mprotect(memory, page_bytes, PROT_NONE);
   return static_cast<char*>(memory) + page_bytes;
@@ -44,13 +45,15 @@ Fiber::Fiber() {
 #endif
 }
 
-Fiber::Fiber(void (*body)(void*), void* argument) : body_(body), argument_(argument), owns_stack_(true) {
+Fiber::Fiber(void (*body)(void*), void* argument)
+    : body_(body), argument_(argument), owns_stack_(true) {
   char* const stack = make_stack();
   stack_ = stack;
   stack_bytes_ = stack_size_bytes;
   context_ = context::make_fcontext(stack + stack_size_bytes, stack_size_bytes, &Entry::enter);
 #if defined(REFRAIN_TSAN)
-  // A fiber is always switched to and from in code that is overlooked, so a new one has to be in that state.
+  // A fiber is always switched to and from in code that is overlooked, so a new one has to be in
+  // that state.
   void* const here = __tsan_get_current_fiber();
   tsan_fiber_ = __tsan_create_fiber(0);
   __tsan_switch_to_fiber(tsan_fiber_, __tsan_switch_to_fiber_no_sync);
@@ -68,7 +71,8 @@ Fiber::~Fiber() {
   __tsan_switch_to_fiber(here, __tsan_switch_to_fiber_no_sync);
   __tsan_destroy_fiber(tsan_fiber_);
 #endif
-  munmap(const_cast<char*>(static_cast<const char*>(stack_)) - page_bytes, stack_bytes_ + page_bytes);
+  munmap(const_cast<char*>(static_cast<const char*>(stack_)) - page_bytes,
+         stack_bytes_ + page_bytes);
 }
 
 /// First thing after a switch to this fiber.

@@ -16,7 +16,8 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  /// Leaves this context, which is the running one, for another.  Returns when somebody switches back.
+  /// Leaves this context, which is the running one, for another. Returns when somebody switches
+  /// back.
   void switch_to(Fiber& next);
 
  private:

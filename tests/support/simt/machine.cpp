@@ -32,7 +32,8 @@ void run_threads(void* thread) {
 // ---- scheduling ----
 
 unsigned Machine::take_ready() {
-  const std::size_t at = schedule.order == Order::random ? random_() % ready_.size() : ready_.size() - 1;
+  const std::size_t at =
+      schedule.order == Order::random ? random_() % ready_.size() : ready_.size() - 1;
   const unsigned thread = ready_[at];
   ready_[at] = ready_.back();
   ready_.pop_back();
@@ -86,7 +87,8 @@ void Machine::run_one(Thread& thread) {
 void Machine::fail(const std::string& what, const Site& site) {
   {
     const Overlook overlook;
-    if (failure_.empty()) failure_ = concat(name_, ": ", what, ", ", who(*running_), " at ", where(site));
+    if (failure_.empty())
+      failure_ = concat(name_, ": ", what, ", ", who(*running_), " at ", where(site));
     abandoning_ = true;
     ready_.clear();
   }
@@ -95,17 +97,22 @@ void Machine::fail(const std::string& what, const Site& site) {
 
 // ---- shared memory ----
 
-void* Machine::shared_array(const void* key, std::size_t offset, std::size_t bytes, const Site& site) {
+void* Machine::shared_array(const void* key, std::size_t offset, std::size_t bytes,
+                            const Site& site) {
   const Overlook overlook;
   for (const SharedPiece& piece : shared_) {
     if (piece.key != key || piece.offset != offset) continue;
     if (piece.bytes != bytes) {
-      fail(concat("shared memory: an array of ", bytes, " bytes where another thread has one of ", piece.bytes), site);
+      fail(concat("shared memory: an array of ", bytes, " bytes where another thread has one of ",
+                  piece.bytes),
+           site);
     }
     return piece.memory;
   }
   if (key == nullptr && offset + bytes > shared_bytes_) {
-    fail(concat("dynamic shared memory: ", offset + bytes, " bytes used, launched with ", shared_bytes_), site);
+    fail(concat("dynamic shared memory: ", offset + bytes, " bytes used, launched with ",
+                shared_bytes_),
+         site);
   }
   // An allocation of its own, as long as asked for: AddressSanitizer sees the first byte past it.
   void* const memory = ::operator new (bytes, std::align_val_t{128});
@@ -122,7 +129,9 @@ void Machine::drop_shared() {
 // ---- launches ----
 
 void Machine::check_launch(Extent grid, Extent block, std::size_t shared_bytes) const {
-  const auto refuse = [&](const std::string& what) { throw EmulationError(concat(name_, ": cannot be launched: ", what)); };
+  const auto refuse = [&](const std::string& what) {
+    throw EmulationError(concat(name_, ": cannot be launched: ", what));
+  };
   const std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
   if (threads == 0 || threads > most_threads) refuse(concat("a block of ", threads, " threads"));
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) refuse("an empty grid");
@@ -132,7 +141,8 @@ void Machine::check_launch(Extent grid, Extent block, std::size_t shared_bytes) 
   if (shared_bytes > largest_shared_bytes) refuse(concat(shared_bytes, " bytes of shared memory"));
 }
 
-void Machine::run(const char* name, Extent grid, Extent block, std::size_t shared_bytes, void (*body)(void*), void* argument) {
+void Machine::run(const char* name, Extent grid, Extent block, std::size_t shared_bytes,
+                  void (*body)(void*), void* argument) {
   name_ = name;
   check_launch(grid, block, shared_bytes);
   ++launches;
@@ -149,16 +159,19 @@ void Machine::run(const char* name, Extent grid, Extent block, std::size_t share
   const LaunchEnd end(*this);
   {
     const Overlook overlook;
-    while (threads_.size() < count_) threads_.push_back(std::make_unique<Thread>(static_cast<unsigned>(threads_.size())));
+    while (threads_.size() < count_)
+      threads_.push_back(std::make_unique<Thread>(static_cast<unsigned>(threads_.size())));
     warps_.resize((count_ + lanes - 1) / lanes);
-    for (unsigned i = 0; i < count_; ++i) threads_[i]->index = {i % block.x, i / block.x % block.y, i / (block.x * block.y)};
+    for (unsigned i = 0; i < count_; ++i)
+      threads_[i]->index = {i % block.x, i / block.x % block.y, i / (block.x * block.y)};
 
     std::vector<std::uint64_t> blocks(std::size_t{grid.x} * grid.y * grid.z);
     for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = i;
     if (schedule.order == Order::reverse) std::reverse(blocks.begin(), blocks.end());
     if (schedule.order == Order::random) std::shuffle(blocks.begin(), blocks.end(), random_);
     for (const std::uint64_t number : blocks) {
-      blockIdx = {static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
+      blockIdx = {static_cast<unsigned>(number % grid.x),
+                  static_cast<unsigned>(number / grid.x % grid.y),
                   static_cast<unsigned>(number / grid.x / grid.y)};
       run_block();
     }
@@ -193,7 +206,8 @@ void Machine::run_block() {
     Thread& next = *threads_[take_ready()];
     enter(next);
     main_->switch_to(next.fiber);
-    for (unsigned i = 0; i < count_; ++i) abandoning_ = abandoning_ || threads_[i]->error != nullptr;
+    for (unsigned i = 0; i < count_; ++i)
+      abandoning_ = abandoning_ || threads_[i]->error != nullptr;
   }
   if (!abandoning_) check_finished();
   if (abandoning_) abandon_block();
@@ -213,11 +227,13 @@ void Machine::check_finished() {
       const Thread& thread = *threads_[i];
       if (thread.state == State::done) continue;
       waiting += concat(who(thread), " in ", thread.waits_for, " at ", where(thread.waits_at));
-      if (thread.state == State::at_warp_operation) waiting += concat(" for the lanes ", hex(thread.wait_mask));
+      if (thread.state == State::at_warp_operation)
+        waiting += concat(" for the lanes ", hex(thread.wait_mask));
       waiting += "; ";
       ++named;
     }
-    failure_ = concat(name_, ": threads wait for ever: ", waiting, count_ - live_, " of ", count_, " threads have ended");
+    failure_ = concat(name_, ": threads wait for ever: ", waiting, count_ - live_, " of ", count_,
+                      " threads have ended");
     abandoning_ = true;
     return;
   }
@@ -246,14 +262,17 @@ void set_schedule(const Schedule& schedule) { machine().schedule = schedule; }
 
 std::int64_t launches() { return machine().launches; }
 
-void run(const char* name, Extent grid, Extent block, std::size_t shared_bytes, void (*body)(void*), void* argument) {
+void run(const char* name, Extent grid, Extent block, std::size_t shared_bytes, void (*body)(void*),
+         void* argument) {
   machine().run(name, grid, block, shared_bytes, body, argument);
 }
 
-int block_barrier(Vote vote, int predicate, const Site& site) { return machine().block_barrier(vote, predicate, site); }
+int block_barrier(Vote vote, int predicate, const Site& site) {
+  return machine().block_barrier(vote, predicate, site);
+}
 
-const Deposits& exchange(const char* operation, unsigned mask, const void* value, std::size_t bytes, bool orders_memory,
-                         const Site& site) {
+const Deposits& exchange(const char* operation, unsigned mask, const void* value, std::size_t bytes,
+                         bool orders_memory, const Site& site) {
   return machine().exchange(operation, mask, value, bytes, orders_memory, site);
 }
 
@@ -275,11 +294,12 @@ void copy_async(void* to, const void* from, int bytes, const Site& site) {
   if (misaligned(to) || misaligned(from)) {
     fail(concat("copy_async<", bytes, ">: an address is not a multiple of ", bytes), site);
   }
-  // The source is read now and the target holds NaN until the group is waited for.  Byte by byte, so that both accesses are seen by
-  // the sanitizers as this thread's.
+  // The source is read now and the target holds NaN until the group is waited for. Byte by byte, so
+  // that both accesses are seen by the sanitizers as this thread's.
   Copy copy{static_cast<std::byte*>(to), bytes, {}};
   for (int i = 0; i < bytes; ++i) {
-    if (from != nullptr) copy.data[static_cast<std::size_t>(i)] = static_cast<const std::byte*>(from)[i];
+    if (from != nullptr)
+      copy.data[static_cast<std::size_t>(i)] = static_cast<const std::byte*>(from)[i];
     copy.to[i] = std::byte{0xff};
   }
   const Overlook overlook;

@@ -1,6 +1,6 @@
 #pragma once
-/// The emulated GPU: runs the threads of a block as fibers on one core, in an order of the test's choice, and refuses what the real
-/// one would hang on or silently get wrong.
+/// The emulated GPU: runs the threads of a block as fibers on one core, in an order of the test's
+/// choice, and refuses what the real one would hang on or silently get wrong.
 
 #include <array>
 #include <cstddef>
@@ -41,7 +41,8 @@ struct Site {
   const char* file;
   unsigned at_line;
   unsigned at_column;
-  static constexpr Site current(const char* file = __builtin_FILE(), unsigned line = __builtin_LINE(),
+  static constexpr Site current(const char* file = __builtin_FILE(),
+                                unsigned line = __builtin_LINE(),
                                 unsigned column = __builtin_COLUMN()) {
     return {file, line, column};
   }
@@ -62,16 +63,19 @@ using Deposits = std::array<std::array<std::byte, 64>, 32>;
 
 enum class Vote : std::uint8_t { count, all, any };
 
-/// Runs body(argument) for every thread of every block.  Throws EmulationError, or what a kernel threw.
-void run(const char* name, Extent grid, Extent block, std::size_t shared_bytes, void (*body)(void*), void* argument);
+/// Runs body(argument) for every thread of every block. Throws EmulationError, or what a kernel
+/// threw.
+void run(const char* name, Extent grid, Extent block, std::size_t shared_bytes, void (*body)(void*),
+         void* argument);
 
 /// __syncthreads and its voting forms.
 int block_barrier(Vote vote, int predicate, const Site& site);
 
-/// Waits until all lanes of the mask have called with the same operation, and returns what they handed in.
+/// Waits until all lanes of the mask have called with the same operation, and returns what they
+/// handed in.
 /// `orders_memory`: as __syncwarp does, and shuffles do not.
-const Deposits& exchange(const char* operation, unsigned mask, const void* value, std::size_t bytes, bool orders_memory,
-                         const Site& site);
+const Deposits& exchange(const char* operation, unsigned mask, const void* value, std::size_t bytes,
+                         bool orders_memory, const Site& site);
 
 /// Place of the running thread in its warp.
 unsigned current_lane();
@@ -79,8 +83,8 @@ unsigned current_lane();
 /// Ends the launch with an error at this thread and place.
 [[noreturn]] void fail(const std::string& what, const Site& site);
 
-/// The block's shared memory for (key, offset), made by the first thread that asks and full of NaN.  `bytes` of dynamic shared memory
-/// (key null) must lie within what the launch asked for.
+/// The block's shared memory for (key, offset), made by the first thread that asks and full of NaN.
+/// `bytes` of dynamic shared memory (key null) must lie within what the launch asked for.
 void* shared_array(const void* key, std::size_t offset, std::size_t bytes, const Site& site);
 
 /// cp.async.  `from` null: zeros.

@@ -1,5 +1,6 @@
 #pragma once
-/// The state of the emulated GPU: the threads of one block, where they wait, and what a launch needs.  machine.hpp is its interface.
+/// The state of the emulated GPU: the threads of one block, where they wait, and what a launch
+/// needs. machine.hpp is its interface.
 
 #include <array>
 #include <cstddef>
@@ -31,8 +32,8 @@ struct Copy {
   std::array<std::byte, 16> data;
 };
 
-/// The lanes of one mask meeting for one warp operation.  Results are kept apart by parity: a fast lane may be in the next operation
-/// while a slow one still reads those of the last.
+/// The lanes of one mask meeting for one warp operation. Results are kept apart by parity: a fast
+/// lane may be in the next operation while a slow one still reads those of the last.
 struct Meeting {
   unsigned mask = 0;
   unsigned arrived = 0;
@@ -47,7 +48,8 @@ struct Warp {
   std::array<Meeting, 8> meetings;
 };
 
-/// A shared array; fresh memory for each block, so that neither sanitizer takes one block's for another's.
+/// A shared array; fresh memory for each block, so that neither sanitizer takes one block's for
+/// another's.
 struct SharedPiece {
   const void* key;
   std::size_t offset;
@@ -76,12 +78,13 @@ struct Thread {
 
 class Machine {
  public:
-  void run(const char* name, Extent grid, Extent block, std::size_t shared_bytes, void (*body)(void*), void* argument);
+  void run(const char* name, Extent grid, Extent block, std::size_t shared_bytes,
+           void (*body)(void*), void* argument);
   void run_one(Thread& thread);
 
   int block_barrier(Vote vote, int predicate, const Site& site);
-  const Deposits& exchange(const char* operation, unsigned mask, const void* value, std::size_t bytes, bool orders_memory,
-                           const Site& site);
+  const Deposits& exchange(const char* operation, unsigned mask, const void* value,
+                           std::size_t bytes, bool orders_memory, const Site& site);
   void* shared_array(const void* key, std::size_t offset, std::size_t bytes, const Site& site);
   [[noreturn]] void fail(const std::string& what, const Site& site);
 
@@ -154,7 +157,8 @@ inline std::string hex(unsigned mask) {
 }
 
 inline std::string who(const Thread& thread) {
-  return concat("block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ") thread ", thread.linear);
+  return concat("block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ") thread ",
+                thread.linear);
 }
 
 }  // namespace refrain::simt::emulation

@@ -8,7 +8,8 @@ namespace refrain::simt::emulation {
 namespace {
 
 bool same_place(const Site& a, const Site& b) {
-  return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
+  return a.line() == b.line() && a.column() == b.column() &&
+         std::strcmp(a.file_name(), b.file_name()) == 0;
 }
 
 }  // namespace
@@ -69,8 +70,8 @@ Meeting& Machine::meeting_of(Warp& warp, unsigned mask, const Site& site) {
   fail("more than 8 different masks in one warp at a time", site);
 }
 
-const Deposits& Machine::exchange(const char* operation, unsigned mask, const void* value, std::size_t bytes,
-                                  bool orders_memory, const Site& site) {
+const Deposits& Machine::exchange(const char* operation, unsigned mask, const void* value,
+                                  std::size_t bytes, bool orders_memory, const Site& site) {
   const Deposits* result = nullptr;
   OrderPoint* order = nullptr;
   {
@@ -78,12 +79,15 @@ const Deposits& Machine::exchange(const char* operation, unsigned mask, const vo
     Thread& thread = *running_;
     const unsigned lane = thread.linear % lanes;
     const unsigned first = thread.linear - lane;
-    if ((mask >> lane & 1) == 0) fail(concat(operation, ": the calling lane is not in the mask ", hex(mask)), site);
+    if ((mask >> lane & 1) == 0)
+      fail(concat(operation, ": the calling lane is not in the mask ", hex(mask)), site);
     Meeting& meeting = meeting_of(warps_[thread.linear / lanes], mask, site);
     if (meeting.arrived == 0) {
       meeting.operation = operation;
     } else if (std::strcmp(meeting.operation, operation) != 0) {
-      fail(concat("divergent warp: ", operation, " while other lanes of the mask wait in ", meeting.operation), site);
+      fail(concat("divergent warp: ", operation, " while other lanes of the mask wait in ",
+                  meeting.operation),
+           site);
     }
     Deposits& deposits = meeting.deposits[meeting.round & 1];
     std::memcpy(deposits[lane].data(), value, bytes);

@@ -9,7 +9,8 @@
 
 namespace refrain::test {
 
-/// Calls body() under each schedule.  A plain build takes all orders; under a sanitizer, which finds what it finds in any order, two.
+/// Calls body() under each schedule. A plain build takes all orders; under a sanitizer, which finds
+/// what it finds in any order, two.
 template <class Body>
 void for_each_order(Body body) {
   using simt::emulation::Order;

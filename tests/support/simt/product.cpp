@@ -17,7 +17,8 @@ void multiply_as(const Product& p) {
     const T* const a = static_cast<const T*>(p.a) + i * p.a_step;
     const T* const b = static_cast<const T*>(p.b) + i * p.b_step;
     T* const c = static_cast<T*>(p.c) + i * p.c_step;
-    const T* const added = p.added == nullptr ? nullptr : static_cast<const T*>(p.added) + i * p.c_step;
+    const T* const added =
+        p.added == nullptr ? nullptr : static_cast<const T*>(p.added) + i * p.c_step;
     for (std::int64_t m = 0; m < p.rows; ++m) {
       for (std::int64_t n = 0; n < p.columns; ++n) {
         double sum = added == nullptr ? 0 : static_cast<double>(added[m * c_stride + n]);
@@ -37,7 +38,8 @@ void multiply_as(const Product& p) {
 std::size_t product_workspace() { return 256; }
 
 void multiply_matrices(const Product& product, Stream) {
-  if (product.bias != nullptr && product.added != nullptr) throw OptionError("multiply_matrices: a bias and a sum to add to");
+  if (product.bias != nullptr && product.added != nullptr)
+    throw OptionError("multiply_matrices: a bias and a sum to add to");
   if (reinterpret_cast<std::uintptr_t>(product.workspace.data) % product_workspace_alignment != 0) {
     throw OptionError("multiply_matrices: the workspace is not aligned as the library wants it");
   }

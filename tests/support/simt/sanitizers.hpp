@@ -1,5 +1,6 @@
 #pragma once
-/// Which sanitizer this is compiled for, and what the emulation tells it: which stack runs, what is ordered before what.
+/// Which sanitizer this is compiled for, and what the emulation tells it: which stack runs, what is
+/// ordered before what.
 
 #include <cstddef>
 
@@ -45,7 +46,8 @@ inline constexpr bool under_tsan = true;
 inline constexpr bool under_tsan = false;
 #endif
 
-/// From here on ThreadSanitizer overlooks what this fiber reads and writes.  Counts: as many ends as begins.
+/// From here on ThreadSanitizer overlooks what this fiber reads and writes. Counts: as many ends as
+/// begins.
 inline void begin_overlook() {
 #if defined(REFRAIN_TSAN)
   AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
@@ -59,7 +61,8 @@ inline void end_overlook() {
 #endif
 }
 
-/// Hides the emulation's own bookkeeping from ThreadSanitizer, so that only the kernel's accesses count.
+/// Hides the emulation's own bookkeeping from ThreadSanitizer, so that only the kernel's accesses
+/// count.
 class Overlook {
  public:
   Overlook() { begin_overlook(); }
