@@ -23,8 +23,8 @@ struct EventFormat {
 struct RowFormat {
   Format format;
   Separator items;
-  std::string_view
-      user_end;  ///< what ends the leading user id; empty: no user id, or one more item field
+  /// what ends the leading user id; empty: no user id, or one more item field
+  std::string_view user_end;
   bool user;
   bool parted;  ///< an empty field parts source from target
 };

@@ -95,9 +95,8 @@ class Objective {
   std::int64_t shift_;
   bool is_sampled_;
   LossAt at_;
-  LossAt
-      held_out_at_;  ///< leave-last-out holds back the last item of a history alone: the others are
-                     ///< trained on
+  /// leave-last-out holds back the last item of a history alone: the others are trained on
+  LossAt held_out_at_;
   CandidateSampler sampler_;
   std::int64_t negatives_;
 };

@@ -34,9 +34,8 @@ class PeterRecServed {
 
   struct Stream {
     NextItNet::History history;
-    Tensor
-        last;  ///< hidden vector of the newest step [1,1,C]; never written to, so copies may share
-               ///< it
+    /// hidden vector of the newest step [1,1,C]; never written to, so copies may share it
+    Tensor last;
   };
 
   class Task {

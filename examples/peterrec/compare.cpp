@@ -29,8 +29,8 @@ struct Line {
   double seconds_per_epoch = 0;
   std::int64_t epochs = 0;
   std::vector<std::pair<std::string, double>> figures;
-  std::vector<double>
-      spread;  ///< of the figures over seeds: standard deviation (n - 1); empty for one seed
+  /// of the figures over seeds: standard deviation (n - 1); empty for one seed
+  std::vector<double> spread;
 };
 
 std::vector<std::pair<std::string, double>> figures_of(const Figures& figures) {

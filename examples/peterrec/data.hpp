@@ -15,11 +15,10 @@ namespace refrain::peterrec {
 
 /// What the files hold, in original ids.
 struct RawData {
-  TransferSequences
-      behaviour;  ///< row i of both sides is one user; the target side is empty with one domain
-  Sequences
-      more;  ///< of the further files, for pre-training alone: a row is one file's user, under no
-             ///< id
+  /// row i of both sides is one user; the target side is empty with one domain
+  TransferSequences behaviour;
+  /// of the further files, for pre-training alone: a row is one file's user, under no id
+  Sequences more;
   std::optional<Profiles> profiles;
   std::optional<Titles> titles;
   bool two_domains = false;
@@ -65,9 +64,9 @@ struct TaskData {
   RaggedIds sources;       ///< in ids of the source vocabulary
   RaggedIds seen;          ///< per source row: target ids that a recommendation leaves out
   std::int64_t users = 0;  ///< that the split was drawn from
-  std::string
-      test_users;  ///< hash of the test part's users, in any order; of the next-item task, which
-                   ///< splits by time, of all sequences
+  /// hash of the test part's users, in any order; of the next-item task, which splits by time, of
+  /// all sequences
+  std::string test_users;
   TransferExamples train;
   TransferExamples valid;
   TransferExamples test;

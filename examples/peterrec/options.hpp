@@ -65,9 +65,8 @@ struct EvaluateOptions {
 struct CompareOptions {
   std::vector<std::string> methods;
   std::vector<double> few_shot;
-  std::vector<double>
-      learning_rates;  ///< each method takes the one that is best on the validation part; empty:
-                       ///< the one option
+  /// each method takes the one that is best on the validation part; empty: the one option
+  std::vector<double> learning_rates;
   bool generate = false;
   std::int64_t show_users = 3;
   std::int64_t seeds = 1;

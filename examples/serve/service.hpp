@@ -100,8 +100,8 @@ class ModelService : public Service {
 struct ServiceOptions {
   std::string base;                  ///< of PeterRec, or a CmnRec model
   std::vector<std::string> patches;  ///< of PeterRec
-  std::optional<std::int64_t>
-      padding_steps;  ///< unless given: the length that a task was trained with
+  /// unless given: the length that a task was trained with
+  std::optional<std::int64_t> padding_steps;
   std::size_t shards = 1;
 };
 

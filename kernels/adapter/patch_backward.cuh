@@ -52,9 +52,8 @@ template <MathMode mode>
 class PatchGradientTile {
  public:
   struct Shared {
-    float*
-        dh;  ///< [patch_rows][stride of channels], zero past the channels up to the next multiple
-             ///< of `depth`
+    /// [patch_rows][stride of channels], zero past the channels up to the next multiple of `depth`
+    float* dh;
     float* hidden;  ///< [patch_rows][stride of width]: dm
     float* panels;  ///< of either product's weights
   };

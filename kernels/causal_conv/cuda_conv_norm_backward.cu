@@ -39,9 +39,8 @@ struct Needs {
   bool down;   ///< a gradient that is made of dm
   bool up;     ///< up's
   bool dm;
-  MutableView
-      h_sum;  ///< where the sum of dh goes: to the bias of what was added last to make h, or of
-              ///< both
+  /// where the sum of dh goes: to the bias of what was added last to make h, or of both
+  MutableView h_sum;
 
   explicit Needs(const ConvNormBackward& args)
       : serial(args.insertion == Insertion::serial),

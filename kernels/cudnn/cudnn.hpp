@@ -25,17 +25,16 @@ struct LstmLayer {
   View c0{};             ///< [B,H]
   MutableView h{};       ///< [L,B,H]
   MutableView c_last{};  ///< [B,H]
-  MutableView
-      reserve{};  ///< lstm_reserve_bytes(), saved for the backward pass; or empty: none will follow
+  /// lstm_reserve_bytes(), saved for the backward pass; or empty: none will follow
+  MutableView reserve{};
   MutableView workspace{};
 };
 
 /// Gradients of LstmLayer.  An empty output is not computed; an empty dh or dc_last is zero.
 struct LstmLayerBackward {
   static constexpr const char* name = "cudnn lstm_layer_backward";
-  LstmLayer
-      forward{};     ///< as it was run. Its reserve is changed: one backward pass for each forward
-                     ///< pass
+  /// as it was run. Its reserve is changed: one backward pass for each forward pass
+  LstmLayer forward{};
   View dh{};         ///< [L,B,H]
   View dc_last{};    ///< [B,H]
   MutableView dx{};  ///< [L,B,E]; always given

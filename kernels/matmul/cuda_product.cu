@@ -86,8 +86,8 @@ std::uint32_t alignment(const void* pointer) {
 struct Problem {
   std::int64_t rows, columns, depth, a_stride, b_stride, c_stride, batch, a_step, b_step, c_step,
       workspace_bytes;
-  std::uint32_t a_alignment, b_alignment,
-      c_alignment;  ///< c's is that of the bias or of what is added where those are smaller
+  /// c's is that of the bias or of what is added where those are smaller
+  std::uint32_t a_alignment, b_alignment, c_alignment;
   DType dtype;
   MathMode mode;
   bool transpose_a, transpose_b, add, has_bias;

@@ -11,9 +11,8 @@ template <class T>
 struct MemoryBackwardTensors {
   const T* interface;
   MemoryPointers<const T> before;
-  MemoryPointers<const T>
-      after;  ///< only usage and weightings are read: words and links are made again from those
-              ///< before
+  /// only usage and weightings are read: words and links are made again from those before
+  MemoryPointers<const T> after;
   MemoryPointers<const T> dafter;
   const T* dread_vectors;
   T* dinterface;

@@ -57,14 +57,13 @@ struct LossRows {
 template <class T>
 struct ScoreChunk {
   T* scores;  ///< [rows,stride]
-  std::int64_t
-      stride;  ///< elements between rows: a multiple of 16 bytes; gradients past the last candidate
-               ///< are zeros
+  /// elements between rows: a multiple of 16 bytes; gradients past the last candidate are zeros
+  std::int64_t stride;
   std::int64_t candidates;
   std::int64_t first;  ///< the chunk's first row of all
   std::int64_t rows;
-  const std::int32_t*
-      ids;  ///< [candidates] those equal to a row's target are left out there; null: none are
+  /// [candidates] those equal to a row's target are left out there; null: none are
+  const std::int32_t* ids;
 };
 
 /// The score of what is left out.

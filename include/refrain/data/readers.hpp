@@ -47,9 +47,8 @@ struct ReadReport {
   std::int64_t lines = 0;  ///< lines seen, blank ones and the header included
   std::int64_t blank_lines = 0;
   std::vector<BadLine> bad_lines;
-  std::string
-      read_as;  ///< the format, and of a table by the header's names which columns were read and
-                ///< which passed over
+  /// the format, and of a table by the header's names which columns were read and which passed over
+  std::string read_as;
 };
 
 struct ReadOptions {
@@ -86,8 +85,8 @@ struct REFRAIN_API Profiles {
   struct Attribute {
     std::string name;
     StringTable values;
-    std::vector<std::int32_t>
-        of_user;  ///< value number of each user; StringTable::absent: the user has none
+    /// value number of each user; StringTable::absent: the user has none
+    std::vector<std::int32_t> of_user;
   };
   StringTable users;
   std::vector<Attribute> attributes;

@@ -91,8 +91,8 @@ struct ConvNormForward {
   MutableView y{};           ///< [B,T,C]
   MutableView normalized{};  ///< [B,T,C] saved
   MutableView inv_std{};     ///< [B,T] saved
-  MutableView
-      conv{};  ///< [B,T,C] saved: the convolution's output (serial patch with trainable weights)
+  /// [B,T,C] saved: the convolution's output (serial patch with trainable weights)
+  MutableView conv{};
   MutableView bottleneck{};  ///< [B,T,D] saved: x down + down_bias before the GELU
   double epsilon = 1e-8;
   std::int64_t dilation = 1;

@@ -28,8 +28,8 @@ struct Adam {
   double l2 = 0;
   double decay = 0;
   std::int64_t step = 1;  ///< counts from 1
-  View
-      rates{};  ///< or empty; [3] f64: learning_rate, 1 / correction_1, 1 / correction_2, see below
+  /// or empty; [3] f64: learning_rate, 1 / correction_1, 1 / correction_2, see below
+  View rates{};
   MutableView workspace{};
 };
 

@@ -76,8 +76,8 @@ class ChunkedMemory final : public Module {
   struct Result {
     Variable outputs;  ///< o [T,B,H], or the last one alone [1,B,H]
     Variable reads;    ///< read vectors [S,B,F] of the S spans, or the last ones alone [1,B,F]
-    std::vector<std::int64_t>
-        span_ends;  ///< span k holds the steps from the end of the one before up to span_ends[k]
+    /// span k holds the steps from the end of the one before up to span_ends[k]
+    std::vector<std::int64_t> span_ends;
     State state;
   };
 

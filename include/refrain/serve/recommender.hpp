@@ -247,8 +247,8 @@ class Recommender {
   struct Loaded {
     Task task;
     TaskOptions options;
-    std::vector<std::int32_t>
-        target_of;         ///< by item, from the first one on; negative or special: no target
+    /// by item, from the first one on; negative or special: no target
+    std::vector<std::int32_t> target_of;
     std::uint64_t number;  ///< of this loading; no two have the same
   };
 
