@@ -188,10 +188,10 @@ void add_patches(std::vector<std::pair<std::string, Make>>& all, const kernels::
     const Shape shape{batch, steps, channels}, hidden{batch, steps, width};
     const double flops = 4 * product({rows, channels, width});
     const auto patch_of = [=](Tensors& t) {
-      return kernels::PatchWeights{.down = t.normal({channels, width}, 0.05),
-                                   .down_bias = t.normal({width}),
-                                   .up = t.normal({width, channels}, 0.05),
-                                   .up_bias = t.normal({channels})};
+      return kernels::PatchViews{.down = t.normal({channels, width}, 0.05),
+                                 .down_bias = t.normal({width}),
+                                 .up = t.normal({width, channels}, 0.05),
+                                 .up_bias = t.normal({channels})};
     };
     const auto gradients_of = [=](Tensors& t) {
       return kernels::PatchGradients{.down = t.zeros({channels, width}),
@@ -199,23 +199,23 @@ void add_patches(std::vector<std::pair<std::string, Make>>& all, const kernels::
                                      .up = t.zeros({width, channels}),
                                      .up_bias = t.zeros({channels})};
     };
-    all.push_back({"adapter_forward", [=, &table](Tensors& t) {
-                     const kernels::AdapterForward args{.x = t.normal(shape),
-                                                        .patch = patch_of(t),
-                                                        .y = t.zeros(shape),
-                                                        .bottleneck = t.zeros(hidden)};
-                     return Case{"adapter_forward", sizes, flops,
-                                 [=, &table] { table.adapter_forward(args); }};
-                   }});
-    all.push_back({"adapter_backward", [=, &table](Tensors& t) {
-                     const kernels::AdapterBackward args{.x = t.normal(shape),
-                                                         .patch = patch_of(t),
-                                                         .bottleneck = t.normal(hidden),
-                                                         .dy = t.normal(shape),
-                                                         .dx = t.zeros(shape),
-                                                         .dpatch = gradients_of(t)};
-                     return Case{"adapter_backward", sizes, 2 * flops,
-                                 [=, &table] { table.adapter_backward(args); }};
+    all.push_back(
+        {"patch_forward", [=, &table](Tensors& t) {
+           const kernels::PatchForward args{.x = t.normal(shape),
+                                            .patch = patch_of(t),
+                                            .y = t.zeros(shape),
+                                            .bottleneck = t.zeros(hidden)};
+           return Case{"patch_forward", sizes, flops, [=, &table] { table.patch_forward(args); }};
+         }});
+    all.push_back({"patch_backward", [=, &table](Tensors& t) {
+                     const kernels::PatchBackward args{.x = t.normal(shape),
+                                                       .patch = patch_of(t),
+                                                       .bottleneck = t.normal(hidden),
+                                                       .dy = t.normal(shape),
+                                                       .dx = t.zeros(shape),
+                                                       .dpatch = gradients_of(t)};
+                     return Case{"patch_backward", sizes, 2 * flops,
+                                 [=, &table] { table.patch_backward(args); }};
                    }});
     const double conv_flops = 2 * product({rows, taps, channels, channels});
     all.push_back({"conv_norm_forward_patched", [=, &table](Tensors& t) {

@@ -4,12 +4,12 @@
 /// Shapes are batch * steps rows by channels; B = 128 unless said otherwise.  See run.sh.
 
 #include "refrain/autograd/tape.hpp"
-#include "refrain/nn/adapter.hpp"
 #include "refrain/nn/conv_block.hpp"
 #include "refrain/nn/embedding.hpp"
 #include "refrain/nn/layer_norm.hpp"
 #include "refrain/nn/loss.hpp"
 #include "refrain/nn/memory.hpp"
+#include "refrain/nn/patch.hpp"
 #include "refrain/nn/recurrent.hpp"
 #include "support.hpp"
 
@@ -79,19 +79,19 @@ void conv_shapes(benchmark::internal::Benchmark* line) {
 BENCHMARK_CAPTURE(conv_block, forward, false)->Apply(conv_shapes)->Apply(timed);
 BENCHMARK_CAPTURE(conv_block, forward_backward, true)->Apply(conv_shapes)->Apply(timed);
 
-// ---- adapter, normalisation, embedding ----
+// ---- patch, normalization, embedding ----
 
-void adapter_forward_backward(benchmark::State& state) {
+void patch_forward_backward(benchmark::State& state) {
   Random random(1);
   const std::int64_t channels = state.range(0);
-  const Adapter patch({.channels = channels, .start = AdapterStart::random}, random);
+  const Patch patch({.channels = channels, .start = PatchStart::random}, random);
   const Variable x(normal({50 * batch, channels}, random), true);
   const Tensor upstream = normal(x.shape(), random);
   for (auto _ : state) backward(patch(x), upstream);
   const double size = static_cast<double>(x.value().numel());
   report(state, 12 * size * static_cast<double>(channels / 4), 5 * element * size);
 }
-BENCHMARK(adapter_forward_backward)->ArgName("C")->Arg(64)->Arg(256)->Apply(timed);
+BENCHMARK(patch_forward_backward)->ArgName("C")->Arg(64)->Arg(256)->Apply(timed);
 
 void layer_norm_forward_backward(benchmark::State& state) {
   Random random(1);

@@ -32,7 +32,7 @@ inline void densify(const std::vector<NamedParameter>& parameters) {
 
 /// Changes the parameters, also in work that is being recorded.
 inline void update(Optimizer& optimizer) {
-  is_recording_work() ? optimizer.step_recorded() : optimizer.step();
+  is_capturing() ? optimizer.step_captured() : optimizer.step();
 }
 
 /// One network and one batch of sequences; each run() is one step under the schedule it is given.

@@ -175,7 +175,7 @@ inline std::shared_ptr<ModelStep> make_model_step(const ModelRequest& request) {
   auto task = std::make_shared<models::PatchSet>(
       *base,
       models::PatchSet::Options{
-          .patches = {.insertion = insertion, .start = AdapterStart::random, .norm2 = false},
+          .patches = {.insertion = insertion, .start = PatchStart::random, .norm2 = false},
           .head = {.targets = request.items}},
       *random);
   task->to(request.device);
@@ -208,13 +208,13 @@ inline std::shared_ptr<ModelStep> make_model_step(const ModelRequest& request) {
 }
 
 /// Makes of a step on a GPU work that is recorded once and then launched as a whole, as a Trainer
-/// does with record_after.
+/// does with capture_after.
 inline void record(ModelStep& step) {
   for (int i = 0; i < 3; ++i) step.run();  // the first step prepares what later ones have
-  if (step.optimizer != nullptr) step.optimizer->prepare_recorded();
-  const auto work = std::make_shared<RecordedWork>(Device::cuda, step.run);
+  if (step.optimizer != nullptr) step.optimizer->prepare_capture();
+  const auto work = std::make_shared<CapturedWork>(Device::cuda, step.run);
   step.run = [work, optimizer = step.optimizer, model = step.run] {
-    if (optimizer != nullptr) optimizer->advance_recorded();
+    if (optimizer != nullptr) optimizer->advance_captured();
     work->run();
   };
 }

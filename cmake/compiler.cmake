@@ -1,4 +1,4 @@
-# How our own targets are compiled: build type, warnings, optimisation.
+# How our own targets are compiled: build type, warnings, optimization.
 
 get_property(multi_config GLOBAL PROPERTY GENERATOR_IS_MULTI_CONFIG)
 if(PROJECT_IS_TOP_LEVEL AND NOT multi_config AND NOT CMAKE_BUILD_TYPE)
@@ -15,7 +15,7 @@ function(refrain_warnings target)
     "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wsign-conversion>"
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_FLAGS MATCHES "-fsanitize")
-    # Instrumented code hides initialisations from GCC, which then warns inside <regex> and <functional>.
+    # Instrumented code hides initializations from GCC, which then warns inside <regex> and <functional>.
     target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>")
   endif()
   if(REFRAIN_WERROR)
@@ -24,7 +24,7 @@ function(refrain_warnings target)
   endif()
 endfunction()
 
-# For tests: most of their build's time is the optimiser's, and the loops that they compare with are short.
+# For tests: most of their build's time is the optimizer's, and the loops that they compare with are short.
 function(refrain_compile_fast target)
   if(NOT MSVC)
     target_compile_options(${target} PRIVATE "$<$<CONFIG:Release,RelWithDebInfo>:-O1>")
@@ -32,8 +32,8 @@ function(refrain_compile_fast target)
 endfunction()
 
 # For programs around the library: instrumented, they would take most of the build's time.  The library, where the work is done, stays
-# optimised.
-function(refrain_unoptimised_if_sanitized target)
+# optimized.
+function(refrain_unoptimized_if_sanitized target)
   if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
     target_compile_options(${target} PRIVATE -O0)
   endif()
@@ -57,16 +57,16 @@ function(refrain_tune target)
   endif()
 endfunction()
 
-# A project that names no build type gets code without optimisation, which is not what it takes such a library for.
-function(refrain_optimise_without_build_type target)
+# A project that names no build type gets code without optimization, which is not what it takes such a library for.
+function(refrain_optimize_without_build_type target)
   if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES AND NOT CMAKE_CXX_FLAGS AND NOT MSVC)
     target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-O3>")
   endif()
 endfunction()
 
-# Kernels: full optimisation in every optimised build, and no errno from sqrt and friends, which would keep loops scalar.
-# Never -ffast-math: results must not depend on how a loop was vectorised.
-function(refrain_optimise_kernels)
+# Kernels: full optimization in every optimized build, and no errno from sqrt and friends, which would keep loops scalar.
+# Never -ffast-math: results must not depend on how a loop was vectorized.
+function(refrain_optimize_kernels)
   if(NOT MSVC)
     set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release,RelWithDebInfo>:-O3>;-fno-math-errno")
   endif()

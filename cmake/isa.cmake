@@ -4,7 +4,7 @@
 # the compiler did not inline: of the standard library, of Eigen, of our headers.  They are weak symbols, of which the linker keeps one
 # for the whole program.  Were it the AVX-512 one, an older CPU would stop at it.  So the objects of a level are linked into a single
 # one, with comdat groups resolved, in which every symbol is then made local but the level's table and the type information that
-# exceptions are recognised by, which is no code.  tests/check_levels.sh looks at the result.
+# exceptions are recognized by, which is no code.  tests/check_levels.sh looks at the result.
 
 set(REFRAIN_ISA_LEVELS "v3;v4" CACHE STRING
   "Instruction set levels of the CPU kernels besides the baseline, chosen from at run time: v3 (AVX2), v4 (AVX-512)")
@@ -46,7 +46,7 @@ endif()
 function(refrain_add_level level)
   set(objects refrain_kernels_${level})
   add_library(${objects} OBJECT ${ARGN})
-  refrain_optimise_without_build_type(${objects})
+  refrain_optimize_without_build_type(${objects})
   target_compile_features(${objects} PRIVATE cxx_std_20)
   target_compile_definitions(${objects} PRIVATE "$<TARGET_PROPERTY:refrain_objects,COMPILE_DEFINITIONS>" REFRAIN_ISA=${level})
   # Unique symbols, a kind of their own, would stay global.

@@ -41,7 +41,7 @@ void layers() {
   show("CausalConv(dilation 2)", x.shape(),
        CausalConv({.in = 8, .out = 8, .dilation = 2}, random)(x));
   show("LayerNorm", x.shape(), LayerNorm({.channels = 8})(x));
-  show("Adapter(bottleneck 2)", x.shape(), Adapter({.channels = 8, .bottleneck = 2}, random)(x));
+  show("Patch(bottleneck 2)", x.shape(), Patch({.channels = 8, .bottleneck = 2}, random)(x));
   show("ConvBlock(dilations 1, 2)", x.shape(),
        ConvBlock({.channels = 8, .dilation = 1}, random)(x));
   Dropout dropout(0.9, random.split(1));
@@ -75,8 +75,8 @@ void patches() {
   Random random(4);
   ConvBlock block({.channels = 8, .deviation = 0.3}, random);
   block.freeze();
-  Adapter first({.channels = 8, .bottleneck = 2}, random);
-  Adapter second({.channels = 8, .bottleneck = 2}, random);
+  Patch first({.channels = 8, .bottleneck = 2}, random);
+  Patch second({.channels = 8, .bottleneck = 2}, random);
   Tensor input({4, 6, 8}, DType::f32);
   random.fill_normal(input);
   const Variable x(input);

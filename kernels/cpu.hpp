@@ -6,12 +6,12 @@
 
 #include "refrain/core/device.hpp"
 #include "refrain/core/error.hpp"
-#include "refrain/kernels/adapter.hpp"
 #include "refrain/kernels/causal_conv.hpp"
 #include "refrain/kernels/loss.hpp"
 #include "refrain/kernels/matmul.hpp"
 #include "refrain/kernels/memory.hpp"
 #include "refrain/kernels/optimizer.hpp"
+#include "refrain/kernels/patch.hpp"
 #include "refrain/kernels/pointwise.hpp"
 #include "refrain/kernels/recurrent.hpp"
 #include "refrain/kernels/rows.hpp"
@@ -46,10 +46,10 @@ std::size_t conv_norm_at_steps_workspace(const ConvNormAtSteps& args);
 void conv_norm_at_steps_backward(const ConvNormAtStepsBackward& args, Stream stream);
 std::size_t conv_norm_at_steps_backward_workspace(const ConvNormAtStepsBackward& args);
 
-void adapter_forward(const AdapterForward& args, Stream stream);
-std::size_t adapter_forward_workspace(const AdapterForward& args);
-void adapter_backward(const AdapterBackward& args, Stream stream);
-std::size_t adapter_backward_workspace(const AdapterBackward& args);
+void patch_forward(const PatchForward& args, Stream stream);
+std::size_t patch_forward_workspace(const PatchForward& args);
+void patch_backward(const PatchBackward& args, Stream stream);
+std::size_t patch_backward_workspace(const PatchBackward& args);
 
 void matmul(const Matmul& args, Stream stream);
 std::size_t matmul_workspace(const Matmul& args);

@@ -7,12 +7,12 @@
 #include "kernels/backend.hpp"
 #include "refrain/core/device.hpp"
 #include "refrain/core/error.hpp"
-#include "refrain/kernels/adapter.hpp"
 #include "refrain/kernels/causal_conv.hpp"
 #include "refrain/kernels/loss.hpp"
 #include "refrain/kernels/matmul.hpp"
 #include "refrain/kernels/memory.hpp"
 #include "refrain/kernels/optimizer.hpp"
+#include "refrain/kernels/patch.hpp"
 #include "refrain/kernels/pointwise.hpp"
 #include "refrain/kernels/recurrent.hpp"
 #include "refrain/kernels/rows.hpp"
@@ -68,15 +68,15 @@ std::size_t conv_norm_backward_workspace(const ConvNormBackward& args);
 /// added [B,T,Cout] may be y, or empty. Needs no workspace.
 void convolve(const CausalConvForward& args, const View& added, Stream stream);
 
-// adapter
-void adapter_forward(const AdapterForward& args, Stream stream);
-std::size_t adapter_forward_workspace(const AdapterForward& args);
-void adapter_backward(const AdapterBackward& args, Stream stream);
-std::size_t adapter_backward_workspace(const AdapterBackward& args);
+// patch
+void patch_forward(const PatchForward& args, Stream stream);
+std::size_t patch_forward_workspace(const PatchForward& args);
+void patch_backward(const PatchBackward& args, Stream stream);
+std::size_t patch_backward_workspace(const PatchBackward& args);
 /// y = base + gelu(x down + down_bias) up + up_bias for rows of any width, in several launches;
 /// base may be x or y, y may be x.
-void add_patch(const AdapterForward& args, const View& base, Stream stream);
-std::size_t add_patch_workspace(std::int64_t rows, const PatchWeights& patch);
+void add_patch(const PatchForward& args, const View& base, Stream stream);
+std::size_t add_patch_workspace(std::int64_t rows, const PatchViews& patch);
 
 // recurrent
 void lstm_forward(const LstmForward& args, Stream stream);

@@ -230,27 +230,27 @@ void PinnedBuffer::fetch(const void* from, std::size_t offset, std::size_t bytes
 
 // ---- recorded work ----
 
-void RecordedWork::begin(Device device) {
+void CapturedWork::begin(Device device) {
   if (device == Device::cpu)
-    throw Unsupported("RecordedWork: the CPU runs work as it comes; record on Device::cuda");
-  recording_ = require("RecordedWork").begin_recording();
+    throw Unsupported("CapturedWork: the CPU runs work as it comes; record on Device::cuda");
+  recording_ = require("CapturedWork").begin_capture();
 }
 
-void RecordedWork::end() { cuda_backend()->end_recording(recording_); }
+void CapturedWork::end() { cuda_backend()->end_captured(recording_); }
 
-void RecordedWork::discard() noexcept {
-  if (recording_ != nullptr) cuda_backend()->destroy_recording(std::exchange(recording_, nullptr));
+void CapturedWork::discard() noexcept {
+  if (recording_ != nullptr) cuda_backend()->destroy_captured(std::exchange(recording_, nullptr));
 }
 
-void RecordedWork::run() const { require("RecordedWork::run").run_recording(recording_); }
-std::int64_t RecordedWork::operations() const {
-  return require("RecordedWork::operations").recorded_operations(recording_);
+void CapturedWork::run() const { require("CapturedWork::run").run_captured(recording_); }
+std::int64_t CapturedWork::operations() const {
+  return require("CapturedWork::operations").captured_operations(recording_);
 }
-std::int64_t RecordedWork::kernels() const {
-  return require("RecordedWork::kernels").recorded_kernels(recording_);
+std::int64_t CapturedWork::kernels() const {
+  return require("CapturedWork::kernels").captured_kernels(recording_);
 }
 
-bool is_recording_work() noexcept {
+bool is_capturing() noexcept {
   const DeviceBackend* found = cuda_backend();
   return found != nullptr && found->is_recording();
 }

@@ -43,12 +43,12 @@ struct DeviceBackend {
   void (*send)(void* to, const void* pinned, std::size_t bytes, Stream stream);
   void (*fetch)(void* pinned, const void* from, std::size_t bytes, Stream stream);
 
-  void* (*begin_recording)();
-  void (*end_recording)(void* recording);
-  void (*destroy_recording)(void* recording) noexcept;
-  void (*run_recording)(const void* recording);
-  std::int64_t (*recorded_operations)(const void* recording);
-  std::int64_t (*recorded_kernels)(const void* recording);
+  void* (*begin_capture)();
+  void (*end_captured)(void* recording);
+  void (*destroy_captured)(void* recording) noexcept;
+  void (*run_captured)(const void* recording);
+  std::int64_t (*captured_operations)(const void* recording);
+  std::int64_t (*captured_kernels)(const void* recording);
   bool (*is_recording)() noexcept;
 
   void (*push_range)(const char* name) noexcept;

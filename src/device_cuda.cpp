@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "kernels/cuda_check.hpp"
+#include "src/capture_cuda.hpp"
 #include "src/device_backend.hpp"
-#include "src/recording_cuda.hpp"
 #include "src/staging_cuda.hpp"
 #include "src/stream_pool.hpp"
 
@@ -63,7 +63,7 @@ struct DeviceMemory {
     if (cudaFree(block) != cudaSuccess) cudaGetLastError();
   }
   static bool wait() {
-    if (open_recording() != nullptr) return false;
+    if (open_capture() != nullptr) return false;
     check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
     return true;
   }
@@ -99,7 +99,7 @@ cudaStream_t queue_of(Stream stream) {
 
 /// A recording's memory is its own: what runs between its runs must not find it on a shelf.
 const void* memory_queue() {
-  if (const Recording* recording = open_recording()) return recording;
+  if (const Capture* recording = open_capture()) return recording;
   return current();
 }
 
@@ -126,7 +126,7 @@ void release(void* block) noexcept {
 PoolStats pool_stats() { return process().pool.stats(); }
 void pool_reset_peak() { process().pool.reset_peak(); }
 void pool_trim() {
-  expect_no_recording("pool_trim");
+  expect_no_capture("pool_trim");
   process().pool.trim();
 }
 
@@ -137,7 +137,7 @@ void copy_within(void* to, const void* from, std::size_t bytes, Stream stream) {
 
 void copy_to_device(void* to, const void* from, std::size_t bytes, Stream stream) {
   const cudaStream_t queue = queue_of(stream);
-  if (open_recording() != nullptr) {
+  if (open_capture() != nullptr) {
     check(cudaMemcpyAsync(to, kept_constant(from, bytes), bytes, cudaMemcpyHostToDevice, queue),
           "cudaMemcpyAsync");
   } else {
@@ -146,7 +146,7 @@ void copy_to_device(void* to, const void* from, std::size_t bytes, Stream stream
 }
 
 void copy_to_host(void* to, const void* from, std::size_t bytes, Stream stream) {
-  expect_no_recording("copy_bytes (device to host)");
+  expect_no_capture("copy_bytes (device to host)");
   const cudaStream_t queue = queue_of(stream);
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, queue), "cudaMemcpyAsync");
   check(cudaStreamSynchronize(queue), "cudaStreamSynchronize");
@@ -165,7 +165,7 @@ Stream switch_stream(Stream stream) noexcept {
 }
 
 void synchronize(Stream stream) {
-  expect_no_recording("synchronize");
+  expect_no_capture("synchronize");
   check(cudaStreamSynchronize(queue_of(stream)), "cudaStreamSynchronize");
 }
 
@@ -211,12 +211,12 @@ void delay(void* event, Stream stream) {
 }
 
 void synchronize_event(void* event) {
-  expect_no_recording("Event::synchronize");
+  expect_no_capture("Event::synchronize");
   check(cudaEventSynchronize(native_event(event)), "cudaEventSynchronize");
 }
 
 bool has_passed(void* event) {
-  expect_no_recording("Event::has_passed");
+  expect_no_capture("Event::has_passed");
   const cudaError_t status = cudaEventQuery(native_event(event));
   if (status == cudaErrorNotReady) {
     cudaGetLastError();
@@ -254,7 +254,7 @@ void pinned_release(void* block) noexcept {
 }
 
 void send(void* to, const void* pinned, std::size_t bytes, Stream stream) {
-  const void* from = open_recording() != nullptr ? kept_constant(pinned, bytes) : pinned;
+  const void* from = open_capture() != nullptr ? kept_constant(pinned, bytes) : pinned;
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, queue_of(stream)),
         "cudaMemcpyAsync");
 }
@@ -269,12 +269,12 @@ void fetch(void* pinned, const void* from, std::size_t bytes, Stream stream) {
 void* begin() {
   if (!is_pooled())
     throw Unsupported(
-        "RecordedWork: REFRAIN_CUDA_POOL=off; what recorded work uses must come from the pool");
-  Recording* recording = begin_recording(current());
+        "CapturedWork: REFRAIN_CUDA_POOL=off; what recorded work uses must come from the pool");
+  Capture* recording = begin_capture(current());
   try {
     process().pool.keep(recording);
   } catch (...) {
-    destroy_recording(recording);
+    destroy_captured(recording);
     throw;
   }
   recording->before = std::exchange(switched, recording->capture);
@@ -282,31 +282,31 @@ void* begin() {
 }
 
 void end(void* recording) {
-  auto* made = static_cast<Recording*>(recording);
+  auto* made = static_cast<Capture*>(recording);
   switched = made->before;
-  end_recording(*made);
+  end_captured(*made);
 }
 
 void destroy(void* recording) noexcept {
-  auto* made = static_cast<Recording*>(recording);
+  auto* made = static_cast<Capture*>(recording);
   if (made->is_open) switched = made->before;
   process().pool.hand_over(recording, made->stream);
-  destroy_recording(made);
+  destroy_captured(made);
 }
 
 void run(const void* recording) {
-  const auto& made = *static_cast<const Recording*>(recording);
-  expect_no_recording("RecordedWork::run");
+  const auto& made = *static_cast<const Capture*>(recording);
+  expect_no_capture("CapturedWork::run");
   check(cudaGraphLaunch(made.exec, made.stream), "cudaGraphLaunch");
 }
 
 std::int64_t operations(const void* recording) {
-  return static_cast<const Recording*>(recording)->operations;
+  return static_cast<const Capture*>(recording)->operations;
 }
 std::int64_t kernels(const void* recording) {
-  return static_cast<const Recording*>(recording)->kernels;
+  return static_cast<const Capture*>(recording)->kernels;
 }
-bool is_recording() noexcept { return open_recording() != nullptr; }
+bool is_recording() noexcept { return open_capture() != nullptr; }
 
 // ---- profiling ----
 
@@ -342,12 +342,12 @@ const DeviceBackend& backend() noexcept {
                                            .pinned_release = pinned_release,
                                            .send = send,
                                            .fetch = fetch,
-                                           .begin_recording = begin,
-                                           .end_recording = end,
-                                           .destroy_recording = destroy,
-                                           .run_recording = run,
-                                           .recorded_operations = operations,
-                                           .recorded_kernels = kernels,
+                                           .begin_capture = begin,
+                                           .end_captured = end,
+                                           .destroy_captured = destroy,
+                                           .run_captured = run,
+                                           .captured_operations = operations,
+                                           .captured_kernels = kernels,
                                            .is_recording = is_recording,
                                            .push_range = push_range,
                                            .pop_range = pop_range};

@@ -161,7 +161,7 @@ Rank rank_of(std::span<const T> scores, std::int32_t positive, const RankingProt
   const T* begin = scores.data() + protocol.first;
   if (std::isnan(own)) {
     for (std::int32_t i = 0; i < protocol.items; ++i) count_against(own, begin[i], rank, 1);
-  } else {  // two comparisons an item, which vectorise
+  } else {  // two comparisons an item, which vectorize
     std::int64_t greater = 0;
     std::int64_t equal = 0;
     for (std::int32_t i = 0; i < protocol.items; ++i) {

@@ -110,18 +110,18 @@ void Optimizer::step() {
   update(updates_);
 }
 
-void Optimizer::prepare_recorded() {
+void Optimizer::prepare_capture() {
   recorded_.clear();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (!is_due(slots_[i])) continue;
     if (slots_[i].updates == 0) {
-      throw Error(concat("prepare_recorded: '", slots_[i].name,
+      throw Error(concat("prepare_capture: '", slots_[i].name,
                          "' was not updated yet; take an ordinary step before"));
     }
     recorded_.push_back(i);
   }
   if (recorded_.empty())
-    throw Error("prepare_recorded: no parameter has a gradient; take an ordinary step before");
+    throw Error("prepare_capture: no parameter has a gradient; take an ordinary step before");
   const Device device = slots_[recorded_.front()].parameter.device();
   rates_ = Tensor({static_cast<std::int64_t>(slots_.size()), rates_per_slot}, DType::f64, device);
   prepared_.clear();
@@ -134,13 +134,13 @@ Optimizer::Recorded Optimizer::recorded_of(const Slot& slot) {
   return {slot.parameter.is_frozen(), slot.parameter.value().raw(), std::move(moments), slot.l2};
 }
 
-bool Optimizer::recording_fits() const {
+bool Optimizer::capture_fits() const {
   return std::equal(
       slots_.begin(), slots_.end(), prepared_.begin(), prepared_.end(),
       [](const Slot& slot, const Recorded& prepared) { return recorded_of(slot) == prepared; });
 }
 
-void Optimizer::advance_recorded() {
+void Optimizer::advance_captured() {
   Tensor rates = Tensor::zeros(rates_.shape(), DType::f64);
   for (const std::size_t i : recorded_) {
     ++slots_[i].updates;
@@ -149,13 +149,13 @@ void Optimizer::advance_recorded() {
   rates_.copy_from(rates);
 }
 
-void Optimizer::step_recorded() {
+void Optimizer::step_captured() {
   std::size_t next = 0;
   updates_.clear();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const bool recorded = next < recorded_.size() && recorded_[next] == i;
     if (is_due(slots_[i]) != recorded) {
-      throw Error(concat("step_recorded: '", slots_[i].name,
+      throw Error(concat("step_captured: '", slots_[i].name,
                          recorded ? "' has no gradient" : "' has a gradient",
                          ", unlike when the step was prepared"));
     }

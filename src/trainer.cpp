@@ -28,8 +28,8 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
     throw OptionError(concat("Trainer: expected pending_losses from 0 to ", most_pending, ", got ",
                              options_.pending_losses));
   }
-  if (options_.record_after < 0) {
-    throw OptionError(concat("Trainer: expected record_after >= 0, got ", options_.record_after));
+  if (options_.capture_after < 0) {
+    throw OptionError(concat("Trainer: expected capture_after >= 0, got ", options_.capture_after));
   }
 }
 

@@ -23,7 +23,7 @@ case $1 in
     grep -qxF "$table" <<< "$seen" || { echo "$object has no $table"; exit 1; }
     { grep -vxF "$table" <<< "$seen" || true; } | { grep -vE '^typeinfo (name )?for ' || true; } |
       refuse "the linker could give these to callers on any CPU"
-    # Initialisers would run before anyone asked what the CPU is.  Eigen's, of empty objects, vanish in optimised builds alone.
+    # Initializers would run before anyone asked what the CPU is.  Eigen's, of empty objects, vanish in optimized builds alone.
     if [[ "$object" == *_Rel*.o ]]; then
       { nm "$object" | grep -E ' (_GLOBAL__sub_I_|__cxx_global_var_init|_Z41__static_initialization)' || true; } |
         refuse "these run when the program starts"

@@ -15,18 +15,23 @@ check_cmake
 folder=build/coverage
 configure "$folder" -DCMAKE_BUILD_TYPE=None -DREFRAIN_NATIVE=OFF -DREFRAIN_ISA_LEVELS= -DREFRAIN_CUDA=OFF -DREFRAIN_BENCH=OFF \
   "-DCMAKE_CXX_FLAGS=-O1 --coverage -fprofile-update=atomic -fno-inline-small-functions"
-build "$folder" --target refrain_tests peterrec cmnrec serve layer_tour refrain_kill_while_saving
+build "$folder" --target refrain_all_tests peterrec cmnrec serve layer_tour refrain_kill_while_saving
 find "$folder" -name '*.gcda' -delete
 
 status=0
+# run_tests ARGS...: every room's executable; one without a matching case is fine.
+run_tests() {
+  local program
+  for program in "$folder"/tests/refrain_*_tests; do "$program" "$@" || status=$?; done
+}
 if (($# > 0)); then
-  "$folder/tests/refrain_tests" "$@" || status=$?
+  run_tests "$@"
 else
-  "$folder/tests/refrain_tests" || status=$?
+  run_tests
   "$folder/examples/layer_tour" > /dev/null || status=$?
-  bash tests/example_peterrec.sh "$PWD/$folder/examples/peterrec" || status=$?
-  bash tests/example_cmnrec.sh "$PWD/$folder/examples/cmnrec" || status=$?
-  bash tests/example_serve.sh "$PWD/$folder/examples/serve" "$PWD/$folder/examples/peterrec" "$PWD/$folder/examples/cmnrec" || status=$?
+  bash tests/examples/peterrec.sh "$PWD/$folder/examples/peterrec" || status=$?
+  bash tests/examples/cmnrec.sh "$PWD/$folder/examples/cmnrec" || status=$?
+  bash tests/examples/serve.sh "$PWD/$folder/examples/serve" "$PWD/$folder/examples/peterrec" "$PWD/$folder/examples/cmnrec" || status=$?
 fi
 
 # Not counted: what is compiled for a GPU alone.

@@ -17,7 +17,7 @@ import sys
 KERNELS = {  # kernel -> source
     "conv_norm_tile": "kernels/causal_conv/cuda_conv_norm_forward.cu",
     "convolve_tile": "kernels/causal_conv/cuda_forward.cu",
-    "adapter_tile": "kernels/adapter/cuda_adapter_forward.cu",
+    "patch_tile": "kernels/patch/cuda_forward.cu",
 }
 MODES = ["exact", "tf32", "bf16"]  # in the order of refrain::MathMode
 ENTRY = re.compile(r"\.entry (\w+)")

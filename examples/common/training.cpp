@@ -90,8 +90,8 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
                    .checkpoint = place.state_file,
                    .metadata = metadata_of(place),
                    .pending_losses = place.device == Device::cpu ? 0 : 4,
-                   .record_after = 3});
-  trainer.on_recording([&](const RecordingReport& report) {
+                   .capture_after = 3});
+  trainer.on_capture([&](const CaptureReport& report) {
     if (report.is_recorded) {
       fmt::print(stderr,
                  "{}: a step is recorded and run again from now on: {} kernels in one launch\n",

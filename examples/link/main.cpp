@@ -23,7 +23,7 @@ class EpisodeModel final : public Module {
  public:
   EpisodeModel(std::int64_t items, std::int64_t channels, Random& random)
       : items_({.count = items, .width = channels, .deviation = 0.1}, random),
-        bias_(initialise::constant({items}, 0, {})),
+        bias_(initialize::constant({items}, 0, {})),
         near_({.channels = channels, .dilation = 1, .deviation = 0.1}, random),
         far_({.channels = channels, .dilation = 4, .deviation = 0.1}, random) {}
 

@@ -17,8 +17,8 @@ struct PatchOptions {
   bool two_per_block = true;    ///< false: at the second convolution alone
   std::int64_t bottleneck = 0;  ///< D; 0: channels / 4
   std::int64_t cardinality = 1;
-  AdapterStart start = AdapterStart::identity;
-  bool norm2 = true;  ///< the task's own copies of the second normalisation of each block
+  PatchStart start = PatchStart::identity;
+  bool norm2 = true;  ///< the task's own copies of the second normalization of each block
 };
 
 /// How user vectors meet targets.
@@ -35,7 +35,7 @@ struct HeadOptions {
 };
 
 /// Everything that one task owns: patches, head, and if wanted its own [TCL] vector and second
-/// normalisations.
+/// normalizations.
 ///
 /// Parameters: patches.<2 block + half>.* (or patches.<block>.*), norm2.<block>.*, tcl [1,C],
 /// head.weight [targets,C], head.bias [targets] (softmax). The base is not among them: it is handed
@@ -67,10 +67,10 @@ class PatchSet final : public Module {
     const std::int64_t patches =
         patch.insertion == Insertion::none ? 0 : base.blocks() * (patch.two_per_block ? 2 : 1);
     for (std::int64_t i = 0; i < patches; ++i) {
-      patches_.emplace_back(Adapter::Options{.channels = base.channels(),
-                                             .bottleneck = patch.bottleneck,
-                                             .cardinality = patch.cardinality,
-                                             .start = patch.start},
+      patches_.emplace_back(Patch::Options{.channels = base.channels(),
+                                           .bottleneck = patch.bottleneck,
+                                           .cardinality = patch.cardinality,
+                                           .start = patch.start},
                             random, placement);
     }
     if (patch.insertion != Insertion::none && patch.norm2) {
@@ -175,7 +175,7 @@ class PatchSet final : public Module {
   }
 
   Options options_;
-  std::vector<Adapter> patches_;
+  std::vector<Patch> patches_;
   std::vector<LayerNorm> norm2_;
   Parameter tcl_;
   Linear head_;

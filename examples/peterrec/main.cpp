@@ -99,7 +99,7 @@ void add_task_options(CLI::App& app, TaskOptions& task) {
       ->check(between(0, 4096));
   add("--cardinality", task.cardinality, "Parallel paths of a patch")->check(between(1, 4096));
   flag("--random-start", task.random_start, "Start patches at random instead of as the identity");
-  flag("--norm2,!--no-norm2", task.norm2, "Each task learns its own second normalisations")
+  flag("--norm2,!--no-norm2", task.norm2, "Each task learns its own second normalizations")
       ->default_str("true");
   flag("--own-tcl,!--no-own-tcl", task.own_tcl, "Each task learns its own [TCL] vector")
       ->default_str("true");

@@ -81,7 +81,7 @@ PatchSet::Options patch_set_options(const Method& method, const TaskOptions& opt
                       .two_per_block = method.two_per_block,
                       .bottleneck = options.bottleneck,
                       .cardinality = options.cardinality,
-                      .start = options.random_start ? AdapterStart::random : AdapterStart::identity,
+                      .start = options.random_start ? PatchStart::random : PatchStart::identity,
                       .norm2 = options.norm2},
           .head = head,
           .tcl_id = method.insertion != Insertion::none && options.own_tcl ? std::int64_t{tcl_id}

@@ -4,13 +4,13 @@
 
 #include <cstdint>
 
-#include "kernels/adapter/patch_backward.cuh"
+#include "kernels/patch/patch_backward.cuh"
 #include "kernels/simt.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// Through ReLU and normalisation: dh = inv_std * (g - mean(g) - normalized * mean(g *
+/// Through ReLU and normalization: dh = inv_std * (g - mean(g) - normalized * mean(g *
 /// normalized)), g = gamma * open, open = dy where gamma * normalized + beta > 0, else 0.
 template <class T>
 struct NormInputGradient {

@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
-#include "kernels/adapter/patch_tile.cuh"
 #include "kernels/causal_conv/conv_tile.cuh"
+#include "kernels/patch/patch_tile.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads,
       x.load(conv.x + row * width, width);
       h.add(x);
     }
-    const T inv_std = h.normalise(width, tensors.epsilon);
+    const T inv_std = h.normalize(width, tensors.epsilon);
     if (tensors.normalized != nullptr) h.store(tensors.normalized + row * width, width);
     if (tensors.inv_std != nullptr && simt::lane() == 0) tensors.inv_std[row] = inv_std;
     Row gamma;

@@ -1,9 +1,9 @@
 /// Half a residual block on the CPU: convolution, patch, LayerNorm, ReLU and residual in one pass.
 ///
 /// forward, per tile of tile_rows rows (all channels), in first-level cache:
-///   h = sum of taps + bias -> patch -> mean and variance -> normalise -> ReLU -> + residual -> y
+///   h = sum of taps + bias -> patch -> mean and variance -> normalize -> ReLU -> + residual -> y
 /// backward:
-///   1. per row: dh through ReLU and normalisation, dm through the patch, dz = gradient at the convolution's output
+///   1. per row: dh through ReLU and normalization, dm through the patch, dz = gradient at the convolution's output
 ///   2. dx: the convolution's adjoint over dz, plus what a parallel patch passes on
 ///   3. weight gradients, only those asked for
 /// 2 K C^2 + 4 C D FLOPs per row forward; x, y, residual and the saved tensors pass through memory
@@ -70,7 +70,7 @@ void forward(const ConvNormForward& args) {
         }
       }
       for (std::int64_t i = 0; i < count; ++i) {
-        normalise_row<T>(
+        normalize_row<T>(
             args, channels, h + i * channels,
             {row_of<T>(args.residual, row + i, channels), row_of<T>(args.y, row + i, channels),
              row_of<T>(args.normalized, row + i, channels), row_of<T>(args.inv_std, row + i, 1)});

@@ -83,7 +83,7 @@ void forward(const ConvNormAtSteps& args) {
           const std::int64_t at = args.residual_at.as<std::int32_t>()[(row + i) % steps];
           residual = args.residual.as<T>() + ((row + i) / steps * residual_steps + at) * channels;
         }
-        normalise_row<T>(
+        normalize_row<T>(
             args, channels, h + i * channels,
             {residual, row_of<T>(args.y, row + i, channels),
              row_of<T>(args.normalized, row + i, channels), row_of<T>(args.inv_std, row + i, 1)});

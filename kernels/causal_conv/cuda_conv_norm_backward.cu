@@ -6,7 +6,7 @@
 //   dh = inv_std * (g - mean(g) - normalized * mean(g * normalized)),  dm = (dh up^T) * gelu'(bottleneck)
 //   dz, the gradient of the convolution's output: dh, or dh + dm down^T (serial);  dbias = sum_rows dz
 //   dx = conv^T(dz) (+ dh + dm down^T, parallel);  dw from dz as in cuda_conv_backward.cu
-//   the patch's weights as in cuda_adapter_backward.cu, from dh and dm
+//   the patch's weights as in cuda_backward.cu, from dh and dm
 // Shapes: x, dy, dx, normalized, h, dh, dz [B,T,C]; inv_std [B,T]; w, dw [K,C,C]; bottleneck, dm
 // [B,T,D]; P = B T rows.
 //
@@ -136,7 +136,7 @@ struct Plan {
 
   std::int64_t blocks() const { return (rows + patch_rows - 1) / patch_rows; }
 
-  /// The normalisation's gradients from `open`.
+  /// The normalization's gradients from `open`.
   LayerNormBackward of_wide_rows(const ConvNormBackward& args) const {
     const Shape shape{rows, channels};
     return {.gamma = args.gamma,

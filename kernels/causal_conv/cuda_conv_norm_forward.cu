@@ -9,7 +9,7 @@
 //   convolution   the implicit product of conv_tile.cuh, f32 by math_mode(); the sums end up where the factors' panels were
 //   patch         two products (patch_tile.cuh): the first one's factor is the tile itself (serial) or streams from x (parallel), its
 //                 results stay in shared memory; the second one's sums are added to the tile
-//   norm          a warp per row, in registers: mean, variance of the centred row, normalisation, ReLU, residual
+//   norm          a warp per row, in registers: mean, variance of the centred row, normalization, ReLU, residual
 // Between x and y nothing passes through memory but what is saved for the backward pass.
 // Moved: x K times (K + 1 with a parallel patch), mostly from second-level cache; w, down and up
 // once per 64 rows; each output and the residual once. FLOPs 2 K C^2 B T, with a patch + 4 C D B T.
@@ -139,7 +139,7 @@ class HalfByProducts {
       tensors.up_bias = args_.patch.up_bias.as<float>();
       if (beside) tensors.x = x;
     }
-    normalise(tensors, stream);
+    normalize(tensors, stream);
   }
 
  private:
@@ -172,7 +172,7 @@ class HalfByProducts {
                       stream);
   }
 
-  void normalise(const HalfNormTensors& tensors, Stream stream) const {
+  void normalize(const HalfNormTensors& tensors, Stream stream) const {
     const bool aligned =
         simt::aligned_16(tensors.z, tensors.patched, tensors.up_bias, tensors.x, tensors.gamma,
                          tensors.beta, tensors.residual, tensors.y, tensors.normalized);

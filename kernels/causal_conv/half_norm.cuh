@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(norm_warps * 32)
   add(tensors.patched == nullptr ? nullptr : tensors.patched + at);
   add(tensors.up_bias);
   add(tensors.x == nullptr ? nullptr : tensors.x + at);
-  const float inv_std = h.normalise(width, tensors.epsilon);
+  const float inv_std = h.normalize(width, tensors.epsilon);
   if (tensors.normalized != nullptr) h.store(tensors.normalized + at, width);
   if (tensors.inv_std != nullptr && simt::lane() == 0) tensors.inv_std[row] = inv_std;
   REFRAIN_UNROLL

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <optional>
 
-#include "kernels/adapter/patch_tile.hpp"
+#include "kernels/patch/patch_tile.hpp"
 
 namespace refrain::kernels::cpu {
 
@@ -20,7 +20,7 @@ struct RowEnds {
 
 /// relu(gamma * normalized + beta) (+ residual) of one row h.
 template <class T, class Args>
-void normalise_row(const Args& args, std::int64_t channels, const T* h, const RowEnds<T>& ends) {
+void normalize_row(const Args& args, std::int64_t channels, const T* h, const RowEnds<T>& ends) {
   const T size = static_cast<T>(channels);
   const T mean =
       sum_lanes<T>(channels, [&]<class L>(L, std::int64_t c) { return L::load(h + c); }) / size;
@@ -68,7 +68,7 @@ struct ConvNormNeeds {
 /// dh = inv_std * (g - mean(g) - normalized * mean(g * normalized)), g = gamma * dy where the ReLU
 /// was open; adds to dgamma, dbeta.
 template <class T, class Args>
-void normalise_row_backward(const Args& args, std::int64_t row, std::int64_t channels, T* dh,
+void normalize_row_backward(const Args& args, std::int64_t row, std::int64_t channels, T* dh,
                             T* dgamma, T* dbeta) {
   const T* const gamma = args.gamma.template as<T>();
   const T* const beta = args.beta.template as<T>();
@@ -102,13 +102,13 @@ void normalise_row_backward(const Args& args, std::int64_t row, std::int64_t cha
   });
 }
 
-/// The backward pass above the convolution, row by row: dh through ReLU and normalisation, dm
+/// The backward pass above the convolution, row by row: dh through ReLU and normalization, dm
 /// through the patch, and dz, the gradient at the convolution's output; then the sums over rows of
-/// normalisation, bias and patch.
+/// normalization, bias and patch.
 template <class T, class Args>
 struct ConvNormRowsBackward {
   std::int64_t rows, channels;
-  T* dh;  ///< [rows,C] gradient before the normalisation
+  T* dh;  ///< [rows,C] gradient before the normalization
   T* dz =
       nullptr;  ///< [rows,C] gradient at the convolution's output; dh itself unless a serial patch
                 ///< lies between
@@ -146,7 +146,7 @@ struct ConvNormRowsBackward {
         const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
         T* const dh_tile = dh + row * channels;
         for (std::int64_t i = 0; i < count; ++i) {
-          normalise_row_backward<T>(args, row + i, channels, dh_tile + i * channels, dgamma, dbeta);
+          normalize_row_backward<T>(args, row + i, channels, dh_tile + i * channels, dgamma, dbeta);
         }
         if (dm == nullptr) continue;
         T* dz_tile = nullptr;

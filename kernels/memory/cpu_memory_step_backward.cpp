@@ -210,7 +210,7 @@ class StepBack {
   }
 
   /// Adds one cosine's gradient to its word's gradient (null: not wanted) and to `dkey`, the
-  /// gradient of the normalised key.
+  /// gradient of the normalized key.
   void back_to_word(T dcosine, T cosine, const T* word, InverseNorm<T> norm, const T* key,
                     T key_norm, T* dword, T* dkey) const {
     if (dword != nullptr) {
@@ -224,7 +224,7 @@ class StepBack {
     add_scaled(dkey, dcosine * norm.value, word, sizes_.width);
   }
 
-  /// Turns the gradient of the normalised key into the key's, in place.
+  /// Turns the gradient of the normalized key into the key's, in place.
   void finish_key(const T* key, InverseNorm<T> norm, T* dkey) const {
     const T along = norm.live * norm.value * norm.value * dot_product(key, dkey, sizes_.width);
     for_lanes<T>(sizes_.width, [&]<class L>(L, std::int64_t c) {

@@ -170,7 +170,7 @@ __device__ __forceinline__ void MemoryBackward<T, place>::follow_row_back(int i,
   if (simt::lane() == 0) dwritten()[i] += through;
 }
 
-/// sum_n pull_rn M'_n, through the key's own normalisation: a thread per head and column.
+/// sum_n pull_rn M'_n, through the key's own normalization: a thread per head and column.
 template <class T, MemoryPlace place>
 __device__ __forceinline__ void MemoryBackward<T, place>::read_keys_back() {
   T* const to = dinterface() + InterfaceLayout::read_keys;

@@ -1,4 +1,4 @@
-// Layer normalisation over the last axis on the GPU.  Device: f32, f64.
+// Layer normalization over the last axis on the GPU.  Device: f32, f64.
 //   forward   y = gamma * normalized + beta,  normalized = (x - mean) * inv_std,  inv_std = 1 / sqrt(var + epsilon)
 //   backward  g = dy * gamma,  dx = inv_std * (g - mean(g) - normalized * mean(g * normalized))
 //             dgamma[c] = sum_rows dy * normalized,  dbeta[c] = sum_rows dy

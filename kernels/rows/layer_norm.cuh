@@ -1,5 +1,5 @@
 #pragma once
-/// Device templates of layer normalisation; formulas, grids and bytes: cuda_layer_norm.cu.
+/// Device templates of layer normalization; formulas, grids and bytes: cuda_layer_norm.cu.
 
 #include <cmath>
 #include <cstdint>
@@ -57,7 +57,7 @@ struct WarpRow {
   /// Subtracts the mean of the row's `width` elements and multiplies by 1 / sqrt(variance +
   /// epsilon), which is returned. All lanes call it; what lies past the row's end is of no use
   /// afterwards.
-  __device__ __forceinline__ T normalise(std::int64_t width, T epsilon) {
+  __device__ __forceinline__ T normalize(std::int64_t width, T epsilon) {
     T sum = 0;
     REFRAIN_UNROLL
     for (int i = 0; i < items; ++i) {
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(norm_warps * 32)
   if (row >= rows) return;  // the whole warp
   Row x;
   x.load(tensors.x + row * width, width);
-  const T inv_std = x.normalise(width, epsilon);
+  const T inv_std = x.normalize(width, epsilon);
   if (tensors.normalized != nullptr) x.store(tensors.normalized + row * width, width);
   if (tensors.inv_std != nullptr && simt::lane() == 0) tensors.inv_std[row] = inv_std;
   REFRAIN_UNROLL

@@ -30,7 +30,7 @@ struct Sizes {
   std::int64_t batch, steps, in, out, taps, dilation;
 };
 
-kernels::PatchWeights patch_weights(Arena& arena, std::int64_t channels, std::int64_t bottleneck) {
+kernels::PatchViews patch_weights(Arena& arena, std::int64_t channels, std::int64_t bottleneck) {
   return {
       .down = arena.normal({channels, bottleneck}, 1 / std::sqrt(static_cast<double>(channels))),
       .down_bias = arena.normal({bottleneck}),
@@ -86,7 +86,7 @@ CUDA_ENTRY(conv_norm_forward) {
       .gamma = arena.normal({channels}),
       .beta = arena.normal({channels}),
       .residual = arena.coin() ? arena.normal(shape) : View(),
-      .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),
+      .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchViews(),
       .y = arena.output("y", shape),
       .normalized = arena.maybe_output("normalized", shape),
       .inv_std = arena.maybe_output("inv_std", {s.batch, s.steps}),
@@ -117,7 +117,7 @@ CUDA_ENTRY(conv_norm_at_steps) {
           .taps_at = arena.ids_from(taps_at, {chosen, s.taps}),
           .own_at = arena.ids({chosen}, s.steps),
           .residual_at = with_residual ? arena.ids({chosen}, before) : View(),
-          .patch = insertion == Insertion::none ? kernels::PatchWeights()
+          .patch = insertion == Insertion::none ? kernels::PatchViews()
                                                 : patch_weights(arena, channels, bottleneck),
           .y = arena.output("y", {s.batch, chosen, channels}),
           .epsilon = 1e-3,
@@ -143,7 +143,7 @@ CUDA_ENTRY(conv_norm_backward) {
       .w = arena.normal(weight, 1 / std::sqrt(static_cast<double>(s.taps * channels))),
       .gamma = arena.coarse({channels}),
       .beta = arena.coarse({channels}),
-      .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),
+      .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchViews(),
       .normalized = arena.coarse(shape),
       .inv_std = arena.uniform({s.batch, s.steps}, 0.5, 2),
       .conv = insertion == Insertion::serial ? arena.normal(shape) : View(),
@@ -186,7 +186,7 @@ CUDA_ENTRY(conv_norm_at_steps_backward) {
       .taps_at = arena.ids_from(taps_at, {chosen, s.taps}),
       .own_at = arena.ids_from(own_at, {chosen}),
       .residual_at = with_residual ? arena.ids_from(residual_at, {chosen}) : View(),
-      .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchWeights(),
+      .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchViews(),
       .normalized = arena.coarse(shape),
       .inv_std = arena.uniform({s.batch, chosen}, 0.5, 2),
       .conv = insertion == Insertion::serial ? arena.normal(shape) : View(),
@@ -203,7 +203,7 @@ CUDA_ENTRY(conv_norm_at_steps_backward) {
       .insertion = insertion};
 }
 
-CUDA_ENTRY(adapter_forward) {
+CUDA_ENTRY(patch_forward) {
   const std::int64_t rows = arena.size(300), bottleneck = arena.size(20);
   const std::int64_t channels =
       arena.one_of<std::int64_t>({arena.size(130), 256, 260});  // the last is wider than a tile
@@ -213,7 +213,7 @@ CUDA_ENTRY(adapter_forward) {
           .bottleneck = arena.maybe_output("bottleneck", {rows, bottleneck})};
 }
 
-CUDA_ENTRY(adapter_backward) {
+CUDA_ENTRY(patch_backward) {
   const std::int64_t rows = arena.size(300), channels = arena.size(130),
                      bottleneck = arena.size(20);
   return {.x = arena.normal({rows, channels}),

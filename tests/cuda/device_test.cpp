@@ -86,10 +86,10 @@ TEST_CASE("cuda: recorded work runs again on new inputs", "[cuda][device]") {
     result = ops::product(input, false, weight, true, bias);
   };
   work();
-  const RecordedWork recorded(Device::cuda, work);
+  const CapturedWork recorded(Device::cuda, work);
   CHECK(recorded.operations() > 0);
   CHECK(recorded.kernels() > 0);
-  CHECK_FALSE(is_recording_work());
+  CHECK_FALSE(is_capturing());
   for (std::uint64_t seed = 10; seed < 15; ++seed) {
     const Tensor host = test::random_tensor<float>({40, 30}, seed);
     input.copy_from(host);
@@ -101,8 +101,8 @@ TEST_CASE("cuda: recorded work runs again on new inputs", "[cuda][device]") {
     test::check_close<float>(result.to(Device::cpu), doubles(expected), test::on_device);
     CHECK(other.clone().to(Device::cpu).data<float>()[799] == -1);
   }
-  CHECK_THROWS_AS(RecordedWork(Device::cuda, [&] { result.to(Device::cpu); }), DeviceError);
-  CHECK_THROWS_AS(RecordedWork(Device::cuda, [] { synchronize(Device::cuda); }), DeviceError);
+  CHECK_THROWS_AS(CapturedWork(Device::cuda, [&] { result.to(Device::cpu); }), DeviceError);
+  CHECK_THROWS_AS(CapturedWork(Device::cuda, [] { synchronize(Device::cuda); }), DeviceError);
   CHECK_NOTHROW(work());  // a recording that failed leaves the stream in order
   CHECK_NOTHROW(synchronize(Device::cuda));
 }

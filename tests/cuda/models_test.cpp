@@ -67,7 +67,7 @@ void check_recorded(const Scores& scores) {
   const Tensor inputs = first.to(Device::cuda);
   scores(inputs);
   Tensor result;
-  const RecordedWork work(Device::cuda, [&] { result = scores(inputs); });
+  const CapturedWork work(Device::cuda, [&] { result = scores(inputs); });
   for (const Tensor& ids : {first, second}) {
     const Tensor expected = scores(ids.to(Device::cuda)).to(Device::cpu);
     Tensor filled = inputs;
@@ -96,7 +96,7 @@ TEST_CASE("cuda: moved patches compute what they did on the CPU", "[cuda][models
     models::NextItNet base({.items = items, .channels = 16, .dilations = {1, 2}}, random);
     base.freeze();
     models::PatchSet task(base,
-                          {.patches = {.insertion = insertion, .start = AdapterStart::random},
+                          {.patches = {.insertion = insertion, .start = PatchStart::random},
                            .head = {.targets = items}},
                           random);
     check_moved(task,

@@ -38,7 +38,7 @@ struct Run {
   std::string reason{};
 };
 
-Run train(Device device, std::int64_t pending, std::int64_t record_after) {
+Run train(Device device, std::int64_t pending, std::int64_t capture_after) {
   Run run;
   Small model(Random(3));
   model.to(device);
@@ -51,10 +51,10 @@ Run train(Device device, std::int64_t pending, std::int64_t record_after) {
        .restore_best = false,
        .schedule = [](std::int64_t step) { return 0.01 / (1 + 0.1 * static_cast<double>(step)); },
        .pending_losses = pending,
-       .record_after = record_after});
+       .capture_after = capture_after});
   trainer.keep("dropout", model.random());
   trainer.on_step([&](const StepReport& step) { run.losses.push_back(step.loss); });
-  trainer.on_recording([&](const RecordingReport& report) {
+  trainer.on_capture([&](const CaptureReport& report) {
     run.kernels = report.kernels;
     run.reason = report.reason;
   });

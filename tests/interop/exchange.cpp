@@ -12,7 +12,7 @@
 
 #include "models/nextitnet.hpp"
 #include "refrain/core/dlpack.hpp"
-#include "refrain/nn/adapter.hpp"
+#include "refrain/nn/patch.hpp"
 #include "refrain/nn/recurrent.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/safetensors.hpp"
@@ -151,12 +151,12 @@ Tensor* exchange_recurrent(const char* weights, int is_lstm, const Tensor* x) {
 }
 
 /// A patch with the weights of a file over x [...,C].
-Tensor* exchange_adapter(const char* weights, const Tensor* x) {
+Tensor* exchange_patch(const char* weights, const Tensor* x) {
   return new_tensor([&] {
     const TensorMap tensors = read_safetensors(weights).tensors;
     const Shape& down = tensors.at("down").shape();
     Random random(1);
-    Adapter patch({.channels = down[0], .bottleneck = down[1]}, random);
+    Patch patch({.channels = down[0], .bottleneck = down[1]}, random);
     assign_tensors(tensors_of(patch), tensors, weights);
     const NoGrad off;
     return patch(Variable(*x)).value();

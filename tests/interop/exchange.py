@@ -55,7 +55,7 @@ class Refrain:
             ("write", integer, [text, integer, pointer, pointer, text]),
             ("nextitnet", pointer, [text, integer, pointer, integer, integer, pointer]),
             ("recurrent", pointer, [text, integer, pointer]),
-            ("adapter", pointer, [text, pointer]),
+            ("patch", pointer, [text, pointer]),
         ):
             function = getattr(self.c, "exchange_" + name)
             function.restype, function.argtypes = result, arguments
@@ -104,8 +104,8 @@ class Refrain:
     def recurrent(self, weights, is_lstm, x):
         return self._tensor(self.c.exchange_recurrent(str(weights).encode(), is_lstm, x.pointer))
 
-    def adapter(self, weights, x):
-        return self._tensor(self.c.exchange_adapter(str(weights).encode(), x.pointer))
+    def patch(self, weights, x):
+        return self._tensor(self.c.exchange_patch(str(weights).encode(), x.pointer))
 
 
 class Tensor:

@@ -98,7 +98,7 @@ class Weights(unittest.TestCase):
         x = torch.randn(2, 7, 12)
         with torch.no_grad():
             expected = x + up(torch.nn.functional.gelu(down(x), approximate="tanh"))
-        self.assert_close(torch.from_dlpack(refrain.adapter(self.path, refrain.take(x))), expected)
+        self.assert_close(torch.from_dlpack(refrain.patch(self.path, refrain.take(x))), expected)
 
 
 if __name__ == "__main__":

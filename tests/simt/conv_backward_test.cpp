@@ -1,4 +1,4 @@
-/// Gradients of convolution, residual half and adapter on CUDA, emulated, against loops in double:
+/// Gradients of convolution, residual half and patch on CUDA, emulated, against loops in double:
 /// together, each alone, each left out.
 
 #include <string>
@@ -139,7 +139,7 @@ struct PatchArrays {
         up(random_array<T>({width, channels}, 13, 1, offset)),
         up_bias(random_array<T>({channels}, 14)) {}
 
-  kernels::PatchWeights views() const {
+  kernels::PatchViews views() const {
     return {down.view(), down_bias.view(), up.view(), up_bias.view()};
   }
   naive::PatchValues values() const {
@@ -227,8 +227,8 @@ void check_half(const HalfSizes& sizes, bool same, Insertion insertion,
 
 /// dx and the patch's four.
 template <class T>
-void check_adapter(std::int64_t rows, std::int64_t channels, std::int64_t width,
-                   const Options<T>& options = {}) {
+void check_patch(std::int64_t rows, std::int64_t channels, std::int64_t width,
+                 const Options<T>& options = {}) {
   const int offset = options.offset;
   INFO(rows << " rows, C " << channels << " D " << width << ", " << offset
             << " past a multiple of 16 bytes");
@@ -241,13 +241,13 @@ void check_adapter(std::int64_t rows, std::int64_t channels, std::int64_t width,
   std::vector<Expected> expected{{x.view().shape, d.dx}};
   patch.append(expected, d.d);
   check_outputs<T>(expected, options, [&](Outputs<T>& outputs) {
-    const kernels::AdapterBackward args{.x = outputs.wanted(1) ? x.view() : View(),
-                                        .patch = patch.views(),
-                                        .bottleneck = bottleneck.view(),
-                                        .dy = dy.view(),
-                                        .dx = outputs[0],
-                                        .dpatch = {outputs[1], outputs[2], outputs[3], outputs[4]}};
-    run_entry(cuda::adapter_backward, cuda::adapter_backward_workspace, args);
+    const kernels::PatchBackward args{.x = outputs.wanted(1) ? x.view() : View(),
+                                      .patch = patch.views(),
+                                      .bottleneck = bottleneck.view(),
+                                      .dy = dy.view(),
+                                      .dx = outputs[0],
+                                      .dpatch = {outputs[1], outputs[2], outputs[3], outputs[4]}};
+    run_entry(cuda::patch_backward, cuda::patch_backward_workspace, args);
   });
 }
 
@@ -313,23 +313,23 @@ TEST_CASE("cuda conv_norm: gradients of more rows than one chunk of sums has",
   check_half<float>({5, 420, 4, 1, 1, 4}, false, Insertion::parallel, {.choices = false});
 }
 
-TEMPLATE_TEST_CASE("cuda adapter: gradients are the naive chain rule", "[simt][adapter]", float,
+TEMPLATE_TEST_CASE("cuda patch: gradients are the naive chain rule", "[simt][patch]", float,
                    double) {
   using T = TestType;
   // In one launch for f32, then not: odd widths, too many channels, addresses.
-  check_adapter<T>(0, 4, 4);
-  check_adapter<T>(32, 8, 4);
-  check_adapter<T>(33, 64, 8, {.choices = false});
-  check_adapter<T>(31, 68, 36, {.choices = false});
-  check_adapter<T>(300, 4, 4, {.choices = false});
-  check_adapter<T>(1, 1, 1);
-  check_adapter<T>(7, 31, 5);
-  check_adapter<T>(5, 3, 70);
-  check_adapter<T>(3, 260, 4, {.choices = false});
-  check_adapter<T>(9, 8, 4, {.offset = 1});
+  check_patch<T>(0, 4, 4);
+  check_patch<T>(32, 8, 4);
+  check_patch<T>(33, 64, 8, {.choices = false});
+  check_patch<T>(31, 68, 36, {.choices = false});
+  check_patch<T>(300, 4, 4, {.choices = false});
+  check_patch<T>(1, 1, 1);
+  check_patch<T>(7, 31, 5);
+  check_patch<T>(5, 3, 70);
+  check_patch<T>(3, 260, 4, {.choices = false});
+  check_patch<T>(9, 8, 4, {.offset = 1});
 }
 
-TEST_CASE("cuda conv_backward: products on tensor cores", "[simt][causal_conv][adapter]") {
+TEST_CASE("cuda conv_backward: products on tensor cores", "[simt][causal_conv][patch]") {
   for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
     const MathScope scope(mode);
     const Options<float> options{.choices = false, .allowed = rounded_factors(mode)};
@@ -339,7 +339,7 @@ TEST_CASE("cuda conv_backward: products on tensor cores", "[simt][causal_conv][a
       check_half<float>({3, 11, 40, 2, 2, 36}, false, insertion, options);
       check_half<float>({2, 7, 9, 2, 1, 5}, true, insertion, options);
     }
-    check_adapter<float>(33, 40, 36, options);
-    check_adapter<float>(9, 7, 5, options);
+    check_patch<float>(33, 40, 36, options);
+    check_patch<float>(9, 7, 5, options);
   }
 }

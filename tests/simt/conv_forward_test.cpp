@@ -1,4 +1,4 @@
-/// Convolutions, the fused half of a residual block and adapters on CUDA, emulated, against loops
+/// Convolutions, the fused half of a residual block and patches on CUDA, emulated, against loops
 /// in double.
 
 #include "kernels/matmul/product_scratch.hpp"
@@ -214,7 +214,7 @@ TEMPLATE_TEST_CASE("cuda conv_norm: an identity patch changes nothing", "[simt][
   CHECK(same_bytes(a.inv_std, b.inv_std));
 }
 
-TEMPLATE_TEST_CASE("cuda adapter: forward is the naive loop", "[simt][conv]", float, double) {
+TEMPLATE_TEST_CASE("cuda patch: forward is the naive loop", "[simt][conv]", float, double) {
   using T = TestType;
   struct Case {
     std::int64_t rows, channels, bottleneck;
@@ -233,13 +233,12 @@ TEMPLATE_TEST_CASE("cuda adapter: forward is the naive loop", "[simt][conv]", fl
     for_each_order([&, rows = rows, channels = channels, bottleneck = bottleneck, offset = offset] {
       DeviceArray<T> y({rows, channels}, {}, offset), alone({rows, channels}),
           saved({rows, bottleneck});
-      kernels::AdapterForward args{
-          .x = x.view(), .patch = patch.views(), .y = alone.mutable_view()};
-      run_entry(cuda::adapter_forward, cuda::adapter_forward_workspace, args);
+      kernels::PatchForward args{.x = x.view(), .patch = patch.views(), .y = alone.mutable_view()};
+      run_entry(cuda::patch_forward, cuda::patch_forward_workspace, args);
       args.y = y.mutable_view();
       args.bottleneck = saved.mutable_view();
-      const std::int64_t launches = launches_of(
-          [&] { run_entry(cuda::adapter_forward, cuda::adapter_forward_workspace, args); });
+      const std::int64_t launches =
+          launches_of([&] { run_entry(cuda::patch_forward, cuda::patch_forward_workspace, args); });
       CHECK(launches == (rows == 0 ? 0 : one ? 1 : 3));
       check_close<T>(y.span(), expected.y, tolerance::sum<T>);
       check_close<T>(saved.span(), expected.bottleneck, tolerance::sum<T>);
@@ -248,7 +247,7 @@ TEMPLATE_TEST_CASE("cuda adapter: forward is the naive loop", "[simt][conv]", fl
   }
 }
 
-TEST_CASE("cuda adapter: on tensor cores", "[simt][conv]") {
+TEST_CASE("cuda patch: on tensor cores", "[simt][conv]") {
   for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
     const MathScope scope(mode);
     for (const std::int64_t channels : {20, 132}) {
@@ -258,11 +257,11 @@ TEST_CASE("cuda adapter: on tensor cores", "[simt][conv]") {
       const naive::PatchResult expected = naive::patch(x.doubles(), patch.values(), 5);
       for_each_order([&] {
         DeviceArray<float> y({5, channels}), saved({5, 36});
-        cuda::adapter_forward({.x = x.view(),
-                               .patch = patch.views(),
-                               .y = y.mutable_view(),
-                               .bottleneck = saved.mutable_view()},
-                              {});
+        cuda::patch_forward({.x = x.view(),
+                             .patch = patch.views(),
+                             .y = y.mutable_view(),
+                             .bottleneck = saved.mutable_view()},
+                            {});
         check_close<float>(y.span(), expected.y, tolerance_of<float>(mode));
         check_close<float>(saved.span(), expected.bottleneck, tolerance_of<float>(mode));
       });

@@ -90,7 +90,7 @@ struct ConvProblem {
   naive::Values expected;
 };
 
-/// What a conv_norm_forward or adapter_forward is given and should give.
+/// What a conv_norm_forward or patch_forward is given and should give.
 struct HalfCase {
   std::int64_t batch, steps, channels, taps, dilation, bottleneck;
   bool same = false;
@@ -117,7 +117,7 @@ struct PatchArrays {
         up(random_array<T>({bottleneck, channels}, 13,
                            1 / std::sqrt(1.0 + static_cast<double>(bottleneck)), offset)),
         up_bias(random_array<T>({channels}, 14)) {}
-  kernels::PatchWeights views() const {
+  kernels::PatchViews views() const {
     return {down.view(), down_bias.view(), up.view(), up_bias.view()};
   }
   naive::PatchValues values() const {
@@ -172,7 +172,7 @@ struct HalfProblem {
                                   .bias = bias.view(),
                                   .gamma = gamma.view(),
                                   .beta = beta.view(),
-                                  .patch = patched() ? patch.views() : kernels::PatchWeights(),
+                                  .patch = patched() ? patch.views() : kernels::PatchViews(),
                                   .y = out.y.mutable_view(),
                                   .epsilon = epsilon,
                                   .dilation = c.dilation,

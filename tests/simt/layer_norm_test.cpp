@@ -1,4 +1,4 @@
-/// Layer normalisation on CUDA, emulated, against loops in double.
+/// Layer normalization on CUDA, emulated, against loops in double.
 
 #include "kernels/cuda.hpp"
 #include "support/catch.hpp"

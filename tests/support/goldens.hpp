@@ -23,12 +23,13 @@
 #include "refrain/train/safetensors.hpp"
 #include "support/catch.hpp"
 #include "support/skip.hpp"
+#include "support/source_dir.hpp"
 
 namespace refrain::test {
 
 inline std::string goldens_folder() {
   const char* folder = std::getenv("REFRAIN_GOLDENS");
-  return folder != nullptr && *folder != '\0' ? folder : REFRAIN_SOURCE_DIR "/../shared/goldens";
+  return folder != nullptr && *folder != '\0' ? folder : source_dir() + "/../shared/goldens";
 }
 
 inline bool has_goldens() { return std::filesystem::is_directory(goldens_folder()); }

@@ -71,7 +71,7 @@ std::vector<S> softmax(std::vector<S> x) {
 }
 
 template <class S>
-std::vector<S> normalised(const std::vector<S>& x) {
+std::vector<S> normalized(const std::vector<S>& x) {
   using std::sqrt;
   S squares = 0;
   for (const S& value : x) squares = squares + value * value;
@@ -90,10 +90,10 @@ std::vector<S> piece(const std::vector<S>& x, std::size_t begin, std::size_t cou
 template <class S>
 std::vector<S> content(const std::vector<S>& words, const std::vector<S>& key, S sharpness,
                        MemorySize size) {
-  const std::vector<S> k = normalised(key);
+  const std::vector<S> k = normalized(key);
   std::vector<S> score;
   for (std::size_t n = 0; n < size.words; ++n) {
-    const std::vector<S> word = normalised(piece(words, n * size.width, size.width));
+    const std::vector<S> word = normalized(piece(words, n * size.width, size.width));
     S cosine = 0;
     for (std::size_t c = 0; c < size.width; ++c) cosine = cosine + word[c] * k[c];
     score.push_back(sharpness * cosine);

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "support/source_dir.hpp"
+
 namespace refrain::test {
 
 /// A new folder that is removed with the object.
@@ -41,7 +43,7 @@ class ScratchFolder {
 /// The folder of real data: $REFRAIN_DATA, or ../shared/data beside the repository.
 inline std::string data_folder() {
   const char* folder = std::getenv("REFRAIN_DATA");
-  return folder != nullptr && *folder != '\0' ? folder : REFRAIN_SOURCE_DIR "/../shared/data";
+  return folder != nullptr && *folder != '\0' ? folder : source_dir() + "/../shared/data";
 }
 
 }  // namespace refrain::test

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "refrain/kernels/table.hpp"
+#include "support/source_dir.hpp"
 
 namespace refrain::test {
 
@@ -27,7 +28,7 @@ struct TableEntry {
 };
 
 inline std::string text_of(const std::string& path) {
-  std::ifstream file(std::string(REFRAIN_SOURCE_DIR) + "/" + path);
+  std::ifstream file(source_dir() + "/" + path);
   if (!file) throw std::runtime_error("cannot read " + path);
   return (std::ostringstream() << file.rdbuf()).str();
 }

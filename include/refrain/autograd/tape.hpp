@@ -1,5 +1,5 @@
 #pragma once
-/// Recording operations and running them backwards.
+/// Capture operations and running them backwards.
 
 #include <algorithm>
 #include <array>

@@ -104,7 +104,7 @@ struct DlpackExport {
   bool read_only = false;  ///< asks the consumer not to write; the flag is a request, not a lock
   Stream consumer =
       {};  ///< will use the elements; null: the consumer works in the current stream, or
-           ///< synchronises itself
+           ///< synchronizes itself
 };
 
 /// Lends a tensor's elements (f32, f64, i32, i64; CPU and CUDA), which live until both sides have

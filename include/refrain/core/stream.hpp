@@ -23,7 +23,7 @@ namespace refrain {
 REFRAIN_API Stream current_stream(Device device);
 
 /// Waits until the work queued in the stream so far has finished; no stream: the current one.
-/// Throws DeviceError when any of it failed, or while work is being recorded (RecordedWork).
+/// Throws DeviceError when any of it failed, or while work is being recorded (CapturedWork).
 REFRAIN_API void synchronize(Device device, Stream stream = {});
 
 /// A further stream, beside the process's own.
@@ -132,7 +132,7 @@ class REFRAIN_API PinnedBuffer {
 
 /// Work on a device that was recorded once and runs again with one call (a CUDA graph).
 ///
-///   RecordedWork work(Device::cuda, [&] { step(); });   // queues nothing yet: it only notes what step() would have queued
+///   CapturedWork work(Device::cuda, [&] { step(); });   // queues nothing yet: it only notes what step() would have queued
 ///   work.run();                                         // as often as wanted
 ///
 /// The same kernels run on the same addresses with the same numbers each time. So what is recorded
@@ -143,12 +143,12 @@ class REFRAIN_API PinnedBuffer {
 /// the device throws DeviceError. It must end before the OwnedStream that it was recorded in. The
 /// same work should have run once in the ordinary way before, so that nothing is prepared for the
 /// first time.
-class REFRAIN_API RecordedWork {
+class REFRAIN_API CapturedWork {
  public:
   /// Throws Unsupported on the CPU, DeviceError, and what `work` throws (then nothing was
   /// recorded).
   template <class Work>
-  RecordedWork(Device device, Work&& work) {
+  CapturedWork(Device device, Work&& work) {
     begin(device);
     try {
       work();
@@ -158,13 +158,13 @@ class REFRAIN_API RecordedWork {
       throw;
     }
   }
-  RecordedWork(RecordedWork&& other) noexcept
+  CapturedWork(CapturedWork&& other) noexcept
       : recording_(std::exchange(other.recording_, nullptr)) {}
-  RecordedWork& operator=(RecordedWork&& other) noexcept {
+  CapturedWork& operator=(CapturedWork&& other) noexcept {
     std::swap(recording_, other.recording_);
     return *this;
   }
-  ~RecordedWork() { discard(); }
+  ~CapturedWork() { discard(); }
 
   /// Queues the work in the stream that it was recorded in.
   void run() const;
@@ -181,7 +181,7 @@ class REFRAIN_API RecordedWork {
 };
 
 /// True while this thread records work.
-REFRAIN_API bool is_recording_work() noexcept;
+REFRAIN_API bool is_capturing() noexcept;
 
 /// Names a stretch of host code for the profiler of a device (NVTX); does nothing on the CPU.
 class REFRAIN_API ProfileRange {

@@ -33,7 +33,7 @@ class Tensor {
  public:
   Tensor() = default;
 
-  /// Uninitialised elements. Throws ShapeError when the size in bytes does not fit, OutOfMemory
+  /// Uninitialized elements. Throws ShapeError when the size in bytes does not fit, OutOfMemory
   /// when memory does not.
   Tensor(const Shape& shape, DType dtype, Device device = Device::cpu)
       : shape_(shape), dtype_(dtype) {

@@ -55,7 +55,7 @@ struct CausalConvBackward {
 enum class Insertion : std::uint8_t { none, serial, parallel };
 
 /// Weights of one patch: patch(x) = x + gelu(x down + down_bias) up + up_bias.
-struct PatchWeights {
+struct PatchViews {
   View down{};       ///< [C,D]
   View down_bias{};  ///< [D]
   View up{};         ///< [D,C]
@@ -87,7 +87,7 @@ struct ConvNormForward {
   View gamma{};     ///< [C]
   View beta{};      ///< [C]
   View residual{};  ///< [B,T,C], or empty
-  PatchWeights patch{};
+  PatchViews patch{};
   MutableView y{};           ///< [B,T,C]
   MutableView normalized{};  ///< [B,T,C] saved
   MutableView inv_std{};     ///< [B,T] saved
@@ -104,7 +104,7 @@ struct ConvNormForward {
 /// ConvNormForward at chosen steps alone, for what depends on few steps of a stack: which row each
 /// tap reads is a table.
 ///
-///   h[b,s] = bias + sum_k w[k] x[b, taps_at[s,k]]   (-1: zeros), patch and normalisation as above, + residual[b, residual_at[s]]
+///   h[b,s] = bias + sum_k w[k] x[b, taps_at[s,k]]   (-1: zeros), patch and normalization as above, + residual[b, residual_at[s]]
 ///
 /// A step of x stands at most once in each column of the tables.  Device: cpu (f32, f64).
 struct ConvNormAtSteps {
@@ -119,7 +119,7 @@ struct ConvNormAtSteps {
   View own_at{};    ///< [S] i32, in [0,T): where x holds the step itself, for a parallel patch; or
                     ///< empty
   View residual_at{};  ///< [S] i32, in [0,R); or empty
-  PatchWeights patch{};
+  PatchViews patch{};
   MutableView y{};           ///< [B,S,C]
   MutableView normalized{};  ///< saved as by ConvNormForward, for S steps
   MutableView inv_std{};
@@ -139,7 +139,7 @@ struct ConvNormBackward {
   View w{};
   View gamma{};
   View beta{};
-  PatchWeights patch{};
+  PatchViews patch{};
   View normalized{};
   View inv_std{};
   View conv{};        ///< needed for a serial patch's dpatch.down
@@ -168,7 +168,7 @@ struct ConvNormAtStepsBackward {
   View taps_at{};
   View own_at{};
   View residual_at{};
-  PatchWeights patch{};
+  PatchViews patch{};
   View normalized{};
   View inv_std{};
   View conv{};        ///< needed for a serial patch's dpatch.down

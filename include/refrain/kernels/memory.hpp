@@ -29,7 +29,7 @@ struct MemoryViews {
 ///
 ///   usage:      u' = (u + w - u w) prod_r (1 - free_r read_r)                            (w, read_r: old weightings)
 ///   allocation: in rising order phi of u' (ties: lower index first), a[phi_j] = (1 - u'[phi_j]) prod_{i<j} u'[phi_i]
-///   content(M, k, s) = softmax_n(s cos(M_n, k)), vectors normalised as x / sqrt(max(sum x^2, 1e-12))
+///   content(M, k, s) = softmax_n(s cos(M_n, k)), vectors normalized as x / sqrt(max(sum x^2, 1e-12))
 ///   write:      w' = write_gate (alloc_gate a + (1 - alloc_gate) content(M, write_key, write_strength))
 ///               M' = M (1 - w' erase^T) + w' vector^T
 ///   link:       L'_ij = (1 - w'_i - w'_j) L_ij + w'_i p_j, L'_ii = 0;   p' = (1 - sum w') p + w'             (p: old precedence)

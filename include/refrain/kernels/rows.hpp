@@ -1,5 +1,5 @@
 #pragma once
-/// Contracts that work on rows of the last axis: normalisation, gathering, sums. Device: cpu (f32,
+/// Contracts that work on rows of the last axis: normalization, gathering, sums. Device: cpu (f32,
 /// f64).
 
 #include <cstdint>

@@ -7,12 +7,12 @@
 #include "refrain/core/export.hpp"
 #include "refrain/core/stream.hpp"
 #include "refrain/core/tensor.hpp"
-#include "refrain/kernels/adapter.hpp"
 #include "refrain/kernels/causal_conv.hpp"
 #include "refrain/kernels/loss.hpp"
 #include "refrain/kernels/matmul.hpp"
 #include "refrain/kernels/memory.hpp"
 #include "refrain/kernels/optimizer.hpp"
+#include "refrain/kernels/patch.hpp"
 #include "refrain/kernels/pointwise.hpp"
 #include "refrain/kernels/recurrent.hpp"
 #include "refrain/kernels/rows.hpp"
@@ -55,8 +55,8 @@ struct Table {
   Entry<ConvNormBackward> conv_norm_backward{};
   Entry<ConvNormAtSteps> conv_norm_at_steps{};
   Entry<ConvNormAtStepsBackward> conv_norm_at_steps_backward{};
-  Entry<AdapterForward> adapter_forward{};
-  Entry<AdapterBackward> adapter_backward{};
+  Entry<PatchForward> patch_forward{};
+  Entry<PatchBackward> patch_backward{};
   Entry<Matmul> matmul{};
   Entry<PackWeights> pack_weights{};
   Entry<PackedMatmul> packed_matmul{};

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "refrain/nn/initialise.hpp"
+#include "refrain/nn/initialize.hpp"
 #include "refrain/ops/causal_conv.hpp"
 
 namespace refrain {
@@ -23,9 +23,9 @@ class CausalConv final : public Module {
   };
 
   CausalConv(Options options, Random& random, Placement placement = {})
-      : weight_(initialise::truncated_normal({options.width, options.in, options.out},
+      : weight_(initialize::truncated_normal({options.width, options.in, options.out},
                                              options.deviation, random, placement)),
-        bias_(initialise::constant({options.out}, 0, placement)),
+        bias_(initialize::constant({options.out}, 0, placement)),
         options_(options) {
     ops::check_dilation("CausalConv", options.dilation);
   }

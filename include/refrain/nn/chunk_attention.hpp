@@ -1,6 +1,6 @@
 #pragma once
 
-#include "refrain/nn/initialise.hpp"
+#include "refrain/nn/initialize.hpp"
 #include "refrain/ops/chunk_attention.hpp"
 #include "refrain/ops/matmul.hpp"
 
@@ -23,12 +23,12 @@ class ChunkAttention final : public Module {
   };
 
   ChunkAttention(Options options, Random& random, Placement placement = {})
-      : weight_(initialise::truncated_normal({options.width, options.hidden}, options.deviation,
+      : weight_(initialize::truncated_normal({options.width, options.hidden}, options.deviation,
                                              random, placement)),
-        query_(initialise::truncated_normal({options.width, options.read}, options.deviation,
+        query_(initialize::truncated_normal({options.width, options.read}, options.deviation,
                                             random, placement)),
         score_(
-            initialise::truncated_normal({options.width}, options.deviation, random, placement)) {}
+            initialize::truncated_normal({options.width}, options.deviation, random, placement)) {}
 
   Variable operator()(const Variable& first, const Variable& rest, const Variable& read) const {
     return chunk_attention(first, rest, linear(read, query_), weight_, score_);

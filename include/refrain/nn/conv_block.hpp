@@ -2,21 +2,21 @@
 
 #include <numeric>
 
-#include "refrain/nn/adapter.hpp"
 #include "refrain/nn/causal_conv.hpp"
 #include "refrain/nn/chosen_steps.hpp"
 #include "refrain/nn/conv_history.hpp"
 #include "refrain/nn/layer_norm.hpp"
+#include "refrain/nn/patch.hpp"
 
 namespace refrain {
 
 /// The patches of one residual block.  A default-made set leaves the block as it is.
 struct BlockPatches {
-  const Adapter* first = nullptr;   ///< at the first convolution, or none
-  const Adapter* second = nullptr;  ///< at the second convolution, or none
+  const Patch* first = nullptr;   ///< at the first convolution, or none
+  const Patch* second = nullptr;  ///< at the second convolution, or none
   Insertion insertion = Insertion::none;
   const LayerNorm* norm2 =
-      nullptr;  ///< used in place of the block's own second normalisation, or none
+      nullptr;  ///< used in place of the block's own second normalization, or none
 };
 
 /// NextItNet's residual block, with slots for PeterRec's patches.
@@ -25,7 +25,7 @@ struct BlockPatches {
 ///
 /// With patches: conv(x) becomes patch(conv(x)) (serial) or conv(x) + patch(x) (parallel). The
 /// patches are handed to the call, not owned, so that one frozen block serves many tasks; so is a
-/// task's own second normalisation. Each half is one fused operation.
+/// task's own second normalization. Each half is one fused operation.
 ///
 /// [B,T,C] -> [B,T,C].  Parameters: conv1.*, norm1.*, conv2.*, norm2.*.
 /// Throws ShapeError unless the input is rank 3 with last axis `channels`. Source: PeterRec, figure
@@ -37,7 +37,7 @@ class ConvBlock final : public Module {
     std::int64_t width = 3;
     std::int64_t dilation = 1;
     Padding padding = Padding::causal;
-    double epsilon = 1e-8;    ///< of both normalisations
+    double epsilon = 1e-8;    ///< of both normalizations
     double deviation = 0.02;  ///< of the initial convolution weights
   };
 
@@ -176,7 +176,7 @@ class ConvBlock final : public Module {
   }
 
   static ConvNormOptions half_options(const CausalConv& conv, const LayerNorm& norm,
-                                      const Adapter* patch, Insertion insertion) {
+                                      const Patch* patch, Insertion insertion) {
     return {.dilation = conv.options().dilation,
             .padding = conv.options().padding,
             .insertion = patch != nullptr ? insertion : Insertion::none,
@@ -184,17 +184,17 @@ class ConvBlock final : public Module {
   }
 
   static Variable half(const Variable& x, const CausalConv& conv, const LayerNorm& norm,
-                       const Variable& residual, const Adapter* patch, Insertion insertion) {
+                       const Variable& residual, const Patch* patch, Insertion insertion) {
     return conv_norm(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
-                     patch != nullptr ? patch->weights() : Patch(),
+                     patch != nullptr ? patch->weights() : PatchParameters(),
                      half_options(conv, norm, patch, insertion));
   }
 
   static Variable half_at(const Variable& x, const CausalConv& conv, const LayerNorm& norm,
-                          const Variable& residual, const Adapter* patch, Insertion insertion,
+                          const Variable& residual, const Patch* patch, Insertion insertion,
                           const ConvTaps& taps) {
     return conv_norm_at_steps(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
-                              patch != nullptr ? patch->weights() : Patch(), taps,
+                              patch != nullptr ? patch->weights() : PatchParameters(), taps,
                               half_options(conv, norm, patch, insertion));
   }
 
@@ -230,7 +230,7 @@ class ConvBlock final : public Module {
   }
 
   Variable half_at_next(const Variable& x, const ConvHistory& history, const CausalConv& conv,
-                        const LayerNorm& norm, const Variable& residual, const Adapter* patch,
+                        const LayerNorm& norm, const Variable& residual, const Patch* patch,
                         Insertion insertion) const {
     expect_not_recorded();
     return half_at(Variable(history.taps(x.value())), conv, norm, residual, patch, insertion,

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "refrain/nn/initialise.hpp"
+#include "refrain/nn/initialize.hpp"
 #include "refrain/ops/rows.hpp"
 
 namespace refrain {
@@ -18,7 +18,7 @@ class Embedding final : public Module {
   };
 
   Embedding(Options options, Random& random, Placement placement = {})
-      : weight_(initialise::truncated_normal({options.count, options.width}, options.deviation,
+      : weight_(initialize::truncated_normal({options.count, options.width}, options.deviation,
                                              random, placement)) {}
 
   Variable operator()(const Tensor& ids) const { return embedding(weight_, ids); }

@@ -1,11 +1,11 @@
 #pragma once
 
-#include "refrain/nn/initialise.hpp"
+#include "refrain/nn/initialize.hpp"
 #include "refrain/ops/rows.hpp"
 
 namespace refrain {
 
-/// Normalisation of each row to mean zero and variance one, then an affine map per channel.
+/// Normalization of each row to mean zero and variance one, then an affine map per channel.
 ///
 ///   y = gamma * (x - mean) / sqrt(var + epsilon) + beta     (biased variance over the last axis)
 ///
@@ -19,8 +19,8 @@ class LayerNorm final : public Module {
   };
 
   explicit LayerNorm(Options options, Placement placement = {})
-      : gamma_(initialise::constant({options.channels}, 1, placement)),
-        beta_(initialise::constant({options.channels}, 0, placement)),
+      : gamma_(initialize::constant({options.channels}, 1, placement)),
+        beta_(initialize::constant({options.channels}, 0, placement)),
         epsilon_(options.epsilon) {}
 
   Variable operator()(const Variable& x) const { return layer_norm(x, gamma_, beta_, epsilon_); }

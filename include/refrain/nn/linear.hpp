@@ -1,6 +1,6 @@
 #pragma once
 
-#include "refrain/nn/initialise.hpp"
+#include "refrain/nn/initialize.hpp"
 #include "refrain/ops/matmul.hpp"
 
 namespace refrain {
@@ -20,8 +20,8 @@ class Linear final : public Module {
 
   Linear(Options options, Random& random, Placement placement = {})
       : weight_(
-            initialise::truncated_normal(shape_of(options), options.deviation, random, placement)),
-        bias_(options.bias ? initialise::constant({options.out}, 0, placement) : Parameter()) {}
+            initialize::truncated_normal(shape_of(options), options.deviation, random, placement)),
+        bias_(options.bias ? initialize::constant({options.out}, 0, placement) : Parameter()) {}
 
   Variable operator()(const Variable& x) const { return linear(x, weight_, bias_); }
 

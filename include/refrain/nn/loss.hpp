@@ -1,7 +1,7 @@
 #pragma once
 /// Losses as used by models: the operations of ops/loss.hpp over a layer's own item table.
 
-#include "refrain/nn/initialise.hpp"
+#include "refrain/nn/initialize.hpp"
 #include "refrain/nn/linear.hpp"
 #include "refrain/ops/loss.hpp"
 

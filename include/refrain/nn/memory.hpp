@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "refrain/nn/dropout.hpp"
-#include "refrain/nn/initialise.hpp"
+#include "refrain/nn/initialize.hpp"
 #include "refrain/ops/memory.hpp"
 #include "refrain/ops/packed.hpp"
 #include "refrain/ops/steps.hpp"
@@ -38,7 +38,7 @@ class Memory final : public Module {
 
   Memory(Options options, Random& random, Placement placement = {})
       : options_(checked(options)),
-        interface_(initialise::truncated_normal(
+        interface_(initialize::truncated_normal(
             {memory_interface_size(options.heads, options.word_size), options.input},
             options.deviation, random, placement)),
         dropout_(options.keep, random.split(random.bits())) {}

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "refrain/nn/dropout.hpp"
-#include "refrain/nn/initialise.hpp"
+#include "refrain/nn/initialize.hpp"
 #include "refrain/ops/recurrent.hpp"
 #include "refrain/ops/steps.hpp"
 
@@ -177,18 +177,18 @@ class Recurrent final : public Module {
     Layer(std::int64_t in, std::int64_t shared, const Options& options, Random& random,
           Placement placement) {
       const std::int64_t gates = Shape({is_lstm ? 4 : 3, options.hidden}).numel();
-      weight_x = initialise::truncated_normal({gates, in}, options.deviation, random, placement);
+      weight_x = initialize::truncated_normal({gates, in}, options.deviation, random, placement);
       if (shared > 0)
         weight_shared =
-            initialise::truncated_normal({gates, shared}, options.deviation, random, placement);
-      weight_h = initialise::truncated_normal({gates, options.hidden}, options.deviation, random,
+            initialize::truncated_normal({gates, shared}, options.deviation, random, placement);
+      weight_h = initialize::truncated_normal({gates, options.hidden}, options.deviation, random,
                                               placement);
       // One for the gates that keep what was there.
       Tensor start = Tensor::zeros({gates}, placement.dtype);
       const std::int64_t first = is_lstm ? options.hidden : 0;
       start.slice(first, 2 * options.hidden).fill(1);
       bias = Parameter(start.to(placement.device));
-      if (!is_lstm) bias_h = initialise::constant({gates}, 0, placement);
+      if (!is_lstm) bias_h = initialize::constant({gates}, 0, placement);
     }
 
     void visit_members(Visitor& visitor) override {

@@ -67,7 +67,7 @@ inline Variable causal_conv(const Variable& x, const Variable& weight, const Var
 }
 
 /// The weights of a patch: down [C,D], down_bias [D], up [D,C], up_bias [C].
-struct Patch {
+struct PatchParameters {
   Variable down;
   Variable down_bias;
   Variable up;
@@ -76,7 +76,7 @@ struct Patch {
 
 namespace ops {
 
-inline void check_patch(const char* op, const Patch& patch, const Variable& x) {
+inline void check_patch(const char* op, const PatchParameters& patch, const Variable& x) {
   const std::int64_t channels = x.size(-1);
   check_rank(op, "patch.down", patch.down, 2);
   const std::int64_t bottleneck = patch.down.size(1);
@@ -87,7 +87,7 @@ inline void check_patch(const char* op, const Patch& patch, const Variable& x) {
   check_like(op, x, {&patch.down, &patch.down_bias, &patch.up, &patch.up_bias});
 }
 
-inline kernels::PatchWeights patch_weights(const Patch& patch) {
+inline kernels::PatchViews patch_weights(const PatchParameters& patch) {
   return {view_of(patch.down), view_of(patch.down_bias), view_of(patch.up), view_of(patch.up_bias)};
 }
 
@@ -95,7 +95,7 @@ inline kernels::PatchWeights patch_weights(const Patch& patch) {
 struct PatchGradientTensors {
   Tensor down, down_bias, up, up_bias;
 
-  PatchGradientTensors(const InputGradients& in, int first, const Patch& patch)
+  PatchGradientTensors(const InputGradients& in, int first, const PatchParameters& patch)
       : down(empty_like_optional(patch.down, in.wants(first))),
         down_bias(empty_like_optional(patch.down_bias, in.wants(first + 1))),
         up(empty_like_optional(patch.up, in.wants(first + 2))),
@@ -137,7 +137,7 @@ struct ConvNormSaved {
 
   /// `like`: the half's output.
   ConvNormSaved(const Tensor& like, const Variable& x, const Variable& weight, const Variable& bias,
-                const Variable& gamma, const Variable& beta, const Patch& patch,
+                const Variable& gamma, const Variable& beta, const PatchParameters& patch,
                 Insertion insertion)
       : below(is_recorded({&x, &weight, &bias})),
         patch_trained(insertion != Insertion::none &&
@@ -164,7 +164,7 @@ struct ConvNormGradients {
   PatchGradientTensors dpatch;
 
   ConvNormGradients(const InputGradients& in, const Tensor& dy, const Shape& x, const Shape& weight,
-                    const Patch& patch)
+                    const PatchParameters& patch)
       : dpatch(in, 6, patch) {
     const auto make = [&](int index, const Shape& shape) {
       return in.wants(index) ? Tensor(shape, dy.dtype(), dy.device()) : Tensor();
@@ -190,7 +190,7 @@ struct ConvNormGradients {
 /// Checks what both forms of half a block take.
 inline void check_conv_norm(const char* op, const Variable& x, const Variable& weight,
                             const Variable& bias, const Variable& gamma, const Variable& beta,
-                            const Variable& residual, const Patch& patch,
+                            const Variable& residual, const PatchParameters& patch,
                             const ConvNormOptions& options) {
   check_rank(op, "x", x, 3);
   check_rank(op, "weight", weight, 3);
@@ -218,12 +218,12 @@ inline void check_conv_norm(const char* op, const Variable& x, const Variable& w
 /// PeterRec, section 3.2; NextItNet, figure 3.
 inline Variable conv_norm(const Variable& x, const Variable& weight, const Variable& bias,
                           const Variable& gamma, const Variable& beta, const Variable& residual,
-                          const Patch& patch, ConvNormOptions options) {
+                          const PatchParameters& patch, ConvNormOptions options) {
   constexpr const char* op = "conv_norm";
   ops::check_conv_norm(op, x, weight, bias, gamma, beta, residual, patch, options);
   ops::check_optional(op, "residual", residual, x.shape());
   ops::check_dilation(op, options.dilation);
-  const Patch used = options.insertion != Insertion::none ? patch : Patch();
+  const PatchParameters used = options.insertion != Insertion::none ? patch : PatchParameters();
   Tensor y = ops::empty_like(x);
   ops::ConvNormSaved saved(y, x, weight, bias, gamma, beta, used, options.insertion);
   kernels::table(x.device())
@@ -328,7 +328,7 @@ inline bool has_conv_norm_at_steps(Device device) {
 /// such kernel.
 inline Variable conv_norm_at_steps(const Variable& x, const Variable& weight, const Variable& bias,
                                    const Variable& gamma, const Variable& beta,
-                                   const Variable& residual, const Patch& patch,
+                                   const Variable& residual, const PatchParameters& patch,
                                    const ConvTaps& taps, ConvNormOptions options) {
   constexpr const char* op = "conv_norm_at_steps";
   ops::check_conv_norm(op, x, weight, bias, gamma, beta, residual, patch, options);
@@ -340,7 +340,7 @@ inline Variable conv_norm_at_steps(const Variable& x, const Variable& weight, co
     ops::check_shape(op, "residual", residual, {x.size(0), residual.size(1), x.size(2)});
     ops::check_places(op, "residual_at", taps.residual_at, {steps}, 0, residual.size(1));
   }
-  const Patch used = options.insertion != Insertion::none ? patch : Patch();
+  const PatchParameters used = options.insertion != Insertion::none ? patch : PatchParameters();
   Tensor y({x.size(0), steps, x.size(2)}, x.dtype(), x.device());
   ops::ConvNormSaved saved(y, x, weight, bias, gamma, beta, used, options.insertion);
   kernels::table(x.device())

@@ -93,7 +93,7 @@ inline void check_dilation(const char* op, std::int64_t dilation) {
 inline View view_of(const Tensor& x) { return x.defined() ? x.view() : View(); }
 inline View view_of(const Variable& x) { return x.defined() ? x.value().view() : View(); }
 
-/// An uninitialised tensor like x when `wanted`, else an undefined one.
+/// An uninitialized tensor like x when `wanted`, else an undefined one.
 inline Tensor empty_like(const Variable& x, bool wanted = true) {
   return wanted ? Tensor(x.shape(), x.dtype(), x.device()) : Tensor();
 }

@@ -188,7 +188,7 @@ inline Variable pair_loss(const char* op, kernels::PairLossKind kind, const Vari
 
 }  // namespace ops
 
-/// Bayesian personalised ranking: mean of -log sigmoid(p - n), p = user . table[positive], n = user
+/// Bayesian personalized ranking: mean of -log sigmoid(p - n), p = user . table[positive], n = user
 /// . table[negative].
 ///
 /// user [B,C], table [V,C], positives, negatives i32 [B].  The table's gradient is row-sparse.

@@ -2,8 +2,8 @@
 /// Element-by-element operations and full reductions.  Dtypes f32, f64.
 
 #include "refrain/core/random.hpp"
+#include "refrain/ops/captured_draws.hpp"
 #include "refrain/ops/check.hpp"
-#include "refrain/ops/recorded_draws.hpp"
 
 namespace refrain {
 
@@ -176,7 +176,7 @@ inline Variable dropout(const Variable& x, double keep, Random& random) {
     throw OptionError(concat("dropout: expected 0 < keep <= 1, got ", keep));
   if (keep == 1) return x;
   const RandomState state = random.state();
-  const Tensor shift = RecordedDraws::shift_of(random, x.device());
+  const Tensor shift = CapturedDraws::shift_of(random, x.device());
   random =
       Random(RandomState{state.seed, state.stream,
                          state.position + static_cast<std::uint64_t>((x.value().numel() + 3) / 4)});

@@ -39,22 +39,22 @@ class REFRAIN_API Optimizer {
   /// Drops the gradients.
   void zero_grad();
 
-  /// A step that is recorded once and run again (see RecordedWork): what changes from step to step
+  /// A step that is recorded once and run again (see CapturedWork): what changes from step to step
   /// lies in device memory.
   ///
-  ///   optimizer.prepare_recorded();                          // after an ordinary step: the parameters it changed
-  ///   RecordedWork work(device, [&] { ...; optimizer.step_recorded(); });
-  ///   for (...) { optimizer.advance_recorded(); work.run(); }
+  ///   optimizer.prepare_capture();                          // after an ordinary step: the parameters it changed
+  ///   CapturedWork work(device, [&] { ...; optimizer.step_captured(); });
+  ///   for (...) { optimizer.advance_captured(); work.run(); }
   ///
-  /// advance_recorded() counts a step and sends the learning rate and Adam's corrections to the
-  /// device. step_recorded() throws Error when other parameters have gradients than when it was
-  /// prepared. The results are those of step(). When recording_fits() is false, since parameters
+  /// advance_captured() counts a step and sends the learning rate and Adam's corrections to the
+  /// device. step_captured() throws Error when other parameters have gradients than when it was
+  /// prepared. The results are those of step(). When capture_fits() is false, since parameters
   /// were frozen, unfrozen or moved, L2 was changed or a state was loaded, the step must be
   /// recorded again.
-  void prepare_recorded();
-  bool recording_fits() const;
-  void advance_recorded();
-  void step_recorded();
+  void prepare_capture();
+  bool capture_fits() const;
+  void advance_captured();
+  void step_captured();
 
   /// Scales all gradients by max_norm / norm when norm > max_norm: norm = sqrt(sum of squares over
   /// all elements of all parameters). Returns the norm before scaling; sums in a fixed order. A

@@ -13,10 +13,10 @@
 #include "refrain/core/export.hpp"
 #include "refrain/nn/module.hpp"
 #include "refrain/train/batch_feed.hpp"
+#include "refrain/train/captured_step.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/interrupt.hpp"
 #include "refrain/train/optimizer.hpp"
-#include "refrain/train/recorded_step.hpp"
 
 namespace refrain {
 
@@ -42,9 +42,9 @@ struct TrainerOptions {
   /// device computes. 0: every loss is looked at before the parameters change.
   std::int64_t pending_losses = 0;
   /// On a GPU and with pending_losses: after so many steps in a row with batches of equal shapes a
-  /// step is recorded and from then on run again (RecordedStep). The loss must then depend on
+  /// step is recorded and from then on run again (CapturedStep). The loss must then depend on
   /// nothing but batch, parameters and dropout streams. 0: never.
-  std::int64_t record_after = 0;
+  std::int64_t capture_after = 0;
 };
 
 /// Where training stands; a resumed run starts from it.
@@ -97,7 +97,7 @@ struct TrainingResult {
 class REFRAIN_API Trainer {
  public:
   /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0, patience >= 0,
-  /// pending_losses from 0 to 2^20 and record_after >= 0.
+  /// pending_losses from 0 to 2^20 and capture_after >= 0.
   Trainer(Module& model, Optimizer& optimizer, TrainerOptions options);
 
   /// Makes a random stream part of the saved state. It must outlive the trainer. Throws OptionError
@@ -109,8 +109,8 @@ class REFRAIN_API Trainer {
     on_epoch_ = std::move(function);
   }
   /// Called when a step was recorded, or could not be.
-  void on_recording(std::function<void(const RecordingReport&)> function) {
-    on_recording_ = std::move(function);
+  void on_capture(std::function<void(const CaptureReport&)> function) {
+    on_capture_ = std::move(function);
   }
 
   const TrainingPosition& position() const noexcept { return position_; }
@@ -128,7 +128,7 @@ class REFRAIN_API Trainer {
   /// in evaluation mode. An interrupted run has saved its state, if there is a checkpoint file; an
   /// evaluation that was interrupted is done again by the resumed run.
   ///
-  /// `loss(epoch, step)` returns the scalar Variable to minimise; `evaluate(epoch)` returns the metric, with the model in
+  /// `loss(epoch, step)` returns the scalar Variable to minimize; `evaluate(epoch)` returns the metric, with the model in
   /// evaluation mode and nothing recorded, and draws from no stream named to keep(). Throws Error
   /// when a loss is not finite, besides what the functions throw.
   template <class Loss, class Evaluate>
@@ -179,7 +179,7 @@ class REFRAIN_API Trainer {
   std::vector<std::pair<std::string, Random*>> randoms_;
   std::function<void(const StepReport&)> on_step_;
   std::function<void(const EpochReport&)> on_epoch_;
-  std::function<void(const RecordingReport&)> on_recording_;
+  std::function<void(const CaptureReport&)> on_capture_;
   double epoch_began_ = 0;
   double saved_at_ = 0;
   std::deque<Pending> pending_;
@@ -210,15 +210,15 @@ TrainingResult Trainer::run(Device device, Make&& make, Loss&& loss, Evaluate&& 
   if (options_.pending_losses == 0) {
     return run([&](std::int64_t, std::int64_t) { return loss(next_batch()); }, evaluate);
   }
-  RecordedStep<Batch> recorded(device, optimizer_, options_.max_norm, options_.record_after);
-  const auto report_recording = [&](const RecordingReport& report) {
-    if (on_recording_) on_recording_(report);
+  CapturedStep<Batch> recorded(device, optimizer_, options_.max_norm, options_.capture_after);
+  const auto report_capture = [&](const CaptureReport& report) {
+    if (on_capture_) on_capture_(report);
   };
   return run_epochs(
       [&] {
         const Batch batch = next_batch();
         set_rate();
-        if (recorded.run(batch, loss, report_recording)) {
+        if (recorded.run(batch, loss, report_capture)) {
           queue_report(recorded.loss(), recorded.norm());
         } else {
           optimizer_.zero_grad();

@@ -1,0 +1,30 @@
+#pragma once
+/// Contracts: the patch (the "model patch" of PeterRec) on its own.  Device: cpu (f32, f64).
+
+#include "refrain/kernels/causal_conv.hpp"
+
+namespace refrain::kernels {
+
+/// y = x + gelu(x down + down_bias) up + up_bias;  x, y [rows,C].  GELU in the tanh form.
+struct PatchForward {
+  static constexpr const char* name = "patch_forward";
+  View x{};
+  PatchViews patch{};
+  MutableView y{};
+  MutableView bottleneck{};  ///< [rows,D] saved before the GELU, or empty
+  MutableView workspace{};
+};
+
+/// Gradients of PatchForward.  An empty output is not computed.
+struct PatchBackward {
+  static constexpr const char* name = "patch_backward";
+  View x{};  ///< needed for dpatch.down
+  PatchViews patch{};
+  View bottleneck{};
+  View dy{};
+  MutableView dx{};
+  PatchGradients dpatch{};
+  MutableView workspace{};
+};
+
+}  // namespace refrain::kernels

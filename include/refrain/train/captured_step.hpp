@@ -1,0 +1,155 @@
+#pragma once
+/// Training steps that are recorded once and run again.
+
+#include <cstdint>
+#include <functional>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "refrain/autograd/tape.hpp"
+#include "refrain/core/math_mode.hpp"
+#include "refrain/core/stream.hpp"
+#include "refrain/ops/captured_draws.hpp"
+#include "refrain/train/optimizer.hpp"
+
+namespace refrain {
+
+/// What became of recording a step.
+struct CaptureReport {
+  bool is_recorded = false;
+  std::int64_t kernels = 0;     ///< launches of one step
+  std::int64_t operations = 0;  ///< with copies and fills
+  std::string reason;           ///< why not
+};
+
+/// A whole training step (forward, backward, clipping, update) as recorded work, for batches of one
+/// set of shapes.
+///
+/// After `capture_after` steps in a row with batches of equal shapes the next is recorded; from then
+/// on such batches are copied to the recording's own inputs and the recording is run, which costs
+/// the host one launch. Batches of other shapes are for the caller to compute in the ordinary way.
+/// When parameters of the optimizer are frozen, unfrozen or moved, or the math mode changes, the
+/// step is recorded anew; what else the loss reads (a frozen base) must stay where it is. When
+/// something in the step cannot be recorded (it waits for the device), that is reported once and no
+/// further attempt is made.
+template <class Batch>
+class CapturedStep {
+ public:
+  /// capture_after 0: never.
+  CapturedStep(Device device, Optimizer& optimizer, double max_norm, std::int64_t capture_after)
+      : device_(device),
+        optimizer_(optimizer),
+        max_norm_(max_norm),
+        capture_after_(capture_after) {}
+
+  /// Takes the step by running the recording and returns true; false: the caller has to take it.
+  template <class Loss, class Report>
+  bool run(const Batch& batch, const Loss& loss, const Report& report) {
+    if (device_ == Device::cpu || capture_after_ == 0 || has_failed_) return false;
+    if (work_ && !(optimizer_.capture_fits() && mode_ == math_mode())) {
+      work_.reset();
+      alike_ = 0;
+    }
+    if (!has_known_shapes(batch)) {
+      if (work_) return false;  // the recording stays for the batches it fits
+      alike_ = 0;
+      known_ = shapes_of(batch);
+    }
+    if (!work_ && (alike_++ < capture_after_ || !record(batch, loss, report))) return false;
+    copy(batch, inputs_);
+    draws_.advance();
+    optimizer_.advance_captured();
+    work_->run();
+    return true;
+  }
+
+  /// Of the latest run, on the device.
+  const Tensor& loss() const noexcept { return loss_; }
+  const Tensor& norm() const noexcept { return norm_; }
+
+ private:
+  struct Form {
+    bool is_defined;
+    Shape shape;
+    DType dtype;
+    friend bool operator==(const Form&, const Form&) = default;
+  };
+
+  static std::vector<Form> shapes_of(const Batch& batch) {
+    std::vector<Form> forms;
+    Batch handles = batch;
+    handles.visit([&](Tensor& tensor) {
+      forms.push_back({tensor.defined(), tensor.shape(), tensor.dtype()});
+    });
+    return forms;
+  }
+  bool has_known_shapes(const Batch& batch) const { return known_ == shapes_of(batch); }
+
+  static void copy(const Batch& from, Batch& to) {
+    std::vector<Tensor> sources;
+    Batch handles = from;
+    handles.visit([&](Tensor& tensor) { sources.push_back(tensor); });
+    std::size_t at = 0;
+    to.visit([&](Tensor& tensor) {
+      if (tensor.defined()) tensor.copy_from(sources[at]);
+      ++at;
+    });
+  }
+
+  template <class Loss, class Report>
+  bool record(const Batch& batch, const Loss& loss, const Report& report) {
+    const auto failed = [&](const char* reason) {
+      has_failed_ = true;
+      optimizer_.zero_grad();
+      report(CaptureReport{.is_recorded = false, .reason = reason});
+      return false;
+    };
+    try {
+      pool_trim(
+          device_);  // a recording has memory of its own: what ordinary steps no longer use must
+                     // make room
+      optimizer_.prepare_capture();
+      mode_ = math_mode();
+      draws_ = {};
+      inputs_ = batch;
+      inputs_.visit([](Tensor& tensor) { tensor = tensor.clone(); });
+      const CapturedDraws::Scope scope(draws_);
+      work_.emplace(device_, [&] {
+        optimizer_.zero_grad();
+        const Variable value = loss(inputs_);
+        backward(value);
+        loss_ = value.value();
+        if (max_norm_ > 0) norm_ = optimizer_.clip_gradients_on_device(max_norm_);
+        optimizer_.step_captured();
+      });
+    } catch (const Error& error) {
+      return failed(error.what());
+    } catch (const std::bad_alloc&) {
+      return failed("the device has too little memory for a recording beside ordinary steps");
+    }
+    report(CaptureReport{.is_recorded = true,
+                         .kernels = work_->kernels(),
+                         .operations = work_->operations(),
+                         .reason = {}});
+    return true;
+  }
+
+  Device device_;
+  Optimizer& optimizer_;
+  double max_norm_;
+  std::int64_t capture_after_;
+  std::vector<Form> known_;
+  std::int64_t alike_ = 0;
+  bool has_failed_ = false;
+  MathMode mode_{};
+  Batch inputs_{};
+  CapturedDraws draws_;
+  Tensor loss_;
+  Tensor norm_;
+  std::optional<CapturedWork> work_;
+};
+
+}  // namespace refrain

@@ -1,0 +1,97 @@
+// Gradients of the patch y = x + gelu(x down + down_bias) up + up_bias on the GPU. Device: f32,
+// f64.
+//   dm = (dy up^T) * gelu'(bottleneck),  dx = dy + dm down^T
+//   ddown = x^T dm,  ddown_bias = sum_rows dm,  dup = gelu(bottleneck)^T dy,  dup_bias = sum_rows dy
+// Shapes: x, dy, dx [rows,C]; bottleneck, dm [rows,D]; down [C,D], up [D,C].
+//
+// dm and dx, f32 with C and D multiples of 4 up to 64 and 16-byte addresses: one launch. A block of
+// 128 threads loads 16 rows of dy into shared memory, multiplies them by up^T, 32 columns at a
+// time, and the result, which stays in shared memory, by down^T, 64 columns at a time; up and down
+// stream in slices of 32, two stages. dm goes to memory only where a weight's gradient reads it.
+// Anything else in f32: two products of the library and the GELU's slope; f64: two launches of
+// input_gradient (cuda_conv_backward.cu). Weights: both together in one launch of
+// outer_products.cuh and one for its parts (f32, C up to 64, D up to 32), else products of the
+// library, in f64 outer_products.cuh for each; columns.cuh; gelu(bottleneck) by the launch that
+// makes dm, or by its own. FLOPs 4 C D rows, with weights 8. Moved: (2 C + D) rows, with weights (4
+// C + 6 D) rows; up and down once per 16 rows, from the cache. Limit: memory, in the products
+// arithmetic.
+
+#include "kernels/patch/patch_backward.cuh"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+namespace {
+
+/// How the gradients are made, and their scratch memory.
+template <class T>
+struct Plan {
+  bool tile = false;          ///< PatchGradientTile takes it
+  bool made_by_tile = false;  ///< and what is wanted needs it
+  PatchInputGradient<T> patch{};
+  MutableView library{};  ///< scratch memory of the library's products
+  PatchWeightGradient<T> weights;
+
+  Plan(const PatchBackward& args, cpu::Scratch& scratch) {
+    const std::int64_t rows = args.dy.shape.rows();
+    patch = {.up = args.patch.up.as<T>(),
+             .down = args.patch.down.as<T>(),
+             .bottleneck = args.bottleneck.as<T>(),
+             .dm = nullptr,
+             .active = nullptr,
+             .dx = args.dx.as<T>(),
+             .rows = rows,
+             .channels = args.patch.down.shape[0],
+             .width = args.patch.down.shape[1]};
+    tile = fits_patch_tile(patch) && simt::aligned_16(args.dy.as<T>());
+    const bool kept = args.dpatch.down || args.dpatch.down_bias || (args.dx && !tile);
+    if (kept) patch.dm = scratch.take<T>(rows * patch.width);
+    if ((std::is_same_v<T, float> && !tile) ||
+        PatchWeightGradient<T>::needs_library(args.dpatch, patch.channels, patch.width)) {
+      library = take_product_scratch(scratch);
+    }
+    weights =
+        PatchWeightGradient<T>(args.dpatch, rows, patch.channels, patch.width, library, scratch);
+    made_by_tile = tile && (args.dx || args.dpatch.down || args.dpatch.down_bias);
+    if (made_by_tile) patch.active = weights.active();
+  }
+};
+
+template <class T>
+void backward(const PatchBackward& args, Stream stream) {
+  constexpr const char* name = PatchBackward::name;
+  cpu::Scratch scratch(args.workspace.data);
+  const Plan<T> plan(args, scratch);
+  const T* const dy = args.dy.as<T>();
+  const bool wanted = args.dx || args.dpatch.down || args.dpatch.down_bias;
+  if (wanted && plan.patch.rows > 0) {
+    if (!plan.tile) {
+      patch_input_gradient(name, dy, plan.patch, plan.library, stream);
+    } else if constexpr (std::is_same_v<T, float>) {
+      for_math_mode<float>([&]<MathMode mode>() {
+        const simt::Launch how{.name = name,
+                               .grid = simt::blocks_for(plan.patch.rows, patch_rows),
+                               .block = patch_threads,
+                               .shared_bytes = PatchGradientTile<mode>::shared_bytes(plan.patch),
+                               .stream = stream};
+        simt::launch(how, patch_input_gradient<mode>, dy, plan.patch);
+      });
+    }
+  }
+  plan.weights.run(name, args.x.as<T>(), plan.patch.bottleneck, plan.made_by_tile, plan.patch.dm,
+                   dy, stream);
+}
+
+}  // namespace
+
+void patch_backward(const PatchBackward& args, Stream stream) {
+  for_floating<PatchBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, stream); });
+}
+
+std::size_t patch_backward_workspace(const PatchBackward& args) {
+  cpu::Scratch scratch(nullptr);
+  for_floating<PatchBackward>(args.dy.dtype, [&]<class T>(T) { Plan<T>(args, scratch); });
+  return scratch.bytes();
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -1,0 +1,113 @@
+// The patch (the "model patch" of PeterRec) on the GPU.  Device: f32, f64.
+//   y = x + gelu(x down + down_bias) up + up_bias;   saved on request: x down + down_bias
+// Shapes: x, y [rows,C]; down [C,D]; down_bias [D]; up [D,C]; up_bias [C]; bottleneck [rows,D].
+//
+// One launch: a block keeps 64 rows in a tile of 64, 128 or 256 columns of shared memory and runs
+// both products on it (patch_tile.cuh), f32 by math_mode(); the bottleneck stays in shared memory
+// too.
+// Moved: x and y once, down and up once per 64 rows, mostly from second-level cache. FLOPs 4 C D
+// rows. Limit: memory. Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into what is
+// left of the shared memory (224 beside 256 channels on compute capability 8.0); copies of 16 bytes
+// where C, D and the addresses allow. Wider rows: two convolutions of one tap with the GELU between
+// them, through [rows,D] of workspace.
+
+#include "kernels/cuda.hpp"
+#include "kernels/patch/forward.cuh"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+namespace {
+
+/// A matrix [rows,columns] as rows of one step each.
+template <class Matrix>
+Matrix as_steps(Matrix matrix, std::int64_t rows, std::int64_t columns) {
+  matrix.shape = Shape{rows, 1, columns};
+  return matrix;
+}
+/// A matrix as a convolution's only tap.
+View as_tap(View matrix) {
+  matrix.shape = Shape{1, matrix.shape[0], matrix.shape[1]};
+  return matrix;
+}
+
+/// Calls visit.template operator()<mode, columns, aligned>(shared bytes) when one launch can do it
+/// all; otherwise returns false.
+template <class T, class Visit>
+bool for_patched_tile(const PatchForward& args, const Patch<T>& patch, Visit&& visit) {
+  bool fits = false;
+  const bool all_aligned = patch.aligned() && simt::aligned_16(args.x.as<T>(), args.y.as<T>());
+  for_tile_columns<T>(patch.channels, all_aligned, [&]<int columns, bool aligned>() {
+    for_math_mode<T>([&]<MathMode mode>() {
+      using Patched = PatchTile<T, mode, columns, aligned>;
+      const std::size_t bytes = simt::piece_bytes<T>(conv_tile_rows * Patched::stride) +
+                                Patched::shared_bytes(patch.bottleneck);
+      fits = bytes <= simt::shared_limit_bytes();
+      if (fits) visit.template operator()<mode, columns, aligned>(bytes);
+    });
+  });
+  return fits;
+}
+
+template <class T>
+void forward(const PatchForward& args, Stream stream) {
+  const std::int64_t rows = args.x.shape.rows();
+  const Patch<T> patch(args.patch, args.bottleneck);
+  if (rows == 0 || patch.channels == 0) return;
+  const bool in_one = for_patched_tile<T>(
+      args, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
+        const simt::Launch how{.name = PatchForward::name,
+                               .grid = simt::blocks_for(rows, conv_tile_rows),
+                               .block = PatchTile<T, mode, columns, aligned>::threads,
+                               .shared_bytes = shared_bytes,
+                               .stream = stream};
+        simt::launch(how, patch_tile<T, mode, columns, aligned>, patch, args.x.as<T>(), rows,
+                     args.y.as<T>());
+      });
+  if (!in_one) add_patch(args, args.x, stream);
+}
+
+template <class T>
+std::size_t workspace(const PatchForward& args) {
+  const auto nothing = [&]<MathMode mode, int columns, bool aligned>(std::size_t) {};
+  if (for_patched_tile<T>(args, Patch<T>(args.patch, args.bottleneck), nothing)) return 0;
+  return add_patch_workspace(args.x.shape.rows(), args.patch);
+}
+
+}  // namespace
+
+void add_patch(const PatchForward& args, const View& base, Stream stream) {
+  const std::int64_t rows = args.x.shape.rows();
+  const std::int64_t channels = args.patch.down.shape[0];
+  const std::int64_t bottleneck = args.patch.down.shape[1];
+  MutableView active = as_steps(args.workspace, rows, bottleneck);
+  active.dtype = args.x.dtype;
+  const MutableView hidden = args.bottleneck ? as_steps(args.bottleneck, rows, bottleneck) : active;
+  convolve({.x = as_steps(args.x, rows, channels),
+            .w = as_tap(args.patch.down),
+            .bias = args.patch.down_bias,
+            .y = hidden},
+           {}, stream);
+  unary_forward({.x = hidden, .y = active, .function = UnaryFunction::gelu}, stream);
+  convolve({.x = active,
+            .w = as_tap(args.patch.up),
+            .bias = args.patch.up_bias,
+            .y = as_steps(args.y, rows, channels)},
+           base, stream);
+}
+
+std::size_t add_patch_workspace(std::int64_t rows, const PatchViews& patch) {
+  return static_cast<std::size_t>(rows * patch.down.shape[1]) * size_bytes(patch.down.dtype);
+}
+
+void patch_forward(const PatchForward& args, Stream stream) {
+  for_floating<PatchForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args, stream); });
+}
+
+std::size_t patch_forward_workspace(const PatchForward& args) {
+  std::size_t bytes = 0;
+  for_floating<PatchForward>(args.x.dtype, [&]<class T>(T) { bytes = workspace<T>(args); });
+  return bytes;
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

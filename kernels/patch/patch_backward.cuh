@@ -1,0 +1,355 @@
+#pragma once
+/// The gradients of a patch: shared by the patch and the residual half; formulas, grids and
+/// bytes: cuda_backward.cu.
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/causal_conv/conv_backward.cuh"
+#include "kernels/cuda.hpp"
+#include "kernels/matmul/product_scratch.hpp"
+#include "kernels/scratch.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+
+/// What goes back through a patch to its bottleneck and its input, given dh, the gradient of its
+/// output:
+///   dm = (dh up^T) * gelu'(bottleneck),   dx = dh + dm down^T
+template <class T>
+struct PatchInputGradient {
+  const T* up;          ///< [width,channels]
+  const T* down;        ///< [channels,width]
+  const T* bottleneck;  ///< [rows,width] before the GELU
+  T* dm;                ///< [rows,width], or null
+  T* active;  ///< [rows,width] gelu(bottleneck), or null; PatchGradientTile alone writes it
+  T* dx;      ///< [rows,channels], or null
+  std::int64_t rows;
+  std::int64_t channels;
+  std::int64_t width;
+};
+
+/// Of a block: four to a warp, for the more warps there are, the more rows are on their way from
+/// memory at a time.
+inline constexpr int patch_rows = 16;
+inline constexpr int patch_threads = 128;
+/// Of PatchGradientTile; with more of either the library's products are faster.
+inline constexpr std::int64_t most_patch_channels = 64;
+inline constexpr std::int64_t most_patch_width = 64;
+
+/// True when PatchGradientTile takes this patch.
+template <class T>
+bool fits_patch_tile(const PatchInputGradient<T>& patch) {
+  return std::is_same_v<T, float> && patch.channels <= most_patch_channels &&
+         patch.width <= most_patch_width && patch.channels % simt::Pack<T>::count == 0 &&
+         patch.width % simt::Pack<T>::count == 0 && simt::aligned_16(patch.up, patch.down);
+}
+
+/// Both products for a tile of rows by one block: dh waits in shared memory, dm goes from the first
+/// product to the second there.
+template <MathMode mode>
+class PatchGradientTile {
+ public:
+  struct Shared {
+    /// [patch_rows][stride of channels], zero past the channels up to the next multiple of `depth`
+    float* dh;
+    float* hidden;  ///< [patch_rows][stride of width]: dm
+    float* panels;  ///< of either product's weights
+  };
+  static constexpr int depth = 32;
+  static int __host__ __device__ __forceinline__ stride(std::int64_t width) {
+    return resident_stride<mode>(static_cast<int>(width));
+  }
+  __device__ __forceinline__ static Shared take(simt::SharedCarver& carver,
+                                                const PatchInputGradient<float>& patch) {
+    float* const dh = carver.take<float>(patch_rows * stride(patch.channels));
+    float* const hidden = carver.take<float>(patch_rows * stride(patch.width));
+    return {dh, hidden, Input::take_b(carver)};
+  }
+  static std::size_t shared_bytes(const PatchInputGradient<float>& patch) {
+    return simt::piece_bytes<float>(patch_rows * stride(patch.channels)) +
+           simt::piece_bytes<float>(patch_rows * stride(patch.width)) + Input::shared_bytes_b();
+  }
+
+  /// Of rows first .. first + patch_rows. All threads call it, having written their part of
+  /// shared.dh.
+  __device__ __forceinline__ static void run(const Shared& shared,
+                                             const PatchInputGradient<float>& patch,
+                                             std::int64_t first) {
+    const int dh_stride = stride(patch.channels);
+    const int hidden_stride = stride(patch.width);
+    for (int column = 0; column < patch.width; column += hidden_shape.columns) {
+      Hidden sum;
+      sum.clear();
+      sum.add_resident(shared.dh, dh_stride, shared.panels, slices_of(patch.channels, depth),
+                       DepthRows<float>{.at = patch.up,
+                                        .stride = patch.channels,
+                                        .first = column,
+                                        .rows = patch.width,
+                                        .depth = patch.channels,
+                                        .slice_depth = depth});
+      sum.visit([&](int i, int j, float value) {
+        const bool inside = first + i < patch.rows && column + j < patch.width;
+        const std::int64_t at = (first + i) * patch.width + column + j;
+        const float dm =
+            inside ? UnarySlope<float, UnaryFunction::gelu>{}(patch.bottleneck[at], value) : 0.0F;
+        shared.hidden[i * hidden_stride + column + j] = dm;
+        if (inside && patch.dm != nullptr) patch.dm[at] = dm;
+        if (inside && patch.active != nullptr)
+          patch.active[at] = Unary<float, UnaryFunction::gelu>{}(patch.bottleneck[at]);
+      });
+    }
+    if (patch.dx == nullptr) return;
+    for (int column = 0; column < patch.channels; column += input_shape.columns) {
+      Input sum;
+      sum.clear();
+      sum.add_resident(shared.hidden, hidden_stride, shared.panels, slices_of(patch.width, depth),
+                       DepthRows<float>{.at = patch.down,
+                                        .stride = patch.width,
+                                        .first = column,
+                                        .rows = patch.channels,
+                                        .depth = patch.width,
+                                        .slice_depth = depth});
+      sum.visit([&](int i, int j, float value) {
+        if (first + i >= patch.rows || column + j >= patch.channels) return;
+        patch.dx[(first + i) * patch.channels + column + j] =
+            shared.dh[i * dh_stride + column + j] + value;
+      });
+    }
+  }
+
+ private:
+  static constexpr TileShape hidden_shape{
+      .rows = patch_rows, .columns = 32, .depth = depth, .row_warps = 1, .column_warps = 4};
+  static constexpr TileShape input_shape{
+      .rows = patch_rows, .columns = 64, .depth = depth, .row_warps = 1, .column_warps = 4};
+  using Hidden = TileProduct<float, mode, hidden_shape, Contiguous::depth, Contiguous::depth, true>;
+  using Input = TileProduct<float, mode, input_shape, Contiguous::depth, Contiguous::depth, true>;
+  static_assert(Hidden::threads == patch_threads && Input::threads == patch_threads);
+  static_assert(hidden_shape.columns <=
+                input_shape.columns);  // so that Input's panels hold Hidden's
+};
+
+/// Of rows whose dh is a patch's dy. Four blocks at least: left alone, ptxas aims at five, and
+/// exact arithmetic spills.
+template <MathMode mode>
+__global__ void __launch_bounds__(patch_threads, 4)
+    patch_input_gradient(const float* dy, PatchInputGradient<float> patch) {
+  using Tile = PatchGradientTile<mode>;
+  constexpr int pack = simt::Pack<float>::count;
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * patch_rows;
+  simt::SharedCarver carver;
+  const auto shared = Tile::take(carver, patch);
+  const int stride = Tile::stride(patch.channels);
+  const int groups = slices_of(patch.channels, Tile::depth) * Tile::depth / pack;
+  for (int i = static_cast<int>(threadIdx.x); i < patch_rows * groups; i += patch_threads) {
+    const int row = i / groups;
+    const int column = i % groups * pack;
+    const bool inside = first + row < patch.rows && column < patch.channels;
+    const float* const from = inside ? dy + (first + row) * patch.channels + column : nullptr;
+    simt::copy_async<16>(shared.dh + row * stride + column, from, inside);
+  }
+  simt::commit_copies();  // an older group than the first product's, which waits for both
+  Tile::run(shared, patch, first);
+}
+
+/// The same from dh in memory, of any shape: f32 by two products of the library and the GELU's
+/// slope between them, f64 in two launches. library: take_product_scratch's, or empty in f64.
+template <class T>
+void patch_input_gradient(const char* name, const T* dh, const PatchInputGradient<T>& patch,
+                          const MutableView& library, Stream stream) {
+  if constexpr (std::is_same_v<T, float>) {
+    const Shape shape{patch.rows, patch.width};
+    const MutableView dm{patch.dm, shape, DType::f32, Device::cuda};
+    multiply_matrices({.a = dh,
+                       .b = patch.up,
+                       .c = patch.dm,
+                       .rows = patch.rows,
+                       .columns = patch.width,
+                       .depth = patch.channels,
+                       .transpose_b = true,
+                       .workspace = library},
+                      stream);
+    unary_backward({.x = {patch.bottleneck, shape, DType::f32, Device::cuda},
+                    .dy = dm,
+                    .dx = dm,
+                    .function = UnaryFunction::gelu},
+                   stream);
+    if (patch.dx == nullptr) return;
+    multiply_matrices({.a = patch.dm,
+                       .b = patch.down,
+                       .added = dh,
+                       .c = patch.dx,
+                       .rows = patch.rows,
+                       .columns = patch.channels,
+                       .depth = patch.width,
+                       .transpose_b = true,
+                       .workspace = library},
+                      stream);
+  } else {
+    const InputGradient<T> to_bottleneck{.dm = dh,
+                                         .down = patch.up,
+                                         .depth = patch.channels,
+                                         .before = patch.bottleneck,
+                                         .dx = patch.dm,
+                                         .rows = patch.rows,
+                                         .columns = patch.width};
+    input_gradient(name, to_bottleneck, stream);
+    if (patch.dx == nullptr) return;
+    const InputGradient<T> to_input{.dm = patch.dm,
+                                    .down = patch.down,
+                                    .depth = patch.width,
+                                    .skip = dh,
+                                    .dx = patch.dx,
+                                    .rows = patch.rows,
+                                    .columns = patch.channels};
+    input_gradient(name, to_input, stream);
+  }
+}
+
+// ---- weights ----
+
+/// Factors of both weights' gradients, task 0 ddown = x^T dm, task 1 the transpose of dup: dh^T
+/// active. Null where one is not wanted.
+template <class T>
+struct PatchPairRows {
+  const T* of_down;
+  const T* of_up;
+  std::int64_t width;
+  __device__ __forceinline__ const T* operator()(std::int64_t task, std::int64_t p) const {
+    const T* const from = task == 0 ? of_down : of_up;
+    return from == nullptr ? nullptr : from + p * width;
+  }
+};
+
+/// Their parts [parts,2,C,D], as sums of ddown [C,D] and dup [D,C] see them.
+template <class T>
+struct PatchPairTerms {
+  using Element = T;
+  static constexpr int sums = 2;
+  const T* parts;
+  std::int64_t channels;
+  std::int64_t width;
+  __device__ __forceinline__ void read(std::int64_t part, std::int64_t column,
+                                       T (&terms)[2]) const {
+    const T* const of_part = parts + part * 2 * channels * width;
+    terms[0] = of_part[column];
+    terms[1] = of_part[(channels + column % channels) * width + column / channels];
+  }
+};
+
+/// The gradients of a patch's weights, those that are wanted, and their scratch memory:
+///   ddown = x^T dm,  ddown_bias = sum of dm,  dup = gelu(bottleneck)^T dh,  dup_bias = sum of dh
+/// Both products of a narrow patch in f32 together, in one launch and one for their parts; others
+/// in f32 by the library, in f64 by outer_products.cuh.
+template <class T>
+class PatchWeightGradient {
+ public:
+  PatchWeightGradient() = default;
+  /// library: take_product_scratch's where needs_library says so, else empty.
+  PatchWeightGradient(const PatchGradients& wanted, std::int64_t rows, std::int64_t channels,
+                      std::int64_t width, const MutableView& library, cpu::Scratch& scratch)
+      : wanted_(wanted), rows_(rows), channels_(channels), width_(width), library_(library) {
+    if (in_pair(wanted, channels, width)) {
+      parts_ = scratch.take<T>(outer_cut(rows, channels, width, 2).parts * 2 * channels * width);
+    } else if (std::is_same_v<T, double> && (wanted.down || wanted.up)) {
+      const std::int64_t of_down = wanted.down ? outer_parts(rows, channels, width) : 0;
+      const std::int64_t of_up = wanted.up ? outer_parts(rows, width, channels) : 0;
+      parts_ = scratch.take<T>(std::max(of_down, of_up));
+    }
+    if (wanted.up) active_ = scratch.take<T>(rows * width);
+    if (wanted.down_bias || wanted.up_bias) {
+      bias_parts_ = scratch.take<T>(
+          column_parts(rows, wanted.up_bias ? std::max(channels, width) : width, 1));
+    }
+  }
+
+  static bool needs_library(const PatchGradients& wanted, std::int64_t channels,
+                            std::int64_t width) {
+    return std::is_same_v<T, float> && (wanted.down || wanted.up) &&
+           !in_pair(wanted, channels, width);
+  }
+
+  /// Where gelu(bottleneck) [rows,width] may be left for run(); null when up is not wanted.
+  T* active() const { return active_; }
+
+  /// x: the patch's input [rows,channels], read for down; dm: read for down and its bias; dh: read
+  /// for up and its bias. is_active: active() holds gelu(bottleneck) already.
+  void run(const char* name, const T* x, const T* bottleneck, bool is_active, const T* dm,
+           const T* dh, Stream stream) const {
+    if (wanted_.up && !is_active) {
+      const Shape shape{rows_, width_};
+      unary_forward({.x = {bottleneck, shape, dtype_of<T>, Device::cuda},
+                     .y = {active_, shape, dtype_of<T>, Device::cuda},
+                     .function = UnaryFunction::gelu},
+                    stream);
+    }
+    if (in_pair(wanted_, channels_, width_)) {
+      run_pair(name, x, dm, dh, stream);
+    } else {
+      if (wanted_.down) multiply(name, x, channels_, dm, width_, wanted_.down.as<T>(), stream);
+      if (wanted_.up) multiply(name, active_, width_, dh, channels_, wanted_.up.as<T>(), stream);
+    }
+    if (wanted_.down_bias)
+      bias_gradient(name, dm, rows_, width_, wanted_.down_bias.as<T>(), bias_parts_, stream);
+    if (wanted_.up_bias)
+      bias_gradient(name, dh, rows_, channels_, wanted_.up_bias.as<T>(), bias_parts_, stream);
+  }
+
+ private:
+  static bool in_pair(const PatchGradients& wanted, std::int64_t channels, std::int64_t width) {
+    return std::is_same_v<T, float> && (wanted.down || wanted.up) &&
+           channels <= most_patch_channels && width <= 32;
+  }
+
+  void run_pair(const char* name, const T* x, const T* dm, const T* dh, Stream stream) const {
+    const std::int64_t elements = channels_ * width_;
+    if (elements == 0) return;
+    const OuterCut cut = outer_cut(rows_, channels_, width_, 2);
+    const OuterProducts<T, PatchPairRows<T>, PatchPairRows<T>> products{
+        .a = {wanted_.down ? x : nullptr, wanted_.up ? dh : nullptr, channels_},
+        .b = {wanted_.down ? dm : nullptr, active_, width_},
+        .count = rows_,
+        .inner = channels_,
+        .columns = width_,
+        .tasks = 2,
+        .aligned = whole_packs<T>(channels_) && whole_packs<T>(width_) &&
+                   simt::aligned_16(x, dh, dm, active_)};
+    start_outer_products(name, products, cut, false, parts_, stream);
+    sum_columns(name, PatchPairTerms<T>{parts_, channels_, width_}, cut.parts, elements,
+                ColumnTargets<T, 2>{.to = {wanted_.down.as<T>(), wanted_.up.as<T>()}, .stride = 0},
+                static_cast<T*>(nullptr), stream);
+  }
+
+  /// out [inner,columns] = a^T b, a [rows,inner], b [rows,columns].
+  void multiply(const char* name, const T* a, std::int64_t inner, const T* b, std::int64_t columns,
+                T* out, Stream stream) const {
+    if constexpr (std::is_same_v<T, double>) {
+      weight_gradient(name, WeightGradient<T>::dense(a, b, rows_, inner, columns, out, parts_),
+                      stream);
+    } else {
+      multiply_matrices({.a = a,
+                         .b = b,
+                         .c = out,
+                         .rows = inner,
+                         .columns = columns,
+                         .depth = rows_,
+                         .transpose_a = true,
+                         .workspace = library_},
+                        stream);
+    }
+  }
+
+  PatchGradients wanted_;
+  std::int64_t rows_ = 0;
+  std::int64_t channels_ = 0;
+  std::int64_t width_ = 0;
+  MutableView library_{};
+  T* parts_ = nullptr;
+  T* active_ = nullptr;
+  T* bias_parts_ = nullptr;
+};
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -1,0 +1,136 @@
+#pragma once
+/// A patch on a tile of rows in shared memory: what patch_forward and conv_norm_forward share.
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/causal_conv/conv_tile.cuh"
+#include "kernels/pointwise/kernels.cuh"
+#include "kernels/simt.hpp"
+#include "kernels/tiles.cuh"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+
+template <class T>
+struct Patch {
+  const T* down;       ///< [C,D]
+  const T* down_bias;  ///< [D]
+  const T* up;         ///< [D,C]
+  const T* up_bias;    ///< [C]
+  T* saved;            ///< [rows,D] before the GELU, or null
+  std::int64_t channels;
+  std::int64_t bottleneck;
+
+  Patch(const PatchViews& weights, const MutableView& saved_to)
+      : down(weights.down.as<T>()),
+        down_bias(weights.down_bias.as<T>()),
+        up(weights.up.as<T>()),
+        up_bias(weights.up_bias.as<T>()),
+        saved(saved_to.as<T>()),
+        channels(weights.down ? weights.down.shape[0] : 0),
+        bottleneck(weights.down ? weights.down.shape[1] : 0) {}
+
+  /// Rows of 16-byte groups.
+  bool aligned() const {
+    return bottleneck % simt::Pack<T>::count == 0 && simt::aligned_16(down, up);
+  }
+};
+
+/// Both products of a patch for one tile. The first one's results, all D of them, lie in shared
+/// memory until the second one's are added to the tile, so that the registers hold the sums of one
+/// product at a time.
+template <class T, MathMode mode, int columns, bool aligned>
+struct PatchTile {
+  static constexpr int chunk = 32;  ///< columns of the bottleneck at a time
+  static constexpr int warps = tile_warps<T>(columns);
+  static constexpr TileShape up_shape{.rows = conv_tile_rows,
+                                      .columns = columns,
+                                      .depth = 16,
+                                      .row_warps = warps == 16 ? 4 : 2,
+                                      .column_warps = warps == 16 ? 4 : warps / 2};
+  static constexpr TileShape down_shape{.rows = conv_tile_rows,
+                                        .columns = chunk,
+                                        .depth = 16,
+                                        .row_warps = 4,
+                                        .column_warps = warps / 4};
+  using Down = TileProduct<T, mode, down_shape, Contiguous::depth, Contiguous::side, aligned>;
+  using Up = TileProduct<T, mode, up_shape, Contiguous::depth, Contiguous::side, aligned>;
+  static constexpr int threads = Up::threads;
+  static constexpr int stride = resident_stride<mode>(columns);
+  static constexpr int a_elements = 2 * Down::PanelA::elements;
+  static constexpr int panel_elements =
+      std::max(a_elements + 2 * Down::PanelB::elements, 2 * Up::PanelB::elements);
+
+  /// Of a row of gelu(x down + down_bias).
+  __host__ __device__ static constexpr int hidden_stride(std::int64_t bottleneck) {
+    return resident_stride<mode>(static_cast<int>(bottleneck));
+  }
+  static constexpr std::size_t shared_bytes(std::int64_t bottleneck) {
+    return simt::piece_bytes<T>(std::int64_t{conv_tile_rows} * hidden_stride(bottleneck)) +
+           simt::piece_bytes<T>(panel_elements);
+  }
+
+  /// tile [conv_tile_rows][stride] += gelu(x down + down_bias) up + up_bias for rows `first`
+  /// onwards. x is the tensor's rows, or null: the tile itself, whose columns past C are zeros. All
+  /// threads call it; everybody may read the tile afterwards.
+  __device__ __forceinline__ static void add(const Patch<T>& patch, const T* x, std::int64_t first,
+                                             std::int64_t rows, simt::SharedCarver& carver,
+                                             T* tile) {
+    const int hidden_width = hidden_stride(patch.bottleneck);
+    T* const hidden =
+        carver.take<T>(conv_tile_rows * hidden_width);  // [conv_tile_rows][hidden_width]
+    T* const panels = carver.take<T>(panel_elements);   // of either product
+    for (int d = 0; d < patch.bottleneck; d += chunk)
+      make_hidden(patch, x, first, rows, d, tile, panels, hidden, hidden_width);
+    const SideRows<T> weights{.at = patch.up,
+                              .stride = patch.channels,
+                              .first = 0,
+                              .columns = patch.channels,
+                              .depth = patch.bottleneck,
+                              .slice_depth = Up::depth};
+    Up up;
+    start_from_bias(up, patch.up_bias, 0, patch.channels);
+    up.add_resident(hidden, hidden_width, panels, slices_of(patch.bottleneck, Up::depth), weights);
+    up.visit([&](int m, int n, T value) { tile[m * stride + n] += value; });
+    __syncthreads();
+  }
+
+ private:
+  /// Columns d to d + chunk of gelu(x down + down_bias); zeros past its end, as the second product
+  /// wants.
+  __device__ __forceinline__ static void make_hidden(const Patch<T>& patch, const T* x,
+                                                     std::int64_t first, std::int64_t rows, int d,
+                                                     const T* tile, T* panels, T* hidden,
+                                                     int hidden_width) {
+    const int slices = slices_of(patch.channels, Down::depth);
+    const SideRows<T> weights{.at = patch.down,
+                              .stride = patch.bottleneck,
+                              .first = d,
+                              .columns = patch.bottleneck,
+                              .depth = patch.channels,
+                              .slice_depth = Down::depth};
+    Down down;
+    start_from_bias(down, patch.down_bias, d, patch.bottleneck);
+    if (x == nullptr) {
+      down.add_resident(tile, stride, panels + a_elements, slices, weights);
+    } else {
+      const DepthRows<T> x_rows{.at = x,
+                                .stride = patch.channels,
+                                .first = first,
+                                .rows = rows,
+                                .depth = patch.channels,
+                                .slice_depth = Down::depth};
+      down.add({.a = panels, .b = panels + a_elements}, slices, x_rows, weights);
+    }
+    down.visit([&](int m, int n, T value) {
+      const bool inside = d + n < patch.bottleneck;
+      if (patch.saved != nullptr && inside && first + m < rows)
+        patch.saved[(first + m) * patch.bottleneck + d + n] = value;
+      hidden[m * hidden_width + d + n] = inside ? Unary<T, UnaryFunction::gelu>{}(value) : T{0};
+    });
+  }
+};
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -1,0 +1,209 @@
+#!/usr/bin/env bash
+# The CmnRec example as its users run it:  tests/examples/cmnrec.sh PROGRAM
+set -euo pipefail
+
+program=$(realpath "$1")
+source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
+
+# run STATUS ARGUMENTS...: runs the program and expects this exit code; what it prints is in the file out.
+run() {
+  local expected=$1 status=0
+  shift
+  "$program" "$@" --threads "${threads:-2}" > out 2>&1 < /dev/null || status=$?
+  expect_status "$expected" "$status" "$@"
+}
+
+# 200 users of 12 items that walk through 30 items; item 99 occurs once.
+awk 'BEGIN {
+  for (u = 1; u <= 200; ++u) {
+    printf "u%d", u
+    for (t = 0; t < 12; ++t) printf " %d", 1 + (u * 7 + t) % 30
+    print u == 1 ? " 99" : ""
+  }
+}' > users.txt
+awk 'BEGIN { print "movieId,title,genres"; for (i = 1; i <= 30; ++i) printf "%d,\"Film, the %dth\",x\n", i, i }' > movies.csv
+
+tiny=(--data users.txt --min-item-count 2 --length 11 --hidden 16 --embedding 8 --word-size 8 --attention 4 --channels 8
+  --split "0.8,0.1,0.1")
+
+# Every model is trained, read back and measured on sequences that training has not seen.
+for model in cmnrec srmn lstm4rec gru4rec nextitnet mostpop; do
+  run 0 train --model $model --slots 3 "${tiny[@]}" --epochs 2 --out $model.safetensors
+  run 0 evaluate --data users.txt --checkpoint $model.safetensors
+  says "30 items; 160 sequences to train on"
+  says "20 to validate, 20 to test"
+  never_says "warning"
+done
+run 0 train --model cmnrec --schedule 4,11 --controller gru --loss sampled --loss-at last --order reference "${tiny[@]}" --epochs 1
+says "list, 2 chunks of 11 steps: 4 11"
+
+# Each section of a configuration file is for its own command.
+cat > sections.toml << 'END'
+[train]
+data = ["users.txt"]
+model = "mostpop"
+length = 11
+split = [0.8, 0.1, 0.1]
+
+[evaluate]
+checkpoint = "elsewhere.safetensors"
+
+[compare]
+data = ["users.txt"]
+length = 7
+min-item-count = 5
+END
+rm cmnrec.safetensors
+run 0 train --config sections.toml
+says "31 items; 160 sequences to train on"
+[[ -e cmnrec.safetensors && ! -e elsewhere.safetensors ]] || fail "a section of another command was taken"
+run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 2
+
+# A user of two files is one user, whose later items are in the later file.
+cut -d ' ' -f 1-7 users.txt > earlier.txt
+cut -d ' ' -f 1,8- users.txt > later.txt
+run 0 train --model mostpop --data earlier.txt,later.txt --min-item-count 2 --length 11 --split "0.8,0.1,0.1" --out mostpop.safetensors
+says "later.txt: 200 of its 200 users are in a file before it, too"
+says "30 items; 160 sequences to train on (12.0 items each, T = 11)"
+
+# --shift moves what is trained on.
+losses() { grep -oE '"loss":[0-9.]+' "$1"; }
+for shift in 0 3; do run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 2 --shift $shift --log shift$shift; done
+run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 2 --log unshifted
+[[ "$(losses shift0)" == "$(losses unshifted)" ]] || fail "expected --shift 0 to change nothing"
+[[ "$(losses shift3)" != "$(losses unshifted)" ]] || fail "expected --shift 3 to change what is learned"
+run 1 train --model cmnrec --slots 3 "${tiny[@]}" --shift 11
+says "--shift: expected less than --length 11, got 11"
+
+# Leave-last-out holds one item of each history back: the loss on it alone stops the training, not that on the walk before it.
+awk '{ $(NF - 1) = 31 + NR % 30; $NF = 61; print }' users.txt > late.txt
+run 0 train --model nextitnet --channels 16 --data late.txt --min-item-count 2 --leave-last-out --length 11 --batch 16 --epochs 20 --patience 20 \
+  --learning-rate 0.01 --log late --out late.safetensors
+tail -n 1 late | grep -qE '"validation":([5-9]|[1-9][0-9])' || fail "expected a held-out loss above 5, got $(tail -n 1 late)"
+
+# Other data: the test part may not be one.
+head -n 150 users.txt > fewer.txt
+run 0 evaluate --data fewer.txt --checkpoint cmnrec.safetensors
+says "warning: cmnrec.safetensors was trained on other data"
+
+# What follows is learned: the next item of the walk comes first, and items of the history do not come at all.
+run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 40 --learning-rate 0.01 --out good.safetensors
+run 0 recommend --checkpoint good.safetensors --titles movies.csv --history 5,6,7,8,9,10,11,12,13,14,15
+says "1. 16       Film, the 16th"
+never_says "Film, the 15th"
+run 0 recommend --checkpoint good.safetensors --data users.txt --user u3 --count 2
+says "User u3 (12 items)"
+run 0 recommend --checkpoint good.safetensors --history none,5 --history
+says "passed over, unknown to the model: none"
+says "no known item in the history: going by what is frequent"
+
+# Runs that are finished are not done again; a line that was cut off is.
+compare=(compare "${tiny[@]}" --models "mostpop,lstm4rec,srmn,tsc" --slots "2,3" --epochs 2 --results runs --curves runs)
+run 0 "${compare[@]}" --seeds 1,2
+says "CmnRec TSC m=2"
+says "means over 2 seeds"
+(($(wc -l < runs) == 9)) || fail "expected 9 finished runs, got $(wc -l < runs)"
+cp out first
+run 0 "${compare[@]}" --seeds 1,2
+never_says ", seed 1"
+diff <(grep -v epoch first) <(grep -v epoch out) > /dev/null || fail "the second table differs from the first"
+head -c -20 runs > shortened && mv shortened runs
+run 0 "${compare[@]}" --seeds 1,2
+says "the line was cut off"
+says "CmnRec TSC m=3, seed 2  2 epochs"
+never_says "SRMN, seed"
+run 0 "${compare[@]}" --seeds 1,2
+never_says "cut off"
+never_says ", seed 2"
+(($(wc -l < runs) == 9)) || fail "expected 9 finished runs after one was cut off, got $(wc -l < runs)"
+(($(wc -l < runs-curves.jsonl) == 16)) || fail "expected 16 points of learning curves"
+grep -q "</svg>" runs-curves.svg || fail "expected a whole figure"
+
+# Other ids for the same rows.
+sed -E 's/ / i/g' users.txt > renamed.txt
+
+# An interrupted run goes on where it was, and ends as if nothing had happened; threads do not matter.
+again=(train "${tiny[@]}" --keep 0.8 --loss sampled --negatives 10 --epochs 60 --patience 60)
+threads=1 run 0 "${again[@]}" --out unbroken.safetensors
+rm -f log
+"$program" "${again[@]}" --threads 2 --out resumed.safetensors --resume state --log log > out 2>&1 &
+pid=$!
+until grep -qs '"epoch":2' log; do kill -0 $pid 2> /dev/null || break; sleep 0.01; done
+kill -INT $pid 2> /dev/null || true
+status=0
+wait $pid || status=$?
+((status == 130)) || fail "expected exit code 130 of an interrupted run, got $status"
+[[ ! -e resumed.safetensors ]] || fail "an interrupted run with a state file wrote --out"
+# refuses SETTING OPTIONS...: what is not the same run, and where they differ.
+cat > again.toml << 'END'
+[train]
+data = ["users.txt"]
+min-item-count = 2
+length = 11
+hidden = 16
+embedding = 8
+word-size = 8
+attention = 4
+channels = 8
+split = [0.8, 0.1, 0.1]
+keep = 0.8
+loss = "sampled"
+negatives = 10
+epochs = 60
+patience = 60
+out = "resumed.safetensors"
+resume = "state"
+END
+refuses() {
+  local setting=$1
+  shift
+  run 1 train --config again.toml "$@"
+  says "state: keeps the state of another run: $setting"
+}
+refuses "loss_at: expected last, got all; give the same" --loss-at last
+refuses "order: expected reference, got paper; give the same" --order reference
+refuses "slots: expected 3, got 4; words: expected 3, got 4; give the same" --slots 3
+refuses "negatives: expected 11, got 10; give the same" --negatives 11
+refuses "hidden: expected 8, got 16; give the same" --hidden 8
+refuses "stop_on: expected ndcg, got loss; give the same" --stop-on ndcg
+refuses "other data: its items, sequences or split" --data fewer.txt
+refuses "other items; give the same" --data renamed.txt
+threads=3 run 0 "${again[@]}" --out resumed.safetensors --resume state
+cmp unbroken.safetensors resumed.safetensors || fail "the resumed run ended elsewhere"
+
+# Figures in the log are those that are printed.
+run 0 evaluate --data users.txt --checkpoint good.safetensors --log figures
+(($(wc -l < figures) == 4)) || fail "expected a line for model and popularity, with and without what was seen"
+for value in $(sed -E 's/.*"HR@5":([0-9.e-]+).*/\1/' figures); do says "HR@5  $(LC_ALL=C printf %.4f "$value")"; done
+
+# Made-up sequences: the answer comes last, one of 16, which are as frequent as each other.
+run 0 compare --generate --models "mostpop,gru4rec" --hidden 16 --embedding 8 --epochs 4 --learning-rate 0.01
+says "43 items; 2,400 sequences to train on (101.0 items each, T = 100), 150 to validate, 450 to test"
+hits=$(sed -nE 's/^GRU4Rec +[0-9.]+ +([0-9.]+).*/\1/p' out | head -n 1)
+awk -v hits="$hits" 'BEGIN { exit !(hits > 0.2) }' || fail "expected at least a guess among the answers of GRU4Rec: HR@5 $hits"
+
+# What is wrong is said before anything is trained.
+run 1 train "${tiny[@]}" --slots 12
+says "--slots: expected 1 to 11 with --length 11, got 12"
+run 1 train "${tiny[@]}" --schedule 4,9
+says "--schedule 4,9:"
+run 1 train "${tiny[@]}" --schedule sometimes
+says "expected pec, tsc, exc, every, every:G or steps"
+run 1 train "${tiny[@]}" --min-length 13
+says "--min-length: expected 2 to 12 items"
+run 1 train "${tiny[@]}" --loss sampled --negatives 31
+says "--negatives: expected 1 to 30"
+run 1 train --data movies.csv --out missing/model.safetensors
+says "--out: expected a file in a folder that is there, got missing/model.safetensors"
+run 1 train --data movies.csv --out movies.csv
+says "--out: expected a file of its own, got movies.csv, which is that of --data"
+for option in --results --curves; do
+  run 1 compare --data movies.csv $option missing/file
+  says "$option: expected a file in a folder that is there"
+done
+head -c 3000 good.safetensors > half.safetensors
+run 1 evaluate --data users.txt --checkpoint half.safetensors
+says "half.safetensors"
+run 1 recommend --checkpoint good.safetensors --data users.txt --user nobody
+says "--user nobody: the data has no such user"
+echo "passed"

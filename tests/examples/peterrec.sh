@@ -1,0 +1,342 @@
+#!/usr/bin/env bash
+# The PeterRec example as its users run it:  tests/examples/peterrec.sh PROGRAM
+# What it may not do: test on what was trained on, replace good files or note figures when interrupted.
+set -euo pipefail
+
+program=$(realpath "$1")
+source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
+
+# run STATUS ARGUMENTS...: runs the program and expects this exit code; what it prints is in the file out.
+run() {
+  local expected=$1 status=0
+  shift
+  "$program" "$@" --threads "${threads:-2}" > out 2>&1 || status=$?
+  expect_status "$expected" "$status" "$@"
+}
+
+# interrupt WORD ARGUMENTS...: asks the program to stop once its log has WORD, and expects exit code 130.
+interrupt() {
+  local word=$1 status=0 waited=0
+  shift
+  rm -f log
+  "$program" "$@" --threads 2 --epochs 1000000 --patience 1000000 --log log > out 2>&1 &
+  local pid=$!
+  until grep -qs "$word" log; do
+    kill -0 "$pid" 2> /dev/null || fail "ended before its log had $word: $*"
+    ((++waited < 6000)) || fail "its log never had $word: $*"
+    sleep 0.02
+  done
+  kill -TERM "$pid"
+  wait "$pid" || status=$?
+  ((status == 130)) || fail "expected exit code 130 of an interrupted run, got $status: $*"
+}
+
+# 60 users of 6 items, and one who has seen 20 different ones; 30 items in all.
+awk 'BEGIN {
+  for (u = 1; u <= 60; ++u) {
+    printf "%d", u
+    for (t = 0; t < 6; ++t) printf " %d", 1 + (u * 7 + t * (1 + u % 3)) % 30
+    print ""
+  }
+  printf "61"
+  for (i = 1; i <= 20; ++i) printf " %d", i
+  print ""
+}' > users.txt
+awk 'BEGIN { for (u = 1; u <= 40; ++u) print 100 + u, 1 + u % 30, 1 + (u + 1) % 30, 1 + (u + 2) % 30 }' > more.txt
+awk 'BEGIN { for (u = 1; u <= 61; ++u) printf "%d::%s::%d::1::0\n", u, u % 2 ? "F" : "M", u % 3 ? 25 : 35 }' > users.dat
+
+tiny=(--channels 8 --dilations "1,2")
+
+# What a hurried hand types: one line that says what was meant.
+run 1 pretrain --data users.txt --chanels 32
+says "peterrec: unknown option --chanels (did you mean --channels?); peterrec pretrain --help lists the options"
+run 1 pretrain --data users.txt --patch next.patch.safetensors
+says "pretrain has no option --patch, which is one of evaluate, recommend"
+run 1 evaluate users.txt
+says "unexpected argument 'users.txt'"
+run 1 pretrian
+says "unknown command 'pretrian' (did you mean pretrain?); expected pretrain, finetune, evaluate, recommend, compare"
+run 1
+says "expected a command: pretrain, finetune, evaluate, recommend, compare"
+refuses_config() {
+  printf '%b' "$1" > wrong.toml
+  run 1 pretrain --data users.txt --config wrong.toml
+  says "peterrec: --config: $2"
+}
+refuses_config '[pretrain]\nchanels = 32\n' "unknown name chanels in [pretrain] (did you mean --channels?)"
+refuses_config '[pretran]\nchannels = 32\n' "unknown section [pretran] (did you mean pretrain?)"
+refuses_config 'channels = 32\n' "line 1: expected sections, as [pretrain], got 'channels' outside of one"
+refuses_config '[pretrain]\ndata = ["users.txt"\nepochs = 1\n' "line 3: "
+refuses_config '[pretrain]\nepochs = 1999-12-31\n' "line 2: expected a number, a text, true, false, or a list of such"
+printf '[pretrain]\nhold-out-last = "perhaps"\n' > wrong.toml
+run 1 pretrain --data users.txt --config wrong.toml
+says "--hold-out-last: cannot be read, got 'perhaps'"
+run 1 pretrain --data users.txt --learning-rate 0
+says "--learning-rate: expected a number above 0, got 0"
+run 1 pretrain --data users.txt --learning-rate banana
+says "--learning-rate: expected a number above 0, got 'banana'"
+"$program" pretrain --data users.txt --channels > out 2>&1 && fail "expected an error"
+says "--channels: expected a value"
+run 1 pretrain --data users.txt --split 0.5,0.5,0.5
+says "pretrain has no option --split, which is one of finetune, evaluate, compare"
+printf '1,2,1700000001\n1,3,1700000002\n2,2,1700000003\n' > bare.csv
+run 1 pretrain --data bare.csv
+says "looks like no known format"
+run 1 finetune --data users.txt --profiles users.dat --task gender --split 0.5,0.5
+says "--split: expected 3 values, got 2"
+run 1 finetune --data users.txt --profiles users.dat --task gender --base users.txt
+says "users.txt: is no safetensors file: it begins with text"
+run 1 finetune --data users.txt --profiles users.dat --task gender --split 0.5,0.5,0.5
+says "--split: expected three shares (training, validation, test) that sum to 1, got 0.5,0.5,0.5"
+
+# Held-out items: of all files.  Of a sequence of three items one is left, which is none to learn from.
+run 0 pretrain --data users.txt,more.txt "${tiny[@]}" --epochs 1 --out all.safetensors
+says "96 sequences to train on, 5 held out"
+run 0 pretrain --data users.txt,more.txt "${tiny[@]}" --epochs 1 --hold-out-last --out held.safetensors
+sequences=$(sed -nE 's/.*items, ([0-9]+) sequences to train on, ([0-9]+) held out.*/\1 + \2/p' out)
+((sequences == 61)) || fail "expected 61 sequences of two items or more, got $sequences"
+
+# Each section of a configuration file is for its own command.
+cat > sections.toml << 'END'
+[pretrain]
+data = ["users.txt"]
+channels = 8
+dilations = [1, 2]
+epochs = 1
+
+[finetune]
+base = "elsewhere.safetensors"
+data = ["users.txt", "more.txt"]
+length = 3
+split = [0.5, 0.1, 0.4]
+out = ["elsewhere.patch.safetensors"]
+
+[evaluate]
+base = "all.safetensors"
+data = ["more.txt"]
+split = [0.2, 0.2, 0.6]
+END
+run 0 pretrain --config sections.toml
+says "wrote base.safetensors"
+says "users.txt: read as"
+if grep -q "more.txt" out || [[ -e elsewhere.safetensors ]]; then fail "a section of another command was taken"; fi
+profiles=(--profiles users.dat --base base.safetensors)
+run 0 finetune --config sections.toml "${profiles[@]}" --task gender --epochs 1 --out sections.patch.safetensors
+run 0 evaluate --data users.txt "${profiles[@]}" --patch sections.patch.safetensors --split 0.5,0.1,0.4 --length 3
+
+# A user has one line of a file; files of the same user ids are told of.
+printf '1 5 6\n2 5 6\n1 7 8\n' > twice.txt
+run 1 pretrain --data twice.txt "${tiny[@]}" --epochs 1
+says 'twice.txt:3: user "1" has a line already'
+head -n 3 users.txt > again.txt
+run 0 pretrain --data users.txt,again.txt "${tiny[@]}" --epochs 1 --out again.safetensors
+says "again.txt: 3 of its 3 user ids are in users.txt, too"
+
+# What cannot be written is said before anything is read.
+mkdir taken
+late=(--data twice.txt --profiles users.dat)
+run 1 pretrain "${late[@]}" --out missing/base.safetensors
+says "--out: expected a file in a folder that is there, got missing/base.safetensors: no folder $PWD/missing"
+run 1 pretrain "${late[@]}" --resume missing/state
+says "--resume: expected a file in a folder that is there"
+run 1 pretrain "${late[@]}" --out taken
+says "taken: is not a regular file"
+run 1 pretrain "${late[@]}" --out twice.txt
+says "--out: expected a file of its own, got twice.txt, which is that of --data"
+run 1 pretrain "${late[@]}" --out one --resume ./one
+says "--resume: expected a file of its own, got ./one, which is that of --out"
+cp all.safetensors before
+run 1 finetune "${late[@]}" --base all.safetensors --task gender --out taken/../all.safetensors
+says "which is that of --base"
+cmp before all.safetensors || fail "finetune has changed its base"
+run 1 finetune "${late[@]}" --base all.safetensors --task gender,gender
+says "got gender.patch.safetensors, which it names twice"
+run 1 compare "${late[@]}" --task gender --base missing/base.safetensors
+says "--base: expected a file in a folder that is there"
+rmdir taken
+
+# The next-item task refuses a base that knows its answers.
+for command in "finetune --task next" "evaluate" "compare --task next"; do
+  # shellcheck disable=SC2086
+  run 1 $command --base all.safetensors --data users.txt
+  says "expected a base of 'pretrain --hold-out-last', got all.safetensors"
+done
+
+# User 61 has 10 items that are neither seen nor the target of the test.
+run 0 finetune --base held.safetensors --data users.txt --task next --epochs 1
+says "sampled, 10 negatives of 30 items"
+says "99 negatives were asked for"
+run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors --sampled 10
+says "sampled, 10 negatives of 30 items"
+if grep -q "asked for" out; then fail "ten negatives are there"; fi
+
+# The base's own head stands beside the patch, with the figures that it has without one.
+run 0 evaluate --base held.safetensors --data users.txt --sampled 10 --log alone
+run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors --sampled 10 --log beside
+(($(wc -l < alone) == 2 && $(wc -l < beside) == 3)) || fail "expected base and popularity, and the patch before them"
+diff alone <(tail -n 2 beside) || fail "the base's figures depend on the patch beside it"
+grep -q '"hr5_sampled":.*"mrr5_full":.*"method":"next.patch.safetensors"' beside || fail "expected the patch's figures in the log"
+never_says "warning"
+tac users.txt > reversed.txt
+run 0 evaluate --base held.safetensors --data reversed.txt --patch next.patch.safetensors
+never_says "warning"
+sed 's/ [0-9]*$//' users.txt > shorter.txt
+run 0 evaluate --base held.safetensors --data shorter.txt --patch next.patch.safetensors
+says "warning: next.patch.safetensors was trained on other sequences than these"
+run 1 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors,next.patch.safetensors
+says "--patch: expected each file once, got next.patch.safetensors twice"
+
+run 1 evaluate --base all.safetensors --data users.txt
+says "evaluate without --patch: it is tested on each user's last items"
+
+# Histories from standard input: each line may name its task, and an unknown one does not end the program.
+asked=(recommend --base held.safetensors --patch next.patch.safetensors)
+printf '1,2,3\nnext: 4, 5, nothing\nage: 1,2\nbase: 6\n\n' > histories
+"$program" "${asked[@]}" --threads 2 < histories > out 2>&1 || fail "expected answers to lines"
+says "History (3 items), task next"
+says "History (3 items, 1 of them unknown to the base), task next"
+says "--task age: expected base or the task of a --patch file, base, next, got age"
+says "History (1 items), task base"
+says "no known item in the history: going by what is frequent"
+(($(grep -c "^History" out) == 4)) || fail "expected a heading for each line that was answered"
+run 1 "${asked[@]}" --history 1,2 --task base,age
+if grep -q "^History" out; then fail "a task that is refused has a heading"; fi
+cp next.patch.safetensors other.patch.safetensors
+run 1 recommend --base held.safetensors --patch next.patch.safetensors,other.patch.safetensors --history 1
+says "--patch: expected one file a task, got next.patch.safetensors and other.patch.safetensors of task next"
+run 1 recommend --base held.safetensors --data users.txt --user 99
+says "--user 99: the data has no such user"
+run 1 recommend --base held.safetensors --user 99
+says "--user: give the behaviour of the users with --data"
+
+# A patch knows its split.
+gender=(--base all.safetensors --data users.txt --profiles users.dat)
+run 0 finetune "${gender[@]}" --task gender --epochs 2 --split 0.5,0.1,0.4 --split-seed 7 --length 10
+figures=$(grep -o 'accuracy .*' out)
+run 0 evaluate "${gender[@]}" --patch gender.patch.safetensors
+says "$figures"
+run 0 evaluate "${gender[@]}" --patch gender.patch.safetensors --split 0.5,0.1,0.4 --split-seed 7 --length 10
+says "$figures"
+for other in "--split 0.7,0.1,0.2" "--split-seed 8" "--length 11"; do
+  # shellcheck disable=SC2086
+  run 1 evaluate "${gender[@]}" --patch gender.patch.safetensors $other
+  says "gender.patch.safetensors was trained"
+done
+head -n 50 users.dat > fewer.dat
+run 0 evaluate --base all.safetensors --data users.txt --profiles fewer.dat --patch gender.patch.safetensors
+says "trained on data of 61 users, this has 50"
+tac users.txt > reversed.txt
+run 0 evaluate --base all.safetensors --data reversed.txt --profiles users.dat --patch gender.patch.safetensors
+says "gender.patch.safetensors was trained with another test part, of users"
+tac users.dat > reversed.dat
+run 0 evaluate --base all.safetensors --data users.txt --profiles reversed.dat --patch gender.patch.safetensors
+says "$figures"
+if grep -q "warning" out; then fail "the same users, and a warning"; fi
+
+# Labels of one's own: a table with a header, some users without a label.
+awk 'BEGIN { print "churned,user_id,city"; for (u = 1; u <= 61; ++u) print (u % 4 ? (u % 2 ? "yes" : "no") : "") "," u ",Oslo" }' > labels.csv
+labels=(--base all.safetensors --data users.txt --profiles labels.csv)
+run 0 finetune "${labels[@]}" --task churned --epochs 2 --learning-rate 0.00001
+says "churned: the last epoch was the best (*): it was still improving; see --epochs"
+says "label frequency: accuracy"
+says 'labels.csv: read as profiles: user "user_id", "churned", "city"'
+run 0 evaluate "${labels[@]}" --patch churned.patch.safetensors
+says "label frequency"
+run 0 recommend --data users.txt --patch churned.patch.safetensors --base all.safetensors --user 7
+says "yes"
+sed '1s,churned,base,' labels.csv > base.csv
+for command in finetune compare; do
+  run 1 $command --base all.safetensors --data users.txt --profiles base.csv --task base --epochs 1
+  says "--task base: is the name of the base's own head"
+done
+sed '1s,churned,left/stayed,' labels.csv > slash.csv
+run 0 finetune --base all.safetensors --data users.txt --profiles slash.csv --task left/stayed --epochs 1
+says "left_stayed.patch.safetensors"
+run 0 evaluate --base all.safetensors --data users.txt --profiles slash.csv --patch left_stayed.patch.safetensors
+says "left/stayed: label frequency"
+run 1 finetune "${labels[@]}" --task city --epochs 1
+says "--task city: expected users with at least two values, got one"
+run 1 finetune "${labels[@]}" --task age --epochs 1
+says 'expected one of the attributes "churned", "city", got "age"'
+
+# An interrupted run leaves a file that is there as it is, and goes on from its state.
+cp all.safetensors before
+interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --out all.safetensors
+says "all.safetensors was there already and is unchanged"
+cmp before all.safetensors || fail "an interrupted run has replaced its --out"
+interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --out new.safetensors
+says "what was learned so far is in new.safetensors"
+[[ -e new.safetensors ]] || fail "what was learned was not written"
+cp gender.patch.safetensors before
+interrupt '"epoch":2' finetune "${gender[@]}" --task gender,age
+says "gender.patch.safetensors was there already and is unchanged"
+says "task age was not trained"
+cmp before gender.patch.safetensors || fail "an interrupted run has replaced its --out"
+interrupt '"epoch":2' finetune "${gender[@]}" --task gender --resume state --out part.safetensors
+says "the state of training is in state: the same command goes on from it"
+[[ -e state && ! -e part.safetensors ]] || fail "expected a state file and no patch"
+# refuses STATE SETTING COMMAND...: the state file is of another run, and the message says where they differ.
+refuses() {
+  local state=$1 setting=$2
+  shift 2
+  run 1 "$@" --resume "$state" --epochs 300 --out part.safetensors
+  says "$state: keeps the state of another run: $setting"
+}
+resumed=(finetune "${gender[@]}" --task gender)
+refuses state "other data: its items, sequences or split" "${resumed[@]}" --split-seed 8
+says "split_seed: expected 8, got 1"
+refuses state "bottleneck: expected 3, got 0; give the same" "${resumed[@]}" --bottleneck 3
+refuses state "insertion: expected parallel, got serial; give the same" "${resumed[@]}" --insertion parallel
+refuses state "seed: expected 2, got 1; give the same" "${resumed[@]}" --seed 2
+refuses state "batch: expected 3, got 8; give the same" "${resumed[@]}" --batch 3
+refuses state "another base" finetune --base again.safetensors --data users.txt --profiles users.dat --task gender
+refuses state "other data: its items, sequences or split" finetune --base all.safetensors --data reversed.txt --profiles users.dat --task gender
+refuses state "other data: its items, sequences or split" finetune "${gender[@]}" --task age
+says "task: expected age, got gender"
+threads=3 run 0 finetune "${gender[@]}" --task gender --resume state --epochs 300 --patience 300 --out part.safetensors
+threads=1 run 0 finetune "${gender[@]}" --task gender --epochs 300 --patience 300 --out whole.safetensors
+cmp part.safetensors whole.safetensors || fail "the resumed run of finetune ended elsewhere"
+interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --out part.safetensors
+sampled=(--data users.txt --pretrain-loss sampled)
+refuses base.state "channels: expected 4, got 8; give the same" pretrain "${sampled[@]}" --channels 4 --dilations 1,2
+refuses base.state "loss: expected softmax, got sampled; relu: expected true, got false; give" pretrain --data users.txt "${tiny[@]}"
+refuses base.state "sampled_share: expected 0.5, got 0.2; give the same" pretrain "${sampled[@]}" "${tiny[@]}" --sampled-share 0.5
+refuses base.state "length: expected 20, got 50; give the same" pretrain "${sampled[@]}" "${tiny[@]}" --length 20
+refuses base.state "other data: its items, sequences or split" pretrain "${sampled[@]}" "${tiny[@]}" --data more.txt
+threads=3 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --epochs 300 --patience 300 \
+  --out part.safetensors
+threads=1 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --epochs 300 --patience 300 --out whole.safetensors
+cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain ended elsewhere"
+
+# Every method on a task of classes and on one of items, by few examples and by all: each has a line in the log, and what has
+# learned is ahead of chance.
+run 0 compare --generate --task gender,items "${tiny[@]}" --epochs 2 --pretrain-epochs 1 --few-shot 0.5 --item-loss bpr --negatives rank \
+  --learning-rate 0.003 --seeds 2 --show-users 2 --log compared
+for method in "PeterRec serial" "PeterRec parallel" "PeterRec one per block" FineAll FineCLS FineLast1 FineLast2 FineZero MTL; do
+  (($(grep -c "\"method\":\"$method\"" compared) == 4)) || fail "expected 4 lines of $method in the log"
+done
+# figure NAME TASK METHOD: of the run on all examples.
+figure() { grep "\"share\":1,.*\"task\":\"$2\",\"method\":\"$3\"" compared | sed -E "s/.*\"$1\":([0-9.e+-]+).*/\1/"; }
+larger() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b) }'; }
+larger "$(figure accuracy gender FineAll)" "$(figure accuracy gender "label frequency")" || fail "FineAll has not learned gender"
+larger "$(figure "MRR@5 full" items "PeterRec serial")" "$(figure "MRR@5 full" items random)" || fail "PeterRec has not learned items"
+larger "$(figure trained gender FineAll)" "$(figure trained gender "PeterRec serial")" || fail "a patch is as large as the network"
+says "Means over 2 seeds of fine-tuning, below them the spread."
+(($(grep -c "^User [12], the last of" out) == 4)) || fail "expected two users of each task"
+
+# A base that compare has written serves the next comparison.
+run 0 compare "${gender[@]:2}" --base compared.safetensors --task gender "${tiny[@]}" --epochs 1 --pretrain-epochs 1 --methods fine-cls
+run 0 compare "${gender[@]:2}" --base compared.safetensors --task gender --epochs 1 --methods fine-cls --learning-rates 0.003,0.001
+if grep -q "pre-training" out; then fail "a base that is there was pre-trained anew"; fi
+
+run 0 compare --data users.txt --base held.safetensors --task next --epochs 1 --methods fine-cls --show-users 0 --log nexts
+(($(grep -c '"method"' nexts) == 4)) || fail "expected the method, the base's own head, popularity and chance"
+says "the base's own head"
+never_says "Users of the test part"
+
+# An interrupted method has no figures.
+interrupt 'gender, FineCLS' compare "${gender[@]}" --task gender --methods fine-cls
+says "interrupted in task gender, FineCLS"
+if grep -q '"method"' log; then fail "the log has figures of a method that was interrupted"; fi
+
+echo "passed"

@@ -1,0 +1,257 @@
+#!/usr/bin/env bash
+# The serve example as its users run it:  tests/examples/serve.sh SERVE PETERREC CMNREC
+# What it serves must be what the programs that wrote the files recommend; no line may end it; users outlive it.
+set -euo pipefail
+
+serve=$(realpath "$1")
+peterrec=$(realpath "$2")
+cmnrec=$(realpath "$3")
+source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
+
+# train ARGUMENTS...: one of the programs, which must succeed.
+train() { "$@" --threads 2 > out 2> errors || fail "$*"; }
+
+# run STATUS ARGUMENTS...: serves the lines of the file in; answers are in the file out.
+run() {
+  local expected=$1 status=0
+  shift
+  "$serve" "$@" < in > out 2> errors || status=$?
+  expect_status "$expected" "$status" "$@"
+}
+
+lines() { (($(wc -l < out) == $1)) || fail "expected $1 lines of answers"; }
+
+# ids of the answers' lists, one a line, as "4 7 1".
+ids() { sed -nE '/"best"/{s/"score":[^}]*//g; s/.*"best":\[//; s/[^0-9,]//g; s/,+/ /g; s/ $//; p}' out; }
+
+# The same of what a program's recommend printed.
+printed() { sed -nE 's/^ +[0-9]+\. ([0-9]+) .*/\1/p' out | xargs; }
+
+awk 'BEGIN {
+  for (u = 1; u <= 60; ++u) {
+    printf "%d", u
+    for (t = 0; t < 8; ++t) printf " %d", 1 + (u * 7 + t * (1 + u % 3)) % 40
+    print ""
+  }
+  printf "61"
+  for (i = 1; i <= 20; ++i) printf " %d", i
+  print ""
+}' > users.txt
+awk 'BEGIN { for (u = 1; u <= 61; ++u) printf "%d::%s::25::1::0\n", u, u % 2 ? "F" : "M" }' > users.dat
+
+train "$peterrec" pretrain --data users.txt --channels 8 --dilations "1,2" --epochs 2 --hold-out-last
+train "$peterrec" finetune --data users.txt --profiles users.dat --task next,gender --epochs 1
+
+# A user's events and the same history at once: the list that peterrec recommend prints.  20 items and [TCL] are more than the network
+# reaches, so padding does not matter.
+history=$(seq -s , 1 20)
+train "$peterrec" recommend --count 5 --history "$history"
+expected_base=$(printed)
+train "$peterrec" recommend --patch next.patch.safetensors --task next --count 5 --history "$history"
+expected_next=$(printed)
+{
+  for i in $(seq 1 20); do echo "{\"user\": \"u\", \"item\": \"$i\"}"; done
+  echo '{"user": "u", "task": "base", "k": 5}'
+  echo "{\"history\": [$history], \"task\": \"base\", \"k\": 5}"
+  echo '{"user": "u", "task": "next", "k": 5}'
+  echo "{\"history\": [$history], \"task\": \"next\", \"k\": 5}"
+} > in
+for threads in 1 3; do
+  run 0 --base base.safetensors --patch next.patch.safetensors --threads $threads
+  lines 4
+  [[ $(ids | sort | uniq -c | awk '{ print $1 }' | xargs) == "2 2" ]] || fail "a history and the same events differ"
+  for list in "$expected_base" "$expected_next"; do ids | grep -qxF "$list" || fail "expected the list $list"; done
+done
+
+# A two-way base has no streams: it reads what it was trained with, as peterrec recommend does, histories longer and shorter than that.
+two_way=(--non-causal --length 7)
+train "$peterrec" pretrain --data users.txt "${two_way[@]}" --channels 8 --dilations "1,2" --epochs 2 --hold-out-last --out both.safetensors
+train "$peterrec" finetune --data users.txt --base both.safetensors --task next --length 7 --epochs 1 --out both.patch.safetensors
+for history in 3,9,4 "$history"; do
+  train "$peterrec" recommend --base both.safetensors --length 7 --count 10 --history "$history"
+  printed > expected
+  train "$peterrec" recommend --base both.safetensors --patch both.patch.safetensors --task next --count 10 --history "$history"
+  printed >> expected
+  {
+    for i in ${history//,/ }; do echo "{\"user\": \"u\", \"item\": \"$i\"}"; done
+    echo '{"user": "u", "task": "base", "k": 10}'
+    echo '{"user": "u", "task": "next", "k": 10}'
+  } > in
+  run 0 --base both.safetensors --patch both.patch.safetensors
+  ids | cmp -s expected - || fail "expected the lists of peterrec recommend: $(cat expected)"
+done
+
+# Lines that are wrong get an answer each, with their number, and the next one is read.
+printf '%s\n' '{"user": "a", "item": 1}' 'no json' '[1]' '{"user": "a"}' '{"user": "a", "item": "99"}' \
+  '{"user": "a", "task": "other"}' '{"user": "b", "task": "base"}' '{"user": "a", "task": "base", "k": 0}' \
+  '{"user": "a", "task": "base", "k": 1.5}' '{"user": {}, "item": 1}' '{"user": "a", "item": 1, "more": 1}' '' \
+  '{"history": [], "task": "base"}' '{"load": "absent"}' '{"unload": "gender"}' $'{"user": "\xff", "item": 1}' \
+  '{"user": "a", "task": "base", "k": 2}' > in
+run 0 --base base.safetensors --measure
+lines 15
+for line in 2 3 4 5 6 7 8 9 10 11 13 14 15 16; do
+  grep -qE "^\{\"line\":$line,.*\"error\":" out || fail "expected an error of line $line"
+done
+says '{"line":2,"error":"no JSON: it goes wrong at byte 2"}'
+says '{"line":4,"error":"expected \"item\" (what the user did) or \"task\" (a request), got neither"}'
+says '{"line":5,"user":"a","error":"unknown item '"'99'"'"}'
+says '{"line":6,"user":"a","task":"other","error":"unknown task '"'other'; loaded: base"'"}'
+says '"line":17,"user":"a","task":"base","best":[{"id":'
+says '17 lines, 14 errors' errors
+says 'requests: 1, p50' errors
+
+# What a stranger's line may hold: a time, items that are new, both kinds of line at once, half a line.
+printf '%s\n' '{"user": "a", "item": 1, "timestamp": 1700000000}' '{"history": [1, "new", 2, "newer"], "task": "base", "k": 1}' \
+  '{"history": ["new"], "task": "base"}' '{"user": "a", "history": [1], "task": "base"}' '{"user": "a", "item": 1, "task": "base"}' \
+  '{}' '{"user": "", "item": 1}' '{"user": "a", "item": 1' '{"unload": "base"}' > in
+run 0 --base base.safetensors
+lines 8
+says '{"line":2,"task":"base","unknown":2,"best":[{"id":'
+says '{"line":3,"task":"base","error":"none of the 1 items of the history is known"}'
+says '{"line":4,"error":"a request is of a \"user\" or of a \"history\", got both"}'
+says '{"line":5,"error":"a line is an event (\"item\") or a request (\"task\"), got both"}'
+says '{"line":6,"error":"expected \"user\", \"history\", \"load\" or \"unload\", got none of them"}'
+says '{"line":7,"error":"\"user\": expected a name, got an empty text"}'
+says '{"line":8,"error":"no JSON: the line ends early"}'
+says '{"line":9,"error":"task '"'base' is the base's own and stays"'"}'
+
+# Classes come with probabilities that sum to one.
+printf '%s\n' '{"history": [1, 2, 3], "task": "gender"}' > in
+run 0 --base base.safetensors --patch gender.patch.safetensors
+sum=$(grep -oE '"probability":[0-9.e-]+' out | awk -F: '{ sum += $2 } END { printf "%.3f", sum }')
+[[ "$sum" == 1.000 ]] || fail "expected probabilities that sum to 1, got $sum"
+cp gender.patch.safetensors again.patch.safetensors
+run 1 --base base.safetensors --patch gender.patch.safetensors,again.patch.safetensors
+says "--patch: expected one file a task, got again.patch.safetensors of task gender again" errors
+
+# So do lines that are too deep or too long to be kept.
+{
+  head -c 100000 /dev/zero | tr '\0' '[' | sed 's/^/{"user": "a", "task": "base", "k": /'
+  echo
+  head -c 100000 /dev/zero | tr '\0' '[' | sed 's/^/{"user": "a", "task": "base", "k": /'
+  head -c 100000 /dev/zero | tr '\0' ']'
+  echo '}'
+  head -c 3145728 /dev/zero | tr '\0' ' '
+  echo '{"user": "a", "item": 1}'
+  echo '{"history": [1], "task": "base", "k": 1}'
+} > in
+run 0 --base base.safetensors
+lines 4
+for line in 1 2; do says "{\"line\":$line,\"error\":"; done
+says '{"line":3,"error":"the line is longer than 1048576 bytes"}'
+says '"line":4,"task":"base","best":[{"id":'
+
+# Tasks come and go.
+printf '%s\n' '{"user": 7, "item": 3}' '{"user": 7, "task": "gender"}' '{"load": "gender.patch.safetensors"}' \
+  '{"user": 7, "task": "gender"}' '{"unload": "gender"}' '{"user": 7, "task": "gender", "k": 2}' > in
+run 0 --base base.safetensors
+says '{"line":2,"user":"7","task":"gender","error":"unknown task'
+says '{"line":3,"loaded":"gender"}'
+says '"line":4,"user":"7","task":"gender","best":[{"id":"'
+[[ $(sed -n 's/.*"line":4,//p' out | grep -o '"id"' | wc -l) == 2 ]] || fail "a task of two classes answers with both"
+says '{"line":5,"unloaded":"gender"}'
+says '{"line":6,"user":"7","task":"gender","error":"unknown task'
+
+# Users go on in another run, with other threads, as in one run.
+{
+  for i in 3 1 4 1 5; do for u in a b c; do echo "{\"user\": \"$u\", \"item\": $i}"; done; done
+  for u in a b c; do echo "{\"user\": \"$u\", \"task\": \"next\", \"k\": 6}"; done
+} > first
+{
+  for i in 9 2 6; do for u in a b c; do echo "{\"user\": \"$u\", \"item\": $i}"; done; done
+  for u in a b c; do echo "{\"user\": \"$u\", \"task\": \"next\", \"k\": 6}"; done
+} > second
+cat first second > in
+run 0 --base base.safetensors --patch next.patch.safetensors
+ids | tail -n 3 > at_once
+cp first in
+run 0 --base base.safetensors --patch next.patch.safetensors --states users.states
+cp second in
+run 0 --base base.safetensors --patch next.patch.safetensors --states users.states --threads 2
+ids > later
+cmp -s at_once later || fail "users that were saved answer otherwise"
+
+# A signal ends the input: what was read is answered and the users are kept.
+mkfifo pipe
+rm -f out errors
+"$serve" --base base.safetensors --states kept.states --threads 2 < pipe > out 2> errors &
+server=$!
+exec 3> pipe
+echo '{"user": "late", "item": "3"}' >&3
+echo '{"history": ["3"], "task": "base", "k": 1}' >&3
+for _ in {1..200}; do if [[ -s out ]]; then break; fi; sleep 0.05; done
+kill -TERM "$server"
+wait "$server" || fail "a signal is an orderly end"
+exec 3>&-
+says 'users'"'"' states are in kept.states' errors
+echo '{"user": "late", "task": "base", "k": 3}' > in
+run 0 --base base.safetensors --states kept.states
+says '"user":"late"'
+
+# Who reads the answers may go, and a disk may be full: what was read is kept, and the exit code says so.
+{
+  echo '{"user": "kept", "item": "3"}'
+  for _ in {1..3000}; do echo '{"user": "kept", "task": "base", "k": 30}'; done
+} > many
+for threads in 1 2; do
+  rm -f gone.states full.states
+  status=0
+  "$serve" --base base.safetensors --states gone.states --threads $threads < many 2> errors | head -n 1 > out || status=$?
+  ((status == 1)) || fail "expected exit code 1 for a closed pipe, got $status"
+  says 'serve: answers cannot be written: Broken pipe; users'"'"' states are in gone.states' errors
+  status=0
+  "$serve" --base base.safetensors --states full.states --threads $threads < many > /dev/full 2> errors || status=$?
+  ((status == 1)) || fail "expected exit code 1 for a full disk, got $status"
+  says 'serve: answers cannot be written: No space left on device; users'"'"' states are in full.states' errors
+  echo '{"user": "kept", "task": "base", "k": 1}' > in
+  for states in gone full; do
+    run 0 --base base.safetensors --states $states.states
+    says '"user":"kept"'
+  done
+done
+# A reader of both streams that goes, while the input does not end.
+status=0
+("$serve" --base base.safetensors --threads 2 < pipe 2>&1 | head -n 1 > out) &
+reader=$!
+exec 3> pipe
+cat many >&3 || true
+wait "$reader" || status=$?
+exec 3>&-
+((status == 1)) || fail "expected exit code 1 for a closed pipe, got $status"
+
+# States that could not be written are an error before anything is served.
+run 1 --base base.safetensors --states absent/users.states
+says 'absent/users.states: cannot be written: no file can be made in its folder: No such file or directory' errors
+[[ ! -s out ]] || fail "nothing is served without a place for states"
+
+head -c 2000 users.states > short.states
+run 1 --base base.safetensors --states short.states
+says 'short.states: ends early' errors
+train "$peterrec" pretrain --data users.txt --channels 8 --dilations "1,2" --epochs 1 --seed 2 --out other.safetensors
+run 1 --base other.safetensors --states users.states
+says 'belongs to another model' errors
+
+# CmnRec: by its state under every:G, by full passes under pec.
+sizes=(--hidden 8 --embedding 8 --word-size 8 --length 8 --slots 2 --min-length 2 --epochs 1 --split "0.6,0.2,0.2")
+for schedule in every:3 pec; do
+  train "$cmnrec" train --data users.txt "${sizes[@]}" --schedule $schedule --out cmnrec.safetensors
+  # As long as what the program reads: 8 items of 8.
+  train "$cmnrec" recommend --checkpoint cmnrec.safetensors --history 1,2,3,4,5,6,7,8 --count 5
+  expected=$(printed)
+  {
+    for i in $(seq 1 8); do echo "{\"user\": \"u\", \"item\": $i}"; done
+    echo '{"user": "u", "task": "next", "k": 5}'
+    echo '{"history": [1, 2, 3, 4, 5, 6, 7, 8], "task": "next", "k": 5}'
+  } > in
+  run 0 --base cmnrec.safetensors --padding 0
+  lines 2
+  [[ $(ids | uniq) == "$expected" ]] || fail "$schedule: expected the list $expected twice"
+done
+# Padding is the length that the model was trained with, unless given.
+run 0 --base cmnrec.safetensors --states cmnrec.states
+run 0 --base cmnrec.safetensors --states cmnrec.states --padding 8
+run 1 --base cmnrec.safetensors --states cmnrec.states --padding 50
+says 'padding 8' errors
+run 1 --base cmnrec.safetensors --patch next.patch.safetensors
+says '--patch: belongs to a base of peterrec' errors
+echo passed

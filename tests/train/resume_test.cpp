@@ -1,0 +1,176 @@
+/// Models as the examples train them, with dropout and sampled negatives: the same bits at any
+/// number of threads, and however often the run was interrupted and resumed.
+
+#include <optional>
+
+#include "models/cmnrec.hpp"
+#include "models/nextitnet.hpp"
+#include "models/peterrec.hpp"
+#include "refrain/core/parallel.hpp"
+#include "refrain/data/batches.hpp"
+#include "refrain/data/samplers.hpp"
+#include "refrain/train/trainer.hpp"
+#include "support/catch.hpp"
+#include "support/scratch.hpp"
+#include "support/tensors.hpp"
+
+using namespace refrain;
+using namespace refrain::test;
+
+namespace {
+
+constexpr std::int32_t items = 200;
+constexpr std::int64_t length = 13;
+
+RaggedIds make_rows() {
+  RaggedIds rows;
+  Random random(11);
+  for (int row = 0; row < 150; ++row) {
+    for (std::int64_t i = 0; i < 5 + random.below(length); ++i)
+      rows.add(special_ids + static_cast<std::int32_t>(random.below(items)));
+    rows.end_row();
+  }
+  return rows;
+}
+
+CandidateSampler make_sampler() { return CandidateSampler({.first = special_ids, .range = items}); }
+
+Candidates draw(CandidateSampler& sampler, const Tensor& targets, Random& random) {
+  const CandidateSample sample = sampler.draw(40, random);
+  return {sample.ids, sampler.log_expected_count(targets, sample).reshape({targets.numel()}),
+          sampler.log_expected_count(sample.ids, sample)};
+}
+
+/// A recurrent network with chunked memory; dropout in two places, shared negatives of a sampled
+/// softmax.
+struct Recurrent {
+  Recurrent()
+      : random(1),
+        model({.items = special_ids + items,
+               .embedding = 12,
+               .hidden = 16,
+               .words = 3,
+               .word_size = 8,
+               .attention = 6,
+               .keep = 0.7},
+              random) {}
+  Variable loss(const SequenceBatch& batch, Random& batch_random) {
+    const Tensor targets = swap_batch_time(batch.targets);
+    return model.sampled_loss(batch.ids, targets, draw(sampler, targets, batch_random),
+                              ChunkSchedule::tsc(length - 1, 3), padding_id);
+  }
+  Random random;
+  models::CmnRec<Lstm> model;
+  CandidateSampler sampler = make_sampler();
+};
+
+/// Dilated convolutions with the same loss.
+struct Convolution {
+  Convolution()
+      : random(2),
+        model({.items = special_ids + items, .channels = 16, .dilations = {1, 2}, .relu = false},
+              random) {}
+  Variable loss(const SequenceBatch& batch, Random& batch_random) {
+    return model.sampled_loss(batch.ids, batch.targets, draw(sampler, batch.targets, batch_random),
+                              padding_id);
+  }
+  Random random;
+  models::NextItNet model;
+  CandidateSampler sampler = make_sampler();
+};
+
+/// Patches on a frozen base; one negative for each positive.
+struct Patched {
+  Patched()
+      : random(3),
+        base({.items = special_ids + items, .channels = 16, .dilations = {1, 2}}, random),
+        model(base,
+              {.patches = {.start = PatchStart::random},
+               .head = {.targets = items, .loss = models::HeadLoss::bpr},
+               .tcl_id = tcl_id},
+              random) {
+    base.freeze();
+  }
+  Variable loss(const SequenceBatch& batch, Random& batch_random) {
+    const std::int64_t rows = batch.ids.size(0);
+    Tensor positives({rows}, DType::i32);
+    for (std::int64_t b = 0; b < rows; ++b) {
+      positives.data<std::int32_t>()[b] =
+          batch.targets.data<std::int32_t>()[(b + 1) * (length - 1) - 1] - special_ids;
+    }
+    return model.loss(model.user(base, batch.ids), positives,
+                      negatives.draw(positives, batch_random));
+  }
+  Random random;
+  models::NextItNet base;
+  models::PatchSet model;
+  NegativeSampler negatives{{.items = items}};
+};
+
+struct Dropouts final : Module::Visitor {
+  void on_parameter(const std::string&, Parameter&) override {}
+  void on_module(Module& part) override {
+    if (auto* dropout = dynamic_cast<Dropout*>(&part)) found.push_back(&dropout->random());
+  }
+  std::vector<Random*> found;
+};
+
+struct Outcome {
+  TrainingEnd end;
+  std::string hash;  ///< of parameters and of the optimizer's state
+};
+
+/// Trains two epochs of four steps, from `resume` on, and stops before step `stop_at`.
+template <class Setting>
+Outcome train(int thread_count, const std::string& checkpoint = "", bool resume = false,
+              std::optional<std::int64_t> stop_at = {}) {
+  set_threads(thread_count);
+  InterruptGuard::clear();
+  const RaggedIds rows = make_rows();
+  BatchSampler batches(rows.rows(), {.batch_size = 40, .seed = 9});
+  Setting setting;
+  Adam adam(setting.model, {.learning_rate = 0.01});
+  Trainer trainer(setting.model, adam,
+                  {.epochs = 2,
+                   .steps_per_epoch = batches.steps_per_epoch(),
+                   .max_norm = 1,
+                   .restore_best = false,
+                   .checkpoint = checkpoint});
+  Dropouts dropouts;
+  setting.model.visit_members(dropouts);
+  for (std::size_t i = 0; i < dropouts.found.size(); ++i)
+    trainer.keep(concat("dropout.", i), *dropouts.found[i]);
+  if (resume) trainer.resume(checkpoint);
+  trainer.on_step([&](const StepReport&) {
+    if (stop_at && trainer.position().total_steps >= *stop_at) InterruptGuard::request();
+  });
+  const TrainingResult result = trainer.run(
+      [&](std::int64_t epoch, std::int64_t step) {
+        Random random = batches.random(epoch, step);
+        return setting.loss(next_item_batch(rows, batches.rows(epoch, step), length), random);
+      },
+      [](std::int64_t) { return 0.0; });
+  InterruptGuard::clear();
+  set_threads(0);
+  return {result.end, content_hash(tensors_of(setting.model)) + content_hash(adam.state())};
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE(
+    "reliability: one seed gives one result, whatever the threads, and wherever the run was "
+    "resumed",
+    "[train][reliability]", Recurrent, Convolution, Patched) {
+  const Outcome expected = train<TestType>(1);
+  REQUIRE(expected.end == TrainingEnd::finished);
+  for (const int thread_count : {2, 3}) CHECK(train<TestType>(thread_count).hash == expected.hash);
+  for (std::int64_t stop_at = 1; stop_at < 8; ++stop_at) {
+    INFO(stop_at);
+    const ScratchFolder folder;
+    const std::string state = folder.path("state");
+    REQUIRE(train<TestType>(1 + static_cast<int>(stop_at % 3), state, false, stop_at).end ==
+            TrainingEnd::interrupted);
+    CHECK(train<TestType>(1 + static_cast<int>((stop_at + 1) % 3), state, true).hash ==
+          expected.hash);
+  }
+}
