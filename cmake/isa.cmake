@@ -4,7 +4,7 @@
 # the compiler did not inline: of the standard library, of Eigen, of our headers.  They are weak symbols, of which the linker keeps one
 # for the whole program.  Were it the AVX-512 one, an older CPU would stop at it.  So the objects of a level are linked into a single
 # one, with comdat groups resolved, in which every symbol is then made local but the level's table and the type information that
-# exceptions are recognized by, which is no code.  tests/check_levels.sh looks at the result.
+# exceptions are recognized by, which is no code.  tests/checks/levels.sh looks at the result.
 
 set(REFRAIN_ISA_LEVELS "v3;v4" CACHE STRING
   "Instruction set levels of the CPU kernels besides the baseline, chosen from at run time: v3 (AVX2), v4 (AVX-512)")

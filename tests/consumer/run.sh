@@ -110,7 +110,7 @@ if ((${#objects[@]} < 2)); then
 fi
 for object in "${objects[@]}"; do
   level=$(grep -oE 'v[34]' <<< "${object##*/}")
-  bash tests/check_levels.sh hidden "$level" "$object"
+  bash tests/checks/levels.sh hidden "$level" "$object"
   if out=$(REFRAIN_ISA=$level "$work/sources/consumer" 2>&1); then
     grep -F "isa=$level," <<< "$out"
   else

@@ -5,7 +5,7 @@
     kernels/ -> contracts, core, kernels/        src/ -> every public header, kernels/, src/
 
 Public headers name neither kernels/ nor src/ nor any third-party library; Eigen is used in kernels/matmul alone.
-Usage: tests/check_arrows.py [repository root]
+Usage: tests/checks/arrows.py [repository root]
 """
 
 import pathlib
@@ -94,7 +94,7 @@ def problem_in_source(source, target, quoted):
 
 
 def main():
-    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent).resolve()
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2]).resolve()
     problems, files = [], 0
     for top in ("include", *sorted({f.split("/")[0] for f in FOLDERS})):
         for path in sorted((root / top).rglob("*")):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turns the C++ pieces of Markdown files into test cases:  snippets.py OUTPUT FILE...
+"""Turns the C++ pieces of Markdown files into test cases:  tests/checks/snippets.py OUTPUT FILE...
 
 Each block that begins with ```cpp becomes one Catch2 test case, compiled with refrain.hpp, the models and "using namespace refrain",
 and run.  A block may say so itself.  One with other includes or a main is a program, not a piece, and is left out.

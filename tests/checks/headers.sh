@@ -2,7 +2,7 @@
 # Compiles each public header, and each model of the examples, by itself: a header must include what it uses, without a warning from the
 # compiler of the build (CXX), and from clang++ where there is one.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 check() {  # check COMPILER HEADER
   printf '#include "%s"\n' "$2" | "$1" -std=c++20 -fsyntax-only -x c++ -Iinclude -Iexamples \

@@ -2,7 +2,7 @@
 # The documentation: doxygen has no warning about a public header, no page points to something that is not there, and the figures are
 # what their script draws.  The reference is left in build/docs/html.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/install.sh
 need doxygen doxygen
 need python3 python3-minimal
@@ -30,7 +30,7 @@ printf '# Here\n[a](docs/b.md) [b](docs/c.md#Here) [c](#there) `tests/none.sh` `
 printf '# Here\n' > "$planted/docs/c.md"
 mkdir -p "$planted/src"
 echo 'struct Planted { int name; };' > "$planted/src/planted.hpp"
-if python3 tests/check_links.py "$planted" > "$planted/log"; then
+if python3 tests/checks/links.py "$planted" > "$planted/log"; then
   echo "planted problems were not seen" >&2
   exit 1
 fi
@@ -38,7 +38,7 @@ grep -q '^2 pages, 6 problems$' "$planted/log"
 
 reference include/refrain build/docs
 echo "$(find include/refrain -name '*.hpp' | wc -l) headers, no warning of doxygen $(doxygen --version)"
-python3 tests/check_links.py
+python3 tests/checks/links.py
 python3 docs/figures/draw.py "$planted"
 for figure in "$planted"/*.svg; do
   cmp "$figure" "docs/figures/$(basename "$figure")" || { echo "run docs/figures/draw.py" >&2; exit 1; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks what the Markdown pages point to:  check_links.py [repository root]
+"""Checks what the Markdown pages point to:  tests/checks/links.py [repository root]
 
 In README.md and docs/: every relative link and image names a file of the repository, every anchor a heading of its page, and every path in
 backticks that begins with a folder of the repository (`tests/run.sh`, `src/*.cpp`) exists, and every type or member in backticks
@@ -93,7 +93,7 @@ def problems(root, page):
 
 
 def main():
-    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent).resolve()
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2]).resolve()
     pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
     found = [f"{page.relative_to(root)}:{problem}" for page in pages for problem in problems(root, page)]
     for problem in found:

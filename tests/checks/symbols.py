@@ -3,7 +3,7 @@
 
 The shared library exports names of the namespace refrain and no others, and nothing of the kernels but their table; the static one has
 no strong symbol outside the namespace; and no function that a public header names is hidden, for want of REFRAIN_API.
-Usage: tests/check_symbols.py LIBREFRAIN.SO LIBREFRAIN.A INCLUDE_FOLDER
+Usage: tests/checks/symbols.py LIBREFRAIN.SO LIBREFRAIN.A INCLUDE_FOLDER
 """
 
 import pathlib

@@ -3,7 +3,7 @@
 
 Writes <build folder>/cuda_kernels.md, one line per kernel and architecture, and ends with 1 when a hot kernel spills registers to
 memory, or when the build has no kernel at all.  Every kernel is hot unless COLD names it, with the reason.
-Usage: tests/cuda_report.py BUILD_FOLDER
+Usage: tests/checks/cuda_report.py BUILD_FOLDER
 """
 
 import pathlib

@@ -4,7 +4,7 @@
 Compiles the sources of KERNELS to PTX, which needs nvcc alone (no GPU, no disassembler), and looks for mma.sync, which becomes a tensor
 core's instruction (HMMA) and nothing else.  A kernel's arithmetic stands in its template arguments (refrain::MathMode).
 Ends with 1 when a tf32 or bf16 kernel has no product of its kind, an exact one has any, or a kernel lacks one of the three.
-Usage: tests/cuda_tensor_cores.py
+Usage: tests/checks/cuda_tensor_cores.py
 """
 
 import os
@@ -27,7 +27,7 @@ PRODUCT = re.compile(r"mma\.sync\S*\.f32\.(tf32|bf16)\.")
 def ptx(source):
     nvcc = os.environ.get("CUDACXX") or shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     command = [nvcc, "-std=c++20", "-DNDEBUG", "-I.", "-Iinclude", "-arch=compute_80", "-ptx", source, "-o", "/dev/stdout"]
-    root = pathlib.Path(__file__).resolve().parent.parent
+    root = pathlib.Path(__file__).resolve().parents[2]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root).stdout
 
 

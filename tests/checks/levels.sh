@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the instruction set levels of the CPU kernels leave in object files (cmake/isa.cmake says why it matters):
-#   tests/check_levels.sh hidden LEVEL OBJECT    the object of a level: its table is all that the linker sees
-#   tests/check_levels.sh plain OBJECT...        objects for every CPU: no instruction needs AVX
+#   tests/checks/levels.sh hidden LEVEL OBJECT    the object of a level: its table is all that the linker sees
+#   tests/checks/levels.sh plain OBJECT...        objects for every CPU: no instruction needs AVX
 set -euo pipefail
 
 # refuse REASON: fails with what standard input holds, unless that is nothing.
