@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "kernels/simd.hpp"
+#include "refrain/kernels/matmul.hpp"
 
 namespace refrain::kernels::cpu {
 
@@ -31,6 +32,7 @@ template <class T>
 constexpr std::int64_t packed_size(std::int64_t depth, std::int64_t columns) {
   return depth * round_up(columns, Lanes<T>::count);
 }
+static_assert(packed_size<float>(1, 1) <= packed_elements(1, 1));
 
 /// Where the columns of B lie: column n's panel of two vectors begins at at + n * column_step, and
 /// its row k is k rows further. A row of a packed panel is as wide as the panel; a row-major B has

@@ -35,6 +35,7 @@
 #include "refrain/kernels/pointwise.hpp"
 #include "refrain/kernels/recurrent.hpp"
 #include "refrain/kernels/rows.hpp"
+#include "refrain/kernels/run.hpp"
 #include "refrain/kernels/steps.hpp"
 #include "refrain/kernels/table.hpp"
 #include "refrain/nn/causal_conv.hpp"

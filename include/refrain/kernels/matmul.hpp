@@ -1,6 +1,8 @@
 #pragma once
 /// Contracts: matrix product.  Device: cpu (f32, f64).
 
+#include <cstdint>
+
 #include "refrain/core/view.hpp"
 
 namespace refrain::kernels {
@@ -18,9 +20,15 @@ struct Matmul {
   MutableView workspace{};
 };
 
+/// Elements of PackWeights::packed for op(b) [rows,columns], on every device.
+constexpr std::int64_t packed_elements(std::int64_t rows, std::int64_t columns) noexcept {
+  constexpr std::int64_t max_vector = 16;  // a row of a packed panel is whole vectors
+  return rows * ((columns + max_vector - 1) / max_vector * max_vector);
+}
+
 /// Lays b out the way this device multiplies fastest, for a matrix that many products share: packed
-/// holds op(b) [K,N]. Table::packed_bytes says how large `packed` is; its layout means nothing
-/// outside the device's kernels.
+/// holds op(b) [K,N] in packed_elements(K, N) elements. The layout means nothing outside the
+/// device's kernels.
 struct PackWeights {
   static constexpr const char* name = "pack_weights";
   View b{};  ///< [K,N], or [N,K] with transpose_b
