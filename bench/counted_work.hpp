@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "models/cmnrec.hpp"
+#include "refrain_models/cmnrec.hpp"
 
 namespace refrain::bench {
 

@@ -8,9 +8,9 @@
 #include <string>
 
 #include "memory_network_steps.hpp"
-#include "models/peterrec.hpp"
 #include "refrain/core/stream.hpp"
 #include "refrain/train/optimizer.hpp"
+#include "refrain_models/peterrec.hpp"
 
 namespace refrain::bench {
 

@@ -42,11 +42,20 @@ function(refrain_add_library kind)
   endif()
 endfunction()
 
+# refrain_add_models(): defines refrain::models, the header-only models of examples/models.  The package's configuration file defines the
+# target again, since an exported one would name the static or the shared library instead of refrain::refrain.
+function(refrain_add_models)
+  add_library(refrain_models INTERFACE)
+  add_library(refrain::models ALIAS refrain_models)
+  target_include_directories(refrain_models INTERFACE "${PROJECT_SOURCE_DIR}/examples/models")
+  target_link_libraries(refrain_models INTERFACE refrain::refrain)
+endfunction()
+
 # refrain_install(KINDS...): libraries, headers, and the files by which CMake and pkg-config find them.
 function(refrain_install)
   include(CMakePackageConfigHelpers)
   set(config_dir "${CMAKE_INSTALL_LIBDIR}/cmake/refrain")
-  set(REFRAIN_COMPONENTS cpu ${ARGN})
+  set(REFRAIN_COMPONENTS cpu models ${ARGN})
   if(REFRAIN_CUDA_ENABLED)
     list(APPEND REFRAIN_COMPONENTS cuda)
   endif()
@@ -56,8 +65,8 @@ function(refrain_install)
     install(EXPORT refrain-${kind} NAMESPACE refrain:: FILE refrain-${kind}.cmake DESTINATION "${config_dir}")
     refrain_write_pkg_config(${kind} ${ARGN})
   endforeach()
-  install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/refrain" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
-    FILES_MATCHING PATTERN "*.hpp")
+  install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/refrain" "${PROJECT_SOURCE_DIR}/examples/models/refrain_models"
+    DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
 
   configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/refrain-config.cmake.in" "${PROJECT_BINARY_DIR}/refrain-config.cmake"
     INSTALL_DESTINATION "${config_dir}" NO_SET_AND_CHECK_MACRO NO_CHECK_REQUIRED_COMPONENTS_MACRO)

@@ -7,12 +7,12 @@
 #include <cmath>
 #include <exception>
 
-#include "models/nextitnet.hpp"
-#include "models/peterrec.hpp"
 #include "refrain/core/isa.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/nn/dropout.hpp"
 #include "refrain/train/optimizer.hpp"
+#include "refrain_models/nextitnet.hpp"
+#include "refrain_models/peterrec.hpp"
 
 namespace {
 

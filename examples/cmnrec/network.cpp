@@ -6,8 +6,8 @@
 
 #include "common/recommendation.hpp"
 #include "common/saved_config.hpp"
-#include "models/cmnrec.hpp"
-#include "models/nextitnet.hpp"
+#include "refrain_models/cmnrec.hpp"
+#include "refrain_models/nextitnet.hpp"
 
 namespace refrain::cmnrec {
 namespace {

@@ -14,9 +14,9 @@
 #include <string_view>
 #include <vector>
 
-#include "models/nextitnet.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/safetensors.hpp"
+#include "refrain_models/nextitnet.hpp"
 
 namespace {
 

@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "models/nextitnet.hpp"
-#include "models/peterrec.hpp"
 #include "peterrec/options.hpp"
 #include "refrain/data/vocabulary.hpp"
 #include "refrain/train/checkpoint.hpp"
+#include "refrain_models/nextitnet.hpp"
+#include "refrain_models/peterrec.hpp"
 
 namespace refrain::peterrec {
 

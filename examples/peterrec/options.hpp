@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "common/options.hpp"
-#include "models/peterrec.hpp"
+#include "refrain_models/peterrec.hpp"
 
 namespace refrain::peterrec {
 

@@ -2,7 +2,7 @@
 
 #include "cmnrec/config.hpp"
 #include "common/saved_config.hpp"
-#include "models/cmnrec_served.hpp"
+#include "refrain_models/cmnrec_served.hpp"
 #include "serve/service.hpp"
 
 namespace refrain::serve {

@@ -1,6 +1,6 @@
-#include "models/peterrec_served.hpp"
 #include "peterrec/data.hpp"
 #include "peterrec/network.hpp"
+#include "refrain_models/peterrec_served.hpp"
 #include "serve/service.hpp"
 
 namespace refrain::serve {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks who includes whom.
 
-    examples, bench, tests -> serve, train -> data, nn -> ops -> autograd -> kernels (contracts) -> core
+    examples, bench, tests -> refrain_models -> serve, train -> data, nn -> ops -> autograd -> kernels (contracts) -> core
     kernels/ -> contracts, core, kernels/        src/ -> every public header, kernels/, src/
 
 Public headers name neither kernels/ nor src/ nor any third-party library; Eigen is used in kernels/matmul alone.
@@ -30,15 +30,15 @@ FOLDERS = {
     "kernels/matmul": ({"core", "kernels"}, {"kernels"}, ("Eigen/",)),
     "kernels/simt.hpp": ({"core"}, {"kernels", "support"}, ()),  # support/simt/ stands for the GPU in emulation tests
     "src": (EVERY_ROOM, {"kernels", "src"}, ("nlohmann/",)),
-    "examples": (EVERY_ROOM, {"models"}, ("CLI/", "fmt/", "nlohmann/")),
-    "examples/models": (EVERY_ROOM, {"models"}, ()),
+    "examples": (EVERY_ROOM, {"refrain_models"}, ("CLI/", "fmt/", "nlohmann/")),
+    "examples/models": (EVERY_ROOM, {"refrain_models"}, ()),
     "examples/common": (EVERY_ROOM, {"common"}, ("CLI/", "fmt/", "nlohmann/", "toml++/")),
-    "examples/peterrec": (EVERY_ROOM, {"models", "common", "peterrec"}, ("CLI/", "fmt/", "nlohmann/")),
-    "examples/cmnrec": (EVERY_ROOM, {"models", "common", "cmnrec"}, ("CLI/", "fmt/", "nlohmann/")),
-    "examples/serve": (EVERY_ROOM, {"models", "common", "peterrec", "cmnrec", "serve"}, ("CLI/", "fmt/", "nlohmann/")),
-    "bench": (EVERY_ROOM, {"models", "support"}, ("benchmark/",)),
-    "bench/gpu_kernels.cpp": (EVERY_ROOM, {"models", "kernels"}, ()),  # cuDNN's entries are in no public header
-    "tests": (EVERY_ROOM, {"models", "common", "peterrec", "cmnrec", "serve", "support", "kernels", "src", "cuda"}, ("catch2/", "nlohmann/")),
+    "examples/peterrec": (EVERY_ROOM, {"refrain_models", "common", "peterrec"}, ("CLI/", "fmt/", "nlohmann/")),
+    "examples/cmnrec": (EVERY_ROOM, {"refrain_models", "common", "cmnrec"}, ("CLI/", "fmt/", "nlohmann/")),
+    "examples/serve": (EVERY_ROOM, {"refrain_models", "common", "peterrec", "cmnrec", "serve"}, ("CLI/", "fmt/", "nlohmann/")),
+    "bench": (EVERY_ROOM, {"refrain_models", "support"}, ("benchmark/",)),
+    "bench/gpu_kernels.cpp": (EVERY_ROOM, {"refrain_models", "kernels"}, ()),  # cuDNN's entries are in no public header
+    "tests": (EVERY_ROOM, {"refrain_models", "common", "peterrec", "cmnrec", "serve", "support", "kernels", "src", "cuda"}, ("catch2/", "nlohmann/")),
     "tests/fuzz": (EVERY_ROOM, {"peterrec", "cmnrec", "serve", "fuzz"}, ()),
     "tests/simt": (EVERY_ROOM, {"support", "kernels", "simt"}, ("catch2/",)),
     "tests/support/simt": (EVERY_ROOM, {"kernels", "support"}, ("boost/context/", "sanitizer/")),
@@ -48,7 +48,7 @@ CUDA_HEADER = re.compile(r"(cuda(?!/arena)|cublas|cudnn|cub/|mma\.h|curand|nvtx3
 CUDA_SOURCE = re.compile(r"(\.cu|\.cuh|_cuda\.cpp|_cuda\.hpp|kernels/cuda_check\.hpp|/simt\.hpp)$")
 
 # Where a quoted path may be looked up, besides the including file's own folder.
-SEARCH = ("include", ".", "examples", "tests", "bench")
+SEARCH = ("include", ".", "examples", "examples/models", "tests", "bench")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 STANDARD = re.compile(r"^[a-z_0-9]+$")  # <vector>, <cstdint>

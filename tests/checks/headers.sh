@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Compiles each public header, and each model of the examples, by itself: a header must include what it uses, without a warning from the
+# Compiles each public header, and each header of the models, by itself: a header must include what it uses, without a warning from the
 # compiler of the build (CXX), and from clang++ where there is one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 check() {  # check COMPILER HEADER
-  printf '#include "%s"\n' "$2" | "$1" -std=c++20 -fsyntax-only -x c++ -Iinclude -Iexamples \
+  printf '#include "%s"\n' "$2" | "$1" -std=c++20 -fsyntax-only -x c++ -Iinclude -Iexamples/models \
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Werror - ||
     { echo "$2 does not compile by itself ($1)" >&2; return 1; }
 }
@@ -15,7 +15,7 @@ compilers=("${CXX:-c++}")
 if command -v clang++ > /dev/null && ! "${compilers[0]}" --version | grep -q clang; then compilers+=(clang++); fi
 
 headers=$(cd include && find refrain -name '*.hpp' | sort)
-if [[ -d examples/models ]]; then headers+=$'\n'$(cd examples && find models -name '*.hpp' | sort); fi
+headers+=$'\n'$(cd examples/models && find refrain_models -name '*.hpp' | sort)
 if [[ -z "$headers" ]]; then
   echo "no headers found" >&2
   exit 1

@@ -9,7 +9,7 @@ import re
 import sys
 
 GIVEN = ("#include <refrain/refrain.hpp>", "using namespace refrain;")
-HEADERS = ("models/cmnrec.hpp", "models/nextitnet.hpp", "models/peterrec.hpp", "refrain/refrain.hpp", "support/catch.hpp")
+HEADERS = ("refrain_models/cmnrec.hpp", "refrain_models/nextitnet.hpp", "refrain_models/peterrec.hpp", "refrain/refrain.hpp", "support/catch.hpp")
 
 
 def pieces(path):

@@ -49,31 +49,34 @@ sed -i -E 's/"[0-9]+[.][0-9]+[.][0-9]+"/"0.99.0"/' "$work/other/lib/cmake/refrai
 configure "$work/find_package" -S tests/consumer/find_package -DCMAKE_BUILD_TYPE=Release "-DCMAKE_PREFIX_PATH=$work/other;$prefix" \
   "-DEXPECT_FOLDER=$prefix" -DEXPECT_CUDA=$cuda -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
 build "$work/find_package"
-for program in consumer consumer_static consumer_shared host; do says "find_package, $program" "$work/find_package/$program"; done
+for program in consumer consumer_static consumer_shared host models models_static models_shared; do says "find_package, $program" "$work/find_package/$program"; done
 needs_library() { readelf -d "$1" | grep -qF '[librefrain.so.'; }
 if needs_library "$work/find_package/consumer_static" || needs_library "$work/find_package/consumer"; then fail "static, but needs librefrain.so"; fi
 needs_library "$work/find_package/consumer_shared" || fail "shared, but does not need librefrain.so"
 
-# ---- pkg-config: one object, linked in each way ----
+# ---- pkg-config: one object of each program, linked in each way ----
 
 export PKG_CONFIG_PATH=$libraries/pkgconfig
 cudadir=
 if [[ $cuda == ON ]]; then cudadir=:$(pkg-config --variable=cudadir refrain); fi
 mkdir "$work/pkg_config"
-# link PROGRAM FLAGS...: links the object.
-link() { run_quietly "$work/pkg_config/link.log" "${CXX:-c++}" "$work/pkg_config/main.o" -o "$work/pkg_config/$1" "${@:2}"; }
+# compile SOURCE FLAGS..., link SOURCE WAY FLAGS...: make SOURCE.o, and SOURCE_WAY of it.
+compile() { run_quietly "$work/pkg_config/compile.log" "${CXX:-c++}" -std=c++20 -O1 "${@:2}" -c "tests/consumer/$1.cpp" -o "$work/pkg_config/$1.o"; }
+link() { run_quietly "$work/pkg_config/link.log" "${CXX:-c++}" "$work/pkg_config/$1.o" -o "$work/pkg_config/$1_$2" "${@:3}"; }
 [[ "$(pkg-config --modversion refrain)" == "$(pkg-config --modversion refrain-static)" ]]
-# shellcheck disable=SC2046
-{
-  run_quietly "$work/pkg_config/compile.log" "${CXX:-c++}" -std=c++20 -O1 $(pkg-config --cflags refrain) -c tests/consumer/main.cpp -o "$work/pkg_config/main.o"
-  link shared $(pkg-config --libs refrain)
-  link static $(pkg-config --libs refrain-static)
-  if [[ $cuda == OFF ]]; then link wholly_static -static $(pkg-config --static --libs refrain); fi
-}
-says "pkg-config, shared" env LD_LIBRARY_PATH="$libraries$cudadir" "$work/pkg_config/shared"
-says "pkg-config, static" env LD_LIBRARY_PATH="${cudadir#:}" "$work/pkg_config/static"
-if [[ $cuda == OFF ]]; then says "pkg-config, wholly static" "$work/pkg_config/wholly_static"; fi
-if needs_library "$work/pkg_config/static"; then fail "static, but needs librefrain.so"; fi
+for program in main models; do
+  # shellcheck disable=SC2046
+  {
+    compile $program $(pkg-config --cflags refrain)
+    link $program shared $(pkg-config --libs refrain)
+    link $program static $(pkg-config --libs refrain-static)
+    if [[ $cuda == OFF ]]; then link $program wholly_static -static $(pkg-config --static --libs refrain); fi
+  }
+  says "pkg-config, $program, shared" env LD_LIBRARY_PATH="$libraries$cudadir" "$work/pkg_config/${program}_shared"
+  says "pkg-config, $program, static" env LD_LIBRARY_PATH="${cudadir#:}" "$work/pkg_config/${program}_static"
+  if [[ $cuda == OFF ]]; then says "pkg-config, $program, wholly static" "$work/pkg_config/${program}_wholly_static"; fi
+  if needs_library "$work/pkg_config/${program}_static"; then fail "static, but needs librefrain.so"; fi
+done
 
 # ---- the example: a project of its own, with the shared library ----
 
@@ -92,6 +95,7 @@ sources() {
   configure "$work/sources" -S tests/consumer/sources -DCMAKE_BUILD_TYPE=Release -DREFRAIN_CUDA=OFF "$@"
   build "$work/sources"
   says "sources $1" "$work/sources/consumer"
+  says "sources $1, models" "$work/sources/models"
 }
 sources -DBY=add_subdirectory
 sources -DBY=FetchContent "-DFETCHCONTENT_SOURCE_DIR_REFRAIN=$PWD"

@@ -5,14 +5,14 @@
 #include <fstream>
 #include <limits>
 
-#include "models/cmnrec.hpp"
-#include "models/nextitnet.hpp"
-#include "models/peterrec.hpp"
 #include "refrain/data/batches.hpp"
 #include "refrain/data/readers.hpp"
 #include "refrain/data/samplers.hpp"
 #include "refrain/data/splits.hpp"
 #include "refrain/train/trainer.hpp"
+#include "refrain_models/cmnrec.hpp"
+#include "refrain_models/nextitnet.hpp"
+#include "refrain_models/peterrec.hpp"
 #include "support/catch.hpp"
 #include "support/scratch.hpp"
 #include "support/tensors.hpp"

@@ -2,10 +2,10 @@
 /// work.
 
 #include "cuda/arena.hpp"
-#include "models/cmnrec.hpp"
-#include "models/nextitnet.hpp"
-#include "models/peterrec.hpp"
 #include "refrain/core/stream.hpp"
+#include "refrain_models/cmnrec.hpp"
+#include "refrain_models/nextitnet.hpp"
+#include "refrain_models/peterrec.hpp"
 
 using namespace refrain;
 

@@ -2,9 +2,9 @@
 
 #include "refrain/train/trainer.hpp"
 #include "cuda/arena.hpp"
-#include "models/nextitnet.hpp"
 #include "refrain/data/batches.hpp"
 #include "refrain/nn/dropout.hpp"
+#include "refrain_models/nextitnet.hpp"
 
 using namespace refrain;
 

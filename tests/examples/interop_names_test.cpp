@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "models/cmnrec.hpp"
-#include "models/nextitnet.hpp"
-#include "models/peterrec.hpp"
+#include "refrain_models/cmnrec.hpp"
+#include "refrain_models/nextitnet.hpp"
+#include "refrain_models/peterrec.hpp"
 #include "support/catch.hpp"
 #include "support/source_dir.hpp"
 

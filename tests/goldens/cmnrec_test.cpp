@@ -1,7 +1,7 @@
 #include <string>
 #include <vector>
 
-#include "models/cmnrec.hpp"
+#include "refrain_models/cmnrec.hpp"
 #include "support/goldens.hpp"
 
 namespace {

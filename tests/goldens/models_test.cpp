@@ -2,8 +2,8 @@
 #include <string>
 #include <vector>
 
-#include "models/nextitnet.hpp"
-#include "models/peterrec.hpp"
+#include "refrain_models/nextitnet.hpp"
+#include "refrain_models/peterrec.hpp"
 #include "support/goldens.hpp"
 
 namespace {

@@ -10,12 +10,12 @@
 #include <utility>
 #include <vector>
 
-#include "models/nextitnet.hpp"
 #include "refrain/core/dlpack.hpp"
 #include "refrain/nn/patch.hpp"
 #include "refrain/nn/recurrent.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/safetensors.hpp"
+#include "refrain_models/nextitnet.hpp"
 
 using namespace refrain;
 

@@ -5,10 +5,10 @@
 #include <optional>
 #include <thread>
 
-#include "models/cmnrec_served.hpp"
-#include "models/peterrec_served.hpp"
 #include "refrain/data/batches.hpp"
 #include "refrain/serve/recommender.hpp"
+#include "refrain_models/cmnrec_served.hpp"
+#include "refrain_models/peterrec_served.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/tensors.hpp"

@@ -1,8 +1,8 @@
 /// Few steps instead of all: the blocks at chosen steps against the blocks at all of them, forwards
 /// bit for bit.
 
-#include "models/peterrec.hpp"
 #include "refrain/autograd/gradcheck.hpp"
+#include "refrain_models/peterrec.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/tensors.hpp"

@@ -5,8 +5,8 @@
 #include <limits>
 #include <thread>
 
-#include "models/peterrec_served.hpp"
 #include "refrain/serve/recommender.hpp"
+#include "refrain_models/peterrec_served.hpp"
 #include "support/catch.hpp"
 
 namespace {

@@ -3,13 +3,13 @@
 
 #include <optional>
 
-#include "models/cmnrec.hpp"
-#include "models/nextitnet.hpp"
-#include "models/peterrec.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/data/batches.hpp"
 #include "refrain/data/samplers.hpp"
 #include "refrain/train/trainer.hpp"
+#include "refrain_models/cmnrec.hpp"
+#include "refrain_models/nextitnet.hpp"
+#include "refrain_models/peterrec.hpp"
 #include "support/catch.hpp"
 #include "support/scratch.hpp"
 #include "support/tensors.hpp"

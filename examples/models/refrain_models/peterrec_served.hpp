@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include "models/peterrec.hpp"
 #include "refrain/data/vocabulary.hpp"
 #include "refrain/serve/model.hpp"
 #include "refrain/train/content_hash.hpp"
+#include "refrain_models/peterrec.hpp"
 
 namespace refrain::models {
 

@@ -10,11 +10,11 @@
 #include <utility>
 #include <vector>
 
-#include "models/cmnrec.hpp"
 #include "refrain/data/batches.hpp"
 #include "refrain/data/vocabulary.hpp"
 #include "refrain/serve/model.hpp"
 #include "refrain/train/content_hash.hpp"
+#include "refrain_models/cmnrec.hpp"
 
 namespace refrain::models {
 

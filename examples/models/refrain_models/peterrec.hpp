@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include "models/nextitnet.hpp"
 #include "refrain/ops/rows.hpp"
+#include "refrain_models/nextitnet.hpp"
 
 namespace refrain::models {
 
