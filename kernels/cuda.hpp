@@ -8,6 +8,10 @@
 #include "refrain/core/device.hpp"
 #include "refrain/core/error.hpp"
 #include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/chunk_attention.hpp"
+#include "refrain/kernels/conv_norm.hpp"
+#include "refrain/kernels/gather.hpp"
+#include "refrain/kernels/layer_norm.hpp"
 #include "refrain/kernels/loss.hpp"
 #include "refrain/kernels/matmul.hpp"
 #include "refrain/kernels/memory.hpp"
@@ -15,8 +19,10 @@
 #include "refrain/kernels/patch.hpp"
 #include "refrain/kernels/pointwise.hpp"
 #include "refrain/kernels/recurrent.hpp"
-#include "refrain/kernels/rows.hpp"
+#include "refrain/kernels/replace_rows.hpp"
 #include "refrain/kernels/steps.hpp"
+#include "refrain/kernels/sum_rows.hpp"
+#include "refrain/kernels/top_k.hpp"
 
 namespace refrain::kernels::cuda {
 

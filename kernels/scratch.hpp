@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace refrain::kernels::cpu {
+namespace refrain::kernels {
 
 class Scratch {
  public:
@@ -27,4 +27,4 @@ class Scratch {
   std::size_t bytes_ = 0;
 };
 
-}  // namespace refrain::kernels::cpu
+}  // namespace refrain::kernels

@@ -9,7 +9,7 @@
 #include "kernels/matmul/outer_products.cuh"
 #include "kernels/pointwise/kernels.cuh"
 #include "kernels/simt.hpp"
-#include "kernels/tiles.cuh"
+#include "kernels/tiling/tiles.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

@@ -1,6 +1,6 @@
 #pragma once
 /// A dilated convolution as one product over k = (tap, channel): where the rows of its factors lie
-/// (kernels/tiles.cuh).
+/// (kernels/tiling/tiles.cuh).
 ///
 /// Slices run tap after tap, each tap in slices_of(channels) slices of the tile's depth; channels
 /// past the end of a tap are zeros.
@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "kernels/simt.hpp"
-#include "kernels/tiles.cuh"
+#include "kernels/tiling/tiles.cuh"
 #include "refrain/kernels/causal_conv.hpp"
 
 namespace refrain::kernels::cuda {

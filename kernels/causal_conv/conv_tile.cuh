@@ -6,9 +6,9 @@
 #include <cstdint>
 
 #include "kernels/causal_conv/conv_rows.cuh"
-#include "kernels/rows/layer_norm.cuh"
+#include "kernels/layer_norm/layer_norm.cuh"
 #include "kernels/simt.hpp"
-#include "kernels/tiles.cuh"
+#include "kernels/tiling/tiles.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

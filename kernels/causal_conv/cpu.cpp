@@ -11,24 +11,25 @@
 #include "kernels/cpu.hpp"
 #include "kernels/causal_conv/taps.hpp"
 #include "kernels/scratch.hpp"
+#include "kernels/tiling/row_sums.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
 
 template <class T>
 struct ForwardPlan {
-  TapPanels<T> weights;
+  WeightPanels<T> weights;
   T* zeros;
 
   ForwardPlan(const CausalConvForward& args, const ConvExtents& conv, Scratch& scratch)
-      : weights(TapPanels<T>::plan(args.w.as<T>(), conv.taps * conv.in, conv.out, conv.rows(),
-                                   scratch)),
+      : weights(WeightPanels<T>::plan(args.w.as<T>(), conv.taps * conv.in, conv.out, conv.rows(),
+                                      scratch)),
         zeros(scratch.take<T>(conv.in)) {}
 };
 
 template <class T>
 struct BackwardPlan {
-  TapPanels<T> weights{};  ///< transposed
+  WeightPanels<T> weights{};  ///< transposed
   T* zeros = nullptr;
   T* partial = nullptr;
 
@@ -63,7 +64,7 @@ void forward(const CausalConvForward& args) {
   const ForwardPlan<T> plan(args, conv, scratch);
   if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
   std::fill_n(plan.zeros, conv.in, T(0));
-  parallel_for(conv.rows(), rows_per_task(conv.rows(), conv.multiply_adds()),
+  parallel_for(conv.rows(), product_rows_per_task(conv.rows(), conv.multiply_adds()),
                [&](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t row = begin; row < end; row += tile_rows) {
                    const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
@@ -83,7 +84,7 @@ void backward(const CausalConvBackward& args) {
   if (args.dx) {
     pack_taps(args.w.as<T>(), conv, true, plan.weights.room());
     std::fill_n(plan.zeros, conv.out, T(0));
-    parallel_for(conv.rows(), rows_per_task(conv.rows(), conv.multiply_adds()),
+    parallel_for(conv.rows(), product_rows_per_task(conv.rows(), conv.multiply_adds()),
                  [&](std::int64_t begin, std::int64_t end) {
                    for (std::int64_t row = begin; row < end; row += tile_rows) {
                      conv_tile(dy, conv.out, plan.weights, conv.in, conv, true, plan.zeros, row,

@@ -98,7 +98,7 @@ struct Plan {
   T* bias_parts = nullptr;
   ProductConvolution products;  ///< of many channels
 
-  Plan(const CausalConvBackward& args, const TapColumnLimit& limit, cpu::Scratch& scratch) {
+  Plan(const CausalConvBackward& args, const TapColumnLimit& limit, Scratch& scratch) {
     const Shape& w = args.w.shape;
     const std::int64_t rows = args.dy.shape.rows();
     if (!goes_to_library<T>(w[1], w[2])) {
@@ -152,7 +152,7 @@ void gradients_by_tiles(const CausalConvBackward& args, const Plan<T>& plan, Str
 
 template <class T>
 void backward(const CausalConvBackward& args, const TapColumnLimit& limit, Stream stream) {
-  cpu::Scratch scratch(args.workspace.data);
+  Scratch scratch(args.workspace.data);
   const Plan<T> plan(args, limit, scratch);
   const Shape& w = args.w.shape;
   const T* const dy = args.dy.as<T>();
@@ -171,25 +171,25 @@ void backward(const CausalConvBackward& args, const TapColumnLimit& limit, Strea
 
 }  // namespace
 
-void causal_conv_backward_in_chunks(const CausalConvBackward& args, const TapColumnLimit& limit,
+void causal_conv_backward_in_slices(const CausalConvBackward& args, const TapColumnLimit& limit,
                                     Stream stream) {
   for_floating<CausalConvBackward>(args.dy.dtype,
                                    [&]<class T>(T) { backward<T>(args, limit, stream); });
 }
 
-std::size_t causal_conv_backward_in_chunks_workspace(const CausalConvBackward& args,
+std::size_t causal_conv_backward_in_slices_workspace(const CausalConvBackward& args,
                                                      const TapColumnLimit& limit) {
-  cpu::Scratch scratch(nullptr);
+  Scratch scratch(nullptr);
   for_floating<CausalConvBackward>(args.dy.dtype,
                                    [&]<class T>(T) { Plan<T>(args, limit, scratch); });
   return scratch.bytes();
 }
 
 void causal_conv_backward(const CausalConvBackward& args, Stream stream) {
-  causal_conv_backward_in_chunks(args, {}, stream);
+  causal_conv_backward_in_slices(args, {}, stream);
 }
 std::size_t causal_conv_backward_workspace(const CausalConvBackward& args) {
-  return causal_conv_backward_in_chunks_workspace(args, {});
+  return causal_conv_backward_in_slices_workspace(args, {});
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -63,7 +63,7 @@ bool by_products(const CausalConvForward& args) {
 }
 
 ProductConvolution product_convolution(const CausalConvForward& args, const TapColumnLimit& limit,
-                                       cpu::Scratch& scratch) {
+                                       Scratch& scratch) {
   const Shape& w = args.w.shape;
   return {CausalConvForward::name,
           {args.x.shape[0], args.x.shape[1], w[1], w[2], w[0], args.dilation, args.padding},
@@ -74,28 +74,28 @@ ProductConvolution product_convolution(const CausalConvForward& args, const TapC
 
 }  // namespace
 
-void causal_conv_forward_in_chunks(const CausalConvForward& args, const TapColumnLimit& limit,
+void causal_conv_forward_in_slices(const CausalConvForward& args, const TapColumnLimit& limit,
                                    Stream stream) {
   if (!by_products(args)) return convolve(args, {}, stream);
-  cpu::Scratch scratch(args.workspace.data);
+  Scratch scratch(args.workspace.data);
   product_convolution(args, limit, scratch)
       .forward(args.x.as<float>(), args.w.as<float>(), args.bias.as<float>(), args.y.as<float>(),
                stream);
 }
 
-std::size_t causal_conv_forward_in_chunks_workspace(const CausalConvForward& args,
+std::size_t causal_conv_forward_in_slices_workspace(const CausalConvForward& args,
                                                     const TapColumnLimit& limit) {
   if (!by_products(args)) return 0;
-  cpu::Scratch scratch(nullptr);
+  Scratch scratch(nullptr);
   product_convolution(args, limit, scratch);
   return scratch.bytes();
 }
 
 void causal_conv_forward(const CausalConvForward& args, Stream stream) {
-  causal_conv_forward_in_chunks(args, {}, stream);
+  causal_conv_forward_in_slices(args, {}, stream);
 }
 std::size_t causal_conv_forward_workspace(const CausalConvForward& args) {
-  return causal_conv_forward_in_chunks_workspace(args, {});
+  return causal_conv_forward_in_slices_workspace(args, {});
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

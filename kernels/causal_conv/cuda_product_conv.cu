@@ -10,7 +10,7 @@
 // a tap's row is read where it lies. Moved: gather_taps x K times, mostly from the caches, and
 // columns once; sum_taps products and dx once; each product its factors and its result. Limit:
 // memory; the products arithmetic. FLOPs 2 K Cin Cout P for each of y, dx, dw. Columns and products
-// take turns in the workspace, in chunks of whole sequences (TapColumnLimit); dw adds over chunks,
+// take turns in the workspace, in slices of whole sequences (TapColumnLimit); dw adds over slices,
 // in order. One tap reads the rows as they lie: no columns then.
 
 #include "kernels/causal_conv/product_conv.cuh"
@@ -32,20 +32,20 @@ void for_tap_row(std::int64_t channels, bool aligned, Visit&& visit) {
 
 ProductConvolution::ProductConvolution(const char* name, const Extents& extents,
                                        const TapColumnLimit& limit, const MutableView& library,
-                                       cpu::Scratch& scratch)
-    : name_(name), e_(extents), chunk_(extents.batch), library_(library) {
+                                       Scratch& scratch)
+    : name_(name), e_(extents), slice_(extents.batch), library_(library) {
   if (!gathered()) return;
-  chunk_ = limit.sequences_of_chunk(e_.batch,
+  slice_ = limit.sequences_of_slice(e_.batch,
                                     e_.steps * width() * static_cast<std::int64_t>(sizeof(float)));
-  columns_ = scratch.take<float>(chunk_ * e_.steps * width());
+  columns_ = scratch.take<float>(slice_ * e_.steps * width());
 }
 
-/// Calls body(first sequence, sequences) for each chunk; once when there are no rows.
+/// Calls body(first sequence, sequences) for each slice; once when there are no rows.
 template <class Body>
-void ProductConvolution::for_chunks(const Body& body) const {
+void ProductConvolution::for_slices(const Body& body) const {
   std::int64_t first = 0;
   do {
-    const std::int64_t sequences = std::min(chunk_, e_.batch - first);
+    const std::int64_t sequences = std::min(slice_, e_.batch - first);
     body(first, sequences);
     first += sequences;
   } while (first < e_.batch);
@@ -88,7 +88,7 @@ void ProductConvolution::sum(const float* columns, std::int64_t taps, std::int64
 
 void ProductConvolution::forward(const float* x, const float* w, const float* bias, float* y,
                                  Stream stream) const {
-  for_chunks([&](std::int64_t first, std::int64_t sequences) {
+  for_slices([&](std::int64_t first, std::int64_t sequences) {
     multiply_matrices({.a = gather(x + first * e_.steps * e_.in, sequences, stream),
                        .b = w,
                        .bias = bias,
@@ -103,7 +103,7 @@ void ProductConvolution::forward(const float* x, const float* w, const float* bi
 
 void ProductConvolution::input_gradient(const float* dy, const float* w, const float* skip,
                                         bool add, float* dx, Stream stream) const {
-  for_chunks([&](std::int64_t first, std::int64_t sequences) {
+  for_slices([&](std::int64_t first, std::int64_t sequences) {
     float* const to = dx + first * e_.steps * e_.in;
     multiply_matrices({.a = dy + first * e_.steps * e_.out,
                        .b = w,
@@ -126,7 +126,7 @@ void ProductConvolution::input_gradient(const float* dy, const float* w, const f
 
 void ProductConvolution::weight_gradient(const float* x, const float* dy, float* dw,
                                          Stream stream) const {
-  for_chunks([&](std::int64_t first, std::int64_t sequences) {
+  for_slices([&](std::int64_t first, std::int64_t sequences) {
     multiply_matrices({.a = gather(x + first * e_.steps * e_.in, sequences, stream),
                        .b = dy + first * e_.steps * e_.out,
                        .added = first > 0 ? dw : nullptr,

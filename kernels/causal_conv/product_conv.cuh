@@ -8,8 +8,8 @@
 
 #include "kernels/causal_conv/conv_rows.cuh"
 #include "kernels/causal_conv/tap_column_limit.hpp"
+#include "kernels/layer_norm/layer_norm.cuh"
 #include "kernels/matmul/product_scratch.hpp"
-#include "kernels/rows/layer_norm.cuh"
 #include "kernels/simt.hpp"
 
 namespace refrain::kernels::cuda {
@@ -103,7 +103,7 @@ class ProductConvolution {
   ProductConvolution() = default;
   /// library: take_product_scratch's.
   ProductConvolution(const char* name, const Extents& extents, const TapColumnLimit& limit,
-                     const MutableView& library, cpu::Scratch& scratch);
+                     const MutableView& library, Scratch& scratch);
 
   /// y = conv(x) + bias; bias may be null.
   void forward(const float* x, const float* w, const float* bias, float* y, Stream stream) const;
@@ -123,12 +123,12 @@ class ProductConvolution {
   void sum(const float* columns, std::int64_t taps, std::int64_t sequences, const float* skip,
            bool add, float* dx, Stream stream) const;
   template <class Body>
-  void for_chunks(const Body& body) const;
+  void for_slices(const Body& body) const;
 
   const char* name_ = "";
   Extents e_{};
-  std::int64_t chunk_ = 0;    ///< sequences
-  float* columns_ = nullptr;  ///< [chunk steps, taps, in]
+  std::int64_t slice_ = 0;    ///< sequences
+  float* columns_ = nullptr;  ///< [slice steps, taps, in]
   MutableView library_{};
 };
 

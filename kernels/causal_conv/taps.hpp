@@ -4,8 +4,7 @@
 
 #include <cstdint>
 
-#include "kernels/gemm.hpp"
-#include "kernels/scratch.hpp"
+#include "kernels/tiling/gemm.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/kernels/causal_conv.hpp"
 
@@ -30,33 +29,6 @@ inline ConvExtents conv_extents(const Shape& x, const Shape& w, std::int64_t dil
   return {x[0], x[1], w[1], w[2], w[0], dilation, look_ahead(padding, w[0], dilation)};
 }
 
-/// Up to so many rows a convolution reads its weights as they lie: packing them would cost more
-/// than it saves.
-inline constexpr std::int64_t most_unpacked_rows = 1024;
-
-/// Weights of a convolution, or of one matrix, as products read them.
-template <class T>
-struct TapPanels {
-  const T* at;
-  bool packed;  ///< by pack_taps; otherwise row-major
-
-  /// Those of [rows,columns] with room taken where they have to be packed. `uses`: rows of the
-  /// other factor.
-  static TapPanels plan(const T* weights, std::int64_t rows, std::int64_t columns,
-                        std::int64_t uses, Scratch& scratch) {
-    if (uses <= most_unpacked_rows && Panels<T>::fits_row_major(columns)) return {weights, false};
-    return {scratch.take<T>(packed_size<T>(rows, columns)), true};
-  }
-  /// Where the packed weights go.
-  T* room() const { return const_cast<T*>(at); }
-
-  /// Those of `rows` rows that begin at row `first`.
-  Panels<T> group(std::int64_t first, std::int64_t rows, std::int64_t columns) const {
-    return packed ? Panels<T>::packed(at + packed_size<T>(first, columns), rows)
-                  : Panels<T>::row_major(at + first * columns, columns);
-  }
-};
-
 /// Packs w [K,in,out] for products with x (or, transposed, with dy), group after group.
 template <class T>
 void pack_taps(const T* w, const ConvExtents& conv, bool transposed, T* packed) {
@@ -74,7 +46,7 @@ void pack_taps(const T* w, const ConvExtents& conv, bool transposed, T* packed) 
 /// out [count, columns] = start + sum over taps k of source(k, i) times the tap's weights, for the
 /// rows i < count <= tile_rows of a tile.
 template <class T, class Source>
-void taps_tile(std::int64_t taps, std::int64_t depth, const TapPanels<T>& weights,
+void taps_tile(std::int64_t taps, std::int64_t depth, const WeightPanels<T>& weights,
                std::int64_t columns, std::int64_t count, T* out, std::int64_t stride,
                Start<T> start, const Source& source) {
   const T* rows[static_cast<std::size_t>(group_taps * tile_rows)];
@@ -93,7 +65,7 @@ void taps_tile(std::int64_t taps, std::int64_t depth, const TapPanels<T>& weight
 /// rows [first, first + count), count <= tile_rows. With `adjoint` the shifts are negated: the
 /// product that carries dy back to dx.
 template <class T>
-void conv_tile(const T* x, std::int64_t depth, const TapPanels<T>& weights, std::int64_t columns,
+void conv_tile(const T* x, std::int64_t depth, const WeightPanels<T>& weights, std::int64_t columns,
                const ConvExtents& conv, bool adjoint, const T* zeros, std::int64_t first,
                std::int64_t count, T* out, std::int64_t stride, Start<T> start) {
   std::int64_t step_of[extent(tile_rows)];
@@ -128,49 +100,6 @@ void weight_gradient(const T* x, const T* dz, const ConvExtents& conv, T* dw) {
                       t_end - t_begin, out, conv.out, inner, conv.out);
     }
   });
-}
-
-/// Rows that one task of a row-parallel kernel takes: whole tiles, enough tasks to keep all threads
-/// busy, and enough work in each,
-/// `multiply_adds` a row, to be worth waking a thread.
-inline std::int64_t rows_per_task(std::int64_t rows, std::int64_t multiply_adds) {
-  constexpr std::int64_t worth = std::int64_t{1} << 18;
-  const std::int64_t wanted = std::min<std::int64_t>(rows / (4 * threads()) + 1, 8 * tile_rows);
-  const std::int64_t least = worth / std::max<std::int64_t>(1, multiply_adds) + 1;
-  return round_up(std::max({wanted, least, std::int64_t{tile_rows}}), tile_rows);
-}
-
-/// out[c] = sum over rows of x[row,c], block by block in a fixed order; `partial` holds
-/// blocks(rows) * columns.
-inline constexpr std::int64_t sum_block = 256;
-inline std::int64_t sum_blocks(std::int64_t rows) { return (rows + sum_block - 1) / sum_block; }
-
-template <class T>
-void add_row(T* to, const T* from, std::int64_t count) {
-  for_lanes<T>(count, [&]<class L>(L, std::int64_t i) {
-    L::store(to + i, L::load(to + i) + L::load(from + i));
-  });
-}
-
-template <class T>
-void sum_partials(const T* partial, std::int64_t blocks, std::int64_t stride, std::int64_t columns,
-                  T* out) {
-  std::fill_n(out, columns, T(0));
-  for (std::int64_t block = 0; block < blocks; ++block)
-    add_row(out, partial + block * stride, columns);
-}
-
-template <class T>
-void sum_rows_blocked(const T* x, std::int64_t rows, std::int64_t columns, T* partial, T* out) {
-  const std::int64_t blocks = sum_blocks(rows);
-  parallel_tasks(blocks, [&](std::int64_t block, int) {
-    T* const sums = partial + block * columns;
-    std::fill_n(sums, columns, T(0));
-    const std::int64_t end = std::min(rows, (block + 1) * sum_block);
-    for (std::int64_t row = block * sum_block; row < end; ++row)
-      add_row(sums, x + row * columns, columns);
-  });
-  sum_partials(partial, blocks, columns, columns, out);
 }
 
 }  // namespace refrain::kernels::cpu

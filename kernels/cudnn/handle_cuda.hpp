@@ -36,7 +36,7 @@ class HandleLock {
   cudnnHandle_t handle_;
 };
 
-/// Lays out a workspace, like kernels::cpu::Scratch: on a null base it counts. Pieces start at
+/// Lays out a workspace, like kernels::Scratch: on a null base it counts. Pieces start at
 /// multiples of 256 bytes, as blocks of cudaMalloc do.
 class Pieces {
  public:

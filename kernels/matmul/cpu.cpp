@@ -17,9 +17,9 @@
 
 #include <Eigen/Core>
 
-#include "kernels/chunks.hpp"
 #include "kernels/cpu.hpp"
-#include "kernels/gemm.hpp"
+#include "kernels/tiling/gemm.hpp"
+#include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
 
 namespace refrain::kernels::cpu {

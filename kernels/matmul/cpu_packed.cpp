@@ -1,7 +1,7 @@
 // Products with a matrix that is laid out once for many of them, and the gradient of such a matrix.
 //   packed_matmul       c = a packed (+ bias): tasks are blocks of rows of a, or of panels where rows are few
 //   add_outer_products  c += a^T b
-// The layout is that of kernels/gemm.hpp: panels of two vectors. 2 M N K FLOPs; a task reads the
+// The layout is that of kernels/tiling/gemm.hpp: panels of two vectors. 2 M N K FLOPs; a task reads the
 // packed matrix once.
 
 #include <algorithm>

@@ -13,8 +13,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels/rows/columns.cuh"
-#include "kernels/tiles.cuh"
+#include "kernels/tiling/column_sums.cuh"
+#include "kernels/tiling/tiles.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels/gemm.hpp"
+#include "kernels/tiling/gemm.hpp"
 #include "refrain/core/parallel.hpp"
 
 namespace refrain::kernels::cpu {

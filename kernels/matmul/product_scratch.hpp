@@ -12,7 +12,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 /// Taken once: products that follow one another use it in turn. It starts where the library wants
 /// it.
-inline MutableView take_product_scratch(cpu::Scratch& scratch) {
+inline MutableView take_product_scratch(Scratch& scratch) {
   const auto count = static_cast<std::int64_t>(product_workspace() / sizeof(float));
   auto* const piece = scratch.take<std::byte>(count * static_cast<std::int64_t>(sizeof(float)) +
                                               product_workspace_alignment);

@@ -9,10 +9,10 @@
 #include <limits>
 #include <numeric>
 
-#include "kernels/chunks.hpp"
 #include "kernels/cpu.hpp"
 #include "kernels/memory/layout.hpp"
 #include "kernels/simd.hpp"
+#include "kernels/tiling/row_blocks.hpp"
 
 namespace refrain::kernels::cpu {
 

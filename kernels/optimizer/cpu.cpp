@@ -4,8 +4,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "kernels/chunks.hpp"
 #include "kernels/cpu.hpp"
+#include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
 
 namespace refrain::kernels::cpu {

@@ -21,7 +21,8 @@
 
 #include "kernels/cuda.hpp"
 #include "kernels/optimizer/kernels.cuh"
-#include "kernels/rows/row_moves.cuh"
+#include "kernels/tiling/row_moves.cuh"
+#include "kernels/tiling/rows.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

@@ -40,7 +40,7 @@ void forward(const PatchForward& args) {
   const std::int64_t rows = args.x.shape.rows();
   const std::int64_t channels = plan.patch.channels;
   const std::int64_t width = plan.patch.bottleneck;
-  const std::int64_t step = rows_per_task(rows, plan.patch.multiply_adds());
+  const std::int64_t step = product_rows_per_task(rows, plan.patch.multiply_adds());
   parallel_tasks((rows + step - 1) / step, [&](std::int64_t task, int worker) {
     T* const hidden = plan.hidden + worker * tile_rows * width;
     const std::int64_t end = std::min(rows, (task + 1) * step);
@@ -65,7 +65,7 @@ void backward(const PatchBackward& args) {
   const std::int64_t width = plan.patch.bottleneck;
   const T* const dy = args.dy.as<T>();
   const T* const m = args.bottleneck.as<T>();
-  parallel_for(rows, rows_per_task(rows, plan.patch.multiply_adds()),
+  parallel_for(rows, product_rows_per_task(rows, plan.patch.multiply_adds()),
                [&](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t row = begin; row < end; row += tile_rows) {
                    const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);

@@ -31,7 +31,7 @@ struct Plan {
   MutableView library{};  ///< scratch memory of the library's products
   PatchWeightGradient<T> weights;
 
-  Plan(const PatchBackward& args, cpu::Scratch& scratch) {
+  Plan(const PatchBackward& args, Scratch& scratch) {
     const std::int64_t rows = args.dy.shape.rows();
     patch = {.up = args.patch.up.as<T>(),
              .down = args.patch.down.as<T>(),
@@ -59,7 +59,7 @@ struct Plan {
 template <class T>
 void backward(const PatchBackward& args, Stream stream) {
   constexpr const char* name = PatchBackward::name;
-  cpu::Scratch scratch(args.workspace.data);
+  Scratch scratch(args.workspace.data);
   const Plan<T> plan(args, scratch);
   const T* const dy = args.dy.as<T>();
   const bool wanted = args.dx || args.dpatch.down || args.dpatch.down_bias;
@@ -88,7 +88,7 @@ void patch_backward(const PatchBackward& args, Stream stream) {
 }
 
 std::size_t patch_backward_workspace(const PatchBackward& args) {
-  cpu::Scratch scratch(nullptr);
+  Scratch scratch(nullptr);
   for_floating<PatchBackward>(args.dy.dtype, [&]<class T>(T) { Plan<T>(args, scratch); });
   return scratch.bytes();
 }

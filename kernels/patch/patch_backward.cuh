@@ -249,7 +249,7 @@ class PatchWeightGradient {
   PatchWeightGradient() = default;
   /// library: take_product_scratch's where needs_library says so, else empty.
   PatchWeightGradient(const PatchGradients& wanted, std::int64_t rows, std::int64_t channels,
-                      std::int64_t width, const MutableView& library, cpu::Scratch& scratch)
+                      std::int64_t width, const MutableView& library, Scratch& scratch)
       : wanted_(wanted), rows_(rows), channels_(channels), width_(width), library_(library) {
     if (in_pair(wanted, channels, width)) {
       parts_ = scratch.take<T>(outer_cut(rows, channels, width, 2).parts * 2 * channels * width);

@@ -7,7 +7,7 @@
 #include "kernels/causal_conv/conv_tile.cuh"
 #include "kernels/pointwise/kernels.cuh"
 #include "kernels/simt.hpp"
-#include "kernels/tiles.cuh"
+#include "kernels/tiling/tiles.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -42,7 +42,7 @@ struct Patch {
 /// product at a time.
 template <class T, MathMode mode, int columns, bool aligned>
 struct PatchTile {
-  static constexpr int chunk = 32;  ///< columns of the bottleneck at a time
+  static constexpr int hidden_columns = 32;  ///< of the bottleneck at a time
   static constexpr int warps = tile_warps<T>(columns);
   static constexpr TileShape up_shape{.rows = conv_tile_rows,
                                       .columns = columns,
@@ -50,7 +50,7 @@ struct PatchTile {
                                       .row_warps = warps == 16 ? 4 : 2,
                                       .column_warps = warps == 16 ? 4 : warps / 2};
   static constexpr TileShape down_shape{.rows = conv_tile_rows,
-                                        .columns = chunk,
+                                        .columns = hidden_columns,
                                         .depth = 16,
                                         .row_warps = 4,
                                         .column_warps = warps / 4};
@@ -81,7 +81,7 @@ struct PatchTile {
     T* const hidden =
         carver.take<T>(conv_tile_rows * hidden_width);  // [conv_tile_rows][hidden_width]
     T* const panels = carver.take<T>(panel_elements);   // of either product
-    for (int d = 0; d < patch.bottleneck; d += chunk)
+    for (int d = 0; d < patch.bottleneck; d += hidden_columns)
       make_hidden(patch, x, first, rows, d, tile, panels, hidden, hidden_width);
     const SideRows<T> weights{.at = patch.up,
                               .stride = patch.channels,
@@ -97,7 +97,7 @@ struct PatchTile {
   }
 
  private:
-  /// Columns d to d + chunk of gelu(x down + down_bias); zeros past its end, as the second product
+  /// Columns d to d + hidden_columns of gelu(x down + down_bias); zeros past its end, as the second product
   /// wants.
   __device__ __forceinline__ static void make_hidden(const Patch<T>& patch, const T* x,
                                                      std::int64_t first, std::int64_t rows, int d,

@@ -1,8 +1,10 @@
 #pragma once
 /// The patch on a tile of rows: shared by the patch kernel and the fused residual-block kernel.
 
-#include "kernels/causal_conv/taps.hpp"
 #include "kernels/scratch.hpp"
+#include "kernels/tiling/gemm.hpp"
+#include "kernels/tiling/row_sums.hpp"
+#include "refrain/kernels/patch.hpp"
 
 namespace refrain::kernels::cpu {
 
@@ -11,10 +13,10 @@ template <class T>
 struct PatchPanels {
   std::int64_t channels = 0;
   std::int64_t bottleneck = 0;
-  TapPanels<T> down{};    ///< for x down
-  TapPanels<T> up{};      ///< for m up
-  TapPanels<T> down_t{};  ///< for dm down^T
-  TapPanels<T> up_t{};    ///< for dy up^T
+  WeightPanels<T> down{};    ///< for x down
+  WeightPanels<T> up{};      ///< for m up
+  WeightPanels<T> down_t{};  ///< for dm down^T
+  WeightPanels<T> up_t{};    ///< for dy up^T
   const T* down_bias = nullptr;
   const T* up_bias = nullptr;
 
@@ -31,8 +33,8 @@ struct PatchPanels {
       up_t = {scratch.take<T>(packed_size<T>(channels, bottleneck)), true};
       down_t = {scratch.take<T>(packed_size<T>(bottleneck, channels)), true};
     } else {
-      down = TapPanels<T>::plan(patch.down.as<T>(), channels, bottleneck, rows, scratch);
-      up = TapPanels<T>::plan(patch.up.as<T>(), bottleneck, channels, rows, scratch);
+      down = WeightPanels<T>::plan(patch.down.as<T>(), channels, bottleneck, rows, scratch);
+      up = WeightPanels<T>::plan(patch.up.as<T>(), bottleneck, channels, rows, scratch);
     }
   }
 
@@ -51,9 +53,9 @@ struct PatchPanels {
 
 /// out [count, columns] = start + a [count, depth] B for a tile whose rows lie `a_stride` apart.
 template <class T>
-void dense_tile(const T* a, std::int64_t a_stride, std::int64_t depth, const TapPanels<T>& weights,
-                std::int64_t columns, std::int64_t count, T* out, std::int64_t stride,
-                Start<T> start) {
+void dense_tile(const T* a, std::int64_t a_stride, std::int64_t depth,
+                const WeightPanels<T>& weights, std::int64_t columns, std::int64_t count, T* out,
+                std::int64_t stride, Start<T> start) {
   const T* rows[extent(tile_rows)];
   for (std::int64_t i = 0; i < tile_rows; ++i) rows[i] = a + std::min(i, count - 1) * a_stride;
   rows_product<T>(rows, 1, depth, weights.group(0, depth, columns), columns, count, out, stride,

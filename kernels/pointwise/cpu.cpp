@@ -7,9 +7,9 @@
 #include <array>
 #include <cmath>
 
-#include "kernels/chunks.hpp"
 #include "kernels/cpu.hpp"
 #include "kernels/simd.hpp"
+#include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/core/random.hpp"
 
@@ -97,33 +97,33 @@ void unary_gradient(const UnaryBackward& args) {
 }
 
 /// Sums of 4096 terms in the element type, added in double in rising order.
-constexpr std::int64_t dot_chunk = 4096;
+constexpr std::int64_t dot_slice = 4096;
 
-std::int64_t dot_chunks(const Dot& args) {
-  return (args.a.shape.numel() + dot_chunk - 1) / dot_chunk;
+std::int64_t dot_slices(const Dot& args) {
+  return (args.a.shape.numel() + dot_slice - 1) / dot_slice;
 }
 
 template <class T>
 void dot_product(const Dot& args) {
   const std::int64_t count = args.a.shape.numel();
-  const std::int64_t chunks = dot_chunks(args);
+  const std::int64_t slices = dot_slices(args);
   double* partial = args.workspace.as<double>();
-  parallel_for(chunks, 4, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t chunk = begin; chunk < end; ++chunk) {
-      const T* a = args.a.as<T>() + chunk * dot_chunk;
-      const std::int64_t length = std::min(dot_chunk, count - chunk * dot_chunk);
+  parallel_for(slices, 4, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t slice = begin; slice < end; ++slice) {
+      const T* a = args.a.as<T>() + slice * dot_slice;
+      const std::int64_t length = std::min(dot_slice, count - slice * dot_slice);
       if (args.b) {
-        const T* b = args.b.as<T>() + chunk * dot_chunk;
-        partial[chunk] = sum_lanes<T>(
+        const T* b = args.b.as<T>() + slice * dot_slice;
+        partial[slice] = sum_lanes<T>(
             length, [=]<class L>(L, std::int64_t i) { return L::load(a + i) * L::load(b + i); });
       } else {
-        partial[chunk] =
+        partial[slice] =
             sum_lanes<T>(length, [=]<class L>(L, std::int64_t i) { return L::load(a + i); });
       }
     }
   });
   const double sum = sum_lanes<double>(
-      chunks, [=]<class L>(L, std::int64_t chunk) { return L::load(partial + chunk); });
+      slices, [=]<class L>(L, std::int64_t slice) { return L::load(partial + slice); });
   *args.out.as<T>() = static_cast<T>(sum);
 }
 
@@ -215,7 +215,7 @@ void dot(const Dot& args, Stream) {
 }
 
 std::size_t dot_workspace(const Dot& args) {
-  return sizeof(double) * static_cast<std::size_t>(dot_chunks(args));
+  return sizeof(double) * static_cast<std::size_t>(dot_slices(args));
 }
 
 void dropout(const Dropout& args, Stream) {

@@ -75,7 +75,7 @@ void for_function(UnaryFunction function, Visit&& visit) {
 }
 
 std::int64_t dot_blocks(const Dot& args) {
-  return (args.a.shape.numel() + dot_chunk - 1) / dot_chunk;
+  return (args.a.shape.numel() + dot_slice - 1) / dot_slice;
 }
 
 }  // namespace

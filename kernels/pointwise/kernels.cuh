@@ -144,19 +144,19 @@ __global__ void __launch_bounds__(pointwise_threads)
 }
 
 /// Elements that one block of dot_parts multiplies and adds.
-inline constexpr std::int64_t dot_chunk = 4096;
+inline constexpr std::int64_t dot_slice = 4096;
 
-/// parts[block] = sum of a[i] b[i] (b null: of a[i]) over the block's chunk: 16 terms per thread in
+/// parts[block] = sum of a[i] b[i] (b null: of a[i]) over the block's slice: 16 terms per thread in
 /// T, then 256 sums in double.
 template <class T>
 __global__ void __launch_bounds__(pointwise_threads)
     dot_parts(std::int64_t count, const T* a, const T* b, double* parts) {
   REFRAIN_SHARED_ARRAY(double, scratch, pointwise_threads / simt::warp_size);
   const std::int64_t begin =
-      static_cast<std::int64_t>(blockIdx.x) * dot_chunk + static_cast<std::int64_t>(threadIdx.x);
+      static_cast<std::int64_t>(blockIdx.x) * dot_slice + static_cast<std::int64_t>(threadIdx.x);
   T sum = 0;
   REFRAIN_UNROLL
-  for (int step = 0; step < dot_chunk / pointwise_threads; ++step) {
+  for (int step = 0; step < dot_slice / pointwise_threads; ++step) {
     const std::int64_t i = begin + step * pointwise_threads;
     if (i < count) sum += b == nullptr ? a[i] : a[i] * b[i];
   }

@@ -35,7 +35,7 @@ template <class T>
 struct ForwardPlan {
   T* reset_h = nullptr;  ///< [B,H]
   T* keep = nullptr;     ///< [B,H], unless it is saved
-  ForwardPlan(const GruForward& args, cpu::Scratch& scratch) {
+  ForwardPlan(const GruForward& args, Scratch& scratch) {
     if (args.reset == GruReset::after) return;
     reset_h = scratch.take<T>(args.h0.shape.numel());
     if (!args.gates) keep = scratch.take<T>(args.h0.shape.numel());
@@ -48,7 +48,7 @@ void forward(const GruForward& args, Stream stream) {
   const StepSize size{.batch = args.inputs.shape[1], .hidden = args.h0.shape[1]};
   const std::int64_t state = size.batch * size.hidden;
   const std::int64_t width = 3 * size.hidden;
-  cpu::Scratch scratch(args.workspace.data);
+  Scratch scratch(args.workspace.data);
   const ForwardPlan<T> plan(args, scratch);
   const T* const weight = args.weight.as<T>();
   const T* h_before = args.h0.as<T>();
@@ -87,7 +87,7 @@ struct BackwardPlan {
   T* reset_h = nullptr;  ///< [L,B,H], reset before, for dweight
   T* parts;              ///< of the sums over the segment
 
-  BackwardPlan(const GruBackward& args, cpu::Scratch& scratch) {
+  BackwardPlan(const GruBackward& args, Scratch& scratch) {
     const std::int64_t steps = args.gates.shape[0];
     const std::int64_t batch = args.gates.shape[1];
     const std::int64_t hidden = args.h0.shape[1];
@@ -153,7 +153,7 @@ void backward(const GruBackward& args, Stream stream) {
   const StepSize size{.batch = args.gates.shape[1], .hidden = args.h0.shape[1]};
   const std::int64_t state = size.batch * size.hidden;
   const std::int64_t width = 3 * size.hidden;
-  cpu::Scratch scratch(args.workspace.data);
+  Scratch scratch(args.workspace.data);
   const BackwardPlan<T> plan(args, scratch);
   backward_steps<T>(args, size, plan, stream);
 
@@ -193,7 +193,7 @@ void gru_forward(const GruForward& args, Stream stream) {
 }
 
 std::size_t gru_forward_workspace(const GruForward& args) {
-  cpu::Scratch scratch(nullptr);
+  Scratch scratch(nullptr);
   for_floating<GruForward>(args.inputs.dtype, [&]<class T>(T) { ForwardPlan<T>(args, scratch); });
   return scratch.bytes();
 }
@@ -203,7 +203,7 @@ void gru_backward(const GruBackward& args, Stream stream) {
 }
 
 std::size_t gru_backward_workspace(const GruBackward& args) {
-  cpu::Scratch scratch(nullptr);
+  Scratch scratch(nullptr);
   for_floating<GruBackward>(args.gates.dtype, [&]<class T>(T) { BackwardPlan<T>(args, scratch); });
   return scratch.bytes();
 }

@@ -63,7 +63,7 @@ struct BackwardPlan {
   T* dc;     ///< [B,H] carried to the step before
   T* parts;  ///< of the sums over the segment
 
-  BackwardPlan(const LstmBackward& args, cpu::Scratch& scratch) {
+  BackwardPlan(const LstmBackward& args, Scratch& scratch) {
     const std::int64_t steps = args.gates.shape[0];
     const std::int64_t batch = args.gates.shape[1];
     const std::int64_t hidden = args.h0.shape[1];
@@ -80,7 +80,7 @@ void backward(const LstmBackward& args, Stream stream) {
   const StepSize size{.batch = args.gates.shape[1], .hidden = args.h0.shape[1]};
   const std::int64_t state = size.batch * size.hidden;
   const std::int64_t width = 4 * size.hidden;
-  cpu::Scratch scratch(args.workspace.data);
+  Scratch scratch(args.workspace.data);
   const BackwardPlan<T> plan(args, scratch);
   const T* const weight = args.weight.as<T>();
   T* const dinputs = args.dinputs.as<T>();
@@ -134,7 +134,7 @@ void lstm_backward(const LstmBackward& args, Stream stream) {
 }
 
 std::size_t lstm_backward_workspace(const LstmBackward& args) {
-  cpu::Scratch scratch(nullptr);
+  Scratch scratch(nullptr);
   for_floating<LstmBackward>(args.gates.dtype, [&]<class T>(T) { BackwardPlan<T>(args, scratch); });
   return scratch.bytes();
 }

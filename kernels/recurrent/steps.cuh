@@ -24,7 +24,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "kernels/tiles.cuh"
+#include "kernels/tiling/tiles.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

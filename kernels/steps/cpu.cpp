@@ -1,14 +1,46 @@
-// Sequences by steps: exchange of the batch and time axes, and vectors that hold for a span of
-// steps. All move memory only.
+// Sequences by time steps: one step selected, the batch and time axes swapped, and vectors that
+// hold for a span of steps. All move memory only.
 
 #include <algorithm>
+#include <cstring>
 
-#include "kernels/chunks.hpp"
 #include "kernels/cpu.hpp"
 #include "kernels/simd.hpp"
+#include "kernels/tiling/row_blocks.hpp"
+#include "kernels/tiling/rows.hpp"
 #include "refrain/core/parallel.hpp"
 
 namespace refrain::kernels::cpu {
+
+void select_step(const SelectStep& args, Stream) {
+  const std::int64_t sequence_bytes = row_bytes(args.x);
+  const std::int64_t bytes = row_bytes(args.y);
+  parallel_for(args.y.shape[0], rows_per_task(bytes, copy_bytes_per_task),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t b = begin; b < end; ++b) {
+                   std::memcpy(args.y.as<char>() + b * bytes,
+                               args.x.as<char>() + b * sequence_bytes + args.step * bytes,
+                               static_cast<std::size_t>(bytes));
+                 }
+               });
+}
+
+void select_step_backward(const SelectStepBackward& args, Stream) {
+  const std::int64_t sequence_bytes = row_bytes(args.dx);
+  const std::int64_t bytes = row_bytes(args.dy);
+  const std::int64_t before = args.step * bytes;
+  parallel_for(args.dy.shape[0], rows_per_task(sequence_bytes, copy_bytes_per_task),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t b = begin; b < end; ++b) {
+                   char* sequence = args.dx.as<char>() + b * sequence_bytes;
+                   std::memset(sequence, 0, static_cast<std::size_t>(before));
+                   std::memcpy(sequence + before, args.dy.as<char>() + b * bytes,
+                               static_cast<std::size_t>(bytes));
+                   std::memset(sequence + before + bytes, 0,
+                               static_cast<std::size_t>(sequence_bytes - before - bytes));
+                 }
+               });
+}
 
 void swap_axes(const SwapAxes& args, Stream) {
   const std::int64_t outer = args.x.shape[0];

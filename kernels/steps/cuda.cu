@@ -1,17 +1,33 @@
-// Sequences by steps on the GPU.  Device: f32, f64 (swap_axes: any type).
+// Sequences by time steps on the GPU.  Device: f32, f64 (copies: any type).
+//   select_step           y[b,:] = x[b,step,:]                      2 B C elements moved
+//   select_step_backward  dx[b,step,:] = dy[b,:], all else zero     B T C
 //   swap_axes  y[j,i,:] = x[i,j,:]                                  x [I,J,C]; 2 n elements moved
 //   add_spans  y[t] = x[t] + spans[k], k the span of step t         x, y [T,B,C], spans [S,B,C], ends [S]; 2 n, and spans from the caches
 //   sum_spans  dspans[k] = sum of dy[t] over the steps of span k    dy [T,B,C], dspans [S,B,C]; n
-// A team of threads per row of C, 16 bytes each at a time (rows/row_moves.cuh). add_spans searches
+// A team of threads per row of C, 16 bytes each at a time (tiling/row_moves.cuh). add_spans searches
 // the span of a step by halving; the ends stay in the first-level cache. sum_spans adds the steps
 // of a span in rising order in one thread; its loads do not depend on one another, so they overlap.
 // Limit: memory; sum_spans with fewer than some ten thousand S B C elements: latency.
 
 #include "kernels/cuda.hpp"
 #include "kernels/steps/kernels.cuh"
+#include "kernels/tiling/rows.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
+
+void select_step(const SelectStep& args, Stream stream) {
+  const StepOfSequence source{.x = args.x.data, .steps = args.x.shape[1], .step = args.step};
+  move_rows(SelectStep::name, args.y.shape[0], row_bytes(args.y), source, args.y.data, stream,
+            args.x.data);
+}
+
+void select_step_backward(const SelectStepBackward& args, Stream stream) {
+  const SequenceOfStep source{.dy = args.dy.data, .steps = args.dx.shape[1], .step = args.step};
+  const std::int64_t rows = args.dx.shape[0] * args.dx.shape[1];
+  move_rows(SelectStepBackward::name, rows, row_bytes(args.dy), source, args.dx.data, stream,
+            args.dy.data);
+}
 
 void swap_axes(const SwapAxes& args, Stream stream) {
   const SwappedRow source{.x = args.x.data, .outer = args.x.shape[0], .inner = args.x.shape[1]};

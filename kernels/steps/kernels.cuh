@@ -3,11 +3,33 @@
 
 #include <cstdint>
 
-#include "kernels/rows/row_moves.cuh"
 #include "kernels/simt.hpp"
+#include "kernels/tiling/row_moves.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
+
+/// Source of copy_rows: row b of y [B,C] is one step of sequence b of x [B,T,C].
+struct StepOfSequence {
+  const void* x;
+  std::int64_t steps;
+  std::int64_t step;
+  template <class Word>
+  __device__ __forceinline__ const Word* row(std::int64_t r, std::int64_t words) const {
+    return static_cast<const Word*>(x) + (r * steps + step) * words;
+  }
+};
+
+/// Source of copy_rows: row (b, t) of dx [B,T,C] is row b of dy [B,C] at one step t, else zeros.
+struct SequenceOfStep {
+  const void* dy;
+  std::int64_t steps;
+  std::int64_t step;
+  template <class Word>
+  __device__ __forceinline__ const Word* row(std::int64_t r, std::int64_t words) const {
+    return r % steps == step ? static_cast<const Word*>(dy) + r / steps * words : nullptr;
+  }
+};
 
 /// Source of copy_rows: row j I + i of y [J,I,C] is row i J + j of x [I,J,C].
 struct SwappedRow {

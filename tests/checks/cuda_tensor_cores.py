@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 KERNELS = {  # kernel -> source
-    "conv_norm_tile": "kernels/causal_conv/cuda_conv_norm_forward.cu",
+    "conv_norm_tile": "kernels/conv_norm/cuda_forward.cu",
     "convolve_tile": "kernels/causal_conv/cuda_forward.cu",
     "patch_tile": "kernels/patch/cuda_forward.cu",
 }

@@ -1,4 +1,4 @@
-/// Steps of the external memory, and the attention over a chunk.
+/// Steps of the external memory.
 
 #include "cuda/arena.hpp"
 
@@ -96,35 +96,4 @@ CUDA_ENTRY_WITH(memory_step_backward, {.tolerance = {3e-4, 3e-4}}) {
           .dread_vectors = arena.normal({s.batch, s.heads, s.word_size}),
           .dinterface = arena.output("dinterface", s.interface()),
           .dbefore = memory_outputs(arena, s, "dbefore.")};
-}
-
-CUDA_ENTRY(chunk_attention_forward) {
-  const std::int64_t length = arena.size(9), batch = arena.size(40), hidden = arena.size(130),
-                     width = arena.size(70);
-  return {.first = arena.normal({batch, hidden}),
-          .rest = length > 1 ? arena.normal({length - 1, batch, hidden}) : View(),
-          .weight = arena.normal({width, hidden}, 1 / std::sqrt(static_cast<double>(hidden))),
-          .query = arena.normal({batch, width}),
-          .score = arena.normal({width}),
-          .out = arena.output("out", {batch, hidden}),
-          .alpha = arena.maybe_output("alpha", {length, batch}),
-          .tanh = arena.maybe_output("tanh", {length, batch, width})};
-}
-
-CUDA_ENTRY(chunk_attention_backward) {
-  const std::int64_t length = arena.size(9), batch = arena.size(40), hidden = arena.size(130),
-                     width = arena.size(70);
-  return {.first = arena.normal({batch, hidden}),
-          .rest = length > 1 ? arena.normal({length - 1, batch, hidden}) : View(),
-          .weight = arena.normal({width, hidden}, 1 / std::sqrt(static_cast<double>(hidden))),
-          .score = arena.normal({width}),
-          .alpha = arena.uniform({length, batch}, 0, 2 / static_cast<double>(length)),
-          .tanh = arena.uniform({length, batch, width}, -1, 1),
-          .dout = arena.normal({batch, hidden}),
-          .dfirst = arena.maybe_output("dfirst", {batch, hidden}),
-          .drest =
-              length > 1 ? arena.maybe_output("drest", {length - 1, batch, hidden}) : MutableView(),
-          .dweight = arena.maybe_output("dweight", {width, hidden}),
-          .dquery = arena.output("dquery", {batch, width}),
-          .dscore = arena.maybe_output("dscore", {width})};
 }

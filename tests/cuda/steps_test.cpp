@@ -18,6 +18,20 @@ std::vector<std::int64_t> span_ends(test::Arena& arena, std::int64_t steps) {
 
 }  // namespace
 
+CUDA_ENTRY(select_step) {
+  const std::int64_t batch = arena.size(60), steps = arena.size(30), width = arena.size(130);
+  return {.x = arena.normal({batch, steps, width}),
+          .y = arena.output("y", {batch, width}),
+          .step = arena.below(steps)};
+}
+
+CUDA_ENTRY(select_step_backward) {
+  const std::int64_t batch = arena.size(60), steps = arena.size(30), width = arena.size(130);
+  return {.dy = arena.normal({batch, width}),
+          .dx = arena.output("dx", {batch, steps, width}),
+          .step = arena.below(steps)};
+}
+
 CUDA_ENTRY(swap_axes) {
   const std::int64_t outer = arena.size(70), inner = arena.size(40), width = arena.size(130);
   return {.x = arena.normal({outer, inner, width}), .y = arena.output("y", {inner, outer, width})};

@@ -123,7 +123,7 @@ void check_sampled(const SampledCase& c, const Tensor& targets, const Tensor& ne
 TEMPLATE_TEST_CASE("softmax_loss: loss and gradients are the naive loops", "[kernel][loss][grad]",
                    float, double) {
   // One item; one row; widths about a vector and a tile; rows over one block of 128; items over one
-  // chunk of 192.
+  // slice of 192.
   for (const SoftmaxCase& size : std::vector<SoftmaxCase>{{1, 1, 1},
                                                           {7, 3, 1},
                                                           {1, 5, 7},
@@ -148,7 +148,7 @@ TEMPLATE_TEST_CASE("softmax_loss: loss and gradients are the naive loops", "[ker
   }
 }
 
-TEMPLATE_TEST_CASE("softmax_loss: so many items that chunks grow", "[kernel][loss][grad]", float,
+TEMPLATE_TEST_CASE("softmax_loss: so many items that slices grow", "[kernel][loss][grad]", float,
                    double) {
   const std::int64_t items = 192 * 64 + 5;
   check_softmax<TestType>({3, 2, items}, random_ids(3, items, 9));

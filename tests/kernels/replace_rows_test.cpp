@@ -31,7 +31,7 @@ Case make_case(std::int64_t batch, std::int64_t steps, std::int64_t channels, st
 
 }  // namespace
 
-TEST_CASE("replace_rows: forward is the naive loop", "[kernel][rows]") {
+TEST_CASE("replace_rows: forward is the naive loop", "[kernel][replace_rows]") {
   const std::vector<Shape> sizes{{1, 1, 1}, {2, 3, 5}, {3, 7, 64}, {17, 31, 33}};
   for (const Shape& size : sizes) {
     for (const DType dtype : {DType::f32, DType::f64}) {
@@ -56,7 +56,7 @@ TEST_CASE("replace_rows: forward is the naive loop", "[kernel][rows]") {
   }
 }
 
-TEST_CASE("replace_rows: gradient matches finite differences", "[kernel][rows][grad]") {
+TEST_CASE("replace_rows: gradient matches finite differences", "[kernel][replace_rows][grad]") {
   const Case c = make_case(2, 5, 3, 11);
   const Variable x(c.x, true);
   const Variable row(c.row, true);
@@ -69,7 +69,7 @@ TEST_CASE("replace_rows: gradient matches finite differences", "[kernel][rows][g
 TEST_CASE(
     "replace_rows: an id that does not occur gives the row a gradient of zero and leaves x as it "
     "is",
-    "[kernel][rows]") {
+    "[kernel][replace_rows]") {
   const Case c = make_case(2, 4, 3, 12);
   const Variable row(c.row, true);
   const Variable y = replace_rows(Variable(c.x), c.ids, 9, row);
@@ -78,7 +78,7 @@ TEST_CASE(
   CHECK(std::ranges::all_of(row.grad().span<double>(), [](double value) { return value == 0; }));
 }
 
-TEST_CASE("replace_rows: mistakes are refused", "[kernel][rows]") {
+TEST_CASE("replace_rows: mistakes are refused", "[kernel][replace_rows]") {
   const Case c = make_case(2, 4, 3, 13);
   const Variable x(c.x);
   CHECK_THROWS_AS(replace_rows(x, c.ids, 1, Variable(Tensor::zeros({1, 4}, DType::f64))),

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda.hpp"
-#include "kernels/rows/radix_sort.cuh"
+#include "kernels/gather/radix_sort.cuh"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"

@@ -122,8 +122,8 @@ void check_conv(const ConvSizes& size, const Options<T>& options = {}) {
                                            .padding = padding(size)};
     options.column_bytes == 0
         ? run_entry(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace, args)
-        : run_entry(cuda::causal_conv_backward_in_chunks,
-                    cuda::causal_conv_backward_in_chunks_workspace, args,
+        : run_entry(cuda::causal_conv_backward_in_slices,
+                    cuda::causal_conv_backward_in_slices_workspace, args,
                     cuda::TapColumnLimit{options.column_bytes});
   });
 }
@@ -219,8 +219,8 @@ void check_half(const HalfSizes& sizes, bool same, Insertion insertion,
     }
     options.column_bytes == 0
         ? run_entry(cuda::conv_norm_backward, cuda::conv_norm_backward_workspace, args)
-        : run_entry(cuda::conv_norm_backward_in_chunks,
-                    cuda::conv_norm_backward_in_chunks_workspace, args,
+        : run_entry(cuda::conv_norm_backward_in_slices,
+                    cuda::conv_norm_backward_in_slices_workspace, args,
                     cuda::TapColumnLimit{options.column_bytes});
   });
 }
@@ -272,7 +272,7 @@ TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][ca
     }
   }
   check_conv<T>({5, 13, 8, 4, 3, 3, false}, {.offset = 1});
-  // By the library: one tap, no input channels, no rows; chunks of one and of two sequences, single
+  // By the library: one tap, no input channels, no rows; slices of one and of two sequences, single
   // elements.
   for (const bool same : {false, true}) {
     check_conv<T>({2, 3, 4, 66, 1, 1, same}, {.choices = false});
@@ -301,14 +301,14 @@ TEMPLATE_TEST_CASE("cuda conv_norm: gradients are the naive chain rule", "[simt]
     check_half<T>({2, 7, 9, 4, 1, 5}, true, insertion);
     check_half<T>({2, 7, 8, 3, 1, 4}, true, insertion, {.choices = false, .offset = 1});
     check_half<T>({1, 4, 260, 2, 1, 4}, false, insertion);
-    // Chunks of one sequence.
+    // Slices of one sequence.
     check_half<T>({3, 6, 68, 3, 2, 4}, true, insertion, {.column_bytes = 1});
     check_half<T>({3, 4, 67, 2, 1, 3}, false, insertion,
                   {.choices = false, .offset = 1, .column_bytes = 1});
   }
 }
 
-TEST_CASE("cuda conv_norm: gradients of more rows than one chunk of sums has",
+TEST_CASE("cuda conv_norm: gradients of more rows than one slice of sums has",
           "[simt][causal_conv]") {
   check_half<float>({5, 420, 4, 1, 1, 4}, false, Insertion::parallel, {.choices = false});
 }

@@ -13,7 +13,7 @@ TEMPLATE_TEST_CASE("cuda causal_conv: forward is the naive loop", "[simt][conv]"
   // No rows, no input channels; one of everything; batch boundaries inside a tile of 64 rows, at
   // its end, and one row after; even and odd taps on both sides; reaches beyond the sequence;
   // around 16 channels of a slice and 64 columns of a tile. Past them the library: one tap, more
-  // channels than a lane's share of a warp's row, none, chunks of one and of two sequences, single
+  // channels than a lane's share of a warp's row, none, slices of one and of two sequences, single
   // elements.
   for (const ConvCase& c : {ConvCase{0, 5, 4, 4, 2, 1, false},
                             ConvCase{2, 0, 4, 4, 2, 1, false},
@@ -114,7 +114,7 @@ TEMPLATE_TEST_CASE("cuda causal_conv: a sequence's results do not depend on its 
 TEMPLATE_TEST_CASE("cuda conv_norm: forward is the naive loop, with and without what is saved",
                    "[simt][conv]", float, double) {
   using T = TestType;
-  // One channel; one before, at and after the narrow tile; a bottleneck of one, around its chunk of
+  // One channel; one before, at and after the narrow tile; a bottleneck of one, around its slice of
   // 32, none at all; addresses that allow single elements alone.
   for (const HalfCase& c :
        {HalfCase{1, 1, 1, 1, 1, 1}, HalfCase{3, 23, 4, 3, 2, 8}, HalfCase{2, 5, 63, 2, 1, 33, true},
@@ -129,7 +129,7 @@ TEMPLATE_TEST_CASE("cuda conv_norm: forward is the naive loop, with and without 
 }
 
 TEST_CASE("cuda conv_norm: wider than a tile", "[simt][conv]") {
-  // Each register row, in groups and in single elements; rows that a block takes; chunks of one
+  // Each register row, in groups and in single elements; rows that a block takes; slices of one
   // sequence; a bottleneck too wide for a tile.
   for (const HalfCase& c :
        {HalfCase{1, 3, 68, 2, 1, 12}, HalfCase{1, 2, 128, 1, 1, 8, true},
@@ -186,7 +186,7 @@ TEST_CASE("cuda conv: gathered rows stay within their limit, or are one sequence
           "[simt][conv]") {
   constexpr std::size_t limit = 64 << 20;
   const auto shape = [](Shape of) { return View{nullptr, of, DType::f32, Device::cuda}; };
-  kernels::cpu::Scratch of_products(nullptr);
+  kernels::Scratch of_products(nullptr);
   cuda::take_product_scratch(of_products);
   const auto bytes = [&](std::int64_t batch, std::int64_t steps) {
     return cuda::causal_conv_forward_workspace(

@@ -79,8 +79,8 @@ struct ConvProblem {
   void run(DeviceArray<T>& y) const {
     c.column_bytes == 0
         ? run_entry(cuda::causal_conv_forward, cuda::causal_conv_forward_workspace, args(y))
-        : run_entry(cuda::causal_conv_forward_in_chunks,
-                    cuda::causal_conv_forward_in_chunks_workspace, args(y),
+        : run_entry(cuda::causal_conv_forward_in_slices,
+                    cuda::causal_conv_forward_in_slices_workspace, args(y),
                     cuda::TapColumnLimit{c.column_bytes});
   }
   DeviceArray<T> output() const { return DeviceArray<T>({c.batch, c.steps, c.out}, {}, c.offset); }
@@ -187,7 +187,7 @@ struct HalfProblem {
     }
     c.column_bytes == 0
         ? run_entry(cuda::conv_norm_forward, cuda::conv_norm_forward_workspace, args)
-        : run_entry(cuda::conv_norm_forward_in_chunks, cuda::conv_norm_forward_in_chunks_workspace,
+        : run_entry(cuda::conv_norm_forward_in_slices, cuda::conv_norm_forward_in_slices_workspace,
                     args, cuda::TapColumnLimit{c.column_bytes});
   }
 

@@ -20,7 +20,7 @@ struct Size {
 };
 
 /// No rows; one; around four warps a block; each register row, with and without 16-byte groups;
-/// rows that need a block; several chunks of rows.
+/// rows that need a block; several slices of rows.
 const Size sizes[] = {{0, 8, 0},    {1, 1, 0},    {3, 64, 0},   {4, 64, 1},    {5, 63, 0},
                       {17, 100, 0}, {9, 256, 0},  {2, 257, 0},  {3, 640, 0},   {2, 1024, 0},
                       {2, 1025, 0}, {2, 1300, 1}, {130, 20, 0}, {200, 301, 0}, {1100, 3, 0}};
@@ -32,7 +32,8 @@ double epsilon() {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda layer_norm: forward is the naive loop", "[simt][rows]", float, double) {
+TEMPLATE_TEST_CASE("cuda layer_norm: forward is the naive loop", "[simt][layer_norm]", float,
+                   double) {
   using T = TestType;
   for (const auto [rows, width, offset] : sizes) {
     INFO(rows << " rows of " << width << ", " << offset << " past a multiple of 16 bytes");
@@ -63,7 +64,7 @@ TEMPLATE_TEST_CASE("cuda layer_norm: forward is the naive loop", "[simt][rows]",
 
 TEMPLATE_TEST_CASE(
     "cuda layer_norm: backward is the naive chain rule, the same bits in every order",
-    "[simt][rows]", float, double) {
+    "[simt][layer_norm]", float, double) {
   using T = TestType;
   for (const auto [rows, width, offset] : sizes) {
     INFO(rows << " rows of " << width << ", " << offset << " past a multiple of 16 bytes");

@@ -90,7 +90,7 @@ TEMPLATE_TEST_CASE("cuda gru: backward is the naive chain rule", "[simt][recurre
 }
 
 TEST_CASE(
-    "cuda lstm, gru: sums over more steps than a chunk of dshared, more rows than a part of "
+    "cuda lstm, gru: sums over more steps than a part of dshared, more rows than a part of "
     "dweight",
     "[simt][recurrent]") {
   for (const Size& size : {Size(66, 1, 1), Size(9, 29, 4)}) {

@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "kernels/rows/score_chunk_limits.hpp"
+#include "kernels/loss/score_slice_limit.hpp"
 #include "refrain/core/math_mode.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
@@ -13,7 +13,7 @@
 using namespace refrain;
 using namespace refrain::test;
 namespace cuda = kernels::cuda;
-using cuda::ScoreChunkLimits;
+using cuda::ScoreSliceLimit;
 
 namespace {
 
@@ -63,9 +63,9 @@ struct Results {
 };
 
 template <class Args>
-void run_in_chunks(Args args, void (*run)(const Args&, const ScoreChunkLimits&, Stream),
-                   std::size_t (*workspace_bytes)(const Args&, const ScoreChunkLimits&),
-                   const ScoreChunkLimits& limits) {
+void run_in_slices(Args args, void (*run)(const Args&, const ScoreSliceLimit&, Stream),
+                   std::size_t (*workspace_bytes)(const Args&, const ScoreSliceLimit&),
+                   const ScoreSliceLimit& limits) {
   Ids workspace({static_cast<std::int64_t>((workspace_bytes(args, limits) + 3) / 4)});
   args.workspace = workspace.mutable_view();
   run(args, limits, {});
@@ -95,9 +95,9 @@ void check_problem(const Problem& problem) {
   }
 }
 
-/// Chunks of at most 40 rows of so many scores, whose rows are whole groups of 16 bytes.
+/// Slices of at most 40 rows of so many scores, whose rows are whole groups of 16 bytes.
 template <class T>
-ScoreChunkLimits chunks_of_40(std::int64_t candidates) {
+ScoreSliceLimit slices_of_40(std::int64_t candidates) {
   return {.bytes = 40 * ((candidates * static_cast<std::int64_t>(sizeof(T)) + 15) / 16 * 16)};
 }
 
@@ -131,7 +131,7 @@ struct FullProblem {
                                    static_cast<std::int32_t>(size.ignored), size.relu);
   }
 
-  Results<T> run(unsigned wanted, const ScoreChunkLimits* limits = nullptr) const {
+  Results<T> run(unsigned wanted, const ScoreSliceLimit* limits = nullptr) const {
     Results<T> out(size.rows, size.items, size.channels, size.offset);
     const kernels::SoftmaxLoss args{.hidden = hidden.view(),
                                     .weight = weight.view(),
@@ -146,7 +146,7 @@ struct FullProblem {
     if (limits == nullptr) {
       run_entry(cuda::softmax_loss, cuda::softmax_loss_workspace, args);
     } else {
-      run_in_chunks(args, cuda::softmax_loss_in_chunks, cuda::softmax_loss_in_chunks_workspace,
+      run_in_slices(args, cuda::softmax_loss_in_slices, cuda::softmax_loss_in_slices_workspace,
                     *limits);
     }
     return out;
@@ -196,7 +196,7 @@ struct SampledProblem {
         static_cast<std::int32_t>(size.ignored), size.remove_hits);
   }
 
-  Results<T> run(unsigned wanted, const ScoreChunkLimits* limits = nullptr) const {
+  Results<T> run(unsigned wanted, const ScoreSliceLimit* limits = nullptr) const {
     Results<T> out(size.rows, size.samples + size.rows, size.channels, size.offset);
     const kernels::SampledSoftmaxLoss args{
         .hidden = hidden.view(),
@@ -215,8 +215,8 @@ struct SampledProblem {
     if (limits == nullptr) {
       run_entry(cuda::sampled_softmax_loss, cuda::sampled_softmax_loss_workspace, args);
     } else {
-      run_in_chunks(args, cuda::sampled_softmax_loss_in_chunks,
-                    cuda::sampled_softmax_loss_in_chunks_workspace, *limits);
+      run_in_slices(args, cuda::sampled_softmax_loss_in_slices,
+                    cuda::sampled_softmax_loss_in_slices_workspace, *limits);
     }
     return out;
   }
@@ -254,19 +254,19 @@ TEST_CASE("cuda softmax_loss: rows enough for several parts of every sum", "[sim
   for_each_order([&] { check_run(problem, problem.run(everything), first); });
 }
 
-TEMPLATE_TEST_CASE("cuda softmax_loss: several chunks, which rows that do not count leave empty",
+TEMPLATE_TEST_CASE("cuda softmax_loss: several slices, which rows that do not count leave empty",
                    "[simt][loss]", float, double) {
-  // Chunks of 38, 38, 38, 36 rows: of the counted ones full and partly full; and, with two items,
+  // Slices of 38, 38, 38, 36 rows: of the counted ones full and partly full; and, with two items,
   // empty ones.
   for (const FullCase& c :
        {FullCase{150, 130, 20, true, true, 9}, FullCase{150, 2, 5, true, false, 1}}) {
     const FullProblem<TestType> problem(c);
-    const ScoreChunkLimits limits = chunks_of_40<TestType>(c.items);
+    const ScoreSliceLimit limits = slices_of_40<TestType>(c.items);
     const auto whole = problem.run(everything);
     std::optional<Results<TestType>> first;
     for_each_order([&] { check_run(problem, problem.run(everything, &limits), first); });
     CHECK(same_bytes(first->loss,
-                     whole.loss));  // a row's loss and their order know nothing of chunks
+                     whole.loss));  // a row's loss and their order know nothing of slices
     for (const unsigned wanted : {nothing, bias_})
       problem.check(problem.run(wanted, &limits), wanted);
   }
@@ -278,7 +278,7 @@ TEST_CASE(
     "[simt][loss]") {
   const MathScope scope(MathMode::tf32);  // the emulated library multiplies exactly all the same
   for (const std::int64_t items : {3, 64, 130, 131}) {
-    const ScoreChunkLimits limits = chunks_of_40<float>(items);
+    const ScoreSliceLimit limits = slices_of_40<float>(items);
     const FullProblem<float> full({60, items, 20, true, false, 1});
     full.check(full.run(everything, &limits), everything);
     const SampledProblem<float> sampled({60, 30, items, 20, true, true, true, 7});
@@ -332,9 +332,9 @@ TEMPLATE_TEST_CASE(
   }
 }
 
-TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: several chunks", "[simt][loss]", float, double) {
+TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: several slices", "[simt][loss]", float, double) {
   const SampledProblem<TestType> problem({100, 30, 70, 20, true, true, true, 7});
-  const ScoreChunkLimits limits = chunks_of_40<TestType>(70);
+  const ScoreSliceLimit limits = slices_of_40<TestType>(70);
   const auto whole = problem.run(everything);
   for_each_order([&] {
     const auto out = problem.run(everything, &limits);
@@ -368,10 +368,10 @@ TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: without counted rows loss and gra
   check_problem<TestType>(SampledProblem<TestType>({0, 11, 7, 3}));
 }
 
-TEST_CASE("cuda softmax losses: chunks hold their limits", "[simt][loss]") {
-  const ScoreChunkLimits limits;
+TEST_CASE("cuda softmax losses: slices hold their limits", "[simt][loss]") {
+  const ScoreSliceLimit limits;
   const std::int64_t many = 1'024'000;
-  const auto rows_of = [&](std::int64_t items) { return limits.rows_of_chunk(many, items * 4); };
+  const auto rows_of = [&](std::int64_t items) { return limits.rows_of_slice(many, items * 4); };
   for (const std::int64_t items : {1, 100, 1'000, 10'000, 100'000, 700'000}) {
     INFO(items << " items");
     CHECK(rows_of(items) % 128 == 0);
@@ -380,8 +380,8 @@ TEST_CASE("cuda softmax losses: chunks hold their limits", "[simt][loss]") {
   CHECK(rows_of(100'000) == 896);    // 384 MiB would be 1,006 rows
   CHECK(rows_of(1'000'000) == 100);  // 384 MiB
   CHECK(rows_of(10'000'000) == 16);  // 640 MB
-  CHECK(limits.rows_of_chunk(0, 4) == 0);
-  CHECK(limits.rows_of_chunk(5, 4) == 5);
-  CHECK(limits.rows_of_chunk(10'000, 60'000) ==
+  CHECK(limits.rows_of_slice(0, 4) == 0);
+  CHECK(limits.rows_of_slice(5, 4) == 5);
+  CHECK(limits.rows_of_slice(10'000, 60'000) ==
         5'120);  // two of 5,120 and 4,880 rather than 6,656 and 3,344
 }

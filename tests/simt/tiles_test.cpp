@@ -1,7 +1,7 @@
 /// Products of tiles and sums of outer products, emulated, against naive loops: every arithmetic,
 /// every layout of the factors.
 
-#include "kernels/tiles.cuh"
+#include "kernels/tiling/tiles.cuh"
 #include "kernels/matmul/outer_products.cuh"
 #include "support/catch.hpp"
 #include "support/close.hpp"

@@ -1,6 +1,5 @@
 #pragma once
-/// Contracts: dilated convolution over time, alone and fused into half of a NextItNet residual
-/// block.
+/// Contracts: dilated convolution over time.
 ///
 /// Shapes: x [B,T,Cin], w [K,Cin,Cout], y [B,T,Cout]. Tap k reads k * dilation steps into the past
 /// (causal), or the same taps shifted by `right` = total - floor(total / 2) steps into the future
@@ -8,7 +7,7 @@
 ///
 ///   y[b,t,o] = bias[o] + sum_{k,c} w[k,c,o] * x[b, t + shift - k * dilation, c],   shift = 0 (causal) or right (same)
 ///
-/// Reads outside [0,T) are zero.  Device: cpu (f32, f64).
+/// Reads outside [0,T) are zero.  Device: cpu, cuda (f32, f64).
 
 #include <cstdint>
 
@@ -48,140 +47,6 @@ struct CausalConvBackward {
   MutableView dbias{};  ///< [Cout], or empty
   std::int64_t dilation = 1;
   Padding padding = Padding::causal;
-  MutableView workspace{};
-};
-
-/// Where a patch sits: on the convolution's output, or beside the convolution.
-enum class Insertion : std::uint8_t { none, serial, parallel };
-
-/// Weights of one patch: patch(x) = x + gelu(x down + down_bias) up + up_bias.
-struct PatchViews {
-  View down{};       ///< [C,D]
-  View down_bias{};  ///< [D]
-  View up{};         ///< [D,C]
-  View up_bias{};    ///< [C]
-};
-
-struct PatchGradients {
-  MutableView down{};
-  MutableView down_bias{};
-  MutableView up{};
-  MutableView up_bias{};
-};
-
-/// Half of a residual block in one pass over the rows, C channels in and out:
-///
-///   h = conv(x)                    (Insertion::none)
-///   h = patch(conv(x))             (Insertion::serial)
-///   h = conv(x) + patch(x)         (Insertion::parallel; the patch keeps its own skip)
-///   y = relu(gamma * normalized + beta) (+ residual),   normalized = (h - mean(h)) * inv_std,   inv_std = 1 / sqrt(var(h) + epsilon)
-///
-/// Mean and (biased) variance run over the channels of one row. The saved tensors are what
-/// ConvNormBackward reads; leave one empty when no backward pass, or none that needs it, will
-/// follow.
-struct ConvNormForward {
-  static constexpr const char* name = "conv_norm_forward";
-  View x{};         ///< [B,T,C]
-  View w{};         ///< [K,C,C]
-  View bias{};      ///< [C]
-  View gamma{};     ///< [C]
-  View beta{};      ///< [C]
-  View residual{};  ///< [B,T,C], or empty
-  PatchViews patch{};
-  MutableView y{};           ///< [B,T,C]
-  MutableView normalized{};  ///< [B,T,C] saved
-  MutableView inv_std{};     ///< [B,T] saved
-  /// [B,T,C] saved: the convolution's output (serial patch with trainable weights)
-  MutableView conv{};
-  MutableView bottleneck{};  ///< [B,T,D] saved: x down + down_bias before the GELU
-  double epsilon = 1e-8;
-  std::int64_t dilation = 1;
-  Padding padding = Padding::causal;
-  Insertion insertion = Insertion::none;
-  MutableView workspace{};
-};
-
-/// ConvNormForward at chosen steps alone, for what depends on few steps of a stack: which row each
-/// tap reads is a table.
-///
-///   h[b,s] = bias + sum_k w[k] x[b, taps_at[s,k]]   (-1: zeros), patch and normalization as above, + residual[b, residual_at[s]]
-///
-/// A step of x stands at most once in each column of the tables.  Device: cpu (f32, f64).
-struct ConvNormAtSteps {
-  static constexpr const char* name = "conv_norm_at_steps";
-  View x{};         ///< [B,T,C]
-  View w{};         ///< [K,C,C]
-  View bias{};      ///< [C]
-  View gamma{};     ///< [C]
-  View beta{};      ///< [C]
-  View residual{};  ///< [B,R,C], or empty
-  View taps_at{};   ///< [S,K] i32, in [-1,T)
-  View own_at{};    ///< [S] i32, in [0,T): where x holds the step itself, for a parallel patch; or
-                    ///< empty
-  View residual_at{};  ///< [S] i32, in [0,R); or empty
-  PatchViews patch{};
-  MutableView y{};           ///< [B,S,C]
-  MutableView normalized{};  ///< saved as by ConvNormForward, for S steps
-  MutableView inv_std{};
-  MutableView conv{};
-  MutableView bottleneck{};
-  double epsilon = 1e-8;
-  Insertion insertion = Insertion::none;
-  MutableView workspace{};
-};
-
-/// Gradients of ConvNormForward; the residual's gradient is dy itself. An empty output is not
-/// computed, and nothing that only an empty output would need is read: with frozen convolution
-/// weights only input gradients flow.
-struct ConvNormBackward {
-  static constexpr const char* name = "conv_norm_backward";
-  View x{};  ///< needed for dw, and for a parallel patch's dpatch.down
-  View w{};
-  View gamma{};
-  View beta{};
-  PatchViews patch{};
-  View normalized{};
-  View inv_std{};
-  View conv{};        ///< needed for a serial patch's dpatch.down
-  View bottleneck{};  ///< needed with a patch
-  View dy{};
-  MutableView dx{};
-  MutableView dw{};
-  MutableView dbias{};
-  MutableView dgamma{};
-  MutableView dbeta{};
-  PatchGradients dpatch{};
-  std::int64_t dilation = 1;
-  Padding padding = Padding::causal;
-  Insertion insertion = Insertion::none;
-  MutableView workspace{};
-};
-
-/// Gradients of ConvNormAtSteps. As with ConvNormBackward an empty output is not computed, and what
-/// only it would need is not read.
-struct ConvNormAtStepsBackward {
-  static constexpr const char* name = "conv_norm_at_steps_backward";
-  View x{};  ///< [B,T,C] needed for dw, and for a parallel patch's dpatch.down
-  View w{};
-  View gamma{};
-  View beta{};
-  View taps_at{};
-  View own_at{};
-  View residual_at{};
-  PatchViews patch{};
-  View normalized{};
-  View inv_std{};
-  View conv{};        ///< needed for a serial patch's dpatch.down
-  View bottleneck{};  ///< needed with a patch
-  View dy{};          ///< [B,S,C]
-  MutableView dx{};   ///< [B,T,C]
-  MutableView dw{};
-  MutableView dbias{};
-  MutableView dgamma{};
-  MutableView dbeta{};
-  MutableView dresidual{};  ///< [B,R,C]
-  PatchGradients dpatch{};
-  Insertion insertion = Insertion::none;
   MutableView workspace{};
 };
 

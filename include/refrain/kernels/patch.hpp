@@ -1,9 +1,25 @@
 #pragma once
-/// Contracts: the patch (the "model patch" of PeterRec) on its own.  Device: cpu (f32, f64).
+/// Contracts: the patch (the "model patch" of PeterRec) on its own.  Device: cpu, cuda (f32,
+/// f64).
 
-#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/core/view.hpp"
 
 namespace refrain::kernels {
+
+/// Weights of one patch: patch(x) = x + gelu(x down + down_bias) up + up_bias.
+struct PatchViews {
+  View down{};       ///< [C,D]
+  View down_bias{};  ///< [D]
+  View up{};         ///< [D,C]
+  View up_bias{};    ///< [C]
+};
+
+struct PatchGradients {
+  MutableView down{};
+  MutableView down_bias{};
+  MutableView up{};
+  MutableView up_bias{};
+};
 
 /// y = x + gelu(x down + down_bias) up + up_bias;  x, y [rows,C].  GELU in the tanh form.
 struct PatchForward {

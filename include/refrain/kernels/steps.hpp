@@ -1,5 +1,6 @@
 #pragma once
-/// Contracts on time-major sequences [T,B,C].  Device: cpu (f32, f64).
+/// Contracts on the time steps of sequences: axes swapped, spans added, one step selected. Device:
+/// cpu, cuda (f32, f64).
 
 #include <cstdint>
 
@@ -32,6 +33,24 @@ struct SumSpans {
   View dy{};             ///< [T,B,C]
   View ends{};           ///< [S] i32
   MutableView dspans{};  ///< [S,B,C]
+  MutableView workspace{};
+};
+
+/// y[b,:] = x[b,step,:];  x [B,T,C].
+struct SelectStep {
+  static constexpr const char* name = "select_step";
+  View x{};
+  MutableView y{};  ///< [B,C]
+  std::int64_t step = 0;
+  MutableView workspace{};
+};
+
+/// dx[b,step,:] = dy[b,:], all else zero.
+struct SelectStepBackward {
+  static constexpr const char* name = "select_step_backward";
+  View dy{};
+  MutableView dx{};  ///< [B,T,C]
+  std::int64_t step = 0;
   MutableView workspace{};
 };
 

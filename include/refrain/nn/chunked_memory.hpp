@@ -191,7 +191,7 @@ class ChunkedMemory final : public Module {
   }
 
   /// The ordinary steps [begin, step) and the chunk step `step`, counted from 0.
-  void run_chunk(Pass& pass, std::int64_t begin, std::int64_t step) {
+  void run_slice(Pass& pass, std::int64_t begin, std::int64_t step) {
     Variable output;
     if (options_.order == ChunkOrder::paper) {
       if (step > begin) pass.outputs.push_back(dropout_(segment(pass, begin, step)));
@@ -227,7 +227,7 @@ class ChunkedMemory final : public Module {
     pass.read = memory_.read(pass.state.memory);
     std::int64_t begin = 0;
     for (const std::int64_t chunk : schedule.chunk_steps()) {
-      run_chunk(pass, begin, chunk - 1);
+      run_slice(pass, begin, chunk - 1);
       end_span(
           pass,
           chunk - 1);  // the chunk step's own output goes with the vectors that were read at it

@@ -1,0 +1,207 @@
+// Attention over the l hidden vectors of a chunk on the GPU.  Device: f32, f64.
+//   forward    s_j = tanh(weight c_j + query), z_j = score . s_j, alpha = softmax(z), out = sum_j alpha_j c_j
+//   backward   dalpha_j = dout . c_j, dz = alpha (dalpha - sum alpha dalpha), ds_j = dz_j score (1 - s_j^2),
+//              dc_j = alpha_j dout + ds_j weight;  dweight = sum ds_j^T c_j, dquery = sum_j ds_j, dscore = sum dz_j s_j
+// Shapes: c_1 [B,H], the rest [l-1,B,H]; weight [A,H]; query [B,A]; score [A]; alpha [l,B]; s
+// [l,B,A].
+//
+// Forward, one launch: a block of 8 warps takes whole sequences, about 32 rows where there are
+// 4,096 rows or more and about 8 where there are fewer, so that small batches fill the GPU, too. A
+// warp has 4 rows or 1, a lane 2 of 64 units; hidden vectors and weight pass through shared memory
+// 32 elements deep, the weight with a stride of 33 against bank conflicts. Backward: one launch for
+// all that belongs to a sequence (about 32 or 8 rows a block; a thread per column sums 8 rows of ds
+// weight); with dweight one for its tiles of 64 by 64, rows cut into at most 64 chunks, and up to
+// two that add the chunks in order; with dscore up to two.
+// FLOPs: 2 l B A H forward, 4 l B A H backward. Moved: l B H elements from memory, once more from
+// the caches; twice that backward. A chunk's scores stay in shared memory: l up to some 30,000 in
+// f32.
+// Products are fused multiply-adds of T. Limit: the loads from shared memory that feed them
+// (forward, 4 rows: 12 for 32 in f32), and in small batches the chain of barriers. tf32 or bf16
+// fragments would lift the first several times over, at 10 or 7 bits of mantissa in z; the forward
+// product is then as fast as the hidden vectors arrive (A = 64: 32 FLOPs a byte).
+
+#include <algorithm>
+
+#include "kernels/chunk_attention/chunk_attention.cuh"
+#include "kernels/cuda.hpp"
+#include "kernels/tiling/column_sums.cuh"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+namespace {
+
+constexpr std::int64_t many_rows = 4096;  // a block of 32 for each multiprocessor of a large GPU
+
+template <class Args>
+AttentionDims dims_of(const Args& args, std::int64_t length) {
+  const std::int64_t hidden = args.weight.shape[1];
+  const std::int64_t width = args.weight.shape[0];
+  constexpr std::int64_t most = std::int64_t{1} << 30;
+  if (length > most || hidden > most || width > most) {
+    throw Unsupported(concat(Args::name, ": on CUDA l, H and A are at most 2^30, got l ", length,
+                             ", H ", hidden, ", A ", width));
+  }
+  return {args.first.shape[0], static_cast<int>(length), static_cast<int>(hidden),
+          static_cast<int>(width)};
+}
+
+/// Sequences of a block that shall have about `rows` rows.
+int sequences_of(const AttentionDims& d, int rows) { return std::max(1, rows / d.length); }
+
+template <class Args>
+void check_shared(const AttentionDims& d, std::size_t bytes) {
+  if (bytes <= simt::shared_limit_bytes()) return;
+  throw Unsupported(concat(Args::name, ": on CUDA a chunk's scores stay in shared memory, and l = ",
+                           d.length, " needs ", bytes, " bytes of ", simt::shared_limit_bytes()));
+}
+
+template <class T>
+ChunkRows<const T> chunk_of(const View& first, const View& rest) {
+  return {first.as<T>(), rest.as<T>()};
+}
+
+template <class T, int warp_rows>
+void forward_with(const AttentionForwardTensors<T>& tensors, const AttentionDims& d,
+                  Stream stream) {
+  const int sequences = sequences_of(d, attention_warps * warp_rows);
+  const std::size_t bytes = attention_forward_bytes<T, warp_rows>(d.length, sequences);
+  check_shared<ChunkAttentionForward>(d, bytes);
+  simt::launch({.name = ChunkAttentionForward::name,
+                .grid = simt::blocks_for(d.batch, sequences),
+                .block = attention_threads,
+                .shared_bytes = bytes,
+                .stream = stream},
+               chunk_attention<T, warp_rows>, tensors, d, sequences);
+}
+
+template <class T>
+void forward(const ChunkAttentionForward& args, Stream stream) {
+  const AttentionDims d = dims_of(args, args.rest ? args.rest.shape[0] + 1 : 1);
+  if (d.batch == 0) return;
+  const AttentionForwardTensors<T> tensors{.chunk = chunk_of<T>(args.first, args.rest),
+                                           .weight = args.weight.as<T>(),
+                                           .query = args.query.as<T>(),
+                                           .score = args.score.as<T>(),
+                                           .out = args.out.as<T>(),
+                                           .alpha = args.alpha.as<T>(),
+                                           .tanh = args.tanh.as<T>()};
+  if (d.batch * d.length >= many_rows) {
+    forward_with<T, 4>(tensors, d, stream);
+  } else {
+    forward_with<T, 1>(tensors, d, stream);
+  }
+}
+
+/// Rows of a chunk of dweight: whole steps through shared memory, and at most 64 chunks.
+std::int64_t rows_per_chunk(std::int64_t rows) {
+  const std::int64_t steps = std::max<std::int64_t>(
+      4, (rows + 64 * attention_outer_depth - 1) / (64 * attention_outer_depth));
+  return steps * attention_outer_depth;
+}
+std::int64_t chunks_of(std::int64_t rows) {
+  return std::max<std::int64_t>(1, (rows + rows_per_chunk(rows) - 1) /
+                                       rows_per_chunk(rows));  // no rows: one chunk makes the zeros
+}
+
+/// What lies where in the workspace, in elements.
+struct BackwardPlan {
+  BackwardPlan(const ChunkAttentionBackward& args, const AttentionDims& d)
+      : rows(d.batch * d.length) {
+    const std::int64_t weights = std::int64_t{d.width} * d.hidden;
+    const auto take = [this](bool wanted, std::int64_t elements) {
+      const std::int64_t at = size;
+      if (wanted) size += elements;
+      return at;
+    };
+    const bool chunked = args.dweight && chunks_of(rows) > 1;
+    ds = take(static_cast<bool>(args.dweight), rows * d.width);
+    parts = take(chunked, chunks_of(rows) * weights);
+    sums_of_parts = take(chunked, column_parts(chunks_of(rows), weights, 1));
+    dz = take(static_cast<bool>(args.dscore), rows);
+    sums_of_scores = take(static_cast<bool>(args.dscore), column_parts(rows, d.width, 1));
+  }
+
+  std::int64_t rows;
+  std::int64_t ds, parts, sums_of_parts, dz, sums_of_scores;
+  std::int64_t size = 0;
+};
+
+template <class T>
+void weights_back(const ChunkAttentionBackward& args, const AttentionDims& d,
+                  const BackwardPlan& plan, T* workspace, Stream stream) {
+  constexpr int side = attention_outer_side;
+  const std::int64_t weights = std::int64_t{d.width} * d.hidden;
+  if (weights == 0) return;
+  const std::int64_t chunks = chunks_of(plan.rows);
+  T* const parts = chunks > 1 ? workspace + plan.parts : args.dweight.as<T>();
+  const std::int64_t tiles =
+      std::int64_t{(d.width + side - 1) / side} * ((d.hidden + side - 1) / side);
+  simt::launch({.name = ChunkAttentionBackward::name,
+                .grid = dim3(simt::blocks_for(tiles, 1), static_cast<unsigned>(chunks)),
+                .block = attention_threads,
+                .stream = stream},
+               chunk_attention_weights<T>, chunk_of<T>(args.first, args.rest), workspace + plan.ds,
+               parts, d, rows_per_chunk(plan.rows));
+  if (chunks == 1) return;
+  const MatrixTerms<T, 1> of_chunks{.from = parts, .stride = weights, .apart = 0};
+  const ColumnTargets<T, 1> out{.to = {args.dweight.as<T>()}, .stride = 0};
+  sum_columns(ChunkAttentionBackward::name, of_chunks, chunks, weights, out,
+              workspace + plan.sums_of_parts, stream);
+}
+
+template <class T>
+void backward(const ChunkAttentionBackward& args, Stream stream) {
+  const AttentionDims d = dims_of(args, args.alpha.shape[0]);
+  const BackwardPlan plan(args, d);
+  T* const workspace = args.workspace.as<T>();
+  if (d.batch > 0) {
+    const AttentionBackwardTensors<T> tensors{.chunk = chunk_of<T>(args.first, args.rest),
+                                              .weight = args.weight.as<T>(),
+                                              .score = args.score.as<T>(),
+                                              .alpha = args.alpha.as<T>(),
+                                              .tanh = args.tanh.as<T>(),
+                                              .dout = args.dout.as<T>(),
+                                              .dchunk = {args.dfirst.as<T>(), args.drest.as<T>()},
+                                              .dquery = args.dquery.as<T>(),
+                                              .ds = args.dweight ? workspace + plan.ds : nullptr,
+                                              .dz = args.dscore ? workspace + plan.dz : nullptr};
+    const int sequences =
+        sequences_of(d, plan.rows >= many_rows ? 4 * attention_back_rows : attention_back_rows);
+    const std::size_t bytes = attention_backward_bytes<T>(d.length, sequences);
+    check_shared<ChunkAttentionBackward>(d, bytes);
+    simt::launch({.name = ChunkAttentionBackward::name,
+                  .grid = simt::blocks_for(d.batch, sequences),
+                  .block = attention_threads,
+                  .shared_bytes = bytes,
+                  .stream = stream},
+                 chunk_attention_rows<T>, tensors, d, sequences);
+  }
+  if (args.dweight) weights_back<T>(args, d, plan, workspace, stream);
+  if (args.dscore) {
+    const ScoreTerms<T> terms{
+        .dz = workspace + plan.dz, .tanh = args.tanh.as<T>(), .width = d.width};
+    const ColumnTargets<T, 1> out{.to = {args.dscore.as<T>()}, .stride = 0};
+    sum_columns(ChunkAttentionBackward::name, terms, plan.rows, d.width, out,
+                workspace + plan.sums_of_scores, stream);
+  }
+}
+
+}  // namespace
+
+void chunk_attention_forward(const ChunkAttentionForward& args, Stream stream) {
+  for_floating<ChunkAttentionForward>(args.first.dtype,
+                                      [&]<class T>(T) { forward<T>(args, stream); });
+}
+
+void chunk_attention_backward(const ChunkAttentionBackward& args, Stream stream) {
+  for_floating<ChunkAttentionBackward>(args.first.dtype,
+                                       [&]<class T>(T) { backward<T>(args, stream); });
+}
+
+std::size_t chunk_attention_backward_workspace(const ChunkAttentionBackward& args) {
+  const BackwardPlan plan(args, dims_of(args, args.alpha.shape[0]));
+  return static_cast<std::size_t>(plan.size) * size_bytes(args.first.dtype);
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -1,0 +1,279 @@
+/// Half a residual block at chosen steps of each sequence: as cpu_conv_norm.cpp, but which row a
+/// tap reads is a table.
+///
+/// Every output row and every input row is a sum over taps of rows elsewhere, so both directions
+/// are products over tables of rows:
+///   forward    h[b,s] = sum_k x[b, taps_at[s,k]] w[k]
+///   backward   dx[b,t] = sum_k dz[b, read_by[t,k]] w[k]^T,   read_by[t,k]: the s with taps_at[s,k] = t, or none
+/// 2 K C^2 + 4 C D FLOPs per output row forward.
+
+#include "kernels/causal_conv/taps.hpp"
+#include "kernels/conv_norm/norm_rows.hpp"
+#include "kernels/cpu.hpp"
+
+namespace refrain::kernels::cpu {
+namespace {
+
+template <class T>
+struct ForwardPlan {
+  WeightPanels<T> weights;
+  T* zeros;
+  T* tile;              ///< per worker [tile_rows, C]
+  T* own = nullptr;     ///< per worker [tile_rows, C]: the rows that a parallel patch sees
+  T* hidden = nullptr;  ///< per worker [tile_rows, D]
+  PatchPanels<T> patch;
+
+  ForwardPlan(const ConvNormAtSteps& args, Scratch& scratch)
+      : weights(WeightPanels<T>::plan(args.w.as<T>(), args.w.shape[0] * args.w.shape[1],
+                                      args.w.shape[2], args.y.shape.rows(), scratch)),
+        zeros(scratch.take<T>(args.w.shape[1])),
+        tile(scratch.take<T>(threads() * tile_rows * args.w.shape[2])) {
+    if (args.insertion == Insertion::none) return;
+    if (args.insertion == Insertion::parallel)
+      own = scratch.take<T>(threads() * tile_rows * args.w.shape[1]);
+    patch = PatchPanels<T>(args.patch, false, args.y.shape.rows(), scratch);
+    hidden = scratch.take<T>(threads() * tile_rows * patch.bottleneck);
+  }
+};
+
+template <class T>
+void forward(const ConvNormAtSteps& args) {
+  const ConvExtents conv = conv_extents(args.x.shape, args.w.shape, 1, Padding::causal);
+  const std::int64_t channels = conv.out;
+  const std::int64_t steps = args.y.shape[1];
+  const std::int64_t rows = args.y.shape[0] * steps;
+  const std::int64_t residual_steps = args.residual ? args.residual.shape[1] : 0;
+  Scratch scratch(args.workspace.data);
+  const ForwardPlan<T> plan(args, scratch);
+  if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
+  std::fill_n(plan.zeros, channels, T(0));
+  if (args.insertion != Insertion::none) plan.patch.fill(args.patch);
+  const std::int32_t* const taps_at = args.taps_at.as<std::int32_t>();
+  const std::int64_t step =
+      product_rows_per_task(rows, conv.multiply_adds() + plan.patch.multiply_adds());
+  parallel_tasks((rows + step - 1) / step, [&](std::int64_t task, int worker) {
+    T* const h = plan.tile + worker * tile_rows * channels;
+    const std::int64_t end = std::min(rows, (task + 1) * step);
+    for (std::int64_t row = task * step; row < end; row += tile_rows) {
+      const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
+      const auto x_row = [&](std::int64_t i, std::int64_t at) {
+        return args.x.as<T>() + ((row + i) / steps * conv.steps + at) * channels;
+      };
+      taps_tile(conv.taps, channels, plan.weights, channels, count, h, channels,
+                Start<T>::row(args.bias.as<T>()), [&](std::int64_t tap, std::int64_t i) {
+                  const std::int64_t at = taps_at[(row + i) % steps * conv.taps + tap];
+                  return at < 0 ? plan.zeros : x_row(i, at);
+                });
+      if (args.conv) std::copy_n(h, count * channels, args.conv.as<T>() + row * channels);
+      T* const saved =
+          args.bottleneck ? args.bottleneck.as<T>() + row * plan.patch.bottleneck : nullptr;
+      T* const hidden = plan.hidden + worker * tile_rows * plan.patch.bottleneck;
+      if (args.insertion == Insertion::serial) {
+        patch_tile<T>(plan.patch, h, channels, count, saved, hidden, h, channels);
+      } else if (args.insertion == Insertion::parallel) {
+        T* const own = plan.own + worker * tile_rows * channels;
+        for (std::int64_t i = 0; i < count; ++i) {
+          std::copy_n(x_row(i, args.own_at.as<std::int32_t>()[(row + i) % steps]), channels,
+                      own + i * channels);
+        }
+        add_row(h, own, count * channels);
+        patch_tile<T>(plan.patch, own, channels, count, saved, hidden, h, channels);
+      }
+      for (std::int64_t i = 0; i < count; ++i) {
+        const T* residual = nullptr;
+        if (args.residual) {
+          const std::int64_t at = args.residual_at.as<std::int32_t>()[(row + i) % steps];
+          residual = args.residual.as<T>() + ((row + i) / steps * residual_steps + at) * channels;
+        }
+        normalize_row<T>(
+            args, channels, h + i * channels,
+            {residual, row_of<T>(args.y, row + i, channels),
+             row_of<T>(args.normalized, row + i, channels), row_of<T>(args.inv_std, row + i, 1)});
+      }
+    }
+  });
+}
+
+/// inverse[at[s * columns + k] * columns + k] = s, -1 where no s is: who reads each of `steps`
+/// steps through tap k.
+void invert(const View& places, std::int64_t columns, std::int64_t steps, std::int32_t* inverse) {
+  std::fill_n(inverse, steps * columns, -1);
+  const std::int32_t* const at = places.as<std::int32_t>();
+  const std::int64_t count = places.shape[0];
+  for (std::int64_t s = 0; s < count; ++s) {
+    for (std::int64_t k = 0; k < columns; ++k) {
+      const std::int32_t step = at[s * columns + k];
+      if (step >= 0) inverse[step * columns + k] = static_cast<std::int32_t>(s);
+    }
+  }
+}
+
+template <class T>
+struct BackwardPlan {
+  std::int64_t taps, channels;
+  ConvNormRowsBackward<T, ConvNormAtStepsBackward> rows;
+  WeightPanels<T> weights_t{};      ///< for dx
+  T* zeros = nullptr;               ///< [max(C, D)]
+  std::int32_t* read_by = nullptr;  ///< [T,K]
+  std::int32_t* own_of = nullptr;   ///< [T]
+  T* own = nullptr;                 ///< [rows,C]: what a parallel patch saw
+
+  BackwardPlan(const ConvNormAtStepsBackward& args, Scratch& scratch)
+      : taps(args.w.shape[0]), channels(args.w.shape[2]), rows(args, ConvNormNeeds(args), scratch) {
+    if (args.insertion == Insertion::parallel && args.dpatch.down)
+      own = scratch.take<T>(rows.rows * channels);
+    if (!args.dx) return;
+    weights_t = {scratch.take<T>(packed_size<T>(taps * channels, channels)), true};
+    zeros = scratch.take<T>(std::max(channels, rows.patch.bottleneck));
+    read_by = scratch.take<std::int32_t>(args.dx.shape[1] * taps);
+    own_of = scratch.take<std::int32_t>(args.dx.shape[1]);
+  }
+};
+
+/// dx, tile by tile of its rows.
+template <class T>
+void input_gradient(const ConvNormAtStepsBackward& args, const BackwardPlan<T>& plan) {
+  const std::int64_t channels = plan.channels, taps = plan.taps;
+  const std::int64_t steps = args.dx.shape[1], chosen = args.dy.shape[1];
+  const std::int64_t rows = args.dx.shape[0] * steps;
+  pack_taps(args.w.as<T>(), conv_extents(args.dx.shape, args.w.shape, 1, Padding::causal), true,
+            plan.weights_t.room());
+  std::fill_n(plan.zeros, std::max(channels, plan.rows.patch.bottleneck), T(0));
+  invert(args.taps_at, taps, steps, plan.read_by);
+  if (args.insertion == Insertion::parallel) invert(args.own_at, 1, steps, plan.own_of);
+  parallel_for(rows, product_rows_per_task(rows, taps * channels * channels),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t row = begin; row < end; row += tile_rows) {
+                   const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
+                   T* const dx = args.dx.as<T>() + row * channels;
+                   std::int64_t first[extent(tile_rows)];  // of the sequence's output rows
+                   std::int64_t step[extent(tile_rows)];
+                   for (std::int64_t i = 0; i < count; ++i) {
+                     first[i] = (row + i) / steps * chosen;
+                     step[i] = (row + i) % steps;
+                   }
+                   taps_tile(taps, channels, plan.weights_t, channels, count, dx, channels,
+                             Start<T>::zero(), [&](std::int64_t tap, std::int64_t i) {
+                               const std::int64_t at = plan.read_by[step[i] * taps + tap];
+                               return at < 0 ? plan.zeros
+                                             : plan.rows.dz + (first[i] + at) * channels;
+                             });
+                   if (args.insertion != Insertion::parallel) continue;
+                   const auto output_row = [&](std::int64_t i) {
+                     const std::int64_t at = plan.own_of[step[i]];
+                     return at < 0 ? at : first[i] + at;
+                   };
+                   plan.rows.pass_patch(count, plan.zeros, output_row, dx);
+                 }
+               });
+}
+
+/// to [count, width] = columns [column, column + width) of the rows of x that `column_of_table` of
+/// `places` names, for output rows from
+/// `first`; zeros for -1.
+template <class T>
+void gather_rows(const View& x, const View& places, std::int64_t table_column, std::int64_t first,
+                 std::int64_t count, std::int64_t column, std::int64_t width, T* to) {
+  const std::int64_t steps = x.shape[1], channels = x.shape[2];
+  const std::int64_t chosen = places.shape[0];
+  const std::int64_t table_width = places.shape.rank() == 2 ? places.shape[1] : 1;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t row = first + i;
+    const std::int64_t at = places.as<std::int32_t>()[row % chosen * table_width + table_column];
+    if (at < 0) {
+      std::fill_n(to + i * width, width, T(0));
+    } else {
+      std::copy_n(x.as<T>() + (row / chosen * steps + at) * channels + column, width,
+                  to + i * width);
+    }
+  }
+}
+
+/// dw [K,in,out] = sum over output rows of what tap k read (outer) dz. Parallel over taps and
+/// blocks of `in`.
+template <class T>
+void weight_gradient_at(const ConvNormAtStepsBackward& args, const BackwardPlan<T>& plan) {
+  constexpr std::int64_t block = 2 * tile_rows;
+  constexpr std::int64_t block_rows = 128;
+  const std::int64_t channels = plan.channels;
+  const std::int64_t blocks = (channels + block - 1) / block;
+  parallel_tasks(plan.taps * blocks, [&](std::int64_t task, int) {
+    const std::int64_t tap = task / blocks;
+    const std::int64_t begin = task % blocks * block;
+    const std::int64_t inner = std::min(block, channels - begin);
+    T* const out = args.dw.as<T>() + (tap * channels + begin) * channels;
+    std::fill_n(out, inner * channels, T(0));
+    alignas(64) T read[static_cast<std::size_t>(block * block_rows)];
+    for (std::int64_t row = 0; row < plan.rows.rows; row += block_rows) {
+      const std::int64_t count = std::min(block_rows, plan.rows.rows - row);
+      gather_rows(args.x, args.taps_at, tap, row, count, begin, inner, read);
+      sum_of_outer<T>(read, inner, plan.rows.dz + row * channels, channels, count, out, channels,
+                      inner, channels);
+    }
+  });
+}
+
+/// The residual's gradient: dy at the steps that were read, zero elsewhere.
+template <class T>
+void residual_gradient(const ConvNormAtStepsBackward& args) {
+  const std::int64_t channels = args.dy.shape[2], chosen = args.dy.shape[1],
+                     steps = args.dresidual.shape[1];
+  const std::int32_t* const places = args.residual_at.as<std::int32_t>();
+  parallel_for(args.dy.shape[0],
+               std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, steps * channels)),
+               [&](std::int64_t begin, std::int64_t end) {
+                 std::fill_n(args.dresidual.as<T>() + begin * steps * channels,
+                             (end - begin) * steps * channels, T(0));
+                 for (std::int64_t b = begin; b < end; ++b) {
+                   for (std::int64_t s = 0; s < chosen; ++s) {
+                     std::copy_n(args.dy.as<T>() + (b * chosen + s) * channels, channels,
+                                 args.dresidual.as<T>() + (b * steps + places[s]) * channels);
+                   }
+                 }
+               });
+}
+
+template <class T>
+void backward(const ConvNormAtStepsBackward& args) {
+  Scratch scratch(args.workspace.data);
+  const BackwardPlan<T> plan(args, scratch);
+  if (args.dresidual) residual_gradient<T>(args);
+  if (!args.normalized) return;  // nothing but the residual was recorded
+  plan.rows.run(args);
+  if (args.dx) input_gradient(args, plan);
+  if (args.dw) weight_gradient_at(args, plan);
+  if (plan.own != nullptr) {
+    parallel_for(plan.rows.rows, 256, [&](std::int64_t begin, std::int64_t end) {
+      gather_rows(args.x, args.own_at, 0, begin, end - begin, 0, plan.channels,
+                  plan.own + begin * plan.channels);
+    });
+  }
+  plan.rows.patch_gradients(args,
+                            args.insertion == Insertion::serial ? args.conv.as<T>() : plan.own);
+}
+
+}  // namespace
+
+void conv_norm_at_steps(const ConvNormAtSteps& args, Stream) {
+  if (args.y.shape.numel() == 0) return;
+  for_floating<ConvNormAtSteps>(args.x.dtype, [&]<class T>(T) { forward<T>(args); });
+}
+
+std::size_t conv_norm_at_steps_workspace(const ConvNormAtSteps& args) {
+  Scratch scratch(nullptr);
+  for_floating<ConvNormAtSteps>(args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(args, scratch); });
+  return scratch.bytes();
+}
+
+void conv_norm_at_steps_backward(const ConvNormAtStepsBackward& args, Stream) {
+  for_floating<ConvNormAtStepsBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args); });
+}
+
+std::size_t conv_norm_at_steps_backward_workspace(const ConvNormAtStepsBackward& args) {
+  Scratch scratch(nullptr);
+  for_floating<ConvNormAtStepsBackward>(args.dy.dtype,
+                                        [&]<class T>(T) { BackwardPlan<T>(args, scratch); });
+  return scratch.bytes();
+}
+
+}  // namespace refrain::kernels::cpu

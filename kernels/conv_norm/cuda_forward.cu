@@ -1,0 +1,268 @@
+// Half of a residual block on the GPU.  Device: f32, f64.
+//   h = conv(x), patch(conv(x)) or conv(x) + patch(x);   patch(x) = x + gelu(x down + down_bias) up + up_bias
+//   y = relu(gamma normalized + beta) (+ residual),  normalized = (h - mean(h)) inv_std,  inv_std = 1 / sqrt(var(h) + epsilon)
+// Shapes: x, y, residual, normalized, conv [B,T,C]; w [K,C,C]; bias, gamma, beta [C]; down [C,D],
+// up [D,C]; inv_std [B,T]; bottleneck [B,T,D].
+//
+// C up to 64: one launch. A block of 4 warps makes 64 rows with all their channels, in a tile of 64
+// columns of shared memory:
+//   convolution   the implicit product of conv_tile.cuh, f32 by math_mode(); the sums end up where the factors' panels were
+//   patch         two products (patch_tile.cuh): the first one's factor is the tile itself (serial) or streams from x (parallel), its
+//                 results stay in shared memory; the second one's sums are added to the tile
+//   norm          a warp per row, in registers: mean, variance of the centred row, normalization, ReLU, residual
+// Between x and y nothing passes through memory but what is saved for the backward pass.
+// Moved: x K times (K + 1 with a parallel patch), mostly from second-level cache; w, down and up
+// once per 64 rows; each output and the residual once. FLOPs 2 K C^2 B T, with a patch + 4 C D B T.
+// Limit: arithmetic from some 64 channels on, below that memory. Any D whose rows fit into what is
+// left of the shared memory; copies of 16 bytes where C, D and the addresses allow. Wider D, or
+// wider rows of f64: convolution, patch, layer_norm_forward and element-by-element kernels one
+// after the other, with y for h.
+//
+// More channels in f32: convolution (cuda_product_conv.cu) and patch by products of the library,
+// which leave z, or z and patch, in y; then one launch adds what is missing of h and makes the rest
+// (half_norm.cuh): a warp takes a row of up to 1,024 channels in registers, 256 where C or an
+// address allows single elements alone, a block a longer one. Moved then: x and each output once,
+// columns and y twice.
+
+#include "kernels/causal_conv/product_conv.cuh"
+#include "kernels/conv_norm/conv_norm_forward.cuh"
+#include "kernels/conv_norm/half_norm.cuh"
+#include "kernels/cuda.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+namespace {
+
+CausalConvForward convolution_alone(const ConvNormForward& args, const MutableView& y) {
+  return {.x = args.x,
+          .w = args.w,
+          .bias = args.bias,
+          .y = y,
+          .dilation = args.dilation,
+          .padding = args.padding};
+}
+
+/// Calls visit.template operator()<mode, columns, aligned>(shared bytes) when one launch can do it
+/// all; otherwise returns false.
+template <class T, class Visit>
+bool for_fused_tile(const ConvNormForward& args, const Patch<T>& patch, Visit&& visit) {
+  const bool all_aligned =
+      patch.aligned() && simt::aligned_16(args.x.as<T>(), args.w.as<T>(), args.gamma.as<T>(),
+                                          args.beta.as<T>(), args.residual.as<T>(), args.y.as<T>(),
+                                          args.normalized.as<T>(), args.conv.as<T>());
+  bool fits = false;
+  for_tile_columns<T>(args.w.shape[2], all_aligned, [&]<int columns, bool aligned>() {
+    if constexpr (columns <= most_tile_channels) {  // wider rows go to the library
+      for_math_mode<T>([&]<MathMode mode>() {
+        std::size_t bytes = simt::piece_bytes<T>(ConvTile<T, mode, columns, aligned>::elements);
+        if (args.insertion != Insertion::none)
+          bytes += PatchTile<T, mode, columns, aligned>::shared_bytes(patch.bottleneck);
+        fits =
+            bytes + ConvTile<T, mode, columns, aligned>::fixed_bytes <= simt::shared_limit_bytes();
+        if (fits) visit.template operator()<mode, columns, aligned>(bytes);
+      });
+    }
+  });
+  return fits;
+}
+
+void in_steps(const ConvNormForward& args, Stream stream) {
+  const MutableView z = args.conv ? args.conv : args.y;
+  convolve(convolution_alone(args, z), {}, stream);
+  View h = z;
+  if (args.insertion != Insertion::none) {
+    View input = z;
+    if (args.insertion == Insertion::parallel) {
+      linear_combination({.a = z, .b = args.x, .out = args.y}, stream);
+      h = args.y;
+      input = args.x;
+    }
+    add_patch({.x = input,
+               .patch = args.patch,
+               .y = args.y,
+               .bottleneck = args.bottleneck,
+               .workspace = args.workspace},
+              h, stream);
+    h = args.y;
+  }
+  layer_norm_forward({.x = h,
+                      .gamma = args.gamma,
+                      .beta = args.beta,
+                      .y = args.y,
+                      .normalized = args.normalized,
+                      .inv_std = args.inv_std,
+                      .epsilon = args.epsilon},
+                     stream);
+  unary_forward({.x = args.y, .y = args.y, .function = UnaryFunction::relu}, stream);
+  if (args.residual) linear_combination({.a = args.y, .b = args.residual, .out = args.y}, stream);
+}
+
+/// The half of rows that a tile does not hold, f32: convolution and patch by products of the
+/// library, the rest in one launch.
+class HalfByProducts {
+ public:
+  HalfByProducts(const ConvNormForward& args, const TapColumnLimit& limit, Scratch& scratch)
+      : args_(args),
+        rows_(args.x.shape.rows()),
+        channels_(args.w.shape[2]),
+        library_(take_product_scratch(scratch)) {
+    const Shape& x = args.x.shape;
+    conv_ = {ConvNormForward::name,
+             {x[0], x[1], channels_, channels_, args.w.shape[0], args.dilation, args.padding},
+             limit,
+             library_,
+             scratch};
+    if (args.insertion != Insertion::none)
+      active_ = scratch.take<float>(rows_ * args.patch.down.shape[1]);
+  }
+
+  void run(Stream stream) const {
+    const float* const x = args_.x.as<float>();
+    float* const y = args_.y.as<float>();
+    float* const z = args_.conv ? args_.conv.as<float>() : y;
+    HalfNormTensors tensors{.z = z,
+                            .patched = nullptr,
+                            .up_bias = nullptr,
+                            .x = nullptr,
+                            .gamma = args_.gamma.as<float>(),
+                            .beta = args_.beta.as<float>(),
+                            .residual = args_.residual.as<float>(),
+                            .y = y,
+                            .normalized = args_.normalized.as<float>(),
+                            .inv_std = args_.inv_std.as<float>(),
+                            .epsilon = static_cast<float>(args_.epsilon)};
+    conv_.forward(x, args_.w.as<float>(), args_.bias.as<float>(), z, stream);
+    if (args_.insertion != Insertion::none) {
+      const bool beside = args_.insertion == Insertion::parallel;
+      multiply_patch(beside ? x : z, y, z == y, stream);
+      if (z != y) tensors.patched = y;
+      tensors.up_bias = args_.patch.up_bias.as<float>();
+      if (beside) tensors.x = x;
+    }
+    normalize(tensors, stream);
+  }
+
+ private:
+  /// y (+)= gelu(input down + down_bias) up
+  void multiply_patch(const float* input, float* y, bool add, Stream stream) const {
+    const std::int64_t width = args_.patch.down.shape[1];
+    float* const hidden = args_.bottleneck ? args_.bottleneck.as<float>() : active_;
+    multiply_matrices({.a = input,
+                       .b = args_.patch.down.data,
+                       .bias = args_.patch.down_bias.data,
+                       .c = hidden,
+                       .rows = rows_,
+                       .columns = width,
+                       .depth = channels_,
+                       .workspace = library_},
+                      stream);
+    const Shape shape{rows_, width};
+    unary_forward({.x = {hidden, shape, DType::f32, Device::cuda},
+                   .y = {active_, shape, DType::f32, Device::cuda},
+                   .function = UnaryFunction::gelu},
+                  stream);
+    multiply_matrices({.a = active_,
+                       .b = args_.patch.up.data,
+                       .added = add ? y : nullptr,
+                       .c = y,
+                       .rows = rows_,
+                       .columns = channels_,
+                       .depth = width,
+                       .workspace = library_},
+                      stream);
+  }
+
+  void normalize(const HalfNormTensors& tensors, Stream stream) const {
+    const bool aligned =
+        simt::aligned_16(tensors.z, tensors.patched, tensors.up_bias, tensors.x, tensors.gamma,
+                         tensors.beta, tensors.residual, tensors.y, tensors.normalized);
+    simt::Launch how{.name = ConvNormForward::name,
+                     .grid = simt::blocks_for(rows_, norm_warps),
+                     .block = norm_warps * 32,
+                     .stream = stream};
+    const bool in_registers =
+        for_register_row<float, 8>(channels_, aligned, [&]<int n, int items>() {
+          simt::launch(how, half_norm_rows<n, items>, tensors, rows_, channels_);
+        });
+    if (in_registers) return;
+    how.grid = simt::blocks_for(rows_, 1);
+    how.block = wide_norm_warps * 32;
+    simt::launch(how, half_norm_wide<wide_norm_warps>, tensors, channels_);
+  }
+
+  const ConvNormForward& args_;
+  std::int64_t rows_;
+  std::int64_t channels_;
+  MutableView library_;
+  ProductConvolution conv_;
+  float* active_ = nullptr;  ///< [P,D] after the GELU
+};
+
+template <class T>
+void forward(const ConvNormForward& args, const TapColumnLimit& limit, Stream stream) {
+  const Convolution<T> conv = convolution_of<T>(convolution_alone(args, args.y));
+  if (conv.rows == 0 || conv.out == 0) return;
+  if (goes_to_library<T>(conv.in, conv.out)) {
+    Scratch scratch(args.workspace.data);
+    return HalfByProducts(args, limit, scratch).run(stream);
+  }
+  const Patch<T> patch(args.patch, args.bottleneck);
+  const ConvNormTensors<T> tensors{.gamma = args.gamma.as<T>(),
+                                   .beta = args.beta.as<T>(),
+                                   .residual = args.residual.as<T>(),
+                                   .y = args.y.as<T>(),
+                                   .normalized = args.normalized.as<T>(),
+                                   .inv_std = args.inv_std.as<T>(),
+                                   .conv = args.conv.as<T>(),
+                                   .epsilon = static_cast<T>(args.epsilon)};
+  const bool fused = for_fused_tile<T>(
+      args, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
+        const simt::Launch how{.name = ConvNormForward::name,
+                               .grid = simt::blocks_for(conv.rows, conv_tile_rows),
+                               .block = ConvTile<T, mode, columns, aligned>::threads,
+                               .shared_bytes = shared_bytes,
+                               .stream = stream};
+        simt::launch(how, conv_norm_tile<T, mode, columns, aligned>, conv, args.insertion, patch,
+                     tensors);
+      });
+  if (!fused) in_steps(args, stream);
+}
+
+template <class T>
+std::size_t workspace(const ConvNormForward& args, const TapColumnLimit& limit) {
+  if (goes_to_library<T>(args.w.shape[1], args.w.shape[2])) {
+    Scratch scratch(nullptr);
+    const HalfByProducts half(args, limit, scratch);
+    return scratch.bytes();
+  }
+  const auto nothing = [&]<MathMode mode, int columns, bool aligned>(std::size_t) {};
+  const bool fused = for_fused_tile<T>(args, Patch<T>(args.patch, args.bottleneck), nothing);
+  return fused || args.insertion == Insertion::none
+             ? 0
+             : add_patch_workspace(args.x.shape.rows(), args.patch);
+}
+
+}  // namespace
+
+void conv_norm_forward_in_slices(const ConvNormForward& args, const TapColumnLimit& limit,
+                                 Stream stream) {
+  for_floating<ConvNormForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args, limit, stream); });
+}
+
+std::size_t conv_norm_forward_in_slices_workspace(const ConvNormForward& args,
+                                                  const TapColumnLimit& limit) {
+  std::size_t bytes = 0;
+  for_floating<ConvNormForward>(args.x.dtype,
+                                [&]<class T>(T) { bytes = workspace<T>(args, limit); });
+  return bytes;
+}
+
+void conv_norm_forward(const ConvNormForward& args, Stream stream) {
+  conv_norm_forward_in_slices(args, {}, stream);
+}
+std::size_t conv_norm_forward_workspace(const ConvNormForward& args) {
+  return conv_norm_forward_in_slices_workspace(args, {});
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

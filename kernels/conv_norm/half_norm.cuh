@@ -1,0 +1,109 @@
+#pragma once
+/// Device templates of the residual half's end where products of the library made its beginning;
+/// formulas, grids and bytes: cuda_conv_norm_forward.cu.
+
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/layer_norm/layer_norm.cuh"
+#include "kernels/simt.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+
+/// h = z (+ patched) (+ up_bias) (+ x), then y. y may be z or patched: whoever writes an element
+/// has read it before.
+struct HalfNormTensors {
+  const float* z;  ///< [rows,C] what the convolution made, or that and the patch's second product
+  const float* patched;  ///< [rows,C] the patch's second product, where z is without it; or null
+  const float* up_bias;  ///< [C] of a patch, or null
+  const float* x;        ///< [rows,C] the own skip of a patch beside the convolution, or null
+  const float* gamma;
+  const float* beta;
+  const float* residual;  ///< or null
+  float* y;
+  float* normalized;  ///< or null
+  float* inv_std;     ///< or null
+  float epsilon;
+};
+
+/// A warp per row of at most 32 n items channels, in registers: every tensor is passed once.
+template <int n, int items>
+__global__ void __launch_bounds__(norm_warps * 32)
+    half_norm_rows(HalfNormTensors tensors, std::int64_t rows, std::int64_t width) {
+  using Row = WarpRow<float, n, items>;
+  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * norm_warps + simt::warp();
+  if (row >= rows) return;  // the whole warp
+  const std::int64_t at = row * width;
+  Row h;
+  h.load(tensors.z + at, width);
+  const auto add = [&](const float* from) {
+    if (from == nullptr) return;
+    Row more;
+    more.load(from, width);
+    h.add(more);
+  };
+  add(tensors.patched == nullptr ? nullptr : tensors.patched + at);
+  add(tensors.up_bias);
+  add(tensors.x == nullptr ? nullptr : tensors.x + at);
+  const float inv_std = h.normalize(width, tensors.epsilon);
+  if (tensors.normalized != nullptr) h.store(tensors.normalized + at, width);
+  if (tensors.inv_std != nullptr && simt::lane() == 0) tensors.inv_std[row] = inv_std;
+  REFRAIN_UNROLL
+  for (int i = 0; i < items; ++i) {
+    const std::int64_t c = Row::column(i);
+    if (c >= width) continue;
+    float gamma[n];
+    float beta[n];
+    float residual[n] = {};
+    simt::load_group(tensors.gamma + c, gamma);
+    simt::load_group(tensors.beta + c, beta);
+    if (tensors.residual != nullptr) simt::load_group(tensors.residual + at + c, residual);
+    REFRAIN_UNROLL
+    for (int j = 0; j < n; ++j) {
+      const float scaled = gamma[j] * h.at[i][j] + beta[j];
+      h.at[i][j] = (scaled < 0.0F ? 0.0F : scaled) + residual[j];
+    }
+  }
+  h.store(tensors.y + at, width);
+}
+
+/// A block per row of any length, which passes the row three times; the later passes find it in the
+/// caches.
+template <int warps>
+__global__ void __launch_bounds__(warps * 32)
+    half_norm_wide(HalfNormTensors tensors, std::int64_t width) {
+  REFRAIN_SHARED_ARRAY(float, scratch, warps);
+  constexpr int threads = warps * 32;
+  const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * width;
+  const std::int64_t first = static_cast<std::int64_t>(threadIdx.x);
+  const auto h = [&](std::int64_t c) {
+    float sum = tensors.z[at + c];
+    if (tensors.patched != nullptr) sum += tensors.patched[at + c];
+    if (tensors.up_bias != nullptr) sum += tensors.up_bias[c];
+    if (tensors.x != nullptr) sum += tensors.x[at + c];
+    return sum;
+  };
+  float sum = 0;
+  for (std::int64_t c = first; c < width; c += threads) sum += h(c);
+  const float mean = simt::block_sum<warps>(sum, scratch) / static_cast<float>(width);
+  float squares = 0;
+  for (std::int64_t c = first; c < width; c += threads) {
+    const float centred = h(c) - mean;
+    squares += centred * centred;
+  }
+  const float variance = simt::block_sum<warps>(squares, scratch) / static_cast<float>(width);
+  const float inv_std = 1.0F / std::sqrt(variance + tensors.epsilon);
+  if (tensors.inv_std != nullptr && threadIdx.x == 0) tensors.inv_std[blockIdx.x] = inv_std;
+  for (std::int64_t c = first; c < width; c += threads) {
+    const float normalized = (h(c) - mean) * inv_std;
+    if (tensors.normalized != nullptr) tensors.normalized[at + c] = normalized;
+    const float scaled = tensors.gamma[c] * normalized + tensors.beta[c];
+    float y = scaled < 0.0F ? 0.0F : scaled;
+    if (tensors.residual != nullptr) y += tensors.residual[at + c];
+    tensors.y[at + c] = y;
+  }
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -1,0 +1,40 @@
+// Rows gathered from a table, and rows added to a table, on the GPU.  Device: f32, f64 (copies: any
+// type).
+//   gather_rows  out[i,:] = table[ids[i],:]                     2 n C elements moved
+//   add_rows     to[rows[j],:] += values[j,:], rows[j] >= 0     3 n C
+// A team of threads per row, 16 bytes each at a time (tiling/row_moves.cuh). Limit: memory;
+// gather_rows of scattered rows shorter than 32 bytes also the size of a memory sector.
+
+#include "kernels/cuda.hpp"
+#include "kernels/gather/gather.cuh"
+#include "kernels/tiling/rows.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+void gather_rows(const GatherRows& args, Stream stream) {
+  const GatheredRow source{.table = args.table.data, .ids = args.ids.as<std::int32_t>()};
+  move_rows(GatherRows::name, args.ids.shape.numel(), row_bytes(args.table), source, args.out.data,
+            stream, args.table.data);
+}
+
+void add_rows(const AddRows& args, Stream stream) {
+  for_floating<AddRows>(args.to.dtype, [&]<class T>(T) {
+    constexpr int n = simt::Pack<T>::count;
+    const std::int64_t rows = args.rows.shape[0];
+    const std::int64_t width = row_elements(args.to.shape);
+    const std::int32_t* ids = args.rows.as<std::int32_t>();
+    if (rows == 0 || width == 0) return;
+    if (width % n == 0 && simt::aligned_16(args.values.as<T>(), args.to.as<T>())) {
+      const RowGrid grid = row_grid(rows, width / n);
+      simt::launch(row_launch(AddRows::name, grid, stream), add_to_rows<n, T>, grid, ids,
+                   args.values.as<T>(), args.to.as<T>());
+    } else {
+      const RowGrid grid = row_grid(rows, width);
+      simt::launch(row_launch(AddRows::name, grid, stream), add_to_rows<1, T>, grid, ids,
+                   args.values.as<T>(), args.to.as<T>());
+    }
+  });
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

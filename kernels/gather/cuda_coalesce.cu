@@ -1,0 +1,125 @@
+// Rows that share an id summed on the GPU.  Device: f32, f64.
+//   rows = the distinct ids rising, then -1;  values[j,:] = sum of dy[i,:] over ids[i] == rows[j], zero past the last id; ids < 0 left out
+// Shapes: ids, rows [n]; dy, values [n,C].  n below 2^31, any ids, any C.
+//
+// First (id, position) is sorted and the runs of equal ids are numbered (radix_sort.cuh): up to
+// 4,096 ids by one block in one launch, 2,048 at a time; longer lists in seven launches, each over
+// the whole GPU. Then a block takes 32 sorted positions, and in it a team of threads a run, row
+// after row in the order of their positions, 16 bytes per thread; a run that crosses the end of a
+// block's piece is put together by one more launch. So the work is even however often an id occurs,
+// and the order of the additions depends on the ids alone. Moved: 2 n C elements, and for the runs
+// that cross 2 C per 32 rows at most; the sort 100 n bytes, which stay in the second-level cache up
+// to some million ids. Limit: memory for wide rows; for short lists the launches.
+
+#include <algorithm>
+
+#include "kernels/cuda.hpp"
+#include "kernels/gather/coalesce.cuh"
+#include "kernels/tiling/rows.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+namespace {
+
+constexpr std::int64_t one_block_ids = 2 * sort_batch;
+
+std::int64_t pieces_of(std::int64_t count) { return (count + run_piece - 1) / run_piece; }
+
+/// Elements of the sums at the ends of pieces; a multiple of 16 bytes.
+std::int64_t edge_elements(const CoalesceRows& args) {
+  return (2 * pieces_of(args.ids.shape[0]) * row_elements(args.dy.shape) + 3) / 4 * 4;
+}
+
+/// The sort's part of the workspace.
+struct SortSpace {
+  SortSpace(const SortGrid& grid, void* begin)
+      : pairs(static_cast<std::uint64_t*>(begin)),
+        other(pairs + grid.count),
+        numbers(reinterpret_cast<std::uint32_t*>(other)),  // when the sort has ended
+        counts(reinterpret_cast<std::uint32_t*>(other + grid.count)),
+        starts(counts + sort_counts(grid)),
+        total(starts + grid.blocks) {}
+
+  static std::int64_t bytes(const SortGrid& grid) {
+    return 16 * static_cast<std::int64_t>(grid.count) + 4 * (sort_counts(grid) + grid.blocks + 1);
+  }
+
+  std::uint64_t* pairs;
+  std::uint64_t* other;
+  std::uint32_t* numbers;
+  std::uint32_t* counts;  ///< [passes][blocks][digits]
+  std::uint32_t* starts;  ///< [blocks]
+  std::uint32_t* total;
+};
+
+/// Sorted pairs and numbered runs; rows are done.
+void find_runs(const CoalesceRows& args, const SortGrid& grid, const SortSpace& space,
+               Stream stream) {
+  const std::int32_t* const ids = args.ids.as<std::int32_t>();
+  std::int32_t* const rows = args.rows.as<std::int32_t>();
+  simt::Launch how{.name = CoalesceRows::name, .grid = 1, .block = sort_threads, .stream = stream};
+  if (grid.count <= one_block_ids) {
+    simt::launch(how, sort_and_number<std::uint64_t>, grid.count, ids, space.pairs, space.other,
+                 space.numbers, rows, space.total);
+    return;
+  }
+  sort_ids(CoalesceRows::name, grid, ids, space.pairs, space.other, space.counts, stream);
+  how.grid = grid.blocks;
+  simt::launch(how, count_runs<std::uint64_t>, grid, space.pairs, space.starts);
+  simt::launch(how, number_runs<std::uint64_t>, grid, space.pairs, space.starts, space.numbers,
+               rows, space.total);
+}
+
+template <int n, class T>
+void sum_runs(const CoalesceRows& args, const Runs& runs, std::int64_t words, T* edges,
+              Stream stream) {
+  const std::int64_t pieces = pieces_of(runs.count);
+  RowGrid grid = row_grid(pieces, words);
+  const simt::Launch join = row_launch(CoalesceRows::name, grid, stream);
+  RowGrid in_piece = grid;
+  in_piece.team_bits = std::max(3, grid.team_bits);  // no more teams than a piece has rows
+  const simt::Launch sum{.name = CoalesceRows::name,
+                         .grid = simt::blocks_for(pieces, 1),
+                         .block = row_threads,
+                         .stream = stream};
+  simt::launch(sum, sum_pieces<n, T>, in_piece, runs, args.dy.as<T>(), args.values.as<T>(), edges);
+  if (pieces > 1) simt::launch(join, join_pieces<n, T>, grid, runs, edges, args.values.as<T>());
+}
+
+void check_count(std::int64_t count) {
+  if (count > 0x7fffffff)
+    throw Unsupported(concat(CoalesceRows::name, ": CUDA takes fewer than 2^31 ids, got ", count));
+}
+
+}  // namespace
+
+void coalesce_rows(const CoalesceRows& args, Stream stream) {
+  for_floating<CoalesceRows>(args.dy.dtype, [&]<class T>(T) {
+    constexpr int n = simt::Pack<T>::count;
+    const std::int64_t count = args.ids.shape[0];
+    const std::int64_t width = row_elements(args.dy.shape);
+    check_count(count);
+    if (count == 0) return;
+    T* const edges = args.workspace.as<T>();
+    const SortGrid grid(count);
+    const SortSpace space(grid, edges + edge_elements(args));
+    find_runs(args, grid, space, stream);
+    if (width == 0) return;
+    const Runs runs{
+        .count = count, .pairs = space.pairs, .numbers = space.numbers, .total = space.total};
+    if (width % n == 0 && simt::aligned_16(args.dy.as<T>(), args.values.as<T>(), edges)) {
+      sum_runs<n>(args, runs, width / n, edges, stream);
+    } else {
+      sum_runs<1>(args, runs, width, edges, stream);
+    }
+  });
+}
+
+std::size_t coalesce_rows_workspace(const CoalesceRows& args) {
+  check_count(args.ids.shape[0]);
+  return static_cast<std::size_t>(edge_elements(args)) * size_bytes(args.dy.dtype) +
+         static_cast<std::size_t>(SortSpace::bytes(SortGrid(args.ids.shape[0])));
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

@@ -1,0 +1,67 @@
+// Losses of one positive against one negative item, with their gradients, on the GPU. Device: f32,
+// f64.
+//   p = user . table[positive],  n = user . table[negative]
+//   bpr       loss = softplus(n - p)              dp = -sigmoid(n - p)    dn = sigmoid(n - p)
+//   logistic  loss = softplus(-p) + softplus(n)   dp = -sigmoid(-p)       dn = sigmoid(n)
+//   duser = dp positive + dn negative,  dpositive = dp user,  dnegative = dn user;  everything over B
+// Shapes: user, duser [B,C]; table [V,C]; positives, negatives [B]; dtable_rows [2B,C].
+//
+// A warp per row, 16 bytes per lane at a time where C and all addresses are multiples of them;
+// eight rows a block. Scores are added in T, the functions of them taken in double, once per row.
+// The blocks' losses are added by a second launch, in an order that depends on B alone.
+// Moved: 6 B C elements.  Limit: memory.
+
+#include "kernels/cuda.hpp"
+#include "kernels/loss/pair_loss.cuh"
+#include "kernels/pointwise/kernels.cuh"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+namespace {
+
+std::int64_t pair_blocks(const PairLoss& args) {
+  return (args.user.shape[0] + pair_warps - 1) / pair_warps;
+}
+
+template <class T>
+void compute(const PairLoss& args, Stream stream) {
+  constexpr int n = simt::Pack<T>::count;
+  const std::int64_t rows = args.user.shape[0];
+  const std::int64_t width = args.user.shape[1];
+  const std::int64_t blocks = pair_blocks(args);
+  double* const losses = args.workspace.as<double>();
+  if (blocks > 0) {
+    const PairTensors<T> tensors{.user = args.user.as<T>(),
+                                 .table = args.table.as<T>(),
+                                 .positives = args.positives.as<std::int32_t>(),
+                                 .negatives = args.negatives.as<std::int32_t>(),
+                                 .duser = args.duser.as<T>(),
+                                 .dtable_rows = args.dtable_rows.as<T>()};
+    const simt::Launch how{.name = PairLoss::name,
+                           .grid = simt::blocks_for(blocks, 1),
+                           .block = pair_warps * 32,
+                           .stream = stream};
+    if (width % n == 0 &&
+        simt::aligned_16(tensors.user, tensors.table, tensors.duser, tensors.dtable_rows)) {
+      simt::launch(how, pair_rows<n, T>, tensors, rows, width, args.kind, losses);
+    } else {
+      simt::launch(how, pair_rows<1, T>, tensors, rows, width, args.kind, losses);
+    }
+  }
+  const simt::Launch how{
+      .name = PairLoss::name, .grid = 1, .block = dot_total_threads, .stream = stream};
+  simt::launch(how, dot_total<T>, blocks, losses, args.loss.as<T>());
+}
+
+}  // namespace
+
+void pair_loss(const PairLoss& args, Stream stream) {
+  for_floating<PairLoss>(args.user.dtype, [&]<class T>(T) { compute<T>(args, stream); });
+}
+
+std::size_t pair_loss_workspace(const PairLoss& args) {
+  return sizeof(double) * static_cast<std::size_t>(pair_blocks(args));
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

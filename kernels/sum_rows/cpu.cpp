@@ -1,0 +1,36 @@
+// Column sums of a matrix, block of rows by block of rows (tiling/row_blocks.hpp).
+
+#include "kernels/cpu.hpp"
+#include "kernels/tiling/row_blocks.hpp"
+#include "refrain/core/parallel.hpp"
+
+namespace refrain::kernels::cpu {
+namespace {
+
+template <class T>
+void column_sums(const SumRows& args) {
+  const std::int64_t width = args.x.shape[-1];
+  const RowBlocks blocks(args.x.shape.rows(), width, 1);
+  T* partial = args.workspace.as<T>();
+  parallel_tasks(blocks.count(), [&](std::int64_t block, int) {
+    T* __restrict sums = partial + block * blocks.stride();
+    std::fill_n(sums, width, T{0});
+    for (std::int64_t row = blocks.begin(block); row < blocks.end(block); ++row) {
+      const T* __restrict x = args.x.as<T>() + row * width;
+      for (std::int64_t c = 0; c < width; ++c) sums[c] += x[c];
+    }
+  });
+  blocks.add_up(partial, width, args.out.as<T>());
+}
+
+}  // namespace
+
+void sum_rows(const SumRows& args, Stream) {
+  for_floating<SumRows>(args.x.dtype, [&]<class T>(T) { column_sums<T>(args); });
+}
+
+std::size_t sum_rows_workspace(const SumRows& args) {
+  return RowBlocks(args.x.shape.rows(), args.x.shape[-1], 1).bytes(size_bytes(args.x.dtype));
+}
+
+}  // namespace refrain::kernels::cpu

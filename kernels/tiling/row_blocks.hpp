@@ -1,0 +1,63 @@
+#pragma once
+/// How work on rows is cut into tasks. Every cut depends on sizes, never on the number of threads.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+namespace refrain::kernels::cpu {
+
+/// Elements of cheap work (a load, a few operations, a store) that outweigh waking a thread.
+inline constexpr std::int64_t task_elements = 16384;
+/// Bytes of a task that only copies.
+inline constexpr std::int64_t copy_bytes_per_task = 65536;
+
+/// Rows of `width` elements per task.
+constexpr std::int64_t rows_per_task(std::int64_t width, std::int64_t elements = task_elements) {
+  return std::max<std::int64_t>(1, elements / std::max<std::int64_t>(1, width));
+}
+
+/// Rows cut into blocks whose column sums are kept apart and then added in order, so that the
+/// result does not depend on threads.
+class RowBlocks {
+ public:
+  /// `sums` column sums of `width` elements each per block.
+  RowBlocks(std::int64_t rows, std::int64_t width, std::int64_t sums)
+      : rows_(rows),
+        rows_per_block_(
+            std::max(rows_per_task(width), (rows + max_blocks(width) - 1) / max_blocks(width))),
+        stride_((sums * width + 31) / 32 * 32) {}
+
+  std::int64_t count() const { return (rows_ + rows_per_block_ - 1) / rows_per_block_; }
+  std::int64_t begin(std::int64_t block) const { return block * rows_per_block_; }
+  std::int64_t end(std::int64_t block) const {
+    return std::min(rows_, (block + 1) * rows_per_block_);
+  }
+  /// Elements between the sums of two blocks; blocks never share a cache line.
+  std::int64_t stride() const { return stride_; }
+  std::size_t bytes(std::size_t element_bytes) const {
+    return static_cast<std::size_t>(count() * stride_) * element_bytes;
+  }
+
+  /// out[c] = sum over blocks of partial[block * stride + c], in rising order.
+  template <class T>
+  void add_up(const T* __restrict partial, std::int64_t width, T* __restrict out) const {
+    std::fill_n(out, width, T{0});
+    for (std::int64_t block = 0; block < count(); ++block) {
+      const T* __restrict from = partial + block * stride_;
+      for (std::int64_t c = 0; c < width; ++c) out[c] += from[c];
+    }
+  }
+
+ private:
+  /// Bounds the workspace: sums of wide rows are long.
+  static constexpr std::int64_t max_blocks(std::int64_t width) {
+    return std::clamp<std::int64_t>((std::int64_t{1} << 20) / std::max<std::int64_t>(1, width), 1,
+                                    256);
+  }
+  std::int64_t rows_;
+  std::int64_t rows_per_block_;
+  std::int64_t stride_;
+};
+
+}  // namespace refrain::kernels::cpu

@@ -1,0 +1,118 @@
+// The k best of each row on the GPU.  Device: f32, f64.
+//   values[row,:], indices[row,:] = the k largest scores of the row, falling; equal scores: lower index first; NaN last
+// Shapes: scores [rows,V]; values, indices [rows,k].  k up to 1,024.
+//
+// A block of 256 threads selects the best k of a segment of up to 8,192 scores (f64: 4,096), 32
+// (16) in the registers of each thread, and hands their indices on in rising order; the lists of a
+// row's segments, one after another, are the next launch's row. It reads the scores of these
+// indices again, so nothing but indices is kept. A launch shortens a row to k of 8,192; the last
+// one, when a list is one segment, ranks. One launch up to V = 8,192, two up to some 8,192^2 / k.
+// Moved: V elements of each row once, and k indices per segment. Compares: a dozen to 32 (f64: 64)
+// per score. Limit: memory and, about as much, these compares; rows without ties and k up to 256
+// take the fewest.
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/cuda.hpp"
+#include "kernels/top_k/top_k.cuh"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+namespace {
+
+template <class T>
+inline constexpr int long_items = 128 / static_cast<int>(sizeof(T));
+inline constexpr int short_items = 8;
+
+/// The lists of a row, launch after launch.
+struct TopPlan {
+  TopPlan(const TopK& args, std::int64_t segment_length)
+      : rows(args.scores.shape.rows()),
+        length(args.scores.shape[-1]),
+        k(args.values.shape[-1]),
+        segment(segment_length) {}
+
+  std::int64_t segments(std::int64_t count) const { return (count + segment - 1) / segment; }
+  /// Entries of the list that follows one of `count` entries, when that one is more than a segment.
+  std::int64_t next(std::int64_t count) const {
+    const std::int64_t before_last = segments(count) - 1;
+    return before_last * k + std::min(k, count - before_last * segment);
+  }
+  /// Entries of all rows' second list, which is the longest to be written, and of the third.
+  std::int64_t first_kept() const { return length > segment ? rows * next(length) : 0; }
+  std::int64_t second_kept() const {
+    return length > segment && next(length) > segment ? rows * next(next(length)) : 0;
+  }
+
+  std::int64_t rows;
+  std::int64_t length;
+  std::int64_t k;
+  std::int64_t segment;
+};
+
+template <class T>
+TopPlan plan_of(const TopK& args) {
+  return {args, top_segment<long_items<T>>};
+}
+
+template <class T, int items, bool last>
+void launch_select(const TopPlan& plan, const TopLists& lists, const TopK& args, Stream stream) {
+  const simt::Launch how{.name = TopK::name,
+                         .grid = simt::blocks_for(plan.rows * lists.segments, 1),
+                         .block = top_threads,
+                         .stream = stream};
+  simt::launch(how, select_best<T, items, last>, lists, args.scores.as<T>(), args.values.as<T>(),
+               args.indices.as<std::int32_t>());
+}
+
+template <class T>
+void select(const TopK& args, Stream stream) {
+  const TopPlan plan = plan_of<T>(args);
+  if (plan.k > top_most)
+    throw Unsupported(
+        concat(TopK::name, ": CUDA selects up to ", top_most, " of a row, got ", plan.k));
+  if (plan.rows == 0 || plan.k == 0) return;
+  std::int32_t* to = args.workspace.as<std::int32_t>();
+  std::int32_t* other = to + plan.first_kept();
+  TopLists lists{.length = plan.length,
+                 .from = nullptr,
+                 .count = plan.length,
+                 .segments = 1,
+                 .to = nullptr,
+                 .next_count = 0,
+                 .k = static_cast<int>(plan.k)};
+  while (lists.count > plan.segment) {
+    lists.segments = plan.segments(lists.count);
+    lists.to = to;
+    lists.next_count = plan.next(lists.count);
+    launch_select<T, long_items<T>, false>(plan, lists, args, stream);
+    lists.from = to;
+    lists.count = lists.next_count;
+    std::swap(to, other);
+  }
+  lists.segments = 1;
+  if (lists.count <= top_segment<short_items>) {
+    launch_select<T, short_items, true>(plan, lists, args, stream);
+  } else {
+    launch_select<T, long_items<T>, true>(plan, lists, args, stream);
+  }
+}
+
+}  // namespace
+
+void top_k(const TopK& args, Stream stream) {
+  for_floating<TopK>(args.scores.dtype, [&]<class T>(T) { select<T>(args, stream); });
+}
+
+std::size_t top_k_workspace(const TopK& args) {
+  std::int64_t kept = 0;
+  for_floating<TopK>(args.scores.dtype, [&]<class T>(T) {
+    const TopPlan plan = plan_of<T>(args);
+    kept = plan.first_kept() + plan.second_kept();
+  });
+  return sizeof(std::int32_t) * static_cast<std::size_t>(kept);
+}
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

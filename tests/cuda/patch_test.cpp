@@ -1,0 +1,28 @@
+/// Patches.
+
+#include "cuda/conv_sizes.hpp"
+
+using namespace refrain;
+using test::patch_gradients;
+using test::patch_weights;
+
+CUDA_ENTRY(patch_forward) {
+  const std::int64_t rows = arena.size(300), bottleneck = arena.size(20);
+  const std::int64_t channels =
+      arena.one_of<std::int64_t>({arena.size(130), 256, 260});  // the last is wider than a tile
+  return {.x = arena.normal({rows, channels}),
+          .patch = patch_weights(arena, channels, bottleneck),
+          .y = arena.output("y", {rows, channels}),
+          .bottleneck = arena.maybe_output("bottleneck", {rows, bottleneck})};
+}
+
+CUDA_ENTRY(patch_backward) {
+  const std::int64_t rows = arena.size(300), channels = arena.size(130),
+                     bottleneck = arena.size(20);
+  return {.x = arena.normal({rows, channels}),
+          .patch = patch_weights(arena, channels, bottleneck),
+          .bottleneck = arena.normal({rows, bottleneck}),
+          .dy = arena.normal({rows, channels}),
+          .dx = arena.maybe_output("dx", {rows, channels}),
+          .dpatch = patch_gradients(arena, channels, bottleneck)};
+}

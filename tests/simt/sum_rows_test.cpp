@@ -1,0 +1,31 @@
+/// Column sums by CUDA kernels, emulated, against plain loops.
+
+#include "kernels/cuda.hpp"
+#include "simt/row_cases.hpp"
+#include "support/catch.hpp"
+#include "support/close.hpp"
+#include "support/naive.hpp"
+#include "support/simt/device_array.hpp"
+#include "support/simt/orders.hpp"
+
+using namespace refrain;
+using namespace refrain::test;
+namespace cuda = kernels::cuda;
+
+TEMPLATE_TEST_CASE("cuda sum_rows: column sums, the same bits in every order", "[simt][sum_rows]",
+                   float, double) {
+  using T = TestType;
+  for_row_cases([](std::int64_t rows, std::int64_t width, int offset) {
+    const auto x = random_array<T>({rows, width}, 10, 1, offset);
+    std::vector<T> first;
+    for_each_order([&] {
+      DeviceArray<T> out({width});
+      run_entry<kernels::SumRows>(cuda::sum_rows, cuda::sum_rows_workspace,
+                                  {.x = x.view(), .out = out.mutable_view()});
+      check_close<T>(out.span(), naive::column_sums(x.doubles(), rows, width), tolerance::sum<T>);
+      const std::vector<T> sums(out.span().begin(), out.span().end());
+      if (first.empty()) first = sums;
+      CHECK(sums == first);
+    });
+  });
+}
