@@ -44,7 +44,7 @@ FOLDERS = {
     "tests/support/simt": (EVERY_ROOM, {"kernels", "support"}, ("boost/context/", "sanitizer/")),
 }
 # CUDA sources may also include the toolkit, and src/ its host side.
-CUDA_HEADER = re.compile(r"(cuda(?!/arena)|cublas|cudnn|cub/|mma\.h|curand|nvtx3/)")
+CUDA_HEADER = re.compile(r"(cuda(?!/(arena|conv_sizes))|cublas|cudnn|cub/|mma\.h|curand|nvtx3/)")
 CUDA_SOURCE = re.compile(r"(\.cu|\.cuh|_cuda\.cpp|_cuda\.hpp|kernels/cuda_check\.hpp|/simt\.hpp)$")
 
 # Where a quoted path may be looked up, besides the including file's own folder.
