@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/memory/warp_rows.cuh"
+#include "kernels/tiling/warp_rows.cuh"
 #include "kernels/simt.hpp"
 
 namespace refrain::kernels::cuda {

@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "kernels/memory/layout.hpp"
-#include "kernels/memory/warp_rows.cuh"
+#include "kernels/tiling/warp_rows.cuh"
 #include "kernels/pointwise/kernels.cuh"
 #include "kernels/simt.hpp"
 

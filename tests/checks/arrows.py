@@ -2,7 +2,7 @@
 """Checks who includes whom.
 
     examples, bench, tests -> refrain_models -> serve, train -> data, nn -> ops -> autograd -> kernels (contracts) -> core
-    kernels/ -> contracts, core, kernels/        src/ -> every public header, kernels/, src/
+    kernels/ -> contracts, core, kernels/ (its families in the order of FAMILIES)        src/ -> every public header, kernels/, src/
 
 Public headers name neither kernels/ nor src/ nor any third-party library; Eigen is used in kernels/matmul alone.
 Usage: tests/checks/arrows.py [repository root]
@@ -23,6 +23,29 @@ ROOMS = {  # room under include/refrain/ -> rooms it may include
     "serve": {"core", "kernels", "autograd", "ops", "nn", "data", "serve"},
 }
 EVERY_ROOM = set(ROOMS)
+
+# Family of kernels, a folder under kernels/ -> families it may include. Files of kernels/ itself (simt.hpp, simd.hpp, scratch.hpp, ...)
+# are below all families; each family stands below those that include it, so that there are no circles.
+FAMILIES = {
+    "tiling": set(),
+    "pointwise": {"tiling"},
+    "gather": {"tiling"},
+    "layer_norm": {"tiling"},
+    "matmul": {"tiling"},
+    "optimizer": {"tiling"},
+    "replace_rows": {"tiling"},
+    "steps": {"tiling"},
+    "sum_rows": {"tiling"},
+    "top_k": {"tiling"},
+    "chunk_attention": {"tiling", "matmul"},
+    "loss": {"tiling", "pointwise", "matmul"},
+    "memory": {"tiling", "pointwise"},
+    "recurrent": {"tiling", "pointwise", "matmul"},
+    "causal_conv": {"tiling", "pointwise", "matmul", "layer_norm"},
+    "patch": {"tiling", "pointwise", "matmul", "causal_conv"},
+    "conv_norm": {"tiling", "pointwise", "matmul", "layer_norm", "causal_conv", "patch"},
+    "cudnn": set(),
+}
 
 # folder -> (public rooms, repository folders, third-party prefixes) it may include; the longest matching folder counts.
 FOLDERS = {
@@ -74,7 +97,36 @@ def problem_in_public_header(source, target, quoted):
     return None
 
 
+def family(path):
+    """The family of "kernels/<family>/...", None when it is no such path."""
+    parts = path.split("/")
+    return parts[1] if parts[0] == "kernels" and len(parts) > 2 else None
+
+
+def problem_between_families(source, target):
+    own, other = family(source), family(target)
+    if source.startswith("kernels/") and own is None and other is not None:
+        return f"files of kernels/ itself may not include a family ({other}/)"
+    if own is None or other is None or own == other or other in FAMILIES.get(own, ()):
+        return None
+    return f"kernels/{own}/ may not include {other}/"
+
+
+def problems_of_families(root):
+    """Families that are not declared, are declared without a folder, or include one that is declared behind them."""
+    folders = {path.name for path in (root / "kernels").iterdir() if path.is_dir()}
+    for name in sorted(folders ^ set(FAMILIES)):
+        yield f"kernels/{name}: {'no such folder' if name in FAMILIES else 'no such family'}; known: {', '.join(FAMILIES)}"
+    below = set()
+    for name, allowed in FAMILIES.items():
+        for other in sorted(allowed - below):
+            yield f"kernels/{name}/ may include {other}/, which is not declared before it: families stand in order, without circles"
+        below.add(name)
+
+
 def problem_in_source(source, target, quoted):
+    if (why := problem_between_families(source, target)) is not None:
+        return why
     folder = max((f for f in FOLDERS if source == f or source.startswith(f + "/")), key=len)
     rooms, folders, third_party = FOLDERS[folder]
     room = public_room(target)
@@ -95,7 +147,7 @@ def problem_in_source(source, target, quoted):
 
 def main():
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2]).resolve()
-    problems, files = [], 0
+    problems, files = list(problems_of_families(root)), 0
     for top in ("include", *sorted({f.split("/")[0] for f in FOLDERS})):
         for path in sorted((root / top).rglob("*")):
             if path.suffix not in {".hpp", ".cpp", ".cu", ".cuh", ".h"}:
