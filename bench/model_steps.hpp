@@ -183,10 +183,7 @@ inline std::shared_ptr<ModelStep> make_model_step(const ModelRequest& request) {
   const double forward = conv + patch + last_scores;
   if (!train) {
     step->flops = forward;
-    step->run = [=] {
-      const NoGrad off;
-      top_k(task->scores(task->user(*base, ids)), best);
-    };
+    step->run = [=] { top_k(base->with(*task).scores(ids), best); };
     return step;
   }
   const Tensor targets = random_ids({request.batch}, request.items, *random).to(request.device);
@@ -201,8 +198,7 @@ inline std::shared_ptr<ModelStep> make_model_step(const ModelRequest& request) {
   // Frozen convolutions pass gradients on (one more product); what learns needs two more.
   step->flops = all ? 3 * forward : forward + conv + 2 * patch + 2 * last_scores;
   step->run = [=, raw = step.get()] {
-    detail::train_step(*raw, parameters,
-                       [&] { return task->loss(task->user(*base, ids), targets); });
+    detail::train_step(*raw, parameters, [&] { return base->with(*task).loss(ids, targets); });
   };
   return step;
 }

@@ -138,8 +138,7 @@ Figures measure(const TaskData& task, const TransferExamples& examples, const Se
 
 Scorer scorer_of(const PatchSet& set, const NextItNet& base) {
   return [&set, &base](const Tensor& ids, std::span<const std::int64_t>) {
-    const NoGrad off;
-    return set.scores(set.user(base, ids.to(base.device()))).to(Device::cpu);
+    return base.with(set).scores(ids.to(base.device())).to(Device::cpu);
   };
 }
 

@@ -39,7 +39,7 @@ class TaskNetwork final : public Module {
   TaskNetwork(std::shared_ptr<NextItNet> base, const Method& method, const TaskOptions& options,
               models::HeadOptions head, Random& random);
 
-  Variable user(const Tensor& ids) const { return task_.user(*base_, ids); }
+  Variable user(const Tensor& ids) const { return base_->with(task_).user(ids); }
   const NextItNet& base() const noexcept { return *base_; }
   PatchSet& task() noexcept { return task_; }
   const PatchSet& task() const noexcept { return task_; }

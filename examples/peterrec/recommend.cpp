@@ -115,11 +115,9 @@ class Answers {
   }
 
   Tensor scores_of(const LoadedPatch& patch, const RaggedIds& history) const {
-    const NoGrad off;
     const std::vector<std::int64_t> rows{0};
     const Tensor ids = tcl_batch(history, rows, patch.note.length, placement_of(*base_.network));
-    return patch.set->scores(patch.set->user(*base_.network, ids.to(base_.network->device())))
-        .to(Device::cpu);
+    return base_.network->with(*patch.set).scores(ids.to(base_.network->device())).to(Device::cpu);
   }
 
   void print_next(const Request& request, const RaggedIds& history) const {

@@ -67,7 +67,7 @@ bool train_peterrec() {
   }
   const Tensor targets = Tensor::from<std::int32_t>({users}, classes);
   models::PatchSet task(base, {.head = {.targets = 3}, .tcl_id = items - 1}, random);
-  const Losses task_losses = train(task, [&] { return task.loss(task.user(base, ids), targets); });
+  const Losses task_losses = train(task, [&] { return base.with(task).loss(ids, targets); });
   const bool is_unchanged = content_hash(base) == before;
   std::printf("PeterRec: base %.3f to %.3f, patches %.3f to %.3f, base %s; ", base_losses.first,
               base_losses.last, task_losses.first, task_losses.last,

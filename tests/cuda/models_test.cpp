@@ -102,13 +102,10 @@ TEST_CASE("cuda: moved patches compute what they did on the CPU", "[cuda][models
     check_moved(task,
                 [&](const Tensor& ids, const Tensor& targets) {
                   base.to(ids.device());
-                  return task.loss(task.user(base, ids), targets);
+                  return base.with(task).loss(ids, targets);
                 },
                 {batch});
-    check_recorded([&](const Tensor& ids) {
-      const NoGrad off;
-      return task.scores(task.user(base, ids));
-    });
+    check_recorded([&](const Tensor& ids) { return base.with(task).scores(ids); });
   }
 }
 

@@ -174,7 +174,7 @@ TEST_CASE("golden: peterrec with every head, insertion and direction", "[golden]
     const std::vector<Place> places = task_places(base.blocks(), norm2, head, two_per_block);
     load(task, places, golden);
 
-    const Variable user = task.user(base, golden.placed("input.ids"));
+    const Variable user = base.with(task).user(golden.placed("input.ids"));
     golden.check("output.user", user.value());
     const Variable loss =
         task.loss(user, golden.placed("input.target"), golden.placed("input.neg"));

@@ -157,8 +157,8 @@ TEST_CASE("serve: PeterRec's full pass is the network over the unpadded stream",
     const Tensor row = Tensor::from<std::int32_t>({1, length}, ids);
     CHECK(test::same_bytes(next, base->scores_of(select_step(base->hidden(row), -1))));
     ids.push_back(tcl_id);
-    CHECK(test::same_bytes(task, patches->scores(patches->user(
-                                     *base, Tensor::from<std::int32_t>({1, length + 1}, ids)))));
+    CHECK(test::same_bytes(task, patches->scores(base->with(*patches).user(
+                                     Tensor::from<std::int32_t>({1, length + 1}, ids)))));
   }
 }
 
@@ -170,10 +170,9 @@ TEST_CASE("serve: a two-way base is served by full passes", "[serve]") {
   CHECK_FALSE(model.is_incremental(task));
   const std::vector<std::int32_t> history{7, 9, 4};
   const NoGrad off;
-  CHECK(
-      test::same_bytes(model.scores(task, history),
-                       patches->scores(patches->user(
-                           *base, Tensor::from<std::int32_t>({1, 5}, {tcl_id, 7, 9, 4, tcl_id})))));
+  CHECK(test::same_bytes(model.scores(task, history),
+                         patches->scores(base->with(*patches).user(
+                             Tensor::from<std::int32_t>({1, 5}, {tcl_id, 7, 9, 4, tcl_id})))));
   CHECK(test::same_bytes(model.scores(PeterRecServed::Task(), history),
                          base->scores(Tensor::from<std::int32_t>({1, 4}, {7, 9, 4, mask_id}))));
 }
@@ -200,8 +199,8 @@ TEST_CASE("serve: a two-way base reads as many steps as its task was trained wit
       CHECK(test::same_bytes(trained.scores(next, history),
                              base->scores(padded_batch(rows, second, length))));
       CHECK(test::same_bytes(trained.scores(patched, history),
-                             patches->scores(patches->user(
-                                 *base, tcl_batch(rows, first, length, TclPlacement::both)))));
+                             patches->scores(base->with(*patches).user(
+                                 tcl_batch(rows, first, length, TclPlacement::both)))));
       if (count < length) continue;
       CHECK(test::same_bytes(bare.scores(next, history), trained.scores(next, history)));
       CHECK(test::same_bytes(bare.scores(patched, history), trained.scores(patched, history)));

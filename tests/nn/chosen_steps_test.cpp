@@ -121,9 +121,9 @@ TEST_CASE("chosen_steps: NextItNet and PeterRec score as from all steps", "[nn][
                                   .head = {.targets = 7},
                                   .tcl_id = 1},
                                  random);
-        const Tensor recorded = patches.user(base, ids).value();
+        const Tensor recorded = base.with(patches).user(ids).value();
         const NoGrad off;
-        CHECK(same_bytes(patches.user(base, ids).value(), recorded));
+        CHECK(same_bytes(base.with(patches).user(ids).value(), recorded));
       }
     }
   }

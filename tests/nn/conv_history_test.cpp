@@ -88,7 +88,7 @@ TEMPLATE_TEST_CASE(
           ConvBlock::History begun = block.start();
           begun.first.push(other);
           same = same &&
-                 same_bytes(block.start(Variable(first_steps(x, t + 1)), begun, patches).value(),
+                 same_bytes(block.at_first(Variable(first_steps(x, t + 1)), begun, patches).value(),
                             whole);
           same = same && same_history(begun, history);
         }
@@ -123,13 +123,14 @@ TEST_CASE("conv_history: two-way blocks, other rows and recording are refused", 
   ConvBlock::History history = block.start();
   const Variable x(random_tensor<float>({1, 1, 8}, 4));
   CHECK_THROWS_AS(block.at_next(x, history), AutogradError);
-  CHECK_THROWS_AS(block.start(x, history), AutogradError);
+  CHECK_THROWS_AS(block.at_first(x, history), AutogradError);
   const NoGrad off;
   CHECK_THROWS_AS(block.at_next(Variable(random_tensor<float>({1, 2, 8}, 4)), history), ShapeError);
   CHECK_THROWS_AS(block.at_next(Variable(random_tensor<double>({1, 1, 8}, 4)), history),
                   DTypeError);
-  CHECK_THROWS_AS(block.start(Variable(random_tensor<float>({2, 3, 8}, 4)), history), ShapeError);
-  CHECK_THROWS_AS(two_way.start(x, history), OptionError);
+  CHECK_THROWS_AS(block.at_first(Variable(random_tensor<float>({2, 3, 8}, 4)), history),
+                  ShapeError);
+  CHECK_THROWS_AS(two_way.at_first(x, history), OptionError);
   CHECK_THROWS_AS(history.first.push(random_tensor<float>({7}, 4)), ShapeError);
   CHECK_THROWS_AS(history.first.push(random_tensor<float>({8, 7}, 4)), ShapeError);
   CHECK_THROWS_AS(history.first.push(random_tensor<double>({2, 8}, 4)), DTypeError);

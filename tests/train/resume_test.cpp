@@ -98,8 +98,7 @@ struct Patched {
       positives.data<std::int32_t>()[b] =
           batch.targets.data<std::int32_t>()[(b + 1) * (length - 1) - 1] - special_ids;
     }
-    return model.loss(model.user(base, batch.ids), positives,
-                      negatives.draw(positives, batch_random));
+    return base.with(model).loss(batch.ids, positives, negatives.draw(positives, batch_random));
   }
   Random random;
   models::NextItNet base;

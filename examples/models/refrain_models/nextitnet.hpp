@@ -1,41 +1,44 @@
 #pragma once
 /// NextItNet: the base network that PeterRec shares among tasks.
 
-#include <algorithm>
 #include <cstdint>
-#include <span>
-#include <utility>
 #include <vector>
 
 #include "refrain/nn/conv_block.hpp"
 #include "refrain/nn/embedding.hpp"
 #include "refrain/nn/linear.hpp"
 #include "refrain/nn/loss.hpp"
+#include "refrain_models/block_stack.hpp"
 
 namespace refrain::models {
+
+class PatchSet;
+class PatchedNextItNet;
 
 /// Residual blocks of dilated convolutions over a sequence of items.
 ///
 ///   h = blocks(embedding(ids)),   z[b,t,:] = head(relu(h[b,t,:]))
 ///
-/// ids i32 [B,T] in [0,items) -> h [B,T,C] -> z [B,T,items]. With Padding::causal step t sees items
-/// up to t and z scores the item after it; with Padding::same every step sees its neighbours on
-/// both sides and z scores the (masked) item at it. Parameters: embedding.weight [items,C],
-/// blocks.*, head.weight [items,C], head.bias [items]. Throws ShapeError for ids outside the table.
-/// Source: Yuan et al. 2019 (NextItNet); 2020 (GRec's two-way encoder).
-class NextItNet final : public Module {
+/// ids i32 [B,T] in [0,items) -> h [B,T,C] -> z [B,T,items], f32 or f64, on the CPU and on a GPU.
+/// With Padding::causal time step t sees items up to t and z scores the item after it; with
+/// Padding::same every time step sees its neighbours on both sides and z scores the (masked) item
+/// at it. Parameters: embedding.weight [items,C], blocks.*, head.weight [items,C], head.bias
+/// [items]. Throws ShapeError for ids outside the table.
+/// Source: Yuan et al. 2019 (NextItNet); Yuan et al. 2020 (GRec's two-way encoder).
+class NextItNet final : public Module, public BlockStack<NextItNet> {
  public:
   struct Options {
-    std::int64_t items = 0;  ///< ids in all, special ones included
+    std::int64_t items = 0;  ///< number of ids, special ones included
     std::int64_t channels = 64;
     std::vector<std::int64_t> dilations{1, 4, 1, 4,
                                         1, 4, 1, 4};  ///< of each block's first convolution
-    std::int64_t width = 3;                           ///< taps of each convolution
+    std::int64_t width = 3;                           ///< K, taps of each convolution
     Padding padding = Padding::causal;
-    bool relu = true;  ///< before the head, as in the published code; sampled softmax goes without
-    double deviation = 0.02;
+    bool relu = true;  ///< before the head, as in the published code; sampled softmax has no ReLU
+    double deviation = 0.02;  ///< of the initial weights
   };
 
+  /// Throws OptionError without dilations.
   NextItNet(const Options& options, Random& random, Placement placement = {})
       : options_(options),
         embedding_(
@@ -55,119 +58,37 @@ class NextItNet final : public Module {
     }
   }
 
+  /// This network with a task's patches: a value that refers to both (refrain_models/peterrec.hpp).
+  /// Throws ShapeError for patches of another number of blocks.
+  PatchedNextItNet with(const PatchSet& patches) const;
+
   /// Item vectors: i32 [B,T] -> [B,T,C].
   Variable embed(const Tensor& ids) const { return embedding_(ids); }
 
-  /// The blocks over item vectors [B,T,C] -> [B,T,C].  `patches`: none, or one entry per block.
-  /// Throws ShapeError for any other number of patches.
-  Variable encode(Variable x, std::span<const BlockPatches> patches = {}) const {
-    if (!patches.empty() && patches.size() != blocks_.size()) {
-      throw ShapeError(concat("NextItNet: expected patches for ", blocks_.size(), " blocks, got ",
-                              patches.size()));
-    }
-    for (std::size_t i = 0; i < blocks_.size(); ++i)
-      x = blocks_[i](x, patches.empty() ? BlockPatches() : patches[i]);
-    return x;
-  }
-
-  /// What each block reads for chosen steps of the last one's output; the first block's first.
-  using Cone = std::vector<ConvBlock::Steps>;
-  Cone cone_of(StepSet chosen) const {
-    Cone cone(blocks_.size());
-    for (std::size_t i = blocks_.size(); i-- > 0;) {
-      cone[i] = blocks_[i].steps_for(chosen);
-      chosen = cone[i].in();
-    }
-    return cone;
-  }
-
-  /// encode() at chosen steps: x [B,S',C] holds the steps cone[0].in() -> [B,S,C].
-  Variable encode_at(Variable x, const Cone& cone,
-                     std::span<const BlockPatches> patches = {}) const {
-    for (std::size_t i = 0; i < blocks_.size(); ++i) {
-      x = blocks_[i].at_steps(x, cone[i], patches.empty() ? BlockPatches() : patches[i]);
-    }
-    return x;
-  }
-
-  /// What the blocks remember of one stream of items.  A value: copies share nothing.
-  using History = std::vector<ConvBlock::History>;
-  /// Of a stream that has not begun.  Throws OptionError unless the network is causal.
-  History start() const {
-    History history;
-    history.reserve(blocks_.size());
-    for (const ConvBlock& block : blocks_) history.push_back(block.start());
-    return history;
-  }
-
-  /// encode() over the first steps of a stream, x [1,T,C] -> [1,T,C]; `history` becomes what
-  /// advance() would leave after them. Within NoGrad alone.
-  Variable start(Variable x, History& history, std::span<const BlockPatches> patches = {}) const {
-    History begun = start();
-    for (std::size_t i = 0; i < blocks_.size(); ++i) {
-      x = blocks_[i].start(x, begun[i], patches.empty() ? BlockPatches() : patches[i]);
-    }
-    history = std::move(begun);
-    return x;
-  }
-
-  /// encode() at the step after those of `history`, which stays as it is: x [1,1,C] -> [1,1,C].
-  /// Within NoGrad alone.
-  Variable encode_next(Variable x, const History& history,
-                       std::span<const BlockPatches> patches = {}) const {
-    for (std::size_t i = 0; i < blocks_.size(); ++i) {
-      x = blocks_[i].at_next(x, history.at(i), patches.empty() ? BlockPatches() : patches[i]);
-    }
-    return x;
-  }
-
-  /// The same, and the step joins the history.
-  Variable advance(Variable x, History& history, std::span<const BlockPatches> patches = {}) const {
-    for (std::size_t i = 0; i < blocks_.size(); ++i) {
-      x = blocks_[i].advance(x, history.at(i), patches.empty() ? BlockPatches() : patches[i]);
-    }
-    return x;
-  }
-
-  /// Steps that one step of a causal network's output depends on, itself included: 1 + (width - 1)
-  /// * sum of all dilations.
-  std::int64_t reach() const {
-    std::int64_t steps = 1;
-    for (const std::int64_t dilation : options_.dilations)
-      steps += (options_.width - 1) * 3 * dilation;
-    return steps;
-  }
-
-  /// Hidden vectors: i32 [B,T] -> [B,T,C].
-  Variable hidden(const Tensor& ids) const { return encode(embed(ids)); }
-
-  /// Softmax cross-entropy over all items; targets i32 [B,T], of which `ignored` do not count.
+  /// Softmax cross-entropy over all items, the mean of the targets that are not `ignored`: i32 ids
+  /// [B,T], i32 targets [B,T] -> scalar.
   Variable loss(const Tensor& ids, const Tensor& targets, std::int64_t ignored = -1) const {
     return softmax_loss(hidden(ids), head_, targets, {.ignored = ignored, .relu = options_.relu});
   }
 
-  /// Softmax cross-entropy against sampled items. The head sees the hidden vectors as they are, so
-  /// the network is to be made with relu = false; throws OptionError otherwise.
+  /// Softmax cross-entropy against sampled items. The head reads the hidden vectors without a ReLU:
+  /// throws OptionError unless the network has the option relu = false.
   Variable sampled_loss(const Tensor& ids, const Tensor& targets, const Candidates& candidates,
                         std::int64_t ignored = -1) const {
     if (options_.relu)
-      throw OptionError("NextItNet: sampled softmax needs a network made with relu = false");
+      throw OptionError("NextItNet: sampled softmax expected a network with relu = false");
     return sampled_softmax_loss(hidden(ids), head_, targets, candidates, {.ignored = ignored});
   }
 
-  /// Scores of all items at one step (negative: from the end): i32 [B,T] -> [B,items]. Where the
-  /// device has the kernel for it, the blocks compute only the steps that this one depends on.
+  /// Scores of all items at one time step (negative: from the end): i32 [B,T] -> [B,items].
   Tensor scores(const Tensor& ids, std::int64_t step = -1) const {
     const NoGrad off;
-    Variable h;
-    if (has_conv_norm_at_steps(ids.device())) {
-      const Cone cone = cone_of(StepSet({step}, ids.size(1)));
-      h = reshape(encode_at(embed(cone[0].in().columns(ids)), cone),
-                  {ids.size(0), options_.channels});
-    } else {
-      h = select_step(hidden(ids), step);
-    }
-    return scores_of(h);
+    return scores_of(hidden_at(ids, {step}).front());
+  }
+
+  /// Scores of all items after those of a stream: [1,items].
+  Tensor scores(const Stream& stream) const {
+    return scores_of(Variable(stream.last.reshape({1, channels()})));
   }
 
   /// Scores of all items from hidden vectors: [B,C] -> [B,items].
@@ -177,12 +98,11 @@ class NextItNet final : public Module {
   }
 
   const Options& options() const noexcept { return options_; }
-  std::int64_t channels() const noexcept { return options_.channels; }
   std::int64_t blocks() const noexcept { return static_cast<std::int64_t>(blocks_.size()); }
-  bool is_causal() const noexcept { return options_.padding == Padding::causal; }
   const ConvBlock& block(std::int64_t index) const {
     return blocks_.at(static_cast<std::size_t>(index));
   }
+  BlockPatches patches_of(std::int64_t) const noexcept { return {}; }
   const Embedding& embedding() const noexcept { return embedding_; }
 
   void visit_members(Visitor& visitor) override {

@@ -1,55 +1,58 @@
 #pragma once
 /// PeterRec: one frozen base network, and per task a small set of patches with a head.
 
+#include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
+#include "refrain/data/vocabulary.hpp"
 #include "refrain/ops/rows.hpp"
 #include "refrain_models/nextitnet.hpp"
 
 namespace refrain::models {
 
-/// What a task learns on top of the base.
+/// Where a task's patches are, and how large they are.
 struct PatchOptions {
-  Insertion insertion = Insertion::
-      serial;  ///< Insertion::none: no patches (only the head, and what the base itself learns)
-  bool two_per_block = true;    ///< false: at the second convolution alone
-  std::int64_t bottleneck = 0;  ///< D; 0: channels / 4
-  std::int64_t cardinality = 1;
+  /// Insertion::none: the task has no patches, only a head.
+  Insertion insertion = Insertion::serial;
+  bool two_per_block = true;     ///< false: only at the second convolution
+  std::int64_t bottleneck = 0;   ///< D / cardinality; 0: channels / (4 cardinality)
+  std::int64_t cardinality = 1;  ///< parallel paths of a patch
   PatchStart start = PatchStart::identity;
-  bool norm2 = true;  ///< the task's own copies of the second normalization of each block
+  bool norm2 = true;  ///< the task has its own second normalization in each block
 };
 
-/// How user vectors meet targets.
+/// What the head computes from user vectors, and which loss trains it.
 enum class HeadLoss : std::uint8_t {
   softmax,   ///< linear layer with bias, cross-entropy over all targets
-  bpr,       ///< table of target vectors, one negative per positive
-  logistic,  ///< the same table, each pair judged by itself
+  bpr,       ///< table of target vectors: -log sigmoid(positive - negative)
+  logistic,  ///< the same table: -log sigmoid(positive) - log(1 - sigmoid(negative))
 };
 
 struct HeadOptions {
   std::int64_t targets = 0;  ///< classes, or items of the target domain
   HeadLoss loss = HeadLoss::softmax;
-  double deviation = 0.02;
+  double deviation = 0.02;  ///< of the initial weights
 };
 
-/// Everything that one task owns: patches, head, and if wanted its own [TCL] vector and second
-/// normalizations.
+/// Everything that one task owns: patches, second normalizations, the vector of [TCL], and a head.
 ///
-/// Parameters: patches.<2 block + half>.* (or patches.<block>.*), norm2.<block>.*, tcl [1,C],
-/// head.weight [targets,C], head.bias [targets] (softmax). The base is not among them: it is handed
-/// to each call, and any number of sets may share it. Source: PeterRec, sections 3.3 and 3.4.
+/// Parameters: patches.<2 block + half>.* (one patch a block: patches.<block>.*), norm2.<block>.*,
+/// tcl [1,C], head.weight [targets,C], head.bias [targets] (softmax). The base belongs to no task:
+/// NextItNet::with() joins the two, and any number of tasks may share one base.
+/// Source: PeterRec, sections 3.3 and 3.4.
 class PatchSet final : public Module {
  public:
   struct Options {
     PatchOptions patches{};
     HeadOptions head{};
-    std::int64_t tcl_id =
-        -1;  ///< id whose vector the task learns for itself; -1: every id has the base's vector
+    /// The id whose vector the task learns instead of the base's; -1: the task learns no id's
+    /// vector.
+    std::int64_t tcl_id = -1;
   };
 
-  /// Throws OptionError when the options do not fit the base.
+  /// Second normalizations and [TCL] start as copies of the base's. Throws OptionError for options
+  /// that do not fit the base.
   PatchSet(const NextItNet& base, const Options& options, Random& random, Placement placement = {})
       : options_(options),
         head_({.in = base.channels(),
@@ -58,14 +61,14 @@ class PatchSet final : public Module {
                .deviation = options.head.deviation},
               random, placement) {
     if (options.head.targets < 1)
-      throw OptionError(concat("PatchSet: expected targets, got ", options.head.targets));
+      throw OptionError(concat("PatchSet: expected targets >= 1, got ", options.head.targets));
     if (options.tcl_id >= base.options().items) {
-      throw OptionError(concat("PatchSet: [TCL] is id ", options.tcl_id, ", the base has ",
-                               base.options().items, " ids"));
+      throw OptionError(concat("PatchSet: expected a [TCL] id below the base's ",
+                               base.options().items, " ids, got ", options.tcl_id));
     }
     const PatchOptions& patch = options.patches;
     const std::int64_t patches =
-        patch.insertion == Insertion::none ? 0 : base.blocks() * (patch.two_per_block ? 2 : 1);
+        patch.insertion == Insertion::none ? 0 : base.blocks() * patches_per_block();
     for (std::int64_t i = 0; i < patches; ++i) {
       patches_.emplace_back(Patch::Options{.channels = base.channels(),
                                            .bottleneck = patch.bottleneck,
@@ -88,46 +91,8 @@ class PatchSet final : public Module {
     }
   }
 
-  /// User vectors: i32 ids [B,T] with [TCL] last (two-way base: first and last) -> [B,C].
-  ///   u = h[:,T-1,:]  (causal),   u = h[:,0,:] + h[:,T-1,:]  (two-way)
-  /// The blocks compute only the steps that these depend on, forwards and backwards, where the
-  /// device has the kernels for it.
-  Variable user(const NextItNet& base, const Tensor& ids) const {
-    const std::vector<BlockPatches> patches = block_patches(base.blocks());
-    Variable h;
-    if (has_conv_norm_at_steps(ids.device())) {
-      std::vector<std::int64_t> wanted{-1};
-      if (!base.is_causal()) wanted.push_back(0);
-      const NextItNet::Cone cone = base.cone_of(StepSet(wanted, ids.size(1)));
-      h = base.encode_at(embed(base, cone[0].in().columns(ids)), cone, patches);
-    } else {
-      h = base.encode(embed(base, ids), patches);
-    }
-    const Variable last = select_step(h, -1);
-    return base.is_causal() ? last : select_step(h, 0) + last;
-  }
-
-  /// The first items of a stream: i32 ids [1,T] -> hidden vectors [1,T,C]; `history` becomes that
-  /// after them. Within NoGrad alone.
-  Variable start(const NextItNet& base, const Tensor& ids, NextItNet::History& history) const {
-    return base.start(embed(base, ids), history, block_patches(base.blocks()));
-  }
-
-  /// One more item of a stream: i32 id [1,1] -> hidden vector [1,1,C]; the history moves on. Within
-  /// NoGrad alone.
-  Variable advance(const NextItNet& base, const Tensor& id, NextItNet::History& history) const {
-    return base.advance(embed(base, id), history, block_patches(base.blocks()));
-  }
-
-  /// user() of a stream: the vector at [TCL], i32 id [1,1], after the items of the history, which
-  /// stays as it is. Within NoGrad alone.
-  Variable user_after(const NextItNet& base, const Tensor& tcl,
-                      const NextItNet::History& history) const {
-    const Variable h = base.encode_next(embed(base, tcl), history, block_patches(base.blocks()));
-    return reshape(h, {1, base.channels()});
-  }
-
-  /// Mean loss of user vectors [B,C] with targets i32 [B]; `negatives` i32 [B] for the pair losses.
+  /// Mean loss of user vectors [B,C]: i32 targets [B], for the pair losses i32 `negatives` [B] ->
+  /// scalar.
   Variable loss(const Variable& user, const Tensor& targets, const Tensor& negatives = {}) const {
     switch (options_.head.loss) {
       case HeadLoss::bpr:
@@ -156,22 +121,31 @@ class PatchSet final : public Module {
   }
 
  private:
-  Variable embed(const NextItNet& base, const Tensor& ids) const {
-    const Variable x = base.embed(ids);
-    return tcl_.defined() ? replace_rows(x, ids, options_.tcl_id, tcl_) : x;
+  friend class PatchedNextItNet;
+
+  std::int64_t patches_per_block() const noexcept { return options_.patches.two_per_block ? 2 : 1; }
+
+  void expect_blocks(std::int64_t blocks) const {
+    const std::int64_t patched = static_cast<std::int64_t>(patches_.size()) / patches_per_block();
+    if (!patches_.empty() && patched != blocks) {
+      throw ShapeError(
+          concat("PatchSet: expected a network of ", patched, " blocks, got one of ", blocks));
+    }
   }
 
-  std::vector<BlockPatches> block_patches(std::int64_t blocks) const {
-    std::vector<BlockPatches> slots;
-    if (patches_.empty()) return slots;
+  BlockPatches patches_of(std::int64_t block) const {
+    if (patches_.empty()) return {};
+    const std::size_t i = static_cast<std::size_t>(block);
     const bool two = options_.patches.two_per_block;
-    for (std::size_t i = 0; i < static_cast<std::size_t>(blocks); ++i) {
-      slots.push_back({.first = two ? &patches_.at(2 * i) : nullptr,
-                       .second = two ? &patches_.at(2 * i + 1) : &patches_.at(i),
-                       .insertion = options_.patches.insertion,
-                       .norm2 = norm2_.empty() ? nullptr : &norm2_.at(i)});
-    }
-    return slots;
+    return {.first = two ? &patches_.at(2 * i) : nullptr,
+            .second = &patches_.at(two ? 2 * i + 1 : i),
+            .insertion = options_.patches.insertion,
+            .norm2 = norm2_.empty() ? nullptr : &norm2_.at(i)};
+  }
+
+  /// Item vectors x [B,T,C] of i32 ids [B,T], with the task's own vector at [TCL].
+  Variable with_tcl(const Variable& x, const Tensor& ids) const {
+    return tcl_.defined() ? replace_rows(x, ids, options_.tcl_id, tcl_) : x;
   }
 
   Options options_;
@@ -180,5 +154,60 @@ class PatchSet final : public Module {
   Parameter tcl_;
   Linear head_;
 };
+
+/// A base network with the patches of one task. A value that refers to both and owns neither: it is
+/// valid as long as they are.
+///
+///   u = h[:,T-1,:]  (causal base),   u = h[:,0,:] + h[:,T-1,:]  (two-way base),   z = head(u)
+///
+/// ids i32 [B,T] with [TCL] last (two-way base: first and last) -> user vectors u [B,C] -> z
+/// [B,targets]. Throws what the base and the head
+/// throw. Source: PeterRec, section 3.4.
+class PatchedNextItNet final : public BlockStack<PatchedNextItNet> {
+ public:
+  PatchedNextItNet(const NextItNet& base, const PatchSet& patches)
+      : base_(&base), patches_(&patches) {
+    patches.expect_blocks(base.blocks());
+  }
+
+  /// Item vectors: i32 [B,T] -> [B,T,C].
+  Variable embed(const Tensor& ids) const { return patches_->with_tcl(base_->embed(ids), ids); }
+
+  /// User vectors: i32 ids [B,T] -> [B,C].
+  Variable user(const Tensor& ids) const {
+    if (is_causal()) return hidden_at(ids, {-1}).front();
+    const std::vector<Variable> ends = hidden_at(ids, {-1, 0});
+    return ends[1] + ends[0];
+  }
+
+  /// Mean loss of user vectors; see PatchSet::loss.
+  Variable loss(const Tensor& ids, const Tensor& targets, const Tensor& negatives = {}) const {
+    return patches_->loss(user(ids), targets, negatives);
+  }
+
+  /// Scores of all targets: i32 ids [B,T] -> [B,targets].
+  Tensor scores(const Tensor& ids) const {
+    const NoGrad off;
+    return patches_->scores(user(ids));
+  }
+
+  /// Scores of all targets after the items of a stream, to which [TCL] (id `tcl`) is not added:
+  /// [1,targets].
+  Tensor scores(const Stream& stream, std::int32_t tcl = tcl_id) const {
+    const Variable h = hidden_next(stream, Tensor::from<std::int32_t>({1, 1}, {tcl}));
+    return patches_->scores(reshape(h, {1, channels()}));
+  }
+
+  const NextItNet::Options& options() const noexcept { return base_->options(); }
+  std::int64_t blocks() const noexcept { return base_->blocks(); }
+  const ConvBlock& block(std::int64_t index) const { return base_->block(index); }
+  BlockPatches patches_of(std::int64_t block) const { return patches_->patches_of(block); }
+
+ private:
+  const NextItNet* base_;
+  const PatchSet* patches_;
+};
+
+inline PatchedNextItNet NextItNet::with(const PatchSet& patches) const { return {*this, patches}; }
 
 }  // namespace refrain::models

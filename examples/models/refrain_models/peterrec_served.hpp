@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -18,30 +19,27 @@
 namespace refrain::models {
 
 /// Serves a base network and patch sets; the task without patches scores the next item by the
-/// base's own head.
+/// base's head.
 ///
-/// A stream holds the latest inputs of every convolution under the task's patches. An item costs
-/// one step of the blocks. [TCL] is one more step that does not join the stream. With a two-way
-/// base, whose steps look ahead, no task is incremental.
+/// A stream holds the latest inputs of every convolution under the task's patches, and an item
+/// costs one time step of the blocks. [TCL] is one more time step, which does not join the stream.
+/// With a two-way base, whose time steps look ahead, no task is incremental. On the CPU, f32 or
+/// f64.
 class PeterRecServed {
  public:
   struct Options {
-    /// Padding that stands before every stream, as it stands before short histories in training
-    /// batches; 0: the bare stream; none given: the task's length, so that a two-way base reads
-    /// just what training showed it.
+    /// Padding in front of every stream, as in front of short histories in training batches; 0: no
+    /// padding; no value: the task's length, with which a two-way base reads what training showed
+    /// it.
     std::optional<std::int64_t> padding_steps = 0;
   };
 
-  struct Stream {
-    NextItNet::History history;
-    /// hidden vector of the newest step [1,1,C]; never written to, so copies may share it
-    Tensor last;
-  };
+  using Stream = NextItNet::Stream;
 
   class Task {
    public:
-    /// Patches may be null: the base's own head. `length` is what the task was trained with: the
-    /// steps that a two-way base reads, [TCL] not counted; a causal one reads as many as it
+    /// Null patches: the base's head scores the next item. `length`: time steps that the task was
+    /// trained with, without [TCL]. A two-way base reads as many; a causal one reads as many as it
     /// reaches. Throws OptionError for a length below 1.
     explicit Task(std::shared_ptr<const PatchSet> patches = nullptr, std::int64_t length = 50)
         : patches_(std::move(patches)),
@@ -49,8 +47,7 @@ class PeterRecServed {
           identity_(
               concat(patches_ == nullptr ? "base" : content_hash(*patches_), ", length ", length)) {
       if (length < 1)
-        throw OptionError(
-            concat("PeterRecServed::Task: expected a length of at least 1, got ", length));
+        throw OptionError(concat("PeterRecServed::Task: expected a length >= 1, got ", length));
     }
 
     const PatchSet* patches() const noexcept { return patches_.get(); }
@@ -81,49 +78,25 @@ class PeterRecServed {
   const std::string& identity() const noexcept { return identity_; }
   bool is_incremental(const Task&) const { return base_->is_causal(); }
 
+  /// The stream after padding and items.  Throws OptionError for a two-way base.
   Stream start(const Task& task, std::span<const std::int32_t> items) const {
-    const NoGrad off;
-    Stream stream{base_->start(), Tensor::zeros({1, 1, base_->channels()}, DType::f32)};
-    const std::vector<std::int32_t> first = newest(task, items, base_->reach());
-    if (first.empty()) return stream;
-    const Tensor ids = row(first);
-    const Tensor hidden =
-        (task.patches() == nullptr ? base_->start(base_->embed(ids), stream.history)
-                                   : task.patches()->start(*base_, ids, stream.history))
-            .value();
-    stream.last = hidden.reshape({hidden.size(1), 1, hidden.size(2)})
-                      .slice(hidden.size(1) - 1, hidden.size(1))
-                      .clone();
-    return stream;
+    const std::vector<std::int32_t> ids = newest(task, items, base_->reach());
+    if (ids.empty()) return base_->start();
+    return under(task, [&](const auto& network) { return network.start(row(ids)); });
   }
 
   void advance(const Task& task, Stream& stream, std::int32_t item) const {
-    const NoGrad off;
-    const Tensor id = row({&item, 1});
-    stream.last = (task.patches() == nullptr ? base_->advance(base_->embed(id), stream.history)
-                                             : task.patches()->advance(*base_, id, stream.history))
-                      .value();
+    under(task, [&](const auto& network) { network.advance(stream, row({&item, 1})); });
   }
 
   Tensor scores(const Task& task, const Stream& stream) const {
-    const NoGrad off;
-    if (task.patches() == nullptr)
-      return base_->scores_of(Variable(stream.last.reshape({1, base_->channels()})));
-    return task.patches()->scores(
-        task.patches()->user_after(*base_, row({&tcl_id, 1}), stream.history));
+    return under(task, [&](const auto& network) { return network.scores(stream); });
   }
 
   Tensor scores(const Task& task, std::span<const std::int32_t> items) const {
-    const NoGrad off;
-    const bool hides = !base_->is_causal() && task.patches() == nullptr;
-    const std::int64_t seen = base_->is_causal() ? base_->reach() : task.length() - (hides ? 1 : 0);
-    std::vector<std::int32_t> ids = newest(task, items, seen);
-    if (hides)
-      ids.push_back(mask_id);  // a two-way base guesses a hidden item: here the one after the last
-    if (task.patches() == nullptr) return base_->scores(row(ids));
-    if (!base_->is_causal()) ids.insert(ids.begin(), tcl_id);
-    ids.push_back(tcl_id);
-    return task.patches()->scores(task.patches()->user(*base_, row(ids)));
+    return under(task, [&](const auto& network) {
+      return network.scores(row(full_pass_ids(network, task, items)));
+    });
   }
 
   template <class AnyStream, class Visitor>
@@ -133,8 +106,30 @@ class PeterRecServed {
   }
 
  private:
-  static Tensor row(std::span<const std::int32_t> ids) {
-    return Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(ids.size())}, ids);
+  /// function(network) with the network that serves the task: the base, or the base with patches.
+  template <class Function>
+  std::invoke_result_t<Function, const NextItNet&> under(const Task& task,
+                                                         const Function& function) const {
+    return task.patches() == nullptr ? function(*base_) : function(base_->with(*task.patches()));
+  }
+
+  /// A two-way base guesses a masked item, here the one after the last.
+  std::vector<std::int32_t> full_pass_ids(const NextItNet& base, const Task& task,
+                                          std::span<const std::int32_t> items) const {
+    if (base.is_causal()) return newest(task, items, base.reach());
+    std::vector<std::int32_t> ids = newest(task, items, task.length() - 1);
+    ids.push_back(mask_id);
+    return ids;
+  }
+
+  /// [TCL] is last; with a two-way base it is first, too.
+  std::vector<std::int32_t> full_pass_ids(const PatchedNextItNet& network, const Task& task,
+                                          std::span<const std::int32_t> items) const {
+    const bool causal = network.is_causal();
+    std::vector<std::int32_t> ids = newest(task, items, causal ? network.reach() : task.length());
+    if (!causal) ids.insert(ids.begin(), tcl_id);
+    ids.push_back(tcl_id);
+    return ids;
   }
 
   /// The newest `count` ids of padding and items.
@@ -146,6 +141,10 @@ class PeterRecServed {
     std::vector<std::int32_t> ids(static_cast<std::size_t>(padding), padding_id);
     ids.insert(ids.end(), items.end() - shown, items.end());
     return ids;
+  }
+
+  static Tensor row(std::span<const std::int32_t> ids) {
+    return Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(ids.size())}, ids);
   }
 
   std::shared_ptr<const NextItNet> base_;

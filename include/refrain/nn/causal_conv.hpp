@@ -7,17 +7,21 @@ namespace refrain {
 
 /// Dilated convolution over time.
 ///
-/// [B,T,in] -> [B,T,out]; with Padding::causal step t sees steps <= t only.
-/// Parameters: weight [width,in,out] (tap 0 is the newest step), bias [out]. Weights start
-/// truncated normal, biases zero. Throws ShapeError unless the input is rank 3 with last axis `in`,
-/// OptionError unless dilation >= 1.
+///   y[b,t,o] = bias[o] + sum_{k,c} weight[k,c,o] x[b, t + shift - k dilation, c]
+///
+/// shift = 0 with Padding::causal, so that time step t sees time steps <= t only; with
+/// Padding::same shift is half of (width - 1) dilation, rounded up. Reads outside [0,T) are zero.
+/// x [B,T,in] -> y [B,T,out], f32 or f64, on the CPU and on a GPU.
+/// Parameters: weight [width,in,out] (tap 0 reads the newest time step), bias [out]. Weights start
+/// truncated normal, biases zero. Throws ShapeError unless x is [B,T,in], OptionError unless
+/// dilation >= 1.  Source: NextItNet, section 3.2.
 class CausalConv final : public Module {
  public:
   struct Options {
     std::int64_t in = 0;
     std::int64_t out = 0;
-    std::int64_t width = 3;
-    std::int64_t dilation = 1;
+    std::int64_t width = 3;     ///< K, taps
+    std::int64_t dilation = 1;  ///< in time steps
     Padding padding = Padding::causal;
     double deviation = 0.02;  ///< of the initial weights
   };

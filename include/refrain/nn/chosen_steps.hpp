@@ -12,18 +12,19 @@
 
 namespace refrain {
 
-/// Some steps of a sequence, rising, counted from 0.
+/// Some time steps of a sequence, ascending, counted from 0.
 class StepSet {
  public:
   StepSet() = default;
-  /// Any order, repetitions allowed; negative steps count from the end of `length`. Throws
-  /// OptionError outside the sequence, and for a negative length.
+  /// Time steps in any order, with or without repetitions, of a sequence of `length`; negative ones
+  /// count from the end. Throws OptionError for one outside the sequence and for a negative length.
   StepSet(const std::vector<std::int64_t>& steps, std::int64_t length)
       : places_(checked(length), absent) {
     for (const std::int64_t given : steps) {
       const std::int64_t step = given < 0 ? given + length : given;
       if (step < 0 || step >= length)
-        throw OptionError(concat("StepSet: no step ", given, " in a sequence of ", length));
+        throw OptionError(concat("StepSet: expected time steps from ", -length, " to ", length - 1,
+                                 ", got ", given));
       places_[static_cast<std::size_t>(step)] = 0;
     }
     steps_.reserve(steps.size());
@@ -36,17 +37,17 @@ class StepSet {
   }
 
   std::int64_t size() const noexcept { return static_cast<std::int64_t>(steps_.size()); }
-  /// Steps of the whole sequence.
+  /// T, the time steps of the whole sequence.
   std::int64_t length() const noexcept { return static_cast<std::int64_t>(places_.size()); }
   bool is_whole() const noexcept { return size() == length(); }
   const std::vector<std::int64_t>& steps() const noexcept { return steps_; }
 
-  /// Where in this set a step stands; -1 where it does not, or lies outside the sequence.
+  /// The place of a time step in this set; -1 when the set does not contain it.
   std::int32_t find(std::int64_t step) const noexcept {
     return step < 0 || step >= length() ? absent : places_[static_cast<std::size_t>(step)];
   }
 
-  /// Where the steps of another set stand in this one: i32 [other.size()].
+  /// The places of another set's time steps in this set: i32 [other.size()].
   Tensor places_of(const StepSet& other) const {
     Tensor places({other.size()}, DType::i32);
     std::transform(other.steps_.begin(), other.steps_.end(), places.data<std::int32_t>(),
@@ -54,7 +55,8 @@ class StepSet {
     return places;
   }
 
-  /// Columns of ids i32 [B,length] -> [B,size].
+  /// The columns of ids at these time steps: i32 [B,length] -> [B,size]. Throws ShapeError for
+  /// other ids.
   Tensor columns(const Tensor& ids) const {
     if (ids.rank() != 2 || ids.size(1) != length()) {
       throw ShapeError(concat("StepSet: expected ids [B,", length(), "], got ", ids.shape()));
@@ -79,16 +81,17 @@ class StepSet {
 
   static constexpr std::int32_t absent = -1;
   std::vector<std::int64_t> steps_;
-  std::vector<std::int32_t> places_;  ///< of every step of the sequence, or absent
+  std::vector<std::int32_t> places_;  ///< of every time step of the sequence, or absent
 };
 
-/// What a dilated convolution reads for chosen steps of its output.
+/// The time steps that a dilated convolution reads for chosen time steps of its output.
 struct ConvSteps {
-  StepSet in;      ///< steps that are read, and the output's own
-  StepSet out;     ///< chosen
-  Tensor taps_at;  ///< i32 [S,K]: place in `in` of the step that tap k of an output step reads, -1
-                   ///< outside the sequence
-  Tensor own_at;   ///< i32 [S]: place in `in` of the output step itself
+  StepSet in;   ///< the time steps that are read, and those of `out`
+  StepSet out;  ///< the chosen time steps
+  /// i32 [S,K]: the place in `in` of the time step that tap k reads for time step s of `out`; -1
+  /// outside the sequence.
+  Tensor taps_at;
+  Tensor own_at;  ///< i32 [S]: the place in `in` of time step s of `out` itself
 
   ConvSteps() = default;
   ConvSteps(StepSet chosen, std::int64_t width, std::int64_t dilation, kernels::Padding padding)

@@ -12,28 +12,30 @@
 
 namespace refrain {
 
-/// At which of T steps a chunked memory is written and read.  Steps count from 1.
+/// The chunk steps: those of T time steps at which a chunked memory is written and read. They count
+/// from 1.
 ///
-/// A schedule is closed when its last chunk step is T: then a prediction at T sees an up-to-date
-/// memory. An open one, of a stream that goes on, leaves the steps after its last chunk step in the
-/// chunk area. All functions throw OptionError for numbers that make no schedule. Source: CmnRec,
-/// section 3.4.
+/// A closed schedule has its last chunk step at T, so that a prediction at T reads an up-to-date
+/// memory. An open one belongs to a stream that continues; the time steps after its last chunk step
+/// stay in the chunk area. All functions throw OptionError for numbers that make no schedule.
+/// Source: CmnRec, section 3.4.
 class ChunkSchedule {
  public:
-  /// The most steps of a schedule, which lists them.
-  static constexpr std::int64_t most_steps = std::int64_t{1} << 24;
+  /// Upper limit of T: a schedule lists its chunk steps.
+  static constexpr std::int64_t max_steps = std::int64_t{1} << 24;
 
-  /// Periodic: m chunks, the last m - 1 of G = floor(T / m) steps; steps T - (m-1) G, ..., T - G, T
-  /// (equation 13).
+  /// Periodic: m chunks, the last m - 1 of them of G = floor(T / m) time steps; chunk steps
+  /// T - (m-1) G, ..., T - G, T.  Source: CmnRec, equation 13.
   static ChunkSchedule pec(std::int64_t steps, std::int64_t chunks) {
     check("pec", steps, chunks);
     const std::int64_t gap = steps / chunks;
     return from_end("PEC", steps, chunks, [gap](std::int64_t r) { return r * gap; });
   }
 
-  /// Time-sensitive: chunks get shorter towards the end; with g = floor(2 T / (m (m+1))) the r-th
-  /// last has r g steps, the first what is left: steps T - g m (m-1) / 2, ..., T - 3 g, T - g, T
-  /// (equation 16). Where T is too short (g = 0) the same as pec().
+  /// Time-sensitive: chunks get shorter towards the end. With g = floor(2 T / (m (m+1))) the r-th
+  /// last chunk has r g time steps, and the first one the rest; chunk steps
+  /// T - g m (m-1) / 2, ..., T - 3 g, T - g, T. Where T is too short (g = 0) the same as pec().
+  /// Source: CmnRec, equation 16, whose printed form has a misprint.
   static ChunkSchedule tsc(std::int64_t steps, std::int64_t chunks) {
     check("tsc", steps, chunks);
     const std::int64_t gap = chunks > 2 * steps ? 0 : 2 * steps / (chunks * (chunks + 1));
@@ -46,50 +48,51 @@ class ChunkSchedule {
                     [gap](std::int64_t r) { return gap * (r * (r + 1) / 2); });
   }
 
-  /// Extreme: the last m steps; the paper's bad control case.
+  /// Extreme: the last m time steps, the paper's control case.
   static ChunkSchedule exc(std::int64_t steps, std::int64_t chunks) {
     check("exc", steps, chunks);
     return from_end("EXC", steps, chunks, [](std::int64_t r) { return r; });
   }
 
-  /// Every step: the plain memory network (SRMN).
+  /// Every time step: the plain memory network (SRMN).
   static ChunkSchedule every_step(std::int64_t steps) {
     check("every_step", steps, steps);
     return from_end("every step", steps, steps, [](std::int64_t r) { return r; });
   }
 
-  /// Forward schedule of a stream: steps G, 2 G, ... counted from the stream's start, of which
-  /// `before` lie behind; open unless the last of these `steps` is one of them.
+  /// Forward schedule of a stream: chunk steps G, 2 G, ... counted from the stream's start, for the
+  /// `steps` time steps after the first `before` ones; open unless the last one is a chunk step.
   static ChunkSchedule every(std::int64_t gap, std::int64_t steps, std::int64_t before = 0) {
-    constexpr std::int64_t widest = std::int64_t{1} << 62;
-    if (gap < 1 || gap > widest || steps < 0 || steps > most_steps || before < 0) {
+    constexpr std::int64_t max_gap = std::int64_t{1} << 62;
+    if (gap < 1 || gap > max_gap || steps < 0 || steps > max_steps || before < 0) {
       throw OptionError(
-          concat("ChunkSchedule::every: expected a gap from 1 to 2^62, steps from 0 to ",
-                 most_steps, " and before >= 0, got ", gap, ", ", steps, " and ", before));
+          concat("ChunkSchedule::every: expected a gap from 1 to 2^62, steps from 0 to ", max_steps,
+                 " and before >= 0, got ", gap, ", ", steps, " and ", before));
     }
     std::vector<std::int64_t> at;
     for (std::int64_t step = gap - before % gap; step <= steps; step += gap) at.push_back(step);
     return {concat("every ", gap), steps, std::move(at)};
   }
 
-  /// The given steps, rising, within 1..T and ending at T.
+  /// The given chunk steps of T = `steps` time steps: ascending, from 1 on, the last one T.
   static ChunkSchedule of(std::vector<std::int64_t> chunk_steps, std::int64_t steps) {
     std::int64_t before = 0;
     for (const std::int64_t step : chunk_steps) {
       if (step <= before || step > steps) {
-        throw OptionError(concat("ChunkSchedule: chunk step ", step, " after ", before,
-                                 ": expected rising steps in 1..", steps));
+        throw OptionError(concat("ChunkSchedule: expected ascending chunk steps from 1 to ", steps,
+                                 ", got ", step, " after ", before));
       }
       before = step;
     }
     if (before != steps || chunk_steps.empty()) {
-      throw OptionError(concat("ChunkSchedule: the last chunk step is ", before,
-                               ", expected the last step, ", steps));
+      throw OptionError(
+          concat("ChunkSchedule: expected the last chunk step at the last time step, ", steps,
+                 ", got ", before));
     }
     return {"list", steps, std::move(chunk_steps)};
   }
 
-  /// The same with a chunk step at T.
+  /// The same schedule with a chunk step at T.
   ChunkSchedule closed() const {
     ChunkSchedule copy = *this;
     if (!is_closed() && steps_ > 0) copy.chunk_steps_.push_back(steps_);
@@ -101,7 +104,7 @@ class ChunkSchedule {
 
   /// T.
   std::int64_t steps() const noexcept { return steps_; }
-  /// Rising, from 1.
+  /// Ascending, from 1.
   std::span<const std::int64_t> chunk_steps() const noexcept { return chunk_steps_; }
   std::int64_t chunks() const noexcept { return static_cast<std::int64_t>(chunk_steps_.size()); }
 
@@ -132,9 +135,9 @@ class ChunkSchedule {
       : kind_(std::move(kind)), steps_(steps), chunk_steps_(std::move(chunk_steps)) {}
 
   static void check(const char* name, std::int64_t steps, std::int64_t chunks) {
-    if (steps > most_steps) {
-      throw OptionError(concat("ChunkSchedule::", name, ": expected at most ", most_steps,
-                               " steps, got ", steps));
+    if (steps > max_steps) {
+      throw OptionError(
+          concat("ChunkSchedule::", name, ": expected at most ", max_steps, " steps, got ", steps));
     }
     if (chunks < 1 || chunks > steps) {
       throw OptionError(concat("ChunkSchedule::", name, ": expected 1 to ", steps, " chunks of ",

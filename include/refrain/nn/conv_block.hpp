@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <numeric>
+#include <utility>
 
 #include "refrain/nn/causal_conv.hpp"
 #include "refrain/nn/chosen_steps.hpp"
@@ -10,32 +12,35 @@
 
 namespace refrain {
 
-/// The patches of one residual block.  A default-made set leaves the block as it is.
+/// The patches of one residual block, and a task's own second normalization. The set refers to its
+/// members; a default-constructed set leaves the block unpatched.
 struct BlockPatches {
-  const Patch* first = nullptr;   ///< at the first convolution, or none
-  const Patch* second = nullptr;  ///< at the second convolution, or none
+  const Patch* first = nullptr;   ///< at the first convolution; null: no patch
+  const Patch* second = nullptr;  ///< at the second convolution; null: no patch
   Insertion insertion = Insertion::none;
-  const LayerNorm* norm2 =
-      nullptr;  ///< used in place of the block's own second normalization, or none
+  const LayerNorm* norm2 = nullptr;  ///< in place of the block's norm2; null: the block's norm2
 };
 
 /// NextItNet's residual block, with slots for PeterRec's patches.
 ///
-///   h = relu(norm1(conv1(x)));  y = x + relu(norm2(conv2(h))),   conv1 with dilation d, conv2 with dilation 2d
+///   h = half1(x) = relu(norm1(conv1(x))),   y = x + half2(h),   half2(h) = relu(norm2(conv2(h)))
 ///
-/// With patches: conv(x) becomes patch(conv(x)) (serial) or conv(x) + patch(x) (parallel). The
-/// patches are handed to the call, not owned, so that one frozen block serves many tasks; so is a
-/// task's own second normalization. Each half is one fused operation.
+/// conv1 has dilation d, conv2 has dilation 2 d. With patches conv(x) becomes patch(conv(x))
+/// (serial) or conv(x) + patch(x) (parallel). Patches are arguments of a call, so that one frozen
+/// block serves many tasks. Each half is one fused operation.
 ///
-/// [B,T,C] -> [B,T,C].  Parameters: conv1.*, norm1.*, conv2.*, norm2.*.
-/// Throws ShapeError unless the input is rank 3 with last axis `channels`. Source: PeterRec, figure
-/// 3; NextItNet, figure 3.
+/// x [B,T,C] -> y [B,T,C], f32 or f64, on the CPU and on a GPU; functions that compute only some of
+/// the time steps throw Unsupported where has_conv_norm_at_steps() is false, and histories are on
+/// the CPU. Every function computes the same bits for one time step.
+/// Parameters: conv1.*, norm1.*, conv2.*, norm2.*.
+/// Throws ShapeError unless x is [B,T,C] with C = `channels`.
+/// Source: PeterRec, figure 3; NextItNet, figure 3.
 class ConvBlock final : public Module {
  public:
   struct Options {
     std::int64_t channels = 0;
-    std::int64_t width = 3;
-    std::int64_t dilation = 1;
+    std::int64_t width = 3;     ///< K, taps of each convolution
+    std::int64_t dilation = 1;  ///< d, in time steps
     Padding padding = Padding::causal;
     double epsilon = 1e-8;    ///< of both normalizations
     double deviation = 0.02;  ///< of the initial convolution weights
@@ -46,56 +51,56 @@ class ConvBlock final : public Module {
         norm1_({.channels = options.channels, .epsilon = options.epsilon}, placement),
         conv2_(conv_options(options, twice(options.dilation)), random, placement),
         norm2_({.channels = options.channels, .epsilon = options.epsilon}, placement),
-        next_step_(options.width) {}
+        next_step_taps_(next_step_taps(options.width)) {}
 
+  /// The block at all time steps: x [B,T,C] -> [B,T,C].
   Variable operator()(const Variable& x, const BlockPatches& patches = {}) const {
-    return second_half(first_half(x, patches), x, patches);
+    return walk(AllSteps{}, x, patches).y;
   }
 
-  /// What the block reads for chosen steps of its output.
+  /// The time steps that the block reads for chosen time steps of its output.
   struct Steps {
-    ConvSteps second;    ///< out: the chosen steps
-    ConvSteps first;     ///< out: what the second convolution reads; in: what the block reads
-    Tensor residual_at;  ///< place of each chosen step in first.in
+    ConvSteps first;     ///< of conv1: reads in()
+    ConvSteps second;    ///< of conv2: reads first.out, computes out()
+    Tensor residual_at;  ///< i32 [S]: place of each time step of out() in in()
 
     const StepSet& in() const noexcept { return first.in; }
     const StepSet& out() const noexcept { return second.out; }
-    bool is_whole() const noexcept { return first.in.is_whole() && second.out.is_whole(); }
+    bool is_whole() const noexcept { return in().is_whole() && out().is_whole(); }
   };
   Steps steps_for(const StepSet& chosen) const {
     Steps steps;
-    steps.second = ConvSteps(chosen, conv2_.options().width, conv2_.options().dilation,
-                             conv2_.options().padding);
-    steps.first = ConvSteps(steps.second.in, conv1_.options().width, conv1_.options().dilation,
-                            conv1_.options().padding);
+    steps.second = conv_steps(conv2_, chosen);
+    steps.first = conv_steps(conv1_, steps.second.in);
     steps.residual_at = steps.first.in.places_of(chosen);
     return steps;
   }
 
-  /// The block at chosen steps: x [B,S',C] holds the steps steps.in() -> [B,S,C] at steps.out(),
-  /// the same numbers as operator() gives there. Throws ShapeError when x has another number of
-  /// steps.
+  /// The block at chosen time steps: x [B,S',C] holds the time steps of steps.in() -> [B,S,C] at
+  /// those of steps.out(). Throws ShapeError when x has another number of time steps.
   Variable at_steps(const Variable& x, const Steps& steps, const BlockPatches& patches = {}) const {
     ops::check_rank("ConvBlock::at_steps", "x", x, 3);
     if (x.size(1) != steps.in().size()) {
-      throw ShapeError(concat("ConvBlock::at_steps: expected x of the ", steps.in().size(),
-                              " steps read, got ", x.shape()));
+      throw ShapeError(concat("ConvBlock::at_steps: expected x [B,", steps.in().size(),
+                              ",C] of the time steps that are read, got ", x.shape()));
     }
     if (steps.is_whole()) return (*this)(x, patches);
-    const Variable h = half_at(x, conv1_, norm1_, {}, patches.first, patches.insertion,
-                               {steps.first.taps_at, steps.first.own_at, {}});
-    const LayerNorm& norm2 = patches.norm2 != nullptr ? *patches.norm2 : norm2_;
-    return half_at(h, conv2_, norm2, x, patches.second, patches.insertion,
-                   {steps.second.taps_at, steps.second.own_at, steps.residual_at});
+    return walk(ChosenSteps{steps}, x, patches).y;
   }
 
-  /// What the block remembers of one stream: the latest inputs of its two convolutions. A value:
-  /// copies share nothing.
+  /// What a block keeps of one stream: the latest inputs of its two convolutions. A value: copies
+  /// share nothing.
   struct History {
     ConvHistory first;
     ConvHistory second;
 
-    /// Calls function(part) for the parts of both, as ConvHistory::visit.
+    /// The time steps with inputs x [1,T,C] and h = half1(x) [1,T,C] join the history.
+    void push(const Tensor& x, const Tensor& h) {
+      first.push(x);
+      second.push(h);
+    }
+
+    /// Calls function(part) for the parts of both histories, as ConvHistory::visit does.
     template <class Self, class Function>
     static void visit(Self& history, Function&& function) {
       history.first.visit(function);
@@ -103,51 +108,45 @@ class ConvBlock final : public Module {
     }
   };
 
-  /// Of a stream that has not begun.  Throws OptionError unless the block is causal.
+  /// The history of a stream without time steps.  Throws OptionError unless the block is causal.
   History start() const {
     if (conv1_.options().padding != Padding::causal) {
-      throw OptionError("ConvBlock: a stream of steps needs a causal block; this one looks ahead");
+      throw OptionError(
+          "ConvBlock: expected a causal block for a stream, got one that looks ahead");
     }
     return {history_of(conv1_), history_of(conv2_)};
   }
 
-  /// operator() over the first steps of a stream, x [1,T,C] -> [1,T,C]; `history` becomes what
-  /// advance() would leave after them, in a fraction of the time. Not recorded: throws
-  /// AutogradError unless within NoGrad; ShapeError for more than one sequence.
-  Variable start(const Variable& x, History& history, const BlockPatches& patches = {}) const {
+  /// The block at the first time steps of a stream, x [1,T,C] -> [1,T,C]; `history` becomes the
+  /// history after them. A history carries no gradients: throws AutogradError unless within NoGrad;
+  /// throws ShapeError for more than one sequence.
+  Variable at_first(const Variable& x, History& history, const BlockPatches& patches = {}) const {
     expect_not_recorded();
-    ops::check_rank("ConvBlock::start", "x", x, 3);
+    ops::check_rank("ConvBlock::at_first", "x", x, 3);
     if (x.size(0) != 1)
-      throw ShapeError(concat("ConvBlock::start: expected x of one sequence, got ", x.shape()));
-    History begun = start();
-    const Variable h = first_half(x, patches);
-    Variable y = second_half(h, x, patches);
-    begun.first.push(x.value());
-    begun.second.push(h.value());
-    history = std::move(begun);
-    return y;
+      throw ShapeError(concat("ConvBlock::at_first: expected x [1,T,C], got ", x.shape()));
+    History first = start();
+    Values values = walk(AllSteps{}, x, patches);
+    first.push(x.value(), values.h.value());
+    history = std::move(first);
+    return std::move(values.y);
   }
 
-  /// The block at the step after those of `history`, which stays as it is: x [1,1,C] -> [1,1,C],
-  /// the numbers that operator() gives at the last of all these steps. The work of one step,
-  /// however many have gone by.
-  /// Not recorded: throws AutogradError unless within NoGrad; Unsupported where the device has no
-  /// kernel for chosen steps.
+  /// The block at the time step after those of `history`, which stays as it is: x [1,1,C] ->
+  /// [1,1,C]. The work is that of one time step, however long the stream is. Throws AutogradError
+  /// unless within NoGrad.
   Variable at_next(const Variable& x, const History& history,
                    const BlockPatches& patches = {}) const {
-    const Variable h =
-        half_at_next(x, history.first, conv1_, norm1_, {}, patches.first, patches.insertion);
-    return second_at_next(h, x, history, patches);
+    expect_not_recorded();
+    return walk(NextStep{history, next_step_taps_}, x, patches).y;
   }
 
-  /// The same, and the step joins the history.
+  /// at_next(), after which the time step joins the history.
   Variable advance(const Variable& x, History& history, const BlockPatches& patches = {}) const {
-    const Variable h =
-        half_at_next(x, history.first, conv1_, norm1_, {}, patches.first, patches.insertion);
-    Variable y = second_at_next(h, x, history, patches);
-    history.first.push(x.value());
-    history.second.push(h.value());
-    return y;
+    expect_not_recorded();
+    Values values = walk(NextStep{history, next_step_taps_}, x, patches);
+    history.push(x.value(), values.h.value());
+    return std::move(values.y);
   }
 
   const LayerNorm& norm1() const noexcept { return norm1_; }
@@ -161,6 +160,79 @@ class ConvBlock final : public Module {
   }
 
  private:
+  /// relu(norm(conv(x))) (+ residual), with a patch behind or beside the convolution.
+  struct Half {
+    const CausalConv& conv;
+    const LayerNorm& norm;
+    const Patch* patch;
+    Insertion insertion;
+
+    Variable operator()(const Variable& x, const Variable& residual) const {
+      return conv_norm(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
+                       weights(), options());
+    }
+    /// Only at the time steps whose rows `taps` lists.
+    Variable operator()(const Variable& x, const Variable& residual, const ConvTaps& taps) const {
+      return conv_norm_at_steps(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
+                                weights(), taps, options());
+    }
+
+    PatchParameters weights() const {
+      return patch != nullptr ? patch->weights() : PatchParameters();
+    }
+    ConvNormOptions options() const {
+      return {.dilation = conv.options().dilation,
+              .padding = conv.options().padding,
+              .insertion = patch != nullptr ? insertion : Insertion::none,
+              .epsilon = norm.epsilon()};
+    }
+  };
+
+  // A walk is a choice of time steps: it gives each half the rows that these read.
+  struct AllSteps {
+    Variable first(const Half& half1, const Variable& x) const { return half1(x, {}); }
+    Variable second(const Half& half2, const Variable& h, const Variable& x) const {
+      return half2(h, x);
+    }
+  };
+  struct ChosenSteps {
+    const Steps& steps;
+
+    Variable first(const Half& half1, const Variable& x) const {
+      return half1(x, {}, {steps.first.taps_at, steps.first.own_at, {}});
+    }
+    Variable second(const Half& half2, const Variable& h, const Variable& x) const {
+      return half2(h, x, {steps.second.taps_at, steps.second.own_at, steps.residual_at});
+    }
+  };
+  struct NextStep {
+    const History& history;
+    const ConvTaps& taps;
+
+    Variable first(const Half& half1, const Variable& x) const {
+      return half1(Variable(history.first.taps(x.value())), {}, taps);
+    }
+    Variable second(const Half& half2, const Variable& h, const Variable& x) const {
+      return half2(Variable(history.second.taps(h.value())), x, taps);
+    }
+  };
+
+  /// h = half1(x), y = x + half2(h) at the time steps of a walk.
+  struct Values {
+    Variable h;
+    Variable y;
+  };
+  template <class Walk>
+  Values walk(const Walk& walk, const Variable& x, const BlockPatches& patches) const {
+    const Half half1{conv1_, norm1_, patches.first, patches.insertion};
+    const Half half2{conv2_, patches.norm2 != nullptr ? *patches.norm2 : norm2_, patches.second,
+                     patches.insertion};
+    Values values;
+    values.h = walk.first(half1, x);
+    values.y = walk.second(half2, values.h, x);
+    return values;
+  }
+
   static std::int64_t twice(std::int64_t dilation) {
     ops::check_dilation("ConvBlock", dilation);
     return 2 * dilation;
@@ -175,79 +247,36 @@ class ConvBlock final : public Module {
             .deviation = options.deviation};
   }
 
-  static ConvNormOptions half_options(const CausalConv& conv, const LayerNorm& norm,
-                                      const Patch* patch, Insertion insertion) {
-    return {.dilation = conv.options().dilation,
-            .padding = conv.options().padding,
-            .insertion = patch != nullptr ? insertion : Insertion::none,
-            .epsilon = norm.epsilon()};
+  static ConvSteps conv_steps(const CausalConv& conv, const StepSet& chosen) {
+    return {chosen, conv.options().width, conv.options().dilation, conv.options().padding};
   }
 
-  static Variable half(const Variable& x, const CausalConv& conv, const LayerNorm& norm,
-                       const Variable& residual, const Patch* patch, Insertion insertion) {
-    return conv_norm(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
-                     patch != nullptr ? patch->weights() : PatchParameters(),
-                     half_options(conv, norm, patch, insertion));
-  }
-
-  static Variable half_at(const Variable& x, const CausalConv& conv, const LayerNorm& norm,
-                          const Variable& residual, const Patch* patch, Insertion insertion,
-                          const ConvTaps& taps) {
-    return conv_norm_at_steps(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
-                              patch != nullptr ? patch->weights() : PatchParameters(), taps,
-                              half_options(conv, norm, patch, insertion));
-  }
-
-  /// Where at_next finds its rows: tap k is row k of what ConvHistory::taps gathers, the step
-  /// itself row 0.
-  struct NextStep : ConvTaps {
-    explicit NextStep(std::int64_t width) {
-      taps_at = Tensor({1, width}, DType::i32);
-      std::iota(taps_at.data<std::int32_t>(), taps_at.data<std::int32_t>() + width, 0);
-      own_at = residual_at = Tensor::zeros({1}, DType::i32);
-    }
-  };
-
-  ConvHistory history_of(const CausalConv& conv) const {
+  static ConvHistory history_of(const CausalConv& conv) {
     return ConvHistory({.channels = conv.options().in,
                         .width = conv.options().width,
                         .dilation = conv.options().dilation,
                         .dtype = conv.weight().dtype()});
   }
 
-  Variable first_half(const Variable& x, const BlockPatches& patches) const {
-    return half(x, conv1_, norm1_, {}, patches.first, patches.insertion);
-  }
-
-  Variable second_half(const Variable& h, const Variable& x, const BlockPatches& patches) const {
-    const LayerNorm& norm2 = patches.norm2 != nullptr ? *patches.norm2 : norm2_;
-    return half(h, conv2_, norm2, x, patches.second, patches.insertion);
+  /// The rows of ConvHistory::taps: tap k reads row k, the time step itself is row 0.
+  static ConvTaps next_step_taps(std::int64_t width) {
+    ConvTaps taps;
+    taps.taps_at = Tensor({1, width}, DType::i32);
+    std::iota(taps.taps_at.data<std::int32_t>(), taps.taps_at.data<std::int32_t>() + width, 0);
+    taps.own_at = taps.residual_at = Tensor::zeros({1}, DType::i32);
+    return taps;
   }
 
   static void expect_not_recorded() {
     if (NoGrad::is_recording())
-      throw AutogradError("ConvBlock: a history carries no gradients; go on within NoGrad");
-  }
-
-  Variable half_at_next(const Variable& x, const ConvHistory& history, const CausalConv& conv,
-                        const LayerNorm& norm, const Variable& residual, const Patch* patch,
-                        Insertion insertion) const {
-    expect_not_recorded();
-    return half_at(Variable(history.taps(x.value())), conv, norm, residual, patch, insertion,
-                   next_step_);
-  }
-
-  Variable second_at_next(const Variable& h, const Variable& x, const History& history,
-                          const BlockPatches& patches) const {
-    const LayerNorm& norm2 = patches.norm2 != nullptr ? *patches.norm2 : norm2_;
-    return half_at_next(h, history.second, conv2_, norm2, x, patches.second, patches.insertion);
+      throw AutogradError("ConvBlock: expected NoGrad, since a history carries no gradients");
   }
 
   CausalConv conv1_;
   LayerNorm norm1_;
   CausalConv conv2_;
   LayerNorm norm2_;
-  NextStep next_step_;
+  ConvTaps next_step_taps_;
 };
 
 }  // namespace refrain

@@ -10,23 +10,23 @@
 
 namespace refrain {
 
-/// What a causal dilated convolution remembers of one stream: the inputs that steps to come will
-/// still read.
+/// The inputs of one stream that a causal dilated convolution will still read.
 ///
-/// A ring of (width - 1) * dilation rows [channels]: step t stands in row t modulo their number.
-/// Rows of steps before the stream's start are zeros, as a causal convolution pads. A copy has rows
-/// of its own.
+/// A ring of R = (width - 1) * dilation rows [channels]: time step t has row t modulo R. Rows of
+/// time steps before the stream's start are zeros, the padding of a causal convolution. A value:
+/// copies share nothing. Any dtype, on the CPU.
 class ConvHistory {
  public:
   struct Options {
     std::int64_t channels = 0;
-    std::int64_t width = 3;
-    std::int64_t dilation = 1;
+    std::int64_t width = 3;     ///< taps of the convolution
+    std::int64_t dilation = 1;  ///< in time steps
     DType dtype = DType::f32;
   };
 
   ConvHistory() = default;
-  /// Nothing has come yet.  Throws OptionError unless width and dilation are from 1 to 2^31 - 1.
+  /// The history of a stream without time steps. Throws OptionError unless width and dilation are
+  /// from 1 to 2^31 - 1.
   explicit ConvHistory(Options options)
       : options_(options),
         rows_(Tensor::zeros({reach(options), options.channels}, options.dtype)) {}
@@ -42,25 +42,24 @@ class ConvHistory {
   }
   ~ConvHistory() = default;
 
-  /// What the taps read at the step that comes next, whose own input is x: [1,width,channels], x
-  /// first. Throws ShapeError or DTypeError unless x is one row of this history's channels and
-  /// type.
+  /// The rows that the taps read at the next time step, whose own input is x: [1,width,channels],
+  /// row k for tap k, x in row 0. Throws ShapeError or DTypeError unless x is one row of this
+  /// history's channels and dtype.
   Tensor taps(const Tensor& x) const {
     check(x, 1);
     Tensor taps({1, options_.width, options_.channels}, options_.dtype);
     char* to = static_cast<char*>(taps.raw());
     std::memcpy(to, x.raw(), x.bytes());
     for (std::int64_t tap = 1; tap < options_.width; ++tap) {
-      // From the oldest row on the ring holds the steps in their order.
+      // Starting from the oldest row the ring holds the time steps in order.
       const std::int64_t row = (oldest_ + rows_.size(0) - tap * options_.dilation) % rows_.size(0);
       std::memcpy(to + static_cast<std::size_t>(tap) * x.bytes(), row_at(row), x.bytes());
     }
     return taps;
   }
 
-  /// The steps with inputs x [...,channels] have come, in this order: they take the places of the
-  /// oldest ones. Throws ShapeError or DTypeError unless x is rows of this history's channels and
-  /// type.
+  /// The next time steps, with inputs x [...,channels] in this order, replace the oldest rows.
+  /// Throws ShapeError or DTypeError unless x is rows of this history's channels and dtype.
   void push(const Tensor& x) {
     const std::int64_t steps =
         x.rank() > 0 ? x.numel() / std::max<std::int64_t>(1, options_.channels) : 0;
@@ -77,31 +76,31 @@ class ConvHistory {
     oldest_ = (oldest_ + steps) % kept;
   }
 
-  /// Calls function(part) for what a saved history consists of: the rows, a Tensor, and the place
-  /// of the oldest, a number.
+  /// Calls function(part) for the parts of a saved history: the rows, a Tensor, and the place of
+  /// the oldest row, a std::int64_t.
   template <class Function>
   void visit(Function&& function) const {
     function(rows_);
     function(oldest_);
   }
-  /// For reading one back: the function fills the parts. Throws DataError for a place outside the
-  /// ring.
+  /// The same for reading a history: the function fills the parts. Throws DataError for a place
+  /// outside the ring.
   template <class Function>
   void visit(Function&& function) {
     function(rows_);
     function(oldest_);
     if (oldest_ < 0 || oldest_ >= std::max<std::int64_t>(1, rows_.size(0))) {
       throw DataError("ConvHistory", 0,
-                      concat("row ", oldest_, " is none of the ring's ", rows_.size(0)));
+                      concat("expected a row below ", rows_.size(0), ", got ", oldest_));
     }
   }
 
  private:
   static std::int64_t reach(const Options& options) {
-    constexpr std::int64_t most = 0x7FFF'FFFF;
+    constexpr std::int64_t max_size = 0x7FFF'FFFF;
     for (const std::int64_t size : {options.width, options.dilation}) {
-      if (size >= 1 && size <= most) continue;
-      throw OptionError(concat("ConvHistory: expected width and dilation from 1 to ", most,
+      if (size >= 1 && size <= max_size) continue;
+      throw OptionError(concat("ConvHistory: expected width and dilation from 1 to ", max_size,
                                ", got ", options.width, " and ", options.dilation));
     }
     return (options.width - 1) * options.dilation;

@@ -5,30 +5,31 @@
 
 namespace refrain {
 
-/// How a new patch starts.
+/// The initial weights of a patch.
 enum class PatchStart : std::uint8_t {
-  identity,  ///< `up` is zero: patch(x) = x, so that fine-tuning starts from exactly the
-             ///< pre-trained network (default)
-  random     ///< all weights truncated normal, as in the published code
+  /// `up` is zero, so that patch(x) = x and fine-tuning starts from exactly the pre-trained
+  /// network.
+  identity,
+  /// All weights are truncated normal, as in the published code.
+  random
 };
 
-/// The model patch: a bottleneck with a skip.
+/// The paper's model patch: a bottleneck with a skip.
 ///
-///   patch(x) = x + gelu(x down + down_bias) up + up_bias
+///   patch(x) = x + gelu(x down + down_bias) up + up_bias,   gelu in the tanh form
 ///
-/// [...,C] -> [...,C].  Parameters: down [C,D], down_bias [D], up [D,C], up_bias [C].
-///
-/// D = cardinality * bottleneck. The published code sums `cardinality` parallel bottlenecks; that
-/// sum is the same function as one bottleneck whose paths stand side by side, and is computed so
-/// (the paths' output biases, which only ever act as their sum, are one vector here).
-/// Throws ShapeError unless the last axis is `channels`, OptionError for sizes below one,
-/// ShapeError for those whose product does not fit 64 bits.  Source: PeterRec, section 3.3.
+/// x [...,C] -> [...,C], f32 or f64, on the CPU and on a GPU.
+/// Parameters: down [C,D], down_bias [D], up [D,C], up_bias [C], with D = cardinality * bottleneck.
+/// The published code sums `cardinality` parallel bottlenecks. One bottleneck whose paths stand
+/// side by side is the same function and is what this layer computes; the output biases of the
+/// paths act only as their sum and are one vector.
+/// Throws ShapeError unless the last axis is C = `channels`, OptionError for sizes below 1,
+/// ShapeError when D does not fit 64 bits.  Source: PeterRec, section 3.3.
 class Patch final : public Module {
  public:
   struct Options {
     std::int64_t channels = 0;
-    std::int64_t bottleneck =
-        0;  ///< width of one path; 0: channels / (4 * cardinality), at least 1
+    std::int64_t bottleneck = 0;   ///< width of a path; 0: channels / (4 cardinality), at least 1
     std::int64_t cardinality = 1;  ///< number of parallel paths
     PatchStart start = PatchStart::identity;
     double deviation = 0.02;  ///< of the initial weights
@@ -57,7 +58,7 @@ class Patch final : public Module {
 
   Variable operator()(const Variable& x) const { return apply_patch(x, weights()); }
 
-  /// Handles on the parameters, for the fused operations.
+  /// The parameters as arguments of a fused operation.
   PatchParameters weights() const { return {down_, down_bias_, up_, up_bias_}; }
 
   void visit_members(Visitor& visitor) override {
