@@ -83,8 +83,9 @@ Optimizer::Optimizer(std::string kind, std::vector<std::string> moment_names,
 
 void Optimizer::check_fits(const Slot& slot) {
   const Gradient& gradient = slot.parameter.gradient();
-  gradient.is_sparse() ? check_gradient(slot.name, gradient.sparse(), slot.parameter.value())
-                       : check_gradient(slot.name, gradient.dense(), slot.parameter.value());
+  gradient.is_sparse()
+      ? detail::check_gradient(slot.name, gradient.sparse(), slot.parameter.value())
+      : detail::check_gradient(slot.name, gradient.dense(), slot.parameter.value());
 }
 
 void Optimizer::step() {

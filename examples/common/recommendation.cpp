@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "refrain/ops/rows.hpp"
+#include "refrain/ops/top_k.hpp"
 
 namespace refrain::examples {
 

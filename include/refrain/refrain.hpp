@@ -1,7 +1,6 @@
 #pragma once
 /// Everything public.
 
-#include "refrain/autograd/gradcheck.hpp"
 #include "refrain/autograd/tape.hpp"
 #include "refrain/autograd/variable.hpp"
 #include "refrain/core/device.hpp"
@@ -61,10 +60,12 @@
 #include "refrain/nn/module.hpp"
 #include "refrain/nn/patch.hpp"
 #include "refrain/nn/recurrent.hpp"
-#include "refrain/ops/captured_draws.hpp"
 #include "refrain/ops/causal_conv.hpp"
-#include "refrain/ops/check.hpp"
 #include "refrain/ops/chunk_attention.hpp"
+#include "refrain/ops/conv_norm.hpp"
+#include "refrain/ops/dropout.hpp"
+#include "refrain/ops/gather.hpp"
+#include "refrain/ops/layer_norm.hpp"
 #include "refrain/ops/loss.hpp"
 #include "refrain/ops/matmul.hpp"
 #include "refrain/ops/memory.hpp"
@@ -72,8 +73,9 @@
 #include "refrain/ops/patch.hpp"
 #include "refrain/ops/pointwise.hpp"
 #include "refrain/ops/recurrent.hpp"
-#include "refrain/ops/rows.hpp"
+#include "refrain/ops/replace_rows.hpp"
 #include "refrain/ops/steps.hpp"
+#include "refrain/ops/top_k.hpp"
 #include "refrain/serve/model.hpp"
 #include "refrain/serve/recommender.hpp"
 #include "refrain/serve/state_bytes.hpp"

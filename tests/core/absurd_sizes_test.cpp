@@ -9,6 +9,7 @@
 #include "refrain/data/readers.hpp"
 #include "refrain/data/samplers.hpp"
 #include "refrain/data/splits.hpp"
+#include "refrain/ops/top_k.hpp"
 #include "refrain/train/trainer.hpp"
 #include "refrain_models/cmnrec.hpp"
 #include "refrain_models/nextitnet.hpp"

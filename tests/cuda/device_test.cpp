@@ -83,7 +83,7 @@ TEST_CASE("cuda: recorded work runs again on new inputs", "[cuda][device]") {
   const auto work = [&] {
     const Tensor bias = Tensor::full({20}, 0.5, DType::f32,
                                      Device::cuda);  // its host value is kept with the recording
-    result = ops::product(input, false, weight, true, bias);
+    result = linear(Variable(input), Variable(weight), Variable(bias)).value();
   };
   work();
   const CapturedWork recorded(Device::cuda, work);
@@ -96,8 +96,9 @@ TEST_CASE("cuda: recorded work runs again on new inputs", "[cuda][device]") {
     recorded.run();
     // Work in between must not find the recording's memory.
     const Tensor other = Tensor::full({40, 20}, -1, DType::f32, Device::cuda);
-    Tensor expected = ops::product(host, false, weight.to(Device::cpu), true,
-                                   Tensor::full({20}, 0.5, DType::f32));
+    const Tensor expected = linear(Variable(host), Variable(weight.to(Device::cpu)),
+                                   Variable(Tensor::full({20}, 0.5, DType::f32)))
+                                .value();
     test::check_close<float>(result.to(Device::cpu), doubles(expected), test::on_device);
     CHECK(other.clone().to(Device::cpu).data<float>()[799] == -1);
   }
@@ -109,9 +110,8 @@ TEST_CASE("cuda: recorded work runs again on new inputs", "[cuda][device]") {
 
 TEST_CASE("cuda: products differ in nothing from run to run", "[cuda][matmul][sanitize]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
-  const Tensor a = test::random_tensor<float>({70, 500}, 1).to(Device::cuda);
-  const Tensor b = test::random_tensor<float>({500, 60}, 2).to(Device::cuda);
-  const Tensor first = ops::product(a, false, b, false).to(Device::cpu);
-  for (int i = 0; i < 20; ++i)
-    CHECK(test::same_bytes(ops::product(a, false, b, false).to(Device::cpu), first));
+  const Variable a(test::random_tensor<float>({70, 500}, 1).to(Device::cuda));
+  const Variable b(test::random_tensor<float>({500, 60}, 2).to(Device::cuda));
+  const Tensor first = matmul(a, b).value().to(Device::cpu);
+  for (int i = 0; i < 20; ++i) CHECK(test::same_bytes(matmul(a, b).value().to(Device::cpu), first));
 }

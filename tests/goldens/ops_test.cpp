@@ -7,6 +7,8 @@
 #include "refrain/data/samplers.hpp"
 #include "refrain/nn/conv_block.hpp"
 #include "refrain/ops/loss.hpp"
+#include "refrain/ops/pointwise.hpp"
+#include "refrain/ops/steps.hpp"
 #include "support/goldens.hpp"
 
 namespace {

@@ -5,7 +5,7 @@
 #include "refrain/autograd/gradcheck.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/ops/pointwise.hpp"
-#include "refrain/ops/rows.hpp"
+#include "refrain/ops/replace_rows.hpp"
 #include "support/catch.hpp"
 
 namespace {

@@ -2,6 +2,7 @@
 /// bit for bit.
 
 #include "refrain/autograd/gradcheck.hpp"
+#include "refrain/ops/pointwise.hpp"
 #include "refrain_models/peterrec.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"

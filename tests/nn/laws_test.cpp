@@ -9,6 +9,8 @@
 #include "refrain/nn/conv_block.hpp"
 #include "refrain/nn/embedding.hpp"
 #include "refrain/nn/loss.hpp"
+#include "refrain/ops/pointwise.hpp"
+#include "refrain/ops/steps.hpp"
 #include "refrain/train/optimizer.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"

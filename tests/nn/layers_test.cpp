@@ -10,6 +10,9 @@
 #include "refrain/nn/dropout.hpp"
 #include "refrain/nn/embedding.hpp"
 #include "refrain/nn/linear.hpp"
+#include "refrain/ops/pointwise.hpp"
+#include "refrain/ops/steps.hpp"
+#include "refrain/ops/top_k.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
 

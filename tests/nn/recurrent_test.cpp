@@ -6,6 +6,7 @@
 
 #include "refrain/autograd/gradcheck.hpp"
 #include "refrain/nn/recurrent.hpp"
+#include "refrain/ops/pointwise.hpp"
 #include "support/catch.hpp"
 #include "support/goldens.hpp"
 #include "support/tensors.hpp"

@@ -12,6 +12,9 @@
 #include "refrain/nn/embedding.hpp"
 #include "refrain/nn/loss.hpp"
 #include "refrain/ops/matmul.hpp"
+#include "refrain/ops/pointwise.hpp"
+#include "refrain/ops/replace_rows.hpp"
+#include "refrain/ops/steps.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
 

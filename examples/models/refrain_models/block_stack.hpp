@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "refrain/nn/conv_block.hpp"
-#include "refrain/ops/rows.hpp"
+#include "refrain/ops/pointwise.hpp"
+#include "refrain/ops/steps.hpp"
 
 namespace refrain::models {
 

@@ -8,6 +8,8 @@
 #include "refrain/nn/embedding.hpp"
 #include "refrain/nn/linear.hpp"
 #include "refrain/nn/loss.hpp"
+#include "refrain/ops/pointwise.hpp"
+#include "refrain/ops/steps.hpp"
 #include "refrain_models/block_stack.hpp"
 
 namespace refrain::models {

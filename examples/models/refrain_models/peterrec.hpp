@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "refrain/data/vocabulary.hpp"
-#include "refrain/ops/rows.hpp"
+#include "refrain/ops/pointwise.hpp"
+#include "refrain/ops/replace_rows.hpp"
+#include "refrain/ops/steps.hpp"
 #include "refrain_models/nextitnet.hpp"
 
 namespace refrain::models {

@@ -1,11 +1,14 @@
 #pragma once
-/// Capture operations and running them backwards.
+/// Recording operations and running them backwards.
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <initializer_list>
+#include <concepts>
+#include <cstddef>
 #include <span>
+#include <type_traits>
+#include <utility>
 
 #include "refrain/autograd/variable.hpp"
 #include "refrain/core/export.hpp"
@@ -28,25 +31,28 @@ class REFRAIN_API NoGrad {
 };
 
 namespace detail {
+
 struct Edge;
-}
+template <std::size_t Outputs, std::size_t Inputs, class Backward>
+class RecordedNode;
 
 struct TapeAccess {
-  static detail::VariableState& state(const Variable& variable) { return variable.state(); }
+  static VariableState& state(const Variable& variable) { return variable.state(); }
 
-  static detail::Edge edge(const Variable& input);
+  static Edge edge(const Variable& input);
 };
 
-namespace detail {
-
-/// Where the gradient of one input goes: to the operation that made it, to a leaf, or (neither set)
-/// nowhere. It does not hold the input's value: what a backward function needs, it saves itself.
+/// The destination of one input's gradient: the operation that made the input, a leaf, or (neither
+/// set) nothing. An edge does not keep the input's value; a backward function saves what it reads.
 struct Edge {
   std::shared_ptr<Node> producer;
   int output = 0;
   std::shared_ptr<VariableState> leaf;
+  Shape shape;  ///< of a defined input, like dtype and device
+  DType dtype = DType::f32;
+  Device device = Device::cpu;
 
-  /// A leaf that was frozen after the operation gets nothing either.
+  /// False also for a leaf that was frozen after the operation.
   bool wanted() const noexcept {
     return producer != nullptr || (leaf != nullptr && leaf->requires_grad);
   }
@@ -54,43 +60,107 @@ struct Edge {
 
 }  // namespace detail
 
-/// Where an operation's backward function puts the gradients of its inputs.
-class InputGradients {
+/// The gradient of an operation's result, from which its backward function starts. Undefined when
+/// the root of the pass does not depend on this result.
+class UpstreamGradient : public Tensor {
  public:
-  explicit InputGradients(std::span<const detail::Edge> inputs, bool upstream_is_one = false)
-      : inputs_(inputs), upstream_is_one_(upstream_is_one) {}
+  UpstreamGradient() = default;
+  UpstreamGradient(Tensor gradient, bool is_seed_of_ones)
+      : Tensor(std::move(gradient)), is_seed_of_ones_(is_seed_of_ones) {}
 
-  /// False when nobody needs the gradient of input `index`: then it must not be computed.
-  bool wants(int index) const { return inputs_[static_cast<std::size_t>(index)].wanted(); }
-
-  /// True when the operation is the root of the pass, so that its upstream gradient is known to be
-  /// one without a look at it: on a device a look would wait.
-  bool upstream_is_one() const noexcept { return upstream_is_one_; }
-
-  void add(int index, Tensor gradient) { put(index, std::move(gradient)); }
-  void add(int index, RowSparse gradient) { put(index, std::move(gradient)); }
-
-  /// Adds to rows [begin, begin + size) of the outermost axis of input `index`, whose shape is
-  /// `whole`; its other rows get nothing.
-  void add_slice(int index, const Shape& whole, std::int64_t begin, const Tensor& gradient);
-
-  /// The dense gradient of input `index`, of shape `whole` and zero at first, for a kernel that
-  /// adds to it in place.
-  Tensor& sum(int index, const Shape& whole, DType dtype, Device device);
+  /// True when the gradient is one element that is known to be 1. Off the CPU, where reading the
+  /// element would wait, that is known only of the loss that backward() started from.
+  bool is_one() const {
+    return is_seed_of_ones_ || (device() == Device::cpu && numel() == 1 && item() == 1.0);
+  }
 
  private:
-  Gradient* target(int index);
-  template <class Contribution>
-  void put(int index, Contribution contribution);
+  bool is_seed_of_ones_ = false;
+};
 
+/// The gradient of one input of an operation, as the operation's backward function sees it.
+///
+/// It is an output that a kernel can write: uninitialized memory of the input's shape, which is
+/// added to the input's gradient when the backward function returns, or an empty view when that
+/// gradient is not wanted. Adding to an unwanted gradient does nothing.
+class InputGradient {
+ public:
+  explicit InputGradient(const detail::Edge& input) noexcept : input_(&input) {}
+
+  /// False when the input requires no gradient. An operation that computes gradients one by one
+  /// checks this before each.
+  bool wanted() const noexcept { return input_->wanted(); }
+
+  /// The shape of the input and of its gradient.
+  const Shape& shape() const noexcept { return input_->shape; }
+
+  operator MutableView() & {  // NOLINT(google-explicit-constructor): reads like any other output
+    if (!wanted()) return {};
+    if (!written_.defined()) written_ = Tensor(input_->shape, input_->dtype, input_->device);
+    return written_;
+  }
+
+  /// The same memory as a matrix [rows, last extent].
+  MutableView as_matrix() & {
+    MutableView view = *this;
+    if (view) view.shape = {view.shape.rows(), view.shape[-1]};
+    return view;
+  }
+
+  /// The sum of the contributions so far, zero at first, for a kernel that adds to it in place;
+  /// an empty view when the gradient is not wanted.
+  MutableView sum() {
+    Gradient* const gradient = target();
+    if (gradient == nullptr) return {};
+    return gradient->accumulator(input_->shape, input_->dtype, input_->device);
+  }
+
+  /// Adds a contribution. Throws ShapeError, DTypeError or DeviceError unless it fits the leaf that
+  /// it belongs to.
+  void add(Tensor gradient) { put(std::move(gradient)); }
+  void add(RowSparse gradient) { put(std::move(gradient)); }
+
+  /// Adds a contribution to rows [begin, begin + gradient.size(0)) of the outermost axis.
+  void add_slice(std::int64_t begin, const Tensor& gradient) {
+    Gradient* const whole = target();
+    if (whole == nullptr) return;
+    Tensor rows = whole->accumulator(input_->shape, input_->dtype, input_->device)
+                      .slice(begin, begin + gradient.size(0));
+    kernels::run(kernels::LinearCombination{.a = rows, .b = gradient, .out = rows});
+  }
+
+ private:
+  template <std::size_t, std::size_t, class>
+  friend class detail::RecordedNode;
+
+  /// Null when the gradient is not wanted.
+  Gradient* target() const;
+  template <class Contribution>
+  void put(Contribution contribution);
+  /// Adds the memory that kernels have written.
+  void finish() {
+    if (written_.defined()) put(std::move(written_));
+  }
+
+  const detail::Edge* input_;
+  Tensor written_;
+};
+
+/// The gradients of an operation whose number of inputs is known only when it runs.
+class InputGradients {
+ public:
+  explicit InputGradients(std::span<const detail::Edge> inputs) : inputs_(inputs) {}
+  std::size_t size() const noexcept { return inputs_.size(); }
+  InputGradient operator[](std::size_t index) const { return InputGradient(inputs_[index]); }
+
+ private:
   std::span<const detail::Edge> inputs_;
-  bool upstream_is_one_;
 };
 
 namespace detail {
 
-/// One recorded operation. Its edges keep the earlier operations alive; the saved tensors live in
-/// the backward function.
+/// One recorded operation. Its edges keep the earlier operations alive; its backward function holds
+/// the saved tensors.
 class REFRAIN_API Node {
  public:
   explicit Node(const char* op, int outputs)
@@ -102,13 +172,14 @@ class REFRAIN_API Node {
   const char* op() const noexcept { return op_; }
 
  protected:
-  virtual void run(std::span<const Gradient> outputs, InputGradients& inputs) = 0;
+  virtual void run(std::span<const Gradient> outputs, std::span<const Edge> inputs,
+                   bool seed_is_one) = 0;
   virtual void release() = 0;
 
  private:
   friend class Tape;
-  friend class refrain::InputGradients;
-  template <std::size_t, class>
+  friend class refrain::InputGradient;
+  template <std::size_t, std::size_t, class>
   friend class RecordedNode;
 
   const char* op_;
@@ -117,10 +188,10 @@ class REFRAIN_API Node {
   bool released_ = false;
   PooledVector<Edge> inputs_;
   PooledVector<Gradient> gradients_;
-  std::shared_ptr<Node> next_;  ///< used by drop_inputs alone
+  std::shared_ptr<Node> next_;  ///< for drop_inputs
 
-  /// Lets go of the inputs. Operations that nothing else keeps alive are listed and freed in turn:
-  /// left to the destructors, a history of many operations would nest as many calls.
+  /// Releases the inputs. Operations that nothing else keeps alive are listed and freed one by one;
+  /// nested destructors would overflow the stack after a long history.
   void drop_inputs() noexcept {
     std::shared_ptr<Node> last;
     const auto take = [&last](PooledVector<Edge>& edges) {
@@ -146,38 +217,55 @@ class REFRAIN_API Node {
   }
 };
 
-template <std::size_t Outputs, class Backward>
+/// An operation of `Inputs` inputs; std::dynamic_extent when their number is known only at run time.
+template <std::size_t Outputs, std::size_t Inputs, class Backward>
 class RecordedNode final : public Node {
  public:
   RecordedNode(const char* op, const std::array<Shape, Outputs>& shapes,
-               std::span<const Variable> inputs, Backward backward)
+               std::span<const Variable, Inputs> inputs, Backward backward)
       : Node(op, static_cast<int>(Outputs)), shapes_(shapes), backward_(std::move(backward)) {
     inputs_.reserve(inputs.size());
     for (const Variable& input : inputs) inputs_.push_back(TapeAccess::edge(input));
   }
 
  protected:
-  void run(std::span<const Gradient> outputs, InputGradients& inputs) override {
-    if constexpr (Outputs == 1) {
-      (*backward_)(outputs[0].to_dense(shapes_[0]), inputs);
-    } else {
-      std::array<Tensor, Outputs> dense;
-      for (std::size_t i = 0; i < Outputs; ++i) {
-        if (outputs[i].defined()) dense[i] = outputs[i].to_dense(shapes_[i]);
-      }
-      (*backward_)(dense, inputs);
+  void run(std::span<const Gradient> outputs, std::span<const Edge> inputs,
+           bool seed_is_one) override {
+    std::array<UpstreamGradient, Outputs> upstream;
+    for (std::size_t i = 0; i < Outputs; ++i) {
+      if (outputs[i].defined()) upstream[i] = {outputs[i].to_dense(shapes_[i]), seed_is_one};
     }
+    call(upstream, inputs, std::make_index_sequence<Outputs>());
   }
   void release() override { backward_.reset(); }
 
  private:
+  template <std::size_t... Output>
+  void call(const std::array<UpstreamGradient, Outputs>& upstream, std::span<const Edge> inputs,
+            std::index_sequence<Output...>) {
+    if constexpr (Inputs == std::dynamic_extent) {
+      (*backward_)(upstream[Output]..., InputGradients(inputs));
+    } else {
+      [&]<std::size_t... Input>(std::index_sequence<Input...>) {
+        std::array<InputGradient, Inputs> gradients{InputGradient(inputs[Input])...};
+        static_assert(std::is_invocable_v<Backward&, decltype(upstream[Output])...,
+                                          decltype(gradients[Input])...>,
+                      "a backward function takes the gradient of each result, and one "
+                      "InputGradient& for each input");
+        (*backward_)(upstream[Output]..., gradients[Input]...);
+        for (InputGradient& gradient : gradients) gradient.finish();
+      }
+      (std::make_index_sequence<Inputs>());
+    }
+  }
+
   std::array<Shape, Outputs> shapes_;
   std::optional<Backward> backward_;
 };
 
 class REFRAIN_API Tape {
  public:
-  /// `seed_is_one`: the caller made the seed of ones.
+  /// `seed_is_one`: every element of the seed is 1.
   static void backward(const Variable& root, Tensor seed, bool retain, bool seed_is_one) {
     VariableState& state = TapeAccess::state(root);
     if (!state.requires_grad) {
@@ -233,14 +321,15 @@ class REFRAIN_API Tape {
     return found;
   }
 
-  static void run(Node& node, bool retain, bool upstream_is_one) {
+  static void run(Node& node, bool retain, bool seed_is_one) {
     const bool reached = std::any_of(node.gradients_.begin(), node.gradients_.end(),
                                      [](const Gradient& g) { return g.defined(); });
-    if (reached) {
-      InputGradients inputs(node.inputs_, upstream_is_one);
-      node.run(node.gradients_, inputs);
-      clear_gradients(node);
+    const bool wanted = std::any_of(node.inputs_.begin(), node.inputs_.end(),
+                                    [](const Edge& input) { return input.wanted(); });
+    if (reached && wanted) {
+      node.run(node.gradients_, node.inputs_, seed_is_one);
     }
+    clear_gradients(node);
     if (!retain) {
       node.release();
       node.inputs_.clear();
@@ -255,117 +344,112 @@ class REFRAIN_API Tape {
 
 }  // namespace detail
 
-inline Gradient* InputGradients::target(int index) {
-  const detail::Edge& edge = inputs_[static_cast<std::size_t>(index)];
-  if (!edge.wanted()) return nullptr;
-  return edge.leaf != nullptr ? &edge.leaf->gradient
-                              : &edge.producer->gradients_[static_cast<std::size_t>(edge.output)];
+inline Gradient* InputGradient::target() const {
+  if (!wanted()) return nullptr;
+  return input_->leaf != nullptr
+             ? &input_->leaf->gradient
+             : &input_->producer->gradients_[static_cast<std::size_t>(input_->output)];
 }
 
 template <class Contribution>
-void InputGradients::put(int index, Contribution contribution) {
-  Gradient* const gradient = target(index);
+void InputGradient::put(Contribution contribution) {
+  Gradient* const gradient = target();
   if (gradient == nullptr) return;
-  const detail::Edge& edge = inputs_[static_cast<std::size_t>(index)];
-  if (edge.leaf != nullptr) check_gradient("a leaf", contribution, edge.leaf->value);
+  if (input_->leaf != nullptr) detail::check_gradient("a leaf", contribution, input_->leaf->value);
   gradient->add(std::move(contribution));
 }
 
-inline Tensor& InputGradients::sum(int index, const Shape& whole, DType dtype, Device device) {
-  Gradient* gradient = target(index);
-  if (gradient == nullptr)
-    throw AutogradError(concat("InputGradients::sum: nobody wants the gradient of input ", index));
-  return gradient->accumulator(whole, dtype, device);
+inline detail::Edge detail::TapeAccess::edge(const Variable& input) {
+  Edge edge;
+  if (!input.defined()) return edge;
+  edge.shape = input.shape();
+  edge.dtype = input.dtype();
+  edge.device = input.device();
+  if (!input.requires_grad()) return edge;
+  edge.producer = input.state_->producer;
+  edge.output = input.state_->output;
+  if (edge.producer == nullptr) edge.leaf = input.state_;
+  return edge;
 }
 
-inline void InputGradients::add_slice(int index, const Shape& whole, std::int64_t begin,
-                                      const Tensor& gradient) {
-  if (target(index) == nullptr) return;
-  Tensor rows =
-      sum(index, whole, gradient.dtype(), gradient.device()).slice(begin, begin + gradient.size(0));
-  kernels::table(gradient.device())
-      .linear_combination({.a = rows.view(), .b = gradient.view(), .out = rows.mutable_view()});
+/// True when an operation on these inputs is recorded, so that it has to save the tensors that its
+/// backward function reads.
+template <std::same_as<Variable>... Inputs>
+bool is_recorded(const Inputs&... inputs) {
+  return NoGrad::is_recording() && (inputs.requires_grad() || ...);
 }
 
-inline detail::Edge TapeAccess::edge(const Variable& input) {
-  if (!input.requires_grad()) return {};
-  const std::shared_ptr<detail::VariableState>& state = input.state_;
-  if (state->producer == nullptr) return {.producer = nullptr, .output = 0, .leaf = state};
-  return {.producer = state->producer, .output = state->output, .leaf = nullptr};
-}
+namespace detail {
 
-/// True when an operation on these inputs has to be recorded (and so has to save what its backward
-/// function reads).
-inline bool is_recorded(std::initializer_list<const Variable*> inputs) {
-  if (!NoGrad::is_recording()) return false;
-  for (const Variable* input : inputs) {
-    if (input->requires_grad()) return true;
-  }
-  return false;
-}
-
-/// Makes the result of an operation and, when is_recorded(inputs), puts it on the tape.
-///
-/// `backward(const Tensor& dy, InputGradients& in)` adds the gradients of those inputs that `in.wants(i)`; i counts `inputs` in
-/// order. It owns the tensors it needs (capture by value); they are freed once it has run.
-/// Undefined inputs are allowed.
-template <class Backward>
-Variable record(const char* op, Tensor value, std::span<const Variable> inputs, Backward backward) {
-  Variable out(std::move(value));
-  bool wanted = false;
-  for (const Variable& input : inputs) wanted = wanted || input.requires_grad();
-  if (!wanted || !NoGrad::is_recording()) return out;
-  using Recorded = detail::RecordedNode<1, Backward>;
-  detail::VariableState& state = TapeAccess::state(out);
-  state.producer = std::allocate_shared<Recorded>(PoolAllocator<Recorded>(), op,
-                                                  std::array<Shape, 1>{out.shape()}, inputs,
-                                                  std::move(backward));
-  state.requires_grad = true;
-  return out;
-}
-template <class Backward>
-Variable record(const char* op, Tensor value, std::initializer_list<Variable> inputs,
-                Backward backward) {
-  return record(op, std::move(value), std::span<const Variable>(inputs.begin(), inputs.size()),
-                std::move(backward));
-}
-
-/// record() for an operation of several results: `backward(std::array<Tensor, N>& dy,
-/// InputGradients& in)`, where dy[i] is undefined when nothing depends on result i.
-template <std::size_t N, class Backward>
-std::array<Variable, N> record(const char* op, std::array<Tensor, N> values,
-                               std::initializer_list<Variable> inputs, Backward backward) {
-  std::array<Variable, N> out;
-  std::array<Shape, N> shapes;
-  for (std::size_t i = 0; i < N; ++i) {
+/// Makes the results of an operation and, when it is to be recorded, puts it on the tape.
+template <std::size_t Outputs, std::size_t Inputs, class Backward>
+std::array<Variable, Outputs> record(const char* op, std::span<Tensor, Outputs> values,
+                                     std::span<const Variable, Inputs> inputs, Backward backward) {
+  std::array<Variable, Outputs> results;
+  std::array<Shape, Outputs> shapes;
+  for (std::size_t i = 0; i < Outputs; ++i) {
     shapes[i] = values[i].shape();
-    out[i] = Variable(std::move(values[i]));
+    results[i] = Variable(std::move(values[i]));
   }
   bool wanted = false;
   for (const Variable& input : inputs) wanted = wanted || input.requires_grad();
-  if (!wanted || !NoGrad::is_recording()) return out;
-  using Recorded = detail::RecordedNode<N, Backward>;
-  const std::shared_ptr<detail::Node> node = std::allocate_shared<Recorded>(
-      PoolAllocator<Recorded>(), op, shapes,
-      std::span<const Variable>(inputs.begin(), inputs.size()), std::move(backward));
-  for (std::size_t i = 0; i < N; ++i) {
-    detail::VariableState& state = TapeAccess::state(out[i]);
+  if (!wanted || !NoGrad::is_recording()) return results;
+  using Recorded = RecordedNode<Outputs, Inputs, Backward>;
+  const std::shared_ptr<Node> node = std::allocate_shared<Recorded>(
+      PoolAllocator<Recorded>(), op, shapes, inputs, std::move(backward));
+  for (std::size_t i = 0; i < Outputs; ++i) {
+    VariableState& state = TapeAccess::state(results[i]);
     state.producer = node;
     state.output = static_cast<int>(i);
     state.requires_grad = true;
   }
-  return out;
+  return results;
+}
+
+}  // namespace detail
+
+/// Makes the result of an operation and, when is_recorded(inputs...), puts it on the tape.
+///
+/// The backward function takes the gradient of the result and, for each input in order, an
+/// InputGradient to which it adds:
+///
+///   return record("multiply", std::move(y), {a, b},
+///                 [a = a.value(), b = b.value()](const Tensor& dy, auto& da, auto& db) { ... });
+///
+/// It owns the tensors that it reads (captured by value); they are freed once it has run. Inputs
+/// may be undefined.
+template <std::size_t Inputs, class Backward>
+Variable record(const char* op, Tensor value, const Variable (&inputs)[Inputs], Backward backward) {
+  return std::move(detail::record(op, std::span<Tensor, 1>(&value, 1),
+                                  std::span<const Variable, Inputs>(inputs),
+                                  std::move(backward))[0]);
+}
+
+/// record() for an operation of several results: the backward function takes the gradients of all
+/// results, undefined where the root does not depend on one, and then those of the inputs.
+template <std::size_t Outputs, std::size_t Inputs, class Backward>
+std::array<Variable, Outputs> record(const char* op, Tensor (&&values)[Outputs],
+                                     const Variable (&inputs)[Inputs], Backward backward) {
+  return detail::record(op, std::span<Tensor, Outputs>(values),
+                        std::span<const Variable, Inputs>(inputs), std::move(backward));
+}
+
+/// record() for an operation of any number of inputs: the backward function takes the gradient of
+/// the result and InputGradients.
+template <class Backward>
+Variable record(const char* op, Tensor value, std::span<const Variable> inputs, Backward backward) {
+  return std::move(
+      detail::record(op, std::span<Tensor, 1>(&value, 1), inputs, std::move(backward))[0]);
 }
 
 struct BackwardOptions {
-  bool retain =
-      false;  ///< keep the saved tensors, so that backward can run again over the same operations
+  bool retain = false;  ///< keep the saved tensors: backward() can run again over the operations
 };
 
 /// Adds d root / d leaf to the gradient of every leaf that requires one.
-/// Operations run in reverse order of recording; each one's saved tensors are freed as it has run,
-/// unless `retain`. Throws AutogradError when the root is no scalar, depends on no such leaf, or
-/// its history was already consumed.
+/// Operations run in reverse order of recording. Unless `retain`, the saved tensors of each are
+/// freed once it has run. Throws AutogradError unless the root has one element, depends on such a
+/// leaf, and no earlier pass has freed the tensors that it needs.
 inline void backward(const Variable& root, BackwardOptions options = {}) {
   if (root.value().numel() != 1) {
     throw AutogradError(concat("backward: expected a root of one element, got ", root.shape(),

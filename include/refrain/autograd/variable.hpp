@@ -8,22 +8,25 @@
 #include <vector>
 
 #include "refrain/core/tensor.hpp"
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/gather.hpp"
+#include "refrain/kernels/pointwise.hpp"
+#include "refrain/kernels/run.hpp"
 
 namespace refrain {
+
+/// A gradient that is zero except in some rows of the outermost axis, such as an embedding table's.
+struct RowSparse {
+  Tensor rows;    ///< [n] i32, distinct and rising; unused entries at the end are -1
+  Tensor values;  ///< [n, ...] the values of these rows; zero where rows is -1
+};
+
+namespace detail {
 
 template <class T>
 using PooledVector = std::vector<T, PoolAllocator<T>>;
 
-/// A gradient that is zero but for some rows of the outermost axis: what an embedding table
-/// receives.
-struct RowSparse {
-  Tensor rows;    ///< [n] i32, distinct and rising; unused entries at the end are -1
-  Tensor values;  ///< [n, ...] the rows themselves; zero where rows is -1
-};
-
-/// Throws ShapeError, DTypeError or DeviceError, which name `of`, unless the gradient is one of
-/// `value`: of its shape, type and device.
+/// Throws ShapeError, DTypeError or DeviceError, which name `of`, unless the gradient has the
+/// shape, dtype and device of `value`.
 inline void check_gradient(std::string_view of, const Tensor& gradient, const Tensor& value) {
   if (gradient.shape() != value.shape())
     throw ShapeError(
@@ -36,7 +39,7 @@ inline void check_gradient(std::string_view of, const Tensor& gradient, const Te
                              ", got one on ", gradient.device()));
   }
 }
-/// The same for rows of it.
+/// The same for a row-sparse gradient.
 inline void check_gradient(std::string_view of, const RowSparse& gradient, const Tensor& value) {
   if (value.rank() < 1 || gradient.rows.rank() != 1 ||
       gradient.values.shape() != value.shape().with(0, gradient.rows.size(0))) {
@@ -55,7 +58,9 @@ inline void check_gradient(std::string_view of, const RowSparse& gradient, const
   }
 }
 
-/// The gradient of one value: none, dense, or row-sparse.
+}  // namespace detail
+
+/// The gradient of one value: undefined, dense or row-sparse.
 class Gradient {
  public:
   bool defined() const noexcept { return dense_.defined() || is_sparse(); }
@@ -76,7 +81,7 @@ class Gradient {
     return sparse_;
   }
 
-  /// The gradient as one full tensor, whatever its form.
+  /// The gradient as one dense tensor of `shape`.  Throws AutogradError when there is none.
   Tensor to_dense(const Shape& shape) const {
     if (!is_sparse()) return dense();
     Tensor full = Tensor::zeros(shape, sparse_.values.dtype(), sparse_.values.device());
@@ -84,7 +89,7 @@ class Gradient {
     return full;
   }
 
-  /// Adds a dense contribution; the first is taken over without a copy.
+  /// Adds a dense contribution.  The first one is not copied.
   void add(Tensor contribution) {
     if (is_sparse()) {
       Tensor full = own(std::move(contribution));
@@ -95,9 +100,7 @@ class Gradient {
       dense_ = std::move(contribution);
     } else {
       dense_ = own(std::move(dense_));
-      kernels::table(dense_.device())
-          .linear_combination(
-              {.a = dense_.view(), .b = contribution.view(), .out = dense_.mutable_view()});
+      kernels::run(kernels::LinearCombination{.a = dense_, .b = contribution, .out = dense_});
     }
   }
 
@@ -113,8 +116,8 @@ class Gradient {
     }
   }
 
-  /// The dense sum so far (zero when there is none), owned by this gradient alone, for a kernel
-  /// that adds to it in place.
+  /// The dense sum so far, zero at first, in storage that nothing else shares: for a kernel that
+  /// adds to it in place.
   Tensor& accumulator(const Shape& shape, DType dtype, Device device) {
     if (!defined()) {
       dense_ = Tensor::zeros(shape, dtype, device);
@@ -134,10 +137,7 @@ class Gradient {
   static Tensor own(Tensor tensor) { return tensor.unique() ? tensor : tensor.clone(); }
 
   static void add_rows_to(Tensor& full, const RowSparse& sparse) {
-    kernels::table(full.device())
-        .add_rows({.rows = sparse.rows.view(),
-                   .values = sparse.values.view(),
-                   .to = full.mutable_view()});
+    kernels::run(kernels::AddRows{.rows = sparse.rows, .values = sparse.values, .to = full});
   }
 
   static RowSparse merge(const RowSparse& a, const RowSparse& b);
@@ -146,22 +146,17 @@ class Gradient {
   RowSparse sparse_;
 };
 
-/// Builds the row-sparse gradient of gathered rows: dy [n, ...] belongs to row ids[i] (i32 [n]);
+/// The row-sparse gradient of gathered rows: dy[i] of dy [n, ...] is added to row ids[i] (i32 [n]);
 /// negative ids are left out.
 inline RowSparse coalesce(const Tensor& ids, const Tensor& dy) {
-  RowSparse out{Tensor(ids.shape(), DType::i32, dy.device()),
-                Tensor(dy.shape(), dy.dtype(), dy.device())};
-  kernels::table(dy.device())
-      .coalesce_rows({.ids = ids.view(),
-                      .dy = dy.view(),
-                      .rows = out.rows.mutable_view(),
-                      .values = out.values.mutable_view()});
-  return out;
+  RowSparse sum{Tensor(ids.shape(), DType::i32, dy.device()), empty_like(dy)};
+  kernels::run(kernels::CoalesceRows{.ids = ids, .dy = dy, .rows = sum.rows, .values = sum.values});
+  return sum;
 }
 
 inline RowSparse Gradient::merge(const RowSparse& a, const RowSparse& b) {
-  // Unused entries sit at the end of both; they are left out before the lists are joined. On
-  // another device counting them would have to wait for it: there coalesce() leaves them out.
+  // Unused entries stand at the end of both lists and are left out before the lists are joined.
+  // Off the CPU counting them would wait for the device; there coalesce() leaves them out.
   const auto used = [](const RowSparse& sparse) {
     std::int64_t count = sparse.rows.numel();
     if (sparse.rows.device() != Device::cpu) return count;
@@ -171,7 +166,7 @@ inline RowSparse Gradient::merge(const RowSparse& a, const RowSparse& b) {
   const std::int64_t count_a = used(a);
   const std::int64_t count_b = used(b);
   Tensor ids({count_a + count_b}, DType::i32, a.rows.device());
-  Tensor values(a.values.shape().with(0, count_a + count_b), a.values.dtype(), a.values.device());
+  Tensor values = empty_like(a.values, a.values.shape().with(0, count_a + count_b));
   ids.slice(0, count_a).copy_from(a.rows.slice(0, count_a));
   ids.slice(count_a, count_a + count_b).copy_from(b.rows.slice(0, count_b));
   values.slice(0, count_a).copy_from(a.values.slice(0, count_a));
@@ -181,22 +176,22 @@ inline RowSparse Gradient::merge(const RowSparse& a, const RowSparse& b) {
 
 namespace detail {
 class Node;
+struct TapeAccess;
 
 struct VariableState {
   Tensor value;
   bool requires_grad = false;
   std::shared_ptr<Node> producer;  ///< null for a leaf
-  int output = 0;                  ///< which of the producer's outputs this is
-  Gradient gradient;               ///< leaves alone
+  int output = 0;                  ///< index among the producer's results
+  Gradient gradient;               ///< of a leaf
 };
 }  // namespace detail
 
-/// A tensor that the tape can differentiate through. Copies are handles on the same value and
-/// gradient.
+/// A tensor with a gradient. Copies are handles on the same value and gradient.
 ///
-/// A leaf (made from a Tensor) with requires_grad keeps the gradient that backward() adds to it.
-/// Results of operations know how they were made while recording is on (see NoGrad) and any of
-/// their inputs requires a gradient.
+/// A leaf is made from a Tensor; backward() adds to its gradient when it requires one. The result
+/// of an operation keeps its history when one of the inputs requires a gradient and recording is
+/// on (see NoGrad).
 class Variable {
  public:
   Variable() = default;
@@ -210,6 +205,10 @@ class Variable {
   bool defined() const noexcept { return state_ != nullptr; }
   const Tensor& value() const { return state().value; }
   Tensor& value() { return state().value; }
+  /// A kernel's argument takes a value as it is; an undefined Variable is an empty view.
+  operator View() const {  // NOLINT(google-explicit-constructor)
+    return state_ != nullptr ? state_->value.view() : View();
+  }
   const Shape& shape() const { return value().shape(); }
   std::int64_t size(int axis) const { return value().size(axis); }
   DType dtype() const { return value().dtype(); }
@@ -219,12 +218,11 @@ class Variable {
   bool requires_grad() const noexcept { return state_ != nullptr && state_->requires_grad; }
   bool is_leaf() const noexcept { return state_ == nullptr || state_->producer == nullptr; }
 
-  /// For leaves.  Turning it off drops the gradient.
-  /// Throws AutogradError on the result of an operation, DTypeError on integers.
+  /// Freezes or unfreezes a leaf.  Freezing drops the gradient.
+  /// Throws AutogradError for the result of an operation, DTypeError for integers.
   void set_requires_grad(bool on) {
     if (!is_leaf())
-      throw AutogradError(
-          "set_requires_grad: only a leaf can be changed, this is the result of an operation");
+      throw AutogradError("set_requires_grad: expected a leaf, got the result of an operation");
     if (on && !is_floating(value().dtype())) {
       throw DTypeError(concat("set_requires_grad: expected f32 or f64, got ", value().dtype()));
     }
@@ -241,15 +239,16 @@ class Variable {
   /// The same value without its history.
   Variable detach() const { return Variable(value()); }
 
-  /// True when both are handles on one value.
+  /// True when both are handles on the same value.
   bool is(const Variable& other) const noexcept { return state_ == other.state_; }
 
  private:
   friend class detail::Node;
-  friend struct TapeAccess;
+  friend struct detail::TapeAccess;
 
   detail::VariableState& state() const {
-    if (state_ == nullptr) throw AutogradError("the Variable is undefined");
+    if (state_ == nullptr)
+      throw AutogradError("Variable: expected a defined one, got an undefined one");
     return *state_;
   }
 

@@ -18,31 +18,30 @@ namespace refrain {
 /// Elements that another library owns, lent to a Tensor.
 struct LentMemory {
   void* data = nullptr;   ///< the first element; not null, aligned to its type
-  void* owner = nullptr;  ///< what `release` is given
-  void (*release)(void* owner) =
-      nullptr;  ///< called once, when the last handle on the elements is gone; throws nothing;
-                ///< null: nothing to do
+  void* owner = nullptr;  ///< the argument of `release`
+  /// Called once, when the last handle on the elements is gone; throws nothing. Null: no call.
+  void (*release)(void* owner) = nullptr;
 };
 
 /// A contiguous row-major array of f32, f64, i32 or i64 on one device.
 ///
-/// Copying a Tensor shares its elements, and so do reshape() and slice(): they are views that keep
-/// the storage alive. clone() makes new storage. Storage comes from the device's pool, or is lent.
-/// A default-made Tensor is undefined.
+/// Copies, reshape() and slice() share the elements and keep the storage alive; clone() makes new
+/// storage. Storage comes from the device's pool, or is lent. A default-constructed Tensor is
+/// undefined.
 class Tensor {
  public:
   Tensor() = default;
 
-  /// Uninitialized elements. Throws ShapeError when the size in bytes does not fit, OutOfMemory
-  /// when memory does not.
+  /// Uninitialized elements. Throws ShapeError when the size in bytes does not fit 64 bits,
+  /// OutOfMemory when the device has too little memory.
   Tensor(const Shape& shape, DType dtype, Device device = Device::cpu)
       : shape_(shape), dtype_(dtype) {
     storage_ = Storage::make(checked_bytes(shape, dtype), device);
     data_ = storage_->data;
   }
 
-  /// Elements where they lie. Throws ShapeError when the size in bytes does not fit or the memory
-  /// is null or misaligned; what throws has not taken the memory over.
+  /// Wraps caller-owned memory without copying. Throws ShapeError when the size in bytes does not
+  /// fit 64 bits or the memory is null or misaligned; then `release` is not called.
   Tensor(const Shape& shape, DType dtype, Device device, const LentMemory& memory)
       : shape_(shape), dtype_(dtype) {
     const std::size_t bytes = checked_bytes(shape, dtype);
@@ -67,8 +66,8 @@ class Tensor {
     return tensor;
   }
 
-  /// The only element of a tensor, everywhere in another shape. Throws ShapeError unless there is
-  /// exactly one.
+  /// A tensor of `shape` whose elements all equal the only element of `element`. Throws ShapeError
+  /// unless `element` has exactly one.
   static Tensor repeated(const Tensor& element, const Shape& shape) {
     if (element.numel() != 1)
       throw ShapeError(concat("Tensor::repeated: expected one element, got ", element.shape_));
@@ -84,8 +83,8 @@ class Tensor {
   template <class T>
   static Tensor from(const Shape& shape, std::span<const T> values) {
     if (static_cast<std::int64_t>(values.size()) != shape.numel()) {
-      throw ShapeError(concat("Tensor::from: ", shape, " holds ", shape.numel(), " elements, got ",
-                              values.size()));
+      throw ShapeError(concat("Tensor::from: expected ", shape.numel(), " values for ", shape,
+                              ", got ", values.size()));
     }
     Tensor tensor(shape, dtype_of<T>);
     std::copy(values.begin(), values.end(), tensor.data<T>());
@@ -162,6 +161,10 @@ class Tensor {
 
   View view() const { return {data_, shape_, dtype_, device()}; }
   MutableView mutable_view() { return {data_, shape_, dtype_, device()}; }
+  /// A kernel's argument takes a tensor as it is; an undefined tensor is an empty view. Only a
+  /// tensor with a name can be an output: the result in a temporary would be lost.
+  operator View() const { return view(); }             // NOLINT(google-explicit-constructor)
+  operator MutableView() & { return mutable_view(); }  // NOLINT(google-explicit-constructor)
 
   /// Same elements, other extents.  Throws ShapeError unless the number of elements is the same.
   Tensor reshape(const Shape& shape) const {
@@ -172,6 +175,9 @@ class Tensor {
     tensor.shape_ = shape;
     return tensor;
   }
+
+  /// Same elements as a matrix [rows, last extent].  Throws ShapeError for a scalar.
+  Tensor as_matrix() const { return reshape({shape_.rows(), shape_[-1]}); }
 
   /// Rows [begin, end) of the outermost axis, sharing storage.
   Tensor slice(std::int64_t begin, std::int64_t end) const {
@@ -189,8 +195,8 @@ class Tensor {
 
   Tensor clone() const { return defined() ? copy_on(device()) : Tensor(); }
 
-  /// This tensor on another device; shares storage when it is there already. To the CPU: waits for
-  /// the device that it comes from. Throws Unsupported when there is no such device.
+  /// This tensor on another device; shares storage when it is there already. A copy to the CPU
+  /// waits for the device. Throws Unsupported when this build has no such device.
   Tensor to(Device device) const {
     return !defined() || device == this->device() ? *this : copy_on(device);
   }
@@ -212,7 +218,8 @@ class Tensor {
   /// Overwrites this tensor's elements. Throws ShapeError or DTypeError on a mismatch, or when
   /// either is undefined.
   void copy_from(const Tensor& other) {
-    if (!defined() || !other.defined()) throw ShapeError("copy_from: a tensor is undefined");
+    if (!defined() || !other.defined())
+      throw ShapeError("copy_from: expected two defined tensors, got an undefined one");
     if (other.shape_ != shape_)
       throw ShapeError(concat("copy_from: expected ", shape_, ", got ", other.shape_));
     if (other.dtype_ != dtype_)
@@ -240,8 +247,8 @@ class Tensor {
     });
   }
 
-  /// The only element as a number; waits for the device that it lives on. Throws ShapeError unless
-  /// there is exactly one.
+  /// The only element as a number; waits for its device. Throws ShapeError unless there is exactly
+  /// one element.
   double item() const {
     if (numel() != 1) throw ShapeError(concat("item: expected one element, got ", shape_));
     const Tensor host = to(Device::cpu);
@@ -314,12 +321,12 @@ class Tensor {
   }
 
   void check_access(DType wanted) const {
-    if (!defined()) throw ShapeError("data: the tensor is undefined");
+    if (!defined()) throw ShapeError("data: expected a defined tensor, got an undefined one");
     if (dtype_ != wanted)
-      throw DTypeError(concat("data: the tensor holds ", dtype_, ", asked for ", wanted));
+      throw DTypeError(concat("data: expected a tensor of ", wanted, ", got ", dtype_));
     if (device() != Device::cpu)
-      throw DeviceError(
-          concat("data: the tensor lives on ", device(), "; copy it with to(Device::cpu)"));
+      throw DeviceError(concat("data: expected a tensor on the CPU, got one on ", device(),
+                               "; copy it with to(Device::cpu)"));
   }
 
   Tensor copy_on(Device device) const {
@@ -333,5 +340,15 @@ class Tensor {
   Shape shape_;
   DType dtype_ = DType::f32;
 };
+
+/// Uninitialized elements of the same shape, dtype and device.  Undefined like an undefined tensor.
+inline Tensor empty_like(const Tensor& like) {
+  return like.defined() ? Tensor(like.shape(), like.dtype(), like.device()) : Tensor();
+}
+
+/// Uninitialized elements of `shape` with the dtype and device of `like`.
+inline Tensor empty_like(const Tensor& like, const Shape& shape) {
+  return Tensor(shape, like.dtype(), like.device());
+}
 
 }  // namespace refrain

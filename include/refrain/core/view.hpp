@@ -1,5 +1,5 @@
 #pragma once
-/// Non-owning, contiguous, row-major tensors: what kernels are handed.
+/// Non-owning, contiguous, row-major tensors: the arguments of kernels.
 
 #include "refrain/core/device.hpp"
 #include "refrain/core/dtype.hpp"
@@ -7,7 +7,8 @@
 
 namespace refrain {
 
-/// Read-only elements.  A default-made View means "not given" (an absent bias, an unwanted output).
+/// Elements that a kernel reads.  An empty view stands for an argument that is not given (no bias).
+/// A Tensor and a Variable convert to a View; it is valid as long as their elements exist.
 struct View {
   const void* data = nullptr;
   Shape shape;
@@ -15,14 +16,15 @@ struct View {
   Device device = Device::cpu;
 
   explicit operator bool() const noexcept { return data != nullptr; }
-  /// Elements as T.  The caller has checked the dtype.
+  /// The elements as T.  The caller has checked the dtype.
   template <class T>
   const T* as() const noexcept {
     return static_cast<const T*>(data);
   }
 };
 
-/// Elements that a kernel overwrites.
+/// Elements that a kernel writes.  An empty view stands for an output that is not computed.
+/// A Tensor that is not const converts to a MutableView.
 struct MutableView {
   void* data = nullptr;
   Shape shape;
@@ -30,9 +32,10 @@ struct MutableView {
   Device device = Device::cpu;
 
   explicit operator bool() const noexcept { return data != nullptr; }
-  operator View() const {
+  operator View() const {  // NOLINT(google-explicit-constructor): what is writable is readable
     return {data, shape, dtype, device};
-  }  // NOLINT(google-explicit-constructor): reading is always fine
+  }
+  /// The elements as T.  The caller has checked the dtype.
   template <class T>
   T* as() const noexcept {
     return static_cast<T*>(data);

@@ -31,7 +31,7 @@ class CausalConv final : public Module {
                                              options.deviation, random, placement)),
         bias_(initialize::constant({options.out}, 0, placement)),
         options_(options) {
-    ops::check_dilation("CausalConv", options.dilation);
+    detail::check_dilation("CausalConv", options.dilation);
   }
 
   Variable operator()(const Variable& x) const {

@@ -8,6 +8,7 @@
 #include "refrain/nn/chunk_attention.hpp"
 #include "refrain/nn/chunk_schedule.hpp"
 #include "refrain/nn/dropout.hpp"
+#include "refrain/ops/pointwise.hpp"
 #include "refrain/ops/recurrent.hpp"
 #include "refrain/ops/steps.hpp"
 
@@ -108,7 +109,7 @@ class ChunkedMemory final : public Module {
     return run(x, schedule, std::move(state), true, pack());
   }
   Result operator()(const Variable& x, const ChunkSchedule& schedule) {
-    ops::check_rank("ChunkedMemory", "x", x, 3);
+    detail::check_rank("ChunkedMemory", "x", x, 3);
     return run(x, schedule, initial(x.size(1)), true, pack());
   }
 
@@ -121,7 +122,7 @@ class ChunkedMemory final : public Module {
     return run(x, schedule, std::move(state), false, pack());
   }
   Result last(const Variable& x, const ChunkSchedule& schedule) {
-    ops::check_rank("ChunkedMemory", "x", x, 3);
+    detail::check_rank("ChunkedMemory", "x", x, 3);
     return run(x, schedule, initial(x.size(1)), false, pack());
   }
 
@@ -214,7 +215,7 @@ class ChunkedMemory final : public Module {
 
   Result run(const Variable& x, const ChunkSchedule& schedule, State initial, bool all,
              const Weights& weights) {
-    ops::check_rank("ChunkedMemory", "x", x, 3);
+    detail::check_rank("ChunkedMemory", "x", x, 3);
     const std::int64_t steps = x.size(0);
     if (steps != schedule.steps() || steps == 0) {
       throw ShapeError(concat("ChunkedMemory: expected x [T,B,E] with the steps of the schedule (",

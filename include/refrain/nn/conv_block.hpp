@@ -9,6 +9,7 @@
 #include "refrain/nn/conv_history.hpp"
 #include "refrain/nn/layer_norm.hpp"
 #include "refrain/nn/patch.hpp"
+#include "refrain/ops/conv_norm.hpp"
 
 namespace refrain {
 
@@ -79,7 +80,7 @@ class ConvBlock final : public Module {
   /// The block at chosen time steps: x [B,S',C] holds the time steps of steps.in() -> [B,S,C] at
   /// those of steps.out(). Throws ShapeError when x has another number of time steps.
   Variable at_steps(const Variable& x, const Steps& steps, const BlockPatches& patches = {}) const {
-    ops::check_rank("ConvBlock::at_steps", "x", x, 3);
+    detail::check_rank("ConvBlock::at_steps", "x", x, 3);
     if (x.size(1) != steps.in().size()) {
       throw ShapeError(concat("ConvBlock::at_steps: expected x [B,", steps.in().size(),
                               ",C] of the time steps that are read, got ", x.shape()));
@@ -122,7 +123,7 @@ class ConvBlock final : public Module {
   /// throws ShapeError for more than one sequence.
   Variable at_first(const Variable& x, History& history, const BlockPatches& patches = {}) const {
     expect_not_recorded();
-    ops::check_rank("ConvBlock::at_first", "x", x, 3);
+    detail::check_rank("ConvBlock::at_first", "x", x, 3);
     if (x.size(0) != 1)
       throw ShapeError(concat("ConvBlock::at_first: expected x [1,T,C], got ", x.shape()));
     History first = start();
@@ -234,7 +235,7 @@ class ConvBlock final : public Module {
   }
 
   static std::int64_t twice(std::int64_t dilation) {
-    ops::check_dilation("ConvBlock", dilation);
+    detail::check_dilation("ConvBlock", dilation);
     return 2 * dilation;
   }
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "refrain/nn/module.hpp"
-#include "refrain/ops/pointwise.hpp"
+#include "refrain/ops/dropout.hpp"
 
 namespace refrain {
 

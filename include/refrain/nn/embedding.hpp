@@ -1,7 +1,7 @@
 #pragma once
 
 #include "refrain/nn/initialize.hpp"
-#include "refrain/ops/rows.hpp"
+#include "refrain/ops/gather.hpp"
 
 namespace refrain {
 

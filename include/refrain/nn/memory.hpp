@@ -6,6 +6,7 @@
 #include "refrain/nn/initialize.hpp"
 #include "refrain/ops/memory.hpp"
 #include "refrain/ops/packed.hpp"
+#include "refrain/ops/pointwise.hpp"
 #include "refrain/ops/steps.hpp"
 
 namespace refrain {
@@ -71,11 +72,11 @@ class Memory final : public Module {
   /// One write and one read. Throws ShapeError unless o is [B,input] and the state is of this
   /// memory's sizes.
   State step(const Variable& o, const State& state, const Weights& weights) {
-    ops::check_rank("Memory::step", "o", o, 2);
-    ops::check_shape("Memory::step", "state.words", state.words,
-                     {o.size(0), options_.words, options_.word_size});
-    ops::check_shape("Memory::step", "state.read_weightings", state.read_weightings,
-                     {o.size(0), options_.heads, options_.words});
+    detail::check_rank("Memory::step", "o", o, 2);
+    detail::check_shape("Memory::step", "state.words", state.words,
+                        {o.size(0), options_.words, options_.word_size});
+    detail::check_shape("Memory::step", "state.read_weightings", state.read_weightings,
+                        {o.size(0), options_.heads, options_.words});
     return memory_step(dropout_(packed_linear(o, weights.interface)), state);
   }
   State step(const Variable& o, const State& state) { return step(o, state, pack()); }

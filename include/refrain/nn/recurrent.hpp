@@ -110,7 +110,7 @@ class Recurrent final : public Module {
 
   /// The input's part of the first layer's gates, bias included: [T,B,in] -> [T,B,G].
   Variable project(const Variable& x, const Weights& weights) const {
-    ops::check_rank(name(), "x", x, 3);
+    detail::check_rank(name(), "x", x, 3);
     check(weights);
     return packed_linear(x, weights.x[0], layers_[0].bias);
   }
@@ -153,7 +153,7 @@ class Recurrent final : public Module {
     return result;
   }
   Result operator()(const Variable& x) {
-    ops::check_rank(name(), "x", x, 3);
+    detail::check_rank(name(), "x", x, 3);
     return (*this)(x, initial(x.size(1)));
   }
 

@@ -1,5 +1,5 @@
 #pragma once
-/// Random numbers of work that is recorded once and run again.
+/// Random numbers of a graph that is captured once and run again.
 
 #include <cstdint>
 #include <utility>
@@ -10,18 +10,18 @@
 #include "refrain/core/stream.hpp"
 #include "refrain/core/tensor.hpp"
 
-namespace refrain {
+namespace refrain::detail {
 
-/// Gives each run of recorded work the random numbers that it would have drawn unrecorded.
+/// Gives each run of a captured graph the random numbers that it would draw if it were not captured.
 ///
-/// The position of a stream is part of a recorded call. While recording, every stream that is drawn
-/// from gets a number in device memory, which the kernels add to that position; advance() sets it
-/// before a run to how far the stream has moved since, and moves the stream on by what one run
-/// draws. The streams must live as long as this.
+/// A captured call contains the position of its random stream. During the capture every stream that
+/// is drawn from gets a number in device memory, which the kernels add to that position. Before a
+/// run advance() sets this number to the distance that the stream has moved since the capture, and
+/// moves the stream by what one run draws. The streams must outlive this object.
 class REFRAIN_API CapturedDraws {
  public:
-  /// While one lives, draws of this thread are recorded. At its end the streams stand where they
-  /// stood at its start.
+  /// While one lives, draws of this thread are part of a capture. Its end moves the streams back to
+  /// where they stood at its start.
   class Scope {
    public:
     explicit Scope(CapturedDraws& draws) noexcept : before_(std::exchange(current_, &draws)) {}
@@ -39,8 +39,8 @@ class REFRAIN_API CapturedDraws {
     CapturedDraws* before_;
   };
 
-  /// Before each run: the shifts to where the streams stand, and the streams behind what the run
-  /// draws.
+  /// Called before each run: sets the shifts to where the streams stand, and moves the streams by
+  /// what the run draws.
   void advance() {
     for (Stream& stream : streams_) {
       const std::uint64_t position = stream.random->state().position;
@@ -51,14 +51,14 @@ class REFRAIN_API CapturedDraws {
     }
   }
 
-  /// What a kernel adds to the stream's position, [1] i64 on the device; undefined when nothing is
-  /// recorded.
+  /// The number that a kernel adds to the stream's position, [1] i64 on the device; undefined when
+  /// no capture is in progress.
   static Tensor shift_of(Random& random, Device device) {
     if (current_ == nullptr) return {};
     for (const Stream& stream : current_->streams_) {
       if (stream.random == &random) return stream.shift;
     }
-    // Not set while work is recorded: that would be recorded, too, and undo advance() in each run.
+    // A capture would contain this zero(), which would then undo advance() in each run.
     Tensor shift({1}, DType::i64, device);
     if (!is_capturing()) shift.zero();
     current_->streams_.push_back({.random = &random,
@@ -71,8 +71,8 @@ class REFRAIN_API CapturedDraws {
  private:
   struct Stream {
     Random* random;
-    std::uint64_t start;    ///< position in the recording
-    std::uint64_t per_run;  ///< blocks that a run draws
+    std::uint64_t start;    ///< position at the capture
+    std::uint64_t per_run;  ///< blocks that one run draws
     Tensor shift;
   };
 
@@ -84,4 +84,4 @@ class REFRAIN_API CapturedDraws {
   std::vector<Stream> streams_;
 };
 
-}  // namespace refrain
+}  // namespace refrain::detail

@@ -3,61 +3,84 @@
 
 #include "refrain/autograd/tape.hpp"
 
-namespace refrain::ops {
+namespace refrain::detail {
 
+inline void check_defined(const char* op, const char* argument, const Tensor& x) {
+  if (!x.defined()) throw ShapeError(concat(op, ": ", argument, " is undefined"));
+}
 inline void check_defined(const char* op, const char* argument, const Variable& x) {
   if (!x.defined() || !x.value().defined())
     throw ShapeError(concat(op, ": ", argument, " is undefined"));
 }
 
-inline void check_rank(const char* op, const char* argument, const Variable& x, int rank) {
+template <class X>  // Tensor or Variable, also below
+void check_rank(const char* op, const char* argument, const X& x, int rank) {
   check_defined(op, argument, x);
   if (x.shape().rank() != rank) {
     throw ShapeError(concat(op, ": expected ", argument, " of rank ", rank, ", got ", x.shape()));
   }
 }
 
-inline void check_shape(const char* op, const char* argument, const Variable& x,
-                        const Shape& shape) {
+/// Defined and with a last axis.
+template <class X>
+void check_has_rows(const char* op, const char* argument, const X& x) {
+  check_defined(op, argument, x);
+  if (x.shape().rank() < 1)
+    throw ShapeError(concat(op, ": expected ", argument, " of rank 1 or more, got a scalar"));
+}
+
+template <class X>
+void check_shape(const char* op, const char* argument, const X& x, const Shape& shape) {
   check_defined(op, argument, x);
   if (x.shape() != shape)
     throw ShapeError(concat(op, ": expected ", argument, " of ", shape, ", got ", x.shape()));
 }
 
 /// As check_shape, for an argument that may be undefined.
-inline void check_optional(const char* op, const char* argument, const Variable& x,
-                           const Shape& shape) {
+template <class X>
+void check_optional(const char* op, const char* argument, const X& x, const Shape& shape) {
   if (x.defined()) check_shape(op, argument, x, shape);
 }
 
-/// Same element type and device as `like`; undefined arguments pass.
-inline void check_like(const char* op, const Variable& like,
-                       std::initializer_list<const Variable*> others) {
-  if (!is_floating(like.dtype()))
-    throw DTypeError(concat(op, ": expected f32 or f64, got ", like.dtype()));
-  for (const Variable* other : others) {
-    if (!other->defined()) continue;
-    if (other->dtype() != like.dtype()) {
-      throw DTypeError(concat(op, ": expected all arguments of ", like.dtype(), ", got one of ",
-                              other->dtype(), ": ", other->shape()));
-    }
-    if (other->device() != like.device()) {
-      throw DeviceError(concat(op, ": expected all arguments on ", like.device(), ", got one on ",
-                               other->device(), ": ", other->shape()));
-    }
+/// The dtype and device of `like`; an undefined argument passes.
+template <class X>
+void check_kind(const char* op, const Variable& like, const X& x) {
+  if (!x.defined()) return;
+  if (x.dtype() != like.dtype()) {
+    throw DTypeError(concat(op, ": expected all arguments of ", like.dtype(), ", got one of ",
+                            x.dtype(), ": ", x.shape()));
+  }
+  if (x.device() != like.device()) {
+    throw DeviceError(concat(op, ": expected all arguments on ", like.device(), ", got one on ",
+                             x.device(), ": ", x.shape()));
   }
 }
 
-/// i32 ids on `device`, each in [0, bound). Off the CPU their values are the caller's promise:
-/// looking at them would wait.
+/// A floating dtype, and the same dtype and device for all `others` that are defined.
+template <class... Others>
+void check_like(const char* op, const Variable& like, const Others&... others) {
+  if (!is_floating(like.dtype()))
+    throw DTypeError(concat(op, ": expected f32 or f64, got ", like.dtype()));
+  (check_kind(op, like, others), ...);
+}
+
+/// Two defined values of the same shape, dtype and device.
+inline void check_pair(const char* op, const Variable& a, const Variable& b) {
+  check_defined(op, "a", a);
+  check_shape(op, "b", b, a.shape());
+  check_like(op, a, b);
+}
+
+/// i32 ids on `device`, each in [0, bound). Off the CPU the caller guarantees their values: reading
+/// them would wait for the device.
 inline void check_ids(const char* op, const char* argument, const Tensor& ids, std::int64_t bound,
                       Device device) {
-  if (!ids.defined()) throw ShapeError(concat(op, ": ", argument, " is undefined"));
+  check_defined(op, argument, ids);
   if (ids.dtype() != DType::i32)
     throw DTypeError(concat(op, ": expected ", argument, " of i32, got ", ids.dtype()));
   if (ids.device() != device) {
-    throw DeviceError(concat(op, ": ", argument, " live on ", ids.device(),
-                             ", the other arguments on ", device,
+    throw DeviceError(concat(op, ": expected ", argument, " on ", device,
+                             " like the other arguments, got some on ", ids.device(),
                              "; copy them with to(Device::", device, ")"));
   }
   if (device != Device::cpu) return;
@@ -70,8 +93,8 @@ inline void check_ids(const char* op, const char* argument, const Tensor& ids, s
   }
 }
 
-/// One id for each row of x: ids of x's shape without the last axis, or one of the two laid flat.
-/// Equal numbers alone are not enough: ids [B,T] would pass for x [T,B,C].
+/// One id for each row of x: ids of x's shape without the last axis, or either of the two flattened
+/// to one axis. The same number of ids does not suffice: ids [B,T] would pass for x [T,B,C].
 inline void check_id_per_row(const char* op, const char* argument, const Tensor& ids,
                              const char* rows, const Variable& x) {
   const std::span<const std::int64_t> extents = x.shape().extents();
@@ -82,24 +105,17 @@ inline void check_id_per_row(const char* op, const char* argument, const Tensor&
                           ", got ", ids.shape()));
 }
 
-/// Steps between taps: as many as an id counts at the most, so that taps times dilation fit 64
-/// bits.
+/// Time steps between taps. The limit keeps taps times dilation within 64 bits.
 inline void check_dilation(const char* op, std::int64_t dilation) {
-  constexpr std::int64_t most = 0x7FFF'FFFF;
-  if (dilation < 1 || dilation > most)
-    throw OptionError(concat(op, ": expected dilation from 1 to ", most, ", got ", dilation));
+  constexpr std::int64_t max_dilation = 0x7FFF'FFFF;
+  if (dilation < 1 || dilation > max_dilation)
+    throw OptionError(
+        concat(op, ": expected dilation from 1 to ", max_dilation, ", got ", dilation));
 }
 
-inline View view_of(const Tensor& x) { return x.defined() ? x.view() : View(); }
-inline View view_of(const Variable& x) { return x.defined() ? x.value().view() : View(); }
-
-/// An uninitialized tensor like x when `wanted`, else an undefined one.
-inline Tensor empty_like(const Variable& x, bool wanted = true) {
-  return wanted ? Tensor(x.shape(), x.dtype(), x.device()) : Tensor();
+/// What is added to a variance before its square root.
+inline void check_epsilon(const char* op, double epsilon) {
+  if (!(epsilon >= 0)) throw OptionError(concat(op, ": expected epsilon >= 0, got ", epsilon));
 }
 
-inline MutableView mutable_view_of(Tensor& tensor) {
-  return tensor.defined() ? tensor.mutable_view() : MutableView();
-}
-
-}  // namespace refrain::ops
+}  // namespace refrain::detail

@@ -1,58 +1,90 @@
 #pragma once
-/// Training losses, each fused with its gradient. Dtypes f32, f64; ids i32. All return a scalar of
-/// shape [].
+/// Training losses, each computed in one pass with its gradients. Dtypes f32, f64; ids i32. All
+/// return a scalar of shape [].
 
-#include <cmath>
+#include <utility>
 
-#include "refrain/ops/pointwise.hpp"
+#include "refrain/kernels/loss.hpp"
+#include "refrain/kernels/pointwise.hpp"
+#include "refrain/ops/check.hpp"
 
 namespace refrain {
 
+namespace detail {
+
+/// Uninitialized elements for the gradient of an input when it will be wanted, else undefined.
+inline Tensor gradient_of(const Variable& input, const Shape& shape) {
+  return is_recorded(input) ? empty_like(input.value(), shape) : Tensor();
+}
+inline Tensor gradient_of(const Variable& input) {
+  return is_recorded(input) ? empty_like(input.value()) : Tensor();
+}
+
+/// gradient * dy for a loss, without a copy when dy is 1.
+inline Tensor times(const Tensor& gradient, const UpstreamGradient& dy) {
+  if (dy.is_one()) return gradient;
+  Tensor product = empty_like(gradient);
+  kernels::run(kernels::Multiply{.a = gradient, .b = dy, .out = product});
+  return product;
+}
+
+/// The ids `first`, then the ids `second`, on one axis.
+inline Tensor joined_ids(const Tensor& first, const Tensor& second) {
+  Tensor ids({first.numel() + second.numel()}, DType::i32, first.device());
+  ids.slice(0, first.numel()).copy_from(first.reshape({first.numel()}));
+  ids.slice(first.numel(), ids.numel()).copy_from(second.reshape({second.numel()}));
+  return ids;
+}
+
+/// Checks the arguments that both softmax losses take.
+inline void check_scores(const char* op, const Variable& hidden, const Variable& weight,
+                         const Variable& bias, const Tensor& targets) {
+  check_has_rows(op, "hidden", hidden);
+  check_rank(op, "weight", weight, 2);
+  check_shape(op, "weight", weight, {weight.size(0), hidden.size(-1)});
+  check_optional(op, "bias", bias, {weight.size(0)});
+  check_like(op, hidden, weight, bias);
+  check_id_per_row(op, "targets", targets, "hidden", hidden);
+  check_ids(op, "targets", targets, weight.size(0), hidden.device());
+}
+
+}  // namespace detail
+
 struct SoftmaxLossOptions {
   std::int64_t ignored = -1;  ///< targets with this id do not count (-1: all count)
-  bool relu = false;          ///< apply relu to the hidden vectors first
+  bool relu = false;          ///< apply relu to the hidden vectors before the product
 };
 
 /// Mean over the counted targets of the cross-entropy of softmax(h weight^T + bias), h = hidden or
 /// relu(hidden).
 ///
-/// hidden [...,C], weight [V,C], bias [V] or undefined, targets i32 [...] in [0,V). The [P,V]
-/// scores are computed in blocks and never held at once; the gradients are computed in the same
-/// pass. Without a counted target the loss is 0. Throws ShapeError, DTypeError, DeviceError.
+/// hidden [...,C], weight [V,C], bias [V] or undefined, targets i32 [...] in [0,V). The scores of
+/// all P hidden vectors, [P,V], are computed in blocks and never exist as a whole. Without a counted
+/// target the loss is 0. Throws ShapeError, DTypeError, DeviceError.
 inline Variable softmax_loss(const Variable& hidden, const Variable& weight, const Variable& bias,
                              const Tensor& targets, SoftmaxLossOptions options = {}) {
   constexpr const char* op = "softmax_loss";
-  ops::check_defined(op, "hidden", hidden);
-  ops::check_rank(op, "weight", weight, 2);
-  if (hidden.shape().rank() < 1)
-    throw ShapeError("softmax_loss: expected hidden of rank 1 or more, got a scalar");
-  const Shape flat{hidden.shape().rows(), hidden.size(-1)};
-  ops::check_shape(op, "weight", weight, {weight.size(0), flat[1]});
-  ops::check_optional(op, "bias", bias, {weight.size(0)});
-  ops::check_like(op, hidden, {&weight, &bias});
-  ops::check_id_per_row(op, "targets", targets, "hidden", hidden);
-  ops::check_ids(op, "targets", targets, weight.size(0), hidden.device());
-  const bool recorded = NoGrad::is_recording();
-  Tensor loss({}, hidden.dtype(), hidden.device());
-  Tensor dhidden = ops::empty_like(hidden, recorded && hidden.requires_grad());
-  Tensor dweight = ops::empty_like(weight, recorded && weight.requires_grad());
-  Tensor dbias = recorded && bias.requires_grad() ? ops::empty_like(bias) : Tensor();
-  kernels::table(hidden.device())
-      .softmax_loss({.hidden = hidden.value().reshape(flat).view(),
-                     .weight = weight.value().view(),
-                     .bias = ops::view_of(bias),
-                     .targets = targets.view(),
-                     .loss = loss.mutable_view(),
-                     .dhidden = ops::mutable_view_of(dhidden),
-                     .dweight = ops::mutable_view_of(dweight),
-                     .dbias = ops::mutable_view_of(dbias),
-                     .ignored = options.ignored,
-                     .relu = options.relu});
+  detail::check_scores(op, hidden, weight, bias, targets);
+  Tensor loss = empty_like(hidden.value(), {});
+  Tensor dhidden = detail::gradient_of(hidden);
+  Tensor dweight = detail::gradient_of(weight);
+  Tensor dbias = detail::gradient_of(bias);
+  kernels::run(kernels::SoftmaxLoss{.hidden = hidden.value().as_matrix(),
+                                    .weight = weight,
+                                    .bias = bias,
+                                    .targets = targets,
+                                    .loss = loss,
+                                    .dhidden = dhidden,
+                                    .dweight = dweight,
+                                    .dbias = dbias,
+                                    .ignored = options.ignored,
+                                    .relu = options.relu});
   return record(op, std::move(loss), {hidden, weight, bias},
-                [dhidden, dweight, dbias](const Tensor& dy, InputGradients& in) {
-                  if (in.wants(0)) in.add(0, ops::times_upstream(dhidden, dy, in));
-                  if (in.wants(1)) in.add(1, ops::times_upstream(dweight, dy, in));
-                  if (in.wants(2)) in.add(2, ops::times_upstream(dbias, dy, in));
+                [dhidden, dweight, dbias](const UpstreamGradient& dy, auto& hidden_gradient,
+                                          auto& weight_gradient, auto& bias_gradient) {
+                  if (hidden_gradient.wanted()) hidden_gradient.add(detail::times(dhidden, dy));
+                  if (weight_gradient.wanted()) weight_gradient.add(detail::times(dweight, dy));
+                  if (bias_gradient.wanted()) bias_gradient.add(detail::times(dbias, dy));
                 });
 }
 
@@ -68,90 +100,68 @@ struct SampledSoftmaxLossOptions {
   bool remove_hits = true;    ///< leave out candidates equal to the row's own target
 };
 
-/// Mean over the counted rows of the cross-entropy of the target against the candidates, scores
-/// corrected by minus log Q.
+/// Mean over the counted rows of the cross-entropy of the target against the candidates, where log
+/// of the expected count is subtracted from each score.
 ///
 /// hidden [...,C], weight [V,C], bias [V] or undefined, targets i32 [...]. The gradients of weight
 /// and bias are row-sparse. Throws ShapeError, DTypeError, DeviceError. Source: Jean et al. 2015;
-/// the sampling correction as in PeterRec's and CmnRec's code.
+/// the correction as in the code of PeterRec and CmnRec.
 inline Variable sampled_softmax_loss(const Variable& hidden, const Variable& weight,
                                      const Variable& bias, const Tensor& targets,
                                      const Candidates& candidates,
                                      SampledSoftmaxLossOptions options = {}) {
   constexpr const char* op = "sampled_softmax_loss";
-  ops::check_defined(op, "hidden", hidden);
-  ops::check_rank(op, "weight", weight, 2);
-  if (hidden.shape().rank() < 1)
-    throw ShapeError("sampled_softmax_loss: expected hidden of rank 1 or more, got a scalar");
-  const Shape flat{hidden.shape().rows(), hidden.size(-1)};
-  ops::check_shape(op, "weight", weight, {weight.size(0), flat[1]});
-  ops::check_optional(op, "bias", bias, {weight.size(0)});
-  ops::check_like(op, hidden, {&weight, &bias});
-  ops::check_id_per_row(op, "targets", targets, "hidden", hidden);
-  ops::check_ids(op, "targets", targets, weight.size(0), hidden.device());
-  ops::check_ids(op, "candidates.ids", candidates.ids, weight.size(0), hidden.device());
-  if (candidates.log_q_true.defined() != candidates.log_q_negative.defined()) {
+  const auto& [negatives, log_q_true, log_q_negative] = candidates;
+  detail::check_scores(op, hidden, weight, bias, targets);
+  detail::check_ids(op, "candidates.ids", negatives, weight.size(0), hidden.device());
+  if (log_q_true.defined() != log_q_negative.defined()) {
     throw ShapeError(concat(
         "sampled_softmax_loss: expected log_q_true and log_q_negative both or neither, got only ",
-        candidates.log_q_true.defined() ? "log_q_true" : "log_q_negative"));
+        log_q_true.defined() ? "log_q_true" : "log_q_negative"));
   }
-  const std::int64_t samples = candidates.ids.numel();
-  if (candidates.log_q_true.defined()) {
-    ops::check_shape(op, "candidates.log_q_true", Variable(candidates.log_q_true), {flat[0]});
-    ops::check_shape(op, "candidates.log_q_negative", Variable(candidates.log_q_negative),
-                     {samples});
-    const Variable log_q_true(candidates.log_q_true);
-    const Variable log_q_negative(candidates.log_q_negative);
-    ops::check_like(op, hidden, {&log_q_true, &log_q_negative});
-  }
-  const bool recorded = NoGrad::is_recording();
-  const std::int64_t rows = samples + flat[0];
-  Tensor loss({}, hidden.dtype(), hidden.device());
-  Tensor dhidden = ops::empty_like(hidden, recorded && hidden.requires_grad());
-  Tensor dweight = recorded && weight.requires_grad()
-                       ? Tensor({rows, flat[1]}, hidden.dtype(), hidden.device())
-                       : Tensor();
-  Tensor dbias =
-      recorded && bias.requires_grad() ? Tensor({rows}, hidden.dtype(), hidden.device()) : Tensor();
-  const auto optional = [](const Tensor& tensor) {
-    return tensor.defined() ? tensor.view() : View();
-  };
-  kernels::table(hidden.device())
-      .sampled_softmax_loss({.hidden = hidden.value().reshape(flat).view(),
-                             .weight = weight.value().view(),
-                             .bias = ops::view_of(bias),
-                             .targets = targets.view(),
-                             .negatives = candidates.ids.view(),
-                             .log_q_true = optional(candidates.log_q_true),
-                             .log_q_negative = optional(candidates.log_q_negative),
-                             .loss = loss.mutable_view(),
-                             .dhidden = ops::mutable_view_of(dhidden),
-                             .dweight_rows = ops::mutable_view_of(dweight),
-                             .dbias_rows = ops::mutable_view_of(dbias),
-                             .ignored = options.ignored,
-                             .remove_hits = options.remove_hits});
-  return record(
-      op, std::move(loss), {hidden, weight, bias},
-      [dhidden, dweight, dbias, targets, negatives = candidates.ids](const Tensor& dy,
-                                                                     InputGradients& in) {
-        if (in.wants(0)) in.add(0, ops::times_upstream(dhidden, dy, in));
-        if (!in.wants(1) && !in.wants(2)) return;
-        Tensor ids({negatives.numel() + targets.numel()}, DType::i32, negatives.device());
-        ids.slice(0, negatives.numel()).copy_from(negatives.reshape({negatives.numel()}));
-        ids.slice(negatives.numel(), ids.numel()).copy_from(targets.reshape({targets.numel()}));
-        if (in.wants(1)) in.add(1, coalesce(ids, ops::times_upstream(dweight, dy, in)));
-        if (in.wants(2)) in.add(2, coalesce(ids, ops::times_upstream(dbias, dy, in)));
-      });
+  const std::int64_t samples = negatives.numel();
+  const std::int64_t rows = samples + hidden.shape().rows();
+  detail::check_optional(op, "candidates.log_q_true", log_q_true, {hidden.shape().rows()});
+  detail::check_optional(op, "candidates.log_q_negative", log_q_negative, {samples});
+  detail::check_like(op, hidden, log_q_true, log_q_negative);
+  Tensor loss = empty_like(hidden.value(), {});
+  Tensor dhidden = detail::gradient_of(hidden);
+  Tensor dweight = detail::gradient_of(weight, {rows, hidden.size(-1)});
+  Tensor dbias = detail::gradient_of(bias, {rows});
+  kernels::run(kernels::SampledSoftmaxLoss{.hidden = hidden.value().as_matrix(),
+                                           .weight = weight,
+                                           .bias = bias,
+                                           .targets = targets,
+                                           .negatives = negatives,
+                                           .log_q_true = log_q_true,
+                                           .log_q_negative = log_q_negative,
+                                           .loss = loss,
+                                           .dhidden = dhidden,
+                                           .dweight_rows = dweight,
+                                           .dbias_rows = dbias,
+                                           .ignored = options.ignored,
+                                           .remove_hits = options.remove_hits});
+  return record(op, std::move(loss), {hidden, weight, bias},
+                [dhidden, dweight, dbias, targets, negatives = candidates.ids](
+                    const UpstreamGradient& dy, auto& hidden_gradient, auto& weight_gradient,
+                    auto& bias_gradient) {
+                  if (hidden_gradient.wanted()) hidden_gradient.add(detail::times(dhidden, dy));
+                  if (!weight_gradient.wanted() && !bias_gradient.wanted()) return;
+                  const Tensor ids = detail::joined_ids(negatives, targets);
+                  if (weight_gradient.wanted())
+                    weight_gradient.add(coalesce(ids, detail::times(dweight, dy)));
+                  if (bias_gradient.wanted())
+                    bias_gradient.add(coalesce(ids, detail::times(dbias, dy)));
+                });
 }
 
-namespace ops {
-
+namespace detail {
 inline Variable pair_loss(const char* op, kernels::PairLossKind kind, const Variable& user,
                           const Variable& table, const Tensor& positives, const Tensor& negatives) {
   check_rank(op, "user", user, 2);
   check_rank(op, "table", table, 2);
   check_shape(op, "table", table, {table.size(0), user.size(1)});
-  check_like(op, user, {&table});
+  check_like(op, user, table);
   const std::int64_t batch = user.size(0);
   if (batch == 0) throw ShapeError(concat(op, ": expected at least one user, got ", user.shape()));
   for (const Tensor* ids : {&positives, &negatives}) {
@@ -160,50 +170,45 @@ inline Variable pair_loss(const char* op, kernels::PairLossKind kind, const Vari
     if (ids->shape() != Shape{batch})
       throw ShapeError(concat(op, ": expected ids of ", Shape{batch}, ", got ", ids->shape()));
   }
-  const bool recorded = NoGrad::is_recording();
-  Tensor loss({}, user.dtype(), user.device());
-  Tensor duser = empty_like(user, recorded && user.requires_grad());
-  Tensor dtable = recorded && table.requires_grad()
-                      ? Tensor({2 * batch, user.size(1)}, user.dtype(), user.device())
-                      : Tensor();
-  kernels::table(user.device())
-      .pair_loss({.user = user.value().view(),
-                  .table = table.value().view(),
-                  .positives = positives.view(),
-                  .negatives = negatives.view(),
-                  .loss = loss.mutable_view(),
-                  .duser = mutable_view_of(duser),
-                  .dtable_rows = mutable_view_of(dtable),
-                  .kind = kind});
-  return record(op, std::move(loss), {user, table},
-                [duser, dtable, positives, negatives, batch](const Tensor& dy, InputGradients& in) {
-                  if (in.wants(0)) in.add(0, times_upstream(duser, dy, in));
-                  if (!in.wants(1)) return;
-                  Tensor ids({2 * batch}, DType::i32, dy.device());
-                  ids.slice(0, batch).copy_from(positives);
-                  ids.slice(batch, 2 * batch).copy_from(negatives);
-                  in.add(1, coalesce(ids, times_upstream(dtable, dy, in)));
-                });
+  Tensor loss = empty_like(user.value(), {});
+  Tensor duser = gradient_of(user);
+  Tensor dtable = gradient_of(table, {2 * batch, user.size(1)});
+  kernels::run(kernels::PairLoss{.user = user,
+                                 .table = table,
+                                 .positives = positives,
+                                 .negatives = negatives,
+                                 .loss = loss,
+                                 .duser = duser,
+                                 .dtable_rows = dtable,
+                                 .kind = kind});
+  return record(
+      op, std::move(loss), {user, table},
+      [duser, dtable, positives, negatives](const UpstreamGradient& dy, auto& user_gradient,
+                                            auto& table_gradient) {
+        if (user_gradient.wanted()) user_gradient.add(times(duser, dy));
+        if (table_gradient.wanted())
+          table_gradient.add(coalesce(joined_ids(positives, negatives), times(dtable, dy)));
+      });
 }
+}  // namespace detail
 
-}  // namespace ops
-
-/// Bayesian personalized ranking: mean of -log sigmoid(p - n), p = user . table[positive], n = user
-/// . table[negative].
+/// Bayesian personalized ranking: mean of -log sigmoid(p - n) with p = user . table[positive] and
+/// n = user . table[negative].
 ///
 /// user [B,C], table [V,C], positives, negatives i32 [B].  The table's gradient is row-sparse.
 /// Throws ShapeError, DTypeError, DeviceError.  Source: Rendle et al. 2009; PeterRec, equation 7.
 inline Variable bpr_loss(const Variable& user, const Variable& table, const Tensor& positives,
                          const Tensor& negatives) {
-  return ops::pair_loss("bpr_loss", kernels::PairLossKind::bpr, user, table, positives, negatives);
+  return detail::pair_loss("bpr_loss", kernels::PairLossKind::bpr, user, table, positives,
+                           negatives);
 }
 
-/// Logistic loss with one negative per positive: mean of -log sigmoid(p) - log(1 - sigmoid(n));
-/// arguments as for bpr_loss.
+/// Logistic loss with one negative per positive: mean of -log sigmoid(p) - log(1 - sigmoid(n)), in
+/// the terms and with the arguments of bpr_loss.
 inline Variable logistic_loss(const Variable& user, const Variable& table, const Tensor& positives,
                               const Tensor& negatives) {
-  return ops::pair_loss("logistic_loss", kernels::PairLossKind::logistic, user, table, positives,
-                        negatives);
+  return detail::pair_loss("logistic_loss", kernels::PairLossKind::logistic, user, table, positives,
+                           negatives);
 }
 
 }  // namespace refrain

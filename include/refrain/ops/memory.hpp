@@ -3,11 +3,12 @@
 
 #include <utility>
 
+#include "refrain/kernels/memory.hpp"
 #include "refrain/ops/check.hpp"
 
 namespace refrain {
 
-/// What a memory of N words of W elements with R read heads holds for a batch of B sequences.
+/// The state of a memory for a batch of B sequences: N words of W elements, R read heads.
 struct MemoryState {
   Variable words;            ///< [B,N,W]
   Variable usage;            ///< [B,N]
@@ -15,7 +16,7 @@ struct MemoryState {
   Variable link;             ///< [B,N,N]
   Variable write_weighting;  ///< [B,N]
   Variable read_weightings;  ///< [B,R,N]
-  Variable read_vectors;     ///< [B,R,W]: the latest read; the next step does not depend on them
+  Variable read_vectors;     ///< [B,R,W]: the last read; the next memory step does not use them
 
   /// The same values without their history.
   MemoryState detach() const {
@@ -52,7 +53,7 @@ constexpr std::int64_t memory_interface_size(std::int64_t heads, std::int64_t wo
   return heads * word_size + 3 * word_size + 5 * heads + 3;
 }
 
-namespace ops {
+namespace detail {
 
 inline void check_memory(const char* op, const Variable& interface, const MemoryState& memory) {
   check_rank(op, "interface", interface, 2);
@@ -73,33 +74,28 @@ inline void check_memory(const char* op, const Variable& interface, const Memory
   check_shape(op, "read_weightings", memory.read_weightings, {batch, heads, words});
   check_shape(op, "interface", interface,
               {batch, memory_interface_size(heads, memory.words.size(2))});
-  check_like(op, interface,
-             {&memory.words, &memory.usage, &memory.precedence, &memory.link,
-              &memory.write_weighting, &memory.read_weightings});
+  check_like(op, interface, memory.words, memory.usage, memory.precedence, memory.link,
+             memory.write_weighting, memory.read_weightings);
 }
 
-/// The tensors that a step depends on, or their gradients.
+/// The tensors of a memory that the next memory step reads.
 struct MemoryTensors {
   Tensor words, usage, precedence, link, write_weighting, read_weightings;
 
-  kernels::MemoryViews<View> views() const {
-    const auto view = [](const Tensor& tensor) {
-      return tensor.defined() ? tensor.view() : View();
-    };
-    return {view(words), view(usage),           view(precedence),
-            view(link),  view(write_weighting), view(read_weightings)};
+  // NOLINTBEGIN(google-explicit-constructor): as a Tensor
+  operator kernels::MemoryViews<View>() const {
+    return {words, usage, precedence, link, write_weighting, read_weightings};
   }
-  kernels::MemoryViews<MutableView> mutable_views() {
-    return {mutable_view_of(words),           mutable_view_of(usage),
-            mutable_view_of(precedence),      mutable_view_of(link),
-            mutable_view_of(write_weighting), mutable_view_of(read_weightings)};
+  operator kernels::MemoryViews<MutableView>() & {
+    return {words, usage, precedence, link, write_weighting, read_weightings};
   }
+  // NOLINTEND(google-explicit-constructor)
 };
 
-}  // namespace ops
+}  // namespace detail
 
-/// Writes to a memory and reads from it, as the interface vector says (see
-/// kernels::MemoryStepForward for its parts and the formulas).
+/// One write to a memory and one read from it, as the interface vector determines (its parts and
+/// the formulas: kernels::MemoryStepForward).
 ///
 /// interface [B, R W + 3 W + 5 R + 3], raw -> the memory after the step with its read vectors.
 /// `before` is not changed; its read vectors may be undefined. Throws ShapeError, DTypeError,
@@ -108,57 +104,42 @@ struct MemoryTensors {
 /// memory", with one write head.
 inline MemoryState memory_step(const Variable& interface, const MemoryState& before) {
   constexpr const char* op = "memory_step";
-  ops::check_memory(op, interface, before);
-  const ops::MemoryTensors old{before.words.value(),           before.usage.value(),
-                               before.precedence.value(),      before.link.value(),
-                               before.write_weighting.value(), before.read_weightings.value()};
-  ops::MemoryTensors after{
-      ops::empty_like(before.words),           ops::empty_like(before.usage),
-      ops::empty_like(before.precedence),      ops::empty_like(before.link),
-      ops::empty_like(before.write_weighting), ops::empty_like(before.read_weightings)};
-  const Shape vectors{before.words.size(0), before.read_weightings.size(1), before.words.size(2)};
-  Tensor read_vectors(vectors, interface.dtype(), interface.device());
-  kernels::table(interface.device())
-      .memory_step_forward({.interface = interface.value().view(),
-                            .before = old.views(),
-                            .after = after.mutable_views(),
-                            .read_vectors = read_vectors.mutable_view()});
-  std::array<Tensor, 7> values{after.words, after.usage,           after.precedence,
-                               after.link,  after.write_weighting, after.read_weightings,
-                               read_vectors};
-  auto [words, usage, precedence, link, write_weighting, read_weightings, reads] = record<7>(
-      op, std::move(values),
+  detail::check_memory(op, interface, before);
+  const detail::MemoryTensors old{before.words.value(),           before.usage.value(),
+                                  before.precedence.value(),      before.link.value(),
+                                  before.write_weighting.value(), before.read_weightings.value()};
+  detail::MemoryTensors after{empty_like(old.words),           empty_like(old.usage),
+                              empty_like(old.precedence),      empty_like(old.link),
+                              empty_like(old.write_weighting), empty_like(old.read_weightings)};
+  const std::int64_t heads = old.read_weightings.size(1);
+  Tensor reads = empty_like(old.words, {old.words.size(0), heads, old.words.size(2)});
+  kernels::run(kernels::MemoryStepForward{
+      .interface = interface, .before = old, .after = after, .read_vectors = reads});
+  auto [words, usage, precedence, link, write_weighting, read_weightings, read_vectors] = record(
+      op,
+      {after.words, after.usage, after.precedence, after.link, after.write_weighting,
+       after.read_weightings, reads},
       {interface, before.words, before.usage, before.precedence, before.link,
        before.write_weighting, before.read_weightings},
-      [control = interface.value(), old, after](const std::array<Tensor, 7>& dy,
-                                                InputGradients& in) {
-        const auto wanted = [&in](int index, const Tensor& like) {
-          return in.wants(index) ? Tensor(like.shape(), like.dtype(), like.device()) : Tensor();
-        };
-        const ops::MemoryTensors dafter{dy[0], dy[1], dy[2], dy[3], dy[4], dy[5]};
-        Tensor dcontrol = wanted(0, control);
-        ops::MemoryTensors dbefore{wanted(1, old.words),           wanted(2, old.usage),
-                                   wanted(3, old.precedence),      wanted(4, old.link),
-                                   wanted(5, old.write_weighting), wanted(6, old.read_weightings)};
-        kernels::table(control.device())
-            .memory_step_backward({.interface = control.view(),
-                                   .before = old.views(),
-                                   .after = after.views(),
-                                   .dafter = dafter.views(),
-                                   .dread_vectors = dy[6].defined() ? dy[6].view() : View(),
-                                   .dinterface = ops::mutable_view_of(dcontrol),
-                                   .dbefore = dbefore.mutable_views()});
-        int index = 0;
-        for (Tensor* gradient :
-             {&dcontrol, &dbefore.words, &dbefore.usage, &dbefore.precedence, &dbefore.link,
-              &dbefore.write_weighting, &dbefore.read_weightings}) {
-          if (gradient->defined()) in.add(index, std::move(*gradient));
-          ++index;
-        }
+      [interface = interface.value(), old, after](
+          const Tensor& dwords_after, const Tensor& dusage_after, const Tensor& dprecedence_after,
+          const Tensor& dlink_after, const Tensor& dwrite_weighting_after,
+          const Tensor& dread_weightings_after, const Tensor& dread_vectors,  //
+          auto& dinterface, auto& dwords, auto& dusage, auto& dprecedence, auto& dlink,
+          auto& dwrite_weighting, auto& dread_weightings) {
+        kernels::run(kernels::MemoryStepBackward{
+            .interface = interface,
+            .before = old,
+            .after = after,
+            .dafter = {dwords_after, dusage_after, dprecedence_after, dlink_after,
+                       dwrite_weighting_after, dread_weightings_after},
+            .dread_vectors = dread_vectors,
+            .dinterface = dinterface,
+            .dbefore = {dwords, dusage, dprecedence, dlink, dwrite_weighting, dread_weightings}});
       });
-  return {std::move(words), std::move(usage),           std::move(precedence),
-          std::move(link),  std::move(write_weighting), std::move(read_weightings),
-          std::move(reads)};
+  return {std::move(words),       std::move(usage),           std::move(precedence),
+          std::move(link),        std::move(write_weighting), std::move(read_weightings),
+          std::move(read_vectors)};
 }
 
 }  // namespace refrain

@@ -1,5 +1,5 @@
 #pragma once
-/// One weight that many products share, laid out once.  Dtypes f32, f64.
+/// A weight that many products share, packed once.  Dtypes f32, f64.
 
 #include <utility>
 
@@ -7,7 +7,7 @@
 
 namespace refrain {
 
-/// A weight [out,in] and its packed forms; good as long as the weight's values stay as they are.
+/// A weight [out,in] and its packed forms, valid while the weight's values do not change.
 /// Copies share them.
 struct PackedWeight {
   Variable weight;
@@ -15,71 +15,59 @@ struct PackedWeight {
   Tensor backward;  ///< for dy weight; undefined unless it was packed while recording
 };
 
-namespace ops {
+namespace detail {
 inline Tensor packed(const Tensor& weight, bool transpose) {
   const std::int64_t depth = weight.size(transpose ? 1 : 0);
   const std::int64_t columns = weight.size(transpose ? 0 : 1);
-  const kernels::Table& table = kernels::table(weight.device());
-  if (table.packed_bytes == nullptr) throw Unsupported("pack: this device has no packed weights");
-  const std::size_t bytes = table.packed_bytes(depth, columns, weight.dtype());
-  Tensor out({static_cast<std::int64_t>(bytes / size_bytes(weight.dtype()))}, weight.dtype(),
-             weight.device());
-  table.pack_weights({.b = weight.view(), .packed = out.mutable_view(), .transpose_b = transpose});
-  return out;
+  Tensor form = empty_like(weight, {kernels::packed_elements(depth, columns)});
+  kernels::run(kernels::PackWeights{.b = weight, .packed = form, .transpose_b = transpose});
+  return form;
 }
-}  // namespace ops
+}  // namespace detail
 
-/// Lays out a weight [out,in] for packed_linear(); while recording, for the backward pass too.
+/// Packs a weight [out,in] for packed_linear(); while recording, for the backward pass too.
 /// Throws ShapeError, DTypeError.
 inline PackedWeight pack(const Variable& weight) {
-  ops::check_rank("pack", "weight", weight, 2);
-  ops::check_like("pack", weight, {});
-  return {weight, ops::packed(weight.value(), true),
-          NoGrad::is_recording() ? ops::packed(weight.value(), false) : Tensor()};
+  detail::check_rank("pack", "weight", weight, 2);
+  detail::check_like("pack", weight);
+  return {weight, detail::packed(weight.value(), true),
+          NoGrad::is_recording() ? detail::packed(weight.value(), false) : Tensor()};
 }
 
-/// linear(x, weight, bias) with a packed weight, whose gradient is added up in place: for many
-/// small products with one weight. A weight without its packed form is packed for this call.
+/// linear(x, weight, bias) with a packed weight, whose gradient is summed in place: for many small
+/// products with one weight. A form that is not packed is packed for this call.
 /// Throws ShapeError, DTypeError, DeviceError.
 inline Variable packed_linear(const Variable& x, const PackedWeight& weight,
                               const Variable& bias = {}) {
   constexpr const char* op = "packed_linear";
-  ops::check_defined(op, "x", x);
-  ops::check_rank(op, "weight", weight.weight, 2);
+  detail::check_defined(op, "x", x);
+  detail::check_rank(op, "weight", weight.weight, 2);
   const std::int64_t out = weight.weight.size(0);
   const std::int64_t in = weight.weight.size(1);
-  ops::check_optional(op, "bias", bias, {out});
-  ops::check_like(op, x, {&weight.weight, &bias});
+  detail::check_optional(op, "bias", bias, {out});
+  detail::check_like(op, x, weight.weight, bias);
   if (x.shape().rank() < 1 || x.size(-1) != in) {
     throw ShapeError(
         concat("packed_linear: expected x with a last axis of ", in, ", got ", x.shape()));
   }
-  const Tensor rows = x.value().reshape({x.shape().rows(), in});
-  const kernels::Table& table = kernels::table(x.device());
-  Tensor y({rows.size(0), out}, x.dtype(), x.device());
-  const Tensor form =
-      weight.forward.defined() ? weight.forward : ops::packed(weight.weight.value(), true);
-  table.packed_matmul(
-      {.a = rows.view(), .packed = form.view(), .bias = ops::view_of(bias), .c = y.mutable_view()});
-  return record(op, y.reshape(x.shape().with(-1, out)), {x, weight.weight, bias},
-                [rows, out, in, shape = x.shape(), raw = weight.weight.value(),
-                 packed = weight.backward](const Tensor& gradient, InputGradients& into) {
-                  const Tensor dy = gradient.reshape({rows.size(0), out});
-                  const kernels::Table& kernels = kernels::table(dy.device());
-                  if (into.wants(0)) {
-                    Tensor dx({rows.size(0), in}, dy.dtype(), dy.device());
-                    const Tensor transposed = packed.defined() ? packed : ops::packed(raw, false);
-                    kernels.packed_matmul(
-                        {.a = dy.view(), .packed = transposed.view(), .c = dx.mutable_view()});
-                    into.add(0, dx.reshape(shape));
-                  }
-                  if (into.wants(1)) {
-                    Tensor& dweight = into.sum(1, {out, in}, dy.dtype(), dy.device());
-                    kernels.add_outer_products(
-                        {.a = dy.view(), .b = rows.view(), .c = dweight.mutable_view()});
-                  }
-                  if (into.wants(2)) into.add(2, ops::sum_rows(dy));
-                });
+  const Tensor rows = x.value().as_matrix();
+  const Tensor packed =
+      weight.forward.defined() ? weight.forward : detail::packed(weight.weight.value(), true);
+  Tensor y = empty_like(rows, {rows.size(0), out});
+  kernels::run(kernels::PackedMatmul{.a = rows, .packed = packed, .bias = bias, .c = y});
+  return record(
+      op, y.reshape(x.shape().with(-1, out)), {x, weight.weight, bias},
+      [x = rows, weight = weight.weight.value(), packed = weight.backward](
+          const Tensor& upstream, auto& dx, auto& dweight, auto& dbias) {
+        const Tensor dy = upstream.as_matrix();
+        if (dx.wanted()) {
+          const Tensor form = packed.defined() ? packed : detail::packed(weight, false);
+          kernels::run(kernels::PackedMatmul{.a = dy, .packed = form, .c = dx.as_matrix()});
+        }
+        if (dweight.wanted())
+          kernels::run(kernels::AddOuterProducts{.a = dy, .b = x, .c = dweight.sum()});
+        if (dbias.wanted()) kernels::run(kernels::SumRows{.x = dy, .out = dbias});
+      });
 }
 
 }  // namespace refrain

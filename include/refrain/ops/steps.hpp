@@ -1,106 +1,106 @@
 #pragma once
-/// Time-major sequences [T,B,C]: taking them apart, putting them together, and vectors that hold
-/// for a span of steps. Dtypes f32, f64.
+/// Time steps of sequences: selecting, slicing and joining them, and vectors that hold for a span
+/// of steps. Dtypes f32, f64.
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "refrain/kernels/steps.hpp"
 #include "refrain/ops/check.hpp"
 
 namespace refrain {
 
-/// Steps [begin, end) of x [T,...]: shares x's elements. Throws ShapeError for a range outside
-/// [0,T].
-inline Variable slice_steps(const Variable& x, std::int64_t begin, std::int64_t end) {
-  ops::check_defined("slice_steps", "x", x);
-  return record("slice_steps", x.value().slice(begin, end), {x},
-                [whole = x.shape(), begin](const Tensor& dy, InputGradients& in) {
-                  in.add_slice(0, whole, begin, dy);
-                });
+/// x[:, step, :] of x [B,T,C] -> [B,C]; a negative step counts from the end. Throws ShapeError when
+/// there is no such step, DTypeError.
+inline Variable select_step(const Variable& x, std::int64_t step) {
+  constexpr const char* op = "select_step";
+  detail::check_rank(op, "x", x, 3);
+  detail::check_like(op, x);
+  const std::int64_t at = step < 0 ? step + x.size(1) : step;
+  if (at < 0 || at >= x.size(1))
+    throw ShapeError(concat("select_step: expected a step of x ", x.shape(), ", got ", step));
+  Tensor y = empty_like(x.value(), {x.size(0), x.size(2)});
+  kernels::run(kernels::SelectStep{.x = x, .y = y, .step = at});
+  return record(op, std::move(y), {x}, [at](const Tensor& dy, auto& dx) {
+    kernels::run(kernels::SelectStepBackward{.dy = dy, .dx = dx, .step = at});
+  });
 }
 
-/// Step `step` (negative: from the end) of x [T,...] without the step axis: shares x's elements.
+/// Steps [begin, end) of x [T,...], sharing x's elements. Throws ShapeError for a range outside
+/// [0,T].
+inline Variable slice_steps(const Variable& x, std::int64_t begin, std::int64_t end) {
+  detail::check_defined("slice_steps", "x", x);
+  return record("slice_steps", x.value().slice(begin, end), {x},
+                [begin](const Tensor& dy, auto& dx) { dx.add_slice(begin, dy); });
+}
+
+/// Step `step` (negative: from the end) of x [T,...] without the step axis, sharing x's elements.
 /// Throws ShapeError for a step outside [-T,T).
 inline Variable one_step(const Variable& x, std::int64_t step) {
-  ops::check_defined("one_step", "x", x);
-  if (x.shape().rank() < 1)
-    throw ShapeError("one_step: expected x of rank 1 or more, got a scalar");
+  detail::check_has_rows("one_step", "x", x);
   const std::int64_t steps = x.size(0);
   const std::int64_t at = step < 0 ? step + steps : step;
   if (at < 0 || at >= steps)
-    throw ShapeError(concat("one_step: step ", step, " is outside ", x.shape()));
-  return record("one_step",
-                x.value().slice(at, at + 1).reshape(Shape(x.shape().extents().subspan(1))), {x},
-                [whole = x.shape(), at](const Tensor& dy, InputGradients& in) {
-                  in.add_slice(0, whole, at, dy.reshape(whole.with(0, 1)));
-                });
+    throw ShapeError(concat("one_step: expected a step of x ", x.shape(), ", got ", step));
+  return record(
+      "one_step", x.value().slice(at, at + 1).reshape(Shape(x.shape().extents().subspan(1))), {x},
+      [at](const Tensor& dy, auto& dx) { dx.add_slice(at, dy.reshape(dx.shape().with(0, 1))); });
 }
 
-/// The pieces [T_i,...] one after the other: [sum T_i,...]. Throws ShapeError, DTypeError,
-/// DeviceError, also without a piece.
+/// The pieces [T_i,...] one after the other: [sum T_i,...]. Throws ShapeError, also without a
+/// piece, DTypeError, DeviceError.
 inline Variable concat_steps(std::span<const Variable> pieces) {
   constexpr const char* op = "concat_steps";
-  if (pieces.empty()) throw ShapeError("concat_steps: expected at least one piece");
+  if (pieces.empty()) throw ShapeError("concat_steps: expected at least one piece, got none");
   std::int64_t steps = 0;
   for (const Variable& piece : pieces) {
-    ops::check_defined(op, "a piece", piece);
-    if (piece.shape().rank() < 1)
-      throw ShapeError("concat_steps: expected pieces of rank 1 or more, got a scalar");
-    ops::check_shape(op, "a piece", piece, pieces[0].shape().with(0, piece.size(0)));
-    ops::check_like(op, pieces[0], {&piece});
+    detail::check_has_rows(op, "a piece", piece);
+    detail::check_shape(op, "a piece", piece, pieces[0].shape().with(0, piece.size(0)));
+    detail::check_like(op, pieces[0], piece);
     steps += piece.size(0);
   }
   if (pieces.size() == 1) return pieces[0];
-  Tensor y(pieces[0].shape().with(0, steps), pieces[0].dtype(), pieces[0].device());
-  PooledVector<std::int64_t> ends;
-  ends.reserve(pieces.size());
+  Tensor y = empty_like(pieces[0].value(), pieces[0].shape().with(0, steps));
+  detail::PooledVector<std::int64_t> begins;  // of each piece, and the end of the last
+  begins.reserve(pieces.size() + 1);
+  begins.push_back(0);
   for (const Variable& piece : pieces) {
-    const std::int64_t begin = ends.empty() ? 0 : ends.back();
-    ends.push_back(begin + piece.size(0));
-    y.slice(begin, ends.back()).copy_from(piece.value());
+    begins.push_back(begins.back() + piece.size(0));
+    y.slice(begins.end()[-2], begins.back()).copy_from(piece.value());
   }
   return record(op, std::move(y), pieces,
-                [ends = std::move(ends)](const Tensor& dy, InputGradients& in) {
-                  for (std::size_t i = 0; i < ends.size(); ++i) {
-                    const std::int64_t begin = i == 0 ? 0 : ends[i - 1];
-                    if (in.wants(static_cast<int>(i)))
-                      in.add(static_cast<int>(i), dy.slice(begin, ends[i]));
-                  }
+                [begins = std::move(begins)](const Tensor& dy, InputGradients dpieces) {
+                  for (std::size_t i = 0; i < dpieces.size(); ++i)
+                    dpieces[i].add(dy.slice(begins[i], begins[i + 1]));
                 });
 }
 
-namespace ops {
-inline Tensor swapped_axes(const Tensor& x) {
-  Tensor y({x.size(1), x.size(0), x.size(2)}, x.dtype(), x.device());
-  kernels::table(x.device()).swap_axes({.x = x.view(), .y = y.mutable_view()});
-  return y;
-}
-}  // namespace ops
-
 /// [I,J,C] -> [J,I,C]: batch-major to time-major and back.  Throws ShapeError, DTypeError.
 inline Variable swap_batch_time(const Variable& x) {
-  ops::check_rank("swap_batch_time", "x", x, 3);
-  ops::check_like("swap_batch_time", x, {});
-  return record("swap_batch_time", ops::swapped_axes(x.value()), {x},
-                [](const Tensor& dy, InputGradients& in) { in.add(0, ops::swapped_axes(dy)); });
+  constexpr const char* op = "swap_batch_time";
+  detail::check_rank(op, "x", x, 3);
+  detail::check_like(op, x);
+  Tensor y = empty_like(x.value(), {x.size(1), x.size(0), x.size(2)});
+  kernels::run(kernels::SwapAxes{.x = x, .y = y});
+  return record(op, std::move(y), {x}, [](const Tensor& dy, auto& dx) {
+    kernels::run(kernels::SwapAxes{.x = dy, .y = dx});
+  });
 }
 
 /// Ids i32 [I,J] -> [J,I].  Throws ShapeError, DTypeError.
 inline Tensor swap_batch_time(const Tensor& ids) {
-  if (!ids.defined() || ids.rank() != 2) {
-    throw ShapeError(concat("swap_batch_time: expected ids of rank 2, got ", ids.shape()));
-  }
+  detail::check_rank("swap_batch_time", "ids", ids, 2);
   if (ids.dtype() != DType::i32)
     throw DTypeError(concat("swap_batch_time: expected ids of i32, got ", ids.dtype()));
   const std::int64_t outer = ids.size(0);
   const std::int64_t inner = ids.size(1);
-  Tensor swapped({inner, outer}, DType::i32, ids.device());
+  Tensor swapped = empty_like(ids, {inner, outer});
   if (ids.device() != Device::cpu) {
-    // The kernel moves elements of four bytes and does not look at them.
-    const View x{ids.raw(), {outer, inner, 1}, DType::f32, ids.device()};
-    kernels::table(ids.device())
-        .swap_axes({.x = x, .y = {swapped.raw(), {inner, outer, 1}, DType::f32, ids.device()}});
+    // The kernel moves elements of four bytes without reading them as numbers.
+    kernels::run(
+        kernels::SwapAxes{.x = {ids.raw(), {outer, inner, 1}, DType::f32, ids.device()},
+                          .y = {swapped.raw(), {inner, outer, 1}, DType::f32, ids.device()}});
     return swapped;
   }
   const std::int32_t* from = ids.data<std::int32_t>();
@@ -113,15 +113,16 @@ inline Tensor swap_batch_time(const Tensor& ids) {
 
 /// y[t] = x[t] + spans[k] for the steps ends[k-1] <= t < ends[k] (ends[-1] = 0) of span k.
 ///
-/// x [T,B,C], spans [S,B,C] -> [T,B,C]. Throws ShapeError unless the ends rise strictly to T and
-/// there is one a span.
+/// x [T,B,C], spans [S,B,C] -> [T,B,C]. Throws ShapeError unless the S ends rise strictly to T,
+/// DTypeError, DeviceError.
 inline Variable add_spans(const Variable& x, const Variable& spans,
                           std::span<const std::int64_t> ends) {
   constexpr const char* op = "add_spans";
-  ops::check_rank(op, "x", x, 3);
-  ops::check_shape(op, "spans", spans, x.shape().with(0, static_cast<std::int64_t>(ends.size())));
-  ops::check_like(op, x, {&spans});
-  Tensor host({static_cast<std::int64_t>(ends.size())}, DType::i32);
+  detail::check_rank(op, "x", x, 3);
+  const auto count = static_cast<std::int64_t>(ends.size());
+  detail::check_shape(op, "spans", spans, x.shape().with(0, count));
+  detail::check_like(op, x, spans);
+  Tensor host_ends({count}, DType::i32);
   std::int64_t before = 0;
   for (std::size_t k = 0; k < ends.size(); ++k) {
     if (ends[k] <= before || ends[k] > x.size(0)) {
@@ -129,30 +130,20 @@ inline Variable add_spans(const Variable& x, const Variable& spans,
                               x.size(0), "]"));
     }
     before = ends[k];
-    host.data<std::int32_t>()[k] = static_cast<std::int32_t>(ends[k]);
+    host_ends.data<std::int32_t>()[k] = static_cast<std::int32_t>(ends[k]);
   }
   if (before != x.size(0))
     throw ShapeError(
-        concat("add_spans: the last span ends at ", before, " of ", x.size(0), " steps"));
-  const Tensor device_ends = host.to(x.device());
-  Tensor y = ops::empty_like(x);
-  kernels::table(x.device())
-      .add_spans({.x = x.value().view(),
-                  .spans = spans.value().view(),
-                  .ends = device_ends.view(),
-                  .y = y.mutable_view()});
-  return record(
-      op, std::move(y), {x, spans},
-      [device_ends, shape = spans.shape()](const Tensor& dy, InputGradients& in) {
-        if (in.wants(1)) {
-          Tensor dspans(shape, dy.dtype(), dy.device());
-          kernels::table(dy.device())
-              .sum_spans(
-                  {.dy = dy.view(), .ends = device_ends.view(), .dspans = dspans.mutable_view()});
-          in.add(1, std::move(dspans));
-        }
-        if (in.wants(0)) in.add(0, dy);
-      });
+        concat("add_spans: expected a last span that ends at ", x.size(0), ", got ", before));
+  const Tensor device_ends = host_ends.to(x.device());
+  Tensor y = empty_like(x.value());
+  kernels::run(kernels::AddSpans{.x = x, .spans = spans, .ends = device_ends, .y = y});
+  return record(op, std::move(y), {x, spans},
+                [ends = device_ends](const Tensor& dy, auto& dx, auto& dspans) {
+                  dx.add(dy);
+                  if (dspans.wanted())
+                    kernels::run(kernels::SumSpans{.dy = dy, .ends = ends, .dspans = dspans});
+                });
 }
 
 }  // namespace refrain

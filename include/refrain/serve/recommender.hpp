@@ -18,7 +18,7 @@
 #include "refrain/autograd/tape.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/data/vocabulary.hpp"
-#include "refrain/ops/rows.hpp"
+#include "refrain/ops/top_k.hpp"
 #include "refrain/serve/model.hpp"
 #include "refrain/serve/state_bytes.hpp"
 

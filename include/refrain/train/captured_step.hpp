@@ -116,7 +116,7 @@ class CapturedStep {
       draws_ = {};
       inputs_ = batch;
       inputs_.visit([](Tensor& tensor) { tensor = tensor.clone(); });
-      const CapturedDraws::Scope scope(draws_);
+      const detail::CapturedDraws::Scope scope(draws_);
       work_.emplace(device_, [&] {
         optimizer_.zero_grad();
         const Variable value = loss(inputs_);
@@ -146,7 +146,7 @@ class CapturedStep {
   bool has_failed_ = false;
   MathMode mode_{};
   Batch inputs_{};
-  CapturedDraws draws_;
+  detail::CapturedDraws draws_;
   Tensor loss_;
   Tensor norm_;
   std::optional<CapturedWork> work_;

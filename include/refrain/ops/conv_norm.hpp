@@ -1,0 +1,250 @@
+#pragma once
+/// Half of a NextItNet residual block, fused.  Dtypes f32, f64.
+
+#include <utility>
+#include <vector>
+
+#include "refrain/kernels/conv_norm.hpp"
+#include "refrain/ops/causal_conv.hpp"
+#include "refrain/ops/patch.hpp"
+
+namespace refrain {
+
+using kernels::Insertion;
+
+struct ConvNormOptions {
+  std::int64_t dilation = 1;
+  Padding padding = Padding::causal;
+  Insertion insertion = Insertion::none;  ///< where `patch` sits
+  double epsilon = 1e-8;                  ///< added to the variance
+};
+
+/// The rows that conv_norm_at_steps reads; i32, made by ConvSteps (nn/chosen_steps.hpp). No place
+/// stands twice in a column.
+struct ConvTaps {
+  Tensor taps_at;      ///< [S,K]: step of x that tap k of output step s reads, -1 for zeros
+  Tensor own_at;       ///< [S]: step of x that is the output step itself (parallel patch)
+  Tensor residual_at;  ///< [S]: step of the residual; undefined without one
+};
+
+namespace detail {
+
+/// The inputs of half a block.
+struct ConvNormInputs {
+  const Variable& x;
+  const Variable& weight;
+  const Variable& bias;
+  const Variable& gamma;
+  const Variable& beta;
+  const Variable& residual;
+  const PatchParameters& patch;  ///< undefined parameters with Insertion::none
+};
+
+/// Checks what both forms of half a block share.
+inline void check_conv_norm(const char* op, const ConvNormInputs& in,
+                            const ConvNormOptions& options) {
+  check_rank(op, "x", in.x, 3);
+  check_rank(op, "weight", in.weight, 3);
+  const std::int64_t channels = in.x.size(2);
+  if (in.weight.size(0) < 1)
+    throw ShapeError(
+        concat(op, ": expected a weight [K,C,C] of at least one tap, got ", in.weight.shape()));
+  check_shape(op, "weight", in.weight, {in.weight.size(0), channels, channels});
+  check_shape(op, "bias", in.bias, {channels});
+  check_shape(op, "gamma", in.gamma, {channels});
+  check_shape(op, "beta", in.beta, {channels});
+  check_like(op, in.x, in.weight, in.bias, in.gamma, in.beta, in.residual);
+  check_epsilon(op, options.epsilon);
+  if (options.insertion != Insertion::none) check_patch(op, in.patch, in.x);
+}
+
+/// The tensors that the forward pass of half a block saves, each only where the backward pass will
+/// read it.
+struct ConvNormSaved {
+  bool recorded = false;  ///< a gradient other than the residual's is wanted
+  Tensor input;           ///< x
+  Tensor normalized;
+  Tensor inv_std;
+  Tensor conv;
+  Tensor bottleneck;
+
+  /// `y`: the output of half a block.
+  ConvNormSaved(const Tensor& y, const ConvNormInputs& in, Insertion insertion) {
+    const PatchParameters& patch = in.patch;
+    const bool below_recorded = is_recorded(in.x, in.weight, in.bias);
+    const bool patch_recorded = is_recorded(patch.down, patch.down_bias, patch.up, patch.up_bias);
+    const bool down_recorded = is_recorded(patch.down);
+    const std::int64_t rows = y.shape().rows();
+    recorded = below_recorded || patch_recorded || is_recorded(in.gamma, in.beta);
+    if (recorded) {
+      normalized = empty_like(y);
+      inv_std = empty_like(y, {rows});
+    }
+    if (is_recorded(in.weight) || (down_recorded && insertion == Insertion::parallel))
+      input = in.x.value();
+    if (down_recorded && insertion == Insertion::serial) conv = empty_like(y);
+    if (insertion != Insertion::none && (patch_recorded || below_recorded))
+      bottleneck = empty_like(y, {rows, patch.down.size(1)});
+  }
+};
+
+/// Sets the arguments that only the kernels of all steps take ...
+template <class Args>
+void place_taps(Args& args, const ConvNormOptions& options) {
+  args.dilation = options.dilation;
+  args.padding = options.padding;
+}
+/// ... and those that only the kernels of chosen steps take.
+template <class Args>
+void place_taps(Args& args, const ConvTaps& taps) {
+  args.taps_at = taps.taps_at;
+  args.own_at = taps.own_at;
+  args.residual_at = taps.residual_at;
+}
+
+/// Both forms of half a block. `taps`: ConvNormOptions for ConvNormForward and ConvNormBackward,
+/// ConvTaps for ConvNormAtSteps and ConvNormAtStepsBackward.
+template <class Forward, class Backward, class Taps>
+Variable conv_norm(const char* op, Tensor y, const ConvNormInputs& in,
+                   const ConvNormOptions& options, const Taps& taps) {
+  ConvNormSaved saved(y, in, options.insertion);
+  Forward forward_args{.x = in.x,
+                       .w = in.weight,
+                       .bias = in.bias,
+                       .gamma = in.gamma,
+                       .beta = in.beta,
+                       .residual = in.residual,
+                       .patch = in.patch,
+                       .y = y,
+                       .normalized = saved.normalized,
+                       .inv_std = saved.inv_std,
+                       .conv = saved.conv,
+                       .bottleneck = saved.bottleneck,
+                       .epsilon = options.epsilon,
+                       .insertion = options.insertion};
+  place_taps(forward_args, taps);
+  kernels::run(forward_args);
+  // Copies of what a backward pass reads would take a sixth of the time of one served event.
+  if (!saved.recorded && !is_recorded(in.residual)) return Variable(std::move(y));
+  const PatchParameters& patch = in.patch;
+  return record(
+      op, std::move(y),
+      {in.x, in.weight, in.bias, in.gamma, in.beta, in.residual, patch.down, patch.down_bias,
+       patch.up, patch.up_bias},
+      [saved = std::move(saved), weight = in.weight.value(), gamma = in.gamma.value(),
+       beta = in.beta.value(), patch, insertion = options.insertion,
+       taps](const Tensor& dy, auto& dx, auto& dweight, auto& dbias, auto& dgamma, auto& dbeta,
+             auto& dresidual, auto& ddown, auto& ddown_bias, auto& dup, auto& dup_bias) {
+        constexpr bool has_dresidual = requires(Backward backward) { backward.dresidual; };
+        if constexpr (!has_dresidual) {
+          dresidual.add(dy);
+          if (!saved.recorded) return;
+        }
+        Backward args{.x = saved.input,
+                      .w = weight,
+                      .gamma = gamma,
+                      .beta = beta,
+                      .patch = patch,
+                      .normalized = saved.normalized,
+                      .inv_std = saved.inv_std,
+                      .conv = saved.conv,
+                      .bottleneck = saved.bottleneck,
+                      .dy = dy,
+                      .dx = dx,
+                      .dw = dweight,
+                      .dbias = dbias,
+                      .dgamma = dgamma,
+                      .dbeta = dbeta,
+                      .dpatch = {ddown, ddown_bias, dup, dup_bias},
+                      .insertion = insertion};
+        if constexpr (has_dresidual) args.dresidual = dresidual;
+        place_taps(args, taps);
+        kernels::run(args);
+      });
+}
+
+}  // namespace detail
+
+/// Half of a NextItNet residual block, fused: relu(layer_norm(h)) (+ residual) with h = conv(x),
+/// patch(conv(x)) (serial) or conv(x) + patch(x) (parallel).
+///
+/// x [B,T,C], weight [K,C,C], bias, gamma, beta [C], residual [B,T,C] or undefined, patch undefined
+/// with Insertion::none -> [B,T,C]. Throws ShapeError, DTypeError, DeviceError, OptionError.
+/// Source: PeterRec, section 3.2; NextItNet, figure 3.
+inline Variable conv_norm(const Variable& x, const Variable& weight, const Variable& bias,
+                          const Variable& gamma, const Variable& beta, const Variable& residual,
+                          const PatchParameters& patch, ConvNormOptions options) {
+  constexpr const char* op = "conv_norm";
+  const PatchParameters none;
+  const detail::ConvNormInputs inputs{
+      x, weight, bias, gamma, beta, residual, options.insertion == Insertion::none ? none : patch};
+  detail::check_conv_norm(op, inputs, options);
+  detail::check_optional(op, "residual", residual, x.shape());
+  detail::check_dilation(op, options.dilation);
+  return detail::conv_norm<kernels::ConvNormForward, kernels::ConvNormBackward>(
+      op, empty_like(x.value()), inputs, options, options);
+}
+
+namespace detail {
+
+/// Places i32 of `shape` on the CPU, in [low, end); no place but -1 twice in a column.
+inline void check_places(const char* op, const char* name, const Tensor& places, const Shape& shape,
+                         std::int64_t low, std::int64_t end) {
+  if (!places.defined() || places.shape() != shape || places.dtype() != DType::i32 ||
+      places.device() != Device::cpu) {
+    throw ShapeError(
+        concat(op, ": expected ", name, " i32 ", shape, " on the CPU, got ", places.shape()));
+  }
+  const std::int64_t columns = shape.rank() == 2 ? shape[1] : 1;
+  std::vector<std::int64_t> last(static_cast<std::size_t>(end * columns), -1);
+  std::int64_t at = 0;
+  for (const std::int32_t place : places.span<std::int32_t>()) {
+    const std::int64_t column = at++ % columns;
+    if (place < low || place >= end) {
+      throw ShapeError(
+          concat(op, ": ", name, " holds ", place, ", expected ", low, " to ", end - 1));
+    }
+    if (place < 0) continue;
+    std::int64_t& seen = last[static_cast<std::size_t>(place * columns + column)];
+    if (seen >= 0)
+      throw ShapeError(concat(op, ": ", name, " holds ", place, " twice in column ", column));
+    seen = at;
+  }
+}
+
+}  // namespace detail
+
+/// True when conv_norm_at_steps has kernels on the device, forward and backward.
+inline bool has_conv_norm_at_steps(Device device) {
+  const kernels::Table& table = kernels::table(device);
+  return static_cast<bool>(table.conv_norm_at_steps) &&
+         static_cast<bool>(table.conv_norm_at_steps_backward);
+}
+
+/// conv_norm() only at chosen steps: x [B,T,C], residual [B,R,C] or undefined -> [B,S,C].
+/// The tables contain `options.dilation` and `options.padding` already.
+///
+/// Throws ShapeError, DTypeError, DeviceError, OptionError, Unsupported where the device has no
+/// such kernel.
+inline Variable conv_norm_at_steps(const Variable& x, const Variable& weight, const Variable& bias,
+                                   const Variable& gamma, const Variable& beta,
+                                   const Variable& residual, const PatchParameters& patch,
+                                   const ConvTaps& taps, ConvNormOptions options) {
+  constexpr const char* op = "conv_norm_at_steps";
+  const PatchParameters none;
+  const detail::ConvNormInputs inputs{
+      x, weight, bias, gamma, beta, residual, options.insertion == Insertion::none ? none : patch};
+  detail::check_conv_norm(op, inputs, options);
+  const std::int64_t steps = taps.own_at.numel();
+  detail::check_places(op, "taps_at", taps.taps_at, {steps, weight.size(0)}, -1, x.size(1));
+  detail::check_places(op, "own_at", taps.own_at, {steps}, 0, x.size(1));
+  if (residual.defined()) {
+    detail::check_rank(op, "residual", residual, 3);
+    detail::check_shape(op, "residual", residual, {x.size(0), residual.size(1), x.size(2)});
+    detail::check_places(op, "residual_at", taps.residual_at, {steps}, 0, residual.size(1));
+  }
+  return detail::conv_norm<kernels::ConvNormAtSteps, kernels::ConvNormAtStepsBackward>(
+      op, empty_like(x.value(), x.shape().with(1, steps)), inputs, options, taps);
+}
+
+}  // namespace refrain
