@@ -127,7 +127,8 @@ TEST_CASE("autograd: requires_grad belongs to floating leaves", "[autograd]") {
   CHECK_THROWS_MATCHES(Variable(ids({1, 2}), true), DTypeError, message_contains("got i32"));
   Variable y = scale(leaf({1}), 2);
   CHECK_FALSE(y.is_leaf());
-  CHECK_THROWS_MATCHES(y.set_requires_grad(false), AutogradError, message_contains("expected a leaf"));
+  CHECK_THROWS_MATCHES(y.set_requires_grad(false), AutogradError,
+                       message_contains("expected a leaf"));
   Variable x = leaf({4});
   backward(sum(x));
   x.set_requires_grad(false);

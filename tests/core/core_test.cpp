@@ -96,7 +96,8 @@ TEST_CASE("tensor: mistakes are named", "[core][tensor]") {
   CHECK_THROWS_AS(a.slice(-1, 1), ShapeError);
   CHECK_THROWS_AS(a.slice(2, 1), ShapeError);
   CHECK_THROWS_AS(Tensor({}, DType::f32).slice(0, 0), ShapeError);
-  CHECK_THROWS_MATCHES(a.data<double>(), DTypeError, message_contains("expected a tensor of f64, got f32"));
+  CHECK_THROWS_MATCHES(a.data<double>(), DTypeError,
+                       message_contains("expected a tensor of f64, got f32"));
   CHECK_THROWS_AS(a.span<std::int32_t>(), DTypeError);
   CHECK_THROWS_AS(Tensor().data<float>(), ShapeError);
   CHECK_THROWS_AS(a.item(), ShapeError);

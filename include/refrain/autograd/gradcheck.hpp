@@ -10,16 +10,16 @@
 namespace refrain {
 
 struct GradcheckOptions {
-  double step = 1e-6;      ///< half the distance of the two evaluations
+  double step = 1e-6;      ///< half the distance between the two points
   double absolute = 1e-6;  ///< allowed |difference| ...
   double relative = 1e-5;  ///< ... plus this times |numeric derivative|
 };
 
-/// The first disagreement found, or an empty text.
+/// The first disagreement between backward() and central differences, or an empty string.
 ///
-/// `function()` computes a scalar from `leaves` (all f64, on the CPU, requiring gradients) and must give the same value whenever it
-/// is called. Every element of every leaf is moved by +-step: (f(x + step) - f(x - step)) / (2
-/// step) against backward().
+/// `function()` computes a scalar from `leaves` and returns the same value in every call. Each
+/// element of each leaf is moved by +-step:  (f(x + step) - f(x - step)) / (2 step).
+/// leaves: f64, on the CPU, requiring gradients. Throws DTypeError for another dtype.
 template <class Function>
 std::string gradcheck(Function&& function, std::vector<Variable> leaves,
                       GradcheckOptions options = {}) {

@@ -217,7 +217,8 @@ class REFRAIN_API Node {
   }
 };
 
-/// An operation of `Inputs` inputs; std::dynamic_extent when their number is known only at run time.
+/// A recorded operation of `Inputs` inputs; std::dynamic_extent: their number is known only at run
+/// time.
 template <std::size_t Outputs, std::size_t Inputs, class Backward>
 class RecordedNode final : public Node {
  public:

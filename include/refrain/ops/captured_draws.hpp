@@ -12,7 +12,7 @@
 
 namespace refrain::detail {
 
-/// Gives each run of a captured graph the random numbers that it would draw if it were not captured.
+/// Gives each run of a captured graph the random numbers that the same work draws uncaptured.
 ///
 /// A captured call contains the position of its random stream. During the capture every stream that
 /// is drawn from gets a number in device memory, which the kernels add to that position. Before a

@@ -58,9 +58,9 @@ struct SoftmaxLossOptions {
 /// Mean over the counted targets of the cross-entropy of softmax(h weight^T + bias), h = hidden or
 /// relu(hidden).
 ///
-/// hidden [...,C], weight [V,C], bias [V] or undefined, targets i32 [...] in [0,V). The scores of
-/// all P hidden vectors, [P,V], are computed in blocks and never exist as a whole. Without a counted
-/// target the loss is 0. Throws ShapeError, DTypeError, DeviceError.
+/// hidden [...,C], weight [V,C], bias [V] or undefined, targets i32 [...] in [0,V). The scores
+/// [P,V] of all P hidden vectors are computed in blocks and never exist as a whole. Without a
+/// counted target the loss is 0. Throws ShapeError, DTypeError, DeviceError.
 inline Variable softmax_loss(const Variable& hidden, const Variable& weight, const Variable& bias,
                              const Tensor& targets, SoftmaxLossOptions options = {}) {
   constexpr const char* op = "softmax_loss";
