@@ -11,6 +11,9 @@
 #include "refrain/nn/memory.hpp"
 #include "refrain/nn/patch.hpp"
 #include "refrain/nn/recurrent.hpp"
+#include "refrain/ops/pointwise.hpp"
+#include "refrain/ops/steps.hpp"
+#include "refrain/ops/top_k.hpp"
 #include "support.hpp"
 
 namespace {

@@ -10,6 +10,7 @@
 #include "refrain/core/isa.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/nn/dropout.hpp"
+#include "refrain/ops/top_k.hpp"
 #include "refrain/train/optimizer.hpp"
 #include "refrain_models/nextitnet.hpp"
 #include "refrain_models/peterrec.hpp"
