@@ -1,9 +1,10 @@
-/// Recommends with a NextItNet whose weights another program trained: load_nextitnet
-/// WEIGHTS.safetensors ITEM...
+/// Recommends with a NextItNet whose weights another program trained:
 ///
-/// The file holds the tensors that docs/interop.md names and the texts "dilations" ("1,4,1,4") and
-/// "padding" ("causal" or "same"); nextitnet_from_pytorch.py writes such files. ITEM... is the
-/// history, oldest first. Prints the five best next items.
+///   load_nextitnet WEIGHTS.safetensors ITEM...
+///
+/// The file contains the tensors that docs/interop.md names and the texts "dilations" ("1,4,1,4")
+/// and "padding" ("causal" or "same"); nextitnet_from_pytorch.py writes such files. ITEM... is the
+/// history, oldest item first. Prints the five items with the highest scores.
 
 #include <algorithm>
 #include <charconv>
@@ -14,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "refrain/ops/rows.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/safetensors.hpp"
 #include "refrain_models/nextitnet.hpp"
@@ -22,11 +24,11 @@ namespace {
 
 using namespace refrain;
 
-std::int64_t number(std::string_view text, const std::string& what) {
-  std::int64_t value = 0;
+std::int32_t number(std::string_view text, const std::string& what) {
+  std::int32_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) {
-    throw OptionError(concat(what, ": expected a whole number, got '", text, "'"));
+    throw OptionError(concat(what, ": expected an integer of 32 bits, got '", text, "'"));
   }
   return value;
 }
@@ -45,7 +47,7 @@ const std::string& text_of(const SafetensorsFile& file, std::string_view name,
                            const std::string& path) {
   const auto found = file.metadata.find(name);
   if (found == file.metadata.end())
-    throw DataError(path, 0, concat("has no text '", name, "' in its metadata"));
+    throw DataError(path, 0, concat("expected a text '", name, "' in the metadata, got none"));
   return found->second;
 }
 
@@ -53,12 +55,12 @@ const Tensor& tensor_of(const SafetensorsFile& file, std::string_view name, int 
                         const std::string& path) {
   const auto found = file.tensors.find(name);
   if (found == file.tensors.end() || found->second.rank() != rank) {
-    throw DataError(path, 0, concat("has no tensor '", name, "' of rank ", rank));
+    throw DataError(path, 0, concat("expected a tensor '", name, "' of rank ", rank, ", got none"));
   }
   return found->second;
 }
 
-/// The network that fits the file, filled with its weights.
+/// A network of the file's sizes with the file's weights.
 models::NextItNet load(const std::string& path) {
   const SafetensorsFile file = read_safetensors(path);
   const std::string& padding = text_of(file, "padding", path);
@@ -83,15 +85,11 @@ void recommend(const std::string& path, const std::vector<std::int32_t>& history
   const models::NextItNet model = load(path);
   const Tensor ids =
       Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(history.size())}, history);
-  const Tensor scores = model.scores(ids);
-  std::vector<std::int64_t> order(static_cast<std::size_t>(scores.numel()));
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int64_t>(i);
-  const float* score = scores.data<float>();
-  const std::size_t shown = std::min<std::size_t>(5, order.size());
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(shown), order.end(),
-                    [&](std::int64_t a, std::int64_t b) { return score[a] > score[b]; });
-  for (std::size_t i = 0; i < shown; ++i)
-    std::printf("%lld %.6f\n", static_cast<long long>(order[i]), score[order[i]]);
+  const TopKResult best =
+      top_k(model.scores(ids), std::min<std::int64_t>(5, model.options().items));
+  for (std::int64_t i = 0; i < best.indices.numel(); ++i)
+    std::printf("%d %.6f\n", static_cast<int>(best.indices.data<std::int32_t>()[i]),
+                best.values.data<float>()[i]);
 }
 
 }  // namespace
@@ -103,8 +101,7 @@ int main(int argc, char** argv) {
   }
   try {
     std::vector<std::int32_t> history;
-    for (int i = 2; i < argc; ++i)
-      history.push_back(static_cast<std::int32_t>(number(argv[i], "ITEM")));
+    for (int i = 2; i < argc; ++i) history.push_back(number(argv[i], "ITEM"));
     recommend(argv[1], history);
     return 0;
   } catch (const std::exception& error) {

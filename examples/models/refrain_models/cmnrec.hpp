@@ -1,6 +1,6 @@
 #pragma once
-/// CmnRec and its relatives: a recurrent controller with a memory at chunk steps, at every step
-/// (SRMN), or without one (LSTM4Rec, GRU4Rec).
+/// CmnRec and its relatives: a recurrent controller with a memory that is accessed at chunk steps
+/// or at every time step (SRMN), and one without memory (LSTM4Rec, GRU4Rec).
 
 #include <cstdint>
 #include <string>
@@ -17,34 +17,38 @@ namespace refrain::models {
 
 /// A recurrent network with external memory over a sequence of items.
 ///
-///   o, r = chunked memory(embedding(ids)),   y[b,t,:] = out(o[b,t]) + out_memory(r[b,t]),   z = head(y)
+///   o, r = memory_network(embedding(ids))
+///   y[b,t,:] = out(o[b,t,:]) + out_memory(r[b,t,:]),   z = head(y)
 ///
 /// ids i32 [B,T] in [0,items) -> features y [B,T,H] -> scores z [B,items] of the item after the
-/// last step. Which steps read and write the memory is the schedule's matter: ChunkSchedule::tsc(T,
-/// m) and the like are CmnRec, ChunkSchedule::every_step(T) is SRMN. Parameters: embedding.weight
-/// [items,E], memory_network.{controller,memory,attention}.*, out.weight [H,H], out_memory.weight
-/// [H,R W], head.weight [items,H], head.bias [items]. Source: Qu et al., CmnRec, equations 4 to 12.
+/// last time step, f32 or f64, on the CPU and on a GPU. The schedule lists the time steps at which
+/// the memory is read and written: ChunkSchedule::tsc(T, m) and pec(T, m) give CmnRec,
+/// ChunkSchedule::every_step(T) gives SRMN.
+/// Parameters: embedding.weight [items,E], memory_network.{controller,memory,attention}.*,
+/// out.weight [H,H], out_memory.weight [H,R W], head.weight [items,H], head.bias [items].
+/// Throws ShapeError for ids outside the table and for a schedule of another number of time steps.
+/// Source: Qu et al., CmnRec, equations 4 to 12.
 template <class Controller>
 class CmnRec final : public Module {
  public:
   struct Options {
-    std::int64_t items = 0;  ///< ids in all, special ones included
-    std::int64_t embedding = 128;
-    std::int64_t hidden = 256;
-    std::int64_t words = 9;  ///< N, memory slots
-    std::int64_t word_size = 256;
-    std::int64_t heads = 1;
-    std::int64_t layers = 1;      ///< of the controller
-    std::int64_t attention = 64;  ///< width of the chunk attention; 0 for SRMN, which has none
-    double keep =
-        1;  ///< of dropout on the controller's output and on the memory's interface vector
+    std::int64_t items = 0;        ///< number of ids, special ones included
+    std::int64_t embedding = 128;  ///< E
+    std::int64_t hidden = 256;     ///< H
+    std::int64_t words = 9;        ///< N, memory words
+    std::int64_t word_size = 256;  ///< W
+    std::int64_t heads = 1;        ///< R, read heads
+    std::int64_t layers = 1;       ///< of the controller
+    std::int64_t attention = 64;   ///< width of the chunk attention; 0: no attention (SRMN)
+    /// Dropout keeps so much of the controller's output and of the memory's interface vector.
+    double keep = 1;
     ChunkOrder order = ChunkOrder::paper;
     Recompute recompute = Recompute::none;
   };
   using Network = ChunkedMemory<Controller, Memory>;
   using Weights = typename Network::Weights;
-  /// What the network remembers of sequences: controller, chunk area and memory. No step changes a
-  /// state that it is given, so copies may share their tensors.
+  /// The state after some time steps of B sequences: controller, chunk area and memory. No function
+  /// writes to a state that it is given, so that copies may share tensors.
   using State = typename Network::State;
 
   CmnRec(const Options& options, Random& random, Placement placement = {})
@@ -76,22 +80,23 @@ class CmnRec final : public Module {
         head_({.in = options.hidden, .out = options.items, .deviation = 0.05}, random, placement),
         options_(options) {}
 
-  /// Features of all steps, time-major: i32 [B,T] -> [T,B,H].
+  /// Features of all time steps, time-major: i32 [B,T] -> y [T,B,H].
   Variable features_by_step(const Tensor& ids, const ChunkSchedule& schedule) {
     const auto result = network_(embedding_(swap_batch_time(ids)), schedule);
     return add_spans(out_(result.outputs), out_memory_(result.reads), result.span_ends);
   }
 
-  /// Features of all steps: i32 [B,T] -> [B,T,H].
+  /// Features of all time steps: i32 [B,T] -> y [B,T,H].
   Variable features(const Tensor& ids, const ChunkSchedule& schedule) {
     return swap_batch_time(features_by_step(ids, schedule));
   }
 
-  /// Features of the last step: i32 [B,T] -> [B,H].
+  /// Features of the last time step: i32 [B,T] -> y [B,H]. Throws OptionError unless the schedule
+  /// is closed.
   Variable last_features(const Tensor& ids, const ChunkSchedule& schedule, const Weights& weights) {
     return last_features(ids, schedule, network_.initial(ids.size(0)), weights);
   }
-  /// The same after a state that earlier steps led to.
+  /// The same for time steps that follow those of a state.
   Variable last_features(const Tensor& ids, const ChunkSchedule& schedule, State state,
                          const Weights& weights) {
     const auto result =
@@ -102,21 +107,22 @@ class CmnRec final : public Module {
     return last_features(ids, schedule, pack());
   }
 
-  /// Softmax cross-entropy over all items; targets i32 [B,T], of which `ignored` do not count.
+  /// Softmax cross-entropy over all items, the mean of the targets that are not `ignored`: i32 ids
+  /// [B,T], i32 targets [B,T] -> scalar.
   Variable loss(const Tensor& ids, const Tensor& targets, const ChunkSchedule& schedule,
                 std::int64_t ignored = -1) {
     return softmax_loss(features_by_step(ids, schedule), head_, swap_batch_time(targets),
                         {.ignored = ignored});
   }
 
-  /// The same for the last step alone; targets i32 [B].
+  /// The same loss of only the last time step: i32 targets [B].
   Variable last_loss(const Tensor& ids, const Tensor& targets, const ChunkSchedule& schedule,
                      std::int64_t ignored = -1) {
     return softmax_loss(last_features(ids, schedule), head_, targets, {.ignored = ignored});
   }
 
-  /// Softmax cross-entropy against sampled items. Targets and candidates.log_q_true are in the
-  /// order [T,B]: see swap_batch_time.
+  /// Softmax cross-entropy against sampled items. Targets and candidates.log_q_true are time-major,
+  /// [T,B]: see swap_batch_time.
   Variable sampled_loss(const Tensor& ids, const Tensor& targets_by_step,
                         const Candidates& candidates, const ChunkSchedule& schedule,
                         std::int64_t ignored = -1) {
@@ -124,14 +130,14 @@ class CmnRec final : public Module {
                                 {.ignored = ignored});
   }
 
-  /// The same for the last step alone; targets and candidates.log_q_true [B].
+  /// The same loss of only the last time step: targets and candidates.log_q_true [B].
   Variable last_sampled_loss(const Tensor& ids, const Tensor& targets, const Candidates& candidates,
                              const ChunkSchedule& schedule, std::int64_t ignored = -1) {
     return sampled_softmax_loss(last_features(ids, schedule), head_, targets, candidates,
                                 {.ignored = ignored});
   }
 
-  /// Scores of all items after the last step: i32 [B,T] -> [B,items].
+  /// Scores of all items after the last time step: i32 [B,T] -> [B,items].
   Tensor scores(const Tensor& ids, const ChunkSchedule& schedule, const Weights& weights) {
     const NoGrad off;
     return head_(last_features(ids, schedule, weights)).value();
@@ -141,24 +147,24 @@ class CmnRec final : public Module {
     return scores(ids, schedule, pack());
   }
 
-  /// Of one stream that has not begun.
+  /// The state of one stream without time steps.
   State start() const { return network_.initial(1); }
-  /// Where the steps of ids i32 [1,T] lead from a state.
+  /// The state of one stream after the time steps of ids i32 [1,T] that follow a state.
   State advance(const Tensor& ids, const ChunkSchedule& schedule, State state,
                 const Weights& weights) {
     const NoGrad off;
     return network_.last(embedding_(swap_batch_time(ids)), schedule, std::move(state), weights)
         .state;
   }
-  /// Scores of all items after ids i32 [1,T] that follow a state: [1,items].
+  /// Scores of all items after the time steps of ids i32 [1,T] that follow a state: [1,items].
   Tensor scores_after(const Tensor& ids, const ChunkSchedule& schedule, State state,
                       const Weights& weights) {
     const NoGrad off;
     return head_(last_features(ids, schedule, std::move(state), weights)).value();
   }
 
-  /// Lays out the weights for many predictions; good as long as the parameters stay as they are.
-  /// Within NoGrad for predictions alone.
+  /// The weights in the layout of the kernels, for many calls: valid as long as no parameter
+  /// changes. Packed within NoGrad they carry no gradients.
   Weights pack() const { return network_.pack(); }
 
   const Options& options() const noexcept { return options_; }
@@ -184,19 +190,20 @@ class CmnRec final : public Module {
 /// A recurrent network over a sequence of items, without memory: LSTM4Rec (Controller = Lstm) and
 /// GRU4Rec (Controller = Gru).
 ///
-///   z = head(controller(embedding(ids)));   i32 [B,T] -> hidden vectors [T,B,H] -> scores [B,items] after the last step
+///   h = dropout(controller(embedding(ids))),   z = head(h)
 ///
-/// Parameters: embedding.weight, controller.*, head.weight, head.bias. Source: Hidasi et al. 2016
-/// (GRU4Rec).
+/// ids i32 [B,T] in [0,items) -> h [T,B,H] -> scores z [B,items] of the item after the last time
+/// step, f32 or f64, on the CPU and on a GPU. Parameters: embedding.weight [items,E], controller.*,
+/// head.weight [items,H], head.bias [items].  Source: Hidasi et al. 2016 (GRU4Rec).
 template <class Controller>
 class RecurrentRec final : public Module {
  public:
   struct Options {
-    std::int64_t items = 0;
-    std::int64_t embedding = 128;
-    std::int64_t hidden = 256;
+    std::int64_t items = 0;        ///< number of ids, special ones included
+    std::int64_t embedding = 128;  ///< E
+    std::int64_t hidden = 256;     ///< H
     std::int64_t layers = 1;
-    double keep = 1;  ///< of dropout on the controller's output
+    double keep = 1;  ///< dropout keeps so much of the controller's output
   };
 
   RecurrentRec(const Options& options, Random& random, Placement placement = {})
@@ -208,24 +215,27 @@ class RecurrentRec final : public Module {
         head_({.in = options.hidden, .out = options.items, .deviation = 0.05}, random, placement),
         options_(options) {}
 
-  /// Hidden vectors of all steps, time-major: i32 [B,T] -> [T,B,H].
+  /// Hidden vectors of all time steps, time-major: i32 [B,T] -> h [T,B,H].
   Variable features_by_step(const Tensor& ids) {
     return dropout_(controller_(embedding_(swap_batch_time(ids))).y);
   }
 
+  /// Softmax cross-entropy over all items, the mean of the targets that are not `ignored`: i32 ids
+  /// [B,T], i32 targets [B,T] -> scalar.
   Variable loss(const Tensor& ids, const Tensor& targets, std::int64_t ignored = -1) {
     return softmax_loss(features_by_step(ids), head_, swap_batch_time(targets),
                         {.ignored = ignored});
   }
 
-  /// Targets and candidates.log_q_true are in the order [T,B].
+  /// Softmax cross-entropy against sampled items; targets and candidates.log_q_true are time-major,
+  /// [T,B].
   Variable sampled_loss(const Tensor& ids, const Tensor& targets_by_step,
                         const Candidates& candidates, std::int64_t ignored = -1) {
     return sampled_softmax_loss(features_by_step(ids), head_, targets_by_step, candidates,
                                 {.ignored = ignored});
   }
 
-  /// Scores of all items after the last step: i32 [B,T] -> [B,items].
+  /// Scores of all items after the last time step: i32 [B,T] -> [B,items].
   Tensor scores(const Tensor& ids) {
     const NoGrad off;
     return head_(one_step(features_by_step(ids), -1)).value();

@@ -18,26 +18,28 @@
 
 namespace refrain::models {
 
-/// When CmnRec touches its memory while it serves: the tasks of CmnRecServed.
+/// The time steps at which CmnRec reads and writes its memory while it serves: a task of
+/// CmnRecServed.
 class ServedSchedule {
  public:
-  /// Steps G, 2 G, ... of the stream, and the newest one when scores are asked for:
-  /// every(G).closed(). Incremental; G = 1 is SRMN.
+  /// Time steps G, 2 G, ... of the stream, and the newest one when scores are computed:
+  /// ChunkSchedule::every(G, T).closed(). Incremental; G = 1 is SRMN. Throws OptionError for a gap
+  /// below 1.
   static ServedSchedule every(std::int64_t gap) {
     if (gap < 1) throw OptionError(concat("ServedSchedule::every: expected a gap >= 1, got ", gap));
     return {concat("every ", gap), gap, nullptr};
   }
-  /// A schedule of the newest T items, padded on the left: PEC, TSC and what else counts back from
-  /// the end. By a full pass.
+  /// A schedule of the newest T items, padded on the left, which counts back from the end: PEC or
+  /// TSC. Every request is a full pass.
   static ServedSchedule newest(ChunkSchedule schedule) {
     std::string text = schedule.text();
     return {std::move(text), 0, std::make_shared<const ChunkSchedule>(std::move(schedule))};
   }
 
   const std::string& identity() const noexcept { return identity_; }
-  /// G, or 0.
+  /// G; 0 for newest().
   std::int64_t gap() const noexcept { return gap_; }
-  /// Null with a gap.
+  /// Null for every().
   const ChunkSchedule* of_newest() const noexcept { return newest_.get(); }
 
  private:
@@ -52,9 +54,9 @@ class ServedSchedule {
 
 /// Serves a CmnRec network under one or more schedules.
 ///
-/// A stream holds the network's state before the newest item, and that item: scores make its step a
-/// chunk step, as training with every(G).closed() does, and the stream goes on as if they had not
-/// been asked for.
+/// A stream holds the network's state before the newest item, and that item. Scores make the newest
+/// time step a chunk step, as training with every(G, T).closed() does, and leave the stream as it
+/// is. On the CPU, f32 or f64.
 template <class Controller>
 class CmnRecServed {
  public:
@@ -62,18 +64,18 @@ class CmnRecServed {
   using Task = ServedSchedule;
 
   struct Options {
-    std::int64_t padding_steps =
-        0;  ///< padding that stands before every stream, as in training batches; 0: the bare stream
+    /// Padding in front of every stream, as in training batches; 0: no padding.
+    std::int64_t padding_steps = 0;
   };
 
   struct Stream {
-    typename Network::State state;  ///< after all steps but the newest
-    std::int64_t steps = 0;         ///< how many these are
-    std::int64_t newest = none;
+    typename Network::State state;  ///< after all time steps but the newest
+    std::int64_t steps = 0;         ///< the number of these
+    std::int64_t newest = none;     ///< id of the newest item
   };
 
-  /// The network is put into evaluation mode, in which its functions change nothing, and is not to
-  /// be changed afterwards. Throws OptionError for a negative padding_steps.
+  /// Sets the network to evaluation mode. The network must not be changed afterwards. Throws
+  /// OptionError for a negative padding_steps.
   CmnRecServed(std::shared_ptr<Network> network, Options options)
       : network_(std::move(network)),
         options_(options),
@@ -97,9 +99,9 @@ class CmnRecServed {
     const std::vector<std::int32_t> ids = padded(items);
     if (ids.empty()) return stream;
     const std::span<const std::int32_t> before = std::span(ids).first(ids.size() - 1);
-    for (std::size_t at = 0; at < before.size(); at += most_steps_at_once) {
+    for (std::size_t at = 0; at < before.size(); at += max_steps_at_once) {
       const std::span<const std::int32_t> piece =
-          before.subspan(at, std::min(most_steps_at_once, before.size() - at));
+          before.subspan(at, std::min(max_steps_at_once, before.size() - at));
       const std::int64_t count = static_cast<std::int64_t>(piece.size());
       stream.state =
           network_->advance(row(piece), ChunkSchedule::every(task.gap(), count, stream.steps),
@@ -120,9 +122,11 @@ class CmnRecServed {
     stream.newest = item;
   }
 
-  /// Throws OptionError for a stream without a step.
+  /// Throws OptionError for a stream without time steps.
   Tensor scores(const Task&, const Stream& stream) const {
-    if (stream.newest == none) throw OptionError("CmnRecServed: the stream has no step yet");
+    if (stream.newest == none)
+      throw OptionError(
+          "CmnRecServed: expected a stream of at least one time step, got an empty one");
     return network_->scores_after(row(stream.newest), ChunkSchedule::every_step(1), stream.state,
                                   weights_);
   }
@@ -143,8 +147,7 @@ class CmnRecServed {
   template <class AnyStream, class Visitor>
   void visit(const Task& task, AnyStream& stream, Visitor&& visitor) const {
     constexpr bool reading = !std::is_const_v<AnyStream>;
-    // Steps share their tensors with streams that were copied: what is read gets tensors of its
-    // own.
+    // Copied streams share tensors, so that reading gives each part a tensor of its own.
     const auto part = [&](auto& variable) {
       if constexpr (reading) variable = Variable(variable.value().clone());
       visitor(variable.value());
@@ -162,7 +165,7 @@ class CmnRecServed {
                         chunk <= task.gap() && (stream.steps == 0 || stream.newest != none);
       if (!fits)
         throw DataError("CmnRecServed", 0,
-                        concat("no stream under the schedule ", task.identity()));
+                        concat("expected a stream under the schedule ", task.identity()));
       stream.state.chunk = chunk > 0 ? Variable(Tensor({chunk, 1, network_->options().hidden},
                                                        stream.state.controller.h[0].dtype()))
                                      : Variable();
@@ -175,8 +178,8 @@ class CmnRecServed {
  private:
   static constexpr std::int64_t none = -1;
 
-  static constexpr std::size_t most_steps_at_once =
-      256;  ///< of a history: its activations are all there at a time
+  /// Of a history, whose activations are in memory together.
+  static constexpr std::size_t max_steps_at_once = 256;
 
   static Tensor row(std::span<const std::int32_t> ids) {
     return Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(ids.size())}, ids);
