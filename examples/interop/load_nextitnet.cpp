@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "refrain/ops/rows.hpp"
+#include "refrain/ops/top_k.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/safetensors.hpp"
 #include "refrain_models/nextitnet.hpp"

@@ -2,10 +2,11 @@
 /// CmnRec and its relatives: a recurrent controller with a memory that is accessed at chunk steps
 /// or at every time step (SRMN), and one without memory (LSTM4Rec, GRU4Rec).
 
+#include <algorithm>
 #include <cstdint>
-#include <string>
 #include <utility>
 
+#include "refrain/data/batches.hpp"
 #include "refrain/nn/chunked_memory.hpp"
 #include "refrain/nn/embedding.hpp"
 #include "refrain/nn/linear.hpp"
@@ -44,6 +45,10 @@ class CmnRec final : public Module {
     double keep = 1;
     ChunkOrder order = ChunkOrder::paper;
     Recompute recompute = Recompute::none;
+    std::int64_t length = 50;  ///< newest items of a history that training and evaluation read
+    /// m, chunks of schedule(): time-sensitive ones. 0, or no attention: every time step is a chunk
+    /// step (SRMN).
+    std::int64_t chunks = 9;
   };
   using Network = ChunkedMemory<Controller, Memory>;
   using Weights = typename Network::Weights;
@@ -80,6 +85,12 @@ class CmnRec final : public Module {
         head_({.in = options.hidden, .out = options.items, .deviation = 0.05}, random, placement),
         options_(options) {}
 
+  /// The schedule of loss(batch) and scores(ids), for T = `steps`.
+  ChunkSchedule schedule(std::int64_t steps) const {
+    if (options_.chunks == 0 || options_.attention == 0) return ChunkSchedule::every_step(steps);
+    return ChunkSchedule::tsc(steps, std::min(options_.chunks, steps));
+  }
+
   /// Features of all time steps, time-major: i32 [B,T] -> y [T,B,H].
   Variable features_by_step(const Tensor& ids, const ChunkSchedule& schedule) {
     const auto result = network_(embedding_(swap_batch_time(ids)), schedule);
@@ -115,6 +126,11 @@ class CmnRec final : public Module {
                         {.ignored = ignored});
   }
 
+  /// The same for a batch under schedule(T); its padding targets do not count.
+  Variable loss(const SequenceBatch& batch) {
+    return loss(batch.ids, batch.targets, schedule(batch.ids.size(1)), padding_id);
+  }
+
   /// The same loss of only the last time step: i32 targets [B].
   Variable last_loss(const Tensor& ids, const Tensor& targets, const ChunkSchedule& schedule,
                      std::int64_t ignored = -1) {
@@ -147,6 +163,9 @@ class CmnRec final : public Module {
     return scores(ids, schedule, pack());
   }
 
+  /// The same under schedule(T).
+  Tensor scores(const Tensor& ids) { return scores(ids, schedule(ids.size(1))); }
+
   /// The state of one stream without time steps.
   State start() const { return network_.initial(1); }
   /// The state of one stream after the time steps of ids i32 [1,T] that follow a state.
@@ -168,6 +187,7 @@ class CmnRec final : public Module {
   Weights pack() const { return network_.pack(); }
 
   const Options& options() const noexcept { return options_; }
+  std::int64_t length() const noexcept { return options_.length; }
   Network& network() noexcept { return network_; }
 
   void visit_members(Visitor& visitor) override {
@@ -203,7 +223,8 @@ class RecurrentRec final : public Module {
     std::int64_t embedding = 128;  ///< E
     std::int64_t hidden = 256;     ///< H
     std::int64_t layers = 1;
-    double keep = 1;  ///< dropout keeps so much of the controller's output
+    double keep = 1;           ///< dropout keeps so much of the controller's output
+    std::int64_t length = 50;  ///< newest items of a history that training and evaluation read
   };
 
   RecurrentRec(const Options& options, Random& random, Placement placement = {})
@@ -227,6 +248,9 @@ class RecurrentRec final : public Module {
                         {.ignored = ignored});
   }
 
+  /// The same for a batch, whose padding targets do not count.
+  Variable loss(const SequenceBatch& batch) { return loss(batch.ids, batch.targets, padding_id); }
+
   /// Softmax cross-entropy against sampled items; targets and candidates.log_q_true are time-major,
   /// [T,B].
   Variable sampled_loss(const Tensor& ids, const Tensor& targets_by_step,
@@ -242,6 +266,7 @@ class RecurrentRec final : public Module {
   }
 
   const Options& options() const noexcept { return options_; }
+  std::int64_t length() const noexcept { return options_.length; }
 
   void visit_members(Visitor& visitor) override {
     visitor.module("embedding", embedding_);

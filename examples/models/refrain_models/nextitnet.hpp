@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "refrain/data/batches.hpp"
 #include "refrain/nn/conv_block.hpp"
 #include "refrain/nn/embedding.hpp"
 #include "refrain/nn/linear.hpp"
@@ -37,7 +38,8 @@ class NextItNet final : public Module, public BlockStack<NextItNet> {
     std::int64_t width = 3;                           ///< K, taps of each convolution
     Padding padding = Padding::causal;
     bool relu = true;  ///< before the head, as in the published code; sampled softmax has no ReLU
-    double deviation = 0.02;  ///< of the initial weights
+    double deviation = 0.02;   ///< of the initial weights
+    std::int64_t length = 50;  ///< newest items of a history that training and evaluation read
   };
 
   /// Throws OptionError without dilations.
@@ -73,6 +75,11 @@ class NextItNet final : public Module, public BlockStack<NextItNet> {
     return softmax_loss(hidden(ids), head_, targets, {.ignored = ignored, .relu = options_.relu});
   }
 
+  /// The same for a batch, whose padding targets do not count.
+  Variable loss(const SequenceBatch& batch) const {
+    return loss(batch.ids, batch.targets, padding_id);
+  }
+
   /// Softmax cross-entropy against sampled items. The head reads the hidden vectors without a ReLU:
   /// throws OptionError unless the network has the option relu = false.
   Variable sampled_loss(const Tensor& ids, const Tensor& targets, const Candidates& candidates,
@@ -100,6 +107,7 @@ class NextItNet final : public Module, public BlockStack<NextItNet> {
   }
 
   const Options& options() const noexcept { return options_; }
+  std::int64_t length() const noexcept { return options_.length; }
   std::int64_t blocks() const noexcept { return static_cast<std::int64_t>(blocks_.size()); }
   const ConvBlock& block(std::int64_t index) const {
     return blocks_.at(static_cast<std::size_t>(index));
