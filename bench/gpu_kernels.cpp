@@ -18,7 +18,18 @@
 #include "refrain/core/math_mode.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/core/stream.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/conv_norm.hpp"
+#include "refrain/kernels/layer_norm.hpp"
+#include "refrain/kernels/loss.hpp"
+#include "refrain/kernels/matmul.hpp"
+#include "refrain/kernels/memory.hpp"
+#include "refrain/kernels/optimizer.hpp"
+#include "refrain/kernels/patch.hpp"
+#include "refrain/kernels/recurrent.hpp"
+#include "refrain/kernels/run.hpp"
 #include "refrain/kernels/table.hpp"
+#include "refrain/kernels/top_k.hpp"
 
 namespace {
 
@@ -113,10 +124,10 @@ double product(std::initializer_list<std::int64_t> sizes) {
 /// Makes one case; its tensors are made when it is asked for.
 using Make = std::function<Case(Tensors&)>;
 
-void add_products(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
+void add_products(std::vector<std::pair<std::string, Make>>& all) {
   for (const auto& [rows, columns, depth] :
        {std::array<std::int64_t, 3>{6400, 64, 64}, {6400, 1024, 256}, {2048, 2048, 2048}}) {
-    all.push_back({"matmul", [=, &table](Tensors& t) {
+    all.push_back({"matmul", [=](Tensors& t) {
                      const kernels::Matmul args{.a = t.normal({rows, depth}),
                                                 .b = t.normal({columns, depth}),
                                                 .c = t.zeros({rows, columns}),
@@ -124,18 +135,18 @@ void add_products(std::vector<std::pair<std::string, Make>>& all, const kernels:
                      return Case{.name = "matmul",
                                  .sizes = concat("M ", rows, " N ", columns, " K ", depth),
                                  .flops = 2 * product({rows, columns, depth}),
-                                 .run = [=, &table] { table.matmul(args); }};
+                                 .run = [=] { kernels::run(args); }};
                    }});
   }
 }
 
-void add_convolutions(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
+void add_convolutions(std::vector<std::pair<std::string, Make>>& all) {
   const std::int64_t batch = 128, steps = 50, taps = 3;
   for (const std::int64_t channels : {64, 128, 256}) {
     const std::string sizes = concat("B ", batch, " T ", steps, " C ", channels, " K ", taps);
     const Shape shape{batch, steps, channels};
     const double flops = 2 * product({batch, steps, taps, channels, channels});
-    all.push_back({"conv_norm_forward", [=, &table](Tensors& t) {
+    all.push_back({"conv_norm_forward", [=](Tensors& t) {
                      const kernels::ConvNormForward args{
                          .x = t.normal(shape),
                          .w = t.normal({taps, channels, channels}, 0.05),
@@ -147,40 +158,38 @@ void add_convolutions(std::vector<std::pair<std::string, Make>>& all, const kern
                          .normalized = t.zeros(shape),
                          .inv_std = t.zeros({batch, steps}),
                          .dilation = 4};
-                     return Case{"conv_norm_forward", sizes, flops,
-                                 [=, &table] { table.conv_norm_forward(args); }};
+                     return Case{"conv_norm_forward", sizes, flops, [=] { kernels::run(args); }};
                    }});
-    all.push_back({"conv_norm_backward", [=, &table](Tensors& t) {
-                     const kernels::ConvNormBackward args{
-                         .x = t.normal(shape),
-                         .w = t.normal({taps, channels, channels}, 0.05),
-                         .gamma = t.normal({channels}),
-                         .beta = t.normal({channels}),
-                         .normalized = t.normal(shape),
-                         .inv_std = t.uniform({batch, steps}),
-                         .dy = t.normal(shape),
-                         .dx = t.zeros(shape),
-                         .dw = t.zeros({taps, channels, channels}),
-                         .dbias = t.zeros({channels}),
-                         .dgamma = t.zeros({channels}),
-                         .dbeta = t.zeros({channels}),
-                         .dilation = 4};
-                     return Case{"conv_norm_backward", sizes, 2 * flops,
-                                 [=, &table] { table.conv_norm_backward(args); }};
-                   }});
-    all.push_back({"layer_norm_forward", [=, &table](Tensors& t) {
+    all.push_back(
+        {"conv_norm_backward", [=](Tensors& t) {
+           const kernels::ConvNormBackward args{.x = t.normal(shape),
+                                                .w = t.normal({taps, channels, channels}, 0.05),
+                                                .gamma = t.normal({channels}),
+                                                .beta = t.normal({channels}),
+                                                .normalized = t.normal(shape),
+                                                .inv_std = t.uniform({batch, steps}),
+                                                .dy = t.normal(shape),
+                                                .dx = t.zeros(shape),
+                                                .dw = t.zeros({taps, channels, channels}),
+                                                .dbias = t.zeros({channels}),
+                                                .dgamma = t.zeros({channels}),
+                                                .dbeta = t.zeros({channels}),
+                                                .dilation = 4};
+           return Case{"conv_norm_backward", sizes, 2 * flops, [=] { kernels::run(args); }};
+         }});
+    all.push_back({"layer_norm_forward", [=](Tensors& t) {
                      const kernels::LayerNormForward args{.x = t.normal({batch * steps, channels}),
                                                           .gamma = t.normal({channels}),
                                                           .beta = t.normal({channels}),
                                                           .y = t.zeros({batch * steps, channels})};
                      return Case{"layer_norm_forward", sizes, 8 * product({batch, steps, channels}),
-                                 [=, &table] { table.layer_norm_forward(args); }};
+                                 [=] { kernels::run(args); }};
                    }});
   }
 }
 
 /// Patches of a quarter of the channels: alone, and after the convolution of a frozen half.
-void add_patches(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
+void add_patches(std::vector<std::pair<std::string, Make>>& all) {
   const std::int64_t batch = 128, steps = 50, taps = 3, rows = batch * steps;
   for (const std::int64_t channels : {64, 256}) {
     const std::int64_t width = channels / 4;
@@ -199,26 +208,24 @@ void add_patches(std::vector<std::pair<std::string, Make>>& all, const kernels::
                                      .up = t.zeros({width, channels}),
                                      .up_bias = t.zeros({channels})};
     };
-    all.push_back(
-        {"patch_forward", [=, &table](Tensors& t) {
-           const kernels::PatchForward args{.x = t.normal(shape),
-                                            .patch = patch_of(t),
-                                            .y = t.zeros(shape),
-                                            .bottleneck = t.zeros(hidden)};
-           return Case{"patch_forward", sizes, flops, [=, &table] { table.patch_forward(args); }};
-         }});
-    all.push_back({"patch_backward", [=, &table](Tensors& t) {
+    all.push_back({"patch_forward", [=](Tensors& t) {
+                     const kernels::PatchForward args{.x = t.normal(shape),
+                                                      .patch = patch_of(t),
+                                                      .y = t.zeros(shape),
+                                                      .bottleneck = t.zeros(hidden)};
+                     return Case{"patch_forward", sizes, flops, [=] { kernels::run(args); }};
+                   }});
+    all.push_back({"patch_backward", [=](Tensors& t) {
                      const kernels::PatchBackward args{.x = t.normal(shape),
                                                        .patch = patch_of(t),
                                                        .bottleneck = t.normal(hidden),
                                                        .dy = t.normal(shape),
                                                        .dx = t.zeros(shape),
                                                        .dpatch = gradients_of(t)};
-                     return Case{"patch_backward", sizes, 2 * flops,
-                                 [=, &table] { table.patch_backward(args); }};
+                     return Case{"patch_backward", sizes, 2 * flops, [=] { kernels::run(args); }};
                    }});
     const double conv_flops = 2 * product({rows, taps, channels, channels});
-    all.push_back({"conv_norm_forward_patched", [=, &table](Tensors& t) {
+    all.push_back({"conv_norm_forward_patched", [=](Tensors& t) {
                      const kernels::ConvNormForward args{
                          .x = t.normal(shape),
                          .w = t.normal({taps, channels, channels}, 0.05),
@@ -235,9 +242,9 @@ void add_patches(std::vector<std::pair<std::string, Make>>& all, const kernels::
                          .dilation = 4,
                          .insertion = kernels::Insertion::serial};
                      return Case{"conv_norm_forward_patched", sizes, conv_flops + flops,
-                                 [=, &table] { table.conv_norm_forward(args); }};
+                                 [=] { kernels::run(args); }};
                    }});
-    all.push_back({"conv_norm_backward_frozen", [=, &table](Tensors& t) {
+    all.push_back({"conv_norm_backward_frozen", [=](Tensors& t) {
                      const kernels::ConvNormBackward args{
                          .w = t.normal({taps, channels, channels}, 0.05),
                          .gamma = t.normal({channels}),
@@ -253,7 +260,7 @@ void add_patches(std::vector<std::pair<std::string, Make>>& all, const kernels::
                          .dilation = 4,
                          .insertion = kernels::Insertion::serial};
                      return Case{"conv_norm_backward_frozen", sizes, conv_flops + 2 * flops,
-                                 [=, &table] { table.conv_norm_backward(args); }};
+                                 [=] { kernels::run(args); }};
                    }});
   }
 }
@@ -276,7 +283,7 @@ void add_plain_convolutions(std::vector<std::pair<std::string, Make>>& all,
                                                            .y = t.zeros(shape),
                                                            .dilation = 4};
                      return Case{prefix + "causal_conv_forward", sizes, flops,
-                                 [=, &forward] { forward(args); }};
+                                 [=, &forward] { kernels::run(forward, args); }};
                    }});
     all.push_back({prefix + "causal_conv_backward", [=, &backward](Tensors& t) {
                      const kernels::CausalConvBackward args{.x = t.normal(shape),
@@ -287,15 +294,15 @@ void add_plain_convolutions(std::vector<std::pair<std::string, Make>>& all,
                                                             .dbias = t.zeros({channels}),
                                                             .dilation = 4};
                      return Case{prefix + "causal_conv_backward", sizes, 2 * flops,
-                                 [=, &backward] { backward(args); }};
+                                 [=, &backward] { kernels::run(backward, args); }};
                    }});
   }
 }
 
-void add_losses(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
+void add_losses(std::vector<std::pair<std::string, Make>>& all) {
   const std::int64_t rows = 6400, items = 10670;
   for (const std::int64_t channels : {64, 256}) {
-    all.push_back({"softmax_loss", [=, &table](Tensors& t) {
+    all.push_back({"softmax_loss", [=](Tensors& t) {
                      const kernels::SoftmaxLoss args{.hidden = t.normal({rows, channels}),
                                                      .weight = t.normal({items, channels}, 0.1),
                                                      .bias = t.normal({items}),
@@ -305,13 +312,12 @@ void add_losses(std::vector<std::pair<std::string, Make>>& all, const kernels::T
                                                      .dweight = t.zeros({items, channels}),
                                                      .dbias = t.zeros({items})};
                      return Case{"softmax_loss", concat("P ", rows, " V ", items, " C ", channels),
-                                 6 * product({rows, items, channels}),
-                                 [=, &table] { table.softmax_loss(args); }};
+                                 6 * product({rows, items, channels}), [=] { kernels::run(args); }};
                    }});
   }
   const std::int64_t samples = items / 10;
   all.push_back(
-      {"sampled_softmax_loss", [=, &table](Tensors& t) {
+      {"sampled_softmax_loss", [=](Tensors& t) {
          const std::int64_t channels = 256;
          const kernels::SampledSoftmaxLoss args{.hidden = t.normal({rows, channels}),
                                                 .weight = t.normal({items, channels}, 0.1),
@@ -325,21 +331,20 @@ void add_losses(std::vector<std::pair<std::string, Make>>& all, const kernels::T
                                                 .dweight_rows = t.zeros({samples + rows, channels}),
                                                 .dbias_rows = t.zeros({samples + rows})};
          return Case{"sampled_softmax_loss", concat("P ", rows, " S ", samples, " C ", channels),
-                     6 * product({rows, samples, channels}),
-                     [=, &table] { table.sampled_softmax_loss(args); }};
+                     6 * product({rows, samples, channels}), [=] { kernels::run(args); }};
        }});
-  all.push_back({"top_k", [=, &table](Tensors& t) {
+  all.push_back({"top_k", [=](Tensors& t) {
                    const kernels::TopK args{.scores = t.normal({128, items}),
                                             .values = t.zeros({128, 20}),
                                             .indices = t.zeros({128, 20}, DType::i32)};
                    return Case{"top_k", concat("rows 128 V ", items, " k 20"), 0,
-                               [=, &table] { table.top_k(args); }};
+                               [=] { kernels::run(args); }};
                  }});
 }
 
-void add_recurrences(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
+void add_recurrences(std::vector<std::pair<std::string, Make>>& all) {
   const std::int64_t steps = 50, batch = 128, hidden = 256;
-  all.push_back({"lstm_forward", [=, &table](Tensors& t) {
+  all.push_back({"lstm_forward", [=](Tensors& t) {
                    const kernels::LstmForward args{.inputs = t.normal({steps, batch, 4 * hidden}),
                                                    .weight = t.normal({4 * hidden, hidden}, 0.05),
                                                    .h0 = t.normal({batch, hidden}),
@@ -350,10 +355,10 @@ void add_recurrences(std::vector<std::pair<std::string, Make>>& all, const kerne
                                                    .c_last = t.zeros({batch, hidden})};
                    return Case{"lstm_forward", concat("L ", steps, " B ", batch, " H ", hidden),
                                8 * product({steps, batch, hidden, hidden}),
-                               [=, &table] { table.lstm_forward(args); }};
+                               [=] { kernels::run(args); }};
                  }});
   for (const std::int64_t words : {9, 64}) {
-    all.push_back({"memory_step_forward", [=, &table](Tensors& t) {
+    all.push_back({"memory_step_forward", [=](Tensors& t) {
                      const Shape cells{batch, words, hidden}, row{batch, words},
                          square{batch, words, words}, heads{batch, 1, words};
                      const kernels::MemoryStepForward args{
@@ -366,7 +371,7 @@ void add_recurrences(std::vector<std::pair<std::string, Make>>& all, const kerne
                      return Case{"memory_step_forward",
                                  concat("B ", batch, " N ", words, " W ", hidden, " R 1"),
                                  product({batch, words, 15 * hidden + 8 * words}),
-                                 [=, &table] { table.memory_step_forward(args); }};
+                                 [=] { kernels::run(args); }};
                    }});
   }
 }
@@ -374,12 +379,12 @@ void add_recurrences(std::vector<std::pair<std::string, Make>>& all, const kerne
 /// An LSTM layer with the product of its input, forward (saving for the backward pass) and both
 /// ways: the table's product and segment beside cuDNN's layer. cuDNN's times include the copy of
 /// its weights. Backward is not timed alone: it uses up what cuDNN saved.
-void add_lstm_layers(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table,
+void add_lstm_layers(std::vector<std::pair<std::string, Make>>& all,
                      const kernels::cudnn::Entries& cudnn) {
   const std::int64_t steps = 50, batch = 128, hidden = 256, width = 256, rows = steps * batch;
   const std::string sizes = concat("L ", steps, " B ", batch, " H ", hidden, " E ", width);
   const double forward_flops = 8 * product({rows, hidden, width + hidden});
-  const auto ours = [=, &table](bool backward, Tensors& t) {
+  const auto ours = [=](bool backward, Tensors& t) {
     const View x = t.normal({rows, width}), input_weight = t.normal({4 * hidden, width}, 0.05);
     const MutableView inputs = t.zeros({rows, 4 * hidden}), dinputs = t.zeros({rows, 4 * hidden});
     const auto as_steps = [=](MutableView view) {
@@ -404,13 +409,14 @@ void add_lstm_layers(std::vector<std::pair<std::string, Make>>& all, const kerne
                                           .dinputs = as_steps(dinputs),
                                           .dweight = t.zeros({4 * hidden, hidden})};
     const MutableView dx = t.zeros({rows, width}), dinput_weight = t.zeros({4 * hidden, width});
-    return [=, &table] {
-      table.matmul({.a = x, .b = input_weight, .c = inputs, .transpose_b = true});
-      table.lstm_forward(forward);
+    return [=] {
+      kernels::run<kernels::Matmul>({.a = x, .b = input_weight, .c = inputs, .transpose_b = true});
+      kernels::run(forward);
       if (!backward) return;
-      table.lstm_backward(gradients);
-      table.matmul({.a = dinputs, .b = input_weight, .c = dx});
-      table.matmul({.a = dinputs, .b = x, .c = dinput_weight, .transpose_a = true});
+      kernels::run(gradients);
+      kernels::run<kernels::Matmul>({.a = dinputs, .b = input_weight, .c = dx});
+      kernels::run<kernels::Matmul>(
+          {.a = dinputs, .b = x, .c = dinput_weight, .transpose_a = true});
     };
   };
   const auto theirs = [=, &cudnn](bool backward, Tensors& t) {
@@ -431,8 +437,8 @@ void add_lstm_layers(std::vector<std::pair<std::string, Make>>& all, const kerne
           t.zeros({static_cast<std::int64_t>(cudnn.lstm_reserve_bytes(args.forward) + 3) / 4});
     }
     return [=, &cudnn] {
-      cudnn.lstm_layer(args.forward);
-      if (backward) cudnn.lstm_layer_backward(args);
+      kernels::run(cudnn.lstm_layer, args.forward);
+      if (backward) kernels::run(cudnn.lstm_layer_backward, args);
     };
   };
   for (const bool backward : {false, true}) {
@@ -445,18 +451,18 @@ void add_lstm_layers(std::vector<std::pair<std::string, Make>>& all, const kerne
   }
 }
 
-void add_updates(std::vector<std::pair<std::string, Make>>& all, const kernels::Table& table) {
+void add_updates(std::vector<std::pair<std::string, Make>>& all) {
   const std::int64_t count = 10000000;
-  all.push_back({"adam", [=, &table](Tensors& t) {
+  all.push_back({"adam", [=](Tensors& t) {
                    const kernels::Adam args{.parameter = t.zeros({count}),
                                             .gradient = t.normal({count}),
                                             .m = t.zeros({count}),
                                             .v = t.zeros({count})};
                    return Case{"adam", concat("n ", count), 12 * product({count}),
-                               [=, &table] { table.adam(args); }};
+                               [=] { kernels::run(args); }};
                  }});
   const std::int64_t parameters = 200;
-  all.push_back({"adam_many", [=, &table](Tensors& t) {
+  all.push_back({"adam_many", [=](Tensors& t) {
                    std::vector<kernels::Adam> each;
                    for (std::int64_t i = 0; i < parameters; ++i) {
                      const Shape shape{count / parameters};
@@ -467,7 +473,7 @@ void add_updates(std::vector<std::pair<std::string, Make>>& all, const kernels::
                    }
                    return Case{"adam_many", concat(parameters, " of n ", count / parameters),
                                12 * product({count}),
-                               [each, &table] { table.adam_many({.dense = each}); }};
+                               [each] { kernels::run<kernels::AdamMany>({.dense = each}); }};
                  }});
 }
 
@@ -479,18 +485,19 @@ int main(int argc, char** argv) {
     return 77;
   }
   const std::string filter = argc > 1 ? argv[1] : "";
-  const kernels::Table& table = kernels::table(Device::cuda);
   std::vector<std::pair<std::string, Make>> all;
-  add_products(all, table);
-  add_convolutions(all, table);
-  add_patches(all, table);
-  add_plain_convolutions(all, "", table.causal_conv_forward, table.causal_conv_backward);
+  const kernels::Table& table = kernels::table(Device::cuda);
+  add_products(all);
+  add_convolutions(all);
+  add_patches(all);
+  add_plain_convolutions(all, "", table.entry<kernels::CausalConvForward>(),
+                         table.entry<kernels::CausalConvBackward>());
   const kernels::cudnn::Entries& cudnn = kernels::cudnn::entries();
   add_plain_convolutions(all, "cudnn_", cudnn.causal_conv_forward, cudnn.causal_conv_backward);
-  add_losses(all, table);
-  add_recurrences(all, table);
-  add_lstm_layers(all, table, cudnn);
-  add_updates(all, table);
+  add_losses(all);
+  add_recurrences(all);
+  add_lstm_layers(all, cudnn);
+  add_updates(all);
   Tensor flushed = Tensor::zeros({flushed_elements}, DType::f32, Device::cuda);
   for (const auto& [kernel, make] : all) {
     if (kernel.find(filter) == std::string::npos) continue;

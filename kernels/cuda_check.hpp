@@ -1,5 +1,5 @@
 #pragma once
-/// What CUDA sources share: statuses as exceptions, and the stream that an entry was given.
+/// What CUDA sources share: statuses as exceptions, and the stream that work goes to.
 
 #include <cuda_runtime_api.h>
 
@@ -19,10 +19,9 @@ inline void check(cudaError_t status, const char* call) {
 /// After a launch: throws DeviceError when the kernel could not be started.
 inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
 
-/// The stream given, or the current one.  Throws Unsupported when there is no GPU.
-inline cudaStream_t native(Stream stream) {
-  return static_cast<cudaStream_t>(stream.handle != nullptr ? stream.handle
-                                                            : current_stream(Device::cuda).handle);
+/// The current stream of this thread.  Throws Unsupported when there is no GPU.
+inline cudaStream_t current_queue() {
+  return static_cast<cudaStream_t>(current_stream(Device::cuda).handle);
 }
 
 }  // namespace refrain::cuda

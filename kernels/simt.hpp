@@ -9,7 +9,7 @@
 ///   load_pack, store_pack                  16 bytes at once, aligned; load_group, store_group: one element or 16 bytes
 ///   copy_async<bytes>, commit_copies, wait_copies<n>    copies from global to shared memory behind the arithmetic's back
 ///   to_tf32, mma_tf32, to_bf16x2, mma_bf16, load_matrix    tensor cores
-///   launch                                 starts a kernel in a stream and throws DeviceError when it cannot be started
+///   launch                                 starts a kernel in the current stream and throws DeviceError when it cannot be started
 ///   shared_limit_bytes                     the shared memory that one block may ask for
 ///
 /// Rules for kernel authors: docs/kernels.md, "Writing a CUDA kernel".

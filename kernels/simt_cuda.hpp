@@ -157,7 +157,6 @@ struct Launch {
   dim3 grid{};
   dim3 block{};
   std::size_t shared_bytes = 0;  ///< dynamic
-  Stream stream{};
 };
 
 /// Lets a kernel ask for so much dynamic shared memory. The 48 KiB that it may have unasked count
@@ -176,7 +175,7 @@ inline void allow_shared_bytes(const void* function, std::size_t bytes, const ch
   most = bytes;
 }
 
-/// Puts a kernel into the stream.  Throws DeviceError when it cannot be started.
+/// Puts a kernel into the current stream.  Throws DeviceError when it cannot be started.
 template <class... Parameters>
 void launch(const Launch& how, void (*kernel)(Parameters...),
             std::type_identity_t<Parameters>... arguments) {
@@ -184,7 +183,7 @@ void launch(const Launch& how, void (*kernel)(Parameters...),
   allow_shared_bytes(function, how.shared_bytes, how.name);
   void* addresses[] = {static_cast<void*>(&arguments)..., nullptr};
   cuda::check(cudaLaunchKernel(function, how.grid, how.block, addresses, how.shared_bytes,
-                               cuda::native(how.stream)),
+                               cuda::current_queue()),
               how.name);
 }
 

@@ -1,9 +1,11 @@
+#include "refrain/kernels/optimizer.hpp"
+#include "refrain/kernels/pointwise.hpp"
 #include "refrain/train/optimizer.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/run.hpp"
 
 namespace refrain {
 namespace {
@@ -20,7 +22,7 @@ void check_fraction(const char* what, double value) {
 
 double sum_of_squares(const Tensor& x) {
   Tensor out({}, x.dtype(), x.device());
-  kernels::table(x.device()).dot({.a = x.view(), .b = x.view(), .out = out.mutable_view()});
+  kernels::run<kernels::Dot>({.a = x.view(), .b = x.view(), .out = out.mutable_view()});
   return out.item();
 }
 
@@ -28,16 +30,15 @@ double sum_of_squares(const Tensor& x) {
 /// without a copy, so two leaves may share one.
 Tensor scaled(Tensor x, double factor) {
   Tensor out = x.unique() ? x : Tensor(x.shape(), x.dtype(), x.device());
-  kernels::table(x.device())
-      .linear_combination({.a = x.view(), .out = out.mutable_view(), .alpha = factor});
+  kernels::run<kernels::LinearCombination>(
+      {.a = x.view(), .out = out.mutable_view(), .alpha = factor});
   return out;
 }
 
 /// The same with a factor of one element.
 Tensor scaled(Tensor x, const Tensor& factor) {
   Tensor out = x.unique() ? x : Tensor(x.shape(), x.dtype(), x.device());
-  kernels::table(x.device())
-      .multiply({.a = x.view(), .b = factor.view(), .out = out.mutable_view()});
+  kernels::run<kernels::Multiply>({.a = x.view(), .b = factor.view(), .out = out.mutable_view()});
   return out;
 }
 
@@ -212,20 +213,19 @@ Tensor Optimizer::clip_gradients_on_device(double max_norm) {
                                " and ", values.device()));
     }
   }
-  const kernels::Table& table = kernels::table(like.device());
   const auto count = static_cast<std::int64_t>(gradients.size());
   Tensor squares({count}, like.dtype(), like.device());
   for (std::int64_t i = 0; i < count; ++i) {
     const Tensor& values = elements(*gradients[static_cast<std::size_t>(i)]);
     Tensor sum = squares.slice(i, i + 1);
-    table.dot({.a = values.view(), .b = values.view(), .out = sum.mutable_view()});
+    kernels::run<kernels::Dot>({.a = values.view(), .b = values.view(), .out = sum.mutable_view()});
   }
   Tensor norm({}, like.dtype(), like.device());
   Tensor factor({}, like.dtype(), like.device());
-  table.clip_factor({.squares = squares.view(),
-                     .norm = norm.mutable_view(),
-                     .factor = factor.mutable_view(),
-                     .max_norm = max_norm});
+  kernels::run<kernels::ClipFactor>({.squares = squares.view(),
+                                     .norm = norm.mutable_view(),
+                                     .factor = factor.mutable_view(),
+                                     .max_norm = max_norm});
   for (Gradient* gradient : gradients) scale_gradient(*gradient, factor);
   return norm;
 }
@@ -371,7 +371,7 @@ void Adam::update(std::span<const Update> updates) {
       }
     }
     if (dense_.empty() && sparse_.empty()) continue;
-    kernels::table(device).adam_many({.dense = dense_, .sparse = sparse_});
+    kernels::run<kernels::AdamMany>({.dense = dense_, .sparse = sparse_});
   }
 }
 
@@ -389,25 +389,25 @@ void Sgd::set_rates(const Slot&, double* rates) const { rates[0] = learning_rate
 void Sgd::update(std::span<const Update> updates) {
   for (const auto& [slot, rates] : updates) {
     Parameter& parameter = slot->parameter;
-    const kernels::Table& table = kernels::table(parameter.device());
     const Gradient& gradient = parameter.gradient();
     if (gradient.is_sparse() && options_.momentum == 0) {
-      table.sgd_rows({.parameter = parameter.value().mutable_view(),
-                      .rows = gradient.sparse().rows.view(),
-                      .values = gradient.sparse().values.view(),
-                      .learning_rate = learning_rate(),
-                      .l2 = slot->l2,
-                      .rates = rates});
+      kernels::run<kernels::SgdRows>({.parameter = parameter.value().mutable_view(),
+                                      .rows = gradient.sparse().rows.view(),
+                                      .values = gradient.sparse().values.view(),
+                                      .learning_rate = learning_rate(),
+                                      .l2 = slot->l2,
+                                      .rates = rates});
       continue;
     }
     const Tensor dense = gradient.to_dense(parameter.shape());
-    table.sgd({.parameter = parameter.value().mutable_view(),
-               .gradient = dense.view(),
-               .velocity = slot->moments.empty() ? MutableView() : slot->moments[0].mutable_view(),
-               .learning_rate = learning_rate(),
-               .momentum = options_.momentum,
-               .l2 = slot->l2,
-               .rates = rates});
+    kernels::run<kernels::Sgd>(
+        {.parameter = parameter.value().mutable_view(),
+         .gradient = dense.view(),
+         .velocity = slot->moments.empty() ? MutableView() : slot->moments[0].mutable_view(),
+         .learning_rate = learning_rate(),
+         .momentum = options_.momentum,
+         .l2 = slot->l2,
+         .rates = rates});
   }
 }
 

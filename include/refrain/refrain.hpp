@@ -28,6 +28,8 @@
 #include "refrain/kernels/causal_conv.hpp"
 #include "refrain/kernels/chunk_attention.hpp"
 #include "refrain/kernels/conv_norm.hpp"
+#include "refrain/kernels/contracts.hpp"
+#include "refrain/kernels/entry.hpp"
 #include "refrain/kernels/gather.hpp"
 #include "refrain/kernels/layer_norm.hpp"
 #include "refrain/kernels/loss.hpp"

@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
 
 /// Launches it; f32 follows math_mode().  Defined in cuda_conv_backward.cu for f32 and f64.
 template <class T>
-void input_gradient(const char* name, const InputGradient<T>& gradient, Stream stream);
+void input_gradient(const char* name, const InputGradient<T>& gradient);
 
 /// dw[k] = sum over rows of x[row of tap k] (outer) dy[row].
 template <class T>
@@ -152,16 +152,15 @@ struct WeightGradient {
 
 /// Launches it; f32 follows math_mode().  Defined in cuda_conv_backward.cu for f32 and f64.
 template <class T>
-void weight_gradient(const char* name, const WeightGradient<T>& gradient, Stream stream);
+void weight_gradient(const char* name, const WeightGradient<T>& gradient);
 
 /// out[c] = sum over the rows of x [rows,width]; `parts` holds column_parts(rows, width, 1)
 /// elements.
 template <class T>
 void bias_gradient(const char* name, const T* x, std::int64_t rows, std::int64_t width, T* out,
-                   T* parts, Stream stream) {
+                   T* parts) {
   const MatrixTerms<T, 1> terms{.from = x, .stride = width, .apart = 0};
-  sum_columns(name, terms, rows, width, ColumnTargets<T, 1>{.to = {out}, .stride = 0}, parts,
-              stream);
+  sum_columns(name, terms, rows, width, ColumnTargets<T, 1>{.to = {out}, .stride = 0}, parts);
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -8,10 +8,10 @@
 /// Cin Cout rows FLOPs each way and gradient; x and y pass through memory once. Any extent is
 /// allowed.
 
-#include "kernels/cpu.hpp"
 #include "kernels/causal_conv/taps.hpp"
-#include "kernels/scratch.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/tiling/row_sums.hpp"
+#include "refrain/kernels/causal_conv.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -58,10 +58,10 @@ ConvExtents extents_of(const CausalConvBackward& args) {
 }
 
 template <class T>
-void forward(const CausalConvForward& args) {
+void forward(const CausalConvForward& args, Scratch& scratch) {
   const ConvExtents conv = extents_of(args);
-  Scratch scratch(args.workspace.data);
   const ForwardPlan<T> plan(args, conv, scratch);
+  if (scratch.is_counting()) return;
   if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
   std::fill_n(plan.zeros, conv.in, T(0));
   parallel_for(conv.rows(), product_rows_per_task(conv.rows(), conv.multiply_adds()),
@@ -76,10 +76,10 @@ void forward(const CausalConvForward& args) {
 }
 
 template <class T>
-void backward(const CausalConvBackward& args) {
+void backward(const CausalConvBackward& args, Scratch& scratch) {
   const ConvExtents conv = extents_of(args);
-  Scratch scratch(args.workspace.data);
   const BackwardPlan<T> plan(args, conv, scratch);
+  if (scratch.is_counting()) return;
   const T* const dy = args.dy.as<T>();
   if (args.dx) {
     pack_taps(args.w.as<T>(), conv, true, plan.weights.room());
@@ -99,26 +99,17 @@ void backward(const CausalConvBackward& args) {
 
 }  // namespace
 
-void causal_conv_forward(const CausalConvForward& args, Stream) {
-  for_floating<CausalConvForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args); });
+template <>
+void kernel(const CausalConvForward& args, Scratch& scratch) {
+  for_floating<CausalConvForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args, scratch); });
 }
 
-std::size_t causal_conv_forward_workspace(const CausalConvForward& args) {
-  Scratch scratch(nullptr);
-  for_floating<CausalConvForward>(
-      args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(args, extents_of(args), scratch); });
-  return scratch.bytes();
+template <>
+void kernel(const CausalConvBackward& args, Scratch& scratch) {
+  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-void causal_conv_backward(const CausalConvBackward& args, Stream) {
-  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args); });
-}
-
-std::size_t causal_conv_backward_workspace(const CausalConvBackward& args) {
-  Scratch scratch(nullptr);
-  for_floating<CausalConvBackward>(
-      args.dy.dtype, [&]<class T>(T) { BackwardPlan<T>(args, extents_of(args), scratch); });
-  return scratch.bytes();
-}
+template void entry(const CausalConvForward&, ScratchMemory&);
+template void entry(const CausalConvBackward&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

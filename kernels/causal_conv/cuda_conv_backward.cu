@@ -17,8 +17,8 @@
 
 #include "kernels/causal_conv/conv_backward.cuh"
 #include "kernels/causal_conv/product_conv.cuh"
-#include "kernels/cuda.hpp"
-#include "kernels/scratch.hpp"
+#include "kernels/kernel.hpp"
+#include "refrain/kernels/causal_conv.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -49,7 +49,7 @@ struct PlainRows {
 }  // namespace
 
 template <class T>
-void input_gradient(const char* name, const InputGradient<T>& gradient, Stream stream) {
+void input_gradient(const char* name, const InputGradient<T>& gradient) {
   if (gradient.rows == 0 || gradient.columns == 0) return;
   const auto tiles = [](std::int64_t extent) {
     return (extent + gradient_tile - 1) / gradient_tile;
@@ -63,18 +63,17 @@ void input_gradient(const char* name, const InputGradient<T>& gradient, Stream s
           .name = name,
           .grid = simt::blocks_for(tiles(gradient.rows) * tiles(gradient.columns), 1),
           .block = Product::threads,
-          .shared_bytes = simt::piece_bytes<T>(gradient_elements<T, mode, aligned>),
-          .stream = stream};
+          .shared_bytes = simt::piece_bytes<T>(gradient_elements<T, mode, aligned>)};
       simt::launch(how, input_gradient_tile<T, mode, aligned>, gradient);
     };
     packs ? start.template operator()<true>() : start.template operator()<false>();
   });
 }
-template void input_gradient<float>(const char*, const InputGradient<float>&, Stream);
-template void input_gradient<double>(const char*, const InputGradient<double>&, Stream);
+template void input_gradient<float>(const char*, const InputGradient<float>&);
+template void input_gradient<double>(const char*, const InputGradient<double>&);
 
 template <class T>
-void weight_gradient(const char* name, const WeightGradient<T>& gradient, Stream stream) {
+void weight_gradient(const char* name, const WeightGradient<T>& gradient) {
   const OuterProducts<T, ShiftedRows<T>, PlainRows<T>> products{
       .a = {gradient.x, gradient.steps, gradient.in},
       .b = {gradient.dy, gradient.out},
@@ -84,10 +83,10 @@ void weight_gradient(const char* name, const WeightGradient<T>& gradient, Stream
       .tasks = gradient.taps,
       .aligned = whole_packs<T>(gradient.in) && whole_packs<T>(gradient.out) &&
                  simt::aligned_16(gradient.x, gradient.dy)};
-  sum_of_outer_products(name, products, false, gradient.dw, gradient.parts, stream);
+  sum_of_outer_products(name, products, false, gradient.dw, gradient.parts);
 }
-template void weight_gradient<float>(const char*, const WeightGradient<float>&, Stream);
-template void weight_gradient<double>(const char*, const WeightGradient<double>&, Stream);
+template void weight_gradient<float>(const char*, const WeightGradient<float>&);
+template void weight_gradient<double>(const char*, const WeightGradient<double>&);
 
 namespace {
 
@@ -98,7 +97,7 @@ struct Plan {
   T* bias_parts = nullptr;
   ProductConvolution products;  ///< of many channels
 
-  Plan(const CausalConvBackward& args, const TapColumnLimit& limit, Scratch& scratch) {
+  Plan(const CausalConvBackward& args, Scratch& scratch) {
     const Shape& w = args.w.shape;
     const std::int64_t rows = args.dy.shape.rows();
     if (!goes_to_library<T>(w[1], w[2])) {
@@ -107,7 +106,7 @@ struct Plan {
       products = {
           CausalConvBackward::name,
           {args.dy.shape[0], args.dy.shape[1], w[1], w[2], w[0], args.dilation, args.padding},
-          limit,
+          args.max_gathered_bytes,
           take_product_scratch(scratch),
           scratch};
     }
@@ -117,7 +116,7 @@ struct Plan {
 
 /// dx and dw of few channels.
 template <class T>
-void gradients_by_tiles(const CausalConvBackward& args, const Plan<T>& plan, Stream stream) {
+void gradients_by_tiles(const CausalConvBackward& args, const Plan<T>& plan) {
   constexpr const char* name = CausalConvBackward::name;
   const Shape& w = args.w.shape;
   const std::int64_t rows = args.dy.shape.rows();
@@ -133,7 +132,7 @@ void gradients_by_tiles(const CausalConvBackward& args, const Plan<T>& plan, Str
         .dx = args.dx.as<T>(),
         .rows = rows,
         .columns = w[1]};
-    input_gradient(name, gradient, stream);
+    input_gradient(name, gradient);
   }
   if (args.dw) {
     const WeightGradient<T> gradient{
@@ -146,51 +145,36 @@ void gradients_by_tiles(const CausalConvBackward& args, const Plan<T>& plan, Str
         .out = w[2],
         .dw = args.dw.as<T>(),
         .parts = plan.weight_parts};
-    weight_gradient(name, gradient, stream);
+    weight_gradient(name, gradient);
   }
 }
 
 template <class T>
-void backward(const CausalConvBackward& args, const TapColumnLimit& limit, Stream stream) {
-  Scratch scratch(args.workspace.data);
-  const Plan<T> plan(args, limit, scratch);
+void backward(const CausalConvBackward& args, Scratch& scratch) {
+  const Plan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   const Shape& w = args.w.shape;
   const T* const dy = args.dy.as<T>();
   if (!goes_to_library<T>(w[1], w[2])) {
-    gradients_by_tiles(args, plan, stream);
+    gradients_by_tiles(args, plan);
   } else if constexpr (std::is_same_v<T, float>) {
-    if (args.dx)
-      plan.products.input_gradient(dy, args.w.as<T>(), nullptr, false, args.dx.as<T>(), stream);
-    if (args.dw) plan.products.weight_gradient(args.x.as<T>(), dy, args.dw.as<T>(), stream);
+    if (args.dx) plan.products.input_gradient(dy, args.w.as<T>(), nullptr, false, args.dx.as<T>());
+    if (args.dw) plan.products.weight_gradient(args.x.as<T>(), dy, args.dw.as<T>());
   }
   if (args.dbias) {
     bias_gradient(CausalConvBackward::name, dy, args.dy.shape.rows(), w[2], args.dbias.as<T>(),
-                  plan.bias_parts, stream);
+                  plan.bias_parts);
   }
 }
 
 }  // namespace
 
-void causal_conv_backward_in_slices(const CausalConvBackward& args, const TapColumnLimit& limit,
-                                    Stream stream) {
-  for_floating<CausalConvBackward>(args.dy.dtype,
-                                   [&]<class T>(T) { backward<T>(args, limit, stream); });
+template <>
+void kernel(const CausalConvBackward& args, Scratch& scratch) {
+  for_floating<CausalConvBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-std::size_t causal_conv_backward_in_slices_workspace(const CausalConvBackward& args,
-                                                     const TapColumnLimit& limit) {
-  Scratch scratch(nullptr);
-  for_floating<CausalConvBackward>(args.dy.dtype,
-                                   [&]<class T>(T) { Plan<T>(args, limit, scratch); });
-  return scratch.bytes();
-}
-
-void causal_conv_backward(const CausalConvBackward& args, Stream stream) {
-  causal_conv_backward_in_slices(args, {}, stream);
-}
-std::size_t causal_conv_backward_workspace(const CausalConvBackward& args) {
-  return causal_conv_backward_in_slices_workspace(args, {});
-}
+template void entry(const CausalConvBackward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

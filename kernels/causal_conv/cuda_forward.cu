@@ -12,16 +12,18 @@
 // from some 64 channels on, below that memory. Any extents, with up to 2^31 - 1 tiles; 128 columns
 // and copies of 16 bytes where Cin, Cout and the addresses allow.
 
+#include "kernels/causal_conv/cuda.hpp"
 #include "kernels/causal_conv/forward.cuh"
 #include "kernels/causal_conv/product_conv.cuh"
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
+#include "refrain/kernels/causal_conv.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
 template <class T>
-void forward(const CausalConvForward& args, const View& added, Stream stream) {
+void forward(const CausalConvForward& args, const View& added) {
   const Convolution<T> conv = convolution_of<T>(args);
   if (conv.rows == 0 || conv.out == 0) return;
   T* const y = args.y.as<T>();
@@ -33,8 +35,7 @@ void forward(const CausalConvForward& args, const View& added, Stream stream) {
       const simt::Launch how{.name = CausalConvForward::name,
                              .grid = simt::blocks_for(row_tiles * column_tiles, 1),
                              .block = Tile::threads,
-                             .shared_bytes = simt::piece_bytes<T>(Tile::elements),
-                             .stream = stream};
+                             .shared_bytes = simt::piece_bytes<T>(Tile::elements)};
       simt::launch(how, convolve_tile<T, mode, columns, aligned>, conv, added.as<T>(), y);
     });
   };
@@ -51,52 +52,27 @@ void forward(const CausalConvForward& args, const View& added, Stream stream) {
 
 }  // namespace
 
-void convolve(const CausalConvForward& args, const View& added, Stream stream) {
-  for_floating<CausalConvForward>(args.x.dtype,
-                                  [&]<class T>(T) { forward<T>(args, added, stream); });
+void convolve(const CausalConvForward& args, const View& added) {
+  for_floating<CausalConvForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args, added); });
 }
 
-namespace {
-
-bool by_products(const CausalConvForward& args) {
-  return args.x.dtype == DType::f32 && goes_to_library<float>(args.w.shape[1], args.w.shape[2]);
-}
-
-ProductConvolution product_convolution(const CausalConvForward& args, const TapColumnLimit& limit,
-                                       Scratch& scratch) {
+template <>
+void kernel(const CausalConvForward& args, Scratch& scratch) {
   const Shape& w = args.w.shape;
-  return {CausalConvForward::name,
-          {args.x.shape[0], args.x.shape[1], w[1], w[2], w[0], args.dilation, args.padding},
-          limit,
-          take_product_scratch(scratch),
-          scratch};
+  if (args.x.dtype != DType::f32 || !goes_to_library<float>(w[1], w[2])) {
+    if (!scratch.is_counting()) convolve(args, {});
+    return;
+  }
+  const ProductConvolution products(
+      CausalConvForward::name,
+      {args.x.shape[0], args.x.shape[1], w[1], w[2], w[0], args.dilation, args.padding},
+      args.max_gathered_bytes, take_product_scratch(scratch), scratch);
+  if (scratch.is_counting()) return;
+  products.forward(args.x.as<float>(), args.w.as<float>(), args.bias.as<float>(),
+                   args.y.as<float>());
 }
 
-}  // namespace
-
-void causal_conv_forward_in_slices(const CausalConvForward& args, const TapColumnLimit& limit,
-                                   Stream stream) {
-  if (!by_products(args)) return convolve(args, {}, stream);
-  Scratch scratch(args.workspace.data);
-  product_convolution(args, limit, scratch)
-      .forward(args.x.as<float>(), args.w.as<float>(), args.bias.as<float>(), args.y.as<float>(),
-               stream);
-}
-
-std::size_t causal_conv_forward_in_slices_workspace(const CausalConvForward& args,
-                                                    const TapColumnLimit& limit) {
-  if (!by_products(args)) return 0;
-  Scratch scratch(nullptr);
-  product_convolution(args, limit, scratch);
-  return scratch.bytes();
-}
-
-void causal_conv_forward(const CausalConvForward& args, Stream stream) {
-  causal_conv_forward_in_slices(args, {}, stream);
-}
-std::size_t causal_conv_forward_workspace(const CausalConvForward& args) {
-  return causal_conv_forward_in_slices_workspace(args, {});
-}
+template void entry(const CausalConvForward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -10,7 +10,7 @@
 // a tap's row is read where it lies. Moved: gather_taps x K times, mostly from the caches, and
 // columns once; sum_taps products and dx once; each product its factors and its result. Limit:
 // memory; the products arithmetic. FLOPs 2 K Cin Cout P for each of y, dx, dw. Columns and products
-// take turns in the workspace, in slices of whole sequences (TapColumnLimit); dw adds over slices,
+// take turns in the scratch memory, in slices of whole sequences (max_gathered_bytes); dw adds over slices,
 // in order. One tap reads the rows as they lie: no columns then.
 
 #include "kernels/causal_conv/product_conv.cuh"
@@ -28,15 +28,24 @@ void for_tap_row(std::int64_t channels, bool aligned, Visit&& visit) {
   in_packs ? visit.template operator()<pack, 2>() : visit.template operator()<1, 4>();
 }
 
+/// Slices are of about the same size.
+std::int64_t sequences_of_slice(std::int64_t all, std::int64_t max_bytes,
+                                std::int64_t bytes_of_sequence) {
+  const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+  const std::int64_t max_sequences =
+      std::max<std::int64_t>(1, max_bytes / std::max<std::int64_t>(1, bytes_of_sequence));
+  return over(all, std::max<std::int64_t>(1, over(all, max_sequences)));
+}
+
 }  // namespace
 
 ProductConvolution::ProductConvolution(const char* name, const Extents& extents,
-                                       const TapColumnLimit& limit, const MutableView& library,
+                                       std::int64_t max_bytes, const MutableView& library,
                                        Scratch& scratch)
     : name_(name), e_(extents), slice_(extents.batch), library_(library) {
   if (!gathered()) return;
-  slice_ = limit.sequences_of_slice(e_.batch,
-                                    e_.steps * width() * static_cast<std::int64_t>(sizeof(float)));
+  slice_ = sequences_of_slice(e_.batch, max_bytes,
+                              e_.steps * width() * static_cast<std::int64_t>(sizeof(float)));
   columns_ = scratch.take<float>(slice_ * e_.steps * width());
 }
 
@@ -52,8 +61,7 @@ void ProductConvolution::for_slices(const Body& body) const {
 }
 
 /// The columns of some sequences.
-const float* ProductConvolution::gather(const float* x, std::int64_t sequences,
-                                        Stream stream) const {
+const float* ProductConvolution::gather(const float* x, std::int64_t sequences) const {
   if (!gathered()) return x;
   const TapRowsShape shape{.steps = TapSteps::forward(e_.padding, e_.taps, e_.dilation, e_.steps),
                            .taps = e_.taps,
@@ -61,48 +69,43 @@ const float* ProductConvolution::gather(const float* x, std::int64_t sequences,
                            .channels = e_.in};
   if (shape.rows == 0 || shape.channels == 0) return columns_;
   for_tap_row(e_.in, simt::aligned_16(x), [&]<int n, int items>() {
-    const simt::Launch how{.name = name_,
-                           .grid = simt::blocks_for(shape.rows, tap_warps),
-                           .block = tap_warps * 32,
-                           .stream = stream};
+    const simt::Launch how{
+        .name = name_, .grid = simt::blocks_for(shape.rows, tap_warps), .block = tap_warps * 32};
     simt::launch(how, gather_taps<n, items>, shape, x, columns_);
   });
   return columns_;
 }
 
 void ProductConvolution::sum(const float* columns, std::int64_t taps, std::int64_t sequences,
-                             const float* skip, bool add, float* dx, Stream stream) const {
+                             const float* skip, bool add, float* dx) const {
   const TapRowsShape shape{.steps = TapSteps::backward(e_.padding, e_.taps, e_.dilation, e_.steps),
                            .taps = taps,
                            .rows = sequences * e_.steps,
                            .channels = e_.in};
   if (shape.rows == 0 || shape.channels == 0) return;
   for_tap_row(e_.in, simt::aligned_16(skip, dx), [&]<int n, int items>() {
-    const simt::Launch how{.name = name_,
-                           .grid = simt::blocks_for(shape.rows, tap_warps),
-                           .block = tap_warps * 32,
-                           .stream = stream};
+    const simt::Launch how{
+        .name = name_, .grid = simt::blocks_for(shape.rows, tap_warps), .block = tap_warps * 32};
     simt::launch(how, sum_taps<n, items>, shape, columns, skip, add, dx);
   });
 }
 
-void ProductConvolution::forward(const float* x, const float* w, const float* bias, float* y,
-                                 Stream stream) const {
+void ProductConvolution::forward(const float* x, const float* w, const float* bias,
+                                 float* y) const {
   for_slices([&](std::int64_t first, std::int64_t sequences) {
-    multiply_matrices({.a = gather(x + first * e_.steps * e_.in, sequences, stream),
+    multiply_matrices({.a = gather(x + first * e_.steps * e_.in, sequences),
                        .b = w,
                        .bias = bias,
                        .c = y + first * e_.steps * e_.out,
                        .rows = sequences * e_.steps,
                        .columns = e_.out,
                        .depth = width(),
-                       .workspace = library_},
-                      stream);
+                       .workspace = library_});
   });
 }
 
 void ProductConvolution::input_gradient(const float* dy, const float* w, const float* skip,
-                                        bool add, float* dx, Stream stream) const {
+                                        bool add, float* dx) const {
   for_slices([&](std::int64_t first, std::int64_t sequences) {
     float* const to = dx + first * e_.steps * e_.in;
     multiply_matrices({.a = dy + first * e_.steps * e_.out,
@@ -113,21 +116,19 @@ void ProductConvolution::input_gradient(const float* dy, const float* w, const f
                        .columns = width(),
                        .depth = e_.out,
                        .transpose_b = true,
-                       .workspace = library_},
-                      stream);
+                       .workspace = library_});
     const float* const skipped = skip == nullptr ? nullptr : skip + first * e_.steps * e_.in;
     if (gathered()) {
-      sum(columns_, e_.taps, sequences, skipped, add, to, stream);
+      sum(columns_, e_.taps, sequences, skipped, add, to);
     } else if (skip != nullptr) {
-      sum(nullptr, 0, sequences, skipped, true, to, stream);
+      sum(nullptr, 0, sequences, skipped, true, to);
     }
   });
 }
 
-void ProductConvolution::weight_gradient(const float* x, const float* dy, float* dw,
-                                         Stream stream) const {
+void ProductConvolution::weight_gradient(const float* x, const float* dy, float* dw) const {
   for_slices([&](std::int64_t first, std::int64_t sequences) {
-    multiply_matrices({.a = gather(x + first * e_.steps * e_.in, sequences, stream),
+    multiply_matrices({.a = gather(x + first * e_.steps * e_.in, sequences),
                        .b = dy + first * e_.steps * e_.out,
                        .added = first > 0 ? dw : nullptr,
                        .c = dw,
@@ -135,8 +136,7 @@ void ProductConvolution::weight_gradient(const float* x, const float* dy, float*
                        .columns = e_.out,
                        .depth = sequences * e_.steps,
                        .transpose_a = true,
-                       .workspace = library_},
-                      stream);
+                       .workspace = library_});
   });
 }
 

@@ -7,9 +7,9 @@
 #include <type_traits>
 
 #include "kernels/causal_conv/conv_rows.cuh"
-#include "kernels/causal_conv/tap_column_limit.hpp"
 #include "kernels/layer_norm/layer_norm.cuh"
 #include "kernels/matmul/product_scratch.hpp"
+#include "kernels/scratch.hpp"
 #include "kernels/simt.hpp"
 
 namespace refrain::kernels::cuda {
@@ -101,27 +101,28 @@ class ProductConvolution {
   };
 
   ProductConvolution() = default;
-  /// library: take_product_scratch's.
-  ProductConvolution(const char* name, const Extents& extents, const TapColumnLimit& limit,
+  /// max_bytes: of the gathered rows, but one sequence is always taken. library:
+  /// take_product_scratch's.
+  ProductConvolution(const char* name, const Extents& extents, std::int64_t max_bytes,
                      const MutableView& library, Scratch& scratch);
 
   /// y = conv(x) + bias; bias may be null.
-  void forward(const float* x, const float* w, const float* bias, float* y, Stream stream) const;
+  void forward(const float* x, const float* w, const float* bias, float* y) const;
 
   /// dx = (dx if `add`) (+ skip [batch,steps,in]) + what comes back from dy.
-  void input_gradient(const float* dy, const float* w, const float* skip, bool add, float* dx,
-                      Stream stream) const;
+  void input_gradient(const float* dy, const float* w, const float* skip, bool add,
+                      float* dx) const;
 
-  void weight_gradient(const float* x, const float* dy, float* dw, Stream stream) const;
+  void weight_gradient(const float* x, const float* dy, float* dw) const;
 
  private:
   std::int64_t rows() const { return e_.batch * e_.steps; }
   std::int64_t width() const { return e_.taps * e_.in; }  ///< of a row of columns
   bool gathered() const { return e_.taps > 1; }           ///< one tap reads the rows as they lie
 
-  const float* gather(const float* x, std::int64_t sequences, Stream stream) const;
+  const float* gather(const float* x, std::int64_t sequences) const;
   void sum(const float* columns, std::int64_t taps, std::int64_t sequences, const float* skip,
-           bool add, float* dx, Stream stream) const;
+           bool add, float* dx) const;
   template <class Body>
   void for_slices(const Body& body) const;
 

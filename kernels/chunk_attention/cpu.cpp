@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/matmul/outer_products.hpp"
-#include "kernels/scratch.hpp"
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/chunk_attention.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -39,13 +39,13 @@ struct ForwardPlan {
 };
 
 template <class T>
-void forward(const ChunkAttentionForward& args) {
+void forward(const ChunkAttentionForward& args, Scratch& scratch) {
   const std::int64_t batch = args.first.shape[0];
   const std::int64_t hidden = args.first.shape[1];
   const std::int64_t width = args.weight.shape[0];
   const std::int64_t length = args.rest ? args.rest.shape[0] + 1 : 1;
-  Scratch scratch(args.workspace.data);
   const ForwardPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   pack<T>(args.weight.as<T>(), 1, hidden, hidden, width, 0, hidden, plan.packed);
   const T* const score = args.score.as<T>();
   parallel_tasks((batch + tile - 1) / tile, [&](std::int64_t task, int worker) {
@@ -106,13 +106,13 @@ struct BackwardPlan {
 };
 
 template <class T>
-void backward(const ChunkAttentionBackward& args) {
+void backward(const ChunkAttentionBackward& args, Scratch& scratch) {
   const std::int64_t batch = args.first.shape[0];
   const std::int64_t hidden = args.first.shape[1];
   const std::int64_t width = args.weight.shape[0];
   const std::int64_t length = args.alpha.shape[0];
-  Scratch scratch(args.workspace.data);
   const BackwardPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   pack<T>(args.weight.as<T>(), hidden, 1, width, hidden, 0, width, plan.packed);
   const T* const score = args.score.as<T>();
   parallel_tasks((batch + tile - 1) / tile, [&](std::int64_t task, int) {
@@ -185,27 +185,19 @@ void backward(const ChunkAttentionBackward& args) {
   }
 }
 
-template <class Args, template <class> class Plan>
-std::size_t workspace(const Args& args) {
-  Scratch scratch(nullptr);
-  for_floating<Args>(args.first.dtype, [&]<class T>(T) { Plan<T>(args, scratch); });
-  return scratch.bytes();
-}
-
 }  // namespace
 
-void chunk_attention_forward(const ChunkAttentionForward& args, Stream) {
-  for_floating<ChunkAttentionForward>(args.first.dtype, [&]<class T>(T) { forward<T>(args); });
+template <>
+void kernel(const ChunkAttentionForward& args, Scratch& scratch) {
+  for_floating<ChunkAttentionForward>(args.first.dtype,
+                                      [&]<class T>(T) { forward<T>(args, scratch); });
 }
-std::size_t chunk_attention_forward_workspace(const ChunkAttentionForward& args) {
-  return workspace<ChunkAttentionForward, ForwardPlan>(args);
+template <>
+void kernel(const ChunkAttentionBackward& args, Scratch& scratch) {
+  for_floating<ChunkAttentionBackward>(args.first.dtype,
+                                       [&]<class T>(T) { backward<T>(args, scratch); });
 }
-
-void chunk_attention_backward(const ChunkAttentionBackward& args, Stream) {
-  for_floating<ChunkAttentionBackward>(args.first.dtype, [&]<class T>(T) { backward<T>(args); });
-}
-std::size_t chunk_attention_backward_workspace(const ChunkAttentionBackward& args) {
-  return workspace<ChunkAttentionBackward, BackwardPlan>(args);
-}
+template void entry(const ChunkAttentionForward&, ScratchMemory&);
+template void entry(const ChunkAttentionBackward&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

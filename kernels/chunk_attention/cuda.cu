@@ -10,8 +10,8 @@
 // warp has 4 rows or 1, a lane 2 of 64 units; hidden vectors and weight pass through shared memory
 // 32 elements deep, the weight with a stride of 33 against bank conflicts. Backward: one launch for
 // all that belongs to a sequence (about 32 or 8 rows a block; a thread per column sums 8 rows of ds
-// weight); with dweight one for its tiles of 64 by 64, rows cut into at most 64 chunks, and up to
-// two that add the chunks in order; with dscore up to two.
+// weight); with dweight one for its tiles of 64 by 64, rows cut into at most 64 blocks, and up to
+// two that add the blocks in order; with dscore up to two.
 // FLOPs: 2 l B A H forward, 4 l B A H backward. Moved: l B H elements from memory, once more from
 // the caches; twice that backward. A chunk's scores stay in shared memory: l up to some 30,000 in
 // f32.
@@ -23,8 +23,9 @@
 #include <algorithm>
 
 #include "kernels/chunk_attention/chunk_attention.cuh"
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/tiling/column_sums.cuh"
+#include "refrain/kernels/chunk_attention.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -61,21 +62,19 @@ ChunkRows<const T> chunk_of(const View& first, const View& rest) {
 }
 
 template <class T, int warp_rows>
-void forward_with(const AttentionForwardTensors<T>& tensors, const AttentionDims& d,
-                  Stream stream) {
+void forward_with(const AttentionForwardTensors<T>& tensors, const AttentionDims& d) {
   const int sequences = sequences_of(d, attention_warps * warp_rows);
   const std::size_t bytes = attention_forward_bytes<T, warp_rows>(d.length, sequences);
   check_shared<ChunkAttentionForward>(d, bytes);
   simt::launch({.name = ChunkAttentionForward::name,
                 .grid = simt::blocks_for(d.batch, sequences),
                 .block = attention_threads,
-                .shared_bytes = bytes,
-                .stream = stream},
+                .shared_bytes = bytes},
                chunk_attention<T, warp_rows>, tensors, d, sequences);
 }
 
 template <class T>
-void forward(const ChunkAttentionForward& args, Stream stream) {
+void forward(const ChunkAttentionForward& args) {
   const AttentionDims d = dims_of(args, args.rest ? args.rest.shape[0] + 1 : 1);
   if (d.batch == 0) return;
   const AttentionForwardTensors<T> tensors{.chunk = chunk_of<T>(args.first, args.rest),
@@ -86,74 +85,73 @@ void forward(const ChunkAttentionForward& args, Stream stream) {
                                            .alpha = args.alpha.as<T>(),
                                            .tanh = args.tanh.as<T>()};
   if (d.batch * d.length >= many_rows) {
-    forward_with<T, 4>(tensors, d, stream);
+    forward_with<T, 4>(tensors, d);
   } else {
-    forward_with<T, 1>(tensors, d, stream);
+    forward_with<T, 1>(tensors, d);
   }
 }
 
-/// Rows of a chunk of dweight: whole steps through shared memory, and at most 64 chunks.
-std::int64_t rows_per_chunk(std::int64_t rows) {
+/// Rows of a block of dweight: whole steps through shared memory, and at most 64 blocks.
+std::int64_t rows_per_block(std::int64_t rows) {
   const std::int64_t steps = std::max<std::int64_t>(
       4, (rows + 64 * attention_outer_depth - 1) / (64 * attention_outer_depth));
   return steps * attention_outer_depth;
 }
-std::int64_t chunks_of(std::int64_t rows) {
-  return std::max<std::int64_t>(1, (rows + rows_per_chunk(rows) - 1) /
-                                       rows_per_chunk(rows));  // no rows: one chunk makes the zeros
+std::int64_t blocks_of(std::int64_t rows) {
+  return std::max<std::int64_t>(1, (rows + rows_per_block(rows) - 1) /
+                                       rows_per_block(rows));  // no rows: one block makes the zeros
 }
 
-/// What lies where in the workspace, in elements.
+template <class T>
 struct BackwardPlan {
-  BackwardPlan(const ChunkAttentionBackward& args, const AttentionDims& d)
+  std::int64_t rows;
+  T* ds = nullptr;     ///< [rows,A], for dweight
+  T* parts = nullptr;  ///< of dweight, where its rows are several blocks
+  T* sums_of_parts = nullptr;
+  T* dz = nullptr;  ///< [rows], for dscore
+  T* sums_of_scores = nullptr;
+
+  BackwardPlan(const ChunkAttentionBackward& args, const AttentionDims& d, Scratch& scratch)
       : rows(d.batch * d.length) {
     const std::int64_t weights = std::int64_t{d.width} * d.hidden;
-    const auto take = [this](bool wanted, std::int64_t elements) {
-      const std::int64_t at = size;
-      if (wanted) size += elements;
-      return at;
-    };
-    const bool chunked = args.dweight && chunks_of(rows) > 1;
-    ds = take(static_cast<bool>(args.dweight), rows * d.width);
-    parts = take(chunked, chunks_of(rows) * weights);
-    sums_of_parts = take(chunked, column_parts(chunks_of(rows), weights, 1));
-    dz = take(static_cast<bool>(args.dscore), rows);
-    sums_of_scores = take(static_cast<bool>(args.dscore), column_parts(rows, d.width, 1));
+    if (args.dweight) ds = scratch.take<T>(rows * d.width);
+    if (args.dweight && blocks_of(rows) > 1) {
+      parts = scratch.take<T>(blocks_of(rows) * weights);
+      sums_of_parts = scratch.take<T>(column_parts(blocks_of(rows), weights, 1));
+    }
+    if (args.dscore) {
+      dz = scratch.take<T>(rows);
+      sums_of_scores = scratch.take<T>(column_parts(rows, d.width, 1));
+    }
   }
-
-  std::int64_t rows;
-  std::int64_t ds, parts, sums_of_parts, dz, sums_of_scores;
-  std::int64_t size = 0;
 };
 
 template <class T>
 void weights_back(const ChunkAttentionBackward& args, const AttentionDims& d,
-                  const BackwardPlan& plan, T* workspace, Stream stream) {
+                  const BackwardPlan<T>& plan) {
   constexpr int side = attention_outer_side;
   const std::int64_t weights = std::int64_t{d.width} * d.hidden;
   if (weights == 0) return;
-  const std::int64_t chunks = chunks_of(plan.rows);
-  T* const parts = chunks > 1 ? workspace + plan.parts : args.dweight.as<T>();
+  const std::int64_t blocks = blocks_of(plan.rows);
+  T* const parts = blocks > 1 ? plan.parts : args.dweight.as<T>();
   const std::int64_t tiles =
       std::int64_t{(d.width + side - 1) / side} * ((d.hidden + side - 1) / side);
   simt::launch({.name = ChunkAttentionBackward::name,
-                .grid = dim3(simt::blocks_for(tiles, 1), static_cast<unsigned>(chunks)),
-                .block = attention_threads,
-                .stream = stream},
-               chunk_attention_weights<T>, chunk_of<T>(args.first, args.rest), workspace + plan.ds,
-               parts, d, rows_per_chunk(plan.rows));
-  if (chunks == 1) return;
-  const MatrixTerms<T, 1> of_chunks{.from = parts, .stride = weights, .apart = 0};
+                .grid = dim3(simt::blocks_for(tiles, 1), static_cast<unsigned>(blocks)),
+                .block = attention_threads},
+               chunk_attention_weights<T>, chunk_of<T>(args.first, args.rest), plan.ds, parts, d,
+               rows_per_block(plan.rows));
+  if (blocks == 1) return;
+  const MatrixTerms<T, 1> of_blocks{.from = parts, .stride = weights, .apart = 0};
   const ColumnTargets<T, 1> out{.to = {args.dweight.as<T>()}, .stride = 0};
-  sum_columns(ChunkAttentionBackward::name, of_chunks, chunks, weights, out,
-              workspace + plan.sums_of_parts, stream);
+  sum_columns(ChunkAttentionBackward::name, of_blocks, blocks, weights, out, plan.sums_of_parts);
 }
 
 template <class T>
-void backward(const ChunkAttentionBackward& args, Stream stream) {
+void backward(const ChunkAttentionBackward& args, Scratch& scratch) {
   const AttentionDims d = dims_of(args, args.alpha.shape[0]);
-  const BackwardPlan plan(args, d);
-  T* const workspace = args.workspace.as<T>();
+  const BackwardPlan<T> plan(args, d, scratch);
+  if (scratch.is_counting()) return;
   if (d.batch > 0) {
     const AttentionBackwardTensors<T> tensors{.chunk = chunk_of<T>(args.first, args.rest),
                                               .weight = args.weight.as<T>(),
@@ -163,8 +161,8 @@ void backward(const ChunkAttentionBackward& args, Stream stream) {
                                               .dout = args.dout.as<T>(),
                                               .dchunk = {args.dfirst.as<T>(), args.drest.as<T>()},
                                               .dquery = args.dquery.as<T>(),
-                                              .ds = args.dweight ? workspace + plan.ds : nullptr,
-                                              .dz = args.dscore ? workspace + plan.dz : nullptr};
+                                              .ds = plan.ds,
+                                              .dz = plan.dz};
     const int sequences =
         sequences_of(d, plan.rows >= many_rows ? 4 * attention_back_rows : attention_back_rows);
     const std::size_t bytes = attention_backward_bytes<T>(d.length, sequences);
@@ -172,36 +170,32 @@ void backward(const ChunkAttentionBackward& args, Stream stream) {
     simt::launch({.name = ChunkAttentionBackward::name,
                   .grid = simt::blocks_for(d.batch, sequences),
                   .block = attention_threads,
-                  .shared_bytes = bytes,
-                  .stream = stream},
+                  .shared_bytes = bytes},
                  chunk_attention_rows<T>, tensors, d, sequences);
   }
-  if (args.dweight) weights_back<T>(args, d, plan, workspace, stream);
+  if (args.dweight) weights_back(args, d, plan);
   if (args.dscore) {
-    const ScoreTerms<T> terms{
-        .dz = workspace + plan.dz, .tanh = args.tanh.as<T>(), .width = d.width};
+    const ScoreTerms<T> terms{.dz = plan.dz, .tanh = args.tanh.as<T>(), .width = d.width};
     const ColumnTargets<T, 1> out{.to = {args.dscore.as<T>()}, .stride = 0};
-    sum_columns(ChunkAttentionBackward::name, terms, plan.rows, d.width, out,
-                workspace + plan.sums_of_scores, stream);
+    sum_columns(ChunkAttentionBackward::name, terms, plan.rows, d.width, out, plan.sums_of_scores);
   }
 }
 
 }  // namespace
 
-void chunk_attention_forward(const ChunkAttentionForward& args, Stream stream) {
-  for_floating<ChunkAttentionForward>(args.first.dtype,
-                                      [&]<class T>(T) { forward<T>(args, stream); });
+template <>
+void kernel(const ChunkAttentionForward& args) {
+  for_floating<ChunkAttentionForward>(args.first.dtype, [&]<class T>(T) { forward<T>(args); });
 }
 
-void chunk_attention_backward(const ChunkAttentionBackward& args, Stream stream) {
+template <>
+void kernel(const ChunkAttentionBackward& args, Scratch& scratch) {
   for_floating<ChunkAttentionBackward>(args.first.dtype,
-                                       [&]<class T>(T) { backward<T>(args, stream); });
+                                       [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-std::size_t chunk_attention_backward_workspace(const ChunkAttentionBackward& args) {
-  const BackwardPlan plan(args, dims_of(args, args.alpha.shape[0]));
-  return static_cast<std::size_t>(plan.size) * size_bytes(args.first.dtype);
-}
+template void entry(const ChunkAttentionForward&, ScratchMemory&);
+template void entry(const ChunkAttentionBackward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

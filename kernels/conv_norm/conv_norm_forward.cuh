@@ -6,6 +6,7 @@
 
 #include "kernels/causal_conv/conv_tile.cuh"
 #include "kernels/patch/patch_tile.cuh"
+#include "refrain/kernels/conv_norm.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

@@ -9,9 +9,10 @@
 /// 2 K C^2 + 4 C D FLOPs per row forward; x, y, residual and the saved tensors pass through memory
 /// once.
 
-#include "kernels/cpu.hpp"
 #include "kernels/causal_conv/taps.hpp"
 #include "kernels/conv_norm/norm_rows.hpp"
+#include "kernels/kernel.hpp"
+#include "refrain/kernels/conv_norm.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -40,11 +41,11 @@ ConvExtents extents_of(const ConvNormForward& args) {
 }
 
 template <class T>
-void forward(const ConvNormForward& args) {
+void forward(const ConvNormForward& args, Scratch& scratch) {
   const ConvExtents conv = extents_of(args);
   const std::int64_t channels = conv.out;
-  Scratch scratch(args.workspace.data);
   const ForwardPlan<T> plan(args, conv, scratch);
+  if (scratch.is_counting()) return;
   if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
   std::fill_n(plan.zeros, channels, T(0));
   if (args.insertion != Insertion::none) plan.patch.fill(args.patch);
@@ -99,11 +100,11 @@ ConvExtents extents_of(const ConvNormBackward& args) {
 }
 
 template <class T>
-void backward(const ConvNormBackward& args) {
+void backward(const ConvNormBackward& args, Scratch& scratch) {
   const ConvExtents conv = extents_of(args);
   const std::int64_t channels = conv.out;
-  Scratch scratch(args.workspace.data);
   const BackwardPlan<T> plan(args, conv, scratch);
+  if (scratch.is_counting()) return;
   plan.rows.run(args);
   if (args.dx) {
     pack_taps(args.w.as<T>(), conv, true, plan.weights_t.room());
@@ -128,26 +129,17 @@ void backward(const ConvNormBackward& args) {
 
 }  // namespace
 
-void conv_norm_forward(const ConvNormForward& args, Stream) {
-  for_floating<ConvNormForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args); });
+template <>
+void kernel(const ConvNormForward& args, Scratch& scratch) {
+  for_floating<ConvNormForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args, scratch); });
 }
 
-std::size_t conv_norm_forward_workspace(const ConvNormForward& args) {
-  Scratch scratch(nullptr);
-  for_floating<ConvNormForward>(
-      args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(args, extents_of(args), scratch); });
-  return scratch.bytes();
+template <>
+void kernel(const ConvNormBackward& args, Scratch& scratch) {
+  for_floating<ConvNormBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-void conv_norm_backward(const ConvNormBackward& args, Stream) {
-  for_floating<ConvNormBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args); });
-}
-
-std::size_t conv_norm_backward_workspace(const ConvNormBackward& args) {
-  Scratch scratch(nullptr);
-  for_floating<ConvNormBackward>(
-      args.dy.dtype, [&]<class T>(T) { BackwardPlan<T>(args, extents_of(args), scratch); });
-  return scratch.bytes();
-}
+template void entry(const ConvNormForward&, ScratchMemory&);
+template void entry(const ConvNormBackward&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

@@ -9,7 +9,8 @@
 
 #include "kernels/causal_conv/taps.hpp"
 #include "kernels/conv_norm/norm_rows.hpp"
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
+#include "refrain/kernels/conv_norm.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -37,14 +38,14 @@ struct ForwardPlan {
 };
 
 template <class T>
-void forward(const ConvNormAtSteps& args) {
+void forward(const ConvNormAtSteps& args, Scratch& scratch) {
   const ConvExtents conv = conv_extents(args.x.shape, args.w.shape, 1, Padding::causal);
   const std::int64_t channels = conv.out;
   const std::int64_t steps = args.y.shape[1];
   const std::int64_t rows = args.y.shape[0] * steps;
   const std::int64_t residual_steps = args.residual ? args.residual.shape[1] : 0;
-  Scratch scratch(args.workspace.data);
   const ForwardPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
   std::fill_n(plan.zeros, channels, T(0));
   if (args.insertion != Insertion::none) plan.patch.fill(args.patch);
@@ -234,9 +235,9 @@ void residual_gradient(const ConvNormAtStepsBackward& args) {
 }
 
 template <class T>
-void backward(const ConvNormAtStepsBackward& args) {
-  Scratch scratch(args.workspace.data);
+void backward(const ConvNormAtStepsBackward& args, Scratch& scratch) {
   const BackwardPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   if (args.dresidual) residual_gradient<T>(args);
   if (!args.normalized) return;  // nothing but the residual was recorded
   plan.rows.run(args);
@@ -254,26 +255,19 @@ void backward(const ConvNormAtStepsBackward& args) {
 
 }  // namespace
 
-void conv_norm_at_steps(const ConvNormAtSteps& args, Stream) {
+template <>
+void kernel(const ConvNormAtSteps& args, Scratch& scratch) {
   if (args.y.shape.numel() == 0) return;
-  for_floating<ConvNormAtSteps>(args.x.dtype, [&]<class T>(T) { forward<T>(args); });
+  for_floating<ConvNormAtSteps>(args.x.dtype, [&]<class T>(T) { forward<T>(args, scratch); });
 }
 
-std::size_t conv_norm_at_steps_workspace(const ConvNormAtSteps& args) {
-  Scratch scratch(nullptr);
-  for_floating<ConvNormAtSteps>(args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(args, scratch); });
-  return scratch.bytes();
-}
-
-void conv_norm_at_steps_backward(const ConvNormAtStepsBackward& args, Stream) {
-  for_floating<ConvNormAtStepsBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args); });
-}
-
-std::size_t conv_norm_at_steps_backward_workspace(const ConvNormAtStepsBackward& args) {
-  Scratch scratch(nullptr);
+template <>
+void kernel(const ConvNormAtStepsBackward& args, Scratch& scratch) {
   for_floating<ConvNormAtStepsBackward>(args.dy.dtype,
-                                        [&]<class T>(T) { BackwardPlan<T>(args, scratch); });
-  return scratch.bytes();
+                                        [&]<class T>(T) { backward<T>(args, scratch); });
 }
+
+template void entry(const ConvNormAtSteps&, ScratchMemory&);
+template void entry(const ConvNormAtStepsBackward&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

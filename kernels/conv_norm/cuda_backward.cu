@@ -24,6 +24,10 @@
 
 #include "kernels/causal_conv/product_conv.cuh"
 #include "kernels/conv_norm/conv_norm_backward.cuh"
+#include "kernels/layer_norm/cuda.hpp"
+#include "kernels/pointwise/cuda.hpp"
+#include "refrain/kernels/conv_norm.hpp"
+#include "refrain/kernels/layer_norm.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -62,21 +66,19 @@ struct Needs {
 template <class T>
 struct Plan {
   std::int64_t rows, channels;
-  bool wide;               ///< rows too long for norm_tile
-  bool tile;               ///< dm and dz are made by the first launch
-  T* open = nullptr;       ///< [P,C], of wide rows
-  T* dh = nullptr;         ///< [P,C], where a launch after the first reads it
-  T* dz = nullptr;         ///< [P,C]; dh itself unless a serial patch lies between
-  T* norm_sums = nullptr;  ///< [blocks,3,C]
-  T* parts = nullptr;      ///< of the sums over rows, which follow one another
-  std::byte* layer_norm = nullptr;
+  bool wide;                    ///< rows too long for norm_tile
+  bool tile;                    ///< dm and dz are made by the first launch
+  T* open = nullptr;            ///< [P,C], of wide rows
+  T* dh = nullptr;              ///< [P,C], where a launch after the first reads it
+  T* dz = nullptr;              ///< [P,C]; dh itself unless a serial patch lies between
+  T* norm_sums = nullptr;       ///< [blocks,3,C]
+  T* parts = nullptr;           ///< of the sums over rows, which follow one another
   MutableView library{};        ///< scratch memory of the library's products
   ProductConvolution products;  ///< dx and dw of many channels
   PatchInputGradient<T> patch{};
   PatchWeightGradient<T> patch_weights;
 
-  Plan(const ConvNormBackward& args, const Needs& needs, const TapColumnLimit& limit,
-       Scratch& scratch)
+  Plan(const ConvNormBackward& args, const Needs& needs, Scratch& scratch)
       : rows(args.dy.shape[0] * args.dy.shape[1]),
         channels(args.dy.shape[2]),
         wide(channels > most_norm_channels) {
@@ -109,7 +111,7 @@ struct Plan {
       products = {name,
                   {args.dy.shape[0], args.dy.shape[1], channels, channels, args.w.shape[0],
                    args.dilation, args.padding},
-                  limit,
+                  args.max_gathered_bytes,
                   library,
                   scratch};
     }
@@ -120,8 +122,6 @@ struct Plan {
     }
     if (wide) {
       open = scratch.take<T>(rows * channels);
-      layer_norm = scratch.take<std::byte>(
-          static_cast<std::int64_t>(layer_norm_backward_workspace(of_wide_rows(args))));
     } else if (args.dgamma || args.dbeta || needs.h_sum) {
       norm_sums = scratch.take<T>(blocks() * 3 * channels);
       most_parts = std::max(most_parts, column_parts(blocks(), channels, 3));
@@ -145,19 +145,16 @@ struct Plan {
             .dy = {open, shape, dtype_of<T>, Device::cuda},
             .dx = {dh, shape, dtype_of<T>, Device::cuda},
             .dgamma = args.dgamma,
-            .dbeta = args.dbeta,
-            .workspace = {layer_norm, {}, DType::f32, Device::cuda}};
+            .dbeta = args.dbeta};
   }
 };
 
 /// dh, with its sums, and in the same launch what PatchGradientTile takes.
 template <class T>
-void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan, Stream stream) {
+void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan) {
   const auto start = [&]<int items>() {
-    simt::Launch how{.name = name,
-                     .grid = simt::blocks_for(norm.rows, patch_rows),
-                     .block = patch_threads,
-                     .stream = stream};
+    simt::Launch how{
+        .name = name, .grid = simt::blocks_for(norm.rows, patch_rows), .block = patch_threads};
     if (!plan.tile) {
       simt::launch(how, norm_input_gradient<T, items>, norm);
     } else if constexpr (std::is_same_v<T, float> && 32 * items <= most_patch_channels) {
@@ -174,8 +171,7 @@ void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan, Stream s
 
 /// dx and dw of few channels.
 template <class T>
-void gradients_by_tiles(const ConvNormBackward& args, const Needs& needs, const Plan<T>& plan,
-                        Stream stream) {
+void gradients_by_tiles(const ConvNormBackward& args, const Needs& needs, const Plan<T>& plan) {
   const std::int64_t rows = plan.rows, channels = plan.channels;
   const std::int64_t steps = args.dy.shape[1], taps = args.w.shape[0];
   if (args.dx) {
@@ -193,7 +189,7 @@ void gradients_by_tiles(const ConvNormBackward& args, const Needs& needs, const 
       gradient.depth = plan.patch.width;
       gradient.skip = plan.dh;
     }
-    input_gradient(name, gradient, stream);
+    input_gradient(name, gradient);
   }
   if (args.dw) {
     const WeightGradient<T> gradient{
@@ -206,13 +202,13 @@ void gradients_by_tiles(const ConvNormBackward& args, const Needs& needs, const 
         .out = channels,
         .dw = args.dw.as<T>(),
         .parts = plan.parts};
-    weight_gradient(name, gradient, stream);
+    weight_gradient(name, gradient);
   }
 }
 
 /// dx and dw of many channels.
 void gradients_by_products(const ConvNormBackward& args, const Needs& needs,
-                           const Plan<float>& plan, Stream stream) {
+                           const Plan<float>& plan) {
   if (args.dx) {
     float* const dx = args.dx.as<float>();
     if (needs.parallel) {
@@ -223,22 +219,23 @@ void gradients_by_products(const ConvNormBackward& args, const Needs& needs,
                          .columns = plan.channels,
                          .depth = plan.patch.width,
                          .transpose_b = true,
-                         .workspace = plan.library},
-                        stream);
+                         .workspace = plan.library});
     }
     plan.products.input_gradient(plan.dz, args.w.as<float>(), needs.parallel ? plan.dh : nullptr,
-                                 needs.parallel, dx, stream);
+                                 needs.parallel, dx);
   }
-  if (args.dw)
-    plan.products.weight_gradient(args.x.as<float>(), plan.dz, args.dw.as<float>(), stream);
+  if (args.dw) plan.products.weight_gradient(args.x.as<float>(), plan.dz, args.dw.as<float>());
 }
 
 template <class T>
-void backward(const ConvNormBackward& args, const TapColumnLimit& limit, Stream stream) {
+void backward(const ConvNormBackward& args, Scratch& scratch) {
   const Needs needs(args);
   if (!needs.anything(args)) return;
-  Scratch scratch(args.workspace.data);
-  const Plan<T> plan(args, needs, limit, scratch);
+  const Plan<T> plan(args, needs, scratch);
+  if (scratch.is_counting()) {
+    if (plan.wide) kernel(plan.of_wide_rows(args), scratch);
+    return;
+  }
   const std::int64_t rows = plan.rows, channels = plan.channels;
   if (channels == 0) return;
 
@@ -255,62 +252,46 @@ void backward(const ConvNormBackward& args, const TapColumnLimit& limit, Stream 
     if (rows > 0) {
       const simt::Launch how{.name = name,
                              .grid = simt::blocks_for(rows * channels, pointwise_threads),
-                             .block = pointwise_threads,
-                             .stream = stream};
+                             .block = pointwise_threads};
       simt::launch(how, open_gradient<T>, norm, rows * channels, plan.open);
     }
-    layer_norm_backward(plan.of_wide_rows(args), stream);
-    if (needs.h_sum)
-      bias_gradient(name, plan.dh, rows, channels, needs.h_sum.as<T>(), plan.parts, stream);
+    kernel(plan.of_wide_rows(args), scratch);
+    if (needs.h_sum) bias_gradient(name, plan.dh, rows, channels, needs.h_sum.as<T>(), plan.parts);
   } else {
-    if (rows > 0) launch_norm(norm, plan, stream);
+    if (rows > 0) launch_norm(norm, plan);
     if (plan.norm_sums != nullptr) {
       const MatrixTerms<T, 3> of_blocks{
           .from = plan.norm_sums, .stride = 3 * channels, .apart = channels};
       const ColumnTargets<T, 3> to{
           .to = {args.dgamma.as<T>(), args.dbeta.as<T>(), needs.h_sum.as<T>()}, .stride = 0};
-      sum_columns(name, of_blocks, plan.blocks(), channels, to, plan.parts, stream);
+      sum_columns(name, of_blocks, plan.blocks(), channels, to, plan.parts);
     }
   }
   if (needs.parallel && args.dbias && args.dpatch.up_bias) {  // both are the sum of dh
-    linear_combination({.a = args.dbias, .out = args.dpatch.up_bias}, stream);
+    kernel(LinearCombination{.a = args.dbias, .out = args.dpatch.up_bias});
   }
-  if (needs.dm && !plan.tile) patch_input_gradient(name, plan.dh, plan.patch, plan.library, stream);
+  if (needs.dm && !plan.tile) patch_input_gradient(name, plan.dh, plan.patch, plan.library);
 
   if (!goes_to_library<T>(channels, channels)) {
-    gradients_by_tiles(args, needs, plan, stream);
+    gradients_by_tiles(args, needs, plan);
   } else if constexpr (std::is_same_v<T, float>) {
-    gradients_by_products(args, needs, plan, stream);
+    gradients_by_products(args, needs, plan);
   }
   if (args.dbias && needs.serial)
-    bias_gradient(name, plan.dz, rows, channels, args.dbias.as<T>(), plan.parts, stream);
+    bias_gradient(name, plan.dz, rows, channels, args.dbias.as<T>(), plan.parts);
   const T* const patch_input = needs.serial ? args.conv.as<T>() : args.x.as<T>();
   plan.patch_weights.run(name, patch_input, plan.patch.bottleneck, plan.tile, plan.patch.dm,
-                         plan.dh, stream);
+                         plan.dh);
 }
 
 }  // namespace
 
-void conv_norm_backward_in_slices(const ConvNormBackward& args, const TapColumnLimit& limit,
-                                  Stream stream) {
-  for_floating<ConvNormBackward>(args.dy.dtype,
-                                 [&]<class T>(T) { backward<T>(args, limit, stream); });
+template <>
+void kernel(const ConvNormBackward& args, Scratch& scratch) {
+  for_floating<ConvNormBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-std::size_t conv_norm_backward_in_slices_workspace(const ConvNormBackward& args,
-                                                   const TapColumnLimit& limit) {
-  Scratch scratch(nullptr);
-  for_floating<ConvNormBackward>(args.dy.dtype,
-                                 [&]<class T>(T) { Plan<T>(args, Needs(args), limit, scratch); });
-  return scratch.bytes();
-}
-
-void conv_norm_backward(const ConvNormBackward& args, Stream stream) {
-  conv_norm_backward_in_slices(args, {}, stream);
-}
-std::size_t conv_norm_backward_workspace(const ConvNormBackward& args) {
-  return conv_norm_backward_in_slices_workspace(args, {});
-}
+template void entry(const ConvNormBackward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

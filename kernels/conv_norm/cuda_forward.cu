@@ -24,10 +24,16 @@
 // address allows single elements alone, a block a longer one. Moved then: x and each output once,
 // columns and y twice.
 
+#include "kernels/causal_conv/cuda.hpp"
 #include "kernels/causal_conv/product_conv.cuh"
 #include "kernels/conv_norm/conv_norm_forward.cuh"
 #include "kernels/conv_norm/half_norm.cuh"
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
+#include "kernels/layer_norm/cuda.hpp"
+#include "kernels/patch/cuda.hpp"
+#include "kernels/pointwise/cuda.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/conv_norm.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -66,42 +72,40 @@ bool for_fused_tile(const ConvNormForward& args, const Patch<T>& patch, Visit&& 
   return fits;
 }
 
-void in_steps(const ConvNormForward& args, Stream stream) {
+void in_steps(const ConvNormForward& args, Scratch& scratch) {
   const MutableView z = args.conv ? args.conv : args.y;
-  convolve(convolution_alone(args, z), {}, stream);
+  PatchForward patch{.x = z, .patch = args.patch, .y = args.y, .bottleneck = args.bottleneck};
+  if (scratch.is_counting()) {
+    if (args.insertion != Insertion::none) add_patch(patch, z, scratch);
+    return;
+  }
+  convolve(convolution_alone(args, z), {});
   View h = z;
   if (args.insertion != Insertion::none) {
-    View input = z;
     if (args.insertion == Insertion::parallel) {
-      linear_combination({.a = z, .b = args.x, .out = args.y}, stream);
+      kernel(LinearCombination{.a = z, .b = args.x, .out = args.y});
       h = args.y;
-      input = args.x;
+      patch.x = args.x;
     }
-    add_patch({.x = input,
-               .patch = args.patch,
-               .y = args.y,
-               .bottleneck = args.bottleneck,
-               .workspace = args.workspace},
-              h, stream);
+    add_patch(patch, h, scratch);
     h = args.y;
   }
-  layer_norm_forward({.x = h,
-                      .gamma = args.gamma,
-                      .beta = args.beta,
-                      .y = args.y,
-                      .normalized = args.normalized,
-                      .inv_std = args.inv_std,
-                      .epsilon = args.epsilon},
-                     stream);
-  unary_forward({.x = args.y, .y = args.y, .function = UnaryFunction::relu}, stream);
-  if (args.residual) linear_combination({.a = args.y, .b = args.residual, .out = args.y}, stream);
+  kernel(LayerNormForward{.x = h,
+                          .gamma = args.gamma,
+                          .beta = args.beta,
+                          .y = args.y,
+                          .normalized = args.normalized,
+                          .inv_std = args.inv_std,
+                          .epsilon = args.epsilon});
+  kernel(UnaryForward{.x = args.y, .y = args.y, .function = UnaryFunction::relu});
+  if (args.residual) kernel(LinearCombination{.a = args.y, .b = args.residual, .out = args.y});
 }
 
 /// The half of rows that a tile does not hold, f32: convolution and patch by products of the
 /// library, the rest in one launch.
 class HalfByProducts {
  public:
-  HalfByProducts(const ConvNormForward& args, const TapColumnLimit& limit, Scratch& scratch)
+  HalfByProducts(const ConvNormForward& args, Scratch& scratch)
       : args_(args),
         rows_(args.x.shape.rows()),
         channels_(args.w.shape[2]),
@@ -109,14 +113,14 @@ class HalfByProducts {
     const Shape& x = args.x.shape;
     conv_ = {ConvNormForward::name,
              {x[0], x[1], channels_, channels_, args.w.shape[0], args.dilation, args.padding},
-             limit,
+             args.max_gathered_bytes,
              library_,
              scratch};
     if (args.insertion != Insertion::none)
       active_ = scratch.take<float>(rows_ * args.patch.down.shape[1]);
   }
 
-  void run(Stream stream) const {
+  void run() const {
     const float* const x = args_.x.as<float>();
     float* const y = args_.y.as<float>();
     float* const z = args_.conv ? args_.conv.as<float>() : y;
@@ -131,20 +135,20 @@ class HalfByProducts {
                             .normalized = args_.normalized.as<float>(),
                             .inv_std = args_.inv_std.as<float>(),
                             .epsilon = static_cast<float>(args_.epsilon)};
-    conv_.forward(x, args_.w.as<float>(), args_.bias.as<float>(), z, stream);
+    conv_.forward(x, args_.w.as<float>(), args_.bias.as<float>(), z);
     if (args_.insertion != Insertion::none) {
       const bool beside = args_.insertion == Insertion::parallel;
-      multiply_patch(beside ? x : z, y, z == y, stream);
+      multiply_patch(beside ? x : z, y, z == y);
       if (z != y) tensors.patched = y;
       tensors.up_bias = args_.patch.up_bias.as<float>();
       if (beside) tensors.x = x;
     }
-    normalize(tensors, stream);
+    normalize(tensors);
   }
 
  private:
   /// y (+)= gelu(input down + down_bias) up
-  void multiply_patch(const float* input, float* y, bool add, Stream stream) const {
+  void multiply_patch(const float* input, float* y, bool add) const {
     const std::int64_t width = args_.patch.down.shape[1];
     float* const hidden = args_.bottleneck ? args_.bottleneck.as<float>() : active_;
     multiply_matrices({.a = input,
@@ -154,13 +158,11 @@ class HalfByProducts {
                        .rows = rows_,
                        .columns = width,
                        .depth = channels_,
-                       .workspace = library_},
-                      stream);
+                       .workspace = library_});
     const Shape shape{rows_, width};
-    unary_forward({.x = {hidden, shape, DType::f32, Device::cuda},
-                   .y = {active_, shape, DType::f32, Device::cuda},
-                   .function = UnaryFunction::gelu},
-                  stream);
+    kernel(UnaryForward{.x = {hidden, shape, DType::f32, Device::cuda},
+                        .y = {active_, shape, DType::f32, Device::cuda},
+                        .function = UnaryFunction::gelu});
     multiply_matrices({.a = active_,
                        .b = args_.patch.up.data,
                        .added = add ? y : nullptr,
@@ -168,18 +170,16 @@ class HalfByProducts {
                        .rows = rows_,
                        .columns = channels_,
                        .depth = width,
-                       .workspace = library_},
-                      stream);
+                       .workspace = library_});
   }
 
-  void normalize(const HalfNormTensors& tensors, Stream stream) const {
+  void normalize(const HalfNormTensors& tensors) const {
     const bool aligned =
         simt::aligned_16(tensors.z, tensors.patched, tensors.up_bias, tensors.x, tensors.gamma,
                          tensors.beta, tensors.residual, tensors.y, tensors.normalized);
     simt::Launch how{.name = ConvNormForward::name,
                      .grid = simt::blocks_for(rows_, norm_warps),
-                     .block = norm_warps * 32,
-                     .stream = stream};
+                     .block = norm_warps * 32};
     const bool in_registers =
         for_register_row<float, 8>(channels_, aligned, [&]<int n, int items>() {
           simt::launch(how, half_norm_rows<n, items>, tensors, rows_, channels_);
@@ -199,12 +199,13 @@ class HalfByProducts {
 };
 
 template <class T>
-void forward(const ConvNormForward& args, const TapColumnLimit& limit, Stream stream) {
+void forward(const ConvNormForward& args, Scratch& scratch) {
   const Convolution<T> conv = convolution_of<T>(convolution_alone(args, args.y));
   if (conv.rows == 0 || conv.out == 0) return;
   if (goes_to_library<T>(conv.in, conv.out)) {
-    Scratch scratch(args.workspace.data);
-    return HalfByProducts(args, limit, scratch).run(stream);
+    const HalfByProducts half(args, scratch);
+    if (!scratch.is_counting()) half.run();
+    return;
   }
   const Patch<T> patch(args.patch, args.bottleneck);
   const ConvNormTensors<T> tensors{.gamma = args.gamma.as<T>(),
@@ -217,52 +218,25 @@ void forward(const ConvNormForward& args, const TapColumnLimit& limit, Stream st
                                    .epsilon = static_cast<T>(args.epsilon)};
   const bool fused = for_fused_tile<T>(
       args, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
+        if (scratch.is_counting()) return;
         const simt::Launch how{.name = ConvNormForward::name,
                                .grid = simt::blocks_for(conv.rows, conv_tile_rows),
                                .block = ConvTile<T, mode, columns, aligned>::threads,
-                               .shared_bytes = shared_bytes,
-                               .stream = stream};
+                               .shared_bytes = shared_bytes};
         simt::launch(how, conv_norm_tile<T, mode, columns, aligned>, conv, args.insertion, patch,
                      tensors);
       });
-  if (!fused) in_steps(args, stream);
-}
-
-template <class T>
-std::size_t workspace(const ConvNormForward& args, const TapColumnLimit& limit) {
-  if (goes_to_library<T>(args.w.shape[1], args.w.shape[2])) {
-    Scratch scratch(nullptr);
-    const HalfByProducts half(args, limit, scratch);
-    return scratch.bytes();
-  }
-  const auto nothing = [&]<MathMode mode, int columns, bool aligned>(std::size_t) {};
-  const bool fused = for_fused_tile<T>(args, Patch<T>(args.patch, args.bottleneck), nothing);
-  return fused || args.insertion == Insertion::none
-             ? 0
-             : add_patch_workspace(args.x.shape.rows(), args.patch);
+  if (!fused) in_steps(args, scratch);
 }
 
 }  // namespace
 
-void conv_norm_forward_in_slices(const ConvNormForward& args, const TapColumnLimit& limit,
-                                 Stream stream) {
-  for_floating<ConvNormForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args, limit, stream); });
+template <>
+void kernel(const ConvNormForward& args, Scratch& scratch) {
+  for_floating<ConvNormForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args, scratch); });
 }
 
-std::size_t conv_norm_forward_in_slices_workspace(const ConvNormForward& args,
-                                                  const TapColumnLimit& limit) {
-  std::size_t bytes = 0;
-  for_floating<ConvNormForward>(args.x.dtype,
-                                [&]<class T>(T) { bytes = workspace<T>(args, limit); });
-  return bytes;
-}
-
-void conv_norm_forward(const ConvNormForward& args, Stream stream) {
-  conv_norm_forward_in_slices(args, {}, stream);
-}
-std::size_t conv_norm_forward_workspace(const ConvNormForward& args) {
-  return conv_norm_forward_in_slices_workspace(args, {});
-}
+template void entry(const ConvNormForward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

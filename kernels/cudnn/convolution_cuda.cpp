@@ -6,15 +6,15 @@
 
 #include <algorithm>
 
-#include "kernels/cuda.hpp"
 #include "kernels/cudnn/convolution_plan_cuda.hpp"
-#include "kernels/cudnn/cudnn.hpp"
+#include "kernels/cudnn/functions.hpp"
 #include "kernels/cudnn/layouts.hpp"
+#include "kernels/sum_rows/cuda.hpp"
 
 namespace refrain::kernels::cudnn {
 namespace {
 
-using refrain::cuda::native;
+using refrain::cuda::current_queue;
 
 /// Largest power of two up to 16 that divides an address.
 std::int64_t alignment(const void* pointer) {
@@ -66,34 +66,6 @@ Problem problem_of(Direction direction, const CausalConvBackward& args) {
 
 cuda::Taps taps_of(const Shape& w) { return {.taps = w[0], .in = w[1], .out = w[2]}; }
 
-/// The rows of dy, as sum_rows takes them.
-SumRows bias_gradient(const CausalConvBackward& args) { return {.x = args.dy, .out = args.dbias}; }
-
-/// Workspace: a filter, and cuDNN's own.
-struct ForwardPieces {
-  float* filter;
-  void* own;
-
-  ForwardPieces(const CausalConvForward& args, std::size_t own_bytes, Pieces& pieces)
-      : filter(pieces.floats(args.w.shape.numel())), own(pieces.bytes(own_bytes).data) {}
-};
-
-/// The same, and what sum_rows takes.
-struct BackwardPieces {
-  float* filter = nullptr;
-  void* own = nullptr;
-  MutableView sums{};
-
-  /// dx is finished before dw begins, so they share.
-  BackwardPieces(const CausalConvBackward& args, std::size_t own_bytes, Pieces& pieces) {
-    if (args.dx || args.dw) {
-      filter = pieces.floats((args.w ? args.w.shape : args.dw.shape).numel());
-      own = pieces.bytes(own_bytes).data;
-    }
-    if (args.dbias) sums = pieces.bytes(cuda::sum_rows_workspace(bias_gradient(args)));
-  }
-};
-
 /// Calls visit(problem) for each product that is asked for.
 template <class Visit>
 void for_products(const CausalConvBackward& args, Visit visit) {
@@ -113,53 +85,41 @@ std::size_t own_bytes(const CausalConvBackward& args, const Device&... device) {
 
 }  // namespace
 
-void causal_conv_forward(const CausalConvForward& args, Stream stream) {
+void causal_conv_forward(const CausalConvForward& args, Scratch& scratch) {
   check_f32<CausalConvForward>(args.y.dtype);
   const Problem problem = problem_of(args);
-  Pieces pieces(args.workspace.data);
-  const ForwardPieces own(args, workspace_bytes(problem), pieces);
-  cuda::filter_from_taps(args.w.as<float>(), taps_of(args.w.shape), own.filter, stream);
-  run(problem, {args.x.data, own.filter, args.y.data, own.own}, native(stream));
+  float* const filter = take_floats(scratch, args.w.shape.numel());
+  void* const own = take_bytes(scratch, workspace_bytes(problem)).data;
+  if (scratch.is_counting()) return;
+  cuda::filter_from_taps(args.w.as<float>(), taps_of(args.w.shape), filter);
+  run(problem, {args.x.data, filter, args.y.data, own}, current_queue());
   if (!args.bias) return;
   cuda::add_to_rows(args.y.as<float>(), args.bias.as<float>(), args.y.shape.rows(), args.y.shape[2],
-                    args.y.as<float>(), stream);
-}
-
-std::size_t causal_conv_forward_workspace(const CausalConvForward& args) {
-  check_f32<CausalConvForward>(args.y.dtype);
-  Pieces pieces(nullptr);
-  ForwardPieces(args, workspace_bytes(problem_of(args)), pieces);
-  return pieces.used();
+                    args.y.as<float>());
 }
 
 std::size_t forward_plan_bytes(const CausalConvForward& args, const std::string& device) {
   return workspace_bytes(problem_of(args), device);
 }
 
-void causal_conv_backward(const CausalConvBackward& args, Stream stream) {
+void causal_conv_backward(const CausalConvBackward& args, Scratch& scratch) {
   check_f32<CausalConvBackward>(args.dy.dtype);
-  Pieces pieces(args.workspace.data);
-  const BackwardPieces own(args, own_bytes(args), pieces);
-  for_products(args, [&](const Problem& problem) {
-    if (problem.direction == Direction::to_input) {
-      cuda::filter_from_taps(args.w.as<float>(), taps_of(args.w.shape), own.filter, stream);
-      run(problem, {args.dx.data, own.filter, args.dy.data, own.own}, native(stream));
-    } else {
-      run(problem, {args.x.data, own.filter, args.dy.data, own.own}, native(stream));
-      cuda::taps_from_filter(own.filter, taps_of(args.dw.shape), args.dw.as<float>(), stream);
-    }
-  });
-  if (!args.dbias) return;
-  SumRows bias = bias_gradient(args);
-  bias.workspace = own.sums;
-  cuda::sum_rows(bias, stream);
-}
-
-std::size_t causal_conv_backward_workspace(const CausalConvBackward& args) {
-  check_f32<CausalConvBackward>(args.dy.dtype);
-  Pieces pieces(nullptr);
-  BackwardPieces(args, own_bytes(args), pieces);
-  return pieces.used();
+  if (args.dx || args.dw) {
+    // dx is finished before dw begins, so they share.
+    float* const filter = take_floats(scratch, (args.w ? args.w.shape : args.dw.shape).numel());
+    void* const own = take_bytes(scratch, own_bytes(args)).data;
+    for_products(args, [&](const Problem& problem) {
+      if (scratch.is_counting()) return;
+      if (problem.direction == Direction::to_input) {
+        cuda::filter_from_taps(args.w.as<float>(), taps_of(args.w.shape), filter);
+        run(problem, {args.dx.data, filter, args.dy.data, own}, current_queue());
+      } else {
+        run(problem, {args.x.data, filter, args.dy.data, own}, current_queue());
+        cuda::taps_from_filter(filter, taps_of(args.dw.shape), args.dw.as<float>());
+      }
+    });
+  }
+  if (args.dbias) cuda::kernel(SumRows{.x = args.dy, .out = args.dbias}, scratch);
 }
 
 std::size_t backward_plan_bytes(const CausalConvBackward& args, const std::string& device) {

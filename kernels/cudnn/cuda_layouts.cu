@@ -12,41 +12,36 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-simt::Launch one_each(const char* name, std::int64_t elements, Stream stream) {
-  return {.name = name,
-          .grid = simt::blocks_for(elements, layout_threads),
-          .block = layout_threads,
-          .stream = stream};
+simt::Launch one_each(const char* name, std::int64_t elements) {
+  return {
+      .name = name, .grid = simt::blocks_for(elements, layout_threads), .block = layout_threads};
 }
 
 }  // namespace
 
-void filter_from_taps(const float* w, const Taps& extents, float* filter, Stream stream) {
+void filter_from_taps(const float* w, const Taps& extents, float* filter) {
   const std::int64_t count = extents.taps * extents.in * extents.out;
   if (count == 0) return;
-  simt::launch(one_each("filter_from_taps", count, stream), order_as_filter<float>, extents, w,
-               filter);
+  simt::launch(one_each("filter_from_taps", count), order_as_filter<float>, extents, w, filter);
 }
 
-void taps_from_filter(const float* filter, const Taps& extents, float* w, Stream stream) {
+void taps_from_filter(const float* filter, const Taps& extents, float* w) {
   const std::int64_t count = extents.taps * extents.in * extents.out;
   if (count == 0) return;
-  simt::launch(one_each("taps_from_filter", count, stream), order_as_taps<float>, extents, filter,
-               w);
+  simt::launch(one_each("taps_from_filter", count), order_as_taps<float>, extents, filter, w);
 }
 
-void add_to_rows(const float* x, const float* row, std::int64_t rows, std::int64_t width, float* y,
-                 Stream stream) {
+void add_to_rows(const float* x, const float* row, std::int64_t rows, std::int64_t width,
+                 float* y) {
   if (rows == 0 || width == 0) return;
-  simt::launch(one_each("add_to_rows", rows * width, stream), add_row<float>, x, row, rows * width,
-               width, y);
+  simt::launch(one_each("add_to_rows", rows * width), add_row<float>, x, row, rows * width, width,
+               y);
 }
 
-void write_identity(float* matrix, std::int64_t first, std::int64_t rows, std::int64_t size,
-                    Stream stream) {
+void write_identity(float* matrix, std::int64_t first, std::int64_t rows, std::int64_t size) {
   if (rows == 0 || size == 0) return;
-  simt::launch(one_each("write_identity", rows * size, stream), fill_identity<float>, matrix, first,
-               rows, size);
+  simt::launch(one_each("write_identity", rows * size), fill_identity<float>, matrix, first, rows,
+               size);
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -9,7 +9,9 @@
 #include <cstddef>
 #include <string>
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/entry.hpp"
+#include "refrain/kernels/recurrent.hpp"
 
 namespace refrain::kernels::cudnn {
 
@@ -27,7 +29,8 @@ struct LstmLayer {
   MutableView c_last{};  ///< [B,H]
   /// lstm_reserve_bytes(), saved for the backward pass; or empty: none will follow
   MutableView reserve{};
-  MutableView workspace{};
+
+  Device device() const noexcept { return h.device; }
 };
 
 /// Gradients of LstmLayer.  An empty output is not computed; an empty dh or dc_last is zero.
@@ -43,7 +46,8 @@ struct LstmLayerBackward {
   MutableView dh0{};
   MutableView dc0{};
   bool add_dweight = false;  ///< add to dweight
-  MutableView workspace{};
+
+  Device device() const noexcept { return dx.device; }
 };
 
 /// LstmBackward, given what LstmForward was given: cuDNN goes back from a reserve of its own and
@@ -52,7 +56,8 @@ struct LstmBackwardFromInputs {
   static constexpr const char* name = "cudnn lstm_backward";
   LstmForward forward{};    ///< inputs, shared, weight, h0, c0
   LstmBackward backward{};  ///< dh, dc_last and the outputs
-  MutableView workspace{};
+
+  Device device() const noexcept { return backward.device(); }
 };
 
 /// What cuDNN computes, all of it empty in a build without it.
@@ -78,23 +83,5 @@ struct Entries {
 };
 
 const Entries& entries();
-
-// What the entries point to; defined in a build with cuDNN alone.
-
-void causal_conv_forward(const CausalConvForward& args, Stream stream);
-std::size_t causal_conv_forward_workspace(const CausalConvForward& args);
-std::size_t forward_plan_bytes(const CausalConvForward& args, const std::string& device);
-void causal_conv_backward(const CausalConvBackward& args, Stream stream);
-std::size_t causal_conv_backward_workspace(const CausalConvBackward& args);
-std::size_t backward_plan_bytes(const CausalConvBackward& args, const std::string& device);
-void lstm_layer(const LstmLayer& args, Stream stream);
-std::size_t lstm_layer_workspace(const LstmLayer& args);
-std::size_t lstm_reserve_bytes(const LstmLayer& args);
-void lstm_layer_backward(const LstmLayerBackward& args, Stream stream);
-std::size_t lstm_layer_backward_workspace(const LstmLayerBackward& args);
-void lstm_forward(const LstmForward& args, Stream stream);
-std::size_t lstm_forward_workspace(const LstmForward& args);
-void lstm_backward(const LstmBackwardFromInputs& args, Stream stream);
-std::size_t lstm_backward_workspace(const LstmBackwardFromInputs& args);
 
 }  // namespace refrain::kernels::cudnn

@@ -1,5 +1,5 @@
 #pragma once
-/// What the cuDNN sources share: statuses as exceptions, the handle, pieces of a workspace.
+/// What the cuDNN sources share: statuses as exceptions, the handle, pieces of the scratch memory.
 
 #define CUDNN_WARN_DEPRECATED
 #include <cudnn.h>
@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "kernels/cuda_check.hpp"
+#include "kernels/scratch.hpp"
 #include "refrain/core/view.hpp"
 
 namespace refrain::cuda {
@@ -36,27 +37,15 @@ class HandleLock {
   cudnnHandle_t handle_;
 };
 
-/// Lays out a workspace, like kernels::Scratch: on a null base it counts. Pieces start at
-/// multiples of 256 bytes, as blocks of cudaMalloc do.
-class Pieces {
- public:
-  explicit Pieces(void* base) : base_(static_cast<std::byte*>(base)) {}
-
-  MutableView bytes(std::size_t count) {
-    void* const piece = base_ == nullptr ? nullptr : base_ + used_;
-    used_ += (count + 255) / 256 * 256;
-    return {piece, Shape{static_cast<std::int64_t>(count / sizeof(float))}, DType::f32,
-            Device::cuda};
-  }
-  float* floats(std::int64_t count) {
-    return bytes(static_cast<std::size_t>(count) * sizeof(float)).as<float>();
-  }
-  std::size_t used() const { return used_; }
-
- private:
-  std::byte* base_;
-  std::size_t used_ = 0;
-};
+/// The next bytes of the scratch memory, aligned as blocks of cudaMalloc are.
+inline MutableView take_bytes(Scratch& scratch, std::size_t count) {
+  const auto bytes = static_cast<std::int64_t>(count);
+  return {scratch.take<std::byte, 256>(bytes),
+          Shape{bytes / static_cast<std::int64_t>(sizeof(float))}, DType::f32, Device::cuda};
+}
+inline float* take_floats(Scratch& scratch, std::int64_t count) {
+  return scratch.take<float, 256>(count);
+}
 
 /// Throws DTypeError unless the element type is f32.
 template <class Args>

@@ -13,17 +13,17 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/cuda.hpp"
-#include "kernels/cudnn/cudnn.hpp"
+#include "kernels/cudnn/functions.hpp"
 #include "kernels/cudnn/handle_cuda.hpp"
 #include "kernels/cudnn/layouts.hpp"
+#include "kernels/sum_rows/cuda.hpp"
 #include "refrain/core/math_mode.hpp"
 
 namespace refrain::kernels::cudnn {
 namespace {
 
 using refrain::cuda::check;
-using refrain::cuda::native;
+using refrain::cuda::current_queue;
 
 /// A descriptor that lives as long as this.
 template <class Made, cudnnStatus_t (*create)(Made*), cudnnStatus_t (*destroy)(Made)>
@@ -178,7 +178,7 @@ class Lstm {
     } else {
       for (std::size_t g = 0; g < 4; ++g) {
         cuda::write_identity(space + input.at[g], static_cast<std::int64_t>(g) * hidden_, hidden_,
-                             width_, {stream});
+                             width_);
       }
     }
     copy_in(args.weight.as<float>(), matrices(space, 4), space, stream);
@@ -233,48 +233,6 @@ class Lstm {
   std::size_t reserve_bytes_ = 0;
 };
 
-struct LayerPieces {
-  float* weights;
-  void* work;
-  float* h_last;
-
-  LayerPieces(const Lstm& lstm, Pieces& pieces)
-      : weights(pieces.bytes(lstm.weight_bytes()).as<float>()),
-        work(pieces.bytes(lstm.work_bytes()).data),
-        h_last(pieces.floats(lstm.states())) {}
-};
-
-struct LayerBackwardPieces {
-  float* weights;
-  float* dweights;
-  void* work;
-  float* zeros;  ///< [B,H]: the gradient of the last h, and dc_last when it is not given
-  float* no_dh = nullptr;
-  float* dh0;
-  float* dc0;
-
-  LayerBackwardPieces(const LstmLayerBackward& args, const Lstm& lstm, Pieces& pieces)
-      : weights(pieces.bytes(lstm.weight_bytes()).as<float>()),
-        dweights(pieces.bytes(lstm.weight_bytes()).as<float>()),
-        work(pieces.bytes(lstm.work_bytes()).data),
-        zeros(pieces.floats(lstm.states())),
-        dh0(pieces.floats(lstm.states())),
-        dc0(pieces.floats(lstm.states())) {
-    if (!args.dh) no_dh = pieces.floats(lstm.outputs());
-  }
-};
-
-/// The contract's segment as a layer with the identity for its input weight.
-struct SegmentPieces {
-  float* sums = nullptr;  ///< inputs + shared
-  MutableView layer;      ///< workspace
-
-  SegmentPieces(const LstmForward& args, const LstmLayer& as_layer, Pieces& pieces) {
-    if (args.shared) sums = pieces.floats(args.inputs.shape.numel());
-    layer = pieces.bytes(lstm_layer_workspace(as_layer));
-  }
-};
-
 LstmLayer layer_of(const LstmForward& args) {
   return {.x = args.inputs,
           .weight = args.weight,
@@ -284,77 +242,31 @@ LstmLayer layer_of(const LstmForward& args) {
           .c_last = args.c_last};
 }
 
-void run_segment(const LstmForward& args, LstmLayer& layer, const SegmentPieces& pieces,
-                 Stream stream) {
+/// The contract's segment as a layer with the identity for its input weight.
+void run_segment(const LstmForward& args, LstmLayer& layer, Scratch& scratch) {
   if (args.shared) {
-    cuda::add_to_rows(args.inputs.as<float>(), args.shared.as<float>(), args.inputs.shape[0],
-                      args.shared.shape.numel(), pieces.sums, stream);
-    layer.x.data = pieces.sums;
+    float* const sums = take_floats(scratch, args.inputs.shape.numel());
+    if (!scratch.is_counting()) {
+      cuda::add_to_rows(args.inputs.as<float>(), args.shared.as<float>(), args.inputs.shape[0],
+                        args.shared.shape.numel(), sums);
+    }
+    layer.x.data = sums;
   }
-  layer.workspace = pieces.layer;
-  lstm_layer(layer, stream);
+  lstm_layer(layer, scratch);
 }
-
-struct BackwardFromInputsPieces {
-  LstmLayer layer;
-  LstmLayerBackward gradients;
-  SegmentPieces segment;
-  MutableView backward;  ///< workspace
-  MutableView sums{};    ///< that of dshared
-
-  BackwardFromInputsPieces(const LstmBackwardFromInputs& args, Pieces& pieces)
-      : layer(started(args, pieces)),
-        gradients{.forward = layer,
-                  .dh = args.backward.dh,
-                  .dc_last = args.backward.dc_last,
-                  .dx = args.backward.dinputs,
-                  .dweight = args.backward.dweight,
-                  .dh0 = args.backward.dh0,
-                  .dc0 = args.backward.dc0,
-                  .add_dweight = args.backward.add_dweight},
-        segment(args.forward, layer, pieces),
-        backward(pieces.bytes(lstm_layer_backward_workspace(gradients))) {
-    if (args.backward.dshared) sums = pieces.bytes(cuda::sum_rows_workspace(shared_gradient(args)));
-  }
-
-  /// The segment again, with outputs of our own.
-  static LstmLayer started(const LstmBackwardFromInputs& args, Pieces& pieces) {
-    LstmLayer layer = layer_of(args.forward);
-    const Shape& inputs = args.forward.inputs.shape;
-    layer.h = pieces.bytes(static_cast<std::size_t>(inputs.numel() / 4) * sizeof(float));
-    layer.h.shape = {inputs[0], inputs[1], inputs[2] / 4};
-    layer.c_last =
-        pieces.bytes(static_cast<std::size_t>(args.forward.c0.shape.numel()) * sizeof(float));
-    layer.c_last.shape = args.forward.c0.shape;
-    layer.reserve = pieces.bytes(lstm_reserve_bytes(layer));
-    return layer;
-  }
-
-  /// dinputs as rows of one step each, as sum_rows takes them.
-  static SumRows shared_gradient(const LstmBackwardFromInputs& args) {
-    View steps = args.backward.dinputs;
-    steps.shape = {steps.shape[0], steps.shape[1] * steps.shape[2]};
-    return {.x = steps, .out = args.backward.dshared};
-  }
-};
 
 }  // namespace
 
-void lstm_layer(const LstmLayer& args, Stream stream) {
-  const cudaStream_t queue = native(stream);
+void lstm_layer(const LstmLayer& args, Scratch& scratch) {
+  const cudaStream_t queue = current_queue();
   const HandleLock handle(queue);
   const Lstm lstm(args, handle);
-  Pieces pieces(args.workspace.data);
-  const LayerPieces own(lstm, pieces);
-  lstm.load_weights(args, own.weights, queue);
-  lstm.forward(args, own.weights, own.h_last, own.work);
-}
-
-std::size_t lstm_layer_workspace(const LstmLayer& args) {
-  const HandleLock handle;
-  Pieces pieces(nullptr);
-  LayerPieces(Lstm(args, handle), pieces);
-  return pieces.used();
+  float* const weights = take_bytes(scratch, lstm.weight_bytes()).as<float>();
+  void* const work = take_bytes(scratch, lstm.work_bytes()).data;
+  float* const h_last = take_floats(scratch, lstm.states());
+  if (scratch.is_counting()) return;
+  lstm.load_weights(args, weights, queue);
+  lstm.forward(args, weights, h_last, work);
 }
 
 std::size_t lstm_reserve_bytes(const LstmLayer& args) {
@@ -362,75 +274,74 @@ std::size_t lstm_reserve_bytes(const LstmLayer& args) {
   return Lstm(args, handle).reserve_bytes();
 }
 
-void lstm_layer_backward(const LstmLayerBackward& args, Stream stream) {
+void lstm_layer_backward(const LstmLayerBackward& args, Scratch& scratch) {
   const LstmLayer& layer = args.forward;
-  if (!layer.reserve)
-    throw Unsupported("cuDNN lstm: no backward pass without the reserve of a forward pass");
-  const cudaStream_t queue = native(stream);
+  const cudaStream_t queue = current_queue();
   const HandleLock handle(queue);
   const Lstm lstm(layer, handle);
-  Pieces pieces(args.workspace.data);
-  const LayerBackwardPieces own(args, lstm, pieces);
-  lstm.load_weights(layer, own.weights, queue);
+  float* const weights = take_bytes(scratch, lstm.weight_bytes()).as<float>();
+  float* const dweights = take_bytes(scratch, lstm.weight_bytes()).as<float>();
+  void* const work = take_bytes(scratch, lstm.work_bytes()).data;
+  // [B,H]: the gradient of the last h, and dc_last when it is not given
+  float* const zeros = take_floats(scratch, lstm.states());
+  float* const dh0 = take_floats(scratch, lstm.states());
+  float* const dc0 = take_floats(scratch, lstm.states());
+  float* const no_dh = args.dh ? nullptr : take_floats(scratch, lstm.outputs());
+  if (scratch.is_counting()) return;
+  if (!layer.reserve)
+    throw Unsupported("cuDNN lstm: no backward pass without the reserve of a forward pass");
+  lstm.load_weights(layer, weights, queue);
   const auto bytes = [](std::int64_t count) {
     return static_cast<std::size_t>(count) * sizeof(float);
   };
-  clear(own.zeros, bytes(lstm.states()), queue);
-  if (!args.dh) clear(own.no_dh, bytes(lstm.outputs()), queue);
-  lstm.backward_data(args, args.dh ? args.dh.data : own.no_dh, own.zeros,
-                     args.dc_last ? args.dc_last.data : own.zeros,
-                     args.dh0 ? args.dh0.data : own.dh0, args.dc0 ? args.dc0.data : own.dc0,
-                     own.weights, own.work);
+  clear(zeros, bytes(lstm.states()), queue);
+  if (!args.dh) clear(no_dh, bytes(lstm.outputs()), queue);
+  lstm.backward_data(args, args.dh ? args.dh.data : no_dh, zeros,
+                     args.dc_last ? args.dc_last.data : zeros, args.dh0 ? args.dh0.data : dh0,
+                     args.dc0 ? args.dc0.data : dc0, weights, work);
   if (!args.dweight && !args.dinput_weight) return;
-  clear(own.dweights, lstm.weight_bytes(), queue);
-  const Matrices recurrent = lstm.matrices(own.dweights, 4);
+  clear(dweights, lstm.weight_bytes(), queue);
+  const Matrices recurrent = lstm.matrices(dweights, 4);
   if (args.dweight && args.add_dweight)
-    copy_in(args.dweight.as<float>(), recurrent, own.dweights, queue);
-  lstm.backward_weights(layer, own.dweights, own.work);
-  if (args.dweight) copy_out(own.dweights, recurrent, args.dweight.as<float>(), queue);
+    copy_in(args.dweight.as<float>(), recurrent, dweights, queue);
+  lstm.backward_weights(layer, dweights, work);
+  if (args.dweight) copy_out(dweights, recurrent, args.dweight.as<float>(), queue);
   if (args.dinput_weight)
-    copy_out(own.dweights, lstm.matrices(own.dweights, 0), args.dinput_weight.as<float>(), queue);
+    copy_out(dweights, lstm.matrices(dweights, 0), args.dinput_weight.as<float>(), queue);
 }
 
-std::size_t lstm_layer_backward_workspace(const LstmLayerBackward& args) {
-  const HandleLock handle;
-  Pieces pieces(nullptr);
-  LayerBackwardPieces(args, Lstm(args.forward, handle), pieces);
-  return pieces.used();
-}
-
-void lstm_forward(const LstmForward& args, Stream stream) {
+void lstm_forward(const LstmForward& args, Scratch& scratch) {
   if (args.c || args.gates)
     throw Unsupported("cuDNN lstm_forward: cells and gates of the steps stay in cuDNN's reserve");
   LstmLayer layer = layer_of(args);
-  Pieces pieces(args.workspace.data);
-  const SegmentPieces own(args, layer, pieces);
-  run_segment(args, layer, own, stream);
+  run_segment(args, layer, scratch);
 }
 
-std::size_t lstm_forward_workspace(const LstmForward& args) {
-  Pieces pieces(nullptr);
-  SegmentPieces(args, layer_of(args), pieces);
-  return pieces.used();
-}
-
-void lstm_backward(const LstmBackwardFromInputs& args, Stream stream) {
-  Pieces pieces(args.workspace.data);
-  BackwardFromInputsPieces own(args, pieces);
-  run_segment(args.forward, own.layer, own.segment, stream);
-  own.gradients.forward = own.layer;
-  own.gradients.workspace = own.backward;
-  lstm_layer_backward(own.gradients, stream);
+void lstm_backward(const LstmBackwardFromInputs& args, Scratch& scratch) {
+  // The segment again, with outputs of our own.
+  LstmLayer layer = layer_of(args.forward);
+  const Shape& inputs = args.forward.inputs.shape;
+  layer.h = take_bytes(scratch, static_cast<std::size_t>(inputs.numel() / 4) * sizeof(float));
+  layer.h.shape = {inputs[0], inputs[1], inputs[2] / 4};
+  layer.c_last =
+      take_bytes(scratch, static_cast<std::size_t>(args.forward.c0.shape.numel()) * sizeof(float));
+  layer.c_last.shape = args.forward.c0.shape;
+  layer.reserve = take_bytes(scratch, lstm_reserve_bytes(layer));
+  run_segment(args.forward, layer, scratch);
+  lstm_layer_backward({.forward = layer,
+                       .dh = args.backward.dh,
+                       .dc_last = args.backward.dc_last,
+                       .dx = args.backward.dinputs,
+                       .dweight = args.backward.dweight,
+                       .dh0 = args.backward.dh0,
+                       .dc0 = args.backward.dc0,
+                       .add_dweight = args.backward.add_dweight},
+                      scratch);
   if (!args.backward.dshared) return;
-  SumRows shared = BackwardFromInputsPieces::shared_gradient(args);
-  shared.workspace = own.sums;
-  cuda::sum_rows(shared, stream);
-}
-
-std::size_t lstm_backward_workspace(const LstmBackwardFromInputs& args) {
-  Pieces pieces(nullptr);
-  BackwardFromInputsPieces(args, pieces);
-  return pieces.used();
+  // dinputs as rows of one step each.
+  View steps = args.backward.dinputs;
+  steps.shape = {steps.shape[0], steps.shape[1] * steps.shape[2]};
+  cuda::kernel(SumRows{.x = steps, .out = args.backward.dshared}, scratch);
 }
 
 }  // namespace refrain::kernels::cudnn

@@ -8,10 +8,11 @@
 #include <cstring>
 #include <utility>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/tiling/row_blocks.hpp"
 #include "kernels/tiling/rows.hpp"
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/gather.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -78,7 +79,8 @@ void sum_runs(const std::uint64_t* pairs, const std::uint64_t* starts, std::int6
 
 }  // namespace
 
-void gather_rows(const GatherRows& args, Stream) {
+template <>
+void kernel(const GatherRows& args) {
   const std::int64_t bytes = row_bytes(args.table);
   const std::int32_t* ids = args.ids.as<std::int32_t>();
   parallel_for(args.ids.shape.numel(), rows_per_task(bytes, copy_bytes_per_task),
@@ -91,11 +93,13 @@ void gather_rows(const GatherRows& args, Stream) {
                });
 }
 
-void coalesce_rows(const CoalesceRows& args, Stream) {
+template <>
+void kernel(const CoalesceRows& args, Scratch& scratch) {
   const std::int64_t count = args.ids.shape[0];
   const std::int32_t* ids = args.ids.as<std::int32_t>();
-  std::uint64_t* pairs = args.workspace.as<std::uint64_t>();
-  std::uint64_t* scratch = pairs + count + 1;
+  std::uint64_t* pairs = scratch.take<std::uint64_t>(count + 1);
+  std::uint64_t* spare = scratch.take<std::uint64_t>(count + 1);
+  if (scratch.is_counting()) return;
   std::int32_t largest = 0;
   std::int64_t kept = 0;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -103,8 +107,8 @@ void coalesce_rows(const CoalesceRows& args, Stream) {
     pairs[kept++] = pack(ids[i], i);
     largest = std::max(largest, ids[i]);
   }
-  std::uint64_t* sorted = sort_by_id(pairs, scratch, kept, static_cast<std::uint64_t>(largest));
-  std::uint64_t* starts = sorted == pairs ? scratch : pairs;
+  std::uint64_t* sorted = sort_by_id(pairs, spare, kept, static_cast<std::uint64_t>(largest));
+  std::uint64_t* starts = sorted == pairs ? spare : pairs;
   std::int32_t* rows = args.rows.as<std::int32_t>();
   std::int64_t runs = 0;
   for (std::int64_t i = 0; i < kept; ++i) {
@@ -118,11 +122,8 @@ void coalesce_rows(const CoalesceRows& args, Stream) {
                              [&]<class T>(T) { sum_runs<T>(sorted, starts, runs, args); });
 }
 
-std::size_t coalesce_rows_workspace(const CoalesceRows& args) {
-  return 2 * sizeof(std::uint64_t) * static_cast<std::size_t>(args.ids.shape[0] + 1);
-}
-
-void add_rows(const AddRows& args, Stream) {
+template <>
+void kernel(const AddRows& args) {
   const std::int64_t width = row_elements(args.to.shape);
   const std::int32_t* rows = args.rows.as<std::int32_t>();
   for_floating<AddRows>(args.to.dtype, [&]<class T>(T) {
@@ -137,5 +138,9 @@ void add_rows(const AddRows& args, Stream) {
                  });
   });
 }
+
+template void entry(const GatherRows&, ScratchMemory&);
+template void entry(const CoalesceRows&, ScratchMemory&);
+template void entry(const AddRows&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

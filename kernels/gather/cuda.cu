@@ -5,19 +5,22 @@
 // A team of threads per row, 16 bytes each at a time (tiling/row_moves.cuh). Limit: memory;
 // gather_rows of scattered rows shorter than 32 bytes also the size of a memory sector.
 
-#include "kernels/cuda.hpp"
 #include "kernels/gather/gather.cuh"
+#include "kernels/kernel.hpp"
 #include "kernels/tiling/rows.hpp"
+#include "refrain/kernels/gather.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
-void gather_rows(const GatherRows& args, Stream stream) {
+template <>
+void kernel(const GatherRows& args) {
   const GatheredRow source{.table = args.table.data, .ids = args.ids.as<std::int32_t>()};
   move_rows(GatherRows::name, args.ids.shape.numel(), row_bytes(args.table), source, args.out.data,
-            stream, args.table.data);
+            args.table.data);
 }
 
-void add_rows(const AddRows& args, Stream stream) {
+template <>
+void kernel(const AddRows& args) {
   for_floating<AddRows>(args.to.dtype, [&]<class T>(T) {
     constexpr int n = simt::Pack<T>::count;
     const std::int64_t rows = args.rows.shape[0];
@@ -26,15 +29,18 @@ void add_rows(const AddRows& args, Stream stream) {
     if (rows == 0 || width == 0) return;
     if (width % n == 0 && simt::aligned_16(args.values.as<T>(), args.to.as<T>())) {
       const RowGrid grid = row_grid(rows, width / n);
-      simt::launch(row_launch(AddRows::name, grid, stream), add_to_rows<n, T>, grid, ids,
+      simt::launch(row_launch(AddRows::name, grid), add_to_rows<n, T>, grid, ids,
                    args.values.as<T>(), args.to.as<T>());
     } else {
       const RowGrid grid = row_grid(rows, width);
-      simt::launch(row_launch(AddRows::name, grid, stream), add_to_rows<1, T>, grid, ids,
+      simt::launch(row_launch(AddRows::name, grid), add_to_rows<1, T>, grid, ids,
                    args.values.as<T>(), args.to.as<T>());
     }
   });
 }
+
+template void entry(const GatherRows&, ScratchMemory&);
+template void entry(const AddRows&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

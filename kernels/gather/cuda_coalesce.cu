@@ -13,9 +13,10 @@
 
 #include <algorithm>
 
-#include "kernels/cuda.hpp"
 #include "kernels/gather/coalesce.cuh"
+#include "kernels/kernel.hpp"
 #include "kernels/tiling/rows.hpp"
+#include "refrain/kernels/gather.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -25,24 +26,15 @@ constexpr std::int64_t one_block_ids = 2 * sort_batch;
 
 std::int64_t pieces_of(std::int64_t count) { return (count + run_piece - 1) / run_piece; }
 
-/// Elements of the sums at the ends of pieces; a multiple of 16 bytes.
-std::int64_t edge_elements(const CoalesceRows& args) {
-  return (2 * pieces_of(args.ids.shape[0]) * row_elements(args.dy.shape) + 3) / 4 * 4;
-}
-
-/// The sort's part of the workspace.
+/// The sort's part of the scratch memory.
 struct SortSpace {
-  SortSpace(const SortGrid& grid, void* begin)
-      : pairs(static_cast<std::uint64_t*>(begin)),
-        other(pairs + grid.count),
+  SortSpace(const SortGrid& grid, Scratch& scratch)
+      : pairs(scratch.take<std::uint64_t>(grid.count)),
+        other(scratch.take<std::uint64_t>(grid.count)),
         numbers(reinterpret_cast<std::uint32_t*>(other)),  // when the sort has ended
-        counts(reinterpret_cast<std::uint32_t*>(other + grid.count)),
-        starts(counts + sort_counts(grid)),
-        total(starts + grid.blocks) {}
-
-  static std::int64_t bytes(const SortGrid& grid) {
-    return 16 * static_cast<std::int64_t>(grid.count) + 4 * (sort_counts(grid) + grid.blocks + 1);
-  }
+        counts(scratch.take<std::uint32_t>(sort_counts(grid))),
+        starts(scratch.take<std::uint32_t>(grid.blocks)),
+        total(scratch.take<std::uint32_t>(1)) {}
 
   std::uint64_t* pairs;
   std::uint64_t* other;
@@ -53,17 +45,16 @@ struct SortSpace {
 };
 
 /// Sorted pairs and numbered runs; rows are done.
-void find_runs(const CoalesceRows& args, const SortGrid& grid, const SortSpace& space,
-               Stream stream) {
+void find_runs(const CoalesceRows& args, const SortGrid& grid, const SortSpace& space) {
   const std::int32_t* const ids = args.ids.as<std::int32_t>();
   std::int32_t* const rows = args.rows.as<std::int32_t>();
-  simt::Launch how{.name = CoalesceRows::name, .grid = 1, .block = sort_threads, .stream = stream};
+  simt::Launch how{.name = CoalesceRows::name, .grid = 1, .block = sort_threads};
   if (grid.count <= one_block_ids) {
     simt::launch(how, sort_and_number<std::uint64_t>, grid.count, ids, space.pairs, space.other,
                  space.numbers, rows, space.total);
     return;
   }
-  sort_ids(CoalesceRows::name, grid, ids, space.pairs, space.other, space.counts, stream);
+  sort_ids(CoalesceRows::name, grid, ids, space.pairs, space.other, space.counts);
   how.grid = grid.blocks;
   simt::launch(how, count_runs<std::uint64_t>, grid, space.pairs, space.starts);
   simt::launch(how, number_runs<std::uint64_t>, grid, space.pairs, space.starts, space.numbers,
@@ -71,17 +62,14 @@ void find_runs(const CoalesceRows& args, const SortGrid& grid, const SortSpace& 
 }
 
 template <int n, class T>
-void sum_runs(const CoalesceRows& args, const Runs& runs, std::int64_t words, T* edges,
-              Stream stream) {
+void sum_runs(const CoalesceRows& args, const Runs& runs, std::int64_t words, T* edges) {
   const std::int64_t pieces = pieces_of(runs.count);
   RowGrid grid = row_grid(pieces, words);
-  const simt::Launch join = row_launch(CoalesceRows::name, grid, stream);
+  const simt::Launch join = row_launch(CoalesceRows::name, grid);
   RowGrid in_piece = grid;
   in_piece.team_bits = std::max(3, grid.team_bits);  // no more teams than a piece has rows
-  const simt::Launch sum{.name = CoalesceRows::name,
-                         .grid = simt::blocks_for(pieces, 1),
-                         .block = row_threads,
-                         .stream = stream};
+  const simt::Launch sum{
+      .name = CoalesceRows::name, .grid = simt::blocks_for(pieces, 1), .block = row_threads};
   simt::launch(sum, sum_pieces<n, T>, in_piece, runs, args.dy.as<T>(), args.values.as<T>(), edges);
   if (pieces > 1) simt::launch(join, join_pieces<n, T>, grid, runs, edges, args.values.as<T>());
 }
@@ -93,33 +81,32 @@ void check_count(std::int64_t count) {
 
 }  // namespace
 
-void coalesce_rows(const CoalesceRows& args, Stream stream) {
+template <>
+void kernel(const CoalesceRows& args, Scratch& scratch) {
   for_floating<CoalesceRows>(args.dy.dtype, [&]<class T>(T) {
     constexpr int n = simt::Pack<T>::count;
     const std::int64_t count = args.ids.shape[0];
     const std::int64_t width = row_elements(args.dy.shape);
     check_count(count);
     if (count == 0) return;
-    T* const edges = args.workspace.as<T>();
+    // Sums at the ends of pieces.
+    T* const edges = scratch.take<T>(2 * pieces_of(count) * width);
     const SortGrid grid(count);
-    const SortSpace space(grid, edges + edge_elements(args));
-    find_runs(args, grid, space, stream);
+    const SortSpace space(grid, scratch);
+    if (scratch.is_counting()) return;
+    find_runs(args, grid, space);
     if (width == 0) return;
     const Runs runs{
         .count = count, .pairs = space.pairs, .numbers = space.numbers, .total = space.total};
     if (width % n == 0 && simt::aligned_16(args.dy.as<T>(), args.values.as<T>(), edges)) {
-      sum_runs<n>(args, runs, width / n, edges, stream);
+      sum_runs<n>(args, runs, width / n, edges);
     } else {
-      sum_runs<1>(args, runs, width, edges, stream);
+      sum_runs<1>(args, runs, width, edges);
     }
   });
 }
 
-std::size_t coalesce_rows_workspace(const CoalesceRows& args) {
-  check_count(args.ids.shape[0]);
-  return static_cast<std::size_t>(edge_elements(args)) * size_bytes(args.dy.dtype) +
-         static_cast<std::size_t>(SortSpace::bytes(SortGrid(args.ids.shape[0])));
-}
+template void entry(const CoalesceRows&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

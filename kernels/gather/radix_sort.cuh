@@ -222,11 +222,9 @@ inline std::int64_t sort_counts(const SortGrid& grid) {
 /// pairs [count] = the ids with their positions, sorted; `other` [count] and `counts` are scratch.
 /// Five launches.
 inline void sort_ids(const char* name, const SortGrid& grid, const std::int32_t* ids,
-                     std::uint64_t* pairs, std::uint64_t* other, std::uint32_t* counts,
-                     Stream stream) {
+                     std::uint64_t* pairs, std::uint64_t* other, std::uint32_t* counts) {
   static_assert(sort_passes % 2 == 0, "the last pass writes to `pairs`");
-  const simt::Launch how{
-      .name = name, .grid = grid.blocks, .block = sort_threads, .stream = stream};
+  const simt::Launch how{.name = name, .grid = grid.blocks, .block = sort_threads};
   simt::launch(how, count_first_digits<std::int32_t>, grid, ids, counts);
   PairSource source{.ids = ids, .pairs = nullptr};
   for (int pass = 0; pass < sort_passes; ++pass) {

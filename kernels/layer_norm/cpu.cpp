@@ -3,14 +3,15 @@
 //   backward  g = dy * gamma,  dx = inv_std * (g - mean(g) - normalized * mean(g * normalized))
 //             dgamma[c] = sum_rows dy * normalized,  dbeta[c] = sum_rows dy
 // A task takes a run of rows; one row stays in the first-level cache for its three passes. Each
-// block of rows keeps its own column sums in the workspace.
+// block of rows keeps its own column sums in the scratch memory.
 
 #include <cmath>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/simd.hpp"
 #include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/layer_norm.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -77,12 +78,13 @@ void backward_row(const T* __restrict gamma, const T* __restrict normalized, con
 }
 
 template <class T>
-void backward(const LayerNormBackward& args) {
+void backward(const LayerNormBackward& args, Scratch& scratch) {
   const std::int64_t rows = args.dy.shape.rows();
   const std::int64_t width = args.dy.shape[-1];
   const RowBlocks blocks(rows, width, 2);
   const bool want_sums = static_cast<bool>(args.dgamma) || static_cast<bool>(args.dbeta);
-  T* partial = args.workspace.as<T>();
+  T* partial = scratch.take<T>(blocks.elements());
+  if (scratch.is_counting()) return;
   parallel_tasks(blocks.count(), [&](std::int64_t block, int) {
     T* __restrict dgamma = partial + block * blocks.stride();
     T* __restrict dbeta = dgamma + width;
@@ -107,16 +109,17 @@ void backward(const LayerNormBackward& args) {
 
 }  // namespace
 
-void layer_norm_forward(const LayerNormForward& args, Stream) {
+template <>
+void kernel(const LayerNormForward& args) {
   for_floating<LayerNormForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args); });
 }
 
-void layer_norm_backward(const LayerNormBackward& args, Stream) {
-  for_floating<LayerNormBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args); });
+template <>
+void kernel(const LayerNormBackward& args, Scratch& scratch) {
+  for_floating<LayerNormBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-std::size_t layer_norm_backward_workspace(const LayerNormBackward& args) {
-  return RowBlocks(args.dy.shape.rows(), args.dy.shape[-1], 2).bytes(size_bytes(args.dy.dtype));
-}
+template void entry(const LayerNormForward&, ScratchMemory&);
+template void entry(const LayerNormBackward&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

@@ -15,9 +15,11 @@
 
 #include <algorithm>
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
+#include "kernels/layer_norm/cuda.hpp"
 #include "kernels/layer_norm/layer_norm.cuh"
 #include "kernels/tiling/column_sums.cuh"
+#include "refrain/kernels/layer_norm.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -36,7 +38,7 @@ std::int64_t gradient_blocks(std::int64_t rows) {
 }
 
 template <class T>
-void forward(const LayerNormForward& args, Stream stream) {
+void forward(const LayerNormForward& args) {
   const std::int64_t rows = args.x.shape.rows();
   const std::int64_t width = args.x.shape[-1];
   if (rows == 0 || width == 0) return;
@@ -52,26 +54,26 @@ void forward(const LayerNormForward& args, Stream stream) {
   const bool in_registers = for_register_row<T, 8>(width, aligned, [&]<int n, int items>() {
     const simt::Launch how{.name = LayerNormForward::name,
                            .grid = simt::blocks_for(rows, norm_warps),
-                           .block = norm_warps * 32,
-                           .stream = stream};
+                           .block = norm_warps * 32};
     simt::launch(how, layer_norm_rows<T, n, items>, tensors, rows, width, epsilon);
   });
   if (in_registers) return;
   const simt::Launch how{.name = LayerNormForward::name,
                          .grid = simt::blocks_for(rows, 1),
-                         .block = wide_norm_warps * 32,
-                         .stream = stream};
+                         .block = wide_norm_warps * 32};
   simt::launch(how, layer_norm_wide<T>, tensors, width, epsilon);
 }
 
 template <class T>
-void backward(const LayerNormBackward& args, Stream stream) {
+void backward(const LayerNormBackward& args, Scratch& scratch) {
   const std::int64_t rows = args.dy.shape.rows();
   const std::int64_t width = args.dy.shape[-1];
-  if (width == 0) return;
+  const std::int64_t blocks = gradient_blocks(rows);
+  T* const parts = scratch.take<T>(
+      std::max(blocks * 2 * width + column_parts(blocks, width, 2), column_parts(rows, width, 2)));
+  if (scratch.is_counting() || width == 0) return;
   const ColumnTargets<T, 2> sums{.to = {args.dgamma.as<T>(), args.dbeta.as<T>()}, .stride = 0};
   const bool want_sums = sums.to[0] != nullptr || sums.to[1] != nullptr;
-  T* const parts = args.workspace.as<T>();
   LayerNormGradients<T> tensors{.gamma = args.gamma.as<T>(),
                                 .normalized = args.normalized.as<T>(),
                                 .inv_std = args.inv_std.as<T>(),
@@ -81,13 +83,11 @@ void backward(const LayerNormBackward& args, Stream stream) {
                                 .dbeta = sums.to[1] == nullptr ? nullptr : parts + width,
                                 .stride = 2 * width};
   const bool aligned = simt::aligned_16(tensors.gamma, tensors.normalized, tensors.dy, tensors.dx);
-  const std::int64_t blocks = gradient_blocks(rows);
   const bool in_registers =
       rows > 0 && for_register_row<T, 4>(width, aligned, [&]<int n, int items>() {
         const simt::Launch how{.name = LayerNormBackward::name,
                                .grid = simt::blocks_for(blocks, 1),
-                               .block = norm_warps * 32,
-                               .stream = stream};
+                               .block = norm_warps * 32};
         simt::launch(how, layer_norm_gradients<T, n, items>, tensors, rows,
                      rows_per_gradient_block(rows), width);
       });
@@ -95,40 +95,35 @@ void backward(const LayerNormBackward& args, Stream stream) {
     if (!want_sums) return;
     const MatrixTerms<T, 2> of_blocks{
         .from = parts, .stride = 2 * width, .apart = width, .wanted = sums.wanted()};
-    sum_columns(LayerNormBackward::name, of_blocks, blocks, width, sums, parts + blocks * 2 * width,
-                stream);
+    sum_columns(LayerNormBackward::name, of_blocks, blocks, width, sums,
+                parts + blocks * 2 * width);
     return;
   }
   if (rows > 0 && tensors.dx != nullptr) {
     const simt::Launch how{.name = LayerNormBackward::name,
                            .grid = simt::blocks_for(rows, 1),
-                           .block = wide_norm_warps * 32,
-                           .stream = stream};
+                           .block = wide_norm_warps * 32};
     simt::launch(how, layer_norm_gradient_wide<T>, tensors, width);
   }
   if (!want_sums) return;
   const NormTerms<T> terms{.dy = tensors.dy, .normalized = tensors.normalized, .width = width};
-  sum_columns(LayerNormBackward::name, terms, rows, width, sums, parts, stream);
+  sum_columns(LayerNormBackward::name, terms, rows, width, sums, parts);
 }
 
 }  // namespace
 
-void layer_norm_forward(const LayerNormForward& args, Stream stream) {
-  for_floating<LayerNormForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args, stream); });
+template <>
+void kernel(const LayerNormForward& args) {
+  for_floating<LayerNormForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args); });
 }
 
-void layer_norm_backward(const LayerNormBackward& args, Stream stream) {
-  for_floating<LayerNormBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, stream); });
+template <>
+void kernel(const LayerNormBackward& args, Scratch& scratch) {
+  for_floating<LayerNormBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-std::size_t layer_norm_backward_workspace(const LayerNormBackward& args) {
-  const std::int64_t rows = args.dy.shape.rows();
-  const std::int64_t width = args.dy.shape[-1];
-  const std::int64_t blocks = gradient_blocks(rows);
-  const std::int64_t in_registers = blocks * 2 * width + column_parts(blocks, width, 2);
-  const std::int64_t wide = column_parts(rows, width, 2);
-  return static_cast<std::size_t>(std::max(in_registers, wide)) * size_bytes(args.dy.dtype);
-}
+template void entry(const LayerNormForward&, ScratchMemory&);
+template void entry(const LayerNormBackward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -73,15 +73,14 @@ __global__ void __launch_bounds__(threads) place_rows(CountedRows all, std::int6
 }
 
 /// Starts both.  Parts are multiples of the block, so that none holds rows of the next.
-inline void index_counted_rows(const char* name, const CountedRows& all, Stream stream) {
+inline void index_counted_rows(const char* name, const CountedRows& all) {
   const std::int64_t tiles = (all.rows + counting_threads - 1) / counting_threads;
   const std::int64_t rows_per_part =
       std::max<std::int64_t>(2, (tiles + counting_threads - 1) / counting_threads) *
       counting_threads;
   const simt::Launch how{.name = name,
                          .grid = std::max(1u, simt::blocks_for(all.rows, rows_per_part)),
-                         .block = counting_threads,
-                         .stream = stream};
+                         .block = counting_threads};
   simt::launch(how, count_rows<counting_threads>, all, rows_per_part);
   simt::launch(how, place_rows<counting_threads>, all, rows_per_part);
 }

@@ -2,15 +2,16 @@
 //   bpr       loss = softplus(n - p)              dp = -sigmoid(n - p)    dn = sigmoid(n - p)
 //   logistic  loss = softplus(-p) + softplus(n)   dp = -sigmoid(-p)       dn = sigmoid(n)
 //   duser = dp * positive + dn * negative,  dpositive = dp * user,  dnegative = dn * user;  everything over B
-// A task takes a run of rows. The rows' losses wait in the workspace, in double, and are added in
+// A task takes a run of rows. The rows' losses wait in the scratch memory, in double, and are added in
 // order.
 
 #include <cmath>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/simd.hpp"
 #include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/loss.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -45,11 +46,12 @@ T inner_product(const T* a, const T* b, std::int64_t count) {
 }
 
 template <class T>
-void compute(const PairLoss& args) {
+void compute(const PairLoss& args, Scratch& scratch) {
   const std::int64_t rows = args.user.shape[0];
   const std::int64_t width = args.user.shape[1];
   const double mean = rows == 0 ? 0.0 : 1.0 / static_cast<double>(rows);
-  double* losses = args.workspace.as<double>();
+  double* losses = scratch.take<double>(rows);
+  if (scratch.is_counting()) return;
   parallel_for(rows, rows_per_task(width), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const T* __restrict user = args.user.as<T>() + row * width;
@@ -84,12 +86,11 @@ void compute(const PairLoss& args) {
 
 }  // namespace
 
-void pair_loss(const PairLoss& args, Stream) {
-  for_floating<PairLoss>(args.user.dtype, [&]<class T>(T) { compute<T>(args); });
+template <>
+void kernel(const PairLoss& args, Scratch& scratch) {
+  for_floating<PairLoss>(args.user.dtype, [&]<class T>(T) { compute<T>(args, scratch); });
 }
 
-std::size_t pair_loss_workspace(const PairLoss& args) {
-  return sizeof(double) * static_cast<std::size_t>(args.user.shape[0]);
-}
+template void entry(const PairLoss&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

@@ -4,8 +4,9 @@
 /// Only the rows that count take part: they are gathered first. 6 P V C FLOPs with gradients, 2 P V
 /// C without.
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/loss/score_blocks.hpp"
+#include "refrain/kernels/loss.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -92,9 +93,9 @@ struct SampledPlan {
 };
 
 template <class T>
-void softmax(const SoftmaxLoss& args) {
-  Scratch scratch(args.workspace.data);
+void softmax(const SoftmaxLoss& args, Scratch& scratch) {
   SoftmaxPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   CountedRows<T>& counted = plan.counted;
   counted.gather(args.hidden, args.targets, args.ignored, args.relu);
   ScoreArgs<T> score;
@@ -113,9 +114,9 @@ void softmax(const SoftmaxLoss& args) {
 }
 
 template <class T>
-void sampled_softmax(const SampledSoftmaxLoss& args) {
-  Scratch scratch(args.workspace.data);
+void sampled_softmax(const SampledSoftmaxLoss& args, Scratch& scratch) {
   SampledPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   CountedRows<T>& counted = plan.counted;
   counted.gather(args.hidden, args.targets, args.ignored, false);
   const std::int64_t channels = counted.channels;
@@ -195,26 +196,18 @@ void sampled_softmax(const SampledSoftmaxLoss& args) {
 
 }  // namespace
 
-void softmax_loss(const SoftmaxLoss& args, Stream) {
-  for_floating<SoftmaxLoss>(args.hidden.dtype, [&]<class T>(T) { softmax<T>(args); });
+template <>
+void kernel(const SoftmaxLoss& args, Scratch& scratch) {
+  for_floating<SoftmaxLoss>(args.hidden.dtype, [&]<class T>(T) { softmax<T>(args, scratch); });
 }
 
-std::size_t softmax_loss_workspace(const SoftmaxLoss& args) {
-  Scratch scratch(nullptr);
-  for_floating<SoftmaxLoss>(args.hidden.dtype, [&]<class T>(T) { SoftmaxPlan<T>(args, scratch); });
-  return scratch.bytes();
-}
-
-void sampled_softmax_loss(const SampledSoftmaxLoss& args, Stream) {
+template <>
+void kernel(const SampledSoftmaxLoss& args, Scratch& scratch) {
   for_floating<SampledSoftmaxLoss>(args.hidden.dtype,
-                                   [&]<class T>(T) { sampled_softmax<T>(args); });
+                                   [&]<class T>(T) { sampled_softmax<T>(args, scratch); });
 }
 
-std::size_t sampled_softmax_loss_workspace(const SampledSoftmaxLoss& args) {
-  Scratch scratch(nullptr);
-  for_floating<SampledSoftmaxLoss>(args.hidden.dtype,
-                                   [&]<class T>(T) { SampledPlan<T>(args, scratch); });
-  return scratch.bytes();
-}
+template void entry(const SoftmaxLoss&, ScratchMemory&);
+template void entry(const SampledSoftmaxLoss&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

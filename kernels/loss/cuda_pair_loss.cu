@@ -11,25 +11,23 @@
 // The blocks' losses are added by a second launch, in an order that depends on B alone.
 // Moved: 6 B C elements.  Limit: memory.
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/loss/pair_loss.cuh"
 #include "kernels/pointwise/kernels.cuh"
+#include "refrain/kernels/loss.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-std::int64_t pair_blocks(const PairLoss& args) {
-  return (args.user.shape[0] + pair_warps - 1) / pair_warps;
-}
-
 template <class T>
-void compute(const PairLoss& args, Stream stream) {
+void compute(const PairLoss& args, Scratch& scratch) {
   constexpr int n = simt::Pack<T>::count;
   const std::int64_t rows = args.user.shape[0];
   const std::int64_t width = args.user.shape[1];
-  const std::int64_t blocks = pair_blocks(args);
-  double* const losses = args.workspace.as<double>();
+  const std::int64_t blocks = (rows + pair_warps - 1) / pair_warps;
+  double* const losses = scratch.take<double>(blocks);
+  if (scratch.is_counting()) return;
   if (blocks > 0) {
     const PairTensors<T> tensors{.user = args.user.as<T>(),
                                  .table = args.table.as<T>(),
@@ -37,10 +35,8 @@ void compute(const PairLoss& args, Stream stream) {
                                  .negatives = args.negatives.as<std::int32_t>(),
                                  .duser = args.duser.as<T>(),
                                  .dtable_rows = args.dtable_rows.as<T>()};
-    const simt::Launch how{.name = PairLoss::name,
-                           .grid = simt::blocks_for(blocks, 1),
-                           .block = pair_warps * 32,
-                           .stream = stream};
+    const simt::Launch how{
+        .name = PairLoss::name, .grid = simt::blocks_for(blocks, 1), .block = pair_warps * 32};
     if (width % n == 0 &&
         simt::aligned_16(tensors.user, tensors.table, tensors.duser, tensors.dtable_rows)) {
       simt::launch(how, pair_rows<n, T>, tensors, rows, width, args.kind, losses);
@@ -48,20 +44,18 @@ void compute(const PairLoss& args, Stream stream) {
       simt::launch(how, pair_rows<1, T>, tensors, rows, width, args.kind, losses);
     }
   }
-  const simt::Launch how{
-      .name = PairLoss::name, .grid = 1, .block = dot_total_threads, .stream = stream};
+  const simt::Launch how{.name = PairLoss::name, .grid = 1, .block = dot_total_threads};
   simt::launch(how, dot_total<T>, blocks, losses, args.loss.as<T>());
 }
 
 }  // namespace
 
-void pair_loss(const PairLoss& args, Stream stream) {
-  for_floating<PairLoss>(args.user.dtype, [&]<class T>(T) { compute<T>(args, stream); });
+template <>
+void kernel(const PairLoss& args, Scratch& scratch) {
+  for_floating<PairLoss>(args.user.dtype, [&]<class T>(T) { compute<T>(args, scratch); });
 }
 
-std::size_t pair_loss_workspace(const PairLoss& args) {
-  return sizeof(double) * static_cast<std::size_t>(pair_blocks(args));
-}
+template void entry(const PairLoss&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

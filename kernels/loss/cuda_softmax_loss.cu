@@ -10,7 +10,7 @@
 // the others too, as zeros. Once:
 //   take_rows          h [P,C]: relu applied, counted rows first; a sampled target's score     a warp per row
 //   gather_candidates  sampled: w [S,C] and offset [S]                                         a warp per candidate
-// For each slice of rows (score_slice_limit.hpp):
+// For each slice of rows (score_slice_rows.hpp):
 //   z = h w^T + offset                                                                         library
 //   row_statistics     maximum and sum of exponentials in one pass: log Z, loss                a block per row; few candidates: a warp
 //   score_gradients    d in place of z; sums of d over 16 rows                                 a thread per 16 bytes of 16 rows
@@ -26,14 +26,14 @@
 // read and written. Limit: arithmetic from C of about 64 on; with few rows memory, by w and dw.
 // Sums of ours in orders that depend on shapes alone.  P up to 2^31 - 1; any V, S, C.
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/loss/counted_rows.cuh"
-#include "kernels/loss/score_slice_limit.hpp"
+#include "kernels/loss/score_slice_rows.hpp"
 #include "kernels/loss/score_slices.cuh"
 #include "kernels/matmul/product_scratch.hpp"
-#include "kernels/scratch.hpp"
 #include "kernels/tiling/column_sums.cuh"
 #include "refrain/core/math_mode.hpp"
+#include "refrain/kernels/loss.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -54,7 +54,7 @@ struct SoftmaxProblem {
   T* dweight;  ///< [candidates,C], or null
   T* dbias;    ///< [candidates], or null
   RowGradients<T> of_rows;
-  void* workspace;
+  std::int64_t max_score_bytes;
 
   bool gradients() const {
     return dweight != nullptr || dbias != nullptr || of_rows.dhidden != nullptr ||
@@ -85,7 +85,7 @@ SoftmaxProblem<T> problem_of(const SoftmaxLoss& args) {
           .of_rows = {.dhidden = args.dhidden.as<T>(),
                       .dtarget_weight = nullptr,
                       .dtarget_bias = nullptr},
-          .workspace = args.workspace.data};
+          .max_score_bytes = args.max_score_bytes};
 }
 
 template <class T>
@@ -115,22 +115,21 @@ SoftmaxProblem<T> problem_of(const SampledSoftmaxLoss& args) {
           .of_rows = {.dhidden = args.dhidden.as<T>(),
                       .dtarget_weight = dweight == nullptr ? nullptr : dweight + samples * channels,
                       .dtarget_bias = dbias == nullptr ? nullptr : dbias + samples},
-          .workspace = args.workspace.data};
+          .max_score_bytes = args.max_score_bytes};
 }
 
-/// Plans the workspace and runs the slices.
+/// Lays out the scratch memory and runs the slices.
 template <class T>
 class SoftmaxSlices {
  public:
-  SoftmaxSlices(const SoftmaxProblem<T>& problem, const ScoreSliceLimit& limits)
+  SoftmaxSlices(const SoftmaxProblem<T>& problem, Scratch& scratch)
       : problem_(problem), candidates_(problem.candidates) {
-    Scratch scratch(problem.workspace);
     slice_.candidates = candidates_.count;
     slice_.stride = over(candidates_.count, pack) * pack;
     slice_.ids = candidates_.remove_hits ? candidates_.ids : nullptr;
     const std::int64_t bytes_of_row =
         std::max<std::int64_t>(1, slice_.stride) * static_cast<std::int64_t>(sizeof(T));
-    slice_.rows = limits.rows_of_slice(problem.rows, bytes_of_row);
+    slice_.rows = score_slice_rows(problem.rows, problem.max_score_bytes, bytes_of_row);
 
     library_ = take_product_scratch(scratch);
     slice_.scores = scratch.take<T>(slice_.rows * slice_.stride);
@@ -164,17 +163,13 @@ class SoftmaxSlices {
       column_sums_ = scratch.take<T>(row_parts(slice_.rows) * slice_.stride);
       column_parts_ = scratch.take<T>(column_parts(row_parts(slice_.rows), candidates_.count, 1));
     }
-    bytes_ = scratch.bytes();
   }
 
-  std::size_t workspace_bytes() const { return bytes_; }
-
-  void run(Stream stream) {
-    stream_ = stream;
+  void run() {
     packs_ = candidates_.channels % simt::Pack<T>::count == 0 &&
              simt::aligned_16(problem_.given.hidden, candidates_.weight, problem_.of_rows.dhidden,
                               problem_.of_rows.dtarget_weight);
-    index_counted_rows(problem_.name, listing_, stream);
+    index_counted_rows(problem_.name, listing_);
     start_per_row(rows_.count, take_rows<T, pack>, take_rows<T, 1>, problem_.given, candidates_,
                   rows_, slice_);
     if (candidates_.ids != nullptr) {
@@ -193,7 +188,7 @@ class SoftmaxSlices {
       sum_columns(problem_.name,
                   MatrixTerms<T, 1>{.from = column_sums_, .stride = slice_.stride, .apart = 0},
                   row_parts(slice_.rows), candidates_.count,
-                  ColumnTargets<T, 1>{.to = {problem_.dbias}, .stride = 0}, column_parts_, stream);
+                  ColumnTargets<T, 1>{.to = {problem_.dbias}, .stride = 0}, column_parts_);
     }
     const RowGradients<T>& to = problem_.of_rows;
     if (to.dhidden != nullptr || to.dtarget_weight != nullptr || to.dtarget_bias != nullptr) {
@@ -213,8 +208,7 @@ class SoftmaxSlices {
     if (blocks == 0) return;
     simt::launch({.name = problem_.name,
                   .grid = simt::blocks_for(blocks, 1),
-                  .block = static_cast<unsigned>(threads),
-                  .stream = stream_},
+                  .block = static_cast<unsigned>(threads)},
                  kernel, arguments...);
   }
 
@@ -228,7 +222,7 @@ class SoftmaxSlices {
   void multiply(Product product) const {
     product.dtype = dtype_of<T>;
     product.workspace = library_;
-    multiply_matrices(product, stream_);
+    multiply_matrices(product);
   }
 
   /// Calls take(first, count) for the candidates: for all at once, or where tensor cores multiply
@@ -308,54 +302,31 @@ class SoftmaxSlices {
   T* column_sums_ = nullptr;   ///< [row parts, stride]
   T* column_parts_ = nullptr;  ///< of the sum of these
   MutableView library_;        ///< what products share
-  std::size_t bytes_ = 0;
-  bool packs_ = false;  ///< rows of C are whole packs, and aligned
-  Stream stream_{};
+  bool packs_ = false;         ///< rows of C are whole packs, and aligned
 };
 
 template <class Args>
-void run_loss(const Args& args, const ScoreSliceLimit& limits, Stream stream) {
+void run_loss(const Args& args, Scratch& scratch) {
   for_floating<Args>(args.hidden.dtype, [&]<class T>(T) {
-    SoftmaxSlices<T>(problem_of<T>(args), limits).run(stream);
+    SoftmaxSlices<T> slices(problem_of<T>(args), scratch);
+    if (!scratch.is_counting()) slices.run();
   });
-}
-
-template <class Args>
-std::size_t loss_workspace(Args args, const ScoreSliceLimit& limits) {
-  args.workspace = {};
-  std::size_t bytes = 0;
-  for_floating<Args>(args.hidden.dtype, [&]<class T>(T) {
-    bytes = SoftmaxSlices<T>(problem_of<T>(args), limits).workspace_bytes();
-  });
-  return bytes;
 }
 
 }  // namespace
 
-void softmax_loss_in_slices(const SoftmaxLoss& args, const ScoreSliceLimit& limits, Stream stream) {
-  run_loss(args, limits, stream);
+template <>
+void kernel(const SoftmaxLoss& args, Scratch& scratch) {
+  run_loss(args, scratch);
 }
-std::size_t softmax_loss_in_slices_workspace(const SoftmaxLoss& args,
-                                             const ScoreSliceLimit& limits) {
-  return loss_workspace(args, limits);
-}
-void softmax_loss(const SoftmaxLoss& args, Stream stream) { run_loss(args, {}, stream); }
-std::size_t softmax_loss_workspace(const SoftmaxLoss& args) { return loss_workspace(args, {}); }
 
-void sampled_softmax_loss_in_slices(const SampledSoftmaxLoss& args, const ScoreSliceLimit& limits,
-                                    Stream stream) {
-  run_loss(args, limits, stream);
+template <>
+void kernel(const SampledSoftmaxLoss& args, Scratch& scratch) {
+  run_loss(args, scratch);
 }
-std::size_t sampled_softmax_loss_in_slices_workspace(const SampledSoftmaxLoss& args,
-                                                     const ScoreSliceLimit& limits) {
-  return loss_workspace(args, limits);
-}
-void sampled_softmax_loss(const SampledSoftmaxLoss& args, Stream stream) {
-  run_loss(args, {}, stream);
-}
-std::size_t sampled_softmax_loss_workspace(const SampledSoftmaxLoss& args) {
-  return loss_workspace(args, {});
-}
+
+template void entry(const SoftmaxLoss&, ScratchMemory&);
+template void entry(const SampledSoftmaxLoss&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -32,7 +32,7 @@ struct GivenRows {
   bool relu;
 };
 
-/// The same rows in the workspace: the counted ones, then the others, which are zeros.
+/// The same rows in the scratch memory: the counted ones, then the others, which are zeros.
 template <class T>
 struct LossRows {
   std::int64_t count;  ///< P

@@ -5,7 +5,7 @@
 //   a transposed   Eigen, one output tile on the thread that took it.  Tiles are at most 256 x 256, so that Eigen's packed panels fit its
 //                  stack buffers and nothing is allocated; smaller when the product has too few tiles to share out.  A product with a
 //                  small output and a long inner axis (the gradient of a weight) is also cut along the inner axis: the parts lie in
-//                  the workspace and are added in order.  All cuts depend on sizes alone.
+//                  the scratch memory and are added in order.  All cuts depend on sizes alone.
 
 // Two packed panels of at most 256 x (about 512) elements; Eigen takes the heap above this limit.
 #define EIGEN_STACK_ALLOCATION_LIMIT (1 << 20)
@@ -17,10 +17,11 @@
 
 #include <Eigen/Core>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/tiling/gemm.hpp"
 #include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/matmul.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -109,13 +110,13 @@ void compute_tile(const Matmul& args, Range rows, Range columns, Range inner, co
 }
 
 template <class T>
-void compute(const Matmul& args) {
+void compute(const Matmul& args, Scratch& scratch) {
   const Cut cut(args);
   const std::int64_t elements = cut.m * cut.n;
-  if (elements == 0) return;
+  T* const parts = cut.parts == 1 ? nullptr : scratch.take<T>(cut.parts * elements);
+  if (scratch.is_counting() || elements == 0) return;
   const std::int64_t columns_of_tiles = pieces(cut.n, cut.tile_n);
   const std::int64_t tiles = pieces(cut.m, cut.tile_m) * columns_of_tiles;
-  T* parts = args.workspace.as<T>();
   parallel_tasks(tiles * cut.parts, [&](std::int64_t task, int) {
     const std::int64_t part = task / tiles;
     const std::int64_t row = task % tiles / columns_of_tiles * cut.tile_m;
@@ -167,8 +168,10 @@ struct PanelCut {
 
 /// c = a op(b) + bias by the register tiles of gemm.hpp.
 template <class T>
-void compute_by_panels(const Matmul& args) {
+void compute_by_panels(const Matmul& args, Scratch& scratch) {
   const PanelCut<T> cut(args);
+  T* const packed_of_workers = scratch.take<T>(threads() * cut.packed());
+  if (scratch.is_counting()) return;
   if (cut.m * cut.n == 0) return;
   const std::int64_t row_blocks = pieces(cut.m, cut.rows);
   const T* const b = args.b.as<T>();
@@ -177,7 +180,7 @@ void compute_by_panels(const Matmul& args) {
     const std::int64_t width = std::min(cut.columns, cut.n - column);
     const std::int64_t row = task % row_blocks * cut.rows;
     const std::int64_t count = std::min(cut.rows, cut.m - row);
-    T* const packed = args.workspace.as<T>() + worker * cut.packed();
+    T* const packed = packed_of_workers + worker * cut.packed();
     T* const c = args.c.as<T>() + row * cut.n + column;
     auto start = Start<T>::row(args.bias.as<T>()).from(0, column);
     std::int64_t first = 0;
@@ -265,31 +268,19 @@ void compute_by_dots(const Matmul& args) {
 
 }  // namespace
 
-void matmul(const Matmul& args, Stream) {
+template <>
+void kernel(const Matmul& args, Scratch& scratch) {
   for_floating<Matmul>(args.c.dtype, [&]<class T>(T) {
     if (args.transpose_a) {
-      compute<T>(args);
-    } else if (by_dots(args)) {
+      compute<T>(args, scratch);
+    } else if (!by_dots(args)) {
+      compute_by_panels<T>(args, scratch);
+    } else if (!scratch.is_counting()) {
       compute_by_dots<T>(args);
-    } else {
-      compute_by_panels<T>(args);
     }
   });
 }
 
-std::size_t matmul_workspace(const Matmul& args) {
-  if (by_dots(args)) return 0;
-  if (!args.transpose_a) {
-    std::size_t bytes = 0;
-    for_floating<Matmul>(args.c.dtype, [&]<class T>(T) {
-      bytes = static_cast<std::size_t>(threads() * PanelCut<T>(args).packed()) * sizeof(T);
-    });
-    return bytes;
-  }
-  const Cut cut(args);
-  return cut.parts == 1
-             ? 0
-             : static_cast<std::size_t>(cut.parts * cut.m * cut.n) * size_bytes(args.c.dtype);
-}
+template void entry(const Matmul&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

@@ -6,18 +6,14 @@
 
 #include <algorithm>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/matmul/outer_products.hpp"
+#include "refrain/kernels/matmul.hpp"
 
 namespace refrain::kernels::cpu {
 
-std::size_t packed_bytes(std::int64_t rows, std::int64_t columns, DType dtype) {
-  const std::int64_t elements =
-      dtype == DType::f64 ? packed_size<double>(rows, columns) : packed_size<float>(rows, columns);
-  return static_cast<std::size_t>(elements) * size_bytes(dtype);
-}
-
-void pack_weights(const PackWeights& args, Stream) {
+template <>
+void kernel(const PackWeights& args) {
   const std::int64_t depth = args.b.shape[args.transpose_b ? 1 : 0];
   const std::int64_t columns = args.b.shape[args.transpose_b ? 0 : 1];
   for_floating<PackWeights>(args.b.dtype, [&]<class T>(T) {
@@ -31,7 +27,8 @@ void pack_weights(const PackWeights& args, Stream) {
   });
 }
 
-void packed_matmul(const PackedMatmul& args, Stream) {
+template <>
+void kernel(const PackedMatmul& args) {
   const std::int64_t rows = args.a.shape[0];
   const std::int64_t depth = args.a.shape[1];
   const std::int64_t columns = args.c.shape[1];
@@ -65,11 +62,16 @@ void packed_matmul(const PackedMatmul& args, Stream) {
   });
 }
 
-void add_outer_products(const AddOuterProducts& args, Stream) {
+template <>
+void kernel(const AddOuterProducts& args) {
   for_floating<AddOuterProducts>(args.c.dtype, [&]<class T>(T) {
     add_outer<T>(args.a.as<T>(), args.a.shape[1], args.a.shape[1], args.b.as<T>(), args.b.shape[1],
                  args.a.shape[0], args.c.as<T>());
   });
 }
+
+template void entry(const PackWeights&, ScratchMemory&);
+template void entry(const PackedMatmul&, ScratchMemory&);
+template void entry(const AddOuterProducts&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

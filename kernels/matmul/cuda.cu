@@ -5,39 +5,46 @@
 //   packed_matmul       c = a packed (+ bias)
 //   add_outer_products  c += a^T b
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/matmul/product_cuda.hpp"
+#include "kernels/matmul/product_scratch.hpp"
+#include "refrain/kernels/matmul.hpp"
 
 namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+namespace {
 
 using refrain::cuda::check;
-using refrain::cuda::native;
+using refrain::cuda::current_queue;
 
-void matmul(const Matmul& args, Stream stream) {
+/// A product with scratch memory for the library.
+void multiply(Product product, Scratch& scratch) {
+  product.workspace = take_product_scratch(scratch);
+  if (!scratch.is_counting()) multiply_matrices(product);
+}
+
+}  // namespace
+
+template <>
+void kernel(const Matmul& args, Scratch& scratch) {
   check_floating<Matmul>(args.c.dtype);
-  multiply_matrices({.a = args.a.data,
-                     .b = args.b.data,
-                     .bias = args.bias.data,
-                     .c = args.c.data,
-                     .rows = args.c.shape[0],
-                     .columns = args.c.shape[1],
-                     .depth = args.a.shape[args.transpose_a ? 0 : 1],
-                     .transpose_a = args.transpose_a,
-                     .transpose_b = args.transpose_b,
-                     .dtype = args.c.dtype,
-                     .workspace = args.workspace},
-                    stream);
+  multiply({.a = args.a.data,
+            .b = args.b.data,
+            .bias = args.bias.data,
+            .c = args.c.data,
+            .rows = args.c.shape[0],
+            .columns = args.c.shape[1],
+            .depth = args.a.shape[args.transpose_a ? 0 : 1],
+            .transpose_a = args.transpose_a,
+            .transpose_b = args.transpose_b,
+            .dtype = args.c.dtype},
+           scratch);
 }
 
-std::size_t matmul_workspace(const Matmul&) { return product_workspace(); }
-
-std::size_t packed_bytes(std::int64_t rows, std::int64_t columns, DType dtype) {
-  return static_cast<std::size_t>(rows * columns) * size_bytes(dtype);
-}
-
-void pack_weights(const PackWeights& args, Stream stream) {
+template <>
+void kernel(const PackWeights& args) {
   check_floating<PackWeights>(args.b.dtype);
-  const cudaStream_t queue = native(stream);
+  const cudaStream_t queue = current_queue();
   const std::size_t bytes =
       static_cast<std::size_t>(args.b.shape.numel()) * size_bytes(args.b.dtype);
   if (bytes == 0) return;
@@ -67,37 +74,39 @@ void pack_weights(const PackWeights& args, Stream stream) {
   }
 }
 
-void packed_matmul(const PackedMatmul& args, Stream stream) {
+template <>
+void kernel(const PackedMatmul& args, Scratch& scratch) {
   check_floating<PackedMatmul>(args.c.dtype);
-  multiply_matrices({.a = args.a.data,
-                     .b = args.packed.data,
-                     .bias = args.bias.data,
-                     .c = args.c.data,
-                     .rows = args.a.shape[0],
-                     .columns = args.c.shape[1],
-                     .depth = args.a.shape[1],
-                     .dtype = args.c.dtype,
-                     .workspace = args.workspace},
-                    stream);
+  multiply({.a = args.a.data,
+            .b = args.packed.data,
+            .bias = args.bias.data,
+            .c = args.c.data,
+            .rows = args.a.shape[0],
+            .columns = args.c.shape[1],
+            .depth = args.a.shape[1],
+            .dtype = args.c.dtype},
+           scratch);
 }
 
-std::size_t packed_matmul_workspace(const PackedMatmul&) { return product_workspace(); }
-
-void add_outer_products(const AddOuterProducts& args, Stream stream) {
+template <>
+void kernel(const AddOuterProducts& args, Scratch& scratch) {
   check_floating<AddOuterProducts>(args.c.dtype);
-  multiply_matrices({.a = args.a.data,
-                     .b = args.b.data,
-                     .added = args.c.data,
-                     .c = args.c.data,
-                     .rows = args.c.shape[0],
-                     .columns = args.c.shape[1],
-                     .depth = args.a.shape[0],
-                     .transpose_a = true,
-                     .dtype = args.c.dtype,
-                     .workspace = args.workspace},
-                    stream);
+  multiply({.a = args.a.data,
+            .b = args.b.data,
+            .added = args.c.data,
+            .c = args.c.data,
+            .rows = args.c.shape[0],
+            .columns = args.c.shape[1],
+            .depth = args.a.shape[0],
+            .transpose_a = true,
+            .dtype = args.c.dtype},
+           scratch);
 }
 
-std::size_t add_outer_products_workspace(const AddOuterProducts&) { return product_workspace(); }
+template void entry(const Matmul&, ScratchMemory&);
+template void entry(const PackWeights&, ScratchMemory&);
+template void entry(const PackedMatmul&, ScratchMemory&);
+template void entry(const AddOuterProducts&, ScratchMemory&);
 
+}  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -325,8 +325,8 @@ std::size_t product_workspace() {
   return bytes;
 }
 
-void multiply_matrices(const Product& product, Stream on) {
-  const cudaStream_t stream = refrain::cuda::native(on);
+void multiply_matrices(const Product& product) {
+  const cudaStream_t stream = refrain::cuda::current_queue();
   Product p = product;
   if (p.rows == 0 || p.columns == 0 || p.batch == 0) return;
   if (p.depth == 0) {

@@ -148,7 +148,7 @@ struct PartTerms {
 /// added to what is there.
 template <class T, class A, class B>
 void start_outer_products(const char* name, const OuterProducts<T, A, B>& products,
-                          const OuterCut& cut, bool add, T* to, Stream stream) {
+                          const OuterCut& cut, bool add, T* to) {
   for_math_mode<T>([&]<MathMode mode>() {
     const auto start = [&]<bool narrow, bool aligned>() {
       using Product = OuterProduct<T, mode, narrow, aligned>;
@@ -156,8 +156,7 @@ void start_outer_products(const char* name, const OuterProducts<T, A, B>& produc
           .name = name,
           .grid = dim3(simt::blocks_for(cut.tiles, 1), static_cast<unsigned>(cut.parts)),
           .block = Product::threads,
-          .shared_bytes = Product::shared_bytes(),
-          .stream = stream};
+          .shared_bytes = Product::shared_bytes()};
       simt::launch(how, outer_product_tile<T, mode, narrow, aligned, A, B>, products,
                    cut.rows_per_part, add, to);
     };
@@ -175,17 +174,17 @@ void start_outer_products(const char* name, const OuterProducts<T, A, B>& produc
 /// f32 follows math_mode().
 template <class T, class A, class B>
 void sum_of_outer_products(const char* name, const OuterProducts<T, A, B>& products, bool add,
-                           T* out, T* parts, Stream stream) {
+                           T* out, T* parts) {
   const std::int64_t width = products.tasks * products.inner * products.columns;
   if (width == 0) return;
   const OuterCut cut = outer_cut(products.count, products.inner, products.columns, products.tasks);
   const bool direct = cut.parts == 1;
-  start_outer_products(name, products, cut, add && direct, direct ? out : parts, stream);
+  start_outer_products(name, products, cut, add && direct, direct ? out : parts);
   if (direct) return;
   const PartTerms<T> terms{.parts = parts, .kept = out, .count = cut.parts, .width = width};
   const std::int64_t rows = cut.parts + (add ? 1 : 0);
   sum_columns(name, terms, rows, width, ColumnTargets<T, 1>{.to = {out}, .stride = 0},
-              static_cast<T*>(nullptr), stream);
+              static_cast<T*>(nullptr));
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

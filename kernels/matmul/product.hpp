@@ -6,7 +6,6 @@
 #include <cstdint>
 
 #include "kernels/backend.hpp"
-#include "refrain/core/stream.hpp"
 #include "refrain/core/view.hpp"
 
 namespace refrain::kernels::cuda {
@@ -48,7 +47,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 std::size_t product_workspace();
 
 /// Throws Unsupported when the library has no algorithm for the sizes, DeviceError.
-void multiply_matrices(const Product& product, Stream stream);
+void multiply_matrices(const Product& product);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

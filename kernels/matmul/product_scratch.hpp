@@ -1,5 +1,5 @@
 #pragma once
-/// Scratch memory for products of the library, as a piece of an entry's workspace.
+/// Scratch memory for products of the library, as a piece of a kernel's scratch memory.
 
 #include <cstddef>
 #include <cstdint>
@@ -10,17 +10,11 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// Taken once: products that follow one another use it in turn. It starts where the library wants
-/// it.
+/// Taken once: products that follow one another use it in turn.
 inline MutableView take_product_scratch(Scratch& scratch) {
-  const auto count = static_cast<std::int64_t>(product_workspace() / sizeof(float));
-  auto* const piece = scratch.take<std::byte>(count * static_cast<std::int64_t>(sizeof(float)) +
-                                              product_workspace_alignment);
-  const auto address = reinterpret_cast<std::uintptr_t>(piece);
-  const std::size_t skipped =
-      (product_workspace_alignment - address % product_workspace_alignment) %
-      product_workspace_alignment;
-  return {piece == nullptr ? nullptr : piece + skipped, Shape{count}, DType::f32, Device::cuda};
+  const auto bytes = static_cast<std::int64_t>(product_workspace());
+  std::byte* const piece = scratch.take<std::byte, product_workspace_alignment>(bytes);
+  return {piece, Shape{bytes / static_cast<std::int64_t>(sizeof(float))}, DType::f32, Device::cuda};
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -2,9 +2,10 @@
 // hold one sequence's weightings. The links are passed over once: each row is renewed and then read
 // forwards and backwards while it is in the first-level cache.
 
+#include "kernels/kernel.hpp"
 #include "kernels/memory/memory_row.hpp"
-#include "kernels/scratch.hpp"
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/memory.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -33,10 +34,10 @@ struct Buffers {
 };
 
 template <class T>
-std::size_t buffer_bytes(const MemorySizes& sizes) {
-  Scratch scratch(nullptr);
+std::int64_t buffer_bytes(const MemorySizes& sizes) {
+  Scratch scratch;
   Buffers<T>(scratch, sizes);
-  return scratch.bytes();
+  return static_cast<std::int64_t>((scratch.bytes() + 63) / 64 * 64);
 }
 
 /// One sequence.
@@ -174,14 +175,15 @@ class Step {
 };
 
 template <class T>
-void forward(const MemoryStepForward& args) {
+void forward(const MemoryStepForward& args, Scratch& scratch) {
   const MemorySizes sizes(args.before);
-  const std::size_t bytes = buffer_bytes<T>(sizes);
+  const std::int64_t bytes = buffer_bytes<T>(sizes);
+  std::byte* const memory = scratch.take<std::byte>(threads() * bytes);
+  if (scratch.is_counting()) return;
   const std::int64_t per_task = sequences_per_task(sizes);
   parallel_tasks((sizes.batch + per_task - 1) / per_task, [&](std::int64_t task, int worker) {
-    Scratch scratch(static_cast<std::byte*>(args.workspace.data) +
-                    static_cast<std::size_t>(worker) * bytes);
-    const Buffers<T> buffers(scratch, sizes);
+    Scratch own(memory + worker * bytes);
+    const Buffers<T> buffers(own, sizes);
     const std::int64_t end = std::min(sizes.batch, (task + 1) * per_task);
     for (std::int64_t row = task * per_task; row < end; ++row)
       Step<T>(args, sizes, row, buffers).run();
@@ -190,15 +192,12 @@ void forward(const MemoryStepForward& args) {
 
 }  // namespace
 
-void memory_step_forward(const MemoryStepForward& args, Stream) {
-  for_floating<MemoryStepForward>(args.interface.dtype, [&]<class T>(T) { forward<T>(args); });
+template <>
+void kernel(const MemoryStepForward& args, Scratch& scratch) {
+  for_floating<MemoryStepForward>(args.interface.dtype,
+                                  [&]<class T>(T) { forward<T>(args, scratch); });
 }
 
-std::size_t memory_step_forward_workspace(const MemoryStepForward& args) {
-  std::size_t bytes = 0;
-  for_floating<MemoryStepForward>(
-      args.interface.dtype, [&]<class T>(T) { bytes = buffer_bytes<T>(MemorySizes(args.before)); });
-  return bytes * static_cast<std::size_t>(threads());
-}
+template void entry(const MemoryStepForward&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

@@ -3,9 +3,10 @@
 // vector and the memory before and after; nothing else was saved. A task takes a run of sequences;
 // no product is divided by a factor that may be zero.
 
+#include "kernels/kernel.hpp"
 #include "kernels/memory/memory_row.hpp"
-#include "kernels/scratch.hpp"
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/memory.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -58,10 +59,10 @@ struct Buffers {
 };
 
 template <class T>
-std::size_t buffer_bytes(const MemorySizes& sizes) {
-  Scratch scratch(nullptr);
+std::int64_t buffer_bytes(const MemorySizes& sizes) {
+  Scratch scratch;
   Buffers<T>(scratch, sizes);
-  return scratch.bytes();
+  return static_cast<std::int64_t>((scratch.bytes() + 63) / 64 * 64);
 }
 
 /// One sequence, from the read back to the usage.
@@ -436,14 +437,15 @@ class StepBack {
 };
 
 template <class T>
-void backward(const MemoryStepBackward& args) {
+void backward(const MemoryStepBackward& args, Scratch& scratch) {
   const MemorySizes sizes(args.before);
-  const std::size_t bytes = buffer_bytes<T>(sizes);
+  const std::int64_t bytes = buffer_bytes<T>(sizes);
+  std::byte* const memory = scratch.take<std::byte>(threads() * bytes);
+  if (scratch.is_counting()) return;
   const std::int64_t per_task = sequences_per_task(sizes);
   parallel_tasks((sizes.batch + per_task - 1) / per_task, [&](std::int64_t task, int worker) {
-    Scratch scratch(static_cast<std::byte*>(args.workspace.data) +
-                    static_cast<std::size_t>(worker) * bytes);
-    const Buffers<T> buffers(scratch, sizes);
+    Scratch own(memory + worker * bytes);
+    const Buffers<T> buffers(own, sizes);
     const std::int64_t end = std::min(sizes.batch, (task + 1) * per_task);
     for (std::int64_t row = task * per_task; row < end; ++row)
       StepBack<T>(args, sizes, row, buffers).run();
@@ -452,15 +454,12 @@ void backward(const MemoryStepBackward& args) {
 
 }  // namespace
 
-void memory_step_backward(const MemoryStepBackward& args, Stream) {
-  for_floating<MemoryStepBackward>(args.interface.dtype, [&]<class T>(T) { backward<T>(args); });
+template <>
+void kernel(const MemoryStepBackward& args, Scratch& scratch) {
+  for_floating<MemoryStepBackward>(args.interface.dtype,
+                                   [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-std::size_t memory_step_backward_workspace(const MemoryStepBackward& args) {
-  std::size_t bytes = 0;
-  for_floating<MemoryStepBackward>(
-      args.interface.dtype, [&]<class T>(T) { bytes = buffer_bytes<T>(MemorySizes(args.before)); });
-  return bytes * static_cast<std::size_t>(threads());
-}
+template void entry(const MemoryStepBackward&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

@@ -15,11 +15,12 @@
 // Moved: 2 B N (W + N) elements and the interface vectors. FLOPs: B N ((11 + 4 R) W + (4 + 4 R) N).
 // Shared memory: interface vector, (5 + 3 R) N elements, a tile of links of 2,048 elements (8 rows
 // from N = 256 on) and the words where the device can hold them; else the words are read through
-// the caches, and where even the rest is too long it lies in the workspace. Limit: latency of the
+// the caches, and where even the rest is too long it lies in the scratch memory. Limit: latency of the
 // chain of phases while the grid fits the GPU at once (few words); then memory.
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/memory/memory_step_forward.cuh"
+#include "refrain/kernels/memory.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -32,12 +33,14 @@ MemoryPlan forward_plan(const MemoryDims& dims, const InterfaceLayout& layout) {
 }
 
 template <class T>
-void forward(const MemoryStepForward& args, Stream stream) {
+void forward(const MemoryStepForward& args, Scratch& scratch) {
   const MemorySizes sizes(args.before);
-  if (sizes.batch == 0) return;
   const MemoryDims dims = memory_dims(MemoryStepForward::name, sizes);
   const InterfaceLayout layout(sizes);
   const MemoryPlan plan = forward_plan<T>(dims, layout);
+  auto* const memory =
+      scratch.take<unsigned char>(sizes.batch * static_cast<std::int64_t>(plan.scratch_bytes));
+  if (scratch.is_counting() || sizes.batch == 0) return;
   const MemoryForwardTensors<T> tensors{.interface = args.interface.as<T>(),
                                         .before = memory_pointers<T>(args.before),
                                         .after = memory_pointers<T>(args.after),
@@ -45,30 +48,21 @@ void forward(const MemoryStepForward& args, Stream stream) {
   const simt::Launch how{.name = MemoryStepForward::name,
                          .grid = simt::blocks_for(sizes.batch, 1),
                          .block = memory_threads,
-                         .shared_bytes = plan.shared_bytes,
-                         .stream = stream};
+                         .shared_bytes = plan.shared_bytes};
   for_memory_place(plan.place, [&]<MemoryPlace place>() {
-    simt::launch(how, memory_step<T, place>, tensors, dims, layout,
-                 args.workspace.as<unsigned char>(), plan.workspace_bytes);
+    simt::launch(how, memory_step<T, place>, tensors, dims, layout, memory, plan.scratch_bytes);
   });
 }
 
 }  // namespace
 
-void memory_step_forward(const MemoryStepForward& args, Stream stream) {
+template <>
+void kernel(const MemoryStepForward& args, Scratch& scratch) {
   for_floating<MemoryStepForward>(args.interface.dtype,
-                                  [&]<class T>(T) { forward<T>(args, stream); });
+                                  [&]<class T>(T) { forward<T>(args, scratch); });
 }
 
-std::size_t memory_step_forward_workspace(const MemoryStepForward& args) {
-  const MemorySizes sizes(args.before);
-  const MemoryDims dims = memory_dims(MemoryStepForward::name, sizes);
-  std::size_t bytes = 0;
-  for_floating<MemoryStepForward>(args.interface.dtype, [&]<class T>(T) {
-    bytes = forward_plan<T>(dims, InterfaceLayout(sizes)).workspace_bytes;
-  });
-  return bytes * static_cast<std::size_t>(sizes.batch);
-}
+template void entry(const MemoryStepForward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -16,8 +16,9 @@
 // them; else as in the forward step. Limit: latency of the chain of phases while the grid fits the
 // GPU at once (few words); then memory.
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/memory/memory_step_backward_passes.cuh"
+#include "refrain/kernels/memory.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -30,12 +31,14 @@ MemoryPlan backward_plan(const MemoryDims& dims, const InterfaceLayout& layout) 
 }
 
 template <class T>
-void backward(const MemoryStepBackward& args, Stream stream) {
+void backward(const MemoryStepBackward& args, Scratch& scratch) {
   const MemorySizes sizes(args.before);
-  if (sizes.batch == 0) return;
   const MemoryDims dims = memory_dims(MemoryStepBackward::name, sizes);
   const InterfaceLayout layout(sizes);
   const MemoryPlan plan = backward_plan<T>(dims, layout);
+  auto* const memory =
+      scratch.take<unsigned char>(sizes.batch * static_cast<std::int64_t>(plan.scratch_bytes));
+  if (scratch.is_counting() || sizes.batch == 0) return;
   const MemoryBackwardTensors<T> tensors{.interface = args.interface.as<T>(),
                                          .before = memory_pointers<T>(args.before),
                                          .after = memory_pointers<T>(args.after),
@@ -46,30 +49,22 @@ void backward(const MemoryStepBackward& args, Stream stream) {
   const simt::Launch how{.name = MemoryStepBackward::name,
                          .grid = simt::blocks_for(sizes.batch, 1),
                          .block = memory_threads,
-                         .shared_bytes = plan.shared_bytes,
-                         .stream = stream};
+                         .shared_bytes = plan.shared_bytes};
   for_memory_place(plan.place, [&]<MemoryPlace place>() {
-    simt::launch(how, memory_step_gradients<T, place>, tensors, dims, layout,
-                 args.workspace.as<unsigned char>(), plan.workspace_bytes);
+    simt::launch(how, memory_step_gradients<T, place>, tensors, dims, layout, memory,
+                 plan.scratch_bytes);
   });
 }
 
 }  // namespace
 
-void memory_step_backward(const MemoryStepBackward& args, Stream stream) {
+template <>
+void kernel(const MemoryStepBackward& args, Scratch& scratch) {
   for_floating<MemoryStepBackward>(args.interface.dtype,
-                                   [&]<class T>(T) { backward<T>(args, stream); });
+                                   [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-std::size_t memory_step_backward_workspace(const MemoryStepBackward& args) {
-  const MemorySizes sizes(args.before);
-  const MemoryDims dims = memory_dims(MemoryStepBackward::name, sizes);
-  std::size_t bytes = 0;
-  for_floating<MemoryStepBackward>(args.interface.dtype, [&]<class T>(T) {
-    bytes = backward_plan<T>(dims, InterfaceLayout(sizes)).workspace_bytes;
-  });
-  return bytes * static_cast<std::size_t>(sizes.batch);
-}
+template void entry(const MemoryStepBackward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

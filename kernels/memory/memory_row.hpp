@@ -9,7 +9,7 @@
 #include <limits>
 #include <numeric>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/memory/layout.hpp"
 #include "kernels/simd.hpp"
 #include "kernels/tiling/row_blocks.hpp"

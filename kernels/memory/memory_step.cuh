@@ -29,9 +29,9 @@ struct MemoryDims {
 
 /// Where a block has its pieces, and whether the words are among them.
 enum class MemoryPlace {
-  tile,       ///< shared memory holds everything, the words too
-  shared,     ///< the words are read where they lie
-  workspace,  ///< likewise, and the pieces lie in the workspace
+  tile,    ///< shared memory holds everything, the words too
+  shared,  ///< the words are read where they lie
+  global,  ///< likewise, and the pieces lie in the scratch memory
 };
 
 /// The tensors of a batch's memory; null: not given, or not wanted.
@@ -46,9 +46,9 @@ struct MemoryPointers {
 };
 
 /// Takes pieces out of memory that is not shared, as SharedCarver does out of shared memory.
-class WorkspaceCarver {
+class GlobalCarver {
  public:
-  __device__ __forceinline__ explicit WorkspaceCarver(unsigned char* from) : next_(from) {}
+  __device__ __forceinline__ explicit GlobalCarver(unsigned char* from) : next_(from) {}
   template <class T>
   __device__ __forceinline__ T* take(int count) {
     T* const piece = reinterpret_cast<T*>(next_);
@@ -60,27 +60,27 @@ class WorkspaceCarver {
   unsigned char* next_;
 };
 
-/// The carver of this block's pieces; `bytes` of workspace belong to each block.
+/// The carver of this block's pieces; `bytes` of `memory` belong to each block.
 template <MemoryPlace place>
-__device__ __forceinline__ auto memory_carver(unsigned char* workspace, std::size_t bytes) {
-  if constexpr (place == MemoryPlace::workspace) {
-    return WorkspaceCarver(workspace + static_cast<std::size_t>(blockIdx.x) * bytes);
+__device__ __forceinline__ auto memory_carver(unsigned char* memory, std::size_t bytes) {
+  if constexpr (place == MemoryPlace::global) {
+    return GlobalCarver(memory + static_cast<std::size_t>(blockIdx.x) * bytes);
   } else {
     return simt::SharedCarver();
   }
 }
 
 /// Blocks that a multiprocessor shall hold at least, which is what bounds a thread's registers; f64
-/// and the workspace have addresses and values of twice the length.
+/// and global memory have addresses and values of twice the length.
 template <class T, MemoryPlace place>
-inline constexpr int memory_residents = sizeof(T) == 4 && place != MemoryPlace::workspace ? 2 : 1;
+inline constexpr int memory_residents = sizeof(T) == 4 && place != MemoryPlace::global ? 2 : 1;
 
 /// Where the blocks of a launch have their pieces, and how many bytes of each kind of memory a
 /// block takes.
 struct MemoryPlan {
   MemoryPlace place;
   std::size_t shared_bytes;
-  std::size_t workspace_bytes;
+  std::size_t scratch_bytes;
 };
 
 /// The nearest place that holds a block's pieces and, if it can be, its words.
@@ -89,7 +89,7 @@ inline MemoryPlan memory_plan(std::size_t pieces_bytes, std::size_t words_bytes)
   if (pieces_bytes + words_bytes <= limit)
     return {MemoryPlace::tile, pieces_bytes + words_bytes, 0};
   if (pieces_bytes <= limit) return {MemoryPlace::shared, pieces_bytes, 0};
-  return {MemoryPlace::workspace, 0, pieces_bytes};
+  return {MemoryPlace::global, 0, pieces_bytes};
 }
 
 /// The sizes of one sequence's memory. Throws Unsupported where a thread could not count its
@@ -130,8 +130,8 @@ void for_memory_place(MemoryPlace place, Visit&& visit) {
       return visit.template operator()<MemoryPlace::tile>();
     case MemoryPlace::shared:
       return visit.template operator()<MemoryPlace::shared>();
-    case MemoryPlace::workspace:
-      return visit.template operator()<MemoryPlace::workspace>();
+    case MemoryPlace::global:
+      return visit.template operator()<MemoryPlace::global>();
   }
 }
 

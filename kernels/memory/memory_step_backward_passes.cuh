@@ -249,8 +249,8 @@ __device__ __forceinline__ void MemoryBackward<T, place>::words_back() {
 template <class T, MemoryPlace place>
 __global__ void __launch_bounds__(memory_threads, memory_residents<T, place>)
     memory_step_gradients(MemoryBackwardTensors<T> tensors, MemoryDims dims, InterfaceLayout layout,
-                          unsigned char* workspace, std::size_t bytes) {
-  MemoryBackward<T, place>(tensors, dims, layout, memory_carver<place>(workspace, bytes)).run();
+                          unsigned char* memory, std::size_t bytes) {
+  MemoryBackward<T, place>(tensors, dims, layout, memory_carver<place>(memory, bytes)).run();
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -252,8 +252,8 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
 template <class T, MemoryPlace place>
 __global__ void __launch_bounds__(memory_threads, memory_residents<T, place>)
     memory_step(MemoryForwardTensors<T> tensors, MemoryDims dims, InterfaceLayout layout,
-                unsigned char* workspace, std::size_t bytes) {
-  MemoryForward<T, place>(tensors, dims, layout, memory_carver<place>(workspace, bytes)).run();
+                unsigned char* memory, std::size_t bytes) {
+  MemoryForward<T, place>(tensors, dims, layout, memory_carver<place>(memory, bytes)).run();
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

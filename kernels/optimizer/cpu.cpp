@@ -4,9 +4,10 @@
 #include <cmath>
 #include <numeric>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/optimizer.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -92,7 +93,8 @@ void for_named_rows(const View& rows, std::int64_t numel, Update update) {
 
 }  // namespace
 
-void adam(const Adam& args, Stream) {
+template <>
+void kernel(const Adam& args) {
   for_floating<Adam>(args.parameter.dtype, [&]<class T>(T) {
     const AdamStep<T> step(args);
     parallel_for(args.parameter.shape.numel(), task_elements,
@@ -103,7 +105,8 @@ void adam(const Adam& args, Stream) {
   });
 }
 
-void adam_rows(const AdamRows& args, Stream) {
+template <>
+void kernel(const AdamRows& args) {
   for_floating<AdamRows>(args.parameter.dtype, [&]<class T>(T) {
     const AdamStep<T> step(args);
     for_named_rows(args.rows, args.values.shape.numel(),
@@ -114,12 +117,14 @@ void adam_rows(const AdamRows& args, Stream) {
   });
 }
 
-void adam_many(const AdamMany& args, Stream stream) {
-  for (const Adam& one : args.dense) adam(one, stream);
-  for (const AdamRows& one : args.sparse) adam_rows(one, stream);
+template <>
+void kernel(const AdamMany& args) {
+  for (const Adam& one : args.dense) kernel(one);
+  for (const AdamRows& one : args.sparse) kernel(one);
 }
 
-void sgd(const Sgd& args, Stream) {
+template <>
+void kernel(const Sgd& args) {
   for_floating<Sgd>(args.parameter.dtype, [&]<class T>(T) {
     const T learning_rate = static_cast<T>(learning_rate_of(args));
     const T l2 = static_cast<T>(args.l2);
@@ -138,7 +143,8 @@ void sgd(const Sgd& args, Stream) {
   });
 }
 
-void sgd_rows(const SgdRows& args, Stream) {
+template <>
+void kernel(const SgdRows& args) {
   for_floating<SgdRows>(args.parameter.dtype, [&]<class T>(T) {
     const T learning_rate = static_cast<T>(learning_rate_of(args));
     const T l2 = static_cast<T>(args.l2);
@@ -150,7 +156,8 @@ void sgd_rows(const SgdRows& args, Stream) {
   });
 }
 
-void clip_factor(const ClipFactor& args, Stream) {
+template <>
+void kernel(const ClipFactor& args) {
   for_floating<ClipFactor>(args.squares.dtype, [&]<class T>(T) {
     const T* squares = args.squares.as<T>();
     const double norm =
@@ -160,5 +167,12 @@ void clip_factor(const ClipFactor& args, Stream) {
         std::isfinite(norm) && norm > args.max_norm ? static_cast<T>(args.max_norm / norm) : T{1};
   });
 }
+
+template void entry(const Adam&, ScratchMemory&);
+template void entry(const AdamRows&, ScratchMemory&);
+template void entry(const AdamMany&, ScratchMemory&);
+template void entry(const Sgd&, ScratchMemory&);
+template void entry(const SgdRows&, ScratchMemory&);
+template void entry(const ClipFactor&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

@@ -19,10 +19,11 @@
 #include <cmath>
 #include <utility>
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/optimizer/kernels.cuh"
 #include "kernels/tiling/row_moves.cuh"
 #include "kernels/tiling/rows.hpp"
+#include "refrain/kernels/optimizer.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -54,7 +55,7 @@ Pieces row_pieces(const View& rows, const View& values, int n, bool aligned) {
 template <class Tensor>
 class Updates {
  public:
-  Updates(const char* name, Stream stream) : name_(name), stream_(stream) { clear(); }
+  Updates(const char* name) : name_(name) { clear(); }
 
   void add(const Tensor& tensor) {
     if (tensor.pieces.count == 0) return;
@@ -69,10 +70,8 @@ class Updates {
   void launch() {
     if (size_ == 0) return;
     static_assert(sizeof group_ <= 4096, "a kernel's arguments end there");
-    const simt::Launch how{.name = name_,
-                           .grid = simt::blocks_for(blocks_, 1),
-                           .block = update_threads,
-                           .stream = stream_};
+    const simt::Launch how{
+        .name = name_, .grid = simt::blocks_for(blocks_, 1), .block = update_threads};
     simt::launch(how, update_pieces<Tensor>, group_);
     clear();
   }
@@ -85,7 +84,6 @@ class Updates {
   }
 
   const char* name_;
-  Stream stream_;
   UpdateGroup<Tensor> group_{};
   int size_ = 0;
   std::int64_t blocks_ = 0;
@@ -164,9 +162,9 @@ SgdTensor<T> tensor_of(const SgdRows& args) {
 }
 
 template <class Args>
-void update_alone(const Args& args, Stream stream) {
+void update_one(const Args& args) {
   for_floating<Args>(args.parameter.dtype, [&]<class T>(T) {
-    Updates<decltype(tensor_of<T>(args))> updates(Args::name, stream);
+    Updates<decltype(tensor_of<T>(args))> updates(Args::name);
     updates.add(tensor_of<T>(args));
     updates.launch();
   });
@@ -174,13 +172,20 @@ void update_alone(const Args& args, Stream stream) {
 
 }  // namespace
 
-void adam(const Adam& args, Stream stream) { update_alone(args, stream); }
+template <>
+void kernel(const Adam& args) {
+  update_one(args);
+}
 
-void adam_rows(const AdamRows& args, Stream stream) { update_alone(args, stream); }
+template <>
+void kernel(const AdamRows& args) {
+  update_one(args);
+}
 
-void adam_many(const AdamMany& args, Stream stream) {
-  Updates<AdamTensor<float>> singles(AdamMany::name, stream);
-  Updates<AdamTensor<double>> doubles(AdamMany::name, stream);
+template <>
+void kernel(const AdamMany& args) {
+  Updates<AdamTensor<float>> singles(AdamMany::name);
+  Updates<AdamTensor<double>> doubles(AdamMany::name);
   const auto add = [&](const auto& one) {
     if (one.parameter.dtype == DType::f32) {
       singles.add(tensor_of<float>(one));
@@ -196,18 +201,31 @@ void adam_many(const AdamMany& args, Stream stream) {
   doubles.launch();
 }
 
-void sgd(const Sgd& args, Stream stream) { update_alone(args, stream); }
+template <>
+void kernel(const Sgd& args) {
+  update_one(args);
+}
 
-void sgd_rows(const SgdRows& args, Stream stream) { update_alone(args, stream); }
+template <>
+void kernel(const SgdRows& args) {
+  update_one(args);
+}
 
-void clip_factor(const ClipFactor& args, Stream stream) {
+template <>
+void kernel(const ClipFactor& args) {
   for_floating<ClipFactor>(args.squares.dtype, [&]<class T>(T) {
-    const simt::Launch how{
-        .name = ClipFactor::name, .grid = 1, .block = update_threads, .stream = stream};
+    const simt::Launch how{.name = ClipFactor::name, .grid = 1, .block = update_threads};
     simt::launch(how, find_clip_factor<T>, args.squares.shape.numel(), args.squares.as<T>(),
                  args.max_norm, args.norm.as<T>(), args.factor.as<T>());
   });
 }
+
+template void entry(const Adam&, ScratchMemory&);
+template void entry(const AdamRows&, ScratchMemory&);
+template void entry(const AdamMany&, ScratchMemory&);
+template void entry(const Sgd&, ScratchMemory&);
+template void entry(const SgdRows&, ScratchMemory&);
+template void entry(const ClipFactor&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -4,8 +4,9 @@
 /// 4 C D rows FLOPs forward, twice that backward with weight gradients; x and y pass through memory
 /// once.
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/patch/patch_tile.hpp"
+#include "refrain/kernels/patch.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -33,9 +34,9 @@ struct BackwardPlan {
 };
 
 template <class T>
-void forward(const PatchForward& args) {
-  Scratch scratch(args.workspace.data);
+void forward(const PatchForward& args, Scratch& scratch) {
   const ForwardPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   plan.patch.fill(args.patch);
   const std::int64_t rows = args.x.shape.rows();
   const std::int64_t channels = plan.patch.channels;
@@ -56,9 +57,9 @@ void forward(const PatchForward& args) {
 }
 
 template <class T>
-void backward(const PatchBackward& args) {
-  Scratch scratch(args.workspace.data);
+void backward(const PatchBackward& args, Scratch& scratch) {
   const BackwardPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   plan.patch.fill(args.patch);
   const std::int64_t rows = args.dy.shape.rows();
   const std::int64_t channels = plan.patch.channels;
@@ -80,24 +81,17 @@ void backward(const PatchBackward& args) {
 
 }  // namespace
 
-void patch_forward(const PatchForward& args, Stream) {
-  for_floating<PatchForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args); });
+template <>
+void kernel(const PatchForward& args, Scratch& scratch) {
+  for_floating<PatchForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args, scratch); });
 }
 
-std::size_t patch_forward_workspace(const PatchForward& args) {
-  Scratch scratch(nullptr);
-  for_floating<PatchForward>(args.x.dtype, [&]<class T>(T) { ForwardPlan<T>(args, scratch); });
-  return scratch.bytes();
+template <>
+void kernel(const PatchBackward& args, Scratch& scratch) {
+  for_floating<PatchBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-void patch_backward(const PatchBackward& args, Stream) {
-  for_floating<PatchBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args); });
-}
-
-std::size_t patch_backward_workspace(const PatchBackward& args) {
-  Scratch scratch(nullptr);
-  for_floating<PatchBackward>(args.dy.dtype, [&]<class T>(T) { BackwardPlan<T>(args, scratch); });
-  return scratch.bytes();
-}
+template void entry(const PatchForward&, ScratchMemory&);
+template void entry(const PatchBackward&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

@@ -17,6 +17,7 @@
 // arithmetic.
 
 #include "kernels/patch/patch_backward.cuh"
+#include "refrain/kernels/patch.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -57,41 +58,37 @@ struct Plan {
 };
 
 template <class T>
-void backward(const PatchBackward& args, Stream stream) {
+void backward(const PatchBackward& args, Scratch& scratch) {
   constexpr const char* name = PatchBackward::name;
-  Scratch scratch(args.workspace.data);
   const Plan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   const T* const dy = args.dy.as<T>();
   const bool wanted = args.dx || args.dpatch.down || args.dpatch.down_bias;
   if (wanted && plan.patch.rows > 0) {
     if (!plan.tile) {
-      patch_input_gradient(name, dy, plan.patch, plan.library, stream);
+      patch_input_gradient(name, dy, plan.patch, plan.library);
     } else if constexpr (std::is_same_v<T, float>) {
       for_math_mode<float>([&]<MathMode mode>() {
         const simt::Launch how{.name = name,
                                .grid = simt::blocks_for(plan.patch.rows, patch_rows),
                                .block = patch_threads,
-                               .shared_bytes = PatchGradientTile<mode>::shared_bytes(plan.patch),
-                               .stream = stream};
+                               .shared_bytes = PatchGradientTile<mode>::shared_bytes(plan.patch)};
         simt::launch(how, patch_input_gradient<mode>, dy, plan.patch);
       });
     }
   }
   plan.weights.run(name, args.x.as<T>(), plan.patch.bottleneck, plan.made_by_tile, plan.patch.dm,
-                   dy, stream);
+                   dy);
 }
 
 }  // namespace
 
-void patch_backward(const PatchBackward& args, Stream stream) {
-  for_floating<PatchBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, stream); });
+template <>
+void kernel(const PatchBackward& args, Scratch& scratch) {
+  for_floating<PatchBackward>(args.dy.dtype, [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-std::size_t patch_backward_workspace(const PatchBackward& args) {
-  Scratch scratch(nullptr);
-  for_floating<PatchBackward>(args.dy.dtype, [&]<class T>(T) { Plan<T>(args, scratch); });
-  return scratch.bytes();
-}
+template void entry(const PatchBackward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

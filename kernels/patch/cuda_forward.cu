@@ -9,10 +9,14 @@
 // rows. Limit: memory. Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into what is
 // left of the shared memory (224 beside 256 channels on compute capability 8.0); copies of 16 bytes
 // where C, D and the addresses allow. Wider rows: two convolutions of one tap with the GELU between
-// them, through [rows,D] of workspace.
+// them, through [rows,D] of scratch memory.
 
-#include "kernels/cuda.hpp"
+#include "kernels/causal_conv/cuda.hpp"
+#include "kernels/kernel.hpp"
+#include "kernels/patch/cuda.hpp"
 #include "kernels/patch/forward.cuh"
+#include "kernels/pointwise/cuda.hpp"
+#include "refrain/kernels/patch.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -49,65 +53,54 @@ bool for_patched_tile(const PatchForward& args, const Patch<T>& patch, Visit&& v
 }
 
 template <class T>
-void forward(const PatchForward& args, Stream stream) {
+void forward(const PatchForward& args, Scratch& scratch) {
   const std::int64_t rows = args.x.shape.rows();
   const Patch<T> patch(args.patch, args.bottleneck);
   if (rows == 0 || patch.channels == 0) return;
   const bool in_one = for_patched_tile<T>(
       args, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
+        if (scratch.is_counting()) return;
         const simt::Launch how{.name = PatchForward::name,
                                .grid = simt::blocks_for(rows, conv_tile_rows),
                                .block = PatchTile<T, mode, columns, aligned>::threads,
-                               .shared_bytes = shared_bytes,
-                               .stream = stream};
+                               .shared_bytes = shared_bytes};
         simt::launch(how, patch_tile<T, mode, columns, aligned>, patch, args.x.as<T>(), rows,
                      args.y.as<T>());
       });
-  if (!in_one) add_patch(args, args.x, stream);
-}
-
-template <class T>
-std::size_t workspace(const PatchForward& args) {
-  const auto nothing = [&]<MathMode mode, int columns, bool aligned>(std::size_t) {};
-  if (for_patched_tile<T>(args, Patch<T>(args.patch, args.bottleneck), nothing)) return 0;
-  return add_patch_workspace(args.x.shape.rows(), args.patch);
+  if (!in_one) add_patch(args, args.x, scratch);
 }
 
 }  // namespace
 
-void add_patch(const PatchForward& args, const View& base, Stream stream) {
+void add_patch(const PatchForward& args, const View& base, Scratch& scratch) {
   const std::int64_t rows = args.x.shape.rows();
   const std::int64_t channels = args.patch.down.shape[0];
   const std::int64_t bottleneck = args.patch.down.shape[1];
-  MutableView active = as_steps(args.workspace, rows, bottleneck);
-  active.dtype = args.x.dtype;
+  const std::int64_t bytes =
+      rows * bottleneck * static_cast<std::int64_t>(size_bytes(args.x.dtype));
+  const MutableView active{scratch.take<std::byte>(bytes), Shape{rows, 1, bottleneck}, args.x.dtype,
+                           Device::cuda};
+  if (scratch.is_counting()) return;
   const MutableView hidden = args.bottleneck ? as_steps(args.bottleneck, rows, bottleneck) : active;
   convolve({.x = as_steps(args.x, rows, channels),
             .w = as_tap(args.patch.down),
             .bias = args.patch.down_bias,
             .y = hidden},
-           {}, stream);
-  unary_forward({.x = hidden, .y = active, .function = UnaryFunction::gelu}, stream);
+           {});
+  kernel(UnaryForward{.x = hidden, .y = active, .function = UnaryFunction::gelu});
   convolve({.x = active,
             .w = as_tap(args.patch.up),
             .bias = args.patch.up_bias,
             .y = as_steps(args.y, rows, channels)},
-           base, stream);
+           base);
 }
 
-std::size_t add_patch_workspace(std::int64_t rows, const PatchViews& patch) {
-  return static_cast<std::size_t>(rows * patch.down.shape[1]) * size_bytes(patch.down.dtype);
+template <>
+void kernel(const PatchForward& args, Scratch& scratch) {
+  for_floating<PatchForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args, scratch); });
 }
 
-void patch_forward(const PatchForward& args, Stream stream) {
-  for_floating<PatchForward>(args.x.dtype, [&]<class T>(T) { forward<T>(args, stream); });
-}
-
-std::size_t patch_forward_workspace(const PatchForward& args) {
-  std::size_t bytes = 0;
-  for_floating<PatchForward>(args.x.dtype, [&]<class T>(T) { bytes = workspace<T>(args); });
-  return bytes;
-}
+template void entry(const PatchForward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -7,9 +7,10 @@
 #include <type_traits>
 
 #include "kernels/causal_conv/conv_backward.cuh"
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/matmul/product_scratch.hpp"
-#include "kernels/scratch.hpp"
+#include "kernels/pointwise/cuda.hpp"
+#include "refrain/kernels/patch.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -158,7 +159,7 @@ __global__ void __launch_bounds__(patch_threads, 4)
 /// slope between them, f64 in two launches. library: take_product_scratch's, or empty in f64.
 template <class T>
 void patch_input_gradient(const char* name, const T* dh, const PatchInputGradient<T>& patch,
-                          const MutableView& library, Stream stream) {
+                          const MutableView& library) {
   if constexpr (std::is_same_v<T, float>) {
     const Shape shape{patch.rows, patch.width};
     const MutableView dm{patch.dm, shape, DType::f32, Device::cuda};
@@ -169,13 +170,11 @@ void patch_input_gradient(const char* name, const T* dh, const PatchInputGradien
                        .columns = patch.width,
                        .depth = patch.channels,
                        .transpose_b = true,
-                       .workspace = library},
-                      stream);
-    unary_backward({.x = {patch.bottleneck, shape, DType::f32, Device::cuda},
-                    .dy = dm,
-                    .dx = dm,
-                    .function = UnaryFunction::gelu},
-                   stream);
+                       .workspace = library});
+    kernel(UnaryBackward{.x = {patch.bottleneck, shape, DType::f32, Device::cuda},
+                         .dy = dm,
+                         .dx = dm,
+                         .function = UnaryFunction::gelu});
     if (patch.dx == nullptr) return;
     multiply_matrices({.a = patch.dm,
                        .b = patch.down,
@@ -185,8 +184,7 @@ void patch_input_gradient(const char* name, const T* dh, const PatchInputGradien
                        .columns = patch.channels,
                        .depth = patch.width,
                        .transpose_b = true,
-                       .workspace = library},
-                      stream);
+                       .workspace = library});
   } else {
     const InputGradient<T> to_bottleneck{.dm = dh,
                                          .down = patch.up,
@@ -195,7 +193,7 @@ void patch_input_gradient(const char* name, const T* dh, const PatchInputGradien
                                          .dx = patch.dm,
                                          .rows = patch.rows,
                                          .columns = patch.width};
-    input_gradient(name, to_bottleneck, stream);
+    input_gradient(name, to_bottleneck);
     if (patch.dx == nullptr) return;
     const InputGradient<T> to_input{.dm = patch.dm,
                                     .down = patch.down,
@@ -204,7 +202,7 @@ void patch_input_gradient(const char* name, const T* dh, const PatchInputGradien
                                     .dx = patch.dx,
                                     .rows = patch.rows,
                                     .columns = patch.channels};
-    input_gradient(name, to_input, stream);
+    input_gradient(name, to_input);
   }
 }
 
@@ -277,24 +275,23 @@ class PatchWeightGradient {
   /// x: the patch's input [rows,channels], read for down; dm: read for down and its bias; dh: read
   /// for up and its bias. is_active: active() holds gelu(bottleneck) already.
   void run(const char* name, const T* x, const T* bottleneck, bool is_active, const T* dm,
-           const T* dh, Stream stream) const {
+           const T* dh) const {
     if (wanted_.up && !is_active) {
       const Shape shape{rows_, width_};
-      unary_forward({.x = {bottleneck, shape, dtype_of<T>, Device::cuda},
-                     .y = {active_, shape, dtype_of<T>, Device::cuda},
-                     .function = UnaryFunction::gelu},
-                    stream);
+      kernel(UnaryForward{.x = {bottleneck, shape, dtype_of<T>, Device::cuda},
+                          .y = {active_, shape, dtype_of<T>, Device::cuda},
+                          .function = UnaryFunction::gelu});
     }
     if (in_pair(wanted_, channels_, width_)) {
-      run_pair(name, x, dm, dh, stream);
+      run_pair(name, x, dm, dh);
     } else {
-      if (wanted_.down) multiply(name, x, channels_, dm, width_, wanted_.down.as<T>(), stream);
-      if (wanted_.up) multiply(name, active_, width_, dh, channels_, wanted_.up.as<T>(), stream);
+      if (wanted_.down) multiply(name, x, channels_, dm, width_, wanted_.down.as<T>());
+      if (wanted_.up) multiply(name, active_, width_, dh, channels_, wanted_.up.as<T>());
     }
     if (wanted_.down_bias)
-      bias_gradient(name, dm, rows_, width_, wanted_.down_bias.as<T>(), bias_parts_, stream);
+      bias_gradient(name, dm, rows_, width_, wanted_.down_bias.as<T>(), bias_parts_);
     if (wanted_.up_bias)
-      bias_gradient(name, dh, rows_, channels_, wanted_.up_bias.as<T>(), bias_parts_, stream);
+      bias_gradient(name, dh, rows_, channels_, wanted_.up_bias.as<T>(), bias_parts_);
   }
 
  private:
@@ -303,7 +300,7 @@ class PatchWeightGradient {
            channels <= most_patch_channels && width <= 32;
   }
 
-  void run_pair(const char* name, const T* x, const T* dm, const T* dh, Stream stream) const {
+  void run_pair(const char* name, const T* x, const T* dm, const T* dh) const {
     const std::int64_t elements = channels_ * width_;
     if (elements == 0) return;
     const OuterCut cut = outer_cut(rows_, channels_, width_, 2);
@@ -316,18 +313,17 @@ class PatchWeightGradient {
         .tasks = 2,
         .aligned = whole_packs<T>(channels_) && whole_packs<T>(width_) &&
                    simt::aligned_16(x, dh, dm, active_)};
-    start_outer_products(name, products, cut, false, parts_, stream);
+    start_outer_products(name, products, cut, false, parts_);
     sum_columns(name, PatchPairTerms<T>{parts_, channels_, width_}, cut.parts, elements,
                 ColumnTargets<T, 2>{.to = {wanted_.down.as<T>(), wanted_.up.as<T>()}, .stride = 0},
-                static_cast<T*>(nullptr), stream);
+                static_cast<T*>(nullptr));
   }
 
   /// out [inner,columns] = a^T b, a [rows,inner], b [rows,columns].
   void multiply(const char* name, const T* a, std::int64_t inner, const T* b, std::int64_t columns,
-                T* out, Stream stream) const {
+                T* out) const {
     if constexpr (std::is_same_v<T, double>) {
-      weight_gradient(name, WeightGradient<T>::dense(a, b, rows_, inner, columns, out, parts_),
-                      stream);
+      weight_gradient(name, WeightGradient<T>::dense(a, b, rows_, inner, columns, out, parts_));
     } else {
       multiply_matrices({.a = a,
                          .b = b,
@@ -336,8 +332,7 @@ class PatchWeightGradient {
                          .columns = columns,
                          .depth = rows_,
                          .transpose_a = true,
-                         .workspace = library_},
-                        stream);
+                         .workspace = library_});
     }
   }
 

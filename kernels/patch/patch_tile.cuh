@@ -8,6 +8,7 @@
 #include "kernels/pointwise/kernels.cuh"
 #include "kernels/simt.hpp"
 #include "kernels/tiling/tiles.cuh"
+#include "refrain/kernels/patch.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

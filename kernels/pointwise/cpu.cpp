@@ -7,11 +7,12 @@
 #include <array>
 #include <cmath>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/simd.hpp"
 #include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/core/random.hpp"
+#include "refrain/kernels/pointwise.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -99,15 +100,12 @@ void unary_gradient(const UnaryBackward& args) {
 /// Sums of 4096 terms in the element type, added in double in rising order.
 constexpr std::int64_t dot_slice = 4096;
 
-std::int64_t dot_slices(const Dot& args) {
-  return (args.a.shape.numel() + dot_slice - 1) / dot_slice;
-}
-
 template <class T>
-void dot_product(const Dot& args) {
+void dot_product(const Dot& args, Scratch& scratch) {
   const std::int64_t count = args.a.shape.numel();
-  const std::int64_t slices = dot_slices(args);
-  double* partial = args.workspace.as<double>();
+  const std::int64_t slices = (count + dot_slice - 1) / dot_slice;
+  double* partial = scratch.take<double>(slices);
+  if (scratch.is_counting()) return;
   parallel_for(slices, 4, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t slice = begin; slice < end; ++slice) {
       const T* a = args.a.as<T>() + slice * dot_slice;
@@ -167,15 +165,18 @@ void drop(const Dropout& args) {
 
 }  // namespace
 
-void unary_forward(const UnaryForward& args, Stream) {
+template <>
+void kernel(const UnaryForward& args) {
   for_floating<UnaryForward>(args.x.dtype, [&]<class T>(T) { unary<T>(args); });
 }
 
-void unary_backward(const UnaryBackward& args, Stream) {
+template <>
+void kernel(const UnaryBackward& args) {
   for_floating<UnaryBackward>(args.x.dtype, [&]<class T>(T) { unary_gradient<T>(args); });
 }
 
-void linear_combination(const LinearCombination& args, Stream) {
+template <>
+void kernel(const LinearCombination& args) {
   for_floating<LinearCombination>(args.a.dtype, [&]<class T>(T) {
     using Vector = typename Lanes<T>::Vector;
     const std::int64_t count = args.a.shape.numel();
@@ -193,7 +194,8 @@ void linear_combination(const LinearCombination& args, Stream) {
   });
 }
 
-void multiply(const Multiply& args, Stream) {
+template <>
+void kernel(const Multiply& args) {
   for_floating<Multiply>(args.a.dtype, [&]<class T>(T) {
     using Vector = typename Lanes<T>::Vector;
     const std::int64_t count = args.a.shape.numel();
@@ -210,16 +212,21 @@ void multiply(const Multiply& args, Stream) {
   });
 }
 
-void dot(const Dot& args, Stream) {
-  for_floating<Dot>(args.a.dtype, [&]<class T>(T) { dot_product<T>(args); });
+template <>
+void kernel(const Dot& args, Scratch& scratch) {
+  for_floating<Dot>(args.a.dtype, [&]<class T>(T) { dot_product<T>(args, scratch); });
 }
 
-std::size_t dot_workspace(const Dot& args) {
-  return sizeof(double) * static_cast<std::size_t>(dot_slices(args));
-}
-
-void dropout(const Dropout& args, Stream) {
+template <>
+void kernel(const Dropout& args) {
   for_floating<Dropout>(args.x.dtype, [&]<class T>(T) { drop<T>(args); });
 }
+
+template void entry(const UnaryForward&, ScratchMemory&);
+template void entry(const UnaryBackward&, ScratchMemory&);
+template void entry(const LinearCombination&, ScratchMemory&);
+template void entry(const Multiply&, ScratchMemory&);
+template void entry(const Dot&, ScratchMemory&);
+template void entry(const Dropout&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

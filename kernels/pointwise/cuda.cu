@@ -15,8 +15,10 @@
 
 #include <cmath>
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
+#include "kernels/pointwise/cuda.hpp"
 #include "kernels/pointwise/kernels.cuh"
+#include "refrain/kernels/pointwise.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -26,36 +28,33 @@ namespace {
 constexpr std::int64_t shares(std::int64_t count, int n) { return count / n + count % n; }
 
 /// How an element-by-element kernel of so many threads is started.
-simt::Launch over(const char* name, std::int64_t threads, Stream stream) {
+simt::Launch over(const char* name, std::int64_t threads) {
   return {.name = name,
           .grid = simt::blocks_for(threads, pointwise_threads),
-          .block = pointwise_threads,
-          .stream = stream};
+          .block = pointwise_threads};
 }
 
 template <class Args, class T, class Function>
-void launch_map(std::int64_t count, Function function, const T* a, T* out, Stream stream) {
+void launch_map(std::int64_t count, Function function, const T* a, T* out) {
   if (count == 0) return;
   if (simt::aligned_16(a, out)) {
     constexpr int n = simt::Pack<T>::count;
-    simt::launch(over(Args::name, shares(count, n), stream), map_one<n, T, Function>, count,
-                 function, a, out);
+    simt::launch(over(Args::name, shares(count, n)), map_one<n, T, Function>, count, function, a,
+                 out);
   } else {
-    simt::launch(over(Args::name, count, stream), map_one<1, T, Function>, count, function, a, out);
+    simt::launch(over(Args::name, count), map_one<1, T, Function>, count, function, a, out);
   }
 }
 
 template <class Args, class T, class Function>
-void launch_map(std::int64_t count, Function function, const T* a, const T* b, T* out,
-                Stream stream) {
+void launch_map(std::int64_t count, Function function, const T* a, const T* b, T* out) {
   if (count == 0) return;
   if (simt::aligned_16(a, b, out)) {
     constexpr int n = simt::Pack<T>::count;
-    simt::launch(over(Args::name, shares(count, n), stream), map_two<n, T, Function>, count,
-                 function, a, b, out);
-  } else {
-    simt::launch(over(Args::name, count, stream), map_two<1, T, Function>, count, function, a, b,
+    simt::launch(over(Args::name, shares(count, n)), map_two<n, T, Function>, count, function, a, b,
                  out);
+  } else {
+    simt::launch(over(Args::name, count), map_two<1, T, Function>, count, function, a, b, out);
   }
 }
 
@@ -74,80 +73,75 @@ void for_function(UnaryFunction function, Visit&& visit) {
   }
 }
 
-std::int64_t dot_blocks(const Dot& args) {
-  return (args.a.shape.numel() + dot_slice - 1) / dot_slice;
-}
-
 }  // namespace
 
-void unary_forward(const UnaryForward& args, Stream stream) {
+template <>
+void kernel(const UnaryForward& args) {
   for_floating<UnaryForward>(args.x.dtype, [&]<class T>(T) {
     for_function(args.function, [&]<UnaryFunction function>() {
       launch_map<UnaryForward>(args.x.shape.numel(), Unary<T, function>{}, args.x.as<T>(),
-                               args.y.as<T>(), stream);
+                               args.y.as<T>());
     });
   });
 }
 
-void unary_backward(const UnaryBackward& args, Stream stream) {
+template <>
+void kernel(const UnaryBackward& args) {
   for_floating<UnaryBackward>(args.x.dtype, [&]<class T>(T) {
     for_function(args.function, [&]<UnaryFunction function>() {
       launch_map<UnaryBackward>(args.x.shape.numel(), UnarySlope<T, function>{}, args.x.as<T>(),
-                                args.dy.as<T>(), args.dx.as<T>(), stream);
+                                args.dy.as<T>(), args.dx.as<T>());
     });
   });
 }
 
-void linear_combination(const LinearCombination& args, Stream stream) {
+template <>
+void kernel(const LinearCombination& args) {
   for_floating<LinearCombination>(args.a.dtype, [&]<class T>(T) {
     const T alpha = static_cast<T>(args.alpha);
     const T beta = static_cast<T>(args.beta);
     const std::int64_t count = args.a.shape.numel();
     if (args.b) {
       launch_map<LinearCombination>(count, Combined<T>{alpha, beta}, args.a.as<T>(), args.b.as<T>(),
-                                    args.out.as<T>(), stream);
+                                    args.out.as<T>());
     } else {
-      launch_map<LinearCombination>(count, Scaled<T>{alpha}, args.a.as<T>(), args.out.as<T>(),
-                                    stream);
+      launch_map<LinearCombination>(count, Scaled<T>{alpha}, args.a.as<T>(), args.out.as<T>());
     }
   });
 }
 
-void multiply(const Multiply& args, Stream stream) {
+template <>
+void kernel(const Multiply& args) {
   for_floating<Multiply>(args.a.dtype, [&]<class T>(T) {
     const std::int64_t count = args.a.shape.numel();
     if (count != 1 && args.b.shape.numel() == 1) {
       launch_map<Multiply>(count, ProductWithElement<T>{args.b.as<T>()}, args.a.as<T>(),
-                           args.out.as<T>(), stream);
+                           args.out.as<T>());
     } else {
-      launch_map<Multiply>(count, Multiplied<T>{}, args.a.as<T>(), args.b.as<T>(), args.out.as<T>(),
-                           stream);
+      launch_map<Multiply>(count, Multiplied<T>{}, args.a.as<T>(), args.b.as<T>(),
+                           args.out.as<T>());
     }
   });
 }
 
-void dot(const Dot& args, Stream stream) {
+template <>
+void kernel(const Dot& args, Scratch& scratch) {
+  const std::int64_t blocks = (args.a.shape.numel() + dot_slice - 1) / dot_slice;
+  double* const parts = scratch.take<double>(blocks);
+  if (scratch.is_counting()) return;
   for_floating<Dot>(args.a.dtype, [&]<class T>(T) {
-    const std::int64_t blocks = dot_blocks(args);
-    double* const parts = args.workspace.as<double>();
     if (blocks > 0) {
-      const simt::Launch how{.name = Dot::name,
-                             .grid = simt::blocks_for(blocks, 1),
-                             .block = pointwise_threads,
-                             .stream = stream};
+      const simt::Launch how{
+          .name = Dot::name, .grid = simt::blocks_for(blocks, 1), .block = pointwise_threads};
       simt::launch(how, dot_parts<T>, args.a.shape.numel(), args.a.as<T>(), args.b.as<T>(), parts);
     }
-    const simt::Launch how{
-        .name = Dot::name, .grid = 1, .block = dot_total_threads, .stream = stream};
+    const simt::Launch how{.name = Dot::name, .grid = 1, .block = dot_total_threads};
     simt::launch(how, dot_total<T>, blocks, parts, args.out.as<T>());
   });
 }
 
-std::size_t dot_workspace(const Dot& args) {
-  return sizeof(double) * static_cast<std::size_t>(dot_blocks(args));
-}
-
-void dropout(const Dropout& args, Stream stream) {
+template <>
+void kernel(const Dropout& args) {
   for_floating<Dropout>(args.x.dtype, [&]<class T>(T) {
     const std::int64_t count = args.x.shape.numel();
     if (count == 0) return;
@@ -159,7 +153,7 @@ void dropout(const Dropout& args, Stream stream) {
         .stream = args.stream,
         .position = args.position,
         .shift = args.shift ? args.shift.as<std::int64_t>() : nullptr};
-    const simt::Launch how = over(Dropout::name, (count + 3) / 4, stream);
+    const simt::Launch how = over(Dropout::name, (count + 3) / 4);
     if (simt::aligned_16(args.x.as<T>(), args.y.as<T>())) {
       simt::launch(how, drop<true, T>, count, rule, args.x.as<T>(), args.y.as<T>());
     } else {
@@ -167,6 +161,13 @@ void dropout(const Dropout& args, Stream stream) {
     }
   });
 }
+
+template void entry(const UnaryForward&, ScratchMemory&);
+template void entry(const UnaryBackward&, ScratchMemory&);
+template void entry(const LinearCombination&, ScratchMemory&);
+template void entry(const Multiply&, ScratchMemory&);
+template void entry(const Dot&, ScratchMemory&);
+template void entry(const Dropout&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

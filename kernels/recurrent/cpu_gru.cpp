@@ -3,8 +3,9 @@
 //   reset before  two products a step: h with the rows of r and z, then r * h with those of n
 // 6 L B H^2 FLOPs forward, 12 backward with dW.  Any L, B, H >= 1.
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/recurrent/tiles.hpp"
+#include "refrain/kernels/recurrent.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -55,14 +56,14 @@ struct ForwardPlan {
 };
 
 template <class T>
-void forward(const GruForward& args) {
+void forward(const GruForward& args, Scratch& scratch) {
   const std::int64_t steps = args.inputs.shape[0];
   const std::int64_t batch = args.inputs.shape[1];
   const std::int64_t hidden = args.h0.shape[1];
   const std::int64_t width = 3 * hidden;
   const bool after = args.reset == GruReset::after;
-  Scratch scratch(args.workspace.data);
   const ForwardPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   const auto weights = plan.weights.get();
   const T* const bias = args.bias.as<T>();
   for_batch_tiles(batch, [&](std::int64_t first, std::int64_t count, int worker) {
@@ -156,14 +157,14 @@ void sum_columns(const T* x, std::int64_t rows, std::int64_t width, bool add, T*
 }
 
 template <class T>
-void backward(const GruBackward& args) {
+void backward(const GruBackward& args, Scratch& scratch) {
   const std::int64_t steps = args.gates.shape[0];
   const std::int64_t batch = args.gates.shape[1];
   const std::int64_t hidden = args.h0.shape[1];
   const std::int64_t width = 3 * hidden;
   const bool after = args.reset == GruReset::after;
-  Scratch scratch(args.workspace.data);
   const BackwardPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   const auto weights = plan.weights.get();
   for_batch_tiles(batch, [&](std::int64_t first, std::int64_t count, int worker) {
     T* const dh = plan.dh + worker * largest_batch_tile * hidden;
@@ -246,18 +247,15 @@ void backward(const GruBackward& args) {
 
 }  // namespace
 
-void gru_forward(const GruForward& args, Stream) {
-  for_floating<GruForward>(args.inputs.dtype, [&]<class T>(T) { forward<T>(args); });
+template <>
+void kernel(const GruForward& args, Scratch& scratch) {
+  for_floating<GruForward>(args.inputs.dtype, [&]<class T>(T) { forward<T>(args, scratch); });
 }
-std::size_t gru_forward_workspace(const GruForward& args) {
-  return recurrent_workspace<GruForward, ForwardPlan>(args);
+template <>
+void kernel(const GruBackward& args, Scratch& scratch) {
+  for_floating<GruBackward>(args.gates.dtype, [&]<class T>(T) { backward<T>(args, scratch); });
 }
-
-void gru_backward(const GruBackward& args, Stream) {
-  for_floating<GruBackward>(args.gates.dtype, [&]<class T>(T) { backward<T>(args); });
-}
-std::size_t gru_backward_workspace(const GruBackward& args) {
-  return recurrent_workspace<GruBackward, BackwardPlan>(args);
-}
+template void entry(const GruForward&, ScratchMemory&);
+template void entry(const GruBackward&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

@@ -5,8 +5,9 @@
 // elements) once, and its inputs, gates and h once. Parallel over tiles of rows, without barriers
 // inside a segment; with too few rows for that, over hidden units, step by step. Any L, B, H >= 1.
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/recurrent/tiles.hpp"
+#include "refrain/kernels/recurrent.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -84,13 +85,13 @@ void lstm_units(const StepRows<T>& rows, std::int64_t count, std::int64_t hidden
 }
 
 template <class T>
-void forward(const LstmForward& args) {
+void forward(const LstmForward& args, Scratch& scratch) {
   const std::int64_t steps = args.inputs.shape[0];
   const std::int64_t batch = args.inputs.shape[1];
   const std::int64_t hidden = args.h0.shape[1];
   const std::int64_t width = 4 * hidden;
-  Scratch scratch(args.workspace.data);
   const ForwardPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   const T* const packed = plan.weight.get();
   const auto step_rows = [&](std::int64_t l, std::int64_t first, int worker) {
     const std::int64_t row = l * batch + first;
@@ -163,13 +164,13 @@ void lstm_row_backward(std::int64_t hidden, const T* gates, const T* c_before, c
 }
 
 template <class T>
-void backward(const LstmBackward& args) {
+void backward(const LstmBackward& args, Scratch& scratch) {
   const std::int64_t steps = args.gates.shape[0];
   const std::int64_t batch = args.gates.shape[1];
   const std::int64_t hidden = args.h0.shape[1];
   const std::int64_t width = 4 * hidden;
-  Scratch scratch(args.workspace.data);
   const BackwardPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   const T* const packed = plan.weight.get();
   for_batch_tiles(batch, [&](std::int64_t first, std::int64_t count, int worker) {
     T* const dh = plan.dh + worker * largest_batch_tile * hidden;
@@ -208,18 +209,15 @@ void backward(const LstmBackward& args) {
 
 }  // namespace
 
-void lstm_forward(const LstmForward& args, Stream) {
-  for_floating<LstmForward>(args.inputs.dtype, [&]<class T>(T) { forward<T>(args); });
+template <>
+void kernel(const LstmForward& args, Scratch& scratch) {
+  for_floating<LstmForward>(args.inputs.dtype, [&]<class T>(T) { forward<T>(args, scratch); });
 }
-std::size_t lstm_forward_workspace(const LstmForward& args) {
-  return recurrent_workspace<LstmForward, ForwardPlan>(args);
+template <>
+void kernel(const LstmBackward& args, Scratch& scratch) {
+  for_floating<LstmBackward>(args.gates.dtype, [&]<class T>(T) { backward<T>(args, scratch); });
 }
-
-void lstm_backward(const LstmBackward& args, Stream) {
-  for_floating<LstmBackward>(args.gates.dtype, [&]<class T>(T) { backward<T>(args); });
-}
-std::size_t lstm_backward_workspace(const LstmBackward& args) {
-  return recurrent_workspace<LstmBackward, BackwardPlan>(args);
-}
+template void entry(const LstmForward&, ScratchMemory&);
+template void entry(const LstmBackward&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

@@ -22,10 +22,10 @@
 
 #include <algorithm>
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/recurrent/gru.cuh"
 #include "kernels/recurrent/segment_sums.hpp"
-#include "kernels/scratch.hpp"
+#include "refrain/kernels/recurrent.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -43,19 +43,19 @@ struct ForwardPlan {
 };
 
 template <class T>
-void forward(const GruForward& args, Stream stream) {
+void forward(const GruForward& args, Scratch& scratch) {
   const std::int64_t steps = args.inputs.shape[0];
   const StepSize size{.batch = args.inputs.shape[1], .hidden = args.h0.shape[1]};
   const std::int64_t state = size.batch * size.hidden;
   const std::int64_t width = 3 * size.hidden;
-  Scratch scratch(args.workspace.data);
   const ForwardPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   const T* const weight = args.weight.as<T>();
   const T* h_before = args.h0.as<T>();
   T* const h = args.h.as<T>();
   const bool aligned = size.hidden % simt::Pack<T>::count == 0 &&
                        simt::aligned_16(weight, h_before, h, plan.reset_h);
-  const Steps<T> launches(GruForward::name, size, aligned, stream);
+  const Steps<T> launches(GruForward::name, size, aligned);
   for (std::int64_t t = 0; t < steps; ++t) {
     T* const gates = args.gates ? args.gates.as<T>() + t * 3 * state : nullptr;
     const GruStep<T> step{.hidden = size.hidden,
@@ -108,8 +108,7 @@ struct BackwardPlan {
 
 /// The steps, last first.
 template <class T>
-void backward_steps(const GruBackward& args, const StepSize& size, const BackwardPlan<T>& plan,
-                    Stream stream) {
+void backward_steps(const GruBackward& args, const StepSize& size, const BackwardPlan<T>& plan) {
   const bool after = args.reset == GruReset::after;
   const std::int64_t steps = args.gates.shape[0];
   const std::int64_t state = size.batch * size.hidden;
@@ -118,7 +117,7 @@ void backward_steps(const GruBackward& args, const StepSize& size, const Backwar
   const T* const weight_n = weight + 2 * size.hidden * size.hidden;
   const bool aligned = size.hidden % simt::Pack<T>::count == 0 &&
                        simt::aligned_16(weight, args.dinputs.as<T>(), plan.du);
-  const Steps<T> launches(GruBackward::name, size, aligned, stream);
+  const Steps<T> launches(GruBackward::name, size, aligned);
   Upstream<T> upstream{.da = nullptr, .stride = width, .depth = 0};
   GruGradientCell<T> cell{.hidden = size.hidden, .carry = plan.carry};
   for (std::int64_t t = steps - 1; t >= 0; --t) {
@@ -148,23 +147,23 @@ void backward_steps(const GruBackward& args, const StepSize& size, const Backwar
 }
 
 template <class T>
-void backward(const GruBackward& args, Stream stream) {
+void backward(const GruBackward& args, Scratch& scratch) {
   const std::int64_t steps = args.gates.shape[0];
   const StepSize size{.batch = args.gates.shape[1], .hidden = args.h0.shape[1]};
   const std::int64_t state = size.batch * size.hidden;
   const std::int64_t width = 3 * size.hidden;
-  Scratch scratch(args.workspace.data);
   const BackwardPlan<T> plan(args, scratch);
-  backward_steps<T>(args, size, plan, stream);
+  if (scratch.is_counting()) return;
+  backward_steps<T>(args, size, plan);
 
   const T* const dinputs = args.dinputs.as<T>();
   const T* const du = plan.du != nullptr ? plan.du : dinputs;
   const char* const name = GruBackward::name;
   if (args.dshared)
-    sum_of_rows(name, dinputs, steps, 3 * state, false, args.dshared.as<T>(), plan.parts, stream);
+    sum_of_rows(name, dinputs, steps, 3 * state, false, args.dshared.as<T>(), plan.parts);
   if (args.dbias) {
     sum_of_rows(name, du, steps * size.batch, width, args.add_dweight, args.dbias.as<T>(),
-                plan.parts, stream);
+                plan.parts);
   }
   if (!args.dweight) return;
   T* const dweight = args.dweight.as<T>();
@@ -176,37 +175,30 @@ void backward(const GruBackward& args, Stream stream) {
                                 .steps = steps,
                                 .batch = size.batch,
                                 .hidden = size.hidden};
-  sum_recurrent_gradient(name, gradient, args.add_dweight, dweight, plan.parts, stream);
+  sum_recurrent_gradient(name, gradient, args.add_dweight, dweight, plan.parts);
   if (plan.reset_h == nullptr) return;
   gradient.da = du + 2 * size.hidden;  // the rows of n went through r h_{t-1}
   gradient.inner = size.hidden;
   gradient.h0 = plan.reset_h;
   gradient.h = plan.reset_h + state;
   sum_recurrent_gradient(name, gradient, args.add_dweight, dweight + 2 * size.hidden * size.hidden,
-                         plan.parts, stream);
+                         plan.parts);
 }
 
 }  // namespace
 
-void gru_forward(const GruForward& args, Stream stream) {
-  for_floating<GruForward>(args.inputs.dtype, [&]<class T>(T) { forward<T>(args, stream); });
+template <>
+void kernel(const GruForward& args, Scratch& scratch) {
+  for_floating<GruForward>(args.inputs.dtype, [&]<class T>(T) { forward<T>(args, scratch); });
 }
 
-std::size_t gru_forward_workspace(const GruForward& args) {
-  Scratch scratch(nullptr);
-  for_floating<GruForward>(args.inputs.dtype, [&]<class T>(T) { ForwardPlan<T>(args, scratch); });
-  return scratch.bytes();
+template <>
+void kernel(const GruBackward& args, Scratch& scratch) {
+  for_floating<GruBackward>(args.gates.dtype, [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-void gru_backward(const GruBackward& args, Stream stream) {
-  for_floating<GruBackward>(args.gates.dtype, [&]<class T>(T) { backward<T>(args, stream); });
-}
-
-std::size_t gru_backward_workspace(const GruBackward& args) {
-  Scratch scratch(nullptr);
-  for_floating<GruBackward>(args.gates.dtype, [&]<class T>(T) { BackwardPlan<T>(args, scratch); });
-  return scratch.bytes();
-}
+template void entry(const GruForward&, ScratchMemory&);
+template void entry(const GruBackward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

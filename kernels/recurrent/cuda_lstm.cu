@@ -20,17 +20,17 @@
 
 #include <algorithm>
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/recurrent/lstm.cuh"
 #include "kernels/recurrent/segment_sums.hpp"
-#include "kernels/scratch.hpp"
+#include "refrain/kernels/recurrent.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
 template <class T>
-void forward(const LstmForward& args, Stream stream) {
+void forward(const LstmForward& args) {
   const std::int64_t steps = args.inputs.shape[0];
   const StepSize size{.batch = args.inputs.shape[1], .hidden = args.h0.shape[1]};
   const std::int64_t state = size.batch * size.hidden;
@@ -41,7 +41,7 @@ void forward(const LstmForward& args, Stream stream) {
   T* const c_last = args.c_last.as<T>();
   const bool aligned =
       size.hidden % simt::Pack<T>::count == 0 && simt::aligned_16(weight, h_before, h);
-  const Steps<T> launches(LstmForward::name, size, aligned, stream);
+  const Steps<T> launches(LstmForward::name, size, aligned);
   for (std::int64_t t = 0; t < steps; ++t) {
     const LstmCell<T> cell{
         .hidden = size.hidden,
@@ -75,17 +75,17 @@ struct BackwardPlan {
 };
 
 template <class T>
-void backward(const LstmBackward& args, Stream stream) {
+void backward(const LstmBackward& args, Scratch& scratch) {
   const std::int64_t steps = args.gates.shape[0];
   const StepSize size{.batch = args.gates.shape[1], .hidden = args.h0.shape[1]};
   const std::int64_t state = size.batch * size.hidden;
   const std::int64_t width = 4 * size.hidden;
-  Scratch scratch(args.workspace.data);
   const BackwardPlan<T> plan(args, scratch);
+  if (scratch.is_counting()) return;
   const T* const weight = args.weight.as<T>();
   T* const dinputs = args.dinputs.as<T>();
   const bool aligned = size.hidden % simt::Pack<T>::count == 0 && simt::aligned_16(weight, dinputs);
-  const Steps<T> launches(LstmBackward::name, size, aligned, stream);
+  const Steps<T> launches(LstmBackward::name, size, aligned);
   Upstream<T> upstream{.da = nullptr, .stride = width, .depth = 0};
   const T* dc = args.dc_last.as<T>();
   for (std::int64_t t = steps - 1; t >= 0; --t) {
@@ -107,7 +107,7 @@ void backward(const LstmBackward& args, Stream stream) {
                       LstmGradientCell<T>{.hidden = size.hidden, .dh0 = args.dh0.as<T>()});
   if (args.dshared) {
     sum_of_rows(LstmBackward::name, dinputs, steps, 4 * state, false, args.dshared.as<T>(),
-                plan.parts, stream);
+                plan.parts);
   }
   if (args.dweight) {
     const RecurrentGradient<T> gradient{.da = dinputs,
@@ -119,25 +119,24 @@ void backward(const LstmBackward& args, Stream stream) {
                                         .batch = size.batch,
                                         .hidden = size.hidden};
     sum_recurrent_gradient(LstmBackward::name, gradient, args.add_dweight, args.dweight.as<T>(),
-                           plan.parts, stream);
+                           plan.parts);
   }
 }
 
 }  // namespace
 
-void lstm_forward(const LstmForward& args, Stream stream) {
-  for_floating<LstmForward>(args.inputs.dtype, [&]<class T>(T) { forward<T>(args, stream); });
+template <>
+void kernel(const LstmForward& args) {
+  for_floating<LstmForward>(args.inputs.dtype, [&]<class T>(T) { forward<T>(args); });
 }
 
-void lstm_backward(const LstmBackward& args, Stream stream) {
-  for_floating<LstmBackward>(args.gates.dtype, [&]<class T>(T) { backward<T>(args, stream); });
+template <>
+void kernel(const LstmBackward& args, Scratch& scratch) {
+  for_floating<LstmBackward>(args.gates.dtype, [&]<class T>(T) { backward<T>(args, scratch); });
 }
 
-std::size_t lstm_backward_workspace(const LstmBackward& args) {
-  Scratch scratch(nullptr);
-  for_floating<LstmBackward>(args.gates.dtype, [&]<class T>(T) { BackwardPlan<T>(args, scratch); });
-  return scratch.bytes();
-}
+template void entry(const LstmForward&, ScratchMemory&);
+template void entry(const LstmBackward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

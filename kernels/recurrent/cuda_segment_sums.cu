@@ -38,7 +38,7 @@ struct RowsBefore {
 
 template <class T>
 void sum_recurrent_gradient(const char* name, const RecurrentGradient<T>& gradient, bool add,
-                            T* dweight, T* parts, Stream stream) {
+                            T* dweight, T* parts) {
   constexpr int n = simt::Pack<T>::count;
   const OuterProducts<T, RowsOfGates<T>, RowsBefore<T>> products{
       .a = {gradient.da, gradient.stride},
@@ -48,7 +48,7 @@ void sum_recurrent_gradient(const char* name, const RecurrentGradient<T>& gradie
       .columns = gradient.hidden,
       .aligned = gradient.stride % n == 0 && gradient.inner % n == 0 && gradient.hidden % n == 0 &&
                  simt::aligned_16(gradient.da, gradient.h0, gradient.h)};
-  sum_of_outer_products(name, products, add, dweight, parts, stream);
+  sum_of_outer_products(name, products, add, dweight, parts);
 }
 
 std::int64_t recurrent_gradient_parts(std::int64_t steps, std::int64_t batch, std::int64_t inner,
@@ -58,10 +58,10 @@ std::int64_t recurrent_gradient_parts(std::int64_t steps, std::int64_t batch, st
 
 template <class T>
 void sum_of_rows(const char* name, const T* x, std::int64_t rows, std::int64_t width, bool add,
-                 T* out, T* parts, Stream stream) {
+                 T* out, T* parts) {
   const PartTerms<T> terms{.parts = x, .kept = out, .count = rows, .width = width};
   sum_columns(name, terms, rows + (add ? 1 : 0), width,
-              ColumnTargets<T, 1>{.to = {out}, .stride = 0}, parts, stream);
+              ColumnTargets<T, 1>{.to = {out}, .stride = 0}, parts);
 }
 
 std::int64_t row_sum_parts(std::int64_t rows, std::int64_t width) {
@@ -70,13 +70,13 @@ std::int64_t row_sum_parts(std::int64_t rows, std::int64_t width) {
 }
 
 template void sum_recurrent_gradient(const char*, const RecurrentGradient<float>&, bool, float*,
-                                     float*, Stream);
+                                     float*);
 template void sum_recurrent_gradient(const char*, const RecurrentGradient<double>&, bool, double*,
-                                     double*, Stream);
+                                     double*);
 template void sum_of_rows(const char*, const float*, std::int64_t, std::int64_t, bool, float*,
-                          float*, Stream);
+                          float*);
 template void sum_of_rows(const char*, const double*, std::int64_t, std::int64_t, bool, double*,
-                          double*, Stream);
+                          double*);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -26,7 +26,7 @@ struct RecurrentGradient {
 /// dweight [inner,H] = the sum, or += it; `parts` holds recurrent_gradient_parts elements.
 template <class T>
 void sum_recurrent_gradient(const char* name, const RecurrentGradient<T>& gradient, bool add,
-                            T* dweight, T* parts, Stream stream);
+                            T* dweight, T* parts);
 std::int64_t recurrent_gradient_parts(std::int64_t steps, std::int64_t batch, std::int64_t inner,
                                       std::int64_t hidden);
 
@@ -34,7 +34,7 @@ std::int64_t recurrent_gradient_parts(std::int64_t steps, std::int64_t batch, st
 /// elements. The sum over the steps of [L,B,C] is that of L rows of B C elements.
 template <class T>
 void sum_of_rows(const char* name, const T* x, std::int64_t rows, std::int64_t width, bool add,
-                 T* out, T* parts, Stream stream);
+                 T* out, T* parts);
 std::int64_t row_sum_parts(std::int64_t rows, std::int64_t width);
 
 }  // namespace REFRAIN_SIMT_BACKEND

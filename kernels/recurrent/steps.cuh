@@ -180,8 +180,8 @@ __global__ void __launch_bounds__(step_threads, 1)
 template <class T>
 class Steps {
  public:
-  Steps(const char* name, const StepSize& size, bool aligned, Stream stream)
-      : name_(name), size_(size), aligned_(aligned), stream_(stream) {}
+  Steps(const char* name, const StepSize& size, bool aligned)
+      : name_(name), size_(size), aligned_(aligned) {}
 
   template <class Cell>
   void forward(const T* x, const T* weight, const Cell& cell) const {
@@ -219,14 +219,12 @@ class Steps {
     return {.name = name_,
             .grid = simt::blocks_for(tiles, 1),
             .block = step_threads,
-            .shared_bytes = shared_bytes,
-            .stream = stream_};
+            .shared_bytes = shared_bytes};
   }
 
   const char* name_;
   StepSize size_;
   bool aligned_;
-  Stream stream_;
 };
 
 }  // namespace REFRAIN_SIMT_BACKEND

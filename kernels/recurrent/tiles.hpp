@@ -6,9 +6,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/matmul/outer_products.hpp"
-#include "kernels/scratch.hpp"
 #include "refrain/core/parallel.hpp"
 
 namespace refrain::kernels::cpu {
@@ -106,14 +105,6 @@ void sum_over_steps(const T* dinputs, std::int64_t steps, std::int64_t batch, st
                  for (std::int64_t l = steps - 2; l >= 0; --l)
                    sum_of(dinputs + (l * batch + begin) * width, to, count, to);
                });
-}
-
-/// Bytes that Plan<T>(args, scratch) lays out.
-template <class Args, template <class> class Plan>
-std::size_t recurrent_workspace(const Args& args) {
-  Scratch scratch(nullptr);
-  for_floating<Args>(args.h0.dtype, [&]<class T>(T) { Plan<T>(args, scratch); });
-  return scratch.bytes();
 }
 
 }  // namespace refrain::kernels::cpu

@@ -4,13 +4,15 @@
 
 #include <cstring>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/replace_rows.hpp"
 
 namespace refrain::kernels::cpu {
 
-void replace_rows(const ReplaceRows& args, Stream) {
+template <>
+void kernel(const ReplaceRows& args) {
   const std::int64_t width = args.row.shape.numel();
   const std::size_t bytes = static_cast<std::size_t>(width) * size_bytes(args.x.dtype);
   const std::int32_t* ids = args.ids.as<std::int32_t>();
@@ -24,7 +26,8 @@ void replace_rows(const ReplaceRows& args, Stream) {
       });
 }
 
-void replace_rows_backward(const ReplaceRowsBackward& args, Stream) {
+template <>
+void kernel(const ReplaceRowsBackward& args) {
   for_floating<ReplaceRowsBackward>(args.dy.dtype, [&]<class T>(T) {
     const std::int64_t width = args.dy.shape[-1];
     const std::int64_t rows = args.ids.shape.numel();
@@ -48,5 +51,8 @@ void replace_rows_backward(const ReplaceRowsBackward& args, Stream) {
     }
   });
 }
+
+template void entry(const ReplaceRows&, ScratchMemory&);
+template void entry(const ReplaceRowsBackward&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

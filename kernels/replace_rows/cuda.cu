@@ -5,46 +5,49 @@
 // Copies: a team of threads per row, 16 bytes each at a time (tiling/row_moves.cuh). The sum:
 // sum_columns (tiling/column_sums.cuh), two launches, no atomics. Limit: memory.
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/replace_rows/replace_rows.cuh"
 #include "kernels/tiling/column_sums.cuh"
+#include "refrain/kernels/replace_rows.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-void replace_rows(const ReplaceRows& args, Stream stream) {
+template <>
+void kernel(const ReplaceRows& args) {
   const ReplacedRow source{.x = args.x.data,
                            .replacement = args.row.data,
                            .ids = args.ids.as<std::int32_t>(),
                            .id = args.id};
   const std::int64_t bytes =
       args.row.shape.numel() * static_cast<std::int64_t>(size_bytes(args.row.dtype));
-  move_rows(ReplaceRows::name, args.ids.shape.numel(), bytes, source, args.y.data, stream,
-            args.x.data, args.row.data);
+  move_rows(ReplaceRows::name, args.ids.shape.numel(), bytes, source, args.y.data, args.x.data,
+            args.row.data);
 }
 
-void replace_rows_backward(const ReplaceRowsBackward& args, Stream stream) {
+template <>
+void kernel(const ReplaceRowsBackward& args, Scratch& scratch) {
   const std::int64_t rows = args.ids.shape.numel();
   const std::int64_t width = args.dy.shape[-1];
   const std::int32_t* ids = args.ids.as<std::int32_t>();
-  if (args.dx) {
+  if (args.dx && !scratch.is_counting()) {
     const ReplacedRow source{.x = args.dy.data, .replacement = nullptr, .ids = ids, .id = args.id};
     move_rows(ReplaceRowsBackward::name, rows,
               width * static_cast<std::int64_t>(size_bytes(args.dy.dtype)), source, args.dx.data,
-              stream, args.dy.data);
+              args.dy.data);
   }
   if (!args.drow) return;
   for_floating<ReplaceRowsBackward>(args.dy.dtype, [&]<class T>(T) {
+    T* const parts = scratch.take<T>(column_parts(rows, width, 1));
+    if (scratch.is_counting()) return;
     const ReplacedTerms<T> terms{.dy = args.dy.as<T>(), .ids = ids, .id = args.id, .width = width};
     sum_columns(ReplaceRowsBackward::name, terms, rows, width,
-                {.to = {args.drow.as<T>()}, .stride = 0}, args.workspace.as<T>(), stream);
+                {.to = {args.drow.as<T>()}, .stride = 0}, parts);
   });
 }
 
-std::size_t replace_rows_backward_workspace(const ReplaceRowsBackward& args) {
-  return static_cast<std::size_t>(column_parts(args.ids.shape.numel(), args.dy.shape[-1], 1) *
-                                  static_cast<std::int64_t>(size_bytes(args.dy.dtype)));
-}
+template void entry(const ReplaceRows&, ScratchMemory&);
+template void entry(const ReplaceRowsBackward&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

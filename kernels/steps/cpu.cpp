@@ -4,15 +4,17 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/simd.hpp"
 #include "kernels/tiling/row_blocks.hpp"
 #include "kernels/tiling/rows.hpp"
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/steps.hpp"
 
 namespace refrain::kernels::cpu {
 
-void select_step(const SelectStep& args, Stream) {
+template <>
+void kernel(const SelectStep& args) {
   const std::int64_t sequence_bytes = row_bytes(args.x);
   const std::int64_t bytes = row_bytes(args.y);
   parallel_for(args.y.shape[0], rows_per_task(bytes, copy_bytes_per_task),
@@ -25,7 +27,8 @@ void select_step(const SelectStep& args, Stream) {
                });
 }
 
-void select_step_backward(const SelectStepBackward& args, Stream) {
+template <>
+void kernel(const SelectStepBackward& args) {
   const std::int64_t sequence_bytes = row_bytes(args.dx);
   const std::int64_t bytes = row_bytes(args.dy);
   const std::int64_t before = args.step * bytes;
@@ -42,7 +45,8 @@ void select_step_backward(const SelectStepBackward& args, Stream) {
                });
 }
 
-void swap_axes(const SwapAxes& args, Stream) {
+template <>
+void kernel(const SwapAxes& args) {
   const std::int64_t outer = args.x.shape[0];
   const std::int64_t inner = args.x.shape[1];
   const std::int64_t width = args.x.shape[2];
@@ -59,7 +63,8 @@ void swap_axes(const SwapAxes& args, Stream) {
   });
 }
 
-void add_spans(const AddSpans& args, Stream) {
+template <>
+void kernel(const AddSpans& args) {
   const std::int64_t steps = args.x.shape[0];
   const std::int64_t spans = args.spans.shape[0];
   const std::int64_t elements = args.x.shape[1] * args.x.shape[2];
@@ -81,7 +86,8 @@ void add_spans(const AddSpans& args, Stream) {
   });
 }
 
-void sum_spans(const SumSpans& args, Stream) {
+template <>
+void kernel(const SumSpans& args) {
   const std::int64_t batch = args.dy.shape[1];
   const std::int64_t width = args.dy.shape[2];
   const std::int64_t spans = args.dspans.shape[0];
@@ -104,5 +110,11 @@ void sum_spans(const SumSpans& args, Stream) {
     });
   });
 }
+
+template void entry(const SelectStep&, ScratchMemory&);
+template void entry(const SelectStepBackward&, ScratchMemory&);
+template void entry(const SwapAxes&, ScratchMemory&);
+template void entry(const AddSpans&, ScratchMemory&);
+template void entry(const SumSpans&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

@@ -9,34 +9,36 @@
 // of a span in rising order in one thread; its loads do not depend on one another, so they overlap.
 // Limit: memory; sum_spans with fewer than some ten thousand S B C elements: latency.
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/steps/kernels.cuh"
 #include "kernels/tiling/rows.hpp"
+#include "refrain/kernels/steps.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-void select_step(const SelectStep& args, Stream stream) {
+template <>
+void kernel(const SelectStep& args) {
   const StepOfSequence source{.x = args.x.data, .steps = args.x.shape[1], .step = args.step};
-  move_rows(SelectStep::name, args.y.shape[0], row_bytes(args.y), source, args.y.data, stream,
-            args.x.data);
+  move_rows(SelectStep::name, args.y.shape[0], row_bytes(args.y), source, args.y.data, args.x.data);
 }
 
-void select_step_backward(const SelectStepBackward& args, Stream stream) {
+template <>
+void kernel(const SelectStepBackward& args) {
   const SequenceOfStep source{.dy = args.dy.data, .steps = args.dx.shape[1], .step = args.step};
   const std::int64_t rows = args.dx.shape[0] * args.dx.shape[1];
-  move_rows(SelectStepBackward::name, rows, row_bytes(args.dy), source, args.dx.data, stream,
-            args.dy.data);
+  move_rows(SelectStepBackward::name, rows, row_bytes(args.dy), source, args.dx.data, args.dy.data);
 }
 
-void swap_axes(const SwapAxes& args, Stream stream) {
+template <>
+void kernel(const SwapAxes& args) {
   const SwappedRow source{.x = args.x.data, .outer = args.x.shape[0], .inner = args.x.shape[1]};
   const std::int64_t bytes = args.x.shape[2] * static_cast<std::int64_t>(size_bytes(args.x.dtype));
-  move_rows(SwapAxes::name, source.outer * source.inner, bytes, source, args.y.data, stream,
-            args.x.data);
+  move_rows(SwapAxes::name, source.outer * source.inner, bytes, source, args.y.data, args.x.data);
 }
 
-void add_spans(const AddSpans& args, Stream stream) {
+template <>
+void kernel(const AddSpans& args) {
   for_floating<AddSpans>(args.x.dtype, [&]<class T>(T) {
     constexpr int n = simt::Pack<T>::count;
     const Spans spans{.ends = args.ends.as<std::int32_t>(),
@@ -50,17 +52,16 @@ void add_spans(const AddSpans& args, Stream stream) {
     if (rows == 0 || width == 0) return;
     if (width % n == 0 && simt::aligned_16(x, added, y)) {
       const RowGrid grid = row_grid(rows, width / n);
-      simt::launch(row_launch(AddSpans::name, grid, stream), add_to_steps<n, T>, grid, spans, x,
-                   added, y);
+      simt::launch(row_launch(AddSpans::name, grid), add_to_steps<n, T>, grid, spans, x, added, y);
     } else {
       const RowGrid grid = row_grid(rows, width);
-      simt::launch(row_launch(AddSpans::name, grid, stream), add_to_steps<1, T>, grid, spans, x,
-                   added, y);
+      simt::launch(row_launch(AddSpans::name, grid), add_to_steps<1, T>, grid, spans, x, added, y);
     }
   });
 }
 
-void sum_spans(const SumSpans& args, Stream stream) {
+template <>
+void kernel(const SumSpans& args) {
   for_floating<SumSpans>(args.dy.dtype, [&]<class T>(T) {
     constexpr int n = simt::Pack<T>::count;
     const Spans spans{.ends = args.ends.as<std::int32_t>(),
@@ -73,15 +74,19 @@ void sum_spans(const SumSpans& args, Stream stream) {
     if (rows == 0 || width == 0) return;
     if (width % n == 0 && simt::aligned_16(dy, dspans)) {
       const RowGrid grid = row_grid(rows, width / n);
-      simt::launch(row_launch(SumSpans::name, grid, stream), sum_of_steps<n, T>, grid, spans, dy,
-                   dspans);
+      simt::launch(row_launch(SumSpans::name, grid), sum_of_steps<n, T>, grid, spans, dy, dspans);
     } else {
       const RowGrid grid = row_grid(rows, width);
-      simt::launch(row_launch(SumSpans::name, grid, stream), sum_of_steps<1, T>, grid, spans, dy,
-                   dspans);
+      simt::launch(row_launch(SumSpans::name, grid), sum_of_steps<1, T>, grid, spans, dy, dspans);
     }
   });
 }
+
+template void entry(const SelectStep&, ScratchMemory&);
+template void entry(const SelectStepBackward&, ScratchMemory&);
+template void entry(const SwapAxes&, ScratchMemory&);
+template void entry(const AddSpans&, ScratchMemory&);
+template void entry(const SumSpans&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

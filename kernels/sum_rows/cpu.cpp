@@ -1,17 +1,19 @@
 // Column sums of a matrix, block of rows by block of rows (tiling/row_blocks.hpp).
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/sum_rows.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
 
 template <class T>
-void column_sums(const SumRows& args) {
+void column_sums(const SumRows& args, Scratch& scratch) {
   const std::int64_t width = args.x.shape[-1];
   const RowBlocks blocks(args.x.shape.rows(), width, 1);
-  T* partial = args.workspace.as<T>();
+  T* partial = scratch.take<T>(blocks.elements());
+  if (scratch.is_counting()) return;
   parallel_tasks(blocks.count(), [&](std::int64_t block, int) {
     T* __restrict sums = partial + block * blocks.stride();
     std::fill_n(sums, width, T{0});
@@ -25,12 +27,11 @@ void column_sums(const SumRows& args) {
 
 }  // namespace
 
-void sum_rows(const SumRows& args, Stream) {
-  for_floating<SumRows>(args.x.dtype, [&]<class T>(T) { column_sums<T>(args); });
+template <>
+void kernel(const SumRows& args, Scratch& scratch) {
+  for_floating<SumRows>(args.x.dtype, [&]<class T>(T) { column_sums<T>(args, scratch); });
 }
 
-std::size_t sum_rows_workspace(const SumRows& args) {
-  return RowBlocks(args.x.shape.rows(), args.x.shape[-1], 1).bytes(size_bytes(args.x.dtype));
-}
+template void entry(const SumRows&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

@@ -2,25 +2,26 @@
 //   sum_rows  out[c] = sum over rows of x[row,c]                             rows C elements moved
 // sum_columns (tiling/column_sums.cuh), two launches, no atomics. Limit: memory.
 
-#include "kernels/cuda.hpp"
+#include "kernels/sum_rows/cuda.hpp"
 #include "kernels/tiling/column_sums.cuh"
+#include "refrain/kernels/sum_rows.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-void sum_rows(const SumRows& args, Stream stream) {
+template <>
+void kernel(const SumRows& args, Scratch& scratch) {
   for_floating<SumRows>(args.x.dtype, [&]<class T>(T) {
+    const std::int64_t rows = args.x.shape.rows();
     const std::int64_t width = args.x.shape[-1];
+    T* const parts = scratch.take<T>(column_parts(rows, width, 1));
+    if (scratch.is_counting()) return;
     const MatrixTerms<T, 1> terms{.from = args.x.as<T>(), .stride = width, .apart = 0};
-    sum_columns(SumRows::name, terms, args.x.shape.rows(), width,
-                {.to = {args.out.as<T>()}, .stride = 0}, args.workspace.as<T>(), stream);
+    sum_columns(SumRows::name, terms, rows, width, {.to = {args.out.as<T>()}, .stride = 0}, parts);
   });
 }
 
-std::size_t sum_rows_workspace(const SumRows& args) {
-  return static_cast<std::size_t>(column_parts(args.x.shape.rows(), args.x.shape[-1], 1) *
-                                  static_cast<std::int64_t>(size_bytes(args.x.dtype)));
-}
+template void entry(const SumRows&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(column_warps * 32)
 template <class Terms>
 void sum_columns(const char* name, const Terms& source, std::int64_t rows, std::int64_t width,
                  const ColumnTargets<typename Terms::Element, Terms::sums>& out,
-                 typename Terms::Element* parts, Stream stream) {
+                 typename Terms::Element* parts) {
   using T = typename Terms::Element;
   constexpr int sums = Terms::sums;
   if (width == 0) return;
@@ -119,8 +119,7 @@ void sum_columns(const char* name, const Terms& source, std::int64_t rows, std::
   const auto how = [&](std::int64_t along_y) {
     return simt::Launch{.name = name,
                         .grid = dim3(tiles, static_cast<unsigned>(along_y)),
-                        .block = column_warps * 32,
-                        .stream = stream};
+                        .block = column_warps * 32};
   };
   if (slices == 1) {
     simt::launch(how(1), column_sums<Terms>, source, rows, std::max<std::int64_t>(1, rows), width,

@@ -2,7 +2,6 @@
 /// How work on rows is cut into tasks. Every cut depends on sizes, never on the number of threads.
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 
 namespace refrain::kernels::cpu {
@@ -35,9 +34,8 @@ class RowBlocks {
   }
   /// Elements between the sums of two blocks; blocks never share a cache line.
   std::int64_t stride() const { return stride_; }
-  std::size_t bytes(std::size_t element_bytes) const {
-    return static_cast<std::size_t>(count() * stride_) * element_bytes;
-  }
+  /// Elements of the sums of all blocks.
+  std::int64_t elements() const { return count() * stride_; }
 
   /// out[c] = sum over blocks of partial[block * stride + c], in rising order.
   template <class T>
@@ -50,7 +48,7 @@ class RowBlocks {
   }
 
  private:
-  /// Bounds the workspace: sums of wide rows are long.
+  /// Bounds the scratch memory: sums of wide rows are long.
   static constexpr std::int64_t max_blocks(std::int64_t width) {
     return std::clamp<std::int64_t>((std::int64_t{1} << 20) / std::max<std::int64_t>(1, width), 1,
                                     256);

@@ -28,11 +28,10 @@ inline RowGrid row_grid(std::int64_t rows, std::int64_t words) {
   return {rows, words, bits};
 }
 
-inline simt::Launch row_launch(const char* name, const RowGrid& grid, Stream stream) {
+inline simt::Launch row_launch(const char* name, const RowGrid& grid) {
   return {.name = name,
           .grid = simt::blocks_for(grid.rows, row_threads >> grid.team_bits),
-          .block = row_threads,
-          .stream = stream};
+          .block = row_threads};
 }
 
 /// One thread's part of a RowGrid.
@@ -66,16 +65,16 @@ __global__ void __launch_bounds__(row_threads) copy_rows(RowGrid grid, Source so
 /// Copies `rows` rows of `row_bytes` to `out`.  `addresses` are those that the source reads.
 template <class Source, class... Addresses>
 void move_rows(const char* name, std::int64_t rows, std::int64_t row_bytes, const Source& source,
-               void* out, Stream stream, Addresses... addresses) {
+               void* out, Addresses... addresses) {
   if (rows == 0 || row_bytes == 0) return;
   if (row_bytes % 16 == 0 &&
       simt::aligned_16(static_cast<const char*>(out), static_cast<const char*>(addresses)...)) {
     const RowGrid grid = row_grid(rows, row_bytes / 16);
-    simt::launch(row_launch(name, grid, stream), copy_rows<Word16, Source>, grid, source,
+    simt::launch(row_launch(name, grid), copy_rows<Word16, Source>, grid, source,
                  static_cast<Word16*>(out));
   } else {
     const RowGrid grid = row_grid(rows, row_bytes / 4);
-    simt::launch(row_launch(name, grid, stream), copy_rows<Word4, Source>, grid, source,
+    simt::launch(row_launch(name, grid), copy_rows<Word4, Source>, grid, source,
                  static_cast<Word4*>(out));
   }
 }

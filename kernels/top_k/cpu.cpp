@@ -13,10 +13,11 @@
 #include <functional>
 #include <limits>
 
-#include "kernels/cpu.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/simd.hpp"
 #include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/top_k.hpp"
 
 namespace refrain::kernels::cpu {
 namespace {
@@ -164,11 +165,12 @@ void write_out(const Candidate<T>* best, const Plan& plan, std::int64_t row, con
 }
 
 template <class T>
-void select(const TopK& args) {
+void select(const TopK& args, Scratch& scratch) {
   const Plan plan(args);
   if (plan.k == 0) return;
-  Candidate<T>* handed_on = args.workspace.as<Candidate<T>>();
-  Candidate<T>* buffers = handed_on + plan.handed_on();
+  Candidate<T>* handed_on = scratch.take<Candidate<T>>(plan.handed_on());
+  Candidate<T>* buffers = scratch.take<Candidate<T>>(threads() * plan.buffer());
+  if (scratch.is_counting()) return;
   const bool whole_rows = plan.segments == 1;
   const auto select_segment = [&](std::int64_t task, int worker) {
     const std::int64_t row = task / plan.segments;
@@ -205,15 +207,11 @@ void select(const TopK& args) {
 
 }  // namespace
 
-void top_k(const TopK& args, Stream) {
-  for_floating<TopK>(args.scores.dtype, [&]<class T>(T) { select<T>(args); });
+template <>
+void kernel(const TopK& args, Scratch& scratch) {
+  for_floating<TopK>(args.scores.dtype, [&]<class T>(T) { select<T>(args, scratch); });
 }
 
-std::size_t top_k_workspace(const TopK& args) {
-  const Plan plan(args);
-  const std::size_t candidate =
-      args.scores.dtype == DType::f64 ? sizeof(Candidate<double>) : sizeof(Candidate<float>);
-  return candidate * static_cast<std::size_t>(plan.handed_on() + threads() * plan.buffer());
-}
+template void entry(const TopK&, ScratchMemory&);
 
 }  // namespace refrain::kernels::cpu

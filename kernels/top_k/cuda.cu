@@ -14,8 +14,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "kernels/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/top_k/top_k.cuh"
+#include "refrain/kernels/top_k.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -57,24 +58,23 @@ TopPlan plan_of(const TopK& args) {
 }
 
 template <class T, int items, bool last>
-void launch_select(const TopPlan& plan, const TopLists& lists, const TopK& args, Stream stream) {
+void launch_select(const TopPlan& plan, const TopLists& lists, const TopK& args) {
   const simt::Launch how{.name = TopK::name,
                          .grid = simt::blocks_for(plan.rows * lists.segments, 1),
-                         .block = top_threads,
-                         .stream = stream};
+                         .block = top_threads};
   simt::launch(how, select_best<T, items, last>, lists, args.scores.as<T>(), args.values.as<T>(),
                args.indices.as<std::int32_t>());
 }
 
 template <class T>
-void select(const TopK& args, Stream stream) {
+void select(const TopK& args, Scratch& scratch) {
   const TopPlan plan = plan_of<T>(args);
   if (plan.k > top_most)
     throw Unsupported(
         concat(TopK::name, ": CUDA selects up to ", top_most, " of a row, got ", plan.k));
-  if (plan.rows == 0 || plan.k == 0) return;
-  std::int32_t* to = args.workspace.as<std::int32_t>();
-  std::int32_t* other = to + plan.first_kept();
+  std::int32_t* to = scratch.take<std::int32_t>(plan.first_kept());
+  std::int32_t* other = scratch.take<std::int32_t>(plan.second_kept());
+  if (scratch.is_counting() || plan.rows == 0 || plan.k == 0) return;
   TopLists lists{.length = plan.length,
                  .from = nullptr,
                  .count = plan.length,
@@ -86,33 +86,27 @@ void select(const TopK& args, Stream stream) {
     lists.segments = plan.segments(lists.count);
     lists.to = to;
     lists.next_count = plan.next(lists.count);
-    launch_select<T, long_items<T>, false>(plan, lists, args, stream);
+    launch_select<T, long_items<T>, false>(plan, lists, args);
     lists.from = to;
     lists.count = lists.next_count;
     std::swap(to, other);
   }
   lists.segments = 1;
   if (lists.count <= top_segment<short_items>) {
-    launch_select<T, short_items, true>(plan, lists, args, stream);
+    launch_select<T, short_items, true>(plan, lists, args);
   } else {
-    launch_select<T, long_items<T>, true>(plan, lists, args, stream);
+    launch_select<T, long_items<T>, true>(plan, lists, args);
   }
 }
 
 }  // namespace
 
-void top_k(const TopK& args, Stream stream) {
-  for_floating<TopK>(args.scores.dtype, [&]<class T>(T) { select<T>(args, stream); });
+template <>
+void kernel(const TopK& args, Scratch& scratch) {
+  for_floating<TopK>(args.scores.dtype, [&]<class T>(T) { select<T>(args, scratch); });
 }
 
-std::size_t top_k_workspace(const TopK& args) {
-  std::int64_t kept = 0;
-  for_floating<TopK>(args.scores.dtype, [&]<class T>(T) {
-    const TopPlan plan = plan_of<T>(args);
-    kept = plan.first_kept() + plan.second_kept();
-  });
-  return sizeof(std::int32_t) * static_cast<std::size_t>(kept);
-}
+template void entry(const TopK&, ScratchMemory&);
 
 }  // namespace REFRAIN_SIMT_BACKEND
 }  // namespace refrain::kernels::cuda

@@ -44,7 +44,7 @@ FAMILIES = {
     "causal_conv": {"tiling", "pointwise", "matmul", "layer_norm"},
     "patch": {"tiling", "pointwise", "matmul", "causal_conv"},
     "conv_norm": {"tiling", "pointwise", "matmul", "layer_norm", "causal_conv", "patch"},
-    "cudnn": set(),
+    "cudnn": {"sum_rows"},
 }
 
 # folder -> (public rooms, repository folders, third-party prefixes) it may include; the longest matching folder counts.

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What the libraries show to those who link them.
 
-The shared library exports names of the namespace refrain and no others, and nothing of the kernels but their table; the static one has
-no strong symbol outside the namespace; and no function that a public header names is hidden, for want of REFRAIN_API.
+The shared library exports names of the namespace refrain and no others, and nothing of the kernels but their table and the error for a
+missing one; the static one has no strong symbol outside the namespace; and no function that a public header names is hidden, for want
+of REFRAIN_API.
 Usage: tests/checks/symbols.py LIBREFRAIN.SO LIBREFRAIN.A INCLUDE_FOLDER
 """
 
@@ -12,7 +13,7 @@ import subprocess
 import sys
 
 DATA = r"(typeinfo for |typeinfo name for |vtable for |guard variable for |TLS (init|wrapper) function for )?"
-PUBLIC = re.compile(DATA + r"refrain::(?!kernels::|cpu::|cuda::)|refrain::kernels::table\(")
+PUBLIC = re.compile(DATA + r"refrain::(?!kernels::|cpu::|cuda::)|refrain::kernels::(table|detail::throw_absent)\(")
 INTERNAL = re.compile(r"refrain::(kernels|cpu|cuda)::")  # namespaces that no public header declares functions in, but for the table
 
 

@@ -17,6 +17,7 @@
 #include "refrain/core/parallel.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/core/tensor.hpp"
+#include "refrain/kernels/run.hpp"
 #include "refrain/kernels/table.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
@@ -139,7 +140,7 @@ TEST_CASE("device: another device without a backend is Unsupported", "[core][dev
   }
   CHECK_THROWS_AS(Tensor({2}, DType::f32, Device::cuda), Unsupported);
   CHECK_THROWS_AS(Tensor({2}, DType::f32).to(Device::cuda), Unsupported);
-  CHECK_THROWS_AS(kernels::table(Device::cuda).multiply({}), Unsupported);
+  CHECK_THROWS_AS(kernels::table(Device::cuda), Unsupported);
   CHECK_THROWS_AS(pool_stats(Device::cuda), Unsupported);
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 /// One problem, posed twice: to the CPU in f64 and to the GPU in f32, with the same numbers.
 ///
-///   CUDA_ENTRY(multiply) {
+///   CUDA_ENTRY(Multiply) {
 ///     const Shape shape{arena.size(5000)};
 ///     return {.a = arena.normal(shape), .b = arena.normal(shape), .out = arena.output("out", shape)};
 ///   }
@@ -20,6 +20,8 @@
 #include <vector>
 
 #include "refrain/core/random.hpp"
+#include "refrain/kernels/matmul.hpp"
+#include "refrain/kernels/run.hpp"
 #include "refrain/kernels/table.hpp"
 #include "support/close.hpp"
 #include "support/skip.hpp"
@@ -34,7 +36,6 @@ class Arena {
       : random_(seed), dtype_(dtype), device_(device) {}
 
   Device device() const { return device_; }
-  const kernels::Table& table() const { return kernels::table(device_); }
 
   /// A size in [1, largest]: one, small ones and the largest come often.
   std::int64_t size(std::int64_t largest) {
@@ -143,15 +144,14 @@ class Arena {
     return coin() ? output(std::move(name), shape) : MutableView();
   }
 
-  /// A weight [out,in] as pack_weights lays it out on this device, or nothing where the table has
-  /// none; for products with its transpose or with itself.
+  /// A weight [out,in] as pack_weights lays it out on this device, for products with its transpose
+  /// or with itself.
   View packed(const View& weight, bool transpose) {
-    if (!table().pack_weights || table().packed_bytes == nullptr) return {};
     const std::int64_t depth = weight.shape[transpose ? 1 : 0];
     const std::int64_t columns = weight.shape[transpose ? 0 : 1];
-    const std::size_t bytes = table().packed_bytes(depth, columns, dtype_);
-    Tensor out({static_cast<std::int64_t>(bytes / size_bytes(dtype_))}, dtype_, device_);
-    table().pack_weights({.b = weight, .packed = out.mutable_view(), .transpose_b = transpose});
+    Tensor out({kernels::packed_elements(depth, columns)}, dtype_, device_);
+    kernels::run<kernels::PackWeights>(
+        {.b = weight, .packed = out.mutable_view(), .transpose_b = transpose});
     kept_.push_back(out);
     return kept_.back().view();
   }
@@ -225,35 +225,24 @@ inline void check_outputs(const Arena& cpu, const Arena& gpu, Tolerance toleranc
   }
 }
 
-namespace detail {
-template <class Entry>
-struct ArgsOfEntry;
-template <class Args>
-struct ArgsOfEntry<kernels::Entry<Args>> {
-  using type = Args;
-};
-}  // namespace detail
-
-/// What an entry of the table takes.
-template <class Entry>
-using ArgsOf = typename detail::ArgsOfEntry<Entry>::type;
-
-/// An entry in f32 on `device` against the CPU's in f64 on random problems.
-template <class Args, class Pose>
-void compare_entries(const kernels::Entry<Args>& on_cpu, const kernels::Entry<Args>& entry,
-                     const Pose& pose, Device device, EntryOptions options) {
+/// A kernel in f32 on `device` against one of the CPU in f64 on random problems; both are
+/// callables that take the contract.
+template <class Expected, class Got, class Pose>
+void compare_kernels(const Expected& run_expected, const Got& run, const Pose& pose, Device device,
+                     EntryOptions options) {
   for (int round = 0; round < rounds_of_run(options.rounds); ++round) {
     const std::uint64_t seed = seed_of_run() + static_cast<std::uint64_t>(round);
-    INFO(Args::name << " on " << device << ": REFRAIN_SEED=" << seed
-                    << " poses this problem first");
     Arena expected(seed, DType::f64, Device::cpu);
     Arena got(seed, DType::f32, device);
-    on_cpu(pose(expected));
-    entry(pose(got));
+    const auto problem = pose(expected);
+    INFO(problem.name << " on " << device << ": REFRAIN_SEED=" << seed
+                      << " poses this problem first");
+    run_expected(problem);
+    run(pose(got));
     check_outputs(expected, got, options.tolerance);
     if (!options.same_bits) continue;
     Arena again(seed, DType::f32, device);
-    entry(pose(again));
+    run(pose(again));
     for (std::size_t i = 0; i < got.outputs().size(); ++i) {
       INFO("output " << got.outputs()[i].first << ", computed twice");
       CHECK(same_bytes(got.outputs()[i].second.to(Device::cpu),
@@ -262,48 +251,38 @@ void compare_entries(const kernels::Entry<Args>& on_cpu, const kernels::Entry<Ar
   }
 }
 
-/// The same for an entry of the tables.
-template <class Args, class Pose>
-void compare_entry(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose, Device device,
-                   EntryOptions options) {
-  compare_entries(kernels::table(Device::cpu).*entry, kernels::table(device).*entry, pose, device,
-                  options);
-}
+/// The kernel of the table, as a callable.
+inline constexpr auto of_table = [](const auto& args) { kernels::run(args); };
 
-/// The CUDA entry against the CPU's.
-template <class Args, class Pose>
-void compare_cuda_entry(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose,
-                        EntryOptions options = {}) {
-  if (!(kernels::table(Device::cuda).*entry))
-    REFRAIN_SKIP(concat(Args::name, ": the CUDA table has no such kernel"));
+/// The CUDA kernel against the CPU's.
+template <class Args>
+void compare_cuda_entry(Args (*pose)(Arena&), EntryOptions options = {}) {
+  const kernels::Entry<Args>& entry = kernels::table(Device::cuda).template entry<Args>();
+  if (!entry) REFRAIN_SKIP(concat(Args::name, ": ", entry.absent));
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
-  compare_entry(entry, pose, Device::cuda, options);
+  compare_kernels(of_table, of_table, pose, Device::cuda, options);
 }
 
-/// The CPU entry in f32: the problems are right, and the tolerance holds for f32 sums. Needs no
+/// The CPU kernel in f32: the problems are right, and the tolerance holds for f32 sums. Needs no
 /// GPU.
-template <class Args, class Pose>
-void check_problems(kernels::Entry<Args> kernels::Table::*entry, const Pose& pose,
-                    EntryOptions options = {}) {
+template <class Args>
+void check_problems(Args (*pose)(Arena&), EntryOptions options = {}) {
   options.rounds = std::min(options.rounds, 10);
-  compare_entry(entry, pose, Device::cpu, options);
+  compare_kernels(of_table, of_table, pose, Device::cpu, options);
 }
 
 }  // namespace refrain::test
 
-/// Two test cases for one entry of the table. The body poses a problem: it returns the entry's
-/// arguments.
-#define CUDA_ENTRY(entry) CUDA_ENTRY_WITH(entry, {})
-#define CUDA_ENTRY_WITH(entry, ...)                                                                \
-  static refrain::test::ArgsOf<decltype(refrain::kernels::Table::entry)> pose_##entry(             \
-      refrain::test::Arena& arena);                                                                \
-  static const bool noted_##entry = refrain::test::note_entry(#entry);                             \
-  TEST_CASE("cuda: " #entry " against the CPU", "[cuda][table][sanitize]") {                       \
-    REQUIRE(noted_##entry);                                                                        \
-    refrain::test::compare_cuda_entry(&refrain::kernels::Table::entry, pose_##entry, __VA_ARGS__); \
-  }                                                                                                \
-  TEST_CASE("cuda: the problems for " #entry " are well posed", "[posed]") {                       \
-    refrain::test::check_problems(&refrain::kernels::Table::entry, pose_##entry, __VA_ARGS__);     \
-  }                                                                                                \
-  static refrain::test::ArgsOf<decltype(refrain::kernels::Table::entry)> pose_##entry(             \
-      refrain::test::Arena& arena)
+/// Two test cases for one contract. The body poses a problem: it returns the kernel's arguments.
+#define CUDA_ENTRY(Args) CUDA_ENTRY_WITH(Args, {})
+#define CUDA_ENTRY_WITH(Args, ...)                                                          \
+  static refrain::kernels::Args pose_##Args(refrain::test::Arena& arena);                   \
+  static const bool noted_##Args = refrain::test::note_entry(refrain::kernels::Args::name); \
+  TEST_CASE("cuda: " #Args " against the CPU", "[cuda][table][sanitize]") {                 \
+    REQUIRE(noted_##Args);                                                                  \
+    refrain::test::compare_cuda_entry(pose_##Args, __VA_ARGS__);                            \
+  }                                                                                         \
+  TEST_CASE("cuda: the problems for " #Args " are well posed", "[posed]") {                 \
+    refrain::test::check_problems(pose_##Args, __VA_ARGS__);                                \
+  }                                                                                         \
+  static refrain::kernels::Args pose_##Args(refrain::test::Arena& arena)

@@ -1,12 +1,13 @@
 /// Convolutions.
 
+#include "refrain/kernels/causal_conv.hpp"
 #include "cuda/conv_sizes.hpp"
 
 using namespace refrain;
 using test::ConvSizes;
 using test::paddings;
 
-CUDA_ENTRY(causal_conv_forward) {
+CUDA_ENTRY(CausalConvForward) {
   const ConvSizes s(arena);
   return {.x = arena.normal({s.batch, s.steps, s.in}),
           .w = arena.normal({s.taps, s.in, s.out}, s.scale()),
@@ -16,7 +17,7 @@ CUDA_ENTRY(causal_conv_forward) {
           .padding = arena.one_of(paddings)};
 }
 
-CUDA_ENTRY(causal_conv_backward) {
+CUDA_ENTRY(CausalConvBackward) {
   const ConvSizes s(arena);
   return {.x = arena.normal({s.batch, s.steps, s.in}),
           .w = arena.normal({s.taps, s.in, s.out}, s.scale()),

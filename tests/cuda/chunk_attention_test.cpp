@@ -3,10 +3,11 @@
 #include <cmath>
 
 #include "cuda/arena.hpp"
+#include "refrain/kernels/chunk_attention.hpp"
 
 using namespace refrain;
 
-CUDA_ENTRY(chunk_attention_forward) {
+CUDA_ENTRY(ChunkAttentionForward) {
   const std::int64_t length = arena.size(9), batch = arena.size(40), hidden = arena.size(130),
                      width = arena.size(70);
   return {.first = arena.normal({batch, hidden}),
@@ -19,7 +20,7 @@ CUDA_ENTRY(chunk_attention_forward) {
           .tanh = arena.maybe_output("tanh", {length, batch, width})};
 }
 
-CUDA_ENTRY(chunk_attention_backward) {
+CUDA_ENTRY(ChunkAttentionBackward) {
   const std::int64_t length = arena.size(9), batch = arena.size(40), hidden = arena.size(130),
                      width = arena.size(70);
   return {.first = arena.normal({batch, hidden}),

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "cuda/conv_sizes.hpp"
+#include "refrain/kernels/conv_norm.hpp"
+#include "refrain/kernels/patch.hpp"
 
 using namespace refrain;
 using kernels::Insertion;
@@ -18,7 +20,7 @@ constexpr auto insertions = {Insertion::none, Insertion::serial, Insertion::para
 
 }  // namespace
 
-CUDA_ENTRY(conv_norm_forward) {
+CUDA_ENTRY(ConvNormForward) {
   const ConvSizes s(arena);
   const std::int64_t channels =
       arena.one_of<std::int64_t>({s.in, s.in, 256, 260});  // the last is wider than a tile
@@ -47,7 +49,7 @@ CUDA_ENTRY(conv_norm_forward) {
       .insertion = insertion};
 }
 
-CUDA_ENTRY(conv_norm_at_steps) {
+CUDA_ENTRY(ConvNormAtSteps) {
   const ConvSizes s(arena);
   const std::int64_t channels = s.in, bottleneck = arena.one_of<std::int64_t>({1, 5, 16});
   const std::int64_t chosen = arena.size(9), before = arena.size(20);
@@ -77,7 +79,7 @@ CUDA_ENTRY(conv_norm_at_steps) {
 constexpr std::pair<std::int64_t, std::int64_t> around_shared_limit[] = {
     {160, 40}, {192, 32}, {128, 96}, {96, 128}};
 
-CUDA_ENTRY(conv_norm_backward) {
+CUDA_ENTRY(ConvNormBackward) {
   const ConvSizes s(arena);
   std::int64_t channels = s.in, bottleneck = arena.one_of<std::int64_t>({1, 5, 8, 16});
   if (arena.below(4) == 0) std::tie(channels, bottleneck) = around_shared_limit[arena.below(4)];
@@ -108,7 +110,7 @@ CUDA_ENTRY(conv_norm_backward) {
       .insertion = insertion};
 }
 
-CUDA_ENTRY(conv_norm_at_steps_backward) {
+CUDA_ENTRY(ConvNormAtStepsBackward) {
   const ConvSizes s(arena);
   const std::int64_t channels = s.in, bottleneck = arena.one_of<std::int64_t>({1, 5, 16});
   const std::int64_t chosen = std::min(arena.size(9), s.steps), before = chosen + arena.size(5);

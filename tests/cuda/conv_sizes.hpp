@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "cuda/arena.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/patch.hpp"
 
 namespace refrain::test {
 

@@ -5,6 +5,11 @@
 
 #include "cuda/arena.hpp"
 #include "refrain/core/math_mode.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/matmul.hpp"
+#include "refrain/kernels/recurrent.hpp"
+#include "refrain/kernels/run.hpp"
+#include "refrain/kernels/table.hpp"
 
 using namespace refrain;
 using kernels::Padding;
@@ -84,7 +89,7 @@ kernels::LstmForward pose_lstm(Arena& arena) {
 
 /// A segment and its gradients. What the forward pass saves for the backward pass is left out: the
 /// two implementations save different things.
-cudnn::LstmBackwardFromInputs pose_lstm_backward(Arena& arena) {
+cudnn::LstmBackwardFromInputs pose_LstmBackward(Arena& arena) {
   const LstmSizes s(arena);
   const bool add = arena.coin();
   cudnn::LstmBackwardFromInputs args;
@@ -109,8 +114,7 @@ cudnn::LstmBackwardFromInputs pose_lstm_backward(Arena& arena) {
 }
 
 /// The CPU's two entries as one, as cuDNN's is.
-void lstm_backward_on_cpu(const cudnn::LstmBackwardFromInputs& args, Stream) {
-  const kernels::Table& cpu = kernels::table(Device::cpu);
+void lstm_backward_on_cpu(const cudnn::LstmBackwardFromInputs& args) {
   kernels::LstmForward forward = args.forward;
   kernels::LstmBackward backward = args.backward;
   const Shape& gates_shape = forward.inputs.shape;
@@ -122,14 +126,12 @@ void lstm_backward_on_cpu(const cudnn::LstmBackwardFromInputs& args, Stream) {
   forward.c = c.mutable_view();
   forward.gates = gates.mutable_view();
   forward.c_last = c_last.mutable_view();
-  cpu.lstm_forward(forward);
+  kernels::run(forward);
   backward.h = h.view();
   backward.c = c.view();
   backward.gates = gates.view();
-  cpu.lstm_backward(backward);
+  kernels::run(backward);
 }
-
-constexpr kernels::Entry<cudnn::LstmBackwardFromInputs> cpu_lstm_backward{lstm_backward_on_cpu};
 
 /// A layer with an input's product of its own, and its gradients.
 cudnn::LstmLayerBackward pose_layer(Arena& arena) {
@@ -152,8 +154,7 @@ cudnn::LstmLayerBackward pose_layer(Arena& arena) {
 }
 
 /// inputs = x input_weight^T, the segment, dx = dinputs input_weight, dinput_weight = dinputs^T x.
-void layer_on_cpu(const cudnn::LstmLayerBackward& args, Stream) {
-  const kernels::Table& cpu = kernels::table(Device::cpu);
+void layer_on_cpu(const cudnn::LstmLayerBackward& args) {
   const cudnn::LstmLayer& layer = args.forward;
   const std::int64_t steps = layer.x.shape[0], batch = layer.x.shape[1], hidden = layer.h0.shape[1],
                      rows = steps * batch;
@@ -163,16 +164,16 @@ void layer_on_cpu(const cudnn::LstmLayerBackward& args, Stream) {
     return view;
   };
   Tensor inputs(gates, layer.x.dtype), dinputs(gates, layer.x.dtype);
-  cpu.matmul({.a = as_rows(layer.x),
-              .b = layer.input_weight,
-              .c = as_rows(inputs.mutable_view()),
-              .transpose_b = true});
-  cpu.lstm_forward({.inputs = inputs.view(),
-                    .weight = layer.weight,
-                    .h0 = layer.h0,
-                    .c0 = layer.c0,
-                    .h = layer.h,
-                    .c_last = layer.c_last});
+  kernels::run<kernels::Matmul>({.a = as_rows(layer.x),
+                                 .b = layer.input_weight,
+                                 .c = as_rows(inputs.mutable_view()),
+                                 .transpose_b = true});
+  kernels::run<kernels::LstmForward>({.inputs = inputs.view(),
+                                      .weight = layer.weight,
+                                      .h0 = layer.h0,
+                                      .c0 = layer.c0,
+                                      .h = layer.h,
+                                      .c_last = layer.c_last});
   lstm_backward_on_cpu(
       {.forward = {.inputs = inputs.view(), .weight = layer.weight, .h0 = layer.h0, .c0 = layer.c0},
        .backward = {.weight = layer.weight,
@@ -181,27 +182,30 @@ void layer_on_cpu(const cudnn::LstmLayerBackward& args, Stream) {
                     .dh = args.dh,
                     .dc_last = args.dc_last,
                     .dinputs = dinputs.mutable_view(),
-                    .dweight = args.dweight}},
-      {});
-  cpu.matmul({.a = as_rows(dinputs.view()), .b = layer.input_weight, .c = as_rows(args.dx)});
-  cpu.matmul({.a = as_rows(dinputs.view()),
-              .b = as_rows(layer.x),
-              .c = args.dinput_weight,
-              .transpose_a = true});
+                    .dweight = args.dweight}});
+  kernels::run<kernels::Matmul>(
+      {.a = as_rows(dinputs.view()), .b = layer.input_weight, .c = as_rows(args.dx)});
+  kernels::run<kernels::Matmul>({.a = as_rows(dinputs.view()),
+                                 .b = as_rows(layer.x),
+                                 .c = args.dinput_weight,
+                                 .transpose_a = true});
 }
 
-void layer_by_cudnn(const cudnn::LstmLayerBackward& args, Stream) {
+void layer_by_cudnn(const cudnn::LstmLayerBackward& args) {
   const cudnn::Entries& entries = cudnn::entries();
   cudnn::LstmLayerBackward backward = args;
   const auto bytes = static_cast<std::int64_t>(entries.lstm_reserve_bytes(args.forward));
   Tensor reserve({(bytes + 7) / 8}, DType::f64, Device::cuda);
   backward.forward.reserve = reserve.mutable_view();
-  entries.lstm_layer(backward.forward);
-  entries.lstm_layer_backward(backward);
+  kernels::run(entries.lstm_layer, backward.forward);
+  kernels::run(entries.lstm_layer_backward, backward);
 }
 
-constexpr kernels::Entry<cudnn::LstmLayerBackward> cpu_layer{layer_on_cpu};
-constexpr kernels::Entry<cudnn::LstmLayerBackward> cudnn_layer{layer_by_cudnn};
+/// An entry of cuDNN's as a callable.
+template <class Args>
+auto of_cudnn(const kernels::Entry<Args>& entry) {
+  return [&entry](const Args& args) { kernels::run(entry, args); };
+}
 
 // cuDNN promises equal bits of a recurrent layer for some configurations of cuBLAS only.
 constexpr test::EntryOptions recurrent{.same_bits = false};
@@ -224,14 +228,14 @@ std::string device_properties(int capability) {
 
 TEST_CASE("cuda: cuDNN's convolution against the CPU", "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(causal_conv_forward);
-  test::compare_entries(kernels::table(Device::cpu).causal_conv_forward,
-                        cudnn::entries().causal_conv_forward, pose_forward, Device::cuda, {});
+  test::compare_kernels(test::of_table, of_cudnn(cudnn::entries().causal_conv_forward),
+                        pose_forward, Device::cuda, {});
 }
 
 TEST_CASE("cuda: cuDNN's gradients of a convolution against the CPU", "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(causal_conv_backward);
-  test::compare_entries(kernels::table(Device::cpu).causal_conv_backward,
-                        cudnn::entries().causal_conv_backward, pose_backward, Device::cuda, {});
+  test::compare_kernels(test::of_table, of_cudnn(cudnn::entries().causal_conv_backward),
+                        pose_backward, Device::cuda, {});
 }
 
 TEST_CASE("cuda: cuDNN's convolution and its gradients in tf32 are off by the rounding of factors",
@@ -239,42 +243,39 @@ TEST_CASE("cuda: cuDNN's convolution and its gradients in tf32 are off by the ro
   SKIP_WITHOUT_CUDNN(causal_conv_forward);
   const MathScope scope(MathMode::tf32);
   constexpr test::EntryOptions rounded{.tolerance = {4 * 0x1p-11, 4 * 0x1p-11}, .rounds = 10};
-  test::compare_entries(kernels::table(Device::cpu).causal_conv_forward,
-                        cudnn::entries().causal_conv_forward, pose_forward, Device::cuda, rounded);
-  test::compare_entries(kernels::table(Device::cpu).causal_conv_backward,
-                        cudnn::entries().causal_conv_backward, pose_backward, Device::cuda,
-                        rounded);
+  test::compare_kernels(test::of_table, of_cudnn(cudnn::entries().causal_conv_forward),
+                        pose_forward, Device::cuda, rounded);
+  test::compare_kernels(test::of_table, of_cudnn(cudnn::entries().causal_conv_backward),
+                        pose_backward, Device::cuda, rounded);
 }
 
 TEST_CASE("cuda: cuDNN's lstm_forward against the CPU", "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(lstm_forward);
-  test::compare_entries(kernels::table(Device::cpu).lstm_forward, cudnn::entries().lstm_forward,
-                        pose_lstm, Device::cuda, recurrent);
+  test::compare_kernels(test::of_table, of_cudnn(cudnn::entries().lstm_forward), pose_lstm,
+                        Device::cuda, recurrent);
 }
 
 TEST_CASE("cuda: cuDNN's lstm_backward against the CPU's lstm_forward and lstm_backward",
           "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(lstm_backward);
-  test::compare_entries(cpu_lstm_backward, cudnn::entries().lstm_backward, pose_lstm_backward,
-                        Device::cuda, recurrent);
+  test::compare_kernels(lstm_backward_on_cpu, of_cudnn(cudnn::entries().lstm_backward),
+                        pose_LstmBackward, Device::cuda, recurrent);
 }
 
 TEST_CASE("cuda: cuDNN's LSTM layer and its gradients against products and segments of the CPU",
           "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(lstm_layer);
-  test::compare_entries(cpu_layer, cudnn_layer, pose_layer, Device::cuda, recurrent);
+  test::compare_kernels(layer_on_cpu, layer_by_cudnn, pose_layer, Device::cuda, recurrent);
 }
 
 TEST_CASE("cuda: the problems for cuDNN are well posed", "[posed]") {
-  const kernels::Table& cpu = kernels::table(Device::cpu);
   const test::EntryOptions few{.rounds = 10};
-  test::compare_entries(cpu.causal_conv_forward, cpu.causal_conv_forward, pose_forward, Device::cpu,
+  test::compare_kernels(test::of_table, test::of_table, pose_forward, Device::cpu, few);
+  test::compare_kernels(test::of_table, test::of_table, pose_backward, Device::cpu, few);
+  test::compare_kernels(test::of_table, test::of_table, pose_lstm, Device::cpu, few);
+  test::compare_kernels(lstm_backward_on_cpu, lstm_backward_on_cpu, pose_LstmBackward, Device::cpu,
                         few);
-  test::compare_entries(cpu.causal_conv_backward, cpu.causal_conv_backward, pose_backward,
-                        Device::cpu, few);
-  test::compare_entries(cpu.lstm_forward, cpu.lstm_forward, pose_lstm, Device::cpu, few);
-  test::compare_entries(cpu_lstm_backward, cpu_lstm_backward, pose_lstm_backward, Device::cpu, few);
-  test::compare_entries(cpu_layer, cpu_layer, pose_layer, Device::cpu, few);
+  test::compare_kernels(layer_on_cpu, layer_on_cpu, pose_layer, Device::cpu, few);
 }
 
 TEST_CASE("cudnn: has deterministic engines for the posed convolutions on described GPUs",

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "cuda/arena.hpp"
+#include "refrain/kernels/table.hpp"
 #include "support/goldens.hpp"
 #include "support/support_matrix.hpp"
 

@@ -1,17 +1,18 @@
 /// Rows gathered from a table, and gradients brought back to it.
 
+#include "refrain/kernels/gather.hpp"
 #include "cuda/arena.hpp"
 
 using namespace refrain;
 
-CUDA_ENTRY(gather_rows) {
+CUDA_ENTRY(GatherRows) {
   const std::int64_t items = arena.size(500), width = arena.size(130), count = arena.size(700);
   return {.table = arena.normal({items, width}),
           .ids = arena.ids({count}, items),
           .out = arena.output("out", {count, width})};
 }
 
-CUDA_ENTRY(coalesce_rows) {
+CUDA_ENTRY(CoalesceRows) {
   const std::int64_t count = arena.size(3000), width = arena.size(40);
   const std::int64_t bound = arena.one_of<std::int64_t>({1, 5, 300, 100000, 2147483647});
   std::vector<std::int64_t> ids;
@@ -24,7 +25,7 @@ CUDA_ENTRY(coalesce_rows) {
           .values = arena.output("values", {count, width})};
 }
 
-CUDA_ENTRY(add_rows) {
+CUDA_ENTRY(AddRows) {
   const std::int64_t items = arena.size(400), width = arena.size(70), length = arena.size(items),
                      count = arena.size(length);
   return {.rows = arena.distinct_ids(count, length, items),

@@ -1,10 +1,11 @@
 /// Layer normalization.
 
+#include "refrain/kernels/layer_norm.hpp"
 #include "cuda/arena.hpp"
 
 using namespace refrain;
 
-CUDA_ENTRY(layer_norm_forward) {
+CUDA_ENTRY(LayerNormForward) {
   const std::int64_t rows = arena.size(300), width = arena.size(1030);
   return {.x = arena.normal({rows, width}, 2),
           .gamma = arena.normal({width}),
@@ -15,7 +16,7 @@ CUDA_ENTRY(layer_norm_forward) {
           .epsilon = 1e-3};
 }
 
-CUDA_ENTRY(layer_norm_backward) {
+CUDA_ENTRY(LayerNormBackward) {
   const std::int64_t rows = arena.size(300), width = arena.size(1030);
   return {.gamma = arena.normal({width}),
           .normalized = arena.normal({rows, width}),

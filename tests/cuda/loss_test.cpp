@@ -1,10 +1,11 @@
 /// Losses with their gradients.
 
+#include "refrain/kernels/loss.hpp"
 #include "cuda/arena.hpp"
 
 using namespace refrain;
 
-CUDA_ENTRY(softmax_loss) {
+CUDA_ENTRY(SoftmaxLoss) {
   const std::int64_t rows = arena.size(200), items = arena.size(700), width = arena.size(130);
   return {.hidden = arena.normal({rows, width}),
           .weight = arena.normal({items, width}, 1 / std::sqrt(static_cast<double>(width))),
@@ -18,7 +19,7 @@ CUDA_ENTRY(softmax_loss) {
           .relu = arena.coin()};
 }
 
-CUDA_ENTRY(sampled_softmax_loss) {
+CUDA_ENTRY(SampledSoftmaxLoss) {
   const std::int64_t rows = arena.size(150), items = arena.size(500), samples = arena.size(150),
                      width = arena.size(130);
   const bool corrected = arena.coin();
@@ -37,7 +38,7 @@ CUDA_ENTRY(sampled_softmax_loss) {
           .remove_hits = arena.coin()};
 }
 
-CUDA_ENTRY(pair_loss) {
+CUDA_ENTRY(PairLoss) {
   const std::int64_t batch = arena.size(300), items = arena.size(200), width = arena.size(130);
   return {.user = arena.normal({batch, width}, 1 / std::sqrt(static_cast<double>(width))),
           .table = arena.normal({items, width}),

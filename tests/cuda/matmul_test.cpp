@@ -1,13 +1,15 @@
 /// Matrix products.
 
+#include "refrain/kernels/matmul.hpp"
 #include "cuda/arena.hpp"
 #include "refrain/core/math_mode.hpp"
+#include "refrain/kernels/run.hpp"
 #include "support/tensors.hpp"
 
 using namespace refrain;
 using test::Arena;
 
-CUDA_ENTRY(matmul) {
+CUDA_ENTRY(Matmul) {
   const std::int64_t rows = arena.size(150), columns = arena.size(150), depth = arena.size(400);
   const bool transpose_a = arena.coin(), transpose_b = arena.coin();
   return {.a = arena.normal(transpose_a ? Shape{depth, rows} : Shape{rows, depth}),
@@ -18,7 +20,7 @@ CUDA_ENTRY(matmul) {
           .transpose_b = transpose_b};
 }
 
-CUDA_ENTRY(packed_matmul) {
+CUDA_ENTRY(PackedMatmul) {
   const std::int64_t rows = arena.size(150), columns = arena.size(150), depth = arena.size(400);
   const bool transpose = arena.coin();
   const View weight = arena.normal(transpose ? Shape{columns, depth} : Shape{depth, columns});
@@ -28,18 +30,18 @@ CUDA_ENTRY(packed_matmul) {
           .c = arena.output("c", {rows, columns})};
 }
 
-CUDA_ENTRY(add_outer_products) {
+CUDA_ENTRY(AddOuterProducts) {
   const std::int64_t rows = arena.size(150), columns = arena.size(150), depth = arena.size(40);
   return {.a = arena.normal({depth, rows}),
           .b = arena.normal({depth, columns}),
           .c = arena.changed("c", {rows, columns})};
 }
 
-static const bool noted_pack_weights = test::note_entry("pack_weights");
+static const bool noted_PackWeights = test::note_entry("pack_weights");
 
 TEST_CASE("cuda: pack_weights then packed_matmul by the identity gives the matrix",
           "[cuda][table]") {
-  REQUIRE(noted_pack_weights);
+  REQUIRE(noted_PackWeights);
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   for (const bool transpose : {false, true}) {
     const Tensor weight = test::random_tensor<float>({37, 53}, 5);
@@ -50,7 +52,7 @@ TEST_CASE("cuda: pack_weights then packed_matmul by the identity gives the matri
     Tensor identity = Tensor::zeros({depth, depth}, DType::f32);
     for (std::int64_t i = 0; i < depth; ++i) identity.data<float>()[i * depth + i] = 1;
     const MutableView c = arena.output("c", {depth, columns});
-    arena.table().packed_matmul({.a = arena.given(identity), .packed = packed, .c = c});
+    kernels::run<kernels::PackedMatmul>({.a = arena.given(identity), .packed = packed, .c = c});
     const Tensor got = arena.outputs()[0].second.to(Device::cpu);
     for (std::int64_t row = 0; row < depth; ++row) {
       for (std::int64_t column = 0; column < columns; ++column) {
@@ -64,16 +66,16 @@ TEST_CASE("cuda: pack_weights then packed_matmul by the identity gives the matri
 TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment",
           "[cuda][matmul]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
-  const kernels::Table& gpu = kernels::table(Device::cuda);
-  const kernels::Table& cpu = kernels::table(Device::cpu);
   {
     const Tensor a = test::random_tensor<double>({21, 34}, 1),
                  b = test::random_tensor<double>({34, 13}, 2),
                  bias = test::random_tensor<double>({13}, 3);
     Tensor expected({21, 13}, DType::f64), got({21, 13}, DType::f64, Device::cuda);
-    cpu.matmul({.a = a.view(), .b = b.view(), .bias = bias.view(), .c = expected.mutable_view()});
+    kernels::run<kernels::Matmul>(
+        {.a = a.view(), .b = b.view(), .bias = bias.view(), .c = expected.mutable_view()});
     const Tensor a2 = a.to(Device::cuda), b2 = b.to(Device::cuda), bias2 = bias.to(Device::cuda);
-    gpu.matmul({.a = a2.view(), .b = b2.view(), .bias = bias2.view(), .c = got.mutable_view()});
+    kernels::run<kernels::Matmul>(
+        {.a = a2.view(), .b = b2.view(), .bias = bias2.view(), .c = got.mutable_view()});
     test::check_close<double>(got.to(Device::cpu), test::doubles(expected),
                               test::tolerance::sum<double>);
   }
@@ -81,17 +83,18 @@ TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment
     const Tensor bias = Tensor::from<float>({3}, {1, 2, 3}).to(Device::cuda);
     const Tensor a({5, 0}, DType::f32, Device::cuda), b({0, 3}, DType::f32, Device::cuda);
     Tensor c({5, 3}, DType::f32, Device::cuda);
-    gpu.matmul({.a = a.view(), .b = b.view(), .bias = bias.view(), .c = c.mutable_view()});
+    kernels::run<kernels::Matmul>(
+        {.a = a.view(), .b = b.view(), .bias = bias.view(), .c = c.mutable_view()});
     CHECK(test::doubles(c.to(Device::cpu)) ==
           std::vector<double>{1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3});
-    gpu.matmul({.a = a.view(), .b = b.view(), .c = c.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a.view(), .b = b.view(), .c = c.mutable_view()});
     CHECK(test::doubles(c.to(Device::cpu)) == std::vector<double>(15, 0));
   }
   for (const std::int64_t shift : {1, 2, 3}) {
     const Tensor a = test::random_tensor<float>({20, 16}, 1),
                  b = test::random_tensor<float>({16, 24}, 2);
     Tensor expected({20, 24}, DType::f32);
-    cpu.matmul({.a = a.view(), .b = b.view(), .c = expected.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a.view(), .b = b.view(), .c = expected.mutable_view()});
     // The same matrices, `shift` elements behind an aligned address.
     const auto shifted = [&](const Tensor& host) {
       Tensor room({host.numel() + shift}, DType::f32, Device::cuda);
@@ -101,7 +104,7 @@ TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment
     };
     const Tensor a2 = shifted(a), b2 = shifted(b);
     Tensor got = shifted(Tensor::zeros({20, 24}, DType::f32));
-    gpu.matmul({.a = a2.view(), .b = b2.view(), .c = got.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a2.view(), .b = b2.view(), .c = got.mutable_view()});
     test::check_close<float>(got.to(Device::cpu), test::doubles(expected), test::on_device);
   }
 }
@@ -127,7 +130,7 @@ TEST_CASE("cuda: products of every form in every math mode against the CPU", "[c
                         << transpose_a << " b " << transpose_b << ", bias " << with_bias);
         Arena expected(9, DType::f64, Device::cpu), got(9, DType::f32, Device::cuda);
         for (Arena* arena : {&expected, &got}) {
-          arena->table().matmul(
+          kernels::run<kernels::Matmul>(
               {.a = arena->normal(transpose_a ? Shape{depth, rows} : Shape{rows, depth}),
                .b = arena->normal(transpose_b ? Shape{columns, depth} : Shape{depth, columns}),
                .bias = with_bias ? arena->normal({columns}) : View(),
@@ -143,13 +146,13 @@ TEST_CASE("cuda: products of every form in every math mode against the CPU", "[c
       for (Arena* arena : {&expected, &got}) {
         const View packed = arena->packed(arena->normal({columns, depth}), true);
         const View bias = arena->normal({columns});
-        arena->table().packed_matmul({.a = arena->normal({rows, depth}),
-                                      .packed = packed,
-                                      .bias = bias,
-                                      .c = arena->output("c", {rows, columns})});
-        arena->table().add_outer_products({.a = arena->normal({depth, rows}),
-                                           .b = arena->normal({depth, columns}),
-                                           .c = arena->changed("added", {rows, columns})});
+        kernels::run<kernels::PackedMatmul>({.a = arena->normal({rows, depth}),
+                                             .packed = packed,
+                                             .bias = bias,
+                                             .c = arena->output("c", {rows, columns})});
+        kernels::run<kernels::AddOuterProducts>({.a = arena->normal({depth, rows}),
+                                                 .b = arena->normal({depth, columns}),
+                                                 .c = arena->changed("added", {rows, columns})});
       }
       test::check_outputs(expected, got, allowed);
     }
@@ -164,15 +167,16 @@ TEST_CASE("cuda: f64 products of every form ignore the math mode", "[cuda][matmu
                with_bias = (form & 4) != 0;
     Arena expected(9, DType::f64, Device::cpu), got(9, DType::f64, Device::cuda);
     for (Arena* arena : {&expected, &got}) {
-      arena->table().matmul({.a = arena->normal(transpose_a ? Shape{65, 33} : Shape{33, 65}),
-                             .b = arena->normal(transpose_b ? Shape{17, 65} : Shape{65, 17}),
-                             .bias = with_bias ? arena->normal({17}) : View(),
-                             .c = arena->output("c", {33, 17}),
-                             .transpose_a = transpose_a,
-                             .transpose_b = transpose_b});
-      arena->table().add_outer_products({.a = arena->normal({65, 33}),
-                                         .b = arena->normal({65, 17}),
-                                         .c = arena->changed("added", {33, 17})});
+      kernels::run<kernels::Matmul>(
+          {.a = arena->normal(transpose_a ? Shape{65, 33} : Shape{33, 65}),
+           .b = arena->normal(transpose_b ? Shape{17, 65} : Shape{65, 17}),
+           .bias = with_bias ? arena->normal({17}) : View(),
+           .c = arena->output("c", {33, 17}),
+           .transpose_a = transpose_a,
+           .transpose_b = transpose_b});
+      kernels::run<kernels::AddOuterProducts>({.a = arena->normal({65, 33}),
+                                               .b = arena->normal({65, 17}),
+                                               .c = arena->changed("added", {33, 17})});
     }
     INFO("transposed: a " << transpose_a << " b " << transpose_b << ", bias " << with_bias);
     for (std::size_t i = 0; i < 2; ++i) {
@@ -190,12 +194,12 @@ TEST_CASE("cuda: tf32 and bf16 products are as exact as they say, and exact ones
   const Tensor a = test::random_tensor<double>({size, size}, 1),
                b = test::random_tensor<double>({size, size}, 2);
   Tensor expected({size, size}, DType::f64);
-  kernels::table(Device::cpu).matmul({.a = a.view(), .b = b.view(), .c = expected.mutable_view()});
+  kernels::run<kernels::Matmul>({.a = a.view(), .b = b.view(), .c = expected.mutable_view()});
   const Tensor a2 = a.to(DType::f32).to(Device::cuda), b2 = b.to(DType::f32).to(Device::cuda);
   const auto worst = [&](MathMode mode) {
     const MathScope scope(mode);
     Tensor c({size, size}, DType::f32, Device::cuda);
-    kernels::table(Device::cuda).matmul({.a = a2.view(), .b = b2.view(), .c = c.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a2.view(), .b = b2.view(), .c = c.mutable_view()});
     const std::vector<double> got = test::doubles(c.to(Device::cpu)),
                               want = test::doubles(expected);
     double largest = 0;

@@ -1,6 +1,8 @@
 /// Steps of the external memory.
 
+#include "refrain/kernels/memory.hpp"
 #include "cuda/arena.hpp"
+#include "refrain/kernels/run.hpp"
 
 using namespace refrain;
 using test::Arena;
@@ -43,7 +45,7 @@ kernels::MemoryViews<MutableView> memory_outputs(Arena& arena, const Sizes& s,
 
 }  // namespace
 
-CUDA_ENTRY_WITH(memory_step_forward, {.tolerance = {1e-4, 1e-4}}) {
+CUDA_ENTRY_WITH(MemoryStepForward, {.tolerance = {1e-4, 1e-4}}) {
   const Sizes s(arena);
   return {.interface = arena.normal(s.interface()),
           .before = memory(arena, s),
@@ -51,14 +53,14 @@ CUDA_ENTRY_WITH(memory_step_forward, {.tolerance = {1e-4, 1e-4}}) {
           .read_vectors = arena.output("read_vectors", {s.batch, s.heads, s.word_size})};
 }
 
-CUDA_ENTRY_WITH(memory_step_backward, {.tolerance = {3e-4, 3e-4}}) {
+CUDA_ENTRY_WITH(MemoryStepBackward, {.tolerance = {3e-4, 3e-4}}) {
   const Sizes s(arena);
   // What the step leaves behind comes from the step itself, computed in f64 on the CPU.
   const std::uint64_t seed = static_cast<std::uint64_t>(arena.below(std::int64_t{1} << 40));
   Arena host(seed, DType::f64, Device::cpu);
   const View interface = host.normal(s.interface());
   const kernels::MemoryViews<View> before = memory(host, s);
-  host.table().memory_step_forward(
+  kernels::run<kernels::MemoryStepForward>(
       {.interface = interface,
        .before = before,
        .after = memory_outputs(host, s, ""),

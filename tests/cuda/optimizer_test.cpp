@@ -1,5 +1,6 @@
 /// Parameter updates.
 
+#include "refrain/kernels/optimizer.hpp"
 #include "cuda/arena.hpp"
 
 using namespace refrain;
@@ -36,11 +37,11 @@ kernels::AdamRows pose_rows(test::Arena& arena, std::int64_t most_items) {
 
 }  // namespace
 
-CUDA_ENTRY(adam) { return pose_dense(arena, 70000); }
+CUDA_ENTRY(Adam) { return pose_dense(arena, 70000); }
 
-CUDA_ENTRY(adam_rows) { return pose_rows(arena, 400); }
+CUDA_ENTRY(AdamRows) { return pose_rows(arena, 400); }
 
-CUDA_ENTRY(adam_many) {
+CUDA_ENTRY(AdamMany) {
   std::vector<kernels::Adam> dense;
   std::vector<kernels::AdamRows> sparse;
   for (std::int64_t i = arena.size(70); i > 0; --i) {
@@ -53,7 +54,7 @@ CUDA_ENTRY(adam_many) {
   return {.dense = arena.list(dense), .sparse = arena.list(sparse)};
 }
 
-CUDA_ENTRY(sgd) {
+CUDA_ENTRY(Sgd) {
   const Shape shape{arena.size(70000)};
   const bool momentum = arena.coin();
   return {.parameter = arena.changed("parameter", shape),
@@ -65,7 +66,7 @@ CUDA_ENTRY(sgd) {
           .rates = arena.coin() ? arena.doubles({0.03}) : View()};
 }
 
-CUDA_ENTRY(sgd_rows) {
+CUDA_ENTRY(SgdRows) {
   const std::int64_t items = arena.size(400), width = arena.size(70), length = arena.size(items),
                      count = arena.size(length);
   return {.parameter = arena.changed("parameter", {items, width}),
@@ -76,7 +77,7 @@ CUDA_ENTRY(sgd_rows) {
           .rates = arena.coin() ? arena.doubles({0.03}) : View()};
 }
 
-CUDA_ENTRY(clip_factor) {
+CUDA_ENTRY(ClipFactor) {
   return {.squares = arena.uniform({arena.size(300)}, 0, 3),
           .norm = arena.output("norm", {}),
           .factor = arena.output("factor", {}),

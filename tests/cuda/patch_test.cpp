@@ -1,12 +1,13 @@
 /// Patches.
 
+#include "refrain/kernels/patch.hpp"
 #include "cuda/conv_sizes.hpp"
 
 using namespace refrain;
 using test::patch_gradients;
 using test::patch_weights;
 
-CUDA_ENTRY(patch_forward) {
+CUDA_ENTRY(PatchForward) {
   const std::int64_t rows = arena.size(300), bottleneck = arena.size(20);
   const std::int64_t channels =
       arena.one_of<std::int64_t>({arena.size(130), 256, 260});  // the last is wider than a tile
@@ -16,7 +17,7 @@ CUDA_ENTRY(patch_forward) {
           .bottleneck = arena.maybe_output("bottleneck", {rows, bottleneck})};
 }
 
-CUDA_ENTRY(patch_backward) {
+CUDA_ENTRY(PatchBackward) {
   const std::int64_t rows = arena.size(300), channels = arena.size(130),
                      bottleneck = arena.size(20);
   return {.x = arena.normal({rows, channels}),

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cuda/arena.hpp"
+#include "refrain/kernels/pointwise.hpp"
 
 using namespace refrain;
 using kernels::UnaryFunction;
@@ -13,14 +14,14 @@ constexpr auto functions = {UnaryFunction::relu, UnaryFunction::gelu, UnaryFunct
                             UnaryFunction::tanh};
 }
 
-CUDA_ENTRY(unary_forward) {
+CUDA_ENTRY(UnaryForward) {
   const Shape shape{arena.size(70000)};
   return {.x = arena.normal(shape, 3),
           .y = arena.output("y", shape),
           .function = arena.one_of(functions)};
 }
 
-CUDA_ENTRY(unary_backward) {
+CUDA_ENTRY(UnaryBackward) {
   const Shape shape{arena.size(70000)};
   return {.x = arena.normal(shape, 3),
           .dy = arena.normal(shape),
@@ -28,7 +29,7 @@ CUDA_ENTRY(unary_backward) {
           .function = arena.one_of(functions)};
 }
 
-CUDA_ENTRY(linear_combination) {
+CUDA_ENTRY(LinearCombination) {
   const Shape shape{arena.size(70000)};
   return {.a = arena.normal(shape),
           .b = arena.coin() ? arena.normal(shape) : View(),
@@ -37,14 +38,14 @@ CUDA_ENTRY(linear_combination) {
           .beta = -1.5};
 }
 
-CUDA_ENTRY(multiply) {
+CUDA_ENTRY(Multiply) {
   const Shape shape{arena.size(70000)};
   return {.a = arena.normal(shape),
           .b = arena.normal(arena.coin() ? shape : Shape{1}),
           .out = arena.output("out", shape)};
 }
 
-CUDA_ENTRY(dot) {
+CUDA_ENTRY(Dot) {
   const Shape shape{arena.size(200000)};
   // So that the sum of the products, which cancel, is about one.
   const double deviation =
@@ -54,7 +55,7 @@ CUDA_ENTRY(dot) {
           .out = arena.output("out", {})};
 }
 
-CUDA_ENTRY(dropout) {
+CUDA_ENTRY(Dropout) {
   const Shape shape{arena.size(70000)};
   return {.x = arena.normal(shape),
           .y = arena.output("y", shape),

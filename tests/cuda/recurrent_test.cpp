@@ -1,5 +1,6 @@
 /// Segments of recurrent layers.
 
+#include "refrain/kernels/recurrent.hpp"
 #include "cuda/arena.hpp"
 
 using namespace refrain;
@@ -18,7 +19,7 @@ struct Sizes {
 
 }  // namespace
 
-CUDA_ENTRY(lstm_forward) {
+CUDA_ENTRY(LstmForward) {
   const Sizes s(arena);
   const std::int64_t gates = 4 * s.hidden;
   const View weight = arena.normal({gates, s.hidden}, s.scale());
@@ -34,7 +35,7 @@ CUDA_ENTRY(lstm_forward) {
           .c_last = arena.output("c_last", {s.batch, s.hidden})};
 }
 
-CUDA_ENTRY(lstm_backward) {
+CUDA_ENTRY(LstmBackward) {
   const Sizes s(arena);
   const std::int64_t gates = 4 * s.hidden;
   const View weight = arena.normal({gates, s.hidden}, s.scale());
@@ -57,7 +58,7 @@ CUDA_ENTRY(lstm_backward) {
           .add_dweight = add};
 }
 
-CUDA_ENTRY(gru_forward) {
+CUDA_ENTRY(GruForward) {
   const Sizes s(arena);
   const std::int64_t gates = 3 * s.hidden;
   const GruReset reset = arena.one_of({GruReset::after, GruReset::before});
@@ -75,7 +76,7 @@ CUDA_ENTRY(gru_forward) {
           .reset = reset};
 }
 
-CUDA_ENTRY(gru_backward) {
+CUDA_ENTRY(GruBackward) {
   const Sizes s(arena);
   const std::int64_t gates = 3 * s.hidden;
   const GruReset reset = arena.one_of({GruReset::after, GruReset::before});

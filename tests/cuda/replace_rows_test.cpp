@@ -1,10 +1,11 @@
 /// Rows replaced by one row.
 
+#include "refrain/kernels/replace_rows.hpp"
 #include "cuda/arena.hpp"
 
 using namespace refrain;
 
-CUDA_ENTRY(replace_rows) {
+CUDA_ENTRY(ReplaceRows) {
   const std::int64_t count = arena.size(500), width = arena.size(130);
   return {.x = arena.normal({count, width}),
           .ids = arena.ids({count}, 4),
@@ -13,7 +14,7 @@ CUDA_ENTRY(replace_rows) {
           .id = arena.below(5)};
 }
 
-CUDA_ENTRY(replace_rows_backward) {
+CUDA_ENTRY(ReplaceRowsBackward) {
   const std::int64_t count = arena.size(500), width = arena.size(130);
   return {.ids = arena.ids({count}, 4),
           .dy = arena.normal({count, width}),

@@ -1,10 +1,11 @@
 /// The largest elements of rows.
 
+#include "refrain/kernels/top_k.hpp"
 #include "cuda/arena.hpp"
 
 using namespace refrain;
 
-CUDA_ENTRY_WITH(top_k, {.tolerance = test::tolerance::exact}) {
+CUDA_ENTRY_WITH(TopK, {.tolerance = test::tolerance::exact}) {
   const std::int64_t rows = arena.size(20), items = arena.size(5000),
                      k = arena.size(std::min<std::int64_t>(items, 100));
   // Whole numbers: many are equal.

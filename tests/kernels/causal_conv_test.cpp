@@ -4,7 +4,8 @@
 #include <vector>
 
 #include "conv_sizes.hpp"
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/run.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/tensors.hpp"
@@ -20,8 +21,6 @@ using test::text;
 using test::naive::ConvSizes;
 using test::naive::Values;
 namespace tolerance = test::tolerance;
-
-const kernels::Table& cpu() { return kernels::table(Device::cpu); }
 
 /// Ones and primes, one less, as many and one more than a register tile has rows or columns, a
 /// dilation past the end, even widths, more taps than one product takes, more rows than one block
@@ -55,12 +54,12 @@ void check_forward(const ConvSizes& size, bool with_bias) {
   const Tensor w = random_tensor<T>({size.taps, size.in, size.out}, 2);
   const Tensor bias = random_tensor<T>({size.out}, 3);
   Tensor y = garbage<T>({size.batch, size.steps, size.out});
-  cpu().causal_conv_forward({.x = x.view(),
-                             .w = w.view(),
-                             .bias = with_bias ? bias.view() : View(),
-                             .y = y.mutable_view(),
-                             .dilation = size.dilation,
-                             .padding = padding(size)});
+  kernels::run<kernels::CausalConvForward>({.x = x.view(),
+                                            .w = w.view(),
+                                            .bias = with_bias ? bias.view() : View(),
+                                            .y = y.mutable_view(),
+                                            .dilation = size.dilation,
+                                            .padding = padding(size)});
   test::check_close<T>(y, conv(doubles(x), doubles(w), with_bias ? doubles(bias) : Values(), size),
                        tolerance::sum<T>);
 }
@@ -80,14 +79,15 @@ void check_backward(const ConvSizes& size) {
     Tensor dx = garbage<T>(x.shape());
     Tensor dw = garbage<T>(w.shape());
     Tensor dbias = garbage<T>({size.out});
-    cpu().causal_conv_backward({.x = want_dw ? x.view() : View(),
-                                .w = w.view(),
-                                .dy = dy.view(),
-                                .dx = want_dx ? dx.mutable_view() : MutableView(),
-                                .dw = want_dw ? dw.mutable_view() : MutableView(),
-                                .dbias = want_dbias ? dbias.mutable_view() : MutableView(),
-                                .dilation = size.dilation,
-                                .padding = padding(size)});
+    kernels::run<kernels::CausalConvBackward>(
+        {.x = want_dw ? x.view() : View(),
+         .w = w.view(),
+         .dy = dy.view(),
+         .dx = want_dx ? dx.mutable_view() : MutableView(),
+         .dw = want_dw ? dw.mutable_view() : MutableView(),
+         .dbias = want_dbias ? dbias.mutable_view() : MutableView(),
+         .dilation = size.dilation,
+         .padding = padding(size)});
     if (want_dx) test::check_close<T>(dx, expected.dx, tolerance::sum<T>);
     if (want_dw) test::check_close<T>(dw, expected.dw, tolerance::sum<T>);
     if (want_dbias) test::check_close<T>(dbias, expected.dbias, tolerance::sum<T>);

@@ -5,7 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/chunk_attention.hpp"
+#include "refrain/kernels/run.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_attention.hpp"
@@ -21,8 +22,6 @@ using test::naive::chunk_attention;
 using test::naive::ChunkAttentionResults;
 using test::naive::Values;
 namespace tolerance = test::tolerance;
-
-const kernels::Table& cpu() { return kernels::table(Device::cpu); }
 
 struct Sizes {
   std::int64_t length, batch, hidden, width;
@@ -85,14 +84,15 @@ Forward run_forward(const Case<T>& c, bool saves_alpha, bool saves_tanh) {
   const auto [length, batch, hidden, width] = c.size;
   Forward f{garbage<T>({batch, hidden}), garbage<T>({length, batch}),
             garbage<T>({length, batch, width})};
-  cpu().chunk_attention_forward({.first = c.first.view(),
-                                 .rest = c.rest_view(),
-                                 .weight = c.weight.view(),
-                                 .query = c.query.view(),
-                                 .score = c.score.view(),
-                                 .out = f.out.mutable_view(),
-                                 .alpha = saves_alpha ? f.alpha.mutable_view() : MutableView(),
-                                 .tanh = saves_tanh ? f.tanh.mutable_view() : MutableView()});
+  kernels::run<kernels::ChunkAttentionForward>(
+      {.first = c.first.view(),
+       .rest = c.rest_view(),
+       .weight = c.weight.view(),
+       .query = c.query.view(),
+       .score = c.score.view(),
+       .out = f.out.mutable_view(),
+       .alpha = saves_alpha ? f.alpha.mutable_view() : MutableView(),
+       .tanh = saves_tanh ? f.tanh.mutable_view() : MutableView()});
   return f;
 }
 
@@ -108,18 +108,18 @@ std::vector<Tensor> run_backward(const Case<T>& c, const Forward& f, unsigned ch
   const auto out = [&](std::size_t i) {
     return (choice >> i & 1) != 0 ? found[i].mutable_view() : MutableView();
   };
-  cpu().chunk_attention_backward({.first = c.first.view(),
-                                  .rest = c.rest_view(),
-                                  .weight = c.weight.view(),
-                                  .score = c.score.view(),
-                                  .alpha = f.alpha.view(),
-                                  .tanh = f.tanh.view(),
-                                  .dout = c.dout.view(),
-                                  .dfirst = out(0),
-                                  .drest = c.rest.defined() ? out(1) : MutableView(),
-                                  .dweight = out(2),
-                                  .dquery = out(3),
-                                  .dscore = out(4)});
+  kernels::run<kernels::ChunkAttentionBackward>({.first = c.first.view(),
+                                                 .rest = c.rest_view(),
+                                                 .weight = c.weight.view(),
+                                                 .score = c.score.view(),
+                                                 .alpha = f.alpha.view(),
+                                                 .tanh = f.tanh.view(),
+                                                 .dout = c.dout.view(),
+                                                 .dfirst = out(0),
+                                                 .drest = c.rest.defined() ? out(1) : MutableView(),
+                                                 .dweight = out(2),
+                                                 .dquery = out(3),
+                                                 .dscore = out(4)});
   return found;
 }
 

@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "conv_sizes.hpp"
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/conv_norm.hpp"
+#include "refrain/kernels/patch.hpp"
+#include "refrain/kernels/run.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/tensors.hpp"
@@ -22,8 +24,6 @@ using test::text;
 using test::naive::ConvSizes;
 using test::naive::Values;
 namespace tolerance = test::tolerance;
-
-const kernels::Table& cpu() { return kernels::table(Device::cpu); }
 
 /// One residual half: its inputs as tensors, and what the naive loops make of exactly those values.
 template <class T>
@@ -87,22 +87,23 @@ void check_half_forward(const Half<T>& c, bool saving) {
   Tensor conv = garbage<T>(c.x.shape());
   Tensor bottleneck = garbage<T>(c.bottleneck_shape());
   const auto saved = [&](Tensor& tensor) { return saving ? tensor.mutable_view() : MutableView(); };
-  cpu().conv_norm_forward({.x = c.x.view(),
-                           .w = c.w.view(),
-                           .bias = c.bias.view(),
-                           .gamma = c.gamma.view(),
-                           .beta = c.beta.view(),
-                           .residual = c.with_residual ? c.residual.view() : View(),
-                           .patch = c.patch_views(),
-                           .y = y.mutable_view(),
-                           .normalized = saved(normalized),
-                           .inv_std = saved(inv_std),
-                           .conv = saved(conv),
-                           .bottleneck = c.patched() ? saved(bottleneck) : MutableView(),
-                           .epsilon = c.epsilon,
-                           .dilation = c.size.dilation,
-                           .padding = padding(c.size),
-                           .insertion = c.insertion});
+  kernels::run<kernels::ConvNormForward>(
+      {.x = c.x.view(),
+       .w = c.w.view(),
+       .bias = c.bias.view(),
+       .gamma = c.gamma.view(),
+       .beta = c.beta.view(),
+       .residual = c.with_residual ? c.residual.view() : View(),
+       .patch = c.patch_views(),
+       .y = y.mutable_view(),
+       .normalized = saved(normalized),
+       .inv_std = saved(inv_std),
+       .conv = saved(conv),
+       .bottleneck = c.patched() ? saved(bottleneck) : MutableView(),
+       .epsilon = c.epsilon,
+       .dilation = c.size.dilation,
+       .padding = padding(c.size),
+       .insertion = c.insertion});
   const test::naive::HalfResult expected = c.expected();
   test::check_close<T>(y, expected.y, tolerance::sum<T>);
   if (!saving) return;
@@ -158,25 +159,25 @@ void check_half_backward(const Half<T>& c, const std::vector<unsigned>& choices)
     const bool needs_x =
         (choice & dw) != 0 || (c.insertion == Insertion::parallel && (choice & ddown) != 0);
     const bool needs_conv = c.insertion == Insertion::serial && (choice & ddown) != 0;
-    cpu().conv_norm_backward({.x = needs_x ? c.x.view() : View(),
-                              .w = c.w.view(),
-                              .gamma = c.gamma.view(),
-                              .beta = c.beta.view(),
-                              .patch = c.patch_views(),
-                              .normalized = normalized.view(),
-                              .inv_std = inv_std.view(),
-                              .conv = needs_conv ? conv.view() : View(),
-                              .bottleneck = c.patched() ? bottleneck.view() : View(),
-                              .dy = dy.view(),
-                              .dx = out(0),
-                              .dw = out(1),
-                              .dbias = out(2),
-                              .dgamma = out(3),
-                              .dbeta = out(4),
-                              .dpatch = {out(5), out(6), out(7), out(8)},
-                              .dilation = c.size.dilation,
-                              .padding = padding(c.size),
-                              .insertion = c.insertion});
+    kernels::run<kernels::ConvNormBackward>({.x = needs_x ? c.x.view() : View(),
+                                             .w = c.w.view(),
+                                             .gamma = c.gamma.view(),
+                                             .beta = c.beta.view(),
+                                             .patch = c.patch_views(),
+                                             .normalized = normalized.view(),
+                                             .inv_std = inv_std.view(),
+                                             .conv = needs_conv ? conv.view() : View(),
+                                             .bottleneck = c.patched() ? bottleneck.view() : View(),
+                                             .dy = dy.view(),
+                                             .dx = out(0),
+                                             .dw = out(1),
+                                             .dbias = out(2),
+                                             .dgamma = out(3),
+                                             .dbeta = out(4),
+                                             .dpatch = {out(5), out(6), out(7), out(8)},
+                                             .dilation = c.size.dilation,
+                                             .padding = padding(c.size),
+                                             .insertion = c.insertion});
     const std::vector<const Values*> results{
         &expected.dx,           &expected.dw,         &expected.dbias,           &expected.dgamma,
         &expected.dbeta,        &expected.patch.down, &expected.patch.down_bias, &expected.patch.up,

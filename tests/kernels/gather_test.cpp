@@ -1,6 +1,7 @@
 /// Rows gathered, coalesced and added, against loops in double, and the same bytes for any number of threads.
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/gather.hpp"
+#include "refrain/kernels/run.hpp"
 #include "row_sizes.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
@@ -10,11 +11,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-namespace {
-
-const kernels::Table& table() { return kernels::table(Device::cpu); }
-
-}  // namespace
+namespace {}  // namespace
 
 TEMPLATE_TEST_CASE("gather_rows: copies the named rows", "[kernel][gather]", float, double) {
   using T = TestType;
@@ -23,7 +20,8 @@ TEMPLATE_TEST_CASE("gather_rows: copies the named rows", "[kernel][gather]", flo
     const Tensor ids = random_ids(count, 13, 2);
     const auto got = same_for_any_threads([&, count = count, width = width] {
       Tensor out = garbage<T>({count, width});
-      table().gather_rows({.table = from.view(), .ids = ids.view(), .out = out.mutable_view()});
+      kernels::run<kernels::GatherRows>(
+          {.table = from.view(), .ids = ids.view(), .out = out.mutable_view()});
       return std::vector<Tensor>{out};
     });
     check_close<T>(got[0], naive::gather(doubles(from), integers(ids), width), tolerance::exact);
@@ -43,10 +41,10 @@ TEMPLATE_TEST_CASE("coalesce_rows: sums by id in rising order of ids", "[kernel]
       const Tensor dy = random_tensor<T>({count, width}, 4);
       const auto got = same_for_any_threads([&, count = count, width = width] {
         Tensor rows = Tensor::full({count}, -9, DType::i32), values = garbage<T>({count, width});
-        table().coalesce_rows({.ids = ids.view(),
-                               .dy = dy.view(),
-                               .rows = rows.mutable_view(),
-                               .values = values.mutable_view()});
+        kernels::run<kernels::CoalesceRows>({.ids = ids.view(),
+                                             .dy = dy.view(),
+                                             .rows = rows.mutable_view(),
+                                             .values = values.mutable_view()});
         return std::vector<Tensor>{rows, values};
       });
       std::vector<std::int32_t> expected_rows;
@@ -70,10 +68,10 @@ TEST_CASE("coalesce_rows: adds in the order of positions", "[kernel][gather]") {
   const Tensor ids = Tensor::from<std::int32_t>({6}, {4, 4, 2, 4, 2, 2});
   const Tensor dy = Tensor::from<float>({6, 1}, {1.0f, 1e8f, 1e8f, -1e8f, -1e8f, 1.0f});
   Tensor rows({6}, DType::i32), values({6, 1}, DType::f32);
-  table().coalesce_rows({.ids = ids.view(),
-                         .dy = dy.view(),
-                         .rows = rows.mutable_view(),
-                         .values = values.mutable_view()});
+  kernels::run<kernels::CoalesceRows>({.ids = ids.view(),
+                                       .dy = dy.view(),
+                                       .rows = rows.mutable_view(),
+                                       .values = values.mutable_view()});
   CHECK(integers(rows) == std::vector<std::int32_t>{2, 4, -1, -1, -1, -1});
   CHECK(doubles(values) == std::vector<double>{1, 0, 0, 0, 0, 0});
 }
@@ -82,17 +80,17 @@ TEST_CASE("coalesce_rows: rows of negative ids are left out", "[kernel][gather]"
   const Tensor ids = Tensor::from<std::int32_t>({7}, {-1, 5, 3, -1, 5, -1, 0});
   const Tensor dy = Tensor::from<float>({7, 2}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14});
   Tensor rows({7}, DType::i32), values = garbage<float>({7, 2});
-  table().coalesce_rows({.ids = ids.view(),
-                         .dy = dy.view(),
-                         .rows = rows.mutable_view(),
-                         .values = values.mutable_view()});
+  kernels::run<kernels::CoalesceRows>({.ids = ids.view(),
+                                       .dy = dy.view(),
+                                       .rows = rows.mutable_view(),
+                                       .values = values.mutable_view()});
   CHECK(integers(rows) == std::vector<std::int32_t>{0, 3, 5, -1, -1, -1, -1});
   CHECK(doubles(values) == std::vector<double>{13, 14, 5, 6, 12, 14, 0, 0, 0, 0, 0, 0, 0, 0});
   const Tensor none = Tensor::full({7}, -1, DType::i32);
-  table().coalesce_rows({.ids = none.view(),
-                         .dy = dy.view(),
-                         .rows = rows.mutable_view(),
-                         .values = values.mutable_view()});
+  kernels::run<kernels::CoalesceRows>({.ids = none.view(),
+                                       .dy = dy.view(),
+                                       .rows = rows.mutable_view(),
+                                       .values = values.mutable_view()});
   CHECK(integers(rows) == std::vector<std::int32_t>(7, -1));
   CHECK(doubles(values) == std::vector<double>(14, 0));
 }
@@ -111,7 +109,8 @@ TEMPLATE_TEST_CASE("add_rows: adds to the named rows and leaves the others", "[k
     const Tensor before = random_tensor<T>({vocabulary, width}, 6);
     const auto got = same_for_any_threads([&] {
       Tensor to = before.clone();
-      table().add_rows({.rows = rows.view(), .values = values.view(), .to = to.mutable_view()});
+      kernels::run<kernels::AddRows>(
+          {.rows = rows.view(), .values = values.view(), .to = to.mutable_view()});
       return std::vector<Tensor>{to};
     });
     std::vector<double> expected = doubles(before);

@@ -1,11 +1,15 @@
 /// Instruction set levels of the CPU kernels.
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <span>
 #include <string>
 
 #include "refrain/core/isa.hpp"
-#include "refrain/kernels/table.hpp"
+#include "refrain/core/tensor.hpp"
+#include "refrain/kernels/matmul.hpp"
+#include "refrain/kernels/run.hpp"
 #include "support/catch.hpp"
 
 using namespace refrain;
@@ -16,9 +20,14 @@ TEST_CASE("isa: the level in use is the one that was asked for, and its kernels 
   const char* const asked = std::getenv("REFRAIN_ISA");
   if (asked != nullptr && *asked != '\0') CHECK(level == asked);
   const std::map<std::string, std::size_t> vector_bytes{{"baseline", 16}, {"v3", 32}, {"v4", 64}};
-  // A packed panel of one column is one vector wide; how wide that is for "native" depends on the
-  // machine.
-  const std::size_t bytes = kernels::table(Device::cpu).packed_bytes(1, 1, DType::f32);
+  // A packed panel of one column is one vector wide, which is the distance between two rows; how
+  // wide that is for "native" depends on the machine.
+  const Tensor column = Tensor::from<float>({2, 1}, {1, 2});
+  Tensor packed = Tensor::zeros({kernels::packed_elements(2, 1)}, DType::f32);
+  kernels::run<kernels::PackWeights>({.b = column.view(), .packed = packed.mutable_view()});
+  const std::span<const float> elements = packed.span<float>();
+  const auto second = std::find(elements.begin(), elements.end(), 2.0f);
+  const std::size_t bytes = sizeof(float) * static_cast<std::size_t>(second - elements.begin());
   const auto known = vector_bytes.find(level);
 #if defined(__x86_64__)
   if (known != vector_bytes.end()) CHECK(bytes == known->second);

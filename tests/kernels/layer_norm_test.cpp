@@ -1,6 +1,7 @@
 /// Layer normalization against loops in double, and the same bytes for any number of threads.
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/layer_norm.hpp"
+#include "refrain/kernels/run.hpp"
 #include "row_sizes.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
@@ -10,11 +11,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-namespace {
-
-const kernels::Table& table() { return kernels::table(Device::cpu); }
-
-}  // namespace
+namespace {}  // namespace
 
 TEMPLATE_TEST_CASE("layer_norm: forward is the naive loop", "[kernel][layer_norm]", float, double) {
   using T = TestType;
@@ -36,7 +33,7 @@ TEMPLATE_TEST_CASE("layer_norm: forward is the naive loop", "[kernel][layer_norm
         args.inv_std = inv_std.mutable_view();
       }
       args.epsilon = epsilon;
-      table().layer_norm_forward(args);
+      kernels::run(args);
       return std::vector<Tensor>{y, normalized, inv_std};
     };
     const auto got = same_for_any_threads([&] { return run(true); });
@@ -87,7 +84,7 @@ TEMPLATE_TEST_CASE("layer_norm: backward is the naive chain rule", "[kernel][lay
       if (want_dx) args.dx = got_dx.mutable_view();
       if (want_sums) args.dgamma = got_dgamma.mutable_view();
       if (want_sums) args.dbeta = got_dbeta.mutable_view();
-      table().layer_norm_backward(args);
+      kernels::run(args);
       return std::vector<Tensor>{got_dx, got_dgamma, got_dbeta};
     };
     const auto got = same_for_any_threads([&] { return run(true, true); });

@@ -3,7 +3,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/loss.hpp"
+#include "refrain/kernels/run.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_loss.hpp"
@@ -19,8 +20,6 @@ using test::random_ids;
 using test::random_tensor;
 using test::naive::Values;
 namespace tolerance = test::tolerance;
-
-const kernels::Table& cpu() { return kernels::table(Device::cpu); }
 
 struct SoftmaxCase {
   std::int64_t rows, channels, items;
@@ -48,16 +47,16 @@ void check_softmax(const SoftmaxCase& c, const Tensor& targets, double deviation
     const auto out = [&](unsigned bit, Tensor& tensor) {
       return (choice & bit) != 0 ? tensor.mutable_view() : MutableView();
     };
-    cpu().softmax_loss({.hidden = hidden.view(),
-                        .weight = weight.view(),
-                        .bias = c.with_bias ? bias.view() : View(),
-                        .targets = targets.view(),
-                        .loss = loss.mutable_view(),
-                        .dhidden = out(1, dhidden),
-                        .dweight = out(2, dweight),
-                        .dbias = out(4, dbias),
-                        .ignored = c.ignored,
-                        .relu = c.relu});
+    kernels::run<kernels::SoftmaxLoss>({.hidden = hidden.view(),
+                                        .weight = weight.view(),
+                                        .bias = c.with_bias ? bias.view() : View(),
+                                        .targets = targets.view(),
+                                        .loss = loss.mutable_view(),
+                                        .dhidden = out(1, dhidden),
+                                        .dweight = out(2, dweight),
+                                        .dbias = out(4, dbias),
+                                        .ignored = c.ignored,
+                                        .relu = c.relu});
     test::check_close<T>(loss, {expected.loss}, tolerance::sum<T>);
     if ((choice & 1) != 0) test::check_close<T>(dhidden, expected.dhidden, tolerance::sum<T>);
     if ((choice & 2) != 0) test::check_close<T>(dweight, expected.dweight, tolerance::sum<T>);
@@ -98,19 +97,20 @@ void check_sampled(const SampledCase& c, const Tensor& targets, const Tensor& ne
     const auto out = [&](unsigned bit, Tensor& tensor) {
       return (choice & bit) != 0 ? tensor.mutable_view() : MutableView();
     };
-    cpu().sampled_softmax_loss({.hidden = hidden.view(),
-                                .weight = weight.view(),
-                                .bias = c.with_bias ? bias.view() : View(),
-                                .targets = targets.view(),
-                                .negatives = negatives.view(),
-                                .log_q_true = c.corrected ? log_q_true.view() : View(),
-                                .log_q_negative = c.corrected ? log_q_negative.view() : View(),
-                                .loss = loss.mutable_view(),
-                                .dhidden = out(1, dhidden),
-                                .dweight_rows = out(2, dweight),
-                                .dbias_rows = out(4, dbias),
-                                .ignored = c.ignored,
-                                .remove_hits = c.remove_hits});
+    kernels::run<kernels::SampledSoftmaxLoss>(
+        {.hidden = hidden.view(),
+         .weight = weight.view(),
+         .bias = c.with_bias ? bias.view() : View(),
+         .targets = targets.view(),
+         .negatives = negatives.view(),
+         .log_q_true = c.corrected ? log_q_true.view() : View(),
+         .log_q_negative = c.corrected ? log_q_negative.view() : View(),
+         .loss = loss.mutable_view(),
+         .dhidden = out(1, dhidden),
+         .dweight_rows = out(2, dweight),
+         .dbias_rows = out(4, dbias),
+         .ignored = c.ignored,
+         .remove_hits = c.remove_hits});
     test::check_close<T>(loss, {expected.loss}, tolerance::sum<T>);
     if ((choice & 1) != 0) test::check_close<T>(dhidden, expected.dhidden, tolerance::sum<T>);
     if ((choice & 2) != 0) test::check_close<T>(dweight, expected.dweight_rows, tolerance::sum<T>);
@@ -169,11 +169,11 @@ TEMPLATE_TEST_CASE("softmax_loss: large scores neither overflow nor vanish", "[k
   const Tensor targets = random_ids(6, 300, 3);
   Tensor loss = garbage<TestType>({});
   Tensor dhidden = garbage<TestType>(hidden.shape());
-  cpu().softmax_loss({.hidden = hidden.view(),
-                      .weight = weight.view(),
-                      .targets = targets.view(),
-                      .loss = loss.mutable_view(),
-                      .dhidden = dhidden.mutable_view()});
+  kernels::run<kernels::SoftmaxLoss>({.hidden = hidden.view(),
+                                      .weight = weight.view(),
+                                      .targets = targets.view(),
+                                      .loss = loss.mutable_view(),
+                                      .dhidden = dhidden.mutable_view()});
   const test::naive::SoftmaxLoss expected = test::naive::softmax_loss(
       doubles(hidden), doubles(weight), {}, integers(targets), 8, -1, false);
   REQUIRE(expected.loss > 1000);
@@ -218,12 +218,12 @@ TEMPLATE_TEST_CASE("sampled_softmax_loss: every candidate is a hit, and scores f
   for (const Tensor& negatives : {hits, Tensor({0}, DType::i32)}) {
     Tensor loss = garbage<TestType>({});
     Tensor dhidden = garbage<TestType>({4, 1});
-    cpu().sampled_softmax_loss({.hidden = far.view(),
-                                .weight = ones.view(),
-                                .targets = targets.view(),
-                                .negatives = negatives.view(),
-                                .loss = loss.mutable_view(),
-                                .dhidden = dhidden.mutable_view()});
+    kernels::run<kernels::SampledSoftmaxLoss>({.hidden = far.view(),
+                                               .weight = ones.view(),
+                                               .targets = targets.view(),
+                                               .negatives = negatives.view(),
+                                               .loss = loss.mutable_view(),
+                                               .dhidden = dhidden.mutable_view()});
     CHECK(loss.item() == 0);
     for (const double value : doubles(dhidden)) CHECK(value == 0);
   }

@@ -1,6 +1,7 @@
 /// Matrix product against the triple loop in double.
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/matmul.hpp"
+#include "refrain/kernels/run.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
@@ -31,7 +32,7 @@ void check_matmul(const Case& size, bool transpose_a, bool transpose_b, bool wit
     if (with_bias) args.bias = bias.view();
     args.transpose_a = transpose_a;
     args.transpose_b = transpose_b;
-    kernels::table(Device::cpu).matmul(args);
+    kernels::run(args);
     return std::vector<Tensor>{c};
   });
   const auto expected =
@@ -69,7 +70,7 @@ TEST_CASE("matmul: a row of the result does not notice NaN in other rows", "[ker
   const Tensor b = random_tensor<float>({9, 21}, 2);
   const auto run = [&] {
     Tensor c({40, 21}, DType::f32);
-    kernels::table(Device::cpu).matmul({.a = a.view(), .b = b.view(), .c = c.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a.view(), .b = b.view(), .c = c.mutable_view()});
     return c;
   };
   const Tensor before = run();

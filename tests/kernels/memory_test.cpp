@@ -5,7 +5,8 @@
 #include <cmath>
 #include <vector>
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/memory.hpp"
+#include "refrain/kernels/run.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_memory_batch.hpp"
@@ -65,11 +66,10 @@ Parts empty_parts(const Size& size) {
 template <class T>
 Parts step(const Size& size, const Tensor& interface, const Parts& before) {
   Parts after = empty_parts<T>(size);
-  kernels::table(Device::cpu)
-      .memory_step_forward({.interface = interface.view(),
-                            .before = views(before),
-                            .after = mutable_views(after),
-                            .read_vectors = after[6].mutable_view()});
+  kernels::run<kernels::MemoryStepForward>({.interface = interface.view(),
+                                            .before = views(before),
+                                            .after = mutable_views(after),
+                                            .read_vectors = after[6].mutable_view()});
   return after;
 }
 
@@ -79,14 +79,13 @@ std::vector<Tensor> step_back(const Size& size, const Tensor& interface, const P
                               const Parts& after, const Parts& dafter) {
   Tensor dinterface = garbage<T>(size.interface());
   Parts dbefore = empty_parts<T>(size);
-  kernels::table(Device::cpu)
-      .memory_step_backward({.interface = interface.view(),
-                             .before = views(before),
-                             .after = views(after),
-                             .dafter = views(dafter),
-                             .dread_vectors = dafter[6].view(),
-                             .dinterface = dinterface.mutable_view(),
-                             .dbefore = mutable_views(dbefore)});
+  kernels::run<kernels::MemoryStepBackward>({.interface = interface.view(),
+                                             .before = views(before),
+                                             .after = views(after),
+                                             .dafter = views(dafter),
+                                             .dread_vectors = dafter[6].view(),
+                                             .dinterface = dinterface.mutable_view(),
+                                             .dbefore = mutable_views(dbefore)});
   return {dinterface, dbefore[0], dbefore[1], dbefore[2], dbefore[3], dbefore[4], dbefore[5]};
 }
 
@@ -205,15 +204,14 @@ TEMPLATE_TEST_CASE("memory_step: absent gradients are zero and unwanted ones are
       Tensor out = garbage<T>(expected[wanted].shape());
       std::array<MutableView, parts> to{};
       to[wanted] = out.mutable_view();
-      kernels::table(Device::cpu)
-          .memory_step_backward({.interface = interface.view(),
-                                 .before = views(before),
-                                 .after = views(after),
-                                 .dafter = {upstream[0], upstream[1], upstream[2], upstream[3],
-                                            upstream[4], upstream[5]},
-                                 .dread_vectors = upstream[6],
-                                 .dinterface = to[0],
-                                 .dbefore = {to[1], to[2], to[3], to[4], to[5], to[6]}});
+      kernels::run<kernels::MemoryStepBackward>(
+          {.interface = interface.view(),
+           .before = views(before),
+           .after = views(after),
+           .dafter = {upstream[0], upstream[1], upstream[2], upstream[3], upstream[4], upstream[5]},
+           .dread_vectors = upstream[6],
+           .dinterface = to[0],
+           .dbefore = {to[1], to[2], to[3], to[4], to[5], to[6]}});
       check_close<T>(out, doubles(expected[wanted]), tolerance::exact);
     }
   }

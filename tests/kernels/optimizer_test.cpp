@@ -2,7 +2,8 @@
 
 #include <set>
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/optimizer.hpp"
+#include "refrain/kernels/run.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
@@ -12,8 +13,6 @@ using namespace refrain;
 using namespace refrain::test;
 
 namespace {
-
-const kernels::Table& table() { return kernels::table(Device::cpu); }
 
 const std::int64_t counts[] = {0, 1, 17, 1009, 100003};
 const naive::AdamOptions options[] = {{1e-2, 0.9, 0.999, 1e-8, 0, 0, 1},
@@ -82,7 +81,7 @@ TEMPLATE_TEST_CASE("adam: five steps equal the naive loop", "[kernel][optimizer]
                              .m = m1.mutable_view(),
                              .v = v1.mutable_view()};
           set_options(args, option, step);
-          table().adam(args);
+          kernels::run(args);
         }
         return std::vector<Tensor>{p, m1, v1};
       });
@@ -124,7 +123,7 @@ TEMPLATE_TEST_CASE("adam_rows: named rows move as in adam, others keep their byt
                                .m = m1.mutable_view(),
                                .v = v1.mutable_view()};
         set_options(args, option, 9);
-        table().adam_rows(args);
+        kernels::run(args);
         return std::vector<Tensor>{p, m1, v1};
       });
       check_close<T>(got[0], parameter, tolerance::element<T>);
@@ -154,14 +153,14 @@ TEMPLATE_TEST_CASE("adam_rows: all rows named is adam, bit for bit", "[kernel][o
                        .m = dense_m.mutable_view(),
                        .v = dense_v.mutable_view()};
     set_options(adam, options[1], step);
-    table().adam(adam);
+    kernels::run(adam);
     kernels::AdamRows adam_rows{.parameter = lazy.mutable_view(),
                                 .rows = rows.view(),
                                 .values = gradient.view(),
                                 .m = lazy_m.mutable_view(),
                                 .v = lazy_v.mutable_view()};
     set_options(adam_rows, options[1], step);
-    table().adam_rows(adam_rows);
+    kernels::run(adam_rows);
   }
   CHECK(same_bytes(lazy, dense));
   CHECK(same_bytes(lazy_m, dense_m));
@@ -203,15 +202,15 @@ TEST_CASE("adam_many: every parameter as alone, bit for bit", "[kernel][optimize
     if (i < 3) {
       dense.push_back(
           with_state(kernels::Adam{.gradient = gradients[i].view()}, together[i], step));
-      table().adam(with_state(kernels::Adam{.gradient = gradients[i].view()}, alone[i], step));
+      kernels::run(with_state(kernels::Adam{.gradient = gradients[i].view()}, alone[i], step));
     } else {
       const kernels::AdamRows args{.rows = rows.view(), .values = gradients[i].view()};
       sparse.push_back(with_state(args, together[i], step));
-      table().adam_rows(with_state(args, alone[i], step));
+      kernels::run(with_state(args, alone[i], step));
     }
   }
-  table().adam_many({.dense = dense, .sparse = sparse});
-  table().adam_many({});
+  kernels::run<kernels::AdamMany>({.dense = dense, .sparse = sparse});
+  kernels::run<kernels::AdamMany>({});
   for (std::size_t i = 0; i < 6; ++i) {
     INFO("parameter " << i);
     CHECK(same_bytes(together[i].parameter, alone[i].parameter));
@@ -237,16 +236,16 @@ TEMPLATE_TEST_CASE("sgd: with and without momentum", "[kernel][optimizer]", floa
     const auto got = same_for_any_threads([&] {
       Tensor p = start.clone(), q = start.clone(), speed = Tensor::zeros({count}, dtype_of<T>);
       for (int step = 0; step < 3; ++step) {
-        table().sgd({.parameter = p.mutable_view(),
-                     .gradient = gradient.view(),
-                     .learning_rate = 0.1,
-                     .l2 = 0.01});
-        table().sgd({.parameter = q.mutable_view(),
-                     .gradient = gradient.view(),
-                     .velocity = speed.mutable_view(),
-                     .learning_rate = 0.1,
-                     .momentum = 0.9,
-                     .l2 = 0.01});
+        kernels::run<kernels::Sgd>({.parameter = p.mutable_view(),
+                                    .gradient = gradient.view(),
+                                    .learning_rate = 0.1,
+                                    .l2 = 0.01});
+        kernels::run<kernels::Sgd>({.parameter = q.mutable_view(),
+                                    .gradient = gradient.view(),
+                                    .velocity = speed.mutable_view(),
+                                    .learning_rate = 0.1,
+                                    .momentum = 0.9,
+                                    .l2 = 0.01});
       }
       return std::vector<Tensor>{p, q, speed};
     });
@@ -273,11 +272,11 @@ TEMPLATE_TEST_CASE("sgd_rows: moves the named rows alone", "[kernel][optimizer]"
   }
   const auto got = same_for_any_threads([&] {
     Tensor p = start.clone();
-    table().sgd_rows({.parameter = p.mutable_view(),
-                      .rows = rows.view(),
-                      .values = values.view(),
-                      .learning_rate = 0.1,
-                      .l2 = 0.01});
+    kernels::run<kernels::SgdRows>({.parameter = p.mutable_view(),
+                                    .rows = rows.view(),
+                                    .values = values.view(),
+                                    .learning_rate = 0.1,
+                                    .l2 = 0.01});
     return std::vector<Tensor>{p};
   });
   check_close<T>(got[0], expected, tolerance::element<T>);

@@ -1,6 +1,7 @@
 /// Losses of pairs of items against loops in double, and the same bytes for any number of threads.
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/loss.hpp"
+#include "refrain/kernels/run.hpp"
 #include "row_sizes.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
@@ -10,11 +11,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-namespace {
-
-const kernels::Table& table() { return kernels::table(Device::cpu); }
-
-}  // namespace
+namespace {}  // namespace
 
 TEMPLATE_TEST_CASE("pair_loss: loss and gradients are the naive ones", "[kernel][loss]", float,
                    double) {
@@ -50,14 +47,14 @@ TEMPLATE_TEST_CASE("pair_loss: loss and gradients are the naive ones", "[kernel]
       const auto got = same_for_any_threads([&, rows = rows, width = width] {
         Tensor out = garbage<T>({1}), du = garbage<T>({rows, width}),
                dt = garbage<T>({2 * rows, width});
-        table().pair_loss({.user = user.view(),
-                           .table = items.view(),
-                           .positives = positives.view(),
-                           .negatives = negatives.view(),
-                           .loss = out.mutable_view(),
-                           .duser = du.mutable_view(),
-                           .dtable_rows = dt.mutable_view(),
-                           .kind = kind});
+        kernels::run<kernels::PairLoss>({.user = user.view(),
+                                         .table = items.view(),
+                                         .positives = positives.view(),
+                                         .negatives = negatives.view(),
+                                         .loss = out.mutable_view(),
+                                         .duser = du.mutable_view(),
+                                         .dtable_rows = dt.mutable_view(),
+                                         .kind = kind});
         return std::vector<Tensor>{out, du, dt};
       });
       check_close<T>(got[0], {loss}, tolerance::sum<T>);
@@ -73,12 +70,12 @@ TEST_CASE("pair_loss: scores far apart give finite numbers", "[kernel][loss]") {
   const Tensor first = Tensor::from<std::int32_t>({2}, {0, 0}),
                second = Tensor::from<std::int32_t>({2}, {1, 1});
   Tensor loss({1}, DType::f32), duser({2, 1}, DType::f32);
-  table().pair_loss({.user = user.view(),
-                     .table = items.view(),
-                     .positives = first.view(),
-                     .negatives = second.view(),
-                     .loss = loss.mutable_view(),
-                     .duser = duser.mutable_view()});
+  kernels::run<kernels::PairLoss>({.user = user.view(),
+                                   .table = items.view(),
+                                   .positives = first.view(),
+                                   .negatives = second.view(),
+                                   .loss = loss.mutable_view(),
+                                   .duser = duser.mutable_view()});
   check_close<float>(loss, {1000.0}, tolerance::element<float>);  // mean of 0 and 2000
   check_close<float>(duser, {0.0, -1.0}, tolerance::element<float>);
 }

@@ -3,7 +3,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/patch.hpp"
+#include "refrain/kernels/run.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_conv.hpp"
@@ -16,8 +17,6 @@ using test::doubles;
 using test::garbage;
 using test::random_tensor;
 namespace tolerance = test::tolerance;
-
-const kernels::Table& cpu() { return kernels::table(Device::cpu); }
 
 template <class T>
 struct Case {
@@ -44,10 +43,11 @@ template <class T>
 void check_forward(const Case<T>& c, bool saving) {
   Tensor y = garbage<T>(c.x.shape());
   Tensor bottleneck = garbage<T>({c.rows, c.down.size(1)});
-  cpu().patch_forward({.x = c.x.view(),
-                       .patch = c.views(),
-                       .y = y.mutable_view(),
-                       .bottleneck = saving ? bottleneck.mutable_view() : MutableView()});
+  kernels::run<kernels::PatchForward>(
+      {.x = c.x.view(),
+       .patch = c.views(),
+       .y = y.mutable_view(),
+       .bottleneck = saving ? bottleneck.mutable_view() : MutableView()});
   const test::naive::PatchResult expected = test::naive::patch(doubles(c.x), c.values(), c.rows);
   test::check_close<T>(y, expected.y, tolerance::sum<T>);
   if (saving) test::check_close<T>(bottleneck, expected.bottleneck, tolerance::sum<T>);
@@ -71,12 +71,12 @@ void check_backward(const Case<T>& c, unsigned choice) {
   const auto out = [&](std::size_t i) {
     return (choice >> i & 1) != 0 ? outputs[i].mutable_view() : MutableView();
   };
-  cpu().patch_backward({.x = (choice & 2) != 0 ? c.x.view() : View(),
-                        .patch = c.views(),
-                        .bottleneck = bottleneck.view(),
-                        .dy = dy.view(),
-                        .dx = out(0),
-                        .dpatch = {out(1), out(2), out(3), out(4)}});
+  kernels::run<kernels::PatchBackward>({.x = (choice & 2) != 0 ? c.x.view() : View(),
+                                        .patch = c.views(),
+                                        .bottleneck = bottleneck.view(),
+                                        .dy = dy.view(),
+                                        .dx = out(0),
+                                        .dpatch = {out(1), out(2), out(3), out(4)}});
   const std::vector<const test::naive::Values*> results{
       &expected.dx, &expected.d.down, &expected.d.down_bias, &expected.d.up, &expected.d.up_bias};
   for (std::size_t i = 0; i < outputs.size(); ++i) {

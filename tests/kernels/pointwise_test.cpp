@@ -3,7 +3,8 @@
 #include <functional>
 #include <limits>
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/pointwise.hpp"
+#include "refrain/kernels/run.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
@@ -14,8 +15,6 @@ using namespace refrain::test;
 using kernels::UnaryFunction;
 
 namespace {
-
-const kernels::Table& table() { return kernels::table(Device::cpu); }
 
 const std::int64_t counts[] = {0, 1, 3, 15, 16, 17, 127, 128, 129, 1009, 100003};
 
@@ -42,14 +41,14 @@ const Known functions[] = {
 template <class T>
 Tensor unary(const Tensor& x, UnaryFunction function) {
   Tensor y = garbage<T>(x.shape());
-  table().unary_forward({.x = x.view(), .y = y.mutable_view(), .function = function});
+  kernels::run<kernels::UnaryForward>({.x = x.view(), .y = y.mutable_view(), .function = function});
   return y;
 }
 
 template <class T>
 Tensor unary_gradient(const Tensor& x, const Tensor& dy, UnaryFunction function) {
   Tensor dx = garbage<T>(x.shape());
-  table().unary_backward(
+  kernels::run<kernels::UnaryBackward>(
       {.x = x.view(), .dy = dy.view(), .dx = dx.mutable_view(), .function = function});
   return dx;
 }
@@ -156,19 +155,20 @@ TEMPLATE_TEST_CASE("linear_combination: alpha a + beta b, also in place", "[kern
     const auto got = same_for_any_threads([&] {
       Tensor out = garbage<T>({count}), scaled = garbage<T>({count}), in_a = a.clone(),
              in_b = b.clone();
-      table().linear_combination(
+      kernels::run<kernels::LinearCombination>(
           {.a = a.view(), .b = b.view(), .out = out.mutable_view(), .alpha = 0.75, .beta = -1.5});
-      table().linear_combination({.a = a.view(), .out = scaled.mutable_view(), .alpha = 0.75});
-      table().linear_combination({.a = in_a.view(),
-                                  .b = b.view(),
-                                  .out = in_a.mutable_view(),
-                                  .alpha = 0.75,
-                                  .beta = -1.5});
-      table().linear_combination({.a = a.view(),
-                                  .b = in_b.view(),
-                                  .out = in_b.mutable_view(),
-                                  .alpha = 0.75,
-                                  .beta = -1.5});
+      kernels::run<kernels::LinearCombination>(
+          {.a = a.view(), .out = scaled.mutable_view(), .alpha = 0.75});
+      kernels::run<kernels::LinearCombination>({.a = in_a.view(),
+                                                .b = b.view(),
+                                                .out = in_a.mutable_view(),
+                                                .alpha = 0.75,
+                                                .beta = -1.5});
+      kernels::run<kernels::LinearCombination>({.a = a.view(),
+                                                .b = in_b.view(),
+                                                .out = in_b.mutable_view(),
+                                                .alpha = 0.75,
+                                                .beta = -1.5});
       return std::vector<Tensor>{out, scaled, in_a, in_b};
     });
     check_close<T>(got[0], both, tolerance::element<T>);
@@ -187,7 +187,7 @@ TEMPLATE_TEST_CASE("multiply: element by element", "[kernel][pointwise]", float,
     for (std::size_t i = 0; i < va.size(); ++i) expected.push_back(va[i] * vb[i]);
     const auto got = same_for_any_threads([&] {
       Tensor out = garbage<T>({count});
-      table().multiply({.a = a.view(), .b = b.view(), .out = out.mutable_view()});
+      kernels::run<kernels::Multiply>({.a = a.view(), .b = b.view(), .out = out.mutable_view()});
       return std::vector<Tensor>{out};
     });
     check_close<T>(got[0], expected, tolerance::element<T>);
@@ -200,19 +200,20 @@ TEST_CASE("dropout: a shift moves the position", "[kernel][pointwise]") {
        {std::int64_t{0}, std::int64_t{5}, std::int64_t{1} << 40, std::int64_t{-3}}) {
     Tensor expected = garbage<float>({1000}), got = garbage<float>({1000});
     const Tensor shift = Tensor::from<std::int64_t>({1}, {moved});
-    table().dropout({.x = x.view(),
-                     .y = expected.mutable_view(),
-                     .keep = 0.5,
-                     .seed = 3,
-                     .stream = 4,
-                     .position = std::uint64_t{100} + static_cast<std::uint64_t>(moved)});
-    table().dropout({.x = x.view(),
-                     .y = got.mutable_view(),
-                     .keep = 0.5,
-                     .seed = 3,
-                     .stream = 4,
-                     .position = 100,
-                     .shift = shift.view()});
+    kernels::run<kernels::Dropout>(
+        {.x = x.view(),
+         .y = expected.mutable_view(),
+         .keep = 0.5,
+         .seed = 3,
+         .stream = 4,
+         .position = std::uint64_t{100} + static_cast<std::uint64_t>(moved)});
+    kernels::run<kernels::Dropout>({.x = x.view(),
+                                    .y = got.mutable_view(),
+                                    .keep = 0.5,
+                                    .seed = 3,
+                                    .stream = 4,
+                                    .position = 100,
+                                    .shift = shift.view()});
     CHECK(same_bytes(got, expected));
   }
 }
@@ -225,8 +226,10 @@ TEMPLATE_TEST_CASE("multiply: by one element", "[kernel][pointwise]", float, dou
     for (double& value : expected) value *= doubles(factor)[0];
     const auto got = same_for_any_threads([&] {
       Tensor out = garbage<T>({count}), in_place = a.clone();
-      table().multiply({.a = a.view(), .b = factor.view(), .out = out.mutable_view()});
-      table().multiply({.a = in_place.view(), .b = factor.view(), .out = in_place.mutable_view()});
+      kernels::run<kernels::Multiply>(
+          {.a = a.view(), .b = factor.view(), .out = out.mutable_view()});
+      kernels::run<kernels::Multiply>(
+          {.a = in_place.view(), .b = factor.view(), .out = in_place.mutable_view()});
       return std::vector<Tensor>{out, in_place};
     });
     check_close<T>(got[0], expected, tolerance::element<T>);
@@ -241,8 +244,8 @@ TEMPLATE_TEST_CASE("dot: inner product and plain sum", "[kernel][pointwise]", fl
     const auto va = doubles(a), vb = doubles(b);
     const auto got = same_for_any_threads([&] {
       Tensor product = garbage<T>({1}), sum = garbage<T>({1});
-      table().dot({.a = a.view(), .b = b.view(), .out = product.mutable_view()});
-      table().dot({.a = a.view(), .out = sum.mutable_view()});
+      kernels::run<kernels::Dot>({.a = a.view(), .b = b.view(), .out = product.mutable_view()});
+      kernels::run<kernels::Dot>({.a = a.view(), .out = sum.mutable_view()});
       return std::vector<Tensor>{product, sum};
     });
     check_close<T>(got[0], {std::inner_product(va.begin(), va.end(), vb.begin(), 0.0)},
@@ -261,12 +264,12 @@ TEMPLATE_TEST_CASE("dropout: keeps what the words of Philox say", "[kernel][poin
     for (const double keep : {0.1, 0.5, 0.9, 1.0}) {
       const auto got = same_for_any_threads([&] {
         Tensor y = garbage<T>({count});
-        table().dropout({.x = x.view(),
-                         .y = y.mutable_view(),
-                         .keep = keep,
-                         .seed = seed,
-                         .stream = stream,
-                         .position = position});
+        kernels::run<kernels::Dropout>({.x = x.view(),
+                                        .y = y.mutable_view(),
+                                        .keep = keep,
+                                        .seed = seed,
+                                        .stream = stream,
+                                        .position = position});
         return std::vector<Tensor>{y};
       });
       std::vector<double> expected;
@@ -290,21 +293,25 @@ TEST_CASE("pointwise: an output may be an input", "[kernel][pointwise]") {
   const Tensor x = random_tensor<float>({1009}, 12), dy = random_tensor<float>({1009}, 13);
   for (const Known& known : functions) {
     Tensor y = x.clone(), dx = dy.clone();
-    table().unary_forward({.x = y.view(), .y = y.mutable_view(), .function = known.function});
+    kernels::run<kernels::UnaryForward>(
+        {.x = y.view(), .y = y.mutable_view(), .function = known.function});
     CHECK(same_bytes(y, unary<float>(x, known.function)));
-    table().unary_backward(
+    kernels::run<kernels::UnaryBackward>(
         {.x = x.view(), .dy = dx.view(), .dx = dx.mutable_view(), .function = known.function});
     CHECK(same_bytes(dx, unary_gradient<float>(x, dy, known.function)));
   }
   Tensor apart({1009}, DType::f32), in_place = x.clone();
-  table().dropout({.x = x.view(), .y = apart.mutable_view(), .keep = 0.5, .seed = 3});
-  table().dropout({.x = in_place.view(), .y = in_place.mutable_view(), .keep = 0.5, .seed = 3});
+  kernels::run<kernels::Dropout>(
+      {.x = x.view(), .y = apart.mutable_view(), .keep = 0.5, .seed = 3});
+  kernels::run<kernels::Dropout>(
+      {.x = in_place.view(), .y = in_place.mutable_view(), .keep = 0.5, .seed = 3});
   CHECK(same_bytes(in_place, apart));
 }
 
 TEST_CASE("pointwise: integers are refused", "[kernel][pointwise]") {
   const Tensor a = Tensor::zeros({3}, DType::i32);
   Tensor out({3}, DType::i32);
-  CHECK_THROWS_MATCHES(table().multiply({.a = a.view(), .b = a.view(), .out = out.mutable_view()}),
-                       DTypeError, message_contains("multiply: expected f32 or f64, got i32"));
+  CHECK_THROWS_MATCHES(
+      kernels::run<kernels::Multiply>({.a = a.view(), .b = a.view(), .out = out.mutable_view()}),
+      DTypeError, message_contains("multiply: expected f32 or f64, got i32"));
 }

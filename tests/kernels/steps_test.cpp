@@ -1,6 +1,7 @@
 /// One time step of sequences, and the same bytes for any number of threads.
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/steps.hpp"
+#include "refrain/kernels/run.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
@@ -9,11 +10,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-namespace {
-
-const kernels::Table& table() { return kernels::table(Device::cpu); }
-
-}  // namespace
+namespace {}  // namespace
 
 TEMPLATE_TEST_CASE("select_step: picks a step, and its gradient puts it back", "[kernel][steps]",
                    float, double) {
@@ -27,8 +24,9 @@ TEMPLATE_TEST_CASE("select_step: picks a step, and its gradient puts it back", "
     for (const std::int64_t step : {std::int64_t{0}, steps / 2, steps - 1}) {
       const auto got = same_for_any_threads([&] {
         Tensor y = garbage<T>({batch, width}), dx = garbage<T>(shape);
-        table().select_step({.x = x.view(), .y = y.mutable_view(), .step = step});
-        table().select_step_backward({.dy = dy.view(), .dx = dx.mutable_view(), .step = step});
+        kernels::run<kernels::SelectStep>({.x = x.view(), .y = y.mutable_view(), .step = step});
+        kernels::run<kernels::SelectStepBackward>(
+            {.dy = dy.view(), .dx = dx.mutable_view(), .step = step});
         return std::vector<Tensor>{y, dx};
       });
       std::vector<double> y, dx(x_values.size());

@@ -1,6 +1,7 @@
 /// Column sums against loops in double, and the same bytes for any number of threads.
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/sum_rows.hpp"
+#include "refrain/kernels/run.hpp"
 #include "row_sizes.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
@@ -10,11 +11,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-namespace {
-
-const kernels::Table& table() { return kernels::table(Device::cpu); }
-
-}  // namespace
+namespace {}  // namespace
 
 TEMPLATE_TEST_CASE("sum_rows: column sums", "[kernel][sum_rows]", float, double) {
   using T = TestType;
@@ -23,7 +20,7 @@ TEMPLATE_TEST_CASE("sum_rows: column sums", "[kernel][sum_rows]", float, double)
     const Tensor x = random_tensor<T>({rows, width}, 9);
     const auto got = same_for_any_threads([&, width = width] {
       Tensor out = garbage<T>({width});
-      table().sum_rows({.x = x.view(), .out = out.mutable_view()});
+      kernels::run<kernels::SumRows>({.x = x.view(), .out = out.mutable_view()});
       return std::vector<Tensor>{out};
     });
     check_close<T>(got[0], naive::column_sums(doubles(x), rows, width), tolerance::sum<T>);

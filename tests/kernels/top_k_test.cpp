@@ -2,7 +2,8 @@
 
 #include <limits>
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/run.hpp"
+#include "refrain/kernels/top_k.hpp"
 #include "row_sizes.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
@@ -18,10 +19,9 @@ template <class T>
 std::vector<Tensor> top_k(const Tensor& scores, std::int64_t k) {
   Tensor values = garbage<T>({scores.size(0), k});
   Tensor indices = Tensor::full({scores.size(0), k}, -9, DType::i32);
-  kernels::table(Device::cpu)
-      .top_k({.scores = scores.view(),
-              .values = values.mutable_view(),
-              .indices = indices.mutable_view()});
+  kernels::run<kernels::TopK>({.scores = scores.view(),
+                               .values = values.mutable_view(),
+                               .indices = indices.mutable_view()});
   return {values, indices};
 }
 

@@ -2,6 +2,8 @@
 #include <vector>
 
 #include "refrain/autograd/gradcheck.hpp"
+#include "refrain/kernels/run.hpp"
+#include "refrain/kernels/steps.hpp"
 #include "refrain/ops/pointwise.hpp"
 #include "refrain/ops/steps.hpp"
 #include "support/catch.hpp"
@@ -46,11 +48,11 @@ TEMPLATE_TEST_CASE("steps: kernels against naive loops", "[kernel]", float, doub
       Tensor swapped = garbage<T>({batch, steps, width});
       Tensor added = garbage<T>({steps, batch, width});
       Tensor sums = garbage<T>({spans_count, batch, width});
-      const kernels::Table& table = kernels::table(Device::cpu);
-      table.swap_axes({.x = x.view(), .y = swapped.mutable_view()});
-      table.add_spans(
+      kernels::run<kernels::SwapAxes>({.x = x.view(), .y = swapped.mutable_view()});
+      kernels::run<kernels::AddSpans>(
           {.x = x.view(), .spans = spans.view(), .ends = ids.view(), .y = added.mutable_view()});
-      table.sum_spans({.dy = x.view(), .ends = ids.view(), .dspans = sums.mutable_view()});
+      kernels::run<kernels::SumSpans>(
+          {.dy = x.view(), .ends = ids.view(), .dspans = sums.mutable_view()});
       return std::vector<Tensor>{swapped, added, sums};
     });
     double worst = 0;

@@ -4,12 +4,13 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/cuda.hpp"
+#include "refrain/kernels/chunk_attention.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_attention.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -96,15 +97,15 @@ std::vector<DeviceArray<T>> empty_gradients(const Size& s) {
 template <class T>
 Forward<T> run_forward(const Case<T>& c, bool saves_alpha, bool saves_tanh) {
   Forward<T> f = empty_results<T>(c.size);
-  cuda::chunk_attention_forward({.first = c.first.view(),
-                                 .rest = c.rest_view(),
-                                 .weight = c.weight.view(),
-                                 .query = c.query.view(),
-                                 .score = c.score.view(),
-                                 .out = f.out.mutable_view(),
-                                 .alpha = saves_alpha ? f.alpha.mutable_view() : MutableView(),
-                                 .tanh = saves_tanh ? f.tanh.mutable_view() : MutableView()},
-                                {});
+  run_emulated<kernels::ChunkAttentionForward>(
+      {.first = c.first.view(),
+       .rest = c.rest_view(),
+       .weight = c.weight.view(),
+       .query = c.query.view(),
+       .score = c.score.view(),
+       .out = f.out.mutable_view(),
+       .alpha = saves_alpha ? f.alpha.mutable_view() : MutableView(),
+       .tanh = saves_tanh ? f.tanh.mutable_view() : MutableView()});
   return f;
 }
 
@@ -115,19 +116,18 @@ std::vector<DeviceArray<T>> run_backward(const Case<T>& c, const Forward<T>& f, 
   const auto out = [&](std::size_t i) {
     return (choice >> i & 1) != 0 ? found[i].mutable_view() : MutableView();
   };
-  run_entry(cuda::chunk_attention_backward, cuda::chunk_attention_backward_workspace,
-            kernels::ChunkAttentionBackward{.first = c.first.view(),
-                                            .rest = c.rest_view(),
-                                            .weight = c.weight.view(),
-                                            .score = c.score.view(),
-                                            .alpha = f.alpha.view(),
-                                            .tanh = f.tanh.view(),
-                                            .dout = c.dout.view(),
-                                            .dfirst = out(0),
-                                            .drest = c.size.length > 1 ? out(1) : MutableView(),
-                                            .dweight = out(2),
-                                            .dquery = out(3),
-                                            .dscore = out(4)});
+  run_emulated(kernels::ChunkAttentionBackward{.first = c.first.view(),
+                                               .rest = c.rest_view(),
+                                               .weight = c.weight.view(),
+                                               .score = c.score.view(),
+                                               .alpha = f.alpha.view(),
+                                               .tanh = f.tanh.view(),
+                                               .dout = c.dout.view(),
+                                               .dfirst = out(0),
+                                               .drest = c.size.length > 1 ? out(1) : MutableView(),
+                                               .dweight = out(2),
+                                               .dquery = out(3),
+                                               .dscore = out(4)});
   return found;
 }
 

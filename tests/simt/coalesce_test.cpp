@@ -2,13 +2,14 @@
 
 #include <algorithm>
 
-#include "kernels/cuda.hpp"
 #include "kernels/gather/radix_sort.cuh"
+#include "refrain/kernels/gather.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -29,11 +30,10 @@ template <class T>
 Coalesced<T> coalesce(const DeviceArray<std::int32_t>& ids, const DeviceArray<T>& dy,
                       const Shape& shape, int offset = 0) {
   Coalesced<T> out(shape, offset);
-  run_entry<kernels::CoalesceRows>(cuda::coalesce_rows, cuda::coalesce_rows_workspace,
-                                   {.ids = ids.view(),
-                                    .dy = dy.view(),
-                                    .rows = out.rows.mutable_view(),
-                                    .values = out.values.mutable_view()});
+  run_emulated<kernels::CoalesceRows>({.ids = ids.view(),
+                                       .dy = dy.view(),
+                                       .rows = out.rows.mutable_view(),
+                                       .values = out.values.mutable_view()});
   return out;
 }
 
@@ -137,7 +137,7 @@ TEST_CASE("cuda sort: ids with their positions, tiles of one batch and of severa
       DeviceArray<std::int32_t> counts({cuda::sort_counts(grid)});
       cuda::sort_ids("sort", grid, ids.data(), reinterpret_cast<std::uint64_t*>(pairs.data()),
                      reinterpret_cast<std::uint64_t*>(other.data()),
-                     reinterpret_cast<std::uint32_t*>(counts.data()), {});
+                     reinterpret_cast<std::uint32_t*>(counts.data()));
       std::vector<std::int64_t> positions;
       for (const std::int64_t pair : pairs.span()) positions.push_back(pair & 0xffffffff);
       CHECK(positions == order);
@@ -148,7 +148,6 @@ TEST_CASE("cuda sort: ids with their positions, tiles of one batch and of severa
 TEST_CASE("cuda coalesce_rows: refuses what it cannot number", "[simt][coalesce]") {
   DeviceArray<float> one({1});
   const View many{one.data(), {std::int64_t{1} << 31}, DType::i32, Device::cuda};
-  CHECK_THROWS_MATCHES(cuda::coalesce_rows({.ids = many, .dy = one.view()}, {}), Unsupported,
-                       message_contains("fewer than 2^31 ids"));
-  CHECK_THROWS_AS(cuda::coalesce_rows_workspace({.ids = many, .dy = one.view()}), Unsupported);
+  CHECK_THROWS_MATCHES(run_emulated<kernels::CoalesceRows>({.ids = many, .dy = one.view()}),
+                       Unsupported, message_contains("fewer than 2^31 ids"));
 }

@@ -4,14 +4,16 @@
 #include <string>
 #include <vector>
 
-#include "kernels/causal_conv/tap_column_limit.hpp"
-#include "kernels/cuda.hpp"
 #include "refrain/core/math_mode.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/conv_norm.hpp"
+#include "refrain/kernels/patch.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_conv.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -112,19 +114,16 @@ void check_conv(const ConvSizes& size, const Options<T>& options = {}) {
   const std::vector<Expected> expected{
       {x.view().shape, d.dx}, {w.view().shape, d.dw}, {{size.out}, d.dbias}};
   check_outputs<T>(expected, options, [&](Outputs<T>& outputs) {
-    const kernels::CausalConvBackward args{.x = outputs.wanted(1) ? x.view() : View(),
-                                           .w = w.view(),
-                                           .dy = dy.view(),
-                                           .dx = outputs[0],
-                                           .dw = outputs[1],
-                                           .dbias = outputs[2],
-                                           .dilation = size.dilation,
-                                           .padding = padding(size)};
-    options.column_bytes == 0
-        ? run_entry(cuda::causal_conv_backward, cuda::causal_conv_backward_workspace, args)
-        : run_entry(cuda::causal_conv_backward_in_slices,
-                    cuda::causal_conv_backward_in_slices_workspace, args,
-                    cuda::TapColumnLimit{options.column_bytes});
+    kernels::CausalConvBackward args{.x = outputs.wanted(1) ? x.view() : View(),
+                                     .w = w.view(),
+                                     .dy = dy.view(),
+                                     .dx = outputs[0],
+                                     .dw = outputs[1],
+                                     .dbias = outputs[2],
+                                     .dilation = size.dilation,
+                                     .padding = padding(size)};
+    if (options.column_bytes != 0) args.max_gathered_bytes = options.column_bytes;
+    run_emulated(args);
   });
 }
 
@@ -217,11 +216,8 @@ void check_half(const HalfSizes& sizes, bool same, Insertion insertion,
       args.bottleneck = bottleneck.view();
       args.dpatch = {outputs[5], outputs[6], outputs[7], outputs[8]};
     }
-    options.column_bytes == 0
-        ? run_entry(cuda::conv_norm_backward, cuda::conv_norm_backward_workspace, args)
-        : run_entry(cuda::conv_norm_backward_in_slices,
-                    cuda::conv_norm_backward_in_slices_workspace, args,
-                    cuda::TapColumnLimit{options.column_bytes});
+    if (options.column_bytes != 0) args.max_gathered_bytes = options.column_bytes;
+    run_emulated(args);
   });
 }
 
@@ -247,7 +243,7 @@ void check_patch(std::int64_t rows, std::int64_t channels, std::int64_t width,
                                       .dy = dy.view(),
                                       .dx = outputs[0],
                                       .dpatch = {outputs[1], outputs[2], outputs[3], outputs[4]}};
-    run_entry(cuda::patch_backward, cuda::patch_backward_workspace, args);
+    run_emulated(args);
   });
 }
 

@@ -1,7 +1,11 @@
 /// Convolutions, the fused half of a residual block and patches on CUDA, emulated, against loops
 /// in double.
 
+#include "kernels/causal_conv/cuda.hpp"
 #include "kernels/matmul/product_scratch.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/conv_norm.hpp"
+#include "refrain/kernels/patch.hpp"
 #include "simt/conv_problems.hpp"
 
 using namespace refrain;
@@ -60,10 +64,10 @@ TEMPLATE_TEST_CASE("cuda causal_conv: something may be added, also what y holds"
     for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += added.doubles()[i];
     for_each_order([&] {
       DeviceArray<T> y = problem.output(), in_place = problem.output();
-      cuda::convolve(problem.args(y), added.view(), {});
+      cuda::convolve(problem.args(y), added.view());
       check_close<T>(y.span(), expected, tolerance::sum<T>);
       std::copy(added.span().begin(), added.span().end(), in_place.data());
-      cuda::convolve(problem.args(in_place), in_place.view(), {});
+      cuda::convolve(problem.args(in_place), in_place.view());
       CHECK(same_bytes(y, in_place));
     });
   }
@@ -79,13 +83,13 @@ TEST_CASE("cuda causal_conv: on tensor cores", "[simt][conv]") {
       const ConvProblem<float> problem(c);
       for_each_order([&] {
         DeviceArray<float> y = problem.output();
-        cuda::causal_conv_forward(problem.args(y), {});
+        run_emulated(problem.args(y));
         check_close<float>(y.span(), problem.expected, tolerance_of<float>(mode));
         std::vector<float> exact(
             y.span().size());  // no bit of the exact mode's results: the factors were rounded
         const MathScope inner(MathMode::exact);
         DeviceArray<float> z = problem.output();
-        cuda::causal_conv_forward(problem.args(z), {});
+        run_emulated(problem.args(z));
         CHECK_FALSE(same_bytes(y, z));
       });
     }
@@ -100,13 +104,13 @@ TEMPLATE_TEST_CASE("cuda causal_conv: a sequence's results do not depend on its 
       3, 4,  true};  // 133 rows: every sequence lies elsewhere in its tile, some in two
   const ConvProblem<T> problem(c);
   DeviceArray<T> y = problem.output();
-  cuda::causal_conv_forward(problem.args(y), {});
+  run_emulated(problem.args(y));
   for (std::int64_t b = 0; b < c.batch; ++b) {
     DeviceArray<T> x({1, c.steps, c.in}), alone({1, c.steps, c.out});
     std::copy_n(problem.x.data() + b * c.steps * c.in, c.steps * c.in, x.data());
     kernels::CausalConvForward args = problem.args(alone);
     args.x = x.view();
-    cuda::causal_conv_forward(args, {});
+    run_emulated(args);
     CHECK(std::equal(alone.span().begin(), alone.span().end(), y.data() + b * c.steps * c.out));
   }
 }
@@ -186,10 +190,10 @@ TEST_CASE("cuda conv: gathered rows stay within their limit, or are one sequence
           "[simt][conv]") {
   constexpr std::size_t limit = 64 << 20;
   const auto shape = [](Shape of) { return View{nullptr, of, DType::f32, Device::cuda}; };
-  kernels::Scratch of_products(nullptr);
+  kernels::Scratch of_products;
   cuda::take_product_scratch(of_products);
   const auto bytes = [&](std::int64_t batch, std::int64_t steps) {
-    return cuda::causal_conv_forward_workspace(
+    return scratch_bytes<kernels::CausalConvForward>(
                {.x = shape({batch, steps, 256}), .w = shape({3, 256, 256})}) -
            of_products.bytes();
   };
@@ -234,11 +238,10 @@ TEMPLATE_TEST_CASE("cuda patch: forward is the naive loop", "[simt][conv]", floa
       DeviceArray<T> y({rows, channels}, {}, offset), alone({rows, channels}),
           saved({rows, bottleneck});
       kernels::PatchForward args{.x = x.view(), .patch = patch.views(), .y = alone.mutable_view()};
-      run_entry(cuda::patch_forward, cuda::patch_forward_workspace, args);
+      run_emulated(args);
       args.y = y.mutable_view();
       args.bottleneck = saved.mutable_view();
-      const std::int64_t launches =
-          launches_of([&] { run_entry(cuda::patch_forward, cuda::patch_forward_workspace, args); });
+      const std::int64_t launches = launches_of([&] { run_emulated(args); });
       CHECK(launches == (rows == 0 ? 0 : one ? 1 : 3));
       check_close<T>(y.span(), expected.y, tolerance::sum<T>);
       check_close<T>(saved.span(), expected.bottleneck, tolerance::sum<T>);
@@ -257,11 +260,10 @@ TEST_CASE("cuda patch: on tensor cores", "[simt][conv]") {
       const naive::PatchResult expected = naive::patch(x.doubles(), patch.values(), 5);
       for_each_order([&] {
         DeviceArray<float> y({5, channels}), saved({5, 36});
-        cuda::patch_forward({.x = x.view(),
-                             .patch = patch.views(),
-                             .y = y.mutable_view(),
-                             .bottleneck = saved.mutable_view()},
-                            {});
+        run_emulated<kernels::PatchForward>({.x = x.view(),
+                                             .patch = patch.views(),
+                                             .y = y.mutable_view(),
+                                             .bottleneck = saved.mutable_view()});
         check_close<float>(y.span(), expected.y, tolerance_of<float>(mode));
         check_close<float>(saved.span(), expected.bottleneck, tolerance_of<float>(mode));
       });

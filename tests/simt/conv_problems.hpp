@@ -6,14 +6,16 @@
 #include <string>
 #include <vector>
 
-#include "kernels/causal_conv/tap_column_limit.hpp"
-#include "kernels/cuda.hpp"
 #include "refrain/core/math_mode.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+#include "refrain/kernels/conv_norm.hpp"
+#include "refrain/kernels/patch.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_conv.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 namespace refrain::test::convolutions {
 
@@ -77,11 +79,9 @@ struct ConvProblem {
             .padding = c.padding()};
   }
   void run(DeviceArray<T>& y) const {
-    c.column_bytes == 0
-        ? run_entry(cuda::causal_conv_forward, cuda::causal_conv_forward_workspace, args(y))
-        : run_entry(cuda::causal_conv_forward_in_slices,
-                    cuda::causal_conv_forward_in_slices_workspace, args(y),
-                    cuda::TapColumnLimit{c.column_bytes});
+    kernels::CausalConvForward limited = args(y);
+    if (c.column_bytes != 0) limited.max_gathered_bytes = c.column_bytes;
+    run_emulated(limited);
   }
   DeviceArray<T> output() const { return DeviceArray<T>({c.batch, c.steps, c.out}, {}, c.offset); }
 
@@ -185,10 +185,8 @@ struct HalfProblem {
       args.conv = out.conv.mutable_view();
       if (patched()) args.bottleneck = out.bottleneck.mutable_view();
     }
-    c.column_bytes == 0
-        ? run_entry(cuda::conv_norm_forward, cuda::conv_norm_forward_workspace, args)
-        : run_entry(cuda::conv_norm_forward_in_slices, cuda::conv_norm_forward_in_slices_workspace,
-                    args, cuda::TapColumnLimit{c.column_bytes});
+    if (c.column_bytes != 0) args.max_gathered_bytes = c.column_bytes;
+    run_emulated(args);
   }
 
   void check(Tolerance allowed) const {

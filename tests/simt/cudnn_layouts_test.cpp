@@ -55,7 +55,7 @@ TEST_CASE("cuda filter_from_taps: cuDNN's cross-correlation with the filter is o
     const auto w = random_array<float>({extents.taps, extents.in, extents.out}, 2);
     for_each_order([&] {
       DeviceArray<float> filter({extents.out, extents.taps, extents.in});
-      cuda::filter_from_taps(w.data(), extents, filter.data(), {});
+      cuda::filter_from_taps(w.data(), extents, filter.data());
       for (const kernels::Padding padding : {kernels::Padding::causal, kernels::Padding::same}) {
         for (const std::int64_t dilation : {1, 3}) {
           const std::int64_t after = kernels::look_ahead(padding, extents.taps, dilation);
@@ -84,8 +84,8 @@ TEST_CASE("cuda taps_from_filter: undoes filter_from_taps", "[simt][cudnn]") {
     for_each_order([&] {
       DeviceArray<float> filter({extents.out, extents.taps, extents.in});
       DeviceArray<float> back({extents.taps, extents.in, extents.out});
-      cuda::filter_from_taps(w.data(), extents, filter.data(), {});
-      cuda::taps_from_filter(filter.data(), extents, back.data(), {});
+      cuda::filter_from_taps(w.data(), extents, filter.data());
+      cuda::taps_from_filter(filter.data(), extents, back.data());
       CHECK(back.doubles() == w.doubles());
     });
   }
@@ -97,9 +97,9 @@ TEST_CASE("cuda add_to_rows, write_identity: sums of rows and a row, rows of the
   const auto row = random_array<float>({45}, 2);
   for_each_order([&] {
     DeviceArray<float> y({7, 45});
-    cuda::add_to_rows(x.data(), row.data(), 7, 45, y.data(), {});
+    cuda::add_to_rows(x.data(), row.data(), 7, 45, y.data());
     DeviceArray<float> matrix({5, 20});
-    cuda::write_identity(matrix.data(), 10, 5, 20, {});
+    cuda::write_identity(matrix.data(), 10, 5, 20);
     for (std::int64_t r = 0; r < 7; ++r) {
       for (std::int64_t c = 0; c < 45; ++c)
         REQUIRE(y.data()[r * 45 + c] == x.data()[r * 45 + c] + row.data()[c]);

@@ -1,12 +1,13 @@
 /// CUDA kernels that gather rows and add rows to a table, emulated, against plain loops.
 
-#include "kernels/cuda.hpp"
+#include "refrain/kernels/gather.hpp"
 #include "simt/row_cases.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -28,7 +29,8 @@ TEMPLATE_TEST_CASE("cuda gather_rows: copies the rows of the ids", "[simt][gathe
     const auto ids = random_id_array(rows, 11, 2);
     for_each_order([&] {
       DeviceArray<T> out({rows, width}, {}, offset);
-      cuda::gather_rows({.table = table.view(), .ids = ids.view(), .out = out.mutable_view()}, {});
+      run_emulated<kernels::GatherRows>(
+          {.table = table.view(), .ids = ids.view(), .out = out.mutable_view()});
       check_close<T>(out.span(), naive::gather(table.doubles(), ids_of(ids), width),
                      tolerance::exact);
     });
@@ -54,7 +56,8 @@ TEMPLATE_TEST_CASE("cuda add_rows: adds to the named rows alone", "[simt][gather
     }
     for_each_order([&] {
       auto to = random_array<T>(shape, 4, 1, offset);
-      cuda::add_rows({.rows = names.view(), .values = values.view(), .to = to.mutable_view()}, {});
+      run_emulated<kernels::AddRows>(
+          {.rows = names.view(), .values = values.view(), .to = to.mutable_view()});
       check_close<T>(to.span(), expected, tolerance::element<T>);
     });
   });

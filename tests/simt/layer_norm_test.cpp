@@ -1,11 +1,12 @@
 /// Layer normalization on CUDA, emulated, against loops in double.
 
-#include "kernels/cuda.hpp"
+#include "refrain/kernels/layer_norm.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -49,11 +50,11 @@ TEMPLATE_TEST_CASE("cuda layer_norm: forward is the naive loop", "[simt][layer_n
                                      .beta = beta.view(),
                                      .y = alone.mutable_view(),
                                      .epsilon = epsilon<T>()};
-      cuda::layer_norm_forward(args, {});
+      run_emulated(args);
       args.y = y.mutable_view();
       args.normalized = normalized.mutable_view();
       args.inv_std = inv_std.mutable_view();
-      cuda::layer_norm_forward(args, {});
+      run_emulated(args);
       check_close<T>(y.span(), expected.y, tolerance::sum<T>);
       check_close<T>(normalized.span(), expected.normalized, tolerance::sum<T>);
       check_close<T>(inv_std.span(), expected.inv_std, tolerance::sum<T>);
@@ -95,14 +96,14 @@ TEMPLATE_TEST_CASE(
                                       .inv_std = inv_std.view(),
                                       .dy = dy.view()};
       args.dbeta = alone.mutable_view();
-      run_entry(cuda::layer_norm_backward, cuda::layer_norm_backward_workspace, args);
+      run_emulated(args);
       args.dbeta = {};
       args.dx = got_dx.mutable_view();
-      run_entry(cuda::layer_norm_backward, cuda::layer_norm_backward_workspace, args);
+      run_emulated(args);
       check_close<T>(got_dx.span(), dx, tolerance::sum<T>);
       args.dgamma = got_dgamma.mutable_view();
       args.dbeta = got_dbeta.mutable_view();
-      run_entry(cuda::layer_norm_backward, cuda::layer_norm_backward_workspace, args);
+      run_emulated(args);
       check_close<T>(got_dx.span(), dx, tolerance::sum<T>);
       check_close<T>(got_dgamma.span(), dgamma, tolerance::sum<T>);
       check_close<T>(got_dbeta.span(), dbeta, tolerance::sum<T>);

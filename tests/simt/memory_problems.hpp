@@ -8,11 +8,12 @@
 #include <span>
 #include <vector>
 
-#include "kernels/cuda.hpp"
+#include "refrain/kernels/memory.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_memory_batch.hpp"
 #include "support/simt/device_array.hpp"
+#include "support/simt/run_emulated.hpp"
 
 namespace refrain::test::memory_steps {
 
@@ -98,8 +99,7 @@ kernels::MemoryStepForward forward_args(const DeviceArray<T>& interface, const A
 template <class T>
 Arrays<T> step(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before) {
   Arrays<T> after = empty_arrays<T>(size);
-  run_entry(cuda::memory_step_forward, cuda::memory_step_forward_workspace,
-            forward_args(interface, before, after));
+  run_emulated(forward_args(interface, before, after));
   return after;
 }
 
@@ -131,8 +131,7 @@ template <class T>
 Arrays<T> step_back(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before,
                     const Arrays<T>& after, const Arrays<T>& dafter) {
   Arrays<T> out = empty_gradients<T>(size);
-  run_entry(cuda::memory_step_backward, cuda::memory_step_backward_workspace,
-            backward_args(interface, before, after, views(dafter), mutable_views(out)));
+  run_emulated(backward_args(interface, before, after, views(dafter), mutable_views(out)));
   return out;
 }
 

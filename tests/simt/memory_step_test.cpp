@@ -6,9 +6,11 @@
 #include <span>
 #include <vector>
 
-#include "refrain/kernels/table.hpp"
+#include "refrain/kernels/memory.hpp"
+#include "refrain/kernels/run.hpp"
 #include "simt/memory_problems.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 #include "support/tensors.hpp"
 
 using namespace refrain;
@@ -99,8 +101,7 @@ TEMPLATE_TEST_CASE("cuda memory_step: absent gradients are zero and unwanted one
       Arrays<T> out = empty_gradients<T>(size);
       std::array<MutableView, parts> to{};
       to[wanted] = out[wanted].mutable_view();
-      run_entry(cuda::memory_step_backward, cuda::memory_step_backward_workspace,
-                backward_args(interface, before, after, upstream, to));
+      run_emulated(backward_args(interface, before, after, upstream, to));
       CHECK(same_bytes(out[wanted], expected[wanted]));
     }
   }
@@ -201,16 +202,16 @@ TEMPLATE_TEST_CASE(
   constexpr std::int64_t scale = 8 / sizeof(T);
   struct Large {
     Size size;
-    bool workspace;  // even without the words, a block's pieces pass the shared memory of the
-                     // emulated GPU
+    bool scratch;  // even without the words, a block's pieces pass the shared memory of the
+                   // emulated GPU
   };
   // Columns and words past a block's threads; words read where they lie; everything in the
-  // workspace.
+  // scratch memory.
   const Large all[] = {{{1, 2, 300, 2, 0}, false},
                        {{1, 260, 2, 1, 0}, false},
                        {{2, 5, 2500 * scale, 1, 0}, false},
                        {{2, 2, 5500 * scale, 1, 0}, true}};
-  for (const auto& [size, workspace] : all) {
+  for (const auto& [size, scratch] : all) {
     INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads
                     << " heads");
     const auto interface = random_array<T>(size.interface(), 1);
@@ -236,21 +237,19 @@ TEMPLATE_TEST_CASE(
           t[first + 3].mutable_view(), t[first + 4].mutable_view(), t[first + 5].mutable_view()};
     };
     const ThreadCount alone(1);  // ThreadSanitizer does not see how the library's threads meet
-    const kernels::Table& cpu = kernels::table(Device::cpu);
-    cpu.memory_step_forward({.interface = control.view(),
-                             .before = views_of(old),
-                             .after = outputs_of(renewed, 0),
-                             .read_vectors = renewed[6].mutable_view()});
-    cpu.memory_step_backward({.interface = control.view(),
-                              .before = views_of(old),
-                              .after = views_of(renewed),
-                              .dafter = views_of(upstream),
-                              .dread_vectors = upstream[6].view(),
-                              .dinterface = gradients[0].mutable_view(),
-                              .dbefore = outputs_of(gradients, 1)});
+    kernels::run<kernels::MemoryStepForward>({.interface = control.view(),
+                                              .before = views_of(old),
+                                              .after = outputs_of(renewed, 0),
+                                              .read_vectors = renewed[6].mutable_view()});
+    kernels::run<kernels::MemoryStepBackward>({.interface = control.view(),
+                                               .before = views_of(old),
+                                               .after = views_of(renewed),
+                                               .dafter = views_of(upstream),
+                                               .dread_vectors = upstream[6].view(),
+                                               .dinterface = gradients[0].mutable_view(),
+                                               .dbefore = outputs_of(gradients, 1)});
     Arrays<T> after = empty_arrays<T>(size);
-    CHECK((cuda::memory_step_forward_workspace(forward_args(interface, before, after)) > 0) ==
-          workspace);
+    CHECK((scratch_bytes(forward_args(interface, before, after)) > 0) == scratch);
     after = step(size, interface, before);
     const Arrays<T> got = step_back(size, interface, before, after, dafter);
     for (std::size_t i = 0; i < parts; ++i) {
@@ -280,6 +279,6 @@ TEST_CASE("cuda memory_step: refuses what a thread cannot count", "[simt][memory
   const auto view = [](const Shape& shape) { return View{.data = nullptr, .shape = shape}; };
   const kernels::MemoryViews<View> memory{.words = view({1, 1 << 20, 2048}),
                                           .read_weightings = view({1, 1, 1 << 20})};
-  CHECK_THROWS_AS(cuda::memory_step_forward({.before = memory}, {}), Unsupported);
-  CHECK_THROWS_AS(cuda::memory_step_backward_workspace({.before = memory}), Unsupported);
+  CHECK_THROWS_AS(run_emulated<kernels::MemoryStepForward>({.before = memory}), Unsupported);
+  CHECK_THROWS_AS(run_emulated<kernels::MemoryStepBackward>({.before = memory}), Unsupported);
 }

@@ -2,12 +2,13 @@
 
 #include <deque>
 
-#include "kernels/cuda.hpp"
+#include "refrain/kernels/optimizer.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -164,7 +165,7 @@ TEMPLATE_TEST_CASE("cuda adam: the naive loop, with rates by value and from memo
         Posed<T> posed(size, 1, options[with_rates ? 0 : 1], with_rates);
         INFO(posed.text());
         posed.expect_adam();
-        cuda::adam(posed.adam(), {});
+        run_emulated(posed.adam());
         posed.check_parameter();
         posed.check_moments();
       });
@@ -181,7 +182,7 @@ TEMPLATE_TEST_CASE("cuda adam_rows: moves the named rows alone", "[simt][optimiz
         Posed<T> posed(size, 5, options[with_rates ? 0 : 1], with_rates);
         INFO(posed.text());
         posed.expect_adam();
-        cuda::adam_rows(posed.adam_rows(), {});
+        run_emulated(posed.adam_rows());
         posed.check_parameter();
         posed.check_moments();
       });
@@ -214,7 +215,7 @@ TEST_CASE("cuda adam_many: every parameter as alone, more than a launch takes, o
       pose(singles, i);
       pose(doubles, i);
     }
-    cuda::adam_many({.dense = dense, .sparse = sparse}, {});
+    run_emulated<kernels::AdamMany>({.dense = dense, .sparse = sparse});
     const auto check = [](const auto& all) {
       for (const auto& posed : all) {
         INFO(posed.text());
@@ -225,7 +226,7 @@ TEST_CASE("cuda adam_many: every parameter as alone, more than a launch takes, o
     check(singles);
     check(doubles);
   });
-  cuda::adam_many({}, {});
+  run_emulated<kernels::AdamMany>({});
 
   DeviceArray<std::int32_t> integers({3});
   DeviceArray<float> numbers({3}, {1, 2, 3});
@@ -234,7 +235,7 @@ TEST_CASE("cuda adam_many: every parameter as alone, more than a launch takes, o
                                     .m = numbers.mutable_view(),
                                     .v = numbers.mutable_view()},
                                    {.parameter = integers.mutable_view()}};
-  CHECK_THROWS_MATCHES(cuda::adam_many({.dense = refused}, {}), DTypeError,
+  CHECK_THROWS_MATCHES(run_emulated<kernels::AdamMany>({.dense = refused}), DTypeError,
                        message_contains("adam_many: expected f32 or f64, got i32"));
   CHECK(numbers.doubles() == std::vector<double>{1, 2, 3});
 }
@@ -244,27 +245,26 @@ TEMPLATE_TEST_CASE("cuda sgd: with and without momentum, by rows, rates by value
   using T = TestType;
   const DeviceArray<double> rate({1}, {0.05});
   for (const bool with_rates : {false, true}) {
-    const auto run = [&]<class Args>(void (*entry)(const Args&, Stream), Args args,
-                                     double momentum) {
+    const auto run = [&]<class Args>(Args args, double momentum) {
       if constexpr (requires { args.momentum; }) args.momentum = momentum;
       args.learning_rate = with_rates ? 1e9 : 0.05;
       args.l2 = 0.1;
       if (with_rates) args.rates = rate.view();
-      entry(args, {});
+      run_emulated(args);
     };
     for (const Size& size : dense_sizes) {
       for_each_order([&] {
         Posed<T> moving(size, 7, options[0], false), plain(size, 8, options[0], false);
         INFO(moving.text());
         moving.expect_sgd(0.05, 0.9, 0.1);
-        run(&cuda::sgd, moving.sgd(), 0.9);
+        run(moving.sgd(), 0.9);
         moving.check_parameter();
         moving.check_first_moment();
 
         plain.expect_sgd(0.05, 0, 0.1);
         kernels::Sgd args = plain.sgd();
         args.velocity = {};
-        run(&cuda::sgd, args, 0);
+        run(args, 0);
         plain.check_parameter();
       });
     }
@@ -273,7 +273,7 @@ TEMPLATE_TEST_CASE("cuda sgd: with and without momentum, by rows, rates by value
         Posed<T> posed(size, 9, options[0], false);
         INFO(posed.text());
         posed.expect_sgd(0.05, 0, 0.1);
-        run(&cuda::sgd_rows, posed.sgd_rows(), 0);
+        run(posed.sgd_rows(), 0);
         posed.check_parameter();
       });
     }
@@ -286,11 +286,10 @@ TEMPLATE_TEST_CASE("cuda clip_factor: the norm, and what brings it to the limit"
   const auto run = [](const std::vector<T>& squares, double max_norm) {
     const DeviceArray<T> given({static_cast<std::int64_t>(squares.size())}, squares);
     DeviceArray<T> norm({1}), factor({1});
-    cuda::clip_factor({.squares = given.view(),
-                       .norm = norm.mutable_view(),
-                       .factor = factor.mutable_view(),
-                       .max_norm = max_norm},
-                      {});
+    run_emulated<kernels::ClipFactor>({.squares = given.view(),
+                                       .norm = norm.mutable_view(),
+                                       .factor = factor.mutable_view(),
+                                       .max_norm = max_norm});
     return std::vector<double>{norm.data()[0], factor.data()[0]};
   };
   for_each_order([&] {

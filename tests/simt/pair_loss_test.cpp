@@ -1,11 +1,12 @@
 /// The loss of pairs on CUDA, emulated, against its formula in double.
 
-#include "kernels/cuda.hpp"
+#include "refrain/kernels/loss.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_loss.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -83,11 +84,11 @@ TEMPLATE_TEST_CASE(
                                .negatives = negatives.view(),
                                .loss = alone.mutable_view(),
                                .kind = kind};
-        run_entry<kernels::PairLoss>(cuda::pair_loss, cuda::pair_loss_workspace, args);
+        run_emulated(args);
         args.loss = loss.mutable_view();
         args.duser = duser.mutable_view();
         args.dtable_rows = dtable_rows.mutable_view();
-        run_entry<kernels::PairLoss>(cuda::pair_loss, cuda::pair_loss_workspace, args);
+        run_emulated(args);
         check_close<T>(loss.span(), std::vector<double>{expected.loss}, tolerance::sum<T>);
         check_close<T>(duser.span(), expected.duser, tolerance::sum<T>);
         check_close<T>(dtable_rows.span(), expected.dtable_rows, tolerance::sum<T>);
@@ -100,10 +101,10 @@ TEMPLATE_TEST_CASE(
             dtable_alone({2 * rows, width}, {}, offset);
         args.dtable_rows = {};
         args.duser = duser_alone.mutable_view();
-        run_entry<kernels::PairLoss>(cuda::pair_loss, cuda::pair_loss_workspace, args);
+        run_emulated(args);
         args.duser = {};
         args.dtable_rows = dtable_alone.mutable_view();
-        run_entry<kernels::PairLoss>(cuda::pair_loss, cuda::pair_loss_workspace, args);
+        run_emulated(args);
         CHECK(same_bytes(duser_alone, duser));
         CHECK(same_bytes(dtable_alone, dtable_rows));
       });
@@ -119,14 +120,13 @@ TEST_CASE("cuda pair_loss: scores far apart", "[simt][pair_loss]") {
   const auto run = [&](const DeviceArray<std::int32_t>& positive,
                        const DeviceArray<std::int32_t>& negative, PairLossKind kind) {
     DeviceArray<float> loss({1}), duser({1, 1});
-    run_entry<kernels::PairLoss>(cuda::pair_loss, cuda::pair_loss_workspace,
-                                 {.user = user.view(),
-                                  .table = table.view(),
-                                  .positives = positive.view(),
-                                  .negatives = negative.view(),
-                                  .loss = loss.mutable_view(),
-                                  .duser = duser.mutable_view(),
-                                  .kind = kind});
+    run_emulated<kernels::PairLoss>({.user = user.view(),
+                                     .table = table.view(),
+                                     .positives = positive.view(),
+                                     .negatives = negative.view(),
+                                     .loss = loss.mutable_view(),
+                                     .duser = duser.mutable_view(),
+                                     .kind = kind});
     return std::vector<double>{loss.data()[0], duser.data()[0]};
   };
   for (const PairLossKind kind : {PairLossKind::bpr, PairLossKind::logistic}) {

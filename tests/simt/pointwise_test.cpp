@@ -1,15 +1,16 @@
 /// Element-by-element CUDA kernels, emulated, against scalar formulas in double; whole entries,
-/// with their grids and workspaces.
+/// with their grids and scratch memory.
 
 #include <functional>
 
-#include "kernels/cuda.hpp"
 #include "refrain/core/random.hpp"
+#include "refrain/kernels/pointwise.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -66,10 +67,10 @@ TEMPLATE_TEST_CASE("cuda unary: values and slopes are the formula's", "[simt][po
       }
       for_each_order([&] {
         DeviceArray<T> y({count}, {}, offset), dx({count}, {}, offset);
-        cuda::unary_forward({.x = x.view(), .y = y.mutable_view(), .function = known.function}, {});
-        cuda::unary_backward(
-            {.x = x.view(), .dy = dy.view(), .dx = dx.mutable_view(), .function = known.function},
-            {});
+        run_emulated<kernels::UnaryForward>(
+            {.x = x.view(), .y = y.mutable_view(), .function = known.function});
+        run_emulated<kernels::UnaryBackward>(
+            {.x = x.view(), .dy = dy.view(), .dx = dx.mutable_view(), .function = known.function});
         check_close<T>(y.span(), values, tolerance::element<T>);
         check_close<T>(
             dx.span(), slopes,
@@ -86,10 +87,11 @@ TEST_CASE("cuda unary: far from zero, at zero and for NaN", "[simt][pointwise]")
   const auto run = [&](UnaryFunction function, bool slope) {
     DeviceArray<float> y({10});
     if (slope) {
-      cuda::unary_backward(
-          {.x = x.view(), .dy = one.view(), .dx = y.mutable_view(), .function = function}, {});
+      run_emulated<kernels::UnaryBackward>(
+          {.x = x.view(), .dy = one.view(), .dx = y.mutable_view(), .function = function});
     } else {
-      cuda::unary_forward({.x = x.view(), .y = y.mutable_view(), .function = function}, {});
+      run_emulated<kernels::UnaryForward>(
+          {.x = x.view(), .y = y.mutable_view(), .function = function});
     }
     return y;
   };
@@ -136,23 +138,23 @@ TEMPLATE_TEST_CASE("cuda linear_combination and multiply: the formulas, also in 
     for_each_order([&] {
       DeviceArray<T> out({count}, {}, offset), one({count}, {}, offset), times({count}, {}, offset),
           by({count}, {}, offset);
-      cuda::linear_combination(
-          {.a = a.view(), .b = b.view(), .out = out.mutable_view(), .alpha = 0.75, .beta = -1.5},
-          {});
-      cuda::linear_combination({.a = a.view(), .out = one.mutable_view(), .alpha = 0.75}, {});
-      cuda::multiply({.a = a.view(), .b = b.view(), .out = times.mutable_view()}, {});
-      cuda::multiply({.a = a.view(), .b = factor.view(), .out = by.mutable_view()}, {});
+      run_emulated<kernels::LinearCombination>(
+          {.a = a.view(), .b = b.view(), .out = out.mutable_view(), .alpha = 0.75, .beta = -1.5});
+      run_emulated<kernels::LinearCombination>(
+          {.a = a.view(), .out = one.mutable_view(), .alpha = 0.75});
+      run_emulated<kernels::Multiply>({.a = a.view(), .b = b.view(), .out = times.mutable_view()});
+      run_emulated<kernels::Multiply>(
+          {.a = a.view(), .b = factor.view(), .out = by.mutable_view()});
       check_close<T>(out.span(), both, tolerance::element<T>);
       check_close<T>(one.span(), alone, tolerance::element<T>);
       check_close<T>(times.span(), product, tolerance::element<T>);
       check_close<T>(by.span(), scaled, tolerance::element<T>);
       auto in_place = random_array<T>({count}, 5, 1, offset);
-      cuda::linear_combination({.a = in_place.view(),
-                                .b = b.view(),
-                                .out = in_place.mutable_view(),
-                                .alpha = 0.75,
-                                .beta = -1.5},
-                               {});
+      run_emulated<kernels::LinearCombination>({.a = in_place.view(),
+                                                .b = b.view(),
+                                                .out = in_place.mutable_view(),
+                                                .alpha = 0.75,
+                                                .beta = -1.5});
       CHECK(same_bytes(in_place, out));
     });
   });
@@ -168,10 +170,8 @@ TEMPLATE_TEST_CASE("cuda dot: inner product and plain sum, the same bits in ever
     std::vector<T> first;
     for_each_order([&] {
       DeviceArray<T> product({1}), sum({1});
-      run_entry<kernels::Dot>(cuda::dot, cuda::dot_workspace,
-                              {.a = a.view(), .b = b.view(), .out = product.mutable_view()});
-      run_entry<kernels::Dot>(cuda::dot, cuda::dot_workspace,
-                              {.a = a.view(), .out = sum.mutable_view()});
+      run_emulated<kernels::Dot>({.a = a.view(), .b = b.view(), .out = product.mutable_view()});
+      run_emulated<kernels::Dot>({.a = a.view(), .out = sum.mutable_view()});
       check_close<T>(product.span(),
                      std::vector<double>{std::inner_product(va.begin(), va.end(), vb.begin(), 0.0)},
                      tolerance::sum<T>);
@@ -201,24 +201,22 @@ TEMPLATE_TEST_CASE("cuda dropout: keeps what the words of Philox say", "[simt][p
       }
       for_each_order([&] {
         DeviceArray<T> y({count}, {}, offset);
-        cuda::dropout({.x = x.view(),
-                       .y = y.mutable_view(),
-                       .keep = keep,
-                       .seed = seed,
-                       .stream = stream,
-                       .position = position},
-                      {});
+        run_emulated<kernels::Dropout>({.x = x.view(),
+                                        .y = y.mutable_view(),
+                                        .keep = keep,
+                                        .seed = seed,
+                                        .stream = stream,
+                                        .position = position});
         check_close<T>(y.span(), expected, tolerance::element<T>);
 
         DeviceArray<T> shifted({count}, {}, offset);
-        cuda::dropout({.x = x.view(),
-                       .y = shifted.mutable_view(),
-                       .keep = keep,
-                       .seed = seed,
-                       .stream = stream,
-                       .position = position - 7,
-                       .shift = shift.view()},
-                      {});
+        run_emulated<kernels::Dropout>({.x = x.view(),
+                                        .y = shifted.mutable_view(),
+                                        .keep = keep,
+                                        .seed = seed,
+                                        .stream = stream,
+                                        .position = position - 7,
+                                        .shift = shift.view()});
         check_close<T>(shifted.span(), expected, tolerance::element<T>);
       });
     }
@@ -227,6 +225,7 @@ TEMPLATE_TEST_CASE("cuda dropout: keeps what the words of Philox say", "[simt][p
 
 TEST_CASE("cuda pointwise: integers are refused", "[simt][pointwise]") {
   DeviceArray<std::int32_t> a({3});
-  CHECK_THROWS_MATCHES(cuda::multiply({.a = a.view(), .b = a.view(), .out = a.mutable_view()}, {}),
-                       DTypeError, message_contains("multiply: expected f32 or f64, got i32"));
+  CHECK_THROWS_MATCHES(
+      run_emulated<kernels::Multiply>({.a = a.view(), .b = a.view(), .out = a.mutable_view()}),
+      DTypeError, message_contains("multiply: expected f32 or f64, got i32"));
 }

@@ -6,11 +6,12 @@
 #include <ostream>
 #include <vector>
 
-#include "kernels/cuda.hpp"
+#include "refrain/kernels/recurrent.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_recurrent.hpp"
 #include "support/simt/device_array.hpp"
+#include "support/simt/run_emulated.hpp"
 
 namespace refrain::test::recurrent {
 
@@ -109,16 +110,15 @@ struct LstmProblem {
   Outputs<T, 4> forward(unsigned mask = everything) const {
     DeviceArray<T> h(size.states(), {}, size.offset), c(size.states()), gates(size.gates(4)),
         c_last(size.state());
-    cuda::lstm_forward({.inputs = inputs.view(),
-                        .shared = with_shared ? shared.view() : View(),
-                        .weight = weight.view(),
-                        .h0 = h0.view(),
-                        .c0 = c0.view(),
-                        .h = h.mutable_view(),
-                        .c = wanted(mask & 4, c),
-                        .gates = wanted(mask & 8, gates),
-                        .c_last = c_last.mutable_view()},
-                       {});
+    run_emulated<kernels::LstmForward>({.inputs = inputs.view(),
+                                        .shared = with_shared ? shared.view() : View(),
+                                        .weight = weight.view(),
+                                        .h0 = h0.view(),
+                                        .c0 = c0.view(),
+                                        .h = h.mutable_view(),
+                                        .c = wanted(mask & 4, c),
+                                        .gates = wanted(mask & 8, gates),
+                                        .c_last = c_last.mutable_view()});
     return {copy(h), copy(c_last), wanted_copy(mask & 4, c), wanted_copy(mask & 8, gates)};
   }
   naive::LstmStates expected() const {
@@ -137,21 +137,20 @@ struct LstmProblem {
     DeviceArray<T> dinputs(size.gates(4), {}, size.offset), dshared(size.shared(4)),
         dh0(size.state()), dc0(size.state());
     DeviceArray<T> dweight(size.weight(4), add ? copy(kept) : std::vector<T>());
-    run_entry(cuda::lstm_backward, cuda::lstm_backward_workspace,
-              kernels::LstmBackward{.weight = weight.view(),
-                                    .h0 = h0.view(),
-                                    .c0 = c0.view(),
-                                    .h = mask & 4 ? h.view() : View(),
-                                    .c = c.view(),
-                                    .gates = gates.view(),
-                                    .dh = with_upstream ? dh.view() : View(),
-                                    .dc_last = with_upstream ? dc_last.view() : View(),
-                                    .dinputs = dinputs.mutable_view(),
-                                    .dshared = wanted(mask & 2, dshared),
-                                    .dweight = wanted(mask & 4, dweight),
-                                    .dh0 = wanted(mask & 8, dh0),
-                                    .dc0 = wanted(mask & 16, dc0),
-                                    .add_dweight = add});
+    run_emulated(kernels::LstmBackward{.weight = weight.view(),
+                                       .h0 = h0.view(),
+                                       .c0 = c0.view(),
+                                       .h = mask & 4 ? h.view() : View(),
+                                       .c = c.view(),
+                                       .gates = gates.view(),
+                                       .dh = with_upstream ? dh.view() : View(),
+                                       .dc_last = with_upstream ? dc_last.view() : View(),
+                                       .dinputs = dinputs.mutable_view(),
+                                       .dshared = wanted(mask & 2, dshared),
+                                       .dweight = wanted(mask & 4, dweight),
+                                       .dh0 = wanted(mask & 8, dh0),
+                                       .dc0 = wanted(mask & 16, dc0),
+                                       .add_dweight = add});
     return {copy(dinputs), wanted_copy(mask & 2, dshared), wanted_copy(mask & 4, dweight),
             wanted_copy(mask & 8, dh0), wanted_copy(mask & 16, dc0)};
   }
@@ -199,16 +198,15 @@ struct GruProblem {
   Outputs<T, 3> forward(unsigned mask = everything) const {
     if (!after()) mask &= ~4u;
     DeviceArray<T> h(size.states(), {}, size.offset), gates(size.gates(3)), u_n(size.states());
-    run_entry(cuda::gru_forward, cuda::gru_forward_workspace,
-              kernels::GruForward{.inputs = inputs.view(),
-                                  .shared = with_shared ? shared.view() : View(),
-                                  .weight = weight.view(),
-                                  .bias = bias.view(),
-                                  .h0 = h0.view(),
-                                  .h = h.mutable_view(),
-                                  .gates = wanted(mask & 2, gates),
-                                  .u_n = wanted(mask & 4, u_n),
-                                  .reset = reset});
+    run_emulated(kernels::GruForward{.inputs = inputs.view(),
+                                     .shared = with_shared ? shared.view() : View(),
+                                     .weight = weight.view(),
+                                     .bias = bias.view(),
+                                     .h0 = h0.view(),
+                                     .h = h.mutable_view(),
+                                     .gates = wanted(mask & 2, gates),
+                                     .u_n = wanted(mask & 4, u_n),
+                                     .reset = reset});
     return {copy(h), wanted_copy(mask & 2, gates), wanted_copy(mask & 4, u_n)};
   }
   std::array<Values, 3> expected() const {
@@ -226,20 +224,19 @@ struct GruProblem {
         dh0(size.state());
     DeviceArray<T> dweight(size.weight(3), add ? copy(kept) : std::vector<T>());
     DeviceArray<T> dbias({3 * size.hidden}, add ? copy(kept_bias) : std::vector<T>());
-    run_entry(cuda::gru_backward, cuda::gru_backward_workspace,
-              kernels::GruBackward{.weight = weight.view(),
-                                   .h0 = h0.view(),
-                                   .h = h.view(),
-                                   .gates = gates.view(),
-                                   .u_n = after() ? u_n.view() : View(),
-                                   .dh = dh.view(),
-                                   .dinputs = dinputs.mutable_view(),
-                                   .dshared = wanted(mask & 2, dshared),
-                                   .dweight = wanted(mask & 4, dweight),
-                                   .dbias = wanted(mask & 8, dbias),
-                                   .dh0 = wanted(mask & 16, dh0),
-                                   .add_dweight = add,
-                                   .reset = reset});
+    run_emulated(kernels::GruBackward{.weight = weight.view(),
+                                      .h0 = h0.view(),
+                                      .h = h.view(),
+                                      .gates = gates.view(),
+                                      .u_n = after() ? u_n.view() : View(),
+                                      .dh = dh.view(),
+                                      .dinputs = dinputs.mutable_view(),
+                                      .dshared = wanted(mask & 2, dshared),
+                                      .dweight = wanted(mask & 4, dweight),
+                                      .dbias = wanted(mask & 8, dbias),
+                                      .dh0 = wanted(mask & 16, dh0),
+                                      .add_dweight = add,
+                                      .reset = reset});
     return {copy(dinputs), wanted_copy(mask & 2, dshared), wanted_copy(mask & 4, dweight),
             wanted_copy(mask & 8, dbias), wanted_copy(mask & 16, dh0)};
   }

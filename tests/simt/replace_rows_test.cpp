@@ -1,12 +1,13 @@
 /// CUDA kernels that replace rows, emulated, against plain loops.
 
-#include "kernels/cuda.hpp"
+#include "refrain/kernels/replace_rows.hpp"
 #include "simt/row_cases.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -35,18 +36,14 @@ TEMPLATE_TEST_CASE("cuda replace_rows: rows with the id give way, and the gradie
       DeviceArray<T> got({rows, width}, {}, offset), got_dx({rows, width}, {}, offset),
           got_drow({width}, {}, offset);
       DeviceArray<T> alone({width});
-      cuda::replace_rows(
-          {.x = x.view(), .ids = ids.view(), .row = row.view(), .y = got.mutable_view(), .id = id},
-          {});
-      run_entry<kernels::ReplaceRowsBackward>(cuda::replace_rows_backward,
-                                              cuda::replace_rows_backward_workspace,
-                                              {.ids = ids.view(),
-                                               .dy = x.view(),
-                                               .dx = got_dx.mutable_view(),
-                                               .drow = got_drow.mutable_view(),
-                                               .id = id});
-      run_entry<kernels::ReplaceRowsBackward>(
-          cuda::replace_rows_backward, cuda::replace_rows_backward_workspace,
+      run_emulated<kernels::ReplaceRows>(
+          {.x = x.view(), .ids = ids.view(), .row = row.view(), .y = got.mutable_view(), .id = id});
+      run_emulated<kernels::ReplaceRowsBackward>({.ids = ids.view(),
+                                                  .dy = x.view(),
+                                                  .dx = got_dx.mutable_view(),
+                                                  .drow = got_drow.mutable_view(),
+                                                  .id = id});
+      run_emulated<kernels::ReplaceRowsBackward>(
           {.ids = ids.view(), .dy = x.view(), .drow = alone.mutable_view(), .id = id});
       check_close<T>(got.span(), y, tolerance::exact);
       check_close<T>(got_dx.span(), dx, tolerance::exact);

@@ -2,18 +2,19 @@
 
 #include <optional>
 
-#include "kernels/loss/score_slice_limit.hpp"
+#include "kernels/loss/score_slice_rows.hpp"
 #include "refrain/core/math_mode.hpp"
+#include "refrain/kernels/loss.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive_loss.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
 namespace cuda = kernels::cuda;
-using cuda::ScoreSliceLimit;
 
 namespace {
 
@@ -62,15 +63,6 @@ struct Results {
   }
 };
 
-template <class Args>
-void run_in_slices(Args args, void (*run)(const Args&, const ScoreSliceLimit&, Stream),
-                   std::size_t (*workspace_bytes)(const Args&, const ScoreSliceLimit&),
-                   const ScoreSliceLimit& limits) {
-  Ids workspace({static_cast<std::int64_t>((workspace_bytes(args, limits) + 3) / 4)});
-  args.workspace = workspace.mutable_view();
-  run(args, limits, {});
-}
-
 /// The results are right, and have the bits of those before.
 template <class T, class Problem>
 void check_run(const Problem& problem, Results<T> out, std::optional<Results<T>>& first) {
@@ -95,10 +87,10 @@ void check_problem(const Problem& problem) {
   }
 }
 
-/// Slices of at most 40 rows of so many scores, whose rows are whole groups of 16 bytes.
+/// Bytes of at most 40 rows of so many scores; rows are whole groups of 16 bytes.
 template <class T>
-ScoreSliceLimit slices_of_40(std::int64_t candidates) {
-  return {.bytes = 40 * ((candidates * static_cast<std::int64_t>(sizeof(T)) + 15) / 16 * 16)};
+std::int64_t slices_of_40(std::int64_t candidates) {
+  return 40 * ((candidates * static_cast<std::int64_t>(sizeof(T)) + 15) / 16 * 16);
 }
 
 struct FullCase {
@@ -131,24 +123,20 @@ struct FullProblem {
                                    static_cast<std::int32_t>(size.ignored), size.relu);
   }
 
-  Results<T> run(unsigned wanted, const ScoreSliceLimit* limits = nullptr) const {
+  Results<T> run(unsigned wanted, std::int64_t max_score_bytes = 0) const {
     Results<T> out(size.rows, size.items, size.channels, size.offset);
-    const kernels::SoftmaxLoss args{.hidden = hidden.view(),
-                                    .weight = weight.view(),
-                                    .bias = size.with_bias ? bias.view() : View(),
-                                    .targets = targets.view(),
-                                    .loss = out.loss.mutable_view(),
-                                    .dhidden = Results<T>::view(wanted, hidden_, out.dhidden),
-                                    .dweight = Results<T>::view(wanted, weight_, out.dweight),
-                                    .dbias = Results<T>::view(wanted, bias_, out.dbias),
-                                    .ignored = size.ignored,
-                                    .relu = size.relu};
-    if (limits == nullptr) {
-      run_entry(cuda::softmax_loss, cuda::softmax_loss_workspace, args);
-    } else {
-      run_in_slices(args, cuda::softmax_loss_in_slices, cuda::softmax_loss_in_slices_workspace,
-                    *limits);
-    }
+    kernels::SoftmaxLoss args{.hidden = hidden.view(),
+                              .weight = weight.view(),
+                              .bias = size.with_bias ? bias.view() : View(),
+                              .targets = targets.view(),
+                              .loss = out.loss.mutable_view(),
+                              .dhidden = Results<T>::view(wanted, hidden_, out.dhidden),
+                              .dweight = Results<T>::view(wanted, weight_, out.dweight),
+                              .dbias = Results<T>::view(wanted, bias_, out.dbias),
+                              .ignored = size.ignored,
+                              .relu = size.relu};
+    if (max_score_bytes != 0) args.max_score_bytes = max_score_bytes;
+    run_emulated(args);
     return out;
   }
   void check(const Results<T>& out, unsigned wanted, Tolerance allowed = tolerance::sum<T>) const {
@@ -196,9 +184,9 @@ struct SampledProblem {
         static_cast<std::int32_t>(size.ignored), size.remove_hits);
   }
 
-  Results<T> run(unsigned wanted, const ScoreSliceLimit* limits = nullptr) const {
+  Results<T> run(unsigned wanted, std::int64_t max_score_bytes = 0) const {
     Results<T> out(size.rows, size.samples + size.rows, size.channels, size.offset);
-    const kernels::SampledSoftmaxLoss args{
+    kernels::SampledSoftmaxLoss args{
         .hidden = hidden.view(),
         .weight = weight.view(),
         .bias = size.with_bias ? bias.view() : View(),
@@ -212,12 +200,8 @@ struct SampledProblem {
         .dbias_rows = Results<T>::view(wanted, bias_, out.dbias),
         .ignored = size.ignored,
         .remove_hits = size.remove_hits};
-    if (limits == nullptr) {
-      run_entry(cuda::sampled_softmax_loss, cuda::sampled_softmax_loss_workspace, args);
-    } else {
-      run_in_slices(args, cuda::sampled_softmax_loss_in_slices,
-                    cuda::sampled_softmax_loss_in_slices_workspace, *limits);
-    }
+    if (max_score_bytes != 0) args.max_score_bytes = max_score_bytes;
+    run_emulated(args);
     return out;
   }
   void check(const Results<T>& out, unsigned wanted, Tolerance allowed = tolerance::sum<T>) const {
@@ -261,14 +245,14 @@ TEMPLATE_TEST_CASE("cuda softmax_loss: several slices, which rows that do not co
   for (const FullCase& c :
        {FullCase{150, 130, 20, true, true, 9}, FullCase{150, 2, 5, true, false, 1}}) {
     const FullProblem<TestType> problem(c);
-    const ScoreSliceLimit limits = slices_of_40<TestType>(c.items);
+    const std::int64_t max_bytes = slices_of_40<TestType>(c.items);
     const auto whole = problem.run(everything);
     std::optional<Results<TestType>> first;
-    for_each_order([&] { check_run(problem, problem.run(everything, &limits), first); });
+    for_each_order([&] { check_run(problem, problem.run(everything, max_bytes), first); });
     CHECK(same_bytes(first->loss,
                      whole.loss));  // a row's loss and their order know nothing of slices
     for (const unsigned wanted : {nothing, bias_})
-      problem.check(problem.run(wanted, &limits), wanted);
+      problem.check(problem.run(wanted, max_bytes), wanted);
   }
 }
 
@@ -278,11 +262,11 @@ TEST_CASE(
     "[simt][loss]") {
   const MathScope scope(MathMode::tf32);  // the emulated library multiplies exactly all the same
   for (const std::int64_t items : {3, 64, 130, 131}) {
-    const ScoreSliceLimit limits = slices_of_40<float>(items);
+    const std::int64_t max_bytes = slices_of_40<float>(items);
     const FullProblem<float> full({60, items, 20, true, false, 1});
-    full.check(full.run(everything, &limits), everything);
+    full.check(full.run(everything, max_bytes), everything);
     const SampledProblem<float> sampled({60, 30, items, 20, true, true, true, 7});
-    sampled.check(sampled.run(everything, &limits), everything);
+    sampled.check(sampled.run(everything, max_bytes), everything);
   }
 }
 
@@ -334,10 +318,10 @@ TEMPLATE_TEST_CASE(
 
 TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: several slices", "[simt][loss]", float, double) {
   const SampledProblem<TestType> problem({100, 30, 70, 20, true, true, true, 7});
-  const ScoreSliceLimit limits = slices_of_40<TestType>(70);
+  const std::int64_t max_bytes = slices_of_40<TestType>(70);
   const auto whole = problem.run(everything);
   for_each_order([&] {
-    const auto out = problem.run(everything, &limits);
+    const auto out = problem.run(everything, max_bytes);
     problem.check(out, everything);
     CHECK(same_bytes(out.loss, whole.loss));
   });
@@ -369,19 +353,21 @@ TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: without counted rows loss and gra
 }
 
 TEST_CASE("cuda softmax losses: slices hold their limits", "[simt][loss]") {
-  const ScoreSliceLimit limits;
+  constexpr std::int64_t max_bytes = kernels::SoftmaxLoss{}.max_score_bytes;
   const std::int64_t many = 1'024'000;
-  const auto rows_of = [&](std::int64_t items) { return limits.rows_of_slice(many, items * 4); };
+  const auto rows_of = [&](std::int64_t items) {
+    return cuda::score_slice_rows(many, max_bytes, items * 4);
+  };
   for (const std::int64_t items : {1, 100, 1'000, 10'000, 100'000, 700'000}) {
     INFO(items << " items");
     CHECK(rows_of(items) % 128 == 0);
-    CHECK(rows_of(items) * items * 4 <= limits.bytes);
+    CHECK(rows_of(items) * items * 4 <= max_bytes);
   }
   CHECK(rows_of(100'000) == 896);    // 384 MiB would be 1,006 rows
   CHECK(rows_of(1'000'000) == 100);  // 384 MiB
   CHECK(rows_of(10'000'000) == 16);  // 640 MB
-  CHECK(limits.rows_of_slice(0, 4) == 0);
-  CHECK(limits.rows_of_slice(5, 4) == 5);
-  CHECK(limits.rows_of_slice(10'000, 60'000) ==
+  CHECK(cuda::score_slice_rows(0, max_bytes, 4) == 0);
+  CHECK(cuda::score_slice_rows(5, max_bytes, 4) == 5);
+  CHECK(cuda::score_slice_rows(10'000, max_bytes, 60'000) ==
         5'120);  // two of 5,120 and 4,880 rather than 6,656 and 3,344
 }

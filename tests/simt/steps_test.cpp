@@ -1,12 +1,13 @@
 /// CUDA kernels on the time steps of sequences, emulated, against plain loops.
 
-#include "kernels/cuda.hpp"
+#include "refrain/kernels/steps.hpp"
 #include "simt/row_cases.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -30,8 +31,9 @@ TEMPLATE_TEST_CASE("cuda select_step: one step of each sequence, and its gradien
       }
       for_each_order([&] {
         DeviceArray<T> y({batch, width}, {}, offset), dx({batch, steps, width}, {}, offset);
-        cuda::select_step({.x = x.view(), .y = y.mutable_view(), .step = step}, {});
-        cuda::select_step_backward({.dy = dy.view(), .dx = dx.mutable_view(), .step = step}, {});
+        run_emulated<kernels::SelectStep>({.x = x.view(), .y = y.mutable_view(), .step = step});
+        run_emulated<kernels::SelectStepBackward>(
+            {.dy = dy.view(), .dx = dx.mutable_view(), .step = step});
         check_close<T>(y.span(), picked, tolerance::exact);
         check_close<T>(dx.span(), spread, tolerance::exact);
       });
@@ -78,10 +80,11 @@ TEMPLATE_TEST_CASE("cuda steps: axes swapped, spans added and summed", "[simt][s
       DeviceArray<T> y({batch, steps, width}, {}, size.offset),
           z({steps, batch, width}, {}, size.offset);
       DeviceArray<T> dspans({count, batch, width}, {}, size.offset);
-      cuda::swap_axes({.x = x.view(), .y = y.mutable_view()}, {});
-      cuda::add_spans(
-          {.x = x.view(), .spans = spans.view(), .ends = ends.view(), .y = z.mutable_view()}, {});
-      cuda::sum_spans({.dy = x.view(), .ends = ends.view(), .dspans = dspans.mutable_view()}, {});
+      run_emulated<kernels::SwapAxes>({.x = x.view(), .y = y.mutable_view()});
+      run_emulated<kernels::AddSpans>(
+          {.x = x.view(), .spans = spans.view(), .ends = ends.view(), .y = z.mutable_view()});
+      run_emulated<kernels::SumSpans>(
+          {.dy = x.view(), .ends = ends.view(), .dspans = dspans.mutable_view()});
       check_close<T>(y.span(), swapped, tolerance::exact);
       check_close<T>(z.span(), with_spans, tolerance::element<T>);
       check_close<T>(dspans.span(), sums, tolerance::sum<T>);

@@ -1,12 +1,13 @@
 /// Column sums by CUDA kernels, emulated, against plain loops.
 
-#include "kernels/cuda.hpp"
+#include "refrain/kernels/sum_rows.hpp"
 #include "simt/row_cases.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -20,8 +21,7 @@ TEMPLATE_TEST_CASE("cuda sum_rows: column sums, the same bits in every order", "
     std::vector<T> first;
     for_each_order([&] {
       DeviceArray<T> out({width});
-      run_entry<kernels::SumRows>(cuda::sum_rows, cuda::sum_rows_workspace,
-                                  {.x = x.view(), .out = out.mutable_view()});
+      run_emulated<kernels::SumRows>({.x = x.view(), .out = out.mutable_view()});
       check_close<T>(out.span(), naive::column_sums(x.doubles(), rows, width), tolerance::sum<T>);
       const std::vector<T> sums(out.span().begin(), out.span().end());
       if (first.empty()) first = sums;

@@ -242,7 +242,7 @@ TEMPLATE_TEST_CASE(
         DeviceArray<T> out({tasks, inner, columns});
         if (add) std::copy(kept.span().begin(), kept.span().end(), out.data());
         DeviceArray<T> parts({outer_parts(count, inner, columns, tasks)});
-        sum_of_outer_products("outer_products", products, add, out.data(), parts.data(), {});
+        sum_of_outer_products("outer_products", products, add, out.data(), parts.data());
         std::vector<double> sums = expected;
         for (std::size_t i = 0; add && i < sums.size(); ++i) sums[i] += kept.doubles()[i];
         check_close<T>(out.span(), sums, tolerance::sum<T>);
@@ -269,7 +269,7 @@ TEST_CASE("cuda outer_products: on tensor cores", "[simt][tiles]") {
   for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
     const MathScope scope(mode);
     DeviceArray<float> out({inner, columns}), parts({outer_parts(count, inner, columns)});
-    sum_of_outer_products("outer_products", products, false, out.data(), parts.data(), {});
+    sum_of_outer_products("outer_products", products, false, out.data(), parts.data());
     check_close<float>(
         out.span(), expected,
         {product_tolerance<float>(mode).relative, 20 * product_tolerance<float>(mode).absolute});

@@ -1,11 +1,12 @@
 /// The k best of each row on CUDA, emulated, against a full sort.
 
-#include "kernels/cuda.hpp"
+#include "refrain/kernels/top_k.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/naive.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
+#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -30,10 +31,9 @@ void check_top_k(const DeviceArray<T>& scores, std::int64_t rows, std::int64_t l
   for_each_order([&] {
     DeviceArray<T> values({rows, k});
     DeviceArray<std::int32_t> indices({rows, k});
-    run_entry<kernels::TopK>(cuda::top_k, cuda::top_k_workspace,
-                             {.scores = scores.view(),
-                              .values = values.mutable_view(),
-                              .indices = indices.mutable_view()});
+    run_emulated<kernels::TopK>({.scores = scores.view(),
+                                 .values = values.mutable_view(),
+                                 .indices = indices.mutable_view()});
     check_close<T>(values.span(), expected_values, tolerance::exact);
     CHECK(std::vector<std::int32_t>(indices.span().begin(), indices.span().end()) ==
           expected_indices);
@@ -102,6 +102,6 @@ TEST_CASE("cuda top_k: refuses what it does not select", "[simt][top_k]") {
   DeviceArray<std::int32_t> indices({1, 1025});
   const kernels::TopK args{
       .scores = scores.view(), .values = values.mutable_view(), .indices = indices.mutable_view()};
-  CHECK_THROWS_MATCHES(cuda::top_k(args, {}), Unsupported,
+  CHECK_THROWS_MATCHES(run_emulated(args), Unsupported,
                        message_contains("selects up to 1024 of a row, got 1025"));
 }

@@ -1,13 +1,7 @@
 #pragma once
-/// The support matrix of docs/kernels.md against the dispatch tables.
-///
-/// Names come from the declarations in table.hpp, and whether an entry is filled from the table's
-/// memory: a Table is Entries of one size, in the order of their declarations, and one function
-/// pointer behind them. So nothing is listed a second time.
+/// The support matrix of docs/kernels.md against the tables of the devices.
 
 #include <algorithm>
-#include <cstddef>
-#include <cstring>
 #include <fstream>
 #include <map>
 #include <regex>
@@ -17,14 +11,17 @@
 #include <string_view>
 #include <vector>
 
-#include "refrain/kernels/table.hpp"
+#include "kernels/entries.hpp"
+#include "refrain/refrain.hpp"
 #include "support/source_dir.hpp"
 
 namespace refrain::test {
 
 struct TableEntry {
   std::string name;
-  bool is_filled;
+  std::string absent{};  ///< the reason, where there is no kernel
+
+  bool is_filled() const { return absent.empty(); }
 };
 
 inline std::string text_of(const std::string& path) {
@@ -33,28 +30,27 @@ inline std::string text_of(const std::string& path) {
   return (std::ostringstream() << file.rdbuf()).str();
 }
 
-/// Every entry of a table, in the order of declaration.
+/// Every entry of a table, in the order of the list of contracts.
 inline std::vector<TableEntry> entries_of(const kernels::Table& table) {
-  using AnyEntry = kernels::Entry<kernels::Matmul>;
-  constexpr std::size_t count =
-      (sizeof(kernels::Table) - sizeof(kernels::Table::packed_bytes)) / sizeof(AnyEntry);
-  static_assert(count * sizeof(AnyEntry) + sizeof(kernels::Table::packed_bytes) ==
-                sizeof(kernels::Table));
-  const std::string header = text_of("include/refrain/kernels/table.hpp");
-  const std::regex declaration(R"(\n  Entry<\w+> (\w+)\{\};)");
   std::vector<TableEntry> entries;
-  for (std::sregex_iterator found(header.begin(), header.end(), declaration), end; found != end;
-       ++found) {
-    void (*run)() = nullptr;  // the first member of an entry
-    const std::size_t at = entries.size();
-    if (at < count)
-      std::memcpy(&run, reinterpret_cast<const std::byte*>(&table) + at * sizeof(AnyEntry),
-                  sizeof run);
-    entries.push_back({(*found)[1], run != nullptr});
-  }
-  if (entries.size() != count)
-    throw std::runtime_error(
-        concat("table.hpp declares ", entries.size(), " entries, a table has ", count));
+  table.for_each([&]<class Args>(const kernels::Entry<Args>& entry) {
+    if (entry) {
+      entries.push_back({Args::name});
+    } else {
+      entries.push_back({Args::name, entry.absent == nullptr ? "no reason" : entry.absent});
+    }
+  });
+  return entries;
+}
+
+/// What the table of a device has, also in a build without the device's backend.
+template <Device device>
+std::vector<TableEntry> entries_on() {
+  std::vector<TableEntry> entries;
+  kernels::Table{}.for_each([&]<class Args>(const kernels::Entry<Args>&) {
+    const char* const reason = kernels::absent<device, Args>;
+    entries.push_back({Args::name, reason == nullptr ? "" : reason});
+  });
   return entries;
 }
 
@@ -103,9 +99,9 @@ inline bool names_types(std::string_view cell) {
 }
 
 /// True for what may stand in place of an entry: words that give a reason and end in a full stop.
-inline bool is_sentence(std::string_view cell) {
-  return !names_types(cell) && cell.ends_with('.') &&
-         std::count(cell.begin(), cell.end(), ' ') >= 2;
+inline bool is_sentence(std::string_view text) {
+  return !names_types(text) && text.ends_with('.') &&
+         std::count(text.begin(), text.end(), ' ') >= 2;
 }
 
 /// What is wrong with a column of the matrix; nothing when it agrees with the table.
@@ -126,14 +122,15 @@ inline std::vector<std::string> matrix_problems(const std::string& page,
     }
     if (found->second.size() != 1) problems.push_back(entry.name + ": has several rows");
     const std::string& cell = found->second.front();
-    if (entry.is_filled && !names_types(cell)) {
+    if (entry.is_filled() && !names_types(cell)) {
       problems.push_back(entry.name + ": is in the table; expected \"f32, ...\", found \"" + cell +
                          "\"");
-    } else if (!entry.is_filled && !is_sentence(cell)) {
-      problems.push_back(entry.name +
-                         ": is not in the table; expected a sentence that says why, found \"" +
-                         cell + "\"");
+    } else if (!entry.is_filled() && cell != entry.absent) {
+      problems.push_back(entry.name + ": is not in the table; expected \"" + entry.absent +
+                         "\", found \"" + cell + "\"");
     }
+    if (!entry.is_filled() && !is_sentence(entry.absent))
+      problems.push_back(entry.name + ": the reason is no sentence: \"" + entry.absent + "\"");
     cells.erase(found);
   }
   for (const auto& [name, unused] : cells) problems.push_back(name + ": has a row and is no entry");

@@ -5,7 +5,8 @@
 /// (causal), or the same taps shifted by `right` = total - floor(total / 2) steps into the future
 /// with total = (K - 1) * dilation (same):
 ///
-///   y[b,t,o] = bias[o] + sum_{k,c} w[k,c,o] * x[b, t + shift - k * dilation, c],   shift = 0 (causal) or right (same)
+///   y[b,t,o] = bias[o] + sum_{k,c} w[k,c,o] * x[b, t + shift - k * dilation, c]
+///   shift = 0 (causal) or right (same)
 ///
 /// Reads outside [0,T) are zero.  Device: cpu, cuda (f32, f64).
 
@@ -15,7 +16,7 @@
 
 namespace refrain::kernels {
 
-/// Which side of a step a convolution sees.
+/// Which time steps a convolution reads: only past ones, or both sides.
 enum class Padding : std::uint8_t { causal, same };
 
 /// How far the newest tap reads ahead of the current step.
@@ -33,7 +34,11 @@ struct CausalConvForward {
   MutableView y{};  ///< [B,T,Cout]
   std::int64_t dilation = 1;
   Padding padding = Padding::causal;
-  MutableView workspace{};
+  /// CUDA, f32, more than 64 channels: limit of the rows that are gathered at a time, in bytes; one
+  /// sequence is always gathered as a whole
+  std::int64_t max_gathered_bytes = 64 << 20;
+
+  Device device() const noexcept { return x.device; }
 };
 
 /// Gradients of CausalConvForward.  An empty output is not computed.
@@ -47,7 +52,9 @@ struct CausalConvBackward {
   MutableView dbias{};  ///< [Cout], or empty
   std::int64_t dilation = 1;
   Padding padding = Padding::causal;
-  MutableView workspace{};
+  std::int64_t max_gathered_bytes = 64 << 20;  ///< as for CausalConvForward
+
+  Device device() const noexcept { return dy.device; }
 };
 
 }  // namespace refrain::kernels

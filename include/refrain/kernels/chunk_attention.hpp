@@ -21,7 +21,8 @@ struct ChunkAttentionForward {
   MutableView out{};    ///< [B,H]
   MutableView alpha{};  ///< [l,B] saved, or empty
   MutableView tanh{};   ///< [l,B,A] saved, or empty
-  MutableView workspace{};
+
+  Device device() const noexcept { return first.device; }
 };
 
 /// Gradients of ChunkAttentionForward.  An empty output is not computed.
@@ -39,7 +40,8 @@ struct ChunkAttentionBackward {
   MutableView dweight{};
   MutableView dquery{};
   MutableView dscore{};
-  MutableView workspace{};
+
+  Device device() const noexcept { return first.device; }
 };
 
 }  // namespace refrain::kernels

@@ -1,6 +1,7 @@
 #pragma once
-/// Contracts: half of a NextItNet residual block, a dilated convolution (causal_conv.hpp) with patch,
-/// layer normalization, ReLU and residual.  Device: cpu (f32, f64); cuda all but ...AtSteps.
+/// Contracts: half of a NextItNet residual block, that is a dilated convolution (causal_conv.hpp)
+/// with patch, layer normalization, ReLU and residual.  Device: cpu, cuda (f32, f64); ...AtSteps:
+/// cpu.
 
 #include <cstdint>
 
@@ -17,11 +18,11 @@ enum class Insertion : std::uint8_t { none, serial, parallel };
 ///   h = conv(x)                    (Insertion::none)
 ///   h = patch(conv(x))             (Insertion::serial)
 ///   h = conv(x) + patch(x)         (Insertion::parallel; the patch keeps its own skip)
-///   y = relu(gamma * normalized + beta) (+ residual),   normalized = (h - mean(h)) * inv_std,   inv_std = 1 / sqrt(var(h) + epsilon)
+///   y = relu(gamma * normalized + beta) (+ residual)
+///   normalized = (h - mean(h)) * inv_std,   inv_std = 1 / sqrt(var(h) + epsilon)
 ///
-/// Mean and (biased) variance run over the channels of one row. The saved tensors are what
-/// ConvNormBackward reads; leave one empty when no backward pass, or none that needs it, will
-/// follow.
+/// Mean and (biased) variance run over the channels of one row. ConvNormBackward reads the saved
+/// tensors; one that no backward pass will read may be empty.
 struct ConvNormForward {
   static constexpr const char* name = "conv_norm_forward";
   View x{};         ///< [B,T,C]
@@ -41,15 +42,18 @@ struct ConvNormForward {
   std::int64_t dilation = 1;
   Padding padding = Padding::causal;
   Insertion insertion = Insertion::none;
-  MutableView workspace{};
+  std::int64_t max_gathered_bytes = 64 << 20;  ///< as for CausalConvForward
+
+  Device device() const noexcept { return x.device; }
 };
 
-/// ConvNormForward at chosen steps alone, for what depends on few steps of a stack: which row each
-/// tap reads is a table.
+/// ConvNormForward only at chosen time steps, S of them. A table gives the row that each tap reads:
 ///
-///   h[b,s] = bias + sum_k w[k] x[b, taps_at[s,k]]   (-1: zeros), patch and normalization as above, + residual[b, residual_at[s]]
+///   h[b,s] = bias + sum_k w[k] x[b, taps_at[s,k]]     (-1: zeros)
 ///
-/// A step of x stands at most once in each column of the tables.  Device: cpu (f32, f64).
+/// Patch and normalization are those of ConvNormForward; the residual is residual[b,
+/// residual_at[s]]. A time step of x occurs at most once in each column of the tables.  Device: cpu
+/// (f32, f64).
 struct ConvNormAtSteps {
   static constexpr const char* name = "conv_norm_at_steps";
   View x{};         ///< [B,T,C]
@@ -59,8 +63,8 @@ struct ConvNormAtSteps {
   View beta{};      ///< [C]
   View residual{};  ///< [B,R,C], or empty
   View taps_at{};   ///< [S,K] i32, in [-1,T)
-  View own_at{};    ///< [S] i32, in [0,T): where x holds the step itself, for a parallel patch; or
-                    ///< empty
+  /// [S] i32, in [0,T): the chosen step's own row in x, for a parallel patch; or empty
+  View own_at{};
   View residual_at{};  ///< [S] i32, in [0,R); or empty
   PatchViews patch{};
   MutableView y{};           ///< [B,S,C]
@@ -70,12 +74,12 @@ struct ConvNormAtSteps {
   MutableView bottleneck{};
   double epsilon = 1e-8;
   Insertion insertion = Insertion::none;
-  MutableView workspace{};
+
+  Device device() const noexcept { return x.device; }
 };
 
 /// Gradients of ConvNormForward; the residual's gradient is dy itself. An empty output is not
-/// computed, and nothing that only an empty output would need is read: with frozen convolution
-/// weights only input gradients flow.
+/// computed, and inputs that only an empty output needs are not read.
 struct ConvNormBackward {
   static constexpr const char* name = "conv_norm_backward";
   View x{};  ///< needed for dw, and for a parallel patch's dpatch.down
@@ -97,11 +101,13 @@ struct ConvNormBackward {
   std::int64_t dilation = 1;
   Padding padding = Padding::causal;
   Insertion insertion = Insertion::none;
-  MutableView workspace{};
+  std::int64_t max_gathered_bytes = 64 << 20;  ///< as for CausalConvForward
+
+  Device device() const noexcept { return dy.device; }
 };
 
-/// Gradients of ConvNormAtSteps. As with ConvNormBackward an empty output is not computed, and what
-/// only it would need is not read.
+/// Gradients of ConvNormAtSteps. An empty output is not computed, and inputs that only an empty
+/// output needs are not read.
 struct ConvNormAtStepsBackward {
   static constexpr const char* name = "conv_norm_at_steps_backward";
   View x{};  ///< [B,T,C] needed for dw, and for a parallel patch's dpatch.down
@@ -125,7 +131,8 @@ struct ConvNormAtStepsBackward {
   MutableView dresidual{};  ///< [B,R,C]
   PatchGradients dpatch{};
   Insertion insertion = Insertion::none;
-  MutableView workspace{};
+
+  Device device() const noexcept { return dy.device; }
 };
 
 }  // namespace refrain::kernels

@@ -12,20 +12,22 @@ struct GatherRows {
   View table{};       ///< [V,C]
   View ids{};         ///< [n] i32
   MutableView out{};  ///< [n,C]
-  MutableView workspace{};
+
+  Device device() const noexcept { return table.device; }
 };
 
-/// Sums rows that share an id, in the order of their positions: rows = the distinct ids rising,
-/// then -1; values[j,:] = sum of dy[i,:] over ids[i] == rows[j]; values past the last distinct id
-/// are zero. Rows of negative ids are left out. (On CUDA the sorted ids are cut every 32; a sum
-/// over several stretches adds the sums of the stretches, in order.)
+/// Sums rows that share an id, in the order of their positions: rows = the distinct ids in rising
+/// order, then -1; values[j,:] = sum of dy[i,:] over ids[i] == rows[j]; values past the last
+/// distinct id are zero. Rows of negative ids are left out. On CUDA the sorted ids are cut into
+/// pieces of 32, and a sum over several pieces adds their sums in order.
 struct CoalesceRows {
   static constexpr const char* name = "coalesce_rows";
   View ids{};            ///< [n] i32
   View dy{};             ///< [n,C]
   MutableView rows{};    ///< [n] i32
   MutableView values{};  ///< [n,C]
-  MutableView workspace{};
+
+  Device device() const noexcept { return dy.device; }
 };
 
 /// to[rows[j],:] += values[j,:] for rows[j] >= 0; rows are distinct.
@@ -34,7 +36,8 @@ struct AddRows {
   View rows{};       ///< [n] i32
   View values{};     ///< [n,C]
   MutableView to{};  ///< [V,C]
-  MutableView workspace{};
+
+  Device device() const noexcept { return to.device; }
 };
 
 }  // namespace refrain::kernels

@@ -16,7 +16,8 @@ struct LayerNormForward {
   MutableView normalized{};  ///< [rows,C] saved, or empty
   MutableView inv_std{};     ///< [rows] saved, or empty
   double epsilon = 1e-8;
-  MutableView workspace{};
+
+  Device device() const noexcept { return x.device; }
 };
 
 /// Gradients of LayerNormForward.  An empty output is not computed.
@@ -29,7 +30,8 @@ struct LayerNormBackward {
   MutableView dx{};
   MutableView dgamma{};
   MutableView dbeta{};
-  MutableView workspace{};
+
+  Device device() const noexcept { return dy.device; }
 };
 
 }  // namespace refrain::kernels

@@ -1,6 +1,6 @@
 #pragma once
-/// Contracts: losses with their gradients in one pass. Gradients are for an upstream gradient of
-/// one; an empty one is not computed. Device: cpu (f32, f64).
+/// Contracts: losses with their gradients in one pass. The gradients are those of the loss itself
+/// (an upstream gradient of one); an empty one is not computed. Device: cpu, cuda (f32, f64).
 
 #include <cstdint>
 
@@ -24,11 +24,17 @@ struct SoftmaxLoss {
   MutableView dbias{};
   std::int64_t ignored = -1;  ///< targets with this id do not count
   bool relu = false;
-  MutableView workspace{};
+  /// CUDA: limit of the scores that exist at a time, in bytes; 16 rows always do. Large slices are
+  /// faster although they leave the second-level cache: 6,400 rows of 256 channels and 10,670 items
+  /// take 2.7 ms at once on an H100, and 3.1 ms in slices of 32 MiB.
+  std::int64_t max_score_bytes = 384 << 20;
+
+  Device device() const noexcept { return hidden.device; }
 };
 
 /// Mean over counted rows p of  log(exp(z_true) + sum_j exp(z_j)) - z_true,
-///   z_true = hidden[p,:] . weight[t] + bias[t] - log_q_true[p] with t = targets[p];   z_j the same with negatives[j], log_q_negative[j].
+///   z_true = hidden[p,:] . weight[t] + bias[t] - log_q_true[p],       t = targets[p]
+///   z_j    = hidden[p,:] . weight[v] + bias[v] - log_q_negative[j],   v = negatives[j]
 /// With remove_hits a negative equal to the row's own target is left out.
 struct SampledSoftmaxLoss {
   static constexpr const char* name = "sampled_softmax_loss";
@@ -45,7 +51,9 @@ struct SampledSoftmaxLoss {
   MutableView dbias_rows{};    ///< [S+P]
   std::int64_t ignored = -1;
   bool remove_hits = true;
-  MutableView workspace{};
+  std::int64_t max_score_bytes = 384 << 20;  ///< as for SoftmaxLoss
+
+  Device device() const noexcept { return hidden.device; }
 };
 
 enum class PairLossKind : std::uint8_t { bpr, logistic };
@@ -62,7 +70,8 @@ struct PairLoss {
   MutableView duser{};        ///< [B,C]
   MutableView dtable_rows{};  ///< [2B,C]: of the positives, then of the negatives
   PairLossKind kind = PairLossKind::bpr;
-  MutableView workspace{};
+
+  Device device() const noexcept { return user.device; }
 };
 
 }  // namespace refrain::kernels

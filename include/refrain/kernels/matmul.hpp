@@ -1,5 +1,5 @@
 #pragma once
-/// Contracts: matrix product.  Device: cpu (f32, f64).
+/// Contracts of matrix products.  Device: cpu, cuda (f32, f64).
 
 #include <cstdint>
 
@@ -7,8 +7,8 @@
 
 namespace refrain::kernels {
 
-/// c = op(a) op(b) (+ bias to every row), op = transpose where asked. c [M,N]; a [M,K] or [K,M]; b
-/// [K,N] or [N,K]; bias [N].
+/// c = op(a) op(b) (+ bias to every row), op(a) [M,K], op(b) [K,N], c [M,N], bias [N]. With
+/// transpose_a op(a) = a^T and a is [K,M]; with transpose_b op(b) = b^T and b is [N,K].
 struct Matmul {
   static constexpr const char* name = "matmul";
   View a{};
@@ -17,7 +17,8 @@ struct Matmul {
   MutableView c{};
   bool transpose_a = false;
   bool transpose_b = false;
-  MutableView workspace{};
+
+  Device device() const noexcept { return a.device; }
 };
 
 /// Elements of PackWeights::packed for op(b) [rows,columns], on every device.
@@ -26,35 +27,37 @@ constexpr std::int64_t packed_elements(std::int64_t rows, std::int64_t columns) 
   return rows * ((columns + max_vector - 1) / max_vector * max_vector);
 }
 
-/// Lays b out the way this device multiplies fastest, for a matrix that many products share: packed
-/// holds op(b) [K,N] in packed_elements(K, N) elements. The layout means nothing outside the
-/// device's kernels.
+/// Copies b into the layout that this device multiplies fastest, for a matrix that many products
+/// share. packed receives op(b) [K,N] in packed_elements(K, N) elements. Only the kernels of the
+/// device know the layout.
 struct PackWeights {
   static constexpr const char* name = "pack_weights";
   View b{};  ///< [K,N], or [N,K] with transpose_b
   MutableView packed{};
   bool transpose_b = false;
-  MutableView workspace{};
+
+  Device device() const noexcept { return b.device; }
 };
 
-/// c = a op(b) (+ bias to every row) with op(b) as pack_weights made it.  a [M,K], c [M,N].
+/// c = a op(b) (+ bias to every row), op(b) packed by PackWeights.  a [M,K], c [M,N].
 struct PackedMatmul {
   static constexpr const char* name = "packed_matmul";
   View a{};
   View packed{};
   View bias{};  ///< or empty
   MutableView c{};
-  MutableView workspace{};
+
+  Device device() const noexcept { return a.device; }
 };
 
-/// c += a^T b over few rows, for a gradient that is summed over many products. a [K,M], b [K,N], c
-/// [M,N].
+/// c += a^T b, a [K,M], b [K,N], c [M,N]. For few rows K and a gradient that many products add to.
 struct AddOuterProducts {
   static constexpr const char* name = "add_outer_products";
   View a{};
   View b{};
   MutableView c{};
-  MutableView workspace{};
+
+  Device device() const noexcept { return a.device; }
 };
 
 }  // namespace refrain::kernels

@@ -5,7 +5,7 @@
 
 namespace refrain::kernels {
 
-/// What a memory holds for a batch of B sequences: N words of W elements and R read heads.
+/// The state of a memory for a batch of B sequences: N words of W elements and R read heads.
 template <class V>
 struct MemoryViews {
   V words{};            ///< [B,N,W]
@@ -21,16 +21,21 @@ struct MemoryViews {
 ///
 /// The interface vector holds, in this order: read keys [R,W], read strengths [R], write key [W],
 /// write strength, erase [W], write vector [W], free gates [R], allocation gate, write gate, read
-/// modes [R,3] (backward, content, forward); all raw. Strengths become 1 + softplus, erase and
-/// gates sigmoid, modes softmax over the three.
+/// modes [R,3] (backward, content, forward); all raw. The kernel applies 1 + softplus to strengths,
+/// sigmoid to erase and gates, softmax over the three to modes.
 ///
-///   usage:      u' = (u + w - u w) prod_r (1 - free_r read_r)                            (w, read_r: old weightings)
-///   allocation: in rising order phi of u' (ties: lower index first), a[phi_j] = (1 - u'[phi_j]) prod_{i<j} u'[phi_i]
-///   content(M, k, s) = softmax_n(s cos(M_n, k)), vectors normalized as x / sqrt(max(sum x^2, 1e-12))
-///   write:      w' = write_gate (alloc_gate a + (1 - alloc_gate) content(M, write_key, write_strength))
+///   usage:      u' = (u + w - u w) prod_r (1 - free_r read_r)       (w, read_r: old weightings)
+///   allocation: a[phi_j] = (1 - u'[phi_j]) prod_{i<j} u'[phi_i]
+///               (phi: rising order of u', equal ones by index)
+///   content(M, k, s) = softmax_n(s cos(M_n, k))
+///               (vectors normalized as x / sqrt(max(sum x^2, 1e-12)))
+///   write:      w' = write_gate (alloc_gate a
+///                                + (1 - alloc_gate) content(M, write_key, write_strength))
 ///               M' = M (1 - w' erase^T) + w' vector^T
-///   link:       L'_ij = (1 - w'_i - w'_j) L_ij + w'_i p_j, L'_ii = 0;   p' = (1 - sum w') p + w'             (p: old precedence)
-///   read:       read'_r = backward_r L'^T read_r + content_r content(M', key_r, strength_r) + forward_r L' read_r
+///   link:       L'_ij = (1 - w'_i - w'_j) L_ij + w'_i p_j,   L'_ii = 0
+///               p' = (1 - sum w') p + w'                            (p: old precedence)
+///   read:       read'_r = backward_r L'^T read_r + content_r content(M', key_r, strength_r)
+///                         + forward_r L' read_r
 ///               vector_r = M'^T read'_r
 struct MemoryStepForward {
   static constexpr const char* name = "memory_step_forward";
@@ -38,7 +43,8 @@ struct MemoryStepForward {
   MemoryViews<View> before{};
   MemoryViews<MutableView> after{};
   MutableView read_vectors{};  ///< [B,R,W]
-  MutableView workspace{};
+
+  Device device() const noexcept { return interface.device; }
 };
 
 /// Gradients of MemoryStepForward through every value; the order of the usages counts as constant.
@@ -52,7 +58,8 @@ struct MemoryStepBackward {
   View dread_vectors{};
   MutableView dinterface{};
   MemoryViews<MutableView> dbefore{};
-  MutableView workspace{};
+
+  Device device() const noexcept { return interface.device; }
 };
 
 }  // namespace refrain::kernels

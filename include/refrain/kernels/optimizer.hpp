@@ -1,9 +1,9 @@
 #pragma once
-/// Contracts: parameter updates.  Device: cpu (f32, f64).
+/// Contracts of parameter updates.  Device: cpu, cuda (f32, f64).
 ///
-/// What changes from step to step is given by value, or as `rates` in the device's memory, read
-/// when the kernel runs and then used in place of learning_rate and step: so the same recorded call
-/// serves every step.
+/// Numbers that change with the training step are given by value, or as `rates` in the memory of
+/// the device. The kernel reads `rates` when it runs and uses them in place of learning_rate and
+/// step, so that one captured call serves every training step.
 
 #include <cstdint>
 #include <span>
@@ -28,13 +28,14 @@ struct Adam {
   double l2 = 0;
   double decay = 0;
   std::int64_t step = 1;  ///< counts from 1
-  /// or empty; [3] f64: learning_rate, 1 / correction_1, 1 / correction_2, see below
+  /// or empty; [3] f64: learning_rate, 1 / correction_1, 1 / correction_2
   View rates{};
-  MutableView workspace{};
+
+  Device device() const noexcept { return parameter.device; }
 };
 
-/// Adam on the named rows alone: other rows, and their moments, keep their bytes. rows are
-/// distinct; -1 entries are skipped.
+/// Adam on the rows parameter[rows[j]] only: other rows and their moments keep their bytes. rows
+/// are distinct; -1 entries are skipped.
 struct AdamRows {
   static constexpr const char* name = "adam_rows";
   MutableView parameter{};  ///< [V,...]
@@ -50,16 +51,22 @@ struct AdamRows {
   double decay = 0;
   std::int64_t step = 1;
   View rates{};  ///< or empty; as for Adam
-  MutableView workspace{};
+
+  Device device() const noexcept { return parameter.device; }
 };
 
-/// Adam on many parameters, each changed as Adam or AdamRows would change it alone. No two may
-/// overlap.
+/// Adam on many parameters at once, with the results of Adam or AdamRows for each. Parameters do
+/// not overlap.
 struct AdamMany {
   static constexpr const char* name = "adam_many";
   std::span<const Adam> dense{};
   std::span<const AdamRows> sparse{};
-  MutableView workspace{};
+
+  /// The CPU when there are no parameters.
+  Device device() const noexcept {
+    if (!dense.empty()) return dense.front().device();
+    return sparse.empty() ? Device::cpu : sparse.front().device();
+  }
 };
 
 /// g = gradient + l2 * parameter; velocity = momentum * velocity + g; parameter -= learning_rate *
@@ -73,10 +80,11 @@ struct Sgd {
   double momentum = 0;
   double l2 = 0;
   View rates{};  ///< or empty; [1] f64: learning_rate
-  MutableView workspace{};
+
+  Device device() const noexcept { return parameter.device; }
 };
 
-/// Sgd without momentum on the named rows; -1 entries are skipped.
+/// Sgd without momentum on the rows parameter[rows[j]] only; -1 entries are skipped.
 struct SgdRows {
   static constexpr const char* name = "sgd_rows";
   MutableView parameter{};  ///< [V,...]
@@ -85,18 +93,21 @@ struct SgdRows {
   double learning_rate = 0.1;
   double l2 = 0;
   View rates{};  ///< or empty; as for Sgd
-  MutableView workspace{};
+
+  Device device() const noexcept { return parameter.device; }
 };
 
-/// What scales gradients so that their norm is at most max_norm:
-///   norm = sqrt(sum_i squares[i]), added in double;  factor = max_norm / norm when norm is finite and above max_norm, else 1.
+/// The factor that brings the norm of gradients down to max_norm:
+///   norm = sqrt(sum_i squares[i]), added in double
+///   factor = max_norm / norm when norm is finite and above max_norm, else 1
 struct ClipFactor {
   static constexpr const char* name = "clip_factor";
   View squares{};        ///< [n] sum of squares of each gradient
   MutableView norm{};    ///< one element
   MutableView factor{};  ///< one element
   double max_norm = 1;
-  MutableView workspace{};
+
+  Device device() const noexcept { return squares.device; }
 };
 
 }  // namespace refrain::kernels

@@ -28,7 +28,8 @@ struct PatchForward {
   PatchViews patch{};
   MutableView y{};
   MutableView bottleneck{};  ///< [rows,D] saved before the GELU, or empty
-  MutableView workspace{};
+
+  Device device() const noexcept { return x.device; }
 };
 
 /// Gradients of PatchForward.  An empty output is not computed.
@@ -40,7 +41,8 @@ struct PatchBackward {
   View dy{};
   MutableView dx{};
   PatchGradients dpatch{};
-  MutableView workspace{};
+
+  Device device() const noexcept { return dy.device; }
 };
 
 }  // namespace refrain::kernels

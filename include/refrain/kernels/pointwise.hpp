@@ -1,5 +1,6 @@
 #pragma once
-/// Contracts: element-by-element.  An output may be one of its inputs.  Device: cpu (f32, f64).
+/// Contracts of element-by-element operations. An output may be one of its inputs. Device: cpu,
+/// cuda (f32, f64).
 
 #include <cstdint>
 
@@ -16,7 +17,8 @@ struct UnaryForward {
   View x{};
   MutableView y{};
   UnaryFunction function = UnaryFunction::relu;
-  MutableView workspace{};
+
+  Device device() const noexcept { return x.device; }
 };
 
 /// dx = dy * function'(x).
@@ -26,10 +28,11 @@ struct UnaryBackward {
   View dy{};
   MutableView dx{};
   UnaryFunction function = UnaryFunction::relu;
-  MutableView workspace{};
+
+  Device device() const noexcept { return dy.device; }
 };
 
-/// out = alpha * a + beta * b.  b may be empty (then beta is not used).
+/// out = alpha * a + beta * b; without b out = alpha * a.
 struct LinearCombination {
   static constexpr const char* name = "linear_combination";
   View a{};
@@ -37,30 +40,33 @@ struct LinearCombination {
   MutableView out{};
   double alpha = 1;
   double beta = 1;
-  MutableView workspace{};
+
+  Device device() const noexcept { return a.device; }
 };
 
 /// out = a * b.
 struct Multiply {
   static constexpr const char* name = "multiply";
   View a{};
-  View b{};  ///< as a, or one element that multiplies all of a
+  View b{};  ///< of the shape of a, or one element that multiplies every element of a
   MutableView out{};
-  MutableView workspace{};
+
+  Device device() const noexcept { return a.device; }
 };
 
-/// out[0] = sum_i a[i] * b[i], in a fixed order; b may be empty (the plain sum).
+/// out[0] = sum_i a[i] * b[i] in a fixed order; without b out[0] = sum_i a[i].
 struct Dot {
   static constexpr const char* name = "dot";
   View a{};
   View b{};
   MutableView out{};  ///< one element, same dtype
-  MutableView workspace{};
+
+  Device device() const noexcept { return a.device; }
 };
 
-/// y = x * mask / keep, mask = 1 with probability keep, 0 < keep <= 1. Element i uses 32-bit word i
-/// % 4 of Philox block position + i / 4 of (seed, stream): kept when word < keep * 2^32. The
-/// backward pass is the same call on dy.
+/// y = x * mask / keep, mask = 1 with probability keep, else 0; 0 < keep <= 1. Element i uses
+/// 32-bit word i % 4 of Philox block position + i / 4 of (seed, stream) and is kept when word <
+/// keep * 2^32. The backward pass is the same call on dy.
 struct Dropout {
   static constexpr const char* name = "dropout";
   View x{};
@@ -69,9 +75,11 @@ struct Dropout {
   std::uint64_t seed = 0;
   std::uint64_t stream = 0;
   std::uint64_t position = 0;
-  View shift{};  ///< or empty; [1] i64, read when the kernel runs and added to position: for a
-                 ///< recorded call that runs again
-  MutableView workspace{};
+  /// or empty; [1] i64, read when the kernel runs and added to position, so that a captured call
+  /// can run again with other numbers
+  View shift{};
+
+  Device device() const noexcept { return x.device; }
 };
 
 }  // namespace refrain::kernels

@@ -1,9 +1,10 @@
 #pragma once
-/// Contracts: one segment of a recurrent layer, L steps in one call.  Device: cpu (f32, f64).
+/// Contracts: one segment of a recurrent layer, L time steps in one call.  Device: cpu, cuda (f32,
+/// f64).
 ///
-/// Sequences are time-major, [L,B,C]: the rows of one step lie together. The input's part of the
-/// gates is computed beforehand, for all steps in one product; what stays the same over the segment
-/// (a read vector's part) comes once, as `shared`.
+/// Sequences are time-major, [L,B,C]: the rows of one time step lie together. One product computes
+/// the input's part of the gates for all time steps beforehand. A part that is the same in the
+/// whole segment, as that of a read vector, is given once, as `shared`.
 
 #include <cstdint>
 
@@ -20,21 +21,22 @@ struct LstmForward {
   View inputs{};         ///< [L,B,4H]; bias included
   View shared{};         ///< [B,4H], or empty
   View weight{};         ///< [4H,H]
-  View packed{};         ///< weight as pack_weights makes it for x weight^T, or empty: packed here
+  View packed{};         ///< packed by PackWeights for x weight^T; or empty
   View h0{};             ///< [B,H]
   View c0{};             ///< [B,H]
   MutableView h{};       ///< [L,B,H]
-  MutableView c{};       ///< [L,B,H] saved; or empty: then c_last alone is kept
+  MutableView c{};       ///< [L,B,H] saved; or empty
   MutableView gates{};   ///< [L,B,4H] saved: sigmoid(i), sigmoid(f), tanh(g), sigmoid(o); or empty
   MutableView c_last{};  ///< [B,H]
-  MutableView workspace{};
+
+  Device device() const noexcept { return inputs.device; }
 };
 
 /// Gradients of LstmForward.  An empty output is not computed; an empty dh or dc_last is zero.
 struct LstmBackward {
   static constexpr const char* name = "lstm_backward";
   View weight{};
-  View packed{};  ///< weight as pack_weights makes it for x weight, or empty
+  View packed{};  ///< packed by PackWeights for x weight; or empty
   View h0{};
   View c0{};
   View h{};  ///< needed for dweight
@@ -47,8 +49,9 @@ struct LstmBackward {
   MutableView dweight{};     ///< [4H,H]
   MutableView dh0{};         ///< [B,H]
   MutableView dc0{};         ///< [B,H]
-  bool add_dweight = false;  ///< add to dweight, which holds the sum of other segments
-  MutableView workspace{};
+  bool add_dweight = false;  ///< add to dweight, the sum of other segments
+
+  Device device() const noexcept { return weight.device; }
 };
 
 /// Where a GRU applies its reset gate: after the recurrent product (cuDNN) or before it (Cho et al.
@@ -67,33 +70,35 @@ struct GruForward {
   View shared{};        ///< [B,3H], or empty
   View weight{};        ///< [3H,H]
   View bias{};          ///< [3H] of the recurrent product
-  View packed{};        ///< as for LstmForward (GruReset::after alone), or empty
+  View packed{};        ///< as for LstmForward (only GruReset::after); or empty
   View h0{};            ///< [B,H]
   MutableView h{};      ///< [L,B,H]
   MutableView gates{};  ///< [L,B,3H] saved: r, z, n; or empty
-  MutableView u_n{};    ///< [L,B,H] saved: u_n (GruReset::after alone); or empty
+  MutableView u_n{};    ///< [L,B,H] saved: u_n (only GruReset::after); or empty
   GruReset reset = GruReset::after;
-  MutableView workspace{};
+
+  Device device() const noexcept { return inputs.device; }
 };
 
 /// Gradients of GruForward.  An empty output is not computed.
 struct GruBackward {
   static constexpr const char* name = "gru_backward";
   View weight{};
-  View packed{};  ///< as for LstmBackward (GruReset::after alone), or empty
+  View packed{};  ///< as for LstmBackward (only GruReset::after); or empty
   View h0{};
   View h{};
   View gates{};
-  View u_n{};                ///< GruReset::after alone
+  View u_n{};                ///< only GruReset::after
   View dh{};                 ///< [L,B,H]
   MutableView dinputs{};     ///< [L,B,3H]; always given
   MutableView dshared{};     ///< [B,3H] = sum over steps of dinputs
   MutableView dweight{};     ///< [3H,H]
   MutableView dbias{};       ///< [3H]
   MutableView dh0{};         ///< [B,H]
-  bool add_dweight = false;  ///< add to dweight and dbias, which hold the sum of other segments
+  bool add_dweight = false;  ///< add to dweight and dbias, the sums of other segments
   GruReset reset = GruReset::after;
-  MutableView workspace{};
+
+  Device device() const noexcept { return weight.device; }
 };
 
 }  // namespace refrain::kernels

@@ -15,7 +15,8 @@ struct ReplaceRows {
   View row{};       ///< [C]
   MutableView y{};  ///< [n,C]
   std::int64_t id = 0;
-  MutableView workspace{};
+
+  Device device() const noexcept { return x.device; }
 };
 
 /// Gradients of ReplaceRows: drow[:] = sum of dy[i,:] over ids[i] == id; dx[i,:] = 0 there and
@@ -27,7 +28,8 @@ struct ReplaceRowsBackward {
   MutableView dx{};    ///< [n,C]
   MutableView drow{};  ///< [C]
   std::int64_t id = 0;
-  MutableView workspace{};
+
+  Device device() const noexcept { return dy.device; }
 };
 
 }  // namespace refrain::kernels

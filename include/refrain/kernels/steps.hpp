@@ -13,7 +13,8 @@ struct SwapAxes {
   static constexpr const char* name = "swap_axes";
   View x{};         ///< [I,J,C]
   MutableView y{};  ///< [J,I,C]
-  MutableView workspace{};
+
+  Device device() const noexcept { return x.device; }
 };
 
 /// y[t] = x[t] + spans[k] for the steps ends[k-1] <= t < ends[k] of span k, ends[-1] = 0; ends rise
@@ -24,7 +25,8 @@ struct AddSpans {
   View spans{};     ///< [S,B,C]
   View ends{};      ///< [S] i32
   MutableView y{};  ///< [T,B,C]
-  MutableView workspace{};
+
+  Device device() const noexcept { return x.device; }
 };
 
 /// Gradient of AddSpans: dspans[k] = sum of dy[t] over the steps of span k, in rising order.
@@ -33,7 +35,8 @@ struct SumSpans {
   View dy{};             ///< [T,B,C]
   View ends{};           ///< [S] i32
   MutableView dspans{};  ///< [S,B,C]
-  MutableView workspace{};
+
+  Device device() const noexcept { return dy.device; }
 };
 
 /// y[b,:] = x[b,step,:];  x [B,T,C].
@@ -42,16 +45,18 @@ struct SelectStep {
   View x{};
   MutableView y{};  ///< [B,C]
   std::int64_t step = 0;
-  MutableView workspace{};
+
+  Device device() const noexcept { return x.device; }
 };
 
-/// dx[b,step,:] = dy[b,:], all else zero.
+/// dx[b,step,:] = dy[b,:]; the other elements are zero.
 struct SelectStepBackward {
   static constexpr const char* name = "select_step_backward";
   View dy{};
   MutableView dx{};  ///< [B,T,C]
   std::int64_t step = 0;
-  MutableView workspace{};
+
+  Device device() const noexcept { return dy.device; }
 };
 
 }  // namespace refrain::kernels

@@ -10,7 +10,8 @@ struct SumRows {
   static constexpr const char* name = "sum_rows";
   View x{};
   MutableView out{};
-  MutableView workspace{};
+
+  Device device() const noexcept { return x.device; }
 };
 
 }  // namespace refrain::kernels

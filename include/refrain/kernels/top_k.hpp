@@ -5,14 +5,15 @@
 
 namespace refrain::kernels {
 
-/// The k largest of each row, falling; equal scores: lower index first. NaN ranks last. scores
+/// The k largest of each row in falling order, equal ones by rising index, NaN last. scores
 /// [rows,V].
 struct TopK {
   static constexpr const char* name = "top_k";
   View scores{};
   MutableView values{};   ///< [rows,k]
   MutableView indices{};  ///< [rows,k] i32
-  MutableView workspace{};
+
+  Device device() const noexcept { return scores.device; }
 };
 
 }  // namespace refrain::kernels

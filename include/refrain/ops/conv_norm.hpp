@@ -216,9 +216,8 @@ inline void check_places(const char* op, const char* name, const Tensor& places,
 
 /// True when conv_norm_at_steps has kernels on the device, forward and backward.
 inline bool has_conv_norm_at_steps(Device device) {
-  const kernels::Table& table = kernels::table(device);
-  return static_cast<bool>(table.conv_norm_at_steps) &&
-         static_cast<bool>(table.conv_norm_at_steps_backward);
+  return kernels::has_kernel<kernels::ConvNormAtSteps>(device) &&
+         kernels::has_kernel<kernels::ConvNormAtStepsBackward>(device);
 }
 
 /// conv_norm() only at chosen steps: x [B,T,C], residual [B,R,C] or undefined -> [B,S,C].

@@ -82,25 +82,4 @@ bool same_bytes(const DeviceArray<T>& a, const DeviceArray<T>& b) {
          std::memcmp(a.data(), b.data(), a.span().size_bytes()) == 0;
 }
 
-/// Runs an entry as the dispatch table would, with a workspace of exactly the bytes that it asks
-/// for.
-template <class Args>
-void run_entry(void (*run)(const Args&, Stream), std::size_t (*workspace_bytes)(const Args&),
-               Args args) {
-  DeviceArray<std::int32_t> workspace({static_cast<std::int64_t>((workspace_bytes(args) + 3) / 4)});
-  args.workspace = workspace.mutable_view();
-  run(args, {});
-}
-
-/// The same for an entry with a limit of its memory as an argument.
-template <class Args, class Limit>
-void run_entry(void (*run)(const Args&, const Limit&, Stream),
-               std::size_t (*workspace_bytes)(const Args&, const Limit&), Args args,
-               const Limit& limit) {
-  DeviceArray<std::int32_t> workspace(
-      {static_cast<std::int64_t>((workspace_bytes(args, limit) + 3) / 4)});
-  args.workspace = workspace.mutable_view();
-  run(args, limit, {});
-}
-
 }  // namespace refrain::test

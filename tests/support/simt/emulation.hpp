@@ -8,7 +8,6 @@
 #include <cstring>
 #include <type_traits>
 
-#include "refrain/core/device.hpp"
 #include "support/simt/cuda_names.hpp"
 #include "support/simt/machine.hpp"
 #include "support/simt/sanitizers.hpp"
@@ -194,7 +193,6 @@ struct Launch {
   dim3 grid{};
   dim3 block{};
   std::size_t shared_bytes = 0;
-  Stream stream{};
 };
 
 template <class... Parameters>

@@ -37,7 +37,7 @@ void multiply_as(const Product& p) {
 
 std::size_t product_workspace() { return 256; }
 
-void multiply_matrices(const Product& product, Stream) {
+void multiply_matrices(const Product& product) {
   if (product.bias != nullptr && product.added != nullptr)
     throw OptionError("multiply_matrices: a bias and a sum to add to");
   if (reinterpret_cast<std::uintptr_t>(product.workspace.data) % product_workspace_alignment != 0) {

@@ -1,0 +1,15 @@
+#pragma once
+/// What other families call of this one on CUDA.
+
+#include "kernels/backend.hpp"
+#include "refrain/kernels/causal_conv.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+
+/// The convolution by tiles, whatever the channels, with something added: y = conv(x) + added;
+/// added [B,T,Cout] may be y, or empty.
+void convolve(const CausalConvForward& args, const View& added);
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

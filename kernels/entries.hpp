@@ -1,0 +1,36 @@
+#pragma once
+/// The entries that the tables name, and the reasons for those that a device lacks.
+
+#include "kernels/backend.hpp"
+#include "refrain/core/device.hpp"
+#include "refrain/kernels/table.hpp"
+
+namespace refrain::kernels {
+
+/// Calls the kernel of a contract, with scratch memory of exactly the size that it takes. The file
+/// of the kernel instantiates it (kernels/kernel.hpp); a contract without a kernel that is not
+/// declared absent below does not link.
+namespace cpu {
+template <class Args>
+void entry(const Args& args, ScratchMemory& memory);
+}
+namespace cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+template <class Args>
+void entry(const Args& args, ScratchMemory& memory);
+}
+}  // namespace cuda
+
+/// Why a device has no kernel for a contract: a sentence. Null: it has one.
+template <Device device, class Args>
+inline constexpr const char* absent = nullptr;
+
+template <>
+inline constexpr const char* absent<Device::cuda, ConvNormAtSteps> =
+    "Models compute all steps with conv_norm_forward on CUDA; the gain of few steps is not "
+    "measured.";
+template <>
+inline constexpr const char* absent<Device::cuda, ConvNormAtStepsBackward> =
+    "There is no conv_norm_at_steps on CUDA.";
+
+}  // namespace refrain::kernels

@@ -1,0 +1,16 @@
+#pragma once
+/// What other families call of this one on CUDA.
+
+#include "kernels/kernel.hpp"
+#include "refrain/kernels/layer_norm.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+
+template <>
+void kernel(const LayerNormForward& args);
+template <>
+void kernel(const LayerNormBackward& args, Scratch& scratch);
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

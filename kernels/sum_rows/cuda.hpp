@@ -1,0 +1,14 @@
+#pragma once
+/// What other families call of this one on CUDA.
+
+#include "kernels/kernel.hpp"
+#include "refrain/kernels/sum_rows.hpp"
+
+namespace refrain::kernels::cuda {
+inline namespace REFRAIN_SIMT_BACKEND {
+
+template <>
+void kernel(const SumRows& args, Scratch& scratch);
+
+}  // namespace REFRAIN_SIMT_BACKEND
+}  // namespace refrain::kernels::cuda

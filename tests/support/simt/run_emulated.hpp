@@ -1,0 +1,49 @@
+#pragma once
+/// Running whole CUDA kernels under the emulation.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "kernels/entries.hpp"
+#include "support/simt/device_array.hpp"
+
+namespace refrain::test {
+
+/// Scratch memory of exactly the bytes that a kernel takes, an allocation of its own.
+class GuardedScratch final : public kernels::ScratchMemory {
+ public:
+  void* allocate(std::size_t bytes) override {
+    return block_.emplace(Shape{static_cast<std::int64_t>((bytes + 3) / 4)}).data();
+  }
+
+ private:
+  std::optional<DeviceArray<std::int32_t>> block_;
+};
+
+/// Runs the CUDA kernel of a contract, as the dispatch table would.
+template <class Args>
+void run_emulated(const Args& args) {
+  GuardedScratch scratch;
+  kernels::cuda::entry(args, scratch);
+}
+
+/// Bytes of scratch memory that the kernel takes. A kernel that takes some does not run.
+template <class Args>
+std::size_t scratch_bytes(const Args& args) {
+  struct Counted {
+    std::size_t bytes;
+  };
+  class Counter final : public kernels::ScratchMemory {
+   public:
+    void* allocate(std::size_t bytes) override { throw Counted{bytes}; }
+  } counter;
+  try {
+    kernels::cuda::entry(args, counter);
+  } catch (const Counted& counted) {
+    return counted.bytes;
+  }
+  return 0;
+}
+
+}  // namespace refrain::test
