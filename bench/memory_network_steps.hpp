@@ -14,6 +14,7 @@
 #include "refrain/autograd/tape.hpp"
 #include "refrain/core/stream.hpp"
 #include "refrain/data/samplers.hpp"
+#include "refrain/ops/top_k.hpp"
 #include "refrain/train/optimizer.hpp"
 
 namespace refrain::bench {

@@ -9,6 +9,7 @@
 
 #include "memory_network_steps.hpp"
 #include "refrain/core/stream.hpp"
+#include "refrain/ops/top_k.hpp"
 #include "refrain/train/optimizer.hpp"
 #include "refrain_models/peterrec.hpp"
 

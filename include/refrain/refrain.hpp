@@ -1,6 +1,7 @@
 #pragma once
 /// Everything public.
 
+#include "refrain/autograd/gradcheck.hpp"
 #include "refrain/autograd/tape.hpp"
 #include "refrain/autograd/variable.hpp"
 #include "refrain/core/device.hpp"
