@@ -51,7 +51,7 @@ void run(const Entry<Args>& entry, const Args& args) {
 
 /// Runs the kernel of a contract on the device of its views:
 ///
-///   kernels::run(kernels::Multiply{.a = a.view(), .b = b.view(), .out = out.mutable_view()});
+///   kernels::run(kernels::Multiply{.a = a, .b = b, .out = out});
 ///
 /// On a GPU the kernel is queued in the current stream. Throws Unsupported when the device has no
 /// such kernel, or this build has no backend for the device, and what the kernel throws.
