@@ -22,7 +22,7 @@ void check_fraction(const char* what, double value) {
 
 double sum_of_squares(const Tensor& x) {
   Tensor out({}, x.dtype(), x.device());
-  kernels::run<kernels::Dot>({.a = x.view(), .b = x.view(), .out = out.mutable_view()});
+  kernels::run(kernels::Dot{.a = x, .b = x, .out = out});
   return out.item();
 }
 
@@ -30,15 +30,14 @@ double sum_of_squares(const Tensor& x) {
 /// without a copy, so two leaves may share one.
 Tensor scaled(Tensor x, double factor) {
   Tensor out = x.unique() ? x : Tensor(x.shape(), x.dtype(), x.device());
-  kernels::run<kernels::LinearCombination>(
-      {.a = x.view(), .out = out.mutable_view(), .alpha = factor});
+  kernels::run(kernels::LinearCombination{.a = x, .out = out, .alpha = factor});
   return out;
 }
 
 /// The same with a factor of one element.
 Tensor scaled(Tensor x, const Tensor& factor) {
   Tensor out = x.unique() ? x : Tensor(x.shape(), x.dtype(), x.device());
-  kernels::run<kernels::Multiply>({.a = x.view(), .b = factor.view(), .out = out.mutable_view()});
+  kernels::run(kernels::Multiply{.a = x, .b = factor, .out = out});
   return out;
 }
 
@@ -164,7 +163,7 @@ void Optimizer::step_captured() {
     if (!recorded) continue;
     ++next;
     const auto row = static_cast<std::int64_t>(i);
-    updates_.push_back({&slots_[i], rates_.slice(row, row + 1).view()});
+    updates_.push_back({&slots_[i], rates_.slice(row, row + 1)});
   }
   update(updates_);
 }
@@ -218,14 +217,12 @@ Tensor Optimizer::clip_gradients_on_device(double max_norm) {
   for (std::int64_t i = 0; i < count; ++i) {
     const Tensor& values = elements(*gradients[static_cast<std::size_t>(i)]);
     Tensor sum = squares.slice(i, i + 1);
-    kernels::run<kernels::Dot>({.a = values.view(), .b = values.view(), .out = sum.mutable_view()});
+    kernels::run(kernels::Dot{.a = values, .b = values, .out = sum});
   }
   Tensor norm({}, like.dtype(), like.device());
   Tensor factor({}, like.dtype(), like.device());
-  kernels::run<kernels::ClipFactor>({.squares = squares.view(),
-                                     .norm = norm.mutable_view(),
-                                     .factor = factor.mutable_view(),
-                                     .max_norm = max_norm});
+  kernels::run(kernels::ClipFactor{
+      .squares = squares, .norm = norm, .factor = factor, .max_norm = max_norm});
   for (Gradient* gradient : gradients) scale_gradient(*gradient, factor);
   return norm;
 }
@@ -348,9 +345,9 @@ void Adam::update(std::span<const Update> updates) {
       Parameter& parameter = slot->parameter;
       if (parameter.device() != device) continue;
       const auto with_state = [&](auto args) {
-        args.parameter = parameter.value().mutable_view();
-        args.m = slot->moments[0].mutable_view();
-        args.v = slot->moments[1].mutable_view();
+        args.parameter = parameter.value();
+        args.m = slot->moments[0];
+        args.v = slot->moments[1];
         args.learning_rate = learning_rate();
         args.beta1 = options_.beta1;
         args.beta2 = options_.beta2;
@@ -363,15 +360,14 @@ void Adam::update(std::span<const Update> updates) {
       };
       if (parameter.gradient().is_sparse()) {
         const RowSparse& gradient = parameter.gradient().sparse();
-        sparse_.push_back(with_state(
-            kernels::AdamRows{.rows = gradient.rows.view(), .values = gradient.values.view()}));
+        sparse_.push_back(
+            with_state(kernels::AdamRows{.rows = gradient.rows, .values = gradient.values}));
       } else {
-        dense_.push_back(
-            with_state(kernels::Adam{.gradient = parameter.gradient().dense().view()}));
+        dense_.push_back(with_state(kernels::Adam{.gradient = parameter.gradient().dense()}));
       }
     }
     if (dense_.empty() && sparse_.empty()) continue;
-    kernels::run<kernels::AdamMany>({.dense = dense_, .sparse = sparse_});
+    kernels::run(kernels::AdamMany{.dense = dense_, .sparse = sparse_});
   }
 }
 
@@ -391,23 +387,23 @@ void Sgd::update(std::span<const Update> updates) {
     Parameter& parameter = slot->parameter;
     const Gradient& gradient = parameter.gradient();
     if (gradient.is_sparse() && options_.momentum == 0) {
-      kernels::run<kernels::SgdRows>({.parameter = parameter.value().mutable_view(),
-                                      .rows = gradient.sparse().rows.view(),
-                                      .values = gradient.sparse().values.view(),
-                                      .learning_rate = learning_rate(),
-                                      .l2 = slot->l2,
-                                      .rates = rates});
+      kernels::run(kernels::SgdRows{.parameter = parameter.value(),
+                                    .rows = gradient.sparse().rows,
+                                    .values = gradient.sparse().values,
+                                    .learning_rate = learning_rate(),
+                                    .l2 = slot->l2,
+                                    .rates = rates});
       continue;
     }
     const Tensor dense = gradient.to_dense(parameter.shape());
-    kernels::run<kernels::Sgd>(
-        {.parameter = parameter.value().mutable_view(),
-         .gradient = dense.view(),
-         .velocity = slot->moments.empty() ? MutableView() : slot->moments[0].mutable_view(),
-         .learning_rate = learning_rate(),
-         .momentum = options_.momentum,
-         .l2 = slot->l2,
-         .rates = rates});
+    kernels::run(kernels::Sgd{
+        .parameter = parameter.value(),
+        .gradient = dense,
+        .velocity = slot->moments.empty() ? MutableView() : slot->moments[0].mutable_view(),
+        .learning_rate = learning_rate(),
+        .momentum = options_.momentum,
+        .l2 = slot->l2,
+        .rates = rates});
   }
 }
 

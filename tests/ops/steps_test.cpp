@@ -48,11 +48,9 @@ TEMPLATE_TEST_CASE("steps: kernels against naive loops", "[kernel]", float, doub
       Tensor swapped = garbage<T>({batch, steps, width});
       Tensor added = garbage<T>({steps, batch, width});
       Tensor sums = garbage<T>({spans_count, batch, width});
-      kernels::run<kernels::SwapAxes>({.x = x.view(), .y = swapped.mutable_view()});
-      kernels::run<kernels::AddSpans>(
-          {.x = x.view(), .spans = spans.view(), .ends = ids.view(), .y = added.mutable_view()});
-      kernels::run<kernels::SumSpans>(
-          {.dy = x.view(), .ends = ids.view(), .dspans = sums.mutable_view()});
+      kernels::run(kernels::SwapAxes{.x = x, .y = swapped});
+      kernels::run(kernels::AddSpans{.x = x, .spans = spans, .ends = ids, .y = added});
+      kernels::run(kernels::SumSpans{.dy = x, .ends = ids, .dspans = sums});
       return std::vector<Tensor>{swapped, added, sums};
     });
     double worst = 0;
