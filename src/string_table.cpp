@@ -1,4 +1,4 @@
-#include "refrain/data/string_table.hpp"
+#include "refrain/data/detail/string_table.hpp"
 
 #include <algorithm>
 #include <cstring>

@@ -1,4 +1,4 @@
-#include "refrain/core/xxh64.hpp"
+#include "refrain/core/detail/xxh64.hpp"
 
 #include <algorithm>
 #include <bit>

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "refrain/core/xxh64.hpp"
+#include "refrain/core/detail/xxh64.hpp"
 #include "refrain/data/splits.hpp"
 #include "refrain/data/vocabulary.hpp"
 

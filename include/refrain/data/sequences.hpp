@@ -7,7 +7,7 @@
 
 #include "refrain/core/export.hpp"
 #include "refrain/data/ragged_ids.hpp"
-#include "refrain/data/string_table.hpp"
+#include "refrain/data/detail/string_table.hpp"
 
 namespace refrain {
 

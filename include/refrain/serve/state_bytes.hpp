@@ -11,7 +11,7 @@
 
 #include "refrain/core/error.hpp"
 #include "refrain/core/tensor.hpp"
-#include "refrain/core/xxh64.hpp"
+#include "refrain/core/detail/xxh64.hpp"
 
 namespace refrain {
 

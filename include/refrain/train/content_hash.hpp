@@ -4,7 +4,7 @@
 #include <string>
 
 #include "refrain/core/export.hpp"
-#include "refrain/core/xxh64.hpp"
+#include "refrain/core/detail/xxh64.hpp"
 #include "refrain/nn/module.hpp"
 #include "refrain/train/safetensors.hpp"
 
