@@ -1,5 +1,5 @@
 #pragma once
-/// Fields of a line, and numbers in them.
+/// Fields of a line, and the numbers in them.
 
 #include <charconv>
 #include <cmath>
@@ -8,20 +8,25 @@
 #include <string_view>
 #include <vector>
 
-#include "line_reader.hpp"
+#include "src/line_reader.hpp"
+#include "src/time_columns.hpp"
+#include "src/utf8.hpp"
 
 namespace refrain::detail {
 
-/// What parts the fields of a line.
+/// The text between the fields of a line.
 struct Separator {
   std::string_view text;  ///< for instance "::"; empty: any run of blanks
-  bool quotes = false;    ///< fields may be in double quotes, in which "" means one
+  bool quotes = false;    ///< fields may be in double quotes, in which "" stands for one quote
 };
 
-/// A field for an error message: long ones are cut.
+/// A field for an error message: shortened, with unprintable bytes escaped.
 inline std::string quoted(std::string_view field) {
-  return field.size() <= 40 ? concat("\"", field, "\"")
-                            : concat("\"", field.substr(0, 40), "...\"");
+  constexpr std::size_t max_bytes = 40;
+  if (field.size() <= max_bytes) return concat("\"", printable(field), "\"");
+  std::size_t cut = max_bytes;
+  while (cut > max_bytes - 3 && (static_cast<unsigned char>(field[cut]) & 0xC0) == 0x80) --cut;
+  return concat("\"", printable(field.substr(0, cut)), "...\"");
 }
 
 inline std::string_view trim(std::string_view text) noexcept {
@@ -36,8 +41,8 @@ class FieldSplitter {
   FieldSplitter(char* begin, char* end, Separator separator) noexcept
       : at_(begin), end_(end), separator_(separator) {}
 
-  /// False after the last field. A line of n separators has n + 1 fields, except that blanks at its
-  /// ends part nothing.
+  /// False after the last field. A line of n separators has n + 1 fields; blanks at the ends of a
+  /// line separate nothing.
   bool next(std::string_view& field) noexcept {
     if (done_) return false;
     if (separator_.text.empty()) return next_word(field);
@@ -50,7 +55,7 @@ class FieldSplitter {
     return true;
   }
 
-  /// Why splitting stopped early, or null.
+  /// The reason why splitting stopped early, or null.
   const char* problem() const noexcept { return problem_; }
 
  private:
@@ -78,7 +83,9 @@ class FieldSplitter {
       step_over(static_cast<std::size_t>(from - at_));
       return true;
     }
-    return stop("a quote is not closed");
+    return stop(
+        "a quote is not closed on its line: expected a closing quote, and no line break within "
+        "quotes");
   }
 
   void step_over(std::size_t field) noexcept {
@@ -100,7 +107,7 @@ class FieldSplitter {
   bool done_ = false;
 };
 
-/// All fields.  Returns why the line cannot be split, or null.
+/// All fields.  Returns the reason why the line cannot be split, or null.
 inline const char* split(const Line& line, Separator separator,
                          std::vector<std::string_view>& fields) {
   fields.clear();
@@ -109,23 +116,36 @@ inline const char* split(const Line& line, Separator separator,
   return splitter.problem();
 }
 
-/// Reads a whole field as a number; false when it is none, or does not fit.
+/// Reads a whole field as a number; false when it is not one, or does not fit.
 template <class Number>
 bool parse(std::string_view field, Number& number) noexcept {
   const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), number);
   return error == std::errc() && end == field.data() + field.size();
 }
 
-/// Reads a timestamp: a whole number, or a decimal one (RecBole writes floats), of which the
-/// fraction is dropped. Returns why it is none, or an empty string.
+/// Reads a timestamp: a whole number, or a decimal one (RecBole writes floats), whose fraction is
+/// dropped. Returns the reason why that fails, or an empty string.
 inline std::string parse_time(std::string_view field, std::int64_t& time) {
   if (parse(field, time)) return {};
   double decimal = 0;
+  if (looks_like_date(field)) {
+    return concat("timestamp ", quoted(field),
+                  " is a date: expected seconds or milliseconds since 1970 (or, if the lines are "
+                  "in time order, the option in_file_order, --in-file-order)");
+  }
   if (!parse(field, decimal) || std::isnan(decimal))
     return concat("timestamp ", quoted(field), " is not a number");
   if (!(decimal >= -0x1p63 && decimal < 0x1p63))
     return concat("timestamp ", quoted(field), " does not fit 64 bits");
   time = static_cast<std::int64_t>(decimal);
+  return {};
+}
+
+/// Returns the reason why an id (`of`: "item", "user") cannot be one, or an empty string. Programs
+/// write ids as JSON, which is UTF-8.
+inline std::string check_id(std::string_view of, std::string_view id) {
+  if (id.empty()) return concat("the ", of, " id is empty");
+  if (!is_utf8(id)) return concat("the ", of, " id ", quoted(id), " is not UTF-8");
   return {};
 }
 

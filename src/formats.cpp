@@ -1,4 +1,4 @@
-#include "formats.hpp"
+#include "src/formats.hpp"
 
 #include <algorithm>
 
@@ -13,19 +13,40 @@ constexpr std::array format_names{"automatic",    "ratings_dat", "ratings_csv", 
                                   "inter",        "user_item",   "user_items",  "user_item_list",
                                   "sequence_csv", "transfer_csv"};
 
-/// Copies of the first lines that hold anything.
+/// Layout of each format; empty where a header names the columns.
+constexpr std::array format_layouts{"",
+                                    "user::item::rating::timestamp",
+                                    "",
+                                    "user, item, rating, timestamp, separated by tabs",
+                                    "",
+                                    "user item, one event a line",
+                                    "user item item ..., one user a line",
+                                    "user<TAB>item,item,..., one user a line",
+                                    "item,item,..., one sequence a line, no users",
+                                    "source,...,,target,..., one user a line"};
+static_assert(format_layouts.size() == format_names.size());
+
+/// "ratings_dat, ratings_csv, ..."
+std::string all_formats() {
+  std::string known;
+  for (std::size_t i = 1; i < format_names.size(); ++i)
+    known += concat(i == 1 ? "" : ", ", format_names[i]);
+  return known;
+}
+
+/// Copies of the first lines that are not blank.
 std::vector<std::string> first_lines(const std::string& path) {
-  constexpr std::size_t enough = 20;
+  constexpr std::size_t max_lines = 20;
   detail::LineReader reader(path, ReadOptions{}.max_line_bytes);
   if (reader.file_bytes() == 0)
     throw DataError(path, 0,
-                    "the file is empty, or no file whose start can be read twice: name its format");
+                    "the file is empty, or its start cannot be read twice: name its format");
   std::vector<std::string> lines;
   detail::Line line;
-  while (lines.size() < enough && reader.next(line)) {
-    if (line.problem != nullptr) {
+  while (lines.size() < max_lines && reader.next(line)) {
+    if (!line.problem.empty()) {
       if (lines.empty()) throw DataError(path, line.number, line.problem);
-      break;  // reading reports it, or passes over it
+      break;  // reading reports or skips it
     }
     const std::string_view text = detail::trim(line.text());
     if (!text.empty()) lines.emplace_back(line.text());
@@ -34,36 +55,40 @@ std::vector<std::string> first_lines(const std::string& path) {
   return lines;
 }
 
-std::size_t count_fields(std::string& line, detail::Separator separator) {
+std::vector<std::string_view> fields_of(std::string& line, detail::Separator separator) {
+  std::vector<std::string_view> fields;
   detail::FieldSplitter splitter(line.data(), line.data() + line.size(), separator);
-  std::size_t fields = 0;
-  for (std::string_view field; splitter.next(field);) ++fields;
+  for (std::string_view field; splitter.next(field);) fields.push_back(field);
   return fields;
 }
 
-bool is_header(std::string line, detail::EventFormat format) {
-  std::vector<std::string_view> fields;
-  detail::FieldSplitter splitter(line.data(), line.data() + line.size(), format.separator);
-  for (std::string_view field; splitter.next(field);) fields.push_back(field);
-  return detail::name_columns(fields, format).empty();
+std::size_t count_fields(std::string& line, detail::Separator separator) {
+  return fields_of(line, separator).size();
 }
 
-/// Whether these are lines of three or four fields, of which the last is a Unix time in seconds or
-/// milliseconds.
-bool all_end_in_times(std::vector<std::string>& lines) {
-  return std::all_of(lines.begin(), lines.end(), [](std::string& line) {
-    const std::size_t fields = count_fields(line, {","});
-    const std::string_view last = std::string_view(line).substr(line.rfind(',') + 1);
-    return fields >= 3 && fields <= 4 && last.size() >= 9 && last.size() <= 13 &&
-           last.find_first_not_of("0123456789") == std::string_view::npos;
+/// Whether the line names a user and an item column. Throws DataError when it does, and two columns
+/// have one meaning.
+bool is_header(const std::string& path, std::string line, detail::EventFormat format) {
+  const std::string reason = detail::name_columns(fields_of(line, format.separator), format);
+  if (!reason.empty() && format.user >= 0 && format.item >= 0) throw DataError(path, 1, reason);
+  return reason.empty();
+}
+
+/// Whether these are lines of three or four fields, of which the last is a time: a table without a
+/// header.
+bool all_end_in_times(std::vector<std::string>& lines, detail::Separator separator) {
+  return std::all_of(lines.begin(), lines.end(), [&](std::string& line) {
+    const std::vector<std::string_view> fields = fields_of(line, separator);
+    return fields.size() >= 3 && fields.size() <= 4 &&
+           detail::looks_like_time(detail::trim(fields.back()));
   });
 }
 
-/// What the lines look like, or automatic.
-Format guess(std::vector<std::string>& lines) {
+/// The format that the lines look like, or automatic.
+Format guess(const std::string& path, std::vector<std::string>& lines) {
   using detail::event_formats;
   for (const detail::EventFormat& format : event_formats) {
-    if (format.header && is_header(lines.front(), format)) return format.format;
+    if (format.header && is_header(path, lines.front(), format)) return format.format;
   }
   const auto any = [&](auto&& holds) { return std::any_of(lines.begin(), lines.end(), holds); };
   const auto all_have = [&](std::size_t fields, detail::Separator separator) {
@@ -76,15 +101,17 @@ Format guess(std::vector<std::string>& lines) {
   if (commas && all_have(2, {"\t"})) return Format::user_item_list;
   if (commas && any([](const std::string& line) { return line.find(",,") != std::string::npos; }))
     return Format::transfer_csv;
-  // Words above lines of equal length that hold digits: a table whose header names no user and no
-  // item, hardly sequences.
+  // A first line without digits above lines of equal length with digits: the header of a table that
+  // names no user and no item, rather than a sequence.
   const auto has_digit = [](const std::string& line) {
     return line.find_first_of("0123456789") != std::string::npos;
   };
   const bool has_words_first = !has_digit(lines.front()) && any(has_digit);
   if (commas && has_words_first && all_have(count_fields(lines.front(), {","}), {","}))
     return Format::automatic;
-  if (commas && all_end_in_times(lines)) return Format::automatic;  // a table without a header
+  for (const detail::Separator separator : {detail::Separator{","}, {"\t"}, {""}}) {
+    if (all_end_in_times(lines, separator)) return Format::automatic;
+  }
   if (commas) return Format::sequence_csv;
   if (all_have(2, {""})) return Format::user_item;
   if (any([](std::string& line) { return count_fields(line, {""}) > 2; }))
@@ -97,12 +124,11 @@ Format guess(std::vector<std::string>& lines) {
 const char* name(Format format) noexcept { return format_names[static_cast<std::size_t>(format)]; }
 
 Format parse_format(std::string_view name) {
-  std::string known;
   for (std::size_t i = 0; i < format_names.size(); ++i) {
     if (name == format_names[i]) return static_cast<Format>(i);
-    known += concat(i == 0 ? "" : ", ", format_names[i]);
   }
-  throw OptionError(concat("format: expected one of ", known, ", got \"", name, "\""));
+  throw OptionError(
+      concat("format: expected one of automatic, ", all_formats(), ", got \"", name, "\""));
 }
 
 Format detect_format(const std::string& path) {
@@ -112,17 +138,22 @@ Format detect_format(const std::string& path) {
     throw DataError(path, 0, "holds user profiles, not behaviour: use read_profiles");
   if (file.starts_with("movies.") || file == "u.item")
     throw DataError(path, 0, "holds titles, not behaviour: use read_titles");
+  if (const std::string reason =
+          detail::foreign_start(lines.front(), concat("one of the formats ", all_formats()));
+      !reason.empty())
+    throw DataError(path, 0, reason);
   if (file == "ratings.dat") return Format::ratings_dat;
   if (file == "ratings.csv") return Format::ratings_csv;
   if (file == "u.data") return Format::u_data;
   if (file.ends_with(".inter")) return Format::inter;
-  const Format format = guess(lines);
+  const Format format = guess(path, lines);
   if (format == Format::automatic) {
     throw DataError(
         path, 0,
         concat("looks like no known format (it begins with ", detail::quoted(lines.front()),
                "): a table needs a header with columns like user, item and timestamp; or name the "
-               "format"));
+               "format, one of ",
+               all_formats()));
   }
   return format;
 }
@@ -131,6 +162,22 @@ namespace detail {
 
 std::string_view file_name(std::string_view path) noexcept {
   return path.substr(path.find_last_of('/') + 1);
+}
+
+std::string description(Format format) {
+  const std::string_view layout = format_layouts[static_cast<std::size_t>(format)];
+  return layout.empty() ? name(format) : concat(name(format), ": ", layout);
+}
+
+std::string foreign_start(std::string_view first_line, std::string_view expected) {
+  const std::string_view text = trim(first_line);
+  if (text.starts_with('{') || text.starts_with('['))
+    return concat("looks like JSON (it begins with ", quoted(text), "): expected ", expected);
+  if (text.starts_with('#')) {
+    return concat("begins with a comment, ", quoted(text), ": expected ", expected,
+                  "; remove the line, or name the format if it holds ids");
+  }
+  return {};
 }
 
 std::string plain_name(std::string_view column) {
@@ -148,29 +195,39 @@ bool is_user_column(std::string_view column) {
 
 std::string name_columns(const std::vector<std::string_view>& header, EventFormat& format) {
   struct Meaning {
+    const char* of;
     int EventFormat::*column;
     std::vector<std::string_view> names;
   };
   static const std::array meanings{
-      Meaning{&EventFormat::user, {user_names.begin(), user_names.end()}},
+      Meaning{"the user", &EventFormat::user, {user_names.begin(), user_names.end()}},
       Meaning{
+          "the item",
           &EventFormat::item,
           {"itemid", "item", "iid", "movieid", "asin", "productid", "product", "sku", "articleid"}},
-      Meaning{&EventFormat::rating, {"rating", "overall", "score", "stars"}},
-      Meaning{&EventFormat::time,
+      Meaning{"the rating", &EventFormat::rating, {"rating", "overall", "score", "stars"}},
+      Meaning{"the time",
+              &EventFormat::time,
               {"timestamp", "time", "unixreviewtime", "ts", "eventtime", "unixtime", "epoch"}},
   };
   format.columns = static_cast<int>(header.size());
+  std::string twice;
   for (int column = 0; column < format.columns; ++column) {
-    const std::string plain = plain_name(header[static_cast<std::size_t>(column)]);
+    const std::string_view name = header[static_cast<std::size_t>(column)];
+    const std::string plain = plain_name(name);
     for (const Meaning& meaning : meanings) {
       if (std::find(meaning.names.begin(), meaning.names.end(), plain) == meaning.names.end())
         continue;
-      if (format.*meaning.column >= 0)
-        return concat("two columns of the header mean \"", meaning.names[0], "\"");
-      format.*meaning.column = column;
+      int& place = format.*meaning.column;
+      if (place >= 0 && twice.empty()) {
+        twice = concat("two columns of the header, ",
+                       quoted(header[static_cast<std::size_t>(place)]), " and ", quoted(name),
+                       ", both mean ", meaning.of, ": rename or remove one of them");
+      }
+      if (place < 0) place = column;
     }
   }
+  if (!twice.empty()) return twice;
   if (format.user < 0 || format.item < 0) {
     std::string got;
     for (const auto& name : header) got += concat(got.empty() ? "" : ",", name);

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "fields.hpp"
+#include "src/fields.hpp"
 
 namespace refrain::detail {
 
@@ -14,7 +14,7 @@ namespace refrain::detail {
 struct EventFormat {
   Format format;
   Separator separator;
-  bool header;  ///< the first line names the columns, which then replace those below
+  bool header;  ///< the first line names the columns and replaces those below
   int columns;  ///< fields in a line
   int user, item, rating, time;
 };
@@ -23,10 +23,10 @@ struct EventFormat {
 struct RowFormat {
   Format format;
   Separator items;
-  /// what ends the leading user id; empty: no user id, or one more item field
+  /// the text behind the leading user id; empty: no user id, or one more item field
   std::string_view user_end;
   bool user;
-  bool parted;  ///< an empty field parts source from target
+  bool parted;  ///< an empty field separates source from target
 };
 
 inline constexpr std::array event_formats{
@@ -53,9 +53,14 @@ const typename Formats::value_type* find_format(const Formats& formats, Format f
   return nullptr;
 }
 
+/// The format's name and, unless a header names its columns, its layout: "u_data: user, item,
+/// rating, timestamp, separated by tabs".
+std::string description(Format format);
+
 /// Finds user, item, rating and time among column names such as userId, user_id:token, movieId;
-/// letter case, underscores and what follows a colon do not count. Returns why that fails, or an
-/// empty string.
+/// letter case, underscores and what follows a colon do not count. Returns the reason why that
+/// fails, or an empty string. `format.user` and `format.item` are set also when two columns have
+/// one meaning.
 std::string name_columns(const std::vector<std::string_view>& header, EventFormat& format);
 
 /// A column's name without letter case and underscores, up to a colon: "userid" for user_id:token.
@@ -63,6 +68,10 @@ std::string plain_name(std::string_view column);
 
 /// Whether a column of this name holds users, as name_columns sees it.
 bool is_user_column(std::string_view column);
+
+/// The reason why a file that begins with this line is of no format (JSON, a comment), or an empty
+/// string. `expected` is a list of formats, or another phrase.
+std::string foreign_start(std::string_view first_line, std::string_view expected);
 
 /// Part of a path after the last slash.
 std::string_view file_name(std::string_view path) noexcept;

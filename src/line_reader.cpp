@@ -1,17 +1,21 @@
-#include "line_reader.hpp"
+#include "src/line_reader.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <utility>
+
+#include "src/whole_file.hpp"
 
 namespace refrain::detail {
 
 LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : path_(path) {
-  if (max_line_bytes < 1 || max_line_bytes > largest_line_bytes) {
-    throw OptionError(concat("reader: expected max_line_bytes from 1 to ", largest_line_bytes,
+  if (max_line_bytes < 1 || max_line_bytes > line_limit_bytes) {
+    throw OptionError(concat("reader: expected max_line_bytes from 1 to ", line_limit_bytes,
                              ", got ", max_line_bytes));
   }
+  expect_path(path);
   std::error_code status;
   if (std::filesystem::is_directory(path, status))
     throw DataError(path, 0, "is a directory, expected a file");
@@ -27,11 +31,11 @@ LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : p
   max_line_bytes_ = static_cast<std::size_t>(max_line_bytes);
   const std::size_t block_bytes = std::max<std::size_t>(std::size_t{1} << 20, 2 * max_line_bytes_);
   const std::size_t whole_file_bytes =
-      static_cast<std::size_t>(file_bytes_) + 1;  // one more, to see its end
+      static_cast<std::size_t>(file_bytes_) + 1;  // one more, to find its end
   block_.resize(file_bytes_ > 0 ? std::min(block_bytes, whole_file_bytes) : block_bytes);
 }
 
-/// Moves what is left of the block to its front and fills the rest from the file.
+/// Moves the rest of the block to its front and fills the rest from the file.
 void LineReader::refill() {
   std::memmove(block_.data(), block_.data() + begin_, end_ - begin_);
   scanned_ -= begin_;
@@ -52,21 +56,54 @@ void LineReader::refill() {
   end_ += got;
 }
 
+/// Skips the rest of a line that was too long.
+void LineReader::skip_rest() {
+  std::int64_t skipped = 0;
+  while (is_within_line_) {
+    const void* const found = std::memchr(block_.data() + begin_, '\n', end_ - begin_);
+    const std::size_t stop =
+        found != nullptr
+            ? static_cast<std::size_t>(static_cast<const char*>(found) - block_.data()) + 1
+            : end_;
+    skipped += static_cast<std::int64_t>(stop - begin_);
+    begin_ = scanned_ = stop;
+    if (found != nullptr || at_end_) {
+      is_within_line_ = false;
+    } else if (skipped > line_limit_bytes) {
+      throw DataError(path_, line_number_,
+                      concat("the line has no end within ", line_limit_bytes,
+                             " bytes: expected a text file of one event or sequence a line"));
+    } else {
+      refill();
+    }
+  }
+}
+
+/// Returns the line that begins at begin_ as one that is too long.
+bool LineReader::too_long(Line& line) {
+  line.begin = line.end = block_.data() + begin_;
+  line.number = ++line_number_;
+  line.terminated = true;
+  line.problem = concat("expected a line of at most ", max_line_bytes_,
+                        " bytes (max_line_bytes), got a longer one");
+  is_within_line_ = true;
+  return true;
+}
+
 bool LineReader::next(Line& line) {
-  bool too_long = false;
+  skip_rest();
   for (;;) {
     const char* const found =
         static_cast<const char*>(std::memchr(block_.data() + scanned_, '\n', end_ - scanned_));
     const std::size_t stop =
         found != nullptr ? static_cast<std::size_t>(found - block_.data()) : end_;
-    too_long = too_long || stop - begin_ > max_line_bytes_;
+    if (stop - begin_ > max_line_bytes_) return too_long(line);
     if (found == nullptr && !at_end_) {
       scanned_ = end_;
-      if (too_long) begin_ = end_;  // only its end matters now: the block need not hold it
       refill();
       continue;
     }
-    if (found == nullptr && begin_ == end_ && !too_long) return false;
+    if (found == nullptr && begin_ == end_) return false;
     line.begin = block_.data() + begin_;
     line.end = block_.data() + stop;
     line.number = ++line_number_;
@@ -74,21 +111,19 @@ bool LineReader::next(Line& line) {
     begin_ = scanned_ = std::min(stop + 1, end_);
     if (line.number == 1 && line.text().starts_with("\xEF\xBB\xBF")) line.begin += 3;
     if (line.end != line.begin && line.end[-1] == '\r') --line.end;
-    line.problem = nullptr;
-    if (too_long) {
-      line.problem = "the line is longer than max_line_bytes";
-    } else if (line.begin != line.end &&
-               std::memchr(line.begin, 0, static_cast<std::size_t>(line.end - line.begin)) !=
-                   nullptr) {
+    line.problem.clear();
+    if (line.begin != line.end &&
+        std::memchr(line.begin, 0, static_cast<std::size_t>(line.end - line.begin)) != nullptr) {
       line.problem = "the line holds a NUL byte: a binary or UTF-16 file?";
     }
     return true;
   }
 }
 
-LineGuard::LineGuard(const std::string& path, const ReadOptions& options)
+LineGuard::LineGuard(const std::string& path, const ReadOptions& options, std::string read_as)
     : path_(path),
       allowed_(options.skip_bad_lines),
+      read_as_(std::move(read_as)),
       report_(options.report != nullptr ? options.report : &own_) {
   if (allowed_ < 0)
     throw OptionError(concat("reader: expected skip_bad_lines >= 0, got ", allowed_));
@@ -100,9 +135,12 @@ void LineGuard::bad(const Line& line, const std::string& reason) {
       line.terminated ? reason : reason + " (last line, without a line end: is the file cut off?)";
   const std::size_t skipped = report_->bad_lines.size();
   if (skipped >= static_cast<std::size_t>(allowed_)) {
-    throw DataError(
-        path_, line.number,
-        skipped == 0 ? full : concat(full, "; ", skipped, " bad lines were passed over before it"));
+    std::string message = full;
+    if (skipped > 0)
+      message += concat("; ", skipped, skipped == 1 ? " bad line was" : " bad lines were",
+                        " skipped before it");
+    if (!read_as_.empty()) message += concat(" (read as ", read_as_, ")");
+    throw DataError(path_, line.number, message);
   }
   report_->bad_lines.push_back({line.number, full});
 }

@@ -16,9 +16,9 @@ namespace refrain::detail {
 struct Line {
   char* begin = nullptr;
   char* end = nullptr;
-  std::int64_t number = 0;        ///< from 1
-  bool terminated = true;         ///< false for a last line without an end
-  const char* problem = nullptr;  ///< why the text is no use (too long, binary), or null
+  std::int64_t number = 0;  ///< from 1
+  bool terminated = true;   ///< false for a last line without an end
+  std::string problem{};    ///< the reason why the text is unusable (too long, binary), or empty
 
   std::string_view text() const noexcept { return {begin, static_cast<std::size_t>(end - begin)}; }
 };
@@ -26,13 +26,16 @@ struct Line {
 /// Memory: one block, of 1 MiB or twice the longest line allowed, and no more than the file has.
 class LineReader {
  public:
-  static constexpr std::int64_t largest_line_bytes = std::int64_t{1} << 30;
+  /// Limit of max_line_bytes, and of a line that is skipped.
+  static constexpr std::int64_t line_limit_bytes = std::int64_t{1} << 30;
 
   /// Throws DataError when the file cannot be opened, OptionError unless 1 <= max_line_bytes <=
-  /// largest_line_bytes.
+  /// line_limit_bytes.
   LineReader(const std::string& path, std::int64_t max_line_bytes);
 
-  /// False at the end of the file.  Throws DataError when reading fails.
+  /// False at the end of the file. A line that is too long comes with its problem before its end is
+  /// read; the next call skips the rest of it. Throws DataError when reading fails and when a line
+  /// does not end within line_limit_bytes.
   bool next(Line& line);
 
   const std::string& path() const noexcept { return path_; }
@@ -41,6 +44,8 @@ class LineReader {
 
  private:
   void refill();
+  void skip_rest();
+  bool too_long(Line& line);
 
   struct Close {
     void operator()(std::FILE* file) const noexcept { std::fclose(file); }
@@ -51,18 +56,20 @@ class LineReader {
   std::size_t max_line_bytes_;
   std::vector<char> block_;
   std::size_t begin_ = 0;    ///< the next line starts here
-  std::size_t scanned_ = 0;  ///< no line end before this
+  std::size_t scanned_ = 0;  ///< there is no line end between begin_ and this
   std::size_t end_ = 0;
   std::int64_t line_number_ = 0;
   bool at_end_ = false;
+  bool is_within_line_ = false;  ///< begin_ is within a line that was too long
 };
 
 /// Counts lines and tolerates as many malformed ones as the options allow.
 class LineGuard {
  public:
-  LineGuard(const std::string& path, const ReadOptions& options);
+  /// `read_as` names the format in the message about a malformed line; may be empty.
+  LineGuard(const std::string& path, const ReadOptions& options, std::string read_as);
 
-  /// Notes a malformed line.  Throws DataError when it is one too many.
+  /// Records a malformed line.  Throws DataError when it is one too many.
   void bad(const Line& line, const std::string& reason);
 
   ReadReport& report() noexcept { return *report_; }
@@ -70,20 +77,22 @@ class LineGuard {
  private:
   const std::string& path_;
   std::int64_t allowed_;
+  std::string read_as_;
   ReadReport own_;
   ReadReport* report_;
 };
 
 /// Calls accept(line) for every line that is neither blank nor binary; accept returns an empty
-/// string, or why the line is malformed, in which case it has stored nothing. Throws DataError for
-/// an empty file.
+/// string, or the reason why the line is malformed, in which case it has stored nothing. Throws
+/// DataError for an empty file.
 template <class Accept>
-void for_each_line(LineReader& reader, const ReadOptions& options, Accept&& accept) {
-  LineGuard guard(reader.path(), options);
+void for_each_line(LineReader& reader, const ReadOptions& options, std::string read_as,
+                   Accept&& accept) {
+  LineGuard guard(reader.path(), options, std::move(read_as));
   Line line;
   while (reader.next(line)) {
     ++guard.report().lines;
-    if (line.problem != nullptr) {
+    if (!line.problem.empty()) {
       guard.bad(line, line.problem);
     } else if (line.text().find_first_not_of(" \t") == std::string_view::npos) {
       ++guard.report().blank_lines;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "formats.hpp"
+#include "src/formats.hpp"
 
 namespace refrain {
 namespace {
@@ -17,24 +17,46 @@ Format chosen_format(const std::string& path, const ReadOptions& options) {
   return options.format == Format::automatic ? detect_format(path) : options.format;
 }
 
+constexpr const char* order_unknown = "so the order of a user's events is unknown: ";
+constexpr const char* or_in_file_order =
+    "or, if each user's events are in time order in the file, set in_file_order (--in-file-order)";
+
+std::string unread_times(std::string_view column) {
+  return concat("column ", quoted(column), " looks like times and is not read, ", order_unknown,
+                "rename it to \"timestamp\" (seconds or milliseconds since 1970), remove it, ",
+                or_in_file_order);
+}
+
 /// Turns lines into events.  A line that is refused leaves nothing behind.
 class EventLines {
  public:
-  EventLines(const EventFormat& format, bool keep_ratings, std::int64_t file_bytes)
+  EventLines(const EventFormat& format, const ReadOptions& options, std::int64_t file_bytes)
       : format_(format),
         wants_header_(format.header),
-        keep_ratings_(keep_ratings),
-        file_bytes_(file_bytes) {}
+        in_file_order_(options.in_file_order),
+        keep_ratings_(options.keep_ratings),
+        file_bytes_(file_bytes) {
+    if (in_file_order_) format_.time = -1;
+  }
 
   std::string accept(const Line& line) {
     if (const char* problem = split(line); problem != nullptr) return problem;
     if (count_ != format_.columns) {
-      return concat("expected ", format_.columns, " fields parted by ",
+      return concat("expected ", format_.columns, " fields separated by ",
                     format_.separator.text.empty() ? "blanks" : quoted(format_.separator.text),
                     ", got ", count_);
     }
-    if (user_.empty()) return "the user id is empty";
-    if (item_.empty()) return "the item id is empty";
+    // Only new ids are checked, which are few. Logs are often sorted by user: the last one is
+    // likely the next one.
+    const bool is_same_user = !events_.user.empty() && events_.users[user_number_] == user_;
+    std::int32_t user = is_same_user ? user_number_ : events_.users.find(user_);
+    if (user == absent_id) {
+      if (std::string reason = detail::check_id("user", user_); !reason.empty()) return reason;
+    }
+    std::int32_t item = events_.items.find(item_);
+    if (item == absent_id) {
+      if (std::string reason = detail::check_id("item", item_); !reason.empty()) return reason;
+    }
     float rating = 0;
     if (format_.rating >= 0 && !(detail::parse(rating_, rating) && std::isfinite(rating))) {
       return concat("rating ", quoted(rating_), " is not a number");
@@ -43,33 +65,76 @@ class EventLines {
     if (format_.time >= 0) {
       if (std::string reason = detail::parse_time(time_, time); !reason.empty()) return reason;
     }
-    store(line, rating, time);
+    user_number_ = user == absent_id ? events_.users.intern(user_) : user;
+    store(line, item == absent_id ? events_.items.intern(item_) : item, rating, time);
     return {};
   }
 
-  /// For judging how many lines are to come.
+  /// For an estimate of the number of lines to come.
   void count_bytes(const Line& line) noexcept { bytes_ += line.text().size() + 1; }
 
   bool wants_header() const noexcept { return wants_header_; }
 
-  /// Takes the column places from the header line.  Returns why it is none, or an empty string.
+  /// Takes the columns' positions from the header line. Returns the reason why that fails, or an
+  /// empty string.
   std::string accept_header(const Line& line) {
     wants_header_ = false;
     std::vector<std::string_view> names;
     if (const char* problem = detail::split(line, format_.separator, names); problem != nullptr)
       return problem;
-    std::string reason = detail::name_columns(names, format_);
-    if (reason.empty()) columns_read_ = columns_text(names);
-    return reason;
+    if (std::string reason = detail::name_columns(names, format_); !reason.empty()) return reason;
+    if (in_file_order_) format_.time = -1;
+    columns_read_ = columns_text(names);
+    return format_.time >= 0 || in_file_order_ ? std::string() : missing_time(names);
   }
 
-  /// Of the header: which columns are read, and which are not; empty without one.
+  /// The name of an unread column whose first fields all look like times, in a table without a
+  /// time column; empty when there is none. Complete after the last line.
+  std::string_view column_of_times() const noexcept {
+    return is_sampled() && !times_.empty() ? std::string_view(times_.front().name)
+                                           : std::string_view();
+  }
+  /// Enough lines were seen to judge.
+  bool has_sample() const noexcept { return sampled_ == max_sample; }
+
+  /// The header's columns that are read and those that are not; empty without a header.
   const std::string& columns_read() const noexcept { return columns_read_; }
 
   Interactions take() && { return std::move(events_); }
   bool empty() const noexcept { return events_.user.empty(); }
 
  private:
+  static constexpr int max_sample = 20;
+
+  /// An unread column whose fields have all looked like times.
+  struct Times {
+    int column;
+    std::string name;
+  };
+
+  bool is_sampled() const noexcept { return sampled_ > 0; }
+
+  /// The reason why a table without a time column cannot be read, or an empty string. Columns whose
+  /// names do not tell are judged by their fields.
+  std::string missing_time(const std::vector<std::string_view>& names) {
+    for (int column = 0; column < format_.columns; ++column) {
+      const std::string_view name = names[static_cast<std::size_t>(column)];
+      if (is_read(column)) continue;
+      if (detail::is_time_name(name)) return unread_times(name);
+      times_.push_back({column, std::string(name)});
+    }
+    if (format_.rating < 0) return {};
+    return concat(
+        "the table has ratings (column ", quoted(names[static_cast<std::size_t>(format_.rating)]),
+        ") and no times, ", order_unknown,
+        "add a column \"timestamp\" (seconds or milliseconds since 1970), ", or_in_file_order);
+  }
+
+  bool is_read(int column) const noexcept {
+    return column == format_.user || column == format_.item || column == format_.rating ||
+           column == format_.time;
+  }
+
   std::string columns_text(const std::vector<std::string_view>& names) const {
     std::string text, others;
     for (const auto& [meaning, column] :
@@ -81,40 +146,42 @@ class EventLines {
     }
     if (format_.time < 0) text += ", no time: events stay in the file's order";
     for (int column = 0; column < format_.columns; ++column) {
-      const bool read = column == format_.user || column == format_.item ||
-                        column == format_.rating || column == format_.time;
-      if (!read)
-        others +=
-            concat(others.empty() ? "" : ", ", quoted(names[static_cast<std::size_t>(column)]));
+      if (is_read(column)) continue;
+      others += concat(others.empty() ? "" : ", ", quoted(names[static_cast<std::size_t>(column)]));
     }
-    return others.empty() ? text : concat(text, "; passed over: ", others);
+    return others.empty() ? text : concat(text, "; not read: ", others);
   }
 
   const char* split(const Line& line) {
     count_ = 0;
+    fields_.clear();
     FieldSplitter splitter(line.begin, line.end, format_.separator);
     for (std::string_view field; splitter.next(field); ++count_) {
       if (count_ == format_.user) user_ = field;
       if (count_ == format_.item) item_ = field;
       if (count_ == format_.rating) rating_ = field;
       if (count_ == format_.time) time_ = field;
+      if (!times_.empty() && sampled_ < max_sample) fields_.push_back(field);
     }
     return splitter.problem();
   }
 
-  void store(const Line& line, float rating, std::int64_t time) {
+  void store(const Line& line, std::int32_t item, float rating, std::int64_t time) {
     if (events_.user.size() == events_.user.capacity()) reserve(line);
-    // Logs are often sorted by user: the last one is likely the next one.
-    if (events_.user.empty() || events_.users[last_user_] != user_)
-      last_user_ = events_.users.intern(user_);
-    events_.user.push_back(last_user_);
-    events_.item.push_back(events_.items.intern(item_));
+    events_.user.push_back(user_number_);
+    events_.item.push_back(item);
     if (format_.time >= 0) events_.time.push_back(time);
     if (format_.rating >= 0 && keep_ratings_) events_.rating.push_back(rating);
+    if (fields_.empty()) return;
+    ++sampled_;
+    std::erase_if(times_, [&](const Times& times) {
+      return !detail::looks_like_time(
+          detail::trim(fields_[static_cast<std::size_t>(times.column)]));
+    });
   }
 
-  /// Room for all events, judged by the bytes that the lines so far took: pages that stay unused
-  /// cost no memory, and growing by doubling would hold the columns twice.
+  /// Reserves room for all events, estimated from the bytes of the lines so far: unused pages cost
+  /// no memory, and growing by doubling would hold the columns twice.
   void reserve(const Line& line) {
     constexpr std::size_t sample = 4096;
     const std::size_t events = events_.user.size();
@@ -132,30 +199,44 @@ class EventLines {
 
   EventFormat format_;
   bool wants_header_;
+  bool in_file_order_;
   bool keep_ratings_;
   std::int64_t file_bytes_;
   std::string columns_read_;
   std::size_t bytes_ = 0;
   int count_ = 0;
   std::string_view user_, item_, rating_, time_;
-  std::int32_t last_user_ = 0;
+  std::vector<std::string_view> fields_;  ///< of the line, as long as columns are judged
+  std::vector<Times> times_;
+  int sampled_ = 0;
+  std::int32_t user_number_ = 0;
   Interactions events_;
 };
 
 Interactions read_events(const std::string& path, const EventFormat& format,
                          const ReadOptions& options) {
   detail::LineReader reader(path, options.max_line_bytes);
-  EventLines lines(format, options.keep_ratings, reader.file_bytes());
-  detail::for_each_line(reader, options, [&](const Line& line) -> std::string {
-    lines.count_bytes(line);
-    if (!lines.wants_header()) return lines.accept(line);
-    if (const std::string reason = lines.accept_header(line); !reason.empty())
-      throw DataError(path, line.number, reason);
-    return {};
-  });
+  EventLines lines(format, options, reader.file_bytes());
+  const auto expect_no_unread_times = [&] {
+    if (const std::string_view column = lines.column_of_times(); !column.empty())
+      throw DataError(path, 1, unread_times(column));
+  };
+  detail::for_each_line(reader, options, detail::description(format.format),
+                        [&](const Line& line) -> std::string {
+                          lines.count_bytes(line);
+                          if (!lines.wants_header()) {
+                            std::string reason = lines.accept(line);
+                            if (lines.has_sample()) expect_no_unread_times();
+                            return reason;
+                          }
+                          if (const std::string reason = lines.accept_header(line); !reason.empty())
+                            throw DataError(path, line.number, reason);
+                          return {};
+                        });
   if (lines.empty()) throw DataError(path, 0, "holds no events");
+  expect_no_unread_times();
   if (options.report != nullptr) {
-    options.report->read_as = name(format.format);
+    options.report->read_as = detail::description(format.format);
     if (!lines.columns_read().empty())
       options.report->read_as += concat(": ", lines.columns_read());
   }
@@ -181,13 +262,18 @@ class RowLines {
       return problem;
     std::size_t first = 0;
     if (format_.user && format_.user_end.empty()) user = fields_[first++];
-    if (format_.user && user.empty()) return "the user id is empty";
-    if (format_.user && rows_.source.users.find(user) != StringTable::absent)
-      return concat("user ", quoted(user), " has a line already");
-    if (first == fields_.size()) return "expected items behind the user id, got none";
+    if (format_.user) {
+      if (std::string reason = detail::check_id("user", user); !reason.empty()) return reason;
+      if (rows_.source.users.find(user) != absent_id)
+        return concat("user ", quoted(user), " has a line already");
+    }
+    if (first == fields_.size()) return "expected items after the user id, got none";
     std::size_t parting = fields_.size();
+    const bool is_ascii = detail::is_ascii(rest.text());
     for (std::size_t i = first; i < fields_.size(); ++i) {
       fields_[i] = detail::trim(fields_[i]);
+      if (!is_ascii && !detail::is_utf8(fields_[i]))
+        return concat("item id ", quoted(fields_[i]), " (field ", i + 1, ") is not UTF-8");
       if (!fields_[i].empty()) continue;
       if (!format_.parted || parting != fields_.size()) return concat("field ", i + 1, " is empty");
       parting = i;
@@ -195,7 +281,7 @@ class RowLines {
     if (format_.parted && parting == fields_.size())
       return "expected an empty field between source and target items, got none";
     if (format_.parted && parting + 1 == fields_.size())
-      return "expected target items behind the empty field, got none";
+      return "expected target items after the empty field, got none";
     add(rows_.source, first, parting);
     if (format_.parted) add(rows_.target, parting + 1, fields_.size());
     if (format_.user) rows_.source.user.push_back(rows_.source.users.intern(user));
@@ -220,9 +306,11 @@ TransferSequences read_rows(const std::string& path, const RowFormat& format,
                             const ReadOptions& options) {
   detail::LineReader reader(path, options.max_line_bytes);
   RowLines lines(format);
-  detail::for_each_line(reader, options, [&](const Line& line) { return lines.accept(line); });
+  const std::string read_as = detail::description(format.format);
+  detail::for_each_line(reader, options, read_as,
+                        [&](const Line& line) { return lines.accept(line); });
   if (lines.empty()) throw DataError(path, 0, "holds no sequences");
-  if (options.report != nullptr) options.report->read_as = name(format.format);
+  if (options.report != nullptr) options.report->read_as = read_as;
   return std::move(lines).take();
 }
 

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <array>
 
-#include "formats.hpp"
 #include "refrain/data/readers.hpp"
+#include "src/formats.hpp"
 
 namespace refrain {
 namespace {
@@ -17,16 +17,20 @@ int age_band(int years) {
   return *(std::upper_bound(age_bands.begin() + 1, age_bands.end(), years) - 1);
 }
 
-/// MovieLens' files.  Fields: user, gender and age in either order, occupation, zip.
+/// MovieLens' files. Fields: user, then gender and age in either order, occupation, zip.
 struct MovieLensFormat {
   const char* name;
   Separator separator;
   std::size_t gender, age;
-  bool coded;  ///< age is a band's code already
+  bool coded;  ///< age is the code of a band
 };
 
 constexpr MovieLensFormat movielens_1m{"users.dat", {"::"}, 1, 2, true};
 constexpr MovieLensFormat movielens_100k{"u.user", {"|"}, 2, 1, false};
+
+constexpr std::string_view expected_layout =
+    "a header that names a user column (user,churned,... or user_id:token,...), or MovieLens' "
+    "users.dat or u.user";
 
 std::string list_names(const std::vector<Profiles::Attribute>& attributes) {
   std::string names;
@@ -41,19 +45,16 @@ class ProfileLines {
  public:
   bool has_layout() const noexcept { return movielens_ != nullptr || user_ != no_column; }
 
-  /// Tells the layout by the first line. True when the line is a header, and with it used up;
-  /// `reason` says why it is a wrong one.
+  /// Finds the layout from the first line. True when the line is a header, which then holds no
+  /// profile; `reason` is set when it is a wrong one.
   bool take_layout(const Line& line, std::string& reason) {
     const auto holds = [&](std::string_view separator) {
       return line.text().find(separator) != std::string_view::npos;
     };
     if (!holds("::") && take_header(line, reason)) return true;
+    if (reason = detail::foreign_start(line.text(), expected_layout); !reason.empty()) return false;
     if (!holds("::") && !holds("|")) {
-      reason = concat(
-          "expected a header that names a user column (user,churned,... or user_id:token,...), or "
-          "MovieLens' users.dat or "
-          "u.user, got ",
-          detail::quoted(line.text()));
+      reason = concat("expected ", expected_layout, ", got ", detail::quoted(line.text()));
       return false;
     }
     movielens_ = holds("::") ? &movielens_1m : &movielens_100k;
@@ -66,18 +67,20 @@ class ProfileLines {
     if (const char* problem = detail::split(line, separator(), fields_); problem != nullptr)
       return problem;
     if (fields_.size() != columns()) {
-      return concat("expected ", columns(), " fields parted by ", detail::quoted(separator().text),
-                    ", got ", fields_.size());
+      return concat("expected ", columns(), " fields separated by ",
+                    detail::quoted(separator().text), ", got ", fields_.size());
     }
     std::string reason = movielens_ != nullptr ? movielens_values() : table_values();
+    const std::string_view user = fields_[movielens_ != nullptr ? 0 : user_];
+    if (reason.empty()) reason = detail::check_id("user", user);
+    if (reason.empty() && !detail::is_ascii(line.text())) reason = check_values();
     if (!reason.empty()) return reason;
     const std::int32_t known = profiles_.users.size();
-    const std::string_view user = fields_[movielens_ != nullptr ? 0 : user_];
     if (profiles_.users.intern(user) != known)
       return concat("user ", detail::quoted(user), " has a profile already");
     for (std::size_t i = 0; i < values_.size(); ++i) {
       Profiles::Attribute& attribute = profiles_.attributes[i];
-      attribute.of_user.push_back(values_[i].empty() ? StringTable::absent
+      attribute.of_user.push_back(values_[i].empty() ? absent_id
                                                      : attribute.values.intern(values_[i]));
     }
     return {};
@@ -107,9 +110,8 @@ class ProfileLines {
   bool take_header(const Line& line, std::string& reason) {
     table_separator_ =
         line.text().find('\t') != std::string_view::npos ? Separator{"\t"} : Separator{",", true};
-    std::string copy(
-        line.text());  // splitting changes quotes in place, and the line may turn out to be
-                       // something else
+    // Splitting changes quotes in place, and the line may not be a header.
+    std::string copy(line.text());
     const Line header{copy.data(), copy.data() + copy.size()};
     if (detail::split(header, table_separator_, fields_) != nullptr) return false;
     const auto user = std::find_if(fields_.begin(), fields_.end(), detail::is_user_column);
@@ -122,6 +124,8 @@ class ProfileLines {
       const std::string_view name = detail::trim(field.substr(0, field.find(':')));
       const auto same = [&](const Profiles::Attribute& other) { return other.name == name; };
       if (name.empty()) reason = concat("column ", column + 1, " of the header has no name");
+      if (!detail::is_utf8(name))
+        reason = concat("column ", detail::quoted(name), " of the header is not UTF-8");
       if (std::any_of(profiles_.attributes.begin(), profiles_.attributes.end(), same)) {
         reason = concat("two columns of the header are named ", detail::quoted(name));
       }
@@ -140,16 +144,26 @@ class ProfileLines {
     if (!detail::parse(field, age) || age < 1)
       return concat("age ", detail::quoted(field), " is not a positive number");
     if (movielens_->coded && age_band(age) != age) {
-      return concat("age ", age, " is none of the codes 1, 18, 25, 35, 45, 50, 56");
+      return concat("age ", age, ": expected one of the codes 1, 18, 25, 35, 45, 50, 56");
     }
     band_ = std::to_string(age_band(age));
     values_.assign({fields_[movielens_->gender], band_, fields_[3]});
     return {};
   }
 
+  /// Values become names of classes, which programs write as JSON.
+  std::string check_values() const {
+    for (std::size_t i = 0; i < values_.size(); ++i) {
+      if (!detail::is_utf8(values_[i])) {
+        return concat("the value of ", detail::quoted(profiles_.attributes[i].name), ", ",
+                      detail::quoted(values_[i]), ", is not UTF-8");
+      }
+    }
+    return {};
+  }
+
   std::string table_values() {
     for (std::string_view& field : fields_) field = detail::trim(field);
-    if (fields_[user_].empty()) return "the user id is empty";
     values_ = fields_;
     values_.erase(values_.begin() + static_cast<std::ptrdiff_t>(user_));
     return {};
@@ -178,16 +192,16 @@ std::optional<std::string_view> Profiles::value(std::string_view user,
                                                 std::string_view attribute) const {
   const Attribute& wanted = this->attribute(attribute);
   const std::int32_t number = users.find(user);
-  if (number == StringTable::absent) return std::nullopt;
+  if (number == absent_id) return std::nullopt;
   const std::int32_t value = wanted.of_user[static_cast<std::size_t>(number)];
-  if (value == StringTable::absent) return std::nullopt;
+  if (value == absent_id) return std::nullopt;
   return wanted.values[value];
 }
 
 Profiles read_profiles(const std::string& path, const ReadOptions& options) {
   detail::LineReader reader(path, options.max_line_bytes);
   ProfileLines lines;
-  detail::for_each_line(reader, options, [&](const Line& line) -> std::string {
+  detail::for_each_line(reader, options, {}, [&](const Line& line) -> std::string {
     if (lines.has_layout()) return lines.accept(line);
     std::string reason;
     if (const bool header = lines.take_layout(line, reason); !reason.empty()) {
@@ -207,7 +221,7 @@ Profiles read_profiles(const std::string& path, const ReadOptions& options) {
 TransferSequences label_users(const Sequences& sequences, const Profiles& profiles,
                               std::string_view attribute) {
   if (sequences.user.empty())
-    throw OptionError("label_users: expected sequences with users, got some of a format without");
+    throw OptionError("label_users: expected sequences with users, got a format without users");
   const Profiles::Attribute& wanted = profiles.attribute(attribute);
   TransferSequences task;
   task.source.items = sequences.items;
@@ -215,8 +229,8 @@ TransferSequences label_users(const Sequences& sequences, const Profiles& profil
     const std::string_view user = sequences.users[sequences.user[static_cast<std::size_t>(row)]];
     const std::int32_t number = profiles.users.find(user);
     const std::int32_t value =
-        number == StringTable::absent ? number : wanted.of_user[static_cast<std::size_t>(number)];
-    if (value == StringTable::absent) continue;
+        number == absent_id ? number : wanted.of_user[static_cast<std::size_t>(number)];
+    if (value == absent_id) continue;
     task.source.rows.push_back(sequences.rows[row]);
     task.source.user.push_back(task.source.users.intern(user));
     task.target.rows.add(task.target.items.intern(wanted.values[value]));
@@ -225,7 +239,7 @@ TransferSequences label_users(const Sequences& sequences, const Profiles& profil
   if (task.source.rows.empty())
     throw DataError("label_users", 0,
                     concat("expected users with ", detail::quoted(attribute),
-                           " in their profile, got none among ", sequences.users.size(),
+                           " in their profiles, got none among ", sequences.users.size(),
                            " users of the sequences and ", profiles.users.size(), " profiles"));
   task.target.users = task.source.users;
   task.target.user = task.source.user;

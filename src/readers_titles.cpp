@@ -1,51 +1,22 @@
-#include "fields.hpp"
 #include "refrain/data/readers.hpp"
+#include "src/formats.hpp"
 
 namespace refrain {
 namespace {
 
-/// Length of the UTF-8 character that `text` starts with, or 0 when it is none (overlong forms and
-/// surrogates included).
-std::size_t utf8_length(std::string_view text) noexcept {
-  const auto byte = [&](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-  };
-  const auto follows = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xBF) {
-    return byte(i) >= low && byte(i) <= high;
-  };
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xC2 && lead <= 0xDF) return follows(1) ? 2 : 0;
-  if (lead >= 0xE0 && lead <= 0xEF)
-    return follows(1, lead == 0xE0 ? 0xA0 : 0x80, lead == 0xED ? 0x9F : 0xBF) && follows(2) ? 3 : 0;
-  if (lead >= 0xF0 && lead <= 0xF4) {
-    return follows(1, lead == 0xF0 ? 0x90 : 0x80, lead == 0xF4 ? 0x8F : 0xBF) && follows(2) &&
-                   follows(3)
-               ? 4
-               : 0;
-  }
-  return 0;
-}
-
-/// The text itself when it is UTF-8, else each byte as the latin-1 character that it is.
+/// UTF-8 as it is; any other text is latin-1.
 std::string to_utf8(std::string_view text) {
-  for (std::string_view rest = text; !rest.empty();) {
-    const std::size_t length = utf8_length(rest);
-    if (length == 0) {
-      std::string converted;
-      for (const char c : text) {
-        const unsigned code = static_cast<unsigned char>(c);
-        if (code >= 0x80) converted += static_cast<char>(0xC0 | (code >> 6));
-        converted += static_cast<char>(code < 0x80 ? code : 0x80 | (code & 0x3F));
-      }
-      return converted;
-    }
-    rest.remove_prefix(length);
+  if (detail::is_utf8(text)) return std::string(text);
+  std::string converted;
+  for (const char c : text) {
+    const unsigned code = static_cast<unsigned char>(c);
+    if (code >= 0x80) converted += static_cast<char>(0xC0 | (code >> 6));
+    converted += static_cast<char>(code < 0x80 ? code : 0x80 | (code & 0x3F));
   }
-  return std::string(text);
+  return converted;
 }
 
-/// Fields: id, title, and others that are not read.
+/// Fields: id, title, and others, which are not read.
 struct TitleFormat {
   detail::Separator separator;
   bool header;
@@ -59,11 +30,14 @@ TitleFormat title_format(std::string_view first_line) {
   return {{",", true}, first_line.starts_with("movieId,") || first_line.starts_with("item")};
 }
 
+constexpr std::string_view expected_titles =
+    "movies.csv (header; item,title), movies.dat (item::title) or u.item (item|title)";
+
 }  // namespace
 
 std::optional<std::string_view> Titles::find(std::string_view item) const {
   const std::int32_t number = items.find(item);
-  if (number == StringTable::absent) return std::nullopt;
+  if (number == absent_id) return std::nullopt;
   return titles[static_cast<std::size_t>(number)];
 }
 
@@ -72,18 +46,21 @@ Titles read_titles(const std::string& path, const ReadOptions& options) {
   detail::LineReader reader(path, options.max_line_bytes);
   std::optional<TitleFormat> format;
   std::vector<std::string_view> fields;
-  detail::for_each_line(reader, options, [&](const detail::Line& line) -> std::string {
+  detail::for_each_line(reader, options, {}, [&](const detail::Line& line) -> std::string {
     if (!format) {
+      if (std::string reason = detail::foreign_start(line.text(), expected_titles); !reason.empty())
+        throw DataError(path, line.number, reason);
       format = title_format(line.text());
       if (format->header) return {};
     }
     if (const char* problem = detail::split(line, format->separator, fields); problem != nullptr)
       return problem;
     if (fields.size() < 2)
-      return concat("expected an item id and a title parted by \"", format->separator.text, "\"");
+      return concat("expected an item id and a title separated by ",
+                    detail::quoted(format->separator.text), ", got one field");
     if (fields[0].empty()) return "the item id is empty";
     const std::int32_t known = titles.items.size();
-    if (titles.items.intern(fields[0]) != known)
+    if (titles.items.intern(to_utf8(fields[0])) != known)
       return concat("item ", detail::quoted(fields[0]), " has a title already");
     titles.titles.push_back(to_utf8(fields[1]));
     return {};

@@ -29,7 +29,7 @@ struct Element {
 constexpr std::array<Element, 4> elements{
     {{"F32", DType::f32}, {"F64", DType::f64}, {"I32", DType::i32}, {"I64", DType::i64}}};
 
-/// Where a tensor's bytes are, counted from the end of the header.
+/// Position of a tensor's bytes, counted from the end of the header.
 struct Entry {
   std::string name;
   Shape shape;
@@ -44,15 +44,16 @@ struct Header {
   std::uint64_t data_begin = 0;
 };
 
-/// The header as JSON, which is at most { name: { field: [ number ] } } and names nothing twice.
+/// The header as JSON, whose deepest form is { name: { field: [ number ] } }. Throws DataError for
+/// a deeper one and when an object names something twice.
 Json parse_header(const std::string& path, const std::string& text) {
-  std::array<std::set<std::string>, 3> names;  // of the objects now open, by depth
+  std::array<std::set<std::string>, 3> names;  // of the open objects, by depth
   const Json::parser_callback_t check = [&](int depth, Json::parse_event_t event, Json& value) {
     if (event == Json::parse_event_t::object_start) {
       if (depth > 1) throw DataError(path, 0, "the header is nested too deeply");
       names[static_cast<std::size_t>(depth) + 1].clear();
     } else if (event == Json::parse_event_t::array_start) {
-      if (depth != 2) throw DataError(path, 0, "the header has an array where none belongs");
+      if (depth != 2) throw DataError(path, 0, "the header has an array in a wrong place");
     } else if (event == Json::parse_event_t::key) {
       const std::string& name = value.get_ref<const std::string&>();
       if (!names[static_cast<std::size_t>(depth)].insert(name).second) {
@@ -64,7 +65,7 @@ Json parse_header(const std::string& path, const std::string& text) {
   try {
     return Json::parse(text, check);
   } catch (const Json::parse_error& error) {
-    throw DataError(path, 0, concat("the header is not valid JSON, at its byte ", error.byte));
+    throw DataError(path, 0, concat("the header is not valid JSON from byte ", error.byte, " on"));
   } catch (const Json::exception& error) {
     throw DataError(path, 0, concat("the header is not valid JSON: ", error.what()));
   }
@@ -111,14 +112,13 @@ class EntryReader {
 
   std::vector<std::int64_t> numbers(const char* key) const {
     const Json& list = field(key);
-    if (!list.is_array()) fail(concat("has a ", key, " that is no array but ", list.type_name()));
+    if (!list.is_array()) fail(concat("expected an array as ", key, ", got ", list.type_name()));
     std::vector<std::int64_t> out;
     for (const Json& number : list) {
       if (!number.is_number_unsigned() ||
           number.get<std::uint64_t>() >
               static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-        fail(
-            concat("has a ", key, " with something that is no size: ", number.dump(-1, ' ', true)));
+        fail(concat("expected whole numbers in ", key, ", got ", number.dump(-1, ' ', true)));
       }
       out.push_back(number.get<std::int64_t>());
     }
@@ -129,18 +129,18 @@ class EntryReader {
     try {
       return Shape(numbers("shape"));
     } catch (const ShapeError& error) {
-      fail(concat("has a shape that cannot be: ", error.what()));
+      fail(concat("has an invalid shape: ", error.what()));
     }
   }
 
   DType dtype() const {
     const Json& text = field("dtype");
-    if (!text.is_string()) fail(concat("has a dtype that is no text but ", text.type_name()));
+    if (!text.is_string()) fail(concat("expected a text as dtype, got ", text.type_name()));
     for (const Element& element : elements) {
       if (text.get_ref<const std::string&>() == element.name) return element.dtype;
     }
-    fail(concat("has the dtype '", text.get_ref<const std::string&>(),
-                "'; F32, F64, I32 and I64 are read"));
+    fail(concat("expected the dtype F32, F64, I32 or I64, got '",
+                text.get_ref<const std::string&>(), "'"));
   }
 
   const std::string& path_;
@@ -149,11 +149,15 @@ class EntryReader {
 };
 
 Metadata read_texts(const std::string& path, const Json& fields) {
-  if (!fields.is_object()) throw DataError(path, 0, "__metadata__ is not an object");
+  if (!fields.is_object())
+    throw DataError(path, 0,
+                    concat("expected __metadata__ to be an object, got ", fields.type_name()));
   Metadata metadata;
   for (const auto& item : fields.items()) {
     if (!item.value().is_string())
-      throw DataError(path, 0, concat("__metadata__ '", item.key(), "' is not a text"));
+      throw DataError(path, 0,
+                      concat("expected a text as __metadata__ '", item.key(), "', got ",
+                             item.value().type_name()));
     metadata[item.key()] = item.value().get_ref<const std::string&>();
   }
   return metadata;
@@ -161,29 +165,31 @@ Metadata read_texts(const std::string& path, const Json& fields) {
 
 Header read_header(const std::string& path, const InputFile& file) {
   if (file.size() < 8)
-    throw DataError(path, 0, concat("is no safetensors file: it has ", file.size(), " bytes"));
+    throw DataError(path, 0,
+                    concat("is not a safetensors file: expected at least 8 bytes, got ",
+                           file.size(), " bytes"));
   std::uint64_t length = 0;
   file.read_at(0, &length, sizeof length);
   const auto* const bytes = reinterpret_cast<const unsigned char*>(&length);
   if (length > file.size() - 8 && std::all_of(bytes, bytes + sizeof length, [](unsigned char byte) {
         return byte >= 9 && byte < 127;
       })) {
-    throw DataError(path, 0, "is no safetensors file: it begins with text");
+    throw DataError(path, 0, "is not a safetensors file: it begins with text");
   }
   if (length > file.size() - 8) {
     throw DataError(path, 0,
-                    concat("is truncated, or no safetensors file: it announces a header of ",
-                           length, " bytes and has ", file.size() - 8));
+                    concat("is truncated, or not a safetensors file: expected a header of ", length,
+                           " bytes, got ", file.size() - 8));
   }
-  if (length > largest_safetensors_header_bytes) {
+  if (length > max_safetensors_header_bytes) {
     throw DataError(path, 0,
-                    concat("has a header of ", length, " bytes; the limit is ",
-                           largest_safetensors_header_bytes));
+                    concat("expected a header of at most ", max_safetensors_header_bytes,
+                           " bytes, got ", length));
   }
   std::string text(static_cast<std::size_t>(length), '\0');
   file.read_at(8, text.data(), text.size());
   if (text.empty() || text.front() != '{')
-    throw DataError(path, 0, "is no safetensors file: its header is not a JSON object");
+    throw DataError(path, 0, "is not a safetensors file: its header is not a JSON object");
 
   Header header;
   header.data_begin = 8 + length;
@@ -202,15 +208,15 @@ Header read_header(const std::string& path, const InputFile& file) {
   for (const Entry& entry : header.entries) {
     if (entry.begin != end) {
       throw DataError(path, 0,
-                      concat("tensor '", entry.name, "' begins at byte ", entry.begin,
-                             " of the data, expected ", end));
+                      concat("tensor '", entry.name, "': expected its data to begin at byte ", end,
+                             ", got byte ", entry.begin));
     }
     end = entry.end;
   }
   if (end != file.size() - header.data_begin) {
     throw DataError(
         path, 0,
-        concat("its tensors take ", end, " bytes, the file has ", file.size() - header.data_begin,
+        concat("expected ", end, " bytes of tensors, got ", file.size() - header.data_begin,
                end > file.size() - header.data_begin ? ": it is truncated"
                                                      : ": something follows them"));
   }
@@ -248,7 +254,8 @@ void write_safetensors(const std::string& path, const SafetensorsFile& file) {
     if (!item.second.defined())
       throw DataError(path, 0,
                       concat("tensor '", item.first, "' is undefined and cannot be written"));
-    if (item.first == metadata_key) throw DataError(path, 0, "no tensor can be named __metadata__");
+    if (item.first == metadata_key)
+      throw DataError(path, 0, "a tensor cannot be named __metadata__");
     order.push_back(&item);
   }
   std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
@@ -279,10 +286,10 @@ void write_safetensors(const std::string& path, const SafetensorsFile& file) {
   }
   text.append((8 - text.size() % 8) % 8, ' ');
   const std::uint64_t length = text.size();
-  if (length > largest_safetensors_header_bytes) {
+  if (length > max_safetensors_header_bytes) {
     throw DataError(path, 0,
-                    concat("the header would take ", length, " bytes; the limit is ",
-                           largest_safetensors_header_bytes));
+                    concat("expected a header of at most ", max_safetensors_header_bytes,
+                           " bytes, got one of ", length));
   }
 
   ReplacedFile out(path);

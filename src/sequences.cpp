@@ -9,8 +9,8 @@
 namespace refrain {
 namespace {
 
-/// Numbers of `more` in `table`, which takes up what it lacks.
-std::vector<std::int32_t> intern_all(StringTable& table, const StringTable& more) {
+/// Number in `table` of each string of `more`; new strings are added.
+std::vector<std::int32_t> intern_all(detail::StringTable& table, const detail::StringTable& more) {
   std::vector<std::int32_t> number(static_cast<std::size_t>(more.size()));
   for (std::int32_t i = 0; i < more.size(); ++i)
     number[static_cast<std::size_t>(i)] = table.intern(more[i]);
@@ -26,13 +26,12 @@ std::int64_t numeric_id(std::string_view id) {
   return value;
 }
 
-/// Gives each user one row, in order of first appearance: several rows of one user are joined in
-/// their order.
+/// Joins the rows of each user in their order; users stay in order of first appearance.
 void join_rows_of_users(Sequences& sequences) {
   constexpr std::int32_t none = -1;
   std::vector<std::int32_t> row_of(static_cast<std::size_t>(sequences.users.size()), none);
   std::vector<std::int32_t> users;
-  std::vector<std::int32_t> target;  // of each row, the one that it becomes part of
+  std::vector<std::int32_t> target;  // of each row: the row that it joins
   for (const std::int32_t user : sequences.user) {
     std::int32_t& own = row_of[static_cast<std::size_t>(user)];
     if (own == none) {
@@ -63,7 +62,7 @@ void join_rows_of_users(Sequences& sequences) {
 Sequences group_by_user(Interactions interactions) {
   const std::size_t events = interactions.user.size();
   const std::size_t users = static_cast<std::size_t>(interactions.users.size());
-  // Counting sort by user keeps file order within each user.
+  // A counting sort by user keeps the file order within each user.
   std::vector<std::size_t> begin(users + 1, 0);
   for (const std::int32_t user : interactions.user) ++begin[static_cast<std::size_t>(user) + 1];
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
@@ -110,7 +109,7 @@ void append(Sequences& sequences, const Sequences& more) {
       sequences.user.push_back(user[static_cast<std::size_t>(id)]);
     join_rows_of_users(sequences);
   } else {
-    sequences.users = StringTable();
+    sequences.users = detail::StringTable();
     sequences.user.clear();
   }
 }

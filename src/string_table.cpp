@@ -6,10 +6,10 @@
 
 #include "refrain/core/error.hpp"
 
-namespace refrain {
+namespace refrain::detail {
 namespace {
 
-/// Eight bytes at a time; the ids of a behaviour log mostly take one round.
+/// Takes eight bytes at a time: one round for most ids.
 std::uint32_t hash_of(std::string_view text) noexcept {
   constexpr std::uint64_t odd = 0x9E3779B97F4A7C15ull;
   std::uint64_t hash = odd ^ text.size();
@@ -32,7 +32,7 @@ std::string_view StringTable::at(std::int32_t index) const noexcept {
   return {text_.data() + begin, static_cast<std::size_t>(ends_[i] - begin)};
 }
 
-/// The slot that holds `text`, or the empty one where it belongs.
+/// The slot that holds `text`, or the empty slot where it goes.
 std::size_t StringTable::slot_of(std::string_view text, std::uint32_t hash) const noexcept {
   const std::size_t last = slots_.size() - 1;
   std::size_t slot = hash & last;
@@ -60,7 +60,7 @@ std::int32_t StringTable::intern(std::string_view text) {
   Slot& slot = slots_[slot_of(text, hash)];
   if (slot.index == absent) {
     if (ends_.size() >= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
-      throw Error("StringTable: expected at most 2^31 - 1 different strings, got one more");
+      throw Error("StringTable: expected at most 2^31 - 1 distinct strings, got one more");
     }
     text_.insert(text_.end(), text.begin(), text.end());
     ends_.push_back(text_.size());
@@ -76,8 +76,9 @@ std::int32_t StringTable::find(std::string_view text) const noexcept {
 
 std::string_view StringTable::operator[](std::int32_t index) const {
   if (index < 0 || index >= size())
-    throw OptionError(concat("StringTable: no string ", index, ", there are ", size()));
+    throw OptionError(
+        concat("StringTable: expected a number from 0 to ", size() - 1, ", got ", index));
   return at(index);
 }
 
-}  // namespace refrain
+}  // namespace refrain::detail

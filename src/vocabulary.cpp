@@ -29,7 +29,7 @@ void escape(std::string_view name, std::string& out) {
   }
 }
 
-/// False when the text is not what escape() writes, to the letter.
+/// False when escape() would not write this text.
 bool unescape(std::string_view text, std::string& name) {
   name.clear();
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -50,7 +50,7 @@ bool unescape(std::string_view text, std::string& name) {
   return !name.empty() && again == text;
 }
 
-/// FNV-1a, in sixteen digits.
+/// FNV-1a as 16 hexadecimal digits.
 std::string checksum(std::string_view text) {
   std::uint64_t hash = 0xCBF29CE484222325ull;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ull;
@@ -65,9 +65,19 @@ bool parse(std::string_view text, Number& number) noexcept {
   return error == std::errc() && end == text.data() + text.size();
 }
 
-/// A line for an error message: long ones are cut.
+/// A line for an error message, shortened.
 std::string shown(std::string_view line) {
   return concat("\"", line.substr(0, 60), line.size() > 60 ? "...\"" : "\"");
+}
+
+detail::StringTable distinct(std::span<const std::string> names) {
+  detail::StringTable table;
+  for (const std::string& name : names) {
+    const std::int32_t known = table.size();
+    if (table.intern(name) != known)
+      throw OptionError(concat("Vocabulary: expected distinct names, got ", shown(name), " twice"));
+  }
+  return table;
 }
 
 std::string header(std::int32_t items, bool specials) {
@@ -76,7 +86,7 @@ std::string header(std::int32_t items, bool specials) {
 
 }  // namespace
 
-Vocabulary::Vocabulary(const StringTable& names, std::span<const std::int64_t> counts,
+Vocabulary::Vocabulary(const detail::StringTable& names, std::span<const std::int64_t> counts,
                        Options options)
     : has_specials_(options.specials) {
   if (counts.size() != static_cast<std::size_t>(names.size())) {
@@ -103,6 +113,10 @@ Vocabulary::Vocabulary(const StringTable& names, std::span<const std::int64_t> c
   }
 }
 
+Vocabulary::Vocabulary(std::span<const std::string> names, std::span<const std::int64_t> counts,
+                       Options options)
+    : Vocabulary(distinct(names), counts, options) {}
+
 Vocabulary Vocabulary::build(const Sequences& sequences, Options options) {
   std::vector<std::int64_t> counts(static_cast<std::size_t>(sequences.items.size()), 0);
   for (const std::int32_t item : sequences.rows.values()) ++counts[static_cast<std::size_t>(item)];
@@ -111,22 +125,22 @@ Vocabulary Vocabulary::build(const Sequences& sequences, Options options) {
 
 std::int32_t Vocabulary::find(std::string_view item) const noexcept {
   const std::int32_t number = names_.find(item);
-  if (number != StringTable::absent) return first_item() + number;
-  return has_specials_ ? unknown_id : StringTable::absent;
+  if (number != absent_id) return first_item() + number;
+  return has_specials_ ? unknown_id : absent_id;
 }
 
 std::string_view Vocabulary::name(std::int32_t id) const {
   static constexpr std::array<std::string_view, special_ids> special_names{"[PAD]", "[TCL]",
                                                                            "[MASK]", "[UNK]"};
   if (id < 0 || id >= size())
-    throw OptionError(concat("Vocabulary: no id ", id, ", there are ", size()));
+    throw OptionError(concat("Vocabulary: expected an id from 0 to ", size() - 1, ", got ", id));
   return id < first_item() ? special_names[static_cast<std::size_t>(id)]
                            : names_[id - first_item()];
 }
 
 std::int64_t Vocabulary::count(std::int32_t id) const {
   if (id < 0 || id >= size())
-    throw OptionError(concat("Vocabulary: no id ", id, ", there are ", size()));
+    throw OptionError(concat("Vocabulary: expected an id from 0 to ", size() - 1, ", got ", id));
   return id < first_item() ? 0 : counts_[static_cast<std::size_t>(id - first_item())];
 }
 
@@ -169,7 +183,7 @@ Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& ori
     throw damaged(concat("expected a header \"", signature, " items=N specials=0 or 1\", got ",
                          shown(first)));
 
-  StringTable names;
+  detail::StringTable names;
   std::vector<std::int64_t> counts;
   std::string name;
   for (std::int32_t i = 0; i < items; ++i) {
@@ -181,11 +195,11 @@ Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& ori
       throw damaged(concat("expected \"count name\", got ", shown(line)));
     }
     if (!counts.empty() && count > counts.back())
-      throw damaged(concat("expected a count up to ", counts.back(),
-                           ", that of the item before it, got ", count));
+      throw damaged(concat("expected a count of at most ", counts.back(),
+                           ", the count of the item before it, got ", count));
     if (!unescape(line.substr(blank + 1), name))
       throw damaged(concat("expected a name in printable ASCII and %XX, got ", shown(line)));
-    if (names.intern(name) != i) throw damaged(concat("item \"", name, "\" is there twice"));
+    if (names.intern(name) != i) throw damaged(concat("item \"", name, "\" appears twice"));
     counts.push_back(count);
   }
   const std::string_view body = text.substr(0, text.size() - rest.size());
@@ -193,7 +207,7 @@ Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& ori
   if (last != concat(checksum_label, checksum(body)))
     throw damaged(concat("expected \"", checksum_label, checksum(body), "\", got ", shown(last)));
   if (!rest.empty())
-    throw damaged(concat("expected nothing behind the checksum, got ", rest.size(), " bytes"));
+    throw damaged(concat("expected nothing after the checksum, got ", rest.size(), " bytes"));
   return Vocabulary(names, counts, {.min_count = 0, .specials = specials});
 }
 
@@ -208,7 +222,7 @@ bool operator==(const Vocabulary& a, const Vocabulary& b) {
 RaggedIds encode(const Sequences& sequences, const Vocabulary& vocabulary, UnknownItems unknown) {
   if (unknown == UnknownItems::keep && !vocabulary.has_specials()) {
     throw OptionError(
-        "encode: this vocabulary has no special ids, so unknown items cannot be kept");
+        "encode: expected a vocabulary with special ids for UnknownItems::keep, got one without");
   }
   std::vector<std::int32_t> id_of(static_cast<std::size_t>(sequences.items.size()));
   for (std::int32_t item = 0; item < sequences.items.size(); ++item) {

@@ -16,18 +16,19 @@
 
 #include "refrain/core/error.hpp"
 #include "refrain/train/replaced_file.hpp"
+#include "src/utf8.hpp"
 
 namespace refrain {
 namespace {
 
-/// The most that one system call is asked to move.
-constexpr std::size_t largest_transfer_bytes = std::size_t{1} << 30;
+/// Limit of one read or write.
+constexpr std::size_t max_transfer_bytes = std::size_t{1} << 30;
 
 std::string because(const char* action, int error) {
   return concat(action, ": ", std::strerror(error));
 }
 
-/// The file that a write to `path` should replace: what a symbolic link points to, not the link.
+/// The file that a write to `path` replaces: the target of a symbolic link, not the link.
 std::string resolved(const std::string& path) {
   std::error_code error;
   const std::filesystem::path target = std::filesystem::canonical(path, error);
@@ -44,7 +45,7 @@ int uninterrupted(Call call) {
 
 enum class Lock { taken, held_by_another, unknown };
 
-/// Takes the lock that says "somebody writes this", which lasts as long as the descriptor.
+/// Takes the lock of a writer, which lasts as long as the descriptor.
 /// `unknown`: the file system has no locks.
 Lock try_lock(int descriptor) {
   if (uninterrupted([&] { return ::flock(descriptor, LOCK_EX | LOCK_NB); }) == 0)
@@ -52,8 +53,8 @@ Lock try_lock(int descriptor) {
   return errno == EWOULDBLOCK ? Lock::held_by_another : Lock::unknown;
 }
 
-/// The name of a temporary neighbour without its end ".<process>.<number>.tmp", or nothing when it
-/// has no such end.
+/// The name of the file that a temporary file replaces: its own name without the end
+/// ".<process>.<number>.tmp". Empty for any other name.
 std::string_view replaced_by(std::string_view name) {
   constexpr std::string_view end = ".tmp";
   if (!name.ends_with(end)) return {};
@@ -71,7 +72,7 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
-/// Removes temporary neighbours whose writers were killed: those that nobody holds the lock of.
+/// Removes the temporary files of killed writers: those whose lock nobody holds.
 void remove_abandoned(const std::string& path) {
   const std::string target = std::filesystem::path(path).filename().string();
   std::error_code error;
@@ -90,7 +91,16 @@ void remove_abandoned(const std::string& path) {
 
 }  // namespace
 
+void detail::expect_path(const std::string& path) {
+  const std::size_t length = path.find('\0');
+  if (length == std::string::npos) return;
+  throw DataError(detail::printable(path), 0,
+                  concat("the path holds a NUL byte: expected a path, got one of ", path.size(),
+                         " bytes that the system would cut to ", length));
+}
+
 InputFile::InputFile(std::string path) : path_(std::move(path)) {
+  detail::expect_path(path_);
   do {
     descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   } while (descriptor_ < 0 && errno == EINTR);
@@ -108,27 +118,28 @@ InputFile::~InputFile() { ::close(descriptor_); }
 void InputFile::read_at(std::uint64_t position, void* to, std::size_t count) const {
   char* at = static_cast<char*>(to);
   while (count > 0) {
-    const ssize_t got = ::pread(descriptor_, at, std::min(count, largest_transfer_bytes),
-                                static_cast<off_t>(position));
+    const ssize_t got =
+        ::pread(descriptor_, at, std::min(count, max_transfer_bytes), static_cast<off_t>(position));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw DataError(path_, 0, because("cannot be read", errno));
     if (got == 0)
       throw DataError(path_, 0,
-                      concat("ends at byte ", position, ", before what its header announces"));
+                      concat("ends at byte ", position, ", before the size in its header"));
     at += got;
     count -= static_cast<std::size_t>(got);
     position += static_cast<std::uint64_t>(got);
   }
 }
 
-ReplacedFile::ReplacedFile(std::string path) : path_(resolved(path)) {
+ReplacedFile::ReplacedFile(std::string path) {
+  detail::expect_path(path);
+  path_ = resolved(path);
   struct stat before = {};
   const bool exists = ::stat(path_.c_str(), &before) == 0;
   if (exists && !S_ISREG(before.st_mode))
     throw DataError(path_, 0, "is not a regular file, so it is not replaced");
   remove_abandoned(path_);
-  // Whatever stands in the way of one name (a neighbour without a lock, of a file system that has
-  // none), the next one is taken.
+  // A name may be taken, on a file system without locks; then the next one is tried.
   static std::atomic<unsigned> serial{0};
   for (int tries = 0; descriptor_ < 0; ++tries) {
     temporary_ = concat(path_, ".", ::getpid(), ".", serial.fetch_add(1), ".tmp");
@@ -140,14 +151,14 @@ ReplacedFile::ReplacedFile(std::string path) : path_(resolved(path)) {
                       because("cannot be written: no file can be made in its folder", error));
     }
     if (descriptor_ < 0) continue;
-    // Between the two calls another writer may have taken it for abandoned.
+    // Between open() and the lock another writer may have removed the file as abandoned.
     struct stat made = {};
     if (try_lock(descriptor_) == Lock::held_by_another || ::fstat(descriptor_, &made) != 0 ||
         made.st_nlink == 0)
       ::close(std::exchange(descriptor_, -1));
   }
-  // A file that is replaced keeps its permissions; if it cannot, the usual ones of a new file are
-  // safe enough.
+  // The new version keeps the permissions of the old one where possible; the default ones of a new
+  // file are safe.
   if (exists) (void)!::fchmod(descriptor_, before.st_mode & 07777);
 }
 
@@ -163,12 +174,12 @@ void ReplacedFile::fail(const char* action) const {
 void ReplacedFile::write(const void* from, std::size_t count) {
   const char* at = static_cast<const char*>(from);
   while (count > 0) {
-    const ssize_t put = ::write(descriptor_, at, std::min(count, largest_transfer_bytes));
+    const ssize_t put = ::write(descriptor_, at, std::min(count, max_transfer_bytes));
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) fail("cannot be written");
     if (put == 0)
       throw DataError(path_, 0,
-                      concat("cannot be written: the system took none of ", count, " bytes"));
+                      concat("cannot be written: the system accepted 0 of ", count, " bytes"));
     at += put;
     count -= static_cast<std::size_t>(put);
   }
@@ -176,8 +187,8 @@ void ReplacedFile::write(const void* from, std::size_t count) {
 
 void ReplacedFile::commit() {
   if (uninterrupted([&] { return ::fsync(descriptor_); }) != 0) fail("cannot be synced to disk");
-  // Renamed while it is still locked: a closed temporary file would look abandoned. What close()
-  // could say, fsync() has said.
+  // The rename comes before close(), which releases the lock: an unlocked temporary file would look
+  // abandoned. fsync() has reported all errors that close() could.
   if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be put in place");
   temporary_.clear();
   ::close(std::exchange(descriptor_, -1));
@@ -186,7 +197,7 @@ void ReplacedFile::commit() {
   const int result = uninterrupted([&] { return ::fsync(descriptor); });
   const int error = errno;
   ::close(descriptor);
-  // Some file systems know no syncing of folders and say EINVAL.
+  // File systems that cannot sync folders answer EINVAL.
   if (result != 0 && error != EINVAL)
     throw DataError(path_, 0, because("its folder cannot be synced to disk", error));
 }

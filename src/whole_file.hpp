@@ -1,5 +1,5 @@
 #pragma once
-// Files that are read as a whole; what replaces them is in refrain/train/replaced_file.hpp.
+// Files that are read as a whole; refrain/train/replaced_file.hpp replaces them.
 
 #include <cstddef>
 #include <cstdint>
@@ -7,7 +7,14 @@
 
 namespace refrain {
 
-/// A regular file open for reading.  Everything throws DataError, naming the file, with the reason.
+namespace detail {
+/// Throws DataError for a path with a NUL byte: the system would take what stands before it for the
+/// path.
+void expect_path(const std::string& path);
+}  // namespace detail
+
+/// A regular file open for reading. Everything throws DataError, which names the file and the
+/// reason.
 class InputFile {
  public:
   explicit InputFile(std::string path);
@@ -16,7 +23,7 @@ class InputFile {
   InputFile& operator=(const InputFile&) = delete;
 
   std::uint64_t size() const noexcept { return size_; }
-  /// Fills `to` from the given place; there must be that many bytes.
+  /// Fills `to` from the given position; there must be that many bytes.
   void read_at(std::uint64_t position, void* to, std::size_t count) const;
 
  private:

@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstring>
 
-namespace refrain {
+namespace refrain::detail {
 namespace {
 
 static_assert(std::endian::native == std::endian::little,
@@ -83,4 +83,4 @@ std::uint64_t Xxh64::digest() const noexcept {
   return hash ^ (hash >> 32);
 }
 
-}  // namespace refrain
+}  // namespace refrain::detail

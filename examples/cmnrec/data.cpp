@@ -33,8 +33,9 @@ Sequences read_behaviour(const DataOptions& options) {
   ReadReport report;
   for (std::size_t i = 0; i < options.files.size(); ++i) {
     const std::string& path = options.files[i];
-    Sequences more = read_sequences(
-        path, examples::read_options(path, options.format, options.skip_bad_lines, report));
+    Sequences more =
+        read_sequences(path, examples::read_options(path, options.format, options.skip_bad_lines,
+                                                    options.in_file_order, report));
     examples::tell_reading(path, report);
     if (i == 0) {
       all = std::move(more);

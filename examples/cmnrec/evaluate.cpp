@@ -32,6 +32,7 @@ Outcome evaluate(const Options& options) {
   saved.data.files = options.data.files;
   saved.data.format = options.data.format;
   saved.data.skip_bad_lines = options.data.skip_bad_lines;
+  saved.data.in_file_order = options.data.in_file_order;
   const PreparedData data = prepare(read_behaviour(saved.data), saved.vocabulary, saved.data);
   print_data(data, saved.vocabulary, saved.data);
   if (data.fingerprint() != saved.fingerprint) {

@@ -26,6 +26,8 @@ void add_files(CLI::App& app, DataOptions& data) {
   add("--skip-bad-lines", data.skip_bad_lines, "Malformed lines to pass over in a file")
       ->check(not_negative())
       ->capture_default_str();
+  app.add_flag("--in-file-order", data.in_file_order, refrain::examples::in_file_order_text)
+      ->group("Data");
 }
 
 void add_preparation(CLI::App& app, DataOptions& data) {

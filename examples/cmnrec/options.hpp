@@ -19,6 +19,7 @@ struct DataOptions {
   std::string format = "automatic";  ///< of all files
   std::string titles;                ///< movies.csv, movies.dat or u.item
   std::int64_t skip_bad_lines = 0;
+  bool in_file_order = false;       ///< ReadOptions::in_file_order
   std::int64_t min_item_count = 1;  ///< rarer items are left out
   std::int64_t length = 50;         ///< T: steps that a network reads
   std::int64_t min_length = 5;      ///< shorter sequences are left out

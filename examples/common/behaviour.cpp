@@ -9,22 +9,23 @@
 namespace refrain::examples {
 
 ReadOptions read_options(const std::string& path, const std::string& format,
-                         std::int64_t skip_bad_lines, ReadReport& report) {
+                         std::int64_t skip_bad_lines, bool in_file_order, ReadReport& report) {
   return {.format = format == "automatic" ? detect_format(path) : parse_format(format),
           .skip_bad_lines = skip_bad_lines,
+          .in_file_order = in_file_order,
           .report = &report};
 }
 
 void tell_reading(const std::string& path, ReadReport& report) {
   if (!report.read_as.empty()) fmt::print(stderr, "{}: read as {}\n", path, report.read_as);
   for (const BadLine& bad : report.bad_lines)
-    fmt::print(stderr, "{}:{}: passed over: {}\n", path, bad.line, bad.reason);
+    fmt::print(stderr, "{}:{}: skipped: {}\n", path, bad.line, bad.reason);
   report = {};
 }
 
 std::int64_t shared_users(const Sequences& sequences, const Sequences& more) {
   return std::count_if(more.user.begin(), more.user.end(), [&](std::int32_t user) {
-    return sequences.users.find(more.users[user]) != StringTable::absent;
+    return sequences.users.find(more.users[user]) != absent_id;
   });
 }
 
@@ -50,8 +51,7 @@ std::int64_t row_of_user(const Sequences& sequences, const std::string& user) {
     return row;
   }
   const std::int32_t number = sequences.users.find(user);
-  if (number == StringTable::absent)
-    throw OptionError("--user " + user + ": the data has no such user");
+  if (number == absent_id) throw OptionError("--user " + user + ": the data has no such user");
   return std::find(sequences.user.begin(), sequences.user.end(), number) - sequences.user.begin();
 }
 

@@ -15,9 +15,13 @@ inline constexpr const char* format_names =
     "automatic, ratings_dat, ratings_csv, u_data, inter, user_item, user_items, user_item_list, "
     "sequence_csv, transfer_csv";
 
-/// How to read `path`: "automatic" asks the file itself.  Throws DataError, OptionError.
+/// How to read `path`; "automatic" detects its format.  Throws DataError, OptionError.
 ReadOptions read_options(const std::string& path, const std::string& format,
-                         std::int64_t skip_bad_lines, ReadReport& report);
+                         std::int64_t skip_bad_lines, bool in_file_order, ReadReport& report);
+
+/// The help text of --in-file-order.
+inline constexpr const char* in_file_order_text =
+    "Each user's events are in time order in the file: read no times";
 
 /// Says on standard error what a file was read as and which of its lines were passed over, and
 /// empties the report.

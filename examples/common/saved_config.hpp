@@ -49,7 +49,7 @@ class StoredConfig : public JsonFields {
 /// A checkpoint's vocabulary is one of its texts, whose room is limited. Throws OptionError, naming
 /// `option`, for one that would not fit: before training, not behind it.
 inline void expect_storable(const Vocabulary& vocabulary, const std::string& option,
-                            std::uint64_t header_bytes = largest_safetensors_header_bytes) {
+                            std::uint64_t header_bytes = max_safetensors_header_bytes) {
   constexpr std::uint64_t for_the_rest = 1 << 20;  // configuration, names and shapes of the tensors
   const std::uint64_t bytes = nlohmann::json(vocabulary.serialize()).dump().size();
   if (bytes + for_the_rest <= header_bytes) return;

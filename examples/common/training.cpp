@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 
+#include "refrain/data/vocabulary.hpp"
 #include "refrain/train/progress.hpp"
 
 namespace refrain::examples {
@@ -30,14 +32,23 @@ std::string_view other_content(std::string_view name) {
   return {};
 }
 
+/// A value for a message. A network counts the special ids as items; messages do not.
+std::string shown(std::string_view name, const std::string& value) {
+  std::int64_t count = 0;
+  const char* const end = value.data() + value.size();
+  if (name != "items" || std::from_chars(value.data(), end, count).ptr != end) return value;
+  return concat(count - special_ids);
+}
+
 /// Refuses the state of another run: what was held out of that one may be in this one, and what it
 /// learned may fit another network.
 void expect_same_setting(const TrainPlace& place) {
   Setting before;
-  for (const auto& [name, value] : checkpoint_info(place.state_file).metadata) {
+  for (const auto& [name, value] : read_safetensors_metadata(place.state_file)) {
     if (name.starts_with(setting_prefix)) before[name.substr(setting_prefix.size())] = value;
   }
-  if (before == place.setting) return;
+  if (before == place.setting) return;  // the Trainer reads and verifies the whole file
+  checkpoint_info(place.state_file);    // damage explains a difference better than another run
   if (before.empty()) {
     throw DataError(place.state_file, 0,
                     "does not say which run's state it is; give another --resume file");
@@ -57,7 +68,8 @@ void expect_same_setting(const TrainPlace& place) {
     if (expected == got || (other_model && name != "model")) continue;
     const std::string_view content = other_content(name);
     differences += differences.empty() ? "" : "; ";
-    differences += content.empty() ? concat(name, ": expected ", expected, ", got ", got)
+    differences += content.empty() ? concat(name, ": expected ", shown(name, expected), ", got ",
+                                            shown(name, got))
                                    : std::string(content);
   }
   throw DataError(place.state_file, 0,

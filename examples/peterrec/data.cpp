@@ -33,9 +33,9 @@ TransferExamples keep_nonempty(TransferExamples examples, const RaggedIds& sourc
 
 /// The same items under numbers that start at 0, in the same order.
 Vocabulary without_specials(const Vocabulary& vocabulary) {
-  StringTable names;
+  std::vector<std::string> names;
   for (std::int32_t id = vocabulary.first_item(); id < vocabulary.size(); ++id)
-    names.intern(vocabulary.name(id));
+    names.emplace_back(vocabulary.name(id));
   return Vocabulary(names, vocabulary.item_counts(), {.min_count = 0, .specials = false});
 }
 
@@ -144,8 +144,8 @@ RawData read_data(const DataOptions& options) {
   ReadReport report;
   for (std::size_t i = 0; i < options.files.size(); ++i) {
     const std::string& path = options.files[i];
-    const ReadOptions read =
-        examples::read_options(path, options.format, options.skip_bad_lines, report);
+    const ReadOptions read = examples::read_options(path, options.format, options.skip_bad_lines,
+                                                    options.in_file_order, report);
     const bool is_transfer = read.format == Format::transfer_csv;
     TransferSequences pairs;
     if (is_transfer) {

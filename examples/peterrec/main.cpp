@@ -35,6 +35,8 @@ void add_data_options(CLI::App& app, DataOptions& data) {
       ->capture_default_str();
   add("--skip-bad-lines", data.skip_bad_lines, "Malformed lines to pass over in a file")
       ->capture_default_str();
+  app.add_flag("--in-file-order", data.in_file_order, refrain::examples::in_file_order_text)
+      ->group("Data");
   add("--min-count", data.min_count, "Source items that occur less often are unknown")
       ->capture_default_str();
   add("--target-min-count", data.target_min_count,

@@ -23,6 +23,7 @@ struct DataOptions {
   std::int64_t split_domains_at =
       0;  ///< item numbers from here on are the target domain; 0: there is one domain
   std::int64_t skip_bad_lines = 0;
+  bool in_file_order = false;         ///< ReadOptions::in_file_order
   std::int64_t min_count = 1;         ///< rarer source items are unknown
   std::int64_t target_min_count = 1;  ///< rarer target items are left out
   std::int64_t length = 50;           ///< newest items that the network reads

@@ -157,13 +157,15 @@ TEST_CASE("readers: the report says what a file was read as", "[data]") {
   read_sequences(folder.write("shop.csv", "customer_id,price,product,ts\nu,3,i,5\n"),
                  {.report = &report});
   CHECK(report.read_as ==
-        R"(ratings_csv: user "customer_id", item "product", time "ts"; passed over: "price")");
-  read_sequences(folder.write("days.csv", "user,item,date\nu,i,5\n"), {.report = &report});
+        R"(ratings_csv: user "customer_id", item "product", time "ts"; not read: "price")");
+  read_sequences(folder.write("days.csv", "user,item,place\nu,i,5\n"), {.report = &report});
   CHECK(
       report.read_as ==
-      R"(ratings_csv: user "user", item "item", no time: events stay in the file's order; passed over: "date")");
+      R"(ratings_csv: user "user", item "item", no time: events stay in the file's order; not read: "place")");
   read_sequences(folder.write("rows.csv", "a,b,c\nd,e\n"), {.report = &report});
-  CHECK(report.read_as == "sequence_csv");
+  CHECK(report.read_as == "sequence_csv: item,item,..., one sequence a line, no users");
+  read_sequences(folder.write("rows.txt", "1\t2\t3\t4\n"), {.report = &report});
+  CHECK(report.read_as == "u_data: user, item, rating, timestamp, separated by tabs");
 }
 
 TEST_CASE("readers: equal timestamps keep the order of the file", "[data]") {
@@ -223,7 +225,7 @@ TEST_CASE("readers: a malformed line is named with its number and reason", "[dat
   };
   const std::string nul("1\t2\0\t3\t4", 8);
   const std::vector<Case> cases{
-      {"1\t2\t3", "expected 4 fields parted by \"\t\", got 3"},
+      {"1\t2\t3", "expected 4 fields separated by \"\\t\", got 3"},
       {"1\t2\t3\t4\t5", "got 5"},
       {"1\t2\tgood\t4", "rating \"good\" is not a number"},
       {"1\t2\tnan\t4", "rating \"nan\""},
@@ -234,7 +236,11 @@ TEST_CASE("readers: a malformed line is named with its number and reason", "[dat
       {"\t2\t3\t4", "the user id is empty"},
       {"1\t\t3\t4", "the item id is empty"},
       {nul, "NUL"},
-      {std::string(3000, '9') + "\t2\t3\t4", "longer than max_line_bytes"},
+      {std::string(3000, '9') + "\t2\t3\t4",
+       "at most 2000 bytes (max_line_bytes), got a longer one"},
+      {"caf\xE9\t2\t3\t4", "the user id \"caf\\xE9\" is not UTF-8"},
+      {"1\t\xC3\xA9\xE9\t3\t4", "the item id \"\xC3\xA9\\xE9\" is not UTF-8"},
+      {"1\t2\t3\t2024-01-31", "timestamp \"2024-01-31\" is a date: expected seconds"},
   };
   for (const Case& bad : cases) {
     INFO(bad.reason);
@@ -259,11 +265,11 @@ TEST_CASE("readers: a file cut off in its last line says so", "[data]") {
         2);
 }
 
-TEST_CASE("readers: as many bad lines as allowed are passed over, the next one throws", "[data]") {
+TEST_CASE("readers: as many bad lines as allowed are skipped, the next one throws", "[data]") {
   const ScratchFolder folder;
   const std::string path = folder.write("ratings.dat", "x\n1::2::3::4\ny\nz\n5::6::7::8\n");
   ReadReport report;
-  CHECK(failing_line(path, "2 bad lines were passed over",
+  CHECK(failing_line(path, "2 bad lines were skipped before it (read as ratings_dat: user::item::",
                      {.skip_bad_lines = 2, .report = &report}) == 4);
   CHECK(report.bad_lines.size() == 2);
   CHECK(failing_line(path, "got 1", {.skip_bad_lines = 0}) == 1);
@@ -276,10 +282,176 @@ TEST_CASE("readers: a huge line without an end is refused within bounded memory"
   const ScratchFolder folder;
   const std::string path =
       folder.write("u.data", "1\t1\t1\t1\n" + std::string(std::size_t{8} << 20, 'x'));
-  CHECK(failing_line(path, "longer than max_line_bytes") == 2);
+  CHECK(failing_line(path, "at most 1048576 bytes (max_line_bytes)") == 2);
   ReadReport report;
   CHECK(read_interactions(path, {.skip_bad_lines = 1, .report = &report}).size() == 1);
   CHECK(report.lines == 2);
+}
+
+TEST_CASE("readers: a line without any end ends reading", "[data]") {
+  for (const std::int64_t skipped : {0, 1}) {
+    CHECK_THROWS_MATCHES(
+        read_sequences("/dev/zero", {.format = Format::user_items, .skip_bad_lines = skipped}),
+        DataError,
+        message_contains(skipped == 0 ? "/dev/zero:1: expected a line of at most 1048576 bytes"
+                                      : "/dev/zero:1: the line has no end within 1073741824"));
+  }
+}
+
+TEST_CASE("readers: lines after one that is too long are read", "[data]") {
+  const ScratchFolder folder;
+  for (const std::size_t length : {101u, 5000u, 3u << 20}) {
+    ReadReport report;
+    const std::string path =
+        folder.write("u.data", concat("1\t1\t1\t1\n", std::string(length, 'x'), "\n2\t2\t2\t2\n"));
+    CHECK(events(read_interactions(
+              path, {.skip_bad_lines = 1, .max_line_bytes = 100, .report = &report})) ==
+          std::vector<std::string>{"1 1 1", "2 2 2"});
+    CHECK(report.lines == 3);
+  }
+}
+
+TEST_CASE("readers: a path with a NUL byte is refused, and named whole", "[data]") {
+  const ScratchFolder folder;
+  folder.write("a", "1 2 3\n");
+  const std::string path = folder.path("a") + std::string("\0b", 2);
+  CHECK_THROWS_MATCHES(read_sequences(path, {.format = Format::user_items}), DataError,
+                       message_contains("a\\x00b: the path holds a NUL byte"));
+}
+
+TEST_CASE("readers: times that are not read are refused", "[data]") {
+  const ScratchFolder folder;
+  const auto refused = [&](const std::string& text, const std::string& why,
+                           const std::string& name = "log.csv") {
+    INFO(text);
+    const std::string path = folder.write(name, text);
+    CHECK_THROWS_MATCHES(read_sequences(path), DataError, message_contains(why));
+    CHECK_THROWS_MATCHES(read_sequences(path), DataError,
+                         message_contains("log" + name.substr(3) + ":1: "));
+    CHECK_THROWS_MATCHES(read_sequences(path, {.skip_bad_lines = 5}), DataError,
+                         message_contains("--in-file-order"));
+    const Interactions log = read_interactions(path, {.in_file_order = true});
+    CHECK(events(log) == std::vector<std::string>{"u b", "u a"});
+  };
+  // By the name of the column.
+  for (const char* column : {"created_at", "createdAt", "createdat", "date", "Order-Date", "day",
+                             "reviewTime2.date", "event_datetime", "timestamp_utc", "when"}) {
+    refused(concat("user,item,", column, "\nu,b,x\nu,a,y\n"),
+            concat("column \"", column, "\" looks like times and is not read"));
+  }
+  refused("user_id:token\titem_id:token\tcreated_at:token\nu\tb\t2\nu\ta\t1\n",
+          "column \"created_at:token\" looks like times", "log.inter");
+  // By its fields.
+  for (const auto& [first, second] :
+       {std::pair("2024-01-31", "2023-12-01"), std::pair("2024-01-31T10:15:00Z", "2024-01-30 9:15"),
+        std::pair("31.01.2024", "1.2.2024"), std::pair("1/31/2024 10:15", "1/30/2024 10:15"),
+        std::pair("20240131", "20231201"), std::pair("978300760", "978300759"),
+        std::pair("1700000001000", "1700000000000"), std::pair("1.7e3", "1700000000.5")}) {
+    const bool is_time = std::string(first) != "1.7e3";
+    const std::string text = concat("x,item,user\n", first, ",b,u\n", second, ",a,u\n");
+    if (is_time) refused(text, "column \"x\" looks like times and is not read");
+    if (!is_time) CHECK(read_interactions(folder.write("log.csv", text)).size() == 2);
+  }
+  // Ratings without times.
+  refused("user,item,rating\nu,b,5\nu,a,4\n",
+          "the table has ratings (column \"rating\") and no times");
+
+  // Other columns are no times, a time that is read is enough, and one field that is not a time
+  // clears its column.
+  for (const char* text :
+       {"user,item,update,price,category\nu,b,1,5,7\n", "user,item\nu,b\n",
+        "user,item,ts,created_at\nu,b,1,2024-01-31\n", "user,item,rating,time\nu,b,1,5\n",
+        "user,item,x\nu,b,2024-01-31\nu,a,5\n"}) {
+    INFO(text);
+    CHECK(read_interactions(folder.write("log.csv", text)).size() >= 1);
+  }
+}
+
+TEST_CASE("readers: in_file_order reads no times", "[data]") {
+  const ScratchFolder folder;
+  const std::string path = folder.write("u.data", "u\tb\t1\t2024-02-01\nu\ta\t1\t2024-01-31\n");
+  CHECK_THROWS_AS(read_sequences(path), DataError);
+  CHECK(words(read_sequences(path, {.in_file_order = true})) == Words{{"b", "a"}});
+  const std::string table = folder.write("log.csv", "user,item,timestamp\nu,b,9\nu,a,5\n");
+  CHECK(words(read_sequences(table)) == Words{{"a", "b"}});
+  ReadReport report;
+  CHECK(words(read_sequences(table, {.in_file_order = true, .report = &report})) ==
+        Words{{"b", "a"}});
+  CHECK_THAT(report.read_as, contains("no time: events stay in the file's order; not read: "
+                                      "\"timestamp\""));
+}
+
+TEST_CASE("readers: a table of times without a header is not read as sequences", "[data]") {
+  const ScratchFolder folder;
+  for (const char* text :
+       {"u,a,2024-01-31\nu,b,2024-01-30\n", "u\ta\t978300760\nv\tb\t978300761\n",
+        "u a 978300760\nv b 978300761\n", "u,a,5,978300760\nu,b,4,978300761\n"}) {
+    INFO(text);
+    CHECK_THROWS_MATCHES(detect_format(folder.write("log", text)), DataError,
+                         message_contains("a table needs a header"));
+  }
+}
+
+TEST_CASE("readers: JSON and comments are refused by name", "[data]") {
+  const ScratchFolder folder;
+  for (const char* text :
+       {"{\"user\": \"u\", \"item\": \"i\"}\n", "{\"user\":\"u\",\"item\":\"i\"}\n",
+        "[[\"u\",\"i\"],[\"u\",\"j\"]]\n", "\n [\n1,2,3\n]\n"}) {
+    INFO(text);
+    for (const char* name : {"log", "ratings.csv", "log.inter"}) {
+      CHECK_THROWS_MATCHES(detect_format(folder.write(name, text)), DataError,
+                           message_contains("looks like JSON"));
+    }
+    CHECK_THROWS_MATCHES(detect_format(folder.path("log")), DataError,
+                         message_contains("ratings_dat, ratings_csv, u_data, inter, user_item, "));
+    CHECK_THROWS_MATCHES(read_titles(folder.path("log")), DataError,
+                         message_contains("looks like JSON"));
+    CHECK_THROWS_MATCHES(read_profiles(folder.path("log")), DataError,
+                         message_contains("looks like JSON"));
+  }
+  const std::string commented = folder.write("log.csv", "# from shop 5\nuser,item\nu,i\nu,j\n");
+  CHECK_THROWS_MATCHES(detect_format(commented), DataError,
+                       message_contains("begins with a comment, \"# from shop 5\""));
+  // A named format reads any ids.
+  CHECK(words(read_sequences(folder.write("tags", "#a,#b\n"), {.format = Format::sequence_csv})) ==
+        Words{{"#a", "#b"}});
+}
+
+TEST_CASE("readers: ids and values that are not UTF-8 are refused", "[data]") {
+  const ScratchFolder folder;
+  const auto refused = [&](const std::string& text, Format format, const std::string& why) {
+    const std::string path = folder.write("log", text);
+    INFO(name(format));
+    CHECK_THROWS_MATCHES(format == Format::transfer_csv
+                             ? read_transfer(path, {.format = format}).source
+                             : read_sequences(path, {.format = format}),
+                         DataError, message_contains(why));
+  };
+  refused("1 a\n2 caf\xE9\n", Format::user_item, "log:2: the item id \"caf\\xE9\" is not UTF-8");
+  refused("1 a b\n\xFF a\n", Format::user_items, "log:2: the user id \"\\xFF\" is not UTF-8");
+  refused("1 a caf\xC3\xA9 caf\xE9\n", Format::user_items,
+          "log:1: item id \"caf\\xE9\" (field 4) is not UTF-8");
+  refused("1\ta,\xE9\n", Format::user_item_list, "log:1: item id \"\\xE9\" (field 2)");
+  refused("a,b\n\xED\xA0\x80\n", Format::sequence_csv, "log:2: item id");
+  refused("a,,\xC0\x80\n", Format::transfer_csv, "log:1: item id");
+  CHECK(words(read_sequences(folder.write("log", "1 caf\xC3\xA9 \xF0\x9F\x8D\xB5\n"),
+                             {.format = Format::user_items})) ==
+        Words{{"caf\xC3\xA9", "\xF0\x9F\x8D\xB5"}});
+
+  CHECK_THROWS_MATCHES(read_profiles(folder.write("p.csv", "user,a\n1,\xE9\n")), DataError,
+                       message_contains("p.csv:2: the value of \"a\", \"\\xE9\", is not UTF-8"));
+  CHECK_THROWS_MATCHES(read_profiles(folder.write("p.csv", "user,a\n\xE9,1\n")), DataError,
+                       message_contains("the user id \"\\xE9\" is not UTF-8"));
+  CHECK_THROWS_MATCHES(read_profiles(folder.write("p.csv", "user,\xE9\n1,1\n")), DataError,
+                       message_contains("column \"\\xE9\" of the header is not UTF-8"));
+}
+
+TEST_CASE("readers: two columns of one meaning are named", "[data]") {
+  const ScratchFolder folder;
+  CHECK_THROWS_MATCHES(
+      detect_format(folder.write("log.csv", "user,item,product_id,ts\nu,i,p,5\n")), DataError,
+      message_contains("log.csv:1: two columns of the header, \"item\" and \"product_id\", both "
+                       "mean the item: rename or remove one of them"));
 }
 
 TEST_CASE("readers: quoted fields", "[data]") {
@@ -291,7 +463,9 @@ TEST_CASE("readers: quoted fields", "[data]") {
         std::vector<std::string>{"a,b say \"hi\""});
   REQUIRE(report.bad_lines.size() == 3);
   CHECK_THAT(report.bad_lines[0].reason, contains("user id is empty"));
-  CHECK_THAT(report.bad_lines[1].reason, contains("quote is not closed"));
+  CHECK_THAT(report.bad_lines[1].reason,
+             contains("quote is not closed on its line: expected a closing quote, and no line "
+                      "break within quotes"));
   CHECK_THAT(report.bad_lines[2].reason, contains("follows a closing quote"));
 }
 
@@ -340,7 +514,7 @@ TEST_CASE("readers: profiles and what they label", "[data]") {
   ReadReport report;
   CHECK(read_profiles(bad, {.skip_bad_lines = 5, .report = &report}).users.size() == 1);
   REQUIRE(report.bad_lines.size() == 5);
-  CHECK_THAT(report.bad_lines[0].reason, contains("none of the codes"));
+  CHECK_THAT(report.bad_lines[0].reason, contains("age 2: expected one of the codes"));
   CHECK_THAT(report.bad_lines[1].reason, contains("profile already"));
   CHECK_THROWS_AS(read_profiles(bad), DataError);
 
@@ -386,7 +560,7 @@ TEST_CASE("readers: profiles from a table with a header", "[data]") {
     CHECK_THROWS_MATCHES(read_profiles(folder.write("bad.csv", text)), DataError,
                          message_contains(why));
   };
-  refused("user,a\n1,2,3\n", ":2: expected 2 fields parted by \",\", got 3");
+  refused("user,a\n1,2,3\n", ":2: expected 2 fields separated by \",\", got 3");
   refused("user,a\n1,2\n1,3\n", ":3: user \"1\" has a profile already");
   refused("user,a\n,3\n", "the user id is empty");
   refused("user,a\n", "holds no profiles");

@@ -103,3 +103,31 @@ TEST_CASE("data: sample files of the CmnRec and PeterRec authors", "[data][sets]
   CHECK(count(rows.source) == Counts{30, 174, 270});
   CHECK(rows.target.rows.rows() == 30);
 }
+
+TEST_CASE("data: globo", "[data][sets]") {
+  NEEDS("globo/sequences.txt");
+  CHECK(count_file("globo/sequences.txt") == Counts{322897, 46033, 2988181});
+  CHECK(read_transfer(data_folder() + "/globo/old_to_new_articles.csv").target.rows.rows() ==
+        73818);
+  CHECK(read_profiles(data_folder() + "/globo/user_attributes.csv").users.size() == 322897);
+}
+
+TEST_CASE("data: tafeng", "[data][sets]") {
+  NEEDS("tafeng/sequences.txt");
+  CHECK(count_file("tafeng/sequences.txt") == Counts{32266, 23812, 817741});
+  CHECK(count_file("tafeng/subclass_sequences.txt") == Counts{32266, 2012, 817741});
+  CHECK(read_transfer(data_folder() + "/tafeng/food_to_nonfood.csv").target.rows.rows() == 18772);
+  CHECK(read_profiles(data_folder() + "/tafeng/profiles.csv").users.size() == 32266);
+}
+
+TEST_CASE("data: chess", "[data][sets]") {
+  NEEDS("chess/t100.txt");
+  CHECK(count_file("chess/t100.txt") == Counts{85656, 3160, 101 * 85656});
+  CHECK(read_profiles(data_folder() + "/chess/labels.csv").users.size() == 85656);
+}
+
+TEST_CASE("data: s3rec", "[data][sets]") {
+  NEEDS("s3rec/Beauty.txt");
+  CHECK(count_file("s3rec/Beauty.txt") == Counts{22363, 12101, 198502});
+  CHECK(count_file("s3rec/Sports_and_Outdoors.txt") == Counts{35598, 18357, 296337});
+}

@@ -32,7 +32,7 @@ const Sequences sample = sequences_of({{"b", "a", "c"}, {"c", "a"}, {"d", "c", "
 }  // namespace
 
 TEST_CASE("string_table: agrees with a map over many strings", "[data]") {
-  StringTable table;
+  detail::StringTable table;
   std::map<std::string, std::int32_t> expected;
   Random random(5);
   for (int i = 0; i < 50000; ++i) {
@@ -47,8 +47,8 @@ TEST_CASE("string_table: agrees with a map over many strings", "[data]") {
     REQUIRE(table.find(text) == number);
     REQUIRE(table[number] == text);
   }
-  CHECK(table.find("absent") == StringTable::absent);
-  CHECK(StringTable().find("absent") == StringTable::absent);
+  CHECK(table.find("absent") == absent_id);
+  CHECK(detail::StringTable().find("absent") == detail::StringTable::absent);
   CHECK_THROWS_AS(table[table.size()], OptionError);
   CHECK_THROWS_AS(table[-1], OptionError);
 }
@@ -81,7 +81,7 @@ TEST_CASE("vocabulary: minimum count, and targets without special ids", "[data]"
   const Vocabulary classes = Vocabulary::build(sample, {.min_count = 2, .specials = false});
   CHECK(classes.size() == 2);
   CHECK(classes.find("c") == 0);
-  CHECK(classes.find("b") == StringTable::absent);
+  CHECK(classes.find("b") == absent_id);
   CHECK(classes.name(1) == "a");
 
   CHECK(row(encode(sample, frequent), 0) == std::vector<std::int32_t>{5, 4});
@@ -127,10 +127,10 @@ TEST_CASE("vocabulary: damaged text is refused", "[data]") {
                        message_contains("m.safetensors:7: damaged"));
   CHECK_THROWS_MATCHES(
       Vocabulary::deserialize("refrain-vocabulary 1 items=2 specials=1\n3 c\n2 c\n"), DataError,
-      message_contains("vocabulary:3: damaged vocabulary: item \"c\" is there twice"));
+      message_contains("vocabulary:3: damaged vocabulary: item \"c\" appears twice"));
   CHECK_THROWS_MATCHES(
       Vocabulary::deserialize("refrain-vocabulary 1 items=2 specials=1\n3 c\n4 a\n"), DataError,
-      message_contains("that of the item before it"));
+      message_contains("the count of the item before it"));
   CHECK_THROWS_MATCHES(
       Vocabulary::deserialize("refrain-vocabulary 1 items=99999999999 specials=1\n"), DataError,
       message_contains("header"));

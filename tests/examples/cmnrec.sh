@@ -66,6 +66,12 @@ run 0 train --model mostpop --data earlier.txt,later.txt --min-item-count 2 --le
 says "later.txt: 200 of its 200 users are in a file before it, too"
 says "30 items; 160 sequences to train on (12.0 items each, T = 11)"
 
+# A log without times is read in the file's order only on request.
+awk 'BEGIN { print "user,item,rating"; for (u = 1; u <= 60; ++u) for (t = 0; t < 12; ++t) printf "%d,%d,5\n", u, 1 + (u + t) % 30 }' > ratings.csv
+run 1 train --model mostpop --data ratings.csv --length 11
+says 'ratings.csv:1: the table has ratings (column "rating") and no times'
+run 0 train --model mostpop --data ratings.csv --length 11 --in-file-order --out ordered.safetensors
+
 # --shift moves what is trained on.
 losses() { grep -oE '"loss":[0-9.]+' "$1"; }
 for shift in 0 3; do run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 2 --shift $shift --log shift$shift; done

@@ -85,7 +85,7 @@ says "looks like no known format"
 run 1 finetune --data users.txt --profiles users.dat --task gender --split 0.5,0.5
 says "--split: expected 3 values, got 2"
 run 1 finetune --data users.txt --profiles users.dat --task gender --base users.txt
-says "users.txt: is no safetensors file: it begins with text"
+says "users.txt: is not a safetensors file: it begins with text"
 run 1 finetune --data users.txt --profiles users.dat --task gender --split 0.5,0.5,0.5
 says "--split: expected three shares (training, validation, test) that sum to 1, got 0.5,0.5,0.5"
 
@@ -131,6 +131,12 @@ says 'twice.txt:3: user "1" has a line already'
 head -n 3 users.txt > again.txt
 run 0 pretrain --data users.txt,again.txt "${tiny[@]}" --epochs 1 --out again.safetensors
 says "again.txt: 3 of its 3 user ids are in users.txt, too"
+
+# Times that are not read would reverse the order of events.
+awk 'BEGIN { print "user,item,created_at"; for (u = 1; u <= 9; ++u) for (t = 9; t > 0; --t) printf "%d,%d,2024-01-0%d\n", u, 1 + (u + t) % 20, t }' > dates.csv
+run 1 pretrain --data dates.csv "${tiny[@]}" --epochs 1
+says 'dates.csv:1: column "created_at" looks like times and is not read'
+run 0 pretrain --data dates.csv "${tiny[@]}" --epochs 1 --in-file-order --out dates.safetensors
 
 # What cannot be written is said before anything is read.
 mkdir taken
@@ -293,6 +299,11 @@ refuses state "another base" finetune --base again.safetensors --data users.txt 
 refuses state "other data: its items, sequences or split" finetune --base all.safetensors --data reversed.txt --profiles users.dat --task gender
 refuses state "other data: its items, sequences or split" finetune "${gender[@]}" --task age
 says "task: expected age, got gender"
+head -n 60 users.txt | sed 's/ 17\b//' > no17.txt
+interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --resume items.state --out part.safetensors
+items=$(sed -nE 's/^([0-9]+) items, .*/\1/p' out)
+refuses items.state "" pretrain --data no17.txt "${tiny[@]}"
+says "items: expected $((items - 1)), got $items"
 threads=3 run 0 finetune "${gender[@]}" --task gender --resume state --epochs 300 --patience 300 --out part.safetensors
 threads=1 run 0 finetune "${gender[@]}" --task gender --epochs 300 --patience 300 --out whole.safetensors
 cmp part.safetensors whole.safetensors || fail "the resumed run of finetune ended elsewhere"

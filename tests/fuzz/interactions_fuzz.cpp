@@ -50,8 +50,8 @@ void check(const Interactions& events, const ReadReport& report) {
   require(events.rating.empty() || events.rating.size() == count,
           "all events have a rating, or none");
   for (std::size_t i = 0; i < count; ++i) {
-    require(!events.users[events.user[i]].empty() && !events.items[events.item[i]].empty(),
-            "no id is empty");
+    for (const std::string_view id : {events.users[events.user[i]], events.items[events.item[i]]})
+      require(!id.empty() && is_utf8(id), "no id is empty, and all are UTF-8");
     require(events.rating.empty() || std::isfinite(events.rating[i]), "ratings are finite");
   }
   const std::int64_t lines =
@@ -81,6 +81,7 @@ void try_input(std::string_view input) {
   options.skip_bad_lines = strictness & 7;
   options.keep_ratings = (strictness & 8) != 0;
   if ((strictness & 16) != 0) options.max_line_bytes = 24;
+  options.in_file_order = (strictness & 32) != 0;
   const std::string& path = file_with(names[name % names.size()], choices.rest());
   Interactions events;
   try {
@@ -90,10 +91,12 @@ void try_input(std::string_view input) {
     return;
   }
   check(events, report);
+  require(!options.in_file_order || events.time.empty(), "the file's order has no times");
   const std::string& again = file_with("again.csv", as_csv(events));
   same(events, read_interactions(again, {.format = Format::ratings_csv,
                                          .max_line_bytes = 1 << 22,
-                                         .keep_ratings = true}));
+                                         .keep_ratings = true,
+                                         .in_file_order = events.time.empty()}));
 }
 
 std::vector<std::string> seeds() {
@@ -107,6 +110,8 @@ std::vector<std::string> seeds() {
       std::string("\4\4\x10", 3) + "user_id:token\titem_id:token\ttimestamp:float\nu1\ti1\t1e9\n",
       std::string("\0\5\x01", 3) + "\xEF\xBB\xBFuser1 item1\nuser1 item2\n",
       two + "\x08" + "1::2::3::4\n5::6::-7e-3::-8",
+      std::string("\0\0\x20", 3) + "user,item,created_at,rating\nu,i,2024-01-31T10:15,4\n",
+      std::string("\0\0\0", 3) + "user,item,x,y\nu,i,20240131,1700000000123\nu,j,5,1.2.2024\n",
   };
 }
 

@@ -64,8 +64,9 @@ void try_input(std::string_view input) {
     require(attribute.of_user.size() == static_cast<std::size_t>(profiles.users.size()),
             "a place for every user");
     for (const std::int32_t value : attribute.of_user) {
-      if (is_table && value == StringTable::absent) continue;
-      require(!attribute.values[value].empty(), "no value is empty");
+      if (is_table && value == absent_id) continue;
+      require(!attribute.values[value].empty() && is_utf8(attribute.values[value]),
+              "no value is empty, and all are UTF-8");
     }
   }
   require(report.lines == report.blank_lines + static_cast<std::int64_t>(report.bad_lines.size()) +

@@ -27,6 +27,9 @@ const std::string& file_with(const std::string& name, std::string_view text);
 /// The bytes of a file.
 std::string contents_of(const std::string& path);
 
+/// UTF-8 by its definition: decodes each character and compares its length with the shortest one.
+bool is_utf8(std::string_view text);
+
 /// Ends the program with a finding unless the condition holds.
 inline void require(bool holds, const char* what) {
   if (holds) return;

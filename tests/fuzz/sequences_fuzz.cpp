@@ -58,7 +58,8 @@ void check(const Sequences& sequences) {
               sequences.user.size() == static_cast<std::size_t>(sequences.rows.rows()),
           "all rows have a user, or none");
   for (const std::int32_t item : sequences.rows.values())
-    require(!sequences.items[item].empty(), "no item is empty");
+    require(!sequences.items[item].empty() && is_utf8(sequences.items[item]),
+            "no item is empty, and all are UTF-8");
 }
 
 TransferSequences read(const std::string& path, const ReadOptions& options) {
@@ -105,6 +106,7 @@ std::vector<std::string> seeds() {
       std::string("\3\2", 2) + "1,2,3,,7,8\n,9\n4,,5\n",
       std::string("\4\x08", 2) + "a b c d\ne f g\n",
       std::string("\4\0", 2) + "1,2,,3\n",
+      std::string("\4\0", 2) + "[1,2]\n# x\n{\"a\":1}\n",
   };
 }
 

@@ -6,29 +6,6 @@
 namespace refrain::fuzz {
 namespace {
 
-/// UTF-8 by its definition: decodes each character and asks whether it had to be written so.
-bool is_utf8(std::string_view text) {
-  for (std::size_t at = 0; at < text.size();) {
-    const unsigned lead = static_cast<unsigned char>(text[at]);
-    const std::size_t length = lead < 0x80         ? 1
-                               : (lead >> 5) == 6  ? 2
-                               : (lead >> 4) == 14 ? 3
-                               : (lead >> 3) == 30 ? 4
-                                                   : 0;
-    if (length == 0 || at + length > text.size()) return false;
-    unsigned code = length == 1 ? lead : lead & (0x7Fu >> length);
-    for (std::size_t i = 1; i < length; ++i) {
-      const unsigned more = static_cast<unsigned char>(text[at + i]);
-      if ((more >> 6) != 2) return false;
-      code = code << 6 | (more & 63);
-    }
-    const std::size_t needed = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-    if (needed != length || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return false;
-    at += length;
-  }
-  return true;
-}
-
 std::string quoted(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);

@@ -37,7 +37,7 @@ void try_input(std::string_view input) {
 }
 
 std::vector<std::string> seeds() {
-  StringTable names;
+  detail::StringTable names;
   for (const char* name : {"plain", "with blank", "caf\xC3\xA9", "100%", "\"quoted\\\""})
     names.intern(name);
   const std::vector<std::int64_t> counts{5, 5, 9, 1, 0};

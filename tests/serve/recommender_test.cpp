@@ -20,10 +20,10 @@ using Served = Recommender<PeterRecServed>;
 constexpr std::int64_t item_count = 12;
 
 Vocabulary vocabulary_of(std::int64_t count, bool specials) {
-  StringTable names;
+  std::vector<std::string> names;
   std::vector<std::int64_t> counts;
   for (std::int64_t i = 0; i < count; ++i) {
-    names.intern(concat("i", i));
+    names.push_back(concat("i", i));
     counts.push_back(100 - i);
   }
   return Vocabulary(names, counts, {.min_count = 1, .specials = specials});

@@ -14,6 +14,7 @@
 #include <iterator>
 #include <thread>
 
+#include "refrain/core/detail/xxh64.hpp"
 #include "refrain/train/content_hash.hpp"
 #include "refrain/train/safetensors.hpp"
 #include "support/catch.hpp"
@@ -146,24 +147,28 @@ TEST_CASE("safetensors: malformed headers are refused with the reason", "[train]
   check(file_bytes("{} x", ""), "not valid JSON");
   check(file_bytes("{\"\xFF\":1}", ""), "not valid JSON");
   check(file_bytes(R"({"x":1})", ""), "expected an object, got number");
-  check(file_bytes(R"({"x":[1]})", ""), "array where none belongs");
+  check(file_bytes(R"({"x":[1]})", ""), "array in a wrong place");
   check(file_bytes(R"({"x":{"dtype":{}}})", ""), "nested too deeply");
-  check(file_bytes(R"({"x":{"shape":[[1]]}})", ""), "array where none belongs");
+  check(file_bytes(R"({"x":{"shape":[[1]]}})", ""), "array in a wrong place");
   check(file_bytes(std::string(100, '{'), ""), "not valid JSON");
-  check(file_bytes(R"({"a":)" + std::string(100000, '['), ""), "array where none belongs");
+  check(file_bytes(R"({"a":)" + std::string(100000, '['), ""), "array in a wrong place");
   check(file_bytes(R"({"x":{"dtype":"F32","shape":[1]}})", four), "exactly dtype");
   check(file_bytes(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"more":1}})", four),
         "exactly dtype");
   check(file_bytes(R"({"x":{"dtype":"F32","shape":[1],"offsets":[0,4]}})", four),
         "no data_offsets");
-  check(file_bytes(tensor("\"F16\"", "[2]", "[0,4]"), four), "dtype 'F16'");
-  check(file_bytes(tensor("7", "[1]", "[0,4]"), four), "dtype that is no text but number");
-  check(file_bytes(tensor("\"F32\"", "1", "[0,4]"), four), "no array");
-  check(file_bytes(tensor("\"F32\"", "[-1]", "[0,4]"), four), "no size: -1");
-  check(file_bytes(tensor("\"F32\"", "[1.0]", "[0,4]"), four), "no size");
-  check(file_bytes(tensor("\"F32\"", "[true]", "[0,4]"), four), "no size");
-  check(file_bytes(tensor("\"F32\"", "[18446744073709551615]", "[0,4]"), four), "no size");
-  check(file_bytes(tensor("\"F32\"", "[99999999999999999999]", "[0,4]"), four), "no size");
+  check(file_bytes(tensor("\"F16\"", "[2]", "[0,4]"), four), "F32, F64, I32 or I64, got 'F16'");
+  check(file_bytes(tensor("7", "[1]", "[0,4]"), four), "expected a text as dtype, got number");
+  check(file_bytes(tensor("\"F32\"", "1", "[0,4]"), four),
+        "expected an array as shape, got number");
+  check(file_bytes(tensor("\"F32\"", "[-1]", "[0,4]"), four),
+        "expected whole numbers in shape, got -1");
+  check(file_bytes(tensor("\"F32\"", "[1.0]", "[0,4]"), four), "expected whole numbers in shape");
+  check(file_bytes(tensor("\"F32\"", "[true]", "[0,4]"), four), "expected whole numbers in shape");
+  check(file_bytes(tensor("\"F32\"", "[18446744073709551615]", "[0,4]"), four),
+        "expected whole numbers in shape");
+  check(file_bytes(tensor("\"F32\"", "[99999999999999999999]", "[0,4]"), four),
+        "expected whole numbers in shape");
   check(file_bytes(tensor("\"F32\"", "[4294967296,4294967296]", "[0,4]"), four),
         "does not fit 64 bits");
   check(file_bytes(tensor("\"F32\"", "[9223372036854775807,9223372036854775807,0]", "[0,0]"), ""),
@@ -175,15 +180,16 @@ TEST_CASE("safetensors: malformed headers are refused with the reason", "[train]
   check(file_bytes(tensor("\"F64\"", "[1]", "[0,4]"), four), "but 4 bytes");
   check(file_bytes(tensor("\"F32\"", "[1]", "[4,0]"), four), "smaller first, got [4,0]");
   check(file_bytes(tensor("\"F32\"", "[1]", "[0]"), four), "two data_offsets");
-  check(file_bytes(tensor("\"F32\"", "[1]", "[4,8]"), four + four), "expected 0");
+  check(file_bytes(tensor("\"F32\"", "[1]", "[4,8]"), four + four), "byte 0, got byte 4");
   check(file_bytes(tensor("\"F32\"", "[1]", "[0,4]"), four + "x"), "something follows");
   check(file_bytes(tensor("\"F32\"", "[1]", "[0,4]"), "xyz"), "truncated");
   check(file_bytes(tensor("\"F32\"", "[1000000000000]", "[0,4000000000000]"), four),
         "truncated");  // not allocated
   const std::string y = R"("y":{"dtype":"F32","shape":[1],"data_offsets":)";
   const std::string x = R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)";
-  check(file_bytes(x + y + "[0,4]}}", four), "'y' begins at byte 0 of the data, expected 4");
-  check(file_bytes(x + y + "[5,9]}}", four + four + "x"), "expected 4");
+  check(file_bytes(x + y + "[0,4]}}", four),
+        "'y': expected its data to begin at byte 4, got byte 0");
+  check(file_bytes(x + y + "[5,9]}}", four + four + "x"), "byte 4, got byte 5");
   check(file_bytes(x + R"("x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", four + four),
         "'x' twice");
   check(file_bytes(R"({"x":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})", four),
@@ -191,8 +197,10 @@ TEST_CASE("safetensors: malformed headers are refused with the reason", "[train]
   check(file_bytes(R"({"__metadata__":{"a":"1","a":"2"}})", ""), "'a' twice");
   check(file_bytes(tensor("\"F32\"", "[1e999]", "[0,4]"), four),
         "not valid JSON");  // past any number
-  check(file_bytes(R"({"__metadata__":{"a":1}})", ""), "not a text");
-  check(file_bytes(R"({"__metadata__":"a"})", ""), "not an object");
+  check(file_bytes(R"({"__metadata__":{"a":1}})", ""),
+        "expected a text as __metadata__ 'a', got number");
+  check(file_bytes(R"({"__metadata__":"a"})", ""),
+        "expected __metadata__ to be an object, got string");
 }
 
 TEST_CASE("safetensors: whatever is cut off or flipped, reading ends well",
@@ -348,7 +356,7 @@ TEST_CASE("safetensors: replacing keeps permissions and follows links", "[train]
 
 TEST_CASE("content_hash: XXH64 gives the published values", "[train][hash]") {
   const auto hash = [](const std::string& text, std::uint64_t seed) {
-    Xxh64 out(seed);
+    detail::Xxh64 out(seed);
     out.update(text.data(), text.size());
     return out.digest();
   };
@@ -361,7 +369,7 @@ TEST_CASE("content_hash: XXH64 gives the published values", "[train][hash]") {
   std::string text;
   for (int i = 0; i < 300; ++i) text.push_back(static_cast<char>(i * 7));
   for (std::size_t cut = 0; cut <= text.size(); ++cut) {
-    Xxh64 parts;
+    detail::Xxh64 parts;
     parts.update(text.data(), cut);
     parts.update(text.data() + cut, text.size() - cut);
     CHECK(parts.digest() == hash(text, 0));

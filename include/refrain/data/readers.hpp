@@ -1,9 +1,9 @@
 #pragma once
-/// Reading behaviour logs, user profiles and titles.
+/// Reading of behaviour logs, user profiles and titles.
 ///
-/// Files are streamed in blocks of 1 MiB; what is held is the block, the result, and nothing else.
-/// Lines end in LF or CRLF, the last one may lack its end; a UTF-8 byte order mark and blank lines
-/// are passed over.
+/// Files are streamed in blocks of 1 MiB; memory holds one block and the result. Lines end in LF or
+/// CRLF, and the last one may lack its end; a UTF-8 byte order mark and blank lines are skipped.
+/// Ids are UTF-8.
 
 #include <cstdint>
 #include <optional>
@@ -17,37 +17,38 @@
 namespace refrain {
 
 /// Layout of a behaviour log. Ids are opaque strings without blanks around them: digits, UUIDs,
-/// anything.
+/// anything in UTF-8.
 enum class Format : std::uint8_t {
-  automatic,    ///< ask detect_format()
-  ratings_dat,  ///< user::item::rating::timestamp (MovieLens 1M, 10M)
-  ratings_csv,  ///< header line, comma separated, fields may be quoted (MovieLens small, 20M, 25M)
-  u_data,       ///< user, item, rating, timestamp, tab separated (MovieLens 100K)
-  inter,        ///< header line of name:type, tab separated, columns in any order (RecBole .inter)
-  user_item,    ///< "user item", one event a line, in time order for each user
-  user_items,   ///< "user item item ...", one user a line
+  automatic,       ///< detect_format() finds it
+  ratings_dat,     ///< user::item::rating::timestamp (MovieLens 1M, 10M)
+  ratings_csv,     ///< header; comma separated, fields may be quoted (MovieLens small, 20M, 25M)
+  u_data,          ///< user, item, rating, timestamp; tab separated (MovieLens 100K)
+  inter,           ///< header of name:type; tab separated, columns in any order (RecBole .inter)
+  user_item,       ///< "user item", one event a line, in time order for each user
+  user_items,      ///< "user item item ...", one user a line
   user_item_list,  ///< "user<TAB>item,item,..."
   sequence_csv,    ///< "item,item,...", no user ids
-  transfer_csv,  ///< "source,source,...,,target,target": an empty field parts them (the PeterRec authors' files)
+  transfer_csv,    ///< "source,source,...,,target,target": an empty field separates them (PeterRec)
 };
 
 REFRAIN_API const char* name(Format format) noexcept;
 
-/// The format of this name.  Throws OptionError with the list of names when there is none.
+/// The format of this name.  Throws OptionError with the list of names for any other name.
 REFRAIN_API Format parse_format(std::string_view name);
 
-/// A line that was passed over.
+/// A line that was skipped.
 struct BadLine {
   std::int64_t line;
   std::string reason;
 };
 
-/// What reading a file came to.
+/// Report of reading a file.
 struct ReadReport {
-  std::int64_t lines = 0;  ///< lines seen, blank ones and the header included
+  std::int64_t lines = 0;  ///< including blank ones and the header
   std::int64_t blank_lines = 0;
   std::vector<BadLine> bad_lines;
-  /// the format, and of a table by the header's names which columns were read and which passed over
+  /// the format and its layout; of a table with a header, the columns that were read and those that
+  /// were not
   std::string read_as;
 };
 
@@ -55,19 +56,22 @@ struct ReadOptions {
   Format format = Format::automatic;
   std::int64_t skip_bad_lines = 0;        ///< malformed lines to tolerate; the next one throws
   std::int64_t max_line_bytes = 1 << 20;  ///< a longer line is malformed
-  bool keep_ratings = false;              ///< ratings are always checked; kept only when asked for
-  ReadReport* report = nullptr;           ///< filled when given, also when reading throws
+  bool keep_ratings = false;              ///< ratings are always checked, and kept only on request
+  /// each user's events are in time order in the file: no times are read. Without it, a table that
+  /// has a column of times under an unknown name, or ratings and no times, is refused.
+  bool in_file_order = false;
+  ReadReport* report = nullptr;  ///< filled if given, also when reading throws
 };
 
 /// The format of a behaviour log, from its name and its first lines.
-/// Throws DataError when the file cannot be read, is empty, holds something else (profiles,
-/// titles), or looks like nothing known.
+/// Throws DataError when the file cannot be read, is empty, holds something else (profiles, titles,
+/// JSON), or has no known format.
 REFRAIN_API Format detect_format(const std::string& path);
 
 /// Reads a log of events: ratings_dat, ratings_csv, u_data, inter or user_item.
-/// Throws DataError with file and line for the first malformed line that is not tolerated, for an
-/// unreadable file and for one without events;
-/// OptionError for another format.
+/// Throws DataError, with file and line, for the first malformed line that is not tolerated, for a
+/// table whose times are not read (see ReadOptions::in_file_order), for an unreadable file and for
+/// one without events; OptionError for another format.
 REFRAIN_API Interactions read_interactions(const std::string& path,
                                            const ReadOptions& options = {});
 
@@ -80,37 +84,37 @@ REFRAIN_API Sequences read_sequences(const std::string& path, const ReadOptions&
 REFRAIN_API TransferSequences read_transfer(const std::string& path,
                                             const ReadOptions& options = {});
 
-/// What is known of users besides their behaviour.
+/// Attributes of users.
 struct REFRAIN_API Profiles {
   struct Attribute {
     std::string name;
-    StringTable values;
-    /// value number of each user; StringTable::absent: the user has none
+    detail::StringTable values;
+    /// value number of each user; absent_id: the user has no value
     std::vector<std::int32_t> of_user;
   };
-  StringTable users;
+  detail::StringTable users;
   std::vector<Attribute> attributes;
 
-  /// Throws OptionError with the list of names when there is no such attribute.
+  /// The attribute of this name.  Throws OptionError with the list of names for any other name.
   const Attribute& attribute(std::string_view name) const;
 
-  /// Nothing when the user is unknown or has no value. Throws OptionError when the attribute is
-  /// unknown.
+  /// The user's value; nothing when the user is unknown or has no value. Throws OptionError when
+  /// the attribute is unknown.
   std::optional<std::string_view> value(std::string_view user, std::string_view attribute) const;
 };
 
-/// Reads what is known of users, from one of three layouts that the first line tells apart.
+/// Reads attributes of users from one of three layouts, which the first line distinguishes.
 ///
-/// A table: its header, parted by commas (fields may be quoted) or tabs, names a user column as a
-/// log's does (user, user_id:token, customerId, ...); every other column is an attribute of its
-/// name, without what follows a colon. Values are words; an empty field is no value.
+/// A table: its header, separated by commas (fields may be quoted) or tabs, names a user column as
+/// a log's does (user, user_id:token, customerId, ...); every other column is an attribute of its
+/// name, without what follows a colon. Values are words in UTF-8; an empty field is no value.
 ///
 /// MovieLens' users.dat (user::gender::age::occupation::zip) and u.user
 /// (user|age|gender|occupation|zip): the attributes "gender", "age" and "occupation". Age is a
 /// band, named by its lower end as in MovieLens 1M: 1, 18, 25, 35, 45, 50, 56. users.dat holds
-/// these codes, which are kept as they are; u.user holds years, which are put into the same bands.
+/// these codes; the years of u.user are mapped to them.
 ///
-/// Options: format and keep_ratings have no effect.  Throws DataError.
+/// The options format, keep_ratings and in_file_order have no effect.  Throws DataError.
 REFRAIN_API Profiles read_profiles(const std::string& path, const ReadOptions& options = {});
 
 /// Makes a profile task: every row whose user has a value of the attribute becomes a source row
@@ -121,7 +125,7 @@ REFRAIN_API TransferSequences label_users(const Sequences& sequences, const Prof
 
 /// Item titles by original item id, in UTF-8.
 struct REFRAIN_API Titles {
-  StringTable items;
+  detail::StringTable items;
   std::vector<std::string> titles;
 
   /// The title, or nothing for an unknown item.
@@ -129,9 +133,8 @@ struct REFRAIN_API Titles {
 };
 
 /// Reads movies.csv (header, quoted fields), movies.dat (item::title::genres) or u.item
-/// (item|title|...), told apart by their first line.
-/// A line that is no valid UTF-8 is taken as latin-1. Options: format and keep_ratings have no
-/// effect. Throws DataError.
+/// (item|title|...), which the first line distinguishes. A line that is not UTF-8 is read as
+/// latin-1. The options format, keep_ratings and in_file_order have no effect. Throws DataError.
 REFRAIN_API Titles read_titles(const std::string& path, const ReadOptions& options = {});
 
 }  // namespace refrain

@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "refrain/core/detail/xxh64.hpp"
 #include "refrain/core/error.hpp"
 #include "refrain/core/tensor.hpp"
-#include "refrain/core/detail/xxh64.hpp"
 
 namespace refrain {
 
@@ -40,7 +40,7 @@ class StateWriter {
   const std::string& bytes() const noexcept { return bytes_; }
   /// The bytes and their hash.
   std::string finish() && {
-    Xxh64 hash;
+    detail::Xxh64 hash;
     hash.update(bytes_.data(), bytes_.size());
     const std::uint64_t digest = hash.digest();
     raw(&digest, sizeof digest);
@@ -68,7 +68,7 @@ class StateReader {
     if (bytes.size() < sizeof digest) fail("is too short to be one");
     std::memcpy(&digest, bytes.data() + bytes.size() - sizeof digest, sizeof digest);
     bytes.remove_suffix(sizeof digest);
-    Xxh64 hash;
+    detail::Xxh64 hash;
     hash.update(bytes.data(), bytes.size());
     if (hash.digest() != digest) fail("is damaged: its hash does not fit its bytes");
     return StateReader(bytes);

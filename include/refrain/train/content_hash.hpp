@@ -1,20 +1,20 @@
 #pragma once
-/// Telling contents apart, and finding damage.
+/// Hashes that identify the contents of models and files.
 
 #include <string>
 
 #include "refrain/core/export.hpp"
-#include "refrain/core/detail/xxh64.hpp"
 #include "refrain/nn/module.hpp"
 #include "refrain/train/safetensors.hpp"
 
 namespace refrain {
 
-/// XXH64 over names, element types, shapes and elements of all tensors in the order of names, then
-/// over the texts: 16 hexadecimal digits.
+/// XXH64 over the names, element types, shapes and elements of all tensors in the order of their
+/// names, then over the texts, as 16 hexadecimal digits. It detects damage, not forgery.
 REFRAIN_API std::string content_hash(const TensorMap& tensors, const Metadata& metadata = {});
 
-/// content_hash() of a module's parameters, under the names that they have in this module.
+/// content_hash() of a module's parameters under the names that they have in this module. Throws
+/// OptionError when a parameter is unfilled.
 REFRAIN_API std::string content_hash(const Module& module);
 
 }  // namespace refrain

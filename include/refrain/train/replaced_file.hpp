@@ -8,10 +8,10 @@
 
 namespace refrain {
 
-/// A new version of a file: written beside it under another name, and in its place only once
-/// commit() has returned. Without commit() the destructor removes it; what a killed process left,
-/// the next one to replace the same file. Everything throws DataError, naming the file, with the
-/// reason.
+/// A new version of a file, written under another name in the same folder; commit() puts it in the
+/// file's place. Without commit() the destructor removes it. The next ReplacedFile of the same path
+/// removes the new version that a killed process left. Everything throws DataError, which names the
+/// file and the reason.
 class REFRAIN_API ReplacedFile {
  public:
   explicit ReplacedFile(std::string path);

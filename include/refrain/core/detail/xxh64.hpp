@@ -6,7 +6,7 @@
 
 #include "refrain/core/export.hpp"
 
-namespace refrain {
+namespace refrain::detail {
 
 /// XXH64 of a stream of bytes (Y. Collet, "xxHash fast digest algorithm", version 0.1.1): 64 bits
 /// that change when the bytes do. It is no protection against forgery.
@@ -29,4 +29,4 @@ class REFRAIN_API Xxh64 {
   std::uint64_t seed_;
 };
 
-}  // namespace refrain
+}  // namespace refrain::detail

@@ -1,5 +1,5 @@
 #pragma once
-/// Interned strings: original ids as dense numbers.
+/// Interned strings: dense numbers of original ids.
 
 #include <cstdint>
 #include <string_view>
@@ -7,7 +7,7 @@
 
 #include "refrain/core/export.hpp"
 
-namespace refrain {
+namespace refrain::detail {
 
 /// Distinct strings, numbered from 0 in the order of their first appearance.
 ///
@@ -15,10 +15,10 @@ namespace refrain {
 /// string's hash slot.
 class REFRAIN_API StringTable {
  public:
-  /// What find() returns for a string that is not in the table.
+  /// Result of find() for a string that is not in the table.
   static constexpr std::int32_t absent = -1;
 
-  /// The number of `text`, which is added when it is new.  Throws Error past 2^31 - 1 strings.
+  /// The number of `text`; a new one is added.  Throws Error beyond 2^31 - 1 strings.
   std::int32_t intern(std::string_view text);
 
   /// The number of `text`, or absent.
@@ -46,4 +46,4 @@ class REFRAIN_API StringTable {
   std::vector<Slot> slots_;  ///< open addressing, a power of two long, at most two thirds full
 };
 
-}  // namespace refrain
+}  // namespace refrain::detail
