@@ -1,8 +1,11 @@
 #include "refrain/train/checkpoint.hpp"
 
 #include <bit>
+#include <cstring>
 #include <string_view>
 #include <utility>
+
+#include "src/content_hash.hpp"
 
 namespace refrain {
 namespace {
@@ -14,11 +17,6 @@ constexpr const char* task_key = "refrain.task";
 constexpr const char* base_key = "refrain.base";
 constexpr const char* hash_key = "refrain.hash";
 constexpr const char* format = "1";
-
-struct Contents {
-  CheckpointInfo info;
-  TensorMap tensors;
-};
 
 void write(const std::string& path, const CheckpointInfo& info, TensorMap tensors) {
   SafetensorsFile file{.tensors = std::move(tensors), .metadata = info.metadata};
@@ -35,47 +33,52 @@ void write(const std::string& path, const CheckpointInfo& info, TensorMap tensor
   write_safetensors(path, file);
 }
 
-/// Moves the text of that name out of the metadata; empty when there is none.
+void expect_kind(const Checkpoint& file, std::string_view kind) {
+  if (file.info.kind == kind) return;
+  throw DataError(
+      file.path, 0,
+      concat("holds a ", file.info.kind, " checkpoint, expected a ", kind, " checkpoint"));
+}
+
+/// Moves the text of this name out of the metadata; empty when it has none.
 std::string take(Metadata& metadata, const char* name) {
   const auto node = metadata.extract(name);
   return node.empty() ? std::string() : node.mapped();
 }
 
-Contents read(const std::string& path) {
-  SafetensorsFile file = read_safetensors(path);
-  const std::string expected = take(file.metadata, hash_key);
-  if (expected.empty())
-    throw DataError(path, 0, "is not a Refrain checkpoint: it carries no hash of its contents");
-  const std::string hash = content_hash(file.tensors, file.metadata);
-  if (hash != expected) {
-    throw DataError(
-        path, 0,
-        concat("is damaged: its contents hash to ", hash, ", it was saved with ", expected));
-  }
-  const std::string version = take(file.metadata, format_key);
-  if (version != format) {
-    throw DataError(
-        path, 0,
-        concat("is a checkpoint of format '", version, "'; this build reads format ", format));
-  }
-  Contents contents;
-  contents.info.kind = take(file.metadata, kind_key);
-  contents.info.task = take(file.metadata, task_key);
-  contents.info.base_hash = take(file.metadata, base_key);
-  contents.info.metadata = std::move(file.metadata);
-  contents.tensors = std::move(file.tensors);
-  for (const auto& [name, tensor] : contents.tensors) contents.info.elements += tensor.numel();
-  return contents;
+Checkpoint read(const std::string& path, std::string_view kind) {
+  Checkpoint file = read_checkpoint(path);
+  expect_kind(file, kind);
+  return file;
 }
 
-Contents read(const std::string& path, std::string_view kind) {
-  Contents contents = read(path);
-  if (contents.info.kind != kind) {
-    throw DataError(
-        path, 0,
-        concat("holds a ", contents.info.kind, " checkpoint, expected a ", kind, " checkpoint"));
+/// True when all elements are finite. IEEE 754: an infinity or NaN has all exponent bits set.
+template <class Bits>
+bool has_only_finite(const Tensor& tensor, Bits exponent) {
+  const char* const bytes = static_cast<const char*>(tensor.raw());
+  Bits found = 0;
+  for (std::size_t at = 0; at < tensor.bytes(); at += sizeof(Bits)) {
+    Bits element = 0;
+    std::memcpy(&element, bytes + at, sizeof element);
+    found |= static_cast<Bits>((element & exponent) == exponent);
   }
-  return contents;
+  return found == 0;
+}
+
+/// Throws DataError for infinities and NaN, which diverged training leaves: a model with such a
+/// weight ranks nothing.
+void expect_finite(const Checkpoint& file) {
+  for (const auto& [name, tensor] : file.tensors) {
+    const bool is_finite =
+        tensor.dtype() == DType::f32   ? has_only_finite<std::uint32_t>(tensor, 0x7F800000u)
+        : tensor.dtype() == DType::f64 ? has_only_finite<std::uint64_t>(tensor, 0x7FF0000000000000u)
+                                       : true;
+    if (!is_finite)
+      throw DataError(file.path, 0,
+                      concat("tensor '", name,
+                             "': expected finite numbers, got infinity or NaN; the training that "
+                             "wrote this file diverged"));
+  }
 }
 
 void check_target(const PatchTarget& target) {
@@ -84,7 +87,7 @@ void check_target(const PatchTarget& target) {
                              target.base_hash, "' and '", target.task, "'"));
 }
 
-/// Collects complaints and keeps a long list readable.
+/// Collects complaints and shortens a long list.
 class Complaints {
  public:
   template <class... Parts>
@@ -100,7 +103,7 @@ class Complaints {
   std::string text_;
 };
 
-/// Tensors under "<group>.<name>" in one map, and out of it again.
+/// Adds tensors to one map under "<group>.<name>"; for_group() finds them.
 void put_group(TensorMap& all, std::string_view group, const TensorMap& tensors) {
   for (const auto& [name, tensor] : tensors) all[concat(group, ".", name)] = tensor;
 }
@@ -115,16 +118,55 @@ void for_group(const TensorMap& all, std::string_view group, Take take_one) {
 
 }  // namespace
 
-CheckpointInfo checkpoint_info(const std::string& path) { return read(path).info; }
+Checkpoint read_checkpoint(const std::string& path) {
+  SafetensorsFile file = read_safetensors(path);
+  const std::string expected = take(file.metadata, hash_key);
+  if (expected.empty())
+    throw DataError(path, 0, "is not a Refrain checkpoint: it carries no hash of its contents");
+  detail::ContentHash hash;
+  for (const auto& [name, tensor] : file.tensors) hash.add(name, tensor);
+  const std::string tensors_hash = hash.digest();
+  for (const auto& [name, text] : file.metadata) hash.add(name, text);
+  if (hash.digest() != expected) {
+    throw DataError(path, 0,
+                    concat("is damaged: its contents hash to ", hash.digest(),
+                           ", it was saved with ", expected));
+  }
+  const std::string version = take(file.metadata, format_key);
+  if (version != format) {
+    throw DataError(
+        path, 0,
+        concat("is a checkpoint of format '", version, "'; this build reads format ", format));
+  }
+  Checkpoint checkpoint{.path = path,
+                        .info = {.kind = take(file.metadata, kind_key),
+                                 .task = take(file.metadata, task_key),
+                                 .base_hash = take(file.metadata, base_key),
+                                 .metadata = std::move(file.metadata),
+                                 .tensors_hash = tensors_hash},
+                        .tensors = std::move(file.tensors)};
+  for (const auto& [name, tensor] : checkpoint.tensors) checkpoint.info.elements += tensor.numel();
+  return checkpoint;
+}
+
+CheckpointInfo checkpoint_info(const std::string& path) { return read_checkpoint(path).info; }
 
 TensorMap tensors_of(const Module& module) {
   TensorMap tensors;
-  for (const ConstNamedParameter& named : module.parameters())
+  for (const ConstNamedParameter& named : module.parameters()) {
+    if (!named.parameter->is_filled()) {
+      throw OptionError(concat("tensors_of: expected parameters with elements, got '", named.name,
+                               "' of a module that was made with Fill::deferred; load it first"));
+    }
     tensors[named.name] = named.parameter->value();
+  }
   return tensors;
 }
 
-void assign_tensors(const TensorMap& into, const TensorMap& from, const std::string& origin) {
+namespace {
+
+/// Throws DataError unless `from` has the names, shapes and types of `into`.
+void expect_fit(const TensorMap& into, const TensorMap& from, const std::string& origin) {
   Complaints complaints;
   for (const auto& [name, to] : into) {
     const auto found = from.find(name);
@@ -141,6 +183,39 @@ void assign_tensors(const TensorMap& into, const TensorMap& from, const std::str
   }
   if (!complaints.text().empty())
     throw DataError(origin, 0, concat("does not fit: ", complaints.text()));
+}
+
+/// Moves a checkpoint's tensors into a module's parameters.
+void fill(Module& module, Checkpoint& file) {
+  TensorMap into;
+  for (const NamedParameter& named : module.parameters())
+    into[named.name] = named.parameter->value();
+  expect_fit(into, file.tensors, file.path);
+  into.clear();
+  expect_finite(file);
+  for (const NamedParameter& named : module.parameters())
+    named.parameter->fill(std::move(file.tensors.extract(named.name).mapped()));
+}
+
+/// Throws DataError unless the file was saved for this base and this task.
+void expect_target(const Checkpoint& file, const PatchTarget& target) {
+  if (file.info.base_hash != target.base_hash) {
+    throw DataError(file.path, 0,
+                    concat("is a patch for another base: it was trained on ", file.info.base_hash,
+                           ", the base here is ", target.base_hash,
+                           "; give its base, or fine-tune it again on this one"));
+  }
+  if (file.info.task != target.task) {
+    throw DataError(
+        file.path, 0,
+        concat("is a patch for the task '", file.info.task, "', expected '", target.task, "'"));
+  }
+}
+
+}  // namespace
+
+void assign_tensors(const TensorMap& into, const TensorMap& from, const std::string& origin) {
+  expect_fit(into, from, origin);
   for (const auto& [name, tensor] : into) {
     Tensor to = tensor;
     to.copy_from(from.find(name)->second);
@@ -152,10 +227,14 @@ void save_model(const std::string& path, const Module& module, const Metadata& m
         tensors_of(module));
 }
 
+Metadata load_model(Checkpoint file, Module& module) {
+  expect_kind(file, "model");
+  fill(module, file);
+  return std::move(file.info.metadata);
+}
+
 Metadata load_model(const std::string& path, Module& module) {
-  Contents contents = read(path, "model");
-  assign_tensors(tensors_of(module), contents.tensors, path);
-  return std::move(contents.info.metadata);
+  return load_model(read_checkpoint(path), module);
 }
 
 void save_patch(const std::string& path, const TensorMap& patch, const PatchTarget& target,
@@ -171,26 +250,27 @@ void save_patch(const std::string& path, const Module& patch, const PatchTarget&
   save_patch(path, tensors_of(patch), target, metadata);
 }
 
+Metadata load_patch(Checkpoint file, Module& patch, const PatchTarget& target) {
+  check_target(target);
+  expect_kind(file, "patch");
+  expect_target(file, target);
+  fill(patch, file);
+  return std::move(file.info.metadata);
+}
+
 Metadata load_patch(const std::string& path, const TensorMap& patch, const PatchTarget& target) {
   check_target(target);
-  Contents contents = read(path, "patch");
-  if (contents.info.base_hash != target.base_hash) {
-    throw DataError(path, 0,
-                    concat("is a patch for another base: it was trained on ",
-                           contents.info.base_hash, ", the base here is ", target.base_hash,
-                           "; give its base, or fine-tune it anew on this one"));
-  }
-  if (contents.info.task != target.task) {
-    throw DataError(
-        path, 0,
-        concat("is a patch for the task '", contents.info.task, "', expected '", target.task, "'"));
-  }
-  assign_tensors(patch, contents.tensors, path);
-  return std::move(contents.info.metadata);
+  Checkpoint file = read(path, "patch");
+  expect_target(file, target);
+  expect_fit(patch, file.tensors, path);
+  expect_finite(file);
+  assign_tensors(patch, file.tensors, path);
+  return std::move(file.info.metadata);
 }
 
 Metadata load_patch(const std::string& path, Module& patch, const PatchTarget& target) {
-  return load_patch(path, tensors_of(patch), target);
+  check_target(target);
+  return load_patch(read_checkpoint(path), patch, target);
 }
 
 void save_training(const std::string& path, const TrainingState& state) {
@@ -212,7 +292,7 @@ void save_training(const std::string& path, const TrainingState& state) {
 }
 
 TrainingState load_training(const std::string& path) {
-  Contents contents = read(path, "training");
+  Checkpoint contents = read(path, "training");
   TrainingState state;
   std::size_t used = 0;
   const auto check = [&](const std::string& name, const Tensor& tensor, const Shape& shape,
@@ -254,7 +334,7 @@ TrainingState load_training(const std::string& path) {
               ++used;
             });
   if (used != contents.tensors.size())
-    throw DataError(path, 0, "holds something that is no part of a training state");
+    throw DataError(path, 0, "holds a tensor that is not part of a training state");
   state.metadata = std::move(contents.info.metadata);
   return state;
 }

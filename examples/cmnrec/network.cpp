@@ -24,8 +24,8 @@ class MemoryRecommender final : public Recommender {
   using Network = models::CmnRec<Controller>;
 
   MemoryRecommender(const typename Network::Options& options, ChunkSchedule schedule,
-                    Random& random)
-      : network_(options, random), schedule_(std::move(schedule)) {}
+                    Random& random, Placement placement)
+      : network_(options, random, placement), schedule_(std::move(schedule)) {}
 
   Tensor targets_for(const Tensor& targets, LossAt at, bool is_sampled) const override {
     if (at == LossAt::last) return last_column(targets);
@@ -54,8 +54,9 @@ class RecurrentRecommender final : public Recommender {
  public:
   using Network = models::RecurrentRec<Controller>;
 
-  RecurrentRecommender(const typename Network::Options& options, Random& random)
-      : network_(options, random) {}
+  RecurrentRecommender(const typename Network::Options& options, Random& random,
+                       Placement placement)
+      : network_(options, random, placement) {}
 
   Tensor targets_for(const Tensor& targets, LossAt at, bool is_sampled) const override {
     const Tensor counted = counted_targets(targets, at);
@@ -76,8 +77,9 @@ class RecurrentRecommender final : public Recommender {
 
 class ConvolutionRecommender final : public Recommender {
  public:
-  ConvolutionRecommender(const models::NextItNet::Options& options, Random& random)
-      : network_(options, random) {}
+  ConvolutionRecommender(const models::NextItNet::Options& options, Random& random,
+                         Placement placement)
+      : network_(options, random, placement) {}
 
   Tensor targets_for(const Tensor& targets, LossAt at, bool) const override {
     return counted_targets(targets, at);
@@ -134,7 +136,7 @@ class PopularityRecommender final : public Recommender {
 
 template <class Controller>
 std::unique_ptr<Recommender> make_with_memory(const ModelSetting& setting, std::int64_t ids,
-                                              Random& random) {
+                                              Random& random, Placement placement) {
   const NetworkOptions& sizes = setting.network;
   ChunkSchedule schedule = schedule_of(setting.model == "srmn" ? "every" : setting.schedule,
                                        setting.slots, setting.length);
@@ -152,12 +154,12 @@ std::unique_ptr<Recommender> make_with_memory(const ModelSetting& setting, std::
           .keep = sizes.keep,
           .order = sizes.order == "paper" ? ChunkOrder::paper : ChunkOrder::reference_code,
           .recompute = sizes.recompute ? Recompute::segments : Recompute::none},
-      std::move(schedule), random);
+      std::move(schedule), random, placement);
 }
 
 template <class Controller>
 std::unique_ptr<Recommender> make_recurrent(const ModelSetting& setting, std::int64_t ids,
-                                            Random& random) {
+                                            Random& random, Placement placement) {
   const NetworkOptions& sizes = setting.network;
   return std::make_unique<RecurrentRecommender<Controller>>(
       typename models::RecurrentRec<Controller>::Options{.items = ids,
@@ -165,7 +167,7 @@ std::unique_ptr<Recommender> make_recurrent(const ModelSetting& setting, std::in
                                                          .hidden = sizes.hidden,
                                                          .layers = sizes.layers,
                                                          .keep = sizes.keep},
-      random);
+      random, placement);
 }
 
 }  // namespace
@@ -214,7 +216,8 @@ ChunkSchedule schedule_of(const std::string& name, std::int64_t slots, std::int6
 
 std::unique_ptr<Recommender> make_recommender(const ModelSetting& setting,
                                               const Vocabulary& vocabulary,
-                                              const PreparedData* data, Random& random) {
+                                              const PreparedData* data, Random& random,
+                                              Placement placement) {
   const std::int64_t ids = vocabulary.size();
   const NetworkOptions& sizes = setting.network;
   if (setting.model == "mostpop") return std::make_unique<PopularityRecommender>(ids, data);
@@ -224,17 +227,17 @@ std::unique_ptr<Recommender> make_recommender(const ModelSetting& setting,
                                    .channels = sizes.channels,
                                    .dilations = sizes.dilations,
                                    .relu = !setting.sampled_loss},
-        random);
+        random, placement);
   }
-  if (setting.model == "lstm4rec") return make_recurrent<Lstm>(setting, ids, random);
-  if (setting.model == "gru4rec") return make_recurrent<Gru>(setting, ids, random);
+  if (setting.model == "lstm4rec") return make_recurrent<Lstm>(setting, ids, random, placement);
+  if (setting.model == "gru4rec") return make_recurrent<Gru>(setting, ids, random, placement);
   if (!setting.has_memory()) {
     throw OptionError(
         "--model: expected cmnrec, srmn, gru4rec, lstm4rec, nextitnet or mostpop, got " +
         setting.model);
   }
-  return sizes.controller == "gru" ? make_with_memory<Gru>(setting, ids, random)
-                                   : make_with_memory<Lstm>(setting, ids, random);
+  return sizes.controller == "gru" ? make_with_memory<Gru>(setting, ids, random, placement)
+                                   : make_with_memory<Lstm>(setting, ids, random, placement);
 }
 
 examples::Streams dropout_streams(Module& module) {
@@ -257,7 +260,8 @@ void save(const std::string& path, const SavedModel& saved, const std::string& n
 }
 
 SavedModel load(const std::string& path) {
-  const CheckpointInfo info = checkpoint_info(path);
+  Checkpoint file = read_checkpoint(path);
+  const CheckpointInfo& info = file.info;
   if (info.kind != "model")
     throw DataError(path, 0, "expected a trained model, this is a " + info.kind + " file");
   SavedModel saved;
@@ -267,9 +271,11 @@ SavedModel load(const std::string& path) {
   saved.data = std::move(config.data);
   saved.fingerprint = config.fingerprint;
   Random random(0);
-  saved.recommender = examples::build_stored(
-      path, [&] { return make_recommender(saved.setting, saved.vocabulary, nullptr, random); });
-  load_model(path, *saved.recommender);
+  saved.recommender = examples::build_stored(path, [&] {
+    return make_recommender(saved.setting, saved.vocabulary, nullptr, random,
+                            {.fill = Fill::deferred});
+  });
+  load_model(std::move(file), *saved.recommender);
   saved.recommender->eval();
   return saved;
 }

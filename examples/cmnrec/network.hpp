@@ -10,6 +10,7 @@
 #include "common/training.hpp"
 #include "refrain/data/samplers.hpp"
 #include "refrain/nn/chunk_schedule.hpp"
+#include "refrain/nn/initialize.hpp"
 #include "refrain/nn/module.hpp"
 #include "refrain/ops/loss.hpp"
 
@@ -63,7 +64,8 @@ ChunkSchedule schedule_of(const std::string& name, std::int64_t slots, std::int6
 /// OptionError.
 std::unique_ptr<Recommender> make_recommender(const ModelSetting& setting,
                                               const Vocabulary& vocabulary,
-                                              const PreparedData* data, Random& random);
+                                              const PreparedData* data, Random& random,
+                                              Placement placement = {});
 
 /// The random streams of a module's dropout layers.
 examples::Streams dropout_streams(Module& module);

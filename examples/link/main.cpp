@@ -106,10 +106,10 @@ void train_and_save(const std::string& path) {
 
 void recommend(const std::string& path, const std::vector<std::string>& watched) {
   Random random(0);
-  const Vocabulary vocabulary =
-      Vocabulary::deserialize(checkpoint_info(path).metadata.at("vocabulary"), path);
+  Checkpoint file = read_checkpoint(path);
+  const Vocabulary vocabulary = Vocabulary::deserialize(file.info.metadata.at("vocabulary"), path);
   EpisodeModel model(vocabulary.size(), channels, random);
-  load_model(path, model);
+  load_model(std::move(file), model);
   model.eval();
 
   RaggedIds history;

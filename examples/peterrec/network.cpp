@@ -100,8 +100,9 @@ void save_base(const std::string& path, const NextItNet& base, const Vocabulary&
       {{"config", config_text(base.options(), note)}, {"vocabulary", vocabulary.serialize()}});
 }
 
-LoadedBase load_base(const std::string& path, Device device) {
-  const CheckpointInfo info = checkpoint_info(path);
+LoadedBase load_base(Checkpoint file, Device device) {
+  const std::string& path = file.path;
+  const CheckpointInfo& info = file.info;
   if (info.kind != "model")
     throw DataError(path, 0, "expected a base model, this is a " + info.kind);
   LoadedBase base{
@@ -109,7 +110,7 @@ LoadedBase load_base(const std::string& path, Device device) {
       .network = nullptr,
       .vocabulary = Vocabulary::deserialize(examples::stored_text(info, path, "vocabulary"), path),
       .note = {},
-      .hash = {}};
+      .hash = info.tensors_hash};
   const examples::StoredConfig stored(info, path);
   if (stored.has("program") && stored.text("program") != "peterrec") {
     throw DataError(path, 0,
@@ -119,13 +120,17 @@ LoadedBase load_base(const std::string& path, Device device) {
   BaseConfig config = base_config(info, path);
   base.note = std::move(config.note);
   Random random(0);
-  base.network = examples::build_stored(
-      path, [&] { return std::make_shared<NextItNet>(config.network, random); });
-  load_model(path, *base.network);
+  base.network = examples::build_stored(path, [&] {
+    return std::make_shared<NextItNet>(config.network, random, Placement{.fill = Fill::deferred});
+  });
+  load_model(std::move(file), *base.network);
   base.network->freeze();
-  base.hash = content_hash(*base.network);
   base.network->to(device);
   return base;
+}
+
+LoadedBase load_base(const std::string& path, Device device) {
+  return load_base(read_checkpoint(path), device);
 }
 
 void expect_held_out(const LoadedBase& base, const std::string& what) {
@@ -146,7 +151,8 @@ void save_patch_set(const std::string& path, const PatchSet& set, const std::str
 }
 
 LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base) {
-  const CheckpointInfo info = checkpoint_info(path);
+  Checkpoint file = read_checkpoint(path);
+  const CheckpointInfo& info = file.info;
   if (info.kind != "patch")
     throw DataError(path, 0, "expected a patch file, this is a " + info.kind);
   LoadedPatch patch;
@@ -168,9 +174,11 @@ LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base) {
   const PatchSet::Options parts = patch_set_options(
       shape, options, {.targets = config.targets, .loss = head_loss(false, options)});
   Random random(0);
-  patch.set = examples::build_stored(
-      path, [&] { return std::make_unique<PatchSet>(*base.network, parts, random); });
-  load_patch(path, *patch.set, {.base_hash = base.hash, .task = patch.note.task});
+  patch.set = examples::build_stored(path, [&] {
+    return std::make_unique<PatchSet>(*base.network, parts, random,
+                                      Placement{.fill = Fill::deferred});
+  });
+  load_patch(std::move(file), *patch.set, {.base_hash = base.hash, .task = patch.note.task});
   patch.set->to(base.network->device());
   return patch;
 }

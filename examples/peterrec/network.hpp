@@ -79,6 +79,7 @@ struct LoadedBase {
   std::string hash;
 };
 /// The network is put on the device.
+LoadedBase load_base(Checkpoint file, Device device = Device::cpu);
 LoadedBase load_base(const std::string& path, Device device = Device::cpu);
 
 /// The next-item task tests on each user's last items. Throws OptionError, naming what was asked

@@ -63,7 +63,7 @@ class CmnRecService final : public ModelService<models::CmnRecServed<Controller>
 
 template <class Controller>
 std::unique_ptr<Service> service_of(const cmnrec::ModelSetting& setting, const Vocabulary& items,
-                                    const ServiceOptions& options) {
+                                    const ServiceOptions& options, Checkpoint file) {
   const cmnrec::NetworkOptions& sizes = setting.network;
   models::ServedSchedule schedule = schedule_of(setting, options.base);
   const bool is_every_step =
@@ -81,9 +81,9 @@ std::unique_ptr<Service> service_of(const cmnrec::ModelSetting& setting, const V
           .layers = sizes.layers,
           .attention = is_every_step ? std::int64_t{0} : sizes.attention,
           .order = sizes.order == "paper" ? ChunkOrder::paper : ChunkOrder::reference_code},
-      random);
+      random, Placement{.fill = Fill::deferred});
   Saved saved(*network);
-  load_model(options.base, saved);
+  load_model(std::move(file), saved);
   network->freeze();
   return std::make_unique<CmnRecService<Controller>>(std::move(network), std::move(schedule), items,
                                                      options.padding_steps.value_or(setting.length),
@@ -92,30 +92,31 @@ std::unique_ptr<Service> service_of(const cmnrec::ModelSetting& setting, const V
 
 }  // namespace
 
-std::unique_ptr<Service> open_cmnrec(const ServiceOptions& options) {
+std::unique_ptr<Service> open_cmnrec(const ServiceOptions& options, Checkpoint base) {
   if (!options.patches.empty())
     throw OptionError("--patch: belongs to a base of peterrec, " + options.base +
                       " is a model of cmnrec");
-  const CheckpointInfo info = checkpoint_info(options.base);
   const Vocabulary items = Vocabulary::deserialize(
-      examples::stored_text(info, options.base, "vocabulary"), options.base);
+      examples::stored_text(base.info, options.base, "vocabulary"), options.base);
   const cmnrec::ModelSetting setting =
-      cmnrec::model_config(info, options.base, items.size()).setting;
+      cmnrec::model_config(base.info, options.base, items.size()).setting;
   if (!setting.has_memory()) {
     throw DataError(options.base, 0,
                     "expected a model of the kinds cmnrec or srmn, got " + setting.model);
   }
   return examples::build_stored(options.base, [&] {
-    return setting.network.controller == "gru" ? service_of<Gru>(setting, items, options)
-                                               : service_of<Lstm>(setting, items, options);
+    return setting.network.controller == "gru"
+               ? service_of<Gru>(setting, items, options, std::move(base))
+               : service_of<Lstm>(setting, items, options, std::move(base));
   });
 }
 
 std::unique_ptr<Service> open_service(const ServiceOptions& options) {
-  const CheckpointInfo info = checkpoint_info(options.base);
-  const examples::StoredConfig config(info, options.base);
+  Checkpoint base = read_checkpoint(options.base);
+  const examples::StoredConfig config(base.info, options.base);
   const bool is_cmnrec = config.has("program") && config.text("program") == "cmnrec";
-  return is_cmnrec ? open_cmnrec(options) : open_peterrec(options);
+  return is_cmnrec ? open_cmnrec(options, std::move(base))
+                   : open_peterrec(options, std::move(base));
 }
 
 }  // namespace refrain::serve

@@ -11,7 +11,8 @@ using models::PeterRecServed;
 class PeterRecService final : public ModelService<PeterRecServed> {
  public:
   PeterRecService(peterrec::LoadedBase base, const ServiceOptions& options)
-      : ModelService(PeterRecServed(base.network, {.padding_steps = options.padding_steps}),
+      : ModelService(PeterRecServed(base.network, {.padding_steps = options.padding_steps,
+                                                   .base_hash = base.hash}),
                      base.vocabulary, options.shards),
         base_(std::move(base)) {
     recommender().load("base", PeterRecServed::Task(nullptr, base_.note.length),
@@ -47,8 +48,8 @@ class PeterRecService final : public ModelService<PeterRecServed> {
 
 }  // namespace
 
-std::unique_ptr<Service> open_peterrec(const ServiceOptions& options) {
-  return std::make_unique<PeterRecService>(peterrec::load_base(options.base), options);
+std::unique_ptr<Service> open_peterrec(const ServiceOptions& options, Checkpoint base) {
+  return std::make_unique<PeterRecService>(peterrec::load_base(std::move(base)), options);
 }
 
 }  // namespace refrain::serve

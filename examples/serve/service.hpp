@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "refrain/train/checkpoint.hpp"
 #include "serve/message.hpp"
 
 namespace refrain::serve {
@@ -107,7 +108,8 @@ struct ServiceOptions {
 
 /// Serves a file that peterrec pretrain or cmnrec train wrote; the file says which.  Throws Error.
 std::unique_ptr<Service> open_service(const ServiceOptions& options);
-std::unique_ptr<Service> open_peterrec(const ServiceOptions& options);
-std::unique_ptr<Service> open_cmnrec(const ServiceOptions& options);
+/// The same for a file that was read already.
+std::unique_ptr<Service> open_peterrec(const ServiceOptions& options, Checkpoint base);
+std::unique_ptr<Service> open_cmnrec(const ServiceOptions& options, Checkpoint base);
 
 }  // namespace refrain::serve

@@ -63,10 +63,12 @@ ssize_t pread(int descriptor, void* to, std::size_t count, off_t position) {
   if (interrupted()) return -1;
   const std::uint64_t at = static_cast<std::uint64_t>(position);
   const std::uint64_t left = active->plan.file_bytes - std::min(active->plan.file_bytes, at);
-  return ::syscall(
+  const ssize_t got = ::syscall(
       SYS_pread64, descriptor, to,
       static_cast<std::size_t>(std::min<std::uint64_t>({count, active->plan.most_bytes, left})),
       position);
+  if (got > 0) active->read += static_cast<std::uint64_t>(got);
+  return got;
 }
 
 int fsync(int descriptor) {

@@ -39,7 +39,8 @@ class SystemFaults {
   Plan plan;
 
   void note(const char* call);
-  std::uint64_t written = 0;
+  std::uint64_t written = 0;  ///< bytes that write() moved
+  std::uint64_t read = 0;     ///< bytes that pread() moved
   int fsyncs = 0;
 
  private:

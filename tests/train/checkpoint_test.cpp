@@ -17,17 +17,18 @@ namespace {
 
 class Small final : public Module {
  public:
-  explicit Small(std::uint64_t seed, std::int64_t out = 3) : Small(Random(seed), out) {}
+  explicit Small(std::uint64_t seed, std::int64_t out = 3)
+      : Small(Random(seed), Fill::initial, out) {}
+  Small(Random&& random, Fill fill, std::int64_t out = 3) : Small(random, fill, out) {}
+  Small(Random& random, Fill fill, std::int64_t out = 3)
+      : table({.count = 5, .width = 4}, random, {.fill = fill}),
+        head({.in = 4, .out = out}, random, {.fill = fill}) {}
   void visit_members(Visitor& visitor) override {
     visitor.module("table", table);
     visitor.module("head", head);
   }
   Embedding table;
   Linear head;
-
- private:
-  Small(Random random, std::int64_t out)
-      : table({.count = 5, .width = 4}, random), head({.in = 4, .out = out}, random) {}
 };
 
 std::string slurp(const std::string& path) {
@@ -156,6 +157,70 @@ TEST_CASE("checkpoint: damage anywhere is refused and changes nothing", "[train]
     CHECK_THROWS_AS(load_model(folder.write("bad", good.substr(0, size)), model), DataError);
   }
   CHECK_THROWS_AS(load_model(folder.write("bad", good + "x"), model), DataError);
+}
+
+TEST_CASE("checkpoint: weights that are not finite are refused", "[train][checkpoint]") {
+  const ScratchFolder folder;
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  for (const float bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()}) {
+    Small saved(1);
+    saved.table.parameter("weight").value().span<float>().back() = bad;
+    save_model(folder.path("m"), saved);
+    Small loaded(2);
+    const std::string before = content_hash(loaded);
+    CHECK_THROWS_MATCHES(load_model(folder.path("m"), loaded), DataError,
+                         message_contains("m: tensor 'table.weight': expected finite numbers"));
+    CHECK(content_hash(loaded) == before);
+
+    const PatchTarget target{.base_hash = "b", .task = "t"};
+    const Tensor row = Tensor::from<double>({2}, {0, static_cast<double>(bad)});
+    save_patch(folder.path("p"), {{"row", row}}, target);
+    CHECK_THROWS_MATCHES(
+        load_patch(folder.path("p"), {{"row", Tensor::zeros({2}, DType::f64)}}, target), DataError,
+        message_contains("p: tensor 'row': expected finite numbers"));
+  }
+  Small extreme(1);
+  extreme.table.parameter("weight").value().span<float>()[0] = std::numeric_limits<float>::max();
+  extreme.table.parameter("weight").value().span<float>()[1] = -std::numeric_limits<float>::denorm_min();
+  save_model(folder.path("m"), extreme);
+  Small loaded(2);
+  CHECK_NOTHROW(load_model(folder.path("m"), loaded));
+}
+
+TEST_CASE("checkpoint: a module can be made without drawing and filled by a load",
+          "[train][checkpoint]") {
+  const ScratchFolder folder;
+  const Small saved(1);
+  save_model(folder.path("m"), saved);
+
+  Random random(5);
+  const RandomState before = random.state();
+  Small loaded(random, Fill::deferred);
+  CHECK(random.state().position == before.position);
+  CHECK_THROWS_MATCHES(tensors_of(loaded), OptionError, message_contains("Fill::deferred"));
+  CHECK_THROWS_AS(save_model(folder.path("x"), loaded), OptionError);
+  CHECK_THROWS_AS(content_hash(loaded), OptionError);
+
+  Small wider(random, Fill::deferred, 4);
+  CHECK_THROWS_AS(load_model(folder.path("m"), wider), DataError);
+  CHECK_THROWS_AS(tensors_of(wider), OptionError);
+
+  load_model(folder.path("m"), loaded);
+  CHECK(content_hash(loaded) == content_hash(saved));
+  // From here on it is a module like any other: loads go into its storage.
+  const Tensor handle = loaded.head.weight().value();
+  save_model(folder.path("n"), Small(3));
+  load_model(folder.path("n"), loaded);
+  CHECK(content_hash(loaded) == content_hash(Small(3)));
+  CHECK(handle.shares_storage_with(loaded.head.weight().value()));
+}
+
+TEST_CASE("checkpoint: the hash of a model's tensors is that of the module",
+          "[train][checkpoint]") {
+  const ScratchFolder folder;
+  const Small saved(1);
+  save_model(folder.path("m"), saved, {{"text", "words"}});
+  CHECK(checkpoint_info(folder.path("m")).tensors_hash == content_hash(saved));
 }
 
 TEST_CASE("checkpoint: a plain safetensors file is no checkpoint", "[train][checkpoint]") {

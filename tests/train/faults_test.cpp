@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "refrain/data/readers.hpp"
+#include "refrain/nn/linear.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "support/catch.hpp"
 #include "support/scratch.hpp"
@@ -121,6 +122,20 @@ TEST_CASE("reliability: short and interrupted reads and writes change nothing",
   const TrainingState back = load_training(folder.path("whole"));
   CHECK(same_bytes(back.model.at("w"), state_of(3).model.at("w")));
   CHECK(faults.calls() == std::vector<std::string>{"pread"});
+}
+
+TEST_CASE("reliability: a checkpoint is read once", "[train][reliability]") {
+  const ScratchFolder folder;
+  Random random(1);
+  const Linear saved({.in = 30, .out = 20}, random);
+  save_model(folder.path("m"), saved, {{"in", "30"}});
+  const SystemFaults faults({});
+  Checkpoint file = read_checkpoint(folder.path("m"));
+  REQUIRE(file.info.metadata.at("in") == "30");
+  Linear loaded({.in = 30, .out = 20}, random, {.fill = Fill::deferred});
+  load_model(std::move(file), loaded);
+  CHECK(faults.read == std::filesystem::file_size(folder.path("m")));
+  CHECK(content_hash(loaded) == content_hash(saved));
 }
 
 TEST_CASE("reliability: a file that ends sooner than its length says is an error",

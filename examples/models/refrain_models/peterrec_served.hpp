@@ -32,6 +32,7 @@ class PeterRecServed {
     /// padding; no value: the task's length, with which a two-way base reads what training showed
     /// it.
     std::optional<std::int64_t> padding_steps = 0;
+    std::string base_hash;  ///< content_hash() of the base; empty: it is computed
   };
 
   using Stream = NextItNet::Stream;
@@ -63,13 +64,14 @@ class PeterRecServed {
   /// Throws OptionError for a negative padding_steps.
   PeterRecServed(std::shared_ptr<const NextItNet> base, Options options)
       : base_(std::move(base)),
-        options_(options),
+        options_(std::move(options)),
         identity_(concat(
-            "peterrec ", content_hash(*base_), ", padding ",
-            options.padding_steps ? concat(*options.padding_steps) : "of each task's length")) {
-    if (options.padding_steps.value_or(0) < 0)
+            "peterrec ", options_.base_hash.empty() ? content_hash(*base_) : options_.base_hash,
+            ", padding ",
+            options_.padding_steps ? concat(*options_.padding_steps) : "of each task's length")) {
+    if (options_.padding_steps.value_or(0) < 0)
       throw OptionError(
-          concat("PeterRecServed: expected padding_steps >= 0, got ", *options.padding_steps));
+          concat("PeterRecServed: expected padding_steps >= 0, got ", *options_.padding_steps));
   }
   explicit PeterRecServed(std::shared_ptr<const NextItNet> base)
       : PeterRecServed(std::move(base), Options{}) {}

@@ -1,29 +1,44 @@
 #pragma once
-/// How layers draw their first weights.
+/// Initial values of a layer's parameters.
+
+#include <cstdint>
 
 #include "refrain/core/random.hpp"
 #include "refrain/nn/module.hpp"
 
 namespace refrain {
 
-/// Element type and device of a layer's parameters.
+/// Whether a layer's constructor gives its parameters their initial values.
+enum class Fill : std::uint8_t {
+  initial,   ///< It does: weights are drawn, biases are constant.
+  deferred,  ///< It leaves them uninitialized; load_model() or load_patch() fills them.
+};
+
+/// Element type and device of a layer's parameters, and whether they get initial values.
 struct Placement {
   DType dtype = DType::f32;
   Device device = Device::cpu;
+  Fill fill = Fill::initial;
 };
 
 namespace initialize {
 
-/// Normal numbers of the given deviation, cut at two deviations: the published models' choice for
-/// weights (deviation 0.02).
+/// A parameter with truncated normal elements: normal numbers of the given standard deviation,
+/// redrawn beyond two deviations (the published models use deviation 0.02). With Fill::deferred it
+/// is unfilled, and nothing is drawn from `random`.
 inline Parameter truncated_normal(const Shape& shape, double deviation, Random& random,
                                   Placement placement) {
+  if (placement.fill == Fill::deferred)
+    return Parameter::unfilled(Tensor(shape, placement.dtype, placement.device));
   Tensor host(shape, placement.dtype);
   random.fill_truncated_normal(host, deviation);
   return Parameter(host.to(placement.device));
 }
 
+/// A parameter whose elements are all `value`. With Fill::deferred it is unfilled.
 inline Parameter constant(const Shape& shape, double value, Placement placement) {
+  if (placement.fill == Fill::deferred)
+    return Parameter::unfilled(Tensor(shape, placement.dtype, placement.device));
   return Parameter(Tensor::full(shape, value, placement.dtype, placement.device));
 }
 

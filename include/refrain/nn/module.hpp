@@ -19,7 +19,32 @@ class Parameter : public Variable {
   Parameter() = default;
   explicit Parameter(Tensor value) : Variable(std::move(value), true) {}
 
+  /// A parameter whose elements are uninitialized until load_model() or load_patch() fills them.
+  /// Nothing that needs the elements may run before that; saving and hashing throw.
+  static Parameter unfilled(Tensor storage) {
+    Parameter parameter(std::move(storage));
+    parameter.is_filled_ = false;
+    return parameter;
+  }
+  bool is_filled() const noexcept { return is_filled_; }
+
+  /// Sets the elements. An unfilled parameter on the CPU takes over the storage of `value`; any
+  /// other parameter gets a copy in its own storage, which other handles on it see. Throws
+  /// ShapeError or DTypeError unless shape and type agree.
+  void fill(Tensor value) {
+    if (!is_filled_ && device() == Device::cpu && value.device() == Device::cpu &&
+        value.shape() == shape() && value.dtype() == dtype()) {
+      this->value() = std::move(value);
+    } else {
+      this->value().copy_from(value);
+    }
+    is_filled_ = true;
+  }
+
   bool is_frozen() const noexcept { return !requires_grad(); }
+
+ private:
+  bool is_filled_ = true;
 };
 
 /// A parameter and where it stands in its module: "blocks.0.conv1.weight".

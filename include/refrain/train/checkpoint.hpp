@@ -1,10 +1,10 @@
 #pragma once
-/// Models, patches and interrupted training as files (see safetensors.hpp for the format and how
-/// files are replaced).
+/// Models, patches and interrupted training as files (the format is in safetensors.hpp; files are
+/// replaced as a whole or not at all).
 ///
-/// Every checkpoint carries the hash of all that it holds; reading one verifies it, so damage
-/// anywhere is refused with the reason. All functions throw DataError, naming the file, when it
-/// cannot be read or written, is damaged, is of another kind, or does not fit; a load that throws
+/// Every checkpoint carries the hash of its contents; reading one verifies the hash, so damage
+/// anywhere in the file is refused. All functions throw DataError, which names the file, when it
+/// cannot be read or written, is damaged, is of another kind, or does not fit. A load that throws
 /// has changed nothing.
 
 #include <cstdint>
@@ -19,57 +19,76 @@
 
 namespace refrain {
 
-/// What a checkpoint says about itself.
+/// Description of a checkpoint.
 struct CheckpointInfo {
-  std::string kind;       ///< "model", "patch" or "training"
-  std::string task;       ///< of a patch
-  std::string base_hash;  ///< of a patch: content_hash() of the base it was trained on
-  Metadata metadata;      ///< the texts that were saved along: vocabulary, configuration
-  std::int64_t elements =
-      0;  ///< of all tensors together, as read: what a module that the file fills can hold
+  std::string kind;           ///< "model", "patch" or "training"
+  std::string task;           ///< of a patch
+  std::string base_hash;      ///< of a patch: content_hash() of the base it was trained on
+  Metadata metadata;          ///< the saved texts: vocabulary, configuration
+  std::int64_t elements = 0;  ///< number of elements in all tensors
+  std::string tensors_hash{};   ///< content_hash() of the tensors without the texts
 };
 
-/// Reads and verifies a checkpoint for what it says about itself: enough to build the module that
-/// load_model() then fills.
+/// A checkpoint in memory. Its description is enough to build the module that load_model() or
+/// load_patch() then fills, so a file is read and hashed once.
+///
+///   Checkpoint file = read_checkpoint(path);
+///   Net net(options_of(file.info), random, {.fill = Fill::deferred});
+///   load_model(std::move(file), net);
+struct Checkpoint {
+  std::string path;  ///< named in error messages
+  CheckpointInfo info;
+  TensorMap tensors;
+};
+
+/// Reads and verifies a checkpoint.
+REFRAIN_API Checkpoint read_checkpoint(const std::string& path);
+
+/// The description of a checkpoint. It is verified, so the whole file is read.
 REFRAIN_API CheckpointInfo checkpoint_info(const std::string& path);
 
 /// A module's parameters by name. The tensors are handles on the parameters' own storage, so
-/// loading into them changes the module.
+/// writing to them changes the module. Throws OptionError when a parameter is unfilled.
 REFRAIN_API TensorMap tensors_of(const Module& module);
 
-/// Overwrites the elements of `into` with those of `from`. Throws DataError, naming `origin` and
-/// listing what is missing, unexpected, or of another shape or type, unless both hold the same
-/// names, shapes and types.
+/// Overwrites the elements of `into` with those of `from`. Throws DataError, which names `origin`
+/// and lists missing and unexpected tensors and those of another shape or type, unless both hold
+/// the same names, shapes and types.
 REFRAIN_API void assign_tensors(const TensorMap& into, const TensorMap& from,
                                 const std::string& origin);
 
-/// A whole model and texts that go with it. Throws OptionError for texts named "refrain.*", which
-/// are the file's own.
+/// Saves a whole model with texts. Throws OptionError when a parameter is unfilled and for texts
+/// named "refrain.*", which belong to the file format.
 REFRAIN_API void save_model(const std::string& path, const Module& module,
                             const Metadata& metadata = {});
 
-/// Fills a module with a saved model: the same names, shapes and types.  Returns the texts.
+/// Fills all parameters of a module from a saved model of the same names, shapes and types, and
+/// returns its texts. Throws DataError also when a weight is not finite.
+REFRAIN_API Metadata load_model(Checkpoint file, Module& module);
 REFRAIN_API Metadata load_model(const std::string& path, Module& module);
 
-/// Identifies what a patch belongs to.
+/// The base and the task that a patch belongs to.
 struct PatchTarget {
   std::string base_hash;  ///< content_hash() of the base
   std::string task;
 };
 
-/// A patch: what a task adds to a base, or changes in it. A part of a tensor is stored as a slice
-/// of it under a name of its own.
+/// Saves a patch: the tensors that a task adds to a base, or changes in it. A part of a tensor is
+/// saved as a slice of it under a name of its own.
 REFRAIN_API void save_patch(const std::string& path, const TensorMap& patch,
                             const PatchTarget& target, const Metadata& metadata = {});
 REFRAIN_API void save_patch(const std::string& path, const Module& patch, const PatchTarget& target,
                             const Metadata& metadata = {});
 
-/// Fills `patch` from a file that was saved for the same base and the same task. Returns the texts.
+/// Fills `patch` from a file that was saved for the same base and the same task, and returns its
+/// texts. Throws DataError also when a weight is not finite.
+REFRAIN_API Metadata load_patch(Checkpoint file, Module& patch, const PatchTarget& target);
 REFRAIN_API Metadata load_patch(const std::string& path, const TensorMap& patch,
                                 const PatchTarget& target);
 REFRAIN_API Metadata load_patch(const std::string& path, Module& patch, const PatchTarget& target);
 
-/// Everything that an interrupted run needs to go on as if nothing had happened, bit for bit.
+/// State of an interrupted training run; training that resumes from it gives the same bits as
+/// training without the interruption.
 struct TrainingState {
   TensorMap model;
   TensorMap optimizer;
