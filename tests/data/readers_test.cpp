@@ -44,7 +44,7 @@ std::vector<std::string> events(const Interactions& log) {
   return lines;
 }
 
-/// Runs read_interactions and gives the error's line, or -1 when there is none.
+/// Runs read_interactions and returns the line of its error, or -1 when it succeeds.
 std::int64_t failing_line(const std::string& path, const std::string& reason,
                           ReadOptions options = {}) {
   try {
@@ -151,7 +151,7 @@ TEST_CASE("readers: a table whose header names no user and no item is not read a
   CHECK(detect_format(folder.write("mixed.csv", "fig,pear\ni1,i2,i3\n")) == Format::sequence_csv);
 }
 
-TEST_CASE("readers: the report says what a file was read as", "[data]") {
+TEST_CASE("readers: the report names the format and the columns", "[data]") {
   const ScratchFolder folder;
   ReadReport report;
   read_sequences(folder.write("shop.csv", "customer_id,price,product,ts\nu,3,i,5\n"),
@@ -200,7 +200,7 @@ TEST_CASE("readers: lines that straddle a block come out whole", "[data]") {
   CHECK(events(read_interactions(folder.write("u.data", text))) == expected);
 }
 
-TEST_CASE("readers: files that are none", "[data]") {
+TEST_CASE("readers: missing and empty files are refused", "[data]") {
   const ScratchFolder folder;
   for (const Format format :
        {Format::automatic, Format::u_data, Format::ratings_csv, Format::user_item}) {
@@ -356,8 +356,8 @@ TEST_CASE("readers: times that are not read are refused", "[data]") {
   refused("user,item,rating\nu,b,5\nu,a,4\n",
           "the table has ratings (column \"rating\") and no times");
 
-  // Other columns are no times, a time that is read is enough, and one field that is not a time
-  // clears its column.
+  // Other columns do not count, a time column that is read suffices, and one field that is not a
+  // time clears its column.
   for (const char* text :
        {"user,item,update,price,category\nu,b,1,5,7\n", "user,item\nu,b\n",
         "user,item,ts,created_at\nu,b,1,2024-01-31\n", "user,item,rating,time\nu,b,1,5\n",
@@ -469,7 +469,7 @@ TEST_CASE("readers: quoted fields", "[data]") {
   CHECK_THAT(report.bad_lines[2].reason, contains("follows a closing quote"));
 }
 
-TEST_CASE("readers: formats have names, and other files are told apart", "[data]") {
+TEST_CASE("readers: formats have names, and files of another kind are refused", "[data]") {
   const ScratchFolder folder;
   for (const char* known :
        {"ratings_dat", "ratings_csv", "u_data", "inter", "user_item", "user_items",
@@ -489,7 +489,7 @@ TEST_CASE("readers: formats have names, and other files are told apart", "[data]
   CHECK_THROWS_AS(read_transfer(folder.write("rows", "1 2 3\n")), OptionError);
 }
 
-TEST_CASE("readers: profiles and what they label", "[data]") {
+TEST_CASE("readers: profiles label users", "[data]") {
   const ScratchFolder folder;
   const Profiles coded =
       read_profiles(folder.write("users.dat", "1::F::1::10::48067\n2::M::56::16::70072\n"));

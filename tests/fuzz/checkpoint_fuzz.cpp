@@ -1,5 +1,5 @@
-/// Checkpoints: files of tensors whose hash is made true, so that inputs get past it. A training
-/// state that is accepted is the same after it was saved again.
+/// Checkpoints: files of tensors whose hash is corrected, so that inputs pass its check. A training
+/// state that is accepted stays the same when it is saved again.
 
 #include <algorithm>
 #include <cmath>
@@ -13,8 +13,8 @@ namespace {
 
 constexpr const char* hash_key = "refrain.hash";
 
-/// The input's bytes as a checkpoint: length and hash are made true. False when it is no file of
-/// tensors at all.
+/// Writes the input as a checkpoint with a correct length and hash. False when it is not a file of
+/// tensors.
 bool make_checkpoint(std::string_view input, const std::string& path) {
   const std::size_t parting = std::min(input.find('\0'), input.size());
   const std::uint64_t length = parting;
@@ -44,8 +44,7 @@ void try_input(std::string_view input) {
   require(info.kind == "training", "only a training state is one");
   if (std::any_of(state.metadata.begin(), state.metadata.end(),
                   [](const auto& text) { return text.first.starts_with("refrain."); })) {
-    return;  // a name that this library keeps for itself: it reads such texts, and does not write
-             // them
+    return;  // texts with reserved names are read, and not written
   }
   const std::string& again = file_with("again", "");
   save_training(again, state);

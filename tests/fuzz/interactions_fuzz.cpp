@@ -1,4 +1,4 @@
-/// Logs of events: what is read, written as quoted CSV and read again, is the same.
+/// Logs of events: a log that is read, written as quoted CSV and read again stays the same.
 
 #include <algorithm>
 #include <array>
@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::array formats{Format::automatic, Format::ratings_dat, Format::ratings_csv,
                              Format::u_data,    Format::inter,       Format::user_item};
-/// A name can decide the format.
+/// A file's name can determine its format.
 constexpr std::array names{"log",     "ratings.dat", "ratings.csv", "u.data",
                            "a.inter", "users.dat",   "movies.csv"};
 

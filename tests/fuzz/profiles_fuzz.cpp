@@ -1,4 +1,4 @@
-/// User profiles: what is read, written in the same layout and read again, is the same.
+/// User profiles: profiles that are read, written in the same layout and read again stay the same.
 
 #include "fuzz/program.hpp"
 #include "refrain/data/readers.hpp"
@@ -72,12 +72,11 @@ void try_input(std::string_view input) {
   require(report.lines == report.blank_lines + static_cast<std::int64_t>(report.bad_lines.size()) +
                               (is_table ? 1 : 0) + profiles.users.size(),
           "every line is blank, bad, a header or a profile");
-  // Without a header the first line decides the layout, so a bad one before the others would hide
-  // which it was.
+  // Without a header the first line determines the layout; a bad first line is lost here.
   if (!is_table && !report.bad_lines.empty()) return;
   const std::string text = is_table ? table_of(profiles) : text_of(profiles, is_users_dat);
-  // The first line decides the layout: with the separators of a table in a name it may be taken for
-  // a header, where the whole line of before was none.
+  // With a table's separators in a name, the first line may read as a header, unlike the original
+  // line.
   if (!is_table && std::string_view(text).substr(0, text.find('\n')).find_first_of(",\t") !=
                        std::string_view::npos)
     return;

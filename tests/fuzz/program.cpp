@@ -13,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A folder that is removed when the program ends in peace.
+/// A folder that is removed when the program exits normally.
 class Folder {
  public:
   Folder() {

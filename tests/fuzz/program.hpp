@@ -1,6 +1,6 @@
 #pragma once
-/// What the fuzz targets share. A target is a file <name>_fuzz.cpp that defines try_input() and
-/// seeds().
+/// The common part of all fuzz targets. A target is a file <name>_fuzz.cpp that defines try_input()
+/// and seeds().
 
 #include <cstdint>
 #include <cstdio>
@@ -13,15 +13,15 @@
 
 namespace refrain::fuzz {
 
-/// Feeds one input to the parser and checks what must hold; anything that escapes, and any failed
-/// check, is a finding.
+/// Feeds one input to the parser and checks its invariants; an exception that escapes and a failed
+/// check are findings.
 void try_input(std::string_view input);
 
-/// Inputs to begin with: what the library's own writers make, and small texts by hand.
+/// Initial inputs: files of the library's own writers, and small texts.
 std::vector<std::string> seeds();
 
-/// A file of this program's own, on a file system in memory where there is one, that holds `text`.
-/// Returns its path, which is the same for the same name and ends with it.
+/// Writes `text` to a file of this process, in memory where possible. Returns its path, which ends
+/// with `name` and is the same for the same name.
 const std::string& file_with(const std::string& name, std::string_view text);
 
 /// The bytes of a file.
@@ -37,8 +37,8 @@ inline void require(bool holds, const char* what) {
   std::abort();
 }
 
-/// Runs parse(), which may refuse its file with a DataError that names it, and nothing else. True
-/// when it did not.
+/// Runs parse(); the only exception it may throw is a DataError that names its file. True when it
+/// throws nothing.
 template <class Parse>
 bool accepted(const std::string& path, Parse&& parse) {
   try {

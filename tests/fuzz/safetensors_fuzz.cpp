@@ -1,4 +1,4 @@
-/// Files of tensors: what is read, written and read again, is the same to the bit.
+/// Files of tensors: a file that is read, written and read again keeps its bits.
 
 #include <cstring>
 

@@ -1,5 +1,5 @@
-/// Rows of items, with and without users and targets: what is read, written in the same format and
-/// read again, is the same.
+/// Rows of items, with and without users and targets: rows that are read, written in the same
+/// format and read again stay the same.
 
 #include <array>
 
@@ -21,8 +21,8 @@ std::string items_of(const Sequences& sequences, std::int64_t row, char separato
   return text;
 }
 
-/// The rows as a file of this format; a byte order mark keeps one that an id begins with, and CRLF
-/// a CR that one ends with.
+/// The rows as a file of this format. The byte order mark and CRLF protect an id that begins with
+/// such a mark or ends with CR.
 std::string text_of(const TransferSequences& rows, Format format) {
   std::string text = "\xEF\xBB\xBF";
   for (std::int64_t row = 0; row < rows.source.rows.rows(); ++row) {

@@ -1,7 +1,6 @@
 #pragma once
-/// System calls that fail, are interrupted, or do less than they were asked to: the test program's
-/// own write(), pread(), fsync() and rename() stand before the C library's and pass on to the
-/// system.
+/// System calls that fail, are interrupted, or move fewer bytes than requested: the test program's
+/// own write(), pread(), fsync() and rename() replace the C library's and call the system.
 
 #include <cstddef>
 #include <cstdint>
@@ -11,8 +10,8 @@
 
 namespace refrain::test {
 
-/// While it lives, calls of this process for files other than the standard streams go wrong as it
-/// says. One at a time.
+/// During its lifetime, calls of this process for files other than the standard streams fail
+/// according to its plan. There is at most one object at a time.
 class SystemFaults {
  public:
   struct Plan {
@@ -32,8 +31,8 @@ class SystemFaults {
   SystemFaults(const SystemFaults&) = delete;
   SystemFaults& operator=(const SystemFaults&) = delete;
 
-  /// What was called, in order: "write", "pread", "fsync file", "fsync folder", "rename"; the same
-  /// call in a row once.
+  /// Names of the calls in order: "write", "pread", "fsync file", "fsync folder", "rename"; equal
+  /// calls in a row appear once.
   const std::vector<std::string>& calls() const noexcept { return calls_; }
 
   Plan plan;

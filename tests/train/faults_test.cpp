@@ -1,4 +1,4 @@
-/// A system that fails, or does less than it was asked to: errors, never damage.
+/// System calls that fail or move fewer bytes than requested cause errors, never damage.
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -161,7 +161,7 @@ TEST_CASE("reliability: a log that comes in small pieces, with signals between, 
   const std::string pipe = folder.path("pipe");
   REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
 
-  // A timer whose handler does not restart what it interrupts.
+  // A timer whose handler does not restart interrupted system calls.
   struct sigaction action = {};
   struct sigaction before = {};
   action.sa_handler = [](int) {};

@@ -98,7 +98,7 @@ TEST_CASE("safetensors: writes exactly these bytes", "[train][safetensors]") {
   CHECK(slurp(path) == file_bytes(header, std::string("\0\0\0\0\0\0\xF0\x3F\x02\x01\0\0", 12)));
 }
 
-TEST_CASE("safetensors: what is written is read back, and written again the same",
+TEST_CASE("safetensors: a file comes back, and is written again with the same bytes",
           "[train][safetensors]") {
   const ScratchFolder folder;
   const SafetensorsFile file = sample();
@@ -203,8 +203,9 @@ TEST_CASE("safetensors: malformed headers are refused with the reason", "[train]
         "expected __metadata__ to be an object, got string");
 }
 
-TEST_CASE("safetensors: whatever is cut off or flipped, reading ends well",
-          "[train][safetensors]") {
+TEST_CASE(
+    "safetensors: a truncated file or one with a flipped bit is refused or read, without a crash",
+    "[train][safetensors]") {
   const ScratchFolder folder;
   write_safetensors(folder.path("good"), sample());
   const std::string good = slurp(folder.path("good"));
@@ -223,7 +224,7 @@ TEST_CASE("safetensors: whatever is cut off or flipped, reading ends well",
   CHECK(refused > header_end / 2);
 }
 
-TEST_CASE("safetensors: what is no file is refused", "[train][safetensors]") {
+TEST_CASE("safetensors: a path that is not a regular file is refused", "[train][safetensors]") {
   const ScratchFolder folder;
   CHECK_THROWS_MATCHES(read_safetensors(folder.path("absent")), DataError,
                        message_contains("No such file"));
@@ -233,8 +234,7 @@ TEST_CASE("safetensors: what is no file is refused", "[train][safetensors]") {
                        message_contains("not a regular file"));
 }
 
-TEST_CASE("safetensors: a write that fails leaves the old file and nothing else",
-          "[train][safetensors]") {
+TEST_CASE("safetensors: a write that fails leaves only the old file", "[train][safetensors]") {
   const ScratchFolder folder;
   const std::string path = folder.path("model");
   write_safetensors(path, sample());
@@ -287,7 +287,7 @@ TEST_CASE("safetensors: a write that fails leaves the old file and nothing else"
   CHECK(names_in(folder.path("")) == std::vector<std::string>{"model"});
 }
 
-TEST_CASE("safetensors: what a killed process left behind is removed, and nothing else is",
+TEST_CASE("safetensors: a write removes the temporary file of a killed process, and only that",
           "[train][safetensors]") {
   const ScratchFolder folder;
   const std::string path = folder.path("model");
@@ -315,8 +315,7 @@ TEST_CASE("safetensors: what a killed process left behind is removed, and nothin
   CHECK_FALSE(std::filesystem::exists(folder.path("model.9.9.tmp")));
 }
 
-TEST_CASE("safetensors: many writers of one file each leave it whole, and nothing else",
-          "[train][safetensors]") {
+TEST_CASE("safetensors: many writers of one file leave one whole file", "[train][safetensors]") {
   const ScratchFolder folder;
   const std::string path = folder.path("model");
   std::vector<std::thread> writers;
