@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "kernels/causal_conv/conv_rows.cuh"
-#include "kernels/layer_norm/layer_norm.cuh"
 #include "kernels/simt.hpp"
+#include "kernels/tiling/register_row.cuh"
 #include "kernels/tiling/tiles.cuh"
 
 namespace refrain::kernels::cuda {

@@ -7,10 +7,10 @@
 #include <type_traits>
 
 #include "kernels/causal_conv/conv_rows.cuh"
-#include "kernels/layer_norm/layer_norm.cuh"
 #include "kernels/matmul/product_scratch.hpp"
 #include "kernels/scratch.hpp"
 #include "kernels/simt.hpp"
+#include "kernels/tiling/register_row.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

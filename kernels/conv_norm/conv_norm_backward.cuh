@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/layer_norm/normalize.cuh"
 #include "kernels/patch/patch_backward.cuh"
 #include "kernels/simt.hpp"
 
@@ -32,47 +33,33 @@ inline constexpr int norm_tile_warps = patch_threads / 32;
 /// channel, dh) for all rows of the tile and 32 items channels; outside the tensor dh is 0.
 template <class T, int items, class Keep>
 __device__ __forceinline__ void norm_tile(const NormInputGradient<T>& norm, Keep&& keep) {
+  using Row = WarpRow<T, 1, items>;
   constexpr int columns = 32 * items;
   REFRAIN_SHARED_ARRAY(T, parts, norm_tile_warps * columns);  // [warps][columns]
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * patch_rows;
-  const T size = static_cast<T>(norm.channels);
-  T gamma[items];
-  T beta[items];
-  T sums[3][items];
-  REFRAIN_UNROLL
-  for (int i = 0; i < items; ++i) {
-    const int c = 32 * i + simt::lane();
-    gamma[i] = c < norm.channels ? norm.gamma[c] : T{0};
-    beta[i] = c < norm.channels ? norm.beta[c] : T{0};
-    sums[0][i] = sums[1][i] = sums[2][i] = 0;
-  }
+  Row gamma;
+  Row beta;
+  gamma.load(norm.gamma, norm.channels);
+  beta.load(norm.beta, norm.channels);
+  T sums[3][items] = {};
   for (int r = simt::warp(); r < patch_rows; r += norm_tile_warps) {
     const bool valid = first + r < norm.rows;
     const std::int64_t at = (first + r) * norm.channels;
-    T g[items];
-    T n[items];
-    T mean = 0;
-    T along = 0;
-    REFRAIN_UNROLL
-    for (int i = 0; i < items; ++i) {
-      const int c = 32 * i + simt::lane();
-      const bool inside = valid && c < norm.channels;
-      n[i] = inside ? norm.normalized[at + c] : T{0};
-      const T dy = inside ? norm.dy[at + c] : T{0};
-      const T open = gamma[i] * n[i] + beta[i] > T{0} ? dy : T{0};
-      sums[0][i] += open * n[i];
+    Row g;
+    Row n;
+    g.load(norm.dy + at, valid ? norm.channels : 0);
+    n.load(norm.normalized + at, valid ? norm.channels : 0);
+    g.map([&](int i, int j, T dy) {
+      const T open = gamma.at[i][j] * n.at[i][j] + beta.at[i][j] > T{0} ? dy : T{0};
+      sums[0][i] += open * n.at[i][j];
       sums[1][i] += open;
-      g[i] = open * gamma[i];
-      mean += g[i];
-      along += g[i] * n[i];
-    }
-    mean = simt::warp_sum(mean) / size;
-    along = simt::warp_sum(along) / size;
-    const T inv_std = valid ? norm.inv_std[first + r] : T{0};
+      return open * gamma.at[i][j];
+    });
+    normalize_backward(g, n, valid ? norm.inv_std[first + r] : T{0}, norm.channels);
     REFRAIN_UNROLL
     for (int i = 0; i < items; ++i) {
       const int c = 32 * i + simt::lane();
-      const T dh = c < norm.channels ? inv_std * (g[i] - mean - n[i] * along) : T{0};
+      const T dh = c < norm.channels ? g.at[i][0] : T{0};
       sums[2][i] += dh;
       if (norm.dh != nullptr && valid && c < norm.channels) norm.dh[at + c] = dh;
       keep(r, c, dh);

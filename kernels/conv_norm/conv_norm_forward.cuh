@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/causal_conv/conv_tile.cuh"
+#include "kernels/layer_norm/normalize.cuh"
 #include "kernels/patch/patch_tile.cuh"
 #include "refrain/kernels/conv_norm.hpp"
 
@@ -58,7 +59,7 @@ __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads,
       x.load(conv.x + row * width, width);
       h.add(x);
     }
-    const T inv_std = h.normalize(width, tensors.epsilon);
+    const T inv_std = normalize(h, width, tensors.epsilon);
     if (tensors.normalized != nullptr) h.store(tensors.normalized + row * width, width);
     if (tensors.inv_std != nullptr && simt::lane() == 0) tensors.inv_std[row] = inv_std;
     Row gamma;

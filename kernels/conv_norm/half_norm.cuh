@@ -2,10 +2,9 @@
 /// Device templates of the residual half's end where products of the library made its beginning;
 /// formulas, grids and bytes: cuda_conv_norm_forward.cu.
 
-#include <cmath>
 #include <cstdint>
 
-#include "kernels/layer_norm/layer_norm.cuh"
+#include "kernels/layer_norm/normalize.cuh"
 #include "kernels/simt.hpp"
 
 namespace refrain::kernels::cuda {
@@ -46,7 +45,7 @@ __global__ void __launch_bounds__(norm_warps * 32)
   add(tensors.patched == nullptr ? nullptr : tensors.patched + at);
   add(tensors.up_bias);
   add(tensors.x == nullptr ? nullptr : tensors.x + at);
-  const float inv_std = h.normalize(width, tensors.epsilon);
+  const float inv_std = normalize(h, width, tensors.epsilon);
   if (tensors.normalized != nullptr) h.store(tensors.normalized + at, width);
   if (tensors.inv_std != nullptr && simt::lane() == 0) tensors.inv_std[row] = inv_std;
   REFRAIN_UNROLL
@@ -74,9 +73,7 @@ template <int warps>
 __global__ void __launch_bounds__(warps * 32)
     half_norm_wide(HalfNormTensors tensors, std::int64_t width) {
   REFRAIN_SHARED_ARRAY(float, scratch, warps);
-  constexpr int threads = warps * 32;
   const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * width;
-  const std::int64_t first = static_cast<std::int64_t>(threadIdx.x);
   const auto h = [&](std::int64_t c) {
     float sum = tensors.z[at + c];
     if (tensors.patched != nullptr) sum += tensors.patched[at + c];
@@ -84,25 +81,16 @@ __global__ void __launch_bounds__(warps * 32)
     if (tensors.x != nullptr) sum += tensors.x[at + c];
     return sum;
   };
-  float sum = 0;
-  for (std::int64_t c = first; c < width; c += threads) sum += h(c);
-  const float mean = simt::block_sum<warps>(sum, scratch) / static_cast<float>(width);
-  float squares = 0;
-  for (std::int64_t c = first; c < width; c += threads) {
-    const float centred = h(c) - mean;
-    squares += centred * centred;
-  }
-  const float variance = simt::block_sum<warps>(squares, scratch) / static_cast<float>(width);
-  const float inv_std = 1.0F / std::sqrt(variance + tensors.epsilon);
-  if (tensors.inv_std != nullptr && threadIdx.x == 0) tensors.inv_std[blockIdx.x] = inv_std;
-  for (std::int64_t c = first; c < width; c += threads) {
-    const float normalized = (h(c) - mean) * inv_std;
+  const RowMoments<float> moments = block_moments<warps>(width, tensors.epsilon, scratch, h);
+  if (tensors.inv_std != nullptr && threadIdx.x == 0) tensors.inv_std[blockIdx.x] = moments.inv_std;
+  for_row_elements<warps>(width, [&](std::int64_t c) {
+    const float normalized = moments.normalized(h(c));
     if (tensors.normalized != nullptr) tensors.normalized[at + c] = normalized;
     const float scaled = tensors.gamma[c] * normalized + tensors.beta[c];
     float y = scaled < 0.0F ? 0.0F : scaled;
     if (tensors.residual != nullptr) y += tensors.residual[at + c];
     tensors.y[at + c] = y;
-  }
+  });
 }
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -2,9 +2,9 @@
 /// What half a residual block does to single rows, forwards and backwards: shared by all steps and
 /// by chosen steps.
 
-#include <cmath>
 #include <optional>
 
+#include "kernels/layer_norm/normalize.hpp"
 #include "kernels/patch/patch_tile.hpp"
 #include "refrain/kernels/conv_norm.hpp"
 
@@ -22,27 +22,18 @@ struct RowEnds {
 /// relu(gamma * normalized + beta) (+ residual) of one row h.
 template <class T, class Args>
 void normalize_row(const Args& args, std::int64_t channels, const T* h, const RowEnds<T>& ends) {
-  const T size = static_cast<T>(channels);
-  const T mean =
-      sum_lanes<T>(channels, [&]<class L>(L, std::int64_t c) { return L::load(h + c); }) / size;
-  const T variance = sum_lanes<T>(channels,
-                                  [&]<class L>(L, std::int64_t c) {
-                                    const typename L::Vector centred = L::load(h + c) - mean;
-                                    return centred * centred;
-                                  }) /
-                     size;
-  const T inv_std = 1 / std::sqrt(variance + static_cast<T>(args.epsilon));
+  const RowMoments<T> moments(h, channels, static_cast<T>(args.epsilon));
   const T* const gamma = args.gamma.template as<T>();
   const T* const beta = args.beta.template as<T>();
   for_lanes<T>(channels, [&]<class L>(L, std::int64_t c) {
-    const typename L::Vector n = (L::load(h + c) - mean) * inv_std;
+    const typename L::Vector n = moments.normalized(L::load(h + c));
     if (ends.normalized != nullptr) L::store(ends.normalized + c, n);
     const typename L::Vector scaled = L::load(gamma + c) * n + L::load(beta + c);
     typename L::Vector out = scaled < 0 ? L::broadcast(0) : scaled;
     if (ends.residual != nullptr) out += L::load(ends.residual + c);
     L::store(ends.y + c, out);
   });
-  if (ends.inv_std != nullptr) *ends.inv_std = inv_std;
+  if (ends.inv_std != nullptr) *ends.inv_std = moments.inv_std;
 }
 
 /// Row `row` of a tensor, or null when there is none.
@@ -75,32 +66,21 @@ void normalize_row_backward(const Args& args, std::int64_t row, std::int64_t cha
   const T* const beta = args.beta.template as<T>();
   const T* const n = args.normalized.template as<T>() + row * channels;
   const T* const dy = args.dy.template as<T>() + row * channels;
-  const T inv_std = args.inv_std.template as<T>()[row];
-  const T size = static_cast<T>(channels);
-  const T mean = sum_lanes<T>(channels,
-                              [&]<class L>(L, std::int64_t c) {
-                                using Vector = typename L::Vector;
-                                const Vector scale = L::load(gamma + c);
-                                const Vector unit = L::load(n + c);
-                                const Vector open = scale * unit + L::load(beta + c) > 0
-                                                        ? L::load(dy + c)
-                                                        : L::broadcast(0);
-                                if (dgamma != nullptr) {
-                                  L::store(dgamma + c, L::load(dgamma + c) + open * unit);
-                                  L::store(dbeta + c, L::load(dbeta + c) + open);
-                                }
-                                const Vector g = open * scale;
-                                L::store(dh + c, g);
-                                return g;
-                              }) /
-                 size;
-  const T along =
-      sum_lanes<T>(channels,
-                   [&]<class L>(L, std::int64_t c) { return L::load(dh + c) * L::load(n + c); }) /
-      size;
-  for_lanes<T>(channels, [&]<class L>(L, std::int64_t c) {
-    L::store(dh + c, inv_std * (L::load(dh + c) - mean - L::load(n + c) * along));
-  });
+  const auto first = [&]<class L>(L, std::int64_t c) {
+    using Vector = typename L::Vector;
+    const Vector scale = L::load(gamma + c);
+    const Vector unit = L::load(n + c);
+    const Vector open = scale * unit + L::load(beta + c) > 0 ? L::load(dy + c) : L::broadcast(0);
+    if (dgamma != nullptr) {
+      L::store(dgamma + c, L::load(dgamma + c) + open * unit);
+      L::store(dbeta + c, L::load(dbeta + c) + open);
+    }
+    const Vector g = open * scale;
+    L::store(dh + c, g);
+    return g;
+  };
+  const auto again = [dh]<class L>(L, std::int64_t c) { return L::load(dh + c); };
+  normalize_backward(n, args.inv_std.template as<T>()[row], channels, first, again, dh);
 }
 
 /// The backward pass above the convolution, row by row: dh through ReLU and normalization, dm

@@ -5,9 +5,8 @@
 // A task takes a run of rows; one row stays in the first-level cache for its three passes. Each
 // block of rows keeps its own column sums in the scratch memory.
 
-#include <cmath>
-
 #include "kernels/kernel.hpp"
+#include "kernels/layer_norm/normalize.hpp"
 #include "kernels/simd.hpp"
 #include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
@@ -16,65 +15,26 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// Mean and 1 / sqrt(var + epsilon) of one row, the variance from the centred values.
-template <class T>
-struct Moments {
-  Moments(const T* x, std::int64_t width, T epsilon) {
-    const T count = static_cast<T>(width);
-    mean = sum_lanes<T>(width, [&]<class L>(L, std::int64_t c) { return L::load(x + c); }) / count;
-    const T squares = sum_lanes<T>(width, [&]<class L>(L, std::int64_t c) {
-      const auto centred = L::load(x + c) - mean;
-      return centred * centred;
-    });
-    inv_std = T{1} / std::sqrt(squares / count + epsilon);
-  }
-
-  T mean;
-  T inv_std;
-};
-
 template <class T>
 void forward(const LayerNormForward& args) {
   const std::int64_t width = args.x.shape[-1];
-  const T* __restrict gamma = args.gamma.as<T>();
-  const T* __restrict beta = args.beta.as<T>();
-  parallel_for(args.x.shape.rows(), rows_per_task(width),
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t row = begin; row < end; ++row) {
-                   const T* __restrict x = args.x.as<T>() + row * width;
-                   T* __restrict y = args.y.as<T>() + row * width;
-                   const auto [mean, inv_std] = Moments<T>(x, width, static_cast<T>(args.epsilon));
-                   if (args.inv_std) args.inv_std.as<T>()[row] = inv_std;
-                   if (args.normalized) {
-                     T* __restrict normalized = args.normalized.as<T>() + row * width;
-                     for (std::int64_t c = 0; c < width; ++c) {
-                       normalized[c] = (x[c] - mean) * inv_std;
-                       y[c] = gamma[c] * normalized[c] + beta[c];
-                     }
-                   } else {
-                     for (std::int64_t c = 0; c < width; ++c)
-                       y[c] = gamma[c] * ((x[c] - mean) * inv_std) + beta[c];
-                   }
-                 }
-               });
-}
-
-template <class T>
-void backward_row(const T* __restrict gamma, const T* __restrict normalized, const T* __restrict dy,
-                  T inv_std, std::int64_t width, T* __restrict dx) {
-  const T count = static_cast<T>(width);
-  const T mean =
-      sum_lanes<T>(
-          width, [&]<class L>(L, std::int64_t c) { return L::load(dy + c) * L::load(gamma + c); }) /
-      count;
-  const T slope =
-      sum_lanes<T>(width,
-                   [&]<class L>(L, std::int64_t c) {
-                     return L::load(dy + c) * L::load(gamma + c) * L::load(normalized + c);
-                   }) /
-      count;
-  for (std::int64_t c = 0; c < width; ++c)
-    dx[c] = inv_std * (dy[c] * gamma[c] - mean - normalized[c] * slope);
+  const T* const gamma = args.gamma.as<T>();
+  const T* const beta = args.beta.as<T>();
+  parallel_for(
+      args.x.shape.rows(), rows_per_task(width), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t row = begin; row < end; ++row) {
+          const T* const x = args.x.as<T>() + row * width;
+          T* const y = args.y.as<T>() + row * width;
+          T* const normalized = args.normalized ? args.normalized.as<T>() + row * width : nullptr;
+          const RowMoments<T> moments(x, width, static_cast<T>(args.epsilon));
+          if (args.inv_std) args.inv_std.as<T>()[row] = moments.inv_std;
+          for_lanes<T>(width, [&]<class L>(L, std::int64_t c) {
+            const typename L::Vector n = moments.normalized(L::load(x + c));
+            if (normalized != nullptr) L::store(normalized + c, n);
+            L::store(y + c, L::load(gamma + c) * n + L::load(beta + c));
+          });
+        }
+      });
 }
 
 template <class T>
@@ -93,8 +53,11 @@ void backward(const LayerNormBackward& args, Scratch& scratch) {
       const T* __restrict normalized = args.normalized.as<T>() + row * width;
       const T* __restrict dy = args.dy.as<T>() + row * width;
       if (args.dx) {
-        backward_row(args.gamma.as<T>(), normalized, dy, args.inv_std.as<T>()[row], width,
-                     args.dx.as<T>() + row * width);
+        const auto g = [gamma = args.gamma.as<T>(), dy]<class L>(L, std::int64_t c) {
+          return L::load(dy + c) * L::load(gamma + c);
+        };
+        normalize_backward(normalized, args.inv_std.as<T>()[row], width, g, g,
+                           args.dx.as<T>() + row * width);
       }
       if (!want_sums) continue;
       for (std::int64_t c = 0; c < width; ++c) {

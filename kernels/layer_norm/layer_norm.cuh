@@ -1,109 +1,13 @@
 #pragma once
 /// Device templates of layer normalization; formulas, grids and bytes: cuda_layer_norm.cu.
 
-#include <cmath>
 #include <cstdint>
 
+#include "kernels/layer_norm/normalize.cuh"
 #include "kernels/simt.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
-
-inline constexpr int norm_warps = 4;       // of a block whose warps take a row each
-inline constexpr int wide_norm_warps = 8;  // of a block that takes one row
-
-/// A row in the registers of a warp: lane l holds elements n (32 i + l) .. + n of it, i < items;
-/// zeros past its end.
-template <class T, int n, int items>
-struct WarpRow {
-  T at[items][n];
-
-  __device__ __forceinline__ static std::int64_t column(int i) {
-    return static_cast<std::int64_t>(n) * (32 * i + simt::lane());
-  }
-
-  __device__ __forceinline__ void load(const T* row, std::int64_t width) {
-    REFRAIN_UNROLL
-    for (int i = 0; i < items; ++i) {
-      if (column(i) < width) {
-        simt::load_group(row + column(i), at[i]);
-      } else {
-        REFRAIN_UNROLL
-        for (int j = 0; j < n; ++j) at[i][j] = 0;
-      }
-    }
-  }
-
-  __device__ __forceinline__ void store(T* row, std::int64_t width) const {
-    REFRAIN_UNROLL
-    for (int i = 0; i < items; ++i) {
-      if (column(i) < width) simt::store_group(row + column(i), at[i]);
-    }
-  }
-
-  /// Replaces element (i, j) by function(i, j, element).
-  template <class Function>
-  __device__ __forceinline__ void map(const Function& function) {
-    REFRAIN_UNROLL
-    for (int i = 0; i < items; ++i) {
-      REFRAIN_UNROLL
-      for (int j = 0; j < n; ++j) at[i][j] = function(i, j, at[i][j]);
-    }
-  }
-  __device__ __forceinline__ void add(const WarpRow& other) {
-    map([&](int i, int j, T value) { return value + other.at[i][j]; });
-  }
-
-  /// Subtracts the mean of the row's `width` elements and multiplies by 1 / sqrt(variance +
-  /// epsilon), which is returned. All lanes call it; what lies past the row's end is of no use
-  /// afterwards.
-  __device__ __forceinline__ T normalize(std::int64_t width, T epsilon) {
-    T sum = 0;
-    REFRAIN_UNROLL
-    for (int i = 0; i < items; ++i) {
-      REFRAIN_UNROLL
-      for (int j = 0; j < n; ++j) sum += at[i][j];
-    }
-    const T mean = simt::warp_sum(sum) / static_cast<T>(width);
-    T squares = 0;
-    REFRAIN_UNROLL
-    for (int i = 0; i < items; ++i) {
-      REFRAIN_UNROLL
-      for (int j = 0; j < n; ++j) {
-        at[i][j] -= mean;
-        if (column(i) < width) squares += at[i][j] * at[i][j];
-      }
-    }
-    const T inv_std = T{1} / std::sqrt(simt::warp_sum(squares) / static_cast<T>(width) + epsilon);
-    REFRAIN_UNROLL
-    for (int i = 0; i < items; ++i) {
-      REFRAIN_UNROLL
-      for (int j = 0; j < n; ++j) at[i][j] *= inv_std;
-    }
-    return inv_std;
-  }
-};
-
-/// Calls visit.template operator()<n, items>() with the smallest register row of at most `most`
-/// groups per lane that holds `width`; returns false, having called nothing, when none does.
-template <class T, int most, class Visit>
-bool for_register_row(std::int64_t width, bool aligned, Visit&& visit) {
-  constexpr int pack = simt::Pack<T>::count;
-  const auto pick = [&]<int n>() {
-    const auto fits = [&]<int items>() {
-      if (width > 32 * n * items) return false;
-      visit.template operator()<n, items>();
-      return true;
-    };
-    if (fits.template operator()<1>() || fits.template operator()<2>() ||
-        fits.template operator()<4>())
-      return true;
-    if constexpr (most >= 8) return fits.template operator()<8>();
-    return false;
-  };
-  return aligned && width % pack == 0 ? pick.template operator()<pack>()
-                                      : pick.template operator()<1>();
-}
 
 template <class T>
 struct LayerNormTensors {
@@ -125,7 +29,7 @@ __global__ void __launch_bounds__(norm_warps * 32)
   if (row >= rows) return;  // the whole warp
   Row x;
   x.load(tensors.x + row * width, width);
-  const T inv_std = x.normalize(width, epsilon);
+  const T inv_std = normalize(x, width, epsilon);
   if (tensors.normalized != nullptr) x.store(tensors.normalized + row * width, width);
   if (tensors.inv_std != nullptr && simt::lane() == 0) tensors.inv_std[row] = inv_std;
   REFRAIN_UNROLL
@@ -147,23 +51,16 @@ template <class T>
 __global__ void __launch_bounds__(wide_norm_warps * 32)
     layer_norm_wide(LayerNormTensors<T> tensors, std::int64_t width, T epsilon) {
   REFRAIN_SHARED_ARRAY(T, scratch, wide_norm_warps);
-  constexpr int threads = wide_norm_warps * 32;
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x);
-  const std::int64_t first = static_cast<std::int64_t>(threadIdx.x);
   const T* const x = tensors.x + row * width;
-  T sum = 0;
-  for (std::int64_t c = first; c < width; c += threads) sum += x[c];
-  const T mean = simt::block_sum<wide_norm_warps>(sum, scratch) / static_cast<T>(width);
-  T squares = 0;
-  for (std::int64_t c = first; c < width; c += threads) squares += (x[c] - mean) * (x[c] - mean);
-  const T variance = simt::block_sum<wide_norm_warps>(squares, scratch) / static_cast<T>(width);
-  const T inv_std = T{1} / std::sqrt(variance + epsilon);
-  if (tensors.inv_std != nullptr && threadIdx.x == 0) tensors.inv_std[row] = inv_std;
-  for (std::int64_t c = first; c < width; c += threads) {
-    const T normalized = (x[c] - mean) * inv_std;
+  const RowMoments<T> moments =
+      block_moments<wide_norm_warps>(width, epsilon, scratch, [&](std::int64_t c) { return x[c]; });
+  if (tensors.inv_std != nullptr && threadIdx.x == 0) tensors.inv_std[row] = moments.inv_std;
+  for_row_elements<wide_norm_warps>(width, [&](std::int64_t c) {
+    const T normalized = moments.normalized(x[c]);
     if (tensors.normalized != nullptr) tensors.normalized[row * width + c] = normalized;
     tensors.y[row * width + c] = tensors.gamma[c] * normalized + tensors.beta[c];
-  }
+  });
 }
 
 template <class T>
@@ -204,29 +101,11 @@ __global__ void __launch_bounds__(norm_warps * 32)
     Row normalized;
     dy.load(tensors.dy + row * width, width);
     normalized.load(tensors.normalized + row * width, width);
-    T mean = 0;
-    T slope = 0;
-    REFRAIN_UNROLL
-    for (int i = 0; i < items; ++i) {
-      REFRAIN_UNROLL
-      for (int j = 0; j < n; ++j) {
-        dgamma.at[i][j] += dy.at[i][j] * normalized.at[i][j];
-        dbeta.at[i][j] += dy.at[i][j];
-        dy.at[i][j] *= gamma.at[i][j];
-        mean += dy.at[i][j];
-        slope += dy.at[i][j] * normalized.at[i][j];
-      }
-    }
+    dgamma.map([&](int i, int j, T sum) { return sum + dy.at[i][j] * normalized.at[i][j]; });
+    dbeta.add(dy);
     if (tensors.dx == nullptr) continue;
-    mean = simt::warp_sum(mean) / static_cast<T>(width);
-    slope = simt::warp_sum(slope) / static_cast<T>(width);
-    const T inv_std = tensors.inv_std[row];
-    REFRAIN_UNROLL
-    for (int i = 0; i < items; ++i) {
-      REFRAIN_UNROLL
-      for (int j = 0; j < n; ++j)
-        dy.at[i][j] = inv_std * (dy.at[i][j] - mean - normalized.at[i][j] * slope);
-    }
+    dy.map([&](int i, int j, T value) { return value * gamma.at[i][j]; });
+    normalize_backward(dy, normalized, tensors.inv_std[row], width);
     dy.store(tensors.dx + row * width, width);
   }
   const auto add_up = [&](const Row& own, T* to) {
@@ -251,24 +130,22 @@ template <class T>
 __global__ void __launch_bounds__(wide_norm_warps * 32)
     layer_norm_gradient_wide(LayerNormGradients<T> tensors, std::int64_t width) {
   REFRAIN_SHARED_ARRAY(T, scratch, wide_norm_warps);
-  constexpr int threads = wide_norm_warps * 32;
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x);
-  const std::int64_t first = static_cast<std::int64_t>(threadIdx.x);
   const T* const dy = tensors.dy + row * width;
   const T* const normalized = tensors.normalized + row * width;
   T mean = 0;
-  T slope = 0;
-  for (std::int64_t c = first; c < width; c += threads) {
-    const T scaled = dy[c] * tensors.gamma[c];
-    mean += scaled;
-    slope += scaled * normalized[c];
-  }
+  T along = 0;
+  for_row_elements<wide_norm_warps>(width, [&](std::int64_t c) {
+    const T g = dy[c] * tensors.gamma[c];
+    mean += g;
+    along += g * normalized[c];
+  });
   mean = simt::block_sum<wide_norm_warps>(mean, scratch) / static_cast<T>(width);
-  slope = simt::block_sum<wide_norm_warps>(slope, scratch) / static_cast<T>(width);
-  for (std::int64_t c = first; c < width; c += threads) {
+  along = simt::block_sum<wide_norm_warps>(along, scratch) / static_cast<T>(width);
+  for_row_elements<wide_norm_warps>(width, [&](std::int64_t c) {
     tensors.dx[row * width + c] =
-        tensors.inv_std[row] * (dy[c] * tensors.gamma[c] - mean - normalized[c] * slope);
-  }
+        tensors.inv_std[row] * (dy[c] * tensors.gamma[c] - mean - normalized[c] * along);
+  });
 }
 
 /// Terms of dgamma and dbeta for sum_columns.
