@@ -17,11 +17,11 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 /// How many channels a convolution may have in f32 before it goes to the library: up to there one
 /// launch of our own has less to move.
-inline constexpr std::int64_t most_tile_channels = 64;
+inline constexpr std::int64_t max_tile_channels = 64;
 
 template <class T>
 constexpr bool goes_to_library(std::int64_t in, std::int64_t out) {
-  return std::is_same_v<T, float> && std::max(in, out) > most_tile_channels;
+  return std::is_same_v<T, float> && std::max(in, out) > max_tile_channels;
 }
 
 // ---- kernels ----

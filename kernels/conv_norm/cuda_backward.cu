@@ -2,25 +2,24 @@
 //   y = relu(gamma * normalized + beta),  normalized = (h - mean(h)) * inv_std
 //   h = conv(x), patch(conv(x)) (serial) or conv(x) + patch(x) (parallel)
 // With open = dy where the ReLU was open, else 0:
-//   dgamma = sum_rows open * normalized,  dbeta = sum_rows open,  g = gamma * open
-//   dh = inv_std * (g - mean(g) - normalized * mean(g * normalized)),  dm = (dh up^T) * gelu'(bottleneck)
-//   dz, the gradient of the convolution's output: dh, or dh + dm down^T (serial);  dbias = sum_rows dz
-//   dx = conv^T(dz) (+ dh + dm down^T, parallel);  dw from dz as in cuda_conv_backward.cu
-//   the patch's weights as in cuda_backward.cu, from dh and dm
+//   dgamma = sum over rows of open * normalized,  dbeta = sum over rows of open,  g = gamma * open
+//   dh = inv_std * (g - mean(g) - normalized * mean(g * normalized))
+//   dm = (dh up^T) * gelu'(bottleneck)
+//   dz, the gradient of the convolution's output: dh, or dh + dm down^T (serial)
+//   dbias = sum over rows of dz
+//   dx = conv^T(dz) (+ dh + dm down^T, parallel)
+//   dw from dz as in causal_conv/cuda_conv_backward.cu
+//   the patch's weights from dh and dm as in patch/cuda_backward.cu
 // Shapes: x, dy, dx, normalized, h, dh, dz [B,T,C]; inv_std [B,T]; w, dw [K,C,C]; bottleneck, dm
 // [B,T,D]; P = B T rows.
 //
-// First launch, C up to 256: a block of 128 threads takes 16 rows; a warp keeps a row in registers
-// and reads dy and normalized once for dh, dgamma, dbeta and the sum of dh. With a patch, f32 with
-// C and D multiples of 4 up to 64 and 16-byte addresses, dh also stays in shared memory, and the
-// same launch makes dm and dz (PatchGradientTile); else patch_input_gradient does. C beyond 256:
-// `open` is written, and layer_norm_backward takes it, in rows of any length.
-// Then dx in one launch, a parallel patch's part included, and the sums over rows. f32 of more than
-// 64 channels: dx, dw and that part by products of the library (cuda_product_conv.cu).
-// What is not wanted is not computed, and nothing is read or kept for it: with frozen weights of
-// the convolution x is not touched. FLOPs 2 K C^2 P for each of dx and dw, 4 C D P for dm and dz.
-// Moved: up to (6 C + 2 D) P elements; dz comes once per 64 channels of dx and of dw from the
-// cache. Limit: the first launch memory, the products arithmetic.
+// Two choices (Paths): how dh is made of dy, and how dz goes on to dx and dw. The gradient of a
+// patch that the first launch does not make follows by patch_input_gradient; the sums over rows and
+// the patch's weights come last.
+// Gradients that are not requested are not computed, and nothing is read or kept for them: with
+// frozen weights of the convolution x is not touched. FLOPs 2 K C^2 P for each of dx and dw, 4 C D
+// P for dm and dz. Moved: up to (6 C + 2 D) P elements; dz comes once per 64 channels of dx and of
+// dw from the cache. Limit: the first launch memory, the products arithmetic.
 
 #include "kernels/causal_conv/product_conv.cuh"
 #include "kernels/conv_norm/conv_norm_backward.cuh"
@@ -34,14 +33,14 @@ inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
 constexpr const char* name = ConvNormBackward::name;
-constexpr std::int64_t most_norm_channels = 256;  // of norm_tile
+constexpr std::int64_t max_norm_channels = 256;  // of norm_tile
 
-/// What the gradients asked for make necessary.
+/// What the requested gradients need.
 struct Needs {
   bool serial, parallel;
-  bool below;  ///< a gradient of the convolution's
+  bool below;  ///< a gradient below h: of x, of the convolution's weights or of its bias
   bool down;   ///< a gradient that is made of dm
-  bool up;     ///< up's
+  bool up;     ///< the gradient of up
   bool dm;
   /// where the sum of dh goes: to the bias of what was added last to make h, or of both
   MutableView h_sum;
@@ -62,120 +61,191 @@ struct Needs {
   }
 };
 
-/// How they are made, and the scratch memory.
-template <class T>
-struct Plan {
-  std::int64_t rows, channels;
-  bool wide;                    ///< rows too long for norm_tile
-  bool tile;                    ///< dm and dz are made by the first launch
-  T* open = nullptr;            ///< [P,C], of wide rows
-  T* dh = nullptr;              ///< [P,C], where a launch after the first reads it
-  T* dz = nullptr;              ///< [P,C]; dh itself unless a serial patch lies between
-  T* norm_sums = nullptr;       ///< [blocks,3,C]
-  T* parts = nullptr;           ///< of the sums over rows, which follow one another
-  MutableView library{};        ///< scratch memory of the library's products
-  ProductConvolution products;  ///< dx and dw of many channels
-  PatchInputGradient<T> patch{};
-  PatchWeightGradient<T> patch_weights;
+/// How dh is made of dy.
+enum class NormPath : std::uint8_t {
+  with_patch,     ///< in registers, and on through the patch: dh, dm and dz by one launch
+  register_rows,  ///< in registers: dh by one launch
+  any_width,      ///< `open` by one launch, which layer_norm_backward takes
+};
 
-  Plan(const ConvNormBackward& args, const Needs& needs, Scratch& scratch)
-      : rows(args.dy.shape[0] * args.dy.shape[1]),
-        channels(args.dy.shape[2]),
-        wide(channels > most_norm_channels) {
-    if (needs.patched()) {
-      patch = {.up = args.patch.up.as<T>(),
-               .down = args.patch.down.as<T>(),
-               .bottleneck = args.bottleneck.as<T>(),
-               .dm = nullptr,
-               .active = nullptr,
-               .dx = nullptr,
-               .rows = rows,
-               .channels = channels,
-               .width = args.patch.down.shape[1]};
-    }
-    tile = needs.dm && !wide && fits_patch_tile(patch);
-    const bool apart = needs.dm && !tile;
+/// How dx and dw are made of dz.
+enum class ConvPath : std::uint8_t {
+  tiles,     ///< one launch for dx, a parallel patch's part included, and one or two for dw
+  products,  ///< products of the library (ProductConvolution)
+};
+
+struct Paths {
+  NormPath norm;
+  ConvPath conv;
+};
+
+/// The patch's side of the half; the outputs are null.
+template <class T>
+PatchInputGradient<T> patch_of(const ConvNormBackward& args) {
+  return {.up = args.patch.up.as<T>(),
+          .down = args.patch.down.as<T>(),
+          .bottleneck = args.bottleneck.as<T>(),
+          .dm = nullptr,
+          .active = nullptr,
+          .dx = nullptr,
+          .rows = args.dy.shape[0] * args.dy.shape[1],
+          .channels = args.dy.shape[2],
+          .width = args.patch.down.shape[1]};
+}
+
+/// Norm: a warp keeps a row of up to 256 channels in registers and reads dy and normalized once for
+/// dh, dgamma, dbeta and the sum of dh; longer rows do not fit. With a small patch (f32, C and D
+/// multiples of 4 up to 64, 16-byte addresses) dh also stays in shared memory for both products of
+/// the patch; with a larger one the products of the library are faster.
+/// Convolution: f32 products of more than 64 channels are faster in the library than in our tiles.
+template <class T>
+Paths paths_of(const ConvNormBackward& args, const Needs& needs) {
+  const std::int64_t channels = args.dy.shape[2];
+  const ConvPath conv =
+      goes_to_library<T>(channels, channels) ? ConvPath::products : ConvPath::tiles;
+  if (channels > max_norm_channels) return {NormPath::any_width, conv};
+  const bool with_patch = needs.dm && fits_patch_tile(patch_of<T>(args));
+  return {with_patch ? NormPath::with_patch : NormPath::register_rows, conv};
+}
+
+/// The tensors between the launches, and the patch's gradients. Null: no launch reads it.
+template <class T>
+struct Half {
+  const ConvNormBackward& args;
+  Needs needs;
+  Paths paths;
+  std::int64_t rows, channels;
+  T* dh = nullptr;        ///< [P,C], where a launch after the norm's reads it
+  T* dz = nullptr;        ///< [P,C]; dh itself unless a serial patch lies between
+  MutableView library{};  ///< scratch memory of the library's products
+  PatchInputGradient<T> patch{};
+  PatchWeightGradient<T> patch_weights{};
+
+  Half(const ConvNormBackward& given, const Needs& needed, Scratch& scratch)
+      : args(given),
+        needs(needed),
+        paths(paths_of<T>(given, needed)),
+        rows(given.dy.shape[0] * given.dy.shape[1]),
+        channels(given.dy.shape[2]) {
+    const bool patch_follows = needs.dm && paths.norm != NormPath::with_patch;
     const bool of_conv = args.dx || args.dw;
-    if (apart || needs.up || (!needs.serial && of_conv) || (wide && needs.h_sum))
+    if (patch_follows || needs.up || (!needs.serial && of_conv) ||
+        (paths.norm == NormPath::any_width && needs.h_sum))
       dh = scratch.take<T>(rows * channels);
-    dz = dh;
-    if (needs.serial && needs.below) dz = patch.dx = scratch.take<T>(rows * channels);
-    if (needs.dm && (apart || needs.down || needs.parallel))
+    const bool patch_between = needs.serial && needs.below;
+    dz = patch_between ? scratch.take<T>(rows * channels) : dh;
+    if (needs.patched()) patch = patch_of<T>(args);
+    if (patch_between) patch.dx = dz;
+    if (needs.dm && (patch_follows || needs.down || needs.parallel))
       patch.dm = scratch.take<T>(rows * patch.width);
-    const bool by_library = of_conv && goes_to_library<T>(channels, channels);
-    if (by_library || (std::is_same_v<T, float> && apart) ||
-        PatchWeightGradient<T>::needs_library(args.dpatch, channels, patch.width)) {
+    if ((of_conv && paths.conv == ConvPath::products) ||
+        (std::is_same_v<T, float> && patch_follows) ||
+        PatchWeightGradient<T>::needs_library(args.dpatch, channels, patch.width))
       library = take_product_scratch(scratch);
-    }
-    if (by_library) {
-      products = {name,
-                  {args.dy.shape[0], args.dy.shape[1], channels, channels, args.w.shape[0],
-                   args.dilation, args.padding},
-                  args.max_gathered_bytes,
-                  library,
-                  scratch};
-    }
-    std::int64_t most_parts = 0;
-    if (args.dw && !by_library) most_parts = outer_parts(rows, channels, channels, args.w.shape[0]);
-    if ((args.dbias && needs.serial) || (wide && needs.h_sum)) {
-      most_parts = std::max(most_parts, column_parts(rows, channels, 1));
-    }
-    if (wide) {
-      open = scratch.take<T>(rows * channels);
-    } else if (args.dgamma || args.dbeta || needs.h_sum) {
-      norm_sums = scratch.take<T>(blocks() * 3 * channels);
-      most_parts = std::max(most_parts, column_parts(blocks(), channels, 3));
-    }
-    if (most_parts > 0) parts = scratch.take<T>(most_parts);
     if (!needs.patched()) return;
     PatchGradients weights = args.dpatch;
     weights.up_bias = {};  // by h_sum
     patch_weights = PatchWeightGradient<T>(weights, rows, channels, patch.width, library, scratch);
-    if (tile) patch.active = patch_weights.active();
+    if (paths.norm == NormPath::with_patch) patch.active = patch_weights.active();
   }
 
-  std::int64_t blocks() const { return (rows + patch_rows - 1) / patch_rows; }
+  NormInputGradient<T> norm() const {
+    return {.dy = args.dy.as<T>(),
+            .normalized = args.normalized.as<T>(),
+            .inv_std = args.inv_std.as<T>(),
+            .gamma = args.gamma.as<T>(),
+            .beta = args.beta.as<T>(),
+            .dh = dh,
+            .sums = nullptr,
+            .rows = rows,
+            .channels = channels};
+  }
 
-  /// The normalization's gradients from `open`.
-  LayerNormBackward of_wide_rows(const ConvNormBackward& args) const {
-    const Shape shape{rows, channels};
-    return {.gamma = args.gamma,
-            .normalized = args.normalized,
-            .inv_std = args.inv_std,
-            .dy = {open, shape, dtype_of<T>, Device::cuda},
-            .dx = {dh, shape, dtype_of<T>, Device::cuda},
-            .dgamma = args.dgamma,
-            .dbeta = args.dbeta};
+  /// out = the sum over rows of x [P,C].
+  void sum_rows_of(const T* x, const MutableView& out, Scratch& scratch) const {
+    T* const parts = scratch.take<T>(column_parts(rows, channels, 1));
+    if (!scratch.is_counting()) bias_gradient(name, x, rows, channels, out.as<T>(), parts);
   }
 };
 
-/// dh, with its sums, and in the same launch what PatchGradientTile takes.
+// ---- dh, dgamma, dbeta and the sum of dh ----
+
+/// NormPath::register_rows and with_patch. A block of 128 threads takes 16 rows; the blocks' sums
+/// are added by sum_columns.
 template <class T>
-void launch_norm(const NormInputGradient<T>& norm, const Plan<T>& plan) {
+void norm_in_registers(const Half<T>& half, Scratch& scratch) {
+  const ConvNormBackward& args = half.args;
+  const Needs& needs = half.needs;
+  const std::int64_t blocks = (half.rows + patch_rows - 1) / patch_rows;
+  const std::int64_t channels = half.channels;
+  NormInputGradient<T> norm = half.norm();
+  T* parts = nullptr;
+  const bool wants_sums = args.dgamma || args.dbeta || needs.h_sum;
+  if (wants_sums) {
+    norm.sums = scratch.take<T>(blocks * 3 * channels);
+    parts = scratch.take<T>(column_parts(blocks, channels, 3));
+  }
+  if (scratch.is_counting()) return;
   const auto start = [&]<int items>() {
     simt::Launch how{
         .name = name, .grid = simt::blocks_for(norm.rows, patch_rows), .block = patch_threads};
-    if (!plan.tile) {
+    if (half.paths.norm == NormPath::register_rows) {
       simt::launch(how, norm_input_gradient<T, items>, norm);
-    } else if constexpr (std::is_same_v<T, float> && 32 * items <= most_patch_channels) {
+    } else if constexpr (std::is_same_v<T, float> && 32 * items <= max_patch_channels) {
       for_math_mode<float>([&]<MathMode mode>() {
-        how.shared_bytes = PatchGradientTile<mode>::shared_bytes(plan.patch);
-        simt::launch(how, norm_patch_input_gradient<mode, items>, norm, plan.patch);
+        how.shared_bytes = PatchGradientTile<mode>::shared_bytes(half.patch);
+        simt::launch(how, norm_patch_input_gradient<mode, items>, norm, half.patch);
       });
     }
   };
-  if (norm.channels <= 64) return start.template operator()<2>();
-  if (norm.channels <= 128) return start.template operator()<4>();
-  start.template operator()<8>();
+  if (half.rows > 0) {
+    channels <= 64    ? start.template operator()<2>()
+    : channels <= 128 ? start.template operator()<4>()
+                      : start.template operator()<8>();
+  }
+  if (!wants_sums) return;
+  const MatrixTerms<T, 3> of_blocks{.from = norm.sums, .stride = 3 * channels, .apart = channels};
+  const ColumnTargets<T, 3> to{.to = {args.dgamma.as<T>(), args.dbeta.as<T>(), needs.h_sum.as<T>()},
+                               .stride = 0};
+  sum_columns(name, of_blocks, blocks, channels, to, parts);
 }
 
-/// dx and dw of few channels.
+/// NormPath::any_width.
 template <class T>
-void gradients_by_tiles(const ConvNormBackward& args, const Needs& needs, const Plan<T>& plan) {
-  const std::int64_t rows = plan.rows, channels = plan.channels;
+void norm_of_any_width(const Half<T>& half, Scratch& scratch) {
+  const ConvNormBackward& args = half.args;
+  const std::int64_t elements = half.rows * half.channels;
+  T* const open = scratch.take<T>(elements);
+  if (!scratch.is_counting() && elements > 0) {
+    const simt::Launch how{.name = name,
+                           .grid = simt::blocks_for(elements, pointwise_threads),
+                           .block = pointwise_threads};
+    simt::launch(how, open_gradient<T>, half.norm(), elements, open);
+  }
+  const Shape shape{half.rows, half.channels};
+  kernel(LayerNormBackward{.gamma = args.gamma,
+                           .normalized = args.normalized,
+                           .inv_std = args.inv_std,
+                           .dy = {open, shape, dtype_of<T>, Device::cuda},
+                           .dx = {half.dh, shape, dtype_of<T>, Device::cuda},
+                           .dgamma = args.dgamma,
+                           .dbeta = args.dbeta},
+         scratch);
+  if (half.needs.h_sum) half.sum_rows_of(half.dh, half.needs.h_sum, scratch);
+}
+
+// ---- dx and dw ----
+
+/// ConvPath::tiles.
+template <class T>
+void convolution_by_tiles(const Half<T>& half, Scratch& scratch) {
+  const ConvNormBackward& args = half.args;
+  const std::int64_t rows = half.rows, channels = half.channels;
   const std::int64_t steps = args.dy.shape[1], taps = args.w.shape[0];
+  T* const parts = args.dw ? scratch.take<T>(outer_parts(rows, channels, channels, taps)) : nullptr;
+  if (scratch.is_counting()) return;
   if (args.dx) {
-    InputGradient<T> gradient{.dy = plan.dz,
+    InputGradient<T> gradient{.dy = half.dz,
                               .w = args.w.as<T>(),
                               .steps = TapSteps::backward(args.padding, taps, args.dilation, steps),
                               .taps = taps,
@@ -183,105 +253,92 @@ void gradients_by_tiles(const ConvNormBackward& args, const Needs& needs, const 
                               .dx = args.dx.as<T>(),
                               .rows = rows,
                               .columns = channels};
-    if (needs.parallel) {
-      gradient.dm = plan.patch.dm;
-      gradient.down = plan.patch.down;
-      gradient.depth = plan.patch.width;
-      gradient.skip = plan.dh;
+    if (half.needs.parallel) {
+      gradient.dm = half.patch.dm;
+      gradient.down = half.patch.down;
+      gradient.depth = half.patch.width;
+      gradient.skip = half.dh;
     }
     input_gradient(name, gradient);
   }
   if (args.dw) {
     const WeightGradient<T> gradient{
         .x = args.x.as<T>(),
-        .dy = plan.dz,
+        .dy = half.dz,
         .steps = TapSteps::forward(args.padding, taps, args.dilation, steps),
         .taps = taps,
         .rows = rows,
         .in = channels,
         .out = channels,
         .dw = args.dw.as<T>(),
-        .parts = plan.parts};
+        .parts = parts};
     weight_gradient(name, gradient);
   }
 }
 
-/// dx and dw of many channels.
-void gradients_by_products(const ConvNormBackward& args, const Needs& needs,
-                           const Plan<float>& plan) {
+/// ConvPath::products.
+void convolution_by_products(const Half<float>& half, Scratch& scratch) {
+  const ConvNormBackward& args = half.args;
+  if (!args.dx && !args.dw) return;
+  const Shape& dy = args.dy.shape;
+  const ProductConvolution products(
+      name,
+      {dy[0], dy[1], half.channels, half.channels, args.w.shape[0], args.dilation, args.padding},
+      args.max_gathered_bytes, half.library, scratch);
+  if (scratch.is_counting()) return;
   if (args.dx) {
     float* const dx = args.dx.as<float>();
-    if (needs.parallel) {
-      multiply_matrices({.a = plan.patch.dm,
-                         .b = plan.patch.down,
+    const bool parallel = half.needs.parallel;
+    if (parallel) {
+      multiply_matrices({.a = half.patch.dm,
+                         .b = half.patch.down,
                          .c = dx,
-                         .rows = plan.rows,
-                         .columns = plan.channels,
-                         .depth = plan.patch.width,
+                         .rows = half.rows,
+                         .columns = half.channels,
+                         .depth = half.patch.width,
                          .transpose_b = true,
-                         .workspace = plan.library});
+                         .workspace = half.library});
     }
-    plan.products.input_gradient(plan.dz, args.w.as<float>(), needs.parallel ? plan.dh : nullptr,
-                                 needs.parallel, dx);
+    products.input_gradient(half.dz, args.w.as<float>(), parallel ? half.dh : nullptr, parallel,
+                            dx);
   }
-  if (args.dw) plan.products.weight_gradient(args.x.as<float>(), plan.dz, args.dw.as<float>());
+  if (args.dw) products.weight_gradient(args.x.as<float>(), half.dz, args.dw.as<float>());
 }
+
+// ---- the whole ----
 
 template <class T>
 void backward(const ConvNormBackward& args, Scratch& scratch) {
   const Needs needs(args);
-  if (!needs.anything(args)) return;
-  const Plan<T> plan(args, needs, scratch);
-  if (scratch.is_counting()) {
-    if (plan.wide) kernel(plan.of_wide_rows(args), scratch);
-    return;
+  if (!needs.anything(args) || args.dy.shape[2] == 0) return;
+  const Half<T> half(args, needs, scratch);
+  const bool launches = !scratch.is_counting();
+  switch (half.paths.norm) {
+    case NormPath::with_patch:
+    case NormPath::register_rows:
+      norm_in_registers(half, scratch);
+      break;
+    case NormPath::any_width:
+      norm_of_any_width(half, scratch);
+      break;
   }
-  const std::int64_t rows = plan.rows, channels = plan.channels;
-  if (channels == 0) return;
-
-  const NormInputGradient<T> norm{.dy = args.dy.as<T>(),
-                                  .normalized = args.normalized.as<T>(),
-                                  .inv_std = args.inv_std.as<T>(),
-                                  .gamma = args.gamma.as<T>(),
-                                  .beta = args.beta.as<T>(),
-                                  .dh = plan.dh,
-                                  .sums = plan.norm_sums,
-                                  .rows = rows,
-                                  .channels = channels};
-  if (plan.wide) {
-    if (rows > 0) {
-      const simt::Launch how{.name = name,
-                             .grid = simt::blocks_for(rows * channels, pointwise_threads),
-                             .block = pointwise_threads};
-      simt::launch(how, open_gradient<T>, norm, rows * channels, plan.open);
-    }
-    kernel(plan.of_wide_rows(args), scratch);
-    if (needs.h_sum) bias_gradient(name, plan.dh, rows, channels, needs.h_sum.as<T>(), plan.parts);
-  } else {
-    if (rows > 0) launch_norm(norm, plan);
-    if (plan.norm_sums != nullptr) {
-      const MatrixTerms<T, 3> of_blocks{
-          .from = plan.norm_sums, .stride = 3 * channels, .apart = channels};
-      const ColumnTargets<T, 3> to{
-          .to = {args.dgamma.as<T>(), args.dbeta.as<T>(), needs.h_sum.as<T>()}, .stride = 0};
-      sum_columns(name, of_blocks, plan.blocks(), channels, to, plan.parts);
-    }
-  }
-  if (needs.parallel && args.dbias && args.dpatch.up_bias) {  // both are the sum of dh
+  if (launches && needs.parallel && args.dbias && args.dpatch.up_bias)  // both are the sum of dh
     kernel(LinearCombination{.a = args.dbias, .out = args.dpatch.up_bias});
+  if (launches && needs.dm && half.paths.norm != NormPath::with_patch)
+    patch_input_gradient(name, half.dh, half.patch, half.library);
+  switch (half.paths.conv) {
+    case ConvPath::tiles:
+      convolution_by_tiles(half, scratch);
+      break;
+    case ConvPath::products:
+      if constexpr (std::is_same_v<T, float>) convolution_by_products(half, scratch);
+      break;
   }
-  if (needs.dm && !plan.tile) patch_input_gradient(name, plan.dh, plan.patch, plan.library);
-
-  if (!goes_to_library<T>(channels, channels)) {
-    gradients_by_tiles(args, needs, plan);
-  } else if constexpr (std::is_same_v<T, float>) {
-    gradients_by_products(args, needs, plan);
-  }
-  if (args.dbias && needs.serial)
-    bias_gradient(name, plan.dz, rows, channels, args.dbias.as<T>(), plan.parts);
+  if (args.dbias && needs.serial) half.sum_rows_of(half.dz, args.dbias, scratch);
+  if (!launches) return;
   const T* const patch_input = needs.serial ? args.conv.as<T>() : args.x.as<T>();
-  plan.patch_weights.run(name, patch_input, plan.patch.bottleneck, plan.tile, plan.patch.dm,
-                         plan.dh);
+  half.patch_weights.run(name, patch_input, half.patch.bottleneck,
+                         half.paths.norm == NormPath::with_patch, half.patch.dm, half.dh);
 }
 
 }  // namespace

@@ -1,28 +1,34 @@
 // Half of a residual block on the GPU.  Device: f32, f64.
-//   h = conv(x), patch(conv(x)) or conv(x) + patch(x);   patch(x) = x + gelu(x down + down_bias) up + up_bias
-//   y = relu(gamma normalized + beta) (+ residual),  normalized = (h - mean(h)) inv_std,  inv_std = 1 / sqrt(var(h) + epsilon)
+//   h = conv(x), patch(conv(x)) or conv(x) + patch(x)
+//   patch(x) = x + gelu(x down + down_bias) up + up_bias
+//   y = relu(gamma normalized + beta) (+ residual),  normalized = (h - mean(h)) inv_std
+//   inv_std = 1 / sqrt(var(h) + epsilon)
 // Shapes: x, y, residual, normalized, conv [B,T,C]; w [K,C,C]; bias, gamma, beta [C]; down [C,D],
-// up [D,C]; inv_std [B,T]; bottleneck [B,T,D].
+// up [D,C]; inv_std [B,T]; bottleneck [B,T,D]; P = B T rows.
 //
-// C up to 64: one launch. A block of 4 warps makes 64 rows with all their channels, in a tile of 64
-// columns of shared memory:
-//   convolution   the implicit product of conv_tile.cuh, f32 by math_mode(); the sums end up where the factors' panels were
-//   patch         two products (patch_tile.cuh): the first one's factor is the tile itself (serial) or streams from x (parallel), its
-//                 results stay in shared memory; the second one's sums are added to the tile
-//   norm          a warp per row, in registers: mean, variance of the centred row, normalization, ReLU, residual
-// Between x and y nothing passes through memory but what is saved for the backward pass.
-// Moved: x K times (K + 1 with a parallel patch), mostly from second-level cache; w, down and up
-// once per 64 rows; each output and the residual once. FLOPs 2 K C^2 B T, with a patch + 4 C D B T.
-// Limit: arithmetic from some 64 channels on, below that memory. Any D whose rows fit into what is
-// left of the shared memory; copies of 16 bytes where C, D and the addresses allow. Wider D, or
-// wider rows of f64: convolution, patch, layer_norm_forward and element-by-element kernels one
-// after the other, with y for h.
+// Three paths (Path). FLOPs 2 K C^2 P, with a patch + 4 C D P.
 //
-// More channels in f32: convolution (cuda_product_conv.cu) and patch by products of the library,
-// which leave z, or z and patch, in y; then one launch adds what is missing of h and makes the rest
-// (half_norm.cuh): a warp takes a row of up to 1,024 channels in registers, 256 where C or an
-// address allows single elements alone, a block a longer one. Moved then: x and each output once,
-// columns and y twice.
+// Fused tile, C up to 64: one launch. A block of 4 warps makes 64 rows with all their channels, in
+// a tile of 64 columns of shared memory:
+//   convolution   the implicit product of conv_tile.cuh, f32 by math_mode(); the sums end up where
+//                 the factors' panels were
+//   patch         two products (patch_tile.cuh): the first one's factor is the tile itself (serial)
+//                 or streams from x (parallel), its results stay in shared memory; the second one's
+//                 sums are added to the tile
+//   norm          a warp per row, in registers: mean, variance of the centred row, normalization,
+//                 ReLU, residual
+// Between x and y nothing passes through memory but what is saved for the backward pass. Moved: x K
+// times (K + 1 with a parallel patch), mostly from second-level cache; w, down and up once per 64
+// rows; each output and the residual once. Limit: arithmetic from some 64 channels on, below that
+// memory. Copies of 16 bytes where C, D and the addresses allow.
+//
+// Products, f32 of more channels: convolution (causal_conv/cuda_product_conv.cu) and patch by
+// products of the library, which leave z, or z and patch, in y; then one launch adds what is
+// missing of h and makes the rest (half_norm.cuh): a warp takes a row of up to 1,024 channels in
+// registers, 256 where C or an address allows only single elements, a block a longer one. Moved: x
+// and each output once, columns and y twice.
+//
+// Separate kernels, one after the other, with y for h.
 
 #include "kernels/causal_conv/cuda.hpp"
 #include "kernels/causal_conv/product_conv.cuh"
@@ -39,6 +45,13 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
+/// How a half is computed.
+enum class Path : std::uint8_t {
+  fused_tile,  ///< all of it by one launch, 64 rows of a block in shared memory
+  products,    ///< convolution and patch by products of the library, the rest by one launch
+  separate,    ///< convolution, patch, layer_norm_forward and pointwise kernels
+};
+
 CausalConvForward convolution_alone(const ConvNormForward& args, const MutableView& y) {
   return {.x = args.x,
           .w = args.w,
@@ -48,17 +61,20 @@ CausalConvForward convolution_alone(const ConvNormForward& args, const MutableVi
           .padding = args.padding};
 }
 
-/// Calls visit.template operator()<mode, columns, aligned>(shared bytes) when one launch can do it
-/// all; otherwise returns false.
+// ---- Path::fused_tile ----
+
+/// Calls visit.template operator()<mode, columns, aligned>(shared bytes) with the tile that holds
+/// the half; returns false, having called nothing, when none does.
 template <class T, class Visit>
-bool for_fused_tile(const ConvNormForward& args, const Patch<T>& patch, Visit&& visit) {
+bool for_fused_tile(const ConvNormForward& args, Visit&& visit) {
+  const Patch<T> patch(args.patch, args.bottleneck);
   const bool all_aligned =
       patch.aligned() && simt::aligned_16(args.x.as<T>(), args.w.as<T>(), args.gamma.as<T>(),
                                           args.beta.as<T>(), args.residual.as<T>(), args.y.as<T>(),
                                           args.normalized.as<T>(), args.conv.as<T>());
   bool fits = false;
   for_tile_columns<T>(args.w.shape[2], all_aligned, [&]<int columns, bool aligned>() {
-    if constexpr (columns <= most_tile_channels) {  // wider rows go to the library
+    if constexpr (columns <= max_tile_channels) {  // wider rows never come here
       for_math_mode<T>([&]<MathMode mode>() {
         std::size_t bytes = simt::piece_bytes<T>(ConvTile<T, mode, columns, aligned>::elements);
         if (args.insertion != Insertion::none)
@@ -72,37 +88,29 @@ bool for_fused_tile(const ConvNormForward& args, const Patch<T>& patch, Visit&& 
   return fits;
 }
 
-void in_steps(const ConvNormForward& args, Scratch& scratch) {
-  const MutableView z = args.conv ? args.conv : args.y;
-  PatchForward patch{.x = z, .patch = args.patch, .y = args.y, .bottleneck = args.bottleneck};
-  if (scratch.is_counting()) {
-    if (args.insertion != Insertion::none) add_patch(patch, z, scratch);
-    return;
-  }
-  convolve(convolution_alone(args, z), {});
-  View h = z;
-  if (args.insertion != Insertion::none) {
-    if (args.insertion == Insertion::parallel) {
-      kernel(LinearCombination{.a = z, .b = args.x, .out = args.y});
-      h = args.y;
-      patch.x = args.x;
-    }
-    add_patch(patch, h, scratch);
-    h = args.y;
-  }
-  kernel(LayerNormForward{.x = h,
-                          .gamma = args.gamma,
-                          .beta = args.beta,
-                          .y = args.y,
-                          .normalized = args.normalized,
-                          .inv_std = args.inv_std,
-                          .epsilon = args.epsilon});
-  kernel(UnaryForward{.x = args.y, .y = args.y, .function = UnaryFunction::relu});
-  if (args.residual) kernel(LinearCombination{.a = args.y, .b = args.residual, .out = args.y});
+template <class T>
+void launch_fused_tile(const ConvNormForward& args) {
+  const Convolution<T> conv = convolution_of<T>(convolution_alone(args, args.y));
+  const ConvNormTensors<T> tensors{.gamma = args.gamma.as<T>(),
+                                   .beta = args.beta.as<T>(),
+                                   .residual = args.residual.as<T>(),
+                                   .y = args.y.as<T>(),
+                                   .normalized = args.normalized.as<T>(),
+                                   .inv_std = args.inv_std.as<T>(),
+                                   .conv = args.conv.as<T>(),
+                                   .epsilon = static_cast<T>(args.epsilon)};
+  for_fused_tile<T>(args, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
+    const simt::Launch how{.name = ConvNormForward::name,
+                           .grid = simt::blocks_for(conv.rows, conv_tile_rows),
+                           .block = ConvTile<T, mode, columns, aligned>::threads,
+                           .shared_bytes = shared_bytes};
+    simt::launch(how, conv_norm_tile<T, mode, columns, aligned>, conv, args.insertion,
+                 Patch<T>(args.patch, args.bottleneck), tensors);
+  });
 }
 
-/// The half of rows that a tile does not hold, f32: convolution and patch by products of the
-/// library, the rest in one launch.
+// ---- Path::products ----
+
 class HalfByProducts {
  public:
   HalfByProducts(const ConvNormForward& args, Scratch& scratch)
@@ -198,35 +206,64 @@ class HalfByProducts {
   float* active_ = nullptr;  ///< [P,D] after the GELU
 };
 
-template <class T>
-void forward(const ConvNormForward& args, Scratch& scratch) {
-  const Convolution<T> conv = convolution_of<T>(convolution_alone(args, args.y));
-  if (conv.rows == 0 || conv.out == 0) return;
-  if (goes_to_library<T>(conv.in, conv.out)) {
-    const HalfByProducts half(args, scratch);
-    if (!scratch.is_counting()) half.run();
+// ---- Path::separate ----
+
+void run_separately(const ConvNormForward& args, Scratch& scratch) {
+  const MutableView z = args.conv ? args.conv : args.y;
+  PatchForward patch{.x = z, .patch = args.patch, .y = args.y, .bottleneck = args.bottleneck};
+  if (scratch.is_counting()) {
+    if (args.insertion != Insertion::none) add_patch(patch, z, scratch);
     return;
   }
-  const Patch<T> patch(args.patch, args.bottleneck);
-  const ConvNormTensors<T> tensors{.gamma = args.gamma.as<T>(),
-                                   .beta = args.beta.as<T>(),
-                                   .residual = args.residual.as<T>(),
-                                   .y = args.y.as<T>(),
-                                   .normalized = args.normalized.as<T>(),
-                                   .inv_std = args.inv_std.as<T>(),
-                                   .conv = args.conv.as<T>(),
-                                   .epsilon = static_cast<T>(args.epsilon)};
-  const bool fused = for_fused_tile<T>(
-      args, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
-        if (scratch.is_counting()) return;
-        const simt::Launch how{.name = ConvNormForward::name,
-                               .grid = simt::blocks_for(conv.rows, conv_tile_rows),
-                               .block = ConvTile<T, mode, columns, aligned>::threads,
-                               .shared_bytes = shared_bytes};
-        simt::launch(how, conv_norm_tile<T, mode, columns, aligned>, conv, args.insertion, patch,
-                     tensors);
-      });
-  if (!fused) in_steps(args, scratch);
+  convolve(convolution_alone(args, z), {});
+  View h = z;
+  if (args.insertion != Insertion::none) {
+    if (args.insertion == Insertion::parallel) {
+      kernel(LinearCombination{.a = z, .b = args.x, .out = args.y});
+      h = args.y;
+      patch.x = args.x;
+    }
+    add_patch(patch, h, scratch);
+    h = args.y;
+  }
+  kernel(LayerNormForward{.x = h,
+                          .gamma = args.gamma,
+                          .beta = args.beta,
+                          .y = args.y,
+                          .normalized = args.normalized,
+                          .inv_std = args.inv_std,
+                          .epsilon = args.epsilon});
+  kernel(UnaryForward{.x = args.y, .y = args.y, .function = UnaryFunction::relu});
+  if (args.residual) kernel(LinearCombination{.a = args.y, .b = args.residual, .out = args.y});
+}
+
+// ---- the choice ----
+
+/// f32 products of more than 64 channels are faster in the library than in a tile. Up to 64 a fused
+/// tile moves the fewest bytes, provided that tile and bottleneck fit into shared memory. Wider
+/// bottlenecks, and f64 of more channels, which only serves comparisons, take existing kernels.
+template <class T>
+Path path_of(const ConvNormForward& args) {
+  if (goes_to_library<T>(args.w.shape[1], args.w.shape[2])) return Path::products;
+  const auto nothing = [&]<MathMode mode, int columns, bool aligned>(std::size_t) {};
+  return for_fused_tile<T>(args, nothing) ? Path::fused_tile : Path::separate;
+}
+
+template <class T>
+void forward(const ConvNormForward& args, Scratch& scratch) {
+  if (args.x.shape[0] * args.x.shape[1] == 0 || args.w.shape[2] == 0) return;
+  switch (path_of<T>(args)) {
+    case Path::fused_tile:
+      if (!scratch.is_counting()) launch_fused_tile<T>(args);
+      return;
+    case Path::products: {
+      const HalfByProducts half(args, scratch);
+      if (!scratch.is_counting()) half.run();
+      return;
+    }
+    case Path::separate:
+      return run_separately(args, scratch);
+  }
 }
 
 }  // namespace

@@ -36,14 +36,14 @@ struct PatchInputGradient {
 inline constexpr int patch_rows = 16;
 inline constexpr int patch_threads = 128;
 /// Of PatchGradientTile; with more of either the library's products are faster.
-inline constexpr std::int64_t most_patch_channels = 64;
-inline constexpr std::int64_t most_patch_width = 64;
+inline constexpr std::int64_t max_patch_channels = 64;
+inline constexpr std::int64_t max_patch_width = 64;
 
 /// True when PatchGradientTile takes this patch.
 template <class T>
 bool fits_patch_tile(const PatchInputGradient<T>& patch) {
-  return std::is_same_v<T, float> && patch.channels <= most_patch_channels &&
-         patch.width <= most_patch_width && patch.channels % simt::Pack<T>::count == 0 &&
+  return std::is_same_v<T, float> && patch.channels <= max_patch_channels &&
+         patch.width <= max_patch_width && patch.channels % simt::Pack<T>::count == 0 &&
          patch.width % simt::Pack<T>::count == 0 && simt::aligned_16(patch.up, patch.down);
 }
 
@@ -297,7 +297,7 @@ class PatchWeightGradient {
  private:
   static bool in_pair(const PatchGradients& wanted, std::int64_t channels, std::int64_t width) {
     return std::is_same_v<T, float> && (wanted.down || wanted.up) &&
-           channels <= most_patch_channels && width <= 32;
+           channels <= max_patch_channels && width <= 32;
   }
 
   void run_pair(const char* name, const T* x, const T* dm, const T* dh) const {
