@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cudnn/cudnn.hpp"
+#include "support/cudnn/cudnn.hpp"
 #include "refrain/core/math_mode.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/core/stream.hpp"

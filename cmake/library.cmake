@@ -28,12 +28,6 @@ function(refrain_add_library kind)
     endforeach()
     set_target_properties(${library} PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)  # librefrain.so finds the toolkit
   endif()
-  if(REFRAIN_CUDNN_ENABLED)
-    target_link_libraries(${library} PRIVATE "$<BUILD_INTERFACE:refrain_cudnn>")
-    if(kind STREQUAL "static")
-      target_link_libraries(${library} PRIVATE "$<INSTALL_INTERFACE:${CUDNN_LIBRARY}>")  # by its file: cuDNN has no package
-    endif()
-  endif()
   if(kind STREQUAL "shared" AND UNIX AND NOT APPLE)
     # Hidden visibility leaves the standard library's templates, which are visible by their namespace.
     set(script "${PROJECT_SOURCE_DIR}/cmake/exported_symbols.map")
@@ -86,9 +80,6 @@ function(refrain_write_pkg_config kind)
   if(REFRAIN_CUDA_ENABLED)
     set(variables "\n# Where the CUDA libraries are; another place: pkg-config --define-variable=cudadir=FOLDER\ncudadir=${CUDAToolkit_LIBRARY_DIR}")
     string(APPEND private_libraries " -L\${cudadir} -lcudart -lcublas -lcublasLt -ldl")
-  endif()
-  if(REFRAIN_CUDNN_ENABLED)
-    string(APPEND private_libraries " ${CUDNN_LIBRARY}")
   endif()
   if(kind STREQUAL "static")
     # Nothing but this says what an archive needs.

@@ -2,7 +2,6 @@
 /// that of its instruction set level (kernels/cpu_table.cpp).
 
 #include "kernels/cpu_levels.hpp"
-#include "kernels/cudnn/functions.hpp"
 #include "kernels/entries.hpp"
 #include "refrain/core/error.hpp"
 #include "refrain/kernels/run.hpp"
@@ -20,29 +19,7 @@ constexpr Table cuda_table = Table::made_by([]<class Args>() -> Entry<Args> {
 });
 #endif
 
-#if defined(REFRAIN_HAS_CUDNN)
-template <auto function, class Args>
-void with_pool(const Args& args, ScratchMemory& memory) {
-  with_scratch(memory, [&](Scratch& scratch) { function(args, scratch); });
-}
-#endif
-
-// Beside the table, not in it: for tests and benchmarks.
-constexpr cudnn::Entries cudnn_entries {
-#if defined(REFRAIN_HAS_CUDNN)
-  .causal_conv_forward = {with_pool<cudnn::causal_conv_forward>},
-  .causal_conv_backward = {with_pool<cudnn::causal_conv_backward>},
-  .lstm_forward = {with_pool<cudnn::lstm_forward>},
-  .lstm_backward = {with_pool<cudnn::lstm_backward>}, .lstm_layer = {with_pool<cudnn::lstm_layer>},
-  .lstm_layer_backward = {with_pool<cudnn::lstm_layer_backward>},
-  .lstm_reserve_bytes = cudnn::lstm_reserve_bytes, .forward_plan_bytes = cudnn::forward_plan_bytes,
-  .backward_plan_bytes = cudnn::backward_plan_bytes,
-#endif
-};
-
 }  // namespace
-
-const cudnn::Entries& cudnn::entries() { return cudnn_entries; }
 
 const Table& table(Device device) {
   if (device == Device::cpu) return cpu::best_table();

@@ -2,7 +2,7 @@
 //   sum_rows  out[c] = sum over rows of x[row,c]                             rows C elements moved
 // sum_columns (tiling/column_sums.cuh), two launches, no atomics. Limit: memory.
 
-#include "kernels/sum_rows/cuda.hpp"
+#include "kernels/kernel.hpp"
 #include "kernels/tiling/column_sums.cuh"
 #include "refrain/kernels/sum_rows.hpp"
 

@@ -44,7 +44,6 @@ FAMILIES = {
     "causal_conv": {"tiling", "pointwise", "matmul", "layer_norm"},
     "patch": {"tiling", "pointwise", "matmul", "causal_conv"},
     "conv_norm": {"tiling", "pointwise", "matmul", "layer_norm", "causal_conv", "patch"},
-    "cudnn": {"sum_rows"},
 }
 
 # folder -> (public rooms, repository folders, third-party prefixes) it may include; the longest matching folder counts.
@@ -60,10 +59,11 @@ FOLDERS = {
     "examples/cmnrec": (EVERY_ROOM, {"refrain_models", "common", "cmnrec"}, ("CLI/", "fmt/", "nlohmann/")),
     "examples/serve": (EVERY_ROOM, {"refrain_models", "common", "peterrec", "cmnrec", "serve"}, ("CLI/", "fmt/", "nlohmann/")),
     "bench": (EVERY_ROOM, {"refrain_models", "support"}, ("benchmark/",)),
-    "bench/gpu_kernels.cpp": (EVERY_ROOM, {"refrain_models", "kernels"}, ()),  # cuDNN's entries are in no public header
+    "bench/gpu_kernels.cpp": (EVERY_ROOM, {"refrain_models", "support"}, ()),
     "tests": (EVERY_ROOM, {"refrain_models", "common", "peterrec", "cmnrec", "serve", "support", "kernels", "src", "cuda"}, ("catch2/", "nlohmann/")),
     "tests/fuzz": (EVERY_ROOM, {"peterrec", "cmnrec", "serve", "fuzz"}, ()),
     "tests/simt": (EVERY_ROOM, {"support", "kernels", "simt"}, ("catch2/",)),
+    "tests/support/cudnn": ({"core", "kernels"}, {"kernels", "support"}, ()),
     "tests/support/simt": (EVERY_ROOM, {"kernels", "support"}, ("boost/context/", "sanitizer/")),
 }
 # CUDA sources may also include the toolkit, and src/ its host side.

@@ -1,7 +1,7 @@
 /// cuDNN's convolution and LSTM, the second implementation, against the CPU. Only its plans can be
 /// asked for without a GPU.
 
-#include "kernels/cudnn/cudnn.hpp"
+#include "support/cudnn/cudnn.hpp"
 
 #include "cuda/arena.hpp"
 #include "refrain/core/math_mode.hpp"

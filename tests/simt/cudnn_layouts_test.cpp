@@ -1,7 +1,7 @@
 /// What lies between our tensors and cuDNN's, emulated: with it, the plain loops of a
 /// cross-correlation are our convolution.
 
-#include "kernels/cudnn/layouts.hpp"
+#include "support/cudnn/layouts.hpp"
 #include "refrain/kernels/causal_conv.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string>
 
-#include "kernels/cudnn/cudnn.hpp"
+#include "support/cudnn/cudnn.hpp"
 #include "kernels/scratch.hpp"
 
 namespace refrain::kernels::cudnn {

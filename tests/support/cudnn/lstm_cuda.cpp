@@ -13,10 +13,11 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/cudnn/functions.hpp"
-#include "kernels/cudnn/handle_cuda.hpp"
-#include "kernels/cudnn/layouts.hpp"
-#include "kernels/sum_rows/cuda.hpp"
+#include "support/cudnn/functions.hpp"
+#include "support/cudnn/handle_cuda.hpp"
+#include "support/cudnn/layouts.hpp"
+#include "refrain/kernels/run.hpp"
+#include "refrain/kernels/sum_rows.hpp"
 #include "refrain/core/math_mode.hpp"
 
 namespace refrain::kernels::cudnn {
@@ -337,11 +338,11 @@ void lstm_backward(const LstmBackwardFromInputs& args, Scratch& scratch) {
                        .dc0 = args.backward.dc0,
                        .add_dweight = args.backward.add_dweight},
                       scratch);
-  if (!args.backward.dshared) return;
+  if (!args.backward.dshared || scratch.is_counting()) return;
   // dinputs as rows of one step each.
   View steps = args.backward.dinputs;
   steps.shape = {steps.shape[0], steps.shape[1] * steps.shape[2]};
-  cuda::kernel(SumRows{.x = steps, .out = args.backward.dshared}, scratch);
+  kernels::run(SumRows{.x = steps, .out = args.backward.dshared});
 }
 
 }  // namespace refrain::kernels::cudnn

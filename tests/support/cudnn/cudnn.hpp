@@ -1,7 +1,7 @@
 #pragma once
-/// cuDNN as a second implementation of the dilated convolution and of a whole LSTM segment, for
-/// tests and benchmarks. The library itself never calls it. Device: cuda (f32). No toolkit header
-/// is needed to read this.
+/// cuDNN as a second implementation of the dilated convolution and of a whole LSTM segment, which
+/// tests and benchmarks compare with the library. Device: cuda (f32). No toolkit header is included
+/// here.
 ///
 /// Math modes: exact takes engines without tensor cores, tf32 allows them; bf16 throws Unsupported
 /// (cuDNN rounds no f32 tensors to it). Engines that cuDNN calls nondeterministic are not taken.

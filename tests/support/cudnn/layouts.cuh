@@ -2,7 +2,7 @@
 /// Kernels of cuda_layouts.cu: one element of the output a thread, in its order, so that writes are
 /// coalesced.
 
-#include "kernels/cudnn/layouts.hpp"
+#include "support/cudnn/layouts.hpp"
 #include "kernels/simt.hpp"
 
 namespace refrain::kernels::cuda {

@@ -6,7 +6,7 @@
 // weights are small and stay in the second-level cache. Limit: memory; sectors of 32 bytes where
 // elements lie apart.
 
-#include "kernels/cudnn/layouts.cuh"
+#include "support/cudnn/layouts.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

@@ -8,7 +8,7 @@
 //
 // Finding an engine takes milliseconds, so plans are kept per problem.
 
-#include "kernels/cudnn/convolution_plan_cuda.hpp"
+#include "support/cudnn/convolution_plan_cuda.hpp"
 
 #include <map>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "kernels/cudnn/handle_cuda.hpp"
+#include "support/cudnn/handle_cuda.hpp"
 
 #include <array>
 

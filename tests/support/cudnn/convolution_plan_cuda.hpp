@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "kernels/cudnn/handle_cuda.hpp"
+#include "support/cudnn/handle_cuda.hpp"
 #include "refrain/core/math_mode.hpp"
 
 namespace refrain::kernels::cudnn {
