@@ -1,10 +1,9 @@
 #pragma once
-/// Which of its two forms a CUDA source is being compiled to: code for the GPU, or for the tests'
-/// emulation of one.
+/// The form that a CUDA source is compiled to: code for the GPU, or for its emulation in the tests.
 ///
 /// Kernels and the entries that launch them live in an inline namespace of this name, so that a
-/// program which links both forms can never call one for the other. The tests define
-/// REFRAIN_SIMT_EMULATED for the emulated form; nothing else does.
+/// program that links both forms never mixes them up. Only the tests define REFRAIN_SIMT_EMULATED,
+/// which selects the emulated form.
 
 #if defined(REFRAIN_SIMT_EMULATED)
 #define REFRAIN_SIMT_BACKEND emulated

@@ -1,11 +1,11 @@
-/// The table of one instruction set level: the same source for all of them.
+/// The table of one instruction set level; all levels compile this source.
 
 #include "kernels/cpu_levels.hpp"
 #include "kernels/entries.hpp"
 
 namespace refrain::kernels::cpu {
 
-// A constant: nothing of a level may run before it is known that the CPU can run it.
+// A constant: no code of a level may run before the CPU is known to support it.
 constinit const Table REFRAIN_ISA::table = Table::made_by([]<class Args>() -> Entry<Args> {
   if constexpr (absent<Device::cpu, Args> != nullptr) {
     return {.absent = absent<Device::cpu, Args>};

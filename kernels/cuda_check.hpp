@@ -1,5 +1,5 @@
 #pragma once
-/// What CUDA sources share: statuses as exceptions, and the stream that work goes to.
+/// Shared by all CUDA sources: statuses as exceptions, and the stream that work is queued in.
 
 #include <cuda_runtime_api.h>
 
@@ -11,7 +11,7 @@ namespace refrain::cuda {
 /// Throws DeviceError with the name of the call unless it succeeded.
 inline void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
-  cudaGetLastError();  // an error that is reported here is not to be found again by the next call
+  cudaGetLastError();  // clears the error, so that the next call does not report it again
   throw DeviceError(
       concat(call, ": ", cudaGetErrorName(status), " (", cudaGetErrorString(status), ")"));
 }

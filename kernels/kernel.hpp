@@ -1,7 +1,6 @@
 #pragma once
-/// What every kernel file includes: the two forms of a kernel, its entry in the table of its
-/// device, and the choice of the element type. A file of the CPU, in namespace
-/// refrain::kernels::cpu:
+/// Included by every kernel file: the two forms of a kernel, its entry in the table of its device,
+/// and the choice of the element type. A file of the CPU, in namespace refrain::kernels::cpu:
 ///
 ///   template <>
 ///   void kernel(const Multiply& args) { ... }

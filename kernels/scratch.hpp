@@ -38,7 +38,7 @@ template <class Kernel>
 void with_scratch(ScratchMemory& memory, Kernel&& kernel) {
   Scratch counted;
   kernel(counted);
-  alignas(256) std::byte empty[1];  // pieces without elements are not null either
+  alignas(256) std::byte empty[1];  // empty pieces are not null either
   Scratch scratch(counted.bytes() == 0 ? empty : memory.allocate(counted.bytes()));
   kernel(scratch);
 }

@@ -1,9 +1,10 @@
 #pragma once
-/// Vectors of the widest kind that this translation unit is compiled for, and the functions that
+/// Vectors of the maximum size that this translation unit is compiled for, and the functions that
 /// kernels need of them.
 ///
-/// `Lanes<T>::Vector` is a compiler vector type: + - * / and comparisons work on it, also with a scalar on one side.
-/// `for_lanes` runs one body on whole vectors and then on the scalars that are left, so that a loop is written once.
+/// `Lanes<T>::Vector` is a compiler vector type: + - * / and comparisons work on it, also with a
+/// scalar on one side. `for_lanes` runs one body on whole vectors and then on the remaining
+/// scalars, so that a loop is written once.
 
 #include <cmath>
 #include <cstddef>
@@ -91,7 +92,7 @@ inline void for_lanes(std::int64_t count, Body&& body) {
   for (; i < count; ++i) body(Single<T>{}, i);
 }
 
-/// Sum over [0, count) of term(L, i), in an order that depends on `count` alone.
+/// Sum over [0, count) of term(L, i), in an order that depends only on `count`.
 template <class T, class Term>
 inline T sum_lanes(std::int64_t count, Term&& term) {
   typename Lanes<T>::Vector total{};
@@ -104,7 +105,7 @@ inline T sum_lanes(std::int64_t count, Term&& term) {
 
 namespace detail {
 
-/// Elements of a and b by turns: a0 b0 a1 b1 ..., from their first or from their second halves.
+/// Elements of a and b alternating: a0 b0 a1 b1 ..., from their first or from their second halves.
 template <bool second, class Vector, int... at>
 inline Vector interleave(Vector a, Vector b, std::integer_sequence<int, at...>) {
   constexpr int count = sizeof...(at);
@@ -122,8 +123,8 @@ inline typename Lanes<T>::Vector add_by_turns(typename Lanes<T>::Vector a,
 }
 
 /// to[i * to_stride + j] = from[j * from_stride + i] for a square of as many rows as a vector has
-/// elements. Rows i and i + half by turns, as often as the count can be halved: each round moves
-/// one bit of the row into the column.
+/// elements. Each round interleaves rows i and i + half, which moves one bit of the row index into
+/// the column index; log2(count) rounds.
 template <class T>
 inline void transpose_square(const T* from, std::int64_t from_stride, T* to,
                              std::int64_t to_stride) {
@@ -158,14 +159,15 @@ inline Lanes<float>::Vector exp(Lanes<float>::Vector x) {
   const Vector shifted = x * 1.44269504f + magic;
   const Vector n = shifted - magic;
   const Vector r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-  // 1 + r + r^2 q(r), q fitted for the least relative error on the interval: 3.1e-9.
+  // 1 + r + r^2 q(r), q fitted for the minimum relative error on the interval: 3.1e-9.
   Vector p = r * 1.3814500e-3f + 8.3687433e-3f;
   p = p * r + 4.1668393e-2f;
   p = p * r + 1.6666521e-1f;
   p = p * r + 4.9999994e-1f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  // Times 2^n, n in [-126, 128]: added to the exponent. The other bits of `shifted` leave the word.
+  // Multiplies by 2^n, n in [-126, 128], by adding n to the exponent. The shift drops the other
+  // bits of `shifted`.
   Integers bits;
   Integers power;
   std::memcpy(&bits, &p, sizeof bits);

@@ -1,7 +1,7 @@
 #pragma once
-/// All that a CUDA kernel body may use besides CUDA's own threadIdx, __syncthreads, __syncwarp,
-/// shuffles, votes and arithmetic. The same source runs on a GPU and, under test, on a CPU
-/// (tests/support/simt/; docs/testing.md says how). Both sides offer:
+/// Everything that a CUDA kernel body may use besides CUDA's own threadIdx, __syncthreads,
+/// __syncwarp, shuffles, votes and arithmetic. The same source runs on a GPU and, under test, on a
+/// CPU (tests/support/simt/, explained in docs/testing.md). Both sides offer:
 ///
 ///   REFRAIN_SHARED_ARRAY(T, name, count)   a shared array of fixed size, 16-byte aligned; never a bare __shared__
 ///   REFRAIN_UNROLL                         before a loop of constant length
@@ -61,7 +61,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 // ---- one element or 16 bytes of them ----
 
-/// True for the group sizes that load_group and store_group know.
+/// True for the group sizes that load_group and store_group support.
 template <class T, int n>
 inline constexpr bool is_group = n == 1 || n == Pack<T>::count;
 
@@ -91,7 +91,7 @@ __device__ __forceinline__ void store_group(T* to, const T (&from)[n]) {
   }
 }
 
-// ---- warps: 32 threads that run together ----
+// ---- warps: 32 threads ----
 
 inline constexpr int warp_size = 32;
 inline constexpr unsigned full_mask = 0xffffffffu;
@@ -107,8 +107,8 @@ __device__ __forceinline__ std::int64_t global_thread() {
          static_cast<std::int64_t>(threadIdx.x);
 }
 
-/// Sum over groups of `width` neighbouring lanes (a power of two), in the same order every time;
-/// every lane gets it. All 32 lanes call it.
+/// Sum over groups of `width` neighbouring lanes (a power of two), in a fixed order; every lane
+/// receives it. All 32 lanes call it.
 template <int width = warp_size, class T>
 __device__ __forceinline__ T warp_sum(T value) {
   REFRAIN_UNROLL
@@ -117,7 +117,8 @@ __device__ __forceinline__ T warp_sum(T value) {
   return value;
 }
 
-/// Maximum over groups of `width` neighbouring lanes; every lane gets it.  All 32 lanes call it.
+/// Maximum over groups of `width` neighbouring lanes; every lane receives it.  All 32 lanes call
+/// it.
 template <int width = warp_size, class T>
 __device__ __forceinline__ T warp_max(T value) {
   REFRAIN_UNROLL
@@ -128,9 +129,9 @@ __device__ __forceinline__ T warp_max(T value) {
   return value;
 }
 
-/// Sum over the block, in the same order every time; every thread gets it. All threads call it;
-/// `scratch` is shared and holds one element per warp. Two barriers: scratch may be used again at
-/// once.
+/// Sum over the block, in a fixed order; every thread receives it. All threads call it; `scratch`
+/// is shared and holds one element per warp. It may be reused immediately: the call contains two
+/// barriers.
 template <int warps, class T>
 __device__ __forceinline__ T block_sum(T value, T* scratch) {
   value = warp_sum(value);
@@ -145,7 +146,7 @@ __device__ __forceinline__ T block_sum(T value, T* scratch) {
   return value;
 }
 
-/// Maximum over the block; otherwise as block_sum.
+/// Maximum over the block; otherwise like block_sum.
 template <int warps, class T>
 __device__ __forceinline__ T block_max(T value, T* scratch) {
   value = warp_max(value);

@@ -1,6 +1,6 @@
 #pragma once
-/// The GPU's side of kernels/simt.hpp: shared memory, packs, asynchronous copies, tensor cores,
-/// launches. All inline PTX is here.
+/// The GPU side of kernels/simt.hpp: shared memory, packs, asynchronous copies, tensor cores,
+/// launches. All inline PTX is in this file.
 
 #include <cuda_runtime.h>
 
@@ -40,7 +40,7 @@ class SharedCarver {
 
 // ---- 16 bytes at once ----
 
-/// As many elements as 16 bytes hold.
+/// The elements that 16 bytes hold.
 template <class T>
 struct alignas(16) Pack {
   static constexpr int count = 16 / static_cast<int>(sizeof(T));
@@ -63,14 +63,14 @@ __device__ __forceinline__ unsigned shared_address(const void* generic) {
   return static_cast<unsigned>(__cvta_generic_to_shared(generic));
 }
 
-/// Starts a copy of 4, 8 or 16 bytes from global to shared memory, both aligned to as many. When
-/// not `valid`, zeros are written and
-/// `from` is not read.  The data is there for this thread after wait_copies, for others after the barrier that follows it.
+/// Starts a copy of 4, 8 or 16 bytes from global to shared memory, both aligned to that size. When
+/// not `valid`, zeros are written and `from` is not read. This thread may read the data after
+/// wait_copies, other threads after the barrier that follows it.
 template <int bytes>
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool valid = true) {
   static_assert(bytes == 4 || bytes == 8 || bytes == 16);
   const int read = valid ? bytes : 0;
-  if constexpr (bytes == 16) {  // past the first-level cache: tiles are read once
+  if constexpr (bytes == 16) {  // bypasses the first-level cache: tiles are read once
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)),
                  "l"(from), "r"(read)
                  : "memory");
@@ -86,7 +86,7 @@ __device__ __forceinline__ void commit_copies() {
   asm volatile("cp.async.commit_group;\n" ::: "memory");
 }
 
-/// Waits until at most the `left` youngest groups of this thread are under way.
+/// Waits until at most the `left` most recent groups of this thread are in flight.
 template <int left>
 __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(left) : "memory");
@@ -97,16 +97,16 @@ __device__ __forceinline__ void wait_copies() {
 //   d    d[0], d[1] = rows g, columns 2q, 2q+1;   d[2], d[3] = row g + 8
 //   tf32 (K = 8)   a[0] = (g, q), a[1] = (g+8, q), a[2] = (g, q+4), a[3] = (g+8, q+4);   b[0] = (q, g), b[1] = (q+4, g)
 //   bf16 (K = 16)  pairs along K:  a[0] = (g, 2q), a[1] = (g+8, 2q), a[2] = (g, 2q+8), a[3] = (g+8, 2q+8);
-//                  b[0] = (2q, g), b[1] = (2q+8, g);  the lower half of a register is the smaller k
+//                  b[0] = (2q, g), b[1] = (2q+8, g);  the lower half of a register has the smaller k
 
-/// Rounds to 10 bits of mantissa, half away from zero.
+/// Rounds to 10 bits of mantissa, ties away from zero.
 __device__ __forceinline__ std::uint32_t to_tf32(float value) {
   std::uint32_t rounded;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(value));
   return rounded;
 }
 
-/// Rounds both to 7 bits of mantissa, half to even.
+/// Rounds both to 7 bits of mantissa, ties to even.
 __device__ __forceinline__ std::uint32_t to_bf16x2(float low, float high) {
   std::uint32_t pair;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
@@ -153,15 +153,15 @@ __device__ __forceinline__ void load_matrix(std::uint32_t (&out)[4], const void*
 
 /// How a kernel is started.
 struct Launch {
-  const char* name = "";  ///< what an error calls it
+  const char* name = "";  ///< in error messages
   dim3 grid{};
   dim3 block{};
   std::size_t shared_bytes = 0;  ///< dynamic
 };
 
-/// Lets a kernel ask for so much dynamic shared memory. The 48 KiB that it may have unasked count
-/// its fixed arrays, too; beside dynamic memory these take 8 KiB at most. What was allowed is only
-/// ever raised: another thread may be about to launch with more.
+/// Allows a kernel this much dynamic shared memory. The default limit of 48 KiB includes its fixed
+/// arrays; beside dynamic memory these take at most 8 KiB. The limit is only ever raised: another
+/// thread may be about to launch with more.
 inline void allow_shared_bytes(const void* function, std::size_t bytes, const char* name) {
   if (bytes <= 40 * 1024) return;
   static std::mutex mutex;
@@ -175,7 +175,7 @@ inline void allow_shared_bytes(const void* function, std::size_t bytes, const ch
   most = bytes;
 }
 
-/// Puts a kernel into the current stream.  Throws DeviceError when it cannot be started.
+/// Queues a kernel in the current stream.  Throws DeviceError when it cannot be started.
 template <class... Parameters>
 void launch(const Launch& how, void (*kernel)(Parameters...),
             std::type_identity_t<Parameters>... arguments) {
@@ -187,7 +187,7 @@ void launch(const Launch& how, void (*kernel)(Parameters...),
               how.name);
 }
 
-/// The largest dynamic shared memory of a block on the current device.
+/// The maximum dynamic shared memory of a block on the current device.
 inline std::size_t shared_limit_bytes() {
   int current = 0;
   int bytes = 0;

@@ -1,8 +1,8 @@
 #pragma once
 /// Device templates of coalesce_rows; grids and bytes: cuda_coalesce.cu.
 ///
-/// A run: the sorted pairs of one id. The pairs are cut into pieces of 32; a run that crosses the
-/// end of a piece is summed piece by piece, and then the pieces' sums, in order.
+/// A run is the sorted pairs of one id. The pairs are cut into pieces of 32; a run that crosses the
+/// end of a piece is summed piece by piece, and then the sums of the pieces are added in order.
 
 #include <cstdint>
 
@@ -13,9 +13,9 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-inline constexpr std::int64_t run_piece = 32;  // a warp votes on it
+inline constexpr std::int64_t run_piece = 32;  // one vote of a warp
 
-/// What the kernels share.
+/// The input of the kernels that sum.
 struct Runs {
   std::int64_t count;            ///< of pairs
   const std::uint64_t* pairs;    ///< [count], sorted
@@ -23,15 +23,15 @@ struct Runs {
   const std::uint32_t* total;    ///< runs
 };
 
-/// True where a run starts; pairs that are left out make none.
+/// True where a run starts; pairs with negative ids start none.
 __device__ __forceinline__ bool starts_run(const std::uint64_t* pairs, unsigned i) {
   const std::int32_t id = id_of(pairs[i]);
   return id >= 0 && (i == 0 || id_of(pairs[i - 1]) != id);
 }
 
-/// Numbers the runs of the pairs [begin, end), `before` being those that start earlier: numbers[i]
-/// = that of pair i, rows[run] = its id. All threads of the block call it; returns the number of
-/// the next run.
+/// Numbers the runs of the pairs [begin, end) from `before`, the number of runs that start earlier:
+/// numbers[i] = the run of pair i, rows[run] = its id. All threads of the block call it; returns
+/// the number of the next run.
 __device__ __forceinline__ unsigned number_runs_between(const std::uint64_t* pairs, unsigned begin,
                                                         unsigned end, unsigned before,
                                                         unsigned* scratch, std::uint32_t* numbers,
@@ -60,8 +60,8 @@ __global__ void __launch_bounds__(sort_threads)
   if (threadIdx.x == 0) starts[blockIdx.x] = found;
 }
 
-/// Numbers the runs of a tile, fills its part of the rows past the last run with -1, and says how
-/// many runs there are.
+/// Numbers the runs of a tile, fills its part of the rows past the last run with -1, and writes the
+/// number of runs.
 template <class Pair>
 __global__ void __launch_bounds__(sort_threads)
     number_runs(SortGrid grid, const Pair* pairs, const std::uint32_t* starts,
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(sort_threads)
   if (blockIdx.x == 0 && threadIdx.x == 0) *total = all;
 }
 
-/// Sorts and numbers by one block: a short list in one launch.  The pairs end in `pairs`.
+/// Sorts and numbers a short list by one block in one launch. The result is in `pairs`.
 template <class Pair>
 __global__ void __launch_bounds__(sort_threads)
     sort_and_number(unsigned count, const std::int32_t* ids, Pair* pairs, Pair* other,
@@ -131,9 +131,9 @@ __device__ __forceinline__ void sum_in_order(std::int64_t groups, int first, int
   }
 }
 
-/// A block per piece, teams of threads taking its runs in turn. values[run,:] of the runs that lie
-/// in the piece; of those that cross its start edges[piece][0][:], of the one that starts here and
-/// crosses the end edges[piece][1][:]. values past the last run: zeros.
+/// A block per piece; teams of threads take its runs in turn. The sum of a run inside the piece
+/// goes to values[run,:]; that of a run from an earlier piece to edges[piece][0][:]; that of a run
+/// that starts here and crosses the end to edges[piece][1][:]. values past the last run are zeros.
 template <int n, class T>
 __global__ void __launch_bounds__(row_threads, 4)
     sum_pieces(RowGrid grid, Runs runs, const T* dy, T* values, T* edges) {

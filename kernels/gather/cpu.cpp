@@ -1,7 +1,6 @@
-// Rows picked and summed by id.
-// Copies work on bytes; sums add whole rows, columns in vector registers. coalesce_rows sorts (id,
-// position) pairs with a stable radix sort, eleven bits a pass, as many passes as the largest id
-// needs: one for a small vocabulary.
+// Rows picked and summed by id. Copies work on bytes; sums add whole rows, columns in vector
+// registers. coalesce_rows sorts (id, position) pairs with a stable radix sort, eleven bits a pass;
+// the largest id determines the number of passes, one for a small vocabulary.
 
 #include <array>
 #include <bit>
@@ -17,8 +16,7 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// An id and where it stood, in one word that sorts by id first: 31 bits of id, 33 bits of
-/// position.
+/// An id and its position, in one word that sorts by id first: 31 bits of id, 33 bits of position.
 constexpr int position_bits = 33;
 constexpr std::uint64_t pack(std::int32_t id, std::int64_t position) {
   return (static_cast<std::uint64_t>(id) << position_bits) | static_cast<std::uint64_t>(position);
@@ -30,7 +28,7 @@ constexpr std::int64_t position_of(std::uint64_t pair) {
   return static_cast<std::int64_t>(pair & ((std::uint64_t{1} << position_bits) - 1));
 }
 
-/// Sorts `pairs` by id, keeping the order of equal ids; returns where the result lies, `pairs` or
+/// Sorts `pairs` by id, keeping the order of equal ids; returns the result, which is in `pairs` or
 /// `scratch`.
 std::uint64_t* sort_by_id(std::uint64_t* pairs, std::uint64_t* scratch, std::int64_t count,
                           std::uint64_t largest_id) {
@@ -50,7 +48,7 @@ std::uint64_t* sort_by_id(std::uint64_t* pairs, std::uint64_t* scratch, std::int
 }
 
 /// values[j,:] = sum of dy over the run of pairs [starts[j], starts[j+1]); a task takes the runs
-/// that start in its stretch of pairs, so that tasks are alike in work however often an id occurs.
+/// that start in its range of pairs, so that tasks have equal work however often an id occurs.
 template <class T>
 void sum_runs(const std::uint64_t* pairs, const std::uint64_t* starts, std::int64_t runs,
               const CoalesceRows& args) {

@@ -2,7 +2,7 @@
 // type).
 //   gather_rows  out[i,:] = table[ids[i],:]                     2 n C elements moved
 //   add_rows     to[rows[j],:] += values[j,:], rows[j] >= 0     3 n C
-// A team of threads per row, 16 bytes each at a time (tiling/row_moves.cuh). Limit: memory;
+// A team of threads per row, 16 bytes each at a time (tiling/row_moves.cuh). Limit: memory; for
 // gather_rows of scattered rows shorter than 32 bytes also the size of a memory sector.
 
 #include "kernels/gather/gather.cuh"

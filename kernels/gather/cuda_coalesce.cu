@@ -2,14 +2,14 @@
 //   rows = the distinct ids rising, then -1;  values[j,:] = sum of dy[i,:] over ids[i] == rows[j], zero past the last id; ids < 0 left out
 // Shapes: ids, rows [n]; dy, values [n,C].  n below 2^31, any ids, any C.
 //
-// First (id, position) is sorted and the runs of equal ids are numbered (radix_sort.cuh): up to
-// 4,096 ids by one block in one launch, 2,048 at a time; longer lists in seven launches, each over
-// the whole GPU. Then a block takes 32 sorted positions, and in it a team of threads a run, row
-// after row in the order of their positions, 16 bytes per thread; a run that crosses the end of a
-// block's piece is put together by one more launch. So the work is even however often an id occurs,
-// and the order of the additions depends on the ids alone. Moved: 2 n C elements, and for the runs
-// that cross 2 C per 32 rows at most; the sort 100 n bytes, which stay in the second-level cache up
-// to some million ids. Limit: memory for wide rows; for short lists the launches.
+// First the pairs (id, position) are sorted and the runs of equal ids are numbered
+// (radix_sort.cuh): up to 4,096 ids by one block in one launch, 2,048 at a time; longer lists in
+// seven launches, each over the whole GPU. Then a block takes 32 sorted positions, and each team of
+// threads in it one run, row after row in the order of their positions, 16 bytes per thread; one
+// more launch joins runs that cross the end of a piece. So the work is balanced however often an id
+// occurs, and the order of the additions depends only on the ids. Moved: 2 n C elements, and for
+// runs that cross at most 2 C per 32 rows; the sort 100 n bytes, which stay in the second-level
+// cache up to some million ids. Limit: memory for wide rows; for short lists the launches.
 
 #include <algorithm>
 
@@ -26,12 +26,12 @@ constexpr std::int64_t one_block_ids = 2 * sort_batch;
 
 std::int64_t pieces_of(std::int64_t count) { return (count + run_piece - 1) / run_piece; }
 
-/// The sort's part of the scratch memory.
+/// The part of the sort in the scratch memory.
 struct SortSpace {
   SortSpace(const SortGrid& grid, Scratch& scratch)
       : pairs(scratch.take<std::uint64_t>(grid.count)),
         other(scratch.take<std::uint64_t>(grid.count)),
-        numbers(reinterpret_cast<std::uint32_t*>(other)),  // when the sort has ended
+        numbers(reinterpret_cast<std::uint32_t*>(other)),  // after the sort
         counts(scratch.take<std::uint32_t>(sort_counts(grid))),
         starts(scratch.take<std::uint32_t>(grid.blocks)),
         total(scratch.take<std::uint32_t>(1)) {}

@@ -2,12 +2,12 @@
 /// Ids sorted with their positions, equal ids by rising position: eight bits a pass, the lowest
 /// first, each pass stable.
 ///
-/// A pass gives every block a tile of the pairs. Where the pairs of a digit go, a block reads off
-/// the counts of all blocks: those of smaller digits and, of its own digit, those of earlier
-/// blocks. It counts its own pairs again while it places them, and counts, at their new places, the
-/// digits of the next pass: whole numbers, so the order of these additions does not matter. One
-/// launch counts the first digits, four place. At most 256 blocks, so that the counts are read
-/// quickly: longer lists have longer tiles.
+/// In a pass every block takes a tile of the pairs. The counts of all blocks tell it where its
+/// pairs go: behind those of smaller digits and, of the same digit, behind those of earlier blocks.
+/// It counts its own pairs again while it places them, and counts the digits of the next pass at
+/// their new places: these are integers, so the order of the additions does not matter. One launch
+/// counts the first digits, four place. At most 256 blocks, so that the counts are read quickly:
+/// longer lists have longer tiles.
 
 #include <algorithm>
 #include <cstdint>
@@ -26,7 +26,7 @@ inline constexpr int digits = 1 << digit_bits;  // one per thread, where counts 
 inline constexpr int sort_passes = 32 / digit_bits;
 static_assert(digits == sort_threads);
 
-/// An id and where it stood, in one word that sorts by id, then position.  Negative ids come last.
+/// An id and its position, in one word that sorts by id, then position.  Negative ids come last.
 __device__ __forceinline__ std::uint64_t id_pair(std::int32_t id, std::int64_t position) {
   return static_cast<std::uint64_t>(static_cast<std::uint32_t>(id)) << 32 |
          static_cast<std::uint64_t>(position);
@@ -64,7 +64,7 @@ struct SortGrid {
   }
 };
 
-/// The pairs of a pass: the first one makes them.
+/// The pairs of a pass; the first pass makes them from the ids.
 struct PairSource {
   const std::int32_t* ids;
   const std::uint64_t* pairs;  ///< null: of the ids
@@ -96,7 +96,7 @@ __device__ __forceinline__ unsigned block_sum_before(unsigned value, unsigned* s
   return before;
 }
 
-/// Lanes of the warp with the same digit; of those that are not `valid`: none.
+/// The lanes of the warp with the same digit; none when not `valid`.
 __device__ __forceinline__ unsigned lanes_with_digit(int digit, bool valid) {
   unsigned same = __ballot_sync(simt::full_mask, valid ? 1 : 0);
   REFRAIN_UNROLL
@@ -108,15 +108,15 @@ __device__ __forceinline__ unsigned lanes_with_digit(int digit, bool valid) {
   return valid ? same : 0;
 }
 
-/// What placing needs of shared memory.
+/// The shared memory for placing.
 struct SortScratch {
   unsigned* next;    ///< [digits], where the next pair of each digit goes
   unsigned* counts;  ///< [sort_warps][digits]
 };
 
-/// Calls place(pair, where) for the pairs [begin, end) of the source, in an order that keeps equal
-/// digits as they were. All threads of the block call it; ends with a barrier. A warp takes 256
-/// neighbouring pairs of a batch, 32 at a time.
+/// Calls place(pair, where) for the pairs [begin, end) of the source, in an order that keeps pairs
+/// of equal digits in sequence. All threads of the block call it; ends with a barrier. A warp takes
+/// 256 neighbouring pairs of a batch, 32 at a time.
 template <class Place>
 __device__ __forceinline__ void place_pairs(const PairSource& source, unsigned begin, unsigned end,
                                             int pass, const SortScratch& scratch, Place place) {
@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(sort_threads)
               });
 }
 
-/// Counts that sort_ids keeps.
+/// The number of counts of sort_ids.
 inline std::int64_t sort_counts(const SortGrid& grid) {
   return static_cast<std::int64_t>(sort_passes) * grid.blocks * digits;
 }

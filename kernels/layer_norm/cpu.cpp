@@ -2,8 +2,8 @@
 //   forward   y = gamma * normalized + beta,  normalized = (x - mean) * inv_std,  inv_std = 1 / sqrt(var + epsilon)
 //   backward  g = dy * gamma,  dx = inv_std * (g - mean(g) - normalized * mean(g * normalized))
 //             dgamma[c] = sum_rows dy * normalized,  dbeta[c] = sum_rows dy
-// A task takes a run of rows; one row stays in the first-level cache for its three passes. Each
-// block of rows keeps its own column sums in the scratch memory.
+// A task takes a range of rows; one row stays in the first-level cache for its three passes. Each
+// block of rows has its own column sums in the scratch memory.
 
 #include "kernels/kernel.hpp"
 #include "kernels/layer_norm/normalize.hpp"

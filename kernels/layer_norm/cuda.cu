@@ -5,13 +5,13 @@
 // Shapes: x, y, dy, dx, normalized [rows,C]; gamma, beta [C]; inv_std [rows].
 //
 // A warp keeps a row in registers, up to 8 groups per lane: 1,024 f32 or 512 f64 in groups of 16
-// bytes; 256 elements where C or an address is no multiple of them. x is read once, whatever is
-// wanted. Backward keeps two rows and the columns' sums, so it takes half as many. Longer rows: a
-// block each, several passes; dgamma and dbeta by sum_columns.
-// Moved: forward 2 C rows elements, 3 with normalized; backward 3 C rows. FLOPs 8 and 12 C rows.
-// Limit: memory. Four warps a block: small enough that the last blocks of a grid end together.
-// Backward gives a block enough rows to make the second launch, which adds the blocks' sums of
-// dgamma and dbeta in order, short: at most 1,024 blocks. Any number of rows up to 2^31 - 1.
+// bytes; 256 elements where C or an address is not a multiple of them. x is read once, whichever
+// outputs are requested. Backward keeps two rows and the sums of the columns, so it takes half as
+// many. Longer rows: a block each, several passes; dgamma and dbeta by sum_columns. Moved: forward
+// 2 C rows elements, 3 with normalized; backward 3 C rows. FLOPs 8 and 12 C rows. Limit: memory.
+// Four warps a block: few, so that the last blocks of a grid end together. Backward uses at most
+// 1,024 blocks, which keeps the second launch short: it adds the sums of the blocks for dgamma and
+// dbeta in order. Any number of rows up to 2^31 - 1.
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 #pragma once
-/// Device templates of layer normalization; formulas, grids and bytes: cuda_layer_norm.cu.
+/// Device templates of layer normalization; formulas, grids and bytes: cuda.cu.
 
 #include <cstdint>
 

@@ -4,7 +4,7 @@
 ///   normalized = (x - mean) * inv_std,   inv_std = 1 / sqrt(var + epsilon), var of the centred row
 ///   dx = inv_std * (g - mean(g) - normalized * mean(g * normalized)),   g = d normalized
 ///
-/// A row lies in the registers of a warp, or a block passes it several times.
+/// A row is in the registers of a warp, or a block passes it several times.
 
 #include <cmath>
 #include <cstdint>
@@ -20,8 +20,8 @@ inline constexpr int wide_norm_warps = 8;  // of a block that takes one row
 
 // ---- a row in the registers of a warp; all lanes call these ----
 
-/// Replaces the row's `width` elements by their normalized values and returns inv_std. What lies
-/// past the row's end is undefined afterwards.
+/// Replaces the row's `width` elements by their normalized values and returns inv_std. Elements
+/// past the end of the row are undefined afterwards.
 template <class T, int n, int items>
 __device__ __forceinline__ T normalize(WarpRow<T, n, items>& row, std::int64_t width, T epsilon) {
   T sum = 0;
@@ -70,7 +70,7 @@ __device__ __forceinline__ GradientMeans<T> gradient_means(const WarpRow<T, n, i
           simt::warp_sum(sums.along) / static_cast<T>(width)};
 }
 
-/// Replaces g by dx. What lies past the row's end is undefined afterwards.
+/// Replaces g by dx. Elements past the end of the row are undefined afterwards.
 template <class T, int n, int items>
 __device__ __forceinline__ void normalize_backward(WarpRow<T, n, items>& g,
                                                    const WarpRow<T, n, items>& normalized,

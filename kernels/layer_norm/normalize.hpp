@@ -23,7 +23,7 @@ struct RowMoments {
     inv_std = T{1} / std::sqrt(squares / count + epsilon);
   }
 
-  /// Of a vector of the row, or of one element.
+  /// Normalizes a vector of the row, or one element.
   template <class V>
   V normalized(V x) const {
     return (x - mean) * inv_std;

@@ -1,5 +1,5 @@
 #pragma once
-/// What other families call of this one on CUDA.
+/// The functions of this family that other families call on CUDA.
 
 #include "kernels/backend.hpp"
 #include "kernels/scratch.hpp"

@@ -1,12 +1,12 @@
 #pragma once
-/// Sums down the columns of a matrix in a fixed order: for gradients of biases, norms and replaced
+/// Sums down the columns of a matrix in a fixed order, for gradients of biases, norms and replaced
 /// rows.
 ///
-/// One launch for up to 512 rows, else two. The first cuts the rows into slices: block (x, y) adds,
-/// in slice y, 32 columns from 32 x on; warp w takes rows w, w + 8, ... of the slice, a lane one
-/// column, and the eight warps' sums are added in order. The second adds the slices' sums in the
-/// same way.
-/// A slice's size depends on the matrix alone, so equal input gives equal bits.
+/// One launch for up to 512 rows, otherwise two. The first cuts the rows into slices: block (x, y)
+/// adds the 32 columns from 32 x on over slice y; warp w takes rows w, w + 8, ... of the slice, a
+/// lane takes one column, and the sums of the eight warps are added in order. The second adds the
+/// sums of the slices in the same way. The size of a slice depends only on the matrix, so equal
+/// input gives equal bits.
 
 #include <algorithm>
 #include <cstdint>
@@ -18,7 +18,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int column_warps = 8;
 
-/// Terms of the plain sum: `sums` matrices with one row length, `apart` elements from one to the
+/// Terms of the plain sum of `sums` matrices of one row length, `apart` elements from one to the
 /// next.
 template <class T, int count>
 struct MatrixTerms {
@@ -27,7 +27,7 @@ struct MatrixTerms {
   const T* from;
   std::int64_t stride;  ///< elements from row to row
   std::int64_t apart;
-  unsigned wanted = ~0u;  ///< bit i: matrix i is there; others are not read
+  unsigned wanted = ~0u;  ///< bit i: matrix i is read
   __device__ __forceinline__ void read(std::int64_t row, std::int64_t column,
                                        T (&terms)[count]) const {
     REFRAIN_UNROLL
@@ -36,13 +36,13 @@ struct MatrixTerms {
   }
 };
 
-/// Where sum i of a slice goes: to[i] + slice * stride; null: nowhere.
+/// The destination of sum i of a slice: to[i] + slice * stride; null: the sum is not computed.
 template <class T, int sums>
 struct ColumnTargets {
   T* to[sums];
   std::int64_t stride;
 
-  /// MatrixTerms::wanted of these.
+  /// The value of MatrixTerms::wanted for these destinations.
   unsigned wanted() const {
     unsigned bits = 0;
     for (int i = 0; i < sums; ++i) bits |= to[i] == nullptr ? 0u : 1u << i;
@@ -50,7 +50,7 @@ struct ColumnTargets {
   }
 };
 
-/// As many rows are summed by one launch.
+/// The maximum number of rows that one launch sums.
 inline constexpr std::int64_t most_rows_at_once = 512;
 /// Rows per slice for a first launch with enough blocks to fill a GPU and few enough for the second
 /// to be short.
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(column_warps * 32)
   const std::int64_t end = begin + rows_per_slice < rows ? begin + rows_per_slice : rows;
   T sum[sums] = {};
   if (column < width) {
-    constexpr int at_once = sums > 1 ? 8 : 4;  // rows that are on their way together
+    constexpr int at_once = sums > 1 ? 8 : 4;  // rows whose loads overlap
     for (std::int64_t row = begin + simt::warp(); row < end; row += at_once * column_warps) {
       T terms[at_once][sums] = {};
       REFRAIN_UNROLL
@@ -104,8 +104,8 @@ __global__ void __launch_bounds__(column_warps * 32)
   }
 }
 
-/// out[i] = the sums of `source` over its rows; a null out is not wanted. `parts` holds
-/// column_parts_bytes.
+/// out[i] = the sums of `source` over its rows; a null out is not computed. `parts` holds
+/// column_parts() elements.
 template <class Terms>
 void sum_columns(const char* name, const Terms& source, std::int64_t rows, std::int64_t width,
                  const ColumnTargets<typename Terms::Element, Terms::sums>& out,
@@ -115,7 +115,7 @@ void sum_columns(const char* name, const Terms& source, std::int64_t rows, std::
   if (width == 0) return;
   const unsigned tiles = simt::blocks_for(width, 32);
   const std::int64_t slices =
-      std::max<std::int64_t>(1, column_slices(rows));  // no rows: one empty slice makes the zeros
+      std::max<std::int64_t>(1, column_slices(rows));  // without rows one empty slice writes zeros
   const auto how = [&](std::int64_t along_y) {
     return simt::Launch{.name = name,
                         .grid = dim3(tiles, static_cast<unsigned>(along_y)),

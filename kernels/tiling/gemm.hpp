@@ -1,15 +1,15 @@
 #pragma once
-/// The two matrix products that convolution, patch and loss are built from.
+/// The two matrix products that convolution, patch and loss are built on.
 ///
 /// rows_product: out[m,n] = start[m,n] + sum_{tap,k} A[tap][m][k] * B[tap*depth + k][n]. A is a
 /// table of row pointers, so that
 ///   rows may come from anywhere (another time step, a block of zeros, a gathered item) without being copied; B is packed into panels,
 ///   or, for few rows, read as it lies.
-/// sum_of_outer: out[i,o] += sum_r a[r][i] * b[r][o]. Reduces over rows that lie a fixed stride
-/// apart; nothing is packed.
+/// sum_of_outer: out[i,o] += sum_r a[r][i] * b[r][o]. Reduces over rows with a fixed stride;
+/// nothing is packed.
 ///
 /// Both hold a tile of rows x 2 vectors of results in registers. Every element is summed in an
-/// order that depends on the sizes alone.
+/// order that depends only on the sizes.
 
 #include <algorithm>
 #include <cstdint>
@@ -24,7 +24,7 @@ namespace refrain::kernels::cpu {
 /// below).
 inline constexpr int tile_rows = vector_bytes == 64 ? 8 : 6;
 
-/// What the sums of a product start from.
+/// The initial values of the sums of a product.
 template <class T>
 struct Start {
   const T* at = nullptr;    ///< null: zero
@@ -69,7 +69,7 @@ inline void store_row(T* to, std::int64_t valid, const typename Lanes<T>::Vector
 
 /// One register tile of rows_product: `Rows` rows by `Count` panels of `Vectors` vectors,
 /// `panel_step` elements apart. Each sum runs over taps and k in rising order, whatever the tile,
-/// so that a row's results do not depend on the rows beside it.
+/// so that the results of a row do not depend on its neighbours.
 template <class T, int Rows, int Count, int Vectors>
 inline void rows_tile(const T* const* rows, std::int64_t taps, std::int64_t depth, const T* panel,
                       std::int64_t panel_step, std::int64_t row_step, std::int64_t count, T* out,
@@ -111,8 +111,8 @@ inline void rows_tile(const T* const* rows, std::int64_t taps, std::int64_t dept
   }
 }
 
-/// rows_product for a tile of at most `Rows` rows, `Count` whole panels at a time while there are
-/// so many.
+/// rows_product for a tile of at most `Rows` rows, `Count` whole panels at a time as long as that
+/// many remain.
 template <class T, int Rows, int Count>
 inline void tile_product(const T* const* rows, std::int64_t taps, std::int64_t depth,
                          const Panels<T>& b, std::int64_t columns, std::int64_t count, T* out,
@@ -208,9 +208,9 @@ void rows_product(const T* const* rows, std::int64_t taps, std::int64_t depth, c
   }
 }
 
-/// out [count, columns] = start + A B for any number of rows that lie a fixed stride apart; one
-/// tap. Each panel is used for all rows while it is in the nearest cache, so `count` rows of A
-/// should fit the next one.
+/// out [count, columns] = start + A B for any number of rows with a fixed stride; one tap. Each
+/// panel is used for all rows while it is in the nearest cache, so `count` rows of A should fit the
+/// next one.
 template <class T>
 void block_product(const T* a, std::int64_t a_stride, std::int64_t count, std::int64_t depth,
                    const Panels<T>& b, std::int64_t columns, T* out, std::int64_t stride,
@@ -250,9 +250,9 @@ void sum_of_outer(const T* a, std::int64_t a_stride, const T* b, std::int64_t b_
                              columns);
 }
 
-/// Rows that one task of a row-parallel product takes: whole tiles, enough tasks to keep all threads
-/// busy, and enough work in each (`multiply_adds` a row) to outweigh waking a thread. The result
-/// depends on the number of threads, so sums over rows must never be cut by it.
+/// Rows that one task of a row-parallel product takes: whole tiles, enough tasks to keep all
+/// threads busy, and enough work in each (`multiply_adds` a row) to outweigh waking a thread. The
+/// result depends on the number of threads, so sums over rows must never be cut by it.
 inline std::int64_t product_rows_per_task(std::int64_t rows, std::int64_t multiply_adds) {
   constexpr std::int64_t min_task = std::int64_t{1} << 18;
   const std::int64_t wanted = std::min<std::int64_t>(rows / (4 * threads()) + 1, 8 * tile_rows);

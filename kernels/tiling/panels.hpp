@@ -14,16 +14,16 @@ constexpr std::int64_t round_up(std::int64_t value, std::int64_t step) {
   return (value + step - 1) / step * step;
 }
 
-/// Elements that B [depth, columns] takes when packed.
+/// The elements of B [depth, columns] in packed form.
 template <class T>
 constexpr std::int64_t packed_size(std::int64_t depth, std::int64_t columns) {
   return depth * round_up(columns, Lanes<T>::count);
 }
 static_assert(packed_size<float>(1, 1) <= packed_elements(1, 1));
 
-/// Where the columns of B lie: column n's panel of two vectors begins at at + n * column_step, and
-/// its row k is k rows further. A row of a packed panel is as wide as the panel; a row-major B has
-/// rows of its own.
+/// The layout of B: the panel of two vectors that holds column n begins at at + n * column_step,
+/// and its row k is k rows further. A row of a packed panel is as wide as the panel; a row-major B
+/// is read in place.
 template <class T>
 struct Panels {
   const T* at;
@@ -32,8 +32,8 @@ struct Panels {
 
   /// As pack() lays them out, `total_depth` rows.
   static Panels packed(const T* at, std::int64_t total_depth) { return {at, total_depth, 0}; }
-  /// B as it lies in memory, rows of `columns` elements: worth it while few rows of A use it.
-  /// `columns` must be whole vectors.
+  /// B in place, rows of `columns` elements: faster while few rows of A use it. `columns` must be
+  /// whole vectors.
   static Panels row_major(const T* at, std::int64_t columns) { return {at, 1, columns}; }
   static constexpr bool fits_row_major(std::int64_t columns) {
     return columns % Lanes<T>::count == 0;
@@ -41,8 +41,8 @@ struct Panels {
 };
 
 /// Packs rows [0, depth) of one tap: element (k, n) is b[k * row_stride + n * column_stride].
-/// Panels are two vectors wide, the last one one vector where that is enough; columns past the end
-/// are zero. `total_depth` rows make a panel, of which these start at `first`.
+/// Panels are two vectors wide, the last one only one where that suffices; columns past the end are
+/// zero. `total_depth` rows make a panel, of which these start at `first`.
 template <class T>
 void pack(const T* b, std::int64_t row_stride, std::int64_t column_stride, std::int64_t depth,
           std::int64_t columns, std::int64_t first, std::int64_t total_depth, T* packed) {
@@ -54,7 +54,7 @@ void pack(const T* b, std::int64_t row_stride, std::int64_t column_stride, std::
       const std::int64_t valid = std::min(lanes, columns - n - v);
       const T* const from = b + (n + v) * column_stride;
       std::int64_t k = 0;
-      if (valid == lanes && row_stride == 1) {  // columns lie along k: squares of them are turned
+      if (valid == lanes && row_stride == 1) {  // columns are contiguous along k: transposes squares
         for (; k + lanes <= depth; k += lanes)
           transpose_square(from + k, column_stride, panel + k * width + v, width);
       } else if (valid == lanes && column_stride == 1) {
@@ -70,27 +70,27 @@ void pack(const T* b, std::int64_t row_stride, std::int64_t column_stride, std::
   }
 }
 
-/// Up to so many rows a convolution reads its weights as they lie: packing them would cost more
-/// than it saves.
+/// Up to this many rows a product reads its weights in place: packing them would cost more than it
+/// saves.
 inline constexpr std::int64_t max_unpacked_rows = 1024;
 
-/// Weights of a convolution, or of one matrix, as products read them.
+/// The weights of a convolution, or one matrix, in the layout that products read.
 template <class T>
 struct WeightPanels {
   const T* at;
   bool packed;  ///< by pack_taps; otherwise row-major
 
-  /// Those of [rows,columns] with room taken where they have to be packed. `uses`: rows of the
-  /// other factor.
+  /// Plans weights [rows,columns] and takes scratch memory where they have to be packed. `uses`:
+  /// rows of the other factor.
   static WeightPanels plan(const T* weights, std::int64_t rows, std::int64_t columns,
                            std::int64_t uses, Scratch& scratch) {
     if (uses <= max_unpacked_rows && Panels<T>::fits_row_major(columns)) return {weights, false};
     return {scratch.take<T>(packed_size<T>(rows, columns)), true};
   }
-  /// Where the packed weights go.
+  /// The memory for the packed weights.
   T* room() const { return const_cast<T*>(at); }
 
-  /// Those of `rows` rows that begin at row `first`.
+  /// The panels of `rows` rows from row `first` on.
   Panels<T> group(std::int64_t first, std::int64_t rows, std::int64_t columns) const {
     return packed ? Panels<T>::packed(at + packed_size<T>(first, columns), rows)
                   : Panels<T>::row_major(at + first * columns, columns);

@@ -1,9 +1,9 @@
 #pragma once
-/// Rows moved, and rows added to rows: how threads share them.
+/// Kernels that move rows and add rows to rows: how threads share the work.
 ///
-/// A row is `words` words of 16 bytes, or of 4 where its length or an address is no multiple of 16.
-/// Neighbouring threads take neighbouring words; a power of two of them takes a row, so that short
-/// rows do not leave lanes idle.
+/// A row is `words` words of 16 bytes, or of 4 where its length or an address is not a multiple of
+/// 16. Neighbouring threads take neighbouring words; a row is shared by a team of a power of two of
+/// threads, so that short rows do not leave lanes idle.
 
 #include <cstdint>
 
@@ -14,7 +14,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int row_threads = 256;
 
-/// Rows cut among threads: a team of 2^team_bits threads per row.
+/// Rows distributed over threads: a team of 2^team_bits threads per row.
 struct RowGrid {
   std::int64_t rows;
   std::int64_t words;
@@ -34,7 +34,7 @@ inline simt::Launch row_launch(const char* name, const RowGrid& grid) {
           .block = row_threads};
 }
 
-/// One thread's part of a RowGrid.
+/// The part of one thread in a RowGrid.
 struct RowShare {
   __device__ __forceinline__ explicit RowShare(const RowGrid& grid)
       : row(static_cast<std::int64_t>(blockIdx.x) * (row_threads >> grid.team_bits) +
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(row_threads) copy_rows(RowGrid grid, Source so
     to[word] = from == nullptr ? Word{} : from[word];
 }
 
-/// Copies `rows` rows of `row_bytes` to `out`.  `addresses` are those that the source reads.
+/// Copies `rows` rows of `row_bytes` to `out`.  `addresses`: those that the source reads.
 template <class Source, class... Addresses>
 void move_rows(const char* name, std::int64_t rows, std::int64_t row_bytes, const Source& source,
                void* out, Addresses... addresses) {

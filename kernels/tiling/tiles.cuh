@@ -1,22 +1,21 @@
 #pragma once
-/// Products of matrix tiles by one block of threads: what convolution, patch, recurrent and loss
-/// kernels are built from.
+/// Products of matrix tiles by one block of threads, on which convolution, patch, recurrent and
+/// loss kernels are built.
 ///
 ///   sum[m,n] += sum_k a[m,k] b[k,n],   m < rows, n < columns of the tile; k in slices of `depth`
 ///
 /// The factors stream through shared memory in `stages` panels each, copied asynchronously while
-/// earlier ones are multiplied; a may also lie in shared memory already. Rows come from wherever a
-/// source says (another time step, an item's row, nowhere: zeros), so that no im2col and no
-/// gathered copy is made. Sums stay in registers; a kernel's epilogue visits them or stores them to
-/// shared memory.
+/// earlier ones are multiplied; a may also be in shared memory already. A source provides the
+/// address of each row (another time step, the row of an item, null for zeros), so that neither
+/// im2col nor a gathered copy is made. Sums stay in registers; a kernel's epilogue visits them or
+/// stores them to shared memory.
 ///
 /// Arithmetic by MathMode: exact uses fused multiply-adds of T in rising k; tf32 and bf16 use
-/// tensor cores on factors that are rounded on their way from shared memory to registers, with f32
-/// sums.
+/// tensor cores on factors that are rounded when they are loaded from shared memory, with f32 sums.
 ///
 /// Threads: row_warps x column_warps warps share the tile; a warp takes rows / row_warps by columns
-/// / column_warps of it. depth_warps times as many split the k of every slice: small tiles with
-/// long sums, of which each part of the warps then holds a part.
+/// / column_warps of it. With depth_warps > 1 that many groups of warps split the k of every slice,
+/// for small tiles with long sums; each group then holds partial sums.
 ///   exact   lanes as 4 x 8, a lane every 4th row and 8th column, or every 4th and 8th group of 16 bytes where the factor's side lies
 ///           without gaps
 ///   tensor  fragments of 16 x 8 (simt_cuda.hpp)
@@ -32,11 +31,10 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// The axis of a factor that lies without gaps in memory: the summed one, or the other (m of a, n
-/// of b).
+/// The contiguous axis of a factor: the summed one, or the other (m of a, n of b).
 enum class Contiguous : std::uint8_t { depth, side };
 
-/// Extents of a tile and how many warps share it.
+/// Extents of a tile and the warps that share it.
 struct TileShape {
   int rows;
   int columns;
@@ -44,10 +42,10 @@ struct TileShape {
   int row_warps;
   int column_warps;
   int stages = 2;
-  int depth_warps = 1;  ///< parts of a slice's k, with sums of their own
+  int depth_warps = 1;  ///< parts of the k of a slice, each with its own sums
 };
 
-/// Part of a row of a panel: `count` elements from `from` on; what follows is zero.
+/// Part of a row of a panel: `count` elements from `from` on, then zeros.
 template <class T>
 struct PanelRow {
   const T* from;
@@ -61,7 +59,7 @@ struct Panel {
   static constexpr int outer = contiguous == Contiguous::depth ? side : depth;
   static constexpr int inner = contiguous == Contiguous::depth ? depth : side;
   // The lanes of a fragment read rows g and columns q of it, as (g, q) or (q, g): a stride of 4 or
-  // 8 modulo 32 parts their banks.
+  // 8 modulo 32 avoids bank conflicts.
   static constexpr int padding =
       mode == MathMode::exact || (mode == MathMode::tf32) == (contiguous == Contiguous::depth) ? 4
                                                                                                : 8;
@@ -69,8 +67,7 @@ struct Panel {
   static constexpr int elements = outer * stride;
 };
 
-/// Elements between rows of `width` elements that lie in shared memory for
-/// TileProduct::add_resident.
+/// Elements between rows of `width` elements in shared memory that TileProduct::add_resident reads.
 template <MathMode mode>
 __host__ __device__ constexpr int resident_stride(int width) {
   return (width + 31) / 32 * 32 + (mode == MathMode::bf16 ? 8 : 4);
@@ -102,7 +99,7 @@ class TileProduct {
   static constexpr std::size_t shared_bytes() {
     return simt::piece_bytes<T>(shape.stages * PanelA::elements) + shared_bytes_b();
   }
-  /// Of add_resident, whose panels are b's alone.
+  /// Of add_resident, which has panels of b only.
   __device__ __forceinline__ static T* take_b(simt::SharedCarver& carver) {
     return carver.take<T>(shape.stages * PanelB::elements);
   }
@@ -124,7 +121,7 @@ class TileProduct {
   /// Adds `slices` slices. a(slice, outer) and b(slice, outer) return the PanelRow of a panel's
   /// row: with Contiguous::depth, outer is m (or n) and the row holds the slice's k; with
   /// Contiguous::side, outer is k within the slice and the row holds m (or n). All threads call it;
-  /// what they wrote to shared memory before may be read by others afterwards.
+  /// afterwards every thread may read what others had written to shared memory before the call.
   template <class A, class B>
   __device__ __forceinline__ void add(const Shared& shared, int slices, const A& a, const B& b) {
     pipeline(
@@ -158,7 +155,7 @@ class TileProduct {
         });
   }
 
-  /// Which of the depth_warps parts of the sums this thread's are.
+  /// The index of the part of the sums, of depth_warps parts, that this thread holds.
   __device__ __forceinline__ static int depth_part() {
     return shape.depth_warps == 1 ? 0 : simt::warp() / (shape.row_warps * shape.column_warps);
   }
@@ -181,8 +178,8 @@ class TileProduct {
       shape.depth_warps == 1 ? 0 : shape.depth_warps * shape.rows * shape.columns;
 
   /// Calls function(m, n, total) for every sum of the tile, in one thread each: the parts of the
-  /// depth_warps are added in order, through shared memory that nobody else uses. All threads call
-  /// it.
+  /// depth_warps are added in order, through shared memory that has no other use meanwhile. All
+  /// threads call it.
   template <class Function>
   __device__ __forceinline__ void visit_totals(T* scratch, Function&& function) {
     if constexpr (shape.depth_warps == 1) {
@@ -213,11 +210,11 @@ class TileProduct {
     }
   }
 
-  /// As many neighbouring lanes hold the sums of one row, of the columns that their warp takes.
+  /// The number of neighbouring lanes that hold the sums of one row over the columns of their warp.
   static constexpr int row_lanes = tensor ? 4 : 8;
 
   /// Calls function(m, sums) for every row of this thread, and there sums(each) calls each(n, sum)
-  /// for its columns. All lanes of a warp are at the same place: function may shuffle.
+  /// for its columns. All lanes of a warp call it together, so `function` may shuffle.
   template <class Function>
   __device__ __forceinline__ void visit_rows(Function&& function) {
     constexpr int rows_of_part = tensor ? 2 : 1;
@@ -292,9 +289,9 @@ class TileProduct {
     }
   }
 
-  /// Slice s is multiplied while slices s + 1 .. s + stages - 1 are under way. One barrier per
-  /// slice: behind it the slice has arrived, and everybody is done with the panel that the next
-  /// copies overwrite.
+  /// Slice s is multiplied while slices s + 1 .. s + stages - 1 are in flight. One barrier per
+  /// slice: after it the slice has arrived, and every thread has finished with the panel that the
+  /// next copies overwrite.
   template <class Load, class Multiply>
   __device__ __forceinline__ static void pipeline(int slices, const Load& start,
                                                   const Multiply& multiply_slice) {
