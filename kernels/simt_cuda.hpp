@@ -95,9 +95,12 @@ __device__ __forceinline__ void wait_copies() {
 // ---- tensor cores ----
 // Fragments of a warp's product d[16,8] += a[16,K] b[K,8]; with g = lane / 4 and q = lane % 4:
 //   d    d[0], d[1] = rows g, columns 2q, 2q+1;   d[2], d[3] = row g + 8
-//   tf32 (K = 8)   a[0] = (g, q), a[1] = (g+8, q), a[2] = (g, q+4), a[3] = (g+8, q+4);   b[0] = (q, g), b[1] = (q+4, g)
-//   bf16 (K = 16)  pairs along K:  a[0] = (g, 2q), a[1] = (g+8, 2q), a[2] = (g, 2q+8), a[3] = (g+8, 2q+8);
-//                  b[0] = (2q, g), b[1] = (2q+8, g);  the lower half of a register has the smaller k
+//   tf32 (K = 8)   a[0] = (g, q), a[1] = (g+8, q), a[2] = (g, q+4), a[3] = (g+8, q+4);
+//                  b[0] = (q, g), b[1] = (q+4, g)
+//   bf16 (K = 16)  pairs along K:
+//                  a[0] = (g, 2q), a[1] = (g+8, 2q), a[2] = (g, 2q+8), a[3] = (g+8, 2q+8);
+//                  b[0] = (2q, g), b[1] = (2q+8, g);
+//                  the lower half of a register has the smaller k
 
 /// Rounds to 10 bits of mantissa, ties away from zero.
 __device__ __forceinline__ std::uint32_t to_tf32(float value) {
@@ -167,12 +170,12 @@ inline void allow_shared_bytes(const void* function, std::size_t bytes, const ch
   static std::mutex mutex;
   static std::unordered_map<const void*, std::size_t> allowed;
   const std::lock_guard<std::mutex> lock(mutex);
-  std::size_t& most = allowed[function];
-  if (bytes <= most) return;
+  std::size_t& limit = allowed[function];
+  if (bytes <= limit) return;
   cuda::check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                    static_cast<int>(bytes)),
               name);
-  most = bytes;
+  limit = bytes;
 }
 
 /// Queues a kernel in the current stream.  Throws DeviceError when it cannot be started.

@@ -1,6 +1,6 @@
 #pragma once
-/// Gradients of what went into a convolution or a dense layer, and of their weights; formulas,
-/// grids and bytes: cuda_conv_backward.cu.
+/// Gradients of the input and the weights of a convolution or a dense layer; formulas, grids and
+/// bytes: cuda_conv_backward.cu.
 
 #include <algorithm>
 #include <cstdint>
@@ -20,9 +20,8 @@ bool whole_packs(std::int64_t width) {
   return width % simt::Pack<T>::count == 0;
 }
 
-/// dx = (what comes through a convolution + what comes through a dense layer + skip) *
-/// gelu'(before). A convolution without taps, a dense layer without depth and null tensors are left
-/// out.
+/// dx = (gradient through a convolution + gradient through a dense layer + skip) * gelu'(before). A
+/// convolution without taps, a dense layer without depth and null tensors are omitted.
 template <class T>
 struct InputGradient {
   // sum_{k,o} dy[row of tap k, o] w[k,c,o]
@@ -58,7 +57,7 @@ template <class T, MathMode mode, bool aligned>
 using GradientProduct =
     TileProduct<T, mode, gradient_shape<T>, Contiguous::depth, Contiguous::depth, aligned>;
 
-/// The panels of both factors; the parts of the sums where they were.
+/// The panels of both factors, later overwritten by the parts of the sums.
 template <class T, MathMode mode, bool aligned>
 inline constexpr int gradient_elements =
     std::max(gradient_shape<T>.stages*(GradientProduct<T, mode, aligned>::PanelA::elements +
@@ -143,7 +142,7 @@ struct WeightGradient {
   T* dw;     ///< [taps,in,out]
   T* parts;  ///< outer_parts(rows, in, out, taps) elements
 
-  /// Of a dense layer.
+  /// The weight gradient of a dense layer.
   static WeightGradient dense(const T* x, const T* dy, std::int64_t rows, std::int64_t in,
                               std::int64_t out, T* dw, T* parts) {
     return {x, dy, {.steps = rows, .ahead = 0, .per_tap = 0}, 1, rows, in, out, dw, parts};

@@ -1,6 +1,6 @@
 #pragma once
-/// A dilated convolution as one product over k = (tap, channel): where the rows of its factors lie
-/// (kernels/tiling/tiles.cuh).
+/// A dilated convolution as one product over k = (tap, channel): the addresses of the rows of its
+/// factors (kernels/tiling/tiles.cuh).
 ///
 /// Slices run tap after tap, each tap in slices_of(channels) slices of the tile's depth; channels
 /// past the end of a tap are zeros.
@@ -14,7 +14,7 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// Which step tap k of step t reads: t + ahead + k * per_tap, nothing outside [0, steps).
+/// The step that tap k of step t reads: t + ahead + k * per_tap, zeros outside [0, steps).
 struct TapSteps {
   std::int64_t steps;
   std::int64_t ahead;
@@ -30,13 +30,14 @@ struct TapSteps {
                            std::int64_t steps) {
     return {steps, -look_ahead(padding, width, dilation), dilation};
   }
-  /// t of row p = (b, t).  Threads ask often, and a division of 64 bits is some 70 instructions.
+  /// t of row p = (b, t).  It is called often, and a division of 64 bits is about 70 instructions.
   __device__ __forceinline__ std::int64_t step_of(std::int64_t p) const {
     if ((p | steps) >> 32 == 0)
       return static_cast<std::uint32_t>(p) % static_cast<std::uint32_t>(steps);
     return p % steps;
   }
-  /// How far from row p = (b, t) its tap's row is; true in `inside` when there is one.
+  /// The distance from row p = (b, t) to the row of its tap; `inside` is set to whether that is in
+  /// the sequence.
   __device__ __forceinline__ std::int64_t distance(std::int64_t t, std::int64_t tap,
                                                    bool& inside) const {
     const std::int64_t moved = ahead + tap * per_tap;
@@ -60,7 +61,7 @@ __device__ __forceinline__ void note_steps(std::int32_t (&step_of_row)[rows], st
   }
 }
 
-/// Factor a: panel row `outer` is row first + outer of x [rows,channels] as a tap sees it.
+/// Factor a: panel row `outer` is row first + outer of x [rows,channels] shifted by a tap.
 template <class T>
 struct TapRows {
   const T* x;

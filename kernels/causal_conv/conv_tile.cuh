@@ -1,6 +1,6 @@
 #pragma once
 /// A tile of a convolution's output in shared memory: causal_conv_forward stores it,
-/// conv_norm_forward goes on with it.
+/// conv_norm_forward continues with it.
 
 #include <algorithm>
 #include <cstdint>
@@ -15,14 +15,14 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int conv_tile_rows = 64;
 
-/// The narrow tile of f32 has 16 warps, in four groups that split k: a batch of 6,400 rows makes
-/// but 100 tiles for 132 multiprocessors, so a block alone has to keep one busy.
+/// The narrow tile of f32 has 16 warps, in four groups that split k: a batch of 6,400 rows has only
+/// 100 tiles for 132 multiprocessors, so a single block has to keep one busy.
 template <class T>
 constexpr bool splits_depth(int columns) {
   return sizeof(T) == 4 && columns <= 64;
 }
 
-/// A product whose sums are the tile: warps of 32 x 32 sums, or 32 x 64 in the widest tile.
+/// A product whose sums are the tile: warps of 32 x 32 sums, or 32 x 64 in the tile of 256 columns.
 template <class T>
 constexpr TileShape tile_shape(int columns) {
   return {.rows = conv_tile_rows,
@@ -39,8 +39,8 @@ constexpr int tile_warps(int columns) {
          tile_shape<T>(columns).depth_warps;
 }
 
-/// Blocks that a multiprocessor should have registers for: 128 registers a thread but for the
-/// widest tile and for f64.
+/// Blocks per multiprocessor, which bound the registers: 128 a thread except for the tile of 256
+/// columns and for f64.
 template <class T>
 constexpr int blocks_per_processor(int columns) {
   return columns == 128 ? 2 : 1;
@@ -114,13 +114,13 @@ struct ConvTile {
   static constexpr int b_elements = shape.stages * Product::PanelB::elements;
   static constexpr std::size_t fixed_bytes =
       conv_tile_rows * sizeof(std::int32_t);  ///< of shared memory, besides the tile
-  /// The panels of the factors lie where the sums will; where k was split, the parts of the sums
-  /// lie behind the tile.
+  /// The panels of the factors share memory with the sums; if k is split, the parts of the sums are
+  /// behind the tile.
   static constexpr int elements =
       std::max(conv_tile_rows * stride + Product::totals_elements, a_elements + b_elements);
 
   /// tile [conv_tile_rows][stride] = rows first_row and columns first_column onwards of bias + the
-  /// sum over taps and channels; zeros in columns past the end. Everybody may read the tile
+  /// sum over taps and channels; zeros in columns past the end. All threads may read the tile
   /// afterwards.
   __device__ __forceinline__ static void make(const Convolution<T>& conv, std::int64_t first_row,
                                               std::int64_t first_column, T* tile) {
@@ -149,12 +149,12 @@ struct ConvTile {
   }
 };
 
-/// Channels of the widest tile.  f64 has the narrow tile alone: it is there to be compared with.
+/// Maximum columns of a tile. f64 has only the narrow tile: it serves comparisons.
 template <class T>
-inline constexpr std::int64_t widest_tile = sizeof(T) == 4 ? 256 : 64;
+inline constexpr std::int64_t max_tile_columns = sizeof(T) == 4 ? 256 : 64;
 
 /// Calls visit.template operator()<columns, aligned>() with the smallest tile that holds rows of
-/// `channels` elements; returns false, having called nothing, when none does.
+/// `channels` elements; returns false without a call when no tile does.
 template <class T, class Visit>
 bool for_tile_columns(std::int64_t channels, bool aligned, Visit&& visit) {
   const auto fits = [&]<int columns, bool in_groups>() {
@@ -162,15 +162,15 @@ bool for_tile_columns(std::int64_t channels, bool aligned, Visit&& visit) {
     visit.template operator()<columns, in_groups>();
     return true;
   };
-  constexpr int widest = static_cast<int>(widest_tile<T>);
+  constexpr int max_columns = static_cast<int>(max_tile_columns<T>);
   if (!aligned || channels % simt::Pack<T>::count != 0) {
     if (fits.template operator()<64, false>()) return true;
-    if constexpr (widest > 64) return fits.template operator()<widest, false>();
+    if constexpr (max_columns > 64) return fits.template operator()<max_columns, false>();
     return false;
   }
   if (fits.template operator()<64, true>()) return true;
-  if constexpr (widest > 64)
-    return fits.template operator()<128, true>() || fits.template operator()<widest, true>();
+  if constexpr (max_columns > 64)
+    return fits.template operator()<128, true>() || fits.template operator()<max_columns, true>();
   return false;
 }
 

@@ -1,12 +1,14 @@
 /// Dilated convolution on the CPU.
 ///
-///   forward    y[row]  = bias + sum_k x[row + offset_k] w[k]             one product per tile of rows, all taps in one pass
-///   backward   dx[row] = sum_k dy[row - offset_k] w[k]^T                 the same product with w transposed and shifts negated
-///              dw[k]   = sum_row x[row + offset_k] (outer) dy[row]       register tiles of dw, summed over the rows in order
+///   forward    y[row]  = bias + sum_k x[row + offset_k] w[k]
+///              one product per tile of rows, all taps in one pass
+///   backward   dx[row] = sum_k dy[row - offset_k] w[k]^T
+///              the same product with w transposed and shifts negated
+///              dw[k]   = sum_row x[row + offset_k] (outer) dy[row]
+///              register tiles of dw, summed over the rows in order
 ///
-/// A tile is tile_rows rows by all output channels; nothing is copied but the packed weights. 2 K
-/// Cin Cout rows FLOPs each way and gradient; x and y pass through memory once. Any extent is
-/// allowed.
+/// A tile is tile_rows rows by all output channels; only the packed weights are copied. 2 K Cin
+/// Cout rows FLOPs each way and gradient; x and y pass through memory once. Any extent is allowed.
 
 #include "kernels/causal_conv/taps.hpp"
 #include "kernels/kernel.hpp"

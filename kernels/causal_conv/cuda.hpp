@@ -7,8 +7,8 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// The convolution by tiles, whatever the channels, with something added: y = conv(x) + added;
-/// added [B,T,Cout] may be y, or empty.
+/// The convolution by tiles for any number of channels, plus a tensor: y = conv(x) + added; added
+/// [B,T,Cout] may be y, or empty.
 void convolve(const CausalConvForward& args, const View& added);
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -1,19 +1,20 @@
-// Gradients of a dilated convolution on the GPU, and the products that the patch's gradients share
-// with them. Device: f32, f64.
-//   dx[b,t,c]  = sum_{k,o} dy[b, t - shift + k dilation, o] w[k,c,o]      shift = 0 (causal) or look_ahead (same)
-//   dw[k,c,o]  = sum_{b,t} x[b, t + shift - k dilation, c] dy[b,t,o]      steps outside [0,T) are zeros
+// Gradients of a dilated convolution on the GPU, and the products that they share with the
+// gradients of the patch. Device: f32, f64.
+//   dx[b,t,c]  = sum_{k,o} dy[b, t - shift + k dilation, o] w[k,c,o]
+//                shift = 0 (causal) or look_ahead (same)
+//   dw[k,c,o]  = sum_{b,t} x[b, t + shift - k dilation, c] dy[b,t,o]
+//                steps outside [0,T) are zeros
 //   dbias[o]   = sum_{b,t} dy[b,t,o]
 // Shapes: x, dx [B,T,Cin], dy [B,T,Cout], w, dw [K,Cin,Cout], dbias [Cout].
 //
 // dx: a block takes 64 rows (b,t) by 64 channels, as one product over k = (tap, out), whose factors
-// stream through shared memory in slices of 32 (f64: 16), three stages; the taps' rows are read
-// where they lie. A dense layer's part, a skip and the slope of a GELU join the same launch where a
-// caller asks for them (InputGradient). Blocks that share rows are neighbours, so that dy comes
-// from the second-level cache after the first. FLOPs 2 K Cin Cout rows. Moved: dy and dx once, w
-// once per 64 rows from the cache. dw: outer_products.cuh, a task per tap. dbias: columns.cuh.
-// f32 of more than 64 channels, in or out: dx and dw by products of the library
-// (cuda_product_conv.cu). Any shape up to 2^31 - 1 tiles. Limit: arithmetic from 64 channels on,
-// else memory.
+// stream through shared memory in slices of 32 (f64: 16), three stages; the rows of the taps are
+// read in place. The same launch adds a dense layer, a skip and the derivative of a GELU where
+// requested (InputGradient). Blocks that share rows are neighbours, so that dy comes from the
+// second-level cache after the first. FLOPs 2 K Cin Cout rows. Moved: dy and dx once, w once per 64
+// rows from the cache. dw: outer_products.cuh, a task per tap. dbias: column_sums.cuh. f32 of more
+// than 64 channels, in or out: dx and dw by products of the library (cuda_product_conv.cu). Any
+// shape up to 2^31 - 1 tiles. Limit: arithmetic from 64 channels on, otherwise memory.
 
 #include "kernels/causal_conv/conv_backward.cuh"
 #include "kernels/causal_conv/product_conv.cuh"
@@ -24,7 +25,7 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-/// Row p of x as a tap sees it.
+/// Row p of x shifted by a tap.
 template <class T>
 struct ShiftedRows {
   const T* x;
@@ -114,7 +115,7 @@ struct Plan {
   }
 };
 
-/// dx and dw of few channels.
+/// dx and dw by tiles.
 template <class T>
 void gradients_by_tiles(const CausalConvBackward& args, const Plan<T>& plan) {
   constexpr const char* name = CausalConvBackward::name;

@@ -1,16 +1,17 @@
 // The dilated convolution over time on the GPU.  Device: f32, f64.
-//   y[b,t,o] = bias[o] + sum_{k,c} w[k,c,o] x[b, t + shift - k dilation, c],   reads outside [0,T) are zero
+//   y[b,t,o] = bias[o] + sum_{k,c} w[k,c,o] x[b, t + shift - k dilation, c]
+//              reads outside [0,T) are zero
 // Shapes: x [B,T,Cin], w [K,Cin,Cout], bias [Cout], y [B,T,Cout].
 //
 // f32 of more than 64 channels, in or out: a product of the library on gathered rows
 // (cuda_product_conv.cu). Otherwise, and for convolve(), an implicit product: rows p = (b,t) of x,
-// which every tap reads elsewhere, times w as [K Cin, Cout]. Nothing is gathered: a tile's rows are
-// copied to shared memory from where their tap reads, or as zeros. A block makes 64 rows by 64 or
-// 128 columns (conv_tile.cuh), a warp 32 x 32 of them, f32 by math_mode(); sums pass through shared
-// memory, so that y is written in whole rows. Moved: x K times per 128 output channels, w once per
-// 64 rows, both mostly from second-level cache; y once. FLOPs 2 K Cin Cout B T. Limit: arithmetic
-// from some 64 channels on, below that memory. Any extents, with up to 2^31 - 1 tiles; 128 columns
-// and copies of 16 bytes where Cin, Cout and the addresses allow.
+// shifted by each tap, times w as [K Cin, Cout]. Nothing is gathered: the rows of a tile are copied
+// to shared memory from the address that the tap reads, or as zeros. A block computes 64 rows by 64
+// or 128 columns (conv_tile.cuh), a warp 32 x 32 of them, f32 by math_mode(); sums pass through
+// shared memory, so that y is written in whole rows. Moved: x K times per 128 output channels, w
+// once per 64 rows, both mostly from second-level cache; y once. FLOPs 2 K Cin Cout B T. Limit:
+// arithmetic from some 64 channels on, below that memory. Any extents, with up to 2^31 - 1 tiles;
+// 128 columns and copies of 16 bytes where Cin, Cout and the addresses allow.
 
 #include "kernels/causal_conv/cuda.hpp"
 #include "kernels/causal_conv/forward.cuh"

@@ -1,17 +1,18 @@
-// The dilated convolution of many channels on the GPU: what its taps read is gathered, the library
-// multiplies. Device: f32.
-//   y   = columns w + bias,       columns[p,k] = x[row that tap k of row p reads], zeros outside the sequence
+// The dilated convolution of many channels on the GPU: our kernels gather the rows of the taps, the
+// library multiplies. Device: f32.
+//   y   = columns w + bias
+//         columns[p,k] = x[row that tap k of row p reads], zeros outside the sequence
 //   dw  = columns^T dy
 //   dx[p] = sum_k products[row q whose tap k reads p, k],   products = dy w^T
-// Shapes: x, dx [P,Cin], P = B T rows; w, dw [K,Cin,Cout], which is [K Cin, Cout] as it lies; y, dy
+// Shapes: x, dx [P,Cin], P = B T rows; w, dw [K,Cin,Cout], in place as [K Cin, Cout]; y, dy
 // [P,Cout]; columns, products [P,K Cin].
 //
 // gather_taps, sum_taps: a warp takes a row, 16 bytes to a lane where Cin and the addresses allow;
-// a tap's row is read where it lies. Moved: gather_taps x K times, mostly from the caches, and
+// the row of a tap is read in place. Moved: gather_taps x K times, mostly from the caches, and
 // columns once; sum_taps products and dx once; each product its factors and its result. Limit:
-// memory; the products arithmetic. FLOPs 2 K Cin Cout P for each of y, dx, dw. Columns and products
-// take turns in the scratch memory, in slices of whole sequences (max_gathered_bytes); dw adds over slices,
-// in order. One tap reads the rows as they lie: no columns then.
+// memory, for the products arithmetic. FLOPs 2 K Cin Cout P for each of y, dx, dw. Columns and
+// products share the scratch memory, in slices of whole sequences (max_gathered_bytes); dw adds
+// over slices, in order. A single tap reads the rows in place, without columns.
 
 #include "kernels/causal_conv/product_conv.cuh"
 

@@ -9,7 +9,7 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
 /// y [rows,out] = the convolution (+ added, which may be y). A block per tile; those of one row of
-/// tiles are neighbours, so that the rows of x which they share are in the second-level cache.
+/// tiles are neighbours, so that the rows of x that they share are in the second-level cache.
 template <class T, MathMode mode, int columns, bool aligned>
 __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads,
                                   blocks_per_processor<T>(columns))

@@ -15,8 +15,8 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// How many channels a convolution may have in f32 before it goes to the library: up to there one
-/// launch of our own has less to move.
+/// Maximum channels of a convolution by tiles in f32; wider ones use the library. Up to this number
+/// one launch of ours moves less.
 inline constexpr std::int64_t max_tile_channels = 64;
 
 template <class T>
@@ -26,7 +26,7 @@ constexpr bool goes_to_library(std::int64_t in, std::int64_t out) {
 
 // ---- kernels ----
 
-/// Rows of whole sequences, and which of them each tap reads.
+/// Rows of whole sequences, and the row that each tap reads.
 struct TapRowsShape {
   TapSteps steps;
   std::int64_t taps;
@@ -101,15 +101,15 @@ class ProductConvolution {
   };
 
   ProductConvolution() = default;
-  /// max_bytes: of the gathered rows, but one sequence is always taken. library:
-  /// take_product_scratch's.
+  /// max_bytes: of the gathered rows; at least one sequence is gathered at a time. library: made by
+  /// take_product_scratch.
   ProductConvolution(const char* name, const Extents& extents, std::int64_t max_bytes,
                      const MutableView& library, Scratch& scratch);
 
   /// y = conv(x) + bias; bias may be null.
   void forward(const float* x, const float* w, const float* bias, float* y) const;
 
-  /// dx = (dx if `add`) (+ skip [batch,steps,in]) + what comes back from dy.
+  /// dx = (dx if `add`) (+ skip [batch,steps,in]) + the gradient through the convolution.
   void input_gradient(const float* dy, const float* w, const float* skip, bool add,
                       float* dx) const;
 
@@ -118,7 +118,7 @@ class ProductConvolution {
  private:
   std::int64_t rows() const { return e_.batch * e_.steps; }
   std::int64_t width() const { return e_.taps * e_.in; }  ///< of a row of columns
-  bool gathered() const { return e_.taps > 1; }           ///< one tap reads the rows as they lie
+  bool gathered() const { return e_.taps > 1; }           ///< a single tap reads the rows in place
 
   const float* gather(const float* x, std::int64_t sequences) const;
   void sum(const float* columns, std::int64_t taps, std::int64_t sequences, const float* skip,

@@ -1,6 +1,6 @@
 #pragma once
-/// Convolution as a product over row pointers: for every tap, row m of A is the row of x that lies
-/// `offset` steps away, or zeros.
+/// Convolution as a product over row pointers: for every tap, row m of A is the row of x `offset`
+/// steps away, or zeros.
 
 #include <cstdint>
 
@@ -18,9 +18,9 @@ struct ConvExtents {
   std::int64_t batch, steps, in, out, taps, dilation, ahead;
 
   std::int64_t rows() const { return batch * steps; }
-  /// Of one row.
+  /// Multiply-adds of one row.
   std::int64_t multiply_adds() const { return taps * in * out; }
-  /// Where tap k reads, in steps from the current one.
+  /// The offset that tap k reads, in steps from the current one.
   std::int64_t offset(std::int64_t tap) const { return ahead - tap * dilation; }
 };
 
@@ -43,8 +43,8 @@ void pack_taps(const T* w, const ConvExtents& conv, bool transposed, T* packed) 
   });
 }
 
-/// out [count, columns] = start + sum over taps k of source(k, i) times the tap's weights, for the
-/// rows i < count <= tile_rows of a tile.
+/// out [count, columns] = start + sum over taps k of source(k, i) times the weights of the tap, for
+/// the rows i < count <= tile_rows of a tile.
 template <class T, class Source>
 void taps_tile(std::int64_t taps, std::int64_t depth, const WeightPanels<T>& weights,
                std::int64_t columns, std::int64_t count, T* out, std::int64_t stride,

@@ -1,6 +1,5 @@
 #pragma once
-/// Device templates of the attention over a chunk; formulas, grids and bytes:
-/// cuda_chunk_attention.cu.
+/// Device templates of the attention over a chunk; formulas, grids and bytes: cuda.cu.
 
 #include <cmath>
 #include <cstdint>
@@ -14,9 +13,9 @@ inline namespace REFRAIN_SIMT_BACKEND {
 inline constexpr int attention_warps = 8;
 inline constexpr int attention_threads = 32 * attention_warps;
 inline constexpr int attention_units =
-    64;  // columns of tanh(weight c + query) in hand at once, two per lane
-inline constexpr int attention_depth = 32;  // elements of hidden vectors in shared memory at once
-inline constexpr int attention_back_rows = 8;    // rows whose gradients a thread has in registers
+    64;  // columns of tanh(weight c + query) at a time, two per lane
+inline constexpr int attention_depth = 32;  // elements of hidden vectors in shared memory at a time
+inline constexpr int attention_back_rows = 8;    // rows whose gradients a thread holds
 inline constexpr int attention_outer_side = 64;  // rows and columns of a tile of dweight
 inline constexpr int attention_outer_depth = 16;
 
@@ -33,7 +32,7 @@ struct ChunkRows {
   T* first;
   T* rest;
 
-  /// Row b of step j, or null where that step is not wanted.
+  /// Row b of step j, or null if that step is not requested.
   __device__ __forceinline__ T* at(int j, std::int64_t b, const AttentionDims& d) const {
     if (j == 0) return first == nullptr ? nullptr : first + b * d.hidden;
     return rest == nullptr ? nullptr : rest + ((j - 1) * d.batch + b) * d.hidden;
@@ -54,7 +53,7 @@ struct AttentionBlock {
   }
   __device__ __forceinline__ int step(int row) const { return row / count; }
   __device__ __forceinline__ std::int64_t sequence(int row) const { return first + row % count; }
-  /// Place of a row's value in a piece [count,l].
+  /// Index of the value of a row in a piece [count,l].
   __device__ __forceinline__ int score(int row) const { return row % count * length + row / count; }
 };
 
@@ -80,8 +79,8 @@ constexpr std::size_t attention_forward_bytes(std::int64_t length, int sequences
 }
 
 /// A block takes up to `sequences` sequences with all steps, 8 warp_rows rows at a time: a warp has
-/// warp_rows of them, a lane two units of each. The softmax follows in the block, a warp per
-/// sequence, and the weighted sum, which finds the hidden vectors in the caches.
+/// warp_rows of them, a lane two units of each. The block then computes the softmax, a warp per
+/// sequence, and the weighted sum, which reads the hidden vectors from the caches.
 template <class T, int warp_rows>
 __global__ void __launch_bounds__(attention_threads, 2)
     chunk_attention(AttentionForwardTensors<T> tensors, AttentionDims d, int sequences) {
@@ -96,12 +95,12 @@ __global__ void __launch_bounds__(attention_threads, 2)
   T* const rows = all_rows + simt::warp() * warp_rows * depth;
   const int lane = simt::lane();
   for (int first = 0; first < block.rows; first += attention_warps * warp_rows) {
-    const int own = first + simt::warp() * warp_rows;  // this warp's first row
+    const int own = first + simt::warp() * warp_rows;  // the first row of this warp
     T z[warp_rows] = {};
     for (int unit = 0; unit < d.width; unit += attention_units) {
       T sums[warp_rows][2] = {};
       for (int k = 0; k < d.hidden; k += depth) {
-        __syncthreads();  // the tiles before have been read
+        __syncthreads();  // the previous tiles have been read
         const bool inside = k + lane < d.hidden;
         REFRAIN_UNROLL
         for (int i = 0; i < warp_rows; ++i) {
@@ -197,7 +196,7 @@ constexpr std::size_t attention_backward_bytes(std::int64_t length, int sequence
          simt::piece_bytes<T>(length * sequences);
 }
 
-/// What belongs to single sequences: a block takes up to `sequences` of them. dz: a warp per row,
+/// The gradients of single sequences: a block takes up to `sequences` of them. dz: a warp per row,
 /// then per sequence; dquery: a thread per sequence and unit; dc: a thread per column for 8 rows,
 /// ds in shared memory, the weight read along its rows.
 template <class T>
@@ -259,7 +258,7 @@ __global__ void __launch_bounds__(attention_threads, 2)
       const int h = left + thread;
       T sums[tile] = {};
       for (int unit = 0; unit < d.width; unit += units) {
-        __syncthreads();  // the tile before has been read
+        __syncthreads();  // the previous tile has been read
         for (int p = thread; p < tile * units; p += attention_threads) {
           const int row = first + p / units;
           const int a = unit + p % units;
@@ -299,8 +298,8 @@ __global__ void __launch_bounds__(attention_threads, 2)
   }
 }
 
-/// parts [chunks,A,H]: sums over the rows of a chunk of ds^T c. A block makes a tile of 64 units by
-/// 64 columns, a thread 4 by 4; rows pass through shared memory 16 at a time.
+/// parts [parts,A,H]: sums of ds^T c over a part of the rows. A block computes a tile of 64 units
+/// by 64 columns, a thread 4 by 4; rows pass through shared memory 16 at a time.
 template <class T>
 __global__ void __launch_bounds__(attention_threads, 2)
     chunk_attention_weights(ChunkRows<const T> chunk, const T* ds, T* parts, AttentionDims d,

@@ -1,7 +1,9 @@
 // Attention over the l hidden vectors of a chunk.
-//   forward    s_j = tanh(weight c_j + query), z_j = score . s_j, alpha = softmax(z), out = sum_j alpha_j c_j
-//   backward   dalpha_j = dout . c_j, dz = alpha (dalpha - sum alpha dalpha), ds_j = dz_j score (1 - s_j^2),
-//              dc_j = alpha_j dout + ds_j weight;  dweight = sum ds_j^T c_j, dquery = sum_j ds_j, dscore = sum dz_j s_j
+//   forward    s_j = tanh(weight c_j + query),  z_j = score . s_j
+//              alpha = softmax(z),  out = sum_j alpha_j c_j
+//   backward   dalpha_j = dout . c_j,  dz = alpha (dalpha - sum alpha dalpha)
+//              ds_j = dz_j score (1 - s_j^2),  dc_j = alpha_j dout + ds_j weight
+//              dweight = sum ds_j^T c_j,  dquery = sum_j ds_j,  dscore = sum dz_j s_j
 // 2 l B A H FLOPs forward, twice that backward; each c_j is read twice. Parallel over tiles of
 // sequences; sums over sequences in order.
 
@@ -73,11 +75,11 @@ void forward(const ChunkAttentionForward& args, Scratch& scratch) {
       }
     }
     for (std::int64_t r = 0; r < count; ++r) {
-      T most = alpha[r];
-      for (std::int64_t j = 1; j < length; ++j) most = std::max(most, alpha[j * stride + r]);
+      T largest = alpha[r];
+      for (std::int64_t j = 1; j < length; ++j) largest = std::max(largest, alpha[j * stride + r]);
       T total = 0;
       for (std::int64_t j = 0; j < length; ++j)
-        total += alpha[j * stride + r] = std::exp(alpha[j * stride + r] - most);
+        total += alpha[j * stride + r] = std::exp(alpha[j * stride + r] - largest);
       T* const out = args.out.as<T>() + (first + r) * hidden;
       std::fill_n(out, hidden, T(0));
       for (std::int64_t j = 0; j < length; ++j) {

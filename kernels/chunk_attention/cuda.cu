@@ -1,7 +1,9 @@
 // Attention over the l hidden vectors of a chunk on the GPU.  Device: f32, f64.
-//   forward    s_j = tanh(weight c_j + query), z_j = score . s_j, alpha = softmax(z), out = sum_j alpha_j c_j
-//   backward   dalpha_j = dout . c_j, dz = alpha (dalpha - sum alpha dalpha), ds_j = dz_j score (1 - s_j^2),
-//              dc_j = alpha_j dout + ds_j weight;  dweight = sum ds_j^T c_j, dquery = sum_j ds_j, dscore = sum dz_j s_j
+//   forward    s_j = tanh(weight c_j + query),  z_j = score . s_j
+//              alpha = softmax(z),  out = sum_j alpha_j c_j
+//   backward   dalpha_j = dout . c_j,  dz = alpha (dalpha - sum alpha dalpha)
+//              ds_j = dz_j score (1 - s_j^2),  dc_j = alpha_j dout + ds_j weight
+//              dweight = sum ds_j^T c_j,  dquery = sum_j ds_j,  dscore = sum dz_j s_j
 // Shapes: c_1 [B,H], the rest [l-1,B,H]; weight [A,H]; query [B,A]; score [A]; alpha [l,B]; s
 // [l,B,A].
 //
@@ -9,16 +11,15 @@
 // 4,096 rows or more and about 8 where there are fewer, so that small batches fill the GPU, too. A
 // warp has 4 rows or 1, a lane 2 of 64 units; hidden vectors and weight pass through shared memory
 // 32 elements deep, the weight with a stride of 33 against bank conflicts. Backward: one launch for
-// all that belongs to a sequence (about 32 or 8 rows a block; a thread per column sums 8 rows of ds
-// weight); with dweight one for its tiles of 64 by 64, rows cut into at most 64 blocks, and up to
-// two that add the blocks in order; with dscore up to two.
-// FLOPs: 2 l B A H forward, 4 l B A H backward. Moved: l B H elements from memory, once more from
-// the caches; twice that backward. A chunk's scores stay in shared memory: l up to some 30,000 in
-// f32.
-// Products are fused multiply-adds of T. Limit: the loads from shared memory that feed them
-// (forward, 4 rows: 12 for 32 in f32), and in small batches the chain of barriers. tf32 or bf16
-// fragments would lift the first several times over, at 10 or 7 bits of mantissa in z; the forward
-// product is then as fast as the hidden vectors arrive (A = 64: 32 FLOPs a byte).
+// all gradients of single sequences (about 32 or 8 rows a block; a thread per column sums 8 rows of
+// ds weight); with dweight one for its tiles of 64 by 64, rows cut into at most 64 blocks, and up
+// to two that add the blocks in order; with dscore up to two more. FLOPs: 2 l B A H forward, 4 l B
+// A H backward. Moved: l B H elements from memory, once more from the caches; twice that backward.
+// The scores of a chunk stay in shared memory: l up to about 30,000 in f32. Products are fused
+// multiply-adds of T. Limit: the loads from shared memory that feed them (forward, 4 rows: 12 for
+// 32 in f32), and in small batches the chain of barriers. tf32 or bf16 fragments would raise the
+// first limit several times, with 10 or 7 bits of mantissa in z; the forward product would then be
+// bound by the hidden vectors (A = 64: 32 FLOPs a byte).
 
 #include <algorithm>
 
@@ -37,8 +38,8 @@ template <class Args>
 AttentionDims dims_of(const Args& args, std::int64_t length) {
   const std::int64_t hidden = args.weight.shape[1];
   const std::int64_t width = args.weight.shape[0];
-  constexpr std::int64_t most = std::int64_t{1} << 30;
-  if (length > most || hidden > most || width > most) {
+  constexpr std::int64_t limit = std::int64_t{1} << 30;
+  if (length > limit || hidden > limit || width > limit) {
     throw Unsupported(concat(Args::name, ": on CUDA l, H and A are at most 2^30, got l ", length,
                              ", H ", hidden, ", A ", width));
   }
@@ -46,7 +47,7 @@ AttentionDims dims_of(const Args& args, std::int64_t length) {
           static_cast<int>(width)};
 }
 
-/// Sequences of a block that shall have about `rows` rows.
+/// Sequences of a block of about `rows` rows.
 int sequences_of(const AttentionDims& d, int rows) { return std::max(1, rows / d.length); }
 
 template <class Args>
@@ -98,8 +99,9 @@ std::int64_t rows_per_block(std::int64_t rows) {
   return steps * attention_outer_depth;
 }
 std::int64_t blocks_of(std::int64_t rows) {
-  return std::max<std::int64_t>(1, (rows + rows_per_block(rows) - 1) /
-                                       rows_per_block(rows));  // no rows: one block makes the zeros
+  return std::max<std::int64_t>(1,
+                                (rows + rows_per_block(rows) - 1) /
+                                    rows_per_block(rows));  // without rows one block writes zeros
 }
 
 template <class T>

@@ -1,6 +1,5 @@
 #pragma once
-/// Device templates of the residual half's backward pass; formulas, grids and bytes:
-/// cuda_conv_norm_backward.cu.
+/// Device templates of the backward pass of conv_norm; formulas, grids and bytes: cuda_backward.cu.
 
 #include <cstdint>
 
@@ -21,7 +20,7 @@ struct NormInputGradient {
   const T* gamma;
   const T* beta;
   T* dh;    ///< [rows,channels], or null
-  T* sums;  ///< [blocks,3,channels]: a block's sums of open * normalized, open, dh; or null
+  T* sums;  ///< [blocks,3,channels]: the sums of a block: open * normalized, open, dh; or null
   std::int64_t rows;
   std::int64_t channels;
 };
@@ -29,7 +28,7 @@ struct NormInputGradient {
 inline constexpr int norm_tile_warps = patch_threads / 32;
 
 /// patch_rows rows of at most 32 items channels by one block; a warp takes every fourth row, a lane
-/// every 32nd channel, and keeps its channels' sums over the rows. Calls keep(row of the tile,
+/// every 32nd channel with the sums of its channels over the rows. Calls keep(row of the tile,
 /// channel, dh) for all rows of the tile and 32 items channels; outside the tensor dh is 0.
 template <class T, int items, class Keep>
 __device__ __forceinline__ void norm_tile(const NormInputGradient<T>& norm, Keep&& keep) {
@@ -87,7 +86,7 @@ __global__ void __launch_bounds__(patch_threads) norm_input_gradient(NormInputGr
   norm_tile<T, items>(norm, [](int, int, T) {});
 }
 
-/// The same, and on through the patch that made h.
+/// The same, followed by the backward pass of the patch that produced h.
 template <MathMode mode, int items>
 __global__ void __launch_bounds__(patch_threads)
     norm_patch_input_gradient(NormInputGradient<float> norm, PatchInputGradient<float> patch) {
@@ -102,7 +101,7 @@ __global__ void __launch_bounds__(patch_threads)
   Tile::run(shared, patch, static_cast<std::int64_t>(blockIdx.x) * patch_rows);
 }
 
-/// open [count] alone, for rows of any length.
+/// Only open [count], for rows of any length.
 template <class T>
 __global__ void __launch_bounds__(pointwise_threads)
     open_gradient(NormInputGradient<T> norm, std::int64_t count, T* open) {

@@ -1,6 +1,6 @@
 #pragma once
 /// Device template of the fused half of a residual block; formulas, grids and bytes:
-/// cuda_conv_norm_forward.cu.
+/// cuda_forward.cu.
 
 #include <cstdint>
 
@@ -18,14 +18,14 @@ struct ConvNormTensors {
   const T* beta;
   const T* residual;  ///< or null
   T* y;
-  T* normalized;  ///< or null, and so the two that follow
+  T* normalized;  ///< or null, as the two below
   T* inv_std;
   T* conv;
   T epsilon;
 };
 
-/// A block makes all channels of conv_tile_rows rows. The tile stays in shared memory from the
-/// convolution's sums to the norm.
+/// A block computes all channels of conv_tile_rows rows. The tile stays in shared memory from the
+/// sums of the convolution to the norm.
 template <class T, MathMode mode, int columns, bool aligned>
 __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads,
                                   blocks_per_processor<T>(columns))
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads,
   for_tile_rows<Conv::threads>(first, conv.rows, [&](int m, std::int64_t row) {
     Row h;
     h.load(tile + m * Conv::stride, width);
-    if (beside) {  // the patch's own skip
+    if (beside) {  // the skip connection of the patch
       Row x;
       x.load(conv.x + row * width, width);
       h.add(x);

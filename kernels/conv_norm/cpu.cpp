@@ -3,9 +3,10 @@
 /// forward, per tile of tile_rows rows (all channels), in first-level cache:
 ///   h = sum of taps + bias -> patch -> mean and variance -> normalize -> ReLU -> + residual -> y
 /// backward:
-///   1. per row: dh through ReLU and normalization, dm through the patch, dz = gradient at the convolution's output
-///   2. dx: the convolution's adjoint over dz, plus what a parallel patch passes on
-///   3. weight gradients, only those asked for
+///   1. per row: dh through ReLU and normalization, dm through the patch, dz = gradient of the
+///      output of the convolution
+///   2. dx: the adjoint of the convolution applied to dz, plus the part of a parallel patch
+///   3. the requested weight gradients
 /// 2 K C^2 + 4 C D FLOPs per row forward; x, y, residual and the saved tensors pass through memory
 /// once.
 

@@ -1,10 +1,11 @@
-/// Half a residual block at chosen steps of each sequence: as cpu_conv_norm.cpp, but which row a
-/// tap reads is a table.
+/// Half a residual block at chosen steps of each sequence: like cpu.cpp, but a table says which row
+/// a tap reads.
 ///
-/// Every output row and every input row is a sum over taps of rows elsewhere, so both directions
-/// are products over tables of rows:
+/// Every output row, and every row of dx, is a sum over taps of other rows, so both directions are
+/// products over tables of rows:
 ///   forward    h[b,s] = sum_k x[b, taps_at[s,k]] w[k]
-///   backward   dx[b,t] = sum_k dz[b, read_by[t,k]] w[k]^T,   read_by[t,k]: the s with taps_at[s,k] = t, or none
+///   backward   dx[b,t] = sum_k dz[b, read_by[t,k]] w[k]^T
+///              read_by[t,k]: the s with taps_at[s,k] = t, if there is one
 /// 2 K C^2 + 4 C D FLOPs per output row forward.
 
 #include "kernels/causal_conv/taps.hpp"
@@ -20,7 +21,7 @@ struct ForwardPlan {
   WeightPanels<T> weights;
   T* zeros;
   T* tile;              ///< per worker [tile_rows, C]
-  T* own = nullptr;     ///< per worker [tile_rows, C]: the rows that a parallel patch sees
+  T* own = nullptr;     ///< per worker [tile_rows, C]: the input rows of a parallel patch
   T* hidden = nullptr;  ///< per worker [tile_rows, D]
   PatchPanels<T> patch;
 
@@ -95,8 +96,8 @@ void forward(const ConvNormAtSteps& args, Scratch& scratch) {
   });
 }
 
-/// inverse[at[s * columns + k] * columns + k] = s, -1 where no s is: who reads each of `steps`
-/// steps through tap k.
+/// inverse[at[s * columns + k] * columns + k] = s, otherwise -1: the output that reads each of
+/// `steps` steps through tap k.
 void invert(const View& places, std::int64_t columns, std::int64_t steps, std::int32_t* inverse) {
   std::fill_n(inverse, steps * columns, -1);
   const std::int32_t* const at = places.as<std::int32_t>();
@@ -117,7 +118,7 @@ struct BackwardPlan {
   T* zeros = nullptr;               ///< [max(C, D)]
   std::int32_t* read_by = nullptr;  ///< [T,K]
   std::int32_t* own_of = nullptr;   ///< [T]
-  T* own = nullptr;                 ///< [rows,C]: what a parallel patch saw
+  T* own = nullptr;                 ///< [rows,C]: the input of a parallel patch
 
   BackwardPlan(const ConvNormAtStepsBackward& args, Scratch& scratch)
       : taps(args.w.shape[0]), channels(args.w.shape[2]), rows(args, ConvNormNeeds(args), scratch) {
@@ -147,7 +148,7 @@ void input_gradient(const ConvNormAtStepsBackward& args, const BackwardPlan<T>& 
                  for (std::int64_t row = begin; row < end; row += tile_rows) {
                    const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
                    T* const dx = args.dx.as<T>() + row * channels;
-                   std::int64_t first[extent(tile_rows)];  // of the sequence's output rows
+                   std::int64_t first[extent(tile_rows)];  // of the output rows of the sequence
                    std::int64_t step[extent(tile_rows)];
                    for (std::int64_t i = 0; i < count; ++i) {
                      first[i] = (row + i) / steps * chosen;
@@ -190,8 +191,8 @@ void gather_rows(const View& x, const View& places, std::int64_t table_column, s
   }
 }
 
-/// dw [K,in,out] = sum over output rows of what tap k read (outer) dz. Parallel over taps and
-/// blocks of `in`.
+/// dw [K,in,out] = sum over output rows of the input row of tap k (outer) dz. Parallel over taps
+/// and blocks of `in`.
 template <class T>
 void weight_gradient_at(const ConvNormAtStepsBackward& args, const BackwardPlan<T>& plan) {
   constexpr std::int64_t block = 2 * tile_rows;
@@ -214,7 +215,7 @@ void weight_gradient_at(const ConvNormAtStepsBackward& args, const BackwardPlan<
   });
 }
 
-/// The residual's gradient: dy at the steps that were read, zero elsewhere.
+/// The gradient of the residual: dy at the steps that were read, zero elsewhere.
 template <class T>
 void residual_gradient(const ConvNormAtStepsBackward& args) {
   const std::int64_t channels = args.dy.shape[2], chosen = args.dy.shape[1],
@@ -239,7 +240,7 @@ void backward(const ConvNormAtStepsBackward& args, Scratch& scratch) {
   const BackwardPlan<T> plan(args, scratch);
   if (scratch.is_counting()) return;
   if (args.dresidual) residual_gradient<T>(args);
-  if (!args.normalized) return;  // nothing but the residual was recorded
+  if (!args.normalized) return;  // only the residual was recorded
   plan.rows.run(args);
   if (args.dx) input_gradient(args, plan);
   if (args.dw) weight_gradient_at(args, plan);

@@ -9,17 +9,17 @@
 //   dbias = sum over rows of dz
 //   dx = conv^T(dz) (+ dh + dm down^T, parallel)
 //   dw from dz as in causal_conv/cuda_conv_backward.cu
-//   the patch's weights from dh and dm as in patch/cuda_backward.cu
+//   the weights of the patch from dh and dm as in patch/cuda_backward.cu
 // Shapes: x, dy, dx, normalized, h, dh, dz [B,T,C]; inv_std [B,T]; w, dw [K,C,C]; bottleneck, dm
 // [B,T,D]; P = B T rows.
 //
-// Two choices (Paths): how dh is made of dy, and how dz goes on to dx and dw. The gradient of a
-// patch that the first launch does not make follows by patch_input_gradient; the sums over rows and
-// the patch's weights come last.
-// Gradients that are not requested are not computed, and nothing is read or kept for them: with
-// frozen weights of the convolution x is not touched. FLOPs 2 K C^2 P for each of dx and dw, 4 C D
-// P for dm and dz. Moved: up to (6 C + 2 D) P elements; dz comes once per 64 channels of dx and of
-// dw from the cache. Limit: the first launch memory, the products arithmetic.
+// Two choices (Paths): how dh is made of dy, and how dz goes on to dx and dw. If the first launch
+// does not compute the gradient of the patch, patch_input_gradient follows; the sums over rows and
+// the weights of the patch come last. Gradients that are not requested are not computed, and
+// nothing is read or kept for them: with frozen weights of the convolution x is not touched. FLOPs
+// 2 K C^2 P for each of dx and dw, 4 C D P for dm and dz. Moved: up to (6 C + 2 D) P elements; dz
+// comes once per 64 channels of dx and of dw from the cache. Limit: the first launch memory, the
+// products arithmetic.
 
 #include "kernels/causal_conv/product_conv.cuh"
 #include "kernels/conv_norm/conv_norm_backward.cuh"
@@ -35,14 +35,14 @@ namespace {
 constexpr const char* name = ConvNormBackward::name;
 constexpr std::int64_t max_norm_channels = 256;  // of norm_tile
 
-/// What the requested gradients need.
+/// The requirements of the requested gradients.
 struct Needs {
   bool serial, parallel;
   bool below;  ///< a gradient below h: of x, of the convolution's weights or of its bias
   bool down;   ///< a gradient that is made of dm
   bool up;     ///< the gradient of up
   bool dm;
-  /// where the sum of dh goes: to the bias of what was added last to make h, or of both
+  /// destination of the sum of dh: the gradient of the bias of the last term of h, or of both
   MutableView h_sum;
 
   explicit Needs(const ConvNormBackward& args)
@@ -79,7 +79,7 @@ struct Paths {
   ConvPath conv;
 };
 
-/// The patch's side of the half; the outputs are null.
+/// The inputs of the backward pass of the patch; the outputs are null.
 template <class T>
 PatchInputGradient<T> patch_of(const ConvNormBackward& args) {
   return {.up = args.patch.up.as<T>(),
@@ -108,16 +108,16 @@ Paths paths_of(const ConvNormBackward& args, const Needs& needs) {
   return {with_patch ? NormPath::with_patch : NormPath::register_rows, conv};
 }
 
-/// The tensors between the launches, and the patch's gradients. Null: no launch reads it.
+/// The tensors between the launches, and the gradients of the patch. Null: no launch reads it.
 template <class T>
 struct Half {
   const ConvNormBackward& args;
   Needs needs;
   Paths paths;
   std::int64_t rows, channels;
-  T* dh = nullptr;        ///< [P,C], where a launch after the norm's reads it
-  T* dz = nullptr;        ///< [P,C]; dh itself unless a serial patch lies between
-  MutableView library{};  ///< scratch memory of the library's products
+  T* dh = nullptr;        ///< [P,C], if a later launch reads it
+  T* dz = nullptr;        ///< [P,C]; dh itself without a serial patch
+  MutableView library{};  ///< scratch memory of the products of the library
   PatchInputGradient<T> patch{};
   PatchWeightGradient<T> patch_weights{};
 
@@ -170,8 +170,8 @@ struct Half {
 
 // ---- dh, dgamma, dbeta and the sum of dh ----
 
-/// NormPath::register_rows and with_patch. A block of 128 threads takes 16 rows; the blocks' sums
-/// are added by sum_columns.
+/// NormPath::register_rows and with_patch. A block of 128 threads takes 16 rows; sum_columns adds
+/// the sums of the blocks.
 template <class T>
 void norm_in_registers(const Half<T>& half, Scratch& scratch) {
   const ConvNormBackward& args = half.args;
@@ -305,7 +305,7 @@ void convolution_by_products(const Half<float>& half, Scratch& scratch) {
   if (args.dw) products.weight_gradient(args.x.as<float>(), half.dz, args.dw.as<float>());
 }
 
-// ---- the whole ----
+// ---- all gradients ----
 
 template <class T>
 void backward(const ConvNormBackward& args, Scratch& scratch) {

@@ -17,16 +17,16 @@
 //                 sums are added to the tile
 //   norm          a warp per row, in registers: mean, variance of the centred row, normalization,
 //                 ReLU, residual
-// Between x and y nothing passes through memory but what is saved for the backward pass. Moved: x K
-// times (K + 1 with a parallel patch), mostly from second-level cache; w, down and up once per 64
-// rows; each output and the residual once. Limit: arithmetic from some 64 channels on, below that
-// memory. Copies of 16 bytes where C, D and the addresses allow.
+// Between x and y only the tensors saved for the backward pass go through memory. Moved: x K times
+// (K + 1 with a parallel patch), mostly from second-level cache; w, down and up once per 64 rows;
+// each output and the residual once. Limit: arithmetic from some 64 channels on, below that memory.
+// Copies of 16 bytes where C, D and the addresses allow.
 //
 // Products, f32 of more channels: convolution (causal_conv/cuda_product_conv.cu) and patch by
-// products of the library, which leave z, or z and patch, in y; then one launch adds what is
-// missing of h and makes the rest (half_norm.cuh): a warp takes a row of up to 1,024 channels in
-// registers, 256 where C or an address allows only single elements, a block a longer one. Moved: x
-// and each output once, columns and y twice.
+// products of the library, which write z, or z and patch, to y; then one launch completes h and
+// computes the rest (half_norm.cuh): a warp takes a row of up to 1,024 channels in registers, 256
+// where C or an address allows only single elements, a block a longer one. Moved: x and each output
+// once, columns and y twice.
 //
 // Separate kernels, one after the other, with y for h.
 
@@ -64,7 +64,7 @@ CausalConvForward convolution_alone(const ConvNormForward& args, const MutableVi
 // ---- Path::fused_tile ----
 
 /// Calls visit.template operator()<mode, columns, aligned>(shared bytes) with the tile that holds
-/// the half; returns false, having called nothing, when none does.
+/// the half; returns false without a call when no tile does.
 template <class T, class Visit>
 bool for_fused_tile(const ConvNormForward& args, Visit&& visit) {
   const Patch<T> patch(args.patch, args.bottleneck);
@@ -74,7 +74,7 @@ bool for_fused_tile(const ConvNormForward& args, Visit&& visit) {
                                           args.normalized.as<T>(), args.conv.as<T>());
   bool fits = false;
   for_tile_columns<T>(args.w.shape[2], all_aligned, [&]<int columns, bool aligned>() {
-    if constexpr (columns <= max_tile_channels) {  // wider rows never come here
+    if constexpr (columns <= max_tile_channels) {  // wider rows take other paths
       for_math_mode<T>([&]<MathMode mode>() {
         std::size_t bytes = simt::piece_bytes<T>(ConvTile<T, mode, columns, aligned>::elements);
         if (args.insertion != Insertion::none)

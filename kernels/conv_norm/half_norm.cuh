@@ -1,6 +1,6 @@
 #pragma once
-/// Device templates of the residual half's end where products of the library made its beginning;
-/// formulas, grids and bytes: cuda_conv_norm_forward.cu.
+/// Device templates of the second part of conv_norm, where products of the library compute the
+/// first part; formulas, grids and bytes: cuda_forward.cu.
 
 #include <cstdint>
 
@@ -10,13 +10,13 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// h = z (+ patched) (+ up_bias) (+ x), then y. y may be z or patched: whoever writes an element
-/// has read it before.
+/// h = z (+ patched) (+ up_bias) (+ x), then y. y may be z or patched: a thread reads an element
+/// before it writes it.
 struct HalfNormTensors {
-  const float* z;  ///< [rows,C] what the convolution made, or that and the patch's second product
-  const float* patched;  ///< [rows,C] the patch's second product, where z is without it; or null
+  const float* z;  ///< [rows,C] the convolution, or its sum with the second product of the patch
+  const float* patched;  ///< [rows,C] the second product of the patch if not in z, or null
   const float* up_bias;  ///< [C] of a patch, or null
-  const float* x;        ///< [rows,C] the own skip of a patch beside the convolution, or null
+  const float* x;        ///< [rows,C] the skip connection of a parallel patch, or null
   const float* gamma;
   const float* beta;
   const float* residual;  ///< or null

@@ -1,6 +1,6 @@
 #pragma once
-/// What half a residual block does to single rows, forwards and backwards: shared by all steps and
-/// by chosen steps.
+/// The part of conv_norm that works on single rows, forward and backward, for all steps and for
+/// chosen steps.
 
 #include <optional>
 
@@ -10,7 +10,7 @@
 
 namespace refrain::kernels::cpu {
 
-/// What one row is given and gives; null: not wanted.
+/// The tensors of one row; null: not used.
 template <class T>
 struct RowEnds {
   const T* residual;
@@ -36,14 +36,14 @@ void normalize_row(const Args& args, std::int64_t channels, const T* h, const Ro
   if (ends.inv_std != nullptr) *ends.inv_std = moments.inv_std;
 }
 
-/// Row `row` of a tensor, or null when there is none.
+/// Row `row` of a tensor, or null when the view is empty.
 template <class T, class AnyView>
 auto row_of(const AnyView& view, std::int64_t row, std::int64_t width) {
   auto* const first = view.template as<T>();
   return first == nullptr ? first : first + row * width;
 }
 
-/// What the gradients asked for make necessary.
+/// What the requested gradients need.
 struct ConvNormNeeds {
   bool patch, below, dm, weights;
 
@@ -83,9 +83,9 @@ void normalize_row_backward(const Args& args, std::int64_t row, std::int64_t cha
   normalize_backward(n, args.inv_std.template as<T>()[row], channels, first, again, dh);
 }
 
-/// The backward pass above the convolution, row by row: dh through ReLU and normalization, dm
-/// through the patch, and dz, the gradient at the convolution's output; then the sums over rows of
-/// normalization, bias and patch.
+/// The backward pass down to the convolution, row by row: dh through ReLU and normalization, dm
+/// through the patch, and dz, the gradient of the output of the convolution; then the sums over
+/// rows of normalization, bias and patch.
 template <class T, class Args>
 struct ConvNormRowsBackward {
   std::int64_t rows, channels;
@@ -148,13 +148,13 @@ struct ConvNormRowsBackward {
     if (args.dbias) sum_rows_blocked(dz, rows, channels, bias_partial, args.dbias.template as<T>());
   }
 
-  /// Gradients of the patch; `input`: the rows that it saw.
+  /// Gradients of the patch; `input`: its input rows.
   void patch_gradients(const Args& args, const T* input) const {
     if (weights) weights->run(input, args.bottleneck.template as<T>(), dm, dh);
   }
 
-  /// What a parallel patch passes on past the convolution to `count` rows of dx: each += dh + dm
-  /// down^T of the output row row_of(i), or nothing where that is negative. `zeros`: at least D.
+  /// Adds the part of a parallel patch to `count` rows of dx: each += dh + dm down^T of the output
+  /// row row_of(i); no change where that is negative. `zeros`: at least D.
   template <class RowOf>
   void pass_patch(std::int64_t count, const T* zeros, const RowOf& row_of, T* dx) const {
     const std::int64_t width = patch.bottleneck;

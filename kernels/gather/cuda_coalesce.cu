@@ -1,5 +1,6 @@
 // Rows that share an id summed on the GPU.  Device: f32, f64.
-//   rows = the distinct ids rising, then -1;  values[j,:] = sum of dy[i,:] over ids[i] == rows[j], zero past the last id; ids < 0 left out
+//   rows = the distinct ids in ascending order, then -1; negative ids are skipped
+//   values[j,:] = sum of dy[i,:] over ids[i] == rows[j], zero past the last id
 // Shapes: ids, rows [n]; dy, values [n,C].  n below 2^31, any ids, any C.
 //
 // First the pairs (id, position) are sorted and the runs of equal ids are numbered

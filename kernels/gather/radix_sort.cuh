@@ -43,10 +43,10 @@ __device__ __forceinline__ int digit_of(std::uint64_t pair, int pass) {
 
 /// Tiles of a list of fewer than 2^31 pairs.
 struct SortGrid {
-  explicit SortGrid(std::int64_t pairs, std::int64_t most_blocks = 256)
+  explicit SortGrid(std::int64_t pairs, std::int64_t max_blocks = 256)
       : count(static_cast<unsigned>(pairs)),
-        tile(static_cast<unsigned>(
-            std::max<std::int64_t>(1, batches_per_block(pairs, most_blocks)) * sort_batch)),
+        tile(static_cast<unsigned>(std::max<std::int64_t>(1, batches_per_block(pairs, max_blocks)) *
+                                   sort_batch)),
         blocks(static_cast<unsigned>((pairs + tile - 1) / tile)) {}
 
   unsigned count;
@@ -59,8 +59,8 @@ struct SortGrid {
   }
 
  private:
-  static std::int64_t batches_per_block(std::int64_t pairs, std::int64_t most_blocks) {
-    return (pairs + most_blocks * sort_batch - 1) / (most_blocks * sort_batch);
+  static std::int64_t batches_per_block(std::int64_t pairs, std::int64_t max_blocks) {
+    return (pairs + max_blocks * sort_batch - 1) / (max_blocks * sort_batch);
   }
 };
 

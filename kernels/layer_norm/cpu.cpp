@@ -1,5 +1,6 @@
 // Layer normalization over the last axis.
-//   forward   y = gamma * normalized + beta,  normalized = (x - mean) * inv_std,  inv_std = 1 / sqrt(var + epsilon)
+//   forward   y = gamma * normalized + beta,  normalized = (x - mean) * inv_std
+//             inv_std = 1 / sqrt(var + epsilon)
 //   backward  g = dy * gamma,  dx = inv_std * (g - mean(g) - normalized * mean(g * normalized))
 //             dgamma[c] = sum_rows dy * normalized,  dbeta[c] = sum_rows dy
 // A task takes a range of rows; one row stays in the first-level cache for its three passes. Each

@@ -1,5 +1,6 @@
 // Layer normalization over the last axis on the GPU.  Device: f32, f64.
-//   forward   y = gamma * normalized + beta,  normalized = (x - mean) * inv_std,  inv_std = 1 / sqrt(var + epsilon)
+//   forward   y = gamma * normalized + beta,  normalized = (x - mean) * inv_std
+//             inv_std = 1 / sqrt(var + epsilon)
 //   backward  g = dy * gamma,  dx = inv_std * (g - mean(g) - normalized * mean(g * normalized))
 //             dgamma[c] = sum_rows dy * normalized,  dbeta[c] = sum_rows dy
 // Shapes: x, y, dy, dx, normalized [rows,C]; gamma, beta [C]; inv_std [rows].
@@ -25,12 +26,12 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-constexpr std::int64_t most_gradient_blocks = 1024;
+constexpr std::int64_t max_gradient_blocks = 1024;
 
 /// Rows of a backward block: four per warp at least.
 std::int64_t rows_per_gradient_block(std::int64_t rows) {
   return std::max<std::int64_t>(4 * norm_warps,
-                                (rows + most_gradient_blocks - 1) / most_gradient_blocks);
+                                (rows + max_gradient_blocks - 1) / max_gradient_blocks);
 }
 
 std::int64_t gradient_blocks(std::int64_t rows) {

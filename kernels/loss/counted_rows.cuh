@@ -1,11 +1,11 @@
 #pragma once
-/// Which rows of a loss count: their places in rising order, then those of the others.
+/// The rows of a loss that count, in rising order, followed by the others.
 ///
 ///   index[0 .. counted) = rows with targets[row] != ignored,   index[counted .. rows) = the rest
 ///
-/// Two launches. The first counts in each of up to 256 parts of the rows, a block a part; the
+/// Two launches. The first counts in each of up to 256 parts of the rows, a block per part; the
 /// second adds up the parts before its own and places its rows, 256 at a time, a thread each. The
-/// count stays in device memory: later kernels read it there.
+/// count stays in device memory, where later kernels read it.
 
 #include <algorithm>
 #include <cstdint>
@@ -17,7 +17,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int counting_warps = 8;
 inline constexpr int counting_threads =
-    counting_warps * 32;  // and the most parts, whose counts the threads of a block read one each
+    counting_warps * 32;  // also the maximum number of parts: a thread of a block reads one count
 
 struct CountedRows {
   const std::int32_t* targets;  ///< [rows]
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(threads) place_rows(CountedRows all, std::int6
   }
 }
 
-/// Starts both.  Parts are multiples of the block, so that none holds rows of the next.
+/// Launches both. Parts are multiples of the block, so that no part holds rows of the next.
 inline void index_counted_rows(const char* name, const CountedRows& all) {
   const std::int64_t tiles = (all.rows + counting_threads - 1) / counting_threads;
   const std::int64_t rows_per_part =

@@ -1,9 +1,10 @@
 // Losses of one positive against one negative item, with their gradients.
 //   bpr       loss = softplus(n - p)              dp = -sigmoid(n - p)    dn = sigmoid(n - p)
 //   logistic  loss = softplus(-p) + softplus(n)   dp = -sigmoid(-p)       dn = sigmoid(n)
-//   duser = dp * positive + dn * negative,  dpositive = dp * user,  dnegative = dn * user;  everything over B
-// A task takes a run of rows. The rows' losses wait in the scratch memory, in double, and are added in
-// order.
+//   duser = (dp * positive + dn * negative) / B,  dpositive = dp * user / B,
+//   dnegative = dn * user / B
+// A task takes a range of rows. The losses of the rows are kept in double in the scratch memory and
+// added in order.
 
 #include <cmath>
 

@@ -1,8 +1,7 @@
-/// Full and sampled softmax cross-entropy on the CPU, with their gradients; the work is in
-/// score_blocks.hpp.
+/// Full and sampled softmax cross-entropy on the CPU, with their gradients, by score_blocks.hpp.
 ///
-/// Only the rows that count take part: they are gathered first. 6 P V C FLOPs with gradients, 2 P V
-/// C without.
+/// Only the rows that count are computed: they are gathered first. 6 P V C FLOPs with gradients, 2
+/// P V C without.
 
 #include "kernels/kernel.hpp"
 #include "kernels/loss/score_blocks.hpp"
@@ -15,7 +14,7 @@ namespace {
 template <class T>
 struct CountedRows {
   std::int64_t rows, channels;
-  std::int32_t* index;    ///< [count] which rows they are
+  std::int32_t* index;    ///< [count] the indices of the rows
   std::int32_t* targets;  ///< [count]
   T* hidden;              ///< [count, C]
   T* dhidden = nullptr;   ///< [count, C]
@@ -47,7 +46,7 @@ struct CountedRows {
     });
   }
 
-  /// Writes the gradient of every row; with `relu` a gathered 0 passes nothing on.
+  /// Writes the gradient of every row; with `relu` it is zero where the gathered value is 0.
   void scatter(const MutableView& to, bool relu) const {
     T* const out = to.as<T>();
     std::fill_n(out, rows * channels, T(0));
@@ -76,7 +75,7 @@ struct SoftmaxPlan {
 template <class T>
 struct SampledPlan {
   CountedRows<T> counted;
-  T* weight;     ///< [S,C] the negatives' rows
+  T* weight;     ///< [S,C] the rows of the negatives
   T* offset;     ///< [S] bias - log Q
   T* positive;   ///< [count]
   T* dpositive;  ///< [count]

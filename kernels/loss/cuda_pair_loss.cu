@@ -3,13 +3,13 @@
 //   p = user . table[positive],  n = user . table[negative]
 //   bpr       loss = softplus(n - p)              dp = -sigmoid(n - p)    dn = sigmoid(n - p)
 //   logistic  loss = softplus(-p) + softplus(n)   dp = -sigmoid(-p)       dn = sigmoid(n)
-//   duser = dp positive + dn negative,  dpositive = dp user,  dnegative = dn user;  everything over B
+//   duser = (dp positive + dn negative) / B,  dpositive = dp user / B,  dnegative = dn user / B
 // Shapes: user, duser [B,C]; table [V,C]; positives, negatives [B]; dtable_rows [2B,C].
 //
-// A warp per row, 16 bytes per lane at a time where C and all addresses are multiples of them;
-// eight rows a block. Scores are added in T, the functions of them taken in double, once per row.
-// The blocks' losses are added by a second launch, in an order that depends on B alone.
-// Moved: 6 B C elements.  Limit: memory.
+// A warp per row, 16 bytes per lane at a time where C and all addresses are multiples of 16 bytes;
+// eight rows a block. Scores are summed in T, their functions computed in double, once per row. A
+// second launch adds the losses of the blocks, in an order that depends only on B. Moved: 6 B C
+// elements.  Limit: memory.
 
 #include "kernels/kernel.hpp"
 #include "kernels/loss/pair_loss.cuh"

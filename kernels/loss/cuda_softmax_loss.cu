@@ -1,30 +1,35 @@
 // Full and sampled softmax cross-entropy with their gradients on the GPU. Device: f32 (by
 // math_mode()), f64.
-//   loss = mean over counted rows p of  log Z[p] - z[p,target],   Z[p] = sum_v exp(z[p,v]),   z[p,v] = h[p,:] . w[v,:] + offset[v]
-//   d[p,v] = (exp(z[p,v]) / Z[p] - [v is the target]) / counted,   dh = d w,   dw = d^T h,   dbias[v] = sum_p d[p,v]
+//   z[p,v] = h[p,:] . w[v,:] + offset[v],   Z[p] = sum_v exp(z[p,v])
+//   loss = mean over counted rows p of  log Z[p] - z[p,target]
+//   d[p,v] = (exp(z[p,v]) / Z[p] - [v is the target]) / counted
+//   dh = d w,   dw = d^T h,   dbias[v] = sum_p d[p,v]
 // Shapes: hidden [P,C]; weight [V,C]. Full: v runs over all V items. Sampled: over S named rows of
-// weight, taken together first; the target stands apart from them, with a score of its own.
+// weight, which are gathered first; the target is separate from them, with its own score.
 //
-// The products are the library's (matmul/product.hpp); our kernels are what lies between. Rows that
-// count are listed first (counted_rows.cuh); their number stays on the device, so the products take
-// the others too, as zeros. Once:
-//   take_rows          h [P,C]: relu applied, counted rows first; a sampled target's score     a warp per row
-//   gather_candidates  sampled: w [S,C] and offset [S]                                         a warp per candidate
+// The products are those of the library (matmul/product.hpp); our kernels compute the rest. Rows
+// that count come first (counted_rows.cuh); their number stays on the device, so the products
+// include the others as zeros. Once:
+//   take_rows          h [P,C]: relu applied, counted rows first; the scores of sampled targets;
+//                      a warp per row
+//   gather_candidates  sampled: w [S,C] and offset [S]; a warp per candidate
 // For each slice of rows (score_slice_rows.hpp):
-//   z = h w^T + offset                                                                         library
-//   row_statistics     maximum and sum of exponentials in one pass: log Z, loss                a block per row; few candidates: a warp
-//   score_gradients    d in place of z; sums of d over 16 rows                                 a thread per 16 bytes of 16 rows
-//   dw (+)= d^T h,  then  dh = d w in place of h                                               library
+//   product            z = h w^T + offset
+//   row_statistics     maximum and sum of exponentials in one pass: log Z, loss; a block per row,
+//                      with few candidates a warp
+//   score_gradients    d in place of z; sums of d over 16 rows; a thread per 16 bytes of 16 rows
+//   products           dw (+)= d^T h,  then  dh = d w in place of h
 // Once more:
-//   sum_columns        dbias, of the sums over 16 rows, each of which has added up the slices
-//   write_rows         dh back in the caller's order: relu's mask, the sampled target's share  a warp per row
-//   mean_loss          the rows' losses, in order, in double                                   one block
+//   sum_columns        dbias, from the sums over 16 rows, each accumulated over the slices
+//   write_rows         dh in the order of the caller: mask of relu, part of the sampled target;
+//                      a warp per row
+//   mean_loss          the losses of the rows, in order, in double; one block
 // Without gradients a slice ends after row_statistics.
 //
 // FLOPs 6 P V C with gradients, 2 P V C without. Moved per slice of R rows: R V scores six times
 // (written, read, read and written, read by two products), R V / 8 sums for dbias; w read twice, dw
-// read and written. Limit: arithmetic from C of about 64 on; with few rows memory, by w and dw.
-// Sums of ours in orders that depend on shapes alone.  P up to 2^31 - 1; any V, S, C.
+// read and written. Limit: arithmetic from C of about 64 on; with few rows memory, by w and dw. The
+// order of our sums depends only on shapes.  P up to 2^31 - 1; any V, S, C.
 
 #include "kernels/kernel.hpp"
 #include "kernels/loss/counted_rows.cuh"
@@ -41,7 +46,7 @@ namespace {
 
 constexpr std::int64_t over(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-/// Either loss, as the slices see it.
+/// The common form of both losses.
 template <class T>
 struct SoftmaxProblem {
   const char* name;
@@ -177,7 +182,7 @@ class SoftmaxSlices {
                     candidates_, gathered_, offsets_);
     }
     std::int64_t first = 0;
-    do {  // without rows once, for the zeros
+    do {  // without rows once, to write zeros
       ScoreSlice<T> slice = slice_;
       slice.first = first;
       slice.rows = std::min(slice_.rows, rows_.count - first);
@@ -225,7 +230,7 @@ class SoftmaxSlices {
     multiply_matrices(product);
   }
 
-  /// Calls take(first, count) for the candidates: for all at once, or where tensor cores multiply
+  /// Calls take(first, count) for the candidates: for all at once, or with tensor cores separately
   /// for whole packs and for the rest, since the library has slower kernels for rows of other
   /// lengths.
   template <class Take>
@@ -298,10 +303,10 @@ class SoftmaxSlices {
   LossRows<T> rows_{};
   ScoreSlice<T> slice_{};
   T* gathered_ = nullptr;      ///< [S,C] rows of named candidates
-  T* offsets_ = nullptr;       ///< [S] what is added to their scores
+  T* offsets_ = nullptr;       ///< [S] added to their scores
   T* column_sums_ = nullptr;   ///< [row parts, stride]
   T* column_parts_ = nullptr;  ///< of the sum of these
-  MutableView library_;        ///< what products share
+  MutableView library_;        ///< scratch memory of the products
   bool packs_ = false;         ///< rows of C are whole packs, and aligned
 };
 

@@ -12,7 +12,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int pair_warps = 8;
 
-/// The loss of one row and its slopes in both scores.
+/// The loss of one row and its derivatives by both scores.
 struct PairTerm {
   double loss;
   double dpositive;

@@ -1,13 +1,15 @@
 #pragma once
-/// Softmax over many items without the [P,V] scores: the core of the full and of the sampled loss.
+/// Softmax over many items without storing the [P,V] scores, for the full and the sampled loss.
 ///
 /// The P rows are taken in blocks of up to 128; the items in slices, one task each.  Per row block:
-///   1. per slice:   scores^T [items, rows] = W h^T + offset;  m = max over the slice's items;  e = exp(scores - m), s = sum of e
-///   2. per row:     log Z from every slice's (m, s), and from the positive's score where that stands apart
-///   3. per slice:   p = e * exp(m - log Z) / P, minus 1/P at the target;  dW += p h;  dh_slice = p^T W
-/// Items lie along the slow axis of the scores, so that maxima and sums run along vectors, W is
-/// read as it lies in memory, and the exponential is taken once per score. Held at once: one row
-/// block of scores (at most 16 MiB until V passes 262,144).
+///   1. per slice:   scores^T [items, rows] = W h^T + offset;  m = max over the items of the slice;
+///                   e = exp(scores - m), s = sum of e
+///   2. per row:     log Z from (m, s) of all slices, and from a separate score of the positive
+///   3. per slice:   p = e * exp(m - log Z) / P, minus 1/P at the target;  dW += p h;
+///                   dh_slice = p^T W
+/// Items are the slow axis of the scores, so that maxima and sums run along vectors, W is read in
+/// place, and the exponential is computed once per score. Memory: the scores of one block of rows
+/// (at most 16 MiB up to V = 262,144).
 
 #include <cmath>
 #include <limits>
@@ -39,7 +41,7 @@ struct ScoreArgs {
 template <class T>
 class ScoreBlocks {
  public:
-  /// Plans for at most `rows` rows; `gradients`: whether any gradient is wanted.
+  /// Plans for at most `rows` rows; `gradients`: whether any gradient is requested.
   ScoreBlocks(std::int64_t rows, std::int64_t items, std::int64_t channels, bool gradients,
               Scratch& scratch) {
     constexpr std::int64_t budget_bytes = 16 << 20;
@@ -47,8 +49,8 @@ class ScoreBlocks {
     while (block_ > 16 && block_ * items * static_cast<std::int64_t>(sizeof(T)) > budget_bytes)
       block_ /= 2;
     block_ = std::min(block_, round_up(std::max<std::int64_t>(rows, 1), 16));
-    // About 192 items a slice and at most 64 slices, whatever the number of threads: the slices'
-    // sums are added in order. Their number is a multiple of eight, so that few threads get equal
+    // About 192 items a slice and at most 64 slices, for any number of threads: the sums of the
+    // slices are added in order. Their number is a multiple of eight, so that few threads get equal
     // shares.
     const std::int64_t wanted = std::min<std::int64_t>(64, round_up((items + 191) / 192, 8));
     slice_ = round_up(
@@ -126,7 +128,7 @@ class ScoreBlocks {
     for (std::int64_t item = begin; item < end; ++item) {
       T* const row = scores_ + item * block_;
       for_lanes<T>(count, [&]<class L>(L, std::int64_t p) {
-        // Where all items of the slice are left out the maximum stays -inf; any finite shift makes
+        // If all items of the slice are excluded, the maximum stays -inf; any finite shift makes
         // the sum zero.
         const typename L::Vector m = L::load(maxima + p);
         const typename L::Vector shift = m < -std::numeric_limits<T>::max() ? L::broadcast(0) : m;
@@ -141,8 +143,8 @@ class ScoreBlocks {
     for (std::int64_t p = 0; p < count; ++p) row[p] = targets[p] == id ? lowest : row[p];
   }
 
-  /// log Z of each row; turns the slices' maxima into the factors that make probabilities of their
-  /// exponentials.
+  /// log Z of each row; replaces the maxima of the slices by the factors that turn their
+  /// exponentials into probabilities.
   double finish_rows(const ScoreArgs<T>& args, std::int64_t first, std::int64_t count) const {
     const T scale = T(1) / static_cast<T>(args.rows);
     const T* const positive = args.positive == nullptr ? nullptr : args.positive + first;

@@ -1,5 +1,5 @@
 #pragma once
-/// How many rows of a softmax loss have their scores in GPU memory at once.
+/// The number of rows of a softmax loss whose scores are in GPU memory at once.
 
 #include <algorithm>
 #include <cstdint>
@@ -7,7 +7,7 @@
 namespace refrain::kernels::cuda {
 
 /// Rows of a slice whose scores take at most `max_bytes`: whole tiles of the products, slices of
-/// about the same size. Never fewer than 16, whatever those take.
+/// about the same size. At least 16, even if their scores take more.
 inline std::int64_t score_slice_rows(std::int64_t all_rows, std::int64_t max_bytes,
                                      std::int64_t bytes_of_row) {
   const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };

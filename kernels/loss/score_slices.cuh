@@ -1,6 +1,6 @@
 #pragma once
-/// Device templates of the softmax losses: what lies between the products of a slice of rows and
-/// all candidates; formulas, grids and launches: cuda_softmax_loss.cu.
+/// Device templates of the softmax losses, between the products of a slice of rows and all
+/// candidates; formulas, grids and launches: cuda_softmax_loss.cu.
 
 #include <cmath>
 #include <cstdint>
@@ -11,19 +11,19 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// What the rows are compared with: `count` rows of a table, all in order or those that are named.
+/// The candidates of the rows: `count` rows of a table, all in order or those that are named.
 template <class T>
 struct Candidates {
   const T* weight;          ///< [V,C]
   const T* bias;            ///< [V], or null
   const std::int32_t* ids;  ///< [count] rows of weight, or null: row v is candidate v
-  const T* log_q;           ///< [count] taken from the scores of those named, or null
+  const T* log_q;           ///< [count] subtracted from the scores of named candidates, or null
   std::int64_t count;
   std::int64_t channels;
-  bool remove_hits;  ///< with ids: a candidate equal to the row's target is left out
+  bool remove_hits;  ///< with ids: candidates equal to the target of the row are excluded
 };
 
-/// Rows as the caller has them.
+/// The rows of the caller.
 template <class T>
 struct GivenRows {
   const T* hidden;              ///< [P,C]
@@ -37,19 +37,18 @@ template <class T>
 struct LossRows {
   std::int64_t count;  ///< P
   std::int64_t channels;
-  const std::int32_t* index;    ///< [P] where each lies with the caller
+  const std::int32_t* index;    ///< [P] the row of the caller
   const std::int64_t* counted;  ///< one element
-  T* hidden;  ///< [P,C], rectified where asked for; a slice that is done leaves dhidden in its
-              ///< place
-  std::int32_t* targets;  ///< [P]
-  T* maxima;              ///< [P] m, the largest score
-  T* factors;             ///< [P] gradient of a score z: exp(z - m) factor
-  double* losses;         ///< [P]
-  T* target_scores;       ///< [P] where targets stand apart from the candidates, else null
-  T* dtarget;             ///< [P] gradients of these
+  T* hidden;                    ///< [P,C], with relu where requested; replaced by dhidden
+  std::int32_t* targets;        ///< [P]
+  T* maxima;                    ///< [P] m, the largest score
+  T* factors;                   ///< [P] gradient of a score z: exp(z - m) factor
+  double* losses;               ///< [P]
+  T* target_scores;             ///< [P] of targets that are separate from the candidates, or null
+  T* dtarget;                   ///< [P] gradients of these
 
   __device__ __forceinline__ bool target_apart() const { return target_scores != nullptr; }
-  /// What the mean makes of a row's gradient.
+  /// The factor of a row's gradient in the mean.
   __device__ __forceinline__ T scale() const { return T{1} / static_cast<T>(*counted); }
 };
 
@@ -60,31 +59,31 @@ struct ScoreSlice {
   /// elements between rows: a multiple of 16 bytes; gradients past the last candidate are zeros
   std::int64_t stride;
   std::int64_t candidates;
-  std::int64_t first;  ///< the slice's first row of all
+  std::int64_t first;  ///< the first row of the slice
   std::int64_t rows;
-  /// [candidates] those equal to a row's target are left out there; null: none are
+  /// [candidates] those equal to the target of a row are excluded there; null: none
   const std::int32_t* ids;
 };
 
-/// The score of what is left out.
+/// The score of excluded candidates.
 template <class T>
 inline constexpr T no_score = -std::numeric_limits<T>::infinity();
 
-/// How many of the next `most` things there are when `left` are left.
-__device__ __forceinline__ int up_to(int most, std::int64_t left) {
-  return left >= most ? most : left < 0 ? 0 : static_cast<int>(left);
+/// min(limit, left), at least 0.
+__device__ __forceinline__ int up_to(int limit, std::int64_t left) {
+  return left >= limit ? limit : left < 0 ? 0 : static_cast<int>(left);
 }
 
 inline constexpr int loss_warps = 8;  // of a block
 
-/// The row of this warp, where each takes one.
+/// The row of this warp, one row a warp.
 __device__ __forceinline__ std::int64_t loss_row() {
   return static_cast<std::int64_t>(blockIdx.x) * loss_warps + simt::warp();
 }
 
-/// Takes the counted rows together, rectified where asked for; scores of targets that stand apart.
-/// A warp per row, n elements a lane. Zeros behind the slice's rows of scores, which those who read
-/// 16 bytes at a time touch and the products do not write.
+/// Gathers the counted rows, with relu where requested, and computes the scores of separate
+/// targets. A warp per row, n elements a lane. Writes zeros behind the rows of scores of the slice:
+/// reads of 16 bytes touch them and the products do not write them.
 template <class T, int n>
 __global__ void __launch_bounds__(loss_warps * 32, 4)
     take_rows(GivenRows<T> from, Candidates<T> candidates, LossRows<T> to, ScoreSlice<T> slice) {
@@ -140,7 +139,7 @@ __global__ void __launch_bounds__(loss_warps * 32)
                (candidates.log_q == nullptr ? T{0} : candidates.log_q[v]);
 }
 
-/// The maximum of numbers and the sum of exp(number - maximum), as they come.
+/// The maximum of numbers and the sum of exp(number - maximum), updated number by number.
 template <class T>
 struct ExponentialSum {
   T top =
@@ -165,11 +164,10 @@ struct ExponentialSum {
   }
 };
 
-inline constexpr int statistics_warps =
-    4;  // of a block: enough for all rows of a slice side by side
+inline constexpr int statistics_warps = 4;  // of a block
 
-/// log Z and loss of each row of the slice, and what score_gradients needs of it; marks what is
-/// left out. One pass: row_warps warps, 1 or a whole block, take a row, a thread 16 bytes of four
+/// log Z and loss of each row of the slice, and the input of score_gradients; marks excluded
+/// candidates. One pass: row_warps warps, 1 or a whole block, take a row, a thread 16 bytes of four
 /// places at a time.
 template <class T, int row_warps>
 __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
@@ -239,9 +237,9 @@ template <class T>
 inline constexpr std::int64_t score_gradient_columns = score_gradient_threads* simt::Pack<T>::count;
 
 /// scores = (softmax - onehot) / counted, in place; zeros in rows that do not count. With `sum` the
-/// sums over the block's rows go to column_sums [row parts, stride], to those of the slices before
-/// where `add`. A thread takes 16 bytes of 16 rows, eight rows at a time: it waits for all of their
-/// loads at once.
+/// sums over the rows of the block go to column_sums [row parts, stride]; with `add` they are added
+/// to those of earlier slices. A thread takes 16 bytes of 16 rows, with the loads of eight rows in
+/// flight at a time.
 template <class T, bool sum>
 __global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 6 : 4)
     score_gradients(ScoreSlice<T> slice, LossRows<T> rows, T* column_sums, bool add) {
@@ -258,7 +256,7 @@ __global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 6 : 4
   const int all = up_to(score_gradient_rows, slice.rows - begin);  // rows of the block
   const int counted = up_to(all, *rows.counted - slice.first - begin);
   const int inside = up_to(n, slice.candidates - column);
-  // Lane r has what the warp needs of row r, and hands it round.
+  // Lane r loads the statistics of row r and broadcasts them.
   const std::int64_t row = slice.first + begin + simt::lane();
   const bool counts = simt::lane() < counted;
   const T row_maximum = counts ? rows.maxima[row] : T{0};
@@ -305,17 +303,17 @@ __global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 6 : 4
   }
 }
 
-/// What is written for each row of [P]; null: not wanted.
+/// The outputs for each row of [P]; null: not computed.
 template <class T>
 struct RowGradients {
   T* dhidden;         ///< [P,C]
-  T* dtarget_weight;  ///< [P,C] of each row's target, where targets stand apart
+  T* dtarget_weight;  ///< [P,C] of the target of each row, where targets are separate
   T* dtarget_bias;    ///< [P]
 };
 
-/// Brings dhidden back to the caller's rows, through relu's mask and with the targets' share where
-/// they stand apart; gradients of the targets there. Rows that do not count get zeros. A warp per
-/// row, n elements a lane.
+/// Scatters dhidden to the rows of the caller, through the mask of relu, and adds the part of
+/// separate targets; computes the gradients of these targets. Rows that do not count get zeros. A
+/// warp per row, n elements a lane.
 template <class T, int n>
 __global__ void __launch_bounds__(loss_warps * 32)
     write_rows(GivenRows<T> given, Candidates<T> candidates, LossRows<T> rows, RowGradients<T> to) {

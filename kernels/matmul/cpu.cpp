@@ -1,16 +1,21 @@
 // Matrix product c = op(a) op(b) (+ bias).
-//   a in rows      register tiles of gemm.hpp: a task packs up to four panels of op(b) and multiplies up to 256 rows with them, 512
-//                  of k at a time, in order: a row's result depends on nothing but the row.
-//   few rows       against a transposed b: as dot products of rows as they lie, so that b is read once and nothing is packed.
-//   a transposed   Eigen, one output tile on the thread that took it.  Tiles are at most 256 x 256, so that Eigen's packed panels fit its
-//                  stack buffers and nothing is allocated; smaller when the product has too few tiles to share out.  A product with a
-//                  small output and a long inner axis (the gradient of a weight) is also cut along the inner axis: the parts lie in
-//                  the scratch memory and are added in order.  All cuts depend on sizes alone.
+//   a row-major    register tiles of gemm.hpp: a task packs up to four panels of op(b) and
+//                  multiplies up to 256 rows with them, 512
+//                  of k at a time, in order: the result of a row depends only on the row.
+//   few rows       with a transposed b: dot products of rows in place, so that b is read once
+//                  and nothing is packed.
+//   a transposed   Eigen, one output tile per task. Tiles are at most 256 x 256, so that the packed
+//                  panels of Eigen fit its
+//                  stack buffers and nothing is allocated; smaller when the product has few tiles.
+//                  A product with a
+//                  small output and a long inner axis (the gradient of a weight) is also cut along
+//                  the inner axis: the parts are in
+//                  the scratch memory and are added in order. All cuts depend only on sizes.
 
 // Two packed panels of at most 256 x (about 512) elements; Eigen takes the heap above this limit.
 #define EIGEN_STACK_ALLOCATION_LIMIT (1 << 20)
 
-// gcc 12 takes the deliberately undefined vectors of its own AVX-512 intrinsics for mistakes.
+// gcc 12 warns about the deliberately undefined vectors of its own AVX-512 intrinsics.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
@@ -43,9 +48,9 @@ struct Cut {
       : m(args.c.shape[0]), n(args.c.shape[1]), k(args.a.shape[0]), inner(k) {
     const std::int64_t output_tasks = pieces(m, tile_m) * pieces(n, tile_n);
     if (m * n > 0 && output_tasks < wanted_tasks / 2 && k >= 2 * shortest_inner) {
-      const std::int64_t worth = std::max<std::int64_t>(1, m * n * k / multiplications_per_task);
+      const std::int64_t min_task = std::max<std::int64_t>(1, m * n * k / multiplications_per_task);
       const std::int64_t parts_wanted =
-          std::min({wanted_tasks / output_tasks, k / shortest_inner, worth});
+          std::min({wanted_tasks / output_tasks, k / shortest_inner, min_task});
       inner = pieces(k, parts_wanted);
       parts = pieces(k, inner);
     }
@@ -71,14 +76,13 @@ using Block = Eigen::Map<const Matrix<T>, Eigen::Unaligned, Eigen::OuterStride<>
 template <class T>
 using OutputBlock = Eigen::Map<Matrix<T>, Eigen::Unaligned, Eigen::OuterStride<>>;
 
-/// A stretch of an axis.
+/// A range of an axis.
 struct Range {
   std::int64_t begin;
   std::int64_t size;
 };
 
-/// The stored block that holds rows x columns of op(matrix): transposed storage holds it the other
-/// way round.
+/// The stored block that holds rows x columns of op(matrix): columns x rows when transposed.
 template <class T>
 Block<T> stored_block(const View& matrix, bool transposed, Range rows, Range columns) {
   if (transposed) std::swap(rows, columns);
@@ -139,31 +143,30 @@ void compute(const Matmul& args, Scratch& scratch) {
   });
 }
 
-/// How a product whose a lies in rows is cut: a task packs some columns of op(b) and multiplies a
+/// How a product with a row-major a is cut: a task packs some columns of op(b) and multiplies a
 /// block of rows with them.
 template <class T>
 struct PanelCut {
   static constexpr std::int64_t panel = 2 * Lanes<T>::count;
-  static constexpr std::int64_t most_columns = 4 * panel;
-  static constexpr std::int64_t most_depth = 512;  // what is packed stays in the second-level cache
-  static constexpr std::int64_t most_rows =
-      256;  // packing costs a few per cent of what so many rows cost
-  static constexpr std::int64_t worth = std::int64_t{1} << 18;  // multiply-adds of a task
+  static constexpr std::int64_t max_columns = 4 * panel;
+  static constexpr std::int64_t max_depth = 512;  // packed panels stay in second-level cache
+  static constexpr std::int64_t max_rows = 256;   // packing costs a few per cent of the product
+  static constexpr std::int64_t min_task = std::int64_t{1} << 18;  // multiply-adds of a task
 
   explicit PanelCut(const Matmul& args)
       : m(args.c.shape[0]), n(args.c.shape[1]), k(args.a.shape[1]) {
     while (columns > panel && pieces(m, rows) * pieces(n, columns) < wanted_tasks &&
-           std::min(m, rows) * columns * k > 2 * worth) {
+           std::min(m, rows) * columns * k > 2 * min_task) {
       columns /= 2;
     }
   }
   std::int64_t tasks() const { return pieces(m, rows) * pieces(n, columns); }
   /// Packed columns of one worker.
-  std::int64_t packed() const { return std::min(k, most_depth) * columns; }
+  std::int64_t packed() const { return std::min(k, max_depth) * columns; }
 
   std::int64_t m, n, k;
-  std::int64_t rows = most_rows;
-  std::int64_t columns = most_columns;
+  std::int64_t rows = max_rows;
+  std::int64_t columns = max_columns;
 };
 
 /// c = a op(b) + bias by the register tiles of gemm.hpp.
@@ -185,7 +188,7 @@ void compute_by_panels(const Matmul& args, Scratch& scratch) {
     auto start = Start<T>::row(args.bias.as<T>()).from(0, column);
     std::int64_t first = 0;
     do {
-      const std::int64_t depth = std::min(cut.most_depth, cut.k - first);
+      const std::int64_t depth = std::min(cut.max_depth, cut.k - first);
       if (args.transpose_b) {
         pack<T>(b + column * cut.k + first, 1, cut.k, depth, width, 0, depth, packed);
       } else {
@@ -200,8 +203,8 @@ void compute_by_panels(const Matmul& args, Scratch& scratch) {
 }
 
 /// out[i] = dot(x, rows + i * length) for as many rows as a vector has elements. The partial sums
-/// of all rows are turned and added in rounds, as in transpose_square, which leaves row i's sum in
-/// element i.
+/// of all rows are transposed and added in rounds, as in transpose_square, which leaves the sum of
+/// row i in element i.
 template <class T>
 typename Lanes<T>::Vector dots(const T* x, const T* rows, std::int64_t length) {
   using L = Lanes<T>;
@@ -239,13 +242,13 @@ bool by_dots(const Matmul& args) {
 template <class T>
 void compute_by_dots(const Matmul& args) {
   constexpr std::int64_t lanes = Lanes<T>::count;
-  constexpr std::int64_t worth = std::int64_t{1} << 17;  // multiply-adds of a task
+  constexpr std::int64_t min_task = std::int64_t{1} << 17;  // multiply-adds of a task
   const std::int64_t m = args.a.shape[0], k = args.a.shape[1], n = args.c.shape[1];
   const T* const a = args.a.as<T>();
   const T* const b = args.b.as<T>();
   T* const c = args.c.as<T>();
   const std::int64_t grain =
-      round_up(std::max<std::int64_t>(1, worth / std::max<std::int64_t>(1, m * k)), lanes);
+      round_up(std::max<std::int64_t>(1, min_task / std::max<std::int64_t>(1, m * k)), lanes);
   parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = 0; i < m; ++i) {
       const T* const x = a + i * k;

@@ -1,8 +1,9 @@
-// Products with a matrix that is laid out once for many of them, and the gradient of such a matrix.
-//   packed_matmul       c = a packed (+ bias): tasks are blocks of rows of a, or of panels where rows are few
+// Products with a matrix that is packed once for many products, and the gradient of this matrix.
+//   packed_matmul       c = a packed (+ bias): tasks are blocks of rows of a, or of panels when
+//                       there are few rows
 //   add_outer_products  c += a^T b
-// The layout is that of kernels/tiling/gemm.hpp: panels of two vectors. 2 M N K FLOPs; a task reads the
-// packed matrix once.
+// The layout is that of kernels/tiling/panels.hpp: panels of two vectors. 2 M N K FLOPs; a task
+// reads the packed matrix once.
 
 #include <algorithm>
 
@@ -42,7 +43,7 @@ void kernel(const PackedMatmul& args) {
                        Start<T>::row(args.bias.as<T>()).from(0, column));
     };
     constexpr std::int64_t rows_per_block = 8 * tile_rows;
-    constexpr std::int64_t worth = std::int64_t{1} << 18;  // multiply-adds of a task
+    constexpr std::int64_t min_task = std::int64_t{1} << 18;  // multiply-adds of a task
     if (rows >= 2 * rows_per_block) {
       const std::int64_t blocks = (rows + rows_per_block - 1) / rows_per_block;
       parallel_tasks(blocks, [&](std::int64_t task, int) {
@@ -51,10 +52,10 @@ void kernel(const PackedMatmul& args) {
       });
     } else {
       constexpr std::int64_t panel = 2 * Lanes<T>::count;
-      // One row alone costs what it costs to read the weights.
+      // The time of a single row is the time to read the weights.
       const std::int64_t cost =
           std::max<std::int64_t>(4, rows) * std::max<std::int64_t>(1, depth) * panel;
-      const std::int64_t panels = std::max<std::int64_t>(1, worth / cost);
+      const std::int64_t panels = std::max<std::int64_t>(1, min_task / cost);
       parallel_for(columns, panels * panel, [&](std::int64_t begin, std::int64_t end) {
         product(0, rows, begin, end - begin);
       });

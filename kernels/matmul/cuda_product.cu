@@ -1,13 +1,13 @@
-// Products by cuBLASLt: how a row-major product is put to a column-major library, and which
-// algorithm it takes.
+// Products by cuBLASLt: the row-major product as a problem of a column-major library, and the
+// choice of the algorithm.
 //
 // A row-major [r,c] matrix is a column-major [c,r] one, so c = op(a) op(b) is computed as c^T =
-// op(b)^T op(a)^T: the library's first factor is b, its second a, and a bias of one number per
-// column of c is one per row of c^T, which is the library's bias.
+// op(b)^T op(a)^T: the first factor for the library is b, the second a, and a bias with one number
+// per column of c has one per row of c^T, as the library expects.
 //
-// Asking the library for an algorithm takes some ten microseconds, so the answer is kept per
-// problem: sizes, strides, transposes, element type, arithmetic, epilogue, and how the addresses
-// are aligned. It depends on nothing else, so equal problems take equal algorithms and give equal
+// Choosing an algorithm takes the library about ten microseconds, so the choice is cached per
+// problem: sizes, strides, transposes, element type, arithmetic, epilogue, and the alignment of the
+// addresses. It depends on nothing else, so equal problems take equal algorithms and give equal
 // bits.
 
 #include <algorithm>
@@ -86,7 +86,7 @@ std::uint32_t alignment(const void* pointer) {
 struct Problem {
   std::int64_t rows, columns, depth, a_stride, b_stride, c_stride, batch, a_step, b_step, c_step,
       workspace_bytes;
-  /// c's is that of the bias or of what is added where those are smaller
+  /// that of c is the minimum of c, the bias and the added matrix
   std::uint32_t a_alignment, b_alignment, c_alignment;
   DType dtype;
   MathMode mode;
@@ -142,7 +142,7 @@ struct Problem {
   };
 };
 
-/// A problem as the library wants it told.
+/// The descriptors of a problem for the library.
 struct Plan {
   cublasLtMatmulDescOpaque_t operation;
   cublasLtMatrixLayoutOpaque_t first;   ///< b
@@ -247,7 +247,7 @@ Plan plan_for(const Problem& problem) {
   return plan;
 }
 
-/// Plans that were made; never destroyed, as what may be used until the process ends.
+/// The cached plans; never destroyed, since they may be used until the process ends.
 class Plans {
  public:
   static Plans& instance() {
@@ -267,8 +267,8 @@ class Plans {
   std::unordered_map<Problem, Plan, Problem::Hash> plans_;
 };
 
-/// Every row of c becomes the bias (zero without one): what a product over no depth is, and where
-/// one that adds begins.
+/// Sets every row of c to the bias (zero without one): the product for depth 0, and the initial
+/// value of a product that adds.
 void start_with_bias(const Product& p, cudaStream_t stream) {
   using refrain::cuda::check;
   const std::size_t size = size_bytes(p.dtype);
@@ -293,7 +293,7 @@ void start_with_bias(const Product& p, cudaStream_t stream) {
   }
 }
 
-/// c becomes what is added: what a product over no depth is.
+/// Sets c to the added matrix: the product for depth 0.
 void start_with_added(const Product& p, cudaStream_t stream) {
   if (p.added == p.c) return;
   const std::size_t size = size_bytes(p.dtype);
@@ -315,7 +315,7 @@ void start_with_added(const Product& p, cudaStream_t stream) {
 inline namespace REFRAIN_SIMT_BACKEND {
 
 std::size_t product_workspace() {
-  // What NVIDIA advises: 32 MiB from Hopper on, 4 MiB before.
+  // As NVIDIA recommends: 32 MiB from Hopper on, 4 MiB before.
   static const std::size_t bytes = [] {
     int major = 0;
     const cudaError_t status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
@@ -333,7 +333,7 @@ void multiply_matrices(const Product& product) {
     p.added == nullptr ? start_with_bias(p, stream) : start_with_added(p, stream);
     return;
   }
-  if (p.bias != nullptr && p.dtype == DType::f64) {  // the library adds a bias to f32 results alone
+  if (p.bias != nullptr && p.dtype == DType::f64) {  // the library adds a bias only to f32 results
     start_with_bias(p, stream);
     p.bias = nullptr;
     p.added = p.c;

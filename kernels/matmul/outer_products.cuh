@@ -1,14 +1,13 @@
 #pragma once
-/// The gradient of weights that many rows went through, on the GPU.
+/// The gradient of weights that multiply many rows, on the GPU.
 ///
-///   out[task][m,n] (+)= sum_{p < count} a(task, p)[m] b(task, p)[n],   a row that is null counts as zeros
+///   out[task][m,n] (+)= sum_{p < count} a(task, p)[m] b(task, p)[n]      a null row is zeros
 ///
 /// Block (x, y): one tile of one task's [M,N], 64 x 64 or, where M or N is at most 32, 32 x 32,
-/// over the y-th part of the rows p, in rising order. The parts' sums are added in order by a
-/// second launch (columns.cuh). The number of parts depends on the shape alone, so equal input
-/// gives equal bits.
-/// Moved: each row of a and b once per tile of the other. FLOPs 2 M N count per task. Limit:
-/// arithmetic from M and N of 64 on.
+/// over the y-th part of the rows p, in rising order. A second launch (column_sums.cuh) adds the
+/// sums of the parts in order. The number of parts depends only on the shape, so equal input gives
+/// equal bits. Moved: each row of a and b once per tile of the other. FLOPs 2 M N count per task.
+/// Limit: arithmetic from M and N of 64 on.
 
 #include <algorithm>
 #include <cstdint>
@@ -19,7 +18,7 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// What to sum: A and B are functions of (task, p) that return a row of M, or N, elements, or null.
+/// The factors: A and B are functions of (task, p) that return a row of M, or N, elements, or null.
 template <class T, class A, class B>
 struct OuterProducts {
   A a;
@@ -28,12 +27,12 @@ struct OuterProducts {
   std::int64_t inner;  ///< M
   std::int64_t columns;
   std::int64_t tasks = 1;
-  bool aligned = false;  ///< rows are multiples of 16 bytes and start at such
+  bool aligned = false;  ///< rows start at and are multiples of 16 bytes
 };
 
 inline constexpr int outer_threads = 128;
-/// Of M and N. Where one of them is short the tile is small, and the warps split the rows p of a
-/// slice.
+/// Extent of a tile along M and N. If one of them is short the tile is small, and the warps split
+/// the rows p of a slice.
 constexpr int outer_tile(bool narrow) { return narrow ? 32 : 64; }
 constexpr bool has_narrow_outer_tile(std::int64_t inner, std::int64_t columns) {
   return inner <= 32 || columns <= 32;
@@ -56,8 +55,8 @@ struct OuterCut {
   std::int64_t rows_per_part;
 };
 
-/// Enough blocks to fill a GPU, none with fewer than 64 rows; one launch of sum_columns adds the
-/// parts' sums, and what they are added to.
+/// Enough blocks to fill a GPU, each with at least 64 rows; one launch of sum_columns adds the sums
+/// of the parts, and the previous value.
 inline OuterCut outer_cut(std::int64_t count, std::int64_t inner, std::int64_t columns,
                           std::int64_t tasks) {
   const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
@@ -130,7 +129,7 @@ __global__ void __launch_bounds__(outer_threads)
   sum.visit_totals(shared.a, store);  // where a's panels were
 }
 
-/// Terms of the second launch: the parts' sums, and behind them what is added to.
+/// Terms of the second launch: the sums of the parts, followed by the previous value.
 template <class T>
 struct PartTerms {
   using Element = T;
@@ -144,8 +143,8 @@ struct PartTerms {
   }
 };
 
-/// The first launch: the sums of each part to [parts,tasks,M,N]; with `add`, of a single part,
-/// added to what is there.
+/// The first launch: the sums of each part to [parts,tasks,M,N]; with `add`, which needs a single
+/// part, added to the previous value.
 template <class T, class A, class B>
 void start_outer_products(const char* name, const OuterProducts<T, A, B>& products,
                           const OuterCut& cut, bool add, T* to) {

@@ -1,5 +1,5 @@
 #pragma once
-/// The gradient of a weight that many rows went through.
+/// The gradient of a weight that multiplies many rows.
 
 #include <algorithm>
 #include <cstdint>
@@ -12,10 +12,10 @@ namespace refrain::kernels::cpu {
 /// out [inner, columns] += a^T b over `count` rows; a [count, inner] with the given row stride, b
 /// [count, columns].
 ///
-/// Parallel over blocks of `inner`; the rows are summed in blocks, in order, whatever the number of
-/// threads. Both operands are copied into panels first, a block of rows at a time: read where they
-/// lie, rows of a power of two of bytes fall into few sets of the nearest cache and drive each
-/// other out.
+/// Parallel over blocks of `inner`; the rows are summed in blocks, in order, for any number of
+/// threads. Both operands are copied into panels first, a block of rows at a time: read in place,
+/// rows of a power of two of bytes would map to few sets of the first-level cache and evict each
+/// other.
 template <class T>
 void add_outer(const T* a, std::int64_t a_stride, std::int64_t inner, const T* b,
                std::int64_t columns, std::int64_t count, T* out) {

@@ -1,5 +1,5 @@
 #pragma once
-/// What sources that call cuBLAS share.
+/// Shared by the sources that call cuBLAS.
 
 #include <cublasLt.h>
 #include <cublas_v2.h>
@@ -12,7 +12,8 @@ namespace refrain::cuda {
 /// Throws DeviceError with the name of the call unless it succeeded.
 void check(cublasStatus_t status, const char* call);
 
-/// The process's cuBLAS handle, bound to `stream`, for one call: it is locked while this lives.
+/// The cuBLAS handle of the process, bound to `stream`, for one call: it is locked during the
+/// lifetime of this object.
 class BlasCall {
  public:
   explicit BlasCall(cudaStream_t stream);

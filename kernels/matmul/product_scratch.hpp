@@ -10,7 +10,7 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// Taken once: products that follow one another use it in turn.
+/// Taken once: consecutive products share it.
 inline MutableView take_product_scratch(Scratch& scratch) {
   const auto bytes = static_cast<std::int64_t>(product_workspace());
   std::byte* const piece = scratch.take<std::byte, product_workspace_alignment>(bytes);

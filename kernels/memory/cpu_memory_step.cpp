@@ -1,6 +1,6 @@
-// One write and one read of an external memory. A task takes a run of sequences; a worker's buffers
-// hold one sequence's weightings. The links are passed over once: each row is renewed and then read
-// forwards and backwards while it is in the first-level cache.
+// One write and one read of an external memory. A task takes a range of sequences; the buffers of a
+// worker hold the weightings of one sequence. One pass over the links updates each row and then
+// reads it forward and backward while it is in the first-level cache.
 
 #include "kernels/kernel.hpp"
 #include "kernels/memory/memory_row.hpp"
@@ -10,7 +10,7 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// What one worker needs for the sequence it is at.
+/// The buffers of one worker for its current sequence.
 template <class T>
 struct Buffers {
   Buffers(Scratch& scratch, const MemorySizes& sizes)
@@ -124,8 +124,7 @@ class Step {
     }
   }
 
-  /// Renews the links, and adds what following them forwards and backwards gives to the new
-  /// readings.
+  /// Updates the links, and adds the forward and backward weightings to the new readings.
   void follow_links(T* readings) const {
     const std::int64_t words = sizes_.words;
     const T* weighting = of(args_.after.write_weighting);

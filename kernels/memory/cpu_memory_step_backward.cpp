@@ -1,6 +1,6 @@
 // Gradients of one write and one read of an external memory. The cheap values of the forward step
-// (activations, the two write weightings, lookups by content) are computed again from the interface
-// vector and the memory before and after; nothing else was saved. A task takes a run of sequences;
+// (activations, the two write weightings, lookups by content) are recomputed from the interface
+// vector and the memory before and after; nothing else is saved. A task takes a range of sequences;
 // no product is divided by a factor that may be zero.
 
 #include "kernels/kernel.hpp"
@@ -11,7 +11,7 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// What one worker needs for the sequence it is at; a name that begins with d holds a gradient.
+/// The buffers of one worker for its current sequence; a name that begins with d is a gradient.
 template <class T>
 struct Buffers {
   Buffers(Scratch& scratch, const MemorySizes& sizes)
@@ -42,9 +42,9 @@ struct Buffers {
   T* before;
   T* allocation;
   T* dallocation;
-  T* cosine;    ///< [R,N]; the write's lookup uses the first row, before the read's
+  T* cosine;    ///< [R,N]; the lookup of the write uses the first row before that of the read
   T* content;   ///< [R,N], likewise
-  T* dcontent;  ///< turns into the cosines' gradient
+  T* dcontent;  ///< becomes the gradient of the cosines
   InverseNorm<T>* norms;
   InverseNorm<T>* key_norms;  ///< of the read keys
   T* dwritten;                ///< of the new write weighting
@@ -53,8 +53,8 @@ struct Buffers {
   T* others;                  ///< products over the other heads; [R,N]
   T* dusage;                  ///< of the new usage
   T* dprecedence;             ///< of the old precedence
-  T* dlink;                   ///< one row of the new links' gradient
-  T* dword;                   ///< one new word's gradient
+  T* dlink;                   ///< one row of the gradient of the new links
+  T* dword;                   ///< the gradient of one new word
   std::int32_t* order;
 };
 
@@ -92,7 +92,7 @@ class StepBack {
   }
 
  private:
-  /// This sequence's part, or null when there is none.
+  /// The part of this sequence, or null for an empty view.
   const T* of(const View& view) const {
     return view ? view.as<T>() + row_ * (view.shape.numel() / sizes_.batch) : nullptr;
   }
@@ -127,7 +127,7 @@ class StepBack {
     });
   }
 
-  /// vector_r = M'^T read'_r, as far as the readings go.
+  /// vector_r = M'^T read'_r: the gradient of the readings.
   void readings() const {
     const T* dvectors = of(args_.dread_vectors);
     if (dvectors == nullptr) return;
@@ -173,8 +173,8 @@ class StepBack {
     }
   }
 
-  /// What head r, following row i of the new links, gives to their gradient, to its old reading's
-  /// and to its modes'.
+  /// The contributions of head r through row i of the new links: to the gradients of the links, of
+  /// its old reading and of its modes.
   void follow_back(std::int64_t r, std::int64_t i, const T* renewed) const {
     const std::int64_t words = sizes_.words;
     const T* mode = use_.active + at_.read_modes + 3 * r;
@@ -196,8 +196,8 @@ class StepBack {
     });
   }
 
-  /// Turns the gradient of softmax_n(strength cosine_n) into that of the cosines, in place; returns
-  /// the strength's.
+  /// Replaces the gradient of softmax_n(strength cosine_n) by that of the cosines; returns that of
+  /// the strength.
   T back_to_cosines(const T* content, const T* cosine, T strength, T* gradient) const {
     const T mean = dot_product(content, gradient, sizes_.words);
     for_lanes<T>(sizes_.words, [&]<class L>(L, std::int64_t n) {
@@ -210,8 +210,8 @@ class StepBack {
     return dstrength;
   }
 
-  /// Adds one cosine's gradient to its word's gradient (null: not wanted) and to `dkey`, the
-  /// gradient of the normalized key.
+  /// Propagates the gradient of one cosine to that of its word (null: not computed) and to `dkey`,
+  /// the gradient of the normalized key.
   void back_to_word(T dcosine, T cosine, const T* word, InverseNorm<T> norm, const T* key,
                     T key_norm, T* dword, T* dkey) const {
     if (dword != nullptr) {
@@ -225,7 +225,7 @@ class StepBack {
     add_scaled(dkey, dcosine * norm.value, word, sizes_.width);
   }
 
-  /// Turns the gradient of the normalized key into the key's, in place.
+  /// Replaces the gradient of the normalized key by that of the key.
   void finish_key(const T* key, InverseNorm<T> norm, T* dkey) const {
     const T along = norm.live * norm.value * norm.value * dot_product(key, dkey, sizes_.width);
     for_lanes<T>(sizes_.width, [&]<class L>(L, std::int64_t c) {
@@ -233,7 +233,7 @@ class StepBack {
     });
   }
 
-  /// M' = M (1 - w' erase^T) + w' vector^T, with what the read gives to M'.
+  /// M' = M (1 - w' erase^T) + w' vector^T, including the gradient of M' from the read.
   void written_words() const {
     const std::int64_t words = sizes_.words;
     const std::int64_t width = sizes_.width;
@@ -288,7 +288,7 @@ class StepBack {
     }
   }
 
-  /// The lookup of head r up to its cosines, whose gradient takes the place of the new reading's.
+  /// The lookup of head r back to its cosines, whose gradient replaces that of the new reading.
   void look_up_back(std::int64_t r) const {
     const std::int64_t words = sizes_.words;
     T* cosine = use_.cosine + r * words;
@@ -342,8 +342,9 @@ class StepBack {
     finish_key(key, key_norm, dkey);
   }
 
-  /// a[phi_j] = (1 - u'[phi_j]) before_j. `later` is what a greater usage of phi_j adds through the
-  /// words after it, per before_j: sum_{k>j} da[phi_k] (1 - u'[phi_k]) prod_{j<i<k} u'[phi_i].
+  /// a[phi_j] = (1 - u'[phi_j]) before_j. `later` is the derivative by the usage of phi_j through
+  /// the words after it, divided by before_j: sum_{k>j} da[phi_k] (1 - u'[phi_k]) prod_{j<i<k}
+  /// u'[phi_i].
   void allocation() const {
     const T* usage = of(args_.after.usage);
     T later = 0;
@@ -362,8 +363,8 @@ class StepBack {
     const T* used = of(args_.before.usage);
     const T* written = of(args_.before.write_weighting);
     T* product = use_.retention;
-    // The product over the other heads: that over the earlier ones, then times that over the later
-    // ones.
+    // The product over the other heads: over the earlier ones, then multiplied by that over the
+    // later ones.
     std::fill_n(product, words, T{1});
     for (std::int64_t r = 0; r < sizes_.heads; ++r) {
       std::copy_n(product, words, use_.others + r * words);
@@ -402,8 +403,8 @@ class StepBack {
     });
   }
 
-  /// Hands out what was gathered in buffers, the interface vector's gradient through its
-  /// activations.
+  /// Writes the gradients that the buffers accumulated; that of the interface vector goes through
+  /// its activations.
   void finish() const {
     if (T* to = of(args_.dbefore.precedence)) std::copy_n(use_.dprecedence, sizes_.words, to);
     if (T* to = of(args_.dbefore.read_weightings))

@@ -3,20 +3,24 @@
 // precedence, write weighting [N]; links [N,N]; read weightings [R,N]; read vectors [R,W];
 // interface vector [R W + 3 W + 5 R + 3].
 //
-// A block of 8 warps has a sequence from its interface vector to its read vectors. Values are
-// renewed in shared memory and written to the memory after as they come up; the old words are
-// copied there behind the activation of the interface vector.
-//   warp per word      cosine with the write key; renewal, length and cosines with the read keys (lanes along W)
-//   warp per link row  renewal and the readings' way forwards (lanes along N); rows pass through a tile of shared memory
-//   thread per word    usage; allocation: the product of the usages of all words that come before it, so nothing is sorted
-//   thread per (head, word), (head, column)    the readings' way backwards through the link tile; the read vectors
+// A block of 8 warps processes one sequence, from the interface vector to the read vectors. Values
+// are updated in shared memory and written to the new memory as soon as they are known; the copy of
+// the old words to shared memory overlaps with the activation of the interface vector.
+//   warp per word      cosine with the write key; update, length and cosines with the read keys
+//                      (lanes along W)
+//   warp per link row  update and the forward weightings (lanes along N); rows pass through a tile
+//                      of shared memory
+//   thread per word    usage; allocation: the product of the usages of all words before it in the
+//                      order of usages, without sorting
+//   thread per (head, word)    the backward weightings through the link tile
+//   thread per (head, column)  the read vectors
 //   warp per head      softmax over words
-// Five barriers and two per link tile; the links of up to 45 words are one tile.
-// Moved: 2 B N (W + N) elements and the interface vectors. FLOPs: B N ((11 + 4 R) W + (4 + 4 R) N).
-// Shared memory: interface vector, (5 + 3 R) N elements, a tile of links of 2,048 elements (8 rows
-// from N = 256 on) and the words where the device can hold them; else the words are read through
-// the caches, and where even the rest is too long it lies in the scratch memory. Limit: latency of the
-// chain of phases while the grid fits the GPU at once (few words); then memory.
+// Five barriers and two per link tile; the links of up to 45 words are one tile. Moved: 2 B N (W +
+// N) elements and the interface vectors. FLOPs: B N ((11 + 4 R) W + (4 + 4 R) N). Shared memory:
+// interface vector, (5 + 3 R) N elements, a tile of links of 2,048 elements (8 rows from N = 256
+// on) and the words if the device can hold them; otherwise the words are read through the caches,
+// and if the rest does not fit either, it is in the scratch memory. Limit: latency of the chain of
+// phases while the grid fits the GPU at once (few words); then memory.
 
 #include "kernels/kernel.hpp"
 #include "kernels/memory/memory_step_forward.cuh"

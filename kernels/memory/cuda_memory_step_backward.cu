@@ -1,19 +1,24 @@
 // Gradients of one write and one read of an external memory on the GPU, in one launch. Device: f32,
 // f64. Shapes as in cuda_memory_step.cu. The cheap values of the forward step (activations,
-// lookups, allocation, new words and new links) are made again: per sequence 3 N W + 3 N N elements
+// lookups, allocation, new words and new links) are recomputed: per sequence 3 N W + 3 N N elements
 // are moved, not 4 of each; the given gradient of the words is read twice.
 //
-// A block of 8 warps has a sequence.  It never sums over words and over elements at once:
-//   warp per word        all products over a word's elements (lengths, cosines, what reaches the write weighting), lanes along W
+// A block of 8 warps processes one sequence. It never sums over words and elements at once:
+//   warp per word        all products over the elements of a word (lengths, cosines, the gradient
+//                        of the write weighting), lanes along W
 //   warp per head        the softmax over words back to its cosines
-//   warp per link row, then thread per (head, word): rows pass through tiles of shared memory [link_rows,N]
-//   thread per word      dw' and, walking up the order of usages, du': O(N) each, no product is divided by a factor that may be zero
-//   thread per column    the words' gradient, those of the erase vector, the write vector and the keys: words in groups of 16 bytes of
-//                        coefficients; memory accesses are coalesced along W.  Below W = 256 some warps idle in this pass.
-// Six barriers and two per link tile.  FLOPs: B N ((24 + 12 R) W + (9 + 10 R) N).
-// Shared memory: interface vector and read vectors' gradient, (20 + 8 R) N elements, three tiles of
-// links of 2,048 elements (8 rows from N = 256 on), and the old words where the device can hold
-// them; else as in the forward step. Limit: latency of the chain of phases while the grid fits the
+//   warp per link row, then thread per (head, word): rows pass through tiles of shared memory
+//                        [link_rows,N]
+//   thread per word      dw' and, in ascending order of usages, du': O(N) each, no product is
+//                        divided by a factor that may be zero
+//   thread per column    the gradients of the words, the erase vector, the write vector and the
+//                        keys: words in groups of 16 bytes of
+//                        coefficients; memory accesses are coalesced along W. Below W = 256 some
+//                        warps idle in this pass.
+// Six barriers and two per link tile.  FLOPs: B N ((24 + 12 R) W + (9 + 10 R) N). Shared memory:
+// the gradients of the interface vector and the read vectors, (20 + 8 R) N elements, three tiles of
+// links of 2,048 elements (8 rows from N = 256 on), and the old words if the device can hold them;
+// otherwise as in the forward step. Limit: latency of the chain of phases while the grid fits the
 // GPU at once (few words); then memory.
 
 #include "kernels/kernel.hpp"

@@ -1,5 +1,6 @@
 #pragma once
-/// Sizes of a memory, and where the parts of its interface vector begin; the same on every device.
+/// Sizes of a memory, and the offsets of the parts of its interface vector; the same on every
+/// device.
 
 #include <cstdint>
 

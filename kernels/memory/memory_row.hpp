@@ -1,7 +1,7 @@
 #pragma once
-/// What the forward and the backward step of an external memory share, for one sequence: the
-/// interface vector's values, and the two weightings that choose where to write (lookup by content,
-/// allocation by usage).
+/// Shared by the forward and the backward step of an external memory, for one sequence: the
+/// activated interface vector, and the two weightings of a write (lookup by content, allocation by
+/// usage).
 
 #include <algorithm>
 #include <cmath>
@@ -16,7 +16,7 @@
 
 namespace refrain::kernels::cpu {
 
-/// Sequences per task; one costs some passes over its words and its links.
+/// Sequences per task; each takes a few passes over its words and its links.
 inline std::int64_t sequences_per_task(const MemorySizes& sizes) {
   return rows_per_task(8 * sizes.words * (sizes.width + sizes.words));
 }
@@ -27,8 +27,7 @@ T softplus(T x) {
   return std::max(x, T{0}) + std::log1p(std::exp(-std::abs(x)));
 }
 
-/// One element of each part: the raw interface vector's values as the memory uses them, in the same
-/// layout.
+/// The activated values of the raw interface vector, in the same layout.
 template <class T>
 void activate(const InterfaceLayout& at, const MemorySizes& sizes, const T* raw, T* active) {
   std::copy_n(raw, at.size, active);
@@ -65,14 +64,15 @@ void add_scaled(T* y, T scale, const T* x, std::int64_t count) {
   });
 }
 
-/// 1 / sqrt(max(squares, 1e-12)), and 1 where the squares decide (so that a gradient passes through
-/// them) or 0 where the bound does.
+/// 1 / sqrt(max(squares, 1e-12)), and 1 if the maximum is the squares (a gradient passes through
+/// them) or 0 if it is the bound.
 template <class T>
 struct InverseNorm {
   static InverseNorm of(const T* x, std::int64_t count) {
-    constexpr T least = T(1e-12);
+    constexpr T min_squares = T(1e-12);
     const T squares = dot_product(x, x, count);
-    return {1 / std::sqrt(squares < least ? least : squares), squares < least ? T{0} : T{1}};
+    return {1 / std::sqrt(squares < min_squares ? min_squares : squares),
+            squares < min_squares ? T{0} : T{1}};
   }
   T value;
   T live;
@@ -86,8 +86,8 @@ void word_norms(const T* words, const MemorySizes& sizes, InverseNorm<T>* norms)
 }
 
 /// weighting = softmax_n(strength cosine_n) with cosine_n = words_n . key / (|words_n| |key|). The
-/// largest cosine is taken away before the product with the strength (1 or more), so that no
-/// rounding of a huge product is left in the exponent.
+/// largest cosine is subtracted before the product with the strength (1 or more), so that the
+/// exponent has no rounding error of a huge product.
 template <class T>
 void look_up(const T* words, const InverseNorm<T>* norms, const T* key, T strength,
              const MemorySizes& sizes, T* cosine, T* weighting) {

@@ -1,7 +1,7 @@
 #pragma once
-/// What the forward and the backward kernel of a memory step share. A block has one sequence; what
-/// it computes stays in pieces of shared memory. Formulas, grids and bytes: cuda_memory_step.cu,
-/// cuda_memory_step_backward.cu.
+/// Shared by the forward and the backward kernel of a memory step. A block processes one sequence;
+/// its intermediate values are pieces of shared memory. Formulas, grids and bytes:
+/// cuda_memory_step.cu, cuda_memory_step_backward.cu.
 
 #include <algorithm>
 #include <cmath>
@@ -18,23 +18,23 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int memory_warps = 8;
 inline constexpr int memory_threads = 32 * memory_warps;
-inline constexpr int head_group = 4;  // heads that one pass over a row serves
+inline constexpr int head_group = 4;  // heads of one pass over a row
 
-/// Sizes of one sequence's memory.
+/// Sizes of the memory of one sequence.
 struct MemoryDims {
   int words;
   int width;
   int heads;
 };
 
-/// Where a block has its pieces, and whether the words are among them.
+/// The location of the pieces of a block, and whether they include the words.
 enum class MemoryPlace {
-  tile,    ///< shared memory holds everything, the words too
-  shared,  ///< the words are read where they lie
-  global,  ///< likewise, and the pieces lie in the scratch memory
+  tile,    ///< shared memory holds all pieces and the words
+  shared,  ///< shared memory holds the pieces; the words are read in place
+  global,  ///< the scratch memory holds the pieces; the words are read in place
 };
 
-/// The tensors of a batch's memory; null: not given, or not wanted.
+/// The tensors of the memory of a batch; null: not given, or not computed.
 template <class T>
 struct MemoryPointers {
   T* words;
@@ -45,7 +45,7 @@ struct MemoryPointers {
   T* read_weightings;
 };
 
-/// Takes pieces out of memory that is not shared, as SharedCarver does out of shared memory.
+/// Takes pieces from global memory, as SharedCarver does from shared memory.
 class GlobalCarver {
  public:
   __device__ __forceinline__ explicit GlobalCarver(unsigned char* from) : next_(from) {}
@@ -60,7 +60,7 @@ class GlobalCarver {
   unsigned char* next_;
 };
 
-/// The carver of this block's pieces; `bytes` of `memory` belong to each block.
+/// The carver of the pieces of this block; each block has `bytes` of `memory`.
 template <MemoryPlace place>
 __device__ __forceinline__ auto memory_carver(unsigned char* memory, std::size_t bytes) {
   if constexpr (place == MemoryPlace::global) {
@@ -70,20 +70,19 @@ __device__ __forceinline__ auto memory_carver(unsigned char* memory, std::size_t
   }
 }
 
-/// Blocks that a multiprocessor shall hold at least, which is what bounds a thread's registers; f64
-/// and global memory have addresses and values of twice the length.
+/// Minimum blocks per multiprocessor, which bounds the registers of a thread; f64 and global memory
+/// have values and addresses of twice the size.
 template <class T, MemoryPlace place>
 inline constexpr int memory_residents = sizeof(T) == 4 && place != MemoryPlace::global ? 2 : 1;
 
-/// Where the blocks of a launch have their pieces, and how many bytes of each kind of memory a
-/// block takes.
+/// The location of the pieces of a launch, and the bytes of each kind of memory per block.
 struct MemoryPlan {
   MemoryPlace place;
   std::size_t shared_bytes;
   std::size_t scratch_bytes;
 };
 
-/// The nearest place that holds a block's pieces and, if it can be, its words.
+/// The fastest memory that holds the pieces of a block and, if possible, its words.
 inline MemoryPlan memory_plan(std::size_t pieces_bytes, std::size_t words_bytes) {
   const std::size_t limit = simt::shared_limit_bytes();
   if (pieces_bytes + words_bytes <= limit)
@@ -92,12 +91,12 @@ inline MemoryPlan memory_plan(std::size_t pieces_bytes, std::size_t words_bytes)
   return {MemoryPlace::global, 0, pieces_bytes};
 }
 
-/// The sizes of one sequence's memory. Throws Unsupported where a thread could not count its
-/// elements.
+/// The sizes of the memory of one sequence. Throws Unsupported when an element index would
+/// overflow.
 inline MemoryDims memory_dims(const char* name, const MemorySizes& sizes) {
-  constexpr std::int64_t most = std::int64_t{1} << 30;
+  constexpr std::int64_t limit = std::int64_t{1} << 30;
   const auto countable = [](std::int64_t a, std::int64_t b) {
-    return a <= most && b <= most && a * b <= most;
+    return a <= limit && b <= limit && a * b <= limit;
   };
   if (!countable(sizes.words, sizes.width) || !countable(sizes.words, sizes.words) ||
       !countable(8 * (sizes.heads + 8), sizes.width) ||
@@ -110,7 +109,7 @@ inline MemoryDims memory_dims(const char* name, const MemorySizes& sizes) {
           static_cast<int>(sizes.heads)};
 }
 
-/// The pointers of a memory's views.
+/// The pointers of the views of a memory.
 template <class T>
 MemoryPointers<const T> memory_pointers(const MemoryViews<View>& views) {
   return {views.words.as<T>(), views.usage.as<T>(),           views.precedence.as<T>(),
@@ -135,13 +134,13 @@ void for_memory_place(MemoryPlace place, Visit&& visit) {
   }
 }
 
-/// Rows of links that a block has in hand: one per warp at least, all of a small memory.
+/// Rows of links that a block holds at a time: at least one per warp, all of a small memory.
 __host__ __device__ constexpr int link_rows(int words) {
   const int rows = 2048 / words > memory_warps ? 2048 / words : memory_warps;
   return rows < words ? rows : words;
 }
 
-/// Starts copying `count` elements; wait_copies and a barrier end it.
+/// Starts copying `count` elements; the copy is complete after wait_copies and a barrier.
 template <class T>
 __device__ __forceinline__ void start_copy(T* to, const T* from, int count) {
   constexpr int pack = simt::Pack<T>::count;
@@ -165,8 +164,8 @@ __device__ __forceinline__ T softplus(T x) {
   return (x > T{0} ? x : T{0}) + std::log1p(std::exp(-std::abs(x)));
 }
 
-/// 1 / sqrt(max(squares, 1e-12)), and 1 where the squares decide (so that a gradient passes through
-/// them) or 0 where the bound does.
+/// 1 / sqrt(max(squares, 1e-12)), and 1 if the maximum is the squares (a gradient passes through
+/// them) or 0 if it is the bound.
 template <class T>
 struct InverseNorm {
   __device__ __forceinline__ explicit InverseNorm(T squares)
@@ -184,8 +183,8 @@ __device__ __forceinline__ bool allocated_before(T usage_a, int a, T usage_b, in
   return x < y || (x == y && a < b);
 }
 
-/// Calls finish(k, sum_i x[i] vectors[k stride + i]) for every k < vectors_count, on lane 0. Of x a
-/// lane reads what it may have written itself.
+/// Calls finish(k, sum_i x[i] vectors[k stride + i]) for every k < vectors_count, on lane 0. A lane
+/// reads only those elements of x that it may have written itself.
 template <class T, class Finish>
 __device__ __forceinline__ void warp_products(const T* x, const T* vectors, int vectors_count,
                                               int stride, int count, Finish&& finish) {
@@ -208,16 +207,16 @@ __device__ __forceinline__ void warp_products(const T* x, const T* vectors, int 
 
 // ---- the interface vector ----
 
-/// The value that the memory uses for element i of the interface vector, keys and modes apart.
+/// The activated value of element i of the interface vector, except keys and modes.
 template <class T>
 __device__ __forceinline__ T activated(const InterfaceLayout& at, std::int64_t i, T raw) {
   if (i >= at.free_gates || (i >= at.erase && i < at.write_vector)) return logistic(raw);
   return i >= at.write_vector ? raw : T{1} + softplus(raw);  // before the erase vector: strengths
 }
 
-/// active = the raw vector's values as the memory uses them, in the same layout, keys divided by
-/// their lengths. key_norms [2][heads + 1], or null: inverse lengths of the keys, the write key
-/// last, then whether gradients pass through them.
+/// active = the activated values of the raw vector, in the same layout, keys divided by their
+/// lengths. key_norms [2][heads + 1], or null: inverse lengths of the keys, the write key last,
+/// then whether gradients pass through them.
 template <class T>
 __device__ __forceinline__ void activate(const InterfaceLayout& at, const MemoryDims& d,
                                          const T* raw, T* active, T* key_norms) {
@@ -249,8 +248,8 @@ __device__ __forceinline__ void activate(const InterfaceLayout& at, const Memory
 
 // ---- a block ----
 
-/// Words that a thread may have in hand in a pass down a column: the coefficients of so many are
-/// one load.
+/// Words that a thread processes at a time in a pass down a column: one load has the coefficients
+/// of this many.
 template <class T>
 inline constexpr int word_group = simt::Pack<T>::count;
 
@@ -260,8 +259,8 @@ __host__ __device__ constexpr int word_stride(int words) {
   return (words + word_group<T> - 1) / word_group<T> * word_group<T>;
 }
 
-/// What one block has of its sequence. Pieces of one shape are rows of one array: their addresses
-/// are a product away, and no registers are held for them.
+/// The pieces of one block for its sequence. Pieces of one shape are rows of one array: their
+/// addresses are computed, which takes no registers.
 template <class T, int word_pieces, int head_pieces>
 class MemoryBlock {
  public:
@@ -295,13 +294,12 @@ class MemoryBlock {
     return heads_pieces_ + (piece * d_.heads + r) * stride_;
   }
 
-  /// This sequence's part of a tensor with `per_word` elements for each of its words; null stays
-  /// null.
+  /// The part of this sequence in a tensor with `per_word` elements per word; null stays null.
   template <class Element>
   __device__ __forceinline__ Element* of(Element* tensor, int per_word = 1) const {
     return tensor == nullptr ? nullptr : tensor + first_word_ * per_word;
   }
-  /// This sequence's part of a tensor with `count` elements for each sequence.
+  /// The part of this sequence in a tensor with `count` elements per sequence.
   template <class Element>
   __device__ __forceinline__ static Element* of_sequence(Element* tensor, std::int64_t count) {
     return tensor == nullptr ? nullptr : tensor + static_cast<std::int64_t>(blockIdx.x) * count;

@@ -1,6 +1,6 @@
 #pragma once
-/// A memory step's gradients: a block's pieces, and all but its passes over words and links
-/// (memory_step_backward_passes.cuh).
+/// The gradients of a memory step: the pieces of a block and all its phases except the passes over
+/// words and links (memory_step_backward_passes.cuh).
 
 #include "kernels/memory/memory_step.cuh"
 
@@ -11,7 +11,7 @@ template <class T>
 struct MemoryBackwardTensors {
   const T* interface;
   MemoryPointers<const T> before;
-  /// only usage and weightings are read: words and links are made again from those before
+  /// only usage and weightings are read: words and links are recomputed from those before
   MemoryPointers<const T> after;
   MemoryPointers<const T> dafter;
   const T* dread_vectors;
@@ -19,15 +19,16 @@ struct MemoryBackwardTensors {
   MemoryPointers<T> dbefore;
 };
 
-/// A block's gradients of one sequence, from the read back to the usage. A name that begins with d
-/// holds a gradient. With x = write vector - M erase, the new words are M' = M + w' x, and a new
-/// word's gradient is
+/// The gradients of one sequence by one block, from the read back to the usage. A name that begins
+/// with d is a gradient. With x = write vector - M erase, the new words are M' = M + w' x, and the
+/// gradient of a new word is
 ///
-///   dM'_n = given_n + sum_r read'_rn dvector_r + sum_r dcosine_rn (key_r - cosine_rn M'_n / |M'_n|) / |M'_n|      (keys of length 1)
+///   dM'_n = given_n + sum_r read'_rn dvector_r
+///           + sum_r dcosine_rn (key_r - cosine_rn M'_n / |M'_n|) / |M'_n|       (keys of length 1)
 ///
-/// All that is summed over a word's elements is made of products of M', x, keys and given
-/// gradients, which one pass by words computes before any of the coefficients is known; all that is
-/// summed over words is made of coefficients, in one pass by columns.
+/// All sums over the elements of a word consist of products of M', x, keys and given gradients,
+/// which one pass over words computes before any coefficient is known; all sums over words consist
+/// of coefficients, and one pass over columns computes them.
 template <class T, MemoryPlace place>
 class MemoryBackward : MemoryBlock<T, 18, 8> {
   using Block = MemoryBlock<T, 18, 8>;
@@ -36,7 +37,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
       Block::thread, Block::word_piece;
 
  public:
-  /// Bytes that the constructor carves, the words apart.
+  /// Bytes that the constructor carves, without the words.
   static constexpr std::size_t bytes(const MemoryDims& d, const InterfaceLayout& at) {
     const std::int64_t heads = d.heads;
     const std::int64_t links = std::int64_t{link_rows(d.words)} * d.words;
@@ -203,7 +204,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
     precedence_sums_[1] = through;
   }
 
-  /// dw'_n = what links and precedence give + dM'_n . x_n.
+  /// dw'_n = the part of links and precedence + dM'_n . x_n.
   __device__ __forceinline__ void gather_for_weighting() {
     const T* const dlater = of(tensors_.dafter.precedence);
     T* const to = of(tensors_.dbefore.precedence);
@@ -272,7 +273,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
     T* const dold_written = of(tensors_.dbefore.write_weighting);
     T* const dold_readings = of(tensors_.dbefore.read_weightings, d_.heads);
     for (int n = thread(); n < d_.words; n += memory_threads) {
-      // What a greater usage of this word adds through the words after it, per before_j:
+      // The derivative by the usage of this word through the words after it, divided by before_j:
       // sum_{k>j} da[phi_k] (1 - u'[phi_k]) prod_{j<i<k} u'[phi_i].
       T later = 0;
       T between = 1;
@@ -285,7 +286,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
                        before_product()[n] * (later - scale * dwritten()[n]);
       const T u = old_usage()[n];
       const T w = old_written()[n];
-      // The product over the other heads: that over the earlier ones, then times that over the
+      // The product over the other heads: over the earlier ones, then multiplied by that over the
       // later ones.
       T retained = 1;
       for (int r = 0; r < d_.heads; ++r) {
@@ -325,14 +326,14 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
   __device__ __forceinline__ T* old_written() const { return word_piece(4); }
   __device__ __forceinline__ T* before_product() const {
     return word_piece(5);
-  }  ///< of the usages that come before a word's
+  }  ///< of the usages before that of a word
   __device__ __forceinline__ T* allocation() const { return word_piece(6); }
   __device__ __forceinline__ T* content() const {
     return word_piece(7);
-  }  ///< the write's lookup, then the pull on M
+  }  ///< the lookup of the write, then the pull on M
   __device__ __forceinline__ T* cosine() const {
     return word_piece(8);
-  }  ///< with the write key, then what M shrinks by
+  }  ///< with the write key, then the shrinkage of M
   __device__ __forceinline__ T* old_norm() const { return word_piece(9); }  ///< 1 / |M|
   __device__ __forceinline__ T* old_live() const {
     return word_piece(10);
@@ -350,10 +351,10 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
   }  ///< the coefficient of -M' in dM'
   __device__ __forceinline__ int* rank() const {
     return order_;
-  }  ///< place of a word in the order of usages
+  }  ///< rank of a word in the order of usages
   __device__ __forceinline__ int* order() const {
     return order_ + d_.words;
-  }  ///< the word at a place
+  }  ///< the word of a rank
   // [N] of head r
   __device__ __forceinline__ T* old_reading(int r) const { return head_piece(0, r); }
   __device__ __forceinline__ T* reading(int r) const { return head_piece(1, r); }
@@ -362,7 +363,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
   __device__ __forceinline__ T* key_by_x(int r) const { return head_piece(4, r); }  ///< x . key_r
   __device__ __forceinline__ T* against(int r) const {
     return head_piece(5, r);
-  }  ///< L' dread', then the free gate's part
+  }  ///< L' dread', then the part of the free gate
   __device__ __forceinline__ T* along(int r) const {
     return head_piece(6, r);
   }  ///< L'^T dread', then dread by links
@@ -374,7 +375,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
   }  ///< as old_live
   __device__ __forceinline__ T* key_pull() const {
     return by_key_ + 2 * (d_.heads + 1);
-  }  ///< what its gradient loses along it
+  }  ///< the component of its gradient along the key
   __device__ __forceinline__ T* through_content() const {
     return by_key_ + 3 * (d_.heads + 1);
   }  ///< dread' . lookup

@@ -1,6 +1,6 @@
 #pragma once
-/// A memory step's gradients: the passes over words and links, and the kernel; formulas, grid and
-/// bytes: cuda_memory_step_backward.cu.
+/// The gradients of a memory step: the passes over words and links, and the kernel; formulas, grid
+/// and bytes: cuda_memory_step_backward.cu.
 
 #include "kernels/memory/memory_step_backward.cuh"
 
@@ -170,7 +170,7 @@ __device__ __forceinline__ void MemoryBackward<T, place>::follow_row_back(int i,
   if (simt::lane() == 0) dwritten()[i] += through;
 }
 
-/// sum_n pull_rn M'_n, through the key's own normalization: a thread per head and column.
+/// sum_n pull_rn M'_n, through the normalization of the key: a thread per head and column.
 template <class T, MemoryPlace place>
 __device__ __forceinline__ void MemoryBackward<T, place>::read_keys_back() {
   T* const to = dinterface() + InterfaceLayout::read_keys;
@@ -188,7 +188,7 @@ __device__ __forceinline__ void MemoryBackward<T, place>::read_keys_back() {
   }
 }
 
-/// The words' gradient, and those of the write's key, erase vector and write vector: a thread per
+/// The gradients of the words and of the write key, erase vector and write vector: a thread per
 /// column, a group of words at a time.
 template <class T, MemoryPlace place>
 __device__ __forceinline__ void MemoryBackward<T, place>::words_back() {

@@ -14,7 +14,7 @@ struct MemoryForwardTensors {
   T* read_vectors;
 };
 
-/// A block's step of one sequence.
+/// The step of one sequence by one block.
 template <class T, MemoryPlace place>
 class MemoryForward : MemoryBlock<T, 5, 3> {
   using Block = MemoryBlock<T, 5, 3>;
@@ -23,7 +23,7 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
       Block::thread, Block::word_piece;
 
  public:
-  /// Bytes that the constructor carves, the words apart.
+  /// Bytes that the constructor carves, without the words.
   static constexpr std::size_t bytes(const MemoryDims& d, const InterfaceLayout& at) {
     return Block::bytes(d, at) + simt::piece_bytes<T>(std::int64_t{link_rows(d.words)} * d.words);
   }
@@ -111,7 +111,8 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
     }
   }
 
-  /// A thread per word multiplies the usages of the words before it: no sorted order is needed.
+  /// A thread per word multiplies the usages of the words before it in the order of usages, without
+  /// sorting.
   __device__ __forceinline__ void allocate() {
     for (int n = thread(); n < d_.words; n += memory_threads) {
       const T own = usage()[n];
@@ -143,8 +144,8 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
     }
   }
 
-  /// A warp renews a word, takes its length, and compares it with every read key while its elements
-  /// are at hand.
+  /// A warp updates a word, computes its length, and its cosine with every read key while its
+  /// elements are in registers.
   __device__ __forceinline__ void write() {
     const T* const erase = active_ + at_.erase;
     const T* const vector = active_ + at_.write_vector;
@@ -165,8 +166,8 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
     }
   }
 
-  /// Renews the links, some rows at a time: a warp renews a row and follows it forwards, then a
-  /// thread per head and word follows the rows' columns backwards.
+  /// Updates the links, some rows at a time: a warp updates a row and computes the forward
+  /// weightings, then a thread per head and word adds to the backward weightings down the columns.
   __device__ __forceinline__ void follow_links() {
     const int words = d_.words;
     const int rows = link_rows(words);

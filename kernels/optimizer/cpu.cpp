@@ -1,5 +1,5 @@
 // Parameter updates: one pass over parameter, gradient and moments, in the element type; the bias
-// corrections are taken in double beforehand. The row variants touch the named rows alone.
+// corrections are computed in double beforehand. The row variants touch only the named rows.
 
 #include <cmath>
 #include <numeric>
@@ -12,7 +12,7 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// Adam's constants of one step, as the inner loop wants them.
+/// The constants of one Adam step in the form that the inner loop reads.
 template <class T>
 struct AdamStep {
   template <class Args>

@@ -1,19 +1,21 @@
 // Parameter updates on the GPU.  Device: f32, f64.
 //   adam         g = gradient + l2 p;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
-//                p -= learning_rate (m / correction1 / (sqrt(v / correction2) + epsilon) + decay p)        7 n elements moved
-//   sgd          g = gradient + l2 p;  velocity = momentum velocity + g;  p -= learning_rate velocity      5 n, or 3 n without
-//   adam_rows, sgd_rows   the same on the named rows alone
+//                p -= learning_rate (m / correction1 / (sqrt(v / correction2) + epsilon) + decay p)
+//                7 n elements moved
+//   sgd          g = gradient + l2 p;  velocity = momentum velocity + g;
+//                p -= learning_rate velocity                         5 n, or 3 n without velocity
+//   adam_rows, sgd_rows   the same, only on the named rows
 //   adam_many    adam and adam_rows of many parameters
-//   clip_factor  norm = sqrt(sum of squares);  factor = max_norm / norm, or 1                              n
-// One kernel makes all updates. A parameter is cut into pieces: 1,024 elements of it, for a block,
-// or with a row-sparse gradient its rows, a team of threads each (a power of two, as row_moves.cuh
-// has it); a thread takes 16 bytes of each tensor at a time, one element where an address or the
-// length of a row is no multiple of them. A launch changes up to 32 parameters (f64: 16), which
-// travel by value in its arguments: the blocks of one follow those of another, and a block finds
-// its own by five comparisons. A model of many little parameters then costs a few launches, and a
-// large one none more than it had. What changes from step to step may lie in device memory
-// (`rates`), so a recorded launch serves every step. Limit: memory; rows under 32 bytes: memory
-// sectors. clip_factor: one block, the latency of a launch.
+//   clip_factor  norm = sqrt(sum of squares);  factor = max_norm / norm, or 1         n
+// One kernel makes all updates. A parameter is cut into pieces: 1,024 elements for a block, or with
+// a row-sparse gradient its rows, for a team of threads each (a power of two, as in row_moves.cuh);
+// a thread takes 16 bytes of each tensor at a time, one element where an address or the length of a
+// row is not a multiple of 16 bytes. A launch changes up to 32 parameters (f64: 16), which are
+// passed by value in its arguments: the blocks of one parameter follow those of another, and a
+// block finds its parameter by five comparisons. A model of many small parameters then takes few
+// launches, and a large one no more than before. Values that change from step to step may be in
+// device memory (`rates`), so a captured launch serves every training step. Limit: memory; for rows
+// under 32 bytes memory sectors; for clip_factor, one block, the latency of a launch.
 
 #include <algorithm>
 #include <cmath>
@@ -59,7 +61,7 @@ class Updates {
 
   void add(const Tensor& tensor) {
     if (tensor.pieces.count == 0) return;
-    if (size_ == UpdateGroup<Tensor>::most) launch();
+    if (size_ == UpdateGroup<Tensor>::max_size) launch();
     group_.at[size_] = tensor;
     group_.first_block[size_] = simt::blocks_for(blocks_, 1);
     ++size_;
@@ -80,7 +82,7 @@ class Updates {
   void clear() {
     size_ = 0;
     blocks_ = 0;
-    std::fill_n(group_.first_block, UpdateGroup<Tensor>::most, ~0u);
+    std::fill_n(group_.first_block, UpdateGroup<Tensor>::max_size, ~0u);
   }
 
   const char* name_;

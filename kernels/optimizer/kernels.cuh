@@ -13,19 +13,19 @@ inline constexpr int update_threads = 256;
 inline constexpr std::int64_t update_piece =
     1024;  ///< elements that a block takes of a parameter with a dense gradient
 
-/// How a parameter is cut for the threads. A piece lies together in the gradient, and together in
-/// the parameter and its moments: a row of a row-sparse gradient, or update_piece elements of a
-/// dense one.
+/// How a parameter is cut for the threads. A piece is contiguous in the gradient, and in the
+/// parameter and its moments: a row of a row-sparse gradient, or update_piece elements of a dense
+/// one.
 struct Pieces {
   const std::int32_t* rows;  ///< of each piece, negative: skipped; null: the gradient is dense
   std::int64_t count;
-  std::int64_t length;  ///< elements of a piece; the last one of a dense gradient may end before
+  std::int64_t length;  ///< elements of a piece; the last one of a dense gradient may be shorter
   std::int64_t end;     ///< elements of the gradient
   int team_bits;        ///< 2^team_bits threads take a piece
-  bool packed;          ///< 16 bytes at a time; else element by element
+  bool packed;          ///< 16 bytes at a time; otherwise element by element
 };
 
-// ---- what happens to one element ----
+// ---- one element ----
 
 /// Adam's constants of one step.
 template <class T>
@@ -51,7 +51,7 @@ struct AdamTensor {
   const T* gradient;
   T* m;
   T* v;
-  const double* rates;  ///< in device memory, in place of the rule's; or null
+  const double* rates;  ///< in device memory, replace the rates of the rule; or null
   AdamRule<T> rule;
 
   __device__ __forceinline__ AdamRule<T> current_rule() const {
@@ -130,26 +130,26 @@ struct SgdTensor {
 
 // ---- kernels ----
 
-/// The parameters that one launch changes; they travel in the kernel's own arguments, which hold 4
-/// KiB, so that a recorded launch needs no table in memory.
+/// The parameters that one launch changes. They are passed in the arguments of the kernel, which
+/// hold 4 KiB, so that a captured launch needs no table in memory.
 template <class Tensor>
 struct UpdateGroup {
-  static constexpr int most = sizeof(Tensor) <= 124 ? 32 : 16;  ///< a power of two
-  Tensor at[most];
-  unsigned first_block[most];  ///< rising; 2^32 - 1 past the last
+  static constexpr int max_size = sizeof(Tensor) <= 124 ? 32 : 16;  ///< a power of two
+  Tensor at[max_size];
+  unsigned first_block[max_size];  ///< rising; 2^32 - 1 past the last
 
-  /// Whose block this is.
+  /// The parameter of this block.
   __device__ __forceinline__ int member(unsigned block) const {
     int found = 0;
     REFRAIN_UNROLL
-    for (int step = most / 2; step > 0; step /= 2) {
+    for (int step = max_size / 2; step > 0; step /= 2) {
       if (first_block[found + step] <= block) found += step;
     }
     return found;
   }
 };
 
-/// One thread's share of a piece, in groups of n and then the elements that fill no group.
+/// The part of one thread in a piece: groups of n elements, then the elements that fill no group.
 template <int n, class Tensor, class Rule>
 __device__ __forceinline__ void update_share(const Tensor& tensor, const Rule& rule,
                                              std::int64_t from, std::int64_t to,

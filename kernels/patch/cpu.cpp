@@ -1,7 +1,7 @@
 /// The patch on the CPU: y = x + gelu(x down + down_bias) up + up_bias.
 ///
 /// One pass over tiles of tile_rows rows; the bottleneck of a tile stays in the first-level cache.
-/// 4 C D rows FLOPs forward, twice that backward with weight gradients; x and y pass through memory
+/// 4 C D rows FLOPs forward, twice that backward with weight gradients; x and y go through memory
 /// once.
 
 #include "kernels/kernel.hpp"

@@ -1,20 +1,21 @@
 // Gradients of the patch y = x + gelu(x down + down_bias) up + up_bias on the GPU. Device: f32,
 // f64.
 //   dm = (dy up^T) * gelu'(bottleneck),  dx = dy + dm down^T
-//   ddown = x^T dm,  ddown_bias = sum_rows dm,  dup = gelu(bottleneck)^T dy,  dup_bias = sum_rows dy
+//   ddown = x^T dm,  ddown_bias = sum_rows dm
+//   dup = gelu(bottleneck)^T dy,  dup_bias = sum_rows dy
 // Shapes: x, dy, dx [rows,C]; bottleneck, dm [rows,D]; down [C,D], up [D,C].
 //
 // dm and dx, f32 with C and D multiples of 4 up to 64 and 16-byte addresses: one launch. A block of
 // 128 threads loads 16 rows of dy into shared memory, multiplies them by up^T, 32 columns at a
 // time, and the result, which stays in shared memory, by down^T, 64 columns at a time; up and down
-// stream in slices of 32, two stages. dm goes to memory only where a weight's gradient reads it.
-// Anything else in f32: two products of the library and the GELU's slope; f64: two launches of
-// input_gradient (cuda_conv_backward.cu). Weights: both together in one launch of
-// outer_products.cuh and one for its parts (f32, C up to 64, D up to 32), else products of the
-// library, in f64 outer_products.cuh for each; columns.cuh; gelu(bottleneck) by the launch that
-// makes dm, or by its own. FLOPs 4 C D rows, with weights 8. Moved: (2 C + D) rows, with weights (4
-// C + 6 D) rows; up and down once per 16 rows, from the cache. Limit: memory, in the products
-// arithmetic.
+// stream in slices of 32, two stages. dm is written to memory only if the gradient of a weight
+// reads it. Other sizes in f32: two products of the library and the derivative of the GELU; f64:
+// two launches of input_gradient (cuda_conv_backward.cu). Weights: both together in one launch of
+// outer_products.cuh and one for its parts (f32, C up to 64, D up to 32), otherwise products of the
+// library, in f64 outer_products.cuh for each; biases by column_sums.cuh; gelu(bottleneck) by the
+// launch that computes dm, or by its own. FLOPs 4 C D rows, with weights 8. Moved: (2 C + D) rows,
+// with weights (4 C + 6 D) rows; up and down once per 16 rows, from the cache. Limit: memory, for
+// the products arithmetic.
 
 #include "kernels/patch/patch_backward.cuh"
 #include "refrain/kernels/patch.hpp"
@@ -23,13 +24,13 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-/// How the gradients are made, and their scratch memory.
+/// The path of the gradients, and their scratch memory.
 template <class T>
 struct Plan {
-  bool tile = false;          ///< PatchGradientTile takes it
-  bool made_by_tile = false;  ///< and what is wanted needs it
+  bool tile = false;          ///< PatchGradientTile fits
+  bool made_by_tile = false;  ///< and a requested gradient needs it
   PatchInputGradient<T> patch{};
-  MutableView library{};  ///< scratch memory of the library's products
+  MutableView library{};  ///< scratch memory of the products of the library
   PatchWeightGradient<T> weights;
 
   Plan(const PatchBackward& args, Scratch& scratch) {

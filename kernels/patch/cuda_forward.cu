@@ -4,10 +4,9 @@
 //
 // One launch: a block keeps 64 rows in a tile of 64, 128 or 256 columns of shared memory and runs
 // both products on it (patch_tile.cuh), f32 by math_mode(); the bottleneck stays in shared memory
-// too.
-// Moved: x and y once, down and up once per 64 rows, mostly from second-level cache. FLOPs 4 C D
-// rows. Limit: memory. Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into what is
-// left of the shared memory (224 beside 256 channels on compute capability 8.0); copies of 16 bytes
+// too. Moved: x and y once, down and up once per 64 rows, mostly from second-level cache. FLOPs 4 C
+// D rows. Limit: memory. Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into the
+// remaining shared memory (224 beside 256 channels on compute capability 8.0); copies of 16 bytes
 // where C, D and the addresses allow. Wider rows: two convolutions of one tap with the GELU between
 // them, through [rows,D] of scratch memory.
 
@@ -28,14 +27,14 @@ Matrix as_steps(Matrix matrix, std::int64_t rows, std::int64_t columns) {
   matrix.shape = Shape{rows, 1, columns};
   return matrix;
 }
-/// A matrix as a convolution's only tap.
+/// A matrix as the only tap of a convolution.
 View as_tap(View matrix) {
   matrix.shape = Shape{1, matrix.shape[0], matrix.shape[1]};
   return matrix;
 }
 
-/// Calls visit.template operator()<mode, columns, aligned>(shared bytes) when one launch can do it
-/// all; otherwise returns false.
+/// Calls visit.template operator()<mode, columns, aligned>(shared bytes) when a single launch
+/// suffices; otherwise returns false.
 template <class T, class Visit>
 bool for_patched_tile(const PatchForward& args, const Patch<T>& patch, Visit&& visit) {
   bool fits = false;

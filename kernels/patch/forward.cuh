@@ -8,8 +8,8 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// y [rows,C] = x + gelu(x down + down_bias) up + up_bias. A block takes conv_tile_rows rows, which
-/// lie in shared memory meanwhile.
+/// y [rows,C] = x + gelu(x down + down_bias) up + up_bias. A block takes conv_tile_rows rows and
+/// keeps them in shared memory.
 template <class T, MathMode mode, int columns, bool aligned>
 __global__ void __launch_bounds__(PatchTile<T, mode, columns, aligned>::threads,
                                   blocks_per_processor<T>(columns))

@@ -15,8 +15,7 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// What goes back through a patch to its bottleneck and its input, given dh, the gradient of its
-/// output:
+/// The gradients of the bottleneck and the input of a patch, given dh, the gradient of its output:
 ///   dm = (dh up^T) * gelu'(bottleneck),   dx = dh + dm down^T
 template <class T>
 struct PatchInputGradient {
@@ -24,22 +23,21 @@ struct PatchInputGradient {
   const T* down;        ///< [channels,width]
   const T* bottleneck;  ///< [rows,width] before the GELU
   T* dm;                ///< [rows,width], or null
-  T* active;  ///< [rows,width] gelu(bottleneck), or null; PatchGradientTile alone writes it
+  T* active;  ///< [rows,width] gelu(bottleneck), or null; written only by PatchGradientTile
   T* dx;      ///< [rows,channels], or null
   std::int64_t rows;
   std::int64_t channels;
   std::int64_t width;
 };
 
-/// Of a block: four to a warp, for the more warps there are, the more rows are on their way from
-/// memory at a time.
+/// Rows of a block, four per warp: more warps have more loads in flight.
 inline constexpr int patch_rows = 16;
 inline constexpr int patch_threads = 128;
-/// Of PatchGradientTile; with more of either the library's products are faster.
+/// Limits of PatchGradientTile; beyond them the products of the library are faster.
 inline constexpr std::int64_t max_patch_channels = 64;
 inline constexpr std::int64_t max_patch_width = 64;
 
-/// True when PatchGradientTile takes this patch.
+/// True when PatchGradientTile supports this patch.
 template <class T>
 bool fits_patch_tile(const PatchInputGradient<T>& patch) {
   return std::is_same_v<T, float> && patch.channels <= max_patch_channels &&
@@ -47,8 +45,7 @@ bool fits_patch_tile(const PatchInputGradient<T>& patch) {
          patch.width % simt::Pack<T>::count == 0 && simt::aligned_16(patch.up, patch.down);
 }
 
-/// Both products for a tile of rows by one block: dh waits in shared memory, dm goes from the first
-/// product to the second there.
+/// Both products for a tile of rows by one block: dh and dm are in shared memory.
 template <MathMode mode>
 class PatchGradientTile {
  public:
@@ -56,7 +53,7 @@ class PatchGradientTile {
     /// [patch_rows][stride of channels], zero past the channels up to the next multiple of `depth`
     float* dh;
     float* hidden;  ///< [patch_rows][stride of width]: dm
-    float* panels;  ///< of either product's weights
+    float* panels;  ///< of the weights of either product
   };
   static constexpr int depth = 32;
   static int __host__ __device__ __forceinline__ stride(std::int64_t width) {
@@ -73,8 +70,8 @@ class PatchGradientTile {
            simt::piece_bytes<float>(patch_rows * stride(patch.width)) + Input::shared_bytes_b();
   }
 
-  /// Of rows first .. first + patch_rows. All threads call it, having written their part of
-  /// shared.dh.
+  /// Processes rows first .. first + patch_rows. All threads call it after they have written their
+  /// part of shared.dh.
   __device__ __forceinline__ static void run(const Shared& shared,
                                              const PatchInputGradient<float>& patch,
                                              std::int64_t first) {
@@ -129,11 +126,11 @@ class PatchGradientTile {
   using Input = TileProduct<float, mode, input_shape, Contiguous::depth, Contiguous::depth, true>;
   static_assert(Hidden::threads == patch_threads && Input::threads == patch_threads);
   static_assert(hidden_shape.columns <=
-                input_shape.columns);  // so that Input's panels hold Hidden's
+                input_shape.columns);  // the panels of Input are large enough for Hidden
 };
 
-/// Of rows whose dh is a patch's dy. Four blocks at least: left alone, ptxas aims at five, and
-/// exact arithmetic spills.
+/// Both products when dh is the given dy. At least four blocks: without a bound ptxas aims at five,
+/// and exact arithmetic spills.
 template <MathMode mode>
 __global__ void __launch_bounds__(patch_threads, 4)
     patch_input_gradient(const float* dy, PatchInputGradient<float> patch) {
@@ -151,12 +148,13 @@ __global__ void __launch_bounds__(patch_threads, 4)
     const float* const from = inside ? dy + (first + row) * patch.channels + column : nullptr;
     simt::copy_async<16>(shared.dh + row * stride + column, from, inside);
   }
-  simt::commit_copies();  // an older group than the first product's, which waits for both
+  simt::commit_copies();  // an earlier group than that of the first product, which waits for both
   Tile::run(shared, patch, first);
 }
 
-/// The same from dh in memory, of any shape: f32 by two products of the library and the GELU's
-/// slope between them, f64 in two launches. library: take_product_scratch's, or empty in f64.
+/// The same from dh in memory, of any shape: f32 by two products of the library and the derivative
+/// of the GELU between them, f64 in two launches. library: made by take_product_scratch; empty in
+/// f64.
 template <class T>
 void patch_input_gradient(const char* name, const T* dh, const PatchInputGradient<T>& patch,
                           const MutableView& library) {
@@ -208,8 +206,8 @@ void patch_input_gradient(const char* name, const T* dh, const PatchInputGradien
 
 // ---- weights ----
 
-/// Factors of both weights' gradients, task 0 ddown = x^T dm, task 1 the transpose of dup: dh^T
-/// active. Null where one is not wanted.
+/// Factors of the gradients of both weights: task 0 is ddown = x^T dm, task 1 the transpose of dup,
+/// dh^T active. Null where a gradient is not requested.
 template <class T>
 struct PatchPairRows {
   const T* of_down;
@@ -221,7 +219,7 @@ struct PatchPairRows {
   }
 };
 
-/// Their parts [parts,2,C,D], as sums of ddown [C,D] and dup [D,C] see them.
+/// Their parts [parts,2,C,D] as terms of the sums ddown [C,D] and dup [D,C].
 template <class T>
 struct PatchPairTerms {
   using Element = T;
@@ -237,15 +235,15 @@ struct PatchPairTerms {
   }
 };
 
-/// The gradients of a patch's weights, those that are wanted, and their scratch memory:
+/// The requested gradients of the weights of a patch, and their scratch memory:
 ///   ddown = x^T dm,  ddown_bias = sum of dm,  dup = gelu(bottleneck)^T dh,  dup_bias = sum of dh
-/// Both products of a narrow patch in f32 together, in one launch and one for their parts; others
+/// Both products of a narrow patch in f32 together, by one launch and one for their parts; others
 /// in f32 by the library, in f64 by outer_products.cuh.
 template <class T>
 class PatchWeightGradient {
  public:
   PatchWeightGradient() = default;
-  /// library: take_product_scratch's where needs_library says so, else empty.
+  /// library: made by take_product_scratch if needs_library(), otherwise empty.
   PatchWeightGradient(const PatchGradients& wanted, std::int64_t rows, std::int64_t channels,
                       std::int64_t width, const MutableView& library, Scratch& scratch)
       : wanted_(wanted), rows_(rows), channels_(channels), width_(width), library_(library) {
@@ -269,11 +267,11 @@ class PatchWeightGradient {
            !in_pair(wanted, channels, width);
   }
 
-  /// Where gelu(bottleneck) [rows,width] may be left for run(); null when up is not wanted.
+  /// Memory for gelu(bottleneck) [rows,width], which run() reads; null when up is not requested.
   T* active() const { return active_; }
 
-  /// x: the patch's input [rows,channels], read for down; dm: read for down and its bias; dh: read
-  /// for up and its bias. is_active: active() holds gelu(bottleneck) already.
+  /// x: the input of the patch [rows,channels], read for down; dm: read for down and its bias; dh:
+  /// read for up and its bias. is_active: active() holds gelu(bottleneck) already.
   void run(const char* name, const T* x, const T* bottleneck, bool is_active, const T* dm,
            const T* dh) const {
     if (wanted_.up && !is_active) {

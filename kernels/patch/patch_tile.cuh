@@ -1,5 +1,5 @@
 #pragma once
-/// A patch on a tile of rows in shared memory: what patch_forward and conv_norm_forward share.
+/// A patch on a tile of rows in shared memory, shared by patch_forward and conv_norm_forward.
 
 #include <algorithm>
 #include <cstdint>
@@ -32,15 +32,15 @@ struct Patch {
         channels(weights.down ? weights.down.shape[0] : 0),
         bottleneck(weights.down ? weights.down.shape[1] : 0) {}
 
-  /// Rows of 16-byte groups.
+  /// True when all rows consist of 16-byte groups.
   bool aligned() const {
     return bottleneck % simt::Pack<T>::count == 0 && simt::aligned_16(down, up);
   }
 };
 
-/// Both products of a patch for one tile. The first one's results, all D of them, lie in shared
-/// memory until the second one's are added to the tile, so that the registers hold the sums of one
-/// product at a time.
+/// Both products of a patch for one tile. All D results of the first stay in shared memory until
+/// those of the second are added to the tile, so that the registers hold the sums of one product at
+/// a time.
 template <class T, MathMode mode, int columns, bool aligned>
 struct PatchTile {
   static constexpr int hidden_columns = 32;  ///< of the bottleneck at a time
@@ -63,7 +63,7 @@ struct PatchTile {
   static constexpr int panel_elements =
       std::max(a_elements + 2 * Down::PanelB::elements, 2 * Up::PanelB::elements);
 
-  /// Of a row of gelu(x down + down_bias).
+  /// The stride of a row of gelu(x down + down_bias).
   __host__ __device__ static constexpr int hidden_stride(std::int64_t bottleneck) {
     return resident_stride<mode>(static_cast<int>(bottleneck));
   }
@@ -73,8 +73,8 @@ struct PatchTile {
   }
 
   /// tile [conv_tile_rows][stride] += gelu(x down + down_bias) up + up_bias for rows `first`
-  /// onwards. x is the tensor's rows, or null: the tile itself, whose columns past C are zeros. All
-  /// threads call it; everybody may read the tile afterwards.
+  /// onwards. x is the rows of the tensor, or null for the tile itself, whose columns past C are
+  /// zeros. All threads call it and may read the tile afterwards.
   __device__ __forceinline__ static void add(const Patch<T>& patch, const T* x, std::int64_t first,
                                              std::int64_t rows, simt::SharedCarver& carver,
                                              T* tile) {
@@ -98,8 +98,8 @@ struct PatchTile {
   }
 
  private:
-  /// Columns d to d + hidden_columns of gelu(x down + down_bias); zeros past its end, as the second product
-  /// wants.
+  /// Columns d to d + hidden_columns of gelu(x down + down_bias); zeros past its end, as the second
+  /// product requires.
   __device__ __forceinline__ static void make_hidden(const Patch<T>& patch, const T* x,
                                                      std::int64_t first, std::int64_t rows, int d,
                                                      const T* tile, T* panels, T* hidden,

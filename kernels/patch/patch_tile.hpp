@@ -8,7 +8,7 @@
 
 namespace refrain::kernels::cpu {
 
-/// Weights of a patch as products read them, C channels and D bottleneck.
+/// The weights of a patch in the layout that products read, C channels and D bottleneck.
 template <class T>
 struct PatchPanels {
   std::int64_t channels = 0;
@@ -22,8 +22,8 @@ struct PatchPanels {
 
   PatchPanels() = default;
 
-  /// Reserves room for the forward (or the transposed, backward) weights, where `rows` rows make
-  /// packing worth it.
+  /// Reserves memory for the packed forward (or transposed, backward) weights, if `rows` rows
+  /// justify packing.
   PatchPanels(const PatchViews& patch, bool backward, std::int64_t rows, Scratch& scratch)
       : channels(patch.down.shape[0]),
         bottleneck(patch.down.shape[1]),
@@ -51,7 +51,7 @@ struct PatchPanels {
   }
 };
 
-/// out [count, columns] = start + a [count, depth] B for a tile whose rows lie `a_stride` apart.
+/// out [count, columns] = start + a [count, depth] B for a tile whose rows are `a_stride` apart.
 template <class T>
 void dense_tile(const T* a, std::int64_t a_stride, std::int64_t depth,
                 const WeightPanels<T>& weights, std::int64_t columns, std::int64_t count, T* out,
@@ -62,9 +62,9 @@ void dense_tile(const T* a, std::int64_t a_stride, std::int64_t depth,
                   start);
 }
 
-/// out += gelu(x down + down_bias) up + up_bias for a tile; `out` already holds what the skip
-/// brings. saved: [count, D] receives the values before the GELU, or null. hidden: [tile_rows, D]
-/// scratch.
+/// out += gelu(x down + down_bias) up + up_bias for a tile; `out` already holds the skip
+/// connection. saved: [count, D] receives the values before the GELU, or null. hidden: [tile_rows,
+/// D] scratch.
 template <class T>
 void patch_tile(const PatchPanels<T>& patch, const T* x, std::int64_t x_stride, std::int64_t count,
                 T* saved, T* hidden, T* out, std::int64_t stride) {
@@ -125,7 +125,7 @@ class PatchWeightGradient {
     parallel_tasks(blocks_, [&](std::int64_t task, int) {
       const std::int64_t begin = task * block;
       const std::int64_t count = std::min(block, rows_ - begin);
-      if (down_ != nullptr) {  // transposed, [D,C], so that the long axis lies along the vectors
+      if (down_ != nullptr) {  // transposed, [D,C], so that the vectors run along the long axis
         T* const sums = down_ + task * size;
         std::fill_n(sums, size, T(0));
         sum_of_outer<T>(dm + begin * bottleneck_, bottleneck_, x + begin * channels_, channels_,

@@ -1,7 +1,7 @@
-// Element by element.
-// One task takes a run of elements and computes them a vector at a time; the last few go through
-// the same vector code, so that an element's value does not depend on where it stands. Inputs are
-// read before the output is written, element for element: an output may be one of its inputs.
+// Pointwise operations. One task takes a range of elements and computes them a vector at a time;
+// the last few go through the same vector code, so that the value of an element does not depend on
+// its position. Each input element is read before the output element is written: an output may be
+// one of its inputs.
 
 #include <algorithm>
 #include <array>
@@ -17,7 +17,7 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// Elements of an exponential's work that are worth a task.
+/// Elements with the cost of an exponential that outweigh waking a thread.
 constexpr std::int64_t exponential_elements = task_elements / 4;
 
 /// The first `count` elements, then zeros.
@@ -127,12 +127,12 @@ void dot_product(const Dot& args, Scratch& scratch) {
 
 template <class T>
 void drop(const Dropout& args) {
-  constexpr std::size_t blocks =
-      32;  // made together, so that the rounds run side by side in vector registers
+  constexpr std::size_t blocks = 32;  // made together, so that the rounds fill vector registers
   constexpr std::int64_t batch = 4 * blocks;
   const std::int64_t count = args.x.shape.numel();
   const T scale = static_cast<T>(1 / args.keep);
-  const double limit = std::ceil(args.keep * 0x1p32);  // words below it are kept; at least one
+  // Words below it keep their element; at least one does.
+  const double limit = std::ceil(args.keep * 0x1p32);
   const std::uint32_t last_kept = static_cast<std::uint32_t>(limit - 1);
   const std::uint64_t start =
       args.position +

@@ -1,17 +1,17 @@
-// Element by element on the GPU.  Device: f32, f64.
+// Pointwise operations on the GPU.  Device: f32, f64.
 //   unary_forward       y = function(x)                     2 n elements moved
 //   unary_backward      dx = dy function'(x)                3 n
 //   linear_combination  out = alpha a + beta b              3 n, or 2 n without b
 //   multiply            out = a b, or a times one element   3 n, or 2 n
-//   dot                 out = sum_i a_i b_i                 2 n, or n without b, and 8 bytes per 4,096 elements
+//   dot                 out = sum_i a_i b_i                 2 n, or n without b, and 8 bytes per
+//                                                           4,096 elements
 //   dropout             y = x mask / keep                   2 n
 // A thread takes 16 bytes of each tensor (one element when a tensor does not start at a multiple of
-// 16 bytes, as slices may not), a block 256 threads: some 2,048 threads of a multiprocessor then
-// have 32 KiB of loads under way, which is what hides the memory's latency. One thread per group
-// and no loop: the block scheduler balances. Limit: memory; dropout's ten rounds of Philox (40
-// multiplications per four elements) stay below it. Any count up to 2^31 - 1 blocks.
-// dot sums in an order that depends on the count alone: terms of a thread, warps, blocks, no
-// atomics.
+// 16 bytes, as a slice may not), a block 256 threads: the 2,048 threads of a multiprocessor then
+// have 32 KiB of loads in flight, which hides the memory latency. One thread per group and no loop:
+// the block scheduler balances. Limit: memory; dropout's ten rounds of Philox (40 multiplications
+// per four elements) stay below it. Any count up to 2^31 - 1 blocks. dot sums in an order that
+// depends only on the count: terms of a thread, warps, blocks, no atomics.
 
 #include <cmath>
 
@@ -27,7 +27,7 @@ namespace {
 /// Threads that `count` elements need with groups of n.
 constexpr std::int64_t shares(std::int64_t count, int n) { return count / n + count % n; }
 
-/// How an element-by-element kernel of so many threads is started.
+/// The launch of a pointwise kernel of this many threads.
 simt::Launch over(const char* name, std::int64_t threads) {
   return {.name = name,
           .grid = simt::blocks_for(threads, pointwise_threads),
@@ -145,7 +145,7 @@ void kernel(const Dropout& args) {
   for_floating<Dropout>(args.x.dtype, [&]<class T>(T) {
     const std::int64_t count = args.x.shape.numel();
     if (count == 0) return;
-    // Kept: word < keep * 2^32; at least one word is.
+    // An element is kept when word < keep * 2^32; at least one word is.
     const DropoutRule<T> rule{
         .scale = static_cast<T>(1 / args.keep),
         .last_kept = static_cast<std::uint32_t>(std::ceil(args.keep * 0x1p32) - 1),

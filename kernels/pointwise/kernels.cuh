@@ -1,5 +1,5 @@
 #pragma once
-/// Device templates of the element-by-element kernels; formulas, grids and bytes: cuda.cu.
+/// Device templates of the pointwise kernels; formulas, grids and bytes: cuda.cu.
 
 #include <cmath>
 #include <cstdint>
@@ -13,7 +13,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int pointwise_threads = 256;
 
-// ---- what happens to one element ----
+// ---- one element ----
 
 template <class T>
 __device__ __forceinline__ T logistic(T x) {
@@ -51,8 +51,7 @@ struct UnarySlope {
       const T slope = s * (T{1} - s);
       const T inner =
           static_cast<T>(1.5957691216057308) * (T{1} + static_cast<T>(3 * 0.044715) * x * x);
-      return dy *
-             (slope == T{0} ? s : s + x * slope * inner);  // far out, x * inner may be infinite
+      return dy * (slope == T{0} ? s : s + x * slope * inner);  // x * inner may overflow
     } else if constexpr (function == UnaryFunction::sigmoid) {
       const T s = logistic(x);
       return dy * s * (T{1} - s);
@@ -81,7 +80,7 @@ struct Multiplied {
   __device__ __forceinline__ T operator()(T a, T b) const { return a * b; }
 };
 
-/// a times one number that lies in device memory.
+/// a times one number in device memory.
 template <class T>
 struct ProductWithElement {
   const T* factor;
@@ -90,8 +89,8 @@ struct ProductWithElement {
 
 // ---- kernels ----
 
-/// Which elements a thread of an element-by-element kernel takes: thread j takes group j of n, and
-/// the threads after the last full group one element each.
+/// The elements of one thread of a pointwise kernel: thread j takes group j of n, and the threads
+/// after the last full group take one element each.
 template <int n>
 struct Share {
   __device__ __forceinline__ explicit Share(std::int64_t count) {
@@ -101,13 +100,13 @@ struct Share {
     begin = whole ? thread * n : groups * n + (thread - groups);
     any = begin < count;
   }
-  bool whole;  ///< a full group at `begin`, else one element
+  bool whole;  ///< a full group at `begin`, otherwise one element
   bool any;
   std::int64_t begin;
 };
 
 /// out[i] = function(a[i]). out may be a: a thread reads before it writes, and no other thread
-/// reads what it writes.
+/// reads its output.
 template <int n, class T, class Function>
 __global__ void __launch_bounds__(pointwise_threads)
     map_one(std::int64_t count, Function function, const T* a, T* out) {
@@ -179,7 +178,7 @@ __global__ void __launch_bounds__(dot_total_threads)
   if (threadIdx.x == 0) *out = static_cast<T>(sum);
 }
 
-/// What dropout needs besides its tensors.
+/// The parameters of dropout.
 template <class T>
 struct DropoutRule {
   T scale;                  ///< 1 / keep
@@ -190,8 +189,8 @@ struct DropoutRule {
   const std::int64_t* shift;  ///< or null; added to position
 };
 
-/// Thread j makes Philox block position + shift + j and with it elements 4 j .. 4 j + 3. y may be
-/// x.
+/// Thread j computes Philox block position + shift + j and with it elements 4 j .. 4 j + 3. y may
+/// be x.
 template <bool aligned, class T>
 __global__ void __launch_bounds__(pointwise_threads)
     drop(std::int64_t count, DropoutRule<T> rule, const T* x, T* y) {

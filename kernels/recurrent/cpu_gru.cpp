@@ -1,4 +1,4 @@
-// One segment of a GRU: L steps over B rows, H hidden; the design is that of cpu_lstm.cpp.
+// One segment of a GRU: L time steps over B rows, H hidden; designed like cpu_lstm.cpp.
 //   reset after   u = h W^T + bias in one product a step
 //   reset before  two products a step: h with the rows of r and z, then r * h with those of n
 // 6 L B H^2 FLOPs forward, 12 backward with dW.  Any L, B, H >= 1.
@@ -10,8 +10,8 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// weight [3H,H] as a product needs it: whole (reset after), or the rows of r and z apart from
-/// those of n (reset before).
+/// weight [3H,H] in the layout that products read: whole (reset after), or the rows of r and z
+/// separate from those of n (reset before).
 template <class T>
 class GruWeights {
  public:
@@ -129,7 +129,7 @@ void forward(const GruForward& args, Scratch& scratch) {
 template <class T>
 struct BackwardPlan {
   GruWeights<T> weights;
-  T* dh;  ///< carried to the step before, for each worker
+  T* dh;  ///< carried to the previous step, for each worker
   T* du;  ///< reset after: gradient of u, [L,B,3H]
   T* dq;  ///< reset before: gradient of r * h of one tile, for each worker
   T* q;   ///< reset before: r * h, [L,B,H]
@@ -174,8 +174,8 @@ void backward(const GruBackward& args, Scratch& scratch) {
       const T* const h_before =
           l == 0 ? args.h0.as<T>() + first * hidden : args.h.as<T>() + (row - batch) * hidden;
       T* const da = args.dinputs.as<T>() + row * width;
-      // Gates z and n; with the reset after the product, r as well. dh keeps what passes by the
-      // gates.
+      // Gates z and n; with the reset after the product, r as well. dh keeps the part that bypasses
+      // the gates.
       for (std::int64_t r = 0; r < count; ++r) {
         const T* const gates = args.gates.as<T>() + (row + r) * width;
         T* const da_row = da + r * width;

@@ -1,9 +1,11 @@
-// One segment of an LSTM: L steps over B rows, H hidden.
-//   forward    per step: a = inputs (+ shared) + h W^T, then the gates while the tile's a (rows x 4H) is in cache
-//   backward   per step, last first: gate derivatives da, then dh of the step before = da W;  dW = sum da^T h in one product
+// One segment of an LSTM: L time steps over B rows, H hidden.
+//   forward    per step: a = inputs (+ shared) + h W^T, then the gates while a of the tile
+//              (rows x 4H) is in cache
+//   backward   per step, last first: gate derivatives da, then dh of the previous step = da W;
+//              dW = sum da^T h in one product
 // 8 L B H^2 FLOPs forward, 16 backward with dW. Per step a tile reads the packed weight (4 H^2
 // elements) once, and its inputs, gates and h once. Parallel over tiles of rows, without barriers
-// inside a segment; with too few rows for that, over hidden units, step by step. Any L, B, H >= 1.
+// inside a segment; with too few rows, parallel over hidden units, step by step. Any L, B, H >= 1.
 
 #include "kernels/kernel.hpp"
 #include "kernels/recurrent/tiles.hpp"
@@ -15,7 +17,7 @@ namespace {
 template <class T>
 struct ForwardPlan {
   PackedOrPacking<T> weight;
-  T* gates = nullptr;  ///< one tile's, for each worker, when they are not saved
+  T* gates = nullptr;  ///< of one tile, for each worker, when they are not saved
 
   ForwardPlan(const LstmForward& args, Scratch& scratch)
       : weight(args.weight, args.packed, true, scratch) {
@@ -43,7 +45,7 @@ void lstm_row(std::int64_t hidden, std::int64_t count, T* a, const T* c_before, 
   });
 }
 
-/// Where one step of some rows lies.
+/// The addresses of one time step of some rows.
 template <class T>
 struct StepRows {
   const T* inputs;
@@ -61,7 +63,7 @@ void lstm_units(const StepRows<T>& rows, std::int64_t count, std::int64_t hidden
                 std::int64_t begin, std::int64_t end, const T* packed) {
   const std::int64_t width = 4 * hidden;
   const std::int64_t units = end - begin;
-  const bool whole = units == hidden;  // the gates lie side by side
+  const bool whole = units == hidden;  // the gates are contiguous
   for (std::int64_t gate = 0; gate < (whole ? 1 : 4); ++gate) {
     const std::int64_t column = gate * hidden + begin;
     const std::int64_t columns = whole ? width : units;
@@ -131,7 +133,7 @@ void forward(const LstmForward& args, Scratch& scratch) {
 template <class T>
 struct BackwardPlan {
   PackedOrPacking<T> weight;
-  T* dh;  ///< gradients that one tile carries to the step before, for each worker
+  T* dh;  ///< gradients that one tile carries to the previous step, for each worker
   T* dc;
 
   BackwardPlan(const LstmBackward& args, Scratch& scratch)
@@ -140,8 +142,8 @@ struct BackwardPlan {
         dc(scratch.take<T>(threads() * largest_batch_tile * args.h0.shape[1])) {}
 };
 
-/// Gradients of lstm_row: `dh` arrives from this step's output and from the step after; da [4H]; dc
-/// is replaced by that of the step before.
+/// Gradients of lstm_row: `dh` comes from the output of this step and from the next step; da [4H];
+/// dc is replaced by that of the previous step.
 template <class T>
 void lstm_row_backward(std::int64_t hidden, const T* gates, const T* c_before, const T* c,
                        const T* dh_out, const T* dh, T* dc, T* da) {

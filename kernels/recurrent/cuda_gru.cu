@@ -1,24 +1,30 @@
 // One segment of a GRU on the GPU: L steps over B sequences, H hidden units, gates r, z, n. Device:
 // f32, f64.
-//   forward    u = h_{t-1} weight^T + bias,  r = sigmoid(x_r + u_r),  z = sigmoid(x_z + u_z),  x = inputs_t + shared
-//              n = tanh(x_n + r u_n), or n = tanh(x_n + (r h_{t-1}) weight_n^T + bias_n) with the reset before the product
+//   forward    x = inputs_t + shared,  u = h_{t-1} weight^T + bias
+//              r = sigmoid(x_r + u_r),  z = sigmoid(x_z + u_z)
+//              n = tanh(x_n + r u_n), or with the reset before the product
+//              n = tanh(x_n + (r h_{t-1}) weight_n^T + bias_n)
 //              h_t = (1 - z) n + z h_{t-1}
-//   backward   dh_t += z_{t+1} dh_{t+1} + du_{t+1} weight,  dn, dz and dr from the gates' slopes,  du = (dr, dz, r dn);
-//              reset before: q = r h_{t-1}, dq = dn weight_n, dr from dq h_{t-1}, and h_{t-1} gets r dq and (dr, dz) weight_rz
-//              dshared = sum_t (dr, dz, dn),  dbias (+)= sum_t,b du,  dweight (+)= sum_t du^T h_{t-1} (reset before: its n rows dn^T q)
+//   backward   dh_t += z_{t+1} dh_{t+1} + du_{t+1} weight
+//              dn, dz and dr by the derivatives of the gates,  du = (dr, dz, r dn)
+//              reset before: q = r h_{t-1}, dq = dn weight_n, dr by dq h_{t-1},
+//              dh_{t-1} += r dq + (dr, dz) weight_rz
+//              dshared = sum_t (dr, dz, dn),  dbias (+)= sum_t,b du
+//              dweight (+)= sum_t du^T h_{t-1} (reset before: its n rows dn^T q)
 // Shapes: inputs, gates, dinputs [L,B,3H]; h, u_n, dh [L,B,H]; shared, dshared [B,3H]; weight,
 // dweight [3H,H]; bias [3H]; h0 [B,H].
 //
-// A step is one launch with the reset after the product, two with the reset before it: product and
-// cells together (steps.cuh).
-//   forward    block: 32 sequences x 8 units of three gates; reset before: 8 units of r and z, then 16 units of n.
-//   backward   block: 16 sequences x 32 units (16 on tensor cores), k = 3H; reset before: 2H, then H.
+// A time step is one launch with the reset after the product, two with the reset before it: product
+// and cells together (steps.cuh).
+//   forward    block: 32 sequences x 8 units of three gates; reset before: 8 units of r and z,
+//              then 16 units of n.
+//   backward   block: 16 sequences x 32 units (16 on tensor cores), k = 3H; reset before: 2H,
+//              then H.
 // Launches: forward L or 2L; backward as many, with dh0 one more, then dshared, one or two each for
-// dbias and dweight (two such for dweight with the reset before).
-// Moved per step: the weight once per tile of sequences, which the second-level cache serves;
-// forward 9 B H elements with everything saved, backward 16 B H. FLOPs 6 L B H^2 forward, 12
-// backward with dweight.
-// Limit: as for the LSTM, latency of a step and then arithmetic.  `packed` is not needed.
+// dbias and dweight (twice that for dweight with the reset before). Moved per step: the weight once
+// per tile of sequences, which the second-level cache serves; forward 9 B H elements with
+// everything saved, backward 16 B H. FLOPs 6 L B H^2 forward, 12 backward with dweight. Limit: as
+// for the LSTM, latency of a time step, then arithmetic. `packed` is not needed.
 
 #include <algorithm>
 
@@ -177,7 +183,7 @@ void backward(const GruBackward& args, Scratch& scratch) {
                                 .hidden = size.hidden};
   sum_recurrent_gradient(name, gradient, args.add_dweight, dweight, plan.parts);
   if (plan.reset_h == nullptr) return;
-  gradient.da = du + 2 * size.hidden;  // the rows of n went through r h_{t-1}
+  gradient.da = du + 2 * size.hidden;  // the rows of n multiply r h_{t-1}
   gradient.inner = size.hidden;
   gradient.h0 = plan.reset_h;
   gradient.h = plan.reset_h + state;

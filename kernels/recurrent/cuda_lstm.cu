@@ -1,21 +1,25 @@
 // One segment of an LSTM on the GPU: L steps over B sequences, H hidden units, gates i, f, g, o.
 // Device: f32, f64.
-//   forward    a_t = inputs_t + shared + h_{t-1} weight^T,  c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g),  h_t = sigmoid(o) tanh(c_t)
-//   backward   dh_t += da_{t+1} weight,  dc_t = f_{t+1} dc_{t+1} + dh_t o (1 - tanh(c_t)^2),  da_t from the gates' slopes;
-//              dh0 = da_0 weight,  dc0 = f_0 dc_0,  dshared = sum_t da_t,  dweight (+)= sum_t da_t^T h_{t-1}
+//   forward    a_t = inputs_t + shared + h_{t-1} weight^T
+//              c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g),  h_t = sigmoid(o) tanh(c_t)
+//   backward   dh_t += da_{t+1} weight,  dc_t = f_{t+1} dc_{t+1} + dh_t o (1 - tanh(c_t)^2)
+//              da_t by the derivatives of the gates
+//              dh0 = da_0 weight,  dc0 = f_0 dc_0
+//              dshared = sum_t da_t,  dweight (+)= sum_t da_t^T h_{t-1}
 // Shapes: inputs, gates, dinputs [L,B,4H]; h, c, dh [L,B,H]; shared, dshared [B,4H]; weight,
 // dweight [4H,H]; h0, c0, c_last [B,H].
 //
-// A step is one launch, product and cells together (steps.cuh); the next launch is the barrier
-// between them.
-//   forward    block: 32 sequences x 8 units, all four gates of each; a thread 16 sums over half of k, then 2 cells.
-//   backward   block: 16 sequences x 32 units (16 on tensor cores) over k = 4H; a thread 16 (8) sums over a quarter of k, then 4 (2) cells.
-// So 128 sequences of 256 units are 128 blocks forward, and 64 (128) backward.
-// Launches: forward L; backward L, with dh0 one more, then dshared, and one or two for dweight.
-// Moved per step: the weight once per tile of sequences, which the second-level cache serves;
-// forward 11 B H elements with everything saved, backward 18 B H. FLOPs 8 L B H^2 forward, 16
-// backward with dweight.
-// Limit: while B H is below some 10^5, the latency of a step (launch, cache, k / 32 slices); then
+// A time step is one launch, product and cells together (steps.cuh); the next launch is the barrier
+// between time steps.
+//   forward    block: 32 sequences x 8 units, all four gates of each; a thread 16 sums over half
+//              of k, then 2 cells.
+//   backward   block: 16 sequences x 32 units (16 on tensor cores) over k = 4H; a thread 16 (8)
+//              sums over a quarter of k, then 4 (2) cells.
+// So 128 sequences of 256 units are 128 blocks forward, and 64 (128) backward. Launches: forward L;
+// backward L, with dh0 one more, then dshared, and one or two for dweight. Moved per step: the
+// weight once per tile of sequences, which the second-level cache serves; forward 11 B H elements
+// with everything saved, backward 18 B H. FLOPs 8 L B H^2 forward, 16 backward with dweight. Limit:
+// up to B H of about 10^5 the latency of a time step (launch, cache, k / 32 slices); then
 // arithmetic. `packed` is not needed.
 
 #include <algorithm>
@@ -60,7 +64,7 @@ void forward(const LstmForward& args) {
 
 template <class T>
 struct BackwardPlan {
-  T* dc;     ///< [B,H] carried to the step before
+  T* dc;     ///< [B,H] carried to the previous step
   T* parts;  ///< of the sums over the segment
 
   BackwardPlan(const LstmBackward& args, Scratch& scratch) {

@@ -2,9 +2,9 @@
 //   dweight[m,n] (+)= sum_{l,b} da_l[b,m] h_{l-1}[b,n]     da [L,B,gates H], h [L,B,H]
 //   dshared[b,m]  =  sum_l da_l[b,m],   dbias[m] (+)= sum_{l,b} da_l[b,m]
 // dweight is one sum of outer products over all L B rows (matmul/outer_products.cuh): the rows of
-// h_{l-1} are those of h0 and then those of h, read where they lie. dshared and dbias are sums down
-// columns (rows/columns.cuh). FLOPs 2 L B gates H^2 of dweight; moved: da and h once per 64 columns
-// of the other. Limit: arithmetic; dshared and dbias: memory.
+// h_{l-1} are those of h0 and then those of h, read in place. dshared and dbias are sums down
+// columns (tiling/column_sums.cuh). FLOPs 2 L B gates H^2 of dweight; moved: da and h once per 64
+// columns of the other. Limit: arithmetic; for dshared and dbias memory.
 
 #include "kernels/matmul/outer_products.cuh"
 #include "kernels/recurrent/segment_sums.hpp"
@@ -65,7 +65,7 @@ void sum_of_rows(const char* name, const T* x, std::int64_t rows, std::int64_t w
 }
 
 std::int64_t row_sum_parts(std::int64_t rows, std::int64_t width) {
-  // Without `add` and with it: neither is always less.
+  // Without `add` and with it: either may be the larger one.
   return std::max(column_parts(rows, width, 1), column_parts(rows + 1, width, 1));
 }
 

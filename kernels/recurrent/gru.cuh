@@ -10,7 +10,7 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// What the cells of one forward step read and write.
+/// The tensors of the cells of one forward step.
 template <class T>
 struct GruStep {
   std::int64_t hidden;
@@ -22,7 +22,7 @@ struct GruStep {
   T* saved_gates;     ///< [B,3H], or null
   T* u_n;             ///< [B,H], or null
   T* reset_h;         ///< [B,H] r h_before, of the reset before the product
-  T* keep;            ///< z on its way from one product to the other
+  T* keep;            ///< z between the two products
   std::int64_t keep_stride;
 
   __device__ __forceinline__ T input(std::int64_t b, std::int64_t unit, int gate) const {
@@ -37,7 +37,7 @@ struct GruStep {
   }
 };
 
-/// GruReset::after: all of a step.
+/// GruReset::after: a whole step.
 template <class T>
 struct GruCell {
   static constexpr int gates = 3;
@@ -123,16 +123,16 @@ struct GruCandidateCell {
   }
 };
 
-/// What a backward launch has the product for.
+/// The purpose of the product of a backward launch.
 enum class GruGradient : std::uint8_t {
-  all_gates,  ///< GruReset::after: what h gets through u of the step after; gives dr, dz, dn
-  candidate,  ///< GruReset::before: what h gets through r and z of the step after; gives dz, dn
-  reset,      ///< GruReset::before: the gradient of r h_before, from this step's dn; gives dr
-  h0          ///< what h0 gets through the first step's gates
+  all_gates,  ///< GruReset::after: dh through u of the next step; gives dr, dz, dn
+  candidate,  ///< GruReset::before: dh through r and z of the next step; gives dz, dn
+  reset,      ///< GruReset::before: the gradient of r h_before, by dn of this step; gives dr
+  h0          ///< dh0 through the gates of the first step
 };
 
-/// Gradients of one step. `carry` holds what passes by the gates to the step before, and becomes
-/// dh0.
+/// Gradients of one step. `carry` holds the part that bypasses the gates on its way to the previous
+/// step, and becomes dh0.
 template <class T>
 struct GruGradientCell {
   struct Operands {
@@ -146,7 +146,7 @@ struct GruGradientCell {
   std::int64_t hidden;
   T* carry;  ///< [B,H]
   GruGradient wanted = GruGradient::all_gates;
-  bool last = false;            ///< step of the segment: nothing is carried yet
+  bool last = false;            ///< the last step of the segment: nothing is carried yet
   const T* gates = nullptr;     ///< [B,3H]
   const T* h_before = nullptr;  ///< [B,H]
   const T* u_n = nullptr;       ///< [B,H], of GruGradient::all_gates

@@ -60,8 +60,8 @@ struct LstmCell {
   }
 };
 
-/// Gradients of one step's gates, given by `sum` what h gets from the step after; or the gradient
-/// of h0, which is that sum.
+/// Gradients of the gates of one step, given `sum`, dh from the next step; or the gradient of h0,
+/// which is that sum.
 template <class T>
 struct LstmGradientCell {
   struct Operands {
@@ -77,10 +77,10 @@ struct LstmGradientCell {
   const T* c = nullptr;         ///< [B,H]
   const T* c_before = nullptr;  ///< [B,H]
   const T* dh = nullptr;        ///< [B,H], or null
-  const T* dc = nullptr;        ///< [B,H] from the step after, or null
+  const T* dc = nullptr;        ///< [B,H] from the next step, or null
   T* dinputs = nullptr;         ///< [B,4H]
   T* dc_before = nullptr;       ///< [B,H]; may be dc
-  T* dh0 = nullptr;             ///< [B,H]: the sum alone is wanted; or null
+  T* dh0 = nullptr;             ///< [B,H]: only the sum is computed; or null
 
   __device__ __forceinline__ Operands read(std::int64_t b, std::int64_t unit) const {
     if (dh0 != nullptr) return {};

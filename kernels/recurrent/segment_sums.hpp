@@ -1,6 +1,6 @@
 #pragma once
-/// What the gradients of a segment sum over its steps, on the GPU; defined for float and double in
-/// cuda_segment_sums.cu.
+/// The sums over the steps of a segment in its gradients, on the GPU; defined for float and double
+/// in cuda_segment_sums.cu.
 
 #include <cstdint>
 

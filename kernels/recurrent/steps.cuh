@@ -1,24 +1,25 @@
 #pragma once
-/// One step of a recurrent layer on the GPU: a product of tiles, and behind it the cell of every
+/// One time step of a recurrent layer on the GPU: a product of tiles, followed by the cell of every
 /// (sequence, unit) of the tile.
 ///
-///   forward    sums[g] = sum_k x[b,k] weight[g H + unit, k]      all gates g of a unit in one block
+///   forward    sums[g] = sum_k x[b,k] weight[g H + unit, k]   all gates g of a unit in one block
 ///   backward   sum     = sum_k da[b,k] weight[k, unit]           k over the gates of all units
 ///
 /// A cell is a functor that holds the pointers of its step:
-///   gates, units (forward)         how many sums it wants, and of how many units a block takes them
-///   Operands read(b, unit)         what it needs besides the sums; issued before the product, so that memory answers meanwhile
+///   gates, units (forward)         the sums of a unit, and the units of a block
+///   Operands read(b, unit)         its inputs besides the sums; issued before the product, so that
+///                                  the loads overlap with it
 ///   write(b, unit, operands, sums)
-/// Each (b, unit) belongs to one thread of the grid, so a cell may overwrite what it has read.
+/// Each (b, unit) belongs to one thread of the grid, so a cell may overwrite its own inputs.
 ///
-/// Tiles are small and the warps of a block split k: a step has B x gates H sums at most (128 x
-/// 1024, say), and 132 multiprocessors to spread them over. What a step costs then is the time that
-/// one block takes, not the arithmetic of all.
+/// Tiles are small and the warps of a block split k: a step has at most B x gates H sums (for
+/// instance 128 x 1024) for 132 multiprocessors. The duration of a step is then the latency of one
+/// block, not the arithmetic of all.
 ///
-/// Why not one launch for a segment, with blocks that keep their sequences for all steps: tiles of
-/// 16 would give 128 sequences 8 multiprocessors, and each would pass the whole weight through its
-/// shared memory at every step, H / 8 times what a block passes here. It would save a launch per
-/// step, which a recorded step makes cheap.
+/// One launch for a segment, with blocks that keep their sequences for all steps, would be slower:
+/// with tiles of 16, 128 sequences occupy 8 multiprocessors, and each passes the whole weight
+/// through its shared memory at every step, H / 8 times as much as a block here. It would save a
+/// launch per step, which is cheap in a captured training step.
 
 #include <cstddef>
 #include <cstdint>
@@ -124,7 +125,7 @@ __device__ __forceinline__ void step_tile(const StepSize& size, const StepTile& 
   });
 }
 
-/// x [B,H], weight [gates H, H]. One block at least: left alone, ptxas aims at three, and some
+/// x [B,H], weight [gates H, H]. At least one block: without a bound ptxas aims at three, and some
 /// cells spill.
 template <class T, MathMode mode, bool aligned, class Cell>
 __global__ void __launch_bounds__(step_threads, 1)
@@ -151,7 +152,7 @@ template <class T>
 struct Upstream {
   const T* da;          ///< [B,depth]
   std::int64_t stride;  ///< elements from row to row
-  std::int64_t depth;   ///< 0: nothing arrives, the sums are zero
+  std::int64_t depth;   ///< 0: the sums are zero
 };
 
 /// weight [depth, H].
@@ -172,11 +173,11 @@ __global__ void __launch_bounds__(step_threads, 1)
 
 // ---- launches ----
 
-/// Starts the steps of one segment. `aligned`: every row of a factor is a multiple of 16 bytes and
-/// starts at such.
+/// Starts the steps of one segment. `aligned`: every row of a factor starts at a multiple of 16
+/// bytes and is a multiple of 16 bytes long.
 ///
-/// Tensor cores get rows in groups of 16 bytes alone: f32 with other rows is multiplied exactly,
-/// whatever math_mode() allows; f64 always moves single elements.
+/// Tensor cores are used only for rows of whole groups of 16 bytes: f32 with other rows is
+/// multiplied exactly, whatever math_mode() allows; f64 always moves single elements.
 template <class T>
 class Steps {
  public:

@@ -1,7 +1,7 @@
 #pragma once
-/// What the recurrent kernels share: a task is a tile of batch rows that runs a whole segment, step
-/// after step, without waiting for the others. A row's results do not depend on the tile that it
-/// falls into, so tiles may be cut by the number of threads.
+/// Shared by the recurrent kernels: a task is a tile of batch rows that runs a whole segment, step
+/// after step, without waiting for the others. The results of a row do not depend on its tile, so
+/// the number of threads may determine the tiles.
 
 #include <algorithm>
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace refrain::kernels::cpu {
 
-/// Most rows of a tile: their gates stay in the second-level cache.
+/// Maximum rows of a tile: their gates stay in the second-level cache.
 inline constexpr std::int64_t largest_batch_tile = 8 * tile_rows;
 
 /// Rows of one tile: an equal share for each thread, in whole register tiles.
@@ -21,15 +21,15 @@ inline std::int64_t batch_tile(std::int64_t batch) {
   return std::min(largest_batch_tile, round_up(std::max<std::int64_t>(1, share), tile_rows));
 }
 
-/// How many threads share the hidden units of a step when there are too few sequences to share:
-/// each takes whole panels of every gate, and its part of the weight stays in its own core's cache.
-/// 1: the sequences are shared instead.
+/// The number of threads that share the hidden units of a step when there are too few sequences to
+/// share: each takes whole panels of every gate, and its part of the weight stays in the cache of
+/// its core. 1: the sequences are shared instead.
 template <class T>
 std::int64_t unit_parts(std::int64_t batch, std::int64_t hidden) {
   constexpr std::int64_t panel = 2 * Lanes<T>::count;
-  constexpr std::int64_t worth = 64 * 1024;  // weights of a step and thread
+  constexpr std::int64_t min_weights = 64 * 1024;  // weights of a step and thread
   if (batch > tile_rows || threads() == 1 || hidden % panel != 0) return 1;
-  return std::clamp<std::int64_t>(std::min(hidden / panel, 4 * hidden * hidden / worth), 1,
+  return std::clamp<std::int64_t>(std::min(hidden / panel, 4 * hidden * hidden / min_weights), 1,
                                   threads());
 }
 

@@ -1,6 +1,5 @@
-// Rows with a certain id give way to one row.
-// Copies work on bytes; the gradient of the row is summed on one thread in the order of positions,
-// since few rows have the id.
+// Rows with a given id are replaced by one row. Copies work on bytes; the gradient of the row is
+// summed on one thread in the order of positions, since few rows have the id.
 
 #include <cstring>
 

@@ -1,5 +1,5 @@
 // Sequences by time steps: one step selected, the batch and time axes swapped, and vectors that
-// hold for a span of steps. All move memory only.
+// hold for a span of steps. All of them only move memory.
 
 #include <algorithm>
 #include <cstring>

@@ -2,12 +2,13 @@
 //   select_step           y[b,:] = x[b,step,:]                      2 B C elements moved
 //   select_step_backward  dx[b,step,:] = dy[b,:], all else zero     B T C
 //   swap_axes  y[j,i,:] = x[i,j,:]                                  x [I,J,C]; 2 n elements moved
-//   add_spans  y[t] = x[t] + spans[k], k the span of step t         x, y [T,B,C], spans [S,B,C], ends [S]; 2 n, and spans from the caches
+//   add_spans  y[t] = x[t] + spans[k], k the span of step t         x, y [T,B,C], spans [S,B,C];
+//                                                                   2 n, spans from the caches
 //   sum_spans  dspans[k] = sum of dy[t] over the steps of span k    dy [T,B,C], dspans [S,B,C]; n
-// A team of threads per row of C, 16 bytes each at a time (tiling/row_moves.cuh). add_spans searches
-// the span of a step by halving; the ends stay in the first-level cache. sum_spans adds the steps
-// of a span in rising order in one thread; its loads do not depend on one another, so they overlap.
-// Limit: memory; sum_spans with fewer than some ten thousand S B C elements: latency.
+// A team of threads per row of C, 16 bytes each at a time (tiling/row_moves.cuh). add_spans finds
+// the span of a step by binary search; the ends stay in the first-level cache. sum_spans adds the
+// steps of a span in rising order in one thread; its loads do not depend on one another, so they
+// overlap. Limit: memory; for sum_spans with fewer than about ten thousand S B C elements latency.
 
 #include "kernels/kernel.hpp"
 #include "kernels/steps/kernels.cuh"

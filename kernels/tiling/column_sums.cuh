@@ -51,12 +51,12 @@ struct ColumnTargets {
 };
 
 /// The maximum number of rows that one launch sums.
-inline constexpr std::int64_t most_rows_at_once = 512;
+inline constexpr std::int64_t max_rows_at_once = 512;
 /// Rows per slice for a first launch with enough blocks to fill a GPU and few enough for the second
 /// to be short.
 inline std::int64_t rows_per_column_slice(std::int64_t rows) {
-  return rows <= most_rows_at_once ? most_rows_at_once
-                                   : std::max<std::int64_t>(64, (rows + 255) / 256);
+  return rows <= max_rows_at_once ? max_rows_at_once
+                                  : std::max<std::int64_t>(64, (rows + 255) / 256);
 }
 inline std::int64_t column_slices(std::int64_t rows) {
   return (rows + rows_per_column_slice(rows) - 1) / rows_per_column_slice(rows);

@@ -54,7 +54,7 @@ void pack(const T* b, std::int64_t row_stride, std::int64_t column_stride, std::
       const std::int64_t valid = std::min(lanes, columns - n - v);
       const T* const from = b + (n + v) * column_stride;
       std::int64_t k = 0;
-      if (valid == lanes && row_stride == 1) {  // columns are contiguous along k: transposes squares
+      if (valid == lanes && row_stride == 1) {  // contiguous along k
         for (; k + lanes <= depth; k += lanes)
           transpose_square(from + k, column_stride, panel + k * width + v, width);
       } else if (valid == lanes && column_stride == 1) {

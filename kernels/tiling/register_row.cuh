@@ -52,7 +52,7 @@ struct WarpRow {
 };
 
 /// Calls visit.template operator()<n, items>() with the smallest register row of at most
-/// `max_items` groups per lane that holds `width`; returns false, having called nothing, when none does.
+/// `max_items` groups per lane that holds `width`; returns false without a call when none does.
 template <class T, int max_items, class Visit>
 bool for_register_row(std::int64_t width, bool aligned, Visit&& visit) {
   constexpr int pack = simt::Pack<T>::count;

@@ -16,8 +16,8 @@
 /// Threads: row_warps x column_warps warps share the tile; a warp takes rows / row_warps by columns
 /// / column_warps of it. With depth_warps > 1 that many groups of warps split the k of every slice,
 /// for small tiles with long sums; each group then holds partial sums.
-///   exact   lanes as 4 x 8, a lane every 4th row and 8th column, or every 4th and 8th group of 16 bytes where the factor's side lies
-///           without gaps
+///   exact   lanes as 4 x 8, a lane every 4th row and 8th column, or every 4th and 8th group of 16
+///           bytes where the side of the factor is contiguous
 ///   tensor  fragments of 16 x 8 (simt_cuda.hpp)
 /// Panels are padded so that the reads of a warp fall into different banks.
 

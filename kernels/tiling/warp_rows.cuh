@@ -1,5 +1,5 @@
 #pragma once
-/// What a warp does with a row of shared memory: lane l has its elements l, l + 32, ...
+/// Operations of a warp on a row of shared memory: lane l has its elements l, l + 32, ...
 
 #include <cmath>
 #include <limits>
@@ -19,9 +19,9 @@ __device__ __forceinline__ T warp_dot(const T* a, const T* b, int count) {
   return simt::warp_sum(sum);
 }
 
-/// weighting = softmax(strength score); both may be one array. The largest score is taken away
-/// before the product with the strength (1 or more), so that no rounding of a huge product is left
-/// in the exponent.
+/// weighting = softmax(strength score); both may be one array. The largest score is subtracted
+/// before the product with the strength (1 or more), so that the exponent has no rounding error of
+/// a huge product.
 template <class T>
 __device__ __forceinline__ void warp_softmax(const T* score, T* weighting, int count, T strength) {
   T largest = -infinity<T>;

@@ -1,11 +1,10 @@
-// The k best of each row.
-// A selection keeps a buffer of candidates that passed the threshold, the k-th best seen so far.
-// When the buffer is full it is cut back to the best k, which raises the threshold; blocks of
-// scores without one above the threshold are skipped whole. A first threshold comes from a pass
-// over the maxima of some interleaved groups: the k-th of them is not above the k-th of all scores.
-// The order is total (score, then index; NaN last), so the k best are the same however a row is
-// cut: a few long rows are cut into segments for the sake of threads, and the segments' best are
-// selected again.
+// The k largest scores of each row. A selection keeps a buffer of candidates that passed the
+// threshold, the k-th best seen so far. When the buffer is full it is reduced to the best k, which
+// raises the threshold; blocks of scores that are all at or below the threshold are skipped. The
+// initial threshold comes from a pass over the maxima of some interleaved groups: the k-th of them
+// is not above the k-th of all scores. The order is total (score, then index; NaN last), so the
+// result does not depend on how a row is cut: a few long rows are cut into segments to occupy all
+// threads, and a second selection joins the best of the segments.
 
 #include <algorithm>
 #include <cmath>
@@ -38,7 +37,7 @@ bool ranks_before(const Candidate<T>& a, const Candidate<T>& b) {
   return a_is_nan == b_is_nan ? a.index < b.index : b_is_nan;
 }
 
-/// How the work is cut; depends on sizes alone.
+/// How the work is cut; depends only on sizes.
 struct Plan {
   explicit Plan(const TopK& args)
       : rows(args.scores.shape.rows()),
@@ -49,9 +48,9 @@ struct Plan {
     if (rows < 64 && length > long_segment && k <= long_segment / 16) segment = long_segment;
     segments = length == 0 ? 1 : (length + segment - 1) / segment;
   }
-  /// Candidates in one worker's buffer.
+  /// Candidates in the buffer of one worker.
   std::int64_t buffer() const { return 2 * k + 64; }
-  /// Candidates that the segments hand on.
+  /// Candidates of all segments.
   std::int64_t handed_on() const { return segments > 1 ? rows * segments * k : 0; }
 
   std::int64_t rows;
@@ -94,7 +93,7 @@ class Selection {
     }
   }
 
-  /// The best k (or all, when there were fewer) in falling order; returns how many.
+  /// The best k (or all, when there were fewer) in falling order; returns their number.
   std::int64_t finish() {
     if (size_ > k_) cut();
     std::sort(buffer_, buffer_ + size_, ranks_before<T>);
@@ -102,8 +101,8 @@ class Selection {
   }
 
  private:
-  /// Sets the threshold right below the k-th largest of the groups' maxima, where the groups are
-  /// enough, and long enough to be worth it.
+  /// Sets the threshold just below the k-th largest of the maxima of the groups, if there are at
+  /// least k groups of sufficient length.
   void foresee(const T* scores, std::int64_t begin, std::int64_t end) {
     using L = Lanes<T>;
     constexpr std::int64_t groups = 128;
@@ -113,7 +112,7 @@ class Selection {
     for (std::int64_t i = begin; i + groups <= end; i += groups) {
       for (std::int64_t v = 0; v < groups / L::count; ++v) {
         const typename L::Vector score = L::load(scores + i + v * L::count);
-        tops[v] = score > tops[v] ? score : tops[v];  // passes NaN over
+        tops[v] = score > tops[v] ? score : tops[v];  // skips NaN
       }
     }
     T maxima[groups];
@@ -127,7 +126,7 @@ class Selection {
     open_ = false;
   }
 
-  /// Scores that are NaN are not above.
+  /// NaN scores are not above.
   template <std::int64_t count>
   bool none_above(const T* scores) const {
     using L = Lanes<T>;
@@ -140,7 +139,7 @@ class Selection {
   }
 
   /// Later scores that equal the threshold have a higher index and rank behind, so a strict
-  /// comparison is enough. A threshold that is NaN lets everything in.
+  /// comparison suffices. A NaN threshold accepts everything.
   void cut() {
     std::nth_element(buffer_, buffer_ + k_ - 1, buffer_ + size_, ranks_before<T>);
     size_ = k_;

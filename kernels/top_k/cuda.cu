@@ -1,15 +1,16 @@
-// The k best of each row on the GPU.  Device: f32, f64.
-//   values[row,:], indices[row,:] = the k largest scores of the row, falling; equal scores: lower index first; NaN last
+// The k largest scores of each row on the GPU.  Device: f32, f64.
+//   values[row,:], indices[row,:] = the k largest scores of the row in descending order; equal
+//   scores: lower index first; NaN last
 // Shapes: scores [rows,V]; values, indices [rows,k].  k up to 1,024.
 //
 // A block of 256 threads selects the best k of a segment of up to 8,192 scores (f64: 4,096), 32
-// (16) in the registers of each thread, and hands their indices on in rising order; the lists of a
-// row's segments, one after another, are the next launch's row. It reads the scores of these
-// indices again, so nothing but indices is kept. A launch shortens a row to k of 8,192; the last
-// one, when a list is one segment, ranks. One launch up to V = 8,192, two up to some 8,192^2 / k.
-// Moved: V elements of each row once, and k indices per segment. Compares: a dozen to 32 (f64: 64)
-// per score. Limit: memory and, about as much, these compares; rows without ties and k up to 256
-// take the fewest.
+// (16) in the registers of each thread, and writes their indices in rising order; the concatenated
+// lists of the segments are the row of the next launch, which reads the scores of these indices
+// again, so only indices are stored. A launch reduces a row to k of 8,192; the last one, when a
+// list is one segment, ranks. One launch up to V = 8,192, two up to about 8,192^2 / k. Moved: V
+// elements of each row once, and k indices per segment. Compares: a dozen to 32 (f64: 64) per
+// score. Limit: memory and, about equally, these compares; rows without ties and k up to 256 need
+// the fewest.
 
 #include <algorithm>
 #include <utility>
@@ -40,7 +41,7 @@ struct TopPlan {
     const std::int64_t before_last = segments(count) - 1;
     return before_last * k + std::min(k, count - before_last * segment);
   }
-  /// Entries of all rows' second list, which is the longest to be written, and of the third.
+  /// Entries of the second list of all rows, the longest that is written, and of the third.
   std::int64_t first_kept() const { return length > segment ? rows * next(length) : 0; }
   std::int64_t second_kept() const {
     return length > segment && next(length) > segment ? rows * next(next(length)) : 0;
@@ -69,9 +70,9 @@ void launch_select(const TopPlan& plan, const TopLists& lists, const TopK& args)
 template <class T>
 void select(const TopK& args, Scratch& scratch) {
   const TopPlan plan = plan_of<T>(args);
-  if (plan.k > top_most)
+  if (plan.k > max_top_k)
     throw Unsupported(
-        concat(TopK::name, ": CUDA selects up to ", top_most, " of a row, got ", plan.k));
+        concat(TopK::name, ": CUDA selects up to ", max_top_k, " of a row, got ", plan.k));
   std::int32_t* to = scratch.take<std::int32_t>(plan.first_kept());
   std::int32_t* other = scratch.take<std::int32_t>(plan.second_kept());
   if (scratch.is_counting() || plan.rows == 0 || plan.k == 0) return;

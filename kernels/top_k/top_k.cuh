@@ -10,14 +10,14 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int top_warps = 8;
 inline constexpr int top_threads = top_warps * 32;
-inline constexpr int top_most = 1024;  ///< the largest k
+inline constexpr int max_top_k = 1024;  ///< the largest k
 
-/// Entries of a list that one block looks through, `items` per thread.
+/// Entries of a list that one block searches, `items` per thread.
 template <int items>
 inline constexpr std::int64_t top_segment = top_threads* items;
 
-/// Scores as whole numbers that rank alike: NaN is 1, all else above it, both zeros the same; 0 is
-/// left for what is no score.
+/// Scores as integers of the same order: NaN is 1, all other scores are above it, both zeros are
+/// equal; 0 marks entries without a score.
 __device__ __forceinline__ std::uint32_t score_key(float score) {
   if (score != score) return 1;
   const std::uint32_t bits = __float_as_uint(score + 0.0f);  // -0 + 0 = 0
@@ -29,8 +29,8 @@ __device__ __forceinline__ std::uint64_t score_key(double score) {
   return (bits >> 63) != 0 ? ~bits : bits | std::uint64_t{1} << 63;
 }
 
-/// What a block looks through, and what it hands on. A row has a list of `count` indices in rising
-/// order; the first list is all of them.
+/// The input and output lists of a launch. A row has a list of `count` indices in rising order; the
+/// first list is all of them.
 struct TopLists {
   std::int64_t length;       ///< scores in a row
   const std::int32_t* from;  ///< [rows,count]; null: 0, 1, 2, ...
@@ -44,13 +44,13 @@ struct TopLists {
 /// The best k of a segment: block `segments` row + s takes entries [s, s + 1) top_segment of the
 /// row's list.
 ///
-/// Every thread keeps its scores' keys in registers. The threshold, the smallest key among the best
-/// k, is found by halving an interval that holds it, with a count over the block each time, until
-/// exactly k keys reach the middle or nothing is left to halve. Every thread has a key no smaller
-/// than the smallest of the threads' largest, so while k is no more than the threads the search
-/// starts there, and often takes a dozen steps. Of the keys that equal the threshold the first ones
-/// are taken, as many as are still wanted. With `last`, the list is one segment: the best are
-/// ranked, each by counting those before it, and written out.
+/// Every thread keeps the keys of its scores in registers. The threshold, the smallest key among
+/// the best k, is found by bisection with a count over the block each time, until exactly k keys
+/// reach the middle or the interval has one key. Every thread has a key at least as large as the
+/// minimum over the threads of their maxima, so with k up to the number of threads the search
+/// starts there, and often takes a dozen steps. Of the keys equal to the threshold the first ones
+/// are taken, as many as are missing. With `last`, the list is one segment: the best are ranked,
+/// each by counting those before it, and written.
 template <class T, int items, bool last>
 __global__ void __launch_bounds__(top_threads)
     select_best(TopLists lists, const T* scores, T* values, std::int32_t* indices) {
@@ -59,8 +59,8 @@ __global__ void __launch_bounds__(top_threads)
   REFRAIN_SHARED_ARRAY(int, scratch, top_warps);
   REFRAIN_SHARED_ARRAY(int, above_of_warp, top_warps);
   REFRAIN_SHARED_ARRAY(int, equal_of_warp, top_warps);
-  REFRAIN_SHARED_ARRAY(Key, best_keys, last ? top_most : 1);
-  REFRAIN_SHARED_ARRAY(std::int32_t, best_indices, last ? top_most : 1);
+  REFRAIN_SHARED_ARRAY(Key, best_keys, last ? max_top_k : 1);
+  REFRAIN_SHARED_ARRAY(std::int32_t, best_indices, last ? max_top_k : 1);
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) / lists.segments;
   const std::int64_t segment = static_cast<std::int64_t>(blockIdx.x) % lists.segments;
   const T* const row_scores = scores + row * lists.length;
