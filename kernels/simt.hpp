@@ -3,8 +3,8 @@
 /// __syncwarp, shuffles, votes and arithmetic. The same source runs on a GPU and, under test, on a
 /// CPU (tests/support/simt/, explained in docs/testing.md). Both sides offer:
 ///
-///   REFRAIN_SHARED_ARRAY(T, name, count)   a shared array of fixed size, 16-byte aligned; it replaces
-///                                          __shared__
+///   REFRAIN_SHARED_ARRAY(T, name, count)   a shared array of fixed size, 16-byte aligned,
+///                                          instead of __shared__
 ///   REFRAIN_UNROLL                         before a loop of constant length
 ///   SharedCarver                           typed pieces of the dynamic shared memory
 ///   load_pack, store_pack                  16 bytes at once, aligned
@@ -13,8 +13,8 @@
 ///                                          asynchronous copies from global to shared memory
 ///   to_tf32, mma_tf32, to_bf16x2, mma_bf16, load_matrix
 ///                                          tensor cores
-///   launch                                 queues a kernel in the current stream; throws DeviceError when it
-///                                          cannot be started
+///   launch                                 queues a kernel in the current stream; throws
+///                                          DeviceError when it cannot be started
 ///   shared_limit_bytes                     the shared memory that one block may ask for
 ///
 /// Rules for kernel authors: docs/kernels.md, "Writing a CUDA kernel".

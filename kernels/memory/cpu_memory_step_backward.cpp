@@ -4,6 +4,7 @@
 // no product is divided by a factor that may be zero.
 
 #include "kernels/kernel.hpp"
+#include "kernels/memory/backward_buffers.hpp"
 #include "kernels/memory/memory_row.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/kernels/memory.hpp"
@@ -11,66 +12,12 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// The buffers of one worker for its current sequence; a name that begins with d is a gradient.
-template <class T>
-struct Buffers {
-  Buffers(Scratch& scratch, const MemorySizes& sizes)
-      : active(scratch.take<T>(InterfaceLayout(sizes).size)),
-        dactive(scratch.take<T>(InterfaceLayout(sizes).size)),
-        retention(scratch.take<T>(sizes.words)),
-        before(scratch.take<T>(sizes.words)),
-        allocation(scratch.take<T>(sizes.words)),
-        dallocation(scratch.take<T>(sizes.words)),
-        cosine(scratch.take<T>(sizes.heads * sizes.words)),
-        content(scratch.take<T>(sizes.heads * sizes.words)),
-        dcontent(scratch.take<T>(sizes.words)),
-        norms(scratch.take<InverseNorm<T>>(sizes.words)),
-        key_norms(scratch.take<InverseNorm<T>>(sizes.heads)),
-        dwritten(scratch.take<T>(sizes.words)),
-        dreadings(scratch.take<T>(sizes.heads * sizes.words)),
-        dbefore_readings(scratch.take<T>(sizes.heads * sizes.words)),
-        others(scratch.take<T>(sizes.heads * sizes.words)),
-        dusage(scratch.take<T>(sizes.words)),
-        dprecedence(scratch.take<T>(sizes.words)),
-        dlink(scratch.take<T>(sizes.words)),
-        dword(scratch.take<T>(sizes.width)),
-        order(scratch.take<std::int32_t>(sizes.words)) {}
-
-  T* active;
-  T* dactive;
-  T* retention;
-  T* before;
-  T* allocation;
-  T* dallocation;
-  T* cosine;    ///< [R,N]; the lookup of the write uses the first row before that of the read
-  T* content;   ///< [R,N], likewise
-  T* dcontent;  ///< becomes the gradient of the cosines
-  InverseNorm<T>* norms;
-  InverseNorm<T>* key_norms;  ///< of the read keys
-  T* dwritten;                ///< of the new write weighting
-  T* dreadings;               ///< of the new read weightings; [R,N]
-  T* dbefore_readings;        ///< of the old ones
-  T* others;                  ///< products over the other heads; [R,N]
-  T* dusage;                  ///< of the new usage
-  T* dprecedence;             ///< of the old precedence
-  T* dlink;                   ///< one row of the gradient of the new links
-  T* dword;                   ///< the gradient of one new word
-  std::int32_t* order;
-};
-
-template <class T>
-std::int64_t buffer_bytes(const MemorySizes& sizes) {
-  Scratch scratch;
-  Buffers<T>(scratch, sizes);
-  return static_cast<std::int64_t>((scratch.bytes() + 63) / 64 * 64);
-}
-
 /// One sequence, from the read back to the usage.
 template <class T>
 class StepBack {
  public:
   StepBack(const MemoryStepBackward& args, const MemorySizes& sizes, std::int64_t row,
-           const Buffers<T>& buffers)
+           const BackwardBuffers<T>& buffers)
       : args_(args), sizes_(sizes), at_(sizes), row_(row), use_(buffers) {}
 
   void run() const {
@@ -434,19 +381,19 @@ class StepBack {
   const MemorySizes& sizes_;
   InterfaceLayout at_;
   std::int64_t row_;
-  const Buffers<T>& use_;
+  const BackwardBuffers<T>& use_;
 };
 
 template <class T>
 void backward(const MemoryStepBackward& args, Scratch& scratch) {
   const MemorySizes sizes(args.before);
-  const std::int64_t bytes = buffer_bytes<T>(sizes);
+  const std::int64_t bytes = backward_buffer_bytes<T>(sizes);
   std::byte* const memory = scratch.take<std::byte>(threads() * bytes);
   if (scratch.is_counting()) return;
   const std::int64_t per_task = sequences_per_task(sizes);
   parallel_tasks((sizes.batch + per_task - 1) / per_task, [&](std::int64_t task, int worker) {
     Scratch own(memory + worker * bytes);
-    const Buffers<T> buffers(own, sizes);
+    const BackwardBuffers<T> buffers(own, sizes);
     const std::int64_t end = std::min(sizes.batch, (task + 1) * per_task);
     for (std::int64_t row = task * per_task; row < end; ++row)
       StepBack<T>(args, sizes, row, buffers).run();

@@ -2,8 +2,8 @@
 /// The two matrix products that convolution, patch and loss are built on.
 ///
 /// rows_product: out[m,n] = start[m,n] + sum_{tap,k} A[tap][m][k] * B[tap*depth + k][n]. A is a
-/// table of row pointers, so that rows may come from anywhere (another time step, a block of zeros, a
-/// gathered item) without a copy; B is packed into panels or, for few rows, read in place.
+/// table of row pointers, so that rows may come from anywhere (another time step, a block of zeros,
+/// a gathered item) without a copy; B is packed into panels or, for few rows, read in place.
 /// sum_of_outer: out[i,o] += sum_r a[r][i] * b[r][o]. Reduces over rows with a fixed stride;
 /// nothing is packed.
 ///

@@ -1,0 +1,200 @@
+/// Convolutions on CUDA, emulated, against loops in double, with their gradients.
+
+#include "kernels/causal_conv/cuda.hpp"
+#include "kernels/matmul/product_scratch.hpp"
+#include "simt/conv_problems.hpp"
+#include "simt/gradient_outputs.hpp"
+
+using namespace refrain;
+using namespace refrain::test;
+using namespace refrain::test::convolutions;
+using naive::ConvSizes;
+
+namespace {
+
+/// dx, dw, dbias.
+template <class T>
+void check_conv(const ConvSizes& size, const Options<T>& options = {}) {
+  const int offset = options.offset;
+  INFO(text(size) << ", " << offset << " past a multiple of 16 bytes");
+  const auto x = random_array<T>({size.batch, size.steps, size.in}, 1, 1, offset);
+  const auto w = random_array<T>({size.taps, size.in, size.out}, 2, 1, offset);
+  const auto dy = random_array<T>({size.batch, size.steps, size.out}, 3, 1, offset);
+  naive::ConvGradients d = naive::conv_backward(x.doubles(), w.doubles(), dy.doubles(), size);
+  const std::vector<Expected> expected{
+      {x.view().shape, d.dx}, {w.view().shape, d.dw}, {{size.out}, d.dbias}};
+  check_outputs<T>(expected, options, [&](Outputs<T>& outputs) {
+    kernels::CausalConvBackward args{.x = outputs.wanted(1) ? x.view() : View(),
+                                     .w = w.view(),
+                                     .dy = dy.view(),
+                                     .dx = outputs[0],
+                                     .dw = outputs[1],
+                                     .dbias = outputs[2],
+                                     .dilation = size.dilation,
+                                     .padding = padding(size)};
+    if (options.column_bytes != 0) args.max_gathered_bytes = options.column_bytes;
+    run_emulated(args);
+  });
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("cuda causal_conv: forward is the naive loop", "[simt][causal_conv]", float,
+                   double) {
+  using T = TestType;
+  // No rows, no input channels; one of everything; batch boundaries inside a tile of 64 rows, at
+  // its end, and one row after; even and odd taps on both sides; reaches beyond the sequence;
+  // around 16 channels of a slice and 64 columns of a tile. Past them the library: one tap, more
+  // channels than a lane's share of a warp's row, none, slices of one and of two sequences, single
+  // elements.
+  for (const ConvCase& c : {ConvCase{0, 5, 4, 4, 2, 1, false},
+                            ConvCase{2, 0, 4, 4, 2, 1, false},
+                            ConvCase{2, 3, 0, 4, 1, 1, false},
+                            ConvCase{1, 1, 1, 1, 1, 1, false},
+                            ConvCase{3, 11, 4, 8, 3, 2, false},
+                            ConvCase{2, 32, 16, 64, 2, 1, true},
+                            ConvCase{5, 13, 17, 5, 2, 3, true, false},
+                            ConvCase{1, 64, 15, 63, 3, 7, false},
+                            ConvCase{1, 65, 8, 65, 1, 1, true},
+                            ConvCase{2, 4, 20, 68, 3, 9, false, false},
+                            ConvCase{3, 2, 12, 132, 4, 1, true},
+                            ConvCase{2, 5, 8, 12, 2, 1, true, true, 1},
+                            ConvCase{2, 7, 260, 5, 2, 1, true},
+                            ConvCase{1, 3, 131, 2, 3, 1, false},
+                            ConvCase{2, 3, 0, 65, 2, 1, false},
+                            ConvCase{0, 3, 8, 65, 2, 1, false},
+                            ConvCase{2, 0, 8, 65, 2, 1, false},
+                            ConvCase{3, 5, 68, 12, 3, 2, true, true, 0, 1},
+                            ConvCase{5, 4, 8, 72, 4, 1, false, true, 0, 2 * 4 * 4 * 8 * 4},
+                            ConvCase{3, 5, 68, 8, 3, 2, false, false, 1, 1}}) {
+    INFO(text(c));
+    const ConvProblem<T> problem(c);
+    std::vector<T> first;
+    for_each_order([&] {
+      DeviceArray<T> y = problem.output();
+      problem.run(y);
+      check_close<T>(y.span(), problem.expected, tolerance::sum<T>);
+      if (first.empty()) first = values_of(y);
+      CHECK(values_of(y) == first);
+    });
+  }
+}
+
+TEMPLATE_TEST_CASE("cuda causal_conv: something may be added, also what y holds",
+                   "[simt][causal_conv]", float, double) {
+  using T = TestType;
+  for (const ConvCase& c :
+       {ConvCase{2, 33, 4, 72, 2, 1, false}, ConvCase{1, 3, 3, 5, 2, 1, true}}) {
+    INFO(text(c));
+    const ConvProblem<T> problem(c);
+    const auto added = random_array<T>({c.batch, c.steps, c.out}, 8);
+    naive::Values expected = problem.expected;
+    for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += added.doubles()[i];
+    for_each_order([&] {
+      DeviceArray<T> y = problem.output(), in_place = problem.output();
+      cuda::convolve(problem.args(y), added.view());
+      check_close<T>(y.span(), expected, tolerance::sum<T>);
+      std::copy(added.span().begin(), added.span().end(), in_place.data());
+      cuda::convolve(problem.args(in_place), in_place.view());
+      CHECK(same_bytes(y, in_place));
+    });
+  }
+}
+
+TEST_CASE("cuda causal_conv: on tensor cores", "[simt][causal_conv]") {
+  for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
+    const MathScope scope(mode);
+    for (const ConvCase& c :
+         {ConvCase{2, 9, 20, 36, 3, 2, false}, ConvCase{2, 7, 24, 60, 2, 1, true},
+          ConvCase{1, 5, 9, 7, 2, 1, true}}) {
+      INFO(name(mode) << ": " << text(c));
+      const ConvProblem<float> problem(c);
+      for_each_order([&] {
+        DeviceArray<float> y = problem.output();
+        run_emulated(problem.args(y));
+        check_close<float>(y.span(), problem.expected, tolerance_of<float>(mode));
+        std::vector<float> exact(
+            y.span().size());  // no bit of the exact mode's results: the factors were rounded
+        const MathScope inner(MathMode::exact);
+        DeviceArray<float> z = problem.output();
+        run_emulated(problem.args(z));
+        CHECK_FALSE(same_bytes(y, z));
+      });
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("cuda causal_conv: a sequence's results do not depend on its place in the batch",
+                   "[simt][causal_conv]", float, double) {
+  using T = TestType;
+  const ConvCase c{
+      7, 19, 8,   12,
+      3, 4,  true};  // 133 rows: every sequence lies elsewhere in its tile, some in two
+  const ConvProblem<T> problem(c);
+  DeviceArray<T> y = problem.output();
+  run_emulated(problem.args(y));
+  for (std::int64_t b = 0; b < c.batch; ++b) {
+    DeviceArray<T> x({1, c.steps, c.in}), alone({1, c.steps, c.out});
+    std::copy_n(problem.x.data() + b * c.steps * c.in, c.steps * c.in, x.data());
+    kernels::CausalConvForward args = problem.args(alone);
+    args.x = x.view();
+    run_emulated(args);
+    CHECK(std::equal(alone.span().begin(), alone.span().end(), y.data() + b * c.steps * c.out));
+  }
+}
+
+TEST_CASE("cuda causal_conv: gathered rows stay within their limit, or are one sequence's",
+          "[simt][causal_conv]") {
+  constexpr std::size_t limit = 64 << 20;
+  const auto shape = [](Shape of) { return View{nullptr, of, DType::f32, Device::cuda}; };
+  kernels::Scratch of_products;
+  cuda::take_product_scratch(of_products);
+  const auto bytes = [&](std::int64_t batch, std::int64_t steps) {
+    return scratch_bytes<kernels::CausalConvForward>(
+               {.x = shape({batch, steps, 256}), .w = shape({3, 256, 256})}) -
+           of_products.bytes();
+  };
+  CHECK(bytes(128, 50) == 128 * 50 * 3 * 256 * sizeof(float));
+  CHECK(bytes(10000, 50) <= limit);
+  CHECK(bytes(10000, 50) > limit / 2);
+  CHECK(bytes(7, 100000) == 100000 * 3 * 256 * sizeof(float));
+}
+
+TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][causal_conv]", float,
+                   double) {
+  using T = TestType;
+  // Nothing, ones, tiles of 64 less and more one, channels in whole packs and not, a dilation past
+  // the end, a second part of dw.
+  for (const bool same : {false, true}) {
+    for (const ConvSizes& size : std::vector<ConvSizes>{{0, 4, 3, 5, 3, 1, same},
+                                                        {2, 0, 4, 5, 3, 1, same},
+                                                        {1, 1, 1, 1, 1, 1, same},
+                                                        {2, 7, 3, 5, 3, 1, same},
+                                                        {3, 21, 65, 4, 4, 2, same},
+                                                        {1, 64, 4, 36, 2, 70, same},
+                                                        {5, 13, 8, 8, 3, 3, same}}) {
+      check_conv<T>(size);
+    }
+  }
+  check_conv<T>({5, 13, 8, 4, 3, 3, false}, {.offset = 1});
+  // By the library: one tap, no input channels, no rows; slices of one and of two sequences, single
+  // elements.
+  for (const bool same : {false, true}) {
+    check_conv<T>({2, 3, 4, 66, 1, 1, same}, {.choices = false});
+    check_conv<T>({2, 3, 0, 66, 2, 1, same}, {.choices = false});
+    check_conv<T>({2, 0, 66, 4, 2, 1, same}, {.choices = false});
+    check_conv<T>({3, 5, 68, 4, 3, 2, same}, {.column_bytes = 1});
+    check_conv<T>({5, 4, 8, 72, 4, 1, same}, {.choices = false, .column_bytes = 2 * 4 * 4 * 8 * 4});
+    check_conv<T>({3, 4, 260, 3, 2, 9, same}, {.choices = false, .offset = 1, .column_bytes = 1});
+  }
+  check_conv<T>({3, 100, 4, 5, 2, 7, true}, {.choices = false});
+}
+
+TEST_CASE("cuda causal_conv: gradients on tensor cores", "[simt][causal_conv]") {
+  for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
+    const MathScope scope(mode);
+    const Options<float> options{.choices = false, .allowed = rounded_factors(mode)};
+    check_conv<float>({2, 35, 20, 36, 3, 2, false}, options);
+    check_conv<float>({2, 9, 5, 7, 2, 1, true}, options);
+  }
+}
