@@ -121,7 +121,7 @@ double product(std::initializer_list<std::int64_t> sizes) {
   return all;
 }
 
-/// Makes one case; its tensors are made when it is asked for.
+/// Makes one case; its tensors are made on demand.
 using Make = std::function<Case(Tensors&)>;
 
 void add_products(std::vector<std::pair<std::string, Make>>& all) {
@@ -506,7 +506,7 @@ int main(int argc, char** argv) {
       Tensors tensors;
       const Case item = make(tensors);
       if (mode != MathMode::exact && item.flops < 100 * tensors.bytes() / 4)
-        continue;  // no product worth the name
+        continue;  // too small a product
       measure(item, tensors, flushed);
     }
   }

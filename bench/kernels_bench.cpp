@@ -1,7 +1,7 @@
 /// Kernels one by one: time, GFLOP/s and GB/s of the arithmetic and the memory traffic that the
-/// mathematics needs, and their share of what the machine reaches.
+/// mathematics needs, and their share of the peak of the machine.
 ///
-/// Shapes are batch * steps rows by channels; B = 128 unless said otherwise.  See run.sh.
+/// Shapes are batch * steps rows by channels; B = 128 unless stated otherwise.  See run.sh.
 
 #include "refrain/autograd/tape.hpp"
 #include "refrain/nn/conv_block.hpp"

@@ -1,5 +1,5 @@
 #pragma once
-/// Extents of convolutions, and patches, with weights such that results stay near one.
+/// Extents of convolutions, and patches, with weights scaled so that results stay near one.
 
 #include <cmath>
 

@@ -1,4 +1,5 @@
-/// Rows gathered, coalesced and added, against loops in double, and the same bytes for any number of threads.
+/// Rows gathered, coalesced and added, against loops in double, with the same bytes for any number
+/// of threads.
 
 #include "refrain/kernels/gather.hpp"
 #include "refrain/kernels/run.hpp"

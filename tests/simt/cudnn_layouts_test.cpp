@@ -1,4 +1,4 @@
-/// What lies between our tensors and cuDNN's, emulated: with it, the plain loops of a
+/// The conversions between our tensors and those of cuDNN, emulated: with it, the plain loops of a
 /// cross-correlation are our convolution.
 
 #include "support/cudnn/layouts.hpp"

@@ -16,13 +16,13 @@
 
 namespace refrain::test {
 
-/// One output of an entry: its shape, and what it should be.
+/// One output of an entry: its shape and its expected values.
 struct Expected {
   Shape shape;
   naive::Values values;
 };
 
-/// What an entry fills: the outputs of `choice`, bit by bit.
+/// The outputs of an entry; bit i of `choice` requests output i.
 template <class T>
 class Outputs {
  public:
@@ -41,8 +41,8 @@ class Outputs {
   std::vector<DeviceArray<T>> arrays_;
 };
 
-/// What a test asks for: all outputs together, or also none, each alone and each left out; and what
-/// rounding it allows.
+/// The choices of outputs that a test runs: all of them, or also none, each alone and each left
+/// out; and its tolerance.
 template <class T>
 struct Options {
   bool choices = true;
@@ -51,8 +51,8 @@ struct Options {
   std::int64_t column_bytes = 0;  ///< a limit of their own for the gathered rows
 };
 
-/// run(outputs) with all outputs wanted, in every order: right, and the same bits. Then other
-/// choices: the same bits again.
+/// Runs run(outputs) with all outputs in every order of threads: correct values, the same bits.
+/// Then with the other choices: the same bits again.
 template <class T, class Run>
 void check_outputs(const std::vector<Expected>& expected, const Options<T>& options,
                    const Run& run) {
@@ -82,7 +82,7 @@ void check_outputs(const std::vector<Expected>& expected, const Options<T>& opti
   }
 }
 
-/// What the rounding of factors allows.
+/// The tolerance for rounded factors.
 inline Tolerance rounded_factors(MathMode mode) {
   return mode == MathMode::tf32 ? Tolerance{4e-3, 4e-3} : Tolerance{4e-2, 4e-2};
 }

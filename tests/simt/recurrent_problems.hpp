@@ -59,7 +59,8 @@ void check_outputs(const Outputs<T, count>& got, const std::array<Values, count>
   }
 }
 
-/// `only` computed without the other outputs is what it is with them, bit by bit; nothing else is there.
+/// `only` computed without the other outputs has the same bits as with them; no other output
+/// exists.
 template <class T, std::size_t count>
 void check_alone(const Outputs<T, count>& alone, const Outputs<T, count>& all, std::size_t only,
                  std::size_t always) {

@@ -1,7 +1,7 @@
-// Dilated convolution by cuDNN (convolution_plan_cuda.cpp): what the contracts ask for, in its
-// terms.
+// Dilated convolution by cuDNN (convolution_plan_cuda.cpp): the contracts in the terms of cuDNN.
 //   forward    filter = w re-ordered; y = conv(x, filter); y += bias
-//   backward   dx from filter and dy;  the filter's gradient from x and dy, re-ordered to dw;  dbias = sum of dy's rows
+//   backward   dx from filter and dy;  the gradient of the filter from x and dy, re-ordered to dw;
+//              dbias = sum of the rows of dy
 // Re-ordering, bias and dbias are kernels of ours.
 
 #include <algorithm>
@@ -26,7 +26,7 @@ std::int64_t alignment(const void* pointer) {
   return 4;
 }
 
-/// Throws Unsupported for what cuDNN is not asked: bf16, and convolutions without an element.
+/// Throws Unsupported for bf16 and for convolutions without elements.
 Problem problem_of(Direction direction, const Shape& y, const Shape& w, std::int64_t dilation,
                    Padding padding) {
   const std::int64_t after = look_ahead(padding, w[0], dilation);
@@ -67,14 +67,14 @@ Problem problem_of(Direction direction, const CausalConvBackward& args) {
 
 cuda::Taps taps_of(const Shape& w) { return {.taps = w[0], .in = w[1], .out = w[2]}; }
 
-/// Calls visit(problem) for each product that is asked for.
+/// Calls visit(problem) for each requested product.
 template <class Visit>
 void for_products(const CausalConvBackward& args, Visit visit) {
   if (args.dx) visit(problem_of(Direction::to_input, args));
   if (args.dw) visit(problem_of(Direction::to_filter, args));
 }
 
-/// The largest workspace of the products that are asked for; `device` as workspace_bytes takes it.
+/// The largest workspace of the requested products; `device` as workspace_bytes takes it.
 template <class... Device>
 std::size_t own_bytes(const CausalConvBackward& args, const Device&... device) {
   std::size_t largest = 0;

@@ -19,8 +19,8 @@ namespace {
 
 using refrain::cuda::check;
 
-/// What cuDNN calls the type of an attribute. A descriptor is a void*, so other addresses are given
-/// with their type.
+/// The cuDNN name of the type of an attribute. A descriptor is a void*, so other addresses are
+/// given with their type.
 using AttributeType = cudnnBackendAttributeType_t;
 constexpr AttributeType attribute_type(cudnnBackendDescriptor_t const*) {
   return CUDNN_TYPE_BACKEND_DESCRIPTOR;
@@ -180,7 +180,7 @@ Descriptor graph_of(const Problem& p) {
   return graph;
 }
 
-/// True when an engine computes what the mode promises, the same at each run.
+/// True when an engine computes in the arithmetic of the mode, with the same result at each run.
 bool is_allowed(const Descriptor& configuration, MathMode mode) {
   Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   std::vector<cudnnBackendDescriptor_t> engines{engine.get()};

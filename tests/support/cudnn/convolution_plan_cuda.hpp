@@ -1,5 +1,5 @@
 #pragma once
-/// One convolution as cuDNN's graph API is told of it, and running it.
+/// One convolution for the graph API of cuDNN, and its execution.
 
 #include <compare>
 #include <cstddef>

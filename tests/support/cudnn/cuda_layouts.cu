@@ -1,5 +1,7 @@
-// Between our layouts and cuDNN's.  Device: f32.
-//   filter_from_taps, taps_from_filter   w [K,Cin,Cout], newest step first  <->  filter [Cout,K,Cin], oldest step first; 2 n elements moved
+// Conversions between our layouts and those of cuDNN.  Device: f32.
+//   filter_from_taps, taps_from_filter
+//                    w [K,Cin,Cout], newest step first  <->  filter [Cout,K,Cin], oldest step
+//                    first; 2 n elements moved
 //   add_to_rows      y = x + row         x, y [rows,width], row [width]; 2 n
 //   write_identity   rows of the identity, [rows,n]; rows n
 // One element a thread, blocks of 256. Re-ordering reads single elements `Cout` or `K Cin` apart:

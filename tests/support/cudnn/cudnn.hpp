@@ -4,7 +4,8 @@
 /// here.
 ///
 /// Math modes: exact takes engines without tensor cores, tf32 allows them; bf16 throws Unsupported
-/// (cuDNN rounds no f32 tensors to it). Engines that cuDNN calls nondeterministic are not taken.
+/// (cuDNN rounds no f32 tensors to it). Engines that cuDNN reports as nondeterministic are not
+/// used.
 
 #include <cstddef>
 #include <string>
@@ -27,7 +28,7 @@ struct LstmLayer {
   View c0{};             ///< [B,H]
   MutableView h{};       ///< [L,B,H]
   MutableView c_last{};  ///< [B,H]
-  /// lstm_reserve_bytes(), saved for the backward pass; or empty: none will follow
+  /// lstm_reserve_bytes(), saved for the backward pass; or empty: no backward pass follows
   MutableView reserve{};
 
   Device device() const noexcept { return h.device; }
@@ -50,8 +51,8 @@ struct LstmLayerBackward {
   Device device() const noexcept { return dx.device; }
 };
 
-/// LstmBackward, given what LstmForward was given: cuDNN goes back from a reserve of its own and
-/// not from `c` and `gates`, so the segment is computed forward once more.
+/// LstmBackward, given the inputs of LstmForward: the backward pass of cuDNN starts from its own
+/// reserve and not from `c` and `gates`, so the segment is computed forward once more.
 struct LstmBackwardFromInputs {
   static constexpr const char* name = "cudnn lstm_backward";
   LstmForward forward{};    ///< inputs, shared, weight, h0, c0
@@ -60,13 +61,13 @@ struct LstmBackwardFromInputs {
   Device device() const noexcept { return backward.device(); }
 };
 
-/// What cuDNN computes, all of it empty in a build without it.
+/// The functions of cuDNN; all of them are empty in a build without it.
 struct Entries {
   Entry<CausalConvForward> causal_conv_forward{};
   Entry<CausalConvBackward> causal_conv_backward{};
   /// The inputs of the contract are multiplied by an identity matrix, which changes no bit of them
   /// (MathMode::exact) and costs 32 L B H^2 FLOPs: for comparing results, not times. Throws
-  /// Unsupported when `c` or `gates` are asked for.
+  /// Unsupported when `c` or `gates` are requested.
   Entry<LstmForward> lstm_forward{};
   Entry<LstmBackwardFromInputs> lstm_backward{};
   Entry<LstmLayer> lstm_layer{};

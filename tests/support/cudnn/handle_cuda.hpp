@@ -1,5 +1,5 @@
 #pragma once
-/// What the cuDNN sources share: statuses as exceptions, the handle, pieces of the scratch memory.
+/// Shared by the cuDNN sources: statuses as exceptions, the handle, pieces of the scratch memory.
 
 #define CUDNN_WARN_DEPRECATED
 #include <cudnn.h>
@@ -22,7 +22,7 @@ void check(cudnnStatus_t status, const char* call);
 
 namespace refrain::kernels::cudnn {
 
-/// The process's cuDNN handle for one call: it is locked while this lives.
+/// The cuDNN handle of the process for one call: it is locked during the lifetime of this object.
 class HandleLock {
  public:
   HandleLock();                              ///< for questions

@@ -1,5 +1,5 @@
 #pragma once
-/// What lies between our tensors and cuDNN's.
+/// Conversions between our tensors and those of cuDNN.
 
 #include <cstdint>
 

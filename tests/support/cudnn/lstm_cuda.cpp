@@ -105,7 +105,7 @@ void copy_out(const float* space, const Matrices& m, float* weight, cudaStream_t
          stream);
 }
 
-/// A layer as cuDNN is told of it, under the handle's lock.
+/// The descriptors of a layer, under the lock of the handle.
 class Lstm {
  public:
   Lstm(const LstmLayer& args, cudnnHandle_t handle)
