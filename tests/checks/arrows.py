@@ -41,7 +41,7 @@ FAMILIES = {
     "loss": {"tiling", "pointwise", "matmul"},
     "memory": {"tiling", "pointwise"},
     "recurrent": {"tiling", "pointwise", "matmul"},
-    "causal_conv": {"tiling", "pointwise", "matmul", "layer_norm"},
+    "causal_conv": {"tiling", "pointwise", "matmul"},
     "patch": {"tiling", "pointwise", "matmul", "causal_conv"},
     "conv_norm": {"tiling", "pointwise", "matmul", "layer_norm", "causal_conv", "patch"},
 }
