@@ -14,7 +14,6 @@
 #include <string>
 #include <vector>
 
-#include "support/cudnn/cudnn.hpp"
 #include "refrain/core/math_mode.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/core/stream.hpp"
@@ -30,6 +29,7 @@
 #include "refrain/kernels/run.hpp"
 #include "refrain/kernels/table.hpp"
 #include "refrain/kernels/top_k.hpp"
+#include "support/cudnn/cudnn.hpp"
 
 namespace {
 

@@ -30,8 +30,7 @@
 #elif defined(__CUDACC__)
 #include "kernels/simt_cuda.hpp"
 #else
-#error \
-    "kernels/simt.hpp is for CUDA sources: compile with nvcc, or define REFRAIN_SIMT_EMULATED"
+#error "kernels/simt.hpp is for CUDA sources: compile with nvcc, or define REFRAIN_SIMT_EMULATED"
 #endif
 
 #include "kernels/backend.hpp"

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/tiling/warp_rows.cuh"
 #include "kernels/simt.hpp"
+#include "kernels/tiling/warp_rows.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

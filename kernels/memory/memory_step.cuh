@@ -9,9 +9,9 @@
 #include <cstdint>
 
 #include "kernels/memory/layout.hpp"
-#include "kernels/tiling/warp_rows.cuh"
 #include "kernels/pointwise/kernels.cuh"
 #include "kernels/simt.hpp"
+#include "kernels/tiling/warp_rows.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

@@ -1,10 +1,10 @@
 /// The conversions between our tensors and those of cuDNN, emulated: with it, the plain loops of a
 /// cross-correlation are our convolution.
 
-#include "support/cudnn/layouts.hpp"
 #include "refrain/kernels/causal_conv.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
+#include "support/cudnn/layouts.hpp"
 #include "support/naive_conv.hpp"
 #include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"

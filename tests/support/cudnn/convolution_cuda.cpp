@@ -6,11 +6,11 @@
 
 #include <algorithm>
 
+#include "refrain/kernels/run.hpp"
+#include "refrain/kernels/sum_rows.hpp"
 #include "support/cudnn/convolution_plan_cuda.hpp"
 #include "support/cudnn/functions.hpp"
 #include "support/cudnn/layouts.hpp"
-#include "refrain/kernels/run.hpp"
-#include "refrain/kernels/sum_rows.hpp"
 
 namespace refrain::kernels::cudnn {
 namespace {
@@ -120,8 +120,7 @@ void causal_conv_backward(const CausalConvBackward& args, Scratch& scratch) {
       }
     });
   }
-  if (args.dbias && !scratch.is_counting())
-    kernels::run(SumRows{.x = args.dy, .out = args.dbias});
+  if (args.dbias && !scratch.is_counting()) kernels::run(SumRows{.x = args.dy, .out = args.dbias});
 }
 
 std::size_t backward_plan_bytes(const CausalConvBackward& args, const std::string& device) {

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <string>
 
-#include "support/cudnn/handle_cuda.hpp"
 #include "refrain/core/math_mode.hpp"
+#include "support/cudnn/handle_cuda.hpp"
 
 namespace refrain::kernels::cudnn {
 

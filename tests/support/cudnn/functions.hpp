@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <string>
 
-#include "support/cudnn/cudnn.hpp"
 #include "kernels/scratch.hpp"
+#include "support/cudnn/cudnn.hpp"
 
 namespace refrain::kernels::cudnn {
 

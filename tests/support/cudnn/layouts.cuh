@@ -2,8 +2,8 @@
 /// Kernels of cuda_layouts.cu: one element of the output a thread, in its order, so that writes are
 /// coalesced.
 
-#include "support/cudnn/layouts.hpp"
 #include "kernels/simt.hpp"
+#include "support/cudnn/layouts.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {

@@ -13,12 +13,12 @@
 #include <limits>
 #include <vector>
 
+#include "refrain/core/math_mode.hpp"
+#include "refrain/kernels/run.hpp"
+#include "refrain/kernels/sum_rows.hpp"
 #include "support/cudnn/functions.hpp"
 #include "support/cudnn/handle_cuda.hpp"
 #include "support/cudnn/layouts.hpp"
-#include "refrain/kernels/run.hpp"
-#include "refrain/kernels/sum_rows.hpp"
-#include "refrain/core/math_mode.hpp"
 
 namespace refrain::kernels::cudnn {
 namespace {
