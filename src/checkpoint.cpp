@@ -16,7 +16,7 @@ constexpr const char* kind_key = "refrain.kind";
 constexpr const char* task_key = "refrain.task";
 constexpr const char* base_key = "refrain.base";
 constexpr const char* hash_key = "refrain.hash";
-constexpr const char* format = "1";
+constexpr const char* format_version = "1";
 
 void write(const std::string& path, const CheckpointInfo& info, TensorMap tensors) {
   SafetensorsFile file{.tensors = std::move(tensors), .metadata = info.metadata};
@@ -24,7 +24,7 @@ void write(const std::string& path, const CheckpointInfo& info, TensorMap tensor
     if (name.starts_with(reserved))
       throw OptionError(concat("checkpoint: the text '", name, "' has a reserved name"));
   }
-  file.metadata[format_key] = format;
+  file.metadata[format_key] = format_version;
   file.metadata[kind_key] = info.kind;
   if (!info.task.empty()) file.metadata[task_key] = info.task;
   if (!info.base_hash.empty()) file.metadata[base_key] = info.base_hash;
@@ -133,10 +133,10 @@ Checkpoint read_checkpoint(const std::string& path) {
                            ", it was saved with ", expected));
   }
   const std::string version = take(file.metadata, format_key);
-  if (version != format) {
-    throw DataError(
-        path, 0,
-        concat("is a checkpoint of format '", version, "'; this build reads format ", format));
+  if (version != format_version) {
+    throw DataError(path, 0,
+                    concat("is a checkpoint of format '", version, "'; this build reads format ",
+                           format_version));
   }
   Checkpoint checkpoint{.path = path,
                         .info = {.kind = take(file.metadata, kind_key),

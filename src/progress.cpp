@@ -25,7 +25,7 @@ bool is_terminal(const std::ostream* out) {
 }
 
 /// Three digits are enough to follow a rate.
-std::string rounded(double value) {
+std::string brief(double value) {
   char text[32];
   std::snprintf(text, sizeof text, value < 10 ? "%.2f" : value < 100 ? "%.1f" : "%.0f", value);
   return text;
@@ -100,7 +100,7 @@ void Progress::draw(double now) {
   } else {
     part(concat(done_, " ", options_.unit));
   }
-  part(rounded(rate) + "/s");
+  part(brief(rate) + "/s");
   if (options_.total > done_ && rate > 0) {
     part(clock_time(static_cast<double>(options_.total - done_) / rate) + " left");
   } else {

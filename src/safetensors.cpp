@@ -26,7 +26,7 @@ struct Element {
   const char* name;
   DType dtype;
 };
-constexpr std::array<Element, 4> elements{
+constexpr std::array<Element, 4> element_types{
     {{"F32", DType::f32}, {"F64", DType::f64}, {"I32", DType::i32}, {"I64", DType::i64}}};
 
 /// Position of a tensor's bytes, counted from the end of the header.
@@ -136,7 +136,7 @@ class EntryReader {
   DType dtype() const {
     const Json& text = field("dtype");
     if (!text.is_string()) fail(concat("expected a text as dtype, got ", text.type_name()));
-    for (const Element& element : elements) {
+    for (const Element& element : element_types) {
       if (text.get_ref<const std::string&>() == element.name) return element.dtype;
     }
     fail(concat("expected the dtype F32, F64, I32 or I64, got '",
@@ -224,7 +224,7 @@ Header read_header(const std::string& path, const InputFile& file) {
 }
 
 const char* element_name(DType dtype) {
-  return std::find_if(elements.begin(), elements.end(),
+  return std::find_if(element_types.begin(), element_types.end(),
                       [&](const Element& e) { return e.dtype == dtype; })
       ->name;
 }

@@ -6,11 +6,13 @@
 #include <barrier>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <locale>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -38,6 +40,42 @@ TEST_CASE("error: numbers in texts and files do not depend on the program's loca
   std::locale::global(before);
   CHECK(here.str() == "12.345");
   CHECK(text == "12345 0.5 [1000, 2]");
+}
+
+/// What a stream of the classic locale prints.
+template <class... Parts>
+std::string printed(const Parts&... parts) {
+  std::ostringstream out;
+  out.imbue(std::locale::classic());
+  (out << ... << parts);
+  return out.str();
+}
+
+TEST_CASE("error: texts hold what a stream of the classic locale prints", "[core]") {
+  const auto check = [](const auto& part) { CHECK(concat(part) == printed(part)); };
+  for (const double number :
+       {0.0, -0.0, 1.0, -1.5, 0.1, 1e-7, 123456.0, 1234567.0, 1e300, -1e-300, 5e-324,
+        std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
+        std::numeric_limits<double>::quiet_NaN()}) {
+    check(number);
+    check(static_cast<float>(number));
+  }
+  check(std::numeric_limits<std::int64_t>::min());
+  check(std::numeric_limits<std::uint64_t>::max());
+  check(std::numeric_limits<int>::min());
+  check(short{-3});
+  check(true);
+  check('x');
+  check(std::string("a\0b", 3));
+  check(std::string_view());
+  check("text");
+  check(static_cast<const void*>(&check));
+  check(Shape{2, 3});
+  check(DType::i64);
+  check(Device::cpu);
+  CHECK(concat() == "");
+  CHECK(concat("expected ", Shape{}, ", got ", 3, std::string(", and "), 'c') ==
+        "expected [], got 3, and c");
 }
 
 TEST_CASE("shape: extents, rows and text", "[core][shape]") {

@@ -3,7 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <ostream>
+#include <iosfwd>
+#include <new>
 
 #include "refrain/core/export.hpp"
 
@@ -15,7 +16,10 @@ constexpr const char* name(Device device) noexcept {
   return device == Device::cpu ? "cpu" : "cuda";
 }
 
-inline std::ostream& operator<<(std::ostream& out, Device device) { return out << name(device); }
+template <class Traits>
+std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out, Device device) {
+  return out << name(device);
+}
 
 /// A queue of work on a device; work in one stream runs in order. A null handle means the current
 /// stream (core/stream.hpp). On the CPU every call has finished when it returns and the handle is

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <ostream>
+#include <iosfwd>
 
 namespace refrain {
 
@@ -32,7 +32,10 @@ constexpr const char* name(DType dtype) noexcept {
   return "?";
 }
 
-inline std::ostream& operator<<(std::ostream& out, DType dtype) { return out << name(dtype); }
+template <class Traits>
+std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out, DType dtype) {
+  return out << name(dtype);
+}
 
 namespace detail {
 template <class T>

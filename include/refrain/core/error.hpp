@@ -7,13 +7,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <locale>
 #include <new>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "refrain/core/detail/concat.hpp"
 #include "refrain/core/export.hpp"
 
 namespace refrain {
@@ -92,15 +91,5 @@ class REFRAIN_API OutOfMemory final : public std::bad_alloc {
  private:
   std::array<char, 128> text_;
 };
-
-/// Joins the printed form of its arguments, the same in every locale; for error messages and
-/// headers of files, never on a hot path.
-template <class... Parts>
-std::string concat(const Parts&... parts) {
-  std::ostringstream out;
-  out.imbue(std::locale::classic());
-  (out << ... << parts);
-  return out.str();
-}
 
 }  // namespace refrain

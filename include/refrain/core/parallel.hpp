@@ -2,9 +2,7 @@
 /// Loops over threads. Which thread runs a task never changes a result: tasks are cut by size alone
 /// and each writes its own part.
 
-#include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <type_traits>
 
 #include "refrain/core/export.hpp"
@@ -51,7 +49,7 @@ void parallel_tasks(std::int64_t tasks, Function&& function) {
       [](void* context, std::int64_t task, int worker) {
         (*static_cast<Callable*>(context))(task, worker);
       },
-      const_cast<void*>(static_cast<const void*>(std::addressof(function))));
+      const_cast<void*>(static_cast<const void*>(&function)));
 }
 
 /// Calls function(begin, end) for consecutive ranges that cover [0, count), each at most `grain`
@@ -59,9 +57,10 @@ void parallel_tasks(std::int64_t tasks, Function&& function) {
 template <class Function>
 void parallel_for(std::int64_t count, std::int64_t grain, Function&& function) {
   if (count <= 0) return;
-  const std::int64_t step = std::max<std::int64_t>(1, grain);
+  const std::int64_t step = grain > 1 ? grain : 1;
   parallel_tasks((count + step - 1) / step, [&](std::int64_t task, int) {
-    function(task * step, std::min(count, (task + 1) * step));
+    const std::int64_t begin = task * step;
+    function(begin, count - begin < step ? count : begin + step);
   });
 }
 

@@ -4,8 +4,8 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <iosfwd>
 #include <limits>
-#include <ostream>
 #include <span>
 #include <string>
 
@@ -93,7 +93,9 @@ class Shape {
     return true;
   }
 
-  friend std::ostream& operator<<(std::ostream& out, const Shape& shape) {
+  template <class Traits>
+  friend std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out,
+                                                      const Shape& shape) {
     return out << shape.str();
   }
 

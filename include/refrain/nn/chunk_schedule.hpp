@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <ostream>
+#include <iosfwd>
 #include <span>
 #include <string>
 #include <utility>
@@ -123,7 +123,9 @@ class ChunkSchedule {
     return text;
   }
 
-  friend std::ostream& operator<<(std::ostream& out, const ChunkSchedule& schedule) {
+  template <class Traits>
+  friend std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out,
+                                                      const ChunkSchedule& schedule) {
     return out << schedule.text();
   }
   friend bool operator==(const ChunkSchedule& a, const ChunkSchedule& b) {

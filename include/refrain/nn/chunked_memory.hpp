@@ -219,7 +219,7 @@ class ChunkedMemory final : public Module {
     const std::int64_t steps = x.size(0);
     if (steps != schedule.steps() || steps == 0) {
       throw ShapeError(concat("ChunkedMemory: expected x [T,B,E] with the steps of the schedule (",
-                              schedule, "), got ", x.shape()));
+                              schedule.text(), "), got ", x.shape()));
     }
     Pass pass{.projected = controller_.project(x, weights.controller),
               .weights = weights,
