@@ -55,6 +55,7 @@ function(refrain_add_level level)
   target_include_directories(${objects} PRIVATE "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/include")
   target_link_libraries(${objects} PRIVATE Threads::Threads Eigen3::Eigen)
   refrain_hide_symbols(${objects})
+  set_target_properties(${objects} PROPERTIES UNITY_BUILD OFF)
   refrain_warnings(${objects})
 
   set(joined "${PROJECT_BINARY_DIR}/refrain_${level}_$<CONFIG>_joined.o")

@@ -52,7 +52,7 @@ class DataHash {
   std::string text() const { return fmt::format("{:016x}", value()); }
 
  private:
-  detail::Xxh64 hash_;
+  refrain::detail::Xxh64 hash_;
 };
 
 }  // namespace refrain::examples

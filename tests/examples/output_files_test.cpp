@@ -18,7 +18,7 @@ using namespace refrain::test;
 namespace {
 
 Vocabulary vocabulary_of(std::size_t items, std::size_t id_bytes) {
-  detail::StringTable names;
+  refrain::detail::StringTable names;
   for (std::size_t item = 0; item < items; ++item) {
     std::string id = std::to_string(item);
     names.intern(id.append(id_bytes - id.size(), 'x'));
