@@ -5,13 +5,17 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <istream>
+#include <memory>
+#include <optional>
 #include <ostream>
+#include <string>
 
 #include "common/command_line.hpp"
+#include "common/output_files.hpp"
+#include "common/standard_streams.hpp"
 #include "serve/server.hpp"
 #include "serve/standard_input.hpp"
 #include "serve/standard_output.hpp"
@@ -20,10 +24,7 @@
 namespace {
 
 using namespace refrain::serve;
-
-/// To standard error, which may be closed like any pipe: that is no reason to end otherwise than
-/// intended.
-void say(const std::string& text) { std::fputs(text.c_str(), stderr); }
+using refrain::examples::say;
 
 std::string summary(const char* what, const Latency& latency) {
   if (latency.count() == 0) return fmt::format("{}: none\n", what);
@@ -61,38 +62,47 @@ int run(int argc, char** argv) {
   ServiceOptions options;
   std::string states;
   bool measure = false;
-  app.add_option("--base", options.base,
-                 "Base that peterrec pretrain wrote, or model that cmnrec train wrote")
+  using refrain::examples::add_switch;
+  using refrain::examples::add_value;
+  using refrain::examples::between;
+  add_value(app, "--base", options.base,
+            "Base that peterrec pretrain wrote, or model that cmnrec train wrote")
       ->required()
       ->check(CLI::ExistingFile);
-  app.add_option("--patch", options.patches, "Patch files of peterrec finetune")
+  add_value(app, "--patch", options.patches, "Patch files of peterrec finetune")
       ->delimiter(',')
       ->check(CLI::ExistingFile);
-  app.add_option("--states", states,
-                 "Users' states: read at the start if the file is there, written when the input "
-                 "ends or a signal (SIGINT, "
-                 "SIGTERM) stops the program");
-  app.add_option("--threads", options.shards, "Threads that answer, each for users of its own")
-      ->check(refrain::examples::between(1, 1024))
+  add_value(app, "--states", states,
+            "Users' states: read at the start if the file is there, written when the input ends or "
+            "a signal (SIGINT, SIGTERM) stops the program; FILE.lock keeps other serves away");
+  add_value(app, "--threads", options.shards, "Threads that answer, each for users of its own",
+            between(1, 1024))
       ->capture_default_str();
   app.add_option("--padding", options.padding_steps,
                  "Padding before every user's stream, as training puts it before short histories; "
-                 "0: none; unless given: the "
-                 "length that each task was trained with")
-      ->check(refrain::examples::between(0, 100000));
-  app.add_flag(
-      "--measure", measure,
-      "Say on standard error how many events and requests a second, and how long they took");
+                 "0: none; unless given: the length that each task was trained with")
+      ->check(between(0, 100000));
+  add_switch(app, "--measure", measure,
+             "Say on standard error how many events and requests a second, and how long they took");
   if (const std::optional<int> code = refrain::examples::parse(app, "serve", argc, argv))
     return *code;
-  std::signal(
-      SIGPIPE,
-      SIG_IGN);  // who reads the answers may go: that is an error of writing, and users' states are
-                 // kept
-  if (!states.empty()) expect_writable(states);  // not at the end of a day
+  // The reader of the answers may go: that is an error of writing, and users' states are kept.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::optional<StatesLock> lock;
+  if (app.count("--states") > 0) {
+    // An error at the start, not at the end of a day.
+    refrain::examples::CommandFiles files{
+        .read = refrain::examples::named_files("--patch", options.patches),
+        .replaced = {{"--states", states}},
+        .appended = {}};
+    files.read.push_back({"--base", options.base});
+    refrain::examples::expect_files(files);
+    lock.emplace(states);
+    if (!lock->is_held())
+      say("warning: {}: its file system has no locks; let no other serve use it\n", states);
+  }
   const std::unique_ptr<Service> service = open_service(options);
-  if (!states.empty() && std::filesystem::exists(states))
-    read_users(states, *service, options.shards);
+  if (lock && std::filesystem::exists(states)) read_users(states, *service, options.shards);
   const refrain::InterruptGuard guard;
   StandardInput lines;
   std::istream input(&lines);
@@ -100,22 +110,24 @@ int run(int argc, char** argv) {
   std::ostream output(&answers);
   const ServerReport report =
       serve(*service, {.shards = options.shards, .keep_times = measure}, input, output);
-  if (!states.empty()) write_states(states, *service);
-  const std::string kept = states.empty() ? "" : "; users' states are in " + states;
+  if (lock) write_states(states, *service);
+  const std::string kept = lock ? "; users' states are in " + states : "";
   if (answers.error() != 0) {
-    say(fmt::format("serve: answers cannot be written: {}{}\n", std::strerror(answers.error()),
-                    kept));
+    say("serve: answers cannot be written: {}{}\n", std::strerror(answers.error()), kept);
+  } else if (answers.is_abandoned()) {
+    say("serve: stopped by a signal while nobody read the answers, the last of which are lost{}\n",
+        kept);
   } else if (refrain::InterruptGuard::requested()) {
-    say(fmt::format("serve: stopped by a signal{}\n", kept));
+    say("serve: stopped by a signal{}\n", kept);
   }
   if (measure) {
     const double messages = static_cast<double>(report.events.count() + report.requests.count());
-    say(fmt::format("{} lines, {} errors; {:.0f} messages/s over {:.2f} s on {} {}\n", report.lines,
-                    report.errors, messages / report.seconds, report.seconds, options.shards,
-                    options.shards == 1 ? "thread" : "threads"));
+    say("{} lines, {} errors; {:.0f} messages/s over {:.2f} s on {} {}\n", report.lines,
+        report.errors, messages / report.seconds, report.seconds, options.shards,
+        options.shards == 1 ? "thread" : "threads");
     say(summary("events", report.events) + summary("requests", report.requests));
   }
-  return answers.error() == 0 ? 0 : 1;
+  return answers.error() == 0 && !answers.is_abandoned() ? 0 : 1;
 }
 
 }  // namespace

@@ -2,11 +2,143 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 namespace refrain::serve {
 namespace {
 
-using nlohmann::json;
+/// A value of a line.
+struct Value {
+  enum class Kind : std::uint8_t { null, boolean, whole, fraction, text, array, object };
+  Kind kind = Kind::null;
+  std::string text{};             ///< of a text or a number
+  std::vector<Value> elements{};  ///< of an array; their own elements are left out
+
+  const char* type_name() const {
+    switch (kind) {
+      case Kind::null:
+        return "null";
+      case Kind::boolean:
+        return "boolean";
+      case Kind::whole:
+      case Kind::fraction:
+        return "number";
+      case Kind::text:
+        return "string";
+      case Kind::array:
+        return "array";
+      case Kind::object:
+        break;
+    }
+    return "object";
+  }
+};
+
+/// The object of a line, read without recursion: a line may nest as deeply as it is long.
+class Line {
+ public:
+  /// Throws OptionError for text that is no JSON object, and for a key that stands twice.
+  explicit Line(std::string_view text);
+
+  const Value* find(std::string_view key) const {
+    const auto found = std::find_if(fields_.begin(), fields_.end(),
+                                    [&](const Field& field) { return field.key == key; });
+    return found == fields_.end() ? nullptr : &found->value;
+  }
+  void expect_keys(std::initializer_list<std::string_view> known) const {
+    for (const Field& field : fields_) {
+      if (std::find(known.begin(), known.end(), field.key) == known.end())
+        throw OptionError(concat("unknown key \"", field.key, "\""));
+    }
+  }
+
+ private:
+  struct Field {
+    std::string key;
+    Value value;
+  };
+  friend class LineReader;
+
+  std::vector<Field> fields_;
+};
+
+std::string shortened(const std::string& text) {
+  constexpr std::size_t shown = 40;
+  return text.size() <= shown ? text : text.substr(0, shown) + "...";
+}
+
+/// Takes what the JSON parser finds, in the form that it asks for.
+class LineReader {
+ public:
+  LineReader(Line& line, std::size_t bytes) : line_(line), bytes_(bytes) {}
+
+  bool null() { return add({Value::Kind::null}); }
+  bool boolean(bool) { return add({Value::Kind::boolean}); }
+  bool number_integer(std::int64_t number) {
+    return add({Value::Kind::whole, std::to_string(number)});
+  }
+  bool number_unsigned(std::uint64_t number) {
+    return add({Value::Kind::whole, std::to_string(number)});
+  }
+  bool number_float(double, const std::string& text) { return add({Value::Kind::fraction, text}); }
+  bool string(std::string& text) { return add({Value::Kind::text, std::move(text)}); }
+  bool binary(nlohmann::json::binary_t&) { return false; }  // of other formats than JSON
+  bool start_object(std::size_t) { return start(Value::Kind::object); }
+  bool start_array(std::size_t) { return start(Value::Kind::array); }
+  bool end_object() { return end(); }
+  bool end_array() { return end(); }
+  bool key(std::string& key) {
+    if (depth_ > 1) return true;
+    if (line_.find(key) != nullptr) throw OptionError(concat("key \"", key, "\" stands twice"));
+    line_.fields_.push_back({std::move(key), {}});
+    return true;
+  }
+  bool parse_error(std::size_t at, const std::string& token,
+                   const nlohmann::json::exception& error) {
+    if (dynamic_cast<const nlohmann::json::out_of_range*>(&error) != nullptr)
+      throw OptionError("a number is too large");
+    if (at > bytes_) throw OptionError("expected JSON, got a line that ends early");
+    throw OptionError(concat("expected JSON, got '", shortened(token), "' at byte ", at));
+  }
+
+ private:
+  bool start(Value::Kind kind) {
+    if (depth_ == 0 && kind != Value::Kind::object)
+      throw OptionError("expected a JSON object, got array");
+    if (depth_++ > 0) add_at(depth_ - 1, {kind});
+    return true;
+  }
+  bool end() {
+    --depth_;
+    return true;
+  }
+  bool add(Value value) {
+    if (depth_ == 0) throw OptionError(concat("expected a JSON object, got ", value.type_name()));
+    add_at(depth_, std::move(value));
+    return true;
+  }
+  /// Depth 1: a field's value. Depth 2: an element of a field that is an array.
+  void add_at(std::size_t depth, Value value) {
+    if (depth > 2) return;
+    Value& field = line_.fields_.back().value;
+    if (depth == 1) {
+      field = std::move(value);
+    } else if (field.kind == Value::Kind::array) {
+      field.elements.push_back(std::move(value));
+    }
+  }
+
+  Line& line_;
+  std::size_t bytes_;
+  std::size_t depth_ = 0;
+};
+
+Line::Line(std::string_view text) {
+  LineReader reader(*this, text.size());
+  nlohmann::json::sax_parse(text, &reader);
+}
 
 std::string compact(const nlohmann::ordered_json& line) {
   // Reasons may quote bytes that are no UTF-8.
@@ -14,96 +146,84 @@ std::string compact(const nlohmann::ordered_json& line) {
 }
 
 /// A text, or a whole number as one.
-std::string name_of(const json& value, const char* key) {
-  if (value.is_string() && value.get_ref<const std::string&>().empty()) {
+std::string name_of(const Value& value, const char* key) {
+  if (value.kind == Value::Kind::text && value.text.empty())
     throw OptionError(concat("\"", key, "\": expected a name, got an empty text"));
-  }
-  if (value.is_string()) return value.get<std::string>();
-  if (value.is_number_integer()) return value.dump();
+  if (value.kind == Value::Kind::text || value.kind == Value::Kind::whole) return value.text;
   throw OptionError(
       concat("\"", key, "\": expected a text or a whole number, got ", value.type_name()));
 }
 
-std::string name_at(const json& line, const char* key) {
-  const auto found = line.find(key);
-  if (found == line.end()) throw OptionError(concat("\"", key, "\" is missing"));
-  return name_of(*found, key);
+std::string name_at(const Line& line, const char* key) {
+  const Value* const value = line.find(key);
+  if (value == nullptr) throw OptionError(concat("\"", key, "\" is missing"));
+  return name_of(*value, key);
 }
 
-void expect_keys(const json& line, std::initializer_list<std::string_view> known) {
-  for (const auto& [key, value] : line.items()) {
-    if (std::find(known.begin(), known.end(), key) == known.end())
-      throw OptionError(concat("unknown key \"", key, "\""));
+std::string path_at(const Line& line, const char* key) {
+  std::string path = name_at(line, key);
+  const std::size_t zero = path.find('\0');
+  if (zero != std::string::npos) {
+    throw OptionError(concat("\"", key, "\": expected the path of a file, got a text with a zero ",
+                             "byte behind '", path.substr(0, zero), "'"));
   }
+  return path;
 }
 
-std::int64_t count_of(const json& line) {
-  const auto found = line.find("k");
-  if (found == line.end()) return UserRequest().k;
-  if (!found->is_number_integer() ||
-      (found->is_number_unsigned() && found->get<std::uint64_t>() > std::uint64_t{1} << 62)) {
-    throw OptionError(concat("\"k\": expected a whole number of sensible size, got ",
-                             found->is_number()
-                                 ? found->dump()
-                                 : found->type_name()));  // writing a value out is recursive
-  }
-  return found->get<std::int64_t>();
+std::int64_t count_of(const Line& line) {
+  const Value* const value = line.find("k");
+  if (value == nullptr) return UserRequest().k;
+  constexpr std::size_t max_characters = 18;  // as many as every number of 64 bits has room for
+  if (value->kind == Value::Kind::whole && value->text.size() <= max_characters)
+    return std::stoll(value->text);
+  const bool is_number = value->kind == Value::Kind::whole || value->kind == Value::Kind::fraction;
+  throw OptionError(concat("\"k\": expected a whole number of sensible size, got ",
+                           is_number ? shortened(value->text) : value->type_name()));
 }
 
 }  // namespace
 
 Message parse_message(std::string_view text) {
-  json line;
-  try {
-    line = json::parse(text);
-  } catch (const json::parse_error& error) {
-    throw OptionError(error.byte > text.size()
-                          ? std::string("no JSON: the line ends early")
-                          : concat("no JSON: it goes wrong at byte ", error.byte));
-  } catch (const json::out_of_range&) {
-    throw OptionError("a number is too large");
+  const Line line(text);
+  if (line.find("load") != nullptr) {
+    line.expect_keys({"load"});
+    return Load{path_at(line, "load")};
   }
-  if (!line.is_object())
-    throw OptionError(concat("expected a JSON object, got ", line.type_name()));
-  if (line.contains("load")) {
-    expect_keys(line, {"load"});
-    return Load{name_at(line, "load")};
-  }
-  if (line.contains("unload")) {
-    expect_keys(line, {"unload"});
+  if (line.find("unload") != nullptr) {
+    line.expect_keys({"unload"});
     return Unload{name_at(line, "unload")};
   }
-  if (line.contains("history")) {
-    if (line.contains("user"))
+  if (const Value* const list = line.find("history")) {
+    if (line.find("user") != nullptr)
       throw OptionError("a request is of a \"user\" or of a \"history\", got both");
-    expect_keys(line, {"history", "task", "k"});
-    const json& list = line["history"];
-    if (!list.is_array())
-      throw OptionError(concat("\"history\": expected a list of items, got ", list.type_name()));
+    line.expect_keys({"history", "task", "k"});
+    if (list->kind != Value::Kind::array)
+      throw OptionError(concat("\"history\": expected a list of items, got ", list->type_name()));
     HistoryRequest request{{}, name_at(line, "task"), count_of(line)};
-    for (const json& item : list) request.history.push_back(name_of(item, "history"));
+    for (const Value& item : list->elements) request.history.push_back(name_of(item, "history"));
     return request;
   }
-  if (line.contains("item")) {
-    if (line.contains("task"))
+  if (line.find("item") != nullptr) {
+    if (line.find("task") != nullptr)
       throw OptionError("a line is an event (\"item\") or a request (\"task\"), got both");
-    expect_keys(line, {"user", "item", "timestamp"});
+    line.expect_keys({"user", "item", "timestamp", "time"});
     return Event{name_at(line, "user"), name_at(line, "item")};
   }
-  expect_keys(line, {"user", "task", "k"});
-  if (!line.contains("user"))
+  line.expect_keys({"user", "task", "k"});
+  if (line.find("user") == nullptr)
     throw OptionError("expected \"user\", \"history\", \"load\" or \"unload\", got none of them");
-  if (!line.contains("task"))
+  if (line.find("task") == nullptr)
     throw OptionError("expected \"item\" (what the user did) or \"task\" (a request), got neither");
   return UserRequest{name_at(line, "user"), name_at(line, "task"), count_of(line)};
 }
 
 std::string answer_line(std::int64_t line, const std::string* user, const std::string& task,
-                        const std::vector<Recommendation>& best, std::int64_t unknown) {
+                        const std::vector<Recommendation>& best, const AnswerNote& note) {
   nlohmann::ordered_json answer{{"line", line}};
   if (user != nullptr) answer["user"] = *user;
   answer["task"] = task;
-  if (unknown > 0) answer["unknown"] = unknown;
+  if (note.unknown > 0) answer["unknown"] = note.unknown;
+  if (note.by_frequency) answer["fallback"] = "frequency";
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const Recommendation& found : best) {
     list.push_back({{"id", found.item}, {"score", found.score}});

@@ -21,6 +21,8 @@ class Queue {
     std::int64_t line;
     Message message;
     Clock::duration parsing;
+    Service::Tasks tasks =
+        {};  ///< of a load or an unload: what the lines behind it are answered by
   };
 
   void push(Entry entry) {
@@ -79,6 +81,7 @@ class Server {
         in_(in),
         out_(out),
         empty_{.events = Latency(options.keep_times), .requests = Latency(options.keep_times)},
+        tasks_(service.loaded()),
         queues_(options.shards),
         reports_(options.shards, empty_) {}
 
@@ -87,7 +90,7 @@ class Server {
     const bool alone = queues_.size() == 1;
     std::vector<std::thread> threads;
     for (std::size_t shard = 0; !alone && shard < queues_.size(); ++shard)
-      threads.emplace_back([this, shard] { work(shard); });
+      threads.emplace_back([this, shard, tasks = tasks_] { work(shard, tasks); });
     ServerReport report = empty_;
     std::string text;
     while (!out_failed_) {
@@ -150,16 +153,28 @@ class Server {
     guarded(line, nullptr, report, [&] {
       const Clock::time_point start = Clock::now();
       Message message = parse_message(text);
-      if (const auto* load = std::get_if<Load>(&message))
-        return write(done_line(line, "loaded", service_.load(load->file)));
+      if (const auto* load = std::get_if<Load>(&message)) {
+        const std::string task = service_.load(load->file);
+        take_tasks(line, message, alone);
+        return write(done_line(line, "loaded", task));
+      }
       if (const auto* unload = std::get_if<Unload>(&message)) {
         service_.unload(unload->task);
+        take_tasks(line, message, alone);
         return write(done_line(line, "unloaded", unload->task));
       }
       const std::size_t shard = shard_of_message(message, line);
       Queue::Entry entry{line, std::move(message), Clock::now() - start};
-      alone ? answer(shard, entry) : queues_[shard].push(std::move(entry));
+      alone ? answer(shard, entry, tasks_) : queues_[shard].push(std::move(entry));
     });
+  }
+
+  /// Other tasks are loaded: an entry in every queue parts the lines before from those behind.
+  void take_tasks(std::int64_t line, const Message& message, bool alone) {
+    tasks_ = service_.loaded();
+    for (Queue& queue : queues_) {
+      if (!alone) queue.push({line, message, {}, tasks_});
+    }
   }
 
   std::size_t shard_of_message(const Message& message, std::int64_t line) const {
@@ -170,11 +185,12 @@ class Server {
     return static_cast<std::size_t>(line) % queues_.size();
   }
 
-  void answer(std::size_t shard, const Queue::Entry& entry) {
+  void answer(std::size_t shard, const Queue::Entry& entry, const Service::Tasks& tasks) {
+    if (out_failed_ && !std::holds_alternative<Event>(entry.message)) return;
     ServerReport& report = reports_[shard];
     guarded(entry.line, &entry.message, report, [&] {
       const Clock::time_point start = Clock::now();
-      const std::string text = service_.answer(shard, entry.line, entry.message);
+      const std::string text = service_.answer(shard, entry.line, entry.message, tasks);
       if (!text.empty()) write(text);
       const Clock::duration time = entry.parsing + (Clock::now() - start);
       std::holds_alternative<Event>(entry.message) ? report.events.add(time)
@@ -182,10 +198,16 @@ class Server {
     });
   }
 
-  void work(std::size_t shard) {
+  void work(std::size_t shard, Service::Tasks tasks) {
     std::vector<Queue::Entry> entries;
     for (queues_[shard].take(entries); !entries.empty(); queues_[shard].take(entries)) {
-      for (const Queue::Entry& entry : entries) answer(shard, entry);
+      for (Queue::Entry& entry : entries) {
+        if (entry.tasks != nullptr) {
+          tasks = std::move(entry.tasks);
+        } else {
+          answer(shard, entry, tasks);
+        }
+      }
       flush();
     }
   }
@@ -196,6 +218,7 @@ class Server {
   std::mutex writing_;
   std::atomic<bool> out_failed_ = false;
   ServerReport empty_;
+  Service::Tasks tasks_;  ///< by which the line that is read next is answered
   std::vector<Queue> queues_;
   std::vector<ServerReport> reports_;
 };

@@ -34,9 +34,10 @@ std::size_t shard_of(const std::string& user, std::size_t shards);
 ///
 /// With one shard everything happens in the order of the lines. With more, each is a thread that
 /// answers its own users' lines in their order, and answers of different users may overtake each
-/// other; load and unload take effect when their line is read. What is wrong with a line is written
-/// as its answer, and the next line is read. When `out` fails, which its state says afterwards, the
-/// events that were read still count.
+/// other; the answers are those of one shard, since a line is answered by the tasks that are loaded
+/// when it is read. What is wrong with a line is written as its answer, and the next line is read.
+/// When `out` fails, which its state says afterwards, the events that were read still count, and
+/// requests are no longer answered.
 /// A latency is the time from the start of parsing a line to its answer being written, without
 /// waiting in a queue.
 ServerReport serve(Service& service, const ServerOptions& options, std::istream& in,

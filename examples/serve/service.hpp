@@ -16,14 +16,20 @@
 
 namespace refrain::serve {
 
-/// Users, divided among shards. Each shard belongs to one thread; load and unload may be called by
-/// any.
+/// Users, divided among shards. Each shard belongs to one thread; load, unload and loaded may be
+/// called by any.
 class Service {
  public:
   virtual ~Service() = default;
 
-  /// The answer to an event (empty) or a request.  Throws Error.
-  virtual std::string answer(std::size_t shard, std::int64_t line, const Message& message) = 0;
+  /// The tasks that are loaded at one moment.
+  using Tasks = std::shared_ptr<const void>;
+  virtual Tasks loaded() const = 0;
+
+  /// The answer to an event (empty) or a request, by the tasks of the moment when its line was read.
+  /// Throws Error.
+  virtual std::string answer(std::size_t shard, std::int64_t line, const Message& message,
+                             const Tasks& tasks) = 0;
   /// Loads a task from a file and returns its name.  Throws Error.
   virtual std::string load(const std::string& file) = 0;
   /// Throws OptionError when there is no such task.
@@ -45,10 +51,16 @@ class ModelService : public Service {
   ModelService(Model model, Vocabulary items, std::size_t shards)
       : recommender_(std::move(model), std::move(items)), users_(shards) {}
 
-  std::string answer(std::size_t shard, std::int64_t line, const Message& message) final {
+  Tasks loaded() const final {
+    return std::make_shared<const LoadedTasks>(recommender_.snapshot());
+  }
+
+  std::string answer(std::size_t shard, std::int64_t line, const Message& message,
+                     const Tasks& bound) final {
+    const LoadedTasks& tasks = *static_cast<const LoadedTasks*>(bound.get());
     if (const auto* event = std::get_if<Event>(&message)) {
       const std::int32_t item = recommender_.id_of(event->item);
-      recommender_.observe(users_[shard][event->user], item);
+      recommender_.observe(tasks, users_[shard][event->user], item);
       return {};
     }
     if (const auto* request = std::get_if<HistoryRequest>(&message)) {
@@ -56,23 +68,23 @@ class ModelService : public Service {
       for (const std::string& item : request->history) {
         const std::int32_t id = recommender_.items().find(item);
         if (id >= recommender_.items().first_item())
-          history.push_back(id);  // what is new in the shop is new to the model
+          history.push_back(id);  // an item that is new in the shop is unknown to the model
       }
-      if (history.empty() && !request->history.empty()) {
-        throw OptionError(
-            concat("none of the ", request->history.size(), " items of the history is known"));
-      }
-      return answer_line(line, nullptr, request->task,
-                         recommender_.recommend(request->task, history, request->k),
-                         static_cast<std::int64_t>(request->history.size() - history.size()));
+      const bool is_known = !history.empty();
+      return answer_line(
+          line, nullptr, request->task,
+          is_known ? recommender_.recommend(tasks, request->task, history, request->k)
+                   : recommender_.most_frequent(tasks, request->task, request->k),
+          {.unknown = static_cast<std::int64_t>(request->history.size() - history.size()),
+           .by_frequency = !is_known});
     }
     const UserRequest& request = std::get<UserRequest>(message);
     const auto user = users_[shard].find(request.user);
     if (user == users_[shard].end())
       throw OptionError(concat("user '", request.user, "' has no events"));
-    recommender_.follow(user->second, request.task);
+    recommender_.follow(tasks, user->second, request.task);
     return answer_line(line, &request.user, request.task,
-                       recommender_.recommend(request.task, user->second, request.k));
+                       recommender_.recommend(tasks, request.task, user->second, request.k));
   }
 
   void unload(const std::string& task) override {
@@ -93,6 +105,8 @@ class ModelService : public Service {
   Recommender<Model>& recommender() noexcept { return recommender_; }
 
  private:
+  using LoadedTasks = typename Recommender<Model>::Tasks;
+
   Recommender<Model> recommender_;
   std::vector<std::unordered_map<std::string, typename Recommender<Model>::User>> users_;
 };

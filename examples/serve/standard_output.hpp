@@ -1,9 +1,11 @@
 #pragma once
 /// Standard output that says why it takes no more.
 
+#include <limits.h>
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -14,14 +16,20 @@
 namespace refrain::serve {
 
 /// Writes to file descriptor 1. When that fails the rest is dropped and the program asked to stop,
-/// as a signal does: nobody could read what it still has to say. A closed pipe is such a failure if
+/// as by a signal: nobody could read what it still has to say. A closed pipe is such a failure if
 /// SIGPIPE is ignored.
+///
+/// A reader that does not read holds the program up, but not its end: once a signal has come
+/// (InterruptGuard::requested()) the reader has one more second to take answers, then the rest is
+/// dropped.
 class StandardOutput final : public std::streambuf {
  public:
   StandardOutput() { empty(); }
 
   /// errno of the write that failed; 0: none has.
   int error() const noexcept { return error_; }
+  /// True when answers were dropped after a signal because nobody read them.
+  bool is_abandoned() const noexcept { return waited_ms_ >= grace_ms; }
 
  protected:
   int_type overflow(int_type next) override {
@@ -32,28 +40,44 @@ class StandardOutput final : public std::streambuf {
   int sync() override { return drain() ? 0 : -1; }
 
  private:
+  static constexpr int poll_ms = 100;
+  static constexpr int grace_ms = 1000;
+
+  bool is_failed() const noexcept { return error_ != 0 || is_abandoned(); }
+
   void empty() { setp(buffer_.data(), buffer_.data() + buffer_.size()); }
 
   bool drain() {
     const char* at = pbase();
-    while (error_ == 0 && at < pptr()) {
-      const ssize_t bytes = ::write(STDOUT_FILENO, at, static_cast<std::size_t>(pptr() - at));
+    while (!is_failed() && at < pptr()) {
+      if (!wait_for_room()) continue;
+      // What poll() calls writable takes so many bytes at once without blocking.
+      const std::size_t piece =
+          std::min<std::size_t>(PIPE_BUF, static_cast<std::size_t>(pptr() - at));
+      const ssize_t bytes = ::write(STDOUT_FILENO, at, piece);
       if (bytes >= 0) {
         at += bytes;
-      } else if (errno == EAGAIN) {  // somebody made the pipe non-blocking
-        pollfd output{STDOUT_FILENO, POLLOUT, 0};
-        ::poll(&output, 1, -1);
-      } else if (errno != EINTR) {
+      } else if (errno != EINTR && errno != EAGAIN) {
         error_ = errno;
         InterruptGuard::request();
       }
     }
     empty();
-    return error_ == 0;
+    return !is_failed();
+  }
+
+  /// False when the reader has taken nothing for a while, or a signal has ended the wait: a write
+  /// would block.
+  bool wait_for_room() {
+    pollfd output{STDOUT_FILENO, POLLOUT, 0};
+    const int ready = ::poll(&output, 1, poll_ms);
+    if (ready == 0 && InterruptGuard::requested()) waited_ms_ += poll_ms;
+    return ready > 0 || (ready < 0 && errno != EINTR);  // write() reports what is wrong
   }
 
   std::array<char, 1 << 16> buffer_{};
   int error_ = 0;
+  int waited_ms_ = 0;  ///< after a signal
 };
 
 }  // namespace refrain::serve

@@ -1,5 +1,12 @@
 #include "serve/states_file.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -8,7 +15,50 @@
 
 namespace refrain::serve {
 
-void expect_writable(const std::string& path) { const ReplacedFile removed_again(path); }
+namespace {
+
+/// Whether `path` is the file that was opened, and not one that has taken its name since.
+bool is_same_file(int descriptor, const std::string& path) {
+  struct stat opened = {}, named = {};
+  return ::fstat(descriptor, &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
+}  // namespace
+
+StatesLock::StatesLock(const std::string& path) {
+  // All names of one file have one lock.
+  std::error_code error;
+  const std::filesystem::path whole = std::filesystem::weakly_canonical(path, error);
+  path_ = (error ? path : whole.string()) + ".lock";
+  while (descriptor_ < 0) {
+    descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (descriptor_ < 0)
+      throw DataError(path_, 0, concat("cannot be made: ", std::strerror(errno)));
+    if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+      const int reason = errno;
+      if (reason == EINTR) {
+        ::close(std::exchange(descriptor_, -1));
+        continue;
+      }
+      if (reason == EWOULDBLOCK) {
+        ::close(descriptor_);
+        throw DataError(path, 0,
+                        "is in use: another serve answers from these states and writes them at its "
+                        "end; stop it, or give another --states file");
+      }
+      is_held_ = false;
+      return;
+    }
+    // Its owner may have ended, and removed it, between the two calls.
+    if (!is_same_file(descriptor_, path_)) ::close(std::exchange(descriptor_, -1));
+  }
+}
+
+StatesLock::~StatesLock() {
+  ::unlink(path_.c_str());
+  ::close(descriptor_);
+}
 
 void write_states(const std::string& path, const Service& service) {
   constexpr std::size_t block_bytes = std::size_t{1} << 20;
@@ -41,7 +91,10 @@ void read_states(const std::string& path, const Service::TakeState& take) {
       const nlohmann::json header = nlohmann::json::parse(line);
       if (header.contains("users")) {
         if (header["users"] != users) break;
-        return;
+        if (file.peek() == std::ifstream::traits_type::eof()) return;
+        throw DataError(path, 0,
+                        concat("goes on behind its last line, that of ", users,
+                               " users, as a file made of two does; give one whole file"));
       }
       const std::uint64_t count = header.at("bytes");
       if (count > size) break;
@@ -52,13 +105,12 @@ void read_states(const std::string& path, const Service::TakeState& take) {
     }
   } catch (const nlohmann::json::exception&) {
     throw DataError(path, 0,
-                    concat("after ", users, " users: is no file of users' states, or damaged"));
+                    concat("is no file of users' states, or is damaged behind ", users, " users"));
   }
   throw DataError(path, 0,
                   concat("ends early, after ", users,
                          " users: it was cut short; give a whole copy of it, or another --states "
-                         "file and the past "
-                         "events once more"));
+                         "file and the past events once more"));
 }
 
 }  // namespace refrain::serve

@@ -3,13 +3,16 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
 #include <sstream>
+#include <thread>
 
+#include "common/output_files.hpp"
 #include "refrain/core/random.hpp"
 #include "serve/latency.hpp"
 #include "serve/message.hpp"
@@ -26,18 +29,21 @@ using namespace refrain::serve;
 using test::ScratchFolder;
 using test::SystemFaults;
 
-/// Counts events and has an answer to every request.
+/// Counts events and has an answer to every request: the task that is loaded, after a while.
 class Counting final : public Service {
  public:
-  std::string answer(std::size_t, std::int64_t line, const Message& message) override {
+  Tasks loaded() const override { return std::make_shared<const std::string>(task); }
+  std::string answer(std::size_t, std::int64_t line, const Message& message,
+                     const Tasks& tasks) override {
     if (std::holds_alternative<serve::Event>(message)) {
       ++events;
       return {};
     }
-    return answer_line(line, nullptr, "next", {});
+    std::this_thread::sleep_for(delay);
+    return answer_line(line, nullptr, *static_cast<const std::string*>(tasks.get()), {});
   }
-  std::string load(const std::string& file) override { return file; }
-  void unload(const std::string&) override {}
+  std::string load(const std::string& file) override { return task = file; }
+  void unload(const std::string&) override { task = "nothing"; }
   std::vector<std::string> tasks() const override { return {}; }
   void save(const TakeState& take) const override {
     for (const auto& [user, bytes] : users) {
@@ -50,6 +56,8 @@ class Counting final : public Service {
   }
 
   std::atomic<std::int64_t> events = 0;
+  std::string task = "nothing";
+  std::chrono::microseconds delay{0};
   std::map<std::string, std::string> users;
   std::function<void()> on_save;
 };
@@ -160,9 +168,80 @@ TEST_CASE("serve: a deeply nested value is refused wherever it stands", "[serve]
 
 TEST_CASE("serve: what is no JSON is told by its byte", "[serve]") {
   CHECK_THROWS_WITH(parse_message(R"({"user": u})"),
-                    test::contains("no JSON: it goes wrong at byte 10"));
+                    test::contains("expected JSON, got 'u' at byte 10"));
+  CHECK_THROWS_WITH(parse_message(R"({"user": "u")"),
+                    test::contains("expected JSON, got a line that ends early"));
   CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "next", "k": 1e999})"),
                     test::contains("a number is too large"));
+  CHECK_THROWS_WITH(parse_message("{\"user\": " + std::string(100, 'u') + "}"),
+                    test::contains("expected JSON, got 'u' at byte 10"));
+  CHECK_THROWS_WITH(parse_message("{\"user\": \"" + std::string(100, 'u') + "\x01\"}"),
+                    test::contains(std::string(39, 'u') + "...' at byte 111"));
+  for (const char* value : {"1", "true", "null", "\"text\""})
+    CHECK_THROWS_WITH(parse_message(value), test::contains("expected a JSON object, got "));
+}
+
+TEST_CASE("serve: a key that stands twice is an error, and no other line is", "[serve]") {
+  for (const char* line :
+       {R"({"user": "u", "item": "i", "item": "j"})", R"({"user": "u", "item": "i", "user": "u"})",
+        R"({"history": ["i"], "k": 1, "task": "next", "k": 2})"}) {
+    INFO(line);
+    CHECK_THROWS_WITH(parse_message(line), test::contains("\" stands twice"));
+  }
+  CHECK_THROWS_WITH(parse_message(R"({"user": {"user": 1, "user": 2}, "item": "i"})"),
+                    test::contains("got object"));
+  const auto event = std::get<serve::Event>(parse_message(R"({"item": 7, "user": "\u00e9:\"{"})"));
+  CHECK(event.user == "\xC3\xA9:\"{");
+  CHECK(event.item == "7");
+  const auto asked = std::get<HistoryRequest>(
+      parse_message(R"({"history": ["a", -3, 18446744073709551615], "task": "t", "k": -5})"));
+  CHECK(asked.history == std::vector<std::string>{"a", "-3", "18446744073709551615"});
+  CHECK(asked.k == -5);
+  for (const char* k : {"9223372036854775808", "1000000000000000000", "1.5", "\"1\"", "[]"}) {
+    INFO(k);
+    CHECK_THROWS_WITH(parse_message(concat(R"({"user": "u", "task": "t", "k": )", k, "}")),
+                      test::contains("expected a whole number of sensible size, got "));
+  }
+}
+
+TEST_CASE("serve: an event may have its time beside it, as \"timestamp\" or \"time\"", "[serve]") {
+  for (const char* key : {"timestamp", "time"}) {
+    const auto message = parse_message(concat(R"({"user": "u", "item": "i", ")", key, R"(": 17})"));
+    CHECK(std::get<serve::Event>(message).item == "i");
+  }
+  CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "t", "time": 17})"),
+                    test::contains("unknown key \"time\""));
+}
+
+TEST_CASE("serve: a path with a zero byte is refused as a whole", "[serve]") {
+  CHECK_THROWS_WITH(parse_message(R"({"load": "a\u0000b"})"),
+                    test::contains("expected the path of a file, got a text with a zero byte"));
+}
+
+TEST_CASE("serve: a line is answered by the tasks that are loaded when it is read",
+          "[serve][threads]") {
+  std::string text;
+  constexpr int lines = 400;
+  for (int line = 1; line <= lines; ++line) {
+    text += line % 7 == 0    ? concat("{\"load\": \"task", line, "\"}\n")
+            : line % 11 == 0 ? std::string("{\"unload\": \"any\"}\n")
+                             : concat("{\"user\": \"u", line % 17, "\", \"task\": \"asked\"}\n");
+  }
+  const auto answers = [&](std::size_t shards) {
+    Counting service;
+    service.delay = std::chrono::microseconds(100);
+    std::istringstream in(text);
+    std::ostringstream out;
+    serve::serve(service, {.shards = shards}, in, out);
+    std::vector<std::string> sorted;
+    std::istringstream written(out.str());
+    for (std::string line; std::getline(written, line);) sorted.push_back(line);
+    std::sort(sorted.begin(), sorted.end());
+    return sorted;
+  };
+  const std::vector<std::string> expected = answers(1);
+  CHECK(expected.size() == lines);
+  CHECK(answers(4) == expected);
 }
 
 TEST_CASE("serve: a line that is too long is passed over", "[serve]") {
@@ -230,6 +309,30 @@ TEST_CASE("serve: states of users come back, and a file that was cut short is re
   for (std::size_t size = 0; size < whole.size() - 2; ++size) {
     CHECK_THROWS_AS(read_all(folder.write("short", whole.substr(0, size))), DataError);
   }
+  for (const std::string& more : {whole, std::string("\n"), std::string("x")}) {
+    CHECK_THROWS_WITH(read_all(folder.write("more", whole + more)),
+                      test::contains("goes on behind its last line, that of 2 users"));
+  }
+}
+
+TEST_CASE("serve: a file of states belongs to one process", "[serve][reliability]") {
+  const ScratchFolder folder;
+  const std::string path = folder.path("users.states");
+  {
+    const StatesLock lock(path);
+    CHECK(lock.is_held());
+    CHECK_THROWS_WITH(StatesLock(path), test::contains("users.states: is in use: another serve"));
+    std::filesystem::create_symlink("users.states", folder.path("link"));
+    folder.write("users.states", "states");
+    CHECK_THROWS_WITH(StatesLock(folder.path("link")), test::contains("is in use"));
+    const StatesLock of_another_file(folder.path("other"));
+  }
+  CHECK(files_in(folder) == std::vector<std::string>{"link", "users.states"});
+  folder.write("users.states.lock", "");  // a process was killed
+  const StatesLock lock(path);
+  CHECK(lock.is_held());
+  CHECK_THROWS_WITH(StatesLock(folder.path("absent/states")),
+                    test::contains("cannot be made: No such file or directory"));
 }
 
 TEST_CASE("serve: states are written user by user", "[serve]") {
@@ -270,12 +373,15 @@ TEST_CASE("reliability: states of users are replaced as a whole, and synced",
 
 TEST_CASE("serve: that states cannot be written is known before they are", "[serve]") {
   const ScratchFolder folder;
+  const auto expect_writable = [](const std::string& path) {
+    examples::expect_files({.read = {}, .replaced = {{"--states", path}}, .appended = {}});
+  };
   expect_writable(folder.path("users.states"));
   CHECK(files_in(folder).empty());
   folder.write("users.states", "as it was");
   expect_writable(folder.path("users.states"));
   CHECK(slurp(folder.path("users.states")) == "as it was");
   CHECK_THROWS_WITH(expect_writable(folder.path("absent/users.states")),
-                    test::contains("No such file or directory"));
+                    test::contains("--states: expected a file in a folder that is there"));
   CHECK_THROWS_WITH(expect_writable(folder.path("")), test::contains("is not a regular file"));
 }

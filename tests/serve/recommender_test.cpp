@@ -211,6 +211,38 @@ TEST_CASE("recommender: tasks come and go, streams of an old one are not used fo
   CHECK(same(served->recommend("next", user, 5), fresh));
 }
 
+TEST_CASE("recommender: a snapshot answers as before whatever is loaded and unloaded meanwhile",
+          "[serve]") {
+  const auto served = recommender();
+  const std::vector<std::int32_t> history = ids_of(*served, {"i2", "i7"});
+  Served::User user;
+  served->follow(user, "next");
+  for (const std::int32_t item : history) served->observe(user, item);
+  const Served::Tasks before = served->snapshot();
+  const auto expected = served->recommend("next", history, 4);
+  served->unload("class");
+  served->load("next", task_on(*base_network(), 9, 7), {.targets = vocabulary_of(9, false)});
+  CHECK_FALSE(same(served->recommend("next", history, 4), expected));
+  CHECK(same(served->recommend(before, "next", history, 4), expected));
+  CHECK(served->recommend(before, "class", history, 3).size() == 3);
+  CHECK_THROWS_WITH(served->recommend("class", history, 3), test::contains("unknown task 'class'"));
+  // The stream belongs to the tasks of then, and an event by them leaves it in use.
+  served->observe(before, user, history[0]);
+  CHECK(served->follow(before, user, "next"));
+  CHECK(same(served->recommend(before, "next", user, 4),
+             served->recommend(before, "next", ids_of(*served, {"i2", "i7", "i2"}), 4)));
+}
+
+TEST_CASE("recommender: without a known item the most frequent targets come first", "[serve]") {
+  const auto served = recommender();
+  const auto tasks = served->snapshot();
+  CHECK(names_of(served->most_frequent(tasks, "base", 3)) ==
+        std::vector<std::string>{"i0", "i1", "i2"});
+  CHECK(served->most_frequent(tasks, "next", 1).front().score == Approx(std::log(100.5)));
+  CHECK_THROWS_AS(served->most_frequent(tasks, "other", 3), OptionError);
+  CHECK_THROWS_AS(served->most_frequent(tasks, "base", 0), OptionError);
+}
+
 TEST_CASE("recommender: a user read back from bytes goes on as if nothing had been", "[serve]") {
   const auto served = recommender();
   Served::User user;

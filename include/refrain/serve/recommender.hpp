@@ -33,11 +33,14 @@ struct Recommendation {
 
 /// One model, the items that it knows, and the tasks that are loaded at the moment.
 ///
-/// All members may be called from many threads at once. Loading and unloading swap pointers: who
-/// recommends meanwhile finishes with the task that it began with, and waits for nobody. A request
-/// computes on the thread that makes it and no other, so that throughput comes from requests side
+/// All members may be called from many threads at once. Loading and unloading swap pointers: a
+/// request that is under way finishes with the tasks that it began with, and waits for nobody. A
+/// request computes only on the thread that makes it, so that throughput comes from requests side
 /// by side. A User belongs to one thread at a time; only reading it (recommend, save) may be
 /// shared.
+///
+/// snapshot() gives the tasks of one moment. A program that answers later than it reads takes one
+/// while it reads, and its answers do not depend on loads in between.
 ///
 /// Items are ids of the vocabulary (id_of); special ids are refused. All errors are OptionError
 /// unless said otherwise.
@@ -71,7 +74,23 @@ class Recommender {
     std::map<std::string, Followed, std::less<>> followed_;
   };
 
-  Recommender(Model model, Vocabulary items) : model_(std::move(model)), items_(std::move(items)) {}
+ private:
+  struct Loaded;
+  using TaskMap = std::map<std::string, std::shared_ptr<const Loaded>, std::less<>>;
+
+ public:
+  /// The tasks that are loaded at one moment. A value that later loads and unloads do not change.
+  class Tasks {
+   private:
+    friend class Recommender;
+    explicit Tasks(std::shared_ptr<const TaskMap> map) : map_(std::move(map)) {}
+    std::shared_ptr<const TaskMap> map_;
+  };
+
+  Recommender(Model model, Vocabulary items)
+      : model_(std::move(model)),
+        items_(std::move(items)),
+        tasks_(std::make_shared<const TaskMap>()) {}
 
   const Model& model() const noexcept { return model_; }
   const Vocabulary& items() const noexcept { return items_; }
@@ -92,81 +111,108 @@ class Recommender {
         loaded->target_of.push_back(loaded->options.targets.find(items_.name(id)));
       }
     }
-    std::shared_ptr<const Loaded> before;  // dies after the lock is released
+    std::shared_ptr<const TaskMap> before;  // dies after the lock is released
     const std::unique_lock lock(mutex_);
     loaded->number = ++loads_;
-    before = std::exchange(tasks_[name], std::move(loaded));
+    auto after = std::make_shared<TaskMap>(*tasks_);
+    (*after)[name] = std::move(loaded);
+    before = std::exchange(tasks_, std::move(after));
   }
 
   /// Returns whether there was such a task.
   bool unload(std::string_view name) {
-    std::shared_ptr<const Loaded> before;
+    std::shared_ptr<const TaskMap> before;
     const std::unique_lock lock(mutex_);
-    const auto found = tasks_.find(name);
-    if (found == tasks_.end()) return false;
-    before = std::move(found->second);
-    tasks_.erase(found);
+    const auto found = tasks_->find(name);
+    if (found == tasks_->end()) return false;
+    auto after = std::make_shared<TaskMap>(*tasks_);
+    after->erase(found->first);
+    before = std::exchange(tasks_, std::move(after));
     return true;
   }
 
-  /// Names of the tasks that are loaded.
-  std::vector<std::string> tasks() const {
+  /// The tasks that are loaded now.
+  Tasks snapshot() const {
     const std::shared_lock lock(mutex_);
-    std::vector<std::string> names;
-    for (const auto& [name, task] : tasks_) names.push_back(name);
-    return names;
+    return Tasks(tasks_);
   }
+
+  /// Names of the tasks that are loaded.
+  std::vector<std::string> tasks() const { return names_of(snapshot()); }
 
   /// The k best targets after a history, oldest item first; fewer where the task has fewer, or
   /// fewer are left after what is left out. Throws for an unknown task, an empty history, unknown
   /// items, and k below 1.
+  std::vector<Recommendation> recommend(const Tasks& tasks, std::string_view task,
+                                        std::span<const std::int32_t> history,
+                                        std::int64_t k) const {
+    const Loaded& loaded = checked(tasks, task, history, k);
+    for (const std::int32_t item : history) check_item(item);
+    const Here here;
+    return best(loaded, model_.scores(loaded.task, history), history, k);
+  }
   std::vector<Recommendation> recommend(std::string_view task,
                                         std::span<const std::int32_t> history,
                                         std::int64_t k) const {
-    const std::shared_ptr<const Loaded> loaded = checked(task, history, k);
-    for (const std::int32_t item : history) check_item(item);
-    const Here here;
-    return best(*loaded, model_.scores(loaded->task, history), history, k);
+    return recommend(snapshot(), task, history, k);
   }
 
   /// The same after what a user did. From the user's stream where it follows the task, otherwise by
   /// a full pass.
-  std::vector<Recommendation> recommend(std::string_view task, const User& user,
+  std::vector<Recommendation> recommend(const Tasks& tasks, std::string_view task, const User& user,
                                         std::int64_t k) const {
-    const std::shared_ptr<const Loaded> loaded = checked(task, user.items_, k);
+    const Loaded& loaded = checked(tasks, task, user.items_, k);
     const Here here;
     const auto found = user.followed_.find(task);
-    const bool follows = found != user.followed_.end() && found->second.load == loaded->number;
-    return best(*loaded,
-                follows ? model_.scores(loaded->task, found->second.stream)
-                        : model_.scores(loaded->task, user.items()),
+    const bool follows = found != user.followed_.end() && found->second.load == loaded.number;
+    return best(loaded,
+                follows ? model_.scores(loaded.task, found->second.stream)
+                        : model_.scores(loaded.task, user.items()),
                 user.items_, k);
+  }
+  std::vector<Recommendation> recommend(std::string_view task, const User& user,
+                                        std::int64_t k) const {
+    return recommend(snapshot(), task, user, k);
+  }
+
+  /// The k most frequent targets, for a history without any known item. A target's score is
+  /// log(count + 1/2), so that probabilities are shares. Throws for an unknown task and k below 1.
+  std::vector<Recommendation> most_frequent(const Tasks& tasks, std::string_view task,
+                                            std::int64_t k) const {
+    const Loaded& loaded = checked(tasks, task, k);
+    const Vocabulary& targets = loaded.options.targets;
+    Tensor scores({1, targets.size()}, DType::f32);
+    for (std::int32_t id = 0; id < targets.size(); ++id)
+      scores.data<float>()[id] = std::log(static_cast<float>(targets.count(id)) + 0.5f);
+    return best(loaded, std::move(scores), {}, k);
   }
 
   /// Keeps a stream of the task for this user from now on, so that a recommendation costs one step
   /// and not a full pass. Does nothing where there is one. Returns false for a task that has no
   /// streams. Throws for an unknown task.
-  bool follow(User& user, std::string_view task) const {
-    const std::shared_ptr<const Loaded> loaded = find(task);
-    if (!model_.is_incremental(loaded->task)) return false;
+  bool follow(const Tasks& tasks, User& user, std::string_view task) const {
+    const Loaded& loaded = find(tasks, task);
+    if (!model_.is_incremental(loaded.task)) return false;
     const auto found = user.followed_.find(task);
-    if (found != user.followed_.end() && found->second.load == loaded->number) return true;
+    if (found != user.followed_.end() && found->second.load == loaded.number) return true;
     const Here here;
     user.followed_.insert_or_assign(
         std::string(task),
-        typename User::Followed{loaded->number, model_.start(loaded->task, user.items())});
+        typename User::Followed{loaded.number, model_.start(loaded.task, user.items())});
     return true;
   }
+  bool follow(User& user, std::string_view task) const { return follow(snapshot(), user, task); }
 
   /// The user did one more thing. Streams of tasks that were unloaded or replaced are dropped.
   /// Throws for an unknown item.
-  void observe(User& user, std::int32_t item) const {
+  void observe(User& user, std::int32_t item) const { observe(snapshot(), user, item); }
+  void observe(const Tasks& tasks, User& user, std::int32_t item) const {
     check_item(item);
     const Here here;
     user.items_.push_back(item);
     try {
       for (auto at = user.followed_.begin(); at != user.followed_.end();) {
-        const std::shared_ptr<const Loaded> loaded = find_or_null(at->first);
+        const Loaded* const loaded = find_or_null(tasks, at->first);
         if (loaded == nullptr || loaded->number != at->second.load) {
           at = user.followed_.erase(at);
         } else {
@@ -188,11 +234,11 @@ class Recommender {
     state(magic);
     state(std::string_view(model_.identity()));
     state(user.items());
-    std::vector<std::pair<std::string_view, std::shared_ptr<const Loaded>>> current;
+    const Tasks tasks = snapshot();
+    std::vector<std::pair<std::string_view, const Loaded*>> current;
     for (const auto& [name, followed] : user.followed_) {
-      std::shared_ptr<const Loaded> loaded = find_or_null(name);
-      if (loaded != nullptr && loaded->number == followed.load)
-        current.emplace_back(name, std::move(loaded));
+      const Loaded* const loaded = find_or_null(tasks, name);
+      if (loaded != nullptr && loaded->number == followed.load) current.emplace_back(name, loaded);
     }
     state(static_cast<std::int64_t>(current.size()));
     for (const auto& [name, loaded] : current) {
@@ -222,11 +268,12 @@ class Recommender {
       if (!is_item(item)) StateReader::fail(concat("holds id ", item, ", which is no item"));
     }
     const Here here;
+    const Tasks tasks = snapshot();
     for (std::int64_t left = state.number(); left > 0; --left) {
       const std::string_view name = state.text();
       const std::string_view task = state.text();
       StateReader parts(state.text());
-      const std::shared_ptr<const Loaded> loaded = find_or_null(name);
+      const Loaded* const loaded = find_or_null(tasks, name);
       if (loaded == nullptr || loaded->task.identity() != task ||
           !model_.is_incremental(loaded->task))
         continue;
@@ -258,26 +305,33 @@ class Recommender {
     SerialLoops serial;
   };
 
-  std::shared_ptr<const Loaded> find_or_null(std::string_view name) const {
-    const std::shared_lock lock(mutex_);
-    const auto found = tasks_.find(name);
-    return found == tasks_.end() ? nullptr : found->second;
+  static const Loaded* find_or_null(const Tasks& tasks, std::string_view name) {
+    const auto found = tasks.map_->find(name);
+    return found == tasks.map_->end() ? nullptr : found->second.get();
   }
 
-  std::shared_ptr<const Loaded> find(std::string_view name) const {
-    std::shared_ptr<const Loaded> loaded = find_or_null(name);
-    if (loaded != nullptr) return loaded;
+  static std::vector<std::string> names_of(const Tasks& tasks) {
+    std::vector<std::string> names;
+    for (const auto& [name, task] : *tasks.map_) names.push_back(name);
+    return names;
+  }
+
+  static const Loaded& find(const Tasks& tasks, std::string_view name) {
+    if (const Loaded* const loaded = find_or_null(tasks, name)) return *loaded;
     std::string known;
-    for (const std::string& each : tasks()) known += (known.empty() ? "" : ", ") + each;
+    for (const std::string& each : names_of(tasks)) known += (known.empty() ? "" : ", ") + each;
     throw OptionError(
         concat("unknown task '", name, "'; loaded: ", known.empty() ? "none" : known));
   }
 
-  std::shared_ptr<const Loaded> checked(std::string_view task,
-                                        std::span<const std::int32_t> history,
-                                        std::int64_t k) const {
-    std::shared_ptr<const Loaded> loaded = find(task);
+  static const Loaded& checked(const Tasks& tasks, std::string_view task, std::int64_t k) {
+    const Loaded& loaded = find(tasks, task);
     if (k < 1) throw OptionError(concat("task '", task, "': expected k of at least 1, got ", k));
+    return loaded;
+  }
+  static const Loaded& checked(const Tasks& tasks, std::string_view task,
+                               std::span<const std::int32_t> history, std::int64_t k) {
+    const Loaded& loaded = checked(tasks, task, k);
     if (history.empty()) throw OptionError(concat("task '", task, "': the history is empty"));
     return loaded;
   }
@@ -329,7 +383,7 @@ class Recommender {
   Model model_;
   Vocabulary items_;
   mutable std::shared_mutex mutex_;
-  std::map<std::string, std::shared_ptr<const Loaded>, std::less<>> tasks_;
+  std::shared_ptr<const TaskMap> tasks_;  ///< replaced as a whole
   std::uint64_t loads_ = 0;
 };
 

@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# What serve keeps, whoever reads or does not read its answers:  tests/examples/serve_states.sh SERVE PETERREC
+set -euo pipefail
+
+serve=$(realpath "$1")
+peterrec=$(realpath "$2")
+source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
+
+awk 'BEGIN {
+  for (u = 1; u <= 60; ++u) {
+    printf "%d", u
+    for (t = 0; t < 8; ++t) printf " %d", 1 + (u * 7 + t * (1 + u % 3)) % 40
+    print ""
+  }
+}' > users.txt
+train() { "$peterrec" "$@" --data users.txt --threads 1 > out 2> errors || fail "$*"; }
+train pretrain --channels 8 --dilations "1,2" --epochs 2 --hold-out-last
+for seed in 1 2; do train finetune --task next --epochs 1 --seed $seed --learning-rate 0.0$seed --out next$seed.patch; done
+
+# run STATUS ARGUMENTS...: serves the lines of the file in.
+run() {
+  local expected=$1 status=0
+  shift
+  "$serve" --base base.safetensors "$@" < in > out 2> errors || status=$?
+  expect_status "$expected" "$status" "$@"
+}
+
+# stopped PID: waits until the server has ended, at most 5 seconds, and returns its exit code.
+stopped() {
+  local waited=0 status=0
+  while kill -0 "$1" 2> /dev/null; do
+    ((++waited <= 100)) || { kill -KILL "$1"; fail "the server has not ended after 5 seconds"; }
+    sleep 0.05
+  done
+  wait "$1" || status=$?
+  return $status
+}
+
+# Nobody reads the answers, and the input does not end: one signal is enough, and the users are kept.
+mkfifo silent endless
+{
+  for i in $(seq 1 200); do echo "{\"user\": \"u$((i % 20))\", \"item\": \"$((1 + i % 40))\"}"; done
+} > events
+exec 4<> silent
+for threads in 1 3; do
+  rm -f kept.states
+  (
+    trap '' PIPE
+    cat events
+    while echo '{"user": "u1", "task": "base", "k": 30}'; do :; done
+  ) > endless 2> /dev/null &
+  writer=$!
+  "$serve" --base base.safetensors --states kept.states --threads $threads < endless > silent 2> errors &
+  server=$!
+  for _ in {1..200}; do if [[ -e kept.states.lock ]]; then break; fi; sleep 0.02; done
+  sleep 1
+  kill -TERM $server
+  status=0
+  stopped $server || status=$?
+  expect_status 1 $status "a server that was stopped while nobody read its answers"
+  says "serve: stopped by a signal while nobody read the answers, the last of which are lost; users' states are in kept.states" errors
+  wait $writer 2> /dev/null || true
+  [[ -e kept.states && ! -e kept.states.lock ]] || fail "expected the states, and no lock"
+  for u in $(seq 0 19); do echo "{\"user\": \"u$u\", \"task\": \"base\", \"k\": 1}"; done > in
+  run 0 --states kept.states
+  (($(grep -c '"best"' out) == 20)) || fail "expected 20 users to be kept"
+  timeout 0.2 cat <&4 > /dev/null || true
+done
+exec 4>&-
+
+# A reader that is slow but reads gets all answers to what was read before the signal.
+rm -f kept.states
+mkfifo slow
+(sleep 0.5; cat slow > answers) &
+reader=$!
+mkfifo pipe
+"$serve" --base base.safetensors --states kept.states < pipe > slow 2> errors &
+server=$!
+exec 3> pipe
+for _ in {1..400}; do echo '{"history": [1, 2, 3], "task": "base", "k": 30}'; done >&3
+sleep 1
+kill -TERM $server
+stopped $server || fail "a signal is an orderly end"
+exec 3>&-
+wait $reader
+(($(wc -l < answers) == 400)) || fail "expected 400 answers, got $(wc -l < answers)"
+
+# The states of one server are no other's.
+rm -f shared.states
+"$serve" --base base.safetensors --states shared.states < pipe > answers 2> errors &
+server=$!
+exec 3> pipe
+echo '{"user": "first", "item": "3"}' >&3
+for _ in {1..200}; do if [[ -e shared.states.lock ]]; then break; fi; sleep 0.02; done
+echo '{"user": "second", "item": "4"}' > in
+ln -s shared.states another_name
+cp errors first_errors
+for name in shared.states ./shared.states another_name; do
+  run 1 --states $name
+  says "$name: is in use: another serve answers from these states" errors
+done
+exec 3>&-
+stopped $server || fail "the first server has failed"
+run 0 --states shared.states
+for u in first second; do echo "{\"user\": \"$u\", \"task\": \"base\", \"k\": 1}"; done > in
+run 0 --states shared.states
+(($(grep -c '"best"' out) == 2)) || fail "expected the users of both servers"
+# One that was killed locks nothing.
+"$serve" --base base.safetensors --states shared.states < pipe > answers 2> errors &
+server=$!
+exec 3> pipe
+for _ in {1..200}; do if [[ -e shared.states.lock ]]; then break; fi; sleep 0.02; done
+kill -KILL $server
+wait $server 2> /dev/null || true
+exec 3>&-
+[[ -e shared.states.lock ]] || fail "expected a lock that a killed server has left"
+run 0 --states shared.states
+(($(grep -c '"best"' out) == 2)) || fail "a lock of a killed server is in the way"
+[[ ! -e shared.states.lock ]] || fail "expected the lock to be gone"
+
+# A file that is not one whole file of states is refused and stays as it is.
+cat shared.states shared.states > two.states
+{
+  cat shared.states
+  echo more
+} > longer.states
+for name in two longer; do
+  cp $name.states before
+  run 1 --states $name.states
+  says "$name.states: goes on behind its last line, that of 2 users" errors
+  cmp before $name.states || fail "$name.states was overwritten"
+done
+run 1 --states ""
+says "--states: expected the name of a file, got none" errors
+cp shared.states locked.states
+chmod a-w locked.states
+run 1 --states locked.states
+says "locked.states: is read-only" errors
+
+# Tasks come and go in a storm: every line is answered by the tasks that were loaded when it was read.
+awk 'BEGIN {
+  for (i = 1; i <= 2500; ++i) {
+    u = i % 23
+    if (i % 9 == 0) printf "{\"load\": \"next%d.patch\"}\n", 1 + i % 2
+    else if (i % 31 == 0) print "{\"unload\": \"next\"}"
+    else if (i % 3 == 0) printf "{\"user\": \"u%d\", \"item\": %d}\n", u, 1 + i * 7 % 40
+    else if (i % 17 == 0) printf "{\"history\": [%d, %d], \"task\": \"next\", \"k\": 3}\n", 1 + i % 40, 1 + i % 37
+    else printf "{\"user\": \"u%d\", \"task\": \"%s\", \"k\": 3}\n", u, i % 5 ? "next" : "base"
+  }
+}' > in
+run 0 --states storm1.states
+sort out > expected
+for threads in 2 4; do
+  for try in 1 2; do
+    rm -f storm.states
+    run 0 --threads $threads --states storm.states
+    sort out | cmp -s expected - || fail "$threads threads answer otherwise than one: $(sort out | diff expected - | head -n 4)"
+  done
+done
+grep -q '"unloaded"' out || fail "expected tasks to go"
+echo passed
