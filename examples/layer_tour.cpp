@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <exception>
 
 #include "refrain/core/isa.hpp"
@@ -156,7 +157,7 @@ int main() {
     patches();
     model();
   } catch (const std::exception& error) {
-    fmt::print(stderr, "layer_tour: {}\n", error.what());
+    std::fprintf(stderr, "layer_tour: %s\n", error.what());
     return 1;
   }
   return 0;

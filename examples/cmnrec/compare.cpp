@@ -8,8 +8,11 @@
 #include "cmnrec/commands.hpp"
 #include "cmnrec/curves.hpp"
 #include "cmnrec/results.hpp"
+#include "common/behaviour.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
+#include "common/run_log.hpp"
+#include "common/standard_streams.hpp"
 #include "common/temporary_folder.hpp"
 #include "long_range.hpp"
 
@@ -87,7 +90,7 @@ std::map<std::string, double> by_name(const RankingMetrics& metrics) {
 /// Trains and measures one model with one seed; nothing when it was interrupted.
 std::optional<Run> run_one(const ModelSetting& setting, const std::string& key,
                            const PreparedData& data, const Vocabulary& vocabulary,
-                           const Options& options, std::uint64_t seed, MetricLog* log) {
+                           const Options& options, std::uint64_t seed, examples::RunLog& log) {
   Random random(seed);
   const std::unique_ptr<Recommender> recommender =
       make_recommender(setting, vocabulary, &data, random);
@@ -108,7 +111,7 @@ std::optional<Run> run_one(const ModelSetting& setting, const std::string& key,
                                            {.label = fmt::format("{}, seed {}", run.label(), seed),
                                             .state_file = {},
                                             .setting = {},
-                                            .log = log,
+                                            .log = &log,
                                             .seed = seed,
                                             .device = device,
                                             .is_one_of_many = true});
@@ -178,21 +181,21 @@ void print_times(const std::vector<Group>& groups, const Options& options) {
                speed_up(srmn == groups.end() ? 0 : srmn->mean(epoch_seconds), seconds),
                speed_up(srmn == groups.end() ? 0 : srmn->mean(prediction), ms));
   }
-  std::fflush(stdout);
+  examples::flush_output();
 }
 
 }  // namespace
 
 Outcome compare(const Options& given) {
   Options options = given;
-  if (!options.compare.results.empty())
-    examples::expect_appendable({"--results", options.compare.results});
+  examples::CommandFiles files = common_files(options);
   if (!options.compare.curves.empty()) {
     for (const std::string& path : curve_files(options.compare.curves))
-      examples::expect_appendable({"--curves", path});
+      files.appended.push_back({"--curves", path});
   }
-  std::optional<MetricLog> log;
-  if (!options.run.log.empty()) log.emplace(options.run.log);
+  files.appended.push_back({"--results", options.compare.results});
+  examples::expect_files(files);
+  examples::RunLog log(options.run.log);
   std::optional<examples::TemporaryFolder> folder;
   if (options.compare.generate) {
     if (!options.data.files.empty())
@@ -218,6 +221,7 @@ Outcome compare(const Options& given) {
   }
   const std::vector<ModelSetting> settings = settings_of(options);
   const Sequences behaviour = read_behaviour(options.data);
+  examples::expect_length(options.data.length, examples::longest_row(behaviour));
   const Vocabulary vocabulary = vocabulary_of(behaviour, options.data);
   const PreparedData data = prepare(behaviour, vocabulary, options.data);
   const std::uint64_t fingerprint = data.fingerprint();
@@ -233,8 +237,7 @@ Outcome compare(const Options& given) {
       const std::string key = run_key(setting, options, fingerprint, seed);
       const Run* run = results.find(key);
       if (run == nullptr) {
-        std::optional<Run> made =
-            run_one(setting, key, data, vocabulary, options, seed, log ? &*log : nullptr);
+        std::optional<Run> made = run_one(setting, key, data, vocabulary, options, seed, log);
         if (!made) {
           is_interrupted = true;
           break;

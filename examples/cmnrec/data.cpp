@@ -8,6 +8,7 @@
 
 #include "common/behaviour.hpp"
 #include "common/data_hash.hpp"
+#include "common/standard_streams.hpp"
 #include "refrain/core/error.hpp"
 
 namespace refrain::cmnrec {
@@ -21,9 +22,11 @@ std::vector<std::int64_t> numbers(std::int64_t begin, std::int64_t end) {
 
 }  // namespace
 
-std::vector<examples::NamedFile> other_files(const Options& options) {
-  std::vector<examples::NamedFile> files = examples::named_files("--data", options.data.files);
-  files.push_back({"--log", options.run.log});
+examples::CommandFiles common_files(const Options& options) {
+  examples::CommandFiles files{.read = examples::named_files("--data", options.data.files),
+                               .replaced = {},
+                               .appended = {{"--log", options.run.log}}};
+  files.read.push_back({"--config", options.run.config});
   return files;
 }
 
@@ -42,8 +45,7 @@ Sequences read_behaviour(const DataOptions& options) {
       continue;
     }
     if (const std::int64_t known = examples::shared_users(all, more); known > 0) {
-      fmt::print(
-          stderr,
+      examples::say(
           "{}: {} of its {} users are in a file before it, too: their items come behind those\n",
           path, known, more.rows.rows());
     }

@@ -13,8 +13,8 @@
 
 namespace refrain::cmnrec {
 
-/// The files that a command does not replace, for expect_outputs().
-std::vector<examples::NamedFile> other_files(const Options& options);
+/// The files that the commands have in common: data and --config, which are read, and --log.
+examples::CommandFiles common_files(const Options& options);
 
 /// All files as one; a user of several has the items of one file behind those of the files before
 /// it. Throws DataError, OptionError.

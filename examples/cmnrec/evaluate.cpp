@@ -1,29 +1,30 @@
 #include <fmt/core.h>
 
-#include <optional>
-
 #include "cmnrec/commands.hpp"
 #include "cmnrec/experiment.hpp"
 #include "common/device.hpp"
+#include "common/run_log.hpp"
+#include "common/standard_streams.hpp"
 
 namespace refrain::cmnrec {
 namespace {
 
-void print(const std::string& title, const RankingMetrics& metrics, std::optional<MetricLog>& log) {
+void print(const std::string& title, const RankingMetrics& metrics, examples::RunLog& log) {
   fmt::print("\n{}: {}\n", title, text(metrics));
-  if (!log) return;
   const std::vector<std::pair<std::string, double>> figures = metrics.figures();
   const std::vector<MetricLog::Number> numbers(figures.begin(), figures.end());
   const std::string protocol = metrics.protocol().text();
   const std::vector<MetricLog::Text> texts{{"model", title}, {"protocol", protocol}};
-  log->write(numbers, texts);
+  log.write(numbers, texts);
 }
 
 }  // namespace
 
 Outcome evaluate(const Options& options) {
-  std::optional<MetricLog> log;
-  if (!options.run.log.empty()) log.emplace(options.run.log);
+  examples::CommandFiles files = common_files(options);
+  files.read.push_back({"--checkpoint", options.checkpoint});
+  examples::expect_files(files);
+  examples::RunLog log(options.run.log);
   const Device device = examples::device_of(options.run);
   SavedModel saved = load(options.checkpoint);
   saved.recommender->to(device);
@@ -36,10 +37,10 @@ Outcome evaluate(const Options& options) {
   const PreparedData data = prepare(read_behaviour(saved.data), saved.vocabulary, saved.data);
   print_data(data, saved.vocabulary, saved.data);
   if (data.fingerprint() != saved.fingerprint) {
-    fmt::print(stderr,
-               "warning: {} was trained on other data: the test part drawn here may hold sequences "
-               "of its training part\n",
-               options.checkpoint);
+    examples::say(
+        "warning: {} was trained on other data: the test part drawn here may hold sequences "
+        "of its training part\n",
+        options.checkpoint);
   }
   const auto measured = [&](Recommender& recommender) {
     return measure(recommender, data, data.split.test, saved.vocabulary, saved.setting.length);

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "common/standard_streams.hpp"
 #include "refrain/core/stream.hpp"
 
 namespace refrain::cmnrec {
@@ -135,16 +136,22 @@ TrainReport train_model(Recommender& recommender, const PreparedData& data,
   BatchSampler batches(data.split.train, {.batch_size = options.train.batch, .seed = place.seed});
   Adam adam(recommender, {.learning_rate = options.train.learning_rate});
   if (options.train.l2 > 0) adam.set_l2("*head.weight", options.train.l2);
+  const double chance = std::log(static_cast<double>(vocabulary.size()));
   examples::Validation validation{.name = "held-out loss",
                                   .larger_is_better = false,
-                                  .measure = [&] { return objective.validation(); }};
+                                  .measure = [&] { return objective.validation(); },
+                                  .chance = chance};
   if (options.loss.stop_on == "ndcg") {
-    validation = {.name = "NDCG@10", .larger_is_better = true, .measure = [&] {
-                    return measure(recommender, data, data.split.valid, vocabulary,
-                                   options.data.length)
-                        .of(options.without_seen)
-                        .ndcg(10);
-                  }};
+    validation = {.name = "NDCG@10",
+                  .larger_is_better = true,
+                  .measure =
+                      [&] {
+                        return measure(recommender, data, data.split.valid, vocabulary,
+                                       options.data.length)
+                            .of(options.without_seen)
+                            .ndcg(10);
+                      },
+                  .chance = chance};
   }
   return examples::train(
       recommender, adam, options.train, place, batches.steps_per_epoch(),
@@ -201,7 +208,7 @@ void print_data(const PreparedData& data, const Vocabulary& vocabulary,
       static_cast<double>(items) / static_cast<double>(data.split.train.size()), options.length,
       size(data.split.valid), size(data.split.test),
       options.leave_last_out ? "in time (last items of each user)" : "at random");
-  std::fflush(stdout);
+  examples::flush_output();
 }
 
 }  // namespace refrain::cmnrec

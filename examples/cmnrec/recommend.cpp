@@ -8,6 +8,7 @@
 #include "common/behaviour.hpp"
 #include "common/device.hpp"
 #include "common/recommendation.hpp"
+#include "common/standard_streams.hpp"
 
 namespace refrain::cmnrec {
 namespace {
@@ -54,7 +55,7 @@ class Answers {
     }
     examples::print_items(
         items, examples::best(scores, options_.recommend.count, items.first_item(), seen), titles_);
-    std::fflush(stdout);
+    examples::flush_output();
   }
 
  private:
@@ -82,8 +83,9 @@ Outcome recommend(const Options& options) {
     answers.print("History", examples::split_list(history));
   if (!options.recommend.users.empty() || !options.recommend.histories.empty())
     return Outcome::done;
-  fmt::print("Reading histories from standard input, one a line: item,item,...\n");
-  std::fflush(stdout);
+  fmt::print(
+      "Reading histories from standard input, one a line: item,item,... (commas or blanks)\n");
+  examples::flush_output();
   for (std::string line; std::getline(std::cin, line);)
     answers.print("History", examples::split_list(line));
   return Outcome::done;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/json_fields.hpp"
+#include "common/standard_streams.hpp"
 #include "refrain/core/parallel.hpp"
 
 namespace refrain::cmnrec {
@@ -121,7 +122,7 @@ Results::Results(std::string path) : path_(std::move(path)) {
     } catch (const DataError&) {
       if (!ends_inside_line_ || line.front() != '{') throw;
       cut_off_at_ = begin;
-      fmt::print(stderr, "{}:{}: passed over: the line was cut off\n", path_, number);
+      examples::say("{}:{}: passed over: the line was cut off\n", path_, number);
     }
   }
 }
@@ -142,11 +143,20 @@ const Run& Results::add(Run run) {
                         "its last line, which was cut off, cannot be removed: " + error.message());
       ends_inside_line_ = false;
     }
+    std::error_code unknown;
+    const std::uintmax_t size = std::filesystem::file_size(path_, unknown);
+    const bool ended_inside_line = std::exchange(ends_inside_line_, false);
     std::ofstream out(path_, std::ios::binary | std::ios::app);
-    if (std::exchange(ends_inside_line_, false)) out << '\n';
+    if (ended_inside_line) out << '\n';
     out << json_of(run).dump() << '\n';
     out.close();
-    if (!out) throw DataError(path_, 0, "cannot be written");
+    if (!out) {
+      // The tables of this comparison need the run, not the file, which loses half a line again.
+      examples::say("warning: --results: {}: cannot be written; {}, seed {}, is not kept there\n",
+                    path_, run.label(), run.seed);
+      ends_inside_line_ = ended_inside_line;
+      if (!unknown) std::filesystem::resize_file(path_, size, unknown);
+    }
   }
   std::string key = run.key;
   return runs_.insert_or_assign(std::move(key), std::move(run)).first->second;

@@ -51,7 +51,8 @@ class Results {
   /// All runs by their keys.
   const std::map<std::string, Run>& runs() const noexcept { return runs_; }
 
-  /// Appends a whole line.  Throws DataError when that fails.
+  /// Appends a whole line. When that fails, standard error has a warning, the file is as it was,
+  /// and the run is kept in memory only.
   const Run& add(Run run);
 
  private:

@@ -1,13 +1,14 @@
 #include <fmt/format.h>
 
-#include <optional>
-
 #include "cmnrec/commands.hpp"
 #include "cmnrec/experiment.hpp"
+#include "common/behaviour.hpp"
 #include "common/data_hash.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
+#include "common/run_log.hpp"
 #include "common/saved_config.hpp"
+#include "common/standard_streams.hpp"
 
 namespace refrain::cmnrec {
 
@@ -33,11 +34,11 @@ examples::Setting run_setting(const Options& options, const SavedModel& made) {
 }  // namespace
 
 Outcome train(const Options& options) {
-  std::vector<examples::NamedFile> written{{"--out", options.checkpoint}};
-  if (!options.state_file.empty()) written.push_back({"--resume", options.state_file});
-  examples::expect_outputs(written, other_files(options));
-  std::optional<MetricLog> log;
-  if (!options.run.log.empty()) log.emplace(options.run.log);
+  examples::CommandFiles files = common_files(options);
+  files.replaced.push_back({"--out", options.checkpoint});
+  if (!options.state_file.empty()) files.replaced.push_back({"--resume", options.state_file});
+  examples::expect_files(files);
+  examples::RunLog log(options.run.log);
   const Device device = examples::device_of(options.run);
   SavedModel made;
   made.setting = setting_of(options);
@@ -49,6 +50,7 @@ Outcome train(const Options& options) {
     fmt::print("Schedule: {}\n", schedule.text());
   }
   const Sequences behaviour = read_behaviour(options.data);
+  examples::expect_length(options.data.length, examples::longest_row(behaviour));
   made.vocabulary = vocabulary_of(behaviour, options.data);
   examples::expect_storable(made.vocabulary,
                             concat("--min-item-count ", options.data.min_item_count));
@@ -65,12 +67,12 @@ Outcome train(const Options& options) {
   }
   fmt::print("{}: {} parameters\n", made.setting.title(),
              with_commas(made.recommender->parameter_count()));
-  std::fflush(stdout);
+  examples::flush_output();
   const TrainReport report = train_model(*made.recommender, data, made.vocabulary, options,
                                          {.label = made.setting.title(),
                                           .state_file = options.state_file,
                                           .setting = run_setting(options, made),
-                                          .log = log ? &*log : nullptr,
+                                          .log = &log,
                                           .seed = options.run.seed,
                                           .device = device});
   if (report.interrupted) {
@@ -80,6 +82,8 @@ Outcome train(const Options& options) {
     fmt::print("{}: {}\n", note, left.text);
     return Outcome::interrupted;
   }
+  examples::expect_better_than_chance(report, options.checkpoint, options.state_file,
+                                      options.run.force);
   save(options.checkpoint, made, concat("trained for ", report.epochs, " epochs"));
   fmt::print("finished after {} epochs ({:.2f} s each), best {} {:.4f}; wrote {}\n", report.epochs,
              report.seconds_per_epoch, options.loss.stop_on == "ndcg" ? "NDCG@10" : "held-out loss",

@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+
+#include "common/standard_streams.hpp"
 
 namespace refrain::examples {
 
@@ -17,9 +18,9 @@ ReadOptions read_options(const std::string& path, const std::string& format,
 }
 
 void tell_reading(const std::string& path, ReadReport& report) {
-  if (!report.read_as.empty()) fmt::print(stderr, "{}: read as {}\n", path, report.read_as);
+  if (!report.read_as.empty()) say("{}: read as {}\n", path, report.read_as);
   for (const BadLine& bad : report.bad_lines)
-    fmt::print(stderr, "{}:{}: skipped: {}\n", path, bad.line, bad.reason);
+    say("{}:{}: skipped: {}\n", path, bad.line, bad.reason);
   report = {};
 }
 
@@ -66,6 +67,22 @@ void expect_split(const std::vector<double>& shares) {
   throw OptionError(fmt::format(
       "--split: expected three shares (training, validation, test) that sum to 1, got {}",
       fmt::join(shares, ",")));
+}
+
+std::int64_t longest_row(const Sequences& sequences) {
+  std::int64_t longest = 0;
+  for (std::int64_t row = 0; row < sequences.rows.rows(); ++row)
+    longest = std::max(longest, static_cast<std::int64_t>(sequences.rows[row].size()));
+  return longest;
+}
+
+void expect_length(std::int64_t length, std::int64_t longest) {
+  constexpr std::int64_t always_accepted = 1000;
+  const std::int64_t most = std::max(always_accepted, longest);
+  if (length <= most) return;
+  throw OptionError(concat("--length: expected at most ", most, ", got ", length,
+                           ": the longest sequence has ", longest,
+                           " items, and the steps before them would be padding"));
 }
 
 std::vector<std::string> item_names(const Sequences& sequences, std::int64_t row) {

@@ -40,6 +40,13 @@ std::int64_t row_of_user(const Sequences& sequences, const std::string& user);
 /// Throws OptionError, naming --split, unless these are three shares from 0 that sum to 1.
 void expect_split(const std::vector<double>& shares);
 
+/// Items of the longest row.
+std::int64_t longest_row(const Sequences& sequences);
+
+/// Throws OptionError, naming --length, for a network that would mostly read padding: for more
+/// than 1000 steps when no sequence has so many items.
+void expect_length(std::int64_t length, std::int64_t longest);
+
 /// Original item ids of a row; empty past the last one.
 std::vector<std::string> item_names(const Sequences& sequences, std::int64_t row);
 

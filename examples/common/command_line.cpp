@@ -1,62 +1,20 @@
 #include "common/command_line.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
-#include <numeric>
-#include <regex>
+#include <iostream>
 #include <string_view>
-#include <utility>
+#include <system_error>
 #include <vector>
+
+#include "common/standard_streams.hpp"
+#include "common/suggestion.hpp"
 
 namespace refrain::examples {
 namespace {
 
-/// Levenshtein's distance: letters to add, drop or change.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i);
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, changed}));
-    }
-  }
-  return row.back();
-}
-
-/// " (did you mean X?)" for the name nearest to what was given, if one is near.
-std::string suggestion(std::string_view given, const std::vector<std::string>& names) {
-  const std::string* nearest = nullptr;
-  std::size_t least = given.size() / 3 + 1;  // more typos than that are another word
-  for (const std::string& name : names) {
-    const bool begins = given.size() > 3 && name.starts_with(given);
-    const std::size_t distance = begins ? 0 : edit_distance(given, name);
-    if (distance < least) {
-      least = distance;
-      nearest = &name;
-    }
-  }
-  return nearest == nullptr ? std::string() : " (did you mean " + *nearest + "?)";
-}
-
-std::vector<std::string> option_names(const CLI::App& app) {
-  std::vector<std::string> names;
-  for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
-  }
-  return names;
-}
-
-std::vector<std::string> command_names(const CLI::App& app) {
-  std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
-    names.push_back(command->get_name());
-  return names;
-}
-
-/// What the parser did not expect, in the order of the command line; its own text is in another
-/// order.
+/// What the parser did not expect, in the order of the command line.
 std::string unexpected(const CLI::App& app, const CLI::App& command,
                        const std::vector<std::string>& rest) {
   const auto option = std::find_if(rest.begin(), rest.end(),
@@ -73,65 +31,58 @@ std::string unexpected(const CLI::App& app, const CLI::App& command,
   return concat("unknown option ", name, suggestion(name, option_names(command)));
 }
 
-/// What a --config file says that no option means: "pretrain.chanels".
-std::string unknown_in_config(const CLI::App& app, const std::string& name) {
-  const std::size_t point = name.find('.');
-  const std::string section = name.substr(0, point);
-  const std::string key = name.substr(point + 1);
-  const std::vector<const CLI::App*> commands =
-      app.get_subcommands([&](const CLI::App* each) { return each->get_name() == section; });
-  if (commands.empty())
-    return concat("--config: unknown section [", section, "]",
-                  suggestion(section, command_names(app)));
-  return concat("--config: unknown name ", key, " in [", section, "]",
-                suggestion(concat("--", key), option_names(*commands.front())));
+std::string unknown_command(const CLI::App& app, const std::vector<std::string>& rest) {
+  const std::vector<std::string> names = command_names(app);
+  std::string all;
+  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  const bool is_word = !rest.empty() && !rest.front().starts_with("-");
+  return concat(is_word ? concat("unknown command '", rest.front(), "'",
+                                 suggestion(rest.front(), names), "; expected ")
+                        : "expected a command: ",
+                all);
 }
 
-/// The parser's own text in our words.
-std::string reworded(const std::string& text) {
-  static const std::regex conversion("Could not convert: (.*) = (.*)");
-  static const std::regex missing("(.*): ([0-9]+) required .* missing");
-  static const std::regex fewer("(.*): At least ([0-9]+) required but received ([0-9]+)");
-  std::smatch found;
-  if (std::regex_match(text, found, conversion))
-    return concat(found[1].str(), ": cannot be read, got '", found[2].str(), "'");
-  if (std::regex_match(text, found, fewer)) {
-    return concat(found[1].str(), ": expected ", found[2].str(), " values, got ", found[3].str());
+/// The option that has too few or too many values. The parser takes the next argument as a value
+/// whatever it is, so an option without any value is the last argument.
+std::string wrong_count(const CLI::App& command, const std::string& last_argument) {
+  const auto values = [](int count) {
+    return count == 1 ? std::string("a value") : concat(count, " values");
+  };
+  for (const CLI::Option* option : command.get_options()) {
+    const int got = static_cast<int>(option->count());
+    const int least = option->get_items_expected_min(), most = option->get_items_expected_max();
+    if (got == 0 || (got >= least && got <= most)) continue;
+    return concat(option->get_name(), ": expected ",
+                  got < least ? values(least)
+                  : most == 1 ? "one value"
+                              : values(most),
+                  ", got ", got);
   }
-  if (std::regex_match(text, found, missing)) {
-    return concat(found[1].str(), ": expected ",
-                  found[2] == "1" ? "a value" : concat(found[2].str(), " values"));
-  }
-  return text;
+  return last_argument + ": expected a value";
 }
 
-std::string usage_error(const CLI::App& app, const char* program, const CLI::ParseError& error) {
-  constexpr std::string_view of_config = "INI was not able to parse ";
-  const std::string_view text = error.what();
-  if (text.starts_with(of_config))
-    return unknown_in_config(app, std::string(text.substr(of_config.size())));
+std::string usage_error(const CLI::App& app, const char* program, const std::string& last_argument,
+                        const CLI::Error& error) {
+  if (dynamic_cast<const CLI::ConfigError*>(&error) != nullptr) return error.what();
   const std::vector<std::string> rest = app.remaining(true);
   const std::vector<CLI::App*> chosen = app.get_subcommands();
-  if (chosen.empty() && !command_names(app).empty()) {
-    const std::vector<std::string> names = command_names(app);
-    std::string all;
-    for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
-    const bool is_word = !rest.empty() && !rest.front().starts_with("-");
-    return concat(is_word ? concat("unknown command '", rest.front(), "'",
-                                   suggestion(rest.front(), names), "; expected ")
-                          : "expected a command: ",
-                  all);
-  }
+  if (chosen.empty() && !command_names(app).empty()) return unknown_command(app, rest);
   const CLI::App& command = chosen.empty() ? app : *chosen.front();
-  const std::string who = chosen.empty() ? program : concat(program, " ", command.get_name());
-  // What is missing may be what was misspelt.
-  const int code = error.get_exit_code();
-  const bool is_unknown = code == static_cast<int>(CLI::ExitCodes::ExtrasError) ||
-                          code == static_cast<int>(CLI::ExitCodes::RequiredError);
-  if (is_unknown && !rest.empty()) {
-    return concat(unexpected(app, command, rest), "; ", who, " --help lists the options");
+  // The name of an option that is missing may be one that was misspelt.
+  const bool is_extra = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+  const bool is_missing = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+  if ((is_extra || is_missing) && !rest.empty()) {
+    return concat(unexpected(app, command, rest), "; ",
+                  chosen.empty() ? program : concat(program, " ", command.get_name()),
+                  " --help lists the options");
   }
-  return reworded(error.what());
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr)
+    return wrong_count(command, last_argument);
+  if (dynamic_cast<const CLI::FileError*>(&error) != nullptr && app.get_config_ptr() != nullptr) {
+    return concat("--config: expected a file that can be read, got ",
+                  app.get_config_ptr()->as<std::string>());
+  }
+  return error.what();
 }
 
 /// A number that the check takes; what it says otherwise, "expected 1 to 4096, got 0".
@@ -163,16 +114,58 @@ CLI::Validator not_negative() {
                  [](double value) { return value >= 0 && std::isfinite(value); });
 }
 
+CLI::Validator true_or_false() {
+  return CLI::Validator(
+      [](std::string& text) {
+        try {
+          (void)CLI::detail::to_flag_value(text);
+          return std::string();
+        } catch (const std::invalid_argument&) {
+          return concat("expected true or false, got '", text, "'");
+        }
+      },
+      "");
+}
+
 std::optional<int> parse(CLI::App& app, const char* program, int argc, char** argv) {
+  app.failure_message([program, last_argument = std::string(argc > 0 ? argv[argc - 1] : program)](
+                          const CLI::App* parsed, const CLI::Error& error) {
+    return concat(program, ": ", usage_error(*parsed, program, last_argument, error), "\n");
+  });
   try {
     app.parse(argc, argv);
-  } catch (const CLI::Success& done) {  // --help
-    return app.exit(done);
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "{}: {}\n", program, usage_error(app, program, error));
-    return 1;
+    return app.exit(error) == 0 ? 0 : 1;
   }
   return std::nullopt;
+}
+
+int guarded(const char* program, const std::function<int()>& run) {
+  open_standard_streams();
+  int code = 2;
+  int output_error = 0;
+  try {
+    code = run();
+  } catch (const Error& error) {
+    say("{}: {}\n", program, error.what());
+    code = 1;
+  } catch (const OutOfMemory& error) {
+    say("{}: {}; a smaller --batch or --length needs less\n", program, error.what());
+    code = 1;
+  } catch (const std::bad_alloc&) {
+    say("{}: out of memory; a smaller --batch or --length needs less\n", program);
+    code = 1;
+  } catch (const std::exception& error) {
+    // On a full disk fmt throws, and finish_output() reports it.
+    const auto* system = dynamic_cast<const std::system_error*>(&error);
+    if (system != nullptr && std::ferror(stdout) != 0) {
+      output_error = system->code().value();
+      code = 1;
+    } else {
+      say("{}: unexpected: {}\n", program, error.what());
+    }
+  }
+  return finish_output(program, output_error) || code != 0 ? code : 1;
 }
 
 }  // namespace refrain::examples

@@ -27,6 +27,8 @@ struct RunOptions {
   std::int64_t threads = 0;
   std::string device = "cpu";
   std::string log;
+  std::string config;  ///< file of --config
+  bool force = false;  ///< a result that is worse than a guess is written all the same
 };
 
 /// Whom to recommend to, and how many items.

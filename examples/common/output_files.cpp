@@ -1,7 +1,11 @@
 #include "common/output_files.hpp"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "refrain/core/error.hpp"
 #include "refrain/train/safetensors.hpp"
@@ -9,13 +13,47 @@
 namespace refrain::examples {
 namespace {
 
-/// The same for all ways to write the path of one file.
-std::string place_of(const std::string& path) {
-  std::error_code error;
-  const std::filesystem::path whole =
-      std::filesystem::weakly_canonical(std::filesystem::absolute(path, error), error);
-  return error ? path : whole.string();
-}
+/// Identifies a file, whichever of its names is given.
+class Place {
+ public:
+  explicit Place(const std::string& path) : path_(path) {
+    namespace fs = std::filesystem;
+    std::error_code error;
+    fs::path whole = fs::absolute(path, error);
+    // A link to a file that is not there yet: canonical paths keep it as it is.
+    for (int links = 0; links < max_links && fs::is_symlink(whole, error); ++links)
+      whole = whole.parent_path() / fs::read_symlink(whole, error);
+    whole = fs::weakly_canonical(whole, error);
+    if (!error) path_ = whole.string();
+    exists_ = ::stat(path_.c_str(), &status_) == 0;
+  }
+
+  /// True for a terminal, /dev/null and their like, which several options may share.
+  bool is_device() const { return exists_ && S_ISCHR(status_.st_mode); }
+  /// True for a pipe or a socket, whose reader would take a trial for the end.
+  bool is_stream() const {
+    return exists_ && (S_ISFIFO(status_.st_mode) || S_ISSOCK(status_.st_mode));
+  }
+  /// True when nobody may write the file, or this process may not. The permissions count for the
+  /// superuser too.
+  bool is_read_only() const {
+    return exists_ && S_ISREG(status_.st_mode) &&
+           ((status_.st_mode & (S_IWUSR | S_IWGRP | S_IWOTH)) == 0 ||
+            ::access(path_.c_str(), W_OK) != 0);
+  }
+  bool operator==(const Place& other) const {
+    if (path_ == other.path_) return true;
+    return exists_ && other.exists_ && status_.st_dev == other.status_.st_dev &&
+           status_.st_ino == other.status_.st_ino;
+  }
+
+ private:
+  static constexpr int max_links = 40;  // as many as the system follows
+
+  std::string path_;
+  bool exists_ = false;
+  struct stat status_ = {};
+};
 
 void expect_folder(const NamedFile& file) {
   std::error_code error;
@@ -25,26 +63,46 @@ void expect_folder(const NamedFile& file) {
                            file.path, ": no folder ", folder.string()));
 }
 
+void expect_appendable(const std::string& path) {
+  std::error_code error;
+  const bool is_new = !std::filesystem::exists(path, error);
+  std::ofstream out(path, std::ios::binary | std::ios::app);
+  if (!out) throw DataError(path, 0, "cannot be written");
+  out.close();
+  if (is_new) std::filesystem::remove(path, error);
+}
+
 }  // namespace
 
-void expect_outputs(const std::vector<NamedFile>& written, const std::vector<NamedFile>& others) {
-  std::vector<NamedFile> before;
-  for (const NamedFile& other : others) {
-    if (!other.path.empty()) before.push_back({other.option, place_of(other.path)});
-  }
-  for (const NamedFile& file : written) {
-    if (file.path.empty())
-      throw OptionError(file.option + ": expected the name of a file, got none");
-    const std::string place = place_of(file.path);
-    for (const NamedFile& other : before) {
-      if (other.path != place) continue;
-      throw OptionError(
-          concat(file.option, ": expected a file of its own, got ", file.path, ", which ",
-                 other.option == file.option ? "it names twice" : "is that of " + other.option));
+void expect_files(const CommandFiles& files) {
+  std::vector<std::pair<std::string, Place>> before;
+  const auto add = [&](const NamedFile& file) { before.emplace_back(file.option, file.path); };
+  const auto expect_own = [&](const NamedFile& file) {
+    const Place place(file.path);
+    for (const auto& [option, other] : before) {
+      if (place.is_device() || !(place == other)) continue;
+      throw OptionError(concat(file.option, ": expected a file of its own, got ", file.path,
+                               ", which ",
+                               option == file.option ? "it names twice" : "is that of " + option));
     }
     expect_folder(file);
+    if (place.is_read_only())
+      throw DataError(file.path, 0, concat("is read-only; give ", file.option, " another file"));
+    add(file);
+  };
+  for (const NamedFile& file : files.read) {
+    if (!file.path.empty()) add(file);
+  }
+  for (const NamedFile& file : files.replaced) {
+    if (file.path.empty())
+      throw OptionError(file.option + ": expected the name of a file, got none");
+    expect_own(file);
     expect_replaceable(file.path);
-    before.push_back({file.option, place});
+  }
+  for (const NamedFile& file : files.appended) {
+    if (file.path.empty()) continue;
+    expect_own(file);
+    if (!Place(file.path).is_stream()) expect_appendable(file.path);
   }
 }
 
@@ -53,16 +111,6 @@ std::vector<NamedFile> named_files(const std::string& option,
   std::vector<NamedFile> files;
   for (const std::string& path : paths) files.push_back({option, path});
   return files;
-}
-
-void expect_appendable(const NamedFile& file) {
-  expect_folder(file);
-  std::error_code error;
-  const bool is_new = !std::filesystem::exists(file.path, error);
-  std::ofstream out(file.path, std::ios::binary | std::ios::app);
-  if (!out) throw DataError(file.path, 0, "cannot be written");
-  out.close();
-  if (is_new) std::filesystem::remove(file.path, error);
 }
 
 }  // namespace refrain::examples

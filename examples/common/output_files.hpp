@@ -12,17 +12,22 @@ struct NamedFile {
   std::string path;
 };
 
-/// Throws OptionError when a file to be written has no name or no folder or is also another one of
-/// the command's files, and DataError when it could not be written. `others` are read, or written
-/// by and by; their empty names stand for options that were not given. Nothing is changed.
-void expect_outputs(const std::vector<NamedFile>& written, const std::vector<NamedFile>& others);
-
 /// The files of one option, one entry each.
 std::vector<NamedFile> named_files(const std::string& option,
                                    const std::vector<std::string>& paths);
 
-/// For a file that lines are added to: throws OptionError when its folder is missing, and DataError
-/// when it could not be written or made. Nothing is changed.
-void expect_appendable(const NamedFile& file);
+/// All files of a command. An empty path in `read` or `appended` stands for an option that was not
+/// given.
+struct CommandFiles {
+  std::vector<NamedFile> read;
+  std::vector<NamedFile> replaced;  ///< written as a whole
+  std::vector<NamedFile> appended;  ///< grow by lines
+};
+
+/// Checks the files of a command before it begins to work, and changes nothing. Throws OptionError
+/// when a file to be written has no name or no folder, or is also another file of the command,
+/// under whatever name and through whatever links; DataError when it is read-only or cannot be
+/// written.
+void expect_files(const CommandFiles& files);
 
 }  // namespace refrain::examples

@@ -54,14 +54,16 @@ void print_items(const Vocabulary& vocabulary, std::span<const Recommended> list
 }
 
 std::vector<std::string> split_list(std::string_view text) {
+  constexpr std::string_view blanks = " \t\r";
+  const std::string_view separators = text.find(',') == std::string_view::npos ? blanks : ",";
   std::vector<std::string> items;
   while (!text.empty()) {
-    const std::size_t comma = std::min(text.find(','), text.size());
-    std::string_view item = text.substr(0, comma);
-    while (!item.empty() && item.front() == ' ') item.remove_prefix(1);
-    while (!item.empty() && (item.back() == ' ' || item.back() == '\r')) item.remove_suffix(1);
-    if (!item.empty()) items.emplace_back(item);
-    text.remove_prefix(std::min(comma + 1, text.size()));
+    const std::size_t end = std::min(text.find_first_of(separators), text.size());
+    const std::string_view item = text.substr(0, end);
+    const std::size_t first = item.find_first_not_of(blanks);
+    if (first != std::string_view::npos)
+      items.emplace_back(item.substr(first, item.find_last_not_of(blanks) - first + 1));
+    text.remove_prefix(std::min(end + 1, text.size()));
   }
   return items;
 }

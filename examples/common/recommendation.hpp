@@ -34,7 +34,8 @@ std::string described(std::string_view item, const std::optional<Titles>& titles
 void print_items(const Vocabulary& vocabulary, std::span<const Recommended> list,
                  const std::optional<Titles>& titles);
 
-/// "a, b,c" -> a, b, c; empty entries are left out.
+/// "a, b,c" and "a b c" -> a, b, c; empty entries are left out. A text with a comma is parted at
+/// commas only, so that an item's name may have blanks.
 std::vector<std::string> split_list(std::string_view text);
 
 }  // namespace refrain::examples

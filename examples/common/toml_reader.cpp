@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/command_line.hpp"
+#include "common/suggestion.hpp"
 
 namespace refrain::examples {
 namespace {
@@ -14,6 +15,8 @@ namespace {
 /// One section a sub-command, each with values by option names.
 class TomlReader final : public CLI::ConfigTOML {
  public:
+  explicit TomlReader(const CLI::App& program) : program_(program) {}
+
   std::vector<CLI::ConfigItem> from_config(std::istream& in) const override {
     std::vector<CLI::ConfigItem> found;
     try {
@@ -23,7 +26,9 @@ class TomlReader final : public CLI::ConfigTOML {
         if (table == nullptr)
           fail(values, concat("expected sections, as [pretrain], got '", section.str(),
                               "' outside of one"));
+        const CLI::App& command = command_of(section, values);
         for (const auto& [name, value] : *table) {
+          expect_option(command, name, value);
           CLI::ConfigItem item;
           item.parents = {std::string(section.str())};
           item.name = std::string(name.str());
@@ -39,6 +44,25 @@ class TomlReader final : public CLI::ConfigTOML {
   }
 
  private:
+  const CLI::App& command_of(const toml::key& section, const toml::node& at) const {
+    for (const CLI::App* each : program_.get_subcommands([](const CLI::App*) { return true; })) {
+      if (each->get_name() == section.str()) return *each;
+    }
+    fail(at, concat("unknown section [", section.str(), "]",
+                    suggestion(section.str(), command_names(program_))));
+  }
+
+  static void expect_option(const CLI::App& command, const toml::key& name,
+                            const toml::node& value) {
+    const CLI::Option* const option = command.get_option_no_throw(concat("--", name.str()));
+    if (option == nullptr) {
+      fail(value, concat("unknown name ", name.str(), " in [", command.get_name(), "]",
+                         suggestion(concat("--", name.str()), option_names(command))));
+    }
+    if (option->get_items_expected_max() == 0 && value.is_array())
+      fail(value, concat(name.str(), ": expected true or false, got a list"));
+  }
+
   [[noreturn]] static void fail(const toml::node& at, const std::string& why) {
     throw CLI::ConfigError(concat("--config: line ", at.source().begin.line, ": ", why));
   }
@@ -55,13 +79,17 @@ class TomlReader final : public CLI::ConfigTOML {
     } else if (const auto* flag = value.as_boolean()) {
       inputs.push_back(flag->get() ? "true" : "false");
     } else {
-      fail(value, "expected a number, a text, true, false, or a list of such");
+      fail(value, "expected a number, a text, true, false, or a list of these");
     }
   }
+
+  const CLI::App& program_;
 };
 
 }  // namespace
 
-std::shared_ptr<CLI::Config> toml_reader() { return std::make_shared<TomlReader>(); }
+std::shared_ptr<CLI::Config> toml_reader(const CLI::App& program) {
+  return std::make_shared<TomlReader>(program);
+}
 
 }  // namespace refrain::examples

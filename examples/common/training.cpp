@@ -9,6 +9,7 @@
 #include <optional>
 #include <string_view>
 
+#include "common/standard_streams.hpp"
 #include "refrain/data/vocabulary.hpp"
 #include "refrain/train/progress.hpp"
 
@@ -105,12 +106,10 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
                    .capture_after = 3});
   trainer.on_capture([&](const CaptureReport& report) {
     if (report.is_recorded) {
-      fmt::print(stderr,
-                 "{}: a step is recorded and run again from now on: {} kernels in one launch\n",
-                 place.label, report.kernels);
+      say("{}: a step is recorded and run again from now on: {} kernels in one launch\n",
+          place.label, report.kernels);
     } else {
-      fmt::print(stderr, "{}: steps are launched kernel by kernel: {}\n", place.label,
-                 report.reason);
+      say("{}: steps are launched kernel by kernel: {}\n", place.label, report.reason);
     }
   });
   for (const auto& [name, random] : streams) trainer.keep(name, *random);
@@ -143,6 +142,7 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
     report.seconds_per_epoch += epoch.training_seconds;
     report.is_still_improving =
         epoch.is_best && epoch.epoch + 1 == options.epochs && epoch.epoch > 0;
+    if (epoch.is_best) report.loss = epoch.loss;
     report.curve.push_back({epoch.epoch + 1, epoch.loss, epoch.metric, epoch.training_seconds});
     if (place.log != nullptr) {
       place.log->write({{"epoch", static_cast<double>(epoch.epoch + 1)},
@@ -158,13 +158,26 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
   report.epochs = result.position.epoch;
   if (!report.curve.empty()) report.seconds_per_epoch /= static_cast<double>(report.curve.size());
   report.best = result.position.best_metric;
+  report.chance = validation.chance;
+  if (!validation.larger_is_better && result.position.best_epoch >= 0) report.loss = report.best;
   report.interrupted = result.end == TrainingEnd::interrupted;
   if (report.is_still_improving && !place.is_one_of_many) {
-    fmt::print(stderr,
-               "{}: the last epoch was the best (*): it was still improving; see --epochs\n",
-               place.label);
+    say("{}: the last epoch was the best (*): it was still improving; see --epochs\n", place.label);
   }
   return report;
+}
+
+void expect_better_than_chance(const TrainReport& report, const std::string& out,
+                               const std::string& state_file, bool force) {
+  // A network that has hardly begun is at chance, and few examples leave some noise around it.
+  const double clearly_worse = 1.1 * report.chance + 0.2;
+  if (force || report.chance <= 0 || !(report.loss > clearly_worse)) return;
+  throw OptionError(fmt::format(
+      "training has diverged: expected a loss below {:.4g}, that of a guess, got {:.4g}; {} was "
+      "not "
+      "written{}. A smaller --learning-rate or --clip 5 may help{}; --force writes it all the same",
+      report.chance, report.loss, out, std::filesystem::exists(out) ? " and is as it was" : "",
+      state_file.empty() ? "" : fmt::format(" in a run without {}", state_file)));
 }
 
 Leavings leavings(const std::string& out, const std::string& state_file) {

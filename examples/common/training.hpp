@@ -3,12 +3,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "common/options.hpp"
-#include "refrain/train/metric_log.hpp"
+#include "common/run_log.hpp"
 #include "refrain/train/trainer.hpp"
 
 namespace refrain::examples {
@@ -26,7 +27,7 @@ struct TrainPlace {
   std::string label;       ///< of the progress line
   std::string state_file;  ///< empty: an interrupted run cannot go on
   Setting setting;         ///< kept in the state file
-  MetricLog* log = nullptr;
+  RunLog* log = nullptr;
   std::uint64_t seed = 1;
   Device device = Device::cpu;  ///< where the module's parameters are
   bool is_one_of_many = false;  ///< where no terminal shows progress, its epochs share a line
@@ -45,6 +46,11 @@ struct TrainReport {
   std::int64_t epochs = 0;
   double seconds_per_epoch = 0;  ///< without evaluation
   double best = 0;               ///< on the validation part
+  /// Of the parameters that were kept, in nats: of the validation part where that measures a loss,
+  /// otherwise the mean over the steps of their epoch. Not a number where that epoch was one of an
+  /// earlier process.
+  double loss = std::numeric_limits<double>::quiet_NaN();
+  double chance = 0;  ///< Validation::chance
   bool interrupted = false;
   bool is_still_improving = false;  ///< the last epoch that the options allow was the best
   std::vector<CurvePoint> curve;    ///< of this process
@@ -55,6 +61,9 @@ struct Validation {
   std::string name;
   bool larger_is_better = true;
   std::function<double()> measure;
+  /// The loss, in nats, of a network that gives every answer the same score; what `measure` returns
+  /// is compared to it where smaller is better, otherwise the loss of training.
+  double chance = 0;
 };
 
 /// Random streams that layers draw from while they train, by name; part of a state that goes on bit
@@ -83,6 +92,11 @@ TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& opti
       },
       module, optimizer, options, place, steps_per_epoch, validation, streams);
 }
+
+/// Throws OptionError when what was learned is clearly worse than a guess, as after a divergence:
+/// `out` is then not to be written, unless `force` says so.
+void expect_better_than_chance(const TrainReport& report, const std::string& out,
+                               const std::string& state_file, bool force);
 
 /// What a run that was interrupted leaves behind.
 struct Leavings {

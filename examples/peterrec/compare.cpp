@@ -10,7 +10,9 @@
 #include "common/behaviour.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
+#include "common/run_log.hpp"
 #include "common/saved_config.hpp"
+#include "common/standard_streams.hpp"
 #include "common/temporary_folder.hpp"
 #include "generator.hpp"
 #include "peterrec/commands.hpp"
@@ -78,18 +80,17 @@ void print_table(const TaskData& task, const std::vector<Line>& lines, std::int6
     for (const double value : line.spread) fmt::print(" {:>14.4f}", value);
     fmt::print("\n");
   }
-  std::fflush(stdout);
+  examples::flush_output();
 }
 
-void write(MetricLog* log, const Line& line) {
-  if (log == nullptr) return;
+void write(examples::RunLog& log, const Line& line) {
   std::vector<MetricLog::Number> numbers{{"share", line.share},
                                          {"trained", static_cast<double>(line.trained)},
                                          {"seconds_per_epoch", line.seconds_per_epoch},
                                          {"epochs", static_cast<double>(line.epochs)}};
   for (const auto& [name, value] : line.figures) numbers.emplace_back(name, value);
   const std::vector<MetricLog::Text> texts{{"task", line.task}, {"method", line.method}};
-  log->write(numbers, texts);
+  log.write(numbers, texts);
 }
 
 /// Everything that all methods of a run share.
@@ -98,7 +99,7 @@ struct Comparison {
   const Vocabulary& vocabulary;
   const PretrainData& pretraining;
   std::shared_ptr<NextItNet> base;
-  MetricLog* log;
+  examples::RunLog& log;
   Protocols protocols;
 
   SequenceForm form() const {
@@ -129,7 +130,7 @@ struct Comparison {
                                             {.label = task.name + ", " + method.title,
                                              .state_file = {},
                                              .setting = {},
-                                             .log = log,
+                                             .log = &log,
                                              .seed = seed,
                                              .device = base->device(),
                                              .is_one_of_many = true},
@@ -234,12 +235,13 @@ Outcome compare(const Options& given) {
   Options options = given;
   const bool is_pretrained =
       !options.base_file.empty() && std::filesystem::exists(options.base_file);
-  if (!options.base_file.empty() && !is_pretrained) {
-    examples::expect_outputs({{"--base", options.base_file}}, other_files(options));
+  examples::CommandFiles files = common_files(options);
+  if (!options.base_file.empty()) {
+    (is_pretrained ? files.read : files.replaced).push_back({"--base", options.base_file});
   }
+  examples::expect_files(files);
   std::optional<examples::TemporaryFolder> folder;
-  std::optional<MetricLog> log;
-  if (!options.run.log.empty()) log.emplace(options.run.log);
+  examples::RunLog log(options.run.log);
   // Tasks of one run may read the same users from different files: generated data has profiles in
   // one and targets in another.
   std::optional<RawData> transfer;
@@ -247,13 +249,13 @@ Outcome compare(const Options& given) {
     if (!options.data.files.empty())
       throw OptionError("--generate makes its own data: leave --data out");
     folder.emplace("peterrec");
-    const examples::GeneratedFiles files =
+    const examples::GeneratedFiles generated =
         examples::generate(folder->path(), {.seed = options.run.seed});
-    options.data.files = {files.sequences};
-    options.data.profiles = files.profiles;
-    options.data.titles = files.titles;
+    options.data.files = {generated.sequences};
+    options.data.profiles = generated.profiles;
+    options.data.titles = generated.titles;
     DataOptions second = options.data;
-    second.files = {files.transfer};
+    second.files = {generated.transfer};
     second.format = "transfer_csv";
     transfer = read_data(second);
     if (options.task.names.empty()) options.task.names = {"gender", "items"};
@@ -269,6 +271,7 @@ Outcome compare(const Options& given) {
     options.data.hold_out_last = options.data.hold_out_last || task_kind(name) == TaskKind::next;
   }
   const RawData raw = read_data(options.data);
+  expect_length(raw, options.data);
 
   std::shared_ptr<NextItNet> base;
   Vocabulary vocabulary;
@@ -302,14 +305,14 @@ Outcome compare(const Options& given) {
   fmt::print("Base: {} items, C = {}, {} blocks, {}, {} parameters\n",
              with_commas(vocabulary.items()), base->channels(), base->blocks(),
              base->is_causal() ? "causal" : "two-way", with_commas(base->parameter_count()));
-  std::fflush(stdout);
+  examples::flush_output();
   if (!is_pretrained) {
     const TrainReport report = train_base(*base, pretraining, vocabulary, options.base,
                                           options.pretrain, options.data.length,
                                           {.label = "pre-training",
                                            .state_file = {},
                                            .setting = {},
-                                           .log = log ? &*log : nullptr,
+                                           .log = &log,
                                            .seed = options.run.seed,
                                            .device = base->device()});
     if (report.interrupted) {
@@ -322,8 +325,9 @@ Outcome compare(const Options& given) {
     fmt::print("Pre-trained on {} sequences: {} epochs of {:.1f} s, held-out loss {:.4f}\n",
                with_commas(static_cast<std::int64_t>(pretraining.split.train.size())),
                report.epochs, report.seconds_per_epoch, report.best);
-    std::fflush(stdout);
+    examples::flush_output();
     if (!options.base_file.empty()) {
+      examples::expect_better_than_chance(report, options.base_file, {}, options.run.force);
       save_base(options.base_file, *base, vocabulary,
                 {.hold_out_last = options.data.hold_out_last,
                  .length = options.data.length,
@@ -336,7 +340,7 @@ Outcome compare(const Options& given) {
       .vocabulary = vocabulary,
       .pretraining = pretraining,
       .base = base,
-      .log = log ? &*log : nullptr,
+      .log = log,
       .protocols = {.negatives = options.sampled_negatives, .seed = options.run.seed}};
   std::vector<std::string> chosen = options.compare.methods;
   if (chosen.empty()) {

@@ -7,6 +7,7 @@
 
 #include "common/behaviour.hpp"
 #include "common/data_hash.hpp"
+#include "common/standard_streams.hpp"
 
 namespace refrain::peterrec {
 namespace {
@@ -130,11 +131,13 @@ TaskData next_task(const RawData& raw, const Vocabulary& vocabulary, const std::
 
 }  // namespace
 
-std::vector<examples::NamedFile> other_files(const Options& options) {
-  std::vector<examples::NamedFile> files = examples::named_files("--data", options.data.files);
-  files.push_back({"--profiles", options.data.profiles});
-  files.push_back({"--titles", options.data.titles});
-  files.push_back({"--log", options.run.log});
+examples::CommandFiles common_files(const Options& options) {
+  examples::CommandFiles files{.read = examples::named_files("--data", options.data.files),
+                               .replaced = {},
+                               .appended = {{"--log", options.run.log}}};
+  files.read.push_back({"--profiles", options.data.profiles});
+  files.read.push_back({"--titles", options.data.titles});
+  files.read.push_back({"--config", options.run.config});
   return files;
 }
 
@@ -163,11 +166,11 @@ RawData read_data(const DataOptions& options) {
     }
     if (const std::int64_t known = examples::shared_users(raw.behaviour.source, pairs.source);
         known > 0) {
-      fmt::print(stderr,
-                 "warning: {}: {} of its {} user ids are in {}, too, and are taken for other "
-                 "users, since numbers often start anew in "
-                 "each file; if they are the same users, put them into one file\n",
-                 path, known, pairs.source.rows.rows(), options.files.front());
+      examples::say(
+          "warning: {}: {} of its {} user ids are in {}, too, and are taken for other "
+          "users, since numbers often start anew in "
+          "each file; if they are the same users, put them into one file\n",
+          path, known, pairs.source.rows.rows(), options.files.front());
     }
     pairs.source.users = {};
     pairs.source.user.clear();
@@ -180,6 +183,11 @@ RawData read_data(const DataOptions& options) {
   }
   raw.titles = examples::titles_of(options.titles, options.skip_bad_lines);
   return raw;
+}
+
+void expect_length(const RawData& raw, const DataOptions& options) {
+  examples::expect_length(options.length, std::max(examples::longest_row(raw.behaviour.source),
+                                                   examples::longest_row(raw.more)));
 }
 
 std::string split_text(const DataOptions& options) {

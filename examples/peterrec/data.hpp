@@ -24,11 +24,14 @@ struct RawData {
   bool two_domains = false;
 };
 
-/// The files that a command does not replace, for expect_outputs().
-std::vector<examples::NamedFile> other_files(const Options& options);
+/// The files that the commands have in common: data and --config, which are read, and --log.
+examples::CommandFiles common_files(const Options& options);
 
 /// Reads all files.  Throws DataError, OptionError.
 RawData read_data(const DataOptions& options);
+
+/// Throws OptionError for a --length far beyond the longest sequence.
+void expect_length(const RawData& raw, const DataOptions& options);
 
 /// The split as one writes it on the command line: "--split 0.7,0.1,0.2 --split-seed 1".
 std::string split_text(const DataOptions& options);

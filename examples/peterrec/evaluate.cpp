@@ -1,29 +1,28 @@
 #include <fmt/core.h>
 
-#include <optional>
 #include <set>
 
 #include "common/device.hpp"
+#include "common/run_log.hpp"
+#include "common/standard_streams.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/evaluation.hpp"
-#include "refrain/train/metric_log.hpp"
 
 namespace refrain::peterrec {
 namespace {
 
 void print(const std::string& task, const std::string& who, const Figures& figures,
-           std::optional<MetricLog>& log) {
+           examples::RunLog& log) {
   fmt::print("\n{}: {}\n{}\n", task, who, figures.text());
-  if (!log) return;
   if (figures.accuracy) {
-    log->write({{"accuracy", figures.accuracy->value()}, {"cross_entropy", figures.cross_entropy}},
-               {{"task", task}, {"method", who}});
+    log.write({{"accuracy", figures.accuracy->value()}, {"cross_entropy", figures.cross_entropy}},
+              {{"task", task}, {"method", who}});
   } else {
-    log->write({{"hr5_sampled", figures.sampled->hr(5)},
-                {"mrr5_sampled", figures.sampled->mrr(5)},
-                {"hr5_full", figures.full->hr(5)},
-                {"mrr5_full", figures.full->mrr(5)}},
-               {{"task", task}, {"method", who}});
+    log.write({{"hr5_sampled", figures.sampled->hr(5)},
+               {"mrr5_sampled", figures.sampled->mrr(5)},
+               {"hr5_full", figures.full->hr(5)},
+               {"mrr5_full", figures.full->mrr(5)}},
+              {{"task", task}, {"method", who}});
   }
 }
 
@@ -57,20 +56,19 @@ DataOptions options_of(const PatchNote& note, const std::string& path, const Opt
 void warn_of_other_users(const PatchNote& note, const TaskData& task, const std::string& path) {
   if (task.kind == TaskKind::next) {
     if (note.test_users.empty() || task.test_users == note.test_users) return;
-    fmt::print(stderr,
-               "warning: {} was trained on other sequences than these: items of the test part may "
-               "be among those that it "
-               "learned\n",
-               path);
+    examples::say(
+        "warning: {} was trained on other sequences than these: items of the test part may "
+        "be among those that it "
+        "learned\n",
+        path);
   } else if (task.users != note.users) {
-    fmt::print(stderr,
-               "warning: {} was trained on data of {} users, this has {}: if some of them are the "
-               "same, the test part has users "
-               "of the training\n",
-               path, note.users, task.users);
+    examples::say(
+        "warning: {} was trained on data of {} users, this has {}: if some of them are the "
+        "same, the test part has users "
+        "of the training\n",
+        path, note.users, task.users);
   } else if (!note.test_users.empty() && task.test_users != note.test_users) {
-    fmt::print(
-        stderr,
+    examples::say(
         "warning: {} was trained with another test part, of users {}; this one is of users {}: "
         "other users, or the same ones "
         "in another order of their lines, and then the test part has users of the training\n",
@@ -81,8 +79,11 @@ void warn_of_other_users(const PatchNote& note, const TaskData& task, const std:
 }  // namespace
 
 Outcome evaluate(const Options& options) {
-  std::optional<MetricLog> log;
-  if (!options.run.log.empty()) log.emplace(options.run.log);
+  examples::CommandFiles files = common_files(options);
+  files.read.push_back({"--base", options.base_file});
+  for (const std::string& path : options.patch_files) files.read.push_back({"--patch", path});
+  examples::expect_files(files);
+  examples::RunLog log(options.run.log);
   const LoadedBase base = load_base(options.base_file, examples::device_of(options.run));
   const RawData raw = read_data(options.data);
   const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
@@ -90,6 +91,7 @@ Outcome evaluate(const Options& options) {
     expect_held_out(base, "evaluate without --patch");
     if (!base.network->is_causal())
       throw OptionError("evaluate: a two-way base has no next-item scores; give a patch file");
+    expect_length(raw, options.data);
     const TaskData task = task_data(raw, base.vocabulary, "next", options.data);
     print("next", "base",
           measure(task, task.test, {.length = options.data.length}, protocols,

@@ -6,6 +6,7 @@
 #include "common/data_hash.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
+#include "common/run_log.hpp"
 #include "common/saved_config.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/training.hpp"
@@ -61,18 +62,18 @@ Outcome finetune(const Options& options) {
   if (names.size() > 1 && !options.state_file.empty())
     throw OptionError("--resume: expected one task a run");
   const std::vector<std::string> paths = patch_paths(options);
-  std::vector<examples::NamedFile> written = examples::named_files("--out", paths);
-  if (!options.state_file.empty()) written.push_back({"--resume", options.state_file});
-  std::vector<examples::NamedFile> read = other_files(options);
-  read.push_back({"--base", options.base_file});
-  examples::expect_outputs(written, read);
-  std::optional<MetricLog> log;
-  if (!options.run.log.empty()) log.emplace(options.run.log);
+  examples::CommandFiles files = common_files(options);
+  files.read.push_back({"--base", options.base_file});
+  files.replaced = examples::named_files("--out", paths);
+  if (!options.state_file.empty()) files.replaced.push_back({"--resume", options.state_file});
+  examples::expect_files(files);
+  examples::RunLog log(options.run.log);
   const LoadedBase base = load_base(options.base_file, examples::device_of(options.run));
   for (const std::string& name : names) {
     if (task_kind(name) == TaskKind::next) expect_held_out(base, "--task next");
   }
   const RawData raw = read_data(options.data);
+  expect_length(raw, options.data);
   const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
   // All tasks are made first, so that what one lacks is told before another is trained.
   std::vector<TaskData> tasks;
@@ -113,7 +114,7 @@ Outcome finetune(const Options& options) {
         {.label = task.name,
          .state_file = options.state_file,
          .setting = run_setting(options, base.hash, network.task(), task, note),
-         .log = log ? &*log : nullptr,
+         .log = &log,
          .seed = options.run.seed,
          .device = base.network->device()});
     const std::string& path = paths[i];
@@ -126,6 +127,7 @@ Outcome finetune(const Options& options) {
         fmt::print("task {} was not trained\n", names[later]);
       return Outcome::interrupted;
     }
+    examples::expect_better_than_chance(report, path, options.state_file, options.run.force);
     save_patch_set(path, network.task(), base.hash, note);
     const SequenceForm form{.length = options.data.length,
                             .placement = placement_of(*base.network)};

@@ -5,6 +5,7 @@
 #include "common/data_hash.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
+#include "common/run_log.hpp"
 #include "common/saved_config.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/training.hpp"
@@ -37,13 +38,14 @@ examples::Setting run_setting(const Options& options, const NextItNet& network,
 }  // namespace
 
 Outcome pretrain(const Options& options) {
-  std::vector<examples::NamedFile> written{{"--out", options.base_file}};
-  if (!options.state_file.empty()) written.push_back({"--resume", options.state_file});
-  examples::expect_outputs(written, other_files(options));
+  examples::CommandFiles files = common_files(options);
+  files.replaced.push_back({"--out", options.base_file});
+  if (!options.state_file.empty()) files.replaced.push_back({"--resume", options.state_file});
+  examples::expect_files(files);
   const Device device = examples::device_of(options.run);
-  std::optional<MetricLog> log;
-  if (!options.run.log.empty()) log.emplace(options.run.log);
+  examples::RunLog log(options.run.log);
   const RawData raw = read_data(options.data);
+  expect_length(raw, options.data);
   const Vocabulary vocabulary = source_vocabulary(raw, options.data);
   examples::expect_storable(vocabulary, concat("--min-count ", options.data.min_count));
   const PretrainData data = pretrain_data(raw, vocabulary, options.data,
@@ -61,7 +63,7 @@ Outcome pretrain(const Options& options) {
                  {.label = "pretrain",
                   .state_file = options.state_file,
                   .setting = run_setting(options, network, vocabulary, data),
-                  .log = log ? &*log : nullptr,
+                  .log = &log,
                   .seed = options.run.seed,
                   .device = device});
   BaseNote note = note_of(options);
@@ -73,6 +75,8 @@ Outcome pretrain(const Options& options) {
     fmt::print("{}: {}\n", note.text, left.text);
     return Outcome::interrupted;
   }
+  examples::expect_better_than_chance(report, options.base_file, options.state_file,
+                                      options.run.force);
   save_base(options.base_file, network, vocabulary, note);
   fmt::print("finished after {} epochs ({:.1f} s each), held-out loss {:.4f}; wrote {}\n",
              report.epochs, report.seconds_per_epoch, report.best, options.base_file);

@@ -8,6 +8,7 @@
 
 #include "common/behaviour.hpp"
 #include "common/device.hpp"
+#include "common/standard_streams.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/evaluation.hpp"
 #include "peterrec/recommendation.hpp"
@@ -128,6 +129,9 @@ class Answers {
       scores = examples::frequency_scores(items);
     } else {
       const std::vector<std::int64_t> rows{0};
+      examples::expect_length(
+          options_.data.length,
+          std::max(base_.note.length, static_cast<std::int64_t>(request.history.size())));
       // A two-way base guesses a hidden item: here the one after the last.
       RaggedIds asked;
       for (const std::int32_t id : history[0]) asked.add(id);
@@ -187,8 +191,9 @@ Outcome recommend(const Options& options) {
   if (!options.recommend.users.empty() || !options.recommend.histories.empty())
     return Outcome::done;
   fmt::print(
-      "Reading histories from standard input, one a line: item,item,... or task: item,item,...\n");
-  std::fflush(stdout);
+      "Reading histories from standard input, one a line: item,item,... or task: item,item,... "
+      "(commas or blanks)\n");
+  examples::flush_output();
   for (std::string line; std::getline(std::cin, line);) {
     Request request{"History", {}, {}, {}};
     const std::size_t colon = line.find(": ");
@@ -200,7 +205,7 @@ Outcome recommend(const Options& options) {
     } catch (const OptionError& error) {
       fmt::print("  {}\n", error.what());  // the next line may be better
     }
-    std::fflush(stdout);
+    examples::flush_output();
   }
   return Outcome::done;
 }

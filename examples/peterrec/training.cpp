@@ -105,6 +105,19 @@ class SourceLoss {
   std::int64_t samples_;
 };
 
+/// The loss of a network that gives every target the same score.
+double chance_of(const models::HeadOptions& head) {
+  switch (head.loss) {
+    case models::HeadLoss::softmax:
+      return std::log(static_cast<double>(head.targets));
+    case models::HeadLoss::bpr:
+      return std::log(2.0);
+    case models::HeadLoss::logistic:
+      break;
+  }
+  return 2 * std::log(2.0);
+}
+
 std::int32_t size32(std::int64_t size) { return static_cast<std::int32_t>(size); }
 
 }  // namespace
@@ -122,9 +135,10 @@ TrainReport train_base(NextItNet& network, const PretrainData& data, const Vocab
         return source.training(batches.rows(epoch, step), batches.random(epoch, step));
       },
       [&](const SourceBatch& batch) { return source.loss(network, batch); },
-      {.name = "held-out loss", .larger_is_better = false, .measure = [&] {
-         return source.validation(network);
-       }});
+      {.name = "held-out loss",
+       .larger_is_better = false,
+       .measure = [&] { return source.validation(network); },
+       .chance = std::log(static_cast<double>(vocabulary.size()))});
 }
 
 std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t examples) {
@@ -185,10 +199,12 @@ TrainReport train_task(TaskNetwork& network, const TaskData& task, const Transfe
       },
       {.name = is_profile ? "cross-entropy" : "MRR@5 (sampled)",
        .larger_is_better = !is_profile,
-       .measure = [&] {
-         const Figures figures = measure(task, task.valid, form, protocols, scorer);
-         return is_profile ? figures.cross_entropy : figures.validation();
-       }});
+       .measure =
+           [&] {
+             const Figures figures = measure(task, task.valid, form, protocols, scorer);
+             return is_profile ? figures.cross_entropy : figures.validation();
+           },
+       .chance = chance_of(network.task().options().head)});
 }
 
 }  // namespace refrain::peterrec

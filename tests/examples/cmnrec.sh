@@ -103,6 +103,23 @@ run 0 recommend --checkpoint good.safetensors --history none,5 --history
 says "passed over, unknown to the model: none"
 says "no known item in the history: going by what is frequent"
 
+printf '5 6 7\n5,6,7\n' > histories
+"$program" recommend --checkpoint good.safetensors < histories > out 2>&1 || fail "expected answers to lines"
+(($(grep -c "^History (3 items)" out) == 2)) || fail "expected a list to be parted at commas or blanks"
+run 1 recommend --checkpoint good.safetensors --history 5 --log unused
+says "recommend has no option --log"
+
+# A model that has diverged takes no place of a good one, unless asked for.
+cp good.safetensors before
+for watched in loss ndcg; do
+  run 1 train --model lstm4rec "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --stop-on $watched --out good.safetensors
+  says "training has diverged: expected a loss below 3.526, that of a guess, got "
+  says "good.safetensors was not written and is as it was."
+  cmp before good.safetensors || fail "a model that has diverged was written"
+done
+run 0 train --model lstm4rec "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --force --out diverged.safetensors
+says "wrote diverged.safetensors"
+
 # Runs that are finished are not done again; a line that was cut off is.
 compare=(compare "${tiny[@]}" --models "mostpop,lstm4rec,srmn,tsc" --slots "2,3" --epochs 2 --results runs --curves runs)
 run 0 "${compare[@]}" --seeds 1,2
@@ -199,6 +216,12 @@ run 1 train "${tiny[@]}" --min-length 13
 says "--min-length: expected 2 to 12 items"
 run 1 train "${tiny[@]}" --loss sampled --negatives 31
 says "--negatives: expected 1 to 30"
+run 1 train "${tiny[@]}" --length 100000
+says "--length: expected at most 1000, got 100000: the longest sequence has 13 items"
+run 1 train "${tiny[@]}" --dilations 1,2.5
+says "cmnrec: --dilations: expected a whole number, got '2.5'"
+run 1 compare "${tiny[@]}" --seeds 1,18446744073709551616
+says "cmnrec: --seeds: expected a smaller whole number, got 18446744073709551616"
 run 1 train --data movies.csv --out missing/model.safetensors
 says "--out: expected a file in a folder that is there, got missing/model.safetensors"
 run 1 train --data movies.csv --out movies.csv

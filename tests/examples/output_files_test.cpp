@@ -38,44 +38,99 @@ TEST_CASE("example files: a vocabulary that no file has room for is refused",
                        message_contains("--min-count 1: the ids of 105 items would take"));
 }
 
-TEST_CASE(
-    "example files: outputs are files of their own that can be written, and trying leaves nothing",
-    "[example]") {
+namespace {
+
+/// What expect_files() says of them.
+std::string refusal(const CommandFiles& files) {
+  try {
+    expect_files(files);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+std::size_t files_in(const ScratchFolder& folder) {
+  const std::filesystem::directory_iterator files(folder.path(""));
+  return static_cast<std::size_t>(std::distance(begin(files), end(files)));
+}
+
+}  // namespace
+
+TEST_CASE("example files: outputs are tried before the work begins, and trying leaves nothing",
+          "[example]") {
   const ScratchFolder folder;
   const std::string base = folder.write("base", "bytes");
   const std::string fresh = folder.path("fresh");
-  CHECK_NOTHROW(expect_outputs({{"--out", fresh}, {"--resume", folder.path("state")}},
-                               {{"--base", base}, {"--log", ""}}));
-  CHECK_NOTHROW(expect_outputs({{"--out", base}}, {}));
-  CHECK_NOTHROW(expect_appendable({"--results", fresh}));
-  CHECK_NOTHROW(expect_appendable({"--results", base}));
-  CHECK(std::distance(std::filesystem::directory_iterator(folder.path("")), {}) == 1);
+  CHECK(refusal({.read = {{"--base", base}, {"--titles", ""}},
+                 .replaced = {{"--out", fresh}, {"--resume", folder.path("state")}},
+                 .appended = {{"--log", ""}}}) == "accepted");
+  CHECK(refusal({.read = {}, .replaced = {{"--out", base}}, .appended = {}}) == "accepted");
+  CHECK(
+      refusal({.read = {}, .replaced = {}, .appended = {{"--results", fresh}, {"--log", base}}}) ==
+      "accepted");
+  CHECK(files_in(folder) == 1);
   std::string text;
   std::getline(std::ifstream(base), text);
   CHECK(text == "bytes");
 
-  const auto refusal = [](const std::vector<NamedFile>& written,
-                          const std::vector<NamedFile>& others) -> std::string {
-    try {
-      expect_outputs(written, others);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "accepted";
+  const auto replaced = [](const std::string& path) {
+    return refusal({.read = {}, .replaced = {{"--out", path}}, .appended = {}});
   };
-  CHECK_THAT(refusal({{"--out", ""}}, {}),
-             contains("--out: expected the name of a file, got none"));
-  CHECK_THAT(refusal({{"--out", folder.path("missing/file")}}, {}),
-             contains("no folder " + folder.path("missing")));
-  CHECK_THAT(refusal({{"--out", folder.path("")}}, {}), contains("is not a regular file"));
+  const auto appended = [](const std::string& path) {
+    return refusal({.read = {}, .replaced = {}, .appended = {{"--results", path}}});
+  };
+  CHECK_THAT(replaced(""), contains("--out: expected the name of a file, got none"));
+  for (const auto& refused :
+       {replaced(folder.path("missing/file")), appended(folder.path("missing/file"))}) {
+    CHECK_THAT(refused, contains(": expected a file in a folder that is there"));
+    CHECK_THAT(refused, contains("no folder " + folder.path("missing")));
+  }
+  CHECK_THAT(replaced(folder.path("")), contains("is not a regular file"));
+  CHECK_THAT(appended(folder.path("")), contains("cannot be written"));
+}
+
+TEST_CASE("example files: an output is no other file of the command, whatever leads to it",
+          "[example]") {
+  const ScratchFolder folder;
+  const std::string base = folder.write("base", "bytes");
+  const std::string fresh = folder.path("fresh");
   std::filesystem::create_directory(folder.path("sub"));
-  CHECK_THAT(refusal({{"--out", folder.path("sub/../base")}}, {{"--base", base}}),
-             contains("which is that of --base"));
-  std::filesystem::create_symlink(base, folder.path("link"));
-  CHECK_THAT(refusal({{"--out", folder.path("link")}}, {{"--base", base}}),
-             contains("which is that of --base"));
-  CHECK_THAT(refusal({{"--out", fresh}, {"--out", fresh}}, {}), contains("which it names twice"));
-  CHECK_THROWS_MATCHES(expect_appendable({"--results", folder.path("missing/file")}), OptionError,
-                       message_contains("--results: expected a file in a folder that is there"));
-  CHECK_THROWS_AS(expect_appendable({"--results", folder.path("")}), DataError);
+  std::filesystem::create_symlink(base, folder.path("symbolic"));
+  std::filesystem::create_hard_link(base, folder.path("hard"));
+  std::filesystem::create_symlink("fresh", folder.path("dangling"));
+  for (const char* name : {"base", "sub/../base", "symbolic", "hard"}) {
+    INFO(name);
+    CHECK_THAT(refusal({.read = {{"--base", base}},
+                        .replaced = {{"--out", folder.path(name)}},
+                        .appended = {}}),
+               contains("which is that of --base"));
+    CHECK_THAT(refusal({.read = {{"--base", base}},
+                        .replaced = {},
+                        .appended = {{"--log", folder.path(name)}}}),
+               contains("--log: expected a file of its own, got "));
+  }
+  CHECK_THAT(refusal({.read = {},
+                      .replaced = {{"--out", fresh}},
+                      .appended = {{"--log", folder.path("dangling")}}}),
+             contains("which is that of --out"));
+  CHECK_THAT(
+      refusal({.read = {}, .replaced = {{"--out", fresh}, {"--out", fresh}}, .appended = {}}),
+      contains("which it names twice"));
+  CHECK_THAT(
+      refusal({.read = {}, .replaced = {}, .appended = {{"--results", fresh}, {"--log", fresh}}}),
+      contains("--log: expected a file of its own"));
+  CHECK(refusal({.read = {{"--titles", "/dev/null"}},
+                 .replaced = {},
+                 .appended = {{"--log", "/dev/null"}}}) == "accepted");
+}
+
+TEST_CASE("example files: a file that nobody may write is not replaced", "[example]") {
+  const ScratchFolder folder;
+  const std::string base = folder.write("base", "bytes");
+  std::filesystem::permissions(base, std::filesystem::perms::owner_read);
+  CHECK_THAT(refusal({.read = {}, .replaced = {{"--out", base}}, .appended = {}}),
+             contains("is read-only; give --out another file"));
+  CHECK_THAT(refusal({.read = {}, .replaced = {}, .appended = {{"--log", base}}}),
+             contains("is read-only; give --log another file"));
 }

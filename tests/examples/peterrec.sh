@@ -63,27 +63,51 @@ refuses_config() {
   run 1 pretrain --data users.txt --config wrong.toml
   says "peterrec: --config: $2"
 }
-refuses_config '[pretrain]\nchanels = 32\n' "unknown name chanels in [pretrain] (did you mean --channels?)"
-refuses_config '[pretran]\nchannels = 32\n' "unknown section [pretran] (did you mean pretrain?)"
+refuses_config '[pretrain]\nepochs = 1\nchanels = 32\n' "line 3: unknown name chanels in [pretrain] (did you mean --channels?)"
+refuses_config '[pretran]\nchannels = 32\n' "line 1: unknown section [pretran] (did you mean pretrain?)"
 refuses_config 'channels = 32\n' "line 1: expected sections, as [pretrain], got 'channels' outside of one"
 refuses_config '[pretrain]\ndata = ["users.txt"\nepochs = 1\n' "line 3: "
-refuses_config '[pretrain]\nepochs = 1999-12-31\n' "line 2: expected a number, a text, true, false, or a list of such"
+refuses_config '[pretrain]\nepochs = 1999-12-31\n' "line 2: expected a number, a text, true, false, or a list of these"
+refuses_config '[pretrain]\nhold-out-last = [true]\n' "line 2: hold-out-last: expected true or false, got a list"
 printf '[pretrain]\nhold-out-last = "perhaps"\n' > wrong.toml
 run 1 pretrain --data users.txt --config wrong.toml
-says "--hold-out-last: cannot be read, got 'perhaps'"
+says "peterrec: --hold-out-last: expected true or false, got 'perhaps'"
+run 1 pretrain --data users.txt --config missing.toml
+says "peterrec: --config: expected a file that can be read, got missing.toml"
 run 1 pretrain --data users.txt --learning-rate 0
 says "--learning-rate: expected a number above 0, got 0"
 run 1 pretrain --data users.txt --learning-rate banana
 says "--learning-rate: expected a number above 0, got 'banana'"
 "$program" pretrain --data users.txt --channels > out 2>&1 && fail "expected an error"
-says "--channels: expected a value"
+says "peterrec: --channels: expected a value"
+run 1 pretrain --data users.txt --epochs 1 --epochs 2
+says "peterrec: --epochs: expected one value, got 2"
+for wrong in 1.5 1e3 many 0x10 010 ""; do
+  run 1 pretrain --data users.txt --split-seed "$wrong"
+  says "peterrec: --split-seed: expected a whole number from 0, got '$wrong'"
+  run 1 pretrain --data users.txt --min-count "$wrong"
+  says "peterrec: --min-count: expected a whole number, got '$wrong'"
+done
+run 1 pretrain --data users.txt --channels 1.5
+says "peterrec: --channels: expected a whole number, got '1.5'"
+# A number that 64 bits do not hold is no other number.
+for seed in 18446744073709551616 100000000000000000000; do
+  run 1 pretrain --data users.txt --seed $seed
+  says "peterrec: --seed: expected a smaller whole number, got $seed"
+done
+run 1 pretrain --data users.txt --seed -1
+says "peterrec: --seed: expected a whole number from 0, got '-1'"
+run 1 pretrain --data users.txt --min-count 9223372036854775808
+says "peterrec: --min-count: expected a smaller whole number, got 9223372036854775808"
 run 1 pretrain --data users.txt --split 0.5,0.5,0.5
 says "pretrain has no option --split, which is one of finetune, evaluate, compare"
 printf '1,2,1700000001\n1,3,1700000002\n2,2,1700000003\n' > bare.csv
 run 1 pretrain --data bare.csv
 says "looks like no known format"
 run 1 finetune --data users.txt --profiles users.dat --task gender --split 0.5,0.5
-says "--split: expected 3 values, got 2"
+says "peterrec: --split: expected 3 values, got 2"
+run 1 pretrain --data users.txt --length 100000
+says "--length: expected at most 1000, got 100000: the longest sequence has 20 items"
 run 1 finetune --data users.txt --profiles users.dat --task gender --base users.txt
 says "users.txt: is not a safetensors file: it begins with text"
 run 1 finetune --data users.txt --profiles users.dat --task gender --split 0.5,0.5,0.5
@@ -161,6 +185,28 @@ run 1 compare "${late[@]}" --task gender --base missing/base.safetensors
 says "--base: expected a file in a folder that is there"
 rmdir taken
 
+# A base that has diverged takes no place of a good one, unless asked for.
+cp all.safetensors before
+diverging=(pretrain --data users.txt "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --out all.safetensors)
+run 1 "${diverging[@]}"
+says "training has diverged: expected a loss below 3.526, that of a guess, got "
+says "all.safetensors was not written and is as it was. A smaller --learning-rate or --clip 5 may help; --force writes"
+cmp before all.safetensors || fail "a base that has diverged was written"
+run 1 "${diverging[@]}" --resume diverged.state
+says "may help in a run without diverged.state"
+rm diverged.state
+run 0 "${diverging[@]}" --force
+says "wrote all.safetensors"
+run 0 recommend --base all.safetensors --history 1,2
+run 1 compare --data users.txt "${tiny[@]}" --task next --pretrain-epochs 1 --pretrain-learning-rate 1e4 --pretrain-clip 0 \
+  --epochs 1 --methods fine-cls --base compared.safetensors
+says "compared.safetensors was not written."
+cp before all.safetensors
+run 1 finetune --data users.txt --profiles users.dat --base all.safetensors --task gender --epochs 2 --learning-rate 1e4 --clip 0
+says "gender.patch.safetensors was not written."
+run 1 finetune --data users.txt --base held.safetensors --task next --item-loss bpr --epochs 2 --learning-rate 1e4 --clip 0
+says "training has diverged: expected a loss below 0.6931"
+
 # The next-item task refuses a base that knows its answers.
 for command in "finetune --task next" "evaluate" "compare --task next"; do
   # shellcheck disable=SC2086
@@ -207,6 +253,21 @@ says "no known item in the history: going by what is frequent"
 (($(grep -c "^History" out) == 4)) || fail "expected a heading for each line that was answered"
 run 1 "${asked[@]}" --history 1,2 --task base,age
 if grep -q "^History" out; then fail "a task that is refused has a heading"; fi
+# A list is parted at commas, or at blanks where it has none.
+run 0 "${asked[@]}" --history 4,5,6
+cp out by_commas
+for history in "4 5 6" " 4, 5 ,6 " $'4\t5  6'; do
+  run 0 "${asked[@]}" --history "$history"
+  cmp -s by_commas out || fail "the history '$history' is not 4,5,6"
+done
+run 0 "${asked[@]}" --history "4 5,6"
+says "History (2 items, 1 of them unknown to the base)"
+run 1 "${asked[@]}" --history 4 --log unused
+says "recommend has no option --log, which is one of pretrain, finetune, evaluate, compare"
+run 1 "${asked[@]}" --task base --length 100000 --history 4
+says "--length: expected at most 1000, got 100000"
+run 0 recommend --help
+says "base (the next item, by the base's own"
 cp next.patch.safetensors other.patch.safetensors
 run 1 recommend --base held.safetensors --patch next.patch.safetensors,other.patch.safetensors --history 1
 says "--patch: expected one file a task, got next.patch.safetensors and other.patch.safetensors of task next"
@@ -309,6 +370,10 @@ threads=1 run 0 finetune "${gender[@]}" --task gender --epochs 300 --patience 30
 cmp part.safetensors whole.safetensors || fail "the resumed run of finetune ended elsewhere"
 interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --out part.safetensors
 sampled=(--data users.txt --pretrain-loss sampled)
+head -n 59 users.txt > fewer.txt
+sed 's/ / x/2g' fewer.txt > other_items.txt
+refuses base.state "other data" pretrain "${sampled[@]}" "${tiny[@]}" --data other_items.txt
+says "; items: expected 60, got 30; give the same"
 refuses base.state "channels: expected 4, got 8; give the same" pretrain "${sampled[@]}" --channels 4 --dilations 1,2
 refuses base.state "loss: expected softmax, got sampled; relu: expected true, got false; give" pretrain --data users.txt "${tiny[@]}"
 refuses base.state "sampled_share: expected 0.5, got 0.2; give the same" pretrain "${sampled[@]}" "${tiny[@]}" --sampled-share 0.5

@@ -1,6 +1,8 @@
 /// Lines that the serve program reads: each is a message or is refused with a reason; what is
 /// answered about it is one line of JSON.
 
+#include <nlohmann/json.hpp>
+
 #include "fuzz/program.hpp"
 #include "serve/message.hpp"
 

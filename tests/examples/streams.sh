@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# Programs whose standard streams, logs or outputs cannot be written:  tests/examples/streams.sh SERVE PETERREC CMNREC
+# None may abort, lose output behind exit code 0, lose what it has learned, or write into a file that it reads.
+set -euo pipefail
+
+serve=$(realpath "$1")
+peterrec=$(realpath "$2")
+cmnrec=$(realpath "$3")
+source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
+
+# run STATUS COMMAND...: expects this exit code; what it prints is in the files out and errors.
+run() {
+  local expected=$1 status=0
+  shift
+  "$@" > out 2> errors < /dev/null || status=$?
+  expect_status "$expected" "$status" "$@"
+}
+
+awk 'BEGIN {
+  for (u = 1; u <= 300; ++u) {
+    printf "u%d", u
+    for (t = 0; t < 8; ++t) printf " %d", 1 + (u * 7 + t * (1 + u % 3)) % 40
+    print ""
+  }
+}' > users.txt
+pretrain=("$peterrec" pretrain --data users.txt --channels 8 --dilations "1,2" --epochs 2 --threads 1)
+train=("$cmnrec" train --data users.txt --hidden 8 --embedding 8 --word-size 8 --length 8 --slots 2 --epochs 2 --threads 1)
+run 0 "${pretrain[@]}" --hold-out-last
+run 0 "${train[@]}"
+users=$(seq -s , -f "u%.0f" 1 300)
+recommend=("$peterrec" recommend --base base.safetensors --data users.txt --threads 1)
+evaluate=("$peterrec" evaluate --base base.safetensors --data users.txt --threads 1)
+answer=("$serve" --base base.safetensors)
+echo '{"history": [1, 2], "task": "base"}' > in
+
+# Standard error is closed, or on a full disk: what the program does is the same.
+# silently STATUS COMMAND...: both ways; what it prints the last time is in the file out.
+silently() {
+  local expected=$1 status=0
+  shift
+  "$@" > out 2> /dev/full < in || status=$?
+  expect_status "$expected" $status "$@" "2> /dev/full"
+  status=0
+  "$@" > out 2>&- < in || status=$?
+  expect_status "$expected" $status "$@" "2>&-"
+}
+for command in "${pretrain[*]} --hold-out-last --out silent.safetensors" "${evaluate[*]}" "${train[*]} --out silent.cmnrec" \
+  "${recommend[*]} --history 1,2" "${answer[*]}"; do
+  $command < in > expected 2> errors || fail "$command"
+  silently 0 $command
+  diff <(grep -v " s each" expected) <(grep -v " s each" out) || fail "$command prints something else"
+done
+cmp base.safetensors silent.safetensors || fail "a base that was trained in silence differs"
+for program in "$peterrec pretrain" "$cmnrec train" "$serve" "$peterrec" "$cmnrec"; do
+  silently 1 $program --nonsense
+  silently 1 $program --data missing --base missing
+done
+silently 1 "${pretrain[@]}" --out missing/file
+silently 0 "${answer[@]}" --measure
+says '"line":1,"task":"base"'
+
+# Standard output is on a full disk: some output is lost, and the exit code says so.
+for command in "${recommend[*]} --history 1,2" "${recommend[*]} --user $users" "${evaluate[*]}" \
+  "${pretrain[*]} --out lost.safetensors" "${train[*]} --out lost.cmnrec" "$cmnrec recommend --history 1,2" \
+  "$cmnrec evaluate --data users.txt" "$peterrec --help"; do
+  status=0
+  $command > /dev/full 2> errors || status=$?
+  expect_status 1 $status "${command:0:80} > /dev/full"
+  says "standard output cannot be written: No space left on device; some of the output is lost" errors
+  if grep -q "unexpected" errors; then fail "a full disk is unexpected"; fi
+done
+[[ -e lost.safetensors && -e lost.cmnrec ]] || fail "what was learned is lost with the output"
+
+# Standard output is closed: the log holds lines of its own only.
+rm -f log
+"${pretrain[@]}" --out closed.safetensors --log log >&- 2> errors || fail "pretrain >&-"
+(($(wc -l < log) == 2)) || fail "expected 2 lines in the log, got $(wc -l < log)"
+if grep -qv '^{"epoch":' log; then fail "the log has a line that is none of its own: $(cat log)"; fi
+cmp base.safetensors closed.safetensors > /dev/null && fail "expected another base than that of --hold-out-last"
+"${pretrain[@]}" --hold-out-last --out closed.safetensors <&- >&- 2>&- || fail "pretrain without streams"
+cmp base.safetensors closed.safetensors || fail "a base that was trained without streams differs"
+
+# The log is on a full disk: a warning, and the model is written all the same.
+run 0 "${pretrain[@]}" --hold-out-last --out logged.safetensors --log /dev/full
+says "warning: --log: /dev/full: cannot be appended to: No space left on device" errors
+(($(grep -c "warning: --log" errors) == 1)) || fail "expected one warning"
+cmp base.safetensors logged.safetensors || fail "a base that was trained with a full log differs"
+run 0 "${train[@]}" --out logged.cmnrec --log /dev/full
+cmp cmnrec.safetensors logged.cmnrec || fail "a model that was trained with a full log differs"
+run 0 "${evaluate[@]}" --log /dev/full
+says "HR@5"
+
+run 0 "$cmnrec" compare --data users.txt --models mostpop --length 8 --threads 1 --results /dev/full
+says "warning: --results: /dev/full: cannot be written" errors
+says "most popular"
+
+# A file that lines are added to is no other file of the command, whatever leads to it.
+ln -s users.txt symbolic
+ln users.txt hard
+printf '[pretrain]\nchannels = 8\n[train]\nhidden = 8\n' > options.toml
+cp users.txt users.before
+cp base.safetensors base.before
+cp cmnrec.safetensors cmnrec.before
+cp options.toml options.before
+refuses() {
+  local option=$1
+  shift
+  run 1 "$@"
+  says "expected a file of its own" errors
+  says ", which is that of $option" errors
+}
+for path in users.txt ./users.txt symbolic hard "$PWD/users.txt"; do
+  refuses --data "${pretrain[@]}" --out new --log $path
+  refuses --data "${evaluate[@]}" --log $path
+  refuses --data "${train[@]}" --out new --log $path
+  refuses --data "$cmnrec" compare --data users.txt --models mostpop --results $path
+  refuses --data "$cmnrec" compare --data users.txt --models mostpop --log $path
+  refuses --data "$peterrec" compare --data users.txt --task next --log $path
+  refuses --data "$peterrec" finetune --data users.txt --base base.safetensors --task next --log $path
+done
+refuses --base "${evaluate[@]}" --log base.safetensors
+refuses --base "$peterrec" finetune --data users.txt --base base.safetensors --task next --log base.safetensors
+refuses --checkpoint "$cmnrec" evaluate --data users.txt --log cmnrec.safetensors
+refuses --config "$peterrec" pretrain --data users.txt --config options.toml --log options.toml
+refuses --config "$cmnrec" train --data users.txt --config options.toml --out options.toml
+refuses --out "${pretrain[@]}" --out new --log new
+refuses --resume "${pretrain[@]}" --out new --resume state --log ./state
+refuses --base "$serve" --base base.safetensors --states base.safetensors
+for file in users base cmnrec options; do
+  cmp $file.before "$(ls $file.* | grep -v before)" || fail "$file was written into"
+done
+[[ ! -e new && ! -e state ]] || fail "a command that was refused has made a file"
+
+# What nobody may write is not replaced, though its folder would let it.
+chmod a-w base.safetensors cmnrec.safetensors
+run 1 "${pretrain[@]}"
+says "base.safetensors: is read-only; give --out another file" errors
+run 1 "${train[@]}"
+says "cmnrec.safetensors: is read-only; give --out another file" errors
+run 1 "${pretrain[@]}" --out new --log cmnrec.safetensors
+says "cmnrec.safetensors: is read-only; give --log another file" errors
+cmp base.before base.safetensors || fail "a read-only base was replaced"
+echo passed
