@@ -107,6 +107,17 @@ TEST_CASE("peterrec: only patches change what a network computes", "[model]") {
   }
 }
 
+TEST_CASE("peterrec: [TCL] has the task's vector, every other id the base's", "[model]") {
+  const NextItNet base = network_of({1});
+  PatchSet patches = patches_for(base, Insertion::serial);
+  const Tensor ids = Tensor::from<std::int32_t>({1, 3}, {5, 1, 7});
+  const Tensor vectors = base.embed(ids).value(), patched = base.with(patches).embed(ids).value();
+  CHECK(same_bytes(step_of(patched, 0), step_of(vectors, 0)));
+  CHECK(same_bytes(step_of(patched, 1), patches.parameter("tcl").value().reshape({1, 1, 16})));
+  CHECK_FALSE(same_bytes(step_of(patched, 1), step_of(vectors, 1)));
+  CHECK(same_bytes(step_of(patched, 2), step_of(vectors, 2)));
+}
+
 TEST_CASE("peterrec: patches of another number of blocks are refused", "[model]") {
   const NextItNet base = network_of({1, 2}), longer = network_of({1, 2, 1});
   const PatchSet patches = patches_for(base, Insertion::serial);
