@@ -32,7 +32,7 @@ class PeterRecServed {
     /// padding; no value: the task's length, with which a two-way base reads what training showed
     /// it.
     std::optional<std::int64_t> padding_steps = 0;
-    std::string base_hash;  ///< content_hash() of the base; empty: it is computed
+    std::string base_hash = {};  ///< content_hash() of the base; empty: the constructor computes it
   };
 
   using Stream = NextItNet::Stream;
