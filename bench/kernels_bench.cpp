@@ -162,7 +162,7 @@ void lstm_segment_step(benchmark::State& state, bool train) {
       static_cast<double>(steps * rows * 4 * hidden) * static_cast<double>(hidden + hidden / 2);
   const double weight_bytes = element * static_cast<double>(4 * hidden * hidden * steps);
   if (train) {
-    for (auto _ : state) backward(lstm(x).y, upstream);
+    for (auto _ : state) backward(lstm.time_major(x).y, upstream);
   } else {
     const NoGrad off;
     const auto weights = lstm.pack();

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
+#include <filesystem>
+#include <optional>
+
+#include "run_setting.hpp"
 
 namespace refrain {
 
@@ -12,7 +15,10 @@ double Trainer::now_seconds() {
 }
 
 Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
-    : model_(model), optimizer_(optimizer), options_(std::move(options)) {
+    : model_(model),
+      optimizer_(optimizer),
+      options_(std::move(options)),
+      pending_(options_.pending_losses) {
   if (options_.epochs < 0)
     throw OptionError(concat("Trainer: expected epochs >= 0, got ", options_.epochs));
   if (options_.steps_per_epoch < 1) {
@@ -23,22 +29,27 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
     throw OptionError(concat("Trainer: expected max_norm >= 0, got ", options_.max_norm));
   if (options_.patience < 0)
     throw OptionError(concat("Trainer: expected patience >= 0, got ", options_.patience));
-  constexpr std::int64_t most_pending = 1 << 20;
-  if (options_.pending_losses < 0 || options_.pending_losses > most_pending) {
-    throw OptionError(concat("Trainer: expected pending_losses from 0 to ", most_pending, ", got ",
-                             options_.pending_losses));
-  }
   if (options_.capture_after < 0) {
     throw OptionError(concat("Trainer: expected capture_after >= 0, got ", options_.capture_after));
   }
 }
 
 void Trainer::keep(const std::string& name, Random& random) {
-  for (const auto& [known, stream] : randoms_) {
-    if (known == name)
+  for (const NamedRandom& known : randoms()) {
+    if (known.random == &random)
+      throw OptionError(
+          concat("Trainer: the stream '", name, "' is saved as '", known.name, "' already"));
+    if (known.name == name)
       throw OptionError(concat("Trainer: there is a random stream '", name, "' already"));
   }
-  randoms_.emplace_back(name, &random);
+  kept_.push_back({name, &random});
+}
+
+/// The model's streams are visited anew each time: a module may have been moved.
+std::vector<NamedRandom> Trainer::randoms() const {
+  std::vector<NamedRandom> all = model_.randoms();
+  all.insert(all.end(), kept_.begin(), kept_.end());
+  return all;
 }
 
 void Trainer::begin_step() {
@@ -77,20 +88,6 @@ void expect_finite(const TensorMap& parameters, const std::string& path) {
   }
 }
 
-/// A number of a tensor of this type, at `bytes`.
-double number_at(const char* bytes, DType dtype) {
-  if (dtype == DType::f64) {
-    double value = 0;
-    std::memcpy(&value, bytes, sizeof value);
-    return value;
-  }
-  float value = 0;
-  std::memcpy(&value, bytes, sizeof value);
-  return static_cast<double>(value);
-}
-
-constexpr std::size_t figure_bytes = 8;  ///< of a loss or a norm
-
 }  // namespace
 
 void Trainer::end_step(double loss) {
@@ -127,16 +124,7 @@ void Trainer::queue_update(const Tensor& loss) {
 
 /// Counts the step and sends its figures on their way.
 void Trainer::queue_report(const Tensor& loss, const Tensor& norm) {
-  const std::size_t places = static_cast<std::size_t>(options_.pending_losses) + 1;
-  if (figures_.data() == nullptr) figures_ = PinnedBuffer(2 * figure_bytes * places, loss.device());
-  const std::size_t at = static_cast<std::size_t>(queued_steps_++) % places * 2 * figure_bytes;
-  figures_.fetch(loss.raw(), at, loss.bytes());
-  if (norm.defined()) figures_.fetch(norm.raw(), at + figure_bytes, norm.bytes());
-  pending_.push_back({.report = {.epoch = position_.epoch, .step = position_.step},
-                      .dtype = loss.dtype(),
-                      .clipped = norm.defined(),
-                      .known = Event(loss.device())});
-  pending_.back().known.record();
+  pending_.push({.epoch = position_.epoch, .step = position_.step}, loss, norm);
   advance();
   if (options_.checkpoint_seconds > 0 && now_seconds() - saved_at_ >= options_.checkpoint_seconds) {
     settle(0);
@@ -145,20 +133,10 @@ void Trainer::queue_report(const Tensor& loss, const Tensor& norm) {
 }
 
 /// Looks at the losses that are known, and waits for the oldest until at most `allowed` are left.
-void Trainer::settle(std::size_t allowed) {
-  while (!pending_.empty() && (pending_.size() > allowed || pending_.front().known.has_passed())) {
-    pending_.front().known.synchronize();
-    const Pending step = std::move(pending_.front());
-    const std::size_t places = static_cast<std::size_t>(options_.pending_losses) + 1;
-    const std::size_t number = static_cast<std::size_t>(queued_steps_) - pending_.size();
-    pending_.pop_front();
-    const char* figures =
-        static_cast<const char*>(figures_.data()) + number % places * 2 * figure_bytes;
-    StepReport known = step.report;
-    known.loss = number_at(figures, step.dtype);
-    if (step.clipped) known.gradient_norm = number_at(figures + figure_bytes, step.dtype);
-    expect_finite(known);
-    report(known);
+void Trainer::settle(std::int64_t allowed) {
+  while (const std::optional<StepReport> known = pending_.pop(allowed)) {
+    expect_finite(*known);
+    report(*known);
   }
 }
 
@@ -178,6 +156,14 @@ void Trainer::remember_best() {
     } else {
       at->second.copy_from(named.parameter->value());
     }
+  }
+}
+
+/// One walk over the members: looking parameters up by name would take one for each.
+void Trainer::restore_best() {
+  for (const NamedParameter& named : model_.parameters()) {
+    const auto found = best_.find(named.name);
+    if (found != best_.end()) named.parameter->value().copy_from(found->second);
   }
 }
 
@@ -202,6 +188,7 @@ void Trainer::end_epoch(double metric, double evaluation_seconds) {
   ++position_.epoch;
   position_.step = 0;
   position_.loss_sum = 0;
+  epochs_.push_back(report);
   save_if_asked();
   if (on_epoch_) on_epoch_(report);
 }
@@ -213,9 +200,9 @@ TrainingResult Trainer::finish(TrainingEnd end) {
   if (end == TrainingEnd::interrupted) {
     save_if_asked();
   } else {
-    for (const auto& [name, tensor] : best_) model_.parameter(name).value().copy_from(tensor);
+    restore_best();
   }
-  return {.end = end, .position = position_};
+  return {.end = end, .position = position_, .epochs = std::move(epochs_)};
 }
 
 void Trainer::save_if_asked() {
@@ -230,7 +217,7 @@ void Trainer::save(const std::string& path) const {
   expect_finite(state.model, path);
   state.optimizer = optimizer_.state();
   state.best = best_;
-  for (const auto& [name, random] : randoms_) state.randoms[name] = random->state();
+  for (const NamedRandom& each : randoms()) state.randoms[each.name] = each.random->state();
   state.counters = {{"epoch", position_.epoch},
                     {"step", position_.step},
                     {"total_steps", position_.total_steps},
@@ -239,11 +226,45 @@ void Trainer::save(const std::string& path) const {
                     {"worse_evaluations", position_.worse_evaluations}};
   state.figures = {{"loss_sum", position_.loss_sum}, {"best_metric", position_.best_metric}};
   state.metadata = options_.metadata;
+  add_setting(state.metadata, options_.setting);
   save_training(path, state);
+}
+
+namespace {
+
+/// The states of the streams, in their order. Files of version 0.1 number the streams of dropout
+/// layers in the order of declaration: dropout.0, dropout.1, ...
+std::vector<RandomState> stream_states(const std::string& path, const TrainingState& state,
+                                       const std::vector<NamedRandom>& streams) {
+  if (state.randoms.size() != streams.size()) {
+    throw DataError(
+        path, 0,
+        concat("holds ", state.randoms.size(), " random streams, expected ", streams.size()));
+  }
+  const bool is_numbered = state.randoms.find("dropout.0") != state.randoms.end();
+  std::vector<RandomState> states;
+  for (const NamedRandom& stream : streams) {
+    auto found = state.randoms.find(stream.name);
+    if (found == state.randoms.end() && is_numbered)
+      found = state.randoms.find(concat("dropout.", states.size()));
+    if (found == state.randoms.end())
+      throw DataError(path, 0, concat("has no random stream '", stream.name, "'"));
+    states.push_back(found->second);
+  }
+  return states;
+}
+
+}  // namespace
+
+bool Trainer::resume() {
+  if (options_.checkpoint.empty() || !std::filesystem::exists(options_.checkpoint)) return false;
+  resume(options_.checkpoint);
+  return true;
 }
 
 void Trainer::resume(const std::string& path) {
   TrainingState state = load_training(path);
+  if (!options_.setting.empty()) expect_same_setting(path, options_.setting, state.metadata);
   const auto counter = [&](const char* name) {
     const auto found = state.counters.find(name);
     if (found == state.counters.end())
@@ -268,15 +289,8 @@ void Trainer::resume(const std::string& path) {
                     concat("was saved by a run of ", counter("steps_per_epoch"),
                            " steps an epoch; this one has ", options_.steps_per_epoch));
   }
-  if (state.randoms.size() != randoms_.size()) {
-    throw DataError(
-        path, 0,
-        concat("holds ", state.randoms.size(), " random streams, expected ", randoms_.size()));
-  }
-  for (const auto& [name, random] : randoms_) {
-    if (state.randoms.find(name) == state.randoms.end())
-      throw DataError(path, 0, concat("has no random stream '", name, "'"));
-  }
+  const std::vector<NamedRandom> streams = randoms();
+  const std::vector<RandomState> places = stream_states(path, state, streams);
   TensorMap trainable;
   for (const ConstNamedParameter& named : std::as_const(model_).parameters()) {
     if (!named.parameter->is_frozen()) trainable[named.name] = named.parameter->value().clone();
@@ -288,7 +302,7 @@ void Trainer::resume(const std::string& path) {
     throw DataError(path, 0, concat("does not fit the optimizer: ", error.what()));
   }
   assign_tensors(tensors_of(model_), state.model, path);
-  for (const auto& [name, random] : randoms_) *random = Random(state.randoms.find(name)->second);
+  for (std::size_t i = 0; i < streams.size(); ++i) *streams[i].random = Random(places[i]);
   best_ = std::move(state.best);
   position_ = position;
 }

@@ -241,7 +241,6 @@ void train(const std::string& checkpoint, const std::string& out) {
                    .restore_best = false,
                    .checkpoint = checkpoint,
                    .checkpoint_seconds = checkpoint.empty() ? 0 : 1e-9});
-  trainer.keep("dropout", net.dropout.random());
   if (!checkpoint.empty() && fs::exists(checkpoint)) trainer.resume(checkpoint);
   trainer.run(
       [&](std::int64_t epoch, std::int64_t step) {

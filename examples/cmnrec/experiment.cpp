@@ -158,8 +158,7 @@ TrainReport train_model(Recommender& recommender, const PreparedData& data,
       [&](std::int64_t epoch, std::int64_t step) {
         return objective.batch(batches.rows(epoch, step), batches.random(epoch, step));
       },
-      [&](const LossBatch& batch) { return objective.loss(batch); }, validation,
-      dropout_streams(recommender));
+      [&](const LossBatch& batch) { return objective.loss(batch); }, validation);
 }
 
 double prediction_ms(Recommender& recommender, const PreparedData& data, const Options& options) {

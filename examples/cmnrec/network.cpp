@@ -240,19 +240,6 @@ std::unique_ptr<Recommender> make_recommender(const ModelSetting& setting,
                                    : make_with_memory<Lstm>(setting, ids, random, placement);
 }
 
-examples::Streams dropout_streams(Module& module) {
-  struct Collect final : Module::Visitor {
-    examples::Streams found;
-    void on_parameter(const std::string&, Parameter&) override {}
-    void on_module(Module& part) override {
-      if (auto* dropout = dynamic_cast<Dropout*>(&part))
-        found.emplace_back(concat("dropout.", found.size()), &dropout->random());
-    }
-  } collect;
-  module.visit_members(collect);
-  return std::move(collect.found);
-}
-
 void save(const std::string& path, const SavedModel& saved, const std::string& note) {
   save_model(path, *saved.recommender,
              {{"config", config_text(saved.setting, saved.data, saved.fingerprint, note)},

@@ -67,9 +67,6 @@ std::unique_ptr<Recommender> make_recommender(const ModelSetting& setting,
                                               const PreparedData* data, Random& random,
                                               Placement placement = {});
 
-/// The random streams of a module's dropout layers.
-examples::Streams dropout_streams(Module& module);
-
 /// A trained model and what it was trained on.
 struct SavedModel {
   ModelSetting setting;

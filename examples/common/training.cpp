@@ -3,82 +3,14 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <string_view>
 
 #include "common/standard_streams.hpp"
-#include "refrain/data/vocabulary.hpp"
 #include "refrain/train/progress.hpp"
 
 namespace refrain::examples {
-namespace {
-
-/// Texts of a state file that hold the setting.
-constexpr std::string_view setting_prefix = "setting.";
-
-Metadata metadata_of(const TrainPlace& place) {
-  Metadata metadata{{"run", place.label}};
-  for (const auto& [name, value] : place.setting) metadata[concat(setting_prefix, name)] = value;
-  return metadata;
-}
-
-/// What to say of a value that is a hash, which tells people nothing; empty for the others.
-std::string_view other_content(std::string_view name) {
-  if (name == "base") return "another base";
-  if (name == "vocabulary") return "other items";
-  if (name == "data" || name == "fingerprint") return "other data: its items, sequences or split";
-  return {};
-}
-
-/// A value for a message. A network counts the special ids as items; messages do not.
-std::string shown(std::string_view name, const std::string& value) {
-  std::int64_t count = 0;
-  const char* const end = value.data() + value.size();
-  if (name != "items" || std::from_chars(value.data(), end, count).ptr != end) return value;
-  return concat(count - special_ids);
-}
-
-/// Refuses the state of another run: what was held out of that one may be in this one, and what it
-/// learned may fit another network.
-void expect_same_setting(const TrainPlace& place) {
-  Setting before;
-  for (const auto& [name, value] : read_safetensors_metadata(place.state_file)) {
-    if (name.starts_with(setting_prefix)) before[name.substr(setting_prefix.size())] = value;
-  }
-  if (before == place.setting) return;  // the Trainer reads and verifies the whole file
-  checkpoint_info(place.state_file);    // damage explains a difference better than another run
-  if (before.empty()) {
-    throw DataError(place.state_file, 0,
-                    "does not say which run's state it is; give another --resume file");
-  }
-  const auto value = [](const Setting& setting, const std::string& name) {
-    const auto found = setting.find(name);
-    return found == setting.end() ? std::string("nothing") : found->second;
-  };
-  Setting both = place.setting;
-  both.insert(before.begin(), before.end());
-  std::string differences;
-  const bool other_model = value(place.setting, "model") !=
-                           value(before, "model");  // then nothing else is to be compared
-  for (const auto& [name, either] : both) {
-    const std::string expected = value(place.setting, name);
-    const std::string got = value(before, name);
-    if (expected == got || (other_model && name != "model")) continue;
-    const std::string_view content = other_content(name);
-    differences += differences.empty() ? "" : "; ";
-    differences += content.empty() ? concat(name, ": expected ", shown(name, expected), ", got ",
-                                            shown(name, got))
-                                   : std::string(content);
-  }
-  throw DataError(place.state_file, 0,
-                  concat("keeps the state of another run: ", differences,
-                         "; give the same options and data as then, or another --resume file"));
-}
-
-}  // namespace
 
 Setting setting_of_config(const std::string& config) {
   const nlohmann::json fields = nlohmann::json::parse(config);
@@ -91,8 +23,7 @@ Setting setting_of_config(const std::string& config) {
 
 TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer,
                      const TrainOptions& options, const TrainPlace& place,
-                     std::int64_t steps_per_epoch, const Validation& validation,
-                     const Streams& streams) {
+                     std::int64_t steps_per_epoch, const Validation& validation) {
   const InterruptGuard guard;
   Trainer trainer(module, optimizer,
                   {.epochs = options.epochs,
@@ -101,7 +32,8 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
                    .patience = options.patience,
                    .larger_is_better = validation.larger_is_better,
                    .checkpoint = place.state_file,
-                   .metadata = metadata_of(place),
+                   .metadata = {{"run", place.label}},
+                   .setting = place.setting,
                    .pending_losses = place.device == Device::cpu ? 0 : 4,
                    .capture_after = 3});
   trainer.on_capture([&](const CaptureReport& report) {
@@ -112,11 +44,7 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
       say("{}: steps are launched kernel by kernel: {}\n", place.label, report.reason);
     }
   });
-  for (const auto& [name, random] : streams) trainer.keep(name, *random);
-  if (!place.state_file.empty() && std::filesystem::exists(place.state_file)) {
-    expect_same_setting(place);
-    trainer.resume(place.state_file);
-  }
+  trainer.resume();
   TrainReport report;
   const bool is_brief = place.is_one_of_many && ::isatty(STDERR_FILENO) == 0;
   std::optional<Progress> progress;

@@ -17,7 +17,7 @@ namespace refrain::examples {
 /// What a run that goes on from a state must have in common with the run that kept it: values by
 /// name, both for people. What may change from one to the next is no part of it: epochs, patience,
 /// learning rate, clipping, threads.
-using Setting = std::map<std::string, std::string, std::less<>>;
+using Setting = RunSetting;
 
 /// The fields of a stored configuration (saved_config.hpp), without its note for people.
 Setting setting_of_config(const std::string& config);
@@ -66,18 +66,13 @@ struct Validation {
   double chance = 0;
 };
 
-/// Random streams that layers draw from while they train, by name; part of a state that goes on bit
-/// for bit.
-using Streams = std::vector<std::pair<std::string, Random*>>;
-
 /// What runs a trainer, given the evaluation.
 using RunTrainer =
     std::function<TrainingResult(Trainer&, const std::function<double(std::int64_t)>&)>;
 
 TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer,
                      const TrainOptions& options, const TrainPlace& place,
-                     std::int64_t steps_per_epoch, const Validation& validation,
-                     const Streams& streams);
+                     std::int64_t steps_per_epoch, const Validation& validation);
 
 /// Trains until the options, the validation part or Ctrl-C end it; `make(epoch, step)` makes a
 /// step's batch on the host, `loss(batch)` its loss on the place's device. Throws DataError when
@@ -85,12 +80,12 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
 template <class Make, class Loss>
 TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& options,
                   const TrainPlace& place, std::int64_t steps_per_epoch, const Make& make,
-                  const Loss& loss, const Validation& validation, const Streams& streams = {}) {
+                  const Loss& loss, const Validation& validation) {
   return train_by(
       [&](Trainer& trainer, const std::function<double(std::int64_t)>& evaluate) {
         return trainer.run(place.device, make, loss, evaluate);
       },
-      module, optimizer, options, place, steps_per_epoch, validation, streams);
+      module, optimizer, options, place, steps_per_epoch, validation);
 }
 
 /// Throws OptionError when what was learned is clearly worse than a guess, as after a divergence:

@@ -20,7 +20,6 @@ class Small final : public Module {
     return softmax_loss(dropout_(network_.hidden(batch.ids)), network_.parameter("head.weight"),
                         network_.parameter("head.bias"), batch.targets);
   }
-  Random& random() { return dropout_.random(); }
   void visit_members(Visitor& visitor) override {
     visitor.module("network", network_);
     visitor.module("dropout", dropout_);
@@ -52,7 +51,6 @@ Run train(Device device, std::int64_t pending, std::int64_t capture_after) {
        .schedule = [](std::int64_t step) { return 0.01 / (1 + 0.1 * static_cast<double>(step)); },
        .pending_losses = pending,
        .capture_after = capture_after});
-  trainer.keep("dropout", model.random());
   trainer.on_step([&](const StepReport& step) { run.losses.push_back(step.loss); });
   trainer.on_capture([&](const CaptureReport& report) {
     run.kernels = report.kernels;

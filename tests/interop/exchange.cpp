@@ -58,7 +58,7 @@ Tensor run_recurrent(const TensorMap& weights, const Tensor& x) {
       {.in = first.size(1), .hidden = first.size(0) / gates, .layers = layers}, random);
   assign_tensors(tensors_of(network), weights, "the weights");
   const NoGrad off;
-  return network(Variable(x)).y.value();
+  return network.time_major(Variable(x)).y.value();
 }
 
 }  // namespace

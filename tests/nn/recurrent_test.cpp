@@ -232,22 +232,41 @@ void check_layer() {
   for (const std::int64_t layers : {1, 2}) {
     Random random(1);
     Layer layer({.in = 3, .hidden = 4, .layers = layers, .deviation = 0.5}, random, f64);
-    const Variable x = leaf({6, 2, 3}, 2);
+    const Variable x = leaf({2, 6, 3}, 2);
     std::vector<Variable> leaves{x};
     for (const NamedParameter& named : layer.parameters()) leaves.push_back(*named.parameter);
-    CHECK(gradcheck([&] { return weighted(layer(x).y); }, leaves) == "");
+    CHECK(gradcheck([&] { return weighted(layer(x)); }, leaves) == "");
+    // The rows of one time step lie together inside; the layout is all that differs.
+    const Variable by_step = swap_batch_time(x);
+    const auto whole = layer.time_major(by_step);
+    CHECK(test::same_bytes(layer(x).value(), swap_batch_time(whole.y).value()));
     // A state carried across a cut.
-    const auto whole = layer(x);
     for (std::int64_t cut = 1; cut < 6; ++cut) {
-      const auto first = layer(slice_steps(x, 0, cut));
-      const auto second = layer(slice_steps(x, cut, 6), first.state.detach());
+      const auto first = layer.time_major(slice_steps(by_step, 0, cut));
+      const Variable rest = slice_steps(by_step, cut, 6);
+      const auto second = layer.time_major(rest, first.state.detach());
       const Variable pieces[] = {first.y, second.y};
       CHECK(worst_difference(doubles(whole.y.value()), {concat_steps(pieces).value()}) < 1e-14);
+      const auto same = layer(swap_batch_time(rest), first.state.detach());
+      CHECK(test::same_bytes(swap_batch_time(same.y).value(), second.y.value()));
+      CHECK(test::same_bytes(same.state.h.back().value(), second.state.h.back().value()));
     }
   }
 }
 
 }  // namespace
+
+TEST_CASE("recurrent: each sequence of a batch is computed by itself", "[nn][law]") {
+  Random random(1);
+  Gru gru({.in = 3, .hidden = 4, .deviation = 0.5}, random, f64);
+  const Tensor x = random_tensor<double>({2, 5, 3}, 2);
+  const Tensor together = gru(Variable(x)).value();
+  for (std::int64_t b = 0; b < 2; ++b) {
+    const Tensor single = gru(Variable(x.slice(b, b + 1))).value();
+    CHECK(single.shape() == Shape{1, 5, 4});
+    CHECK(worst_difference(doubles(together.slice(b, b + 1).clone()), {single}) < 1e-14);
+  }
+}
 
 TEST_CASE("recurrent: layers, their gradients and their states", "[nn][grad][law]") {
   check_layer<Lstm>();
@@ -284,7 +303,8 @@ TEST_CASE("recurrent: a shared vector is one more input of every step", "[nn][la
   const auto weights = split.pack();
   const Variable y = split.run(split.project(Variable(x), weights),
                                split.project_shared(Variable(s), weights), state, weights);
-  CHECK(worst_difference(doubles(joined(Variable(both)).y.value()), {y.value()}) < 1e-14);
+  CHECK(worst_difference(doubles(joined.time_major(Variable(both)).y.value()), {y.value()}) <
+        1e-14);
 }
 
 TEST_CASE("lstm: few sequences, whose units the threads share, give the bits of many",
@@ -298,7 +318,7 @@ TEST_CASE("lstm: few sequences, whose units the threads share, give the bits of 
     for (std::int64_t t = 0; t < steps; ++t) {
       std::copy_n(x.data<float>() + t * 20 * 4, batch * 4, some.data<float>() + t * batch * 4);
     }
-    return lstm(Variable(some)).y.value();
+    return lstm.time_major(Variable(some)).y.value();
   };
   const auto without_record = [&](std::int64_t batch) {
     const NoGrad off;
@@ -322,8 +342,8 @@ TEST_CASE("recurrent: saturated gates and long runs stay finite", "[nn]") {
   Random random(1);
   Lstm lstm({.in = 2, .hidden = 5, .deviation = 100}, random);
   Gru gru({.in = 2, .hidden = 5, .deviation = 100}, random);
-  const Variable x(random_tensor<float>({2000, 3, 2}, 4, 1e4), true);
-  for (const Variable& y : {lstm(x).y, gru(x).y}) {
+  const Variable x(random_tensor<float>({3, 2000, 2}, 4, 1e4), true);
+  for (const Variable& y : {lstm(x), gru(x)}) {
     for (const double value : doubles(y.value())) REQUIRE(std::abs(value) <= 1);
     backward(y, Tensor::full(y.shape(), 1, DType::f32));
     for (const double value : doubles(x.grad())) REQUIRE(std::isfinite(value));
@@ -334,11 +354,12 @@ TEST_CASE("recurrent: mistakes are named", "[nn][errors]") {
   Random random(1);
   Lstm lstm({.in = 3, .hidden = 4}, random, f64);
   CHECK_THROWS_AS(lstm(leaf({6, 3}, 1)), ShapeError);
-  CHECK_THROWS_AS(lstm(leaf({6, 2, 4}, 1)), ShapeError);
-  CHECK_THROWS_AS(lstm(leaf({6, 2, 3}, 1), lstm.initial(3)), ShapeError);
-  CHECK_THROWS_AS(lstm(Variable(random_tensor<float>({6, 2, 3}, 1))), DTypeError);
-  CHECK_THROWS_AS(lstm(leaf({0, 2, 3}, 1)), ShapeError);
-  CHECK_THROWS_AS(lstm(leaf({6, 2, 3}, 1), Lstm::State{}), ShapeError);
+  CHECK_THROWS_AS(lstm(leaf({2, 6, 4}, 1)), ShapeError);
+  CHECK_THROWS_AS(lstm(leaf({2, 6, 3}, 1), lstm.initial(3)), ShapeError);
+  CHECK_THROWS_AS(lstm(Variable(random_tensor<float>({2, 6, 3}, 1))), DTypeError);
+  CHECK_THROWS_AS(lstm(leaf({2, 0, 3}, 1)), ShapeError);
+  CHECK_THROWS_AS(lstm(leaf({2, 6, 3}, 1), Lstm::State{}), ShapeError);
+  CHECK_THROWS_AS(lstm.time_major(leaf({6, 2, 3}, 1), lstm.initial(3)), ShapeError);
   CHECK_THROWS_AS(lstm.project_shared(leaf({2, 1}, 1), lstm.pack()), OptionError);
   CHECK_THROWS_AS(Gru({.in = 3, .hidden = 0}, random), OptionError);
   CHECK_THROWS_AS(lstm.project(leaf({6, 2, 3}, 1), {}), ShapeError);

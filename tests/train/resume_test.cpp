@@ -106,14 +106,6 @@ struct Patched {
   NegativeSampler negatives{{.items = items}};
 };
 
-struct Dropouts final : Module::Visitor {
-  void on_parameter(const std::string&, Parameter&) override {}
-  void on_module(Module& part) override {
-    if (auto* dropout = dynamic_cast<Dropout*>(&part)) found.push_back(&dropout->random());
-  }
-  std::vector<Random*> found;
-};
-
 struct Outcome {
   TrainingEnd end;
   std::string hash;  ///< of parameters and of the optimizer's state
@@ -135,10 +127,6 @@ Outcome train(int thread_count, const std::string& checkpoint = "", bool resume 
                    .max_norm = 1,
                    .restore_best = false,
                    .checkpoint = checkpoint});
-  Dropouts dropouts;
-  setting.model.visit_members(dropouts);
-  for (std::size_t i = 0; i < dropouts.found.size(); ++i)
-    trainer.keep(concat("dropout.", i), *dropouts.found[i]);
   if (resume) trainer.resume(checkpoint);
   trainer.on_step([&](const StepReport&) {
     if (stop_at && trainer.position().total_steps >= *stop_at) InterruptGuard::request();

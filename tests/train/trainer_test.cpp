@@ -47,6 +47,12 @@ class Small final : public Module {
         head({.in = 5, .out = 2, .deviation = 0.5}, random) {}
 };
 
+/// Draws and learns nothing.
+struct Noisy final : Module {
+  Random noise{1};
+  void visit_members(Visitor& visitor) override { visitor.random("noise", noise); }
+};
+
 /// A batch of one tensor.
 struct Batch {
   Tensor tensor;
@@ -69,9 +75,7 @@ struct Run {
                  .schedule =
                      [](std::int64_t step) { return 0.01 / (1 + 0.1 * static_cast<double>(step)); },
                  .checkpoint = checkpoint,
-                 .metadata = {{"who", "test"}}}) {
-    trainer.keep("dropout", model.dropout.random());
-  }
+                 .metadata = {{"who", "test"}}}) {}
 
   /// Stops before step `stop_at` (counted over the run) when given.
   TrainingResult go(std::optional<std::int64_t> stop_at = {}) {
@@ -189,8 +193,7 @@ TEST_CASE("trainer: looking at losses later changes nothing but when they are re
                      .max_norm = 0.5,
                      .checkpoint = checkpoint,
                      .pending_losses = pending});
-    trainer.keep("dropout", model.dropout.random());
-    if (!checkpoint.empty() && std::filesystem::exists(checkpoint)) trainer.resume(checkpoint);
+    CHECK(trainer.resume() == (!checkpoint.empty() && std::filesystem::exists(checkpoint)));
     trainer.on_step([&](const StepReport& step) {
       reported.steps.push_back(7 * step.epoch + step.step);
       reported.losses.push_back(step.loss);
@@ -252,6 +255,71 @@ TEST_CASE("trainer: a loss that is not finite is reported, however late", "[trai
   CHECK(reported == 6);
 }
 
+TEST_CASE("trainer: a run goes on from its own setting only", "[train][trainer]") {
+  InterruptGuard::clear();
+  const ScratchFolder folder;
+  const std::string path = folder.path("state");
+  Small model(5);
+  Adam adam(model);
+  const auto trainer = [&](RunSetting setting) {
+    return Trainer(model, adam,
+                   {.steps_per_epoch = 7, .checkpoint = path, .setting = std::move(setting)});
+  };
+  CHECK_FALSE(trainer({}).resume());
+  const RunSetting setting{{"batch", "8"}, {"data", "0123456789abcdef"}};
+  trainer(setting).save(path);
+  CHECK(checkpoint_info(path).metadata.at("setting.batch") == "8");
+  CHECK(trainer(setting).resume());
+  CHECK(trainer({}).resume());
+  CHECK_THROWS_MATCHES(
+      trainer({{"batch", "9"}, {"data", "0"}, {"seed", "1"}}).resume(), DataError,
+      message_contains("batch: expected 9, got 8; other data: its items, sequences or split; "
+                       "seed: expected 1, got nothing"));
+  trainer({}).save(path);
+  CHECK_THROWS_MATCHES(trainer(setting).resume(), DataError,
+                       message_contains("does not say which run's state it is"));
+}
+
+TEST_CASE("trainer: states with numbered streams of dropout are read", "[train][trainer]") {
+  InterruptGuard::clear();
+  const ScratchFolder folder;
+  const std::string path = folder.path("state");
+  Run run(path);
+  run.go();
+  TrainingState state = load_training(path);
+  REQUIRE(state.randoms.size() == 1);
+  const RandomState place = state.randoms.at("dropout.random");
+  CHECK(place.position > 0);
+  state.randoms = {{"dropout.0", place}};
+  save_training(path, state);
+  Run other(path);
+  other.trainer.resume(path);
+  CHECK(other.model.dropout.random().state().position == place.position);
+}
+
+TEST_CASE("trainer: the end of a run walks over the model once", "[train][trainer]") {
+  struct Layer final : Module {
+    Parameter weight{Tensor::full({2}, 1, DType::f32)};
+    void visit_members(Visitor& visitor) override { visitor.parameter("weight", weight); }
+  };
+  struct Many final : Module {
+    std::vector<Layer> layers = std::vector<Layer>(500);
+    std::int64_t walks = 0;
+    void visit_members(Visitor& visitor) override {
+      ++walks;
+      visitor.modules("layers", layers);
+    }
+  };
+  Many model;
+  Sgd sgd(model);
+  Trainer trainer(model, sgd, {.epochs = 1, .steps_per_epoch = 1});
+  std::int64_t before = 0;
+  trainer.on_epoch([&](const EpochReport&) { before = model.walks; });
+  trainer.run([&](std::int64_t, std::int64_t) { return mean(model.layers[0].weight); },
+              [](std::int64_t) { return 1.0; });
+  CHECK(model.walks - before <= 3);
+}
+
 TEST_CASE("trainer: frozen parameters keep their bytes through a run", "[train][trainer]") {
   InterruptGuard::clear();
   Run run;
@@ -275,19 +343,22 @@ TEST_CASE("trainer: a state is refused by another run", "[train][trainer]") {
   Trainer fewer(model, adam, {.steps_per_epoch = 6});
   CHECK_THROWS_MATCHES(fewer.resume(path), DataError,
                        message_contains("7 steps an epoch; this one has 6"));
-  Trainer no_random(model, adam, {.steps_per_epoch = 7});
-  CHECK_THROWS_MATCHES(no_random.resume(path), DataError,
-                       message_contains("1 random streams, expected 0"));
-  Trainer other_random(model, adam, {.steps_per_epoch = 7});
+  Trainer two_streams(model, adam, {.steps_per_epoch = 7});
   Random random(1);
-  other_random.keep("masks", random);
-  CHECK_THROWS_MATCHES(other_random.resume(path), DataError,
-                       message_contains("no random stream 'masks'"));
-  CHECK_THROWS_AS(other_random.keep("masks", random), OptionError);
+  two_streams.keep("masks", random);
+  CHECK_THROWS_AS(two_streams.keep("masks", random), OptionError);
+  CHECK_THROWS_MATCHES(two_streams.resume(path), DataError,
+                       message_contains("1 random streams, expected 2"));
+  Noisy noisy;
+  Adam none(noisy);
+  Trainer other_stream(noisy, none, {.steps_per_epoch = 7});
+  CHECK_THROWS_MATCHES(other_stream.resume(path), DataError,
+                       message_contains("no random stream 'noise'"));
+  CHECK_THROWS_MATCHES(other_stream.keep("masks", noisy.noise), OptionError,
+                       message_contains("is saved as 'noise' already"));
 
   Sgd sgd(run.model);
   Trainer other_optimizer(run.model, sgd, {.steps_per_epoch = 7});
-  other_optimizer.keep("dropout", run.model.dropout.random());
   CHECK_THROWS_MATCHES(other_optimizer.resume(path), DataError,
                        message_contains("does not fit the optimizer"));
   CHECK(content_hash(run.model) == before);

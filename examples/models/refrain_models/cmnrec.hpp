@@ -238,7 +238,7 @@ class RecurrentRec final : public Module {
 
   /// Hidden vectors of all time steps, time-major: i32 [B,T] -> h [T,B,H].
   Variable features_by_step(const Tensor& ids) {
-    return dropout_(controller_(embedding_(swap_batch_time(ids))).y);
+    return dropout_(controller_.time_major(embedding_(swap_batch_time(ids))).y);
   }
 
   /// Softmax cross-entropy over all items, the mean of the targets that are not `ignored`: i32 ids

@@ -8,8 +8,8 @@ namespace refrain {
 /// In training, zeroes each element with probability 1 - keep and divides the rest by keep; in
 /// evaluation the identity.
 ///
-/// The masks come from the layer's own random stream, which is part of a resumable state
-/// (random()). Throws OptionError unless 0 < keep <= 1.
+/// The masks come from the layer's own random stream, which a training that is resumed continues.
+/// Throws OptionError unless 0 < keep <= 1.
 class Dropout final : public Module {
  public:
   Dropout(double keep, Random random) : keep_(keep), random_(random) {
@@ -22,7 +22,7 @@ class Dropout final : public Module {
   const Random& random() const noexcept { return random_; }
   Random& random() noexcept { return random_; }
 
-  void visit_members(Visitor&) override {}
+  void visit_members(Visitor& visitor) override { visitor.random("random", random_); }
 
  private:
   double keep_;

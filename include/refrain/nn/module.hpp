@@ -10,6 +10,7 @@
 
 #include "refrain/autograd/tape.hpp"
 #include "refrain/core/export.hpp"
+#include "refrain/core/random.hpp"
 
 namespace refrain {
 
@@ -58,6 +59,12 @@ struct ConstNamedParameter {
   const Parameter* parameter;
 };
 
+/// A random stream and where it stands in its module: "blocks.0.dropout.random".
+struct NamedRandom {
+  std::string name;
+  Random* random;
+};
+
 /// True when `text` matches `pattern`, in which '*' stands for any run of characters and '?' for
 /// one.
 inline bool matches(std::string_view pattern, std::string_view text) {
@@ -85,13 +92,14 @@ inline bool matches(std::string_view pattern, std::string_view text) {
 
 /// Base of every layer and model.
 ///
-/// A derived class names its parameters and sub-modules in `visit_members`; names, freezing,
-/// counting and checkpoints follow from that one function. Modules are movable but not copyable:
-/// two copies would share parameters unseen.
+/// A derived class names its parameters, sub-modules and random streams in `visit_members`; names,
+/// freezing, counting, checkpoints and resumable training follow from that one function. Modules
+/// are movable but not copyable: two copies would silently share parameters.
 ///
 ///   void visit_members(Visitor& visitor) override {
 ///     visitor.parameter("weight", weight_);
 ///     visitor.module("norm", norm_);
+///     visitor.random("noise", noise_);
 ///   }
 class REFRAIN_API Module {
  public:
@@ -108,8 +116,12 @@ class REFRAIN_API Module {
   std::vector<NamedParameter> parameters();
   std::vector<ConstNamedParameter> parameters() const;
 
-  /// The parameter of that name.  Throws OptionError when there is none.
+  /// The parameter of that name, by a walk over all members. Throws OptionError when there is none.
   Parameter& parameter(std::string_view name);
+
+  /// The random streams that layers draw from, in the order of declaration: masks of dropout, for
+  /// instance. They are part of the state of a training that can be resumed (Trainer).
+  std::vector<NamedRandom> randoms();
 
   /// Freezes the parameters whose name matches the pattern ('*' any run, '?' any one). A frozen
   /// parameter gets no gradient and no optimizer state, and its bytes do not change. Returns how
@@ -154,6 +166,9 @@ class Module::Visitor {
     if (parameter.defined()) on_parameter(join(name), parameter);
   }
 
+  /// A stream that the module draws from while it trains.
+  void random(std::string_view name, Random& random) { on_random(join(name), random); }
+
   void module(std::string_view name, Module& module) {
     const std::string before = std::exchange(prefix_, join(name));
     on_module(module);
@@ -170,6 +185,7 @@ class Module::Visitor {
 
  protected:
   virtual void on_parameter(const std::string& name, Parameter& parameter) = 0;
+  virtual void on_random(const std::string&, Random&) {}
   virtual void on_module(Module&) {}
 
  private:
@@ -198,6 +214,18 @@ inline std::vector<ConstNamedParameter> Module::parameters() const {
     found.push_back({std::move(named.name), named.parameter});
   }
   return found;
+}
+
+inline std::vector<NamedRandom> Module::randoms() {
+  struct Collect final : Visitor {
+    std::vector<NamedRandom> found;
+    void on_parameter(const std::string&, Parameter&) override {}
+    void on_random(const std::string& name, Random& random) override {
+      found.push_back({name, &random});
+    }
+  } collect;
+  visit_members(collect);
+  return std::move(collect.found);
 }
 
 inline Parameter& Module::parameter(std::string_view name) {

@@ -39,10 +39,12 @@ struct RecurrentState {
   }
 };
 
-/// Recurrent layers over time-major sequences [T,B,in]; use `Lstm` or `Gru`.
+/// Recurrent layers over sequences; use `Lstm` or `Gru`.
 ///
-/// [T,B,in] -> [T,B,hidden]. The input's part of the gates is one product for all steps (project),
-/// a segment of steps is one call (run). Parameters: layers.*.weight_x [G,in], layers.*.weight_h
+/// [B,T,in] -> [B,T,hidden]. Inside, the rows of one time step lie together (time-major, [T,B,C]),
+/// so that a segment of time steps is a slice: the input's part of the gates is one product for all
+/// steps (project), a segment is one call (run), and time_major() takes sequences that have this
+/// layout already. Parameters: layers.*.weight_x [G,in], layers.*.weight_h
 /// [G,hidden], layers.*.bias [G], with G = 4 hidden (gates i, f, g, o) or 3 hidden (r, z, n); a Gru
 /// has layers.*.bias_h [G] besides. With `shared` > 0 the first layer has weight_shared [G,shared].
 /// Weights start truncated normal; biases zero but one for the gates that keep: f of an Lstm, r and
@@ -61,9 +63,9 @@ class Recurrent final : public Module {
     PackedWeight shared;
   };
 
-  /// Hidden vectors of the last layer for all steps, and where they lead.
+  /// Hidden vectors of the last layer for all time steps, and the state after them.
   struct Result {
-    Variable y;  ///< [T,B,hidden]
+    Variable y;  ///< [B,T,hidden]; of time_major() [T,B,hidden]
     State state;
   };
 
@@ -142,9 +144,23 @@ class Recurrent final : public Module {
     return y;
   }
 
-  /// A whole sequence [T,B,in] from a state, or from zeros. Throws OptionError for a layer made
-  /// with a shared input.
+  /// Hidden vectors of the last layer, from a state of zeros: [B,T,in] -> [B,T,hidden]. Throws
+  /// OptionError for a layer made with a shared input.
+  Variable operator()(const Variable& x) {
+    detail::check_rank(name(), "x", x, 3);
+    return (*this)(x, initial(x.size(0))).y;
+  }
+  /// The same from the state where earlier time steps ended.
   Result operator()(const Variable& x, State state) {
+    detail::check_rank(name(), "x", x, 3);
+    Result result = time_major(swapped(x), std::move(state));
+    result.y = swapped(result.y);
+    return result;
+  }
+
+  /// The same for time-major sequences: [T,B,in] -> [T,B,hidden]. Ids that are swapped before their
+  /// embedding (swap_batch_time) cost less than vectors that are swapped here.
+  Result time_major(const Variable& x, State state) {
     if (options_.shared > 0)
       throw OptionError(concat(name(), ": a shared input is given through run()"));
     Result result{.y = {}, .state = std::move(state)};
@@ -152,9 +168,9 @@ class Recurrent final : public Module {
     result.y = run(project(x, weights), {}, result.state, weights);
     return result;
   }
-  Result operator()(const Variable& x) {
+  Result time_major(const Variable& x) {
     detail::check_rank(name(), "x", x, 3);
-    return (*this)(x, initial(x.size(1)));
+    return time_major(x, initial(x.size(1)));
   }
 
   /// The last layer's hidden vectors [B,hidden].
@@ -207,6 +223,12 @@ class Recurrent final : public Module {
   }
 
   static constexpr const char* name() { return is_lstm ? "Lstm" : "Gru"; }
+
+  /// Between batch-major and time-major; a single sequence or time step has both layouts.
+  static Variable swapped(const Variable& x) {
+    if (x.size(0) == 1 || x.size(1) == 1) return reshape(x, {x.size(1), x.size(0), x.size(2)});
+    return swap_batch_time(x);
+  }
 
   Variable segment(std::size_t k, const Variable& inputs, const Variable& shared, State& state,
                    const Weights& weights, Recompute recompute) const {

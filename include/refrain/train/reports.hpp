@@ -1,0 +1,57 @@
+#pragma once
+/// What training reports while it runs and at its end.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace refrain {
+
+/// Where training stands; a resumed run starts from it.
+struct TrainingPosition {
+  std::int64_t epoch = 0;
+  std::int64_t step = 0;         ///< in the epoch
+  std::int64_t total_steps = 0;  ///< over all epochs
+  double loss_sum = 0;           ///< over the epoch's training steps so far
+  double best_metric = 0;        ///< meaningful when best_epoch >= 0
+  std::int64_t best_epoch = -1;
+  std::int64_t worse_evaluations = 0;  ///< in a row since the best one
+};
+
+/// One training step.
+struct StepReport {
+  std::int64_t epoch = 0;
+  std::int64_t step = 0;  ///< in the epoch
+  double loss = 0;
+  double gradient_norm = 0;  ///< before clipping; 0 without clipping
+};
+
+/// One epoch and the evaluation after it.
+struct EpochReport {
+  std::int64_t epoch = 0;
+  double loss = 0;    ///< mean over the training steps
+  double metric = 0;  ///< what the evaluation returned
+  bool is_best = false;
+  /// Of this process: less than the epoch's when it was resumed inside.
+  double training_seconds = 0;
+  double evaluation_seconds = 0;
+  double learning_rate = 0;
+};
+
+enum class TrainingEnd : std::uint8_t { finished, stopped_early, interrupted };
+
+/// How a run ended.
+struct TrainingResult {
+  TrainingEnd end = TrainingEnd::finished;
+  TrainingPosition position;
+  std::vector<EpochReport> epochs;  ///< of this process
+
+  /// Mean training time of an epoch, without evaluation.
+  double seconds_per_epoch() const {
+    double sum = 0;
+    for (const EpochReport& epoch : epochs) sum += epoch.training_seconds;
+    return epochs.empty() ? 0 : sum / static_cast<double>(epochs.size());
+  }
+};
+
+}  // namespace refrain
