@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "refrain/data/sequences.hpp"
+
 namespace refrain {
 namespace {
 
@@ -49,6 +51,21 @@ struct Matrix {
   std::span<std::int32_t> all;
   std::size_t width;
 };
+
+RaggedIds pieces_of(const RaggedIds& sequences, const NextItemBatches::Options& options) {
+  check_length("NextItemBatches", options.length, 1);
+  if (options.min_length < 2 || options.min_length > options.length + 1) {
+    throw OptionError(concat("NextItemBatches: expected min_length from 2 to ", options.length + 1,
+                             ", got ", options.min_length));
+  }
+  RaggedIds pieces =
+      cut(sequences, {.length = options.length + 1, .min_length = options.min_length}).rows;
+  if (pieces.empty()) {
+    throw OptionError(concat("NextItemBatches: expected a sequence of at least ",
+                             options.min_length, " items, got none"));
+  }
+  return pieces;
+}
 
 }  // namespace
 
@@ -113,6 +130,36 @@ SequenceBatch next_item_batch(const RaggedIds& sequences, std::span<const std::i
     std::transform(targets[b].begin(), targets[b].end(), targets[b].begin(), as_target);
   }
   return {ids.tensor, targets.tensor};
+}
+
+Tensor last_ids(const Tensor& ids) {
+  const std::int64_t steps = ids.size(1);
+  Tensor last(Shape{ids.size(0)}, DType::i32);
+  for (std::int64_t b = 0; b < ids.size(0); ++b) {
+    last.data<std::int32_t>()[b] = ids.data<std::int32_t>()[b * steps + steps - 1];
+  }
+  return last;
+}
+
+Tensor only_last_ids(const Tensor& ids) {
+  const std::int64_t steps = ids.size(1);
+  Tensor last = Tensor::full(ids.shape(), padding_id, DType::i32);
+  for (std::int64_t b = 0; b < ids.size(0); ++b) {
+    const std::int64_t at = b * steps + steps - 1;
+    last.data<std::int32_t>()[at] = ids.data<std::int32_t>()[at];
+  }
+  return last;
+}
+
+NextItemBatches::NextItemBatches(const RaggedIds& sequences, Options options)
+    : pieces_(pieces_of(sequences, options)),
+      options_(options),
+      sampler_(pieces_.rows(), {.batch_size = options.batch_size, .seed = options.seed}) {}
+
+SequenceBatch NextItemBatches::operator()(std::int64_t epoch, std::int64_t step) {
+  SequenceBatch batch = next_item_batch(pieces_, sampler_.rows(epoch, step), options_.length + 1);
+  if (options_.positions == LossPositions::last) batch.targets = only_last_ids(batch.targets);
+  return batch;
 }
 
 SequenceBatch masked_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows,

@@ -83,16 +83,6 @@ void for_rows(const Tensor& scores, Function function) {
 
 }  // namespace
 
-std::string with_commas(std::int64_t number) {
-  const std::string digits = std::to_string(number);
-  std::string text;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i > (number < 0 ? 1u : 0u) && (digits.size() - i) % 3 == 0) text.push_back(',');
-    text.push_back(digits[i]);
-  }
-  return text;
-}
-
 std::string RankingProtocol::text() const {
   std::string text = kind == Kind::full ? concat("full, ", with_commas(items), " items")
                                         : concat("sampled, ", negatives, " negatives of ",

@@ -47,11 +47,14 @@ std::string clock_time(double seconds) {
   return text;
 }
 
+Progress::Style Progress::automatic_style(const std::ostream* out) {
+  return is_terminal(out == nullptr ? &std::cerr : out) ? Style::bar : Style::lines;
+}
+
 Progress::Progress(Options options) : options_(std::move(options)) {
   if (options_.out == nullptr) options_.out = &std::cerr;
   if (!options_.seconds) options_.seconds = steady_seconds;
-  if (options_.style == Style::automatic)
-    options_.style = is_terminal(options_.out) ? Style::bar : Style::lines;
+  if (options_.style == Style::automatic) options_.style = automatic_style(options_.out);
   started_ = drawn_ = options_.seconds();
 }
 

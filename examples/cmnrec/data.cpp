@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "common/behaviour.hpp"
-#include "common/data_hash.hpp"
 #include "common/standard_streams.hpp"
 #include "refrain/core/error.hpp"
+#include "refrain/data/data_hash.hpp"
 
 namespace refrain::cmnrec {
 namespace {
@@ -64,9 +64,7 @@ Vocabulary vocabulary_of(const Sequences& behaviour, const DataOptions& options)
   return vocabulary;
 }
 
-std::uint64_t PreparedData::fingerprint() const {
-  return examples::DataHash().add(rows).add(split).value();
-}
+std::uint64_t PreparedData::fingerprint() const { return DataHash().add(rows).add(split).value(); }
 
 PreparedData prepare(const Sequences& behaviour, const Vocabulary& vocabulary,
                      const DataOptions& options) {

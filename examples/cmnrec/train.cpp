@@ -3,12 +3,12 @@
 #include "cmnrec/commands.hpp"
 #include "cmnrec/experiment.hpp"
 #include "common/behaviour.hpp"
-#include "common/data_hash.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
 #include "common/run_log.hpp"
 #include "common/saved_config.hpp"
 #include "common/standard_streams.hpp"
+#include "refrain/data/data_hash.hpp"
 
 namespace refrain::cmnrec {
 
@@ -27,7 +27,7 @@ examples::Setting run_setting(const Options& options, const SavedModel& made) {
                   {"batch", concat(options.train.batch)},
                   {"l2", fmt::format("{}", options.train.l2)},
                   {"seed", concat(options.run.seed)},
-                  {"vocabulary", examples::DataHash().add(made.vocabulary).text()}});
+                  {"vocabulary", DataHash().add(made.vocabulary).text()}});
   return setting;
 }
 

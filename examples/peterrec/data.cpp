@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "common/behaviour.hpp"
-#include "common/data_hash.hpp"
 #include "common/standard_streams.hpp"
+#include "refrain/data/data_hash.hpp"
 
 namespace refrain::peterrec {
 namespace {
@@ -45,7 +45,7 @@ Vocabulary without_specials(const Vocabulary& vocabulary) {
 std::string hash_of_users(const TransferSequences& pairs, std::span<const std::int64_t> rows) {
   std::vector<std::uint64_t> users;
   for (const std::int64_t row : rows) {
-    examples::DataHash user;
+    DataHash user;
     if (!pairs.source.user.empty()) {
       user.add(pairs.source.users[pairs.source.user[static_cast<std::size_t>(row)]]);
     } else {
@@ -57,7 +57,7 @@ std::string hash_of_users(const TransferSequences& pairs, std::span<const std::i
     users.push_back(user.value());
   }
   std::sort(users.begin(), users.end());
-  return examples::DataHash().add(std::span<const std::uint64_t>(users)).text();
+  return DataHash().add(std::span<const std::uint64_t>(users)).text();
 }
 
 /// Targets are labels or items of another domain: whole users go to one part each.
@@ -88,8 +88,7 @@ TaskData paired_task(const TransferSequences& pairs, const Vocabulary& vocabular
 /// Of all rows, in any order.
 std::string hash_of_rows(const RaggedIds& rows) {
   std::uint64_t sum = 0;
-  for (std::int64_t row = 0; row < rows.rows(); ++row)
-    sum += examples::DataHash().add(rows[row]).value();
+  for (std::int64_t row = 0; row < rows.rows(); ++row) sum += DataHash().add(rows[row]).value();
   return fmt::format("{:016x}", sum);
 }
 

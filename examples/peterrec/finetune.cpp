@@ -3,13 +3,13 @@
 #include <algorithm>
 
 #include "common/behaviour.hpp"
-#include "common/data_hash.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
 #include "common/run_log.hpp"
 #include "common/saved_config.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/training.hpp"
+#include "refrain/data/data_hash.hpp"
 
 namespace refrain::peterrec {
 
@@ -29,7 +29,7 @@ std::vector<std::string> patch_paths(const Options& options) {
 examples::Setting run_setting(const Options& options, const std::string& base_hash,
                               const PatchSet& set, const TaskData& task, const PatchNote& note) {
   examples::Setting setting = examples::setting_of_config(config_text(set.options(), note));
-  examples::DataHash data;
+  DataHash data;
   data.add(note.targets).add(task.sources);
   for (const TransferExamples* part : {&task.train, &task.valid, &task.test}) {
     data.add(std::span<const std::int64_t>(part->source))

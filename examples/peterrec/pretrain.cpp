@@ -2,13 +2,13 @@
 
 #include <memory>
 
-#include "common/data_hash.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
 #include "common/run_log.hpp"
 #include "common/saved_config.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/training.hpp"
+#include "refrain/data/data_hash.hpp"
 
 namespace refrain::peterrec {
 
@@ -23,15 +23,14 @@ examples::Setting run_setting(const Options& options, const NextItNet& network,
   const BaseOptions& base = options.base;
   examples::Setting setting =
       examples::setting_of_config(config_text(network.options(), note_of(options)));
-  setting.insert(
-      {{"loss", base.loss},
-       {"sampled_share", fmt::format("{}", base.sampled_share)},
-       {"mask_share", fmt::format("{}", base.mask_share)},
-       {"batch", concat(options.pretrain.batch)},
-       {"l2", fmt::format("{}", options.pretrain.l2)},
-       {"seed", concat(options.run.seed)},
-       {"split_seed", concat(options.data.split_seed)},
-       {"data", examples::DataHash().add(vocabulary).add(data.rows).add(data.split).text()}});
+  setting.insert({{"loss", base.loss},
+                  {"sampled_share", fmt::format("{}", base.sampled_share)},
+                  {"mask_share", fmt::format("{}", base.mask_share)},
+                  {"batch", concat(options.pretrain.batch)},
+                  {"l2", fmt::format("{}", options.pretrain.l2)},
+                  {"seed", concat(options.run.seed)},
+                  {"split_seed", concat(options.data.split_seed)},
+                  {"data", DataHash().add(vocabulary).add(data.rows).add(data.split).text()}});
   return setting;
 }
 

@@ -76,6 +76,51 @@ REFRAIN_API Tensor padded_batch(const RaggedIds& sequences, std::span<const std:
 REFRAIN_API SequenceBatch next_item_batch(const RaggedIds& sequences,
                                           std::span<const std::int64_t> rows, std::int64_t length);
 
+/// Positions of a sequence whose prediction counts in a loss.
+enum class LossPositions : std::uint8_t {
+  all,  ///< every item but the first is predicted from those before it
+  last  ///< only the last item is
+};
+
+/// The ids of the last time step: [B,T] -> [B].
+REFRAIN_API Tensor last_ids(const Tensor& ids);
+
+/// The ids with padding_id at every time step but the last: as targets, only the last item counts.
+REFRAIN_API Tensor only_last_ids(const Tensor& ids);
+
+/// The training batches of next-item prediction: sequences are cut into pieces of length + 1 items,
+/// and each piece is in one batch of an epoch, in an order that depends on the seed and the epoch.
+class REFRAIN_API NextItemBatches {
+ public:
+  struct Options {
+    std::int64_t length = 0;      ///< T of the batches, required
+    std::int64_t batch_size = 0;  ///< required
+    std::uint64_t seed = 0;
+    LossPositions positions = LossPositions::all;
+    std::int64_t min_length = 2;  ///< shorter pieces are left out
+  };
+
+  /// Throws OptionError unless length >= 1, 2 <= min_length <= length + 1, batch_size >= 1 and at
+  /// least one piece is left.
+  NextItemBatches(const RaggedIds& sequences, Options options);
+
+  std::int64_t pieces() const noexcept { return sampler_.count(); }
+  std::int64_t steps_per_epoch() const noexcept { return sampler_.steps_per_epoch(); }
+
+  /// ids and targets [B,length]. Throws OptionError when there is no such epoch or step.
+  SequenceBatch operator()(std::int64_t epoch, std::int64_t step);
+
+  /// Random numbers of one batch, for negatives and the like (BatchSampler::random).
+  Random random(std::int64_t epoch, std::int64_t step) const {
+    return sampler_.random(epoch, step);
+  }
+
+ private:
+  RaggedIds pieces_;
+  Options options_;
+  BatchSampler sampler_;
+};
+
 /// Masked prediction for two-way networks: each item turns into mask_id with probability `fraction`
 /// and is then the target at its place; T = length.
 /// Where that would mask none of a row's items, one at random is masked. Throws OptionError unless

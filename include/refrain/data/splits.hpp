@@ -34,6 +34,9 @@ REFRAIN_API Split split_random(std::int64_t count, SplitFractions fractions, std
 struct HeldOut {
   RaggedIds rows;
   std::vector<std::int64_t> origin;
+  /// The whole sequences are held out: no item of them is trained on, so that a loss may count every
+  /// position. Otherwise only their last items are.
+  bool is_unseen = false;
 };
 
 /// Parts in time: training has all but each row's last two items, validation predicts the last but

@@ -7,6 +7,7 @@
 
 #include "refrain/nn/dropout.hpp"
 #include "refrain/nn/initialize.hpp"
+#include "refrain/ops/pointwise.hpp"
 #include "refrain/ops/recurrent.hpp"
 #include "refrain/ops/steps.hpp"
 

@@ -1,9 +1,6 @@
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -18,18 +15,11 @@
 #include "refrain/autograd/tape.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/data/vocabulary.hpp"
-#include "refrain/ops/top_k.hpp"
 #include "refrain/serve/model.hpp"
+#include "refrain/serve/recommendation.hpp"
 #include "refrain/serve/state_bytes.hpp"
 
 namespace refrain {
-
-/// One line of an answer.
-struct Recommendation {
-  std::string item;  ///< original id
-  float score = 0;
-  std::optional<float> probability = {};  ///< where TaskOptions::probabilities asks for it
-};
 
 /// One model, the items that it knows, and the tasks that are loaded at the moment.
 ///
@@ -353,31 +343,13 @@ class Recommender {
       throw ShapeError(concat("Recommender: expected scores of ", targets.size(), " targets, got ",
                               scores.shape()));
     }
-    constexpr float out = -std::numeric_limits<float>::infinity();
-    float* const values = scores.data<float>();
-    std::fill_n(values, targets.first_item(), out);
+    std::vector<std::int32_t> excluded;
     if (loaded.options.leave_out) {
       for (const std::int32_t item : history) {
-        const std::int32_t target =
-            loaded.target_of[static_cast<std::size_t>(item - items_.first_item())];
-        if (target >= targets.first_item()) values[target] = out;
+        excluded.push_back(loaded.target_of[static_cast<std::size_t>(item - items_.first_item())]);
       }
     }
-    const std::int64_t most = std::min<std::int64_t>(k, targets.items());
-    double largest = 0, total = 0;
-    if (loaded.options.probabilities) {
-      largest = *std::max_element(values, values + scores.numel());
-      for (std::int64_t i = 0; i < scores.numel(); ++i) total += std::exp(values[i] - largest);
-    }
-    const TopKResult top = top_k(scores, most);
-    std::vector<Recommendation> found;
-    for (std::int64_t i = 0; i < most && top.values.data<float>()[i] != out; ++i) {
-      const float score = top.values.data<float>()[i];
-      found.push_back({std::string(targets.name(top.indices.data<std::int32_t>()[i])), score});
-      if (loaded.options.probabilities)
-        found.back().probability = static_cast<float>(std::exp(score - largest) / total);
-    }
-    return found;
+    return best_items(scores, targets, k, excluded, loaded.options.probabilities);
   }
 
   Model model_;

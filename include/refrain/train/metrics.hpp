@@ -14,6 +14,7 @@
 #include "refrain/core/export.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/core/tensor.hpp"
+#include "refrain/core/text.hpp"
 
 namespace refrain {
 
@@ -146,8 +147,5 @@ class REFRAIN_API Accuracy {
 /// Probability that a random positive example scores above a random negative one, ties counting one
 /// half; 1/2 when there is none of either. Throws OptionError unless there is one label a score.
 REFRAIN_API double auc(std::span<const double> scores, std::span<const std::uint8_t> is_positive);
-
-/// 1234567 -> "1,234,567"
-REFRAIN_API std::string with_commas(std::int64_t number);
 
 }  // namespace refrain

@@ -31,6 +31,10 @@ class REFRAIN_API Progress {
   };
 
   explicit Progress(Options options);
+
+  /// What Style::automatic comes to for a stream (null: std::cerr).
+  static Style automatic_style(const std::ostream* out);
+
   /// Ends a bar's line.
   ~Progress();
   Progress(const Progress&) = delete;

@@ -1,0 +1,72 @@
+#pragma once
+/// Recommendations of a model, without a server.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "refrain/data/batches.hpp"
+#include "refrain/data/vocabulary.hpp"
+#include "refrain/nn/scores.hpp"
+#include "refrain/serve/recommendation.hpp"
+
+namespace refrain {
+
+struct RecommendOptions {
+  bool leave_out_seen = true;  ///< items of the history are not recommended
+};
+
+/// The ids of items, in their order. Throws OptionError that names the items outside the
+/// vocabulary.
+inline std::vector<std::int32_t> ids_of(const Vocabulary& vocabulary,
+                                        std::span<const std::string> items) {
+  std::vector<std::int32_t> ids;
+  std::string unknown;
+  for (const std::string& item : items) {
+    ids.push_back(vocabulary.find(item));
+    if (ids.back() < vocabulary.first_item())
+      unknown += concat(unknown.empty() ? "'" : ", '", item, "'");
+  }
+  if (!unknown.empty()) throw OptionError(concat("items outside the vocabulary: ", unknown));
+  return ids;
+}
+
+/// The k items that score best after a history, best first; fewer where fewer are left.
+///
+///   for (const Recommendation& r : recommend(model, data.vocabulary, {"12", "7"}, 10)) ...
+///
+/// `history`: original ids, oldest first. The model reads the newest model.length() of them with
+/// padding on the left, exactly as in training. It is a ScoringModel. One call at a time: a
+/// Recommender answers many threads and users. Throws OptionError for an empty history, unknown
+/// items, which it names, and k below 1; ShapeError when the scores are not those of the
+/// vocabulary.
+template <class Model>
+std::vector<Recommendation> recommend(Model& model, const Vocabulary& vocabulary,
+                                      const std::vector<std::string>& history, std::int64_t k,
+                                      const RecommendOptions& options = {}) {
+  detail::expect_scoring_model<Model>();
+  std::vector<Recommendation> found;
+  if constexpr (ScoringModel<Model>) {
+    if (history.empty())
+      throw OptionError("recommend: expected a history of at least one item, got none");
+    const std::vector<std::int32_t> seen = ids_of(vocabulary, history);
+    RaggedIds rows;
+    rows.push_back(seen);
+    const std::int64_t row[] = {0};
+    const detail::EvaluationScope scope(model);
+    const Tensor ids = padded_batch(rows, row, model.length());
+    const Tensor scores = Tensor(model.scores(ids.to(model.device()))).to(Device::cpu);
+    if (scores.shape() != Shape{1, vocabulary.size()}) {
+      throw ShapeError(concat("recommend: expected scores [1,", vocabulary.size(),
+                              "], one for each id of the vocabulary, got ", scores.shape()));
+    }
+    const std::span<const std::int32_t> excluded = options.leave_out_seen
+                                                       ? std::span<const std::int32_t>(seen)
+                                                       : std::span<const std::int32_t>();
+    found = best_items(scores.clone(), vocabulary, k, excluded);
+  }
+  return found;
+}
+
+}  // namespace refrain

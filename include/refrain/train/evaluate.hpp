@@ -1,0 +1,113 @@
+#pragma once
+/// How well a model predicts the items that were held out.
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "refrain/core/export.hpp"
+#include "refrain/data/batches.hpp"
+#include "refrain/data/splits.hpp"
+#include "refrain/nn/scores.hpp"
+#include "refrain/train/metrics.hpp"
+#include "refrain/train/model.hpp"
+
+namespace refrain {
+
+/// What the item that followed a history is ranked among, and the figures of that.
+struct EvaluateOptions {
+  std::vector<std::int64_t> cutoffs{5, 10};  ///< k of HR@k, MRR@k and NDCG@k
+  bool leave_out_seen = false;               ///< items of the history are not ranked
+  /// The sampled protocol ranks among so many other items, drawn at random; 0: the full protocol,
+  /// among all items. Figures of different protocols are not comparable.
+  std::int64_t negatives = 0;
+  std::uint64_t seed = 1;    ///< of the sampled protocol
+  std::int64_t batch = 256;  ///< sequences that are scored at a time
+  /// The first id that is an item: smaller ones are special and never ranked.
+  std::int32_t first_item = special_ids;
+
+  /// As metrics describe it, over `ids` ids.
+  RankingProtocol protocol(std::int64_t ids) const;
+};
+
+/// Calls function(begin, end) for consecutive ranges of at most `size` that make up [0, count).
+/// Throws OptionError unless size >= 1.
+template <class Function>
+void for_batches(std::int64_t count, std::int64_t size, Function&& function) {
+  if (size < 1) throw OptionError(concat("batch: expected at least 1, got ", size));
+  for (std::int64_t begin = 0; begin < count; begin += size)
+    function(begin, std::min(begin + size, count));
+}
+
+namespace detail {
+
+/// Scores i32 [B,T] on the CPU -> [B,ids] on the CPU.
+using ScoreIds = std::function<Tensor(const Tensor& ids)>;
+
+REFRAIN_API std::vector<RankingMetrics> rank_held_out(const ScoreIds& scores, const HeldOut& part,
+                                                      std::int64_t length,
+                                                      std::span<const EvaluateOptions> protocols);
+
+}  // namespace detail
+
+/// The figures of several protocols from one pass over the sequences, in batches of the first one's
+/// size; otherwise as below.
+template <class Model>
+std::vector<RankingMetrics> evaluate(Model& model, const HeldOut& part,
+                                     std::span<const EvaluateOptions> protocols) {
+  detail::expect_scoring_model<Model>();
+  std::vector<RankingMetrics> metrics;
+  if constexpr (ScoringModel<Model>) {
+    const detail::EvaluationScope scope(model);
+    const Device device = model.device();
+    metrics = detail::rank_held_out(
+        [&](const Tensor& ids) { return Tensor(model.scores(ids.to(device))).to(Device::cpu); },
+        part, model.length(), protocols);
+  }
+  return metrics;
+}
+
+/// Ranks the last item of each sequence by the scores that the model gives after the items before
+/// it, on the model's device.
+///
+///   std::puts(evaluate(model, data.test, {.cutoffs = {10}, .leave_out_seen = true}).text().c_str());
+///
+/// The model is a ScoringModel. Throws OptionError for a part without sequences and for a sampled
+/// protocol with more negatives than there are items to draw from.
+template <class Model>
+RankingMetrics evaluate(Model& model, const HeldOut& part, const EvaluateOptions& options = {}) {
+  return evaluate(model, part, std::span(&options, 1)).front();
+}
+
+/// Mean loss of the held-out items: of all positions of sequences that are unseen as a whole and
+/// where `positions` says so, else of the last items. `mean(batch)` is the mean loss over the
+/// targets [B,length] that are not padding, of a batch on the CPU. Throws OptionError for a part
+/// without sequences.
+REFRAIN_API double held_out_loss(const std::function<double(const SequenceBatch& batch)>& mean,
+                                 const HeldOut& part, std::int64_t length,
+                                 LossPositions positions = LossPositions::all,
+                                 std::int64_t batch = 256);
+
+/// The same of a model with `Variable loss(const SequenceBatch&)`, on its device.
+template <class Model>
+requires std::derived_from<Model, Module>
+double held_out_loss(Model& model, const HeldOut& part,
+                     LossPositions positions = LossPositions::all, std::int64_t batch = 256) {
+  detail::expect_trainable_model<Model>();
+  if constexpr (TrainableModel<Model>) {
+    const detail::EvaluationScope scope(model);
+    const Device device = model.device();
+    return held_out_loss(
+        [&](const SequenceBatch& made) {
+          const Variable loss = model.loss({made.ids.to(device), made.targets.to(device)});
+          return loss.item();
+        },
+        part, model.length(), positions, batch);
+  } else {
+    return 0;
+  }
+}
+
+}  // namespace refrain

@@ -1,0 +1,126 @@
+#pragma once
+/// Training a model on a data set: batches, early stopping, progress, checkpoints.
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <string>
+
+#include "refrain/core/export.hpp"
+#include "refrain/data/dataset.hpp"
+#include "refrain/train/evaluate.hpp"
+#include "refrain/train/model.hpp"
+#include "refrain/train/optimizer.hpp"
+#include "refrain/train/trainer.hpp"
+#include "refrain/train/training_progress.hpp"
+
+namespace refrain {
+
+/// What early stopping looks at after each epoch, on the validation part: a figure of a ranking by
+/// FitOptions::validation, or the mean loss of the held-out items.
+enum class StopOn : std::uint8_t { ndcg, hr, mrr, auc, loss };
+
+struct FitOptions {
+  std::int64_t epochs = 20;  ///< at most
+  std::int64_t batch = 64;   ///< sequences of a training step
+  AdamOptions adam = {};     ///< of fit() without an optimizer
+  /// Learning rate of a training step, counted from 0 over the whole run; empty: the optimizer's
+  /// own, constant.
+  std::function<double(std::int64_t step)> schedule = {};
+  double max_norm = 5;  ///< larger gradients are scaled down to this norm; 0: no clipping
+  LossPositions positions = LossPositions::all;  ///< whose prediction counts in the loss
+  std::int64_t min_length = 2;                   ///< shorter pieces of sequences are left out
+  /// Stop after so many epochs in a row without a better figure on the validation part; 0: never.
+  /// Either way the model ends with the parameters of its best epoch.
+  std::int64_t patience = 3;
+  StopOn stop_on = StopOn::ndcg;
+  /// The protocol of the validation part; its first cutoff is the k of NDCG@k, HR@k and MRR@k.
+  EvaluateOptions validation{.cutoffs = {10}};
+  std::uint64_t seed = 1;  ///< of the order of the batches
+  /// File of the training state, written after each epoch, every checkpoint_seconds and when an
+  /// InterruptGuard has noticed a signal. Where it exists, training goes on from it, and ends with
+  /// the same bytes as a run that was not interrupted. Empty: none.
+  std::string checkpoint = "";
+  double checkpoint_seconds = 600;
+  std::string label = "";  ///< of the progress line
+  Progress::Style progress = Progress::Style::automatic;
+  std::function<void(const StepReport&)> on_step = {};
+  std::function<void(const EpochReport&)> on_epoch = {};
+};
+
+namespace detail {
+
+/// What fit() does that depends on no model.
+class REFRAIN_API Fitting {
+ public:
+  Fitting(Module& model, Optimizer& optimizer, std::int64_t length, const Dataset& data,
+          const FitOptions& options);
+
+  SequenceBatch batch(std::int64_t epoch, std::int64_t step) { return batches_(epoch, step); }
+  Trainer& trainer() noexcept { return trainer_; }
+  TrainingResult finish(TrainingResult result);
+
+ private:
+  NextItemBatches batches_;
+  TrainingProgress progress_;
+  Trainer trainer_;
+};
+
+REFRAIN_API double figure_of(const RankingMetrics& metrics, const FitOptions& options);
+
+}  // namespace detail
+
+/// Trains a model to predict the next item of the training part's sequences, on the model's device,
+/// and leaves it in evaluation mode with the parameters of its best epoch on the validation part.
+///
+///   Adam adam(model, {.learning_rate = 0.002});
+///   fit(model, adam, data, {.epochs = 20, .batch = 64, .patience = 3});
+///
+/// Sequences are cut into pieces of model.length() + 1 items. The model is a TrainableModel, and
+/// unless stop_on is StopOn::loss a ScoringModel. Results depend on the options, the data, the
+/// parameters and the model's random streams, and not on the number of threads. For another loop,
+/// other batches or another evaluation, see Trainer, NextItemBatches and evaluate(). Throws
+/// OptionError for options out of range and for a data set without a validation part (unless
+/// patience is 0), DataError for a checkpoint of another run, and Error when a loss is not finite.
+template <class Model>
+TrainingResult fit(Model& model, Optimizer& optimizer, const Dataset& data,
+                   const FitOptions& options = {}) {
+  detail::expect_trainable_model<Model>();
+  TrainingResult result;
+  if constexpr (TrainableModel<Model>) {
+    detail::Fitting fitting(model, optimizer, model.length(), data, options);
+    const auto validate = [&](std::int64_t) -> double {
+      if (data.validation.rows.empty()) return std::numeric_limits<double>::quiet_NaN();
+      if (options.stop_on == StopOn::loss)
+        return held_out_loss(model, data.validation, options.positions, options.validation.batch);
+      if constexpr (ScoringModel<Model>) {
+        return detail::figure_of(evaluate(model, data.validation, options.validation), options);
+      } else {
+        throw OptionError(
+            "fit: early stopping by a ranking needs a model with `Tensor scores(const Tensor&)`; "
+            "without it use stop_on = StopOn::loss");
+      }
+    };
+    result = fitting.finish(fitting.trainer().run(
+        model.device(),
+        [&](std::int64_t epoch, std::int64_t step) { return fitting.batch(epoch, step); },
+        [&](const SequenceBatch& batch) -> Variable { return model.loss(batch); }, validate));
+  }
+  return result;
+}
+
+/// The same with Adam, which lasts as long as the call.
+///
+///   fit(model, data, {.epochs = 20, .adam = {.learning_rate = 0.002}, .patience = 3});
+template <class Model>
+TrainingResult fit(Model& model, const Dataset& data, const FitOptions& options = {}) {
+  detail::expect_trainable_model<Model>();
+  TrainingResult result;
+  if constexpr (TrainableModel<Model>) {
+    Adam adam(model, options.adam);
+    result = fit(model, adam, data, options);
+  }
+  return result;
+}
+
+}  // namespace refrain

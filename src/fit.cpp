@@ -1,0 +1,104 @@
+#include "refrain/train/fit.hpp"
+
+#include <utility>
+
+#include "refrain/data/data_hash.hpp"
+
+namespace refrain::detail {
+namespace {
+
+constexpr const char* stop_names[] = {"NDCG", "HR", "MRR", "AUC", "held-out loss"};
+
+std::string metric_name(const FitOptions& options) {
+  const std::string name = stop_names[static_cast<std::size_t>(options.stop_on)];
+  const bool has_cutoff = options.stop_on != StopOn::loss && options.stop_on != StopOn::auc;
+  return has_cutoff ? concat(name, "@", options.validation.cutoffs.front()) : name;
+}
+
+void check(const Dataset& data, const FitOptions& options) {
+  if (options.epochs < 1)
+    throw OptionError(concat("fit: expected epochs of at least 1, got ", options.epochs));
+  if (options.validation.cutoffs.empty())
+    throw OptionError("fit: expected validation.cutoffs of at least one k, got none");
+  if (data.validation.rows.empty() && options.patience > 0) {
+    throw OptionError(
+        "fit: early stopping needs a validation part, and the data set has none; with patience = 0 "
+        "all epochs are trained");
+  }
+}
+
+NextItemBatches batches_of(std::int64_t length, const Dataset& data, const FitOptions& options) {
+  check(data, options);
+  return NextItemBatches(data.training, {.length = length,
+                                         .batch_size = options.batch,
+                                         .seed = options.seed,
+                                         .positions = options.positions,
+                                         .min_length = options.min_length});
+}
+
+/// What a run that goes on from a checkpoint must share with the one that wrote it. What may change
+/// is left out: epochs, patience, learning rate, clipping.
+RunSetting setting_of(std::int64_t length, const Dataset& data, const FitOptions& options) {
+  return {{"length", concat(length)},
+          {"batch", concat(options.batch)},
+          {"seed", concat(options.seed)},
+          {"positions", options.positions == LossPositions::last ? "last" : "all"},
+          {"min_length", concat(options.min_length)},
+          {"stop_on", metric_name(options)},
+          {"data", data.fingerprint()}};
+}
+
+}  // namespace
+
+Fitting::Fitting(Module& model, Optimizer& optimizer, std::int64_t length, const Dataset& data,
+                 const FitOptions& options)
+    : batches_(batches_of(length, data, options)),
+      progress_({.label = options.label,
+                 .steps_per_epoch = batches_.steps_per_epoch(),
+                 .metric = metric_name(options),
+                 .style = options.progress}),
+      trainer_(model, optimizer,
+               {.epochs = options.epochs,
+                .steps_per_epoch = batches_.steps_per_epoch(),
+                .max_norm = options.max_norm,
+                .patience = options.patience,
+                .larger_is_better = options.stop_on != StopOn::loss,
+                .schedule = options.schedule,
+                .checkpoint = options.checkpoint,
+                .checkpoint_seconds = options.checkpoint_seconds,
+                .setting = setting_of(length, data, options),
+                .pending_losses = model.device() == Device::cpu ? 0 : 4,
+                .capture_after = 3}) {
+  trainer_.on_step([this, user = options.on_step](const StepReport& step) {
+    progress_.show(step);
+    if (user) user(step);
+  });
+  trainer_.on_epoch([this, user = options.on_epoch](const EpochReport& epoch) {
+    progress_.show(epoch);
+    if (user) user(epoch);
+  });
+  trainer_.resume();
+}
+
+TrainingResult Fitting::finish(TrainingResult result) {
+  progress_.finish();
+  return result;
+}
+
+double figure_of(const RankingMetrics& metrics, const FitOptions& options) {
+  const std::int64_t k = options.validation.cutoffs.front();
+  switch (options.stop_on) {
+    case StopOn::hr:
+      return metrics.hr(k);
+    case StopOn::mrr:
+      return metrics.mrr(k);
+    case StopOn::auc:
+      return metrics.auc();
+    case StopOn::ndcg:
+    case StopOn::loss:
+      break;
+  }
+  return metrics.ndcg(k);
+}
+
+}  // namespace refrain::detail

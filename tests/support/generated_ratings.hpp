@@ -1,0 +1,31 @@
+#pragma once
+/// A rating log with a pattern to learn, as MovieLens writes it.
+
+#include <cstdint>
+#include <string>
+
+#include "refrain/core/random.hpp"
+
+namespace refrain::test {
+
+/// A ratings.csv of `users` users: the item after item i is mostly i + 1, in a circle of `items`
+/// items that are named "1", "2", ... Lines are in no order; times say which came first.
+inline std::string generated_ratings(std::int64_t users = 120, std::int64_t items = 40,
+                                     std::uint64_t seed = 1) {
+  Random random(seed);
+  std::string text = "userId,movieId,rating,timestamp\n";
+  for (std::int64_t user = 1; user <= users; ++user) {
+    std::int64_t item = random.below(items);
+    const std::int64_t events = 6 + random.below(10);
+    std::string newest_first;
+    for (std::int64_t event = 0; event < events; ++event) {
+      newest_first =
+          concat(user, ",", item + 1, ",4.5,", 1'000'000'000 + 60 * event, "\n") + newest_first;
+      item = random.uniform() < 0.85 ? (item + 1) % items : random.below(items);
+    }
+    text += newest_first;
+  }
+  return text;
+}
+
+}  // namespace refrain::test
