@@ -163,18 +163,25 @@ namespace detail {
 /// the saved tensors.
 class REFRAIN_API Node {
  public:
-  explicit Node(const char* op, int outputs)
-      : op_(op), gradients_(static_cast<std::size_t>(outputs)) {}
+  Node(const char* op, std::size_t outputs, std::span<const Variable> inputs);
   virtual ~Node() { drop_inputs(); }
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
+  /// Operations live in the pool's memory, whatever their backward functions hold.
+  static void* operator new(std::size_t bytes) { return pool_allocate(bytes, Device::cpu); }
+  static void operator delete(void* block, std::size_t bytes) noexcept {
+    pool_release(block, bytes, Device::cpu);
+  }
+
   const char* op() const noexcept { return op_; }
 
  protected:
-  virtual void run(std::span<const Gradient> outputs, std::span<const Edge> inputs,
-                   bool seed_is_one) = 0;
-  virtual void release() = 0;
+  /// Calls the backward function with the gradients of the results.
+  virtual void run(const UpstreamGradient* upstream) = 0;
+  virtual void release() noexcept = 0;
+  /// The shape of result `index`.
+  virtual const Shape& shape(std::size_t index) const noexcept = 0;
 
  private:
   friend class Tape;
@@ -222,38 +229,36 @@ class REFRAIN_API Node {
 template <std::size_t Outputs, std::size_t Inputs, class Backward>
 class RecordedNode final : public Node {
  public:
-  RecordedNode(const char* op, const std::array<Shape, Outputs>& shapes,
-               std::span<const Variable, Inputs> inputs, Backward backward)
-      : Node(op, static_cast<int>(Outputs)), shapes_(shapes), backward_(std::move(backward)) {
-    inputs_.reserve(inputs.size());
-    for (const Variable& input : inputs) inputs_.push_back(TapeAccess::edge(input));
+  RecordedNode(const char* op, const std::array<Variable, Outputs>& results,
+               std::span<const Variable> inputs, Backward&& backward)
+      : Node(op, Outputs, inputs), backward_(std::move(backward)) {
+    for (std::size_t i = 0; i < Outputs; ++i) shapes_[i] = results[i].shape();
   }
+  ~RecordedNode() override { release(); }
 
  protected:
-  void run(std::span<const Gradient> outputs, std::span<const Edge> inputs,
-           bool seed_is_one) override {
-    std::array<UpstreamGradient, Outputs> upstream;
-    for (std::size_t i = 0; i < Outputs; ++i) {
-      if (outputs[i].defined()) upstream[i] = {outputs[i].to_dense(shapes_[i]), seed_is_one};
-    }
-    call(upstream, inputs, std::make_index_sequence<Outputs>());
+  void run(const UpstreamGradient* upstream) override {
+    call(upstream, std::make_index_sequence<Outputs>());
   }
-  void release() override { backward_.reset(); }
+  void release() noexcept override {
+    if (holds_backward_) backward_.~Backward();
+    holds_backward_ = false;
+  }
+  const Shape& shape(std::size_t index) const noexcept override { return shapes_[index]; }
 
  private:
   template <std::size_t... Output>
-  void call(const std::array<UpstreamGradient, Outputs>& upstream, std::span<const Edge> inputs,
-            std::index_sequence<Output...>) {
+  void call(const UpstreamGradient* upstream, std::index_sequence<Output...>) {
     if constexpr (Inputs == std::dynamic_extent) {
-      (*backward_)(upstream[Output]..., InputGradients(inputs));
+      backward_(upstream[Output]..., InputGradients(inputs_));
     } else {
       [&]<std::size_t... Input>(std::index_sequence<Input...>) {
-        std::array<InputGradient, Inputs> gradients{InputGradient(inputs[Input])...};
-        static_assert(std::is_invocable_v<Backward&, decltype(upstream[Output])...,
-                                          decltype(gradients[Input])...>,
-                      "a backward function takes the gradient of each result, and one "
-                      "InputGradient& for each input");
-        (*backward_)(upstream[Output]..., gradients[Input]...);
+        InputGradient gradients[]{InputGradient(inputs_[Input])...};
+        static_assert(
+            requires { backward_(upstream[Output]..., gradients[Input]...); },
+            "a backward function takes the gradient of each result, and one "
+            "InputGradient& for each input");
+        backward_(upstream[Output]..., gradients[Input]...);
         for (InputGradient& gradient : gradients) gradient.finish();
       }
       (std::make_index_sequence<Inputs>());
@@ -261,7 +266,10 @@ class RecordedNode final : public Node {
   }
 
   std::array<Shape, Outputs> shapes_;
-  std::optional<Backward> backward_;
+  union {
+    Backward backward_;  ///< destroyed by release(), before the operation itself
+  };
+  bool holds_backward_ = true;
 };
 
 class REFRAIN_API Tape {
@@ -328,7 +336,12 @@ class REFRAIN_API Tape {
     const bool wanted = std::any_of(node.inputs_.begin(), node.inputs_.end(),
                                     [](const Edge& input) { return input.wanted(); });
     if (reached && wanted) {
-      node.run(node.gradients_, node.inputs_, seed_is_one);
+      PooledVector<UpstreamGradient> upstream(node.gradients_.size());
+      for (std::size_t i = 0; i < upstream.size(); ++i) {
+        const Gradient& gradient = node.gradients_[i];
+        if (gradient.defined()) upstream[i] = {gradient.to_dense(node.shape(i)), seed_is_one};
+      }
+      node.run(upstream.data());
     }
     clear_gradients(node);
     if (!retain) {
@@ -382,27 +395,42 @@ bool is_recorded(const Inputs&... inputs) {
 
 namespace detail {
 
-/// Makes the results of an operation and, when it is to be recorded, puts it on the tape.
-template <std::size_t Outputs, std::size_t Inputs, class Backward>
-std::array<Variable, Outputs> record(const char* op, std::span<Tensor, Outputs> values,
-                                     std::span<const Variable, Inputs> inputs, Backward backward) {
-  std::array<Variable, Outputs> results;
-  std::array<Shape, Outputs> shapes;
-  for (std::size_t i = 0; i < Outputs; ++i) {
-    shapes[i] = values[i].shape();
-    results[i] = Variable(std::move(values[i]));
+inline Node::Node(const char* op, std::size_t outputs, std::span<const Variable> inputs)
+    : op_(op), gradients_(outputs) {
+  inputs_.reserve(inputs.size());
+  for (const Variable& input : inputs) inputs_.push_back(TapeAccess::edge(input));
+}
+
+/// True when an operation on these inputs is recorded.
+inline bool is_any_recorded(std::span<const Variable> inputs) {
+  if (!NoGrad::is_recording()) return false;
+  for (const Variable& input : inputs) {
+    if (input.requires_grad()) return true;
   }
-  bool wanted = false;
-  for (const Variable& input : inputs) wanted = wanted || input.requires_grad();
-  if (!wanted || !NoGrad::is_recording()) return results;
-  using Recorded = RecordedNode<Outputs, Inputs, Backward>;
-  const std::shared_ptr<Node> node = std::allocate_shared<Recorded>(
-      PoolAllocator<Recorded>(), op, shapes, inputs, std::move(backward));
-  for (std::size_t i = 0; i < Outputs; ++i) {
+  return false;
+}
+
+/// Makes the operation, which it takes over, the producer of these results.
+inline void set_producer(std::span<Variable> results, Node* operation) {
+  // One type of handle for all operations: each would otherwise bring a control block of its own.
+  const std::shared_ptr<Node> node(operation, std::default_delete<Node>(), PoolAllocator<Node>());
+  for (std::size_t i = 0; i < results.size(); ++i) {
     VariableState& state = TapeAccess::state(results[i]);
     state.producer = node;
     state.output = static_cast<int>(i);
     state.requires_grad = true;
+  }
+}
+
+/// Makes the results of an operation and, when it is to be recorded, puts it on the tape.
+template <std::size_t Outputs, std::size_t Inputs, class Backward>
+std::array<Variable, Outputs> record(const char* op, Tensor* values,
+                                     std::span<const Variable> inputs, Backward&& backward) {
+  std::array<Variable, Outputs> results;
+  for (std::size_t i = 0; i < Outputs; ++i) results[i] = Variable(std::move(values[i]));
+  if (is_any_recorded(inputs)) {
+    set_producer(results, new RecordedNode<Outputs, Inputs, Backward>(op, results, inputs,
+                                                                      std::move(backward)));
   }
   return results;
 }
@@ -421,9 +449,7 @@ std::array<Variable, Outputs> record(const char* op, std::span<Tensor, Outputs> 
 /// may be undefined.
 template <std::size_t Inputs, class Backward>
 Variable record(const char* op, Tensor value, const Variable (&inputs)[Inputs], Backward backward) {
-  return std::move(detail::record(op, std::span<Tensor, 1>(&value, 1),
-                                  std::span<const Variable, Inputs>(inputs),
-                                  std::move(backward))[0]);
+  return std::move(detail::record<1, Inputs>(op, &value, inputs, std::move(backward))[0]);
 }
 
 /// record() for an operation of several results: the backward function takes the gradients of all
@@ -431,8 +457,7 @@ Variable record(const char* op, Tensor value, const Variable (&inputs)[Inputs], 
 template <std::size_t Outputs, std::size_t Inputs, class Backward>
 std::array<Variable, Outputs> record(const char* op, Tensor (&&values)[Outputs],
                                      const Variable (&inputs)[Inputs], Backward backward) {
-  return detail::record(op, std::span<Tensor, Outputs>(values),
-                        std::span<const Variable, Inputs>(inputs), std::move(backward));
+  return detail::record<Outputs, Inputs>(op, values, inputs, std::move(backward));
 }
 
 /// record() for an operation of any number of inputs: the backward function takes the gradient of
@@ -440,7 +465,7 @@ std::array<Variable, Outputs> record(const char* op, Tensor (&&values)[Outputs],
 template <class Backward>
 Variable record(const char* op, Tensor value, std::span<const Variable> inputs, Backward backward) {
   return std::move(
-      detail::record(op, std::span<Tensor, 1>(&value, 1), inputs, std::move(backward))[0]);
+      detail::record<1, std::dynamic_extent>(op, &value, inputs, std::move(backward))[0]);
 }
 
 struct BackwardOptions {
