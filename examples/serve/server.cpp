@@ -54,22 +54,22 @@ class Queue {
   bool closed_ = false;
 };
 
-enum class Line { good, too_long, none };
+enum class LineRead { good, too_long, none };
 
 /// Reads a line without its end; of one that is too long, `text` holds the beginning.
-Line next_line(std::streambuf& in, std::string& text) {
+LineRead next_line(std::streambuf& in, std::string& text) {
   using Traits = std::streambuf::traits_type;
   text.clear();
-  Line line = Line::good;
+  LineRead line = LineRead::good;
   for (;;) {
     const Traits::int_type next = in.sbumpc();
-    if (Traits::eq_int_type(next, Traits::eof())) return text.empty() ? Line::none : line;
+    if (Traits::eq_int_type(next, Traits::eof())) return text.empty() ? LineRead::none : line;
     const char character = Traits::to_char_type(next);
     if (character == '\n') return line;
     if (text.size() < longest_line_bytes) {
       text.push_back(character);
     } else {
-      line = Line::too_long;
+      line = LineRead::too_long;
     }
   }
 }
@@ -94,10 +94,10 @@ class Server {
     ServerReport report = empty_;
     std::string text;
     while (!out_failed_) {
-      const Line line = next_line(*in_.rdbuf(), text);
-      if (line == Line::none) break;
+      const LineRead line = next_line(*in_.rdbuf(), text);
+      if (line == LineRead::none) break;
       ++report.lines;
-      if (line == Line::too_long) {
+      if (line == LineRead::too_long) {
         refuse(report, report.lines,
                concat("the line is longer than ", longest_line_bytes, " bytes"));
       } else if (text.find_first_not_of(" \t\r") != std::string::npos) {

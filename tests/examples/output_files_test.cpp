@@ -50,7 +50,7 @@ std::string refusal(const CommandFiles& files) {
   return "accepted";
 }
 
-std::size_t files_in(const ScratchFolder& folder) {
+std::size_t count_of_files(const ScratchFolder& folder) {
   const std::filesystem::directory_iterator files(folder.path(""));
   return static_cast<std::size_t>(std::distance(begin(files), end(files)));
 }
@@ -69,7 +69,7 @@ TEST_CASE("example files: outputs are tried before the work begins, and trying l
   CHECK(
       refusal({.read = {}, .replaced = {}, .appended = {{"--results", fresh}, {"--log", base}}}) ==
       "accepted");
-  CHECK(files_in(folder) == 1);
+  CHECK(count_of_files(folder) == 1);
   std::string text;
   std::getline(std::ifstream(base), text);
   CHECK(text == "bytes");
