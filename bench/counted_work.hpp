@@ -55,8 +55,10 @@ struct CountedWork {
 /// Counts one sequence's step under a schedule, every product done once and no more often than its
 /// operands change:
 ///
-///   items      E 4H a step,   recurrent  H 4H a step,   reads  R W 4H for each read vector that steps see: once a chunk
-///   attention  l (H A + A + H) + R W A for a chunk of l > 1 steps                        (keys, scores, sum; query)
+///   items      E 4H a step,   recurrent  H 4H a step,   reads
+///       R W 4H for each read vector that steps see: once a chunk
+///   attention  l (H A + A + H) + R W A for a chunk of l > 1 steps
+///       (keys, scores, sum; query)
 ///   interface  H (R W + 3 W + 5 R + 3) a chunk step
 ///   memory     N W (6 + 2 R) + N^2 (2 + 2 R) + (R + 1) W + N (5 + 5 R) a chunk step
 ///   features   H H a scored step, R W H for each read vector among them

@@ -48,9 +48,9 @@ thread_local bool inside_task = false;
 
 /// A fixed set of workers that sleep between loops.
 ///
-/// `state_` holds, from high to low bits, the loop's number, whether it is open, and how many workers are inside.  A worker enters a loop
-/// only while it is open, and the caller closes it when no task is left; so a worker that the
-/// system keeps waiting delays nobody.
+/// `state_` holds, from high to low bits, the loop's number, whether it is open, and how many
+/// workers are inside.  A worker enters a loop only while it is open, and the caller closes it when
+/// no task is left; so a worker that the system keeps waiting delays nobody.
 class Workers {
  public:
   static Workers& instance() {

@@ -36,8 +36,8 @@ struct ModelConfig {
 std::string config_text(const ModelSetting& setting, const DataOptions& data,
                         std::uint64_t fingerprint, const std::string& note);
 
-/// `ids`: size of the file's vocabulary.  Throws DataError, naming the file, for what config_text() does not write, and for sizes that the
-/// file's parameters cannot have.
+/// `ids`: size of the file's vocabulary.  Throws DataError, naming the file, for what config_text()
+/// does not write, and for sizes that the file's parameters cannot have.
 ModelConfig model_config(const CheckpointInfo& info, const std::string& path, std::int64_t ids);
 
 }  // namespace refrain::cmnrec

@@ -137,7 +137,8 @@ inline void add_recommend_options(CLI::App& app, RecommendOptions& recommend) {
 std::optional<int> parse(CLI::App& app, const char* program, int argc, char** argv);
 
 /// Reads the files of --config: sections [command] with lines name = value. The errors of a file
-/// that is no TOML, or that names what `program` does not have, say the line. `program` outlives it.
+/// that is no TOML, or that names what `program` does not have, say the line. `program` outlives
+/// it.
 std::shared_ptr<CLI::Config> toml_reader(const CLI::App& program);
 
 /// A sub-command of a program.

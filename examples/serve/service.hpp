@@ -26,8 +26,8 @@ class Service {
   using Tasks = std::shared_ptr<const void>;
   virtual Tasks loaded() const = 0;
 
-  /// The answer to an event (empty) or a request, by the tasks of the moment when its line was read.
-  /// Throws Error.
+  /// The answer to an event (empty) or a request, by the tasks of the moment when its line was
+  /// read. Throws Error.
   virtual std::string answer(std::size_t shard, std::int64_t line, const Message& message,
                              const Tasks& tasks) = 0;
   /// Loads a task from a file and returns its name.  Throws Error.

@@ -3,7 +3,9 @@
 ///
 ///   CUDA_ENTRY(Multiply) {
 ///     const Shape shape{arena.size(5000)};
-///     return {.a = arena.normal(shape), .b = arena.normal(shape), .out = arena.output("out", shape)};
+///     return {.a = arena.normal(shape),
+///             .b = arena.normal(shape),
+///             .out = arena.output("out", shape)};
 ///   }
 ///
 /// The body is run for many seeds, and for each once per device. Everything random comes from the

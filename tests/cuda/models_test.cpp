@@ -21,7 +21,8 @@ Tensor random_ids(const Shape& shape, std::uint64_t seed) {
   return ids;
 }
 
-/// `loss` of ids and targets and the gradients of all parameters on the CPU, then the same of the moved model.
+/// `loss` of ids and targets and the gradients of all parameters on the CPU, then the same of the
+/// moved model.
 template <class Model, class Loss>
 void check_moved(Model& model, const Loss& loss, const Shape& target_shape) {
   const Tensor ids = random_ids({batch, steps}, 1), targets = random_ids(target_shape, 2);
@@ -60,7 +61,8 @@ void check_moved(Model& model, const Loss& loss, const Shape& target_shape) {
   }
 }
 
-/// `scores` of ids as launched kernel by kernel and as recorded once, on other ids than those of the recording.
+/// `scores` of ids as launched kernel by kernel and as recorded once, on other ids than those of
+/// the recording.
 template <class Scores>
 void check_recorded(const Scores& scores) {
   const Tensor first = random_ids({batch, steps}, 3), second = random_ids({batch, steps}, 4);

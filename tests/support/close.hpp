@@ -13,7 +13,8 @@
 
 namespace refrain::test {
 
-/// |got - expected| may be  relative * |expected| + absolute * max(1, largest |expected| of the array).
+/// |got - expected| may be
+///     relative * |expected| + absolute * max(1, largest |expected| of the array).
 struct Tolerance {
   double relative;
   double absolute;

@@ -132,8 +132,9 @@ class REFRAIN_API PinnedBuffer {
 
 /// Work on a device that was recorded once and runs again with one call (a CUDA graph).
 ///
-///   CapturedWork work(Device::cuda, [&] { step(); });   // queues nothing yet: it only notes what step() would have queued
-///   work.run();                                         // as often as wanted
+///   // Queues nothing yet: it only notes what step() would have queued.
+///   CapturedWork work(Device::cuda, [&] { step(); });
+///   work.run();  // as often as wanted
 ///
 /// The same kernels run on the same addresses with the same numbers each time. So what is recorded
 /// reads its inputs from tensors that live as long as the recording and that the caller fills

@@ -14,7 +14,8 @@ namespace refrain {
 /// Draws items other than the positive from [first, first + items), numbered by falling popularity.
 ///
 ///   uniform:  p(item) = 1 / items
-///   rank:     p(item) proportional to exp(-(r + 1) / (rho items)),  r = item - first      (LambdaFM's static sampler)
+///   rank:     p(item) proportional to exp(-(r + 1) / (rho items)),  r = item - first
+///       (LambdaFM's static sampler)
 /// each given that the item is not the positive. Both are drawn by inverting the distribution: one
 /// number a draw, no table, no redrawing.
 class REFRAIN_API NegativeSampler {
@@ -60,7 +61,8 @@ struct CandidateSample {
 /// Draws the shared negatives of sampled softmax from [first, first + range): special ids stay out
 /// by the choice of `first`.
 ///
-///   log_uniform:  P(k) = (log(k + 2) - log(k + 1)) / log(range + 1),  k = id - first      (for ids by falling frequency)
+///   log_uniform:  P(k) = (log(k + 2) - log(k + 1)) / log(range + 1),  k = id - first
+///       (for ids by falling frequency)
 ///   uniform:      P(k) = 1 / range
 /// These are TensorFlow's log_uniform_candidate_sampler and uniform_candidate_sampler.
 class REFRAIN_API CandidateSampler {
@@ -86,7 +88,8 @@ class REFRAIN_API CandidateSampler {
   double probability(std::int32_t id) const noexcept;
 
   /// log of how often an id is expected in a sample of `count` ids that took `num_tries` draws:
-  ///   unique: log(1 - (1 - P)^num_tries) = log(-expm1(num_tries log1p(-P)));   otherwise: log(count P).
+  ///   unique: log(1 - (1 - P)^num_tries) = log(-expm1(num_tries log1p(-P)));
+  ///       otherwise: log(count P).
   /// Ids outside the range (padding as a target) give 0, that is, no correction.
   double log_expected_count(std::int32_t id, std::int64_t count,
                             std::int64_t num_tries) const noexcept;

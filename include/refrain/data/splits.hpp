@@ -34,8 +34,8 @@ REFRAIN_API Split split_random(std::int64_t count, SplitFractions fractions, std
 struct HeldOut {
   RaggedIds rows;
   std::vector<std::int64_t> origin;
-  /// The whole sequences are held out: no item of them is trained on, so that a loss may count every
-  /// position. Otherwise only their last items are.
+  /// The whole sequences are held out: no item of them is trained on, so that a loss may count
+  /// every position. Otherwise only their last items are.
   bool is_unseen = false;
 };
 

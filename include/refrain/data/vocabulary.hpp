@@ -70,8 +70,8 @@ class REFRAIN_API Vocabulary {
   /// of a name other than printable ASCII are written as %XX.
   std::string serialize() const;
 
-  /// The vocabulary of a text that serialize() wrote. Throws DataError, which names `origin` and the
-  /// line, when the text is damaged.
+  /// The vocabulary of a text that serialize() wrote. Throws DataError, which names `origin` and
+  /// the line, when the text is damaged.
   static Vocabulary deserialize(std::string_view text, const std::string& origin = "vocabulary");
 
   friend REFRAIN_API bool operator==(const Vocabulary& a, const Vocabulary& b);

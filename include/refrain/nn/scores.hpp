@@ -19,9 +19,11 @@ inline Tensor last_scores(const Variable& hidden, const Linear& items) {
 
 /// A model that scores items after a history.
 ///
-///   std::int64_t length() const        the newest items of a history that the model reads: T, in training
-///                                      as in evaluation, recommendation and its file
-///   Tensor scores(const Tensor& ids)   i32 [B,T], padding on the left -> f32 [B,ids], a score of every id
+///   std::int64_t length() const
+///       the newest items of a history that the model reads: T, in training as in evaluation,
+///       recommendation and its file
+///   Tensor scores(const Tensor& ids)
+///       i32 [B,T], padding on the left -> f32 [B,ids], a score of every id
 ///
 /// scores() may be const or not; it is called in evaluation mode with nothing recorded on the tape,
 /// with ids on the model's device.

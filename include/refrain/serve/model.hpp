@@ -18,14 +18,21 @@ namespace refrain {
 /// Stream what the model remembers of one user's items under one task. A value: writing to a copy
 /// changes nothing else.
 ///
-///   model.identity(), task.identity()  texts that differ when what they stand for differs: content hashes, say
-///   model.is_incremental(task)         whether the task has streams; one that looks from the end backwards has none
-///   model.start(task, items)           the stream after these items, perhaps none
-///   model.advance(task, stream, item)  one more item: the work of one step
-///   model.scores(task, stream)         f32 [1,targets] after the stream's items, the caller's to change; the stream stays as it is
-///   model.scores(task, items)          the same by a full pass
-///   model.visit(task, stream, visitor) visitor(part) for each part of a stream, Tensors and std::int64_t, for saving (a const
-///                                      stream) and for filling one that start() made (mutable); throws DataError for misfits
+///   model.identity(), task.identity()
+///       texts that differ when what they stand for differs: content hashes, say
+///   model.is_incremental(task)
+///       whether the task has streams; one that looks from the end backwards has none
+///   model.start(task, items)
+///       the stream after these items, perhaps none
+///   model.advance(task, stream, item)
+///       one more item: the work of one time step
+///   model.scores(task, stream)
+///       f32 [1,targets] after the stream's items, the caller's to change; the stream stays as it is
+///   model.scores(task, items)
+///       the same by a full pass
+///   model.visit(task, stream, visitor)
+///       visitor(part) for each part of a stream, Tensors and std::int64_t, for saving (a const
+///       stream) and for filling one that start() made (mutable); throws DataError for misfits
 ///
 /// Model and Task are used from many threads at once and never change.
 template <class M>

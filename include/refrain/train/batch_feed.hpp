@@ -19,13 +19,14 @@ namespace refrain {
 ///   for (step = 0; ...; ++step) {
 ///     const Batch batch = feed.pop();   // on the device
 ///     queue_step(batch);
-///     feed.push(make(step + 1));        // the host makes and sends it while the device works on the step
+///     // The host makes and sends the next batch while the device works on this one.
+///     feed.push(make(step + 1));
 ///   }
 ///
-/// `Batch` is a copyable struct of host tensors with `visit(function)`, which calls function(tensor) for each of them in turn;
-/// undefined tensors stay so. A batch that was popped is good until the next but one pop; its
-/// tensors keep their addresses for as long as shapes repeat. On the CPU batches are passed on as
-/// they are.
+/// `Batch` is a copyable struct of host tensors with `visit(function)`, which calls
+/// function(tensor) for each of them in turn; undefined tensors stay so. A batch that was popped is
+/// good until the next but one pop; its tensors keep their addresses for as long as shapes repeat.
+/// On the CPU batches are passed on as they are.
 template <class Batch>
 class BatchFeed {
  public:

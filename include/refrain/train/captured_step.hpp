@@ -28,11 +28,11 @@ struct CaptureReport {
 /// A whole training step (forward, backward, clipping, update) as recorded work, for batches of one
 /// set of shapes.
 ///
-/// After `capture_after` steps in a row with batches of equal shapes the next is recorded; from then
-/// on such batches are copied to the recording's own inputs and the recording is run, which costs
-/// the host one launch. Batches of other shapes are for the caller to compute in the ordinary way.
-/// When parameters of the optimizer are frozen, unfrozen or moved, or the math mode changes, the
-/// step is recorded anew; what else the loss reads (a frozen base) must stay where it is. When
+/// After `capture_after` steps in a row with batches of equal shapes the next is recorded; from
+/// then on such batches are copied to the recording's own inputs and the recording is run, which
+/// costs the host one launch. Batches of other shapes are for the caller to compute in the ordinary
+/// way. When parameters of the optimizer are frozen, unfrozen or moved, or the math mode changes,
+/// the step is recorded anew; what else the loss reads (a frozen base) must stay where it is. When
 /// something in the step cannot be recorded (it waits for the device), that is reported once and no
 /// further attempt is made.
 template <class Batch>

@@ -72,7 +72,8 @@ std::vector<RankingMetrics> evaluate(Model& model, const HeldOut& part,
 /// Ranks the last item of each sequence by the scores that the model gives after the items before
 /// it, on the model's device.
 ///
-///   std::puts(evaluate(model, data.test, {.cutoffs = {10}, .leave_out_seen = true}).text().c_str());
+///   const RankingMetrics metrics =
+///       evaluate(model, data.test, {.cutoffs = {10}, .leave_out_seen = true});
 ///
 /// The model is a ScoringModel. Throws OptionError for a part without sequences and for a sampled
 /// protocol with more negatives than there are items to draw from.

@@ -49,10 +49,11 @@ struct REFRAIN_API RankingProtocol {
 
 /// Ranks `positive` by one row of scores (f32 or f64), one score an id.
 ///
-/// `excluded` ids are left out (what the user has seen), in any order, repeated or not; the positive itself stays.  The sampled
-/// protocol draws the negatives of example number `example` from the seed alone, so neither batches
-/// nor threads change them. Throws OptionError when the positive or an item has no score, the
-/// positive is no item, or too few items are left to draw from.
+/// `excluded` ids are left out (what the user has seen), in any order, repeated or not; the
+/// positive itself stays.  The sampled protocol draws the negatives of example number `example`
+/// from the seed alone, so neither batches nor threads change them. Throws OptionError when the
+/// positive or an item has no score, the positive is no item, or too few items are left to draw
+/// from.
 template <class T>
 Rank rank_of(std::span<const T> scores, std::int32_t positive, const RankingProtocol& protocol,
              std::span<const std::int32_t> excluded = {}, std::int64_t example = 0);
@@ -69,8 +70,8 @@ REFRAIN_API std::vector<Rank> rank_rows(
 template <class T>
 Rank rank_among(T positive, std::span<const T> negatives);
 
-/// `count` distinct items of the protocol other than the positive and the excluded ones: what the sampled protocol draws for
-/// this example.  Throws OptionError when there are too few.
+/// `count` distinct items of the protocol other than the positive and the excluded ones: what the
+/// sampled protocol draws for this example.  Throws OptionError when there are too few.
 REFRAIN_API std::vector<std::int32_t> sampled_negatives(std::int32_t positive,
                                                         const RankingProtocol& protocol,
                                                         std::span<const std::int32_t> excluded = {},
@@ -78,7 +79,8 @@ REFRAIN_API std::vector<std::int32_t> sampled_negatives(std::int32_t positive,
 
 /// Means over examples; with place p of the positive:
 ///
-///   HR@k = [p <= k];  MRR@k = [p <= k] / p;  NDCG@k = [p <= k] / log2(p + 1);  AUC = (candidates - p) / (candidates - 1).
+///   HR@k = [p <= k];  MRR@k = [p <= k] / p;  NDCG@k = [p <= k] / log2(p + 1);
+///       AUC = (candidates - p) / (candidates - 1).
 class REFRAIN_API RankingMetrics {
  public:
   /// Throws OptionError unless every cutoff is >= 1.

@@ -10,9 +10,10 @@ namespace refrain {
 
 /// A model that learns to predict the next item.
 ///
-///   std::int64_t length() const                   the newest items of a history that the model reads: T
-///   Variable loss(const SequenceBatch& batch)     scalar: the mean loss over the targets [B,T] that
-///                                                 are not padding_id
+///   std::int64_t length() const
+///       the newest items of a history that the model reads: T
+///   Variable loss(const SequenceBatch& batch)
+///       scalar: the mean loss over the targets [B,T] that are not padding_id
 ///
 /// loss() may be const or not; the batch is on the model's device.
 template <class M>

@@ -20,8 +20,10 @@ namespace refrain {
 /// changes those that are not frozen and have a gradient; a parameter named twice (tied layers) is
 /// changed once. State (moments, and the number of updates) comes into being with a parameter's
 /// first update and belongs to that parameter alone:
-///  - a frozen parameter has none; freezing one later drops its state at the next step, unfreezing starts it afresh;
-///  - a parameter without a gradient in this step keeps its state, and its update count does not move.
+///  - a frozen parameter has none; freezing one later drops its state at the next step, unfreezing
+///    starts it afresh;
+///  - a parameter without a gradient in this step keeps its state, and its update count does not
+///    move.
 /// Row-sparse gradients change the rows they name alone (lazily): other rows, and their moments,
 /// keep their bytes. The update count is the parameter's, not the row's, so a row that appears late
 /// gets the bias correction of a late step. Once each parameter has had its first update, a step
@@ -42,7 +44,8 @@ class REFRAIN_API Optimizer {
   /// A step that is recorded once and run again (see CapturedWork): what changes from step to step
   /// lies in device memory.
   ///
-  ///   optimizer.prepare_capture();                          // after an ordinary step: the parameters it changed
+  ///   // After an ordinary step: the parameters that it changed.
+  ///   optimizer.prepare_capture();
   ///   CapturedWork work(device, [&] { ...; optimizer.step_captured(); });
   ///   for (...) { optimizer.advance_captured(); work.run(); }
   ///

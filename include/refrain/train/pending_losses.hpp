@@ -15,8 +15,8 @@ namespace refrain {
 /// The training steps whose loss and gradient norm are on their way from a device to the host,
 /// oldest first.
 ///
-///   pending.push(step, loss, norm);                              // queues two copies, waits for nothing
-///   while (const auto known = pending.pop(4)) report(*known);    // leaves at most 4 steps pending
+///   pending.push(step, loss, norm);  // queues two copies, waits for nothing
+///   while (const auto known = pending.pop(4)) report(*known);  // leaves at most 4 steps pending
 class REFRAIN_API PendingLosses {
  public:
   /// `limit`: steps that may be pending when push() is called. Throws OptionError unless it is from

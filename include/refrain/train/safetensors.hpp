@@ -31,16 +31,16 @@ inline constexpr std::uint64_t max_safetensors_header_bytes = 100'000'000;
 ///
 /// Before any memory is allocated for tensors, the header is checked: its length against the
 /// file's, JSON, distinct names, dtypes, shapes, and that the tensors' bytes follow one another
-/// without gap or overlap to the end of the file. Throws DataError, with the reason, for a file that
-/// fails a check, for an element type other than the four, and for a rank over 6.
+/// without gap or overlap to the end of the file. Throws DataError, with the reason, for a file
+/// that fails a check, for an element type other than the four, and for a rank over 6.
 REFRAIN_API SafetensorsFile read_safetensors(const std::string& path);
 
 /// Reads only the metadata, with the same checks of header and file length.
 REFRAIN_API Metadata read_safetensors_metadata(const std::string& path);
 
-/// Writes a file so that at any moment `path` is either unchanged or complete: it writes a temporary
-/// file in the same folder, syncs it, renames it to `path` and syncs the folder. Equal contents give
-/// equal bytes.
+/// Writes a file so that at any moment `path` is either unchanged or complete: it writes a
+/// temporary file in the same folder, syncs it, renames it to `path` and syncs the folder. Equal
+/// contents give equal bytes.
 /// Throws DataError when anything fails (a full disk, a missing folder, text that is not UTF-8);
 /// the temporary file is then removed and `path` is unchanged, or complete if only the sync of the
 /// folder failed. The next write to the same path removes the temporary file of a killed process.

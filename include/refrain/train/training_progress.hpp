@@ -10,8 +10,8 @@
 
 namespace refrain {
 
-/// Shows the reports of a Trainer: a line an epoch, with the loss while it lasts, and at its end the
-/// mean loss and the metric, with a * where it is the best so far.
+/// Shows the reports of a Trainer: a line an epoch, with the loss while it lasts, and at its end
+/// the mean loss and the metric, with a * where it is the best so far.
 ///
 ///   TrainingProgress progress({.label = "gru", .steps_per_epoch = n, .metric = "NDCG@10"});
 ///   trainer.on_step([&](const StepReport& step) { progress.show(step); });
@@ -23,7 +23,8 @@ class REFRAIN_API TrainingProgress {
     std::int64_t steps_per_epoch = 0;
     std::string metric = "metric";  ///< the name of what the evaluation returns
     Progress::Style style = Progress::Style::automatic;
-    /// Where no terminal shows a bar, all epochs share a line every few seconds: for one run of many.
+    /// Where no terminal shows a bar, all epochs share a line every few seconds: for one run of
+    /// many.
     bool is_brief = false;
     std::ostream* out = nullptr;  ///< null: std::cerr
   };
