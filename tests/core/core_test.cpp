@@ -360,7 +360,7 @@ TEST_CASE("random: scalar draws follow the same laws", "[core][random]") {
 }
 
 TEMPLATE_TEST_CASE("random: fills are the same for any number of threads and for any cut",
-                   "[core][random]", float, double) {
+                   "[core][random][determinism]", float, double) {
   using T = TestType;
   const Shape shape{50021};
   same_for_any_threads([&] {

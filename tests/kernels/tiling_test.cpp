@@ -7,7 +7,8 @@
 
 using namespace refrain;
 
-TEST_CASE("tiling: blocks of rows depend on the matrix, not on the threads", "[kernel][tiling]") {
+TEST_CASE("tiling: blocks of rows depend on the matrix, not on the threads",
+          "[kernel][tiling][determinism]") {
   const int before = threads();
   for (const int count : {1, 2, 3, 8, 64}) {
     set_threads(count);

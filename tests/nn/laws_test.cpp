@@ -204,8 +204,8 @@ TEST_CASE("law: a frozen parameter's bytes never change", "[law]") {
   }
 }
 
-TEMPLATE_TEST_CASE("law: results do not depend on the number of threads, bit for bit", "[law]",
-                   float, double) {
+TEMPLATE_TEST_CASE("law: results do not depend on the number of threads, bit for bit",
+                   "[law][determinism]", float, double) {
   // 8 x 37 rows: more than one block of sums, more tasks than threads, a last tile that is not
   // full.
   const Tensor ids = random_ids(8 * 37, 300, 1).reshape({8, 37});
@@ -275,7 +275,7 @@ TEMPLATE_TEST_CASE(
   }
 }
 
-TEST_CASE("law: two runs from one seed are the same, bit for bit", "[law]") {
+TEST_CASE("law: two runs from one seed are the same, bit for bit", "[law][determinism]") {
   const auto run = [] {
     Random random(5);
     Network network(Insertion::parallel, random, {});

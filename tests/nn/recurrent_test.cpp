@@ -158,7 +158,8 @@ TEMPLATE_TEST_CASE("recurrent: segments against naive loops", "[kernel]", float,
   }
 }
 
-TEST_CASE("recurrent: gradients are the same bytes for any threads, and recomputed", "[kernel]") {
+TEST_CASE("recurrent: gradients are the same bytes for any threads, and recomputed",
+          "[kernel][determinism]") {
   constexpr std::int64_t steps = 5, batch = 67, hidden = 19;
   std::vector<std::vector<Tensor>> runs;
   for (const Recompute recompute : {Recompute::none, Recompute::segments}) {
@@ -308,7 +309,7 @@ TEST_CASE("recurrent: a shared vector is one more input of every step", "[nn][la
 }
 
 TEST_CASE("lstm: few sequences, whose units the threads share, give the bits of many",
-          "[nn][law]") {
+          "[nn][law][determinism]") {
   const std::int64_t hidden = 256, steps = 3;
   Random random(1);
   Lstm lstm({.in = 4, .hidden = hidden}, random);

@@ -181,7 +181,8 @@ TEST_CASE("checkpoint: weights that are not finite are refused", "[train][checkp
   }
   Small extreme(1);
   extreme.table.parameter("weight").value().span<float>()[0] = std::numeric_limits<float>::max();
-  extreme.table.parameter("weight").value().span<float>()[1] = -std::numeric_limits<float>::denorm_min();
+  extreme.table.parameter("weight").value().span<float>()[1] =
+      -std::numeric_limits<float>::denorm_min();
   save_model(folder.path("m"), extreme);
   Small loaded(2);
   CHECK_NOTHROW(load_model(folder.path("m"), loaded));

@@ -76,7 +76,7 @@ TEST_CASE("fit: a model learns what a log holds", "[train][fit]") {
 }
 
 TEST_CASE("fit: one seed gives one result, at any number of threads and wherever it was resumed",
-          "[train][fit][reliability]") {
+          "[train][fit][reliability][determinism]") {
   const Dataset data = generated();
   const auto run = [&](int thread_count, const std::string& checkpoint,
                        std::int64_t stop_at) -> std::string {

@@ -159,7 +159,7 @@ TEST_CASE("metrics: sampled negatives are distinct, allowed, seeded and uniform"
 }
 
 TEST_CASE("metrics: the sampled protocol ranks among its own negatives, for any threads",
-          "[train][metrics]") {
+          "[train][metrics][determinism]") {
   const RankingProtocol protocol{
       .kind = RankingProtocol::Kind::sampled, .first = 2, .items = 40, .negatives = 10, .seed = 3};
   const Tensor scores = random_tensor<float>({30, 42}, 5);

@@ -147,7 +147,7 @@ Outcome train(int thread_count, const std::string& checkpoint = "", bool resume 
 TEMPLATE_TEST_CASE(
     "reliability: one seed gives one result, whatever the threads, and wherever the run was "
     "resumed",
-    "[train][reliability]", Recurrent, Convolution, Patched) {
+    "[train][reliability][determinism]", Recurrent, Convolution, Patched) {
   const Outcome expected = train<TestType>(1);
   REQUIRE(expected.end == TrainingEnd::finished);
   for (const int thread_count : {2, 3}) CHECK(train<TestType>(thread_count).hash == expected.hash);
