@@ -3,6 +3,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "refrain/train/model.hpp"
 #include "refrain_models/cmnrec.hpp"
 #include "refrain_models/peterrec.hpp"
 #include "support/catch.hpp"
@@ -82,6 +83,10 @@ void check_walks(const Network& network) {
 }  // namespace
 
 static_assert(std::is_trivially_copyable_v<PatchedNextItNet>);
+// What fit(), evaluate() and recommend() need.
+static_assert(TrainableModel<NextItNet> && ScoringModel<NextItNet>);
+static_assert(TrainableModel<models::CmnRec<Lstm>> && ScoringModel<models::CmnRec<Lstm>>);
+static_assert(TrainableModel<models::RecurrentRec<Gru>> && ScoringModel<models::RecurrentRec<Gru>>);
 
 TEST_CASE("peterrec: every walk computes the bits of a pass over all time steps", "[model]") {
   const NextItNet base = network_of({1, 3});
