@@ -27,7 +27,8 @@ namespace refrain {
 ///   model.advance(task, stream, item)
 ///       one more item: the work of one time step
 ///   model.scores(task, stream)
-///       f32 [1,targets] after the stream's items, the caller's to change; the stream stays as it is
+///       f32 [1,targets] after the stream's items, the caller's to change; the stream stays as it
+///       is
 ///   model.scores(task, items)
 ///       the same by a full pass
 ///   model.visit(task, stream, visitor)
