@@ -236,7 +236,7 @@ void Optimizer::set_l2(std::string_view pattern, double l2) {
   check_rate("l2", l2);
   bool found = false;
   for (Slot& slot : slots_) {
-    if (!matches(pattern, slot.name)) continue;
+    if (!detail::matches(pattern, slot.name)) continue;
     slot.l2 = l2;
     found = true;
   }

@@ -65,6 +65,8 @@ struct NamedRandom {
   Random* random;
 };
 
+namespace detail {
+
 /// True when `text` matches `pattern`, in which '*' stands for any run of characters and '?' for
 /// one.
 inline bool matches(std::string_view pattern, std::string_view text) {
@@ -89,6 +91,8 @@ inline bool matches(std::string_view pattern, std::string_view text) {
   while (p < pattern.size() && pattern[p] == '*') ++p;
   return p == pattern.size();
 }
+
+}  // namespace detail
 
 /// Base of every layer and model.
 ///
@@ -246,7 +250,7 @@ inline Parameter& Module::parameter(std::string_view name) {
 inline std::int64_t Module::set_trainable(std::string_view pattern, bool on) {
   std::int64_t matched = 0;
   for (NamedParameter& named : parameters()) {
-    if (!matches(pattern, named.name)) continue;
+    if (!detail::matches(pattern, named.name)) continue;
     named.parameter->set_requires_grad(on);
     ++matched;
   }
