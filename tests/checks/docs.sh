@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The documentation: doxygen has no warning about a public header, no page points to something that is not there, and the figures are
-# what their script draws.  The reference is left in build/docs/html.
+# The documentation: doxygen has no warning about a public header, no page points to something that is not there, the index of the
+# public interface is complete, and the figures are what their script draws.  The reference is left in build/docs/html.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/install.sh
@@ -35,10 +35,19 @@ if python3 tests/checks/links.py "$planted" > "$planted/log"; then
   exit 1
 fi
 grep -q '^2 pages, 6 problems$' "$planted/log"
+mkdir -p "$planted/include/refrain"
+printf 'namespace refrain {\nint listed();\nint missing();\n}  // namespace refrain\n' > "$planted/include/refrain/planted.hpp"
+printf '| a | b | c |\n|---|---|---|\n| a task | `listed`, `unknown` | `refrain/planted.hpp` |\n' > "$planted/docs/api.md"
+if python3 tests/checks/api.py "$planted" > "$planted/log"; then
+  echo "planted problems of the index were not seen" >&2
+  exit 1
+fi
+grep -q '^2 public names in 1 headers, 2 problems$' "$planted/log"
 
 reference include/refrain build/docs
 echo "$(find include/refrain -name '*.hpp' | wc -l) headers, no warning of doxygen $(doxygen --version)"
 python3 tests/checks/links.py
+python3 tests/checks/api.py
 python3 docs/figures/draw.py "$planted"
 for figure in "$planted"/*.svg; do
   cmp "$figure" "docs/figures/$(basename "$figure")" || { echo "run docs/figures/draw.py" >&2; exit 1; }
