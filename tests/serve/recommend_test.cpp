@@ -1,8 +1,8 @@
 /// recommend(): the same answers as the scores of a training batch give, from a model in memory and
 /// from its file.
 
-#include "refrain/data/dataset.hpp"
 #include "refrain/serve/recommend.hpp"
+#include "refrain/data/dataset.hpp"
 #include "refrain/train/model_file.hpp"
 #include "support/catch.hpp"
 #include "support/generated_ratings.hpp"

@@ -21,12 +21,12 @@ namespace refrain {
 
 /// Description of a checkpoint.
 struct CheckpointInfo {
-  std::string kind;           ///< "model", "patch" or "training"
-  std::string task;           ///< of a patch
-  std::string base_hash;      ///< of a patch: content_hash() of the base it was trained on
-  Metadata metadata;          ///< the saved texts: vocabulary, configuration
-  std::int64_t elements = 0;  ///< number of elements in all tensors
-  std::string tensors_hash{};   ///< content_hash() of the tensors without the texts
+  std::string kind;            ///< "model", "patch" or "training"
+  std::string task;            ///< of a patch
+  std::string base_hash;       ///< of a patch: content_hash() of the base it was trained on
+  Metadata metadata;           ///< the saved texts: vocabulary, configuration
+  std::int64_t elements = 0;   ///< number of elements in all tensors
+  std::string tensors_hash{};  ///< content_hash() of the tensors without the texts
 };
 
 /// A checkpoint in memory. Its description is enough to build the module that load_model() or
