@@ -28,7 +28,7 @@ struct Entries<ContractList<Args...>> : Entry<Args>... {
 
 /// One entry for each contract, in the order of the list.
 struct Table : detail::Entries<Contracts> {
-  /// make.operator()<Args>() makes each entry.
+  /// `make.operator()<Args>()` makes each entry.
   template <class Make>
   static constexpr Table made_by(Make make) {
     return {Entries::made_by(make)};

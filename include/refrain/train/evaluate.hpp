@@ -18,7 +18,7 @@ namespace refrain {
 
 /// What the item that followed a history is ranked among, and the figures of that.
 struct EvaluateOptions {
-  std::vector<std::int64_t> cutoffs{5, 10};  ///< k of HR@k, MRR@k and NDCG@k
+  std::vector<std::int64_t> cutoffs{5, 10};  ///< the k of HR, MRR and NDCG
   bool leave_out_seen = false;               ///< items of the history are not ranked
   /// The sampled protocol ranks among so many other items, drawn at random; 0: the full protocol,
   /// among all items. Figures of different protocols are not comparable.

@@ -34,7 +34,7 @@ struct FitOptions {
   /// Either way the model ends with the parameters of its best epoch.
   std::int64_t patience = 3;
   StopOn stop_on = StopOn::ndcg;
-  /// The protocol of the validation part; its first cutoff is the k of NDCG@k, HR@k and MRR@k.
+  /// The protocol of the validation part; its first cutoff is the k of NDCG, HR and MRR.
   EvaluateOptions validation{.cutoffs = {10}};
   std::uint64_t seed = 1;  ///< of the order of the batches
   /// File of the training state, written after each epoch, every checkpoint_seconds and when an
