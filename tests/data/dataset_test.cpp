@@ -113,7 +113,7 @@ TEST_CASE("dataset: mistakes are named", "[data][dataset][errors]") {
   const auto refused = [&](DatasetOptions options, const std::string& text) {
     CHECK_THROWS_MATCHES(make_dataset(log, options), OptionError, message_contains(text));
   };
-  refused({.min_count = 3}, "expected at least 2 items to be left, got 1 of 3");
+  refused({.min_count = 4}, "expected at least 2 items to be left, got 0 of 3");
   refused({.min_length = 1}, "min_length: expected at least 2 items");
   refused({.min_length = 5, .piece_length = 4}, "expected 0 or at least min_length (5), got 4");
   refused({.min_length = 9}, "none of 2 users has 9 known items left");
