@@ -63,7 +63,7 @@ void check_names(const std::string& heading, const std::vector<Described>& model
       INFO(parameter.name);
       int found = 0;
       for (const auto& [pattern, shape] : rows) {
-        if (!matches(pattern, parameter.name)) continue;
+        if (!detail::matches(pattern, parameter.name)) continue;
         ++found;
         seen.insert(pattern);
         CHECK(parameter.parameter->shape() == shape_of(shape, described.sizes));

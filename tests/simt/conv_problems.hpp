@@ -213,7 +213,7 @@ struct HalfProblem {
   PatchArrays<T> patch;
 };
 
-constexpr auto insertions = {Insertion::none, Insertion::serial, Insertion::parallel};
+inline constexpr auto insertions = {Insertion::none, Insertion::serial, Insertion::parallel};
 
 /// Kernels that body() launches.
 template <class Body>
