@@ -68,8 +68,8 @@ inline LstmResult lstm_segment(const Variable& inputs, const Variable& shared,
   const auto [steps, batch, hidden] = detail::check_segment(op, 4, inputs, shared, weight, h0);
   detail::check_shape(op, "c0", c0, {batch, hidden});
   detail::check_like(op, inputs, c0);
-  const bool saved =
-      is_recorded(inputs, shared, weight.weight, h0, c0) && recompute == Recompute::none;
+  const bool recorded = is_recorded(inputs, shared, weight.weight, h0, c0);
+  const bool saved = recorded && recompute == Recompute::none;
   const Tensor& x = inputs.value();
   Tensor h = empty_like(x, {steps, batch, hidden});
   Tensor c = saved ? empty_like(h) : Tensor();
@@ -85,6 +85,7 @@ inline LstmResult lstm_segment(const Variable& inputs, const Variable& shared,
                                     .c = c,
                                     .gates = gates,
                                     .c_last = c_last});
+  if (!recorded) return {Variable(std::move(h)), Variable(std::move(c_last))};
   // Only recomputing reads the inputs again.
   const Tensor kept_inputs = saved ? Tensor() : x;
   const Tensor kept_shared = saved || !shared.defined() ? Tensor() : shared.value();
@@ -152,8 +153,8 @@ inline Variable gru_segment(const Variable& inputs, const Variable& shared,
   const auto [steps, batch, hidden] = detail::check_segment(op, 3, inputs, shared, weight, h0);
   detail::check_shape(op, "bias", bias, {3 * hidden});
   detail::check_like(op, inputs, bias);
-  const bool saved =
-      is_recorded(inputs, shared, weight.weight, bias, h0) && recompute == Recompute::none;
+  const bool recorded = is_recorded(inputs, shared, weight.weight, bias, h0);
+  const bool saved = recorded && recompute == Recompute::none;
   // Only GruReset::after multiplies by the whole weight, which is what is packed.
   const bool after = reset == GruReset::after;
   const Tensor packed_forward = after ? weight.forward : Tensor();
@@ -172,6 +173,7 @@ inline Variable gru_segment(const Variable& inputs, const Variable& shared,
                                    .gates = gates,
                                    .u_n = u_n,
                                    .reset = reset});
+  if (!recorded) return Variable(std::move(h));
   const Tensor kept_inputs = saved ? Tensor() : x;
   const Tensor kept_shared = saved || !shared.defined() ? Tensor() : shared.value();
   return record(
