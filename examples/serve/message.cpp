@@ -69,6 +69,24 @@ std::string shortened(const std::string& text) {
   return text.size() <= shown ? text : text.substr(0, shown) + "...";
 }
 
+/// The token at which the parser stopped: the end of what it has read since its last value.
+std::string last_token(const std::string& read) {
+  bool in_string = false;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < read.size(); ++i) {
+    if (in_string && read[i] == '\\') {
+      ++i;
+    } else if (read[i] == '"') {
+      in_string = !in_string;
+      if (in_string) begin = i;
+    } else if (!in_string &&
+               std::string_view(" \t\r\n:,[]{}").find(read[i]) != std::string_view::npos) {
+      begin = i + 1;
+    }
+  }
+  return begin < read.size() ? read.substr(begin) : read.substr(read.empty() ? 0 : read.size() - 1);
+}
+
 /// Takes what the JSON parser finds, in the form that it asks for.
 class LineReader {
  public:
@@ -100,7 +118,8 @@ class LineReader {
     if (dynamic_cast<const nlohmann::json::out_of_range*>(&error) != nullptr)
       throw OptionError("a number is too large");
     if (at > bytes_) throw OptionError("expected JSON, got a line that ends early");
-    throw OptionError(concat("expected JSON, got '", shortened(token), "' at byte ", at));
+    throw OptionError(
+        concat("expected JSON, got '", shortened(last_token(token)), "' at byte ", at));
   }
 
  private:

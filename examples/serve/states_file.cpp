@@ -27,9 +27,13 @@ bool is_same_file(int descriptor, const std::string& path) {
 }  // namespace
 
 StatesLock::StatesLock(const std::string& path) {
-  // All names of one file have one lock.
+  // All names of one file have one lock, also those of a file that is not there yet.
   std::error_code error;
-  const std::filesystem::path whole = std::filesystem::weakly_canonical(path, error);
+  std::filesystem::path whole = std::filesystem::absolute(path, error);
+  constexpr int max_links = 40;
+  for (int links = 0; links < max_links && std::filesystem::is_symlink(whole, error); ++links)
+    whole = whole.parent_path() / std::filesystem::read_symlink(whole, error);
+  whole = std::filesystem::weakly_canonical(whole, error);
   path_ = (error ? path : whole.string()) + ".lock";
   while (descriptor_ < 0) {
     descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);

@@ -23,7 +23,8 @@ def symbols(*arguments):
     found = re.findall(r"^[0-9a-f]+ ([A-Za-z]) (.+)$", listing, re.MULTILINE)
     if not found:
         sys.exit(f"nm {' '.join(arguments)}: no symbols")
-    return [(kind, name.replace("[abi:cxx11]", "")) for kind, name in found]
+    # A template's name begins with the type that it returns.
+    return [(kind, re.sub(r"^void (?=refrain::)", "", name.replace("[abi:cxx11]", ""))) for kind, name in found]
 
 
 def main():

@@ -97,11 +97,13 @@ says "most popular"
 # A file that lines are added to is no other file of the command, whatever leads to it.
 ln -s users.txt symbolic
 ln users.txt hard
-printf '[pretrain]\nchannels = 8\n[train]\nhidden = 8\n' > options.toml
+printf '[pretrain]\nchannels = 8\n' > options.toml
+printf '[train]\nhidden = 8\n' > hidden.toml
 cp users.txt users.before
 cp base.safetensors base.before
 cp cmnrec.safetensors cmnrec.before
 cp options.toml options.before
+cp hidden.toml hidden.before
 refuses() {
   local option=$1
   shift
@@ -122,11 +124,11 @@ refuses --base "${evaluate[@]}" --log base.safetensors
 refuses --base "$peterrec" finetune --data users.txt --base base.safetensors --task next --log base.safetensors
 refuses --checkpoint "$cmnrec" evaluate --data users.txt --log cmnrec.safetensors
 refuses --config "$peterrec" pretrain --data users.txt --config options.toml --log options.toml
-refuses --config "$cmnrec" train --data users.txt --config options.toml --out options.toml
+refuses --config "$cmnrec" train --data users.txt --config hidden.toml --out hidden.toml
 refuses --out "${pretrain[@]}" --out new --log new
 refuses --resume "${pretrain[@]}" --out new --resume state --log ./state
 refuses --base "$serve" --base base.safetensors --states base.safetensors
-for file in users base cmnrec options; do
+for file in users base cmnrec options hidden; do
   cmp $file.before "$(ls $file.* | grep -v before)" || fail "$file was written into"
 done
 [[ ! -e new && ! -e state ]] || fail "a command that was refused has made a file"

@@ -29,7 +29,7 @@ struct EvaluateOptions {
   std::int32_t first_item = special_ids;
 
   /// As metrics describe it, over `ids` ids.
-  RankingProtocol protocol(std::int64_t ids) const;
+  REFRAIN_API RankingProtocol protocol(std::int64_t ids) const;
 };
 
 /// Calls function(begin, end) for consecutive ranges of at most `size` that make up [0, count).
