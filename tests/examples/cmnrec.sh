@@ -216,7 +216,7 @@ run 1 train "${tiny[@]}" --min-length 13
 says "--min-length: expected 2 to 12 items"
 run 1 train "${tiny[@]}" --loss sampled --negatives 31
 says "--negatives: expected 1 to 30"
-run 1 train "${tiny[@]}" --length 100000
+run 1 train --data users.txt --length 100000
 says "--length: expected at most 1000, got 100000: the longest sequence has 13 items"
 run 1 train "${tiny[@]}" --dilations 1,2.5
 says "cmnrec: --dilations: expected a whole number, got '2.5'"
