@@ -178,7 +178,6 @@ TEST_CASE("device: another device without a backend is Unsupported", "[core][dev
   }
   CHECK_THROWS_AS(Tensor({2}, DType::f32, Device::cuda), Unsupported);
   CHECK_THROWS_AS(Tensor({2}, DType::f32).to(Device::cuda), Unsupported);
-  CHECK_THROWS_AS(kernels::table(Device::cuda), Unsupported);
   CHECK_THROWS_AS(pool_stats(Device::cuda), Unsupported);
 }
 
