@@ -133,7 +133,7 @@ void add_products(std::vector<std::pair<std::string, Make>>& all) {
                                                 .c = t.zeros({rows, columns}),
                                                 .transpose_b = true};
                      return Case{.name = "matmul",
-                                 .sizes = concat("M ", rows, " N ", columns, " K ", depth),
+                                 .sizes = detail::concat("M ", rows, " N ", columns, " K ", depth),
                                  .flops = 2 * product({rows, columns, depth}),
                                  .run = [=] { kernels::run(args); }};
                    }});
@@ -143,7 +143,8 @@ void add_products(std::vector<std::pair<std::string, Make>>& all) {
 void add_convolutions(std::vector<std::pair<std::string, Make>>& all) {
   const std::int64_t batch = 128, steps = 50, taps = 3;
   for (const std::int64_t channels : {64, 128, 256}) {
-    const std::string sizes = concat("B ", batch, " T ", steps, " C ", channels, " K ", taps);
+    const std::string sizes =
+        detail::concat("B ", batch, " T ", steps, " C ", channels, " K ", taps);
     const Shape shape{batch, steps, channels};
     const double flops = 2 * product({batch, steps, taps, channels, channels});
     all.push_back({"conv_norm_forward", [=](Tensors& t) {
@@ -193,7 +194,8 @@ void add_patches(std::vector<std::pair<std::string, Make>>& all) {
   const std::int64_t batch = 128, steps = 50, taps = 3, rows = batch * steps;
   for (const std::int64_t channels : {64, 256}) {
     const std::int64_t width = channels / 4;
-    const std::string sizes = concat("B ", batch, " T ", steps, " C ", channels, " D ", width);
+    const std::string sizes =
+        detail::concat("B ", batch, " T ", steps, " C ", channels, " D ", width);
     const Shape shape{batch, steps, channels}, hidden{batch, steps, width};
     const double flops = 4 * product({rows, channels, width});
     const auto patch_of = [=](Tensors& t) {
@@ -273,7 +275,8 @@ void add_plain_convolutions(std::vector<std::pair<std::string, Make>>& all,
                             const kernels::Entry<kernels::CausalConvBackward>& backward) {
   const std::int64_t batch = 128, steps = 50, taps = 3;
   for (const std::int64_t channels : {64, 128, 256}) {
-    const std::string sizes = concat("B ", batch, " T ", steps, " C ", channels, " K ", taps);
+    const std::string sizes =
+        detail::concat("B ", batch, " T ", steps, " C ", channels, " K ", taps);
     const Shape shape{batch, steps, channels}, weight{taps, channels, channels};
     const double flops = 2 * product({batch, steps, taps, channels, channels});
     all.push_back({prefix + "causal_conv_forward", [=, &forward](Tensors& t) {
@@ -311,33 +314,35 @@ void add_losses(std::vector<std::pair<std::string, Make>>& all) {
                                                      .dhidden = t.zeros({rows, channels}),
                                                      .dweight = t.zeros({items, channels}),
                                                      .dbias = t.zeros({items})};
-                     return Case{"softmax_loss", concat("P ", rows, " V ", items, " C ", channels),
+                     return Case{"softmax_loss",
+                                 detail::concat("P ", rows, " V ", items, " C ", channels),
                                  6 * product({rows, items, channels}), [=] { kernels::run(args); }};
                    }});
   }
   const std::int64_t samples = items / 10;
-  all.push_back(
-      {"sampled_softmax_loss", [=](Tensors& t) {
-         const std::int64_t channels = 256;
-         const kernels::SampledSoftmaxLoss args{.hidden = t.normal({rows, channels}),
-                                                .weight = t.normal({items, channels}, 0.1),
-                                                .bias = t.normal({items}),
-                                                .targets = t.ids({rows}, items),
-                                                .negatives = t.ids({samples}, items),
-                                                .log_q_true = t.normal({rows}),
-                                                .log_q_negative = t.normal({samples}),
-                                                .loss = t.zeros({}),
-                                                .dhidden = t.zeros({rows, channels}),
-                                                .dweight_rows = t.zeros({samples + rows, channels}),
-                                                .dbias_rows = t.zeros({samples + rows})};
-         return Case{"sampled_softmax_loss", concat("P ", rows, " S ", samples, " C ", channels),
-                     6 * product({rows, samples, channels}), [=] { kernels::run(args); }};
-       }});
+  all.push_back({"sampled_softmax_loss", [=](Tensors& t) {
+                   const std::int64_t channels = 256;
+                   const kernels::SampledSoftmaxLoss args{
+                       .hidden = t.normal({rows, channels}),
+                       .weight = t.normal({items, channels}, 0.1),
+                       .bias = t.normal({items}),
+                       .targets = t.ids({rows}, items),
+                       .negatives = t.ids({samples}, items),
+                       .log_q_true = t.normal({rows}),
+                       .log_q_negative = t.normal({samples}),
+                       .loss = t.zeros({}),
+                       .dhidden = t.zeros({rows, channels}),
+                       .dweight_rows = t.zeros({samples + rows, channels}),
+                       .dbias_rows = t.zeros({samples + rows})};
+                   return Case{"sampled_softmax_loss",
+                               detail::concat("P ", rows, " S ", samples, " C ", channels),
+                               6 * product({rows, samples, channels}), [=] { kernels::run(args); }};
+                 }});
   all.push_back({"top_k", [=](Tensors& t) {
                    const kernels::TopK args{.scores = t.normal({128, items}),
                                             .values = t.zeros({128, 20}),
                                             .indices = t.zeros({128, 20}, DType::i32)};
-                   return Case{"top_k", concat("rows 128 V ", items, " k 20"), 0,
+                   return Case{"top_k", detail::concat("rows 128 V ", items, " k 20"), 0,
                                [=] { kernels::run(args); }};
                  }});
 }
@@ -353,9 +358,9 @@ void add_recurrences(std::vector<std::pair<std::string, Make>>& all) {
                                                    .c = t.zeros({steps, batch, hidden}),
                                                    .gates = t.zeros({steps, batch, 4 * hidden}),
                                                    .c_last = t.zeros({batch, hidden})};
-                   return Case{"lstm_forward", concat("L ", steps, " B ", batch, " H ", hidden),
-                               8 * product({steps, batch, hidden, hidden}),
-                               [=] { kernels::run(args); }};
+                   return Case{
+                       "lstm_forward", detail::concat("L ", steps, " B ", batch, " H ", hidden),
+                       8 * product({steps, batch, hidden, hidden}), [=] { kernels::run(args); }};
                  }});
   for (const std::int64_t words : {9, 64}) {
     all.push_back({"memory_step_forward", [=](Tensors& t) {
@@ -369,7 +374,7 @@ void add_recurrences(std::vector<std::pair<std::string, Make>>& all) {
                                    t.zeros(row), t.zeros(heads)},
                          .read_vectors = t.zeros({batch, 1, hidden})};
                      return Case{"memory_step_forward",
-                                 concat("B ", batch, " N ", words, " W ", hidden, " R 1"),
+                                 detail::concat("B ", batch, " N ", words, " W ", hidden, " R 1"),
                                  product({batch, words, 15 * hidden + 8 * words}),
                                  [=] { kernels::run(args); }};
                    }});
@@ -382,7 +387,7 @@ void add_recurrences(std::vector<std::pair<std::string, Make>>& all) {
 void add_lstm_layers(std::vector<std::pair<std::string, Make>>& all,
                      const kernels::cudnn::Entries& cudnn) {
   const std::int64_t steps = 50, batch = 128, hidden = 256, width = 256, rows = steps * batch;
-  const std::string sizes = concat("L ", steps, " B ", batch, " H ", hidden, " E ", width);
+  const std::string sizes = detail::concat("L ", steps, " B ", batch, " H ", hidden, " E ", width);
   const double forward_flops = 8 * product({rows, hidden, width + hidden});
   const auto ours = [=](bool backward, Tensors& t) {
     const View x = t.normal({rows, width}), input_weight = t.normal({4 * hidden, width}, 0.05);
@@ -458,7 +463,7 @@ void add_updates(std::vector<std::pair<std::string, Make>>& all) {
                                             .gradient = t.normal({count}),
                                             .m = t.zeros({count}),
                                             .v = t.zeros({count})};
-                   return Case{"adam", concat("n ", count), 12 * product({count}),
+                   return Case{"adam", detail::concat("n ", count), 12 * product({count}),
                                [=] { kernels::run(args); }};
                  }});
   const std::int64_t parameters = 200;
@@ -471,7 +476,8 @@ void add_updates(std::vector<std::pair<std::string, Make>>& all) {
                                      .m = t.zeros(shape),
                                      .v = t.zeros(shape)});
                    }
-                   return Case{"adam_many", concat(parameters, " of n ", count / parameters),
+                   return Case{"adam_many",
+                               detail::concat(parameters, " of n ", count / parameters),
                                12 * product({count}),
                                [each] { kernels::run<kernels::AdamMany>({.dense = each}); }};
                  }});

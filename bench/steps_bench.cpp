@@ -14,9 +14,9 @@ using namespace refrain;
 /// One line, named as its request.
 void add(const bench::ModelRequest& request) {
   const std::string name =
-      concat(request.model, "/", request.mode, "/B:", request.batch, "/T:", request.time,
-             "/C:", request.channels, "/V:", request.items,
-             request.slots > 0 ? concat("/m:", request.slots) : "");
+      detail::concat(request.model, "/", request.mode, "/B:", request.batch, "/T:", request.time,
+                     "/C:", request.channels, "/V:", request.items,
+                     request.slots > 0 ? detail::concat("/m:", request.slots) : "");
   benchmark::RegisterBenchmark(
       name.c_str(),
       [request](benchmark::State& state) {

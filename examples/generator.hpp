@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "common/concat.hpp"
 #include "refrain/core/random.hpp"
 
 namespace refrain::examples {

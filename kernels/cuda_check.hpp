@@ -13,7 +13,7 @@ inline void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // clears the error, so that the next call does not report it again
   throw DeviceError(
-      concat(call, ": ", cudaGetErrorName(status), " (", cudaGetErrorString(status), ")"));
+      detail::concat(call, ": ", cudaGetErrorName(status), " (", cudaGetErrorString(status), ")"));
 }
 
 /// After a launch: throws DeviceError when the kernel could not be started.

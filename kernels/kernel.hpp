@@ -29,7 +29,7 @@ namespace refrain::kernels {
 template <class Args>
 void check_floating(DType dtype) {
   if (!is_floating(dtype))
-    throw DTypeError(concat(Args::name, ": expected f32 or f64, got ", dtype));
+    throw DTypeError(refrain::detail::concat(Args::name, ": expected f32 or f64, got ", dtype));
 }
 
 /// Calls function(float{}) or function(double{}). Throws DTypeError for another element type.

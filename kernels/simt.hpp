@@ -44,7 +44,8 @@ namespace refrain::simt {
 inline unsigned blocks_for(std::int64_t items, std::int64_t per_block) {
   const std::int64_t blocks = (items + per_block - 1) / per_block;
   if (blocks > 0x7fffffff)
-    throw Unsupported(concat("CUDA: ", blocks, " blocks are more than a grid holds"));
+    throw Unsupported(
+        refrain::detail::concat("CUDA: ", blocks, " blocks are more than a grid holds"));
   return static_cast<unsigned>(blocks);
 }
 

@@ -14,7 +14,7 @@ constexpr std::uint64_t batch_stream =
 std::vector<std::int64_t> first_rows(std::int64_t count) {
   if (count < 0 || count > most_rows)
     throw OptionError(
-        concat("BatchSampler: expected a count from 0 to ", most_rows, ", got ", count));
+        detail::concat("BatchSampler: expected a count from 0 to ", most_rows, ", got ", count));
   std::vector<std::int64_t> rows(static_cast<std::size_t>(count));
   std::iota(rows.begin(), rows.end(), std::int64_t{0});
   return rows;
@@ -32,7 +32,7 @@ void check_length(const char* where, std::int64_t length, std::int64_t least) {
   constexpr std::int64_t most = 0x7FFF'FFFF;
   if (length < least || length > most)
     throw OptionError(
-        concat(where, ": expected length from ", least, " to ", most, ", got ", length));
+        detail::concat(where, ": expected length from ", least, " to ", most, ", got ", length));
 }
 
 std::int32_t as_target(std::int32_t id) noexcept { return id < special_ids ? padding_id : id; }
@@ -55,14 +55,14 @@ struct Matrix {
 RaggedIds pieces_of(const RaggedIds& sequences, const NextItemBatches::Options& options) {
   check_length("NextItemBatches", options.length, 1);
   if (options.min_length < 2 || options.min_length > options.length + 1) {
-    throw OptionError(concat("NextItemBatches: expected min_length from 2 to ", options.length + 1,
-                             ", got ", options.min_length));
+    throw OptionError(detail::concat("NextItemBatches: expected min_length from 2 to ",
+                                     options.length + 1, ", got ", options.min_length));
   }
   RaggedIds pieces =
       cut(sequences, {.length = options.length + 1, .min_length = options.min_length}).rows;
   if (pieces.empty()) {
-    throw OptionError(concat("NextItemBatches: expected a sequence of at least ",
-                             options.min_length, " items, got none"));
+    throw OptionError(detail::concat("NextItemBatches: expected a sequence of at least ",
+                                     options.min_length, " items, got none"));
   }
   return pieces;
 }
@@ -75,7 +75,8 @@ BatchSampler::BatchSampler(std::int64_t count, Options options)
 BatchSampler::BatchSampler(std::vector<std::int64_t> rows, Options options)
     : rows_(std::move(rows)), options_(options) {
   if (options_.batch_size < 1)
-    throw OptionError(concat("BatchSampler: expected batch_size >= 1, got ", options_.batch_size));
+    throw OptionError(
+        detail::concat("BatchSampler: expected batch_size >= 1, got ", options_.batch_size));
 }
 
 std::int64_t BatchSampler::steps_per_epoch() const noexcept {
@@ -86,8 +87,8 @@ std::int64_t BatchSampler::steps_per_epoch() const noexcept {
 
 std::span<const std::int64_t> BatchSampler::rows(std::int64_t epoch, std::int64_t step) {
   if (epoch < 0 || step < 0 || step >= steps_per_epoch()) {
-    throw OptionError(concat("BatchSampler: no step ", step, " of epoch ", epoch, ", an epoch has ",
-                             steps_per_epoch()));
+    throw OptionError(detail::concat("BatchSampler: no step ", step, " of epoch ", epoch,
+                                     ", an epoch has ", steps_per_epoch()));
   }
   if (epoch != epoch_) {
     order_ = rows_;
@@ -166,7 +167,7 @@ SequenceBatch masked_batch(const RaggedIds& sequences, std::span<const std::int6
                            std::int64_t length, double fraction, Random& random) {
   check_length("masked_batch", length, 1);
   if (!(fraction > 0 && fraction <= 1))
-    throw OptionError(concat("masked_batch: expected 0 < fraction <= 1, got ", fraction));
+    throw OptionError(detail::concat("masked_batch: expected 0 < fraction <= 1, got ", fraction));
   Matrix ids(rows.size(), length);
   Matrix targets(rows.size(), length);
   for (std::size_t b = 0; b < rows.size(); ++b) {
@@ -235,7 +236,7 @@ TransferBatch transfer_batch(const RaggedIds& sources, const TransferExamples& e
   for (const std::int64_t example : batch) {
     if (example < 0 || example >= examples.size()) {
       throw OptionError(
-          concat("transfer_batch: no example ", example, ", there are ", examples.size()));
+          detail::concat("transfer_batch: no example ", example, ", there are ", examples.size()));
     }
     rows.push_back(examples.source[static_cast<std::size_t>(example)]);
     *target++ = examples.target[static_cast<std::size_t>(example)];

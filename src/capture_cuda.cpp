@@ -39,7 +39,7 @@ Capture* open_capture() noexcept { return open; }
 
 void expect_no_capture(const char* what) {
   if (open != nullptr) {
-    throw DeviceError(concat(
+    throw DeviceError(detail::concat(
         what, ": this would wait for the device, which work that is being recorded cannot do"));
   }
 }

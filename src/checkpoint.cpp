@@ -22,7 +22,7 @@ void write(const std::string& path, const CheckpointInfo& info, TensorMap tensor
   SafetensorsFile file{.tensors = std::move(tensors), .metadata = info.metadata};
   for (const auto& [name, text] : info.metadata) {
     if (name.starts_with(reserved))
-      throw OptionError(concat("checkpoint: the text '", name, "' has a reserved name"));
+      throw OptionError(detail::concat("checkpoint: the text '", name, "' has a reserved name"));
   }
   file.metadata[format_key] = format_version;
   file.metadata[kind_key] = info.kind;
@@ -37,7 +37,7 @@ void expect_kind(const Checkpoint& file, std::string_view kind) {
   if (file.info.kind == kind) return;
   throw DataError(
       file.path, 0,
-      concat("holds a ", file.info.kind, " checkpoint, expected a ", kind, " checkpoint"));
+      detail::concat("holds a ", file.info.kind, " checkpoint, expected a ", kind, " checkpoint"));
 }
 
 /// Moves the text of this name out of the metadata; empty when it has none.
@@ -74,17 +74,18 @@ void expect_finite(const Checkpoint& file) {
         : tensor.dtype() == DType::f64 ? has_only_finite<std::uint64_t>(tensor, 0x7FF0000000000000u)
                                        : true;
     if (!is_finite)
-      throw DataError(file.path, 0,
-                      concat("tensor '", name,
-                             "': expected finite numbers, got infinity or NaN; the training that "
-                             "wrote this file diverged"));
+      throw DataError(
+          file.path, 0,
+          detail::concat("tensor '", name,
+                         "': expected finite numbers, got infinity or NaN; the training that "
+                         "wrote this file diverged"));
   }
 }
 
 void check_target(const PatchTarget& target) {
   if (target.base_hash.empty() || target.task.empty())
-    throw OptionError(concat("patch: expected a base hash and the name of a task, got '",
-                             target.base_hash, "' and '", target.task, "'"));
+    throw OptionError(detail::concat("patch: expected a base hash and the name of a task, got '",
+                                     target.base_hash, "' and '", target.task, "'"));
 }
 
 /// Collects complaints and shortens a long list.
@@ -93,7 +94,7 @@ class Complaints {
   template <class... Parts>
   void add(const Parts&... parts) {
     constexpr int shown = 8;
-    if (++count_ <= shown) text_ += concat(count_ == 1 ? "" : "; ", parts...);
+    if (++count_ <= shown) text_ += detail::concat(count_ == 1 ? "" : "; ", parts...);
     if (count_ == shown + 1) text_ += "; and more";
   }
   const std::string& text() const noexcept { return text_; }
@@ -105,12 +106,12 @@ class Complaints {
 
 /// Adds tensors to one map under "<group>.<name>"; for_group() finds them.
 void put_group(TensorMap& all, std::string_view group, const TensorMap& tensors) {
-  for (const auto& [name, tensor] : tensors) all[concat(group, ".", name)] = tensor;
+  for (const auto& [name, tensor] : tensors) all[detail::concat(group, ".", name)] = tensor;
 }
 
 template <class Take>
 void for_group(const TensorMap& all, std::string_view group, Take take_one) {
-  const std::string prefix = concat(group, ".");
+  const std::string prefix = detail::concat(group, ".");
   for (auto at = all.lower_bound(prefix); at != all.end() && at->first.starts_with(prefix); ++at) {
     take_one(at->first.substr(prefix.size()), at->first, at->second);
   }
@@ -129,14 +130,14 @@ Checkpoint read_checkpoint(const std::string& path) {
   for (const auto& [name, text] : file.metadata) hash.add(name, text);
   if (hash.digest() != expected) {
     throw DataError(path, 0,
-                    concat("is damaged: its contents hash to ", hash.digest(),
-                           ", it was saved with ", expected));
+                    detail::concat("is damaged: its contents hash to ", hash.digest(),
+                                   ", it was saved with ", expected));
   }
   const std::string version = take(file.metadata, format_key);
   if (version != format_version) {
     throw DataError(path, 0,
-                    concat("is a checkpoint of format '", version, "'; this build reads format ",
-                           format_version));
+                    detail::concat("is a checkpoint of format '", version,
+                                   "'; this build reads format ", format_version));
   }
   Checkpoint checkpoint{.path = path,
                         .info = {.kind = take(file.metadata, kind_key),
@@ -155,8 +156,9 @@ TensorMap tensors_of(const Module& module) {
   TensorMap tensors;
   for (const ConstNamedParameter& named : module.parameters()) {
     if (!named.parameter->is_filled()) {
-      throw OptionError(concat("tensors_of: expected parameters with elements, got '", named.name,
-                               "' of a module that was made with Fill::deferred; load it first"));
+      throw OptionError(
+          detail::concat("tensors_of: expected parameters with elements, got '", named.name,
+                         "' of a module that was made with Fill::deferred; load it first"));
     }
     tensors[named.name] = named.parameter->value();
   }
@@ -182,7 +184,7 @@ void expect_fit(const TensorMap& into, const TensorMap& from, const std::string&
       complaints.add("'", name, "' ", tensor.shape(), " is not expected");
   }
   if (!complaints.text().empty())
-    throw DataError(origin, 0, concat("does not fit: ", complaints.text()));
+    throw DataError(origin, 0, detail::concat("does not fit: ", complaints.text()));
 }
 
 /// Moves a checkpoint's tensors into a module's parameters.
@@ -201,14 +203,14 @@ void fill(Module& module, Checkpoint& file) {
 void expect_target(const Checkpoint& file, const PatchTarget& target) {
   if (file.info.base_hash != target.base_hash) {
     throw DataError(file.path, 0,
-                    concat("is a patch for another base: it was trained on ", file.info.base_hash,
-                           ", the base here is ", target.base_hash,
-                           "; give its base, or fine-tune it again on this one"));
+                    detail::concat("is a patch for another base: it was trained on ",
+                                   file.info.base_hash, ", the base here is ", target.base_hash,
+                                   "; give its base, or fine-tune it again on this one"));
   }
   if (file.info.task != target.task) {
-    throw DataError(
-        file.path, 0,
-        concat("is a patch for the task '", file.info.task, "', expected '", target.task, "'"));
+    throw DataError(file.path, 0,
+                    detail::concat("is a patch for the task '", file.info.task, "', expected '",
+                                   target.task, "'"));
   }
 }
 
@@ -279,14 +281,14 @@ void save_training(const std::string& path, const TrainingState& state) {
   put_group(tensors, "optimizer", state.optimizer);
   put_group(tensors, "best", state.best);
   for (const auto& [name, random] : state.randoms) {
-    tensors[concat("random.", name)] = Tensor::from<std::int64_t>(
+    tensors[detail::concat("random.", name)] = Tensor::from<std::int64_t>(
         {3}, {std::bit_cast<std::int64_t>(random.seed), std::bit_cast<std::int64_t>(random.stream),
               std::bit_cast<std::int64_t>(random.position)});
   }
   for (const auto& [name, value] : state.counters)
-    tensors[concat("counter.", name)] = Tensor::from<std::int64_t>({}, {value});
+    tensors[detail::concat("counter.", name)] = Tensor::from<std::int64_t>({}, {value});
   for (const auto& [name, value] : state.figures)
-    tensors[concat("figure.", name)] = Tensor::from<double>({}, {value});
+    tensors[detail::concat("figure.", name)] = Tensor::from<double>({}, {value});
   write(path, {.kind = "training", .task = {}, .base_hash = {}, .metadata = state.metadata},
         std::move(tensors));
 }
@@ -299,8 +301,8 @@ TrainingState load_training(const std::string& path) {
                          DType dtype) {
     if (tensor.shape() == shape && tensor.dtype() == dtype) return;
     throw DataError(path, 0,
-                    concat("'", name, "' is ", tensor.dtype(), " ", tensor.shape(), ", expected ",
-                           dtype, " ", shape));
+                    detail::concat("'", name, "' is ", tensor.dtype(), " ", tensor.shape(),
+                                   ", expected ", dtype, " ", shape));
   };
   const auto take_tensors = [&](std::string_view group, TensorMap& to) {
     for_group(contents.tensors, group,

@@ -34,12 +34,12 @@ RaggedIds pieces_of(const RaggedIds& rows, const DatasetOptions& options) {
 void check(const DatasetOptions& options) {
   if (options.min_length < 2)
     throw OptionError(
-        concat("min_length: expected at least 2 items, one to read and one to "
-               "predict, got ",
-               options.min_length));
+        detail::concat("min_length: expected at least 2 items, one to read and one to "
+                       "predict, got ",
+                       options.min_length));
   if (options.piece_length != 0 && options.piece_length < options.min_length)
-    throw OptionError(concat("piece_length: expected 0 or at least min_length (",
-                             options.min_length, "), got ", options.piece_length));
+    throw OptionError(detail::concat("piece_length: expected 0 or at least min_length (",
+                                     options.min_length, "), got ", options.piece_length));
 }
 
 }  // namespace
@@ -47,8 +47,9 @@ void check(const DatasetOptions& options) {
 Dataset make_dataset(const Sequences& log, const DatasetOptions& options) {
   Vocabulary vocabulary = Vocabulary::build(log, {.min_count = options.min_count});
   if (vocabulary.items() < 2) {
-    throw OptionError(concat("min_count ", options.min_count, ": expected at least 2 items to be ",
-                             "left, got ", vocabulary.items(), " of ", log.items.size()));
+    throw OptionError(detail::concat("min_count ", options.min_count,
+                                     ": expected at least 2 items to be ", "left, got ",
+                                     vocabulary.items(), " of ", log.items.size()));
   }
   return make_dataset(log, std::move(vocabulary), options);
 }
@@ -80,9 +81,9 @@ Dataset make_dataset(const Sequences& log, Vocabulary vocabulary, const DatasetO
     }
   }
   if (data.training.empty()) {
-    throw OptionError(concat("the training part has no sequence: none of ",
-                             counted(data.users, "user"), " has ", options.min_length,
-                             " known items left; see min_count and min_length"));
+    throw OptionError(detail::concat("the training part has no sequence: none of ",
+                                     counted(data.users, "user"), " has ", options.min_length,
+                                     " known items left; see min_count and min_length"));
   }
   return data;
 }
@@ -93,7 +94,7 @@ Dataset read_dataset(const std::string& path, const DatasetOptions& options) {
       path,
       {.format = options.format, .skip_bad_lines = options.skip_bad_lines, .report = &report});
   Dataset data = make_dataset(log, options);
-  data.source = concat(path, ", read as ", report.read_as);
+  data.source = detail::concat(path, ", read as ", report.read_as);
   data.report = std::move(report);
   return data;
 }
@@ -102,16 +103,17 @@ std::string Dataset::text() const {
   std::string text = source.empty() ? "" : source + "\n";
   if (!report.bad_lines.empty()) {
     const BadLine& first = report.bad_lines.front();
-    text += concat(counted(static_cast<std::int64_t>(report.bad_lines.size()), "malformed line"),
-                   " passed over; the first is line ", first.line, ": ", first.reason, "\n");
+    text += detail::concat(
+        counted(static_cast<std::int64_t>(report.bad_lines.size()), "malformed line"),
+        " passed over; the first is line ", first.line, ": ", first.reason, "\n");
   }
-  return text + concat(counted(users, "user"), ", ", counted(vocabulary.items(), "item"), ", ",
-                       counted(events, "event"), "; training on ",
-                       counted(training.rows(), "sequence"), ", validation on ",
-                       with_commas(validation.rows.rows()), ", test on ",
-                       with_commas(test.rows.rows()),
-                       is_split_in_time ? " (the last two items of each user)"
-                                        : " (whole sequences, split at random)");
+  return text + detail::concat(counted(users, "user"), ", ", counted(vocabulary.items(), "item"),
+                               ", ", counted(events, "event"), "; training on ",
+                               counted(training.rows(), "sequence"), ", validation on ",
+                               with_commas(validation.rows.rows()), ", test on ",
+                               with_commas(test.rows.rows()),
+                               is_split_in_time ? " (the last two items of each user)"
+                                                : " (whole sequences, split at random)");
 }
 
 std::string Dataset::fingerprint() const {

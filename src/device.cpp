@@ -26,12 +26,12 @@ const DeviceBackend* cuda_backend() noexcept {
 const DeviceBackend& require(const char* what) {
   const DeviceBackend* found = cuda_backend();
   if (found == nullptr) {
-    throw Unsupported(concat(
+    throw Unsupported(detail::concat(
         what, ": Device::cuda is not available: this build has no CUDA kernels (configure with ",
         "REFRAIN_CUDA=ON); use Device::cpu"));
   }
   if (!found->is_available()) {
-    throw Unsupported(concat(
+    throw Unsupported(detail::concat(
         what, ": Device::cuda is not available: this machine has no GPU and driver that fit; use ",
         "Device::cpu"));
   }
@@ -175,8 +175,8 @@ bool Event::has_passed() const {
 
 double Event::milliseconds_since(const Event& earlier) const {
   if (device_ != earlier.device_)
-    throw DeviceError(concat("Event::milliseconds_since: expected an earlier event on ", device_,
-                             ", got one on ", earlier.device_));
+    throw DeviceError(detail::concat("Event::milliseconds_since: expected an earlier event on ",
+                                     device_, ", got one on ", earlier.device_));
   if (device_ == Device::cpu) {
     return std::chrono::duration<double, std::milli>(time_of(event_) - time_of(earlier.event_))
         .count();
@@ -202,8 +202,8 @@ PinnedBuffer::~PinnedBuffer() {
 
 void PinnedBuffer::send(void* to, std::size_t offset, std::size_t bytes, Stream stream) const {
   if (offset > bytes_ || bytes > bytes_ - offset) {
-    throw ShapeError(concat("PinnedBuffer::send: bytes ", offset, " to ", offset + bytes,
-                            " are outside its ", bytes_));
+    throw ShapeError(detail::concat("PinnedBuffer::send: bytes ", offset, " to ", offset + bytes,
+                                    " are outside its ", bytes_));
   }
   if (bytes == 0) return;
   const char* from = static_cast<const char*>(data_) + offset;
@@ -216,8 +216,8 @@ void PinnedBuffer::send(void* to, std::size_t offset, std::size_t bytes, Stream 
 
 void PinnedBuffer::fetch(const void* from, std::size_t offset, std::size_t bytes, Stream stream) {
   if (offset > bytes_ || bytes > bytes_ - offset) {
-    throw ShapeError(concat("PinnedBuffer::fetch: bytes ", offset, " to ", offset + bytes,
-                            " are outside its ", bytes_));
+    throw ShapeError(detail::concat("PinnedBuffer::fetch: bytes ", offset, " to ", offset + bytes,
+                                    " are outside its ", bytes_));
   }
   if (bytes == 0) return;
   char* to = static_cast<char*>(data_) + offset;

@@ -28,9 +28,9 @@ void expect_the_device() {
   int device = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
   if (device == the_device) return;
-  throw DeviceError(concat("Device::cuda: the current CUDA device of this thread is ", device,
-                           ", Refrain's is ", the_device, "; call cudaSetDevice(", the_device,
-                           ") or choose by CUDA_VISIBLE_DEVICES"));
+  throw DeviceError(detail::concat("Device::cuda: the current CUDA device of this thread is ",
+                                   device, ", Refrain's is ", the_device, "; call cudaSetDevice(",
+                                   the_device, ") or choose by CUDA_VISIBLE_DEVICES"));
 }
 
 bool is_available() noexcept {

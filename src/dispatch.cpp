@@ -32,7 +32,8 @@ const Table& table(Device device) {
 }
 
 void detail::throw_absent(const char* name, Device device, const char* reason) {
-  throw Unsupported(concat(name, ": Device::", device, " has no such kernel: ", reason));
+  throw Unsupported(
+      refrain::detail::concat(name, ": Device::", device, " has no such kernel: ", reason));
 }
 
 }  // namespace refrain::kernels

@@ -71,8 +71,8 @@ Device device_of(const dlpack::DeviceId& id) {
       return Device::cpu;
     case dlpack::DeviceType::cuda:
       if (id.device_id != 0) {
-        throw Unsupported(concat("from_dlpack: expected GPU 0, the one that Refrain uses, got GPU ",
-                                 id.device_id));
+        throw Unsupported(detail::concat(
+            "from_dlpack: expected GPU 0, the one that Refrain uses, got GPU ", id.device_id));
       }
       if (!is_available(Device::cuda)) {
         throw Unsupported(
@@ -81,7 +81,7 @@ Device device_of(const dlpack::DeviceId& id) {
       }
       return Device::cuda;
   }
-  throw Unsupported(concat(
+  throw Unsupported(detail::concat(
       "from_dlpack: expected DLPack's device type 1 (CPU), 2 (CUDA) or 3 (page-locked), got ",
       static_cast<std::int32_t>(id.device_type)));
 }
@@ -95,17 +95,17 @@ DType dtype_of_elements(const dlpack::ElementType& type) {
   constexpr std::array names{"integer", "unsigned integer", "float", "handle",
                              "bfloat",  "complex",          "bool"};
   const auto code = static_cast<std::size_t>(type.code);
-  throw DTypeError(concat("from_dlpack: expected float or integer of 32 or 64 bits, got ",
-                          code < names.size() ? names[code] : "DLPack's type code",
-                          code < names.size() ? "" : " ",
-                          code < names.size() ? "" : std::to_string(code), " of ",
-                          static_cast<int>(type.bits), " bits, ", type.lanes, " a lane"));
+  throw DTypeError(detail::concat("from_dlpack: expected float or integer of 32 or 64 bits, got ",
+                                  code < names.size() ? names[code] : "DLPack's type code",
+                                  code < names.size() ? "" : " ",
+                                  code < names.size() ? "" : std::to_string(code), " of ",
+                                  static_cast<int>(type.bits), " bits, ", type.lanes, " a lane"));
 }
 
 Shape shape_of(const dlpack::TensorStruct& tensor) {
   if (tensor.ndim < 0 || tensor.ndim > Shape::max_rank) {
-    throw ShapeError(
-        concat("from_dlpack: expected a rank of 0 to ", Shape::max_rank, ", got ", tensor.ndim));
+    throw ShapeError(detail::concat("from_dlpack: expected a rank of 0 to ", Shape::max_rank,
+                                    ", got ", tensor.ndim));
   }
   if (tensor.ndim > 0 && tensor.shape == nullptr)
     throw ShapeError("from_dlpack: the extents are at address null");
@@ -113,7 +113,7 @@ Shape shape_of(const dlpack::TensorStruct& tensor) {
     return Shape(
         std::span<const std::int64_t>(tensor.shape, static_cast<std::size_t>(tensor.ndim)));
   } catch (const ShapeError& error) {
-    throw ShapeError(concat("from_dlpack: ", error.what()));
+    throw ShapeError(detail::concat("from_dlpack: ", error.what()));
   }
 }
 
@@ -123,21 +123,22 @@ void check_strides(const dlpack::TensorStruct& tensor, const Shape& shape) {
   std::int64_t expected = 1;
   for (int axis = shape.rank(); axis-- > 0; expected *= shape[axis]) {
     if (shape[axis] != 1 && tensor.strides[axis] != expected) {
-      throw Unsupported(concat("from_dlpack: expected contiguous elements, got ", shape,
-                               " with stride ", tensor.strides[axis], " instead of ", expected,
-                               " on axis ", axis, "; make the producer's tensor contiguous first"));
+      throw Unsupported(detail::concat("from_dlpack: expected contiguous elements, got ", shape,
+                                       " with stride ", tensor.strides[axis], " instead of ",
+                                       expected, " on axis ", axis,
+                                       "; make the producer's tensor contiguous first"));
     }
   }
 }
 
 void* first_element(const dlpack::TensorStruct& tensor, std::uint64_t bytes) {
   if (tensor.data == nullptr)
-    throw ShapeError(concat("from_dlpack: ", bytes, " bytes of elements at address null"));
+    throw ShapeError(detail::concat("from_dlpack: ", bytes, " bytes of elements at address null"));
   const auto address = reinterpret_cast<std::uintptr_t>(tensor.data);
   constexpr std::uintptr_t end = std::numeric_limits<std::uintptr_t>::max();
   if (tensor.byte_offset > end - address || bytes > end - address - tensor.byte_offset) {
-    throw ShapeError(
-        concat("from_dlpack: a byte_offset of ", tensor.byte_offset, " leaves the address space"));
+    throw ShapeError(detail::concat("from_dlpack: a byte_offset of ", tensor.byte_offset,
+                                    " leaves the address space"));
   }
   return static_cast<char*>(tensor.data) + tensor.byte_offset;
 }
@@ -175,12 +176,13 @@ Tensor take(std::unique_ptr<Managed, dlpack::GiveBack> managed, bool read_only,
   }
   if (shape.numel() >
       std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(size_bytes(dtype))) {
-    throw ShapeError(concat("from_dlpack: ", shape, " of ", dtype, " is too large to address"));
+    throw ShapeError(
+        detail::concat("from_dlpack: ", shape, " of ", dtype, " is too large to address"));
   }
   void* data = first_element(tensor, static_cast<std::uint64_t>(shape.numel()) * size_bytes(dtype));
   if (reinterpret_cast<std::uintptr_t>(data) % size_bytes(dtype) != 0) {
-    throw Unsupported(concat("from_dlpack: expected elements of ", dtype,
-                             " aligned to their size, got address ", data));
+    throw Unsupported(detail::concat("from_dlpack: expected elements of ", dtype,
+                                     " aligned to their size, got address ", data));
   }
   const bool on_cpu = device == Device::cpu;
   if (!on_cpu && options.producer.handle != nullptr) {
@@ -218,8 +220,9 @@ UnversionedDlpackTensor to_unversioned_dlpack(const Tensor& tensor, const Dlpack
 Tensor from_dlpack(DlpackTensor tensor, const DlpackImport& options) {
   check_given(tensor);
   if (tensor->version.major != dlpack::major_version) {
-    throw Unsupported(concat("from_dlpack: expected DLPack ", dlpack::major_version, ".x, got ",
-                             tensor->version.major, ".", tensor->version.minor));
+    throw Unsupported(detail::concat("from_dlpack: expected DLPack ", dlpack::major_version,
+                                     ".x, got ", tensor->version.major, ".",
+                                     tensor->version.minor));
   }
   const bool read_only = (tensor->flags & dlpack::read_only_flag) != 0;
   return take(std::move(tensor), read_only, options);
@@ -238,8 +241,8 @@ std::int64_t dlpack_stream(Device device) {
 
 Stream stream_from_dlpack(std::int64_t number) {
   if (number == 0 || number < -1) {
-    throw OptionError(
-        concat("stream_from_dlpack: expected -1, 1, 2 or a stream's address, got ", number));
+    throw OptionError(detail::concat(
+        "stream_from_dlpack: expected -1, 1, 2 or a stream's address, got ", number));
   }
   return {number == -1 ? nullptr : reinterpret_cast<void*>(static_cast<std::intptr_t>(number))};
 }

@@ -19,7 +19,8 @@ void expect_sequences(const HeldOut& part) {
 }  // namespace
 
 RankingProtocol EvaluateOptions::protocol(std::int64_t ids) const {
-  if (negatives < 0) throw OptionError(concat("negatives: expected at least 0, got ", negatives));
+  if (negatives < 0)
+    throw OptionError(detail::concat("negatives: expected at least 0, got ", negatives));
   return {.kind = negatives > 0 ? RankingProtocol::Kind::sampled : RankingProtocol::Kind::full,
           .first = first_item,
           .items = static_cast<std::int32_t>(ids) - first_item,
@@ -39,8 +40,8 @@ std::vector<RankingMetrics> rank_held_out(const ScoreIds& scores, const HeldOut&
     const SequenceBatch batch = next_item_batch(part.rows, numbers(begin, end), length + 1);
     const Tensor scored = scores(batch.ids);
     if (scored.rank() != 2 || scored.size(0) != end - begin) {
-      throw ShapeError(concat("evaluate: expected scores [", end - begin, ",ids] of ids ",
-                              batch.ids.shape(), ", got ", scored.shape()));
+      throw ShapeError(detail::concat("evaluate: expected scores [", end - begin, ",ids] of ids ",
+                                      batch.ids.shape(), ", got ", scored.shape()));
     }
     if (metrics.empty()) {
       for (const EvaluateOptions& options : protocols)

@@ -23,10 +23,10 @@ struct Separator {
 /// A field for an error message: shortened, with unprintable bytes escaped.
 inline std::string quoted(std::string_view field) {
   constexpr std::size_t max_bytes = 40;
-  if (field.size() <= max_bytes) return concat("\"", printable(field), "\"");
+  if (field.size() <= max_bytes) return detail::concat("\"", printable(field), "\"");
   std::size_t cut = max_bytes;
   while (cut > max_bytes - 3 && (static_cast<unsigned char>(field[cut]) & 0xC0) == 0x80) --cut;
-  return concat("\"", printable(field.substr(0, cut)), "...\"");
+  return detail::concat("\"", printable(field.substr(0, cut)), "...\"");
 }
 
 inline std::string_view trim(std::string_view text) noexcept {
@@ -129,14 +129,15 @@ inline std::string parse_time(std::string_view field, std::int64_t& time) {
   if (parse(field, time)) return {};
   double decimal = 0;
   if (looks_like_date(field)) {
-    return concat("timestamp ", quoted(field),
-                  " is a date: expected seconds or milliseconds since 1970 (or, if the lines are "
-                  "in time order, the option in_file_order, --in-file-order)");
+    return detail::concat(
+        "timestamp ", quoted(field),
+        " is a date: expected seconds or milliseconds since 1970 (or, if the lines are "
+        "in time order, the option in_file_order, --in-file-order)");
   }
   if (!parse(field, decimal) || std::isnan(decimal))
-    return concat("timestamp ", quoted(field), " is not a number");
+    return detail::concat("timestamp ", quoted(field), " is not a number");
   if (!(decimal >= -0x1p63 && decimal < 0x1p63))
-    return concat("timestamp ", quoted(field), " does not fit 64 bits");
+    return detail::concat("timestamp ", quoted(field), " does not fit 64 bits");
   time = static_cast<std::int64_t>(decimal);
   return {};
 }
@@ -144,8 +145,8 @@ inline std::string parse_time(std::string_view field, std::int64_t& time) {
 /// Returns the reason why an id (`of`: "item", "user") cannot be one, or an empty string. Programs
 /// write ids as JSON, which is UTF-8.
 inline std::string check_id(std::string_view of, std::string_view id) {
-  if (id.empty()) return concat("the ", of, " id is empty");
-  if (!is_utf8(id)) return concat("the ", of, " id ", quoted(id), " is not UTF-8");
+  if (id.empty()) return detail::concat("the ", of, " id is empty");
+  if (!is_utf8(id)) return detail::concat("the ", of, " id ", quoted(id), " is not UTF-8");
   return {};
 }
 

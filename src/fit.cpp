@@ -12,12 +12,12 @@ constexpr const char* stop_names[] = {"NDCG", "HR", "MRR", "AUC", "held-out loss
 std::string metric_name(const FitOptions& options) {
   const std::string name = stop_names[static_cast<std::size_t>(options.stop_on)];
   const bool has_cutoff = options.stop_on != StopOn::loss && options.stop_on != StopOn::auc;
-  return has_cutoff ? concat(name, "@", options.validation.cutoffs.front()) : name;
+  return has_cutoff ? detail::concat(name, "@", options.validation.cutoffs.front()) : name;
 }
 
 void check(const Dataset& data, const FitOptions& options) {
   if (options.epochs < 1)
-    throw OptionError(concat("fit: expected epochs of at least 1, got ", options.epochs));
+    throw OptionError(detail::concat("fit: expected epochs of at least 1, got ", options.epochs));
   if (options.validation.cutoffs.empty())
     throw OptionError("fit: expected validation.cutoffs of at least one k, got none");
   if (data.validation.rows.empty() && options.patience > 0) {
@@ -39,11 +39,11 @@ NextItemBatches batches_of(std::int64_t length, const Dataset& data, const FitOp
 /// What a run that goes on from a checkpoint must share with the one that wrote it. What may change
 /// is left out: epochs, patience, learning rate, clipping.
 RunSetting setting_of(std::int64_t length, const Dataset& data, const FitOptions& options) {
-  return {{"length", concat(length)},
-          {"batch", concat(options.batch)},
-          {"seed", concat(options.seed)},
+  return {{"length", detail::concat(length)},
+          {"batch", detail::concat(options.batch)},
+          {"seed", detail::concat(options.seed)},
           {"positions", options.positions == LossPositions::last ? "last" : "all"},
-          {"min_length", concat(options.min_length)},
+          {"min_length", detail::concat(options.min_length)},
           {"stop_on", metric_name(options)},
           {"data", data.fingerprint()}};
 }

@@ -30,7 +30,7 @@ static_assert(format_layouts.size() == format_names.size());
 std::string all_formats() {
   std::string known;
   for (std::size_t i = 1; i < format_names.size(); ++i)
-    known += concat(i == 1 ? "" : ", ", format_names[i]);
+    known += detail::concat(i == 1 ? "" : ", ", format_names[i]);
   return known;
 }
 
@@ -128,7 +128,7 @@ Format parse_format(std::string_view name) {
     if (name == format_names[i]) return static_cast<Format>(i);
   }
   throw OptionError(
-      concat("format: expected one of automatic, ", all_formats(), ", got \"", name, "\""));
+      detail::concat("format: expected one of automatic, ", all_formats(), ", got \"", name, "\""));
 }
 
 Format detect_format(const std::string& path) {
@@ -138,8 +138,8 @@ Format detect_format(const std::string& path) {
     throw DataError(path, 0, "holds user profiles, not behaviour: use read_profiles");
   if (file.starts_with("movies.") || file == "u.item")
     throw DataError(path, 0, "holds titles, not behaviour: use read_titles");
-  if (const std::string reason =
-          detail::foreign_start(lines.front(), concat("one of the formats ", all_formats()));
+  if (const std::string reason = detail::foreign_start(
+          lines.front(), detail::concat("one of the formats ", all_formats()));
       !reason.empty())
     throw DataError(path, 0, reason);
   if (file == "ratings.dat") return Format::ratings_dat;
@@ -150,10 +150,11 @@ Format detect_format(const std::string& path) {
   if (format == Format::automatic) {
     throw DataError(
         path, 0,
-        concat("looks like no known format (it begins with ", detail::quoted(lines.front()),
-               "): a table needs a header with columns like user, item and timestamp; or name the "
-               "format, one of ",
-               all_formats()));
+        detail::concat(
+            "looks like no known format (it begins with ", detail::quoted(lines.front()),
+            "): a table needs a header with columns like user, item and timestamp; or name the "
+            "format, one of ",
+            all_formats()));
   }
   return format;
 }
@@ -166,16 +167,17 @@ std::string_view file_name(std::string_view path) noexcept {
 
 std::string description(Format format) {
   const std::string_view layout = format_layouts[static_cast<std::size_t>(format)];
-  return layout.empty() ? name(format) : concat(name(format), ": ", layout);
+  return layout.empty() ? name(format) : detail::concat(name(format), ": ", layout);
 }
 
 std::string foreign_start(std::string_view first_line, std::string_view expected) {
   const std::string_view text = trim(first_line);
   if (text.starts_with('{') || text.starts_with('['))
-    return concat("looks like JSON (it begins with ", quoted(text), "): expected ", expected);
+    return detail::concat("looks like JSON (it begins with ", quoted(text), "): expected ",
+                          expected);
   if (text.starts_with('#')) {
-    return concat("begins with a comment, ", quoted(text), ": expected ", expected,
-                  "; remove the line, or name the format if it holds ids");
+    return detail::concat("begins with a comment, ", quoted(text), ": expected ", expected,
+                          "; remove the line, or name the format if it holds ids");
   }
   return {};
 }
@@ -220,9 +222,9 @@ std::string name_columns(const std::vector<std::string_view>& header, EventForma
         continue;
       int& place = format.*meaning.column;
       if (place >= 0 && twice.empty()) {
-        twice = concat("two columns of the header, ",
-                       quoted(header[static_cast<std::size_t>(place)]), " and ", quoted(name),
-                       ", both mean ", meaning.of, ": rename or remove one of them");
+        twice = detail::concat(
+            "two columns of the header, ", quoted(header[static_cast<std::size_t>(place)]), " and ",
+            quoted(name), ", both mean ", meaning.of, ": rename or remove one of them");
       }
       if (place < 0) place = column;
     }
@@ -230,8 +232,8 @@ std::string name_columns(const std::vector<std::string_view>& header, EventForma
   if (!twice.empty()) return twice;
   if (format.user < 0 || format.item < 0) {
     std::string got;
-    for (const auto& name : header) got += concat(got.empty() ? "" : ",", name);
-    return concat(
+    for (const auto& name : header) got += detail::concat(got.empty() ? "" : ",", name);
+    return detail::concat(
         "expected a header that names a user and an item column (userId,movieId,... or "
         "user_id:token,item_id:token,...), ",
         "got ", got.substr(0, 200));

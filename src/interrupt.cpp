@@ -36,7 +36,7 @@ InterruptGuard::InterruptGuard() : before_(std::make_unique<Handlers>()) {
     if (::sigaction(signals[i], &action, &before_->actions[i]) == 0) continue;
     const int refused = signals[i];
     while (i-- > 0) ::sigaction(signals[i], &before_->actions[i], nullptr);
-    throw Error(concat("InterruptGuard: no handler can be installed for signal ", refused));
+    throw Error(detail::concat("InterruptGuard: no handler can be installed for signal ", refused));
   }
 }
 

@@ -12,8 +12,8 @@ namespace refrain::detail {
 
 LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : path_(path) {
   if (max_line_bytes < 1 || max_line_bytes > line_limit_bytes) {
-    throw OptionError(concat("reader: expected max_line_bytes from 1 to ", line_limit_bytes,
-                             ", got ", max_line_bytes));
+    throw OptionError(detail::concat("reader: expected max_line_bytes from 1 to ", line_limit_bytes,
+                                     ", got ", max_line_bytes));
   }
   expect_path(path);
   std::error_code status;
@@ -24,7 +24,7 @@ LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : p
     file_.reset(std::fopen(path.c_str(), "rb"));
   } while (file_ == nullptr && errno == EINTR);  // a pipe waits for its writer
   if (file_ == nullptr)
-    throw DataError(path, 0, concat("cannot be opened: ", std::strerror(errno)));
+    throw DataError(path, 0, detail::concat("cannot be opened: ", std::strerror(errno)));
   std::setvbuf(file_.get(), nullptr, _IONBF, 0);
   if (std::filesystem::is_regular_file(path, status))
     file_bytes_ = static_cast<std::int64_t>(std::filesystem::file_size(path, status));
@@ -50,7 +50,8 @@ void LineReader::refill() {
   }
   if (got == 0) {
     if (std::ferror(file_.get()) != 0)
-      throw DataError(path_, line_number_ + 1, concat("cannot be read: ", std::strerror(errno)));
+      throw DataError(path_, line_number_ + 1,
+                      detail::concat("cannot be read: ", std::strerror(errno)));
     at_end_ = true;
   }
   end_ += got;
@@ -70,9 +71,10 @@ void LineReader::skip_rest() {
     if (found != nullptr || at_end_) {
       is_within_line_ = false;
     } else if (skipped > line_limit_bytes) {
-      throw DataError(path_, line_number_,
-                      concat("the line has no end within ", line_limit_bytes,
-                             " bytes: expected a text file of one event or sequence a line"));
+      throw DataError(
+          path_, line_number_,
+          detail::concat("the line has no end within ", line_limit_bytes,
+                         " bytes: expected a text file of one event or sequence a line"));
     } else {
       refill();
     }
@@ -84,8 +86,8 @@ bool LineReader::too_long(Line& line) {
   line.begin = line.end = block_.data() + begin_;
   line.number = ++line_number_;
   line.terminated = true;
-  line.problem = concat("expected a line of at most ", max_line_bytes_,
-                        " bytes (max_line_bytes), got a longer one");
+  line.problem = detail::concat("expected a line of at most ", max_line_bytes_,
+                                " bytes (max_line_bytes), got a longer one");
   is_within_line_ = true;
   return true;
 }
@@ -126,7 +128,7 @@ LineGuard::LineGuard(const std::string& path, const ReadOptions& options, std::s
       read_as_(std::move(read_as)),
       report_(options.report != nullptr ? options.report : &own_) {
   if (allowed_ < 0)
-    throw OptionError(concat("reader: expected skip_bad_lines >= 0, got ", allowed_));
+    throw OptionError(detail::concat("reader: expected skip_bad_lines >= 0, got ", allowed_));
   *report_ = ReadReport();
 }
 
@@ -137,9 +139,9 @@ void LineGuard::bad(const Line& line, const std::string& reason) {
   if (skipped >= static_cast<std::size_t>(allowed_)) {
     std::string message = full;
     if (skipped > 0)
-      message += concat("; ", skipped, skipped == 1 ? " bad line was" : " bad lines were",
-                        " skipped before it");
-    if (!read_as_.empty()) message += concat(" (read as ", read_as_, ")");
+      message += detail::concat("; ", skipped, skipped == 1 ? " bad line was" : " bad lines were",
+                                " skipped before it");
+    if (!read_as_.empty()) message += detail::concat(" (read as ", read_as_, ")");
     throw DataError(path_, line.number, message);
   }
   report_->bad_lines.push_back({line.number, full});

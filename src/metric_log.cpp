@@ -34,7 +34,8 @@ bool ends_inside_line(int descriptor) {
 MetricLog::MetricLog(std::string path) : path_(std::move(path)) {
   descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (descriptor_ < 0)
-    throw DataError(path_, 0, concat("cannot be opened for appending: ", std::strerror(errno)));
+    throw DataError(path_, 0,
+                    detail::concat("cannot be opened for appending: ", std::strerror(errno)));
 }
 
 MetricLog::~MetricLog() { ::close(descriptor_); }
@@ -56,7 +57,8 @@ void MetricLog::write(std::span<const Number> numbers, std::span<const Text> tex
   while (!left.empty()) {
     const ssize_t put = ::write(descriptor_, left.data(), left.size());
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) throw DataError(path_, 0, concat("cannot be appended to: ", std::strerror(errno)));
+    if (put < 0)
+      throw DataError(path_, 0, detail::concat("cannot be appended to: ", std::strerror(errno)));
     left.remove_prefix(static_cast<std::size_t>(put));
   }
 }

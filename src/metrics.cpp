@@ -43,9 +43,9 @@ std::vector<std::int32_t> left_out(const RankingProtocol& protocol, std::int32_t
 
 void check_positive(const RankingProtocol& protocol, std::int32_t positive) {
   if (positive < protocol.first || positive - protocol.first >= protocol.items) {
-    throw OptionError(concat("rank_of: the positive ", positive, " is outside the items [",
-                             protocol.first, ", ", std::int64_t{protocol.first} + protocol.items,
-                             ")"));
+    throw OptionError(detail::concat("rank_of: the positive ", positive, " is outside the items [",
+                                     protocol.first, ", ",
+                                     std::int64_t{protocol.first} + protocol.items, ")"));
   }
 }
 
@@ -57,13 +57,14 @@ std::string rounded(double value) {
 
 void check_scores(const char* op, const Tensor& scores, const Tensor& ids) {
   if (scores.rank() != 2)
-    throw ShapeError(concat(op, ": expected scores [B,V], got ", scores.shape()));
+    throw ShapeError(detail::concat(op, ": expected scores [B,V], got ", scores.shape()));
   if (ids.shape() != Shape{scores.size(0)})
-    throw ShapeError(concat(op, ": expected ids [", scores.size(0), "], got ", ids.shape()));
+    throw ShapeError(
+        detail::concat(op, ": expected ids [", scores.size(0), "], got ", ids.shape()));
   if (!is_floating(scores.dtype()))
-    throw DTypeError(concat(op, ": expected scores of f32 or f64, got ", scores.dtype()));
+    throw DTypeError(detail::concat(op, ": expected scores of f32 or f64, got ", scores.dtype()));
   if (ids.dtype() != DType::i32)
-    throw DTypeError(concat(op, ": expected ids of i32, got ", ids.dtype()));
+    throw DTypeError(detail::concat(op, ": expected ids of i32, got ", ids.dtype()));
 }
 
 /// Calls function(row, scores of the row) for all rows, in parallel.
@@ -84,9 +85,9 @@ void for_rows(const Tensor& scores, Function function) {
 }  // namespace
 
 std::string RankingProtocol::text() const {
-  std::string text = kind == Kind::full ? concat("full, ", with_commas(items), " items")
-                                        : concat("sampled, ", negatives, " negatives of ",
-                                                 with_commas(items), " items, seed ", seed);
+  std::string text = kind == Kind::full ? detail::concat("full, ", with_commas(items), " items")
+                                        : detail::concat("sampled, ", negatives, " negatives of ",
+                                                         with_commas(items), " items, seed ", seed);
   if (without_seen) text += ", seen ones left out";
   return text;
 }
@@ -99,9 +100,9 @@ std::vector<std::int32_t> sampled_negatives(std::int32_t positive, const Ranking
   barred.insert(std::lower_bound(barred.begin(), barred.end(), positive), positive);
   const std::int64_t available = protocol.items - static_cast<std::int64_t>(barred.size());
   if (protocol.negatives < 1 || protocol.negatives > available) {
-    throw OptionError(concat("sampled_negatives: expected 1 to ", available,
-                             " negatives, as many as there are items besides the ",
-                             "positive and the excluded ones; got ", protocol.negatives));
+    throw OptionError(detail::concat("sampled_negatives: expected 1 to ", available,
+                                     " negatives, as many as there are items besides the ",
+                                     "positive and the excluded ones; got ", protocol.negatives));
   }
   // Floyd's algorithm: distinct positions among the available items, each set of them equally
   // likely.
@@ -136,9 +137,9 @@ Rank rank_of(std::span<const T> scores, std::int32_t positive, const RankingProt
   check_positive(protocol, positive);
   if (protocol.first < 0 ||
       std::int64_t{protocol.first} + protocol.items > static_cast<std::int64_t>(scores.size())) {
-    throw OptionError(concat("rank_of: items [", protocol.first, ", ",
-                             std::int64_t{protocol.first} + protocol.items, ") need a score ",
-                             "each, got ", scores.size(), " scores"));
+    throw OptionError(detail::concat("rank_of: items [", protocol.first, ", ",
+                                     std::int64_t{protocol.first} + protocol.items,
+                                     ") need a score ", "each, got ", scores.size(), " scores"));
   }
   const T own = scores[static_cast<std::size_t>(positive)];
   Rank rank;
@@ -187,8 +188,8 @@ std::vector<Rank> rank_rows(const Tensor& scores, const Tensor& positives,
                             std::span<const std::span<const std::int32_t>> excluded) {
   check_scores("rank_rows", scores, positives);
   if (!excluded.empty() && static_cast<std::int64_t>(excluded.size()) != scores.size(0)) {
-    throw ShapeError(concat("rank_rows: expected ", scores.size(0),
-                            " lists of excluded ids or none, got ", excluded.size()));
+    throw ShapeError(detail::concat("rank_rows: expected ", scores.size(0),
+                                    " lists of excluded ids or none, got ", excluded.size()));
   }
   std::vector<Rank> ranks(static_cast<std::size_t>(scores.size(0)));
   const std::int32_t* ids = positives.data<std::int32_t>();
@@ -205,7 +206,7 @@ RankingMetrics::RankingMetrics(RankingProtocol protocol, std::vector<std::int64_
     : protocol_(protocol) {
   for (const std::int64_t cutoff : cutoffs) {
     if (cutoff < 1)
-      throw OptionError(concat("RankingMetrics: expected cutoffs >= 1, got ", cutoff));
+      throw OptionError(detail::concat("RankingMetrics: expected cutoffs >= 1, got ", cutoff));
     sums_.push_back({.cutoff = cutoff});
   }
 }
@@ -240,15 +241,15 @@ const RankingMetrics::Sums& RankingMetrics::sums(std::int64_t k) const {
   for (const Sums& sums : sums_) {
     if (sums.cutoff == k) return sums;
   }
-  throw OptionError(concat("RankingMetrics: the cutoff ", k, " was not asked for"));
+  throw OptionError(detail::concat("RankingMetrics: the cutoff ", k, " was not asked for"));
 }
 
 std::vector<std::pair<std::string, double>> RankingMetrics::figures() const {
   std::vector<std::pair<std::string, double>> figures;
   for (const Sums& sums : sums_) {
-    figures.emplace_back(concat("HR@", sums.cutoff), mean(sums.hr));
-    figures.emplace_back(concat("MRR@", sums.cutoff), mean(sums.mrr));
-    figures.emplace_back(concat("NDCG@", sums.cutoff), mean(sums.ndcg));
+    figures.emplace_back(detail::concat("HR@", sums.cutoff), mean(sums.hr));
+    figures.emplace_back(detail::concat("MRR@", sums.cutoff), mean(sums.mrr));
+    figures.emplace_back(detail::concat("NDCG@", sums.cutoff), mean(sums.ndcg));
   }
   figures.emplace_back("AUC", auc());
   return figures;
@@ -256,8 +257,9 @@ std::vector<std::pair<std::string, double>> RankingMetrics::figures() const {
 
 std::string RankingMetrics::text() const {
   std::string text;
-  for (const auto& [name, value] : figures()) text += concat(name, " ", rounded(value), "  ");
-  return text + concat("(", protocol_.text(), "; ", with_commas(count_), " examples)");
+  for (const auto& [name, value] : figures())
+    text += detail::concat(name, " ", rounded(value), "  ");
+  return text + detail::concat("(", protocol_.text(), "; ", with_commas(count_), " examples)");
 }
 
 void Accuracy::add(const Tensor& scores, const Tensor& classes) {
@@ -266,8 +268,8 @@ void Accuracy::add(const Tensor& scores, const Tensor& classes) {
   const RankingProtocol all{.first = 0, .items = static_cast<std::int32_t>(scores.size(1))};
   for (std::int64_t row = 0; row < scores.size(0); ++row) {
     if (expected[row] < 0 || expected[row] >= all.items) {
-      throw OptionError(
-          concat("Accuracy: expected a class in [0, ", all.items, "), got ", expected[row]));
+      throw OptionError(detail::concat("Accuracy: expected a class in [0, ", all.items, "), got ",
+                                       expected[row]));
     }
   }
   for (const Rank& rank : rank_rows(scores, classes, all)) {
@@ -282,14 +284,14 @@ double Accuracy::standard_error() const noexcept {
 }
 
 std::string Accuracy::text() const {
-  return concat("accuracy ", rounded(value()), " +- ", rounded(standard_error()), " (", classes_,
-                " classes; ", with_commas(count_), " examples)");
+  return detail::concat("accuracy ", rounded(value()), " +- ", rounded(standard_error()), " (",
+                        classes_, " classes; ", with_commas(count_), " examples)");
 }
 
 double auc(std::span<const double> scores, std::span<const std::uint8_t> is_positive) {
   if (scores.size() != is_positive.size()) {
-    throw OptionError(concat("auc: expected one label a score, got ", scores.size(), " scores and ",
-                             is_positive.size(), " labels"));
+    throw OptionError(detail::concat("auc: expected one label a score, got ", scores.size(),
+                                     " scores and ", is_positive.size(), " labels"));
   }
   std::vector<std::size_t> order(scores.size());
   std::iota(order.begin(), order.end(), std::size_t{0});

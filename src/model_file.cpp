@@ -18,16 +18,17 @@ Vocabulary vocabulary_of(const Checkpoint& file) {
 Metadata detail::with_vocabulary(Metadata texts, const Vocabulary& vocabulary,
                                  std::int64_t length) {
   texts[vocabulary_text] = vocabulary.serialize();
-  if (length > 0) texts[length_text] = concat(length);
+  if (length > 0) texts[length_text] = detail::concat(length);
   return texts;
 }
 
 void detail::expect_length(const Checkpoint& file, std::int64_t length) {
   const auto saved = file.info.metadata.find(length_text);
-  if (length <= 0 || saved == file.info.metadata.end() || saved->second == concat(length)) return;
+  if (length <= 0 || saved == file.info.metadata.end() || saved->second == detail::concat(length))
+    return;
   throw DataError(file.path, 0,
-                  concat("holds a model that reads the newest ", saved->second,
-                         " items of a history; expected ", length));
+                  detail::concat("holds a model that reads the newest ", saved->second,
+                                 " items of a history; expected ", length));
 }
 
 }  // namespace refrain

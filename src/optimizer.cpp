@@ -12,12 +12,12 @@ namespace {
 
 void check_rate(const char* what, double value) {
   if (!(value >= 0 && std::isfinite(value)))
-    throw OptionError(concat(what, ": expected a number >= 0, got ", value));
+    throw OptionError(detail::concat(what, ": expected a number >= 0, got ", value));
 }
 
 void check_fraction(const char* what, double value) {
   if (!(value >= 0 && value < 1))
-    throw OptionError(concat(what, ": expected a number in [0, 1), got ", value));
+    throw OptionError(detail::concat(what, ": expected a number in [0, 1), got ", value));
 }
 
 double sum_of_squares(const Tensor& x) {
@@ -116,8 +116,8 @@ void Optimizer::prepare_capture() {
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (!is_due(slots_[i])) continue;
     if (slots_[i].updates == 0) {
-      throw Error(concat("prepare_capture: '", slots_[i].name,
-                         "' was not updated yet; take an ordinary step before"));
+      throw Error(detail::concat("prepare_capture: '", slots_[i].name,
+                                 "' was not updated yet; take an ordinary step before"));
     }
     recorded_.push_back(i);
   }
@@ -156,9 +156,9 @@ void Optimizer::step_captured() {
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const bool recorded = next < recorded_.size() && recorded_[next] == i;
     if (is_due(slots_[i]) != recorded) {
-      throw Error(concat("step_captured: '", slots_[i].name,
-                         recorded ? "' has no gradient" : "' has a gradient",
-                         ", unlike when the step was prepared"));
+      throw Error(detail::concat("step_captured: '", slots_[i].name,
+                                 recorded ? "' has no gradient" : "' has a gradient",
+                                 ", unlike when the step was prepared"));
     }
     if (!recorded) continue;
     ++next;
@@ -174,7 +174,7 @@ void Optimizer::zero_grad() {
 
 double Optimizer::clip_gradients(double max_norm) {
   if (!(max_norm > 0))
-    throw OptionError(concat("clip_gradients: expected max_norm > 0, got ", max_norm));
+    throw OptionError(detail::concat("clip_gradients: expected max_norm > 0, got ", max_norm));
   double squares = 0;
   const auto has_gradient = [](const Slot& slot) {
     return !slot.parameter.is_frozen() && slot.parameter.gradient().defined();
@@ -193,7 +193,8 @@ double Optimizer::clip_gradients(double max_norm) {
 
 Tensor Optimizer::clip_gradients_on_device(double max_norm) {
   if (!(max_norm > 0))
-    throw OptionError(concat("clip_gradients_on_device: expected max_norm > 0, got ", max_norm));
+    throw OptionError(
+        detail::concat("clip_gradients_on_device: expected max_norm > 0, got ", max_norm));
   std::vector<Gradient*> gradients;
   for (Slot& slot : slots_) {
     if (!slot.parameter.is_frozen() && slot.parameter.gradient().defined())
@@ -204,12 +205,12 @@ Tensor Optimizer::clip_gradients_on_device(double max_norm) {
   for (const Gradient* gradient : gradients) {
     const Tensor& values = elements(*gradient);
     if (values.dtype() != like.dtype()) {
-      throw DTypeError(concat("clip_gradients_on_device: gradients mix ", like.dtype(), " and ",
-                              values.dtype()));
+      throw DTypeError(detail::concat("clip_gradients_on_device: gradients mix ", like.dtype(),
+                                      " and ", values.dtype()));
     }
     if (values.device() != like.device()) {
-      throw DeviceError(concat("clip_gradients_on_device: gradients live on ", like.device(),
-                               " and ", values.device()));
+      throw DeviceError(detail::concat("clip_gradients_on_device: gradients live on ",
+                                       like.device(), " and ", values.device()));
     }
   }
   const auto count = static_cast<std::int64_t>(gradients.size());
@@ -240,7 +241,7 @@ void Optimizer::set_l2(std::string_view pattern, double l2) {
     slot.l2 = l2;
     found = true;
   }
-  if (!found) throw OptionError(concat("Optimizer: no parameter matches '", pattern, "'"));
+  if (!found) throw OptionError(detail::concat("Optimizer: no parameter matches '", pattern, "'"));
 }
 
 std::int64_t Optimizer::trainable_count() const {
@@ -263,9 +264,10 @@ TensorMap Optimizer::state() const {
   TensorMap state;
   for (const Slot& slot : slots_) {
     if (slot.updates == 0 || slot.parameter.is_frozen()) continue;
-    state[concat(kind_, ".updates.", slot.name)] = Tensor::from<std::int64_t>({}, {slot.updates});
+    state[detail::concat(kind_, ".updates.", slot.name)] =
+        Tensor::from<std::int64_t>({}, {slot.updates});
     for (std::size_t i = 0; i < moment_names_.size(); ++i) {
-      state[concat(kind_, ".", moment_names_[i], ".", slot.name)] = slot.moments[i];
+      state[detail::concat(kind_, ".", moment_names_[i], ".", slot.name)] = slot.moments[i];
     }
   }
   return state;
@@ -280,38 +282,39 @@ void Optimizer::load_state(const TensorMap& state) {
   std::size_t used = 0;
   const auto find = [&](const std::string& name, const Shape& shape, DType dtype) -> const Tensor& {
     const auto found = state.find(name);
-    if (found == state.end()) throw OptionError(concat("load_state: '", name, "' is missing"));
+    if (found == state.end())
+      throw OptionError(detail::concat("load_state: '", name, "' is missing"));
     const Tensor& tensor = found->second;
     if (tensor.shape() != shape) {
       throw ShapeError(
-          concat("load_state: '", name, "': expected ", shape, ", got ", tensor.shape()));
+          detail::concat("load_state: '", name, "': expected ", shape, ", got ", tensor.shape()));
     }
     if (tensor.dtype() != dtype) {
       throw DTypeError(
-          concat("load_state: '", name, "': expected ", dtype, ", got ", tensor.dtype()));
+          detail::concat("load_state: '", name, "': expected ", dtype, ", got ", tensor.dtype()));
     }
     ++used;
     return tensor;
   };
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const Slot& slot = slots_[i];
-    const std::string updates = concat(kind_, ".updates.", slot.name);
+    const std::string updates = detail::concat(kind_, ".updates.", slot.name);
     if (slot.parameter.is_frozen() || state.find(updates) == state.end()) continue;
     loaded[i].updates = *find(updates, {}, DType::i64).data<std::int64_t>();
     if (loaded[i].updates < 1)
-      throw OptionError(
-          concat("load_state: '", updates, "': expected a count >= 1, got ", loaded[i].updates));
+      throw OptionError(detail::concat("load_state: '", updates, "': expected a count >= 1, got ",
+                                       loaded[i].updates));
     for (const std::string& moment : moment_names_) {
-      const Tensor& from = find(concat(kind_, ".", moment, ".", slot.name), slot.parameter.shape(),
-                                slot.parameter.dtype());
+      const Tensor& from = find(detail::concat(kind_, ".", moment, ".", slot.name),
+                                slot.parameter.shape(), slot.parameter.dtype());
       const Device device = slot.parameter.device();
       loaded[i].moments.push_back(from.device() == device ? from.clone() : from.to(device));
     }
   }
   if (used != state.size()) {
-    throw OptionError(concat("load_state: of ", state.size(), " entries, the first being '",
-                             state.begin()->first, "', ", used,
-                             " belong to trainable parameters of this ", kind_, " optimizer"));
+    throw OptionError(detail::concat(
+        "load_state: of ", state.size(), " entries, the first being '", state.begin()->first, "', ",
+        used, " belong to trainable parameters of this ", kind_, " optimizer"));
   }
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     slots_[i].updates = loaded[i].updates;
@@ -326,7 +329,8 @@ Adam::Adam(const std::vector<NamedParameter>& parameters, AdamOptions options)
   check_fraction("Adam: beta2", options.beta2);
   check_rate("Adam: decay", options.decay);
   if (!(options.epsilon > 0))
-    throw OptionError(concat("Adam: epsilon: expected a number > 0, got ", options.epsilon));
+    throw OptionError(
+        detail::concat("Adam: epsilon: expected a number > 0, got ", options.epsilon));
 }
 
 void Adam::set_rates(const Slot& slot, double* rates) const {

@@ -217,7 +217,7 @@ int threads() noexcept { return Workers::instance().count(); }
 void set_threads(int count) {
   if (count < 0 || count > max_threads) {
     throw OptionError(
-        concat("set_threads: expected 0 (all cores) to ", max_threads, ", got ", count));
+        detail::concat("set_threads: expected 0 (all cores) to ", max_threads, ", got ", count));
   }
   Workers::instance().resize(count == 0 ? default_threads() : count);
 }

@@ -25,7 +25,7 @@ PendingLosses::PendingLosses(std::int64_t limit) : limit_(limit) {
   constexpr std::int64_t max_limit = 1 << 20;
   if (limit < 0 || limit > max_limit) {
     throw OptionError(
-        concat("pending_losses: expected a number from 0 to ", max_limit, ", got ", limit));
+        detail::concat("pending_losses: expected a number from 0 to ", max_limit, ", got ", limit));
   }
 }
 

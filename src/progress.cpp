@@ -96,12 +96,12 @@ void Progress::draw(double now) {
         std::clamp(static_cast<double>(done_) / static_cast<double>(options_.total), 0.0, 1.0);
     if (options_.style == Style::bar) {
       const std::size_t full = static_cast<std::size_t>(share * static_cast<double>(bar_cells));
-      part(concat("[", std::string(full, '#'), std::string(bar_cells - full, '.'), "]"));
+      part(detail::concat("[", std::string(full, '#'), std::string(bar_cells - full, '.'), "]"));
     }
-    part(concat(done_, "/", options_.total, " ", options_.unit, " ", static_cast<int>(share * 100),
-                "%"));
+    part(detail::concat(done_, "/", options_.total, " ", options_.unit, " ",
+                        static_cast<int>(share * 100), "%"));
   } else {
-    part(concat(done_, " ", options_.unit));
+    part(detail::concat(done_, " ", options_.unit));
   }
   part(brief(rate) + "/s");
   if (options_.total > done_ && rate > 0) {

@@ -22,9 +22,10 @@ constexpr const char* or_in_file_order =
     "or, if each user's events are in time order in the file, set in_file_order (--in-file-order)";
 
 std::string unread_times(std::string_view column) {
-  return concat("column ", quoted(column), " looks like times and is not read, ", order_unknown,
-                "rename it to \"timestamp\" (seconds or milliseconds since 1970), remove it, ",
-                or_in_file_order);
+  return detail::concat(
+      "column ", quoted(column), " looks like times and is not read, ", order_unknown,
+      "rename it to \"timestamp\" (seconds or milliseconds since 1970), remove it, ",
+      or_in_file_order);
 }
 
 /// Turns lines into events.  A line that is refused leaves nothing behind.
@@ -42,9 +43,10 @@ class EventLines {
   std::string accept(const Line& line) {
     if (const char* problem = split(line); problem != nullptr) return problem;
     if (count_ != format_.columns) {
-      return concat("expected ", format_.columns, " fields separated by ",
-                    format_.separator.text.empty() ? "blanks" : quoted(format_.separator.text),
-                    ", got ", count_);
+      return detail::concat(
+          "expected ", format_.columns, " fields separated by ",
+          format_.separator.text.empty() ? "blanks" : quoted(format_.separator.text), ", got ",
+          count_);
     }
     // Only new ids are checked, which are few. Logs are often sorted by user: the last one is
     // likely the next one.
@@ -59,7 +61,7 @@ class EventLines {
     }
     float rating = 0;
     if (format_.rating >= 0 && !(detail::parse(rating_, rating) && std::isfinite(rating))) {
-      return concat("rating ", quoted(rating_), " is not a number");
+      return detail::concat("rating ", quoted(rating_), " is not a number");
     }
     std::int64_t time = 0;
     if (format_.time >= 0) {
@@ -124,7 +126,7 @@ class EventLines {
       times_.push_back({column, std::string(name)});
     }
     if (format_.rating < 0) return {};
-    return concat(
+    return detail::concat(
         "the table has ratings (column ", quoted(names[static_cast<std::size_t>(format_.rating)]),
         ") and no times, ", order_unknown,
         "add a column \"timestamp\" (seconds or milliseconds since 1970), ", or_in_file_order);
@@ -141,15 +143,16 @@ class EventLines {
          {std::pair("user", format_.user), std::pair("item", format_.item),
           std::pair("rating", format_.rating), std::pair("time", format_.time)}) {
       if (column < 0) continue;
-      text += concat(text.empty() ? "" : ", ", meaning, " ",
-                     quoted(names[static_cast<std::size_t>(column)]));
+      text += detail::concat(text.empty() ? "" : ", ", meaning, " ",
+                             quoted(names[static_cast<std::size_t>(column)]));
     }
     if (format_.time < 0) text += ", no time: events stay in the file's order";
     for (int column = 0; column < format_.columns; ++column) {
       if (is_read(column)) continue;
-      others += concat(others.empty() ? "" : ", ", quoted(names[static_cast<std::size_t>(column)]));
+      others += detail::concat(others.empty() ? "" : ", ",
+                               quoted(names[static_cast<std::size_t>(column)]));
     }
-    return others.empty() ? text : concat(text, "; not read: ", others);
+    return others.empty() ? text : detail::concat(text, "; not read: ", others);
   }
 
   const char* split(const Line& line) {
@@ -238,7 +241,7 @@ Interactions read_events(const std::string& path, const EventFormat& format,
   if (options.report != nullptr) {
     options.report->read_as = detail::description(format.format);
     if (!lines.columns_read().empty())
-      options.report->read_as += concat(": ", lines.columns_read());
+      options.report->read_as += detail::concat(": ", lines.columns_read());
   }
   return std::move(lines).take();
 }
@@ -254,7 +257,8 @@ class RowLines {
     if (!format_.user_end.empty()) {
       const std::size_t length = line.text().find(format_.user_end);
       if (length == std::string_view::npos)
-        return concat("expected a user id and a tab before the items, got ", quoted(line.text()));
+        return detail::concat("expected a user id and a tab before the items, got ",
+                              quoted(line.text()));
       user = detail::trim(line.text().substr(0, length));
       rest.begin += length + format_.user_end.size();
     }
@@ -265,7 +269,7 @@ class RowLines {
     if (format_.user) {
       if (std::string reason = detail::check_id("user", user); !reason.empty()) return reason;
       if (rows_.source.users.find(user) != absent_id)
-        return concat("user ", quoted(user), " has a line already");
+        return detail::concat("user ", quoted(user), " has a line already");
     }
     if (first == fields_.size()) return "expected items after the user id, got none";
     std::size_t parting = fields_.size();
@@ -273,9 +277,10 @@ class RowLines {
     for (std::size_t i = first; i < fields_.size(); ++i) {
       fields_[i] = detail::trim(fields_[i]);
       if (!is_ascii && !detail::is_utf8(fields_[i]))
-        return concat("item id ", quoted(fields_[i]), " (field ", i + 1, ") is not UTF-8");
+        return detail::concat("item id ", quoted(fields_[i]), " (field ", i + 1, ") is not UTF-8");
       if (!fields_[i].empty()) continue;
-      if (!format_.parted || parting != fields_.size()) return concat("field ", i + 1, " is empty");
+      if (!format_.parted || parting != fields_.size())
+        return detail::concat("field ", i + 1, " is empty");
       parting = i;
     }
     if (format_.parted && parting == fields_.size())
@@ -320,8 +325,8 @@ Interactions read_interactions(const std::string& path, const ReadOptions& optio
   const Format format = chosen_format(path, options);
   const EventFormat* const events = detail::find_format(detail::event_formats, format);
   if (events == nullptr)
-    throw OptionError(concat("read_interactions: ", path, " is of format ", name(format),
-                             ", which holds sequences"));
+    throw OptionError(detail::concat("read_interactions: ", path, " is of format ", name(format),
+                                     ", which holds sequences"));
   return read_events(path, *events, options);
 }
 
@@ -333,8 +338,8 @@ Sequences read_sequences(const std::string& path, const ReadOptions& options) {
   }
   const RowFormat* const rows = detail::find_format(detail::row_formats, format);
   if (rows == nullptr || rows->parted) {
-    throw OptionError(
-        concat("read_sequences: ", path, " is of format ", name(format), ": use read_transfer"));
+    throw OptionError(detail::concat("read_sequences: ", path, " is of format ", name(format),
+                                     ": use read_transfer"));
   }
   return read_rows(path, *rows, options).source;
 }
@@ -343,8 +348,8 @@ TransferSequences read_transfer(const std::string& path, const ReadOptions& opti
   const Format format = chosen_format(path, options);
   const RowFormat* const rows = detail::find_format(detail::row_formats, format);
   if (rows == nullptr || !rows->parted) {
-    throw OptionError(
-        concat("read_transfer: ", path, " is of format ", name(format), ", which has no targets"));
+    throw OptionError(detail::concat("read_transfer: ", path, " is of format ", name(format),
+                                     ", which has no targets"));
   }
   return read_rows(path, *rows, options);
 }

@@ -35,7 +35,7 @@ constexpr std::string_view expected_layout =
 std::string list_names(const std::vector<Profiles::Attribute>& attributes) {
   std::string names;
   for (const Profiles::Attribute& attribute : attributes) {
-    names += concat(names.empty() ? "" : ", ", detail::quoted(attribute.name));
+    names += detail::concat(names.empty() ? "" : ", ", detail::quoted(attribute.name));
   }
   return names;
 }
@@ -54,7 +54,7 @@ class ProfileLines {
     if (!holds("::") && take_header(line, reason)) return true;
     if (reason = detail::foreign_start(line.text(), expected_layout); !reason.empty()) return false;
     if (!holds("::") && !holds("|")) {
-      reason = concat("expected ", expected_layout, ", got ", detail::quoted(line.text()));
+      reason = detail::concat("expected ", expected_layout, ", got ", detail::quoted(line.text()));
       return false;
     }
     movielens_ = holds("::") ? &movielens_1m : &movielens_100k;
@@ -67,8 +67,8 @@ class ProfileLines {
     if (const char* problem = detail::split(line, separator(), fields_); problem != nullptr)
       return problem;
     if (fields_.size() != columns()) {
-      return concat("expected ", columns(), " fields separated by ",
-                    detail::quoted(separator().text), ", got ", fields_.size());
+      return detail::concat("expected ", columns(), " fields separated by ",
+                            detail::quoted(separator().text), ", got ", fields_.size());
     }
     std::string reason = movielens_ != nullptr ? movielens_values() : table_values();
     const std::string_view user = fields_[movielens_ != nullptr ? 0 : user_];
@@ -77,7 +77,7 @@ class ProfileLines {
     if (!reason.empty()) return reason;
     const std::int32_t known = profiles_.users.size();
     if (profiles_.users.intern(user) != known)
-      return concat("user ", detail::quoted(user), " has a profile already");
+      return detail::concat("user ", detail::quoted(user), " has a profile already");
     for (std::size_t i = 0; i < values_.size(); ++i) {
       Profiles::Attribute& attribute = profiles_.attributes[i];
       attribute.of_user.push_back(values_[i].empty() ? absent_id
@@ -89,9 +89,9 @@ class ProfileLines {
   /// The layout and its attributes.
   std::string read_as() const {
     if (movielens_ != nullptr)
-      return concat(movielens_->name, ": ", list_names(profiles_.attributes));
-    return concat("profiles: user ", detail::quoted(user_name_), ", ",
-                  list_names(profiles_.attributes));
+      return detail::concat(movielens_->name, ": ", list_names(profiles_.attributes));
+    return detail::concat("profiles: user ", detail::quoted(user_name_), ", ",
+                          list_names(profiles_.attributes));
   }
 
   Profiles take() && { return std::move(profiles_); }
@@ -123,11 +123,12 @@ class ProfileLines {
       const std::string_view field = fields_[column];
       const std::string_view name = detail::trim(field.substr(0, field.find(':')));
       const auto same = [&](const Profiles::Attribute& other) { return other.name == name; };
-      if (name.empty()) reason = concat("column ", column + 1, " of the header has no name");
+      if (name.empty())
+        reason = detail::concat("column ", column + 1, " of the header has no name");
       if (!detail::is_utf8(name))
-        reason = concat("column ", detail::quoted(name), " of the header is not UTF-8");
+        reason = detail::concat("column ", detail::quoted(name), " of the header is not UTF-8");
       if (std::any_of(profiles_.attributes.begin(), profiles_.attributes.end(), same)) {
-        reason = concat("two columns of the header are named ", detail::quoted(name));
+        reason = detail::concat("two columns of the header are named ", detail::quoted(name));
       }
       profiles_.attributes.push_back({std::string(name), {}, {}});
     }
@@ -142,9 +143,9 @@ class ProfileLines {
     const std::string_view field = fields_[movielens_->age];
     int age = 0;
     if (!detail::parse(field, age) || age < 1)
-      return concat("age ", detail::quoted(field), " is not a positive number");
+      return detail::concat("age ", detail::quoted(field), " is not a positive number");
     if (movielens_->coded && age_band(age) != age) {
-      return concat("age ", age, ": expected one of the codes 1, 18, 25, 35, 45, 50, 56");
+      return detail::concat("age ", age, ": expected one of the codes 1, 18, 25, 35, 45, 50, 56");
     }
     band_ = std::to_string(age_band(age));
     values_.assign({fields_[movielens_->gender], band_, fields_[3]});
@@ -155,8 +156,8 @@ class ProfileLines {
   std::string check_values() const {
     for (std::size_t i = 0; i < values_.size(); ++i) {
       if (!detail::is_utf8(values_[i])) {
-        return concat("the value of ", detail::quoted(profiles_.attributes[i].name), ", ",
-                      detail::quoted(values_[i]), ", is not UTF-8");
+        return detail::concat("the value of ", detail::quoted(profiles_.attributes[i].name), ", ",
+                              detail::quoted(values_[i]), ", is not UTF-8");
       }
     }
     return {};
@@ -184,8 +185,8 @@ const Profiles::Attribute& Profiles::attribute(std::string_view name) const {
   for (const Attribute& attribute : attributes) {
     if (attribute.name == name) return attribute;
   }
-  throw OptionError(concat("profiles: expected one of the attributes ", list_names(attributes),
-                           ", got \"", name, "\""));
+  throw OptionError(detail::concat("profiles: expected one of the attributes ",
+                                   list_names(attributes), ", got \"", name, "\""));
 }
 
 std::optional<std::string_view> Profiles::value(std::string_view user,
@@ -237,10 +238,11 @@ TransferSequences label_users(const Sequences& sequences, const Profiles& profil
     task.target.rows.end_row();
   }
   if (task.source.rows.empty())
-    throw DataError("label_users", 0,
-                    concat("expected users with ", detail::quoted(attribute),
-                           " in their profiles, got none among ", sequences.users.size(),
-                           " users of the sequences and ", profiles.users.size(), " profiles"));
+    throw DataError(
+        "label_users", 0,
+        detail::concat("expected users with ", detail::quoted(attribute),
+                       " in their profiles, got none among ", sequences.users.size(),
+                       " users of the sequences and ", profiles.users.size(), " profiles"));
   task.target.users = task.source.users;
   task.target.user = task.source.user;
   return task;

@@ -56,12 +56,12 @@ Titles read_titles(const std::string& path, const ReadOptions& options) {
     if (const char* problem = detail::split(line, format->separator, fields); problem != nullptr)
       return problem;
     if (fields.size() < 2)
-      return concat("expected an item id and a title separated by ",
-                    detail::quoted(format->separator.text), ", got one field");
+      return detail::concat("expected an item id and a title separated by ",
+                            detail::quoted(format->separator.text), ", got one field");
     if (fields[0].empty()) return "the item id is empty";
     const std::int32_t known = titles.items.size();
     if (titles.items.intern(to_utf8(fields[0])) != known)
-      return concat("item ", detail::quoted(fields[0]), " has a title already");
+      return detail::concat("item ", detail::quoted(fields[0]), " has a title already");
     titles.titles.push_back(to_utf8(fields[1]));
     return {};
   });

@@ -23,7 +23,7 @@ std::string shown(std::string_view name, const std::string& value) {
   std::int64_t count = 0;
   const char* const end = value.data() + value.size();
   if (name != "items" || std::from_chars(value.data(), end, count).ptr != end) return value;
-  return concat(count - special_ids);
+  return detail::concat(count - special_ids);
 }
 
 std::string value_of(const RunSetting& setting, const std::string& name) {
@@ -34,7 +34,7 @@ std::string value_of(const RunSetting& setting, const std::string& name) {
 }  // namespace
 
 void add_setting(Metadata& texts, const RunSetting& setting) {
-  for (const auto& [name, value] : setting) texts[concat(prefix, name)] = value;
+  for (const auto& [name, value] : setting) texts[detail::concat(prefix, name)] = value;
 }
 
 void expect_same_setting(const std::string& path, const RunSetting& setting,
@@ -57,13 +57,13 @@ void expect_same_setting(const std::string& path, const RunSetting& setting,
     if (expected == got || (is_other_model && name != "model")) continue;
     const std::string_view content = content_of(name);
     differences += differences.empty() ? "" : "; ";
-    differences += content.empty() ? concat(name, ": expected ", shown(name, expected), ", got ",
-                                            shown(name, got))
+    differences += content.empty() ? detail::concat(name, ": expected ", shown(name, expected),
+                                                    ", got ", shown(name, got))
                                    : std::string(content);
   }
   throw DataError(path, 0,
-                  concat("keeps the state of another run: ", differences,
-                         "; give the same options and data as then, or another file"));
+                  detail::concat("keeps the state of another run: ", differences,
+                                 "; give the same options and data as then, or another file"));
 }
 
 }  // namespace refrain

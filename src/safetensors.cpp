@@ -57,7 +57,7 @@ Json parse_header(const std::string& path, const std::string& text) {
     } else if (event == Json::parse_event_t::key) {
       const std::string& name = value.get_ref<const std::string&>();
       if (!names[static_cast<std::size_t>(depth)].insert(name).second) {
-        throw DataError(path, 0, concat("the header names '", name, "' twice"));
+        throw DataError(path, 0, detail::concat("the header names '", name, "' twice"));
       }
     }
     return true;
@@ -65,9 +65,10 @@ Json parse_header(const std::string& path, const std::string& text) {
   try {
     return Json::parse(text, check);
   } catch (const Json::parse_error& error) {
-    throw DataError(path, 0, concat("the header is not valid JSON from byte ", error.byte, " on"));
+    throw DataError(path, 0,
+                    detail::concat("the header is not valid JSON from byte ", error.byte, " on"));
   } catch (const Json::exception& error) {
-    throw DataError(path, 0, concat("the header is not valid JSON: ", error.what()));
+    throw DataError(path, 0, detail::concat("the header is not valid JSON: ", error.what()));
   }
 }
 
@@ -77,14 +78,14 @@ class EntryReader {
       : path_(path), name_(name), fields_(fields) {}
 
   Entry read() const {
-    if (!fields_.is_object()) fail(concat("expected an object, got ", fields_.type_name()));
+    if (!fields_.is_object()) fail(detail::concat("expected an object, got ", fields_.type_name()));
     if (fields_.size() != 3)
-      fail(concat("expected exactly dtype, shape and data_offsets, got ", fields_.size(),
-                  " fields"));
+      fail(detail::concat("expected exactly dtype, shape and data_offsets, got ", fields_.size(),
+                          " fields"));
     const std::vector<std::int64_t> offsets = numbers("data_offsets");
     if (offsets.size() != 2 || offsets[0] > offsets[1])
-      fail(concat("expected two data_offsets, the smaller first, got ",
-                  field("data_offsets").dump()));
+      fail(detail::concat("expected two data_offsets, the smaller first, got ",
+                          field("data_offsets").dump()));
     Entry entry{.name = name_,
                 .shape = shape(),
                 .dtype = dtype(),
@@ -94,31 +95,34 @@ class EntryReader {
     const std::uint64_t element = size_bytes(entry.dtype);
     if (bytes % element != 0 ||
         bytes / element != static_cast<std::uint64_t>(entry.shape.numel())) {
-      fail(concat("has the shape ", entry.shape, " of ", entry.dtype, " but ", bytes, " bytes"));
+      fail(detail::concat("has the shape ", entry.shape, " of ", entry.dtype, " but ", bytes,
+                          " bytes"));
     }
     return entry;
   }
 
  private:
   [[noreturn]] void fail(const std::string& reason) const {
-    throw DataError(path_, 0, concat("tensor '", name_, "' ", reason));
+    throw DataError(path_, 0, detail::concat("tensor '", name_, "' ", reason));
   }
 
   const Json& field(const char* key) const {
     const auto found = fields_.find(key);
-    if (found == fields_.end()) fail(concat("has no ", key));
+    if (found == fields_.end()) fail(detail::concat("has no ", key));
     return *found;
   }
 
   std::vector<std::int64_t> numbers(const char* key) const {
     const Json& list = field(key);
-    if (!list.is_array()) fail(concat("expected an array as ", key, ", got ", list.type_name()));
+    if (!list.is_array())
+      fail(detail::concat("expected an array as ", key, ", got ", list.type_name()));
     std::vector<std::int64_t> out;
     for (const Json& number : list) {
       if (!number.is_number_unsigned() ||
           number.get<std::uint64_t>() >
               static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-        fail(concat("expected whole numbers in ", key, ", got ", number.dump(-1, ' ', true)));
+        fail(detail::concat("expected whole numbers in ", key, ", got ",
+                            number.dump(-1, ' ', true)));
       }
       out.push_back(number.get<std::int64_t>());
     }
@@ -129,18 +133,18 @@ class EntryReader {
     try {
       return Shape(numbers("shape"));
     } catch (const ShapeError& error) {
-      fail(concat("has an invalid shape: ", error.what()));
+      fail(detail::concat("has an invalid shape: ", error.what()));
     }
   }
 
   DType dtype() const {
     const Json& text = field("dtype");
-    if (!text.is_string()) fail(concat("expected a text as dtype, got ", text.type_name()));
+    if (!text.is_string()) fail(detail::concat("expected a text as dtype, got ", text.type_name()));
     for (const Element& element : element_types) {
       if (text.get_ref<const std::string&>() == element.name) return element.dtype;
     }
-    fail(concat("expected the dtype F32, F64, I32 or I64, got '",
-                text.get_ref<const std::string&>(), "'"));
+    fail(detail::concat("expected the dtype F32, F64, I32 or I64, got '",
+                        text.get_ref<const std::string&>(), "'"));
   }
 
   const std::string& path_;
@@ -150,14 +154,14 @@ class EntryReader {
 
 Metadata read_texts(const std::string& path, const Json& fields) {
   if (!fields.is_object())
-    throw DataError(path, 0,
-                    concat("expected __metadata__ to be an object, got ", fields.type_name()));
+    throw DataError(
+        path, 0, detail::concat("expected __metadata__ to be an object, got ", fields.type_name()));
   Metadata metadata;
   for (const auto& item : fields.items()) {
     if (!item.value().is_string())
       throw DataError(path, 0,
-                      concat("expected a text as __metadata__ '", item.key(), "', got ",
-                             item.value().type_name()));
+                      detail::concat("expected a text as __metadata__ '", item.key(), "', got ",
+                                     item.value().type_name()));
     metadata[item.key()] = item.value().get_ref<const std::string&>();
   }
   return metadata;
@@ -166,8 +170,8 @@ Metadata read_texts(const std::string& path, const Json& fields) {
 Header read_header(const std::string& path, const InputFile& file) {
   if (file.size() < 8)
     throw DataError(path, 0,
-                    concat("is not a safetensors file: expected at least 8 bytes, got ",
-                           file.size(), " bytes"));
+                    detail::concat("is not a safetensors file: expected at least 8 bytes, got ",
+                                   file.size(), " bytes"));
   std::uint64_t length = 0;
   file.read_at(0, &length, sizeof length);
   const auto* const bytes = reinterpret_cast<const unsigned char*>(&length);
@@ -178,13 +182,13 @@ Header read_header(const std::string& path, const InputFile& file) {
   }
   if (length > file.size() - 8) {
     throw DataError(path, 0,
-                    concat("is truncated, or not a safetensors file: expected a header of ", length,
-                           " bytes, got ", file.size() - 8));
+                    detail::concat("is truncated, or not a safetensors file: expected a header of ",
+                                   length, " bytes, got ", file.size() - 8));
   }
   if (length > max_safetensors_header_bytes) {
     throw DataError(path, 0,
-                    concat("expected a header of at most ", max_safetensors_header_bytes,
-                           " bytes, got ", length));
+                    detail::concat("expected a header of at most ", max_safetensors_header_bytes,
+                                   " bytes, got ", length));
   }
   std::string text(static_cast<std::size_t>(length), '\0');
   file.read_at(8, text.data(), text.size());
@@ -207,18 +211,19 @@ Header read_header(const std::string& path, const InputFile& file) {
   std::uint64_t end = 0;
   for (const Entry& entry : header.entries) {
     if (entry.begin != end) {
-      throw DataError(path, 0,
-                      concat("tensor '", entry.name, "': expected its data to begin at byte ", end,
-                             ", got byte ", entry.begin));
+      throw DataError(
+          path, 0,
+          detail::concat("tensor '", entry.name, "': expected its data to begin at byte ", end,
+                         ", got byte ", entry.begin));
     }
     end = entry.end;
   }
   if (end != file.size() - header.data_begin) {
     throw DataError(
         path, 0,
-        concat("expected ", end, " bytes of tensors, got ", file.size() - header.data_begin,
-               end > file.size() - header.data_begin ? ": it is truncated"
-                                                     : ": something follows them"));
+        detail::concat("expected ", end, " bytes of tensors, got ", file.size() - header.data_begin,
+                       end > file.size() - header.data_begin ? ": it is truncated"
+                                                             : ": something follows them"));
   }
   return header;
 }
@@ -252,8 +257,8 @@ void write_safetensors(const std::string& path, const SafetensorsFile& file) {
   std::vector<const TensorMap::value_type*> order;
   for (const auto& item : file.tensors) {
     if (!item.second.defined())
-      throw DataError(path, 0,
-                      concat("tensor '", item.first, "' is undefined and cannot be written"));
+      throw DataError(
+          path, 0, detail::concat("tensor '", item.first, "' is undefined and cannot be written"));
     if (item.first == metadata_key)
       throw DataError(path, 0, "a tensor cannot be named __metadata__");
     order.push_back(&item);
@@ -288,8 +293,8 @@ void write_safetensors(const std::string& path, const SafetensorsFile& file) {
   const std::uint64_t length = text.size();
   if (length > max_safetensors_header_bytes) {
     throw DataError(path, 0,
-                    concat("expected a header of at most ", max_safetensors_header_bytes,
-                           " bytes, got one of ", length));
+                    detail::concat("expected a header of at most ", max_safetensors_header_bytes,
+                                   " bytes, got one of ", length));
   }
 
   ReplacedFile out(path);

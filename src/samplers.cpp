@@ -9,8 +9,8 @@ namespace {
 
 void check_range(const char* where, std::int32_t first, std::int32_t items, std::int32_t least) {
   if (first < 0 || items < least || items > std::numeric_limits<std::int32_t>::max() - first) {
-    throw OptionError(concat(where, ": expected at least ", least,
-                             " ids from 0 up to 2^31 - 1, got ", items, " from ", first));
+    throw OptionError(detail::concat(where, ": expected at least ", least,
+                                     " ids from 0 up to 2^31 - 1, got ", items, " from ", first));
   }
 }
 
@@ -20,7 +20,8 @@ NegativeSampler::NegativeSampler(Options options)
     : options_(options), scale_(options.rho * options.items), mass_(-std::expm1(-1 / options.rho)) {
   check_range("NegativeSampler", options.first, options.items, 2);
   if (!(options.rho > 0 && std::isfinite(options.rho)))
-    throw OptionError(concat("NegativeSampler: expected a finite rho > 0, got ", options.rho));
+    throw OptionError(
+        detail::concat("NegativeSampler: expected a finite rho > 0, got ", options.rho));
 }
 
 /// p of a rank before the positive is left out.
@@ -74,8 +75,8 @@ CandidateSampler::CandidateSampler(Options options)
 
 CandidateSample CandidateSampler::draw(std::int64_t count, Random& random) {
   if (count < 1 || (options_.unique && count > options_.range)) {
-    throw OptionError(concat("CandidateSampler: expected 1 to ", options_.range,
-                             " distinct candidates, got ", count));
+    throw OptionError(detail::concat("CandidateSampler: expected 1 to ", options_.range,
+                                     " distinct candidates, got ", count));
   }
   CandidateSample sample{Tensor(Shape{count}, DType::i32), 0};
   const std::span<std::int32_t> ids = sample.ids.span<std::int32_t>();
@@ -117,7 +118,7 @@ double CandidateSampler::log_expected_count(std::int32_t id, std::int64_t count,
 Tensor CandidateSampler::log_expected_count(const Tensor& ids, const CandidateSample& sample,
                                             DType dtype) const {
   if (!is_floating(dtype))
-    throw DTypeError(concat("CandidateSampler: expected f32 or f64, got ", dtype));
+    throw DTypeError(detail::concat("CandidateSampler: expected f32 or f64, got ", dtype));
   const std::span<const std::int32_t> given = ids.span<std::int32_t>();
   Tensor logs(ids.shape(), dtype);
   const auto write = [&]<class T>(T* out) {

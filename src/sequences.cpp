@@ -21,7 +21,8 @@ std::int64_t numeric_id(std::string_view id) {
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), value);
   if (error != std::errc() || end != id.data() + id.size()) {
-    throw DataError("split_domains", 0, concat("expected numeric item ids, got \"", id, "\""));
+    throw DataError("split_domains", 0,
+                    detail::concat("expected numeric item ids, got \"", id, "\""));
   }
   return value;
 }
@@ -67,7 +68,7 @@ Sequences group_by_user(Interactions interactions) {
   for (const std::int32_t user : interactions.user) ++begin[static_cast<std::size_t>(user) + 1];
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
   if (events > static_cast<std::size_t>(most_rows))
-    throw Error(concat("group_by_user: expected at most 2^32 - 1 events, got ", events));
+    throw Error(detail::concat("group_by_user: expected at most 2^32 - 1 events, got ", events));
   std::vector<std::uint32_t> order(events);
   {
     std::vector<std::size_t> next(begin.begin(), begin.end() - 1);
@@ -144,8 +145,8 @@ TransferSequences split_domains(const Sequences& sequences, std::int64_t first_t
 
 CutSequences cut(const RaggedIds& rows, CutOptions options) {
   if (options.min_length < 1 || options.length < options.min_length) {
-    throw OptionError(concat("cut: expected 1 <= min_length <= length, got min_length ",
-                             options.min_length, " and length ", options.length));
+    throw OptionError(detail::concat("cut: expected 1 <= min_length <= length, got min_length ",
+                                     options.min_length, " and length ", options.length));
   }
   CutSequences pieces;
   for (std::int64_t row = 0; row < rows.rows(); ++row) {

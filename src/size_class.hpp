@@ -20,7 +20,8 @@ struct SizeClass {
   static SizeClass of(std::size_t bytes, std::size_t smallest) {
     const std::size_t wanted = bytes < smallest ? smallest : bytes;
     if (wanted > (std::size_t{1} << 62))
-      throw ShapeError(concat("memory pool: no address space holds a block of ", wanted, " bytes"));
+      throw ShapeError(
+          detail::concat("memory pool: no address space holds a block of ", wanted, " bytes"));
     const std::size_t power = static_cast<std::size_t>(std::bit_width(wanted - 1)) -
                               1;  // 2^power < wanted <= 2^(power+1)
     const std::size_t base = std::size_t{1} << power;

@@ -77,7 +77,7 @@ std::int32_t StringTable::find(std::string_view text) const noexcept {
 std::string_view StringTable::operator[](std::int32_t index) const {
   if (index < 0 || index >= size())
     throw OptionError(
-        concat("StringTable: expected a number from 0 to ", size() - 1, ", got ", index));
+        detail::concat("StringTable: expected a number from 0 to ", size() - 1, ", got ", index));
   return at(index);
 }
 

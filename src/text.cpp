@@ -15,7 +15,7 @@ std::string with_commas(std::int64_t number) {
 }
 
 std::string counted(std::int64_t count, const char* noun) {
-  return concat(with_commas(count), " ", noun, count == 1 ? "" : "s");
+  return detail::concat(with_commas(count), " ", noun, count == 1 ? "" : "s");
 }
 
 }  // namespace refrain

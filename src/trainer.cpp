@@ -20,27 +20,28 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
       options_(std::move(options)),
       pending_(options_.pending_losses) {
   if (options_.epochs < 0)
-    throw OptionError(concat("Trainer: expected epochs >= 0, got ", options_.epochs));
+    throw OptionError(detail::concat("Trainer: expected epochs >= 0, got ", options_.epochs));
   if (options_.steps_per_epoch < 1) {
     throw OptionError(
-        concat("Trainer: expected steps_per_epoch >= 1, got ", options_.steps_per_epoch));
+        detail::concat("Trainer: expected steps_per_epoch >= 1, got ", options_.steps_per_epoch));
   }
   if (!(options_.max_norm >= 0))
-    throw OptionError(concat("Trainer: expected max_norm >= 0, got ", options_.max_norm));
+    throw OptionError(detail::concat("Trainer: expected max_norm >= 0, got ", options_.max_norm));
   if (options_.patience < 0)
-    throw OptionError(concat("Trainer: expected patience >= 0, got ", options_.patience));
+    throw OptionError(detail::concat("Trainer: expected patience >= 0, got ", options_.patience));
   if (options_.capture_after < 0) {
-    throw OptionError(concat("Trainer: expected capture_after >= 0, got ", options_.capture_after));
+    throw OptionError(
+        detail::concat("Trainer: expected capture_after >= 0, got ", options_.capture_after));
   }
 }
 
 void Trainer::keep(const std::string& name, Random& random) {
   for (const NamedRandom& known : randoms()) {
     if (known.random == &random)
-      throw OptionError(
-          concat("Trainer: the stream '", name, "' is saved as '", known.name, "' already"));
+      throw OptionError(detail::concat("Trainer: the stream '", name, "' is saved as '", known.name,
+                                       "' already"));
     if (known.name == name)
-      throw OptionError(concat("Trainer: there is a random stream '", name, "' already"));
+      throw OptionError(detail::concat("Trainer: there is a random stream '", name, "' already"));
   }
   kept_.push_back({name, &random});
 }
@@ -66,9 +67,10 @@ namespace {
 void expect_finite(const StepReport& report) {
   const bool loss = std::isfinite(report.loss);
   if (loss && std::isfinite(report.gradient_norm)) return;
-  throw Error(concat("training: the ", loss ? "norm of the gradients" : "loss", " is ",
-                     loss ? report.gradient_norm : report.loss, " in step ", report.step,
-                     " of epoch ", report.epoch, "; a smaller learning rate or clipping may help"));
+  throw Error(detail::concat("training: the ", loss ? "norm of the gradients" : "loss", " is ",
+                             loss ? report.gradient_norm : report.loss, " in step ", report.step,
+                             " of epoch ", report.epoch,
+                             "; a smaller learning rate or clipping may help"));
 }
 
 template <class T>
@@ -84,7 +86,8 @@ void expect_finite(const TensorMap& parameters, const std::string& path) {
     if (here.dtype() == DType::f64 ? all_finite<double>(here)
                                    : here.dtype() != DType::f32 || all_finite<float>(here))
       continue;
-    throw Error(concat("training: ", name, " is no longer finite; ", path, " is not written"));
+    throw Error(
+        detail::concat("training: ", name, " is no longer finite; ", path, " is not written"));
   }
 }
 
@@ -237,18 +240,18 @@ namespace {
 std::vector<RandomState> stream_states(const std::string& path, const TrainingState& state,
                                        const std::vector<NamedRandom>& streams) {
   if (state.randoms.size() != streams.size()) {
-    throw DataError(
-        path, 0,
-        concat("holds ", state.randoms.size(), " random streams, expected ", streams.size()));
+    throw DataError(path, 0,
+                    detail::concat("holds ", state.randoms.size(), " random streams, expected ",
+                                   streams.size()));
   }
   const bool is_numbered = state.randoms.find("dropout.0") != state.randoms.end();
   std::vector<RandomState> states;
   for (const NamedRandom& stream : streams) {
     auto found = state.randoms.find(stream.name);
     if (found == state.randoms.end() && is_numbered)
-      found = state.randoms.find(concat("dropout.", states.size()));
+      found = state.randoms.find(detail::concat("dropout.", states.size()));
     if (found == state.randoms.end())
-      throw DataError(path, 0, concat("has no random stream '", stream.name, "'"));
+      throw DataError(path, 0, detail::concat("has no random stream '", stream.name, "'"));
     states.push_back(found->second);
   }
   return states;
@@ -268,13 +271,13 @@ void Trainer::resume(const std::string& path) {
   const auto counter = [&](const char* name) {
     const auto found = state.counters.find(name);
     if (found == state.counters.end())
-      throw DataError(path, 0, concat("has no counter '", name, "'"));
+      throw DataError(path, 0, detail::concat("has no counter '", name, "'"));
     return found->second;
   };
   const auto figure = [&](const char* name) {
     const auto found = state.figures.find(name);
     if (found == state.figures.end())
-      throw DataError(path, 0, concat("has no figure '", name, "'"));
+      throw DataError(path, 0, detail::concat("has no figure '", name, "'"));
     return found->second;
   };
   const TrainingPosition position{.epoch = counter("epoch"),
@@ -286,8 +289,8 @@ void Trainer::resume(const std::string& path) {
                                   .worse_evaluations = counter("worse_evaluations")};
   if (counter("steps_per_epoch") != options_.steps_per_epoch) {
     throw DataError(path, 0,
-                    concat("was saved by a run of ", counter("steps_per_epoch"),
-                           " steps an epoch; this one has ", options_.steps_per_epoch));
+                    detail::concat("was saved by a run of ", counter("steps_per_epoch"),
+                                   " steps an epoch; this one has ", options_.steps_per_epoch));
   }
   const std::vector<NamedRandom> streams = randoms();
   const std::vector<RandomState> places = stream_states(path, state, streams);
@@ -299,7 +302,7 @@ void Trainer::resume(const std::string& path) {
   try {
     optimizer_.load_state(state.optimizer);
   } catch (const Error& error) {
-    throw DataError(path, 0, concat("does not fit the optimizer: ", error.what()));
+    throw DataError(path, 0, detail::concat("does not fit the optimizer: ", error.what()));
   }
   assign_tensors(tensors_of(model_), state.model, path);
   for (std::size_t i = 0; i < streams.size(); ++i) *streams[i].random = Random(places[i]);

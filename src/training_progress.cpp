@@ -33,7 +33,7 @@ void TrainingProgress::show(const StepReport& step) {
     if (shares_line()) {
       line.unit = "epochs";
     } else {
-      line.label += concat(options_.label.empty() ? "" : ", ", "epoch ", step.epoch + 1);
+      line.label += detail::concat(options_.label.empty() ? "" : ", ", "epoch ", step.epoch + 1);
       line.total = options_.steps_per_epoch;
     }
     line_.emplace(std::move(line));
@@ -47,8 +47,8 @@ void TrainingProgress::show(const EpochReport& epoch) {
   if (!line_) return;
   std::string note = "loss " + four_digits(epoch.loss);
   if (!std::isnan(epoch.metric))
-    note +=
-        concat(", ", options_.metric, " ", four_digits(epoch.metric), epoch.is_best ? " *" : "");
+    note += detail::concat(", ", options_.metric, " ", four_digits(epoch.metric),
+                           epoch.is_best ? " *" : "");
   line_->set_note(std::move(note));
   if (shares_line()) return line_->advance();
   line_->finish();

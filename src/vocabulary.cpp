@@ -67,7 +67,7 @@ bool parse(std::string_view text, Number& number) noexcept {
 
 /// A line for an error message, shortened.
 std::string shown(std::string_view line) {
-  return concat("\"", line.substr(0, 60), line.size() > 60 ? "...\"" : "\"");
+  return detail::concat("\"", line.substr(0, 60), line.size() > 60 ? "...\"" : "\"");
 }
 
 detail::StringTable distinct(std::span<const std::string> names) {
@@ -75,13 +75,14 @@ detail::StringTable distinct(std::span<const std::string> names) {
   for (const std::string& name : names) {
     const std::int32_t known = table.size();
     if (table.intern(name) != known)
-      throw OptionError(concat("Vocabulary: expected distinct names, got ", shown(name), " twice"));
+      throw OptionError(
+          detail::concat("Vocabulary: expected distinct names, got ", shown(name), " twice"));
   }
   return table;
 }
 
 std::string header(std::int32_t items, bool specials) {
-  return concat(signature, " items=", items, " specials=", specials ? 1 : 0, "\n");
+  return detail::concat(signature, " items=", items, " specials=", specials ? 1 : 0, "\n");
 }
 
 }  // namespace
@@ -90,16 +91,17 @@ Vocabulary::Vocabulary(const detail::StringTable& names, std::span<const std::in
                        Options options)
     : has_specials_(options.specials) {
   if (counts.size() != static_cast<std::size_t>(names.size())) {
-    throw OptionError(concat("Vocabulary: expected a count for each of ", names.size(),
-                             " names, got ", counts.size()));
+    throw OptionError(detail::concat("Vocabulary: expected a count for each of ", names.size(),
+                                     " names, got ", counts.size()));
   }
   if (options.min_count < 0)
-    throw OptionError(concat("Vocabulary: expected min_count >= 0, got ", options.min_count));
+    throw OptionError(
+        detail::concat("Vocabulary: expected min_count >= 0, got ", options.min_count));
   if (const auto bad =
           std::find_if(counts.begin(), counts.end(), [](std::int64_t count) { return count < 0; });
       bad != counts.end()) {
-    throw OptionError(
-        concat("Vocabulary: expected counts >= 0, got ", *bad, " at place ", bad - counts.begin()));
+    throw OptionError(detail::concat("Vocabulary: expected counts >= 0, got ", *bad, " at place ",
+                                     bad - counts.begin()));
   }
   std::vector<std::int32_t> order(counts.size());
   std::iota(order.begin(), order.end(), 0);
@@ -133,14 +135,16 @@ std::string_view Vocabulary::name(std::int32_t id) const {
   static constexpr std::array<std::string_view, special_ids> special_names{"[PAD]", "[TCL]",
                                                                            "[MASK]", "[UNK]"};
   if (id < 0 || id >= size())
-    throw OptionError(concat("Vocabulary: expected an id from 0 to ", size() - 1, ", got ", id));
+    throw OptionError(
+        detail::concat("Vocabulary: expected an id from 0 to ", size() - 1, ", got ", id));
   return id < first_item() ? special_names[static_cast<std::size_t>(id)]
                            : names_[id - first_item()];
 }
 
 std::int64_t Vocabulary::count(std::int32_t id) const {
   if (id < 0 || id >= size())
-    throw OptionError(concat("Vocabulary: expected an id from 0 to ", size() - 1, ", got ", id));
+    throw OptionError(
+        detail::concat("Vocabulary: expected an id from 0 to ", size() - 1, ", got ", id));
   return id < first_item() ? 0 : counts_[static_cast<std::size_t>(id - first_item())];
 }
 
@@ -173,15 +177,15 @@ Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& ori
 
   const std::string_view first = next_line();
   if (!first.starts_with(signature))
-    throw damaged(concat("expected \"", signature, "\", got ", shown(first)));
+    throw damaged(detail::concat("expected \"", signature, "\", got ", shown(first)));
   const std::size_t equals = first.find("items=");
   std::int32_t items = -1;
   if (equals != std::string_view::npos)
     std::from_chars(first.data() + equals + 6, first.data() + first.size(), items);
   const bool specials = first.ends_with("specials=1");
-  if (items < 0 || concat(first, "\n") != header(items, specials))
-    throw damaged(concat("expected a header \"", signature, " items=N specials=0 or 1\", got ",
-                         shown(first)));
+  if (items < 0 || detail::concat(first, "\n") != header(items, specials))
+    throw damaged(detail::concat("expected a header \"", signature,
+                                 " items=N specials=0 or 1\", got ", shown(first)));
 
   detail::StringTable names;
   std::vector<std::int64_t> counts;
@@ -192,22 +196,25 @@ Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& ori
     std::int64_t count = -1;
     if (blank == std::string_view::npos || !parse(line.substr(0, blank), count) || count < 0 ||
         line.substr(0, blank) != std::to_string(count)) {
-      throw damaged(concat("expected \"count name\", got ", shown(line)));
+      throw damaged(detail::concat("expected \"count name\", got ", shown(line)));
     }
     if (!counts.empty() && count > counts.back())
-      throw damaged(concat("expected a count of at most ", counts.back(),
-                           ", the count of the item before it, got ", count));
+      throw damaged(detail::concat("expected a count of at most ", counts.back(),
+                                   ", the count of the item before it, got ", count));
     if (!unescape(line.substr(blank + 1), name))
-      throw damaged(concat("expected a name in printable ASCII and %XX, got ", shown(line)));
-    if (names.intern(name) != i) throw damaged(concat("item \"", name, "\" appears twice"));
+      throw damaged(
+          detail::concat("expected a name in printable ASCII and %XX, got ", shown(line)));
+    if (names.intern(name) != i) throw damaged(detail::concat("item \"", name, "\" appears twice"));
     counts.push_back(count);
   }
   const std::string_view body = text.substr(0, text.size() - rest.size());
   const std::string_view last = next_line();
-  if (last != concat(checksum_label, checksum(body)))
-    throw damaged(concat("expected \"", checksum_label, checksum(body), "\", got ", shown(last)));
+  if (last != detail::concat(checksum_label, checksum(body)))
+    throw damaged(
+        detail::concat("expected \"", checksum_label, checksum(body), "\", got ", shown(last)));
   if (!rest.empty())
-    throw damaged(concat("expected nothing after the checksum, got ", rest.size(), " bytes"));
+    throw damaged(
+        detail::concat("expected nothing after the checksum, got ", rest.size(), " bytes"));
   return Vocabulary(names, counts, {.min_count = 0, .specials = specials});
 }
 

@@ -25,7 +25,7 @@ namespace {
 constexpr std::size_t max_transfer_bytes = std::size_t{1} << 30;
 
 std::string because(const char* action, int error) {
-  return concat(action, ": ", std::strerror(error));
+  return detail::concat(action, ": ", std::strerror(error));
 }
 
 /// The file that a write to `path` replaces: the target of a symbolic link, not the link.
@@ -95,8 +95,8 @@ void detail::expect_path(const std::string& path) {
   const std::size_t length = path.find('\0');
   if (length == std::string::npos) return;
   throw DataError(detail::printable(path), 0,
-                  concat("the path holds a NUL byte: expected a path, got one of ", path.size(),
-                         " bytes that the system would cut to ", length));
+                  detail::concat("the path holds a NUL byte: expected a path, got one of ",
+                                 path.size(), " bytes that the system would cut to ", length));
 }
 
 InputFile::InputFile(std::string path) : path_(std::move(path)) {
@@ -124,7 +124,7 @@ void InputFile::read_at(std::uint64_t position, void* to, std::size_t count) con
     if (got < 0) throw DataError(path_, 0, because("cannot be read", errno));
     if (got == 0)
       throw DataError(path_, 0,
-                      concat("ends at byte ", position, ", before the size in its header"));
+                      detail::concat("ends at byte ", position, ", before the size in its header"));
     at += got;
     count -= static_cast<std::size_t>(got);
     position += static_cast<std::uint64_t>(got);
@@ -142,7 +142,7 @@ ReplacedFile::ReplacedFile(std::string path) {
   // A name may be taken, on a file system without locks; then the next one is tried.
   static std::atomic<unsigned> serial{0};
   for (int tries = 0; descriptor_ < 0; ++tries) {
-    temporary_ = concat(path_, ".", ::getpid(), ".", serial.fetch_add(1), ".tmp");
+    temporary_ = detail::concat(path_, ".", ::getpid(), ".", serial.fetch_add(1), ".tmp");
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0 && ((errno != EEXIST && errno != EINTR) || tries == 1000)) {
       const int error = errno;
@@ -178,8 +178,9 @@ void ReplacedFile::write(const void* from, std::size_t count) {
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) fail("cannot be written");
     if (put == 0)
-      throw DataError(path_, 0,
-                      concat("cannot be written: the system accepted 0 of ", count, " bytes"));
+      throw DataError(
+          path_, 0,
+          detail::concat("cannot be written: the system accepted 0 of ", count, " bytes"));
     at += put;
     count -= static_cast<std::size_t>(put);
   }

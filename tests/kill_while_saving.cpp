@@ -170,13 +170,14 @@ void look_at(const std::string& folder, const Shared& shared, Counts& counts) {
     const std::int64_t number = check(folder + "/" + names[kind], kind);
     const bool is_begun = begun > returned && begun % kinds == kind && number == begun;
     if (number != last && !is_begun)
-      fail(concat(names[kind], " holds save ", number, ", expected ", last));
+      fail(detail::concat(names[kind], " holds save ", number, ", expected ", last));
     if (begun > returned && begun % kinds == kind)
       (is_begun ? counts.new_there : counts.old_kept) += 1;
   }
   const std::size_t temporaries = temporary_files(folder);
   if (temporaries > 1)
-    fail(concat(temporaries, " temporary files after one kill: older ones were not removed"));
+    fail(detail::concat(temporaries,
+                        " temporary files after one kill: older ones were not removed"));
   counts.with_temporary += temporaries > 0 ? 1 : 0;
 }
 

@@ -9,6 +9,7 @@
 #include "cmnrec/curves.hpp"
 #include "cmnrec/results.hpp"
 #include "common/behaviour.hpp"
+#include "common/concat.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
 #include "common/run_log.hpp"
@@ -43,7 +44,8 @@ struct Group {
 std::vector<std::string> figure_names() {
   std::vector<std::string> names;
   for (const std::int64_t k : cutoffs) {
-    for (const char* figure : {"MRR", "HR", "NDCG"}) names.push_back(concat(figure, "@", k));
+    for (const char* figure : {"MRR", "HR", "NDCG"})
+      names.push_back(examples::concat(figure, "@", k));
   }
   return names;
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/behaviour.hpp"
+#include "common/concat.hpp"
 #include "common/standard_streams.hpp"
 #include "refrain/core/error.hpp"
 #include "refrain/data/data_hash.hpp"
@@ -57,9 +58,9 @@ Sequences read_behaviour(const DataOptions& options) {
 Vocabulary vocabulary_of(const Sequences& behaviour, const DataOptions& options) {
   Vocabulary vocabulary = Vocabulary::build(behaviour, {.min_count = options.min_item_count});
   if (vocabulary.items() < 2) {
-    throw OptionError(concat("--min-item-count ", options.min_item_count,
-                             ": expected at least 2 items to be left, got ", vocabulary.items(),
-                             " of ", behaviour.items.size()));
+    throw OptionError(examples::concat("--min-item-count ", options.min_item_count,
+                                       ": expected at least 2 items to be left, got ",
+                                       vocabulary.items(), " of ", behaviour.items.size()));
   }
   return vocabulary;
 }
@@ -70,9 +71,9 @@ PreparedData prepare(const Sequences& behaviour, const Vocabulary& vocabulary,
                      const DataOptions& options) {
   const CutOptions pieces{.length = options.length + 1, .min_length = options.min_length};
   if (options.min_length < 2 || options.min_length > options.length + 1) {
-    throw OptionError(concat("--min-length: expected 2 to ", options.length + 1,
-                             " items with --length ", options.length, ", got ",
-                             options.min_length));
+    throw OptionError(examples::concat("--min-length: expected 2 to ", options.length + 1,
+                                       " items with --length ", options.length, ", got ",
+                                       options.min_length));
   }
   const RaggedIds users = encode(behaviour, vocabulary);
   PreparedData data;
@@ -101,10 +102,10 @@ PreparedData prepare(const Sequences& behaviour, const Vocabulary& vocabulary,
                                    {"validation", &data.split.valid},
                                    {"test", &data.split.test}}) {
     if (part->empty()) {
-      throw OptionError(concat("the ", name, " part has no sequence: ", users.rows(),
-                               " users gave ", data.rows.rows(), " sequences of ",
-                               options.min_length, " to ", options.length + 1,
-                               " items; see --min-length, --min-item-count and --split"));
+      throw OptionError(examples::concat("the ", name, " part has no sequence: ", users.rows(),
+                                         " users gave ", data.rows.rows(), " sequences of ",
+                                         options.min_length, " to ", options.length + 1,
+                                         " items; see --min-length, --min-item-count and --split"));
     }
   }
   return data;

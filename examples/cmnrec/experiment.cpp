@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "common/concat.hpp"
 #include "common/standard_streams.hpp"
 #include "refrain/core/stream.hpp"
 
@@ -40,10 +41,11 @@ class Objective {
                        ? options.loss.negatives
                        : std::max<std::int64_t>(1, std::int64_t{vocabulary.items()} / 10)) {
     if (shift_ >= length_)
-      throw OptionError(concat("--shift: expected less than --length ", length_, ", got ", shift_));
+      throw OptionError(
+          examples::concat("--shift: expected less than --length ", length_, ", got ", shift_));
     if (is_sampled_ && negatives_ > vocabulary.items()) {
-      throw OptionError(concat("--negatives: expected 1 to ", vocabulary.items(),
-                               " (the items), got ", negatives_));
+      throw OptionError(examples::concat("--negatives: expected 1 to ", vocabulary.items(),
+                                         " (the items), got ", negatives_));
     }
   }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "common/concat.hpp"
 #include "common/recommendation.hpp"
 #include "common/saved_config.hpp"
 #include "refrain_models/cmnrec.hpp"
@@ -188,15 +189,15 @@ ChunkSchedule schedule_of(const std::string& name, std::int64_t slots, std::int6
     if (text.empty() || text.size() > 9 ||
         text.find_first_not_of("0123456789") != std::string::npos) {
       throw OptionError(
-          concat("--schedule: expected pec, tsc, exc, every, every:G or steps like 5,10,", steps,
-                 ", got ", name));
+          examples::concat("--schedule: expected pec, tsc, exc, every, every:G or steps like 5,10,",
+                           steps, ", got ", name));
     }
     return std::int64_t{std::stol(text)};
   };
   if (name == "pec" || name == "tsc" || name == "exc") {
     if (slots < 1 || slots > steps) {
-      throw OptionError(
-          concat("--slots: expected 1 to ", steps, " with --length ", steps, ", got ", slots));
+      throw OptionError(examples::concat("--slots: expected 1 to ", steps, " with --length ", steps,
+                                         ", got ", slots));
     }
     return name == "pec"   ? ChunkSchedule::pec(steps, slots)
            : name == "tsc" ? ChunkSchedule::tsc(steps, slots)
@@ -210,7 +211,7 @@ ChunkSchedule schedule_of(const std::string& name, std::int64_t slots, std::int6
   try {
     return ChunkSchedule::of(std::move(list), steps);
   } catch (const OptionError& error) {
-    throw OptionError(concat("--schedule ", name, ": ", error.what()));
+    throw OptionError(examples::concat("--schedule ", name, ": ", error.what()));
   }
 }
 

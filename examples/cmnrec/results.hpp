@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cmnrec/experiment.hpp"
+#include "common/concat.hpp"
 
 namespace refrain::cmnrec {
 
@@ -31,7 +32,7 @@ struct Run {
     return leave_out_seen ? without_seen : all;
   }
   /// "CmnRec TSC m=4"
-  std::string label() const { return slots > 0 ? concat(title, " m=", slots) : title; }
+  std::string label() const { return slots > 0 ? examples::concat(title, " m=", slots) : title; }
 };
 
 /// What the figures of a run depend on: data, model, training and, for its times, threads.

@@ -3,6 +3,7 @@
 #include "cmnrec/commands.hpp"
 #include "cmnrec/experiment.hpp"
 #include "common/behaviour.hpp"
+#include "common/concat.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
 #include "common/run_log.hpp"
@@ -19,14 +20,14 @@ examples::Setting run_setting(const Options& options, const SavedModel& made) {
   examples::Setting setting =
       examples::setting_of_config(config_text(made.setting, made.data, made.fingerprint, {}));
   setting.insert({{"loss", loss.kind},
-                  {"negatives", concat(loss.negatives)},
+                  {"negatives", examples::concat(loss.negatives)},
                   {"loss_at", loss.at},
                   {"stop_on", loss.stop_on},
                   {"without_seen", options.without_seen ? "true" : "false"},
-                  {"shift", concat(loss.shift)},
-                  {"batch", concat(options.train.batch)},
+                  {"shift", examples::concat(loss.shift)},
+                  {"batch", examples::concat(options.train.batch)},
                   {"l2", fmt::format("{}", options.train.l2)},
-                  {"seed", concat(options.run.seed)},
+                  {"seed", examples::concat(options.run.seed)},
                   {"vocabulary", DataHash().add(made.vocabulary).text()}});
   return setting;
 }
@@ -53,7 +54,7 @@ Outcome train(const Options& options) {
   examples::expect_length(options.data.length, examples::longest_row(behaviour));
   made.vocabulary = vocabulary_of(behaviour, options.data);
   examples::expect_storable(made.vocabulary,
-                            concat("--min-item-count ", options.data.min_item_count));
+                            examples::concat("--min-item-count ", options.data.min_item_count));
   const PreparedData data = prepare(behaviour, made.vocabulary, options.data);
   made.fingerprint = data.fingerprint();
   print_data(data, made.vocabulary, options.data);
@@ -77,14 +78,14 @@ Outcome train(const Options& options) {
                                           .device = device});
   if (report.interrupted) {
     const examples::Leavings left = examples::leavings(options.checkpoint, options.state_file);
-    const std::string note = concat("interrupted after ", report.epochs, " epochs");
+    const std::string note = examples::concat("interrupted after ", report.epochs, " epochs");
     if (left.writes_out) save(options.checkpoint, made, note);
     fmt::print("{}: {}\n", note, left.text);
     return Outcome::interrupted;
   }
   examples::expect_better_than_chance(report, options.checkpoint, options.state_file,
                                       options.run.force);
-  save(options.checkpoint, made, concat("trained for ", report.epochs, " epochs"));
+  save(options.checkpoint, made, examples::concat("trained for ", report.epochs, " epochs"));
   fmt::print("finished after {} epochs ({:.2f} s each), best {} {:.4f}; wrote {}\n", report.epochs,
              report.seconds_per_epoch, options.loss.stop_on == "ndcg" ? "NDCG@10" : "held-out loss",
              report.best, options.checkpoint);

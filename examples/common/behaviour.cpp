@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/concat.hpp"
 #include "common/standard_streams.hpp"
 
 namespace refrain::examples {

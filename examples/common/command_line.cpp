@@ -8,6 +8,7 @@
 #include <system_error>
 #include <vector>
 
+#include "common/concat.hpp"
 #include "common/standard_streams.hpp"
 #include "common/suggestion.hpp"
 

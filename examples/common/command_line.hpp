@@ -16,6 +16,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "common/concat.hpp"
 #include "common/options.hpp"
 #include "refrain/core/error.hpp"
 #include "refrain/core/parallel.hpp"

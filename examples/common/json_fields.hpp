@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/concat.hpp"
 #include "refrain/core/error.hpp"
 
 namespace refrain::examples {

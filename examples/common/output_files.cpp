@@ -7,6 +7,7 @@
 #include <fstream>
 #include <utility>
 
+#include "common/concat.hpp"
 #include "refrain/core/error.hpp"
 #include "refrain/train/safetensors.hpp"
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "common/concat.hpp"
 #include "common/json_fields.hpp"
 #include "refrain/data/vocabulary.hpp"
 #include "refrain/train/checkpoint.hpp"
@@ -35,7 +36,7 @@ class StoredConfig : public JsonFields {
     try {
       const Shape shape(extents);
       if (shape.numel() > elements_)
-        fail(concat("it asks for parameters of ", shape, ", the file holds ", elements_,
+        fail(concat("it asks for parameters of ", shape.str(), ", the file holds ", elements_,
                     " numbers in all"));
     } catch (const ShapeError& error) {
       fail(error.what());

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/command_line.hpp"
+#include "common/concat.hpp"
 #include "common/suggestion.hpp"
 
 namespace refrain::examples {

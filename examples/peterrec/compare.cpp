@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "common/behaviour.hpp"
+#include "common/concat.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
 #include "common/run_log.hpp"
@@ -285,7 +286,8 @@ Outcome compare(const Options& given) {
   } else {
     vocabulary = source_vocabulary(raw, options.data);
     if (!options.base_file.empty())
-      examples::expect_storable(vocabulary, concat("--min-count ", options.data.min_count));
+      examples::expect_storable(vocabulary,
+                                examples::concat("--min-count ", options.data.min_count));
     Random random(options.run.seed);
     base = std::make_shared<NextItNet>(base_network_options(options.base, vocabulary), random);
     base->to(examples::device_of(options.run));

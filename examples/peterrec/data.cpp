@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "common/behaviour.hpp"
+#include "common/concat.hpp"
 #include "common/standard_streams.hpp"
 #include "refrain/data/data_hash.hpp"
 
@@ -264,14 +265,14 @@ TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::
   for (const auto& [part, examples] :
        {std::pair{"training", &task.train}, {"validation", &task.valid}, {"test", &task.test}}) {
     if (examples->size() == 0)
-      throw OptionError(concat("--task ", name, ": the ", part, " part has no examples"));
+      throw OptionError(examples::concat("--task ", name, ": the ", part, " part has no examples"));
   }
   return task;
 }
 
 TransferExamples few(const TransferExamples& examples, double share, std::uint64_t seed) {
   if (!(share > 0 && share <= 1))
-    throw OptionError(concat("--few-shot: expected shares in (0,1], got ", share));
+    throw OptionError(examples::concat("--few-shot: expected shares in (0,1], got ", share));
   std::vector<std::int64_t> rows = examples.source;
   std::sort(rows.begin(), rows.end());
   rows.erase(std::unique(rows.begin(), rows.end()), rows.end());

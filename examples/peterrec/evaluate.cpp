@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "common/concat.hpp"
 #include "common/device.hpp"
 #include "common/run_log.hpp"
 #include "common/standard_streams.hpp"
@@ -35,8 +36,9 @@ DataOptions options_of(const PatchNote& note, const std::string& path, const Opt
   data.length = note.length;
   const EvaluateOptions& given = options.evaluate;
   if (given.length && options.data.length != note.length) {
-    throw OptionError(concat("--length: ", path, " was trained with --length ", note.length,
-                             ", got --length ", options.data.length, "; leave it out"));
+    throw OptionError(examples::concat("--length: ", path, " was trained with --length ",
+                                       note.length, ", got --length ", options.data.length,
+                                       "; leave it out"));
   }
   const bool other_split = (given.split && options.data.split != note.split) ||
                            (given.split_seed && options.data.split_seed != note.split_seed);
@@ -45,10 +47,10 @@ DataOptions options_of(const PatchNote& note, const std::string& path, const Opt
   DataOptions asked = data;
   if (given.split) asked.split = options.data.split;
   if (given.split_seed) asked.split_seed = options.data.split_seed;
-  throw OptionError(
-      concat("--split: with another split than in training, the test part has users that ", path,
-             " was trained on; expected ", split_text(data), ", got ", split_text(asked),
-             "; leave both out"));
+  throw OptionError(examples::concat(
+      "--split: with another split than in training, the test part has users that ", path,
+      " was trained on; expected ", split_text(data), ", got ", split_text(asked),
+      "; leave both out"));
 }
 
 /// The next-item task is tested on each user's last item of then. Otherwise the split is drawn over

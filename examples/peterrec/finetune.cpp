@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/behaviour.hpp"
+#include "common/concat.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
 #include "common/run_log.hpp"
@@ -35,15 +36,16 @@ examples::Setting run_setting(const Options& options, const std::string& base_ha
     data.add(std::span<const std::int64_t>(part->source))
         .add(std::span<const std::int32_t>(part->target));
   }
-  setting.insert({{"task", task.name},
-                  {"base", base_hash},
-                  {"random_start", options.task.random_start ? "true" : "false"},
-                  {"negatives", options.task.negatives},
-                  {"rho", fmt::format("{}", options.task.rho)},
-                  {"batch", concat(fine_tuning_batch(options.finetune, task.train.size()))},
-                  {"l2", fmt::format("{}", options.finetune.l2)},
-                  {"seed", concat(options.run.seed)},
-                  {"data", data.text()}});
+  setting.insert(
+      {{"task", task.name},
+       {"base", base_hash},
+       {"random_start", options.task.random_start ? "true" : "false"},
+       {"negatives", options.task.negatives},
+       {"rho", fmt::format("{}", options.task.rho)},
+       {"batch", examples::concat(fine_tuning_batch(options.finetune, task.train.size()))},
+       {"l2", fmt::format("{}", options.finetune.l2)},
+       {"seed", examples::concat(options.run.seed)},
+       {"data", data.text()}});
   return setting;
 }
 
@@ -54,8 +56,8 @@ Outcome finetune(const Options& options) {
   if (names.empty())
     throw OptionError("--task: expected at least one of an attribute of --profiles, items, next");
   if (!options.patch_files.empty() && options.patch_files.size() != names.size()) {
-    throw OptionError(concat("--out: expected one file a task (", names.size(), "), got ",
-                             options.patch_files.size()));
+    throw OptionError(examples::concat("--out: expected one file a task (", names.size(), "), got ",
+                                       options.patch_files.size()));
   }
   for (const std::string& name : names) expect_task_name(name);
   examples::expect_split(options.data.split);
@@ -79,10 +81,10 @@ Outcome finetune(const Options& options) {
   std::vector<TaskData> tasks;
   for (const std::string& name : names) {
     const TaskData& task = tasks.emplace_back(task_data(raw, base.vocabulary, name, options.data));
-    examples::expect_storable(task.targets,
-                              task.kind == TaskKind::items
-                                  ? concat("--target-min-count ", options.data.target_min_count)
-                                  : "--task " + task.name);
+    examples::expect_storable(
+        task.targets, task.kind == TaskKind::items
+                          ? examples::concat("--target-min-count ", options.data.target_min_count)
+                          : "--task " + task.name);
   }
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     const TaskData& task = tasks[i];

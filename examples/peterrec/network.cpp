@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/concat.hpp"
 #include "common/saved_config.hpp"
 
 namespace refrain::peterrec {
@@ -59,7 +60,7 @@ std::shared_ptr<NextItNet> TaskNetwork::base_for(std::shared_ptr<NextItNet> base
     const std::int64_t trained = method.base == BaseTraining::last_block ? 1 : 2;
     for (std::int64_t block = std::max<std::int64_t>(0, own->blocks() - trained);
          block < own->blocks(); ++block) {
-      own->unfreeze(concat("blocks.", block, ".*"));
+      own->unfreeze(examples::concat("blocks.", block, ".*"));
     }
   } else if (!method.joint) {
     own->freeze("head.*");  // the source head has no part in the task
@@ -114,8 +115,8 @@ LoadedBase load_base(Checkpoint file, Device device) {
   const examples::StoredConfig stored(info, path);
   if (stored.has("program") && stored.text("program") != "peterrec") {
     throw DataError(path, 0,
-                    concat("expected a base of peterrec pretrain, this is a model of ",
-                           stored.text("program")));
+                    examples::concat("expected a base of peterrec pretrain, this is a model of ",
+                                     stored.text("program")));
   }
   BaseConfig config = base_config(info, path);
   base.note = std::move(config.note);
@@ -135,13 +136,13 @@ LoadedBase load_base(const std::string& path, Device device) {
 
 void expect_held_out(const LoadedBase& base, const std::string& what) {
   if (base.note.hold_out_last) return;
-  throw OptionError(
-      concat(what,
-             ": it is tested on each user's last items, so the base must not have learned them; "
-             "expected a "
-             "base of 'pretrain --hold-out-last', got ",
-             base.path,
-             ", which was pre-trained on all items; pre-train another one with --hold-out-last"));
+  throw OptionError(examples::concat(
+      what,
+      ": it is tested on each user's last items, so the base must not have learned them; "
+      "expected a "
+      "base of 'pretrain --hold-out-last', got ",
+      base.path,
+      ", which was pre-trained on all items; pre-train another one with --hold-out-last"));
 }
 
 void save_patch_set(const std::string& path, const PatchSet& set, const std::string& base_hash,

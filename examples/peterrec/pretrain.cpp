@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "common/concat.hpp"
 #include "common/device.hpp"
 #include "common/output_files.hpp"
 #include "common/run_log.hpp"
@@ -26,10 +27,10 @@ examples::Setting run_setting(const Options& options, const NextItNet& network,
   setting.insert({{"loss", base.loss},
                   {"sampled_share", fmt::format("{}", base.sampled_share)},
                   {"mask_share", fmt::format("{}", base.mask_share)},
-                  {"batch", concat(options.pretrain.batch)},
+                  {"batch", examples::concat(options.pretrain.batch)},
                   {"l2", fmt::format("{}", options.pretrain.l2)},
-                  {"seed", concat(options.run.seed)},
-                  {"split_seed", concat(options.data.split_seed)},
+                  {"seed", examples::concat(options.run.seed)},
+                  {"split_seed", examples::concat(options.data.split_seed)},
                   {"data", DataHash().add(vocabulary).add(data.rows).add(data.split).text()}});
   return setting;
 }
@@ -46,7 +47,7 @@ Outcome pretrain(const Options& options) {
   const RawData raw = read_data(options.data);
   expect_length(raw, options.data);
   const Vocabulary vocabulary = source_vocabulary(raw, options.data);
-  examples::expect_storable(vocabulary, concat("--min-count ", options.data.min_count));
+  examples::expect_storable(vocabulary, examples::concat("--min-count ", options.data.min_count));
   const PretrainData data = pretrain_data(raw, vocabulary, options.data,
                                           piece_length(options.data.length, options.base.causal));
   Random random(options.run.seed);
@@ -66,10 +67,10 @@ Outcome pretrain(const Options& options) {
                   .seed = options.run.seed,
                   .device = device});
   BaseNote note = note_of(options);
-  note.text = concat("pre-trained for ", report.epochs, " epochs");
+  note.text = examples::concat("pre-trained for ", report.epochs, " epochs");
   if (report.interrupted) {
     const Leavings left = leavings(options.base_file, options.state_file);
-    note.text = concat("interrupted after ", report.epochs, " epochs");
+    note.text = examples::concat("interrupted after ", report.epochs, " epochs");
     if (left.writes_out) save_base(options.base_file, network, vocabulary, note);
     fmt::print("{}: {}\n", note.text, left.text);
     return Outcome::interrupted;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/behaviour.hpp"
+#include "common/concat.hpp"
 #include "common/device.hpp"
 #include "common/standard_streams.hpp"
 #include "peterrec/commands.hpp"
@@ -58,9 +59,9 @@ class Answers {
           [&](const LoadedPatch& before) { return before.note.task == patch.note.task; });
       if (same != patches_.end()) {
         throw OptionError(
-            concat("--patch: expected one file a task, got ",
-                   options.patch_files[static_cast<std::size_t>(same - patches_.begin())], " and ",
-                   path, " of task ", patch.note.task));
+            examples::concat("--patch: expected one file a task, got ",
+                             options.patch_files[static_cast<std::size_t>(same - patches_.begin())],
+                             " and ", path, " of task ", patch.note.task));
       }
       patches_.push_back(std::move(patch));
     }
@@ -111,8 +112,8 @@ class Answers {
     }
     std::string known = "base";
     for (const LoadedPatch& patch : patches_) known += ", " + patch.note.task;
-    throw OptionError(concat("--task ", task, ": expected base or the task of a --patch file, ",
-                             known, ", got ", task));
+    throw OptionError(examples::concat(
+        "--task ", task, ": expected base or the task of a --patch file, ", known, ", got ", task));
   }
 
   Tensor scores_of(const LoadedPatch& patch, const RaggedIds& history) const {

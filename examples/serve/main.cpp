@@ -14,6 +14,7 @@
 #include <string>
 
 #include "common/command_line.hpp"
+#include "common/concat.hpp"
 #include "common/output_files.hpp"
 #include "common/standard_streams.hpp"
 #include "serve/server.hpp"
@@ -40,7 +41,7 @@ void read_users(const std::string& states, Service& service, std::size_t shards)
     } catch (const refrain::DataError& error) {
       throw refrain::DataError(
           states, 0,
-          refrain::concat(
+          refrain::examples::concat(
               "user '", user, "': ", error.what(),
               "; states go with the base and the --padding that they were written with: give "
               "those, or another --states file and the past events once more"));

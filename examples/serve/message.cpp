@@ -6,6 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "common/concat.hpp"
+
 namespace refrain::serve {
 namespace {
 
@@ -50,7 +52,7 @@ class Line {
   void expect_keys(std::initializer_list<std::string_view> known) const {
     for (const Field& field : fields_) {
       if (std::find(known.begin(), known.end(), field.key) == known.end())
-        throw OptionError(concat("unknown key \"", field.key, "\""));
+        throw OptionError(examples::concat("unknown key \"", field.key, "\""));
     }
   }
 
@@ -109,7 +111,8 @@ class LineReader {
   bool end_array() { return end(); }
   bool key(std::string& key) {
     if (depth_ > 1) return true;
-    if (line_.find(key) != nullptr) throw OptionError(concat("key \"", key, "\" stands twice"));
+    if (line_.find(key) != nullptr)
+      throw OptionError(examples::concat("key \"", key, "\" stands twice"));
     line_.fields_.push_back({std::move(key), {}});
     return true;
   }
@@ -119,7 +122,7 @@ class LineReader {
       throw OptionError("a number is too large");
     if (at > bytes_) throw OptionError("expected JSON, got a line that ends early");
     throw OptionError(
-        concat("expected JSON, got '", shortened(last_token(token)), "' at byte ", at));
+        examples::concat("expected JSON, got '", shortened(last_token(token)), "' at byte ", at));
   }
 
  private:
@@ -134,7 +137,8 @@ class LineReader {
     return true;
   }
   bool add(Value value) {
-    if (depth_ == 0) throw OptionError(concat("expected a JSON object, got ", value.type_name()));
+    if (depth_ == 0)
+      throw OptionError(examples::concat("expected a JSON object, got ", value.type_name()));
     add_at(depth_, std::move(value));
     return true;
   }
@@ -167,15 +171,15 @@ std::string compact(const nlohmann::ordered_json& line) {
 /// A text, or a whole number as one.
 std::string name_of(const Value& value, const char* key) {
   if (value.kind == Value::Kind::text && value.text.empty())
-    throw OptionError(concat("\"", key, "\": expected a name, got an empty text"));
+    throw OptionError(examples::concat("\"", key, "\": expected a name, got an empty text"));
   if (value.kind == Value::Kind::text || value.kind == Value::Kind::whole) return value.text;
-  throw OptionError(
-      concat("\"", key, "\": expected a text or a whole number, got ", value.type_name()));
+  throw OptionError(examples::concat("\"", key, "\": expected a text or a whole number, got ",
+                                     value.type_name()));
 }
 
 std::string name_at(const Line& line, const char* key) {
   const Value* const value = line.find(key);
-  if (value == nullptr) throw OptionError(concat("\"", key, "\" is missing"));
+  if (value == nullptr) throw OptionError(examples::concat("\"", key, "\" is missing"));
   return name_of(*value, key);
 }
 
@@ -183,8 +187,9 @@ std::string path_at(const Line& line, const char* key) {
   std::string path = name_at(line, key);
   const std::size_t zero = path.find('\0');
   if (zero != std::string::npos) {
-    throw OptionError(concat("\"", key, "\": expected the path of a file, got a text with a zero ",
-                             "byte behind '", path.substr(0, zero), "'"));
+    throw OptionError(examples::concat("\"", key,
+                                       "\": expected the path of a file, got a text with a zero ",
+                                       "byte behind '", path.substr(0, zero), "'"));
   }
   return path;
 }
@@ -196,8 +201,8 @@ std::int64_t count_of(const Line& line) {
   if (value->kind == Value::Kind::whole && value->text.size() <= max_characters)
     return std::stoll(value->text);
   const bool is_number = value->kind == Value::Kind::whole || value->kind == Value::Kind::fraction;
-  throw OptionError(concat("\"k\": expected a whole number of sensible size, got ",
-                           is_number ? shortened(value->text) : value->type_name()));
+  throw OptionError(examples::concat("\"k\": expected a whole number of sensible size, got ",
+                                     is_number ? shortened(value->text) : value->type_name()));
 }
 
 }  // namespace
@@ -217,7 +222,8 @@ Message parse_message(std::string_view text) {
       throw OptionError("a request is of a \"user\" or of a \"history\", got both");
     line.expect_keys({"history", "task", "k"});
     if (list->kind != Value::Kind::array)
-      throw OptionError(concat("\"history\": expected a list of items, got ", list->type_name()));
+      throw OptionError(
+          examples::concat("\"history\": expected a list of items, got ", list->type_name()));
     HistoryRequest request{{}, name_at(line, "task"), count_of(line)};
     for (const Value& item : list->elements) request.history.push_back(name_of(item, "history"));
     return request;

@@ -1,3 +1,4 @@
+#include "common/concat.hpp"
 #include "peterrec/data.hpp"
 #include "peterrec/network.hpp"
 #include "refrain_models/peterrec_served.hpp"
@@ -21,8 +22,8 @@ class PeterRecService final : public ModelService<PeterRecServed> {
       const std::size_t before = tasks().size();
       const std::string task = load(patch);
       if (tasks().size() == before)
-        throw OptionError(
-            concat("--patch: expected one file a task, got ", patch, " of task ", task, " again"));
+        throw OptionError(examples::concat("--patch: expected one file a task, got ", patch,
+                                           " of task ", task, " again"));
     }
   }
 

@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "common/concat.hpp"
+
 namespace refrain::serve {
 namespace {
 
@@ -99,7 +101,7 @@ class Server {
       ++report.lines;
       if (line == LineRead::too_long) {
         refuse(report, report.lines,
-               concat("the line is longer than ", longest_line_bytes, " bytes"));
+               examples::concat("the line is longer than ", longest_line_bytes, " bytes"));
       } else if (text.find_first_not_of(" \t\r") != std::string::npos) {
         read(text, report, alone);
       }

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/concat.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "serve/message.hpp"
 
@@ -81,14 +82,15 @@ class ModelService : public Service {
     const UserRequest& request = std::get<UserRequest>(message);
     const auto user = users_[shard].find(request.user);
     if (user == users_[shard].end())
-      throw OptionError(concat("user '", request.user, "' has no events"));
+      throw OptionError(examples::concat("user '", request.user, "' has no events"));
     recommender_.follow(tasks, user->second, request.task);
     return answer_line(line, &request.user, request.task,
                        recommender_.recommend(tasks, request.task, user->second, request.k));
   }
 
   void unload(const std::string& task) override {
-    if (!recommender_.unload(task)) throw OptionError(concat("unknown task '", task, "'"));
+    if (!recommender_.unload(task))
+      throw OptionError(examples::concat("unknown task '", task, "'"));
   }
   std::vector<std::string> tasks() const final { return recommender_.tasks(); }
 

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "common/concat.hpp"
 #include "refrain/train/replaced_file.hpp"
 
 namespace refrain::serve {
@@ -38,7 +39,7 @@ StatesLock::StatesLock(const std::string& path) {
   while (descriptor_ < 0) {
     descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor_ < 0)
-      throw DataError(path_, 0, concat("cannot be made: ", std::strerror(errno)));
+      throw DataError(path_, 0, examples::concat("cannot be made: ", std::strerror(errno)));
     if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
       const int reason = errno;
       if (reason == EINTR) {
@@ -96,9 +97,10 @@ void read_states(const std::string& path, const Service::TakeState& take) {
       if (header.contains("users")) {
         if (header["users"] != users) break;
         if (file.peek() == std::ifstream::traits_type::eof()) return;
-        throw DataError(path, 0,
-                        concat("goes on behind its last line, that of ", users,
-                               " users, as a file made of two does; give one whole file"));
+        throw DataError(
+            path, 0,
+            examples::concat("goes on behind its last line, that of ", users,
+                             " users, as a file made of two does; give one whole file"));
       }
       const std::uint64_t count = header.at("bytes");
       if (count > size) break;
@@ -108,13 +110,15 @@ void read_states(const std::string& path, const Service::TakeState& take) {
       ++users;
     }
   } catch (const nlohmann::json::exception&) {
-    throw DataError(path, 0,
-                    concat("is no file of users' states, or is damaged behind ", users, " users"));
+    throw DataError(
+        path, 0,
+        examples::concat("is no file of users' states, or is damaged behind ", users, " users"));
   }
-  throw DataError(path, 0,
-                  concat("ends early, after ", users,
-                         " users: it was cut short; give a whole copy of it, or another --states "
-                         "file and the past events once more"));
+  throw DataError(
+      path, 0,
+      examples::concat("ends early, after ", users,
+                       " users: it was cut short; give a whole copy of it, or another --states "
+                       "file and the past events once more"));
 }
 
 }  // namespace refrain::serve

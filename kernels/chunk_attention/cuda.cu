@@ -40,8 +40,9 @@ AttentionDims dims_of(const Args& args, std::int64_t length) {
   const std::int64_t width = args.weight.shape[0];
   constexpr std::int64_t limit = std::int64_t{1} << 30;
   if (length > limit || hidden > limit || width > limit) {
-    throw Unsupported(concat(Args::name, ": on CUDA l, H and A are at most 2^30, got l ", length,
-                             ", H ", hidden, ", A ", width));
+    throw Unsupported(refrain::detail::concat(Args::name,
+                                              ": on CUDA l, H and A are at most 2^30, got l ",
+                                              length, ", H ", hidden, ", A ", width));
   }
   return {args.first.shape[0], static_cast<int>(length), static_cast<int>(hidden),
           static_cast<int>(width)};
@@ -53,8 +54,9 @@ int sequences_of(const AttentionDims& d, int rows) { return std::max(1, rows / d
 template <class Args>
 void check_shared(const AttentionDims& d, std::size_t bytes) {
   if (bytes <= simt::shared_limit_bytes()) return;
-  throw Unsupported(concat(Args::name, ": on CUDA a chunk's scores stay in shared memory, and l = ",
-                           d.length, " needs ", bytes, " bytes of ", simt::shared_limit_bytes()));
+  throw Unsupported(refrain::detail::concat(
+      Args::name, ": on CUDA a chunk's scores stay in shared memory, and l = ", d.length, " needs ",
+      bytes, " bytes of ", simt::shared_limit_bytes()));
 }
 
 template <class T>

@@ -22,8 +22,8 @@ namespace refrain::cuda {
 
 void check(cublasStatus_t status, const char* call) {
   if (status != CUBLAS_STATUS_SUCCESS) {
-    throw DeviceError(
-        concat(call, ": ", cublasGetStatusName(status), " (", cublasGetStatusString(status), ")"));
+    throw DeviceError(refrain::detail::concat(call, ": ", cublasGetStatusName(status), " (",
+                                              cublasGetStatusString(status), ")"));
   }
 }
 
@@ -154,7 +154,7 @@ struct Plan {
 cudaDataType_t element_type(DType dtype) {
   if (dtype == DType::f32) return CUDA_R_32F;
   if (dtype == DType::f64) return CUDA_R_64F;
-  throw DTypeError(concat("matmul: expected f32 or f64, got ", dtype));
+  throw DTypeError(refrain::detail::concat("matmul: expected f32 or f64, got ", dtype));
 }
 
 cublasComputeType_t compute_type(const Problem& problem) {
@@ -238,9 +238,9 @@ Plan plan_for(const Problem& problem) {
       cublasLtMatmulAlgoGetHeuristic(lt_handle(), &plan.operation, &plan.first, &plan.second,
                                      &plan.result, &plan.result, &preference, 1, &found, &count);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0)) {
-    throw Unsupported(concat("matmul: cuBLASLt has no algorithm for ", problem.rows, " x ",
-                             problem.depth, " x ", problem.columns, " in ", problem.dtype,
-                             ", batch ", problem.batch));
+    throw Unsupported(refrain::detail::concat(
+        "matmul: cuBLASLt has no algorithm for ", problem.rows, " x ", problem.depth, " x ",
+        problem.columns, " in ", problem.dtype, ", batch ", problem.batch));
   }
   check(status, "cublasLtMatmulAlgoGetHeuristic");
   plan.algorithm = found.algo;

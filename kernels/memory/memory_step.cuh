@@ -101,9 +101,9 @@ inline MemoryDims memory_dims(const char* name, const MemorySizes& sizes) {
   if (!countable(sizes.words, sizes.width) || !countable(sizes.words, sizes.words) ||
       !countable(8 * (sizes.heads + 8), sizes.width) ||
       !countable(8 * (sizes.heads + 8), sizes.words)) {
-    throw Unsupported(
-        concat(name, ": on CUDA N W and N N are at most 2^30, (R + 8) N and (R + 8) W 2^27, got N ",
-               sizes.words, ", W ", sizes.width, ", R ", sizes.heads));
+    throw Unsupported(refrain::detail::concat(
+        name, ": on CUDA N W and N N are at most 2^30, (R + 8) N and (R + 8) W 2^27, got N ",
+        sizes.words, ", W ", sizes.width, ", R ", sizes.heads));
   }
   return {static_cast<int>(sizes.words), static_cast<int>(sizes.width),
           static_cast<int>(sizes.heads)};

@@ -181,9 +181,9 @@ TEST_CASE("absurd sizes: files of text", "[data][reliability]") {
   for (const std::int64_t size : {most, std::int64_t{1} << 31, std::int64_t{0}, std::int64_t{-1}}) {
     CHECK_THROWS_AS(read_interactions(path, {.max_line_bytes = size}), OptionError);
   }
-  CHECK_THROWS_AS(
-      read_interactions(folder.write("u.data", concat("1\t2\t", std::string(400, '9'), "\t4\n"))),
-      DataError);
+  CHECK_THROWS_AS(read_interactions(folder.write(
+                      "u.data", detail::concat("1\t2\t", std::string(400, '9'), "\t4\n"))),
+                  DataError);
   CHECK_THROWS_MATCHES(read_interactions(folder.write("u.data", "1\t2\t3\t99999999999999999999\n")),
                        DataError, message_contains("does not fit 64 bits"));
 }

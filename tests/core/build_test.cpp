@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "refrain/core/error.hpp"
 #include "refrain/kernels/table.hpp"
 #include "support/catch.hpp"
 

@@ -19,8 +19,6 @@
 #include "refrain/core/parallel.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/core/tensor.hpp"
-#include "refrain/kernels/run.hpp"
-#include "refrain/kernels/table.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
 
@@ -36,7 +34,7 @@ TEST_CASE("error: numbers in texts and files do not depend on the program's loca
   const std::locale before = std::locale::global(std::locale(std::locale::classic(), new Grouped));
   std::ostringstream here;
   here << 12345;
-  const std::string text = concat(12345, " ", 0.5, " ", Shape{1000, 2});
+  const std::string text = detail::concat(12345, " ", 0.5, " ", Shape{1000, 2});
   std::locale::global(before);
   CHECK(here.str() == "12.345");
   CHECK(text == "12345 0.5 [1000, 2]");
@@ -52,7 +50,7 @@ std::string printed(const Parts&... parts) {
 }
 
 TEST_CASE("error: texts hold what a stream of the classic locale prints", "[core]") {
-  const auto check = [](const auto& part) { CHECK(concat(part) == printed(part)); };
+  const auto check = [](const auto& part) { CHECK(detail::concat(part) == printed(part)); };
   for (const double number :
        {0.0, -0.0, 1.0, -1.5, 0.1, 1e-7, 123456.0, 1234567.0, 1e300, -1e-300, 5e-324,
         std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
@@ -73,8 +71,8 @@ TEST_CASE("error: texts hold what a stream of the classic locale prints", "[core
   check(Shape{2, 3});
   check(DType::i64);
   check(Device::cpu);
-  CHECK(concat() == "");
-  CHECK(concat("expected ", Shape{}, ", got ", 3, std::string(", and "), 'c') ==
+  CHECK(detail::concat() == "");
+  CHECK(detail::concat("expected ", Shape{}, ", got ", 3, std::string(", and "), 'c') ==
         "expected [], got 3, and c");
 }
 

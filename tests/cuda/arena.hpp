@@ -260,7 +260,7 @@ inline constexpr auto of_table = [](const auto& args) { kernels::run(args); };
 template <class Args>
 void compare_cuda_entry(Args (*pose)(Arena&), EntryOptions options = {}) {
   const kernels::Entry<Args>& entry = kernels::table(Device::cuda).template entry<Args>();
-  if (!entry) REFRAIN_SKIP(concat(Args::name, ": ", entry.absent));
+  if (!entry) REFRAIN_SKIP(detail::concat(Args::name, ": ", entry.absent));
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   compare_kernels(of_table, of_table, pose, Device::cuda, options);
 }

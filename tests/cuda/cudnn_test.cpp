@@ -213,7 +213,7 @@ constexpr test::EntryOptions recurrent{.same_bits = false};
 /// A GPU in cuDNN's words, with the figures of an A100 or an H100.
 std::string device_properties(int capability) {
   const bool hopper = capability >= 900;
-  return concat(
+  return refrain::detail::concat(
       R"({"cudaDeviceId":0,"deviceName":"described","driverVer":13000,"isTccDriver":0,"maxBlockSize":[1024,1024,64],)",
       R"("maxCtasPerSM":32,"maxGridSize":[2147483647,65535,65535],"maxRegistersPerSM":65536,"maxThreadsPerBlock":1024,)",
       R"("maxThreadsPerSM":2048,"maxSharedMemoryPerBlock":49152,"pciDeviceId":0,"regsPerBlock":65536,"warpSize":32,)",

@@ -20,6 +20,6 @@ TEST_CASE("support matrix: a kernel that CUDA lacks throws Unsupported with the 
   kernels::ConvNormAtSteps args;
   args.x.device = Device::cuda;
   CHECK_THROWS_MATCHES(kernels::run(args), Unsupported,
-                       message_contains(concat(
+                       message_contains(detail::concat(
                            "conv_norm_at_steps: Device::cuda has no such kernel: ", entry.absent)));
 }

@@ -37,9 +37,9 @@ std::vector<std::string> row_users(const Sequences& sequences) {
 std::vector<std::string> events(const Interactions& log) {
   std::vector<std::string> lines;
   for (std::size_t i = 0; i < log.user.size(); ++i) {
-    lines.push_back(concat(log.users[log.user[i]], " ", log.items[log.item[i]]));
-    if (!log.rating.empty()) lines.back() += concat(" ", log.rating[i]);
-    if (!log.time.empty()) lines.back() += concat(" ", log.time[i]);
+    lines.push_back(detail::concat(log.users[log.user[i]], " ", log.items[log.item[i]]));
+    if (!log.rating.empty()) lines.back() += detail::concat(" ", log.rating[i]);
+    if (!log.time.empty()) lines.back() += detail::concat(" ", log.time[i]);
   }
   return lines;
 }
@@ -194,8 +194,8 @@ TEST_CASE("readers: lines that straddle a block come out whole", "[data]") {
   std::vector<std::string> expected;
   for (int i = 0; i < 60000; ++i) {  // about 2.4 MB, lines of changing length
     const std::string user(static_cast<std::size_t>(1 + i % 37), static_cast<char>('a' + i % 26));
-    text += concat(user, "\t", i, "\t", i % 5, "\t", 1000000 + i, "\n");
-    expected.push_back(concat(user, " ", i, " ", 1000000 + i));
+    text += detail::concat(user, "\t", i, "\t", i % 5, "\t", 1000000 + i, "\n");
+    expected.push_back(detail::concat(user, " ", i, " ", 1000000 + i));
   }
   CHECK(events(read_interactions(folder.write("u.data", text))) == expected);
 }
@@ -302,8 +302,8 @@ TEST_CASE("readers: lines after one that is too long are read", "[data]") {
   const ScratchFolder folder;
   for (const std::size_t length : {101u, 5000u, 3u << 20}) {
     ReadReport report;
-    const std::string path =
-        folder.write("u.data", concat("1\t1\t1\t1\n", std::string(length, 'x'), "\n2\t2\t2\t2\n"));
+    const std::string path = folder.write(
+        "u.data", detail::concat("1\t1\t1\t1\n", std::string(length, 'x'), "\n2\t2\t2\t2\n"));
     CHECK(events(read_interactions(
               path, {.skip_bad_lines = 1, .max_line_bytes = 100, .report = &report})) ==
           std::vector<std::string>{"1 1 1", "2 2 2"});
@@ -336,8 +336,8 @@ TEST_CASE("readers: times that are not read are refused", "[data]") {
   // By the name of the column.
   for (const char* column : {"created_at", "createdAt", "createdat", "date", "Order-Date", "day",
                              "reviewTime2.date", "event_datetime", "timestamp_utc", "when"}) {
-    refused(concat("user,item,", column, "\nu,b,x\nu,a,y\n"),
-            concat("column \"", column, "\" looks like times and is not read"));
+    refused(detail::concat("user,item,", column, "\nu,b,x\nu,a,y\n"),
+            detail::concat("column \"", column, "\" looks like times and is not read"));
   }
   refused("user_id:token\titem_id:token\tcreated_at:token\nu\tb\t2\nu\ta\t1\n",
           "column \"created_at:token\" looks like times", "log.inter");
@@ -348,7 +348,7 @@ TEST_CASE("readers: times that are not read are refused", "[data]") {
         std::pair("20240131", "20231201"), std::pair("978300760", "978300759"),
         std::pair("1700000001000", "1700000000000"), std::pair("1.7e3", "1700000000.5")}) {
     const bool is_time = std::string(first) != "1.7e3";
-    const std::string text = concat("x,item,user\n", first, ",b,u\n", second, ",a,u\n");
+    const std::string text = detail::concat("x,item,user\n", first, ",b,u\n", second, ",a,u\n");
     if (is_time) refused(text, "column \"x\" looks like times and is not read");
     if (!is_time) CHECK(read_interactions(folder.write("log.csv", text)).size() == 2);
   }
@@ -504,9 +504,9 @@ TEST_CASE("readers: profiles label users", "[data]") {
   const std::vector<std::pair<int, std::string>> ages{
       {7, "1"},   {17, "1"},  {18, "18"}, {24, "18"}, {25, "25"}, {34, "25"}, {35, "35"},
       {44, "35"}, {45, "45"}, {49, "45"}, {50, "50"}, {55, "50"}, {56, "56"}, {73, "56"}};
-  for (const auto& [age, band] : ages) text += concat("u", age, "|", age, "|M|writer|1\n");
+  for (const auto& [age, band] : ages) text += detail::concat("u", age, "|", age, "|M|writer|1\n");
   const Profiles years = read_profiles(folder.write("u.user", text));
-  for (const auto& [age, band] : ages) CHECK(years.value(concat("u", age), "age") == band);
+  for (const auto& [age, band] : ages) CHECK(years.value(detail::concat("u", age), "age") == band);
 
   const std::string bad = folder.write(
       "users.dat",

@@ -31,8 +31,8 @@ std::string exact(Number number) {
 }
 
 std::string as_csv(const Interactions& events) {
-  std::string text = concat("userId,itemId", events.rating.empty() ? "" : ",rating",
-                            events.time.empty() ? "" : ",timestamp", "\n");
+  std::string text = detail::concat("userId,itemId", events.rating.empty() ? "" : ",rating",
+                                    events.time.empty() ? "" : ",timestamp", "\n");
   for (std::size_t i = 0; i < events.user.size(); ++i) {
     text += quoted(events.users[events.user[i]]) + "," + quoted(events.items[events.item[i]]);
     if (!events.rating.empty()) text += "," + exact(events.rating[i]);

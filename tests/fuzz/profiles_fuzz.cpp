@@ -36,10 +36,10 @@ std::string text_of(const Profiles& profiles, bool is_users_dat) {
       return std::string(*profiles.value(profiles.users[user], name));
     };
     const std::string name(profiles.users[user]);
-    text += is_users_dat ? concat(name, "::", value("gender"), "::", value("age"),
-                                  "::", value("occupation"), "::zip\n")
-                         : concat(name, "|", value("age"), "|", value("gender"), "|",
-                                  value("occupation"), "|zip\n");
+    text += is_users_dat ? detail::concat(name, "::", value("gender"), "::", value("age"),
+                                          "::", value("occupation"), "::zip\n")
+                         : detail::concat(name, "|", value("age"), "|", value("gender"), "|",
+                                          value("occupation"), "|zip\n");
   }
   return text;
 }

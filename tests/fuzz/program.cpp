@@ -19,7 +19,7 @@ class Folder {
   Folder() {
     const fs::path in_memory = "/dev/shm";
     path_ = (fs::is_directory(in_memory) ? in_memory : fs::temp_directory_path()) /
-            concat("refrain-fuzz-", ::getpid());
+            detail::concat("refrain-fuzz-", ::getpid());
     fs::create_directory(path_);
   }
   ~Folder() {
@@ -37,7 +37,7 @@ void write_seeds(const std::string& folder) {
   fs::create_directories(folder);
   int number = 0;
   for (const std::string& seed : seeds()) {
-    std::ofstream out(fs::path(folder) / concat("seed-", number++), std::ios::binary);
+    std::ofstream out(fs::path(folder) / detail::concat("seed-", number++), std::ios::binary);
     out << seed;
     require(out.flush().good(), "the seeds can be written");
   }

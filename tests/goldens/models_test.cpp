@@ -33,7 +33,7 @@ std::vector<Place> base_places(std::int64_t blocks) {
   std::vector<Place> places{{"embedding.weight", "param.encoder.emb"}};
   for (std::int64_t b = 0; b < blocks; ++b) {
     for (const std::string half : {"1", "2"}) {
-      const std::string ours = concat("blocks.", b, ".");
+      const std::string ours = detail::concat("blocks.", b, ".");
       const std::string golden = "param.encoder." + ours;
       places.push_back({ours + "conv" + half + ".weight", golden + "conv" + half + ".weight",
                         Place::Layout::conv});
@@ -52,18 +52,19 @@ std::vector<Place> task_places(std::int64_t blocks, bool norm2, const std::strin
   if (head == "softmax") places.push_back({"head.bias", "param.head.bias"});
   for (std::int64_t b = 0; b < blocks; ++b) {
     for (int half = two_per_block ? 0 : 1; half < 2; ++half) {
-      const std::string ours = concat("patches.", two_per_block ? 2 * b + half : b, ".");
-      const std::string golden = concat("param.encoder.blocks.", b, ".patch", half + 1, ".");
+      const std::string ours = detail::concat("patches.", two_per_block ? 2 * b + half : b, ".");
+      const std::string golden =
+          detail::concat("param.encoder.blocks.", b, ".patch", half + 1, ".");
       places.push_back({ours + "down", golden + "down.weight", Place::Layout::transposed});
       places.push_back({ours + "down_bias", golden + "down.bias"});
       places.push_back({ours + "up", golden + "up.weight", Place::Layout::transposed});
       places.push_back({ours + "up_bias", golden + "up.bias"});
     }
     if (!norm2) continue;
-    places.push_back(
-        {concat("norm2.", b, ".gamma"), concat("param.encoder.blocks.", b, ".ln2.gamma")});
-    places.push_back(
-        {concat("norm2.", b, ".beta"), concat("param.encoder.blocks.", b, ".ln2.beta")});
+    places.push_back({detail::concat("norm2.", b, ".gamma"),
+                      detail::concat("param.encoder.blocks.", b, ".ln2.gamma")});
+    places.push_back({detail::concat("norm2.", b, ".beta"),
+                      detail::concat("param.encoder.blocks.", b, ".ln2.beta")});
   }
   return places;
 }

@@ -52,7 +52,7 @@ Tensor run_recurrent(const TensorMap& weights, const Tensor& x) {
   const Tensor& first = weights.at("layers.0.weight_x");
   const std::int64_t gates = is_lstm ? 4 : 3;
   std::int64_t layers = 0;
-  while (weights.find(concat("layers.", layers, ".weight_x")) != weights.end()) ++layers;
+  while (weights.find(detail::concat("layers.", layers, ".weight_x")) != weights.end()) ++layers;
   Random random(1);
   Recurrent<is_lstm> network(
       {.in = first.size(1), .hidden = first.size(0) / gates, .layers = layers}, random);

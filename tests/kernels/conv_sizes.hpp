@@ -10,8 +10,8 @@
 namespace refrain::test {
 
 inline std::string text(const naive::ConvSizes& s) {
-  return concat("B ", s.batch, " T ", s.steps, " Cin ", s.in, " Cout ", s.out, " K ", s.taps,
-                " dilation ", s.dilation, s.same ? " same" : " causal");
+  return detail::concat("B ", s.batch, " T ", s.steps, " Cin ", s.in, " Cout ", s.out, " K ",
+                        s.taps, " dilation ", s.dilation, s.same ? " same" : " causal");
 }
 
 inline kernels::Padding padding(const naive::ConvSizes& size) {

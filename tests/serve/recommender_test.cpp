@@ -23,7 +23,7 @@ Vocabulary vocabulary_of(std::int64_t count, bool specials) {
   std::vector<std::string> names;
   std::vector<std::int64_t> counts;
   for (std::int64_t i = 0; i < count; ++i) {
-    names.push_back(concat("i", i));
+    names.push_back(detail::concat("i", i));
     counts.push_back(100 - i);
   }
   return Vocabulary(names, counts, {.min_count = 1, .specials = specials});
@@ -161,7 +161,7 @@ TEST_CASE("recommender: a followed user is recommended what their history is", "
   for (int t = 0; t < 40; ++t) {
     if (t == 3) CHECK(served->follow(followed, "next"));
     if (t == 7) CHECK(served->follow(followed, "class"));
-    history.push_back(served->id_of(concat("i", (t * 5 + t / 7) % item_count)));
+    history.push_back(served->id_of(detail::concat("i", (t * 5 + t / 7) % item_count)));
     served->observe(followed, history.back());
     served->observe(plain, history.back());
     for (const std::string task : {"base", "next", "class"}) {
@@ -249,7 +249,7 @@ TEST_CASE("recommender: a user read back from bytes goes on as if nothing had be
   served->follow(user, "next");
   served->follow(user, "base");
   for (int t = 0; t < 30; ++t) {
-    served->observe(user, served->id_of(concat("i", t * 7 % item_count)));
+    served->observe(user, served->id_of(detail::concat("i", t * 7 % item_count)));
     const std::string bytes = served->save(user);
     Served::User read = served->restore(bytes);
     CHECK(served->save(read) == bytes);
@@ -319,7 +319,7 @@ TEST_CASE("recommender: many threads get the answers of one while tasks come and
   const auto served = recommender();
   constexpr int users = 6, events = 40;
   const auto item = [&](int user, int t) {
-    return served->id_of(concat("i", (user * 3 + t * (1 + user % 4)) % item_count));
+    return served->id_of(detail::concat("i", (user * 3 + t * (1 + user % 4)) % item_count));
   };
   std::vector<std::vector<Recommendation>> expected;
   for (int u = 0; u < users; ++u) {

@@ -54,9 +54,9 @@ struct ConvCase {
 };
 
 inline std::string text(const ConvCase& c) {
-  return concat("x [", c.batch, ",", c.steps, ",", c.in, "], w [", c.taps, ",", c.in, ",", c.out,
-                "], dilation ", c.dilation, c.same ? ", same" : ", causal",
-                c.bias ? "" : ", no bias", ", ", c.offset, " past a multiple of 16 bytes");
+  return detail::concat("x [", c.batch, ",", c.steps, ",", c.in, "], w [", c.taps, ",", c.in, ",",
+                        c.out, "], dilation ", c.dilation, c.same ? ", same" : ", causal",
+                        c.bias ? "" : ", no bias", ", ", c.offset, " past a multiple of 16 bytes");
 }
 
 template <class T>
@@ -103,9 +103,10 @@ struct HalfCase {
 };
 
 inline std::string text(const HalfCase& c) {
-  return concat("x [", c.batch, ",", c.steps, ",", c.channels, "], ", c.taps, " taps, dilation ",
-                c.dilation, ", bottleneck ", c.bottleneck, c.same ? ", same" : ", causal", ", ",
-                c.offset, " past a multiple of 16 bytes");
+  return detail::concat("x [", c.batch, ",", c.steps, ",", c.channels, "], ", c.taps,
+                        " taps, dilation ", c.dilation, ", bottleneck ", c.bottleneck,
+                        c.same ? ", same" : ", causal", ", ", c.offset,
+                        " past a multiple of 16 bytes");
 }
 
 template <class T>

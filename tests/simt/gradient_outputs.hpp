@@ -88,8 +88,8 @@ inline Tolerance rounded_factors(MathMode mode) {
 }
 
 inline std::string text(const naive::ConvSizes& s) {
-  return concat("B ", s.batch, " T ", s.steps, " Cin ", s.in, " Cout ", s.out, " K ", s.taps,
-                " dilation ", s.dilation, s.same ? " same" : " causal");
+  return detail::concat("B ", s.batch, " T ", s.steps, " Cin ", s.in, " Cout ", s.out, " K ",
+                        s.taps, " dilation ", s.dilation, s.same ? " same" : " causal");
 }
 inline kernels::Padding padding(const naive::ConvSizes& size) {
   return size.same ? kernels::Padding::same : kernels::Padding::causal;

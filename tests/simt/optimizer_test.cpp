@@ -119,8 +119,8 @@ class Posed {
     check_close<T>(v_.span(), expected_v_, tolerance::element<T>);
   }
   std::string text() const {
-    return concat(size_.rows, size_.by_rows ? " named rows of " : " rows of ", size_.width, ", ",
-                  size_.offset, " past a multiple of 16 bytes");
+    return detail::concat(size_.rows, size_.by_rows ? " named rows of " : " rows of ", size_.width,
+                          ", ", size_.offset, " past a multiple of 16 bytes");
   }
 
  private:

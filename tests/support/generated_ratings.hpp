@@ -20,7 +20,8 @@ inline std::string generated_ratings(std::int64_t users = 120, std::int64_t item
     std::string newest_first;
     for (std::int64_t event = 0; event < events; ++event) {
       newest_first =
-          concat(user, ",", item + 1, ",4.5,", 1'000'000'000 + 60 * event, "\n") + newest_first;
+          detail::concat(user, ",", item + 1, ",4.5,", 1'000'000'000 + 60 * event, "\n") +
+          newest_first;
       item = random.uniform() < 0.85 ? (item + 1) % items : random.below(items);
     }
     text += newest_first;

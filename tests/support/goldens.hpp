@@ -122,7 +122,7 @@ template <class Function>
 void for_goldens(std::initializer_list<const char*> families, Function&& function) {
   if (!has_goldens()) REFRAIN_SKIP("no golden cases in " + goldens_folder());
   for (const GoldenRun& run : golden_runs()) {
-    if (!is_available(run.device)) REFRAIN_SKIP(concat("no device ", run.device));
+    if (!is_available(run.device)) REFRAIN_SKIP(detail::concat("no device ", run.device));
   }
   for (const std::string family : families) {
     int cases = 0;
@@ -140,7 +140,8 @@ void for_goldens(std::initializer_list<const char*> families, Function&& functio
     }
     std::string runs;
     for (const GoldenRun& run : golden_runs()) {
-      runs += concat(runs.empty() ? "" : " and ", refrain::name(run.dtype), " on ", run.device);
+      runs +=
+          detail::concat(runs.empty() ? "" : " and ", refrain::name(run.dtype), " on ", run.device);
     }
     std::printf("golden %s*: %d cases, each in %s\n", family.c_str(), cases, runs.c_str());
     INFO("family " << family << " in " << goldens_folder());

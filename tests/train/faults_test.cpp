@@ -148,7 +148,7 @@ TEST_CASE("reliability: a file that ends sooner than its length says is an error
        {std::uint64_t{0}, std::uint64_t{5}, std::uint64_t{40}, size - 1}) {
     const SystemFaults faults({.file_bytes = end});
     CHECK_THROWS_MATCHES(load_training(path), DataError,
-                         message_contains(concat("ends at byte ", end)));
+                         message_contains(detail::concat("ends at byte ", end)));
   }
 }
 
@@ -156,7 +156,8 @@ TEST_CASE("reliability: a log that comes in small pieces, with signals between, 
           "[data][reliability]") {
   const ScratchFolder folder;
   std::string text;
-  for (int i = 0; i < 300; ++i) text += concat(i % 7, "::", i % 31, "::3::", 1000 + i, "\n");
+  for (int i = 0; i < 300; ++i)
+    text += detail::concat(i % 7, "::", i % 31, "::3::", 1000 + i, "\n");
   const Interactions expected = read_interactions(folder.write("ratings.dat", text));
   const std::string pipe = folder.path("pipe");
   REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);

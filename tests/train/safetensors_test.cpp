@@ -292,7 +292,7 @@ TEST_CASE("safetensors: a write removes the temporary file of a killed process, 
   const ScratchFolder folder;
   const std::string path = folder.path("model");
   for (int serial = 0; serial < 500; ++serial)
-    folder.write(concat("model.", getpid(), ".", serial, ".tmp"), "half");
+    folder.write(detail::concat("model.", getpid(), ".", serial, ".tmp"), "half");
   // Not ours, by their names or their kind; and one that somebody is writing.
   std::vector<std::string> kept{
       "model.tmp", "model.1.tmp", "model.1.2.tmp.old", "model.x.2.tmp", "model.1.x.tmp",

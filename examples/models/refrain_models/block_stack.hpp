@@ -101,7 +101,7 @@ class BlockStack {
   Stream start(const Tensor& ids) const {
     const NoGrad off;
     if (ids.rank() != 2 || ids.size(0) != 1 || ids.size(1) < 1)
-      throw ShapeError(concat("BlockStack::start: expected ids [1,T], got ", ids.shape()));
+      throw ShapeError(detail::concat("BlockStack::start: expected ids [1,T], got ", ids.shape()));
     Stream stream = start();
     const Tensor h =
         through_blocks(&ConvBlock::at_first, network().embed(ids), stream.history).value();

@@ -26,8 +26,9 @@ class ServedSchedule {
   /// ChunkSchedule::every(G, T).closed(). Incremental; G = 1 is SRMN. Throws OptionError for a gap
   /// below 1.
   static ServedSchedule every(std::int64_t gap) {
-    if (gap < 1) throw OptionError(concat("ServedSchedule::every: expected a gap >= 1, got ", gap));
-    return {concat("every ", gap), gap, nullptr};
+    if (gap < 1)
+      throw OptionError(detail::concat("ServedSchedule::every: expected a gap >= 1, got ", gap));
+    return {detail::concat("every ", gap), gap, nullptr};
   }
   /// A schedule of the newest T items, padded on the left, which counts back from the end: PEC or
   /// TSC. Every request is a full pass.
@@ -79,10 +80,11 @@ class CmnRecServed {
   CmnRecServed(std::shared_ptr<Network> network, Options options)
       : network_(std::move(network)),
         options_(options),
-        identity_(concat("cmnrec ", content_hash(*network_), ", padding ", options.padding_steps)) {
+        identity_(detail::concat("cmnrec ", content_hash(*network_), ", padding ",
+                                 options.padding_steps)) {
     if (options.padding_steps < 0) {
       throw OptionError(
-          concat("CmnRecServed: expected padding_steps >= 0, got ", options.padding_steps));
+          detail::concat("CmnRecServed: expected padding_steps >= 0, got ", options.padding_steps));
     }
     network_->eval();
     const NoGrad off;
@@ -165,7 +167,7 @@ class CmnRecServed {
                         chunk <= task.gap() && (stream.steps == 0 || stream.newest != none);
       if (!fits)
         throw DataError("CmnRecServed", 0,
-                        concat("expected a stream under the schedule ", task.identity()));
+                        detail::concat("expected a stream under the schedule ", task.identity()));
       stream.state.chunk = chunk > 0 ? Variable(Tensor({chunk, 1, network_->options().hidden},
                                                        stream.state.controller.h[0].dtype()))
                                      : Variable();

@@ -63,10 +63,11 @@ class PatchSet final : public Module {
                .deviation = options.head.deviation},
               random, placement) {
     if (options.head.targets < 1)
-      throw OptionError(concat("PatchSet: expected targets >= 1, got ", options.head.targets));
+      throw OptionError(
+          detail::concat("PatchSet: expected targets >= 1, got ", options.head.targets));
     if (options.tcl_id >= base.options().items) {
-      throw OptionError(concat("PatchSet: expected a [TCL] id below the base's ",
-                               base.options().items, " ids, got ", options.tcl_id));
+      throw OptionError(detail::concat("PatchSet: expected a [TCL] id below the base's ",
+                                       base.options().items, " ids, got ", options.tcl_id));
     }
     const PatchOptions& patch = options.patches;
     const std::int64_t patches =
@@ -130,8 +131,8 @@ class PatchSet final : public Module {
   void expect_blocks(std::int64_t blocks) const {
     const std::int64_t patched = static_cast<std::int64_t>(patches_.size()) / patches_per_block();
     if (!patches_.empty() && patched != blocks) {
-      throw ShapeError(
-          concat("PatchSet: expected a network of ", patched, " blocks, got one of ", blocks));
+      throw ShapeError(detail::concat("PatchSet: expected a network of ", patched,
+                                      " blocks, got one of ", blocks));
     }
   }
 

@@ -45,10 +45,11 @@ class PeterRecServed {
     explicit Task(std::shared_ptr<const PatchSet> patches = nullptr, std::int64_t length = 50)
         : patches_(std::move(patches)),
           length_(length),
-          identity_(
-              concat(patches_ == nullptr ? "base" : content_hash(*patches_), ", length ", length)) {
+          identity_(detail::concat(patches_ == nullptr ? "base" : content_hash(*patches_),
+                                   ", length ", length)) {
       if (length < 1)
-        throw OptionError(concat("PeterRecServed::Task: expected a length >= 1, got ", length));
+        throw OptionError(
+            detail::concat("PeterRecServed::Task: expected a length >= 1, got ", length));
     }
 
     const PatchSet* patches() const noexcept { return patches_.get(); }
@@ -65,13 +66,14 @@ class PeterRecServed {
   PeterRecServed(std::shared_ptr<const NextItNet> base, Options options)
       : base_(std::move(base)),
         options_(std::move(options)),
-        identity_(concat(
+        identity_(detail::concat(
             "peterrec ", options_.base_hash.empty() ? content_hash(*base_) : options_.base_hash,
             ", padding ",
-            options_.padding_steps ? concat(*options_.padding_steps) : "of each task's length")) {
+            options_.padding_steps ? detail::concat(*options_.padding_steps)
+                                   : "of each task's length")) {
     if (options_.padding_steps.value_or(0) < 0)
-      throw OptionError(
-          concat("PeterRecServed: expected padding_steps >= 0, got ", *options_.padding_steps));
+      throw OptionError(detail::concat("PeterRecServed: expected padding_steps >= 0, got ",
+                                       *options_.padding_steps));
   }
   explicit PeterRecServed(std::shared_ptr<const NextItNet> base)
       : PeterRecServed(std::move(base), Options{}) {}

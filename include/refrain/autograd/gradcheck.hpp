@@ -25,7 +25,7 @@ std::string gradcheck(Function&& function, std::vector<Variable> leaves,
                       GradcheckOptions options = {}) {
   for (Variable& leaf : leaves) {
     if (leaf.dtype() != DType::f64)
-      throw DTypeError(concat("gradcheck: expected f64 leaves, got ", leaf.dtype()));
+      throw DTypeError(detail::concat("gradcheck: expected f64 leaves, got ", leaf.dtype()));
     leaf.zero_grad();
   }
   backward(function());
@@ -45,8 +45,8 @@ std::string gradcheck(Function&& function, std::vector<Variable> leaves,
       const double numeric = (above - below) / (2 * options.step);
       const double got = analytic.data<double>()[i];
       if (!(std::abs(got - numeric) <= options.absolute + options.relative * std::abs(numeric))) {
-        return concat("leaf ", which, " ", leaf.shape(), " element ", i, ": backward gives ", got,
-                      ", differences give ", numeric);
+        return detail::concat("leaf ", which, " ", leaf.shape(), " element ", i,
+                              ": backward gives ", got, ", differences give ", numeric);
       }
     }
   }

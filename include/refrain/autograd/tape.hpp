@@ -289,9 +289,9 @@ class REFRAIN_API Tape {
     PooledVector<std::shared_ptr<Node>> nodes = collect(state.producer);
     for (const std::shared_ptr<Node>& node : nodes) {
       if (node->released_) {
-        throw AutogradError(
-            concat("backward: the saved tensors of '", node->op_,
-                   "' were freed by an earlier backward pass; pass {.retain = true} to that one"));
+        throw AutogradError(detail::concat(
+            "backward: the saved tensors of '", node->op_,
+            "' were freed by an earlier backward pass; pass {.retain = true} to that one"));
       }
     }
     state.producer->gradients_[static_cast<std::size_t>(state.output)].add(std::move(seed));
@@ -478,8 +478,9 @@ struct BackwardOptions {
 /// leaf, and no earlier pass has freed the tensors that it needs.
 inline void backward(const Variable& root, BackwardOptions options = {}) {
   if (root.value().numel() != 1) {
-    throw AutogradError(concat("backward: expected a root of one element, got ", root.shape(),
-                               "; reduce it first or give an upstream gradient"));
+    throw AutogradError(detail::concat("backward: expected a root of one element, got ",
+                                       root.shape(),
+                                       "; reduce it first or give an upstream gradient"));
   }
   detail::Tape::backward(root, Tensor::full(root.shape(), 1.0, root.dtype(), root.device()),
                          options.retain, true);
@@ -490,16 +491,16 @@ inline void backward(const Variable& root, BackwardOptions options = {}) {
 inline void backward(const Variable& root, const Tensor& upstream, BackwardOptions options = {}) {
   if (!upstream.defined()) throw ShapeError("backward: the upstream gradient is undefined");
   if (upstream.shape() != root.shape()) {
-    throw ShapeError(concat("backward: expected an upstream gradient of ", root.shape(), ", got ",
-                            upstream.shape()));
+    throw ShapeError(detail::concat("backward: expected an upstream gradient of ", root.shape(),
+                                    ", got ", upstream.shape()));
   }
   if (upstream.dtype() != root.dtype()) {
-    throw DTypeError(concat("backward: expected an upstream gradient of ", root.dtype(), ", got ",
-                            upstream.dtype()));
+    throw DTypeError(detail::concat("backward: expected an upstream gradient of ", root.dtype(),
+                                    ", got ", upstream.dtype()));
   }
   if (upstream.device() != root.device()) {
-    throw DeviceError(concat("backward: expected an upstream gradient on ", root.device(),
-                             ", got one on ", upstream.device()));
+    throw DeviceError(detail::concat("backward: expected an upstream gradient on ", root.device(),
+                                     ", got one on ", upstream.device()));
   }
   detail::Tape::backward(root, upstream.clone(), options.retain, false);
 }

@@ -29,32 +29,32 @@ using PooledVector = std::vector<T, PoolAllocator<T>>;
 /// shape, dtype and device of `value`.
 inline void check_gradient(std::string_view of, const Tensor& gradient, const Tensor& value) {
   if (gradient.shape() != value.shape())
-    throw ShapeError(
-        concat("gradient of ", of, ": expected ", value.shape(), ", got ", gradient.shape()));
+    throw ShapeError(detail::concat("gradient of ", of, ": expected ", value.shape(), ", got ",
+                                    gradient.shape()));
   if (gradient.dtype() != value.dtype())
-    throw DTypeError(
-        concat("gradient of ", of, ": expected ", value.dtype(), ", got ", gradient.dtype()));
+    throw DTypeError(detail::concat("gradient of ", of, ": expected ", value.dtype(), ", got ",
+                                    gradient.dtype()));
   if (gradient.device() != value.device()) {
-    throw DeviceError(concat("gradient of ", of, ": expected one on ", value.device(),
-                             ", got one on ", gradient.device()));
+    throw DeviceError(detail::concat("gradient of ", of, ": expected one on ", value.device(),
+                                     ", got one on ", gradient.device()));
   }
 }
 /// The same for a row-sparse gradient.
 inline void check_gradient(std::string_view of, const RowSparse& gradient, const Tensor& value) {
   if (value.rank() < 1 || gradient.rows.rank() != 1 ||
       gradient.values.shape() != value.shape().with(0, gradient.rows.size(0))) {
-    throw ShapeError(concat("gradient of ", of, ": expected rows of ", value.shape(), ", got ",
-                            gradient.rows.shape(), " numbers of rows and values ",
-                            gradient.values.shape()));
+    throw ShapeError(detail::concat("gradient of ", of, ": expected rows of ", value.shape(),
+                                    ", got ", gradient.rows.shape(), " numbers of rows and values ",
+                                    gradient.values.shape()));
   }
   if (gradient.values.dtype() != value.dtype() || gradient.rows.dtype() != DType::i32) {
-    throw DTypeError(concat("gradient of ", of, ": expected values of ", value.dtype(),
-                            " at rows of i32, got ", gradient.values.dtype(), " and ",
-                            gradient.rows.dtype()));
+    throw DTypeError(detail::concat("gradient of ", of, ": expected values of ", value.dtype(),
+                                    " at rows of i32, got ", gradient.values.dtype(), " and ",
+                                    gradient.rows.dtype()));
   }
   if (gradient.values.device() != value.device() || gradient.rows.device() != value.device()) {
-    throw DeviceError(concat("gradient of ", of, ": expected rows on ", value.device(),
-                             ", got some on ", gradient.values.device()));
+    throw DeviceError(detail::concat("gradient of ", of, ": expected rows on ", value.device(),
+                                     ", got some on ", gradient.values.device()));
   }
 }
 
@@ -224,7 +224,8 @@ class Variable {
     if (!is_leaf())
       throw AutogradError("set_requires_grad: expected a leaf, got the result of an operation");
     if (on && !is_floating(value().dtype())) {
-      throw DTypeError(concat("set_requires_grad: expected f32 or f64, got ", value().dtype()));
+      throw DTypeError(
+          detail::concat("set_requires_grad: expected f32 or f64, got ", value().dtype()));
     }
     state().requires_grad = on;
     if (!on) state().gradient.clear();

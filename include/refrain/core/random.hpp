@@ -71,7 +71,7 @@ class Random {
   /// Uniform integer in [0, bound), without bias.  Throws OptionError unless bound > 0.
   std::int64_t below(std::int64_t bound) {
     if (bound <= 0)
-      throw OptionError(concat("Random::below: expected a positive bound, got ", bound));
+      throw OptionError(detail::concat("Random::below: expected a positive bound, got ", bound));
     const std::uint64_t range = static_cast<std::uint64_t>(bound);
     const std::uint64_t limit = ~std::uint64_t{0} - (~std::uint64_t{0} % range + 1) % range;
     for (;;) {
@@ -164,7 +164,7 @@ class Random {
   template <class Value>
   void for_elements(Tensor& tensor, Value value) {
     if (!is_floating(tensor.dtype()))
-      throw DTypeError(concat("Random: expected f32 or f64, got ", tensor.dtype()));
+      throw DTypeError(detail::concat("Random: expected f32 or f64, got ", tensor.dtype()));
     const auto run = [&]<class T>(T* out) {
       parallel_for(tensor.numel(), 16384, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) out[i] = static_cast<T>(value(i));

@@ -27,11 +27,12 @@ class Shape {
   explicit Shape(std::span<const std::int64_t> extents) {
     if (extents.size() > static_cast<std::size_t>(max_rank)) {
       throw ShapeError(
-          concat("Shape: expected a rank up to ", max_rank, ", got rank ", extents.size()));
+          detail::concat("Shape: expected a rank up to ", max_rank, ", got rank ", extents.size()));
     }
     std::int64_t product = 1;
     for (const std::int64_t extent : extents) {
-      if (extent < 0) throw ShapeError(concat("Shape: expected extents >= 0, got ", extent));
+      if (extent < 0)
+        throw ShapeError(detail::concat("Shape: expected extents >= 0, got ", extent));
       extents_[static_cast<std::size_t>(rank_++)] = extent;
     }
     for (const std::int64_t extent : extents) {
@@ -102,7 +103,8 @@ class Shape {
  private:
   std::size_t index(int axis) const {
     const int at = axis < 0 ? axis + rank_ : axis;
-    if (at < 0 || at >= rank_) throw ShapeError(concat("Shape: no axis ", axis, " in ", str()));
+    if (at < 0 || at >= rank_)
+      throw ShapeError(detail::concat("Shape: no axis ", axis, " in ", str()));
     return static_cast<std::size_t>(at);
   }
 

@@ -47,8 +47,8 @@ class Tensor {
     const std::size_t bytes = checked_bytes(shape, dtype);
     if (memory.data == nullptr ||
         reinterpret_cast<std::uintptr_t>(memory.data) % size_bytes(dtype) != 0) {
-      throw ShapeError(concat("Tensor: expected memory aligned to an element of ", dtype,
-                              ", got address ", memory.data));
+      throw ShapeError(detail::concat("Tensor: expected memory aligned to an element of ", dtype,
+                                      ", got address ", memory.data));
     }
     storage_ = Storage::lend(bytes, device, memory);
     data_ = storage_->data;
@@ -70,7 +70,8 @@ class Tensor {
   /// unless `element` has exactly one.
   static Tensor repeated(const Tensor& element, const Shape& shape) {
     if (element.numel() != 1)
-      throw ShapeError(concat("Tensor::repeated: expected one element, got ", element.shape_));
+      throw ShapeError(
+          detail::concat("Tensor::repeated: expected one element, got ", element.shape_));
     Tensor tensor(shape, element.dtype_, element.device());
     if (tensor.numel() == 0) return tensor;
     copy_bytes(tensor.data_, tensor.device(), element.data_, element.device(),
@@ -83,8 +84,8 @@ class Tensor {
   template <class T>
   static Tensor from(const Shape& shape, std::span<const T> values) {
     if (static_cast<std::int64_t>(values.size()) != shape.numel()) {
-      throw ShapeError(concat("Tensor::from: expected ", shape.numel(), " values for ", shape,
-                              ", got ", values.size()));
+      throw ShapeError(detail::concat("Tensor::from: expected ", shape.numel(), " values for ",
+                                      shape, ", got ", values.size()));
     }
     Tensor tensor(shape, dtype_of<T>);
     std::copy(values.begin(), values.end(), tensor.data<T>());
@@ -169,8 +170,8 @@ class Tensor {
   /// Same elements, other extents.  Throws ShapeError unless the number of elements is the same.
   Tensor reshape(const Shape& shape) const {
     if (shape.numel() != shape_.numel())
-      throw ShapeError(concat("reshape: expected a shape of ", shape_.numel(), " elements for ",
-                              shape_, ", got ", shape));
+      throw ShapeError(detail::concat("reshape: expected a shape of ", shape_.numel(),
+                                      " elements for ", shape_, ", got ", shape));
     Tensor tensor = *this;
     tensor.shape_ = shape;
     return tensor;
@@ -183,7 +184,7 @@ class Tensor {
   Tensor slice(std::int64_t begin, std::int64_t end) const {
     if (rank() == 0 || begin < 0 || end < begin || end > shape_[0]) {
       throw ShapeError(
-          concat("slice: expected rows of ", shape_, ", got [", begin, ", ", end, ")"));
+          detail::concat("slice: expected rows of ", shape_, ", got [", begin, ", ", end, ")"));
     }
     Tensor tensor = *this;
     const std::int64_t stride = shape_[0] == 0 ? 0 : shape_.numel() / shape_[0];
@@ -221,9 +222,9 @@ class Tensor {
     if (!defined() || !other.defined())
       throw ShapeError("copy_from: expected two defined tensors, got an undefined one");
     if (other.shape_ != shape_)
-      throw ShapeError(concat("copy_from: expected ", shape_, ", got ", other.shape_));
+      throw ShapeError(detail::concat("copy_from: expected ", shape_, ", got ", other.shape_));
     if (other.dtype_ != dtype_)
-      throw DTypeError(concat("copy_from: expected ", dtype_, ", got ", other.dtype_));
+      throw DTypeError(detail::concat("copy_from: expected ", dtype_, ", got ", other.dtype_));
     copy_bytes(data_, device(), other.data_, other.device(), bytes());
   }
 
@@ -250,7 +251,7 @@ class Tensor {
   /// The only element as a number; waits for its device. Throws ShapeError unless there is exactly
   /// one element.
   double item() const {
-    if (numel() != 1) throw ShapeError(concat("item: expected one element, got ", shape_));
+    if (numel() != 1) throw ShapeError(detail::concat("item: expected one element, got ", shape_));
     const Tensor host = to(Device::cpu);
     double value = 0;
     dispatch(dtype_, [&]<class T>(T) { value = static_cast<double>(*host.data<T>()); });
@@ -315,7 +316,8 @@ class Tensor {
   static std::size_t checked_bytes(const Shape& shape, DType dtype) {
     const std::int64_t element = static_cast<std::int64_t>(size_bytes(dtype));
     if (shape.numel() > (std::int64_t{1} << 62) / element) {
-      throw ShapeError(concat("Tensor: ", shape, " of ", dtype, " is too large to address"));
+      throw ShapeError(
+          detail::concat("Tensor: ", shape, " of ", dtype, " is too large to address"));
     }
     return static_cast<std::size_t>(shape.numel() * element);
   }
@@ -323,10 +325,10 @@ class Tensor {
   void check_access(DType wanted) const {
     if (!defined()) throw ShapeError("data: expected a defined tensor, got an undefined one");
     if (dtype_ != wanted)
-      throw DTypeError(concat("data: expected a tensor of ", wanted, ", got ", dtype_));
+      throw DTypeError(detail::concat("data: expected a tensor of ", wanted, ", got ", dtype_));
     if (device() != Device::cpu)
-      throw DeviceError(concat("data: expected a tensor on the CPU, got one on ", device(),
-                               "; copy it with to(Device::cpu)"));
+      throw DeviceError(detail::concat("data: expected a tensor on the CPU, got one on ", device(),
+                                       "; copy it with to(Device::cpu)"));
   }
 
   Tensor copy_on(Device device) const {

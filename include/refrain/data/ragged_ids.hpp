@@ -26,7 +26,7 @@ class RaggedIds {
   /// One row; valid until the object is changed.  Throws OptionError when there is no such row.
   std::span<const std::int32_t> operator[](std::int64_t row) const {
     if (row < 0 || row >= rows())
-      throw OptionError(concat("RaggedIds: no row ", row, ", there are ", rows()));
+      throw OptionError(detail::concat("RaggedIds: no row ", row, ", there are ", rows()));
     const std::size_t at = static_cast<std::size_t>(row);
     const std::size_t begin = at == 0 ? 0 : static_cast<std::size_t>(ends_[at - 1]);
     return std::span(values_).subspan(begin, static_cast<std::size_t>(ends_[at]) - begin);
@@ -44,8 +44,8 @@ class RaggedIds {
   /// Throws OptionError for negative numbers.
   void reserve(std::int64_t rows, std::int64_t ids) {
     if (rows < 0 || ids < 0)
-      throw OptionError(
-          concat("RaggedIds::reserve: expected rows and ids >= 0, got ", rows, " and ", ids));
+      throw OptionError(detail::concat("RaggedIds::reserve: expected rows and ids >= 0, got ", rows,
+                                       " and ", ids));
     ends_.reserve(static_cast<std::size_t>(rows));
     values_.reserve(static_cast<std::size_t>(ids));
   }

@@ -23,8 +23,8 @@ class StepSet {
     for (const std::int64_t given : steps) {
       const std::int64_t step = given < 0 ? given + length : given;
       if (step < 0 || step >= length)
-        throw OptionError(concat("StepSet: expected time steps from ", -length, " to ", length - 1,
-                                 ", got ", given));
+        throw OptionError(detail::concat("StepSet: expected time steps from ", -length, " to ",
+                                         length - 1, ", got ", given));
       places_[static_cast<std::size_t>(step)] = 0;
     }
     steps_.reserve(steps.size());
@@ -59,7 +59,8 @@ class StepSet {
   /// other ids.
   Tensor columns(const Tensor& ids) const {
     if (ids.rank() != 2 || ids.size(1) != length()) {
-      throw ShapeError(concat("StepSet: expected ids [B,", length(), "], got ", ids.shape()));
+      throw ShapeError(
+          detail::concat("StepSet: expected ids [B,", length(), "], got ", ids.shape()));
     }
     if (is_whole()) return ids;
     Tensor chosen({ids.size(0), size()}, DType::i32);
@@ -75,7 +76,8 @@ class StepSet {
 
  private:
   static std::size_t checked(std::int64_t length) {
-    if (length < 0) throw OptionError(concat("StepSet: expected a length >= 0, got ", length));
+    if (length < 0)
+      throw OptionError(detail::concat("StepSet: expected a length >= 0, got ", length));
     return static_cast<std::size_t>(length);
   }
 

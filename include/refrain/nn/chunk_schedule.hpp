@@ -66,12 +66,12 @@ class ChunkSchedule {
     constexpr std::int64_t max_gap = std::int64_t{1} << 62;
     if (gap < 1 || gap > max_gap || steps < 0 || steps > max_steps || before < 0) {
       throw OptionError(
-          concat("ChunkSchedule::every: expected a gap from 1 to 2^62, steps from 0 to ", max_steps,
-                 " and before >= 0, got ", gap, ", ", steps, " and ", before));
+          detail::concat("ChunkSchedule::every: expected a gap from 1 to 2^62, steps from 0 to ",
+                         max_steps, " and before >= 0, got ", gap, ", ", steps, " and ", before));
     }
     std::vector<std::int64_t> at;
     for (std::int64_t step = gap - before % gap; step <= steps; step += gap) at.push_back(step);
-    return {concat("every ", gap), steps, std::move(at)};
+    return {detail::concat("every ", gap), steps, std::move(at)};
   }
 
   /// The given chunk steps of T = `steps` time steps: ascending, from 1 on, the last one T.
@@ -79,15 +79,15 @@ class ChunkSchedule {
     std::int64_t before = 0;
     for (const std::int64_t step : chunk_steps) {
       if (step <= before || step > steps) {
-        throw OptionError(concat("ChunkSchedule: expected ascending chunk steps from 1 to ", steps,
-                                 ", got ", step, " after ", before));
+        throw OptionError(detail::concat("ChunkSchedule: expected ascending chunk steps from 1 to ",
+                                         steps, ", got ", step, " after ", before));
       }
       before = step;
     }
     if (before != steps || chunk_steps.empty()) {
       throw OptionError(
-          concat("ChunkSchedule: expected the last chunk step at the last time step, ", steps,
-                 ", got ", before));
+          detail::concat("ChunkSchedule: expected the last chunk step at the last time step, ",
+                         steps, ", got ", before));
     }
     return {"list", steps, std::move(chunk_steps)};
   }
@@ -110,15 +110,15 @@ class ChunkSchedule {
 
   /// "TSC, 4 chunks of 20 steps: 8 14 18 20"; long lists are shortened in the middle.
   std::string text() const {
-    std::string text = concat(kind_, ", ", chunks(), chunks() == 1 ? " chunk" : " chunks", " of ",
-                              steps_, " steps:");
+    std::string text = detail::concat(kind_, ", ", chunks(), chunks() == 1 ? " chunk" : " chunks",
+                                      " of ", steps_, " steps:");
     constexpr std::int64_t shown = 12;
     for (std::int64_t k = 0; k < chunks(); ++k) {
       if (chunks() > shown && k == shown - 2) {
         text += " ...";
         k = chunks() - 1;
       }
-      text += concat(" ", chunk_steps_[static_cast<std::size_t>(k)]);
+      text += detail::concat(" ", chunk_steps_[static_cast<std::size_t>(k)]);
     }
     return text;
   }
@@ -138,12 +138,12 @@ class ChunkSchedule {
 
   static void check(const char* name, std::int64_t steps, std::int64_t chunks) {
     if (steps > max_steps) {
-      throw OptionError(
-          concat("ChunkSchedule::", name, ": expected at most ", max_steps, " steps, got ", steps));
+      throw OptionError(detail::concat("ChunkSchedule::", name, ": expected at most ", max_steps,
+                                       " steps, got ", steps));
     }
     if (chunks < 1 || chunks > steps) {
-      throw OptionError(concat("ChunkSchedule::", name, ": expected 1 to ", steps, " chunks of ",
-                               steps, " steps, got ", chunks));
+      throw OptionError(detail::concat("ChunkSchedule::", name, ": expected 1 to ", steps,
+                                       " chunks of ", steps, " steps, got ", chunks));
     }
   }
 

@@ -218,8 +218,9 @@ class ChunkedMemory final : public Module {
     detail::check_rank("ChunkedMemory", "x", x, 3);
     const std::int64_t steps = x.size(0);
     if (steps != schedule.steps() || steps == 0) {
-      throw ShapeError(concat("ChunkedMemory: expected x [T,B,E] with the steps of the schedule (",
-                              schedule.text(), "), got ", x.shape()));
+      throw ShapeError(
+          detail::concat("ChunkedMemory: expected x [T,B,E] with the steps of the schedule (",
+                         schedule.text(), "), got ", x.shape()));
     }
     Pass pass{.projected = controller_.project(x, weights.controller),
               .weights = weights,

@@ -82,8 +82,8 @@ class ConvBlock final : public Module {
   Variable at_steps(const Variable& x, const Steps& steps, const BlockPatches& patches = {}) const {
     detail::check_rank("ConvBlock::at_steps", "x", x, 3);
     if (x.size(1) != steps.in().size()) {
-      throw ShapeError(concat("ConvBlock::at_steps: expected x [B,", steps.in().size(),
-                              ",C] of the time steps that are read, got ", x.shape()));
+      throw ShapeError(detail::concat("ConvBlock::at_steps: expected x [B,", steps.in().size(),
+                                      ",C] of the time steps that are read, got ", x.shape()));
     }
     if (steps.is_whole()) return (*this)(x, patches);
     return walk(ChosenSteps{steps}, x, patches).y;
@@ -125,7 +125,7 @@ class ConvBlock final : public Module {
     expect_not_recorded();
     detail::check_rank("ConvBlock::at_first", "x", x, 3);
     if (x.size(0) != 1)
-      throw ShapeError(concat("ConvBlock::at_first: expected x [1,T,C], got ", x.shape()));
+      throw ShapeError(detail::concat("ConvBlock::at_first: expected x [1,T,C], got ", x.shape()));
     History first = start();
     Values values = walk(AllSteps{}, x, patches);
     first.push(x.value(), values.h.value());

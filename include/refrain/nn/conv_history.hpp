@@ -91,7 +91,7 @@ class ConvHistory {
     function(oldest_);
     if (oldest_ < 0 || oldest_ >= std::max<std::int64_t>(1, rows_.size(0))) {
       throw DataError("ConvHistory", 0,
-                      concat("expected a row below ", rows_.size(0), ", got ", oldest_));
+                      detail::concat("expected a row below ", rows_.size(0), ", got ", oldest_));
     }
   }
 
@@ -100,8 +100,9 @@ class ConvHistory {
     constexpr std::int64_t max_size = 0x7FFF'FFFF;
     for (const std::int64_t size : {options.width, options.dilation}) {
       if (size >= 1 && size <= max_size) continue;
-      throw OptionError(concat("ConvHistory: expected width and dilation from 1 to ", max_size,
-                               ", got ", options.width, " and ", options.dilation));
+      throw OptionError(detail::concat("ConvHistory: expected width and dilation from 1 to ",
+                                       max_size, ", got ", options.width, " and ",
+                                       options.dilation));
     }
     return (options.width - 1) * options.dilation;
   }
@@ -113,13 +114,15 @@ class ConvHistory {
 
   void check(const Tensor& x, std::int64_t steps) const {
     if (x.dtype() != options_.dtype) {
-      throw DTypeError(concat("ConvHistory: expected ", options_.dtype, ", got ", x.dtype()));
+      throw DTypeError(
+          detail::concat("ConvHistory: expected ", options_.dtype, ", got ", x.dtype()));
     }
     const bool is_rows = x.rank() > 0 && x.size(x.rank() - 1) == options_.channels &&
                          x.numel() == steps * options_.channels;
     if (!is_rows || x.device() != Device::cpu) {
-      throw ShapeError(concat("ConvHistory: expected ", steps == 1 ? "one row" : "rows", " of ",
-                              options_.channels, " channels on the CPU, got ", x.shape()));
+      throw ShapeError(detail::concat("ConvHistory: expected ", steps == 1 ? "one row" : "rows",
+                                      " of ", options_.channels, " channels on the CPU, got ",
+                                      x.shape()));
     }
   }
 

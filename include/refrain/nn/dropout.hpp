@@ -14,7 +14,7 @@ class Dropout final : public Module {
  public:
   Dropout(double keep, Random random) : keep_(keep), random_(random) {
     if (!(keep > 0 && keep <= 1))
-      throw OptionError(concat("Dropout: expected 0 < keep <= 1, got ", keep));
+      throw OptionError(detail::concat("Dropout: expected 0 < keep <= 1, got ", keep));
   }
 
   Variable operator()(const Variable& x) { return is_training() ? dropout(x, keep_, random_) : x; }

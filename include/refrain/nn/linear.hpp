@@ -36,8 +36,8 @@ class Linear final : public Module {
  private:
   static Shape shape_of(const Options& options) {
     if (options.in < 1 || options.out < 1) {
-      throw OptionError(concat("Linear: expected in and out of at least 1, got ", options.in,
-                               " and ", options.out));
+      throw OptionError(detail::concat("Linear: expected in and out of at least 1, got ",
+                                       options.in, " and ", options.out));
     }
     return {options.out, options.in};
   }

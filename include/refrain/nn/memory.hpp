@@ -96,9 +96,9 @@ class Memory final : public Module {
     for (const std::int64_t size :
          {options.input, options.words, options.word_size, options.heads}) {
       if (size >= 1 && size <= most) continue;
-      throw OptionError(concat("Memory: expected input, words, word_size and heads from 1 to ",
-                               most, ", got ", options.input, ", ", options.words, ", ",
-                               options.word_size, ", ", options.heads));
+      throw OptionError(detail::concat(
+          "Memory: expected input, words, word_size and heads from 1 to ", most, ", got ",
+          options.input, ", ", options.words, ", ", options.word_size, ", ", options.heads));
     }
     return options;
   }

@@ -184,7 +184,7 @@ class Module::Visitor {
   template <class Modules>
   void modules(std::string_view name, Modules& list) {
     std::int64_t index = 0;
-    for (auto& module : list) this->module(concat(name, ".", index++), module);
+    for (auto& module : list) this->module(detail::concat(name, ".", index++), module);
   }
 
  protected:
@@ -194,7 +194,7 @@ class Module::Visitor {
 
  private:
   std::string join(std::string_view name) const {
-    return prefix_.empty() ? std::string(name) : concat(prefix_, ".", name);
+    return prefix_.empty() ? std::string(name) : detail::concat(prefix_, ".", name);
   }
 
   std::string prefix_;
@@ -242,9 +242,9 @@ inline Parameter& Module::parameter(std::string_view name) {
   for (const NamedParameter& named : parameters()) {
     if (++count <= most) known += (known.empty() ? "" : ", ") + named.name;
   }
-  if (count > most) known += concat(" and ", count - most, " more");
-  throw OptionError(concat("Module: there is no parameter '", name, "'; expected one of ",
-                           count == 0 ? "none" : known));
+  if (count > most) known += detail::concat(" and ", count - most, " more");
+  throw OptionError(detail::concat("Module: there is no parameter '", name, "'; expected one of ",
+                                   count == 0 ? "none" : known));
 }
 
 inline std::int64_t Module::set_trainable(std::string_view pattern, bool on) {
@@ -254,7 +254,8 @@ inline std::int64_t Module::set_trainable(std::string_view pattern, bool on) {
     named.parameter->set_requires_grad(on);
     ++matched;
   }
-  if (matched == 0) throw OptionError(concat("Module: no parameter matches '", pattern, "'"));
+  if (matched == 0)
+    throw OptionError(detail::concat("Module: no parameter matches '", pattern, "'"));
   return matched;
 }
 

@@ -37,9 +37,9 @@ class Patch final : public Module {
 
   Patch(Options options, Random& random, Placement placement = {}) {
     if (options.channels < 1 || options.bottleneck < 0 || options.cardinality < 1) {
-      throw OptionError(
-          concat("Patch: expected channels >= 1, bottleneck >= 0 and cardinality >= 1, got ",
-                 options.channels, ", ", options.bottleneck, ", ", options.cardinality));
+      throw OptionError(detail::concat(
+          "Patch: expected channels >= 1, bottleneck >= 0 and cardinality >= 1, got ",
+          options.channels, ", ", options.bottleneck, ", ", options.cardinality));
     }
     const std::int64_t path =
         options.bottleneck > 0

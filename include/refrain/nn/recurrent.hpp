@@ -73,9 +73,9 @@ class Recurrent final : public Module {
   Recurrent(Options options, Random& random, Placement placement = {})
       : options_(options), dropout_(options.keep, random.split(random.bits())) {
     if (options.in < 1 || options.hidden < 1 || options.layers < 1 || options.shared < 0) {
-      throw OptionError(
-          concat(name(), ": expected in, hidden and layers >= 1 and shared >= 0, got ", options.in,
-                 ", ", options.hidden, ", ", options.layers, " and ", options.shared));
+      throw OptionError(detail::concat(
+          name(), ": expected in, hidden and layers >= 1 and shared >= 0, got ", options.in, ", ",
+          options.hidden, ", ", options.layers, " and ", options.shared));
     }
     for (std::int64_t k = 0; k < options.layers; ++k) {
       layers_.emplace_back(k == 0 ? options.in : options.hidden, k == 0 ? options.shared : 0,
@@ -121,7 +121,8 @@ class Recurrent final : public Module {
   /// The shared vector's part: [B,shared] -> [B,G]. Throws OptionError when the layer was made
   /// without one.
   Variable project_shared(const Variable& shared, const Weights& weights) const {
-    if (options_.shared == 0) throw OptionError(concat(name(), ": made without a shared input"));
+    if (options_.shared == 0)
+      throw OptionError(detail::concat(name(), ": made without a shared input"));
     return packed_linear(shared, weights.shared);
   }
 
@@ -131,8 +132,8 @@ class Recurrent final : public Module {
   Variable run(const Variable& projected, const Variable& shared, State& state,
                const Weights& weights, Recompute recompute = Recompute::none) {
     if (state.h.size() != layers_.size() || state.c.size() != (is_lstm ? layers_.size() : 0)) {
-      throw ShapeError(concat(name(), ": expected a state of ", layers_.size(), " layers, got ",
-                              state.h.size()));
+      throw ShapeError(detail::concat(name(), ": expected a state of ", layers_.size(),
+                                      " layers, got ", state.h.size()));
     }
     check(weights);
     State next = state;
@@ -163,7 +164,7 @@ class Recurrent final : public Module {
   /// embedding (swap_batch_time) cost less than vectors that are swapped here.
   Result time_major(const Variable& x, State state) {
     if (options_.shared > 0)
-      throw OptionError(concat(name(), ": a shared input is given through run()"));
+      throw OptionError(detail::concat(name(), ": a shared input is given through run()"));
     Result result{.y = {}, .state = std::move(state)};
     const Weights weights = pack();
     result.y = run(project(x, weights), {}, result.state, weights);
@@ -219,8 +220,8 @@ class Recurrent final : public Module {
 
   void check(const Weights& weights) const {
     if (weights.x.size() == layers_.size() && weights.h.size() == layers_.size()) return;
-    throw ShapeError(concat(name(), ": expected the packed weights of ", layers_.size(),
-                            " layers, got ", weights.h.size()));
+    throw ShapeError(detail::concat(name(), ": expected the packed weights of ", layers_.size(),
+                                    " layers, got ", weights.h.size()));
   }
 
   static constexpr const char* name() { return is_lstm ? "Lstm" : "Gru"; }

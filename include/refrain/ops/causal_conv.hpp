@@ -25,11 +25,11 @@ inline Variable causal_conv(const Variable& x, const Variable& weight, const Var
   detail::check_rank(op, "x", x, 3);
   detail::check_rank(op, "weight", weight, 3);
   if (weight.size(0) < 1)
-    throw ShapeError(concat("causal_conv: expected a weight [K,in,out] of at least one tap, got ",
-                            weight.shape()));
+    throw ShapeError(detail::concat(
+        "causal_conv: expected a weight [K,in,out] of at least one tap, got ", weight.shape()));
   if (weight.size(1) != x.size(2)) {
-    throw ShapeError(concat("causal_conv: expected x with a last axis of ", weight.size(1),
-                            " for weight ", weight.shape(), ", got ", x.shape()));
+    throw ShapeError(detail::concat("causal_conv: expected x with a last axis of ", weight.size(1),
+                                    " for weight ", weight.shape(), ", got ", x.shape()));
   }
   detail::check_optional(op, "bias", bias, {weight.size(2)});
   detail::check_like(op, x, weight, bias);

@@ -6,18 +6,19 @@
 namespace refrain::detail {
 
 inline void check_defined(const char* op, const char* argument, const Tensor& x) {
-  if (!x.defined()) throw ShapeError(concat(op, ": ", argument, " is undefined"));
+  if (!x.defined()) throw ShapeError(detail::concat(op, ": ", argument, " is undefined"));
 }
 inline void check_defined(const char* op, const char* argument, const Variable& x) {
   if (!x.defined() || !x.value().defined())
-    throw ShapeError(concat(op, ": ", argument, " is undefined"));
+    throw ShapeError(detail::concat(op, ": ", argument, " is undefined"));
 }
 
 template <class X>  // Tensor or Variable, also below
 void check_rank(const char* op, const char* argument, const X& x, int rank) {
   check_defined(op, argument, x);
   if (x.shape().rank() != rank) {
-    throw ShapeError(concat(op, ": expected ", argument, " of rank ", rank, ", got ", x.shape()));
+    throw ShapeError(
+        detail::concat(op, ": expected ", argument, " of rank ", rank, ", got ", x.shape()));
   }
 }
 
@@ -26,14 +27,16 @@ template <class X>
 void check_has_rows(const char* op, const char* argument, const X& x) {
   check_defined(op, argument, x);
   if (x.shape().rank() < 1)
-    throw ShapeError(concat(op, ": expected ", argument, " of rank 1 or more, got a scalar"));
+    throw ShapeError(
+        detail::concat(op, ": expected ", argument, " of rank 1 or more, got a scalar"));
 }
 
 template <class X>
 void check_shape(const char* op, const char* argument, const X& x, const Shape& shape) {
   check_defined(op, argument, x);
   if (x.shape() != shape)
-    throw ShapeError(concat(op, ": expected ", argument, " of ", shape, ", got ", x.shape()));
+    throw ShapeError(
+        detail::concat(op, ": expected ", argument, " of ", shape, ", got ", x.shape()));
 }
 
 /// As check_shape, for an argument that may be undefined.
@@ -47,12 +50,12 @@ template <class X>
 void check_kind(const char* op, const Variable& like, const X& x) {
   if (!x.defined()) return;
   if (x.dtype() != like.dtype()) {
-    throw DTypeError(concat(op, ": expected all arguments of ", like.dtype(), ", got one of ",
-                            x.dtype(), ": ", x.shape()));
+    throw DTypeError(detail::concat(op, ": expected all arguments of ", like.dtype(),
+                                    ", got one of ", x.dtype(), ": ", x.shape()));
   }
   if (x.device() != like.device()) {
-    throw DeviceError(concat(op, ": expected all arguments on ", like.device(), ", got one on ",
-                             x.device(), ": ", x.shape()));
+    throw DeviceError(detail::concat(op, ": expected all arguments on ", like.device(),
+                                     ", got one on ", x.device(), ": ", x.shape()));
   }
 }
 
@@ -60,7 +63,7 @@ void check_kind(const char* op, const Variable& like, const X& x) {
 template <class... Others>
 void check_like(const char* op, const Variable& like, const Others&... others) {
   if (!is_floating(like.dtype()))
-    throw DTypeError(concat(op, ": expected f32 or f64, got ", like.dtype()));
+    throw DTypeError(detail::concat(op, ": expected f32 or f64, got ", like.dtype()));
   (check_kind(op, like, others), ...);
 }
 
@@ -77,18 +80,18 @@ inline void check_ids(const char* op, const char* argument, const Tensor& ids, s
                       Device device) {
   check_defined(op, argument, ids);
   if (ids.dtype() != DType::i32)
-    throw DTypeError(concat(op, ": expected ", argument, " of i32, got ", ids.dtype()));
+    throw DTypeError(detail::concat(op, ": expected ", argument, " of i32, got ", ids.dtype()));
   if (ids.device() != device) {
-    throw DeviceError(concat(op, ": expected ", argument, " on ", device,
-                             " like the other arguments, got some on ", ids.device(),
-                             "; copy them with to(Device::", device, ")"));
+    throw DeviceError(detail::concat(op, ": expected ", argument, " on ", device,
+                                     " like the other arguments, got some on ", ids.device(),
+                                     "; copy them with to(Device::", device, ")"));
   }
   if (device != Device::cpu) return;
   const std::int32_t* values = ids.data<std::int32_t>();
   for (std::int64_t i = 0; i < ids.numel(); ++i) {
     if (values[i] < 0 || values[i] >= bound) {
-      throw ShapeError(
-          concat(op, ": ", argument, "[", i, "] = ", values[i], " is outside [0, ", bound, ")"));
+      throw ShapeError(detail::concat(op, ": ", argument, "[", i, "] = ", values[i],
+                                      " is outside [0, ", bound, ")"));
     }
   }
 }
@@ -101,8 +104,8 @@ inline void check_id_per_row(const char* op, const char* argument, const Tensor&
   const Shape outer(extents.first(extents.size() - 1));
   const bool is_flat = ids.rank() == 1 || outer.rank() == 1;
   if (is_flat ? ids.numel() == outer.numel() : ids.shape() == outer) return;
-  throw ShapeError(concat(op, ": expected ", argument, " of ", outer, " for ", rows, " ", x.shape(),
-                          ", got ", ids.shape()));
+  throw ShapeError(detail::concat(op, ": expected ", argument, " of ", outer, " for ", rows, " ",
+                                  x.shape(), ", got ", ids.shape()));
 }
 
 /// Time steps between taps. The limit keeps taps times dilation within 64 bits.
@@ -110,12 +113,13 @@ inline void check_dilation(const char* op, std::int64_t dilation) {
   constexpr std::int64_t max_dilation = 0x7FFF'FFFF;
   if (dilation < 1 || dilation > max_dilation)
     throw OptionError(
-        concat(op, ": expected dilation from 1 to ", max_dilation, ", got ", dilation));
+        detail::concat(op, ": expected dilation from 1 to ", max_dilation, ", got ", dilation));
 }
 
 /// What is added to a variance before its square root.
 inline void check_epsilon(const char* op, double epsilon) {
-  if (!(epsilon >= 0)) throw OptionError(concat(op, ": expected epsilon >= 0, got ", epsilon));
+  if (!(epsilon >= 0))
+    throw OptionError(detail::concat(op, ": expected epsilon >= 0, got ", epsilon));
 }
 
 }  // namespace refrain::detail

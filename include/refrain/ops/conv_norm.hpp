@@ -47,8 +47,8 @@ inline void check_conv_norm(const char* op, const ConvNormInputs& in,
   check_rank(op, "weight", in.weight, 3);
   const std::int64_t channels = in.x.size(2);
   if (in.weight.size(0) < 1)
-    throw ShapeError(
-        concat(op, ": expected a weight [K,C,C] of at least one tap, got ", in.weight.shape()));
+    throw ShapeError(detail::concat(op, ": expected a weight [K,C,C] of at least one tap, got ",
+                                    in.weight.shape()));
   check_shape(op, "weight", in.weight, {in.weight.size(0), channels, channels});
   check_shape(op, "bias", in.bias, {channels});
   check_shape(op, "gamma", in.gamma, {channels});
@@ -192,8 +192,8 @@ inline void check_places(const char* op, const char* name, const Tensor& places,
                          std::int64_t low, std::int64_t end) {
   if (!places.defined() || places.shape() != shape || places.dtype() != DType::i32 ||
       places.device() != Device::cpu) {
-    throw ShapeError(
-        concat(op, ": expected ", name, " i32 ", shape, " on the CPU, got ", places.shape()));
+    throw ShapeError(detail::concat(op, ": expected ", name, " i32 ", shape, " on the CPU, got ",
+                                    places.shape()));
   }
   const std::int64_t columns = shape.rank() == 2 ? shape[1] : 1;
   std::vector<std::int64_t> last(static_cast<std::size_t>(end * columns), -1);
@@ -202,12 +202,13 @@ inline void check_places(const char* op, const char* name, const Tensor& places,
     const std::int64_t column = at++ % columns;
     if (place < low || place >= end) {
       throw ShapeError(
-          concat(op, ": ", name, " holds ", place, ", expected ", low, " to ", end - 1));
+          detail::concat(op, ": ", name, " holds ", place, ", expected ", low, " to ", end - 1));
     }
     if (place < 0) continue;
     std::int64_t& seen = last[static_cast<std::size_t>(place * columns + column)];
     if (seen >= 0)
-      throw ShapeError(concat(op, ": ", name, " holds ", place, " twice in column ", column));
+      throw ShapeError(
+          detail::concat(op, ": ", name, " holds ", place, " twice in column ", column));
     seen = at;
   }
 }

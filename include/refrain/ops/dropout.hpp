@@ -15,7 +15,7 @@ inline Variable dropout(const Variable& x, double keep, Random& random) {
   detail::check_defined("dropout", "x", x);
   detail::check_like("dropout", x);
   if (!(keep > 0 && keep <= 1))
-    throw OptionError(concat("dropout: expected 0 < keep <= 1, got ", keep));
+    throw OptionError(detail::concat("dropout: expected 0 < keep <= 1, got ", keep));
   if (keep == 1) return x;
   const RandomState state = random.state();
   const Tensor shift = detail::CapturedDraws::shift_of(random, x.device());

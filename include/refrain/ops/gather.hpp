@@ -18,8 +18,8 @@ inline Variable embedding(const Variable& table, const Tensor& ids) {
   detail::check_like(op, table);
   detail::check_ids(op, "ids", ids, table.size(0), table.device());
   if (ids.rank() >= Shape::max_rank)
-    throw ShapeError(concat("embedding: expected ids of rank ", Shape::max_rank - 1,
-                            " or less, got ", ids.shape()));
+    throw ShapeError(detail::concat("embedding: expected ids of rank ", Shape::max_rank - 1,
+                                    " or less, got ", ids.shape()));
   std::array<std::int64_t, Shape::max_rank> extents{};
   std::copy(ids.shape().extents().begin(), ids.shape().extents().end(), extents.begin());
   extents[static_cast<std::size_t>(ids.rank())] = table.size(1);

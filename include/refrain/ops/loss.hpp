@@ -115,7 +115,7 @@ inline Variable sampled_softmax_loss(const Variable& hidden, const Variable& wei
   detail::check_scores(op, hidden, weight, bias, targets);
   detail::check_ids(op, "candidates.ids", negatives, weight.size(0), hidden.device());
   if (log_q_true.defined() != log_q_negative.defined()) {
-    throw ShapeError(concat(
+    throw ShapeError(detail::concat(
         "sampled_softmax_loss: expected log_q_true and log_q_negative both or neither, got only ",
         log_q_true.defined() ? "log_q_true" : "log_q_negative"));
   }
@@ -163,12 +163,14 @@ inline Variable pair_loss(const char* op, kernels::PairLossKind kind, const Vari
   check_shape(op, "table", table, {table.size(0), user.size(1)});
   check_like(op, user, table);
   const std::int64_t batch = user.size(0);
-  if (batch == 0) throw ShapeError(concat(op, ": expected at least one user, got ", user.shape()));
+  if (batch == 0)
+    throw ShapeError(detail::concat(op, ": expected at least one user, got ", user.shape()));
   for (const Tensor* ids : {&positives, &negatives}) {
     check_ids(op, ids == &positives ? "positives" : "negatives", *ids, table.size(0),
               user.device());
     if (ids->shape() != Shape{batch})
-      throw ShapeError(concat(op, ": expected ids of ", Shape{batch}, ", got ", ids->shape()));
+      throw ShapeError(
+          detail::concat(op, ": expected ids of ", Shape{batch}, ", got ", ids->shape()));
   }
   Tensor loss = empty_like(user.value(), {});
   Tensor duser = gradient_of(user);

@@ -14,8 +14,8 @@ inline Variable matmul(const Variable& a, const Variable& b) {
   detail::check_rank(op, "b", b, 2);
   detail::check_like(op, a, b);
   if (a.size(1) != b.size(0)) {
-    throw ShapeError(
-        concat("matmul: expected a [M,K] and b [K,N], got ", a.shape(), " and ", b.shape()));
+    throw ShapeError(detail::concat("matmul: expected a [M,K] and b [K,N], got ", a.shape(),
+                                    " and ", b.shape()));
   }
   Tensor c = empty_like(a.value(), {a.size(0), b.size(1)});
   kernels::run(kernels::Matmul{.a = a, .b = b, .c = c});
@@ -37,8 +37,8 @@ inline Variable linear(const Variable& x, const Variable& weight, const Variable
   detail::check_optional(op, "bias", bias, {weight.size(0)});
   detail::check_like(op, x, weight, bias);
   if (x.shape().rank() < 1 || x.size(-1) != weight.size(1)) {
-    throw ShapeError(
-        concat("linear: expected x with a last axis of ", weight.size(1), ", got ", x.shape()));
+    throw ShapeError(detail::concat("linear: expected x with a last axis of ", weight.size(1),
+                                    ", got ", x.shape()));
   }
   const Tensor rows = x.value().as_matrix();
   Tensor y = empty_like(rows, {rows.size(0), weight.size(0)});

@@ -63,9 +63,9 @@ inline void check_memory(const char* op, const Variable& interface, const Memory
   const std::int64_t words = memory.words.size(1);
   const std::int64_t heads = memory.read_weightings.size(1);
   if (words < 1 || memory.words.size(2) < 1 || heads < 1) {
-    throw ShapeError(
-        concat(op, ": expected at least one word, one element and one read head, got words ",
-               memory.words.shape(), " and read_weightings ", memory.read_weightings.shape()));
+    throw ShapeError(detail::concat(
+        op, ": expected at least one word, one element and one read head, got words ",
+        memory.words.shape(), " and read_weightings ", memory.read_weightings.shape()));
   }
   check_shape(op, "usage", memory.usage, {batch, words});
   check_shape(op, "precedence", memory.precedence, {batch, words});

@@ -48,7 +48,7 @@ inline Variable packed_linear(const Variable& x, const PackedWeight& weight,
   detail::check_like(op, x, weight.weight, bias);
   if (x.shape().rank() < 1 || x.size(-1) != in) {
     throw ShapeError(
-        concat("packed_linear: expected x with a last axis of ", in, ", got ", x.shape()));
+        detail::concat("packed_linear: expected x with a last axis of ", in, ", got ", x.shape()));
   }
   const Tensor rows = x.value().as_matrix();
   const Tensor packed =

@@ -114,7 +114,7 @@ inline Variable sum(const Variable& x) {
 inline Variable mean(const Variable& x) {
   detail::check_defined("mean", "x", x);
   if (x.value().numel() == 0)
-    throw ShapeError(concat("mean: expected at least one element, got ", x.shape()));
+    throw ShapeError(detail::concat("mean: expected at least one element, got ", x.shape()));
   return scale(sum(x), 1.0 / static_cast<double>(x.value().numel()));
 }
 

@@ -40,8 +40,8 @@ inline std::array<std::int64_t, 3> check_segment(const char* op, std::int64_t ga
   const std::int64_t hidden = h0.size(1);
   const std::int64_t batch = inputs.size(1);
   if (inputs.size(0) == 0 || batch == 0 || hidden == 0) {
-    throw ShapeError(concat(op, ": expected at least one step, row and hidden unit, got inputs ",
-                            inputs.shape()));
+    throw ShapeError(detail::concat(
+        op, ": expected at least one step, row and hidden unit, got inputs ", inputs.shape()));
   }
   check_shape(op, "inputs", inputs, {inputs.size(0), batch, gates * hidden});
   check_shape(op, "h0", h0, {batch, hidden});

@@ -18,8 +18,8 @@ inline Variable replace_rows(const Variable& x, const Tensor& ids, std::int64_t 
   detail::check_has_rows(op, "x", x);
   detail::check_defined(op, "row", row);
   if (row.value().numel() != x.size(-1)) {
-    throw ShapeError(
-        concat("replace_rows: expected a row of ", x.size(-1), " elements, got ", row.shape()));
+    throw ShapeError(detail::concat("replace_rows: expected a row of ", x.size(-1),
+                                    " elements, got ", row.shape()));
   }
   detail::check_like(op, x, row);
   detail::check_id_per_row(op, "ids", ids, "x", x);

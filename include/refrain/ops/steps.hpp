@@ -19,7 +19,8 @@ inline Variable select_step(const Variable& x, std::int64_t step) {
   detail::check_like(op, x);
   const std::int64_t at = step < 0 ? step + x.size(1) : step;
   if (at < 0 || at >= x.size(1))
-    throw ShapeError(concat("select_step: expected a step of x ", x.shape(), ", got ", step));
+    throw ShapeError(
+        detail::concat("select_step: expected a step of x ", x.shape(), ", got ", step));
   Tensor y = empty_like(x.value(), {x.size(0), x.size(2)});
   kernels::run(kernels::SelectStep{.x = x, .y = y, .step = at});
   return record(op, std::move(y), {x}, [at](const Tensor& dy, auto& dx) {
@@ -42,7 +43,7 @@ inline Variable one_step(const Variable& x, std::int64_t step) {
   const std::int64_t steps = x.size(0);
   const std::int64_t at = step < 0 ? step + steps : step;
   if (at < 0 || at >= steps)
-    throw ShapeError(concat("one_step: expected a step of x ", x.shape(), ", got ", step));
+    throw ShapeError(detail::concat("one_step: expected a step of x ", x.shape(), ", got ", step));
   return record(
       "one_step", x.value().slice(at, at + 1).reshape(Shape(x.shape().extents().subspan(1))), {x},
       [at](const Tensor& dy, auto& dx) { dx.add_slice(at, dy.reshape(dx.shape().with(0, 1))); });
@@ -92,7 +93,7 @@ inline Variable swap_batch_time(const Variable& x) {
 inline Tensor swap_batch_time(const Tensor& ids) {
   detail::check_rank("swap_batch_time", "ids", ids, 2);
   if (ids.dtype() != DType::i32)
-    throw DTypeError(concat("swap_batch_time: expected ids of i32, got ", ids.dtype()));
+    throw DTypeError(detail::concat("swap_batch_time: expected ids of i32, got ", ids.dtype()));
   const std::int64_t outer = ids.size(0);
   const std::int64_t inner = ids.size(1);
   Tensor swapped = empty_like(ids, {inner, outer});
@@ -126,15 +127,15 @@ inline Variable add_spans(const Variable& x, const Variable& spans,
   std::int64_t before = 0;
   for (std::size_t k = 0; k < ends.size(); ++k) {
     if (ends[k] <= before || ends[k] > x.size(0)) {
-      throw ShapeError(concat("add_spans: ends[", k, "] = ", ends[k], " is outside (", before, ", ",
-                              x.size(0), "]"));
+      throw ShapeError(detail::concat("add_spans: ends[", k, "] = ", ends[k], " is outside (",
+                                      before, ", ", x.size(0), "]"));
     }
     before = ends[k];
     host_ends.data<std::int32_t>()[k] = static_cast<std::int32_t>(ends[k]);
   }
   if (before != x.size(0))
-    throw ShapeError(
-        concat("add_spans: expected a last span that ends at ", x.size(0), ", got ", before));
+    throw ShapeError(detail::concat("add_spans: expected a last span that ends at ", x.size(0),
+                                    ", got ", before));
   const Tensor device_ends = host_ends.to(x.device());
   Tensor y = empty_like(x.value());
   kernels::run(kernels::AddSpans{.x = x, .spans = spans, .ends = device_ends, .y = y});

@@ -16,7 +16,7 @@ struct TopKResult {
 inline TopKResult top_k(const Tensor& scores, std::int64_t k) {
   detail::check_has_rows("top_k", "scores", scores);
   if (k < 1 || k > scores.size(-1))
-    throw ShapeError(concat("top_k: expected 1 <= k <= ", scores.size(-1), ", got ", k));
+    throw ShapeError(detail::concat("top_k: expected 1 <= k <= ", scores.size(-1), ", got ", k));
   const Shape shape = scores.shape().with(-1, k);
   TopKResult top{empty_like(scores, shape), Tensor(shape, DType::i32, scores.device())};
   kernels::run(kernels::TopK{.scores = scores, .values = top.values, .indices = top.indices});

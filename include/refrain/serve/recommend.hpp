@@ -26,9 +26,10 @@ inline std::vector<std::int32_t> ids_of(const Vocabulary& vocabulary,
   for (const std::string& item : items) {
     ids.push_back(vocabulary.find(item));
     if (ids.back() < vocabulary.first_item())
-      unknown += concat(unknown.empty() ? "'" : ", '", item, "'");
+      unknown += detail::concat(unknown.empty() ? "'" : ", '", item, "'");
   }
-  if (!unknown.empty()) throw OptionError(concat("items outside the vocabulary: ", unknown));
+  if (!unknown.empty())
+    throw OptionError(detail::concat("items outside the vocabulary: ", unknown));
   return ids;
 }
 
@@ -58,8 +59,9 @@ std::vector<Recommendation> recommend(Model& model, const Vocabulary& vocabulary
     const Tensor ids = padded_batch(rows, row, model.length());
     const Tensor scores = Tensor(model.scores(ids.to(model.device()))).to(Device::cpu);
     if (scores.shape() != Shape{1, vocabulary.size()}) {
-      throw ShapeError(concat("recommend: expected scores [1,", vocabulary.size(),
-                              "], one for each id of the vocabulary, got ", scores.shape()));
+      throw ShapeError(detail::concat("recommend: expected scores [1,", vocabulary.size(),
+                                      "], one for each id of the vocabulary, got ",
+                                      scores.shape()));
     }
     const std::span<const std::int32_t> excluded = options.leave_out_seen
                                                        ? std::span<const std::int32_t>(seen)

@@ -34,7 +34,7 @@ struct ScoredId {
 /// of `excluded` outside of [0,V) exclude nothing. Throws OptionError unless k >= 1.
 inline std::vector<ScoredId> best_ids(Tensor scores, std::int64_t k, std::int32_t first,
                                       std::span<const std::int32_t> excluded) {
-  if (k < 1) throw OptionError(concat("best_ids: expected k of at least 1, got ", k));
+  if (k < 1) throw OptionError(detail::concat("best_ids: expected k of at least 1, got ", k));
   constexpr float out = -std::numeric_limits<float>::infinity();
   const std::span<float> values = scores.span<float>();
   const auto leave_out = [&](std::int32_t id) {

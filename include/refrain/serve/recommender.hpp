@@ -89,7 +89,7 @@ class Recommender {
   std::int32_t id_of(std::string_view item) const {
     const std::int32_t id = items_.find(item);
     if (id < items_.first_item() || id >= items_.size())
-      throw OptionError(concat("unknown item '", item, "'"));
+      throw OptionError(detail::concat("unknown item '", item, "'"));
     return id;
   }
 
@@ -250,12 +250,14 @@ class Recommender {
       StateReader::fail("was not written by this version of Recommender::save");
     const std::string identity = model_.identity();
     if (const std::string_view written = state.text(); written != identity) {
-      StateReader::fail(concat("belongs to another model: expected ", identity, ", got ", written));
+      StateReader::fail(
+          detail::concat("belongs to another model: expected ", identity, ", got ", written));
     }
     User user;
     user.items_ = state.ids();
     for (const std::int32_t item : user.items_) {
-      if (!is_item(item)) StateReader::fail(concat("holds id ", item, ", which is no item"));
+      if (!is_item(item))
+        StateReader::fail(detail::concat("holds id ", item, ", which is no item"));
     }
     const Here here;
     const Tasks tasks = snapshot();
@@ -270,7 +272,7 @@ class Recommender {
       Stream stream = model_.start(loaded->task, {});
       model_.visit(loaded->task, stream, parts);
       if (!parts.is_at_end())
-        StateReader::fail(concat("holds more of task '", name, "' than a stream has"));
+        StateReader::fail(detail::concat("holds more of task '", name, "' than a stream has"));
       user.followed_.insert_or_assign(std::string(name),
                                       typename User::Followed{loaded->number, std::move(stream)});
     }
@@ -311,18 +313,20 @@ class Recommender {
     std::string known;
     for (const std::string& each : names_of(tasks)) known += (known.empty() ? "" : ", ") + each;
     throw OptionError(
-        concat("unknown task '", name, "'; loaded: ", known.empty() ? "none" : known));
+        detail::concat("unknown task '", name, "'; loaded: ", known.empty() ? "none" : known));
   }
 
   static const Loaded& checked(const Tasks& tasks, std::string_view task, std::int64_t k) {
     const Loaded& loaded = find(tasks, task);
-    if (k < 1) throw OptionError(concat("task '", task, "': expected k of at least 1, got ", k));
+    if (k < 1)
+      throw OptionError(detail::concat("task '", task, "': expected k of at least 1, got ", k));
     return loaded;
   }
   static const Loaded& checked(const Tasks& tasks, std::string_view task,
                                std::span<const std::int32_t> history, std::int64_t k) {
     const Loaded& loaded = checked(tasks, task, k);
-    if (history.empty()) throw OptionError(concat("task '", task, "': the history is empty"));
+    if (history.empty())
+      throw OptionError(detail::concat("task '", task, "': the history is empty"));
     return loaded;
   }
 
@@ -331,8 +335,8 @@ class Recommender {
   }
   void check_item(std::int32_t id) const {
     if (!is_item(id)) {
-      throw OptionError(concat("id ", id, " is no item; expected ", items_.first_item(), " to ",
-                               items_.size() - 1));
+      throw OptionError(detail::concat("id ", id, " is no item; expected ", items_.first_item(),
+                                       " to ", items_.size() - 1));
     }
   }
 
@@ -340,8 +344,8 @@ class Recommender {
                                    std::span<const std::int32_t> history, std::int64_t k) const {
     const Vocabulary& targets = loaded.options.targets;
     if (scores.numel() != targets.size()) {
-      throw ShapeError(concat("Recommender: expected scores of ", targets.size(), " targets, got ",
-                              scores.shape()));
+      throw ShapeError(detail::concat("Recommender: expected scores of ", targets.size(),
+                                      " targets, got ", scores.shape()));
     }
     std::vector<std::int32_t> excluded;
     if (loaded.options.leave_out) {

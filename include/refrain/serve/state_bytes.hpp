@@ -97,7 +97,8 @@ class StateReader {
     bool fits = dtype == static_cast<std::int64_t>(into.dtype()) && number() == into.rank();
     for (int axis = 0; fits && axis < into.rank(); ++axis) fits = number() == into.size(axis);
     if (!fits)
-      fail(concat("holds no tensor ", into.shape(), " of ", into.dtype(), " where one must be"));
+      fail(detail::concat("holds no tensor ", into.shape(), " of ", into.dtype(),
+                          " where one must be"));
     raw(into.raw(), into.bytes());
   }
 

@@ -36,7 +36,7 @@ struct EvaluateOptions {
 /// Throws OptionError unless size >= 1.
 template <class Function>
 void for_batches(std::int64_t count, std::int64_t size, Function&& function) {
-  if (size < 1) throw OptionError(concat("batch: expected at least 1, got ", size));
+  if (size < 1) throw OptionError(detail::concat("batch: expected at least 1, got ", size));
   for (std::int64_t begin = 0; begin < count; begin += size)
     function(begin, std::min(begin + size, count));
 }

@@ -45,7 +45,8 @@ Problem problem_of(Direction direction, const Shape& y, const Shape& w, std::int
   if (problem.mode == MathMode::bf16)
     throw Unsupported("cuDNN convolution: f32 tensors are not rounded to bf16");
   if (y.numel() * w.numel() == 0)
-    throw Unsupported(concat("cuDNN convolution: empty tensors, y ", y, ", w ", w));
+    throw Unsupported(
+        refrain::detail::concat("cuDNN convolution: empty tensors, y ", y, ", w ", w));
   return problem;
 }
 

@@ -241,9 +241,10 @@ Plan plan_for(const Problem& p, const Descriptor& device) {
       return {std::move(execution), bytes[0]};
     }
   }
-  throw Unsupported(concat("cuDNN convolution: no deterministic engine in mode ", name(p.mode),
-                           " for B ", p.batch, ", T ", p.steps, ", Cin ", p.in, ", Cout ", p.out,
-                           ", K ", p.taps, ", dilation ", p.dilation));
+  throw Unsupported(refrain::detail::concat("cuDNN convolution: no deterministic engine in mode ",
+                                            name(p.mode), " for B ", p.batch, ", T ", p.steps,
+                                            ", Cin ", p.in, ", Cout ", p.out, ", K ", p.taps,
+                                            ", dilation ", p.dilation));
 }
 
 /// The plan for the GPU of the handle.
@@ -264,8 +265,8 @@ Descriptor described_device(const std::string& json) {
              std::vector<char>(json.c_str(), json.c_str() + json.size() + 1));
   const cudnnStatus_t status = device.try_finalize();
   if (CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_BAD_PARAM) {
-    throw OptionError(
-        concat("cuDNN ", cudnnGetVersion(), " describes a device by other properties than ", json));
+    throw OptionError(refrain::detail::concat(
+        "cuDNN ", cudnnGetVersion(), " describes a device by other properties than ", json));
   }
   check(status, "cudnnBackendFinalize");
   return device;

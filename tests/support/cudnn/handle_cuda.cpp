@@ -9,7 +9,7 @@ void check(cudnnStatus_t status, const char* call) {
   std::array<char, 512> reason{};
   cudnnGetLastErrorString(reason.data(), reason.size());
   const std::string message =
-      concat(call, ": ", cudnnGetErrorString(status), " (", reason.data(), ")");
+      refrain::detail::concat(call, ": ", cudnnGetErrorString(status), " (", reason.data(), ")");
   if (CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_NOT_SUPPORTED) throw Unsupported(message);
   throw DeviceError(message);
 }

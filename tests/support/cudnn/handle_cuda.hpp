@@ -51,7 +51,7 @@ inline float* take_floats(Scratch& scratch, std::int64_t count) {
 template <class Args>
 void check_f32(DType dtype) {
   if (dtype != DType::f32)
-    throw DTypeError(concat("cuDNN ", Args::name, ": expected f32, got ", dtype));
+    throw DTypeError(refrain::detail::concat("cuDNN ", Args::name, ": expected f32, got ", dtype));
 }
 
 }  // namespace refrain::kernels::cudnn

@@ -51,7 +51,8 @@ using TensorDescriptor =
 
 std::int32_t extent(std::int64_t value) {
   if (value < 1 || value > std::numeric_limits<std::int32_t>::max()) {
-    throw Unsupported(concat("cuDNN lstm: expected extents from 1 to 2^31 - 1, got ", value));
+    throw Unsupported(
+        refrain::detail::concat("cuDNN lstm: expected extents from 1 to 2^31 - 1, got ", value));
   }
   return static_cast<std::int32_t>(value);
 }
@@ -116,8 +117,9 @@ class Lstm {
         handle_(handle) {
     check_f32<LstmLayer>(args.x.dtype);
     if (!args.input_weight && width_ != 4 * hidden_) {
-      throw ShapeError(concat("cuDNN lstm: expected x [L,B,4H] without an input weight, got ",
-                              args.x.shape, " with H ", hidden_));
+      throw ShapeError(
+          refrain::detail::concat("cuDNN lstm: expected x [L,B,4H] without an input weight, got ",
+                                  args.x.shape, " with H ", hidden_));
     }
     check(cudnnSetRNNDescriptor_v8(rnn_, CUDNN_RNN_ALGO_STANDARD, CUDNN_LSTM, CUDNN_RNN_NO_BIAS,
                                    CUDNN_UNIDIRECTIONAL, CUDNN_LINEAR_INPUT, CUDNN_DATA_FLOAT,
@@ -162,9 +164,9 @@ class Lstm {
       check(cudnnGetTensorNdDescriptor(matrix, 3, &type, &rank, sizes.data(), strides.data()),
             "cudnnGetTensorNdDescriptor");
       if (address == nullptr || rank != 3 || sizes[1] != hidden_ || sizes[2] != found.columns) {
-        throw DeviceError(concat("cudnnGetRNNWeightParams: expected [1, ", hidden_, ", ",
-                                 found.columns, "], got rank ", rank, " [", sizes[0], ", ",
-                                 sizes[1], ", ", sizes[2], "]"));
+        throw DeviceError(refrain::detail::concat("cudnnGetRNNWeightParams: expected [1, ", hidden_,
+                                                  ", ", found.columns, "], got rank ", rank, " [",
+                                                  sizes[0], ", ", sizes[1], ", ", sizes[2], "]"));
       }
       found.at[static_cast<std::size_t>(gate)] = static_cast<float*>(address) - space;
     }

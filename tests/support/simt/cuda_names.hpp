@@ -66,7 +66,7 @@ T shuffled(const char* operation, unsigned mask, const T& value, unsigned source
   const Deposits& all = exchange(operation, mask, &value, sizeof value, false, site);
   const Overlook overlook;
   if ((mask >> source & 1) == 0)
-    fail(concat(operation, ": reads lane ", source, " outside the mask"), site);
+    fail(refrain::detail::concat(operation, ": reads lane ", source, " outside the mask"), site);
   T result;
   std::memcpy(&result, all[source].data(), sizeof result);
   return result;

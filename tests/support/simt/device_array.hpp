@@ -31,7 +31,7 @@ class DeviceArray {
     std::memset(block_.get(), 0xff, (count_ + static_cast<std::size_t>(offset)) * sizeof(T));
     if (values.empty()) return;
     if (values.size() != count_)
-      throw ShapeError(concat("DeviceArray: ", values.size(), " values for ", shape));
+      throw ShapeError(detail::concat("DeviceArray: ", values.size(), " values for ", shape));
     std::copy(values.begin(), values.end(), data_);
   }
 

@@ -30,7 +30,7 @@ T (&fixed_shared_array(Tag, REFRAIN_SITE))
 template <class T>
 void check_aligned(const T* address, const char* operation, const Site& site) {
   if (reinterpret_cast<std::uintptr_t>(address) % 16 != 0) {
-    fail(concat(operation, ": the address is not a multiple of 16"), site);
+    fail(refrain::detail::concat(operation, ": the address is not a multiple of 16"), site);
   }
 }
 

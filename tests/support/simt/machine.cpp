@@ -88,7 +88,8 @@ void Machine::fail(const std::string& what, const Site& site) {
   {
     const Overlook overlook;
     if (failure_.empty())
-      failure_ = concat(name_, ": ", what, ", ", who(*running_), " at ", where(site));
+      failure_ =
+          refrain::detail::concat(name_, ": ", what, ", ", who(*running_), " at ", where(site));
     abandoning_ = true;
     ready_.clear();
   }
@@ -103,15 +104,15 @@ void* Machine::shared_array(const void* key, std::size_t offset, std::size_t byt
   for (const SharedPiece& piece : shared_) {
     if (piece.key != key || piece.offset != offset) continue;
     if (piece.bytes != bytes) {
-      fail(concat("shared memory: an array of ", bytes, " bytes where another thread has one of ",
-                  piece.bytes),
+      fail(refrain::detail::concat("shared memory: an array of ", bytes,
+                                   " bytes where another thread has one of ", piece.bytes),
            site);
     }
     return piece.memory;
   }
   if (key == nullptr && offset + bytes > shared_bytes_) {
-    fail(concat("dynamic shared memory: ", offset + bytes, " bytes used, launched with ",
-                shared_bytes_),
+    fail(refrain::detail::concat("dynamic shared memory: ", offset + bytes,
+                                 " bytes used, launched with ", shared_bytes_),
          site);
   }
   // An allocation of its own, as long as asked for: AddressSanitizer sees the first byte past it.
@@ -130,15 +131,17 @@ void Machine::drop_shared() {
 
 void Machine::check_launch(Extent grid, Extent block, std::size_t shared_bytes) const {
   const auto refuse = [&](const std::string& what) {
-    throw EmulationError(concat(name_, ": cannot be launched: ", what));
+    throw EmulationError(refrain::detail::concat(name_, ": cannot be launched: ", what));
   };
   const std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
-  if (threads == 0 || threads > most_threads) refuse(concat("a block of ", threads, " threads"));
+  if (threads == 0 || threads > most_threads)
+    refuse(refrain::detail::concat("a block of ", threads, " threads"));
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) refuse("an empty grid");
   if (grid.x > 0x7fffffff || grid.y > most_blocks_yz || grid.z > most_blocks_yz) {
-    refuse(concat("a grid of ", grid.x, " x ", grid.y, " x ", grid.z, " blocks"));
+    refuse(refrain::detail::concat("a grid of ", grid.x, " x ", grid.y, " x ", grid.z, " blocks"));
   }
-  if (shared_bytes > largest_shared_bytes) refuse(concat(shared_bytes, " bytes of shared memory"));
+  if (shared_bytes > largest_shared_bytes)
+    refuse(refrain::detail::concat(shared_bytes, " bytes of shared memory"));
 }
 
 void Machine::run(const char* name, Extent grid, Extent block, std::size_t shared_bytes,
@@ -226,21 +229,23 @@ void Machine::check_finished() {
     for (unsigned i = 0; i < count_ && named < 4; ++i) {
       const Thread& thread = *threads_[i];
       if (thread.state == State::done) continue;
-      waiting += concat(who(thread), " in ", thread.waits_for, " at ", where(thread.waits_at));
+      waiting += refrain::detail::concat(who(thread), " in ", thread.waits_for, " at ",
+                                         where(thread.waits_at));
       if (thread.state == State::at_warp_operation)
-        waiting += concat(" for the lanes ", hex(thread.wait_mask));
+        waiting += refrain::detail::concat(" for the lanes ", hex(thread.wait_mask));
       waiting += "; ";
       ++named;
     }
-    failure_ = concat(name_, ": threads wait for ever: ", waiting, count_ - live_, " of ", count_,
-                      " threads have ended");
+    failure_ = refrain::detail::concat(name_, ": threads wait for ever: ", waiting, count_ - live_,
+                                       " of ", count_, " threads have ended");
     abandoning_ = true;
     return;
   }
   for (unsigned i = 0; i < count_; ++i) {
     const Thread& thread = *threads_[i];
     if (thread.open_copies.empty() && thread.copy_groups.empty()) continue;
-    failure_ = concat(name_, ": ", who(thread), " ended with asynchronous copies under way");
+    failure_ = refrain::detail::concat(name_, ": ", who(thread),
+                                       " ended with asynchronous copies under way");
     abandoning_ = true;
     return;
   }
@@ -292,7 +297,9 @@ void copy_async(void* to, const void* from, int bytes, const Site& site) {
     return reinterpret_cast<std::uintptr_t>(address) % static_cast<std::uintptr_t>(bytes) != 0;
   };
   if (misaligned(to) || misaligned(from)) {
-    fail(concat("copy_async<", bytes, ">: an address is not a multiple of ", bytes), site);
+    fail(
+        refrain::detail::concat("copy_async<", bytes, ">: an address is not a multiple of ", bytes),
+        site);
   }
   // The source is read now and the target holds NaN until the group is waited for. Byte by byte, so
   // that both accesses are seen by the sanitizers as this thread's.

@@ -148,7 +148,9 @@ class Machine {
 /// The one there is.
 Machine& machine();
 
-inline std::string where(const Site& site) { return concat(site.file_name(), ":", site.line()); }
+inline std::string where(const Site& site) {
+  return refrain::detail::concat(site.file_name(), ":", site.line());
+}
 
 inline std::string hex(unsigned mask) {
   char text[16];
@@ -157,8 +159,8 @@ inline std::string hex(unsigned mask) {
 }
 
 inline std::string who(const Thread& thread) {
-  return concat("block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ") thread ",
-                thread.linear);
+  return refrain::detail::concat("block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z,
+                                 ") thread ", thread.linear);
 }
 
 }  // namespace refrain::simt::emulation

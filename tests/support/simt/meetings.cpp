@@ -25,7 +25,9 @@ int Machine::block_barrier(Vote vote, int predicate, const Site& site) {
       barrier_site_ = site;
       vote_ = vote == Vote::all ? 1 : 0;
     } else if (!same_place(barrier_site_, site)) {
-      fail(concat("divergent __syncthreads: others wait at ", where(barrier_site_)), site);
+      fail(
+          refrain::detail::concat("divergent __syncthreads: others wait at ", where(barrier_site_)),
+          site);
     }
     switch (vote) {
       case Vote::count:
@@ -80,13 +82,14 @@ const Deposits& Machine::exchange(const char* operation, unsigned mask, const vo
     const unsigned lane = thread.linear % lanes;
     const unsigned first = thread.linear - lane;
     if ((mask >> lane & 1) == 0)
-      fail(concat(operation, ": the calling lane is not in the mask ", hex(mask)), site);
+      fail(refrain::detail::concat(operation, ": the calling lane is not in the mask ", hex(mask)),
+           site);
     Meeting& meeting = meeting_of(warps_[thread.linear / lanes], mask, site);
     if (meeting.arrived == 0) {
       meeting.operation = operation;
     } else if (std::strcmp(meeting.operation, operation) != 0) {
-      fail(concat("divergent warp: ", operation, " while other lanes of the mask wait in ",
-                  meeting.operation),
+      fail(refrain::detail::concat("divergent warp: ", operation,
+                                   " while other lanes of the mask wait in ", meeting.operation),
            site);
     }
     Deposits& deposits = meeting.deposits[meeting.round & 1];

@@ -8,9 +8,7 @@
 
 #include "refrain/core/export.hpp"
 
-namespace refrain {
-
-namespace detail {
+namespace refrain::detail {
 
 /// One part of a text, which it does not own: characters, a number, an address, or an object that
 /// has str() or, for enumerations, name(). A cheap conversion at the many places that throw; the
@@ -74,13 +72,11 @@ class TextPart {
 
 REFRAIN_API std::string join(std::initializer_list<TextPart> parts);
 
-}  // namespace detail
-
 /// Joins the printed form of its arguments, the same in every locale; for error messages and
 /// headers of files, never on a hot path.
 template <class... Parts>
 inline std::string concat(const Parts&... parts) {
-  return detail::join({detail::TextPart(parts)...});
+  return join({TextPart(parts)...});
 }
 
-}  // namespace refrain
+}  // namespace refrain::detail

@@ -1,0 +1,19 @@
+#pragma once
+/// Texts of messages.
+
+#include <fmt/format.h>
+
+#include <iterator>
+#include <string>
+
+namespace refrain::examples {
+
+/// Joins the printed forms of its arguments, the same in every locale.
+template <class... Parts>
+std::string concat(const Parts&... parts) {
+  std::string text;
+  (fmt::format_to(std::back_inserter(text), "{}", parts), ...);
+  return text;
+}
+
+}  // namespace refrain::examples
