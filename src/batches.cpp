@@ -8,13 +8,13 @@
 namespace refrain {
 namespace {
 
-constexpr std::uint64_t batch_stream =
-    0x4241'5443'48;  ///< apart from the streams that other parts split off the same seed
+/// differs from the stream numbers that other components split off the same seed
+constexpr std::uint64_t batch_stream = 0x4241'5443'48;
 
 std::vector<std::int64_t> first_rows(std::int64_t count) {
-  if (count < 0 || count > most_rows)
+  if (count < 0 || count > max_rows)
     throw OptionError(
-        detail::concat("BatchSampler: expected a count from 0 to ", most_rows, ", got ", count));
+        detail::concat("BatchSampler: expected a count from 0 to ", max_rows, ", got ", count));
   std::vector<std::int64_t> rows(static_cast<std::size_t>(count));
   std::iota(rows.begin(), rows.end(), std::int64_t{0});
   return rows;
@@ -28,16 +28,16 @@ void write_padded(std::span<const std::int32_t> ids, std::span<std::int32_t> out
             out.end() - static_cast<std::ptrdiff_t>(kept));
 }
 
-void check_length(const char* where, std::int64_t length, std::int64_t least) {
-  constexpr std::int64_t most = 0x7FFF'FFFF;
-  if (length < least || length > most)
-    throw OptionError(
-        detail::concat(where, ": expected length from ", least, " to ", most, ", got ", length));
+void check_length(const char* where, std::int64_t length, std::int64_t min_length) {
+  constexpr std::int64_t max_length = 0x7FFF'FFFF;
+  if (length < min_length || length > max_length)
+    throw OptionError(detail::concat(where, ": expected length from ", min_length, " to ",
+                                     max_length, ", got ", length));
 }
 
 std::int32_t as_target(std::int32_t id) noexcept { return id < special_ids ? padding_id : id; }
 
-/// A matrix and its rows as spans.
+/// A matrix of ids or targets, and its rows.
 struct Matrix {
   Matrix(std::size_t rows, std::int64_t columns)
       : tensor(Shape{static_cast<std::int64_t>(rows), columns}, DType::i32),
@@ -87,8 +87,8 @@ std::int64_t BatchSampler::steps_per_epoch() const noexcept {
 
 std::span<const std::int64_t> BatchSampler::rows(std::int64_t epoch, std::int64_t step) {
   if (epoch < 0 || step < 0 || step >= steps_per_epoch()) {
-    throw OptionError(detail::concat("BatchSampler: no step ", step, " of epoch ", epoch,
-                                     ", an epoch has ", steps_per_epoch()));
+    throw OptionError(detail::concat("BatchSampler: expected epoch >= 0 and 0 <= step < ",
+                                     steps_per_epoch(), ", got step ", step, " of epoch ", epoch));
   }
   if (epoch != epoch_) {
     order_ = rows_;
@@ -235,8 +235,8 @@ TransferBatch transfer_batch(const RaggedIds& sources, const TransferExamples& e
   std::int32_t* target = targets.data<std::int32_t>();
   for (const std::int64_t example : batch) {
     if (example < 0 || example >= examples.size()) {
-      throw OptionError(
-          detail::concat("transfer_batch: no example ", example, ", there are ", examples.size()));
+      throw OptionError(detail::concat("transfer_batch: expected 0 <= example < ", examples.size(),
+                                       ", got ", example));
     }
     rows.push_back(examples.source[static_cast<std::size_t>(example)]);
     *target++ = examples.target[static_cast<std::size_t>(example)];

@@ -11,25 +11,25 @@ namespace {
 
 thread_local Capture* open = nullptr;
 
-void count_operations(cudaGraph_t graph, Capture& recording) {
+void count_operations(cudaGraph_t graph, Capture& captured) {
   std::size_t count = 0;
   check(cudaGraphGetNodes(graph, nullptr, &count), "cudaGraphGetNodes");
   std::vector<cudaGraphNode_t> nodes(count);
   if (count > 0) check(cudaGraphGetNodes(graph, nodes.data(), &count), "cudaGraphGetNodes");
-  recording.operations = static_cast<std::int64_t>(count);
-  recording.kernels = 0;
+  captured.operations = static_cast<std::int64_t>(count);
+  captured.kernels = 0;
   for (cudaGraphNode_t node : nodes) {
     cudaGraphNodeType type{};
     check(cudaGraphNodeGetType(node, &type), "cudaGraphNodeGetType");
-    if (type == cudaGraphNodeTypeKernel) ++recording.kernels;
+    if (type == cudaGraphNodeTypeKernel) ++captured.kernels;
   }
 }
 
-cudaError_t end_capture(Capture& recording, cudaGraph_t* graph) noexcept {
+cudaError_t end_capture(Capture& captured, cudaGraph_t* graph) noexcept {
   open = nullptr;
-  recording.is_open = false;
-  const cudaError_t status = cudaStreamEndCapture(recording.capture, graph);
-  cudaStreamDestroy(std::exchange(recording.capture, nullptr));
+  captured.is_open = false;
+  const cudaError_t status = cudaStreamEndCapture(captured.capture, graph);
+  cudaStreamDestroy(std::exchange(captured.capture, nullptr));
   return status;
 }
 
@@ -40,32 +40,32 @@ Capture* open_capture() noexcept { return open; }
 void expect_no_capture(const char* what) {
   if (open != nullptr) {
     throw DeviceError(detail::concat(
-        what, ": this would wait for the device, which work that is being recorded cannot do"));
+        what, ": waits for the device, which a thread that captures a CUDA graph must not do"));
   }
 }
 
 Capture* begin_capture(cudaStream_t stream) {
   expect_no_capture("CapturedWork");
-  auto recording = std::make_unique<Capture>();
-  recording->stream = stream;
-  check(cudaStreamCreateWithFlags(&recording->capture, cudaStreamNonBlocking),
+  auto captured = std::make_unique<Capture>();
+  captured->stream = stream;
+  check(cudaStreamCreateWithFlags(&captured->capture, cudaStreamNonBlocking),
         "cudaStreamCreateWithFlags");
   const cudaError_t status =
-      cudaStreamBeginCapture(recording->capture, cudaStreamCaptureModeThreadLocal);
-  if (status != cudaSuccess) cudaStreamDestroy(recording->capture);
+      cudaStreamBeginCapture(captured->capture, cudaStreamCaptureModeThreadLocal);
+  if (status != cudaSuccess) cudaStreamDestroy(captured->capture);
   check(status, "cudaStreamBeginCapture");
-  recording->is_open = true;
-  open = recording.get();
-  return recording.release();
+  captured->is_open = true;
+  open = captured.get();
+  return captured.release();
 }
 
-void end_captured(Capture& recording) {
+void end_captured(Capture& captured) {
   cudaGraph_t graph = nullptr;
-  check(end_capture(recording, &graph), "cudaStreamEndCapture");
+  check(end_capture(captured, &graph), "cudaStreamEndCapture");
   try {
-    count_operations(graph, recording);
-    check(cudaGraphInstantiate(&recording.exec, graph, 0), "cudaGraphInstantiate");
-    check(cudaGraphUpload(recording.exec, recording.stream), "cudaGraphUpload");
+    count_operations(graph, captured);
+    check(cudaGraphInstantiate(&captured.exec, graph, 0), "cudaGraphInstantiate");
+    check(cudaGraphUpload(captured.exec, captured.stream), "cudaGraphUpload");
   } catch (...) {
     cudaGraphDestroy(graph);
     throw;
@@ -73,18 +73,18 @@ void end_captured(Capture& recording) {
   check(cudaGraphDestroy(graph), "cudaGraphDestroy");
 }
 
-void destroy_captured(Capture* recording) noexcept {
-  if (recording->is_open) {
+void destroy_captured(Capture* captured) noexcept {
+  if (captured->is_open) {
     cudaGraph_t graph = nullptr;
-    if (end_capture(*recording, &graph) == cudaSuccess && graph != nullptr) cudaGraphDestroy(graph);
+    if (end_capture(*captured, &graph) == cudaSuccess && graph != nullptr) cudaGraphDestroy(graph);
     cudaGetLastError();
   }
-  // Its last run may still read the constants.
-  cudaStreamSynchronize(recording->stream);
-  if (recording->exec != nullptr) cudaGraphExecDestroy(recording->exec);
-  for (void* constant : recording->constants) cudaFreeHost(constant);
+  // The last launch of the graph may still read the constants.
+  cudaStreamSynchronize(captured->stream);
+  if (captured->exec != nullptr) cudaGraphExecDestroy(captured->exec);
+  for (void* constant : captured->constants) cudaFreeHost(constant);
   cudaGetLastError();
-  delete recording;
+  delete captured;
 }
 
 const void* kept_constant(const void* from, std::size_t bytes) {

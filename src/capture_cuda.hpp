@@ -1,5 +1,5 @@
 #pragma once
-/// Recorded work: a CUDA graph with the memory that it uses.
+/// Captured work: a CUDA graph and the memory that it uses.
 
 #include <cuda_runtime_api.h>
 
@@ -9,13 +9,13 @@
 
 namespace refrain::cuda {
 
-/// What one recording consists of.  Its address names its shelf in the memory pool.
+/// A captured CUDA graph. Its address is the key of its blocks in the memory pool.
 struct Capture {
-  cudaStream_t stream = nullptr;  ///< where it runs
-  cudaStream_t capture =
-      nullptr;  ///< while it is made: its own stream, since all that is queued in it becomes part
-                ///< of it
-  cudaStream_t before = nullptr;  ///< the thread's own stream, to go back to
+  cudaStream_t stream = nullptr;  ///< where the graph runs
+  /// during the capture, null after it; a separate stream, because all work queued in it becomes
+  /// part of the graph
+  cudaStream_t capture = nullptr;
+  cudaStream_t before = nullptr;  ///< the stream of the thread before the capture
   cudaGraphExec_t exec = nullptr;
   std::vector<void*> constants;  ///< page-locked copies of the host memory that the work reads
   std::int64_t operations = 0;
@@ -23,13 +23,14 @@ struct Capture {
   bool is_open = false;
 };
 
-/// The recording that this thread is making, or null.
+/// The capture in progress on this thread, or null.
 Capture* open_capture() noexcept;
 
-/// Throws DeviceError when this thread is recording: `what` would wait for the device.
+/// Throws DeviceError when this thread captures a graph, because `what` waits for the device.
 void expect_no_capture(const char* what);
 
-/// For a call that waits or allocates, which CUDA allows a recording thread only in this mode.
+/// Scope for a call that waits or allocates, which CUDA allows during a capture only in relaxed
+/// mode.
 class RelaxedCapture {
  public:
   RelaxedCapture() { cudaThreadExchangeStreamCaptureMode(&mode_); }
@@ -41,14 +42,14 @@ class RelaxedCapture {
   cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
-/// Starts a recording that will run in the stream. What this thread records is to be queued in
-/// `capture`.
+/// Starts a capture in `stream`. The calling thread queues its work in `capture`.
 Capture* begin_capture(cudaStream_t stream);
-void end_captured(Capture& recording);
-/// Ends it if it is open; frees everything but its device memory, which goes back to the stream.
-void destroy_captured(Capture* recording) noexcept;
+void end_captured(Capture& captured);
+/// Ends the capture if it is open, and frees everything but its device memory, which goes back to
+/// the stream.
+void destroy_captured(Capture* captured) noexcept;
 
-/// A page-locked copy of host memory that lives as long as the open recording.
+/// A page-locked copy of host memory that lives as long as the capture in progress.
 const void* kept_constant(const void* from, std::size_t bytes);
 
 }  // namespace refrain::cuda

@@ -40,7 +40,7 @@ void expect_kind(const Checkpoint& file, std::string_view kind) {
       detail::concat("holds a ", file.info.kind, " checkpoint, expected a ", kind, " checkpoint"));
 }
 
-/// Moves the text of this name out of the metadata; empty when it has none.
+/// Removes the text `name` from the metadata and returns it; empty when it is absent.
 std::string take(Metadata& metadata, const char* name) {
   const auto node = metadata.extract(name);
   return node.empty() ? std::string() : node.mapped();
@@ -52,7 +52,7 @@ Checkpoint read(const std::string& path, std::string_view kind) {
   return file;
 }
 
-/// True when all elements are finite. IEEE 754: an infinity or NaN has all exponent bits set.
+/// True when all elements are finite. An IEEE 754 infinity or NaN has all exponent bits set.
 template <class Bits>
 bool has_only_finite(const Tensor& tensor, Bits exponent) {
   const char* const bytes = static_cast<const char*>(tensor.raw());
@@ -65,8 +65,8 @@ bool has_only_finite(const Tensor& tensor, Bits exponent) {
   return found == 0;
 }
 
-/// Throws DataError for infinities and NaN, which diverged training leaves: a model with such a
-/// weight ranks nothing.
+/// Throws DataError for infinities and NaN, the result of diverged training: a model with such a
+/// weight ranks no item.
 void expect_finite(const Checkpoint& file) {
   for (const auto& [name, tensor] : file.tensors) {
     const bool is_finite =
@@ -88,7 +88,7 @@ void check_target(const PatchTarget& target) {
                                      target.base_hash, "' and '", target.task, "'"));
 }
 
-/// Collects complaints and shortens a long list.
+/// Collects messages and shortens a long list.
 class Complaints {
  public:
   template <class... Parts>
@@ -158,7 +158,7 @@ TensorMap tensors_of(const Module& module) {
     if (!named.parameter->is_filled()) {
       throw OptionError(
           detail::concat("tensors_of: expected parameters with elements, got '", named.name,
-                         "' of a module that was made with Fill::deferred; load it first"));
+                         "' of a module constructed with Fill::deferred; load it first"));
     }
     tensors[named.name] = named.parameter->value();
   }
@@ -205,7 +205,7 @@ void expect_target(const Checkpoint& file, const PatchTarget& target) {
     throw DataError(file.path, 0,
                     detail::concat("is a patch for another base: it was trained on ",
                                    file.info.base_hash, ", the base here is ", target.base_hash,
-                                   "; give its base, or fine-tune it again on this one"));
+                                   "; load its base, or fine-tune the patch on this base"));
   }
   if (file.info.task != target.task) {
     throw DataError(file.path, 0,

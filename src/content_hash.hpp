@@ -1,5 +1,5 @@
 #pragma once
-// The hash of a checkpoint's contents, fed piece by piece.
+// The hash of a checkpoint's contents, updated piece by piece.
 
 #include <string>
 #include <string_view>
@@ -9,8 +9,8 @@
 
 namespace refrain::detail {
 
-/// content_hash() as a stream: all tensors in the order of their names, then all texts. digest()
-/// between the two is the hash of the tensors without texts.
+/// Computes content_hash() incrementally: all tensors in the order of their names, then all texts.
+/// digest() between the two is the hash of the tensors without texts.
 class ContentHash {
  public:
   void add(std::string_view name, const Tensor& tensor);

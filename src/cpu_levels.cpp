@@ -1,4 +1,4 @@
-/// Which instruction set level of the CPU kernels this process uses.
+/// The instruction set level of the CPU kernels that this process uses.
 
 #include "kernels/cpu_levels.hpp"
 
@@ -18,11 +18,12 @@ namespace {
 struct Level {
   const char* name;
   const kernels::Table* table;
-  bool runs;  ///< on this CPU
+  bool runs;  ///< true when this CPU supports the level
 };
 
-/// The levels of this build, rising. The features are those that cmake/isa.cmake compiles for; the
-/// compiler's support library says yes only if the operating system saves their registers, too.
+/// The levels of this build in ascending order. The features of a level are those that
+/// cmake/isa.cmake compiles for. The compiler's support library reports a feature only if the
+/// operating system saves its registers.
 std::vector<Level> levels() {
   std::vector<Level> all{{REFRAIN_NAME_OF(REFRAIN_ISA), &kernels::cpu::REFRAIN_ISA::table, true}};
 #if defined(REFRAIN_HAS_V3) || defined(REFRAIN_HAS_V4)
@@ -58,8 +59,9 @@ Level choose() {
   }
   if (wanted.empty()) return best;
   if (built)
-    throw Unsupported("REFRAIN_ISA=" + wanted + ": this CPU cannot run it; it can run " + names);
-  throw OptionError("REFRAIN_ISA=" + wanted + ": this build has no such level; this CPU can run " +
+    throw Unsupported("REFRAIN_ISA=" + wanted + ": this CPU cannot run it; expected one of " +
+                      names);
+  throw OptionError("REFRAIN_ISA=" + wanted + ": not a level of this build; expected one of " +
                     names);
 }
 

@@ -8,7 +8,7 @@
 namespace refrain {
 namespace {
 
-RaggedIds long_enough(const RaggedIds& rows, std::int64_t min_length) {
+RaggedIds with_min_length(const RaggedIds& rows, std::int64_t min_length) {
   RaggedIds kept;
   for (std::int64_t row = 0; row < rows.rows(); ++row) {
     if (static_cast<std::int64_t>(rows[row].size()) >= min_length) kept.push_back(rows[row]);
@@ -16,7 +16,7 @@ RaggedIds long_enough(const RaggedIds& rows, std::int64_t min_length) {
   return kept;
 }
 
-HeldOut long_enough(const HeldOut& part, std::int64_t min_length) {
+HeldOut with_min_length(const HeldOut& part, std::int64_t min_length) {
   HeldOut kept;
   for (std::int64_t row = 0; row < part.rows.rows(); ++row) {
     if (static_cast<std::int64_t>(part.rows[row].size()) < min_length) continue;
@@ -27,14 +27,14 @@ HeldOut long_enough(const HeldOut& part, std::int64_t min_length) {
 }
 
 RaggedIds pieces_of(const RaggedIds& rows, const DatasetOptions& options) {
-  if (options.piece_length == 0) return long_enough(rows, options.min_length);
+  if (options.piece_length == 0) return with_min_length(rows, options.min_length);
   return cut(rows, {.length = options.piece_length, .min_length = options.min_length}).rows;
 }
 
 void check(const DatasetOptions& options) {
   if (options.min_length < 2)
     throw OptionError(
-        detail::concat("min_length: expected at least 2 items, one to read and one to "
+        detail::concat("min_length: expected at least 2 items, one input and one to "
                        "predict, got ",
                        options.min_length));
   if (options.piece_length != 0 && options.piece_length < options.min_length)
@@ -65,8 +65,8 @@ Dataset make_dataset(const Sequences& log, Vocabulary vocabulary, const DatasetO
   if (options.leave_last_out) {
     const LeaveLastOut parts = split_leave_last_out(sequences);
     data.training = pieces_of(parts.train, options);
-    data.validation = long_enough(parts.valid, options.min_length);
-    data.test = long_enough(parts.test, options.min_length);
+    data.validation = with_min_length(parts.valid, options.min_length);
+    data.test = with_min_length(parts.test, options.min_length);
   } else {
     const RaggedIds pieces = pieces_of(sequences, options);
     const Split split = split_random(pieces.rows(), options.fractions, options.split_seed);

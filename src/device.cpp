@@ -21,8 +21,8 @@ const DeviceBackend* cuda_backend() noexcept {
 #endif
 }
 
-/// The backend of a device that is not the CPU. Throws Unsupported unless build and machine have
-/// it.
+/// The backend of a device other than the CPU. Throws Unsupported when the build or the machine
+/// lacks it.
 const DeviceBackend& require(const char* what) {
   const DeviceBackend* found = cuda_backend();
   if (found == nullptr) {
@@ -32,13 +32,13 @@ const DeviceBackend& require(const char* what) {
   }
   if (!found->is_available()) {
     throw Unsupported(detail::concat(
-        what, ": Device::cuda is not available: this machine has no GPU and driver that fit; use ",
+        what, ": Device::cuda is not available: this machine has no supported GPU or driver; use ",
         "Device::cpu"));
   }
   return *found;
 }
 
-/// An event of the CPU is the time of its record().
+/// A CPU event is the time at which it was recorded.
 using Clock = std::chrono::steady_clock;
 
 Clock::time_point& time_of(void* event) { return *static_cast<Clock::time_point*>(event); }
@@ -228,11 +228,12 @@ void PinnedBuffer::fetch(const void* from, std::size_t offset, std::size_t bytes
   }
 }
 
-// ---- recorded work ----
+// ---- captured work ----
 
 void CapturedWork::begin(Device device) {
   if (device == Device::cpu)
-    throw Unsupported("CapturedWork: the CPU runs work as it comes; record on Device::cuda");
+    throw Unsupported(
+        "CapturedWork: expected Device::cuda, got Device::cpu, which runs work immediately");
   recording_ = require("CapturedWork").begin_capture();
 }
 
@@ -252,7 +253,7 @@ std::int64_t CapturedWork::kernels() const {
 
 bool is_capturing() noexcept {
   const DeviceBackend* found = cuda_backend();
-  return found != nullptr && found->is_recording();
+  return found != nullptr && found->is_capturing();
 }
 
 void ProfileRange::push(const char* name) noexcept {

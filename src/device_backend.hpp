@@ -1,5 +1,5 @@
 #pragma once
-/// What a device other than the CPU has to offer: one table of functions, filled by its backend.
+/// The functions of a device other than the CPU: one table, filled by its backend.
 
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,8 @@
 
 namespace refrain {
 
-/// Streams, events and recordings are the backend's own handles.  A null stream is the current one.
+/// Streams, events and captures are opaque handles of the backend. A null stream is the current
+/// one.
 struct DeviceBackend {
   bool (*is_available)() noexcept;
 
@@ -24,8 +25,8 @@ struct DeviceBackend {
   void (*zero)(void* block, std::size_t bytes, Stream stream);
 
   Stream (*current_stream)();
-  Stream (*switch_stream)(
-      Stream stream) noexcept;  ///< makes it this thread's; returns the one before
+  /// sets the stream of this thread and returns the previous one
+  Stream (*switch_stream)(Stream stream) noexcept;
   void (*synchronize)(Stream stream);
   Stream (*make_stream)();
   void (*destroy_stream)(Stream stream) noexcept;
@@ -44,12 +45,12 @@ struct DeviceBackend {
   void (*fetch)(void* pinned, const void* from, std::size_t bytes, Stream stream);
 
   void* (*begin_capture)();
-  void (*end_captured)(void* recording);
-  void (*destroy_captured)(void* recording) noexcept;
-  void (*run_captured)(const void* recording);
-  std::int64_t (*captured_operations)(const void* recording);
-  std::int64_t (*captured_kernels)(const void* recording);
-  bool (*is_recording)() noexcept;
+  void (*end_captured)(void* captured);
+  void (*destroy_captured)(void* captured) noexcept;
+  void (*run_captured)(const void* captured);
+  std::int64_t (*captured_operations)(const void* captured);
+  std::int64_t (*captured_kernels)(const void* captured);
+  bool (*is_capturing)() noexcept;
 
   void (*push_range)(const char* name) noexcept;
   void (*pop_range)() noexcept;

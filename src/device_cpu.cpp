@@ -24,12 +24,12 @@ namespace {
 
 constexpr std::size_t alignment = 64;
 
-/// A released block's first bytes link it to the next one of its class.
+/// A free block. Its first bytes hold the link to the next free block of its class.
 struct FreeBlock {
   FreeBlock* next;
 };
 
-/// All memory of the machine, swap space included; where the system does not tell, no limit.
+/// Memory of the machine including swap, in bytes; no limit where the system does not report it.
 std::size_t machine_bytes() noexcept {
 #if defined(__linux__)
   struct sysinfo memory = {};
@@ -39,7 +39,7 @@ std::size_t machine_bytes() noexcept {
   return std::numeric_limits<std::size_t>::max();
 }
 
-/// For a few instructions of one thread that others hardly ever disturb.
+/// Guards a few instructions of one thread; contention is rare.
 class SpinLock {
  public:
   void lock() noexcept {
@@ -51,15 +51,16 @@ class SpinLock {
   std::atomic_flag is_locked_;
 };
 
-/// What one thread keeps at hand, so that threads do not wait for each other: few blocks of each
-/// small class, and the bytes that it took and gave since the pool was last told.
+/// Blocks that one thread keeps, so that threads do not contend for the pool: up to max_blocks of
+/// each small class, and the bytes allocated and released since they were last added to the pool's
+/// counts.
 class Shelf {
  public:
   static bool holds(const SizeClass& size) noexcept { return size.index < classes; }
 
-  SpinLock mutex;  ///< of its thread, and of those who ask all shelves
+  SpinLock mutex;  ///< locked by the owning thread and by visit_shelves()
 
-  /// Null: there is none.
+  /// Null when the shelf has no block of the class.
   void* take(const SizeClass& size) noexcept {
     FreeBlock* block = free_[size.index];
     if (block == nullptr) return nullptr;
@@ -69,9 +70,9 @@ class Shelf {
     peak_bytes = std::max(peak_bytes, used_bytes);
     return block;
   }
-  /// False: it is full.
+  /// False when the shelf is full.
   bool put(void* block, const SizeClass& size) noexcept {
-    if (blocks_[size.index] == most_blocks) return false;
+    if (blocks_[size.index] == max_blocks) return false;
     free_[size.index] = new (block) FreeBlock{free_[size.index]};
     ++blocks_[size.index];
     used_bytes -= static_cast<std::int64_t>(size.bytes);
@@ -86,26 +87,25 @@ class Shelf {
       blocks_[index] = 0;
     }
   }
-  bool must_tell() const noexcept {
-    return used_bytes > untold_bytes || used_bytes < -untold_bytes;
+  bool must_report() const noexcept {
+    return used_bytes > uncounted_limit_bytes || used_bytes < -uncounted_limit_bytes;
   }
 
-  std::int64_t used_bytes = 0;  ///< since the pool was told
+  std::int64_t used_bytes = 0;  ///< since the shelf was last added to the pool's counts
   std::int64_t peak_bytes = 0;  ///< their largest value
 
  private:
   static constexpr std::size_t classes = 4 * 14;  ///< up to 16 KiB
-  static constexpr int most_blocks = 16;
-  static constexpr std::int64_t untold_bytes = 1 << 16;
+  static constexpr int max_blocks = 16;
+  static constexpr std::int64_t uncounted_limit_bytes = 1 << 16;
   std::array<FreeBlock*, classes> free_{};
   std::array<int, classes> blocks_{};
 };
 
-/// Locks are taken in the order shelves_mutex_, a shelf's, mutex_.
+/// Lock order: shelves_mutex_, the mutex of a shelf, mutex_.
 class Pool {
  public:
-  // Never destroyed: tensors with static lifetime may be released after any destructor here would
-  // have run.
+  // Never destroyed: tensors with static lifetime may be released after any destructor here.
   static Pool& instance() {
     static Pool& pool = *new Pool;
     return pool;
@@ -114,7 +114,7 @@ class Pool {
   void* allocate(std::size_t bytes) {
     const SizeClass size = SizeClass::of(bytes, alignment);
     if (void* block = cached(size)) return block;
-    // A system that promises more than it has would end the process when the block is written.
+    // A system that overcommits memory would kill the process at the first write to the block.
     static const std::size_t limit_bytes = machine_bytes();
     if (size.bytes > limit_bytes) refuse(bytes);
     void* block =
@@ -136,7 +136,7 @@ class Pool {
     if (Shelf* shelf = this_thread(); shelf != nullptr && Shelf::holds(size)) {
       const std::lock_guard lock(shelf->mutex);
       if (shelf->put(block, size)) {
-        if (shelf->must_tell()) tell(*shelf);
+        if (shelf->must_report()) report(*shelf);
         return;
       }
     }
@@ -146,13 +146,13 @@ class Pool {
   }
 
   PoolStats stats() {
-    visit_shelves([this](Shelf& shelf) { tell(shelf); });
+    visit_shelves([this](Shelf& shelf) { report(shelf); });
     const std::lock_guard lock(mutex_);
     return stats_;
   }
 
   void reset_peak() {
-    visit_shelves([this](Shelf& shelf) { tell(shelf); });
+    visit_shelves([this](Shelf& shelf) { report(shelf); });
     const std::lock_guard lock(mutex_);
     stats_.peak_used_bytes = stats_.used_bytes;
   }
@@ -167,7 +167,7 @@ class Pool {
   }
 
  private:
-  /// A shelf for as long as its thread lives.
+  /// Owns a shelf while its thread lives.
   struct Owner {
     Shelf shelf;
     Owner() {
@@ -186,7 +186,7 @@ class Pool {
     }
   };
 
-  /// Null when the thread is ending: what is released then goes to the pool itself.
+  /// Null when the thread is ending; blocks released then go to the pool.
   static Shelf* this_thread() {
     if (own == nullptr && !has_ended) {
       thread_local Owner owner;
@@ -195,19 +195,19 @@ class Pool {
     return own;
   }
 
-  /// Null: no released block of the class is at hand.
+  /// A cached block of the class, or null.
   void* cached(const SizeClass& size) {
     Shelf* shelf = this_thread();
     if (shelf == nullptr) return pooled(size);
     const std::lock_guard lock(shelf->mutex);
     if (void* block = Shelf::holds(size) ? shelf->take(size) : nullptr) {
-      if (shelf->must_tell()) tell(*shelf);
+      if (shelf->must_report()) report(*shelf);
       return block;
     }
     return pooled(size, shelf);
   }
 
-  /// A block of the pool; before it is counted, what the shelf has counted is.
+  /// A block from the pool. The counts of `shelf` are added first.
   void* pooled(const SizeClass& size, Shelf* shelf = nullptr) {
     const std::lock_guard lock(mutex_);
     if (shelf != nullptr) take_over(*shelf);
@@ -227,14 +227,14 @@ class Pool {
     }
   }
 
-  /// Takes over what a locked shelf has counted, with mutex_ locked.
+  /// Adds the counts of a locked shelf to the pool's. Requires mutex_ locked.
   void take_over(Shelf& shelf) noexcept {
     stats_.peak_used_bytes = std::max(stats_.peak_used_bytes, stats_.used_bytes + shelf.peak_bytes);
     stats_.used_bytes += shelf.used_bytes;
     shelf.used_bytes = shelf.peak_bytes = 0;
   }
 
-  void tell(Shelf& shelf) noexcept {
+  void report(Shelf& shelf) noexcept {
     const std::lock_guard lock(mutex_);
     take_over(shelf);
   }

@@ -1,4 +1,4 @@
-// The CUDA backend of the device layer: memory, copies, streams, events, recordings.
+// The CUDA backend of the device layer: memory, copies, streams, events, captured work.
 
 #include <cuda_runtime_api.h>
 #include <nvtx3/nvToolsExt.h>
@@ -19,11 +19,11 @@ namespace {
 
 // ---- the device ----
 
-constexpr int the_device =
-    0;  ///< the first one that the process may see; CUDA_VISIBLE_DEVICES chooses it
-constexpr int least_major = 8;  ///< of the compute capability that kernels are compiled for
+/// the first GPU visible to the process; CUDA_VISIBLE_DEVICES chooses it
+constexpr int the_device = 0;
+constexpr int min_major = 8;  ///< of the compute capability that kernels are compiled for
 
-/// Memory and streams belong to the device that is current when they are made.
+/// Memory and streams belong to the device that is current when they are created.
 void expect_the_device() {
   int device = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
@@ -34,14 +34,14 @@ void expect_the_device() {
 }
 
 bool is_available() noexcept {
-  // Without a driver the call fails and leaves `count` alone.
+  // On failure, as without a driver, the call leaves `count` unchanged.
   static const bool found = [] {
     int count = 0, major = 0;
     bool fits = cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
     fits = fits && cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, the_device) ==
                        cudaSuccess;
     cudaGetLastError();
-    return fits && major >= least_major;
+    return fits && major >= min_major;
   }();
   return found;
 }
@@ -69,8 +69,8 @@ struct DeviceMemory {
   }
 };
 
-/// What the process has once. Never destroyed: tensors with static lifetime may be released after
-/// any destructor would have run.
+/// State of the process. Never destroyed: tensors with static lifetime may be released after any
+/// destructor here.
 struct Process {
   StreamPool<DeviceMemory> pool;
   Staging staging;
@@ -87,7 +87,7 @@ Process& process() {
   return instance;
 }
 
-thread_local cudaStream_t switched = nullptr;  ///< by a StreamScope, or a recording
+thread_local cudaStream_t switched = nullptr;  ///< by a StreamScope or a capture
 
 cudaStream_t current() { return switched != nullptr ? switched : process().stream; }
 
@@ -97,14 +97,15 @@ cudaStream_t queue_of(Stream stream) {
 
 // ---- memory ----
 
-/// A recording's memory is its own: what runs between its runs must not find it on a shelf.
+/// The owner of the blocks that this thread allocates. A captured graph has memory of its own: work
+/// between its launches must not reuse it.
 const void* memory_queue() {
-  if (const Capture* recording = open_capture()) return recording;
+  if (const Capture* captured = open_capture()) return captured;
   return current();
 }
 
-/// REFRAIN_CUDA_POOL=off: every block is an allocation of its own, so that compute-sanitizer sees
-/// accesses outside it. Slow.
+/// With REFRAIN_CUDA_POOL=off every block is a separate allocation, so that compute-sanitizer
+/// detects accesses outside it. This is slow.
 bool is_pooled() noexcept {
   static const bool pooled = [] {
     const char* setting = std::getenv("REFRAIN_CUDA_POOL");
@@ -264,49 +265,50 @@ void fetch(void* pinned, const void* from, std::size_t bytes, Stream stream) {
         "cudaMemcpyAsync");
 }
 
-// ---- recordings ----
+// ---- captured work ----
 
 void* begin() {
   if (!is_pooled())
     throw Unsupported(
-        "CapturedWork: REFRAIN_CUDA_POOL=off; what recorded work uses must come from the pool");
-  Capture* recording = begin_capture(current());
+        "CapturedWork: expected the memory pool, got REFRAIN_CUDA_POOL=off; captured work "
+        "allocates from the pool");
+  Capture* captured = begin_capture(current());
   try {
-    process().pool.keep(recording);
+    process().pool.keep(captured);
   } catch (...) {
-    destroy_captured(recording);
+    destroy_captured(captured);
     throw;
   }
-  recording->before = std::exchange(switched, recording->capture);
-  return recording;
+  captured->before = std::exchange(switched, captured->capture);
+  return captured;
 }
 
-void end(void* recording) {
-  auto* made = static_cast<Capture*>(recording);
+void end(void* captured) {
+  auto* made = static_cast<Capture*>(captured);
   switched = made->before;
   end_captured(*made);
 }
 
-void destroy(void* recording) noexcept {
-  auto* made = static_cast<Capture*>(recording);
+void destroy(void* captured) noexcept {
+  auto* made = static_cast<Capture*>(captured);
   if (made->is_open) switched = made->before;
-  process().pool.hand_over(recording, made->stream);
+  process().pool.hand_over(captured, made->stream);
   destroy_captured(made);
 }
 
-void run(const void* recording) {
-  const auto& made = *static_cast<const Capture*>(recording);
+void run(const void* captured) {
+  const auto& made = *static_cast<const Capture*>(captured);
   expect_no_capture("CapturedWork::run");
   check(cudaGraphLaunch(made.exec, made.stream), "cudaGraphLaunch");
 }
 
-std::int64_t operations(const void* recording) {
-  return static_cast<const Capture*>(recording)->operations;
+std::int64_t operations(const void* captured) {
+  return static_cast<const Capture*>(captured)->operations;
 }
-std::int64_t kernels(const void* recording) {
-  return static_cast<const Capture*>(recording)->kernels;
+std::int64_t kernels(const void* captured) {
+  return static_cast<const Capture*>(captured)->kernels;
 }
-bool is_recording() noexcept { return open_capture() != nullptr; }
+bool is_capturing() noexcept { return open_capture() != nullptr; }
 
 // ---- profiling ----
 
@@ -348,7 +350,7 @@ const DeviceBackend& backend() noexcept {
                                            .run_captured = run,
                                            .captured_operations = operations,
                                            .captured_kernels = kernels,
-                                           .is_recording = is_recording,
+                                           .is_capturing = is_capturing,
                                            .push_range = push_range,
                                            .pop_range = pop_range};
   return functions;

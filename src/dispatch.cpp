@@ -1,5 +1,5 @@
-/// The tables of the devices, and the error for a kernel that a device lacks. The CPU's table is
-/// that of its instruction set level (kernels/cpu_table.cpp).
+/// The kernel tables of the devices, and the error for a kernel that a device lacks. The CPU's
+/// table is that of the instruction set level in use (kernels/cpu_table.cpp).
 
 #include "kernels/cpu_levels.hpp"
 #include "kernels/entries.hpp"

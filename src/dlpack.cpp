@@ -11,7 +11,7 @@
 namespace refrain {
 namespace {
 
-// ---- out ----
+// ---- export ----
 
 dlpack::ElementType element_type(DType dtype) {
   return {.code = is_floating(dtype) ? dlpack::TypeCode::floating : dlpack::TypeCode::integer,
@@ -19,7 +19,7 @@ dlpack::ElementType element_type(DType dtype) {
           .lanes = 1};
 }
 
-/// The structure and all that it points to.
+/// The DLPack structure and the memory that it points to.
 template <class Managed>
 struct Lent {
   Tensor tensor;
@@ -62,7 +62,7 @@ std::unique_ptr<Managed, dlpack::GiveBack> lend(const Tensor& tensor, Stream con
   return std::unique_ptr<Managed, dlpack::GiveBack>(&lent.release()->managed);
 }
 
-// ---- in ----
+// ---- import ----
 
 Device device_of(const dlpack::DeviceId& id) {
   switch (id.device_type) {
@@ -108,7 +108,7 @@ Shape shape_of(const dlpack::TensorStruct& tensor) {
                                     ", got ", tensor.ndim));
   }
   if (tensor.ndim > 0 && tensor.shape == nullptr)
-    throw ShapeError("from_dlpack: the extents are at address null");
+    throw ShapeError("from_dlpack: expected a shape, got a null pointer");
   try {
     return Shape(
         std::span<const std::int64_t>(tensor.shape, static_cast<std::size_t>(tensor.ndim)));
@@ -117,7 +117,7 @@ Shape shape_of(const dlpack::TensorStruct& tensor) {
   }
 }
 
-/// Throws unless the strides are those of rows without gaps.
+/// Throws unless the elements are contiguous in row-major order.
 void check_strides(const dlpack::TensorStruct& tensor, const Shape& shape) {
   if (tensor.strides == nullptr || shape.numel() == 0) return;
   std::int64_t expected = 1;
@@ -133,7 +133,8 @@ void check_strides(const dlpack::TensorStruct& tensor, const Shape& shape) {
 
 void* first_element(const dlpack::TensorStruct& tensor, std::uint64_t bytes) {
   if (tensor.data == nullptr)
-    throw ShapeError(detail::concat("from_dlpack: ", bytes, " bytes of elements at address null"));
+    throw ShapeError(
+        detail::concat("from_dlpack: ", bytes, " bytes of elements behind a null pointer"));
   const auto address = reinterpret_cast<std::uintptr_t>(tensor.data);
   constexpr std::uintptr_t end = std::numeric_limits<std::uintptr_t>::max();
   if (tensor.byte_offset > end - address || bytes > end - address - tensor.byte_offset) {
@@ -148,14 +149,14 @@ void give_back(void* owner) {
   dlpack::GiveBack()(static_cast<Managed*>(owner));
 }
 
-/// The producer may hand the memory out again: what is queued here must have ended.
+/// Queued work on this memory must have ended: the producer may reuse the memory at once.
 template <class Managed>
 void give_back_after_work(void* owner) {
   try {
     synchronize(Device::cuda);
-  } catch (
-      const Error&) {  // a failed device, or a recording, whose inputs are the caller's to keep: no
-                       // more can be done
+  } catch (const Error&) {
+    // The device failed, or this thread captures a graph, whose inputs the caller keeps alive. A
+    // deleter cannot throw.
   }
   give_back<Managed>(owner);
 }
@@ -194,7 +195,7 @@ Tensor take(std::unique_ptr<Managed, dlpack::GiveBack> managed, bool read_only,
                     {.data = data,
                      .owner = managed.get(),
                      .release = on_cpu ? give_back<Managed> : give_back_after_work<Managed>});
-  managed.release();  // the tensor's storage has taken it over
+  managed.release();  // the tensor's storage owns it
   return options.copy ? lent.clone() : lent;
 }
 

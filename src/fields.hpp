@@ -1,5 +1,5 @@
 #pragma once
-/// Fields of a line, and the numbers in them.
+/// Fields of a line, and numbers in them.
 
 #include <charconv>
 #include <cmath>
@@ -14,13 +14,13 @@
 
 namespace refrain::detail {
 
-/// The text between the fields of a line.
+/// The separator between the fields of a line.
 struct Separator {
   std::string_view text;  ///< for instance "::"; empty: any run of blanks
   bool quotes = false;    ///< fields may be in double quotes, in which "" stands for one quote
 };
 
-/// A field for an error message: shortened, with unprintable bytes escaped.
+/// A field for an error message: shortened and quoted, with unprintable bytes escaped.
 inline std::string quoted(std::string_view field) {
   constexpr std::size_t max_bytes = 40;
   if (field.size() <= max_bytes) return detail::concat("\"", printable(field), "\"");
@@ -35,14 +35,14 @@ inline std::string_view trim(std::string_view text) noexcept {
   return text;
 }
 
-/// Walks the fields of a line; doubled quotes are folded in place.
+/// Iterates over the fields of a line and replaces doubled quotes in place.
 class FieldSplitter {
  public:
   FieldSplitter(char* begin, char* end, Separator separator) noexcept
       : at_(begin), end_(end), separator_(separator) {}
 
   /// False after the last field. A line of n separators has n + 1 fields; blanks at the ends of a
-  /// line separate nothing.
+  /// line separate no fields.
   bool next(std::string_view& field) noexcept {
     if (done_) return false;
     if (separator_.text.empty()) return next_word(field);
@@ -116,15 +116,15 @@ inline const char* split(const Line& line, Separator separator,
   return splitter.problem();
 }
 
-/// Reads a whole field as a number; false when it is not one, or does not fit.
+/// Parses a whole field as a number; false when it is no number or out of range.
 template <class Number>
 bool parse(std::string_view field, Number& number) noexcept {
   const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), number);
   return error == std::errc() && end == field.data() + field.size();
 }
 
-/// Reads a timestamp: a whole number, or a decimal one (RecBole writes floats), whose fraction is
-/// dropped. Returns the reason why that fails, or an empty string.
+/// Parses a timestamp: an integer, or a decimal number (RecBole writes floats), whose fraction is
+/// dropped. Returns the reason of a failure, or an empty string.
 inline std::string parse_time(std::string_view field, std::int64_t& time) {
   if (parse(field, time)) return {};
   double decimal = 0;
@@ -142,8 +142,8 @@ inline std::string parse_time(std::string_view field, std::int64_t& time) {
   return {};
 }
 
-/// Returns the reason why an id (`of`: "item", "user") cannot be one, or an empty string. Programs
-/// write ids as JSON, which is UTF-8.
+/// Returns the reason why an id of a user or item (`of`) is invalid, or an empty string. Ids must
+/// be UTF-8, because programs write them as JSON.
 inline std::string check_id(std::string_view of, std::string_view id) {
   if (id.empty()) return detail::concat("the ", of, " id is empty");
   if (!is_utf8(id)) return detail::concat("the ", of, " id ", quoted(id), " is not UTF-8");

@@ -22,7 +22,7 @@ void check(const Dataset& data, const FitOptions& options) {
     throw OptionError("fit: expected validation.cutoffs of at least one k, got none");
   if (data.validation.rows.empty() && options.patience > 0) {
     throw OptionError(
-        "fit: early stopping needs a validation part, and the data set has none; with patience = 0 "
+        "fit: expected a data set with a validation part for early stopping; with patience = 0 "
         "all epochs are trained");
   }
 }
@@ -36,8 +36,8 @@ NextItemBatches batches_of(std::int64_t length, const Dataset& data, const FitOp
                                          .min_length = options.min_length});
 }
 
-/// What a run that goes on from a checkpoint must share with the one that wrote it. What may change
-/// is left out: epochs, patience, learning rate, clipping.
+/// The setting that a resumed run must share with the run that wrote the checkpoint. Epochs,
+/// patience, learning rate and clipping may differ.
 RunSetting setting_of(std::int64_t length, const Dataset& data, const FitOptions& options) {
   return {{"length", detail::concat(length)},
           {"batch", detail::concat(options.batch)},

@@ -26,7 +26,7 @@ constexpr std::array format_layouts{"",
                                     "source,...,,target,..., one user a line"};
 static_assert(format_layouts.size() == format_names.size());
 
-/// "ratings_dat, ratings_csv, ..."
+/// The names of all formats, separated by commas.
 std::string all_formats() {
   std::string known;
   for (std::size_t i = 1; i < format_names.size(); ++i)
@@ -34,19 +34,18 @@ std::string all_formats() {
   return known;
 }
 
-/// Copies of the first lines that are not blank.
+/// The first lines that are not blank.
 std::vector<std::string> first_lines(const std::string& path) {
   constexpr std::size_t max_lines = 20;
   detail::LineReader reader(path, ReadOptions{}.max_line_bytes);
   if (reader.file_bytes() == 0)
-    throw DataError(path, 0,
-                    "the file is empty, or its start cannot be read twice: name its format");
+    throw DataError(path, 0, "the file is empty or not seekable: name its format");
   std::vector<std::string> lines;
   detail::Line line;
   while (lines.size() < max_lines && reader.next(line)) {
     if (!line.problem.empty()) {
       if (lines.empty()) throw DataError(path, line.number, line.problem);
-      break;  // reading reports or skips it
+      break;  // the reader reports or skips it
     }
     const std::string_view text = detail::trim(line.text());
     if (!text.empty()) lines.emplace_back(line.text());
@@ -66,7 +65,7 @@ std::size_t count_fields(std::string& line, detail::Separator separator) {
   return fields_of(line, separator).size();
 }
 
-/// Whether the line names a user and an item column. Throws DataError when it does, and two columns
+/// True when the line names a user and an item column. Throws DataError when two of its columns
 /// have one meaning.
 bool is_header(const std::string& path, std::string line, detail::EventFormat format) {
   const std::string reason = detail::name_columns(fields_of(line, format.separator), format);
@@ -74,7 +73,7 @@ bool is_header(const std::string& path, std::string line, detail::EventFormat fo
   return reason.empty();
 }
 
-/// Whether these are lines of three or four fields, of which the last is a time: a table without a
+/// True when these are lines of three or four fields whose last is a time: a table without a
 /// header.
 bool all_end_in_times(std::vector<std::string>& lines, detail::Separator separator) {
   return std::all_of(lines.begin(), lines.end(), [&](std::string& line) {
@@ -84,7 +83,7 @@ bool all_end_in_times(std::vector<std::string>& lines, detail::Separator separat
   });
 }
 
-/// The format that the lines look like, or automatic.
+/// The format that the lines match, or automatic.
 Format guess(const std::string& path, std::vector<std::string>& lines) {
   using detail::event_formats;
   for (const detail::EventFormat& format : event_formats) {
@@ -101,8 +100,8 @@ Format guess(const std::string& path, std::vector<std::string>& lines) {
   if (commas && all_have(2, {"\t"})) return Format::user_item_list;
   if (commas && any([](const std::string& line) { return line.find(",,") != std::string::npos; }))
     return Format::transfer_csv;
-  // A first line without digits above lines of equal length with digits: the header of a table that
-  // names no user and no item, rather than a sequence.
+  // A line without digits above lines with digits and as many fields is the header of a table
+  // without user and item columns, not a sequence.
   const auto has_digit = [](const std::string& line) {
     return line.find_first_of("0123456789") != std::string::npos;
   };

@@ -1,5 +1,5 @@
 #pragma once
-/// Layouts of behaviour logs, described as data.
+/// Layouts of behaviour logs, as data.
 
 #include <array>
 #include <string>
@@ -10,11 +10,11 @@
 
 namespace refrain::detail {
 
-/// One event a line.  Columns count from 0; -1 means absent.
+/// One event a line. Columns count from 0; -1 means absent.
 struct EventFormat {
   Format format;
   Separator separator;
-  bool header;  ///< the first line names the columns and replaces those below
+  bool header;  ///< the first line names the columns and overrides the fields below
   int columns;  ///< fields in a line
   int user, item, rating, time;
 };
@@ -23,7 +23,7 @@ struct EventFormat {
 struct RowFormat {
   Format format;
   Separator items;
-  /// the text behind the leading user id; empty: no user id, or one more item field
+  /// the text after the leading user id; empty: no user id, or the user id is an ordinary field
   std::string_view user_end;
   bool user;
   bool parted;  ///< an empty field separates source from target
@@ -44,7 +44,7 @@ inline constexpr std::array row_formats{
     RowFormat{Format::transfer_csv, {","}, "", false, true},
 };
 
-/// The description of a format, or null when it is of the other kind.
+/// The description of a format, or null when the format is not one of `Formats`.
 template <class Formats>
 const typename Formats::value_type* find_format(const Formats& formats, Format format) noexcept {
   for (const auto& entry : formats) {
@@ -58,19 +58,18 @@ const typename Formats::value_type* find_format(const Formats& formats, Format f
 std::string description(Format format);
 
 /// Finds user, item, rating and time among column names such as userId, user_id:token, movieId;
-/// letter case, underscores and what follows a colon do not count. Returns the reason why that
-/// fails, or an empty string. `format.user` and `format.item` are set also when two columns have
-/// one meaning.
+/// ignores letter case, underscores and text after a colon. Returns the reason of a failure, or an
+/// empty string. Sets `format.user` and `format.item` also when two columns have one meaning.
 std::string name_columns(const std::vector<std::string_view>& header, EventFormat& format);
 
-/// A column's name without letter case and underscores, up to a colon: "userid" for user_id:token.
+/// A column's name in lower case, without underscores, up to a colon: "userid" for user_id:token.
 std::string plain_name(std::string_view column);
 
-/// Whether a column of this name holds users, as name_columns sees it.
+/// True when name_columns() takes a column of this name for the user.
 bool is_user_column(std::string_view column);
 
-/// The reason why a file that begins with this line is of no format (JSON, a comment), or an empty
-/// string. `expected` is a list of formats, or another phrase.
+/// The reason why a file that begins with this line has no known format (JSON, a comment), or an
+/// empty string. `expected` is a list of formats, or another phrase.
 std::string foreign_start(std::string_view first_line, std::string_view expected);
 
 /// Part of a path after the last slash.

@@ -11,9 +11,9 @@ namespace {
 
 std::atomic<bool> flag{false};
 static_assert(std::atomic<bool>::is_always_lock_free,
-              "a signal handler may touch lock-free atomics alone");
+              "a signal handler may access only lock-free atomics");
 
-// The C library calls it; "static", or the linker would see a plain "on_signal" of ours.
+// The C library calls the handler. `static` keeps the name "on_signal" out of the symbol table.
 extern "C" {
 static void on_signal(int) { flag.store(true, std::memory_order_relaxed); }
 }

@@ -22,7 +22,7 @@ LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : p
   do {
     errno = 0;
     file_.reset(std::fopen(path.c_str(), "rb"));
-  } while (file_ == nullptr && errno == EINTR);  // a pipe waits for its writer
+  } while (file_ == nullptr && errno == EINTR);  // open() of a pipe waits for its writer
   if (file_ == nullptr)
     throw DataError(path, 0, detail::concat("cannot be opened: ", std::strerror(errno)));
   std::setvbuf(file_.get(), nullptr, _IONBF, 0);
@@ -31,11 +31,11 @@ LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : p
   max_line_bytes_ = static_cast<std::size_t>(max_line_bytes);
   const std::size_t block_bytes = std::max<std::size_t>(std::size_t{1} << 20, 2 * max_line_bytes_);
   const std::size_t whole_file_bytes =
-      static_cast<std::size_t>(file_bytes_) + 1;  // one more, to find its end
+      static_cast<std::size_t>(file_bytes_) + 1;  // the extra byte detects the end of the file
   block_.resize(file_bytes_ > 0 ? std::min(block_bytes, whole_file_bytes) : block_bytes);
 }
 
-/// Moves the rest of the block to its front and fills the rest from the file.
+/// Moves the unread bytes to the front of the block and reads more behind them.
 void LineReader::refill() {
   std::memmove(block_.data(), block_.data() + begin_, end_ - begin_);
   scanned_ -= begin_;
@@ -57,7 +57,7 @@ void LineReader::refill() {
   end_ += got;
 }
 
-/// Skips the rest of a line that was too long.
+/// Skips the rest of a line that is too long.
 void LineReader::skip_rest() {
   std::int64_t skipped = 0;
   while (is_within_line_) {
@@ -81,7 +81,7 @@ void LineReader::skip_rest() {
   }
 }
 
-/// Returns the line that begins at begin_ as one that is too long.
+/// Returns the line at begin_ with a problem: it is too long.
 bool LineReader::too_long(Line& line) {
   line.begin = line.end = block_.data() + begin_;
   line.number = ++line_number_;

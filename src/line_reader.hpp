@@ -11,8 +11,8 @@
 
 namespace refrain::detail {
 
-/// One line without its end. The characters belong to the reader's block, may be changed in place,
-/// and last until the next line is read.
+/// One line without its line end. The characters belong to the reader's block, may be changed in
+/// place, and are valid until the next line is read.
 struct Line {
   char* begin = nullptr;
   char* end = nullptr;
@@ -23,23 +23,24 @@ struct Line {
   std::string_view text() const noexcept { return {begin, static_cast<std::size_t>(end - begin)}; }
 };
 
-/// Memory: one block, of 1 MiB or twice the longest line allowed, and no more than the file has.
+/// Reads lines through one block: 1 MiB or twice the longest allowed line, and never more than the
+/// file.
 class LineReader {
  public:
-  /// Limit of max_line_bytes, and of a line that is skipped.
+  /// Limit of max_line_bytes, and of the length of a skipped line.
   static constexpr std::int64_t line_limit_bytes = std::int64_t{1} << 30;
 
   /// Throws DataError when the file cannot be opened, OptionError unless 1 <= max_line_bytes <=
   /// line_limit_bytes.
   LineReader(const std::string& path, std::int64_t max_line_bytes);
 
-  /// False at the end of the file. A line that is too long comes with its problem before its end is
-  /// read; the next call skips the rest of it. Throws DataError when reading fails and when a line
-  /// does not end within line_limit_bytes.
+  /// Reads the next line; false at the end of the file. A line that is too long is returned with a
+  /// problem before its end is read, and the next call skips its rest. Throws DataError when
+  /// reading fails and when a line does not end within line_limit_bytes.
   bool next(Line& line);
 
   const std::string& path() const noexcept { return path_; }
-  /// Length of the file, or 0 where it has none (a pipe).
+  /// Length of the file in bytes; 0 when it has none (a pipe).
   std::int64_t file_bytes() const noexcept { return file_bytes_; }
 
  private:
@@ -60,16 +61,16 @@ class LineReader {
   std::size_t end_ = 0;
   std::int64_t line_number_ = 0;
   bool at_end_ = false;
-  bool is_within_line_ = false;  ///< begin_ is within a line that was too long
+  bool is_within_line_ = false;  ///< begin_ is within a line that is too long
 };
 
-/// Counts lines and tolerates as many malformed ones as the options allow.
+/// Counts lines and tolerates as many malformed lines as the options allow.
 class LineGuard {
  public:
-  /// `read_as` names the format in the message about a malformed line; may be empty.
+  /// `read_as` names the format in messages about malformed lines; may be empty.
   LineGuard(const std::string& path, const ReadOptions& options, std::string read_as);
 
-  /// Records a malformed line.  Throws DataError when it is one too many.
+  /// Records a malformed line. Throws DataError when the options allow no more.
   void bad(const Line& line, const std::string& reason);
 
   ReadReport& report() noexcept { return *report_; }
@@ -82,8 +83,8 @@ class LineGuard {
   ReadReport* report_;
 };
 
-/// Calls accept(line) for every line that is neither blank nor binary; accept returns an empty
-/// string, or the reason why the line is malformed, in which case it has stored nothing. Throws
+/// Calls accept(line) for every line that is neither blank nor binary. accept returns an empty
+/// string, or the reason why the line is malformed, in which case it has changed nothing. Throws
 /// DataError for an empty file.
 template <class Accept>
 void for_each_line(LineReader& reader, const ReadOptions& options, std::string read_as,

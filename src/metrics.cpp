@@ -11,7 +11,7 @@
 namespace refrain {
 namespace {
 
-/// Numbers in their order, NaN below all of them and equal to itself.
+/// Total order of numbers: NaN is below every number and equal to itself.
 template <class T>
 bool above(T a, T b) {
   return a > b || (std::isnan(b) && !std::isnan(a));
@@ -27,7 +27,8 @@ void count_against(T positive, T other, Rank& rank, std::int64_t times) {
   rank.candidates += times;
 }
 
-/// The excluded items that matter: distinct, rising, of the protocol's range, without the positive.
+/// The excluded items that count: distinct, ascending, within the protocol's items, without the
+/// positive.
 std::vector<std::int32_t> left_out(const RankingProtocol& protocol, std::int32_t positive,
                                    std::span<const std::int32_t> excluded) {
   std::vector<std::int32_t> ids;
@@ -104,20 +105,20 @@ std::vector<std::int32_t> sampled_negatives(std::int32_t positive, const Ranking
                                      " negatives, as many as there are items besides the ",
                                      "positive and the excluded ones; got ", protocol.negatives));
   }
-  // Floyd's algorithm: distinct positions among the available items, each set of them equally
-  // likely.
+  // Floyd's algorithm draws a set of distinct positions among the available items with equal
+  // probability.
   Random random = Random(protocol.seed).split(static_cast<std::uint64_t>(example));
   std::vector<std::int64_t> positions;
   for (std::int64_t last = available - protocol.negatives; last < available; ++last) {
     const std::int64_t drawn = random.below(last + 1);
     const auto place = std::lower_bound(positions.begin(), positions.end(), drawn);
     if (place != positions.end() && *place == drawn) {
-      positions.push_back(last);  // larger than all before it
+      positions.push_back(last);  // larger than all positions before it
     } else {
       positions.insert(place, drawn);
     }
   }
-  // The n-th available item: n plus the barred items up to it.
+  // The n-th available item is n plus the number of excluded items up to it.
   std::vector<std::int32_t> ids;
   ids.reserve(positions.size());
   std::size_t passed = 0;
@@ -152,7 +153,7 @@ Rank rank_of(std::span<const T> scores, std::int32_t positive, const RankingProt
   const T* begin = scores.data() + protocol.first;
   if (std::isnan(own)) {
     for (std::int32_t i = 0; i < protocol.items; ++i) count_against(own, begin[i], rank, 1);
-  } else {  // two comparisons an item, which vectorize
+  } else {  // two comparisons for each item, which vectorize
     std::int64_t greater = 0;
     std::int64_t equal = 0;
     for (std::int32_t i = 0; i < protocol.items; ++i) {
@@ -161,7 +162,7 @@ Rank rank_of(std::span<const T> scores, std::int32_t positive, const RankingProt
     }
     rank = {.greater = greater, .equal = equal, .candidates = std::int64_t{1} + protocol.items};
   }
-  count_against(own, own, rank, -1);  // the positive was compared with itself
+  count_against(own, own, rank, -1);  // the comparison of the positive with itself
   for (const std::int32_t id : left_out(protocol, positive, excluded)) {
     count_against(own, scores[static_cast<std::size_t>(id)], rank, -1);
   }
@@ -241,7 +242,8 @@ const RankingMetrics::Sums& RankingMetrics::sums(std::int64_t k) const {
   for (const Sums& sums : sums_) {
     if (sums.cutoff == k) return sums;
   }
-  throw OptionError(detail::concat("RankingMetrics: the cutoff ", k, " was not asked for"));
+  throw OptionError(
+      detail::concat("RankingMetrics: expected one of the cutoffs of its constructor, got ", k));
 }
 
 std::vector<std::pair<std::string, double>> RankingMetrics::figures() const {
@@ -300,8 +302,7 @@ double auc(std::span<const double> scores, std::span<const std::uint8_t> is_posi
   double pairs = 0;
   double negatives = 0;
   double positives = 0;
-  for (std::size_t begin = 0;
-       begin < order.size();) {  // one group of equal scores after another, rising
+  for (std::size_t begin = 0; begin < order.size();) {  // groups of equal scores, ascending
     double negatives_here = 0;
     double positives_here = 0;
     std::size_t end = begin;

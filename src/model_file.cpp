@@ -28,7 +28,7 @@ void detail::expect_length(const Checkpoint& file, std::int64_t length) {
     return;
   throw DataError(file.path, 0,
                   detail::concat("holds a model that reads the newest ", saved->second,
-                                 " items of a history; expected ", length));
+                                 " items of a history, expected ", length));
 }
 
 }  // namespace refrain

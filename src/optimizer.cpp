@@ -26,15 +26,15 @@ double sum_of_squares(const Tensor& x) {
   return out.item();
 }
 
-/// factor * x, in place when nobody else reads these elements: a leaf takes its first gradient over
-/// without a copy, so two leaves may share one.
+/// factor * x; writes in place when no other tensor shares the elements. Two leaves may share their
+/// first gradient, which a leaf stores without a copy.
 Tensor scaled(Tensor x, double factor) {
   Tensor out = x.unique() ? x : Tensor(x.shape(), x.dtype(), x.device());
   kernels::run(kernels::LinearCombination{.a = x, .out = out, .alpha = factor});
   return out;
 }
 
-/// The same with a factor of one element.
+/// factor * x with a factor of one element.
 Tensor scaled(Tensor x, const Tensor& factor) {
   Tensor out = x.unique() ? x : Tensor(x.shape(), x.dtype(), x.device());
   kernels::run(kernels::Multiply{.a = x, .b = factor, .out = out});
@@ -55,7 +55,7 @@ void scale_gradient(Gradient& gradient, const Factor& factor) {
   }
 }
 
-/// The elements that a gradient has: of a row-sparse one its rows.
+/// The elements of a gradient: those of its rows when it is row-sparse.
 const Tensor& elements(const Gradient& gradient) {
   return gradient.is_sparse() ? gradient.sparse().values : gradient.dense();
 }
@@ -117,12 +117,12 @@ void Optimizer::prepare_capture() {
     if (!is_due(slots_[i])) continue;
     if (slots_[i].updates == 0) {
       throw Error(detail::concat("prepare_capture: '", slots_[i].name,
-                                 "' was not updated yet; take an ordinary step before"));
+                                 "' has no optimizer state; run one step without capture first"));
     }
     recorded_.push_back(i);
   }
   if (recorded_.empty())
-    throw Error("prepare_capture: no parameter has a gradient; take an ordinary step before");
+    throw Error("prepare_capture: no parameter has a gradient; run one step without capture first");
   const Device device = slots_[recorded_.front()].parameter.device();
   rates_ = Tensor({static_cast<std::int64_t>(slots_.size()), rates_per_slot}, DType::f64, device);
   prepared_.clear();
@@ -158,7 +158,7 @@ void Optimizer::step_captured() {
     if (is_due(slots_[i]) != recorded) {
       throw Error(detail::concat("step_captured: '", slots_[i].name,
                                  recorded ? "' has no gradient" : "' has a gradient",
-                                 ", unlike when the step was prepared"));
+                                 ", in contrast to prepare_capture"));
     }
     if (!recorded) continue;
     ++next;

@@ -31,9 +31,9 @@ int default_threads() noexcept {
   return cores == 0 ? 1 : static_cast<int>(cores);
 }
 
-/// How long a worker looks for the next loop before it sleeps. The loops of a step follow each
-/// other within microseconds, requests to a server often within a millisecond, and waking a
-/// sleeping thread takes up to half of one.
+/// How long a worker spins for the next loop before it sleeps. The loops of a training step follow
+/// each other within microseconds and requests to a server often within a millisecond; waking a
+/// sleeping thread takes up to half a millisecond.
 constexpr std::chrono::microseconds patience(1000);
 
 void relax() noexcept {
@@ -48,9 +48,9 @@ thread_local bool inside_task = false;
 
 /// A fixed set of workers that sleep between loops.
 ///
-/// `state_` holds, from high to low bits, the loop's number, whether it is open, and how many
-/// workers are inside.  A worker enters a loop only while it is open, and the caller closes it when
-/// no task is left; so a worker that the system keeps waiting delays nobody.
+/// `state_` holds, from high to low bits, the number of the loop, whether it is open, and how many
+/// workers are inside. A worker enters a loop only while it is open, and the caller closes it when
+/// no task is left; a worker that the system has not scheduled delays no loop.
 class Workers {
  public:
   static Workers& instance() {
@@ -127,9 +127,8 @@ class Workers {
       for (int worker = 1; worker < count(); ++worker) {
         threads_.emplace_back([this, worker, seen] { loop(worker, seen); });
       }
-    } catch (
-        ...) {  // the system gives no more threads: none at all, so that no worker number is given
-                // twice later
+    } catch (...) {
+      // The system refuses more threads. All workers end, so that no worker number is used twice.
       stop();
       throw;
     }
@@ -164,11 +163,11 @@ class Workers {
     }
   }
 
-  /// Whether is_new() came true while this thread was worth keeping awake: not where there are more
-  /// threads than cores.
+  /// Spins until is_new() is true; false when this thread should sleep instead. Where threads
+  /// outnumber cores it does not spin.
   template <class IsNew>
   bool wait_awake(const IsNew& is_new) const {
-    constexpr int looks = 64;  // between two looks at the clock
+    constexpr int looks = 64;  // between two readings of the clock
     if (count() > cores_) return is_new();
     const auto end = std::chrono::steady_clock::now() + patience;
     do {

@@ -29,7 +29,7 @@ PendingLosses::PendingLosses(std::int64_t limit) : limit_(limit) {
   }
 }
 
-/// Places are used in turn: there is one more than steps may be pending.
+/// Slots are used in turn; there is one more than steps may be pending.
 std::size_t PendingLosses::offset_of(std::int64_t number) const noexcept {
   return static_cast<std::size_t>(number % (limit_ + 1)) * 2 * figure_bytes;
 }

@@ -24,7 +24,7 @@ bool is_terminal(const std::ostream* out) {
   return out == &std::cerr && ::isatty(STDERR_FILENO) == 1;
 }
 
-/// Three digits are enough to follow a rate.
+/// A rate in three significant digits.
 std::string brief(double value) {
   char text[32];
   std::snprintf(text, sizeof text, value < 10 ? "%.2f" : value < 100 ? "%.1f" : "%.0f", value);
@@ -76,7 +76,7 @@ void Progress::advance(std::int64_t count) {
 void Progress::finish() {
   if (!std::exchange(open_, false) || options_.style == Style::quiet) return;
   if (options_.style == Style::lines && drawn_done_ == done_ && drawn_note_ == note_)
-    return;  // the last line has said so
+    return;  // the last line has reported it
   draw(options_.seconds());
   if (options_.style == Style::bar) *options_.out << '\n' << std::flush;
 }
@@ -112,7 +112,7 @@ void Progress::draw(double now) {
   if (!note_.empty()) part(note_);
   if (options_.style == Style::bar) {
     const std::size_t width = line.size();
-    if (width < width_) line.append(width_ - width, ' ');  // cover what a longer line left
+    if (width < width_) line.append(width_ - width, ' ');  // overwrite the rest of a longer line
     width_ = std::max<std::size_t>(width, 1);
     *options_.out << '\r' << line << std::flush;
   } else {

@@ -28,12 +28,12 @@ std::string unread_times(std::string_view column) {
       or_in_file_order);
 }
 
-/// Turns lines into events.  A line that is refused leaves nothing behind.
+/// Turns lines into events. A refused line changes nothing.
 class EventLines {
  public:
   EventLines(const EventFormat& format, const ReadOptions& options, std::int64_t file_bytes)
       : format_(format),
-        wants_header_(format.header),
+        needs_header_(format.header),
         in_file_order_(options.in_file_order),
         keep_ratings_(options.keep_ratings),
         file_bytes_(file_bytes) {
@@ -48,8 +48,8 @@ class EventLines {
           format_.separator.text.empty() ? "blanks" : quoted(format_.separator.text), ", got ",
           count_);
     }
-    // Only new ids are checked, which are few. Logs are often sorted by user: the last one is
-    // likely the next one.
+    // Only new ids are checked, and they are few. Logs are often sorted by user, so the last user
+    // is compared first.
     const bool is_same_user = !events_.user.empty() && events_.users[user_number_] == user_;
     std::int32_t user = is_same_user ? user_number_ : events_.users.find(user_);
     if (user == absent_id) {
@@ -72,15 +72,15 @@ class EventLines {
     return {};
   }
 
-  /// For an estimate of the number of lines to come.
+  /// Counts bytes for an estimate of the number of lines to come.
   void count_bytes(const Line& line) noexcept { bytes_ += line.text().size() + 1; }
 
-  bool wants_header() const noexcept { return wants_header_; }
+  bool needs_header() const noexcept { return needs_header_; }
 
-  /// Takes the columns' positions from the header line. Returns the reason why that fails, or an
+  /// Reads the columns' positions from the header line. Returns the reason of a failure, or an
   /// empty string.
   std::string accept_header(const Line& line) {
-    wants_header_ = false;
+    needs_header_ = false;
     std::vector<std::string_view> names;
     if (const char* problem = detail::split(line, format_.separator, names); problem != nullptr)
       return problem;
@@ -90,16 +90,16 @@ class EventLines {
     return format_.time >= 0 || in_file_order_ ? std::string() : missing_time(names);
   }
 
-  /// The name of an unread column whose first fields all look like times, in a table without a
-  /// time column; empty when there is none. Complete after the last line.
+  /// The name of an unread column whose sampled fields all look like times, in a table without a
+  /// time column; empty when there is none. Final after the last line.
   std::string_view column_of_times() const noexcept {
     return is_sampled() && !times_.empty() ? std::string_view(times_.front().name)
                                            : std::string_view();
   }
-  /// Enough lines were seen to judge.
+  /// True when the sample is complete.
   bool has_sample() const noexcept { return sampled_ == max_sample; }
 
-  /// The header's columns that are read and those that are not; empty without a header.
+  /// The columns of the header that are read; empty without a header.
   const std::string& columns_read() const noexcept { return columns_read_; }
 
   Interactions take() && { return std::move(events_); }
@@ -108,7 +108,7 @@ class EventLines {
  private:
   static constexpr int max_sample = 20;
 
-  /// An unread column whose fields have all looked like times.
+  /// An unread column whose sampled fields all look like times.
   struct Times {
     int column;
     std::string name;
@@ -116,8 +116,8 @@ class EventLines {
 
   bool is_sampled() const noexcept { return sampled_ > 0; }
 
-  /// The reason why a table without a time column cannot be read, or an empty string. Columns whose
-  /// names do not tell are judged by their fields.
+  /// The reason why a table without a time column cannot be read, or an empty string. Fields decide
+  /// about columns whose names are not those of times.
   std::string missing_time(const std::vector<std::string_view>& names) {
     for (int column = 0; column < format_.columns; ++column) {
       const std::string_view name = names[static_cast<std::size_t>(column)];
@@ -183,8 +183,8 @@ class EventLines {
     });
   }
 
-  /// Reserves room for all events, estimated from the bytes of the lines so far: unused pages cost
-  /// no memory, and growing by doubling would hold the columns twice.
+  /// Reserves room for all events, estimated from the bytes of the lines so far. Unused pages cost
+  /// no memory; growing by doubling would hold the columns twice.
   void reserve(const Line& line) {
     constexpr std::size_t sample = 4096;
     const std::size_t events = events_.user.size();
@@ -201,7 +201,7 @@ class EventLines {
   }
 
   EventFormat format_;
-  bool wants_header_;
+  bool needs_header_;
   bool in_file_order_;
   bool keep_ratings_;
   std::int64_t file_bytes_;
@@ -209,7 +209,7 @@ class EventLines {
   std::size_t bytes_ = 0;
   int count_ = 0;
   std::string_view user_, item_, rating_, time_;
-  std::vector<std::string_view> fields_;  ///< of the line, as long as columns are judged
+  std::vector<std::string_view> fields_;  ///< fields of the line, while unread columns are sampled
   std::vector<Times> times_;
   int sampled_ = 0;
   std::int32_t user_number_ = 0;
@@ -227,7 +227,7 @@ Interactions read_events(const std::string& path, const EventFormat& format,
   detail::for_each_line(reader, options, detail::description(format.format),
                         [&](const Line& line) -> std::string {
                           lines.count_bytes(line);
-                          if (!lines.wants_header()) {
+                          if (!lines.needs_header()) {
                             std::string reason = lines.accept(line);
                             if (lines.has_sample()) expect_no_unread_times();
                             return reason;
@@ -246,7 +246,7 @@ Interactions read_events(const std::string& path, const EventFormat& format,
   return std::move(lines).take();
 }
 
-/// Turns lines into rows of source and, where the format has them, target items.
+/// Turns lines into rows of source items and, where the format has them, target items.
 class RowLines {
  public:
   explicit RowLines(const RowFormat& format) : format_(format) {}

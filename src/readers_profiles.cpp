@@ -12,12 +12,12 @@ using detail::Separator;
 
 constexpr std::array age_bands{1, 18, 25, 35, 45, 50, 56};  ///< lower ends, in years
 
-/// The band of an age in years, or of a band's own code.
+/// The age band of an age in years. A MovieLens code of a band is a valid age of that band.
 int age_band(int years) {
   return *(std::upper_bound(age_bands.begin() + 1, age_bands.end(), years) - 1);
 }
 
-/// MovieLens' files. Fields: user, then gender and age in either order, occupation, zip.
+/// MovieLens' profile files. Fields: user, gender and age in either order, occupation, zip.
 struct MovieLensFormat {
   const char* name;
   Separator separator;
@@ -40,13 +40,13 @@ std::string list_names(const std::vector<Profiles::Attribute>& attributes) {
   return names;
 }
 
-/// Turns lines into profiles.  A line that is refused leaves nothing behind.
+/// Turns lines into profiles. A refused line changes nothing.
 class ProfileLines {
  public:
   bool has_layout() const noexcept { return movielens_ != nullptr || user_ != no_column; }
 
-  /// Finds the layout from the first line. True when the line is a header, which then holds no
-  /// profile; `reason` is set when it is a wrong one.
+  /// Finds the layout from the first line. True when the line is a header and holds no profile;
+  /// sets `reason` when the header is invalid.
   bool take_layout(const Line& line, std::string& reason) {
     const auto holds = [&](std::string_view separator) {
       return line.text().find(separator) != std::string_view::npos;
@@ -86,7 +86,7 @@ class ProfileLines {
     return {};
   }
 
-  /// The layout and its attributes.
+  /// A description of the layout and its attributes.
   std::string read_as() const {
     if (movielens_ != nullptr)
       return detail::concat(movielens_->name, ": ", list_names(profiles_.attributes));
@@ -110,7 +110,7 @@ class ProfileLines {
   bool take_header(const Line& line, std::string& reason) {
     table_separator_ =
         line.text().find('\t') != std::string_view::npos ? Separator{"\t"} : Separator{",", true};
-    // Splitting changes quotes in place, and the line may not be a header.
+    // Splitting changes quotes in place, and the line may be a profile rather than a header.
     std::string copy(line.text());
     const Line header{copy.data(), copy.data() + copy.size()};
     if (detail::split(header, table_separator_, fields_) != nullptr) return false;
@@ -152,7 +152,7 @@ class ProfileLines {
     return {};
   }
 
-  /// Values become names of classes, which programs write as JSON.
+  /// The values become names of classes, which programs write as JSON, so they must be UTF-8.
   std::string check_values() const {
     for (std::size_t i = 0; i < values_.size(); ++i) {
       if (!detail::is_utf8(values_[i])) {

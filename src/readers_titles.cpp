@@ -4,7 +4,7 @@
 namespace refrain {
 namespace {
 
-/// UTF-8 as it is; any other text is latin-1.
+/// Returns UTF-8 unchanged and decodes any other text as latin-1.
 std::string to_utf8(std::string_view text) {
   if (detail::is_utf8(text)) return std::string(text);
   std::string converted;
@@ -16,7 +16,7 @@ std::string to_utf8(std::string_view text) {
   return converted;
 }
 
-/// Fields: id, title, and others, which are not read.
+/// Fields: id, title, and more, which are not read.
 struct TitleFormat {
   detail::Separator separator;
   bool header;

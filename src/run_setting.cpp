@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view prefix = "setting.";
 
-/// What differs when a value is a hash, which tells people nothing; empty for the other names.
+/// A text for a difference in a value that is a hash; empty for all other names.
 std::string_view content_of(std::string_view name) {
   if (name == "base") return "another base";
   if (name == "vocabulary") return "other items";
@@ -18,7 +18,7 @@ std::string_view content_of(std::string_view name) {
   return {};
 }
 
-/// A value for a message. A network counts the special ids as items; messages do not.
+/// A value for a message. A network counts the special ids as items, messages do not.
 std::string shown(std::string_view name, const std::string& value) {
   std::int64_t count = 0;
   const char* const end = value.data() + value.size();
@@ -45,10 +45,10 @@ void expect_same_setting(const std::string& path, const RunSetting& setting,
   }
   if (saved == setting) return;
   if (saved.empty())
-    throw DataError(path, 0, "does not say which run's state it is; give another file");
+    throw DataError(path, 0, "holds no setting of the run that wrote it; give another file");
   RunSetting both = setting;
   both.insert(saved.begin(), saved.end());
-  // With another model nothing else is comparable.
+  // Without the same model no other value is comparable.
   const bool is_other_model = value_of(setting, "model") != value_of(saved, "model");
   std::string differences;
   for (const auto& [name, either] : both) {
@@ -63,7 +63,7 @@ void expect_same_setting(const std::string& path, const RunSetting& setting,
   }
   throw DataError(path, 0,
                   detail::concat("keeps the state of another run: ", differences,
-                                 "; give the same options and data as then, or another file"));
+                                 "; give the same options and data, or another file"));
 }
 
 }  // namespace refrain

@@ -1,5 +1,5 @@
 #pragma once
-/// The setting of a training run as texts of its checkpoint.
+/// The setting of a training run, saved as texts of its checkpoint.
 
 #include <string>
 
@@ -9,8 +9,9 @@ namespace refrain {
 
 void add_setting(Metadata& texts, const RunSetting& setting);
 
-/// Throws DataError, with the differences, when a checkpoint's texts hold another setting: what was
-/// held out of that run may be in this one, and what it learned may fit another model.
+/// Throws DataError with the differences when a checkpoint holds another setting. Sequences that
+/// the saved run held out may be training data of this run, and its parameters may not fit the
+/// model.
 void expect_same_setting(const std::string& path, const RunSetting& setting, const Metadata& texts);
 
 }  // namespace refrain

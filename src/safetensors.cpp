@@ -29,7 +29,7 @@ struct Element {
 constexpr std::array<Element, 4> element_types{
     {{"F32", DType::f32}, {"F64", DType::f64}, {"I32", DType::i32}, {"I64", DType::i64}}};
 
-/// Position of a tensor's bytes, counted from the end of the header.
+/// Offset of a tensor's bytes from the end of the header.
 struct Entry {
   std::string name;
   Shape shape;
@@ -44,8 +44,8 @@ struct Header {
   std::uint64_t data_begin = 0;
 };
 
-/// The header as JSON, whose deepest form is { name: { field: [ number ] } }. Throws DataError for
-/// a deeper one and when an object names something twice.
+/// Parses the header, whose deepest form is { name: { field: [ number ] } }. Throws DataError for
+/// deeper nesting and for duplicate names within an object.
 Json parse_header(const std::string& path, const std::string& text) {
   std::array<std::set<std::string>, 3> names;  // of the open objects, by depth
   const Json::parser_callback_t check = [&](int depth, Json::parse_event_t event, Json& value) {
@@ -253,7 +253,7 @@ Metadata read_safetensors_metadata(const std::string& path) {
 }
 
 void write_safetensors(const std::string& path, const SafetensorsFile& file) {
-  // Elements of eight bytes first, so that every tensor's data are aligned.
+  // Eight-byte elements come first, so that the data of every tensor are aligned.
   std::vector<const TensorMap::value_type*> order;
   for (const auto& item : file.tensors) {
     if (!item.second.defined())

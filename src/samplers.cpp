@@ -7,9 +7,10 @@
 namespace refrain {
 namespace {
 
-void check_range(const char* where, std::int32_t first, std::int32_t items, std::int32_t least) {
-  if (first < 0 || items < least || items > std::numeric_limits<std::int32_t>::max() - first) {
-    throw OptionError(detail::concat(where, ": expected at least ", least,
+void check_range(const char* where, std::int32_t first, std::int32_t items,
+                 std::int32_t min_items) {
+  if (first < 0 || items < min_items || items > std::numeric_limits<std::int32_t>::max() - first) {
+    throw OptionError(detail::concat(where, ": expected at least ", min_items,
                                      " ids from 0 up to 2^31 - 1, got ", items, " from ", first));
   }
 }
@@ -24,7 +25,7 @@ NegativeSampler::NegativeSampler(Options options)
         detail::concat("NegativeSampler: expected a finite rho > 0, got ", options.rho));
 }
 
-/// p of a rank before the positive is left out.
+/// p of a rank, before the positive is excluded.
 double NegativeSampler::prior(std::int32_t rank) const noexcept {
   if (options_.kind == Kind::uniform) return 1.0 / options_.items;
   return std::exp(-rank / scale_) * -std::expm1(-1 / scale_) / mass_;
@@ -38,8 +39,8 @@ std::int32_t NegativeSampler::draw(std::int32_t positive, Random& random) const 
         static_cast<std::int32_t>(random.below(exclude ? options_.items - 1 : options_.items));
     return options_.first + rank + (exclude && rank >= excluded ? 1 : 0);
   }
-  // The distribution function is F(r) = (1 - exp(-(r + 1) / scale)) / mass; the positive's step is
-  // cut out of it.
+  // The distribution function is F(r) = (1 - exp(-(r + 1) / scale)) / mass; the interval of the
+  // positive is removed from it.
   double u = random.uniform();
   if (exclude) {
     u *= 1 - prior(excluded);
@@ -49,7 +50,7 @@ std::int32_t NegativeSampler::draw(std::int32_t positive, Random& random) const 
   std::int32_t rank =
       static_cast<std::int32_t>(std::clamp(place, 0.0, static_cast<double>(options_.items - 1)));
   if (exclude && rank == excluded)
-    rank += rank + 1 < options_.items ? 1 : -1;  // rounding at the edges of its step
+    rank += rank + 1 < options_.items ? 1 : -1;  // rounding at the edges of that interval
   return options_.first + rank;
 }
 

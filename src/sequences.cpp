@@ -9,7 +9,7 @@
 namespace refrain {
 namespace {
 
-/// Number in `table` of each string of `more`; new strings are added.
+/// The number in `table` of each string of `more`; adds new strings.
 std::vector<std::int32_t> intern_all(detail::StringTable& table, const detail::StringTable& more) {
   std::vector<std::int32_t> number(static_cast<std::size_t>(more.size()));
   for (std::int32_t i = 0; i < more.size(); ++i)
@@ -27,12 +27,12 @@ std::int64_t numeric_id(std::string_view id) {
   return value;
 }
 
-/// Joins the rows of each user in their order; users stay in order of first appearance.
+/// Joins the rows of each user in their order. Users keep the order of first appearance.
 void join_rows_of_users(Sequences& sequences) {
   constexpr std::int32_t none = -1;
   std::vector<std::int32_t> row_of(static_cast<std::size_t>(sequences.users.size()), none);
   std::vector<std::int32_t> users;
-  std::vector<std::int32_t> target;  // of each row: the row that it joins
+  std::vector<std::int32_t> target;  // for each row, the row that it is joined to
   for (const std::int32_t user : sequences.user) {
     std::int32_t& own = row_of[static_cast<std::size_t>(user)];
     if (own == none) {
@@ -63,11 +63,11 @@ void join_rows_of_users(Sequences& sequences) {
 Sequences group_by_user(Interactions interactions) {
   const std::size_t events = interactions.user.size();
   const std::size_t users = static_cast<std::size_t>(interactions.users.size());
-  // A counting sort by user keeps the file order within each user.
+  // A counting sort by user keeps the order of the file within each user.
   std::vector<std::size_t> begin(users + 1, 0);
   for (const std::int32_t user : interactions.user) ++begin[static_cast<std::size_t>(user) + 1];
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
-  if (events > static_cast<std::size_t>(most_rows))
+  if (events > static_cast<std::size_t>(max_rows))
     throw Error(detail::concat("group_by_user: expected at most 2^32 - 1 events, got ", events));
   std::vector<std::uint32_t> order(events);
   {

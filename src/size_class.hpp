@@ -1,6 +1,6 @@
 #pragma once
-/// Size classes of the memory pools: four steps to each power of two, so that at most a fifth of a
-/// block is slack.
+/// Size classes of the memory pools: four classes for each power of two, so that at most a fifth of
+/// a block is unused.
 
 #include <bit>
 #include <cstddef>
@@ -15,8 +15,8 @@ struct SizeClass {
   std::size_t index;
   std::size_t bytes;
 
-  /// The class of a request; those below `smallest` bytes share one. Throws ShapeError for what no
-  /// address space holds.
+  /// The class of a request. Requests of up to `smallest` bytes share one class. Throws ShapeError
+  /// for sizes beyond the address space.
   static SizeClass of(std::size_t bytes, std::size_t smallest) {
     const std::size_t wanted = bytes < smallest ? smallest : bytes;
     if (wanted > (std::size_t{1} << 62))

@@ -15,9 +15,9 @@ Split split_random(std::int64_t count, SplitFractions fractions, std::uint64_t s
     throw OptionError(detail::concat("split_random: expected shares from 0 that sum to 1, got ",
                                      fractions.train, ", ", fractions.valid, ", ", fractions.test));
   }
-  if (count < 0 || count > most_rows)
+  if (count < 0 || count > max_rows)
     throw OptionError(
-        detail::concat("split_random: expected a count from 0 to ", most_rows, ", got ", count));
+        detail::concat("split_random: expected a count from 0 to ", max_rows, ", got ", count));
   constexpr std::uint64_t split_stream = 0x5350'4C49'54;
   std::vector<std::int64_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), std::int64_t{0});

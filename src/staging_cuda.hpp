@@ -1,5 +1,5 @@
 #pragma once
-/// Page-locked memory through which ordinary host memory reaches the GPU.
+/// Page-locked buffers for copies from pageable host memory to the GPU.
 
 #include <cuda_runtime_api.h>
 
@@ -9,9 +9,9 @@
 
 namespace refrain::cuda {
 
-/// A ring of page-locked slots. A copy goes through it slot by slot: the host writes one while the
-/// GPU reads those before, and waits only when the ring is full of copies that have not run yet.
-/// When send() returns, the source has been read.
+/// A ring of page-locked slots. The host fills one slot while the GPU reads earlier ones, and waits
+/// only when all slots belong to copies that have not finished. The source may be reused when
+/// send() returns.
 class Staging {
  public:
   void send(void* to, const void* from, std::size_t bytes, cudaStream_t stream);
@@ -21,7 +21,7 @@ class Staging {
 
   struct Slot {
     void* data = nullptr;
-    cudaEvent_t read = nullptr;  ///< behind the copy that reads the slot
+    cudaEvent_t read = nullptr;  ///< recorded after the copy that reads the slot
   };
 
   void send_part(char* to, const char* from, std::size_t bytes, cudaStream_t stream);

@@ -1,6 +1,5 @@
 #pragma once
-/// A caching pool of device memory whose blocks are handed out again in the order of the work that
-/// uses them.
+/// A caching pool of device memory that reuses blocks in stream order.
 
 #include <algorithm>
 #include <array>
@@ -16,14 +15,14 @@
 
 namespace refrain {
 
-/// A block belongs to the queue that it was allocated for: a stream, or a recording. Released, it
-/// goes to that queue's shelf and is handed to later allocations of the same queue without waiting:
-/// work of a queue runs in order, so what used the block before has run when the new owner's work
-/// does. The blocks of a recording stay with it for as long as it can run again.
+/// A block belongs to the queue that it was allocated for: a stream or a capture. A released block
+/// goes to the free list of its queue and is reused by later allocations of the same queue without
+/// waiting: work of a queue runs in order, so earlier work with the block has finished when the new
+/// owner's work runs. The blocks of a captured graph stay with it until the graph is destroyed.
 ///
-/// The device is touched through `Source` alone: allocate(bytes) (null when memory is exhausted),
-/// release(block) and wait(), which returns false where nothing may be waited for. Nothing is
-/// allocated on the host once a size was seen.
+/// The pool calls the device only through `Source`: allocate(bytes) (null when memory is
+/// exhausted), release(block) and wait(), which returns false where waiting is forbidden. After the
+/// first allocation of a size class the pool allocates no host memory.
 template <class Source>
 class StreamPool {
  public:
@@ -31,7 +30,7 @@ class StreamPool {
 
   explicit StreamPool(Source source = {}) : source_(std::move(source)) {}
 
-  /// Throws std::bad_alloc when memory is exhausted, even after the cached blocks were given back.
+  /// Throws std::bad_alloc when memory is exhausted even after all cached blocks were returned.
   void* allocate(std::size_t bytes, Queue queue) {
     const SizeClass size = SizeClass::of(bytes, smallest);
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -50,14 +49,14 @@ class StreamPool {
     stats_.used_bytes -= static_cast<std::int64_t>(block.bytes);
   }
 
-  /// Marks a queue as a recording: trim() leaves its blocks alone.
+  /// Marks a queue as a capture: trim() keeps its blocks.
   void keep(Queue queue) {
     const std::lock_guard<std::mutex> lock(mutex_);
     shelves_[queue].kept = true;
   }
 
-  /// Gives all blocks of a queue that ends, live or not, to another one. Work of `to` that is
-  /// queued from now on must run after all work of `from`.
+  /// Moves all blocks of a queue that ends, in use or free, to another one. Work queued in `to`
+  /// from this call on must run after all work of `from`.
   void hand_over(Queue from, Queue to) noexcept {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto found = shelves_.find(from);
@@ -94,7 +93,7 @@ class StreamPool {
     std::size_t size_class = 0;
     Queue queue = nullptr;
     bool is_free = false;
-    Block* next = nullptr;  ///< on the same shelf
+    Block* next = nullptr;  ///< next block of the same free list
   };
 
   struct Shelf {
@@ -131,7 +130,7 @@ class StreamPool {
     stats_.peak_used_bytes = std::max(stats_.peak_used_bytes, stats_.used_bytes);
   }
 
-  /// Returns the free blocks of all streams to the device; false when nothing could be waited for.
+  /// Returns the free blocks of all streams to the device; false when waiting is forbidden.
   bool give_back() {
     if (!source_.wait()) return false;
     for (auto& [queue, shelf] : shelves_) {

@@ -9,7 +9,7 @@
 namespace refrain::detail {
 namespace {
 
-/// Takes eight bytes at a time: one round for most ids.
+/// Hashes eight bytes at a time, which takes one round for most ids.
 std::uint32_t hash_of(std::string_view text) noexcept {
   constexpr std::uint64_t odd = 0x9E3779B97F4A7C15ull;
   std::uint64_t hash = odd ^ text.size();
@@ -32,7 +32,7 @@ std::string_view StringTable::at(std::int32_t index) const noexcept {
   return {text_.data() + begin, static_cast<std::size_t>(ends_[i] - begin)};
 }
 
-/// The slot that holds `text`, or the empty slot where it goes.
+/// The slot that holds `text`, or the empty slot for it.
 std::size_t StringTable::slot_of(std::string_view text, std::uint32_t hash) const noexcept {
   const std::size_t last = slots_.size() - 1;
   std::size_t slot = hash & last;

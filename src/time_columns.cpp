@@ -19,7 +19,8 @@ bool contains(const Words& words, std::string_view word) noexcept {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-/// The words of a name in lower case, cut at capitals and at everything but letters and digits.
+/// The words of a name in lower case, split at capitals and at all characters but letters and
+/// digits.
 std::vector<std::string> words_of(std::string_view name) {
   std::vector<std::string> words;
   bool in_word = false;
@@ -37,7 +38,7 @@ std::vector<std::string> words_of(std::string_view name) {
   return words;
 }
 
-/// Takes a number of `min_digits` to `max_digits` digits off the front; negative when there are
+/// Removes a number of `min_digits` to `max_digits` digits from the front; negative when there are
 /// fewer.
 int take_number(std::string_view& text, std::size_t min_digits, std::size_t max_digits) noexcept {
   std::size_t digits = 0;
@@ -59,7 +60,7 @@ bool is_day(int year, int month, int day) noexcept {
   return year >= 1900 && year <= 2200 && month >= 1 && month <= 12 && day >= 1 && day <= 31;
 }
 
-/// The end of a date, or a time of day behind it.
+/// True at the end of a date, or before a time of day.
 bool is_end_or_clock(std::string_view rest) noexcept {
   return rest.empty() || (take_one_of(rest, "T t") && !rest.empty() && is_digit(rest.front()));
 }

@@ -41,12 +41,13 @@ void Trainer::keep(const std::string& name, Random& random) {
       throw OptionError(detail::concat("Trainer: the stream '", name, "' is saved as '", known.name,
                                        "' already"));
     if (known.name == name)
-      throw OptionError(detail::concat("Trainer: there is a random stream '", name, "' already"));
+      throw OptionError(
+          detail::concat("Trainer: expected distinct random streams, got '", name, "' twice"));
   }
   kept_.push_back({name, &random});
 }
 
-/// The model's streams are visited anew each time: a module may have been moved.
+/// Visits the model's streams anew each time: the module may have been moved.
 std::vector<NamedRandom> Trainer::randoms() const {
   std::vector<NamedRandom> all = model_.randoms();
   all.insert(all.end(), kept_.begin(), kept_.end());
@@ -70,7 +71,7 @@ void expect_finite(const StepReport& report) {
   throw Error(detail::concat("training: the ", loss ? "norm of the gradients" : "loss", " is ",
                              loss ? report.gradient_norm : report.loss, " in step ", report.step,
                              " of epoch ", report.epoch,
-                             "; a smaller learning rate or clipping may help"));
+                             "; try a smaller learning rate or clipping"));
 }
 
 template <class T>
@@ -79,7 +80,7 @@ bool all_finite(const Tensor& tensor) {
   return std::all_of(values, values + tensor.numel(), [](T value) { return std::isfinite(value); });
 }
 
-/// A state with such parameters would be of no use, and would take the place of one that is.
+/// A state with non-finite parameters is useless and would replace a usable one.
 void expect_finite(const TensorMap& parameters, const std::string& path) {
   for (const auto& [name, tensor] : parameters) {
     const Tensor here = tensor.to(Device::cpu);
@@ -125,7 +126,7 @@ void Trainer::queue_update(const Tensor& loss) {
   queue_report(loss, norm);
 }
 
-/// Counts the step and sends its figures on their way.
+/// Counts the step and starts the copy of its loss and norm to the host.
 void Trainer::queue_report(const Tensor& loss, const Tensor& norm) {
   pending_.push({.epoch = position_.epoch, .step = position_.step}, loss, norm);
   advance();
@@ -135,7 +136,8 @@ void Trainer::queue_report(const Tensor& loss, const Tensor& norm) {
   }
 }
 
-/// Looks at the losses that are known, and waits for the oldest until at most `allowed` are left.
+/// Reads the losses that have arrived, and waits for the oldest until at most `allowed` are
+/// pending.
 void Trainer::settle(std::int64_t allowed) {
   while (const std::optional<StepReport> known = pending_.pop(allowed)) {
     expect_finite(*known);
@@ -162,7 +164,7 @@ void Trainer::remember_best() {
   }
 }
 
-/// One walk over the members: looking parameters up by name would take one for each.
+/// Walks over the members once; a lookup by name would walk once for each parameter.
 void Trainer::restore_best() {
   for (const NamedParameter& named : model_.parameters()) {
     const auto found = best_.find(named.name);
@@ -235,7 +237,7 @@ void Trainer::save(const std::string& path) const {
 
 namespace {
 
-/// The states of the streams, in their order. Files of version 0.1 number the streams of dropout
+/// The states of the streams in visiting order. Files of version 0.1 number the streams of dropout
 /// layers in the order of declaration: dropout.0, dropout.1, ...
 std::vector<RandomState> stream_states(const std::string& path, const TrainingState& state,
                                        const std::vector<NamedRandom>& streams) {
@@ -277,7 +279,7 @@ void Trainer::resume(const std::string& path) {
   const auto figure = [&](const char* name) {
     const auto found = state.figures.find(name);
     if (found == state.figures.end())
-      throw DataError(path, 0, detail::concat("has no figure '", name, "'"));
+      throw DataError(path, 0, detail::concat("has no value '", name, "'"));
     return found->second;
   };
   const TrainingPosition position{.epoch = counter("epoch"),
@@ -290,7 +292,7 @@ void Trainer::resume(const std::string& path) {
   if (counter("steps_per_epoch") != options_.steps_per_epoch) {
     throw DataError(path, 0,
                     detail::concat("was saved by a run of ", counter("steps_per_epoch"),
-                                   " steps an epoch; this one has ", options_.steps_per_epoch));
+                                   " steps an epoch, expected ", options_.steps_per_epoch));
   }
   const std::vector<NamedRandom> streams = randoms();
   const std::vector<RandomState> places = stream_states(path, state, streams);

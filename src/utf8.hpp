@@ -8,8 +8,8 @@
 
 namespace refrain::detail {
 
-/// Length in bytes of the UTF-8 character at the start of `text`; 0 for bytes that are not UTF-8,
-/// overlong forms and surrogates included, and for an empty text.
+/// Length in bytes of the UTF-8 character at the start of `text`; 0 for an empty text and for
+/// invalid bytes, including overlong forms and surrogates.
 inline std::size_t utf8_length(std::string_view text) noexcept {
   const auto byte = [&](std::size_t i) {
     return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
@@ -32,7 +32,7 @@ inline std::size_t utf8_length(std::string_view text) noexcept {
   return 0;
 }
 
-/// Eight bytes at a time.
+/// True when all bytes are ASCII; tests eight bytes at a time.
 inline bool is_ascii(std::string_view text) noexcept {
   std::uint64_t high = 0;
   for (; text.size() >= sizeof high; text.remove_prefix(sizeof high)) {
@@ -53,8 +53,7 @@ inline bool is_utf8(std::string_view text) noexcept {
   return true;
 }
 
-/// The text for a message: control characters and bytes that are not UTF-8 are written as \t, \n,
-/// \r or \xHH.
+/// A text for a message: control characters and invalid UTF-8 are written as \t, \n, \r or \xHH.
 inline std::string printable(std::string_view text) {
   constexpr std::string_view digits = "0123456789ABCDEF";
   std::string shown;

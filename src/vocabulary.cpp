@@ -29,7 +29,7 @@ void escape(std::string_view name, std::string& out) {
   }
 }
 
-/// False when escape() would not write this text.
+/// Inverts escape(). False when escape() cannot have written this text.
 bool unescape(std::string_view text, std::string& name) {
   name.clear();
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -65,7 +65,7 @@ bool parse(std::string_view text, Number& number) noexcept {
   return error == std::errc() && end == text.data() + text.size();
 }
 
-/// A line for an error message, shortened.
+/// A line for an error message, shortened when it is long.
 std::string shown(std::string_view line) {
   return detail::concat("\"", line.substr(0, 60), line.size() > 60 ? "...\"" : "\"");
 }

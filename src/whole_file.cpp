@@ -21,21 +21,21 @@
 namespace refrain {
 namespace {
 
-/// Limit of one read or write.
+/// Largest size of one read or write.
 constexpr std::size_t max_transfer_bytes = std::size_t{1} << 30;
 
 std::string because(const char* action, int error) {
   return detail::concat(action, ": ", std::strerror(error));
 }
 
-/// The file that a write to `path` replaces: the target of a symbolic link, not the link.
+/// The file that a write to `path` replaces: the target when `path` is a symbolic link.
 std::string resolved(const std::string& path) {
   std::error_code error;
   const std::filesystem::path target = std::filesystem::canonical(path, error);
   return error ? path : target.string();
 }
 
-/// Retries a system call that a signal interrupted.
+/// Retries a system call while signals interrupt it.
 template <class Call>
 int uninterrupted(Call call) {
   for (;;) {
@@ -45,15 +45,15 @@ int uninterrupted(Call call) {
 
 enum class Lock { taken, held_by_another, unknown };
 
-/// Takes the lock of a writer, which lasts as long as the descriptor.
-/// `unknown`: the file system has no locks.
+/// Takes the lock of a writer, which the descriptor holds until it is closed. `unknown`: the file
+/// system has no locks.
 Lock try_lock(int descriptor) {
   if (uninterrupted([&] { return ::flock(descriptor, LOCK_EX | LOCK_NB); }) == 0)
     return Lock::taken;
   return errno == EWOULDBLOCK ? Lock::held_by_another : Lock::unknown;
 }
 
-/// The name of the file that a temporary file replaces: its own name without the end
+/// The name of the file that a temporary file replaces: the temporary name without its suffix
 /// ".<process>.<number>.tmp". Empty for any other name.
 std::string_view replaced_by(std::string_view name) {
   constexpr std::string_view end = ".tmp";
@@ -72,7 +72,7 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
-/// Removes the temporary files of killed writers: those whose lock nobody holds.
+/// Removes the temporary files of killed writers, which no process locks.
 void remove_abandoned(const std::string& path) {
   const std::string target = std::filesystem::path(path).filename().string();
   std::error_code error;
@@ -139,7 +139,7 @@ ReplacedFile::ReplacedFile(std::string path) {
   if (exists && !S_ISREG(before.st_mode))
     throw DataError(path_, 0, "is not a regular file, so it is not replaced");
   remove_abandoned(path_);
-  // A name may be taken, on a file system without locks; then the next one is tried.
+  // On a file system without locks a name may be in use; then the next one is tried.
   static std::atomic<unsigned> serial{0};
   for (int tries = 0; descriptor_ < 0; ++tries) {
     temporary_ = detail::concat(path_, ".", ::getpid(), ".", serial.fetch_add(1), ".tmp");
@@ -148,7 +148,7 @@ ReplacedFile::ReplacedFile(std::string path) {
       const int error = errno;
       temporary_.clear();
       throw DataError(path_, 0,
-                      because("cannot be written: no file can be made in its folder", error));
+                      because("cannot be written: no file can be created in its folder", error));
     }
     if (descriptor_ < 0) continue;
     // Between open() and the lock another writer may have removed the file as abandoned.
@@ -157,8 +157,8 @@ ReplacedFile::ReplacedFile(std::string path) {
         made.st_nlink == 0)
       ::close(std::exchange(descriptor_, -1));
   }
-  // The new version keeps the permissions of the old one where possible; the default ones of a new
-  // file are safe.
+  // The new version keeps the permissions of the old one where possible; the defaults of a new file
+  // are safe.
   if (exists) (void)!::fchmod(descriptor_, before.st_mode & 07777);
 }
 
@@ -188,13 +188,13 @@ void ReplacedFile::write(const void* from, std::size_t count) {
 
 void ReplacedFile::commit() {
   if (uninterrupted([&] { return ::fsync(descriptor_); }) != 0) fail("cannot be synced to disk");
-  // The rename comes before close(), which releases the lock: an unlocked temporary file would look
-  // abandoned. fsync() has reported all errors that close() could.
+  // rename() comes before close(), which releases the lock: an unlocked temporary file would count
+  // as abandoned. fsync() has reported all errors that close() could report.
   if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be put in place");
   temporary_.clear();
   ::close(std::exchange(descriptor_, -1));
   const int descriptor = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;  // a folder that may be written but not read cannot be synced
+  if (descriptor < 0) return;  // a folder that can be written but not read cannot be synced
   const int result = uninterrupted([&] { return ::fsync(descriptor); });
   const int error = errno;
   ::close(descriptor);

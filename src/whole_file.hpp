@@ -1,5 +1,5 @@
 #pragma once
-// Files that are read as a whole; refrain/train/replaced_file.hpp replaces them.
+// Files read as a whole; refrain/train/replaced_file.hpp replaces them.
 
 #include <cstddef>
 #include <cstdint>
@@ -8,13 +8,11 @@
 namespace refrain {
 
 namespace detail {
-/// Throws DataError for a path with a NUL byte: the system would take what stands before it for the
-/// path.
+/// Throws DataError for a path with a NUL byte, at which the system would cut the path.
 void expect_path(const std::string& path);
 }  // namespace detail
 
-/// A regular file open for reading. Everything throws DataError, which names the file and the
-/// reason.
+/// A regular file open for reading. All functions throw DataError with the file and the reason.
 class InputFile {
  public:
   explicit InputFile(std::string path);
@@ -23,7 +21,7 @@ class InputFile {
   InputFile& operator=(const InputFile&) = delete;
 
   std::uint64_t size() const noexcept { return size_; }
-  /// Fills `to` from the given position; there must be that many bytes.
+  /// Fills `to` from the given position. Throws DataError when the file ends before `count` bytes.
   void read_at(std::uint64_t position, void* to, std::size_t count) const;
 
  private:

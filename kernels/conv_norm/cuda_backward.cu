@@ -180,8 +180,8 @@ void norm_in_registers(const Half<T>& half, Scratch& scratch) {
   const std::int64_t channels = half.channels;
   NormInputGradient<T> norm = half.norm();
   T* parts = nullptr;
-  const bool wants_sums = args.dgamma || args.dbeta || needs.h_sum;
-  if (wants_sums) {
+  const bool computes_sums = args.dgamma || args.dbeta || needs.h_sum;
+  if (computes_sums) {
     norm.sums = scratch.take<T>(blocks * 3 * channels);
     parts = scratch.take<T>(column_parts(blocks, channels, 3));
   }
@@ -203,7 +203,7 @@ void norm_in_registers(const Half<T>& half, Scratch& scratch) {
     : channels <= 128 ? start.template operator()<4>()
                       : start.template operator()<8>();
   }
-  if (!wants_sums) return;
+  if (!computes_sums) return;
   const MatrixTerms<T, 3> of_blocks{.from = norm.sums, .stride = 3 * channels, .apart = channels};
   const ColumnTargets<T, 3> to{.to = {args.dgamma.as<T>(), args.dbeta.as<T>(), needs.h_sum.as<T>()},
                                .stride = 0};

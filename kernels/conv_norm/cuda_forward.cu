@@ -52,7 +52,7 @@ enum class Path : std::uint8_t {
   separate,    ///< convolution, patch, layer_norm_forward and pointwise kernels
 };
 
-CausalConvForward convolution_alone(const ConvNormForward& args, const MutableView& y) {
+CausalConvForward convolution_only(const ConvNormForward& args, const MutableView& y) {
   return {.x = args.x,
           .w = args.w,
           .bias = args.bias,
@@ -90,7 +90,7 @@ bool for_fused_tile(const ConvNormForward& args, Visit&& visit) {
 
 template <class T>
 void launch_fused_tile(const ConvNormForward& args) {
-  const Convolution<T> conv = convolution_of<T>(convolution_alone(args, args.y));
+  const Convolution<T> conv = convolution_of<T>(convolution_only(args, args.y));
   const ConvNormTensors<T> tensors{.gamma = args.gamma.as<T>(),
                                    .beta = args.beta.as<T>(),
                                    .residual = args.residual.as<T>(),
@@ -215,7 +215,7 @@ void run_separately(const ConvNormForward& args, Scratch& scratch) {
     if (args.insertion != Insertion::none) add_patch(patch, z, scratch);
     return;
   }
-  convolve(convolution_alone(args, z), {});
+  convolve(convolution_only(args, z), {});
   View h = z;
   if (args.insertion != Insertion::none) {
     if (args.insertion == Insertion::parallel) {

@@ -78,12 +78,12 @@ class Selection {
     constexpr std::int64_t block = 8 * Lanes<T>::count, part = Lanes<T>::count;
     std::int64_t i = begin;
     while (i < end) {
-      if (!open_ && i + block <= end && none_above<block>(scores + i)) {
+      if (!open_ && i + block <= end && is_below_limit<block>(scores + i)) {
         i += block;
         continue;
       }
       for (const std::int64_t stop = std::min(end, i + block); i < stop;) {
-        if (!open_ && i + part <= stop && none_above<part>(scores + i)) {
+        if (!open_ && i + part <= stop && is_below_limit<part>(scores + i)) {
           i += part;
           continue;
         }
@@ -128,7 +128,7 @@ class Selection {
 
   /// NaN scores are not above.
   template <std::int64_t count>
-  bool none_above(const T* scores) const {
+  bool is_below_limit(const T* scores) const {
     using L = Lanes<T>;
     typename L::Vector top = L::broadcast(threshold_);
     for (std::int64_t j = 0; j < count; j += L::count) {

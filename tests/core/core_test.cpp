@@ -412,15 +412,15 @@ TEST_CASE("parallel: ranges cover the count, none longer than the grain", "[core
   for (const std::int64_t count : {0, 1, 10, 1001}) {
     for (const std::int64_t grain : {1, 3, 1000, 5000}) {
       std::atomic<std::int64_t> covered{0}, sum{0};
-      std::atomic<bool> short_enough{true};
+      std::atomic<bool> all_within_grain{true};
       parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
-        if (end - begin > grain || end <= begin) short_enough = false;
+        if (end - begin > grain || end <= begin) all_within_grain = false;
         for (std::int64_t i = begin; i < end; ++i) sum += i;
         covered += end - begin;
       });
       CHECK(covered == count);
       CHECK(sum == count * (count - 1) / 2);
-      CHECK(short_enough);
+      CHECK(all_within_grain);
     }
   }
 }

@@ -218,10 +218,10 @@ TEST_CASE("dlpack: impossible shapes and addresses are refused", "[core][dlpack]
   check_refused<ShapeError>(shallow, "got -1");
   Versioned no_extents;
   no_extents.managed.dl_tensor.shape = nullptr;
-  check_refused<ShapeError>(no_extents, "extents are at address null");
+  check_refused<ShapeError>(no_extents, "expected a shape, got a null pointer");
   Versioned no_data;
   no_data.managed.dl_tensor.data = nullptr;
-  check_refused<ShapeError>(no_data, "24 bytes of elements at address null");
+  check_refused<ShapeError>(no_data, "24 bytes of elements behind a null pointer");
   CHECK_THROWS_AS(from_dlpack(DlpackTensor()), ShapeError);
   CHECK_THROWS_AS(from_dlpack(UnversionedDlpackTensor()), ShapeError);
 }

@@ -20,8 +20,8 @@ kernels::Adam pose_dense(test::Arena& arena, std::int64_t largest) {
           .rates = arena.coin() ? arena.doubles({0.03, 1.7, 2.9}) : View()};
 }
 
-kernels::AdamRows pose_rows(test::Arena& arena, std::int64_t most_items) {
-  const std::int64_t items = arena.size(most_items), width = arena.size(70),
+kernels::AdamRows pose_rows(test::Arena& arena, std::int64_t max_items) {
+  const std::int64_t items = arena.size(max_items), width = arena.size(70),
                      length = arena.size(items), count = arena.size(length);
   return {.parameter = arena.changed("parameter", {items, width}),
           .rows = arena.distinct_ids(count, length, items),

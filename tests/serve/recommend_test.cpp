@@ -83,7 +83,7 @@ TEST_CASE("recommend: a saved model gives the same answers", "[serve][recommend]
   // With another length a history would be padded otherwise than in training.
   SmallRecommender longer(vocabulary.size(), {.length = 7});
   CHECK_THROWS_MATCHES(load_model(path, longer), DataError,
-                       message_contains("reads the newest 6 items of a history; expected 7"));
+                       message_contains("reads the newest 6 items of a history, expected 7"));
   const std::string plain = folder.path("plain.safetensors");
   save_model(plain, model);
   load_model(plain, longer);

@@ -118,20 +118,20 @@ TEST_CASE("cuda coalesce_rows: adds in the order of positions", "[simt][coalesce
 TEST_CASE("cuda sort: ids with their positions, tiles of one batch and of several",
           "[simt][coalesce]") {
   struct Case {
-    std::int64_t count, bound, most_blocks;
+    std::int64_t count, bound, max_blocks;
   };
-  for (const auto [count, bound, most_blocks] :
+  for (const auto [count, bound, max_blocks] :
        {Case{1, 1, 1}, Case{2048, 256, 1}, Case{2049, 300, 256}, Case{7000, 2147483647, 2},
         Case{5000, 70000, 256}}) {
-    INFO(count << " ids below " << bound << ", at most " << most_blocks << " blocks");
+    INFO(count << " ids below " << bound << ", at most " << max_blocks << " blocks");
     const auto ids = some_ids(count, bound, 11);
     std::vector<std::int64_t> order(naive::at(count));
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int64_t>(i);
     std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
       return static_cast<std::uint32_t>(ids.data()[a]) < static_cast<std::uint32_t>(ids.data()[b]);
     });
-    const cuda::SortGrid grid(count, most_blocks);
-    CHECK(grid.blocks <= most_blocks);
+    const cuda::SortGrid grid(count, max_blocks);
+    CHECK(grid.blocks <= max_blocks);
     for_each_order([&] {
       DeviceArray<std::int64_t> pairs({grid.count}), other({grid.count});
       DeviceArray<std::int32_t> counts({cuda::sort_counts(grid)});

@@ -97,16 +97,16 @@ TEMPLATE_TEST_CASE(
         CHECK(first[0] == loss.data()[0]);
 
         if (rows > 9) return;
-        DeviceArray<T> duser_alone({rows, width}, {}, offset),
-            dtable_alone({2 * rows, width}, {}, offset);
+        DeviceArray<T> duser_only({rows, width}, {}, offset),
+            dtable_only({2 * rows, width}, {}, offset);
         args.dtable_rows = {};
-        args.duser = duser_alone.mutable_view();
+        args.duser = duser_only.mutable_view();
         run_emulated(args);
         args.duser = {};
-        args.dtable_rows = dtable_alone.mutable_view();
+        args.dtable_rows = dtable_only.mutable_view();
         run_emulated(args);
-        CHECK(same_bytes(duser_alone, duser));
-        CHECK(same_bytes(dtable_alone, dtable_rows));
+        CHECK(same_bytes(duser_only, duser));
+        CHECK(same_bytes(dtable_only, dtable_rows));
       });
     }
   }

@@ -62,8 +62,8 @@ void check_outputs(const Outputs<T, count>& got, const std::array<Values, count>
 /// `only` computed without the other outputs has the same bits as with them; no other output
 /// exists.
 template <class T, std::size_t count>
-void check_alone(const Outputs<T, count>& alone, const Outputs<T, count>& all, std::size_t only,
-                 std::size_t always) {
+void check_single(const Outputs<T, count>& alone, const Outputs<T, count>& all, std::size_t only,
+                  std::size_t always) {
   for (std::size_t i = 0; i < count; ++i) {
     INFO("output " << i << " where " << only << " is wanted");
     if (i == only || i < always) CHECK(alone[i] == all[i]);

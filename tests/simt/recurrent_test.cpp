@@ -112,10 +112,10 @@ TEMPLATE_TEST_CASE("cuda lstm, gru: each output alone, and dweight added to", "[
   LstmProblem<T> lstm(small);
   const auto y = lstm.forward();
   for (std::size_t only = 1; only < 4; ++only)
-    check_alone<T, 4>(lstm.forward(1u << only), y, only, 2);
+    check_single<T, 4>(lstm.forward(1u << only), y, only, 2);
   const auto gradients = lstm.backward(y);
   for (std::size_t only = 0; only < 5; ++only)
-    check_alone<T, 5>(lstm.backward(y, 1u << only), gradients, only, 1);
+    check_single<T, 5>(lstm.backward(y, 1u << only), gradients, only, 1);
   lstm.add = true;
   check_outputs<T, 5>(lstm.backward(y), lstm.expected_gradients(y), lstm_gradients);
   lstm.with_upstream = false;  // nothing arrives: dweight stays what it was
@@ -125,10 +125,10 @@ TEMPLATE_TEST_CASE("cuda lstm, gru: each output alone, and dweight added to", "[
     GruProblem<T> gru(small, reset);
     const auto states = gru.forward();
     for (std::size_t only = 0; only < 3; ++only)
-      check_alone<T, 3>(gru.forward(1u << only), states, only, 1);
+      check_single<T, 3>(gru.forward(1u << only), states, only, 1);
     const auto of_gru = gru.backward(states);
     for (std::size_t only = 0; only < 5; ++only)
-      check_alone<T, 5>(gru.backward(states, 1u << only), of_gru, only, 1);
+      check_single<T, 5>(gru.backward(states, 1u << only), of_gru, only, 1);
     gru.add = true;
     check_outputs<T, 5>(gru.backward(states), gru.expected_gradients(states), gru_gradients);
   }

@@ -52,7 +52,7 @@ ssize_t write(int descriptor, const void* from, std::size_t count) {
   }
   const ssize_t put = ::syscall(
       SYS_write, descriptor, from,
-      static_cast<std::size_t>(std::min<std::uint64_t>({count, active->plan.most_bytes, room})));
+      static_cast<std::size_t>(std::min<std::uint64_t>({count, active->plan.max_bytes, room})));
   if (put > 0) active->written += static_cast<std::uint64_t>(put);
   return put;
 }
@@ -65,7 +65,7 @@ ssize_t pread(int descriptor, void* to, std::size_t count, off_t position) {
   const std::uint64_t left = active->plan.file_bytes - std::min(active->plan.file_bytes, at);
   const ssize_t got = ::syscall(
       SYS_pread64, descriptor, to,
-      static_cast<std::size_t>(std::min<std::uint64_t>({count, active->plan.most_bytes, left})),
+      static_cast<std::size_t>(std::min<std::uint64_t>({count, active->plan.max_bytes, left})),
       position);
   if (got > 0) active->read += static_cast<std::uint64_t>(got);
   return got;

@@ -15,7 +15,7 @@ namespace refrain::test {
 class SystemFaults {
  public:
   struct Plan {
-    std::size_t most_bytes =
+    std::size_t max_bytes =
         std::numeric_limits<std::size_t>::max();  ///< that one write() or pread() moves
     std::uint64_t disk_bytes =
         std::numeric_limits<std::uint64_t>::max();  ///< then write() fails with ENOSPC

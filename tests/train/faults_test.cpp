@@ -114,11 +114,11 @@ TEST_CASE("reliability: short and interrupted reads and writes change nothing",
   const ScratchFolder folder;
   save_training(folder.path("whole"), state_of(3));
   {
-    const SystemFaults faults({.most_bytes = 5, .interruptions = 7});
+    const SystemFaults faults({.max_bytes = 5, .interruptions = 7});
     save_training(folder.path("pieces"), state_of(3));
   }
   CHECK(slurp(folder.path("pieces")) == slurp(folder.path("whole")));
-  const SystemFaults faults({.most_bytes = 3, .interruptions = 7});
+  const SystemFaults faults({.max_bytes = 3, .interruptions = 7});
   const TrainingState back = load_training(folder.path("whole"));
   CHECK(same_bytes(back.model.at("w"), state_of(3).model.at("w")));
   CHECK(faults.calls() == std::vector<std::string>{"pread"});

@@ -185,7 +185,7 @@ TEST_CASE("fit: without a validation part all epochs are trained", "[train][fit]
   data.validation = {};
   SmallRecommender model = made(data);
   CHECK_THROWS_MATCHES(fit(model, data, quiet()), OptionError,
-                       message_contains("early stopping needs a validation part"));
+                       message_contains("a validation part for early stopping"));
   std::ostringstream shown;
   const TrainingResult result = fit(model, data, quiet({.epochs = 2, .patience = 0}));
   CHECK(result.end == TrainingEnd::finished);

@@ -309,7 +309,7 @@ TEST_CASE("optimizer: a step that takes its rates from memory is the same step",
   Adam adam(fresh);
   set_gradient(fresh.second, random_tensor<float>({4}, 3));
   CHECK_THROWS_MATCHES(adam.prepare_capture(), Error,
-                       message_contains("take an ordinary step before"));
+                       message_contains("run one step without capture first"));
 }
 
 TEST_CASE("optimizer: a gradient that is not its parameter's is refused", "[train][optimizer]") {

@@ -277,7 +277,7 @@ TEST_CASE("trainer: a run goes on from its own setting only", "[train][trainer]"
                        "seed: expected 1, got nothing"));
   trainer({}).save(path);
   CHECK_THROWS_MATCHES(trainer(setting).resume(), DataError,
-                       message_contains("does not say which run's state it is"));
+                       message_contains("holds no setting of the run that wrote it"));
 }
 
 TEST_CASE("trainer: states with numbered streams of dropout are read", "[train][trainer]") {
@@ -342,7 +342,7 @@ TEST_CASE("trainer: a state is refused by another run", "[train][trainer]") {
   Adam adam(model);
   Trainer fewer(model, adam, {.steps_per_epoch = 6});
   CHECK_THROWS_MATCHES(fewer.resume(path), DataError,
-                       message_contains("7 steps an epoch; this one has 6"));
+                       message_contains("7 steps an epoch, expected 6"));
   Trainer two_streams(model, adam, {.steps_per_epoch = 7});
   Random random(1);
   two_streams.keep("masks", random);

@@ -24,7 +24,7 @@ class REFRAIN_API BatchSampler {
     bool drop_last = false;  ///< leave out the last batch when it is not full
   };
 
-  /// Draws from rows 0 to count - 1. Throws OptionError unless 0 <= count <= most_rows and
+  /// Draws from rows 0 to count - 1. Throws OptionError unless 0 <= count <= max_rows and
   /// batch_size >= 1.
   BatchSampler(std::int64_t count, Options options);
 

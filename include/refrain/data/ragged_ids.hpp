@@ -10,7 +10,7 @@
 namespace refrain {
 
 /// The most rows or events that are handled at once.
-inline constexpr std::int64_t most_rows = 0xFFFF'FFFF;
+inline constexpr std::int64_t max_rows = 0xFFFF'FFFF;
 
 /// Rows of i32 ids: 4 bytes an id and 8 bytes a row.
 class RaggedIds {

@@ -13,8 +13,8 @@
 namespace refrain::simt::emulation {
 namespace {
 
-constexpr unsigned most_threads = 1024;
-constexpr unsigned most_blocks_yz = 65535;
+constexpr unsigned max_threads = 1024;
+constexpr unsigned max_blocks_yz = 65535;
 constexpr std::size_t largest_shared_bytes = 227 * 1024;  // compute capability 9.0; 8.0 has 163 KiB
 
 }  // namespace
@@ -134,10 +134,10 @@ void Machine::check_launch(Extent grid, Extent block, std::size_t shared_bytes) 
     throw EmulationError(refrain::detail::concat(name_, ": cannot be launched: ", what));
   };
   const std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
-  if (threads == 0 || threads > most_threads)
+  if (threads == 0 || threads > max_threads)
     refuse(refrain::detail::concat("a block of ", threads, " threads"));
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) refuse("an empty grid");
-  if (grid.x > 0x7fffffff || grid.y > most_blocks_yz || grid.z > most_blocks_yz) {
+  if (grid.x > 0x7fffffff || grid.y > max_blocks_yz || grid.z > max_blocks_yz) {
     refuse(refrain::detail::concat("a grid of ", grid.x, " x ", grid.y, " x ", grid.z, " blocks"));
   }
   if (shared_bytes > largest_shared_bytes)
