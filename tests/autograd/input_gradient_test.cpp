@@ -50,7 +50,7 @@ TEST_CASE("input gradients: what a kernel writes is added once", "[autograd]") {
   CHECK(doubles(x.grad()) == Numbers{6, 6});
 }
 
-TEST_CASE("input gradients: one that nobody wants is an empty view and takes nothing",
+TEST_CASE("input gradients: an unneeded one is an empty view and ignores contributions",
           "[autograd]") {
   const Variable x = leaf({1, 2});
   const Variable frozen = leaf({3, 4}, false);
@@ -58,14 +58,14 @@ TEST_CASE("input gradients: one that nobody wants is an empty view and takes not
   const Variable root =
       sum(record("mixed", x.value().clone(), {x, frozen, Variable(), later},
                  [](const Tensor& dy, auto& dx, auto& dfrozen, auto& dabsent, auto& dlater) {
-                   CHECK(dx.wanted());
-                   for (InputGradient* unwanted : {&dfrozen, &dabsent, &dlater}) {
-                     CHECK_FALSE(unwanted->wanted());
-                     CHECK_FALSE(MutableView(*unwanted));
-                     CHECK_FALSE(unwanted->as_matrix());
-                     CHECK_FALSE(unwanted->sum());
-                     unwanted->add(dy);
-                     unwanted->add_slice(0, dy);
+                   CHECK(dx.needed());
+                   for (InputGradient* unneeded : {&dfrozen, &dabsent, &dlater}) {
+                     CHECK_FALSE(unneeded->needed());
+                     CHECK_FALSE(MutableView(*unneeded));
+                     CHECK_FALSE(unneeded->as_matrix());
+                     CHECK_FALSE(unneeded->sum());
+                     unneeded->add(dy);
+                     unneeded->add_slice(0, dy);
                    }
                    CHECK(dfrozen.shape() == Shape{2});  // known all the same
                    add_scaled(dy, 3, dx);

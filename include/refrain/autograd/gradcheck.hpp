@@ -1,5 +1,5 @@
 #pragma once
-/// Checking gradients against central differences.
+/// Checks gradients against central differences.
 
 #include <cmath>
 #include <string>
@@ -15,11 +15,12 @@ struct GradcheckOptions {
   double relative = 1e-5;  ///< ... plus this times |numeric derivative|
 };
 
-/// The first disagreement between backward() and central differences, or an empty string.
+/// Returns a message about the first disagreement between backward() and central differences, or an
+/// empty string.
 ///
-/// `function()` computes a scalar from `leaves` and returns the same value in every call. Each
-/// element of each leaf is moved by +-step:  (f(x + step) - f(x - step)) / (2 step).
-/// leaves: f64, on the CPU, requiring gradients. Throws DTypeError for another dtype.
+/// `function()` computes a scalar from `leaves` and returns the same value in every call. The
+/// numeric derivative of each element x of each leaf is (f(x + step) - f(x - step)) / (2 step).
+/// Leaves: f64 on the CPU, requiring gradients. Throws DTypeError for another dtype.
 template <class Function>
 std::string gradcheck(Function&& function, std::vector<Variable> leaves,
                       GradcheckOptions options = {}) {

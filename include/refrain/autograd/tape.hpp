@@ -1,5 +1,5 @@
 #pragma once
-/// Recording operations and running them backwards.
+/// The tape: records operations and runs them backwards.
 
 #include <algorithm>
 #include <array>
@@ -15,7 +15,7 @@
 
 namespace refrain {
 
-/// While one lives, operations of this thread record nothing.
+/// Stops recording on this thread while an object of this class exists.
 class REFRAIN_API NoGrad {
  public:
   NoGrad() noexcept : before_(std::exchange(recording_, false)) {}
@@ -42,34 +42,35 @@ struct TapeAccess {
   static Edge edge(const Variable& input);
 };
 
-/// The destination of one input's gradient: the operation that made the input, a leaf, or (neither
-/// set) nothing. An edge does not keep the input's value; a backward function saves what it reads.
+/// The destination of one input's gradient: the operation that produced the input, a leaf, or
+/// nothing when neither is set. An edge does not keep the input's value; a backward function saves
+/// the tensors that it reads.
 struct Edge {
   std::shared_ptr<Node> producer;
   int output = 0;
   std::shared_ptr<VariableState> leaf;
-  Shape shape;  ///< of a defined input, like dtype and device
+  Shape shape;  ///< shape of a defined input, like dtype and device below
   DType dtype = DType::f32;
   Device device = Device::cpu;
 
-  /// False also for a leaf that was frozen after the operation.
-  bool wanted() const noexcept {
+  /// False also for a leaf that was frozen after the operation was recorded.
+  bool needed() const noexcept {
     return producer != nullptr || (leaf != nullptr && leaf->requires_grad);
   }
 };
 
 }  // namespace detail
 
-/// The gradient of an operation's result, from which its backward function starts. Undefined when
-/// the root of the pass does not depend on this result.
+/// The gradient of an operation's result, passed to its backward function. Undefined when the root
+/// of the pass does not depend on this result.
 class UpstreamGradient : public Tensor {
  public:
   UpstreamGradient() = default;
   UpstreamGradient(Tensor gradient, bool is_seed_of_ones)
       : Tensor(std::move(gradient)), is_seed_of_ones_(is_seed_of_ones) {}
 
-  /// True when the gradient is one element that is known to be 1. Off the CPU, where reading the
-  /// element would wait, that is known only of the loss that backward() started from.
+  /// True when the gradient is one element known to be 1. Off the CPU, where reading the element
+  /// would wait for the device, only the loss that backward() started from has a known gradient.
   bool is_one() const {
     return is_seed_of_ones_ || (device() == Device::cpu && numel() == 1 && item() == 1.0);
   }
@@ -78,24 +79,24 @@ class UpstreamGradient : public Tensor {
   bool is_seed_of_ones_ = false;
 };
 
-/// The gradient of one input of an operation, as the operation's backward function sees it.
+/// The gradient of one input, as an argument of the operation's backward function.
 ///
-/// It is an output that a kernel can write: uninitialized memory of the input's shape, which is
-/// added to the input's gradient when the backward function returns, or an empty view when that
-/// gradient is not wanted. Adding to an unwanted gradient does nothing.
+/// A kernel writes it like any output: it is uninitialized memory of the input's shape, which is
+/// added to the input's gradient when the backward function returns, or an empty view when the
+/// gradient is not needed. Adding to an unneeded gradient has no effect.
 class InputGradient {
  public:
   explicit InputGradient(const detail::Edge& input) noexcept : input_(&input) {}
 
   /// False when the input requires no gradient. An operation that computes gradients one by one
   /// checks this before each.
-  bool wanted() const noexcept { return input_->wanted(); }
+  bool needed() const noexcept { return input_->needed(); }
 
   /// The shape of the input and of its gradient.
   const Shape& shape() const noexcept { return input_->shape; }
 
   operator MutableView() & {  // NOLINT(google-explicit-constructor): reads like any other output
-    if (!wanted()) return {};
+    if (!needed()) return {};
     if (!written_.defined()) written_ = Tensor(input_->shape, input_->dtype, input_->device);
     return written_;
   }
@@ -107,16 +108,16 @@ class InputGradient {
     return view;
   }
 
-  /// The sum of the contributions so far, zero at first, for a kernel that adds to it in place;
-  /// an empty view when the gradient is not wanted.
+  /// The sum of the contributions so far, initially zero, for a kernel that adds to it in place; an
+  /// empty view when the gradient is not needed.
   MutableView sum() {
     Gradient* const gradient = target();
     if (gradient == nullptr) return {};
     return gradient->accumulator(input_->shape, input_->dtype, input_->device);
   }
 
-  /// Adds a contribution. Throws ShapeError, DTypeError or DeviceError unless it fits the leaf that
-  /// it belongs to.
+  /// Adds a contribution. Throws ShapeError, DTypeError or DeviceError unless it matches the leaf
+  /// that it belongs to.
   void add(Tensor gradient) { put(std::move(gradient)); }
   void add(RowSparse gradient) { put(std::move(gradient)); }
 
@@ -133,11 +134,11 @@ class InputGradient {
   template <std::size_t, std::size_t, class>
   friend class detail::RecordedNode;
 
-  /// Null when the gradient is not wanted.
+  /// Null when the gradient is not needed.
   Gradient* target() const;
   template <class Contribution>
   void put(Contribution contribution);
-  /// Adds the memory that kernels have written.
+  /// Adds the memory that kernels have written to the gradient.
   void finish() {
     if (written_.defined()) put(std::move(written_));
   }
@@ -159,8 +160,8 @@ class InputGradients {
 
 namespace detail {
 
-/// One recorded operation. Its edges keep the earlier operations alive; its backward function holds
-/// the saved tensors.
+/// One recorded operation. Its edges keep earlier operations alive; its backward function owns the
+/// saved tensors.
 class REFRAIN_API Node {
  public:
   Node(const char* op, std::size_t outputs, std::span<const Variable> inputs);
@@ -168,7 +169,7 @@ class REFRAIN_API Node {
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
-  /// Operations live in the pool's memory, whatever their backward functions hold.
+  /// Operations are allocated from the pool, whatever their backward functions own.
   static void* operator new(std::size_t bytes) { return pool_allocate(bytes, Device::cpu); }
   static void operator delete(void* block, std::size_t bytes) noexcept {
     pool_release(block, bytes, Device::cpu);
@@ -195,10 +196,10 @@ class REFRAIN_API Node {
   bool released_ = false;
   PooledVector<Edge> inputs_;
   PooledVector<Gradient> gradients_;
-  std::shared_ptr<Node> next_;  ///< for drop_inputs
+  std::shared_ptr<Node> next_;  ///< link of the list in drop_inputs()
 
-  /// Releases the inputs. Operations that nothing else keeps alive are listed and freed one by one;
-  /// nested destructors would overflow the stack after a long history.
+  /// Releases the inputs. Operations without another owner are listed and freed one by one; nested
+  /// destructors would overflow the stack after a long history.
   void drop_inputs() noexcept {
     std::shared_ptr<Node> last;
     const auto take = [&last](PooledVector<Edge>& edges) {
@@ -224,8 +225,8 @@ class REFRAIN_API Node {
   }
 };
 
-/// A recorded operation of `Inputs` inputs; std::dynamic_extent: their number is known only at run
-/// time.
+/// A recorded operation with `Inputs` inputs, or std::dynamic_extent when their number is known
+/// only at run time.
 template <std::size_t Outputs, std::size_t Inputs, class Backward>
 class RecordedNode final : public Node {
  public:
@@ -274,7 +275,7 @@ class RecordedNode final : public Node {
 
 class REFRAIN_API Tape {
  public:
-  /// `seed_is_one`: every element of the seed is 1.
+  /// `seed_is_one`: all elements of the seed are 1.
   static void backward(const Variable& root, Tensor seed, bool retain, bool seed_is_one) {
     VariableState& state = TapeAccess::state(root);
     if (!state.requires_grad) {
@@ -309,7 +310,7 @@ class REFRAIN_API Tape {
   }
 
  private:
-  /// Every operation that the root depends on, latest first.
+  /// Every operation that the root depends on, in reverse order of recording.
   static PooledVector<std::shared_ptr<Node>> collect(const std::shared_ptr<Node>& root) {
     static std::atomic<std::uint64_t> passes{0};
     const std::uint64_t pass = passes.fetch_add(1, std::memory_order_relaxed) + 1;
@@ -334,7 +335,7 @@ class REFRAIN_API Tape {
     const bool reached = std::any_of(node.gradients_.begin(), node.gradients_.end(),
                                      [](const Gradient& g) { return g.defined(); });
     const bool wanted = std::any_of(node.inputs_.begin(), node.inputs_.end(),
-                                    [](const Edge& input) { return input.wanted(); });
+                                    [](const Edge& input) { return input.needed(); });
     if (reached && wanted) {
       PooledVector<UpstreamGradient> upstream(node.gradients_.size());
       for (std::size_t i = 0; i < upstream.size(); ++i) {
@@ -359,7 +360,7 @@ class REFRAIN_API Tape {
 }  // namespace detail
 
 inline Gradient* InputGradient::target() const {
-  if (!wanted()) return nullptr;
+  if (!needed()) return nullptr;
   return input_->leaf != nullptr
              ? &input_->leaf->gradient
              : &input_->producer->gradients_[static_cast<std::size_t>(input_->output)];
@@ -386,8 +387,8 @@ inline detail::Edge detail::TapeAccess::edge(const Variable& input) {
   return edge;
 }
 
-/// True when an operation on these inputs is recorded, so that it has to save the tensors that its
-/// backward function reads.
+/// True when an operation on these inputs is recorded and has to save the tensors that its backward
+/// function reads.
 template <std::same_as<Variable>... Inputs>
 bool is_recorded(const Inputs&... inputs) {
   return NoGrad::is_recording() && (inputs.requires_grad() || ...);
@@ -410,9 +411,10 @@ inline bool is_any_recorded(std::span<const Variable> inputs) {
   return false;
 }
 
-/// Makes the operation, which it takes over, the producer of these results.
+/// Makes `operation`, which the results then own, the producer of these results.
 inline void set_producer(std::span<Variable> results, Node* operation) {
-  // One type of handle for all operations: each would otherwise bring a control block of its own.
+  // All operations share one handle type: each type of operation would otherwise instantiate its
+  // own control block.
   const std::shared_ptr<Node> node(operation, std::default_delete<Node>(), PoolAllocator<Node>());
   for (std::size_t i = 0; i < results.size(); ++i) {
     VariableState& state = TapeAccess::state(results[i]);
@@ -422,7 +424,7 @@ inline void set_producer(std::span<Variable> results, Node* operation) {
   }
 }
 
-/// Makes the results of an operation and, when it is to be recorded, puts it on the tape.
+/// Creates the results of an operation and, when it is recorded, puts the operation on the tape.
 template <std::size_t Outputs, std::size_t Inputs, class Backward>
 std::array<Variable, Outputs> record(const char* op, Tensor* values,
                                      std::span<const Variable> inputs, Backward&& backward) {
@@ -437,7 +439,8 @@ std::array<Variable, Outputs> record(const char* op, Tensor* values,
 
 }  // namespace detail
 
-/// Makes the result of an operation and, when is_recorded(inputs...), puts it on the tape.
+/// Creates the result of an operation and, when is_recorded(inputs...), puts the operation on the
+/// tape.
 ///
 /// The backward function takes the gradient of the result and, for each input in order, an
 /// InputGradient to which it adds:
@@ -445,22 +448,22 @@ std::array<Variable, Outputs> record(const char* op, Tensor* values,
 ///   return record("multiply", std::move(y), {a, b},
 ///                 [a = a.value(), b = b.value()](const Tensor& dy, auto& da, auto& db) { ... });
 ///
-/// It owns the tensors that it reads (captured by value); they are freed once it has run. Inputs
+/// The function owns the tensors that it captures by value; they are freed after it has run. Inputs
 /// may be undefined.
 template <std::size_t Inputs, class Backward>
 Variable record(const char* op, Tensor value, const Variable (&inputs)[Inputs], Backward backward) {
   return std::move(detail::record<1, Inputs>(op, &value, inputs, std::move(backward))[0]);
 }
 
-/// record() for an operation of several results: the backward function takes the gradients of all
-/// results, undefined where the root does not depend on one, and then those of the inputs.
+/// record() for an operation with several results: the backward function takes the gradients of all
+/// results, undefined where the root does not depend on a result, and then those of the inputs.
 template <std::size_t Outputs, std::size_t Inputs, class Backward>
 std::array<Variable, Outputs> record(const char* op, Tensor (&&values)[Outputs],
                                      const Variable (&inputs)[Inputs], Backward backward) {
   return detail::record<Outputs, Inputs>(op, values, inputs, std::move(backward));
 }
 
-/// record() for an operation of any number of inputs: the backward function takes the gradient of
+/// record() for an operation with any number of inputs: the backward function takes the gradient of
 /// the result and InputGradients.
 template <class Backward>
 Variable record(const char* op, Tensor value, std::span<const Variable> inputs, Backward backward) {
@@ -469,13 +472,13 @@ Variable record(const char* op, Tensor value, std::span<const Variable> inputs, 
 }
 
 struct BackwardOptions {
-  bool retain = false;  ///< keep the saved tensors: backward() can run again over the operations
+  bool retain = false;  ///< keep the saved tensors, so that backward() can run again
 };
 
-/// Adds d root / d leaf to the gradient of every leaf that requires one.
-/// Operations run in reverse order of recording. Unless `retain`, the saved tensors of each are
-/// freed once it has run. Throws AutogradError unless the root has one element, depends on such a
-/// leaf, and no earlier pass has freed the tensors that it needs.
+/// Adds d root / d leaf to the gradient of every leaf that requires one, and runs the operations in
+/// reverse order of recording. The saved tensors of an operation are freed after it has run, unless
+/// options.retain. Throws AutogradError unless the root has one element, depends on a leaf that
+/// requires a gradient, and no earlier pass has freed the saved tensors.
 inline void backward(const Variable& root, BackwardOptions options = {}) {
   if (root.value().numel() != 1) {
     throw AutogradError(detail::concat("backward: expected a root of one element, got ",
@@ -487,7 +490,7 @@ inline void backward(const Variable& root, BackwardOptions options = {}) {
 }
 
 /// backward() with the upstream gradient d loss / d root, which is copied. Throws ShapeError,
-/// DTypeError or DeviceError unless it matches the root.
+/// DTypeError or DeviceError unless its shape, dtype and device are those of the root.
 inline void backward(const Variable& root, const Tensor& upstream, BackwardOptions options = {}) {
   if (!upstream.defined()) throw ShapeError("backward: the upstream gradient is undefined");
   if (upstream.shape() != root.shape()) {

@@ -1,5 +1,5 @@
 #pragma once
-/// Values on the tape.
+/// Tensors with gradients.
 
 #include <memory>
 #include <optional>
@@ -14,9 +14,9 @@
 
 namespace refrain {
 
-/// A gradient that is zero except in some rows of the outermost axis, such as an embedding table's.
+/// A gradient that is zero except in some rows of the outermost axis, as of an embedding table.
 struct RowSparse {
-  Tensor rows;    ///< [n] i32, distinct and rising; unused entries at the end are -1
+  Tensor rows;    ///< [n] i32, distinct and ascending; unused entries at the end are -1
   Tensor values;  ///< [n, ...] the values of these rows; zero where rows is -1
 };
 
@@ -25,8 +25,8 @@ namespace detail {
 template <class T>
 using PooledVector = std::vector<T, PoolAllocator<T>>;
 
-/// Throws ShapeError, DTypeError or DeviceError, which name `of`, unless the gradient has the
-/// shape, dtype and device of `value`.
+/// Throws ShapeError, DTypeError or DeviceError, with `of` as the place, unless the gradient has
+/// the shape, dtype and device of `value`.
 inline void check_gradient(std::string_view of, const Tensor& gradient, const Tensor& value) {
   if (gradient.shape() != value.shape())
     throw ShapeError(detail::concat("gradient of ", of, ": expected ", value.shape(), ", got ",
@@ -39,7 +39,7 @@ inline void check_gradient(std::string_view of, const Tensor& gradient, const Te
                                      ", got one on ", gradient.device()));
   }
 }
-/// The same for a row-sparse gradient.
+/// check_gradient() for a row-sparse gradient.
 inline void check_gradient(std::string_view of, const RowSparse& gradient, const Tensor& value) {
   if (value.rank() < 1 || gradient.rows.rank() != 1 ||
       gradient.values.shape() != value.shape().with(0, gradient.rows.size(0))) {
@@ -66,7 +66,7 @@ class Gradient {
   bool defined() const noexcept { return dense_.defined() || is_sparse(); }
   bool is_sparse() const noexcept { return sparse_.rows.defined(); }
 
-  /// Throws AutogradError when there is none or it is row-sparse.
+  /// Throws AutogradError when the gradient is undefined or row-sparse.
   const Tensor& dense() const {
     if (is_sparse())
       throw AutogradError(
@@ -75,13 +75,13 @@ class Gradient {
     return dense_;
   }
 
-  /// Throws AutogradError when there is none or it is dense.
+  /// Throws AutogradError when the gradient is undefined or dense.
   const RowSparse& sparse() const {
     if (!is_sparse()) throw AutogradError("Gradient::sparse: the gradient is not row-sparse");
     return sparse_;
   }
 
-  /// The gradient as one dense tensor of `shape`.  Throws AutogradError when there is none.
+  /// The gradient as one dense tensor of `shape`. Throws AutogradError when it is undefined.
   Tensor to_dense(const Shape& shape) const {
     if (!is_sparse()) return dense();
     Tensor full = Tensor::zeros(shape, sparse_.values.dtype(), sparse_.values.device());
@@ -89,7 +89,7 @@ class Gradient {
     return full;
   }
 
-  /// Adds a dense contribution.  The first one is not copied.
+  /// Adds a dense contribution. The first one is stored without a copy.
   void add(Tensor contribution) {
     if (is_sparse()) {
       Tensor full = own(std::move(contribution));
@@ -116,8 +116,8 @@ class Gradient {
     }
   }
 
-  /// The dense sum so far, zero at first, in storage that nothing else shares: for a kernel that
-  /// adds to it in place.
+  /// The dense sum so far, initially zero, in storage that no other tensor shares, for a kernel
+  /// that adds to it in place.
   Tensor& accumulator(const Shape& shape, DType dtype, Device device) {
     if (!defined()) {
       dense_ = Tensor::zeros(shape, dtype, device);
@@ -146,8 +146,8 @@ class Gradient {
   RowSparse sparse_;
 };
 
-/// The row-sparse gradient of gathered rows: dy[i] of dy [n, ...] is added to row ids[i] (i32 [n]);
-/// negative ids are left out.
+/// The row-sparse gradient of gathered rows: dy[i] of dy [n,...] is added to row ids[i] (i32 [n]);
+/// negative ids are skipped.
 inline RowSparse coalesce(const Tensor& ids, const Tensor& dy) {
   RowSparse sum{Tensor(ids.shape(), DType::i32, dy.device()), empty_like(dy)};
   kernels::run(kernels::CoalesceRows{.ids = ids, .dy = dy, .rows = sum.rows, .values = sum.values});
@@ -155,8 +155,8 @@ inline RowSparse coalesce(const Tensor& ids, const Tensor& dy) {
 }
 
 inline RowSparse Gradient::merge(const RowSparse& a, const RowSparse& b) {
-  // Unused entries stand at the end of both lists and are left out before the lists are joined.
-  // Off the CPU counting them would wait for the device; there coalesce() leaves them out.
+  // Unused entries at the end of both lists are removed before the lists are joined. Off the CPU
+  // counting them would wait for the device; there coalesce() skips them.
   const auto used = [](const RowSparse& sparse) {
     std::int64_t count = sparse.rows.numel();
     if (sparse.rows.device() != Device::cpu) return count;
@@ -187,11 +187,11 @@ struct VariableState {
 };
 }  // namespace detail
 
-/// A tensor with a gradient. Copies are handles on the same value and gradient.
+/// A tensor with a gradient. Copies share the value and the gradient.
 ///
-/// A leaf is made from a Tensor; backward() adds to its gradient when it requires one. The result
-/// of an operation keeps its history when one of the inputs requires a gradient and recording is
-/// on (see NoGrad).
+/// A Variable constructed from a Tensor is a leaf; backward() adds to its gradient when it requires
+/// one. The result of an operation keeps its history when an input requires a gradient and
+/// recording is on (see NoGrad).
 class Variable {
  public:
   Variable() = default;
@@ -205,7 +205,7 @@ class Variable {
   bool defined() const noexcept { return state_ != nullptr; }
   const Tensor& value() const { return state().value; }
   Tensor& value() { return state().value; }
-  /// A kernel's argument takes a value as it is; an undefined Variable is an empty view.
+  /// A Variable converts to a kernel's input; an undefined Variable is an empty view.
   operator View() const {  // NOLINT(google-explicit-constructor)
     return state_ != nullptr ? state_->value.view() : View();
   }
@@ -233,11 +233,11 @@ class Variable {
 
   const Gradient& gradient() const { return state().gradient; }
   Gradient& gradient() { return state().gradient; }
-  /// Dense gradient of a leaf.  Throws AutogradError when there is none or it is row-sparse.
+  /// Dense gradient of a leaf. Throws AutogradError when it is undefined or row-sparse.
   const Tensor& grad() const { return gradient().dense(); }
   void zero_grad() { state().gradient.clear(); }
 
-  /// The same value without its history.
+  /// The same value without history.
   Variable detach() const { return Variable(value()); }
 
   /// True when both are handles on the same value.

@@ -1,5 +1,5 @@
 #pragma once
-/// Where a tensor lives, and the order in which work on it runs.
+/// Devices, streams and memory pools.
 
 #include <cstddef>
 #include <cstdint>
@@ -21,58 +21,58 @@ std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& o
   return out << name(device);
 }
 
-/// A queue of work on a device; work in one stream runs in order. A null handle means the current
-/// stream (core/stream.hpp). On the CPU every call has finished when it returns and the handle is
-/// null.
+/// A queue of work on a device; the work of one stream runs in order. A null handle is the current
+/// stream (core/stream.hpp). On the CPU the handle is null and every call has finished when it
+/// returns.
 struct Stream {
   void* handle = nullptr;
 };
 
-/// True when this build has a backend for the device and the machine has the device (and, for a
-/// GPU, its driver).
+/// True when this build has a backend for the device and the machine has the device and, for a GPU,
+/// its driver.
 REFRAIN_API bool is_available(Device device) noexcept;
 
 /// Counters of the memory pool of one device.
 struct PoolStats {
-  std::int64_t system_allocations =
-      0;  ///< blocks asked from the operating system or driver since the start
-  std::int64_t used_bytes = 0;       ///< bytes in live blocks now
+  /// blocks requested from the operating system or driver since the start of the process
+  std::int64_t system_allocations = 0;
+  std::int64_t used_bytes = 0;       ///< bytes in live blocks
   std::int64_t peak_used_bytes = 0;  ///< largest used_bytes since the start or the last reset_peak
   std::int64_t held_bytes = 0;       ///< bytes in live and in cached blocks
 };
 
-/// A 64-byte aligned block from the device's pool. The pool keeps released blocks for re-use, so a
-/// loop that repeats its sizes asks the system for nothing after its first round. On a GPU the
-/// block is for work of the current stream. Throws Unsupported when there is no such device,
-/// OutOfMemory when memory is exhausted or could never hold the block, ShapeError for what no
-/// address space holds.
+/// A 64-byte aligned block from the device's pool. The pool keeps released blocks for reuse, so a
+/// loop that repeats its sizes makes no system calls after its first iteration. On a GPU the block
+/// belongs to the current stream. Throws Unsupported when the device is not available, OutOfMemory
+/// when memory is exhausted or the size exceeds the device's memory, ShapeError when the size
+/// exceeds the address space.
 REFRAIN_API void* pool_allocate(std::size_t bytes, Device device);
 
-/// Returns a block of pool_allocate; `bytes` must be the size asked for.
+/// Returns a block of pool_allocate(); `bytes` must be the requested size.
 REFRAIN_API void pool_release(void* block, std::size_t bytes, Device device) noexcept;
 
 REFRAIN_API PoolStats pool_stats(Device device = Device::cpu);
 REFRAIN_API void pool_reset_peak(Device device = Device::cpu);
 
-/// Gives the cached blocks back to the system.  Waits for the device.
+/// Returns the cached blocks to the system. Waits for the device.
 REFRAIN_API void pool_trim(Device device = Device::cpu);
 
-/// Copies between or within devices. Device-to-host copies have finished when it returns; the
-/// others are ordered in the stream. Host memory may be changed or freed as soon as it returns: it
-/// has been read (on a GPU: into page-locked staging memory).
+/// Copies between or within devices. A copy from device to host has finished when the call returns;
+/// other copies are ordered in the stream. Host memory may be changed or freed when the call
+/// returns: it has been read, on a GPU into page-locked staging memory.
 REFRAIN_API void copy_bytes(void* to, Device to_device, const void* from, Device from_device,
                             std::size_t bytes, Stream stream = {});
 
 /// Fills a block with zero bytes.
 REFRAIN_API void zero_bytes(void* block, Device device, std::size_t bytes, Stream stream = {});
 
-/// Repeats the first `period` bytes of a block until `bytes` are filled; bytes is a multiple of the
-/// period.
+/// Repeats the first `period` bytes of a block until `bytes` are filled; `bytes` is a multiple of
+/// `period`.
 REFRAIN_API void repeat_bytes(void* block, Device device, std::size_t period, std::size_t bytes,
                               Stream stream = {});
 
-/// Standard allocator on the CPU pool: for the small objects of a training step, so that they do
-/// not reach the system either.
+/// Standard allocator on the CPU pool, for the small objects of a training step: they make no
+/// system calls either.
 template <class T>
 struct PoolAllocator {
   using value_type = T;

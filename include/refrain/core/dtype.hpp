@@ -7,7 +7,7 @@
 
 namespace refrain {
 
-/// What one tensor element is.
+/// Element type of a tensor.
 enum class DType : std::uint8_t { f32, f64, i32, i64 };
 
 constexpr std::size_t size_bytes(DType dtype) noexcept {

@@ -1,7 +1,6 @@
 #pragma once
-/// Exceptions. Every mistake a caller can make is one of the types that derive from Error, thrown
-/// before anything is computed or written, and says which operation refused, what it expected and
-/// what came.
+/// Exceptions. Invalid input throws a type derived from Error before anything is computed or
+/// written; the message names the operation, what it expected and what it got.
 
 #include <array>
 #include <cstddef>
@@ -17,7 +16,7 @@
 
 namespace refrain {
 
-/// Base of everything that Refrain throws on purpose.
+/// Base of all exceptions of Refrain except OutOfMemory.
 class REFRAIN_API Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -35,7 +34,7 @@ class REFRAIN_API DTypeError : public Error {
   using Error::Error;
 };
 
-/// Tensors live on different devices, or a device call failed.
+/// Tensors are on different devices, or a device call failed.
 class REFRAIN_API DeviceError : public Error {
  public:
   using Error::Error;
@@ -47,8 +46,8 @@ class REFRAIN_API Unsupported : public Error {
   using Error::Error;
 };
 
-/// The tape was used against its rules: backward twice, a root that is no scalar, a gradient that
-/// was never computed.
+/// The tape was used incorrectly: two backward passes over freed tensors, a root that is no scalar,
+/// a gradient that was never computed.
 class REFRAIN_API AutogradError : public Error {
  public:
   using Error::Error;
@@ -60,7 +59,7 @@ class REFRAIN_API OptionError : public Error {
   using Error::Error;
 };
 
-/// A file cannot be read, written or understood. `line` counts from 1; 0 means the file as a whole.
+/// A file cannot be read, written or parsed. `line` counts from 1; 0 means the whole file.
 class REFRAIN_API DataError : public Error {
  public:
   DataError(std::string file, std::int64_t line, const std::string& reason)
@@ -76,11 +75,11 @@ class REFRAIN_API DataError : public Error {
   std::int64_t line_;
 };
 
-/// Memory is exhausted, or a block would be larger than all memory there is; nothing was taken. The
-/// text lives in the object: making it needs no memory.
+/// Memory is exhausted, or a block would exceed the device's memory; nothing was allocated. The
+/// text is part of the object, so that constructing it allocates nothing.
 class REFRAIN_API OutOfMemory final : public std::bad_alloc {
  public:
-  /// `where`: "cpu", "cuda"; `used_bytes`: what the pool has given out.
+  /// `where`: "cpu" or "cuda"; `used_bytes`: bytes in live blocks of the pool.
   OutOfMemory(const char* where, std::size_t bytes, std::size_t used_bytes) noexcept {
     std::snprintf(text_.data(), text_.size(),
                   "out of memory: Device::%s cannot give a block of %zu bytes (%zu are in use)",

@@ -1,8 +1,8 @@
 #pragma once
-/// What a shared library shows. Everything is compiled with hidden visibility; REFRAIN_API is put
-/// on what a user's program must find in the library: functions that are defined in a source file,
-/// classes with such members, and, so that a program and the library have one of each, types of
-/// exceptions, classes with virtual functions, and variables and counters of headers.
+/// Symbol visibility of the shared library. All code is compiled with hidden visibility.
+/// REFRAIN_API marks what a program must find in the library: functions defined in source files and
+/// classes with such members. It also marks what the program and the library must share: exception
+/// types, classes with virtual functions, and variables of headers.
 
 #if defined(__GNUC__)
 #define REFRAIN_API __attribute__((visibility("default")))

@@ -1,6 +1,6 @@
 #pragma once
-/// Loops over threads. Which thread runs a task never changes a result: tasks are cut by size alone
-/// and each writes its own part.
+/// Parallel loops over threads. Results do not depend on which thread runs a task: tasks are
+/// divided by size only, and each writes separate elements.
 
 #include <cstdint>
 #include <type_traits>
@@ -9,23 +9,23 @@
 
 namespace refrain {
 
-/// Threads that parallel loops use, the calling one included. Starts as the number of cores, or
-/// REFRAIN_THREADS when set.
+/// Number of threads that parallel loops use, including the calling thread. Initially the number of
+/// cores, or REFRAIN_THREADS when set.
 REFRAIN_API int threads() noexcept;
 
-/// Sets threads(); 0 means what it was at the start. Throws OptionError when negative or over 1024.
-/// Not to be called while another thread is inside an operation: its scratch memory was measured
-/// for the old number.
+/// Sets threads(); 0 restores the initial value. Throws OptionError when negative or over 1024.
+/// Must not be called while another thread runs an operation, whose scratch memory was sized for
+/// the old number.
 REFRAIN_API void set_threads(int count);
 
 namespace detail {
 using TaskFunction = void (*)(void* context, std::int64_t task, int worker);
 REFRAIN_API void run_tasks(std::int64_t tasks, TaskFunction function, void* context);
-REFRAIN_API bool set_serial(bool on) noexcept;  ///< of the calling thread; returns what it was
+REFRAIN_API bool set_serial(bool on) noexcept;  ///< of this thread; returns the previous value
 }  // namespace detail
 
-/// While one lives, parallel loops that its thread starts run on that thread alone: for servers
-/// whose threads answer a request each.
+/// While an object of this class exists, parallel loops of its thread run on that thread only; for
+/// servers in which each thread answers a request.
 class SerialLoops {
  public:
   SerialLoops() noexcept : before_(detail::set_serial(true)) {}
@@ -37,10 +37,11 @@ class SerialLoops {
   bool before_;
 };
 
-/// Calls function(task, worker) for every task in [0, tasks), at most once per worker at a time; 0
-/// <= worker < threads(). Returns when all have finished. Tasks start in rising order. The first
-/// exception is rethrown after the others finished. A loop started inside a task, or while another
-/// thread's loop occupies the workers, runs on the calling thread (worker 0). Allocates nothing.
+/// Calls function(task, worker) for every task in [0, tasks), at most once per worker at a time, 0
+/// <= worker < threads(). Returns when all have finished. Tasks start in ascending order. The first
+/// exception is rethrown after the other tasks have finished. A loop started inside a task, or
+/// while another thread's loop occupies the workers, runs on the calling thread (worker 0).
+/// Allocates no memory.
 template <class Function>
 void parallel_tasks(std::int64_t tasks, Function&& function) {
   using Callable = std::remove_reference_t<Function>;

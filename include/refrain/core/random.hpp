@@ -1,6 +1,6 @@
 #pragma once
-/// Random numbers that depend on seed, stream and position alone, so that any thread, device or
-/// resumed run can make the same.
+/// Random numbers that depend only on seed, stream and position, so that any thread, device or
+/// resumed run generates the same numbers.
 
 #include <array>
 #include <cmath>
@@ -35,16 +35,16 @@ constexpr std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::uint64_t 
   return c;
 }
 
-/// Where a Random stands; enough to resume it bit for bit.
+/// The position of a Random, from which it resumes bit for bit.
 struct RandomState {
   std::uint64_t seed = 0;
   std::uint64_t stream = 0;
   std::uint64_t position = 0;  ///< in blocks of four words
 };
 
-/// A stream of random numbers. Each draw of a scalar uses one block, so positions are easy to
-/// reason about. Copying a Random copies its place. Not to be shared between threads; give each its
-/// own stream with split().
+/// A stream of random numbers. Each draw of a scalar uses one block, which keeps positions
+/// predictable. Copying a Random copies its position. Must not be shared between threads; give each
+/// thread its own stream with split().
 class Random {
  public:
   explicit Random(std::uint64_t seed, std::uint64_t stream = 0) noexcept
@@ -53,8 +53,8 @@ class Random {
 
   const RandomState& state() const noexcept { return state_; }
 
-  /// An independent stream of the same seed. Streams 1, 2, ... are those that
-  /// fill_truncated_normal() draws again from: after that, take split(bits()).
+  /// An independent stream of the same seed. fill_truncated_normal() redraws from streams 1, 2,
+  /// ...; in combination with it use split(bits()).
   Random split(std::uint64_t stream) const noexcept {
     return Random(state_.seed, mix(state_.stream, stream));
   }
@@ -81,14 +81,14 @@ class Random {
     }
   }
 
-  /// Standard normal (Box-Muller).
+  /// Standard normal distribution (Box-Muller).
   double normal() noexcept {
     const auto words = philox(state_.seed, state_.stream, state_.position++);
     return to_normal(words);
   }
 
-  /// Normal with standard deviation `deviation`, redrawn until within two deviations (as
-  /// TensorFlow's truncated normal).
+  /// Normal distribution with standard deviation `deviation`, redrawn until within two deviations
+  /// (TensorFlow's truncated normal).
   double truncated_normal(double deviation) noexcept {
     for (;;) {
       const double value = normal();
@@ -96,23 +96,23 @@ class Random {
     }
   }
 
-  /// Fills a CPU tensor of f32 or f64 with normal numbers; element i uses block position + i,
-  /// whatever the thread count.
+  /// Fills a CPU tensor of f32 or f64 with normal numbers. Element i uses block position + i, at
+  /// any thread count.
   void fill_normal(Tensor& tensor, double deviation = 1.0) {
     fill(tensor, [deviation](const std::array<std::uint32_t, 4>& words) {
       return deviation * to_normal(words);
     });
   }
 
-  /// Uniform in [low, high).
+  /// Fills a CPU tensor of f32 or f64 with uniform numbers in [low, high).
   void fill_uniform(Tensor& tensor, double low, double high) {
     fill(tensor, [low, high](const std::array<std::uint32_t, 4>& words) {
       return low + (high - low) * to_unit(words[0], words[1]);
     });
   }
 
-  /// Truncated normal; a rejected draw of element i is replaced from a stream of its own, so
-  /// elements stay independent of order.
+  /// Fills a CPU tensor of f32 or f64 with truncated normal numbers. A rejected draw of element i
+  /// is replaced from a separate stream, so elements do not depend on the order of evaluation.
   void fill_truncated_normal(Tensor& tensor, double deviation) {
     const std::uint64_t first = state_.position;
     const std::uint64_t seed = state_.seed;
@@ -126,7 +126,7 @@ class Random {
     });
   }
 
-  /// Fisher-Yates.
+  /// Fisher-Yates shuffle.
   template <class Range>
   void shuffle(Range& range) {
     for (std::int64_t i = static_cast<std::int64_t>(range.size()) - 1; i > 0; --i) {

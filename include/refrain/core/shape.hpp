@@ -1,5 +1,5 @@
 #pragma once
-/// Extents of a tensor.
+/// Shapes of tensors.
 
 #include <array>
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace refrain {
 
-/// Up to six extents, row-major, outermost first.  Holds no heap memory.
+/// Up to six extents, row-major, outermost first. Allocates no memory.
 class Shape {
  public:
   static constexpr int max_rank = 6;
@@ -23,7 +23,7 @@ class Shape {
       : Shape(std::span(extents.begin(), extents.size())) {}
 
   /// Throws ShapeError for more than max_rank extents, a negative extent, or a product of the
-  /// non-zero extents past 2^63 - 1.
+  /// non-zero extents above 2^63 - 1.
   explicit Shape(std::span<const std::int64_t> extents) {
     if (extents.size() > static_cast<std::size_t>(max_rank)) {
       throw ShapeError(
@@ -46,8 +46,8 @@ class Shape {
 
   int rank() const noexcept { return rank_; }
 
-  /// Extent of an axis; negative axes count from the end. Throws ShapeError when there is no such
-  /// axis.
+  /// Extent of an axis; negative axes count from the end. Throws ShapeError for an axis out of
+  /// range.
   std::int64_t operator[](int axis) const { return extents_[index(axis)]; }
 
   std::int64_t numel() const noexcept {
@@ -56,8 +56,8 @@ class Shape {
     return product;
   }
 
-  /// Number of rows when the last axis is a row: the product of the other extents (1 for rank 0 and
-  /// 1).
+  /// Number of rows when the last axis is a row: the product of the other extents, 1 for ranks 0
+  /// and 1.
   std::int64_t rows() const noexcept {
     std::int64_t product = 1;
     for (int axis = 0; axis + 1 < rank_; ++axis)
@@ -65,7 +65,7 @@ class Shape {
     return product;
   }
 
-  /// Copy with one axis replaced.
+  /// A copy with the extent of one axis replaced.
   Shape with(int axis, std::int64_t extent) const {
     std::array<std::int64_t, max_rank> extents = extents_;
     extents[index(axis)] = extent;
@@ -76,7 +76,7 @@ class Shape {
     return {extents_.data(), static_cast<std::size_t>(rank_)};
   }
 
-  /// "[2, 3, 4]"
+  /// The shape as text: "[2, 3, 4]".
   std::string str() const {
     std::string text = "[";
     for (int axis = 0; axis < rank_; ++axis) {

@@ -1,13 +1,11 @@
 #pragma once
-/// The order of work on a device: streams, events, recorded work, and host memory that a device
-/// reads by itself.
+/// Streams, events, captured work, and page-locked host memory for transfers.
 ///
-/// Work on Device::cuda is queued and runs later. One queue is enough for most programs: unless a
-/// StreamScope says otherwise, all threads share one stream for the process, so tensors may be
-/// handed between threads as on the CPU. Only what says so waits: synchronize(),
-/// Event::synchronize(), and everything that brings elements to the host (Tensor::to(Device::cpu),
-/// item()). On the CPU work has finished when a call returns; all of this does nothing there and
-/// costs nothing.
+/// Work on Device::cuda is queued and runs asynchronously. Unless a StreamScope selects another
+/// stream, all threads share one stream of the process, so threads may exchange tensors as on the
+/// CPU. Only synchronize(), Event::synchronize() and copies of elements to the host
+/// (Tensor::to(Device::cpu), item()) wait. On the CPU work has finished when a call returns; all of
+/// this has no effect and no cost there.
 
 #include <cstddef>
 #include <cstdint>
@@ -18,22 +16,22 @@
 
 namespace refrain {
 
-/// The stream that this thread's work goes to when none is named: that of the innermost
-/// StreamScope, else the process's own. Throws Unsupported when there is no such device.
+/// The stream of this thread's work when a call names no other: that of the innermost StreamScope,
+/// otherwise the stream of the process. Throws Unsupported for an unavailable device.
 REFRAIN_API Stream current_stream(Device device);
 
-/// Waits until the work queued in the stream so far has finished; no stream: the current one.
-/// Throws DeviceError when any of it failed, or while work is being recorded (CapturedWork).
+/// Waits until the work queued in the stream so far has finished; by default in the current stream.
+/// Throws DeviceError when that work failed, and during a capture (CapturedWork).
 REFRAIN_API void synchronize(Device device, Stream stream = {});
 
-/// A further stream, beside the process's own.
+/// A stream in addition to that of the process.
 ///
-/// The pool hands a released block to later work of the stream that it was allocated for. So a
-/// tensor made in one stream and used in another must outlive that use: let an Event say when it
-/// has ended. Waits for its work when it is destroyed.
+/// The pool reuses a released block for later work of the stream that it was allocated for. A
+/// tensor created in one stream and used in another must therefore outlive that use; an Event marks
+/// its end. The destructor waits for the stream's work.
 class REFRAIN_API OwnedStream {
  public:
-  /// Throws Unsupported when there is no such device, DeviceError.
+  /// Throws Unsupported for an unavailable device, DeviceError when the driver fails.
   explicit OwnedStream(Device device);
   ~OwnedStream();
   OwnedStream(OwnedStream&& other) noexcept
@@ -52,7 +50,7 @@ class REFRAIN_API OwnedStream {
   Stream stream_;
 };
 
-/// While one lives, work of this thread on a device goes to the given stream.  Scopes nest.
+/// Sends work of this thread on a device to the given stream during its lifetime. Scopes nest.
 class REFRAIN_API StreamScope {
  public:
   explicit StreamScope(const OwnedStream& stream);
@@ -68,7 +66,7 @@ class REFRAIN_API StreamScope {
 /// A point in the work of a stream.
 class REFRAIN_API Event {
  public:
-  /// Throws Unsupported when there is no such device, DeviceError.
+  /// Throws Unsupported for an unavailable device, DeviceError when the driver fails.
   explicit Event(Device device);
   ~Event();
   Event(Event&& other) noexcept
@@ -79,15 +77,15 @@ class REFRAIN_API Event {
     return *this;
   }
 
-  /// Moves the event behind the work queued so far.
+  /// Records the event after the work queued so far.
   void record(Stream stream = {});
-  /// Later work of the stream waits for the event; the caller does not. An event that was never
-  /// recorded holds nothing up.
+  /// Makes later work of the stream wait for the event; the caller does not wait. An event that was
+  /// never recorded delays nothing.
   void delay(Stream stream = {}) const;
   /// Waits until the work before the event has finished.
   void synchronize() const;
   bool has_passed() const;
-  /// Milliseconds from an earlier event to this one; both must have passed. On the CPU the time
+  /// Milliseconds from an earlier event to this one; both must have completed. On the CPU the time
   /// between the two record() calls.
   double milliseconds_since(const Event& earlier) const;
 
@@ -96,7 +94,7 @@ class REFRAIN_API Event {
   void* event_;
 };
 
-/// Host memory that a device copies from and to by itself, while the host goes on.
+/// Page-locked host memory, which a device reads and writes asynchronously.
 class REFRAIN_API PinnedBuffer {
  public:
   PinnedBuffer() = default;
@@ -118,8 +116,8 @@ class REFRAIN_API PinnedBuffer {
   const void* data() const noexcept { return data_; }
   std::size_t bytes() const noexcept { return bytes_; }
 
-  /// Queues a copy of bytes [offset, offset + bytes) to a block on the buffer's device. They must
-  /// not change before the stream has passed this point: record an Event behind it.
+  /// Queues a copy of bytes [offset, offset + bytes) to a block on the buffer's device. The bytes
+  /// must not change before the copy has run; an Event recorded after the call marks that point.
   void send(void* to, std::size_t offset, std::size_t bytes, Stream stream = {}) const;
   /// Queues a copy from a block on the buffer's device into bytes [offset, offset + bytes).
   void fetch(const void* from, std::size_t offset, std::size_t bytes, Stream stream = {});
@@ -130,24 +128,24 @@ class REFRAIN_API PinnedBuffer {
   Device device_ = Device::cpu;
 };
 
-/// Work on a device that was recorded once and runs again with one call (a CUDA graph).
+/// Work on a device that is captured once and launched any number of times (a CUDA graph).
 ///
-///   // Queues nothing yet: it only notes what step() would have queued.
+///   // The constructor captures the work of step() without running it.
 ///   CapturedWork work(Device::cuda, [&] { step(); });
-///   work.run();  // as often as wanted
+///   work.run();
 ///
-/// The same kernels run on the same addresses with the same numbers each time. So what is recorded
-/// reads its inputs from tensors that live as long as the recording and that the caller fills
-/// before each run; numbers passed by value (a learning rate) are those of the recording. Memory
-/// that is allocated while recording belongs to the recording; results stay valid until the next
-/// run. Host memory copied to the device while recording is kept as it was. Whatever would wait for
-/// the device throws DeviceError. It must end before the OwnedStream that it was recorded in. The
-/// same work should have run once in the ordinary way before, so that nothing is prepared for the
-/// first time.
+/// Each run launches the same kernels on the same addresses with the same arguments. The captured
+/// work therefore reads its inputs from tensors that outlive it and that the caller fills before
+/// each run; arguments passed by value, such as a learning rate, keep the values of the capture.
+/// Memory allocated during the capture belongs to the captured work; its results stay valid until
+/// the next run. Host memory copied to the device during the capture is copied into the graph.
+/// Operations that wait for the device throw DeviceError during the capture. The object must be
+/// destroyed before the OwnedStream that it was captured in. The same work should have run once
+/// uncaptured, so that the capture contains no one-time initialization.
 class REFRAIN_API CapturedWork {
  public:
-  /// Throws Unsupported on the CPU, DeviceError, and what `work` throws (then nothing was
-  /// recorded).
+  /// Throws Unsupported on the CPU, DeviceError when the capture fails, and the exceptions of
+  /// `work`; nothing is captured then.
   template <class Work>
   CapturedWork(Device device, Work&& work) {
     begin(device);
@@ -167,7 +165,7 @@ class REFRAIN_API CapturedWork {
   }
   ~CapturedWork() { discard(); }
 
-  /// Queues the work in the stream that it was recorded in.
+  /// Queues the work in the stream that it was captured in.
   void run() const;
   /// Kernels, copies and fills of one run.
   std::int64_t operations() const;
@@ -181,10 +179,10 @@ class REFRAIN_API CapturedWork {
   void* recording_ = nullptr;
 };
 
-/// True while this thread records work.
+/// True while this thread captures work.
 REFRAIN_API bool is_capturing() noexcept;
 
-/// Names a stretch of host code for the profiler of a device (NVTX); does nothing on the CPU.
+/// Marks a range of host code for the device's profiler (NVTX); no effect on the CPU.
 class REFRAIN_API ProfileRange {
  public:
   ProfileRange(Device device, const char* name) noexcept : device_(device) {

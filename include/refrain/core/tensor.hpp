@@ -15,25 +15,27 @@
 
 namespace refrain {
 
-/// Elements that another library owns, lent to a Tensor.
+/// Caller-owned memory that a Tensor wraps.
 struct LentMemory {
   void* data = nullptr;   ///< the first element; not null, aligned to its type
   void* owner = nullptr;  ///< the argument of `release`
-  /// Called once, when the last handle on the elements is gone; throws nothing. Null: no call.
+  /// Called once, when the last handle on the elements is destroyed; must not throw. Null: not
+  /// called.
   void (*release)(void* owner) = nullptr;
 };
 
 /// A contiguous row-major array of f32, f64, i32 or i64 on one device.
 ///
-/// Copies, reshape() and slice() share the elements and keep the storage alive; clone() makes new
-/// storage. Storage comes from the device's pool, or is lent. A default-constructed Tensor is
+/// Copies, reshape() and slice() share the elements and keep the storage alive; clone() copies the
+/// elements into new storage. Storage comes from the device's pool or is caller-owned. A
+/// default-constructed Tensor is undefined.
 /// undefined.
 class Tensor {
  public:
   Tensor() = default;
 
-  /// Uninitialized elements. Throws ShapeError when the size in bytes does not fit 64 bits,
-  /// OutOfMemory when the device has too little memory.
+  /// Allocates uninitialized elements. Throws ShapeError when the size in bytes does not fit 64
+  /// bits, OutOfMemory when the device has too little memory.
   Tensor(const Shape& shape, DType dtype, Device device = Device::cpu)
       : shape_(shape), dtype_(dtype) {
     storage_ = Storage::make(checked_bytes(shape, dtype), device);
@@ -80,7 +82,7 @@ class Tensor {
     return tensor;
   }
 
-  /// Copies `values` (row-major).  Throws ShapeError unless there is one value per element.
+  /// Copies `values` (row-major). Throws ShapeError unless there is one value for each element.
   template <class T>
   static Tensor from(const Shape& shape, std::span<const T> values) {
     if (static_cast<std::int64_t>(values.size()) != shape.numel()) {
@@ -127,7 +129,7 @@ class Tensor {
   }
   DType dtype() const noexcept { return dtype_; }
   Device device() const noexcept { return defined() ? storage_->device : Device::cpu; }
-  /// True when both share storage, so that writing one may change the other.
+  /// True when both share storage, so that writing to one may change the other.
   bool shares_storage_with(const Tensor& other) const noexcept {
     return defined() && storage_ == other.storage_;
   }
@@ -136,7 +138,7 @@ class Tensor {
     return defined() && storage_->references.load(std::memory_order_acquire) == 1;
   }
 
-  /// Elements on the host.  Throws DTypeError on another element type, DeviceError off the CPU.
+  /// The elements on the host. Throws DTypeError for another element type, DeviceError off the CPU.
   template <class T>
   T* data() {
     check_access(dtype_of<T>);
@@ -156,18 +158,19 @@ class Tensor {
     return {data<T>(), static_cast<std::size_t>(numel())};
   }
 
-  /// Raw address on the tensor's own device.
+  /// The address of the first element on the tensor's device.
   const void* raw() const noexcept { return data_; }
   void* raw() noexcept { return data_; }
 
   View view() const { return {data_, shape_, dtype_, device()}; }
   MutableView mutable_view() { return {data_, shape_, dtype_, device()}; }
-  /// A kernel's argument takes a tensor as it is; an undefined tensor is an empty view. Only a
-  /// tensor with a name can be an output: the result in a temporary would be lost.
+  /// A Tensor converts to a kernel's argument; an undefined tensor is an empty view. A temporary
+  /// does not convert to an output, whose result would be lost.
   operator View() const { return view(); }             // NOLINT(google-explicit-constructor)
   operator MutableView() & { return mutable_view(); }  // NOLINT(google-explicit-constructor)
 
-  /// Same elements, other extents.  Throws ShapeError unless the number of elements is the same.
+  /// The same elements with other extents. Throws ShapeError unless the number of elements is the
+  /// same.
   Tensor reshape(const Shape& shape) const {
     if (shape.numel() != shape_.numel())
       throw ShapeError(detail::concat("reshape: expected a shape of ", shape_.numel(),
@@ -177,7 +180,7 @@ class Tensor {
     return tensor;
   }
 
-  /// Same elements as a matrix [rows, last extent].  Throws ShapeError for a scalar.
+  /// The same elements as a matrix [rows, last extent]. Throws ShapeError for a scalar.
   Tensor as_matrix() const { return reshape({shape_.rows(), shape_[-1]}); }
 
   /// Rows [begin, end) of the outermost axis, sharing storage.
@@ -196,13 +199,13 @@ class Tensor {
 
   Tensor clone() const { return defined() ? copy_on(device()) : Tensor(); }
 
-  /// This tensor on another device; shares storage when it is there already. A copy to the CPU
-  /// waits for the device. Throws Unsupported when this build has no such device.
+  /// This tensor on another device; shares storage when it is on that device already. A copy to the
+  /// CPU waits for the device. Throws Unsupported for an unavailable device.
   Tensor to(Device device) const {
     return !defined() || device == this->device() ? *this : copy_on(device);
   }
 
-  /// Element-wise conversion (CPU).  Shares storage when the type is the same.
+  /// Element-wise conversion on the CPU; shares storage when the type is the same.
   Tensor to(DType dtype) const {
     if (dtype == dtype_) return *this;
     Tensor out(shape_, dtype);
@@ -248,7 +251,7 @@ class Tensor {
     });
   }
 
-  /// The only element as a number; waits for its device. Throws ShapeError unless there is exactly
+  /// The only element as a number; waits for the device. Throws ShapeError unless there is exactly
   /// one element.
   double item() const {
     if (numel() != 1) throw ShapeError(detail::concat("item: expected one element, got ", shape_));
@@ -264,7 +267,7 @@ class Tensor {
     std::size_t bytes;
     void* data;
     Device device;
-    void (*release)(void* owner);  // of lent memory; null: the pool's
+    void (*release)(void* owner);  // of caller-owned memory; null: the block returns to the pool
     void* owner;
 
     static Storage* make(std::size_t bytes, Device device) {
@@ -343,7 +346,7 @@ class Tensor {
   DType dtype_ = DType::f32;
 };
 
-/// Uninitialized elements of the same shape, dtype and device.  Undefined like an undefined tensor.
+/// Uninitialized elements of the same shape, dtype and device; undefined for an undefined tensor.
 inline Tensor empty_like(const Tensor& like) {
   return like.defined() ? Tensor(like.shape(), like.dtype(), like.device()) : Tensor();
 }

@@ -1,5 +1,5 @@
 #pragma once
-/// Numbers as people read them.
+/// Numbers formatted for people.
 
 #include <cstdint>
 #include <string>
@@ -8,10 +8,10 @@
 
 namespace refrain {
 
-/// 1234567 -> "1,234,567"
+/// The number with thousands separators: 1234567 -> "1,234,567".
 REFRAIN_API std::string with_commas(std::int64_t number);
 
-/// "1 epoch", "12 epochs", "1,234 epochs".
+/// A count with its noun: "1 epoch", "12 epochs", "1,234 epochs".
 REFRAIN_API std::string counted(std::int64_t count, const char* noun);
 
 }  // namespace refrain

@@ -7,8 +7,8 @@
 
 namespace refrain {
 
-/// Elements that a kernel reads.  An empty view stands for an argument that is not given (no bias).
-/// A Tensor and a Variable convert to a View; it is valid as long as their elements exist.
+/// Elements that a kernel reads. An empty view stands for an absent argument (no bias). A Tensor
+/// and a Variable convert to a View, which is valid while their elements exist.
 struct View {
   const void* data = nullptr;
   Shape shape;
@@ -23,8 +23,8 @@ struct View {
   }
 };
 
-/// Elements that a kernel writes.  An empty view stands for an output that is not computed.
-/// A Tensor that is not const converts to a MutableView.
+/// Elements that a kernel writes. An empty view stands for an output that is not computed. A Tensor
+/// that is not const converts to a MutableView.
 struct MutableView {
   void* data = nullptr;
   Shape shape;

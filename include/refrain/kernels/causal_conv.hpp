@@ -19,7 +19,7 @@ namespace refrain::kernels {
 /// Which time steps a convolution reads: only past ones, or both sides.
 enum class Padding : std::uint8_t { causal, same };
 
-/// How far the newest tap reads ahead of the current step.
+/// Number of time steps that tap 0 reads ahead of the current one.
 constexpr std::int64_t look_ahead(Padding padding, std::int64_t width,
                                   std::int64_t dilation) noexcept {
   const std::int64_t total = (width - 1) * dilation;
@@ -34,7 +34,7 @@ struct CausalConvForward {
   MutableView y{};  ///< [B,T,Cout]
   std::int64_t dilation = 1;
   Padding padding = Padding::causal;
-  /// CUDA, f32, more than 64 channels: limit of the rows that are gathered at a time, in bytes; one
+  /// CUDA, f32, more than 64 channels: limit in bytes of the gathered rows that exist at a time; a
   /// sequence is always gathered as a whole
   std::int64_t max_gathered_bytes = 64 << 20;
 

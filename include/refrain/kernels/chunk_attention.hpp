@@ -1,5 +1,5 @@
 #pragma once
-/// Contracts: the attention that turns a chunk of hidden vectors into one.  Device: cpu, cuda (f32,
+/// Contracts: attention that reduces a chunk of hidden vectors to one. Device: cpu, cuda (f32,
 /// f64).
 
 #include "refrain/core/view.hpp"

@@ -3,7 +3,7 @@
 ///
 /// A contract is the argument struct of one operation and the key of that operation's kernels: each
 /// device has a table (table.hpp) with one entry for each contract of the list. A contract has a
-/// `name`, and `device()` gives the device that its views live on.
+/// `name`, and `device()` returns the device of its views.
 
 #include <cstddef>
 #include <type_traits>
@@ -17,8 +17,8 @@ struct ContractList {
   static constexpr bool contains = (std::is_same_v<Contract, Args> || ...);
 };
 
-/// Only the names stand here, so that one contract can be used without the others; the headers of
-/// this folder define the structs.
+/// The list only names the structs, so that a contract can be used without the headers of the
+/// others; the headers of this folder define them.
 using Contracts = ContractList<
     // causal_conv.hpp
     struct CausalConvForward, struct CausalConvBackward,

@@ -1,7 +1,6 @@
 #pragma once
-/// Contracts: half of a NextItNet residual block, that is a dilated convolution (causal_conv.hpp)
-/// with patch, layer normalization, ReLU and residual.  Device: cpu, cuda (f32, f64); ...AtSteps:
-/// cpu.
+/// Contracts: half of a NextItNet residual block: a dilated convolution (causal_conv.hpp) with
+/// patch, layer normalization, ReLU and residual. Device: cpu, cuda (f32, f64); ...AtSteps: cpu.
 
 #include <cstdint>
 
@@ -10,7 +9,7 @@
 
 namespace refrain::kernels {
 
-/// Where a patch sits: on the convolution's output, or beside the convolution.
+/// Position of a patch: on the convolution's output, or in parallel with the convolution.
 enum class Insertion : std::uint8_t { none, serial, parallel };
 
 /// Half of a residual block in one pass over the rows, C channels in and out:
@@ -21,8 +20,8 @@ enum class Insertion : std::uint8_t { none, serial, parallel };
 ///   y = relu(gamma * normalized + beta) (+ residual)
 ///   normalized = (h - mean(h)) * inv_std,   inv_std = 1 / sqrt(var(h) + epsilon)
 ///
-/// Mean and (biased) variance run over the channels of one row. ConvNormBackward reads the saved
-/// tensors; one that no backward pass will read may be empty.
+/// Mean and (biased) variance are over the channels of one row. ConvNormBackward reads the saved
+/// tensors; an output that no backward pass reads may be empty.
 struct ConvNormForward {
   static constexpr const char* name = "conv_norm_forward";
   View x{};         ///< [B,T,C]
@@ -47,12 +46,12 @@ struct ConvNormForward {
   Device device() const noexcept { return x.device; }
 };
 
-/// ConvNormForward only at chosen time steps, S of them. A table gives the row that each tap reads:
+/// ConvNormForward at S chosen time steps. A table gives the row that each tap reads:
 ///
 ///   h[b,s] = bias + sum_k w[k] x[b, taps_at[s,k]]     (-1: zeros)
 ///
 /// Patch and normalization are those of ConvNormForward; the residual is residual[b,
-/// residual_at[s]]. A time step of x occurs at most once in each column of the tables.  Device: cpu
+/// residual_at[s]]. A time step of x occurs at most once in each column of the tables. Device: cpu
 /// (f32, f64).
 struct ConvNormAtSteps {
   static constexpr const char* name = "conv_norm_at_steps";
@@ -79,7 +78,7 @@ struct ConvNormAtSteps {
 };
 
 /// Gradients of ConvNormForward; the residual's gradient is dy itself. An empty output is not
-/// computed, and inputs that only an empty output needs are not read.
+/// computed, and inputs needed only for empty outputs are not read.
 struct ConvNormBackward {
   static constexpr const char* name = "conv_norm_backward";
   View x{};  ///< needed for dw, and for a parallel patch's dpatch.down
@@ -106,8 +105,8 @@ struct ConvNormBackward {
   Device device() const noexcept { return dy.device; }
 };
 
-/// Gradients of ConvNormAtSteps. An empty output is not computed, and inputs that only an empty
-/// output needs are not read.
+/// Gradients of ConvNormAtSteps. An empty output is not computed, and inputs needed only for empty
+/// outputs are not read.
 struct ConvNormAtStepsBackward {
   static constexpr const char* name = "conv_norm_at_steps_backward";
   View x{};  ///< [B,T,C] needed for dw, and for a parallel patch's dpatch.down

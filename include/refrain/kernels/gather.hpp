@@ -1,6 +1,5 @@
 #pragma once
-/// Contracts: rows picked from a table by id, and gradients brought back to its rows.  Device: cpu,
-/// cuda (f32, f64).
+/// Contracts: gather of table rows by id, and its gradients. Device: cpu, cuda (f32, f64).
 
 #include "refrain/core/view.hpp"
 
@@ -16,9 +15,9 @@ struct GatherRows {
   Device device() const noexcept { return table.device; }
 };
 
-/// Sums rows that share an id, in the order of their positions: rows = the distinct ids in rising
+/// Sums rows with equal ids, in the order of their positions: rows = the distinct ids in ascending
 /// order, then -1; values[j,:] = sum of dy[i,:] over ids[i] == rows[j]; values past the last
-/// distinct id are zero. Rows of negative ids are left out. On CUDA the sorted ids are cut into
+/// distinct id are zero. Rows of negative ids are skipped. On CUDA the sorted ids are divided into
 /// pieces of 32, and a sum over several pieces adds their sums in order.
 struct CoalesceRows {
   static constexpr const char* name = "coalesce_rows";

@@ -6,7 +6,7 @@
 namespace refrain::kernels {
 
 /// y = gamma * normalized + beta, normalized = (x - mean) * inv_std, inv_std = 1 / sqrt(var +
-/// epsilon), variance biased; x [rows,C].
+/// epsilon), biased variance; x [rows,C].
 struct LayerNormForward {
   static constexpr const char* name = "layer_norm_forward";
   View x{};

@@ -1,6 +1,6 @@
 #pragma once
-/// Contracts: losses with their gradients in one pass. The gradients are those of the loss itself
-/// (an upstream gradient of one); an empty one is not computed. Device: cpu, cuda (f32, f64).
+/// Contracts: losses with their gradients in one pass. The gradients are for an upstream gradient
+/// of one; an empty gradient is not computed. Device: cpu, cuda (f32, f64).
 
 #include <cstdint>
 
@@ -8,9 +8,9 @@
 
 namespace refrain::kernels {
 
-/// Mean over counted rows p (target[p] != ignored) of  logsumexp_v(z[p,v]) - z[p, target[p]],
+/// Mean over the rows p with targets[p] != ignored of logsumexp_v(z[p,v]) - z[p, targets[p]],
 ///   z[p,v] = h[p,:] . weight[v,:] + bias[v],   h = relu(hidden) with `relu`, else hidden.
-/// The scores are computed in blocks and never exist as a whole. Without counted rows loss and
+/// The scores are computed in blocks and never exist as a whole. Without rows to count, loss and
 /// gradients are zero.
 struct SoftmaxLoss {
   static constexpr const char* name = "softmax_loss";
@@ -22,20 +22,20 @@ struct SoftmaxLoss {
   MutableView dhidden{};
   MutableView dweight{};
   MutableView dbias{};
-  std::int64_t ignored = -1;  ///< targets with this id do not count
+  std::int64_t ignored = -1;  ///< targets with this id are not counted
   bool relu = false;
-  /// CUDA: limit of the scores that exist at a time, in bytes; 16 rows always do. Large slices are
-  /// faster although they leave the second-level cache: 6,400 rows of 256 channels and 10,670 items
-  /// take 2.7 ms at once on an H100, and 3.1 ms in slices of 32 MiB.
+  /// CUDA: limit in bytes of the scores that exist at a time, at least 16 rows. Large slices are
+  /// faster although they exceed the second-level cache: 6,400 rows of 256 channels and 10,670
+  /// items take 2.7 ms in one slice on an H100, and 3.1 ms in slices of 32 MiB.
   std::int64_t max_score_bytes = 384 << 20;
 
   Device device() const noexcept { return hidden.device; }
 };
 
-/// Mean over counted rows p of  log(exp(z_true) + sum_j exp(z_j)) - z_true,
+/// Mean over the rows p with targets[p] != ignored of log(exp(z_true) + sum_j exp(z_j)) - z_true,
 ///   z_true = hidden[p,:] . weight[t] + bias[t] - log_q_true[p],       t = targets[p]
 ///   z_j    = hidden[p,:] . weight[v] + bias[v] - log_q_negative[j],   v = negatives[j]
-/// With remove_hits a negative equal to the row's own target is left out.
+/// With remove_hits, negatives equal to the row's target are excluded.
 struct SampledSoftmaxLoss {
   static constexpr const char* name = "sampled_softmax_loss";
   View hidden{};          ///< [P,C]

@@ -13,7 +13,7 @@ struct Matmul {
   static constexpr const char* name = "matmul";
   View a{};
   View b{};
-  View bias{};  ///< or empty
+  View bias{};  ///< [N], or empty
   MutableView c{};
   bool transpose_a = false;
   bool transpose_b = false;
@@ -28,8 +28,8 @@ constexpr std::int64_t packed_elements(std::int64_t rows, std::int64_t columns) 
 }
 
 /// Copies b into the layout that this device multiplies fastest, for a matrix that many products
-/// share. packed receives op(b) [K,N] in packed_elements(K, N) elements. Only the kernels of the
-/// device know the layout.
+/// share. `packed` receives op(b) [K,N] in packed_elements(K, N) elements. The layout is private to
+/// the kernels of the device.
 struct PackWeights {
   static constexpr const char* name = "pack_weights";
   View b{};  ///< [K,N], or [N,K] with transpose_b
@@ -44,13 +44,14 @@ struct PackedMatmul {
   static constexpr const char* name = "packed_matmul";
   View a{};
   View packed{};
-  View bias{};  ///< or empty
+  View bias{};  ///< [N], or empty
   MutableView c{};
 
   Device device() const noexcept { return a.device; }
 };
 
-/// c += a^T b, a [K,M], b [K,N], c [M,N]. For few rows K and a gradient that many products add to.
+/// c += a^T b, a [K,M], b [K,N], c [M,N]. For a small K and a gradient that accumulates many
+/// products.
 struct AddOuterProducts {
   static constexpr const char* name = "add_outer_products";
   View a{};

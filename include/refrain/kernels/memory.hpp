@@ -17,7 +17,7 @@ struct MemoryViews {
 };
 
 /// One write and one read of a DNC memory (Graves et al. 2016) with one write head, in one pass
-/// over each sequence's memory.
+/// over the memory of each sequence.
 ///
 /// The interface vector holds, in this order: read keys [R,W], read strengths [R], write key [W],
 /// write strength, erase [W], write vector [W], free gates [R], allocation gate, write gate, read
@@ -26,7 +26,7 @@ struct MemoryViews {
 ///
 ///   usage:      u' = (u + w - u w) prod_r (1 - free_r read_r)       (w, read_r: old weightings)
 ///   allocation: a[phi_j] = (1 - u'[phi_j]) prod_{i<j} u'[phi_i]
-///               (phi: rising order of u', equal ones by index)
+///               (phi: ascending order of u', ties by index)
 ///   content(M, k, s) = softmax_n(s cos(M_n, k))
 ///               (vectors normalized as x / sqrt(max(sum x^2, 1e-12)))
 ///   write:      w' = write_gate (alloc_gate a
@@ -47,8 +47,9 @@ struct MemoryStepForward {
   Device device() const noexcept { return interface.device; }
 };
 
-/// Gradients of MemoryStepForward through every value; the order of the usages counts as constant.
-/// An empty gradient of `after` or of the read vectors is zero; an empty output is not computed.
+/// Gradients of MemoryStepForward through all values; the order of the usages is treated as
+/// constant. An empty gradient of `after` or of the read vectors means zero; an empty output is not
+/// computed.
 struct MemoryStepBackward {
   static constexpr const char* name = "memory_step_backward";
   View interface {};

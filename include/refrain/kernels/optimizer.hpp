@@ -1,9 +1,9 @@
 #pragma once
 /// Contracts of parameter updates.  Device: cpu, cuda (f32, f64).
 ///
-/// Numbers that change with the training step are given by value, or as `rates` in the memory of
-/// the device. The kernel reads `rates` when it runs and uses them in place of learning_rate and
-/// step, so that one captured call serves every training step.
+/// Values that change with the training step are passed by value, or as `rates` in device memory.
+/// The kernel reads `rates` when it runs and uses them in place of learning_rate and step, so that
+/// one captured call serves every training step.
 
 #include <cstdint>
 #include <span>
@@ -34,8 +34,8 @@ struct Adam {
   Device device() const noexcept { return parameter.device; }
 };
 
-/// Adam on the rows parameter[rows[j]] only: other rows and their moments keep their bytes. rows
-/// are distinct; -1 entries are skipped.
+/// Adam on the rows parameter[rows[j]] only: other rows and their moments are unchanged. rows are
+/// distinct; entries of -1 are skipped.
 struct AdamRows {
   static constexpr const char* name = "adam_rows";
   MutableView parameter{};  ///< [V,...]
@@ -55,14 +55,14 @@ struct AdamRows {
   Device device() const noexcept { return parameter.device; }
 };
 
-/// Adam on many parameters at once, with the results of Adam or AdamRows for each. Parameters do
-/// not overlap.
+/// Adam on many parameters in one call, with the results of Adam or AdamRows for each. Parameters
+/// must not overlap.
 struct AdamMany {
   static constexpr const char* name = "adam_many";
   std::span<const Adam> dense{};
   std::span<const AdamRows> sparse{};
 
-  /// The CPU when there are no parameters.
+  /// Device::cpu when there are no parameters.
   Device device() const noexcept {
     if (!dense.empty()) return dense.front().device();
     return sparse.empty() ? Device::cpu : sparse.front().device();
@@ -97,7 +97,7 @@ struct SgdRows {
   Device device() const noexcept { return parameter.device; }
 };
 
-/// The factor that brings the norm of gradients down to max_norm:
+/// The factor that scales the norm of the gradients down to max_norm:
 ///   norm = sqrt(sum_i squares[i]), added in double
 ///   factor = max_norm / norm when norm is finite and above max_norm, else 1
 struct ClipFactor {

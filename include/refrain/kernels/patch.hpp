@@ -1,6 +1,5 @@
 #pragma once
-/// Contracts: the patch (the "model patch" of PeterRec) on its own.  Device: cpu, cuda (f32,
-/// f64).
+/// Contracts: the patch (the "model patch" of PeterRec). Device: cpu, cuda (f32, f64).
 
 #include "refrain/core/view.hpp"
 

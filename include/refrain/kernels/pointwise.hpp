@@ -48,7 +48,7 @@ struct LinearCombination {
 struct Multiply {
   static constexpr const char* name = "multiply";
   View a{};
-  View b{};  ///< of the shape of a, or one element that multiplies every element of a
+  View b{};  ///< the shape of a, or one element that multiplies all elements of a
   MutableView out{};
 
   Device device() const noexcept { return a.device; }
@@ -75,8 +75,8 @@ struct Dropout {
   std::uint64_t seed = 0;
   std::uint64_t stream = 0;
   std::uint64_t position = 0;
-  /// or empty; [1] i64, read when the kernel runs and added to position, so that a captured call
-  /// can run again with other numbers
+  /// empty, or [1] i64: read when the kernel runs and added to position, so that each run of a
+  /// captured call draws new numbers
   View shift{};
 
   Device device() const noexcept { return x.device; }

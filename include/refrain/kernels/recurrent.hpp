@@ -2,9 +2,9 @@
 /// Contracts: one segment of a recurrent layer, L time steps in one call.  Device: cpu, cuda (f32,
 /// f64).
 ///
-/// Sequences are time-major, [L,B,C]: the rows of one time step lie together. One product computes
-/// the input's part of the gates for all time steps beforehand. A part that is the same in the
-/// whole segment, as that of a read vector, is given once, as `shared`.
+/// Sequences are time-major, [L,B,C]: the rows of a time step are contiguous. One product computes
+/// the input's part of the gates for all time steps beforehand. A part that is constant over the
+/// segment, such as that of a read vector, is passed once, as `shared`.
 
 #include <cstdint>
 
@@ -49,12 +49,12 @@ struct LstmBackward {
   MutableView dweight{};     ///< [4H,H]
   MutableView dh0{};         ///< [B,H]
   MutableView dc0{};         ///< [B,H]
-  bool add_dweight = false;  ///< add to dweight, the sum of other segments
+  bool add_dweight = false;  ///< add to dweight, which holds the sum over other segments
 
   Device device() const noexcept { return weight.device; }
 };
 
-/// Where a GRU applies its reset gate: after the recurrent product (cuDNN) or before it (Cho et al.
+/// Position of a GRU's reset gate: after the recurrent product (cuDNN) or before it (Cho et al.
 /// 2014).
 enum class GruReset : std::uint8_t { after, before };
 
@@ -95,7 +95,7 @@ struct GruBackward {
   MutableView dweight{};     ///< [3H,H]
   MutableView dbias{};       ///< [3H]
   MutableView dh0{};         ///< [B,H]
-  bool add_dweight = false;  ///< add to dweight and dbias, the sums of other segments
+  bool add_dweight = false;  ///< add to dweight and dbias, which hold the sums over other segments
   GruReset reset = GruReset::after;
 
   Device device() const noexcept { return weight.device; }

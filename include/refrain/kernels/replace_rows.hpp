@@ -1,5 +1,5 @@
 #pragma once
-/// Contracts: rows with a certain id are replaced by one row.  Device: cpu, cuda (f32, f64).
+/// Contracts: replaces the rows of one id by a given row. Device: cpu, cuda (f32, f64).
 
 #include <cstdint>
 

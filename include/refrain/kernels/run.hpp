@@ -8,7 +8,7 @@ namespace refrain::kernels {
 
 namespace detail {
 
-/// A block of the device's pool.
+/// Scratch memory from the device's pool.
 class PoolScratch final : public ScratchMemory {
  public:
   explicit PoolScratch(Device device) noexcept : device_(device) {}
@@ -39,7 +39,7 @@ bool has_kernel(Device device) {
 }
 
 /// Runs an entry on the device of the views, with scratch memory from that device's pool. Throws
-/// Unsupported when there is no kernel, and what the kernel throws.
+/// Unsupported when the kernel is absent, and the exceptions of the kernel.
 template <class Args>
 void run(const Entry<Args>& entry, const Args& args) {
   const Device device = args.device();
@@ -54,7 +54,8 @@ void run(const Entry<Args>& entry, const Args& args) {
 ///   kernels::run(kernels::Multiply{.a = a, .b = b, .out = out});
 ///
 /// On a GPU the kernel is queued in the current stream. Throws Unsupported when the device has no
-/// such kernel, or this build has no backend for the device, and what the kernel throws.
+/// kernel for the contract or this build has no backend for the device, and the exceptions of the
+/// kernel.
 template <class Args>
 void run(const Args& args) {
   run(table(args.device()).template entry<Args>(), args);

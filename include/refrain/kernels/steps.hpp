@@ -17,8 +17,8 @@ struct SwapAxes {
   Device device() const noexcept { return x.device; }
 };
 
-/// y[t] = x[t] + spans[k] for the steps ends[k-1] <= t < ends[k] of span k, ends[-1] = 0; ends rise
-/// to T.
+/// y[t] = x[t] + spans[k] for the time steps ends[k-1] <= t < ends[k] of span k, ends[-1] = 0; ends
+/// ascend to T.
 struct AddSpans {
   static constexpr const char* name = "add_spans";
   View x{};         ///< [T,B,C]
@@ -29,7 +29,8 @@ struct AddSpans {
   Device device() const noexcept { return x.device; }
 };
 
-/// Gradient of AddSpans: dspans[k] = sum of dy[t] over the steps of span k, in rising order.
+/// Gradient of AddSpans: dspans[k] = sum of dy[t] over the time steps of span k, in ascending
+/// order.
 struct SumSpans {
   static constexpr const char* name = "sum_spans";
   View dy{};             ///< [T,B,C]
@@ -49,7 +50,7 @@ struct SelectStep {
   Device device() const noexcept { return x.device; }
 };
 
-/// dx[b,step,:] = dy[b,:]; the other elements are zero.
+/// dx[b,step,:] = dy[b,:]; all other elements are zero.
 struct SelectStepBackward {
   static constexpr const char* name = "select_step_backward";
   View dy{};

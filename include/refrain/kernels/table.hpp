@@ -1,5 +1,5 @@
 #pragma once
-/// The kernels of a device: a table that is made from the list of contracts.
+/// The kernels of a device: a table generated from the list of contracts.
 
 #include "refrain/core/device.hpp"
 #include "refrain/core/export.hpp"
@@ -28,7 +28,7 @@ struct Entries<ContractList<Args...>> : Entry<Args>... {
 
 /// One entry for each contract, in the order of the list.
 struct Table : detail::Entries<Contracts> {
-  /// `make.operator()<Args>()` makes each entry.
+  /// `make.operator()<Args>()` returns the entry of each contract.
   template <class Make>
   static constexpr Table made_by(Make make) {
     return {Entries::made_by(make)};

@@ -5,8 +5,8 @@
 
 namespace refrain::kernels {
 
-/// The k largest of each row in falling order, equal ones by rising index, NaN last. scores
-/// [rows,V].
+/// The k largest elements of each row in descending order, ties by ascending index, NaN last.
+/// scores [rows,V].
 struct TopK {
   static constexpr const char* name = "top_k";
   View scores{};

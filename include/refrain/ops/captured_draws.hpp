@@ -1,5 +1,5 @@
 #pragma once
-/// Random numbers of a graph that is captured once and run again.
+/// Random numbers in a captured graph.
 
 #include <cstdint>
 #include <utility>
@@ -15,13 +15,13 @@ namespace refrain::detail {
 /// Gives each run of a captured graph the random numbers that the same work draws uncaptured.
 ///
 /// A captured call contains the position of its random stream. During the capture every stream that
-/// is drawn from gets a number in device memory, which the kernels add to that position. Before a
-/// run advance() sets this number to the distance that the stream has moved since the capture, and
-/// moves the stream by what one run draws. The streams must outlive this object.
+/// is drawn from gets an offset in device memory, which the kernels add to that position. Before a
+/// run, advance() sets the offset to the distance that the stream has moved since the capture, and
+/// moves the stream by the draws of one run. The streams must outlive this object.
 class REFRAIN_API CapturedDraws {
  public:
-  /// While one lives, draws of this thread are part of a capture. Its end moves the streams back to
-  /// where they stood at its start.
+  /// Draws of this thread are part of a capture during its lifetime. The destructor restores the
+  /// positions that the streams had at its start.
   class Scope {
    public:
     explicit Scope(CapturedDraws& draws) noexcept : before_(std::exchange(current_, &draws)) {}
@@ -39,8 +39,8 @@ class REFRAIN_API CapturedDraws {
     CapturedDraws* before_;
   };
 
-  /// Called before each run: sets the shifts to where the streams stand, and moves the streams by
-  /// what the run draws.
+  /// Called before each run: sets the offsets to the current positions of the streams, and moves
+  /// the streams by the draws of one run.
   void advance() {
     for (Stream& stream : streams_) {
       const std::uint64_t position = stream.random->state().position;
@@ -51,14 +51,14 @@ class REFRAIN_API CapturedDraws {
     }
   }
 
-  /// The number that a kernel adds to the stream's position, [1] i64 on the device; undefined when
+  /// The offset that a kernel adds to the stream's position, [1] i64 on the device; undefined when
   /// no capture is in progress.
   static Tensor shift_of(Random& random, Device device) {
     if (current_ == nullptr) return {};
     for (const Stream& stream : current_->streams_) {
       if (stream.random == &random) return stream.shift;
     }
-    // A capture would contain this zero(), which would then undo advance() in each run.
+    // A zero() during the capture would become part of the graph and undo advance() in each run.
     Tensor shift({1}, DType::i64, device);
     if (!is_capturing()) shift.zero();
     current_->streams_.push_back({.random = &random,
@@ -72,7 +72,7 @@ class REFRAIN_API CapturedDraws {
   struct Stream {
     Random* random;
     std::uint64_t start;    ///< position at the capture
-    std::uint64_t per_run;  ///< blocks that one run draws
+    std::uint64_t per_run;  ///< blocks drawn by one run
     Tensor shift;
   };
 

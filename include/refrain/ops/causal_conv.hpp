@@ -16,9 +16,9 @@ struct CausalConvOptions {
 /// y[b,t,o] = bias[o] + sum_{k,c} weight[k,c,o] * x[b, t + shift - k * dilation, c]
 ///
 /// Reads outside [0,T) are zero. shift = 0 for Padding::causal (time step t reads steps <= t), and
-/// half the width of the field (rounded up) for Padding::same.
-/// x [B,T,Cin], weight [K,Cin,Cout], bias [Cout] or undefined -> [B,T,Cout].
-/// Throws ShapeError, DTypeError, DeviceError, OptionError unless dilation >= 1.
+/// half the receptive field, rounded up, for Padding::same. x [B,T,Cin], weight [K,Cin,Cout], bias
+/// [Cout] or undefined -> [B,T,Cout]. Throws ShapeError, DTypeError, DeviceError, OptionError
+/// unless dilation >= 1.
 inline Variable causal_conv(const Variable& x, const Variable& weight, const Variable& bias = {},
                             CausalConvOptions options = {}) {
   constexpr const char* op = "causal_conv";

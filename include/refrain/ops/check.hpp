@@ -1,5 +1,5 @@
 #pragma once
-/// Argument checks that the operations share.
+/// Argument checks shared by the operations.
 
 #include "refrain/autograd/tape.hpp"
 
@@ -13,7 +13,7 @@ inline void check_defined(const char* op, const char* argument, const Variable& 
     throw ShapeError(detail::concat(op, ": ", argument, " is undefined"));
 }
 
-template <class X>  // Tensor or Variable, also below
+template <class X>  // Tensor or Variable, as below
 void check_rank(const char* op, const char* argument, const X& x, int rank) {
   check_defined(op, argument, x);
   if (x.shape().rank() != rank) {
@@ -22,7 +22,7 @@ void check_rank(const char* op, const char* argument, const X& x, int rank) {
   }
 }
 
-/// Defined and with a last axis.
+/// Throws ShapeError unless x is defined and has a last axis.
 template <class X>
 void check_has_rows(const char* op, const char* argument, const X& x) {
   check_defined(op, argument, x);
@@ -39,13 +39,13 @@ void check_shape(const char* op, const char* argument, const X& x, const Shape& 
         detail::concat(op, ": expected ", argument, " of ", shape, ", got ", x.shape()));
 }
 
-/// As check_shape, for an argument that may be undefined.
+/// check_shape() for an optional argument.
 template <class X>
 void check_optional(const char* op, const char* argument, const X& x, const Shape& shape) {
   if (x.defined()) check_shape(op, argument, x, shape);
 }
 
-/// The dtype and device of `like`; an undefined argument passes.
+/// Throws unless x is undefined or has the dtype and device of `like`.
 template <class X>
 void check_kind(const char* op, const Variable& like, const X& x) {
   if (!x.defined()) return;
@@ -59,7 +59,7 @@ void check_kind(const char* op, const Variable& like, const X& x) {
   }
 }
 
-/// A floating dtype, and the same dtype and device for all `others` that are defined.
+/// Throws unless `like` has a floating dtype and all defined `others` have its dtype and device.
 template <class... Others>
 void check_like(const char* op, const Variable& like, const Others&... others) {
   if (!is_floating(like.dtype()))
@@ -67,15 +67,15 @@ void check_like(const char* op, const Variable& like, const Others&... others) {
   (check_kind(op, like, others), ...);
 }
 
-/// Two defined values of the same shape, dtype and device.
+/// Throws unless both are defined and have the same shape, dtype and device.
 inline void check_pair(const char* op, const Variable& a, const Variable& b) {
   check_defined(op, "a", a);
   check_shape(op, "b", b, a.shape());
   check_like(op, a, b);
 }
 
-/// i32 ids on `device`, each in [0, bound). Off the CPU the caller guarantees their values: reading
-/// them would wait for the device.
+/// Throws unless ids are i32 on `device`, each in [0, bound). Off the CPU the caller guarantees the
+/// values: reading them would wait for the device.
 inline void check_ids(const char* op, const char* argument, const Tensor& ids, std::int64_t bound,
                       Device device) {
   check_defined(op, argument, ids);
@@ -96,8 +96,9 @@ inline void check_ids(const char* op, const char* argument, const Tensor& ids, s
   }
 }
 
-/// One id for each row of x: ids of x's shape without the last axis, or either of the two flattened
-/// to one axis. The same number of ids does not suffice: ids [B,T] would pass for x [T,B,C].
+/// Throws unless there is one id for each row of x: ids have x's shape without the last axis, or
+/// either of the two is flattened to one axis. The number of ids alone is no sufficient check: ids
+/// [B,T] would pass for x [T,B,C].
 inline void check_id_per_row(const char* op, const char* argument, const Tensor& ids,
                              const char* rows, const Variable& x) {
   const std::span<const std::int64_t> extents = x.shape().extents();
@@ -108,7 +109,7 @@ inline void check_id_per_row(const char* op, const char* argument, const Tensor&
                                   x.shape(), ", got ", ids.shape()));
 }
 
-/// Time steps between taps. The limit keeps taps times dilation within 64 bits.
+/// Checks the distance of taps in time steps. The limit keeps taps times dilation within 64 bits.
 inline void check_dilation(const char* op, std::int64_t dilation) {
   constexpr std::int64_t max_dilation = 0x7FFF'FFFF;
   if (dilation < 1 || dilation > max_dilation)
@@ -116,7 +117,7 @@ inline void check_dilation(const char* op, std::int64_t dilation) {
         detail::concat(op, ": expected dilation from 1 to ", max_dilation, ", got ", dilation));
 }
 
-/// What is added to a variance before its square root.
+/// Checks the number added to a variance before its square root.
 inline void check_epsilon(const char* op, double epsilon) {
   if (!(epsilon >= 0))
     throw OptionError(detail::concat(op, ": expected epsilon >= 0, got ", epsilon));

@@ -15,16 +15,16 @@ using kernels::Insertion;
 struct ConvNormOptions {
   std::int64_t dilation = 1;
   Padding padding = Padding::causal;
-  Insertion insertion = Insertion::none;  ///< where `patch` sits
+  Insertion insertion = Insertion::none;  ///< position of `patch`
   double epsilon = 1e-8;                  ///< added to the variance
 };
 
-/// The rows that conv_norm_at_steps reads; i32, made by ConvSteps (nn/chosen_steps.hpp). No place
-/// stands twice in a column.
+/// The rows that conv_norm_at_steps() reads, i32, created by ConvSteps (nn/chosen_steps.hpp). A
+/// column contains no time step twice.
 struct ConvTaps {
-  Tensor taps_at;      ///< [S,K]: step of x that tap k of output step s reads, -1 for zeros
-  Tensor own_at;       ///< [S]: step of x that is the output step itself (parallel patch)
-  Tensor residual_at;  ///< [S]: step of the residual; undefined without one
+  Tensor taps_at;      ///< [S,K]: time step of x that tap k of output step s reads, -1 for zeros
+  Tensor own_at;       ///< [S]: time step of x at the output step (parallel patch)
+  Tensor residual_at;  ///< [S]: time step of the residual; undefined without residual
 };
 
 namespace detail {
@@ -40,7 +40,7 @@ struct ConvNormInputs {
   const PatchParameters& patch;  ///< undefined parameters with Insertion::none
 };
 
-/// Checks what both forms of half a block share.
+/// Checks the arguments common to both forms of half a block.
 inline void check_conv_norm(const char* op, const ConvNormInputs& in,
                             const ConvNormOptions& options) {
   check_rank(op, "x", in.x, 3);
@@ -58,10 +58,10 @@ inline void check_conv_norm(const char* op, const ConvNormInputs& in,
   if (options.insertion != Insertion::none) check_patch(op, in.patch, in.x);
 }
 
-/// The tensors that the forward pass of half a block saves, each only where the backward pass will
-/// read it.
+/// The tensors that the forward pass of half a block saves, each only if the backward pass reads
+/// it.
 struct ConvNormSaved {
-  bool recorded = false;  ///< a gradient other than the residual's is wanted
+  bool recorded = false;  ///< a gradient other than the residual's is needed
   Tensor input;           ///< x
   Tensor normalized;
   Tensor inv_std;
@@ -88,13 +88,13 @@ struct ConvNormSaved {
   }
 };
 
-/// Sets the arguments that only the kernels of all steps take ...
+/// Sets the arguments that only the kernels for all time steps take.
 template <class Args>
 void place_taps(Args& args, const ConvNormOptions& options) {
   args.dilation = options.dilation;
   args.padding = options.padding;
 }
-/// ... and those that only the kernels of chosen steps take.
+/// Sets the arguments that only the kernels for chosen time steps take.
 template <class Args>
 void place_taps(Args& args, const ConvTaps& taps) {
   args.taps_at = taps.taps_at;
@@ -124,7 +124,7 @@ Variable conv_norm(const char* op, Tensor y, const ConvNormInputs& in,
                        .insertion = options.insertion};
   place_taps(forward_args, taps);
   kernels::run(forward_args);
-  // Copies of what a backward pass reads would take a sixth of the time of one served event.
+  // Copying the tensors of a backward pass would take a sixth of the time of one served event.
   if (!saved.recorded && !is_recorded(in.residual)) return Variable(std::move(y));
   const PatchParameters& patch = in.patch;
   return record(
@@ -187,7 +187,8 @@ inline Variable conv_norm(const Variable& x, const Variable& weight, const Varia
 
 namespace detail {
 
-/// Places i32 of `shape` on the CPU, in [low, end); no place but -1 twice in a column.
+/// Checks an i32 tensor of time steps on the CPU: `shape`, values in [low, end), and no value but
+/// -1 twice in a column.
 inline void check_places(const char* op, const char* name, const Tensor& places, const Shape& shape,
                          std::int64_t low, std::int64_t end) {
   if (!places.defined() || places.shape() != shape || places.dtype() != DType::i32 ||
@@ -215,17 +216,17 @@ inline void check_places(const char* op, const char* name, const Tensor& places,
 
 }  // namespace detail
 
-/// True when conv_norm_at_steps has kernels on the device, forward and backward.
+/// True when the device has the kernels of conv_norm_at_steps(), forward and backward.
 inline bool has_conv_norm_at_steps(Device device) {
   return kernels::has_kernel<kernels::ConvNormAtSteps>(device) &&
          kernels::has_kernel<kernels::ConvNormAtStepsBackward>(device);
 }
 
-/// conv_norm() only at chosen steps: x [B,T,C], residual [B,R,C] or undefined -> [B,S,C].
-/// The tables contain `options.dilation` and `options.padding` already.
+/// conv_norm() at chosen time steps: x [B,T,C], residual [B,R,C] or undefined -> [B,S,C]. The
+/// tables include the effect of `options.dilation` and `options.padding`.
 ///
-/// Throws ShapeError, DTypeError, DeviceError, OptionError, Unsupported where the device has no
-/// such kernel.
+/// Throws ShapeError, DTypeError, DeviceError, OptionError, and Unsupported when the device lacks
+/// the kernel.
 inline Variable conv_norm_at_steps(const Variable& x, const Variable& weight, const Variable& bias,
                                    const Variable& gamma, const Variable& beta,
                                    const Variable& residual, const PatchParameters& patch,

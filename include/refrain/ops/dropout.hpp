@@ -9,7 +9,7 @@
 namespace refrain {
 
 /// Zeroes each element with probability 1 - keep and divides the others by keep; any shape.
-/// Advances `random` by ceil(numel / 4) blocks, so that the mask depends only on the random state.
+/// Advances `random` by ceil(numel / 4) blocks; the mask depends only on the state of `random`.
 /// Throws ShapeError, DTypeError, OptionError unless 0 < keep <= 1.
 inline Variable dropout(const Variable& x, double keep, Random& random) {
   detail::check_defined("dropout", "x", x);

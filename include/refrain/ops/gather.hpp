@@ -1,5 +1,5 @@
 #pragma once
-/// Rows of a table.  Dtypes f32, f64; ids i32.
+/// Gather of table rows. Dtypes f32, f64; ids i32.
 
 #include <algorithm>
 #include <array>
@@ -9,9 +9,9 @@
 
 namespace refrain {
 
-/// out[...,:] = table[ids[...],:]:  table [V,C], ids i32 of any shape [...] -> [...,C]. The table's
-/// gradient is row-sparse. Throws ShapeError, on the CPU also for an id outside [0,V), DTypeError,
-/// DeviceError.
+/// out[...,:] = table[ids[...],:]: table [V,C], ids i32 of any shape [...] -> [...,C]. The gradient
+/// of the table is row-sparse. Throws DTypeError, DeviceError and ShapeError, on the CPU also for
+/// an id outside [0,V).
 inline Variable embedding(const Variable& table, const Tensor& ids) {
   constexpr const char* op = "embedding";
   detail::check_rank(op, "table", table, 2);

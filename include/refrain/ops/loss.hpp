@@ -12,7 +12,7 @@ namespace refrain {
 
 namespace detail {
 
-/// Uninitialized elements for the gradient of an input when it will be wanted, else undefined.
+/// Uninitialized elements for the gradient of an input, undefined when it is not needed.
 inline Tensor gradient_of(const Variable& input, const Shape& shape) {
   return is_recorded(input) ? empty_like(input.value(), shape) : Tensor();
 }
@@ -28,7 +28,7 @@ inline Tensor times(const Tensor& gradient, const UpstreamGradient& dy) {
   return product;
 }
 
-/// The ids `first`, then the ids `second`, on one axis.
+/// The ids `first` followed by the ids `second`.
 inline Tensor joined_ids(const Tensor& first, const Tensor& second) {
   Tensor ids({first.numel() + second.numel()}, DType::i32, first.device());
   ids.slice(0, first.numel()).copy_from(first.reshape({first.numel()}));
@@ -36,7 +36,7 @@ inline Tensor joined_ids(const Tensor& first, const Tensor& second) {
   return ids;
 }
 
-/// Checks the arguments that both softmax losses take.
+/// Checks the arguments common to both softmax losses.
 inline void check_scores(const char* op, const Variable& hidden, const Variable& weight,
                          const Variable& bias, const Tensor& targets) {
   check_has_rows(op, "hidden", hidden);
@@ -51,7 +51,7 @@ inline void check_scores(const char* op, const Variable& hidden, const Variable&
 }  // namespace detail
 
 struct SoftmaxLossOptions {
-  std::int64_t ignored = -1;  ///< targets with this id do not count (-1: all count)
+  std::int64_t ignored = -1;  ///< targets with this id are not counted (-1: all are)
   bool relu = false;          ///< apply relu to the hidden vectors before the product
 };
 
@@ -59,8 +59,8 @@ struct SoftmaxLossOptions {
 /// relu(hidden).
 ///
 /// hidden [...,C], weight [V,C], bias [V] or undefined, targets i32 [...] in [0,V). The scores
-/// [P,V] of all P hidden vectors are computed in blocks and never exist as a whole. Without a
-/// counted target the loss is 0. Throws ShapeError, DTypeError, DeviceError.
+/// [P,V] of all P hidden vectors are computed in blocks and never exist as a whole. Without counted
+/// targets the loss is 0. Throws ShapeError, DTypeError, DeviceError.
 inline Variable softmax_loss(const Variable& hidden, const Variable& weight, const Variable& bias,
                              const Tensor& targets, SoftmaxLossOptions options = {}) {
   constexpr const char* op = "softmax_loss";
@@ -82,9 +82,9 @@ inline Variable softmax_loss(const Variable& hidden, const Variable& weight, con
   return record(op, std::move(loss), {hidden, weight, bias},
                 [dhidden, dweight, dbias](const UpstreamGradient& dy, auto& hidden_gradient,
                                           auto& weight_gradient, auto& bias_gradient) {
-                  if (hidden_gradient.wanted()) hidden_gradient.add(detail::times(dhidden, dy));
-                  if (weight_gradient.wanted()) weight_gradient.add(detail::times(dweight, dy));
-                  if (bias_gradient.wanted()) bias_gradient.add(detail::times(dbias, dy));
+                  if (hidden_gradient.needed()) hidden_gradient.add(detail::times(dhidden, dy));
+                  if (weight_gradient.needed()) weight_gradient.add(detail::times(dweight, dy));
+                  if (bias_gradient.needed()) bias_gradient.add(detail::times(dbias, dy));
                 });
 }
 
@@ -96,16 +96,16 @@ struct Candidates {
 };
 
 struct SampledSoftmaxLossOptions {
-  std::int64_t ignored = -1;  ///< targets with this id do not count
-  bool remove_hits = true;    ///< leave out candidates equal to the row's own target
+  std::int64_t ignored = -1;  ///< targets with this id are not counted
+  bool remove_hits = true;    ///< exclude candidates equal to the row's target
 };
 
-/// Mean over the counted rows of the cross-entropy of the target against the candidates, where log
-/// of the expected count is subtracted from each score.
+/// Mean over the counted rows of the cross-entropy of the target against the candidates. The log of
+/// the expected count is subtracted from each score.
 ///
 /// hidden [...,C], weight [V,C], bias [V] or undefined, targets i32 [...]. The gradients of weight
 /// and bias are row-sparse. Throws ShapeError, DTypeError, DeviceError. Source: Jean et al. 2015;
-/// the correction as in the code of PeterRec and CmnRec.
+/// the correction follows the code of PeterRec and CmnRec.
 inline Variable sampled_softmax_loss(const Variable& hidden, const Variable& weight,
                                      const Variable& bias, const Tensor& targets,
                                      const Candidates& candidates,
@@ -145,12 +145,12 @@ inline Variable sampled_softmax_loss(const Variable& hidden, const Variable& wei
                 [dhidden, dweight, dbias, targets, negatives = candidates.ids](
                     const UpstreamGradient& dy, auto& hidden_gradient, auto& weight_gradient,
                     auto& bias_gradient) {
-                  if (hidden_gradient.wanted()) hidden_gradient.add(detail::times(dhidden, dy));
-                  if (!weight_gradient.wanted() && !bias_gradient.wanted()) return;
+                  if (hidden_gradient.needed()) hidden_gradient.add(detail::times(dhidden, dy));
+                  if (!weight_gradient.needed() && !bias_gradient.needed()) return;
                   const Tensor ids = detail::joined_ids(negatives, targets);
-                  if (weight_gradient.wanted())
+                  if (weight_gradient.needed())
                     weight_gradient.add(coalesce(ids, detail::times(dweight, dy)));
-                  if (bias_gradient.wanted())
+                  if (bias_gradient.needed())
                     bias_gradient.add(coalesce(ids, detail::times(dbias, dy)));
                 });
 }
@@ -187,8 +187,8 @@ inline Variable pair_loss(const char* op, kernels::PairLossKind kind, const Vari
       op, std::move(loss), {user, table},
       [duser, dtable, positives, negatives](const UpstreamGradient& dy, auto& user_gradient,
                                             auto& table_gradient) {
-        if (user_gradient.wanted()) user_gradient.add(times(duser, dy));
-        if (table_gradient.wanted())
+        if (user_gradient.needed()) user_gradient.add(times(duser, dy));
+        if (table_gradient.needed())
           table_gradient.add(coalesce(joined_ids(positives, negatives), times(dtable, dy)));
       });
 }
@@ -205,8 +205,8 @@ inline Variable bpr_loss(const Variable& user, const Variable& table, const Tens
                            negatives);
 }
 
-/// Logistic loss with one negative per positive: mean of -log sigmoid(p) - log(1 - sigmoid(n)), in
-/// the terms and with the arguments of bpr_loss.
+/// Logistic loss with one negative per positive: mean of -log sigmoid(p) - log(1 - sigmoid(n)),
+/// with the arguments and the notation of bpr_loss().
 inline Variable logistic_loss(const Variable& user, const Variable& table, const Tensor& positives,
                               const Tensor& negatives) {
   return detail::pair_loss("logistic_loss", kernels::PairLossKind::logistic, user, table, positives,

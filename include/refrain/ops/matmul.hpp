@@ -21,9 +21,9 @@ inline Variable matmul(const Variable& a, const Variable& b) {
   kernels::run(kernels::Matmul{.a = a, .b = b, .c = c});
   return record(op, std::move(c), {a, b},
                 [a = a.value(), b = b.value()](const Tensor& dc, auto& da, auto& db) {
-                  if (da.wanted())
+                  if (da.needed())
                     kernels::run(kernels::Matmul{.a = dc, .b = b, .c = da, .transpose_b = true});
-                  if (db.wanted())
+                  if (db.needed())
                     kernels::run(kernels::Matmul{.a = a, .b = dc, .c = db, .transpose_a = true});
                 });
 }
@@ -48,10 +48,10 @@ inline Variable linear(const Variable& x, const Variable& weight, const Variable
       [x = rows, weight = weight.value()](const Tensor& upstream, auto& dx, auto& dweight,
                                           auto& dbias) {
         const Tensor dy = upstream.as_matrix();
-        if (dx.wanted()) kernels::run(kernels::Matmul{.a = dy, .b = weight, .c = dx.as_matrix()});
-        if (dweight.wanted())
+        if (dx.needed()) kernels::run(kernels::Matmul{.a = dy, .b = weight, .c = dx.as_matrix()});
+        if (dweight.needed())
           kernels::run(kernels::Matmul{.a = dy, .b = x, .c = dweight, .transpose_a = true});
-        if (dbias.wanted()) kernels::run(kernels::SumRows{.x = dy, .out = dbias});
+        if (dbias.needed()) kernels::run(kernels::SumRows{.x = dy, .out = dbias});
       });
 }
 

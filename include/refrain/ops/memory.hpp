@@ -18,7 +18,7 @@ struct MemoryState {
   Variable read_weightings;  ///< [B,R,N]
   Variable read_vectors;     ///< [B,R,W]: the last read; the next memory step does not use them
 
-  /// The same values without their history.
+  /// The same values without history.
   MemoryState detach() const {
     return {words.detach(),           usage.detach(),           precedence.detach(),  link.detach(),
             write_weighting.detach(), read_weightings.detach(), read_vectors.detach()};
@@ -94,14 +94,13 @@ struct MemoryTensors {
 
 }  // namespace detail
 
-/// One write to a memory and one read from it, as the interface vector determines (its parts and
-/// the formulas: kernels::MemoryStepForward).
+/// One write to a memory and one read from it, controlled by the interface vector
+/// (kernels::MemoryStepForward defines its parts and the formulas).
 ///
 /// interface [B, R W + 3 W + 5 R + 3], raw -> the memory after the step with its read vectors.
 /// `before` is not changed; its read vectors may be undefined. Throws ShapeError, DTypeError,
-/// DeviceError.
-/// Source: Graves et al. 2016, "Hybrid computing using a neural network with dynamic external
-/// memory", with one write head.
+/// DeviceError. Source: Graves et al. 2016, "Hybrid computing using a neural network with dynamic
+/// external memory", with one write head.
 inline MemoryState memory_step(const Variable& interface, const MemoryState& before) {
   constexpr const char* op = "memory_step";
   detail::check_memory(op, interface, before);

@@ -1,5 +1,5 @@
 #pragma once
-/// A weight that many products share, packed once.  Dtypes f32, f64.
+/// A weight packed once for many products. Dtypes f32, f64.
 
 #include <utility>
 
@@ -7,12 +7,12 @@
 
 namespace refrain {
 
-/// A weight [out,in] and its packed forms, valid while the weight's values do not change.
-/// Copies share them.
+/// A weight [out,in] and its packed forms, valid while the weight's values do not change. Copies
+/// share the elements.
 struct PackedWeight {
   Variable weight;
   Tensor forward;   ///< for x weight^T
-  Tensor backward;  ///< for dy weight; undefined unless it was packed while recording
+  Tensor backward;  ///< for dy weight; undefined when recording was off
 };
 
 namespace detail {
@@ -25,7 +25,7 @@ inline Tensor packed(const Tensor& weight, bool transpose) {
 }
 }  // namespace detail
 
-/// Packs a weight [out,in] for packed_linear(); while recording, for the backward pass too.
+/// Packs a weight [out,in] for packed_linear(), and for its backward pass when recording is on.
 /// Throws ShapeError, DTypeError.
 inline PackedWeight pack(const Variable& weight) {
   detail::check_rank("pack", "weight", weight, 2);
@@ -34,8 +34,8 @@ inline PackedWeight pack(const Variable& weight) {
           NoGrad::is_recording() ? detail::packed(weight.value(), false) : Tensor()};
 }
 
-/// linear(x, weight, bias) with a packed weight, whose gradient is summed in place: for many small
-/// products with one weight. A form that is not packed is packed for this call.
+/// linear(x, weight, bias) with a packed weight, for many small products with one weight; their
+/// gradients of the weight are added in place. A form that is not packed is packed in the call.
 /// Throws ShapeError, DTypeError, DeviceError.
 inline Variable packed_linear(const Variable& x, const PackedWeight& weight,
                               const Variable& bias = {}) {
@@ -60,13 +60,13 @@ inline Variable packed_linear(const Variable& x, const PackedWeight& weight,
       [x = rows, weight = weight.weight.value(), packed = weight.backward](
           const Tensor& upstream, auto& dx, auto& dweight, auto& dbias) {
         const Tensor dy = upstream.as_matrix();
-        if (dx.wanted()) {
+        if (dx.needed()) {
           const Tensor form = packed.defined() ? packed : detail::packed(weight, false);
           kernels::run(kernels::PackedMatmul{.a = dy, .packed = form, .c = dx.as_matrix()});
         }
-        if (dweight.wanted())
+        if (dweight.needed())
           kernels::run(kernels::AddOuterProducts{.a = dy, .b = x, .c = dweight.sum()});
-        if (dbias.wanted()) kernels::run(kernels::SumRows{.x = dy, .out = dbias});
+        if (dbias.needed()) kernels::run(kernels::SumRows{.x = dy, .out = dbias});
       });
 }
 

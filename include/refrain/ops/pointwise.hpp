@@ -56,7 +56,7 @@ inline Variable subtract(const Variable& a, const Variable& b) {
   kernels::run(kernels::LinearCombination{.a = a, .b = b, .out = y, .beta = -1});
   return record("subtract", std::move(y), {a, b}, [](const Tensor& dy, auto& da, auto& db) {
     da.add(dy);
-    if (db.wanted()) kernels::run(kernels::LinearCombination{.a = dy, .out = db, .alpha = -1});
+    if (db.needed()) kernels::run(kernels::LinearCombination{.a = dy, .out = db, .alpha = -1});
   });
 }
 
@@ -81,8 +81,8 @@ inline Variable multiply(const Variable& a, const Variable& b) {
   kernels::run(kernels::Multiply{.a = a, .b = b, .out = y});
   return record("multiply", std::move(y), {a, b},
                 [a = a.value(), b = b.value()](const Tensor& dy, auto& da, auto& db) {
-                  if (da.wanted()) kernels::run(kernels::Multiply{.a = dy, .b = b, .out = da});
-                  if (db.wanted()) kernels::run(kernels::Multiply{.a = dy, .b = a, .out = db});
+                  if (da.needed()) kernels::run(kernels::Multiply{.a = dy, .b = b, .out = da});
+                  if (db.needed()) kernels::run(kernels::Multiply{.a = dy, .b = a, .out = db});
                 });
 }
 
@@ -92,11 +92,11 @@ inline Variable dot(const Variable& a, const Variable& b) {
   detail::check_pair("dot", a, b);
   Tensor y = empty_like(a.value(), {});
   kernels::run(kernels::Dot{.a = a, .b = b, .out = y});
-  // The gradients are copies even when dy is 1: an update of a or b in place must not change them.
+  // The gradients are copies even when dy is 1: an in-place update of a or b must not change them.
   return record("dot", std::move(y), {a, b},
                 [a = a.value(), b = b.value()](const Tensor& dy, auto& da, auto& db) {
-                  if (da.wanted()) kernels::run(kernels::Multiply{.a = b, .b = dy, .out = da});
-                  if (db.wanted()) kernels::run(kernels::Multiply{.a = a, .b = dy, .out = db});
+                  if (da.needed()) kernels::run(kernels::Multiply{.a = b, .b = dy, .out = da});
+                  if (db.needed()) kernels::run(kernels::Multiply{.a = a, .b = dy, .out = db});
                 });
 }
 

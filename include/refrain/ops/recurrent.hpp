@@ -13,13 +13,14 @@ namespace refrain {
 
 using kernels::GruReset;
 
-/// What a segment saves for its backward pass.  The results are the same bits either way.
+/// The tensors that a segment saves for its backward pass. The results are bit-identical either
+/// way.
 enum class Recompute : std::uint8_t {
-  /// The gates, the cells and the hidden vectors of all time steps: 6 H numbers a row for an LSTM,
-  /// 5 H for a GRU.
+  /// Gates, cells and hidden vectors of all time steps: 6 H elements a row for an LSTM, 5 H for a
+  /// GRU.
   none,
-  /// Only the hidden vectors, H numbers a row; the backward pass recomputes the others with a
-  /// second forward run.
+  /// Only the hidden vectors, H elements a row; the backward pass recomputes the others with a
+  /// second forward pass.
   segments
 };
 
@@ -31,7 +32,8 @@ struct LstmResult {
 
 namespace detail {
 
-/// Extents L, B, H of a segment whose inputs are [L,B,gates * H].  Throws unless all shapes match.
+/// Returns the extents L, B, H of a segment whose inputs are [L,B,gates * H]. Throws ShapeError
+/// unless all shapes match.
 inline std::array<std::int64_t, 3> check_segment(const char* op, std::int64_t gates,
                                                  const Variable& inputs, const Variable& shared,
                                                  const PackedWeight& weight, const Variable& h0) {
@@ -86,7 +88,7 @@ inline LstmResult lstm_segment(const Variable& inputs, const Variable& shared,
                                     .gates = gates,
                                     .c_last = c_last});
   if (!recorded) return {Variable(std::move(h)), Variable(std::move(c_last))};
-  // Only recomputing reads the inputs again.
+  // Only a recomputing backward pass reads the inputs.
   const Tensor kept_inputs = saved ? Tensor() : x;
   const Tensor kept_shared = saved || !shared.defined() ? Tensor() : shared.value();
   auto [all_h, last_c] =
@@ -114,7 +116,7 @@ inline LstmResult lstm_segment(const Variable& inputs, const Variable& shared,
                                                    .c_last = same_c_last});
                }
                Tensor dgates =
-                   empty_like(activations);  // the kernel needs them also when nobody else does
+                   empty_like(activations);  // the kernel needs them even if the caller does not
                kernels::run(kernels::LstmBackward{.weight = weight,
                                                   .packed = packed,
                                                   .h0 = h0,
@@ -155,7 +157,7 @@ inline Variable gru_segment(const Variable& inputs, const Variable& shared,
   detail::check_like(op, inputs, bias);
   const bool recorded = is_recorded(inputs, shared, weight.weight, bias, h0);
   const bool saved = recorded && recompute == Recompute::none;
-  // Only GruReset::after multiplies by the whole weight, which is what is packed.
+  // Only GruReset::after multiplies by the whole weight, which is the packed form.
   const bool after = reset == GruReset::after;
   const Tensor packed_forward = after ? weight.forward : Tensor();
   const Tensor packed_backward = after ? weight.backward : Tensor();

@@ -1,5 +1,5 @@
 #pragma once
-/// A row of its own for one id.  Dtypes f32, f64; ids i32.
+/// A trainable row for one id. Dtypes f32, f64; ids i32.
 
 #include <limits>
 
@@ -10,8 +10,8 @@ namespace refrain {
 
 /// y[...,:] = row where ids[...] == id, else x[...,:].
 ///
-/// x [...,C], ids i32 [...], row [1,C] or [C] -> [...,C]. One id gets a vector of its own while the
-/// table that x was gathered from stays frozen. Throws ShapeError, DTypeError, DeviceError.
+/// x [...,C], ids i32 [...], row [1,C] or [C] -> [...,C]. It gives one id a trainable vector while
+/// the table that x was gathered from is frozen. Throws ShapeError, DTypeError, DeviceError.
 inline Variable replace_rows(const Variable& x, const Tensor& ids, std::int64_t id,
                              const Variable& row) {
   constexpr const char* op = "replace_rows";

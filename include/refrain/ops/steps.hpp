@@ -1,6 +1,6 @@
 #pragma once
-/// Time steps of sequences: selecting, slicing and joining them, and vectors that hold for a span
-/// of steps. Dtypes f32, f64.
+/// Time steps of sequences: selection, slices, concatenation, and vectors that are added to a span
+/// of time steps. Dtypes f32, f64.
 
 #include <cstdint>
 #include <span>
@@ -11,8 +11,8 @@
 
 namespace refrain {
 
-/// x[:, step, :] of x [B,T,C] -> [B,C]; a negative step counts from the end. Throws ShapeError when
-/// there is no such step, DTypeError.
+/// x[:, step, :] of x [B,T,C] -> [B,C]; a negative step counts from the end. Throws ShapeError for
+/// a step out of range, DTypeError.
 inline Variable select_step(const Variable& x, std::int64_t step) {
   constexpr const char* op = "select_step";
   detail::check_rank(op, "x", x, 3);
@@ -28,16 +28,16 @@ inline Variable select_step(const Variable& x, std::int64_t step) {
   });
 }
 
-/// Steps [begin, end) of x [T,...], sharing x's elements. Throws ShapeError for a range outside
-/// [0,T].
+/// Time steps [begin, end) of x [T,...], sharing x's elements. Throws ShapeError for a range
+/// outside [0,T].
 inline Variable slice_steps(const Variable& x, std::int64_t begin, std::int64_t end) {
   detail::check_defined("slice_steps", "x", x);
   return record("slice_steps", x.value().slice(begin, end), {x},
                 [begin](const Tensor& dy, auto& dx) { dx.add_slice(begin, dy); });
 }
 
-/// Step `step` (negative: from the end) of x [T,...] without the step axis, sharing x's elements.
-/// Throws ShapeError for a step outside [-T,T).
+/// Time step `step` (negative: from the end) of x [T,...] without the time axis, sharing x's
+/// elements. Throws ShapeError for a step outside [-T,T).
 inline Variable one_step(const Variable& x, std::int64_t step) {
   detail::check_has_rows("one_step", "x", x);
   const std::int64_t steps = x.size(0);
@@ -49,8 +49,8 @@ inline Variable one_step(const Variable& x, std::int64_t step) {
       [at](const Tensor& dy, auto& dx) { dx.add_slice(at, dy.reshape(dx.shape().with(0, 1))); });
 }
 
-/// The pieces [T_i,...] one after the other: [sum T_i,...]. Throws ShapeError, also without a
-/// piece, DTypeError, DeviceError.
+/// Concatenates the pieces [T_i,...]: [sum T_i,...]. Throws ShapeError, also for an empty list,
+/// DTypeError, DeviceError.
 inline Variable concat_steps(std::span<const Variable> pieces) {
   constexpr const char* op = "concat_steps";
   if (pieces.empty()) throw ShapeError("concat_steps: expected at least one piece, got none");
@@ -63,7 +63,7 @@ inline Variable concat_steps(std::span<const Variable> pieces) {
   }
   if (pieces.size() == 1) return pieces[0];
   Tensor y = empty_like(pieces[0].value(), pieces[0].shape().with(0, steps));
-  detail::PooledVector<std::int64_t> begins;  // of each piece, and the end of the last
+  detail::PooledVector<std::int64_t> begins;  // begin of each piece, and the end of the last
   begins.reserve(pieces.size() + 1);
   begins.push_back(0);
   for (const Variable& piece : pieces) {
@@ -98,7 +98,7 @@ inline Tensor swap_batch_time(const Tensor& ids) {
   const std::int64_t inner = ids.size(1);
   Tensor swapped = empty_like(ids, {inner, outer});
   if (ids.device() != Device::cpu) {
-    // The kernel moves elements of four bytes without reading them as numbers.
+    // The kernel copies elements of four bytes without interpreting them.
     kernels::run(
         kernels::SwapAxes{.x = {ids.raw(), {outer, inner, 1}, DType::f32, ids.device()},
                           .y = {swapped.raw(), {inner, outer, 1}, DType::f32, ids.device()}});
@@ -112,9 +112,9 @@ inline Tensor swap_batch_time(const Tensor& ids) {
   return swapped;
 }
 
-/// y[t] = x[t] + spans[k] for the steps ends[k-1] <= t < ends[k] (ends[-1] = 0) of span k.
+/// y[t] = x[t] + spans[k] for the time steps ends[k-1] <= t < ends[k] (ends[-1] = 0) of span k.
 ///
-/// x [T,B,C], spans [S,B,C] -> [T,B,C]. Throws ShapeError unless the S ends rise strictly to T,
+/// x [T,B,C], spans [S,B,C] -> [T,B,C]. Throws ShapeError unless the S ends ascend strictly to T,
 /// DTypeError, DeviceError.
 inline Variable add_spans(const Variable& x, const Variable& spans,
                           std::span<const std::int64_t> ends) {
@@ -142,7 +142,7 @@ inline Variable add_spans(const Variable& x, const Variable& spans,
   return record(op, std::move(y), {x, spans},
                 [ends = device_ends](const Tensor& dy, auto& dx, auto& dspans) {
                   dx.add(dy);
-                  if (dspans.wanted())
+                  if (dspans.needed())
                     kernels::run(kernels::SumSpans{.dy = dy, .ends = ends, .dspans = dspans});
                 });
 }

@@ -6,7 +6,7 @@
 
 namespace refrain {
 
-/// Scores and their positions, both [...,k], falling; equal scores by rising position.
+/// Scores and their positions, both [...,k], descending; ties by ascending position.
 struct TopKResult {
   Tensor values;
   Tensor indices;  ///< i32

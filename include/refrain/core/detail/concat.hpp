@@ -1,5 +1,5 @@
 #pragma once
-/// Texts of error messages and of headers of files.
+/// Text for error messages and file headers.
 
 #include <initializer_list>
 #include <string>
@@ -10,9 +10,9 @@
 
 namespace refrain::detail {
 
-/// One part of a text, which it does not own: characters, a number, an address, or an object that
-/// has str() or, for enumerations, name(). A cheap conversion at the many places that throw; the
-/// text itself is made out of line.
+/// One part of a text, not owned: characters, a number, an address, or an object that has str() or,
+/// for enumerations, name(). The conversion is cheap for the many places that throw; the text
+/// itself is built out of line.
 class TextPart {
  public:
   TextPart(std::string_view text) noexcept : append_(&append_text) {
@@ -72,8 +72,8 @@ class TextPart {
 
 REFRAIN_API std::string join(std::initializer_list<TextPart> parts);
 
-/// Joins the printed form of its arguments, the same in every locale; for error messages and
-/// headers of files, never on a hot path.
+/// Joins the printed form of its arguments, independent of the locale. For error messages and file
+/// headers, not for hot paths.
 template <class... Parts>
 inline std::string concat(const Parts&... parts) {
   return join({TextPart(parts)...});

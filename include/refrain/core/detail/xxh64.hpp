@@ -8,8 +8,8 @@
 
 namespace refrain::detail {
 
-/// XXH64 of a stream of bytes (Y. Collet, "xxHash fast digest algorithm", version 0.1.1): 64 bits
-/// that change when the bytes do. It is no protection against forgery.
+/// XXH64 of a stream of bytes (Y. Collet, "xxHash fast digest algorithm", version 0.1.1). It
+/// detects accidental changes, not forgery.
 class REFRAIN_API Xxh64 {
  public:
   explicit Xxh64(std::uint64_t seed = 0) noexcept;
