@@ -1,6 +1,7 @@
 #include "refrain/train/evaluate.hpp"
 
 #include <numeric>
+#include <utility>
 
 namespace refrain {
 namespace {
@@ -16,6 +17,73 @@ void expect_sequences(const HeldOut& part) {
     throw OptionError("evaluation: expected a part with at least one sequence, got an empty one");
 }
 
+/// One protocol, and the figures of the examples so far.
+class Ranking {
+ public:
+  Ranking(const RankedExamples& examples, const EvaluateOptions& options, std::int64_t ids)
+      : metrics(options.protocol(ids), options.cutoffs), examples_(examples) {
+    if (options.negatives > 0 && options.allow_fewer_negatives)
+      metrics = RankingMetrics(limit_negatives(options, ids), options.cutoffs);
+  }
+
+  /// Ranks the examples from `begin` on by their scores [B,ids].
+  void add(const Tensor& scores, std::int64_t begin) {
+    const std::int64_t rows = scores.size(0);
+    const auto is_ranked = [&](std::int64_t row) {
+      return open_.empty() || open_[static_cast<std::size_t>(begin + row)] > 0;
+    };
+    for (std::int64_t first = 0, last = 0; first < rows; first = last + 1) {
+      for (last = first; last < rows && is_ranked(last); ++last) {
+      }
+      if (last > first) add_rows(scores.slice(first, last), begin + first);
+    }
+  }
+
+  RankingMetrics metrics;
+
+ private:
+  void add_rows(const Tensor& scores, std::int64_t begin) {
+    const std::int64_t rows = scores.size(0);
+    Tensor targets({rows}, DType::i32);
+    std::vector<std::span<const std::int32_t>> seen;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      targets.data<std::int32_t>()[row] = target(begin + row);
+      if (leaves_out_seen()) seen.push_back(examples_.seen(begin + row));
+    }
+    metrics.add(rank_rows(scores, targets, metrics.protocol(), begin, seen));
+  }
+
+  /// Counts the items of each example besides its target and the seen ones, and returns the
+  /// protocol with the smallest such number of negatives where that is below the options'.
+  RankingProtocol limit_negatives(const EvaluateOptions& options, std::int64_t ids) {
+    RankingProtocol protocol = options.protocol(ids);
+    std::vector<std::int64_t> left_out_by(static_cast<std::size_t>(ids), -1);  // the last example
+    for (std::int64_t example = 0; example < static_cast<std::int64_t>(examples_.targets.size());
+         ++example) {
+      std::int64_t open = protocol.items;
+      const auto leave_out = [&](std::int32_t id) {
+        if (id < protocol.first || id >= ids) return;
+        if (std::exchange(left_out_by[static_cast<std::size_t>(id)], example) != example) --open;
+      };
+      leave_out(target(example));
+      if (leaves_out_seen()) {
+        for (const std::int32_t id : examples_.seen(example)) leave_out(id);
+      }
+      open_.push_back(open);
+      if (open > 0) protocol.negatives = std::min(protocol.negatives, open);
+    }
+    return protocol;
+  }
+
+  std::int32_t target(std::int64_t example) const {
+    return examples_.targets[static_cast<std::size_t>(example)];
+  }
+  bool leaves_out_seen() const { return metrics.protocol().without_seen && examples_.seen; }
+
+  const RankedExamples& examples_;
+  std::vector<std::int64_t> open_;  ///< items to draw from, by example; empty: enough for each
+};
+
 }  // namespace
 
 RankingProtocol EvaluateOptions::protocol(std::int64_t ids) const {
@@ -29,50 +97,64 @@ RankingProtocol EvaluateOptions::protocol(std::int64_t ids) const {
           .without_seen = leave_out_seen};
 }
 
+std::vector<RankingMetrics> rank_examples(const ScoreExamples& scores,
+                                          const RankedExamples& examples,
+                                          std::span<const EvaluateOptions> protocols) {
+  const std::int64_t count = static_cast<std::int64_t>(examples.targets.size());
+  if (count == 0) throw OptionError("evaluation: expected at least one example, got none");
+  std::vector<Ranking> rankings;
+  for_batches(count, protocols.front().batch, [&](std::int64_t begin, std::int64_t end) {
+    const Tensor scored = scores(begin, end);
+    if (scored.rank() != 2 || scored.size(0) != end - begin) {
+      throw ShapeError(detail::concat("evaluate: expected scores [", end - begin, ",ids], got ",
+                                      scored.shape()));
+    }
+    if (rankings.empty()) {
+      for (const EvaluateOptions& options : protocols)
+        rankings.emplace_back(examples, options, scored.size(1));
+    }
+    for (Ranking& each : rankings) each.add(scored, begin);
+  });
+  std::vector<RankingMetrics> metrics;
+  for (Ranking& each : rankings) metrics.push_back(std::move(each.metrics));
+  return metrics;
+}
+
 namespace detail {
 
 std::vector<RankingMetrics> rank_held_out(const ScoreIds& scores, const HeldOut& part,
                                           std::int64_t length,
                                           std::span<const EvaluateOptions> protocols) {
   expect_sequences(part);
-  std::vector<RankingMetrics> metrics;
-  for_batches(part.rows.rows(), protocols.front().batch, [&](std::int64_t begin, std::int64_t end) {
-    const SequenceBatch batch = next_item_batch(part.rows, numbers(begin, end), length + 1);
-    const Tensor scored = scores(batch.ids);
-    if (scored.rank() != 2 || scored.size(0) != end - begin) {
-      throw ShapeError(detail::concat("evaluate: expected scores [", end - begin, ",ids] of ids ",
-                                      batch.ids.shape(), ", got ", scored.shape()));
-    }
-    if (metrics.empty()) {
-      for (const EvaluateOptions& options : protocols)
-        metrics.emplace_back(options.protocol(scored.size(1)), options.cutoffs);
-    }
-    const Tensor targets = last_ids(batch.targets);
-    std::vector<std::span<const std::int32_t>> seen;
-    for (std::int64_t row = begin; row < end; ++row) {
-      const std::span<const std::int32_t> sequence = part.rows[row];
-      seen.push_back(sequence.first(sequence.size() - 1));
-    }
-    for (RankingMetrics& each : metrics) {
-      each.add(rank_rows(scored, targets, each.protocol(), begin,
-                         each.protocol().without_seen ? seen : decltype(seen)()));
-    }
-  });
-  return metrics;
+  std::vector<std::int32_t> targets;
+  for (std::int64_t row = 0; row < part.rows.rows(); ++row) {
+    if (part.rows[row].empty())
+      throw OptionError(detail::concat("evaluation: expected sequences of at least one item, row ",
+                                       row, " has none"));
+    targets.push_back(part.rows[row].back());
+  }
+  return rank_examples(
+      [&](std::int64_t begin, std::int64_t end) {
+        return scores(next_item_batch(part.rows, numbers(begin, end), length + 1).ids);
+      },
+      {.targets = targets,
+       .seen =
+           [&](std::int64_t row) {
+             const std::span<const std::int32_t> sequence = part.rows[row];
+             return sequence.first(sequence.size() - 1);
+           }},
+      protocols);
 }
 
 }  // namespace detail
 
-double held_out_loss(const std::function<double(const SequenceBatch& batch)>& mean,
-                     const HeldOut& part, std::int64_t length, LossPositions positions,
-                     std::int64_t batch) {
-  expect_sequences(part);
-  const bool only_last = positions == LossPositions::last || !part.is_unseen;
+double mean_loss(std::int64_t count, std::int64_t batch,
+                 const std::function<SequenceBatch(std::int64_t begin, std::int64_t end)>& make,
+                 const std::function<double(const SequenceBatch& batch)>& mean) {
   double sum = 0;
   std::int64_t counted = 0;
-  for_batches(part.rows.rows(), batch, [&](std::int64_t begin, std::int64_t end) {
-    SequenceBatch made = next_item_batch(part.rows, numbers(begin, end), length + 1);
-    if (only_last) made.targets = only_last_ids(made.targets);
+  for_batches(count, batch, [&](std::int64_t begin, std::int64_t end) {
+    const SequenceBatch made = make(begin, end);
     const std::span<const std::int32_t> targets = std::as_const(made.targets).span<std::int32_t>();
     const std::int64_t real = std::count_if(targets.begin(), targets.end(),
                                             [](std::int32_t id) { return id != padding_id; });
@@ -81,6 +163,21 @@ double held_out_loss(const std::function<double(const SequenceBatch& batch)>& me
     counted += real;
   });
   return counted == 0 ? 0 : sum / static_cast<double>(counted);
+}
+
+double held_out_loss(const std::function<double(const SequenceBatch& batch)>& mean,
+                     const HeldOut& part, std::int64_t length, LossPositions positions,
+                     std::int64_t batch) {
+  expect_sequences(part);
+  const bool only_last = positions == LossPositions::last || !part.is_unseen;
+  return mean_loss(
+      part.rows.rows(), batch,
+      [&](std::int64_t begin, std::int64_t end) {
+        SequenceBatch made = next_item_batch(part.rows, numbers(begin, end), length + 1);
+        if (only_last) made.targets = only_last_ids(made.targets);
+        return made;
+      },
+      mean);
 }
 
 }  // namespace refrain

@@ -68,6 +68,31 @@ void check_scores(const char* op, const Tensor& scores, const Tensor& ids) {
     throw DTypeError(detail::concat(op, ": expected ids of i32, got ", ids.dtype()));
 }
 
+void check_classes(const char* op, const Tensor& scores, const Tensor& classes) {
+  check_scores(op, scores, classes);
+  for (const std::int32_t expected : classes.span<std::int32_t>()) {
+    if (expected < 0 || expected >= scores.size(1)) {
+      throw OptionError(
+          detail::concat(op, ": expected a class in [0, ", scores.size(1), "), got ", expected));
+    }
+  }
+}
+
+/// Sum over rows of -log softmax(scores)[class].
+template <class T>
+double cross_entropy_sum(const T* row, const Tensor& scores, const Tensor& classes) {
+  const std::int64_t width = scores.size(1);
+  double sum = 0;
+  for (const std::int32_t expected : classes.span<std::int32_t>()) {
+    const double largest = *std::max_element(row, row + width);
+    double total = 0;
+    for (std::int64_t k = 0; k < width; ++k) total += std::exp(row[k] - largest);
+    sum += std::log(total) + largest - row[expected];
+    row += width;
+  }
+  return sum;
+}
+
 /// Calls function(row, scores of the row) for all rows, in parallel.
 template <class Function>
 void for_rows(const Tensor& scores, Function function) {
@@ -265,15 +290,8 @@ std::string RankingMetrics::text() const {
 }
 
 void Accuracy::add(const Tensor& scores, const Tensor& classes) {
-  check_scores("Accuracy", scores, classes);
-  const std::int32_t* expected = classes.data<std::int32_t>();
+  check_classes("Accuracy", scores, classes);
   const RankingProtocol all{.first = 0, .items = static_cast<std::int32_t>(scores.size(1))};
-  for (std::int64_t row = 0; row < scores.size(0); ++row) {
-    if (expected[row] < 0 || expected[row] >= all.items) {
-      throw OptionError(detail::concat("Accuracy: expected a class in [0, ", all.items, "), got ",
-                                       expected[row]));
-    }
-  }
   for (const Rank& rank : rank_rows(scores, classes, all)) {
     if (rank.greater == 0) correct_ += 1.0 / static_cast<double>(rank.equal + 1);
   }
@@ -288,6 +306,13 @@ double Accuracy::standard_error() const noexcept {
 std::string Accuracy::text() const {
   return detail::concat("accuracy ", rounded(value()), " +- ", rounded(standard_error()), " (",
                         classes_, " classes; ", with_commas(count_), " examples)");
+}
+
+void CrossEntropy::add(const Tensor& scores, const Tensor& classes) {
+  check_classes("CrossEntropy", scores, classes);
+  sum_ += scores.dtype() == DType::f32 ? cross_entropy_sum(scores.data<float>(), scores, classes)
+                                       : cross_entropy_sum(scores.data<double>(), scores, classes);
+  count_ += scores.size(0);
 }
 
 double auc(std::span<const double> scores, std::span<const std::uint8_t> is_positive) {

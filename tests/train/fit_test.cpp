@@ -276,6 +276,107 @@ TEST_CASE("evaluate: the held-out loss counts what was held out", "[train][evalu
   CHECK(model.is_training());
 }
 
+TEST_CASE("evaluate: scores of examples are ranked as one by one", "[train][evaluate]") {
+  constexpr std::int64_t count = 23, ids = 40;
+  Random random(5);
+  Tensor scores({count, ids}, DType::f32);
+  random.fill_uniform(scores, 0, 1);
+  std::vector<std::int32_t> targets;
+  RaggedIds seen;
+  for (std::int64_t i = 0; i < count; ++i) {
+    targets.push_back(static_cast<std::int32_t>(4 + random.below(ids - 4)));
+    for (std::int64_t s = 0; s < i % 5; ++s)
+      seen.add(static_cast<std::int32_t>(4 + random.below(ids - 4)));
+    seen.end_row();
+  }
+  const RankedExamples examples{.targets = targets,
+                                .seen = [&](std::int64_t i) { return seen[i]; }};
+  const auto score = [&](std::int64_t begin, std::int64_t end) { return scores.slice(begin, end); };
+  const std::vector<EvaluateOptions> protocols{
+      {.batch = 7}, {.leave_out_seen = true}, {.leave_out_seen = true, .negatives = 9}};
+  const std::vector<RankingMetrics> metrics = rank_examples(score, examples, protocols);
+  REQUIRE(metrics.size() == protocols.size());
+  for (std::size_t p = 0; p < protocols.size(); ++p) {
+    RankingMetrics expected(protocols[p].protocol(ids), protocols[p].cutoffs);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const Tensor row = scores.slice(i, i + 1);
+      expected.add(
+          rank_of(row.span<float>(), targets[static_cast<std::size_t>(i)], expected.protocol(),
+                  protocols[p].leave_out_seen ? seen[i] : std::span<const std::int32_t>(), i));
+    }
+    CHECK(metrics[p].figures() == expected.figures());
+    CHECK(metrics[p].text() == expected.text());
+  }
+  CHECK(metrics[0].figures() != metrics[1].figures());
+  CHECK_THROWS_MATCHES(rank_examples(score, {}, protocols), OptionError,
+                       message_contains("expected at least one example"));
+  CHECK_THROWS_MATCHES(
+      rank_examples([&](std::int64_t, std::int64_t) { return scores; }, examples, protocols),
+      ShapeError, message_contains("expected scores [7,ids], got [23,40]"));
+}
+
+TEST_CASE("evaluate: all examples are ranked among as many negatives as each has",
+          "[train][evaluate]") {
+  // Of ids 0 to 9 the examples have 9, 2, none and 4 that are neither the target nor seen.
+  const Tensor scores = Tensor::full({4, 10}, 0.5, DType::f32);
+  const std::vector<std::int32_t> targets{0, 1, 2, 9};
+  RaggedIds seen;
+  for (const std::vector<std::int32_t>& row : {std::vector<std::int32_t>{},
+                                               {2, 3, 4, 5, 6, 7, 8, 7},
+                                               {0, 1, 3, 4, 5, 6, 7, 8, 9},
+                                               {0, 1, 2, 3, 4}})
+    seen.push_back(row);
+  const RankedExamples examples{.targets = targets,
+                                .seen = [&](std::int64_t i) { return seen[i]; }};
+  const auto ranked = [&](EvaluateOptions options) {
+    options.first_item = 0;
+    options.leave_out_seen = true;
+    return rank_examples(
+               [&](std::int64_t begin, std::int64_t end) { return scores.slice(begin, end); },
+               examples, std::span(&options, 1))
+        .front();
+  };
+  CHECK_THROWS_AS(ranked({.negatives = 3}), OptionError);
+  for (const std::int64_t batch : {1, 2, 3, 4}) {
+    INFO(batch);
+    const RankingMetrics fewer =
+        ranked({.negatives = 3, .allow_fewer_negatives = true, .batch = batch});
+    CHECK(fewer.protocol().negatives == 2);
+    CHECK(fewer.count() == 3);
+    CHECK(fewer.auc() == Approx(0.5));
+    CHECK(ranked({.negatives = 1, .allow_fewer_negatives = true, .batch = batch})
+              .protocol()
+              .negatives == 1);
+    CHECK(ranked({.allow_fewer_negatives = true, .batch = batch}).count() == 4);
+  }
+}
+
+TEST_CASE("evaluate: a loss of batches is the mean over their targets", "[train][evaluate]") {
+  // Rows of 1 to 5 targets; the loss of a batch is the mean of its targets' ids.
+  const auto batch_of = [](std::int64_t begin, std::int64_t end) {
+    Tensor targets = Tensor::full({end - begin, 5}, padding_id, DType::i32);
+    for (std::int64_t row = begin; row < end; ++row) {
+      for (std::int64_t t = 0; t <= row; ++t)
+        targets.data<std::int32_t>()[(row - begin) * 5 + t] = static_cast<std::int32_t>(10 + row);
+    }
+    return SequenceBatch{targets, targets};
+  };
+  const auto mean = [](const SequenceBatch& batch) {
+    double sum = 0, counted = 0;
+    for (const std::int32_t id : std::as_const(batch.targets).span<std::int32_t>()) {
+      if (id == padding_id) continue;
+      sum += id;
+      counted += 1;
+    }
+    return sum / counted;
+  };
+  const double expected = (10.0 + 2 * 11 + 3 * 12 + 4 * 13 + 5 * 14) / 15;
+  for (const std::int64_t size : {1, 2, 5, 100})
+    CHECK(mean_loss(5, size, batch_of, mean) == Approx(expected));
+  CHECK(mean_loss(0, 2, batch_of, mean) == 0);
+  CHECK_THROWS_AS(mean_loss(5, 0, batch_of, mean), OptionError);
+}
+
 TEST_CASE("evaluate: mistakes are named", "[train][evaluate][errors]") {
   const Dataset data = generated();
   Circle model(data.vocabulary);

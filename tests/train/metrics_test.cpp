@@ -226,6 +226,32 @@ TEST_CASE("metrics: accuracy", "[train][metrics]") {
       DTypeError);
 }
 
+TEST_CASE("metrics: cross-entropy", "[train][metrics]") {
+  const auto expected = [](const std::vector<double>& row, std::size_t of_class) {
+    double total = 0;
+    for (const double score : row) total += std::exp(score);
+    return -std::log(std::exp(row[of_class]) / total);
+  };
+  const std::vector<double> a{1, 2, 0.5}, b{-3, 0, 4};
+  const double mean = (expected(a, 1) + expected(b, 0) + expected(a, 2)) / 3;
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    INFO(name(dtype));
+    const Tensor scores = Tensor::from<double>({2, 3}, {1, 2, 0.5, -3, 0, 4}).to(dtype);
+    CrossEntropy entropy;
+    CHECK(entropy.value() == 0);
+    entropy.add(scores, Tensor::from<std::int32_t>({2}, {1, 0}));
+    entropy.add(scores.slice(0, 1), Tensor::from<std::int32_t>({1}, {2}));
+    CHECK(entropy.count() == 3);
+    CHECK(entropy.value() == Approx(mean).epsilon(1e-6));
+    CHECK_THROWS_AS(entropy.add(scores, Tensor::from<std::int32_t>({2}, {1, 3})), OptionError);
+    CHECK_THROWS_AS(entropy.add(scores, Tensor::from<std::int32_t>({1}, {1})), ShapeError);
+  }
+  // Large scores do not overflow.
+  CrossEntropy large;
+  large.add(Tensor::from<float>({1, 2}, {1000, 0}), Tensor::from<std::int32_t>({1}, {1}));
+  CHECK(large.value() == Approx(1000));
+}
+
 TEST_CASE("metrics: AUC equals the count over all pairs", "[train][metrics]") {
   Random random(2);
   for (int trial = 0; trial < 30; ++trial) {

@@ -23,6 +23,9 @@ struct EvaluateOptions {
   /// The sampled protocol ranks among so many other items, drawn at random; 0: the full protocol,
   /// among all items. Figures of different protocols are not comparable.
   std::int64_t negatives = 0;
+  /// Where some example has fewer other items than `negatives`: true ranks all examples among the
+  /// smallest number that one has, and leaves out examples without any; false throws OptionError.
+  bool allow_fewer_negatives = false;
   std::uint64_t seed = 1;    ///< of the sampled protocol
   std::int64_t batch = 256;  ///< sequences that are scored at a time
   /// The first id that is an item: smaller ones are special and never ranked.
@@ -40,6 +43,28 @@ void for_batches(std::int64_t count, std::int64_t size, Function&& function) {
   for (std::int64_t begin = 0; begin < count; begin += size)
     function(begin, std::min(begin + size, count));
 }
+
+/// Examples [begin, end) -> a score of every id for each of them, [end - begin, ids] on the CPU.
+using ScoreExamples = std::function<Tensor(std::int64_t begin, std::int64_t end)>;
+
+/// What scores are ranked by.
+struct RankedExamples {
+  std::span<const std::int32_t> targets;  ///< the id of each example that is to rank first
+  /// The ids that leave_out_seen leaves out for an example; empty: none.
+  std::function<std::span<const std::int32_t>(std::int64_t example)> seen = {};
+};
+
+/// The figures of several protocols from one pass over examples whose scores depend on more than a
+/// history of items, in batches of the first protocol's size.
+///
+///   rank_examples([&](auto begin, auto end) { return head.scores(users(begin, end)); },
+///                 {.targets = classes}, protocols);
+///
+/// Throws OptionError without examples, for a target that is no item, and for a sampled protocol
+/// with more negatives than there are items to draw from (see allow_fewer_negatives).
+REFRAIN_API std::vector<RankingMetrics> rank_examples(const ScoreExamples& scores,
+                                                      const RankedExamples& examples,
+                                                      std::span<const EvaluateOptions> protocols);
 
 namespace detail {
 
@@ -81,6 +106,14 @@ template <class Model>
 RankingMetrics evaluate(Model& model, const HeldOut& part, const EvaluateOptions& options = {}) {
   return evaluate(model, part, std::span(&options, 1)).front();
 }
+
+/// Mean over the targets that are not padding_id of `count` rows, in batches of `batch` rows:
+/// `make(begin, end)` makes the batch of rows [begin, end) on the CPU, `mean(batch)` is the mean
+/// loss over its targets. 0 without such targets.
+REFRAIN_API double mean_loss(
+    std::int64_t count, std::int64_t batch,
+    const std::function<SequenceBatch(std::int64_t begin, std::int64_t end)>& make,
+    const std::function<double(const SequenceBatch& batch)>& mean);
 
 /// Mean loss of the held-out items: of all positions of sequences that are unseen as a whole and
 /// where `positions` says so, else of the last items. `mean(batch)` is the mean loss over the

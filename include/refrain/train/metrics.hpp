@@ -146,6 +146,21 @@ class REFRAIN_API Accuracy {
   std::int64_t classes_ = 0;
 };
 
+/// Mean of -log softmax(scores)[class] over examples, in nats.
+class REFRAIN_API CrossEntropy {
+ public:
+  /// scores [B,K] (f32 or f64, CPU), classes [B] i32. Throws as Accuracy::add().
+  void add(const Tensor& scores, const Tensor& classes);
+
+  std::int64_t count() const noexcept { return count_; }
+  /// 0 without examples.
+  double value() const noexcept { return count_ == 0 ? 0 : sum_ / static_cast<double>(count_); }
+
+ private:
+  double sum_ = 0;
+  std::int64_t count_ = 0;
+};
+
 /// Probability that a random positive example scores above a random negative one, ties counting one
 /// half; 1/2 when there is none of either. Throws OptionError unless there is one label a score.
 REFRAIN_API double auc(std::span<const double> scores, std::span<const std::uint8_t> is_positive);
