@@ -13,23 +13,19 @@
 #include "refrain/ops/pointwise.hpp"
 #include "refrain/ops/replace_rows.hpp"
 #include "support/catch.hpp"
-#include "support/tensors.hpp"
+#include "support/variables.hpp"
 
 namespace {
 
 using namespace refrain;
 using test::doubles;
 using test::integers;
+using test::leaf_of;
 using test::message_contains;
 using test::random_tensor;
 using test::same_bytes;
 
 using Numbers = std::vector<double>;
-
-Variable leaf(std::initializer_list<double> values, bool requires_grad = true) {
-  return Variable(Tensor::from<double>({static_cast<std::int64_t>(values.size())}, values),
-                  requires_grad);
-}
 
 Tensor ids(std::initializer_list<std::int32_t> values) {
   return Tensor::from<std::int32_t>({static_cast<std::int64_t>(values.size())}, values);
@@ -47,11 +43,11 @@ Variable counted(const Variable& x, int& runs) {
 
 TEST_CASE("autograd: gradients add over paths and over backward calls until zero_grad",
           "[autograd]") {
-  const Variable x = leaf({2, -3});
+  const Variable x = leaf_of({2, -3});
   const Variable y = multiply(x, x);
   backward(sum(add(y, scale(x, 5))));
   CHECK(doubles(x.grad()) == Numbers{9, -1});
-  backward(sum(multiply(x, leaf({10, 20}, false))));
+  backward(sum(multiply(x, leaf_of({10, 20}, false))));
   CHECK(doubles(x.grad()) == Numbers{19, 19});
   Variable(x).zero_grad();
   CHECK_FALSE(x.gradient().defined());
@@ -59,7 +55,7 @@ TEST_CASE("autograd: gradients add over paths and over backward calls until zero
 }
 
 TEST_CASE("autograd: one value used by several operations, and one input twice", "[autograd]") {
-  const Variable x = leaf({3});
+  const Variable x = leaf_of({3});
   const Variable y = scale(x, 2);         // 6
   const Variable z = multiply(y, y);      // 36, dz/dx = 2 y * 2 = 24
   backward(sum(add(z, multiply(y, x))));  // d(2 x^2)/dx = 12
@@ -68,7 +64,7 @@ TEST_CASE("autograd: one value used by several operations, and one input twice",
 
 TEST_CASE("autograd: a second backward over consumed operations throws, retain allows it",
           "[autograd]") {
-  const Variable x = leaf({2, 3});
+  const Variable x = leaf_of({2, 3});
   const Variable loss = sum(multiply(x, x));
   backward(loss, {.retain = true});
   backward(loss);
@@ -86,7 +82,7 @@ TEST_CASE("autograd: a second backward over consumed operations throws, retain a
 }
 
 TEST_CASE("autograd: roots and upstream gradients are checked", "[autograd]") {
-  const Variable x = leaf({2, 3});
+  const Variable x = leaf_of({2, 3});
   const Variable y = multiply(x, x);
   CHECK_THROWS_MATCHES(backward(y), AutogradError,
                        message_contains("expected a root of one element, got [2]"));
@@ -96,7 +92,7 @@ TEST_CASE("autograd: roots and upstream gradients are checked", "[autograd]") {
                        message_contains("got f32"));
   CHECK_THROWS_MATCHES(backward(sum(y), Tensor()), ShapeError,
                        message_contains("upstream gradient is undefined"));
-  CHECK_THROWS_MATCHES(backward(sum(leaf({1, 2}, false))), AutogradError,
+  CHECK_THROWS_MATCHES(backward(sum(leaf_of({1, 2}, false))), AutogradError,
                        message_contains("does not depend on anything"));
   CHECK_THROWS_AS(backward(Variable()), AutogradError);
   backward(y, Tensor::from<double>({2}, {1, 10}));
@@ -107,7 +103,7 @@ TEST_CASE("autograd: roots and upstream gradients are checked", "[autograd]") {
 }
 
 TEST_CASE("autograd: NoGrad records nothing and nests", "[autograd]") {
-  const Variable x = leaf({2});
+  const Variable x = leaf_of({2});
   CHECK(NoGrad::is_recording());
   {
     const NoGrad off;
@@ -125,11 +121,11 @@ TEST_CASE("autograd: NoGrad records nothing and nests", "[autograd]") {
 
 TEST_CASE("autograd: requires_grad belongs to floating leaves", "[autograd]") {
   CHECK_THROWS_MATCHES(Variable(ids({1, 2}), true), DTypeError, message_contains("got i32"));
-  Variable y = scale(leaf({1}), 2);
+  Variable y = scale(leaf_of({1}), 2);
   CHECK_FALSE(y.is_leaf());
   CHECK_THROWS_MATCHES(y.set_requires_grad(false), AutogradError,
                        message_contains("expected a leaf"));
-  Variable x = leaf({4});
+  Variable x = leaf_of({4});
   backward(sum(x));
   x.set_requires_grad(false);
   CHECK_FALSE(x.gradient().defined());
@@ -191,8 +187,8 @@ TEST_CASE("autograd: a leaf frozen after the operation gets no gradient", "[auto
 TEST_CASE("autograd: backward stops below the lowest trainable thing", "[autograd]") {
   int below = 0;
   int above = 0;
-  const Variable input = leaf({1, 2}, false);
-  const Variable trained = leaf({3, 4});
+  const Variable input = leaf_of({1, 2}, false);
+  const Variable trained = leaf_of({3, 4});
   const Variable h = counted(scale(input, 2), below);
   backward(sum(counted(multiply(h, trained), above)));
   CHECK(above == 1);
@@ -207,7 +203,7 @@ TEST_CASE("autograd: backward stops below the lowest trainable thing", "[autogra
 }
 
 TEST_CASE("autograd: an operation with several results", "[autograd]") {
-  const Variable x = leaf({1, 2});
+  const Variable x = leaf_of({1, 2});
   const auto split = [&] {
     return record(
         "split", {x.value().clone(), x.value().clone()}, {x},
@@ -228,7 +224,7 @@ TEST_CASE("autograd: an operation with several results", "[autograd]") {
 
 TEST_CASE("autograd: an exception in a backward function leaves no stray gradients behind",
           "[autograd]") {
-  const Variable x = leaf({1});
+  const Variable x = leaf_of({1});
   const Variable bad = record("bad", x.value().clone(), {x},
                               [](const Tensor&, auto&) { throw ShapeError("refused"); });
   const Variable root = sum(add(bad, scale(x, 3)));
@@ -237,8 +233,8 @@ TEST_CASE("autograd: an exception in a backward function leaves no stray gradien
 }
 
 TEST_CASE("autograd: gradients of a product do not share storage with the factors", "[autograd]") {
-  Variable a = leaf({1, 2});
-  Variable b = leaf({3, 4});
+  Variable a = leaf_of({1, 2});
+  Variable b = leaf_of({3, 4});
   backward(dot(a, b));
   CHECK_FALSE(a.grad().shares_storage_with(b.value()));
   b.value().fill(0);  // as an update in place would
@@ -247,17 +243,17 @@ TEST_CASE("autograd: gradients of a product do not share storage with the factor
 
 TEST_CASE("autograd: a leaf's gradient does not change with the caller's upstream gradient",
           "[autograd]") {
-  const Variable a = leaf({1, 2});
+  const Variable a = leaf_of({1, 2});
   Tensor upstream = Tensor::from<double>({2}, {3, 4});
-  backward(add(a, leaf({5, 6}, false)), upstream);
+  backward(add(a, leaf_of({5, 6}, false)), upstream);
   upstream.copy_from(Tensor::from<double>({2}, {10, 20}));
-  backward(add(a, leaf({5, 6}, false)), upstream);
+  backward(add(a, leaf_of({5, 6}, false)), upstream);
   CHECK(doubles(a.grad()) == Numbers{13, 24});
   CHECK(doubles(upstream) == Numbers{10, 20});
 }
 
 TEST_CASE("autograd: gradients that do not fit their leaf are refused", "[autograd]") {
-  const Variable x = leaf({1, 2, 3});
+  const Variable x = leaf_of({1, 2, 3});
   const auto root = [&](auto gradient) {
     return record("bad", Tensor::zeros({}, DType::f64), {x},
                   [=](const Tensor&, auto& dx) { dx.add(gradient); });
@@ -303,8 +299,8 @@ TEST_CASE("autograd: ids in another order of axes are refused", "[autograd]") {
 
 TEST_CASE("autograd: gradients of two leaves that share storage do not run into each other",
           "[autograd]") {
-  const Variable a = leaf({1});
-  const Variable b = leaf({1});
+  const Variable a = leaf_of({1});
+  const Variable b = leaf_of({1});
   backward(sum(add(a, b)));    // both gradients are the same tensor
   backward(sum(scale(a, 5)));  // adds to one of them
   CHECK(doubles(a.grad()) == Numbers{6});
@@ -312,7 +308,7 @@ TEST_CASE("autograd: gradients of two leaves that share storage do not run into 
 }
 
 TEST_CASE("autograd: long chains are freed without deep recursion", "[autograd]") {
-  const Variable x = leaf({1});
+  const Variable x = leaf_of({1});
   Variable y = x;
   for (int i = 0; i < 100000; ++i) y = i % 2 == 0 ? scale(y, 1) : subtract(y, y);
   SECTION("never run backwards") { y = Variable(); }
@@ -371,7 +367,7 @@ TEST_CASE("autograd: the table of an embedding may be the result of an operation
 }
 
 TEST_CASE("autograd: gradcheck finds a wrong gradient", "[autograd]") {
-  const Variable x = leaf({0.3, 0.7});
+  const Variable x = leaf_of({0.3, 0.7});
   const auto wrong = [&] {
     return sum(record("wrong", multiply(x, x).value(), {x},
                       [](const Tensor& dy, auto& dx) { dx.add(dy); }));

@@ -7,19 +7,15 @@
 #include "refrain/kernels/pointwise.hpp"
 #include "refrain/ops/pointwise.hpp"
 #include "support/catch.hpp"
-#include "support/tensors.hpp"
+#include "support/variables.hpp"
 
 namespace {
 
 using namespace refrain;
 using test::doubles;
+using test::leaf_of;
 
 using Numbers = std::vector<double>;
-
-Variable leaf(std::initializer_list<double> values, bool requires_grad = true) {
-  return Variable(Tensor::from<double>({static_cast<std::int64_t>(values.size())}, values),
-                  requires_grad);
-}
 
 void add_scaled(const Tensor& dy, double factor, MutableView to) {
   kernels::run(kernels::LinearCombination{.a = dy, .out = to, .alpha = factor});
@@ -33,7 +29,7 @@ static_assert(!std::is_convertible_v<const InputGradient&, MutableView>);
 }  // namespace
 
 TEST_CASE("input gradients: what a kernel writes is added once", "[autograd]") {
-  const Variable x = leaf({1, 2});
+  const Variable x = leaf_of({1, 2});
   const auto twice = [&] {
     return record("twice", x.value().clone(), {x}, [](const Tensor& dy, auto& dx) {
       const MutableView first = dx;
@@ -52,9 +48,9 @@ TEST_CASE("input gradients: what a kernel writes is added once", "[autograd]") {
 
 TEST_CASE("input gradients: an unneeded one is an empty view and ignores contributions",
           "[autograd]") {
-  const Variable x = leaf({1, 2});
-  const Variable frozen = leaf({3, 4}, false);
-  Variable later = leaf({5, 6});
+  const Variable x = leaf_of({1, 2});
+  const Variable frozen = leaf_of({3, 4}, false);
+  Variable later = leaf_of({5, 6});
   const Variable root =
       sum(record("mixed", x.value().clone(), {x, frozen, Variable(), later},
                  [](const Tensor& dy, auto& dx, auto& dfrozen, auto& dabsent, auto& dlater) {
@@ -79,8 +75,8 @@ TEST_CASE("input gradients: an unneeded one is an empty view and ignores contrib
 
 TEST_CASE("input gradients: an operation whose only input was frozen later does not run",
           "[autograd]") {
-  Variable frozen = leaf({1, -2});
-  const Variable other = leaf({3, 4});
+  Variable frozen = leaf_of({1, -2});
+  const Variable other = leaf_of({3, 4});
   const Variable root = sum(add(relu(frozen), other));
   frozen.set_requires_grad(false);
   backward(root);
@@ -112,7 +108,7 @@ TEST_CASE("input gradients: matrices, slices and sums in place", "[autograd]") {
 
 TEST_CASE("input gradients: a backward function that throws adds nothing that it has written",
           "[autograd]") {
-  const Variable x = leaf({1});
+  const Variable x = leaf_of({1});
   const Variable bad = record("bad", x.value().clone(), {x}, [](const Tensor& dy, auto& dx) {
     add_scaled(dy, 1, dx);
     throw ShapeError("refused");
@@ -122,14 +118,14 @@ TEST_CASE("input gradients: a backward function that throws adds nothing that it
 }
 
 TEST_CASE("input gradients: a leaf that got another shape is refused", "[autograd]") {
-  Variable x = leaf({1, 2, 3});
+  Variable x = leaf_of({1, 2, 3});
   const Variable root = sum(relu(x));
   x.value() = Tensor::zeros({2}, DType::f64);
   CHECK_THROWS_AS(backward(root), ShapeError);
 }
 
 TEST_CASE("upstream gradients: a loss knows that it is where backward() started", "[autograd]") {
-  const Variable x = leaf({5});
+  const Variable x = leaf_of({5});
   bool is_one = false;
   const auto loss = [&] {
     return record("loss", Tensor::full({}, 5, DType::f64), {x},
@@ -151,7 +147,7 @@ TEST_CASE("upstream gradients: a loss knows that it is where backward() started"
 
 TEST_CASE("upstream gradients: each result has its own, undefined where nothing depends on it",
           "[autograd]") {
-  const Variable x = leaf({1, 2});
+  const Variable x = leaf_of({1, 2});
   const auto split = [&] {
     return record("split", {x.value().clone(), x.value().clone(), x.value().clone()}, {x},
                   [](const Tensor& da, const Tensor& db, const Tensor& dc, auto& dx) {

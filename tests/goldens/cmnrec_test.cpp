@@ -11,28 +11,13 @@ using test::Golden;
 
 /// Where a parameter of ours lies in the file: columns [begin, end) of a matrix, or all of a
 /// tensor.
-struct Place {
+struct ColumnPlace {
   std::string ours;
   std::string golden;
   std::int64_t begin = 0;
   std::int64_t end = -1;
+  Tensor of(const Tensor& x) const { return end < 0 ? x : test::columns(x, begin, end); }
 };
-
-Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end) {
-  if (end < 0) return x;
-  Tensor out({x.size(0), end - begin}, DType::f64);
-  const std::vector<double> from = [&] {
-    const Tensor converted = x.to(DType::f64);
-    return std::vector<double>(converted.span<double>().begin(), converted.span<double>().end());
-  }();
-  for (std::int64_t r = 0; r < x.size(0); ++r) {
-    for (std::int64_t c = begin; c < end; ++c) {
-      out.data<double>()[r * (end - begin) + c - begin] =
-          from[static_cast<std::size_t>(r * x.size(1) + c)];
-    }
-  }
-  return out.to(x.dtype());
-}
 
 /// [rows,a] and [rows,b] side by side.
 Tensor side_by_side(const Tensor& left, const Tensor& right) {
@@ -48,15 +33,15 @@ Tensor side_by_side(const Tensor& left, const Tensor& right) {
 }
 
 ChunkSchedule schedule_of(const nlohmann::json& config) {
-  const std::int64_t steps = config.at("T").get<std::int64_t>();
+  const std::int64_t length = config.at("T").get<std::int64_t>();
   const std::int64_t slots = config.at("slots").get<std::int64_t>();
   const std::string kind = config.at("schedule").get<std::string>();
-  const ChunkSchedule schedule = kind == "tsc"   ? ChunkSchedule::tsc(steps, slots)
-                                 : kind == "pec" ? ChunkSchedule::pec(steps, slots)
-                                 : kind == "exc" ? ChunkSchedule::exc(steps, slots)
-                                                 : ChunkSchedule::every_step(steps);
+  const ChunkSchedule schedule = kind == "tsc"   ? ChunkSchedule::tsc(length, slots)
+                                 : kind == "pec" ? ChunkSchedule::pec(length, slots)
+                                 : kind == "exc" ? ChunkSchedule::exc(length, slots)
+                                                 : ChunkSchedule::every_step(length);
   CHECK(schedule ==
-        ChunkSchedule::of(config.at("chunk_times").get<std::vector<std::int64_t>>(), steps));
+        ChunkSchedule::of(config.at("chunk_times").get<std::vector<std::int64_t>>(), length));
   return schedule;
 }
 
@@ -82,7 +67,7 @@ void check_model(const Golden& golden, Recompute recompute) {
   const std::string controller = "memory_network.controller.";
   const std::string attention = "memory_network.attention.";
   const std::int64_t in = golden["param.rnn.weight_ih_l0"].size(1);
-  std::vector<Place> places{
+  std::vector<ColumnPlace> places{
       {"embedding.weight", "param.emb"},
       {controller + "layers.0.weight_x", "param.rnn.weight_ih_l0", 0, embedding},
       {controller + "layers.0.weight_shared", "param.rnn.weight_ih_l0", embedding, in},
@@ -99,24 +84,15 @@ void check_model(const Golden& golden, Recompute recompute) {
     places.push_back({attention + "query", "param.attn_r"});
     places.push_back({attention + "score", "param.attn_v"});
   }
-  for (const Place& place : places) {
-    model.parameter(place.ours)
-        .value()
-        .copy_from(columns(golden[place.golden], place.begin, place.end));
+  for (const ColumnPlace& place : places) {
+    model.parameter(place.ours).value().copy_from(place.of(golden[place.golden]));
   }
   REQUIRE(model.parameters().size() == places.size());
 
   const ChunkSchedule schedule = schedule_of(config);
   const Tensor ids = golden["input.ids"];
-  Tensor inputs({ids.size(0), ids.size(1) - 1}, DType::i32);
-  Tensor targets(inputs.shape(), DType::i32);
-  for (std::int64_t b = 0; b < inputs.size(0); ++b) {
-    const std::int32_t* row = ids.data<std::int32_t>() + b * ids.size(1);
-    std::copy_n(row, inputs.size(1), inputs.data<std::int32_t>() + b * inputs.size(1));
-    std::copy_n(row + 1, inputs.size(1), targets.data<std::int32_t>() + b * inputs.size(1));
-  }
-  inputs = golden.place(inputs);
-  targets = golden.place(targets);
+  const Tensor inputs = golden.place(test::columns(ids, 0, ids.size(1) - 1));
+  const Tensor targets = golden.place(test::columns(ids, 1, ids.size(1)));
   golden.check("output.features", model.features(inputs, schedule).value());
   golden.check("output.scores", model.scores(inputs, schedule));
   const Variable loss = model.loss(inputs, targets, schedule);
@@ -131,7 +107,7 @@ void check_model(const Golden& golden, Recompute recompute) {
                side_by_side(gradient(controller + "layers.0.weight_x"),
                             gradient(controller + "layers.0.weight_shared")));
   ++checked;
-  for (const Place& place : places) {
+  for (const ColumnPlace& place : places) {
     if (place.end >= 0) continue;
     golden.check("grad." + place.golden, gradient(place.ours));
     ++checked;

@@ -14,7 +14,7 @@ using models::PatchSet;
 using test::Golden;
 
 /// Where a parameter of ours lies in the file, and in which layout.
-struct Place {
+struct LayoutPlace {
   std::string ours;
   std::string golden;
   enum class Layout { same, conv, transposed } layout = Layout::same;
@@ -29,14 +29,14 @@ struct Place {
   }
 };
 
-std::vector<Place> base_places(std::int64_t blocks) {
-  std::vector<Place> places{{"embedding.weight", "param.encoder.emb"}};
+std::vector<LayoutPlace> base_places(std::int64_t blocks) {
+  std::vector<LayoutPlace> places{{"embedding.weight", "param.encoder.emb"}};
   for (std::int64_t b = 0; b < blocks; ++b) {
     for (const std::string half : {"1", "2"}) {
       const std::string ours = detail::concat("blocks.", b, ".");
       const std::string golden = "param.encoder." + ours;
       places.push_back({ours + "conv" + half + ".weight", golden + "conv" + half + ".weight",
-                        Place::Layout::conv});
+                        LayoutPlace::Layout::conv});
       places.push_back({ours + "conv" + half + ".bias", golden + "conv" + half + ".bias"});
       places.push_back({ours + "norm" + half + ".gamma", golden + "ln" + half + ".gamma"});
       places.push_back({ours + "norm" + half + ".beta", golden + "ln" + half + ".beta"});
@@ -45,9 +45,9 @@ std::vector<Place> base_places(std::int64_t blocks) {
   return places;
 }
 
-std::vector<Place> task_places(std::int64_t blocks, bool norm2, const std::string& head,
-                               bool two_per_block) {
-  std::vector<Place> places{
+std::vector<LayoutPlace> task_places(std::int64_t blocks, bool norm2, const std::string& head,
+                                     bool two_per_block) {
+  std::vector<LayoutPlace> places{
       {"head.weight", head == "softmax" ? "param.head.weight" : "param.target_emb"}};
   if (head == "softmax") places.push_back({"head.bias", "param.head.bias"});
   for (std::int64_t b = 0; b < blocks; ++b) {
@@ -55,9 +55,9 @@ std::vector<Place> task_places(std::int64_t blocks, bool norm2, const std::strin
       const std::string ours = detail::concat("patches.", two_per_block ? 2 * b + half : b, ".");
       const std::string golden =
           detail::concat("param.encoder.blocks.", b, ".patch", half + 1, ".");
-      places.push_back({ours + "down", golden + "down.weight", Place::Layout::transposed});
+      places.push_back({ours + "down", golden + "down.weight", LayoutPlace::Layout::transposed});
       places.push_back({ours + "down_bias", golden + "down.bias"});
-      places.push_back({ours + "up", golden + "up.weight", Place::Layout::transposed});
+      places.push_back({ours + "up", golden + "up.weight", LayoutPlace::Layout::transposed});
       places.push_back({ours + "up_bias", golden + "up.bias"});
     }
     if (!norm2) continue;
@@ -69,17 +69,17 @@ std::vector<Place> task_places(std::int64_t blocks, bool norm2, const std::strin
   return places;
 }
 
-void load(Module& module, const std::vector<Place>& places, const Golden& golden) {
-  for (const Place& place : places)
+void load(Module& module, const std::vector<LayoutPlace>& places, const Golden& golden) {
+  for (const LayoutPlace& place : places)
     module.parameter(place.ours).value().copy_from(place.from(golden[place.golden]));
 }
 
 /// Every gradient that the file has; returns how many. Parameters without one there must have none
 /// here.
-std::int64_t check_gradients(Module& module, const std::vector<Place>& places,
+std::int64_t check_gradients(Module& module, const std::vector<LayoutPlace>& places,
                              const Golden& golden) {
   std::int64_t checked = 0;
-  for (const Place& place : places) {
+  for (const LayoutPlace& place : places) {
     const Parameter& parameter = module.parameter(place.ours);
     INFO(golden.name() << ": " << place.ours);
     if (!golden.has("grad." + place.golden)) {
@@ -115,34 +115,22 @@ NextItNet make_base(const Golden& golden, Random& random) {
   return base;
 }
 
-/// Columns [begin, end) of ids [B,T].
-Tensor columns(const Tensor& ids, std::int64_t begin, std::int64_t end) {
-  Tensor out({ids.size(0), end - begin}, DType::i32);
-  for (std::int64_t b = 0; b < ids.size(0); ++b) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      out.data<std::int32_t>()[b * (end - begin) + t - begin] =
-          ids.data<std::int32_t>()[b * ids.size(1) + t];
-    }
-  }
-  return out;
-}
-
 }  // namespace
 
 TEST_CASE("golden: nextitnet with full softmax", "[golden][model]") {
   test::for_goldens({"nextitnet_"}, [](const Golden& golden) {
     Random random(1);
     NextItNet network = make_base(golden, random);
-    std::vector<Place> places = base_places(network.blocks());
-    const std::vector<Place> head{{"head.weight", "param.head.weight"},
-                                  {"head.bias", "param.head.bias"}};
+    std::vector<LayoutPlace> places = base_places(network.blocks());
+    const std::vector<LayoutPlace> head{{"head.weight", "param.head.weight"},
+                                        {"head.bias", "param.head.bias"}};
     load(network, head, golden);
     places.insert(places.end(), head.begin(), head.end());
 
     const Tensor ids = golden["input.ids"];
-    const Tensor inputs = golden.place(columns(ids, 0, ids.size(1) - 1));
+    const Tensor inputs = golden.place(test::columns(ids, 0, ids.size(1) - 1));
     golden.check("output.scores", network.scores(inputs));
-    const Variable loss = network.loss(inputs, golden.place(columns(ids, 1, ids.size(1))));
+    const Variable loss = network.loss(inputs, golden.place(test::columns(ids, 1, ids.size(1))));
     golden.check("loss", loss.value());
     backward(loss);
     CHECK(check_gradients(network, places, golden) == gradients_in(golden));
@@ -172,7 +160,7 @@ TEST_CASE("golden: peterrec with every head, insertion and direction", "[golden]
                           : head == "bpr"   ? models::HeadLoss::bpr
                                             : models::HeadLoss::logistic}},
         random, {.dtype = golden.dtype(), .device = golden.device()});
-    const std::vector<Place> places = task_places(base.blocks(), norm2, head, two_per_block);
+    const std::vector<LayoutPlace> places = task_places(base.blocks(), norm2, head, two_per_block);
     load(task, places, golden);
 
     const Variable user = base.with(task).user(golden.placed("input.ids"));

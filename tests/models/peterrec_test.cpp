@@ -8,7 +8,7 @@
 #include "refrain_models/peterrec.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
-#include "support/tensors.hpp"
+#include "support/variables.hpp"
 
 namespace {
 
@@ -17,19 +17,16 @@ using models::NextItNet;
 using models::PatchedNextItNet;
 using models::PatchSet;
 using test::random_ids;
+using test::redraw;
 using test::same_bytes;
+using test::step_of;
 
-constexpr std::int64_t items = 30, steps = 12;
-
-void redraw(Module& module, std::uint64_t seed) {
-  for (const NamedParameter& named : module.parameters())
-    Random(seed++).fill_normal(named.parameter->value(), 0.3);
-}
+constexpr std::int64_t item_count = 30, step_count = 12;
 
 NextItNet network_of(std::vector<std::int64_t> dilations, Padding padding = Padding::causal) {
   Random random(1);
   NextItNet network(
-      {.items = items, .channels = 16, .dilations = std::move(dilations), .padding = padding},
+      {.items = item_count, .channels = 16, .dilations = std::move(dilations), .padding = padding},
       random);
   redraw(network, 2);
   return network;
@@ -52,22 +49,17 @@ Tensor row_of(const Tensor& ids, std::int64_t begin, std::int64_t end) {
   return ids.reshape({ids.numel()}).slice(begin, end).reshape({1, end - begin});
 }
 
-/// Time step t of h [1,T,C] as [1,1,C].
-Tensor step_of(const Tensor& h, std::int64_t t) {
-  return h.reshape({h.size(1), 1, h.size(2)}).slice(t, t + 1).clone();
-}
-
 /// Every walk of a causal network against all time steps of a single pass, bit for bit.
 template <class Network>
 void check_walks(const Network& network) {
-  const Tensor ids = random_ids(steps, items, 7).reshape({1, steps});
+  const Tensor ids = random_ids(step_count, item_count, 7).reshape({1, step_count});
   const Tensor whole = network.hidden(ids).value();
   const std::vector<Variable> chosen = network.hidden_at(ids, {-1, 4, 0});
-  CHECK(same_bytes(chosen[0].value().reshape({1, 1, 16}), step_of(whole, steps - 1)));
+  CHECK(same_bytes(chosen[0].value().reshape({1, 1, 16}), step_of(whole, step_count - 1)));
   CHECK(same_bytes(chosen[1].value().reshape({1, 1, 16}), step_of(whole, 4)));
   CHECK(same_bytes(chosen[2].value().reshape({1, 1, 16}), step_of(whole, 0)));
   auto stream = network.start();
-  for (std::int64_t t = 0; t < steps; ++t) {
+  for (std::int64_t t = 0; t < step_count; ++t) {
     INFO("time step " << t);
     const Tensor id = row_of(ids, t, t + 1);
     const Tensor expected = step_of(whole, t);
@@ -103,7 +95,7 @@ TEST_CASE("peterrec: every walk computes the bits of a pass over all time steps"
 TEST_CASE("peterrec: only patches change what a network computes", "[model]") {
   for (const Padding padding : {Padding::causal, Padding::same}) {
     const NextItNet base = network_of({1, 2}, padding);
-    const Tensor ids = random_ids(2 * steps, items, 7).reshape({2, steps});
+    const Tensor ids = random_ids(2 * step_count, item_count, 7).reshape({2, step_count});
     const Tensor hidden = base.hidden(ids).value();
     const PatchSet none = patches_for(base, Insertion::none);
     CHECK(same_bytes(base.with(none).hidden(ids).value(), hidden));
@@ -136,22 +128,22 @@ TEST_CASE("peterrec: patches of another number of blocks are refused", "[model]"
 TEST_CASE("peterrec: streams refuse other ids and two-way networks", "[model]") {
   const NextItNet base = network_of({1});
   CHECK_THROWS_AS(base.start(Tensor({1, 0}, DType::i32)), ShapeError);
-  CHECK_THROWS_AS(base.start(random_ids(4, items, 7).reshape({2, 2})), ShapeError);
+  CHECK_THROWS_AS(base.start(random_ids(4, item_count, 7).reshape({2, 2})), ShapeError);
   CHECK_THROWS_AS(network_of({1}, Padding::same).start(), OptionError);
 }
 
 TEST_CASE("models: a batch has the loss of its ids and targets", "[model]") {
-  SequenceBatch batch{random_ids(3 * steps, items, 7).reshape({3, steps}),
-                      random_ids(3 * steps, items, 8).reshape({3, steps})};
+  SequenceBatch batch{random_ids(3 * step_count, item_count, 7).reshape({3, step_count}),
+                      random_ids(3 * step_count, item_count, 8).reshape({3, step_count})};
   batch.targets.data<std::int32_t>()[0] = padding_id;
   const NextItNet network = network_of({1, 2});
   CHECK(network.loss(batch).item() == network.loss(batch.ids, batch.targets, padding_id).item());
   Random random(4);
-  models::RecurrentRec<Gru> recurrent({.items = items, .embedding = 8, .hidden = 8}, random);
+  models::RecurrentRec<Gru> recurrent({.items = item_count, .embedding = 8, .hidden = 8}, random);
   CHECK(recurrent.loss(batch).item() ==
         recurrent.loss(batch.ids, batch.targets, padding_id).item());
   for (const std::int64_t chunks : {0, 3, 40}) {
-    models::CmnRec<Lstm> chunked({.items = items,
+    models::CmnRec<Lstm> chunked({.items = item_count,
                                   .embedding = 8,
                                   .hidden = 8,
                                   .words = 3,
@@ -160,8 +152,8 @@ TEST_CASE("models: a batch has the loss of its ids and targets", "[model]") {
                                   .chunks = chunks},
                                  random);
     const ChunkSchedule schedule =
-        chunks == 3 ? ChunkSchedule::tsc(steps, 3) : ChunkSchedule::every_step(steps);
-    CHECK(chunked.schedule(steps) == schedule);
+        chunks == 3 ? ChunkSchedule::tsc(step_count, 3) : ChunkSchedule::every_step(step_count);
+    CHECK(chunked.schedule(step_count) == schedule);
     CHECK(chunked.loss(batch).item() ==
           chunked.loss(batch.ids, batch.targets, schedule, padding_id).item());
     CHECK(same_bytes(chunked.scores(batch.ids), chunked.scores(batch.ids, schedule)));

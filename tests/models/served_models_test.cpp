@@ -11,7 +11,7 @@
 #include "refrain_models/peterrec_served.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
-#include "support/tensors.hpp"
+#include "support/variables.hpp"
 
 namespace {
 
@@ -22,16 +22,12 @@ using models::NextItNet;
 using models::PatchSet;
 using models::PeterRecServed;
 using models::ServedSchedule;
+using test::redraw;
 
-constexpr std::int64_t items = 30;
-
-void redraw(Module& module, std::uint64_t seed, double deviation) {
-  for (const NamedParameter& named : module.parameters())
-    Random(seed++).fill_normal(named.parameter->value(), deviation);
-}
+constexpr std::int64_t served_items = 30;
 
 std::vector<std::int32_t> some_items(std::int64_t count, std::uint64_t seed) {
-  std::vector<std::int32_t> ids = test::integers(test::random_ids(count, items, seed));
+  std::vector<std::int32_t> ids = test::integers(test::random_ids(count, served_items, seed));
   for (std::int32_t& id : ids) id += special_ids;
   return ids;
 }
@@ -39,12 +35,12 @@ std::vector<std::int32_t> some_items(std::int64_t count, std::uint64_t seed) {
 std::shared_ptr<NextItNet> base_network(std::vector<std::int64_t> dilations,
                                         Padding padding = Padding::causal, std::uint64_t seed = 1) {
   Random random(seed);
-  auto base = std::make_shared<NextItNet>(NextItNet::Options{.items = items + special_ids,
+  auto base = std::make_shared<NextItNet>(NextItNet::Options{.items = served_items + special_ids,
                                                              .channels = 16,
                                                              .dilations = std::move(dilations),
                                                              .padding = padding},
                                           random);
-  redraw(*base, 10 * seed, 0.3);
+  redraw(*base, 10 * seed);
   base->freeze();
   return base;
 }
@@ -58,7 +54,7 @@ std::shared_ptr<PatchSet> patch_set(const NextItNet& base, Insertion insertion, 
                         .head = {.targets = 7},
                         .tcl_id = seed % 2 == 0 ? tcl_id : -1},
       random);
-  redraw(*set, 50 * seed, 0.3);
+  redraw(*set, 50 * seed);
   return set;
 }
 
@@ -67,7 +63,7 @@ std::shared_ptr<CmnRec<Controller>> memory_network(std::int64_t attention, Chunk
                                                    std::int64_t heads = 2) {
   Random random(4);
   auto network = std::make_shared<CmnRec<Controller>>(
-      typename CmnRec<Controller>::Options{.items = items + special_ids,
+      typename CmnRec<Controller>::Options{.items = served_items + special_ids,
                                            .embedding = 12,
                                            .hidden = 16,
                                            .words = 5,
@@ -78,7 +74,7 @@ std::shared_ptr<CmnRec<Controller>> memory_network(std::int64_t attention, Chunk
                                            .keep = 0.5,
                                            .order = order},
       random);
-  redraw(*network, 70, 0.3);
+  redraw(*network, 70);
   return network;
 }
 

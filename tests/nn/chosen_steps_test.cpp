@@ -6,19 +6,15 @@
 #include "refrain_models/peterrec.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
-#include "support/tensors.hpp"
+#include "support/variables.hpp"
 
 namespace {
 
 using namespace refrain;
 using test::random_ids;
 using test::random_tensor;
+using test::redraw;
 using test::same_bytes;
-
-void redraw(Module& module, std::uint64_t seed) {
-  for (const NamedParameter& named : module.parameters())
-    Random(seed++).fill_normal(named.parameter->value(), 0.3);
-}
 
 /// x [B,T,C] at some of its steps.
 Tensor at_steps(const Tensor& x, const StepSet& set) {

@@ -6,19 +6,14 @@
 #include "refrain/ops/steps.hpp"
 #include "support/catch.hpp"
 #include "support/goldens.hpp"
-#include "support/tensors.hpp"
+#include "support/variables.hpp"
 
 namespace {
 
 using namespace refrain;
-using test::random_tensor;
-
-Variable leaf(const Shape& shape, std::uint64_t seed) {
-  return Variable(random_tensor<double>(shape, seed), true);
-}
-Variable weighted(const Variable& y) {
-  return dot(y, Variable(random_tensor<double>(y.shape(), 99)));
-}
+using test::leaf;
+using test::leaves_of;
+using test::weighted;
 
 }  // namespace
 
@@ -34,9 +29,8 @@ TEST_CASE("gradcheck: chunk_attention and its layer", "[ops][grad]") {
   ChunkAttention layer({.hidden = 3, .read = 6, .width = 5, .deviation = 0.7}, random,
                        {.dtype = DType::f64});
   const Variable read = leaf({2, 6}, 6);
-  std::vector<Variable> leaves{first, rest, read};
-  for (const NamedParameter& named : layer.parameters()) leaves.push_back(*named.parameter);
-  CHECK(gradcheck([&] { return weighted(layer(first, rest, read)); }, leaves) == "");
+  CHECK(gradcheck([&] { return weighted(layer(first, rest, read)); },
+                  leaves_of(layer, {first, rest, read})) == "");
 }
 
 TEST_CASE("chunk_attention: one hidden vector is taken as it is, mistakes are named",

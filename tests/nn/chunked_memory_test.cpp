@@ -10,15 +10,16 @@
 #include "refrain/nn/memory.hpp"
 #include "refrain/nn/recurrent.hpp"
 #include "support/catch.hpp"
-#include "support/tensors.hpp"
+#include "support/variables.hpp"
 
 namespace {
 
 using namespace refrain;
 using test::doubles;
+using test::f64;
+using test::leaves_of;
 using test::random_tensor;
-
-constexpr Placement f64{.dtype = DType::f64};
+using test::weighted;
 
 /// A first-in-first-out memory: N slots of width W; a write drops the oldest, a read is an
 /// attention whose query is written with it.
@@ -117,16 +118,6 @@ Variable by_step(const Result& result) {
   const Variable pieces[] = {reshape(result.outputs, {result.outputs.value().numel()}),
                              reshape(reads, {reads.value().numel()})};
   return concat_steps(pieces);
-}
-
-Variable weighted(const Variable& y) {
-  return dot(y, Variable(random_tensor<double>(y.shape(), 99)));
-}
-
-std::vector<Variable> leaves_of(Module& module, const Variable& x) {
-  std::vector<Variable> leaves{x};
-  for (const NamedParameter& named : module.parameters()) leaves.push_back(*named.parameter);
-  return leaves;
 }
 
 }  // namespace
@@ -259,12 +250,12 @@ TEST_CASE("gradcheck: chunked memory over several chunks", "[nn][grad]") {
          {ChunkSchedule::of({1, 4, 5, 7, 9}, 9), ChunkSchedule::every(4, 9)}) {
       INFO(schedule);
       const Variable x = inputs(9);
-      CHECK(gradcheck([&] { return weighted(by_step(dnc(x, schedule))); }, leaves_of(dnc, x)) ==
+      CHECK(gradcheck([&] { return weighted(by_step(dnc(x, schedule))); }, leaves_of(dnc, {x})) ==
             "");
-      CHECK(gradcheck([&] { return weighted(by_step(fifo(x, schedule))); }, leaves_of(fifo, x)) ==
+      CHECK(gradcheck([&] { return weighted(by_step(fifo(x, schedule))); }, leaves_of(fifo, {x})) ==
             "");
       CHECK(gradcheck([&] { return weighted(by_step(dnc.last(x, schedule))); },
-                      leaves_of(dnc, x)) == "");
+                      leaves_of(dnc, {x})) == "");
     }
   }
 }

@@ -7,23 +7,15 @@
 #include "refrain/autograd/tape.hpp"
 #include "refrain/nn/conv_block.hpp"
 #include "support/catch.hpp"
-#include "support/tensors.hpp"
+#include "support/variables.hpp"
 
 namespace {
 
 using namespace refrain;
 using test::random_tensor;
+using test::redraw;
 using test::same_bytes;
-
-void redraw(Module& module, std::uint64_t seed) {
-  for (const NamedParameter& named : module.parameters())
-    Random(seed++).fill_normal(named.parameter->value(), 0.3);
-}
-
-/// Step t of x [1,T,C] as [1,1,C].
-Tensor step_of(const Tensor& x, std::int64_t t) {
-  return x.reshape({x.size(1), x.size(2)}).slice(t, t + 1).reshape({1, 1, x.size(2)}).clone();
-}
+using test::step_of;
 
 bool same_history(const ConvBlock::History& a, const ConvBlock::History& b) {
   std::vector<Tensor> rows;

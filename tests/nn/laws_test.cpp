@@ -13,21 +13,17 @@
 #include "refrain/ops/steps.hpp"
 #include "refrain/train/optimizer.hpp"
 #include "support/catch.hpp"
-#include "support/tensors.hpp"
+#include "support/variables.hpp"
 
 namespace {
 
 using namespace refrain;
 using test::random_ids;
 using test::random_tensor;
+using test::redraw;
 using test::same_bytes;
 
 constexpr Insertion insertions[] = {Insertion::none, Insertion::serial, Insertion::parallel};
-
-void redraw(Module& module, std::uint64_t seed, double deviation = 0.5) {
-  for (const NamedParameter& named : module.parameters())
-    Random(seed++).fill_normal(named.parameter->value(), deviation);
-}
 
 /// Steps [0, end) of batch row b of y [B,T,C], as bytes.
 std::string past(const Tensor& y, std::int64_t b, std::int64_t end) {
@@ -117,9 +113,9 @@ TEMPLATE_TEST_CASE(
   ConvBlock block({.channels = 9, .dilation = 2}, random, placement);
   Patch first({.channels = 9, .bottleneck = 4}, random, placement);
   Patch second({.channels = 9, .bottleneck = 4}, random, placement);
-  redraw(block, 10);
-  redraw(first, 30);
-  redraw(second, 40);
+  redraw(block, 10, 0.5);
+  redraw(first, 30, 0.5);
+  redraw(second, 40, 0.5);
   for (const Insertion insertion : insertions) {
     INFO("insertion " << static_cast<int>(insertion));
     BlockPatches patches;
@@ -150,7 +146,7 @@ TEMPLATE_TEST_CASE("law: an identity patch changes nothing", "[law]", float, dou
   // Alone, and serially in a block, bit for bit: what is added is exactly zero.
   CHECK(same_bytes(identity(x).value(), x.value()));
   ConvBlock block({.channels = 10, .dilation = 2}, random, placement);
-  redraw(block, 10);
+  redraw(block, 10, 0.5);
   const Patch second({.channels = 10, .bottleneck = 3}, random, placement);
   CHECK(same_bytes(
       block(x, {.first = &identity, .second = &second, .insertion = Insertion::serial}).value(),
@@ -216,7 +212,7 @@ TEMPLATE_TEST_CASE("law: results do not depend on the number of threads, bit for
     test::same_for_any_threads([&] {
       Random random(5);
       Network network(insertion, random, {.dtype = dtype_of<TestType>});
-      redraw(network, 10, 0.3);
+      redraw(network, 10);
       const Variable hidden = network.hidden(ids);
       const Variable full = softmax_loss(hidden, network.items, targets, {.relu = true});
       const Variable sampled = sampled_softmax_loss(hidden, network.items, targets, candidates);
@@ -242,7 +238,7 @@ TEMPLATE_TEST_CASE("law: a row's result does not depend on the rest of the batch
     INFO("insertion " << static_cast<int>(insertion));
     Random random(5);
     Network network(insertion, random, {.dtype = dtype_of<TestType>});
-    redraw(network, 10, 0.3);
+    redraw(network, 10);
     const Tensor together = network.hidden(ids).value();
     for (std::int64_t b = 0; b < 5; ++b) {
       const Tensor alone = network.hidden(ids.slice(b, b + 1)).value();

@@ -19,7 +19,7 @@ using namespace refrain::test;
 
 namespace {
 
-constexpr std::int64_t batch = 2, words = 4, width = 3, heads = 2;
+constexpr struct { std::int64_t batch = 2, words = 4, width = 3, heads = 2; } small;
 
 /// A memory that was written to, so that no usages are tied.
 MemoryState lived_in(std::uint64_t seed, bool requires_grad = false) {
@@ -29,23 +29,29 @@ MemoryState lived_in(std::uint64_t seed, bool requires_grad = false) {
     return Variable(tensor, requires_grad);
   };
   return {
-      .words = Variable(random_tensor<double>({batch, words, width}, seed + 100), requires_grad),
-      .usage = uniform({batch, words}, 1),
-      .precedence = uniform({batch, words}, 1.0 / words),
-      .link = uniform({batch, words, words}, 1.0 / words),
-      .write_weighting = uniform({batch, words}, 1.0 / words),
-      .read_weightings = uniform({batch, heads, words}, 1.0 / words),
-      .read_vectors = uniform({batch, heads, width}, 1)};
+      .words = Variable(random_tensor<double>({small.batch, small.words, small.width}, seed + 100),
+                        requires_grad),
+      .usage = uniform({small.batch, small.words}, 1),
+      .precedence = uniform({small.batch, small.words}, 1.0 / small.words),
+      .link = uniform({small.batch, small.words, small.words}, 1.0 / small.words),
+      .write_weighting = uniform({small.batch, small.words}, 1.0 / small.words),
+      .read_weightings = uniform({small.batch, small.heads, small.words}, 1.0 / small.words),
+      .read_vectors = uniform({small.batch, small.heads, small.width}, 1)};
 }
 
 Variable interfaces(std::int64_t steps, std::uint64_t seed, bool requires_grad = false) {
-  return Variable(random_tensor<double>({steps, batch, memory_interface_size(heads, width)}, seed),
+  return Variable(random_tensor<double>(
+                      {steps, small.batch, memory_interface_size(small.heads, small.width)}, seed),
                   requires_grad);
 }
 
 Memory module_of(double keep = 1) {
   Random random(3);
-  return Memory({.input = 5, .words = words, .word_size = width, .heads = heads, .keep = keep},
+  return Memory({.input = 5,
+                 .words = small.words,
+                 .word_size = small.width,
+                 .heads = small.heads,
+                 .keep = keep},
                 random, {.dtype = DType::f64});
 }
 
@@ -66,7 +72,8 @@ TEST_CASE("memory_step: gradients through five steps match finite differences",
     for (std::int64_t t = 0; t < 5; ++t) {
       state = memory_step(one_step(control, t), state);
       const Variable term =
-          dot(state.read_vectors, Variable(random_tensor<double>({batch, heads, width}, seed++)));
+          dot(state.read_vectors,
+              Variable(random_tensor<double>({small.batch, small.heads, small.width}, seed++)));
       total = total.defined() ? add(total, term) : term;
     }
     state.visit([&](const char*, const Variable& part) {
@@ -103,24 +110,32 @@ TEST_CASE("memory_step: refuses arguments that do not fit", "[memory]") {
     state.*part = Variable(Tensor::zeros(shape, dtype));
     return state;
   };
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::words, {batch, words + 1, width})),
-                  ShapeError);
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::words, {batch, words})), ShapeError);
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::usage, {batch, words + 1})), ShapeError);
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::precedence, {batch + 1, words})),
-                  ShapeError);
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::link, {batch, words, words + 1})),
-                  ShapeError);
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::write_weighting, {words})), ShapeError);
   CHECK_THROWS_AS(
-      memory_step(control, wrong(&MemoryState::read_weightings, {batch, heads + 1, words})),
+      memory_step(control, wrong(&MemoryState::words, {small.batch, small.words + 1, small.width})),
       ShapeError);
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::read_weightings, {batch, 0, words})),
+  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::words, {small.batch, small.words})),
                   ShapeError);
-  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::usage, {batch, words}, DType::f32)),
-                  DTypeError);
+  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::usage, {small.batch, small.words + 1})),
+                  ShapeError);
   CHECK_THROWS_AS(
-      memory_step(Variable(Tensor::zeros({batch, control.size(1) + 1}, DType::f64)), good),
+      memory_step(control, wrong(&MemoryState::precedence, {small.batch + 1, small.words})),
+      ShapeError);
+  CHECK_THROWS_AS(
+      memory_step(control, wrong(&MemoryState::link, {small.batch, small.words, small.words + 1})),
+      ShapeError);
+  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::write_weighting, {small.words})),
+                  ShapeError);
+  CHECK_THROWS_AS(memory_step(control, wrong(&MemoryState::read_weightings,
+                                             {small.batch, small.heads + 1, small.words})),
+                  ShapeError);
+  CHECK_THROWS_AS(
+      memory_step(control, wrong(&MemoryState::read_weightings, {small.batch, 0, small.words})),
+      ShapeError);
+  CHECK_THROWS_AS(
+      memory_step(control, wrong(&MemoryState::usage, {small.batch, small.words}, DType::f32)),
+      DTypeError);
+  CHECK_THROWS_AS(
+      memory_step(Variable(Tensor::zeros({small.batch, control.size(1) + 1}, DType::f64)), good),
       ShapeError);
   MemoryState undefined = good;
   undefined.link = {};
@@ -130,21 +145,21 @@ TEST_CASE("memory_step: refuses arguments that do not fit", "[memory]") {
 TEST_CASE("Memory: initial values, sizes and names", "[memory]") {
   Memory memory = module_of();
   CHECK(memory.parameter("interface").shape() ==
-        Shape{heads * width + 3 * width + 5 * heads + 3, 5});
+        Shape{small.heads * small.width + 3 * small.width + 5 * small.heads + 3, 5});
   CHECK(memory.parameters().size() == 1);
-  CHECK(memory.read_width() == heads * width);
-  const MemoryState state = memory.initial(batch);
+  CHECK(memory.read_width() == small.heads * small.width);
+  const MemoryState state = memory.initial(small.batch);
   const auto all = [](const Variable& x, const Shape& shape, double value) {
     REQUIRE(x.shape() == shape);
     for (const double element : doubles(x.value())) CHECK(element == value);
   };
-  all(state.words, {batch, words, width}, 1e-6);
-  all(state.usage, {batch, words}, 0);
-  all(state.precedence, {batch, words}, 0);
-  all(state.link, {batch, words, words}, 0);
-  all(state.write_weighting, {batch, words}, 1e-6);
-  all(state.read_weightings, {batch, heads, words}, 1e-6);
-  all(state.read_vectors, {batch, heads, width}, 1e-6);
+  all(state.words, {small.batch, small.words, small.width}, 1e-6);
+  all(state.usage, {small.batch, small.words}, 0);
+  all(state.precedence, {small.batch, small.words}, 0);
+  all(state.link, {small.batch, small.words, small.words}, 0);
+  all(state.write_weighting, {small.batch, small.words}, 1e-6);
+  all(state.read_weightings, {small.batch, small.heads, small.words}, 1e-6);
+  all(state.read_vectors, {small.batch, small.heads, small.width}, 1e-6);
   Random random(1);
   CHECK_THROWS_AS(Memory({.input = 5, .words = 0, .word_size = 3}, random), OptionError);
   CHECK_THROWS_AS(Memory({.input = 5, .words = 4, .word_size = 3, .heads = 0}, random),
@@ -154,13 +169,13 @@ TEST_CASE("Memory: initial values, sizes and names", "[memory]") {
 TEST_CASE("Memory: a step is the interface product and memory_step, the read is head-major",
           "[memory]") {
   Memory memory = module_of();
-  const Variable o(random_tensor<double>({batch, 5}, 7));
+  const Variable o(random_tensor<double>({small.batch, 5}, 7));
   const MemoryState before = lived_in(8);
   const MemoryState got = memory.step(o, before, memory.pack());
   const MemoryState expected = memory_step(linear(o, memory.interface()), before);
   const auto read = doubles(memory.read(got).value());
   const auto vectors = doubles(expected.read_vectors.value());
-  REQUIRE(memory.read(got).shape() == Shape{batch, heads * width});
+  REQUIRE(memory.read(got).shape() == Shape{small.batch, small.heads * small.width});
   for (std::size_t i = 0; i < vectors.size(); ++i)
     CHECK(read[i] == Approx(vectors[i]).margin(1e-12));
   backward(sum(memory.read(got)));
@@ -169,23 +184,24 @@ TEST_CASE("Memory: a step is the interface product and memory_step, the read is 
 
 TEST_CASE("Memory: a state of another memory is refused", "[memory]") {
   Memory memory = module_of();
-  const Variable o(random_tensor<double>({batch, 5}, 7));
+  const Variable o(random_tensor<double>({small.batch, 5}, 7));
   Random random(1);
   const Placement here{.dtype = DType::f64};
-  Memory more_words({.input = 5, .words = words + 1, .word_size = width, .heads = heads}, random,
-                    here);
-  CHECK_THROWS_AS(memory.step(o, more_words.initial(batch)), ShapeError);
+  Memory more_words(
+      {.input = 5, .words = small.words + 1, .word_size = small.width, .heads = small.heads},
+      random, here);
+  CHECK_THROWS_AS(memory.step(o, more_words.initial(small.batch)), ShapeError);
   // One head of 10 and two of 7 have interface vectors of the same width.
-  Memory one({.input = 5, .words = words, .word_size = 10, .heads = 1}, random, here);
-  Memory two({.input = 5, .words = words, .word_size = 7, .heads = 2}, random, here);
+  Memory one({.input = 5, .words = small.words, .word_size = 10, .heads = 1}, random, here);
+  Memory two({.input = 5, .words = small.words, .word_size = 7, .heads = 2}, random, here);
   REQUIRE(one.interface().shape() == two.interface().shape());
-  CHECK_THROWS_AS(one.step(o, two.initial(batch)), ShapeError);
-  CHECK(one.step(o, one.initial(batch)).words.defined());
+  CHECK_THROWS_AS(one.step(o, two.initial(small.batch)), ShapeError);
+  CHECK(one.step(o, one.initial(small.batch)).words.defined());
 }
 
 TEST_CASE("Memory: dropout on the interface vector acts in training alone", "[memory]") {
   Memory memory = module_of(0.5);
-  const Variable o(random_tensor<double>({batch, 5}, 7));
+  const Variable o(random_tensor<double>({small.batch, 5}, 7));
   const MemoryState before = lived_in(8);
   const Tensor trained = memory.step(o, before).read_vectors.value();
   CHECK_FALSE(same_bytes(trained, memory.step(o, before).read_vectors.value()));

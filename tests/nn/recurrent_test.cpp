@@ -9,22 +9,17 @@
 #include "refrain/ops/pointwise.hpp"
 #include "support/catch.hpp"
 #include "support/goldens.hpp"
-#include "support/tensors.hpp"
+#include "support/variables.hpp"
 
 namespace {
 
 using namespace refrain;
 using test::doubles;
+using test::f64;
+using test::leaf;
 using test::random_tensor;
+using test::weighted;
 
-constexpr Placement f64{.dtype = DType::f64};
-
-Variable leaf(const Shape& shape, std::uint64_t seed) {
-  return Variable(random_tensor<double>(shape, seed), true);
-}
-Variable weighted(const Variable& y) {
-  return dot(y, Variable(random_tensor<double>(y.shape(), 99)));
-}
 double sigma(double x) { return 1 / (1 + std::exp(-x)); }
 
 /// What a segment is computed from, in double precision.

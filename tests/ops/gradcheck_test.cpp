@@ -16,19 +16,18 @@
 #include "refrain/ops/replace_rows.hpp"
 #include "refrain/ops/steps.hpp"
 #include "support/catch.hpp"
-#include "support/tensors.hpp"
+#include "support/variables.hpp"
 
 namespace {
 
 using namespace refrain;
+using test::f64;
+using test::leaf;
+using test::leaves_of;
 using test::random_ids;
 using test::random_tensor;
-
-constexpr Placement f64{.dtype = DType::f64};
-
-Variable leaf(const Shape& shape, std::uint64_t seed) {
-  return Variable(random_tensor<double>(shape, seed), true);
-}
+using test::redraw;
+using test::weighted;
 
 /// Normal numbers kept away from zero, where relu has its corner.
 Variable leaf_off_zero(const Shape& shape, std::uint64_t seed) {
@@ -37,24 +36,11 @@ Variable leaf_off_zero(const Shape& shape, std::uint64_t seed) {
   return Variable(values, true);
 }
 
-/// A scalar that every element of y enters with a weight of its own.
-Variable weighted(const Variable& y) {
-  return dot(y, Variable(random_tensor<double>(y.shape(), 99)));
-}
-
-/// All parameters drawn anew, so that none is zero or one.
-std::vector<Variable> redrawn(Module& module, std::uint64_t seed) {
-  std::vector<Variable> leaves;
-  for (const NamedParameter& named : module.parameters()) {
-    Random(seed++).fill_normal(named.parameter->value(), 0.7);
-    leaves.push_back(*named.parameter);
-  }
-  return leaves;
-}
-
-std::vector<Variable> with(std::vector<Variable> leaves, const Variable& x) {
-  leaves.push_back(x);
-  return leaves;
+/// All parameters of a module, redrawn, then `others`.
+std::vector<Variable> redrawn(Module& module, std::uint64_t seed,
+                              const std::vector<Variable>& others = {}) {
+  redraw(module, seed, 0.7);
+  return leaves_of(module, others);
 }
 
 PatchParameters random_patch(std::int64_t channels, std::int64_t width, std::uint64_t seed) {
@@ -224,19 +210,19 @@ TEST_CASE("gradcheck: layers", "[nn][grad]") {
   const Variable x = leaf({2, 6, 4}, 30);
   {
     Linear layer({.in = 4, .out = 3}, random, f64);
-    CHECK(gradcheck([&] { return weighted(layer(x)); }, with(redrawn(layer, 1), x)) == "");
+    CHECK(gradcheck([&] { return weighted(layer(x)); }, redrawn(layer, 1, {x})) == "");
   }
   {
     LayerNorm layer({.channels = 4}, f64);
-    CHECK(gradcheck([&] { return weighted(layer(x)); }, with(redrawn(layer, 1), x)) == "");
+    CHECK(gradcheck([&] { return weighted(layer(x)); }, redrawn(layer, 1, {x})) == "");
   }
   {
     CausalConv layer({.in = 4, .out = 3, .width = 3, .dilation = 2}, random, f64);
-    CHECK(gradcheck([&] { return weighted(layer(x)); }, with(redrawn(layer, 1), x)) == "");
+    CHECK(gradcheck([&] { return weighted(layer(x)); }, redrawn(layer, 1, {x})) == "");
   }
   {
     Patch layer({.channels = 4, .bottleneck = 2, .cardinality = 2}, random, f64);
-    CHECK(gradcheck([&] { return weighted(layer(x)); }, with(redrawn(layer, 1), x)) == "");
+    CHECK(gradcheck([&] { return weighted(layer(x)); }, redrawn(layer, 1, {x})) == "");
   }
   {
     Embedding layer({.count = 5, .width = 3}, random, f64);
@@ -256,7 +242,7 @@ TEST_CASE("gradcheck: residual blocks with and without patches", "[nn][grad]") {
     ConvBlock block({.channels = 3, .width = 3, .dilation = 1, .padding = padding}, random, f64);
     Patch first({.channels = 3, .bottleneck = 2}, random, f64);
     Patch second({.channels = 3, .bottleneck = 2}, random, f64);
-    const std::vector<Variable> base = with(redrawn(block, 1), x);
+    const std::vector<Variable> base = redrawn(block, 1, {x});
     CHECK(gradcheck([&] { return weighted(block(x)); }, base) == "");
     std::vector<Variable> leaves = base;
     for (const Variable& leaf_of_patch : redrawn(first, 50)) leaves.push_back(leaf_of_patch);
@@ -275,7 +261,7 @@ TEST_CASE("gradcheck: losses over a layer's table", "[nn][grad]") {
   const Variable hidden = leaf_off_zero({6, 4}, 2);
   const Tensor targets = random_ids(6, 9, 3);
   const Candidates candidates{random_ids(5, 9, 4), {}, {}};
-  const std::vector<Variable> leaves = with(redrawn(items, 7), hidden);
+  const std::vector<Variable> leaves = redrawn(items, 7, {hidden});
   CHECK(gradcheck([&] { return softmax_loss(hidden, items, targets); }, leaves) == "");
   CHECK(gradcheck([&] { return sampled_softmax_loss(hidden, items, targets, candidates); },
                   leaves) == "");

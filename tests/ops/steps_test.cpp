@@ -7,23 +7,17 @@
 #include "refrain/ops/pointwise.hpp"
 #include "refrain/ops/steps.hpp"
 #include "support/catch.hpp"
-#include "support/tensors.hpp"
+#include "support/variables.hpp"
 
 namespace {
 
 using namespace refrain;
 using test::garbage;
+using test::leaf;
 using test::random_tensor;
+using test::weighted;
 
-Variable leaf(const Shape& shape, std::uint64_t seed) {
-  return Variable(random_tensor<double>(shape, seed), true);
-}
-
-Variable weighted(const Variable& y) {
-  return dot(y, Variable(random_tensor<double>(y.shape(), 99)));
-}
-
-double at(const Tensor& x, std::int64_t i, std::int64_t j, std::int64_t k) {
+double element(const Tensor& x, std::int64_t i, std::int64_t j, std::int64_t k) {
   const std::int64_t place = (i * x.size(1) + j) * x.size(2) + k;
   return x.dtype() == DType::f32 ? static_cast<double>(x.data<float>()[place])
                                  : x.data<double>()[place];
@@ -59,12 +53,12 @@ TEMPLATE_TEST_CASE("steps: kernels against naive loops", "[kernel]", float, doub
         std::int64_t k = 0;
         double sum = 0;
         for (std::int64_t t = 0; t < steps; ++t) {
-          worst = std::max(worst, std::abs(at(results[0], b, t, c) - at(x, t, b, c)));
-          worst = std::max(worst,
-                           std::abs(at(results[1], t, b, c) - at(x, t, b, c) - at(spans, k, b, c)));
-          sum += at(x, t, b, c);
+          worst = std::max(worst, std::abs(element(results[0], b, t, c) - element(x, t, b, c)));
+          worst = std::max(worst, std::abs(element(results[1], t, b, c) - element(x, t, b, c) -
+                                           element(spans, k, b, c)));
+          sum += element(x, t, b, c);
           if (t + 1 == ends[static_cast<std::size_t>(k)]) {
-            worst = std::max(worst, std::abs(at(results[2], k, b, c) - sum));
+            worst = std::max(worst, std::abs(element(results[2], k, b, c) - sum));
             sum = 0;
             ++k;
           }

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -149,7 +150,6 @@ void for_goldens(std::initializer_list<const char*> families, Function&& functio
   }
 }
 
-namespace detail {
 /// out[c,b,a] with the tap axis reversed; `taps_last` says where the tap axis of `w` lies.
 inline Tensor swap_taps(const Tensor& w, bool taps_last) {
   const std::int64_t outer = w.size(0);
@@ -169,12 +169,25 @@ inline Tensor swap_taps(const Tensor& w, bool taps_last) {
   }
   return out.to(w.dtype());
 }
-}  // namespace detail
 
 /// [Cout,Cin,K] with the newest tap last -> [K,Cin,Cout] with the newest tap first.
-inline Tensor conv_weight_from_golden(const Tensor& w) { return detail::swap_taps(w, true); }
+inline Tensor conv_weight_from_golden(const Tensor& w) { return swap_taps(w, true); }
 /// The way back.
-inline Tensor conv_weight_to_golden(const Tensor& w) { return detail::swap_taps(w, false); }
+inline Tensor conv_weight_to_golden(const Tensor& w) { return swap_taps(w, false); }
+
+/// Columns [begin, end) of x [rows,n].
+inline Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end) {
+  Tensor out({x.size(0), end - begin}, x.dtype());
+  const std::size_t width = size_bytes(x.dtype());
+  const auto* from = static_cast<const std::byte*>(x.raw());
+  auto* to = static_cast<std::byte*>(out.raw());
+  const std::size_t bytes = static_cast<std::size_t>(end - begin) * width;
+  for (std::int64_t row = 0; row < x.size(0); ++row) {
+    const auto start = static_cast<std::size_t>(row * x.size(1) + begin) * width;
+    to = std::copy_n(from + start, bytes, to);
+  }
+  return out;
+}
 
 /// [a,b] -> [b,a].
 inline Tensor transposed(const Tensor& x) {

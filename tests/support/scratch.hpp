@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -39,6 +40,12 @@ class ScratchFolder {
  private:
   std::filesystem::path path_;
 };
+
+/// The bytes of a file; none where it cannot be opened.
+inline std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
 
 /// The folder of real data: $REFRAIN_DATA, or ../shared/data beside the repository.
 inline std::string data_folder() {

@@ -50,6 +50,11 @@ inline bool same_bytes(const Tensor& a, const Tensor& b) {
          std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
 }
 
+/// Time step t of x [1,T,C] as [1,1,C].
+inline Tensor step_of(const Tensor& x, std::int64_t t) {
+  return x.reshape({x.size(1), 1, x.size(2)}).slice(t, t + 1).clone();
+}
+
 /// Sets the number of threads for one scope.
 class ThreadCount {
  public:

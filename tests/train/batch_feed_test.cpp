@@ -9,7 +9,7 @@ using namespace refrain::test;
 
 namespace {
 
-struct Batch {
+struct WeightedBatch {
   Tensor ids;
   Tensor weights;  ///< undefined in some batches
 
@@ -20,7 +20,7 @@ struct Batch {
   }
 };
 
-Batch make(std::int64_t number) {
+WeightedBatch make_batch(std::int64_t number) {
   const std::int64_t rows = number % 5 == 4 ? 3 : 8;  // the last batch of an epoch is shorter
   const std::uint64_t seed = static_cast<std::uint64_t>(number);
   return {random_ids(rows, 100, seed),
@@ -31,14 +31,14 @@ Batch make(std::int64_t number) {
 
 TEST_CASE("batch feed: batches come out as they went in", "[train]") {
   for (const bool staged : {false, true}) {
-    BatchFeed<Batch> feed(Device::cpu, staged);
+    BatchFeed<WeightedBatch> feed(Device::cpu, staged);
     CHECK(feed.is_empty());
-    feed.push(make(0));
+    feed.push(make_batch(0));
     for (std::int64_t number = 0; number < 20; ++number) {
-      const Batch got = feed.pop();
-      const Batch expected = make(number);
+      const WeightedBatch got = feed.pop();
+      const WeightedBatch expected = make_batch(number);
       CHECK(got.weights.defined() == expected.weights.defined());
-      feed.push(make(number + 1));  // does not disturb the one in use
+      feed.push(make_batch(number + 1));  // does not disturb the one in use
       CHECK(same_bytes(got.ids, expected.ids));
       if (got.weights.defined()) CHECK(same_bytes(got.weights, expected.weights));
     }
@@ -46,14 +46,14 @@ TEST_CASE("batch feed: batches come out as they went in", "[train]") {
 }
 
 TEST_CASE("batch feed: staged batches keep their addresses while shapes repeat", "[train]") {
-  BatchFeed<Batch> feed(Device::cpu, true);
+  BatchFeed<WeightedBatch> feed(Device::cpu, true);
   std::vector<const void*> addresses;
   for (std::int64_t number = 0; number < 6; ++number) {
-    Batch batch{random_ids(8, 100, static_cast<std::uint64_t>(number)), {}};
+    WeightedBatch batch{random_ids(8, 100, static_cast<std::uint64_t>(number)), {}};
     feed.push(batch);
     CHECK_FALSE(feed.is_empty());
     batch.ids.fill(-1);  // the feed has its own copy
-    const Batch got = feed.pop();
+    const WeightedBatch got = feed.pop();
     CHECK(same_bytes(got.ids, random_ids(8, 100, static_cast<std::uint64_t>(number))));
     addresses.push_back(got.ids.raw());
   }
@@ -62,10 +62,10 @@ TEST_CASE("batch feed: staged batches keep their addresses while shapes repeat",
 }
 
 TEST_CASE("batch feed: one batch at a time", "[train]") {
-  BatchFeed<Batch> feed(Device::cpu);
+  BatchFeed<WeightedBatch> feed(Device::cpu);
   CHECK_THROWS_AS(feed.pop(), Error);
-  feed.push(make(0));
-  CHECK_THROWS_AS(feed.push(make(1)), Error);
+  feed.push(make_batch(0));
+  CHECK_THROWS_AS(feed.push(make_batch(1)), Error);
   CHECK_NOTHROW(feed.pop());
   CHECK_THROWS_AS(feed.pop(), Error);
 }

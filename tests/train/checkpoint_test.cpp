@@ -15,12 +15,13 @@ using namespace refrain::test;
 
 namespace {
 
-class Small final : public Module {
+class TableAndHead final : public Module {
  public:
-  explicit Small(std::uint64_t seed, std::int64_t out = 3)
-      : Small(Random(seed), Fill::initial, out) {}
-  Small(Random&& random, Fill fill, std::int64_t out = 3) : Small(random, fill, out) {}
-  Small(Random& random, Fill fill, std::int64_t out = 3)
+  explicit TableAndHead(std::uint64_t seed, std::int64_t out = 3)
+      : TableAndHead(Random(seed), Fill::initial, out) {}
+  TableAndHead(Random&& random, Fill fill, std::int64_t out = 3)
+      : TableAndHead(random, fill, out) {}
+  TableAndHead(Random& random, Fill fill, std::int64_t out = 3)
       : table({.count = 5, .width = 4}, random, {.fill = fill}),
         head({.in = 4, .out = out}, random, {.fill = fill}) {}
   void visit_members(Visitor& visitor) override {
@@ -31,21 +32,16 @@ class Small final : public Module {
   Linear head;
 };
 
-std::string slurp(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 }  // namespace
 
 TEST_CASE("checkpoint: a model comes back with its texts", "[train][checkpoint]") {
   const ScratchFolder folder;
   const std::string path = folder.path("model");
-  const Small saved(1);
+  const TableAndHead saved(1);
   const Metadata texts{{"vocabulary", "a\nb\n"}, {"width", "4"}};
   save_model(path, saved, texts);
 
-  Small loaded(2);
+  TableAndHead loaded(2);
   const Tensor handle = loaded.head.weight().value();
   REQUIRE(content_hash(loaded) != content_hash(saved));
   CHECK(load_model(path, loaded) == texts);
@@ -65,8 +61,8 @@ TEST_CASE("checkpoint: a model that does not fit is refused and nothing changes"
           "[train][checkpoint]") {
   const ScratchFolder folder;
   const std::string path = folder.path("model");
-  save_model(path, Small(1));
-  Small wider(2, 7);
+  save_model(path, TableAndHead(1));
+  TableAndHead wider(2, 7);
   const std::string before = content_hash(wider);
   CHECK_THROWS_MATCHES(load_model(path, wider), DataError,
                        message_contains("'head.weight' is f32 [3, 4], expected f32 [7, 4]"));
@@ -79,7 +75,7 @@ TEST_CASE("checkpoint: a model that does not fit is refused and nothing changes"
   CHECK_THROWS_MATCHES(load_model(path, head), DataError,
                        message_contains("'table.weight' [5, 4] is not expected"));
 
-  const Small model(1);
+  const TableAndHead model(1);
   TensorMap other = tensors_of(model);
   other["head.bias"] = other["head.bias"].to(DType::f64);
   CHECK_THROWS_MATCHES(assign_tensors(tensors_of(model), other, "here"), DataError,
@@ -89,7 +85,7 @@ TEST_CASE("checkpoint: a model that does not fit is refused and nothing changes"
 TEST_CASE("checkpoint: a patch belongs to one base and one task", "[train][checkpoint]") {
   const ScratchFolder folder;
   const std::string path = folder.path("patch");
-  const Small base(1);
+  const TableAndHead base(1);
   Random random(9);
   const Linear patch({.in = 2, .out = 2}, random);
   const PatchTarget target{.base_hash = content_hash(base), .task = "age"};
@@ -106,8 +102,8 @@ TEST_CASE("checkpoint: a patch belongs to one base and one task", "[train][check
   Linear other({.in = 2, .out = 2}, random);
   const std::string before = content_hash(other);
   CHECK_THROWS_MATCHES(
-      load_patch(path, other, {.base_hash = content_hash(Small(2)), .task = "age"}), DataError,
-      message_contains("another base: it was trained on " + target.base_hash));
+      load_patch(path, other, {.base_hash = content_hash(TableAndHead(2)), .task = "age"}),
+      DataError, message_contains("another base: it was trained on " + target.base_hash));
   CHECK_THROWS_MATCHES(load_patch(path, other, {.base_hash = target.base_hash, .task = "gender"}),
                        DataError, message_contains("for the task 'age', expected 'gender'"));
   CHECK_THROWS_MATCHES(load_model(path, other), DataError,
@@ -130,9 +126,9 @@ TEST_CASE("checkpoint: a patch may hold one row of a table", "[train][checkpoint
 
 TEST_CASE("checkpoint: damage anywhere is refused and changes nothing", "[train][checkpoint]") {
   const ScratchFolder folder;
-  save_model(folder.path("good"), Small(1), {{"text", "some words"}});
-  const std::string good = slurp(folder.path("good"));
-  Small model(2);
+  save_model(folder.path("good"), TableAndHead(1), {{"text", "some words"}});
+  const std::string good = read_file(folder.path("good"));
+  TableAndHead model(2);
   const std::string before = content_hash(model);
   std::size_t by_hash = 0;
   for (std::size_t at = 0; at < good.size(); ++at) {
@@ -145,8 +141,8 @@ TEST_CASE("checkpoint: damage anywhere is refused and changes nothing", "[train]
       // noticed.
       CHECK(good[at] == ' ');
       load_model(folder.path("good"), model);
-      CHECK(content_hash(model) == content_hash(Small(1)));
-      assign_tensors(tensors_of(model), tensors_of(Small(2)), "reset");
+      CHECK(content_hash(model) == content_hash(TableAndHead(1)));
+      assign_tensors(tensors_of(model), tensors_of(TableAndHead(2)), "reset");
     } catch (const DataError& error) {
       by_hash += std::string(error.what()).find("is damaged") != std::string::npos ? 1u : 0u;
     }
@@ -163,10 +159,10 @@ TEST_CASE("checkpoint: weights that are not finite are refused", "[train][checkp
   const ScratchFolder folder;
   constexpr float infinity = std::numeric_limits<float>::infinity();
   for (const float bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()}) {
-    Small saved(1);
+    TableAndHead saved(1);
     saved.table.parameter("weight").value().span<float>().back() = bad;
     save_model(folder.path("m"), saved);
-    Small loaded(2);
+    TableAndHead loaded(2);
     const std::string before = content_hash(loaded);
     CHECK_THROWS_MATCHES(load_model(folder.path("m"), loaded), DataError,
                          message_contains("m: tensor 'table.weight': expected finite numbers"));
@@ -179,30 +175,30 @@ TEST_CASE("checkpoint: weights that are not finite are refused", "[train][checkp
         load_patch(folder.path("p"), {{"row", Tensor::zeros({2}, DType::f64)}}, target), DataError,
         message_contains("p: tensor 'row': expected finite numbers"));
   }
-  Small extreme(1);
+  TableAndHead extreme(1);
   extreme.table.parameter("weight").value().span<float>()[0] = std::numeric_limits<float>::max();
   extreme.table.parameter("weight").value().span<float>()[1] =
       -std::numeric_limits<float>::denorm_min();
   save_model(folder.path("m"), extreme);
-  Small loaded(2);
+  TableAndHead loaded(2);
   CHECK_NOTHROW(load_model(folder.path("m"), loaded));
 }
 
 TEST_CASE("checkpoint: a module can be made without drawing and filled by a load",
           "[train][checkpoint]") {
   const ScratchFolder folder;
-  const Small saved(1);
+  const TableAndHead saved(1);
   save_model(folder.path("m"), saved);
 
   Random random(5);
   const RandomState before = random.state();
-  Small loaded(random, Fill::deferred);
+  TableAndHead loaded(random, Fill::deferred);
   CHECK(random.state().position == before.position);
   CHECK_THROWS_MATCHES(tensors_of(loaded), OptionError, message_contains("Fill::deferred"));
   CHECK_THROWS_AS(save_model(folder.path("x"), loaded), OptionError);
   CHECK_THROWS_AS(content_hash(loaded), OptionError);
 
-  Small wider(random, Fill::deferred, 4);
+  TableAndHead wider(random, Fill::deferred, 4);
   CHECK_THROWS_AS(load_model(folder.path("m"), wider), DataError);
   CHECK_THROWS_AS(tensors_of(wider), OptionError);
 
@@ -210,23 +206,23 @@ TEST_CASE("checkpoint: a module can be made without drawing and filled by a load
   CHECK(content_hash(loaded) == content_hash(saved));
   // From here on it is a module like any other: loads go into its storage.
   const Tensor handle = loaded.head.weight().value();
-  save_model(folder.path("n"), Small(3));
+  save_model(folder.path("n"), TableAndHead(3));
   load_model(folder.path("n"), loaded);
-  CHECK(content_hash(loaded) == content_hash(Small(3)));
+  CHECK(content_hash(loaded) == content_hash(TableAndHead(3)));
   CHECK(handle.shares_storage_with(loaded.head.weight().value()));
 }
 
 TEST_CASE("checkpoint: the hash of a model's tensors is that of the module",
           "[train][checkpoint]") {
   const ScratchFolder folder;
-  const Small saved(1);
+  const TableAndHead saved(1);
   save_model(folder.path("m"), saved, {{"text", "words"}});
   CHECK(checkpoint_info(folder.path("m")).tensors_hash == content_hash(saved));
 }
 
 TEST_CASE("checkpoint: a plain safetensors file is no checkpoint", "[train][checkpoint]") {
   const ScratchFolder folder;
-  Small model(1);
+  TableAndHead model(1);
   write_safetensors(folder.path("plain"), {.tensors = tensors_of(model), .metadata = {}});
   CHECK_THROWS_MATCHES(load_model(folder.path("plain"), model), DataError,
                        message_contains("no hash"));
@@ -255,7 +251,7 @@ TEST_CASE("checkpoint: a training state comes back bit for bit", "[train][checkp
   CHECK(back.counters == state.counters);
   CHECK(back.figures == state.figures);
   CHECK(back.metadata == state.metadata);
-  Small model(1);
+  TableAndHead model(1);
   CHECK_THROWS_MATCHES(load_model(folder.path("s"), model), DataError,
                        message_contains("a training checkpoint"));
 }

@@ -24,11 +24,6 @@ using namespace refrain::test;
 
 namespace {
 
-std::string slurp(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 std::size_t files_in(const std::string& folder) {
   return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder),
                                                 std::filesystem::directory_iterator()));
@@ -61,7 +56,7 @@ TEST_CASE(
   const ScratchFolder folder;
   const std::string path = folder.path("state");
   save_training(path, state_of(1));
-  const std::string before = slurp(path);
+  const std::string before = read_file(path);
   // Within the length, the header, the data, and one byte before the end.
   for (const std::uint64_t room : {std::size_t{0}, std::size_t{3}, std::size_t{8}, std::size_t{100},
                                    before.size() / 2, before.size() - 1}) {
@@ -71,7 +66,7 @@ TEST_CASE(
       CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError,
                            message_contains("cannot be written: No space left"));
     }
-    CHECK(slurp(path) == before);
+    CHECK(read_file(path) == before);
     CHECK(files_in(folder.path("")) == 1);
   }
   {
@@ -86,7 +81,7 @@ TEST_CASE("reliability: when syncing or renaming fails, the earlier checkpoint s
   const ScratchFolder folder;
   const std::string path = folder.path("state");
   save_training(path, state_of(1));
-  const std::string before = slurp(path);
+  const std::string before = read_file(path);
   {
     const SystemFaults faults({.failing_fsync = 0});
     CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError,
@@ -98,7 +93,7 @@ TEST_CASE("reliability: when syncing or renaming fails, the earlier checkpoint s
     CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError,
                          message_contains("cannot be put in place"));
   }
-  CHECK(slurp(path) == before);
+  CHECK(read_file(path) == before);
   {
     const SystemFaults faults({.failing_fsync = 1});
     CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError,
@@ -117,7 +112,7 @@ TEST_CASE("reliability: short and interrupted reads and writes change nothing",
     const SystemFaults faults({.max_bytes = 5, .interruptions = 7});
     save_training(folder.path("pieces"), state_of(3));
   }
-  CHECK(slurp(folder.path("pieces")) == slurp(folder.path("whole")));
+  CHECK(read_file(folder.path("pieces")) == read_file(folder.path("whole")));
   const SystemFaults faults({.max_bytes = 3, .interruptions = 7});
   const TrainingState back = load_training(folder.path("whole"));
   CHECK(same_bytes(back.model.at("w"), state_of(3).model.at("w")));
@@ -143,7 +138,7 @@ TEST_CASE("reliability: a file that ends sooner than its length says is an error
   const ScratchFolder folder;
   const std::string path = folder.path("state");
   save_training(path, state_of(1));
-  const std::uint64_t size = slurp(path).size();
+  const std::uint64_t size = read_file(path).size();
   for (const std::uint64_t end :
        {std::uint64_t{0}, std::uint64_t{5}, std::uint64_t{40}, size - 1}) {
     const SystemFaults faults({.file_bytes = end});

@@ -17,15 +17,6 @@
 using namespace refrain;
 using namespace refrain::test;
 
-namespace {
-
-std::string slurp(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-}  // namespace
-
 TEST_CASE("progress: plain lines every few seconds", "[train][progress]") {
   std::ostringstream out;
   double now = 100;
@@ -130,7 +121,7 @@ TEST_CASE("metric_log: appends whole JSON lines", "[train][progress]") {
     MetricLog log(path);
     log.write({{"step", 3000000000.0}, {"tiny", 1e-300}}, {{"bad", "\xFF"}});
   }
-  std::istringstream lines(slurp(path));
+  std::istringstream lines(read_file(path));
   std::vector<std::string> got;
   for (std::string line; std::getline(lines, line);) got.push_back(line);
   REQUIRE(got.size() == 4);
@@ -140,7 +131,7 @@ TEST_CASE("metric_log: appends whole JSON lines", "[train][progress]") {
   const nlohmann::json last = nlohmann::json::parse(got[3]);
   CHECK(last["step"] == 3000000000);
   CHECK(last["tiny"] == 1e-300);
-  CHECK(slurp(path).back() == '\n');
+  CHECK(read_file(path).back() == '\n');
   CHECK_THROWS_AS(MetricLog(folder.path("none/log")), DataError);
   MetricLog full("/dev/full");
   CHECK_THROWS_MATCHES(full.write({{"x", 1}}), DataError, message_contains("No space left"));

@@ -19,21 +19,23 @@ using namespace refrain::test;
 
 namespace {
 
-constexpr std::int32_t items = 200;
-constexpr std::int64_t length = 13;
+constexpr std::int32_t item_count = 200;
+constexpr std::int64_t row_length = 13;
 
 RaggedIds make_rows() {
   RaggedIds rows;
   Random random(11);
   for (int row = 0; row < 150; ++row) {
-    for (std::int64_t i = 0; i < 5 + random.below(length); ++i)
-      rows.add(special_ids + static_cast<std::int32_t>(random.below(items)));
+    for (std::int64_t i = 0; i < 5 + random.below(row_length); ++i)
+      rows.add(special_ids + static_cast<std::int32_t>(random.below(item_count)));
     rows.end_row();
   }
   return rows;
 }
 
-CandidateSampler make_sampler() { return CandidateSampler({.first = special_ids, .range = items}); }
+CandidateSampler make_sampler() {
+  return CandidateSampler({.first = special_ids, .range = item_count});
+}
 
 Candidates draw(CandidateSampler& sampler, const Tensor& targets, Random& random) {
   const CandidateSample sample = sampler.draw(40, random);
@@ -46,7 +48,7 @@ Candidates draw(CandidateSampler& sampler, const Tensor& targets, Random& random
 struct Recurrent {
   Recurrent()
       : random(1),
-        model({.items = special_ids + items,
+        model({.items = special_ids + item_count,
                .embedding = 12,
                .hidden = 16,
                .words = 3,
@@ -57,7 +59,7 @@ struct Recurrent {
   Variable loss(const SequenceBatch& batch, Random& batch_random) {
     const Tensor targets = swap_batch_time(batch.targets);
     return model.sampled_loss(batch.ids, targets, draw(sampler, targets, batch_random),
-                              ChunkSchedule::tsc(length - 1, 3), padding_id);
+                              ChunkSchedule::tsc(row_length - 1, 3), padding_id);
   }
   Random random;
   models::CmnRec<Lstm> model;
@@ -68,8 +70,9 @@ struct Recurrent {
 struct Convolution {
   Convolution()
       : random(2),
-        model({.items = special_ids + items, .channels = 16, .dilations = {1, 2}, .relu = false},
-              random) {}
+        model(
+            {.items = special_ids + item_count, .channels = 16, .dilations = {1, 2}, .relu = false},
+            random) {}
   Variable loss(const SequenceBatch& batch, Random& batch_random) {
     return model.sampled_loss(batch.ids, batch.targets, draw(sampler, batch.targets, batch_random),
                               padding_id);
@@ -83,10 +86,10 @@ struct Convolution {
 struct Patched {
   Patched()
       : random(3),
-        base({.items = special_ids + items, .channels = 16, .dilations = {1, 2}}, random),
+        base({.items = special_ids + item_count, .channels = 16, .dilations = {1, 2}}, random),
         model(base,
               {.patches = {.start = PatchStart::random},
-               .head = {.targets = items, .loss = models::HeadLoss::bpr},
+               .head = {.targets = item_count, .loss = models::HeadLoss::bpr},
                .tcl_id = tcl_id},
               random) {
     base.freeze();
@@ -96,14 +99,14 @@ struct Patched {
     Tensor positives({rows}, DType::i32);
     for (std::int64_t b = 0; b < rows; ++b) {
       positives.data<std::int32_t>()[b] =
-          batch.targets.data<std::int32_t>()[(b + 1) * (length - 1) - 1] - special_ids;
+          batch.targets.data<std::int32_t>()[(b + 1) * (row_length - 1) - 1] - special_ids;
     }
     return base.with(model).loss(batch.ids, positives, negatives.draw(positives, batch_random));
   }
   Random random;
   models::NextItNet base;
   models::PatchSet model;
-  NegativeSampler negatives{{.items = items}};
+  NegativeSampler negatives{{.items = item_count}};
 };
 
 struct Outcome {
@@ -134,7 +137,7 @@ Outcome train(int thread_count, const std::string& checkpoint = "", bool resume 
   const TrainingResult result = trainer.run(
       [&](std::int64_t epoch, std::int64_t step) {
         Random random = batches.random(epoch, step);
-        return setting.loss(next_item_batch(rows, batches.rows(epoch, step), length), random);
+        return setting.loss(next_item_batch(rows, batches.rows(epoch, step), row_length), random);
       },
       [](std::int64_t) { return 0.0; });
   InterruptGuard::clear();

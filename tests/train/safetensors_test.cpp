@@ -34,11 +34,6 @@ std::string file_bytes(const std::string& header, const std::string& data) {
   return bytes + header + data;
 }
 
-std::string slurp(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 std::string reason(const std::string& path) {
   try {
     read_safetensors(path);
@@ -95,7 +90,7 @@ TEST_CASE("safetensors: writes exactly these bytes", "[train][safetensors]") {
   std::string header =
       R"({"i":{"data_offsets":[8,12],"dtype":"I32","shape":[1]},"n":{"data_offsets":[0,8],"dtype":"F64","shape":[1]}})";
   while (header.size() % 8 != 0) header += ' ';
-  CHECK(slurp(path) == file_bytes(header, std::string("\0\0\0\0\0\0\xF0\x3F\x02\x01\0\0", 12)));
+  CHECK(read_file(path) == file_bytes(header, std::string("\0\0\0\0\0\0\xF0\x3F\x02\x01\0\0", 12)));
 }
 
 TEST_CASE("safetensors: a file comes back, and is written again with the same bytes",
@@ -109,7 +104,7 @@ TEST_CASE("safetensors: a file comes back, and is written again with the same by
   REQUIRE(back.tensors.size() == file.tensors.size());
   for (const auto& [name, tensor] : file.tensors) CHECK(same_bytes(back.tensors.at(name), tensor));
   write_safetensors(folder.path("b.safetensors"), back);
-  CHECK(slurp(path) == slurp(folder.path("b.safetensors")));
+  CHECK(read_file(path) == read_file(folder.path("b.safetensors")));
   CHECK(names_in(folder.path("")).size() == 2);  // no temporary files
 }
 
@@ -208,7 +203,7 @@ TEST_CASE(
     "[train][safetensors]") {
   const ScratchFolder folder;
   write_safetensors(folder.path("good"), sample());
-  const std::string good = slurp(folder.path("good"));
+  const std::string good = read_file(folder.path("good"));
   for (std::size_t size = 0; size < good.size(); ++size) {
     CHECK(reason(folder.write("bad", good.substr(0, size))) != "accepted");
   }
@@ -238,7 +233,7 @@ TEST_CASE("safetensors: a write that fails leaves only the old file", "[train][s
   const ScratchFolder folder;
   const std::string path = folder.path("model");
   write_safetensors(path, sample());
-  const std::string before = slurp(path);
+  const std::string before = read_file(path);
 
   SECTION("no room") {
     rlimit limit = {};
@@ -283,7 +278,7 @@ TEST_CASE("safetensors: a write that fails leaves only the old file", "[train][s
     CHECK_THROWS_AS(write_safetensors(folder.path("taken"), sample()), DataError);
     std::filesystem::remove(folder.path("taken"));
   }
-  CHECK(slurp(path) == before);
+  CHECK(read_file(path) == before);
   CHECK(names_in(folder.path("")) == std::vector<std::string>{"model"});
 }
 
@@ -309,7 +304,7 @@ TEST_CASE("safetensors: a write removes the temporary file of a killed process, 
   std::sort(left.begin(), left.end());
   std::sort(kept.begin(), kept.end());
   CHECK(left == kept);
-  CHECK(slurp(folder.path("model.tmp")) == "theirs");
+  CHECK(read_file(folder.path("model.tmp")) == "theirs");
   ::close(writing);
   write_safetensors(path, sample());
   CHECK_FALSE(std::filesystem::exists(folder.path("model.9.9.tmp")));

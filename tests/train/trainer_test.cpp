@@ -20,9 +20,9 @@ using namespace refrain::test;
 
 namespace {
 
-class Small final : public Module {
+class SmallNetwork final : public Module {
  public:
-  explicit Small(std::uint64_t seed) : Small(Random(seed)) {}
+  explicit SmallNetwork(std::uint64_t seed) : SmallNetwork(Random(seed)) {}
   Variable loss(const Tensor& ids) {
     const Variable y = head(dropout(relu(middle(table(ids)))));
     const Variable distance = subtract(y, Variable(Tensor::full(y.shape(), 1, DType::f32)));
@@ -40,7 +40,7 @@ class Small final : public Module {
   Linear head;
 
  private:
-  explicit Small(Random random)
+  explicit SmallNetwork(Random random)
       : table({.count = 30, .width = 6, .deviation = 0.5}, random),
         middle({.in = 6, .out = 5, .deviation = 0.5}, random),
         dropout(0.8, random.split(1)),
@@ -54,7 +54,7 @@ struct Noisy final : Module {
 };
 
 /// A batch of one tensor.
-struct Batch {
+struct TensorBatch {
   Tensor tensor;
   template <class Function>
   void visit(Function&& function) {
@@ -90,7 +90,7 @@ struct Run {
         [&](std::int64_t) { return -model.loss(random_ids(20, 30, 999)).item(); });
   }
 
-  Small model;
+  SmallNetwork model;
   Adam adam;
   Trainer trainer;
   std::vector<EpochReport> epochs;
@@ -115,7 +115,7 @@ struct Scripted {
                          return metrics.at(static_cast<std::size_t>(epoch));
                        });
   }
-  Small model;
+  SmallNetwork model;
   Sgd sgd;
   Trainer trainer;
   std::vector<std::string> hashes;  ///< of the model at each evaluation
@@ -185,7 +185,7 @@ TEST_CASE("trainer: looking at losses later changes nothing but when they are re
   const auto run = [](std::int64_t pending, std::optional<std::int64_t> stop_at,
                       const std::string& checkpoint) {
     Reported reported;
-    Small model(5);
+    SmallNetwork model(5);
     Adam adam(model, {.learning_rate = 0.01});
     Trainer trainer(model, adam,
                     {.epochs = 3,
@@ -203,10 +203,10 @@ TEST_CASE("trainer: looking at losses later changes nothing but when they are re
     trainer.run(
         Device::cpu,
         [](std::int64_t epoch, std::int64_t step) {
-          return Batch{
+          return TensorBatch{
               random_ids(8 + step % 2, 30, static_cast<std::uint64_t>(epoch * 100 + step))};
         },
-        [&](const Batch& batch) { return model.loss(batch.tensor); },
+        [&](const TensorBatch& batch) { return model.loss(batch.tensor); },
         [&](std::int64_t) { return -model.loss(random_ids(20, 30, 999)).item(); });
     reported.parameters = tensors_of(model);
     reported.loss_sum = trainer.position().loss_sum;
@@ -236,17 +236,17 @@ TEST_CASE("trainer: looking at losses later changes nothing but when they are re
 }
 
 TEST_CASE("trainer: a loss that is not finite is reported, however late", "[train][trainer]") {
-  Small model(5);
+  SmallNetwork model(5);
   Adam adam(model, {.learning_rate = 0.01});
   Trainer trainer(model, adam, {.epochs = 1, .steps_per_epoch = 9, .pending_losses = 4});
   std::int64_t reported = 0;
   trainer.on_step([&](const StepReport&) { ++reported; });
   const auto make = [](std::int64_t, std::int64_t step) {
-    return Batch{Tensor::full({}, step == 6 ? NAN : 1, DType::f32)};
+    return TensorBatch{Tensor::full({}, step == 6 ? NAN : 1, DType::f32)};
   };
   CHECK_THROWS_MATCHES(trainer.run(
                            Device::cpu, make,
-                           [&](const Batch& batch) {
+                           [&](const TensorBatch& batch) {
                              return multiply(model.loss(random_ids(8, 30, 1)),
                                              Variable(batch.tensor));
                            },
@@ -259,7 +259,7 @@ TEST_CASE("trainer: a run goes on from its own setting only", "[train][trainer]"
   InterruptGuard::clear();
   const ScratchFolder folder;
   const std::string path = folder.path("state");
-  Small model(5);
+  SmallNetwork model(5);
   Adam adam(model);
   const auto trainer = [&](RunSetting setting) {
     return Trainer(model, adam,
@@ -324,7 +324,7 @@ TEST_CASE("trainer: frozen parameters keep their bytes through a run", "[train][
   InterruptGuard::clear();
   Run run;
   run.model.freeze("middle.*");
-  const Small start(5);
+  const SmallNetwork start(5);
   run.go();
   CHECK(same_bytes(run.model.middle.weight().value(), start.middle.weight().value()));
   CHECK_FALSE(same_bytes(run.model.head.weight().value(), start.head.weight().value()));
@@ -338,7 +338,7 @@ TEST_CASE("trainer: a state is refused by another run", "[train][trainer]") {
   run.go();
   const std::string before = content_hash(run.model);
 
-  Small model(5);
+  SmallNetwork model(5);
   Adam adam(model);
   Trainer fewer(model, adam, {.steps_per_epoch = 6});
   CHECK_THROWS_MATCHES(fewer.resume(path), DataError,
@@ -405,7 +405,7 @@ TEST_CASE("trainer: a run that stopped early is over when resumed", "[train][tra
 
 TEST_CASE("trainer: a loss that is not finite ends the run", "[train][trainer]") {
   InterruptGuard::clear();
-  Small model(1);
+  SmallNetwork model(1);
   Sgd sgd(model);
   Trainer trainer(model, sgd, {.epochs = 1, .steps_per_epoch = 3});
   const std::string before = content_hash(model);
@@ -425,7 +425,7 @@ TEST_CASE(
   const ScratchFolder folder;
   for (const double max_norm : {0.0, 1.0}) {
     INFO("max_norm " << max_norm);
-    Small model(1);
+    SmallNetwork model(1);
     Sgd sgd(model);
     Variable bias = model.parameter("middle.bias");
     bias.value().fill(0);
