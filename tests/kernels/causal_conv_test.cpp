@@ -49,7 +49,7 @@ std::vector<ConvSizes> conv_sizes() {
 }
 
 template <class T>
-void check_forward(const ConvSizes& size, bool with_bias) {
+void check_conv_forward(const ConvSizes& size, bool with_bias) {
   const Tensor x = random_tensor<T>({size.batch, size.steps, size.in}, 1);
   const Tensor w = random_tensor<T>({size.taps, size.in, size.out}, 2);
   const Tensor bias = random_tensor<T>({size.out}, 3);
@@ -65,7 +65,7 @@ void check_forward(const ConvSizes& size, bool with_bias) {
 }
 
 template <class T>
-void check_backward(const ConvSizes& size) {
+void check_conv_backward(const ConvSizes& size) {
   const Tensor x = random_tensor<T>({size.batch, size.steps, size.in}, 1);
   const Tensor w = random_tensor<T>({size.taps, size.in, size.out}, 2);
   const Tensor dy = random_tensor<T>({size.batch, size.steps, size.out}, 4);
@@ -101,7 +101,7 @@ TEMPLATE_TEST_CASE("causal_conv: forward is the naive loop", "[kernel][causal_co
   for (const ConvSizes& size : conv_sizes()) {
     for (const bool with_bias : {false, true}) {
       INFO(text(size) << " bias " << with_bias);
-      check_forward<TestType>(size, with_bias);
+      check_conv_forward<TestType>(size, with_bias);
     }
   }
 }
@@ -110,6 +110,6 @@ TEMPLATE_TEST_CASE("causal_conv: backward is the naive loop, for any choice of g
                    "[kernel][causal_conv][grad]", float, double) {
   for (const ConvSizes& size : conv_sizes()) {
     INFO(text(size));
-    check_backward<TestType>(size);
+    check_conv_backward<TestType>(size);
   }
 }

@@ -23,25 +23,25 @@ using test::naive::ChunkAttentionResults;
 using test::naive::Values;
 namespace tolerance = test::tolerance;
 
-struct Sizes {
+struct AttentionSize {
   std::int64_t length, batch, hidden, width;
 };
 
 /// One of each, no sequence, primes, a vector less one, exact and plus one, several tasks, several
 /// blocks of weight sums.
-const std::vector<Sizes>& sizes() {
-  static const std::vector<Sizes> all{
+const std::vector<AttentionSize>& attention_sizes() {
+  static const std::vector<AttentionSize> all{
       {1, 1, 1, 1},  {2, 1, 1, 1},    {3, 0, 4, 2},    {3, 5, 7, 3},  {2, 16, 15, 17},
       {4, 8, 16, 8}, {12, 17, 33, 9}, {1, 33, 31, 16}, {2, 3, 5, 65}, {7, 67, 6, 5}};
   return all;
 }
 
 template <class T>
-struct Case {
-  Sizes size;
+struct AttentionCase {
+  AttentionSize size;
   Tensor first, rest, weight, query, score, dout;
 
-  explicit Case(const Sizes& of, double deviation = 0.5)
+  explicit AttentionCase(const AttentionSize& of, double deviation = 0.5)
       : size(of),
         first(random_tensor<T>({of.batch, of.hidden}, 1)),
         rest(of.length > 1 ? random_tensor<T>({of.length - 1, of.batch, of.hidden}, 2) : Tensor()),
@@ -63,7 +63,7 @@ struct Case {
 };
 
 template <class T>
-ChunkAttentionResults expected_of(const Case<T>& c) {
+ChunkAttentionResults expected_of(const AttentionCase<T>& c) {
   return chunk_attention({.length = c.size.length,
                           .batch = c.size.batch,
                           .hidden = c.size.hidden,
@@ -75,15 +75,15 @@ ChunkAttentionResults expected_of(const Case<T>& c) {
                           .dout = doubles(c.dout)});
 }
 
-struct Forward {
+struct AttentionResults {
   Tensor out, alpha, tanh;
 };
 
 template <class T>
-Forward run_forward(const Case<T>& c, bool saves_alpha, bool saves_tanh) {
+AttentionResults run_forward(const AttentionCase<T>& c, bool saves_alpha, bool saves_tanh) {
   const auto [length, batch, hidden, width] = c.size;
-  Forward f{garbage<T>({batch, hidden}), garbage<T>({length, batch}),
-            garbage<T>({length, batch, width})};
+  AttentionResults f{garbage<T>({batch, hidden}), garbage<T>({length, batch}),
+                     garbage<T>({length, batch, width})};
   kernels::run<kernels::ChunkAttentionForward>(
       {.first = c.first.view(),
        .rest = c.rest_view(),
@@ -98,7 +98,8 @@ Forward run_forward(const Case<T>& c, bool saves_alpha, bool saves_tanh) {
 
 /// Bits of `choice`: first, rest, weight, query, score.
 template <class T>
-std::vector<Tensor> run_backward(const Case<T>& c, const Forward& f, unsigned choice) {
+std::vector<Tensor> run_backward(const AttentionCase<T>& c, const AttentionResults& f,
+                                 unsigned choice) {
   const auto [length, batch, hidden, width] = c.size;
   std::vector<Tensor> found;
   for (const Shape& shape : {Shape{batch, hidden}, Shape{length - 1, batch, hidden},
@@ -129,18 +130,18 @@ TEMPLATE_TEST_CASE(
     "chunk_attention: kernels are the naive loops, for any choice of gradients and threads",
     "[kernel][grad]", float, double) {
   using T = TestType;
-  for (const Sizes& size : sizes()) {
+  for (const AttentionSize& size : attention_sizes()) {
     INFO("l " << size.length << " B " << size.batch << " H " << size.hidden << " A " << size.width);
-    const Case<T> c(size);
+    const AttentionCase<T> c(size);
     const ChunkAttentionResults expected = expected_of(c);
     const std::array<Values, 5> d = expected.gradients();
     for (unsigned saves = 0; saves < 4; ++saves) {
-      const Forward f = run_forward(c, (saves & 1) != 0, (saves & 2) != 0);
+      const AttentionResults f = run_forward(c, (saves & 1) != 0, (saves & 2) != 0);
       test::check_close<T>(f.out, expected.out, tolerance::sum<T>);
       if ((saves & 1) != 0) test::check_close<T>(f.alpha, expected.alpha, tolerance::sum<T>);
       if ((saves & 2) != 0) test::check_close<T>(f.tanh, expected.tanh, tolerance::sum<T>);
     }
-    const Forward f = run_forward(c, true, true);
+    const AttentionResults f = run_forward(c, true, true);
     for (unsigned choice = 0; choice < 32; ++choice) {
       INFO("choice of gradients " << choice);
       const std::vector<Tensor> found = run_backward(c, f, choice);
@@ -152,7 +153,7 @@ TEMPLATE_TEST_CASE(
       }
     }
     test::same_for_any_threads([&] {
-      const Forward again = run_forward(c, true, true);
+      const AttentionResults again = run_forward(c, true, true);
       std::vector<Tensor> all = run_backward(c, again, 31);
       all.insert(all.end(), {again.out, again.alpha, again.tanh});
       return all;
@@ -163,7 +164,7 @@ TEMPLATE_TEST_CASE(
 TEMPLATE_TEST_CASE("chunk_attention: saturated attention stays finite and right", "[kernel][grad]",
                    float, double) {
   using T = TestType;
-  Case<T> c({4, 3, 5, 2});
+  AttentionCase<T> c({4, 3, 5, 2});
   // Saturated units of opposite signs and scores whose differences are far past what exp can hold.
   c.weight.fill(0);
   c.weight.template data<T>()[0] = T(1e4);
@@ -172,7 +173,7 @@ TEMPLATE_TEST_CASE("chunk_attention: saturated attention stays finite and right"
   c.score.template data<T>()[1] = T(-2e4);
   const ChunkAttentionResults expected = expected_of(c);
   const std::array<Values, 5> d = expected.gradients();
-  const Forward f = run_forward(c, true, true);
+  const AttentionResults f = run_forward(c, true, true);
   test::check_close<T>(f.out, expected.out, tolerance::sum<T>);
   test::check_close<T>(f.alpha, expected.alpha, tolerance::sum<T>);
   const std::vector<Tensor> found = run_backward(c, f, 31);

@@ -12,8 +12,6 @@
 using namespace refrain;
 using namespace refrain::test;
 
-namespace {}  // namespace
-
 TEMPLATE_TEST_CASE("gather_rows: copies the named rows", "[kernel][gather]", float, double) {
   using T = TestType;
   for (const auto [count, width] : row_sizes) {

@@ -11,8 +11,6 @@
 using namespace refrain;
 using namespace refrain::test;
 
-namespace {}  // namespace
-
 TEMPLATE_TEST_CASE("layer_norm: forward is the naive loop", "[kernel][layer_norm]", float, double) {
   using T = TestType;
   for (const auto [rows, width] : row_sizes) {

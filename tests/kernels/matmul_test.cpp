@@ -12,12 +12,12 @@ using namespace refrain::test;
 
 namespace {
 
-struct Case {
+struct MatmulSize {
   std::int64_t m, n, k;
 };
 
 template <class T>
-void check_matmul(const Case& size, bool transpose_a, bool transpose_b, bool with_bias) {
+void check_matmul(const MatmulSize& size, bool transpose_a, bool transpose_b, bool with_bias) {
   const auto [m, n, k] = size;
   INFO("[" << m << "," << k << "] x [" << k << "," << n << "]"
            << (transpose_a ? ", a transposed" : "") << (transpose_b ? ", b transposed" : "")
@@ -47,10 +47,11 @@ TEMPLATE_TEST_CASE("matmul: equals the triple loop, transposed or not, with and 
                    "[kernel][matmul]", float, double) {
   // Empty axes, single rows and columns, primes, tile - 1, tile, tile + 1, and a long inner axis
   // that is cut.
-  const Case cases[] = {{0, 3, 2},     {3, 0, 2},    {3, 2, 0},      {1, 1, 1},    {1, 64, 31},
-                        {67, 1, 13},   {5, 7, 11},   {31, 32, 33},   {64, 64, 64}, {255, 257, 19},
-                        {256, 256, 8}, {300, 70, 5}, {17, 13, 5003}, {1, 1, 5000}};
-  for (const Case& size : cases) {
+  const MatmulSize cases[] = {{0, 3, 2},      {3, 0, 2},      {3, 2, 0},     {1, 1, 1},
+                              {1, 64, 31},    {67, 1, 13},    {5, 7, 11},    {31, 32, 33},
+                              {64, 64, 64},   {255, 257, 19}, {256, 256, 8}, {300, 70, 5},
+                              {17, 13, 5003}, {1, 1, 5000}};
+  for (const MatmulSize& size : cases) {
     for (const bool transpose_a : {false, true}) {
       for (const bool transpose_b : {false, true})
         check_matmul<TestType>(size, transpose_a, transpose_b, transpose_b);

@@ -17,13 +17,13 @@ using namespace refrain::test;
 
 namespace {
 
-constexpr std::size_t parts = naive::memory_parts;
-using Parts = std::array<Tensor, parts>;
-using Size = naive::MemoryBatchSize;
+constexpr std::size_t part_count = naive::memory_parts;
+using Parts = std::array<Tensor, part_count>;
+using MemorySize = naive::MemoryBatchSize;
 
 /// None, one of each, primes, vector length - 1, exact and + 1, several tasks.
-const Size sizes[] = {{0, 3, 2, 1},  {1, 1, 1, 1},   {2, 1, 5, 3},   {3, 5, 1, 2},
-                      {2, 7, 11, 3}, {2, 15, 16, 1}, {2, 17, 33, 2}, {67, 16, 15, 2}};
+const MemorySize memory_sizes[] = {{0, 3, 2, 1},  {1, 1, 1, 1},   {2, 1, 5, 3},   {3, 5, 1, 2},
+                                   {2, 7, 11, 3}, {2, 15, 16, 1}, {2, 17, 33, 2}, {67, 16, 15, 2}};
 
 kernels::MemoryViews<View> views(const Parts& p) {
   return {p[0].view(), p[1].view(), p[2].view(), p[3].view(), p[4].view(), p[5].view()};
@@ -36,10 +36,10 @@ kernels::MemoryViews<MutableView> mutable_views(Parts& p) {
 /// A memory in the middle of its life: weightings that sum to less than one, no link from a word to
 /// itself.
 template <class T>
-Parts lived_in(const Size& size) {
+Parts lived_in(const MemorySize& size) {
   Parts memory;
   const auto shapes = size.shapes();
-  for (std::size_t i = 0; i < parts; ++i) {
+  for (std::size_t i = 0; i < part_count; ++i) {
     memory[i] = Tensor(shapes[i], dtype_of<T>);
     Random random(10 + i);
     if (i == 0) {
@@ -56,15 +56,15 @@ Parts lived_in(const Size& size) {
 }
 
 template <class T>
-Parts empty_parts(const Size& size) {
+Parts empty_parts(const MemorySize& size) {
   Parts out;
   const auto shapes = size.shapes();
-  for (std::size_t i = 0; i < parts; ++i) out[i] = garbage<T>(shapes[i]);
+  for (std::size_t i = 0; i < part_count; ++i) out[i] = garbage<T>(shapes[i]);
   return out;
 }
 
 template <class T>
-Parts step(const Size& size, const Tensor& interface, const Parts& before) {
+Parts step(const MemorySize& size, const Tensor& interface, const Parts& before) {
   Parts after = empty_parts<T>(size);
   kernels::run<kernels::MemoryStepForward>({.interface = interface.view(),
                                             .before = views(before),
@@ -75,7 +75,7 @@ Parts step(const Size& size, const Tensor& interface, const Parts& before) {
 
 /// Gradients of the interface vector, then of the parts of the memory before.
 template <class T>
-std::vector<Tensor> step_back(const Size& size, const Tensor& interface, const Parts& before,
+std::vector<Tensor> step_back(const MemorySize& size, const Tensor& interface, const Parts& before,
                               const Parts& after, const Parts& dafter) {
   Tensor dinterface = garbage<T>(size.interface());
   Parts dbefore = empty_parts<T>(size);
@@ -91,36 +91,36 @@ std::vector<Tensor> step_back(const Size& size, const Tensor& interface, const P
 
 naive::MemoryParts parts_of(const Parts& tensors) {
   naive::MemoryParts out;
-  for (std::size_t i = 0; i < parts; ++i) out[i] = doubles(tensors[i]);
+  for (std::size_t i = 0; i < part_count; ++i) out[i] = doubles(tensors[i]);
   return out;
 }
 
 template <class T>
 void check_parts(const std::vector<Tensor>& got, const naive::MemoryParts& expected) {
-  for (std::size_t i = 0; i < parts; ++i) {
+  for (std::size_t i = 0; i < part_count; ++i) {
     INFO("part " << i);
     check_close<T>(got[i], expected[i], tolerance::sum<T>);
   }
 }
 
 template <class T>
-void check_forward(const Size& size, const Tensor& interface, const Parts& before,
-                   const std::vector<Tensor>& got) {
+void check_memory_forward(const MemorySize& size, const Tensor& interface, const Parts& before,
+                          const std::vector<Tensor>& got) {
   check_parts<T>(got, naive::memory_step(size, doubles(interface), parts_of(before)));
 }
 
 template <class T>
-void check_backward(const Size& size, const Tensor& interface, const Parts& before,
-                    const Parts& dafter, const std::vector<Tensor>& got) {
+void check_memory_backward(const MemorySize& size, const Tensor& interface, const Parts& before,
+                           const Parts& dafter, const std::vector<Tensor>& got) {
   check_parts<T>(
       got, naive::memory_gradients(size, doubles(interface), parts_of(before), parts_of(dafter)));
 }
 
 template <class T>
-Parts random_gradients(const Size& size) {
+Parts random_gradients(const MemorySize& size) {
   Parts out;
   const auto shapes = size.shapes();
-  for (std::size_t i = 0; i < parts; ++i) out[i] = random_tensor<T>(shapes[i], 30 + i);
+  for (std::size_t i = 0; i < part_count; ++i) out[i] = random_tensor<T>(shapes[i], 30 + i);
   return out;
 }
 
@@ -131,7 +131,7 @@ bool all_finite(const Tensor& tensor) {
 
 /// Where the parts of one interface vector begin.
 struct Layout {
-  explicit Layout(const Size& s)
+  explicit Layout(const MemorySize& s)
       : write_key(s.heads * s.width + s.heads),
         write_strength(write_key + s.width),
         erase(write_strength + 1),
@@ -153,7 +153,7 @@ void set(Tensor& interface, std::int64_t begin, std::int64_t count, double value
 
 TEMPLATE_TEST_CASE("memory_step: forward is the naive loop", "[kernel][memory]", float, double) {
   using T = TestType;
-  for (const Size& size : sizes) {
+  for (const MemorySize& size : memory_sizes) {
     INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads
                     << " heads");
     const Tensor interface = random_tensor<T>(size.interface(), 1);
@@ -162,14 +162,14 @@ TEMPLATE_TEST_CASE("memory_step: forward is the naive loop", "[kernel][memory]",
       const Parts after = step<T>(size, interface, before);
       return std::vector<Tensor>(after.begin(), after.end());
     });
-    check_forward<T>(size, interface, before, got);
+    check_memory_forward<T>(size, interface, before, got);
   }
 }
 
 TEMPLATE_TEST_CASE("memory_step: backward is the derivative of the naive loop", "[kernel][memory]",
                    float, double) {
   using T = TestType;
-  for (const Size& size : sizes) {
+  for (const MemorySize& size : memory_sizes) {
     INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads
                     << " heads");
     const Tensor interface = random_tensor<T>(size.interface(), 1);
@@ -178,31 +178,31 @@ TEMPLATE_TEST_CASE("memory_step: backward is the derivative of the naive loop", 
     const Parts dafter = random_gradients<T>(size);
     const auto got =
         same_for_any_threads([&] { return step_back<T>(size, interface, before, after, dafter); });
-    check_backward<T>(size, interface, before, dafter, got);
+    check_memory_backward<T>(size, interface, before, dafter, got);
   }
 }
 
 TEMPLATE_TEST_CASE("memory_step: absent gradients are zero and unwanted ones are not written",
                    "[kernel][memory]", float, double) {
   using T = TestType;
-  const Size size{3, 7, 5, 2};
+  const MemorySize size{3, 7, 5, 2};
   const Tensor interface = random_tensor<T>(size.interface(), 1);
   const Parts before = lived_in<T>(size);
   const Parts after = step<T>(size, interface, before);
   const Parts given = random_gradients<T>(size);
-  for (std::size_t only = 0; only < parts; ++only) {
+  for (std::size_t only = 0; only < part_count; ++only) {
     INFO("gradient " << only << " alone");
     Parts zeros;
-    std::array<View, parts> upstream{};
+    std::array<View, part_count> upstream{};
     const auto shapes = size.shapes();
-    for (std::size_t i = 0; i < parts; ++i)
+    for (std::size_t i = 0; i < part_count; ++i)
       zeros[i] = i == only ? given[i] : Tensor::zeros(shapes[i], dtype_of<T>);
     upstream[only] = given[only].view();
     const auto expected = step_back<T>(size, interface, before, after, zeros);
-    for (std::size_t wanted = 0; wanted < parts; ++wanted) {
+    for (std::size_t wanted = 0; wanted < part_count; ++wanted) {
       INFO("output " << wanted << " alone");
       Tensor out = garbage<T>(expected[wanted].shape());
-      std::array<MutableView, parts> to{};
+      std::array<MutableView, part_count> to{};
       to[wanted] = out.mutable_view();
       kernels::run<kernels::MemoryStepBackward>(
           {.interface = interface.view(),
@@ -220,7 +220,7 @@ TEMPLATE_TEST_CASE("memory_step: absent gradients are zero and unwanted ones are
 TEMPLATE_TEST_CASE("memory_step: equally used words are allocated by index", "[kernel][memory]",
                    float, double) {
   using T = TestType;
-  const Size size{2, 19, 3, 1};
+  const MemorySize size{2, 19, 3, 1};
   const Layout at(size);
   Tensor interface = random_tensor<T>(size.interface(), 1);
   set<T>(interface, at.allocation_gate, 2, 200);  // the write gate follows
@@ -247,7 +247,7 @@ TEMPLATE_TEST_CASE("memory_step: equally used words are allocated by index", "[k
 TEMPLATE_TEST_CASE("memory_step: saturated gates, zero vectors and duplicate keys",
                    "[kernel][memory]", float, double) {
   using T = TestType;
-  const Size size{2, 9, 6, 3};
+  const MemorySize size{2, 9, 6, 3};
   const Layout at(size);
   const Parts dafter = random_gradients<T>(size);
   for (const double gates : {-200.0, 200.0}) {
@@ -289,9 +289,9 @@ TEMPLATE_TEST_CASE("memory_step: saturated gates, zero vectors and duplicate key
           }
         }
         const Parts after = step<T>(size, interface, before);
-        check_forward<T>(size, interface, before, {after.begin(), after.end()});
-        check_backward<T>(size, interface, before, dafter,
-                          step_back<T>(size, interface, before, after, dafter));
+        check_memory_forward<T>(size, interface, before, {after.begin(), after.end()});
+        check_memory_backward<T>(size, interface, before, dafter,
+                                 step_back<T>(size, interface, before, after, dafter));
       }
     }
   }
@@ -299,7 +299,7 @@ TEMPLATE_TEST_CASE("memory_step: saturated gates, zero vectors and duplicate key
 
 TEMPLATE_TEST_CASE("memory_step: no NaN from huge raw values", "[kernel][memory]", float, double) {
   using T = TestType;
-  const Size size{1, 5, 4, 2};
+  const MemorySize size{1, 5, 4, 2};
   const Layout at(size);
   for (const double huge : {-1e30, 1e30}) {
     Tensor interface = random_tensor<T>(size.interface(), 1);
@@ -315,10 +315,10 @@ TEMPLATE_TEST_CASE("memory_step: no NaN from huge raw values", "[kernel][memory]
 TEMPLATE_TEST_CASE("memory_step: 10,000 steps stay finite and within bounds", "[kernel][memory]",
                    float, double) {
   using T = TestType;
-  const Size size{2, 5, 4, 2};
+  const MemorySize size{2, 5, 4, 2};
   Parts memory;
   const auto shapes = size.shapes();
-  for (std::size_t i = 0; i < parts; ++i) {
+  for (std::size_t i = 0; i < part_count; ++i) {
     memory[i] = Tensor::full(shapes[i], i == 0 || i >= 4 ? 1e-6 : 0.0, dtype_of<T>);
   }
   Random random(5);

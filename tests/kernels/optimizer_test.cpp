@@ -14,9 +14,9 @@ using namespace refrain::test;
 
 namespace {
 
-const std::int64_t counts[] = {0, 1, 17, 1009, 100003};
-const naive::AdamOptions options[] = {{1e-2, 0.9, 0.999, 1e-8, 0, 0, 1},
-                                      {3e-3, 0.8, 0.95, 1e-4, 0.02, 0.1, 1}};
+const std::int64_t element_counts[] = {0, 1, 17, 1009, 100003};
+const naive::AdamOptions adam_options[] = {{1e-2, 0.9, 0.999, 1e-8, 0, 0, 1},
+                                           {3e-3, 0.8, 0.95, 1e-4, 0.02, 0.1, 1}};
 
 template <class Args>
 void set_options(Args& args, const naive::AdamOptions& o, int step) {
@@ -60,8 +60,8 @@ void check_untouched(const Tensor& before, const Tensor& after, const Tensor& ro
 
 TEMPLATE_TEST_CASE("adam: five steps equal the naive loop", "[kernel][optimizer]", float, double) {
   using T = TestType;
-  for (const auto& option : options) {
-    for (const std::int64_t count : counts) {
+  for (const auto& option : adam_options) {
+    for (const std::int64_t count : element_counts) {
       INFO(count << " elements");
       const Tensor start = random_tensor<T>({count}, 1);
       std::vector<double> parameter = doubles(start), m(parameter.size()), v(parameter.size());
@@ -97,7 +97,7 @@ TEMPLATE_TEST_CASE("adam_rows: named rows move as in adam, others keep their byt
   using T = TestType;
   const Shape shapes[] = {{1, 1}, {7, 3}, {3000, 64}, {11, 2, 5}};
   for (const Shape& shape : shapes) {
-    for (const auto& option : options) {
+    for (const auto& option : adam_options) {
       const Tensor rows = some_rows(shape[0]);
       const std::int64_t width = shape.numel() / shape[0];
       const Tensor start = random_tensor<T>(shape, 1), start_m = random_tensor<T>(shape, 2);
@@ -152,14 +152,14 @@ TEMPLATE_TEST_CASE("adam_rows: all rows named is adam, bit for bit", "[kernel][o
                        .gradient = gradient.view(),
                        .m = dense_m.mutable_view(),
                        .v = dense_v.mutable_view()};
-    set_options(adam, options[1], step);
+    set_options(adam, adam_options[1], step);
     kernels::run(adam);
     kernels::AdamRows adam_rows{.parameter = lazy.mutable_view(),
                                 .rows = rows.view(),
                                 .values = gradient.view(),
                                 .m = lazy_m.mutable_view(),
                                 .v = lazy_v.mutable_view()};
-    set_options(adam_rows, options[1], step);
+    set_options(adam_rows, adam_options[1], step);
     kernels::run(adam_rows);
   }
   CHECK(same_bytes(lazy, dense));
@@ -192,7 +192,7 @@ TEST_CASE("adam_many: every parameter as alone, bit for bit", "[kernel][optimize
     args.parameter = state.parameter.mutable_view();
     args.m = state.m.mutable_view();
     args.v = state.v.mutable_view();
-    set_options(args, options[1], step);
+    set_options(args, adam_options[1], step);
     return args;
   };
   std::vector<kernels::Adam> dense;
@@ -221,7 +221,7 @@ TEST_CASE("adam_many: every parameter as alone, bit for bit", "[kernel][optimize
 
 TEMPLATE_TEST_CASE("sgd: with and without momentum", "[kernel][optimizer]", float, double) {
   using T = TestType;
-  for (const std::int64_t count : counts) {
+  for (const std::int64_t count : element_counts) {
     const Tensor start = random_tensor<T>({count}, 1), gradient = random_tensor<T>({count}, 2);
     const auto g = doubles(gradient);
     auto plain = doubles(start), moved = doubles(start);

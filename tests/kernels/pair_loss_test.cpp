@@ -11,8 +11,6 @@
 using namespace refrain;
 using namespace refrain::test;
 
-namespace {}  // namespace
-
 TEMPLATE_TEST_CASE("pair_loss: loss and gradients are the naive ones", "[kernel][loss]", float,
                    double) {
   using T = TestType;

@@ -19,11 +19,11 @@ using test::random_tensor;
 namespace tolerance = test::tolerance;
 
 template <class T>
-struct Case {
+struct PatchCase {
   std::int64_t rows;
   Tensor x, down, down_bias, up, up_bias;
 
-  Case(std::int64_t row_count, std::int64_t channels, std::int64_t width)
+  PatchCase(std::int64_t row_count, std::int64_t channels, std::int64_t width)
       : rows(row_count),
         x(random_tensor<T>({rows, channels}, 1)),
         down(random_tensor<T>({channels, width}, 2, 0.5)),
@@ -40,7 +40,7 @@ struct Case {
 };
 
 template <class T>
-void check_forward(const Case<T>& c, bool saving) {
+void check_patch_forward(const PatchCase<T>& c, bool saving) {
   Tensor y = garbage<T>(c.x.shape());
   Tensor bottleneck = garbage<T>({c.rows, c.down.size(1)});
   kernels::run<kernels::PatchForward>(
@@ -55,7 +55,7 @@ void check_forward(const Case<T>& c, bool saving) {
 
 /// Bits of `choice`: dx, down, down_bias, up, up_bias.
 template <class T>
-void check_backward(const Case<T>& c, unsigned choice) {
+void check_patch_backward(const PatchCase<T>& c, unsigned choice) {
   INFO("choice of gradients " << choice);
   const Tensor dy = random_tensor<T>(c.x.shape(), 6);
   const test::naive::PatchResult forward = test::naive::patch(doubles(c.x), c.values(), c.rows);
@@ -85,14 +85,14 @@ void check_backward(const Case<T>& c, unsigned choice) {
   }
 }
 
-struct Sizes {
+struct PatchSize {
   std::int64_t rows, channels, width;
 };
 
 /// The last but one has more rows than one block of bias sums, the last more than one block of
 /// weight sums.
-const std::vector<Sizes>& sizes() {
-  static const std::vector<Sizes> all{
+const std::vector<PatchSize>& patch_sizes() {
+  static const std::vector<PatchSize> all{
       {1, 1, 1},    {7, 31, 5}, {8, 32, 8},  {9, 33, 9}, {5, 3, 17},  {23, 64, 31}, {17, 2, 32},
       {13, 15, 33}, {0, 4, 2},  {6, 16, 16}, {7, 17, 1}, {257, 5, 3}, {1031, 4, 3}};
   return all;
@@ -101,20 +101,20 @@ const std::vector<Sizes>& sizes() {
 }  // namespace
 
 TEMPLATE_TEST_CASE("patch: forward is the naive loop", "[kernel][patch]", float, double) {
-  for (const Sizes& size : sizes()) {
+  for (const PatchSize& size : patch_sizes()) {
     INFO("rows " << size.rows << " C " << size.channels << " D " << size.width);
-    const Case<TestType> c(size.rows, size.channels, size.width);
-    check_forward(c, true);
-    check_forward(c, false);
+    const PatchCase<TestType> c(size.rows, size.channels, size.width);
+    check_patch_forward(c, true);
+    check_patch_forward(c, false);
   }
 }
 
 TEMPLATE_TEST_CASE("patch: backward is the naive loop, for any choice of gradients",
                    "[kernel][patch][grad]", float, double) {
-  for (const Sizes& size : sizes()) {
+  for (const PatchSize& size : patch_sizes()) {
     INFO("rows " << size.rows << " C " << size.channels << " D " << size.width);
-    const Case<TestType> c(size.rows, size.channels, size.width);
-    for (unsigned choice = 0; choice < 32; ++choice) check_backward(c, choice);
+    const PatchCase<TestType> c(size.rows, size.channels, size.width);
+    for (unsigned choice = 0; choice < 32; ++choice) check_patch_backward(c, choice);
   }
 }
 
@@ -124,13 +124,13 @@ TEMPLATE_TEST_CASE("patch: gelu stays finite and right far from zero", "[kernel]
   for (const double value : {-1e4, -300.0, -40.0, -6.0, -0.5, 0.0, 0.5, 6.0, 40.0, 300.0, 1e4}) {
     INFO("x " << value);
     const auto one = [](double v) { return Tensor::full({1, 1}, v, dtype_of<TestType>); };
-    Case<TestType> c(1, 1, 1);
+    PatchCase<TestType> c(1, 1, 1);
     c.x = one(value);
     c.down = one(1);
     c.up = one(1);
     c.down_bias = Tensor::full({1}, 0, dtype_of<TestType>);
     c.up_bias = Tensor::full({1}, 0, dtype_of<TestType>);
-    check_forward(c, true);
-    check_backward(c, 31);
+    check_patch_forward(c, true);
+    check_patch_backward(c, 31);
   }
 }

@@ -16,7 +16,7 @@ using kernels::UnaryFunction;
 
 namespace {
 
-const std::int64_t counts[] = {0, 1, 3, 15, 16, 17, 127, 128, 129, 1009, 100003};
+const std::int64_t lengths[] = {0, 1, 3, 15, 16, 17, 127, 128, 129, 1009, 100003};
 
 std::vector<double> mapped(const std::vector<double>& x,
                            const std::function<double(double)>& function) {
@@ -58,7 +58,7 @@ Tensor unary_gradient(const Tensor& x, const Tensor& dy, UnaryFunction function)
 TEMPLATE_TEST_CASE("unary: values are the formula's", "[kernel][pointwise]", float, double) {
   using T = TestType;
   for (const Known& known : functions) {
-    for (const std::int64_t count : counts) {
+    for (const std::int64_t count : lengths) {
       INFO(known.name << " of " << count);
       const Tensor x = random_tensor<T>({count}, 1, 3);
       const auto got =
@@ -72,7 +72,7 @@ TEMPLATE_TEST_CASE("unary: gradients are the central differences of the formula"
                    "[kernel][pointwise][grad]", float, double) {
   using T = TestType;
   for (const Known& known : functions) {
-    for (const std::int64_t count : counts) {
+    for (const std::int64_t count : lengths) {
       INFO(known.name << " of " << count);
       const Tensor x = random_tensor<T>({count}, 2, 2);
       const Tensor dy = random_tensor<T>({count}, 3);
@@ -144,7 +144,7 @@ TEMPLATE_TEST_CASE("unary: an element's value does not depend on its place", "[k
 TEMPLATE_TEST_CASE("linear_combination: alpha a + beta b, also in place", "[kernel][pointwise]",
                    float, double) {
   using T = TestType;
-  for (const std::int64_t count : counts) {
+  for (const std::int64_t count : lengths) {
     const Tensor a = random_tensor<T>({count}, 5), b = random_tensor<T>({count}, 6);
     const auto va = doubles(a), vb = doubles(b);
     std::vector<double> both, alone;
@@ -180,7 +180,7 @@ TEMPLATE_TEST_CASE("linear_combination: alpha a + beta b, also in place", "[kern
 
 TEMPLATE_TEST_CASE("multiply: element by element", "[kernel][pointwise]", float, double) {
   using T = TestType;
-  for (const std::int64_t count : counts) {
+  for (const std::int64_t count : lengths) {
     const Tensor a = random_tensor<T>({count}, 7), b = random_tensor<T>({count}, 8);
     const auto va = doubles(a), vb = doubles(b);
     std::vector<double> expected;
@@ -220,7 +220,7 @@ TEST_CASE("dropout: a shift moves the position", "[kernel][pointwise]") {
 
 TEMPLATE_TEST_CASE("multiply: by one element", "[kernel][pointwise]", float, double) {
   using T = TestType;
-  for (const std::int64_t count : counts) {
+  for (const std::int64_t count : lengths) {
     const Tensor a = random_tensor<T>({count}, 7), factor = random_tensor<T>({}, 8);
     std::vector<double> expected = doubles(a);
     for (double& value : expected) value *= doubles(factor)[0];
@@ -239,7 +239,7 @@ TEMPLATE_TEST_CASE("multiply: by one element", "[kernel][pointwise]", float, dou
 
 TEMPLATE_TEST_CASE("dot: inner product and plain sum", "[kernel][pointwise]", float, double) {
   using T = TestType;
-  for (const std::int64_t count : counts) {
+  for (const std::int64_t count : lengths) {
     const Tensor a = random_tensor<T>({count}, 9), b = random_tensor<T>({count}, 10);
     const auto va = doubles(a), vb = doubles(b);
     const auto got = same_for_any_threads([&] {
@@ -258,7 +258,7 @@ TEMPLATE_TEST_CASE("dropout: keeps what the words of Philox say", "[kernel][poin
                    double) {
   using T = TestType;
   const std::uint64_t seed = 42, stream = 7, position = 1000;
-  for (const std::int64_t count : counts) {
+  for (const std::int64_t count : lengths) {
     const Tensor x = random_tensor<T>({count}, 11);
     const auto values = doubles(x);
     for (const double keep : {0.1, 0.5, 0.9, 1.0}) {

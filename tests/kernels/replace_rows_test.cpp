@@ -12,16 +12,17 @@ namespace {
 
 using namespace refrain;
 
-struct Case {
+struct ReplaceRowsCase {
   Tensor x;
   Tensor ids;
   Tensor row;
 };
 
-Case make_case(std::int64_t batch, std::int64_t steps, std::int64_t channels, std::uint64_t seed) {
+ReplaceRowsCase make_case(std::int64_t batch, std::int64_t steps, std::int64_t channels,
+                          std::uint64_t seed) {
   Random random(seed);
-  Case made{Tensor({batch, steps, channels}, DType::f64), Tensor({batch, steps}, DType::i32),
-            Tensor({1, channels}, DType::f64)};
+  ReplaceRowsCase made{Tensor({batch, steps, channels}, DType::f64),
+                       Tensor({batch, steps}, DType::i32), Tensor({1, channels}, DType::f64)};
   random.fill_normal(made.x);
   random.fill_normal(made.row);
   for (std::int32_t& id : made.ids.span<std::int32_t>())
@@ -35,7 +36,7 @@ TEST_CASE("replace_rows: forward is the naive loop", "[kernel][replace_rows]") {
   const std::vector<Shape> sizes{{1, 1, 1}, {2, 3, 5}, {3, 7, 64}, {17, 31, 33}};
   for (const Shape& size : sizes) {
     for (const DType dtype : {DType::f32, DType::f64}) {
-      const Case c = make_case(size[0], size[1], size[2], 3);
+      const ReplaceRowsCase c = make_case(size[0], size[1], size[2], 3);
       const Tensor y = replace_rows(Variable(c.x.to(dtype)), c.ids, 1, Variable(c.row.to(dtype)))
                            .value()
                            .to(DType::f64);
@@ -57,7 +58,7 @@ TEST_CASE("replace_rows: forward is the naive loop", "[kernel][replace_rows]") {
 }
 
 TEST_CASE("replace_rows: gradient matches finite differences", "[kernel][replace_rows][grad]") {
-  const Case c = make_case(2, 5, 3, 11);
+  const ReplaceRowsCase c = make_case(2, 5, 3, 11);
   const Variable x(c.x, true);
   const Variable row(c.row, true);
   Tensor weights(c.x.shape(), DType::f64);
@@ -70,7 +71,7 @@ TEST_CASE(
     "replace_rows: an id that does not occur gives the row a gradient of zero and leaves x as it "
     "is",
     "[kernel][replace_rows]") {
-  const Case c = make_case(2, 4, 3, 12);
+  const ReplaceRowsCase c = make_case(2, 4, 3, 12);
   const Variable row(c.row, true);
   const Variable y = replace_rows(Variable(c.x), c.ids, 9, row);
   CHECK(std::ranges::equal(y.value().span<double>(), c.x.span<double>()));
@@ -79,7 +80,7 @@ TEST_CASE(
 }
 
 TEST_CASE("replace_rows: mistakes are refused", "[kernel][replace_rows]") {
-  const Case c = make_case(2, 4, 3, 13);
+  const ReplaceRowsCase c = make_case(2, 4, 3, 13);
   const Variable x(c.x);
   CHECK_THROWS_AS(replace_rows(x, c.ids, 1, Variable(Tensor::zeros({1, 4}, DType::f64))),
                   ShapeError);

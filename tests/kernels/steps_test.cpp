@@ -10,8 +10,6 @@
 using namespace refrain;
 using namespace refrain::test;
 
-namespace {}  // namespace
-
 TEMPLATE_TEST_CASE("select_step: picks a step, and its gradient puts it back", "[kernel][steps]",
                    float, double) {
   using T = TestType;

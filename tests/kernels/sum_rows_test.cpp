@@ -11,8 +11,6 @@
 using namespace refrain;
 using namespace refrain::test;
 
-namespace {}  // namespace
-
 TEMPLATE_TEST_CASE("sum_rows: column sums", "[kernel][sum_rows]", float, double) {
   using T = TestType;
   for (const auto [rows, width] : row_sizes) {
