@@ -76,9 +76,9 @@ std::vector<ModelSetting> settings_of(const Options& options) {
   return settings;
 }
 
-double median_seconds(const std::vector<examples::CurvePoint>& curve) {
+double median_seconds(const std::vector<EpochReport>& curve) {
   std::vector<double> seconds;
-  for (const examples::CurvePoint& point : curve) seconds.push_back(point.seconds);
+  for (const EpochReport& epoch : curve) seconds.push_back(epoch.training_seconds);
   if (seconds.empty()) return 0;
   std::sort(seconds.begin(), seconds.end());
   return seconds[seconds.size() / 2];

@@ -127,10 +127,10 @@ std::string drawing(std::span<const Run> runs) {
     Line epochs{colour, {}};
     Line seconds{colour, {}};
     double passed = 0;
-    for (const examples::CurvePoint& point : run.curve) {
-      passed += point.seconds;
-      epochs.points.push_back({static_cast<double>(point.epoch), point.validation});
-      seconds.points.push_back({passed, point.validation});
+    for (const EpochReport& epoch : run.curve) {
+      passed += epoch.training_seconds;
+      epochs.points.push_back({static_cast<double>(epoch.epoch + 1), epoch.metric});
+      seconds.points.push_back({passed, epoch.metric});
     }
     by_epoch.push_back(std::move(epochs));
     by_seconds.push_back(std::move(seconds));
@@ -171,11 +171,15 @@ std::array<std::string, 2> curve_files(const std::string& prefix) {
 void write_curves(const std::string& prefix, std::span<const Run> runs) {
   std::string lines;
   for (const Run& run : runs) {
-    for (const examples::CurvePoint& point : run.curve) {
-      lines += nlohmann::json{{"model", run.title},       {"slots", run.slots},
-                              {"seed", run.seed},         {"epoch", point.epoch},
-                              {"loss", point.loss},       {"validation", point.validation},
-                              {"seconds", point.seconds}, {"metric", run.metric}}
+    for (const EpochReport& epoch : run.curve) {
+      lines += nlohmann::json{{"model", run.title},
+                              {"slots", run.slots},
+                              {"seed", run.seed},
+                              {"epoch", epoch.epoch + 1},
+                              {"loss", epoch.loss},
+                              {"validation", epoch.metric},
+                              {"seconds", epoch.training_seconds},
+                              {"metric", run.metric}}
                    .dump();
       lines += '\n';
     }

@@ -15,11 +15,11 @@ namespace {
 
 nlohmann::json json_of(const Run& run) {
   nlohmann::json curve = nlohmann::json::array();
-  for (const examples::CurvePoint& point : run.curve) {
-    curve.push_back({{"epoch", point.epoch},
-                     {"loss", point.loss},
-                     {"validation", point.validation},
-                     {"seconds", point.seconds}});
+  for (const EpochReport& epoch : run.curve) {
+    curve.push_back({{"epoch", epoch.epoch + 1},
+                     {"loss", epoch.loss},
+                     {"validation", epoch.metric},
+                     {"seconds", epoch.training_seconds}});
   }
   return {{"model", run.title},
           {"slots", run.slots},
@@ -52,8 +52,10 @@ Run run_of(const examples::JsonFields& fields) {
           .all = fields.numbers_by_name("full"),
           .without_seen = fields.numbers_by_name("without_seen")};
   for (const examples::JsonFields& point : fields.objects("curve")) {
-    run.curve.push_back({point.integer("epoch", any_count), point.number("loss"),
-                         point.number("validation"), point.number("seconds")});
+    run.curve.push_back({.epoch = point.integer("epoch", {.least = 1, .most = any_count.most}) - 1,
+                         .loss = point.number("loss"),
+                         .metric = point.number("validation"),
+                         .training_seconds = point.number("seconds")});
   }
   return run;
 }
@@ -68,7 +70,7 @@ std::string run_key(const ModelSetting& setting, const Options& options, std::ui
                      {"model", setting.model},
                      {"threads", threads()},
                      {"prediction_batch", options.prediction_batch}};
-  if (options.run.device != name(Device::cpu)) key["device"] = options.run.device;
+  if (options.run.device != Device::cpu) key["device"] = examples::name_of(options.run.device);
   if (!setting.learns()) return key.dump();
   key.update({{"seed", seed},
               {"loss", options.loss.kind},

@@ -24,7 +24,7 @@ struct Run {
   double prediction_ms = 0;      ///< of one batch
   std::int64_t prediction_batch = 0;
   std::string metric;  ///< of the curve's validation
-  std::vector<examples::CurvePoint> curve;
+  std::vector<EpochReport> curve;
   std::map<std::string, double> all;           ///< "MRR@5" and so on, ranked among all items
   std::map<std::string, double> without_seen;  ///< among those not in the history
 

@@ -10,19 +10,10 @@
 
 namespace refrain::examples {
 
-ReadOptions read_options(const std::string& path, const std::string& format,
-                         std::int64_t skip_bad_lines, bool in_file_order, ReadReport& report) {
-  return {.format = format == "automatic" ? detect_format(path) : parse_format(format),
-          .skip_bad_lines = skip_bad_lines,
-          .in_file_order = in_file_order,
-          .report = &report};
-}
-
-void tell_reading(const std::string& path, ReadReport& report) {
+void tell_reading(const std::string& path, const ReadReport& report) {
   if (!report.read_as.empty()) say("{}: read as {}\n", path, report.read_as);
   for (const BadLine& bad : report.bad_lines)
     say("{}:{}: skipped: {}\n", path, bad.line, bad.reason);
-  report = {};
 }
 
 std::int64_t shared_users(const Sequences& sequences, const Sequences& more) {
@@ -31,13 +22,9 @@ std::int64_t shared_users(const Sequences& sequences, const Sequences& more) {
   });
 }
 
-std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_lines) {
-  if (path.empty()) return std::nullopt;
-  ReadReport report;
-  std::optional<Titles> titles =
-      read_titles(path, {.skip_bad_lines = skip_bad_lines, .report = &report});
-  tell_reading(path, report);
-  return titles;
+std::optional<Titles> titles_of(const LogOptions& log) {
+  if (log.titles.empty()) return std::nullopt;
+  return read_told(log.titles, {.skip_bad_lines = log.skip_bad_lines}, read_titles);
 }
 
 std::int64_t row_of_user(const Sequences& sequences, const std::string& user) {
@@ -57,14 +44,15 @@ std::int64_t row_of_user(const Sequences& sequences, const std::string& user) {
   return std::find(sequences.user.begin(), sequences.user.end(), number) - sequences.user.begin();
 }
 
-void expect_split(const std::vector<double>& shares) {
+SplitFractions expect_split(const std::vector<double>& shares) {
   double sum = 0;
   bool is_good = shares.size() == 3;
   for (const double share : shares) {
     is_good = is_good && share >= 0 && share <= 1;
     sum += share;
   }
-  if (is_good && std::abs(sum - 1) < 1e-6) return;
+  if (is_good && std::abs(sum - 1) < 1e-6)
+    return {.train = shares[0], .valid = shares[1], .test = shares[2]};
   throw OptionError(fmt::format(
       "--split: expected three shares (training, validation, test) that sum to 1, got {}",
       fmt::join(shares, ",")));

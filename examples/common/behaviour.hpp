@@ -4,41 +4,79 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "common/options.hpp"
 #include "refrain/data/readers.hpp"
+#include "refrain/data/splits.hpp"
 
 namespace refrain::examples {
+
+/// Says on standard error what a file was read as and which of its lines were passed over.
+void tell_reading(const std::string& path, const ReadReport& report);
+
+/// How the logs are read.
+inline ReadOptions read_options(const LogOptions& log) {
+  return {.format = log.format,
+          .skip_bad_lines = log.skip_bad_lines,
+          .in_file_order = log.in_file_order};
+}
+
+/// Calls read(path, options), then tell_reading().
+template <class Read>
+auto read_told(const std::string& path, ReadOptions options, const Read& read) {
+  ReadReport report;
+  options.report = &report;
+  auto found = read(path, options);
+  tell_reading(path, report);
+  return found;
+}
+
+/// The titles of --titles; nothing without it.
+std::optional<Titles> titles_of(const LogOptions& log);
 
 /// The values of --format, for help texts.
 inline constexpr const char* format_names =
     "automatic, ratings_dat, ratings_csv, u_data, inter, user_item, user_items, user_item_list, "
     "sequence_csv, transfer_csv";
 
-/// How to read `path`; "automatic" detects its format.  Throws DataError, OptionError.
-ReadOptions read_options(const std::string& path, const std::string& format,
-                         std::int64_t skip_bad_lines, bool in_file_order, ReadReport& report);
-
 /// The help text of --in-file-order.
 inline constexpr const char* in_file_order_text =
     "Each user's events are in time order in the file: read no times";
 
-/// Says on standard error what a file was read as and which of its lines were passed over, and
-/// empties the report.
-void tell_reading(const std::string& path, ReadReport& report);
+/// How to read `path`; "automatic" detects its format.  Throws DataError, OptionError.
+inline ReadOptions read_options(const std::string& path, const std::string& format,
+                                std::int64_t skip_bad_lines, bool in_file_order,
+                                ReadReport& report) {
+  return {.format = format == "automatic" ? detect_format(path) : parse_format(format),
+          .skip_bad_lines = skip_bad_lines,
+          .in_file_order = in_file_order,
+          .report = &report};
+}
+
+inline void tell_reading(const std::string& path, ReadReport& report) {
+  tell_reading(path, std::as_const(report));
+  report = {};
+}
+
+inline std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_lines) {
+  LogOptions log;
+  log.titles = path;
+  log.skip_bad_lines = skip_bad_lines;
+  return titles_of(log);
+}
 
 /// How many users of `more` are in `sequences`, too: 0 where either names none.
 std::int64_t shared_users(const Sequences& sequences, const Sequences& more);
-
-/// Titles, with the passed over lines told; nothing for an empty path.
-std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_lines);
 
 /// The row of a user. Where the file has no user ids a user is a line, counted from 1. Throws
 /// OptionError, naming --user, when there is none.
 std::int64_t row_of_user(const Sequences& sequences, const std::string& user);
 
-/// Throws OptionError, naming --split, unless these are three shares from 0 that sum to 1.
-void expect_split(const std::vector<double>& shares);
+/// The shares of --split. Throws OptionError, naming it, unless these are three shares from 0 that
+/// sum to 1.
+SplitFractions expect_split(const std::vector<double>& shares);
 
 /// Items of the longest row.
 std::int64_t longest_row(const Sequences& sequences);

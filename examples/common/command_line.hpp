@@ -16,6 +16,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "common/choice.hpp"
 #include "common/concat.hpp"
 #include "common/options.hpp"
 #include "refrain/core/error.hpp"
@@ -62,75 +63,108 @@ struct ElementOf<std::vector<Element>> {
   using type = Element;
 };
 
-/// An option with a value or a list of values, whose numbers are in `range`.
+/// One of an enum's names.
+template <Chosen Value>
+CLI::Validator one_of() {
+  const std::string names = choice_names<Value>();
+  return CLI::Validator(
+      [names](std::string& text) {
+        return choice_of<Value>(text) ? std::string()
+                                      : concat("expected one of ", names, ", got '", text, "'");
+      },
+      names);
+}
+
+/// A list of names of an enum's values, separated by commas.
+template <Chosen Element>
+CLI::Option* add_choices(CLI::App& app, const std::string& name, std::vector<Element>& values,
+                         const std::string& text) {
+  std::string names;
+  for (const Element value : values) names += concat(names.empty() ? "" : ",", name_of(value));
+  const auto set = [&values](const std::vector<std::string>& given) {
+    values.clear();
+    for (const std::string& each : given) values.push_back(*choice_of<Element>(each));
+  };
+  return app.add_option_function<std::vector<std::string>>(name, set, text)
+      ->check(one_of<Element>())
+      ->delimiter(',')
+      ->default_str(names);
+}
+
+/// An option of a command. By the type of its value it is a switch (whose value in a --config file
+/// is true or false), the name of an enum's value, a number in `range`, a text, or a list of these
+/// separated by commas. Its help shows the default.
 template <class Value>
 CLI::Option* add_value(CLI::App& app, const std::string& name, Value& value,
                        const std::string& text, const std::optional<CLI::Validator>& range = {}) {
   using Element = typename ElementOf<Value>::type;
-  CLI::Option* const option = app.add_option(name, value, text);
-  if (range) option->check(*range);
-  if constexpr (std::is_arithmetic_v<Element>) option->check(number_of_type<Element>());
-  return option;
+  if constexpr (std::is_same_v<Value, bool>) {
+    CLI::Option* const option = app.add_flag(name, value, text)->check(true_or_false());
+    return value ? option->default_str("true") : option;
+  } else if constexpr (Chosen<Value>) {
+    const auto set = [&value](const std::string& given) { value = *choice_of<Value>(given); };
+    return app.add_option_function<std::string>(name, set, text)
+        ->check(one_of<Value>())
+        ->default_str(name_of(value));
+  } else if constexpr (Chosen<Element>) {
+    return add_choices(app, name, value, text);
+  } else {
+    CLI::Option* const option = app.add_option(name, value, text);
+    if (range) option->check(*range);
+    if constexpr (std::is_arithmetic_v<Element>) option->check(number_of_type<Element>());
+    if constexpr (!std::is_same_v<Value, Element>) option->delimiter(',');
+    return value == Value() && !std::is_arithmetic_v<Value> ? option
+                                                            : option->capture_default_str();
+  }
 }
 
-/// An option without a value; in a --config file its value is true or false.
+/// The options of a command under one heading of its help.
+class OptionGroup {
+ public:
+  OptionGroup(CLI::App& app, std::string title) : app_(app), title_(std::move(title)) {}
+
+  template <class Value>
+  CLI::Option* operator()(const std::string& name, Value& value, const std::string& text,
+                          const std::optional<CLI::Validator>& range = {}) const {
+    return add_value(app_, name, value, text, range)->group(title_);
+  }
+
+ private:
+  CLI::App& app_;
+  std::string title_;
+};
+
 inline CLI::Option* add_switch(CLI::App& app, const std::string& name, bool& value,
                                const std::string& text) {
-  return app.add_flag(name, value, text)->check(true_or_false());
+  return add_value(app, name, value, text);
 }
 
-inline void add_run_options(CLI::App& app, RunOptions& run) {
-  add_value(app, "--seed", run.seed, "Seed of every random choice")->capture_default_str();
-  add_value(app, "--threads", run.threads, "Threads; 0: one per core", between(0, 1024))
-      ->capture_default_str();
-  app.add_option("--device", run.device, "Where to compute")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
-}
+void add_run_options(CLI::App& app, RunOptions& run);
 
-/// Of commands that have figures to log.
-inline void add_log_option(CLI::App& app, RunOptions& run) {
-  app.add_option("--log", run.log, "Append progress and figures to this file as JSON lines");
-}
+/// --data and how it is read. `text`: the meaning of --data.
+void add_log_options(CLI::App& app, LogOptions& log, const std::string& text);
+
+/// --titles of a command that names items.
+void add_titles(CLI::App& app, LogOptions& log);
+
+/// --model, the file of a trained model, under further `names` (",--checkpoint").
+void add_model_file(CLI::App& app, std::string& file, const std::string& names,
+                    const std::string& text);
+
+/// --log of a command that has figures.
+void add_log_option(CLI::App& app, RunOptions& run);
 
 /// `prefix` tells the options of one training from those of another where both are present.
-inline void add_training_options(CLI::App& app, TrainOptions& train, const std::string& prefix,
-                                 const std::string& group) {
-  const auto add = [&](const std::string& name, auto& value, const char* text,
-                       const CLI::Validator& range) {
-    add_value(app, "--" + prefix + name, value, text, range)->group(group)->capture_default_str();
-  };
-  add("epochs", train.epochs, "Largest number of epochs", between(1, 1000000));
-  const bool is_automatic = train.batch == 0;
-  add("batch", train.batch,
-      is_automatic ? "Sequences a step; 0: a tenth of the training examples, as 8, 16, 32 or 64"
-                   : "Sequences a step",
-      between(is_automatic ? 0 : 1, 1000000));
-  add("learning-rate", train.learning_rate, "Of Adam", above_zero());
-  add("patience", train.patience,
-      "Stop after this many epochs without improvement on the validation part",
-      between(1, 1000000));
-  add("clip", train.clip, "Largest gradient norm; 0: no clipping", not_negative());
-  add("l2", train.l2, "L2 of the head", not_negative());
-}
+void add_training_options(CLI::App& app, TrainOptions& train, const std::string& prefix,
+                          const std::string& group);
 
-/// Of commands that train and write what they learned.
-inline void add_force_option(CLI::App& app, RunOptions& run) {
-  add_switch(app, "--force", run.force, "Write the result even if it is worse than a guess");
-}
+/// --force of a command that trains a model and writes it.
+void add_force_option(CLI::App& app, RunOptions& run);
 
-inline void add_recommend_options(CLI::App& app, RecommendOptions& recommend) {
-  app.add_option("--user", recommend.users, "User ids of --data")->delimiter(',');
-  app.add_option("--history", recommend.histories,
-                 "A history as item ids, parted by commas or blanks: a,b,c (may be empty; may be "
-                 "given several times)")
-      ->expected(0, 1)
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  add_value(app, "--count", recommend.count, "Recommendations a user", between(1, 1000000))
-      ->capture_default_str();
-  add_switch(app, "--keep-seen", recommend.keep_seen, "Also recommend what the user has seen");
-}
+/// --resume of a command that trains one model.
+void add_resume_option(CLI::App& app, std::string& state_file);
+
+void add_recommend_options(CLI::App& app, RecommendOptions& recommend);
 
 /// Parses the command line. Returns an exit code when the program ends here: 0 after --help, 1
 /// when the line cannot be read; standard error then has one line with the reason and what may have

@@ -9,14 +9,10 @@ namespace refrain::examples {
 
 /// The device of --device.  Throws OptionError when this build or machine has none.
 inline Device device_of(const RunOptions& run) {
-  if (run.device == name(Device::cpu)) return Device::cpu;
-  if (!is_available(Device::cuda)) {
-    throw OptionError(
-        "--device cuda: expected a build with REFRAIN_CUDA=ON on a machine with an NVIDIA GPU and "
-        "its driver, found none; use "
-        "--device cpu");
-  }
-  return Device::cuda;
+  if (is_available(run.device)) return run.device;
+  throw OptionError(
+      "--device cuda: expected a build with REFRAIN_CUDA=ON on a machine with an NVIDIA GPU and "
+      "its driver, found none; use --device cpu");
 }
 
 }  // namespace refrain::examples

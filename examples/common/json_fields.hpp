@@ -7,11 +7,13 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "common/choice.hpp"
 #include "common/concat.hpp"
 #include "refrain/core/error.hpp"
 
@@ -87,6 +89,13 @@ class JsonFields {
       list += concat(list.empty() ? "" : ", ", candidate);
     }
     mismatch(name, concat("one of ", list), value(name));
+  }
+
+  /// One of an enum's names.
+  template <Chosen Value>
+  Value choice(const char* name) const {
+    if (const std::optional<Value> known = choice_of<Value>(text(name))) return *known;
+    mismatch(name, "one of " + choice_names<Value>(), value(name));
   }
 
   std::vector<std::int64_t> integers(const char* name, Between range = {}) const {

@@ -5,12 +5,23 @@
 #include <string>
 #include <vector>
 
+#include "common/choice.hpp"
+
 namespace refrain::examples {
 
 /// How a command ended, as the exit code of the program.
 enum class Outcome : int {
   done = 0,
   interrupted = 130,  ///< by Ctrl-C, as shells number it
+};
+
+/// Behaviour logs and titles, and how they are read.
+struct LogOptions {
+  std::vector<std::string> files;
+  Format format = Format::automatic;  ///< of all files
+  std::int64_t skip_bad_lines = 0;
+  bool in_file_order = false;  ///< ReadOptions::in_file_order
+  std::string titles;          ///< movies.csv, movies.dat or u.item
 };
 
 struct TrainOptions {
@@ -25,11 +36,17 @@ struct TrainOptions {
 struct RunOptions {
   std::uint64_t seed = 1;
   std::int64_t threads = 0;
-  std::string device = "cpu";
+  Device device = Device::cpu;
   std::string log;
   std::string config;  ///< file of --config
   bool force = false;  ///< a result that is worse than a guess is written all the same
 };
+
+/// How recommendations are printed.
+enum class Output : std::uint8_t { text, json_lines, csv };
+template <>
+inline constexpr auto choices<Output> = std::to_array<Choice<Output>>(
+    {{"text", Output::text}, {"jsonl", Output::json_lines}, {"csv", Output::csv}});
 
 /// Whom to recommend to, and how many items.
 struct RecommendOptions {
@@ -37,6 +54,7 @@ struct RecommendOptions {
   std::vector<std::string> histories;
   std::int64_t count = 10;
   bool keep_seen = false;
+  Output output = Output::text;
 };
 
 }  // namespace refrain::examples

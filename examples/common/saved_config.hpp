@@ -47,6 +47,51 @@ class StoredConfig : public JsonFields {
   std::int64_t elements_;
 };
 
+/// Writes the fields that a visit(fields, writer) names into a JSON object.
+class FieldWriter {
+ public:
+  explicit FieldWriter(nlohmann::json& object) : object_(object) {}
+
+  template <class Value>
+  void operator()(const char* name, const Value& value, Between = {}) const {
+    if constexpr (Chosen<Value>) {
+      object_[name] = name_of(value);
+    } else {
+      object_[name] = value;
+    }
+  }
+
+ private:
+  nlohmann::json& object_;
+};
+
+/// Reads the same fields back, each checked by its type and range.
+class FieldReader {
+ public:
+  explicit FieldReader(const JsonFields& fields) : fields_(fields) {}
+
+  void operator()(const char* name, std::int64_t& value, Between range = {}) const {
+    value = fields_.integer(name, range);
+  }
+  void operator()(const char* name, std::vector<std::int64_t>& value, Between range = {}) const {
+    value = fields_.integers(name, range);
+  }
+  void operator()(const char* name, std::uint64_t& value) const { value = fields_.word(name); }
+  void operator()(const char* name, double& value) const { value = fields_.share(name); }
+  void operator()(const char* name, std::vector<double>& value) const {
+    value = fields_.shares(name);
+  }
+  void operator()(const char* name, bool& value) const { value = fields_.flag(name); }
+  void operator()(const char* name, std::string& value) const { value = fields_.text(name); }
+  template <Chosen Value>
+  void operator()(const char* name, Value& value) const {
+    value = fields_.choice<Value>(name);
+  }
+
+ private:
+  const JsonFields& fields_;
+};
+
 /// A checkpoint's vocabulary is one of its texts, whose room is limited. Throws OptionError, naming
 /// `option`, for one that would not fit: before training, not behind it.
 inline void expect_storable(const Vocabulary& vocabulary, const std::string& option,

@@ -1,14 +1,12 @@
 #include "common/training.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "common/standard_streams.hpp"
-#include "refrain/train/progress.hpp"
+#include "refrain/train/training_progress.hpp"
 
 namespace refrain::examples {
 
@@ -46,50 +44,34 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
   });
   trainer.resume();
   TrainReport report;
-  const bool is_brief = place.is_one_of_many && ::isatty(STDERR_FILENO) == 0;
-  std::optional<Progress> progress;
-  trainer.on_step([&](const StepReport& step) {
-    if (!progress) {
-      progress.emplace(
-          is_brief
-              ? Progress::Options{.label = place.label, .unit = "epochs"}
-              : Progress::Options{.label = fmt::format("{}, epoch {}", place.label, step.epoch + 1),
-                                  .total = steps_per_epoch});
-    }
-    if (is_brief) return;
-    progress->set_note(fmt::format("loss {:.4f}", step.loss));
-    progress->advance();
-  });
+  report.chance = validation.chance;
+  TrainingProgress progress({.label = place.label,
+                             .steps_per_epoch = steps_per_epoch,
+                             .metric = validation.name,
+                             .is_brief = place.is_one_of_many});
+  trainer.on_step([&](const StepReport& step) { progress.show(step); });
   trainer.on_epoch([&](const EpochReport& epoch) {
-    if (progress) {
-      progress->set_note(fmt::format("loss {:.4f}, {} {:.4f}{}", epoch.loss, validation.name,
-                                     epoch.metric, epoch.is_best ? " *" : ""));
-      is_brief ? progress->advance() : progress->finish();
-    }
-    if (!is_brief) progress.reset();
-    report.seconds_per_epoch += epoch.training_seconds;
-    report.is_still_improving =
-        epoch.is_best && epoch.epoch + 1 == options.epochs && epoch.epoch > 0;
+    progress.show(epoch);
     if (epoch.is_best) report.loss = epoch.loss;
-    report.curve.push_back({epoch.epoch + 1, epoch.loss, epoch.metric, epoch.training_seconds});
-    if (place.log != nullptr) {
-      place.log->write({{"epoch", static_cast<double>(epoch.epoch + 1)},
-                        {"loss", epoch.loss},
-                        {"validation", epoch.metric},
-                        {"seconds", epoch.training_seconds},
-                        {"seed", static_cast<double>(place.seed)}},
-                       {{"run", place.label}, {"metric", validation.name}});
-    }
+    if (place.log == nullptr) return;
+    place.log->write({{"epoch", static_cast<double>(epoch.epoch + 1)},
+                      {"loss", epoch.loss},
+                      {"validation", epoch.metric},
+                      {"seconds", epoch.training_seconds},
+                      {"seed", static_cast<double>(place.seed)}},
+                     {{"run", place.label}, {"metric", validation.name}});
   });
   const TrainingResult result = run(trainer, [&](std::int64_t) { return validation.measure(); });
-  if (progress) progress->finish();
+  progress.finish();
   report.epochs = result.position.epoch;
-  if (!report.curve.empty()) report.seconds_per_epoch /= static_cast<double>(report.curve.size());
+  report.seconds_per_epoch = result.seconds_per_epoch();
   report.best = result.position.best_metric;
-  report.chance = validation.chance;
   if (!validation.larger_is_better && result.position.best_epoch >= 0) report.loss = report.best;
   report.interrupted = result.end == TrainingEnd::interrupted;
-  if (report.is_still_improving && !place.is_one_of_many) {
+  report.curve = result.epochs;
+  const bool is_still_improving = !report.curve.empty() && report.curve.back().is_best &&
+                                  report.epochs == options.epochs && report.epochs > 1;
+  if (is_still_improving && !place.is_one_of_many) {
     say("{}: the last epoch was the best (*): it was still improving; see --epochs\n", place.label);
   }
   return report;

@@ -33,14 +33,6 @@ struct TrainPlace {
   bool is_one_of_many = false;  ///< where no terminal shows progress, its epochs share a line
 };
 
-/// One epoch of the learning curve.
-struct CurvePoint {
-  std::int64_t epoch = 0;
-  double loss = 0;
-  double validation = 0;
-  double seconds = 0;  ///< of training
-};
-
 /// How training went.
 struct TrainReport {
   std::int64_t epochs = 0;
@@ -52,8 +44,7 @@ struct TrainReport {
   double loss = std::numeric_limits<double>::quiet_NaN();
   double chance = 0;  ///< Validation::chance
   bool interrupted = false;
-  bool is_still_improving = false;  ///< the last epoch that the options allow was the best
-  std::vector<CurvePoint> curve;    ///< of this process
+  std::vector<EpochReport> curve;  ///< of this process
 };
 
 /// What the validation part measures.

@@ -1,0 +1,81 @@
+#pragma once
+/// The recommend command of both programs: whose recommendations, and how they are printed.
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/options.hpp"
+#include "refrain/core/tensor.hpp"
+#include "refrain/data/readers.hpp"
+#include "refrain/data/vocabulary.hpp"
+#include "refrain/serve/recommendation.hpp"
+
+namespace refrain::examples {
+
+/// A request for recommendations, in original ids.
+struct Request {
+  std::string user;                  ///< empty: the request is of a history
+  std::vector<std::string> history;  ///< oldest first
+  std::vector<std::string> owned;    ///< the user's items of another domain
+  std::string task;                  ///< empty: all tasks
+};
+
+/// The answer to a request for one task.
+struct Answer {
+  std::string task;
+  std::vector<std::string> unknown = {};  ///< items of the history outside the vocabulary
+  bool is_by_frequency = false;           ///< no item of the history is known
+  std::vector<Recommendation> best = {};
+};
+
+/// Prints answers in the form of --output.
+class AnswerPrinter {
+ public:
+  /// The titles outlive the printer.
+  AnswerPrinter(Output output, const std::optional<Titles>& titles)
+      : output_(output), titles_(titles) {}
+
+  void print(const Request& request, const Answer& answer);
+  /// For a line of standard input that has no answer.
+  void print_error(const Request& request, std::string_view reason) const;
+
+ private:
+  std::optional<std::string_view> title_of(const std::string& item) const {
+    return titles_ ? titles_->find(item) : std::nullopt;
+  }
+  void print_text(const Request& request, const Answer& answer) const;
+  void print_json(const Request& request, const Answer& answer) const;
+  void print_csv(const Request& request, const Answer& answer) const;
+
+  Output output_;
+  const std::optional<Titles>& titles_;
+  std::int64_t answers_ = 0;  ///< that were printed
+};
+
+/// Calls answer(request) for each user of --user, then for each --history; where there are neither,
+/// for each line of standard input: "item,item,...", or with `has_tasks` "task: item,item,...". An
+/// OptionError ends the command, except for a line of standard input, which is answered by the
+/// error.
+void answer_requests(const RecommendOptions& options, AnswerPrinter& printer, bool has_tasks,
+                     const std::function<Request(const std::string& user)>& request_of,
+                     const std::function<void(const Request&)>& answer);
+
+/// Removes the items outside the vocabulary from a history, and returns them.
+std::vector<std::string> remove_unknown(std::vector<std::string>& history,
+                                        const Vocabulary& vocabulary);
+
+/// log(count + 1/2) of every id [1,V]: scores for a history without known items.
+Tensor frequency_scores(const Vocabulary& vocabulary);
+
+/// "296  Pulp Fiction (1994)", or the id without a title.
+std::string described(std::string_view item, const std::optional<Titles>& titles);
+
+/// "a, b,c" and "a b c" -> a, b, c; empty entries are left out. A text with a comma is parted at
+/// commas only, so that an item's name may have blanks.
+std::vector<std::string> split_list(std::string_view text);
+
+}  // namespace refrain::examples

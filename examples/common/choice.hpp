@@ -1,0 +1,74 @@
+#pragma once
+/// Settings with a fixed set of values: an enum and one table of its names, which command lines,
+/// configuration files and model files share.
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "refrain/core/device.hpp"
+#include "refrain/data/readers.hpp"
+
+namespace refrain::examples {
+
+/// A value of a setting and its name.
+template <class Value>
+struct Choice {
+  const char* name;
+  Value value;
+};
+
+/// The names of an enum's values: a specialization is an array of Choice<Value>. A value may have
+/// further names, which are accepted but not written.
+template <class Value>
+inline constexpr std::nullptr_t choices = nullptr;
+
+template <class Value>
+concept Chosen = std::is_enum_v<Value> &&
+    !std::is_same_v<std::remove_cvref_t<decltype(choices<Value>)>, std::nullptr_t>;
+
+template <Chosen Value>
+const char* name_of(Value value) {
+  for (const Choice<Value>& choice : choices<Value>) {
+    if (choice.value == value) return choice.name;
+  }
+  return "?";
+}
+
+template <Chosen Value>
+std::optional<Value> choice_of(std::string_view name) {
+  for (const Choice<Value>& choice : choices<Value>) {
+    if (choice.name == name) return choice.value;
+  }
+  return std::nullopt;
+}
+
+/// "lstm, gru"
+template <Chosen Value>
+std::string choice_names() {
+  std::string names;
+  for (const Choice<Value>& choice : choices<Value>)
+    names.append(names.empty() ? "" : ", ").append(choice.name);
+  return names;
+}
+
+template <>
+inline constexpr auto choices<Device> = std::to_array<Choice<Device>>({{"cpu", Device::cpu},
+                                                                       {"cuda", Device::cuda}});
+template <>
+inline constexpr auto choices<Format> =
+    std::to_array<Choice<Format>>({{"automatic", Format::automatic},
+                                   {"ratings_dat", Format::ratings_dat},
+                                   {"ratings_csv", Format::ratings_csv},
+                                   {"u_data", Format::u_data},
+                                   {"inter", Format::inter},
+                                   {"user_item", Format::user_item},
+                                   {"user_items", Format::user_items},
+                                   {"user_item_list", Format::user_item_list},
+                                   {"sequence_csv", Format::sequence_csv},
+                                   {"transfer_csv", Format::transfer_csv}});
+
+}  // namespace refrain::examples
