@@ -2,6 +2,8 @@
 /// Made-up behaviour data with a known structure, in the files of real data sets, so that the
 /// examples run without a download.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -11,7 +13,6 @@
 #include <string>
 #include <vector>
 
-#include "common/concat.hpp"
 #include "refrain/core/random.hpp"
 
 namespace refrain::examples {
@@ -69,9 +70,9 @@ class World {
         options.min_length < 1 || options.max_length < options.min_length ||
         options.max_targets < 1 || options.far_steps < 1 || options.period_steps < 1) {
       throw OptionError(
-          concat("generator: expected users, lengths, targets and steps from 1, max_length >= "
-                 "min_length, at least ",
-                 clusters, " items and ", groups, " target items"));
+          fmt::format("generator: expected users, lengths, targets and steps from 1, max_length >= "
+                      "min_length, at least {} items and {} target items",
+                      clusters, groups));
     }
   }
 

@@ -6,6 +6,8 @@
 /// and "padding" ("causal" or "same"); nextitnet_from_pytorch.py writes such files. ITEM... is the
 /// history, oldest item first. Prints the five items with the highest scores.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
@@ -15,7 +17,6 @@
 #include <string_view>
 #include <vector>
 
-#include "common/concat.hpp"
 #include "refrain/ops/top_k.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/safetensors.hpp"
@@ -29,7 +30,7 @@ std::int32_t number(std::string_view text, const std::string& what) {
   std::int32_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) {
-    throw OptionError(examples::concat(what, ": expected an integer of 32 bits, got '", text, "'"));
+    throw OptionError(fmt::format("{}: expected an integer of 32 bits, got '{}'", what, text));
   }
   return value;
 }
@@ -48,8 +49,7 @@ const std::string& text_of(const SafetensorsFile& file, std::string_view name,
                            const std::string& path) {
   const auto found = file.metadata.find(name);
   if (found == file.metadata.end())
-    throw DataError(path, 0,
-                    examples::concat("expected a text '", name, "' in the metadata, got none"));
+    throw DataError(path, 0, fmt::format("expected a text '{}' in the metadata, got none", name));
   return found->second;
 }
 
@@ -57,8 +57,8 @@ const Tensor& tensor_of(const SafetensorsFile& file, std::string_view name, int 
                         const std::string& path) {
   const auto found = file.tensors.find(name);
   if (found == file.tensors.end() || found->second.rank() != rank) {
-    throw DataError(
-        path, 0, examples::concat("expected a tensor '", name, "' of rank ", rank, ", got none"));
+    throw DataError(path, 0,
+                    fmt::format("expected a tensor '{}' of rank {}, got none", name, rank));
   }
   return found->second;
 }
@@ -68,8 +68,8 @@ models::NextItNet load(const std::string& path) {
   const SafetensorsFile file = read_safetensors(path);
   const std::string& padding = text_of(file, "padding", path);
   if (padding != "causal" && padding != "same") {
-    throw DataError(
-        path, 0, examples::concat("expected the padding 'causal' or 'same', got '", padding, "'"));
+    throw DataError(path, 0,
+                    fmt::format("expected the padding 'causal' or 'same', got '{}'", padding));
   }
   const Tensor& table = tensor_of(file, "embedding.weight", 2, path);
   Random random(1);
