@@ -112,38 +112,39 @@ void Optimizer::step() {
 }
 
 void Optimizer::prepare_capture() {
-  recorded_.clear();
+  captured_.clear();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (!is_due(slots_[i])) continue;
     if (slots_[i].updates == 0) {
       throw Error(detail::concat("prepare_capture: '", slots_[i].name,
                                  "' has no optimizer state; run one step without capture first"));
     }
-    recorded_.push_back(i);
+    captured_.push_back(i);
   }
-  if (recorded_.empty())
+  if (captured_.empty())
     throw Error("prepare_capture: no parameter has a gradient; run one step without capture first");
-  const Device device = slots_[recorded_.front()].parameter.device();
+  const Device device = slots_[captured_.front()].parameter.device();
   rates_ = Tensor({static_cast<std::int64_t>(slots_.size()), rates_per_slot}, DType::f64, device);
   prepared_.clear();
-  for (const Slot& slot : slots_) prepared_.push_back(recorded_of(slot));
+  for (const Slot& slot : slots_) prepared_.push_back(captured_slot(slot));
 }
 
-Optimizer::Recorded Optimizer::recorded_of(const Slot& slot) {
+Optimizer::CapturedSlot Optimizer::captured_slot(const Slot& slot) {
   std::vector<const void*> moments;
   for (const Tensor& moment : slot.moments) moments.push_back(moment.raw());
   return {slot.parameter.is_frozen(), slot.parameter.value().raw(), std::move(moments), slot.l2};
 }
 
 bool Optimizer::capture_fits() const {
-  return std::equal(
-      slots_.begin(), slots_.end(), prepared_.begin(), prepared_.end(),
-      [](const Slot& slot, const Recorded& prepared) { return recorded_of(slot) == prepared; });
+  return std::equal(slots_.begin(), slots_.end(), prepared_.begin(), prepared_.end(),
+                    [](const Slot& slot, const CapturedSlot& prepared) {
+                      return captured_slot(slot) == prepared;
+                    });
 }
 
 void Optimizer::advance_captured() {
   Tensor rates = Tensor::zeros(rates_.shape(), DType::f64);
-  for (const std::size_t i : recorded_) {
+  for (const std::size_t i : captured_) {
     ++slots_[i].updates;
     set_rates(slots_[i], rates.data<double>() + static_cast<std::int64_t>(i) * rates_per_slot);
   }
@@ -154,13 +155,13 @@ void Optimizer::step_captured() {
   std::size_t next = 0;
   updates_.clear();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    const bool recorded = next < recorded_.size() && recorded_[next] == i;
-    if (is_due(slots_[i]) != recorded) {
+    const bool captured = next < captured_.size() && captured_[next] == i;
+    if (is_due(slots_[i]) != captured) {
       throw Error(detail::concat("step_captured: '", slots_[i].name,
-                                 recorded ? "' has no gradient" : "' has a gradient",
+                                 captured ? "' has no gradient" : "' has a gradient",
                                  ", in contrast to prepare_capture"));
     }
-    if (!recorded) continue;
+    if (!captured) continue;
     ++next;
     const auto row = static_cast<std::int64_t>(i);
     updates_.push_back({&slots_[i], rates_.slice(row, row + 1)});

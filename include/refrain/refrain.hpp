@@ -1,5 +1,5 @@
 #pragma once
-/// Everything public, room by room; docs/api.md lists the names by task.
+/// All public headers by folder; docs/api.md lists the names by task.
 
 #include "refrain/version.hpp"
 
@@ -30,12 +30,12 @@
 #include "refrain/data/splits.hpp"
 #include "refrain/data/vocabulary.hpp"
 
-// Variables and the tape that differentiates through them.
+// Variables and automatic differentiation.
 #include "refrain/autograd/gradcheck.hpp"
 #include "refrain/autograd/tape.hpp"
 #include "refrain/autograd/variable.hpp"
 
-// Operations on variables, as mathematics.
+// Operations on variables.
 #include "refrain/ops/causal_conv.hpp"
 #include "refrain/ops/chunk_attention.hpp"
 #include "refrain/ops/conv_norm.hpp"

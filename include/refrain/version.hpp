@@ -1,5 +1,5 @@
 #pragma once
-/// Which Refrain this is.  The build reads its version from these lines.
+/// The version of Refrain. The build reads its version from these lines.
 
 #include "refrain/core/export.hpp"
 
@@ -13,8 +13,8 @@
 
 namespace refrain {
 
-/// The version of the library that the program runs with, such as "0.1.0". It may differ from the
-/// headers' in the last number alone.
+/// The version of the library that the program is linked to, such as "0.1.0". It may differ from
+/// the version of the headers only in the last number.
 REFRAIN_API const char* version() noexcept;
 
 }  // namespace refrain

@@ -83,7 +83,7 @@ TEST_CASE("module: a parameter is found by name and is the layer's own", "[nn]")
   Model model = make_model();
   CHECK(model.parameter("head.weight").is(model.head.weight()));
   CHECK_THROWS_MATCHES(model.parameter("head.bias"), OptionError,
-                       message_contains("there is no parameter 'head.bias'; expected one of "));
+                       message_contains("unknown parameter 'head.bias'; expected one of "));
   Random any(1);
   CHECK_THROWS_MATCHES(Linear({.out = 4}, any), OptionError,
                        message_contains("expected in and out of at least 1, got 0 and 4"));

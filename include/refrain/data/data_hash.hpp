@@ -1,5 +1,5 @@
 #pragma once
-/// Telling data apart.
+/// Fingerprints of data.
 
 #include <cstdint>
 #include <span>
@@ -13,7 +13,7 @@
 
 namespace refrain {
 
-/// A hash over pieces of data, in which the borders between the pieces count.
+/// A hash over pieces of data and the boundaries between them.
 class REFRAIN_API DataHash {
  public:
   DataHash& add(std::int64_t number) {
@@ -38,7 +38,7 @@ class REFRAIN_API DataHash {
   }
 
   std::uint64_t value() const noexcept { return hash_.digest(); }
-  /// Sixteen hexadecimal digits.
+  /// The hash as 16 hexadecimal digits.
   std::string text() const;
 
  private:

@@ -1,5 +1,5 @@
 #pragma once
-/// Lists of ids of unequal length, stored end to end.
+/// Lists of ids of unequal length in one array.
 
 #include <cstdint>
 #include <span>
@@ -9,7 +9,7 @@
 
 namespace refrain {
 
-/// The most rows or events that are handled at once.
+/// Maximum number of rows or events.
 inline constexpr std::int64_t max_rows = 0xFFFF'FFFF;
 
 /// Rows of i32 ids: 4 bytes an id and 8 bytes a row.
@@ -18,12 +18,12 @@ class RaggedIds {
   std::int64_t rows() const noexcept { return static_cast<std::int64_t>(ends_.size()); }
   bool empty() const noexcept { return ends_.empty(); }
 
-  /// Ids of all rows together.
+  /// Number of ids in all rows.
   std::int64_t total() const noexcept { return static_cast<std::int64_t>(values_.size()); }
   std::span<const std::int32_t> values() const noexcept { return values_; }
   std::span<std::int32_t> values() noexcept { return values_; }
 
-  /// One row; valid until the object is changed.  Throws OptionError when there is no such row.
+  /// One row; valid until the object is changed. Throws OptionError when the row does not exist.
   std::span<const std::int32_t> operator[](std::int64_t row) const {
     if (row < 0 || row >= rows())
       throw OptionError(detail::concat("RaggedIds: no row ", row, ", there are ", rows()));
@@ -37,7 +37,7 @@ class RaggedIds {
     end_row();
   }
 
-  /// Adds one id to the row that end_row() will close.
+  /// Adds one id to the row that the next end_row() closes.
   void add(std::int32_t id) { values_.push_back(id); }
   void end_row() { ends_.push_back(static_cast<std::int64_t>(values_.size())); }
 

@@ -1,9 +1,9 @@
 #pragma once
-/// Reading of behaviour logs, user profiles and titles.
+/// Readers of behaviour logs, user profiles and titles.
 ///
 /// Files are streamed in blocks of 1 MiB; memory holds one block and the result. Lines end in LF or
-/// CRLF, and the last one may lack its end; a UTF-8 byte order mark and blank lines are skipped.
-/// Ids are UTF-8.
+/// CRLF, and the end of the last line may be missing; a UTF-8 byte order mark and blank lines are
+/// skipped. Ids are UTF-8.
 
 #include <cstdint>
 #include <optional>
@@ -16,10 +16,10 @@
 
 namespace refrain {
 
-/// Layout of a behaviour log. Ids are opaque strings without blanks around them: digits, UUIDs,
-/// anything in UTF-8.
+/// Layout of a behaviour log. Ids are opaque UTF-8 strings without surrounding blanks, such as
+/// digits or UUIDs.
 enum class Format : std::uint8_t {
-  automatic,       ///< detect_format() finds it
+  automatic,       ///< detect_format() determines it
   ratings_dat,     ///< user::item::rating::timestamp (MovieLens 1M, 10M)
   ratings_csv,     ///< header; comma separated, fields may be quoted (MovieLens small, 20M, 25M)
   u_data,          ///< user, item, rating, timestamp; tab separated (MovieLens 100K)
@@ -33,7 +33,7 @@ enum class Format : std::uint8_t {
 
 REFRAIN_API const char* name(Format format) noexcept;
 
-/// The format of this name.  Throws OptionError with the list of names for any other name.
+/// The format with the given name. Throws OptionError with the list of names for any other name.
 REFRAIN_API Format parse_format(std::string_view name);
 
 /// A line that was skipped.
@@ -47,8 +47,8 @@ struct ReadReport {
   std::int64_t lines = 0;  ///< including blank ones and the header
   std::int64_t blank_lines = 0;
   std::vector<BadLine> bad_lines;
-  /// the format and its layout; of a table with a header, the columns that were read and those that
-  /// were not
+  /// the format and its layout; for a table with a header, the columns that were read and those
+  /// that were not
   std::string read_as;
 };
 
@@ -56,31 +56,32 @@ struct ReadOptions {
   Format format = Format::automatic;
   std::int64_t skip_bad_lines = 0;        ///< malformed lines to tolerate; the next one throws
   std::int64_t max_line_bytes = 1 << 20;  ///< a longer line is malformed
-  bool keep_ratings = false;              ///< ratings are always checked, and kept only on request
-  /// each user's events are in time order in the file: no times are read. Without it, a table that
-  /// has a column of times under an unknown name, or ratings and no times, is refused.
+  bool keep_ratings = false;  ///< ratings are always checked, and stored only on request
+  /// The events of each user are in time order in the file, and times are not read. Without this
+  /// option a table that has times under an unknown column name, or ratings and no times, is
+  /// refused.
   bool in_file_order = false;
-  ReadReport* report = nullptr;  ///< filled if given, also when reading throws
+  ReadReport* report = nullptr;  ///< filled if not null, also when reading throws
 };
 
-/// The format of a behaviour log, from its name and its first lines.
-/// Throws DataError when the file cannot be read, is empty, holds something else (profiles, titles,
-/// JSON), or has no known format.
+/// Detects the format of a behaviour log from its name and its first lines. Throws DataError when
+/// the file cannot be read, is empty, contains something else (profiles, titles, JSON), or has no
+/// known format.
 REFRAIN_API Format detect_format(const std::string& path);
 
-/// Reads a log of events: ratings_dat, ratings_csv, u_data, inter or user_item.
-/// Throws DataError, with file and line, for the first malformed line that is not tolerated, for a
-/// table whose times are not read (see ReadOptions::in_file_order), for an unreadable file and for
-/// one without events; OptionError for another format.
+/// Reads a log of events: ratings_dat, ratings_csv, u_data, inter or user_item. Throws DataError
+/// with file and line for the first malformed line that is not tolerated, for a table whose times
+/// cannot be read (see ReadOptions::in_file_order), for an unreadable file and for a file without
+/// events; OptionError for another format.
 REFRAIN_API Interactions read_interactions(const std::string& path,
                                            const ReadOptions& options = {});
 
 /// Reads item sequences from every format but transfer_csv; event logs are grouped by user. Throws
-/// as read_interactions; a second line of a user is malformed where the format has one line a user.
+/// as read_interactions(); a second line of a user is malformed in formats with one line a user.
 REFRAIN_API Sequences read_sequences(const std::string& path, const ReadOptions& options = {});
 
-/// Reads source and target sequences (transfer_csv). Item numbers of the two sides are separate.
-/// Throws as read_interactions.
+/// Reads source and target sequences (transfer_csv). The two sides number their items separately.
+/// Throws as read_interactions().
 REFRAIN_API TransferSequences read_transfer(const std::string& path,
                                             const ReadOptions& options = {});
 
@@ -95,30 +96,31 @@ struct REFRAIN_API Profiles {
   detail::StringTable users;
   std::vector<Attribute> attributes;
 
-  /// The attribute of this name.  Throws OptionError with the list of names for any other name.
+  /// The attribute with the given name. Throws OptionError with the list of names for any other
+  /// name.
   const Attribute& attribute(std::string_view name) const;
 
-  /// The user's value; nothing when the user is unknown or has no value. Throws OptionError when
-  /// the attribute is unknown.
+  /// The value of a user; empty when the user is unknown or has no value. Throws OptionError for an
+  /// unknown attribute.
   std::optional<std::string_view> value(std::string_view user, std::string_view attribute) const;
 };
 
 /// Reads attributes of users from one of three layouts, which the first line distinguishes.
 ///
-/// A table: its header, separated by commas (fields may be quoted) or tabs, names a user column as
-/// a log's does (user, user_id:token, customerId, ...); every other column is an attribute of its
-/// name, without what follows a colon. Values are words in UTF-8; an empty field is no value.
+/// A table: its header, separated by commas (fields may be quoted) or tabs, names a user column
+/// like the header of a log (user, user_id:token, customerId, ...). Every other column is an
+/// attribute with the column's name up to a colon. Values are UTF-8; an empty field means no value.
 ///
 /// MovieLens' users.dat (user::gender::age::occupation::zip) and u.user
 /// (user|age|gender|occupation|zip): the attributes "gender", "age" and "occupation". Age is a
-/// band, named by its lower end as in MovieLens 1M: 1, 18, 25, 35, 45, 50, 56. users.dat holds
+/// band, named by its lower end as in MovieLens 1M: 1, 18, 25, 35, 45, 50, 56. users.dat contains
 /// these codes; the years of u.user are mapped to them.
 ///
-/// The options format, keep_ratings and in_file_order have no effect.  Throws DataError.
+/// The options format, keep_ratings and in_file_order have no effect. Throws DataError.
 REFRAIN_API Profiles read_profiles(const std::string& path, const ReadOptions& options = {});
 
-/// Makes a profile task: every row whose user has a value of the attribute becomes a source row
-/// with that value as its one target. Throws OptionError when the sequences name no users or the
+/// Creates a profile task: every row whose user has a value of the attribute becomes a source row
+/// with that value as its only target. Throws OptionError when the sequences have no users or the
 /// attribute is unknown, DataError when no user has a value.
 REFRAIN_API TransferSequences label_users(const Sequences& sequences, const Profiles& profiles,
                                           std::string_view attribute);
@@ -128,12 +130,12 @@ struct REFRAIN_API Titles {
   detail::StringTable items;
   std::vector<std::string> titles;
 
-  /// The title, or nothing for an unknown item.
+  /// The title; empty for an unknown item.
   std::optional<std::string_view> find(std::string_view item) const;
 };
 
 /// Reads movies.csv (header, quoted fields), movies.dat (item::title::genres) or u.item
-/// (item|title|...), which the first line distinguishes. A line that is not UTF-8 is read as
+/// (item|title|...), which the first line distinguishes. A line that is not UTF-8 is decoded as
 /// latin-1. The options format, keep_ratings and in_file_order have no effect. Throws DataError.
 REFRAIN_API Titles read_titles(const std::string& path, const ReadOptions& options = {});
 

@@ -11,13 +11,14 @@
 
 namespace refrain {
 
-/// Draws items other than the positive from [first, first + items), numbered by falling popularity.
+/// Draws items other than the positive from [first, first + items), numbered by descending
+/// popularity.
 ///
 ///   uniform:  p(item) = 1 / items
 ///   rank:     p(item) proportional to exp(-(r + 1) / (rho items)),  r = item - first
 ///       (LambdaFM's static sampler)
-/// each given that the item is not the positive. Both are drawn by inverting the distribution: one
-/// number a draw, no table, no redrawing.
+/// Both are conditioned on the item not being the positive, and drawn by inverting the distribution
+/// function: one random number a draw, without tables or rejection.
 class REFRAIN_API NegativeSampler {
  public:
   enum class Kind : std::uint8_t { uniform, rank };
@@ -37,7 +38,7 @@ class REFRAIN_API NegativeSampler {
   /// One negative for each positive, i32 of any shape -> i32 of that shape.
   Tensor draw(const Tensor& positives, Random& random) const;
 
-  /// Probability that draw() gives `item` for this positive.
+  /// Probability that draw() returns `item` for this positive.
   double probability(std::int32_t item, std::int32_t positive) const;
 
  private:
@@ -48,21 +49,21 @@ class REFRAIN_API NegativeSampler {
 
   Options options_;
   double scale_;  ///< rho * items
-  double mass_;   ///< 1 - exp(-1 / rho): what the untruncated geometric distribution has within the
-                  ///< range
+  /// 1 - exp(-1 / rho): the mass of the untruncated geometric distribution within the range
+  double mass_;
 };
 
-/// Candidates of one batch.
+/// The candidates of one batch.
 struct CandidateSample {
   Tensor ids;                  ///< [S] i32
-  std::int64_t num_tries = 0;  ///< draws that it took, repeated ids included
+  std::int64_t num_tries = 0;  ///< number of draws, repeated ids included
 };
 
-/// Draws the shared negatives of sampled softmax from [first, first + range): special ids stay out
-/// by the choice of `first`.
+/// Draws the shared negatives of sampled softmax from [first, first + range); `first` excludes the
+/// special ids.
 ///
 ///   log_uniform:  P(k) = (log(k + 2) - log(k + 1)) / log(range + 1),  k = id - first
-///       (for ids by falling frequency)
+///       (for ids by descending frequency)
 ///   uniform:      P(k) = 1 / range
 /// These are TensorFlow's log_uniform_candidate_sampler and uniform_candidate_sampler.
 class REFRAIN_API CandidateSampler {
@@ -72,7 +73,7 @@ class REFRAIN_API CandidateSampler {
     Kind kind = Kind::log_uniform;
     std::int32_t first = 0;
     std::int32_t range = 0;  ///< required
-    bool unique = true;      ///< redraw ids that came already
+    bool unique = true;      ///< redraw ids that were drawn before
   };
 
   /// Throws OptionError unless range >= 1, first >= 0 and first + range <= 2^31 - 1.
@@ -80,22 +81,21 @@ class REFRAIN_API CandidateSampler {
 
   const Options& options() const noexcept { return options_; }
 
-  /// Throws OptionError unless count >= 1, and when distinct ids are wanted count <= range. Not to
-  /// be called from two threads at once.
+  /// Throws OptionError unless count >= 1 and, with `unique`, count <= range. Not thread-safe.
   CandidateSample draw(std::int64_t count, Random& random);
 
   /// P(k) of an id; 0 outside the range.
   double probability(std::int32_t id) const noexcept;
 
-  /// log of how often an id is expected in a sample of `count` ids that took `num_tries` draws:
+  /// log of the expected count of an id in a sample of `count` ids that took `num_tries` draws:
   ///   unique: log(1 - (1 - P)^num_tries) = log(-expm1(num_tries log1p(-P)));
   ///       otherwise: log(count P).
-  /// Ids outside the range (padding as a target) give 0, that is, no correction.
+  /// Returns 0, no correction, for ids outside the range (padding as a target).
   double log_expected_count(std::int32_t id, std::int64_t count,
                             std::int64_t num_tries) const noexcept;
 
-  /// The same for every element of `ids`, i32 of any shape -> `dtype` (f32 or f64) of that shape;
-  /// computed in f64.
+  /// log_expected_count() for every element of `ids`, i32 of any shape -> `dtype` (f32 or f64) of
+  /// that shape; computed in f64.
   Tensor log_expected_count(const Tensor& ids, const CandidateSample& sample,
                             DType dtype = DType::f32) const;
 

@@ -1,5 +1,5 @@
 #pragma once
-/// Behaviour logs in memory, and training sequences made of them.
+/// Behaviour logs in memory, and training sequences built from them.
 
 #include <cstdint>
 #include <string_view>
@@ -11,7 +11,7 @@
 
 namespace refrain {
 
-/// Number of a string that does not exist: an unknown user, a missing value.
+/// The number of an absent string: an unknown user, a missing value.
 inline constexpr std::int32_t absent_id = detail::StringTable::absent;
 
 /// A log of (user, item) events in file order, as columns. Memory: 8 bytes an event, 8 more with
@@ -21,8 +21,9 @@ struct Interactions {
   detail::StringTable items;  ///< item number -> original id
   std::vector<std::int32_t> user;
   std::vector<std::int32_t> item;
-  std::vector<std::int64_t> time;  ///< empty when the file has none: file order is time order
-  std::vector<float> rating;  ///< empty without ReadOptions::keep_ratings or when the file has none
+  std::vector<std::int64_t> time;  ///< empty when the file has no times: file order is time order
+  /// empty without ReadOptions::keep_ratings or when the file has no ratings
+  std::vector<float> rating;
 
   std::int64_t size() const noexcept { return static_cast<std::int64_t>(user.size()); }
 };
@@ -30,37 +31,38 @@ struct Interactions {
 /// Item sequences, oldest item first. Memory: 4 bytes an event, up to 12 bytes a row, and each
 /// original id once.
 struct Sequences {
-  detail::StringTable items;  ///< item number -> original id
-  RaggedIds rows;             ///< item numbers
-  detail::StringTable users;  ///< user number -> original id; empty when the file names no users
-  std::vector<std::int32_t> user;  ///< user number of each row; empty when the file names no users
+  detail::StringTable items;       ///< item number -> original id
+  RaggedIds rows;                  ///< item numbers
+  detail::StringTable users;       ///< user number -> original id; empty when the file has no users
+  std::vector<std::int32_t> user;  ///< user number of each row; empty when the file has no users
 };
 
-/// Two sequences of each user: row i of `source` and row i of `target`. Either may be empty. For a
-/// profile task the target row holds one label.
+/// Two sequences of each user: row i of `source` and row i of `target`. Either may be empty. The
+/// target row of a profile task holds one label.
 struct TransferSequences {
   Sequences source;
   Sequences target;
 };
 
-/// One row for each user, in order of first appearance; its items are sorted by timestamp, and stay
-/// in file order where timestamps are equal or absent.
-/// Peak memory on top of the input: 8 bytes an event.
+/// One row for each user, in order of first appearance. Its items are sorted by timestamp and keep
+/// the file order where timestamps are equal or absent. Peak memory in addition to the input: 8
+/// bytes an event.
 REFRAIN_API Sequences group_by_user(Interactions interactions);
 
-/// Appends the rows of `more` to `sequences`. Equal item ids are one item. Where both name users,
-/// equal ids are one user: each user has one row afterwards, in order of first appearance, with the
-/// items of `more` last. Otherwise the result names no users, and no rows are joined.
+/// Appends the rows of `more` to `sequences`. Equal item ids are one item. When both have users,
+/// equal user ids are one user: each user has one row afterwards, in order of first appearance,
+/// with the items of `more` last. Otherwise the result has no users, and no rows are joined.
 REFRAIN_API void append(Sequences& sequences, const Sequences& more);
 
 /// Splits the items of each row by their numeric id: ids below `first_target_id` go to the source,
-/// the others to the target, in the row's order. Throws DataError when an item id is not a number.
+/// the others to the target, in the order of the row. Throws DataError when an item id is not a
+/// number.
 REFRAIN_API TransferSequences split_domains(const Sequences& sequences,
                                             std::int64_t first_target_id);
 
 /// Lengths of the pieces that sequences are cut into.
 struct CutOptions {
-  std::int64_t length = 0;      ///< maximum, required
+  std::int64_t length = 0;      ///< maximum length, required
   std::int64_t min_length = 1;  ///< shorter pieces are dropped
 };
 
@@ -71,8 +73,8 @@ struct CutSequences {
 };
 
 /// Cuts each row into consecutive pieces of at most `length` ids, counted from its end: the newest
-/// items are in a full piece, the oldest in a short one. Pieces of a row follow each other oldest
-/// first. Batches pad them. Throws OptionError unless 1 <= min_length <= length.
+/// items are in a full piece, the oldest in a short one. The pieces of a row are ordered from the
+/// oldest to the newest. Throws OptionError unless 1 <= min_length <= length.
 REFRAIN_API CutSequences cut(const RaggedIds& rows, CutOptions options);
 
 }  // namespace refrain

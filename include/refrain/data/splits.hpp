@@ -9,46 +9,46 @@
 
 namespace refrain {
 
-/// Shares of a random split; they sum to 1.
+/// Fractions of a random split; they sum to 1.
 struct SplitFractions {
   double train = 0.80;
   double valid = 0.02;
   double test = 0.18;
 };
 
-/// Row numbers of each part, rising.
+/// Row numbers of each part, ascending.
 struct Split {
   std::vector<std::int64_t> train;
   std::vector<std::int64_t> valid;
   std::vector<std::int64_t> test;
 };
 
-/// Each of `count` rows goes to one part at random; the same seed gives the same split. The
-/// validation and test parts have their share of `count` rounded to the nearest whole number, the
-/// training part has the rest. Split whole users before cutting them into pieces, so that no user
-/// is in two parts. Throws OptionError when a share is negative or their sum is not 1.
+/// Assigns each of `count` rows to one part at random; the same seed gives the same split. The
+/// sizes of the validation and test parts are their fractions of `count`, rounded to the nearest
+/// integer; the training part has the other rows. Split whole users before cutting them into
+/// pieces, so that no user is in two parts. Throws OptionError when a fraction is negative or their
+/// sum is not 1.
 REFRAIN_API Split split_random(std::int64_t count, SplitFractions fractions, std::uint64_t seed);
 
-/// Sequences whose last item is to be predicted from those before it, and the row that each came
+/// Sequences whose last item is predicted from the items before it, and the row that each came
 /// from.
 struct HeldOut {
   RaggedIds rows;
   std::vector<std::int64_t> origin;
-  /// The whole sequences are held out: no item of them is trained on, so that a loss may count
-  /// every position. Otherwise only their last items are.
+  /// True when whole sequences are held out, so that no item of them is trained on and a loss may
+  /// count every position; false when only the last items are held out.
   bool is_unseen = false;
 };
 
-/// Parts in time: training has all but each row's last two items, validation predicts the last but
-/// one, test the last.
+/// Parts by time: training has all but the last two items of each row, validation predicts the
+/// second-to-last item, test the last.
 struct LeaveLastOut {
-  RaggedIds train;  ///< as many rows as came in
+  RaggedIds train;  ///< as many rows as the input
   HeldOut valid;
   HeldOut test;
 };
 
-/// Rows of fewer than three items stay whole in the training part and are neither validated nor
-/// tested.
+/// Rows of fewer than three items are in the training part as a whole, and in no other part.
 REFRAIN_API LeaveLastOut split_leave_last_out(const RaggedIds& rows);
 
 }  // namespace refrain

@@ -12,30 +12,30 @@
 
 namespace refrain {
 
-/// Ids that represent no item.  They are never ranked, sampled or recommended.
+/// Ids that represent no item. They are never ranked, sampled or recommended.
 inline constexpr std::int32_t padding_id = 0;  ///< fills short sequences on the left
 inline constexpr std::int32_t tcl_id = 1;      ///< [TCL], the step of the user vector in PeterRec
 inline constexpr std::int32_t mask_id = 2;     ///< [MASK], an item to predict
 inline constexpr std::int32_t unknown_id = 3;  ///< [UNK], an item outside the vocabulary
 inline constexpr std::int32_t special_ids = 4;
 
-/// Original item ids by model id and back.
+/// Maps original item ids to model ids and back.
 ///
-/// Items are numbered from first_item() on by decreasing frequency, equally frequent ones in order
-/// of their first appearance. The popularity rank of an item is therefore id - first_item(), which
-/// the log-uniform and the rank-based samplers rely on. A vocabulary of targets (classes, items of
-/// another domain) has no special ids and starts at 0.
+/// Items are numbered from first_item() by descending frequency, ties by first appearance. The
+/// popularity rank of an item is therefore id - first_item(), which the log-uniform and the
+/// rank-based samplers use. A vocabulary of targets (classes, items of another domain) has no
+/// special ids and starts at 0.
 class REFRAIN_API Vocabulary {
  public:
   struct Options {
-    std::int64_t min_count = 1;  ///< rarer items are left out
+    std::int64_t min_count = 1;  ///< rarer items are omitted
     bool specials = true;
   };
 
   Vocabulary() : Vocabulary(detail::StringTable{}, {}, Options{}) {}
 
   /// `counts[i]` is the number of occurrences of `names[i]`. Throws OptionError unless there is one
-  /// count for each name, the names differ, and no count and not min_count is negative.
+  /// count for each name, the names are distinct, and the counts and min_count are not negative.
   Vocabulary(std::span<const std::string> names, std::span<const std::int64_t> counts,
              Options options);
   Vocabulary(const detail::StringTable& names, std::span<const std::int64_t> counts,
@@ -51,12 +51,12 @@ class REFRAIN_API Vocabulary {
   std::int32_t first_item() const noexcept { return has_specials_ ? special_ids : 0; }
   bool has_specials() const noexcept { return has_specials_; }
 
-  /// The id of an item. An unknown item has unknown_id, or absent_id in a vocabulary without
+  /// The id of an item; for an unknown item unknown_id, or absent_id in a vocabulary without
   /// special ids.
   std::int32_t find(std::string_view item) const noexcept;
 
-  /// Original id of an item, or "[PAD]", "[TCL]", "[MASK]", "[UNK]"; valid as long as the
-  /// vocabulary. Throws OptionError outside [0, size()).
+  /// Original id of an item, or "[PAD]", "[TCL]", "[MASK]", "[UNK]"; valid during the lifetime of
+  /// the vocabulary. Throws OptionError outside [0, size()).
   std::string_view name(std::int32_t id) const;
 
   /// Occurrences of an item in the data that the vocabulary was built from; 0 for special ids.
@@ -66,12 +66,12 @@ class REFRAIN_API Vocabulary {
   /// Occurrences of the items from first_item() on.
   std::span<const std::int64_t> item_counts() const noexcept { return counts_; }
 
-  /// ASCII text for a checkpoint: a header, one line "count name" for each item, a checksum. Bytes
-  /// of a name other than printable ASCII are written as %XX.
+  /// The vocabulary as ASCII text for a checkpoint: a header, one line "count name" for each item,
+  /// a checksum. Bytes of a name other than printable ASCII are written as %XX.
   std::string serialize() const;
 
-  /// The vocabulary of a text that serialize() wrote. Throws DataError, which names `origin` and
-  /// the line, when the text is damaged.
+  /// Parses the output of serialize(). Throws DataError with `origin` and the line when the text is
+  /// damaged.
   static Vocabulary deserialize(std::string_view text, const std::string& origin = "vocabulary");
 
   friend REFRAIN_API bool operator==(const Vocabulary& a, const Vocabulary& b);
@@ -84,12 +84,12 @@ class REFRAIN_API Vocabulary {
 
 /// Encoding of items outside the vocabulary.
 enum class UnknownItems : std::uint8_t {
-  drop,  ///< they are left out, and the row gets shorter
-  keep,  ///< they become unknown_id
+  drop,  ///< removed from the row, which gets shorter
+  keep,  ///< replaced by unknown_id
 };
 
-/// The rows in ids of the vocabulary, one for each row of `sequences` (a row may become empty).
-/// Throws OptionError when unknown items are to be kept and the vocabulary has no special ids.
+/// The rows as ids of the vocabulary, one for each row of `sequences`; a row may become empty.
+/// Throws OptionError for UnknownItems::keep with a vocabulary without special ids.
 REFRAIN_API RaggedIds encode(const Sequences& sequences, const Vocabulary& vocabulary,
                              UnknownItems unknown = UnknownItems::drop);
 

@@ -9,12 +9,12 @@ namespace refrain {
 ///
 ///   y[b,t,o] = bias[o] + sum_{k,c} weight[k,c,o] x[b, t + shift - k dilation, c]
 ///
-/// shift = 0 with Padding::causal, so that time step t sees time steps <= t only; with
-/// Padding::same shift is half of (width - 1) dilation, rounded up. Reads outside [0,T) are zero.
-/// x [B,T,in] -> y [B,T,out], f32 or f64, on the CPU and on a GPU.
-/// Parameters: weight [width,in,out] (tap 0 reads the newest time step), bias [out]. Weights start
-/// truncated normal, biases zero. Throws ShapeError unless x is [B,T,in], OptionError unless
-/// dilation >= 1.  Source: NextItNet, section 3.2.
+/// shift = 0 with Padding::causal, so that time step t depends only on time steps <= t; with
+/// Padding::same shift is half of (width - 1) dilation, rounded up. Reads outside [0,T) are zero. x
+/// [B,T,in] -> y [B,T,out], f32 or f64, on the CPU and on a GPU. Parameters: weight [width,in,out]
+/// (tap 0 reads the newest time step), bias [out]. Initially weights are truncated normal, biases
+/// zero. Throws ShapeError unless x is [B,T,in], OptionError unless dilation >= 1. Source:
+/// NextItNet, section 3.2.
 class CausalConv final : public Module {
  public:
   struct Options {

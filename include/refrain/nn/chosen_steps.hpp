@@ -12,12 +12,13 @@
 
 namespace refrain {
 
-/// Some time steps of a sequence, ascending, counted from 0.
+/// A subset of the time steps of a sequence, ascending, counted from 0.
 class StepSet {
  public:
   StepSet() = default;
-  /// Time steps in any order, with or without repetitions, of a sequence of `length`; negative ones
-  /// count from the end. Throws OptionError for one outside the sequence and for a negative length.
+  /// Time steps of a sequence of `length`, in any order, with or without repetitions; negative ones
+  /// count from the end. Throws OptionError for a time step outside the sequence and for a negative
+  /// length.
   StepSet(const std::vector<std::int64_t>& steps, std::int64_t length)
       : places_(checked(length), absent) {
     for (const std::int64_t given : steps) {
@@ -37,17 +38,17 @@ class StepSet {
   }
 
   std::int64_t size() const noexcept { return static_cast<std::int64_t>(steps_.size()); }
-  /// T, the time steps of the whole sequence.
+  /// T, the number of time steps of the whole sequence.
   std::int64_t length() const noexcept { return static_cast<std::int64_t>(places_.size()); }
   bool is_whole() const noexcept { return size() == length(); }
   const std::vector<std::int64_t>& steps() const noexcept { return steps_; }
 
-  /// The place of a time step in this set; -1 when the set does not contain it.
+  /// The index of a time step in this set; -1 when the set does not contain it.
   std::int32_t find(std::int64_t step) const noexcept {
     return step < 0 || step >= length() ? absent : places_[static_cast<std::size_t>(step)];
   }
 
-  /// The places of another set's time steps in this set: i32 [other.size()].
+  /// The indices in this set of the time steps of another set: i32 [other.size()].
   Tensor places_of(const StepSet& other) const {
     Tensor places({other.size()}, DType::i32);
     std::transform(other.steps_.begin(), other.steps_.end(), places.data<std::int32_t>(),
@@ -56,7 +57,7 @@ class StepSet {
   }
 
   /// The columns of ids at these time steps: i32 [B,length] -> [B,size]. Throws ShapeError for
-  /// other ids.
+  /// another shape.
   Tensor columns(const Tensor& ids) const {
     if (ids.rank() != 2 || ids.size(1) != length()) {
       throw ShapeError(
@@ -83,17 +84,19 @@ class StepSet {
 
   static constexpr std::int32_t absent = -1;
   std::vector<std::int64_t> steps_;
-  std::vector<std::int32_t> places_;  ///< of every time step of the sequence, or absent
+  /// for every time step of the sequence its index in the set, or absent
+  std::vector<std::int32_t> places_;
 };
 
-/// The time steps that a dilated convolution reads for chosen time steps of its output.
+/// The time steps of its input that a dilated convolution reads for chosen time steps of its
+/// output.
 struct ConvSteps {
   StepSet in;   ///< the time steps that are read, and those of `out`
   StepSet out;  ///< the chosen time steps
-  /// i32 [S,K]: the place in `in` of the time step that tap k reads for time step s of `out`; -1
+  /// i32 [S,K]: the index in `in` of the time step that tap k reads for time step s of `out`; -1
   /// outside the sequence.
   Tensor taps_at;
-  Tensor own_at;  ///< i32 [S]: the place in `in` of time step s of `out` itself
+  Tensor own_at;  ///< i32 [S]: the index in `in` of time step s of `out`
 
   ConvSteps() = default;
   ConvSteps(StepSet chosen, std::int64_t width, std::int64_t dilation, kernels::Padding padding)

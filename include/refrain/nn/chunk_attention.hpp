@@ -6,13 +6,14 @@
 
 namespace refrain {
 
-/// Turns the hidden vectors of a chunk into one, looking at the vectors last read from the memory.
+/// Attention that reduces the hidden vectors of a chunk to one, given the vectors last read from
+/// the memory.
 ///
 ///   z_j = score . tanh(weight c_j + query r),  alpha = softmax(z),  out = sum_j alpha_j c_j
 ///
 /// first [B,hidden], rest [l-1,B,hidden], read [B,read] -> [B,hidden]. Parameters: weight
-/// [width,hidden], query [width,read], score [width]; truncated normal at first. Throws ShapeError.
-/// Source: CmnRec, equations 8 to 10 (W, U, w).
+/// [width,hidden], query [width,read], score [width]; initially truncated normal. Throws
+/// ShapeError. Source: CmnRec, equations 8 to 10 (W, U, w).
 class ChunkAttention final : public Module {
  public:
   struct Options {

@@ -12,20 +12,20 @@
 
 namespace refrain {
 
-/// The chunk steps: those of T time steps at which a chunked memory is written and read. They count
-/// from 1.
+/// The chunk steps of a sequence: those of its T time steps, counted from 1, at which a chunked
+/// memory is written and read.
 ///
 /// A closed schedule has its last chunk step at T, so that a prediction at T reads an up-to-date
-/// memory. An open one belongs to a stream that continues; the time steps after its last chunk step
-/// stay in the chunk area. All functions throw OptionError for numbers that make no schedule.
-/// Source: CmnRec, section 3.4.
+/// memory. An open schedule belongs to a stream that continues; the time steps after its last chunk
+/// step stay in the chunk area. All functions throw OptionError for arguments out of range. Source:
+/// CmnRec, section 3.4.
 class ChunkSchedule {
  public:
-  /// Upper limit of T: a schedule lists its chunk steps.
+  /// Upper limit of T: a schedule stores its chunk steps as a list.
   static constexpr std::int64_t max_steps = std::int64_t{1} << 24;
 
-  /// Periodic: m chunks, the last m - 1 of them of G = floor(T / m) time steps; chunk steps
-  /// T - (m-1) G, ..., T - G, T.  Source: CmnRec, equation 13.
+  /// Periodic: m chunks, the last m - 1 of them of G = floor(T / m) time steps; chunk steps T -
+  /// (m-1) G, ..., T - G, T. Source: CmnRec, equation 13.
   static ChunkSchedule pec(std::int64_t steps, std::int64_t chunks) {
     check("pec", steps, chunks);
     const std::int64_t gap = steps / chunks;
@@ -33,9 +33,9 @@ class ChunkSchedule {
   }
 
   /// Time-sensitive: chunks get shorter towards the end. With g = floor(2 T / (m (m+1))) the r-th
-  /// last chunk has r g time steps, and the first one the rest; chunk steps
-  /// T - g m (m-1) / 2, ..., T - 3 g, T - g, T. Where T is too short (g = 0) the same as pec().
-  /// Source: CmnRec, equation 16, whose printed form has a misprint.
+  /// last chunk has r g time steps, and the first chunk the remaining ones; chunk steps T - g m
+  /// (m-1) / 2, ..., T - 3 g, T - g, T. Equal to pec() where T is too short (g = 0). Source:
+  /// CmnRec, equation 16, whose printed form has a misprint.
   static ChunkSchedule tsc(std::int64_t steps, std::int64_t chunks) {
     check("tsc", steps, chunks);
     const std::int64_t gap = chunks > 2 * steps ? 0 : 2 * steps / (chunks * (chunks + 1));
@@ -48,20 +48,21 @@ class ChunkSchedule {
                     [gap](std::int64_t r) { return gap * (r * (r + 1) / 2); });
   }
 
-  /// Extreme: the last m time steps, the paper's control case.
+  /// Extreme: the last m time steps, the control case of the paper.
   static ChunkSchedule exc(std::int64_t steps, std::int64_t chunks) {
     check("exc", steps, chunks);
     return from_end("EXC", steps, chunks, [](std::int64_t r) { return r; });
   }
 
-  /// Every time step: the plain memory network (SRMN).
+  /// Every time step is a chunk step: the plain memory network (SRMN).
   static ChunkSchedule every_step(std::int64_t steps) {
     check("every_step", steps, steps);
     return from_end("every step", steps, steps, [](std::int64_t r) { return r; });
   }
 
-  /// Forward schedule of a stream: chunk steps G, 2 G, ... counted from the stream's start, for the
-  /// `steps` time steps after the first `before` ones; open unless the last one is a chunk step.
+  /// Schedule of a stream: chunk steps G, 2 G, ... counted from the start of the stream, for the
+  /// `steps` time steps after the first `before` ones; open unless the last time step is a chunk
+  /// step.
   static ChunkSchedule every(std::int64_t gap, std::int64_t steps, std::int64_t before = 0) {
     constexpr std::int64_t max_gap = std::int64_t{1} << 62;
     if (gap < 1 || gap > max_gap || steps < 0 || steps > max_steps || before < 0) {
@@ -74,7 +75,7 @@ class ChunkSchedule {
     return {detail::concat("every ", gap), steps, std::move(at)};
   }
 
-  /// The given chunk steps of T = `steps` time steps: ascending, from 1 on, the last one T.
+  /// The given chunk steps of T = `steps` time steps: ascending, from 1 to T.
   static ChunkSchedule of(std::vector<std::int64_t> chunk_steps, std::int64_t steps) {
     std::int64_t before = 0;
     for (const std::int64_t step : chunk_steps) {
@@ -92,7 +93,7 @@ class ChunkSchedule {
     return {"list", steps, std::move(chunk_steps)};
   }
 
-  /// The same schedule with a chunk step at T.
+  /// The schedule with an additional chunk step at T.
   ChunkSchedule closed() const {
     ChunkSchedule copy = *this;
     if (!is_closed() && steps_ > 0) copy.chunk_steps_.push_back(steps_);
@@ -102,13 +103,14 @@ class ChunkSchedule {
     return steps_ == 0 || (!chunk_steps_.empty() && chunk_steps_.back() == steps_);
   }
 
-  /// T.
+  /// T, the number of time steps.
   std::int64_t steps() const noexcept { return steps_; }
-  /// Ascending, from 1.
+  /// The chunk steps, ascending, counted from 1.
   std::span<const std::int64_t> chunk_steps() const noexcept { return chunk_steps_; }
   std::int64_t chunks() const noexcept { return static_cast<std::int64_t>(chunk_steps_.size()); }
 
-  /// "TSC, 4 chunks of 20 steps: 8 14 18 20"; long lists are shortened in the middle.
+  /// A description: "TSC, 4 chunks of 20 steps: 8 14 18 20"; long lists are shortened in the
+  /// middle.
   std::string text() const {
     std::string text = detail::concat(kind_, ", ", chunks(), chunks() == 1 ? " chunk" : " chunks",
                                       " of ", steps_, " steps:");
@@ -147,7 +149,7 @@ class ChunkSchedule {
     }
   }
 
-  /// Steps T - back(m-1), ..., T - back(0).
+  /// Chunk steps T - back(m-1), ..., T - back(0).
   template <class Back>
   static ChunkSchedule from_end(const char* kind, std::int64_t steps, std::int64_t chunks,
                                 Back back) {

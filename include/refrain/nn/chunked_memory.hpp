@@ -14,60 +14,60 @@
 
 namespace refrain {
 
-/// What happens in which order at a chunk step i; C is the chunk area, r the read vectors.
+/// The order of operations at a chunk step i; C is the chunk area, r the read vectors.
 enum class ChunkOrder : std::uint8_t {
-  paper,  ///< C holds h of the steps before i; a = attention(C, r) replaces h_{i-1}; then o_i =
-          ///< controller(x_i, r, a) (Algorithm 1)
-  reference_code  ///< o_i = controller(x_i, r, h_{i-1}); C holds h up to i; a = attention(C, r)
-                  ///< replaces h_i for the next step
+  /// C holds h of the time steps before i; a = attention(C, r) replaces h_{i-1}; then o_i =
+  /// controller(x_i, r, a) (Algorithm 1)
+  paper,
+  /// o_i = controller(x_i, r, h_{i-1}); C holds h up to i; a = attention(C, r) replaces h_i for the
+  /// next time step
+  reference_code
 };
 
-/// A recurrent controller with an external memory that is written and read at the chunk steps of a
-/// schedule alone.
+/// A recurrent controller with an external memory that is written and read only at the chunk steps
+/// of a schedule.
 ///
-/// Between two chunk steps the read vectors stay as they are: the controller runs over the whole
-/// segment in one call, with the read vectors' part of its gates computed once. At a chunk step an
-/// attention turns the hidden vectors of the chunk into one that replaces the controller's, the
-/// memory is written and read with the controller's output o, and the chunk area is emptied. With
-/// every step a chunk step this is the plain memory network: a chunk of one hidden vector needs no
-/// attention.
+/// Between two chunk steps the read vectors are constant: the controller runs over the whole
+/// segment in one call, and the read vectors' part of its gates is computed once. At a chunk step
+/// an attention reduces the hidden vectors of the chunk to one that replaces the hidden vector of
+/// the controller, the memory is written and read with the controller's output o, and the chunk
+/// area is emptied. When every time step is a chunk step this is the plain memory network: a chunk
+/// of one hidden vector needs no attention.
 ///
-/// [T,B,E] (time-major) -> outputs o [T,B,H] and the read vectors r [S,B,F] of each span of steps.
-/// Parameters: controller.*, memory.*, attention.*.
+/// [T,B,E] (time-major) -> outputs o [T,B,H] and the read vectors r [S,B,F] of each span of time
+/// steps. Parameters: controller.*, memory.*, attention.*.
 ///
-/// Controller: `Lstm`, `Gru`, or a type with State, Weights, initial, pack, project,
-/// project_shared, run, hidden, set_hidden and width as they have them. Memory: `Memory`, or a type
-/// with State, Weights, initial, pack, read, read_width and step as it has them. Source: CmnRec,
-/// Algorithm 1.
+/// Controller: `Lstm`, `Gru`, or a type with the same State, Weights, initial, pack, project,
+/// project_shared, run, hidden, set_hidden and width. Memory: `Memory`, or a type with the same
+/// State, Weights, initial, pack, read, read_width and step. Source: CmnRec, Algorithm 1.
 template <class Controller, class Memory>
 class ChunkedMemory final : public Module {
  public:
   struct Options {
     ChunkOrder order = ChunkOrder::paper;
-    std::int64_t attention =
-        64;  ///< width of the chunk attention; 0: none, for chunks of one hidden vector alone
-    double keep = 1;  ///< share of the outputs o that dropout keeps in training
-    Recompute recompute = Recompute::
-        none;  ///< segments: the controller's gates are computed again in the backward pass, not
-               ///< kept
+    /// width of the chunk attention; 0: no attention, which requires chunks of one hidden vector
+    std::int64_t attention = 64;
+    double keep = 1;  ///< fraction of the outputs o that dropout keeps in training
+    /// segments: the backward pass recomputes the controller's gates
+    Recompute recompute = Recompute::none;
     double deviation = 0.1;  ///< of the attention's initial weights
   };
 
-  /// Everything that later steps depend on: one value that can be copied and carried on.
+  /// The state that later time steps depend on. A value: copies are independent.
   struct State {
     typename Controller::State controller;
     typename Memory::State memory;
     Variable chunk;  ///< the chunk area: hidden vectors [l,B,H]; undefined when empty
 
-    /// The same values without their history.
+    /// The same values without history.
     State detach() const {
       return {controller.detach(), memory.detach(), chunk.defined() ? chunk.detach() : Variable()};
     }
   };
 
-  /// The weights as a pass over a sequence needs them; good as long as the parameters stay as they
-  /// are. Every call packs them itself unless it is given them: a server that answers one sequence
-  /// at a time packs once.
+  /// The packed weights for passes over sequences, valid while the parameters do not change. A call
+  /// without this argument packs them itself; a server that answers one sequence at a time packs
+  /// once.
   struct Weights {
     typename Controller::Weights controller;
     typename Memory::Weights memory;
@@ -75,9 +75,9 @@ class ChunkedMemory final : public Module {
   Weights pack() const { return {controller_.pack(), memory_.pack()}; }
 
   struct Result {
-    Variable outputs;  ///< o [T,B,H], or the last one alone [1,B,H]
-    Variable reads;    ///< read vectors [S,B,F] of the S spans, or the last ones alone [1,B,F]
-    /// span k holds the steps from the end of the one before up to span_ends[k]
+    Variable outputs;  ///< o [T,B,H], or only the last one [1,B,H]
+    Variable reads;    ///< read vectors [S,B,F] of the S spans, or only the last ones [1,B,F]
+    /// span k holds the time steps from the end of the previous span up to span_ends[k]
     std::vector<std::int64_t> span_ends;
     State state;
   };
@@ -104,7 +104,8 @@ class ChunkedMemory final : public Module {
     return state;
   }
 
-  /// Runs T steps from a state.  Throws ShapeError unless x is [T,B,E] with the schedule's T >= 1.
+  /// Runs T time steps from a state. Throws ShapeError unless x is [T,B,E] with T >= 1 of the
+  /// schedule.
   Result operator()(const Variable& x, const ChunkSchedule& schedule, State state) {
     return run(x, schedule, std::move(state), true, pack());
   }
@@ -113,7 +114,7 @@ class ChunkedMemory final : public Module {
     return run(x, schedule, initial(x.size(1)), true, pack());
   }
 
-  /// As operator(), with outputs and reads of the last step alone.
+  /// operator() that returns outputs and reads of the last time step only.
   Result last(const Variable& x, const ChunkSchedule& schedule, State state,
               const Weights& weights) {
     return run(x, schedule, std::move(state), false, weights);
@@ -139,12 +140,12 @@ class ChunkedMemory final : public Module {
   }
 
  private:
-  /// The hidden vectors of the chunk so far, as the pieces [k,B,H] that they came in.
+  /// The hidden vectors of the current chunk, as pieces [k,B,H].
   using Chunk = std::vector<Variable>;
 
   /// One pass over a sequence.
   struct Pass {
-    Variable projected;  ///< the inputs' part of the gates, all steps
+    Variable projected;  ///< the inputs' part of the gates, all time steps
     const Weights& weights;
     State state;
     Chunk chunk{};
@@ -158,12 +159,13 @@ class ChunkedMemory final : public Module {
   static Variable as_step(const Variable& x) { return reshape(x, {1, x.size(0), x.size(1)}); }
   static Variable as_rows(const Variable& x) { return reshape(x, {x.size(1), x.size(2)}); }
 
-  /// Lets the attention over a chunk of more than one hidden vector replace the controller's.
+  /// Replaces the hidden vector of the controller by the attention over a chunk of more than one.
   void attend(Pass& pass, const Chunk& chunk) {
     if (chunk.size() == 1 && chunk[0].size(0) == 1) return;
     if (!attention_) {
       throw OptionError(
-          "ChunkedMemory: a chunk of several steps needs the attention, which was made with width "
+          "ChunkedMemory: a chunk of several steps needs the attention, which was constructed with "
+          "width "
           "0");
     }
     Variable first;
@@ -179,8 +181,8 @@ class ChunkedMemory final : public Module {
     controller_.set_hidden(pass.state.controller, (*attention_)(first, rest, pass.read));
   }
 
-  /// The controller over the steps [begin, end) with the current read vectors; its hidden vectors
-  /// join the chunk.
+  /// Runs the controller over the time steps [begin, end) with the current read vectors, and adds
+  /// its hidden vectors to the chunk.
   Variable segment(Pass& pass, std::int64_t begin, std::int64_t end) {
     if (!pass.shared.defined())
       pass.shared = controller_.project_shared(pass.read, pass.weights.controller);
@@ -191,7 +193,7 @@ class ChunkedMemory final : public Module {
     return hidden;
   }
 
-  /// The ordinary steps [begin, step) and the chunk step `step`, counted from 0.
+  /// Runs the ordinary time steps [begin, step) and the chunk step `step`, counted from 0.
   void run_slice(Pass& pass, std::int64_t begin, std::int64_t step) {
     Variable output;
     if (options_.order == ChunkOrder::paper) {
@@ -206,7 +208,7 @@ class ChunkedMemory final : public Module {
     pass.state.memory = memory_.step(one_step(output, -1), pass.state.memory, pass.weights.memory);
   }
 
-  /// Notes that the current read vectors hold up to step `end`.
+  /// Records that the current read vectors are valid up to time step `end`.
   static void end_span(Pass& pass, std::int64_t end) {
     if (end == (pass.span_ends.empty() ? 0 : pass.span_ends.back())) return;
     pass.reads.push_back(as_step(pass.read));
@@ -232,7 +234,7 @@ class ChunkedMemory final : public Module {
       run_slice(pass, begin, chunk - 1);
       end_span(
           pass,
-          chunk - 1);  // the chunk step's own output goes with the vectors that were read at it
+          chunk - 1);  // the output of the chunk step belongs to the vectors that were read at it
       pass.read = memory_.read(pass.state.memory);
       pass.shared = {};
       begin = chunk;

@@ -13,13 +13,13 @@
 
 namespace refrain {
 
-/// The patches of one residual block, and a task's own second normalization. The set refers to its
-/// members; a default-constructed set leaves the block unpatched.
+/// The patches of one residual block, and a task's own second normalization. The set does not own
+/// its members; a default-constructed set leaves the block unpatched.
 struct BlockPatches {
   const Patch* first = nullptr;   ///< at the first convolution; null: no patch
   const Patch* second = nullptr;  ///< at the second convolution; null: no patch
   Insertion insertion = Insertion::none;
-  const LayerNorm* norm2 = nullptr;  ///< in place of the block's norm2; null: the block's norm2
+  const LayerNorm* norm2 = nullptr;  ///< replaces the block's norm2; null: the block's norm2
 };
 
 /// NextItNet's residual block, with slots for PeterRec's patches.
@@ -32,10 +32,9 @@ struct BlockPatches {
 ///
 /// x [B,T,C] -> y [B,T,C], f32 or f64, on the CPU and on a GPU; functions that compute only some of
 /// the time steps throw Unsupported where has_conv_norm_at_steps() is false, and histories are on
-/// the CPU. Every function computes the same bits for one time step.
-/// Parameters: conv1.*, norm1.*, conv2.*, norm2.*.
-/// Throws ShapeError unless x is [B,T,C] with C = `channels`.
-/// Source: PeterRec, figure 3; NextItNet, figure 3.
+/// the CPU. All functions compute bit-identical values for the same time step. Parameters: conv1.*,
+/// norm1.*, conv2.*, norm2.*. Throws ShapeError unless x is [B,T,C] with C = `channels`. Source:
+/// PeterRec, figure 3; NextItNet, figure 3.
 class ConvBlock final : public Module {
  public:
   struct Options {
@@ -63,7 +62,7 @@ class ConvBlock final : public Module {
   struct Steps {
     ConvSteps first;     ///< of conv1: reads in()
     ConvSteps second;    ///< of conv2: reads first.out, computes out()
-    Tensor residual_at;  ///< i32 [S]: place of each time step of out() in in()
+    Tensor residual_at;  ///< i32 [S]: index in in() of each time step of out()
 
     const StepSet& in() const noexcept { return first.in; }
     const StepSet& out() const noexcept { return second.out; }
@@ -78,7 +77,7 @@ class ConvBlock final : public Module {
   }
 
   /// The block at chosen time steps: x [B,S',C] holds the time steps of steps.in() -> [B,S,C] at
-  /// those of steps.out(). Throws ShapeError when x has another number of time steps.
+  /// those of steps.out(). Throws ShapeError for another number of time steps.
   Variable at_steps(const Variable& x, const Steps& steps, const BlockPatches& patches = {}) const {
     detail::check_rank("ConvBlock::at_steps", "x", x, 3);
     if (x.size(1) != steps.in().size()) {
@@ -89,13 +88,13 @@ class ConvBlock final : public Module {
     return walk(ChosenSteps{steps}, x, patches).y;
   }
 
-  /// What a block keeps of one stream: the latest inputs of its two convolutions. A value: copies
-  /// share nothing.
+  /// The state of a block for one stream: the latest inputs of its two convolutions. A value:
+  /// copies are independent.
   struct History {
     ConvHistory first;
     ConvHistory second;
 
-    /// The time steps with inputs x [1,T,C] and h = half1(x) [1,T,C] join the history.
+    /// Appends time steps with inputs x [1,T,C] and h = half1(x) [1,T,C] to the history.
     void push(const Tensor& x, const Tensor& h) {
       first.push(x);
       second.push(h);
@@ -109,7 +108,7 @@ class ConvBlock final : public Module {
     }
   };
 
-  /// The history of a stream without time steps.  Throws OptionError unless the block is causal.
+  /// The history of an empty stream. Throws OptionError unless the block is causal.
   History start() const {
     if (conv1_.options().padding != Padding::causal) {
       throw OptionError(
@@ -119,8 +118,8 @@ class ConvBlock final : public Module {
   }
 
   /// The block at the first time steps of a stream, x [1,T,C] -> [1,T,C]; `history` becomes the
-  /// history after them. A history carries no gradients: throws AutogradError unless within NoGrad;
-  /// throws ShapeError for more than one sequence.
+  /// history after them. A history carries no gradients: throws AutogradError unless within NoGrad,
+  /// and ShapeError for more than one sequence.
   Variable at_first(const Variable& x, History& history, const BlockPatches& patches = {}) const {
     expect_not_recorded();
     detail::check_rank("ConvBlock::at_first", "x", x, 3);
@@ -133,16 +132,16 @@ class ConvBlock final : public Module {
     return std::move(values.y);
   }
 
-  /// The block at the time step after those of `history`, which stays as it is: x [1,1,C] ->
-  /// [1,1,C]. The work is that of one time step, however long the stream is. Throws AutogradError
-  /// unless within NoGrad.
+  /// The block at the time step after those of `history`, which is not changed: x [1,1,C] ->
+  /// [1,1,C]. The work is that of one time step, independent of the length of the stream. Throws
+  /// AutogradError unless within NoGrad.
   Variable at_next(const Variable& x, const History& history,
                    const BlockPatches& patches = {}) const {
     expect_not_recorded();
     return walk(NextStep{history, next_step_taps_}, x, patches).y;
   }
 
-  /// at_next(), after which the time step joins the history.
+  /// at_next(), then appends the time step to the history.
   Variable advance(const Variable& x, History& history, const BlockPatches& patches = {}) const {
     expect_not_recorded();
     Values values = walk(NextStep{history, next_step_taps_}, x, patches);
@@ -161,7 +160,7 @@ class ConvBlock final : public Module {
   }
 
  private:
-  /// relu(norm(conv(x))) (+ residual), with a patch behind or beside the convolution.
+  /// relu(norm(conv(x))) (+ residual), with a serial or parallel patch.
   struct Half {
     const CausalConv& conv;
     const LayerNorm& norm;
@@ -172,7 +171,7 @@ class ConvBlock final : public Module {
       return conv_norm(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
                        weights(), options());
     }
-    /// Only at the time steps whose rows `taps` lists.
+    /// At the time steps whose rows `taps` lists.
     Variable operator()(const Variable& x, const Variable& residual, const ConvTaps& taps) const {
       return conv_norm_at_steps(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
                                 weights(), taps, options());
@@ -189,7 +188,7 @@ class ConvBlock final : public Module {
     }
   };
 
-  // A walk is a choice of time steps: it gives each half the rows that these read.
+  // A walk is a choice of time steps: it determines the rows that each half reads.
   struct AllSteps {
     Variable first(const Half& half1, const Variable& x) const { return half1(x, {}); }
     Variable second(const Half& half2, const Variable& h, const Variable& x) const {
@@ -259,7 +258,7 @@ class ConvBlock final : public Module {
                         .dtype = conv.weight().dtype()});
   }
 
-  /// The rows of ConvHistory::taps: tap k reads row k, the time step itself is row 0.
+  /// The rows of ConvHistory::taps(): tap k reads row k, and row 0 is the time step itself.
   static ConvTaps next_step_taps(std::int64_t width) {
     ConvTaps taps;
     taps.taps_at = Tensor({1, width}, DType::i32);

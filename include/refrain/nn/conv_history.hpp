@@ -10,10 +10,11 @@
 
 namespace refrain {
 
-/// The inputs of one stream that a causal dilated convolution will still read.
+/// The inputs of one stream that later time steps of a causal dilated convolution read.
 ///
-/// A ring of R = (width - 1) * dilation rows [channels]: time step t has row t modulo R. Rows of
-/// time steps before the stream's start are zeros, the padding of a causal convolution. A value:
+/// A ring buffer of R = (width - 1) * dilation rows [channels]: time step t is in row t modulo R.
+/// Rows of time steps before the start of the stream are zero, the padding of a causal convolution.
+/// A value: copies are independent. Any dtype, on the CPU.
 /// copies share nothing. Any dtype, on the CPU.
 class ConvHistory {
  public:
@@ -25,8 +26,8 @@ class ConvHistory {
   };
 
   ConvHistory() = default;
-  /// The history of a stream without time steps. Throws OptionError unless width and dilation are
-  /// from 1 to 2^31 - 1.
+  /// The history of an empty stream. Throws OptionError unless width and dilation are from 1 to
+  /// 2^31 - 1.
   explicit ConvHistory(Options options)
       : options_(options),
         rows_(Tensor::zeros({reach(options), options.channels}, options.dtype)) {}
@@ -42,24 +43,24 @@ class ConvHistory {
   }
   ~ConvHistory() = default;
 
-  /// The rows that the taps read at the next time step, whose own input is x: [1,width,channels],
-  /// row k for tap k, x in row 0. Throws ShapeError or DTypeError unless x is one row of this
-  /// history's channels and dtype.
+  /// The rows that the taps read at the next time step, whose input is x: [1,width,channels], row k
+  /// for tap k, x in row 0. Throws ShapeError or DTypeError unless x is one row with the channels
+  /// and dtype of this history.
   Tensor taps(const Tensor& x) const {
     check(x, 1);
     Tensor taps({1, options_.width, options_.channels}, options_.dtype);
     char* to = static_cast<char*>(taps.raw());
     std::memcpy(to, x.raw(), x.bytes());
     for (std::int64_t tap = 1; tap < options_.width; ++tap) {
-      // Starting from the oldest row the ring holds the time steps in order.
+      // From the oldest row on the ring buffer holds the time steps in order.
       const std::int64_t row = (oldest_ + rows_.size(0) - tap * options_.dilation) % rows_.size(0);
       std::memcpy(to + static_cast<std::size_t>(tap) * x.bytes(), row_at(row), x.bytes());
     }
     return taps;
   }
 
-  /// The next time steps, with inputs x [...,channels] in this order, replace the oldest rows.
-  /// Throws ShapeError or DTypeError unless x is rows of this history's channels and dtype.
+  /// Replaces the oldest rows by the inputs x [...,channels] of the next time steps, in their
+  /// order. Throws ShapeError or DTypeError unless x has the channels and dtype of this history.
   void push(const Tensor& x) {
     const std::int64_t steps =
         x.rank() > 0 ? x.numel() / std::max<std::int64_t>(1, options_.channels) : 0;
@@ -76,15 +77,15 @@ class ConvHistory {
     oldest_ = (oldest_ + steps) % kept;
   }
 
-  /// Calls function(part) for the parts of a saved history: the rows, a Tensor, and the place of
+  /// Calls function(part) for the parts of a saved history: the rows, a Tensor, and the index of
   /// the oldest row, a std::int64_t.
   template <class Function>
   void visit(Function&& function) const {
     function(rows_);
     function(oldest_);
   }
-  /// The same for reading a history: the function fills the parts. Throws DataError for a place
-  /// outside the ring.
+  /// visit() for loading a history: the function fills the parts. Throws DataError for an index
+  /// outside the ring buffer.
   template <class Function>
   void visit(Function&& function) {
     function(rows_);

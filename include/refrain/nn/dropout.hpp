@@ -5,11 +5,11 @@
 
 namespace refrain {
 
-/// In training, zeroes each element with probability 1 - keep and divides the rest by keep; in
-/// evaluation the identity.
+/// In training, zeroes each element with probability 1 - keep and divides the others by keep; the
+/// identity in evaluation.
 ///
-/// The masks come from the layer's own random stream, which a training that is resumed continues.
-/// Throws OptionError unless 0 < keep <= 1.
+/// The masks are drawn from the layer's random stream, which is part of the state of a resumable
+/// training. Throws OptionError unless 0 < keep <= 1.
 class Dropout final : public Module {
  public:
   Dropout(double keep, Random random) : keep_(keep), random_(random) {

@@ -5,10 +5,10 @@
 
 namespace refrain {
 
-/// A table of learned rows, looked up by id.
+/// A table of learned rows, gathered by id.
 ///
-/// ids i32 [...] in [0,count) -> [...,width]. Parameter: weight [count,width], truncated normal at
-/// first; its gradient is row-sparse. Throws ShapeError for an id outside the table.
+/// ids i32 [...] in [0,count) -> [...,width]. Parameter: weight [count,width], initially truncated
+/// normal; its gradient is row-sparse. Throws ShapeError for an id outside the table.
 class Embedding final : public Module {
  public:
   struct Options {

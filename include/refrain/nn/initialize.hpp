@@ -1,5 +1,5 @@
 #pragma once
-/// Initial values of a layer's parameters.
+/// Initial values of parameters.
 
 #include <cstdint>
 
@@ -8,13 +8,13 @@
 
 namespace refrain {
 
-/// Whether a layer's constructor gives its parameters their initial values.
+/// Whether the constructor of a layer initializes its parameters.
 enum class Fill : std::uint8_t {
-  initial,   ///< It does: weights are drawn, biases are constant.
-  deferred,  ///< It leaves them uninitialized; load_model() or load_patch() fills them.
+  initial,   ///< Weights are drawn, biases are constant.
+  deferred,  ///< Parameters are uninitialized until load_model() or load_patch() fills them.
 };
 
-/// Element type and device of a layer's parameters, and whether they get initial values.
+/// Element type and device of a layer's parameters, and whether they are initialized.
 struct Placement {
   DType dtype = DType::f32;
   Device device = Device::cpu;
@@ -24,8 +24,8 @@ struct Placement {
 namespace initialize {
 
 /// A parameter with truncated normal elements: normal numbers of the given standard deviation,
-/// redrawn beyond two deviations (the published models use deviation 0.02). With Fill::deferred it
-/// is unfilled, and nothing is drawn from `random`.
+/// redrawn beyond two deviations (0.02 in the published models). With Fill::deferred it is
+/// unfilled, and nothing is drawn from `random`.
 inline Parameter truncated_normal(const Shape& shape, double deviation, Random& random,
                                   Placement placement) {
   if (placement.fill == Fill::deferred)

@@ -9,8 +9,8 @@ namespace refrain {
 ///
 ///   y = gamma * (x - mean) / sqrt(var + epsilon) + beta     (biased variance over the last axis)
 ///
-/// [...,C] -> [...,C].  Parameters: gamma [C] (ones at first), beta [C] (zeros).
-/// Throws ShapeError unless the last axis is `channels`.
+/// [...,C] -> [...,C]. Parameters: gamma [C], initially ones, beta [C], initially zeros. Throws
+/// ShapeError unless the last axis is `channels`.
 class LayerNorm final : public Module {
  public:
   struct Options {

@@ -7,8 +7,9 @@ namespace refrain {
 
 /// Affine map of the last axis:  y = x weight^T + bias.
 ///
-/// [...,in] -> [...,out].  Parameters: weight [out,in], bias [out] (absent without `bias`).
-/// Weights start truncated normal, biases zero.  Throws ShapeError unless the last axis is `in`.
+/// [...,in] -> [...,out]. Parameters: weight [out,in], bias [out] (absent without `bias`).
+/// Initially weights are truncated normal, biases zero. Throws ShapeError unless the last axis is
+/// `in`.
 class Linear final : public Module {
  public:
   struct Options {

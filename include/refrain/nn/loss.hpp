@@ -1,5 +1,5 @@
 #pragma once
-/// Losses as used by models: the operations of ops/loss.hpp over a layer's own item table.
+/// Losses with a Linear layer as item table: the operations of ops/loss.hpp.
 
 #include "refrain/nn/initialize.hpp"
 #include "refrain/nn/linear.hpp"

@@ -11,13 +11,13 @@
 
 namespace refrain {
 
-/// External memory of a differentiable neural computer with one write head: a controller's output o
+/// External memory of a differentiable neural computer with one write head. A controller's output o
 /// writes to it and reads from it.
 ///
 /// o [B,input] -> interface vector o weight^T -> read vectors [B,heads*word_size] and the memory
-/// for the next step (memory_step). Parameter: interface [R W + 3 W + 5 R + 3, input] with R =
-/// heads, W = word_size; starts truncated normal. In training, dropout keeps the share `keep` of
-/// the interface vector. Throws OptionError unless input, words, word_size and heads are positive.
+/// after the step (memory_step). Parameter: interface [R W + 3 W + 5 R + 3, input] with R = heads,
+/// W = word_size, initially truncated normal. In training, dropout keeps the fraction `keep` of the
+/// interface vector. Throws OptionError unless input, words, word_size and heads are positive.
 /// Source: Graves et al. 2016; CmnRec, section 3.
 class Memory final : public Module {
  public:
@@ -26,13 +26,13 @@ class Memory final : public Module {
     std::int64_t words = 0;      ///< N
     std::int64_t word_size = 0;  ///< W
     std::int64_t heads = 1;      ///< R
-    double keep = 1;             ///< share of the interface vector that dropout keeps in training
+    double keep = 1;             ///< fraction of the interface vector kept by dropout in training
     double deviation = 0.1;      ///< of the initial weights
   };
 
   using State = MemoryState;
 
-  /// The interface weight, laid out for the steps of one pass.
+  /// The interface weight, packed for the time steps of one pass.
   struct Weights {
     PackedWeight interface;
   };
@@ -44,7 +44,7 @@ class Memory final : public Module {
             options.deviation, random, placement)),
         dropout_(options.keep, random.split(random.bits())) {}
 
-  /// A memory that nothing was written to: words, weightings and read vectors 1e-6, all else zero.
+  /// The initial memory: words, weightings and read vectors are 1e-6, all other values zero.
   State initial(std::int64_t batch) const {
     const std::int64_t words = options_.words;
     const std::int64_t heads = options_.heads;
@@ -61,7 +61,7 @@ class Memory final : public Module {
             .read_vectors = full({batch, heads, options_.word_size}, trace)};
   }
 
-  /// The latest read vectors, head after head: [B,heads*word_size].
+  /// The latest read vectors, concatenated over heads: [B,heads*word_size].
   Variable read(const State& state) const {
     return reshape(state.read_vectors, {state.read_vectors.size(0), read_width()});
   }
@@ -69,8 +69,8 @@ class Memory final : public Module {
 
   Weights pack() const { return {refrain::pack(interface_)}; }
 
-  /// One write and one read. Throws ShapeError unless o is [B,input] and the state is of this
-  /// memory's sizes.
+  /// One write and one read. Throws ShapeError unless o is [B,input] and the state has the sizes of
+  /// this memory.
   State step(const Variable& o, const State& state, const Weights& weights) {
     detail::check_rank("Memory::step", "o", o, 2);
     detail::check_shape("Memory::step", "state.words", state.words,
@@ -92,12 +92,13 @@ class Memory final : public Module {
 
  private:
   static const Options& checked(const Options& options) {
-    constexpr std::int64_t most = 0x7FFF'FFFF;  // so that the interface's width fits 64 bits
+    // The limit keeps the width of the interface within 64 bits.
+    constexpr std::int64_t max_size = 0x7FFF'FFFF;
     for (const std::int64_t size :
          {options.input, options.words, options.word_size, options.heads}) {
-      if (size >= 1 && size <= most) continue;
+      if (size >= 1 && size <= max_size) continue;
       throw OptionError(detail::concat(
-          "Memory: expected input, words, word_size and heads from 1 to ", most, ", got ",
+          "Memory: expected input, words, word_size and heads from 1 to ", max_size, ", got ",
           options.input, ", ", options.words, ", ", options.word_size, ", ", options.heads));
     }
     return options;

@@ -1,5 +1,5 @@
 #pragma once
-/// Layers own parameters; modules are trees of layers.
+/// Parameters, and modules as trees of layers.
 
 #include <cstdint>
 #include <span>
@@ -14,14 +14,14 @@
 
 namespace refrain {
 
-/// A Variable that a layer owns and an optimizer may change.
+/// A Variable that a layer owns and an optimizer updates.
 class Parameter : public Variable {
  public:
   Parameter() = default;
   explicit Parameter(Tensor value) : Variable(std::move(value), true) {}
 
   /// A parameter whose elements are uninitialized until load_model() or load_patch() fills them.
-  /// Nothing that needs the elements may run before that; saving and hashing throw.
+  /// Until then nothing may read the elements; saving and hashing throw.
   static Parameter unfilled(Tensor storage) {
     Parameter parameter(std::move(storage));
     parameter.is_filled_ = false;
@@ -29,9 +29,9 @@ class Parameter : public Variable {
   }
   bool is_filled() const noexcept { return is_filled_; }
 
-  /// Sets the elements. An unfilled parameter on the CPU takes over the storage of `value`; any
-  /// other parameter gets a copy in its own storage, which other handles on it see. Throws
-  /// ShapeError or DTypeError unless shape and type agree.
+  /// Sets the elements. An unfilled parameter on the CPU takes the storage of `value`; any other
+  /// parameter copies the elements into its own storage, so that other handles see them. Throws
+  /// ShapeError or DTypeError unless shape and dtype match.
   void fill(Tensor value) {
     if (!is_filled_ && device() == Device::cpu && value.device() == Device::cpu &&
         value.shape() == shape() && value.dtype() == dtype()) {
@@ -48,7 +48,7 @@ class Parameter : public Variable {
   bool is_filled_ = true;
 };
 
-/// A parameter and where it stands in its module: "blocks.0.conv1.weight".
+/// A parameter and its path in the module: "blocks.0.conv1.weight".
 struct NamedParameter {
   std::string name;
   Parameter* parameter;
@@ -59,7 +59,7 @@ struct ConstNamedParameter {
   const Parameter* parameter;
 };
 
-/// A random stream and where it stands in its module: "blocks.0.dropout.random".
+/// A random stream and its path in the module: "blocks.0.dropout.random".
 struct NamedRandom {
   std::string name;
   Random* random;
@@ -67,8 +67,7 @@ struct NamedRandom {
 
 namespace detail {
 
-/// True when `text` matches `pattern`, in which '*' stands for any run of characters and '?' for
-/// one.
+/// True when `text` matches `pattern`, in which '*' matches any characters and '?' one character.
 inline bool matches(std::string_view pattern, std::string_view text) {
   std::size_t p = 0;
   std::size_t t = 0;
@@ -94,11 +93,12 @@ inline bool matches(std::string_view pattern, std::string_view text) {
 
 }  // namespace detail
 
-/// Base of every layer and model.
+/// Base of all layers and models.
 ///
-/// A derived class names its parameters, sub-modules and random streams in `visit_members`; names,
-/// freezing, counting, checkpoints and resumable training follow from that one function. Modules
-/// are movable but not copyable: two copies would silently share parameters.
+/// A derived class passes its parameters, sub-modules and random streams with their names to the
+/// visitor in `visit_members`. Names, freezing, counting, checkpoints and resumable training are
+/// derived from that function. Modules are movable but not copyable: copies would silently share
+/// parameters.
 ///
 ///   void visit_members(Visitor& visitor) override {
 ///     visitor.parameter("weight", weight_);
@@ -116,24 +116,25 @@ class REFRAIN_API Module {
   Module& operator=(const Module&) = delete;
   virtual ~Module() = default;
 
-  /// All parameters, in the order of declaration; undefined ones (an absent bias) are left out.
+  /// All parameters in the order of declaration, without undefined ones (an absent bias).
   std::vector<NamedParameter> parameters();
   std::vector<ConstNamedParameter> parameters() const;
 
-  /// The parameter of that name, by a walk over all members. Throws OptionError when there is none.
+  /// The parameter with the given name, found by a walk over all members. Throws OptionError for an
+  /// unknown name.
   Parameter& parameter(std::string_view name);
 
-  /// The random streams that layers draw from, in the order of declaration: masks of dropout, for
-  /// instance. They are part of the state of a training that can be resumed (Trainer).
+  /// The random streams that layers draw from, for instance for dropout masks, in the order of
+  /// declaration. They are part of the state of a resumable training (Trainer).
   std::vector<NamedRandom> randoms();
 
-  /// Freezes the parameters whose name matches the pattern ('*' any run, '?' any one). A frozen
-  /// parameter gets no gradient and no optimizer state, and its bytes do not change. Returns how
-  /// many matched. Throws OptionError when none does.
+  /// Freezes the parameters whose name matches the pattern ('*' any characters, '?' one). A frozen
+  /// parameter has no gradient and no optimizer state, and its elements do not change. Returns the
+  /// number of matches. Throws OptionError when there are none.
   std::int64_t freeze(std::string_view pattern = "*") { return set_trainable(pattern, false); }
   std::int64_t unfreeze(std::string_view pattern = "*") { return set_trainable(pattern, true); }
 
-  /// Training mode (dropout is active) or evaluation mode, for this module and all below it.
+  /// Sets training mode (dropout is active) or evaluation mode for this module and its sub-modules.
   void train(bool on = true);
   void eval() { train(false); }
   bool is_training() const noexcept { return training_; }
@@ -145,14 +146,14 @@ class REFRAIN_API Module {
 
   void zero_grad();
 
-  /// Where the first parameter lives; the CPU when there is none.
+  /// The device of the first parameter; the CPU when there are no parameters.
   Device device() const;
 
-  /// Moves all parameters to a device; gradients are dropped, optimizers that know the parameters
-  /// follow at their next step. Throws Unsupported when there is no such device.
+  /// Moves all parameters to a device. Gradients are dropped; optimizers of these parameters follow
+  /// at their next step. Throws Unsupported for an unavailable device.
   void to(Device device);
 
-  /// Names the members to the visitor; called by the functions above.
+  /// Passes the members with their names to the visitor; called by the functions above.
   virtual void visit_members(Visitor& visitor) = 0;
 
  private:
@@ -161,7 +162,7 @@ class REFRAIN_API Module {
   bool training_ = true;
 };
 
-/// What a module names its members to.
+/// Receives the named members of a module.
 class Module::Visitor {
  public:
   virtual ~Visitor() = default;
@@ -170,7 +171,7 @@ class Module::Visitor {
     if (parameter.defined()) on_parameter(join(name), parameter);
   }
 
-  /// A stream that the module draws from while it trains.
+  /// A stream that the module draws from in training.
   void random(std::string_view name, Random& random) { on_random(join(name), random); }
 
   void module(std::string_view name, Module& module) {
@@ -180,7 +181,7 @@ class Module::Visitor {
     prefix_ = before;
   }
 
-  /// A list of modules, named "name.0", "name.1", ...
+  /// A list of modules with the names "name.0", "name.1", ...
   template <class Modules>
   void modules(std::string_view name, Modules& list) {
     std::int64_t index = 0;
@@ -213,7 +214,7 @@ inline std::vector<NamedParameter> Module::parameters() {
 
 inline std::vector<ConstNamedParameter> Module::parameters() const {
   std::vector<ConstNamedParameter> found;
-  // Visiting changes nothing; it takes a mutable module only so that one function serves both.
+  // Visiting changes nothing; it takes a mutable module so that one function serves both.
   for (NamedParameter& named : const_cast<Module*>(this)->parameters()) {
     found.push_back({std::move(named.name), named.parameter});
   }
@@ -243,7 +244,7 @@ inline Parameter& Module::parameter(std::string_view name) {
     if (++count <= most) known += (known.empty() ? "" : ", ") + named.name;
   }
   if (count > most) known += detail::concat(" and ", count - most, " more");
-  throw OptionError(detail::concat("Module: there is no parameter '", name, "'; expected one of ",
+  throw OptionError(detail::concat("Module: unknown parameter '", name, "'; expected one of ",
                                    count == 0 ? "none" : known));
 }
 

@@ -7,24 +7,22 @@ namespace refrain {
 
 /// The initial weights of a patch.
 enum class PatchStart : std::uint8_t {
-  /// `up` is zero, so that patch(x) = x and fine-tuning starts from exactly the pre-trained
-  /// network.
+  /// `up` is zero, so that patch(x) = x and fine-tuning starts from the pre-trained network.
   identity,
   /// All weights are truncated normal, as in the published code.
   random
 };
 
-/// The paper's model patch: a bottleneck with a skip.
+/// The paper's model patch: a bottleneck with a skip connection.
 ///
 ///   patch(x) = x + gelu(x down + down_bias) up + up_bias,   gelu in the tanh form
 ///
-/// x [...,C] -> [...,C], f32 or f64, on the CPU and on a GPU.
-/// Parameters: down [C,D], down_bias [D], up [D,C], up_bias [C], with D = cardinality * bottleneck.
-/// The published code sums `cardinality` parallel bottlenecks. One bottleneck whose paths stand
-/// side by side is the same function and is what this layer computes; the output biases of the
-/// paths act only as their sum and are one vector.
-/// Throws ShapeError unless the last axis is C = `channels`, OptionError for sizes below 1,
-/// ShapeError when D does not fit 64 bits.  Source: PeterRec, section 3.3.
+/// x [...,C] -> [...,C], f32 or f64, on the CPU and on a GPU. Parameters: down [C,D], down_bias
+/// [D], up [D,C], up_bias [C], with D = cardinality * bottleneck. The published code sums
+/// `cardinality` parallel bottlenecks. This layer computes the same function as one bottleneck that
+/// concatenates their paths; the output biases of the paths enter only as their sum and are one
+/// vector. Throws ShapeError unless the last axis is C = `channels`, OptionError for sizes below 1,
+/// ShapeError when D does not fit 64 bits. Source: PeterRec, section 3.3.
 class Patch final : public Module {
  public:
   struct Options {

@@ -13,25 +13,24 @@
 
 namespace refrain {
 
-/// What Lstm and Gru are made of.
+/// Options of Lstm and Gru.
 struct RecurrentOptions {
   std::int64_t in = 0;
   std::int64_t hidden = 0;
-  std::int64_t shared =
-      0;  ///< width of a vector that joins the input and stays the same over a segment; 0: none
+  /// width of a vector that is added to the input and constant over a segment; 0: none
+  std::int64_t shared = 0;
   std::int64_t layers = 1;
-  double keep = 1;                   ///< share that dropout keeps between layers, in training
+  double keep = 1;                   ///< fraction kept by dropout between layers, in training
   GruReset reset = GruReset::after;  ///< of a Gru
   double deviation = 0.05;           ///< of the initial weights
 };
 
-/// Hidden vectors (and, for an LSTM, cells) of every layer: a value that can be copied and carried
-/// on.
+/// Hidden vectors and, for an LSTM, cells of every layer. A value: copies are independent.
 struct RecurrentState {
   std::vector<Variable> h;  ///< [B,H] each
   std::vector<Variable> c;  ///< [B,H] each; empty for a GRU
 
-  /// The same values without their history.
+  /// The same values without history.
   RecurrentState detach() const {
     RecurrentState copy;
     for (const Variable& x : h) copy.h.push_back(x.detach());
@@ -42,22 +41,21 @@ struct RecurrentState {
 
 /// Recurrent layers over sequences; use `Lstm` or `Gru`.
 ///
-/// [B,T,in] -> [B,T,hidden]. Inside, the rows of one time step lie together (time-major, [T,B,C]),
-/// so that a segment of time steps is a slice: the input's part of the gates is one product for all
-/// steps (project), a segment is one call (run), and time_major() takes sequences that have this
-/// layout already. Parameters: layers.*.weight_x [G,in], layers.*.weight_h
-/// [G,hidden], layers.*.bias [G], with G = 4 hidden (gates i, f, g, o) or 3 hidden (r, z, n); a Gru
-/// has layers.*.bias_h [G] besides. With `shared` > 0 the first layer has weight_shared [G,shared].
-/// Weights start truncated normal; biases zero but one for the gates that keep: f of an Lstm, r and
-/// z of a Gru. Throws OptionError unless all sizes are at least 1, ShapeError for other inputs.
+/// [B,T,in] -> [B,T,hidden]. Internally sequences are time-major, [T,B,C], so that a segment of
+/// time steps is a slice: the input's part of the gates is one product for all time steps
+/// (project), and a segment is one call (run). time_major() takes sequences with this layout.
+/// Parameters: layers.*.weight_x [G,in], layers.*.weight_h [G,hidden], layers.*.bias [G], with G =
+/// 4 hidden (gates i, f, g, o) or 3 hidden (r, z, n); a Gru also has layers.*.bias_h [G]. With
+/// `shared` > 0 the first layer has weight_shared [G,shared]. Initially weights are truncated
+/// normal and biases zero, except one for the gates f of an Lstm and r and z of a Gru. Throws
+/// OptionError unless all sizes are at least 1, ShapeError for inputs of another shape.
 template <bool is_lstm>
 class Recurrent final : public Module {
  public:
   using Options = RecurrentOptions;
   using State = RecurrentState;
 
-  /// The weights as one pass over a sequence needs them; good as long as the parameters stay as
-  /// they are.
+  /// The packed weights for passes over sequences, valid while the parameters do not change.
   struct Weights {
     std::vector<PackedWeight> x;
     std::vector<PackedWeight> h;
@@ -87,7 +85,7 @@ class Recurrent final : public Module {
   std::int64_t width() const noexcept { return options_.hidden; }
   const Options& options() const noexcept { return options_; }
 
-  /// Zeros.
+  /// A state of zeros.
   State initial(std::int64_t batch) const {
     State state;
     const Tensor& weight = layers_.front().weight_h.value();
@@ -118,17 +116,18 @@ class Recurrent final : public Module {
     return packed_linear(x, weights.x[0], layers_[0].bias);
   }
 
-  /// The shared vector's part: [B,shared] -> [B,G]. Throws OptionError when the layer was made
-  /// without one.
+  /// The shared vector's part of the gates: [B,shared] -> [B,G]. Throws OptionError for a layer
+  /// without shared input.
   Variable project_shared(const Variable& shared, const Weights& weights) const {
     if (options_.shared == 0)
-      throw OptionError(detail::concat(name(), ": made without a shared input"));
+      throw OptionError(
+          detail::concat(name(), ": expected a layer with a shared input, got shared = 0"));
     return packed_linear(shared, weights.shared);
   }
 
   /// One segment: projected inputs [L,B,G] and shared [B,G] (or undefined) -> hidden vectors of the
-  /// last layer [L,B,hidden]. The state moves on. Throws ShapeError, and leaves the state, when
-  /// state or weights are not this layer's.
+  /// last layer [L,B,hidden]. Advances the state. Throws ShapeError and leaves the state unchanged
+  /// when state or weights do not belong to this layer.
   Variable run(const Variable& projected, const Variable& shared, State& state,
                const Weights& weights, Recompute recompute = Recompute::none) {
     if (state.h.size() != layers_.size() || state.c.size() != (is_lstm ? layers_.size() : 0)) {
@@ -146,13 +145,13 @@ class Recurrent final : public Module {
     return y;
   }
 
-  /// Hidden vectors of the last layer, from a state of zeros: [B,T,in] -> [B,T,hidden]. Throws
-  /// OptionError for a layer made with a shared input.
+  /// Hidden vectors of the last layer from a zero state: [B,T,in] -> [B,T,hidden]. Throws
+  /// OptionError for a layer with a shared input.
   Variable operator()(const Variable& x) {
     detail::check_rank(name(), "x", x, 3);
     return (*this)(x, initial(x.size(0))).y;
   }
-  /// The same from the state where earlier time steps ended.
+  /// operator() from the state after earlier time steps.
   Result operator()(const Variable& x, State state) {
     detail::check_rank(name(), "x", x, 3);
     Result result = time_major(swapped(x), std::move(state));
@@ -160,11 +159,12 @@ class Recurrent final : public Module {
     return result;
   }
 
-  /// The same for time-major sequences: [T,B,in] -> [T,B,hidden]. Ids that are swapped before their
-  /// embedding (swap_batch_time) cost less than vectors that are swapped here.
+  /// operator() for time-major sequences: [T,B,in] -> [T,B,hidden]. Swapping ids before their
+  /// embedding (swap_batch_time) costs less than swapping vectors.
   Result time_major(const Variable& x, State state) {
     if (options_.shared > 0)
-      throw OptionError(detail::concat(name(), ": a shared input is given through run()"));
+      throw OptionError(detail::concat(
+          name(), ": expected a layer without a shared input; pass a shared input to run()"));
     Result result{.y = {}, .state = std::move(state)};
     const Weights weights = pack();
     result.y = run(project(x, weights), {}, result.state, weights);
@@ -201,7 +201,7 @@ class Recurrent final : public Module {
             initialize::truncated_normal({gates, shared}, options.deviation, random, placement);
       weight_h = initialize::truncated_normal({gates, options.hidden}, options.deviation, random,
                                               placement);
-      // One for the gates that keep what was there.
+      // The biases of the gates f, r and z are one.
       Tensor start = Tensor::zeros({gates}, placement.dtype);
       const std::int64_t first = is_lstm ? options.hidden : 0;
       start.slice(first, 2 * options.hidden).fill(1);
@@ -226,7 +226,7 @@ class Recurrent final : public Module {
 
   static constexpr const char* name() { return is_lstm ? "Lstm" : "Gru"; }
 
-  /// Between batch-major and time-major; a single sequence or time step has both layouts.
+  /// Swaps batch-major and time-major; for one sequence or one time step the layouts are equal.
   static Variable swapped(const Variable& x) {
     if (x.size(0) == 1 || x.size(1) == 1) return reshape(x, {x.size(1), x.size(0), x.size(2)});
     return swap_batch_time(x);
@@ -255,8 +255,8 @@ class Recurrent final : public Module {
 
 /// Long short-term memory.  Source: Hochreiter and Schmidhuber 1997, with a forget gate.
 using Lstm = Recurrent<true>;
-/// Gated recurrent unit. Source: Cho et al. 2014; the reset gate after the product as in cuDNN, or
-/// before it.
+/// Gated recurrent unit, with the reset gate after the product (cuDNN) or before it. Source: Cho et
+/// al. 2014.
 using Gru = Recurrent<false>;
 
 }  // namespace refrain

@@ -1,5 +1,5 @@
 #pragma once
-/// Scores of items after a history, and what evaluation and recommendation need of a model.
+/// Scores of items after a history, and the models that provide them.
 
 #include <concepts>
 #include <cstdint>
@@ -10,8 +10,8 @@
 
 namespace refrain {
 
-/// Scores of all items after the last time step, without recording on the tape: hidden vectors
-/// [B,T,C] -> [B,items].
+/// Scores of all items after the last time step, with recording off: hidden vectors [B,T,C] ->
+/// [B,items].
 inline Tensor last_scores(const Variable& hidden, const Linear& items) {
   const NoGrad off;
   return items(select_step(hidden, -1)).value();
@@ -20,13 +20,13 @@ inline Tensor last_scores(const Variable& hidden, const Linear& items) {
 /// A model that scores items after a history.
 ///
 ///   std::int64_t length() const
-///       the newest items of a history that the model reads: T, in training as in evaluation,
-///       recommendation and its file
+///       T, the number of newest items of a history that the model reads, in training,
+///       evaluation, recommendation and its file
 ///   Tensor scores(const Tensor& ids)
 ///       i32 [B,T], padding on the left -> f32 [B,ids], a score of every id
 ///
-/// scores() may be const or not; it is called in evaluation mode with nothing recorded on the tape,
-/// with ids on the model's device.
+/// scores() may be const or not; it is called in evaluation mode with recording off, with ids on
+/// the model's device.
 template <class M>
 concept ScoringModel = std::derived_from<M, Module> && requires(M& model, const Tensor& ids) {
   { std::as_const(model).length() } -> std::convertible_to<std::int64_t>;
@@ -35,7 +35,7 @@ concept ScoringModel = std::derived_from<M, Module> && requires(M& model, const 
 
 namespace detail {
 
-/// A model's length; 0 for one that does not state it.
+/// The length() of a model; 0 when it has none.
 template <class M>
 std::int64_t length_of(const M& model) {
   if constexpr (requires {
@@ -59,7 +59,7 @@ void expect_length() {
       "items it reads");
 }
 
-/// Stops the compiler with a text for each function that a model lacks.
+/// Fails the compilation with a message for each function that a model lacks.
 template <class M>
 void expect_scoring_model() {
   expect_length<M>();
@@ -71,7 +71,7 @@ void expect_scoring_model() {
       "scores of all ids after the last item");
 }
 
-/// Evaluation mode for as long as it lives; nothing is recorded on the tape.
+/// Sets evaluation mode and turns recording off during its lifetime.
 class EvaluationScope {
  public:
   explicit EvaluationScope(Module& model) : model_(model), was_training_(model.is_training()) {

@@ -1,5 +1,5 @@
 #pragma once
-/// What a Recommender asks of a model.
+/// The models that a Recommender serves.
 
 #include <concepts>
 #include <cstdint>
@@ -10,32 +10,31 @@
 
 namespace refrain {
 
-/// A model that recommends from what a user did, with one set of shared parameters and any number
-/// of tasks on top of it.
+/// A model that recommends after a history, with one set of shared parameters and any number of
+/// tasks.
 ///
-/// Model    what all tasks share.
-/// Task     what one task adds: patches, a head, a schedule.
-/// Stream what the model remembers of one user's items under one task. A value: writing to a copy
-/// changes nothing else.
+/// Model    The part that all tasks share.
+/// Task     The part of one task: patches, a head, a schedule.
+/// Stream   The state of the model for one history under one task. A value: copies are independent.
 ///
 ///   model.identity(), task.identity()
-///       texts that differ when what they stand for differs: content hashes, say
+///       texts that identify their contents, for instance content hashes
 ///   model.is_incremental(task)
-///       whether the task has streams; one that looks from the end backwards has none
+///       true when the task has streams; a task whose schedule counts from the end has none
 ///   model.start(task, items)
-///       the stream after these items, perhaps none
+///       the stream after these items, possibly none
 ///   model.advance(task, stream, item)
-///       one more item: the work of one time step
+///       appends one item: the work of one time step
 ///   model.scores(task, stream)
-///       f32 [1,targets] after the stream's items, the caller's to change; the stream stays as it
-///       is
+///       f32 [1,targets] after the items of the stream, which is not changed; the caller may
+///       overwrite the scores
 ///   model.scores(task, items)
 ///       the same by a full pass
 ///   model.visit(task, stream, visitor)
-///       visitor(part) for each part of a stream, Tensors and std::int64_t, for saving (a const
-///       stream) and for filling one that start() made (mutable); throws DataError for misfits
+///       visitor(part) for each part of a stream, Tensors and std::int64_t, to save a const
+///       stream or to fill a stream of start(); throws DataError for parts that do not fit
 ///
-/// Model and Task are used from many threads at once and never change.
+/// Model and Task are immutable and used from many threads at once.
 template <class M>
 concept ServedModel = std::copyable<typename M::Stream> &&
     requires(const M& model, const typename M::Task& task, typename M::Stream& stream,

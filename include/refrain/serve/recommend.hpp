@@ -17,8 +17,7 @@ struct RecommendOptions {
   bool leave_out_seen = true;  ///< items of the history are not recommended
 };
 
-/// The ids of items, in their order. Throws OptionError that names the items outside the
-/// vocabulary.
+/// The ids of items, in their order. Throws OptionError with the items outside the vocabulary.
 inline std::vector<std::int32_t> ids_of(const Vocabulary& vocabulary,
                                         std::span<const std::string> items) {
   std::vector<std::int32_t> ids;
@@ -33,15 +32,14 @@ inline std::vector<std::int32_t> ids_of(const Vocabulary& vocabulary,
   return ids;
 }
 
-/// The k items that score best after a history, best first; fewer where fewer are left.
+/// The k items with the best scores after a history, best first; fewer when fewer remain.
 ///
 ///   for (const Recommendation& r : recommend(model, data.vocabulary, {"12", "7"}, 10)) ...
 ///
-/// `history`: original ids, oldest first. The model reads the newest model.length() of them with
-/// padding on the left, exactly as in training. It is a ScoringModel. One call at a time: a
-/// Recommender answers many threads and users. Throws OptionError for an empty history, unknown
-/// items, which it names, and k below 1; ShapeError when the scores are not those of the
-/// vocabulary.
+/// `history`: original ids, oldest first. The model, a ScoringModel, reads the newest
+/// model.length() of them with padding on the left, as in training. Not thread-safe; a Recommender
+/// serves many threads and users. Throws OptionError for an empty history, for unknown items and
+/// for k below 1; ShapeError when the scores do not have one element for each id of the vocabulary.
 template <class Model>
 std::vector<Recommendation> recommend(Model& model, const Vocabulary& vocabulary,
                                       const std::vector<std::string>& history, std::int64_t k,

@@ -1,5 +1,5 @@
 #pragma once
-/// From scores to recommendations.
+/// Recommendations from scores.
 
 #include <algorithm>
 #include <cmath>
@@ -16,11 +16,11 @@
 
 namespace refrain {
 
-/// One line of an answer.
+/// One recommended item.
 struct Recommendation {
   std::string item;  ///< original id
   float score = 0;
-  std::optional<float> probability = {};  ///< where it was asked for
+  std::optional<float> probability = {};  ///< only on request
 };
 
 /// An id and its score.
@@ -29,9 +29,9 @@ struct ScoredId {
   float score = 0;
 };
 
-/// The k largest scores with their ids, best first, without ids below `first` and the excluded
-/// ones; fewer where fewer are left. scores f32 [V] or [1,V] on the CPU, which are overwritten; ids
-/// of `excluded` outside of [0,V) exclude nothing. Throws OptionError unless k >= 1.
+/// The k largest scores with their ids, best first, without ids below `first` and without
+/// `excluded`; fewer when fewer remain. scores f32 [V] or [1,V] on the CPU, which are overwritten;
+/// ids of `excluded` outside [0,V) are ignored. Throws OptionError unless k >= 1.
 inline std::vector<ScoredId> best_ids(Tensor scores, std::int64_t k, std::int32_t first,
                                       std::span<const std::int32_t> excluded) {
   if (k < 1) throw OptionError(detail::concat("best_ids: expected k of at least 1, got ", k));
@@ -50,9 +50,9 @@ inline std::vector<ScoredId> best_ids(Tensor scores, std::int64_t k, std::int32_
   return found;
 }
 
-/// best_ids() by their original ids. The scores, which are overwritten, are of all ids of the
-/// vocabulary; its special ids are never among the best. With `probabilities` the scores are
-/// logits, and each of the best carries its softmax over all ids that are not left out.
+/// best_ids() as original ids. The scores, which are overwritten, are of all ids of the vocabulary;
+/// special ids are never returned. With `probabilities` the scores are logits, and each
+/// recommendation has its softmax over all ids that are not excluded.
 inline std::vector<Recommendation> best_items(Tensor scores, const Vocabulary& vocabulary,
                                               std::int64_t k,
                                               std::span<const std::int32_t> excluded,
@@ -60,7 +60,7 @@ inline std::vector<Recommendation> best_items(Tensor scores, const Vocabulary& v
   const std::vector<ScoredId> best = best_ids(scores, k, vocabulary.first_item(), excluded);
   double total = 0;
   if (probabilities && !best.empty()) {
-    // What is left out has the score minus infinity.
+    // Excluded ids have the score minus infinity.
     for (const float score : std::as_const(scores).span<float>())
       total += std::exp(static_cast<double>(score) - best.front().score);
   }

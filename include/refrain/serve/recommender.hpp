@@ -21,19 +21,19 @@
 
 namespace refrain {
 
-/// One model, the items that it knows, and the tasks that are loaded at the moment.
+/// Serves one model with its items and the currently loaded tasks.
 ///
-/// All members may be called from many threads at once. Loading and unloading swap pointers: a
-/// request that is under way finishes with the tasks that it began with, and waits for nobody. A
-/// request computes only on the thread that makes it, so that throughput comes from requests side
-/// by side. A User belongs to one thread at a time; only reading it (recommend, save) may be
-/// shared.
+/// All functions may be called from many threads at once. Loading and unloading swap pointers: a
+/// request in progress finishes with the tasks that it started with, and waits for no other thread.
+/// A request computes only on the thread that makes it; throughput comes from concurrent requests.
+/// A User belongs to one thread at a time; only functions that read it (recommend, save) may share
+/// it.
 ///
-/// snapshot() gives the tasks of one moment. A program that answers later than it reads takes one
-/// while it reads, and its answers do not depend on loads in between.
+/// snapshot() returns the currently loaded tasks. A program that answers a request later than it
+/// reads it takes a snapshot when it reads; its answers do not depend on loads in between.
 ///
 /// Items are ids of the vocabulary (id_of); special ids are refused. All errors are OptionError
-/// unless said otherwise.
+/// unless stated otherwise.
 template <ServedModel Model>
 class Recommender {
  public:
@@ -41,23 +41,22 @@ class Recommender {
   using Stream = typename Model::Stream;
 
   struct TaskOptions {
-    Vocabulary targets;  ///< what the task's scores stand for; special ids are never recommended
-    bool leave_out = false;  ///< items of the history, where the targets have one of the same name
-    bool probabilities =
-        false;  ///< the scores are logits: answers carry their softmax over all targets that are
-                ///< not left out
+    Vocabulary targets;      ///< the names of the task's scores; special ids are never recommended
+    bool leave_out = false;  ///< exclude items of the history from targets with the same names
+    /// the scores are logits: answers contain their softmax over all targets that are not excluded
+    bool probabilities = false;
   };
 
-  /// What one user did, and what the model remembers of it for the tasks that follow() named.
+  /// The history of one user, and the streams of the tasks passed to follow().
   class User {
    public:
-    /// Oldest first.
+    /// The items, oldest first.
     std::span<const std::int32_t> items() const noexcept { return items_; }
 
    private:
     friend class Recommender;
     struct Followed {
-      std::uint64_t load;  ///< which loading of the task the stream belongs to
+      std::uint64_t load;  ///< number of the load() that the stream belongs to
       Stream stream;
     };
     std::vector<std::int32_t> items_;
@@ -69,7 +68,7 @@ class Recommender {
   using TaskMap = std::map<std::string, std::shared_ptr<const Loaded>, std::less<>>;
 
  public:
-  /// The tasks that are loaded at one moment. A value that later loads and unloads do not change.
+  /// The tasks that are loaded at one moment. A value: later loads and unloads do not change it.
   class Tasks {
    private:
     friend class Recommender;
@@ -85,7 +84,7 @@ class Recommender {
   const Model& model() const noexcept { return model_; }
   const Vocabulary& items() const noexcept { return items_; }
 
-  /// The id of an item.  Throws when there is none.
+  /// The id of an item. Throws for an unknown item.
   std::int32_t id_of(std::string_view item) const {
     const std::int32_t id = items_.find(item);
     if (id < items_.first_item() || id >= items_.size())
@@ -93,7 +92,7 @@ class Recommender {
     return id;
   }
 
-  /// Adds a task, or replaces the one of this name.
+  /// Adds a task, or replaces the task with this name.
   void load(const std::string& name, Task task, TaskOptions options) {
     auto loaded = std::make_shared<Loaded>(Loaded{std::move(task), std::move(options), {}, 0});
     if (loaded->options.leave_out) {
@@ -101,7 +100,7 @@ class Recommender {
         loaded->target_of.push_back(loaded->options.targets.find(items_.name(id)));
       }
     }
-    std::shared_ptr<const TaskMap> before;  // dies after the lock is released
+    std::shared_ptr<const TaskMap> before;  // destroyed after the lock is released
     const std::unique_lock lock(mutex_);
     loaded->number = ++loads_;
     auto after = std::make_shared<TaskMap>(*tasks_);
@@ -109,7 +108,7 @@ class Recommender {
     before = std::exchange(tasks_, std::move(after));
   }
 
-  /// Returns whether there was such a task.
+  /// Removes a task; false when there is none with this name.
   bool unload(std::string_view name) {
     std::shared_ptr<const TaskMap> before;
     const std::unique_lock lock(mutex_);
@@ -121,18 +120,17 @@ class Recommender {
     return true;
   }
 
-  /// The tasks that are loaded now.
+  /// The currently loaded tasks.
   Tasks snapshot() const {
     const std::shared_lock lock(mutex_);
     return Tasks(tasks_);
   }
 
-  /// Names of the tasks that are loaded.
+  /// Names of the loaded tasks.
   std::vector<std::string> tasks() const { return names_of(snapshot()); }
 
-  /// The k best targets after a history, oldest item first; fewer where the task has fewer, or
-  /// fewer are left after what is left out. Throws for an unknown task, an empty history, unknown
-  /// items, and k below 1.
+  /// The k best targets after a history, oldest item first; fewer when fewer remain after
+  /// exclusion. Throws for an unknown task, an empty history, unknown items, and k below 1.
   std::vector<Recommendation> recommend(const Tasks& tasks, std::string_view task,
                                         std::span<const std::int32_t> history,
                                         std::int64_t k) const {
@@ -147,8 +145,8 @@ class Recommender {
     return recommend(snapshot(), task, history, k);
   }
 
-  /// The same after what a user did. From the user's stream where it follows the task, otherwise by
-  /// a full pass.
+  /// recommend() after the history of a user: from the user's stream of the task if there is one,
+  /// otherwise by a full pass.
   std::vector<Recommendation> recommend(const Tasks& tasks, std::string_view task, const User& user,
                                         std::int64_t k) const {
     const Loaded& loaded = checked(tasks, task, user.items_, k);
@@ -165,8 +163,9 @@ class Recommender {
     return recommend(snapshot(), task, user, k);
   }
 
-  /// The k most frequent targets, for a history without any known item. A target's score is
-  /// log(count + 1/2), so that probabilities are shares. Throws for an unknown task and k below 1.
+  /// The k most frequent targets, for a history without known items. The score of a target is
+  /// log(count + 1/2), so that probabilities are relative frequencies. Throws for an unknown task
+  /// and k below 1.
   std::vector<Recommendation> most_frequent(const Tasks& tasks, std::string_view task,
                                             std::int64_t k) const {
     const Loaded& loaded = checked(tasks, task, k);
@@ -177,9 +176,9 @@ class Recommender {
     return best(loaded, std::move(scores), {}, k);
   }
 
-  /// Keeps a stream of the task for this user from now on, so that a recommendation costs one step
-  /// and not a full pass. Does nothing where there is one. Returns false for a task that has no
-  /// streams. Throws for an unknown task.
+  /// Keeps a stream of the task for this user, so that a recommendation costs one time step instead
+  /// of a full pass. No effect when there is one. Returns false for a task without streams. Throws
+  /// for an unknown task.
   bool follow(const Tasks& tasks, User& user, std::string_view task) const {
     const Loaded& loaded = find(tasks, task);
     if (!model_.is_incremental(loaded.task)) return false;
@@ -193,8 +192,8 @@ class Recommender {
   }
   bool follow(User& user, std::string_view task) const { return follow(snapshot(), user, task); }
 
-  /// The user did one more thing. Streams of tasks that were unloaded or replaced are dropped.
-  /// Throws for an unknown item.
+  /// Appends an item to the history of a user. Streams of tasks that were unloaded or replaced are
+  /// dropped. Throws for an unknown item.
   void observe(User& user, std::int32_t item) const { observe(snapshot(), user, item); }
   void observe(const Tasks& tasks, User& user, std::int32_t item) const {
     check_item(item);
@@ -210,15 +209,14 @@ class Recommender {
           ++at;
         }
       }
-    } catch (
-        ...) {  // streams that may have seen half of the item are of no use; they are made again
-                // when asked for
+    } catch (...) {
+      // Streams that may have processed a part of the item are dropped; follow() rebuilds them.
       user.followed_.clear();
       throw;
     }
   }
 
-  /// The user as bytes, which restore() reads on any machine with the same model.
+  /// The state of a user as bytes, which restore() reads on any machine with the same model.
   std::string save(const User& user) const {
     StateWriter state;
     state(magic);
@@ -241,9 +239,8 @@ class Recommender {
     return std::move(state).finish();
   }
 
-  /// Reads back what save() wrote. Streams of tasks that are not loaded, or not the same, are left
-  /// out: follow() makes them anew. Throws DataError for bytes that are damaged, no user's state,
-  /// or another model's.
+  /// Inverts save(). Streams of tasks that are not loaded or differ are dropped; follow() rebuilds
+  /// them. Throws DataError for bytes that are damaged, not a user's state, or of another model.
   User restore(std::string_view bytes) const {
     StateReader state = StateReader::of_state(bytes);
     if (state.text() != magic)
@@ -276,7 +273,7 @@ class Recommender {
       user.followed_.insert_or_assign(std::string(name),
                                       typename User::Followed{loaded->number, std::move(stream)});
     }
-    if (!state.is_at_end()) StateReader::fail("goes on after its end");
+    if (!state.is_at_end()) StateReader::fail("has bytes after its end");
     return user;
   }
 
@@ -286,12 +283,12 @@ class Recommender {
   struct Loaded {
     Task task;
     TaskOptions options;
-    /// by item, from the first one on; negative or special: no target
+    /// target of each item, from the first item on; negative or special: none
     std::vector<std::int32_t> target_of;
-    std::uint64_t number;  ///< of this loading; no two have the same
+    std::uint64_t number;  ///< number of this load(), unique
   };
 
-  /// How a request computes: nothing recorded, on this thread alone.
+  /// The settings of a request: recording off, parallel loops on this thread.
   struct Here {
     NoGrad off;
     SerialLoops serial;

@@ -1,5 +1,5 @@
 #pragma once
-/// States of users as bytes.
+/// Serialized states of users.
 
 #include <cstdint>
 #include <cstring>
@@ -15,8 +15,7 @@
 
 namespace refrain {
 
-/// Writes numbers, texts, ids and tensors one after the other, little-endian, and a hash of them
-/// all at the end.
+/// Writes numbers, texts, ids and tensors in little-endian order, followed by a hash of all bytes.
 class StateWriter {
  public:
   void operator()(std::int64_t number) { raw(&number, sizeof number); }
@@ -55,22 +54,22 @@ class StateWriter {
   std::string bytes_;
 };
 
-/// Reads what a StateWriter wrote, in the same order. Everything throws DataError for bytes that
-/// are no such state or end early.
+/// Reads the output of a StateWriter in the same order. All functions throw DataError for bytes
+/// that are not a state or end early.
 class StateReader {
  public:
-  /// Of a part of a state, without a hash of its own.
+  /// Reads a part of a state, which has no hash.
   explicit StateReader(std::string_view bytes) : left_(bytes) {}
 
-  /// Of a whole state: checks the hash.
+  /// Reads a whole state and checks its hash.
   static StateReader of_state(std::string_view bytes) {
     std::uint64_t digest = 0;
-    if (bytes.size() < sizeof digest) fail("is too short to be one");
+    if (bytes.size() < sizeof digest) fail("is too short for a state");
     std::memcpy(&digest, bytes.data() + bytes.size() - sizeof digest, sizeof digest);
     bytes.remove_suffix(sizeof digest);
     detail::Xxh64 hash;
     hash.update(bytes.data(), bytes.size());
-    if (hash.digest() != digest) fail("is damaged: its hash does not fit its bytes");
+    if (hash.digest() != digest) fail("is damaged: its hash does not match its bytes");
     return StateReader(bytes);
   }
 
@@ -91,7 +90,7 @@ class StateReader {
     raw(found.data(), found.size() * sizeof(std::int32_t));
     return found;
   }
-  /// Overwrites the elements of `into`, which says what must come: its type and shape.
+  /// Fills `into`, whose dtype and shape are expected.
   void operator()(Tensor& into) {
     const std::int64_t dtype = number();
     bool fits = dtype == static_cast<std::int64_t>(into.dtype()) && number() == into.rank();
@@ -109,7 +108,7 @@ class StateReader {
   }
 
  private:
-  /// A number of things of `size` bytes each that still follow.
+  /// A number of elements of `size` bytes that still follow.
   std::size_t count(std::size_t size) {
     const std::int64_t found = number();
     if (found < 0 || static_cast<std::uint64_t>(found) > left_.size() / size) fail("ends early");

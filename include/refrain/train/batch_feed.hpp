@@ -1,5 +1,5 @@
 #pragma once
-/// Batches on their way to a device.
+/// Transfer of batches to a device.
 
 #include <array>
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace refrain {
 
-/// Brings batches to a device while it computes with those before.
+/// Transfers batches to a device while it computes with earlier ones.
 ///
 ///   feed.push(make(0));
 ///   for (step = 0; ...; ++step) {
@@ -24,23 +24,22 @@ namespace refrain {
 ///   }
 ///
 /// `Batch` is a copyable struct of host tensors with `visit(function)`, which calls
-/// function(tensor) for each of them in turn; undefined tensors stay so. A batch that was popped is
-/// good until the next but one pop; its tensors keep their addresses for as long as shapes repeat.
-/// On the CPU batches are passed on as they are.
+/// function(tensor) for each tensor; undefined tensors stay undefined. A popped batch is valid
+/// until the second pop() after it; its tensors keep their addresses while shapes repeat. On the
+/// CPU batches are passed through.
 template <class Batch>
 class BatchFeed {
  public:
-  /// `staged`: copy batches even where they could be passed on.
+  /// `staged`: copies batches even on the CPU.
   explicit BatchFeed(Device device) : BatchFeed(device, device != Device::cpu) {}
   BatchFeed(Device device, bool staged)
       : device_(device), staged_(staged), slots_{Slot(device), Slot(device)}, stream_(device) {}
 
   bool is_empty() const noexcept { return popped_ == pushed_; }
 
-  /// Takes a batch and starts to send it. Throws Error when the one pushed before was not popped
-  /// yet.
+  /// Starts the transfer of a batch. Throws Error when the previous batch was not popped.
   void push(Batch batch) {
-    if (!is_empty()) throw Error("BatchFeed::push: the batch before is still to be popped");
+    if (!is_empty()) throw Error("BatchFeed::push: expected pop() of the previous batch first");
     Slot& slot = slot_of(pushed_);
     if (staged_) {
       send(slot, batch);
@@ -50,10 +49,10 @@ class BatchFeed {
     ++pushed_;
   }
 
-  /// The batch that was pushed last, on the device: work queued from now on finds it there. Throws
-  /// Error when there is none.
+  /// The pushed batch, on the device: work queued after this call reads its elements. Throws Error
+  /// when no batch was pushed.
   Batch pop() {
-    if (is_empty()) throw Error("BatchFeed::pop: there is no batch");
+    if (is_empty()) throw Error("BatchFeed::pop: expected a pushed batch, got none");
     if (popped_ > 0) slot_of(popped_ - 1).used.record();
     Slot& slot = slot_of(popped_);
     slot.sent.delay();
@@ -68,9 +67,9 @@ class BatchFeed {
     explicit Slot(Device device) : sent(device), used(device) {}
 
     Batch batch{};        ///< tensors on the device
-    PinnedBuffer host{};  ///< their elements, on the way
-    Event sent;           ///< behind the copies out of `host`
-    Event used;           ///< behind the work with the batch
+    PinnedBuffer host{};  ///< their elements, in transfer
+    Event sent;           ///< recorded after the copies out of `host`
+    Event used;           ///< recorded after the work with the batch
   };
 
   Slot& slot_of(std::int64_t number) noexcept {
@@ -80,7 +79,7 @@ class BatchFeed {
   void send(Slot& slot, Batch& batch) {
     std::size_t bytes = 0;
     batch.visit([&](Tensor& tensor) { bytes += padded(tensor.bytes()); });
-    slot.sent.synchronize();  // the device may still read what the slot held before
+    slot.sent.synchronize();  // the device may still read the previous contents of the slot
     if (slot.host.bytes() < bytes) slot.host = PinnedBuffer(bytes, device_);
 
     std::vector<Tensor*> targets;
@@ -95,7 +94,7 @@ class BatchFeed {
       target = tensor.defined() ? Tensor(tensor.shape(), tensor.dtype(), device_) : Tensor();
       is_new = true;
     });
-    if (is_new) slot.used.record();  // memory of this stream, which its earlier work may still use
+    if (is_new) slot.used.record();  // the stream's earlier work may still use this memory
     slot.used.delay(stream_.get());
 
     at = 0;

@@ -1,5 +1,5 @@
 #pragma once
-/// Training steps that are recorded once and run again.
+/// Training steps that are captured once and replayed.
 
 #include <cstdint>
 #include <functional>
@@ -17,35 +17,34 @@
 
 namespace refrain {
 
-/// What became of recording a step.
+/// The result of capturing a training step.
 struct CaptureReport {
   bool is_recorded = false;
   std::int64_t kernels = 0;     ///< launches of one step
-  std::int64_t operations = 0;  ///< with copies and fills
-  std::string reason;           ///< why not
+  std::int64_t operations = 0;  ///< kernels, copies and fills
+  std::string reason;           ///< the reason of a failure
 };
 
-/// A whole training step (forward, backward, clipping, update) as recorded work, for batches of one
-/// set of shapes.
+/// A training step (forward, backward, clipping, update) as captured work, for batches with one set
+/// of shapes.
 ///
-/// After `capture_after` steps in a row with batches of equal shapes the next is recorded; from
-/// then on such batches are copied to the recording's own inputs and the recording is run, which
-/// costs the host one launch. Batches of other shapes are for the caller to compute in the ordinary
-/// way. When parameters of the optimizer are frozen, unfrozen or moved, or the math mode changes,
-/// the step is recorded anew; what else the loss reads (a frozen base) must stay where it is. When
-/// something in the step cannot be recorded (it waits for the device), that is reported once and no
-/// further attempt is made.
+/// After `capture_after` consecutive steps with batches of equal shapes the next step is captured.
+/// From then on such batches are copied into the inputs of the graph, which costs the host one
+/// launch a step. Batches of other shapes are left to the caller. When parameters of the optimizer
+/// are frozen, unfrozen or moved, or the math mode changes, the step is captured again; other
+/// tensors that the loss reads (a frozen base) must keep their addresses. When the step cannot be
+/// captured because it waits for the device, this is reported once and not tried again.
 template <class Batch>
 class CapturedStep {
  public:
-  /// capture_after 0: never.
+  /// capture_after 0: never captures.
   CapturedStep(Device device, Optimizer& optimizer, double max_norm, std::int64_t capture_after)
       : device_(device),
         optimizer_(optimizer),
         max_norm_(max_norm),
         capture_after_(capture_after) {}
 
-  /// Takes the step by running the recording and returns true; false: the caller has to take it.
+  /// Runs the step by replaying the graph and returns true; false when the caller has to run it.
   template <class Loss, class Report>
   bool run(const Batch& batch, const Loss& loss, const Report& report) {
     if (device_ == Device::cpu || capture_after_ == 0 || has_failed_) return false;
@@ -54,7 +53,7 @@ class CapturedStep {
       alike_ = 0;
     }
     if (!has_known_shapes(batch)) {
-      if (work_) return false;  // the recording stays for the batches it fits
+      if (work_) return false;  // the graph is kept for batches that it fits
       alike_ = 0;
       known_ = shapes_of(batch);
     }
@@ -66,7 +65,7 @@ class CapturedStep {
     return true;
   }
 
-  /// Of the latest run, on the device.
+  /// The loss of the latest replay, on the device.
   const Tensor& loss() const noexcept { return loss_; }
   const Tensor& norm() const noexcept { return norm_; }
 
@@ -108,9 +107,8 @@ class CapturedStep {
       return false;
     };
     try {
-      pool_trim(
-          device_);  // a recording has memory of its own: what ordinary steps no longer use must
-                     // make room
+      // The graph has memory of its own, for which cached blocks must make room.
+      pool_trim(device_);
       optimizer_.prepare_capture();
       mode_ = math_mode();
       draws_ = {};
@@ -128,7 +126,7 @@ class CapturedStep {
     } catch (const Error& error) {
       return failed(error.what());
     } catch (const std::bad_alloc&) {
-      return failed("the device has too little memory for a recording beside ordinary steps");
+      return failed("the device has too little memory for a captured step beside ordinary steps");
     }
     report(CaptureReport{.is_recorded = true,
                          .kernels = work_->kernels(),

@@ -1,11 +1,11 @@
 #pragma once
-/// Models, patches and interrupted training as files (the format is in safetensors.hpp; files are
-/// replaced as a whole or not at all).
+/// Files of models, patches and training states. safetensors.hpp describes the format; files are
+/// replaced atomically.
 ///
-/// Every checkpoint carries the hash of its contents; reading one verifies the hash, so damage
-/// anywhere in the file is refused. All functions throw DataError, which names the file, when it
-/// cannot be read or written, is damaged, is of another kind, or does not fit. A load that throws
-/// has changed nothing.
+/// Every checkpoint contains the hash of its contents, which is verified when it is read: damage
+/// anywhere in the file is refused. All functions throw DataError with the file when it cannot be
+/// read or written, is damaged, is of another kind, or does not fit. A load that throws changes
+/// nothing.
 
 #include <cstdint>
 #include <map>
@@ -23,20 +23,20 @@ namespace refrain {
 struct CheckpointInfo {
   std::string kind;            ///< "model", "patch" or "training"
   std::string task;            ///< of a patch
-  std::string base_hash;       ///< of a patch: content_hash() of the base it was trained on
+  std::string base_hash;       ///< of a patch: content_hash() of its base
   Metadata metadata;           ///< the saved texts: vocabulary, configuration
   std::int64_t elements = 0;   ///< number of elements in all tensors
   std::string tensors_hash{};  ///< content_hash() of the tensors without the texts
 };
 
-/// A checkpoint in memory. Its description is enough to build the module that load_model() or
-/// load_patch() then fills, so a file is read and hashed once.
+/// A checkpoint in memory. Its description is sufficient to construct the module that load_model()
+/// or load_patch() then fills, so a file is read and hashed once.
 ///
 ///   Checkpoint file = read_checkpoint(path);
 ///   Net net(options_of(file.info), random, {.fill = Fill::deferred});
 ///   load_model(std::move(file), net);
 struct Checkpoint {
-  std::string path;  ///< named in error messages
+  std::string path;  ///< for error messages
   CheckpointInfo info;
   TensorMap tensors;
 };
@@ -44,25 +44,25 @@ struct Checkpoint {
 /// Reads and verifies a checkpoint.
 REFRAIN_API Checkpoint read_checkpoint(const std::string& path);
 
-/// The description of a checkpoint. It is verified, so the whole file is read.
+/// The description of a checkpoint. Reads and verifies the whole file.
 REFRAIN_API CheckpointInfo checkpoint_info(const std::string& path);
 
-/// A module's parameters by name. The tensors are handles on the parameters' own storage, so
-/// writing to them changes the module. Throws OptionError when a parameter is unfilled.
+/// The parameters of a module by name. The tensors share the storage of the parameters, so writing
+/// to them changes the module. Throws OptionError when a parameter is unfilled.
 REFRAIN_API TensorMap tensors_of(const Module& module);
 
-/// Overwrites the elements of `into` with those of `from`. Throws DataError, which names `origin`
-/// and lists missing and unexpected tensors and those of another shape or type, unless both hold
-/// the same names, shapes and types.
+/// Overwrites the elements of `into` with those of `from`. Throws DataError, with `origin` and a
+/// list of missing, unexpected and mismatched tensors, unless both have the same names, shapes and
+/// dtypes.
 REFRAIN_API void assign_tensors(const TensorMap& into, const TensorMap& from,
                                 const std::string& origin);
 
-/// Saves a whole model with texts. Throws OptionError when a parameter is unfilled and for texts
-/// named "refrain.*", which belong to the file format.
+/// Saves a model with texts. Throws OptionError when a parameter is unfilled and for texts named
+/// "refrain.*", which are reserved.
 REFRAIN_API void save_model(const std::string& path, const Module& module,
                             const Metadata& metadata = {});
 
-/// Fills all parameters of a module from a saved model of the same names, shapes and types, and
+/// Fills all parameters of a module from a saved model with the same names, shapes and dtypes, and
 /// returns its texts. Throws DataError also when a weight is not finite.
 REFRAIN_API Metadata load_model(Checkpoint file, Module& module);
 REFRAIN_API Metadata load_model(const std::string& path, Module& module);
@@ -73,22 +73,22 @@ struct PatchTarget {
   std::string task;
 };
 
-/// Saves a patch: the tensors that a task adds to a base, or changes in it. A part of a tensor is
-/// saved as a slice of it under a name of its own.
+/// Saves a patch: the tensors that a task adds to a base or changes in it. A part of a tensor is
+/// saved as a slice under its own name.
 REFRAIN_API void save_patch(const std::string& path, const TensorMap& patch,
                             const PatchTarget& target, const Metadata& metadata = {});
 REFRAIN_API void save_patch(const std::string& path, const Module& patch, const PatchTarget& target,
                             const Metadata& metadata = {});
 
-/// Fills `patch` from a file that was saved for the same base and the same task, and returns its
-/// texts. Throws DataError also when a weight is not finite.
+/// Fills `patch` from a file saved for the same base and task, and returns its texts. Throws
+/// DataError also when a weight is not finite.
 REFRAIN_API Metadata load_patch(Checkpoint file, Module& patch, const PatchTarget& target);
 REFRAIN_API Metadata load_patch(const std::string& path, const TensorMap& patch,
                                 const PatchTarget& target);
 REFRAIN_API Metadata load_patch(const std::string& path, Module& patch, const PatchTarget& target);
 
-/// State of an interrupted training run; training that resumes from it gives the same bits as
-/// training without the interruption.
+/// State of an interrupted training run. Training that resumes from it is bit-identical to training
+/// without the interruption.
 struct TrainingState {
   TensorMap model;
   TensorMap optimizer;

@@ -1,5 +1,5 @@
 #pragma once
-/// Hashes that identify the contents of models and files.
+/// Hashes of the contents of models and files.
 
 #include <string>
 
@@ -9,11 +9,11 @@
 
 namespace refrain {
 
-/// XXH64 over the names, element types, shapes and elements of all tensors in the order of their
-/// names, then over the texts, as 16 hexadecimal digits. It detects damage, not forgery.
+/// XXH64 over the names, dtypes, shapes and elements of all tensors in the order of their names,
+/// then over the texts, as 16 hexadecimal digits. It detects damage, not forgery.
 REFRAIN_API std::string content_hash(const TensorMap& tensors, const Metadata& metadata = {});
 
-/// content_hash() of a module's parameters under the names that they have in this module. Throws
+/// content_hash() of the parameters of a module under their names in this module. Throws
 /// OptionError when a parameter is unfilled.
 REFRAIN_API std::string content_hash(const Module& module);
 

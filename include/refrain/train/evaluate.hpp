@@ -1,5 +1,5 @@
 #pragma once
-/// How well a model predicts the items that were held out.
+/// Evaluation of next-item prediction on held-out items.
 
 #include <algorithm>
 #include <cstdint>
@@ -16,26 +16,27 @@
 
 namespace refrain {
 
-/// What the item that followed a history is ranked among, and the figures of that.
+/// The protocol that ranks the item after a history, and its metrics.
 struct EvaluateOptions {
-  std::vector<std::int64_t> cutoffs{5, 10};  ///< the k of HR, MRR and NDCG
-  bool leave_out_seen = false;               ///< items of the history are not ranked
-  /// The sampled protocol ranks among so many other items, drawn at random; 0: the full protocol,
-  /// among all items. Figures of different protocols are not comparable.
+  std::vector<std::int64_t> cutoffs{5, 10};  ///< k of HR, MRR and NDCG
+  bool leave_out_seen = false;               ///< exclude items of the history
+  /// The sampled protocol ranks among this many other items, drawn at random; 0: the full protocol,
+  /// among all items. Metrics of different protocols are not comparable.
   std::int64_t negatives = 0;
-  /// Where some example has fewer other items than `negatives`: true ranks all examples among the
-  /// smallest number that one has, and leaves out examples without any; false throws OptionError.
+  /// When an example has fewer other items than `negatives`: true ranks all examples among the
+  /// smallest number available to an example, and skips examples without other items; false throws
+  /// OptionError.
   bool allow_fewer_negatives = false;
   std::uint64_t seed = 1;    ///< of the sampled protocol
   std::int64_t batch = 256;  ///< sequences that are scored at a time
-  /// The first id that is an item: smaller ones are special and never ranked.
+  /// The first id of an item: smaller ids are special and never ranked.
   std::int32_t first_item = special_ids;
 
-  /// As metrics describe it, over `ids` ids.
+  /// The protocol over `ids` ids, as in the metrics.
   REFRAIN_API RankingProtocol protocol(std::int64_t ids) const;
 };
 
-/// Calls function(begin, end) for consecutive ranges of at most `size` that make up [0, count).
+/// Calls function(begin, end) for consecutive ranges of at most `size` that cover [0, count).
 /// Throws OptionError unless size >= 1.
 template <class Function>
 void for_batches(std::int64_t count, std::int64_t size, Function&& function) {
@@ -47,28 +48,28 @@ void for_batches(std::int64_t count, std::int64_t size, Function&& function) {
 /// Examples [begin, end) -> a score of every id for each of them, [end - begin, ids] on the CPU.
 using ScoreExamples = std::function<Tensor(std::int64_t begin, std::int64_t end)>;
 
-/// What scores are ranked by.
+/// The targets of examples, and the items that are not ranked.
 struct RankedExamples {
-  std::span<const std::int32_t> targets;  ///< the id of each example that is to rank first
-  /// The ids that leave_out_seen leaves out for an example; empty: none.
+  std::span<const std::int32_t> targets;  ///< id of the correct item of each example
+  /// The ids that leave_out_seen excludes for an example; empty: none.
   std::function<std::span<const std::int32_t>(std::int64_t example)> seen = {};
 };
 
-/// The figures of several protocols from one pass over examples whose scores depend on more than a
-/// history of items, in batches of the first protocol's size.
+/// Evaluates several protocols in one pass over examples whose scores depend on more than a history
+/// of items. The first protocol determines the batch size.
 ///
 ///   rank_examples([&](auto begin, auto end) { return head.scores(users(begin, end)); },
 ///                 {.targets = classes}, protocols);
 ///
 /// Throws OptionError without examples, for a target that is no item, and for a sampled protocol
-/// with more negatives than there are items to draw from (see allow_fewer_negatives).
+/// with more negatives than available items (see allow_fewer_negatives).
 REFRAIN_API std::vector<RankingMetrics> rank_examples(const ScoreExamples& scores,
                                                       const RankedExamples& examples,
                                                       std::span<const EvaluateOptions> protocols);
 
 namespace detail {
 
-/// Scores i32 [B,T] on the CPU -> [B,ids] on the CPU.
+/// ids i32 [B,T] on the CPU -> scores [B,ids] on the CPU.
 using ScoreIds = std::function<Tensor(const Tensor& ids)>;
 
 REFRAIN_API std::vector<RankingMetrics> rank_held_out(const ScoreIds& scores, const HeldOut& part,
@@ -77,8 +78,8 @@ REFRAIN_API std::vector<RankingMetrics> rank_held_out(const ScoreIds& scores, co
 
 }  // namespace detail
 
-/// The figures of several protocols from one pass over the sequences, in batches of the first one's
-/// size; otherwise as below.
+/// evaluate() with several protocols in one pass over the sequences; the first one determines the
+/// batch size.
 template <class Model>
 std::vector<RankingMetrics> evaluate(Model& model, const HeldOut& part,
                                      std::span<const EvaluateOptions> protocols) {
@@ -101,30 +102,30 @@ std::vector<RankingMetrics> evaluate(Model& model, const HeldOut& part,
 ///       evaluate(model, data.test, {.cutoffs = {10}, .leave_out_seen = true});
 ///
 /// The model is a ScoringModel. Throws OptionError for a part without sequences and for a sampled
-/// protocol with more negatives than there are items to draw from.
+/// protocol with more negatives than available items.
 template <class Model>
 RankingMetrics evaluate(Model& model, const HeldOut& part, const EvaluateOptions& options = {}) {
   return evaluate(model, part, std::span(&options, 1)).front();
 }
 
-/// Mean over the targets that are not padding_id of `count` rows, in batches of `batch` rows:
-/// `make(begin, end)` makes the batch of rows [begin, end) on the CPU, `mean(batch)` is the mean
-/// loss over its targets. 0 without such targets.
+/// Mean loss over the targets of `count` rows that are not padding_id, in batches of `batch` rows:
+/// `make(begin, end)` returns the batch of rows [begin, end) on the CPU, `mean(batch)` the mean
+/// loss over its targets. 0 without targets.
 REFRAIN_API double mean_loss(
     std::int64_t count, std::int64_t batch,
     const std::function<SequenceBatch(std::int64_t begin, std::int64_t end)>& make,
     const std::function<double(const SequenceBatch& batch)>& mean);
 
-/// Mean loss of the held-out items: of all positions of sequences that are unseen as a whole and
-/// where `positions` says so, else of the last items. `mean(batch)` is the mean loss over the
-/// targets [B,length] that are not padding, of a batch on the CPU. Throws OptionError for a part
-/// without sequences.
+/// Mean loss of the held-out items: of all positions of wholly unseen sequences with
+/// LossPositions::all, otherwise of the last items. `mean(batch)` is the mean loss over the targets
+/// [B,length] of a batch on the CPU that are not padding. Throws OptionError for a part without
+/// sequences.
 REFRAIN_API double held_out_loss(const std::function<double(const SequenceBatch& batch)>& mean,
                                  const HeldOut& part, std::int64_t length,
                                  LossPositions positions = LossPositions::all,
                                  std::int64_t batch = 256);
 
-/// The same of a model with `Variable loss(const SequenceBatch&)`, on its device.
+/// held_out_loss() of a model with `Variable loss(const SequenceBatch&)`, on its device.
 template <class Model>
 requires std::derived_from<Model, Module>
 double held_out_loss(Model& model, const HeldOut& part,

@@ -1,5 +1,5 @@
 #pragma once
-/// Training a model on a data set: batches, early stopping, progress, checkpoints.
+/// Training of a model on a data set: batches, early stopping, progress, checkpoints.
 
 #include <cstdint>
 #include <functional>
@@ -16,30 +16,30 @@
 
 namespace refrain {
 
-/// What early stopping looks at after each epoch, on the validation part: a figure of a ranking by
-/// FitOptions::validation, or the mean loss of the held-out items.
+/// The figure on the validation part that early stopping compares after each epoch: a ranking
+/// metric of FitOptions::validation, or the mean loss of the held-out items.
 enum class StopOn : std::uint8_t { ndcg, hr, mrr, auc, loss };
 
 struct FitOptions {
-  std::int64_t epochs = 20;  ///< at most
+  std::int64_t epochs = 20;  ///< maximum number of epochs
   std::int64_t batch = 64;   ///< sequences of a training step
-  AdamOptions adam = {};     ///< of fit() without an optimizer
-  /// Learning rate of a training step, counted from 0 over the whole run; empty: the optimizer's
-  /// own, constant.
+  AdamOptions adam = {};     ///< for fit() without an optimizer
+  /// Learning rate of a training step, counted from 0 over the whole run; empty: the constant rate
+  /// of the optimizer.
   std::function<double(std::int64_t step)> schedule = {};
   double max_norm = 5;  ///< larger gradients are scaled down to this norm; 0: no clipping
-  LossPositions positions = LossPositions::all;  ///< whose prediction counts in the loss
-  std::int64_t min_length = 2;                   ///< shorter pieces of sequences are left out
-  /// Stop after so many epochs in a row without a better figure on the validation part; 0: never.
-  /// Either way the model ends with the parameters of its best epoch.
+  LossPositions positions = LossPositions::all;  ///< positions whose predictions count in the loss
+  std::int64_t min_length = 2;                   ///< shorter pieces of sequences are omitted
+  /// Stop after this many consecutive epochs without improvement on the validation part; 0: never.
+  /// In both cases the model ends with the parameters of its best epoch.
   std::int64_t patience = 3;
   StopOn stop_on = StopOn::ndcg;
   /// The protocol of the validation part; its first cutoff is the k of NDCG, HR and MRR.
   EvaluateOptions validation{.cutoffs = {10}};
   std::uint64_t seed = 1;  ///< of the order of the batches
   /// File of the training state, written after each epoch, every checkpoint_seconds and when an
-  /// InterruptGuard has noticed a signal. Where it exists, training goes on from it, and ends with
-  /// the same bytes as a run that was not interrupted. Empty: none.
+  /// InterruptGuard has received a signal. If the file exists, training resumes from it and ends
+  /// with the same bytes as an uninterrupted run. Empty: no file.
   std::string checkpoint = "";
   double checkpoint_seconds = 600;
   std::string label = "";  ///< of the progress line
@@ -50,7 +50,7 @@ struct FitOptions {
 
 namespace detail {
 
-/// What fit() does that depends on no model.
+/// The part of fit() that does not depend on the model's type.
 class REFRAIN_API Fitting {
  public:
   Fitting(Module& model, Optimizer& optimizer, std::int64_t length, const Dataset& data,
@@ -76,12 +76,12 @@ REFRAIN_API double figure_of(const RankingMetrics& metrics, const FitOptions& op
 ///   Adam adam(model, {.learning_rate = 0.002});
 ///   fit(model, adam, data, {.epochs = 20, .batch = 64, .patience = 3});
 ///
-/// Sequences are cut into pieces of model.length() + 1 items. The model is a TrainableModel, and
-/// unless stop_on is StopOn::loss a ScoringModel. Results depend on the options, the data, the
-/// parameters and the model's random streams, and not on the number of threads. For another loop,
-/// other batches or another evaluation, see Trainer, NextItemBatches and evaluate(). Throws
-/// OptionError for options out of range and for a data set without a validation part (unless
-/// patience is 0), DataError for a checkpoint of another run, and Error when a loss is not finite.
+/// Sequences are cut into pieces of model.length() + 1 items. The model is a TrainableModel, and a
+/// ScoringModel unless stop_on is StopOn::loss. Results depend on the options, the data, the
+/// parameters and the model's random streams, and not on the number of threads. Trainer,
+/// NextItemBatches and evaluate() serve custom loops, batches and evaluations. Throws OptionError
+/// for options out of range and for a data set without a validation part (unless patience is 0),
+/// DataError for a checkpoint of another run, and Error when a loss is not finite.
 template <class Model>
 TrainingResult fit(Model& model, Optimizer& optimizer, const Dataset& data,
                    const FitOptions& options = {}) {
@@ -109,7 +109,7 @@ TrainingResult fit(Model& model, Optimizer& optimizer, const Dataset& data,
   return result;
 }
 
-/// The same with Adam, which lasts as long as the call.
+/// fit() with a temporary Adam.
 ///
 ///   fit(model, data, {.epochs = 20, .adam = {.learning_rate = 0.002}, .patience = 3});
 template <class Model>

@@ -1,5 +1,5 @@
 #pragma once
-/// Stopping on Ctrl-C with everything in order.
+/// Graceful shutdown on SIGINT and SIGTERM.
 
 #include <memory>
 
@@ -7,18 +7,18 @@
 
 namespace refrain {
 
-/// While one lives, the first SIGINT or SIGTERM only sets a flag, which training loops look at
-/// between steps; a second one ends the program as usual. The handlers of before come back with the
-/// destructor. For programs; the library installs none by itself.
+/// During its lifetime the first SIGINT or SIGTERM only sets a flag, which training loops check
+/// between training steps; a second signal ends the program as usual. The destructor restores the
+/// previous handlers. For programs; the library installs no handlers by itself.
 class REFRAIN_API InterruptGuard {
  public:
-  /// Clears the flag and installs the handlers.  Throws Error when the system refuses.
+  /// Clears the flag and installs the handlers. Throws Error when the system refuses.
   InterruptGuard();
   ~InterruptGuard();
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
 
-  /// True once a signal has come (or request() was called), until the next guard is made.
+  /// True after a signal or request(), until the next guard is constructed.
   static bool requested() noexcept;
 
   /// Sets the flag without a signal.

@@ -1,5 +1,5 @@
 #pragma once
-/// What training needs of a model.
+/// The models that can be trained.
 
 #include <concepts>
 
@@ -11,7 +11,7 @@ namespace refrain {
 /// A model that learns to predict the next item.
 ///
 ///   std::int64_t length() const
-///       the newest items of a history that the model reads: T
+///       T, the number of newest items of a history that the model reads
 ///   Variable loss(const SequenceBatch& batch)
 ///       scalar: the mean loss over the targets [B,T] that are not padding_id
 ///
@@ -25,7 +25,7 @@ concept TrainableModel = std::derived_from<M, Module> &&
 
 namespace detail {
 
-/// Stops the compiler with a text for each function that a model lacks.
+/// Fails the compilation with a message for each function that a model lacks.
 template <class M>
 void expect_trainable_model() {
   expect_length<M>();

@@ -1,6 +1,5 @@
 #pragma once
-/// A model as a file that is enough to recommend with: parameters, vocabulary, and the length of
-/// the histories that it reads.
+/// Files of models for recommendation: parameters, vocabulary, and the length of histories.
 
 #include <concepts>
 #include <cstdint>
@@ -14,7 +13,7 @@
 
 namespace refrain {
 
-/// The vocabulary that a model was saved with. Throws DataError when the file has none.
+/// The vocabulary of a model file. Throws DataError when the file has none.
 REFRAIN_API Vocabulary vocabulary_of(const Checkpoint& file);
 
 namespace detail {
@@ -23,8 +22,8 @@ REFRAIN_API Metadata with_vocabulary(Metadata texts, const Vocabulary& vocabular
 REFRAIN_API void expect_length(const Checkpoint& file, std::int64_t length);
 }  // namespace detail
 
-/// Saves a model with the vocabulary of its ids and, where it has one, its length() (the texts
-/// "vocabulary" and "length").
+/// Saves a model with the vocabulary of its ids and its length(), if it has one, as the texts
+/// "vocabulary" and "length".
 template <std::derived_from<Module> Model>
 void save_model(const std::string& path, const Model& model, const Vocabulary& vocabulary,
                 const Metadata& texts = {}) {
@@ -38,8 +37,8 @@ void save_model(const std::string& path, const Model& model, const Vocabulary& v
 ///   Net net(vocabulary.size(), random);
 ///   load_model(std::move(file), net);
 ///
-/// Throws DataError as load_model() of a module does, and when the model reads another length than
-/// the saved one: its histories would be padded otherwise than in training.
+/// Throws DataError as load_model() of a module, and when the saved model has another length, for
+/// which histories would be padded differently than in training.
 template <class Model>
 requires std::derived_from<Model, Module> &&(!std::same_as<Model, Module>)Metadata
     load_model(Checkpoint file, Model& model) {

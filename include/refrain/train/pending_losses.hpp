@@ -12,25 +12,25 @@
 
 namespace refrain {
 
-/// The training steps whose loss and gradient norm are on their way from a device to the host,
+/// The training steps whose loss and gradient norm are being copied from a device to the host,
 /// oldest first.
 ///
 ///   pending.push(step, loss, norm);  // queues two copies, waits for nothing
 ///   while (const auto known = pending.pop(4)) report(*known);  // leaves at most 4 steps pending
 class REFRAIN_API PendingLosses {
  public:
-  /// `limit`: steps that may be pending when push() is called. Throws OptionError unless it is from
-  /// 0 to 2^20.
+  /// `limit`: maximum number of pending steps when push() is called. Throws OptionError unless it
+  /// is from 0 to 2^20.
   explicit PendingLosses(std::int64_t limit);
 
   std::int64_t limit() const noexcept { return limit_; }
 
-  /// Queues the copies of a step's figures: `loss` of one element, f32 or f64, and `norm` likewise
+  /// Queues the copies of a step's values: `loss` of one element, f32 or f64, and `norm` likewise
   /// or undefined.
   void push(const StepReport& step, const Tensor& loss, const Tensor& norm);
 
-  /// The oldest step with its figures, once they are known; waits for it while more than `allowed`
-  /// steps are pending. Nothing when no step is left to report.
+  /// The oldest step with its values when they have arrived; waits for them while more than
+  /// `allowed` steps are pending. Empty when no step is left to report.
   std::optional<StepReport> pop(std::int64_t allowed);
 
   /// Drops the steps without reporting them.
@@ -41,7 +41,7 @@ class REFRAIN_API PendingLosses {
     StepReport report;
     DType dtype;
     bool is_clipped;
-    Event known;  ///< behind the copies of loss and norm
+    Event known;  ///< recorded after the copies of loss and norm
   };
 
   std::size_t offset_of(std::int64_t number) const noexcept;

@@ -1,5 +1,5 @@
 #pragma once
-/// Showing how far long work has come.
+/// Progress display.
 
 #include <cstdint>
 #include <functional>
@@ -12,18 +12,17 @@ namespace refrain {
 
 /// One line about work in progress: done, total, rate, time left, and a note.
 ///
-/// On a terminal it is a bar that is drawn over and over; elsewhere (a log file, a pipe) a plain
-/// line every few seconds. Nothing is written more often than the interval says, so advance() may
-/// be called for every step.
+/// On a terminal it is a bar that is redrawn; in a log file or a pipe it is a plain line every few
+/// seconds. The interval limits the output, so advance() may be called for every step.
 class REFRAIN_API Progress {
  public:
   enum class Style : std::uint8_t { automatic, bar, lines, quiet };
   struct Options {
     std::string label = "";      ///< "epoch 3"
-    std::int64_t total = 0;      ///< 0: unknown; then neither share nor time left are shown
+    std::int64_t total = 0;      ///< 0: unknown, neither share nor time left are shown
     std::string unit = "steps";  ///< what advance() counts
-    Style style = Style::
-        automatic;  ///< automatic: bar when `out` is std::cerr and that is a terminal, else lines
+    /// automatic: bar when `out` is std::cerr and a terminal, otherwise lines
+    Style style = Style::automatic;
     double bar_interval_seconds = 0.1;
     double line_interval_seconds = 5;
     std::ostream* out = nullptr;           ///< null: std::cerr
@@ -32,20 +31,20 @@ class REFRAIN_API Progress {
 
   explicit Progress(Options options);
 
-  /// What Style::automatic comes to for a stream (null: std::cerr).
+  /// The style that Style::automatic selects for a stream (null: std::cerr).
   static Style automatic_style(const std::ostream* out);
 
-  /// Ends a bar's line.
+  /// Ends the line of a bar.
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
   void advance(std::int64_t count = 1);
 
-  /// Shown behind the figures from the next drawing on: "loss 6.123".
+  /// A note after the figures, shown from the next drawing on: "loss 6.123".
   void set_note(std::string note) { note_ = std::move(note); }
 
-  /// Writes the last state, whatever the interval, unless a line has shown it already; nothing is
+  /// Writes the last state regardless of the interval, unless a line has shown it; nothing is
   /// written afterwards.
   void finish();
 
@@ -59,14 +58,14 @@ class REFRAIN_API Progress {
   double started_ = 0;
   double drawn_ = 0;
   std::int64_t done_ = 0;
-  std::int64_t drawn_done_ = -1;  ///< what the last drawing showed, and its note
+  std::int64_t drawn_done_ = -1;  ///< contents of the last drawing, and its note
   std::string drawn_note_;
-  std::size_t width_ = 0;  ///< of the bar's line as drawn last
+  std::size_t width_ = 0;  ///< of the bar's line in the last drawing
   bool open_ = true;
   std::string note_;
 };
 
-/// 75 -> "1:15", 3675 -> "1:01:15"; negative or not finite -> "?".
+/// A duration: 75 -> "1:15", 3675 -> "1:01:15"; negative or not finite -> "?".
 REFRAIN_API std::string clock_time(double seconds);
 
 }  // namespace refrain

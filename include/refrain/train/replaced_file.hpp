@@ -1,5 +1,5 @@
 #pragma once
-/// Files that are replaced as a whole or not at all.
+/// Atomic replacement of files.
 
 #include <cstddef>
 #include <string>
@@ -8,10 +8,10 @@
 
 namespace refrain {
 
-/// A new version of a file, written under another name in the same folder; commit() puts it in the
-/// file's place. Without commit() the destructor removes it. The next ReplacedFile of the same path
-/// removes the new version that a killed process left. Everything throws DataError, which names the
-/// file and the reason.
+/// A new version of a file, written under another name in the same folder; commit() renames it.
+/// Without commit() the destructor removes it. The next ReplacedFile of the same path removes the
+/// new version that a killed process left. All functions throw DataError with the file and the
+/// reason.
 class REFRAIN_API ReplacedFile {
  public:
   explicit ReplacedFile(std::string path);
@@ -20,7 +20,7 @@ class REFRAIN_API ReplacedFile {
   ReplacedFile& operator=(const ReplacedFile&) = delete;
 
   void write(const void* from, std::size_t count);
-  /// Syncs, renames, and syncs the folder.
+  /// Syncs the file, renames it, and syncs the folder.
   void commit();
 
  private:

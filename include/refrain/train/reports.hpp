@@ -1,5 +1,5 @@
 #pragma once
-/// What training reports while it runs and at its end.
+/// Reports of training.
 
 #include <cstdint>
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace refrain {
 
-/// Where training stands; a resumed run starts from it.
+/// The position of a training run, from which it can resume.
 struct TrainingPosition {
   std::int64_t epoch = 0;
   std::int64_t step = 0;         ///< in the epoch
@@ -15,7 +15,7 @@ struct TrainingPosition {
   double loss_sum = 0;           ///< over the epoch's training steps so far
   double best_metric = 0;        ///< meaningful when best_epoch >= 0
   std::int64_t best_epoch = -1;
-  std::int64_t worse_evaluations = 0;  ///< in a row since the best one
+  std::int64_t worse_evaluations = 0;  ///< since the best one
 };
 
 /// One training step.
@@ -30,9 +30,9 @@ struct StepReport {
 struct EpochReport {
   std::int64_t epoch = 0;
   double loss = 0;    ///< mean over the training steps
-  double metric = 0;  ///< what the evaluation returned
+  double metric = 0;  ///< value of the evaluation
   bool is_best = false;
-  /// Of this process: less than the epoch's when it was resumed inside.
+  /// In this process: less than the whole epoch when it was resumed inside.
   double training_seconds = 0;
   double evaluation_seconds = 0;
   double learning_rate = 0;
@@ -40,7 +40,7 @@ struct EpochReport {
 
 enum class TrainingEnd : std::uint8_t { finished, stopped_early, interrupted };
 
-/// How a run ended.
+/// The result of a run.
 struct TrainingResult {
   TrainingEnd end = TrainingEnd::finished;
   TrainingPosition position;

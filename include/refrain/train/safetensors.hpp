@@ -24,31 +24,31 @@ struct SafetensorsFile {
   Metadata metadata;
 };
 
-/// The format's limit on its JSON header: names, shapes and texts together.
+/// The format's limit on its JSON header, which holds names, shapes and texts.
 inline constexpr std::uint64_t max_safetensors_header_bytes = 100'000'000;
 
 /// Reads a file onto the CPU.
 ///
-/// Before any memory is allocated for tensors, the header is checked: its length against the
-/// file's, JSON, distinct names, dtypes, shapes, and that the tensors' bytes follow one another
-/// without gap or overlap to the end of the file. Throws DataError, with the reason, for a file
-/// that fails a check, for an element type other than the four, and for a rank over 6.
+/// Before memory is allocated for tensors, the header is checked: its length against the length of
+/// the file, JSON, distinct names, dtypes, shapes, and that the bytes of the tensors follow one
+/// another without gap or overlap to the end of the file. Throws DataError with the reason for a
+/// file that fails a check, for another dtype than the four, and for a rank over 6.
 REFRAIN_API SafetensorsFile read_safetensors(const std::string& path);
 
 /// Reads only the metadata, with the same checks of header and file length.
 REFRAIN_API Metadata read_safetensors_metadata(const std::string& path);
 
-/// Writes a file so that at any moment `path` is either unchanged or complete: it writes a
-/// temporary file in the same folder, syncs it, renames it to `path` and syncs the folder. Equal
-/// contents give equal bytes.
-/// Throws DataError when anything fails (a full disk, a missing folder, text that is not UTF-8);
-/// the temporary file is then removed and `path` is unchanged, or complete if only the sync of the
-/// folder failed. The next write to the same path removes the temporary file of a killed process.
+/// Replaces a file atomically: writes a temporary file in the same folder, syncs it, renames it to
+/// `path` and syncs the folder, so that `path` is unchanged or complete at any moment. Equal
+/// contents give equal bytes. Throws DataError when anything fails (a full disk, a missing folder,
+/// text that is not UTF-8); the temporary file is then removed and `path` is unchanged, or complete
+/// if only the sync of the folder failed. The next write to the same path removes the temporary
+/// file of a killed process.
 REFRAIN_API void write_safetensors(const std::string& path, const SafetensorsFile& file);
 
-/// Checks a path before long work whose result goes there: throws the DataError that
+/// Checks a path before long work whose result it receives: throws the DataError that
 /// write_safetensors() would throw for a folder that is missing or not writable, or for a `path`
-/// that is not a regular file. Nothing is changed.
+/// that is not a regular file. Changes nothing.
 REFRAIN_API void expect_replaceable(const std::string& path);
 
 }  // namespace refrain

@@ -21,40 +21,40 @@
 
 namespace refrain {
 
-/// Texts by name that tell one run from another: "batch" -> "64".
+/// Texts by name that identify a run: "batch" -> "64".
 using RunSetting = Metadata;
 
 struct TrainerOptions {
   std::int64_t epochs = 10;
   std::int64_t steps_per_epoch = 0;  ///< required
   double max_norm = 0;               ///< clip the gradients' global norm; 0: no clipping
-  /// Stop after so many evaluations in a row without a better one; 0: never.
+  /// Stop after this many consecutive evaluations without improvement; 0: never.
   std::int64_t patience = 0;
-  bool larger_is_better = true;  ///< what the evaluation returns
-  /// Leave the parameters of the best evaluation in the model at the end.
+  bool larger_is_better = true;  ///< of the value of the evaluation
+  /// Set the model to the parameters of the best evaluation at the end.
   bool restore_best = true;
-  /// Learning rate of a training step, counted from 0 over the whole run; empty: the optimizer's
-  /// own, constant.
+  /// Learning rate of a training step, counted from 0 over the whole run; empty: the constant rate
+  /// of the optimizer.
   std::function<double(std::int64_t step)> schedule = {};
-  /// File of the training state, written after each epoch and on interruption; empty: none.
+  /// File of the training state, written after each epoch and on interruption; empty: no file.
   std::string checkpoint = "";
-  /// Written inside an epoch, too, when so much time has passed since the last write; 0: never.
+  /// Seconds after which the state is also written inside an epoch; 0: never.
   double checkpoint_seconds = 600;
   Metadata metadata = {};  ///< texts to store in the checkpoint
-  /// What a run that resumes from a checkpoint must share with the run that wrote it (seed, batch
-  /// size, a hash of the data); stored in the checkpoint. Empty: nothing is compared.
+  /// The setting that a resumed run must share with the run that wrote the checkpoint (seed, batch
+  /// size, a hash of the data); stored in the checkpoint. Empty: no check.
   RunSetting setting = {};
-  /// Training steps whose losses may be looked at later, so that the host prepares the next ones
-  /// while a device computes. 0: every loss is looked at before the parameters change.
+  /// Number of training steps whose losses are checked later, so that the host prepares the next
+  /// steps while a device computes. 0: every loss is checked before the parameters change.
   std::int64_t pending_losses = 0;
-  /// On a GPU and with pending_losses: after so many training steps in a row with batches of equal
-  /// shapes a step is captured and from then on replayed (CapturedStep). The loss must then depend
-  /// on nothing but batch, parameters and the model's random streams. 0: never.
+  /// On a GPU with pending_losses: after this many consecutive training steps with batches of equal
+  /// shapes a step is captured and then replayed (CapturedStep). The loss must then depend only on
+  /// batch, parameters and the model's random streams. 0: never.
   std::int64_t capture_after = 0;
 };
 
-/// Runs training. It knows no model: what a training step computes and what an evaluation means are
-/// given as functions.
+/// The training loop, independent of the model: functions define the loss of a training step and
+/// the evaluation.
 ///
 ///   Trainer trainer(model, optimizer, {.epochs = 20, .steps_per_epoch = batches.steps_per_epoch(),
 ///                                      .patience = 3});
@@ -62,60 +62,57 @@ struct TrainerOptions {
 ///       [&](std::int64_t epoch, std::int64_t step) { return loss_of(batches.rows(epoch, step)); },
 ///       [&](std::int64_t epoch) { return hit_rate(validation); });
 ///
-/// When a training step depends on nothing but epoch, step, the parameters and the random streams
-/// that the model visits (Module::Visitor::random), then a run that was interrupted anywhere and
-/// resumed ends with the same bytes as one that was not. Model and optimizer must outlive the
-/// trainer.
+/// When a training step depends only on epoch, step, the parameters and the random streams that the
+/// model visits (Module::Visitor::random), a run that was interrupted anywhere and resumed ends
+/// with the same bytes as an uninterrupted run. Model and optimizer must outlive the trainer.
 class REFRAIN_API Trainer {
  public:
   /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0, patience >= 0,
   /// pending_losses from 0 to 2^20 and capture_after >= 0.
   Trainer(Module& model, Optimizer& optimizer, TrainerOptions options);
 
-  /// Makes a random stream that is no member of the model part of the saved state. It must outlive
-  /// the trainer. Throws OptionError for a name used before.
+  /// Adds a random stream that is no member of the model to the saved state. It must outlive the
+  /// trainer. Throws OptionError for a name in use.
   void keep(const std::string& name, Random& random);
 
   void on_step(std::function<void(const StepReport&)> function) { on_step_ = std::move(function); }
   void on_epoch(std::function<void(const EpochReport&)> function) {
     on_epoch_ = std::move(function);
   }
-  /// Called when a training step was captured, or could not be.
+  /// Called when a training step was captured or could not be captured.
   void on_capture(std::function<void(const CaptureReport&)> function) {
     on_capture_ = std::move(function);
   }
 
   const TrainingPosition& position() const noexcept { return position_; }
 
-  /// Writes the training state to a file. Throws Error, and leaves the file as it was, when a
+  /// Writes the training state to a file. Throws Error and leaves the file unchanged when a
   /// parameter is not finite.
   void save(const std::string& path) const;
 
   /// Continues from a saved state: model, optimizer, random streams and position. Throws DataError
-  /// when the file is damaged or belongs to another model, optimizer, setting, number of steps or
-  /// set of random streams; then nothing has changed.
+  /// and changes nothing when the file is damaged or belongs to another model, optimizer, setting,
+  /// number of steps or set of random streams.
   void resume(const std::string& path);
 
-  /// Continues from the checkpoint of the options, where that file exists. Returns whether it does.
+  /// Continues from the checkpoint of the options; false when that file does not exist.
   bool resume();
 
   /// Trains until the last epoch, early stopping, or InterruptGuard::requested(); leaves the model
-  /// in evaluation mode. An interrupted run has saved its state, if there is a checkpoint file; an
-  /// evaluation that was interrupted is done again by the resumed run.
+  /// in evaluation mode. An interrupted run saves its state if the options have a checkpoint file;
+  /// the resumed run repeats an interrupted evaluation.
   ///
-  /// `loss(epoch, step)` returns the scalar Variable to minimize; `evaluate(epoch)` returns the
-  /// metric, with the model in evaluation mode and nothing recorded on the tape, and draws from
-  /// none of the saved streams. Throws Error when a loss is not finite, besides what the functions
-  /// throw.
+  /// `loss(epoch, step)` returns the scalar Variable to minimize. `evaluate(epoch)` returns the
+  /// metric; it runs in evaluation mode with recording off, and must not draw from the saved
+  /// streams. Throws Error when a loss is not finite, and the exceptions of the functions.
   template <class Loss, class Evaluate>
   TrainingResult run(Loss&& loss, Evaluate&& evaluate);
 
-  /// The same with the making of a batch apart from its loss: `make(epoch, step)` returns a batch
-  /// of host tensors (see BatchFeed) and depends on nothing but epoch and step; `loss(batch)` is
-  /// given it on `device`. With pending_losses the next batch is made and sent while the device
-  /// computes, nothing waits for the device but a loss that is so many training steps old, and a
-  /// loss that is not finite is reported as late. Steps, their order and their numbers are the
-  /// same.
+  /// run() with batches separate from the loss: `make(epoch, step)` returns a batch of host tensors
+  /// (see BatchFeed) and depends only on epoch and step; `loss(batch)` takes it on `device`. With
+  /// pending_losses the next batch is made and sent while the device computes, the host waits only
+  /// for losses that are that many training steps old, and a loss that is not finite is reported
+  /// with that delay. Training steps, their order and their results are the same.
   template <class Make, class Loss, class Evaluate>
   TrainingResult run(Device device, Make&& make, Loss&& loss, Evaluate&& evaluate);
 
@@ -225,7 +222,7 @@ TrainingResult Trainer::run_epochs(Step&& step, Evaluate&& evaluate) {
       metric = static_cast<double>(evaluate(position_.epoch));
     }
     if (InterruptGuard::requested())
-      return finish(TrainingEnd::interrupted);  // it may have been cut short
+      return finish(TrainingEnd::interrupted);  // the evaluation may be incomplete
     end_epoch(metric, now_seconds() - evaluation_began);
   }
   return finish(stopped_early() ? TrainingEnd::stopped_early : TrainingEnd::finished);

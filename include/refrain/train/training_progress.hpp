@@ -1,5 +1,5 @@
 #pragma once
-/// A training run as a progress line.
+/// Progress line of a training run.
 
 #include <optional>
 #include <string>
@@ -10,8 +10,8 @@
 
 namespace refrain {
 
-/// Shows the reports of a Trainer: a line an epoch, with the loss while it lasts, and at its end
-/// the mean loss and the metric, with a * where it is the best so far.
+/// Shows the reports of a Trainer: one line an epoch with the current loss, and at its end the mean
+/// loss and the metric, with a * for the best value so far.
 ///
 ///   TrainingProgress progress({.label = "gru", .steps_per_epoch = n, .metric = "NDCG@10"});
 ///   trainer.on_step([&](const StepReport& step) { progress.show(step); });
@@ -21,10 +21,9 @@ class REFRAIN_API TrainingProgress {
   struct Options {
     std::string label = "";  ///< of the run; may be empty
     std::int64_t steps_per_epoch = 0;
-    std::string metric = "metric";  ///< the name of what the evaluation returns
+    std::string metric = "metric";  ///< name of the value of the evaluation
     Progress::Style style = Progress::Style::automatic;
-    /// Where no terminal shows a bar, all epochs share a line every few seconds: for one run of
-    /// many.
+    /// Without a bar, all epochs share one line every few seconds; for one run of many.
     bool is_brief = false;
     std::ostream* out = nullptr;  ///< null: std::cerr
   };

@@ -1,5 +1,5 @@
 #pragma once
-/// Interned strings: dense numbers of original ids.
+/// Interned strings: dense numbers for original ids.
 
 #include <cstdint>
 #include <string_view>
@@ -11,14 +11,14 @@ namespace refrain::detail {
 
 /// Distinct strings, numbered from 0 in the order of their first appearance.
 ///
-/// Memory: the bytes of the strings, 8 bytes for each string's end, and 12 to 24 bytes for each
-/// string's hash slot.
+/// Memory: the bytes of the strings, 8 bytes for the end of each string, and 12 to 24 bytes for its
+/// hash slot.
 class REFRAIN_API StringTable {
  public:
   /// Result of find() for a string that is not in the table.
   static constexpr std::int32_t absent = -1;
 
-  /// The number of `text`; a new one is added.  Throws Error beyond 2^31 - 1 strings.
+  /// The number of `text`, which is added when it is new. Throws Error beyond 2^31 - 1 strings.
   std::int32_t intern(std::string_view text);
 
   /// The number of `text`, or absent.
