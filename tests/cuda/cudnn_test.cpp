@@ -22,8 +22,8 @@ namespace cudnn = kernels::cudnn;
 
 namespace {
 
-struct ConvSizes {
-  explicit ConvSizes(Arena& arena)
+struct CudnnConvSizes {
+  explicit CudnnConvSizes(Arena& arena)
       : batch(arena.size(6)),
         steps(arena.size(50)),
         in(arena.one_of<std::int64_t>({1, 3, 16, 64, 65, 128})),
@@ -38,7 +38,7 @@ struct ConvSizes {
 };
 
 kernels::CausalConvForward pose_forward(Arena& arena) {
-  const ConvSizes s(arena);
+  const CudnnConvSizes s(arena);
   return {.x = arena.normal({s.batch, s.steps, s.in}),
           .w = arena.normal({s.taps, s.in, s.out}, s.scale()),
           .bias = arena.coin() ? arena.normal({s.out}) : View(),
@@ -51,7 +51,7 @@ kernels::CausalConvForward pose_forward(Arena& arena) {
 /// one step of zeros behind and none in front. So zeros are the same at both ends here, or all in
 /// front.
 kernels::CausalConvBackward pose_backward(Arena& arena) {
-  ConvSizes s(arena);
+  CudnnConvSizes s(arena);
   if ((s.taps - 1) * s.dilation % 2 == 1) s.padding = Padding::causal;
   return {.x = arena.normal({s.batch, s.steps, s.in}),
           .w = arena.normal({s.taps, s.in, s.out}, s.scale()),
@@ -89,7 +89,7 @@ kernels::LstmForward pose_lstm(Arena& arena) {
 
 /// A segment and its gradients. What the forward pass saves for the backward pass is left out: the
 /// two implementations save different things.
-cudnn::LstmBackwardFromInputs pose_LstmBackward(Arena& arena) {
+cudnn::LstmBackwardFromInputs pose_lstm_backward(Arena& arena) {
   const LstmSizes s(arena);
   const bool add = arena.coin();
   cudnn::LstmBackwardFromInputs args;
@@ -259,7 +259,7 @@ TEST_CASE("cuda: cuDNN's lstm_backward against the CPU's lstm_forward and lstm_b
           "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(lstm_backward);
   test::compare_kernels(lstm_backward_on_cpu, of_cudnn(cudnn::entries().lstm_backward),
-                        pose_LstmBackward, Device::cuda, recurrent);
+                        pose_lstm_backward, Device::cuda, recurrent);
 }
 
 TEST_CASE("cuda: cuDNN's LSTM layer and its gradients against products and segments of the CPU",
@@ -273,7 +273,7 @@ TEST_CASE("cuda: the problems for cuDNN are well posed", "[posed]") {
   test::compare_kernels(test::of_table, test::of_table, pose_forward, Device::cpu, few);
   test::compare_kernels(test::of_table, test::of_table, pose_backward, Device::cpu, few);
   test::compare_kernels(test::of_table, test::of_table, pose_lstm, Device::cpu, few);
-  test::compare_kernels(lstm_backward_on_cpu, lstm_backward_on_cpu, pose_LstmBackward, Device::cpu,
+  test::compare_kernels(lstm_backward_on_cpu, lstm_backward_on_cpu, pose_lstm_backward, Device::cpu,
                         few);
   test::compare_kernels(layer_on_cpu, layer_on_cpu, pose_layer, Device::cpu, few);
 }

@@ -11,8 +11,8 @@ namespace {
 
 /// Words have two elements at least: of one, the cosine's gradient is a difference of equal
 /// numbers, and a word near zero magnifies what rounding leaves of it.
-struct Sizes {
-  explicit Sizes(Arena& arena)
+struct MemorySizes {
+  explicit MemorySizes(Arena& arena)
       : batch(arena.size(9)),
         words(arena.size(64)),
         word_size(1 + arena.size(69)),
@@ -23,7 +23,7 @@ struct Sizes {
 };
 
 /// A memory whose weightings sum to less than one.
-kernels::MemoryViews<View> memory(Arena& arena, const Sizes& s) {
+kernels::MemoryViews<View> memory(Arena& arena, const MemorySizes& s) {
   const double share = 1 / static_cast<double>(s.words);
   return {.words = arena.normal({s.batch, s.words, s.word_size}),
           .usage = arena.uniform({s.batch, s.words}, 0, 1),
@@ -33,7 +33,7 @@ kernels::MemoryViews<View> memory(Arena& arena, const Sizes& s) {
           .read_weightings = arena.uniform({s.batch, s.heads, s.words}, 0, share)};
 }
 
-kernels::MemoryViews<MutableView> memory_outputs(Arena& arena, const Sizes& s,
+kernels::MemoryViews<MutableView> memory_outputs(Arena& arena, const MemorySizes& s,
                                                  const std::string& prefix) {
   return {.words = arena.output(prefix + "words", {s.batch, s.words, s.word_size}),
           .usage = arena.output(prefix + "usage", {s.batch, s.words}),
@@ -46,7 +46,7 @@ kernels::MemoryViews<MutableView> memory_outputs(Arena& arena, const Sizes& s,
 }  // namespace
 
 CUDA_ENTRY_WITH(MemoryStepForward, {.tolerance = {1e-4, 1e-4}}) {
-  const Sizes s(arena);
+  const MemorySizes s(arena);
   return {.interface = arena.normal(s.interface()),
           .before = memory(arena, s),
           .after = memory_outputs(arena, s, "after."),
@@ -54,7 +54,7 @@ CUDA_ENTRY_WITH(MemoryStepForward, {.tolerance = {1e-4, 1e-4}}) {
 }
 
 CUDA_ENTRY_WITH(MemoryStepBackward, {.tolerance = {3e-4, 3e-4}}) {
-  const Sizes s(arena);
+  const MemorySizes s(arena);
   // What the step leaves behind comes from the step itself, computed in f64 on the CPU.
   const std::uint64_t seed = static_cast<std::uint64_t>(arena.below(std::int64_t{1} << 40));
   Arena host(seed, DType::f64, Device::cpu);

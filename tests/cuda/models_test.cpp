@@ -11,13 +11,13 @@ using namespace refrain;
 
 namespace {
 
-constexpr std::int64_t batch = 5, steps = 9, items = 40;
+constexpr std::int64_t model_batch = 5, model_steps = 9, model_items = 40;
 
-Tensor random_ids(const Shape& shape, std::uint64_t seed) {
+Tensor random_model_ids(const Shape& shape, std::uint64_t seed) {
   Tensor ids(shape, DType::i32);
   Random random(seed);
   for (std::int32_t& id : ids.span<std::int32_t>())
-    id = static_cast<std::int32_t>(random.below(items));
+    id = static_cast<std::int32_t>(random.below(model_items));
   return ids;
 }
 
@@ -25,7 +25,8 @@ Tensor random_ids(const Shape& shape, std::uint64_t seed) {
 /// moved model.
 template <class Model, class Loss>
 void check_moved(Model& model, const Loss& loss, const Shape& target_shape) {
-  const Tensor ids = random_ids({batch, steps}, 1), targets = random_ids(target_shape, 2);
+  const Tensor ids = random_model_ids({model_batch, model_steps}, 1),
+               targets = random_model_ids(target_shape, 2);
   struct Named {
     std::string name;
     std::vector<double> values;
@@ -65,7 +66,8 @@ void check_moved(Model& model, const Loss& loss, const Shape& target_shape) {
 /// the recording.
 template <class Scores>
 void check_recorded(const Scores& scores) {
-  const Tensor first = random_ids({batch, steps}, 3), second = random_ids({batch, steps}, 4);
+  const Tensor first = random_model_ids({model_batch, model_steps}, 3),
+               second = random_model_ids({model_batch, model_steps}, 4);
   const Tensor inputs = first.to(Device::cuda);
   scores(inputs);
   Tensor result;
@@ -84,10 +86,10 @@ void check_recorded(const Scores& scores) {
 TEST_CASE("cuda: a moved NextItNet computes what it did on the CPU", "[cuda][models]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   Random random(1);
-  models::NextItNet model({.items = items, .channels = 16, .dilations = {1, 2}}, random);
+  models::NextItNet model({.items = model_items, .channels = 16, .dilations = {1, 2}}, random);
   check_moved(model,
               [&](const Tensor& ids, const Tensor& targets) { return model.loss(ids, targets); },
-              {batch, steps});
+              {model_batch, model_steps});
   check_recorded([&](const Tensor& ids) { return model.scores(ids); });
 }
 
@@ -95,18 +97,18 @@ TEST_CASE("cuda: moved patches compute what they did on the CPU", "[cuda][models
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   for (const Insertion insertion : {Insertion::serial, Insertion::parallel}) {
     Random random(1);
-    models::NextItNet base({.items = items, .channels = 16, .dilations = {1, 2}}, random);
+    models::NextItNet base({.items = model_items, .channels = 16, .dilations = {1, 2}}, random);
     base.freeze();
     models::PatchSet task(base,
                           {.patches = {.insertion = insertion, .start = PatchStart::random},
-                           .head = {.targets = items}},
+                           .head = {.targets = model_items}},
                           random);
     check_moved(task,
                 [&](const Tensor& ids, const Tensor& targets) {
                   base.to(ids.device());
                   return base.with(task).loss(ids, targets);
                 },
-                {batch});
+                {model_batch});
     check_recorded([&](const Tensor& ids) { return base.with(task).scores(ids); });
   }
 }
@@ -114,15 +116,15 @@ TEST_CASE("cuda: moved patches compute what they did on the CPU", "[cuda][models
 TEST_CASE("cuda: a moved CmnRec computes what it did on the CPU", "[cuda][models]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   for (const ChunkSchedule& schedule :
-       {ChunkSchedule::tsc(steps, 3), ChunkSchedule::every_step(steps)}) {
+       {ChunkSchedule::tsc(model_steps, 3), ChunkSchedule::every_step(model_steps)}) {
     Random random(1);
     models::CmnRec<Lstm> model(
-        {.items = items, .embedding = 8, .hidden = 16, .words = 3, .word_size = 12}, random);
+        {.items = model_items, .embedding = 8, .hidden = 16, .words = 3, .word_size = 12}, random);
     check_moved(model,
                 [&](const Tensor& ids, const Tensor& targets) {
                   return model.loss(ids, targets, schedule);
                 },
-                {batch, steps});
+                {model_batch, model_steps});
     check_recorded([&](const Tensor& ids) { return model.scores(ids, schedule); });
   }
 }
@@ -130,9 +132,9 @@ TEST_CASE("cuda: a moved CmnRec computes what it did on the CPU", "[cuda][models
 TEST_CASE("cuda: a moved GRU4Rec computes what it did on the CPU", "[cuda][models]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   Random random(1);
-  models::RecurrentRec<Gru> model({.items = items, .embedding = 8, .hidden = 16}, random);
+  models::RecurrentRec<Gru> model({.items = model_items, .embedding = 8, .hidden = 16}, random);
   check_moved(model,
               [&](const Tensor& ids, const Tensor& targets) { return model.loss(ids, targets); },
-              {batch, steps});
+              {model_batch, model_steps});
   check_recorded([&](const Tensor& ids) { return model.scores(ids); });
 }

@@ -9,8 +9,8 @@ using test::Arena;
 
 namespace {
 
-struct Sizes {
-  explicit Sizes(Arena& arena)
+struct SegmentSizes {
+  explicit SegmentSizes(Arena& arena)
       : steps(arena.size(8)), batch(arena.size(70)), hidden(arena.size(130)) {}
   double scale() const { return 1 / std::sqrt(static_cast<double>(hidden)); }
 
@@ -20,7 +20,7 @@ struct Sizes {
 }  // namespace
 
 CUDA_ENTRY(LstmForward) {
-  const Sizes s(arena);
+  const SegmentSizes s(arena);
   const std::int64_t gates = 4 * s.hidden;
   const View weight = arena.normal({gates, s.hidden}, s.scale());
   return {.inputs = arena.normal({s.steps, s.batch, gates}),
@@ -36,7 +36,7 @@ CUDA_ENTRY(LstmForward) {
 }
 
 CUDA_ENTRY(LstmBackward) {
-  const Sizes s(arena);
+  const SegmentSizes s(arena);
   const std::int64_t gates = 4 * s.hidden;
   const View weight = arena.normal({gates, s.hidden}, s.scale());
   const bool add = arena.coin();
@@ -59,7 +59,7 @@ CUDA_ENTRY(LstmBackward) {
 }
 
 CUDA_ENTRY(GruForward) {
-  const Sizes s(arena);
+  const SegmentSizes s(arena);
   const std::int64_t gates = 3 * s.hidden;
   const GruReset reset = arena.one_of({GruReset::after, GruReset::before});
   const bool after = reset == GruReset::after;
@@ -77,7 +77,7 @@ CUDA_ENTRY(GruForward) {
 }
 
 CUDA_ENTRY(GruBackward) {
-  const Sizes s(arena);
+  const SegmentSizes s(arena);
   const std::int64_t gates = 3 * s.hidden;
   const GruReset reset = arena.one_of({GruReset::after, GruReset::before});
   const bool after = reset == GruReset::after;

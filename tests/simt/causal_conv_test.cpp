@@ -74,8 +74,8 @@ TEMPLATE_TEST_CASE("cuda causal_conv: forward is the naive loop", "[simt][causal
       DeviceArray<T> y = problem.output();
       problem.run(y);
       check_close<T>(y.span(), problem.expected, tolerance::sum<T>);
-      if (first.empty()) first = values_of(y);
-      CHECK(values_of(y) == first);
+      if (first.empty()) first = y.values();
+      CHECK(y.values() == first);
     });
   }
 }

@@ -21,7 +21,7 @@ namespace cuda = kernels::cuda;
 
 namespace {
 
-struct Size {
+struct AttentionSize {
   std::int64_t length, batch, hidden, width;
   int offset;  ///< elements past a multiple of 16 bytes where inputs start
 };
@@ -29,18 +29,18 @@ struct Size {
 /// One of each, no sequence, primes, more steps than a block's rows, one and several sequences a
 /// block, units and columns past a tile's, columns past a block's threads, several chunks of weight
 /// sums.
-const Size sizes[] = {{1, 1, 1, 1, 0},    {2, 1, 1, 1, 0},   {3, 0, 4, 2, 0},   {3, 5, 7, 3, 1},
-                      {2, 16, 15, 17, 0}, {12, 3, 33, 9, 0}, {1, 9, 31, 16, 0}, {2, 3, 5, 65, 1},
-                      {2, 2, 260, 3, 0},  {3, 67, 6, 5, 0}};
+const AttentionSize attention_sizes[] = {
+    {1, 1, 1, 1, 0},   {2, 1, 1, 1, 0},   {3, 0, 4, 2, 0},  {3, 5, 7, 3, 1},   {2, 16, 15, 17, 0},
+    {12, 3, 33, 9, 0}, {1, 9, 31, 16, 0}, {2, 3, 5, 65, 1}, {2, 2, 260, 3, 0}, {3, 67, 6, 5, 0}};
 /// As many rows as make tall tiles.
-const Size tall{40, 103, 3, 2, 0};
+const AttentionSize tall{40, 103, 3, 2, 0};
 
 template <class T>
-struct Case {
-  Size size;
+struct AttentionCase {
+  AttentionSize size;
   DeviceArray<T> first, rest, weight, query, score, dout;
 
-  explicit Case(const Size& of)
+  explicit AttentionCase(const AttentionSize& of)
       : size(of),
         first(random_array<T>({of.batch, of.hidden}, 1, 1, of.offset)),
         rest(random_array<T>({of.length - 1, of.batch, of.hidden}, 2, 1, of.offset)),
@@ -60,7 +60,7 @@ struct Case {
 };
 
 template <class T>
-ChunkAttentionResults expected_of(const Case<T>& c) {
+ChunkAttentionResults expected_of(const AttentionCase<T>& c) {
   return chunk_attention({.length = c.size.length,
                           .batch = c.size.batch,
                           .hidden = c.size.hidden,
@@ -73,19 +73,19 @@ ChunkAttentionResults expected_of(const Case<T>& c) {
 }
 
 template <class T>
-struct Forward {
+struct AttentionResults {
   DeviceArray<T> out, alpha, tanh;
 };
 
 template <class T>
-Forward<T> empty_results(const Size& s) {
+AttentionResults<T> empty_results(const AttentionSize& s) {
   return {DeviceArray<T>({s.batch, s.hidden}), DeviceArray<T>({s.length, s.batch}),
           DeviceArray<T>({s.length, s.batch, s.width})};
 }
 
 /// Gradients of first, rest, weight, query, score.
 template <class T>
-std::vector<DeviceArray<T>> empty_gradients(const Size& s) {
+std::vector<DeviceArray<T>> empty_gradients(const AttentionSize& s) {
   std::vector<DeviceArray<T>> out;
   for (const Shape& shape : {Shape{s.batch, s.hidden}, Shape{s.length - 1, s.batch, s.hidden},
                              Shape{s.width, s.hidden}, Shape{s.batch, s.width}, Shape{s.width}}) {
@@ -95,8 +95,8 @@ std::vector<DeviceArray<T>> empty_gradients(const Size& s) {
 }
 
 template <class T>
-Forward<T> run_forward(const Case<T>& c, bool saves_alpha, bool saves_tanh) {
-  Forward<T> f = empty_results<T>(c.size);
+AttentionResults<T> run_forward(const AttentionCase<T>& c, bool saves_alpha, bool saves_tanh) {
+  AttentionResults<T> f = empty_results<T>(c.size);
   run_emulated<kernels::ChunkAttentionForward>(
       {.first = c.first.view(),
        .rest = c.rest_view(),
@@ -111,7 +111,8 @@ Forward<T> run_forward(const Case<T>& c, bool saves_alpha, bool saves_tanh) {
 
 /// Bits of `choice`: which gradients are wanted, in the order of empty_gradients.
 template <class T>
-std::vector<DeviceArray<T>> run_backward(const Case<T>& c, const Forward<T>& f, unsigned choice) {
+std::vector<DeviceArray<T>> run_backward(const AttentionCase<T>& c, const AttentionResults<T>& f,
+                                         unsigned choice) {
   std::vector<DeviceArray<T>> found = empty_gradients<T>(c.size);
   const auto out = [&](std::size_t i) {
     return (choice >> i & 1) != 0 ? found[i].mutable_view() : MutableView();
@@ -132,7 +133,7 @@ std::vector<DeviceArray<T>> run_backward(const Case<T>& c, const Forward<T>& f, 
 }
 
 template <class T>
-void check_forward(const Forward<T>& f, const ChunkAttentionResults& expected) {
+void check_forward(const AttentionResults<T>& f, const ChunkAttentionResults& expected) {
   check_close<T>(f.out.span(), expected.out, tolerance::sum<T>);
   check_close<T>(f.alpha.span(), expected.alpha, tolerance::sum<T>);
   check_close<T>(f.tanh.span(), expected.tanh, tolerance::sum<T>);
@@ -144,14 +145,14 @@ TEMPLATE_TEST_CASE(
     "cuda chunk_attention: forward and backward are the naive loops, the same bits in every order",
     "[simt][memory]", float, double) {
   using T = TestType;
-  for (const Size& size : sizes) {
+  for (const AttentionSize& size : attention_sizes) {
     INFO("l " << size.length << " B " << size.batch << " H " << size.hidden << " A " << size.width);
-    const Case<T> c(size);
+    const AttentionCase<T> c(size);
     const ChunkAttentionResults expected = expected_of(c);
     const std::array<Values, 5> d = expected.gradients();
     std::vector<DeviceArray<T>> first;
     for_each_order([&] {
-      const Forward<T> f = run_forward(c, true, true);
+      const AttentionResults<T> f = run_forward(c, true, true);
       check_forward(f, expected);
       std::vector<DeviceArray<T>> found = run_backward(c, f, 31);
       for (std::size_t i = 0; i < found.size(); ++i) {
@@ -167,12 +168,12 @@ TEMPLATE_TEST_CASE(
 TEMPLATE_TEST_CASE("cuda chunk_attention: any choice of saved values and gradients",
                    "[simt][memory]", float, double) {
   using T = TestType;
-  const Size size{3, 5, 7, 3, 0};
-  const Case<T> c(size);
-  const Forward<T> all = run_forward(c, true, true);
-  const Forward<T> unwritten = empty_results<T>(size);
+  const AttentionSize size{3, 5, 7, 3, 0};
+  const AttentionCase<T> c(size);
+  const AttentionResults<T> all = run_forward(c, true, true);
+  const AttentionResults<T> unwritten = empty_results<T>(size);
   for (unsigned saves = 0; saves < 4; ++saves) {
-    const Forward<T> f = run_forward(c, (saves & 1) != 0, (saves & 2) != 0);
+    const AttentionResults<T> f = run_forward(c, (saves & 1) != 0, (saves & 2) != 0);
     CHECK(same_bytes(f.out, all.out));
     CHECK(same_bytes(f.alpha, (saves & 1) != 0 ? all.alpha : unwritten.alpha));
     CHECK(same_bytes(f.tanh, (saves & 2) != 0 ? all.tanh : unwritten.tanh));
@@ -190,10 +191,10 @@ TEMPLATE_TEST_CASE("cuda chunk_attention: any choice of saved values and gradien
 }
 
 TEST_CASE("cuda chunk_attention: many rows", "[simt][memory]") {
-  const Case<float> c(tall);
+  const AttentionCase<float> c(tall);
   const ChunkAttentionResults expected = expected_of(c);
   const std::array<Values, 5> d = expected.gradients();
-  const Forward<float> f = run_forward(c, true, true);
+  const AttentionResults<float> f = run_forward(c, true, true);
   check_forward(f, expected);
   const std::vector<DeviceArray<float>> found = run_backward(c, f, 31);
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -205,7 +206,7 @@ TEST_CASE("cuda chunk_attention: many rows", "[simt][memory]") {
 TEMPLATE_TEST_CASE("cuda chunk_attention: saturated attention stays finite and right",
                    "[simt][memory]", float, double) {
   using T = TestType;
-  Case<T> c({4, 3, 5, 2, 0});
+  AttentionCase<T> c({4, 3, 5, 2, 0});
   // Saturated units of opposite signs and scores whose differences are far past what exp can hold.
   std::fill_n(c.weight.data(), 10, T{0});
   c.weight.data()[0] = T(1e4);
@@ -214,7 +215,7 @@ TEMPLATE_TEST_CASE("cuda chunk_attention: saturated attention stays finite and r
   c.score.data()[1] = T(-2e4);
   const ChunkAttentionResults expected = expected_of(c);
   const std::array<Values, 5> d = expected.gradients();
-  const Forward<T> f = run_forward(c, true, true);
+  const AttentionResults<T> f = run_forward(c, true, true);
   check_forward(f, expected);
   const std::vector<DeviceArray<T>> found = run_backward(c, f, 31);
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -224,9 +225,9 @@ TEMPLATE_TEST_CASE("cuda chunk_attention: saturated attention stays finite and r
 }
 
 TEST_CASE("cuda chunk_attention: the forward pass is one launch", "[simt][memory]") {
-  const Case<float> c({3, 5, 40, 33, 0});
+  const AttentionCase<float> c({3, 5, 40, 33, 0});
   const std::int64_t start = simt::emulation::launches();
-  const Forward<float> f = run_forward(c, true, true);
+  const AttentionResults<float> f = run_forward(c, true, true);
   CHECK(simt::emulation::launches() == start + 1);
   run_backward(c, f, 0b01011);  // those of the hidden vectors and of the query
   CHECK(simt::emulation::launches() == start + 2);
@@ -234,6 +235,6 @@ TEST_CASE("cuda chunk_attention: the forward pass is one launch", "[simt][memory
 
 TEST_CASE("cuda chunk_attention: refuses a chunk whose scores pass the shared memory",
           "[simt][memory]") {
-  const Case<float> c({50000, 1, 1, 1, 0});
+  const AttentionCase<float> c({50000, 1, 1, 1, 0});
   CHECK_THROWS_AS(run_forward(c, false, false), Unsupported);
 }

@@ -37,10 +37,6 @@ Coalesced<T> coalesce(const DeviceArray<std::int32_t>& ids, const DeviceArray<T>
   return out;
 }
 
-std::vector<std::int32_t> ids_of(const DeviceArray<std::int32_t>& array) {
-  return {array.span().begin(), array.span().end()};
-}
-
 /// Ids below `bound`, every `left_out`th one negative.
 DeviceArray<std::int32_t> some_ids(std::int64_t count, std::int64_t bound, std::int64_t left_out) {
   auto ids = random_id_array(count, bound, 3);
@@ -76,7 +72,7 @@ TEMPLATE_TEST_CASE(
     const auto dy = random_array<T>(shape, 4, 1, offset);
     std::vector<std::int32_t> expected_rows;
     std::vector<double> expected_values;
-    for (const auto& [id, sum] : naive::sums_by_id(ids_of(ids), dy.doubles(), width)) {
+    for (const auto& [id, sum] : naive::sums_by_id(ids.values(), dy.doubles(), width)) {
       if (id < 0) continue;
       expected_rows.push_back(id);
       expected_values.insert(expected_values.end(), sum.begin(), sum.end());
@@ -86,7 +82,7 @@ TEMPLATE_TEST_CASE(
     std::vector<T> first;
     for_each_order([&, offset = offset] {
       const auto got = coalesce(ids, dy, shape, offset);
-      CHECK(ids_of(got.rows) == expected_rows);
+      CHECK(got.rows.values() == expected_rows);
       check_close<T>(got.values.span(), expected_values, tolerance::sum<T>);
       const std::vector<T> sums(got.values.span().begin(), got.values.span().end());
       if (first.empty()) first = sums;
@@ -101,7 +97,7 @@ TEST_CASE("cuda coalesce_rows: adds in the order of positions", "[simt][coalesce
   const DeviceArray<float> dy({6, 1}, {1.0f, 1e8f, 1e8f, -1e8f, -1e8f, 1.0f});
   for_each_order([&] {
     const auto got = coalesce(ids, dy, {6, 1});
-    CHECK(ids_of(got.rows) == std::vector<std::int32_t>{2, 4, -1, -1, -1, -1});
+    CHECK(got.rows.values() == std::vector<std::int32_t>{2, 4, -1, -1, -1, -1});
     CHECK(got.values.doubles() == std::vector<double>{1, 0, 0, 0, 0, 0});
   });
   // Across pieces: 70 rows of one id, each piece's sum and then the three in order.

@@ -23,10 +23,6 @@ std::vector<int> counted(int count) {
   return values;
 }
 
-std::vector<int> values_of(const DeviceArray<int>& array) {
-  return {array.span().begin(), array.span().end()};
-}
-
 template <class... Parameters>
 void start(int threads, void (*kernel)(Parameters...),
            std::type_identity_t<Parameters>... arguments) {
@@ -209,7 +205,7 @@ TEST_CASE("emulation: votes of a warp and of a block", "[simt]") {
     }
     DeviceArray<int> block({64});
     start(64, block_votes, block.data());
-    CHECK(values_of(block) == std::vector<int>(64, 1001));
+    CHECK(block.values() == std::vector<int>(64, 1001));
   });
 }
 
@@ -247,7 +243,7 @@ TEST_CASE("emulation: orders differ, and a seed repeats its own", "[simt]") {
     simt::launch({.name = "note_order", .grid = 4, .block = 8}, note_order, order.data(),
                  next.data());
     simt::emulation::set_schedule({});
-    return values_of(order);
+    return order.values();
   };
   const auto forward = order_under({Order::forward, 0});
   const auto reverse = order_under({Order::reverse, 0});
@@ -378,14 +374,14 @@ TEST_CASE("emulation: a missing barrier shows as a wrong result", "[simt][defect
   for_each_order([&] {
     DeviceArray<int> out({64});
     start(64, planted::neighbour<true>, in.data(), out.data());
-    CHECK(values_of(out) == neighbours);
+    CHECK(out.values() == neighbours);
     start(64, planted::neighbour<false>, in.data(), out.data());
-    CHECK(values_of(out) != neighbours);
+    CHECK(out.values() != neighbours);
 
     start(64, planted::pass_on<true>, in.data(), out.data());
-    CHECK(values_of(out) == std::vector<int>(64, 0));
+    CHECK(out.values() == std::vector<int>(64, 0));
     start(64, planted::pass_on<false>, in.data(), out.data());
-    passed_on_right += values_of(out) == std::vector<int>(64, 0) ? 1 : 0;
+    passed_on_right += out.values() == std::vector<int>(64, 0) ? 1 : 0;
     ++runs;
   });
   CHECK(passed_on_right == 1);  // forward order forgives it: hence the others
@@ -401,9 +397,9 @@ TEST_CASE("emulation: a missing barrier at the end of a loop shows as a wrong re
   for_each_order([&] {
     DeviceArray<int> out({64});
     start(64, planted::sum_of_steps<true>, in.data(), out.data(), 4);
-    CHECK(values_of(out) == expected);
+    CHECK(out.values() == expected);
     start(64, planted::sum_of_steps<false>, in.data(), out.data(), 4);
-    CHECK(values_of(out) != expected);
+    CHECK(out.values() != expected);
   });
 }
 

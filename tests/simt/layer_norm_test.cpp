@@ -14,7 +14,7 @@ namespace cuda = kernels::cuda;
 
 namespace {
 
-struct Size {
+struct NormSize {
   std::int64_t rows;
   std::int64_t width;
   int offset;
@@ -22,12 +22,13 @@ struct Size {
 
 /// No rows; one; around four warps a block; each register row, with and without 16-byte groups;
 /// rows that need a block; several slices of rows.
-const Size sizes[] = {{0, 8, 0},    {1, 1, 0},    {3, 64, 0},   {4, 64, 1},    {5, 63, 0},
-                      {17, 100, 0}, {9, 256, 0},  {2, 257, 0},  {3, 640, 0},   {2, 1024, 0},
-                      {2, 1025, 0}, {2, 1300, 1}, {130, 20, 0}, {200, 301, 0}, {1100, 3, 0}};
+const NormSize norm_sizes[] = {{0, 8, 0},    {1, 1, 0},     {3, 64, 0},   {4, 64, 1},
+                               {5, 63, 0},   {17, 100, 0},  {9, 256, 0},  {2, 257, 0},
+                               {3, 640, 0},  {2, 1024, 0},  {2, 1025, 0}, {2, 1300, 1},
+                               {130, 20, 0}, {200, 301, 0}, {1100, 3, 0}};
 
 template <class T>
-double epsilon() {
+double norm_epsilon() {
   return 1e-3;  // lest a row of one element, all epsilon, decide the tolerance
 }
 
@@ -36,12 +37,12 @@ double epsilon() {
 TEMPLATE_TEST_CASE("cuda layer_norm: forward is the naive loop", "[simt][layer_norm]", float,
                    double) {
   using T = TestType;
-  for (const auto [rows, width, offset] : sizes) {
+  for (const auto [rows, width, offset] : norm_sizes) {
     INFO(rows << " rows of " << width << ", " << offset << " past a multiple of 16 bytes");
     const auto x = random_array<T>({rows, width}, 1, 1, offset);
     const auto gamma = random_array<T>({width}, 2), beta = random_array<T>({width}, 3);
     const auto expected =
-        naive::layer_norm(x.doubles(), gamma.doubles(), beta.doubles(), rows, epsilon<T>());
+        naive::layer_norm(x.doubles(), gamma.doubles(), beta.doubles(), rows, norm_epsilon<T>());
     for_each_order([&, rows = rows, width = width, offset = offset] {
       DeviceArray<T> y({rows, width}, {}, offset), normalized({rows, width}), inv_std({rows}),
           alone({rows, width});
@@ -49,7 +50,7 @@ TEMPLATE_TEST_CASE("cuda layer_norm: forward is the naive loop", "[simt][layer_n
                                      .gamma = gamma.view(),
                                      .beta = beta.view(),
                                      .y = alone.mutable_view(),
-                                     .epsilon = epsilon<T>()};
+                                     .epsilon = norm_epsilon<T>()};
       run_emulated(args);
       args.y = y.mutable_view();
       args.normalized = normalized.mutable_view();
@@ -67,7 +68,7 @@ TEMPLATE_TEST_CASE(
     "cuda layer_norm: backward is the naive chain rule, the same bits in every order",
     "[simt][layer_norm]", float, double) {
   using T = TestType;
-  for (const auto [rows, width, offset] : sizes) {
+  for (const auto [rows, width, offset] : norm_sizes) {
     INFO(rows << " rows of " << width << ", " << offset << " past a multiple of 16 bytes");
     const Shape shape{rows, width};
     const auto gamma = random_array<T>({width}, 2), inv_std = random_array<T>({rows}, 4);

@@ -21,15 +21,15 @@ namespace cuda = kernels::cuda;
 
 constexpr std::size_t parts = naive::memory_parts;
 
-struct Size : naive::MemoryBatchSize {
+struct MemorySize : naive::MemoryBatchSize {
   int offset;  ///< elements past a multiple of 16 bytes where the old memory's tensors start
 };
 
 /// None, one of each, primes, fewer words than warps and more, words around a warp's lanes, more
 /// than one group of heads, several tiles of links, whole groups of 16 bytes.
-inline const Size sizes[] = {{0, 3, 2, 1, 0},  {1, 1, 1, 1, 0},  {2, 1, 5, 3, 0},
-                             {3, 5, 1, 2, 0},  {2, 7, 11, 5, 1}, {1, 12, 16, 1, 0},
-                             {1, 8, 33, 2, 1}, {1, 50, 3, 1, 0}};
+inline const MemorySize memory_sizes[] = {{0, 3, 2, 1, 0},  {1, 1, 1, 1, 0},  {2, 1, 5, 3, 0},
+                                          {3, 5, 1, 2, 0},  {2, 7, 11, 5, 1}, {1, 12, 16, 1, 0},
+                                          {1, 8, 33, 2, 1}, {1, 50, 3, 1, 0}};
 
 template <class T>
 using Arrays = std::vector<DeviceArray<T>>;
@@ -54,7 +54,7 @@ kernels::MemoryViews<V> memory_of(const std::array<V, parts>& v) {
 /// A memory in the middle of its life: weightings that sum to less than one, no link from a word to
 /// itself.
 template <class T>
-Arrays<T> lived_in(const Size& size) {
+Arrays<T> lived_in(const MemorySize& size) {
   Arrays<T> memory;
   const auto shapes = size.shapes();
   for (std::size_t i = 0; i < parts; ++i) {
@@ -73,14 +73,14 @@ Arrays<T> lived_in(const Size& size) {
 }
 
 template <class T>
-Arrays<T> empty_arrays(const Size& size) {
+Arrays<T> empty_arrays(const MemorySize& size) {
   Arrays<T> out;
   for (const Shape& shape : size.shapes()) out.emplace_back(shape);
   return out;
 }
 
 template <class T>
-Arrays<T> random_gradients(const Size& size) {
+Arrays<T> random_gradients(const MemorySize& size) {
   Arrays<T> out;
   std::uint64_t seed = 30;
   for (const Shape& shape : size.shapes()) out.push_back(random_array<T>(shape, seed++));
@@ -97,7 +97,7 @@ kernels::MemoryStepForward forward_args(const DeviceArray<T>& interface, const A
 }
 
 template <class T>
-Arrays<T> step(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before) {
+Arrays<T> step(const MemorySize& size, const DeviceArray<T>& interface, const Arrays<T>& before) {
   Arrays<T> after = empty_arrays<T>(size);
   run_emulated(forward_args(interface, before, after));
   return after;
@@ -119,7 +119,7 @@ kernels::MemoryStepBackward backward_args(const DeviceArray<T>& interface, const
 }
 
 template <class T>
-Arrays<T> empty_gradients(const Size& size) {
+Arrays<T> empty_gradients(const MemorySize& size) {
   Arrays<T> out;
   out.emplace_back(size.interface());
   const auto shapes = size.shapes();
@@ -128,8 +128,8 @@ Arrays<T> empty_gradients(const Size& size) {
 }
 
 template <class T>
-Arrays<T> step_back(const Size& size, const DeviceArray<T>& interface, const Arrays<T>& before,
-                    const Arrays<T>& after, const Arrays<T>& dafter) {
+Arrays<T> step_back(const MemorySize& size, const DeviceArray<T>& interface,
+                    const Arrays<T>& before, const Arrays<T>& after, const Arrays<T>& dafter) {
   Arrays<T> out = empty_gradients<T>(size);
   run_emulated(backward_args(interface, before, after, views(dafter), mutable_views(out)));
   return out;
@@ -143,13 +143,13 @@ naive::MemoryParts doubles(const Arrays<T>& arrays) {
 }
 
 template <class T>
-naive::MemoryParts expected_step(const Size& size, const DeviceArray<T>& interface,
+naive::MemoryParts expected_step(const MemorySize& size, const DeviceArray<T>& interface,
                                  const Arrays<T>& before) {
   return naive::memory_step(size, interface.doubles(), doubles(before));
 }
 
 template <class T>
-naive::MemoryParts expected_gradients(const Size& size, const DeviceArray<T>& interface,
+naive::MemoryParts expected_gradients(const MemorySize& size, const DeviceArray<T>& interface,
                                       const Arrays<T>& before, const Arrays<T>& dafter) {
   return naive::memory_gradients(size, interface.doubles(), doubles(before), doubles(dafter));
 }
@@ -182,7 +182,7 @@ bool all_finite(const Arrays<T>& arrays) {
 
 /// Where the parts of one interface vector begin.
 struct Layout {
-  explicit Layout(const Size& s)
+  explicit Layout(const MemorySize& s)
       : write_key(s.heads * s.width + s.heads),
         write_strength(write_key + s.width),
         erase(write_strength + 1),

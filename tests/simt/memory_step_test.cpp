@@ -30,7 +30,7 @@ Tensor tensor_of(const DeviceArray<T>& array) {
 TEMPLATE_TEST_CASE("cuda memory_step: forward is the naive loop, the same bits in every order",
                    "[simt][memory]", float, double) {
   using T = TestType;
-  for (const Size& size : sizes) {
+  for (const MemorySize& size : memory_sizes) {
     INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads
                     << " heads");
     const auto interface = random_array<T>(size.interface(), 1);
@@ -53,7 +53,7 @@ TEMPLATE_TEST_CASE(
     "cuda memory_step: backward is the derivative of the naive loop, the same bits in every order",
     "[simt][memory]", float, double) {
   using T = TestType;
-  for (const Size& size : sizes) {
+  for (const MemorySize& size : memory_sizes) {
     INFO(size.batch << " x " << size.words << " words of " << size.width << ", " << size.heads
                     << " heads");
     const auto interface = random_array<T>(size.interface(), 1);
@@ -77,7 +77,7 @@ TEMPLATE_TEST_CASE(
 TEMPLATE_TEST_CASE("cuda memory_step: absent gradients are zero and unwanted ones are not written",
                    "[simt][memory]", float, double) {
   using T = TestType;
-  const Size size{2, 5, 6, 2, 0};
+  const MemorySize size{2, 5, 6, 2, 0};
   const auto interface = random_array<T>(size.interface(), 1);
   const Arrays<T> before = lived_in<T>(size);
   const Arrays<T> after = step(size, interface, before);
@@ -110,7 +110,7 @@ TEMPLATE_TEST_CASE("cuda memory_step: absent gradients are zero and unwanted one
 TEMPLATE_TEST_CASE("cuda memory_step: equally used words are allocated by index", "[simt][memory]",
                    float, double) {
   using T = TestType;
-  const Size size{1, 37, 3, 1, 0};
+  const MemorySize size{1, 37, 3, 1, 0};
   const Layout at(size);
   auto interface = random_array<T>(size.interface(), 1);
   set(interface, at.allocation_gate, 2, 200);  // the write gate follows
@@ -133,7 +133,7 @@ TEMPLATE_TEST_CASE("cuda memory_step: equally used words are allocated by index"
 TEMPLATE_TEST_CASE("cuda memory_step: saturated gates, zero vectors and duplicate keys",
                    "[simt][memory]", float, double) {
   using T = TestType;
-  const Size size{1, 9, 6, 3, 0};
+  const MemorySize size{1, 9, 6, 3, 0};
   const Layout at(size);
   const Arrays<T> dafter = random_gradients<T>(size);
   for (const double gates : {-200.0, 200.0}) {
@@ -180,7 +180,7 @@ TEMPLATE_TEST_CASE("cuda memory_step: saturated gates, zero vectors and duplicat
 TEMPLATE_TEST_CASE("cuda memory_step: no NaN from huge raw values", "[simt][memory]", float,
                    double) {
   using T = TestType;
-  const Size size{1, 5, 4, 2, 0};
+  const MemorySize size{1, 5, 4, 2, 0};
   const Layout at(size);
   for (const double huge : {-1e30, 1e30}) {
     auto interface = random_array<T>(size.interface(), 1);
@@ -201,7 +201,7 @@ TEMPLATE_TEST_CASE(
   using T = TestType;
   constexpr std::int64_t scale = 8 / sizeof(T);
   struct Large {
-    Size size;
+    MemorySize size;
     bool scratch;  // even without the words, a block's pieces pass the shared memory of the
                    // emulated GPU
   };
@@ -262,7 +262,7 @@ TEMPLATE_TEST_CASE(
 
 TEST_CASE("cuda memory_step: a write and a read are one launch, their gradients another",
           "[simt][memory]") {
-  for (const Size& size : {Size{2, 3, 256, 1, 0}, Size{1, 12, 256, 2, 0}}) {
+  for (const MemorySize& size : {MemorySize{2, 3, 256, 1, 0}, MemorySize{1, 12, 256, 2, 0}}) {
     INFO(size.words << " words of " << size.width);
     const auto interface = random_array<float>(size.interface(), 1);
     const Arrays<float> before = lived_in<float>(size);

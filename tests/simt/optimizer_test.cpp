@@ -16,8 +16,8 @@ namespace cuda = kernels::cuda;
 
 namespace {
 
-const naive::AdamOptions options[] = {{1e-2, 0.9, 0.999, 1e-8, 0, 0, 1},
-                                      {3e-3, 0.8, 0.95, 1e-4, 0.02, 0.1, 7}};
+const naive::AdamOptions adam_options[] = {{1e-2, 0.9, 0.999, 1e-8, 0, 0, 1},
+                                           {3e-3, 0.8, 0.95, 1e-4, 0.02, 0.1, 7}};
 
 /// What a recorded step would find in device memory for these options.
 std::vector<double> rates_of(const naive::AdamOptions& o) {
@@ -27,7 +27,7 @@ std::vector<double> rates_of(const naive::AdamOptions& o) {
 
 /// One parameter to change: dense, or by rows 1, 3, 5, ... in falling order with every fourth left
 /// out.
-struct Size {
+struct UpdateSize {
   bool by_rows;
   std::int64_t rows;  ///< of the gradient
   std::int64_t width;
@@ -36,30 +36,31 @@ struct Size {
 
 /// Nothing; one; around a pack; around a block's piece of 1,024; several blocks; off a multiple of
 /// 16 bytes.
-const Size dense_sizes[] = {{false, 0, 5, 0},    {false, 1, 1, 0},    {false, 1, 3, 0},
-                            {false, 1, 4, 1},    {false, 1, 1023, 0}, {false, 1, 1024, 0},
-                            {false, 1, 1025, 1}, {false, 5, 1021, 0}, {false, 2, 1200, 1}};
+const UpdateSize dense_update_sizes[] = {
+    {false, 0, 5, 0},    {false, 1, 1, 0},    {false, 1, 3, 0},
+    {false, 1, 4, 1},    {false, 1, 1023, 0}, {false, 1, 1024, 0},
+    {false, 1, 1025, 1}, {false, 5, 1021, 0}, {false, 2, 1200, 1}};
 /// The same for rows: teams of one thread up to a block, rows longer than a pass of it.
-const Size row_sizes[] = {{true, 0, 5, 0},    {true, 5, 0, 0},   {true, 1, 1, 0},
-                          {true, 70, 1, 0},   {true, 40, 4, 0},  {true, 33, 5, 0},
-                          {true, 70, 20, 0},  {true, 70, 20, 1}, {true, 9, 257, 0},
-                          {true, 3, 1100, 0}, {true, 3, 301, 1}};
+const UpdateSize row_update_sizes[] = {{true, 0, 5, 0},    {true, 5, 0, 0},   {true, 1, 1, 0},
+                                       {true, 70, 1, 0},   {true, 40, 4, 0},  {true, 33, 5, 0},
+                                       {true, 70, 20, 0},  {true, 70, 20, 1}, {true, 9, 257, 0},
+                                       {true, 3, 1100, 0}, {true, 3, 301, 1}};
 
 /// A parameter, its gradient and moments on the device, and what a loop in double makes of them.
 template <class T>
 class Posed {
  public:
-  Posed(const Size& size, std::uint64_t seed, const naive::AdamOptions& adam_options,
+  Posed(const UpdateSize& size, std::uint64_t seed, const naive::AdamOptions& options,
         bool with_rates)
       : size_(size),
-        options_(adam_options),
+        options_(options),
         shape_{size.by_rows ? 2 * size.rows + 2 : size.rows, size.width},
         parameter_(random_array<T>(shape_, seed, 1, size.offset)),
         gradient_(random_array<T>({size.rows, size.width}, seed + 1, 1, size.offset)),
         m_(random_array<T>(shape_, seed + 2, 1, size.offset)),
         v_(random_array<T>(shape_, seed + 3, 1, size.offset)),
         names_({size.rows}),
-        rates_({3}, rates_of(adam_options)),
+        rates_({3}, rates_of(options)),
         with_rates_(with_rates) {
     for (std::int64_t i = 0; i < shape_.numel(); ++i)
       v_.data()[i] = v_.data()[i] * v_.data()[i] + T{1} / 4;
@@ -144,7 +145,7 @@ class Posed {
     return args;
   }
 
-  Size size_;
+  UpdateSize size_;
   naive::AdamOptions options_;
   Shape shape_;
   DeviceArray<T> parameter_, gradient_, m_, v_;
@@ -159,10 +160,10 @@ class Posed {
 TEMPLATE_TEST_CASE("cuda adam: the naive loop, with rates by value and from memory",
                    "[simt][optimizer]", float, double) {
   using T = TestType;
-  for (const Size& size : dense_sizes) {
+  for (const UpdateSize& size : dense_update_sizes) {
     for (const bool with_rates : {false, true}) {
       for_each_order([&] {
-        Posed<T> posed(size, 1, options[with_rates ? 0 : 1], with_rates);
+        Posed<T> posed(size, 1, adam_options[with_rates ? 0 : 1], with_rates);
         INFO(posed.text());
         posed.expect_adam();
         run_emulated(posed.adam());
@@ -176,10 +177,10 @@ TEMPLATE_TEST_CASE("cuda adam: the naive loop, with rates by value and from memo
 TEMPLATE_TEST_CASE("cuda adam_rows: moves the named rows alone", "[simt][optimizer]", float,
                    double) {
   using T = TestType;
-  for (const Size& size : row_sizes) {
+  for (const UpdateSize& size : row_update_sizes) {
     for (const bool with_rates : {false, true}) {
       for_each_order([&] {
-        Posed<T> posed(size, 5, options[with_rates ? 0 : 1], with_rates);
+        Posed<T> posed(size, 5, adam_options[with_rates ? 0 : 1], with_rates);
         INFO(posed.text());
         posed.expect_adam();
         run_emulated(posed.adam_rows());
@@ -199,11 +200,12 @@ TEST_CASE("cuda adam_many: every parameter as alone, more than a launch takes, o
     std::vector<kernels::Adam> dense;
     std::vector<kernels::AdamRows> sparse;
     const auto pose = [&](auto& all, std::size_t i) {
-      const std::size_t kinds = std::size(dense_sizes) + std::size(row_sizes);
+      const std::size_t kinds = std::size(dense_update_sizes) + std::size(row_update_sizes);
       const std::size_t kind = i % kinds;
-      const Size& size = kind < std::size(dense_sizes) ? dense_sizes[kind]
-                                                       : row_sizes[kind - std::size(dense_sizes)];
-      auto& posed = all.emplace_back(size, 10 * i, options[i % 2], i % 3 == 0);
+      const UpdateSize& size = kind < std::size(dense_update_sizes)
+                                   ? dense_update_sizes[kind]
+                                   : row_update_sizes[kind - std::size(dense_update_sizes)];
+      auto& posed = all.emplace_back(size, 10 * i, adam_options[i % 2], i % 3 == 0);
       posed.expect_adam();
       if (size.by_rows) {
         sparse.push_back(posed.adam_rows());
@@ -252,9 +254,9 @@ TEMPLATE_TEST_CASE("cuda sgd: with and without momentum, by rows, rates by value
       if (with_rates) args.rates = rate.view();
       run_emulated(args);
     };
-    for (const Size& size : dense_sizes) {
+    for (const UpdateSize& size : dense_update_sizes) {
       for_each_order([&] {
-        Posed<T> moving(size, 7, options[0], false), plain(size, 8, options[0], false);
+        Posed<T> moving(size, 7, adam_options[0], false), plain(size, 8, adam_options[0], false);
         INFO(moving.text());
         moving.expect_sgd(0.05, 0.9, 0.1);
         run(moving.sgd(), 0.9);
@@ -268,9 +270,9 @@ TEMPLATE_TEST_CASE("cuda sgd: with and without momentum, by rows, rates by value
         plain.check_parameter();
       });
     }
-    for (const Size& size : row_sizes) {
+    for (const UpdateSize& size : row_update_sizes) {
       for_each_order([&] {
-        Posed<T> posed(size, 9, options[0], false);
+        Posed<T> posed(size, 9, adam_options[0], false);
         INFO(posed.text());
         posed.expect_sgd(0.05, 0, 0.1);
         run(posed.sgd_rows(), 0);

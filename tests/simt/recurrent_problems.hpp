@@ -19,8 +19,8 @@ using kernels::GruReset;
 using naive::Values;
 namespace cuda = kernels::cuda;
 
-struct Size : naive::Segment {
-  Size(std::int64_t l, std::int64_t b, std::int64_t h, int past = 0)
+struct SegmentSize : naive::Segment {
+  SegmentSize(std::int64_t l, std::int64_t b, std::int64_t h, int past = 0)
       : Segment{l, b, h}, offset(past) {}
   Shape state() const { return {batch, hidden}; }
   Shape states() const { return {steps, batch, hidden}; }
@@ -31,26 +31,21 @@ struct Size : naive::Segment {
   int offset;  ///< elements that tensors start past a multiple of 16 bytes
 };
 
-inline std::ostream& operator<<(std::ostream& out, const Size& s) {
+inline std::ostream& operator<<(std::ostream& out, const SegmentSize& s) {
   return out << s.steps << " steps, " << s.batch << " sequences, " << s.hidden << " units, "
              << s.offset << " past a multiple of 16 bytes";
 }
 
 /// Numbers of T that an entry gave, by output; empty where none was asked for.
 template <class T, std::size_t count>
-using Outputs = std::array<std::vector<T>, count>;
-
-template <class T>
-std::vector<T> copy(const DeviceArray<T>& array) {
-  return {array.span().begin(), array.span().end()};
-}
+using SegmentOutputs = std::array<std::vector<T>, count>;
 
 /// Sums of up to 272 terms, with a chain of steps behind them.
 template <class T>
 inline constexpr Tolerance segment_tolerance = tolerance::pick<T>({1e-5, 1e-5}, {4e-14, 4e-14});
 
 template <class T, std::size_t count>
-void check_outputs(const Outputs<T, count>& got, const std::array<Values, count>& expected,
+void check_outputs(const SegmentOutputs<T, count>& got, const std::array<Values, count>& expected,
                    const std::array<const char*, count>& names,
                    Tolerance tolerance = segment_tolerance<T>) {
   for (std::size_t i = 0; i < count; ++i) {
@@ -62,8 +57,8 @@ void check_outputs(const Outputs<T, count>& got, const std::array<Values, count>
 /// `only` computed without the other outputs has the same bits as with them; no other output
 /// exists.
 template <class T, std::size_t count>
-void check_single(const Outputs<T, count>& alone, const Outputs<T, count>& all, std::size_t only,
-                  std::size_t always) {
+void check_single(const SegmentOutputs<T, count>& alone, const SegmentOutputs<T, count>& all,
+                  std::size_t only, std::size_t always) {
   for (std::size_t i = 0; i < count; ++i) {
     INFO("output " << i << " where " << only << " is wanted");
     if (i == only || i < always) CHECK(alone[i] == all[i]);
@@ -78,10 +73,10 @@ MutableView wanted(bool yes, DeviceArray<T>& array) {
 }
 template <class T>
 std::vector<T> wanted_copy(bool yes, const DeviceArray<T>& array) {
-  return yes ? copy(array) : std::vector<T>();
+  return yes ? array.values() : std::vector<T>();
 }
 
-inline constexpr unsigned everything = ~0u;
+inline constexpr unsigned all_outputs = ~0u;
 
 // ---- LSTM ----
 
@@ -91,13 +86,13 @@ inline constexpr std::array<const char*, 5> lstm_gradients{"dinputs", "dshared",
 
 template <class T>
 struct LstmProblem {
-  Size size;
+  SegmentSize size;
   DeviceArray<T> inputs, shared, weight, h0, c0, dh, dc_last, kept;
   bool with_shared = true;
   bool with_upstream = true;  ///< dh, dc_last
   bool add = false;
 
-  explicit LstmProblem(const Size& s, double deviation = 1)
+  explicit LstmProblem(const SegmentSize& s, double deviation = 1)
       : size(s),
         inputs(random_array<T>(s.gates(4), 1, deviation, s.offset)),
         shared(random_array<T>(s.shared(4), 2, deviation, s.offset)),
@@ -108,7 +103,7 @@ struct LstmProblem {
         dc_last(random_array<T>(s.state(), 7, 1, s.offset)),
         kept(random_array<T>(s.weight(4), 8)) {}
 
-  Outputs<T, 4> forward(unsigned mask = everything) const {
+  SegmentOutputs<T, 4> forward(unsigned mask = all_outputs) const {
     DeviceArray<T> h(size.states(), {}, size.offset), c(size.states()), gates(size.gates(4)),
         c_last(size.state());
     run_emulated<kernels::LstmForward>({.inputs = inputs.view(),
@@ -120,24 +115,25 @@ struct LstmProblem {
                                         .c = wanted(mask & 4, c),
                                         .gates = wanted(mask & 8, gates),
                                         .c_last = c_last.mutable_view()});
-    return {copy(h), copy(c_last), wanted_copy(mask & 4, c), wanted_copy(mask & 8, gates)};
+    return {h.values(), c_last.values(), wanted_copy(mask & 4, c), wanted_copy(mask & 8, gates)};
   }
   naive::LstmStates expected() const {
     return naive::lstm(size, inputs.doubles(), with_shared ? shared.doubles() : Values(),
                        weight.doubles(), h0.doubles(), c0.doubles());
   }
-  static std::array<Values, 4> listed(const naive::LstmStates& states, const Size& size) {
+  static std::array<Values, 4> listed(const naive::LstmStates& states, const SegmentSize& size) {
     const auto state = static_cast<std::ptrdiff_t>(size.batch * size.hidden);
     return {states.h, Values(states.c.end() - state, states.c.end()), states.c, states.gates};
   }
 
-  Outputs<T, 5> backward(const Outputs<T, 4>& saved, unsigned mask = everything) const {
+  SegmentOutputs<T, 5> backward(const SegmentOutputs<T, 4>& saved,
+                                unsigned mask = all_outputs) const {
     const DeviceArray<T> h(size.states(), saved[0], size.offset),
         c(size.states(), saved[2], size.offset);
     const DeviceArray<T> gates(size.gates(4), saved[3], size.offset);
     DeviceArray<T> dinputs(size.gates(4), {}, size.offset), dshared(size.shared(4)),
         dh0(size.state()), dc0(size.state());
-    DeviceArray<T> dweight(size.weight(4), add ? copy(kept) : std::vector<T>());
+    DeviceArray<T> dweight(size.weight(4), add ? kept.values() : std::vector<T>());
     run_emulated(kernels::LstmBackward{.weight = weight.view(),
                                        .h0 = h0.view(),
                                        .c0 = c0.view(),
@@ -152,10 +148,10 @@ struct LstmProblem {
                                        .dh0 = wanted(mask & 8, dh0),
                                        .dc0 = wanted(mask & 16, dc0),
                                        .add_dweight = add});
-    return {copy(dinputs), wanted_copy(mask & 2, dshared), wanted_copy(mask & 4, dweight),
+    return {dinputs.values(), wanted_copy(mask & 2, dshared), wanted_copy(mask & 4, dweight),
             wanted_copy(mask & 8, dh0), wanted_copy(mask & 16, dc0)};
   }
-  std::array<Values, 5> expected_gradients(const Outputs<T, 4>& saved) const {
+  std::array<Values, 5> expected_gradients(const SegmentOutputs<T, 4>& saved) const {
     const auto doubles = [](const std::vector<T>& values) {
       return Values(values.begin(), values.end());
     };
@@ -176,13 +172,13 @@ inline constexpr std::array<const char*, 5> gru_gradients{"dinputs", "dshared", 
 
 template <class T>
 struct GruProblem {
-  Size size;
+  SegmentSize size;
   GruReset reset;
   DeviceArray<T> inputs, shared, weight, bias, h0, dh, kept, kept_bias;
   bool with_shared = true;
   bool add = false;
 
-  GruProblem(const Size& s, GruReset when, double deviation = 1)
+  GruProblem(const SegmentSize& s, GruReset when, double deviation = 1)
       : size(s),
         reset(when),
         inputs(random_array<T>(s.gates(3), 1, deviation, s.offset)),
@@ -196,7 +192,7 @@ struct GruProblem {
 
   bool after() const { return reset == GruReset::after; }
 
-  Outputs<T, 3> forward(unsigned mask = everything) const {
+  SegmentOutputs<T, 3> forward(unsigned mask = all_outputs) const {
     if (!after()) mask &= ~4u;
     DeviceArray<T> h(size.states(), {}, size.offset), gates(size.gates(3)), u_n(size.states());
     run_emulated(kernels::GruForward{.inputs = inputs.view(),
@@ -208,7 +204,7 @@ struct GruProblem {
                                      .gates = wanted(mask & 2, gates),
                                      .u_n = wanted(mask & 4, u_n),
                                      .reset = reset});
-    return {copy(h), wanted_copy(mask & 2, gates), wanted_copy(mask & 4, u_n)};
+    return {h.values(), wanted_copy(mask & 2, gates), wanted_copy(mask & 4, u_n)};
   }
   std::array<Values, 3> expected() const {
     naive::GruStates states =
@@ -217,14 +213,15 @@ struct GruProblem {
     return {states.h, states.gates, after() ? states.u_n : Values()};
   }
 
-  Outputs<T, 5> backward(const Outputs<T, 3>& saved, unsigned mask = everything) const {
+  SegmentOutputs<T, 5> backward(const SegmentOutputs<T, 3>& saved,
+                                unsigned mask = all_outputs) const {
     const DeviceArray<T> h(size.states(), saved[0], size.offset),
         gates(size.gates(3), saved[1], size.offset);
     const DeviceArray<T> u_n(size.states(), saved[2], size.offset);
     DeviceArray<T> dinputs(size.gates(3), {}, size.offset), dshared(size.shared(3)),
         dh0(size.state());
-    DeviceArray<T> dweight(size.weight(3), add ? copy(kept) : std::vector<T>());
-    DeviceArray<T> dbias({3 * size.hidden}, add ? copy(kept_bias) : std::vector<T>());
+    DeviceArray<T> dweight(size.weight(3), add ? kept.values() : std::vector<T>());
+    DeviceArray<T> dbias({3 * size.hidden}, add ? kept_bias.values() : std::vector<T>());
     run_emulated(kernels::GruBackward{.weight = weight.view(),
                                       .h0 = h0.view(),
                                       .h = h.view(),
@@ -238,10 +235,10 @@ struct GruProblem {
                                       .dh0 = wanted(mask & 16, dh0),
                                       .add_dweight = add,
                                       .reset = reset});
-    return {copy(dinputs), wanted_copy(mask & 2, dshared), wanted_copy(mask & 4, dweight),
+    return {dinputs.values(), wanted_copy(mask & 2, dshared), wanted_copy(mask & 4, dweight),
             wanted_copy(mask & 8, dbias), wanted_copy(mask & 16, dh0)};
   }
-  std::array<Values, 5> expected_gradients(const Outputs<T, 3>& saved) const {
+  std::array<Values, 5> expected_gradients(const SegmentOutputs<T, 3>& saved) const {
     const auto doubles = [](const std::vector<T>& values) {
       return Values(values.begin(), values.end());
     };

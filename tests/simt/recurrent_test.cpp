@@ -17,11 +17,13 @@ namespace {
 
 /// One of everything; tiles of sequences and of units that end early, in 16-byte groups and not; k
 /// beyond a slice.
-std::vector<Size> sizes() {
+std::vector<SegmentSize> segment_sizes() {
   return {{1, 1, 1}, {2, 33, 5}, {3, 2, 36}, {2, 3, 36, 1}, {2, 17, 68}};
 }
-std::vector<Size> backward_sizes() { return {{1, 1, 1}, {2, 17, 5}, {3, 2, 36}, {2, 3, 12, 1}}; }
-const Size small(2, 3, 12);
+std::vector<SegmentSize> backward_sizes() {
+  return {{1, 1, 1}, {2, 17, 5}, {3, 2, 36}, {2, 3, 12, 1}};
+}
+const SegmentSize small(2, 3, 12);
 
 /// The outputs, which are the same bits in every order.
 template <class Run>
@@ -42,7 +44,7 @@ const char* when(GruReset reset) {
 }  // namespace
 
 TEMPLATE_TEST_CASE("cuda lstm: forward is the naive loop", "[simt][recurrent]", float, double) {
-  for (const Size& size : sizes()) {
+  for (const SegmentSize& size : segment_sizes()) {
     INFO(size);
     LstmProblem<TestType> problem(size);
     problem.with_shared = size.batch != 2;
@@ -53,7 +55,7 @@ TEMPLATE_TEST_CASE("cuda lstm: forward is the naive loop", "[simt][recurrent]", 
 
 TEMPLATE_TEST_CASE("cuda lstm: backward is the naive chain rule", "[simt][recurrent]", float,
                    double) {
-  for (const Size& size : backward_sizes()) {
+  for (const SegmentSize& size : backward_sizes()) {
     INFO(size);
     LstmProblem<TestType> problem(size);
     problem.add = size.batch % 2 == 1;
@@ -64,7 +66,7 @@ TEMPLATE_TEST_CASE("cuda lstm: backward is the naive chain rule", "[simt][recurr
 }
 
 TEMPLATE_TEST_CASE("cuda gru: forward is the naive loop", "[simt][recurrent]", float, double) {
-  for (const Size& size : sizes()) {
+  for (const SegmentSize& size : segment_sizes()) {
     for (const GruReset reset : {GruReset::after, GruReset::before}) {
       INFO(size << when(reset));
       GruProblem<TestType> problem(size, reset);
@@ -77,7 +79,7 @@ TEMPLATE_TEST_CASE("cuda gru: forward is the naive loop", "[simt][recurrent]", f
 
 TEMPLATE_TEST_CASE("cuda gru: backward is the naive chain rule", "[simt][recurrent]", float,
                    double) {
-  for (const Size& size : backward_sizes()) {
+  for (const SegmentSize& size : backward_sizes()) {
     for (const GruReset reset : {GruReset::after, GruReset::before}) {
       INFO(size << when(reset));
       GruProblem<TestType> problem(size, reset);
@@ -93,7 +95,7 @@ TEST_CASE(
     "cuda lstm, gru: sums over more steps than a part of dshared, more rows than a part of "
     "dweight",
     "[simt][recurrent]") {
-  for (const Size& size : {Size(66, 1, 1), Size(9, 29, 4)}) {
+  for (const SegmentSize& size : {SegmentSize(66, 1, 1), SegmentSize(9, 29, 4)}) {
     INFO(size);
     LstmProblem<float> lstm(size);
     lstm.add = true;
@@ -119,7 +121,7 @@ TEMPLATE_TEST_CASE("cuda lstm, gru: each output alone, and dweight added to", "[
   lstm.add = true;
   check_outputs<T, 5>(lstm.backward(y), lstm.expected_gradients(y), lstm_gradients);
   lstm.with_upstream = false;  // nothing arrives: dweight stays what it was
-  CHECK(lstm.backward(y)[2] == copy(lstm.kept));
+  CHECK(lstm.backward(y)[2] == lstm.kept.values());
   for (const GruReset reset : {GruReset::after, GruReset::before}) {
     INFO(when(reset));
     GruProblem<T> gru(small, reset);
@@ -164,7 +166,7 @@ void check_differences(const char* name, DeviceArray<double>& x,
 }  // namespace
 
 TEST_CASE("cuda lstm, gru: backward is the derivative of forward", "[simt][recurrent]") {
-  const Size size(2, 1, 2);
+  const SegmentSize size(2, 1, 2);
   LstmProblem<double> lstm(size);
   const auto of_lstm = lstm.backward(lstm.forward());
   const auto loss = [&] {
@@ -191,7 +193,7 @@ TEST_CASE("cuda lstm, gru: backward is the derivative of forward", "[simt][recur
 TEMPLATE_TEST_CASE("cuda lstm, gru: a segment is its steps, bit by bit", "[simt][recurrent]", float,
                    double) {
   using T = TestType;
-  const Size size(4, 5, 12), one(1, 5, 12);
+  const SegmentSize size(4, 5, 12), one(1, 5, 12);
   const auto step_of = [&](const DeviceArray<T>& sequence, std::int64_t l) {
     const std::size_t count = sequence.span().size() / 4;
     const auto from = sequence.span().subspan(static_cast<std::size_t>(l) * count, count);
@@ -202,9 +204,9 @@ TEMPLATE_TEST_CASE("cuda lstm, gru: a segment is its steps, bit by bit", "[simt]
   };
 
   LstmProblem<T> lstm(size), lstm_step(one);
-  lstm_step.shared = DeviceArray<T>(one.shared(4), copy(lstm.shared));
-  lstm_step.weight = DeviceArray<T>(one.weight(4), copy(lstm.weight));
-  Outputs<T, 2> pieces;
+  lstm_step.shared = DeviceArray<T>(one.shared(4), lstm.shared.values());
+  lstm_step.weight = DeviceArray<T>(one.weight(4), lstm.weight.values());
+  SegmentOutputs<T, 2> pieces;
   for (std::int64_t l = 0; l < 4; ++l) {
     lstm_step.inputs = DeviceArray<T>(one.gates(4), step_of(lstm.inputs, l));
     const auto y = lstm_step.forward();
@@ -219,9 +221,9 @@ TEMPLATE_TEST_CASE("cuda lstm, gru: a segment is its steps, bit by bit", "[simt]
 
   for (const GruReset reset : {GruReset::after, GruReset::before}) {
     GruProblem<T> gru(size, reset), gru_step(one, reset);
-    gru_step.shared = DeviceArray<T>(one.shared(3), copy(gru.shared));
-    gru_step.weight = DeviceArray<T>(one.weight(3), copy(gru.weight));
-    gru_step.bias = DeviceArray<T>({3 * one.hidden}, copy(gru.bias));
+    gru_step.shared = DeviceArray<T>(one.shared(3), gru.shared.values());
+    gru_step.weight = DeviceArray<T>(one.weight(3), gru.weight.values());
+    gru_step.bias = DeviceArray<T>({3 * one.hidden}, gru.bias.values());
     std::vector<T> h;
     for (std::int64_t l = 0; l < 4; ++l) {
       gru_step.inputs = DeviceArray<T>(one.gates(3), step_of(gru.inputs, l));
@@ -239,7 +241,7 @@ TEST_CASE("cuda lstm, gru: launches of a segment", "[simt][recurrent]") {
     run();
     return simt::emulation::launches() - before;
   };
-  const Size size(5, 3, 4);
+  const SegmentSize size(5, 3, 4);
   const LstmProblem<float> lstm(size);
   const auto saved = lstm.forward();
   CHECK(launches_of([&] { lstm.forward(); }) == 5);
@@ -258,7 +260,8 @@ TEST_CASE("cuda lstm, gru: launches of a segment", "[simt][recurrent]") {
 
 TEST_CASE("cuda lstm, gru: on tensor cores, where rows are whole groups of 16 bytes",
           "[simt][recurrent]") {
-  for (const Size& size : {Size(2, 18, 36), Size(2, 1, 68), Size(2, 3, 4, 1)}) {
+  for (const SegmentSize& size :
+       {SegmentSize(2, 18, 36), SegmentSize(2, 1, 68), SegmentSize(2, 3, 4, 1)}) {
     INFO(size);
     const LstmProblem<float> lstm(size);
     const GruProblem<float> after(size, GruReset::after), before(size, GruReset::before);
@@ -287,7 +290,7 @@ TEST_CASE("cuda lstm, gru: on tensor cores, where rows are whole groups of 16 by
 }
 
 TEST_CASE("cuda lstm, gru: gates far out", "[simt][recurrent]") {
-  const Size size(3, 2, 4);
+  const SegmentSize size(3, 2, 4);
   const LstmProblem<float> lstm(size, 1e5);
   const auto y = lstm.forward();
   check_outputs<float, 4>(y, lstm.listed(lstm.expected(), size), lstm_outputs);

@@ -22,7 +22,6 @@ namespace {
 enum Wanted : unsigned { nothing = 0, hidden_ = 1, weight_ = 2, bias_ = 4, everything = 7 };
 
 using Ids = DeviceArray<std::int32_t>;
-std::vector<std::int32_t> numbers(const Ids& ids) { return {ids.span().begin(), ids.span().end()}; }
 
 /// What an entry wrote.
 template <class T>
@@ -119,7 +118,7 @@ struct FullProblem {
   void solve() {
     expected = naive::softmax_loss(hidden.doubles(), weight.doubles(),
                                    size.with_bias ? bias.doubles() : std::vector<double>(),
-                                   numbers(targets), naive::at(size.channels),
+                                   targets.values(), naive::at(size.channels),
                                    static_cast<std::int32_t>(size.ignored), size.relu);
   }
 
@@ -178,8 +177,8 @@ struct SampledProblem {
       return on ? array.doubles() : std::vector<double>();
     };
     expected = naive::sampled_softmax_loss(
-        hidden.doubles(), weight.doubles(), given(size.with_bias, bias), numbers(targets),
-        numbers(negatives), given(size.corrected, log_q_true),
+        hidden.doubles(), weight.doubles(), given(size.with_bias, bias), targets.values(),
+        negatives.values(), given(size.corrected, log_q_true),
         given(size.corrected, log_q_negative), naive::at(size.channels),
         static_cast<std::int32_t>(size.ignored), size.remove_hits);
   }

@@ -40,6 +40,7 @@ class DeviceArray {
   T* data() { return data_; }
   const T* data() const { return data_; }
   std::span<const T> span() const { return {data_, count_}; }
+  std::vector<T> values() const { return {data_, data_ + count_}; }
   std::vector<double> doubles() const { return {data_, data_ + count_}; }
 
  private:
