@@ -5,7 +5,7 @@
 
 namespace refrain::kernels::cpu {
 
-// A constant: no code of a level may run before the CPU is known to support it.
+// A constant, because no code of a level may run before the CPU is known to support it.
 constinit const Table REFRAIN_ISA::table = Table::made_by([]<class Args>() -> Entry<Args> {
   if constexpr (absent<Device::cpu, Args> != nullptr) {
     return {.absent = absent<Device::cpu, Args>};

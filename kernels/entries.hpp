@@ -1,5 +1,5 @@
 #pragma once
-/// The entries that the tables name, and the reasons for those that a device lacks.
+/// The entries of the kernel tables, and the reasons for absent entries.
 
 #include "kernels/backend.hpp"
 #include "refrain/core/device.hpp"
@@ -7,9 +7,9 @@
 
 namespace refrain::kernels {
 
-/// Calls the kernel of a contract, with scratch memory of exactly the size that it takes. The file
-/// of the kernel instantiates it (kernels/kernel.hpp); a contract without a kernel that is not
-/// declared absent below does not link.
+/// Runs the kernel of a contract with scratch memory of exactly the required size. The file of the
+/// kernel instantiates it (kernels/kernel.hpp); a contract without a kernel that is not declared
+/// absent below does not link.
 namespace cpu {
 template <class Args>
 void entry(const Args& args, ScratchMemory& memory);
@@ -21,7 +21,7 @@ void entry(const Args& args, ScratchMemory& memory);
 }
 }  // namespace cuda
 
-/// Why a device has no kernel for a contract: a sentence. Null: it has one.
+/// The reason why a device has no kernel for a contract, as a sentence; null when it has one.
 template <Device device, class Args>
 inline constexpr const char* absent = nullptr;
 

@@ -1,6 +1,6 @@
 #pragma once
-/// Included by every kernel file: the two forms of a kernel, its entry in the table of its device,
-/// and the choice of the element type. A file of the CPU, in namespace refrain::kernels::cpu:
+/// Definitions for kernel files: the two forms of a kernel, its entry in the table of its device,
+/// and the dispatch on the element type. A CPU file, in namespace refrain::kernels::cpu:
 ///
 ///   template <>
 ///   void kernel(const Multiply& args) { ... }

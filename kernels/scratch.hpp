@@ -1,6 +1,6 @@
 #pragma once
-/// Lays out the scratch memory of a kernel. The same code runs twice: once to count the bytes, once
-/// on the memory.
+/// Layout of the scratch memory of a kernel. The same code runs twice: once to count the bytes,
+/// once on the memory.
 
 #include <cstddef>
 #include <cstdint>
@@ -11,11 +11,11 @@ namespace refrain::kernels {
 
 class Scratch {
  public:
-  /// Counts only: every piece is null.
+  /// A layout that only counts: every piece is null.
   Scratch() = default;
   explicit Scratch(void* base) : base_(static_cast<std::byte*>(base)), is_counting_(false) {}
 
-  /// The next `count` elements, aligned as much as the memory itself is. `count` is not negative.
+  /// The next `count` >= 0 elements, with at most the alignment of the memory itself.
   template <class T, std::size_t alignment = 64>
   T* take(std::int64_t count) {
     bytes_ = (bytes_ + alignment - 1) / alignment * alignment;
@@ -33,12 +33,12 @@ class Scratch {
   bool is_counting_ = true;
 };
 
-/// Calls kernel(Scratch&) to count, then on memory of exactly that size.
+/// Calls kernel(Scratch&) once to count, then on memory of exactly that size.
 template <class Kernel>
 void with_scratch(ScratchMemory& memory, Kernel&& kernel) {
   Scratch counted;
   kernel(counted);
-  alignas(256) std::byte empty[1];  // empty pieces are not null either
+  alignas(256) std::byte empty[1];  // empty pieces are not null
   Scratch scratch(counted.bytes() == 0 ? empty : memory.allocate(counted.bytes()));
   kernel(scratch);
 }

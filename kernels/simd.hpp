@@ -1,9 +1,9 @@
 #pragma once
-/// Vectors of the maximum size that this translation unit is compiled for, and the functions that
-/// kernels need of them.
+/// Vectors of the maximum size that this translation unit is compiled for, and their functions in
+/// kernels.
 ///
 /// `Lanes<T>::Vector` is a compiler vector type: + - * / and comparisons work on it, also with a
-/// scalar on one side. `for_lanes` runs one body on whole vectors and then on the remaining
+/// scalar as one operand. `for_lanes` runs one body on whole vectors and then on the remaining
 /// scalars, so that a loop is written once.
 
 #include <cmath>
@@ -72,7 +72,7 @@ struct Lanes {
   }
 };
 
-/// One element where Lanes has a vector.
+/// Lanes with vectors of one element.
 template <class T>
 struct Single {
   static constexpr int count = 1;
@@ -84,7 +84,7 @@ struct Single {
 };
 
 /// Calls body(Lanes<T>{}, i) for whole vectors of [0, count), then body(Single<T>{}, i) for the
-/// rest.
+/// remaining elements.
 template <class T, class Body>
 inline void for_lanes(std::int64_t count, Body&& body) {
   std::int64_t i = 0;
@@ -105,7 +105,7 @@ inline T sum_lanes(std::int64_t count, Term&& term) {
 
 namespace detail {
 
-/// Elements of a and b alternating: a0 b0 a1 b1 ..., from their first or from their second halves.
+/// Alternates elements of a and b, a0 b0 a1 b1 ..., from their first or from their second halves.
 template <bool second, class Vector, int... at>
 inline Vector interleave(Vector a, Vector b, std::integer_sequence<int, at...>) {
   constexpr int count = sizeof...(at);

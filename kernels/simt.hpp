@@ -1,7 +1,7 @@
 #pragma once
-/// Everything that a CUDA kernel body may use besides CUDA's own threadIdx, __syncthreads,
-/// __syncwarp, shuffles, votes and arithmetic. The same source runs on a GPU and, under test, on a
-/// CPU (tests/support/simt/, explained in docs/testing.md). Both sides offer:
+/// The functions that a CUDA kernel body may use in addition to CUDA's threadIdx, __syncthreads,
+/// __syncwarp, shuffles, votes and arithmetic. The same source runs on a GPU and, in the tests, on
+/// a CPU (tests/support/simt/, explained in docs/testing.md). Both sides define:
 ///
 ///   REFRAIN_SHARED_ARRAY(T, name, count)   a shared array of fixed size, 16-byte aligned,
 ///                                          instead of __shared__
@@ -15,7 +15,7 @@
 ///                                          tensor cores
 ///   launch                                 queues a kernel in the current stream; throws
 ///                                          DeviceError when it cannot be started
-///   shared_limit_bytes                     the shared memory that one block may ask for
+///   shared_limit_bytes                     the maximum shared memory of one block
 ///
 /// Rules for kernel authors: docs/kernels.md, "Writing a CUDA kernel".
 
@@ -39,8 +39,8 @@ namespace refrain::simt {
 
 // ---- sizes, on the host ----
 
-/// Blocks that cover `items`, `per_block` each. Throws Unsupported past the 2^31 - 1 blocks of a
-/// grid's x axis.
+/// Number of blocks that cover `items`, `per_block` each. Throws Unsupported above 2^31 - 1 blocks,
+/// the limit of a grid's x axis.
 inline unsigned blocks_for(std::int64_t items, std::int64_t per_block) {
   const std::int64_t blocks = (items + per_block - 1) / per_block;
   if (blocks > 0x7fffffff)
@@ -55,8 +55,8 @@ __host__ __device__ constexpr std::size_t piece_bytes(std::int64_t count) {
   return (static_cast<std::size_t>(count) * sizeof(T) + 15) / 16 * 16;
 }
 
-/// True when every address is a multiple of 16, as load_pack and copy_async<16> need. Null counts
-/// as aligned.
+/// True when every address is a multiple of 16, as load_pack and copy_async<16> require. Null
+/// counts as aligned.
 template <class... Pointers>
 bool aligned_16(const Pointers*... pointers) {
   return ((reinterpret_cast<std::uintptr_t>(pointers) % 16 == 0) && ...);
@@ -101,12 +101,12 @@ __device__ __forceinline__ void store_group(T* to, const T (&from)[n]) {
 inline constexpr int warp_size = 32;
 inline constexpr unsigned full_mask = 0xffffffffu;
 
-/// Place of this thread in its warp, in [0,32).  Blocks are one-dimensional.
+/// Index of this thread in its warp, in [0,32). Blocks are one-dimensional.
 __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % warp_size; }
-/// Place of this thread's warp in its block.
+/// Index of this thread's warp in its block.
 __device__ __forceinline__ int warp() { return static_cast<int>(threadIdx.x) / warp_size; }
 
-/// Number of this thread among all threads of a one-dimensional grid.
+/// Index of this thread among all threads of a one-dimensional grid.
 __device__ __forceinline__ std::int64_t global_thread() {
   return static_cast<std::int64_t>(blockIdx.x) * static_cast<std::int64_t>(blockDim.x) +
          static_cast<std::int64_t>(threadIdx.x);
@@ -151,7 +151,7 @@ __device__ __forceinline__ T block_sum(T value, T* scratch) {
   return value;
 }
 
-/// Maximum over the block; otherwise like block_sum.
+/// Maximum over the block; otherwise like block_sum().
 template <int warps, class T>
 __device__ __forceinline__ T block_max(T value, T* scratch) {
   value = warp_max(value);

@@ -22,8 +22,8 @@ inline namespace device {
 
 extern __shared__ __align__(128) unsigned char dynamic_shared[];
 
-/// Takes typed pieces, 16-byte aligned, out of the dynamic shared memory. Every thread takes the
-/// same pieces in the same order; the host asks for the sum of their piece_bytes.
+/// Takes typed pieces, 16-byte aligned, of the dynamic shared memory. Every thread takes the same
+/// pieces in the same order; the host requests the sum of their piece_bytes.
 class SharedCarver {
  public:
   template <class T>
@@ -40,7 +40,7 @@ class SharedCarver {
 
 // ---- 16 bytes at once ----
 
-/// The elements that 16 bytes hold.
+/// The elements of 16 bytes.
 template <class T>
 struct alignas(16) Pack {
   static constexpr int count = 16 / static_cast<int>(sizeof(T));
@@ -81,7 +81,7 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, bool vali
   }
 }
 
-/// Closes the group of the copies started since the last call.
+/// Ends the group of the copies started since the last call.
 __device__ __forceinline__ void commit_copies() {
   asm volatile("cp.async.commit_group;\n" ::: "memory");
 }
@@ -154,7 +154,7 @@ __device__ __forceinline__ void load_matrix(std::uint32_t (&out)[4], const void*
 
 // ---- launches ----
 
-/// How a kernel is started.
+/// The launch parameters of a kernel.
 struct Launch {
   const char* name = "";  ///< in error messages
   dim3 grid{};
@@ -162,9 +162,9 @@ struct Launch {
   std::size_t shared_bytes = 0;  ///< dynamic
 };
 
-/// Allows a kernel this much dynamic shared memory. The default limit of 48 KiB includes its fixed
-/// arrays; beside dynamic memory these take at most 8 KiB. The limit is only ever raised: another
-/// thread may be about to launch with more.
+/// Sets the dynamic shared memory limit of a kernel. The default limit of 48 KiB includes its fixed
+/// arrays; in addition to dynamic memory these take at most 8 KiB. The limit is only raised:
+/// another thread may be about to launch with more.
 inline void allow_shared_bytes(const void* function, std::size_t bytes, const char* name) {
   if (bytes <= 40 * 1024) return;
   static std::mutex mutex;

@@ -30,8 +30,8 @@ LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : p
     file_bytes_ = static_cast<std::int64_t>(std::filesystem::file_size(path, status));
   max_line_bytes_ = static_cast<std::size_t>(max_line_bytes);
   const std::size_t block_bytes = std::max<std::size_t>(std::size_t{1} << 20, 2 * max_line_bytes_);
-  const std::size_t whole_file_bytes =
-      static_cast<std::size_t>(file_bytes_) + 1;  // the extra byte detects the end of the file
+  // The extra byte detects the end of the file.
+  const std::size_t whole_file_bytes = static_cast<std::size_t>(file_bytes_) + 1;
   block_.resize(file_bytes_ > 0 ? std::min(block_bytes, whole_file_bytes) : block_bytes);
 }
 

@@ -23,8 +23,8 @@ class Queue {
     std::int64_t line;
     Message message;
     Clock::duration parsing;
-    Service::Tasks tasks =
-        {};  ///< of a load or an unload: what the lines behind it are answered by
+    /// of a load or an unload: what the lines behind it are answered by
+    Service::Tasks tasks = {};
   };
 
   void push(Entry entry) {

@@ -18,8 +18,8 @@ class StandardInput final : public std::streambuf {
  protected:
   int_type underflow() override {
     while (!InterruptGuard::requested()) {
-      constexpr int patience_ms =
-          100;  // a signal may be taken by another thread, and then interrupts no wait of this one
+      // A signal may be taken by another thread, and then interrupts no wait of this one.
+      constexpr int patience_ms = 100;
       pollfd input{STDIN_FILENO, POLLIN, 0};
       const int ready = ::poll(&input, 1, patience_ms);
       if (ready == 0 || (ready < 0 && errno == EINTR)) continue;

@@ -14,7 +14,7 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// Rows of `width` elements are whole groups of 16 bytes.
+/// True when rows of `width` elements are multiples of 16 bytes.
 template <class T>
 bool whole_packs(std::int64_t width) {
   return width % simt::Pack<T>::count == 0;
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
   });
 }
 
-/// Launches it; f32 follows math_mode().  Defined in cuda_conv_backward.cu for f32 and f64.
+/// Launches the kernel; f32 follows math_mode(). Defined in cuda_conv_backward.cu for f32 and f64.
 template <class T>
 void input_gradient(const char* name, const InputGradient<T>& gradient);
 
@@ -149,7 +149,7 @@ struct WeightGradient {
   }
 };
 
-/// Launches it; f32 follows math_mode().  Defined in cuda_conv_backward.cu for f32 and f64.
+/// Launches the kernel; f32 follows math_mode(). Defined in cuda_conv_backward.cu for f32 and f64.
 template <class T>
 void weight_gradient(const char* name, const WeightGradient<T>& gradient);
 

@@ -30,14 +30,15 @@ struct TapSteps {
                            std::int64_t steps) {
     return {steps, -look_ahead(padding, width, dilation), dilation};
   }
-  /// t of row p = (b, t).  It is called often, and a division of 64 bits is about 70 instructions.
+  /// t of row p = (b, t). The common case avoids a 64-bit division, which takes about 70
+  /// instructions.
   __device__ __forceinline__ std::int64_t step_of(std::int64_t p) const {
     if ((p | steps) >> 32 == 0)
       return static_cast<std::uint32_t>(p) % static_cast<std::uint32_t>(steps);
     return p % steps;
   }
-  /// The distance from row p = (b, t) to the row of its tap; `inside` is set to whether that is in
-  /// the sequence.
+  /// The distance from row p = (b, t) to the row of its tap; sets `inside` to whether that row is
+  /// in the sequence.
   __device__ __forceinline__ std::int64_t distance(std::int64_t t, std::int64_t tap,
                                                    bool& inside) const {
     const std::int64_t moved = ahead + tap * per_tap;
@@ -46,7 +47,7 @@ struct TapSteps {
   }
 };
 
-/// Slices of one tap.
+/// Number of slices of one tap.
 __host__ __device__ constexpr int slices_of(std::int64_t channels, int depth) {
   return static_cast<int>((channels + depth - 1) / depth);
 }

@@ -15,8 +15,8 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int conv_tile_rows = 64;
 
-/// The narrow tile of f32 has 16 warps, in four groups that split k: a batch of 6,400 rows has only
-/// 100 tiles for 132 multiprocessors, so a single block has to keep one busy.
+/// The narrow tile of f32 has 16 warps in four groups that split k: a batch of 6,400 rows has only
+/// 100 tiles for 132 multiprocessors, so that a single block has to occupy a multiprocessor.
 template <class T>
 constexpr bool splits_depth(int columns) {
   return sizeof(T) == 4 && columns <= 64;
@@ -46,7 +46,7 @@ constexpr int blocks_per_processor(int columns) {
   return columns == 128 ? 2 : 1;
 }
 
-/// A row of the tile in the registers of a warp, 16 bytes to a lane where the row is long enough
+/// A row of the tile in the registers of a warp, 16 bytes a lane where the row has enough elements
 /// for all lanes.
 template <class T, int columns, bool aligned>
 struct TileRowOf {
@@ -57,8 +57,8 @@ struct TileRowOf {
 template <class T, int columns, bool aligned>
 using TileRow = typename TileRowOf<T, columns, aligned>::type;
 
-/// Calls function(m, row) for the tile's rows m = row - first that are rows of the tensor; a warp
-/// takes each.
+/// Calls function(m, row) for the rows m = row - first of the tile that exist in the tensor, one
+/// warp per row.
 template <int threads, class Function>
 __device__ __forceinline__ void for_tile_rows(std::int64_t first, std::int64_t rows,
                                               Function&& function) {
@@ -66,8 +66,8 @@ __device__ __forceinline__ void for_tile_rows(std::int64_t first, std::int64_t r
     function(m, first + m);
 }
 
-/// Starts the sums of a product from the bias of its columns, `first` and on of `count`; zero
-/// without one, and past the end.
+/// Initializes the sums of a product with the bias of columns `first` onwards of `count`; zero
+/// without a bias and past the end.
 template <class Product, class T>
 __device__ __forceinline__ void start_from_bias(Product& product, const T* bias, std::int64_t first,
                                                 std::int64_t count) {
@@ -112,10 +112,10 @@ struct ConvTile {
   static constexpr int stride = resident_stride<mode>(columns);
   static constexpr int a_elements = shape.stages * Product::PanelA::elements;
   static constexpr int b_elements = shape.stages * Product::PanelB::elements;
-  static constexpr std::size_t fixed_bytes =
-      conv_tile_rows * sizeof(std::int32_t);  ///< of shared memory, besides the tile
-  /// The panels of the factors share memory with the sums; if k is split, the parts of the sums are
-  /// behind the tile.
+  /// shared memory in addition to the tile
+  static constexpr std::size_t fixed_bytes = conv_tile_rows * sizeof(std::int32_t);
+  /// The panels of the factors share memory with the sums; when k is split, the partial sums follow
+  /// the tile.
   static constexpr int elements =
       std::max(conv_tile_rows * stride + Product::totals_elements, a_elements + b_elements);
 
@@ -149,7 +149,7 @@ struct ConvTile {
   }
 };
 
-/// Maximum columns of a tile. f64 has only the narrow tile: it serves comparisons.
+/// Maximum number of columns of a tile. f64 has only the narrow tile, since it serves comparisons.
 template <class T>
 inline constexpr std::int64_t max_tile_columns = sizeof(T) == 4 ? 256 : 64;
 

@@ -6,9 +6,8 @@
 ///              the same product with w transposed and shifts negated
 ///              dw[k]   = sum_row x[row + offset_k] (outer) dy[row]
 ///              register tiles of dw, summed over the rows in order
-///
 /// A tile is tile_rows rows by all output channels; only the packed weights are copied. 2 K Cin
-/// Cout rows FLOPs each way and gradient; x and y pass through memory once. Any extent is allowed.
+/// Cout rows FLOPs for the output and for each gradient; x and y are moved once. Any extents.
 
 #include "kernels/causal_conv/taps.hpp"
 #include "kernels/kernel.hpp"

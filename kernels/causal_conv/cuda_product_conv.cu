@@ -29,7 +29,7 @@ void for_tap_row(std::int64_t channels, bool aligned, Visit&& visit) {
   in_packs ? visit.template operator()<pack, 2>() : visit.template operator()<1, 4>();
 }
 
-/// Slices are of about the same size.
+/// Sequences of a slice; all slices have about the same size.
 std::int64_t sequences_of_slice(std::int64_t all, std::int64_t max_bytes,
                                 std::int64_t bytes_of_sequence) {
   const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
@@ -61,7 +61,7 @@ void ProductConvolution::for_slices(const Body& body) const {
   } while (first < e_.batch);
 }
 
-/// The columns of some sequences.
+/// Gathers the columns of some sequences.
 const float* ProductConvolution::gather(const float* x, std::int64_t sequences) const {
   if (!gathered()) return x;
   const TapRowsShape shape{.steps = TapSteps::forward(e_.padding, e_.taps, e_.dilation, e_.steps),

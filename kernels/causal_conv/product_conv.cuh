@@ -1,5 +1,5 @@
 #pragma once
-/// Convolutions of many channels as products of the library, f32; formulas, grids and bytes:
+/// Convolutions of many channels in f32 as products of cuBLASLt; formulas, grids and bytes:
 /// cuda_product_conv.cu.
 
 #include <algorithm>
@@ -15,8 +15,8 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// Maximum channels of a convolution by tiles in f32; wider ones use the library. Up to this number
-/// one launch of ours moves less.
+/// Maximum number of channels of a convolution by tiles in f32; wider ones use cuBLASLt. Up to this
+/// limit one launch by tiles moves fewer bytes.
 inline constexpr std::int64_t max_tile_channels = 64;
 
 template <class T>
@@ -34,7 +34,7 @@ struct TapRowsShape {
   std::int64_t channels;
 };
 
-inline constexpr int tap_warps = 8;  // of a block whose warps take a row each
+inline constexpr int tap_warps = 8;  // warps of a block, one row each
 
 /// columns [rows,taps,channels]: at (p, k) the row of x that tap k reads, zeros outside the
 /// sequence.
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(tap_warps * 32)
 }
 
 /// dx[p] = (dx[p] if `add`) (+ skip[p]) + the sum over k of columns (row that tap k reads, k);
-/// columns as above, taps in order.
+/// columns as above, taps in ascending order.
 template <int n, int items>
 __global__ void __launch_bounds__(tap_warps * 32)
     sum_taps(TapRowsShape shape, const float* columns, const float* skip, bool add, float* dx) {
@@ -101,8 +101,8 @@ class ProductConvolution {
   };
 
   ProductConvolution() = default;
-  /// max_bytes: of the gathered rows; at least one sequence is gathered at a time. library: made by
-  /// take_product_scratch.
+  /// max_bytes: limit of the gathered rows; at least one sequence is gathered at a time. library:
+  /// from take_product_scratch.
   ProductConvolution(const char* name, const Extents& extents, std::int64_t max_bytes,
                      const MutableView& library, Scratch& scratch);
 
@@ -117,8 +117,9 @@ class ProductConvolution {
 
  private:
   std::int64_t rows() const { return e_.batch * e_.steps; }
-  std::int64_t width() const { return e_.taps * e_.in; }  ///< of a row of columns
-  bool gathered() const { return e_.taps > 1; }           ///< a single tap reads the rows in place
+  std::int64_t width() const { return e_.taps * e_.in; }  ///< elements of a row of columns
+  /// false for one tap, which reads the rows in place
+  bool gathered() const { return e_.taps > 1; }
 
   const float* gather(const float* x, std::int64_t sequences) const;
   void sum(const float* columns, std::int64_t taps, std::int64_t sequences, const float* skip,
@@ -128,7 +129,7 @@ class ProductConvolution {
 
   const char* name_ = "";
   Extents e_{};
-  std::int64_t slice_ = 0;    ///< sequences
+  std::int64_t slice_ = 0;    ///< sequences of a slice
   float* columns_ = nullptr;  ///< [slice steps, taps, in]
   MutableView library_{};
 };

@@ -10,7 +10,7 @@
 
 namespace refrain::kernels::cpu {
 
-/// Taps that one product takes; wider kernels are cut into groups.
+/// Maximum number of taps of one product; wider kernels are divided into groups.
 inline constexpr std::int64_t group_taps = 16;
 
 /// Extents of a convolution over rows = batch * steps.
@@ -18,7 +18,7 @@ struct ConvExtents {
   std::int64_t batch, steps, in, out, taps, dilation, ahead;
 
   std::int64_t rows() const { return batch * steps; }
-  /// Multiply-adds of one row.
+  /// Number of multiply-adds of one row.
   std::int64_t multiply_adds() const { return taps * in * out; }
   /// The offset that tap k reads, in steps from the current one.
   std::int64_t offset(std::int64_t tap) const { return ahead - tap * dilation; }
@@ -62,8 +62,8 @@ void taps_tile(std::int64_t taps, std::int64_t depth, const WeightPanels<T>& wei
 }
 
 /// out [count, columns] = start + sum over taps of the shifted rows of x times their weights, for
-/// rows [first, first + count), count <= tile_rows. With `adjoint` the shifts are negated: the
-/// product that carries dy back to dx.
+/// rows [first, first + count), count <= tile_rows. With `adjoint` the shifts are negated, which
+/// gives the product from dy to dx.
 template <class T>
 void conv_tile(const T* x, std::int64_t depth, const WeightPanels<T>& weights, std::int64_t columns,
                const ConvExtents& conv, bool adjoint, const T* zeros, std::int64_t first,

@@ -12,10 +12,11 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int attention_warps = 8;
 inline constexpr int attention_threads = 32 * attention_warps;
-inline constexpr int attention_units =
-    64;  // columns of tanh(weight c + query) at a time, two per lane
-inline constexpr int attention_depth = 32;  // elements of hidden vectors in shared memory at a time
-inline constexpr int attention_back_rows = 8;    // rows whose gradients a thread holds
+// Columns of tanh(weight c + query) at a time, two per lane.
+inline constexpr int attention_units = 64;
+// Elements of a hidden vector in shared memory at a time.
+inline constexpr int attention_depth = 32;
+inline constexpr int attention_back_rows = 8;    // rows whose gradients one thread holds
 inline constexpr int attention_outer_side = 64;  // rows and columns of a tile of dweight
 inline constexpr int attention_outer_depth = 16;
 
@@ -70,7 +71,7 @@ struct AttentionForwardTensors {
   T* tanh;   ///< or null
 };
 
-/// Bytes that chunk_attention carves.
+/// Bytes of shared memory of chunk_attention.
 template <class T, int warp_rows>
 constexpr std::size_t attention_forward_bytes(std::int64_t length, int sequences) {
   return simt::piece_bytes<T>(attention_warps * warp_rows * attention_depth) +
@@ -189,7 +190,7 @@ struct AttentionBackwardTensors {
   T* dz;      ///< [l B] for dscore, or null
 };
 
-/// Bytes that chunk_attention_rows carves.
+/// Bytes of shared memory of chunk_attention_rows.
 template <class T>
 constexpr std::size_t attention_backward_bytes(std::int64_t length, int sequences) {
   return simt::piece_bytes<T>(attention_back_rows * attention_units) +

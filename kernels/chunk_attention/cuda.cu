@@ -32,7 +32,8 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-constexpr std::int64_t many_rows = 4096;  // a block of 32 for each multiprocessor of a large GPU
+// 32 rows a block then give a block to each multiprocessor of a large GPU.
+constexpr std::int64_t many_rows = 4096;
 
 template <class Args>
 AttentionDims dims_of(const Args& args, std::int64_t length) {
@@ -48,7 +49,7 @@ AttentionDims dims_of(const Args& args, std::int64_t length) {
           static_cast<int>(width)};
 }
 
-/// Sequences of a block of about `rows` rows.
+/// Sequences of a block with about `rows` rows.
 int sequences_of(const AttentionDims& d, int rows) { return std::max(1, rows / d.length); }
 
 template <class Args>
@@ -94,7 +95,7 @@ void forward(const ChunkAttentionForward& args) {
   }
 }
 
-/// Rows of a block of dweight: whole steps through shared memory, and at most 64 blocks.
+/// Rows of a block of dweight: a multiple of the rows in shared memory, and at most 64 blocks.
 std::int64_t rows_per_block(std::int64_t rows) {
   const std::int64_t steps = std::max<std::int64_t>(
       4, (rows + 64 * attention_outer_depth - 1) / (64 * attention_outer_depth));
@@ -110,7 +111,7 @@ template <class T>
 struct BackwardPlan {
   std::int64_t rows;
   T* ds = nullptr;     ///< [rows,A], for dweight
-  T* parts = nullptr;  ///< of dweight, where its rows are several blocks
+  T* parts = nullptr;  ///< partial sums of dweight, when its rows are divided among several blocks
   T* sums_of_parts = nullptr;
   T* dz = nullptr;  ///< [rows], for dscore
   T* sums_of_scores = nullptr;

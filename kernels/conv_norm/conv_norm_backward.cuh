@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(patch_threads) norm_input_gradient(NormInputGr
   norm_tile<T, items>(norm, [](int, int, T) {});
 }
 
-/// The same, followed by the backward pass of the patch that produced h.
+/// The previous kernel followed by the backward pass of the patch that produced h.
 template <MathMode mode, int items>
 __global__ void __launch_bounds__(patch_threads)
     norm_patch_input_gradient(NormInputGradient<float> norm, PatchInputGradient<float> patch) {

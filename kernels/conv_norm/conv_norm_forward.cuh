@@ -18,7 +18,7 @@ struct ConvNormTensors {
   const T* beta;
   const T* residual;  ///< or null
   T* y;
-  T* normalized;  ///< or null, as the two below
+  T* normalized;  ///< this output and the two below may be null
   T* inv_std;
   T* conv;
   T epsilon;

@@ -1,5 +1,5 @@
-/// Half a residual block at chosen steps of each sequence: like cpu.cpp, but a table says which row
-/// a tap reads.
+/// Half a residual block at chosen time steps of each sequence: cpu.cpp with a table of the row
+/// that each tap reads.
 ///
 /// Every output row, and every row of dx, is a sum over taps of other rows, so both directions are
 /// products over tables of rows:
@@ -97,7 +97,7 @@ void forward(const ConvNormAtSteps& args, Scratch& scratch) {
 }
 
 /// inverse[at[s * columns + k] * columns + k] = s, otherwise -1: the output that reads each of
-/// `steps` steps through tap k.
+/// `steps` time steps through tap k.
 void invert(const View& places, std::int64_t columns, std::int64_t steps, std::int32_t* inverse) {
   std::fill_n(inverse, steps * columns, -1);
   const std::int32_t* const at = places.as<std::int32_t>();
@@ -132,7 +132,7 @@ struct BackwardPlan {
   }
 };
 
-/// dx, tile by tile of its rows.
+/// Computes dx, one tile of rows at a time.
 template <class T>
 void input_gradient(const ConvNormAtStepsBackward& args, const BackwardPlan<T>& plan) {
   const std::int64_t channels = plan.channels, taps = plan.taps;
@@ -170,9 +170,8 @@ void input_gradient(const ConvNormAtStepsBackward& args, const BackwardPlan<T>& 
                });
 }
 
-/// to [count, width] = columns [column, column + width) of the rows of x that `column_of_table` of
-/// `places` names, for output rows from
-/// `first`; zeros for -1.
+/// to [count, width] = columns [column, column + width) of the rows of x that column `table_column`
+/// of `places` names, for output rows from `first`; zeros for -1.
 template <class T>
 void gather_rows(const View& x, const View& places, std::int64_t table_column, std::int64_t first,
                  std::int64_t count, std::int64_t column, std::int64_t width, T* to) {
@@ -215,7 +214,7 @@ void weight_gradient_at(const ConvNormAtStepsBackward& args, const BackwardPlan<
   });
 }
 
-/// The gradient of the residual: dy at the steps that were read, zero elsewhere.
+/// The gradient of the residual: dy at the time steps that were read, zero elsewhere.
 template <class T>
 void residual_gradient(const ConvNormAtStepsBackward& args) {
   const std::int64_t channels = args.dy.shape[2], chosen = args.dy.shape[1],

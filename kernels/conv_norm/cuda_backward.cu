@@ -35,14 +35,15 @@ namespace {
 constexpr const char* name = ConvNormBackward::name;
 constexpr std::int64_t max_norm_channels = 256;  // of norm_tile
 
-/// The requirements of the requested gradients.
+/// The tensors that the requested gradients require.
 struct Needs {
   bool serial, parallel;
   bool below;  ///< a gradient below h: of x, of the convolution's weights or of its bias
-  bool down;   ///< a gradient that is made of dm
+  bool down;   ///< a gradient computed from dm
   bool up;     ///< the gradient of up
   bool dm;
-  /// destination of the sum of dh: the gradient of the bias of the last term of h, or of both
+  /// destination of the sum of dh: the gradient of the bias of the last term of h, or the gradients
+  /// of both biases
   MutableView h_sum;
 
   explicit Needs(const ConvNormBackward& args)
@@ -61,16 +62,16 @@ struct Needs {
   }
 };
 
-/// How dh is made of dy.
+/// How dh is computed from dy.
 enum class NormPath : std::uint8_t {
-  with_patch,     ///< in registers, and on through the patch: dh, dm and dz by one launch
-  register_rows,  ///< in registers: dh by one launch
-  any_width,      ///< `open` by one launch, which layer_norm_backward takes
+  with_patch,     ///< one launch for dh, dm and dz, with rows in registers and the patch included
+  register_rows,  ///< one launch for dh, with rows in registers
+  any_width,      ///< one launch for `open`, the input of layer_norm_backward
 };
 
-/// How dx and dw are made of dz.
+/// How dx and dw are computed from dz.
 enum class ConvPath : std::uint8_t {
-  tiles,     ///< one launch for dx, a parallel patch's part included, and one or two for dw
+  tiles,     ///< one launch for dx, including a parallel patch, and one or two for dw
   products,  ///< products of the library (ProductConvolution)
 };
 
@@ -79,7 +80,7 @@ struct Paths {
   ConvPath conv;
 };
 
-/// The inputs of the backward pass of the patch; the outputs are null.
+/// The inputs of the patch's backward pass, with null outputs.
 template <class T>
 PatchInputGradient<T> patch_of(const ConvNormBackward& args) {
   return {.up = args.patch.up.as<T>(),
@@ -108,7 +109,8 @@ Paths paths_of(const ConvNormBackward& args, const Needs& needs) {
   return {with_patch ? NormPath::with_patch : NormPath::register_rows, conv};
 }
 
-/// The tensors between the launches, and the gradients of the patch. Null: no launch reads it.
+/// The tensors between the launches, and the gradients of the patch; null when no launch reads
+/// them.
 template <class T>
 struct Half {
   const ConvNormBackward& args;
@@ -322,7 +324,7 @@ void backward(const ConvNormBackward& args, Scratch& scratch) {
       norm_of_any_width(half, scratch);
       break;
   }
-  if (launches && needs.parallel && args.dbias && args.dpatch.up_bias)  // both are the sum of dh
+  if (launches && needs.parallel && args.dbias && args.dpatch.up_bias)  // both equal the sum of dh
     kernel(LinearCombination{.a = args.dbias, .out = args.dpatch.up_bias});
   if (launches && needs.dm && half.paths.norm != NormPath::with_patch)
     patch_input_gradient(name, half.dh, half.patch, half.library);

@@ -45,9 +45,9 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-/// How a half is computed.
+/// How half a block is computed.
 enum class Path : std::uint8_t {
-  fused_tile,  ///< all of it by one launch, 64 rows of a block in shared memory
+  fused_tile,  ///< one launch, 64 rows of a block in shared memory
   products,    ///< convolution and patch by products of the library, the rest by one launch
   separate,    ///< convolution, patch, layer_norm_forward and pointwise kernels
 };
@@ -64,7 +64,7 @@ CausalConvForward convolution_only(const ConvNormForward& args, const MutableVie
 // ---- Path::fused_tile ----
 
 /// Calls visit.template operator()<mode, columns, aligned>(shared bytes) with the tile that holds
-/// the half; returns false without a call when no tile does.
+/// half a block; returns false without a call when no tile does.
 template <class T, class Visit>
 bool for_fused_tile(const ConvNormForward& args, Visit&& visit) {
   const Patch<T> patch(args.patch, args.bottleneck);

@@ -26,7 +26,8 @@ struct HalfNormTensors {
   float epsilon;
 };
 
-/// A warp per row of at most 32 n items channels, in registers: every tensor is passed once.
+/// A warp per row of at most 32 n items channels, in registers: every tensor is read or written
+/// once.
 template <int n, int items>
 __global__ void __launch_bounds__(norm_warps * 32)
     half_norm_rows(HalfNormTensors tensors, std::int64_t rows, std::int64_t width) {
@@ -67,8 +68,8 @@ __global__ void __launch_bounds__(norm_warps * 32)
   h.store(tensors.y + at, width);
 }
 
-/// A block per row of any length, which passes the row three times; the later passes find it in the
-/// caches.
+/// A block per row of any length, which reads the row three times, the second and third time from
+/// the caches.
 template <int warps>
 __global__ void __launch_bounds__(warps * 32)
     half_norm_wide(HalfNormTensors tensors, std::int64_t width) {

@@ -10,7 +10,7 @@
 
 namespace refrain::kernels::cpu {
 
-/// The tensors of one row; null: not used.
+/// The tensors of one row; null when not used.
 template <class T>
 struct RowEnds {
   const T* residual;
@@ -43,7 +43,7 @@ auto row_of(const AnyView& view, std::int64_t row, std::int64_t width) {
   return first == nullptr ? first : first + row * width;
 }
 
-/// What the requested gradients need.
+/// The tensors that the requested gradients require.
 struct ConvNormNeeds {
   bool patch, below, dm, weights;
 
@@ -90,9 +90,8 @@ template <class T, class Args>
 struct ConvNormRowsBackward {
   std::int64_t rows, channels;
   T* dh;  ///< [rows,C] gradient before the normalization
-  T* dz =
-      nullptr;  ///< [rows,C] gradient at the convolution's output; dh itself unless a serial patch
-                ///< lies between
+  /// [rows,C] gradient at the convolution's output; equal to dh unless there is a serial patch
+  T* dz = nullptr;
   T* dm = nullptr;            ///< [rows,D]
   T* norm_partial = nullptr;  ///< [blocks, 2C]: dgamma, dbeta
   T* bias_partial = nullptr;
@@ -153,8 +152,8 @@ struct ConvNormRowsBackward {
     if (weights) weights->run(input, args.bottleneck.template as<T>(), dm, dh);
   }
 
-  /// Adds the part of a parallel patch to `count` rows of dx: each += dh + dm down^T of the output
-  /// row row_of(i); no change where that is negative. `zeros`: at least D.
+  /// Adds the part of a parallel patch to `count` rows of dx: row i += dh + dm down^T of the output
+  /// row row_of(i); no change for negative row_of(i). `zeros`: at least D elements.
   template <class RowOf>
   void pass_patch(std::int64_t count, const T* zeros, const RowOf& row_of, T* dx) const {
     const std::int64_t width = patch.bottleneck;

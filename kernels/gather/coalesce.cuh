@@ -15,7 +15,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr std::int64_t run_piece = 32;  // one vote of a warp
 
-/// The input of the kernels that sum.
+/// The input of the summation kernels.
 struct Runs {
   std::int64_t count;            ///< of pairs
   const std::uint64_t* pairs;    ///< [count], sorted
@@ -23,7 +23,7 @@ struct Runs {
   const std::uint32_t* total;    ///< runs
 };
 
-/// True where a run starts; pairs with negative ids start none.
+/// True when a run starts at pair i; pairs with negative ids start no run.
 __device__ __forceinline__ bool starts_run(const std::uint64_t* pairs, unsigned i) {
   const std::int32_t id = id_of(pairs[i]);
   return id >= 0 && (i == 0 || id_of(pairs[i - 1]) != id);
@@ -113,8 +113,8 @@ __global__ void __launch_bounds__(sort_threads)
   if (threadIdx.x == 0) *total = runs;
 }
 
-/// Sum of the rows at(0), at(1), ... at(rows - 1), in this order, by the team: to[:] in groups of
-/// n.
+/// to[:] = sum of the rows at(0), at(1), ... at(rows - 1), in this order, in groups of n, by the
+/// threads of a team.
 template <int n, class T, class At>
 __device__ __forceinline__ void sum_in_order(std::int64_t groups, int first, int step,
                                              std::int64_t rows, At at, T* to) {
@@ -193,8 +193,9 @@ __global__ void __launch_bounds__(row_threads, 4)
   if (share.row >= grid.rows || end >= runs.count) return;
   const std::int32_t id = id_of(runs.pairs[end - 1]);
   if (id < 0 || id_of(runs.pairs[end]) != id) return;
-  if (share.row > 0 && id_of(runs.pairs[end - run_piece - 1]) == id) return;  // it started before
-  std::int64_t last = share.row + 1;  // the last piece that starts with this id; the ids rise
+  if (share.row > 0 && id_of(runs.pairs[end - run_piece - 1]) == id)
+    return;                           // the run started before
+  std::int64_t last = share.row + 1;  // the last piece that starts with this id; ids ascend
   for (std::int64_t beyond = grid.rows; beyond - last > 1;) {
     const std::int64_t middle = last + (beyond - last) / 2;
     if (id_of(runs.pairs[middle * run_piece]) == id) {

@@ -1,4 +1,4 @@
-// Rows picked and summed by id. Copies work on bytes; sums add whole rows, columns in vector
+// Gather and sum of rows by id. Copies work on bytes; sums add whole rows, columns in vector
 // registers. coalesce_rows sorts (id, position) pairs with a stable radix sort, eleven bits a pass;
 // the largest id determines the number of passes, one for a small vocabulary.
 
@@ -47,7 +47,7 @@ std::uint64_t* sort_by_id(std::uint64_t* pairs, std::uint64_t* scratch, std::int
   return pairs;
 }
 
-/// values[j,:] = sum of dy over the run of pairs [starts[j], starts[j+1]); a task takes the runs
+/// values[j,:] = sum of dy over the run of pairs [starts[j], starts[j+1]). A task takes the runs
 /// that start in its range of pairs, so that tasks have equal work however often an id occurs.
 template <class T>
 void sum_runs(const std::uint64_t* pairs, const std::uint64_t* starts, std::int64_t runs,

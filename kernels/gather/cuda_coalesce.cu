@@ -1,4 +1,4 @@
-// Rows that share an id summed on the GPU.  Device: f32, f64.
+// Sums of rows with equal ids on the GPU. Device: f32, f64.
 //   rows = the distinct ids in ascending order, then -1; negative ids are skipped
 //   values[j,:] = sum of dy[i,:] over ids[i] == rows[j], zero past the last id
 // Shapes: ids, rows [n]; dy, values [n,C].  n below 2^31, any ids, any C.
@@ -45,7 +45,7 @@ struct SortSpace {
   std::uint32_t* total;
 };
 
-/// Sorted pairs and numbered runs; rows are done.
+/// Sorts the pairs, numbers the runs and writes args.rows.
 void find_runs(const CoalesceRows& args, const SortGrid& grid, const SortSpace& space) {
   const std::int32_t* const ids = args.ids.as<std::int32_t>();
   std::int32_t* const rows = args.rows.as<std::int32_t>();

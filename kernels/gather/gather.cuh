@@ -19,7 +19,7 @@ struct GatheredRow {
   }
 };
 
-/// to[rows[j],:] += values[j,:] in groups of n; rows are distinct, so no two threads meet.
+/// to[rows[j],:] += values[j,:] in groups of n; rows are distinct, so no element has two writers.
 template <int n, class T>
 __global__ void __launch_bounds__(row_threads)
     add_to_rows(RowGrid grid, const std::int32_t* rows, const T* values, T* to) {

@@ -1,13 +1,13 @@
 #pragma once
-/// Ids sorted with their positions, equal ids by rising position: eight bits a pass, the lowest
+/// Sorts ids with their positions, equal ids by ascending position: eight bits a pass, the lowest
 /// first, each pass stable.
 ///
-/// In a pass every block takes a tile of the pairs. The counts of all blocks tell it where its
-/// pairs go: behind those of smaller digits and, of the same digit, behind those of earlier blocks.
-/// It counts its own pairs again while it places them, and counts the digits of the next pass at
-/// their new places: these are integers, so the order of the additions does not matter. One launch
-/// counts the first digits, four place. At most 256 blocks, so that the counts are read quickly:
-/// longer lists have longer tiles.
+/// In a pass every block takes a tile of the pairs. The counts of all blocks determine where its
+/// pairs go: after those of smaller digits and, for the same digit, after those of earlier blocks.
+/// While a block places its pairs it also counts the digits of the next pass at the new positions;
+/// these are integers, so the order of the additions does not matter. One launch counts the first
+/// digits, four launches place pairs. There are at most 256 blocks, which bounds the counts; longer
+/// lists have longer tiles.
 
 #include <algorithm>
 #include <cstdint>
@@ -22,7 +22,7 @@ inline constexpr int sort_threads = sort_warps * 32;
 inline constexpr int sort_rounds = 8;                          // pairs that a thread holds at once
 inline constexpr int sort_batch = sort_threads * sort_rounds;  // pairs that a block holds at once
 inline constexpr int digit_bits = 8;
-inline constexpr int digits = 1 << digit_bits;  // one per thread, where counts are added up
+inline constexpr int digits = 1 << digit_bits;  // one per thread when counts are summed
 inline constexpr int sort_passes = 32 / digit_bits;
 static_assert(digits == sort_threads);
 
@@ -64,10 +64,10 @@ struct SortGrid {
   }
 };
 
-/// The pairs of a pass; the first pass makes them from the ids.
+/// The pairs of a pass; the first pass builds them from the ids.
 struct PairSource {
   const std::int32_t* ids;
-  const std::uint64_t* pairs;  ///< null: of the ids
+  const std::uint64_t* pairs;  ///< null: built from the ids
   __device__ __forceinline__ std::uint64_t operator[](unsigned i) const {
     return pairs != nullptr ? pairs[i] : id_pair(ids[i], i);
   }
@@ -96,7 +96,7 @@ __device__ __forceinline__ unsigned block_sum_before(unsigned value, unsigned* s
   return before;
 }
 
-/// The lanes of the warp with the same digit; none when not `valid`.
+/// The lanes of the warp with the same digit; no lanes when not `valid`.
 __device__ __forceinline__ unsigned lanes_with_digit(int digit, bool valid) {
   unsigned same = __ballot_sync(simt::full_mask, valid ? 1 : 0);
   REFRAIN_UNROLL
@@ -108,7 +108,7 @@ __device__ __forceinline__ unsigned lanes_with_digit(int digit, bool valid) {
   return valid ? same : 0;
 }
 
-/// The shared memory for placing.
+/// The shared memory for placing pairs.
 struct SortScratch {
   unsigned* next;    ///< [digits], where the next pair of each digit goes
   unsigned* counts;  ///< [sort_warps][digits]
@@ -186,7 +186,8 @@ __global__ void __launch_bounds__(sort_threads)
   }
 }
 
-/// One pass. counts [blocks][digits] are those of this pass; next_counts, those of the next, or
+/// One pass. counts [blocks][digits] are those of this pass; next_counts those of the next pass, or
+/// null.
 /// null.
 template <class Pair>
 __global__ void __launch_bounds__(sort_threads)

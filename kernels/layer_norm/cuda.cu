@@ -28,7 +28,7 @@ namespace {
 
 constexpr std::int64_t max_gradient_blocks = 1024;
 
-/// Rows of a backward block: four per warp at least.
+/// Rows of a block in the backward pass: at least four per warp.
 std::int64_t rows_per_gradient_block(std::int64_t rows) {
   return std::max<std::int64_t>(4 * norm_warps,
                                 (rows + max_gradient_blocks - 1) / max_gradient_blocks);

@@ -19,8 +19,8 @@ struct LayerNormTensors {
   T* inv_std;     ///< or null
 };
 
-/// A warp per row of at most 32 n items elements, read once. Mean, then the variance from the
-/// centred values, then y.
+/// A warp per row of at most 32 n items elements, which are read once: mean, then the variance of
+/// the centred values, then y.
 template <class T, int n, int items>
 __global__ void __launch_bounds__(norm_warps * 32)
     layer_norm_rows(LayerNormTensors<T> tensors, std::int64_t rows, std::int64_t width, T epsilon) {
@@ -45,8 +45,8 @@ __global__ void __launch_bounds__(norm_warps * 32)
   x.store(tensors.y + row * width, width);
 }
 
-/// A block per row of any length, which passes the row three times; the later passes find it in the
-/// caches.
+/// A block per row of any length, which reads the row three times, the second and third time from
+/// the caches.
 template <class T>
 __global__ void __launch_bounds__(wide_norm_warps * 32)
     layer_norm_wide(LayerNormTensors<T> tensors, std::int64_t width, T epsilon) {
@@ -71,13 +71,13 @@ struct LayerNormGradients {
   const T* dy;
   T* dx;                ///< or null
   T* dgamma;            ///< [blocks,width], this block's sums over its rows, or null
-  T* dbeta;             ///< likewise
+  T* dbeta;             ///< as dgamma
   std::int64_t stride;  ///< elements between the sums of two blocks
 };
 
-/// A block takes rows_per_block rows of at most 32 n items elements, a warp every fourth of them;
-/// dy and normalized are read once for all three gradients. A warp keeps its columns' sums in
-/// registers; the four warps' are added in order.
+/// A block takes rows_per_block rows of at most 32 n items elements, a warp every fourth row; dy
+/// and normalized are read once for all three gradients. Each warp keeps the sums of its columns in
+/// registers; the sums of the four warps are added in order.
 template <class T, int n, int items>
 __global__ void __launch_bounds__(norm_warps * 32)
     layer_norm_gradients(LayerNormGradients<T> tensors, std::int64_t rows,
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(norm_warps * 32)
   add_up(dbeta, tensors.dbeta);
 }
 
-/// dx of a block per row of any length.
+/// dx, one block per row of any length.
 template <class T>
 __global__ void __launch_bounds__(wide_norm_warps * 32)
     layer_norm_gradient_wide(LayerNormGradients<T> tensors, std::int64_t width) {

@@ -1,10 +1,10 @@
 #pragma once
-/// The arithmetic of layer normalization on the GPU, for every kernel that normalizes rows:
+/// The arithmetic of layer normalization on the GPU, shared by all kernels that normalize rows:
 ///
 ///   normalized = (x - mean) * inv_std,   inv_std = 1 / sqrt(var + epsilon), var of the centred row
 ///   dx = inv_std * (g - mean(g) - normalized * mean(g * normalized)),   g = d normalized
 ///
-/// A row is in the registers of a warp, or a block passes it several times.
+/// A row is in the registers of a warp, or a block reads it several times.
 
 #include <cmath>
 #include <cstdint>
@@ -15,8 +15,8 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-inline constexpr int norm_warps = 4;       // of a block whose warps take a row each
-inline constexpr int wide_norm_warps = 8;  // of a block that takes one row
+inline constexpr int norm_warps = 4;       // warps of a block, one row each
+inline constexpr int wide_norm_warps = 8;  // warps of a block that takes one row
 
 // ---- a row in the registers of a warp; all lanes call these ----
 
@@ -81,7 +81,7 @@ __device__ __forceinline__ void normalize_backward(WarpRow<T, n, items>& g,
   });
 }
 
-// ---- a row of any length, passed by a block; all threads call these ----
+// ---- a row of any length, read by a block; all threads call these ----
 
 /// The block's threads take elements threadIdx.x, threadIdx.x + threads, ... in turn.
 template <int warps, class Function>

@@ -1,5 +1,5 @@
 #pragma once
-/// The arithmetic of layer normalization on one row, for every kernel that normalizes rows:
+/// The arithmetic of layer normalization on one row, shared by all kernels that normalize rows:
 ///
 ///   normalized = (x - mean) * inv_std,   inv_std = 1 / sqrt(var + epsilon), var of the centred row
 ///   dx = inv_std * (g - mean(g) - normalized * mean(g * normalized)),   g = d normalized

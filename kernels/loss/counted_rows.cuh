@@ -1,10 +1,10 @@
 #pragma once
-/// The rows of a loss that count, in rising order, followed by the others.
+/// The counted rows of a loss in ascending order, followed by the other rows.
 ///
 ///   index[0 .. counted) = rows with targets[row] != ignored,   index[counted .. rows) = the rest
 ///
-/// Two launches. The first counts in each of up to 256 parts of the rows, a block per part; the
-/// second adds up the parts before its own and places its rows, 256 at a time, a thread each. The
+/// Two launches. The first counts in each of up to 256 parts of the rows, one block per part; the
+/// second adds the counts of earlier parts and places its rows, 256 at a time, one thread each. The
 /// count stays in device memory, where later kernels read it.
 
 #include <algorithm>
@@ -16,8 +16,8 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int counting_warps = 8;
-inline constexpr int counting_threads =
-    counting_warps * 32;  // also the maximum number of parts: a thread of a block reads one count
+// Also the maximum number of parts: a thread of a block reads one count.
+inline constexpr int counting_threads = counting_warps * 32;
 
 struct CountedRows {
   const std::int32_t* targets;  ///< [rows]
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(threads) place_rows(CountedRows all, std::int6
   }
 }
 
-/// Launches both. Parts are multiples of the block, so that no part holds rows of the next.
+/// Launches both kernels. Parts are multiples of a block, so no row belongs to two parts.
 inline void index_counted_rows(const char* name, const CountedRows& all) {
   const std::int64_t tiles = (all.rows + counting_threads - 1) / counting_threads;
   const std::int64_t rows_per_part =

@@ -1,7 +1,7 @@
 /// Full and sampled softmax cross-entropy on the CPU, with their gradients, by score_blocks.hpp.
 ///
-/// Only the rows that count are computed: they are gathered first. 6 P V C FLOPs with gradients, 2
-/// P V C without.
+/// Only the counted rows are computed; they are gathered first. 6 P V C FLOPs with gradients, 2 P V
+/// C without.
 
 #include "kernels/kernel.hpp"
 #include "kernels/loss/score_blocks.hpp"

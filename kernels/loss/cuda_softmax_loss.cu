@@ -46,7 +46,7 @@ namespace {
 
 constexpr std::int64_t over(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-/// The common form of both losses.
+/// The problem in the form common to both losses.
 template <class T>
 struct SoftmaxProblem {
   const char* name;
@@ -230,9 +230,8 @@ class SoftmaxSlices {
     multiply_matrices(product);
   }
 
-  /// Calls take(first, count) for the candidates: for all at once, or with tensor cores separately
-  /// for whole packs and for the rest, since the library has slower kernels for rows of other
-  /// lengths.
+  /// Calls take(first, count) for the candidates: once for all, or with tensor cores separately for
+  /// whole packs and for the rest, because cuBLASLt has slower kernels for rows of other lengths.
   template <class Take>
   void for_candidates(Take&& take) const {
     const bool apart = std::is_same_v<T, float> && math_mode() != MathMode::exact;
@@ -305,7 +304,7 @@ class SoftmaxSlices {
   T* gathered_ = nullptr;      ///< [S,C] rows of named candidates
   T* offsets_ = nullptr;       ///< [S] added to their scores
   T* column_sums_ = nullptr;   ///< [row parts, stride]
-  T* column_parts_ = nullptr;  ///< of the sum of these
+  T* column_parts_ = nullptr;  ///< partial sums for the column sums
   MutableView library_;        ///< scratch memory of the products
   bool packs_ = false;         ///< rows of C are whole packs, and aligned
 };

@@ -49,8 +49,8 @@ struct PairTensors {
 };
 
 /// A warp per row, its columns in groups of n; the rows are read twice, the second time from the
-/// first-level cache. losses[block] = sum of the losses of the block's rows, in order, over all
-/// rows.
+/// first-level cache. losses[block] = sum of the losses of the block's rows, in order, divided by
+/// the number of all rows.
 template <int n, class T>
 __global__ void __launch_bounds__(pair_warps * 32, 3)
     pair_rows(PairTensors<T> tensors, std::int64_t rows, std::int64_t width, PairLossKind kind,

@@ -26,12 +26,11 @@ struct ScoreArgs {
   const T* hidden = nullptr;  ///< [rows, C]
   const T* weight = nullptr;  ///< [items, C]
   const T* offset = nullptr;  ///< [items] added to the scores, or null
-  const std::int32_t* targets =
-      nullptr;  ///< [rows]: the target's item; or, with `positive`, its id for `ids`
+  /// [rows]: item of the target; or, with `positive`, its id for `ids`
+  const std::int32_t* targets = nullptr;
   const T* positive = nullptr;  ///< [rows] score of a target that is not among the items, or null
-  const std::int32_t* ids =
-      nullptr;  ///< [items] with `positive`: items whose id is the row's target are left out; or
-                ///< null
+  /// [items] with `positive`: items with the id of the row's target are excluded; or null
+  const std::int32_t* ids = nullptr;
   T* dhidden = nullptr;    ///< [rows, C] overwritten, or null
   T* dweight = nullptr;    ///< [items, C] overwritten, or null
   T* doffset = nullptr;    ///< [items] overwritten, or null
@@ -41,7 +40,7 @@ struct ScoreArgs {
 template <class T>
 class ScoreBlocks {
  public:
-  /// Plans for at most `rows` rows; `gradients`: whether any gradient is requested.
+  /// Plans for at most `rows` rows; `gradients`: true when a gradient is requested.
   ScoreBlocks(std::int64_t rows, std::int64_t items, std::int64_t channels, bool gradients,
               Scratch& scratch) {
     constexpr std::int64_t budget_bytes = 16 << 20;
@@ -50,8 +49,8 @@ class ScoreBlocks {
       block_ /= 2;
     block_ = std::min(block_, round_up(std::max<std::int64_t>(rows, 1), 16));
     // About 192 items a slice and at most 64 slices, for any number of threads: the sums of the
-    // slices are added in order. Their number is a multiple of eight, so that few threads get equal
-    // shares.
+    // slices are added in order. The number of slices is a multiple of eight, so that a small
+    // number of threads gets equal shares.
     const std::int64_t wanted = std::min<std::int64_t>(64, round_up((items + 191) / 192, 8));
     slice_ = round_up(
         std::max<std::int64_t>(64, (items + wanted - 1) / std::max<std::int64_t>(1, wanted)),
@@ -246,8 +245,9 @@ class ScoreBlocks {
   T* scores_ = nullptr;    ///< [items, block]
   T* packed_t_ = nullptr;  ///< h^T, packed
   T* packed_ = nullptr;    ///< h, packed
-  T* maxima_ = nullptr;    ///< [slices, block]; after finish_rows the factors of the exponentials
-  T* sums_ = nullptr;  ///< [slices, block]; after finish_rows its first row holds the rows' maxima
+  T* maxima_ = nullptr;    ///< [slices, block]; after finish_rows() the factors of the exponentials
+  /// [slices, block]; after finish_rows() the first row holds the maxima of the rows
+  T* sums_ = nullptr;
   T* target_scores_ = nullptr;  ///< [block]
   T* z_ = nullptr;              ///< [block]: Z relative to the row's maximum
   T* partial_ = nullptr;        ///< [slices, block, C]

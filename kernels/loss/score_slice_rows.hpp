@@ -1,13 +1,13 @@
 #pragma once
-/// The number of rows of a softmax loss whose scores are in GPU memory at once.
+/// Number of rows of a softmax loss whose scores exist in GPU memory at a time.
 
 #include <algorithm>
 #include <cstdint>
 
 namespace refrain::kernels::cuda {
 
-/// Rows of a slice whose scores take at most `max_bytes`: whole tiles of the products, slices of
-/// about the same size. At least 16, even if their scores take more.
+/// Rows of a slice whose scores take at most `max_bytes`: whole tiles of the products, and slices
+/// of about equal size. At least 16 rows, even if their scores take more.
 inline std::int64_t score_slice_rows(std::int64_t all_rows, std::int64_t max_bytes,
                                      std::int64_t bytes_of_row) {
   const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };

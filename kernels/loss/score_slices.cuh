@@ -11,7 +11,7 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// The candidates of the rows: `count` rows of a table, all in order or those that are named.
+/// The candidates: `count` rows of a table, all in order or those in `ids`.
 template <class T>
 struct Candidates {
   const T* weight;          ///< [V,C]
@@ -32,7 +32,7 @@ struct GivenRows {
   bool relu;
 };
 
-/// The same rows in the scratch memory: the counted ones, then the others, which are zeros.
+/// The rows in scratch memory: the counted rows, then the other rows as zeros.
 template <class T>
 struct LossRows {
   std::int64_t count;  ///< P
@@ -56,16 +56,17 @@ struct LossRows {
 template <class T>
 struct ScoreSlice {
   T* scores;  ///< [rows,stride]
-  /// elements between rows: a multiple of 16 bytes; gradients past the last candidate are zeros
+  /// elements from row to row: a multiple of 16 bytes; gradients past the last candidate are zeros
   std::int64_t stride;
   std::int64_t candidates;
   std::int64_t first;  ///< the first row of the slice
   std::int64_t rows;
-  /// [candidates] those equal to the target of a row are excluded there; null: none
+  /// [candidates] ids; a candidate with the id of a row's target is excluded in that row; null:
+  /// none
   const std::int32_t* ids;
 };
 
-/// The score of excluded candidates.
+/// The score of an excluded candidate.
 template <class T>
 inline constexpr T no_score = -std::numeric_limits<T>::infinity();
 
@@ -74,7 +75,7 @@ __device__ __forceinline__ int up_to(int limit, std::int64_t left) {
   return left >= limit ? limit : left < 0 ? 0 : static_cast<int>(left);
 }
 
-inline constexpr int loss_warps = 8;  // of a block
+inline constexpr int loss_warps = 8;  // warps of a block
 
 /// The row of this warp, one row a warp.
 __device__ __forceinline__ std::int64_t loss_row() {
@@ -82,8 +83,8 @@ __device__ __forceinline__ std::int64_t loss_row() {
 }
 
 /// Gathers the counted rows, with relu where requested, and computes the scores of separate
-/// targets. A warp per row, n elements a lane. Writes zeros behind the rows of scores of the slice:
-/// reads of 16 bytes touch them and the products do not write them.
+/// targets. A warp per row, n elements a lane. Writes zeros after the rows of scores of the slice,
+/// which 16-byte reads touch and the products do not write.
 template <class T, int n>
 __global__ void __launch_bounds__(loss_warps * 32, 4)
     take_rows(GivenRows<T> from, Candidates<T> candidates, LossRows<T> to, ScoreSlice<T> slice) {
@@ -139,11 +140,10 @@ __global__ void __launch_bounds__(loss_warps * 32)
                (candidates.log_q == nullptr ? T{0} : candidates.log_q[v]);
 }
 
-/// The maximum of numbers and the sum of exp(number - maximum), updated number by number.
+/// The maximum of numbers and the sum of exp(number - maximum), updated one number at a time.
 template <class T>
 struct ExponentialSum {
-  T top =
-      std::numeric_limits<T>::lowest();  // finite: with nothing but no_score the sum is 0, not NaN
+  T top = std::numeric_limits<T>::lowest();  // finite: if all are no_score the sum is 0, not NaN
   T sum = 0;
 
   template <int groups, int n>
@@ -164,11 +164,11 @@ struct ExponentialSum {
   }
 };
 
-inline constexpr int statistics_warps = 4;  // of a block
+inline constexpr int statistics_warps = 4;  // warps of a block
 
 /// log Z and loss of each row of the slice, and the input of score_gradients; marks excluded
-/// candidates. One pass: row_warps warps, 1 or a whole block, take a row, a thread 16 bytes of four
-/// places at a time.
+/// candidates. One pass: row_warps warps, 1 or a whole block, take a row, and a thread takes 16
+/// bytes at four positions at a time.
 template <class T, int row_warps>
 __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
     row_statistics(ScoreSlice<T> slice, LossRows<T> rows) {
@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
       static_cast<std::int64_t>(blockIdx.x) * (statistics_warps / row_warps) +
       simt::warp() / row_warps;
   const std::int64_t row = slice.first + place;
-  if (place >= slice.rows || row >= *rows.counted) return;  // all that share the row
+  if (place >= slice.rows || row >= *rows.counted) return;  // all threads of the row return
   const int thread = static_cast<int>(threadIdx.x) % (row_warps * 32);
   const std::int32_t target = rows.targets[row];
   T* const scores = slice.scores + place * slice.stride;
@@ -230,16 +230,16 @@ __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
 }
 
 inline constexpr int score_gradient_threads = 128;
-inline constexpr int score_gradient_rows = 16;  // of a block
+inline constexpr int score_gradient_rows = 16;  // rows of a block
 inline constexpr int score_gradients_at_once = 8;
 /// Candidates of a block.
 template <class T>
 inline constexpr std::int64_t score_gradient_columns = score_gradient_threads* simt::Pack<T>::count;
 
-/// scores = (softmax - onehot) / counted, in place; zeros in rows that do not count. With `sum` the
-/// sums over the rows of the block go to column_sums [row parts, stride]; with `add` they are added
-/// to those of earlier slices. A thread takes 16 bytes of 16 rows, with the loads of eight rows in
-/// flight at a time.
+/// scores = (softmax - onehot) / counted, in place; zeros in rows that are not counted. With `sum`
+/// the sums over the rows of the block go to column_sums [row parts, stride]; with `add` they are
+/// added to those of earlier slices. A thread takes 16 bytes of 16 rows, with the loads of eight
+/// rows in flight.
 template <class T, bool sum>
 __global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 6 : 4)
     score_gradients(ScoreSlice<T> slice, LossRows<T> rows, T* column_sums, bool add) {
@@ -311,9 +311,9 @@ struct RowGradients {
   T* dtarget_bias;    ///< [P]
 };
 
-/// Scatters dhidden to the rows of the caller, through the mask of relu, and adds the part of
-/// separate targets; computes the gradients of these targets. Rows that do not count get zeros. A
-/// warp per row, n elements a lane.
+/// Scatters dhidden to the rows of the caller, applies the mask of relu, and adds the part of
+/// separate targets; computes the gradients of these targets. Rows that are not counted get zeros.
+/// A warp per row, n elements a lane.
 template <class T, int n>
 __global__ void __launch_bounds__(loss_warps * 32)
     write_rows(GivenRows<T> given, Candidates<T> candidates, LossRows<T> rows, RowGradients<T> to) {
@@ -349,7 +349,8 @@ __global__ void __launch_bounds__(loss_warps * 32)
   if (to.dtarget_bias != nullptr && simt::lane() == 0) to.dtarget_bias[at] = dtarget;
 }
 
-/// loss = mean of the counted rows' losses, or 0. One block; thread t adds rows t, t + threads, ...
+/// loss = mean of the losses of the counted rows, or 0. One block; thread t adds rows t, t +
+/// threads, ...
 template <class T, int threads>
 __global__ void __launch_bounds__(threads)
     mean_loss(const double* losses, const std::int64_t* counted, T* loss) {

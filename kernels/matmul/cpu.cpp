@@ -1,18 +1,20 @@
 // Matrix product c = op(a) op(b) (+ bias).
 //   a row-major    register tiles of gemm.hpp: a task packs up to four panels of op(b) and
-//                  multiplies up to 256 rows with them, 512
-//                  of k at a time, in order: the result of a row depends only on the row.
+//                  multiplies up to 256 rows with them, 512 of k at a time, in order: the result
+//                  of a row depends only on the row.
 //   few rows       with a transposed b: dot products of rows in place, so that b is read once
 //                  and nothing is packed.
-//   a transposed   Eigen, one output tile per task. Tiles are at most 256 x 256, so that the packed
-//                  panels of Eigen fit its
-//                  stack buffers and nothing is allocated; smaller when the product has few tiles.
-//                  A product with a
-//                  small output and a long inner axis (the gradient of a weight) is also cut along
+//   a transposed   Eigen, one output tile per task. Tiles are at most 256 x 256, so that Eigen's
+//                  packed panels fit its stack buffers and no memory is allocated; smaller when
+//                  the product has few tiles. A product with a small output and a long inner axis
+//                  (the gradient of a weight) is also divided along the inner axis: the partial
+//                  sums are in scratch memory and are added in order. All divisions depend only
+//                  on sizes.
 //                  the inner axis: the parts are in
 //                  the scratch memory and are added in order. All cuts depend only on sizes.
 
-// Two packed panels of at most 256 x (about 512) elements; Eigen takes the heap above this limit.
+// Two packed panels of at most 256 x about 512 elements; Eigen allocates heap memory above this
+// limit.
 #define EIGEN_STACK_ALLOCATION_LIMIT (1 << 20)
 
 // gcc 12 warns about the deliberately undefined vectors of its own AVX-512 intrinsics.
@@ -42,7 +44,7 @@ constexpr std::int64_t pieces(std::int64_t extent, std::int64_t piece) {
   return (extent + piece - 1) / piece;
 }
 
-/// How a product with a transposed a is cut.
+/// How a product with a transposed a is divided into tasks.
 struct Cut {
   explicit Cut(const Matmul& args)
       : m(args.c.shape[0]), n(args.c.shape[1]), k(args.a.shape[0]), inner(k) {
@@ -82,7 +84,7 @@ struct Range {
   std::int64_t size;
 };
 
-/// The stored block that holds rows x columns of op(matrix): columns x rows when transposed.
+/// The stored block for rows x columns of op(matrix): columns x rows when transposed.
 template <class T>
 Block<T> stored_block(const View& matrix, bool transposed, Range rows, Range columns) {
   if (transposed) std::swap(rows, columns);
@@ -143,7 +145,7 @@ void compute(const Matmul& args, Scratch& scratch) {
   });
 }
 
-/// How a product with a row-major a is cut: a task packs some columns of op(b) and multiplies a
+/// How a product with a row-major a is divided: a task packs some columns of op(b) and multiplies a
 /// block of rows with them.
 template <class T>
 struct PanelCut {
@@ -203,8 +205,8 @@ void compute_by_panels(const Matmul& args, Scratch& scratch) {
 }
 
 /// out[i] = dot(x, rows + i * length) for as many rows as a vector has elements. The partial sums
-/// of all rows are transposed and added in rounds, as in transpose_square, which leaves the sum of
-/// row i in element i.
+/// of all rows are transposed and added in rounds, as in transpose_square(), which leaves the sum
+/// of row i in element i.
 template <class T>
 typename Lanes<T>::Vector dots(const T* x, const T* rows, std::int64_t length) {
   using L = Lanes<T>;
@@ -232,7 +234,7 @@ typename Lanes<T>::Vector dots(const T* x, const T* rows, std::int64_t length) {
   return sums[0];
 }
 
-/// c = a b^T + bias for few rows of a.
+/// c = a b^T + bias for up to this many rows of a.
 constexpr std::int64_t few_rows = 4;
 
 bool by_dots(const Matmul& args) {

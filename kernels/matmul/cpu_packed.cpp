@@ -1,4 +1,4 @@
-// Products with a matrix that is packed once for many products, and the gradient of this matrix.
+// Products with a matrix that is packed once for many products, and the gradient of that matrix.
 //   packed_matmul       c = a packed (+ bias): tasks are blocks of rows of a, or of panels when
 //                       there are few rows
 //   add_outer_products  c += a^T b
@@ -52,7 +52,7 @@ void kernel(const PackedMatmul& args) {
       });
     } else {
       constexpr std::int64_t panel = 2 * Lanes<T>::count;
-      // The time of a single row is the time to read the weights.
+      // A single row takes the time to read the weights.
       const std::int64_t cost =
           std::max<std::int64_t>(4, rows) * std::max<std::int64_t>(1, depth) * panel;
       const std::int64_t panels = std::max<std::int64_t>(1, min_task / cost);

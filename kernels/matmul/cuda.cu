@@ -1,9 +1,8 @@
-// Matrix products on the GPU: cuBLASLt on the tensors in place.
+// Matrix products on the GPU by cuBLASLt, on the tensors in place.
 //   matmul              c = op(a) op(b) (+ bias)
 //   pack_weights        packed = op(b), row-major [K,N]: a copy, or a transposition by cuBLAS. The
-//                       library reads any layout at full
-//                       speed; packing serves the recurrent kernels, which share one weight over
-//                       many small products.
+//                       library reads any layout at full speed; packing serves the recurrent
+//                       kernels, which share one weight over many small products.
 //   packed_matmul       c = a packed (+ bias)
 //   add_outer_products  c += a^T b
 
@@ -19,7 +18,7 @@ namespace {
 using refrain::cuda::check;
 using refrain::cuda::current_queue;
 
-/// A product with scratch memory for the library.
+/// Runs a product with scratch memory for the library.
 void multiply(Product product, Scratch& scratch) {
   product.workspace = take_product_scratch(scratch);
   if (!scratch.is_counting()) multiply_matrices(product);

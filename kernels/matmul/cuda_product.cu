@@ -82,11 +82,11 @@ std::uint32_t alignment(const void* pointer) {
              : static_cast<std::uint32_t>(std::min<std::uintptr_t>(256, address & (~address + 1)));
 }
 
-/// Everything that the choice of an algorithm depends on.
+/// The properties that determine the choice of an algorithm.
 struct Problem {
   std::int64_t rows, columns, depth, a_stride, b_stride, c_stride, batch, a_step, b_step, c_step,
       workspace_bytes;
-  /// that of c is the minimum of c, the bias and the added matrix
+  /// the alignment of c is the minimum of those of c, the bias and the added matrix
   std::uint32_t a_alignment, b_alignment, c_alignment;
   DType dtype;
   MathMode mode;
@@ -142,7 +142,7 @@ struct Problem {
   };
 };
 
-/// The descriptors of a problem for the library.
+/// The descriptors of a problem for cuBLASLt.
 struct Plan {
   cublasLtMatmulDescOpaque_t operation;
   cublasLtMatrixLayoutOpaque_t first;   ///< b
@@ -161,9 +161,8 @@ cublasComputeType_t compute_type(const Problem& problem) {
   if (problem.dtype == DType::f64) return CUBLAS_COMPUTE_64F;
   switch (problem.mode) {
     case MathMode::tf32:
-    case MathMode::
-        bf16:  // on an H100 the library's products of f32 factors by bf16 are no faster, some of
-               // them 5 times slower
+    // On an H100 cuBLASLt's bf16 products of f32 factors are no faster, some 5 times slower.
+    case MathMode::bf16:
       return CUBLAS_COMPUTE_32F_FAST_TF32;
     default:
       return CUBLAS_COMPUTE_32F;
@@ -247,7 +246,7 @@ Plan plan_for(const Problem& problem) {
   return plan;
 }
 
-/// The cached plans; never destroyed, since they may be used until the process ends.
+/// The cached plans; never destroyed, since they may be used until the end of the process.
 class Plans {
  public:
   static Plans& instance() {
@@ -315,7 +314,7 @@ void start_with_added(const Product& p, cudaStream_t stream) {
 inline namespace REFRAIN_SIMT_BACKEND {
 
 std::size_t product_workspace() {
-  // As NVIDIA recommends: 32 MiB from Hopper on, 4 MiB before.
+  // NVIDIA recommends 32 MiB from Hopper on, 4 MiB before.
   static const std::size_t bytes = [] {
     int major = 0;
     const cudaError_t status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
@@ -333,7 +332,7 @@ void multiply_matrices(const Product& product) {
     p.added == nullptr ? start_with_bias(p, stream) : start_with_added(p, stream);
     return;
   }
-  if (p.bias != nullptr && p.dtype == DType::f64) {  // the library adds a bias only to f32 results
+  if (p.bias != nullptr && p.dtype == DType::f64) {  // cuBLASLt adds a bias only to f32 results
     start_with_bias(p, stream);
     p.bias = nullptr;
     p.added = p.c;

@@ -4,7 +4,7 @@
 ///   out[task][m,n] (+)= sum_{p < count} a(task, p)[m] b(task, p)[n]      a null row is zeros
 ///
 /// Block (x, y): one tile of one task's [M,N], 64 x 64 or, where M or N is at most 32, 32 x 32,
-/// over the y-th part of the rows p, in rising order. A second launch (column_sums.cuh) adds the
+/// over the y-th part of the rows p, in ascending order. A second launch (column_sums.cuh) adds the
 /// sums of the parts in order. The number of parts depends only on the shape, so equal input gives
 /// equal bits. Moved: each row of a and b once per tile of the other. FLOPs 2 M N count per task.
 /// Limit: arithmetic from M and N of 64 on.
@@ -48,15 +48,15 @@ inline constexpr TileShape outer_shape{.rows = outer_tile(narrow),
                                        .stages = 3,
                                        .depth_warps = narrow ? 4 : 1};
 
-/// How the rows are cut.
+/// How the rows are divided into parts.
 struct OuterCut {
   std::int64_t tiles;  ///< of all tasks
   std::int64_t parts;
   std::int64_t rows_per_part;
 };
 
-/// Enough blocks to fill a GPU, each with at least 64 rows; one launch of sum_columns adds the sums
-/// of the parts, and the previous value.
+/// Chooses enough blocks to fill a GPU, each with at least 64 rows; one launch of sum_columns adds
+/// the sums of the parts and the previous value.
 inline OuterCut outer_cut(std::int64_t count, std::int64_t inner, std::int64_t columns,
                           std::int64_t tasks) {
   const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(outer_threads)
     element = add ? element + value : value;
   };
   static_assert(Product::totals_elements <= shape.stages * Product::PanelA::elements);
-  sum.visit_totals(shared.a, store);  // where a's panels were
+  sum.visit_totals(shared.a, store);  // in the panels of a
 }
 
 /// Terms of the second launch: the sums of the parts, followed by the previous value.

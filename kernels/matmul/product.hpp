@@ -1,6 +1,6 @@
 #pragma once
-/// Plain matrix products on the GPU for all families: by cuBLASLt (cuda_product.cu), by loops in
-/// the emulation of the tests.
+/// Matrix products on the GPU for all families: by cuBLASLt (cuda_product.cu), in the emulation of
+/// the tests by loops.
 
 #include <cstddef>
 #include <cstdint>
@@ -33,8 +33,9 @@ struct Product {
   std::int64_t b_step = 0;
   std::int64_t c_step = 0;
   DType dtype = DType::f32;
-  MutableView workspace{};  ///< product_workspace() bytes, or less: then fewer algorithms fit;
-                            ///< product_workspace_alignment
+  /// product_workspace() bytes with product_workspace_alignment; with fewer bytes fewer algorithms
+  /// are available
+  MutableView workspace{};
 };
 
 /// Alignment of the workspace of a product, in bytes.

@@ -1,5 +1,5 @@
 #pragma once
-/// Shared by the sources that call cuBLAS.
+/// Helpers of the sources that call cuBLAS.
 
 #include <cublasLt.h>
 #include <cublas_v2.h>
@@ -9,11 +9,10 @@
 
 namespace refrain::cuda {
 
-/// Throws DeviceError with the name of the call unless it succeeded.
+/// Throws DeviceError with the name of the call unless the call succeeded.
 void check(cublasStatus_t status, const char* call);
 
-/// The cuBLAS handle of the process, bound to `stream`, for one call: it is locked during the
-/// lifetime of this object.
+/// The cuBLAS handle of the process, bound to `stream`; locked during the lifetime of this object.
 class BlasCall {
  public:
   explicit BlasCall(cudaStream_t stream);
@@ -23,7 +22,7 @@ class BlasCall {
 
   operator cublasHandle_t() const noexcept {
     return handle_;
-  }  // NOLINT(google-explicit-constructor): it stands for the handle
+  }  // NOLINT(google-explicit-constructor): converts to the handle
 
  private:
   cublasHandle_t handle_;

@@ -1,5 +1,5 @@
 #pragma once
-/// Scratch memory for products of the library, as a piece of a kernel's scratch memory.
+/// Scratch memory for products of cuBLASLt within the scratch memory of a kernel.
 
 #include <cstddef>
 #include <cstdint>
@@ -10,7 +10,7 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// Taken once: consecutive products share it.
+/// Call it once: consecutive products share the memory.
 inline MutableView take_product_scratch(Scratch& scratch) {
   const auto bytes = static_cast<std::int64_t>(product_workspace());
   std::byte* const piece = scratch.take<std::byte, product_workspace_alignment>(bytes);

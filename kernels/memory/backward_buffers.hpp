@@ -9,7 +9,7 @@
 
 namespace refrain::kernels::cpu {
 
-/// Of one worker for its current sequence; a name that begins with d is a gradient.
+/// The buffers of one worker for its current sequence. Names that begin with d are gradients.
 template <class T>
 struct BackwardBuffers {
   BackwardBuffers(Scratch& scratch, const MemorySizes& sizes)
@@ -42,15 +42,15 @@ struct BackwardBuffers {
   T* dallocation;
   T* cosine;    ///< [R,N]; the lookup of the write uses the first row before that of the read
   T* content;   ///< [R,N], likewise
-  T* dcontent;  ///< becomes the gradient of the cosines
+  T* dcontent;  ///< first the gradient of the lookup, then that of the cosines
   InverseNorm<T>* norms;
-  InverseNorm<T>* key_norms;  ///< of the read keys
-  T* dwritten;                ///< of the new write weighting
-  T* dreadings;               ///< of the new read weightings; [R,N]
-  T* dbefore_readings;        ///< of the old ones
-  T* others;                  ///< products over the other heads; [R,N]
-  T* dusage;                  ///< of the new usage
-  T* dprecedence;             ///< of the old precedence
+  InverseNorm<T>* key_norms;  ///< norms of the read keys
+  T* dwritten;                ///< gradient of the new write weighting
+  T* dreadings;               ///< [R,N] gradient of the new read weightings
+  T* dbefore_readings;        ///< gradient of the old read weightings
+  T* others;                  ///< [R,N] products over the other heads
+  T* dusage;                  ///< gradient of the new usage
+  T* dprecedence;             ///< gradient of the old precedence
   T* dlink;                   ///< one row of the gradient of the new links
   T* dword;                   ///< the gradient of one new word
   std::int32_t* order;

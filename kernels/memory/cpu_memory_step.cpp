@@ -1,6 +1,6 @@
 // One write and one read of an external memory. A task takes a range of sequences; the buffers of a
-// worker hold the weightings of one sequence. One pass over the links updates each row and then
-// reads it forward and backward while it is in the first-level cache.
+// worker hold the weightings of one sequence. One pass over the links updates each row, then reads
+// it forward and backward while it is in the first-level cache.
 
 #include "kernels/kernel.hpp"
 #include "kernels/memory/memory_row.hpp"
@@ -40,7 +40,7 @@ std::int64_t buffer_bytes(const MemorySizes& sizes) {
   return static_cast<std::int64_t>((scratch.bytes() + 63) / 64 * 64);
 }
 
-/// One sequence.
+/// The memory step of one sequence.
 template <class T>
 class Step {
  public:

@@ -1,7 +1,7 @@
 // Gradients of one write and one read of an external memory. The cheap values of the forward step
 // (activations, the two write weightings, lookups by content) are recomputed from the interface
-// vector and the memory before and after; nothing else is saved. A task takes a range of sequences;
-// no product is divided by a factor that may be zero.
+// vector and the memory before and after; no other value is saved. A task takes a range of
+// sequences; no product is divided by a factor that may be zero.
 
 #include "kernels/kernel.hpp"
 #include "kernels/memory/backward_buffers.hpp"
@@ -12,7 +12,7 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// One sequence, from the read back to the usage.
+/// The backward step of one sequence, from the read to the usage.
 template <class T>
 class StepBack {
  public:
@@ -39,7 +39,7 @@ class StepBack {
   }
 
  private:
-  /// The part of this sequence, or null for an empty view.
+  /// The elements of this sequence; null for an empty view.
   const T* of(const View& view) const {
     return view ? view.as<T>() + row_ * (view.shape.numel() / sizes_.batch) : nullptr;
   }
@@ -120,8 +120,8 @@ class StepBack {
     }
   }
 
-  /// The contributions of head r through row i of the new links: to the gradients of the links, of
-  /// its old reading and of its modes.
+  /// Adds the contributions of head r through row i of the new links to the gradients of the links,
+  /// of its old reading and of its modes.
   void follow_back(std::int64_t r, std::int64_t i, const T* renewed) const {
     const std::int64_t words = sizes_.words;
     const T* mode = use_.active + at_.read_modes + 3 * r;
@@ -143,8 +143,8 @@ class StepBack {
     });
   }
 
-  /// Replaces the gradient of softmax_n(strength cosine_n) by that of the cosines; returns that of
-  /// the strength.
+  /// Replaces the gradient of softmax_n(strength cosine_n) by that of the cosines; returns the
+  /// gradient of the strength.
   T back_to_cosines(const T* content, const T* cosine, T strength, T* gradient) const {
     const T mean = dot_product(content, gradient, sizes_.words);
     for_lanes<T>(sizes_.words, [&]<class L>(L, std::int64_t n) {
@@ -235,7 +235,8 @@ class StepBack {
     }
   }
 
-  /// The lookup of head r back to its cosines, whose gradient replaces that of the new reading.
+  /// The backward pass of the lookup of head r to its cosines, whose gradient replaces that of the
+  /// new reading.
   void look_up_back(std::int64_t r) const {
     const std::int64_t words = sizes_.words;
     T* cosine = use_.cosine + r * words;
@@ -350,8 +351,7 @@ class StepBack {
     });
   }
 
-  /// Writes the gradients that the buffers accumulated; that of the interface vector goes through
-  /// its activations.
+  /// Writes the accumulated gradients; that of the interface vector passes through its activations.
   void finish() const {
     if (T* to = of(args_.dbefore.precedence)) std::copy_n(use_.dprecedence, sizes_.words, to);
     if (T* to = of(args_.dbefore.read_weightings))

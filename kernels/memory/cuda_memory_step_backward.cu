@@ -12,9 +12,9 @@
 //   thread per word      dw' and, in ascending order of usages, du': O(N) each, no product is
 //                        divided by a factor that may be zero
 //   thread per column    the gradients of the words, the erase vector, the write vector and the
-//                        keys: words in groups of 16 bytes of
-//                        coefficients; memory accesses are coalesced along W. Below W = 256 some
-//                        warps idle in this pass.
+//                        keys, with the coefficients of a 16-byte group of words per load; memory
+//                        accesses are coalesced along W. Below W = 256 some warps idle in this
+//                        pass.
 // Six barriers and two per link tile.  FLOPs: B N ((24 + 12 R) W + (9 + 10 R) N). Shared memory:
 // the gradients of the interface vector and the read vectors, (20 + 8 R) N elements, three tiles of
 // links of 2,048 elements (8 rows from N = 256 on), and the old words if the device can hold them;

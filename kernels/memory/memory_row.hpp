@@ -1,5 +1,5 @@
 #pragma once
-/// Shared by the forward and the backward step of an external memory, for one sequence: the
+/// Functions of the forward and the backward step of an external memory, for one sequence: the
 /// activated interface vector, and the two weightings of a write (lookup by content, allocation by
 /// usage).
 
@@ -16,7 +16,7 @@
 
 namespace refrain::kernels::cpu {
 
-/// Sequences per task; each takes a few passes over its words and its links.
+/// Number of sequences of a task; each sequence takes several passes over its words and links.
 inline std::int64_t sequences_per_task(const MemorySizes& sizes) {
   return rows_per_task(8 * sizes.words * (sizes.width + sizes.words));
 }
@@ -64,8 +64,8 @@ void add_scaled(T* y, T scale, const T* x, std::int64_t count) {
   });
 }
 
-/// 1 / sqrt(max(squares, 1e-12)), and 1 if the maximum is the squares (a gradient passes through
-/// them) or 0 if it is the bound.
+/// 1 / sqrt(max(squares, 1e-12)), and its derivative flag: 1 when the maximum is `squares`, which a
+/// gradient passes through, 0 when it is the bound.
 template <class T>
 struct InverseNorm {
   static InverseNorm of(const T* x, std::int64_t count) {
@@ -119,7 +119,7 @@ void retain(const T* free_gates, const T* readings, const MemorySizes& sizes, T*
   }
 }
 
-/// The words by rising usage, equal ones by index, NaN last.
+/// The words by ascending usage, ties by index, NaN last.
 template <class T>
 void sort_by_usage(const T* usage, std::int64_t words, std::int32_t* order) {
   constexpr T infinity = std::numeric_limits<T>::infinity();

@@ -1,6 +1,6 @@
 #pragma once
-/// Shared by the forward and the backward kernel of a memory step. A block processes one sequence;
-/// its intermediate values are pieces of shared memory. Formulas, grids and bytes:
+/// Definitions of the forward and the backward kernel of a memory step. A block processes one
+/// sequence; its intermediate values are pieces of shared memory. Formulas, grids and bytes:
 /// cuda_memory_step.cu, cuda_memory_step_backward.cu.
 
 #include <algorithm>
@@ -18,7 +18,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int memory_warps = 8;
 inline constexpr int memory_threads = 32 * memory_warps;
-inline constexpr int head_group = 4;  // heads of one pass over a row
+inline constexpr int head_group = 4;  // heads in one pass over a row
 
 /// Sizes of the memory of one sequence.
 struct MemoryDims {
@@ -27,14 +27,14 @@ struct MemoryDims {
   int heads;
 };
 
-/// The location of the pieces of a block, and whether they include the words.
+/// The memory of the pieces of a block, and whether the words are among them.
 enum class MemoryPlace {
   tile,    ///< shared memory holds all pieces and the words
   shared,  ///< shared memory holds the pieces; the words are read in place
   global,  ///< the scratch memory holds the pieces; the words are read in place
 };
 
-/// The tensors of the memory of a batch; null: not given, or not computed.
+/// The tensors of the memory of a batch; null when absent or not computed.
 template <class T>
 struct MemoryPointers {
   T* words;
@@ -45,7 +45,7 @@ struct MemoryPointers {
   T* read_weightings;
 };
 
-/// Takes pieces from global memory, as SharedCarver does from shared memory.
+/// Takes pieces of global memory, as SharedCarver of shared memory.
 class GlobalCarver {
  public:
   __device__ __forceinline__ explicit GlobalCarver(unsigned char* from) : next_(from) {}
@@ -60,7 +60,7 @@ class GlobalCarver {
   unsigned char* next_;
 };
 
-/// The carver of the pieces of this block; each block has `bytes` of `memory`.
+/// The carver for the pieces of this block; each block has `bytes` of `memory`.
 template <MemoryPlace place>
 __device__ __forceinline__ auto memory_carver(unsigned char* memory, std::size_t bytes) {
   if constexpr (place == MemoryPlace::global) {
@@ -75,7 +75,7 @@ __device__ __forceinline__ auto memory_carver(unsigned char* memory, std::size_t
 template <class T, MemoryPlace place>
 inline constexpr int memory_residents = sizeof(T) == 4 && place != MemoryPlace::global ? 2 : 1;
 
-/// The location of the pieces of a launch, and the bytes of each kind of memory per block.
+/// The memory of the pieces of a launch, and the bytes of each kind of memory per block.
 struct MemoryPlan {
   MemoryPlace place;
   std::size_t shared_bytes;
@@ -109,7 +109,7 @@ inline MemoryDims memory_dims(const char* name, const MemorySizes& sizes) {
           static_cast<int>(sizes.heads)};
 }
 
-/// The pointers of the views of a memory.
+/// The pointers to the tensors of a memory.
 template <class T>
 MemoryPointers<const T> memory_pointers(const MemoryViews<View>& views) {
   return {views.words.as<T>(), views.usage.as<T>(),           views.precedence.as<T>(),
@@ -134,7 +134,7 @@ void for_memory_place(MemoryPlace place, Visit&& visit) {
   }
 }
 
-/// Rows of links that a block holds at a time: at least one per warp, all of a small memory.
+/// Rows of links that a block holds at a time: at least one per warp, and all of a small memory.
 __host__ __device__ constexpr int link_rows(int words) {
   const int rows = 2048 / words > memory_warps ? 2048 / words : memory_warps;
   return rows < words ? rows : words;
@@ -164,8 +164,8 @@ __device__ __forceinline__ T softplus(T x) {
   return (x > T{0} ? x : T{0}) + std::log1p(std::exp(-std::abs(x)));
 }
 
-/// 1 / sqrt(max(squares, 1e-12)), and 1 if the maximum is the squares (a gradient passes through
-/// them) or 0 if it is the bound.
+/// 1 / sqrt(max(squares, 1e-12)), and its derivative flag: 1 when the maximum is `squares`, which a
+/// gradient passes through, 0 when it is the bound.
 template <class T>
 struct InverseNorm {
   __device__ __forceinline__ explicit InverseNorm(T squares)
@@ -248,12 +248,12 @@ __device__ __forceinline__ void activate(const InterfaceLayout& at, const Memory
 
 // ---- a block ----
 
-/// Words that a thread processes at a time in a pass down a column: one load has the coefficients
-/// of this many.
+/// Words that a thread processes at a time in a pass along a column, so that one load reads the
+/// coefficients of all of them.
 template <class T>
 inline constexpr int word_group = simt::Pack<T>::count;
 
-/// Elements of a piece [N].  Whole groups, so that every piece is aligned to them.
+/// Stride of a piece [N] in elements: whole 16-byte groups, so that every piece is aligned.
 template <class T>
 __host__ __device__ constexpr int word_stride(int words) {
   return (words + word_group<T> - 1) / word_group<T> * word_group<T>;
@@ -264,7 +264,7 @@ __host__ __device__ constexpr int word_stride(int words) {
 template <class T, int word_pieces, int head_pieces>
 class MemoryBlock {
  public:
-  /// Bytes that the constructor carves.
+  /// Bytes of shared memory that the constructor takes.
   static constexpr std::size_t bytes(const MemoryDims& d, const InterfaceLayout& at) {
     const std::int64_t stride = word_stride<T>(d.words);
     return simt::piece_bytes<T>(at.size) + simt::piece_bytes<T>(word_pieces * stride) +
@@ -294,12 +294,12 @@ class MemoryBlock {
     return heads_pieces_ + (piece * d_.heads + r) * stride_;
   }
 
-  /// The part of this sequence in a tensor with `per_word` elements per word; null stays null.
+  /// The elements of this sequence in a tensor with `per_word` elements per word; null stays null.
   template <class Element>
   __device__ __forceinline__ Element* of(Element* tensor, int per_word = 1) const {
     return tensor == nullptr ? nullptr : tensor + first_word_ * per_word;
   }
-  /// The part of this sequence in a tensor with `count` elements per sequence.
+  /// The elements of this sequence in a tensor with `count` elements per sequence.
   template <class Element>
   __device__ __forceinline__ static Element* of_sequence(Element* tensor, std::int64_t count) {
     return tensor == nullptr ? nullptr : tensor + static_cast<std::int64_t>(blockIdx.x) * count;
@@ -317,7 +317,7 @@ class MemoryBlock {
   InterfaceLayout at_;
   int stride_;
   std::int64_t first_word_;
-  T* active_;  ///< [interface], keys of length 1
+  T* active_;  ///< [interface], keys normalized to length 1
 
  private:
   T* words_pieces_;  ///< [word_pieces,stride]

@@ -1,5 +1,5 @@
 #pragma once
-/// The gradients of a memory step: the pieces of a block and all its phases except the passes over
+/// The gradients of a memory step: the pieces of a block and all its phases but the passes over
 /// words and links (memory_step_backward_passes.cuh).
 
 #include "kernels/memory/memory_step.cuh"
@@ -11,7 +11,7 @@ template <class T>
 struct MemoryBackwardTensors {
   const T* interface;
   MemoryPointers<const T> before;
-  /// only usage and weightings are read: words and links are recomputed from those before
+  /// only usage and weightings are read: words and links are recomputed from `before`
   MemoryPointers<const T> after;
   MemoryPointers<const T> dafter;
   const T* dread_vectors;
@@ -19,16 +19,16 @@ struct MemoryBackwardTensors {
   MemoryPointers<T> dbefore;
 };
 
-/// The gradients of one sequence by one block, from the read back to the usage. A name that begins
-/// with d is a gradient. With x = write vector - M erase, the new words are M' = M + w' x, and the
+/// The gradients of one sequence by one block, from the read to the usage. Names that begin with d
+/// are gradients. With x = write vector - M erase, the new words are M' = M + w' x, and the
 /// gradient of a new word is
 ///
 ///   dM'_n = given_n + sum_r read'_rn dvector_r
 ///           + sum_r dcosine_rn (key_r - cosine_rn M'_n / |M'_n|) / |M'_n|       (keys of length 1)
 ///
-/// All sums over the elements of a word consist of products of M', x, keys and given gradients,
-/// which one pass over words computes before any coefficient is known; all sums over words consist
-/// of coefficients, and one pass over columns computes them.
+/// All sums over the elements of a word are products of M', x, keys and given gradients, which one
+/// pass over words computes before any coefficient is known. All sums over words are weighted by
+/// coefficients, and one pass over columns computes them.
 template <class T, MemoryPlace place>
 class MemoryBackward : MemoryBlock<T, 18, 8> {
   using Block = MemoryBlock<T, 18, 8>;
@@ -37,7 +37,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
       Block::thread, Block::word_piece;
 
  public:
-  /// Bytes that the constructor carves, without the words.
+  /// Bytes of shared memory that the constructor takes, without the words.
   static constexpr std::size_t bytes(const MemoryDims& d, const InterfaceLayout& at) {
     const std::int64_t heads = d.heads;
     const std::int64_t links = std::int64_t{link_rows(d.words)} * d.words;
@@ -150,7 +150,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
   __device__ __forceinline__ void read_keys_back();
   __device__ __forceinline__ void words_back();
 
-  /// As in the forward step; the order is kept for the gradient.
+  /// The allocation of the forward step; keeps the order of the usages for the gradient.
   __device__ __forceinline__ void allocate() {
     for (int n = thread(); n < d_.words; n += memory_threads) {
       const T own = usage()[n];
@@ -169,7 +169,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
     }
   }
 
-  /// The lookup of head r back to its cosines: one warp.
+  /// The backward pass of the lookup of head r to its cosines: one warp.
   __device__ __forceinline__ void look_up_back(int r) {
     const T strength = active_[at_.read_strengths + r];
     T* const lookup = pull(r);
@@ -204,7 +204,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
     precedence_sums_[1] = through;
   }
 
-  /// dw'_n = the part of links and precedence + dM'_n . x_n.
+  /// dw'_n = the contribution of links and precedence + dM'_n . x_n.
   __device__ __forceinline__ void gather_for_weighting() {
     const T* const dlater = of(tensors_.dafter.precedence);
     T* const to = of(tensors_.dbefore.precedence);
@@ -224,7 +224,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
     }
   }
 
-  /// w' = write_gate (alloc_gate a + (1 - alloc_gate) content): one warp.
+  /// Backward pass of w' = write_gate (alloc_gate a + (1 - alloc_gate) content): one warp.
   __device__ __forceinline__ void weighting_back() {
     const T write_gate = active_[at_.write_gate];
     const T gate = active_[at_.allocation_gate];
@@ -251,7 +251,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
         write_gate * (through_allocation - through_lookup) * slope(at_.allocation_gate);
   }
 
-  /// The modes of head r through their softmax: one warp.
+  /// Backward pass of the modes of head r through their softmax: one warp.
   __device__ __forceinline__ void modes_back(int r) {
     if (tensors_.dinterface == nullptr) return;
     const T backward = warp_dot(old_reading(r), against(r), d_.words);
@@ -265,8 +265,8 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
     to[2] = mode(r, 2) * (forward - mean);
   }
 
-  /// a[phi_j] = (1 - u'[phi_j]) before_j, and u' = (u + w - u w) prod_r (1 - free_r read_r): a
-  /// thread per word.
+  /// Backward pass of a[phi_j] = (1 - u'[phi_j]) before_j and u' = (u + w - u w) prod_r (1 - free_r
+  /// read_r): a thread per word.
   __device__ __forceinline__ void usage_back() {
     const T scale = active_[at_.write_gate] * active_[at_.allocation_gate];
     T* const dused = of(tensors_.dbefore.usage);
@@ -317,68 +317,54 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
   }
 
   // [N]
-  __device__ __forceinline__ T* written() const {
-    return word_piece(0);
-  }  ///< the new write weighting
+  /// the new write weighting
+  __device__ __forceinline__ T* written() const { return word_piece(0); }
   __device__ __forceinline__ T* precedence() const { return word_piece(1); }  ///< the old one
   __device__ __forceinline__ T* usage() const { return word_piece(2); }       ///< the new one
   __device__ __forceinline__ T* old_usage() const { return word_piece(3); }
   __device__ __forceinline__ T* old_written() const { return word_piece(4); }
-  __device__ __forceinline__ T* before_product() const {
-    return word_piece(5);
-  }  ///< of the usages before that of a word
+  /// product of the usages before that of a word
+  __device__ __forceinline__ T* before_product() const { return word_piece(5); }
   __device__ __forceinline__ T* allocation() const { return word_piece(6); }
-  __device__ __forceinline__ T* content() const {
-    return word_piece(7);
-  }  ///< the lookup of the write, then the pull on M
-  __device__ __forceinline__ T* cosine() const {
-    return word_piece(8);
-  }  ///< with the write key, then the shrinkage of M
+  /// the lookup of the write, then the pull on M
+  __device__ __forceinline__ T* content() const { return word_piece(7); }
+  /// cosines with the write key, then the shrinkage of M
+  __device__ __forceinline__ T* cosine() const { return word_piece(8); }
   __device__ __forceinline__ T* old_norm() const { return word_piece(9); }  ///< 1 / |M|
-  __device__ __forceinline__ T* old_live() const {
-    return word_piece(10);
-  }  ///< 1, or 0 where no gradient passes through it
+  /// 1, or 0 where no gradient passes through it
+  __device__ __forceinline__ T* old_live() const { return word_piece(10); }
   __device__ __forceinline__ T* norm() const { return word_piece(11); }  ///< 1 / |M'|
   __device__ __forceinline__ T* live() const { return word_piece(12); }
-  __device__ __forceinline__ T* given_by_x() const {
-    return word_piece(13);
-  }  ///< x . (given + sum_r read'_r dvector_r)
+  /// x . (given + sum_r read'_r dvector_r)
+  __device__ __forceinline__ T* given_by_x() const { return word_piece(13); }
   __device__ __forceinline__ T* word_by_x() const { return word_piece(14); }  ///< x . M'
   __device__ __forceinline__ T* dwritten() const { return word_piece(15); }
   __device__ __forceinline__ T* dprecedence() const { return word_piece(16); }
-  __device__ __forceinline__ T* shrink() const {
-    return word_piece(17);
-  }  ///< the coefficient of -M' in dM'
-  __device__ __forceinline__ int* rank() const {
-    return order_;
-  }  ///< rank of a word in the order of usages
-  __device__ __forceinline__ int* order() const {
-    return order_ + d_.words;
-  }  ///< the word of a rank
+  /// the coefficient of -M' in dM'
+  __device__ __forceinline__ T* shrink() const { return word_piece(17); }
+  /// rank of a word in the order of usages
+  __device__ __forceinline__ int* rank() const { return order_; }
+  /// the word of a rank
+  __device__ __forceinline__ int* order() const { return order_ + d_.words; }
   // [N] of head r
   __device__ __forceinline__ T* old_reading(int r) const { return head_piece(0, r); }
   __device__ __forceinline__ T* reading(int r) const { return head_piece(1, r); }
   __device__ __forceinline__ T* cosines(int r) const { return head_piece(2, r); }
   __device__ __forceinline__ T* dreading(int r) const { return head_piece(3, r); }
   __device__ __forceinline__ T* key_by_x(int r) const { return head_piece(4, r); }  ///< x . key_r
-  __device__ __forceinline__ T* against(int r) const {
-    return head_piece(5, r);
-  }  ///< L' dread', then the part of the free gate
-  __device__ __forceinline__ T* along(int r) const {
-    return head_piece(6, r);
-  }  ///< L'^T dread', then dread by links
+  /// L' dread', then the part of the free gate
+  __device__ __forceinline__ T* against(int r) const { return head_piece(5, r); }
+  /// L'^T dread', then dread by links
+  __device__ __forceinline__ T* along(int r) const { return head_piece(6, r); }
   __device__ __forceinline__ T* pull(int r) const { return head_piece(7, r); }  ///< dcosine / |M'|
   // [R+1], the write key last
   __device__ __forceinline__ T* key_norm() const { return by_key_; }  ///< 1 / |key|
-  __device__ __forceinline__ T* key_live() const {
-    return by_key_ + (d_.heads + 1);
-  }  ///< as old_live
-  __device__ __forceinline__ T* key_pull() const {
-    return by_key_ + 2 * (d_.heads + 1);
-  }  ///< the component of its gradient along the key
-  __device__ __forceinline__ T* through_content() const {
-    return by_key_ + 3 * (d_.heads + 1);
-  }  ///< dread' . lookup
+  /// 1, or 0 where no gradient passes through the length of a key
+  __device__ __forceinline__ T* key_live() const { return by_key_ + (d_.heads + 1); }
+  /// component of the gradient along the key
+  __device__ __forceinline__ T* key_pull() const { return by_key_ + 2 * (d_.heads + 1); }
+  /// dread' . lookup
+  __device__ __forceinline__ T* through_content() const { return by_key_ + 3 * (d_.heads + 1); }
 
   const MemoryBackwardTensors<T>& tensors_;
   int* order_;          ///< [2,N]

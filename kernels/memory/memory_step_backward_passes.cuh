@@ -81,9 +81,9 @@ __device__ __forceinline__ void MemoryBackward<T, place>::multiply_words() {
   }
 }
 
-/// read'_r = backward_r L'^T read_r + ... + forward_r L' read_r, L'_ij = (1 - w'_i - w'_j) L_ij +
-/// w'_i p_j off the diagonal. Some rows of links at a time: a warp per row, then a thread per head
-/// and column, and one per column.
+/// Backward pass of read'_r = backward_r L'^T read_r + ... + forward_r L' read_r, L'_ij = (1 - w'_i
+/// - w'_j) L_ij + w'_i p_j off the diagonal. Takes some rows of links at a time: a warp per row,
+/// then a thread per head and column, and one per column.
 template <class T, MemoryPlace place>
 __device__ __forceinline__ void MemoryBackward<T, place>::follow_links_back() {
   const int words = d_.words;
@@ -170,7 +170,8 @@ __device__ __forceinline__ void MemoryBackward<T, place>::follow_row_back(int i,
   if (simt::lane() == 0) dwritten()[i] += through;
 }
 
-/// sum_n pull_rn M'_n, through the normalization of the key: a thread per head and column.
+/// The gradients of the read keys, sum_n pull_rn M'_n, through the normalization of the key: a
+/// thread per head and column.
 template <class T, MemoryPlace place>
 __device__ __forceinline__ void MemoryBackward<T, place>::read_keys_back() {
   T* const to = dinterface() + InterfaceLayout::read_keys;

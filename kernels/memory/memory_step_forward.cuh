@@ -14,7 +14,7 @@ struct MemoryForwardTensors {
   T* read_vectors;
 };
 
-/// The step of one sequence by one block.
+/// The memory step of one sequence by one block.
 template <class T, MemoryPlace place>
 class MemoryForward : MemoryBlock<T, 5, 3> {
   using Block = MemoryBlock<T, 5, 3>;
@@ -23,7 +23,7 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
       Block::thread, Block::word_piece;
 
  public:
-  /// Bytes that the constructor carves, without the words.
+  /// Bytes of shared memory that the constructor takes, without the words.
   static constexpr std::size_t bytes(const MemoryDims& d, const InterfaceLayout& at) {
     return Block::bytes(d, at) + simt::piece_bytes<T>(std::int64_t{link_rows(d.words)} * d.words);
   }
@@ -166,8 +166,9 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
     }
   }
 
-  /// Updates the links, some rows at a time: a warp updates a row and computes the forward
-  /// weightings, then a thread per head and word adds to the backward weightings down the columns.
+  /// Updates some rows of links at a time: a warp updates a row and computes the forward
+  /// weightings, then a thread per head and word accumulates the backward weightings along the
+  /// columns.
   __device__ __forceinline__ void follow_links() {
     const int words = d_.words;
     const int rows = link_rows(words);
@@ -215,7 +216,7 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
     }
   }
 
-  /// A thread per head and column.
+  /// The read vectors: a thread per head and column.
   __device__ __forceinline__ void read() {
     T* const to = of_sequence(tensors_.read_vectors, std::int64_t{d_.heads} * d_.width);
     for (int p = thread(); p < d_.heads * d_.width; p += memory_threads) {
@@ -229,20 +230,18 @@ class MemoryForward : MemoryBlock<T, 5, 3> {
     }
   }
 
-  __device__ __forceinline__ T* usage() const { return word_piece(0); }       ///< [N] the new one
+  __device__ __forceinline__ T* usage() const { return word_piece(0); }       ///< [N] the new usage
   __device__ __forceinline__ T* allocation() const { return word_piece(1); }  ///< [N]
-  __device__ __forceinline__ T* content() const {
-    return word_piece(2);
-  }  ///< [N] cosines with the write key, then their softmax
-  __device__ __forceinline__ T* written() const {
-    return word_piece(3);
-  }  ///< [N] the new write weighting
-  __device__ __forceinline__ T* precedence() const { return word_piece(4); }  ///< [N] the old one
+  /// [N] cosines with the write key, then their softmax
+  __device__ __forceinline__ T* content() const { return word_piece(2); }
+  /// [N] the new write weighting
+  __device__ __forceinline__ T* written() const { return word_piece(3); }
+  /// [N] the old precedence
+  __device__ __forceinline__ T* precedence() const { return word_piece(4); }
   __device__ __forceinline__ T* old_reading(int r) const { return head_piece(0, r); }  ///< [N]
   __device__ __forceinline__ T* reading(int r) const { return head_piece(1, r); }      ///< [N]
-  __device__ __forceinline__ T* found(int r) const {
-    return head_piece(2, r);
-  }  ///< [N] cosines with a read key, then their softmax
+  /// [N] cosines with a read key, then their softmax
+  __device__ __forceinline__ T* found(int r) const { return head_piece(2, r); }
 
   const MemoryForwardTensors<T>& tensors_;
   T* links_;        ///< [link_rows,N] new links

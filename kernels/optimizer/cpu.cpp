@@ -1,5 +1,5 @@
 // Parameter updates: one pass over parameter, gradient and moments, in the element type; the bias
-// corrections are computed in double beforehand. The row variants touch only the named rows.
+// corrections are computed in double beforehand. The row variants update only the listed rows.
 
 #include <cmath>
 #include <numeric>
@@ -12,7 +12,7 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// The constants of one Adam step in the form that the inner loop reads.
+/// The constants of one Adam step, as the inner loop reads them.
 template <class T>
 struct AdamStep {
   template <class Args>
@@ -38,7 +38,7 @@ struct AdamStep {
 
   void operator()(T* __restrict parameter, const T* __restrict gradient, T* __restrict m,
                   T* __restrict v, std::int64_t count) const {
-    const AdamStep s = *this;  // a local copy: stores through the pointers cannot change it
+    const AdamStep s = *this;  // a local copy, which stores through the pointers cannot change
     for (std::int64_t i = 0; i < count; ++i) {
       const T g = gradient[i] + s.l2 * parameter[i];
       const T m_new = s.beta1 * m[i] + s.one_minus_beta1 * g;
@@ -77,7 +77,7 @@ double learning_rate_of(const Args& args) {
   return args.rates ? *args.rates.template as<double>() : args.learning_rate;
 }
 
-/// Calls update(j * width, rows[j] * width, width) for the entries that name a row.
+/// Calls update(j * width, rows[j] * width, width) for the entries that are not negative.
 template <class Update>
 void for_named_rows(const View& rows, std::int64_t numel, Update update) {
   const std::int64_t count = rows.shape.numel();

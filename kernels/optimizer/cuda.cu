@@ -4,18 +4,19 @@
 //                7 n elements moved
 //   sgd          g = gradient + l2 p;  velocity = momentum velocity + g;
 //                p -= learning_rate velocity                         5 n, or 3 n without velocity
-//   adam_rows, sgd_rows   the same, only on the named rows
-//   adam_many    adam and adam_rows of many parameters
+//   adam_rows, sgd_rows   the same, only in the listed rows
+//   adam_many    adam and adam_rows for many parameters
 //   clip_factor  norm = sqrt(sum of squares);  factor = max_norm / norm, or 1         n
-// One kernel makes all updates. A parameter is cut into pieces: 1,024 elements for a block, or with
-// a row-sparse gradient its rows, for a team of threads each (a power of two, as in row_moves.cuh);
-// a thread takes 16 bytes of each tensor at a time, one element where an address or the length of a
-// row is not a multiple of 16 bytes. A launch changes up to 32 parameters (f64: 16), which are
-// passed by value in its arguments: the blocks of one parameter follow those of another, and a
-// block finds its parameter by five comparisons. A model of many small parameters then takes few
-// launches, and a large one no more than before. Values that change from step to step may be in
-// device memory (`rates`), so a captured launch serves every training step. Limit: memory; for rows
-// under 32 bytes memory sectors; for clip_factor, one block, the latency of a launch.
+// One kernel makes all updates. A parameter is divided into pieces: 1,024 elements for a block, or
+// with a row-sparse gradient its rows, each for a team of threads (a power of two, as in
+// row_moves.cuh). A thread takes 16 bytes of each tensor at a time, one element where an address or
+// the length of a row is not a multiple of 16 bytes. A launch updates up to 32 parameters (f64:
+// 16), which are passed by value in its arguments: the blocks of one parameter follow those of
+// another, and a block finds its parameter with five comparisons. A model of many small parameters
+// then takes few launches, and a large parameter takes no more than one alone. Values that change
+// from step to step may be in device memory (`rates`), so a captured launch serves every training
+// step. Limit: memory; for rows under 32 bytes memory sectors; for clip_factor, one block, the
+// latency of a launch.
 
 #include <algorithm>
 #include <cmath>
@@ -40,7 +41,7 @@ Pieces dense_pieces(std::int64_t numel, bool aligned) {
           .packed = aligned};
 }
 
-/// `n` elements are 16 bytes.
+/// Pieces for the rows of a row-sparse gradient; `n` elements are 16 bytes.
 Pieces row_pieces(const View& rows, const View& values, int n, bool aligned) {
   const std::int64_t count = rows.shape.numel();
   const std::int64_t length = row_elements(values.shape);
@@ -53,7 +54,7 @@ Pieces row_pieces(const View& rows, const View& values, int n, bool aligned) {
           .packed = packed};
 }
 
-/// Collects parameters and starts a launch whenever a group is full.
+/// Collects parameters and launches the kernel whenever a group is full.
 template <class Tensor>
 class Updates {
  public:

@@ -10,14 +10,14 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int update_threads = 256;
-inline constexpr std::int64_t update_piece =
-    1024;  ///< elements that a block takes of a parameter with a dense gradient
+/// elements of a block for a parameter with a dense gradient
+inline constexpr std::int64_t update_piece = 1024;
 
-/// How a parameter is cut for the threads. A piece is contiguous in the gradient, and in the
-/// parameter and its moments: a row of a row-sparse gradient, or update_piece elements of a dense
-/// one.
+/// How a parameter is divided among threads. A piece is contiguous in the gradient, the parameter
+/// and its moments: a row of a row-sparse gradient, or update_piece elements of a dense one.
 struct Pieces {
-  const std::int32_t* rows;  ///< of each piece, negative: skipped; null: the gradient is dense
+  /// row of each piece, skipped if negative; null: the gradient is dense
+  const std::int32_t* rows;
   std::int64_t count;
   std::int64_t length;  ///< elements of a piece; the last one of a dense gradient may be shorter
   std::int64_t end;     ///< elements of the gradient
@@ -27,7 +27,7 @@ struct Pieces {
 
 // ---- one element ----
 
-/// Adam's constants of one step.
+/// The constants of one Adam step.
 template <class T>
 struct AdamRule {
   T learning_rate, inverse_correction1, inverse_correction2, beta1, one_minus_beta1, beta2,
@@ -42,7 +42,7 @@ struct AdamRule {
   }
 };
 
-/// One parameter of an Adam step.
+/// The update of one parameter by Adam.
 template <class T>
 struct AdamTensor {
   using Element = T;
@@ -51,7 +51,7 @@ struct AdamTensor {
   const T* gradient;
   T* m;
   T* v;
-  const double* rates;  ///< in device memory, replace the rates of the rule; or null
+  const double* rates;  ///< in device memory, in place of the rates of the rule; or null
   AdamRule<T> rule;
 
   __device__ __forceinline__ AdamRule<T> current_rule() const {
@@ -64,7 +64,7 @@ struct AdamTensor {
     return current;
   }
 
-  /// n elements at `to` of the parameter, with those at `from` of the gradient.
+  /// Updates n elements at `to` of the parameter with those at `from` of the gradient.
   template <int n>
   __device__ __forceinline__ void update(const AdamRule<T>& now, std::int64_t from,
                                          std::int64_t to) const {
@@ -89,7 +89,7 @@ struct SgdRule {
   T learning_rate, momentum, l2;
 };
 
-/// One parameter of a step of gradient descent.
+/// The update of one parameter by gradient descent.
 template <class T>
 struct SgdTensor {
   using Element = T;
@@ -130,15 +130,15 @@ struct SgdTensor {
 
 // ---- kernels ----
 
-/// The parameters that one launch changes. They are passed in the arguments of the kernel, which
+/// The parameters that one launch updates. They are passed in the arguments of the kernel, which
 /// hold 4 KiB, so that a captured launch needs no table in memory.
 template <class Tensor>
 struct UpdateGroup {
   static constexpr int max_size = sizeof(Tensor) <= 124 ? 32 : 16;  ///< a power of two
   Tensor at[max_size];
-  unsigned first_block[max_size];  ///< rising; 2^32 - 1 past the last
+  unsigned first_block[max_size];  ///< ascending; 2^32 - 1 past the last
 
-  /// The parameter of this block.
+  /// The parameter that this block updates.
   __device__ __forceinline__ int member(unsigned block) const {
     int found = 0;
     REFRAIN_UNROLL
@@ -149,7 +149,8 @@ struct UpdateGroup {
   }
 };
 
-/// The part of one thread in a piece: groups of n elements, then the elements that fill no group.
+/// The elements of one thread in a piece: groups of n elements, then the elements that fill no
+/// group.
 template <int n, class Tensor, class Rule>
 __device__ __forceinline__ void update_share(const Tensor& tensor, const Rule& rule,
                                              std::int64_t from, std::int64_t to,
@@ -165,7 +166,8 @@ __device__ __forceinline__ void update_share(const Tensor& tensor, const Rule& r
   }
 }
 
-/// A block takes 256 >> team_bits pieces of one parameter.  No two threads meet: rows are distinct.
+/// A block takes 256 >> team_bits pieces of one parameter. Rows are distinct, so no element has two
+/// writers.
 template <class Tensor>
 __global__ void __launch_bounds__(update_threads)
     update_pieces(const __grid_constant__ UpdateGroup<Tensor> group) {
@@ -192,7 +194,7 @@ __global__ void __launch_bounds__(update_threads)
   }
 }
 
-/// norm and factor of ClipFactor, by one block: thread t adds squares t, t + 256, ... in rising
+/// norm and factor of ClipFactor, by one block: thread t adds squares t, t + 256, ... in ascending
 /// order, in double.
 template <class T>
 __global__ void __launch_bounds__(update_threads)

@@ -24,11 +24,11 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-/// The path of the gradients, and their scratch memory.
+/// The path that computes the gradients, and their scratch memory.
 template <class T>
 struct Plan {
-  bool tile = false;          ///< PatchGradientTile fits
-  bool made_by_tile = false;  ///< and a requested gradient needs it
+  bool tile = false;          ///< PatchGradientTile supports the sizes
+  bool made_by_tile = false;  ///< PatchGradientTile computes a requested gradient
   PatchInputGradient<T> patch{};
   MutableView library{};  ///< scratch memory of the products of the library
   PatchWeightGradient<T> weights;

@@ -21,13 +21,13 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-/// A matrix [rows,columns] as rows of one step each.
+/// A matrix [rows,columns] as sequences of one time step.
 template <class Matrix>
 Matrix as_steps(Matrix matrix, std::int64_t rows, std::int64_t columns) {
   matrix.shape = Shape{rows, 1, columns};
   return matrix;
 }
-/// A matrix as the only tap of a convolution.
+/// A matrix as the weight of a convolution with one tap.
 View as_tap(View matrix) {
   matrix.shape = Shape{1, matrix.shape[0], matrix.shape[1]};
   return matrix;

@@ -1,5 +1,5 @@
 #pragma once
-/// The gradients of a patch: shared by the patch and the residual half; formulas, grids and
+/// The gradients of a patch, for the patch and for half a residual block; formulas, grids and
 /// bytes: cuda_backward.cu.
 
 #include <algorithm>
@@ -30,7 +30,7 @@ struct PatchInputGradient {
   std::int64_t width;
 };
 
-/// Rows of a block, four per warp: more warps have more loads in flight.
+/// Rows of a block, four per warp: more warps keep more loads in flight.
 inline constexpr int patch_rows = 16;
 inline constexpr int patch_threads = 128;
 /// Limits of PatchGradientTile; beyond them the products of the library are faster.
@@ -45,7 +45,7 @@ bool fits_patch_tile(const PatchInputGradient<T>& patch) {
          patch.width % simt::Pack<T>::count == 0 && simt::aligned_16(patch.up, patch.down);
 }
 
-/// Both products for a tile of rows by one block: dh and dm are in shared memory.
+/// Both products for a tile of rows by one block, with dh and dm in shared memory.
 template <MathMode mode>
 class PatchGradientTile {
  public:
@@ -53,7 +53,7 @@ class PatchGradientTile {
     /// [patch_rows][stride of channels], zero past the channels up to the next multiple of `depth`
     float* dh;
     float* hidden;  ///< [patch_rows][stride of width]: dm
-    float* panels;  ///< of the weights of either product
+    float* panels;  ///< the weights of either product
   };
   static constexpr int depth = 32;
   static int __host__ __device__ __forceinline__ stride(std::int64_t width) {
@@ -125,12 +125,12 @@ class PatchGradientTile {
   using Hidden = TileProduct<float, mode, hidden_shape, Contiguous::depth, Contiguous::depth, true>;
   using Input = TileProduct<float, mode, input_shape, Contiguous::depth, Contiguous::depth, true>;
   static_assert(Hidden::threads == patch_threads && Input::threads == patch_threads);
-  static_assert(hidden_shape.columns <=
-                input_shape.columns);  // the panels of Input are large enough for Hidden
+  // The panels of Input are large enough for Hidden.
+  static_assert(hidden_shape.columns <= input_shape.columns);
 };
 
-/// Both products when dh is the given dy. At least four blocks: without a bound ptxas aims at five,
-/// and exact arithmetic spills.
+/// Both products for a given dh = dy. At least four blocks per multiprocessor: without a bound
+/// ptxas aims at five, and exact arithmetic spills registers.
 template <MathMode mode>
 __global__ void __launch_bounds__(patch_threads, 4)
     patch_input_gradient(const float* dy, PatchInputGradient<float> patch) {
@@ -148,13 +148,13 @@ __global__ void __launch_bounds__(patch_threads, 4)
     const float* const from = inside ? dy + (first + row) * patch.channels + column : nullptr;
     simt::copy_async<16>(shared.dh + row * stride + column, from, inside);
   }
-  simt::commit_copies();  // an earlier group than that of the first product, which waits for both
+  simt::commit_copies();  // a group before that of the first product, which waits for both
   Tile::run(shared, patch, first);
 }
 
-/// The same from dh in memory, of any shape: f32 by two products of the library and the derivative
-/// of the GELU between them, f64 in two launches. library: made by take_product_scratch; empty in
-/// f64.
+/// Both products for dh in memory, of any shape: in f32 two products of the library with the
+/// derivative of the GELU between them, in f64 two launches. library: from take_product_scratch;
+/// empty in f64.
 template <class T>
 void patch_input_gradient(const char* name, const T* dh, const PatchInputGradient<T>& patch,
                           const MutableView& library) {
@@ -219,7 +219,7 @@ struct PatchPairRows {
   }
 };
 
-/// Their parts [parts,2,C,D] as terms of the sums ddown [C,D] and dup [D,C].
+/// Their partial sums [parts,2,C,D] as terms of ddown [C,D] and dup [D,C].
 template <class T>
 struct PatchPairTerms {
   using Element = T;
@@ -237,13 +237,13 @@ struct PatchPairTerms {
 
 /// The requested gradients of the weights of a patch, and their scratch memory:
 ///   ddown = x^T dm,  ddown_bias = sum of dm,  dup = gelu(bottleneck)^T dh,  dup_bias = sum of dh
-/// Both products of a narrow patch in f32 together, by one launch and one for their parts; others
-/// in f32 by the library, in f64 by outer_products.cuh.
+/// Both products of a narrow patch in f32 take one launch and one for their partial sums; others
+/// use the library in f32 and outer_products.cuh in f64.
 template <class T>
 class PatchWeightGradient {
  public:
   PatchWeightGradient() = default;
-  /// library: made by take_product_scratch if needs_library(), otherwise empty.
+  /// library: from take_product_scratch if needs_library(), otherwise empty.
   PatchWeightGradient(const PatchGradients& wanted, std::int64_t rows, std::int64_t channels,
                       std::int64_t width, const MutableView& library, Scratch& scratch)
       : wanted_(wanted), rows_(rows), channels_(channels), width_(width), library_(library) {
@@ -271,7 +271,7 @@ class PatchWeightGradient {
   T* active() const { return active_; }
 
   /// x: the input of the patch [rows,channels], read for down; dm: read for down and its bias; dh:
-  /// read for up and its bias. is_active: active() holds gelu(bottleneck) already.
+  /// read for up and its bias. is_active: active() contains gelu(bottleneck).
   void run(const char* name, const T* x, const T* bottleneck, bool is_active, const T* dm,
            const T* dh) const {
     if (wanted_.up && !is_active) {

@@ -32,18 +32,18 @@ struct Patch {
         channels(weights.down ? weights.down.shape[0] : 0),
         bottleneck(weights.down ? weights.down.shape[1] : 0) {}
 
-  /// True when all rows consist of 16-byte groups.
+  /// True when all rows are multiples of 16 bytes.
   bool aligned() const {
     return bottleneck % simt::Pack<T>::count == 0 && simt::aligned_16(down, up);
   }
 };
 
-/// Both products of a patch for one tile. All D results of the first stay in shared memory until
-/// those of the second are added to the tile, so that the registers hold the sums of one product at
-/// a time.
+/// Both products of a patch for one tile. All D results of the first product stay in shared memory
+/// until those of the second are added to the tile, so that the registers hold the sums of one
+/// product at a time.
 template <class T, MathMode mode, int columns, bool aligned>
 struct PatchTile {
-  static constexpr int hidden_columns = 32;  ///< of the bottleneck at a time
+  static constexpr int hidden_columns = 32;  ///< columns of the bottleneck at a time
   static constexpr int warps = tile_warps<T>(columns);
   static constexpr TileShape up_shape{.rows = conv_tile_rows,
                                       .columns = columns,
@@ -81,7 +81,7 @@ struct PatchTile {
     const int hidden_width = hidden_stride(patch.bottleneck);
     T* const hidden =
         carver.take<T>(conv_tile_rows * hidden_width);  // [conv_tile_rows][hidden_width]
-    T* const panels = carver.take<T>(panel_elements);   // of either product
+    T* const panels = carver.take<T>(panel_elements);   // for either product
     for (int d = 0; d < patch.bottleneck; d += hidden_columns)
       make_hidden(patch, x, first, rows, d, tile, panels, hidden, hidden_width);
     const SideRows<T> weights{.at = patch.up,

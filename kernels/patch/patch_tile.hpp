@@ -1,5 +1,5 @@
 #pragma once
-/// The patch on a tile of rows: shared by the patch kernel and the fused residual-block kernel.
+/// The patch on a tile of rows, for the patch kernel and the fused residual block.
 
 #include "kernels/scratch.hpp"
 #include "kernels/tiling/gemm.hpp"
@@ -8,7 +8,7 @@
 
 namespace refrain::kernels::cpu {
 
-/// The weights of a patch in the layout that products read, C channels and D bottleneck.
+/// The weights of a patch in the layout that products read; C channels, bottleneck D.
 template <class T>
 struct PatchPanels {
   std::int64_t channels = 0;
@@ -73,7 +73,7 @@ void patch_tile(const PatchPanels<T>& patch, const T* x, std::int64_t x_stride, 
              Start<T>::row(patch.down_bias));
   if (saved != nullptr) std::copy_n(hidden, count * width, saved);
   for (std::int64_t i = 0; i < count;
-       ++i) {  // row by row: vectors and single elements round differently
+       ++i) {  // one row at a time: vectors and single elements round differently
     T* const m = hidden + i * width;
     for_lanes<T>(width,
                  [&]<class L>(L, std::int64_t d) { L::store(m + d, gelu<T>(L::load(m + d))); });
@@ -97,9 +97,8 @@ void patch_tile_backward(const PatchPanels<T>& patch, const T* dy, std::int64_t 
                Start<T>::rows(dx, dx_stride));
 }
 
-/// Weight gradients of a patch, from its input x [rows,C], m [rows,D] (before the GELU), dm
-/// [rows,D] and dy [rows,C]. The rows are cut into blocks of fixed length whose sums are added in
-/// order.
+/// Weight gradients of a patch from its input x [rows,C], m [rows,D] (before the GELU), dm [rows,D]
+/// and dy [rows,C]. The rows are divided into blocks of fixed length whose sums are added in order.
 template <class T>
 class PatchWeightGradient {
  public:
@@ -125,7 +124,7 @@ class PatchWeightGradient {
     parallel_tasks(blocks_, [&](std::int64_t task, int) {
       const std::int64_t begin = task * block;
       const std::int64_t count = std::min(block, rows_ - begin);
-      if (down_ != nullptr) {  // transposed, [D,C], so that the vectors run along the long axis
+      if (down_ != nullptr) {  // transposed, [D,C], so that vectors run along the long axis
         T* const sums = down_ + task * size;
         std::fill_n(sums, size, T(0));
         sum_of_outer<T>(dm + begin * bottleneck_, bottleneck_, x + begin * channels_, channels_,

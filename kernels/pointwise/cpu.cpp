@@ -1,7 +1,7 @@
-// Pointwise operations. One task takes a range of elements and computes them a vector at a time;
-// the last few go through the same vector code, so that the value of an element does not depend on
-// its position. Each input element is read before the output element is written: an output may be
-// one of its inputs.
+// Pointwise operations. A task takes a range of elements and computes them a vector at a time; the
+// remaining elements pass through the same vector code, so that the value of an element does not
+// depend on its position. Each input element is read before the output element is written: an
+// output may be one of its inputs.
 
 #include <algorithm>
 #include <array>
@@ -17,10 +17,10 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// Elements with the cost of an exponential that outweigh waking a thread.
+/// Elements with an exponential whose cost outweighs waking a thread.
 constexpr std::int64_t exponential_elements = task_elements / 4;
 
-/// The first `count` elements, then zeros.
+/// A vector of the first `count` elements, then zeros.
 template <class T>
 typename Lanes<T>::Vector load_part(const T* from, std::int64_t count) {
   std::array<T, extent(Lanes<T>::count)> part{};
@@ -97,7 +97,8 @@ void unary_gradient(const UnaryBackward& args) {
   }
 }
 
-/// Sums of 4096 terms in the element type, added in double in rising order.
+/// Length of a slice, whose terms are summed in the element type; slices are added in double in
+/// ascending order.
 constexpr std::int64_t dot_slice = 4096;
 
 template <class T>
@@ -127,40 +128,39 @@ void dot_product(const Dot& args, Scratch& scratch) {
 
 template <class T>
 void drop(const Dropout& args) {
-  constexpr std::size_t blocks = 32;  // made together, so that the rounds fill vector registers
+  constexpr std::size_t blocks = 32;  // computed together, so that the rounds fill vector registers
   constexpr std::int64_t batch = 4 * blocks;
   const std::int64_t count = args.x.shape.numel();
   const T scale = static_cast<T>(1 / args.keep);
-  // Words below it keep their element; at least one does.
+  // An element is kept when its word is below the limit; at least one word is.
   const double limit = std::ceil(args.keep * 0x1p32);
   const std::uint32_t last_kept = static_cast<std::uint32_t>(limit - 1);
   const std::uint64_t start =
       args.position +
       (args.shift ? static_cast<std::uint64_t>(*args.shift.as<std::int64_t>()) : std::uint64_t{0});
-  parallel_for(
-      (count + batch - 1) / batch, exponential_elements / batch,
-      [&](std::int64_t first, std::int64_t last) {
-        std::array<std::uint32_t, batch> words;
-        std::array<T, batch> kept;
-        for (std::int64_t group = first; group < last; ++group) {
-          const std::uint64_t position = start + static_cast<std::uint64_t>(group) * blocks;
-          for (std::size_t block = 0; block < blocks; ++block) {
-            const auto four = philox(args.seed, args.stream, position + block);
-            for (std::size_t word = 0; word < 4; ++word) words[4 * block + word] = four[word];
-          }
-          const std::int64_t begin = group * batch;
-          const std::int64_t size = std::min(batch, count - begin);
-          const T* x = args.x.as<T>() + begin;
-          for (std::size_t i = 0; i < static_cast<std::size_t>(size); ++i) {
-            const T scaled =
-                x[i] *
-                scale;  // computed for all: a branch on random bits would be mispredicted half the
-                        // time
-            kept[i] = words[i] <= last_kept ? scaled : T{0};
-          }
-          std::copy_n(kept.begin(), size, args.y.as<T>() + begin);
-        }
-      });
+  parallel_for((count + batch - 1) / batch, exponential_elements / batch,
+               [&](std::int64_t first, std::int64_t last) {
+                 std::array<std::uint32_t, batch> words;
+                 std::array<T, batch> kept;
+                 for (std::int64_t group = first; group < last; ++group) {
+                   const std::uint64_t position =
+                       start + static_cast<std::uint64_t>(group) * blocks;
+                   for (std::size_t block = 0; block < blocks; ++block) {
+                     const auto four = philox(args.seed, args.stream, position + block);
+                     for (std::size_t word = 0; word < 4; ++word)
+                       words[4 * block + word] = four[word];
+                   }
+                   const std::int64_t begin = group * batch;
+                   const std::int64_t size = std::min(batch, count - begin);
+                   const T* x = args.x.as<T>() + begin;
+                   for (std::size_t i = 0; i < static_cast<std::size_t>(size); ++i) {
+                     // Computed for all elements: a branch on random bits is mispredicted often.
+                     const T scaled = x[i] * scale;
+                     kept[i] = words[i] <= last_kept ? scaled : T{0};
+                   }
+                   std::copy_n(kept.begin(), size, args.y.as<T>() + begin);
+                 }
+               });
 }
 
 }  // namespace

@@ -24,10 +24,10 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-/// Threads that `count` elements need with groups of n.
+/// Threads for `count` elements in groups of n.
 constexpr std::int64_t shares(std::int64_t count, int n) { return count / n + count % n; }
 
-/// The launch of a pointwise kernel of this many threads.
+/// The launch of a pointwise kernel with this number of threads.
 simt::Launch over(const char* name, std::int64_t threads) {
   return {.name = name,
           .grid = simt::blocks_for(threads, pointwise_threads),
@@ -58,7 +58,7 @@ void launch_map(std::int64_t count, Function function, const T* a, const T* b, T
   }
 }
 
-/// Calls visit.template operator()<function>() with the function as a constant.
+/// Calls visit.template operator()<function>() with the function as a template argument.
 template <class Visit>
 void for_function(UnaryFunction function, Visit&& visit) {
   switch (function) {

@@ -80,7 +80,7 @@ struct Multiplied {
   __device__ __forceinline__ T operator()(T a, T b) const { return a * b; }
 };
 
-/// a times one number in device memory.
+/// a times one element in device memory.
 template <class T>
 struct ProductWithElement {
   const T* factor;
@@ -89,8 +89,8 @@ struct ProductWithElement {
 
 // ---- kernels ----
 
-/// The elements of one thread of a pointwise kernel: thread j takes group j of n, and the threads
-/// after the last full group take one element each.
+/// The elements of one thread of a pointwise kernel: thread j takes group j of n elements, and the
+/// threads after the last full group take one element each.
 template <int n>
 struct Share {
   __device__ __forceinline__ explicit Share(std::int64_t count) {
@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(pointwise_threads)
 
 inline constexpr int dot_total_threads = 1024;
 
-/// out[0] = sum of parts, by one block: thread t adds parts t, t + 1024, ... in rising order.
+/// out[0] = sum of parts, by one block: thread t adds parts t, t + 1024, ... in ascending order.
 template <class T>
 __global__ void __launch_bounds__(dot_total_threads)
     dot_total(std::int64_t count, const double* parts, T* out) {

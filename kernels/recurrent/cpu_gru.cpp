@@ -1,4 +1,4 @@
-// One segment of a GRU: L time steps over B rows, H hidden; designed like cpu_lstm.cpp.
+// One segment of a GRU: L time steps over B rows, H hidden units; structured like cpu_lstm.cpp.
 //   reset after   u = h W^T + bias in one product a step
 //   reset before  two products a step: h with the rows of r and z, then r * h with those of n
 // 6 L B H^2 FLOPs forward, 12 backward with dW.  Any L, B, H >= 1.
@@ -10,7 +10,7 @@
 namespace refrain::kernels::cpu {
 namespace {
 
-/// weight [3H,H] in the layout that products read: whole (reset after), or the rows of r and z
+/// weight [3H,H] in the layout that products read: as a whole (reset after), or the rows of r and z
 /// separate from those of n (reset before).
 template <class T>
 class GruWeights {
@@ -29,7 +29,7 @@ class GruWeights {
   Packed get() const { return {whole_.get(), gates_.get(), candidate_.get()}; }
 
  private:
-  /// Thirds [begin, end) of the rows.
+  /// Rows from third `begin` to third `end`.
   static View rows(const View& weight, std::int64_t begin, std::int64_t end) {
     const std::int64_t hidden = weight.shape[1];
     return {weight.as<T>() + begin * hidden * hidden,
@@ -46,8 +46,8 @@ class GruWeights {
 template <class T>
 struct ForwardPlan {
   GruWeights<T> weights;
-  T* u;      ///< recurrent product of one tile, for each worker
-  T* reset;  ///< r * h of one tile, for each worker
+  T* u;      ///< recurrent product of a tile, for each worker
+  T* reset;  ///< r * h of a tile, for each worker
 
   ForwardPlan(const GruForward& args, Scratch& scratch)
       : weights(args.weight, args.packed, args.reset, true, scratch),
@@ -129,9 +129,9 @@ void forward(const GruForward& args, Scratch& scratch) {
 template <class T>
 struct BackwardPlan {
   GruWeights<T> weights;
-  T* dh;  ///< carried to the previous step, for each worker
+  T* dh;  ///< gradient for the previous time step, for each worker
   T* du;  ///< reset after: gradient of u, [L,B,3H]
-  T* dq;  ///< reset before: gradient of r * h of one tile, for each worker
+  T* dq;  ///< reset before: gradient of r * h of a tile, for each worker
   T* q;   ///< reset before: r * h, [L,B,H]
 
   BackwardPlan(const GruBackward& args, Scratch& scratch)

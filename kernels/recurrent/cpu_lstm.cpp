@@ -17,7 +17,7 @@ namespace {
 template <class T>
 struct ForwardPlan {
   PackedOrPacking<T> weight;
-  T* gates = nullptr;  ///< of one tile, for each worker, when they are not saved
+  T* gates = nullptr;  ///< gates of a tile, for each worker, when they are not saved
 
   ForwardPlan(const LstmForward& args, Scratch& scratch)
       : weight(args.weight, args.packed, true, scratch) {
@@ -25,8 +25,8 @@ struct ForwardPlan {
   }
 };
 
-/// Activations in place over `count` units of one row, gates i, f, g, o `hidden` apart in a, then c
-/// and h.
+/// Applies the activations in place to `count` units of one row, whose gates i, f, g, o are
+/// `hidden` elements apart in a, then computes c and h.
 template <class T>
 void lstm_row(std::int64_t hidden, std::int64_t count, T* a, const T* c_before, T* c, T* h) {
   for_lanes<T>(count, [&](auto lanes, std::int64_t j) {
@@ -45,7 +45,7 @@ void lstm_row(std::int64_t hidden, std::int64_t count, T* a, const T* c_before, 
   });
 }
 
-/// The addresses of one time step of some rows.
+/// The addresses of one time step for some rows.
 template <class T>
 struct StepRows {
   const T* inputs;
@@ -57,7 +57,7 @@ struct StepRows {
   T* c;
 };
 
-/// Units [begin, end) of one step of `count` rows.
+/// Computes units [begin, end) of one time step for `count` rows.
 template <class T>
 void lstm_units(const StepRows<T>& rows, std::int64_t count, std::int64_t hidden,
                 std::int64_t begin, std::int64_t end, const T* packed) {
@@ -133,7 +133,7 @@ void forward(const LstmForward& args, Scratch& scratch) {
 template <class T>
 struct BackwardPlan {
   PackedOrPacking<T> weight;
-  T* dh;  ///< gradients that one tile carries to the previous step, for each worker
+  T* dh;  ///< gradients of a tile for the previous time step, for each worker
   T* dc;
 
   BackwardPlan(const LstmBackward& args, Scratch& scratch)
@@ -142,8 +142,8 @@ struct BackwardPlan {
         dc(scratch.take<T>(threads() * largest_batch_tile * args.h0.shape[1])) {}
 };
 
-/// Gradients of lstm_row: `dh` comes from the output of this step and from the next step; da [4H];
-/// dc is replaced by that of the previous step.
+/// Gradients of lstm_row: `dh` is the sum of the gradients from the output and from the next time
+/// step; da [4H]; dc is replaced by the gradient for the previous time step.
 template <class T>
 void lstm_row_backward(std::int64_t hidden, const T* gates, const T* c_before, const T* c,
                        const T* dh_out, const T* dh, T* dc, T* da) {

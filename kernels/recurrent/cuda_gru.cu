@@ -40,7 +40,7 @@ namespace {
 template <class T>
 struct ForwardPlan {
   T* reset_h = nullptr;  ///< [B,H]
-  T* keep = nullptr;     ///< [B,H], unless it is saved
+  T* keep = nullptr;     ///< [B,H], when z is not saved
   ForwardPlan(const GruForward& args, Scratch& scratch) {
     if (args.reset == GruReset::after) return;
     reset_h = scratch.take<T>(args.h0.shape.numel());
@@ -91,7 +91,7 @@ struct BackwardPlan {
   T* carry;              ///< [B,H]
   T* du = nullptr;       ///< [L,B,3H], reset after
   T* reset_h = nullptr;  ///< [L,B,H], reset before, for dweight
-  T* parts;              ///< of the sums over the segment
+  T* parts;              ///< partial sums over the segment
 
   BackwardPlan(const GruBackward& args, Scratch& scratch) {
     const std::int64_t steps = args.gates.shape[0];
@@ -112,7 +112,7 @@ struct BackwardPlan {
   }
 };
 
-/// The steps, last first.
+/// Runs the time steps from the last to the first.
 template <class T>
 void backward_steps(const GruBackward& args, const StepSize& size, const BackwardPlan<T>& plan) {
   const bool after = args.reset == GruReset::after;
@@ -183,7 +183,7 @@ void backward(const GruBackward& args, Scratch& scratch) {
                                 .hidden = size.hidden};
   sum_recurrent_gradient(name, gradient, args.add_dweight, dweight, plan.parts);
   if (plan.reset_h == nullptr) return;
-  gradient.da = du + 2 * size.hidden;  // the rows of n multiply r h_{t-1}
+  gradient.da = du + 2 * size.hidden;  // the weight rows of n multiply r h_{t-1}
   gradient.inner = size.hidden;
   gradient.h0 = plan.reset_h;
   gradient.h = plan.reset_h + state;

@@ -64,8 +64,8 @@ void forward(const LstmForward& args) {
 
 template <class T>
 struct BackwardPlan {
-  T* dc;     ///< [B,H] carried to the previous step
-  T* parts;  ///< of the sums over the segment
+  T* dc;     ///< [B,H] for the previous time step
+  T* parts;  ///< partial sums over the segment
 
   BackwardPlan(const LstmBackward& args, Scratch& scratch) {
     const std::int64_t steps = args.gates.shape[0];

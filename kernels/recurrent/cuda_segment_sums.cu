@@ -65,7 +65,7 @@ void sum_of_rows(const char* name, const T* x, std::int64_t rows, std::int64_t w
 }
 
 std::int64_t row_sum_parts(std::int64_t rows, std::int64_t width) {
-  // Without `add` and with it: either may be the larger one.
+  // The maximum of the sizes without and with `add`; either may be the larger one.
   return std::max(column_parts(rows, width, 1), column_parts(rows + 1, width, 1));
 }
 

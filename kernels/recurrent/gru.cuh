@@ -21,7 +21,7 @@ struct GruStep {
   T* h;               ///< [B,H]
   T* saved_gates;     ///< [B,3H], or null
   T* u_n;             ///< [B,H], or null
-  T* reset_h;         ///< [B,H] r h_before, of the reset before the product
+  T* reset_h;         ///< [B,H] r h_before, for GruReset::before
   T* keep;            ///< z between the two products
   std::int64_t keep_stride;
 
@@ -37,7 +37,7 @@ struct GruStep {
   }
 };
 
-/// GruReset::after: a whole step.
+/// GruReset::after: a whole time step.
 template <class T>
 struct GruCell {
   static constexpr int gates = 3;
@@ -131,8 +131,8 @@ enum class GruGradient : std::uint8_t {
   h0          ///< dh0 through the gates of the first step
 };
 
-/// Gradients of one step. `carry` holds the part that bypasses the gates on its way to the previous
-/// step, and becomes dh0.
+/// Gradients of one time step. `carry` holds the part that bypasses the gates, for the previous
+/// time step; at the end it is dh0.
 template <class T>
 struct GruGradientCell {
   struct Operands {
@@ -146,14 +146,14 @@ struct GruGradientCell {
   std::int64_t hidden;
   T* carry;  ///< [B,H]
   GruGradient wanted = GruGradient::all_gates;
-  bool last = false;            ///< the last step of the segment: nothing is carried yet
+  bool last = false;            ///< the last time step of the segment, without a carry
   const T* gates = nullptr;     ///< [B,3H]
   const T* h_before = nullptr;  ///< [B,H]
-  const T* u_n = nullptr;       ///< [B,H], of GruGradient::all_gates
+  const T* u_n = nullptr;       ///< [B,H], for GruGradient::all_gates
   const T* dh = nullptr;        ///< [B,H], or null
   T* dinputs = nullptr;         ///< [B,3H]
-  T* du = nullptr;              ///< [B,3H], of GruGradient::all_gates
-  T* reset_h = nullptr;         ///< [B,H] r h_before, of GruGradient::candidate; or null
+  T* du = nullptr;              ///< [B,3H], for GruGradient::all_gates
+  T* reset_h = nullptr;         ///< [B,H] r h_before, for GruGradient::candidate; or null
 
   __device__ __forceinline__ Operands read(std::int64_t b, std::int64_t unit) const {
     const std::int64_t at = b * hidden + unit;

@@ -60,8 +60,8 @@ struct LstmCell {
   }
 };
 
-/// Gradients of the gates of one step, given `sum`, dh from the next step; or the gradient of h0,
-/// which is that sum.
+/// Gradients of the gates of one time step from `sum`, dh from the next time step; or the gradient
+/// of h0, which is that sum.
 template <class T>
 struct LstmGradientCell {
   struct Operands {

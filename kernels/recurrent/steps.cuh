@@ -5,21 +5,21 @@
 ///   forward    sums[g] = sum_k x[b,k] weight[g H + unit, k]   all gates g of a unit in one block
 ///   backward   sum     = sum_k da[b,k] weight[k, unit]           k over the gates of all units
 ///
-/// A cell is a functor that holds the pointers of its step:
+/// A cell is a functor with the pointers of its time step:
 ///   gates, units (forward)         the sums of a unit, and the units of a block
 ///   Operands read(b, unit)         its inputs besides the sums; issued before the product, so that
 ///                                  the loads overlap with it
 ///   write(b, unit, operands, sums)
 /// Each (b, unit) belongs to one thread of the grid, so a cell may overwrite its own inputs.
 ///
-/// Tiles are small and the warps of a block split k: a step has at most B x gates H sums (for
-/// instance 128 x 1024) for 132 multiprocessors. The duration of a step is then the latency of one
-/// block, not the arithmetic of all.
+/// Tiles are small and the warps of a block split k: a time step has at most B x gates H sums (for
+/// instance 128 x 1024) for 132 multiprocessors. The duration of a time step is then the latency of
+/// one block, not the arithmetic of all.
 ///
-/// One launch for a segment, with blocks that keep their sequences for all steps, would be slower:
-/// with tiles of 16, 128 sequences occupy 8 multiprocessors, and each passes the whole weight
-/// through its shared memory at every step, H / 8 times as much as a block here. It would save a
-/// launch per step, which is cheap in a captured training step.
+/// One launch for a segment, with blocks that keep their sequences for all time steps, would be
+/// slower: with tiles of 16, 128 sequences occupy 8 multiprocessors, and each reads the whole
+/// weight through its shared memory at every time step, H / 8 times as much as a block here. It
+/// would save a launch per time step, which is cheap in a captured training step.
 
 #include <cstddef>
 #include <cstdint>
@@ -32,7 +32,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int step_threads = 256;
 
-/// Rows of a layer's state.
+/// Sizes of the state of a layer.
 struct StepSize {
   std::int64_t batch;
   std::int64_t hidden;
@@ -70,8 +70,8 @@ struct StepTile {
   }
 };
 
-/// The product of one tile, whose column g units + u belongs to gate g of unit u, then its cells:
-/// an equal share for each thread, neighbours along the units.
+/// The product of one tile, whose column g units + u belongs to gate g of unit u, then its cells in
+/// equal shares for each thread, neighbours along the units.
 template <class Product, TileShape tile, int units, class Cell, class A, class B>
 __device__ __forceinline__ void step_tile(const StepSize& size, const StepTile& at,
                                           std::int64_t depth, const A& a, const B& b,
@@ -101,7 +101,7 @@ __device__ __forceinline__ void step_tile(const StepSize& size, const StepTile& 
   product.clear();
   product.add(shared, static_cast<int>((depth + Product::depth - 1) / Product::depth), a, b);
 
-  // The panels are free now: the larger one takes the sums, [depth_warps][rows][stride].
+  // The panels are no longer read: the larger one stores the sums, [depth_warps][rows][stride].
   constexpr int stride = tile.columns + (tile.columns % 32 == 24 ? 16 : 8);
   constexpr bool in_a = Product::PanelA::elements >= Product::PanelB::elements;
   static_assert(tile.depth_warps * tile.rows * stride <=
@@ -125,8 +125,8 @@ __device__ __forceinline__ void step_tile(const StepSize& size, const StepTile& 
   });
 }
 
-/// x [B,H], weight [gates H, H]. At least one block: without a bound ptxas aims at three, and some
-/// cells spill.
+/// x [B,H], weight [gates H, H]. At least one block per multiprocessor: without a bound ptxas aims
+/// at three, and some cells spill registers.
 template <class T, MathMode mode, bool aligned, class Cell>
 __global__ void __launch_bounds__(step_threads, 1)
     forward_step(StepSize size, const T* x, const T* weight, Cell cell) {
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(step_threads, 1)
       cell);
 }
 
-/// Rows of gate gradients that go back through the weight.
+/// Rows of gate gradients that are multiplied by the weight.
 template <class T>
 struct Upstream {
   const T* da;          ///< [B,depth]
@@ -173,11 +173,11 @@ __global__ void __launch_bounds__(step_threads, 1)
 
 // ---- launches ----
 
-/// Starts the steps of one segment. `aligned`: every row of a factor starts at a multiple of 16
-/// bytes and is a multiple of 16 bytes long.
+/// Launches the time steps of one segment. `aligned`: every row of a factor starts at a multiple of
+/// 16 bytes and is a multiple of 16 bytes long.
 ///
-/// Tensor cores are used only for rows of whole groups of 16 bytes: f32 with other rows is
-/// multiplied exactly, whatever math_mode() allows; f64 always moves single elements.
+/// Tensor cores require rows of whole 16-byte groups: f32 with other rows is multiplied exactly,
+/// whatever math_mode() allows; f64 always moves single elements.
 template <class T>
 class Steps {
  public:

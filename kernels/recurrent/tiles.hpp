@@ -1,7 +1,7 @@
 #pragma once
-/// Shared by the recurrent kernels: a task is a tile of batch rows that runs a whole segment, step
-/// after step, without waiting for the others. The results of a row do not depend on its tile, so
-/// the number of threads may determine the tiles.
+/// Definitions of the recurrent kernels: a task is a tile of batch rows that runs a whole segment,
+/// one time step after another, without waiting for other tiles. The results of a row do not depend
+/// on its tile, so the number of threads may determine the tiles.
 
 #include <algorithm>
 #include <cstdint>
@@ -21,13 +21,13 @@ inline std::int64_t batch_tile(std::int64_t batch) {
   return std::min(largest_batch_tile, round_up(std::max<std::int64_t>(1, share), tile_rows));
 }
 
-/// The number of threads that share the hidden units of a step when there are too few sequences to
-/// share: each takes whole panels of every gate, and its part of the weight stays in the cache of
-/// its core. 1: the sequences are shared instead.
+/// The number of threads that share the hidden units of a time step when there are fewer sequences
+/// than threads: each takes whole panels of every gate, and its part of the weight stays in the
+/// cache of its core. 1: the threads share the sequences instead.
 template <class T>
 std::int64_t unit_parts(std::int64_t batch, std::int64_t hidden) {
   constexpr std::int64_t panel = 2 * Lanes<T>::count;
-  constexpr std::int64_t min_weights = 64 * 1024;  // weights of a step and thread
+  constexpr std::int64_t min_weights = 64 * 1024;  // weights of one time step and thread
   if (batch > tile_rows || threads() == 1 || hidden % panel != 0) return 1;
   return std::clamp<std::int64_t>(std::min(hidden / panel, 4 * hidden * hidden / min_weights), 1,
                                   threads());
@@ -43,7 +43,7 @@ void for_batch_tiles(std::int64_t batch, Run&& run) {
 }
 
 /// weight [N,K] packed for x weight^T (transposed = true) or for x weight: the given packed form,
-/// or one made in `scratch`.
+/// or one packed in `scratch`.
 template <class T>
 class PackedOrPacking {
  public:
@@ -53,7 +53,7 @@ class PackedOrPacking {
     if (needed && !packed) made_ = scratch.take<T>(packed_size<T>(depth(), columns()));
   }
 
-  /// Null when not needed.  Call once, before the tiles.
+  /// The packed weight; null when not needed. Call it once, before the tiles.
   const T* get() const {
     if (!needed_) return nullptr;
     if (given_) return given_.as<T>();

@@ -1,5 +1,5 @@
-// Rows with a given id are replaced by one row. Copies work on bytes; the gradient of the row is
-// summed on one thread in the order of positions, since few rows have the id.
+// Replaces the rows with a given id by one row. Copies work on bytes; the gradient of the row is
+// summed by one thread in the order of positions, since few rows have the id.
 
 #include <cstring>
 

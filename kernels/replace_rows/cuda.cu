@@ -1,4 +1,5 @@
-// Rows replaced by one row on the GPU.  Device: f32, f64 (replace_rows: any type).
+// Replaces the rows with a given id by one row, on the GPU. Device: f32, f64 (replace_rows: any
+// type).
 //   replace_rows           y[i,:] = ids[i] == id ? row : x[i,:]              2 n C elements moved
 //   replace_rows_backward  dx[i,:] = ids[i] == id ? 0 : dy[i,:]              2 n C
 //                          drow = sum of dy[i,:] over ids[i] == id           n C

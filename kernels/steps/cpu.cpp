@@ -1,5 +1,5 @@
-// Sequences by time steps: one step selected, the batch and time axes swapped, and vectors that
-// hold for a span of steps. All of them only move memory.
+// Time steps of sequences: selection of a step, exchange of the batch and time axes, and vectors
+// added to a span of time steps. All of them are limited by memory.
 
 #include <algorithm>
 #include <cstring>

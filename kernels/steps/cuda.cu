@@ -1,4 +1,4 @@
-// Sequences by time steps on the GPU.  Device: f32, f64 (copies: any type).
+// Time steps of sequences on the GPU. Device: f32, f64 (copies: any type).
 //   select_step           y[b,:] = x[b,step,:]                      2 B C elements moved
 //   select_step_backward  dx[b,step,:] = dy[b,:], all else zero     B T C
 //   swap_axes  y[j,i,:] = x[i,j,:]                                  x [I,J,C]; 2 n elements moved
@@ -7,7 +7,7 @@
 //   sum_spans  dspans[k] = sum of dy[t] over the steps of span k    dy [T,B,C], dspans [S,B,C]; n
 // A team of threads per row of C, 16 bytes each at a time (tiling/row_moves.cuh). add_spans finds
 // the span of a step by binary search; the ends stay in the first-level cache. sum_spans adds the
-// steps of a span in rising order in one thread; its loads do not depend on one another, so they
+// steps of a span in ascending order in one thread; its loads do not depend on one another, so they
 // overlap. Limit: memory; for sum_spans with fewer than about ten thousand S B C elements latency.
 
 #include "kernels/kernel.hpp"

@@ -84,8 +84,8 @@ __global__ void __launch_bounds__(row_threads)
   }
 }
 
-/// dspans[k,b,:] = sum of dy[t,b,:] over the steps of span k, rising; the rows of the grid are the
-/// S B rows of dspans.
+/// dspans[k,b,:] = sum of dy[t,b,:] over the time steps of span k in ascending order; the rows of
+/// the grid are the S B rows of dspans.
 template <int n, class T>
 __global__ void __launch_bounds__(row_threads)
     sum_of_steps(RowGrid grid, Spans spans, const T* dy, T* dspans) {

@@ -1,4 +1,4 @@
-// Column sums of a matrix, block of rows by block of rows (tiling/row_blocks.hpp).
+// Column sums of a matrix by blocks of rows (tiling/row_blocks.hpp).
 
 #include "kernels/kernel.hpp"
 #include "kernels/tiling/row_blocks.hpp"

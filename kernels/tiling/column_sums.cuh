@@ -1,10 +1,10 @@
 #pragma once
-/// Sums down the columns of a matrix in a fixed order, for gradients of biases, norms and replaced
+/// Sums along the columns of a matrix in a fixed order, for gradients of biases, norms and replaced
 /// rows.
 ///
-/// One launch for up to 512 rows, otherwise two. The first cuts the rows into slices: block (x, y)
-/// adds the 32 columns from 32 x on over slice y; warp w takes rows w, w + 8, ... of the slice, a
-/// lane takes one column, and the sums of the eight warps are added in order. The second adds the
+/// One launch for up to 512 rows, otherwise two. The first divides the rows into slices: block (x,
+/// y) adds the 32 columns from 32 x on over slice y; warp w takes rows w, w + 8, ... of the slice,
+/// a lane takes one column, and the sums of the eight warps are added in order. The second adds the
 /// sums of the slices in the same way. The size of a slice depends only on the matrix, so equal
 /// input gives equal bits.
 
@@ -18,8 +18,8 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 inline constexpr int column_warps = 8;
 
-/// Terms of the plain sum of `sums` matrices of one row length, `apart` elements from one to the
-/// next.
+/// Terms of the plain sums of `count` matrices with equal row length, `apart` elements from one to
+/// the next.
 template <class T, int count>
 struct MatrixTerms {
   using Element = T;
@@ -52,8 +52,8 @@ struct ColumnTargets {
 
 /// The maximum number of rows that one launch sums.
 inline constexpr std::int64_t max_rows_at_once = 512;
-/// Rows per slice for a first launch with enough blocks to fill a GPU and few enough for the second
-/// to be short.
+/// Rows per slice, so that the first launch has enough blocks to fill a GPU and the second launch
+/// stays short.
 inline std::int64_t rows_per_column_slice(std::int64_t rows) {
   return rows <= max_rows_at_once ? max_rows_at_once
                                   : std::max<std::int64_t>(64, (rows + 255) / 256);
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(column_warps * 32)
     parts[(i * column_warps + simt::warp()) * 32 + simt::lane()] = sum[i];
   __syncthreads();
   REFRAIN_UNROLL
-  for (int i = 0; i < sums; ++i) {  // warp i adds up sum i
+  for (int i = 0; i < sums; ++i) {  // warp i adds sum i
     if (simt::warp() != i || column >= width || targets.to[i] == nullptr) continue;
     T total = 0;
     REFRAIN_UNROLL
@@ -114,8 +114,8 @@ void sum_columns(const char* name, const Terms& source, std::int64_t rows, std::
   constexpr int sums = Terms::sums;
   if (width == 0) return;
   const unsigned tiles = simt::blocks_for(width, 32);
-  const std::int64_t slices =
-      std::max<std::int64_t>(1, column_slices(rows));  // without rows one empty slice writes zeros
+  // Without rows one empty slice writes zeros.
+  const std::int64_t slices = std::max<std::int64_t>(1, column_slices(rows));
   const auto how = [&](std::int64_t along_y) {
     return simt::Launch{.name = name,
                         .grid = dim3(tiles, static_cast<unsigned>(along_y)),

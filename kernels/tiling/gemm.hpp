@@ -1,9 +1,9 @@
 #pragma once
-/// The two matrix products that convolution, patch and loss are built on.
+/// The two matrix products used by convolution, patch and loss.
 ///
 /// rows_product: out[m,n] = start[m,n] + sum_{tap,k} A[tap][m][k] * B[tap*depth + k][n]. A is a
-/// table of row pointers, so that rows may come from anywhere (another time step, a block of zeros,
-/// a gathered item) without a copy; B is packed into panels or, for few rows, read in place.
+/// table of row pointers, so that rows may be anywhere (another time step, a block of zeros, a
+/// gathered item) without a copy; B is packed into panels or, for few rows, read in place.
 /// sum_of_outer: out[i,o] += sum_r a[r][i] * b[r][o]. Reduces over rows with a fixed stride;
 /// nothing is packed.
 ///
@@ -30,7 +30,7 @@ struct Start {
   std::int64_t stride = 0;  ///< between rows
 
   static Start zero() { return {}; }
-  /// The same for each row, for instance a bias; null is zero.
+  /// One initial row for all rows, for instance a bias; null is zero.
   static Start row(const T* at) { return {at, 0}; }
   static Start rows(const T* at, std::int64_t stride) { return {at, stride}; }
 
@@ -67,8 +67,8 @@ inline void store_row(T* to, std::int64_t valid, const typename Lanes<T>::Vector
 }
 
 /// One register tile of rows_product: `Rows` rows by `Count` panels of `Vectors` vectors,
-/// `panel_step` elements apart. Each sum runs over taps and k in rising order, whatever the tile,
-/// so that the results of a row do not depend on its neighbours.
+/// `panel_step` elements apart. Each sum runs over taps and k in ascending order in every tile, so
+/// that the results of a row do not depend on its neighbours.
 template <class T, int Rows, int Count, int Vectors>
 inline void rows_tile(const T* const* rows, std::int64_t taps, std::int64_t depth, const T* panel,
                       std::int64_t panel_step, std::int64_t row_step, std::int64_t count, T* out,
@@ -110,8 +110,8 @@ inline void rows_tile(const T* const* rows, std::int64_t taps, std::int64_t dept
   }
 }
 
-/// rows_product for a tile of at most `Rows` rows, `Count` whole panels at a time as long as that
-/// many remain.
+/// rows_product for a tile of at most `Rows` rows, `Count` whole panels at a time while that many
+/// remain.
 template <class T, int Rows, int Count>
 inline void tile_product(const T* const* rows, std::int64_t taps, std::int64_t depth,
                          const Panels<T>& b, std::int64_t columns, std::int64_t count, T* out,
@@ -137,9 +137,8 @@ inline void tile_product(const T* const* rows, std::int64_t taps, std::int64_t d
   }
 }
 
-/// One register tile of sum_of_outer: `Rows` values of a against `Vectors` vectors of b. Of these
-/// `valid` elements lie in `out`; with
-/// `whole_b` b can be read past them.
+/// One register tile of sum_of_outer: `Rows` values of a times `Vectors` vectors of b, of which
+/// `valid` elements are in `out`. With `whole_b` elements of b past them can be read.
 template <class T, int Rows, int Vectors, bool whole_b = false>
 inline void outer_tile(const T* a, std::int64_t a_stride, const T* b, std::int64_t b_stride,
                        std::int64_t count, T* out, std::int64_t stride, std::int64_t valid) {
@@ -195,8 +194,8 @@ template <class T>
 void rows_product(const T* const* rows, std::int64_t taps, std::int64_t depth, const Panels<T>& b,
                   std::int64_t columns, std::int64_t count, T* out, std::int64_t stride,
                   Start<T> start) {
-  // Few rows would leave most of a tile's registers idle, and wait for one another's sums: more
-  // panels at a time fill them.
+  // A small number of rows would leave most registers of a tile idle, waiting for each other's
+  // sums; several panels at a time use them.
   if (count == 1) {
     detail::tile_product<T, 1, 4>(rows, taps, depth, b, columns, count, out, stride, start);
   } else if (count <= tile_rows / 2) {
@@ -208,8 +207,8 @@ void rows_product(const T* const* rows, std::int64_t taps, std::int64_t depth, c
 }
 
 /// out [count, columns] = start + A B for any number of rows with a fixed stride; one tap. Each
-/// panel is used for all rows while it is in the nearest cache, so `count` rows of A should fit the
-/// next one.
+/// panel is used for all rows while it is in the first-level cache, so `count` rows of A should fit
+/// the second-level cache.
 template <class T>
 void block_product(const T* a, std::int64_t a_stride, std::int64_t count, std::int64_t depth,
                    const Panels<T>& b, std::int64_t columns, T* out, std::int64_t stride,
@@ -249,9 +248,9 @@ void sum_of_outer(const T* a, std::int64_t a_stride, const T* b, std::int64_t b_
                              columns);
 }
 
-/// Rows that one task of a row-parallel product takes: whole tiles, enough tasks to keep all
-/// threads busy, and enough work in each (`multiply_adds` a row) to outweigh waking a thread. The
-/// result depends on the number of threads, so sums over rows must never be cut by it.
+/// Rows of a task of a row-parallel product: whole tiles, enough tasks to occupy all threads, and
+/// enough work in each (`multiply_adds` a row) to outweigh waking a thread. The result depends on
+/// the number of threads, so it must never divide a sum over rows.
 inline std::int64_t product_rows_per_task(std::int64_t rows, std::int64_t multiply_adds) {
   constexpr std::int64_t min_task = std::int64_t{1} << 18;
   const std::int64_t wanted = std::min<std::int64_t>(rows / (4 * threads()) + 1, 8 * tile_rows);

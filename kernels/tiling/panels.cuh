@@ -1,5 +1,5 @@
 #pragma once
-/// Panels of the factors of a product in shared memory (tiles.cuh), and the matrices that they are
+/// Panels of the factors of a product in shared memory (tiles.cuh), and the matrices they are
 /// copied from.
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// The contiguous axis of a factor: the summed one, or the other (m of a, n of b).
+/// The contiguous axis of a factor: the summed axis, or the other (m of a, n of b).
 enum class Contiguous : std::uint8_t { depth, side };
 
 /// Part of a row of a panel: `count` elements from `from` on, then zeros.
@@ -20,14 +20,14 @@ struct PanelRow {
   std::int64_t count;
 };
 
-/// A slice of one factor in shared memory: [outer][stride], the contiguous axis inside.
+/// A slice of one factor in shared memory: [outer][stride], with the contiguous axis inside.
 template <class T, MathMode mode, Contiguous contiguous_, int side, int depth>
 struct Panel {
   static constexpr Contiguous contiguous = contiguous_;
   static constexpr int outer = contiguous == Contiguous::depth ? side : depth;
   static constexpr int inner = contiguous == Contiguous::depth ? depth : side;
-  // The lanes of a fragment read rows g and columns q of it, as (g, q) or (q, g): a stride of 4 or
-  // 8 modulo 32 avoids bank conflicts.
+  // The lanes of a fragment read its rows g and columns q, as (g, q) or (q, g): a stride of 4 or 8
+  // modulo 32 avoids bank conflicts.
   static constexpr int padding =
       mode == MathMode::exact || (mode == MathMode::tf32) == (contiguous == Contiguous::depth) ? 4
                                                                                                : 8;

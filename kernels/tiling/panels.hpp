@@ -14,26 +14,26 @@ constexpr std::int64_t round_up(std::int64_t value, std::int64_t step) {
   return (value + step - 1) / step * step;
 }
 
-/// The elements of B [depth, columns] in packed form.
+/// The number of elements of B [depth, columns] in packed form.
 template <class T>
 constexpr std::int64_t packed_size(std::int64_t depth, std::int64_t columns) {
   return depth * round_up(columns, Lanes<T>::count);
 }
 static_assert(packed_size<float>(1, 1) <= packed_elements(1, 1));
 
-/// The layout of B: the panel of two vectors that holds column n begins at at + n * column_step,
-/// and its row k is k rows further. A row of a packed panel is as wide as the panel; a row-major B
-/// is read in place.
+/// The layout of B: the panel of two vectors that contains column n begins at at + n * column_step,
+/// and its row k is k rows further. A row of a packed panel has the width of the panel; a row-major
+/// B is read in place.
 template <class T>
 struct Panels {
   const T* at;
   std::int64_t column_step;
   std::int64_t row_step;  ///< 0: packed
 
-  /// As pack() lays them out, `total_depth` rows.
+  /// The layout of pack() with `total_depth` rows.
   static Panels packed(const T* at, std::int64_t total_depth) { return {at, total_depth, 0}; }
-  /// B in place, rows of `columns` elements: faster while few rows of A use it. `columns` must be
-  /// whole vectors.
+  /// B in place, with rows of `columns` elements: faster when few rows of A use it. `columns` must
+  /// be a multiple of the vector length.
   static Panels row_major(const T* at, std::int64_t columns) { return {at, 1, columns}; }
   static constexpr bool fits_row_major(std::int64_t columns) {
     return columns % Lanes<T>::count == 0;
@@ -41,8 +41,8 @@ struct Panels {
 };
 
 /// Packs rows [0, depth) of one tap: element (k, n) is b[k * row_stride + n * column_stride].
-/// Panels are two vectors wide, the last one only one where that suffices; columns past the end are
-/// zero. `total_depth` rows make a panel, of which these start at `first`.
+/// Panels are two vectors wide, the last one a single vector if that suffices; columns past the end
+/// are zero. `total_depth` rows make a panel, of which these start at `first`.
 template <class T>
 void pack(const T* b, std::int64_t row_stride, std::int64_t column_stride, std::int64_t depth,
           std::int64_t columns, std::int64_t first, std::int64_t total_depth, T* packed) {
@@ -70,18 +70,18 @@ void pack(const T* b, std::int64_t row_stride, std::int64_t column_stride, std::
   }
 }
 
-/// Up to this many rows a product reads its weights in place: packing them would cost more than it
-/// saves.
+/// Up to this number of rows a product reads its weights in place: packing them would cost more
+/// than it saves.
 inline constexpr std::int64_t max_unpacked_rows = 1024;
 
 /// The weights of a convolution, or one matrix, in the layout that products read.
 template <class T>
 struct WeightPanels {
   const T* at;
-  bool packed;  ///< by pack_taps; otherwise row-major
+  bool packed;  ///< by pack_taps(); otherwise row-major
 
-  /// Plans weights [rows,columns] and takes scratch memory where they have to be packed. `uses`:
-  /// rows of the other factor.
+  /// Plans weights [rows,columns] and takes scratch memory when they have to be packed. `uses`:
+  /// number of rows of the other factor.
   static WeightPanels plan(const T* weights, std::int64_t rows, std::int64_t columns,
                            std::int64_t uses, Scratch& scratch) {
     if (uses <= max_unpacked_rows && Panels<T>::fits_row_major(columns)) return {weights, false};

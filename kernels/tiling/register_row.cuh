@@ -8,7 +8,7 @@
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// A row in the registers of a warp: lane l holds elements n (32 i + l) .. + n of it, i < items;
+/// A row in the registers of a warp: lane l holds its elements n (32 i + l) .. + n, i < items;
 /// zeros past its end.
 template <class T, int n, int items>
 struct WarpRow {
@@ -52,7 +52,8 @@ struct WarpRow {
 };
 
 /// Calls visit.template operator()<n, items>() with the smallest register row of at most
-/// `max_items` groups per lane that holds `width`; returns false without a call when none does.
+/// `max_items` groups per lane that holds `width` elements; returns false without a call when none
+/// does.
 template <class T, int max_items, class Visit>
 bool for_register_row(std::int64_t width, bool aligned, Visit&& visit) {
   constexpr int pack = simt::Pack<T>::count;

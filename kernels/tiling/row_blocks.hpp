@@ -1,12 +1,12 @@
 #pragma once
-/// How work on rows is cut into tasks. Every cut depends on sizes, never on the number of threads.
+/// Division of work on rows into tasks. It depends on sizes, never on the number of threads.
 
 #include <algorithm>
 #include <cstdint>
 
 namespace refrain::kernels::cpu {
 
-/// Elements of cheap work (a load, a few operations, a store) that outweigh waking a thread.
+/// Elements of cheap work (a load, a few operations, a store) whose cost outweighs waking a thread.
 inline constexpr std::int64_t task_elements = 16384;
 /// Bytes of a task that only copies.
 inline constexpr std::int64_t copy_bytes_per_task = 65536;
@@ -16,8 +16,8 @@ constexpr std::int64_t rows_per_task(std::int64_t width, std::int64_t elements =
   return std::max<std::int64_t>(1, elements / std::max<std::int64_t>(1, width));
 }
 
-/// Rows cut into blocks whose column sums are kept apart and then added in order, so that the
-/// result does not depend on threads.
+/// Divides rows into blocks with separate column sums, which are added in order, so that the result
+/// does not depend on the number of threads.
 class RowBlocks {
  public:
   /// `sums` column sums of `width` elements each per block.
@@ -37,7 +37,7 @@ class RowBlocks {
   /// Elements of the sums of all blocks.
   std::int64_t elements() const { return count() * stride_; }
 
-  /// out[c] = sum over blocks of partial[block * stride + c], in rising order.
+  /// out[c] = sum over blocks of partial[block * stride + c], in ascending order.
   template <class T>
   void add_up(const T* __restrict partial, std::int64_t width, T* __restrict out) const {
     std::fill_n(out, width, T{0});
@@ -48,7 +48,7 @@ class RowBlocks {
   }
 
  private:
-  /// Bounds the scratch memory: sums of wide rows are long.
+  /// Limits the scratch memory of sums of wide rows.
   static constexpr std::int64_t max_blocks(std::int64_t width) {
     return std::clamp<std::int64_t>((std::int64_t{1} << 20) / std::max<std::int64_t>(1, width), 1,
                                     256);

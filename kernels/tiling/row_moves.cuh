@@ -1,9 +1,9 @@
 #pragma once
-/// Kernels that move rows and add rows to rows: how threads share the work.
+/// Kernels that copy rows or add rows to rows, and the division of their work.
 ///
-/// A row is `words` words of 16 bytes, or of 4 where its length or an address is not a multiple of
-/// 16. Neighbouring threads take neighbouring words; a row is shared by a team of a power of two of
-/// threads, so that short rows do not leave lanes idle.
+/// A row is `words` words of 16 bytes, or of 4 bytes where its length or an address is not a
+/// multiple of 16. Neighbouring threads take neighbouring words; a team of a power of two of
+/// threads shares a row, so that short rows leave no lanes idle.
 
 #include <cstdint>
 
@@ -34,7 +34,7 @@ inline simt::Launch row_launch(const char* name, const RowGrid& grid) {
           .block = row_threads};
 }
 
-/// The part of one thread in a RowGrid.
+/// The words of one thread in a RowGrid.
 struct RowShare {
   __device__ __forceinline__ explicit RowShare(const RowGrid& grid)
       : row(static_cast<std::int64_t>(blockIdx.x) * (row_threads >> grid.team_bits) +
@@ -51,7 +51,7 @@ struct alignas(16) Word16 {
 };
 using Word4 = std::uint32_t;
 
-/// out[row,:] = source.row<Word>(row, words)[:], or zeros where that is null.
+/// out[row,:] = source.row<Word>(row, words)[:]; zeros where that is null.
 template <class Word, class Source>
 __global__ void __launch_bounds__(row_threads) copy_rows(RowGrid grid, Source source, Word* out) {
   const RowShare share(grid);
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(row_threads) copy_rows(RowGrid grid, Source so
     to[word] = from == nullptr ? Word{} : from[word];
 }
 
-/// Copies `rows` rows of `row_bytes` to `out`.  `addresses`: those that the source reads.
+/// Copies `rows` rows of `row_bytes` to `out`. `addresses`: all addresses that the source reads.
 template <class Source, class... Addresses>
 void move_rows(const char* name, std::int64_t rows, std::int64_t row_bytes, const Source& source,
                void* out, Addresses... addresses) {

@@ -1,5 +1,5 @@
 #pragma once
-/// Sums over rows in a fixed order: of whole tensors, and of the partial sums that tasks leave.
+/// Sums over rows in a fixed order: of whole tensors, and of the partial sums of tasks.
 
 #include <algorithm>
 #include <cstdint>

@@ -1,6 +1,6 @@
 #pragma once
-/// Products of matrix tiles by one block of threads, on which convolution, patch, recurrent and
-/// loss kernels are built.
+/// Products of matrix tiles by one block of threads, used by convolution, patch, recurrent and loss
+/// kernels.
 ///
 ///   sum[m,n] += sum_k a[m,k] b[k,n],   m < rows, n < columns of the tile; k in slices of `depth`
 ///
@@ -10,7 +10,7 @@
 /// im2col nor a gathered copy is made. Sums stay in registers; a kernel's epilogue visits them or
 /// stores them to shared memory.
 ///
-/// Arithmetic by MathMode: exact uses fused multiply-adds of T in rising k; tf32 and bf16 use
+/// Arithmetic by MathMode: exact uses fused multiply-adds of T in ascending k; tf32 and bf16 use
 /// tensor cores on factors that are rounded when they are loaded from shared memory, with f32 sums.
 ///
 /// Threads: row_warps x column_warps warps share the tile; a warp takes rows / row_warps by columns
@@ -43,15 +43,14 @@ struct TileShape {
   int depth_warps = 1;  ///< parts of the k of a slice, each with its own sums
 };
 
-/// Elements between rows of `width` elements in shared memory that TileProduct::add_resident reads.
+/// Stride of rows of `width` elements in shared memory that TileProduct::add_resident reads.
 template <MathMode mode>
 __host__ __device__ constexpr int resident_stride(int width) {
   return (width + 31) / 32 * 32 + (mode == MathMode::bf16 ? 8 : 4);
 }
 
-/// The sums of one tile. `aligned`: every row that a source names starts at a multiple of 16 bytes
-/// and has a count that is a multiple of 16 bytes, so copies move 16 bytes; otherwise single
-/// elements.
+/// The sums of one tile. `aligned`: every row of a source starts at a multiple of 16 bytes and its
+/// count is a multiple of 16 bytes, so that copies move 16 bytes; otherwise single elements.
 template <class T, MathMode mode, TileShape shape, Contiguous a_contiguous, Contiguous b_contiguous,
           bool aligned>
 class TileProduct {
@@ -75,7 +74,7 @@ class TileProduct {
   static constexpr std::size_t shared_bytes() {
     return simt::piece_bytes<T>(shape.stages * PanelA::elements) + shared_bytes_b();
   }
-  /// Of add_resident, which has panels of b only.
+  /// For add_resident, which has panels of b only.
   __device__ __forceinline__ static T* take_b(simt::SharedCarver& carver) {
     return carver.take<T>(shape.stages * PanelB::elements);
   }
@@ -97,7 +96,7 @@ class TileProduct {
   /// Adds `slices` slices. a(slice, outer) and b(slice, outer) return the PanelRow of a panel's
   /// row: with Contiguous::depth, outer is m (or n) and the row holds the slice's k; with
   /// Contiguous::side, outer is k within the slice and the row holds m (or n). All threads call it;
-  /// afterwards every thread may read what others had written to shared memory before the call.
+  /// afterwards every thread may read what other threads wrote to shared memory before the call.
   template <class A, class B>
   __device__ __forceinline__ void add(const Shared& shared, int slices, const A& a, const B& b) {
     pipeline(
@@ -114,8 +113,8 @@ class TileProduct {
         });
   }
 
-  /// The same with a [rows][stride] in shared memory, its depth contiguous and zero past its end up
-  /// to the last slice's; stride from resident_stride.
+  /// add() for a [rows][stride] in shared memory, contiguous along k and zero from its end to the
+  /// end of the last slice; stride from resident_stride().
   template <class B>
   __device__ __forceinline__ void add_resident(const T* a, int stride, T* b_panels, int slices,
                                                const B& b) {
@@ -163,8 +162,8 @@ class TileProduct {
     } else {
       constexpr int group = threads / shape.depth_warps;
       constexpr int count = row_parts * column_parts * part;
-      constexpr int share =
-          count / shape.depth_warps;  // of a thread: it adds up sums share * depth_part() and on
+      // Of a thread: it adds sums share * depth_part() onwards.
+      constexpr int share = count / shape.depth_warps;
       static_assert(count % shape.depth_warps == 0);
       const int thread = static_cast<int>(threadIdx.x) % group;
       T* const parts = scratch + thread;  // [depth_warps][count][group]
@@ -186,10 +185,10 @@ class TileProduct {
     }
   }
 
-  /// The number of neighbouring lanes that hold the sums of one row over the columns of their warp.
+  /// The number of neighbouring lanes that hold the sums of one row within their warp.
   static constexpr int row_lanes = tensor ? 4 : 8;
 
-  /// Calls function(m, sums) for every row of this thread, and there sums(each) calls each(n, sum)
+  /// Calls function(m, sums) for every row of this thread, in which sums(each) calls each(n, sum)
   /// for its columns. All lanes of a warp call it together, so `function` may shuffle.
   template <class Function>
   __device__ __forceinline__ void visit_rows(Function&& function) {
@@ -232,8 +231,8 @@ class TileProduct {
     return simt::warp() % shape.column_warps * warp_columns;
   }
 
-  /// Place of element i among `lanes` lanes that share a side: neighbours 16 bytes wide where the
-  /// panel's side is contiguous.
+  /// Position of element i among `lanes` lanes that share a side: neighbours 16 bytes wide where
+  /// the side of the panel is contiguous.
   template <class P, int count>
   static constexpr bool in_packs =
       P::contiguous == Contiguous::side&& count % simt::Pack<T>::count == 0;

@@ -1,5 +1,5 @@
 #pragma once
-/// Operations of a warp on a row of shared memory: lane l has its elements l, l + 32, ...
+/// Operations of a warp on a row of shared memory: lane l takes elements l, l + 32, ...
 
 #include <cmath>
 #include <limits>

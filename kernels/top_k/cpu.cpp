@@ -1,10 +1,10 @@
-// The k largest scores of each row. A selection keeps a buffer of candidates that passed the
-// threshold, the k-th best seen so far. When the buffer is full it is reduced to the best k, which
-// raises the threshold; blocks of scores that are all at or below the threshold are skipped. The
-// initial threshold comes from a pass over the maxima of some interleaved groups: the k-th of them
-// is not above the k-th of all scores. The order is total (score, then index; NaN last), so the
-// result does not depend on how a row is cut: a few long rows are cut into segments to occupy all
-// threads, and a second selection joins the best of the segments.
+// The k largest scores of each row. A selection keeps a buffer of candidates above the threshold,
+// the k-th best so far. When the buffer is full it is reduced to the best k, which raises the
+// threshold; blocks of scores at or below the threshold are skipped. The initial threshold comes
+// from a pass over the maxima of some interleaved groups: the k-th of them is not above the k-th of
+// all scores. The order is total (score, then index; NaN last), so the result does not depend on
+// how a row is divided: a few long rows are divided into segments to occupy all threads, and a
+// second selection joins the best of the segments.
 
 #include <algorithm>
 #include <cmath>
@@ -37,7 +37,7 @@ bool ranks_before(const Candidate<T>& a, const Candidate<T>& b) {
   return a_is_nan == b_is_nan ? a.index < b.index : b_is_nan;
 }
 
-/// How the work is cut; depends only on sizes.
+/// How the work is divided; depends only on sizes.
 struct Plan {
   explicit Plan(const TopK& args)
       : rows(args.scores.shape.rows()),
@@ -48,9 +48,9 @@ struct Plan {
     if (rows < 64 && length > long_segment && k <= long_segment / 16) segment = long_segment;
     segments = length == 0 ? 1 : (length + segment - 1) / segment;
   }
-  /// Candidates in the buffer of one worker.
+  /// Capacity of the candidate buffer of one worker.
   std::int64_t buffer() const { return 2 * k + 64; }
-  /// Candidates of all segments.
+  /// Number of candidates of all segments.
   std::int64_t handed_on() const { return segments > 1 ? rows * segments * k : 0; }
 
   std::int64_t rows;
@@ -72,7 +72,7 @@ class Selection {
     if (size_ == capacity_) cut();
   }
 
-  /// Scores of rising index.
+  /// Adds scores in ascending order of their index.
   void add(const T* scores, std::int64_t begin, std::int64_t end) {
     if (size_ == 0) foresee(scores, begin, end);
     constexpr std::int64_t block = 8 * Lanes<T>::count, part = Lanes<T>::count;
@@ -93,7 +93,8 @@ class Selection {
     }
   }
 
-  /// The best k (or all, when there were fewer) in falling order; returns their number.
+  /// Sorts the best k, or all candidates when there are fewer, in descending order; returns their
+  /// number.
   std::int64_t finish() {
     if (size_ > k_) cut();
     std::sort(buffer_, buffer_ + size_, ranks_before<T>);
@@ -122,11 +123,11 @@ class Selection {
     if (!std::isfinite(bound)) return;
     using Limits = std::numeric_limits<T>;
     threshold_ = bound - std::max(std::abs(bound) * Limits::epsilon(),
-                                  Limits::min());  // below it where subnormals are flushed, too
+                                  Limits::min());  // also below it where subnormals are flushed
     open_ = false;
   }
 
-  /// NaN scores are not above.
+  /// True when no score is above the threshold; NaN is not above.
   template <std::int64_t count>
   bool is_below_limit(const T* scores) const {
     using L = Lanes<T>;
@@ -181,7 +182,7 @@ void select(const TopK& args, Scratch& scratch) {
     const std::int64_t found = selection.finish();
     if (whole_rows) return write_out(buffer, plan, row, args);
     Candidate<T>* to = std::copy_n(buffer, found, handed_on + task * plan.k);
-    // A last segment may be shorter than k: candidates that no score can rank behind fill it up.
+    // The last segment may be shorter than k: fill it with candidates that rank behind all scores.
     std::fill_n(to, plan.k - found,
                 Candidate<T>{std::numeric_limits<T>::quiet_NaN(),
                              std::numeric_limits<std::int32_t>::max()});

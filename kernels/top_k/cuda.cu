@@ -4,13 +4,13 @@
 // Shapes: scores [rows,V]; values, indices [rows,k].  k up to 1,024.
 //
 // A block of 256 threads selects the best k of a segment of up to 8,192 scores (f64: 4,096), 32
-// (16) in the registers of each thread, and writes their indices in rising order; the concatenated
-// lists of the segments are the row of the next launch, which reads the scores of these indices
-// again, so only indices are stored. A launch reduces a row to k of 8,192; the last one, when a
-// list is one segment, ranks. One launch up to V = 8,192, two up to about 8,192^2 / k. Moved: V
-// elements of each row once, and k indices per segment. Compares: a dozen to 32 (f64: 64) per
-// score. Limit: memory and, about equally, these compares; rows without ties and k up to 256 need
-// the fewest.
+// (16) in the registers of each thread, and writes their indices in ascending order. The
+// concatenated lists of the segments are the row of the next launch, which reads the scores of
+// these indices again, so only indices are stored. A launch reduces a row to k of 8,192; the last
+// one, when a list is one segment, ranks. One launch up to V = 8,192, two up to about 8,192^2 / k.
+// Moved: V elements of each row once, and k indices per segment. Compares: a dozen to 32 (f64: 64)
+// per score. Limit: memory and, about equally, these compares; rows without ties and k up to 256
+// need the fewest.
 
 #include <algorithm>
 #include <utility>
@@ -27,7 +27,7 @@ template <class T>
 inline constexpr int long_items = 128 / static_cast<int>(sizeof(T));
 inline constexpr int short_items = 8;
 
-/// The lists of a row, launch after launch.
+/// The lists of a row, one per launch.
 struct TopPlan {
   TopPlan(const TopK& args, std::int64_t segment_length)
       : rows(args.scores.shape.rows()),
@@ -36,12 +36,12 @@ struct TopPlan {
         segment(segment_length) {}
 
   std::int64_t segments(std::int64_t count) const { return (count + segment - 1) / segment; }
-  /// Entries of the list that follows one of `count` entries, when that one is more than a segment.
+  /// Length of the list after one of `count` entries, when that list is longer than a segment.
   std::int64_t next(std::int64_t count) const {
     const std::int64_t before_last = segments(count) - 1;
     return before_last * k + std::min(k, count - before_last * segment);
   }
-  /// Entries of the second list of all rows, the longest that is written, and of the third.
+  /// Length of the second list of all rows, the longest that is written, and of the third.
   std::int64_t first_kept() const { return length > segment ? rows * next(length) : 0; }
   std::int64_t second_kept() const {
     return length > segment && next(length) > segment ? rows * next(next(length)) : 0;

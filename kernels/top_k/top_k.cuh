@@ -1,5 +1,5 @@
 #pragma once
-/// Device templates of top_k; grids and bytes: cuda_top_k.cu.
+/// Device templates of top_k; grids and bytes: cuda.cu.
 
 #include <cstdint>
 
@@ -29,28 +29,28 @@ __device__ __forceinline__ std::uint64_t score_key(double score) {
   return (bits >> 63) != 0 ? ~bits : bits | std::uint64_t{1} << 63;
 }
 
-/// The input and output lists of a launch. A row has a list of `count` indices in rising order; the
-/// first list is all of them.
+/// The input and output lists of a launch. A row has a list of `count` indices in ascending order;
+/// the first list contains all indices.
 struct TopLists {
   std::int64_t length;       ///< scores in a row
   const std::int32_t* from;  ///< [rows,count]; null: 0, 1, 2, ...
   std::int64_t count;
   std::int64_t segments;  ///< of a list
-  std::int32_t* to;       ///< [rows,next_count], the best k of each segment, in rising order
+  std::int32_t* to;       ///< [rows,next_count], the best k of each segment, in ascending order
   std::int64_t next_count;
   int k;
 };
 
-/// The best k of a segment: block `segments` row + s takes entries [s, s + 1) top_segment of the
-/// row's list.
+/// Selects the best k of a segment: block `segments` row + s takes entries [s, s + 1) top_segment
+/// of the row's list.
 ///
 /// Every thread keeps the keys of its scores in registers. The threshold, the smallest key among
-/// the best k, is found by bisection with a count over the block each time, until exactly k keys
-/// reach the middle or the interval has one key. Every thread has a key at least as large as the
-/// minimum over the threads of their maxima, so with k up to the number of threads the search
-/// starts there, and often takes a dozen steps. Of the keys equal to the threshold the first ones
-/// are taken, as many as are missing. With `last`, the list is one segment: the best are ranked,
-/// each by counting those before it, and written.
+/// the best k, is found by bisection with a count over the block at each step, until exactly k keys
+/// reach the middle or the interval contains one key. Every thread has a key at least as large as
+/// the minimum over the threads of their maxima, so with k up to the number of threads the search
+/// starts there and often takes a dozen steps. Of the keys equal to the threshold the first ones
+/// are taken until k are found. With `last`, the list is one segment: the best are ranked, each by
+/// counting those before it, and written.
 template <class T, int items, bool last>
 __global__ void __launch_bounds__(top_threads)
     select_best(TopLists lists, const T* scores, T* values, std::int32_t* indices) {

@@ -15,15 +15,15 @@ namespace refrain::test {
 class SystemFaults {
  public:
   struct Plan {
-    std::size_t max_bytes =
-        std::numeric_limits<std::size_t>::max();  ///< that one write() or pread() moves
-    std::uint64_t disk_bytes =
-        std::numeric_limits<std::uint64_t>::max();  ///< then write() fails with ENOSPC
-    std::uint64_t file_bytes =
-        std::numeric_limits<std::uint64_t>::max();  ///< pread() finds the file's end here
-    int interruptions = 0;                          ///< EINTR so often, of the first calls
-    int failing_fsync = -1;                         ///< number of the fsync() that fails with EIO
-    bool rename_fails = false;                      ///< with EIO
+    /// that one write() or pread() moves
+    std::size_t max_bytes = std::numeric_limits<std::size_t>::max();
+    /// then write() fails with ENOSPC
+    std::uint64_t disk_bytes = std::numeric_limits<std::uint64_t>::max();
+    /// pread() finds the file's end here
+    std::uint64_t file_bytes = std::numeric_limits<std::uint64_t>::max();
+    int interruptions = 0;      ///< EINTR so often, of the first calls
+    int failing_fsync = -1;     ///< number of the fsync() that fails with EIO
+    bool rename_fails = false;  ///< with EIO
   };
 
   explicit SystemFaults(Plan plan);

@@ -115,8 +115,8 @@ inline LstmResult lstm_segment(const Variable& inputs, const Variable& shared,
                                                    .gates = activations,
                                                    .c_last = same_c_last});
                }
-               Tensor dgates =
-                   empty_like(activations);  // the kernel needs them even if the caller does not
+               // The kernel needs them even if the caller does not.
+               Tensor dgates = empty_like(activations);
                kernels::run(kernels::LstmBackward{.weight = weight,
                                                   .packed = packed,
                                                   .h0 = h0,
