@@ -2,42 +2,12 @@
 
 #include "kernels/causal_conv/cuda.hpp"
 #include "kernels/matmul/product_scratch.hpp"
-#include "simt/conv_problems.hpp"
-#include "simt/gradient_outputs.hpp"
+#include "support/cases/convolution.hpp"
+#include "support/simt/emulated_backend.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
-using namespace refrain::test::convolutions;
-using naive::ConvSizes;
-
-namespace {
-
-/// dx, dw, dbias.
-template <class T>
-void check_conv(const ConvSizes& size, const Options<T>& options = {}) {
-  const int offset = options.offset;
-  INFO(text(size) << ", " << offset << " past a multiple of 16 bytes");
-  const auto x = random_array<T>({size.batch, size.steps, size.in}, 1, 1, offset);
-  const auto w = random_array<T>({size.taps, size.in, size.out}, 2, 1, offset);
-  const auto dy = random_array<T>({size.batch, size.steps, size.out}, 3, 1, offset);
-  naive::ConvGradients d = naive::conv_backward(x.doubles(), w.doubles(), dy.doubles(), size);
-  const std::vector<Expected> expected{
-      {x.view().shape, d.dx}, {w.view().shape, d.dw}, {{size.out}, d.dbias}};
-  check_outputs<T>(expected, options, [&](Outputs<T>& outputs) {
-    kernels::CausalConvBackward args{.x = outputs.wanted(1) ? x.view() : View(),
-                                     .w = w.view(),
-                                     .dy = dy.view(),
-                                     .dx = outputs[0],
-                                     .dw = outputs[1],
-                                     .dbias = outputs[2],
-                                     .dilation = size.dilation,
-                                     .padding = padding(size)};
-    if (options.column_bytes != 0) args.max_gathered_bytes = options.column_bytes;
-    run_emulated(args);
-  });
-}
-
-}  // namespace
+namespace cuda = kernels::cuda;
 
 TEMPLATE_TEST_CASE("cuda causal_conv: forward is the naive loop", "[simt][causal_conv]", float,
                    double) {
@@ -67,16 +37,7 @@ TEMPLATE_TEST_CASE("cuda causal_conv: forward is the naive loop", "[simt][causal
                             ConvCase{3, 5, 68, 12, 3, 2, true, true, 0, 1},
                             ConvCase{5, 4, 8, 72, 4, 1, false, true, 0, 2 * 4 * 4 * 8 * 4},
                             ConvCase{3, 5, 68, 8, 3, 2, false, false, 1, 1}}) {
-    INFO(text(c));
-    const ConvProblem<T> problem(c);
-    std::vector<T> first;
-    for_each_order([&] {
-      DeviceArray<T> y = problem.output();
-      problem.run(y);
-      check_close<T>(y.span(), problem.expected, tolerance::sum<T>);
-      if (first.empty()) first = y.values();
-      CHECK(y.values() == first);
-    });
+    check_conv_forward<EmulatedBackend, T>(c);
   }
 }
 
@@ -86,16 +47,16 @@ TEMPLATE_TEST_CASE("cuda causal_conv: something may be added, also what y holds"
   for (const ConvCase& c :
        {ConvCase{2, 33, 4, 72, 2, 1, false}, ConvCase{1, 3, 3, 5, 2, 1, true}}) {
     INFO(text(c));
-    const ConvProblem<T> problem(c);
+    const ConvProblem<EmulatedBackend, T> problem(c);
     const auto added = random_array<T>({c.batch, c.steps, c.out}, 8);
     naive::Values expected = problem.expected;
     for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += added.doubles()[i];
     for_each_order([&] {
       DeviceArray<T> y = problem.output(), in_place = problem.output();
-      cuda::convolve(problem.args(y), added.view());
+      cuda::convolve(problem.args(y.mutable_view()), added.view());
       check_close<T>(y.span(), expected, tolerance::sum<T>);
       std::copy(added.span().begin(), added.span().end(), in_place.data());
-      cuda::convolve(problem.args(in_place), in_place.view());
+      cuda::convolve(problem.args(in_place.mutable_view()), in_place.view());
       CHECK(same_bytes(y, in_place));
     });
   }
@@ -108,16 +69,15 @@ TEST_CASE("cuda causal_conv: on tensor cores", "[simt][causal_conv]") {
          {ConvCase{2, 9, 20, 36, 3, 2, false}, ConvCase{2, 7, 24, 60, 2, 1, true},
           ConvCase{1, 5, 9, 7, 2, 1, true}}) {
       INFO(name(mode) << ": " << text(c));
-      const ConvProblem<float> problem(c);
+      const ConvProblem<EmulatedBackend, float> problem(c);
       for_each_order([&] {
         DeviceArray<float> y = problem.output();
-        run_emulated(problem.args(y));
+        run_emulated(problem.args(y.mutable_view()));
         check_close<float>(y.span(), problem.expected, tolerance_of<float>(mode));
-        std::vector<float> exact(
-            y.span().size());  // no bit of the exact mode's results: the factors were rounded
+        // Not the bits of the exact mode: the factors were rounded.
         const MathScope inner(MathMode::exact);
         DeviceArray<float> z = problem.output();
-        run_emulated(problem.args(z));
+        run_emulated(problem.args(z.mutable_view()));
         CHECK_FALSE(same_bytes(y, z));
       });
     }
@@ -130,13 +90,13 @@ TEMPLATE_TEST_CASE("cuda causal_conv: a sequence's results do not depend on its 
   const ConvCase c{
       7, 19, 8,   12,
       3, 4,  true};  // 133 rows: every sequence lies elsewhere in its tile, some in two
-  const ConvProblem<T> problem(c);
+  const ConvProblem<EmulatedBackend, T> problem(c);
   DeviceArray<T> y = problem.output();
-  run_emulated(problem.args(y));
+  run_emulated(problem.args(y.mutable_view()));
   for (std::int64_t b = 0; b < c.batch; ++b) {
     DeviceArray<T> x({1, c.steps, c.in}), alone({1, c.steps, c.out});
     std::copy_n(problem.x.data() + b * c.steps * c.in, c.steps * c.in, x.data());
-    kernels::CausalConvForward args = problem.args(alone);
+    kernels::CausalConvForward args = problem.args(alone.mutable_view());
     args.x = x.view();
     run_emulated(args);
     CHECK(std::equal(alone.span().begin(), alone.span().end(), y.data() + b * c.steps * c.out));
@@ -166,35 +126,37 @@ TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][ca
   // Nothing, ones, tiles of 64 less and more one, channels in whole packs and not, a dilation past
   // the end, a second part of dw.
   for (const bool same : {false, true}) {
-    for (const ConvSizes& size : std::vector<ConvSizes>{{0, 4, 3, 5, 3, 1, same},
-                                                        {2, 0, 4, 5, 3, 1, same},
-                                                        {1, 1, 1, 1, 1, 1, same},
-                                                        {2, 7, 3, 5, 3, 1, same},
-                                                        {3, 21, 65, 4, 4, 2, same},
-                                                        {1, 64, 4, 36, 2, 70, same},
-                                                        {5, 13, 8, 8, 3, 3, same}}) {
-      check_conv<T>(size);
+    for (const naive::ConvSizes& size : std::vector<naive::ConvSizes>{{0, 4, 3, 5, 3, 1, same},
+                                                                      {2, 0, 4, 5, 3, 1, same},
+                                                                      {1, 1, 1, 1, 1, 1, same},
+                                                                      {2, 7, 3, 5, 3, 1, same},
+                                                                      {3, 21, 65, 4, 4, 2, same},
+                                                                      {1, 64, 4, 36, 2, 70, same},
+                                                                      {5, 13, 8, 8, 3, 3, same}}) {
+      check_conv_backward<EmulatedBackend, T>(size);
     }
   }
-  check_conv<T>({5, 13, 8, 4, 3, 3, false}, {.offset = 1});
+  check_conv_backward<EmulatedBackend, T>({5, 13, 8, 4, 3, 3, false}, {.offset = 1});
   // By the library: one tap, no input channels, no rows; slices of one and of two sequences, single
   // elements.
   for (const bool same : {false, true}) {
-    check_conv<T>({2, 3, 4, 66, 1, 1, same}, {.choices = false});
-    check_conv<T>({2, 3, 0, 66, 2, 1, same}, {.choices = false});
-    check_conv<T>({2, 0, 66, 4, 2, 1, same}, {.choices = false});
-    check_conv<T>({3, 5, 68, 4, 3, 2, same}, {.column_bytes = 1});
-    check_conv<T>({5, 4, 8, 72, 4, 1, same}, {.choices = false, .column_bytes = 2 * 4 * 4 * 8 * 4});
-    check_conv<T>({3, 4, 260, 3, 2, 9, same}, {.choices = false, .offset = 1, .column_bytes = 1});
+    check_conv_backward<EmulatedBackend, T>({2, 3, 4, 66, 1, 1, same}, {.choices = Choices::all});
+    check_conv_backward<EmulatedBackend, T>({2, 3, 0, 66, 2, 1, same}, {.choices = Choices::all});
+    check_conv_backward<EmulatedBackend, T>({2, 0, 66, 4, 2, 1, same}, {.choices = Choices::all});
+    check_conv_backward<EmulatedBackend, T>({3, 5, 68, 4, 3, 2, same}, {.gathered_bytes = 1});
+    check_conv_backward<EmulatedBackend, T>(
+        {5, 4, 8, 72, 4, 1, same}, {.choices = Choices::all, .gathered_bytes = 2 * 4 * 4 * 8 * 4});
+    check_conv_backward<EmulatedBackend, T>(
+        {3, 4, 260, 3, 2, 9, same}, {.choices = Choices::all, .offset = 1, .gathered_bytes = 1});
   }
-  check_conv<T>({3, 100, 4, 5, 2, 7, true}, {.choices = false});
+  check_conv_backward<EmulatedBackend, T>({3, 100, 4, 5, 2, 7, true}, {.choices = Choices::all});
 }
 
 TEST_CASE("cuda causal_conv: gradients on tensor cores", "[simt][causal_conv]") {
   for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
     const MathScope scope(mode);
-    const Options<float> options{.choices = false, .allowed = rounded_factors(mode)};
-    check_conv<float>({2, 35, 20, 36, 3, 2, false}, options);
-    check_conv<float>({2, 9, 5, 7, 2, 1, true}, options);
+    const RunOptions<float> options{.choices = Choices::all, .allowed = tolerance_of<float>(mode)};
+    check_conv_backward<EmulatedBackend, float>({2, 35, 20, 36, 3, 2, false}, options);
+    check_conv_backward<EmulatedBackend, float>({2, 9, 5, 7, 2, 1, true}, options);
   }
 }

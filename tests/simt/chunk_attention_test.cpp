@@ -7,8 +7,8 @@
 #include "refrain/kernels/chunk_attention.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
+#include "support/guarded_array.hpp"
 #include "support/naive_attention.hpp"
-#include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
 #include "support/simt/run_emulated.hpp"
 

@@ -5,8 +5,8 @@
 #include "support/catch.hpp"
 #include "support/close.hpp"
 #include "support/cudnn/layouts.hpp"
+#include "support/guarded_array.hpp"
 #include "support/naive_conv.hpp"
-#include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
 #include "support/tensors.hpp"
 

@@ -7,7 +7,7 @@
 #include "simt/planted.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
-#include "support/simt/device_array.hpp"
+#include "support/guarded_array.hpp"
 #include "support/simt/orders.hpp"
 
 using namespace refrain;

@@ -4,8 +4,8 @@
 #include "simt/row_cases.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
+#include "support/guarded_array.hpp"
 #include "support/naive.hpp"
-#include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
 #include "support/simt/run_emulated.hpp"
 

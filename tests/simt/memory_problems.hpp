@@ -11,8 +11,8 @@
 #include "refrain/kernels/memory.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
+#include "support/guarded_array.hpp"
 #include "support/naive_memory_batch.hpp"
-#include "support/simt/device_array.hpp"
 #include "support/simt/run_emulated.hpp"
 
 namespace refrain::test::memory_steps {

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "simt/planted.hpp"
-#include "support/simt/device_array.hpp"
+#include "support/guarded_array.hpp"
 
 using namespace refrain;
 using namespace refrain::test;

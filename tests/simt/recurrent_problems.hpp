@@ -9,8 +9,8 @@
 #include "refrain/kernels/recurrent.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
+#include "support/guarded_array.hpp"
 #include "support/naive_recurrent.hpp"
-#include "support/simt/device_array.hpp"
 #include "support/simt/run_emulated.hpp"
 
 namespace refrain::test::recurrent {

@@ -7,8 +7,8 @@
 #include "refrain/kernels/loss.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
+#include "support/guarded_array.hpp"
 #include "support/naive_loss.hpp"
-#include "support/simt/device_array.hpp"
 #include "support/simt/orders.hpp"
 #include "support/simt/run_emulated.hpp"
 

@@ -6,7 +6,8 @@
 #include <optional>
 
 #include "kernels/entries.hpp"
-#include "support/simt/device_array.hpp"
+#include "support/guarded_array.hpp"
+#include "support/simt/machine.hpp"
 
 namespace refrain::test {
 
@@ -26,6 +27,14 @@ template <class Args>
 void run_emulated(const Args& args) {
   GuardedScratch scratch;
   kernels::cuda::entry(args, scratch);
+}
+
+/// Kernels that body() launches.
+template <class Body>
+std::int64_t launches_of(Body body) {
+  const std::int64_t before = simt::emulation::launches();
+  body();
+  return simt::emulation::launches() - before;
 }
 
 /// Bytes of scratch memory that the kernel takes. A kernel that takes some does not run.

@@ -1,7 +1,7 @@
 #pragma once
-/// What stands for GPU memory in emulation tests: each array an allocation of its own, exactly as
-/// long as its elements, so that the sanitizers see every access beside it; full of NaN (integers:
-/// -1) until written.
+/// The memory of kernel tests: each array is an allocation of its own, exactly as long as its
+/// elements, so that the sanitizers see every access beside it. It is full of NaN (integers: -1)
+/// until written. The emulator of CUDA kernels takes it for GPU memory.
 
 #include <algorithm>
 #include <cstddef>
@@ -17,12 +17,12 @@
 
 namespace refrain::test {
 
-template <class T>
-class DeviceArray {
+template <class T, Device where>
+class GuardedArray {
  public:
   /// Holds `values`, or NaN when there are none. Starts at a multiple of 256 bytes, as cudaMalloc's
   /// blocks do, or `offset` elements further.
-  explicit DeviceArray(const Shape& shape, const std::vector<T>& values = {}, int offset = 0)
+  explicit GuardedArray(const Shape& shape, const std::vector<T>& values = {}, int offset = 0)
       : shape_(shape),
         count_(static_cast<std::size_t>(shape.numel())),
         block_(static_cast<T*>(
@@ -31,12 +31,12 @@ class DeviceArray {
     std::memset(block_.get(), 0xff, (count_ + static_cast<std::size_t>(offset)) * sizeof(T));
     if (values.empty()) return;
     if (values.size() != count_)
-      throw ShapeError(detail::concat("DeviceArray: ", values.size(), " values for ", shape));
+      throw ShapeError(detail::concat("GuardedArray: ", values.size(), " values for ", shape));
     std::copy(values.begin(), values.end(), data_);
   }
 
-  View view() const { return {data_, shape_, dtype_of<T>, Device::cuda}; }
-  MutableView mutable_view() { return {data_, shape_, dtype_of<T>, Device::cuda}; }
+  View view() const { return {data_, shape_, dtype_of<T>, where}; }
+  MutableView mutable_view() { return {data_, shape_, dtype_of<T>, where}; }
   T* data() { return data_; }
   const T* data() const { return data_; }
   std::span<const T> span() const { return {data_, count_}; }
@@ -55,11 +55,15 @@ class DeviceArray {
   T* data_;
 };
 
-/// Normal numbers.
+/// Memory of the emulated GPU.
 template <class T>
-DeviceArray<T> random_array(const Shape& shape, std::uint64_t seed, double deviation = 1,
-                            int offset = 0) {
-  DeviceArray<T> array(shape, {}, offset);
+using DeviceArray = GuardedArray<T, Device::cuda>;
+
+/// Normal numbers.
+template <class T, Device where = Device::cuda>
+GuardedArray<T, where> random_array(const Shape& shape, std::uint64_t seed, double deviation = 1,
+                                    int offset = 0) {
+  GuardedArray<T, where> array(shape, {}, offset);
   Random random(seed);
   for (std::int64_t i = 0; i < shape.numel(); ++i)
     array.data()[i] = static_cast<T>(deviation * random.normal());
@@ -67,9 +71,10 @@ DeviceArray<T> random_array(const Shape& shape, std::uint64_t seed, double devia
 }
 
 /// Ids in [0, bound).
-inline DeviceArray<std::int32_t> random_id_array(std::int64_t count, std::int64_t bound,
-                                                 std::uint64_t seed) {
-  DeviceArray<std::int32_t> ids({count});
+template <Device where = Device::cuda>
+GuardedArray<std::int32_t, where> random_id_array(std::int64_t count, std::int64_t bound,
+                                                  std::uint64_t seed) {
+  GuardedArray<std::int32_t, where> ids({count});
   Random random(seed);
   for (std::int64_t i = 0; i < count; ++i)
     ids.data()[i] = static_cast<std::int32_t>(random.below(bound));
@@ -77,8 +82,8 @@ inline DeviceArray<std::int32_t> random_id_array(std::int64_t count, std::int64_
 }
 
 /// True when two arrays hold the same bytes.
-template <class T>
-bool same_bytes(const DeviceArray<T>& a, const DeviceArray<T>& b) {
+template <class T, Device where>
+bool same_bytes(const GuardedArray<T, where>& a, const GuardedArray<T, where>& b) {
   return a.span().size() == b.span().size() &&
          std::memcmp(a.data(), b.data(), a.span().size_bytes()) == 0;
 }

@@ -1,0 +1,117 @@
+#pragma once
+/// The outputs of a kernel against expected values: all together, each alone, each left out.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "refrain/core/math_mode.hpp"
+#include "support/catch.hpp"
+#include "support/close.hpp"
+#include "support/guarded_array.hpp"
+#include "support/naive.hpp"
+
+namespace refrain::test {
+
+/// One output of a kernel: its shape and its expected values.
+struct Expected {
+  Shape shape;
+  naive::Values values;
+  bool required = false;  ///< the kernel always computes it
+};
+
+/// The outputs of a kernel; bit i of `choice` requests output i.
+template <class T, Device where>
+class Outputs {
+ public:
+  Outputs(const std::vector<Expected>& expected, unsigned choice, int offset) : choice_(choice) {
+    for (const Expected& output : expected)
+      arrays_.emplace_back(output.shape, std::vector<T>(), offset);
+  }
+  bool wanted(std::size_t i) const { return (choice_ >> i & 1) != 0; }
+  MutableView operator[](std::size_t i) {
+    return wanted(i) ? arrays_[i].mutable_view() : MutableView();
+  }
+  const GuardedArray<T, where>& array(std::size_t i) const { return arrays_[i]; }
+
+ private:
+  unsigned choice_;
+  std::vector<GuardedArray<T, where>> arrays_;
+};
+
+/// The choices of outputs that a test runs.
+enum class Choices {
+  all,    ///< all outputs together
+  each,   ///< also none, each alone and each left out
+  every,  ///< every subset
+};
+
+/// How a case is run.
+template <class T>
+struct RunOptions {
+  Choices choices = Choices::each;
+  int offset = 0;  ///< elements that tensors start past a multiple of 16 bytes
+  Tolerance allowed = tolerance::sum<T>;
+  std::int64_t gathered_bytes = 0;  ///< where not 0, the limit for gathered rows
+};
+
+/// Runs run(outputs) with all outputs in every setting of the backend: correct values, the same
+/// bits. Then with the other choices: correct values, and the same bits where the backend promises
+/// them.
+template <class Backend, class T, class Run>
+void check_outputs(const std::vector<Expected>& expected, const RunOptions<T>& options,
+                   const Run& run) {
+  using Results = Outputs<T, Backend::device>;
+  const unsigned all = (1U << expected.size()) - 1;
+  unsigned required = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    required |= (expected[i].required ? 1U : 0U) << i;
+  std::vector<Results> first;
+  const auto compare = [&](unsigned choice, bool same_bits) {
+    choice |= required;
+    INFO("choice of outputs " << choice);
+    Results outputs(expected, choice, options.offset);
+    run(outputs);
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      INFO("output " << i);
+      if (!outputs.wanted(i)) continue;
+      if (first.empty() || !same_bits)
+        check_close<T>(outputs.array(i).span(), expected[i].values, options.allowed);
+      if (!first.empty() && same_bits) CHECK(same_bytes(outputs.array(i), first[0].array(i)));
+    }
+    if (first.empty()) first.push_back(std::move(outputs));
+  };
+  Backend::for_each_setting([&] { compare(all, true); });
+  constexpr bool same = Backend::same_bits_for_any_choice;
+  if (options.choices == Choices::each) {
+    compare(0, same);
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      compare(1U << i, same);
+      compare(all & ~(1U << i), same);
+    }
+  } else if (options.choices == Choices::every) {
+    for (unsigned choice = 0; choice < all; ++choice) {
+      if ((choice & required) == required) compare(choice, same);
+    }
+  }
+}
+
+/// The tolerance for factors that tensor cores round.
+template <class T>
+Tolerance tolerance_of(MathMode mode) {
+  switch (mode) {
+    case MathMode::tf32:
+      return {4e-3, 4e-3};
+    case MathMode::bf16:
+      return {4e-2, 4e-2};
+    default:
+      return tolerance::sum<T>;
+  }
+}
+
+/// Text for the place of tensors in memory.
+inline std::string past(int offset) {
+  return detail::concat(", ", offset, " past a multiple of 16 bytes");
+}
+
+}  // namespace refrain::test
