@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Step times of Refrain and of a PyTorch peer, taken in turns in one run.
+"""Step times of Refrain and of a PyTorch peer, measured alternately in one run.
 
-Called by against_pytorch.sh.  The peer's folder holds reference.py and bench_cpu_gpu.py.  Per line both sides take
-`--rounds` turns of one step, or of as many as 20 ms hold, after as much warm-up; the figure is the median of the turns, the ratio is
-peer / ours.  The peer runs every listed setting, and the fastest counts.  On a GPU both sides run step by step and as recorded work (a
-CUDA graph of the whole step), and the faster counts; `sides` in the JSON has them all.  floor_ms: multiply-adds counted, over the
-product rate that this machine reaches in a large product of the same arithmetic.
-Both sides' optimizer is Adam over whole tables: the peer has no row-sparse gradients, and ours are made dense, sampled loss or not.
+Called by against_pytorch.sh. The peer's folder contains reference.py and bench_cpu_gpu.py. For each
+line both sides take `--rounds` turns of one step, or of as many as fit 20 ms, after as much warm-up.
+The result is the median of the turns, the ratio is peer / ours. The peer runs every listed setting,
+and the fastest counts. On a GPU both sides run step by step and as a captured CUDA graph of the
+whole step, and the faster counts; `sides` in the JSON has all of them. floor_ms: counted
+multiply-adds divided by the product rate of this machine in a large product of the same arithmetic.
+Both sides use Adam over whole tables: the peer has no row-sparse gradients, and ours are converted
+to dense ones, also with the sampled loss.
 """
 import argparse
 import json
@@ -60,7 +62,7 @@ def memory_lines(batch, quick):
 
 
 def conv_flops(line, items, blocks=8):
-    """Multiplications and additions of one step, as the mathematics needs them (nothing recomputed)."""
+    """Required multiplications and additions of one step, without recomputation."""
     channels = line.channels
     rows = line.batch * line.time
     conv = 2 * blocks * 2 * 3 * channels * channels * rows
@@ -71,7 +73,7 @@ def conv_flops(line, items, blocks=8):
         return 3 * (conv + head) if line.mode == "train" else conv + head
     head = 2 * line.batch * items * channels
     forward = conv + patch + head
-    # Frozen convolutions pass gradients on (one more product), patches and head learn (two more).
+    # Frozen convolutions propagate gradients (one more product), patches and head are trained (two more).
     return forward + conv + 2 * patch + 2 * head if line.mode == "train" else forward
 
 
@@ -100,7 +102,7 @@ class Ours:
 
 
 def make_recordable(torch):
-    """Gives torch products of elements whose backward pass does not wait for the GPU to tell whether one of them is zero."""
+    """Replaces torch's product of elements by one whose backward pass does not wait for the GPU to test for zeros."""
     def cumprod(x, dim):
         return x.clamp_min(1e-30).log().cumsum(dim).exp()
 
@@ -124,12 +126,12 @@ def captured(torch, step):
     def replay():
         graph.replay()
         return kept
-    replay.step = step  # what it holds is what the graph reads
+    replay.step = step  # keeps the tensors that the graph reads
     return replay
 
 
 class Peer:
-    """One model of the peer under one setting; how: "", "compiled" or, on a GPU, "graph"."""
+    """One model of the peer in one setting; how: "", "compiled" or, on a GPU, "graph"."""
 
     def __init__(self, torch, peer, line, items, setting, device="cpu", how="", bf16=False):
         kind, _, adapter = line.model.partition("-")
@@ -161,7 +163,7 @@ class Peer:
 
             def step():
                 with no_gradients(), torch.autocast(device, torch.bfloat16, enabled=bf16):
-                    return infer()  # a compiler drops what nobody gets
+                    return infer()  # the compiler removes unused results
         if how == "compiled":
             step = torch.compile(step, mode="reduce-overhead") if device == "cuda" else torch.compile(step)
         self.run = captured(torch, step) if how == "graph" else step
@@ -175,11 +177,11 @@ class Peer:
         return 1e3 * (time.perf_counter() - begin)
 
 
-TURN_MS = 20  # short steps are repeated in a turn: at least so long to warm up, and as long again to be timed
+TURN_MS = 20  # short steps are repeated in a turn: at least this long for warm-up, and as long for the timing
 
 
 def steps_for(side, milliseconds):
-    """Times of as many steps as the milliseconds take, at least one."""
+    """Times of the steps that fit the milliseconds, at least one."""
     times = []
     while not times or sum(times) < milliseconds:
         times.append(side.step())
@@ -192,7 +194,7 @@ def print_failure(name, error):
 
 
 def make_peers(torch, peer, line, options):
-    """The peer under every setting that works."""
+    """The peer in every setting that works."""
     on_gpu = options.device == "cuda"
     settings = ("fast", "explicit") if line.memory_network else ("conv1d", "taps")
     ways = [""] + ["compiled"] * options.compiled + ["graph"] * on_gpu
@@ -201,7 +203,7 @@ def make_peers(torch, peer, line, options):
         for how in ways:
             try:
                 peers.append(Peer(torch, peer, line, options.items, setting, options.device, how, options.math == "bf16"))
-            except Exception as error:  # what cannot be captured is left out
+            except Exception as error:  # a step that cannot be captured is omitted
                 if how != "graph":
                     raise
                 print_failure(f"{setting} {how}", error)
@@ -214,7 +216,7 @@ def measure(sides, rounds, pause):
         try:
             side.step()
             side.step()
-        except Exception as error:  # what torch.compile or a recording refuses is left out
+        except Exception as error:  # settings that torch.compile or a capture refuses are omitted
             if "compiled" not in side.name and "recorded" not in side.name:
                 raise
             print_failure(side.name, error)
@@ -223,13 +225,13 @@ def measure(sides, rounds, pause):
     for _ in range(rounds):
         for side in sides:
             time.sleep(pause)  # the other side's threads stop spinning
-            steps_for(side, TURN_MS)  # bring this side's threads and caches back
+            steps_for(side, TURN_MS)  # warm up this side's threads and caches
             times[side.name].append(statistics.median(steps_for(side, TURN_MS)))
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 def product_rate(torch, device, dtype):
-    """GFLOP/s of a large product, the ceiling that floor_ms is counted against."""
+    """GFLOP/s of a large product, the peak for floor_ms."""
     size = 8192 if device == "cuda" else 2048
     a = torch.randn(size, size, device=device, dtype=dtype)
     best = float("inf")
@@ -247,13 +249,13 @@ MEMORY_ITEMS = 100_000
 
 
 def peak_mib(pid="self"):
-    """Largest resident size that a process has had, in MiB."""
+    """Peak resident size of a process, in MiB."""
     with open(f"/proc/{pid}/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
 def print_peer_memory(options):
-    """In a process of its own: what two training steps of the peer add to the memory of an idle one."""
+    """In a separate process: memory that two training steps of the peer add to an idle process."""
     import torch
     import bench_cpu_gpu as peer
     torch.set_num_threads(options.threads)
@@ -265,7 +267,7 @@ def print_peer_memory(options):
 
 
 def compare_memory(options):
-    """Peak memory of a training step over many items, both sides in processes of their own."""
+    """Peak memory of a training step over many items, each side in a separate process."""
     ours = Ours(options.program, MEMORY_LINE, MEMORY_ITEMS)
     ours.step()
     ours.step()
@@ -292,8 +294,8 @@ def main():
     parser.add_argument("--math", choices=("exact", "tf32", "bf16"), default="exact",
                         help="on a GPU: float32 products as they are, by tf32, or by bf16 (the peer then under autocast)")
     parser.add_argument("--quick", action="store_true", help="C = 64 and T <= 50 alone")
-    parser.add_argument("--time", type=int, help="lines of this T alone")
-    parser.add_argument("--channels", type=int, help="lines of this C alone")
+    parser.add_argument("--time", type=int, help="only lines with this T")
+    parser.add_argument("--channels", type=int, help="only lines with this C")
     parser.add_argument("--peer-memory", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     models = options.models.split(",") if options.models else MODELS
@@ -304,7 +306,7 @@ def main():
     os.environ["REFRAIN_MATH"] = options.math
     on_gpu = options.device == "cuda"
     if options.math != "exact" and not on_gpu:
-        parser.error("--math: a CPU multiplies exactly")
+        parser.error("--math: expected exact for a CPU")
     sys.path.insert(0, options.peers)
     if options.peer_memory:
         return print_peer_memory(options)
@@ -329,7 +331,7 @@ def main():
             continue
         ours = [Ours(options.program, line, options.items, recorded) for recorded in ((False, True) if on_gpu else (False,))]
         if options.compiled:
-            torch._dynamo.reset()  # the compiler gives up after some versions of one function
+            torch._dynamo.reset()  # the compiler stops after several versions of one function
         sides = measure(ours + make_peers(torch, peer, line, options), options.rounds, 0 if on_gpu else 0.25)
         ours_ms = min(ms for name, ms in sides.items() if name.startswith("ours"))
         name, peer_ms = min(((name, ms) for name, ms in sides.items() if not name.startswith("ours")), key=lambda side: side[1])

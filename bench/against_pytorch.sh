@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Refrain beside PyTorch on the same machine in the same run:
-#   bench/against_pytorch.sh --peers DIR [--json FILE] [--models srmn,cmnrec] [--quick] [--threads N] ...
-# DIR holds the peer's reference.py and bench_cpu_gpu.py.  Needs a python3 with torch: $PYTHON, default python3.
+# Compares Refrain with PyTorch on the same machine in the same run:
+#   bench/against_pytorch.sh --peers DIR [--json FILE] [--models srmn,cmnrec] [--quick] ...
+# DIR contains the peer's reference.py and bench_cpu_gpu.py. Needs a python3 with torch: $PYTHON,
+# default python3.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 python="${PYTHON:-python3}"

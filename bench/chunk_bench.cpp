@@ -1,12 +1,12 @@
-/// What chunks save: steps of CmnRec (PEC, TSC, EXC) beside the same network with memory at every
-/// step (SRMN), at the paper's shapes.
+/// Speed-up of chunks: steps of CmnRec (PEC, TSC, EXC) and of the same network with memory access
+/// at every time step (SRMN), at the paper's shapes.
 ///
 ///   chunk_bench [--full] [--batch N] [--seconds S] [--json FILE] [Google Benchmark's flags]
 ///
-/// H = W = 256, E = 128, R = 1, attention 64, N = m words, SRMN with as many words as the line it
-/// is compared with. SRMN and the three schedules take turns, one step each a round, the first one
-/// moving on from round to round; figures are medians, so that whatever else the machine does meets
-/// all four alike. Adam is row-sparse. See chunk_speedup.sh.
+/// H = W = 256, E = 128, R = 1, attention 64, N = m words; SRMN has as many words as the model it
+/// is compared with. SRMN and the three schedules alternate step by step, and each round starts
+/// with another one; results are medians, so that other load of the machine affects all four alike.
+/// Adam is row-sparse. See chunk_speedup.sh.
 
 #include <benchmark/benchmark.h>
 
@@ -46,15 +46,15 @@ const std::array<DataSet, 3> data_sets{DataSet{10, 65'997, {2, 3}},        //
 struct Settings {
   bool full = false;
   std::int64_t batch = 128;
-  double seconds = 6;  ///< spent on one comparison, as far as the smallest number of rounds allows
+  double seconds = 6;  ///< time of one comparison, if the minimum number of rounds allows
   std::string json;
 };
 
-/// Who takes turns; memory at every step comes first.
+/// The compared schedules; memory access at every time step is first.
 constexpr std::array<const char*, 4> turns{"SRMN", "PEC", "TSC", "EXC"};
 
-/// SRMN and the three schedules on the same network and sequences; measured when one of its lines
-/// is asked for.
+/// SRMN and the three schedules on the same network and sequences; measured when one of their
+/// results is requested.
 class Comparison {
  public:
   struct Options {
@@ -80,7 +80,7 @@ class Comparison {
                                 step_options().negatives);
   }
 
-  /// Median seconds of a step.
+  /// Median duration of a step in seconds.
   double seconds(std::size_t turn) {
     if (!medians_) measure();
     return (*medians_)[turn];
@@ -133,7 +133,7 @@ struct Line {
   std::size_t turn = 0;
 };
 
-/// Prints lines as they come, and keeps those of chunked schedules for the file.
+/// Prints each line when it is measured, and stores those of chunked schedules for the file.
 class Table final : public benchmark::BenchmarkReporter {
  public:
   explicit Table(const std::vector<Line>& lines) : lines_(lines) {}
@@ -199,7 +199,7 @@ class Table final : public benchmark::BenchmarkReporter {
   bool failed_ = false;
 };
 
-/// Takes this program's own flags out of the arguments.
+/// Removes this program's flags from the arguments and returns their values.
 Settings read_settings(int& count, char** arguments) {
   Settings settings;
   int kept = 1;
@@ -236,8 +236,8 @@ Settings read_settings(int& count, char** arguments) {
   return settings;
 }
 
-/// Inference and the headline loss for every number of slots; the other losses for the largest one
-/// of each set, unless full.
+/// Inference and the paper's loss for every number of slots; the other losses for the largest
+/// number of each data set, or with --full for all.
 std::vector<std::shared_ptr<Comparison>> comparisons(const Settings& settings) {
   std::vector<std::shared_ptr<Comparison>> all;
   for (const StepKind kind :

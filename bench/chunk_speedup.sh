@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Speed-ups of CmnRec's chunks over memory at every step, at the paper's shapes:
-#   bench/chunk_speedup.sh [--json FILE] [--full] [--batch N] [--seconds S] [--benchmark_filter=REGEX]
-# Builds and runs chunk_bench.  Default: inference and training with sampled negatives for every number of slots, the other losses
-# for the largest of each set; --full has all of them.  Draw the figure with plot_chunk_speedup.py FILE --out docs/chunk_speedup
+# Speed-ups of CmnRec's chunks over memory access at every time step, at the paper's shapes:
+#   bench/chunk_speedup.sh [--json FILE] [--full] [--batch N] [--seconds S]
+#                          [--benchmark_filter=REGEX]
+# Builds and runs chunk_bench. Default: inference and training with sampled negatives for every
+# number of slots, the other losses for the largest of each set; --full runs all.
+# plot_chunk_speedup.py FILE --out docs/chunk_speedup draws the figure.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 if [[ "${1:-}" == --help || "${1:-}" == -h ]]; then

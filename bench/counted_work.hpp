@@ -1,6 +1,5 @@
 #pragma once
-/// Multiply-adds of one step of a memory network, as its mathematics needs them: what bounds the
-/// speed-up of chunks.
+/// Multiply-adds of one step of a memory network, which limit the speed-up of chunks.
 
 #include <cstdint>
 #include <string_view>
@@ -11,7 +10,7 @@ namespace refrain::bench {
 
 using MemoryNetwork = models::CmnRec<Lstm>;
 
-/// What a step ends in: the scores of one inference, or a training loss and its gradients.
+/// Kind of a step: inference with scores, or a training loss and its gradients.
 enum class StepKind : std::uint8_t {
   infer,          ///< scores of all items at the last step
   train_sampled,  ///< softmax over each step's target and shared negatives
@@ -21,7 +20,7 @@ enum class StepKind : std::uint8_t {
 
 inline bool is_training(StepKind kind) { return kind != StepKind::infer; }
 
-/// The loss by the name that files and tables use.
+/// The name of the loss in files and tables.
 inline std::string_view loss_name(StepKind kind) {
   switch (kind) {
     case StepKind::train_sampled:
@@ -52,8 +51,8 @@ struct CountedWork {
   }
 };
 
-/// Counts one sequence's step under a schedule, every product done once and no more often than its
-/// operands change:
+/// Counts the multiply-adds of one sequence under a schedule. Every product is counted once for
+/// each change of its operands:
 ///
 ///   items      E 4H a step,   recurrent  H 4H a step,   reads
 ///       R W 4H for each read vector that steps see: once a chunk
@@ -91,8 +90,8 @@ inline CountedWork counted_work(const MemoryNetwork::Options& sizes, const Chunk
   for (const std::int64_t step : schedule.chunk_steps()) {
     const double length = number(step - before);
     if (length > 1) work.attention += length * (hidden * width + width + hidden) + read * width;
-    // A chunk step's own features go with the vectors that are read at it, those before it with the
-    // earlier ones.
+    // The features of a chunk step use the vectors read at it, those of earlier steps the previous
+    // vectors.
     if (before == 0)
       spans += length > 1 ? 2 : 1;
     else
@@ -116,7 +115,7 @@ inline CountedWork counted_work(const MemoryNetwork::Options& sizes, const Chunk
   return work;
 }
 
-/// The speed-up over memory at every step that the counted work allows.
+/// The limit of the speed-up over memory access at every time step, by counted work.
 inline double counted_bound(const MemoryNetwork::Options& sizes, const ChunkSchedule& schedule,
                             StepKind kind, std::int64_t negatives) {
   const ChunkSchedule every = ChunkSchedule::every_step(schedule.steps());

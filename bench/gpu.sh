@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# On a machine with an NVIDIA GPU: times the kernels, and with a PyTorch peer whole steps of the models, and writes a record.
+# On a machine with an NVIDIA GPU: times the kernels, and with a PyTorch peer whole steps of the
+# models, and writes a JSON report.
 #
 #   bench/gpu.sh [--prefix DIR]... [--build DIR] [--out FILE] [--filter TEXT] [--peers DIR] [--math exact,tf32] [--compiled]
-#     --prefix DIR    where CMake finds Google Benchmark, Eigen and nlohmann/json when the machine is offline; may come often.
-#                     Default: $REFRAIN_PREFIX, a list with colons
+#     --prefix DIR    where CMake finds Google Benchmark, Eigen and nlohmann/json on an offline
+#                     machine; may be repeated. Default: $REFRAIN_PREFIX, separated by colons
 #     --build DIR     build folder (build/gpu-bench)
-#     --out FILE      the record, JSON (build/gpu-bench/gpu_bench.json)
+#     --out FILE      the report (build/gpu-bench/gpu_bench.json)
 #     --filter TEXT   kernels whose names contain it
-#     --peers DIR     folder with reference.py and bench_cpu_gpu.py: steps of both models beside PyTorch, when python3 ($PYTHON) has
-#                     torch with CUDA
-#     --math MODES    arithmetic of the steps, with commas: exact, tf32, bf16 (exact,tf32)
+#     --peers DIR     folder with reference.py and bench_cpu_gpu.py: also times steps of both models
+#                     in PyTorch, when python3 ($PYTHON) has torch with CUDA
+#     --math MODES    arithmetic of the steps, separated by commas: exact, tf32, bf16 (exact,tf32)
 #     --compiled      the peer also under torch.compile, which takes minutes
 #
-# Exits 77 (what ctest takes for "skipped") when there is no GPU.
+# Exits with 77, ctest's code for "skipped", when there is no GPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tests/gpu_machine.sh

@@ -1,11 +1,11 @@
-/// Times of single kernels on a GPU, by CUDA events: one JSON object a line.
+/// Times of single kernels on a GPU by CUDA events: one JSON object a line.
 ///
-///   gpu_kernels [FILTER]      cases whose names contain FILTER; all without
+///   gpu_kernels [FILTER]      cases whose names contain FILTER; by default all
 ///
-/// Before each timed call a block larger than the second-level cache is overwritten. A figure is
-/// the median of 30 calls after 5 others. Cases named cudnn_... are cuDNN's, where this was built
-/// with it; lstm_layer is what compares with cudnn_lstm_layer. bytes and flops are counted from the
-/// sizes: each tensor once through memory, two operations a multiply-add.
+/// Before each timed call a block larger than the second-level cache is overwritten. A result is
+/// the median of 30 calls after 5 warm-up calls. Cases named cudnn_... run cuDNN, in a build with
+/// it; compare lstm_layer with cudnn_lstm_layer. bytes and flops are counted from the sizes: each
+/// tensor once, two operations per multiply-add.
 
 #include <algorithm>
 #include <array>
@@ -40,7 +40,7 @@ constexpr int calls = 30;
 constexpr std::int64_t flushed_elements = std::int64_t{64}
                                           << 20;  // 256 MiB, more than the cache of any card so far
 
-/// One call to time.
+/// One timed call.
 struct Case {
   std::string name;
   std::string sizes;
@@ -48,7 +48,7 @@ struct Case {
   std::function<void()> run{};
 };
 
-/// The tensors of a case, which live as long as it, and how many bytes they hold together.
+/// The tensors of a case, which live as long as the case, and their size in bytes.
 class Tensors {
  public:
   View normal(const Shape& shape, double deviation = 1) {
@@ -121,7 +121,7 @@ double product(std::initializer_list<std::int64_t> sizes) {
   return all;
 }
 
-/// Makes one case; its tensors are made on demand.
+/// Creates one case, whose tensors are allocated on demand.
 using Make = std::function<Case(Tensors&)>;
 
 void add_products(std::vector<std::pair<std::string, Make>>& all) {
@@ -189,7 +189,7 @@ void add_convolutions(std::vector<std::pair<std::string, Make>>& all) {
   }
 }
 
-/// Patches of a quarter of the channels: alone, and after the convolution of a frozen half.
+/// Patches with a quarter of the channels: single, and after the convolution of a frozen half.
 void add_patches(std::vector<std::pair<std::string, Make>>& all) {
   const std::int64_t batch = 128, steps = 50, taps = 3, rows = batch * steps;
   for (const std::int64_t channels : {64, 256}) {
@@ -267,8 +267,8 @@ void add_patches(std::vector<std::pair<std::string, Make>>& all) {
   }
 }
 
-/// A convolution alone, by the table and by cuDNN. cuDNN's times include what its layouts cost: the
-/// weight re-ordered, the bias added.
+/// Single convolutions, by the table and by cuDNN. Times of cuDNN include the cost of its layouts:
+/// reordering the weight, adding the bias.
 void add_plain_convolutions(std::vector<std::pair<std::string, Make>>& all,
                             const std::string& prefix,
                             const kernels::Entry<kernels::CausalConvForward>& forward,
@@ -381,9 +381,10 @@ void add_recurrences(std::vector<std::pair<std::string, Make>>& all) {
   }
 }
 
-/// An LSTM layer with the product of its input, forward (saving for the backward pass) and both
-/// ways: the table's product and segment beside cuDNN's layer. cuDNN's times include the copy of
-/// its weights. Backward is not timed alone: it uses up what cuDNN saved.
+/// An LSTM layer with the product of its input, forward (saving tensors for the backward pass) and
+/// both passes: product and segment of the table, and the layer of cuDNN. Times of cuDNN include
+/// the copy of its weights. The backward pass is not timed separately, because it consumes what
+/// cuDNN saved.
 void add_lstm_layers(std::vector<std::pair<std::string, Make>>& all,
                      const kernels::cudnn::Entries& cudnn) {
   const std::int64_t steps = 50, batch = 128, hidden = 256, width = 256, rows = steps * batch;

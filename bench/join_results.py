@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Joins outputs of Google Benchmark into one array of lines:  bench/join_results.py FILE SUITE=PART...   (called by run.sh)
+"""Joins outputs of Google Benchmark into one JSON array: bench/join_results.py FILE SUITE=PART...
+(called by run.sh)
 
-A line: {suite, name, threads, ms, gflops, gbytes, share, mib, cpu_isa, ceiling_gflops, ceiling_gbytes}; what a benchmark does not count is null.
+An element: {suite, name, threads, ms, gflops, gbytes, share, mib, cpu_isa, ceiling_gflops,
+ceiling_gbytes}; values that a benchmark does not count are null.
 """
 import json
 import sys

@@ -1,7 +1,7 @@
-/// Kernels one by one: time, GFLOP/s and GB/s of the arithmetic and the memory traffic that the
-/// mathematics needs, and their share of the peak of the machine.
+/// Single kernels: time, GFLOP/s and GB/s of the required arithmetic and memory traffic, and their
+/// share of the machine's peak.
 ///
-/// Shapes are batch * steps rows by channels; B = 128 unless stated otherwise.  See run.sh.
+/// Shapes are batch * steps rows by channels; B = 128 unless stated otherwise. See run.sh.
 
 #include "refrain/autograd/tape.hpp"
 #include "refrain/nn/conv_block.hpp"
@@ -26,12 +26,12 @@ using bench::report;
 constexpr std::int64_t batch = 128;
 constexpr double element = sizeof(float);
 
-/// Time in milliseconds by the clock, since threads share the work.
+/// Times the benchmark in milliseconds of wall-clock time, since several threads work.
 void timed(benchmark::internal::Benchmark* line) {
   line->Unit(benchmark::kMillisecond)->UseRealTime();
 }
 
-// ---- the ceilings themselves ----
+// ---- the peaks ----
 
 void product(benchmark::State& state) {
   Random random(1);
@@ -56,7 +56,7 @@ BENCHMARK(packed_product)->ArgName("n")->Arg(2048)->Apply(timed);
 
 // ---- convolution ----
 
-/// One whole residual block.
+/// One residual block.
 void conv_block(benchmark::State& state, bool train) {
   Random random(1);
   const std::int64_t steps = state.range(0);
@@ -123,7 +123,7 @@ BENCHMARK(embedding_forward_backward)->ArgName("V")->Arg(10'000)->Arg(1'000'000)
 
 // ---- losses ----
 
-/// With all gradients; the memory that it takes at most.
+/// With all gradients; also reports the peak memory.
 void softmax_loss_step(benchmark::State& state) {
   Random random(1);
   const std::int64_t rows = state.range(0);

@@ -1,6 +1,5 @@
 #pragma once
-/// Training and inference steps of SRMN and CmnRec on random sequences, as the benchmarks time
-/// them.
+/// Training and inference steps of SRMN and CmnRec on random sequences, for the benchmarks.
 
 #include <algorithm>
 #include <cstdint>
@@ -19,8 +18,8 @@
 
 namespace refrain::bench {
 
-/// Turns row-sparse gradients into full tables, for comparisons with implementations that have no
-/// others.
+/// Converts row-sparse gradients to dense ones, for comparisons with implementations that have only
+/// dense gradients.
 inline void densify(const std::vector<NamedParameter>& parameters) {
   for (const NamedParameter& named : parameters) {
     Gradient& gradient = named.parameter->gradient();
@@ -31,16 +30,16 @@ inline void densify(const std::vector<NamedParameter>& parameters) {
   }
 }
 
-/// Changes the parameters, also in work that is being recorded.
+/// Updates the parameters, also during a capture.
 inline void update(Optimizer& optimizer) {
   is_capturing() ? optimizer.step_captured() : optimizer.step();
 }
 
-/// One network and one batch of sequences; each run() is one step under the schedule it is given.
+/// One network and one batch of sequences; each run() is one step under the given schedule.
 ///
-/// A training step is forward, loss, backward, Adam; an inference step the scores of all items
-/// after the last step and the 20 best. Schedules share parameters, so that they differ in nothing
-/// else.
+/// A training step is forward, loss, backward, Adam; an inference step computes the scores of all
+/// items after the last time step and the 20 best. Schedules share parameters, so that they differ
+/// only in the schedule.
 class MemoryNetworkSteps {
  public:
   struct Options {
@@ -48,8 +47,9 @@ class MemoryNetworkSteps {
     StepKind kind = StepKind::infer;
     std::int64_t batch = 128;
     std::int64_t steps = 0;
-    std::int64_t negatives = 0;    ///< of the sampled loss, log-uniform, drawn once
-    bool dense_gradients = false;  ///< Adam over whole tables, not over the rows that were touched
+    std::int64_t negatives = 0;  ///< for the sampled loss: log-uniform, drawn once
+    bool dense_gradients =
+        false;  ///< Adam updates whole tables instead of only rows with gradients
     Device device = Device::cpu;
   };
 
@@ -91,12 +91,12 @@ class MemoryNetworkSteps {
     last_loss_ = loss.value();
   }
 
-  /// Of the latest training step, on the device.
+  /// Loss of the latest training step, on the device.
   const Tensor& last_loss() const noexcept { return last_loss_; }
-  /// Of training steps.
+  /// The optimizer of training steps.
   const std::shared_ptr<Adam>& optimizer() const noexcept { return optimizer_; }
 
-  /// Multiply-adds of run(), the whole batch.
+  /// Multiply-adds of run() for the whole batch.
   double multiply_adds(const ChunkSchedule& schedule) const {
     return static_cast<double>(options_.batch) *
            counted_work(options_.network, schedule, options_.kind, options_.negatives).total();
@@ -130,7 +130,7 @@ class MemoryNetworkSteps {
   Tensor ids_;
   Tensor targets_;
   Candidates candidates_;
-  std::optional<MemoryNetwork::Weights> weights_;  ///< of inference: packed once, as a server does
+  std::optional<MemoryNetwork::Weights> weights_;  ///< for inference: packed once, as in a server
   std::vector<NamedParameter> parameters_;
   std::shared_ptr<Adam> optimizer_;
   Tensor last_loss_;

@@ -1,6 +1,6 @@
 #pragma once
-/// Training and inference steps of the models on random sequences, by name: what the suites and the
-/// comparison with PyTorch time.
+/// Training and inference steps of the models on random sequences, by name, for the suites and the
+/// comparison with PyTorch.
 
 #include <cstdint>
 #include <functional>
@@ -15,22 +15,22 @@
 
 namespace refrain::bench {
 
-/// A step on request.
+/// A step of a model.
 struct ModelStep {
-  double flops = 0;                 ///< of one step, as the mathematics needs them
-  std::function<void()> run;        ///< on a GPU it returns when the step is queued
-  Tensor loss;                      ///< of the latest training step, on the device
-  std::shared_ptr<Adam> optimizer;  ///< of a training step
+  double flops = 0;                 ///< required operations of one step
+  std::function<void()> run;        ///< on a GPU it returns after queueing the step
+  Tensor loss;                      ///< loss of the latest training step, on the device
+  std::shared_ptr<Adam> optimizer;  ///< null for inference
 };
 
-/// What to make.
+/// Description of a step.
 ///
-/// model: nextitnet, peterrec-serial, peterrec-parallel or fine-all (all of PeterRec's base learns,
-/// no patches; `items` classes); srmn, or cmnrec with `slots` time-sensitive chunks (H = W =
-/// channels, E = channels / 2, N = slots words for both); lstm4rec, gru4rec (H = channels, E =
-/// channels / 2). mode: train (forward, full softmax, backward, dense Adam), train-sampled
-/// (recurrent models: the same with items / 10 shared negatives) or infer (scores of all items at
-/// the last step, then the 20 best).
+/// model: nextitnet, peterrec-serial, peterrec-parallel or fine-all (all of PeterRec's base is
+/// trained, without patches; `items` classes); srmn, or cmnrec with `slots` time-sensitive chunks
+/// (H = W = channels, E = channels / 2, N = slots words for both); lstm4rec, gru4rec (H = channels,
+/// E = channels / 2). mode: train (forward, full softmax, backward, dense Adam), train-sampled
+/// (recurrent models: with items / 10 shared negatives) or infer (scores of all items at the last
+/// time step, then the 20 best).
 struct ModelRequest {
   std::string model;
   std::string mode;
@@ -44,8 +44,8 @@ struct ModelRequest {
 
 namespace detail {
 
-/// The peer's gradients of embedding and items are full tables; so are ours here, that both
-/// optimizers do the same work.
+/// The peer's gradients of embedding and items are dense; dense gradients here make both optimizers
+/// do the same work.
 inline std::shared_ptr<ModelStep> memory_network_step(const ModelRequest& request) {
   StepKind kind = StepKind::infer;
   if (request.mode == "train") kind = StepKind::train_full;
@@ -76,7 +76,7 @@ inline std::shared_ptr<ModelStep> memory_network_step(const ModelRequest& reques
   return step;
 }
 
-/// One step of training: `loss` makes the loss, which the optimizer lowers.
+/// One training step; `loss` computes the loss.
 template <class Loss>
 void train_step(ModelStep& step, const std::vector<NamedParameter>& parameters, const Loss& loss) {
   step.optimizer->zero_grad();
@@ -196,7 +196,7 @@ inline std::shared_ptr<ModelStep> make_model_step(const ModelRequest& request) {
     }
   }
   step->optimizer = std::make_shared<Adam>(parameters);
-  // Frozen convolutions pass gradients on (one more product); what learns needs two more.
+  // Frozen convolutions propagate gradients (one more product); trained parameters need two more.
   step->flops = all ? 3 * forward : forward + conv + 2 * patch + 2 * last_scores;
   step->run = [=, raw = step.get()] {
     detail::train_step(*raw, parameters, [&] { return base->with(*task).loss(ids, targets); });
@@ -204,10 +204,9 @@ inline std::shared_ptr<ModelStep> make_model_step(const ModelRequest& request) {
   return step;
 }
 
-/// Makes of a step on a GPU work that is recorded once and then launched as a whole, as a Trainer
-/// does with capture_after.
+/// Captures the step on a GPU and replays it in each run, as a Trainer does with capture_after.
 inline void record(ModelStep& step) {
-  for (int i = 0; i < 3; ++i) step.run();  // the first step prepares what later ones have
+  for (int i = 0; i < 3; ++i) step.run();  // the first steps allocate and initialize
   if (step.optimizer != nullptr) step.optimizer->prepare_capture();
   const auto work = std::make_shared<CapturedWork>(Device::cuda, step.run);
   step.run = [work, optimizer = step.optimizer, model = step.run] {

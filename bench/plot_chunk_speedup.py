@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Draws the chunk speed-ups that chunk_speedup.sh measured, beside the paper's:
+"""Plots the chunk speed-ups measured by chunk_speedup.sh, and the paper's:
 
   bench/plot_chunk_speedup.py FILE --out docs/chunk_speedup        (writes docs/chunk_speedup.svg and .png)
 
-FILE is the JSON array of chunk_speedup.sh.  Bars: speed-up over memory at every step; short black lines: what the counted
-multiply-adds allow.  The paper gives no schedule with its speed-ups, and training ones for the largest m of each set alone.
+FILE is the JSON array of chunk_speedup.sh. Bars: speed-up over memory access at every time step;
+short black lines: the limit by counted multiply-adds. The paper states no schedule for its
+speed-ups, and those of training only for the largest m of each set.
 """
 import argparse
 import json
@@ -75,7 +76,7 @@ def draw_panel(axes, rows, mode, title):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", help="JSON of chunk_speedup.sh")
-    parser.add_argument("--out", required=True, help="path without ending")
+    parser.add_argument("--out", required=True, help="path without suffix")
     options = parser.parse_args()
     try:
         import matplotlib
@@ -95,14 +96,14 @@ def main():
     panels = [(mode, title, chosen) for mode, loss, title in PANELS
               if (chosen := [row for row in rows if (row["mode"], row["loss"]) == (mode, loss)])]
     if not panels:
-        sys.exit(f"plot_chunk_speedup: {options.file} holds neither inference nor training with sampled negatives")
+        sys.exit(f"plot_chunk_speedup: {options.file} contains neither inference nor training with sampled negatives")
     figure, all_axes = plt.subplots(len(panels), 1, figsize=(11.5, 3.5 * len(panels)), squeeze=False)
     for axes, (mode, title, chosen) in zip(all_axes[:, 0], panels):
         batches = sorted({row["batch"] for row in chosen})
         draw_panel(axes, chosen, mode, f"{title}, batch {', '.join(map(str, batches))}")
     handles = [Patch(color=PAPER_COLOUR, label="paper (GPU)")]
     handles += [Patch(color=colour, label=f"{name}, measured (CPU)") for name, colour in SCHEDULES.values()]
-    handles += [Line2D([], [], color="black", linewidth=1.2, label="bound counted from multiply-adds")]
+    handles += [Line2D([], [], color="black", linewidth=1.2, label="limit by counted multiply-adds")]
     figure.legend(handles=handles, loc="upper center", ncols=len(handles), frameon=False, fontsize=8.5)
     figure.tight_layout(rect=(0, 0, 1, 0.96), h_pad=2)
     for ending in ("svg", "png"):

@@ -1,5 +1,5 @@
 #pragma once
-/// Inputs of the suites.
+/// Random inputs of the suites.
 
 #include <cstdint>
 

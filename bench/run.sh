@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Kernels and whole steps on this machine, beside what it reaches in a product and a copy:
+# Times kernels and whole steps on this machine, relative to the peak of a product and a copy:
 #   bench/run.sh [--json FILE] [--plot PATH] [--quick] [--benchmark_filter=REGEX] ...
-#     --json FILE   the lines as a JSON array (build/bench/bench.json)
-#     --plot PATH   draws how steps grow with T, V, C and threads: PATH.svg, PATH.png (needs matplotlib)
-#     --quick       a tenth of the time a line, and no other number of threads
-# Builds and runs kernels_bench and steps_bench; other arguments go to Google Benchmark.
+#     --json FILE   the results as a JSON array (build/bench/bench.json)
+#     --plot PATH   plots the growth with T, V, C and threads: PATH.svg, PATH.png (needs matplotlib)
+#     --quick       a tenth of the time per benchmark, and one number of threads
+# Builds and runs kernels_bench and steps_bench; other arguments are passed to Google Benchmark.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 build="$here/../build/bench"
@@ -24,7 +24,7 @@ cmake -S "$here/.." -B "$build" -DCMAKE_BUILD_TYPE=Release -DREFRAIN_TESTS=OFF -
 cmake --build "$build" --target kernels_bench steps_bench -j"$(nproc)" >&2
 
 parts=()
-# suite NAME PROGRAM THREADS [arguments]: runs a program and keeps what it measured.
+# suite NAME PROGRAM THREADS [arguments]: runs a program and keeps its results.
 suite() {
   local part="$build/$1_$3.json"
   REFRAIN_THREADS=$3 "$build/bench/$2" --benchmark_min_time="$seconds" --benchmark_out="$part" --benchmark_out_format=json \

@@ -1,13 +1,13 @@
-/// Times single steps of a model on request, so that a driver can take turns between this and
+/// Times single steps of a model on request, so that a driver can alternate between this and
 /// another implementation.
 ///
 ///   step_timer MODEL MODE BATCH TIME CHANNELS ITEMS [SLOTS]        MODEL, MODE: model_steps.hpp
 ///
-/// REFRAIN_DEVICE=cuda in the environment puts model and batch on the GPU; a step has ended when
-/// the GPU has. There REFRAIN_MATH says how f32 numbers are multiplied (exact, tf32, bf16), and
-/// REFRAIN_RECORDED=1 records a step and launches it as a whole. For each line on standard input
-/// one step is run and its milliseconds printed; `peak` prints the pool's peak bytes, `loss` the
-/// last loss, `flops` the multiplications and additions counted for a step.
+/// REFRAIN_DEVICE=cuda in the environment puts model and batch on the GPU; a step ends when the GPU
+/// has finished it. On the GPU REFRAIN_MATH selects the arithmetic of f32 products (exact, tf32,
+/// bf16), and REFRAIN_RECORDED=1 captures the step and replays it. For each line on standard input
+/// the program runs one step and prints its milliseconds; `peak` prints the pool's peak bytes,
+/// `loss` the last loss, `flops` the multiplications and additions counted for a step.
 
 #include <chrono>
 #include <cstdlib>

@@ -1,7 +1,7 @@
-/// Whole steps of the models: training and inference, one sequence at a time, and how they grow
-/// with steps, channels and items.
+/// Whole steps of the models: training, inference, inference of one sequence, and their growth with
+/// time steps, channels and items.
 ///
-/// What a step is: model_steps.hpp. 8 blocks (NextItNet, PeterRec); H = C, E = C / 2, W = C
+/// model_steps.hpp defines a step. 8 blocks (NextItNet, PeterRec); H = C, E = C / 2, W = C
 /// (recurrent models). See run.sh.
 
 #include "model_steps.hpp"
@@ -11,7 +11,7 @@ namespace {
 
 using namespace refrain;
 
-/// One line, named as its request.
+/// Registers one benchmark, named after its request.
 void add(const bench::ModelRequest& request) {
   const std::string name =
       detail::concat(request.model, "/", request.mode, "/B:", request.batch, "/T:", request.time,
@@ -83,7 +83,7 @@ void add_all() {
     }
     add({.model = model, .mode = "infer", .batch = 1, .time = 50, .channels = 256, .items = items});
   }
-  // How time grows: with T, with V, with C.
+  // Growth with T, V and C.
   for (const std::int64_t time : {10, 20, 100, 200}) {
     add({.model = "nextitnet",
          .mode = "train",

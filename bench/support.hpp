@@ -1,5 +1,5 @@
 #pragma once
-/// What the suites share: counted work, and what this machine reaches.
+/// Shared code of the suites: counted work, and the peak performance of the machine.
 
 #include <benchmark/benchmark.h>
 
@@ -15,7 +15,7 @@
 
 namespace refrain::bench {
 
-/// The best of some runs, in seconds.
+/// Minimum duration of several runs, in seconds.
 inline double best_seconds(int runs, const std::function<void()>& run) {
   double best = 1e30;
   for (int i = 0; i < runs; ++i) {
@@ -27,8 +27,8 @@ inline double best_seconds(int runs, const std::function<void()>& run) {
   return best;
 }
 
-/// What all threads together reach here: the faster of our two products of 2048 x 2048 matrices,
-/// and a copy of 256 MiB (reads and writes counted). Measured once, when first asked for.
+/// Peak performance of all threads: the faster of our two products of 2048 x 2048 matrices, and a
+/// copy of 256 MiB (reads and writes counted). Measured once, at the first request.
 struct Ceilings {
   double flops_per_s;
   double bytes_per_s;
@@ -61,15 +61,15 @@ struct Ceilings {
   }
 };
 
-/// Counters of one benchmark, per second: 1e9 multiplications and additions, and 1e9 bytes, that
-/// the mathematics needs. bench/table.py makes shares of the ceilings of them.
+/// Rates of one benchmark: required multiplications and additions in 1e9 per second, and bytes in
+/// 1e9 per second. bench/table.py computes their share of the peaks.
 inline void report(benchmark::State& state, double flops, double bytes) {
   const auto rate = benchmark::Counter::kIsIterationInvariantRate;
   if (flops > 0) state.counters["GFLOP"] = benchmark::Counter(flops / 1e9, rate);
   if (bytes > 0) state.counters["GB"] = benchmark::Counter(bytes / 1e9, rate);
 }
 
-/// Runs the registered benchmarks; the context of a JSON output says what they ran on.
+/// Runs the registered benchmarks; the context of a JSON output describes the machine.
 inline int run_suite(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;

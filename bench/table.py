@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Table and figure of what bench/run.sh measured:
+"""Table and figure of the results of bench/run.sh:
 
-  bench/table.py FILE [--plot PATH]        PATH without ending: writes PATH.svg and PATH.png (needs matplotlib)
+  bench/table.py FILE [--plot PATH]   PATH without suffix: writes PATH.svg and PATH.png (matplotlib)
 
-FILE: the JSON array of run.sh.  A line's share is the larger of its arithmetic's share of the measured product rate and its memory
-traffic's share of the measured copy rate: near 100 %, the machine has no more to give for this way of computing.
+FILE: the JSON array of run.sh. The share of a line is the larger of two: its arithmetic relative to
+the measured product rate, and its memory traffic relative to the measured copy rate. Near 100 % the
+machine is at its limit for this way of computing.
 """
 import argparse
 import json
@@ -77,7 +78,7 @@ def plot(rows, threads, path):
                   if row["name"].startswith("softmax_loss_step/P:2560/C:64/"))
     axes[1][1].plot([v for v, _ in loss], [row["mib"] for _, row in loss], "o-", markersize=4, label="softmax loss with gradients")
     axes[1][1].plot([v for v, _ in loss], [4 * 2560 * v / 2**20 for v, _ in loss], "--", color="#888888",
-                    label="scores of 2,560 rows, were they kept")
+                    label="scores of 2,560 rows, if stored")
     axes[1][1].set_title("Memory of the loss, V", loc="left", fontweight="bold", fontsize=9.5)
     axes[1][1].set_ylabel("MiB")
     axes[1][1].set_ylim(0, 1.2 * axes[1][1].get_ylim()[1])
@@ -109,18 +110,18 @@ def plot(rows, threads, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", help="JSON of run.sh")
-    parser.add_argument("--plot", help="draw scaling figures, path without ending")
+    parser.add_argument("--plot", help="draw scaling figures, path without suffix")
     options = parser.parse_args()
     rows = load(options.file)
-    most = max((row["threads"] for row in rows), default=0)
+    max_threads = max((row["threads"] for row in rows), default=0)
     for name in sorted({row["suite"] for row in rows}):
-        chosen = [row for row in rows if row["suite"] == name and row["threads"] == most]
+        chosen = [row for row in rows if row["suite"] == name and row["threads"] == max_threads]
         if chosen:
-            print(f"\n{name}: {most} threads, product {chosen[0]['ceiling_gflops']:.0f} GFLOP/s, "
+            print(f"\n{name}: {max_threads} threads, product {chosen[0]['ceiling_gflops']:.0f} GFLOP/s, "
                   f"copy {chosen[0]['ceiling_gbytes']:.0f} GB/s, kernels for {chosen[0]['cpu_isa']}")
             print_table(chosen)
     if options.plot:
-        plot([row for row in rows if row["threads"] == most], [row for row in rows if row["suite"] == "steps"], options.plot)
+        plot([row for row in rows if row["threads"] == max_threads], [row for row in rows if row["suite"] == "steps"], options.plot)
 
 
 if __name__ == "__main__":

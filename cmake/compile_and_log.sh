@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compiler launcher for CUDA sources: runs the command, keeps what ptxas says about registers beside the object file, shows the rest.
+# Compiler launcher for CUDA sources: runs the command, stores the register report of ptxas beside
+# the object file, and prints the other output.
 object=
 for ((i = 1; i < $#; ++i)); do
   if [[ "${!i}" == -o ]]; then

@@ -1,11 +1,11 @@
-# How our own targets are compiled: build type, warnings, optimization.
+# Compiler settings of this project's targets: build type, warnings, optimization.
 
 get_property(multi_config GLOBAL PROPERTY GENERATOR_IS_MULTI_CONFIG)
 if(PROJECT_IS_TOP_LEVEL AND NOT multi_config AND NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
 endif()
 
-# Warnings for one of our own targets; users of the library never inherit them.
+# Warnings for a target of this project; users of the library do not inherit them.
 function(refrain_warnings target)
   if(MSVC)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:/W4> $<$<BOOL:${REFRAIN_WERROR}>:/WX>)
@@ -15,7 +15,8 @@ function(refrain_warnings target)
     "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wsign-conversion>"
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_FLAGS MATCHES "-fsanitize")
-    # Instrumented code hides initializations from GCC, which then warns inside <regex> and <functional>.
+    # In instrumented code GCC does not see some initializations, and then warns inside <regex> and
+    # <functional>.
     target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>")
   endif()
   if(REFRAIN_WERROR)
@@ -24,22 +25,23 @@ function(refrain_warnings target)
   endif()
 endfunction()
 
-# For tests: most of their build's time is the optimizer's, and the loops that they compare with are short.
+# For tests: the optimizer takes most of their build time, and their reference loops are short.
 function(refrain_compile_fast target)
   if(NOT MSVC)
     target_compile_options(${target} PRIVATE "$<$<CONFIG:Release,RelWithDebInfo>:-O1>")
   endif()
 endfunction()
 
-# For programs around the library: instrumented, they would take most of the build's time.  The library, where the work is done, stays
-# optimized.
+# For programs that use the library: instrumented and optimized they would take most of the build
+# time. The library itself stays optimized.
 function(refrain_unoptimized_if_sanitized target)
   if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
     target_compile_options(${target} PRIVATE -O0)
   endif()
 endfunction()
 
-# Objects that serve a static and a shared library: position-independent, and showing only what REFRAIN_API names.
+# For objects of both the static and the shared library: position-independent, with hidden
+# visibility except for REFRAIN_API.
 function(refrain_hide_symbols target)
   set_target_properties(${target} PROPERTIES
     CXX_EXTENSIONS OFF
@@ -49,7 +51,8 @@ function(refrain_hide_symbols target)
     VISIBILITY_INLINES_HIDDEN ON)
 endfunction()
 
-# Code for the CPU at hand (REFRAIN_NATIVE).  Only the library's own sources: nothing of it shows in an interface.
+# Compiles for the CPU of this machine (REFRAIN_NATIVE). Applies only to the library's sources, not
+# to its interface.
 function(refrain_tune target)
   if(REFRAIN_NATIVE AND NOT MSVC)
     target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-march=native>")
@@ -57,15 +60,16 @@ function(refrain_tune target)
   endif()
 endfunction()
 
-# A project that names no build type gets code without optimization, which is not what it takes such a library for.
+# A project without a build type would get unoptimized code, which is useless for this library.
 function(refrain_optimize_without_build_type target)
   if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES AND NOT CMAKE_CXX_FLAGS AND NOT MSVC)
     target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-O3>")
   endif()
 endfunction()
 
-# Kernels: full optimization in every optimized build, and no errno from sqrt and friends, which would keep loops scalar.
-# Never -ffast-math: results must not depend on how a loop was vectorized.
+# Kernels: full optimization in every optimized build, and no errno from sqrt and similar functions,
+# which would prevent vectorization. Never -ffast-math: results must not depend on how a loop was
+# vectorized.
 function(refrain_optimize_kernels)
   if(NOT MSVC)
     set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release,RelWithDebInfo>:-O3>;-fno-math-errno")

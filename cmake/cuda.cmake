@@ -9,14 +9,16 @@ if(NOT REFRAIN_CUDA STREQUAL "OFF")
   include(CheckLanguage)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
-    # Ampere and Hopper, and for what is newer the PTX of Ampere's.  "native" would fail on a build machine without a GPU.
+    # Ampere and Hopper, and PTX of Ampere for newer GPUs. "native" would fail on a build machine
+    # without a GPU.
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
       set(CMAKE_CUDA_ARCHITECTURES "80;90a-real" CACHE STRING "GPU architectures to compile for")
     endif()
-    set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # not the static runtime besides the shared one, which cuBLAS brings
+    # cuBLAS loads the shared runtime; a static one would be a second.
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
-    # CMake 3.25 does not know CUDA_STANDARD 20.
+    # CMake 3.25 does not support CUDA_STANDARD 20.
     add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>")
     set(REFRAIN_CUDA_ENABLED ON)
   elseif(REFRAIN_CUDA STREQUAL "ON")

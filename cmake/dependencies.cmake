@@ -1,4 +1,5 @@
-# Packages we build with: the installed one when find_package sees it, else the pinned release from its home.
+# Build dependencies: the installed package when find_package finds it, otherwise the pinned
+# release, downloaded.
 
 include(FetchContent)
 
@@ -13,16 +14,16 @@ refrain_pin(CLI11 https://github.com/CLIUtils/CLI11 v2.3.2 2 CONFIG)
 refrain_pin(tomlplusplus https://github.com/marzer/tomlplusplus v3.3.0 3 CONFIG)
 refrain_pin(Catch2 https://github.com/catchorg/Catch2 v2.13.10 CONFIG)
 refrain_pin(benchmark https://github.com/google/benchmark v1.7.1 CONFIG)
-# Eigen's own CMake project adds hundreds of targets, so a fetched copy is used as the header tree that it is.
+# Eigen's CMake project adds hundreds of targets, so a fetched copy is used as headers only.
 FetchContent_Declare(Eigen3 GIT_REPOSITORY https://gitlab.com/libeigen/eigen GIT_TAG 3.4.0 GIT_SHALLOW ON
   SOURCE_SUBDIR none FIND_PACKAGE_ARGS 3.4 CONFIG)
 
-if(REFRAIN_BENCH)  # another project's own copy of Google Benchmark is none of our business
+if(REFRAIN_BENCH)  # leaves another project's Google Benchmark unchanged
   set(BENCHMARK_ENABLE_TESTING OFF CACHE INTERNAL "")
   set(BENCHMARK_ENABLE_INSTALL OFF CACHE INTERNAL "")
 endif()
 
-# Makes the package's targets available under the names that its find_package would give them.
+# Provides the package's targets under the names that its find_package defines.
 macro(refrain_dependency name)
   FetchContent_MakeAvailable(${name})
   if("${name}" STREQUAL "Eigen3" AND NOT TARGET Eigen3::Eigen)
@@ -32,7 +33,8 @@ macro(refrain_dependency name)
   endif()
 endmacro()
 
-# Boost.Context: fibers for the tests that emulate CUDA kernels.  Never downloaded: without it those tests are skipped, and say so.
+# Boost.Context: fibers for the tests that emulate CUDA kernels. Never downloaded: without it those
+# tests are skipped with a message.
 macro(refrain_find_boost_context)
   find_package(Boost 1.70 QUIET CONFIG COMPONENTS context)
 endmacro()

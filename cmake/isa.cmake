@@ -1,15 +1,18 @@
-# Instruction set levels: one library that is fast on every x86-64 CPU.  Sets REFRAIN_LEVELS, those built besides the library's own.
+# Instruction set levels: one library that is fast on every x86-64 CPU. Sets REFRAIN_LEVELS, the
+# levels built in addition to the library's own.
 #
-# A source that is compiled for AVX-512 contains, besides our kernels, copies of every inline function and template that it uses and
-# the compiler did not inline: of the standard library, of Eigen, of our headers.  They are weak symbols, of which the linker keeps one
-# for the whole program.  Were it the AVX-512 one, an older CPU would stop at it.  So the objects of a level are linked into a single
-# one, with comdat groups resolved, in which every symbol is then made local but the level's table and the type information that
-# exceptions are recognized by, which is no code.  tests/checks/levels.sh looks at the result.
+# A source compiled for AVX-512 contains, besides our kernels, copies of every inline function and
+# template that the compiler did not inline: from the standard library, Eigen and our headers. These
+# are weak symbols, and the linker keeps one copy for the whole program. If it kept the AVX-512
+# copy, an older CPU would fail with an illegal instruction. Therefore the objects of a level are
+# linked into a single object with resolved comdat groups, in which all symbols are made local
+# except the table of the level and the type information of exceptions, which contains no code.
+# tests/checks/levels.sh checks the result.
 
 set(REFRAIN_ISA_LEVELS "v3;v4" CACHE STRING
   "Instruction set levels of the CPU kernels besides the baseline, chosen from at run time: v3 (AVX2), v4 (AVX-512)")
 
-# What src/cpu_levels.cpp asks the CPU for.
+# The CPU features that src/cpu_levels.cpp tests.
 set(refrain_v3_flags -mavx2 -mfma -mbmi -mbmi2)
 set(refrain_v4_flags ${refrain_v3_flags} -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl)
 
@@ -26,7 +29,7 @@ if(NOT REFRAIN_NATIVE AND REFRAIN_ISA_LEVELS)
     #error only where an ELF linker works and the baseline is plain x86-64
     #endif
     int main() { return __builtin_cpu_supports(\"avx512vl\"); }" REFRAIN_CAN_DISPATCH)
-  # With clang CMake names lld, which resolves groups since version 19.
+  # clang's CMake toolchain selects lld, which resolves groups since version 19.
   set(level_linker)
   foreach(linker IN ITEMS "${CMAKE_LINKER}" ld.bfd ld)
     execute_process(COMMAND "${linker}" --help OUTPUT_VARIABLE linker_help ERROR_QUIET)
@@ -49,7 +52,7 @@ function(refrain_add_level level)
   refrain_optimize_without_build_type(${objects})
   target_compile_features(${objects} PRIVATE cxx_std_20)
   target_compile_definitions(${objects} PRIVATE "$<TARGET_PROPERTY:refrain_objects,COMPILE_DEFINITIONS>" REFRAIN_ISA=${level})
-  # Unique symbols, a kind of their own, would stay global.
+  # Unique symbols would stay global.
   target_compile_options(${objects} PRIVATE
     ${refrain_${level}_flags} -fno-lto $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>)
   target_include_directories(${objects} PRIVATE "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/include")
@@ -65,7 +68,7 @@ function(refrain_add_level level)
     COMMAND "${CMAKE_OBJCOPY}" --wildcard "--keep-global-symbol=_ZN7refrain7kernels3cpu2${level}5tableE"
       "--keep-global-symbol=_ZTI*" "--keep-global-symbol=_ZTS*" "${joined}" "${object}"
     DEPENDS ${objects} "$<TARGET_OBJECTS:${objects}>" COMMAND_EXPAND_LISTS VERBATIM)
-  # Two libraries are made of it: this target has it made once.
+  # Both libraries use the object: this target builds it once.
   add_custom_target(refrain_level_${level} DEPENDS "${object}")
   set(REFRAIN_LEVEL_OBJECTS ${REFRAIN_LEVEL_OBJECTS} "${object}" PARENT_SCOPE)
   string(TOUPPER "${level}" upper)

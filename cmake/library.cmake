@@ -1,4 +1,5 @@
-# The libraries, static and shared, made of one set of position-independent objects, and what is installed of them.
+# The static and the shared library, built from one set of position-independent objects, and their
+# installation.
 
 # refrain_add_library(KIND): defines refrain_static or refrain_shared.
 function(refrain_add_library kind)
@@ -18,7 +19,7 @@ function(refrain_add_library kind)
   foreach(level IN LISTS REFRAIN_LEVELS)
     add_dependencies(${library} refrain_level_${level})
   endforeach()
-  # What it is linked with: users of the static library need that, those of the shared one do not.
+  # Link dependencies: users of the static library need them, those of the shared library do not.
   if(REFRAIN_CUDA_ENABLED)
     foreach(needed IN ITEMS CUDA::cudart CUDA::cublas CUDA::cublasLt ${CMAKE_DL_LIBS})
       if(kind STREQUAL "shared")
@@ -26,18 +27,21 @@ function(refrain_add_library kind)
       endif()
       target_link_libraries(${library} PRIVATE "${needed}")
     endforeach()
-    set_target_properties(${library} PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)  # librefrain.so finds the toolkit
+    # librefrain.so then finds the toolkit.
+    set_target_properties(${library} PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
   endif()
   if(kind STREQUAL "shared" AND UNIX AND NOT APPLE)
-    # Hidden visibility leaves the standard library's templates, which are visible by their namespace.
+    # Hidden visibility does not apply to templates of the standard library, whose namespace is
+    # visible.
     set(script "${PROJECT_SOURCE_DIR}/cmake/exported_symbols.map")
     target_link_options(${library} PRIVATE "LINKER:--version-script=${script}")
     set_property(TARGET ${library} APPEND PROPERTY LINK_DEPENDS "${script}")
   endif()
 endfunction()
 
-# refrain_add_models(): defines refrain::models, the header-only models of examples/models.  The package's configuration file defines the
-# target again, since an exported one would name the static or the shared library instead of refrain::refrain.
+# refrain_add_models(): defines refrain::models, the header-only models of examples/models. The
+# package's configuration file defines the target again, because an exported target would name the
+# static or the shared library instead of refrain::refrain.
 function(refrain_add_models)
   add_library(refrain_models INTERFACE)
   add_library(refrain::models ALIAS refrain_models)
@@ -45,7 +49,7 @@ function(refrain_add_models)
   target_link_libraries(refrain_models INTERFACE refrain::refrain)
 endfunction()
 
-# refrain_install(KINDS...): libraries, headers, and the files by which CMake and pkg-config find them.
+# refrain_install(KINDS...): installs libraries, headers, and the files for CMake and pkg-config.
 function(refrain_install)
   include(CMakePackageConfigHelpers)
   set(config_dir "${CMAKE_INSTALL_LIBDIR}/cmake/refrain")
@@ -54,7 +58,8 @@ function(refrain_install)
     list(APPEND REFRAIN_COMPONENTS cuda)
   endif()
   foreach(kind IN LISTS ARGN)
-    # One set for each, so that a user of the shared library needs nothing that the static one is linked with.
+    # A separate export set for each library, so that a user of the shared library needs no
+    # dependency of the static one.
     install(TARGETS refrain_${kind} EXPORT refrain-${kind})
     install(EXPORT refrain-${kind} NAMESPACE refrain:: FILE refrain-${kind}.cmake DESTINATION "${config_dir}")
     refrain_write_pkg_config(${kind} ${ARGN})
@@ -70,26 +75,26 @@ function(refrain_install)
   install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 endfunction()
 
-# refrain_write_pkg_config(KIND KINDS...): refrain.pc for the shared library, or for the static one where there is no other;
-# beside the shared one the static one is refrain-static.pc.
+# refrain_write_pkg_config(KIND KINDS...): writes refrain.pc for the shared library, or for the
+# static one if it is the only one; otherwise refrain-static.pc for the static library.
 function(refrain_write_pkg_config kind)
   set(name refrain)
   set(libraries "-L\${libdir} -lrefrain")
   set(private_libraries "-pthread")
   set(variables)
   if(REFRAIN_CUDA_ENABLED)
-    set(variables "\n# Where the CUDA libraries are; another place: pkg-config --define-variable=cudadir=FOLDER\ncudadir=${CUDAToolkit_LIBRARY_DIR}")
+    set(variables "\n# Folder of the CUDA libraries; override it with pkg-config --define-variable=cudadir=FOLDER\ncudadir=${CUDAToolkit_LIBRARY_DIR}")
     string(APPEND private_libraries " -L\${cudadir} -lcudart -lcublas -lcublasLt -ldl")
   endif()
   if(kind STREQUAL "static")
-    # Nothing but this says what an archive needs.
+    # An archive has no list of its dependencies, so this file names them.
     set(libraries "\${libdir}/${CMAKE_STATIC_LIBRARY_PREFIX}refrain${CMAKE_STATIC_LIBRARY_SUFFIX} ${private_libraries}")
     set(private_libraries "")
     if("shared" IN_LIST ARGN)
       set(name refrain-static)
     endif()
   endif()
-  # From the file's own folder, so that the tree can be moved.
+  # Relative to the file's folder, so that the install tree can be moved.
   if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}" OR IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
     set(prefix "${CMAKE_INSTALL_PREFIX}")
     set(libdir "${CMAKE_INSTALL_FULL_LIBDIR}")

@@ -19,7 +19,8 @@ build "$folder" --target refrain_all_tests peterrec cmnrec serve layer_tour refr
 find "$folder" -name '*.gcda' -delete
 
 status=0
-# run_tests ARGS...: every room's executable; one without a matching case is fine.
+# run_tests ARGS...: runs the executable of every test folder; a folder without a matching case is
+# no error.
 run_tests() {
   local program
   for program in "$folder"/tests/refrain_*_tests; do "$program" "$@" || status=$?; done
@@ -36,7 +37,7 @@ else
   bash tests/examples/streams.sh "$PWD/$folder/examples/serve" "$PWD/$folder/examples/peterrec" "$PWD/$folder/examples/cmnrec" || status=$?
 fi
 
-# Not counted: what is compiled for a GPU alone.
+# Code compiled only for a GPU is not counted.
 gcovr --root . --object-directory "$folder" --filter 'src/' --filter 'include/' --filter 'kernels/' --filter 'examples/' \
   --exclude '.*cuda.*' --exclude-directories ".*/CMakeFiles/[0-9].*" --exclude-throw-branches --json-summary "$folder/summary.json" \
   --html-details "$folder/lines.html" "$folder" > /dev/null

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Runs every fuzz target (tests/fuzz/):  tests/fuzz.sh SECONDS [TARGET...]
-# Prints executions and covered edges for each target; fails at the first finding, whose input it leaves in build/fuzz/findings.
+# Runs every fuzz target (tests/fuzz/): tests/fuzz.sh SECONDS [TARGET...]
+# Prints executions and covered edges for each target. Fails at the first finding and leaves its
+# input in build/fuzz/findings.
 #   CXX_CLANG   the clang++ to use (clang++)
-#   JOBS        targets that run at once (as many as there are cores)
+#   JOBS        number of targets that run at a time (number of cores)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tests/install.sh
@@ -15,7 +16,7 @@ need_compiler
 need "$compiler" clang
 need_header fmt/core.h libfmt-dev
 install_missing
-# The fuzzer's runtime is a package of its own.
+# The runtime of the fuzzer is a separate package.
 if [[ -z "$(find "$("$compiler" -print-resource-dir)/lib" -name 'libclang_rt.fuzzer*.a' 2> /dev/null)" ]]; then
   missing_tools+=("libclang-rt-$("$compiler" -dumpversion | cut -d . -f 1)-dev")
   install_missing
@@ -33,7 +34,7 @@ if ((${#targets[@]} == 0)); then
 fi
 mkdir -p "$folder/findings"
 
-# The corpus stays from run to run: a longer run goes on where the last one ended.
+# The corpus is kept between runs: a longer run continues from the previous one.
 fuzz() {
   local program=$folder/tests/fuzz/$1_fuzz corpus=$folder/corpus/$1 log=$folder/$1.log
   mkdir -p "$corpus"

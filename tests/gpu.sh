@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# On a machine with an NVIDIA GPU: builds the CUDA suite, runs it, runs compute-sanitizer's tools over a part of it, and writes a record.
+# On a machine with an NVIDIA GPU: builds the CUDA suite, runs it, runs the tools of
+# compute-sanitizer on a part of it, and writes a JSON report.
 #
 #   tests/gpu.sh [--prefix DIR]... [--build DIR] [--out FILE] [--no-sanitizers] [--seed N]
-#     --prefix DIR      where CMake finds Catch2, Eigen, nlohmann/json, fmt and CLI11 when the machine is offline; may come often.
-#                       Default: $REFRAIN_PREFIX, a list with colons
+#     --prefix DIR      where CMake finds Catch2, Eigen, nlohmann/json, fmt and CLI11 on an offline
+#                       machine; may be repeated. Default: $REFRAIN_PREFIX, separated by colons
 #     --build DIR       build folder (build/gpu)
-#     --out FILE        the record, JSON (build/gpu/gpu_tests.json)
-#     --no-sanitizers   the suite alone
-#     --seed N          poses the random problems of an earlier run again
+#     --out FILE        the report (build/gpu/gpu_tests.json)
+#     --no-sanitizers   only the suite
+#     --seed N          repeats the random problems of an earlier run
 #
-# Exits 0 when all passed, 1 when something failed, 77 (what ctest takes for "skipped") when there is no GPU.
-# REFRAIN_GOLDENS names the folder of golden cases (../shared/goldens); without it those tests are skipped.
+# Exits with 0 when all passed, 1 when something failed, 77 (ctest's code for "skipped") when there
+# is no GPU. REFRAIN_GOLDENS is the folder of golden cases (../shared/goldens); without it their
+# tests are skipped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tests/gpu_machine.sh
@@ -40,19 +42,19 @@ echo "Running the CUDA suite on $(gpu_property name), REFRAIN_SEED=$REFRAIN_SEED
 report=$PWD/$build/gpu_tests.xml
 rm -f "$report"
 status=0
-# Each case is a process, most of whose time is the start of CUDA.
+# Each case is a process that spends most of its time starting CUDA.
 ctest --test-dir "$build" -R '^gpu[.]' -j 8 --output-on-failure --no-tests=error --output-junit "$report" || status=1
 count() { sed -nE "s/^[[:space:]]*$1=\"([0-9]+)\".*/\1/p" "$report" | head -n 1; }
 if [[ ! -e "$report" ]]; then exit 1; fi
 tests=$(count tests) failed=$(count failures) skipped=$(count skipped)
 grep -oE 'SKIPPED: .*' "$report" | sort | uniq -c || true
 if grep -q 'SKIPPED: no CUDA device\|SKIPPED: no device cuda' "$report"; then
-  echo "nvidia-smi sees a GPU, the suite does not: nothing was tested on it" >&2
+  echo "nvidia-smi finds a GPU, the suite does not: nothing was tested on a GPU" >&2
   status=1
 fi
 
-# The reduced set: every entry on few problems, and the device layer.  Without the pool each tensor is an allocation of its own, so
-# that an access outside a tensor is one outside an allocation.
+# The reduced set: every entry on few problems, and the device layer. Without the pool each tensor
+# is a separate allocation, so that the sanitizer detects every access outside a tensor.
 found=""
 running=()
 if ((sanitizers)); then
@@ -62,9 +64,9 @@ if ((sanitizers)); then
     status=1
   else
     tools=(memcheck racecheck initcheck synccheck)
-    for tool in "${tools[@]}"; do  # side by side
+    for tool in "${tools[@]}"; do  # in parallel
       echo "compute-sanitizer --tool $tool"
-      # The library's own kernels are not ours to check; what they write, though, initcheck has to see.
+      # Kernels of cuBLAS are excluded, except that initcheck must observe their writes.
       ignored=(--kernel-name-exclude kns=cublas)
       if [[ $tool == initcheck ]]; then ignored=(); fi
       REFRAIN_ROUNDS=2 REFRAIN_CUDA_POOL=off compute-sanitizer --tool "$tool" --error-exitcode 99 "${ignored[@]}" \

@@ -1,16 +1,18 @@
 # Sourced by the scripts for machines with a GPU.
 
-# gpu_property NAME: of the first GPU, as nvidia-smi calls it: name, driver_version, compute_cap.
+# gpu_property NAME: a property of the first GPU by its name in nvidia-smi: name, driver_version,
+# compute_cap.
 gpu_property() { nvidia-smi --query-gpu="$1" --format=csv,noheader 2> /dev/null | head -n 1; }
 
-# Ends the script with ctest's code for "skipped" where no GPU is.
+# Ends the script with ctest's code for "skipped" on a machine without a GPU.
 need_gpu() {
   if command -v nvidia-smi > /dev/null && [[ -n "$(gpu_property name)" ]]; then return; fi
   echo "SKIPPED: no NVIDIA GPU (or no driver) on this machine"
   exit 77
 }
 
-# configure_for_gpu FOLDER PREFIXES ARGS...: a release build with CUDA for the GPU at hand.
+# configure_for_gpu FOLDER PREFIXES ARGS...: configures a release build with CUDA for the GPU of
+# this machine.
 configure_for_gpu() {
   local folder=$1 prefixes=$2 architectures
   shift 2
@@ -29,7 +31,7 @@ configure_for_gpu() {
   esac
   local args=(-S . -B "$folder" -DCMAKE_BUILD_TYPE=Release -DREFRAIN_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=$architectures")
   if [[ ! -e "$folder/CMakeCache.txt" ]] && command -v ninja > /dev/null; then args+=(-G Ninja); fi
-  # What lies under a prefix is used; nothing is downloaded then.
+  # Packages under a prefix are used, and then nothing is downloaded.
   if [[ -n "$prefixes" ]]; then args+=("-DCMAKE_PREFIX_PATH=${prefixes//:/;}" -DFETCHCONTENT_FULLY_DISCONNECTED=ON); fi
   mkdir -p "$folder"
   if ! cmake "${args[@]}" "$@" > "$folder/configure.log" 2>&1; then
@@ -38,13 +40,13 @@ configure_for_gpu() {
   fi
 }
 
-# json_text TEXT: as a JSON string.
+# json_text TEXT: the text as a JSON string.
 json_text() {
   local text=${1//\\/\\\\}
   printf '"%s"' "${text//\"/\\\"}"
 }
 
-# The fields that every record has.  REFRAIN_COMMIT names the commit where the sources are no repository.
+# The fields of every report. REFRAIN_COMMIT is the commit when the sources are no repository.
 machine_record() {
   local commit changed=false
   commit=${REFRAIN_COMMIT:-$(git rev-parse HEAD 2> /dev/null || echo unknown)}

@@ -1,12 +1,13 @@
-# Sourced by the scripts that build: finds what is missing on this machine and installs it with apt on Debian and Ubuntu.
+# Sourced by the scripts that build: finds missing packages and installs them with apt on Debian and
+# Ubuntu.
 
-missing_tools=()      # nothing can be built without these
-missing_libraries=()  # CMake downloads pinned versions of these when they are absent
+missing_tools=()  # required for any build
+missing_libraries=()  # CMake downloads pinned versions of missing ones
 
-# need COMMAND PACKAGE: a program that must be on PATH.
+# need COMMAND PACKAGE: requires a program on PATH.
 need() { command -v "$1" > /dev/null || missing_tools+=("$2"); }
 
-# need_header FILE PACKAGE: a library, known by one of its headers.
+# need_header FILE PACKAGE: requires a library, identified by one of its headers.
 need_header() {
   local folder
   for folder in /usr/include /usr/local/include; do
@@ -36,7 +37,8 @@ need_test_libraries() {
   need_header boost/context/fiber.hpp libboost-context-dev
 }
 
-# Installs what the need... calls above found missing; ends the script with a list when it cannot.
+# Installs the packages that the need... calls above found missing; ends the script with a list when
+# it cannot.
 install_missing() {
   local packages=("${missing_tools[@]}" "${missing_libraries[@]}")
   missing_tools=() missing_libraries=()
@@ -65,7 +67,7 @@ check_cmake() {
   fi
 }
 
-# run_quietly LOG COMMAND...: keeps the output in LOG and shows it only on failure.
+# run_quietly LOG COMMAND...: writes the output to LOG and shows it only on failure.
 run_quietly() {
   local log=$1
   shift
@@ -76,7 +78,8 @@ run_quietly() {
   return 1
 }
 
-# configure FOLDER ARGS...: runs CMake on the repository; Ninja and ccache are used when they are there.
+# configure FOLDER ARGS...: runs CMake on the repository, with Ninja and ccache if they are
+# installed.
 configure() {
   local folder=$1
   shift
@@ -86,7 +89,8 @@ configure() {
   run_quietly "$folder/configure.log" cmake "${args[@]}" "$@"
 }
 
-# build FOLDER ARGS...: compiles with every core; a terminal sees the progress, a log sees failures only.
+# build FOLDER ARGS...: compiles with all cores; shows progress on a terminal and only failures in a
+# log.
 build() {
   local folder=$1
   shift

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Kills a process that saves checkpoints, at random moments, and looks at what is left:  tests/kill_while_saving.sh [KILLS] [SEED]
+# Kills a process that saves checkpoints at random moments and checks the files:
+# tests/kill_while_saving.sh [KILLS] [SEED]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tests/install.sh
@@ -12,5 +13,5 @@ install_missing
 check_cmake
 configure "build/$preset" --preset "$preset"
 build "build/$preset" --target refrain_kill_while_saving
-# On the disk that the build is on, not in memory.
+# On the disk of the build, not in memory.
 "build/$preset/tests/refrain_kill_while_saving" "build/$preset/killed" "${1:-1000}" "${2:-$RANDOM}"

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Builds everything and runs the test suite:  tests/run.sh [ctest arguments], for instance  tests/run.sh -R golden
-#   REFRAIN_PRESET   which preset of CMakePresets.json to build (release)
+# Builds everything and runs the test suite: tests/run.sh [ctest arguments], for instance
+# tests/run.sh -R golden
+#   REFRAIN_PRESET   the preset of CMakePresets.json (release)
 #   CI=true          makes compiler warnings errors
-#   REFRAIN_GOLDENS, REFRAIN_DATA   folders that golden and data tests read (../shared/goldens, ../shared/data)
+#   REFRAIN_GOLDENS, REFRAIN_DATA   folders for golden and data tests (../shared/goldens,
+#                                   ../shared/data)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tests/install.sh
@@ -30,14 +32,14 @@ echo "Running the tests of $folder"
 report=$PWD/$folder/tests.xml
 rm -f "$report"
 status=0
-# The whole suite is long: of it, only what did not simply pass is shown.
+# A run of the whole suite shows only tests that did not pass.
 hide='^Internal ctest '
 if (($# == 0)); then hide+='|^ *Start +[0-9]+: | Passed +[0-9.]+ sec$'; fi
 ctest --test-dir "$folder" --output-on-failure --no-tests=error --output-junit "$report" -j "$(nproc)" "$@" |
   { grep -vE "$hide" || true; } || status=$?
 if [[ ! -e "$report" ]]; then exit "$status"; fi
 
-# count ATTRIBUTE: of the <testsuite> element.
+# count ATTRIBUTE: an attribute of the <testsuite> element.
 count() { sed -nE "s/^[[:space:]]*$1=\"([0-9]+)\".*/\1/p" "$report" | head -n 1; }
 tests=$(count tests) failed=$(count failures) skipped=$(count skipped)
 if ((tests == 0)); then
@@ -47,8 +49,8 @@ fi
 
 grep -oE 'SKIPPED: .*|REFRAIN_ISA=v[34]: this CPU cannot run it' "$report" | sort | uniq -c || true
 
-# must_run WORD FOLDER REQUIRED: when FOLDER exists, no test with WORD in its name may be skipped; with REQUIRED 1 at least one
-# must have run.  Those that need a GPU may be.
+# must_run WORD FOLDER REQUIRED: when FOLDER exists, no test with WORD in its name may be skipped,
+# except tests that need a GPU; with REQUIRED 1 at least one must have run.
 must_run() {
   if [[ ! -d "$2" ]]; then return; fi
   local names

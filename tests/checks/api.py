@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Compares docs/api.md, the index of the public interface, with the headers.
 
-Public are the types, functions, constants and aliases that a header of include/refrain/ declares in the namespace refrain or in a
-namespace inside it, unless the header lies in a folder detail/ or the namespace is called detail.  The index has tables of three
-columns: a task, the names for it in backticks, and the headers in backticks, as they are included.  Each name must be declared by a
-header of its row, and each public name must stand in a row of its header.
+Public are the types, functions, constants and aliases that a header of include/refrain/ declares in
+the namespace refrain or in a namespace inside it, except in folders detail/ and namespaces detail.
+The index has tables of three columns: a task, the names for it in backticks, and the headers in
+backticks, as they are included. Each name must be declared by a header of its row, and each public
+name must be in a row with its header.
 Usage: tests/checks/api.py [repository root]
        tests/checks/api.py --list             prints each header with its public names
 """
@@ -26,7 +27,7 @@ FUNCTION_LIKE = ("if", "for", "while", "switch", "return", "sizeof", "decltype",
 
 
 def without_angles(text):
-    """The declaration without template parameter lists, so that what is left reads from its return type on."""
+    """The declaration from its return type on, without template parameter lists."""
     while found := TEMPLATE.search(text):
         depth, place = 1, found.end()
         while place < len(text) and depth:
@@ -38,7 +39,7 @@ def without_angles(text):
 
 
 def name_of(declaration):
-    """The name that a declaration at namespace scope gives, None when it gives none of its own."""
+    """The name that a declaration at namespace scope introduces, or None."""
     text = without_angles(re.sub(r"\[\[.*?\]\]", "", declaration))
     if not text or text.startswith(("friend", "static_assert", "namespace", "extern \"C\"")):
         return None
@@ -54,7 +55,7 @@ def name_of(declaration):
         if found:
             name = found[1]
             return None if name in FUNCTION_LIKE or name.startswith("operator") else name
-        if "::" in head:  # a member that is defined outside of its class
+        if "::" in head:  # a member defined outside its class
             return None
     if found := VARIABLE.search(text):
         return found[1]
@@ -62,7 +63,7 @@ def name_of(declaration):
 
 
 def declarations(text):
-    """(namespaces, declaration) of everything at namespace scope."""
+    """(namespaces, declaration) of all declarations at namespace scope."""
     text = DIRECTIVE.sub("", COMMENT.sub(lambda found: '""' if found[0][0] in "\"'" else " ", text))
     spaces, start, depth = [], 0, 0
     for place, letter in enumerate(text):
@@ -134,7 +135,7 @@ def main():
     for number, names, headers in rows(page):
         for header in headers:
             if header not in public:
-                problems.append(f"docs/api.md:{number}: there is no public header {header}")
+                problems.append(f"docs/api.md:{number}: {header} is not a public header")
         for name in names:
             places = [header for header in headers if name in public.get(header, ())]
             if not places:

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Checks who includes whom.
+"""Checks the direction of includes.
 
-    examples, bench, tests -> refrain_models -> serve, train -> data, nn -> ops -> autograd -> kernels (contracts) -> core
-    kernels/ -> contracts, core, kernels/ (its families in the order of FAMILIES)        src/ -> every public header, kernels/, src/
+    examples, bench, tests -> refrain_models -> serve, train -> data, nn -> ops -> autograd
+                                                              -> kernels (contracts) -> core
+    kernels/ -> contracts, core, kernels/ (its families in the order of FAMILIES)
+    src/     -> every public header, kernels/, src/
 
-Public headers name neither kernels/ nor src/ nor any third-party library; Eigen is used in kernels/matmul alone.
+Public headers include neither kernels/ nor src/ nor third-party libraries; only kernels/matmul uses
+Eigen.
 Usage: tests/checks/arrows.py [repository root]
 """
 
@@ -12,7 +15,7 @@ import pathlib
 import re
 import sys
 
-ROOMS = {  # room under include/refrain/ -> rooms it may include
+ROOMS = {  # folder of include/refrain/ -> folders it may include
     "core": {"core"},
     "kernels": {"core", "kernels"},
     "autograd": {"core", "kernels", "autograd"},
@@ -25,7 +28,7 @@ ROOMS = {  # room under include/refrain/ -> rooms it may include
 EVERY_ROOM = set(ROOMS)
 
 # Family of kernels, a folder under kernels/ -> families it may include. Files of kernels/ itself (simt.hpp, simd.hpp, scratch.hpp, ...)
-# are below all families; each family stands below those that include it, so that there are no circles.
+# are below all families; each family is below those that include it, so that there are no cycles.
 FAMILIES = {
     "tiling": set(),
     "pointwise": {"tiling"},
@@ -50,7 +53,7 @@ FAMILIES = {
 FOLDERS = {
     "kernels": ({"core", "kernels"}, {"kernels"}, ()),
     "kernels/matmul": ({"core", "kernels"}, {"kernels"}, ("Eigen/",)),
-    "kernels/simt.hpp": ({"core"}, {"kernels", "support"}, ()),  # support/simt/ stands for the GPU in emulation tests
+    "kernels/simt.hpp": ({"core"}, {"kernels", "support"}, ()),  # support/simt/ replaces the GPU in emulation tests
     "src": (EVERY_ROOM, {"kernels", "src"}, ("nlohmann/",)),
     "examples": (EVERY_ROOM, {"refrain_models"}, ("CLI/", "fmt/", "nlohmann/")),
     "examples/models": (EVERY_ROOM, {"refrain_models"}, ()),
@@ -70,7 +73,7 @@ FOLDERS = {
 CUDA_HEADER = re.compile(r"(cuda(?!/(arena|conv_sizes))|cublas|cudnn|cub/|mma\.h|curand|nvtx3/)")
 CUDA_SOURCE = re.compile(r"(\.cu|\.cuh|_cuda\.cpp|_cuda\.hpp|kernels/cuda_check\.hpp|/simt\.hpp)$")
 
-# Where a quoted path may be looked up, besides the including file's own folder.
+# Search path of quoted includes after the folder of the including file.
 SEARCH = ("include", ".", "examples", "examples/models", "tests", "bench")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
@@ -79,7 +82,7 @@ SYSTEM = re.compile(r"^(sys/[a-z_]+|[a-z0-9_]+)\.h$")  # <unistd.h>, <immintrin.
 
 
 def public_room(path):
-    """The room of "refrain/<room>/...", None when it is no public header, "" for refrain/refrain.hpp."""
+    """<room> of "refrain/<room>/...", None for other paths, "" for refrain/refrain.hpp."""
     parts = path.split("/")
     if parts[0] != "refrain":
         return None
@@ -98,7 +101,7 @@ def problem_in_public_header(source, target, quoted):
 
 
 def family(path):
-    """The family of "kernels/<family>/...", None when it is no such path."""
+    """<family> of "kernels/<family>/...", None for other paths."""
     parts = path.split("/")
     return parts[1] if parts[0] == "kernels" and len(parts) > 2 else None
 
@@ -113,14 +116,14 @@ def problem_between_families(source, target):
 
 
 def problems_of_families(root):
-    """Families that are not declared, are declared without a folder, or include one that is declared behind them."""
+    """Errors of families: undeclared, without a folder, or including one that is declared later."""
     folders = {path.name for path in (root / "kernels").iterdir() if path.is_dir()}
     for name in sorted(folders ^ set(FAMILIES)):
         yield f"kernels/{name}: {'no such folder' if name in FAMILIES else 'no such family'}; known: {', '.join(FAMILIES)}"
     below = set()
     for name, allowed in FAMILIES.items():
         for other in sorted(allowed - below):
-            yield f"kernels/{name}/ may include {other}/, which is not declared before it: families stand in order, without circles"
+            yield f"kernels/{name}/ may include {other}/, which is not declared before it: families are ordered, without cycles"
         below.add(name)
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Registers, spills and shared memory of every CUDA kernel of a build with REFRAIN_CUDA_REPORT=ON.
 
-Writes <build folder>/cuda_kernels.md, one line per kernel and architecture, and ends with 1 when a hot kernel spills registers to
-memory, or when the build has no kernel at all.  Every kernel is hot unless COLD names it, with the reason.
+Writes <build folder>/cuda_kernels.md, one line per kernel and architecture, and exits with 1 when a
+hot kernel spills registers to memory, or when the build has no kernels. Every kernel is hot unless
+COLD lists it with a reason.
 Usage: tests/checks/cuda_report.py BUILD_FOLDER
 """
 
@@ -83,8 +84,8 @@ def main():
     (build / "cuda_kernels.md").write_text("\n".join(report) + "\n", encoding="utf-8")
     for line in spilling:
         print(line)
-    most = max(figures[a][0] for figures in rows.values() for a in figures)
-    print(f"{len(rows)} kernels for {', '.join(architectures)}; at most {most} registers; {len(spilling)} spill "
+    max_registers = max(figures[a][0] for figures in rows.values() for a in figures)
+    print(f"{len(rows)} kernels for {', '.join(architectures)}; at most {max_registers} registers; {len(spilling)} spill "
           f"({build / 'cuda_kernels.md'})")
     return 1 if spilling else 0
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Whether the kernels that should use tensor cores do, and those that should be exact do not.
+"""Checks which kernels use tensor cores.
 
-Compiles the sources of KERNELS to PTX, which needs nvcc alone (no GPU, no disassembler), and looks for mma.sync, which becomes a tensor
-core's instruction (HMMA) and nothing else.  A kernel's arithmetic stands in its template arguments (refrain::MathMode).
-Ends with 1 when a tf32 or bf16 kernel has no product of its kind, an exact one has any, or a kernel lacks one of the three.
+Compiles the sources of KERNELS to PTX, which needs only nvcc (no GPU, no disassembler), and searches
+for mma.sync, which always becomes a tensor core instruction (HMMA). The arithmetic of a kernel is a
+template argument (refrain::MathMode). Exits with 1 when a tf32 or bf16 kernel has no product of its
+kind, an exact kernel has one, or a kernel lacks one of the three modes.
 Usage: tests/checks/cuda_tensor_cores.py
 """
 
@@ -32,8 +33,8 @@ def ptx(source):
 
 
 def instances(text, kernel):
-    """(mode, kinds of products in it) of each instance of a kernel that PTX holds."""
-    pieces = ENTRY.split(text)  # what is before the first entry; then name and body in turn
+    """(mode, kinds of products) of each instance of a kernel in PTX."""
+    pieces = ENTRY.split(text)  # text before the first entry, then names and bodies
     for name, body in zip(pieces[1::2], pieces[2::2]):
         if found := re.search(rf"\d{kernel}I[fd]L\w*?MathModeE(\d)E", name):
             yield MODES[int(found[1])], set(PRODUCT.findall(body))

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The documentation: doxygen has no warning about a public header, no page points to something that is not there, the index of the
-# public interface is complete, and the figures are what their script draws.  The reference is left in build/docs/html.
+# Checks the documentation: doxygen has no warning about a public header, links and names exist, the
+# index of the public interface is complete, and the figures match their script. The reference is
+# left in build/docs/html.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/install.sh
@@ -11,14 +12,14 @@ install_missing
 planted=$(mktemp -d)
 trap 'rm -rf "$planted"' EXIT
 
-# reference INPUT FOLDER: fails with the warnings when there are any.
+# reference INPUT FOLDER: fails and prints the warnings if there are any.
 reference() {
   mkdir -p "$2"
   (cat docs/Doxyfile && echo "INPUT = $1" && echo "OUTPUT_DIRECTORY = $2") | doxygen - > "$2/doxygen.log" 2>&1 &&
     ! grep -E 'warning:|error:' "$2/doxygen.log"
 }
 
-# What the checks do not see here they would not see elsewhere.
+# Planted errors verify that the checks detect them.
 mkdir -p "$planted/refrain" "$planted/docs"
 printf '#pragma once\n/// A header.\n\n/// Has @nonsense in it.\nint planted();\n' > "$planted/refrain/planted.hpp"
 if reference "$planted/refrain" "$planted/out" > "$planted/log"; then
@@ -31,7 +32,7 @@ printf '# Here\n' > "$planted/docs/c.md"
 mkdir -p "$planted/src"
 echo 'struct Planted { int name; };' > "$planted/src/planted.hpp"
 if python3 tests/checks/links.py "$planted" > "$planted/log"; then
-  echo "planted problems were not seen" >&2
+  echo "planted problems were not detected" >&2
   exit 1
 fi
 grep -q '^2 pages, 6 problems$' "$planted/log"
@@ -39,7 +40,7 @@ mkdir -p "$planted/include/refrain"
 printf 'namespace refrain {\nint listed();\nint missing();\n}  // namespace refrain\n' > "$planted/include/refrain/planted.hpp"
 printf '| a | b | c |\n|---|---|---|\n| a task | `listed`, `unknown` | `refrain/planted.hpp` |\n' > "$planted/docs/api.md"
 if python3 tests/checks/api.py "$planted" > "$planted/log"; then
-  echo "planted problems of the index were not seen" >&2
+  echo "planted problems of the index were not detected" >&2
   exit 1
 fi
 grep -q '^2 public names in 1 headers, 2 problems$' "$planted/log"
@@ -52,4 +53,4 @@ python3 docs/figures/draw.py "$planted"
 for figure in "$planted"/*.svg; do
   cmp "$figure" "docs/figures/$(basename "$figure")" || { echo "run docs/figures/draw.py" >&2; exit 1; }
 done
-echo "$(find docs/figures -name '*.svg' | wc -l) figures are what docs/figures/draw.py draws"
+echo "$(find docs/figures -name '*.svg' | wc -l) figures match docs/figures/draw.py"

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Compiles each public header, and each header of the models, by itself: a header must include what it uses, without a warning from the
-# compiler of the build (CXX), and from clang++ where there is one.
+# Compiles each public header, and each header of the models, separately: a header must include what
+# it uses, without a warning from the compiler of the build (CXX), and from clang++ if it is
+# installed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 check() {  # check COMPILER HEADER
   printf '#include "%s"\n' "$2" | "$1" -std=c++20 -fsyntax-only -x c++ -Iinclude -Iexamples/models \
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Werror - ||
-    { echo "$2 does not compile by itself ($1)" >&2; return 1; }
+    { echo "$2 does not compile separately ($1)" >&2; return 1; }
 }
 export -f check
 
@@ -22,5 +23,5 @@ if [[ -z "$headers" ]]; then
 fi
 for compiler in "${compilers[@]}"; do
   grep . <<< "$headers" | xargs -P "$(nproc)" -n 1 bash -c 'check "$0" "$1"' "$compiler"
-  echo "$(grep -c . <<< "$headers") headers compile by themselves ($compiler)"
+  echo "$(grep -c . <<< "$headers") headers compile separately ($compiler)"
 done

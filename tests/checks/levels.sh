@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# What the instruction set levels of the CPU kernels leave in object files (cmake/isa.cmake says why it matters):
-#   tests/checks/levels.sh hidden LEVEL OBJECT    the object of a level: its table is all that the linker sees
+# Checks the object files of the instruction set levels of the CPU kernels (cmake/isa.cmake gives
+# the reason):
+#   tests/checks/levels.sh hidden LEVEL OBJECT    the object of a level: only its table is visible
 #   tests/checks/levels.sh plain OBJECT...        objects for every CPU: no instruction needs AVX
 set -euo pipefail
 
-# refuse REASON: fails with what standard input holds, unless that is nothing.
+# refuse REASON: fails with the reason and standard input, unless that is empty.
 refuse() {
   local found
   found=$(sort -u | sed -n 1,20p)
@@ -22,16 +23,17 @@ case $1 in
     seen=$(nm --demangle --defined-only --extern-only "$object" | cut -d ' ' -f 3-)
     grep -qxF "$table" <<< "$seen" || { echo "$object has no $table"; exit 1; }
     { grep -vxF "$table" <<< "$seen" || true; } | { grep -vE '^typeinfo (name )?for ' || true; } |
-      refuse "the linker could give these to callers on any CPU"
-    # Initializers would run before anyone asked what the CPU is.  Eigen's, of empty objects, vanish in optimized builds alone.
+      refuse "the linker could use these on any CPU"
+    # Initializers would run before the CPU is known. Eigen's, of empty objects, are removed only by
+    # optimization.
     if [[ "$object" == *_Rel*.o ]]; then
       { nm "$object" | grep -E ' (_GLOBAL__sub_I_|__cxx_global_var_init|_Z41__static_initialization)' || true; } |
-        refuse "these run when the program starts"
+        refuse "these run at program start"
     fi
-    # Constants with addresses in them lie in .data.rel.ro.
+    # Constants with addresses are in .data.rel.ro.
     { objdump --syms --demangle "$object" | grep -E ' [.]t?(data|bss)[^ ]*[[:space:]].* (guard variable for )?refrain::' || true; } |
       { grep -vE ' [.]data[.]rel[.]ro|\(anonymous namespace\)' || true; } |
-      refuse "these variables of inline functions exist once per level, and not once"
+      refuse "these variables of inline functions exist once per level instead of once"
     case $level in
       v3) own='vfmadd.*%ymm' foreign='%zmm|%[xy]mm(1[6-9]|2[0-9]|3[01])|\{%k' ;;
       v4) own='vfmadd.*%zmm' foreign='no such instruction' ;;
@@ -39,7 +41,7 @@ case $1 in
     instructions=$(disassemble "$object")
     grep -qE "$own" <<< "$instructions" || { echo "$object is not compiled for $level"; exit 1; }
     { grep -E "$foreign" <<< "$instructions" || true; } | refuse "not for a CPU of $level"
-    echo "of $object the linker sees $table"
+    echo "the visible symbol of $object is $table"
     ;;
   plain)
     shift

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Checks what the Markdown pages point to:  tests/checks/links.py [repository root]
+"""Checks the links and names of the Markdown pages: tests/checks/links.py [repository root]
 
-In README.md and docs/: every relative link and image names a file of the repository, every anchor a heading of its page, and every path in
-backticks that begins with a folder of the repository (`tests/run.sh`, `src/*.cpp`) exists, and every type or member in backticks
-(`PatchSet`, `Accuracy::text`) is a word of the sources.  The rows of a table have as many cells as its header.  Addresses of other sites are
-not visited.
+In README.md and docs/: every relative link and image is a file of the repository, every anchor a
+heading of its page; every path in backticks that begins with a folder of the repository
+(`tests/run.sh`, `src/*.cpp`) exists, and every type or member in backticks (`PatchSet`,
+`Accuracy::text`) occurs in the sources. The rows of a table have as many cells as its header. Links
+to other sites are not checked.
 """
 
 import pathlib
@@ -16,7 +17,7 @@ FOLDERS = ("bench", "cmake", "docs", "examples", "include", "kernels", "src", "t
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?[^)]*\)|(?:src|href)=\"([^\"]+)\"|^\[[^\]]+\]:\s*(\S+)")
 CODE = re.compile(r"(`+)(.+?)\1")
 NAME = re.compile(r"((?:[A-Z][a-z0-9]+){2,}|[A-Z][a-z0-9]+(?=::))(?:::(\w+))?(?:\(\))?")
-STYLES = {"UpperCamel"}  # names of nothing
+STYLES = {"UpperCamel"}  # not names of the sources
 PATH = re.compile(r"(?:%s)/[\w./*<>-]*" % "|".join(map(re.escape, FOLDERS)))
 
 
@@ -41,7 +42,7 @@ def words_of_sources(root, cache={}):
 
 
 def anchors(path, cache={}):
-    """Those that GitHub makes of a page's headings: lower case, letters, digits, - and _, blanks as -, repeated ones numbered."""
+    """GitHub's anchors of a page's headings: lower case, letters, digits, - and _, blanks as -, repetitions numbered."""
     if path not in cache:
         found, counts = set(), {}
         for _, line in lines_without_blocks(path.read_text(encoding="utf-8")):
@@ -71,7 +72,7 @@ def problem_of_link(root, page, target):
 
 
 def problems(root, page):
-    columns = None  # bars of a table's header; one in backticks parts cells, too, unless it is escaped
+    columns = None  # bars of a table's header; a bar in backticks also separates cells, unless it is escaped
     for number, line in lines_without_blocks(page.read_text(encoding="utf-8")):
         bars = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else None
         if bars is not None and columns is not None and bars != columns:

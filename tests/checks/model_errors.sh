@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the compiler says of a model that lacks a function: one sentence each, and no other error.
+# Compiler messages for a model that lacks a function: one sentence each, and no other error.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -43,7 +43,7 @@ END
 failed=0
 expect() {
   grep -qF "$1" <<< "$messages" && return
-  echo "the compiler does not say: $1" >&2
+  echo "missing compiler message: $1" >&2
   failed=1
 }
 expect "the model needs a function \`std::int64_t length() const\`"
@@ -59,4 +59,4 @@ if ((failed)); then
   echo "$messages" >&2
   exit 1
 fi
-echo "the compiler names the function that a model lacks"
+echo "the compiler names each missing function"

@@ -2,11 +2,11 @@
 """Finds names that are defined twice with different bodies.
 
 An inline function, a template or an inline variable may be defined in many object files, and the linker keeps one definition of each
-name without looking at the others.  Where two headers define one name differently, link order decides which body runs.  Optimized
-code hides it, since each file inlines its own body; so the files are compiled with -O0 and every such definition is compared byte by
-byte, its relocations included, in all files that have it.
+name without comparing them. If two headers define one name differently, link order decides which body runs. Optimized code hides
+the error, since each file inlines its own body; therefore the files are compiled with -O0 and each such definition is compared byte
+by byte, including its relocations, in all files that contain it.
 
-Ends with 1 when two definitions differ, or when no object file has a definition to compare.
+Exits with 1 when two definitions differ, or when no object file has a definition to compare.
 Usage: tests/checks/odr.py BUILD_FOLDER      compares the object files of the library in a build with -O0 (CMAKE_BUILD_TYPE=Debug)
        tests/checks/odr.py FILE.o...         compares these object files
        tests/checks/odr.py                   compiles src/ and kernels/ for the CPU with $CXX -O0 and compares the results
@@ -38,7 +38,7 @@ class ObjectFile:
         start, = struct.unpack_from("<Q", data, 0x28)
         size, count, names = struct.unpack_from("<HHH", data, 0x3A)
         first = struct.unpack_from("<IIQQQQIIQQ", data, start)
-        count = count or first[5]  # many sections: the first one's size counts them
+        count = count or first[5]  # with many sections the first one's size is their number
         names = first[6] if names == 0xFFFF else names
         self.sections = [struct.unpack_from("<IIQQQQIIQQ", data, start + i * size) for i in range(count)]
         self.names = [self.string(names, section[0]) for section in self.sections]
@@ -68,25 +68,25 @@ class ObjectFile:
         return b"" if section[1] == SHT_NOBITS else self.data[section[4]:section[4] + section[5]]
 
     def target(self, symbol, addend):
-        """What a relocation refers to, in words that mean the same in every file."""
+        """The target of a relocation as text that is the same in every file."""
         name, binding, kind, where, value, _ = self.symbols[symbol]
         if binding != STB_LOCAL:
             return name, addend
         if where == 0 or where >= len(self.sections):
             return name, addend
         flags = self.sections[where][2]
-        if flags & SHF_MERGE:  # constants and strings lie in each file at other places: compare what they hold
+        if flags & SHF_MERGE:  # addresses of constants and strings differ between files: compare their contents
             offset = value + addend + (0 if flags & SHF_STRINGS else 4)
             content, width = self.content(where), self.sections[where][9]
             if flags & SHF_STRINGS:
-                # A relative address is taken from behind its own four bytes.
+                # A relative address counts from the end of its four bytes.
                 text = content[max(0, offset + 4):]
                 return "string", text[:text.index(b"\0")] if b"\0" in text else text
             return "constant", content[offset:offset + width]
         return (self.names[where] if kind == STT_SECTION else name), None
 
     def definitions(self):
-        """(name, body) of each definition that other files may also have."""
+        """(name, body) of each definition that other files may also contain."""
         for name, binding, _, where, value, length in self.symbols:
             if "7refrain" not in name or binding not in (STB_WEAK, STB_GNU_UNIQUE) or not 0 < where < len(self.sections) or where not in self.grouped:
                 continue

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Turns the C++ pieces of Markdown files into test cases:  tests/checks/snippets.py OUTPUT FILE...
+"""Turns the C++ blocks of Markdown files into test cases: tests/checks/snippets.py OUTPUT FILE...
 
-Each block that begins with ```cpp becomes one Catch2 test case, compiled with refrain.hpp, the models and "using namespace refrain",
-and run in a folder of its own that holds a generated ratings.csv.  A block may say so itself.  One with a main() is a program: it is
-compiled as a whole, its main() is run, and the later pieces of the page may use what it declares.  A block with includes other than
-refrain.hpp and the standard library is left out.
+Each block that begins with ```cpp becomes one Catch2 test case, compiled with refrain.hpp, the
+models and "using namespace refrain", and run in a temporary folder with a generated ratings.csv.
+Blocks may contain these lines themselves. A block with a main() is a program: it is compiled as a
+whole, its main() is run, and later blocks of the page may use its declarations. A block with
+includes other than refrain.hpp and the standard library is skipped.
 """
 import pathlib
 import re
@@ -19,7 +20,7 @@ STANDARD = re.compile(r"^\s*#include <([a-z_0-9]+)>$")
 
 
 def blocks(path):
-    """The C++ blocks of a page: the number of the first line, and the text without what is given."""
+    """The C++ blocks of a page: number of the first line, and the text without the lines in GIVEN."""
     inside, begin, lines = False, 0, []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not inside and line.strip() == "```cpp":
@@ -37,7 +38,7 @@ def blocks(path):
 
 
 def page(path):
-    """The test cases of a page, and the standard headers that they ask for."""
+    """The test cases of a page, and the standard headers that they include."""
     space, text, headers = None, [], set()
     for line, block, asked in blocks(path):
         headers |= asked

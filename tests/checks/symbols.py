@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What the libraries show to those who link them.
+"""Checks the symbols of the libraries.
 
-The shared library exports names of the namespace refrain and no others, and nothing of the kernels but their table and the error for a
-missing one; the static one has no strong symbol outside the namespace; and no function that a public header names is hidden, for want
-of REFRAIN_API.
+The shared library exports only names of the namespace refrain, and of the kernels only their table
+and the error for an absent one. The static library has no strong symbol outside the namespace. No
+function of a public header is hidden because REFRAIN_API is missing.
 Usage: tests/checks/symbols.py LIBREFRAIN.SO LIBREFRAIN.A INCLUDE_FOLDER
 """
 
@@ -14,7 +14,7 @@ import sys
 
 DATA = r"(typeinfo for |typeinfo name for |vtable for |guard variable for |TLS (init|wrapper) function for )?"
 PUBLIC = re.compile(DATA + r"refrain::(?!kernels::|cpu::|cuda::)|refrain::kernels::(table|detail::throw_absent)\(")
-INTERNAL = re.compile(r"refrain::(kernels|cpu|cuda)::")  # namespaces that no public header declares functions in, but for the table
+INTERNAL = re.compile(r"refrain::(kernels|cpu|cuda)::")  # namespaces without public functions, except the table
 
 
 def symbols(*arguments):
@@ -23,7 +23,7 @@ def symbols(*arguments):
     found = re.findall(r"^[0-9a-f]+ ([A-Za-z]) (.+)$", listing, re.MULTILINE)
     if not found:
         sys.exit(f"nm {' '.join(arguments)}: no symbols")
-    # A template's name begins with the type that it returns.
+    # The symbol of a template begins with its return type.
     return [(kind, re.sub(r"^void (?=refrain::)", "", name.replace("[abi:cxx11]", ""))) for kind, name in found]
 
 
@@ -32,8 +32,8 @@ def main():
     headers = "\n".join(path.read_text(encoding="utf-8") for path in sorted(pathlib.Path(include).rglob("*.hpp")))
     exported = {name for _, name in symbols("--dynamic", shared)}
     strong = {name for kind, name in symbols("--extern-only", static) if kind in "TDBR"}
-    problems = [f"exported, and no business of users: {name}" for name in exported if not PUBLIC.match(name)]
-    problems += [f"strong, and outside the namespace refrain: {name}" for name in strong if not re.match(DATA + "refrain::", name)]
+    problems = [f"exported, but internal: {name}" for name in exported if not PUBLIC.match(name)]
+    problems += [f"strong, but outside the namespace refrain: {name}" for name in strong if not re.match(DATA + "refrain::", name)]
     for name in strong - exported:
         if INTERNAL.match(name):
             continue
@@ -41,7 +41,7 @@ def main():
         owner = next((part for part in path if part[:1].isupper()), None)
         named = rf"\b(class|struct) (REFRAIN_API )?{owner}\b[^;]*\{{" if owner else rf"(?<![\w:]){re.escape(path[-1])}\("
         if re.search(named, headers):
-            problems.append(f"hidden, though a public header seems to name it (REFRAIN_API?): {name}")
+            problems.append(f"hidden, but named by a public header (REFRAIN_API?): {name}")
     print("\n".join(sorted(problems) + [f"{len(exported)} names exported, {len(problems)} problems"]))
     return 1 if problems else 0
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Uses Refrain from outside, in every way that docs/linking.md names:  tests/consumer/run.sh BUILD_FOLDER
-# From the install tree of a finished build: find_package and pkg-config, static and shared, and examples/link.  From the sources:
-# add_subdirectory and FetchContent.
+# Uses Refrain as an outside project in every way that docs/linking.md names: tests/consumer/run.sh
+# BUILD_FOLDER
+# From the install tree of a finished build: find_package and pkg-config, static and shared, and
+# examples/link. From the sources: add_subdirectory and FetchContent.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/install.sh
@@ -19,7 +20,7 @@ fail() {
   exit 1
 }
 
-# says NAME COMMAND...: shows the last line that a program prints.
+# says NAME COMMAND...: prints the last line of a program's output.
 says() {
   local name=$1 out
   shift
@@ -27,7 +28,7 @@ says() {
   echo "$name: $(tail -n 1 <<< "$out")"
 }
 
-# ---- the install tree, at another place than it was installed to ----
+# ---- the install tree, moved after installation ----
 
 run_quietly "$work/install.log" cmake --install "$built" --prefix "$work/first place"
 prefix=$work/prefix
@@ -36,16 +37,16 @@ libraries=$(dirname "$(find "$prefix" -name librefrain.a)")
 cuda=OFF
 if readelf -d "$libraries/librefrain.so" | grep -qF '[libcudart.so.'; then cuda=ON; fi
 
-if grep -rnF -e "$PWD" -e "$work" "$libraries/cmake" "$libraries/pkgconfig"; then fail "these installed files name folders of this machine"; fi
+if grep -rnF -e "$PWD" -e "$work" "$libraries/cmake" "$libraries/pkgconfig"; then fail "these installed files contain paths of this machine"; fi
 readelf -d "$libraries/librefrain.so" | grep -E 'SONAME.*\[librefrain[.]so[.][0-9]+[.][0-9]+\]' || fail "librefrain.so: another SONAME was expected"
-if readelf -d "$libraries/librefrain.so" | grep -F -e "$PWD"; then fail "librefrain.so names folders of this machine"; fi
+if readelf -d "$libraries/librefrain.so" | grep -F -e "$PWD"; then fail "librefrain.so contains paths of this machine"; fi
 
-# Another version beside it, which comes first and must be passed over.
+# Another installed version, which comes first on the path and must be skipped.
 mkdir -p "$work/other/lib/cmake"
 cp -r "$libraries/cmake/refrain" "$work/other/lib/cmake/refrain"
 sed -i -E 's/"[0-9]+[.][0-9]+[.][0-9]+"/"0.99.0"/' "$work/other/lib/cmake/refrain/refrain-config-version.cmake"
 
-# Eigen and nlohmann/json must not be needed any more.
+# The install tree must not require Eigen and nlohmann/json.
 configure "$work/find_package" -S tests/consumer/find_package -DCMAKE_BUILD_TYPE=Release "-DCMAKE_PREFIX_PATH=$work/other;$prefix" \
   "-DEXPECT_FOLDER=$prefix" -DEXPECT_CUDA=$cuda -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
 build "$work/find_package"
@@ -60,7 +61,7 @@ export PKG_CONFIG_PATH=$libraries/pkgconfig
 cudadir=
 if [[ $cuda == ON ]]; then cudadir=:$(pkg-config --variable=cudadir refrain); fi
 mkdir "$work/pkg_config"
-# compile SOURCE FLAGS..., link SOURCE WAY FLAGS...: make SOURCE.o, and SOURCE_WAY of it.
+# compile SOURCE FLAGS..., link SOURCE WAY FLAGS...: build SOURCE.o and SOURCE_WAY.
 compile() { run_quietly "$work/pkg_config/compile.log" "${CXX:-c++}" -std=c++20 -O1 "${@:2}" -c "tests/consumer/$1.cpp" -o "$work/pkg_config/$1.o"; }
 link() { run_quietly "$work/pkg_config/link.log" "${CXX:-c++}" "$work/pkg_config/$1.o" -o "$work/pkg_config/$1_$2" "${@:3}"; }
 [[ "$(pkg-config --modversion refrain)" == "$(pkg-config --modversion refrain-static)" ]]
@@ -78,7 +79,7 @@ for program in main models; do
   if needs_library "$work/pkg_config/${program}_static"; then fail "static, but needs librefrain.so"; fi
 done
 
-# ---- the example: a project of its own, with the shared library ----
+# ---- the example: a separate project with the shared library ----
 
 configure "$work/episodes" -S examples/link "-DCMAKE_PREFIX_PATH=$prefix" -DBUILD_SHARED_LIBS=ON
 build "$work/episodes"
@@ -89,7 +90,8 @@ for title in "Harbour 4" "Atlas 3"; do
 done
 tail -n 3 <<< "$recommended"
 
-# ---- the sources: add_subdirectory, then FetchContent in the same folder, which finds everything built ----
+# ---- the sources: add_subdirectory, then FetchContent in the same folder, which reuses the build
+# ----
 
 sources() {
   configure "$work/sources" -S tests/consumer/sources -DCMAKE_BUILD_TYPE=Release -DREFRAIN_CUDA=OFF "$@"
@@ -99,14 +101,14 @@ sources() {
 }
 sources -DBY=add_subdirectory
 sources -DBY=FetchContent "-DFETCHCONTENT_SOURCE_DIR_REFRAIN=$PWD"
-# A real clone, configured and not built again.
+# A clone, configured but not built.
 if git rev-parse HEAD > /dev/null 2>&1; then
   configure "$work/clone" -S tests/consumer/sources -DREFRAIN_CUDA=OFF -DBY=FetchContent "-DREFRAIN_REPOSITORY=file://$PWD" \
     "-DREFRAIN_TAG=$(git rev-parse HEAD)"
   [[ -e "$work/clone/_deps/refrain-src/include/refrain/version.hpp" ]]
 fi
 
-# They make a portable library: every instruction set level that this CPU runs, and its object.
+# Both build a portable library: run every instruction set level of this CPU, and check its object.
 mapfile -t objects < <(find "$work/sources/refrain" -maxdepth 1 -name 'refrain_v[34]_Release.o' | sort)
 if ((${#objects[@]} < 2)); then
   grep 'instruction set levels' "$work/sources/configure.log" || true

@@ -1,13 +1,13 @@
 #pragma once
-/// Catch2, either major version (REFRAIN_CATCH2, of the package that CMake found: another's headers
-/// may lie about), with the few names that differ between them brought to one spelling.
+/// Catch2 in either major version (REFRAIN_CATCH2, from the package that CMake found; headers of
+/// another version may be installed), with one spelling for the names that differ.
 
 #include <exception>
 #include <string>
 
 #if REFRAIN_CATCH2 >= 3
 #include <catch2/catch_all.hpp>
-using Catch::Approx;  // NOLINT(google-global-names-in-headers): Catch2 2 has it there too
+using Catch::Approx;  // NOLINT(google-global-names-in-headers): global in Catch2 2
 #else
 #include <catch2/catch.hpp>
 #endif

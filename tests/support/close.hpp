@@ -1,5 +1,5 @@
 #pragma once
-/// The one table of tolerances, and the comparison that all numeric tests use.
+/// The tolerances of all numeric tests, and the comparison that uses them.
 
 #include <algorithm>
 #include <cmath>
@@ -13,7 +13,7 @@
 
 namespace refrain::test {
 
-/// |got - expected| may be
+/// Limit of |got - expected|:
 ///     relative * |expected| + absolute * max(1, largest |expected| of the array).
 struct Tolerance {
   double relative;
@@ -27,10 +27,10 @@ constexpr Tolerance pick(Tolerance f32, Tolerance f64) {
   return std::is_same_v<T, float> ? f32 : f64;
 }
 
-/// Copies, maxima: not a bit may differ.
+/// Copies, maxima: bit-identical.
 inline constexpr Tolerance exact{0, 0};
 
-/// A handful of operations for each element, exponentials included.
+/// Few operations for each element, including exponentials.
 template <class T>
 inline constexpr Tolerance element = pick<T>({2e-6, 5e-7}, {4e-15, 1e-15});
 

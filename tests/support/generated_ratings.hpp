@@ -1,5 +1,5 @@
 #pragma once
-/// A rating log with a pattern to learn, as MovieLens writes it.
+/// A synthetic rating log in MovieLens' format.
 
 #include <cstdint>
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace refrain::test {
 
-/// A ratings.csv of `users` users: the item after item i is mostly i + 1, in a circle of `items`
-/// items that are named "1", "2", ... Lines are in no order; times say which came first.
+/// A ratings.csv of `users` users: item i is mostly followed by i + 1, cyclically over `items`
+/// items with the names "1", "2", ... Lines are unordered; timestamps define the order.
 inline std::string generated_ratings(std::int64_t users = 120, std::int64_t items = 40,
                                      std::uint64_t seed = 1) {
   Random random(seed);

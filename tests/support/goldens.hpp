@@ -1,11 +1,11 @@
 #pragma once
-/// Golden cases: files with inputs, weights and the results that an independent implementation
-/// computed in f64.
+/// Golden cases: files with inputs, weights and the results of an independent implementation in
+/// f64.
 ///
-/// They lie in $REFRAIN_GOLDENS, or ../shared/goldens beside the repository. Names inside a file:
-/// input.*, param.*, output.*, loss, grad.input.*, grad.param.*, and seed.<output> (the upstream
-/// gradient of a case without a loss of its own). The metadata text "meta" is JSON with the case's
-/// config and, for each result, f32_err and max_abs.
+/// The files are in $REFRAIN_GOLDENS, or in ../shared/goldens beside the repository. Names inside a
+/// file: input.*, param.*, output.*, loss, grad.input.*, grad.param.*, and seed.<output> (the
+/// upstream gradient of a case without a loss). The metadata text "meta" is JSON with the
+/// configuration of the case and, for each result, f32_err and max_abs.
 
 #include <algorithm>
 #include <cmath>
@@ -45,7 +45,7 @@ inline std::vector<std::filesystem::path> golden_files() {
   return files;
 }
 
-/// In which element type and on which device the cases are computed.
+/// Element type and device of a run of the cases.
 struct GoldenRun {
   DType dtype = DType::f32;
   Device device = Device::cpu;
@@ -54,7 +54,7 @@ struct GoldenRun {
 /// The runs of this test executable.
 std::vector<GoldenRun> golden_runs();
 
-/// One case, to be computed in one element type on one device.
+/// One case, computed in one element type on one device.
 class Golden {
  public:
   Golden(const std::filesystem::path& path, GoldenRun run)
@@ -71,13 +71,13 @@ class Golden {
   const TensorMap& tensors() const { return tensors_; }
   bool has(std::string_view tensor) const { return tensors_.find(tensor) != tensors_.end(); }
 
-  /// A tensor in the dtype of this run; ids as i32.  On the CPU: see place().
+  /// A tensor in the dtype of this run, ids as i32, on the CPU; see place().
   Tensor operator[](std::string_view tensor) const {
     const Tensor& stored = find(tensor);
     return stored.to(is_floating(stored.dtype()) ? dtype_ : DType::i32).clone();
   }
 
-  /// A tensor where this run computes.
+  /// A tensor on the device of this run.
   Tensor place(const Tensor& tensor) const { return tensor.to(device_); }
   Tensor placed(std::string_view tensor) const { return place((*this)[tensor]); }
 
@@ -116,9 +116,8 @@ class Golden {
   nlohmann::json meta_;
 };
 
-/// Calls function(golden) for every case of the families in every run, and prints how many cases
-/// there were. No case of a family is a failure; no folder, no such device or no such kernel on it
-/// is a skipped test.
+/// Calls function(golden) for every case of the families in every run, and prints the number of
+/// cases. A family without cases is a failure; a missing folder, device or kernel skips the test.
 template <class Function>
 void for_goldens(std::initializer_list<const char*> families, Function&& function) {
   if (!has_goldens()) REFRAIN_SKIP("no golden cases in " + goldens_folder());
@@ -150,7 +149,7 @@ void for_goldens(std::initializer_list<const char*> families, Function&& functio
   }
 }
 
-/// out[c,b,a] with the tap axis reversed; `taps_last` says where the tap axis of `w` lies.
+/// out[c,b,a] with the tap axis reversed; `taps_last`: the tap axis of `w` is the last.
 inline Tensor swap_taps(const Tensor& w, bool taps_last) {
   const std::int64_t outer = w.size(0);
   const std::int64_t middle = w.size(1);
@@ -172,7 +171,7 @@ inline Tensor swap_taps(const Tensor& w, bool taps_last) {
 
 /// [Cout,Cin,K] with the newest tap last -> [K,Cin,Cout] with the newest tap first.
 inline Tensor conv_weight_from_golden(const Tensor& w) { return swap_taps(w, true); }
-/// The way back.
+/// The inverse of conv_weight_from_golden().
 inline Tensor conv_weight_to_golden(const Tensor& w) { return swap_taps(w, false); }
 
 /// Columns [begin, end) of x [rows,n].

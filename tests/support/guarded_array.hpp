@@ -1,7 +1,7 @@
 #pragma once
-/// The memory of kernel tests: each array is an allocation of its own, exactly as long as its
-/// elements, so that the sanitizers see every access beside it. It is full of NaN (integers: -1)
-/// until written. The emulator of CUDA kernels takes it for GPU memory.
+/// The memory of kernel tests. Each array is a separate allocation of exactly its elements, so that
+/// sanitizers detect every access outside it; it is filled with NaN (integers: -1) until written.
+/// The emulator of CUDA kernels uses it as GPU memory.
 
 #include <algorithm>
 #include <cstddef>
@@ -20,8 +20,8 @@ namespace refrain::test {
 template <class T, Device where>
 class GuardedArray {
  public:
-  /// Holds `values`, or NaN when there are none. Starts at a multiple of 256 bytes, as cudaMalloc's
-  /// blocks do, or `offset` elements further.
+  /// Holds `values`, or NaN without values. Starts at a multiple of 256 bytes, like blocks of
+  /// cudaMalloc, or `offset` elements later.
   explicit GuardedArray(const Shape& shape, const std::vector<T>& values = {}, int offset = 0)
       : shape_(shape),
         count_(static_cast<std::size_t>(shape.numel())),
@@ -59,7 +59,7 @@ class GuardedArray {
 template <class T>
 using DeviceArray = GuardedArray<T, Device::cuda>;
 
-/// Normal numbers.
+/// Standard normal numbers.
 template <class T, Device where = Device::cuda>
 GuardedArray<T, where> random_array(const Shape& shape, std::uint64_t seed, double deviation = 1,
                                     int offset = 0) {

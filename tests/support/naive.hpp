@@ -1,5 +1,5 @@
 #pragma once
-/// Reference loops in double, written from the formulas alone.  Arrays are row-major.
+/// Reference loops in double, written from the formulas only. Arrays are row-major.
 
 #include <algorithm>
 #include <cmath>
@@ -85,7 +85,7 @@ inline Values column_sums(const Values& x, std::int64_t rows, std::int64_t width
   return sums;
 }
 
-/// All indices of a row, best score first, equal scores by index, NaN last.
+/// All indices of a row, best score first, ties by index, NaN last.
 inline Ids ranking(const Values& scores) {
   Ids order(scores.size());
   std::iota(order.begin(), order.end(), 0);
@@ -108,7 +108,7 @@ struct AdamOptions {
   int step;
 };
 
-/// One Adam step on one number.
+/// One Adam step for one number.
 inline void adam(double& parameter, double gradient, double& m, double& v, const AdamOptions& o) {
   const double g = gradient + o.l2 * parameter;
   m = o.beta1 * m + (1 - o.beta1) * g;

@@ -1,5 +1,5 @@
 #pragma once
-/// The attention over a chunk, forward and back: loops in double written from the formulas, one
+/// Attention over a chunk, forward and backward: loops in double, written from the formulas, one
 /// sequence at a time.
 
 #include <array>
@@ -10,7 +10,7 @@
 
 namespace refrain::test::naive {
 
-/// Its inputs: chunk [l,B,H], weight [A,H], query [B,A], score [A], and the gradient dout [B,H].
+/// Inputs: chunk [l,B,H], weight [A,H], query [B,A], score [A], and the gradient dout [B,H].
 struct ChunkAttention {
   std::int64_t length, batch, hidden, width;
   Values chunk, weight, query, score, dout;
@@ -20,7 +20,7 @@ struct ChunkAttention {
 struct ChunkAttentionResults {
   Values out, alpha, tanh, dchunk, dweight, dquery, dscore;
 
-  /// Of the chunk's first vectors [B,H], of the rest, of weight, query and score.
+  /// Gradients of the chunk's first vectors [B,H], of the rest, of weight, query and score.
   std::array<Values, 5> gradients() const {
     const auto split = dchunk.begin() + static_cast<std::ptrdiff_t>(out.size());
     return {Values(dchunk.begin(), split), Values(split, dchunk.end()), dweight, dquery, dscore};
@@ -49,7 +49,7 @@ inline ChunkAttentionResults chunk_attention(const ChunkAttention& c) {
         z[at(j)] += score[at(a)] * std::tanh(sum);
       }
     }
-    // alpha_j = 1 / sum_k exp(z_k - z_j): no maximum needed, and exact where one of them dominates.
+    // alpha_j = 1 / sum_k exp(z_k - z_j): needs no maximum, and is exact when one z dominates.
     for (std::int64_t j = 0; j < length; ++j) {
       double total = 0;
       for (const double other : z) total += std::exp(other - z[at(j)]);

@@ -1,6 +1,6 @@
 #pragma once
-/// Reference loops in double for convolution, patch and residual half, written from the formulas
-/// alone.
+/// Reference loops in double for convolution, patch and half a residual block, written from the
+/// formulas only.
 
 #include <cmath>
 #include <numbers>
@@ -15,8 +15,9 @@ struct ConvSizes {
 
   std::int64_t rows() const { return batch * steps; }
 
-  /// Step that tap k (0 the newest) of step t reads, or -1 outside the sequence. The padding in
-  /// front is all of the field's reach (causal) or half of it, rounded down (same).
+  /// Time step that tap k (0 the newest) of time step t reads, or -1 outside the sequence. The
+  /// padding in front is the whole receptive field minus one (causal) or half of that, rounded down
+  /// (same).
   std::int64_t source(std::int64_t t, std::int64_t k) const {
     const std::int64_t reach = (taps - 1) * dilation;
     const std::int64_t front = same ? reach / 2 : reach;
@@ -26,7 +27,7 @@ struct ConvSizes {
   }
 };
 
-/// Calls body(row, source row, k) for everything that the convolution reads.
+/// Calls body(row, source row, k) for every row that the convolution reads.
 template <class Body>
 void for_reads(const ConvSizes& size, Body body) {
   for (std::int64_t b = 0; b < size.batch; ++b) {
@@ -73,7 +74,7 @@ inline ConvGradients conv_backward(const Values& x, const Values& w, const Value
   return d;
 }
 
-/// By the product rule on 0.5 x (1 + tanh(u(x))).
+/// Derivative of 0.5 x (1 + tanh(u(x))) by the product rule.
 inline double gelu_slope(double x) {
   const double scale = std::sqrt(2 / std::numbers::pi);
   const double t = std::tanh(scale * (x + 0.044715 * x * x * x));

@@ -1,5 +1,5 @@
 #pragma once
-/// Reference loops in double for the losses, written from the formulas alone.
+/// Reference loops in double for the losses, written from the formulas only.
 
 #include <cmath>
 
@@ -7,7 +7,7 @@
 
 namespace refrain::test::naive {
 
-/// log sum exp, from the largest term.
+/// log sum exp, relative to the largest term.
 inline double log_sum_exp(const Values& values) {
   double top = -HUGE_VAL;
   for (const double value : values) top = std::max(top, value);
@@ -64,11 +64,11 @@ inline SoftmaxLoss softmax_loss(Values hidden, const Values& weight, const Value
 struct SampledLoss {
   double loss = 0;
   Values dhidden;
-  Values dweight_rows;  ///< of the negatives, then of each row's target
+  Values dweight_rows;  ///< gradients of the negatives, then of each row's target
   Values dbias_rows;
 };
 
-/// The target against the negatives; scores less log Q where that is given.
+/// Cross-entropy of the target against the negatives; log Q is subtracted from the scores if given.
 inline SampledLoss sampled_softmax_loss(const Values& hidden, const Values& weight,
                                         const Values& bias, const Ids& targets,
                                         const Ids& negatives, const Values& log_q_true,

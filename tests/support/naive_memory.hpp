@@ -1,6 +1,6 @@
 #pragma once
-/// One step of an external memory for one sequence: loops in double written from the formulas,
-/// which run on dual numbers too and so give exact derivatives.
+/// One step of an external memory for one sequence: loops in double, written from the formulas.
+/// They also run on dual numbers, which gives exact derivatives.
 
 #include <algorithm>
 #include <cmath>

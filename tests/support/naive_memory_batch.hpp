@@ -27,8 +27,8 @@ struct MemoryBatchSize {
   MemorySize one() const { return {at(words), at(width), at(heads)}; }
 };
 
-/// The parts of a batch's memory; of gradients: the interface vectors' first, and the read vectors'
-/// left out.
+/// The parts of a batch's memory. For gradients: the interface vectors' gradient comes first, and
+/// the read vectors are omitted.
 using MemoryParts = std::array<Values, memory_parts>;
 
 template <class S>
@@ -67,7 +67,7 @@ inline MemoryParts memory_step(const MemoryBatchSize& size, const Values& interf
   return expected;
 }
 
-/// Moves each input of each sequence in turn: d (sum of after * dafter) / d input.
+/// Perturbs each input of each sequence in turn: d (sum of after * dafter) / d input.
 inline MemoryParts memory_gradients(const MemoryBatchSize& size, const Values& interface,
                                     const MemoryParts& before, const MemoryParts& dafter) {
   MemoryParts expected;

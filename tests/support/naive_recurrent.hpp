@@ -1,13 +1,13 @@
 #pragma once
-/// Segments of recurrent layers and their gradients, one number at a time: what kernels are
-/// compared with. Shapes and letters are those of refrain/kernels/recurrent.hpp.
+/// Reference loops for segments of recurrent layers and their gradients. Shapes and letters are
+/// those of refrain/kernels/recurrent.hpp.
 
 #include "refrain/kernels/recurrent.hpp"
 #include "support/naive.hpp"
 
 namespace refrain::test::naive {
 
-/// Extents of a segment, and where (l, b, column) of [L,B,count * H] lies.
+/// Extents of a segment, and the index of (l, b, column) in [L,B,count * H].
 struct Segment {
   std::int64_t steps, batch, hidden;
 
@@ -28,7 +28,7 @@ struct Segment {
       for (std::int64_t j = 0; j < hidden; ++j) visit(b, j);
     }
   }
-  /// The state before step l: the first one, or a row of all the states after steps.
+  /// The state before step l: `first`, or a row of the states after each step.
   Values before(std::int64_t l, const Values& first, const Values& all) const {
     if (l == 0) return first;
     const auto begin = all.begin() + static_cast<std::ptrdiff_t>(in(l - 1, 0, 0));
@@ -110,7 +110,7 @@ inline LstmGradients lstm_gradients(const Segment& s, const Values& weight, cons
 }
 
 struct GruStates {
-  Values h, gates, u_n;  ///< u_n: the recurrent part of n, whatever the reset
+  Values h, gates, u_n;  ///< u_n: the recurrent part of n, for either reset
 };
 
 inline GruStates gru(const Segment& s, kernels::GruReset reset, const Values& inputs,
@@ -161,7 +161,7 @@ inline GruGradients gru_gradients(const Segment& s, kernels::GruReset reset, con
       return states.gates[s.in(l, b, j, 3, g)];
     };
     Values dbefore = s.zeros(1);
-    /// The gradient du of one recurrent sum weight x + bias goes to weight, bias and x.
+    /// Propagates the gradient du of one recurrent sum weight x + bias to weight, bias and x.
     const auto spread = [&](std::int64_t b, std::int64_t j, std::int64_t g, double du,
                             const Values& x, Values& dx) {
       out.dbias[at(g * s.hidden + j)] += du;

@@ -1,5 +1,5 @@
 #pragma once
-/// Files of a test's own.
+/// Temporary files of tests.
 
 #include <cstdlib>
 #include <filesystem>
@@ -13,7 +13,7 @@
 
 namespace refrain::test {
 
-/// A new folder that is removed with the object.
+/// A new folder, removed by the destructor.
 class ScratchFolder {
  public:
   ScratchFolder() {
@@ -41,7 +41,7 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
-/// The bytes of a file; none where it cannot be opened.
+/// The bytes of a file; empty when it cannot be opened.
 inline std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};

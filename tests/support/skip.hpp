@@ -1,13 +1,12 @@
 #pragma once
-/// Leaving a test early when what it needs is not on this machine, in a way that ctest shows as
-/// "Skipped".
+/// Skips a test whose requirements this machine lacks; ctest shows it as "Skipped".
 
 #include <string>
 
 namespace refrain::test {
 
-/// Notes that the running test case cannot run here. When the test case ends without a failure,
-/// "SKIPPED: <reason>" is printed, which is what ctest looks for; a failed test case stays failed.
+/// Records that the running test case cannot run here. If the test case ends without a failure,
+/// "SKIPPED: <reason>" is printed, which ctest recognizes; a failed test case stays failed.
 void record_skip(const std::string& reason);
 
 }  // namespace refrain::test

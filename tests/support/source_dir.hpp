@@ -1,5 +1,5 @@
 #pragma once
-/// Where the sources that this build was configured from are.
+/// The source folder of this build.
 
 #include <string>
 

@@ -1,5 +1,5 @@
 #pragma once
-/// The support matrix of docs/kernels.md against the tables of the devices.
+/// Compares the support matrix of docs/kernels.md with the tables of the devices.
 
 #include <algorithm>
 #include <fstream>
@@ -19,7 +19,7 @@ namespace refrain::test {
 
 struct TableEntry {
   std::string name;
-  std::string absent{};  ///< the reason, where there is no kernel
+  std::string absent{};  ///< the reason for an absent kernel
 
   bool is_filled() const { return absent.empty(); }
 };
@@ -43,7 +43,7 @@ inline std::vector<TableEntry> entries_of(const kernels::Table& table) {
   return entries;
 }
 
-/// What the table of a device has, also in a build without the device's backend.
+/// The entries of a device's table, also in a build without the device's backend.
 template <Device device>
 std::vector<TableEntry> entries_on() {
   std::vector<TableEntry> entries;
@@ -93,25 +93,25 @@ inline std::vector<MatrixRow> matrix_rows(const std::string& page) {
   return rows;
 }
 
-/// True for "f32, f64" and more behind it: what a column says of an entry that the device has.
+/// True for "f32, f64" and text after it: a column's statement about an entry that the device has.
 inline bool names_types(std::string_view cell) {
   return cell == "f32" || cell.starts_with("f32,") || cell.starts_with("f32 (");
 }
 
-/// True for what may stand in place of an entry: words that give a reason and end in a full stop.
+/// True for a sentence, the reason for an absent entry.
 inline bool is_sentence(std::string_view text) {
   return !names_types(text) && text.ends_with('.') &&
          std::count(text.begin(), text.end(), ' ') >= 2;
 }
 
-/// What is wrong with a column of the matrix; nothing when it agrees with the table.
+/// The differences between a column of the matrix and the table; empty when they agree.
 inline std::vector<std::string> matrix_problems(const std::string& page,
                                                 const std::vector<TableEntry>& entries,
                                                 std::string MatrixRow::*column) {
   std::vector<std::string> problems;
-  std::map<std::string, std::vector<std::string>> cells;  // of each name
+  std::map<std::string, std::vector<std::string>> cells;  // by name
   for (const MatrixRow& row : matrix_rows(page)) {
-    if (row.names.empty()) problems.emplace_back("a row names no entry");
+    if (row.names.empty()) problems.emplace_back("a row has no entry");
     for (const std::string& name : row.names) cells[name].push_back(row.*column);
   }
   for (const TableEntry& entry : entries) {
@@ -133,7 +133,7 @@ inline std::vector<std::string> matrix_problems(const std::string& page,
       problems.push_back(entry.name + ": the reason is no sentence: \"" + entry.absent + "\"");
     cells.erase(found);
   }
-  for (const auto& [name, unused] : cells) problems.push_back(name + ": has a row and is no entry");
+  for (const auto& [name, unused] : cells) problems.push_back(name + ": has a row but no entry");
   return problems;
 }
 

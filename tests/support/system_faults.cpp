@@ -11,11 +11,11 @@
 namespace refrain::test {
 namespace {
 
-SystemFaults* active = nullptr;  ///< tests that use it call from one thread
+SystemFaults* active = nullptr;  ///< its tests call from one thread
 
 bool concerns(int descriptor) { return active != nullptr && descriptor > 2; }
 
-/// True when this call is to be interrupted.
+/// True when this call has to fail with EINTR.
 bool interrupted() {
   if (active->plan.interruptions <= 0) return false;
   --active->plan.interruptions;

@@ -15,13 +15,13 @@ namespace refrain::test {
 class SystemFaults {
  public:
   struct Plan {
-    /// that one write() or pread() moves
+    /// maximum size of one write() or pread()
     std::size_t max_bytes = std::numeric_limits<std::size_t>::max();
-    /// then write() fails with ENOSPC
+    /// bytes written before write() fails with ENOSPC
     std::uint64_t disk_bytes = std::numeric_limits<std::uint64_t>::max();
-    /// pread() finds the file's end here
+    /// pread() reports the end of the file here
     std::uint64_t file_bytes = std::numeric_limits<std::uint64_t>::max();
-    int interruptions = 0;      ///< EINTR so often, of the first calls
+    int interruptions = 0;      ///< number of first calls that fail with EINTR
     int failing_fsync = -1;     ///< number of the fsync() that fails with EIO
     bool rename_fails = false;  ///< with EIO
   };
@@ -31,8 +31,8 @@ class SystemFaults {
   SystemFaults(const SystemFaults&) = delete;
   SystemFaults& operator=(const SystemFaults&) = delete;
 
-  /// Names of the calls in order: "write", "pread", "fsync file", "fsync folder", "rename"; equal
-  /// calls in a row appear once.
+  /// Names of the calls in order: "write", "pread", "fsync file", "fsync folder", "rename";
+  /// repeated calls appear once.
   const std::vector<std::string>& calls() const noexcept { return calls_; }
 
   Plan plan;

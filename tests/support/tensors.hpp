@@ -1,5 +1,5 @@
 #pragma once
-/// Making and reading tensors in tests, and running a piece of work with several numbers of
+/// Creating and reading tensors in tests, and running a computation with several numbers of
 /// threads.
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace refrain::test {
 
-/// Normal numbers.
+/// Standard normal numbers.
 template <class T>
 Tensor random_tensor(const Shape& shape, std::uint64_t seed, double deviation = 1) {
   Tensor tensor(shape, dtype_of<T>);
@@ -30,7 +30,7 @@ inline Tensor random_ids(std::int64_t count, std::int64_t bound, std::uint64_t s
   return ids;
 }
 
-/// An output full of a number that no kernel would leave there.
+/// An output filled with a number that no kernel computes.
 template <class T>
 Tensor garbage(const Shape& shape) {
   return Tensor::full(shape, -77777, dtype_of<T>);
@@ -68,7 +68,7 @@ class ThreadCount {
 };
 
 /// Checks that `compute`, which returns a vector of new tensors, returns the same bytes with 1, 2,
-/// 3 and 5 threads; returns them.
+/// 3 and 5 threads; returns the tensors.
 template <class Compute>
 std::vector<Tensor> same_for_any_threads(Compute compute) {
   std::vector<Tensor> first;

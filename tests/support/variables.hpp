@@ -1,6 +1,6 @@
 #pragma once
-/// Leaves with given or random values, random parameters, and a scalar of a tensor, for tests of
-/// gradients and of layers.
+/// Leaves with given or random values, random parameters, and scalars of tensors, for tests of
+/// gradients and layers.
 
 #include <cstdint>
 #include <initializer_list>
@@ -15,7 +15,7 @@ namespace refrain::test {
 
 inline constexpr Placement f64{.dtype = DType::f64};
 
-/// A leaf of normal numbers.
+/// A leaf of standard normal numbers.
 inline Variable leaf(const Shape& shape, std::uint64_t seed) {
   return Variable(random_tensor<double>(shape, seed), true);
 }
@@ -26,7 +26,7 @@ inline Variable leaf_of(std::initializer_list<double> values, bool requires_grad
                   requires_grad);
 }
 
-/// A scalar that every element of y enters with a weight of its own.
+/// A scalar to which every element of y contributes with a different weight.
 inline Variable weighted(const Variable& y) {
   return dot(y, Variable(random_tensor<double>(y.shape(), 99)));
 }

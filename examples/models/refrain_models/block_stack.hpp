@@ -1,5 +1,5 @@
 #pragma once
-/// What a stack of residual blocks computes, with and without patches.
+/// Stacks of residual blocks, with and without patches.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,20 +13,21 @@
 
 namespace refrain::models {
 
-/// The time steps that each block of a stack reads for chosen time steps of the last block's
-/// output; the first block stands first.
+/// For each block of a stack the time steps that it reads for chosen time steps of the last block's
+/// output; the first block comes first.
 using Cone = std::vector<ConvBlock::Steps>;
 
-/// What the blocks keep of one stream of items.  A value: copies share nothing that is written to.
+/// The state of the blocks for one stream of items. A value: copies may share tensors, which are
+/// never written to.
 struct ItemStream {
   std::vector<ConvBlock::History> history;
-  Tensor last;  ///< h of the latest item, [1,1,C]; zeros before the first
+  Tensor last;  ///< h of the latest item, [1,1,C]; zeros before the first item
 };
 
-/// The functions that NextItNet and PatchedNextItNet share: item vectors through all blocks, at all
+/// The functions shared by NextItNet and PatchedNextItNet: item vectors through all blocks, at all
 /// time steps, at chosen ones, and along a stream of items.
 ///
-///   x_0 = embed(ids),   x_{i+1} = block_i(x_i) under patches_of(i),   h = x_L of the last block
+///   x_0 = embed(ids),   x_{i+1} = block_i(x_i) with patches_of(i),   h = x_L of the last block
 ///
 /// A Network derives from BlockStack<Network> and has
 ///
@@ -36,7 +37,7 @@ struct ItemStream {
 ///   BlockPatches patches_of(std::int64_t i)
 ///   options()                                    of the base network: NextItNet::Options
 ///
-/// Every function computes the same bits for one time step.
+/// All functions compute bit-identical values for the same time step.
 template <class Network>
 class BlockStack {
  public:
@@ -46,7 +47,7 @@ class BlockStack {
   /// Hidden vectors: i32 ids [B,T] -> h [B,T,C].
   Variable hidden(const Tensor& ids) const { return encode(network().embed(ids)); }
 
-  /// What the blocks read for chosen time steps of h.
+  /// The time steps that the blocks read for chosen time steps of h.
   Cone cone_of(StepSet chosen) const {
     Cone cone(static_cast<std::size_t>(network().blocks()));
     for (std::size_t i = cone.size(); i-- > 0;) {
@@ -63,9 +64,9 @@ class BlockStack {
     return through_blocks(&ConvBlock::at_steps, std::move(x), cone);
   }
 
-  /// Hidden vectors at single time steps (negative ones count from the end): i32 ids [B,T] ->
-  /// h [B,C] for each. Where the device has the kernels, the blocks compute only the time steps
-  /// that these depend on, in the forward and in the backward pass.
+  /// Hidden vectors at single time steps (negative ones count from the end): i32 ids [B,T] -> h
+  /// [B,C] for each. Where the device has the kernels, the blocks compute only the required time
+  /// steps, in the forward and in the backward pass.
   std::vector<Variable> hidden_at(const Tensor& ids, const std::vector<std::int64_t>& steps) const {
     const StepSet chosen(steps, ids.size(1));
     const bool only_chosen = has_conv_norm_at_steps(ids.device());
@@ -86,7 +87,7 @@ class BlockStack {
 
   using Stream = ItemStream;
 
-  /// A stream without items.  Throws OptionError unless the network is causal.
+  /// An empty stream. Throws OptionError unless the network is causal.
   Stream start() const {
     Stream stream;
     stream.history.reserve(static_cast<std::size_t>(network().blocks()));
@@ -96,8 +97,8 @@ class BlockStack {
     return stream;
   }
 
-  /// The stream after its first items, in one pass over them: i32 ids [1,T], T >= 1. Throws
-  /// ShapeError for other ids, OptionError unless the network is causal.
+  /// The stream after its first items, computed in one pass: i32 ids [1,T], T >= 1. Throws
+  /// ShapeError for ids of another shape, OptionError unless the network is causal.
   Stream start(const Tensor& ids) const {
     const NoGrad off;
     if (ids.rank() != 2 || ids.size(0) != 1 || ids.size(1) < 1)
@@ -110,13 +111,13 @@ class BlockStack {
     return stream;
   }
 
-  /// One more item of a stream, i32 id [1,1]: the work of one time step.
+  /// Appends one item, i32 id [1,1], to a stream: the work of one time step.
   void advance(Stream& stream, const Tensor& id) const {
     const NoGrad off;
     stream.last = through_blocks(&ConvBlock::advance, network().embed(id), stream.history).value();
   }
 
-  /// h [1,1,C] of the item i32 id [1,1] if it came next; the stream stays as it is.
+  /// h [1,1,C] of the item i32 id [1,1] as the next item; the stream is not changed.
   Variable hidden_next(const Stream& stream, const Tensor& id) const {
     const NoGrad off;
     return through_blocks(&ConvBlock::at_next, network().embed(id), stream.history);
@@ -125,8 +126,8 @@ class BlockStack {
   std::int64_t channels() const noexcept { return network().options().channels; }
   bool is_causal() const noexcept { return network().options().padding == Padding::causal; }
 
-  /// Time steps that one time step of a causal network depends on, itself included:
-  /// 1 + 3 (K - 1) * sum of the blocks' dilations.
+  /// Number of time steps that one time step of a causal network depends on, including itself: 1 +
+  /// 3 (K - 1) * sum of the blocks' dilations.
   std::int64_t reach() const {
     std::int64_t steps = 1;
     for (const std::int64_t dilation : network().options().dilations)
@@ -140,8 +141,8 @@ class BlockStack {
  private:
   const Network& network() const noexcept { return static_cast<const Network&>(*this); }
 
-  /// x through all blocks: each calls `function`, with its own element of `of_blocks` if there is
-  /// one, and its patches.
+  /// x through all blocks: calls `function` of each with its element of `of_blocks`, if given, and
+  /// its patches.
   template <class Function, class... OfBlocks>
   Variable through_blocks(Function function, Variable x, OfBlocks&... of_blocks) const {
     for (std::int64_t i = 0; i < network().blocks(); ++i) {

@@ -41,19 +41,19 @@ class CmnRec final : public Module {
     std::int64_t heads = 1;        ///< R, read heads
     std::int64_t layers = 1;       ///< of the controller
     std::int64_t attention = 64;   ///< width of the chunk attention; 0: no attention (SRMN)
-    /// Dropout keeps so much of the controller's output and of the memory's interface vector.
+    /// Dropout keeps this fraction of the controller's output and of the memory's interface vector.
     double keep = 1;
     ChunkOrder order = ChunkOrder::paper;
     Recompute recompute = Recompute::none;
     std::int64_t length = 50;  ///< newest items of a history that training and evaluation read
-    /// m, chunks of schedule(): time-sensitive ones. 0, or no attention: every time step is a chunk
-    /// step (SRMN).
+    /// m, time-sensitive chunks of schedule(). 0, or no attention: every time step is a chunk step
+    /// (SRMN).
     std::int64_t chunks = 9;
   };
   using Network = ChunkedMemory<Controller, Memory>;
   using Weights = typename Network::Weights;
   /// The state after some time steps of B sequences: controller, chunk area and memory. No function
-  /// writes to a state that it is given, so that copies may share tensors.
+  /// modifies a given state, so copies may share tensors.
   using State = typename Network::State;
 
   CmnRec(const Options& options, Random& random, Placement placement = {})
@@ -107,7 +107,7 @@ class CmnRec final : public Module {
   Variable last_features(const Tensor& ids, const ChunkSchedule& schedule, const Weights& weights) {
     return last_features(ids, schedule, network_.initial(ids.size(0)), weights);
   }
-  /// The same for time steps that follow those of a state.
+  /// last_features() of time steps that follow those of a state.
   Variable last_features(const Tensor& ids, const ChunkSchedule& schedule, State state,
                          const Weights& weights) {
     const auto result =
@@ -126,12 +126,12 @@ class CmnRec final : public Module {
                         {.ignored = ignored});
   }
 
-  /// The same for a batch under schedule(T); its padding targets do not count.
+  /// loss() of a batch under schedule(T), without its padding targets.
   Variable loss(const SequenceBatch& batch) {
     return loss(batch.ids, batch.targets, schedule(batch.ids.size(1)), padding_id);
   }
 
-  /// The same loss of only the last time step: i32 targets [B].
+  /// loss() of the last time step only: i32 targets [B].
   Variable last_loss(const Tensor& ids, const Tensor& targets, const ChunkSchedule& schedule,
                      std::int64_t ignored = -1) {
     return softmax_loss(last_features(ids, schedule), head_, targets, {.ignored = ignored});
@@ -146,7 +146,7 @@ class CmnRec final : public Module {
                                 {.ignored = ignored});
   }
 
-  /// The same loss of only the last time step: targets and candidates.log_q_true [B].
+  /// sampled_loss() of the last time step only: targets and candidates.log_q_true [B].
   Variable last_sampled_loss(const Tensor& ids, const Tensor& targets, const Candidates& candidates,
                              const ChunkSchedule& schedule, std::int64_t ignored = -1) {
     return sampled_softmax_loss(last_features(ids, schedule), head_, targets, candidates,
@@ -163,10 +163,10 @@ class CmnRec final : public Module {
     return scores(ids, schedule, pack());
   }
 
-  /// The same under schedule(T).
+  /// scores() under schedule(T).
   Tensor scores(const Tensor& ids) { return scores(ids, schedule(ids.size(1))); }
 
-  /// The state of one stream without time steps.
+  /// The state of an empty stream.
   State start() const { return network_.initial(1); }
   /// The state of one stream after the time steps of ids i32 [1,T] that follow a state.
   State advance(const Tensor& ids, const ChunkSchedule& schedule, State state,
@@ -182,8 +182,8 @@ class CmnRec final : public Module {
     return head_(last_features(ids, schedule, std::move(state), weights)).value();
   }
 
-  /// The weights in the layout of the kernels, for many calls: valid as long as no parameter
-  /// changes. Packed within NoGrad they carry no gradients.
+  /// The packed weights, for many calls: valid while the parameters do not change. Weights packed
+  /// within NoGrad carry no gradients.
   Weights pack() const { return network_.pack(); }
 
   const Options& options() const noexcept { return options_; }
@@ -223,7 +223,7 @@ class RecurrentRec final : public Module {
     std::int64_t embedding = 128;  ///< E
     std::int64_t hidden = 256;     ///< H
     std::int64_t layers = 1;
-    double keep = 1;           ///< dropout keeps so much of the controller's output
+    double keep = 1;           ///< fraction of the controller's output kept by dropout
     std::int64_t length = 50;  ///< newest items of a history that training and evaluation read
   };
 
@@ -248,7 +248,7 @@ class RecurrentRec final : public Module {
                         {.ignored = ignored});
   }
 
-  /// The same for a batch, whose padding targets do not count.
+  /// loss() of a batch, without its padding targets.
   Variable loss(const SequenceBatch& batch) { return loss(batch.ids, batch.targets, padding_id); }
 
   /// Softmax cross-entropy against sampled items; targets and candidates.log_q_true are time-major,

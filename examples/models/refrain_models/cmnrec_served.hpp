@@ -1,5 +1,5 @@
 #pragma once
-/// CmnRec as a Recommender serves it.
+/// CmnRec for a Recommender.
 
 #include <algorithm>
 #include <cstdint>
@@ -18,8 +18,7 @@
 
 namespace refrain::models {
 
-/// The time steps at which CmnRec reads and writes its memory while it serves: a task of
-/// CmnRecServed.
+/// The time steps at which a served CmnRec reads and writes its memory: a task of CmnRecServed.
 class ServedSchedule {
  public:
   /// Time steps G, 2 G, ... of the stream, and the newest one when scores are computed:
@@ -30,8 +29,8 @@ class ServedSchedule {
       throw OptionError(detail::concat("ServedSchedule::every: expected a gap >= 1, got ", gap));
     return {detail::concat("every ", gap), gap, nullptr};
   }
-  /// A schedule of the newest T items, padded on the left, which counts back from the end: PEC or
-  /// TSC. Every request is a full pass.
+  /// A schedule of the newest T items, padded on the left, which counts from the end: PEC or TSC.
+  /// Every request is a full pass.
   static ServedSchedule newest(ChunkSchedule schedule) {
     std::string text = schedule.text();
     return {std::move(text), 0, std::make_shared<const ChunkSchedule>(std::move(schedule))};
@@ -55,9 +54,9 @@ class ServedSchedule {
 
 /// Serves a CmnRec network under one or more schedules.
 ///
-/// A stream holds the network's state before the newest item, and that item. Scores make the newest
-/// time step a chunk step, as training with every(G, T).closed() does, and leave the stream as it
-/// is. On the CPU, f32 or f64.
+/// A stream holds the network's state before the newest item, and that item. Scores treat the
+/// newest time step as a chunk step, as training with every(G, T).closed() does, and do not change
+/// the stream. On the CPU, f32 or f64.
 template <class Controller>
 class CmnRecServed {
  public:
@@ -65,13 +64,13 @@ class CmnRecServed {
   using Task = ServedSchedule;
 
   struct Options {
-    /// Padding in front of every stream, as in training batches; 0: no padding.
+    /// Length of the padding before every stream, as in training batches; 0: no padding.
     std::int64_t padding_steps = 0;
   };
 
   struct Stream {
     typename Network::State state;  ///< after all time steps but the newest
-    std::int64_t steps = 0;         ///< the number of these
+    std::int64_t steps = 0;         ///< number of time steps in `state`
     std::int64_t newest = none;     ///< id of the newest item
   };
 
@@ -149,7 +148,7 @@ class CmnRecServed {
   template <class AnyStream, class Visitor>
   void visit(const Task& task, AnyStream& stream, Visitor&& visitor) const {
     constexpr bool reading = !std::is_const_v<AnyStream>;
-    // Copied streams share tensors, so that reading gives each part a tensor of its own.
+    // Copies of a stream share tensors, so each part is read into a new tensor.
     const auto part = [&](auto& variable) {
       if constexpr (reading) variable = Variable(variable.value().clone());
       visitor(variable.value());
@@ -180,7 +179,7 @@ class CmnRecServed {
  private:
   static constexpr std::int64_t none = -1;
 
-  /// Of a history, whose activations are in memory together.
+  /// Time steps of a history whose activations are in memory together.
   static constexpr std::size_t max_steps_at_once = 256;
 
   static Tensor row(std::span<const std::int32_t> ids) {

@@ -33,9 +33,9 @@ class NextItNet final : public Module, public BlockStack<NextItNet> {
   struct Options {
     std::int64_t items = 0;  ///< number of ids, special ones included
     std::int64_t channels = 64;
-    std::vector<std::int64_t> dilations{1, 4, 1, 4,
-                                        1, 4, 1, 4};  ///< of each block's first convolution
-    std::int64_t width = 3;                           ///< K, taps of each convolution
+    /// dilation of each block's first convolution
+    std::vector<std::int64_t> dilations{1, 4, 1, 4, 1, 4, 1, 4};
+    std::int64_t width = 3;  ///< K, taps of each convolution
     Padding padding = Padding::causal;
     bool relu = true;  ///< before the head, as in the published code; sampled softmax has no ReLU
     double deviation = 0.02;   ///< of the initial weights
@@ -62,8 +62,8 @@ class NextItNet final : public Module, public BlockStack<NextItNet> {
     }
   }
 
-  /// This network with a task's patches: a value that refers to both (refrain_models/peterrec.hpp).
-  /// Throws ShapeError for patches of another number of blocks.
+  /// This network with the patches of a task: a value that refers to both
+  /// (refrain_models/peterrec.hpp). Throws ShapeError for patches of another number of blocks.
   PatchedNextItNet with(const PatchSet& patches) const;
 
   /// Item vectors: i32 [B,T] -> [B,T,C].
@@ -75,7 +75,7 @@ class NextItNet final : public Module, public BlockStack<NextItNet> {
     return softmax_loss(hidden(ids), head_, targets, {.ignored = ignored, .relu = options_.relu});
   }
 
-  /// The same for a batch, whose padding targets do not count.
+  /// loss() of a batch, without its padding targets.
   Variable loss(const SequenceBatch& batch) const {
     return loss(batch.ids, batch.targets, padding_id);
   }

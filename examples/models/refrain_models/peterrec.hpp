@@ -1,5 +1,5 @@
 #pragma once
-/// PeterRec: one frozen base network, and per task a small set of patches with a head.
+/// PeterRec: one frozen base network, and for each task a small set of patches with a head.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace refrain::models {
 
-/// Where a task's patches are, and how large they are.
+/// Position and size of a task's patches.
 struct PatchOptions {
   /// Insertion::none: the task has no patches, only a head.
   Insertion insertion = Insertion::serial;
@@ -24,11 +24,11 @@ struct PatchOptions {
   bool norm2 = true;  ///< the task has its own second normalization in each block
 };
 
-/// What the head computes from user vectors, and which loss trains it.
+/// The head's function of user vectors, and the loss that trains it.
 enum class HeadLoss : std::uint8_t {
   softmax,   ///< linear layer with bias, cross-entropy over all targets
   bpr,       ///< table of target vectors: -log sigmoid(positive - negative)
-  logistic,  ///< the same table: -log sigmoid(positive) - log(1 - sigmoid(negative))
+  logistic,  ///< table of target vectors: -log sigmoid(positive) - log(1 - sigmoid(negative))
 };
 
 struct HeadOptions {
@@ -37,24 +37,23 @@ struct HeadOptions {
   double deviation = 0.02;  ///< of the initial weights
 };
 
-/// Everything that one task owns: patches, second normalizations, the vector of [TCL], and a head.
+/// The parameters of one task: patches, second normalizations, the vector of [TCL], and a head.
 ///
 /// Parameters: patches.<2 block + half>.* (one patch a block: patches.<block>.*), norm2.<block>.*,
 /// tcl [1,C], head.weight [targets,C], head.bias [targets] (softmax). The base belongs to no task:
-/// NextItNet::with() joins the two, and any number of tasks may share one base.
-/// Source: PeterRec, sections 3.3 and 3.4.
+/// NextItNet::with() combines the two, and any number of tasks may share one base. Source:
+/// PeterRec, sections 3.3 and 3.4.
 class PatchSet final : public Module {
  public:
   struct Options {
     PatchOptions patches{};
     HeadOptions head{};
-    /// The id whose vector the task learns instead of the base's; -1: the task learns no id's
-    /// vector.
+    /// The id whose vector the task learns in place of the base's; -1: no id.
     std::int64_t tcl_id = -1;
   };
 
-  /// Second normalizations and [TCL] start as copies of the base's. Throws OptionError for options
-  /// that do not fit the base.
+  /// Second normalizations and [TCL] are initially copies of the base's. Throws OptionError for
+  /// options that do not fit the base.
   PatchSet(const NextItNet& base, const Options& options, Random& random, Placement placement = {})
       : options_(options),
         head_({.in = base.channels(),
@@ -146,7 +145,7 @@ class PatchSet final : public Module {
             .norm2 = norm2_.empty() ? nullptr : &norm2_.at(i)};
   }
 
-  /// Item vectors x [B,T,C] of i32 ids [B,T], with the task's own vector at [TCL].
+  /// Item vectors x [B,T,C] of i32 ids [B,T], with the task's vector at [TCL].
   Variable with_tcl(const Variable& x, const Tensor& ids) const {
     return tcl_.defined() ? replace_rows(x, ids, options_.tcl_id, tcl_) : x;
   }
@@ -158,14 +157,13 @@ class PatchSet final : public Module {
   Linear head_;
 };
 
-/// A base network with the patches of one task. A value that refers to both and owns neither: it is
-/// valid as long as they are.
+/// A base network with the patches of one task. A value that refers to both without owning them: it
+/// is valid during their lifetime.
 ///
 ///   u = h[:,T-1,:]  (causal base),   u = h[:,0,:] + h[:,T-1,:]  (two-way base),   z = head(u)
 ///
 /// ids i32 [B,T] with [TCL] last (two-way base: first and last) -> user vectors u [B,C] -> z
-/// [B,targets]. Throws what the base and the head
-/// throw. Source: PeterRec, section 3.4.
+/// [B,targets]. Throws as the base and the head do. Source: PeterRec, section 3.4.
 class PatchedNextItNet final : public BlockStack<PatchedNextItNet> {
  public:
   PatchedNextItNet(const NextItNet& base, const PatchSet& patches)
@@ -194,8 +192,8 @@ class PatchedNextItNet final : public BlockStack<PatchedNextItNet> {
     return patches_->scores(user(ids));
   }
 
-  /// Scores of all targets after the items of a stream, to which [TCL] (id `tcl`) is not added:
-  /// [1,targets].
+  /// Scores of all targets after the items of a stream and [TCL] (id `tcl`), which is not appended
+  /// to the stream: [1,targets].
   Tensor scores(const Stream& stream, std::int32_t tcl = tcl_id) const {
     const Variable h = hidden_next(stream, Tensor::from<std::int32_t>({1, 1}, {tcl}));
     return patches_->scores(reshape(h, {1, channels()}));

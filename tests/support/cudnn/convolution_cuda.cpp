@@ -1,8 +1,8 @@
-// Dilated convolution by cuDNN (convolution_plan_cuda.cpp): the contracts in the terms of cuDNN.
-//   forward    filter = w re-ordered; y = conv(x, filter); y += bias
-//   backward   dx from filter and dy;  the gradient of the filter from x and dy, re-ordered to dw;
+// Dilated convolution by cuDNN (convolution_plan_cuda.cpp): the contracts as cuDNN operations.
+//   forward    filter = w reordered; y = conv(x, filter); y += bias
+//   backward   dx from filter and dy;  the gradient of the filter from x and dy, reordered to dw;
 //              dbias = sum of the rows of dy
-// Re-ordering, bias and dbias are kernels of ours.
+// Reordering, bias and dbias are our kernels.
 
 #include <algorithm>
 
@@ -75,7 +75,7 @@ void for_products(const CausalConvBackward& args, Visit visit) {
   if (args.dw) visit(problem_of(Direction::to_filter, args));
 }
 
-/// The largest workspace of the requested products; `device` as workspace_bytes takes it.
+/// The largest workspace of the requested products; `device` as for workspace_bytes().
 template <class... Device>
 std::size_t own_bytes(const CausalConvBackward& args, const Device&... device) {
   std::size_t largest = 0;
@@ -107,7 +107,7 @@ std::size_t forward_plan_bytes(const CausalConvForward& args, const std::string&
 void causal_conv_backward(const CausalConvBackward& args, Scratch& scratch) {
   check_f32<CausalConvBackward>(args.dy.dtype);
   if (args.dx || args.dw) {
-    // dx is finished before dw begins, so they share.
+    // dx is finished before dw begins, so they share memory.
     float* const filter = take_floats(scratch, (args.w ? args.w.shape : args.dw.shape).numel());
     void* const own = take_bytes(scratch, own_bytes(args)).data;
     for_products(args, [&](const Problem& problem) {

@@ -1,12 +1,12 @@
 // Plans of cuDNN's graph API for a dilated convolution.
 //
-// [B,T,C] is a picture of height 1 with channels innermost: dimensions [B,C,1,T], strides [T C, 1,
-// T C, C]. The filter is [Cout,Cin,1,K] with channels innermost, and a cross-correlation meets the
-// oldest step first, so the taps lie turned round (layouts.hpp). Padding differs at the two ends:
-// `before` steps of zeros in front and `after` behind, before + after = (K-1) dilation, so every
-// output has T steps and nothing is padded or cut by us.
+// [B,T,C] is an image of height 1 with channels innermost: dimensions [B,C,1,T], strides [T C, 1, T
+// C, C]. The filter is [Cout,Cin,1,K] with channels innermost, and a cross-correlation reads the
+// oldest time step first, so the order of the taps is reversed (layouts.hpp). Padding differs at
+// the two ends: `before` time steps of zeros in front and `after` behind, before + after = (K-1)
+// dilation, so every output has T time steps and we neither pad nor cut.
 //
-// Finding an engine takes milliseconds, so plans are kept per problem.
+// Finding an engine takes milliseconds, so plans are cached per problem.
 
 #include "support/cudnn/convolution_plan_cuda.hpp"
 
@@ -20,7 +20,7 @@ namespace {
 using refrain::cuda::check;
 
 /// The cuDNN name of the type of an attribute. A descriptor is a void*, so other addresses are
-/// given with their type.
+/// passed with their type.
 using AttributeType = cudnnBackendAttributeType_t;
 constexpr AttributeType attribute_type(cudnnBackendDescriptor_t const*) {
   return CUDNN_TYPE_BACKEND_DESCRIPTOR;
@@ -40,7 +40,7 @@ constexpr AttributeType attribute_type(cudnnBackendNumericalNote_t const*) {
   return CUDNN_TYPE_NUMERICAL_NOTE;
 }
 
-/// One descriptor of the graph API: made, given its attributes, finalized.
+/// One descriptor of the graph API: created, given its attributes, finalized.
 class Descriptor {
  public:
   explicit Descriptor(cudnnBackendDescriptorType_t type) {
@@ -68,7 +68,7 @@ class Descriptor {
     set(name, std::vector{value.get()});
   }
 
-  /// How many values the attribute has.
+  /// Number of values of the attribute.
   template <class T>
   std::int64_t count(cudnnBackendAttributeName_t name) const {
     std::int64_t found = 0;
@@ -77,7 +77,8 @@ class Descriptor {
           "cudnnBackendGetAttribute");
     return found;
   }
-  /// Reads up to values.size() values; returns how many.  Descriptors must have been made before.
+  /// Reads up to values.size() values and returns their number. Descriptors must have been created
+  /// before.
   template <class T>
   std::int64_t read(cudnnBackendAttributeName_t name, std::vector<T>& values) const {
     std::int64_t found = 0;
@@ -94,7 +95,7 @@ class Descriptor {
   cudnnBackendDescriptor_t made_ = nullptr;
 };
 
-/// Ids by which a graph and the pointers that it runs on name the tensors.
+/// Ids of the tensors in a graph and in the list of its pointers.
 constexpr std::int64_t x_id = 1, filter_id = 2, y_id = 3;
 
 /// Dimensions [outer,channels,1,steps], channels innermost.
@@ -124,7 +125,7 @@ Descriptor convolution(const Problem& p) {
   return made;
 }
 
-/// How the attributes of one kind of operation are called.
+/// Names of the attributes of one kind of operation.
 struct OperationNames {
   cudnnBackendDescriptorType_t type;
   cudnnBackendAttributeName_t convolution, x, filter, y, alpha, beta;
@@ -159,7 +160,7 @@ OperationNames names_of(Direction direction) {
   }
 }
 
-/// A graph of the one operation.
+/// A graph with one operation.
 Descriptor graph_of(const Problem& p) {
   const Descriptor x = tensor(x_id, p.batch, p.steps, p.in, p.x_alignment);
   const Descriptor filter = tensor(filter_id, p.out, p.taps, p.in, 16);
@@ -180,7 +181,7 @@ Descriptor graph_of(const Problem& p) {
   return graph;
 }
 
-/// True when an engine computes in the arithmetic of the mode, with the same result at each run.
+/// True when an engine computes in the arithmetic of the mode and is deterministic.
 bool is_allowed(const Descriptor& configuration, MathMode mode) {
   Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   std::vector<cudnnBackendDescriptor_t> engines{engine.get()};
@@ -234,7 +235,7 @@ Plan plan_for(const Problem& p, const Descriptor& device) {
       execution.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device);
       const cudnnStatus_t status = execution.try_finalize();
       if (CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_NOT_SUPPORTED)
-        continue;  // heuristics may propose too much
+        continue;  // heuristics may propose unsupported engines
       check(status, "cudnnBackendFinalize");
       std::vector<std::int64_t> bytes(1);
       execution.read(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, bytes);

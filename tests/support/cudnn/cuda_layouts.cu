@@ -4,9 +4,9 @@
 //                    first; 2 n elements moved
 //   add_to_rows      y = x + row         x, y [rows,width], row [width]; 2 n
 //   write_identity   rows of the identity, [rows,n]; rows n
-// One element a thread, blocks of 256. Re-ordering reads single elements `Cout` or `K Cin` apart:
+// One element a thread, blocks of 256. Reordering reads single elements `Cout` or `K Cin` apart:
 // weights are small and stay in the second-level cache. Limit: memory; sectors of 32 bytes where
-// elements lie apart.
+// elements are apart.
 
 #include "support/cudnn/layouts.cuh"
 

@@ -1,9 +1,9 @@
 #pragma once
-/// cuDNN as a second implementation of the dilated convolution and of a whole LSTM segment, which
-/// tests and benchmarks compare with the library. Device: cuda (f32). No toolkit header is included
-/// here.
+/// cuDNN as a second implementation of the dilated convolution and of an LSTM segment, with which
+/// tests and benchmarks compare the library. Device: cuda (f32). This header includes no toolkit
+/// header.
 ///
-/// Math modes: exact takes engines without tensor cores, tf32 allows them; bf16 throws Unsupported
+/// Math modes: exact uses engines without tensor cores, tf32 allows them; bf16 throws Unsupported
 /// (cuDNN rounds no f32 tensors to it). Engines that cuDNN reports as nondeterministic are not
 /// used.
 
@@ -16,7 +16,7 @@
 
 namespace refrain::kernels::cudnn {
 
-/// An LSTM over one segment as cuDNN computes it: the input's product is part of it.
+/// An LSTM over one segment as cuDNN computes it, including the product of its input.
 ///
 ///   a_t = x_t input_weight^T + h_{t-1} weight^T, then as LstmForward
 struct LstmLayer {
@@ -37,7 +37,8 @@ struct LstmLayer {
 /// Gradients of LstmLayer.  An empty output is not computed; an empty dh or dc_last is zero.
 struct LstmLayerBackward {
   static constexpr const char* name = "cudnn lstm_layer_backward";
-  /// as it was run. Its reserve is changed: one backward pass for each forward pass
+  /// arguments of the forward pass. Its reserve is changed, so each forward pass allows one
+  /// backward pass
   LstmLayer forward{};
   View dh{};         ///< [L,B,H]
   View dc_last{};    ///< [B,H]
@@ -51,8 +52,8 @@ struct LstmLayerBackward {
   Device device() const noexcept { return dx.device; }
 };
 
-/// LstmBackward, given the inputs of LstmForward: the backward pass of cuDNN starts from its own
-/// reserve and not from `c` and `gates`, so the segment is computed forward once more.
+/// LstmBackward from the inputs of LstmForward: the backward pass of cuDNN starts from its reserve
+/// and not from `c` and `gates`, so the segment is computed forward again.
 struct LstmBackwardFromInputs {
   static constexpr const char* name = "cudnn lstm_backward";
   LstmForward forward{};    ///< inputs, shared, weight, h0, c0
@@ -61,11 +62,11 @@ struct LstmBackwardFromInputs {
   Device device() const noexcept { return backward.device(); }
 };
 
-/// The functions of cuDNN; all of them are empty in a build without it.
+/// The functions of cuDNN; all are empty in a build without it.
 struct Entries {
   Entry<CausalConvForward> causal_conv_forward{};
   Entry<CausalConvBackward> causal_conv_backward{};
-  /// The inputs of the contract are multiplied by an identity matrix, which changes no bit of them
+  /// Multiplies the inputs of the contract by an identity matrix, which changes no bit of them
   /// (MathMode::exact) and costs 32 L B H^2 FLOPs: for comparing results, not times. Throws
   /// Unsupported when `c` or `gates` are requested.
   Entry<LstmForward> lstm_forward{};
@@ -73,10 +74,9 @@ struct Entries {
   Entry<LstmLayer> lstm_layer{};
   Entry<LstmLayerBackward> lstm_layer_backward{};
   std::size_t (*lstm_reserve_bytes)(const LstmLayer& args) = nullptr;
-  /// Bytes of workspace of the plans that cuDNN makes for a convolution on a described GPU; no GPU
-  /// is needed. `device` is the JSON of CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION. Throws
-  /// OptionError when this cuDNN describes devices by other properties, Unsupported when it has no
-  /// engine.
+  /// Bytes of workspace of the plans of cuDNN for a convolution on a described GPU; requires no
+  /// GPU. `device` is the JSON of CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION. Throws OptionError
+  /// when this cuDNN describes devices by other properties, Unsupported when it has no engine.
   std::size_t (*forward_plan_bytes)(const CausalConvForward& args,
                                     const std::string& device) = nullptr;
   std::size_t (*backward_plan_bytes)(const CausalConvBackward& args,

@@ -1,5 +1,5 @@
 #pragma once
-/// The functions behind cudnn::entries(); defined in a build with cuDNN.
+/// The functions of cudnn::entries(), defined in a build with cuDNN.
 
 #include <cstddef>
 #include <string>

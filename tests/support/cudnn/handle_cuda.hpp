@@ -1,5 +1,5 @@
 #pragma once
-/// Shared by the cuDNN sources: statuses as exceptions, the handle, pieces of the scratch memory.
+/// Helpers of the cuDNN sources: statuses as exceptions, the handle, pieces of the scratch memory.
 
 #define CUDNN_WARN_DEPRECATED
 #include <cudnn.h>
@@ -14,30 +14,30 @@
 
 namespace refrain::cuda {
 
-/// Throws Unsupported when cuDNN says that it cannot do this, DeviceError for every other failure,
-/// with the call and cuDNN's reason.
+/// Throws Unsupported when cuDNN reports that it does not support the call, DeviceError for every
+/// other failure, with the call and cuDNN's reason.
 void check(cudnnStatus_t status, const char* call);
 
 }  // namespace refrain::cuda
 
 namespace refrain::kernels::cudnn {
 
-/// The cuDNN handle of the process for one call: it is locked during the lifetime of this object.
+/// The cuDNN handle of the process, locked during the lifetime of this object.
 class HandleLock {
  public:
-  HandleLock();                              ///< for questions
+  HandleLock();                              ///< for queries
   explicit HandleLock(cudaStream_t stream);  ///< for work
 
   operator cudnnHandle_t() const noexcept {
     return handle_;
-  }  // NOLINT(google-explicit-constructor): it stands for the handle
+  }  // NOLINT(google-explicit-constructor): converts to the handle
 
  private:
   std::unique_lock<std::mutex> lock_;
   cudnnHandle_t handle_;
 };
 
-/// The next bytes of the scratch memory, aligned as blocks of cudaMalloc are.
+/// The next bytes of the scratch memory, aligned like blocks of cudaMalloc.
 inline MutableView take_bytes(Scratch& scratch, std::size_t count) {
   const auto bytes = static_cast<std::int64_t>(count);
   return {scratch.take<std::byte, 256>(bytes),

@@ -1,13 +1,13 @@
-// A whole LSTM segment by cuDNN.
+// An LSTM segment by cuDNN.
 //
 // cuDNN's LSTM multiplies its input by a weight; its "skip input" takes inputs of H elements that
-// all gates share. Our contract's inputs are 4H different sums, so they are multiplied by the
-// identity [4H,4H]: sums of x and zeros, which are x bit for bit when factors are not rounded.
-// Gates lie i, f, g, o in both. All sequences have L steps, so "packed" time-major data are ours as
-// they lie.
+// all gates share. The contract's inputs are 4H different sums, so they are multiplied by the
+// identity [4H,4H]: sums of x and zeros, which equal x bit for bit when factors are not rounded.
+// Both order the gates i, f, g, o. All sequences have L time steps, so our time-major tensors are
+// cuDNN's "packed" data.
 //
-// Weights live in a space of cuDNN's own layout, filled at each call: a figure for one call
-// includes that copy of 4H (E + H) elements.
+// Weights are in a space with cuDNN's own layout, filled in each call: the time of a call includes
+// that copy of 4H (E + H) elements.
 
 #include <array>
 #include <limits>
@@ -26,7 +26,7 @@ namespace {
 using refrain::cuda::check;
 using refrain::cuda::current_queue;
 
-/// A descriptor that lives as long as this.
+/// A descriptor that is destroyed with this object.
 template <class Made, cudnnStatus_t (*create)(Made*), cudnnStatus_t (*destroy)(Made)>
 class Owned {
  public:
@@ -37,7 +37,7 @@ class Owned {
 
   operator Made() const noexcept {
     return made_;
-  }  // NOLINT(google-explicit-constructor): it stands for the descriptor
+  }  // NOLINT(google-explicit-constructor): converts to the descriptor
 
  private:
   Made made_ = nullptr;
@@ -68,14 +68,15 @@ cudnnMathType_t math_type() {
   }
 }
 
-/// Where the weights of a layer lie in cuDNN's space: gate g's [H,columns] at `at[g]` elements.
+/// Offsets of a layer's weights in cuDNN's space: the matrix [H,columns] of gate g begins at
+/// element `at[g]`.
 struct Matrices {
   std::array<std::int64_t, 4> at{};
   std::int64_t hidden = 0;
   std::int64_t columns = 0;
 
   std::int64_t elements() const { return hidden * columns; }
-  /// True when the four lie one after the other.
+  /// True when the four matrices are contiguous.
   bool together() const {
     return at[1] - at[0] == elements() && at[2] - at[1] == elements() &&
            at[3] - at[2] == elements();
@@ -92,7 +93,7 @@ void clear(void* to, std::size_t bytes, cudaStream_t stream) {
   check(cudaMemsetAsync(to, 0, bytes, stream), "cudaMemsetAsync");
 }
 
-/// weight [4H,columns] into the space, or out of it.
+/// Copies weight [4H,columns] into the space, or out of it.
 void copy_in(const float* weight, const Matrices& m, float* space, cudaStream_t stream) {
   if (m.together()) return copy(weight, space + m.at[0], 4 * m.elements(), stream);
   for (std::size_t g = 0; g < 4; ++g)
@@ -146,9 +147,9 @@ class Lstm {
   std::int64_t outputs() const { return steps_ * states(); }
   std::size_t weight_bytes() const { return weight_bytes_; }
   std::size_t work_bytes() const { return work_bytes_; }
-  std::size_t reserve_bytes() const { return reserve_bytes_; }  ///< of training
+  std::size_t reserve_bytes() const { return reserve_bytes_; }  ///< for training
 
-  /// Matrices of the input's product (first = 0) or of the recurrent one (first = 4).
+  /// Matrices of the product with the input (first = 0) or of the recurrent product (first = 4).
   Matrices matrices(float* space, std::int32_t first) const {
     Matrices found{.hidden = hidden_, .columns = first == 0 ? width_ : hidden_};
     const TensorDescriptor matrix, bias;
@@ -208,7 +209,7 @@ class Lstm {
           "cudnnRNNBackwardData_v8");
   }
 
-  /// Adds to dweights; after backward_data.
+  /// Adds to dweights; call it after backward_data().
   void backward_weights(const LstmLayer& layer, float* dweights, void* work) const {
     check(
         cudnnRNNBackwardWeights_v8(handle_, rnn_, CUDNN_WGRAD_MODE_ADD, nullptr, x_, layer.x.data,
@@ -245,7 +246,7 @@ LstmLayer layer_of(const LstmForward& args) {
           .c_last = args.c_last};
 }
 
-/// The contract's segment as a layer with the identity for its input weight.
+/// Runs the contract's segment as a layer with the identity as input weight.
 void run_segment(const LstmForward& args, LstmLayer& layer, Scratch& scratch) {
   if (args.shared) {
     float* const sums = take_floats(scratch, args.inputs.shape.numel());
@@ -321,7 +322,7 @@ void lstm_forward(const LstmForward& args, Scratch& scratch) {
 }
 
 void lstm_backward(const LstmBackwardFromInputs& args, Scratch& scratch) {
-  // The segment again, with outputs of our own.
+  // The forward pass again, with temporary outputs.
   LstmLayer layer = layer_of(args.forward);
   const Shape& inputs = args.forward.inputs.shape;
   layer.h = take_bytes(scratch, static_cast<std::size_t>(inputs.numel() / 4) * sizeof(float));
@@ -341,7 +342,7 @@ void lstm_backward(const LstmBackwardFromInputs& args, Scratch& scratch) {
                        .add_dweight = args.backward.add_dweight},
                       scratch);
   if (!args.backward.dshared || scratch.is_counting()) return;
-  // dinputs as rows of one step each.
+  // dinputs as rows of one time step each.
   View steps = args.backward.dinputs;
   steps.shape = {steps.shape[0], steps.shape[1] * steps.shape[2]};
   kernels::run(SumRows{.x = steps, .out = args.backward.dshared});

@@ -1,5 +1,5 @@
 #pragma once
-/// The names that CUDA itself gives a kernel, for the emulation: keywords, built-in variables,
+/// The names that CUDA provides to a kernel, for the emulation: keywords, built-in variables,
 /// barriers, shuffles, votes, integer atomics, fast arithmetic. A float atomic does not compile:
 /// its sum would depend on the order of the threads.
 
@@ -30,7 +30,7 @@ struct uint3 {
 struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned along_x = 1, unsigned along_y = 1,
-                 unsigned along_z = 1)  // NOLINT: CUDA's own converts, too
+                 unsigned along_z = 1)  // NOLINT: implicit, as in CUDA
       : x(along_x), y(along_y), z(along_z) {}
 };
 
@@ -58,7 +58,7 @@ inline dim3 gridDim{};
 
 namespace refrain::simt::emulation {
 
-/// The value that lane `source` of the mask handed in.
+/// The value that lane `source` of the mask provided.
 template <class T>
 T shuffled(const char* operation, unsigned mask, const T& value, unsigned source,
            const Site& site) {
@@ -87,7 +87,7 @@ inline unsigned votes(const char* operation, unsigned mask, int predicate, const
 
 }  // namespace refrain::simt::emulation
 
-/// The caller's place in its source, for messages: the last parameter of whatever may fail.
+/// The caller's source location, for messages: the last parameter of every function that may fail.
 #define REFRAIN_SITE \
   ::refrain::simt::emulation::Site site = ::refrain::simt::emulation::Site::current()
 

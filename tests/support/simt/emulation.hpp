@@ -1,5 +1,5 @@
 #pragma once
-/// The emulation's side of kernels/simt.hpp; the GPU's is kernels/simt_cuda.hpp, which documents
+/// The emulation side of kernels/simt.hpp; the GPU side is kernels/simt_cuda.hpp, which documents
 /// each name.
 
 #include <bit>
@@ -12,7 +12,7 @@
 #include "support/simt/machine.hpp"
 #include "support/simt/sanitizers.hpp"
 
-/// A lambda's type tells one array from another.
+/// The type of a lambda identifies each array.
 #define REFRAIN_SHARED_ARRAY(T, name, count) \
   auto& name = ::refrain::simt::emulation::fixed_shared_array<T, (count)>([] {})
 #define REFRAIN_UNROLL
@@ -131,7 +131,7 @@ inline void mma_tf32(float (&d)[4], const std::uint32_t (&a)[4], const std::uint
   const unsigned q = emulation::current_lane() % 4;
   const auto number = [](std::uint32_t bits) {
     return std::bit_cast<float>(bits & 0xffffe000u);
-  };  // the rest is not looked at
+  };  // the rest is ignored
   for (unsigned i = 0; i < 4; ++i) {
     const unsigned column = 2 * q + i % 2;
     for (unsigned k = 0; k < 8; ++k) {

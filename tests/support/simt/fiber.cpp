@@ -18,8 +18,8 @@ constexpr std::size_t stack_size_bytes = (under_asan || under_tsan ? 256 : 64) *
 Fiber* leaving = nullptr;
 Fiber* entering = nullptr;
 
-/// A stack above a page that nobody may touch: an overflow ends the program instead of writing into
-/// another stack.
+/// A stack above a protected page: an overflow ends the program instead of overwriting another
+/// stack.
 char* make_stack() {
   void* const memory = mmap(nullptr, stack_size_bytes + page_bytes, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -52,8 +52,8 @@ Fiber::Fiber(void (*body)(void*), void* argument)
   stack_bytes_ = stack_size_bytes;
   context_ = context::make_fcontext(stack + stack_size_bytes, stack_size_bytes, &Entry::enter);
 #if defined(REFRAIN_TSAN)
-  // A fiber is always switched to and from in code that is overlooked, so a new one has to be in
-  // that state.
+  // Switches between fibers happen in code that ThreadSanitizer ignores, so a new fiber has to
+  // start in that state.
   void* const here = __tsan_get_current_fiber();
   tsan_fiber_ = __tsan_create_fiber(0);
   __tsan_switch_to_fiber(tsan_fiber_, __tsan_switch_to_fiber_no_sync);
@@ -75,13 +75,13 @@ Fiber::~Fiber() {
          stack_bytes_ + page_bytes);
 }
 
-/// First thing after a switch to this fiber.
+/// Called first after a switch to this fiber.
 void Fiber::arrived() {
 #if defined(REFRAIN_ASAN)
   const void* left_stack = nullptr;
   std::size_t left_bytes = 0;
   __sanitizer_finish_switch_fiber(fake_stack_, &left_stack, &left_bytes);
-  if (!leaving->owns_stack_) {  // the thread's own stack: nobody else knows where it lies
+  if (!leaving->owns_stack_) {  // the thread's own stack, whose bounds are recorded here
     leaving->stack_ = left_stack;
     leaving->stack_bytes_ = left_bytes;
   }

@@ -1,11 +1,11 @@
 #pragma once
-/// Execution contexts with stacks of their own, all on one thread of the operating system.
+/// Execution contexts with separate stacks, all on one operating system thread.
 
 #include <cstddef>
 
 namespace refrain::simt::emulation {
 
-/// One context.  Switching costs some nanoseconds: no system call, no scheduler.
+/// One context. Switching costs some nanoseconds: no system call, no scheduler.
 class Fiber {
  public:
   /// The context of the calling thread.
@@ -16,8 +16,7 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  /// Leaves this context, which is the running one, for another. Returns when somebody switches
-  /// back.
+  /// Switches from this context, which is running, to another. Returns when that switches back.
   void switch_to(Fiber& next);
 
  private:
@@ -25,7 +24,7 @@ class Fiber {
 
   void arrived();
 
-  void* context_ = nullptr;  ///< where to go on, while this does not run
+  void* context_ = nullptr;  ///< saved state while this context is not running
   void (*body_)(void*) = nullptr;
   void* argument_ = nullptr;
   bool owns_stack_ = false;

@@ -19,7 +19,7 @@ constexpr std::size_t largest_shared_bytes = 227 * 1024;  // compute capability 
 
 }  // namespace
 
-/// Never destroyed: its fibers have no end.
+/// Never destroyed: its fibers never return.
 Machine& machine() {
   static Machine& instance = *new Machine;
   return instance;
@@ -40,7 +40,7 @@ unsigned Machine::take_ready() {
   return thread;
 }
 
-/// Threads [begin, end); the last one put in is the first to run.
+/// Adds threads [begin, end) to the ready list; the thread added last runs first.
 void Machine::make_ready(unsigned begin, unsigned end) {
   if (schedule.order == Order::reverse) {
     for (unsigned i = begin; i < end; ++i) ready_.push_back(i);
@@ -67,7 +67,7 @@ void Machine::wait(Thread& thread) {
   enter(thread);
 }
 
-/// One run of the kernel by one thread.
+/// Runs the kernel for one thread.
 void Machine::run_one(Thread& thread) {
   end_overlook();
   launch_begin_.acquire();
@@ -115,9 +115,10 @@ void* Machine::shared_array(const void* key, std::size_t offset, std::size_t byt
                                  " bytes used, launched with ", shared_bytes_),
          site);
   }
-  // An allocation of its own, as long as asked for: AddressSanitizer sees the first byte past it.
+  // A separate allocation of the requested size: AddressSanitizer detects accesses to the first
+  // byte after it.
   void* const memory = ::operator new (bytes, std::align_val_t{128});
-  std::memset(memory, 0xff, bytes);  // NaN, or -1: what is read before it is written shows
+  std::memset(memory, 0xff, bytes);  // NaN, or -1: exposes reads before writes
   shared_.push_back({key, offset, bytes, memory});
   return memory;
 }
@@ -181,7 +182,7 @@ void Machine::run(const char* name, Extent grid, Extent block, std::size_t share
   }
 }
 
-/// What the threads did comes before what the caller does next, however the launch ended.
+/// Orders the threads' accesses before those of the caller, also when the launch failed.
 Machine::LaunchEnd::~LaunchEnd() {
   machine_.launch_end_.acquire();
   for (void* memory : machine_.used_memory_) ::operator delete (memory, std::align_val_t{128});
@@ -221,7 +222,7 @@ void Machine::run_block() {
   if (abandoning_) throw EmulationError(failure_);
 }
 
-/// All threads have stopped: have they all ended, with nothing left under way?
+/// Checks that all threads have ended and that no copy is in flight.
 void Machine::check_finished() {
   if (live_ > 0) {
     std::string waiting;
@@ -251,7 +252,7 @@ void Machine::check_finished() {
   }
 }
 
-/// Lets every thread that has not ended unwind.
+/// Unwinds the stacks of all threads that have not ended.
 void Machine::abandon_block() {
   ready_.clear();
   for (unsigned i = 0; i < count_; ++i) {
@@ -301,8 +302,8 @@ void copy_async(void* to, const void* from, int bytes, const Site& site) {
         refrain::detail::concat("copy_async<", bytes, ">: an address is not a multiple of ", bytes),
         site);
   }
-  // The source is read now and the target holds NaN until the group is waited for. Byte by byte, so
-  // that both accesses are seen by the sanitizers as this thread's.
+  // The source is read here and the target holds NaN until the group is waited for. Byte by byte,
+  // so that sanitizers attribute both accesses to this thread.
   Copy copy{static_cast<std::byte*>(to), bytes, {}};
   for (int i = 0; i < bytes; ++i) {
     if (from != nullptr)

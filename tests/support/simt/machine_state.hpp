@@ -1,6 +1,6 @@
 #pragma once
-/// The state of the emulated GPU: the threads of one block, where they wait, and what a launch
-/// needs. machine.hpp is its interface.
+/// The state of the emulated GPU: the threads of one block, where they wait, and the parameters of
+/// a launch. machine.hpp is its interface.
 
 #include <array>
 #include <cstddef>
@@ -22,22 +22,22 @@ namespace refrain::simt::emulation {
 
 constexpr unsigned lanes = 32;
 
-/// Thrown into the threads of a block that has failed, so that their stacks unwind.
+/// Thrown into the threads of a failed block to unwind their stacks.
 struct Abandoned {};
 
-/// One cp.async that has not landed.
+/// One cp.async in flight.
 struct Copy {
   std::byte* to;
   int bytes;
   std::array<std::byte, 16> data;
 };
 
-/// The lanes of one mask meeting for one warp operation. Results are kept apart by parity: a fast
-/// lane may be in the next operation while a slow one still reads those of the last.
+/// The lanes of one mask in one warp operation. Results are double-buffered: a fast lane may be in
+/// the next operation while a slow one still reads those of the last.
 struct Meeting {
   unsigned mask = 0;
   unsigned arrived = 0;
-  unsigned unread = 0;  ///< lanes that have not yet taken the last result
+  unsigned unread = 0;  ///< lanes that have not read the last result
   std::uint64_t round = 0;
   const char* operation = nullptr;
   std::array<OrderPoint, 2> order;
@@ -48,8 +48,7 @@ struct Warp {
   std::array<Meeting, 8> meetings;
 };
 
-/// A shared array; fresh memory for each block, so that neither sanitizer takes one block's for
-/// another's.
+/// A shared array; new memory for each block, so that no sanitizer confuses the blocks.
 struct SharedPiece {
   const void* key;
   std::size_t offset;
@@ -113,7 +112,7 @@ class Machine {
   unsigned take_ready();
   void make_ready(unsigned begin, unsigned end);
   void enter(Thread& thread);
-  /// Lets others run; returns when this thread is to go on.
+  /// Runs other threads; returns when this thread is scheduled again.
   void wait(Thread& thread);
   Meeting& meeting_of(Warp& warp, unsigned mask, const Site& site);
 
@@ -145,7 +144,7 @@ class Machine {
   std::vector<void*> used_memory_;
 };
 
-/// The one there is.
+/// The only machine.
 Machine& machine();
 
 inline std::string where(const Site& site) {

@@ -1,4 +1,4 @@
-/// Where the threads of a block meet: barriers, and the operations of a warp.
+/// Synchronization of the threads of a block: barriers, and the operations of a warp.
 
 #include <cstring>
 

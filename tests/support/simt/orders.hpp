@@ -1,5 +1,5 @@
 #pragma once
-/// Running a kernel in every order of threads and blocks that a build has time for.
+/// Running a kernel in several orders of threads and blocks.
 
 #include <string>
 
@@ -9,8 +9,8 @@
 
 namespace refrain::test {
 
-/// Calls body() under each schedule. A plain build takes all orders; under a sanitizer, which finds
-/// what it finds in any order, two.
+/// Calls body() under each schedule. A plain build runs all orders; a sanitizer build, whose
+/// findings do not depend on the order, two.
 template <class Body>
 void for_each_order(Body body) {
   using simt::emulation::Order;

@@ -1,4 +1,4 @@
-/// kernels/matmul/product.hpp where NVIDIA's library is not: loops, with sums in double.
+/// kernels/matmul/product.hpp without cuBLASLt: loops with sums in double.
 
 #include "kernels/matmul/product.hpp"
 #include "refrain/core/dtype.hpp"
@@ -39,9 +39,10 @@ std::size_t product_workspace() { return 256; }
 
 void multiply_matrices(const Product& product) {
   if (product.bias != nullptr && product.added != nullptr)
-    throw OptionError("multiply_matrices: a bias and a sum to add to");
+    throw OptionError("multiply_matrices: expected a bias or an added matrix, got both");
   if (reinterpret_cast<std::uintptr_t>(product.workspace.data) % product_workspace_alignment != 0) {
-    throw OptionError("multiply_matrices: the workspace is not aligned as the library wants it");
+    throw OptionError(
+        "multiply_matrices: expected a workspace aligned to product_workspace_alignment");
   }
   product.dtype == DType::f64 ? multiply_as<double>(product) : multiply_as<float>(product);
 }

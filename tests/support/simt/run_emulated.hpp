@@ -1,5 +1,5 @@
 #pragma once
-/// Running whole CUDA kernels under the emulation.
+/// Runs whole CUDA kernels under the emulation.
 
 #include <cstddef>
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace refrain::test {
 
-/// Scratch memory of exactly the bytes that a kernel takes, an allocation of its own.
+/// Scratch memory of exactly the bytes that a kernel takes, in a separate allocation.
 class GuardedScratch final : public kernels::ScratchMemory {
  public:
   void* allocate(std::size_t bytes) override {
@@ -22,14 +22,14 @@ class GuardedScratch final : public kernels::ScratchMemory {
   std::optional<DeviceArray<std::int32_t>> block_;
 };
 
-/// Runs the CUDA kernel of a contract, as the dispatch table would.
+/// Runs the CUDA kernel of a contract like the dispatch table.
 template <class Args>
 void run_emulated(const Args& args) {
   GuardedScratch scratch;
   kernels::cuda::entry(args, scratch);
 }
 
-/// Kernels that body() launches.
+/// Number of kernels that body() launches.
 template <class Body>
 std::int64_t launches_of(Body body) {
   const std::int64_t before = simt::emulation::launches();
@@ -37,7 +37,7 @@ std::int64_t launches_of(Body body) {
   return simt::emulation::launches() - before;
 }
 
-/// Bytes of scratch memory that the kernel takes. A kernel that takes some does not run.
+/// Bytes of scratch memory that the kernel takes, without running it.
 template <class Args>
 std::size_t scratch_bytes(const Args& args) {
   struct Counted {

@@ -1,6 +1,6 @@
 #pragma once
-/// Which sanitizer this is compiled for, and what the emulation tells it: which stack runs, what is
-/// ordered before what.
+/// The sanitizer of this build, and the emulation's annotations for it: the running stack, and the
+/// order of accesses.
 
 #include <cstddef>
 
@@ -34,7 +34,7 @@ void AnnotateIgnoreWritesEnd(const char* file, int line);
 
 namespace refrain::simt::emulation {
 
-/// Plain, address or thread sanitizer: what the tests may expect to be found.
+/// Plain, address or thread sanitizer: the errors that tests expect to be detected.
 #if defined(REFRAIN_ASAN)
 inline constexpr bool under_asan = true;
 #else
@@ -46,8 +46,7 @@ inline constexpr bool under_tsan = true;
 inline constexpr bool under_tsan = false;
 #endif
 
-/// From here on ThreadSanitizer overlooks what this fiber reads and writes. Counts: as many ends as
-/// begins.
+/// From this call on ThreadSanitizer ignores the accesses of this fiber. Calls nest.
 inline void begin_overlook() {
 #if defined(REFRAIN_TSAN)
   AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
@@ -61,8 +60,8 @@ inline void end_overlook() {
 #endif
 }
 
-/// Hides the emulation's own bookkeeping from ThreadSanitizer, so that only the kernel's accesses
-/// count.
+/// Hides the emulation's own state from ThreadSanitizer, so that only the kernel's accesses are
+/// checked.
 class Overlook {
  public:
   Overlook() { begin_overlook(); }
@@ -71,7 +70,7 @@ class Overlook {
   Overlook& operator=(const Overlook&) = delete;
 };
 
-/// A point that orders memory: what came before a release comes before what follows an acquire.
+/// A synchronization point: accesses before a release happen before those after an acquire.
 class OrderPoint {
  public:
   void release() {
