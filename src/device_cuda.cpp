@@ -21,7 +21,7 @@ namespace {
 
 /// the first GPU visible to the process; CUDA_VISIBLE_DEVICES chooses it
 constexpr int the_device = 0;
-constexpr int min_major = 8;  ///< of the compute capability that kernels are compiled for
+constexpr int min_major = 8;  ///< minimum compute capability of the compiled kernels
 
 /// Memory and streams belong to the device that is current when they are created.
 void expect_the_device() {

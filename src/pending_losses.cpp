@@ -6,7 +6,7 @@
 namespace refrain {
 namespace {
 
-constexpr std::size_t figure_bytes = 8;  ///< of a loss or a norm
+constexpr std::size_t figure_bytes = 8;  ///< size of a loss or a norm
 
 double number_at(const char* bytes, DType dtype) {
   if (dtype == DType::f64) {

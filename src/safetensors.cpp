@@ -47,7 +47,7 @@ struct Header {
 /// Parses the header, whose deepest form is { name: { field: [ number ] } }. Throws DataError for
 /// deeper nesting and for duplicate names within an object.
 Json parse_header(const std::string& path, const std::string& text) {
-  std::array<std::set<std::string>, 3> names;  // of the open objects, by depth
+  std::array<std::set<std::string>, 3> names;  // names in the open objects, by depth
   const Json::parser_callback_t check = [&](int depth, Json::parse_event_t event, Json& value) {
     if (event == Json::parse_event_t::object_start) {
       if (depth > 1) throw DataError(path, 0, "the header is nested too deeply");

@@ -13,7 +13,7 @@
 // requested (InputGradient). Blocks that share rows are neighbours, so that dy comes from the
 // second-level cache after the first. FLOPs 2 K Cin Cout rows. Moved: dy and dx once, w once per 64
 // rows from the cache. dw: outer_products.cuh, a task per tap. dbias: column_sums.cuh. f32 of more
-// than 64 channels, in or out: dx and dw by products of the library (cuda_product_conv.cu). Any
+// than 64 channels, in or out: dx and dw by cuBLASLt products (cuda_product_conv.cu). Any
 // shape up to 2^31 - 1 tiles. Limit: arithmetic from 64 channels on, otherwise memory.
 
 #include "kernels/causal_conv/conv_backward.cuh"
@@ -96,7 +96,7 @@ template <class T>
 struct Plan {
   T* weight_parts = nullptr;
   T* bias_parts = nullptr;
-  ProductConvolution products;  ///< of many channels
+  ProductConvolution products;  ///< for more than max_tile_channels channels
 
   Plan(const CausalConvBackward& args, Scratch& scratch) {
     const Shape& w = args.w.shape;

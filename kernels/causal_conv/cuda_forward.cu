@@ -3,7 +3,7 @@
 //              reads outside [0,T) are zero
 // Shapes: x [B,T,Cin], w [K,Cin,Cout], bias [Cout], y [B,T,Cout].
 //
-// f32 of more than 64 channels, in or out: a product of the library on gathered rows
+// f32 of more than 64 channels, in or out: a cuBLASLt product on gathered rows
 // (cuda_product_conv.cu). Otherwise, and for convolve(), an implicit product: rows p = (b,t) of x,
 // shifted by each tap, times w as [K Cin, Cout]. Nothing is gathered: the rows of a tile are copied
 // to shared memory from the address that the tap reads, or as zeros. A block computes 64 rows by 64

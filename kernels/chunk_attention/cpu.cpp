@@ -29,7 +29,7 @@ auto step_of(const First& first, const Rest& rest, std::int64_t j, std::int64_t 
 template <class T>
 struct ForwardPlan {
   T* packed;
-  T* alpha;  ///< of one tile for each worker, when it is not saved
+  T* alpha;  ///< one tile for each worker, when alpha is not saved
   T* tanh;
 
   ForwardPlan(const ChunkAttentionForward& args, Scratch& scratch) {

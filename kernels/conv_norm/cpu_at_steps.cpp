@@ -148,7 +148,7 @@ void input_gradient(const ConvNormAtStepsBackward& args, const BackwardPlan<T>& 
                  for (std::int64_t row = begin; row < end; row += tile_rows) {
                    const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
                    T* const dx = args.dx.as<T>() + row * channels;
-                   std::int64_t first[extent(tile_rows)];  // of the output rows of the sequence
+                   std::int64_t first[extent(tile_rows)];  // first output row of each sequence
                    std::int64_t step[extent(tile_rows)];
                    for (std::int64_t i = 0; i < count; ++i) {
                      first[i] = (row + i) / steps * chosen;

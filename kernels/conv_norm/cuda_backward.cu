@@ -13,13 +13,13 @@
 // Shapes: x, dy, dx, normalized, h, dh, dz [B,T,C]; inv_std [B,T]; w, dw [K,C,C]; bottleneck, dm
 // [B,T,D]; P = B T rows.
 //
-// Two choices (Paths): how dh is made of dy, and how dz goes on to dx and dw. If the first launch
-// does not compute the gradient of the patch, patch_input_gradient follows; the sums over rows and
-// the weights of the patch come last. Gradients that are not requested are not computed, and
-// nothing is read or kept for them: with frozen weights of the convolution x is not touched. FLOPs
-// 2 K C^2 P for each of dx and dw, 4 C D P for dm and dz. Moved: up to (6 C + 2 D) P elements; dz
-// comes once per 64 channels of dx and of dw from the cache. Limit: the first launch memory, the
-// products arithmetic.
+// The path (Paths) is chosen separately for dh from dy, and for dx and dw from dz. If the first
+// launch does not compute the gradient of the patch, patch_input_gradient follows; the sums over
+// rows and the weights of the patch come last. Gradients that are not requested are not computed,
+// and nothing is read or stored for them: with frozen weights of the convolution x is not read.
+// FLOPs 2 K C^2 P for each of dx and dw, 4 C D P for dm and dz. Moved: up to (6 C + 2 D) P
+// elements; dz is read once per 64 channels of dx and of dw, from the cache. Limit: memory for the
+// first launch, arithmetic for the products.
 
 #include "kernels/causal_conv/product_conv.cuh"
 #include "kernels/conv_norm/conv_norm_backward.cuh"
@@ -33,7 +33,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
 constexpr const char* name = ConvNormBackward::name;
-constexpr std::int64_t max_norm_channels = 256;  // of norm_tile
+constexpr std::int64_t max_norm_channels = 256;  // limit of norm_tile
 
 /// The tensors that the requested gradients require.
 struct Needs {
@@ -72,7 +72,7 @@ enum class NormPath : std::uint8_t {
 /// How dx and dw are computed from dz.
 enum class ConvPath : std::uint8_t {
   tiles,     ///< one launch for dx, including a parallel patch, and one or two for dw
-  products,  ///< products of the library (ProductConvolution)
+  products,  ///< cuBLASLt products (ProductConvolution)
 };
 
 struct Paths {
@@ -97,8 +97,8 @@ PatchInputGradient<T> patch_of(const ConvNormBackward& args) {
 /// Norm: a warp keeps a row of up to 256 channels in registers and reads dy and normalized once for
 /// dh, dgamma, dbeta and the sum of dh; longer rows do not fit. With a small patch (f32, C and D
 /// multiples of 4 up to 64, 16-byte addresses) dh also stays in shared memory for both products of
-/// the patch; with a larger one the products of the library are faster.
-/// Convolution: f32 products of more than 64 channels are faster in the library than in our tiles.
+/// the patch; with a larger one cuBLASLt products are faster.
+/// Convolution: f32 products of more than 64 channels are faster in cuBLASLt than in our tiles.
 template <class T>
 Paths paths_of(const ConvNormBackward& args, const Needs& needs) {
   const std::int64_t channels = args.dy.shape[2];
@@ -119,7 +119,7 @@ struct Half {
   std::int64_t rows, channels;
   T* dh = nullptr;        ///< [P,C], if a later launch reads it
   T* dz = nullptr;        ///< [P,C]; dh itself without a serial patch
-  MutableView library{};  ///< scratch memory of the products of the library
+  MutableView library{};  ///< scratch memory of the cuBLASLt products
   PatchInputGradient<T> patch{};
   PatchWeightGradient<T> patch_weights{};
 

@@ -23,7 +23,7 @@
 // Copies of 16 bytes where C, D and the addresses allow.
 //
 // Products, f32 of more channels: convolution (causal_conv/cuda_product_conv.cu) and patch by
-// products of the library, which write z, or z and patch, to y; then one launch completes h and
+// cuBLASLt products, which write z, or z and patch, to y; then one launch completes h and
 // computes the rest (half_norm.cuh): a warp takes a row of up to 1,024 channels in registers, 256
 // where C or an address allows only single elements, a block a longer one. Moved: x and each output
 // once, columns and y twice.
@@ -48,7 +48,7 @@ namespace {
 /// How half a block is computed.
 enum class Path : std::uint8_t {
   fused_tile,  ///< one launch, 64 rows of a block in shared memory
-  products,    ///< convolution and patch by products of the library, the rest by one launch
+  products,    ///< convolution and patch by cuBLASLt products, the rest by one launch
   separate,    ///< convolution, patch, layer_norm_forward and pointwise kernels
 };
 
@@ -239,7 +239,7 @@ void run_separately(const ConvNormForward& args, Scratch& scratch) {
 
 // ---- the choice ----
 
-/// f32 products of more than 64 channels are faster in the library than in a tile. Up to 64 a fused
+/// f32 products of more than 64 channels are faster in cuBLASLt than in a tile. Up to 64 a fused
 /// tile moves the fewest bytes, provided that tile and bottleneck fit into shared memory. Wider
 /// bottlenecks, and f64 of more channels, which only serves comparisons, take existing kernels.
 template <class T>

@@ -1,5 +1,5 @@
 #pragma once
-/// Device templates of the second part of conv_norm, where products of the library compute the
+/// Device templates of the second part of conv_norm, where cuBLASLt products compute the
 /// first part; formulas, grids and bytes: cuda_forward.cu.
 
 #include <cstdint>

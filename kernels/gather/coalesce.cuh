@@ -17,7 +17,7 @@ inline constexpr std::int64_t run_piece = 32;  // one vote of a warp
 
 /// The input of the summation kernels.
 struct Runs {
-  std::int64_t count;            ///< of pairs
+  std::int64_t count;            ///< number of pairs
   const std::uint64_t* pairs;    ///< [count], sorted
   const std::uint32_t* numbers;  ///< [count], of each pair's run
   const std::uint32_t* total;    ///< runs

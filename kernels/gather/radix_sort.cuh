@@ -188,7 +188,6 @@ __global__ void __launch_bounds__(sort_threads)
 
 /// One pass. counts [blocks][digits] are those of this pass; next_counts those of the next pass, or
 /// null.
-/// null.
 template <class Pair>
 __global__ void __launch_bounds__(sort_threads)
     place_by_digit(SortGrid grid, int pass, PairSource source, Pair* to, const unsigned* counts,

@@ -7,7 +7,7 @@
 // Shapes: hidden [P,C]; weight [V,C]. Full: v runs over all V items. Sampled: over S named rows of
 // weight, which are gathered first; the target is separate from them, with its own score.
 //
-// The products are those of the library (matmul/product.hpp); our kernels compute the rest. Rows
+// The products are those of cuBLASLt (matmul/product.hpp); our kernels compute the rest. Rows
 // that count come first (counted_rows.cuh); their number stays on the device, so the products
 // include the others as zeros. Once:
 //   take_rows          h [P,C]: relu applied, counted rows first; the scores of sampled targets;

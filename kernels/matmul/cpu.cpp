@@ -10,8 +10,6 @@
 //                  (the gradient of a weight) is also divided along the inner axis: the partial
 //                  sums are in scratch memory and are added in order. All divisions depend only
 //                  on sizes.
-//                  the inner axis: the parts are in
-//                  the scratch memory and are added in order. All cuts depend only on sizes.
 
 // Two packed panels of at most 256 x about 512 elements; Eigen allocates heap memory above this
 // limit.

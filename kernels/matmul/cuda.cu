@@ -18,7 +18,7 @@ namespace {
 using refrain::cuda::check;
 using refrain::cuda::current_queue;
 
-/// Runs a product with scratch memory for the library.
+/// Runs a product with scratch memory for cuBLASLt.
 void multiply(Product product, Scratch& scratch) {
   product.workspace = take_product_scratch(scratch);
   if (!scratch.is_counting()) multiply_matrices(product);

@@ -50,7 +50,7 @@ inline constexpr TileShape outer_shape{.rows = outer_tile(narrow),
 
 /// How the rows are divided into parts.
 struct OuterCut {
-  std::int64_t tiles;  ///< of all tasks
+  std::int64_t tiles;  ///< number of tiles of all tasks
   std::int64_t parts;
   std::int64_t rows_per_part;
 };

@@ -43,10 +43,10 @@ inline constexpr std::size_t product_workspace_alignment = 256;
 
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// The workspace that allows all algorithms of the library.
+/// The workspace that allows all algorithms of cuBLASLt.
 std::size_t product_workspace();
 
-/// Throws Unsupported when the library has no algorithm for the sizes, DeviceError.
+/// Throws Unsupported when cuBLASLt has no algorithm for the sizes, DeviceError.
 void multiply_matrices(const Product& product);
 
 }  // namespace REFRAIN_SIMT_BACKEND

@@ -9,7 +9,7 @@
 // 128 threads loads 16 rows of dy into shared memory, multiplies them by up^T, 32 columns at a
 // time, and the result, which stays in shared memory, by down^T, 64 columns at a time; up and down
 // stream in slices of 32, two stages. dm is written to memory only if the gradient of a weight
-// reads it. Other sizes in f32: two products of the library and the derivative of the GELU; f64:
+// reads it. Other sizes in f32: two cuBLASLt products and the derivative of the GELU; f64:
 // two launches of input_gradient (cuda_conv_backward.cu). Weights: both together in one launch of
 // outer_products.cuh and one for its parts (f32, C up to 64, D up to 32), otherwise products of the
 // library, in f64 outer_products.cuh for each; biases by column_sums.cuh; gelu(bottleneck) by the
@@ -30,7 +30,7 @@ struct Plan {
   bool tile = false;          ///< PatchGradientTile supports the sizes
   bool made_by_tile = false;  ///< PatchGradientTile computes a requested gradient
   PatchInputGradient<T> patch{};
-  MutableView library{};  ///< scratch memory of the products of the library
+  MutableView library{};  ///< scratch memory of the cuBLASLt products
   PatchWeightGradient<T> weights;
 
   Plan(const PatchBackward& args, Scratch& scratch) {

@@ -33,7 +33,7 @@ struct PatchInputGradient {
 /// Rows of a block, four per warp: more warps keep more loads in flight.
 inline constexpr int patch_rows = 16;
 inline constexpr int patch_threads = 128;
-/// Limits of PatchGradientTile; beyond them the products of the library are faster.
+/// Limits of PatchGradientTile; beyond them cuBLASLt products are faster.
 inline constexpr std::int64_t max_patch_channels = 64;
 inline constexpr std::int64_t max_patch_width = 64;
 
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(patch_threads, 4)
   Tile::run(shared, patch, first);
 }
 
-/// Both products for dh in memory, of any shape: in f32 two products of the library with the
+/// Both products for dh in memory, of any shape: in f32 two cuBLASLt products with the
 /// derivative of the GELU between them, in f64 two launches. library: from take_product_scratch;
 /// empty in f64.
 template <class T>
@@ -238,7 +238,7 @@ struct PatchPairTerms {
 /// The requested gradients of the weights of a patch, and their scratch memory:
 ///   ddown = x^T dm,  ddown_bias = sum of dm,  dup = gelu(bottleneck)^T dh,  dup_bias = sum of dh
 /// Both products of a narrow patch in f32 take one launch and one for their partial sums; others
-/// use the library in f32 and outer_products.cuh in f64.
+/// use cuBLASLt in f32 and outer_products.cuh in f64.
 template <class T>
 class PatchWeightGradient {
  public:

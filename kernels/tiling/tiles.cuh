@@ -36,7 +36,7 @@ inline namespace REFRAIN_SIMT_BACKEND {
 struct TileShape {
   int rows;
   int columns;
-  int depth;  ///< of a slice
+  int depth;  ///< depth of a slice
   int row_warps;
   int column_warps;
   int stages = 2;

@@ -35,7 +35,7 @@ struct TopLists {
   std::int64_t length;       ///< scores in a row
   const std::int32_t* from;  ///< [rows,count]; null: 0, 1, 2, ...
   std::int64_t count;
-  std::int64_t segments;  ///< of a list
+  std::int64_t segments;  ///< number of segments of a list
   std::int32_t* to;       ///< [rows,next_count], the best k of each segment, in ascending order
   std::int64_t next_count;
   int k;

@@ -39,7 +39,7 @@ class CmnRec final : public Module {
     std::int64_t words = 9;        ///< N, memory words
     std::int64_t word_size = 256;  ///< W
     std::int64_t heads = 1;        ///< R, read heads
-    std::int64_t layers = 1;       ///< of the controller
+    std::int64_t layers = 1;       ///< layers of the controller
     std::int64_t attention = 64;   ///< width of the chunk attention; 0: no attention (SRMN)
     /// Dropout keeps this fraction of the controller's output and of the memory's interface vector.
     double keep = 1;

@@ -38,7 +38,7 @@ class NextItNet final : public Module, public BlockStack<NextItNet> {
     std::int64_t width = 3;  ///< K, taps of each convolution
     Padding padding = Padding::causal;
     bool relu = true;  ///< before the head, as in the published code; sampled softmax has no ReLU
-    double deviation = 0.02;   ///< of the initial weights
+    double deviation = 0.02;   ///< standard deviation of the initial weights
     std::int64_t length = 50;  ///< newest items of a history that training and evaluation read
   };
 

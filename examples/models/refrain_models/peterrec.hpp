@@ -34,7 +34,7 @@ enum class HeadLoss : std::uint8_t {
 struct HeadOptions {
   std::int64_t targets = 0;  ///< classes, or items of the target domain
   HeadLoss loss = HeadLoss::softmax;
-  double deviation = 0.02;  ///< of the initial weights
+  double deviation = 0.02;  ///< standard deviation of the initial weights
 };
 
 /// The parameters of one task: patches, second normalizations, the vector of [TCL], and a head.

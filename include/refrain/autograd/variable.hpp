@@ -183,7 +183,7 @@ struct VariableState {
   bool requires_grad = false;
   std::shared_ptr<Node> producer;  ///< null for a leaf
   int output = 0;                  ///< index among the producer's results
-  Gradient gradient;               ///< of a leaf
+  Gradient gradient;               ///< only for a leaf
 };
 }  // namespace detail
 

@@ -21,7 +21,7 @@ REFRAIN_API void set_threads(int count);
 namespace detail {
 using TaskFunction = void (*)(void* context, std::int64_t task, int worker);
 REFRAIN_API void run_tasks(std::int64_t tasks, TaskFunction function, void* context);
-REFRAIN_API bool set_serial(bool on) noexcept;  ///< of this thread; returns the previous value
+REFRAIN_API bool set_serial(bool on) noexcept;  ///< for this thread; returns the previous value
 }  // namespace detail
 
 /// While an object of this class exists, parallel loops of its thread run on that thread only; for

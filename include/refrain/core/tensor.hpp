@@ -29,7 +29,6 @@ struct LentMemory {
 /// Copies, reshape() and slice() share the elements and keep the storage alive; clone() copies the
 /// elements into new storage. Storage comes from the device's pool or is caller-owned. A
 /// default-constructed Tensor is undefined.
-/// undefined.
 class Tensor {
  public:
   Tensor() = default;
@@ -267,7 +266,8 @@ class Tensor {
     std::size_t bytes;
     void* data;
     Device device;
-    void (*release)(void* owner);  // of caller-owned memory; null: the block returns to the pool
+    /// Releases caller-owned memory; null: the block returns to the pool.
+    void (*release)(void* owner);
     void* owner;
 
     static Storage* make(std::size_t bytes, Device device) {

@@ -78,7 +78,7 @@ REFRAIN_API SequenceBatch next_item_batch(const RaggedIds& sequences,
 /// Positions of a sequence whose predictions count in a loss.
 enum class LossPositions : std::uint8_t {
   all,  ///< every item but the first is predicted from the items before it
-  last  ///< only the last item is
+  last  ///< only the last item is predicted
 };
 
 /// The ids of the last time step: [B,T] -> [B].
@@ -123,7 +123,6 @@ class REFRAIN_API NextItemBatches {
 /// Masked prediction for two-way networks: each item is replaced by mask_id with probability
 /// `fraction` and is then the target at its position; T = length. In a row without masked items,
 /// one item at random is masked. Throws OptionError unless 0 < fraction <= 1.
-/// 0 < fraction <= 1.
 REFRAIN_API SequenceBatch masked_batch(const RaggedIds& sequences,
                                        std::span<const std::int64_t> rows, std::int64_t length,
                                        double fraction, Random& random);

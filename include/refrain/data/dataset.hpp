@@ -19,12 +19,12 @@ struct DatasetOptions {
   /// it, each from all items before; the other items are the training part. false: whole sequences
   /// are assigned to the parts at random.
   bool leave_last_out = false;
-  SplitFractions fractions = {};  ///< of the random split
-  std::uint64_t split_seed = 1;   ///< of the random split
+  SplitFractions fractions = {};  ///< shares of the random split
+  std::uint64_t split_seed = 1;   ///< seed of the random split
   /// The training part, and with a random split every sequence before its assignment, is cut into
   /// pieces of at most this many items; 0: one sequence a user.
   std::int64_t piece_length = 0;
-  Format format = Format::automatic;  ///< of the file
+  Format format = Format::automatic;  ///< format of the file
   std::int64_t skip_bad_lines = 0;    ///< malformed lines of the file to skip
 };
 
@@ -35,7 +35,7 @@ struct REFRAIN_API Dataset {
   HeldOut validation;
   HeldOut test;
   std::string source;       ///< the file and its format; empty for data from memory
-  ReadReport report;        ///< of the file, with the skipped lines
+  ReadReport report;        ///< report of reading the file, with the skipped lines
   std::int64_t users = 0;   ///< sequences of the log
   std::int64_t events = 0;  ///< known items of the log
   bool is_split_in_time = false;

@@ -23,7 +23,7 @@ class CausalConv final : public Module {
     std::int64_t width = 3;     ///< K, taps
     std::int64_t dilation = 1;  ///< in time steps
     Padding padding = Padding::causal;
-    double deviation = 0.02;  ///< of the initial weights
+    double deviation = 0.02;  ///< standard deviation of the initial weights
   };
 
   CausalConv(Options options, Random& random, Placement placement = {})

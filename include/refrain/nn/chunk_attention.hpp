@@ -20,7 +20,7 @@ class ChunkAttention final : public Module {
     std::int64_t hidden = 0;
     std::int64_t read = 0;  ///< width of the flattened read vectors
     std::int64_t width = 64;
-    double deviation = 0.1;  ///< of the initial weights
+    double deviation = 0.1;  ///< standard deviation of the initial weights
   };
 
   ChunkAttention(Options options, Random& random, Placement placement = {})

@@ -50,7 +50,7 @@ class ChunkedMemory final : public Module {
     double keep = 1;  ///< fraction of the outputs o that dropout keeps in training
     /// segments: the backward pass recomputes the controller's gates
     Recompute recompute = Recompute::none;
-    double deviation = 0.1;  ///< of the attention's initial weights
+    double deviation = 0.1;  ///< standard deviation of the attention's initial weights
   };
 
   /// The state that later time steps depend on. A value: copies are independent.

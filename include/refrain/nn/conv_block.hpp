@@ -42,8 +42,8 @@ class ConvBlock final : public Module {
     std::int64_t width = 3;     ///< K, taps of each convolution
     std::int64_t dilation = 1;  ///< d, in time steps
     Padding padding = Padding::causal;
-    double epsilon = 1e-8;    ///< of both normalizations
-    double deviation = 0.02;  ///< of the initial convolution weights
+    double epsilon = 1e-8;    ///< epsilon of both normalizations
+    double deviation = 0.02;  ///< standard deviation of the initial convolution weights
   };
 
   ConvBlock(Options options, Random& random, Placement placement = {})
@@ -60,8 +60,8 @@ class ConvBlock final : public Module {
 
   /// The time steps that the block reads for chosen time steps of its output.
   struct Steps {
-    ConvSteps first;     ///< of conv1: reads in()
-    ConvSteps second;    ///< of conv2: reads first.out, computes out()
+    ConvSteps first;     ///< conv1 reads in()
+    ConvSteps second;    ///< conv2 reads first.out, computes out()
     Tensor residual_at;  ///< i32 [S]: index in in() of each time step of out()
 
     const StepSet& in() const noexcept { return first.in; }

@@ -15,7 +15,6 @@ namespace refrain {
 /// A ring buffer of R = (width - 1) * dilation rows [channels]: time step t is in row t modulo R.
 /// Rows of time steps before the start of the stream are zero, the padding of a causal convolution.
 /// A value: copies are independent. Any dtype, on the CPU.
-/// copies share nothing. Any dtype, on the CPU.
 class ConvHistory {
  public:
   struct Options {

@@ -14,7 +14,7 @@ class Embedding final : public Module {
   struct Options {
     std::int64_t count = 0;
     std::int64_t width = 0;
-    double deviation = 0.02;  ///< of the initial weights
+    double deviation = 0.02;  ///< standard deviation of the initial weights
   };
 
   Embedding(Options options, Random& random, Placement placement = {})

@@ -16,7 +16,7 @@ class Linear final : public Module {
     std::int64_t in = 0;
     std::int64_t out = 0;
     bool bias = true;
-    double deviation = 0.02;  ///< of the initial weights
+    double deviation = 0.02;  ///< standard deviation of the initial weights
   };
 
   Linear(Options options, Random& random, Placement placement = {})

@@ -27,7 +27,7 @@ class Memory final : public Module {
     std::int64_t word_size = 0;  ///< W
     std::int64_t heads = 1;      ///< R
     double keep = 1;             ///< fraction of the interface vector kept by dropout in training
-    double deviation = 0.1;      ///< of the initial weights
+    double deviation = 0.1;      ///< standard deviation of the initial weights
   };
 
   using State = MemoryState;

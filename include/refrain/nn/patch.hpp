@@ -30,7 +30,7 @@ class Patch final : public Module {
     std::int64_t bottleneck = 0;   ///< width of a path; 0: channels / (4 cardinality), at least 1
     std::int64_t cardinality = 1;  ///< number of parallel paths
     PatchStart start = PatchStart::identity;
-    double deviation = 0.02;  ///< of the initial weights
+    double deviation = 0.02;  ///< standard deviation of the initial weights
   };
 
   Patch(Options options, Random& random, Placement placement = {}) {

@@ -21,8 +21,8 @@ struct RecurrentOptions {
   std::int64_t shared = 0;
   std::int64_t layers = 1;
   double keep = 1;                   ///< fraction kept by dropout between layers, in training
-  GruReset reset = GruReset::after;  ///< of a Gru
-  double deviation = 0.05;           ///< of the initial weights
+  GruReset reset = GruReset::after;  ///< only for a Gru
+  double deviation = 0.05;           ///< standard deviation of the initial weights
 };
 
 /// Hidden vectors and, for an LSTM, cells of every layer. A value: copies are independent.

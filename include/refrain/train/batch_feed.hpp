@@ -118,7 +118,7 @@ class BatchFeed {
   std::int64_t pushed_ = 0;
   std::int64_t popped_ = 0;
   std::array<Slot, 2> slots_;
-  OwnedStream stream_;  ///< of the copies; destroyed first, and waits for them
+  OwnedStream stream_;  ///< stream of the copies; destroyed first, which waits for them
 };
 
 }  // namespace refrain

@@ -22,8 +22,8 @@ namespace refrain {
 /// Description of a checkpoint.
 struct CheckpointInfo {
   std::string kind;            ///< "model", "patch" or "training"
-  std::string task;            ///< of a patch
-  std::string base_hash;       ///< of a patch: content_hash() of its base
+  std::string task;            ///< name of a patch's task
+  std::string base_hash;       ///< for a patch: content_hash() of its base
   Metadata metadata;           ///< the saved texts: vocabulary, configuration
   std::int64_t elements = 0;   ///< number of elements in all tensors
   std::string tensors_hash{};  ///< content_hash() of the tensors without the texts

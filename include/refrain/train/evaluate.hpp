@@ -27,7 +27,7 @@ struct EvaluateOptions {
   /// smallest number available to an example, and skips examples without other items; false throws
   /// OptionError.
   bool allow_fewer_negatives = false;
-  std::uint64_t seed = 1;    ///< of the sampled protocol
+  std::uint64_t seed = 1;    ///< seed of the sampled protocol
   std::int64_t batch = 256;  ///< sequences that are scored at a time
   /// The first id of an item: smaller ids are special and never ranked.
   std::int32_t first_item = special_ids;

@@ -36,13 +36,13 @@ struct FitOptions {
   StopOn stop_on = StopOn::ndcg;
   /// The protocol of the validation part; its first cutoff is the k of NDCG, HR and MRR.
   EvaluateOptions validation{.cutoffs = {10}};
-  std::uint64_t seed = 1;  ///< of the order of the batches
+  std::uint64_t seed = 1;  ///< seed of the order of the batches
   /// File of the training state, written after each epoch, every checkpoint_seconds and when an
   /// InterruptGuard has received a signal. If the file exists, training resumes from it and ends
   /// with the same bytes as an uninterrupted run. Empty: no file.
   std::string checkpoint = "";
   double checkpoint_seconds = 600;
-  std::string label = "";  ///< of the progress line
+  std::string label = "";  ///< label of the progress line
   Progress::Style progress = Progress::Style::automatic;
   std::function<void(const StepReport&)> on_step = {};
   std::function<void(const EpochReport&)> on_epoch = {};

@@ -38,8 +38,8 @@ struct REFRAIN_API RankingProtocol {
   Kind kind = Kind::full;
   std::int32_t first = 0;       ///< the first id of an item: special ids are never ranked
   std::int32_t items = 0;       ///< ids [first, first + items) are ranked
-  std::int64_t negatives = 99;  ///< of the sampled protocol
-  std::uint64_t seed = 0;       ///< of the sampled protocol
+  std::int64_t negatives = 99;  ///< only for the sampled protocol
+  std::uint64_t seed = 0;       ///< only for the sampled protocol
   /// only for text(): callers of rank_of() exclude the seen items
   bool without_seen = false;
 

@@ -140,7 +140,7 @@ class REFRAIN_API Optimizer {
   std::vector<std::string> moment_names_;
   std::vector<Slot> slots_;
   double learning_rate_;
-  std::vector<Update> updates_;         ///< of one step; a member to reuse its memory
+  std::vector<Update> updates_;         ///< updates of one step; a member to reuse its memory
   std::vector<std::size_t> captured_;   ///< slots of a captured step
   std::vector<CapturedSlot> prepared_;  ///< all slots, at prepare_capture()
   Tensor rates_;                        ///< [slots, rates_per_slot] f64, on the device
@@ -171,7 +171,8 @@ class REFRAIN_API Adam final : public Optimizer {
   void set_rates(const Slot& slot, double* rates) const override;
 
   AdamOptions options_;
-  std::vector<kernels::Adam> dense_;  ///< of one step and device; a member to reuse its memory
+  /// updates of one step on a device; a member to reuse its memory
+  std::vector<kernels::Adam> dense_;
   std::vector<kernels::AdamRows> sparse_;
 };
 

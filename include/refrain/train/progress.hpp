@@ -60,7 +60,7 @@ class REFRAIN_API Progress {
   std::int64_t done_ = 0;
   std::int64_t drawn_done_ = -1;  ///< contents of the last drawing, and its note
   std::string drawn_note_;
-  std::size_t width_ = 0;  ///< of the bar's line in the last drawing
+  std::size_t width_ = 0;  ///< width of the bar's line in the last drawing
   bool open_ = true;
   std::string note_;
 };

@@ -44,7 +44,7 @@ enum class TrainingEnd : std::uint8_t { finished, stopped_early, interrupted };
 struct TrainingResult {
   TrainingEnd end = TrainingEnd::finished;
   TrainingPosition position;
-  std::vector<EpochReport> epochs;  ///< of this process
+  std::vector<EpochReport> epochs;  ///< epochs trained by this process
 
   /// Mean training time of an epoch, without evaluation.
   double seconds_per_epoch() const {

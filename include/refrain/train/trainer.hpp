@@ -30,7 +30,7 @@ struct TrainerOptions {
   double max_norm = 0;               ///< clip the gradients' global norm; 0: no clipping
   /// Stop after this many consecutive evaluations without improvement; 0: never.
   std::int64_t patience = 0;
-  bool larger_is_better = true;  ///< of the value of the evaluation
+  bool larger_is_better = true;  ///< direction of the metric
   /// Set the model to the parameters of the best evaluation at the end.
   bool restore_best = true;
   /// Learning rate of a training step, counted from 0 over the whole run; empty: the constant rate

@@ -19,7 +19,7 @@ namespace refrain {
 class REFRAIN_API TrainingProgress {
  public:
   struct Options {
-    std::string label = "";  ///< of the run; may be empty
+    std::string label = "";  ///< name of the run; may be empty
     std::int64_t steps_per_epoch = 0;
     std::string metric = "metric";  ///< name of the value of the evaluation
     Progress::Style style = Progress::Style::automatic;
