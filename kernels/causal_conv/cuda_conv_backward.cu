@@ -7,14 +7,17 @@
 //   dbias[o]   = sum_{b,t} dy[b,t,o]
 // Shapes: x, dx [B,T,Cin], dy [B,T,Cout], w, dw [K,Cin,Cout], dbias [Cout].
 //
-// dx: a block takes 64 rows (b,t) by 64 channels, as one product over k = (tap, out), whose factors
-// stream through shared memory in slices of 32 (f64: 16), three stages; the rows of the taps are
-// read in place. The same launch adds a dense layer, a skip and the derivative of a GELU where
-// requested (InputGradient). Blocks that share rows are neighbours, so that dy comes from the
-// second-level cache after the first. FLOPs 2 K Cin Cout rows. Moved: dy and dx once, w once per 64
-// rows from the cache. dw: outer_products.cuh, a task per tap. dbias: column_sums.cuh. f32 of more
-// than 64 channels, in or out: dx and dw by cuBLASLt products (cuda_product_conv.cu). Any
-// shape up to 2^31 - 1 tiles. Limit: arithmetic from 64 channels on, otherwise memory.
+// dx: a block computes 64 rows (b,t) by 64 channels, as one product over k = (tap, out). Its
+// factors stream through shared memory in slices of 32 (f64: 16) with three stages; the rows of the
+// taps are read in place. On request the same launch adds a dense layer, a skip connection and the
+// derivative of a GELU (InputGradient). Blocks that share rows are neighbours, so that dy is read
+// from the second-level cache after the first block.
+// dw: outer_products.cuh with one task per tap. dbias: column_sums.cuh. With more than 64 input or
+// output channels in f32, cuBLASLt products compute dx and dw (cuda_product_conv.cu).
+//
+// FLOPs: 2 K Cin Cout rows. Memory traffic: dy and dx once, w once per 64 rows from the cache.
+// Bound by arithmetic from 64 channels on, otherwise by memory bandwidth. Any shape up to 2^31 - 1
+// tiles.
 
 #include "kernels/causal_conv/conv_backward.cuh"
 #include "kernels/causal_conv/product_conv.cuh"

@@ -3,15 +3,17 @@
 //              reads outside [0,T) are zero
 // Shapes: x [B,T,Cin], w [K,Cin,Cout], bias [Cout], y [B,T,Cout].
 //
-// f32 of more than 64 channels, in or out: a cuBLASLt product on gathered rows
+// With more than 64 input or output channels in f32: a cuBLASLt product on gathered rows
 // (cuda_product_conv.cu). Otherwise, and for convolve(), an implicit product: rows p = (b,t) of x,
 // shifted by each tap, times w as [K Cin, Cout]. Nothing is gathered: the rows of a tile are copied
 // to shared memory from the address that the tap reads, or as zeros. A block computes 64 rows by 64
 // or 128 columns (conv_tile.cuh), a warp 32 x 32 of them, f32 by math_mode(); sums pass through
-// shared memory, so that y is written in whole rows. Moved: x K times per 128 output channels, w
-// once per 64 rows, both mostly from second-level cache; y once. FLOPs 2 K Cin Cout B T. Limit:
-// arithmetic from some 64 channels on, below that memory. Any extents, with up to 2^31 - 1 tiles;
-// 128 columns and copies of 16 bytes where Cin, Cout and the addresses allow.
+// shared memory, so that whole rows of y are written.
+//
+// FLOPs: 2 K Cin Cout B T. Memory traffic: x K times per 128 output channels and w once per 64
+// rows, both mostly from the second-level cache; y once. Bound by arithmetic from about 64 channels
+// on, otherwise by memory bandwidth. Any extents with up to 2^31 - 1 tiles; 128 columns and 16-byte
+// copies where Cin, Cout and the addresses allow.
 
 #include "kernels/causal_conv/cuda.hpp"
 #include "kernels/causal_conv/forward.cuh"

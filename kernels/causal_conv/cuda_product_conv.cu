@@ -1,5 +1,5 @@
-// The dilated convolution of many channels on the GPU: our kernels gather the rows of the taps, the
-// library multiplies. Device: f32.
+// The dilated convolution of many channels on the GPU: our kernels gather the rows of the taps, and
+// cuBLASLt multiplies. Device: f32.
 //   y   = columns w + bias
 //         columns[p,k] = x[row that tap k of row p reads], zeros outside the sequence
 //   dw  = columns^T dy
@@ -7,12 +7,15 @@
 // Shapes: x, dx [P,Cin], P = B T rows; w, dw [K,Cin,Cout], in place as [K Cin, Cout]; y, dy
 // [P,Cout]; columns, products [P,K Cin].
 //
-// gather_taps, sum_taps: a warp takes a row, 16 bytes to a lane where Cin and the addresses allow;
-// the row of a tap is read in place. Moved: gather_taps x K times, mostly from the caches, and
-// columns once; sum_taps products and dx once; each product its factors and its result. Limit:
-// memory, for the products arithmetic. FLOPs 2 K Cin Cout P for each of y, dx, dw. Columns and
-// products share the scratch memory, in slices of whole sequences (max_gathered_bytes); dw adds
-// over slices, in order. A single tap reads the rows in place, without columns.
+// gather_taps and sum_taps: a warp takes a row, 16 bytes a lane where Cin and the addresses allow;
+// the row of a tap is read in place. Columns and products share the scratch memory, in slices of
+// whole sequences (max_gathered_bytes); dw adds the slices in order. With one tap the products read
+// the rows in place, without columns.
+//
+// FLOPs: 2 K Cin Cout P for each of y, dx, dw. Memory traffic: gather_taps reads x K times, mostly
+// from the caches, and writes columns once; sum_taps reads products and writes dx once; each
+// product reads its factors and writes its result. gather_taps and sum_taps are bound by memory
+// bandwidth, the products by arithmetic.
 
 #include "kernels/causal_conv/product_conv.cuh"
 

@@ -7,19 +7,22 @@
 // Shapes: c_1 [B,H], the rest [l-1,B,H]; weight [A,H]; query [B,A]; score [A]; alpha [l,B]; s
 // [l,B,A].
 //
-// Forward, one launch: a block of 8 warps takes whole sequences, about 32 rows where there are
-// 4,096 rows or more and about 8 where there are fewer, so that small batches fill the GPU, too. A
-// warp has 4 rows or 1, a lane 2 of 64 units; hidden vectors and weight pass through shared memory
-// 32 elements deep, the weight with a stride of 33 against bank conflicts. Backward: one launch for
-// all gradients of single sequences (about 32 or 8 rows a block; a thread per column sums 8 rows of
-// ds weight); with dweight one for its tiles of 64 by 64, rows cut into at most 64 blocks, and up
-// to two that add the blocks in order; with dscore up to two more. FLOPs: 2 l B A H forward, 4 l B
-// A H backward. Moved: l B H elements from memory, once more from the caches; twice that backward.
-// The scores of a chunk stay in shared memory: l up to about 30,000 in f32. Products are fused
-// multiply-adds of T. Limit: the loads from shared memory that feed them (forward, 4 rows: 12 for
-// 32 in f32), and in small batches the chain of barriers. tf32 or bf16 fragments would raise the
-// first limit several times, with 10 or 7 bits of mantissa in z; the forward product would then be
-// bound by the hidden vectors (A = 64: 32 FLOPs a byte).
+// Forward, one launch: a block of 8 warps takes whole sequences, about 32 rows if there are 4,096
+// rows or more, otherwise about 8, so that small batches also fill the GPU. A warp has 4 rows or 1,
+// a lane 2 of 64 units. Hidden vectors and weight pass through shared memory 32 elements deep; the
+// weight has a stride of 33 to avoid bank conflicts. The scores of a chunk stay in shared memory,
+// which allows l up to about 30,000 in f32. Products are fused multiply-adds of T.
+// Backward: one launch for all gradients of single sequences (about 32 or 8 rows a block; a thread
+// per column sums 8 rows of ds weight). dweight takes one launch for its tiles of 64 by 64, with
+// rows divided among at most 64 blocks, and up to two that add the blocks in order; dscore takes up
+// to two.
+//
+// FLOPs: 2 l B A H forward, 4 l B A H backward. Memory traffic: l B H elements from memory and once
+// more from the caches; twice that backward. Bound by loads from shared memory (forward, 4 rows: 12
+// loads for 32 multiply-adds in f32), and in small batches by the latency of the barriers. Tensor
+// cores would raise the first bound several times, with 10 (tf32) or 7 (bf16) bits of mantissa in
+// z; the forward product would then be bound by reading the hidden vectors (A = 64: 32 FLOPs a
+// byte).
 
 #include <algorithm>
 

@@ -13,13 +13,15 @@
 // Shapes: x, dy, dx, normalized, h, dh, dz [B,T,C]; inv_std [B,T]; w, dw [K,C,C]; bottleneck, dm
 // [B,T,D]; P = B T rows.
 //
-// The path (Paths) is chosen separately for dh from dy, and for dx and dw from dz. If the first
-// launch does not compute the gradient of the patch, patch_input_gradient follows; the sums over
-// rows and the weights of the patch come last. Gradients that are not requested are not computed,
-// and nothing is read or stored for them: with frozen weights of the convolution x is not read.
-// FLOPs 2 K C^2 P for each of dx and dw, 4 C D P for dm and dz. Moved: up to (6 C + 2 D) P
-// elements; dz is read once per 64 channels of dx and of dw, from the cache. Limit: memory for the
-// first launch, arithmetic for the products.
+// There are separate paths for dh from dy (NormPath) and for dx and dw from dz (ConvPath). If the
+// first launch does not compute the gradient of the patch, patch_input_gradient follows; the sums
+// over rows and the weights of the patch come last. Gradients that are not requested are not
+// computed, and nothing is read or stored for them: with frozen weights of the convolution x is not
+// read.
+//
+// FLOPs: 2 K C^2 P for each of dx and dw, 4 C D P for dm and dz. Memory traffic: up to (6 C + 2 D)
+// P elements; dz is read once per 64 channels of dx and of dw, from the cache. The first launch is
+// bound by memory bandwidth, the products by arithmetic.
 
 #include "kernels/causal_conv/product_conv.cuh"
 #include "kernels/conv_norm/conv_norm_backward.cuh"

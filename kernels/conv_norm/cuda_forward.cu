@@ -1,4 +1,4 @@
-// Half of a residual block on the GPU.  Device: f32, f64.
+// Half of a residual block on the GPU. Device: f32, f64.
 //   h = conv(x), patch(conv(x)) or conv(x) + patch(x)
 //   patch(x) = x + gelu(x down + down_bias) up + up_bias
 //   y = relu(gamma normalized + beta) (+ residual),  normalized = (h - mean(h)) inv_std
@@ -6,29 +6,29 @@
 // Shapes: x, y, residual, normalized, conv [B,T,C]; w [K,C,C]; bias, gamma, beta [C]; down [C,D],
 // up [D,C]; inv_std [B,T]; bottleneck [B,T,D]; P = B T rows.
 //
-// Three paths (Path). FLOPs 2 K C^2 P, with a patch + 4 C D P.
+// There are three paths (Path). FLOPs: 2 K C^2 P, plus 4 C D P with a patch.
 //
-// Fused tile, C up to 64: one launch. A block of 4 warps makes 64 rows with all their channels, in
-// a tile of 64 columns of shared memory:
-//   convolution   the implicit product of conv_tile.cuh, f32 by math_mode(); the sums end up where
-//                 the factors' panels were
-//   patch         two products (patch_tile.cuh): the first one's factor is the tile itself (serial)
-//                 or streams from x (parallel), its results stay in shared memory; the second one's
-//                 sums are added to the tile
+// Fused tile, C up to 64: one launch. A block of 4 warps computes 64 rows with all their channels,
+// in a tile of 64 columns of shared memory:
+//   convolution   the implicit product of conv_tile.cuh, f32 by math_mode(); the sums overwrite the
+//                 panels of the factors
+//   patch         two products (patch_tile.cuh): a factor of the first is the tile itself (serial)
+//                 or x (parallel), and its results stay in shared memory; the sums of the second
+//                 are added to the tile
 //   norm          a warp per row, in registers: mean, variance of the centred row, normalization,
 //                 ReLU, residual
-// Between x and y only the tensors saved for the backward pass go through memory. Moved: x K times
-// (K + 1 with a parallel patch), mostly from second-level cache; w, down and up once per 64 rows;
-// each output and the residual once. Limit: arithmetic from some 64 channels on, below that memory.
-// Copies of 16 bytes where C, D and the addresses allow.
+// Between x and y only the tensors saved for the backward pass are written to memory. Memory
+// traffic: x K times (K + 1 with a parallel patch), mostly from the second-level cache; w, down and
+// up once per 64 rows; each output and the residual once. Bound by arithmetic from about 64
+// channels on, otherwise by memory bandwidth. 16-byte copies where C, D and the addresses allow.
 //
-// Products, f32 of more channels: convolution (causal_conv/cuda_product_conv.cu) and patch by
-// cuBLASLt products, which write z, or z and patch, to y; then one launch completes h and
-// computes the rest (half_norm.cuh): a warp takes a row of up to 1,024 channels in registers, 256
-// where C or an address allows only single elements, a block a longer one. Moved: x and each output
-// once, columns and y twice.
+// Products, f32 with more channels: cuBLASLt products compute the convolution
+// (causal_conv/cuda_product_conv.cu) and the patch, and write z, or z and patch, to y; then one
+// launch completes h and computes the rest (half_norm.cuh). A warp takes a row of up to 1,024
+// channels in registers, or 256 where C or an address allows only single elements; a block takes a
+// longer row. Memory traffic: x and each output once, columns and y twice.
 //
-// Separate kernels, one after the other, with y for h.
+// Separate kernels: one after the other, with y as memory for h.
 
 #include "kernels/causal_conv/cuda.hpp"
 #include "kernels/causal_conv/product_conv.cuh"

@@ -1,9 +1,10 @@
-// Rows gathered from a table, and rows added to a table, on the GPU.  Device: f32, f64 (copies: any
+// Gather of table rows, and addition of rows to a table, on the GPU. Device: f32, f64 (copies: any
 // type).
 //   gather_rows  out[i,:] = table[ids[i],:]                     2 n C elements moved
 //   add_rows     to[rows[j],:] += values[j,:], rows[j] >= 0     3 n C
-// A team of threads per row, 16 bytes each at a time (tiling/row_moves.cuh). Limit: memory; for
-// gather_rows of scattered rows shorter than 32 bytes also the size of a memory sector.
+// A team of threads per row, each 16 bytes at a time (tiling/row_moves.cuh). Bound by memory
+// bandwidth; gather_rows of scattered rows shorter than 32 bytes also by the size of a memory
+// sector.
 
 #include "kernels/gather/gather.cuh"
 #include "kernels/kernel.hpp"

@@ -5,12 +5,14 @@
 //
 // First the pairs (id, position) are sorted and the runs of equal ids are numbered
 // (radix_sort.cuh): up to 4,096 ids by one block in one launch, 2,048 at a time; longer lists in
-// seven launches, each over the whole GPU. Then a block takes 32 sorted positions, and each team of
-// threads in it one run, row after row in the order of their positions, 16 bytes per thread; one
-// more launch joins runs that cross the end of a piece. So the work is balanced however often an id
-// occurs, and the order of the additions depends only on the ids. Moved: 2 n C elements, and for
-// runs that cross at most 2 C per 32 rows; the sort 100 n bytes, which stay in the second-level
-// cache up to some million ids. Limit: memory for wide rows; for short lists the launches.
+// seven launches over the whole GPU. Then a block takes 32 sorted positions, and each of its teams
+// of threads sums a run, in the order of positions, 16 bytes per thread; another launch joins runs
+// that cross the end of a piece. The work is therefore balanced however often an id occurs, and the
+// order of the additions depends only on the ids.
+//
+// Memory traffic: 2 n C elements, and for runs that cross at most 2 C per 32 rows; the sort 100 n
+// bytes, which stay in the second-level cache up to some million ids. Bound by memory bandwidth for
+// wide rows, and by launch latency for short lists.
 
 #include <algorithm>
 

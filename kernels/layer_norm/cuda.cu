@@ -6,13 +6,15 @@
 // Shapes: x, y, dy, dx, normalized [rows,C]; gamma, beta [C]; inv_std [rows].
 //
 // A warp keeps a row in registers, up to 8 groups per lane: 1,024 f32 or 512 f64 in groups of 16
-// bytes; 256 elements where C or an address is not a multiple of them. x is read once, whichever
-// outputs are requested. Backward keeps two rows and the sums of the columns, so it takes half as
-// many. Longer rows: a block each, several passes; dgamma and dbeta by sum_columns. Moved: forward
-// 2 C rows elements, 3 with normalized; backward 3 C rows. FLOPs 8 and 12 C rows. Limit: memory.
-// Four warps a block: few, so that the last blocks of a grid end together. Backward uses at most
-// 1,024 blocks, which keeps the second launch short: it adds the sums of the blocks for dgamma and
-// dbeta in order. Any number of rows up to 2^31 - 1.
+// bytes, or 256 elements where C or an address is not a multiple of 16 bytes. x is read once for
+// any set of outputs. Backward keeps two rows and the sums of the columns, so its limit is half of
+// that. A longer row takes a block and several passes; then sum_columns computes dgamma and dbeta.
+// A block has only four warps, so that the last blocks of a grid end together. Backward uses at
+// most 1,024 blocks, which keeps the second launch short: it adds the sums of the blocks for dgamma
+// and dbeta in order.
+//
+// FLOPs: 8 C rows forward, 12 backward. Memory traffic: 2 C rows elements forward, 3 with
+// normalized; 3 C rows backward. Bound by memory bandwidth. Up to 2^31 - 1 rows.
 
 #include <algorithm>
 

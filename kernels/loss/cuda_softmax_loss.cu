@@ -4,12 +4,13 @@
 //   loss = mean over counted rows p of  log Z[p] - z[p,target]
 //   d[p,v] = (exp(z[p,v]) / Z[p] - [v is the target]) / counted
 //   dh = d w,   dw = d^T h,   dbias[v] = sum_p d[p,v]
-// Shapes: hidden [P,C]; weight [V,C]. Full: v runs over all V items. Sampled: over S named rows of
-// weight, which are gathered first; the target is separate from them, with its own score.
+// Shapes: hidden [P,C]; weight [V,C]. Full loss: v runs over all V items. Sampled loss: v runs over
+// S rows of weight, which are gathered first; the target is separate from them and has its own
+// score.
 //
-// The products are those of cuBLASLt (matmul/product.hpp); our kernels compute the rest. Rows
-// that count come first (counted_rows.cuh); their number stays on the device, so the products
-// include the others as zeros. Once:
+// cuBLASLt computes the products (matmul/product.hpp), our kernels the rest. Counted rows come
+// first (counted_rows.cuh); their number stays on the device, so the products include the other
+// rows as zeros. Once:
 //   take_rows          h [P,C]: relu applied, counted rows first; the scores of sampled targets;
 //                      a warp per row
 //   gather_candidates  sampled: w [S,C] and offset [S]; a warp per candidate
@@ -19,17 +20,18 @@
 //                      with few candidates a warp
 //   score_gradients    d in place of z; sums of d over 16 rows; a thread per 16 bytes of 16 rows
 //   products           dw (+)= d^T h,  then  dh = d w in place of h
-// Once more:
+// After the slices, once:
 //   sum_columns        dbias, from the sums over 16 rows, each accumulated over the slices
 //   write_rows         dh in the order of the caller: mask of relu, part of the sampled target;
 //                      a warp per row
-//   mean_loss          the losses of the rows, in order, in double; one block
+//   mean_loss          the mean of the losses of the rows, in order, in double; one block
 // Without gradients a slice ends after row_statistics.
 //
-// FLOPs 6 P V C with gradients, 2 P V C without. Moved per slice of R rows: R V scores six times
-// (written, read, read and written, read by two products), R V / 8 sums for dbias; w read twice, dw
-// read and written. Limit: arithmetic from C of about 64 on; with few rows memory, by w and dw. The
-// order of our sums depends only on shapes.  P up to 2^31 - 1; any V, S, C.
+// FLOPs: 6 P V C with gradients, 2 P V C without. Memory traffic per slice of R rows: R V scores
+// six times (written, read, read and written, read by two products), R V / 8 sums for dbias; w is
+// read twice, dw read and written. Bound by arithmetic from C of about 64 on; with few rows by
+// memory bandwidth for w and dw. The order of our sums depends only on shapes. P up to 2^31 - 1;
+// any V, S, C.
 
 #include "kernels/kernel.hpp"
 #include "kernels/loss/counted_rows.cuh"

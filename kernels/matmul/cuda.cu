@@ -1,7 +1,7 @@
 // Matrix products on the GPU by cuBLASLt, on the tensors in place.
 //   matmul              c = op(a) op(b) (+ bias)
-//   pack_weights        packed = op(b), row-major [K,N]: a copy, or a transposition by cuBLAS. The
-//                       library reads any layout at full speed; packing serves the recurrent
+//   pack_weights        packed = op(b), row-major [K,N]: a copy, or a transposition by cuBLAS.
+//                       cuBLASLt reads any layout at full speed; packing serves the recurrent
 //                       kernels, which share one weight over many small products.
 //   packed_matmul       c = a packed (+ bias)
 //   add_outer_products  c += a^T b

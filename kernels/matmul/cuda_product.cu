@@ -1,14 +1,13 @@
 // Products by cuBLASLt: the row-major product as a problem of a column-major library, and the
 // choice of the algorithm.
 //
-// A row-major [r,c] matrix is a column-major [c,r] one, so c = op(a) op(b) is computed as c^T =
-// op(b)^T op(a)^T: the first factor for cuBLASLt is b, the second a, and a bias with one number
-// per column of c has one per row of c^T, as cuBLASLt expects.
+// A row-major [r,c] matrix is a column-major [c,r] matrix, so c = op(a) op(b) is computed as c^T =
+// op(b)^T op(a)^T: the first factor for cuBLASLt is b, the second a, and a bias with one element
+// per column of c has one per row of c^T, as cuBLASLt requires.
 //
-// Choosing an algorithm takes cuBLASLt about ten microseconds, so the choice is cached per
-// problem: sizes, strides, transposes, element type, arithmetic, epilogue, and the alignment of the
-// addresses. It depends on nothing else, so equal problems take equal algorithms and give equal
-// bits.
+// Choosing an algorithm takes about ten microseconds, so the choice is cached per problem: sizes,
+// strides, transposes, element type, arithmetic, epilogue, and the alignment of the addresses. It
+// depends on nothing else, so equal problems use equal algorithms and give equal bits.
 
 #include <algorithm>
 #include <bit>

@@ -3,11 +3,13 @@
 ///
 ///   out[task][m,n] (+)= sum_{p < count} a(task, p)[m] b(task, p)[n]      a null row is zeros
 ///
-/// Block (x, y): one tile of one task's [M,N], 64 x 64 or, where M or N is at most 32, 32 x 32,
-/// over the y-th part of the rows p, in ascending order. A second launch (column_sums.cuh) adds the
-/// sums of the parts in order. The number of parts depends only on the shape, so equal input gives
-/// equal bits. Moved: each row of a and b once per tile of the other. FLOPs 2 M N count per task.
-/// Limit: arithmetic from M and N of 64 on.
+/// Block (x, y) computes one tile of [M,N] of a task, 64 x 64 or, where M or N is at most 32, 32 x
+/// 32, over the y-th part of the rows p, in ascending order. A second launch (column_sums.cuh) adds
+/// the sums of the parts in order. The number of parts depends only on the shape, so equal input
+/// gives equal bits.
+///
+/// FLOPs: 2 M N count per task. Memory traffic: each row of a and b once per tile of the other.
+/// Bound by arithmetic for M and N from 64 on.
 
 #include <algorithm>
 #include <cstdint>

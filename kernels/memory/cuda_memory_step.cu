@@ -15,12 +15,14 @@
 //   thread per (head, word)    the backward weightings through the link tile
 //   thread per (head, column)  the read vectors
 //   warp per head      softmax over words
-// Five barriers and two per link tile; the links of up to 45 words are one tile. Moved: 2 B N (W +
-// N) elements and the interface vectors. FLOPs: B N ((11 + 4 R) W + (4 + 4 R) N). Shared memory:
-// interface vector, (5 + 3 R) N elements, a tile of links of 2,048 elements (8 rows from N = 256
-// on) and the words if the device can hold them; otherwise the words are read through the caches,
-// and if the rest does not fit either, it is in the scratch memory. Limit: latency of the chain of
-// phases while the grid fits the GPU at once (few words); then memory.
+// There are five barriers and two per link tile; the links of up to 45 words are one tile. Shared
+// memory: interface vector, (5 + 3 R) N elements, a tile of links of 2,048 elements (8 rows from N
+// = 256 on) and the words if the device can hold them. Otherwise the words are read through the
+// caches; if the rest does not fit either, it is in scratch memory.
+//
+// FLOPs: B N ((11 + 4 R) W + (4 + 4 R) N). Memory traffic: 2 B N (W + N) elements and the interface
+// vectors. Bound by the latency of the chain of phases while the grid fits the GPU at once (few
+// words), then by memory bandwidth.
 
 #include "kernels/kernel.hpp"
 #include "kernels/memory/memory_step_forward.cuh"

@@ -15,11 +15,13 @@
 //                        keys, with the coefficients of a 16-byte group of words per load; memory
 //                        accesses are coalesced along W. Below W = 256 some warps idle in this
 //                        pass.
-// Six barriers and two per link tile.  FLOPs: B N ((24 + 12 R) W + (9 + 10 R) N). Shared memory:
-// the gradients of the interface vector and the read vectors, (20 + 8 R) N elements, three tiles of
-// links of 2,048 elements (8 rows from N = 256 on), and the old words if the device can hold them;
-// otherwise as in the forward step. Limit: latency of the chain of phases while the grid fits the
-// GPU at once (few words); then memory.
+// There are six barriers and two per link tile. Shared memory: the gradients of the interface
+// vector and the read vectors, (20 + 8 R) N elements, three tiles of links of 2,048 elements (8
+// rows from N = 256 on), and the old words if the device can hold them; otherwise as in the forward
+// step.
+//
+// FLOPs: B N ((24 + 12 R) W + (9 + 10 R) N). Bound by the latency of the chain of phases while the
+// grid fits the GPU at once (few words), then by memory bandwidth.
 
 #include "kernels/kernel.hpp"
 #include "kernels/memory/memory_step_backward_passes.cuh"

@@ -9,14 +9,16 @@
 //   clip_factor  norm = sqrt(sum of squares);  factor = max_norm / norm, or 1         n
 // One kernel makes all updates. A parameter is divided into pieces: 1,024 elements for a block, or
 // with a row-sparse gradient its rows, each for a team of threads (a power of two, as in
-// row_moves.cuh). A thread takes 16 bytes of each tensor at a time, one element where an address or
-// the length of a row is not a multiple of 16 bytes. A launch updates up to 32 parameters (f64:
+// row_moves.cuh). A thread takes 16 bytes of each tensor at a time, or one element where an address
+// or the length of a row is not a multiple of 16 bytes. A launch updates up to 32 parameters (f64:
 // 16), which are passed by value in its arguments: the blocks of one parameter follow those of
 // another, and a block finds its parameter with five comparisons. A model of many small parameters
-// then takes few launches, and a large parameter takes no more than one alone. Values that change
-// from step to step may be in device memory (`rates`), so a captured launch serves every training
-// step. Limit: memory; for rows under 32 bytes memory sectors; for clip_factor, one block, the
-// latency of a launch.
+// thus takes few launches, and a large parameter takes as many as in a separate launch. Values that
+// change from step to step may be in device memory (`rates`), so that a captured launch serves
+// every training step.
+//
+// Bound by memory bandwidth, with rows under 32 bytes by memory sectors; clip_factor, one block, by
+// launch latency.
 
 #include <algorithm>
 #include <cmath>

@@ -5,17 +5,19 @@
 //   dup = gelu(bottleneck)^T dy,  dup_bias = sum_rows dy
 // Shapes: x, dy, dx [rows,C]; bottleneck, dm [rows,D]; down [C,D], up [D,C].
 //
-// dm and dx, f32 with C and D multiples of 4 up to 64 and 16-byte addresses: one launch. A block of
-// 128 threads loads 16 rows of dy into shared memory, multiplies them by up^T, 32 columns at a
+// dm and dx in f32 with C and D multiples of 4 up to 64 and 16-byte addresses: one launch. A block
+// of 128 threads loads 16 rows of dy into shared memory, multiplies them by up^T, 32 columns at a
 // time, and the result, which stays in shared memory, by down^T, 64 columns at a time; up and down
-// stream in slices of 32, two stages. dm is written to memory only if the gradient of a weight
-// reads it. Other sizes in f32: two cuBLASLt products and the derivative of the GELU; f64:
-// two launches of input_gradient (cuda_conv_backward.cu). Weights: both together in one launch of
-// outer_products.cuh and one for its parts (f32, C up to 64, D up to 32), otherwise products of the
-// library, in f64 outer_products.cuh for each; biases by column_sums.cuh; gelu(bottleneck) by the
-// launch that computes dm, or by its own. FLOPs 4 C D rows, with weights 8. Moved: (2 C + D) rows,
-// with weights (4 C + 6 D) rows; up and down once per 16 rows, from the cache. Limit: memory, for
-// the products arithmetic.
+// stream in slices of 32 with two stages. dm is written to memory only if the gradient of a weight
+// reads it. Other sizes in f32: two cuBLASLt products and the derivative of the GELU. f64: two
+// launches of input_gradient (cuda_conv_backward.cu).
+// Weights: both in one launch of outer_products.cuh and one for its partial sums (f32, C up to 64,
+// D up to 32); otherwise cuBLASLt products, in f64 outer_products.cuh for each. Biases:
+// column_sums.cuh. gelu(bottleneck) is computed by the launch of dm, or by a separate one.
+//
+// FLOPs: 4 C D rows, with weights 8. Memory traffic: (2 C + D) rows elements, with weights (4 C + 6
+// D) rows; up and down once per 16 rows, from the cache. Bound by memory bandwidth, the products by
+// arithmetic.
 
 #include "kernels/patch/patch_backward.cuh"
 #include "refrain/kernels/patch.hpp"

@@ -1,14 +1,16 @@
-// The patch (the "model patch" of PeterRec) on the GPU.  Device: f32, f64.
+// The patch (the "model patch" of PeterRec) on the GPU. Device: f32, f64.
 //   y = x + gelu(x down + down_bias) up + up_bias;   saved on request: x down + down_bias
 // Shapes: x, y [rows,C]; down [C,D]; down_bias [D]; up [D,C]; up_bias [C]; bottleneck [rows,D].
 //
 // One launch: a block keeps 64 rows in a tile of 64, 128 or 256 columns of shared memory and runs
-// both products on it (patch_tile.cuh), f32 by math_mode(); the bottleneck stays in shared memory
-// too. Moved: x and y once, down and up once per 64 rows, mostly from second-level cache. FLOPs 4 C
-// D rows. Limit: memory. Any C up to 256 in f32 and 64 in f64, and any D whose rows fit into the
-// remaining shared memory (224 beside 256 channels on compute capability 8.0); copies of 16 bytes
-// where C, D and the addresses allow. Wider rows: two convolutions of one tap with the GELU between
-// them, through [rows,D] of scratch memory.
+// both products on it (patch_tile.cuh), f32 by math_mode(); the bottleneck also stays in shared
+// memory. The tile allows C up to 256 in f32 and 64 in f64, and any D whose rows fit into the
+// remaining shared memory (224 with 256 channels on compute capability 8.0). 16-byte copies where
+// C, D and the addresses allow. Wider rows: two convolutions of one tap with the GELU between them,
+// through [rows,D] of scratch memory.
+//
+// FLOPs: 4 C D rows. Memory traffic: x and y once, down and up once per 64 rows, mostly from the
+// second-level cache. Bound by memory bandwidth.
 
 #include "kernels/causal_conv/cuda.hpp"
 #include "kernels/kernel.hpp"

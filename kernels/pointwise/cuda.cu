@@ -6,12 +6,13 @@
 //   dot                 out = sum_i a_i b_i                 2 n, or n without b, and 8 bytes per
 //                                                           4,096 elements
 //   dropout             y = x mask / keep                   2 n
-// A thread takes 16 bytes of each tensor (one element when a tensor does not start at a multiple of
-// 16 bytes, as a slice may not), a block 256 threads: the 2,048 threads of a multiprocessor then
-// have 32 KiB of loads in flight, which hides the memory latency. One thread per group and no loop:
-// the block scheduler balances. Limit: memory; dropout's ten rounds of Philox (40 multiplications
-// per four elements) stay below it. Any count up to 2^31 - 1 blocks. dot sums in an order that
-// depends only on the count: terms of a thread, warps, blocks, no atomics.
+// A thread takes 16 bytes of each tensor, or one element when a tensor does not start at a multiple
+// of 16 bytes, as a slice may not. A block has 256 threads: the 2,048 threads of a multiprocessor
+// then have 32 KiB of loads in flight, which hides the memory latency. There is one thread per
+// group and no loop, so that the block scheduler balances the load. Bound by memory bandwidth; the
+// arithmetic of dropout's ten rounds of Philox (40 multiplications per four elements) is hidden.
+// Any count up to 2^31 - 1 blocks. dot sums in an order that depends only on the count: terms of a
+// thread, warps, blocks, without atomics.
 
 #include <cmath>
 

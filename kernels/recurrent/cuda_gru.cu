@@ -1,5 +1,5 @@
-// One segment of a GRU on the GPU: L steps over B sequences, H hidden units, gates r, z, n. Device:
-// f32, f64.
+// One segment of a GRU on the GPU: L time steps over B sequences, H hidden units, gates r, z, n.
+// Device: f32, f64.
 //   forward    x = inputs_t + shared,  u = h_{t-1} weight^T + bias
 //              r = sigmoid(x_r + u_r),  z = sigmoid(x_z + u_z)
 //              n = tanh(x_n + r u_n), or with the reset before the product
@@ -14,17 +14,19 @@
 // Shapes: inputs, gates, dinputs [L,B,3H]; h, u_n, dh [L,B,H]; shared, dshared [B,3H]; weight,
 // dweight [3H,H]; bias [3H]; h0 [B,H].
 //
-// A time step is one launch with the reset after the product, two with the reset before it: product
-// and cells together (steps.cuh).
+// A time step is one launch with the reset after the product, two with the reset before it; each
+// launch computes product and cells (steps.cuh).
 //   forward    block: 32 sequences x 8 units of three gates; reset before: 8 units of r and z,
-//              then 16 units of n.
+//              then 16 units of n
 //   backward   block: 16 sequences x 32 units (16 on tensor cores), k = 3H; reset before: 2H,
-//              then H.
-// Launches: forward L or 2L; backward as many, with dh0 one more, then dshared, one or two each for
-// dbias and dweight (twice that for dweight with the reset before). Moved per step: the weight once
-// per tile of sequences, which the second-level cache serves; forward 9 B H elements with
-// everything saved, backward 16 B H. FLOPs 6 L B H^2 forward, 12 backward with dweight. Limit: as
-// for the LSTM, latency of a time step, then arithmetic. `packed` is not needed.
+//              then H
+// Launches: forward L or 2L; backward as many, one more for dh0 and one for dshared, one or two
+// each for dbias and dweight (twice that for dweight with the reset before). `packed` is not
+// needed.
+//
+// FLOPs: 6 L B H^2 forward, 12 backward with dweight. Memory traffic per time step: the weight once
+// per tile of sequences, from the second-level cache; 9 B H elements forward with all saved
+// tensors, 16 B H backward. Bound as the LSTM by the latency of a time step, then by arithmetic.
 
 #include <algorithm>
 

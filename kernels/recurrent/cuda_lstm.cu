@@ -1,5 +1,5 @@
-// One segment of an LSTM on the GPU: L steps over B sequences, H hidden units, gates i, f, g, o.
-// Device: f32, f64.
+// One segment of an LSTM on the GPU: L time steps over B sequences, H hidden units, gates i, f, g,
+// o. Device: f32, f64.
 //   forward    a_t = inputs_t + shared + h_{t-1} weight^T
 //              c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g),  h_t = sigmoid(o) tanh(c_t)
 //   backward   dh_t += da_{t+1} weight,  dc_t = f_{t+1} dc_{t+1} + dh_t o (1 - tanh(c_t)^2)
@@ -9,18 +9,20 @@
 // Shapes: inputs, gates, dinputs [L,B,4H]; h, c, dh [L,B,H]; shared, dshared [B,4H]; weight,
 // dweight [4H,H]; h0, c0, c_last [B,H].
 //
-// A time step is one launch, product and cells together (steps.cuh); the next launch is the barrier
-// between time steps.
-//   forward    block: 32 sequences x 8 units, all four gates of each; a thread 16 sums over half
-//              of k, then 2 cells.
-//   backward   block: 16 sequences x 32 units (16 on tensor cores) over k = 4H; a thread 16 (8)
-//              sums over a quarter of k, then 4 (2) cells.
-// So 128 sequences of 256 units are 128 blocks forward, and 64 (128) backward. Launches: forward L;
-// backward L, with dh0 one more, then dshared, and one or two for dweight. Moved per step: the
-// weight once per tile of sequences, which the second-level cache serves; forward 11 B H elements
-// with everything saved, backward 18 B H. FLOPs 8 L B H^2 forward, 16 backward with dweight. Limit:
-// up to B H of about 10^5 the latency of a time step (launch, cache, k / 32 slices); then
-// arithmetic. `packed` is not needed.
+// A time step is one launch that computes product and cells (steps.cuh); the next launch is the
+// barrier between time steps.
+//   forward    block: 32 sequences x 8 units with all four gates; thread: 16 sums over half of k,
+//              then 2 cells
+//   backward   block: 16 sequences x 32 units (16 on tensor cores) over k = 4H; thread: 16 (8) sums
+//              over a quarter of k, then 4 (2) cells
+// For example, 128 sequences of 256 units take 128 blocks forward, and 64 (128) backward. Launches:
+// forward L; backward L, one more for dh0 and one for dshared, one or two for dweight. `packed` is
+// not needed.
+//
+// FLOPs: 8 L B H^2 forward, 16 backward with dweight. Memory traffic per time step: the weight once
+// per tile of sequences, from the second-level cache; 11 B H elements forward with all saved
+// tensors, 18 B H backward. Bound by the latency of a time step (launch, cache, k / 32 slices) up
+// to B H of about 10^5, then by arithmetic.
 
 #include <algorithm>
 

@@ -1,10 +1,11 @@
-// Sums over the steps of a recurrent segment on the GPU.  Device: f32, f64.
+// Sums over the time steps of a recurrent segment on the GPU. Device: f32, f64.
 //   dweight[m,n] (+)= sum_{l,b} da_l[b,m] h_{l-1}[b,n]     da [L,B,gates H], h [L,B,H]
 //   dshared[b,m]  =  sum_l da_l[b,m],   dbias[m] (+)= sum_{l,b} da_l[b,m]
 // dweight is one sum of outer products over all L B rows (matmul/outer_products.cuh): the rows of
-// h_{l-1} are those of h0 and then those of h, read in place. dshared and dbias are sums down
-// columns (tiling/column_sums.cuh). FLOPs 2 L B gates H^2 of dweight; moved: da and h once per 64
-// columns of the other. Limit: arithmetic; for dshared and dbias memory.
+// h_{l-1} are those of h0 and then those of h, read in place. dshared and dbias are sums along
+// columns (tiling/column_sums.cuh). FLOPs: 2 L B gates H^2 for dweight. Memory traffic: da and h
+// once per 64 columns of the other. dweight is bound by arithmetic, dshared and dbias by memory
+// bandwidth.
 
 #include "kernels/matmul/outer_products.cuh"
 #include "kernels/recurrent/segment_sums.hpp"

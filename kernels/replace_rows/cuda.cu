@@ -3,8 +3,8 @@
 //   replace_rows           y[i,:] = ids[i] == id ? row : x[i,:]              2 n C elements moved
 //   replace_rows_backward  dx[i,:] = ids[i] == id ? 0 : dy[i,:]              2 n C
 //                          drow = sum of dy[i,:] over ids[i] == id           n C
-// Copies: a team of threads per row, 16 bytes each at a time (tiling/row_moves.cuh). The sum:
-// sum_columns (tiling/column_sums.cuh), two launches, no atomics. Limit: memory.
+// Copies: a team of threads per row, each 16 bytes at a time (tiling/row_moves.cuh). Sum:
+// sum_columns (tiling/column_sums.cuh), two launches, no atomics. Bound by memory bandwidth.
 
 #include "kernels/kernel.hpp"
 #include "kernels/replace_rows/replace_rows.cuh"

@@ -5,10 +5,11 @@
 //   add_spans  y[t] = x[t] + spans[k], k the span of step t         x, y [T,B,C], spans [S,B,C];
 //                                                                   2 n, spans from the caches
 //   sum_spans  dspans[k] = sum of dy[t] over the steps of span k    dy [T,B,C], dspans [S,B,C]; n
-// A team of threads per row of C, 16 bytes each at a time (tiling/row_moves.cuh). add_spans finds
-// the span of a step by binary search; the ends stay in the first-level cache. sum_spans adds the
-// steps of a span in ascending order in one thread; its loads do not depend on one another, so they
-// overlap. Limit: memory; for sum_spans with fewer than about ten thousand S B C elements latency.
+// A team of threads per row of C, each 16 bytes at a time (tiling/row_moves.cuh). add_spans finds
+// the span of a time step by binary search; the ends stay in the first-level cache. sum_spans adds
+// the time steps of a span in ascending order in one thread; its loads are independent of one
+// another and overlap. Bound by memory bandwidth; sum_spans with fewer than about ten thousand S B
+// C elements by latency.
 
 #include "kernels/kernel.hpp"
 #include "kernels/steps/kernels.cuh"

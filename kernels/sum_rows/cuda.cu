@@ -1,6 +1,6 @@
 // Column sums of a matrix on the GPU.  Device: f32, f64.
 //   sum_rows  out[c] = sum over rows of x[row,c]                             rows C elements moved
-// sum_columns (tiling/column_sums.cuh), two launches, no atomics. Limit: memory.
+// sum_columns (tiling/column_sums.cuh), two launches, no atomics. Bound by memory bandwidth.
 
 #include "kernels/kernel.hpp"
 #include "kernels/tiling/column_sums.cuh"

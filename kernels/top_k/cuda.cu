@@ -6,11 +6,13 @@
 // A block of 256 threads selects the best k of a segment of up to 8,192 scores (f64: 4,096), 32
 // (16) in the registers of each thread, and writes their indices in ascending order. The
 // concatenated lists of the segments are the row of the next launch, which reads the scores of
-// these indices again, so only indices are stored. A launch reduces a row to k of 8,192; the last
-// one, when a list is one segment, ranks. One launch up to V = 8,192, two up to about 8,192^2 / k.
-// Moved: V elements of each row once, and k indices per segment. Compares: a dozen to 32 (f64: 64)
-// per score. Limit: memory and, about equally, these compares; rows without ties and k up to 256
-// need the fewest.
+// these indices again, so only indices are stored. A launch reduces a segment of 8,192 entries to
+// k; the last launch, whose list is one segment, also ranks them. There is one launch up to V =
+// 8,192, and two up to about 8,192^2 / k.
+//
+// Memory traffic: V elements of each row once, and k indices per segment. Comparisons: a dozen to
+// 32 (f64: 64) per score. Bound about equally by memory bandwidth and these comparisons; rows
+// without ties and k up to 256 need the fewest.
 
 #include <algorithm>
 #include <utility>
