@@ -81,7 +81,7 @@ Dataset make_dataset(const Sequences& log, Vocabulary vocabulary, const DatasetO
     }
   }
   if (data.training.empty()) {
-    throw OptionError(detail::concat("the training part has no sequence: none of ",
+    throw OptionError(detail::concat("expected at least one training sequence, got none: none of ",
                                      counted(data.users, "user"), " has ", options.min_length,
                                      " known items left; see min_count and min_length"));
   }

@@ -202,8 +202,8 @@ PinnedBuffer::~PinnedBuffer() {
 
 void PinnedBuffer::send(void* to, std::size_t offset, std::size_t bytes, Stream stream) const {
   if (offset > bytes_ || bytes > bytes_ - offset) {
-    throw ShapeError(detail::concat("PinnedBuffer::send: bytes ", offset, " to ", offset + bytes,
-                                    " are outside its ", bytes_));
+    throw ShapeError(detail::concat("PinnedBuffer::send: expected bytes within [0, ", bytes_,
+                                    "), got [", offset, ", ", offset + bytes, ")"));
   }
   if (bytes == 0) return;
   const char* from = static_cast<const char*>(data_) + offset;
@@ -216,8 +216,8 @@ void PinnedBuffer::send(void* to, std::size_t offset, std::size_t bytes, Stream 
 
 void PinnedBuffer::fetch(const void* from, std::size_t offset, std::size_t bytes, Stream stream) {
   if (offset > bytes_ || bytes > bytes_ - offset) {
-    throw ShapeError(detail::concat("PinnedBuffer::fetch: bytes ", offset, " to ", offset + bytes,
-                                    " are outside its ", bytes_));
+    throw ShapeError(detail::concat("PinnedBuffer::fetch: expected bytes within [0, ", bytes_,
+                                    "), got [", offset, ", ", offset + bytes, ")"));
   }
   if (bytes == 0) return;
   char* to = static_cast<char*>(data_) + offset;

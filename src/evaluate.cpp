@@ -129,8 +129,8 @@ std::vector<RankingMetrics> rank_held_out(const ScoreIds& scores, const HeldOut&
   std::vector<std::int32_t> targets;
   for (std::int64_t row = 0; row < part.rows.rows(); ++row) {
     if (part.rows[row].empty())
-      throw OptionError(detail::concat("evaluation: expected sequences of at least one item, row ",
-                                       row, " has none"));
+      throw OptionError(detail::concat(
+          "evaluation: expected at least one item in each sequence, got none in row ", row));
     targets.push_back(part.rows[row].back());
   }
   return rank_examples(

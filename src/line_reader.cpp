@@ -18,7 +18,7 @@ LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : p
   expect_path(path);
   std::error_code status;
   if (std::filesystem::is_directory(path, status))
-    throw DataError(path, 0, "is a directory, expected a file");
+    throw DataError(path, 0, "expected a file, got a directory");
   do {
     errno = 0;
     file_.reset(std::fopen(path.c_str(), "rb"));

@@ -44,9 +44,9 @@ std::vector<std::int32_t> left_out(const RankingProtocol& protocol, std::int32_t
 
 void check_positive(const RankingProtocol& protocol, std::int32_t positive) {
   if (positive < protocol.first || positive - protocol.first >= protocol.items) {
-    throw OptionError(detail::concat("rank_of: the positive ", positive, " is outside the items [",
-                                     protocol.first, ", ",
-                                     std::int64_t{protocol.first} + protocol.items, ")"));
+    throw OptionError(
+        detail::concat("rank_of: expected a positive among the items [", protocol.first, ", ",
+                       std::int64_t{protocol.first} + protocol.items, "), got ", positive));
   }
 }
 
@@ -127,8 +127,8 @@ std::vector<std::int32_t> sampled_negatives(std::int32_t positive, const Ranking
   const std::int64_t available = protocol.items - static_cast<std::int64_t>(barred.size());
   if (protocol.negatives < 1 || protocol.negatives > available) {
     throw OptionError(detail::concat("sampled_negatives: expected 1 to ", available,
-                                     " negatives, as many as there are items besides the ",
-                                     "positive and the excluded ones; got ", protocol.negatives));
+                                     " negatives, the number of items without the positive and ",
+                                     "the excluded ones, got ", protocol.negatives));
   }
   // Floyd's algorithm draws a set of distinct positions among the available items with equal
   // probability.
@@ -163,9 +163,9 @@ Rank rank_of(std::span<const T> scores, std::int32_t positive, const RankingProt
   check_positive(protocol, positive);
   if (protocol.first < 0 ||
       std::int64_t{protocol.first} + protocol.items > static_cast<std::int64_t>(scores.size())) {
-    throw OptionError(detail::concat("rank_of: items [", protocol.first, ", ",
-                                     std::int64_t{protocol.first} + protocol.items,
-                                     ") need a score ", "each, got ", scores.size(), " scores"));
+    throw OptionError(detail::concat("rank_of: expected a score for each item [", protocol.first,
+                                     ", ", std::int64_t{protocol.first} + protocol.items, "), got ",
+                                     scores.size(), " scores"));
   }
   const T own = scores[static_cast<std::size_t>(positive)];
   Rank rank;

@@ -190,7 +190,8 @@ void ReplacedFile::commit() {
   if (uninterrupted([&] { return ::fsync(descriptor_); }) != 0) fail("cannot be synced to disk");
   // rename() comes before close(), which releases the lock: an unlocked temporary file would count
   // as abandoned. fsync() has reported all errors that close() could report.
-  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be put in place");
+  if (std::rename(temporary_.c_str(), path_.c_str()) != 0)
+    fail("cannot be renamed to its final name");
   temporary_.clear();
   ::close(std::exchange(descriptor_, -1));
   const int descriptor = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

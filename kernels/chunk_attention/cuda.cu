@@ -45,7 +45,7 @@ AttentionDims dims_of(const Args& args, std::int64_t length) {
   constexpr std::int64_t limit = std::int64_t{1} << 30;
   if (length > limit || hidden > limit || width > limit) {
     throw Unsupported(refrain::detail::concat(Args::name,
-                                              ": on CUDA l, H and A are at most 2^30, got l ",
+                                              ": expected l, H and A up to 2^30 on CUDA, got l ",
                                               length, ", H ", hidden, ", A ", width));
   }
   return {args.first.shape[0], static_cast<int>(length), static_cast<int>(hidden),

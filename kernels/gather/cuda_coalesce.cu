@@ -79,8 +79,8 @@ void sum_runs(const CoalesceRows& args, const Runs& runs, std::int64_t words, T*
 
 void check_count(std::int64_t count) {
   if (count > 0x7fffffff)
-    throw Unsupported(refrain::detail::concat(CoalesceRows::name,
-                                              ": CUDA takes fewer than 2^31 ids, got ", count));
+    throw Unsupported(refrain::detail::concat(
+        CoalesceRows::name, ": expected fewer than 2^31 ids on CUDA, got ", count));
 }
 
 }  // namespace

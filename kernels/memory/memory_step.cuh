@@ -102,7 +102,8 @@ inline MemoryDims memory_dims(const char* name, const MemorySizes& sizes) {
       !countable(8 * (sizes.heads + 8), sizes.width) ||
       !countable(8 * (sizes.heads + 8), sizes.words)) {
     throw Unsupported(refrain::detail::concat(
-        name, ": on CUDA N W and N N are at most 2^30, (R + 8) N and (R + 8) W 2^27, got N ",
+        name,
+        ": expected N W and N N up to 2^30, (R + 8) N and (R + 8) W up to 2^27 on CUDA, got N ",
         sizes.words, ", W ", sizes.width, ", R ", sizes.heads));
   }
   return {static_cast<int>(sizes.words), static_cast<int>(sizes.width),

@@ -73,8 +73,8 @@ template <class T>
 void select(const TopK& args, Scratch& scratch) {
   const TopPlan plan = plan_of<T>(args);
   if (plan.k > max_top_k)
-    throw Unsupported(refrain::detail::concat(TopK::name, ": CUDA selects up to ", max_top_k,
-                                              " of a row, got ", plan.k));
+    throw Unsupported(refrain::detail::concat(TopK::name, ": expected k up to ", max_top_k,
+                                              " on CUDA, got ", plan.k));
   std::int32_t* to = scratch.take<std::int32_t>(plan.first_kept());
   std::int32_t* other = scratch.take<std::int32_t>(plan.second_kept());
   if (scratch.is_counting() || plan.rows == 0 || plan.k == 0) return;

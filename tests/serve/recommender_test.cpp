@@ -298,7 +298,8 @@ TEST_CASE("recommender: forged bytes end in a refusal", "[serve]") {
   StateWriter foreign = header();
   foreign(std::span<const std::int32_t>(std::vector<std::int32_t>{99}));
   foreign(std::int64_t{0});
-  CHECK_THROWS_WITH(served->restore(std::move(foreign).finish()), test::contains("no item"));
+  CHECK_THROWS_WITH(served->restore(std::move(foreign).finish()),
+                    test::contains("expected ids of items"));
   StateWriter many = header();
   many(std::int64_t{1} << 60);  // so many items
   CHECK_THROWS_WITH(served->restore(std::move(many).finish()), test::contains("ends early"));

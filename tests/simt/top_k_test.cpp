@@ -103,5 +103,5 @@ TEST_CASE("cuda top_k: refuses what it does not select", "[simt][top_k]") {
   const kernels::TopK args{
       .scores = scores.view(), .values = values.mutable_view(), .indices = indices.mutable_view()};
   CHECK_THROWS_MATCHES(run_emulated(args), Unsupported,
-                       message_contains("selects up to 1024 of a row, got 1025"));
+                       message_contains("expected k up to 1024 on CUDA, got 1025"));
 }

@@ -91,7 +91,7 @@ TEST_CASE("reliability: when syncing or renaming fails, the earlier checkpoint s
   {
     const SystemFaults faults({.rename_fails = true});
     CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError,
-                         message_contains("cannot be put in place"));
+                         message_contains("cannot be renamed to its final name"));
   }
   CHECK(read_file(path) == before);
   {

@@ -280,8 +280,9 @@ class REFRAIN_API Tape {
     VariableState& state = TapeAccess::state(root);
     if (!state.requires_grad) {
       throw AutogradError(
-          "backward: the root does not depend on anything that requires a gradient, or recording "
-          "was off");
+          "backward: expected a root that depends on a leaf that requires a gradient, computed "
+          "with "
+          "recording on");
     }
     if (state.producer == nullptr) {
       state.gradient.add(std::move(seed));
@@ -292,7 +293,7 @@ class REFRAIN_API Tape {
       if (node->released_) {
         throw AutogradError(detail::concat(
             "backward: the saved tensors of '", node->op_,
-            "' were freed by an earlier backward pass; pass {.retain = true} to that one"));
+            "' were freed by an earlier backward pass; pass {.retain = true} to the earlier one"));
       }
     }
     state.producer->gradients_[static_cast<std::size_t>(state.output)].add(std::move(seed));

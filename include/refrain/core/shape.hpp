@@ -104,7 +104,7 @@ class Shape {
   std::size_t index(int axis) const {
     const int at = axis < 0 ? axis + rank_ : axis;
     if (at < 0 || at >= rank_)
-      throw ShapeError(detail::concat("Shape: no axis ", axis, " in ", str()));
+      throw ShapeError(detail::concat("Shape: expected an axis of ", str(), ", got ", axis));
     return static_cast<std::size_t>(at);
   }
 

@@ -26,7 +26,7 @@ class RaggedIds {
   /// One row; valid until the object is changed. Throws OptionError when the row does not exist.
   std::span<const std::int32_t> operator[](std::int64_t row) const {
     if (row < 0 || row >= rows())
-      throw OptionError(detail::concat("RaggedIds: no row ", row, ", there are ", rows()));
+      throw OptionError(detail::concat("RaggedIds: expected 0 <= row < ", rows(), ", got ", row));
     const std::size_t at = static_cast<std::size_t>(row);
     const std::size_t begin = at == 0 ? 0 : static_cast<std::size_t>(ends_[at - 1]);
     return std::span(values_).subspan(begin, static_cast<std::size_t>(ends_[at]) - begin);

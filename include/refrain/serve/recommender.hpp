@@ -253,8 +253,7 @@ class Recommender {
     User user;
     user.items_ = state.ids();
     for (const std::int32_t item : user.items_) {
-      if (!is_item(item))
-        StateReader::fail(detail::concat("holds id ", item, ", which is no item"));
+      if (!is_item(item)) StateReader::fail(detail::concat("expected ids of items, got ", item));
     }
     const Here here;
     const Tasks tasks = snapshot();
@@ -269,7 +268,7 @@ class Recommender {
       Stream stream = model_.start(loaded->task, {});
       model_.visit(loaded->task, stream, parts);
       if (!parts.is_at_end())
-        StateReader::fail(detail::concat("holds more of task '", name, "' than a stream has"));
+        StateReader::fail(detail::concat("has bytes after the stream of task '", name, "'"));
       user.followed_.insert_or_assign(std::string(name),
                                       typename User::Followed{loaded->number, std::move(stream)});
     }

@@ -96,8 +96,8 @@ class StateReader {
     bool fits = dtype == static_cast<std::int64_t>(into.dtype()) && number() == into.rank();
     for (int axis = 0; fits && axis < into.rank(); ++axis) fits = number() == into.size(axis);
     if (!fits)
-      fail(detail::concat("holds no tensor ", into.shape(), " of ", into.dtype(),
-                          " where one must be"));
+      fail(detail::concat("expected a tensor ", into.shape(), " of ", into.dtype(),
+                          ", got another one"));
     raw(into.raw(), into.bytes());
   }
 
