@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -6,11 +7,12 @@
 #include "refrain/core/random.hpp"
 #include "refrain/ops/pointwise.hpp"
 #include "refrain/ops/replace_rows.hpp"
-#include "support/catch.hpp"
+#include "support/cases/rows.hpp"
 
 namespace {
 
 using namespace refrain;
+using namespace refrain::test;
 
 struct ReplaceRowsCase {
   Tensor x;
@@ -32,29 +34,10 @@ ReplaceRowsCase make_case(std::int64_t batch, std::int64_t steps, std::int64_t c
 
 }  // namespace
 
-TEST_CASE("replace_rows: forward is the naive loop", "[kernel][replace_rows]") {
-  const std::vector<Shape> sizes{{1, 1, 1}, {2, 3, 5}, {3, 7, 64}, {17, 31, 33}};
-  for (const Shape& size : sizes) {
-    for (const DType dtype : {DType::f32, DType::f64}) {
-      const ReplaceRowsCase c = make_case(size[0], size[1], size[2], 3);
-      const Tensor y = replace_rows(Variable(c.x.to(dtype)), c.ids, 1, Variable(c.row.to(dtype)))
-                           .value()
-                           .to(DType::f64);
-      const Tensor x = c.x.to(dtype).to(DType::f64);
-      const Tensor row = c.row.to(dtype).to(DType::f64);
-      std::int64_t wrong = 0;
-      for (std::int64_t i = 0; i < c.ids.numel(); ++i) {
-        for (std::int64_t channel = 0; channel < size[2]; ++channel) {
-          const std::int64_t at = i * size[2] + channel;
-          const double expected = c.ids.data<std::int32_t>()[i] == 1 ? row.data<double>()[channel]
-                                                                     : x.data<double>()[at];
-          wrong += y.data<double>()[at] != expected;
-        }
-      }
-      CAPTURE(size.str(), name(dtype));
-      CHECK(wrong == 0);
-    }
-  }
+TEMPLATE_TEST_CASE("replace_rows: forward is the naive loop", "[kernel][replace_rows]", float,
+                   double) {
+  for_rows(std::array<RowCase, 4>{{{1, 1}, {6, 5}, {21, 64}, {527, 33}}},
+           check_replace_rows<CpuBackend, TestType>);
 }
 
 TEST_CASE("replace_rows: gradient matches finite differences", "[kernel][replace_rows][grad]") {

@@ -143,11 +143,11 @@ TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][ca
     check_conv_backward<EmulatedBackend, T>({2, 3, 4, 66, 1, 1, same}, {.choices = Choices::all});
     check_conv_backward<EmulatedBackend, T>({2, 3, 0, 66, 2, 1, same}, {.choices = Choices::all});
     check_conv_backward<EmulatedBackend, T>({2, 0, 66, 4, 2, 1, same}, {.choices = Choices::all});
-    check_conv_backward<EmulatedBackend, T>({3, 5, 68, 4, 3, 2, same}, {.gathered_bytes = 1});
+    check_conv_backward<EmulatedBackend, T>({3, 5, 68, 4, 3, 2, same}, {.max_bytes = 1});
     check_conv_backward<EmulatedBackend, T>(
-        {5, 4, 8, 72, 4, 1, same}, {.choices = Choices::all, .gathered_bytes = 2 * 4 * 4 * 8 * 4});
-    check_conv_backward<EmulatedBackend, T>(
-        {3, 4, 260, 3, 2, 9, same}, {.choices = Choices::all, .offset = 1, .gathered_bytes = 1});
+        {5, 4, 8, 72, 4, 1, same}, {.choices = Choices::all, .max_bytes = 2 * 4 * 4 * 8 * 4});
+    check_conv_backward<EmulatedBackend, T>({3, 4, 260, 3, 2, 9, same},
+                                            {.choices = Choices::all, .offset = 1, .max_bytes = 1});
   }
   check_conv_backward<EmulatedBackend, T>({3, 100, 4, 5, 2, 7, true}, {.choices = Choices::all});
 }

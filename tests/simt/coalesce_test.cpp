@@ -3,39 +3,14 @@
 #include <algorithm>
 
 #include "kernels/gather/radix_sort.cuh"
-#include "refrain/kernels/gather.hpp"
-#include "support/catch.hpp"
-#include "support/close.hpp"
-#include "support/guarded_array.hpp"
-#include "support/naive.hpp"
-#include "support/simt/orders.hpp"
-#include "support/simt/run_emulated.hpp"
+#include "support/cases/rows.hpp"
+#include "support/simt/emulated_backend.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
 namespace cuda = kernels::cuda;
 
 namespace {
-
-template <class T>
-struct Coalesced {
-  explicit Coalesced(const Shape& shape, int offset = 0)
-      : rows({shape[0]}, std::vector<std::int32_t>(naive::at(shape[0]), -9)),
-        values(shape, {}, offset) {}
-  DeviceArray<std::int32_t> rows;
-  DeviceArray<T> values;
-};
-
-template <class T>
-Coalesced<T> coalesce(const DeviceArray<std::int32_t>& ids, const DeviceArray<T>& dy,
-                      const Shape& shape, int offset = 0) {
-  Coalesced<T> out(shape, offset);
-  run_emulated<kernels::CoalesceRows>({.ids = ids.view(),
-                                       .dy = dy.view(),
-                                       .rows = out.rows.mutable_view(),
-                                       .values = out.values.mutable_view()});
-  return out;
-}
 
 /// Ids below `bound`, every `left_out`th one negative.
 DeviceArray<std::int32_t> some_ids(std::int64_t count, std::int64_t bound, std::int64_t left_out) {
@@ -67,47 +42,29 @@ TEMPLATE_TEST_CASE(
   for (const auto [count, bound, left_out, width, offset] : cases) {
     INFO(count << " ids below " << bound << ", one of " << left_out << " left out, rows of "
                << width << ", " << offset << " past a multiple of 16 bytes");
-    const auto ids = some_ids(count, bound, left_out);
-    const Shape shape{count, width};
-    const auto dy = random_array<T>(shape, 4, 1, offset);
-    std::vector<std::int32_t> expected_rows;
-    std::vector<double> expected_values;
-    for (const auto& [id, sum] : naive::sums_by_id(ids.values(), dy.doubles(), width)) {
-      if (id < 0) continue;
-      expected_rows.push_back(id);
-      expected_values.insert(expected_values.end(), sum.begin(), sum.end());
-    }
-    expected_rows.resize(naive::at(count), -1);
-    expected_values.resize(naive::at(count * width), 0.0);
-    std::vector<T> first;
-    for_each_order([&, offset = offset] {
-      const auto got = coalesce(ids, dy, shape, offset);
-      CHECK(got.rows.values() == expected_rows);
-      check_close<T>(got.values.span(), expected_values, tolerance::sum<T>);
-      const std::vector<T> sums(got.values.span().begin(), got.values.span().end());
-      if (first.empty()) first = sums;
-      CHECK(sums == first);
-    });
+    check_coalesce_rows<EmulatedBackend, T>(some_ids(count, bound, left_out),
+                                            random_array<T>({count, width}, 4, 1, offset),
+                                            tolerance::sum<T>, offset);
   }
 }
 
 TEST_CASE("cuda coalesce_rows: adds in the order of positions", "[simt][coalesce]") {
-  // In float (1 + 1e8) - 1e8 is 0 and 1 + (1e8 - 1e8) is 1: only one order gives each.
-  const DeviceArray<std::int32_t> ids({6}, {4, 4, 2, 4, 2, 2});
-  const DeviceArray<float> dy({6, 1}, {1.0f, 1e8f, 1e8f, -1e8f, -1e8f, 1.0f});
-  for_each_order([&] {
-    const auto got = coalesce(ids, dy, {6, 1});
-    CHECK(got.rows.values() == std::vector<std::int32_t>{2, 4, -1, -1, -1, -1});
-    CHECK(got.values.doubles() == std::vector<double>{1, 0, 0, 0, 0, 0});
-  });
+  check_order_of_coalesced_rows<EmulatedBackend>();
   // Across pieces: 70 rows of one id, each piece's sum and then the three in order.
   const DeviceArray<std::int32_t> same({70}, std::vector<std::int32_t>(70, 3));
   std::vector<float> terms(70, 0.0f);
   terms[0] = 1.0f;
   terms[40] = 1e8f;
   terms[69] = -1e8f;
+  const DeviceArray<float> dy({70, 1}, terms);
   for_each_order([&] {
-    CHECK(coalesce(same, DeviceArray<float>({70, 1}, terms), {70, 1}).values.data()[0] == 0.0f);
+    DeviceArray<std::int32_t> rows({70});
+    DeviceArray<float> values({70, 1});
+    run_emulated<kernels::CoalesceRows>({.ids = same.view(),
+                                         .dy = dy.view(),
+                                         .rows = rows.mutable_view(),
+                                         .values = values.mutable_view()});
+    CHECK(values.data()[0] == 0.0f);
   });
 }
 

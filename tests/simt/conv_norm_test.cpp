@@ -128,11 +128,9 @@ TEMPLATE_TEST_CASE("cuda conv_norm: gradients are the naive chain rule", "[simt]
                                             {.choices = Choices::all, .offset = 1});
     check_half_backward<EmulatedBackend, T>({1, 4, 260, 2, 1, 4}, insertion);
     // Slices of one sequence.
-    check_half_backward<EmulatedBackend, T>({3, 6, 68, 3, 2, 4, true}, insertion,
-                                            {.gathered_bytes = 1});
-    check_half_backward<EmulatedBackend, T>(
-        {3, 4, 67, 2, 1, 3}, insertion,
-        {.choices = Choices::all, .offset = 1, .gathered_bytes = 1});
+    check_half_backward<EmulatedBackend, T>({3, 6, 68, 3, 2, 4, true}, insertion, {.max_bytes = 1});
+    check_half_backward<EmulatedBackend, T>({3, 4, 67, 2, 1, 3}, insertion,
+                                            {.choices = Choices::all, .offset = 1, .max_bytes = 1});
   }
 }
 

@@ -1,43 +1,15 @@
 /// CUDA kernels on the time steps of sequences, emulated, against plain loops.
 
-#include "refrain/kernels/steps.hpp"
 #include "simt/row_cases.hpp"
-#include "support/catch.hpp"
-#include "support/close.hpp"
-#include "support/guarded_array.hpp"
-#include "support/naive.hpp"
-#include "support/simt/orders.hpp"
-#include "support/simt/run_emulated.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
-namespace cuda = kernels::cuda;
 
 TEMPLATE_TEST_CASE("cuda select_step: one step of each sequence, and its gradient", "[simt][steps]",
                    float, double) {
-  using T = TestType;
-  for_row_cases([](std::int64_t batch, std::int64_t width, int offset) {
-    const std::int64_t steps = 3;
-    const auto x = random_array<T>({batch, steps, width}, 5, 1, offset);
-    const auto dy = random_array<T>({batch, width}, 6, 1, offset);
-    const auto all = x.doubles(), upstream = dy.doubles();
-    for (std::int64_t step = 0; step < steps; ++step) {
-      std::vector<double> picked, spread(all.size());
-      for (std::int64_t b = 0; b < batch; ++b) {
-        for (std::int64_t c = 0; c < width; ++c) {
-          picked.push_back(all[naive::at((b * steps + step) * width + c)]);
-          spread[naive::at((b * steps + step) * width + c)] = upstream[naive::at(b * width + c)];
-        }
-      }
-      for_each_order([&] {
-        DeviceArray<T> y({batch, width}, {}, offset), dx({batch, steps, width}, {}, offset);
-        run_emulated<kernels::SelectStep>({.x = x.view(), .y = y.mutable_view(), .step = step});
-        run_emulated<kernels::SelectStepBackward>(
-            {.dy = dy.view(), .dx = dx.mutable_view(), .step = step});
-        check_close<T>(y.span(), picked, tolerance::exact);
-        check_close<T>(dx.span(), spread, tolerance::exact);
-      });
-    }
+  for_rows(row_cases, [](const RowCase& c) {
+    for (const std::int64_t step : {0, 1, 2})
+      check_select_step<EmulatedBackend, TestType>(c, 3, step);
   });
 }
 

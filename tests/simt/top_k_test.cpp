@@ -1,46 +1,10 @@
 /// The k best of each row on CUDA, emulated, against a full sort.
 
-#include "refrain/kernels/top_k.hpp"
-#include "support/catch.hpp"
-#include "support/close.hpp"
-#include "support/guarded_array.hpp"
-#include "support/naive.hpp"
-#include "support/simt/orders.hpp"
-#include "support/simt/run_emulated.hpp"
+#include "support/cases/rows.hpp"
+#include "support/simt/emulated_backend.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
-namespace cuda = kernels::cuda;
-
-namespace {
-
-template <class T>
-void check_top_k(const DeviceArray<T>& scores, std::int64_t rows, std::int64_t length,
-                 std::int64_t k) {
-  const auto all = scores.doubles();
-  std::vector<double> expected_values;
-  std::vector<std::int32_t> expected_indices;
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const auto begin = all.begin() + row * length;
-    const auto ranking = naive::ranking({begin, begin + length});
-    for (std::int64_t j = 0; j < k; ++j) {
-      expected_indices.push_back(ranking[naive::at(j)]);
-      expected_values.push_back(begin[ranking[naive::at(j)]]);
-    }
-  }
-  for_each_order([&] {
-    DeviceArray<T> values({rows, k});
-    DeviceArray<std::int32_t> indices({rows, k});
-    run_emulated<kernels::TopK>({.scores = scores.view(),
-                                 .values = values.mutable_view(),
-                                 .indices = indices.mutable_view()});
-    check_close<T>(values.span(), expected_values, tolerance::exact);
-    CHECK(std::vector<std::int32_t>(indices.span().begin(), indices.span().end()) ==
-          expected_indices);
-  });
-}
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("cuda top_k: equals a full sort, ties by index", "[simt][top_k]", float,
                    double) {
@@ -60,7 +24,7 @@ TEMPLATE_TEST_CASE("cuda top_k: equals a full sort, ties by index", "[simt][top_
     auto scores = random_array<T>({rows, length}, 1);
     for (std::int64_t i = 0; ties && i < rows * length; ++i)
       scores.data()[i] = std::round(3 * scores.data()[i]);
-    check_top_k(scores, rows, length, k);
+    check_top_k<EmulatedBackend, T>(scores, k);
   }
 }
 
@@ -72,17 +36,17 @@ TEMPLATE_TEST_CASE("cuda top_k: NaN last, infinities, zeros of both signs, all e
   const std::vector<T> odd = {nan,  T{0},  -infinity, -nan,    -T{0},    infinity, -least,
                               T{0}, least, -largest,  largest, infinity, nan};
   const DeviceArray<T> scores({1, 13}, odd);
-  for (const std::int64_t k : {2, 7, 11, 13}) check_top_k(scores, 1, 13, k);
+  for (const std::int64_t k : {2, 7, 11, 13}) check_top_k<EmulatedBackend, T>(scores, k);
   for (const T value : {T{2}, -T{2}, nan, -infinity, infinity}) {
     INFO("all " << value);
-    check_top_k(DeviceArray<T>({2, 300}, std::vector<T>(600, value)), 2, 300, 40);
+    check_top_k<EmulatedBackend, T>(DeviceArray<T>({2, 300}, std::vector<T>(600, value)), 40);
   }
-  check_top_k(DeviceArray<T>({1, 8200}, std::vector<T>(8200, T{2})), 1, 8200, 290);
+  check_top_k<EmulatedBackend, T>(DeviceArray<T>({1, 8200}, std::vector<T>(8200, T{2})), 290);
   // A whole segment of NaN hands on indices that the next launch must rank behind all scores.
   std::vector<T> late(8200, nan);
   late[8195] = T{1};
   late[8199] = -infinity;
-  check_top_k(DeviceArray<T>({1, 8200}, late), 1, 8200, 5);
+  check_top_k<EmulatedBackend, T>(DeviceArray<T>({1, 8200}, late), 5);
 }
 
 TEMPLATE_TEST_CASE("cuda top_k: more wanted than every thread's best", "[simt][top_k]", float,
@@ -93,7 +57,7 @@ TEMPLATE_TEST_CASE("cuda top_k: more wanted than every thread's best", "[simt][t
   const std::int64_t length = 32768 / static_cast<std::int64_t>(sizeof(T)), period = length / 8;
   auto scores = random_array<T>({1, length}, 3);
   for (std::int64_t i = 0; i < length; ++i) scores.data()[i] += T(i % period < 32 ? 100 : 0);
-  check_top_k(scores, 1, length, 300);
+  check_top_k<EmulatedBackend, T>(scores, 300);
 }
 
 TEST_CASE("cuda top_k: refuses what it does not select", "[simt][top_k]") {

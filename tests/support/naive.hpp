@@ -57,6 +57,30 @@ inline LayerNorm layer_norm(const Values& x, const Values& gamma, const Values& 
   return out;
 }
 
+struct LayerNormGradients {
+  Values dx, dgamma, dbeta;
+};
+
+inline LayerNormGradients layer_norm_backward(const Values& gamma, const Values& normalized,
+                                              const Values& inv_std, const Values& dy) {
+  const std::size_t width = gamma.size();
+  LayerNormGradients d{{}, Values(width), Values(width)};
+  for (std::size_t row = 0; row < inv_std.size(); ++row) {
+    const std::size_t first = row * width;
+    double mean = 0, slope = 0;
+    for (std::size_t c = 0; c < width; ++c) {
+      mean += dy[first + c] * gamma[c] / static_cast<double>(width);
+      slope += dy[first + c] * gamma[c] * normalized[first + c] / static_cast<double>(width);
+      d.dgamma[c] += dy[first + c] * normalized[first + c];
+      d.dbeta[c] += dy[first + c];
+    }
+    for (std::size_t c = 0; c < width; ++c)
+      d.dx.push_back(inv_std[row] *
+                     (dy[first + c] * gamma[c] - mean - normalized[first + c] * slope));
+  }
+  return d;
+}
+
 /// table[ids[i], :].
 inline Values gather(const Values& table, const Ids& ids, std::int64_t width) {
   Values out;

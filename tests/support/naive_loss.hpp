@@ -111,4 +111,37 @@ inline SampledLoss sampled_softmax_loss(const Values& hidden, const Values& weig
   return out;
 }
 
+/// The loss of pairs of a positive and a negative row of the table.
+struct PairLoss {
+  double loss = 0;
+  Values duser, dtable_rows;
+};
+
+inline PairLoss pair_loss(const Values& user, const Values& table, const Ids& positives,
+                          const Ids& negatives, std::size_t width, bool bpr) {
+  const std::size_t rows = positives.size();
+  PairLoss out{0, Values(rows * width), Values(2 * rows * width)};
+  const double share = 1 / static_cast<double>(rows);
+  for (std::size_t row = 0; row < rows; ++row) {
+    const std::size_t positive = at(positives[row]), negative = at(negatives[row]);
+    const double p = score(user, row, table, positive, width),
+                 n = score(user, row, table, negative, width);
+    double dp = sigmoid(p - n) - 1, dn = 1 - sigmoid(p - n);
+    if (bpr) {
+      out.loss -= share * std::log(sigmoid(p - n));
+    } else {
+      out.loss -= share * (std::log(sigmoid(p)) + std::log(sigmoid(-n)));
+      dp = sigmoid(p) - 1;
+      dn = sigmoid(n);
+    }
+    for (std::size_t c = 0; c < width; ++c) {
+      out.duser[row * width + c] =
+          share * (dp * table[positive * width + c] + dn * table[negative * width + c]);
+      out.dtable_rows[row * width + c] = share * dp * user[row * width + c];
+      out.dtable_rows[(rows + row) * width + c] = share * dn * user[row * width + c];
+    }
+  }
+  return out;
+}
+
 }  // namespace refrain::test::naive

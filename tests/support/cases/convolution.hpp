@@ -41,7 +41,7 @@ inline double near_one(std::int64_t terms) {
 struct ConvCase : naive::ConvSizes {
   bool bias = true;
   int offset = 0;
-  std::int64_t gathered_bytes = 0;  ///< where not 0, the limit for gathered rows
+  std::int64_t max_bytes = 0;  ///< where not 0, the limit for gathered rows
 };
 
 template <class Backend, class T>
@@ -64,7 +64,7 @@ struct ConvProblem {
                                     .y = y,
                                     .dilation = c.dilation,
                                     .padding = padding(c)};
-    if (c.gathered_bytes != 0) made.max_gathered_bytes = c.gathered_bytes;
+    if (c.max_bytes != 0) made.max_gathered_bytes = c.max_bytes;
     return made;
   }
   Shape shape() const { return {c.batch, c.steps, c.out}; }
@@ -105,7 +105,7 @@ void check_conv_backward(const naive::ConvSizes& size, const RunOptions<T>& opti
                                      .dbias = outputs[2],
                                      .dilation = size.dilation,
                                      .padding = padding(size)};
-    if (options.gathered_bytes != 0) args.max_gathered_bytes = options.gathered_bytes;
+    if (options.max_bytes != 0) args.max_gathered_bytes = options.max_bytes;
     Backend::run(args);
   });
 }
@@ -140,7 +140,7 @@ struct HalfCase {
   std::int64_t batch, steps, channels, taps, dilation, bottleneck;
   bool same = false;
   int offset = 0;
-  std::int64_t gathered_bytes = 0;
+  std::int64_t max_bytes = 0;
   double epsilon = 1e-2;  ///< a row of one channel must not be all epsilon
 
   naive::ConvSizes sizes() const {
@@ -208,7 +208,7 @@ struct HalfProblem {
       args.conv = outputs[3];
     }
     if (count > 4) args.bottleneck = outputs[4];
-    if (c.gathered_bytes != 0) args.max_gathered_bytes = c.gathered_bytes;
+    if (c.max_bytes != 0) args.max_gathered_bytes = c.max_bytes;
     Backend::run(args);
   }
 
@@ -283,7 +283,7 @@ void check_half_backward(const HalfCase& c, Insertion insertion,
       args.bottleneck = bottleneck.view();
       args.dpatch = {outputs[5], outputs[6], outputs[7], outputs[8]};
     }
-    if (options.gathered_bytes != 0) args.max_gathered_bytes = options.gathered_bytes;
+    if (options.max_bytes != 0) args.max_gathered_bytes = options.max_bytes;
     Backend::run(args);
   });
 }

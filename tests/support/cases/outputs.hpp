@@ -1,6 +1,9 @@
 #pragma once
 /// The outputs of a kernel against expected values: all together, each alone, each left out.
 
+#include <algorithm>
+#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +21,7 @@ struct Expected {
   Shape shape;
   naive::Values values;
   bool required = false;  ///< the kernel always computes it
+  double scale = 1;       ///< both sides are compared times this, where values are small
 };
 
 /// The outputs of a kernel; bit i of `choice` requests output i.
@@ -52,15 +56,24 @@ struct RunOptions {
   Choices choices = Choices::each;
   int offset = 0;  ///< elements that tensors start past a multiple of 16 bytes
   Tolerance allowed = tolerance::sum<T>;
-  std::int64_t gathered_bytes = 0;  ///< where not 0, the limit for gathered rows
+  std::int64_t max_bytes = 0;  ///< where not 0, the kernel's limit for rows that it gathers
 };
+
+template <class T>
+void check_scaled(std::span<const T> got, const Expected& expected, Tolerance allowed) {
+  std::vector<T> values(got.begin(), got.end());
+  naive::Values scaled = expected.values;
+  for (T& value : values) value *= static_cast<T>(expected.scale);
+  for (double& value : scaled) value *= expected.scale;
+  check_close<T>(std::span<const T>(values), scaled, allowed);
+}
 
 /// Runs run(outputs) with all outputs in every setting of the backend: correct values, the same
 /// bits. Then with the other choices: correct values, and the same bits where the backend promises
-/// them.
+/// them. Returns all outputs.
 template <class Backend, class T, class Run>
-void check_outputs(const std::vector<Expected>& expected, const RunOptions<T>& options,
-                   const Run& run) {
+Outputs<T, Backend::device> check_outputs(const std::vector<Expected>& expected,
+                                          const RunOptions<T>& options, const Run& run) {
   using Results = Outputs<T, Backend::device>;
   const unsigned all = (1U << expected.size()) - 1;
   unsigned required = 0;
@@ -76,7 +89,7 @@ void check_outputs(const std::vector<Expected>& expected, const RunOptions<T>& o
       INFO("output " << i);
       if (!outputs.wanted(i)) continue;
       if (first.empty() || !same_bits)
-        check_close<T>(outputs.array(i).span(), expected[i].values, options.allowed);
+        check_scaled<T>(outputs.array(i).span(), expected[i], options.allowed);
       if (!first.empty() && same_bits) CHECK(same_bytes(outputs.array(i), first[0].array(i)));
     }
     if (first.empty()) first.push_back(std::move(outputs));
@@ -94,7 +107,22 @@ void check_outputs(const std::vector<Expected>& expected, const RunOptions<T>& o
       if ((choice & required) == required) compare(choice, same);
     }
   }
+  return std::move(first[0]);
 }
+
+/// Checks that all arrays that it is called with have the same values: the results of one
+/// computation in several settings.
+template <class T>
+class SameBits {
+ public:
+  void operator()(std::span<const T> values) {
+    if (!first_) first_.emplace(values.begin(), values.end());
+    CHECK(std::equal(values.begin(), values.end(), first_->begin(), first_->end()));
+  }
+
+ private:
+  std::optional<std::vector<T>> first_;
+};
 
 /// The tolerance for factors that tensor cores round.
 template <class T>
