@@ -108,9 +108,9 @@ std::string run_key(const ModelSetting& setting, const Options& options, std::ui
 }
 
 Results::Results(std::string path) : path_(std::move(path)) {
-  if (path_.empty()) return;
+  // A device such as /dev/full has no end, and add() reports a file that cannot be written.
+  if (!std::filesystem::is_regular_file(path_)) return;
   std::ifstream in(path_, std::ios::binary);
-  if (!in) return;  // there is none yet; add() tells when it cannot be written
   std::int64_t number = 0;
   std::uintmax_t begin = 0;
   for (std::string line; std::getline(in, line); begin += line.size() + 1) {

@@ -199,15 +199,16 @@ TEST_CASE("serve: a key that stands twice is an error, and no other line is", "[
   CHECK(asked.k == -5);
   for (const char* k : {"9223372036854775808", "1000000000000000000", "1.5", "\"1\"", "[]"}) {
     INFO(k);
-    CHECK_THROWS_WITH(parse_message(detail::concat(R"({"user": "u", "task": "t", "k": )", k, "}")),
-                      test::contains("expected a whole number of sensible size, got "));
+    CHECK_THROWS_WITH(
+        parse_message(refrain::detail::concat(R"({"user": "u", "task": "t", "k": )", k, "}")),
+        test::contains("expected a whole number of sensible size, got "));
   }
 }
 
 TEST_CASE("serve: an event may have its time beside it, as \"timestamp\" or \"time\"", "[serve]") {
   for (const char* key : {"timestamp", "time"}) {
     const auto message =
-        parse_message(detail::concat(R"({"user": "u", "item": "i", ")", key, R"(": 17})"));
+        parse_message(refrain::detail::concat(R"({"user": "u", "item": "i", ")", key, R"(": 17})"));
     CHECK(std::get<serve::Event>(message).item == "i");
   }
   CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "t", "time": 17})"),
@@ -224,10 +225,10 @@ TEST_CASE("serve: a line is answered by the tasks that are loaded when it is rea
   std::string text;
   constexpr int lines = 400;
   for (int line = 1; line <= lines; ++line) {
-    text += line % 7 == 0 ? detail::concat("{\"load\": \"task", line, "\"}\n")
-            : line % 11 == 0
-                ? std::string("{\"unload\": \"any\"}\n")
-                : detail::concat("{\"user\": \"u", line % 17, "\", \"task\": \"asked\"}\n");
+    text += line % 7 == 0    ? refrain::detail::concat("{\"load\": \"task", line, "\"}\n")
+            : line % 11 == 0 ? std::string("{\"unload\": \"any\"}\n")
+                             : refrain::detail::concat("{\"user\": \"u", line % 17,
+                                                       "\", \"task\": \"asked\"}\n");
   }
   const auto answers = [&](std::size_t shards) {
     Counting service;
@@ -273,7 +274,7 @@ TEST_CASE("serve: when answers cannot be written no more is read, and what was r
   constexpr std::int64_t lines = 100000;
   std::string text;
   for (std::int64_t i = 0; i < lines / 2; ++i) {
-    const std::string user = detail::concat("{\"user\": \"u", i % 17, "\", ");
+    const std::string user = refrain::detail::concat("{\"user\": \"u", i % 17, "\", ");
     text += user + "\"item\": \"i\"}\n" + user + "\"task\": \"next\"}\n";
   }
   for (const std::size_t shards : {1U, 3U}) {
