@@ -109,7 +109,8 @@ std::string run_key(const ModelSetting& setting, const Options& options, std::ui
 
 Results::Results(std::string path) : path_(std::move(path)) {
   // A device such as /dev/full has no end, and add() reports a file that cannot be written.
-  if (!std::filesystem::is_regular_file(path_)) return;
+  std::error_code unknown;
+  if (!std::filesystem::is_regular_file(path_, unknown)) return;
   std::ifstream in(path_, std::ios::binary);
   std::int64_t number = 0;
   std::uintmax_t begin = 0;
