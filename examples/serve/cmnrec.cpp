@@ -8,7 +8,7 @@
 namespace refrain::serve {
 namespace {
 
-/// Names the network's parameters as the cmnrec program does.
+/// Visits the network's parameters under the names that the cmnrec program uses.
 template <class Network>
 class Saved final : public Module {
  public:
@@ -19,7 +19,7 @@ class Saved final : public Module {
   Network& network_;
 };
 
-/// Which steps the model was trained to touch its memory at.
+/// The time steps at which the model was trained to access its memory.
 models::ServedSchedule schedule_of(const cmnrec::ModelSetting& setting, const std::string& path) {
   const std::string name = setting.model == "srmn" ? "every" : setting.schedule;
   if (name == "every") return models::ServedSchedule::every(1);
@@ -35,8 +35,7 @@ models::ServedSchedule schedule_of(const cmnrec::ModelSetting& setting, const st
     return models::ServedSchedule::newest(ChunkSchedule::tsc(setting.length, setting.slots));
   if (name == "exc")
     return models::ServedSchedule::newest(ChunkSchedule::exc(setting.length, setting.slots));
-  throw DataError(path, 0,
-                  "schedule " + name + " is not served; pec, tsc, exc, every and every:G are");
+  throw DataError(path, 0, "expected a schedule pec, tsc, exc, every or every:G, got " + name);
 }
 
 template <class Controller>
@@ -54,10 +53,10 @@ class CmnRecService final : public ModelService<models::CmnRecServed<Controller>
   }
 
   std::string load(const std::string&) override {
-    throw OptionError("a CmnRec model has the one task 'next' and takes no patches");
+    throw OptionError("a CmnRec model has only the task 'next' and loads no patches");
   }
   void unload(const std::string&) override {
-    throw OptionError("a CmnRec model has the one task 'next', which stays");
+    throw OptionError("a CmnRec model has only the task 'next', which cannot be unloaded");
   }
 };
 
@@ -94,8 +93,8 @@ std::unique_ptr<Service> service_of(const cmnrec::ModelSetting& setting, const V
 
 std::unique_ptr<Service> open_cmnrec(const ServiceOptions& options, Checkpoint base) {
   if (!options.patches.empty())
-    throw OptionError("--patch: belongs to a base of peterrec, " + options.base +
-                      " is a model of cmnrec");
+    throw OptionError("--patch: expected a base of peterrec, got " + options.base +
+                      ", a model of cmnrec");
   const Vocabulary items = Vocabulary::deserialize(
       examples::stored_text(base.info, options.base, "vocabulary"), options.base);
   const cmnrec::ModelSetting setting =

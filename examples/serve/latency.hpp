@@ -1,5 +1,5 @@
 #pragma once
-/// How long answers took.
+/// Latency statistics.
 
 #include <algorithm>
 #include <chrono>
@@ -12,12 +12,12 @@ namespace refrain::serve {
 
 using Clock = std::chrono::steady_clock;
 
-/// Counts messages of one kind and, where it is asked to, how long each took: in bins whose edges
-/// grow by 1 %, from 100 ns to 100 s, so that its size does not depend on how many there were.
+/// Counts messages of one kind and optionally their latencies, in bins whose edges grow by 1 % from
+/// 100 ns to 100 s, so that the size is constant.
 class Latency {
  public:
   Latency() = default;
-  /// One that keeps times, or only counts.
+  /// Keeps latencies, or only counts messages.
   explicit Latency(bool keeps_times) : bins_(keeps_times ? bins : 0) {}
 
   void add(Clock::duration time) {
@@ -27,7 +27,7 @@ class Latency {
     largest_us_ = std::max(largest_us_, us);
     ++bins_[bin_of(us)];
   }
-  /// `other` keeps times if this one does.
+  /// Adds the counts of `other`, which must keep latencies if this one does.
   void add(const Latency& other) {
     count_ += other.count_;
     largest_us_ = std::max(largest_us_, other.largest_us_);
@@ -37,9 +37,9 @@ class Latency {
   std::int64_t count() const noexcept { return count_; }
   double largest_us() const noexcept { return largest_us_; }
 
-  /// The smallest time that `percent` of the messages (1 to 100) did not exceed, to 0.5 %: the
-  /// middle of its bin. Shorter times than 100 ns count as 100 ns, longer ones than 100 s as the
-  /// largest. 0 without messages or times.
+  /// The smallest latency that `percent` of the messages (1 to 100) did not exceed, with an error
+  /// of 0.5 %: the middle of its bin. Latencies below 100 ns count as 100 ns, those above 100 s as
+  /// the largest. 0 without messages or latencies.
   double percentile_us(std::int64_t percent) const {
     std::int64_t left = (count_ * percent + 99) / 100;
     for (std::size_t i = 0; i < bins_.size(); ++i) {
@@ -56,8 +56,8 @@ class Latency {
  private:
   static constexpr double smallest_us = 0.1;
   static constexpr double growth = 1.01;
-  // Bin i > 0 holds the times from smallest * growth^(i - 1) to smallest * growth^i; ln 10^9 / ln
-  // 1.01 = 2082.7 of them reach 100 s. Bin 0 holds what is shorter, the last one what is longer.
+  // Bin i > 0 contains the latencies from smallest * growth^(i - 1) to smallest * growth^i; ln 10^9
+  // / ln 1.01 = 2082.7 bins reach 100 s. Bin 0 contains shorter ones, the last bin longer ones.
   static constexpr std::size_t bins = 1 + 2083 + 1;
 
   static std::size_t bin_of(double us) {
@@ -68,7 +68,7 @@ class Latency {
 
   std::int64_t count_ = 0;
   double largest_us_ = 0;
-  std::vector<std::int64_t> bins_;  ///< empty: only counts
+  std::vector<std::int64_t> bins_;  ///< empty: only counts messages
 };
 
 }  // namespace refrain::serve

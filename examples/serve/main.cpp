@@ -1,5 +1,5 @@
-// Serves recommendations: JSON lines of events and requests on standard input, answers on standard
-// output.
+// Serves recommendations: reads events and requests as JSON lines from standard input, and writes
+// answers to standard output.
 
 #include <fmt/core.h>
 
@@ -43,8 +43,8 @@ void read_users(const std::string& states, Service& service, std::size_t shards)
           states, 0,
           refrain::examples::concat(
               "user '", user, "': ", error.what(),
-              "; states go with the base and the --padding that they were written with: give "
-              "those, or another --states file and the past events once more"));
+              "; states require the base and the --padding of the run that wrote them: give "
+              "these, or another --states file and the past events again"));
     }
   });
 }
@@ -52,14 +52,14 @@ void read_users(const std::string& states, Service& service, std::size_t shards)
 int run(int argc, char** argv) {
   CLI::App app{
       "Reads JSON lines on standard input and writes answers on standard output:\n"
-      "  {\"user\": \"u1\", \"item\": \"i9\"}                          the user did this\n"
-      "  {\"user\": \"u1\", \"task\": \"next\", \"k\": 10}               recommendations for the "
-      "user\n"
-      "  {\"history\": [\"i3\", \"i9\"], \"task\": \"next\", \"k\": 10}    recommendations after a "
+      "  {\"user\": \"u1\", \"item\": \"i9\"}                          an event\n"
+      "  {\"user\": \"u1\", \"task\": \"next\", \"k\": 10}               request for a user\n"
+      "  {\"history\": [\"i3\", \"i9\"], \"task\": \"next\", \"k\": 10}    request after a "
       "history\n"
-      "  {\"load\": \"next.patch.safetensors\"}, {\"unload\": \"next\"}  tasks come and go\n"
-      "Tasks: \"base\" (the base's own next item) and those of the patches; \"next\" with a model "
-      "of cmnrec."};
+      "  {\"load\": \"next.patch.safetensors\"}, {\"unload\": \"next\"}  loads, unloads a task\n"
+      "Tasks: \"base\" (the next item by the base's head) and those of the patches; \"next\" with "
+      "a "
+      "model of cmnrec."};
   ServiceOptions options;
   std::string states;
   bool measure = false;
@@ -67,31 +67,33 @@ int run(int argc, char** argv) {
   using refrain::examples::add_value;
   using refrain::examples::between;
   add_value(app, "--base", options.base,
-            "Base that peterrec pretrain wrote, or model that cmnrec train wrote")
+            "Base written by peterrec pretrain, or model written by cmnrec train")
       ->required()
       ->check(CLI::ExistingFile);
-  add_value(app, "--patch", options.patches, "Patch files of peterrec finetune")
+  add_value(app, "--patch", options.patches, "Patch files written by peterrec finetune")
       ->delimiter(',')
       ->check(CLI::ExistingFile);
-  add_value(app, "--states", states,
-            "Users' states: read at the start if the file is there, written when the input ends or "
-            "a signal (SIGINT, SIGTERM) stops the program; FILE.lock keeps other serves away");
-  add_value(app, "--threads", options.shards, "Threads that answer, each for users of its own",
-            between(1, 1024))
+  add_value(
+      app, "--states", states,
+      "File of users' states: read at the start if it exists, written when the input ends or a "
+      "signal (SIGINT, SIGTERM) stops the program; FILE.lock locks it");
+  add_value(app, "--threads", options.shards,
+            "Threads that answer; each user belongs to one of them", between(1, 1024))
       ->capture_default_str();
-  app.add_option("--padding", options.padding_steps,
-                 "Padding before every user's stream, as training puts it before short histories; "
-                 "0: none; unless given: the length that each task was trained with")
+  app.add_option(
+         "--padding", options.padding_steps,
+         "Padding before every user's stream, as before short histories in training; 0: none; "
+         "default: the length of each task's training")
       ->check(between(0, 100000));
   add_switch(app, "--measure", measure,
-             "Say on standard error how many events and requests a second, and how long they took");
+             "Print throughput and latencies of events and requests to standard error");
   if (const std::optional<int> code = refrain::examples::parse(app, "serve", argc, argv))
     return *code;
-  // The reader of the answers may go: that is an error of writing, and users' states are kept.
+  // A closed pipe is then a write error, and users' states are saved.
   std::signal(SIGPIPE, SIG_IGN);
   std::optional<StatesLock> lock;
   if (app.count("--states") > 0) {
-    // An error at the start, not at the end of a day.
+    // Checks the states file before the server starts, not when it ends.
     refrain::examples::CommandFiles files{
         .read = refrain::examples::named_files("--patch", options.patches),
         .replaced = {{"--states", states}},
@@ -100,7 +102,8 @@ int run(int argc, char** argv) {
     refrain::examples::expect_files(files);
     lock.emplace(states);
     if (!lock->is_held())
-      say("warning: {}: its file system has no locks; let no other serve use it\n", states);
+      say("warning: {}: the file system has no locks; do not use it in another serve process\n",
+          states);
   }
   const std::unique_ptr<Service> service = open_service(options);
   if (lock && std::filesystem::exists(states)) read_users(states, *service, options.shards);
@@ -116,8 +119,7 @@ int run(int argc, char** argv) {
   if (answers.error() != 0) {
     say("serve: answers cannot be written: {}{}\n", std::strerror(answers.error()), kept);
   } else if (answers.is_abandoned()) {
-    say("serve: stopped by a signal while nobody read the answers, the last of which are lost{}\n",
-        kept);
+    say("serve: stopped by a signal; the last answers were not read and are lost{}\n", kept);
   } else if (refrain::InterruptGuard::requested()) {
     say("serve: stopped by a signal{}\n", kept);
   }

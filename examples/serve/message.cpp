@@ -11,12 +11,12 @@
 namespace refrain::serve {
 namespace {
 
-/// A value of a line.
+/// A value in a line.
 struct Value {
   enum class Kind : std::uint8_t { null, boolean, whole, fraction, text, array, object };
   Kind kind = Kind::null;
-  std::string text{};             ///< of a text or a number
-  std::vector<Value> elements{};  ///< of an array; their own elements are left out
+  std::string text{};             ///< text of a string or a number
+  std::vector<Value> elements{};  ///< elements of an array, without their own elements
 
   const char* type_name() const {
     switch (kind) {
@@ -38,10 +38,11 @@ struct Value {
   }
 };
 
-/// The object of a line, read without recursion: a line may nest as deeply as it is long.
+/// The object of a line, parsed without recursion: the nesting of a line is limited only by its
+/// length.
 class Line {
  public:
-  /// Throws OptionError for text that is no JSON object, and for a key that stands twice.
+  /// Throws OptionError for text that is no JSON object, and for a duplicate key.
   explicit Line(std::string_view text);
 
   const Value* find(std::string_view key) const {
@@ -71,7 +72,7 @@ std::string shortened(const std::string& text) {
   return text.size() <= shown ? text : text.substr(0, shown) + "...";
 }
 
-/// The token at which the parser stopped: the end of what it has read since its last value.
+/// The token at which the parser stopped: the end of the text that it read after its last value.
 std::string last_token(const std::string& read) {
   bool in_string = false;
   std::size_t begin = 0;
@@ -89,7 +90,7 @@ std::string last_token(const std::string& read) {
   return begin < read.size() ? read.substr(begin) : read.substr(read.empty() ? 0 : read.size() - 1);
 }
 
-/// Takes what the JSON parser finds, in the form that it asks for.
+/// Receives the events of the JSON parser, under the names that the parser requires.
 class LineReader {
  public:
   LineReader(Line& line, std::size_t bytes) : line_(line), bytes_(bytes) {}
@@ -104,7 +105,7 @@ class LineReader {
   }
   bool number_float(double, const std::string& text) { return add({Value::Kind::fraction, text}); }
   bool string(std::string& text) { return add({Value::Kind::text, std::move(text)}); }
-  bool binary(nlohmann::json::binary_t&) { return false; }  // of other formats than JSON
+  bool binary(nlohmann::json::binary_t&) { return false; }  // only in other formats than JSON
   bool start_object(std::size_t) { return start(Value::Kind::object); }
   bool start_array(std::size_t) { return start(Value::Kind::array); }
   bool end_object() { return end(); }
@@ -112,7 +113,7 @@ class LineReader {
   bool key(std::string& key) {
     if (depth_ > 1) return true;
     if (line_.find(key) != nullptr)
-      throw OptionError(examples::concat("key \"", key, "\" stands twice"));
+      throw OptionError(examples::concat("duplicate key \"", key, "\""));
     line_.fields_.push_back({std::move(key), {}});
     return true;
   }
@@ -120,7 +121,7 @@ class LineReader {
                    const nlohmann::json::exception& error) {
     if (dynamic_cast<const nlohmann::json::out_of_range*>(&error) != nullptr)
       throw OptionError("a number is too large");
-    if (at > bytes_) throw OptionError("expected JSON, got a line that ends early");
+    if (at > bytes_) throw OptionError("expected JSON, got an incomplete line");
     throw OptionError(
         examples::concat("expected JSON, got '", shortened(last_token(token)), "' at byte ", at));
   }
@@ -142,7 +143,7 @@ class LineReader {
     add_at(depth_, std::move(value));
     return true;
   }
-  /// Depth 1: a field's value. Depth 2: an element of a field that is an array.
+  /// Depth 1: value of a field. Depth 2: element of a field that is an array.
   void add_at(std::size_t depth, Value value) {
     if (depth > 2) return;
     Value& field = line_.fields_.back().value;
@@ -164,17 +165,17 @@ Line::Line(std::string_view text) {
 }
 
 std::string compact(const nlohmann::ordered_json& line) {
-  // Reasons may quote bytes that are no UTF-8.
+  // Reasons may quote bytes that are not UTF-8.
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-/// A text, or a whole number as one.
+/// A string, or an integer as a string.
 std::string name_of(const Value& value, const char* key) {
   if (value.kind == Value::Kind::text && value.text.empty())
-    throw OptionError(examples::concat("\"", key, "\": expected a name, got an empty text"));
+    throw OptionError(examples::concat("\"", key, "\": expected a name, got an empty string"));
   if (value.kind == Value::Kind::text || value.kind == Value::Kind::whole) return value.text;
-  throw OptionError(examples::concat("\"", key, "\": expected a text or a whole number, got ",
-                                     value.type_name()));
+  throw OptionError(
+      examples::concat("\"", key, "\": expected a string or an integer, got ", value.type_name()));
 }
 
 std::string name_at(const Line& line, const char* key) {
@@ -187,9 +188,9 @@ std::string path_at(const Line& line, const char* key) {
   std::string path = name_at(line, key);
   const std::size_t zero = path.find('\0');
   if (zero != std::string::npos) {
-    throw OptionError(examples::concat("\"", key,
-                                       "\": expected the path of a file, got a text with a zero ",
-                                       "byte behind '", path.substr(0, zero), "'"));
+    throw OptionError(
+        examples::concat("\"", key, "\": expected a file path, got a text with a NUL byte after '",
+                         path.substr(0, zero), "'"));
   }
   return path;
 }
@@ -197,11 +198,11 @@ std::string path_at(const Line& line, const char* key) {
 std::int64_t count_of(const Line& line) {
   const Value* const value = line.find("k");
   if (value == nullptr) return UserRequest().k;
-  constexpr std::size_t max_characters = 18;  // as many as every number of 64 bits has room for
+  constexpr std::size_t max_characters = 18;  // always fits 64 bits
   if (value->kind == Value::Kind::whole && value->text.size() <= max_characters)
     return std::stoll(value->text);
   const bool is_number = value->kind == Value::Kind::whole || value->kind == Value::Kind::fraction;
-  throw OptionError(examples::concat("\"k\": expected a whole number of sensible size, got ",
+  throw OptionError(examples::concat("\"k\": expected an integer of at most 18 digits, got ",
                                      is_number ? shortened(value->text) : value->type_name()));
 }
 
@@ -219,7 +220,7 @@ Message parse_message(std::string_view text) {
   }
   if (const Value* const list = line.find("history")) {
     if (line.find("user") != nullptr)
-      throw OptionError("a request is of a \"user\" or of a \"history\", got both");
+      throw OptionError("expected \"user\" or \"history\", got both");
     line.expect_keys({"history", "task", "k"});
     if (list->kind != Value::Kind::array)
       throw OptionError(
@@ -230,15 +231,15 @@ Message parse_message(std::string_view text) {
   }
   if (line.find("item") != nullptr) {
     if (line.find("task") != nullptr)
-      throw OptionError("a line is an event (\"item\") or a request (\"task\"), got both");
+      throw OptionError("expected \"item\" (an event) or \"task\" (a request), got both");
     line.expect_keys({"user", "item", "timestamp", "time"});
     return Event{name_at(line, "user"), name_at(line, "item")};
   }
   line.expect_keys({"user", "task", "k"});
   if (line.find("user") == nullptr)
-    throw OptionError("expected \"user\", \"history\", \"load\" or \"unload\", got none of them");
+    throw OptionError("expected \"user\", \"history\", \"load\" or \"unload\", got none");
   if (line.find("task") == nullptr)
-    throw OptionError("expected \"item\" (what the user did) or \"task\" (a request), got neither");
+    throw OptionError("expected \"item\" (an event) or \"task\" (a request), got neither");
   return UserRequest{name_at(line, "user"), name_at(line, "task"), count_of(line)};
 }
 

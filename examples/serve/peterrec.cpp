@@ -23,7 +23,7 @@ class PeterRecService final : public ModelService<PeterRecServed> {
       const std::string task = load(patch);
       if (tasks().size() == before)
         throw OptionError(examples::concat("--patch: expected one file a task, got ", patch,
-                                           " of task ", task, " again"));
+                                           " for task ", task, " again"));
     }
   }
 
@@ -39,7 +39,7 @@ class PeterRecService final : public ModelService<PeterRecServed> {
   }
 
   void unload(const std::string& task) override {
-    if (task == "base") throw OptionError("task 'base' is the base's own and stays");
+    if (task == "base") throw OptionError("task 'base' belongs to the base and cannot be unloaded");
     ModelService::unload(task);
   }
 

@@ -16,14 +16,14 @@
 namespace refrain::serve {
 namespace {
 
-/// Lines that wait for one shard; the reader is held up when there are many.
+/// Lines that wait for one shard; a full queue blocks the reader.
 class Queue {
  public:
   struct Entry {
     std::int64_t line;
     Message message;
     Clock::duration parsing;
-    /// of a load or an unload: what the lines behind it are answered by
+    /// for a load or an unload: the tasks for the lines after it
     Service::Tasks tasks = {};
   };
 
@@ -38,7 +38,7 @@ class Queue {
     closed_ = true;
     came_.notify_one();
   }
-  /// Waits for entries and takes all there are: nothing after the last of a closed queue.
+  /// Waits for entries and takes all of them; takes nothing when the queue is closed and empty.
   void take(std::vector<Entry>& entries) {
     entries.clear();
     std::unique_lock lock(mutex_);
@@ -58,7 +58,7 @@ class Queue {
 
 enum class LineRead { good, too_long, none };
 
-/// Reads a line without its end; of one that is too long, `text` holds the beginning.
+/// Reads a line without its end; `text` receives the beginning of a line that is too long.
 LineRead next_line(std::streambuf& in, std::string& text) {
   using Traits = std::streambuf::traits_type;
   text.clear();
@@ -68,7 +68,7 @@ LineRead next_line(std::streambuf& in, std::string& text) {
     if (Traits::eq_int_type(next, Traits::eof())) return text.empty() ? LineRead::none : line;
     const char character = Traits::to_char_type(next);
     if (character == '\n') return line;
-    if (text.size() < longest_line_bytes) {
+    if (text.size() < max_line_bytes) {
       text.push_back(character);
     } else {
       line = LineRead::too_long;
@@ -101,12 +101,13 @@ class Server {
       ++report.lines;
       if (line == LineRead::too_long) {
         refuse(report, report.lines,
-               examples::concat("the line is longer than ", longest_line_bytes, " bytes"));
+               examples::concat("expected a line of at most ", max_line_bytes,
+                                " bytes, got a longer one"));
       } else if (text.find_first_not_of(" \t\r") != std::string::npos) {
         read(text, report, alone);
       }
       if (in_.rdbuf()->in_avail() <= 0)
-        flush();  // whoever waits for answers before writing more gets them
+        flush();  // for a client that waits for answers before it writes more
     }
     for (Queue& queue : queues_) queue.close();
     for (std::thread& thread : threads) thread.join();
@@ -138,7 +139,7 @@ class Server {
     write(error_line(line, reason, message));
   }
 
-  /// Runs `function`; what it throws becomes the answer to the line, so that no line ends the
+  /// Runs `function` and writes its exception as the answer to the line, so that no line ends the
   /// program.
   template <class Function>
   void guarded(std::int64_t line, const Message* message, ServerReport& report,
@@ -171,7 +172,8 @@ class Server {
     });
   }
 
-  /// Other tasks are loaded: an entry in every queue parts the lines before from those behind.
+  /// Appends an entry with the new tasks to every queue, between the lines before and after the
+  /// change.
   void take_tasks(std::int64_t line, const Message& message, bool alone) {
     tasks_ = service_.loaded();
     for (Queue& queue : queues_) {
@@ -220,7 +222,7 @@ class Server {
   std::mutex writing_;
   std::atomic<bool> out_failed_ = false;
   ServerReport empty_;
-  Service::Tasks tasks_;  ///< by which the line that is read next is answered
+  Service::Tasks tasks_;  ///< for the next line
   std::vector<Queue> queues_;
   std::vector<ServerReport> reports_;
 };

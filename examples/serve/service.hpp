@@ -1,5 +1,5 @@
 #pragma once
-/// Messages answered, whatever the model.
+/// Answers messages for any model.
 
 #include <cstddef>
 #include <functional>
@@ -17,8 +17,8 @@
 
 namespace refrain::serve {
 
-/// Users, divided among shards. Each shard belongs to one thread; load, unload and loaded may be
-/// called by any.
+/// Users, divided among shards. Each shard belongs to one thread; any thread may call load, unload
+/// and loaded.
 class Service {
  public:
   virtual ~Service() = default;
@@ -27,19 +27,19 @@ class Service {
   using Tasks = std::shared_ptr<const void>;
   virtual Tasks loaded() const = 0;
 
-  /// The answer to an event (empty) or a request, by the tasks of the moment when its line was
+  /// The answer to an event (empty) or a request, by the tasks that were loaded when its line was
   /// read. Throws Error.
   virtual std::string answer(std::size_t shard, std::int64_t line, const Message& message,
                              const Tasks& tasks) = 0;
   /// Loads a task from a file and returns its name.  Throws Error.
   virtual std::string load(const std::string& file) = 0;
-  /// Throws OptionError when there is no such task.
+  /// Throws OptionError for an unknown task.
   virtual void unload(const std::string& task) = 0;
   virtual std::vector<std::string> tasks() const = 0;
 
-  /// Takes a user's name and bytes.
+  /// Receives a user's name and state.
   using TakeState = std::function<void(const std::string& user, std::string_view bytes)>;
-  /// All users as bytes, one after the other: only one user's bytes exist at a time.
+  /// Serializes all users, one at a time, so that only one user's bytes exist at a time.
   virtual void save(const TakeState& take) const = 0;
   /// Throws DataError.
   virtual void restore(std::size_t shard, const std::string& user, std::string_view bytes) = 0;
@@ -69,7 +69,7 @@ class ModelService : public Service {
       for (const std::string& item : request->history) {
         const std::int32_t id = recommender_.items().find(item);
         if (id >= recommender_.items().first_item())
-          history.push_back(id);  // an item that is new in the shop is unknown to the model
+          history.push_back(id);  // a new item may be unknown to the model
       }
       const bool is_known = !history.empty();
       return answer_line(
@@ -113,18 +113,19 @@ class ModelService : public Service {
   std::vector<std::unordered_map<std::string, typename Recommender<Model>::User>> users_;
 };
 
-/// What to serve.
+/// Options of a service.
 struct ServiceOptions {
-  std::string base;                  ///< of PeterRec, or a CmnRec model
-  std::vector<std::string> patches;  ///< of PeterRec
-  /// unless given: the length that a task was trained with
+  std::string base;                  ///< base of PeterRec, or a CmnRec model
+  std::vector<std::string> patches;  ///< patch files of PeterRec
+  /// by default the length in the task's training
   std::optional<std::int64_t> padding_steps;
   std::size_t shards = 1;
 };
 
-/// Serves a file that peterrec pretrain or cmnrec train wrote; the file says which.  Throws Error.
+/// Serves a file written by peterrec pretrain or cmnrec train; the file determines the model.
+/// Throws Error.
 std::unique_ptr<Service> open_service(const ServiceOptions& options);
-/// The same for a file that was read already.
+/// open_service() for a file that was read.
 std::unique_ptr<Service> open_peterrec(const ServiceOptions& options, Checkpoint base);
 std::unique_ptr<Service> open_cmnrec(const ServiceOptions& options, Checkpoint base);
 

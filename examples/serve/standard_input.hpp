@@ -1,5 +1,5 @@
 #pragma once
-/// Standard input that ends when the program is to stop.
+/// Standard input that ends when the program has to stop.
 
 #include <poll.h>
 #include <unistd.h>
@@ -12,13 +12,14 @@
 
 namespace refrain::serve {
 
-/// Reads file descriptor 0; while an InterruptGuard lives its signals are the end of the input,
-/// behind the lines that were read already. std::cin would wait for more.
+/// Reads file descriptor 0. During the lifetime of an InterruptGuard its signals end the input
+/// after the lines that were read; std::cin would wait for more input.
 class StandardInput final : public std::streambuf {
  protected:
   int_type underflow() override {
     while (!InterruptGuard::requested()) {
-      // A signal may be taken by another thread, and then interrupts no wait of this one.
+      // Another thread may receive the signal, which then does not interrupt the wait of this
+      // thread.
       constexpr int patience_ms = 100;
       pollfd input{STDIN_FILENO, POLLIN, 0};
       const int ready = ::poll(&input, 1, patience_ms);

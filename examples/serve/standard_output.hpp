@@ -1,5 +1,5 @@
 #pragma once
-/// Standard output that says why it takes no more.
+/// Standard output with reported write errors.
 
 #include <limits.h>
 #include <poll.h>
@@ -15,20 +15,20 @@
 
 namespace refrain::serve {
 
-/// Writes to file descriptor 1. When that fails the rest is dropped and the program asked to stop,
-/// as by a signal: nobody could read what it still has to say. A closed pipe is such a failure if
-/// SIGPIPE is ignored.
+/// Writes to file descriptor 1. When a write fails, the remaining output is dropped and the program
+/// is asked to stop as by a signal, since its answers can no longer be read. A closed pipe is such
+/// a failure if SIGPIPE is ignored.
 ///
-/// A reader that does not read holds the program up, but not its end: once a signal has come
-/// (InterruptGuard::requested()) the reader has one more second to take answers, then the rest is
-/// dropped.
+/// A reader that does not read blocks the program, but not its end: after a signal
+/// (InterruptGuard::requested()) the reader has one more second to take answers, then the remaining
+/// output is dropped.
 class StandardOutput final : public std::streambuf {
  public:
   StandardOutput() { empty(); }
 
-  /// errno of the write that failed; 0: none has.
+  /// errno of the failed write; 0 without a failure.
   int error() const noexcept { return error_; }
-  /// True when answers were dropped after a signal because nobody read them.
+  /// True when answers were dropped after a signal because they were not read.
   bool is_abandoned() const noexcept { return waited_ms_ >= grace_ms; }
 
  protected:
@@ -51,7 +51,7 @@ class StandardOutput final : public std::streambuf {
     const char* at = pbase();
     while (!is_failed() && at < pptr()) {
       if (!wait_for_room()) continue;
-      // What poll() calls writable takes so many bytes at once without blocking.
+      // A descriptor that poll() reports as writable accepts this many bytes without blocking.
       const std::size_t piece =
           std::min<std::size_t>(PIPE_BUF, static_cast<std::size_t>(pptr() - at));
       const ssize_t bytes = ::write(STDOUT_FILENO, at, piece);
@@ -72,7 +72,7 @@ class StandardOutput final : public std::streambuf {
     pollfd output{STDOUT_FILENO, POLLOUT, 0};
     const int ready = ::poll(&output, 1, poll_ms);
     if (ready == 0 && InterruptGuard::requested()) waited_ms_ += poll_ms;
-    return ready > 0 || (ready < 0 && errno != EINTR);  // write() reports what is wrong
+    return ready > 0 || (ready < 0 && errno != EINTR);  // write() reports the error
   }
 
   std::array<char, 1 << 16> buffer_{};

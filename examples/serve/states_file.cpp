@@ -18,7 +18,7 @@ namespace refrain::serve {
 
 namespace {
 
-/// Whether `path` is the file that was opened, and not one that has taken its name since.
+/// True when `path` still names the opened file.
 bool is_same_file(int descriptor, const std::string& path) {
   struct stat opened = {}, named = {};
   return ::fstat(descriptor, &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
@@ -28,7 +28,7 @@ bool is_same_file(int descriptor, const std::string& path) {
 }  // namespace
 
 StatesLock::StatesLock(const std::string& path) {
-  // All names of one file have one lock, also those of a file that is not there yet.
+  // All names of a file share one lock, also before the file exists.
   std::error_code error;
   std::filesystem::path whole = std::filesystem::absolute(path, error);
   constexpr int max_links = 40;
@@ -39,7 +39,7 @@ StatesLock::StatesLock(const std::string& path) {
   while (descriptor_ < 0) {
     descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor_ < 0)
-      throw DataError(path_, 0, examples::concat("cannot be made: ", std::strerror(errno)));
+      throw DataError(path_, 0, examples::concat("cannot be created: ", std::strerror(errno)));
     if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
       const int reason = errno;
       if (reason == EINTR) {
@@ -49,13 +49,13 @@ StatesLock::StatesLock(const std::string& path) {
       if (reason == EWOULDBLOCK) {
         ::close(descriptor_);
         throw DataError(path, 0,
-                        "is in use: another serve answers from these states and writes them at its "
+                        "is in use: another serve process uses these states and writes them at its "
                         "end; stop it, or give another --states file");
       }
       is_held_ = false;
       return;
     }
-    // Its owner may have ended, and removed it, between the two calls.
+    // The owner may have ended, and removed the lock, between the two calls.
     if (!is_same_file(descriptor_, path_)) ::close(std::exchange(descriptor_, -1));
   }
 }
@@ -99,8 +99,8 @@ void read_states(const std::string& path, const Service::TakeState& take) {
         if (file.peek() == std::ifstream::traits_type::eof()) return;
         throw DataError(
             path, 0,
-            examples::concat("goes on behind its last line, that of ", users,
-                             " users, as a file made of two does; give one whole file"));
+            examples::concat("has bytes after its last line, that of ", users,
+                             " users, like a concatenation of two files; give one complete file"));
       }
       const std::uint64_t count = header.at("bytes");
       if (count > size) break;
@@ -112,13 +112,13 @@ void read_states(const std::string& path, const Service::TakeState& take) {
   } catch (const nlohmann::json::exception&) {
     throw DataError(
         path, 0,
-        examples::concat("is no file of users' states, or is damaged behind ", users, " users"));
+        examples::concat("is no file of users' states, or is damaged after ", users, " users"));
   }
-  throw DataError(
-      path, 0,
-      examples::concat("ends early, after ", users,
-                       " users: it was cut short; give a whole copy of it, or another --states "
-                       "file and the past events once more"));
+  throw DataError(path, 0,
+                  examples::concat(
+                      "ends early, after ", users,
+                      " users: it is truncated; give a complete copy, or another --states file and "
+                      "the past events again"));
 }
 
 }  // namespace refrain::serve

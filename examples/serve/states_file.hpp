@@ -1,5 +1,5 @@
 #pragma once
-/// States of all users in one file.
+/// A file with the states of all users.
 
 #include <string>
 
@@ -7,34 +7,34 @@
 
 namespace refrain::serve {
 
-/// Keeps a file of states to one process, so that no second one overwrites the users of the first.
-/// The lock is a file beside it, "<path>.lock", which goes with the object; what a killed process
-/// leaves of it locks nothing.
+/// Locks a file of states for one process, so that no other process overwrites its users. The lock
+/// is the file "<path>.lock", which the destructor removes; the file of a killed process locks
+/// nothing.
 class StatesLock {
  public:
-  /// Throws DataError when another process has the lock, or when the file cannot be made.
+  /// Throws DataError when another process holds the lock, or when the file cannot be created.
   explicit StatesLock(const std::string& path);
   ~StatesLock();
   StatesLock(const StatesLock&) = delete;
   StatesLock& operator=(const StatesLock&) = delete;
 
-  /// False on a file system that has no locks: nothing keeps another process away.
+  /// False on a file system without locks: no other process is excluded.
   bool is_held() const noexcept { return is_held_; }
 
  private:
-  std::string path_;  ///< of the lock
+  std::string path_;  ///< path of the lock file
   int descriptor_ = -1;
   bool is_held_ = true;
 };
 
-/// A line of JSON, {"user": "u1", "bytes": 4711}, and so many bytes, for each user; a last line
-/// {"users": 2}. At any moment, and after a power failure, `path` is either what it was or
+/// Writes for each user a line of JSON, {"user": "u1", "bytes": 4711}, and this many bytes; then a
+/// last line {"users": 2}. At any moment, also after a power failure, `path` is unchanged or
 /// complete. Throws DataError.
 void write_states(const std::string& path, const Service& service);
 
-/// Hands over the users one by one. Throws DataError, perhaps after some of them, for a file that
-/// is damaged, is no file of states, or has bytes behind its last line, as one made of two files
-/// does.
+/// Passes the users one by one. Throws DataError, possibly after some users, for a file that is
+/// damaged, is no file of states, or has bytes after its last line, like a concatenation of two
+/// files.
 void read_states(const std::string& path, const Service::TakeState& take);
 
 }  // namespace refrain::serve

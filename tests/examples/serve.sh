@@ -93,7 +93,7 @@ for line in 2 3 4 5 6 7 8 9 10 11 14 15 16; do
   grep -qE "^\{\"line\":$line,.*\"error\":" out || fail "expected an error of line $line"
 done
 says '{"line":2,"error":"expected JSON, got '"'no'"' at byte 2"}'
-says '{"line":4,"error":"expected \"item\" (what the user did) or \"task\" (a request), got neither"}'
+says '{"line":4,"error":"expected \"item\" (an event) or \"task\" (a request), got neither"}'
 says '{"line":5,"user":"a","error":"unknown item '"'99'"'"}'
 says '{"line":6,"user":"a","task":"other","error":"unknown task '"'other'; loaded: base"'"}'
 says '"line":17,"user":"a","task":"base","best":[{"id":'
@@ -109,14 +109,14 @@ run 0 --base base.safetensors
 lines 10
 says '{"line":2,"task":"base","unknown":2,"best":[{"id":'
 says '{"line":3,"task":"base","unknown":1,"fallback":"frequency","best":[{"id":'
-says '{"line":4,"error":"a request is of a \"user\" or of a \"history\", got both"}'
-says '{"line":5,"error":"a line is an event (\"item\") or a request (\"task\"), got both"}'
-says '{"line":6,"error":"expected \"user\", \"history\", \"load\" or \"unload\", got none of them"}'
-says '{"line":7,"error":"\"user\": expected a name, got an empty text"}'
-says '{"line":8,"error":"expected JSON, got a line that ends early"}'
-says '{"line":11,"error":"key \"item\" stands twice"}'
-says '{"line":12,"error":"\"load\": expected the path of a file, got a text with a zero byte behind'
-says '{"line":9,"error":"task '"'base' is the base's own and stays"'"}'
+says '{"line":4,"error":"expected \"user\" or \"history\", got both"}'
+says '{"line":5,"error":"expected \"item\" (an event) or \"task\" (a request), got both"}'
+says '{"line":6,"error":"expected \"user\", \"history\", \"load\" or \"unload\", got none"}'
+says '{"line":7,"error":"\"user\": expected a name, got an empty string"}'
+says '{"line":8,"error":"expected JSON, got an incomplete line"}'
+says '{"line":11,"error":"duplicate key \"item\""}'
+says '{"line":12,"error":"\"load\": expected a file path, got a text with a NUL byte after'
+says '{"line":9,"error":"task '"'base' belongs to the base and cannot be unloaded"'"}'
 
 # A history without any known item is answered by what is frequent, as peterrec recommend does.
 for task in base next gender; do
@@ -138,7 +138,7 @@ sum=$(grep -oE '"probability":[0-9.e-]+' out | awk -F: '{ sum += $2 } END { prin
 [[ "$sum" == 1.000 ]] || fail "expected probabilities that sum to 1, got $sum"
 cp gender.patch.safetensors again.patch.safetensors
 run 1 --base base.safetensors --patch gender.patch.safetensors,again.patch.safetensors
-says "--patch: expected one file a task, got again.patch.safetensors of task gender again" errors
+says "--patch: expected one file a task, got again.patch.safetensors for task gender again" errors
 
 # So do lines that are too deep or too long to be kept.
 {
@@ -154,7 +154,7 @@ says "--patch: expected one file a task, got again.patch.safetensors of task gen
 run 0 --base base.safetensors
 lines 4
 for line in 1 2; do says "{\"line\":$line,\"error\":"; done
-says '{"line":3,"error":"the line is longer than 1048576 bytes"}'
+says '{"line":3,"error":"expected a line of at most 1048576 bytes, got a longer one"}'
 says '"line":4,"task":"base","best":[{"id":'
 
 # Tasks come and go.
@@ -269,5 +269,5 @@ run 0 --base cmnrec.safetensors --states cmnrec.states --padding 8
 run 1 --base cmnrec.safetensors --states cmnrec.states --padding 50
 says 'padding 8' errors
 run 1 --base cmnrec.safetensors --patch next.patch.safetensors
-says '--patch: belongs to a base of peterrec' errors
+says '--patch: expected a base of peterrec' errors
 echo passed

@@ -58,7 +58,7 @@ for threads in 1 3; do
   status=0
   stopped $server || status=$?
   expect_status 1 $status "a server that was stopped while nobody read its answers"
-  says "serve: stopped by a signal while nobody read the answers, the last of which are lost; users' states are in kept.states" errors
+  says "serve: stopped by a signal; the last answers were not read and are lost; users' states are in kept.states" errors
   wait $writer 2> /dev/null || true
   [[ -e kept.states && ! -e kept.states.lock ]] || fail "expected the states, and no lock"
   for u in $(seq 0 19); do echo "{\"user\": \"u$u\", \"task\": \"base\", \"k\": 1}"; done > in
@@ -97,7 +97,7 @@ ln -s shared.states another_name
 cp errors first_errors
 for name in shared.states ./shared.states another_name; do
   run 1 --states $name
-  says "$name: is in use: another serve answers from these states" errors
+  says "$name: is in use: another serve process uses these states" errors
 done
 exec 3>&-
 stopped $server || fail "the first server has failed"
@@ -127,7 +127,7 @@ cat shared.states shared.states > two.states
 for name in two longer; do
   cp $name.states before
   run 1 --states $name.states
-  says "$name.states: goes on behind its last line, that of 2 users" errors
+  says "$name.states: has bytes after its last line, that of 2 users" errors
   cmp before $name.states || fail "$name.states was overwritten"
 done
 run 1 --states ""

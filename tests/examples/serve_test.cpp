@@ -170,7 +170,7 @@ TEST_CASE("serve: what is no JSON is told by its byte", "[serve]") {
   CHECK_THROWS_WITH(parse_message(R"({"user": u})"),
                     test::contains("expected JSON, got 'u' at byte 10"));
   CHECK_THROWS_WITH(parse_message(R"({"user": "u")"),
-                    test::contains("expected JSON, got a line that ends early"));
+                    test::contains("expected JSON, got an incomplete line"));
   CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "next", "k": 1e999})"),
                     test::contains("a number is too large"));
   CHECK_THROWS_WITH(parse_message("{\"user\": " + std::string(100, 'u') + "}"),
@@ -181,12 +181,12 @@ TEST_CASE("serve: what is no JSON is told by its byte", "[serve]") {
     CHECK_THROWS_WITH(parse_message(value), test::contains("expected a JSON object, got "));
 }
 
-TEST_CASE("serve: a key that stands twice is an error, and no other line is", "[serve]") {
+TEST_CASE("serve: a duplicate key is an error for its line only", "[serve]") {
   for (const char* line :
        {R"({"user": "u", "item": "i", "item": "j"})", R"({"user": "u", "item": "i", "user": "u"})",
         R"({"history": ["i"], "k": 1, "task": "next", "k": 2})"}) {
     INFO(line);
-    CHECK_THROWS_WITH(parse_message(line), test::contains("\" stands twice"));
+    CHECK_THROWS_WITH(parse_message(line), test::contains("duplicate key \""));
   }
   CHECK_THROWS_WITH(parse_message(R"({"user": {"user": 1, "user": 2}, "item": "i"})"),
                     test::contains("got object"));
@@ -201,7 +201,7 @@ TEST_CASE("serve: a key that stands twice is an error, and no other line is", "[
     INFO(k);
     CHECK_THROWS_WITH(
         parse_message(refrain::detail::concat(R"({"user": "u", "task": "t", "k": )", k, "}")),
-        test::contains("expected a whole number of sensible size, got "));
+        test::contains("expected an integer of at most 18 digits, got "));
   }
 }
 
@@ -215,9 +215,9 @@ TEST_CASE("serve: an event may have its time beside it, as \"timestamp\" or \"ti
                     test::contains("unknown key \"time\""));
 }
 
-TEST_CASE("serve: a path with a zero byte is refused as a whole", "[serve]") {
+TEST_CASE("serve: a path with a NUL byte is refused", "[serve]") {
   CHECK_THROWS_WITH(parse_message(R"({"load": "a\u0000b"})"),
-                    test::contains("expected the path of a file, got a text with a zero byte"));
+                    test::contains("expected a file path, got a text with a NUL byte"));
 }
 
 TEST_CASE("serve: a line is answered by the tasks that are loaded when it is read",
@@ -247,24 +247,25 @@ TEST_CASE("serve: a line is answered by the tasks that are loaded when it is rea
   CHECK(answers(4) == expected);
 }
 
-TEST_CASE("serve: a line that is too long is passed over", "[serve]") {
+TEST_CASE("serve: a line that is too long is skipped", "[serve]") {
   const std::string event = R"({"user": "u", "item": "i"})";
   for (const std::size_t shards : {1U, 2U}) {
     for (const bool ends : {false, true}) {
       INFO(shards << " shards, a line end after the last line: " << ends);
       Counting service;
-      std::istringstream in(event + std::string(longest_line_bytes - event.size(), ' ') + '\n' +
-                            event + std::string(longest_line_bytes + 1 - event.size(), ' ') + '\n' +
-                            event + '\n' + std::string(3 * longest_line_bytes, 'x') +
-                            (ends ? "\n" : ""));
+      std::istringstream in(event + std::string(max_line_bytes - event.size(), ' ') + '\n' + event +
+                            std::string(max_line_bytes + 1 - event.size(), ' ') + '\n' + event +
+                            '\n' + std::string(3 * max_line_bytes, 'x') + (ends ? "\n" : ""));
       std::ostringstream out;
       const ServerReport report = serve::serve(service, {.shards = shards}, in, out);
       CHECK(report.lines == 4);
       CHECK(report.errors == 2);
       CHECK(report.events.count() == 2);
-      CHECK(out.str() ==
-            "{\"line\":2,\"error\":\"the line is longer than 1048576 bytes\"}\n"
-            "{\"line\":4,\"error\":\"the line is longer than 1048576 bytes\"}\n");
+      CHECK(
+          out.str() ==
+          "{\"line\":2,\"error\":\"expected a line of at most 1048576 bytes, got a longer one\"}\n"
+          "{\"line\":4,\"error\":\"expected a line of at most 1048576 bytes, got a longer "
+          "one\"}\n");
     }
   }
 }
@@ -292,7 +293,7 @@ TEST_CASE("serve: when answers cannot be written no more is read, and what was r
   }
 }
 
-TEST_CASE("serve: states of users come back, and a file that was cut short is refused", "[serve]") {
+TEST_CASE("serve: states of users are restored, and a truncated file is refused", "[serve]") {
   const ScratchFolder folder;
   Counting service;
   service.users = {{"a", std::string("\0\n{\"users\": 1}\n", 15)},
@@ -314,7 +315,7 @@ TEST_CASE("serve: states of users come back, and a file that was cut short is re
   }
   for (const std::string& more : {whole, std::string("\n"), std::string("x")}) {
     CHECK_THROWS_WITH(read_all(folder.write("more", whole + more)),
-                      test::contains("goes on behind its last line, that of 2 users"));
+                      test::contains("has bytes after its last line, that of 2 users"));
   }
 }
 
@@ -324,7 +325,8 @@ TEST_CASE("serve: a file of states belongs to one process", "[serve][reliability
   {
     const StatesLock lock(path);
     CHECK(lock.is_held());
-    CHECK_THROWS_WITH(StatesLock(path), test::contains("users.states: is in use: another serve"));
+    CHECK_THROWS_WITH(StatesLock(path),
+                      test::contains("users.states: is in use: another serve process"));
     std::filesystem::create_symlink("users.states", folder.path("link"));
     folder.write("users.states", "states");
     CHECK_THROWS_WITH(StatesLock(folder.path("link")), test::contains("is in use"));
@@ -335,7 +337,7 @@ TEST_CASE("serve: a file of states belongs to one process", "[serve][reliability
   const StatesLock lock(path);
   CHECK(lock.is_held());
   CHECK_THROWS_WITH(StatesLock(folder.path("absent/states")),
-                    test::contains("cannot be made: No such file or directory"));
+                    test::contains("cannot be created: No such file or directory"));
 }
 
 TEST_CASE("serve: states are written user by user", "[serve]") {
