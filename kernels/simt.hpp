@@ -45,7 +45,7 @@ inline unsigned blocks_for(std::int64_t items, std::int64_t per_block) {
   const std::int64_t blocks = (items + per_block - 1) / per_block;
   if (blocks > 0x7fffffff)
     throw Unsupported(
-        refrain::detail::concat("CUDA: ", blocks, " blocks are more than a grid holds"));
+        refrain::detail::concat("CUDA: expected a grid of at most 2^31 - 1 blocks, got ", blocks));
   return static_cast<unsigned>(blocks);
 }
 

@@ -123,7 +123,7 @@ Checkpoint read_checkpoint(const std::string& path) {
   SafetensorsFile file = read_safetensors(path);
   const std::string expected = take(file.metadata, hash_key);
   if (expected.empty())
-    throw DataError(path, 0, "is not a Refrain checkpoint: it carries no hash of its contents");
+    throw DataError(path, 0, "is not a Refrain checkpoint: it has no hash of its contents");
   detail::ContentHash hash;
   for (const auto& [name, tensor] : file.tensors) hash.add(name, tensor);
   const std::string tensors_hash = hash.digest();

@@ -134,9 +134,9 @@ Format detect_format(const std::string& path) {
   const std::string_view file = detail::file_name(path);
   std::vector<std::string> lines = first_lines(path);
   if (file == "users.dat" || file == "u.user")
-    throw DataError(path, 0, "holds user profiles, not behaviour: use read_profiles");
+    throw DataError(path, 0, "contains user profiles, expected a behaviour log: use read_profiles");
   if (file.starts_with("movies.") || file == "u.item")
-    throw DataError(path, 0, "holds titles, not behaviour: use read_titles");
+    throw DataError(path, 0, "contains titles, expected a behaviour log: use read_titles");
   if (const std::string reason = detail::foreign_start(
           lines.front(), detail::concat("one of the formats ", all_formats()));
       !reason.empty())

@@ -134,7 +134,8 @@ LineGuard::LineGuard(const std::string& path, const ReadOptions& options, std::s
 
 void LineGuard::bad(const Line& line, const std::string& reason) {
   const std::string full =
-      line.terminated ? reason : reason + " (last line, without a line end: is the file cut off?)";
+      line.terminated ? reason
+                      : reason + " (last line, without a line end: is the file truncated?)";
   const std::size_t skipped = report_->bad_lines.size();
   if (skipped >= static_cast<std::size_t>(allowed_)) {
     std::string message = full;

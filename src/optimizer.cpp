@@ -206,12 +206,14 @@ Tensor Optimizer::clip_gradients_on_device(double max_norm) {
   for (const Gradient* gradient : gradients) {
     const Tensor& values = elements(*gradient);
     if (values.dtype() != like.dtype()) {
-      throw DTypeError(detail::concat("clip_gradients_on_device: gradients mix ", like.dtype(),
-                                      " and ", values.dtype()));
+      throw DTypeError(
+          detail::concat("clip_gradients_on_device: expected gradients of one dtype, got ",
+                         like.dtype(), " and ", values.dtype()));
     }
     if (values.device() != like.device()) {
-      throw DeviceError(detail::concat("clip_gradients_on_device: gradients live on ",
-                                       like.device(), " and ", values.device()));
+      throw DeviceError(
+          detail::concat("clip_gradients_on_device: expected gradients on one device, got ",
+                         like.device(), " and ", values.device()));
     }
   }
   const auto count = static_cast<std::int64_t>(gradients.size());
@@ -313,9 +315,10 @@ void Optimizer::load_state(const TensorMap& state) {
     }
   }
   if (used != state.size()) {
-    throw OptionError(detail::concat(
-        "load_state: of ", state.size(), " entries, the first being '", state.begin()->first, "', ",
-        used, " belong to trainable parameters of this ", kind_, " optimizer"));
+    throw OptionError(
+        detail::concat("load_state: expected entries of trainable parameters of this ", kind_,
+                       " optimizer, got ", used, " of them in ", state.size(),
+                       " entries, of which '", state.begin()->first, "' is the first"));
   }
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     slots_[i].updates = loaded[i].updates;

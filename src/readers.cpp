@@ -269,7 +269,7 @@ class RowLines {
     if (format_.user) {
       if (std::string reason = detail::check_id("user", user); !reason.empty()) return reason;
       if (rows_.source.users.find(user) != absent_id)
-        return detail::concat("user ", quoted(user), " has a line already");
+        return detail::concat("duplicate line of user ", quoted(user));
     }
     if (first == fields_.size()) return "expected items after the user id, got none";
     std::size_t parting = fields_.size();

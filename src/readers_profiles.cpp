@@ -77,7 +77,7 @@ class ProfileLines {
     if (!reason.empty()) return reason;
     const std::int32_t known = profiles_.users.size();
     if (profiles_.users.intern(user) != known)
-      return detail::concat("user ", detail::quoted(user), " has a profile already");
+      return detail::concat("duplicate profile of user ", detail::quoted(user));
     for (std::size_t i = 0; i < values_.size(); ++i) {
       Profiles::Attribute& attribute = profiles_.attributes[i];
       attribute.of_user.push_back(values_[i].empty() ? absent_id

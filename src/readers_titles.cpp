@@ -61,7 +61,7 @@ Titles read_titles(const std::string& path, const ReadOptions& options) {
     if (fields[0].empty()) return "the item id is empty";
     const std::int32_t known = titles.items.size();
     if (titles.items.intern(to_utf8(fields[0])) != known)
-      return detail::concat("item ", detail::quoted(fields[0]), " has a title already");
+      return detail::concat("duplicate title of item ", detail::quoted(fields[0]));
     titles.titles.push_back(to_utf8(fields[1]));
     return {};
   });

@@ -53,7 +53,8 @@ Json parse_header(const std::string& path, const std::string& text) {
       if (depth > 1) throw DataError(path, 0, "the header is nested too deeply");
       names[static_cast<std::size_t>(depth) + 1].clear();
     } else if (event == Json::parse_event_t::array_start) {
-      if (depth != 2) throw DataError(path, 0, "the header has an array in a wrong place");
+      if (depth != 2)
+        throw DataError(path, 0, "expected arrays in the header only as shape and data_offsets");
     } else if (event == Json::parse_event_t::key) {
       const std::string& name = value.get_ref<const std::string&>();
       if (!names[static_cast<std::size_t>(depth)].insert(name).second) {

@@ -21,7 +21,7 @@ struct SizeClass {
     const std::size_t wanted = bytes < smallest ? smallest : bytes;
     if (wanted > (std::size_t{1} << 62))
       throw ShapeError(
-          detail::concat("memory pool: no address space holds a block of ", wanted, " bytes"));
+          detail::concat("memory pool: expected a block of at most 2^62 bytes, got ", wanted));
     const std::size_t power = static_cast<std::size_t>(std::bit_width(wanted - 1)) -
                               1;  // 2^power < wanted <= 2^(power+1)
     const std::size_t base = std::size_t{1} << power;

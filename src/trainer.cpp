@@ -38,8 +38,8 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
 void Trainer::keep(const std::string& name, Random& random) {
   for (const NamedRandom& known : randoms()) {
     if (known.random == &random)
-      throw OptionError(detail::concat("Trainer: the stream '", name, "' is saved as '", known.name,
-                                       "' already"));
+      throw OptionError(detail::concat("Trainer: expected each random stream once, got '",
+                                       known.name, "' again as '", name, "'"));
     if (known.name == name)
       throw OptionError(
           detail::concat("Trainer: expected distinct random streams, got '", name, "' twice"));

@@ -169,7 +169,7 @@ Vocabulary Vocabulary::deserialize(std::string_view text, const std::string& ori
   const auto next_line = [&] {
     ++line_number;
     const std::size_t end = rest.find('\n');
-    if (end == std::string_view::npos) throw damaged("it is cut off");
+    if (end == std::string_view::npos) throw damaged("it is truncated");
     const std::string_view line = rest.substr(0, end);
     rest.remove_prefix(end + 1);
     return line;

@@ -58,9 +58,10 @@ int sequences_of(const AttentionDims& d, int rows) { return std::max(1, rows / d
 template <class Args>
 void check_shared(const AttentionDims& d, std::size_t bytes) {
   if (bytes <= simt::shared_limit_bytes()) return;
-  throw Unsupported(refrain::detail::concat(
-      Args::name, ": on CUDA a chunk's scores stay in shared memory, and l = ", d.length, " needs ",
-      bytes, " bytes of ", simt::shared_limit_bytes()));
+  throw Unsupported(
+      refrain::detail::concat(Args::name, ": expected at most ", simt::shared_limit_bytes(),
+                              " bytes of shared memory for the scores of a chunk on CUDA, got ",
+                              bytes, " with l = ", d.length));
 }
 
 template <class T>

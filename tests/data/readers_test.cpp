@@ -261,7 +261,7 @@ TEST_CASE("readers: a malformed line is named with its number and reason", "[dat
 
 TEST_CASE("readers: a file cut off in its last line says so", "[data]") {
   const ScratchFolder folder;
-  CHECK(failing_line(folder.write("ratings.dat", "1::2::3::4\n5::6::"), "is the file cut off?") ==
+  CHECK(failing_line(folder.write("ratings.dat", "1::2::3::4\n5::6::"), "is the file truncated?") ==
         2);
 }
 
@@ -561,7 +561,7 @@ TEST_CASE("readers: profiles from a table with a header", "[data]") {
                          message_contains(why));
   };
   refused("user,a\n1,2,3\n", ":2: expected 2 fields separated by \",\", got 3");
-  refused("user,a\n1,2\n1,3\n", ":3: user \"1\" has a profile already");
+  refused("user,a\n1,2\n1,3\n", ":3: duplicate profile of user \"1\"");
   refused("user,a\n,3\n", "the user id is empty");
   refused("user,a\n", "holds no profiles");
   refused("user\n1\n", "no attribute");
@@ -640,7 +640,7 @@ TEST_CASE("readers: a second line of a user is refused where a line is a user", 
                                      std::pair("7\tx,y\n8\tx\n7\tz,w\n", Format::user_item_list)}) {
     const std::string path = folder.write("rows", text);
     CHECK_THROWS_MATCHES(read_sequences(path, {.format = format}), DataError,
-                         message_contains("rows:3: user \"7\" has a line already"));
+                         message_contains("rows:3: duplicate line of user \"7\""));
     const Sequences rest = read_sequences(path, {.format = format, .skip_bad_lines = 1});
     CHECK(words(rest) == Words{{"x", "y"}, {"x"}});
     CHECK(rest.items.size() == 2);

@@ -151,7 +151,7 @@ run 0 evaluate --data users.txt "${profiles[@]}" --patch sections.patch.safetens
 # A user has one line of a file; files of the same user ids are told of.
 printf '1 5 6\n2 5 6\n1 7 8\n' > twice.txt
 run 1 pretrain --data twice.txt "${tiny[@]}" --epochs 1
-says 'twice.txt:3: user "1" has a line already'
+says 'twice.txt:3: duplicate line of user "1"'
 head -n 3 users.txt > again.txt
 run 0 pretrain --data users.txt,again.txt "${tiny[@]}" --epochs 1 --out again.safetensors
 says "again.txt: 3 of its 3 user ids are in users.txt, too"

@@ -355,7 +355,7 @@ TEST_CASE("trainer: a state is refused by another run", "[train][trainer]") {
   CHECK_THROWS_MATCHES(other_stream.resume(path), DataError,
                        message_contains("no random stream 'noise'"));
   CHECK_THROWS_MATCHES(other_stream.keep("masks", noisy.noise), OptionError,
-                       message_contains("is saved as 'noise' already"));
+                       message_contains("expected each random stream once, got 'noise' again"));
 
   Sgd sgd(run.model);
   Trainer other_optimizer(run.model, sgd, {.steps_per_epoch = 7});

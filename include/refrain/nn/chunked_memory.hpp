@@ -164,8 +164,7 @@ class ChunkedMemory final : public Module {
     if (chunk.size() == 1 && chunk[0].size(0) == 1) return;
     if (!attention_) {
       throw OptionError(
-          "ChunkedMemory: a chunk of several steps needs the attention, which was constructed with "
-          "width "
+          "ChunkedMemory: expected an attention for a chunk of several time steps, got attention = "
           "0");
     }
     Variable first;

@@ -331,8 +331,8 @@ class Recommender {
   }
   void check_item(std::int32_t id) const {
     if (!is_item(id)) {
-      throw OptionError(detail::concat("id ", id, " is no item; expected ", items_.first_item(),
-                                       " to ", items_.size() - 1));
+      throw OptionError(detail::concat("expected an item id from ", items_.first_item(), " to ",
+                                       items_.size() - 1, ", got ", id));
     }
   }
 
