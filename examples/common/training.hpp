@@ -25,8 +25,8 @@ Setting setting_of_config(const std::string& config);
 /// Where training reports to, and where it keeps its state.
 struct TrainPlace {
   std::string label;       ///< of the progress line
-  std::string state_file;  ///< empty: an interrupted run cannot go on
-  Setting setting;         ///< kept in the state file
+  std::string state_file = {};  ///< empty: an interrupted run cannot go on
+  Setting setting = {};         ///< kept in the state file
   RunLog* log = nullptr;
   std::uint64_t seed = 1;
   Device device = Device::cpu;  ///< where the module's parameters are

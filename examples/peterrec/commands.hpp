@@ -1,6 +1,6 @@
 #pragma once
-/// The sub-commands. Each prints to standard output and throws refrain::Error for what the user has
-/// to mend.
+/// The sub-commands. Each prints to standard output and throws refrain::Error for a mistake of the
+/// user.
 
 #include "peterrec/options.hpp"
 
@@ -12,7 +12,7 @@ using examples::Outcome;
 Outcome pretrain(const Options& options);
 /// Trains a patch set for each task on a base and writes one file each.
 Outcome finetune(const Options& options);
-/// Measures patch sets, or the base alone, on the test part.
+/// Measures patch sets, or the base's own head, on the test part.
 Outcome evaluate(const Options& options);
 /// Prints recommendations and predictions for users and histories.
 Outcome recommend(const Options& options);

@@ -1,6 +1,5 @@
 #pragma once
-/// What base and patch files say about themselves besides parameters and vocabularies: the text
-/// "config" of a checkpoint, and back.
+/// The configuration of base and patch files: the text "config" of a checkpoint.
 
 #include <cstdint>
 #include <string>
@@ -10,30 +9,27 @@
 #include "refrain/data/vocabulary.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain_models/nextitnet.hpp"
-#include "refrain_models/peterrec.hpp"
 
 namespace refrain::peterrec {
 
 using models::NextItNet;
 using models::PatchSet;
 
-/// What a base file says besides its parameters and vocabulary.
+/// What a base file states besides its network and vocabulary.
 struct BaseNote {
-  bool hold_out_last = false;  ///< pre-training did not see the last two items of any sequence
-  std::int64_t length =
-      50;  ///< DataOptions::length of pre-training; files that do not say were made with this one
-  std::string text;  ///< for people
+  bool hold_out_last = false;  ///< pre-training left out the last two items of every sequence
+  std::int64_t length = 50;    ///< DataOptions::length of pre-training; older files lack it
+  std::string text;            ///< for people
 };
 
-/// What a patch file says besides its parameters.
+/// What a patch file states besides its patches.
 struct PatchNote {
-  std::string task;
-  TaskOptions options;
+  std::string task;  ///< beside the configuration, as are the targets
   Vocabulary targets;
   std::vector<double> split;  ///< shares of users, as DataOptions::split
   std::uint64_t split_seed = 1;
   std::int64_t users = 0;  ///< that were split
-  std::string test_users;  ///< TaskData::test_users; empty when the file does not say
+  std::string test_users;  ///< TaskData::test_users; older files lack it
   std::int64_t length = 50;
 };
 
@@ -42,14 +38,13 @@ struct BaseConfig {
   BaseNote note;
 };
 
-/// A patch file's configuration: of the note, all but task and targets' names.
 struct PatchConfig {
+  PatchSet::Options set;
   PatchNote note;
-  std::int64_t targets = 0;  ///< rows of the head
 };
 
-std::string config_text(const NextItNet::Options& network, const BaseNote& note);
-std::string config_text(const PatchSet::Options& set, const PatchNote& note);
+std::string config_text(NextItNet::Options network, const BaseNote& note);
+std::string config_text(PatchSet::Options set, PatchNote note);
 
 /// Throw DataError, naming the file, for what config_text() does not write, and for sizes that the
 /// file's parameters cannot have.

@@ -1,5 +1,5 @@
 #pragma once
-/// From files to what the networks train on.
+/// From files to the data that the networks train on.
 
 #include <optional>
 #include <string>
@@ -13,12 +13,10 @@
 
 namespace refrain::peterrec {
 
-/// What the files hold, in original ids.
+/// The contents of the files, in original ids.
 struct RawData {
-  /// row i of both sides is one user; the target side is empty with one domain
-  TransferSequences behaviour;
-  /// of the further files, for pre-training alone: a row is one file's user, under no id
-  Sequences more;
+  TransferSequences behaviour;  ///< a row of both sides is a user; one domain: no targets
+  Sequences more;  ///< of the further files, which only pre-train: rows without user ids
   std::optional<Profiles> profiles;
   std::optional<Titles> titles;
   bool two_domains = false;
@@ -33,46 +31,50 @@ RawData read_data(const DataOptions& options);
 /// Throws OptionError for a --length far beyond the longest sequence.
 void expect_length(const RawData& raw, const DataOptions& options);
 
-/// The split as one writes it on the command line: "--split 0.7,0.1,0.2 --split-seed 1".
-std::string split_text(const DataOptions& options);
-
 /// The vocabulary of the source domain, from everything that pre-trains.
 Vocabulary source_vocabulary(const RawData& raw, const DataOptions& options);
 
-/// Pieces of `length` (+ 1 for a causal base, whose targets are one step ahead) that pre-train, and
-/// the part held out to watch it. With hold_out_last every sequence of every file lacks its last
-/// two items, so that --task next may test on any of the files.
+/// The pieces of sequences that pre-train, and the part held out to watch the loss. A causal base
+/// reads one item less than a piece has: its targets are one step ahead. With hold_out_last every
+/// sequence of every file lacks its last two items, so that --task next may test on any of them.
 struct PretrainData {
   RaggedIds rows;
   Split split;  ///< no test part
+  std::int64_t piece_length = 0;
 };
 PretrainData pretrain_data(const RawData& raw, const Vocabulary& vocabulary,
-                           const DataOptions& options, std::int64_t length);
+                           const DataOptions& options, bool causal);
 
 enum class TaskKind : std::uint8_t {
   profile,  ///< one label a user
   items,    ///< items of another domain
   next,     ///< the next item of the same domain
 };
+/// The kind of a task by its name: an attribute of the profiles unless it is items or next.
 TaskKind task_kind(const std::string& name);
-/// Throws OptionError for a name that no task may have: what is called "base" is the base's own
-/// head.
-void expect_task_name(const std::string& name);
+
+/// The name of the base's own head where a patch has the name next.
+inline constexpr const char* base_task = "base";
+/// Throws OptionError unless there are tasks, and for a task named base_task.
+void expect_tasks(const std::vector<std::string>& names);
 
 /// One task, ready to train.
 struct TaskData {
   std::string name;
   TaskKind kind = TaskKind::profile;
-  Vocabulary targets;      ///< classes or items, without special ids
-  RaggedIds sources;       ///< in ids of the source vocabulary
-  RaggedIds seen;          ///< per source row: target ids that a recommendation leaves out
-  std::int64_t users = 0;  ///< that the split was drawn from
+  std::int64_t length = 0;  ///< DataOptions::length
+  Vocabulary targets;       ///< classes or items, without special ids
+  RaggedIds sources;        ///< in ids of the source vocabulary
+  RaggedIds seen;           ///< by source row: the target ids that a recommendation leaves out
+  std::int64_t users = 0;   ///< that the split was drawn from
   /// hash of the test part's users, in any order; of the next-item task, which splits by time, of
   /// all sequences
   std::string test_users;
   TransferExamples train;
   TransferExamples valid;
   TransferExamples test;
+
+  bool is_profile() const noexcept { return kind == TaskKind::profile; }
 };
 
 /// Makes a task of the data.  With `targets` (of a patch file) its numbering is kept.
@@ -84,3 +86,12 @@ TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::
 TransferExamples few(const TransferExamples& examples, double share, std::uint64_t seed);
 
 }  // namespace refrain::peterrec
+
+namespace refrain::examples {
+
+/// Profile tasks have the name of their attribute.
+template <>
+inline constexpr auto choices<peterrec::TaskKind> = std::to_array<Choice<peterrec::TaskKind>>(
+    {{"items", peterrec::TaskKind::items}, {"next", peterrec::TaskKind::next}});
+
+}  // namespace refrain::examples

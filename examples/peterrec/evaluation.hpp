@@ -1,10 +1,10 @@
 #pragma once
-/// Measuring methods on one task.
+/// Measuring recommenders on one task.
 
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
+#include <vector>
 
 #include "peterrec/data.hpp"
 #include "peterrec/network.hpp"
@@ -12,72 +12,68 @@
 
 namespace refrain::peterrec {
 
-/// Scores of all targets for source rows given as a batch: i32 [B,T] and their row numbers ->
-/// [B,targets].
-using Scorer = std::function<Tensor(const Tensor& ids, std::span<const std::int64_t> rows)>;
+/// Scores of all targets after the sequences of a task's source rows: [rows,targets] on the CPU.
+using Scorer = std::function<Tensor(std::span<const std::int64_t> rows)>;
 
-/// How a task's sequences become batches.
-struct SequenceForm {
-  std::int64_t length = 50;
-  TclPlacement placement = TclPlacement::end;
+/// A recommender to compare with.
+struct Reference {
+  std::string title;
+  Scorer scorer;
 };
 
 inline TclPlacement placement_of(const NextItNet& base) {
   return base.is_causal() ? TclPlacement::end : TclPlacement::both;
 }
 
-/// Figures of one method on one set of examples: of profile tasks accuracy and cross-entropy, of
-/// item tasks both protocols.
-struct Figures {
-  TaskKind kind = TaskKind::profile;
-  std::optional<Accuracy> accuracy;
-  std::optional<RankingMetrics> sampled;
-  std::optional<RankingMetrics> full;
-  double cross_entropy = 0;  ///< of softmax(scores), in nats; profile tasks
-  std::string note;          ///< Rankings::note
+Scorer scorer_of(const TaskData& task, const NextItNet& base, const PatchSet& set);
+inline Scorer scorer_of(const TaskData& task, const TaskNetwork& network) {
+  return scorer_of(task, network.base(), network.task());
+}
+/// The scores of the base's own head, with which the next-item task is compared where the base is
+/// causal.
+Scorer base_scorer(const TaskData& task, const NextItNet& base);
+/// How often each target occurs in the training examples, for every user.
+Reference popularity(const TaskData& task);
+Reference random_scores(const TaskData& task, std::uint64_t seed);
 
-  /// What early stopping looks at, larger is better: minus cross-entropy, or MRR@5 (sampled).
-  double validation() const { return kind == TaskKind::profile ? -cross_entropy : sampled->mrr(5); }
-  /// One line for people, protocols included.
-  std::string text() const;
+/// The base's own head, where it has scores for the task, and the popularity.
+std::vector<Reference> references(const TaskData& task, const NextItNet& base);
+
+/// A figure, under the name of its column in a table and of its field in the log of evaluate.
+struct Figure {
+  const char* column;
+  const char* field;
+  double value;
 };
 
-/// What is ranked, and against how many.
+/// Figures of one recommender on one set of examples.
+struct Figures {
+  Accuracy accuracy = {};                     ///< of profile tasks
+  CrossEntropy cross_entropy = {};            ///< of softmax(scores); of profile tasks
+  std::vector<RankingMetrics> rankings = {};  ///< of item tasks: the full and the sampled protocol
+  std::int64_t negatives = 0;                 ///< Protocols::negatives
+
+  /// What early stopping looks at: the cross-entropy, or MRR@5 of the sampled protocol.
+  double validation() const;
+  std::vector<Figure> list() const;
+  /// For people, after a label of each line: a line of each protocol, and note().
+  std::string text(const std::string& label = {}) const;
+  /// The protocols of the figures.
+  std::string protocols() const;
+  /// How the sampled protocol differs from the one asked for, as an indented line; empty: not.
+  std::string note() const;
+};
+
+/// The sampled protocol.
 struct Protocols {
   std::int64_t negatives = 99;
   std::uint64_t seed = 1;
 };
 
-/// How the examples of an item task are ranked.
-struct Rankings {
-  RankingProtocol full;
-  RankingProtocol sampled;         ///< with the number of negatives that every example has
-  std::vector<std::int64_t> open;  ///< of each example: the items besides its own and the seen ones
-  std::string note;  ///< in what the sampled protocol is not the one asked for; empty: in nothing
-};
-
-/// The sampled protocol takes the smallest number of open items where that is less than the
-/// negatives asked for, so that all examples are ranked among equally many; an example without any
-/// open item is not ranked by it.
-Rankings rankings(const TaskData& task, const TransferExamples& examples,
-                  const Protocols& protocols);
-
-/// Scores every example and ranks its target; what the user has seen is left out.
-Figures measure(const TaskData& task, const TransferExamples& examples, const SequenceForm& form,
-                const Protocols& protocols, const Scorer& scorer);
-
-/// A network's scores.
-Scorer scorer_of(const PatchSet& set, const NextItNet& base);
-Scorer scorer_of(const TaskNetwork& network);
-
-/// The own head of a causal base, of task next: the scores of the items that follow the last one of
-/// a row.
-Scorer base_scorer(const NextItNet& base, const TaskData& task);
-
-/// The same scores for everyone: how often each target occurs in the training examples (most
-/// popular, label frequency).
-Scorer popularity_scorer(const TaskData& task);
-/// Uniform random scores.
-Scorer random_scorer(const TaskData& task, std::uint64_t seed);
+/// Scores every example and ranks its target. The next-item task leaves out the seen items. Where
+/// an example has fewer items than the negatives asked for, all are ranked among the smallest such
+/// number, and examples without any are left out of the sampled protocol.
+Figures measure(const TaskData& task, const TransferExamples& examples, const Protocols& protocols,
+                const Scorer& scorer);
 
 }  // namespace refrain::peterrec

@@ -10,18 +10,25 @@
 #include "common/saved_config.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/training.hpp"
+#include "refrain/core/text.hpp"
 #include "refrain/data/data_hash.hpp"
 
 namespace refrain::peterrec {
-
 namespace {
+
+using examples::concat;
 
 /// The file of each task.
 std::vector<std::string> patch_paths(const Options& options) {
-  if (!options.patch_files.empty()) return options.patch_files;
+  const std::vector<std::string>& names = options.task.names;
+  if (!options.patch_files.empty()) {
+    if (options.patch_files.size() == names.size()) return options.patch_files;
+    throw OptionError(concat("--out: expected one file a task (", names.size(), "), got ",
+                             options.patch_files.size()));
+  }
   std::vector<std::string> paths;
-  for (std::string name : options.task.names) {
-    std::replace(name.begin(), name.end(), '/', '_');  // an attribute may be called as it likes
+  for (std::string name : names) {
+    std::replace(name.begin(), name.end(), '/', '_');  // attributes have any name
     paths.push_back(name + ".patch.safetensors");
   }
   return paths;
@@ -36,36 +43,75 @@ examples::Setting run_setting(const Options& options, const std::string& base_ha
     data.add(std::span<const std::int64_t>(part->source))
         .add(std::span<const std::int32_t>(part->target));
   }
-  setting.insert(
-      {{"task", task.name},
-       {"base", base_hash},
-       {"random_start", options.task.random_start ? "true" : "false"},
-       {"negatives", options.task.negatives},
-       {"rho", fmt::format("{}", options.task.rho)},
-       {"batch", examples::concat(fine_tuning_batch(options.finetune, task.train.size()))},
-       {"l2", fmt::format("{}", options.finetune.l2)},
-       {"seed", examples::concat(options.run.seed)},
-       {"data", data.text()}});
+  setting.insert({{"task", task.name},
+                  {"base", base_hash},
+                  {"random_start", options.task.random_start ? "true" : "false"},
+                  {"negatives", examples::name_of(options.task.negatives)},
+                  {"rho", fmt::format("{}", options.task.rho)},
+                  {"batch", concat(fine_tuning_batch(options.finetune, task.train.size()))},
+                  {"l2", fmt::format("{}", options.finetune.l2)},
+                  {"seed", concat(options.run.seed)},
+                  {"data", data.text()}});
   return setting;
+}
+
+/// Fine-tunes one task, writes its patch file and prints the figures of the test part. Returns
+/// false for an interrupted run.
+bool finetune_task(const Options& options, const LoadedBase& base, const TaskData& task,
+                   const std::string& path, examples::RunLog& log) {
+  const Method shape{.insertion = options.task.insertion,
+                     .two_per_block = !options.task.one_per_block};
+  Random random(options.run.seed);
+  TaskNetwork network(base.network, shape, options.task, task, random);
+  const PatchNote note{.task = task.name,
+                       .targets = task.targets,
+                       .split = options.data.split,
+                       .split_seed = options.data.split_seed,
+                       .users = task.users,
+                       .test_users = task.test_users,
+                       .length = task.length};
+  fmt::print("task {}: {} training examples, {} targets; {} of {} parameters learn\n", task.name,
+             with_commas(task.train.size()), with_commas(task.targets.size()),
+             with_commas(network.trainable_count()),
+             with_commas(base.network->parameter_count() + network.parameter_count()));
+  const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
+  const TrainReport report =
+      train_task(network, task, task.train, options.task, options.finetune, protocols,
+                 {.label = task.name,
+                  .state_file = options.state_file,
+                  .setting = run_setting(options, base.hash, network.task(), task, note),
+                  .log = &log,
+                  .seed = options.run.seed,
+                  .device = base.network->device()});
+  const std::string epochs = counted(report.epochs, "epoch");
+  if (report.interrupted) {
+    const examples::Leavings left = examples::leavings(path, options.state_file);
+    if (left.writes_out) save_patch_set(path, network.task(), base.hash, note);
+    fmt::print("interrupted after {} of task {}: {}\n", epochs, task.name, left.text);
+    return false;
+  }
+  examples::expect_better_than_chance(report, path, options.state_file, options.run.force);
+  save_patch_set(path, network.task(), base.hash, note);
+  fmt::print("finished after {} ({:.1f} s each); wrote {}\n", epochs, report.seconds_per_epoch,
+             path);
+  std::vector<Reference> shown = references(task, *base.network);
+  shown.insert(shown.begin(), {"test", scorer_of(task, network)});
+  for (const auto& [title, scorer] : shown)
+    fmt::print("{}\n", measure(task, task.test, protocols, scorer).text(title));
+  return true;
 }
 
 }  // namespace
 
 Outcome finetune(const Options& options) {
   const std::vector<std::string>& names = options.task.names;
-  if (names.empty())
-    throw OptionError("--task: expected at least one of an attribute of --profiles, items, next");
-  if (!options.patch_files.empty() && options.patch_files.size() != names.size()) {
-    throw OptionError(examples::concat("--out: expected one file a task (", names.size(), "), got ",
-                                       options.patch_files.size()));
-  }
-  for (const std::string& name : names) expect_task_name(name);
+  expect_tasks(names);
+  const std::vector<std::string> paths = patch_paths(options);
   examples::expect_split(options.data.split);
   if (names.size() > 1 && !options.state_file.empty())
     throw OptionError("--resume: expected one task a run");
-  const std::vector<std::string> paths = patch_paths(options);
   examples::CommandFiles files = common_files(options);
-  files.read.push_back({"--base", options.base_file});
+  files.read.push_back({"--model", options.base_file});
   files.replaced = examples::named_files("--out", paths);
   if (!options.state_file.empty()) files.replaced.push_back({"--resume", options.state_file});
   examples::expect_files(files);
@@ -76,73 +122,20 @@ Outcome finetune(const Options& options) {
   }
   const RawData raw = read_data(options.data);
   expect_length(raw, options.data);
-  const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
-  // All tasks are made first, so that what one lacks is told before another is trained.
+  // All tasks are made first, so that an error in one is reported before another is trained.
   std::vector<TaskData> tasks;
   for (const std::string& name : names) {
     const TaskData& task = tasks.emplace_back(task_data(raw, base.vocabulary, name, options.data));
-    examples::expect_storable(
-        task.targets, task.kind == TaskKind::items
-                          ? examples::concat("--target-min-count ", options.data.target_min_count)
-                          : "--task " + task.name);
+    examples::expect_storable(task.targets,
+                              task.kind == TaskKind::items
+                                  ? concat("--target-min-count ", options.data.target_min_count)
+                                  : "--task " + task.name);
   }
   for (std::size_t i = 0; i < tasks.size(); ++i) {
-    const TaskData& task = tasks[i];
-    const Method shape{.name = "finetune",
-                       .title = "finetune",
-                       .insertion = options.task.insertion == "serial"     ? Insertion::serial
-                                    : options.task.insertion == "parallel" ? Insertion::parallel
-                                                                           : Insertion::none,
-                       .two_per_block = !options.task.one_per_block};
-    Random random(options.run.seed);
-    TaskNetwork network(base.network, shape, options.task,
-                        {.targets = task.targets.size(),
-                         .loss = head_loss(task.kind == TaskKind::profile, options.task)},
-                        random);
-    const PatchNote note{.task = task.name,
-                         .options = options.task,
-                         .targets = task.targets,
-                         .split = options.data.split,
-                         .split_seed = options.data.split_seed,
-                         .users = task.users,
-                         .test_users = task.test_users,
-                         .length = options.data.length};
-    fmt::print("task {}: {} training examples, {} targets; {} of {} parameters learn\n", task.name,
-               with_commas(task.train.size()), with_commas(task.targets.size()),
-               with_commas(network.trainable_count()),
-               with_commas(base.network->parameter_count() + network.parameter_count()));
-    const TrainReport report = train_task(
-        network, task, task.train, options.task, options.finetune, options.data.length, protocols,
-        {.label = task.name,
-         .state_file = options.state_file,
-         .setting = run_setting(options, base.hash, network.task(), task, note),
-         .log = &log,
-         .seed = options.run.seed,
-         .device = base.network->device()});
-    const std::string& path = paths[i];
-    if (report.interrupted) {
-      const Leavings left = leavings(path, options.state_file);
-      if (left.writes_out) save_patch_set(path, network.task(), base.hash, note);
-      fmt::print("interrupted after {} epochs of task {}: {}\n", report.epochs, task.name,
-                 left.text);
-      for (std::size_t later = i + 1; later < names.size(); ++later)
-        fmt::print("task {} was not trained\n", names[later]);
-      return Outcome::interrupted;
-    }
-    examples::expect_better_than_chance(report, path, options.state_file, options.run.force);
-    save_patch_set(path, network.task(), base.hash, note);
-    const SequenceForm form{.length = options.data.length,
-                            .placement = placement_of(*base.network)};
-    const auto figures = [&](const Scorer& scorer) {
-      return measure(task, task.test, form, protocols, scorer).text();
-    };
-    fmt::print("finished after {} epochs ({:.1f} s each); wrote {}\ntest: {}\n", report.epochs,
-               report.seconds_per_epoch, path, figures(scorer_of(network)));
-    if (task.kind == TaskKind::next && base.network->is_causal()) {
-      fmt::print("the base's own head: {}\n", figures(base_scorer(*base.network, task)));
-    }
-    fmt::print("{}: {}\n", task.kind == TaskKind::profile ? "label frequency" : "most popular",
-               figures(popularity_scorer(task)));
+    if (finetune_task(options, base, tasks[i], paths[i], log)) continue;
+    for (std::size_t later = i + 1; later < names.size(); ++later)
+      fmt::print("task {} was not trained\n", names[later]);
+    return Outcome::interrupted;
   }
   return Outcome::done;
 }

@@ -6,42 +6,36 @@
 #include <vector>
 
 #include "peterrec/config.hpp"
+#include "peterrec/data.hpp"
 
 namespace refrain::peterrec {
 
-/// What of the base learns together with the head.
+/// The parts of the base that learn together with the head.
 enum class BaseTraining : std::uint8_t { frozen, last_block, last_two_blocks, all };
 
 /// One way to learn a task.
 struct Method {
-  std::string name;  ///< as on the command line
-  std::string title;
+  const char* title = "";
   Insertion insertion = Insertion::none;
   bool two_per_block = true;
   BaseTraining base = BaseTraining::frozen;
   bool pretrained = true;
   bool joint = false;  ///< the source loss is trained along (multi-task learning)
 };
-
-/// All methods, in the order of the table.
-const std::vector<Method>& methods();
-
-/// Throws OptionError with the list of names when there is none.
-const Method& method(const std::string& name);
+const Method& method(MethodName name);
 
 /// A base, alone or shared with others, and the parts of one task.
 ///
-/// With a frozen base the module's parameters are the task's alone: that is what an optimizer
-/// changes and a patch file holds. A base of which anything learns is an own copy and part of the
-/// module ("base.*").
+/// With a frozen base the module's parameters are those of the task: an optimizer changes them and
+/// a patch file holds them. A base of which anything learns is an own copy and part of the module
+/// ("base.*").
 class TaskNetwork final : public Module {
  public:
   TaskNetwork(std::shared_ptr<NextItNet> base, const Method& method, const TaskOptions& options,
-              models::HeadOptions head, Random& random);
+              const TaskData& task, Random& random);
 
   Variable user(const Tensor& ids) const { return base_->with(task_).user(ids); }
   const NextItNet& base() const noexcept { return *base_; }
-  PatchSet& task() noexcept { return task_; }
   const PatchSet& task() const noexcept { return task_; }
 
   void visit_members(Visitor& visitor) override {
@@ -60,15 +54,10 @@ class TaskNetwork final : public Module {
 
 NextItNet::Options base_network_options(const BaseOptions& options, const Vocabulary& vocabulary);
 
-/// Parts of a task as the options say.
+/// The parts of a task.
 PatchSet::Options patch_set_options(const Method& method, const TaskOptions& options,
                                     models::HeadOptions head);
 
-/// The loss that a task with this target kind trains with: softmax for profiles, the option's for
-/// items.
-models::HeadLoss head_loss(bool is_profile, const TaskOptions& options);
-
-/// The base network and its vocabulary as one file, and back.
 void save_base(const std::string& path, const NextItNet& base, const Vocabulary& vocabulary,
                const BaseNote& note);
 struct LoadedBase {
@@ -78,7 +67,7 @@ struct LoadedBase {
   BaseNote note;
   std::string hash;
 };
-/// The network is put on the device.
+/// The network is moved to the device.
 LoadedBase load_base(Checkpoint file, Device device = Device::cpu);
 LoadedBase load_base(const std::string& path, Device device = Device::cpu);
 
@@ -92,8 +81,8 @@ struct LoadedPatch {
   PatchNote note;
   std::unique_ptr<PatchSet> set;
 };
-/// The patches are put where the base is. Throws DataError when the file is damaged or was made for
-/// another base.
+/// The patches are moved to the base's device. Throws DataError when the file is damaged or was
+/// made for another base.
 LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base);
 
 }  // namespace refrain::peterrec

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/options.hpp"
+#include "refrain/data/samplers.hpp"
 #include "refrain_models/peterrec.hpp"
 
 namespace refrain::peterrec {
@@ -13,17 +14,30 @@ namespace refrain::peterrec {
 using examples::RecommendOptions;
 using examples::RunOptions;
 using examples::TrainOptions;
+using models::HeadLoss;
+using Negatives = NegativeSampler::Kind;
 
-/// Where behaviour comes from and how it becomes sequences.
-struct DataOptions {
-  std::vector<std::string> files;    ///< the first names the users; all of them pre-train
-  std::string format = "automatic";  ///< of all files
-  std::string profiles;              ///< a table with a header, users.dat or u.user
-  std::string titles;                ///< movies.csv, movies.dat or u.item
-  std::int64_t split_domains_at =
-      0;  ///< item numbers from here on are the target domain; 0: there is one domain
-  std::int64_t skip_bad_lines = 0;
-  bool in_file_order = false;         ///< ReadOptions::in_file_order
+/// The loss of pre-training, over all items or over sampled ones.
+enum class PretrainLoss : std::uint8_t { softmax, sampled };
+
+/// The methods of compare, in the order of its table.
+enum class MethodName : std::uint8_t {
+  peterrec_serial,
+  peterrec_parallel,
+  peterrec_one,
+  fine_all,
+  fine_cls,
+  fine_last1,
+  fine_last2,
+  fine_zero,
+  mtl,
+};
+
+/// Behaviour files and how they become sequences. The first file names the users, and all of them
+/// pre-train.
+struct DataOptions : examples::LogOptions {
+  std::string profiles;               ///< a table with a header, users.dat or u.user
+  std::int64_t split_domains_at = 0;  ///< the first item number of the target domain; 0: one domain
   std::int64_t min_count = 1;         ///< rarer source items are unknown
   std::int64_t target_min_count = 1;  ///< rarer target items are left out
   std::int64_t length = 50;           ///< newest items that the network reads
@@ -36,35 +50,34 @@ struct BaseOptions {
   std::int64_t channels = 64;
   std::vector<std::int64_t> dilations{1, 4, 1, 4};
   bool causal = true;
-  std::string loss = "softmax";  ///< softmax or sampled
-  double sampled_share = 0.2;    ///< of the items, as negatives of sampled softmax
-  double mask_share = 0.3;       ///< of the items, hidden in two-way pre-training
+  PretrainLoss loss = PretrainLoss::softmax;
+  double sampled_share = 0.2;  ///< of the items, as negatives of sampled softmax
+  double mask_share = 0.3;     ///< of the items, hidden in two-way pre-training
 };
 
 struct TaskOptions {
-  std::vector<std::string> names;    ///< attributes of the profiles, items, next
-  std::string insertion = "serial";  ///< serial, parallel or none
+  std::vector<std::string> names;  ///< attributes of the profiles, items, next
+  Insertion insertion = Insertion::serial;
   bool one_per_block = false;
   std::int64_t bottleneck = 0;
   std::int64_t cardinality = 1;
   bool random_start = false;
   bool norm2 = true;
   bool own_tcl = true;
-  std::string item_loss = "softmax";  ///< softmax, bpr or logistic
-  std::string negatives = "uniform";  ///< uniform or rank
+  HeadLoss item_loss = HeadLoss::softmax;
+  Negatives negatives = Negatives::uniform;
   double rho = 0.3;
 };
 
-/// Which options stood on the command line of evaluate: there, a patch file has its own word on
-/// them.
-struct EvaluateOptions {
+/// Which options the command line of evaluate has that a patch file also states.
+struct GivenOptions {
   bool split = false;
   bool split_seed = false;
   bool length = false;
 };
 
 struct CompareOptions {
-  std::vector<std::string> methods;
+  std::vector<MethodName> methods;  ///< empty: all
   std::vector<double> few_shot;
   /// each method takes the one that is best on the validation part; empty: the one option
   std::vector<double> learning_rates;
@@ -80,7 +93,7 @@ struct Options {
   TrainOptions finetune{.batch = 0};  ///< 0: fine_tuning_batch()
   TaskOptions task;
   RunOptions run;
-  EvaluateOptions evaluate;
+  GivenOptions given;
   CompareOptions compare;
   RecommendOptions recommend;
   std::string base_file = "base.safetensors";
@@ -90,3 +103,34 @@ struct Options {
 };
 
 }  // namespace refrain::peterrec
+
+namespace refrain::examples {
+
+template <>
+inline constexpr auto choices<peterrec::PretrainLoss> =
+    std::to_array<Choice<peterrec::PretrainLoss>>({{"softmax", peterrec::PretrainLoss::softmax},
+                                                   {"sampled", peterrec::PretrainLoss::sampled}});
+template <>
+inline constexpr auto choices<Insertion> = std::to_array<Choice<Insertion>>(
+    {{"serial", Insertion::serial}, {"parallel", Insertion::parallel}, {"none", Insertion::none}});
+template <>
+inline constexpr auto choices<models::HeadLoss> =
+    std::to_array<Choice<models::HeadLoss>>({{"softmax", models::HeadLoss::softmax},
+                                             {"bpr", models::HeadLoss::bpr},
+                                             {"logistic", models::HeadLoss::logistic}});
+template <>
+inline constexpr auto choices<NegativeSampler::Kind> = std::to_array<Choice<NegativeSampler::Kind>>(
+    {{"uniform", NegativeSampler::Kind::uniform}, {"rank", NegativeSampler::Kind::rank}});
+template <>
+inline constexpr auto choices<peterrec::MethodName> = std::to_array<Choice<peterrec::MethodName>>(
+    {{"peterrec-serial", peterrec::MethodName::peterrec_serial},
+     {"peterrec-parallel", peterrec::MethodName::peterrec_parallel},
+     {"peterrec-one", peterrec::MethodName::peterrec_one},
+     {"fine-all", peterrec::MethodName::fine_all},
+     {"fine-cls", peterrec::MethodName::fine_cls},
+     {"fine-last1", peterrec::MethodName::fine_last1},
+     {"fine-last2", peterrec::MethodName::fine_last2},
+     {"fine-zero", peterrec::MethodName::fine_zero},
+     {"mtl", peterrec::MethodName::mtl}});
+
+}  // namespace refrain::examples

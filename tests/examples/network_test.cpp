@@ -18,15 +18,15 @@ TEST_CASE("peterrec: a base and its patches are read once each", "[example]") {
   peterrec::NextItNet network({.items = items.size(), .channels = 8, .dilations = {1, 2}}, random);
   const std::string base_file = folder.path("base"), patch_file = folder.path("patch");
   peterrec::save_base(base_file, network, items, {});
-  peterrec::TaskOptions options;
   const peterrec::PatchSet set(
-      network, patch_set_options(peterrec::method("peterrec-serial"), options, {.targets = 2}),
+      network,
+      patch_set_options(peterrec::method(peterrec::MethodName::peterrec_serial), {},
+                        {.targets = 2}),
       random);
   const std::vector<std::string> labels{"yes", "no"};
   peterrec::save_patch_set(
       patch_file, set, content_hash(network),
       {.task = "churned",
-       .options = options,
        .targets = Vocabulary(labels, std::vector<std::int64_t>{2, 1}, {.specials = false}),
        .split = {0.7, 0.1, 0.2},
        .test_users = {}});

@@ -116,6 +116,7 @@ says "--split: expected three shares (training, validation, test) that sum to 1,
 # Held-out items: of all files.  Of a sequence of three items one is left, which is none to learn from.
 run 0 pretrain --data users.txt,more.txt "${tiny[@]}" --epochs 1 --out all.safetensors
 says "96 sequences to train on, 5 held out"
+says "finished after 1 epoch ("
 run 0 pretrain --data users.txt,more.txt "${tiny[@]}" --epochs 1 --hold-out-last --out held.safetensors
 sequences=$(sed -nE 's/.*items, ([0-9]+) sequences to train on, ([0-9]+) held out.*/\1 + \2/p' out)
 ((sequences == 61)) || fail "expected 61 sequences of two items or more, got $sequences"
@@ -177,12 +178,12 @@ run 1 pretrain "${late[@]}" --out one --resume ./one
 says "--resume: expected a file of its own, got ./one, which is that of --out"
 cp all.safetensors before
 run 1 finetune "${late[@]}" --base all.safetensors --task gender --out taken/../all.safetensors
-says "which is that of --base"
+says "which is that of --model"
 cmp before all.safetensors || fail "finetune has changed its base"
 run 1 finetune "${late[@]}" --base all.safetensors --task gender,gender
 says "got gender.patch.safetensors, which it names twice"
 run 1 compare "${late[@]}" --task gender --base missing/base.safetensors
-says "--base: expected a file in a folder that is there"
+says "--model: expected a file in a folder that is there"
 rmdir taken
 
 # A base that has diverged takes no place of a good one, unless asked for.
@@ -218,6 +219,8 @@ done
 run 0 finetune --base held.safetensors --data users.txt --task next --epochs 1
 says "sampled, 10 negatives of 30 items"
 says "99 negatives were asked for"
+[[ $(sed -nE 's/^(test, [a-z]+): HR@5 .*\(([a-z]+), .*/\1 \2/p' out | paste -sd,) == "test, full full,test, sampled sampled" ]] ||
+  fail "expected the full protocol first, each at its line"
 run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors --sampled 10
 says "sampled, 10 negatives of 30 items"
 if grep -q "asked for" out; then fail "ten negatives are there"; fi
@@ -227,7 +230,7 @@ run 0 evaluate --base held.safetensors --data users.txt --sampled 10 --log alone
 run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors --sampled 10 --log beside
 (($(wc -l < alone) == 2 && $(wc -l < beside) == 3)) || fail "expected base and popularity, and the patch before them"
 diff alone <(tail -n 2 beside) || fail "the base's figures depend on the patch beside it"
-grep -q '"hr5_sampled":.*"mrr5_full":.*"method":"next.patch.safetensors"' beside || fail "expected the patch's figures in the log"
+grep -q '"hr5_full":.*"mrr5_sampled":.*"method":"next.patch.safetensors"' beside || fail "expected the patch's figures in the log"
 never_says "warning"
 tac users.txt > reversed.txt
 run 0 evaluate --base held.safetensors --data reversed.txt --patch next.patch.safetensors
@@ -246,11 +249,39 @@ asked=(recommend --base held.safetensors --patch next.patch.safetensors)
 printf '1,2,3\nnext: 4, 5, nothing\nage: 1,2\nbase: 6\n\n' > histories
 "$program" "${asked[@]}" --threads 2 < histories > out 2>&1 || fail "expected answers to lines"
 says "History (3 items), task next"
-says "History (3 items, 1 of them unknown to the base), task next"
-says "--task age: expected base or the task of a --patch file, base, next, got age"
-says "History (1 items), task base"
+says "  passed over, unknown to the model: nothing"
+says "--task: expected one of next, base, got age"
+says "History (1 item), task base"
 says "no known item in the history: going by what is frequent"
 (($(grep -c "^History" out) == 4)) || fail "expected a heading for each line that was answered"
+# The same answers as JSON lines: an object a line, errors among them, and nothing else on standard output.
+"$program" "${asked[@]}" --threads 2 --count 2 --output jsonl < histories > out 2> errors || fail "expected answers to lines"
+(($(wc -l < out) == 5)) || fail "expected an object a line"
+line() { sed -n "$1p" out; }
+item='\{"id":"[0-9]+","score":-?[0-9.e-]+\}'
+line 1 | grep -qE "^\{\"task\":\"next\",\"best\":\[$item,$item\]\}$" || fail "expected an object of two items"
+if line 1 | grep -qE '"id":"[123]"'; then fail "a seen item is recommended"; fi
+line 2 | grep -qE "^\{\"task\":\"next\",\"unknown\":\[\"nothing\"\],\"best\":\[$item,$item\]\}$" || fail "expected the unknown item"
+[[ $(line 3) == '{"task":"age","error":"--task: expected one of next, base, got age"}' ]] || fail "expected the error"
+line 4 | grep -q '^{"task":"base","best":' || fail "expected an answer of the base's own head"
+line 5 | grep -q '^{"task":"next","fallback":"frequency","best":' || fail "expected what is frequent"
+# As CSV: one heading, one line an item, and the rest on standard error.
+"$program" "${asked[@]}" --threads 2 --count 2 --output csv < histories > out 2> errors || fail "expected answers to lines"
+[[ $(head -n 1 out) == "answer,user,task,place,id,title,score,probability" ]] || fail "expected a heading of columns"
+(($(wc -l < out) == 9)) || fail "expected a line an item"
+grep -qE '^2,,next,1,[0-9]+,,[-0-9.e]+,$' out || fail "expected the best item of the second answer"
+says "expected one of next, base, got age" errors
+run 1 "${asked[@]}" --history 1 --output xml
+says "--output: expected one of text, jsonl, csv, got 'xml'"
+# A base has one name on all command lines, and an older one; so does its own head.
+run 0 recommend --base held.safetensors --history 1,2,3
+says "History (3 items), task next"
+cp out by_next
+for other in "--model held.safetensors" "--model held.safetensors --task base" "--base held.safetensors --task next"; do
+  # shellcheck disable=SC2086
+  run 0 recommend $other --history 1,2,3
+  cmp -s by_next out || fail "recommend $other is not the base's own head"
+done
 run 1 "${asked[@]}" --history 1,2 --task base,age
 if grep -q "^History" out; then fail "a task that is refused has a heading"; fi
 # A list is parted at commas, or at blanks where it has none.
@@ -261,13 +292,13 @@ for history in "4 5 6" " 4, 5 ,6 " $'4\t5  6'; do
   cmp -s by_commas out || fail "the history '$history' is not 4,5,6"
 done
 run 0 "${asked[@]}" --history "4 5,6"
-says "History (2 items, 1 of them unknown to the base)"
+says "  passed over, unknown to the model: 4 5"
 run 1 "${asked[@]}" --history 4 --log unused
 says "recommend has no option --log, which is one of pretrain, finetune, evaluate, compare"
 run 1 "${asked[@]}" --task base --length 100000 --history 4
 says "--length: expected at most 1000, got 100000"
 run 0 recommend --help
-says "base (the next item, by the base's own"
+says "base: the base's own head"
 cp next.patch.safetensors other.patch.safetensors
 run 1 recommend --base held.safetensors --patch next.patch.safetensors,other.patch.safetensors --history 1
 says "--patch: expected one file a task, got next.patch.safetensors and other.patch.safetensors of task next"
@@ -311,6 +342,9 @@ run 0 evaluate "${labels[@]}" --patch churned.patch.safetensors
 says "label frequency"
 run 0 recommend --data users.txt --patch churned.patch.safetensors --base all.safetensors --user 7
 says "yes"
+run 0 recommend --data users.txt --patch churned.patch.safetensors --base all.safetensors --user 7 --output csv
+probabilities=$(sed -nE 's/^1,7,churned,[12],(yes|no),,.*,([0-9.]+)$/\2/p' out)
+awk '{ sum += $1 } END { exit !(NR == 2 && sum > 0.999 && sum < 1.001) }' <<< "$probabilities" || fail "expected the probabilities of two classes"
 sed '1s,churned,base,' labels.csv > base.csv
 for command in finetune compare; do
   run 1 $command --base all.safetensors --data users.txt --profiles base.csv --task base --epochs 1
@@ -407,8 +441,15 @@ if grep -q "pre-training" out; then fail "a base that is there was pre-trained a
 
 run 0 compare --data users.txt --base held.safetensors --task next --epochs 1 --methods fine-cls --show-users 0 --log nexts
 (($(grep -c '"method"' nexts) == 4)) || fail "expected the method, the base's own head, popularity and chance"
+says "HR@5 full     MRR@5 full   HR@5 sampled"
 says "the base's own head"
 never_says "Users of the test part"
+run 1 compare --data users.txt --task next --methods fine-cls,fine
+says "--methods: expected one of peterrec-serial, peterrec-parallel, peterrec-one, fine-all, fine-cls, fine-last1, fine-last2, fine-zero, mtl, got 'fine'"
+for setting in "item-loss softmax, bpr, logistic" "negatives uniform, rank" "pretrain-loss softmax, sampled"; do
+  run 1 compare --data users.txt --task next "--${setting%% *}" other
+  says "--${setting%% *}: expected one of ${setting#* }, got 'other'"
+done
 
 # An interrupted method has no figures.
 interrupt 'gender, FineCLS' compare "${gender[@]}" --task gender --methods fine-cls

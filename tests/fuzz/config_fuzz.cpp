@@ -31,30 +31,14 @@ void try_base(const CheckpointInfo& info) {
   require(config_text(back.network, back.note) == text, "a base's configuration comes back");
 }
 
-peterrec::PatchSet::Options set_options(const peterrec::PatchConfig& config) {
-  const peterrec::TaskOptions& options = config.note.options;
-  return {.patches = {.insertion = options.insertion == "serial"     ? Insertion::serial
-                                   : options.insertion == "parallel" ? Insertion::parallel
-                                                                     : Insertion::none,
-                      .two_per_block = !options.one_per_block,
-                      .bottleneck = options.bottleneck,
-                      .cardinality = options.cardinality,
-                      .norm2 = options.norm2},
-          .head = {.targets = config.targets,
-                   .loss = options.item_loss == "softmax" ? models::HeadLoss::softmax
-                           : options.item_loss == "bpr"   ? models::HeadLoss::bpr
-                                                          : models::HeadLoss::logistic},
-          .tcl_id = options.own_tcl ? 1 : -1};
-}
-
 void try_patch(const CheckpointInfo& info) {
   peterrec::PatchConfig config;
   if (!accepted("file", [&] { config = peterrec::patch_config(info, "file", small_base()); }))
     return;
-  require(config.targets <= elements, "the head fits the file");
-  const std::string text = config_text(set_options(config), config.note);
+  require(config.set.head.targets <= elements, "the head fits the file");
+  const std::string text = config_text(config.set, config.note);
   const peterrec::PatchConfig back = peterrec::patch_config(info_with(text), "file", small_base());
-  require(config_text(set_options(back), back.note) == text, "a patch's configuration comes back");
+  require(config_text(back.set, back.note) == text, "a patch's configuration comes back");
 }
 
 void try_model(const CheckpointInfo& info) {

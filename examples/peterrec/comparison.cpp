@@ -1,0 +1,105 @@
+#include "peterrec/comparison.hpp"
+
+#include <cmath>
+
+namespace refrain::peterrec {
+namespace {
+
+/// One training of a method, with each of the learning rates; the network that is best on the
+/// validation part stays. An interrupted training ends it.
+TrainReport train(const Comparison& comparison, const TaskData& task, const Method& method,
+                  const TransferExamples& examples, std::uint64_t seed,
+                  std::unique_ptr<TaskNetwork>& network) {
+  const Options& options = comparison.options;
+  std::vector<double> rates = options.compare.learning_rates;
+  if (rates.empty()) rates.push_back(options.finetune.learning_rate);
+  const SourceTask source{comparison.pretraining, comparison.vocabulary, options.base};
+  TrainReport best;
+  for (const double rate : rates) {
+    Random random(seed, 0x7461736B);
+    auto candidate =
+        std::make_unique<TaskNetwork>(comparison.base, method, options.task, task, random);
+    TrainOptions training = options.finetune;
+    training.learning_rate = rate;
+    const TrainReport report =
+        train_task(*candidate, task, examples, options.task, training, comparison.protocols(),
+                   {.label = task.name + ", " + method.title,
+                    .log = &comparison.log,
+                    .seed = seed,
+                    .device = comparison.base->device(),
+                    .is_one_of_many = true},
+                   method.joint ? &source : nullptr);
+    if (report.interrupted) return report;
+    // The figure of a profile task is a cross-entropy.
+    if (network == nullptr ||
+        (task.is_profile() ? report.best < best.best : report.best > best.best)) {
+      best = report;
+      network = std::move(candidate);
+    }
+  }
+  return best;
+}
+
+/// The means of the figures, and their spread.
+void average(Line& line, const std::vector<std::vector<Figure>>& of_seed) {
+  const double seeds = static_cast<double>(of_seed.size());
+  line.figures = of_seed.front();
+  for (std::size_t i = 0; i < line.figures.size(); ++i) {
+    double sum = 0, squares = 0;
+    for (const auto& figures : of_seed) sum += figures[i].value;
+    const double mean = line.figures[i].value = sum / seeds;
+    for (const auto& figures : of_seed)
+      squares += (figures[i].value - mean) * (figures[i].value - mean);
+    if (of_seed.size() > 1) line.spread.push_back(std::sqrt(squares / (seeds - 1)));
+  }
+}
+
+void write(examples::RunLog& log, const TaskData& task, const Line& line) {
+  std::vector<MetricLog::Number> numbers{{"share", line.share},
+                                         {"trained", static_cast<double>(line.trained)},
+                                         {"seconds_per_epoch", line.seconds_per_epoch},
+                                         {"epochs", static_cast<double>(line.epochs)}};
+  for (const Figure& figure : line.figures) numbers.emplace_back(figure.column, figure.value);
+  const std::vector<MetricLog::Text> texts{{"task", task.name}, {"method", line.method}};
+  log.write(numbers, texts);
+}
+
+}  // namespace
+
+std::optional<Line> run_method(const Comparison& comparison, const TaskData& task,
+                               const Method& method, double share,
+                               std::unique_ptr<TaskNetwork>& last) {
+  const std::int64_t seeds = comparison.options.compare.seeds;
+  Line line{.method = method.title, .share = share};
+  std::vector<std::vector<Figure>> of_seed;
+  for (std::int64_t s = 0; s < seeds; ++s) {
+    const std::uint64_t seed = comparison.options.run.seed + static_cast<std::uint64_t>(s);
+    const TransferExamples examples = share < 1 ? few(task.train, share, seed) : task.train;
+    last.reset();
+    const TrainReport report = train(comparison, task, method, examples, seed, last);
+    if (report.interrupted) return std::nullopt;
+    of_seed.push_back(
+        measure(task, task.test, comparison.protocols(), scorer_of(task, *last)).list());
+    line.trained = last->trainable_count();
+    line.seconds_per_epoch += report.seconds_per_epoch / static_cast<double>(seeds);
+    line.epochs += report.epochs;
+  }
+  average(line, of_seed);
+  line.epochs = (line.epochs + seeds / 2) / seeds;
+  write(comparison.log, task, line);
+  return line;
+}
+
+std::vector<Line> run_references(const Comparison& comparison, const TaskData& task) {
+  std::vector<Reference> measured = references(task, *comparison.base);
+  measured.push_back(random_scores(task, comparison.options.run.seed));
+  std::vector<Line> lines;
+  for (const auto& [title, scorer] : measured) {
+    Line& line = lines.emplace_back(Line{.method = title});
+    line.figures = measure(task, task.test, comparison.protocols(), scorer).list();
+    write(comparison.log, task, line);
+  }
+  return lines;
+}
+
+}  // namespace refrain::peterrec

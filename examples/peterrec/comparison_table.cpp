@@ -1,0 +1,98 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "common/answers.hpp"
+#include "common/standard_streams.hpp"
+#include "peterrec/comparison.hpp"
+#include "refrain/core/text.hpp"
+#include "refrain/serve/recommendation.hpp"
+
+namespace refrain::peterrec {
+namespace {
+
+using examples::described;
+
+void print_line(const Line& line, std::int64_t base_parameters) {
+  fmt::print("{:<24} {:>5.0f}%", line.method, 100 * line.share);
+  if (line.trained < 0) {
+    fmt::print(" {:>12} {:>9} {:>8} {:>7}", "-", "-", "-", "-");
+  } else {
+    fmt::print(" {:>12} {:>8.1f}% {:>8.2f} {:>7}", with_commas(line.trained),
+               100 * static_cast<double>(line.trained) / static_cast<double>(base_parameters),
+               line.seconds_per_epoch, line.epochs);
+  }
+  for (const Figure& figure : line.figures) fmt::print(" {:>14.4f}", figure.value);
+  fmt::print("\n");
+  if (line.spread.empty()) return;
+  fmt::print("{:<70}", "  +-");
+  for (const double value : line.spread) fmt::print(" {:>14.4f}", value);
+  fmt::print("\n");
+}
+
+/// The history and the targets of the n-th user shown. Returns the targets.
+std::vector<std::int32_t> print_user(const Comparison& comparison, const TaskData& task,
+                                     std::int64_t row, std::int64_t n,
+                                     const std::optional<Titles>& titles) {
+  const std::span<const std::int32_t> history = task.sources[row];
+  fmt::print("\nUser {}, the last of {}:\n", n, counted(std::ssize(history), "item"));
+  for (const std::int32_t id : history.last(std::min<std::size_t>(6, history.size())))
+    fmt::print("    {}\n", described(comparison.vocabulary.name(id), titles));
+  fmt::print("  in truth:");
+  std::vector<std::int32_t> truth;
+  for (std::size_t e = 0; e < task.test.source.size(); ++e) {
+    if (task.test.source[e] != row) continue;
+    truth.push_back(task.test.target[e]);
+    fmt::print("  {}", described(task.targets.name(truth.back()), titles));
+  }
+  fmt::print("\n");
+  return truth;
+}
+
+}  // namespace
+
+void print_table(const Comparison& comparison, const TaskData& task,
+                 const std::vector<Line>& lines) {
+  fmt::print("\nTask {}: {} training, {} validation, {} test examples, {} targets\n", task.name,
+             with_commas(task.train.size()), with_commas(task.valid.size()),
+             with_commas(task.test.size()), with_commas(task.targets.size()));
+  const Figures shape = measure(task, task.test, comparison.protocols(), popularity(task).scorer);
+  fmt::print("Figures on the test part: {}.\n", shape.protocols());
+  if (const std::string note = shape.note(); !note.empty()) fmt::print("Sampled: {}.\n", note);
+  const std::int64_t seeds = comparison.options.compare.seeds;
+  if (seeds > 1) fmt::print("Means over {} seeds of fine-tuning, below them the spread.\n", seeds);
+  fmt::print("\n{:<24} {:>6} {:>12} {:>9} {:>8} {:>7}", "method", "data", "trained", "of base",
+             "s/epoch", "epochs");
+  for (const Figure& figure : lines.front().figures) fmt::print(" {:>14}", figure.column);
+  fmt::print("\n");
+  for (const Line& line : lines) print_line(line, comparison.base->parameter_count());
+  examples::flush_output();
+}
+
+void print_users(const Comparison& comparison, const TaskData& task, const Reference& learned,
+                 const std::optional<Titles>& titles) {
+  const std::int64_t users = comparison.options.compare.show_users;
+  if (users <= 0) return;
+  fmt::print("\nUsers of the test part, task {}\n", task.name);
+  std::vector<std::int64_t> rows = task.test.source;
+  rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+  std::vector<Reference> shown{learned, popularity(task),
+                               random_scores(task, comparison.options.run.seed)};
+  if (task.is_profile()) shown[1].title = "most frequent";
+  for (std::int64_t n = 0; n < std::min(users, std::ssize(rows)); ++n) {
+    const std::int64_t row = rows[static_cast<std::size_t>(n)];
+    const std::vector<std::int32_t> truth = print_user(comparison, task, row, n + 1, titles);
+    for (const auto& [title, scorer] : shown) {
+      fmt::print("  {}:\n", title);
+      const std::vector<ScoredId> best =
+          best_ids(scorer(std::span(&row, 1)), task.is_profile() ? 1 : 5, 0, task.seen[row]);
+      for (const ScoredId& item : best) {
+        const bool hit = std::find(truth.begin(), truth.end(), item.id) != truth.end();
+        fmt::print("    {} {}\n", hit ? "*" : " ", described(task.targets.name(item.id), titles));
+      }
+    }
+  }
+  fmt::print("\n(* = {})\n", task.is_profile() ? "right" : "what the user took in truth");
+}
+
+}  // namespace refrain::peterrec
