@@ -120,14 +120,14 @@ for path in users.txt ./users.txt symbolic hard "$PWD/users.txt"; do
   refuses --data "$peterrec" compare --data users.txt --task next --log $path
   refuses --data "$peterrec" finetune --data users.txt --base base.safetensors --task next --log $path
 done
-refuses --base "${evaluate[@]}" --log base.safetensors
-refuses --base "$peterrec" finetune --data users.txt --base base.safetensors --task next --log base.safetensors
+refuses --model "${evaluate[@]}" --log base.safetensors
+refuses --model "$peterrec" finetune --data users.txt --base base.safetensors --task next --log base.safetensors
 refuses --checkpoint "$cmnrec" evaluate --data users.txt --log cmnrec.safetensors
 refuses --config "$peterrec" pretrain --data users.txt --config options.toml --log options.toml
 refuses --config "$cmnrec" train --data users.txt --config hidden.toml --out hidden.toml
 refuses --out "${pretrain[@]}" --out new --log new
 refuses --resume "${pretrain[@]}" --out new --resume state --log ./state
-refuses --base "$serve" --base base.safetensors --states base.safetensors
+refuses --model "$serve" --base base.safetensors --states base.safetensors
 for file in users base cmnrec options hidden; do
   cmp $file.before "$(ls $file.* | grep -v before)" || fail "$file was written into"
 done
