@@ -234,21 +234,21 @@ void CapturedWork::begin(Device device) {
   if (device == Device::cpu)
     throw Unsupported(
         "CapturedWork: expected Device::cuda, got Device::cpu, which runs work immediately");
-  recording_ = require("CapturedWork").begin_capture();
+  captured_ = require("CapturedWork").begin_capture();
 }
 
-void CapturedWork::end() { cuda_backend()->end_captured(recording_); }
+void CapturedWork::end() { cuda_backend()->end_captured(captured_); }
 
 void CapturedWork::discard() noexcept {
-  if (recording_ != nullptr) cuda_backend()->destroy_captured(std::exchange(recording_, nullptr));
+  if (captured_ != nullptr) cuda_backend()->destroy_captured(std::exchange(captured_, nullptr));
 }
 
-void CapturedWork::run() const { require("CapturedWork::run").run_captured(recording_); }
+void CapturedWork::run() const { require("CapturedWork::run").run_captured(captured_); }
 std::int64_t CapturedWork::operations() const {
-  return require("CapturedWork::operations").captured_operations(recording_);
+  return require("CapturedWork::operations").captured_operations(captured_);
 }
 std::int64_t CapturedWork::kernels() const {
-  return require("CapturedWork::kernels").captured_kernels(recording_);
+  return require("CapturedWork::kernels").captured_kernels(captured_);
 }
 
 bool is_capturing() noexcept {

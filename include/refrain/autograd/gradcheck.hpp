@@ -9,6 +9,7 @@
 
 namespace refrain {
 
+/// Step and tolerances of gradcheck().
 struct GradcheckOptions {
   double step = 1e-6;      ///< half the distance between the two points
   double absolute = 1e-6;  ///< allowed |difference| ...

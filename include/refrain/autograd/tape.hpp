@@ -23,6 +23,7 @@ class REFRAIN_API NoGrad {
   NoGrad(const NoGrad&) = delete;
   NoGrad& operator=(const NoGrad&) = delete;
 
+  /// True when operations of this thread are recorded.
   static bool is_recording() noexcept { return recording_; }
 
  private:
@@ -119,6 +120,7 @@ class InputGradient {
   /// Adds a contribution. Throws ShapeError, DTypeError or DeviceError unless it matches the leaf
   /// that it belongs to.
   void add(Tensor gradient) { put(std::move(gradient)); }
+  /// Adds a row-sparse contribution.
   void add(RowSparse gradient) { put(std::move(gradient)); }
 
   /// Adds a contribution to rows [begin, begin + gradient.size(0)) of the outermost axis.
@@ -472,6 +474,7 @@ Variable record(const char* op, Tensor value, std::span<const Variable> inputs, 
       detail::record<1, std::dynamic_extent>(op, &value, inputs, std::move(backward))[0]);
 }
 
+/// Options of backward().
 struct BackwardOptions {
   bool retain = false;  ///< keep the saved tensors, so that backward() can run again
 };

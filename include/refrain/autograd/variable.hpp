@@ -128,6 +128,7 @@ class Gradient {
     return dense_;
   }
 
+  /// Drops the gradient.
   void clear() {
     dense_ = {};
     sparse_ = {};
@@ -195,6 +196,7 @@ struct VariableState {
 class Variable {
  public:
   Variable() = default;
+  /// A leaf with the given value.
   explicit Variable(Tensor value, bool requires_grad = false)
       : state_(
             std::allocate_shared<detail::VariableState>(PoolAllocator<detail::VariableState>())) {
@@ -216,6 +218,7 @@ class Variable {
   double item() const { return value().item(); }
 
   bool requires_grad() const noexcept { return state_ != nullptr && state_->requires_grad; }
+  /// True when this is not the result of a recorded operation.
   bool is_leaf() const noexcept { return state_ == nullptr || state_->producer == nullptr; }
 
   /// Freezes or unfreezes a leaf.  Freezing drops the gradient.

@@ -10,6 +10,7 @@
 
 namespace refrain {
 
+/// A kind of device; Device::cuda is one GPU, chosen by CUDA_VISIBLE_DEVICES.
 enum class Device : std::uint8_t { cpu, cuda };
 
 constexpr const char* name(Device device) noexcept {
@@ -51,7 +52,9 @@ REFRAIN_API void* pool_allocate(std::size_t bytes, Device device);
 /// Returns a block of pool_allocate(); `bytes` must be the requested size.
 REFRAIN_API void pool_release(void* block, std::size_t bytes, Device device) noexcept;
 
+/// The counters of the memory pool of a device.
 REFRAIN_API PoolStats pool_stats(Device device = Device::cpu);
+/// Sets peak_used_bytes to used_bytes.
 REFRAIN_API void pool_reset_peak(Device device = Device::cpu);
 
 /// Returns the cached blocks to the system. Waits for the device.

@@ -39,6 +39,7 @@ enum class DeviceType : std::int32_t {
   cuda_host = 3,  ///< page-locked host memory
 };
 
+/// DLDevice.
 struct DeviceId {
   DeviceType device_type = DeviceType::cpu;
   std::int32_t device_id = 0;
@@ -47,12 +48,14 @@ struct DeviceId {
 /// The number kinds that Refrain supports, a subset of the specification.
 enum class TypeCode : std::uint8_t { integer = 0, floating = 2 };
 
+/// DLDataType.
 struct ElementType {
   TypeCode code = TypeCode::floating;
   std::uint8_t bits = 32;
   std::uint16_t lanes = 1;  ///< elements of a vector type
 };
 
+/// DLTensor.
 struct TensorStruct {
   void* data = nullptr;
   DeviceId device;
@@ -75,6 +78,7 @@ inline constexpr std::uint64_t read_only_flag = 1;
 /// the producer copied the elements for this exchange
 inline constexpr std::uint64_t copied_flag = 2;
 
+/// DLManagedTensorVersioned.
 struct ManagedTensorVersioned {
   Version version;
   void* manager_ctx = nullptr;
@@ -98,8 +102,10 @@ namespace refrain {
 /// An exchanged tensor that no consumer owns yet; its deleter runs when the handle is destroyed,
 /// unless release() was called.
 using DlpackTensor = std::unique_ptr<dlpack::ManagedTensorVersioned, dlpack::GiveBack>;
+/// A DlpackTensor with the structure of versions before 1.0.
 using UnversionedDlpackTensor = std::unique_ptr<dlpack::ManagedTensor, dlpack::GiveBack>;
 
+/// Options of to_dlpack().
 struct DlpackExport {
   bool read_only = false;  ///< asks the consumer not to write; the flag is a request, not a lock
   /// stream in which the consumer uses the elements; null: the consumer works in the current stream
@@ -119,6 +125,7 @@ REFRAIN_API DlpackTensor to_dlpack(const Tensor& tensor, const DlpackExport& opt
 REFRAIN_API UnversionedDlpackTensor to_unversioned_dlpack(const Tensor& tensor,
                                                           const DlpackExport& options = {});
 
+/// Options of from_dlpack().
 struct DlpackImport {
   /// copies the elements and releases the structure at once; accepts read-only elements
   bool copy = false;

@@ -10,10 +10,12 @@ namespace refrain {
 /// Element type of a tensor.
 enum class DType : std::uint8_t { f32, f64, i32, i64 };
 
+/// Size of an element in bytes.
 constexpr std::size_t size_bytes(DType dtype) noexcept {
   return dtype == DType::f32 || dtype == DType::i32 ? 4 : 8;
 }
 
+/// True for f32 and f64.
 constexpr bool is_floating(DType dtype) noexcept {
   return dtype == DType::f32 || dtype == DType::f64;
 }

@@ -23,6 +23,7 @@ constexpr const char* name(MathMode mode) noexcept {
 
 /// The mode of the process; initially exact.
 REFRAIN_API MathMode math_mode() noexcept;
+/// Sets the mode of the process.
 REFRAIN_API void set_math_mode(MathMode mode) noexcept;
 
 /// Sets the mode for one scope. The mode belongs to the process, so scopes of different threads

@@ -50,6 +50,7 @@ class Shape {
   /// range.
   std::int64_t operator[](int axis) const { return extents_[index(axis)]; }
 
+  /// Number of elements: the product of the extents, 1 for rank 0.
   std::int64_t numel() const noexcept {
     std::int64_t product = 1;
     for (int axis = 0; axis < rank_; ++axis) product *= extents_[static_cast<std::size_t>(axis)];

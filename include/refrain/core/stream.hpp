@@ -84,6 +84,7 @@ class REFRAIN_API Event {
   void delay(Stream stream = {}) const;
   /// Waits until the work before the event has finished.
   void synchronize() const;
+  /// True when the work before the event has finished.
   bool has_passed() const;
   /// Milliseconds from an earlier event to this one; both must have completed. On the CPU the time
   /// between the two record() calls.
@@ -158,9 +159,9 @@ class REFRAIN_API CapturedWork {
     }
   }
   CapturedWork(CapturedWork&& other) noexcept
-      : recording_(std::exchange(other.recording_, nullptr)) {}
+      : captured_(std::exchange(other.captured_, nullptr)) {}
   CapturedWork& operator=(CapturedWork&& other) noexcept {
-    std::swap(recording_, other.recording_);
+    std::swap(captured_, other.captured_);
     return *this;
   }
   ~CapturedWork() { discard(); }
@@ -169,6 +170,7 @@ class REFRAIN_API CapturedWork {
   void run() const;
   /// Kernels, copies and fills of one run.
   std::int64_t operations() const;
+  /// Kernels of one run.
   std::int64_t kernels() const;
 
  private:
@@ -176,7 +178,7 @@ class REFRAIN_API CapturedWork {
   void end();
   void discard() noexcept;
 
-  void* recording_ = nullptr;
+  void* captured_ = nullptr;
 };
 
 /// True while this thread captures work.

@@ -55,12 +55,14 @@ class Tensor {
     data_ = storage_->data;
   }
 
+  /// A tensor of zeros.
   static Tensor zeros(const Shape& shape, DType dtype, Device device = Device::cpu) {
     Tensor tensor(shape, dtype, device);
     tensor.zero();
     return tensor;
   }
 
+  /// A tensor whose elements all equal `value`.
   static Tensor full(const Shape& shape, double value, DType dtype, Device device = Device::cpu) {
     Tensor tensor(shape, dtype, device);
     tensor.fill(value);
@@ -196,6 +198,7 @@ class Tensor {
     return tensor;
   }
 
+  /// A copy in new storage on the same device.
   Tensor clone() const { return defined() ? copy_on(device()) : Tensor(); }
 
   /// This tensor on another device; shares storage when it is on that device already. A copy to the
@@ -230,10 +233,12 @@ class Tensor {
     copy_bytes(data_, device(), other.data_, other.device(), bytes());
   }
 
+  /// Sets all elements to zero.
   void zero() {
     if (bytes() > 0) zero_bytes(data_, device(), bytes());
   }
 
+  /// Sets all elements to `value`.
   void fill(double value) {
     dispatch(dtype_, [&]<class T>(T) {
       if (device() == Device::cpu) {

@@ -32,6 +32,7 @@ class REFRAIN_API BatchSampler {
   BatchSampler(std::vector<std::int64_t> rows, Options options);
 
   std::int64_t count() const noexcept { return static_cast<std::int64_t>(rows_.size()); }
+  /// Number of batches of an epoch.
   std::int64_t steps_per_epoch() const noexcept;
 
   /// Row numbers of one batch; valid until the next call. Each row is in one batch of an epoch.
@@ -103,7 +104,9 @@ class REFRAIN_API NextItemBatches {
   /// least one piece remains.
   NextItemBatches(const RaggedIds& sequences, Options options);
 
+  /// Number of pieces.
   std::int64_t pieces() const noexcept { return sampler_.count(); }
+  /// Number of batches of an epoch.
   std::int64_t steps_per_epoch() const noexcept { return sampler_.steps_per_epoch(); }
 
   /// ids and targets [B,length]. Throws OptionError for an epoch or step out of range.

@@ -12,6 +12,7 @@
 
 namespace refrain {
 
+/// Options of read_dataset() and make_dataset().
 struct DatasetOptions {
   std::int64_t min_count = 1;   ///< rarer items are removed from the sequences
   std::int64_t min_length = 2;  ///< shorter sequences are in no part

@@ -39,6 +39,7 @@ class RaggedIds {
 
   /// Adds one id to the row that the next end_row() closes.
   void add(std::int32_t id) { values_.push_back(id); }
+  /// Closes the current row.
   void end_row() { ends_.push_back(static_cast<std::int64_t>(values_.size())); }
 
   /// Throws OptionError for negative numbers.

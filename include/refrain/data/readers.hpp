@@ -52,6 +52,7 @@ struct ReadReport {
   std::string read_as;
 };
 
+/// Options of the readers.
 struct ReadOptions {
   Format format = Format::automatic;
   std::int64_t skip_bad_lines = 0;        ///< malformed lines to tolerate; the next one throws
@@ -87,6 +88,7 @@ REFRAIN_API TransferSequences read_transfer(const std::string& path,
 
 /// Attributes of users.
 struct REFRAIN_API Profiles {
+  /// One attribute of all users.
   struct Attribute {
     std::string name;
     detail::StringTable values;

@@ -47,8 +47,11 @@ class REFRAIN_API Vocabulary {
 
   /// V: the number of items and special ids.
   std::int32_t size() const noexcept { return first_item() + names_.size(); }
+  /// Number of items, without special ids.
   std::int32_t items() const noexcept { return names_.size(); }
+  /// Id of the most frequent item.
   std::int32_t first_item() const noexcept { return has_specials_ ? special_ids : 0; }
+  /// True when the vocabulary has special ids.
   bool has_specials() const noexcept { return has_specials_; }
 
   /// The id of an item; for an unknown item unknown_id, or absent_id in a vocabulary without

@@ -26,6 +26,7 @@ class CausalConv final : public Module {
     double deviation = 0.02;  ///< standard deviation of the initial weights
   };
 
+  /// Draws the weights from `random`.
   CausalConv(Options options, Random& random, Placement placement = {})
       : weight_(initialize::truncated_normal({options.width, options.in, options.out},
                                              options.deviation, random, placement)),

@@ -40,6 +40,7 @@ class StepSet {
   std::int64_t size() const noexcept { return static_cast<std::int64_t>(steps_.size()); }
   /// T, the number of time steps of the whole sequence.
   std::int64_t length() const noexcept { return static_cast<std::int64_t>(places_.size()); }
+  /// True when the set contains all time steps of the sequence.
   bool is_whole() const noexcept { return size() == length(); }
   const std::vector<std::int64_t>& steps() const noexcept { return steps_; }
 

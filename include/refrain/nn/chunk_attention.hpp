@@ -23,6 +23,7 @@ class ChunkAttention final : public Module {
     double deviation = 0.1;  ///< standard deviation of the initial weights
   };
 
+  /// Draws the weights from `random`.
   ChunkAttention(Options options, Random& random, Placement placement = {})
       : weight_(initialize::truncated_normal({options.width, options.hidden}, options.deviation,
                                              random, placement)),

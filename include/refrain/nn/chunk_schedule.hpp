@@ -99,6 +99,7 @@ class ChunkSchedule {
     if (!is_closed() && steps_ > 0) copy.chunk_steps_.push_back(steps_);
     return copy;
   }
+  /// True when T is a chunk step.
   bool is_closed() const noexcept {
     return steps_ == 0 || (!chunk_steps_.empty() && chunk_steps_.back() == steps_);
   }
@@ -107,6 +108,7 @@ class ChunkSchedule {
   std::int64_t steps() const noexcept { return steps_; }
   /// The chunk steps, ascending, counted from 1.
   std::span<const std::int64_t> chunk_steps() const noexcept { return chunk_steps_; }
+  /// Number of chunk steps.
   std::int64_t chunks() const noexcept { return static_cast<std::int64_t>(chunk_steps_.size()); }
 
   /// A description: "TSC, 4 chunks of 20 steps: 8 14 18 20"; long lists are shortened in the

@@ -72,8 +72,10 @@ class ChunkedMemory final : public Module {
     typename Controller::Weights controller;
     typename Memory::Weights memory;
   };
+  /// Packs the weights of controller and memory.
   Weights pack() const { return {controller_.pack(), memory_.pack()}; }
 
+  /// The results of a pass over T time steps.
   struct Result {
     Variable outputs;  ///< o [T,B,H], or only the last one [1,B,H]
     Variable reads;    ///< read vectors [S,B,F] of the S spans, or only the last ones [1,B,F]
@@ -97,6 +99,7 @@ class ChunkedMemory final : public Module {
     }
   }
 
+  /// The state before the first time step of `batch` sequences.
   State initial(std::int64_t batch) const {
     State state{controller_.initial(batch), memory_.initial(batch), {}};
     if (options_.order == ChunkOrder::paper)

@@ -46,6 +46,7 @@ class ConvBlock final : public Module {
     double deviation = 0.02;  ///< standard deviation of the initial convolution weights
   };
 
+  /// Draws the weights of the convolutions from `random`.
   ConvBlock(Options options, Random& random, Placement placement = {})
       : conv1_(conv_options(options, options.dilation), random, placement),
         norm1_({.channels = options.channels, .epsilon = options.epsilon}, placement),
@@ -64,10 +65,14 @@ class ConvBlock final : public Module {
     ConvSteps second;    ///< conv2 reads first.out, computes out()
     Tensor residual_at;  ///< i32 [S]: index in in() of each time step of out()
 
+    /// The time steps of the block's input.
     const StepSet& in() const noexcept { return first.in; }
+    /// The chosen time steps of the block's output.
     const StepSet& out() const noexcept { return second.out; }
+    /// True when both are all time steps of the sequence.
     bool is_whole() const noexcept { return in().is_whole() && out().is_whole(); }
   };
+  /// The time steps to read for the chosen time steps of the output.
   Steps steps_for(const StepSet& chosen) const {
     Steps steps;
     steps.second = conv_steps(conv2_, chosen);

@@ -17,6 +17,7 @@ class Embedding final : public Module {
     double deviation = 0.02;  ///< standard deviation of the initial weights
   };
 
+  /// Draws the rows from `random`.
   Embedding(Options options, Random& random, Placement placement = {})
       : weight_(initialize::truncated_normal({options.count, options.width}, options.deviation,
                                              random, placement)) {}

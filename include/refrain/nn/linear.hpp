@@ -19,6 +19,7 @@ class Linear final : public Module {
     double deviation = 0.02;  ///< standard deviation of the initial weights
   };
 
+  /// Draws the weights from `random`.
   Linear(Options options, Random& random, Placement placement = {})
       : weight_(
             initialize::truncated_normal(shape_of(options), options.deviation, random, placement)),

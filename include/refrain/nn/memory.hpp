@@ -37,6 +37,7 @@ class Memory final : public Module {
     PackedWeight interface;
   };
 
+  /// Draws the weights from `random`, and takes a stream of it for dropout.
   Memory(Options options, Random& random, Placement placement = {})
       : options_(checked(options)),
         interface_(initialize::truncated_normal(
@@ -65,8 +66,10 @@ class Memory final : public Module {
   Variable read(const State& state) const {
     return reshape(state.read_vectors, {state.read_vectors.size(0), read_width()});
   }
+  /// Width of the concatenated read vectors, R W.
   std::int64_t read_width() const noexcept { return options_.heads * options_.word_size; }
 
+  /// Packs the interface weight.
   Weights pack() const { return {refrain::pack(interface_)}; }
 
   /// One write and one read. Throws ShapeError unless o is [B,input] and the state has the sizes of

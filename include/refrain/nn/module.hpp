@@ -27,6 +27,7 @@ class Parameter : public Variable {
     parameter.is_filled_ = false;
     return parameter;
   }
+  /// False until the elements of an unfilled parameter are set.
   bool is_filled() const noexcept { return is_filled_; }
 
   /// Sets the elements. An unfilled parameter on the CPU takes the storage of `value`; any other
@@ -42,6 +43,7 @@ class Parameter : public Variable {
     is_filled_ = true;
   }
 
+  /// True when the parameter gets no gradient.
   bool is_frozen() const noexcept { return !requires_grad(); }
 
  private:
@@ -54,6 +56,7 @@ struct NamedParameter {
   Parameter* parameter;
 };
 
+/// NamedParameter of a const module.
 struct ConstNamedParameter {
   std::string name;
   const Parameter* parameter;
@@ -132,6 +135,7 @@ class REFRAIN_API Module {
   /// parameter has no gradient and no optimizer state, and its elements do not change. Returns the
   /// number of matches. Throws OptionError when there are none.
   std::int64_t freeze(std::string_view pattern = "*") { return set_trainable(pattern, false); }
+  /// Reverses freeze(). Returns the number of matches. Throws OptionError when there are none.
   std::int64_t unfreeze(std::string_view pattern = "*") { return set_trainable(pattern, true); }
 
   /// Sets training mode (dropout is active) or evaluation mode for this module and its sub-modules.
@@ -144,6 +148,7 @@ class REFRAIN_API Module {
   /// Number of scalars in the parameters that are not frozen.
   std::int64_t trainable_count() const;
 
+  /// Drops the gradients of all parameters.
   void zero_grad();
 
   /// The device of the first parameter; the CPU when there are no parameters.
@@ -167,6 +172,7 @@ class Module::Visitor {
  public:
   virtual ~Visitor() = default;
 
+  /// Visits a parameter unless it is undefined.
   void parameter(std::string_view name, Parameter& parameter) {
     if (parameter.defined()) on_parameter(join(name), parameter);
   }
@@ -174,6 +180,7 @@ class Module::Visitor {
   /// A stream that the module draws from in training.
   void random(std::string_view name, Random& random) { on_random(join(name), random); }
 
+  /// Visits a sub-module and its members.
   void module(std::string_view name, Module& module) {
     const std::string before = std::exchange(prefix_, join(name));
     on_module(module);

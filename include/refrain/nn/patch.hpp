@@ -33,6 +33,7 @@ class Patch final : public Module {
     double deviation = 0.02;  ///< standard deviation of the initial weights
   };
 
+  /// Draws the weights from `random`.
   Patch(Options options, Random& random, Placement placement = {}) {
     if (options.channels < 1 || options.bottleneck < 0 || options.cardinality < 1) {
       throw OptionError(detail::concat(

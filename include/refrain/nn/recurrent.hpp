@@ -68,6 +68,7 @@ class Recurrent final : public Module {
     State state;
   };
 
+  /// Draws the weights from `random`, and takes a stream of it for dropout.
   Recurrent(Options options, Random& random, Placement placement = {})
       : options_(options), dropout_(options.keep, random.split(random.bits())) {
     if (options.in < 1 || options.hidden < 1 || options.layers < 1 || options.shared < 0) {
@@ -99,6 +100,7 @@ class Recurrent final : public Module {
     return state;
   }
 
+  /// Packs the weights of all layers.
   Weights pack() const {
     Weights weights;
     for (std::size_t k = 0; k < layers_.size(); ++k) {
@@ -177,6 +179,7 @@ class Recurrent final : public Module {
 
   /// The last layer's hidden vectors [B,hidden].
   static const Variable& hidden(const State& state) { return state.h.back(); }
+  /// Replaces the last layer's hidden vectors.
   static void set_hidden(State& state, Variable hidden) { state.h.back() = std::move(hidden); }
 
   void visit_members(Visitor& visitor) override {

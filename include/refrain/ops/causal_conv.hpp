@@ -8,6 +8,7 @@ namespace refrain {
 
 using kernels::Padding;
 
+/// Options of causal_conv().
 struct CausalConvOptions {
   std::int64_t dilation = 1;
   Padding padding = Padding::causal;

@@ -12,6 +12,7 @@ namespace refrain {
 
 using kernels::Insertion;
 
+/// Options of conv_norm() and conv_norm_at_steps().
 struct ConvNormOptions {
   std::int64_t dilation = 1;
   Padding padding = Padding::causal;

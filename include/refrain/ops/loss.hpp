@@ -50,6 +50,7 @@ inline void check_scores(const char* op, const Variable& hidden, const Variable&
 
 }  // namespace detail
 
+/// Options of softmax_loss().
 struct SoftmaxLossOptions {
   std::int64_t ignored = -1;  ///< targets with this id are not counted (-1: all are)
   bool relu = false;          ///< apply relu to the hidden vectors before the product
@@ -95,6 +96,7 @@ struct Candidates {
   Tensor log_q_negative;  ///< log expected count of each candidate, [S]; undefined: no correction
 };
 
+/// Options of sampled_softmax_loss().
 struct SampledSoftmaxLossOptions {
   std::int64_t ignored = -1;  ///< targets with this id are not counted
   bool remove_hits = true;    ///< exclude candidates equal to the row's target

@@ -13,6 +13,7 @@
 
 namespace refrain {
 
+/// Options of recommend().
 struct RecommendOptions {
   bool leave_out_seen = true;  ///< items of the history are not recommended
 };

@@ -40,6 +40,7 @@ class Recommender {
   using Task = typename Model::Task;
   using Stream = typename Model::Stream;
 
+  /// Options of load().
   struct TaskOptions {
     Vocabulary targets;      ///< the names of the task's scores; special ids are never recommended
     bool leave_out = false;  ///< exclude items of the history from targets with the same names
@@ -76,6 +77,7 @@ class Recommender {
     std::shared_ptr<const TaskMap> map_;
   };
 
+  /// Serves `model`, whose items are those of the vocabulary, without any task.
   Recommender(Model model, Vocabulary items)
       : model_(std::move(model)),
         items_(std::move(items)),

@@ -101,6 +101,7 @@ class StateReader {
     raw(into.raw(), into.bytes());
   }
 
+  /// True when all bytes have been read.
   bool is_at_end() const noexcept { return left_.empty(); }
 
   [[noreturn]] static void fail(const std::string& reason) {

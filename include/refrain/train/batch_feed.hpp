@@ -30,11 +30,13 @@ namespace refrain {
 template <class Batch>
 class BatchFeed {
  public:
-  /// `staged`: copies batches even on the CPU.
+  /// A feed that passes batches through on the CPU.
   explicit BatchFeed(Device device) : BatchFeed(device, device != Device::cpu) {}
+  /// `staged`: copies batches, also on the CPU.
   BatchFeed(Device device, bool staged)
       : device_(device), staged_(staged), slots_{Slot(device), Slot(device)}, stream_(device) {}
 
+  /// True when no pushed batch waits for pop().
   bool is_empty() const noexcept { return popped_ == pushed_; }
 
   /// Starts the transfer of a batch. Throws Error when the previous batch was not popped.

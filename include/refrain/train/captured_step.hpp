@@ -67,6 +67,7 @@ class CapturedStep {
 
   /// The loss of the latest replay, on the device.
   const Tensor& loss() const noexcept { return loss_; }
+  /// The gradient norm of the latest replay, on the device; undefined without clipping.
   const Tensor& norm() const noexcept { return norm_; }
 
  private:

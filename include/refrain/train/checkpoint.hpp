@@ -65,6 +65,7 @@ REFRAIN_API void save_model(const std::string& path, const Module& module,
 /// Fills all parameters of a module from a saved model with the same names, shapes and dtypes, and
 /// returns its texts. Throws DataError also when a weight is not finite.
 REFRAIN_API Metadata load_model(Checkpoint file, Module& module);
+/// load_model() from a file.
 REFRAIN_API Metadata load_model(const std::string& path, Module& module);
 
 /// The base and the task that a patch belongs to.
@@ -83,8 +84,10 @@ REFRAIN_API void save_patch(const std::string& path, const Module& patch, const 
 /// Fills `patch` from a file saved for the same base and task, and returns its texts. Throws
 /// DataError also when a weight is not finite.
 REFRAIN_API Metadata load_patch(Checkpoint file, Module& patch, const PatchTarget& target);
+/// Fills the tensors of `patch` from a file.
 REFRAIN_API Metadata load_patch(const std::string& path, const TensorMap& patch,
                                 const PatchTarget& target);
+/// load_patch() from a file.
 REFRAIN_API Metadata load_patch(const std::string& path, Module& patch, const PatchTarget& target);
 
 /// State of an interrupted training run. Training that resumes from it is bit-identical to training
@@ -99,7 +102,9 @@ struct TrainingState {
   Metadata metadata;
 };
 
+/// Saves a training state.
 REFRAIN_API void save_training(const std::string& path, const TrainingState& state);
+/// Loads a training state.
 REFRAIN_API TrainingState load_training(const std::string& path);
 
 }  // namespace refrain

@@ -20,6 +20,7 @@ namespace refrain {
 /// metric of FitOptions::validation, or the mean loss of the held-out items.
 enum class StopOn : std::uint8_t { ndcg, hr, mrr, auc, loss };
 
+/// Options of fit().
 struct FitOptions {
   std::int64_t epochs = 20;  ///< maximum number of epochs
   std::int64_t batch = 64;   ///< sequences of a training step

@@ -24,6 +24,7 @@ class REFRAIN_API InterruptGuard {
   /// Sets the flag without a signal.
   static void request() noexcept;
 
+  /// Clears the flag.
   static void clear() noexcept;
 
  private:

@@ -84,7 +84,9 @@ class REFRAIN_API RankingMetrics {
   /// Throws OptionError unless every cutoff is >= 1.
   explicit RankingMetrics(RankingProtocol protocol, std::vector<std::int64_t> cutoffs = {5, 10});
 
+  /// Adds one example.
   void add(const Rank& rank);
+  /// Adds examples.
   void add(std::span<const Rank> ranks);
 
   std::int64_t count() const noexcept { return count_; }

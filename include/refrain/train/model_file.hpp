@@ -45,6 +45,7 @@ requires std::derived_from<Model, Module> &&(!std::same_as<Model, Module>)Metada
   detail::expect_length(file, detail::length_of(model));
   return load_model(std::move(file), static_cast<Module&>(model));
 }
+/// Fills a model from the file at `path`.
 template <class Model>
 requires std::derived_from<Model, Module> &&(!std::same_as<Model, Module>)Metadata
     load_model(const std::string& path, Model& model) {

@@ -53,8 +53,11 @@ class REFRAIN_API Optimizer {
   /// because parameters were frozen, unfrozen or moved, L2 was changed or a state was loaded, the
   /// step must be captured again.
   void prepare_capture();
+  /// True when the captured step still matches the parameters and their state.
   bool capture_fits() const;
+  /// Counts a step and updates the values in device memory; called before each replay.
   void advance_captured();
+  /// The update inside the capture.
   void step_captured();
 
   /// Scales all gradients by max_norm / norm when norm > max_norm: norm = sqrt(sum of squares over
@@ -146,6 +149,7 @@ class REFRAIN_API Optimizer {
   Tensor rates_;                        ///< [slots, rates_per_slot] f64, on the device
 };
 
+/// Options of Adam.
 struct AdamOptions {
   double learning_rate = 1e-3;
   double beta1 = 0.9;
@@ -176,6 +180,7 @@ class REFRAIN_API Adam final : public Optimizer {
   std::vector<kernels::AdamRows> sparse_;
 };
 
+/// Options of Sgd.
 struct SgdOptions {
   double learning_rate = 0.1;
   double momentum = 0;

@@ -17,6 +17,7 @@ namespace refrain {
 class REFRAIN_API Progress {
  public:
   enum class Style : std::uint8_t { automatic, bar, lines, quiet };
+  /// Options of the display.
   struct Options {
     std::string label = "";      ///< "epoch 3"
     std::int64_t total = 0;      ///< 0: unknown, neither share nor time left are shown
@@ -39,6 +40,7 @@ class REFRAIN_API Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  /// Counts finished work and redraws when the interval has passed.
   void advance(std::int64_t count = 1);
 
   /// A note after the figures, shown from the next drawing on: "loss 6.123".

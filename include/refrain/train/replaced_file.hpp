@@ -14,11 +14,13 @@ namespace refrain {
 /// reason.
 class REFRAIN_API ReplacedFile {
  public:
+  /// Creates the new version beside `path`.
   explicit ReplacedFile(std::string path);
   ~ReplacedFile();
   ReplacedFile(const ReplacedFile&) = delete;
   ReplacedFile& operator=(const ReplacedFile&) = delete;
 
+  /// Appends bytes to the new version.
   void write(const void* from, std::size_t count);
   /// Syncs the file, renames it, and syncs the folder.
   void commit();

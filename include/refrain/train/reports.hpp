@@ -38,6 +38,7 @@ struct EpochReport {
   double learning_rate = 0;
 };
 
+/// Why a run ended.
 enum class TrainingEnd : std::uint8_t { finished, stopped_early, interrupted };
 
 /// The result of a run.

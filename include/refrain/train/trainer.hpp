@@ -24,6 +24,7 @@ namespace refrain {
 /// Texts by name that identify a run: "batch" -> "64".
 using RunSetting = Metadata;
 
+/// Options of Trainer.
 struct TrainerOptions {
   std::int64_t epochs = 10;
   std::int64_t steps_per_epoch = 0;  ///< required
@@ -75,7 +76,9 @@ class REFRAIN_API Trainer {
   /// trainer. Throws OptionError for a name in use.
   void keep(const std::string& name, Random& random);
 
+  /// Called after each training step, in order; with pending_losses with a delay.
   void on_step(std::function<void(const StepReport&)> function) { on_step_ = std::move(function); }
+  /// Called after each epoch and its evaluation.
   void on_epoch(std::function<void(const EpochReport&)> function) {
     on_epoch_ = std::move(function);
   }

@@ -30,7 +30,9 @@ class REFRAIN_API TrainingProgress {
 
   explicit TrainingProgress(Options options);
 
+  /// Shows a training step.
   void show(const StepReport& step);
+  /// Ends the line of an epoch.
   void show(const EpochReport& epoch);
   /// Ends the line of a run that was interrupted inside an epoch.
   void finish();
