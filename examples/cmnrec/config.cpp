@@ -1,107 +1,87 @@
 #include "cmnrec/config.hpp"
 
+#include <algorithm>
+#include <cctype>
+
 #include "common/saved_config.hpp"
 
 namespace refrain::cmnrec {
+namespace {
 
-std::string ModelSetting::title() const {
-  if (model == "srmn") return "SRMN";
-  if (model == "gru4rec") return "GRU4Rec";
-  if (model == "lstm4rec") return "LSTM4Rec";
-  if (model == "nextitnet") return "NextItNet";
-  if (model == "mostpop") return "most popular";
-  if (schedule == "pec") return "CmnRec PEC";
-  if (schedule == "tsc") return "CmnRec TSC";
-  if (schedule == "exc") return "CmnRec EXC";
-  return "CmnRec " + schedule;
+/// The fields of a stored configuration except its program and note.
+template <class Config, class Field>
+void visit(Config& config, Field&& field) {
+  constexpr std::int64_t max_length = examples::longest_sequence;
+  field("model", config.model.kind);
+  field("schedule", config.model.schedule);
+  field("slots", config.model.slots, Between{.most = max_length});
+  field("length", config.model.length, Between{.least = 1, .most = max_length});
+  field("sampled_loss", config.model.is_sampled);
+  visit_sizes(config.model, field);
+  visit_data(config.data, field);
+  field("fingerprint", config.fingerprint);
 }
 
-std::string config_text(const ModelSetting& setting, const DataOptions& data,
-                        std::uint64_t fingerprint, const std::string& note) {
-  const NetworkOptions& sizes = setting.network;
-  return nlohmann::json{{"program", "cmnrec"},
-                        {"model", setting.model},
-                        {"schedule", setting.schedule},
-                        {"slots", setting.slots},
-                        {"length", setting.length},
-                        {"sampled_loss", setting.sampled_loss},
-                        {"embedding", sizes.embedding},
-                        {"hidden", sizes.hidden},
-                        {"layers", sizes.layers},
-                        {"controller", sizes.controller},
-                        {"words", sizes.words},
-                        {"word_size", sizes.word_size},
-                        {"heads", sizes.heads},
-                        {"attention", sizes.attention},
-                        {"keep", sizes.keep},
-                        {"order", sizes.order},
-                        {"channels", sizes.channels},
-                        {"dilations", sizes.dilations},
-                        {"min_item_count", data.min_item_count},
-                        {"min_length", data.min_length},
-                        {"split", data.split},
-                        {"split_seed", data.split_seed},
-                        {"leave_last_out", data.leave_last_out},
-                        {"fingerprint", fingerprint},
-                        {"note", note}}
-      .dump();
-}
-
-ModelConfig model_config(const CheckpointInfo& info, const std::string& path, std::int64_t ids) {
-  const examples::StoredConfig config(info, path);
-  if (!config.has("program") || config.text("program") != "cmnrec")
-    throw DataError(path, 0, "expected a model that cmnrec wrote, got another program's");
-  const examples::Between steps{.least = 1, .most = examples::longest_sequence};
-  ModelConfig stored;
-  ModelSetting& setting = stored.setting;
-  setting.model =
-      config.choice("model", {"cmnrec", "srmn", "gru4rec", "lstm4rec", "nextitnet", "mostpop"});
-  setting.schedule = config.text("schedule");
-  setting.slots = config.integer("slots", {.most = steps.most});
-  setting.length = config.integer("length", steps);
-  setting.sampled_loss = config.flag("sampled_loss");
-  NetworkOptions& sizes = setting.network;
-  sizes.embedding = config.integer("embedding", {.least = 1});
-  sizes.hidden = config.integer("hidden", {.least = 1});
-  sizes.layers = config.integer("layers", {.least = 1});
-  sizes.controller = config.choice("controller", {"lstm", "gru"});
-  sizes.words = config.integer("words", {});
-  sizes.word_size = config.integer("word_size", {.least = 1});
-  sizes.heads = config.integer("heads", {.least = 1});
-  sizes.attention = config.integer("attention", {});
-  sizes.keep = config.share("keep");
-  sizes.order = config.choice("order", {"paper", "reference"});
-  sizes.channels = config.integer("channels", {.least = 1});
-  sizes.dilations = config.integers("dilations", {.least = 1, .most = examples::longest_sequence});
-  // Parameters that such a network has, at the least.
-  if (setting.model == "nextitnet") {
-    config.expect_room({ids, sizes.channels});
+/// Throws DataError unless the file has room for parameters that such a network has, at the least.
+void expect_room(const examples::StoredConfig& config, const ModelOptions& model,
+                 std::int64_t ids) {
+  if (model.kind == ModelKind::nextitnet) {
+    config.expect_room({ids, model.channels});
     config.expect_room(
-        {2 * static_cast<std::int64_t>(sizes.dilations.size()), sizes.channels, sizes.channels});
-  } else if (setting.learns()) {
-    config.expect_room({ids, sizes.embedding});
-    config.expect_room({ids, sizes.hidden});
-    config.expect_room({sizes.hidden, sizes.embedding});
-    config.expect_room({sizes.layers, sizes.hidden, sizes.hidden});
+        {2 * static_cast<std::int64_t>(model.dilations.size()), model.channels, model.channels});
+  } else if (model.learns()) {
+    config.expect_room({ids, model.embedding});
+    config.expect_room({ids, model.hidden});
+    config.expect_room({model.hidden, model.embedding});
+    config.expect_room({model.layers, model.hidden, model.hidden});
   } else {
     config.expect_room({ids});
   }
-  if (setting.has_memory()) {
-    config.expect_room({sizes.hidden, sizes.heads, sizes.word_size});
-    // A memory at every step goes without attention.
-    const bool every_step = setting.model == "srmn" || setting.slots == setting.length ||
-                            setting.schedule == "every" || setting.schedule == "every:1";
-    if (!every_step) config.expect_room({sizes.hidden, sizes.attention});
+  if (!model.has_memory()) return;
+  config.expect_room({model.hidden, model.heads, model.word_size});
+  if (!model.is_every_step()) config.expect_room({model.hidden, model.attention});
+}
+
+}  // namespace
+
+std::string ModelOptions::title() const {
+  switch (kind) {
+    case ModelKind::srmn:
+      return "SRMN";
+    case ModelKind::gru4rec:
+      return "GRU4Rec";
+    case ModelKind::lstm4rec:
+      return "LSTM4Rec";
+    case ModelKind::nextitnet:
+      return "NextItNet";
+    case ModelKind::mostpop:
+      return "most popular";
+    case ModelKind::cmnrec:
+      break;
   }
-  stored.data.min_item_count = config.integer("min_item_count", examples::any_count);
-  stored.data.min_length = config.integer("min_length", examples::any_count);
-  stored.data.length = setting.length;
-  stored.data.split = config.shares("split");
-  stored.data.split_seed = config.word("split_seed");
-  stored.data.leave_last_out = config.flag("leave_last_out");
-  stored.fingerprint = config.word("fingerprint");
-  if (config.has("note")) stored.note = config.text("note");
-  return stored;
+  std::string name = schedule.text();
+  if (schedule.has_slots()) {
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  }
+  return "CmnRec " + name;
+}
+
+std::string config_text(const ModelConfig& config) {
+  nlohmann::json text{{"program", "cmnrec"}, {"note", config.note}};
+  visit(config, examples::FieldWriter(text));
+  return text.dump();
+}
+
+ModelConfig model_config(const CheckpointInfo& info, const std::string& path, std::int64_t ids) {
+  const examples::StoredConfig fields(info, path);
+  if (!fields.is_of_program("cmnrec"))
+    throw DataError(path, 0, "expected a model that cmnrec wrote, got another program's");
+  ModelConfig config;
+  visit(config, examples::FieldReader(fields));
+  if (fields.has("note")) config.note = fields.text("note");
+  expect_room(fields, config.model, ids);
+  return config;
 }
 
 }  // namespace refrain::cmnrec

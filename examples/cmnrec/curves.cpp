@@ -30,14 +30,18 @@ struct Range {
   double high = 1;
 };
 
-/// A step of 1, 2 or 5 times a power of ten that cuts the range into at most six parts.
-double tick_step(const Range& range) {
-  const double raw = (range.high - range.low) / 6;
-  const double power = std::pow(10, std::floor(std::log10(raw)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power >= raw) return factor * power;
+/// Multiples of 1, 2 or 5 times a power of ten that cut the range into at most six parts.
+std::vector<double> ticks(const Range& range) {
+  const double part = (range.high - range.low) / 6;
+  const double power = std::pow(10, std::floor(std::log10(part)));
+  double step = 10 * power;
+  for (const double factor : {5.0, 2.0, 1.0}) {
+    if (factor * power >= part) step = factor * power;
   }
-  return 10 * power;
+  std::vector<double> at;
+  for (double tick = std::ceil(range.low / step); tick * step <= range.high; ++tick)
+    at.push_back(tick * step);
+  return at;
 }
 
 Range range_of(const std::vector<Line>& lines, double Point::*axis) {
@@ -55,18 +59,12 @@ Range range_of(const std::vector<Line>& lines, double Point::*axis) {
 std::string escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      default:
-        out += c;
+    if (c == '&') {
+      out += "&amp;";
+    } else if (c == '<') {
+      out += "&lt;";
+    } else {
+      out += c;
     }
   }
   return out;
@@ -85,16 +83,13 @@ std::string panel(double left, double top, const std::vector<Line>& lines,
   std::string svg =
       fmt::format("<rect x='{}' y='{}' width='{}' height='{}' fill='none' stroke='#444'/>\n", left,
                   top, width, height);
-  const double x_step = tick_step(xs);
-  for (double x = std::ceil(xs.low / x_step) * x_step; x <= xs.high; x += x_step) {
+  for (const double x : ticks(xs)) {
     svg += fmt::format("<line x1='{0:.1f}' y1='{1}' x2='{0:.1f}' y2='{2}' stroke='#ddd'/>", at_x(x),
                        top, top + height);
     svg += fmt::format("<text x='{:.1f}' y='{}' text-anchor='middle'>{:.6g}</text>\n", at_x(x),
                        top + height + 16, x);
   }
-  const double y_step = tick_step(ys);
-  for (double tick = std::ceil(ys.low / y_step); tick * y_step <= ys.high; ++tick) {
-    const double y = tick * y_step;
+  for (const double y : ticks(ys)) {
     svg += fmt::format("<line x1='{0}' y1='{2:.1f}' x2='{1}' y2='{2:.1f}' stroke='#ddd'/>", left,
                        left + width, at_y(y));
     svg += fmt::format("<text x='{}' y='{:.1f}' text-anchor='end'>{:.6g}</text>\n", left - 6,

@@ -1,47 +1,57 @@
 #include "cmnrec/data.hpp"
 
-#include <fmt/core.h>
-
-#include <algorithm>
-#include <numeric>
-#include <utility>
+#include <fmt/format.h>
 
 #include "common/behaviour.hpp"
-#include "common/concat.hpp"
 #include "common/standard_streams.hpp"
-#include "refrain/core/error.hpp"
 #include "refrain/data/data_hash.hpp"
 
 namespace refrain::cmnrec {
 namespace {
 
-std::vector<std::int64_t> numbers(std::int64_t begin, std::int64_t end) {
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(end - begin));
-  std::iota(rows.begin(), rows.end(), begin);
-  return rows;
+/// The parts of a random split, in which a sequence has the number that it had before.
+std::vector<std::size_t> part_of_each(const Dataset& data) {
+  const RaggedIds* const parts[] = {&data.training, &data.validation.rows, &data.test.rows};
+  std::vector<std::size_t> part_of;
+  for (std::size_t part = 0; part < 3; ++part)
+    part_of.insert(part_of.end(), static_cast<std::size_t>(parts[part]->rows()), part);
+  if (data.is_split_in_time) return part_of;
+  std::fill(part_of.begin(), part_of.end(), 0);
+  for (const std::int64_t row : data.validation.origin) part_of[static_cast<std::size_t>(row)] = 1;
+  for (const std::int64_t row : data.test.origin) part_of[static_cast<std::size_t>(row)] = 2;
+  return part_of;
+}
+
+void expect_parts(const Dataset& data, const DataOptions& options, std::int64_t length) {
+  const std::int64_t sizes[] = {data.training.rows(), data.validation.rows.rows(),
+                                data.test.rows.rows()};
+  const char* const names[] = {"training", "validation", "test"};
+  for (std::size_t part = 0; part < 3; ++part) {
+    if (sizes[part] > 0) continue;
+    throw OptionError(fmt::format(
+        "the {} part has no sequence: {} gave {} to train on, {} to validate and {} to test, of {} "
+        "to {} items; see --min-length, --min-item-count and --split",
+        names[part], counted(data.users, "user"), counted(sizes[0], "sequence"), sizes[1], sizes[2],
+        options.min_length, length + 1));
+  }
 }
 
 }  // namespace
 
 examples::CommandFiles common_files(const Options& options) {
-  examples::CommandFiles files{.read = examples::named_files("--data", options.data.files),
+  examples::CommandFiles files{.read = examples::named_files("--data", options.log.files),
                                .replaced = {},
                                .appended = {{"--log", options.run.log}}};
   files.read.push_back({"--config", options.run.config});
   return files;
 }
 
-Sequences read_behaviour(const DataOptions& options) {
-  if (options.files.empty()) throw OptionError("--data: expected a file");
+Sequences read_behaviour(const examples::LogOptions& log) {
+  if (log.files.empty()) throw OptionError("--data: expected a file");
   Sequences all;
-  ReadReport report;
-  for (std::size_t i = 0; i < options.files.size(); ++i) {
-    const std::string& path = options.files[i];
-    Sequences more =
-        read_sequences(path, examples::read_options(path, options.format, options.skip_bad_lines,
-                                                    options.in_file_order, report));
-    examples::tell_reading(path, report);
-    if (i == 0) {
+  for (const std::string& path : log.files) {
+    Sequences more = examples::read_told(path, examples::read_options(log), read_sequences);
+    if (all.rows.empty()) {
       all = std::move(more);
       continue;
     }
@@ -57,90 +67,49 @@ Sequences read_behaviour(const DataOptions& options) {
 
 Vocabulary vocabulary_of(const Sequences& behaviour, const DataOptions& options) {
   Vocabulary vocabulary = Vocabulary::build(behaviour, {.min_count = options.min_item_count});
-  if (vocabulary.items() < 2) {
-    throw OptionError(examples::concat("--min-item-count ", options.min_item_count,
-                                       ": expected at least 2 items to be left, got ",
-                                       vocabulary.items(), " of ", behaviour.items.size()));
-  }
-  return vocabulary;
+  if (vocabulary.items() >= 2) return vocabulary;
+  throw OptionError(
+      fmt::format("--min-item-count {}: expected at least 2 items to be left, got {} of {}",
+                  options.min_item_count, vocabulary.items(), behaviour.items.size()));
 }
 
-std::uint64_t PreparedData::fingerprint() const { return DataHash().add(rows).add(split).value(); }
-
-PreparedData prepare(const Sequences& behaviour, const Vocabulary& vocabulary,
-                     const DataOptions& options) {
-  const CutOptions pieces{.length = options.length + 1, .min_length = options.min_length};
-  if (options.min_length < 2 || options.min_length > options.length + 1) {
-    throw OptionError(examples::concat("--min-length: expected 2 to ", options.length + 1,
-                                       " items with --length ", options.length, ", got ",
-                                       options.min_length));
+Dataset prepare(const Sequences& behaviour, const Vocabulary& vocabulary,
+                const DataOptions& options, std::int64_t length) {
+  if (options.min_length < 2 || options.min_length > length + 1) {
+    throw OptionError(fmt::format("--min-length: expected 2 to {} items with --length {}, got {}",
+                                  length + 1, length, options.min_length));
   }
-  const RaggedIds users = encode(behaviour, vocabulary);
-  PreparedData data;
-  if (options.leave_last_out) {
-    const LeaveLastOut parts = split_leave_last_out(users);
-    data.rows = cut(parts.train, pieces).rows;
-    data.split.train = numbers(0, data.rows.rows());
-    const auto add = [&](const HeldOut& held_out, std::vector<std::int64_t>& part) {
-      for (std::int64_t row = 0; row < held_out.rows.rows(); ++row) {
-        if (static_cast<std::int64_t>(held_out.rows[row].size()) < options.min_length) continue;
-        part.push_back(data.rows.rows());
-        data.rows.push_back(held_out.rows[row]);
-      }
-    };
-    add(parts.valid, data.split.valid);
-    add(parts.test, data.split.test);
-  } else {
-    examples::expect_split(options.split);
-    data.rows = cut(users, pieces).rows;
-    data.split = split_random(
-        data.rows.rows(),
-        {.train = options.split[0], .valid = options.split[1], .test = options.split[2]},
-        options.split_seed);
-  }
-  for (const auto& [name, part] : {std::pair{"training", &data.split.train},
-                                   {"validation", &data.split.valid},
-                                   {"test", &data.split.test}}) {
-    if (part->empty()) {
-      throw OptionError(examples::concat("the ", name, " part has no sequence: ", users.rows(),
-                                         " users gave ", data.rows.rows(), " sequences of ",
-                                         options.min_length, " to ", options.length + 1,
-                                         " items; see --min-length, --min-item-count and --split"));
-    }
-  }
+  const Dataset data =
+      make_dataset(behaviour, vocabulary,
+                   {.min_length = options.min_length,
+                    .leave_last_out = options.leave_last_out,
+                    .fractions = options.leave_last_out ? SplitFractions()
+                                                        : examples::expect_split(options.split),
+                    .split_seed = options.split_seed,
+                    .piece_length = length + 1});
+  expect_parts(data, options, length);
+  fmt::print(
+      "{} items; {} sequences to train on ({:.1f} items each, T = {}), {} to validate, {} to test, "
+      "split {}\n",
+      with_commas(data.vocabulary.items()), with_commas(data.training.rows()),
+      static_cast<double>(data.training.total()) / static_cast<double>(data.training.rows()),
+      length, with_commas(data.validation.rows.rows()), with_commas(data.test.rows.rows()),
+      options.leave_last_out ? "in time (last items of each user)" : "at random");
+  examples::flush_output();
   return data;
 }
 
-SequenceBatch shifted(const SequenceBatch& batch, std::int64_t steps) {
-  const auto moved = [steps](const Tensor& ids) {
-    Tensor out = Tensor::full(ids.shape(), padding_id, DType::i32);
-    const std::int64_t kept = ids.size(1) - steps;
-    for (std::int64_t b = 0; b < ids.size(0); ++b) {
-      const std::int64_t row = b * ids.size(1);
-      std::copy_n(ids.data<std::int32_t>() + row, kept, out.data<std::int32_t>() + row + steps);
-    }
-    return out;
-  };
-  return steps == 0 ? batch : SequenceBatch{moved(batch.ids), moved(batch.targets)};
-}
-
-Tensor last_column(const Tensor& ids) {
-  const std::int64_t steps = ids.size(1);
-  Tensor last({ids.size(0)}, DType::i32);
-  for (std::int64_t b = 0; b < ids.size(0); ++b) {
-    last.data<std::int32_t>()[b] = ids.data<std::int32_t>()[b * steps + steps - 1];
+std::uint64_t fingerprint(const Dataset& data) {
+  RaggedIds rows;
+  Split split;
+  const RaggedIds* const parts[] = {&data.training, &data.validation.rows, &data.test.rows};
+  std::vector<std::int64_t>* const numbers[] = {&split.train, &split.valid, &split.test};
+  for (const std::size_t part : part_of_each(data)) {
+    const std::int64_t in_part = static_cast<std::int64_t>(numbers[part]->size());
+    numbers[part]->push_back(rows.rows());
+    rows.push_back((*parts[part])[in_part]);
   }
-  return last;
-}
-
-Tensor only_last_column(const Tensor& ids) {
-  const std::int64_t steps = ids.size(1);
-  Tensor last = Tensor::full(ids.shape(), padding_id, DType::i32);
-  for (std::int64_t b = 0; b < ids.size(0); ++b) {
-    const std::int64_t at = b * steps + steps - 1;
-    last.data<std::int32_t>()[at] = ids.data<std::int32_t>()[at];
-  }
-  return last;
+  return DataHash().add(rows).add(split).value();
 }
 
 }  // namespace refrain::cmnrec

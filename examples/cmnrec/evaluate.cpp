@@ -1,4 +1,4 @@
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include "cmnrec/commands.hpp"
 #include "cmnrec/experiment.hpp"
@@ -9,51 +9,46 @@
 namespace refrain::cmnrec {
 namespace {
 
-void print(const std::string& title, const RankingMetrics& metrics, examples::RunLog& log) {
-  fmt::print("\n{}: {}\n", title, text(metrics));
-  const std::vector<std::pair<std::string, double>> figures = metrics.figures();
-  const std::vector<MetricLog::Number> numbers(figures.begin(), figures.end());
-  const std::string protocol = metrics.protocol().text();
-  const std::vector<MetricLog::Text> texts{{"model", title}, {"protocol", protocol}};
-  log.write(numbers, texts);
+void print_figures(const std::string& title, const std::vector<RankingMetrics>& protocols,
+                   examples::RunLog& log) {
+  fmt::print("\n{}: {}\n", title, counted(protocols.front().count(), "sequence"));
+  for (const RankingMetrics& metrics : protocols) {
+    const std::string protocol = metrics.protocol().text();
+    for (const std::int64_t k : cutoffs) {
+      fmt::print("  MRR@{0:<2} {1:.4f}  HR@{0:<2} {2:.4f}  NDCG@{0:<2} {3:.4f}  ({4})\n", k,
+                 metrics.mrr(k), metrics.hr(k), metrics.ndcg(k), protocol);
+    }
+    const std::vector<std::pair<std::string, double>> figures = metrics.figures();
+    const std::vector<MetricLog::Number> numbers(figures.begin(), figures.end());
+    const MetricLog::Text texts[] = {{"model", title}, {"protocol", protocol}};
+    log.write(numbers, texts);
+  }
 }
 
 }  // namespace
 
 Outcome evaluate(const Options& options) {
   examples::CommandFiles files = common_files(options);
-  files.read.push_back({"--checkpoint", options.checkpoint});
+  files.read.push_back({"--model", options.model_file});
   examples::expect_files(files);
   examples::RunLog log(options.run.log);
   const Device device = examples::device_of(options.run);
-  SavedModel saved = load(options.checkpoint);
-  saved.recommender->to(device);
-  // Sequences are made and split as they were in training, so that the test part is what it has not
-  // seen.
-  saved.data.files = options.data.files;
-  saved.data.format = options.data.format;
-  saved.data.skip_bad_lines = options.data.skip_bad_lines;
-  saved.data.in_file_order = options.data.in_file_order;
-  const PreparedData data = prepare(read_behaviour(saved.data), saved.vocabulary, saved.data);
-  print_data(data, saved.vocabulary, saved.data);
-  if (data.fingerprint() != saved.fingerprint) {
+  const SavedModel saved = load(options.model_file);
+  saved.model->to(device);
+  // Sequences are made and split as they were in training, so that the test part is unseen.
+  const ModelOptions& model = saved.config.model;
+  const Dataset data =
+      prepare(read_behaviour(options.log), saved.vocabulary, saved.config.data, model.length);
+  if (fingerprint(data) != saved.config.fingerprint) {
     examples::say(
         "warning: {} was trained on other data: the test part drawn here may hold sequences "
         "of its training part\n",
-        options.checkpoint);
+        options.model_file);
   }
-  const auto measured = [&](Recommender& recommender) {
-    return measure(recommender, data, data.split.test, saved.vocabulary, saved.setting.length);
-  };
-  const Figures figures = measured(*saved.recommender);
-  print(saved.setting.title(), figures.all, log);
-  print(saved.setting.title(), figures.without_seen, log);
-  if (saved.setting.learns()) {
-    Random random(0);
-    const ModelSetting popular{.model = "mostpop", .schedule = {}, .network = {}};
-    const Figures baseline = measured(*make_recommender(popular, saved.vocabulary, &data, random));
-    print(popular.title(), baseline.all, log);
-    print(popular.title(), baseline.without_seen, log);
+  print_figures(model.title(), measure(*saved.model, data.test), log);
+  if (model.learns()) {
+    print_figures(ModelOptions{.kind = ModelKind::mostpop}.title(),
+                  measure(*make_popularity(data, model.length), data.test), log);
   }
   return Outcome::done;
 }

@@ -5,84 +5,191 @@
 #include <string>
 #include <vector>
 
+#include "cmnrec/schedule.hpp"
 #include "common/options.hpp"
+#include "refrain/data/batches.hpp"
+#include "refrain/nn/chunked_memory.hpp"
+#include "refrain/train/fit.hpp"
 
 namespace refrain::cmnrec {
 
-using examples::RecommendOptions;
-using examples::RunOptions;
-using examples::TrainOptions;
+using examples::Between;
 
-/// Where behaviour comes from and how it becomes sequences.
+enum class ModelKind : std::uint8_t { cmnrec, srmn, gru4rec, lstm4rec, nextitnet, mostpop };
+enum class ControllerKind : std::uint8_t { lstm, gru };
+enum class LossKind : std::uint8_t { full, sampled };
+enum class Protocol : std::uint8_t { full };
+/// An entry of compare: a model, or CmnRec under a schedule.
+enum class Contender : std::uint8_t { srmn, tsc, pec, exc, lstm4rec, gru4rec, nextitnet, mostpop };
+
+/// How behaviour becomes sequences.
 struct DataOptions {
-  std::vector<std::string> files;
-  std::string format = "automatic";  ///< of all files
-  std::string titles;                ///< movies.csv, movies.dat or u.item
-  std::int64_t skip_bad_lines = 0;
-  bool in_file_order = false;       ///< ReadOptions::in_file_order
-  std::int64_t min_item_count = 1;  ///< rarer items are left out
-  std::int64_t length = 50;         ///< T: steps that a network reads
-  std::int64_t min_length = 5;      ///< shorter sequences are left out
+  std::int64_t min_item_count = 1;
+  std::int64_t min_length = 5;
   std::vector<double> split{0.80, 0.02, 0.18};
   std::uint64_t split_seed = 1;
-  bool leave_last_out =
-      false;  ///< each user's last item is the test, the one before it the validation
+  bool leave_last_out = false;
 };
 
-/// Sizes of the networks; which of them matter depends on the model.
-struct NetworkOptions {
-  std::int64_t embedding = 128;
-  std::int64_t hidden = 256;
-  std::int64_t layers = 1;
-  std::string controller = "lstm";
-  std::int64_t words = 0;  ///< N; 0: as many as slots
+/// Which model, and its sizes: what a file must state to make it again. Which of the sizes matter
+/// depends on the kind.
+struct ModelOptions {
+  ModelKind kind = ModelKind::cmnrec;
+  Schedule schedule = {};    ///< of cmnrec
+  std::int64_t slots = 4;    ///< m
+  std::int64_t length = 50;  ///< T
+  bool is_sampled = false;   ///< by its loss: NextItNet then has no relu before its head
+  std::int64_t words = 0;    ///< N; 0: as many as slots
   std::int64_t word_size = 256;
   std::int64_t heads = 1;
+  ControllerKind controller = ControllerKind::lstm;
+  ChunkOrder order = ChunkOrder::paper;
   std::int64_t attention = 64;
-  double keep = 1;                                  ///< of dropout
-  std::string order = "paper";                      ///< paper or reference
-  bool recompute = false;                           ///< the controller's gates in the backward pass
-  std::int64_t channels = 128;                      ///< of NextItNet
-  std::vector<std::int64_t> dilations{1, 4, 1, 4};  ///< of NextItNet
+  std::int64_t hidden = 256;
+  std::int64_t embedding = 128;
+  std::int64_t layers = 1;
+  double keep = 1;
+  bool recompute = false;  ///< trades time for memory in training; no part of a file
+  std::int64_t channels = 128;
+  std::vector<std::int64_t> dilations{1, 4, 1, 4};
+
+  bool has_memory() const { return kind == ModelKind::cmnrec || kind == ModelKind::srmn; }
+  bool learns() const { return kind != ModelKind::mostpop; }
+  /// The memory is accessed at every time step, so that there is no attention over a chunk.
+  bool is_every_step() const {
+    return kind == ModelKind::srmn || slots == length || schedule.is_every_step();
+  }
+  ChunkSchedule chunks() const {
+    return kind == ModelKind::srmn ? ChunkSchedule::every_step(length) : schedule.of(slots, length);
+  }
+  /// "CmnRec TSC", "SRMN", "LSTM4Rec", ...
+  std::string title() const;
 };
 
 struct LossOptions {
-  std::string kind = "full";     ///< full or sampled
-  std::int64_t negatives = 0;    ///< of sampled; 0: a tenth of the items
-  std::string at = "all";        ///< all steps or the last one
-  std::string stop_on = "loss";  ///< what the validation part measures: loss or ndcg
-  std::int64_t shift =
-      0;  ///< a training batch leaves out up to so many of its sequences' newest items
+  LossKind kind = LossKind::full;
+  std::int64_t negatives = 0;  ///< of sampled; 0: a tenth of the items
+  LossPositions at = LossPositions::all;
+  StopOn stop_on = StopOn::loss;
+  std::int64_t shift = 0;
 };
 
 struct CompareOptions {
-  std::vector<std::string> models{"srmn",     "tsc",     "pec",       "exc",
-                                  "lstm4rec", "gru4rec", "nextitnet", "mostpop"};
+  std::vector<Contender> models{Contender::srmn,      Contender::tsc,      Contender::pec,
+                                Contender::exc,       Contender::lstm4rec, Contender::gru4rec,
+                                Contender::nextitnet, Contender::mostpop};
   std::vector<std::int64_t> slots{4};
-  std::vector<std::uint64_t> seeds{1};
-  std::string results;  ///< finished runs, JSON lines
-  std::string curves;   ///< prefix of the learning curves' files
+  std::vector<std::uint64_t> seeds{};  ///< empty: the one of --seed
+  std::string results;                 ///< finished runs, JSON lines
+  std::string curves;                  ///< prefix of the learning curves' files
+  std::int64_t prediction_batch = 64;
   bool generate = false;
 };
 
 struct Options {
+  examples::LogOptions log;
   DataOptions data;
-  std::string model = "cmnrec";  ///< cmnrec, srmn, gru4rec, lstm4rec, nextitnet or mostpop
-  std::string schedule = "tsc";  ///< of cmnrec
-  std::int64_t slots = 4;        ///< m
-  NetworkOptions network;
+  ModelOptions model;
   LossOptions loss;
-  TrainOptions train{
-      .epochs = 30, .batch = 128, .learning_rate = 1e-3, .patience = 3, .clip = 5, .l2 = 0};
-  RunOptions run;
+  examples::TrainOptions train{.epochs = 30, .batch = 128, .patience = 3};
+  examples::RunOptions run;
   CompareOptions compare;
-  RecommendOptions recommend;
-  std::string checkpoint = "cmnrec.safetensors";
+  examples::RecommendOptions recommend;
+  std::string model_file = "cmnrec.safetensors";
   std::string state_file;  ///< of an interrupted run
-  std::int64_t prediction_batch =
-      64;  ///< sequences that are scored at a time when predictions are timed
-  std::string protocol = "full";  ///< what the target is ranked among
-  bool without_seen = false;      ///< rank without the items of the history
+  Protocol protocol = Protocol::full;
+  bool without_seen = false;
 };
 
+/// Calls field(name, value, help text, range) for the sizes of models by what they are part of; the
+/// range is left out where the type has one.
+template <class Model, class Field>
+void visit_memory(Model& model, Field&& field) {
+  field("words", model.words, "Memory words N; 0: as many as slots", Between{0, 4096});
+  field("word_size", model.word_size, "Width W of a memory word", Between{1, 4096});
+  field("heads", model.heads, "Read heads", Between{1, 64});
+  field("controller", model.controller, "Of cmnrec and srmn");
+  field("order", model.order,
+        "What happens first at a chunk step: as in the paper or in its authors' code");
+}
+template <class Model, class Field>
+void visit_attention(Model& model, Field&& field) {
+  field("attention", model.attention, "Width of the chunk attention", Between{1, 4096});
+}
+template <class Model, class Field>
+void visit_recurrent(Model& model, Field&& field) {
+  field("hidden", model.hidden, "Width H of the recurrent networks", Between{1, 8192});
+  field("embedding", model.embedding, "Width E of the item vectors", Between{1, 8192});
+  field("layers", model.layers, "Recurrent layers", Between{1, 64});
+  field("keep", model.keep, "Share that dropout keeps in training");
+}
+template <class Model, class Field>
+void visit_convolutional(Model& model, Field&& field) {
+  field("channels", model.channels, "Width of NextItNet", Between{1, 4096});
+  field("dilations", model.dilations, "Dilations of NextItNet's blocks", Between{1, 1 << 20});
+}
+template <class Model, class Field>
+void visit_sizes(Model& model, Field&& field) {
+  visit_memory(model, field);
+  visit_attention(model, field);
+  visit_recurrent(model, field);
+  visit_convolutional(model, field);
+}
+
+/// The same for the making of sequences.
+template <class Data, class Field>
+void visit_data(Data& data, Field&& field) {
+  field("min_item_count", data.min_item_count, "Items that occur less often are left out",
+        Between{1, 1'000'000'000});
+  field("min_length", data.min_length, "Sequences of fewer items are left out",
+        Between{2, 100'001});
+  field("split", data.split, "Shares of the sequences: training, validation, test");
+  field("split_seed", data.split_seed, "Seed of the split");
+  field("leave_last_out", data.leave_last_out,
+        "Split in time instead: each user's last item is the test, the one before it the "
+        "validation");
+}
+
 }  // namespace refrain::cmnrec
+
+namespace refrain::examples {
+
+template <>
+inline constexpr auto choices<cmnrec::ModelKind> =
+    std::to_array<Choice<cmnrec::ModelKind>>({{"cmnrec", cmnrec::ModelKind::cmnrec},
+                                              {"srmn", cmnrec::ModelKind::srmn},
+                                              {"gru4rec", cmnrec::ModelKind::gru4rec},
+                                              {"lstm4rec", cmnrec::ModelKind::lstm4rec},
+                                              {"nextitnet", cmnrec::ModelKind::nextitnet},
+                                              {"mostpop", cmnrec::ModelKind::mostpop}});
+template <>
+inline constexpr auto choices<cmnrec::ControllerKind> =
+    std::to_array<Choice<cmnrec::ControllerKind>>({{"lstm", cmnrec::ControllerKind::lstm},
+                                                   {"gru", cmnrec::ControllerKind::gru}});
+template <>
+inline constexpr auto choices<ChunkOrder> = std::to_array<Choice<ChunkOrder>>(
+    {{"paper", ChunkOrder::paper}, {"reference", ChunkOrder::reference_code}});
+template <>
+inline constexpr auto choices<cmnrec::LossKind> = std::to_array<Choice<cmnrec::LossKind>>(
+    {{"full", cmnrec::LossKind::full}, {"sampled", cmnrec::LossKind::sampled}});
+template <>
+inline constexpr auto choices<LossPositions> = std::to_array<Choice<LossPositions>>(
+    {{"all", LossPositions::all}, {"last", LossPositions::last}});
+template <>
+inline constexpr auto choices<StopOn> = std::to_array<Choice<StopOn>>({{"loss", StopOn::loss},
+                                                                       {"ndcg", StopOn::ndcg}});
+template <>
+inline constexpr auto choices<cmnrec::Protocol> =
+    std::to_array<Choice<cmnrec::Protocol>>({{"full", cmnrec::Protocol::full}});
+template <>
+inline constexpr auto choices<cmnrec::Contender> =
+    std::to_array<Choice<cmnrec::Contender>>({{"srmn", cmnrec::Contender::srmn},
+                                              {"tsc", cmnrec::Contender::tsc},
+                                              {"pec", cmnrec::Contender::pec},
+                                              {"exc", cmnrec::Contender::exc},
+                                              {"lstm4rec", cmnrec::Contender::lstm4rec},
+                                              {"gru4rec", cmnrec::Contender::gru4rec},
+                                              {"nextitnet", cmnrec::Contender::nextitnet},
+                                              {"mostpop", cmnrec::Contender::mostpop}});
+
+}  // namespace refrain::examples

@@ -1,12 +1,12 @@
 #include "cmnrec/results.hpp"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <filesystem>
 #include <fstream>
 #include <utility>
 
-#include "common/json_fields.hpp"
+#include "common/saved_config.hpp"
 #include "common/standard_streams.hpp"
 #include "refrain/core/parallel.hpp"
 
@@ -29,8 +29,8 @@ nlohmann::json json_of(const Run& run) {
           {"seconds_per_epoch", run.seconds_per_epoch},
           {"prediction_ms", run.prediction_ms},
           {"prediction_batch", run.prediction_batch},
-          {"full", run.all},
-          {"without_seen", run.without_seen},
+          {"full", run.figures[0]},
+          {"without_seen", run.figures[1]},
           {"metric", run.metric},
           {"curve", std::move(curve)},
           {"setting", nlohmann::json::parse(run.key)}};
@@ -48,9 +48,7 @@ Run run_of(const examples::JsonFields& fields) {
           .prediction_ms = fields.number("prediction_ms"),
           .prediction_batch = fields.integer("prediction_batch", any_count),
           .metric = fields.text("metric"),
-          .curve = {},
-          .all = fields.numbers_by_name("full"),
-          .without_seen = fields.numbers_by_name("without_seen")};
+          .figures = {fields.numbers_by_name("full"), fields.numbers_by_name("without_seen")}};
   for (const examples::JsonFields& point : fields.objects("curve")) {
     run.curve.push_back({.epoch = point.integer("epoch", {.least = 1, .most = any_count.most}) - 1,
                          .loss = point.number("loss"),
@@ -62,47 +60,43 @@ Run run_of(const examples::JsonFields& fields) {
 
 }  // namespace
 
-std::string run_key(const ModelSetting& setting, const Options& options, std::uint64_t fingerprint,
+std::string run_key(const ModelOptions& model, const Options& options, std::uint64_t fingerprint,
                     std::uint64_t seed) {
-  const NetworkOptions& sizes = setting.network;
-  nlohmann::json key{{"data", fmt::format("{:016x}", fingerprint)},
-                     {"length", setting.length},
-                     {"model", setting.model},
-                     {"threads", threads()},
-                     {"prediction_batch", options.prediction_batch}};
-  if (options.run.device != Device::cpu) key["device"] = examples::name_of(options.run.device);
-  if (!setting.learns()) return key.dump();
-  key.update({{"seed", seed},
-              {"loss", options.loss.kind},
-              {"loss_at", options.loss.at},
-              {"stop_on", options.loss.stop_on},
-              {"batch", options.train.batch},
-              {"learning_rate", options.train.learning_rate},
-              {"epochs", options.train.epochs},
-              {"patience", options.train.patience},
-              {"clip", options.train.clip},
-              {"l2", options.train.l2}});
-  if (setting.sampled_loss) key["negatives"] = options.loss.negatives;
-  if (options.loss.shift > 0) key["shift"] = options.loss.shift;
-  if (options.loss.stop_on == "ndcg") key["without_seen"] = options.without_seen;
-  if (setting.model == "nextitnet") {
-    key.update({{"channels", sizes.channels}, {"dilations", sizes.dilations}});
+  nlohmann::json key;
+  const examples::FieldWriter write(key);
+  write("data", fmt::format("{:016x}", fingerprint));
+  write("length", model.length);
+  write("model", model.kind);
+  write("threads", threads());
+  write("prediction_batch", options.compare.prediction_batch);
+  if (options.run.device != Device::cpu) write("device", options.run.device);
+  if (!model.learns()) return key.dump();
+  write("seed", seed);
+  write("loss", options.loss.kind);
+  write("loss_at", options.loss.at);
+  write("stop_on", options.loss.stop_on);
+  write("batch", options.train.batch);
+  write("learning_rate", options.train.learning_rate);
+  write("epochs", options.train.epochs);
+  write("patience", options.train.patience);
+  write("clip", options.train.clip);
+  write("l2", options.train.l2);
+  if (model.is_sampled) write("negatives", options.loss.negatives);
+  if (options.loss.shift > 0) write("shift", options.loss.shift);
+  if (options.loss.stop_on == StopOn::ndcg) write("without_seen", options.without_seen);
+  if (model.kind == ModelKind::nextitnet) {
+    visit_convolutional(model, write);
     return key.dump();
   }
-  key.update({{"embedding", sizes.embedding},
-              {"hidden", sizes.hidden},
-              {"layers", sizes.layers},
-              {"keep", sizes.keep}});
-  if (!setting.has_memory()) return key.dump();
-  key.update({{"controller", sizes.controller},
-              {"words", sizes.words},
-              {"word_size", sizes.word_size},
-              {"heads", sizes.heads},
-              {"order", sizes.order},
-              {"recompute", sizes.recompute}});
-  if (setting.model == "cmnrec") {
-    key.update(
-        {{"schedule", setting.schedule}, {"slots", setting.slots}, {"attention", sizes.attention}});
+  visit_recurrent(model, write);
+  if (model.has_memory()) {
+    visit_memory(model, write);
+    write("recompute", model.recompute);
+  }
+  if (model.kind == ModelKind::cmnrec) {
+    write("schedule", model.schedule);
+    write("slots", model.slots);
+    visit_attention(model, write);
   }
   return key.dump();
 }
@@ -136,33 +130,33 @@ const Run* Results::find(const std::string& key) const {
 }
 
 const Run& Results::add(Run run) {
-  if (!path_.empty()) {
-    // Half a line is no line: were it ended here, it could not be read in the middle of the file.
-    if (cut_off_at_) {
-      std::error_code error;
-      std::filesystem::resize_file(path_, *std::exchange(cut_off_at_, std::nullopt), error);
-      if (error)
-        throw DataError(path_, 0,
-                        "its last line, which was cut off, cannot be removed: " + error.message());
-      ends_inside_line_ = false;
-    }
-    std::error_code unknown;
-    const std::uintmax_t size = std::filesystem::file_size(path_, unknown);
-    const bool ended_inside_line = std::exchange(ends_inside_line_, false);
-    std::ofstream out(path_, std::ios::binary | std::ios::app);
-    if (ended_inside_line) out << '\n';
-    out << json_of(run).dump() << '\n';
-    out.close();
-    if (!out) {
-      // The tables of this comparison need the run, not the file, which loses half a line again.
-      examples::say("warning: --results: {}: cannot be written; {}, seed {}, is not kept there\n",
-                    path_, run.label(), run.seed);
-      ends_inside_line_ = ended_inside_line;
-      if (!unknown) std::filesystem::resize_file(path_, size, unknown);
-    }
-  }
+  if (!path_.empty()) append(run);
   std::string key = run.key;
   return runs_.insert_or_assign(std::move(key), std::move(run)).first->second;
+}
+
+void Results::append(const Run& run) {
+  // A line behind half a line could not be read: the half is removed first.
+  if (cut_off_at_) {
+    std::error_code error;
+    std::filesystem::resize_file(path_, *std::exchange(cut_off_at_, std::nullopt), error);
+    if (error)
+      throw DataError(path_, 0,
+                      "its last line, which was cut off, cannot be removed: " + error.message());
+    ends_inside_line_ = false;
+  }
+  std::error_code unknown;
+  const std::uintmax_t size = std::filesystem::file_size(path_, unknown);
+  const bool ended_inside_line = std::exchange(ends_inside_line_, false);
+  std::ofstream out(path_, std::ios::binary | std::ios::app);
+  if (ended_inside_line) out << '\n';
+  out << json_of(run).dump() << '\n';
+  out.close();
+  if (out) return;
+  examples::say("warning: --results: {}: cannot be written; {}, seed {}, is not kept there\n",
+                path_, run.label(), run.seed);
+  ends_inside_line_ = ended_inside_line;
+  if (!unknown) std::filesystem::resize_file(path_, size, unknown);
 }
 
 }  // namespace refrain::cmnrec

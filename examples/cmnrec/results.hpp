@@ -1,16 +1,20 @@
 #pragma once
 /// Finished runs of a comparison, in memory and as a file of JSON lines.
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "cmnrec/experiment.hpp"
-#include "common/concat.hpp"
+#include "cmnrec/options.hpp"
+#include "refrain/train/reports.hpp"
 
 namespace refrain::cmnrec {
+
+/// "MRR@5" and so on.
+using Figures = std::map<std::string, double>;
 
 /// One model, trained with one seed and measured.
 struct Run {
@@ -23,23 +27,19 @@ struct Run {
   double seconds_per_epoch = 0;  ///< the median epoch; 0: nothing is trained
   double prediction_ms = 0;      ///< of one batch
   std::int64_t prediction_batch = 0;
-  std::string metric;  ///< of the curve's validation
-  std::vector<EpochReport> curve;
-  std::map<std::string, double> all;           ///< "MRR@5" and so on, ranked among all items
-  std::map<std::string, double> without_seen;  ///< among those not in the history
+  std::string metric = {};  ///< of the curve's validation
+  std::vector<EpochReport> curve = {};
+  std::array<Figures, 2> figures = {};  ///< ranked among all items; without those of the history
 
-  const std::map<std::string, double>& figures(bool leave_out_seen) const {
-    return leave_out_seen ? without_seen : all;
-  }
   /// "CmnRec TSC m=4"
-  std::string label() const { return slots > 0 ? examples::concat(title, " m=", slots) : title; }
+  std::string label() const { return slots > 0 ? title + " m=" + std::to_string(slots) : title; }
 };
 
 /// What the figures of a run depend on: data, model, training and, for its times, threads.
-std::string run_key(const ModelSetting& setting, const Options& options, std::uint64_t fingerprint,
+std::string run_key(const ModelOptions& model, const Options& options, std::uint64_t fingerprint,
                     std::uint64_t seed);
 
-/// Runs on a file; without a path, in memory alone.
+/// Runs on a file; without a path, only in memory.
 class Results {
  public:
   /// Reads what the file has. A last line that was cut off is passed over with a warning, and gone
@@ -57,6 +57,8 @@ class Results {
   const Run& add(Run run);
 
  private:
+  void append(const Run& run);
+
   std::string path_;
   bool ends_inside_line_ = false;
   std::optional<std::uintmax_t> cut_off_at_;  ///< where a broken last line begins

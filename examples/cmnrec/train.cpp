@@ -3,93 +3,89 @@
 #include "cmnrec/commands.hpp"
 #include "cmnrec/experiment.hpp"
 #include "common/behaviour.hpp"
-#include "common/concat.hpp"
 #include "common/device.hpp"
-#include "common/output_files.hpp"
-#include "common/run_log.hpp"
 #include "common/saved_config.hpp"
 #include "common/standard_streams.hpp"
 #include "refrain/data/data_hash.hpp"
 
 namespace refrain::cmnrec {
-
 namespace {
 
-examples::Setting run_setting(const Options& options, const SavedModel& made) {
+RunSetting run_setting(const Options& options, const SavedModel& made) {
   const LossOptions& loss = options.loss;
-  examples::Setting setting =
-      examples::setting_of_config(config_text(made.setting, made.data, made.fingerprint, {}));
-  setting.insert({{"loss", loss.kind},
-                  {"negatives", examples::concat(loss.negatives)},
-                  {"loss_at", loss.at},
-                  {"stop_on", loss.stop_on},
+  RunSetting setting = examples::setting_of_config(config_text(made.config));
+  setting.insert({{"loss", examples::name_of(loss.kind)},
+                  {"negatives", std::to_string(loss.negatives)},
+                  {"loss_at", examples::name_of(loss.at)},
+                  {"stop_on", examples::name_of(loss.stop_on)},
                   {"without_seen", options.without_seen ? "true" : "false"},
-                  {"shift", examples::concat(loss.shift)},
-                  {"batch", examples::concat(options.train.batch)},
+                  {"shift", std::to_string(loss.shift)},
+                  {"batch", std::to_string(options.train.batch)},
                   {"l2", fmt::format("{}", options.train.l2)},
-                  {"seed", examples::concat(options.run.seed)},
+                  {"seed", std::to_string(options.run.seed)},
                   {"vocabulary", DataHash().add(made.vocabulary).text()}});
   return setting;
+}
+
+/// Trains the model and writes it, unless the run was interrupted and its state is in a file.
+Outcome train_and_save(const Options& options, SavedModel& made, const Dataset& data) {
+  examples::RunLog log(options.run.log);
+  const std::string title = made.config.model.title();
+  fmt::print("{}: {} parameters\n", title, with_commas(made.model->parameter_count()));
+  examples::flush_output();
+  const examples::TrainReport report = train_model(*made.model, data, options,
+                                                   {.label = title,
+                                                    .state_file = options.state_file,
+                                                    .setting = run_setting(options, made),
+                                                    .log = &log,
+                                                    .seed = options.run.seed,
+                                                    .device = options.run.device});
+  const std::string epochs = counted(report.epochs, "epoch");
+  if (report.interrupted) {
+    const examples::Leavings left = examples::leavings(options.model_file, options.state_file);
+    const std::string note = "interrupted after " + epochs;
+    if (left.writes_out) save(options.model_file, made, note);
+    fmt::print("{}: {}\n", note, left.text);
+    return Outcome::interrupted;
+  }
+  examples::expect_better_than_chance(report, options.model_file, options.state_file,
+                                      options.run.force);
+  save(options.model_file, made, "trained for " + epochs);
+  fmt::print("finished after {} ({:.2f} s each), best {} {:.4f}; wrote {}\n", epochs,
+             report.seconds_per_epoch, metric_name(options.loss.stop_on), report.best,
+             options.model_file);
+  return Outcome::done;
 }
 
 }  // namespace
 
 Outcome train(const Options& options) {
   examples::CommandFiles files = common_files(options);
-  files.replaced.push_back({"--out", options.checkpoint});
+  files.replaced.push_back({"--out", options.model_file});
   if (!options.state_file.empty()) files.replaced.push_back({"--resume", options.state_file});
   examples::expect_files(files);
-  examples::RunLog log(options.run.log);
   const Device device = examples::device_of(options.run);
-  SavedModel made;
-  made.setting = setting_of(options);
-  made.data = options.data;
-  // A schedule that does not fit is told before files are read.
-  if (made.setting.model == "cmnrec") {
-    const ChunkSchedule schedule =
-        schedule_of(made.setting.schedule, made.setting.slots, options.data.length);
-    fmt::print("Schedule: {}\n", schedule.text());
-  }
-  const Sequences behaviour = read_behaviour(options.data);
-  examples::expect_length(options.data.length, examples::longest_row(behaviour));
+  SavedModel made{.config = {.model = model_of(options), .data = options.data}};
+  const ModelOptions& model = made.config.model;
+  // A schedule that does not fit is an error before files are read.
+  if (model.kind == ModelKind::cmnrec) fmt::print("Schedule: {}\n", model.chunks().text());
+  const Sequences behaviour = read_behaviour(options.log);
+  examples::expect_length(model.length, examples::longest_row(behaviour));
   made.vocabulary = vocabulary_of(behaviour, options.data);
   examples::expect_storable(made.vocabulary,
-                            examples::concat("--min-item-count ", options.data.min_item_count));
-  const PreparedData data = prepare(behaviour, made.vocabulary, options.data);
-  made.fingerprint = data.fingerprint();
-  print_data(data, made.vocabulary, options.data);
-  Random random(options.run.seed);
-  made.recommender = make_recommender(made.setting, made.vocabulary, &data, random);
-  made.recommender->to(device);
-  if (!made.setting.learns()) {
-    save(options.checkpoint, made, "counts of the training part");
-    fmt::print("{}: counted; wrote {}\n", made.setting.title(), options.checkpoint);
+                            fmt::format("--min-item-count {}", options.data.min_item_count));
+  const Dataset data = prepare(behaviour, made.vocabulary, options.data, model.length);
+  made.config.fingerprint = fingerprint(data);
+  if (!model.learns()) {
+    made.model = make_popularity(data, model.length);
+    save(options.model_file, made, "counts of the training part");
+    fmt::print("{}: counted; wrote {}\n", model.title(), options.model_file);
     return Outcome::done;
   }
-  fmt::print("{}: {} parameters\n", made.setting.title(),
-             with_commas(made.recommender->parameter_count()));
-  examples::flush_output();
-  const TrainReport report = train_model(*made.recommender, data, made.vocabulary, options,
-                                         {.label = made.setting.title(),
-                                          .state_file = options.state_file,
-                                          .setting = run_setting(options, made),
-                                          .log = &log,
-                                          .seed = options.run.seed,
-                                          .device = device});
-  if (report.interrupted) {
-    const examples::Leavings left = examples::leavings(options.checkpoint, options.state_file);
-    const std::string note = examples::concat("interrupted after ", report.epochs, " epochs");
-    if (left.writes_out) save(options.checkpoint, made, note);
-    fmt::print("{}: {}\n", note, left.text);
-    return Outcome::interrupted;
-  }
-  examples::expect_better_than_chance(report, options.checkpoint, options.state_file,
-                                      options.run.force);
-  save(options.checkpoint, made, examples::concat("trained for ", report.epochs, " epochs"));
-  fmt::print("finished after {} epochs ({:.2f} s each), best {} {:.4f}; wrote {}\n", report.epochs,
-             report.seconds_per_epoch, options.loss.stop_on == "ndcg" ? "NDCG@10" : "held-out loss",
-             report.best, options.checkpoint);
-  return Outcome::done;
+  Random random(options.run.seed);
+  made.model = make_model(model, made.vocabulary.size(), random);
+  made.model->to(device);
+  return train_and_save(options, made, data);
 }
 
 }  // namespace refrain::cmnrec

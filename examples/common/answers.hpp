@@ -18,10 +18,10 @@ namespace refrain::examples {
 
 /// A request for recommendations, in original ids.
 struct Request {
-  std::string user;                  ///< empty: the request is of a history
-  std::vector<std::string> history;  ///< oldest first
-  std::vector<std::string> owned;    ///< the user's items of another domain
-  std::string task;                  ///< empty: all tasks
+  std::string user = {};                  ///< empty: the request is of a history
+  std::vector<std::string> history = {};  ///< oldest first
+  std::vector<std::string> owned = {};    ///< the user's items of another domain
+  std::string task = {};                  ///< empty: all tasks
 };
 
 /// The answer to a request for one task.

@@ -1,9 +1,12 @@
 #pragma once
-/// Settings with a fixed set of values: an enum and one table of its names, which command lines,
-/// configuration files and model files share.
+/// Settings that are parsed where they are read. An enum has one table of its names, another type a
+/// notation; command lines, configuration files and model files share them.
 
 #include <array>
+#include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -54,6 +57,37 @@ std::string choice_names() {
     names.append(names.empty() ? "" : ", ").append(choice.name);
   return names;
 }
+
+/// A type with a notation: parse(text) gives nothing for a text that is none, text() is the text
+/// back, and `notation` lists what is expected.
+template <class Value>
+concept Notated = requires(const Value& value, const std::string& text) {
+  { Value::parse(text) } -> std::same_as<std::optional<Value>>;
+  { value.text() } -> std::convertible_to<std::string>;
+  { Value::notation } -> std::convertible_to<std::string>;
+};
+
+template <Notated Value>
+std::string name_of(const Value& value) {
+  return value.text();
+}
+template <Notated Value>
+std::optional<Value> choice_of(const std::string& text) {
+  return Value::parse(text);
+}
+template <Notated Value>
+std::string choice_names() {
+  return Value::notation;
+}
+
+template <class Value>
+concept NamedSetting = Chosen<Value> || Notated<Value>;
+
+/// A range of whole numbers; the default is that of an id.
+struct Between {
+  std::int64_t least = 0;
+  std::int64_t most = std::numeric_limits<std::int32_t>::max();
+};
 
 template <>
 inline constexpr auto choices<Device> = std::to_array<Choice<Device>>({{"cpu", Device::cpu},

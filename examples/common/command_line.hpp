@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <concepts>
@@ -63,8 +64,7 @@ struct ElementOf<std::vector<Element>> {
   using type = Element;
 };
 
-/// One of an enum's names.
-template <Chosen Value>
+template <NamedSetting Value>
 CLI::Validator one_of() {
   const std::string names = choice_names<Value>();
   return CLI::Validator(
@@ -92,7 +92,7 @@ CLI::Option* add_choices(CLI::App& app, const std::string& name, std::vector<Ele
 }
 
 /// An option of a command. By the type of its value it is a switch (whose value in a --config file
-/// is true or false), the name of an enum's value, a number in `range`, a text, or a list of these
+/// is true or false), a name or notation (common/choice.hpp), a number in `range`, a text, or a list of these
 /// separated by commas. Its help shows the default.
 template <class Value>
 CLI::Option* add_value(CLI::App& app, const std::string& name, Value& value,
@@ -101,7 +101,7 @@ CLI::Option* add_value(CLI::App& app, const std::string& name, Value& value,
   if constexpr (std::is_same_v<Value, bool>) {
     CLI::Option* const option = app.add_flag(name, value, text)->check(true_or_false());
     return value ? option->default_str("true") : option;
-  } else if constexpr (Chosen<Value>) {
+  } else if constexpr (NamedSetting<Value>) {
     const auto set = [&value](const std::string& given) { value = *choice_of<Value>(given); };
     return app.add_option_function<std::string>(name, set, text)
         ->check(one_of<Value>())
@@ -132,6 +132,36 @@ class OptionGroup {
  private:
   CLI::App& app_;
   std::string title_;
+};
+
+/// Fields as options (see FieldWriter): "word_size" is --word-size.
+class FieldOptions {
+ public:
+  FieldOptions(CLI::App& app, std::string title) : add_(app, std::move(title)) {}
+
+  template <class Value>
+  void operator()(const char* field, Value& value, const char* text, Between range) const {
+    add_(option_of(field), value, text,
+         between(static_cast<double>(range.least), static_cast<double>(range.most)));
+  }
+  template <class Value>
+  void operator()(const char* field, Value& value, const char* text) const {
+    add_(option_of(field), value, text);
+  }
+  void operator()(const char* field, double& share, const char* text) const {
+    add_(option_of(field), share, text, between(1e-3, 1));
+  }
+  void operator()(const char* field, std::vector<double>& shares, const char* text) const {
+    add_(option_of(field), shares, text)->expected(3);
+  }
+
+ private:
+  static std::string option_of(std::string field) {
+    std::replace(field.begin(), field.end(), '_', '-');
+    return "--" + field;
+  }
+
+  OptionGroup add_;
 };
 
 inline CLI::Option* add_switch(CLI::App& app, const std::string& name, bool& value,

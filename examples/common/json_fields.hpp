@@ -19,12 +19,6 @@
 
 namespace refrain::examples {
 
-/// What whole numbers may be; the default is what 32 bits of an id hold.
-struct Between {
-  std::int64_t least = 0;
-  std::int64_t most = std::numeric_limits<std::int32_t>::max();
-};
-
 /// Whatever 63 bits hold.
 constexpr Between any_count{.least = 0, .most = std::numeric_limits<std::int64_t>::max()};
 
@@ -91,8 +85,7 @@ class JsonFields {
     mismatch(name, concat("one of ", list), value(name));
   }
 
-  /// One of an enum's names.
-  template <Chosen Value>
+  template <NamedSetting Value>
   Value choice(const char* name) const {
     if (const std::optional<Value> known = choice_of<Value>(text(name))) return *known;
     mismatch(name, "one of " + choice_names<Value>(), value(name));

@@ -13,6 +13,8 @@ struct LossBatch {
   Tensor targets;
   Candidates candidates{};  ///< of a sampled loss
 
+  bool is_sampled() const { return candidates.ids.defined(); }
+
   /// Calls function(tensor) for each tensor.
   template <class Function>
   void visit(Function&& function) {

@@ -30,6 +30,8 @@ class StoredConfig : public JsonFields {
       : JsonFields(stored_text(info, path, "config"), path, 0, "its configuration cannot be used"),
         elements_(info.elements) {}
 
+  bool is_of_program(const char* name) const { return has("program") && text("program") == name; }
+
   /// Throws DataError unless the file's tensors have room for parameters of that shape. So a
   /// configuration that lies makes nothing be allocated that is much larger than the file.
   void expect_room(std::initializer_list<std::int64_t> extents) const {
@@ -47,14 +49,15 @@ class StoredConfig : public JsonFields {
   std::int64_t elements_;
 };
 
-/// Writes the fields that a visit(fields, writer) names into a JSON object.
+/// Writes fields into a JSON object: field(name, value) for each, with more arguments where the
+/// same function also reads them (FieldReader) or offers them as options (FieldOptions).
 class FieldWriter {
  public:
   explicit FieldWriter(nlohmann::json& object) : object_(object) {}
 
-  template <class Value>
-  void operator()(const char* name, const Value& value, Between = {}) const {
-    if constexpr (Chosen<Value>) {
+  template <class Value, class... More>
+  void operator()(const char* name, const Value& value, const More&...) const {
+    if constexpr (NamedSetting<Value>) {
       object_[name] = name_of(value);
     } else {
       object_[name] = value;
@@ -70,25 +73,36 @@ class FieldReader {
  public:
   explicit FieldReader(const JsonFields& fields) : fields_(fields) {}
 
-  void operator()(const char* name, std::int64_t& value, Between range = {}) const {
-    value = fields_.integer(name, range);
+  template <class Value>
+  void operator()(const char* name, Value& value, Between range = {}) const {
+    if constexpr (NamedSetting<Value>) {
+      value = fields_.choice<Value>(name);
+    } else {
+      read(name, value, range);
+    }
   }
-  void operator()(const char* name, std::vector<std::int64_t>& value, Between range = {}) const {
-    value = fields_.integers(name, range);
-  }
-  void operator()(const char* name, std::uint64_t& value) const { value = fields_.word(name); }
-  void operator()(const char* name, double& value) const { value = fields_.share(name); }
-  void operator()(const char* name, std::vector<double>& value) const {
-    value = fields_.shares(name);
-  }
-  void operator()(const char* name, bool& value) const { value = fields_.flag(name); }
-  void operator()(const char* name, std::string& value) const { value = fields_.text(name); }
-  template <Chosen Value>
-  void operator()(const char* name, Value& value) const {
-    value = fields_.choice<Value>(name);
+  /// A field that is an option, too: the file's own size bounds a single number from above.
+  template <class Value>
+  void operator()(const char* name, Value& value, const char*, Between range = {}) const {
+    if constexpr (std::is_same_v<Value, std::int64_t>) range.most = Between().most;
+    (*this)(name, value, range);
   }
 
  private:
+  void read(const char* name, std::int64_t& value, Between range) const {
+    value = fields_.integer(name, range);
+  }
+  void read(const char* name, std::vector<std::int64_t>& value, Between range) const {
+    value = fields_.integers(name, range);
+  }
+  void read(const char* name, std::uint64_t& value, Between) const { value = fields_.word(name); }
+  void read(const char* name, double& value, Between) const { value = fields_.share(name); }
+  void read(const char* name, std::vector<double>& value, Between) const {
+    value = fields_.shares(name);
+  }
+  void read(const char* name, bool& value, Between) const { value = fields_.flag(name); }
+  void read(const char* name, std::string& value, Between) const { value = fields_.text(name); }
+
   const JsonFields& fields_;
 };
 

@@ -24,7 +24,7 @@ Setting setting_of_config(const std::string& config);
 
 /// Where training reports to, and where it keeps its state.
 struct TrainPlace {
-  std::string label;       ///< of the progress line
+  std::string label;            ///< of the progress line
   std::string state_file = {};  ///< empty: an interrupted run cannot go on
   Setting setting = {};         ///< kept in the state file
   RunLog* log = nullptr;

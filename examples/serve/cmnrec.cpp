@@ -1,7 +1,9 @@
-#include <charconv>
+#include <fmt/format.h>
 
 #include "cmnrec/config.hpp"
+#include "cmnrec/memory_network.hpp"
 #include "common/saved_config.hpp"
+#include "refrain/train/model_file.hpp"
 #include "refrain_models/cmnrec_served.hpp"
 #include "serve/service.hpp"
 
@@ -19,23 +21,14 @@ class Saved final : public Module {
   Network& network_;
 };
 
-/// The time steps at which the model was trained to access its memory.
-models::ServedSchedule schedule_of(const cmnrec::ModelSetting& setting, const std::string& path) {
-  const std::string name = setting.model == "srmn" ? "every" : setting.schedule;
-  if (name == "every") return models::ServedSchedule::every(1);
-  if (name.starts_with("every:")) {
-    std::int64_t gap = 0;
-    const auto [end, error] = std::from_chars(name.data() + 6, name.data() + name.size(), gap);
-    if (error == std::errc() && end == name.data() + name.size())
-      return models::ServedSchedule::every(gap);
-  }
-  if (name == "pec")
-    return models::ServedSchedule::newest(ChunkSchedule::pec(setting.length, setting.slots));
-  if (name == "tsc")
-    return models::ServedSchedule::newest(ChunkSchedule::tsc(setting.length, setting.slots));
-  if (name == "exc")
-    return models::ServedSchedule::newest(ChunkSchedule::exc(setting.length, setting.slots));
-  throw DataError(path, 0, "expected a schedule pec, tsc, exc, every or every:G, got " + name);
+/// The time steps at which the model was trained to access its memory. Throws DataError for a list.
+models::ServedSchedule schedule_of(const cmnrec::ModelOptions& model, const std::string& path) {
+  using Kind = cmnrec::Schedule::Kind;
+  if (model.kind == cmnrec::ModelKind::srmn) return models::ServedSchedule::every(1);
+  if (model.schedule.kind == Kind::every) return models::ServedSchedule::every(model.schedule.gap);
+  if (model.schedule.kind != Kind::list) return models::ServedSchedule::newest(model.chunks());
+  throw DataError(
+      path, 0, "expected a schedule pec, tsc, exc, every or every:G, got " + model.schedule.text());
 }
 
 template <class Controller>
@@ -61,31 +54,19 @@ class CmnRecService final : public ModelService<models::CmnRecServed<Controller>
 };
 
 template <class Controller>
-std::unique_ptr<Service> service_of(const cmnrec::ModelSetting& setting, const Vocabulary& items,
+std::unique_ptr<Service> service_of(const cmnrec::ModelOptions& model, const Vocabulary& items,
                                     const ServiceOptions& options, Checkpoint file) {
-  const cmnrec::NetworkOptions& sizes = setting.network;
-  models::ServedSchedule schedule = schedule_of(setting, options.base);
-  const bool is_every_step =
-      schedule.gap() == 1 || (schedule.of_newest() != nullptr &&
-                              schedule.of_newest()->chunks() == schedule.of_newest()->steps());
+  models::ServedSchedule schedule = schedule_of(model, options.model);
+  auto sizes = cmnrec::memory_options<Controller>(model, items.size());
+  sizes.keep = 1;
   Random random(0);
-  auto network = std::make_shared<models::CmnRec<Controller>>(
-      typename models::CmnRec<Controller>::Options{
-          .items = items.size(),
-          .embedding = sizes.embedding,
-          .hidden = sizes.hidden,
-          .words = sizes.words,
-          .word_size = sizes.word_size,
-          .heads = sizes.heads,
-          .layers = sizes.layers,
-          .attention = is_every_step ? std::int64_t{0} : sizes.attention,
-          .order = sizes.order == "paper" ? ChunkOrder::paper : ChunkOrder::reference_code},
-      random, Placement{.fill = Fill::deferred});
+  auto network = std::make_shared<models::CmnRec<Controller>>(sizes, random,
+                                                              Placement{.fill = Fill::deferred});
   Saved saved(*network);
   load_model(std::move(file), saved);
   network->freeze();
   return std::make_unique<CmnRecService<Controller>>(std::move(network), std::move(schedule), items,
-                                                     options.padding_steps.value_or(setting.length),
+                                                     options.padding_steps.value_or(model.length),
                                                      options.shards);
 }
 
@@ -93,27 +74,26 @@ std::unique_ptr<Service> service_of(const cmnrec::ModelSetting& setting, const V
 
 std::unique_ptr<Service> open_cmnrec(const ServiceOptions& options, Checkpoint base) {
   if (!options.patches.empty())
-    throw OptionError("--patch: expected a base of peterrec, got " + options.base +
+    throw OptionError("--patch: expected a base of peterrec, got " + options.model +
                       ", a model of cmnrec");
-  const Vocabulary items = Vocabulary::deserialize(
-      examples::stored_text(base.info, options.base, "vocabulary"), options.base);
-  const cmnrec::ModelSetting setting =
-      cmnrec::model_config(base.info, options.base, items.size()).setting;
-  if (!setting.has_memory()) {
-    throw DataError(options.base, 0,
-                    "expected a model of the kinds cmnrec or srmn, got " + setting.model);
+  const Vocabulary items = vocabulary_of(base);
+  const cmnrec::ModelOptions model =
+      cmnrec::model_config(base.info, options.model, items.size()).model;
+  if (!model.has_memory()) {
+    throw DataError(options.model, 0,
+                    fmt::format("expected a model of the kinds cmnrec or srmn, got {}",
+                                examples::name_of(model.kind)));
   }
-  return examples::build_stored(options.base, [&] {
-    return setting.network.controller == "gru"
-               ? service_of<Gru>(setting, items, options, std::move(base))
-               : service_of<Lstm>(setting, items, options, std::move(base));
+  return examples::build_stored(options.model, [&] {
+    return model.controller == cmnrec::ControllerKind::gru
+               ? service_of<Gru>(model, items, options, std::move(base))
+               : service_of<Lstm>(model, items, options, std::move(base));
   });
 }
 
 std::unique_ptr<Service> open_service(const ServiceOptions& options) {
-  Checkpoint base = read_checkpoint(options.base);
-  const examples::StoredConfig config(base.info, options.base);
-  const bool is_cmnrec = config.has("program") && config.text("program") == "cmnrec";
+  Checkpoint base = read_checkpoint(options.model);
+  const bool is_cmnrec = examples::StoredConfig(base.info, options.model).is_of_program("cmnrec");
   return is_cmnrec ? open_cmnrec(options, std::move(base))
                    : open_peterrec(options, std::move(base));
 }

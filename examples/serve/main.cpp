@@ -57,16 +57,15 @@ int run(int argc, char** argv) {
       "  {\"history\": [\"i3\", \"i9\"], \"task\": \"next\", \"k\": 10}    request after a "
       "history\n"
       "  {\"load\": \"next.patch.safetensors\"}, {\"unload\": \"next\"}  loads, unloads a task\n"
-      "Tasks: \"base\" (the next item by the base's head) and those of the patches; \"next\" with "
-      "a "
-      "model of cmnrec."};
+      "Tasks: \"next\" (the next item) and those of the patches; with a patch for \"next\" the "
+      "base's own next item is \"base\"."};
   ServiceOptions options;
   std::string states;
   bool measure = false;
   using refrain::examples::add_switch;
   using refrain::examples::add_value;
   using refrain::examples::between;
-  add_value(app, "--base", options.base,
+  add_value(app, "--model,--base", options.model,
             "Base written by peterrec pretrain, or model written by cmnrec train")
       ->required()
       ->check(CLI::ExistingFile);
@@ -98,7 +97,7 @@ int run(int argc, char** argv) {
         .read = refrain::examples::named_files("--patch", options.patches),
         .replaced = {{"--states", states}},
         .appended = {}};
-    files.read.push_back({"--base", options.base});
+    files.read.push_back({"--model", options.model});
     refrain::examples::expect_files(files);
     lock.emplace(states);
     if (!lock->is_held())

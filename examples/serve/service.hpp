@@ -72,10 +72,11 @@ class ModelService : public Service {
           history.push_back(id);  // a new item may be unknown to the model
       }
       const bool is_known = !history.empty();
+      const std::string& task = named(tasks, request->task);
       return answer_line(
           line, nullptr, request->task,
-          is_known ? recommender_.recommend(tasks, request->task, history, request->k)
-                   : recommender_.most_frequent(tasks, request->task, request->k),
+          is_known ? recommender_.recommend(tasks, task, history, request->k)
+                   : recommender_.most_frequent(tasks, task, request->k),
           {.unknown = static_cast<std::int64_t>(request->history.size() - history.size()),
            .by_frequency = !is_known});
     }
@@ -83,9 +84,10 @@ class ModelService : public Service {
     const auto user = users_[shard].find(request.user);
     if (user == users_[shard].end())
       throw OptionError(examples::concat("user '", request.user, "' has no events"));
-    recommender_.follow(tasks, user->second, request.task);
+    const std::string& task = named(tasks, request.task);
+    recommender_.follow(tasks, user->second, task);
     return answer_line(line, &request.user, request.task,
-                       recommender_.recommend(tasks, request.task, user->second, request.k));
+                       recommender_.recommend(tasks, task, user->second, request.k));
   }
 
   void unload(const std::string& task) override {
@@ -109,13 +111,22 @@ class ModelService : public Service {
  private:
   using LoadedTasks = typename Recommender<Model>::Tasks;
 
+  /// The next item is task "next", and "base" names it, too: a base answers "next" unless a patch
+  /// does.
+  static const std::string& named(const LoadedTasks& tasks, const std::string& task) {
+    static const std::string next = "next", base = "base";
+    if (Recommender<Model>::has(tasks, task)) return task;
+    const std::string& other = task == next ? base : task == base ? next : task;
+    return Recommender<Model>::has(tasks, other) ? other : task;
+  }
+
   Recommender<Model> recommender_;
   std::vector<std::unordered_map<std::string, typename Recommender<Model>::User>> users_;
 };
 
 /// Options of a service.
 struct ServiceOptions {
-  std::string base;                  ///< base of PeterRec, or a CmnRec model
+  std::string model;                 ///< base of PeterRec, or a CmnRec model
   std::vector<std::string> patches;  ///< patch files of PeterRec
   /// by default the length in the task's training
   std::optional<std::int64_t> padding_steps;

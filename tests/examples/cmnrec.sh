@@ -28,25 +28,26 @@ tiny=(--data users.txt --min-item-count 2 --length 11 --hidden 16 --embedding 8 
 
 # Every model is trained, read back and measured on sequences that training has not seen.
 for model in cmnrec srmn lstm4rec gru4rec nextitnet mostpop; do
-  run 0 train --model $model --slots 3 "${tiny[@]}" --epochs 2 --out $model.safetensors
-  run 0 evaluate --data users.txt --checkpoint $model.safetensors
+  run 0 train --kind $model --slots 3 "${tiny[@]}" --epochs 2 --out $model.safetensors
+  run 0 evaluate --data users.txt --model $model.safetensors
   says "30 items; 160 sequences to train on"
   says "20 to validate, 20 to test"
   never_says "warning"
 done
-run 0 train --model cmnrec --schedule 4,11 --controller gru --loss sampled --loss-at last --order reference "${tiny[@]}" --epochs 1
+run 0 train --kind cmnrec --schedule 4,11 --controller gru --loss sampled --loss-at last --order reference "${tiny[@]}" --epochs 1
 says "list, 2 chunks of 11 steps: 4 11"
+says "finished after 1 epoch ("
 
 # Each section of a configuration file is for its own command.
 cat > sections.toml << 'END'
 [train]
 data = ["users.txt"]
-model = "mostpop"
+kind = "mostpop"
 length = 11
 split = [0.8, 0.1, 0.1]
 
 [evaluate]
-checkpoint = "elsewhere.safetensors"
+model = "elsewhere.safetensors"
 
 [compare]
 data = ["users.txt"]
@@ -57,67 +58,108 @@ rm cmnrec.safetensors
 run 0 train --config sections.toml
 says "31 items; 160 sequences to train on"
 [[ -e cmnrec.safetensors && ! -e elsewhere.safetensors ]] || fail "a section of another command was taken"
-run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 2
+run 0 train --kind cmnrec --slots 3 "${tiny[@]}" --epochs 2
 
 # A user of two files is one user, whose later items are in the later file.
 cut -d ' ' -f 1-7 users.txt > earlier.txt
 cut -d ' ' -f 1,8- users.txt > later.txt
-run 0 train --model mostpop --data earlier.txt,later.txt --min-item-count 2 --length 11 --split "0.8,0.1,0.1" --out mostpop.safetensors
+run 0 train --kind mostpop --data earlier.txt,later.txt --min-item-count 2 --length 11 --split "0.8,0.1,0.1" --out mostpop.safetensors
 says "later.txt: 200 of its 200 users are in a file before it, too"
 says "30 items; 160 sequences to train on (12.0 items each, T = 11)"
 
 # A log without times is read in the file's order only on request.
 awk 'BEGIN { print "user,item,rating"; for (u = 1; u <= 60; ++u) for (t = 0; t < 12; ++t) printf "%d,%d,5\n", u, 1 + (u + t) % 30 }' > ratings.csv
-run 1 train --model mostpop --data ratings.csv --length 11
+run 1 train --kind mostpop --data ratings.csv --length 11
 says 'ratings.csv:1: the table has ratings (column "rating") and no times'
-run 0 train --model mostpop --data ratings.csv --length 11 --in-file-order --out ordered.safetensors
+run 0 train --kind mostpop --data ratings.csv --length 11 --in-file-order --out ordered.safetensors
 
 # --shift moves what is trained on.
 losses() { grep -oE '"loss":[0-9.]+' "$1"; }
-for shift in 0 3; do run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 2 --shift $shift --log shift$shift; done
-run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 2 --log unshifted
+for shift in 0 3; do run 0 train --kind cmnrec --slots 3 "${tiny[@]}" --epochs 2 --shift $shift --log shift$shift; done
+run 0 train --kind cmnrec --slots 3 "${tiny[@]}" --epochs 2 --log unshifted
 [[ "$(losses shift0)" == "$(losses unshifted)" ]] || fail "expected --shift 0 to change nothing"
 [[ "$(losses shift3)" != "$(losses unshifted)" ]] || fail "expected --shift 3 to change what is learned"
-run 1 train --model cmnrec --slots 3 "${tiny[@]}" --shift 11
+run 1 train --kind cmnrec --slots 3 "${tiny[@]}" --shift 11
 says "--shift: expected less than --length 11, got 11"
 
 # Leave-last-out holds one item of each history back: the loss on it alone stops the training, not that on the walk before it.
 awk '{ $(NF - 1) = 31 + NR % 30; $NF = 61; print }' users.txt > late.txt
-run 0 train --model nextitnet --channels 16 --data late.txt --min-item-count 2 --leave-last-out --length 11 --batch 16 --epochs 20 --patience 20 \
+run 0 train --kind nextitnet --channels 16 --data late.txt --min-item-count 2 --leave-last-out --length 11 --batch 16 --epochs 20 --patience 20 \
   --learning-rate 0.01 --log late --out late.safetensors --force
 tail -n 1 late | grep -qE '"validation":([5-9]|[1-9][0-9])' || fail "expected a held-out loss above 5, got $(tail -n 1 late)"
 
 # Other data: the test part may not be one.
 head -n 150 users.txt > fewer.txt
-run 0 evaluate --data fewer.txt --checkpoint cmnrec.safetensors
+run 0 evaluate --data fewer.txt --model cmnrec.safetensors
 says "warning: cmnrec.safetensors was trained on other data"
 
 # What follows is learned: the next item of the walk comes first, and items of the history do not come at all.
-run 0 train --model cmnrec --slots 3 "${tiny[@]}" --epochs 40 --learning-rate 0.01 --out good.safetensors
-run 0 recommend --checkpoint good.safetensors --titles movies.csv --history 5,6,7,8,9,10,11,12,13,14,15
+run 0 train --kind cmnrec --slots 3 "${tiny[@]}" --epochs 40 --learning-rate 0.01 --out good.safetensors
+run 0 recommend --model good.safetensors --titles movies.csv --history 5,6,7,8,9,10,11,12,13,14,15
 says "1. 16       Film, the 16th"
 never_says "Film, the 15th"
-run 0 recommend --checkpoint good.safetensors --data users.txt --user u3 --count 2
+run 0 recommend --model good.safetensors --data users.txt --user u3 --count 2
 says "User u3 (12 items)"
-run 0 recommend --checkpoint good.safetensors --history none,5 --history
+run 0 recommend --model good.safetensors --history none,5 --history
+says "History (2 items), task next"
 says "passed over, unknown to the model: none"
 says "no known item in the history: going by what is frequent"
 
 printf '5 6 7\n5,6,7\n' > histories
-"$program" recommend --checkpoint good.safetensors < histories > out 2>&1 || fail "expected answers to lines"
+"$program" recommend --model good.safetensors < histories > out 2>&1 || fail "expected answers to lines"
 (($(grep -c "^History (3 items)" out) == 2)) || fail "expected a list to be parted at commas or blanks"
-run 1 recommend --checkpoint good.safetensors --history 5 --log unused
+
+# The same answers for programs. standard_output FILE ARGUMENTS...: what recommend prints there.
+standard_output() { "$program" recommend --model good.safetensors "${@:2}" > "$1" 2> out || fail "expected answers: ${*:2}"; }
+lists=(--titles movies.csv --history 5,6,7,8,9,10,11,12,13,14,15 --history none --count 2)
+standard_output text "${lists[@]}"
+standard_output lines "${lists[@]}" --output jsonl
+standard_output table "${lists[@]}" --output csv
+(($(wc -l < lines) == 2)) || fail "expected an object for each history, got $(cat lines)"
+first='{"task":"next","best":[{"id":"16","title":"Film, the 16th","score":'
+[[ "$(head -n 1 lines)" == "$first"* ]] || fail "expected $first, got $(head -n 1 lines)"
+[[ "$(tail -n 1 lines)" == '{"task":"next","unknown":["none"],"fallback":"frequency","best":['* ]] || fail "expected a fallback, got $(cat lines)"
+[[ "$(head -n 1 table)" == "answer,user,task,place,id,title,score,probability" ]] || fail "expected a header, got $(head -n 1 table)"
+[[ "$(sed -n 2p table)" == '1,,next,1,16,"Film, the 16th",'*, ]] || fail "expected a quoted title, got $(sed -n 2p table)"
+(($(wc -l < table) == 5)) || fail "expected a line an item, got $(cat table)"
+says "answer 2: passed over, unknown to the model: none"
+diff <(grep -oE '"id":"[0-9]+"' lines | tr -dc '0-9\n') <(tail -n +2 table | cut -d , -f 5) || fail "the forms name other items"
+diff <(sed -nE 's/^ +[0-9]+\. ([0-9]+) .*/\1/p' text) <(tail -n +2 table | cut -d , -f 5) || fail "the text names other items"
+standard_output users --data users.txt --user u3,u4 --count 1 --output jsonl
+[[ "$(cut -c 1-26 users)" == $'{"user":"u3","task":"next"\n{"user":"u4","task":"next"' ]] || fail "expected both users, got $(cat users)"
+run 1 recommend --model good.safetensors --history 5 --output xml
+says "--output: expected one of text, jsonl, csv, got 'xml'"
+
+# Old names of options.
+run 0 train --model mostpop "${tiny[@]}" --out popular.safetensors
+run 0 evaluate --data users.txt --checkpoint popular.safetensors
+says "most popular: 20 sequences"
+cat > old.toml << 'END'
+[train]
+data = ["users.txt"]
+model = "mostpop"
+length = 11
+out = "old.safetensors"
+[recommend]
+checkpoint = "old.safetensors"
+history = ["1 2"]
+END
+run 0 train --config old.toml
+run 0 recommend --config old.toml
+says "History (2 items), task next"
+
+run 1 recommend --model good.safetensors --history 5 --log unused
 says "recommend has no option --log"
 
 # A model that has diverged takes no place of a good one, unless asked for.
 cp good.safetensors before
 for watched in loss ndcg; do
-  run 1 train --model lstm4rec "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --stop-on $watched --out good.safetensors
+  run 1 train --kind lstm4rec "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --stop-on $watched --out good.safetensors
   says "training has diverged: expected a loss below 3.526, that of a guess, got "
   says "good.safetensors was not written and is as it was."
   cmp before good.safetensors || fail "a model that has diverged was written"
 done
-run 0 train --model lstm4rec "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --force --out diverged.safetensors
+run 0 train --kind lstm4rec "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --force --out diverged.safetensors
 says "wrote diverged.safetensors"
 
 # Runs that are finished are not done again; a line that was cut off is.
@@ -125,6 +167,7 @@ compare=(compare "${tiny[@]}" --models "mostpop,lstm4rec,srmn,tsc" --slots "2,3"
 run 0 "${compare[@]}" --seeds 1,2
 says "CmnRec TSC m=2"
 says "means over 2 seeds"
+(($(grep -cE ' full, 30 items$' out) == 12)) || fail "expected the protocol at each line of the table"
 (($(wc -l < runs) == 9)) || fail "expected 9 finished runs, got $(wc -l < runs)"
 cp out first
 run 0 "${compare[@]}" --seeds 1,2
@@ -195,8 +238,11 @@ threads=3 run 0 "${again[@]}" --out resumed.safetensors --resume state
 cmp unbroken.safetensors resumed.safetensors || fail "the resumed run ended elsewhere"
 
 # Figures in the log are those that are printed.
-run 0 evaluate --data users.txt --checkpoint good.safetensors --log figures
+run 0 evaluate --data users.txt --model good.safetensors --log figures
 (($(wc -l < figures) == 4)) || fail "expected a line for model and popularity, with and without what was seen"
+says "most popular: 20 sequences"
+(($(grep -cE '^  MRR@(5|10|20) .*\(full, 30 items\)$' out) == 6)) || fail "expected each line of figures to name its protocol"
+(($(grep -cE '^  MRR@(5|10|20) .*\(full, 30 items, seen ones left out\)$' out) == 6)) || fail "expected each line of figures to name its protocol"
 for value in $(sed -E 's/.*"HR@5":([0-9.e-]+).*/\1/' figures); do says "HR@5  $(LC_ALL=C printf %.4f "$value")"; done
 
 # Made-up sequences: the answer comes last, one of 16, which are as frequent as each other.
@@ -211,7 +257,7 @@ says "--slots: expected 1 to 11 with --length 11, got 12"
 run 1 train "${tiny[@]}" --schedule 4,9
 says "--schedule 4,9:"
 run 1 train "${tiny[@]}" --schedule sometimes
-says "expected pec, tsc, exc, every, every:G or steps"
+says "--schedule: expected one of pec, tsc, exc, every, every:G or steps like 5,10,20, got 'sometimes'"
 run 1 train "${tiny[@]}" --min-length 13
 says "--min-length: expected 2 to 12 items"
 run 1 train "${tiny[@]}" --loss sampled --negatives 31
@@ -231,8 +277,8 @@ for option in --results --curves; do
   says "$option: expected a file in a folder that is there"
 done
 head -c 3000 good.safetensors > half.safetensors
-run 1 evaluate --data users.txt --checkpoint half.safetensors
+run 1 evaluate --data users.txt --model half.safetensors
 says "half.safetensors"
-run 1 recommend --checkpoint good.safetensors --data users.txt --user nobody
+run 1 recommend --model good.safetensors --data users.txt --user nobody
 says "--user nobody: the data has no such user"
 echo "passed"

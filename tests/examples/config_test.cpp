@@ -35,13 +35,10 @@ std::string refusal(const Json& config, Parse parse) {
 const Json base = Json::parse(peterrec::config_text(
     peterrec::NextItNet::Options{.items = 500, .channels = 32, .dilations = {1, 4}},
     {.hold_out_last = true, .length = 7, .text = "note"}));
-const Json model = Json::parse(
-    cmnrec::config_text({.model = "cmnrec",
-                         .schedule = "tsc",
-                         .slots = 4,
-                         .length = 20,
-                         .network = {.embedding = 16, .hidden = 32, .words = 4, .word_size = 8}},
-                        {}, 7, "note"));
+const Json model = Json::parse(cmnrec::config_text(
+    {.model = {.slots = 4, .length = 20, .words = 4, .word_size = 8, .hidden = 32, .embedding = 16},
+     .fingerprint = 7,
+     .note = "note"}));
 
 std::string base_refusal(const Json& config) {
   return refusal(config, [](const CheckpointInfo& info) { peterrec::base_config(info, "file"); });
@@ -71,8 +68,9 @@ TEST_CASE("example configurations: what is written is read", "[example][reliabil
   CHECK(stored.note.length == 7);
   CHECK(stored.note.text == "note");
   const cmnrec::ModelConfig other = cmnrec::model_config(info_with(model), "file", 500);
-  CHECK(other.setting.schedule == "tsc");
-  CHECK(other.setting.network.word_size == 8);
+  CHECK(other.model.schedule.text() == "tsc");
+  CHECK(other.model.schedule.kind == cmnrec::Schedule::Kind::tsc);
+  CHECK(other.model.word_size == 8);
   CHECK(other.fingerprint == 7);
   Json old = base;
   old.erase("hold_out_last");

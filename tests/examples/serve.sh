@@ -252,14 +252,14 @@ sizes=(--hidden 8 --embedding 8 --word-size 8 --length 8 --slots 2 --min-length 
 for schedule in every:3 pec; do
   train "$cmnrec" train --data users.txt "${sizes[@]}" --schedule $schedule --out cmnrec.safetensors
   # As long as what the program reads: 8 items of 8.
-  train "$cmnrec" recommend --checkpoint cmnrec.safetensors --history 1,2,3,4,5,6,7,8 --count 5
+  train "$cmnrec" recommend --model cmnrec.safetensors --history 1,2,3,4,5,6,7,8 --count 5
   expected=$(printed)
   {
     for i in $(seq 1 8); do echo "{\"user\": \"u\", \"item\": $i}"; done
     echo '{"user": "u", "task": "next", "k": 5}'
     echo '{"history": [1, 2, 3, 4, 5, 6, 7, 8], "task": "next", "k": 5}'
   } > in
-  run 0 --base cmnrec.safetensors --padding 0
+  run 0 --model cmnrec.safetensors --padding 0
   lines 2
   [[ $(ids | uniq) == "$expected" ]] || fail "$schedule: expected the list $expected twice"
 done

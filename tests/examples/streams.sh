@@ -122,7 +122,7 @@ for path in users.txt ./users.txt symbolic hard "$PWD/users.txt"; do
 done
 refuses --model "${evaluate[@]}" --log base.safetensors
 refuses --model "$peterrec" finetune --data users.txt --base base.safetensors --task next --log base.safetensors
-refuses --checkpoint "$cmnrec" evaluate --data users.txt --log cmnrec.safetensors
+refuses --model "$cmnrec" evaluate --data users.txt --log cmnrec.safetensors
 refuses --config "$peterrec" pretrain --data users.txt --config options.toml --log options.toml
 refuses --config "$cmnrec" train --data users.txt --config hidden.toml --out hidden.toml
 refuses --out "${pretrain[@]}" --out new --log new

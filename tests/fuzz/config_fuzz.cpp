@@ -44,11 +44,9 @@ void try_patch(const CheckpointInfo& info) {
 void try_model(const CheckpointInfo& info) {
   cmnrec::ModelConfig config;
   if (!accepted("file", [&] { config = cmnrec::model_config(info, "file", ids); })) return;
-  require(config.setting.length >= 1, "a sequence has a length");
-  const auto text_of = [](const cmnrec::ModelConfig& stored) {
-    return cmnrec::config_text(stored.setting, stored.data, stored.fingerprint, stored.note);
-  };
-  require(text_of(cmnrec::model_config(info_with(text_of(config)), "file", ids)) == text_of(config),
+  require(config.model.length >= 1, "a sequence has a length");
+  const std::string text = cmnrec::config_text(config);
+  require(cmnrec::config_text(cmnrec::model_config(info_with(text), "file", ids)) == text,
           "a model's configuration comes back");
 }
 
@@ -71,14 +69,13 @@ std::vector<std::string> seeds() {
           peterrec::config_text(small_base(), {.hold_out_last = true, .text = "caf\xC3\xA9"}),
       "\1" + peterrec::config_text(peterrec::PatchSet::Options{.head = {.targets = 7}, .tcl_id = 1},
                                    note),
-      "\2" + cmnrec::config_text({.model = "cmnrec",
-                                  .schedule = "tsc",
-                                  .slots = 4,
-                                  .length = 20,
-                                  .network = {.embedding = 8, .hidden = 8, .word_size = 8}},
-                                 {}, 12345678901234567890u, "note"),
-      "\2" + cmnrec::config_text({.model = "nextitnet", .length = 20, .network = {.channels = 8}},
-                                 {}, 1, ""),
+      "\2" + cmnrec::config_text(
+                 {.model = {.slots = 4, .length = 20, .word_size = 8, .hidden = 8, .embedding = 8},
+                  .fingerprint = 12345678901234567890u,
+                  .note = "note"}),
+      "\2" + cmnrec::config_text(
+                 {.model = {.kind = cmnrec::ModelKind::nextitnet, .length = 20, .channels = 8},
+                  .fingerprint = 1}),
       std::string("\0", 1) +
           R"({"items":1e300,"channels":-1,"dilations":[9223372036854775807],"width":3,"causal":1,"relu":null})",
   };

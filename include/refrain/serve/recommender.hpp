@@ -128,6 +128,11 @@ class Recommender {
     return Tasks(tasks_);
   }
 
+  /// Whether a task of this name is loaded.
+  static bool has(const Tasks& tasks, std::string_view name) {
+    return find_or_null(tasks, name) != nullptr;
+  }
+
   /// Names of the loaded tasks.
   std::vector<std::string> tasks() const { return names_of(snapshot()); }
 
