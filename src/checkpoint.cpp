@@ -89,7 +89,7 @@ void check_target(const PatchTarget& target) {
 }
 
 /// Collects messages and shortens a long list.
-class Complaints {
+class Mismatches {
  public:
   template <class... Parts>
   void add(const Parts&... parts) {
@@ -169,22 +169,22 @@ namespace {
 
 /// Throws DataError unless `from` has the names, shapes and types of `into`.
 void expect_fit(const TensorMap& into, const TensorMap& from, const std::string& origin) {
-  Complaints complaints;
+  Mismatches mismatches;
   for (const auto& [name, to] : into) {
     const auto found = from.find(name);
     if (found == from.end()) {
-      complaints.add("'", name, "' ", to.shape(), " is missing");
+      mismatches.add("'", name, "' ", to.shape(), " is missing");
     } else if (found->second.shape() != to.shape() || found->second.dtype() != to.dtype()) {
-      complaints.add("'", name, "' is ", found->second.dtype(), " ", found->second.shape(),
+      mismatches.add("'", name, "' is ", found->second.dtype(), " ", found->second.shape(),
                      ", expected ", to.dtype(), " ", to.shape());
     }
   }
   for (const auto& [name, tensor] : from) {
     if (into.find(name) == into.end())
-      complaints.add("'", name, "' ", tensor.shape(), " is not expected");
+      mismatches.add("'", name, "' ", tensor.shape(), " is not expected");
   }
-  if (!complaints.text().empty())
-    throw DataError(origin, 0, detail::concat("does not fit: ", complaints.text()));
+  if (!mismatches.text().empty())
+    throw DataError(origin, 0, detail::concat("does not fit: ", mismatches.text()));
 }
 
 /// Moves a checkpoint's tensors into a module's parameters.

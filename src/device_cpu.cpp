@@ -54,13 +54,13 @@ class SpinLock {
 /// Blocks that one thread keeps, so that threads do not contend for the pool: up to max_blocks of
 /// each small class, and the bytes allocated and released since they were last added to the pool's
 /// counts.
-class Shelf {
+class ThreadCache {
  public:
   static bool holds(const SizeClass& size) noexcept { return size.index < classes; }
 
-  SpinLock mutex;  ///< locked by the owning thread and by visit_shelves()
+  SpinLock mutex;  ///< locked by the owning thread and by visit_caches()
 
-  /// Null when the shelf has no block of the class.
+  /// Null when the cache has no block of the class.
   void* take(const SizeClass& size) noexcept {
     FreeBlock* block = free_[size.index];
     if (block == nullptr) return nullptr;
@@ -70,7 +70,7 @@ class Shelf {
     peak_bytes = std::max(peak_bytes, used_bytes);
     return block;
   }
-  /// False when the shelf is full.
+  /// False when the cache is full.
   bool put(void* block, const SizeClass& size) noexcept {
     if (blocks_[size.index] == max_blocks) return false;
     free_[size.index] = new (block) FreeBlock{free_[size.index]};
@@ -91,7 +91,7 @@ class Shelf {
     return used_bytes > uncounted_limit_bytes || used_bytes < -uncounted_limit_bytes;
   }
 
-  std::int64_t used_bytes = 0;  ///< since the shelf was last added to the pool's counts
+  std::int64_t used_bytes = 0;  ///< since the cache was last added to the pool's counts
   std::int64_t peak_bytes = 0;  ///< their largest value
 
  private:
@@ -102,7 +102,7 @@ class Shelf {
   std::array<int, classes> blocks_{};
 };
 
-/// Lock order: shelves_mutex_, the mutex of a shelf, mutex_.
+/// Lock order: caches_mutex_, the mutex of a cache, mutex_.
 class Pool {
  public:
   // Never destroyed: tensors with static lifetime may be released after any destructor here.
@@ -133,10 +133,10 @@ class Pool {
 
   void release(void* block, std::size_t bytes) noexcept {
     const SizeClass size = SizeClass::of(bytes, alignment);
-    if (Shelf* shelf = this_thread(); shelf != nullptr && Shelf::holds(size)) {
-      const std::lock_guard lock(shelf->mutex);
-      if (shelf->put(block, size)) {
-        if (shelf->must_report()) report(*shelf);
+    if (ThreadCache* cache = this_thread(); cache != nullptr && ThreadCache::holds(size)) {
+      const std::lock_guard lock(cache->mutex);
+      if (cache->put(block, size)) {
+        if (cache->must_report()) report(*cache);
         return;
       }
     }
@@ -146,19 +146,19 @@ class Pool {
   }
 
   PoolStats stats() {
-    visit_shelves([this](Shelf& shelf) { report(shelf); });
+    visit_caches([this](ThreadCache& cache) { report(cache); });
     const std::lock_guard lock(mutex_);
     return stats_;
   }
 
   void reset_peak() {
-    visit_shelves([this](Shelf& shelf) { report(shelf); });
+    visit_caches([this](ThreadCache& cache) { report(cache); });
     const std::lock_guard lock(mutex_);
     stats_.peak_used_bytes = stats_.used_bytes;
   }
 
   void trim() {
-    visit_shelves([this](Shelf& shelf) { empty(shelf); });
+    visit_caches([this](ThreadCache& cache) { empty(cache); });
     const std::lock_guard lock(mutex_);
     for (FreeBlock*& head : free_) {
       while (head != nullptr) std::free(std::exchange(head, head->next));
@@ -167,50 +167,50 @@ class Pool {
   }
 
  private:
-  /// Owns a shelf while its thread lives.
+  /// Owns a cache while its thread lives.
   struct Owner {
-    Shelf shelf;
+    ThreadCache cache;
     Owner() {
       Pool& pool = instance();
-      const std::lock_guard lock(pool.shelves_mutex_);
-      pool.shelves_.push_back(&shelf);
+      const std::lock_guard lock(pool.caches_mutex_);
+      pool.caches_.push_back(&cache);
     }
     ~Owner() {
       Pool& pool = instance();
       own = nullptr;
       has_ended = true;
-      const std::lock_guard lock(pool.shelves_mutex_);
-      pool.shelves_.erase(std::find(pool.shelves_.begin(), pool.shelves_.end(), &shelf));
-      const std::lock_guard shelf_lock(shelf.mutex);
-      pool.empty(shelf);
+      const std::lock_guard lock(pool.caches_mutex_);
+      pool.caches_.erase(std::find(pool.caches_.begin(), pool.caches_.end(), &cache));
+      const std::lock_guard cache_lock(cache.mutex);
+      pool.empty(cache);
     }
   };
 
   /// Null when the thread is ending; blocks released then go to the pool.
-  static Shelf* this_thread() {
+  static ThreadCache* this_thread() {
     if (own == nullptr && !has_ended) {
       thread_local Owner owner;
-      own = &owner.shelf;
+      own = &owner.cache;
     }
     return own;
   }
 
   /// A cached block of the class, or null.
   void* cached(const SizeClass& size) {
-    Shelf* shelf = this_thread();
-    if (shelf == nullptr) return pooled(size);
-    const std::lock_guard lock(shelf->mutex);
-    if (void* block = Shelf::holds(size) ? shelf->take(size) : nullptr) {
-      if (shelf->must_report()) report(*shelf);
+    ThreadCache* cache = this_thread();
+    if (cache == nullptr) return pooled(size);
+    const std::lock_guard lock(cache->mutex);
+    if (void* block = ThreadCache::holds(size) ? cache->take(size) : nullptr) {
+      if (cache->must_report()) report(*cache);
       return block;
     }
-    return pooled(size, shelf);
+    return pooled(size, cache);
   }
 
-  /// A block from the pool. The counts of `shelf` are added first.
-  void* pooled(const SizeClass& size, Shelf* shelf = nullptr) {
+  /// A block from the pool. The counts of `cache` are added first.
+  void* pooled(const SizeClass& size, ThreadCache* cache = nullptr) {
     const std::lock_guard lock(mutex_);
-    if (shelf != nullptr) take_over(*shelf);
+    if (cache != nullptr) take_over(*cache);
     FreeBlock* block = free_[size.index];
     if (block == nullptr) return nullptr;
     free_[size.index] = block->next;
@@ -219,30 +219,30 @@ class Pool {
   }
 
   template <class Visit>
-  void visit_shelves(const Visit& visit) {
-    const std::lock_guard lock(shelves_mutex_);
-    for (Shelf* shelf : shelves_) {
-      const std::lock_guard shelf_lock(shelf->mutex);
-      visit(*shelf);
+  void visit_caches(const Visit& visit) {
+    const std::lock_guard lock(caches_mutex_);
+    for (ThreadCache* cache : caches_) {
+      const std::lock_guard cache_lock(cache->mutex);
+      visit(*cache);
     }
   }
 
-  /// Adds the counts of a locked shelf to the pool's. Requires mutex_ locked.
-  void take_over(Shelf& shelf) noexcept {
-    stats_.peak_used_bytes = std::max(stats_.peak_used_bytes, stats_.used_bytes + shelf.peak_bytes);
-    stats_.used_bytes += shelf.used_bytes;
-    shelf.used_bytes = shelf.peak_bytes = 0;
+  /// Adds the counts of a locked cache to the pool's. Requires mutex_ locked.
+  void take_over(ThreadCache& cache) noexcept {
+    stats_.peak_used_bytes = std::max(stats_.peak_used_bytes, stats_.used_bytes + cache.peak_bytes);
+    stats_.used_bytes += cache.used_bytes;
+    cache.used_bytes = cache.peak_bytes = 0;
   }
 
-  void report(Shelf& shelf) noexcept {
+  void report(ThreadCache& cache) noexcept {
     const std::lock_guard lock(mutex_);
-    take_over(shelf);
+    take_over(cache);
   }
 
-  void empty(Shelf& shelf) noexcept {
+  void empty(ThreadCache& cache) noexcept {
     const std::lock_guard lock(mutex_);
-    take_over(shelf);
-    shelf.clear([this](FreeBlock* block, std::size_t index) {
+    take_over(cache);
+    cache.clear([this](FreeBlock* block, std::size_t index) {
       free_[index] = new (block) FreeBlock{free_[index]};
     });
   }
@@ -256,17 +256,17 @@ class Pool {
     stats_.peak_used_bytes = std::max(stats_.peak_used_bytes, stats_.used_bytes);
   }
 
-  static thread_local Shelf* own;
+  static thread_local ThreadCache* own;
   static thread_local bool has_ended;
 
-  std::mutex shelves_mutex_;
-  std::vector<Shelf*> shelves_;
+  std::mutex caches_mutex_;
+  std::vector<ThreadCache*> caches_;
   std::mutex mutex_;
   std::array<FreeBlock*, SizeClass::count> free_{};
   PoolStats stats_;
 };
 
-constinit thread_local Shelf* Pool::own = nullptr;
+constinit thread_local ThreadCache* Pool::own = nullptr;
 constinit thread_local bool Pool::has_ended = false;
 
 }  // namespace

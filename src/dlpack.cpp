@@ -29,7 +29,7 @@ struct Lent {
 };
 
 template <class Managed>
-std::unique_ptr<Managed, dlpack::GiveBack> lend(const Tensor& tensor, Stream consumer) {
+std::unique_ptr<Managed, dlpack::Deleter> lend(const Tensor& tensor, Stream consumer) {
   if (!tensor.defined()) throw ShapeError("to_dlpack: the tensor is undefined");
   if (tensor.device() != Device::cpu && consumer.handle != nullptr) {
     Event written(tensor.device());
@@ -59,7 +59,7 @@ std::unique_ptr<Managed, dlpack::GiveBack> lend(const Tensor& tensor, Stream con
   lent->managed.deleter = [](Managed* self) {
     delete static_cast<Lent<Managed>*>(self->manager_ctx);
   };
-  return std::unique_ptr<Managed, dlpack::GiveBack>(&lent.release()->managed);
+  return std::unique_ptr<Managed, dlpack::Deleter>(&lent.release()->managed);
 }
 
 // ---- import ----
@@ -145,24 +145,24 @@ void* first_element(const dlpack::TensorStruct& tensor, std::uint64_t bytes) {
 }
 
 template <class Managed>
-void give_back(void* owner) {
-  dlpack::GiveBack()(static_cast<Managed*>(owner));
+void call_deleter(void* owner) {
+  dlpack::Deleter()(static_cast<Managed*>(owner));
 }
 
 /// Queued work on this memory must have ended: the producer may reuse the memory at once.
 template <class Managed>
-void give_back_after_work(void* owner) {
+void call_deleter_after_work(void* owner) {
   try {
     synchronize(Device::cuda);
   } catch (const Error&) {
     // The device failed, or this thread captures a graph, whose inputs the caller keeps alive. A
     // deleter cannot throw.
   }
-  give_back<Managed>(owner);
+  call_deleter<Managed>(owner);
 }
 
 template <class Managed>
-Tensor take(std::unique_ptr<Managed, dlpack::GiveBack> managed, bool read_only,
+Tensor take(std::unique_ptr<Managed, dlpack::Deleter> managed, bool read_only,
             const DlpackImport& options) {
   const dlpack::TensorStruct& tensor = managed->dl_tensor;
   const Device device = device_of(tensor.device);
@@ -194,7 +194,7 @@ Tensor take(std::unique_ptr<Managed, dlpack::GiveBack> managed, bool read_only,
   const Tensor lent(shape, dtype, device,
                     {.data = data,
                      .owner = managed.get(),
-                     .release = on_cpu ? give_back<Managed> : give_back_after_work<Managed>});
+                     .release = on_cpu ? call_deleter<Managed> : call_deleter_after_work<Managed>});
   managed.release();  // the tensor's storage owns it
   return options.copy ? lent.clone() : lent;
 }

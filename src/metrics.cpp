@@ -29,8 +29,8 @@ void count_against(T positive, T other, Rank& rank, std::int64_t times) {
 
 /// The excluded items that count: distinct, ascending, within the protocol's items, without the
 /// positive.
-std::vector<std::int32_t> left_out(const RankingProtocol& protocol, std::int32_t positive,
-                                   std::span<const std::int32_t> excluded) {
+std::vector<std::int32_t> excluded_items(const RankingProtocol& protocol, std::int32_t positive,
+                                         std::span<const std::int32_t> excluded) {
   std::vector<std::int32_t> ids;
   ids.reserve(excluded.size());
   for (const std::int32_t id : excluded) {
@@ -122,9 +122,9 @@ std::vector<std::int32_t> sampled_negatives(std::int32_t positive, const Ranking
                                             std::span<const std::int32_t> excluded,
                                             std::int64_t example) {
   check_positive(protocol, positive);
-  std::vector<std::int32_t> barred = left_out(protocol, positive, excluded);
-  barred.insert(std::lower_bound(barred.begin(), barred.end(), positive), positive);
-  const std::int64_t available = protocol.items - static_cast<std::int64_t>(barred.size());
+  std::vector<std::int32_t> unavailable = excluded_items(protocol, positive, excluded);
+  unavailable.insert(std::lower_bound(unavailable.begin(), unavailable.end(), positive), positive);
+  const std::int64_t available = protocol.items - static_cast<std::int64_t>(unavailable.size());
   if (protocol.negatives < 1 || protocol.negatives > available) {
     throw OptionError(detail::concat("sampled_negatives: expected 1 to ", available,
                                      " negatives, the number of items without the positive and ",
@@ -148,8 +148,8 @@ std::vector<std::int32_t> sampled_negatives(std::int32_t positive, const Ranking
   ids.reserve(positions.size());
   std::size_t passed = 0;
   for (const std::int64_t position : positions) {
-    while (passed < barred.size() &&
-           barred[passed] - protocol.first <= position + static_cast<std::int64_t>(passed))
+    while (passed < unavailable.size() &&
+           unavailable[passed] - protocol.first <= position + static_cast<std::int64_t>(passed))
       ++passed;
     ids.push_back(
         static_cast<std::int32_t>(protocol.first + position + static_cast<std::int64_t>(passed)));
@@ -188,7 +188,7 @@ Rank rank_of(std::span<const T> scores, std::int32_t positive, const RankingProt
     rank = {.greater = greater, .equal = equal, .candidates = std::int64_t{1} + protocol.items};
   }
   count_against(own, own, rank, -1);  // the comparison of the positive with itself
-  for (const std::int32_t id : left_out(protocol, positive, excluded)) {
+  for (const std::int32_t id : excluded_items(protocol, positive, excluded)) {
     count_against(own, scores[static_cast<std::size_t>(id)], rank, -1);
   }
   return rank;

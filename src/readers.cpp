@@ -183,21 +183,22 @@ class EventLines {
     });
   }
 
-  /// Reserves room for all events, estimated from the bytes of the lines so far. Unused pages cost
-  /// no memory; growing by doubling would hold the columns twice.
+  /// Reserves memory for all events, estimated from the bytes of the lines so far. Unused pages
+  /// cost no memory; growing by doubling would hold the columns twice.
   void reserve(const Line& line) {
     constexpr std::size_t sample = 4096;
     const std::size_t events = events_.user.size();
-    std::size_t room = std::max(sample, events * 2);
+    std::size_t capacity = std::max(sample, events * 2);
     if (events == sample && file_bytes_ > 0) {
       const double lines = static_cast<double>(line.number);
-      room = std::max(room, static_cast<std::size_t>(1.25 * static_cast<double>(file_bytes_) /
-                                                     (static_cast<double>(bytes_) / lines)));
+      capacity =
+          std::max(capacity, static_cast<std::size_t>(1.25 * static_cast<double>(file_bytes_) /
+                                                      (static_cast<double>(bytes_) / lines)));
     }
-    events_.user.reserve(room);
-    events_.item.reserve(room);
-    if (format_.time >= 0) events_.time.reserve(room);
-    if (format_.rating >= 0 && keep_ratings_) events_.rating.reserve(room);
+    events_.user.reserve(capacity);
+    events_.item.reserve(capacity);
+    if (format_.time >= 0) events_.time.reserve(capacity);
+    if (format_.rating >= 0 && keep_ratings_) events_.rating.reserve(capacity);
   }
 
   EventFormat format_;

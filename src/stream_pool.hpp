@@ -34,7 +34,7 @@ class StreamPool {
   void* allocate(std::size_t bytes, Queue queue) {
     const SizeClass size = SizeClass::of(bytes, smallest);
     const std::lock_guard<std::mutex> lock(mutex_);
-    Block*& free = shelves_[queue].free[size.index];
+    Block*& free = free_lists_[queue].free[size.index];
     if (free == nullptr) return fetch(size, queue);
     Block& block = *std::exchange(free, free->next);
     block.is_free = false;
@@ -45,27 +45,27 @@ class StreamPool {
   void release(void* data) noexcept {
     const std::lock_guard<std::mutex> lock(mutex_);
     Block& block = blocks_.find(data)->second;
-    put_on_shelf(block);
+    add_to_free_list(block);
     stats_.used_bytes -= static_cast<std::int64_t>(block.bytes);
   }
 
   /// Marks a queue as a capture: trim() keeps its blocks.
   void keep(Queue queue) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    shelves_[queue].kept = true;
+    free_lists_[queue].kept = true;
   }
 
   /// Moves all blocks of a queue that ends, in use or free, to another one. Work queued in `to`
   /// from this call on must run after all work of `from`.
   void hand_over(Queue from, Queue to) noexcept {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = shelves_.find(from);
-    if (found == shelves_.end()) return;
-    shelves_.erase(found);
+    const auto found = free_lists_.find(from);
+    if (found == free_lists_.end()) return;
+    free_lists_.erase(found);
     for (auto& [data, block] : blocks_) {
       if (block.queue != from) continue;
       block.queue = to;
-      if (block.is_free) put_on_shelf(block);
+      if (block.is_free) add_to_free_list(block);
     }
   }
 
@@ -81,7 +81,7 @@ class StreamPool {
 
   void trim() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    give_back();
+    release_free_blocks();
   }
 
  private:
@@ -96,20 +96,20 @@ class StreamPool {
     Block* next = nullptr;  ///< next block of the same free list
   };
 
-  struct Shelf {
+  struct FreeLists {
     std::array<Block*, SizeClass::count> free{};
     bool kept = false;
   };
 
-  void put_on_shelf(Block& block) noexcept {
-    Block*& first = shelves_[block.queue].free[block.size_class];
+  void add_to_free_list(Block& block) noexcept {
+    Block*& first = free_lists_[block.queue].free[block.size_class];
     block.next = std::exchange(first, &block);
     block.is_free = true;
   }
 
   void* fetch(SizeClass size, Queue queue) {
     void* data = source_.allocate(size.bytes);
-    if (data == nullptr && give_back()) data = source_.allocate(size.bytes);
+    if (data == nullptr && release_free_blocks()) data = source_.allocate(size.bytes);
     if (data == nullptr)
       throw OutOfMemory("cuda", size.bytes, static_cast<std::size_t>(stats_.used_bytes));
     try {
@@ -131,11 +131,11 @@ class StreamPool {
   }
 
   /// Returns the free blocks of all streams to the device; false when waiting is forbidden.
-  bool give_back() {
+  bool release_free_blocks() {
     if (!source_.wait()) return false;
-    for (auto& [queue, shelf] : shelves_) {
-      if (shelf.kept) continue;
-      for (Block*& first : shelf.free) {
+    for (auto& [queue, lists] : free_lists_) {
+      if (lists.kept) continue;
+      for (Block*& first : lists.free) {
         while (first != nullptr) {
           Block* block = std::exchange(first, first->next);
           stats_.held_bytes -= static_cast<std::int64_t>(block->bytes);
@@ -150,7 +150,7 @@ class StreamPool {
   Source source_;
   mutable std::mutex mutex_;
   std::unordered_map<const void*, Block> blocks_;
-  std::unordered_map<Queue, Shelf> shelves_;
+  std::unordered_map<Queue, FreeLists> free_lists_;
   PoolStats stats_;
 };
 

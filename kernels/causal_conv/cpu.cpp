@@ -63,7 +63,7 @@ void forward(const CausalConvForward& args, Scratch& scratch) {
   const ConvExtents conv = extents_of(args);
   const ForwardPlan<T> plan(args, conv, scratch);
   if (scratch.is_counting()) return;
-  if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
+  if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.storage());
   std::fill_n(plan.zeros, conv.in, T(0));
   parallel_for(conv.rows(), product_rows_per_task(conv.rows(), conv.multiply_adds()),
                [&](std::int64_t begin, std::int64_t end) {
@@ -83,7 +83,7 @@ void backward(const CausalConvBackward& args, Scratch& scratch) {
   if (scratch.is_counting()) return;
   const T* const dy = args.dy.as<T>();
   if (args.dx) {
-    pack_taps(args.w.as<T>(), conv, true, plan.weights.room());
+    pack_taps(args.w.as<T>(), conv, true, plan.weights.storage());
     std::fill_n(plan.zeros, conv.out, T(0));
     parallel_for(conv.rows(), product_rows_per_task(conv.rows(), conv.multiply_adds()),
                  [&](std::int64_t begin, std::int64_t end) {

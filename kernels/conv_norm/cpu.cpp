@@ -47,7 +47,7 @@ void forward(const ConvNormForward& args, Scratch& scratch) {
   const std::int64_t channels = conv.out;
   const ForwardPlan<T> plan(args, conv, scratch);
   if (scratch.is_counting()) return;
-  if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
+  if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.storage());
   std::fill_n(plan.zeros, channels, T(0));
   if (args.insertion != Insertion::none) plan.patch.fill(args.patch);
   const std::int64_t width = plan.patch.bottleneck;
@@ -108,7 +108,7 @@ void backward(const ConvNormBackward& args, Scratch& scratch) {
   if (scratch.is_counting()) return;
   plan.rows.run(args);
   if (args.dx) {
-    pack_taps(args.w.as<T>(), conv, true, plan.weights_t.room());
+    pack_taps(args.w.as<T>(), conv, true, plan.weights_t.storage());
     std::fill_n(plan.zeros, std::max(channels, plan.rows.patch.bottleneck), T(0));
     parallel_for(conv.rows(), product_rows_per_task(conv.rows(), conv.multiply_adds()),
                  [&](std::int64_t begin, std::int64_t end) {

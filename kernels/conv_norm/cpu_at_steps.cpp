@@ -47,7 +47,7 @@ void forward(const ConvNormAtSteps& args, Scratch& scratch) {
   const std::int64_t residual_steps = args.residual ? args.residual.shape[1] : 0;
   const ForwardPlan<T> plan(args, scratch);
   if (scratch.is_counting()) return;
-  if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.room());
+  if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.storage());
   std::fill_n(plan.zeros, channels, T(0));
   if (args.insertion != Insertion::none) plan.patch.fill(args.patch);
   const std::int32_t* const taps_at = args.taps_at.as<std::int32_t>();
@@ -139,7 +139,7 @@ void input_gradient(const ConvNormAtStepsBackward& args, const BackwardPlan<T>& 
   const std::int64_t steps = args.dx.shape[1], chosen = args.dy.shape[1];
   const std::int64_t rows = args.dx.shape[0] * steps;
   pack_taps(args.w.as<T>(), conv_extents(args.dx.shape, args.w.shape, 1, Padding::causal), true,
-            plan.weights_t.room());
+            plan.weights_t.storage());
   std::fill_n(plan.zeros, std::max(channels, plan.rows.patch.bottleneck), T(0));
   invert(args.taps_at, taps, steps, plan.read_by);
   if (args.insertion == Insertion::parallel) invert(args.own_at, 1, steps, plan.own_of);

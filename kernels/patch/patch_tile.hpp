@@ -43,11 +43,12 @@ struct PatchPanels {
   void fill(const PatchViews& patch) const {
     const T* const w_down = patch.down.as<T>();
     const T* const w_up = patch.up.as<T>();
-    if (down.packed) pack<T>(w_down, bottleneck, 1, channels, bottleneck, 0, channels, down.room());
-    if (up.packed) pack<T>(w_up, channels, 1, bottleneck, channels, 0, bottleneck, up.room());
-    if (up_t.packed) pack<T>(w_up, 1, channels, channels, bottleneck, 0, channels, up_t.room());
+    if (down.packed)
+      pack<T>(w_down, bottleneck, 1, channels, bottleneck, 0, channels, down.storage());
+    if (up.packed) pack<T>(w_up, channels, 1, bottleneck, channels, 0, bottleneck, up.storage());
+    if (up_t.packed) pack<T>(w_up, 1, channels, channels, bottleneck, 0, channels, up_t.storage());
     if (down_t.packed)
-      pack<T>(w_down, 1, bottleneck, bottleneck, channels, 0, bottleneck, down_t.room());
+      pack<T>(w_down, 1, bottleneck, bottleneck, channels, 0, bottleneck, down_t.storage());
   }
 };
 

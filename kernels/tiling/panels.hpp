@@ -88,7 +88,7 @@ struct WeightPanels {
     return {scratch.take<T>(packed_size<T>(rows, columns)), true};
   }
   /// The memory for the packed weights.
-  T* room() const { return const_cast<T*>(at); }
+  T* storage() const { return const_cast<T*>(at); }
 
   /// The panels of `rows` rows from row `first` on.
   Panels<T> group(std::int64_t first, std::int64_t rows, std::int64_t columns) const {

@@ -51,7 +51,7 @@ struct Plan {
   /// Capacity of the candidate buffer of one worker.
   std::int64_t buffer() const { return 2 * k + 64; }
   /// Number of candidates of all segments.
-  std::int64_t handed_on() const { return segments > 1 ? rows * segments * k : 0; }
+  std::int64_t segment_candidates() const { return segments > 1 ? rows * segments * k : 0; }
 
   std::int64_t rows;
   std::int64_t length;
@@ -74,7 +74,7 @@ class Selection {
 
   /// Adds scores in ascending order of their index.
   void add(const T* scores, std::int64_t begin, std::int64_t end) {
-    if (size_ == 0) foresee(scores, begin, end);
+    if (size_ == 0) set_first_threshold(scores, begin, end);
     constexpr std::int64_t block = 8 * Lanes<T>::count, part = Lanes<T>::count;
     std::int64_t i = begin;
     while (i < end) {
@@ -104,7 +104,7 @@ class Selection {
  private:
   /// Sets the threshold just below the k-th largest of the maxima of the groups, if there are at
   /// least k groups of sufficient length.
-  void foresee(const T* scores, std::int64_t begin, std::int64_t end) {
+  void set_first_threshold(const T* scores, std::int64_t begin, std::int64_t end) {
     using L = Lanes<T>;
     constexpr std::int64_t groups = 128;
     if (k_ > groups / 2 || end - begin < 4 * groups) return;
@@ -168,7 +168,7 @@ template <class T>
 void select(const TopK& args, Scratch& scratch) {
   const Plan plan(args);
   if (plan.k == 0) return;
-  Candidate<T>* handed_on = scratch.take<Candidate<T>>(plan.handed_on());
+  Candidate<T>* segment_candidates = scratch.take<Candidate<T>>(plan.segment_candidates());
   Candidate<T>* buffers = scratch.take<Candidate<T>>(threads() * plan.buffer());
   if (scratch.is_counting()) return;
   const bool whole_rows = plan.segments == 1;
@@ -181,7 +181,7 @@ void select(const TopK& args, Scratch& scratch) {
                   std::min(plan.length, begin + plan.segment));
     const std::int64_t found = selection.finish();
     if (whole_rows) return write_out(buffer, plan, row, args);
-    Candidate<T>* to = std::copy_n(buffer, found, handed_on + task * plan.k);
+    Candidate<T>* to = std::copy_n(buffer, found, segment_candidates + task * plan.k);
     // The last segment may be shorter than k: fill it with candidates that rank behind all scores.
     std::fill_n(to, plan.k - found,
                 Candidate<T>{std::numeric_limits<T>::quiet_NaN(),
@@ -190,7 +190,7 @@ void select(const TopK& args, Scratch& scratch) {
   const auto join_segments = [&](std::int64_t row, int worker) {
     Candidate<T>* buffer = buffers + worker * plan.buffer();
     Selection<T> selection(buffer, plan);
-    const Candidate<T>* from = handed_on + row * plan.segments * plan.k;
+    const Candidate<T>* from = segment_candidates + row * plan.segments * plan.k;
     for (std::int64_t i = 0; i < plan.segments * plan.k; ++i) selection.add(from[i]);
     selection.finish();
     write_out(buffer, plan, row, args);

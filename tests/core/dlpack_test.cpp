@@ -78,8 +78,8 @@ struct Producer {
     managed.dl_tensor.shape = shape.data();
     managed.dl_tensor.strides = strides.empty() ? nullptr : strides.data();
   }
-  std::unique_ptr<Managed, dlpack::GiveBack> hand_over() {
-    return std::unique_ptr<Managed, dlpack::GiveBack>(&managed);
+  std::unique_ptr<Managed, dlpack::Deleter> hand_over() {
+    return std::unique_ptr<Managed, dlpack::Deleter>(&managed);
   }
 };
 

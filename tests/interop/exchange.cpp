@@ -43,8 +43,8 @@ Tensor* new_tensor(Function&& function) noexcept {
 }
 
 template <class Managed>
-std::unique_ptr<Managed, dlpack::GiveBack> handle_on(void* managed) {
-  return std::unique_ptr<Managed, dlpack::GiveBack>(static_cast<Managed*>(managed));
+std::unique_ptr<Managed, dlpack::Deleter> handle_on(void* managed) {
+  return std::unique_ptr<Managed, dlpack::Deleter>(static_cast<Managed*>(managed));
 }
 
 template <bool is_lstm>

@@ -88,7 +88,7 @@ struct ManagedTensorVersioned {
 };
 
 /// Returns a structure to its producer.
-struct GiveBack {
+struct Deleter {
   template <class Managed>
   void operator()(Managed* managed) const {
     if (managed->deleter != nullptr) managed->deleter(managed);
@@ -101,9 +101,9 @@ namespace refrain {
 
 /// An exchanged tensor that no consumer owns yet; its deleter runs when the handle is destroyed,
 /// unless release() was called.
-using DlpackTensor = std::unique_ptr<dlpack::ManagedTensorVersioned, dlpack::GiveBack>;
+using DlpackTensor = std::unique_ptr<dlpack::ManagedTensorVersioned, dlpack::Deleter>;
 /// A DlpackTensor with the structure of versions before 1.0.
-using UnversionedDlpackTensor = std::unique_ptr<dlpack::ManagedTensor, dlpack::GiveBack>;
+using UnversionedDlpackTensor = std::unique_ptr<dlpack::ManagedTensor, dlpack::Deleter>;
 
 /// Options of to_dlpack().
 struct DlpackExport {
