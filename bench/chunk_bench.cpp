@@ -186,7 +186,7 @@ class Table final : public benchmark::BenchmarkReporter {
     if (line.turn == 0) return;
     std::string schedule = turns[line.turn];
     for (char& letter : schedule) letter = static_cast<char>(letter - 'A' + 'a');
-    reported_.push_back(detail::concat(
+    reported_.push_back(refrain::detail::concat(
         "{\"time\": ", shape.steps, ", \"slots\": ", shape.slots, ", \"schedule\": \"", schedule,
         "\", \"mode\": \"", train ? "train" : "infer", "\", \"loss\": \"",
         bench::loss_name(shape.kind), "\", \"batch\": ", shape.batch, ", \"items\": ", shape.items,
@@ -207,7 +207,7 @@ Settings read_settings(int& count, char** arguments) {
     const std::string_view flag = arguments[i];
     const auto value = [&]() -> std::string {
       if (i + 1 == count)
-        throw OptionError(detail::concat("chunk_bench: ", flag, " needs a value"));
+        throw OptionError(refrain::detail::concat("chunk_bench: ", flag, " needs a value"));
       return arguments[++i];
     };
     const auto positive = [&] {
@@ -215,8 +215,8 @@ Settings read_settings(int& count, char** arguments) {
       char* end = nullptr;
       const double number = std::strtod(text.c_str(), &end);
       if (end == text.c_str() || *end != '\0' || !(number > 0) || number > 1e6) {
-        throw OptionError(
-            detail::concat("chunk_bench: ", flag, ": expected a number above 0, got '", text, "'"));
+        throw OptionError(refrain::detail::concat("chunk_bench: ", flag,
+                                                  ": expected a number above 0, got '", text, "'"));
       }
       return number;
     };
@@ -261,9 +261,9 @@ std::vector<std::shared_ptr<Comparison>> comparisons(const Settings& settings) {
 
 void register_line(const Line& line, std::size_t index) {
   const Comparison::Options& shape = line.comparison->options();
-  const std::string name = detail::concat(bench::is_training(shape.kind) ? "train/" : "infer/",
-                                          bench::loss_name(shape.kind), "/T:", shape.steps,
-                                          "/m:", shape.slots, "/", turns[line.turn]);
+  const std::string name = refrain::detail::concat(
+      bench::is_training(shape.kind) ? "train/" : "infer/", bench::loss_name(shape.kind),
+      "/T:", shape.steps, "/m:", shape.slots, "/", turns[line.turn]);
   benchmark::RegisterBenchmark(
       name.c_str(),
       [line, index](benchmark::State& state) {
@@ -291,7 +291,7 @@ int main(int argc, char** argv) {
       file.open(settings.json);
       if (!file)
         throw DataError(settings.json, 0,
-                        detail::concat("cannot be written: ", std::strerror(errno)));
+                        refrain::detail::concat("cannot be written: ", std::strerror(errno)));
     }
     std::vector<Line> lines;
     for (const auto& comparison : comparisons(settings)) {

@@ -132,10 +132,11 @@ void add_products(std::vector<std::pair<std::string, Make>>& all) {
                                                 .b = t.normal({columns, depth}),
                                                 .c = t.zeros({rows, columns}),
                                                 .transpose_b = true};
-                     return Case{.name = "matmul",
-                                 .sizes = detail::concat("M ", rows, " N ", columns, " K ", depth),
-                                 .flops = 2 * product({rows, columns, depth}),
-                                 .run = [=] { kernels::run(args); }};
+                     return Case{
+                         .name = "matmul",
+                         .sizes = refrain::detail::concat("M ", rows, " N ", columns, " K ", depth),
+                         .flops = 2 * product({rows, columns, depth}),
+                         .run = [=] { kernels::run(args); }};
                    }});
   }
 }
@@ -144,7 +145,7 @@ void add_convolutions(std::vector<std::pair<std::string, Make>>& all) {
   const std::int64_t batch = 128, steps = 50, taps = 3;
   for (const std::int64_t channels : {64, 128, 256}) {
     const std::string sizes =
-        detail::concat("B ", batch, " T ", steps, " C ", channels, " K ", taps);
+        refrain::detail::concat("B ", batch, " T ", steps, " C ", channels, " K ", taps);
     const Shape shape{batch, steps, channels};
     const double flops = 2 * product({batch, steps, taps, channels, channels});
     all.push_back({"conv_norm_forward", [=](Tensors& t) {
@@ -195,7 +196,7 @@ void add_patches(std::vector<std::pair<std::string, Make>>& all) {
   for (const std::int64_t channels : {64, 256}) {
     const std::int64_t width = channels / 4;
     const std::string sizes =
-        detail::concat("B ", batch, " T ", steps, " C ", channels, " D ", width);
+        refrain::detail::concat("B ", batch, " T ", steps, " C ", channels, " D ", width);
     const Shape shape{batch, steps, channels}, hidden{batch, steps, width};
     const double flops = 4 * product({rows, channels, width});
     const auto patch_of = [=](Tensors& t) {
@@ -276,7 +277,7 @@ void add_plain_convolutions(std::vector<std::pair<std::string, Make>>& all,
   const std::int64_t batch = 128, steps = 50, taps = 3;
   for (const std::int64_t channels : {64, 128, 256}) {
     const std::string sizes =
-        detail::concat("B ", batch, " T ", steps, " C ", channels, " K ", taps);
+        refrain::detail::concat("B ", batch, " T ", steps, " C ", channels, " K ", taps);
     const Shape shape{batch, steps, channels}, weight{taps, channels, channels};
     const double flops = 2 * product({batch, steps, taps, channels, channels});
     all.push_back({prefix + "causal_conv_forward", [=, &forward](Tensors& t) {
@@ -315,7 +316,7 @@ void add_losses(std::vector<std::pair<std::string, Make>>& all) {
                                                      .dweight = t.zeros({items, channels}),
                                                      .dbias = t.zeros({items})};
                      return Case{"softmax_loss",
-                                 detail::concat("P ", rows, " V ", items, " C ", channels),
+                                 refrain::detail::concat("P ", rows, " V ", items, " C ", channels),
                                  6 * product({rows, items, channels}), [=] { kernels::run(args); }};
                    }});
   }
@@ -335,14 +336,14 @@ void add_losses(std::vector<std::pair<std::string, Make>>& all) {
                        .dweight_rows = t.zeros({samples + rows, channels}),
                        .dbias_rows = t.zeros({samples + rows})};
                    return Case{"sampled_softmax_loss",
-                               detail::concat("P ", rows, " S ", samples, " C ", channels),
+                               refrain::detail::concat("P ", rows, " S ", samples, " C ", channels),
                                6 * product({rows, samples, channels}), [=] { kernels::run(args); }};
                  }});
   all.push_back({"top_k", [=](Tensors& t) {
                    const kernels::TopK args{.scores = t.normal({128, items}),
                                             .values = t.zeros({128, 20}),
                                             .indices = t.zeros({128, 20}, DType::i32)};
-                   return Case{"top_k", detail::concat("rows 128 V ", items, " k 20"), 0,
+                   return Case{"top_k", refrain::detail::concat("rows 128 V ", items, " k 20"), 0,
                                [=] { kernels::run(args); }};
                  }});
 }
@@ -358,9 +359,10 @@ void add_recurrences(std::vector<std::pair<std::string, Make>>& all) {
                                                    .c = t.zeros({steps, batch, hidden}),
                                                    .gates = t.zeros({steps, batch, 4 * hidden}),
                                                    .c_last = t.zeros({batch, hidden})};
-                   return Case{
-                       "lstm_forward", detail::concat("L ", steps, " B ", batch, " H ", hidden),
-                       8 * product({steps, batch, hidden, hidden}), [=] { kernels::run(args); }};
+                   return Case{"lstm_forward",
+                               refrain::detail::concat("L ", steps, " B ", batch, " H ", hidden),
+                               8 * product({steps, batch, hidden, hidden}),
+                               [=] { kernels::run(args); }};
                  }});
   for (const std::int64_t words : {9, 64}) {
     all.push_back({"memory_step_forward", [=](Tensors& t) {
@@ -373,10 +375,11 @@ void add_recurrences(std::vector<std::pair<std::string, Make>>& all) {
                          .after = {t.zeros(cells), t.zeros(row), t.zeros(row), t.zeros(square),
                                    t.zeros(row), t.zeros(heads)},
                          .read_vectors = t.zeros({batch, 1, hidden})};
-                     return Case{"memory_step_forward",
-                                 detail::concat("B ", batch, " N ", words, " W ", hidden, " R 1"),
-                                 product({batch, words, 15 * hidden + 8 * words}),
-                                 [=] { kernels::run(args); }};
+                     return Case{
+                         "memory_step_forward",
+                         refrain::detail::concat("B ", batch, " N ", words, " W ", hidden, " R 1"),
+                         product({batch, words, 15 * hidden + 8 * words}),
+                         [=] { kernels::run(args); }};
                    }});
   }
 }
@@ -388,7 +391,8 @@ void add_recurrences(std::vector<std::pair<std::string, Make>>& all) {
 void add_lstm_layers(std::vector<std::pair<std::string, Make>>& all,
                      const kernels::cudnn::Entries& cudnn) {
   const std::int64_t steps = 50, batch = 128, hidden = 256, width = 256, rows = steps * batch;
-  const std::string sizes = detail::concat("L ", steps, " B ", batch, " H ", hidden, " E ", width);
+  const std::string sizes =
+      refrain::detail::concat("L ", steps, " B ", batch, " H ", hidden, " E ", width);
   const double forward_flops = 8 * product({rows, hidden, width + hidden});
   const auto ours = [=](bool backward, Tensors& t) {
     const View x = t.normal({rows, width}), input_weight = t.normal({4 * hidden, width}, 0.05);
@@ -464,7 +468,7 @@ void add_updates(std::vector<std::pair<std::string, Make>>& all) {
                                             .gradient = t.normal({count}),
                                             .m = t.zeros({count}),
                                             .v = t.zeros({count})};
-                   return Case{"adam", detail::concat("n ", count), 12 * product({count}),
+                   return Case{"adam", refrain::detail::concat("n ", count), 12 * product({count}),
                                [=] { kernels::run(args); }};
                  }});
   const std::int64_t parameters = 200;
@@ -478,7 +482,7 @@ void add_updates(std::vector<std::pair<std::string, Make>>& all) {
                                      .v = t.zeros(shape)});
                    }
                    return Case{"adam_many",
-                               detail::concat(parameters, " of n ", count / parameters),
+                               refrain::detail::concat(parameters, " of n ", count / parameters),
                                12 * product({count}),
                                [each] { kernels::run<kernels::AdamMany>({.dense = each}); }};
                  }});

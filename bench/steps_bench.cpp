@@ -13,10 +13,10 @@ using namespace refrain;
 
 /// Registers one benchmark, named after its request.
 void add(const bench::ModelRequest& request) {
-  const std::string name =
-      detail::concat(request.model, "/", request.mode, "/B:", request.batch, "/T:", request.time,
-                     "/C:", request.channels, "/V:", request.items,
-                     request.slots > 0 ? detail::concat("/m:", request.slots) : "");
+  const std::string name = refrain::detail::concat(
+      request.model, "/", request.mode, "/B:", request.batch, "/T:", request.time,
+      "/C:", request.channels, "/V:", request.items,
+      request.slots > 0 ? refrain::detail::concat("/m:", request.slots) : "");
   benchmark::RegisterBenchmark(
       name.c_str(),
       [request](benchmark::State& state) {

@@ -75,9 +75,10 @@ inline int run_suite(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   const Ceilings& ceilings = Ceilings::here();
   benchmark::AddCustomContext("cpu_isa", cpu_isa());
-  benchmark::AddCustomContext("threads", detail::concat(threads()));
-  benchmark::AddCustomContext("ceiling_GFLOP/s", detail::concat(ceilings.flops_per_s / 1e9));
-  benchmark::AddCustomContext("ceiling_GB/s", detail::concat(ceilings.bytes_per_s / 1e9));
+  benchmark::AddCustomContext("threads", refrain::detail::concat(threads()));
+  benchmark::AddCustomContext("ceiling_GFLOP/s",
+                              refrain::detail::concat(ceilings.flops_per_s / 1e9));
+  benchmark::AddCustomContext("ceiling_GB/s", refrain::detail::concat(ceilings.bytes_per_s / 1e9));
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;

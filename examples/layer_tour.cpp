@@ -46,7 +46,7 @@ void layers() {
   show("Patch(bottleneck 2)", x.shape(), Patch({.channels = 8, .bottleneck = 2}, random)(x));
   show("ConvBlock(dilations 1, 2)", x.shape(),
        ConvBlock({.channels = 8, .dilation = 1}, random)(x));
-  Dropout dropout(0.9, random.split(1));
+  Dropout dropout({.keep = 0.9}, random.split(1));
   show("Dropout(keep 0.9)", x.shape(), dropout(x));
   show("Linear(8 to 3)", x.shape(), Linear({.in = 8, .out = 3}, random)(x));
 }

@@ -20,6 +20,10 @@ void check(const Dataset& data, const FitOptions& options) {
     throw OptionError(detail::concat("fit: expected epochs of at least 1, got ", options.epochs));
   if (options.validation.cutoffs.empty())
     throw OptionError("fit: expected validation.cutoffs of at least one k, got none");
+  for (const std::int64_t k : options.validation.cutoffs) {
+    if (k < 1)
+      throw OptionError(detail::concat("fit: expected validation.cutoffs of at least 1, got ", k));
+  }
   if (data.validation.rows.empty() && options.patience > 0) {
     throw OptionError(
         "fit: expected a data set with a validation part for early stopping; with patience = 0 "

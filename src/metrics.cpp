@@ -231,8 +231,7 @@ std::vector<Rank> rank_rows(const Tensor& scores, const Tensor& positives,
 RankingMetrics::RankingMetrics(RankingProtocol protocol, std::vector<std::int64_t> cutoffs)
     : protocol_(protocol) {
   for (const std::int64_t cutoff : cutoffs) {
-    if (cutoff < 1)
-      throw OptionError(detail::concat("RankingMetrics: expected cutoffs >= 1, got ", cutoff));
+    if (cutoff < 1) throw OptionError(detail::concat("cutoffs: expected at least 1, got ", cutoff));
     sums_.push_back({.cutoff = cutoff});
   }
 }

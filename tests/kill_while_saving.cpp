@@ -227,7 +227,7 @@ class Net final : public Module {
  private:
   explicit Net(Random random)
       : first({.in = 40, .out = 60, .deviation = 0.3}, random),
-        dropout(0.7, random.split(1)),
+        dropout({.keep = 0.7}, random.split(1)),
         second({.in = 60, .out = 1, .deviation = 0.3}, random) {}
 };
 

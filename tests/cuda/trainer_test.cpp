@@ -15,7 +15,7 @@ class Small final : public Module {
  public:
   explicit Small(Random random)
       : network_({.items = 50, .channels = 16, .dilations = {1, 2}}, random),
-        dropout_(0.8, random.split(9)) {}
+        dropout_({.keep = 0.8}, random.split(9)) {}
   Variable loss(const SequenceBatch& batch) {
     return softmax_loss(dropout_(network_.hidden(batch.ids)), network_.parameter("head.weight"),
                         network_.parameter("head.bias"), batch.targets);

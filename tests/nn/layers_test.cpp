@@ -42,7 +42,7 @@ class Model final : public Module {
   }
 
   Embedding embedding;
-  Dropout dropout{0.5, Random(1)};
+  Dropout dropout{{.keep = 0.5}, Random(1)};
   std::vector<ConvBlock> blocks;
   Linear head;
 };
@@ -172,7 +172,7 @@ TEST_CASE("module: training mode reaches every module below", "[nn]") {
 TEST_CASE(
     "dropout: the identity in evaluation, zeroes and scales in training, resumes from its state",
     "[nn]") {
-  Dropout layer(0.75, Random(5));
+  Dropout layer({.keep = 0.75}, Random(5));
   const Variable x(Tensor::full({4000}, 3, DType::f64));
   const RandomState start = layer.random().state();
   const std::vector<double> y = doubles(layer(x).value());
@@ -185,9 +185,9 @@ TEST_CASE(
   CHECK(doubles(layer(x).value()) == y);
   layer.eval();
   CHECK(same_bytes(layer(x).value(), x.value()));
-  CHECK_THROWS_MATCHES(Dropout(0, Random(1)), OptionError,
+  CHECK_THROWS_MATCHES(Dropout({.keep = 0}, Random(1)), OptionError,
                        message_contains("expected 0 < keep <= 1, got 0"));
-  CHECK_THROWS_AS(Dropout(1.5, Random(1)), OptionError);
+  CHECK_THROWS_AS(Dropout({.keep = 1.5}, Random(1)), OptionError);
 }
 
 TEST_CASE("nn: first weights are what the layers say", "[nn]") {

@@ -231,7 +231,7 @@ TEST_CASE("gradcheck: layers", "[nn][grad]") {
   }
   {
     const Random place(3);
-    CHECK(gradcheck([&] { return weighted(Dropout(0.7, place)(x)); }, {x}) == "");
+    CHECK(gradcheck([&] { return weighted(Dropout({.keep = 0.7}, place)(x)); }, {x}) == "");
   }
 }
 

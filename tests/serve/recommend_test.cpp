@@ -94,9 +94,9 @@ TEST_CASE("recommend: a saved model gives the same answers", "[serve][recommend]
 TEST_CASE("recommend: mistakes are named", "[serve][recommend][errors]") {
   const Dataset data = generated();
   SmallRecommender model(data.vocabulary.size(), {});
-  CHECK_THROWS_MATCHES(recommend(model, data.vocabulary, {"12", "tea", "[PAD]", "7", "milk"}, 10),
-                       OptionError,
-                       message_contains("items outside the vocabulary: 'tea', '[PAD]', 'milk'"));
+  CHECK_THROWS_MATCHES(
+      recommend(model, data.vocabulary, {"12", "tea", "[PAD]", "7", "milk"}, 10), OptionError,
+      message_contains("expected items of the vocabulary, got 'tea', '[PAD]', 'milk'"));
   CHECK_THROWS_MATCHES(recommend(model, data.vocabulary, {}, 10), OptionError,
                        message_contains("a history of at least one item, got none"));
   CHECK_THROWS_MATCHES(recommend(model, data.vocabulary, {"12"}, 0), OptionError,

@@ -43,7 +43,7 @@ class SmallRecommender final : public Module {
         items_({.count = ids, .width = options.width, .deviation = 0.1}, random),
         gru_({.in = options.width, .hidden = options.width, .deviation = 0.1}, random),
         head_({.in = options.width, .out = ids, .deviation = 0.1}, random),
-        dropout_(options.keep, random.split(random.bits())) {}
+        dropout_({.keep = options.keep}, random.split(random.bits())) {}
 
   std::int64_t length_;
   Embedding items_;

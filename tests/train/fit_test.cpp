@@ -205,6 +205,7 @@ TEST_CASE("fit: mistakes are named before anything is trained", "[train][fit][er
   refused({.patience = -1}, "expected patience >= 0, got -1");
   refused({.min_length = 10}, "expected min_length from 2 to 9, got 10");
   refused({.validation = {.cutoffs = {}}}, "expected validation.cutoffs of at least one k");
+  refused({.validation = {.cutoffs = {5, 0}}}, "expected validation.cutoffs of at least 1, got 0");
   refused({.epochs = 1, .validation = {.negatives = 40}}, "40");
   SmallRecommender endless = made(data, {.length = 0});
   CHECK_THROWS_AS(fit(endless, data, quiet()), OptionError);

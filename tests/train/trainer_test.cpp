@@ -43,7 +43,7 @@ class SmallNetwork final : public Module {
   explicit SmallNetwork(Random random)
       : table({.count = 30, .width = 6, .deviation = 0.5}, random),
         middle({.in = 6, .out = 5, .deviation = 0.5}, random),
-        dropout(0.8, random.split(1)),
+        dropout({.keep = 0.8}, random.split(1)),
         head({.in = 5, .out = 2, .deviation = 0.5}, random) {}
 };
 

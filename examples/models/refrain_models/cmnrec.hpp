@@ -232,7 +232,7 @@ class RecurrentRec final : public Module {
                    placement),
         controller_({.in = options.embedding, .hidden = options.hidden, .layers = options.layers},
                     random, placement),
-        dropout_(options.keep, random.split(random.bits())),
+        dropout_({.keep = options.keep}, random.split(random.bits())),
         head_({.in = options.hidden, .out = options.items, .deviation = 0.05}, random, placement),
         options_(options) {}
 

@@ -88,7 +88,7 @@ class ChunkedMemory final : public Module {
                 Placement placement = {})
       : controller_(std::move(controller)),
         memory_(std::move(memory)),
-        dropout_(options.keep, random.split(random.bits())),
+        dropout_({.keep = options.keep}, random.split(random.bits())),
         options_(options) {
     if (options.attention > 0) {
       attention_.emplace(ChunkAttention::Options{.hidden = controller_.width(),

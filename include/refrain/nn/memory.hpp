@@ -43,7 +43,7 @@ class Memory final : public Module {
         interface_(initialize::truncated_normal(
             {memory_interface_size(options.heads, options.word_size), options.input},
             options.deviation, random, placement)),
-        dropout_(options.keep, random.split(random.bits())) {}
+        dropout_({.keep = options.keep}, random.split(random.bits())) {}
 
   /// The initial memory: words, weightings and read vectors are 1e-6, all other values zero.
   State initial(std::int64_t batch) const {

@@ -70,7 +70,7 @@ class Recurrent final : public Module {
 
   /// Draws the weights from `random`, and takes a stream of it for dropout.
   Recurrent(Options options, Random& random, Placement placement = {})
-      : options_(options), dropout_(options.keep, random.split(random.bits())) {
+      : options_(options), dropout_({.keep = options.keep}, random.split(random.bits())) {
     if (options.in < 1 || options.hidden < 1 || options.layers < 1 || options.shared < 0) {
       throw OptionError(detail::concat(
           name(), ": expected in, hidden and layers >= 1 and shared >= 0, got ", options.in, ", ",

@@ -29,7 +29,7 @@ inline std::vector<std::int32_t> ids_of(const Vocabulary& vocabulary,
       unknown += detail::concat(unknown.empty() ? "'" : ", '", item, "'");
   }
   if (!unknown.empty())
-    throw OptionError(detail::concat("items outside the vocabulary: ", unknown));
+    throw OptionError(detail::concat("history: expected items of the vocabulary, got ", unknown));
   return ids;
 }
 
@@ -48,6 +48,7 @@ std::vector<Recommendation> recommend(Model& model, const Vocabulary& vocabulary
   detail::expect_scoring_model<Model>();
   std::vector<Recommendation> found;
   if constexpr (ScoringModel<Model>) {
+    if (k < 1) throw OptionError(detail::concat("recommend: expected k of at least 1, got ", k));
     if (history.empty())
       throw OptionError("recommend: expected a history of at least one item, got none");
     const std::vector<std::int32_t> seen = ids_of(vocabulary, history);
