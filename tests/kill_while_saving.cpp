@@ -1,11 +1,11 @@
-/// Saves checkpoints in a process that is killed (SIGKILL) at random moments, and looks at what is
-/// left each time.
+/// Saves checkpoints in a process that is killed (SIGKILL) at random moments, and checks the files
+/// each time.
 ///   refrain_kill_while_saving FOLDER KILLS [SEED]
 ///
 /// First files of every kind, whose contents follow from the number of the save: after a kill each
-/// holds the last save that returned or the one that had begun, bit by bit. Then training that
-/// saves after each step: killed and resumed any number of times, it ends with the bytes of a run
-/// that nobody disturbed.
+/// contains the last save that returned or the one in progress, bit for bit. Then training that
+/// saves after each step: killed and resumed any number of times, it ends with the bytes of an
+/// uninterrupted run.
 
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -37,7 +37,7 @@ namespace fs = std::filesystem;
   std::exit(1);
 }
 
-/// What parent and child both see, also after the child is gone.
+/// State shared by parent and child, also after the child has ended.
 struct Shared {
   std::atomic<std::int64_t> begun{0};     ///< number of the save that began last
   std::atomic<std::int64_t> returned{0};  ///< of the one that returned last
@@ -66,7 +66,7 @@ pid_t start(Work work) {
   ::_exit(0);
 }
 
-/// Kills the child after a while; true when it was still at work. A child that failed ends the
+/// Kills the child after a delay; true when it was still running. A child that failed ends the
 /// program.
 bool kill_after(pid_t child, std::chrono::microseconds delay) {
   std::this_thread::sleep_for(delay);
@@ -79,7 +79,7 @@ bool kill_after(pid_t child, std::chrono::microseconds delay) {
   return false;
 }
 
-/// From a fraction of a millisecond to an eighth of a second, each power of two as likely: disks
+/// A delay from a fraction of a millisecond to an eighth of a second, log-uniform, since disks
 /// differ.
 std::chrono::microseconds some_time(Random& random) {
   return std::chrono::microseconds(random.below(1 << (10 + random.below(8))));
@@ -138,7 +138,7 @@ void expect_tensors(const TensorMap& got, std::int64_t number, const std::string
   if (content_hash(got) != content_hash(tensors_of_save(number))) fail(path + " mixes contents");
 }
 
-/// The number of the save that a file holds all of.
+/// The number of the save whose contents a file holds completely.
 std::int64_t check(const std::string& path, std::int64_t kind) {
   if (kind == 2) {
     const TrainingState state = load_training(path);
@@ -159,13 +159,13 @@ struct Counts {
   int kills = 0, with_temporary = 0, old_kept = 0, new_there = 0;
 };
 
-/// After a kill: the file of the save that had begun holds it, or what it held before; the others
-/// hold their last saves.
+/// Checks the files after a kill: the file of the save in progress holds it or the previous
+/// contents; the others hold their last saves.
 void look_at(const std::string& folder, const Shared& shared, Counts& counts) {
   const std::int64_t begun = shared.begun;
   const std::int64_t returned = shared.returned;
   for (std::int64_t kind = 0; kind < kinds; ++kind) {
-    // The last number of this kind that returned: numbers go up by one.
+    // The last number of this kind that returned: numbers increase by one.
     const std::int64_t last = returned - ((returned - kind) % kinds + kinds) % kinds;
     const std::int64_t number = check(folder + "/" + names[kind], kind);
     const bool is_begun = begun > returned && begun % kinds == kind && number == begun;
@@ -188,7 +188,7 @@ void kill_saves(const std::string& folder, int kills, Random& random) {
   Counts counts;
   while (counts.kills < kills) {
     const pid_t child = start([&] {
-      // The save that was cut short is done again, as a program does that resumes.
+      // An interrupted save is repeated, as in a program that resumes.
       for (std::int64_t number = shared.returned + 1;; ++number) {
         shared.begun = number;
         save(folder, number);
@@ -231,7 +231,7 @@ class Net final : public Module {
         second({.in = 60, .out = 1, .deviation = 0.3}, random) {}
 };
 
-/// Trains from the checkpoint, when there is one, to the end, and writes the model.
+/// Trains to the end, from the checkpoint if there is one, and writes the model.
 void train(const std::string& checkpoint, const std::string& out) {
   set_threads(1);
   Net net;

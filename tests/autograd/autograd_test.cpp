@@ -1,4 +1,4 @@
-/// The rules of the tape.
+/// Rules of the tape.
 
 #include <array>
 #include <cstdint>
@@ -31,7 +31,7 @@ Tensor ids(std::initializer_list<std::int32_t> values) {
   return Tensor::from<std::int32_t>({static_cast<std::int64_t>(values.size())}, values);
 }
 
-/// The identity, whose backward pass counts that it ran.
+/// The identity; its backward pass increments `runs`.
 Variable counted(const Variable& x, int& runs) {
   return record("counted", x.value(), {x}, [&runs](const Tensor& dy, auto& dx) {
     ++runs;
@@ -72,7 +72,7 @@ TEST_CASE("autograd: a second backward over consumed operations throws, retain a
   CHECK_THROWS_MATCHES(backward(loss), AutogradError, message_contains(".retain = true"));
   CHECK(doubles(x.grad()) == Numbers{8, 12});
 
-  // Another root over a consumed part is refused as well, before any gradient has moved.
+  // A pass from another root over a consumed part is refused before any gradient is added.
   const Variable shared = multiply(x, x);
   backward(sum(shared));
   const Numbers before = doubles(x.grad());
@@ -146,8 +146,8 @@ TEST_CASE("autograd: saved tensors are freed while backward passes", "[autograd]
   CHECK(held >= layers * tensor_bytes);
   pool_reset_peak();
   backward(loss);
-  // Two gradients beside what was saved, whatever the depth: each saved tensor goes as the pass
-  // leaves it.
+  // At most two gradients in addition to the saved tensors, at any depth: the pass frees each saved
+  // tensor after its operation.
   CHECK(pool_stats().peak_used_bytes - before <= held + 3 * tensor_bytes);
   CHECK(pool_stats().used_bytes - before <= 2 * tensor_bytes);  // x's gradient, and small objects
   loss = Variable();
@@ -195,7 +195,7 @@ TEST_CASE("autograd: backward stops below the lowest trainable thing", "[autogra
   CHECK(below == 0);
   CHECK(doubles(trained.grad()) == Numbers{2, 4});
 
-  // An operation that the root does not depend on does not run either.
+  // An operation that the root does not depend on does not run.
   int aside = 0;
   const Variable unused = counted(trained, aside);
   backward(sum(trained));
@@ -237,7 +237,7 @@ TEST_CASE("autograd: gradients of a product do not share storage with the factor
   Variable b = leaf_of({3, 4});
   backward(dot(a, b));
   CHECK_FALSE(a.grad().shares_storage_with(b.value()));
-  b.value().fill(0);  // as an update in place would
+  b.value().fill(0);  // like an in-place update
   CHECK(doubles(a.grad()) == Numbers{3, 4});
 }
 
@@ -301,7 +301,7 @@ TEST_CASE("autograd: gradients of two leaves that share storage do not run into 
           "[autograd]") {
   const Variable a = leaf_of({1});
   const Variable b = leaf_of({1});
-  backward(sum(add(a, b)));    // both gradients are the same tensor
+  backward(sum(add(a, b)));    // both gradients share one tensor
   backward(sum(scale(a, 5)));  // adds to one of them
   CHECK(doubles(a.grad()) == Numbers{6});
   CHECK(doubles(b.grad()) == Numbers{1});
@@ -329,7 +329,7 @@ TEST_CASE("autograd: an embedding's gradient is row-sparse and adds up for repea
   CHECK(doubles(table.gradient().to_dense({6, 2})) ==
         Numbers{1000, 2000, 10, 20, 0, 0, 0, 0, 101, 202, 0, 0});
 
-  // A second contribution is merged: rows of both, once each, rising.
+  // A second contribution is merged: the rows of both, once each, ascending.
   backward(sum(embedding(table, ids({5, 1, 5}))));
   REQUIRE(table.gradient().is_sparse());
   const std::vector<std::int32_t> rows = integers(table.gradient().sparse().rows);
@@ -353,7 +353,7 @@ TEST_CASE("autograd: sparse and dense contributions mix in either order", "[auto
     CHECK(doubles(table.grad()) == Numbers{1, 2, 23});
     CHECK(doubles(weights.value()) == Numbers{1, 2, 3});
   }
-  // Within one pass, too: a table that is looked up and multiplied.
+  // A table that is both gathered and multiplied in one pass.
   const Variable table(random_tensor<double>({3, 1}, 1), true);
   backward(add(sum(embedding(table, ids({0}))), sum(table)));
   CHECK(doubles(table.grad()) == Numbers{2, 1, 1});

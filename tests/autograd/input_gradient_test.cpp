@@ -1,4 +1,4 @@
-/// What a backward function is given: gradients that are outputs of kernels.
+/// Arguments of a backward function: gradients as outputs of kernels.
 
 #include <array>
 #include <cstdint>
@@ -21,7 +21,7 @@ void add_scaled(const Tensor& dy, double factor, MutableView to) {
   kernels::run(kernels::LinearCombination{.a = dy, .out = to, .alpha = factor});
 }
 
-// A gradient is written in place, as often as its kernels need, and never copied.
+// A gradient is written in place, any number of times, and never copied.
 static_assert(std::is_convertible_v<InputGradient&, MutableView>);
 static_assert(!std::is_convertible_v<InputGradient, MutableView>);
 static_assert(!std::is_convertible_v<const InputGradient&, MutableView>);
@@ -63,7 +63,7 @@ TEST_CASE("input gradients: an unneeded one is an empty view and ignores contrib
                      unneeded->add(dy);
                      unneeded->add_slice(0, dy);
                    }
-                   CHECK(dfrozen.shape() == Shape{2});  // known all the same
+                   CHECK(dfrozen.shape() == Shape{2});  // the shape is known without a gradient
                    add_scaled(dy, 3, dx);
                  }));
   later.set_requires_grad(false);
@@ -86,7 +86,7 @@ TEST_CASE("input gradients: an operation whose only input was frozen later does 
 
 TEST_CASE("input gradients: matrices, slices and sums in place", "[autograd]") {
   const Variable x(Tensor::zeros({2, 3, 4}, DType::f64), true);
-  const Variable y = scale(x, 1);  // gradients of results and of leaves take the same way
+  const Variable y = scale(x, 1);  // gradients of results and of leaves are stored in the same way
   for (const Variable& input : {x, y}) {
     Variable(x).zero_grad();
     const Variable root =

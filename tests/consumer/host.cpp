@@ -1,5 +1,5 @@
-// A program and its plugin share one librefrain.so: what one switches off is off in the other, what
-// one throws the other catches.
+// A program and its plugin share one librefrain.so: a setting of one applies to the other, and an
+// exception of one is caught by the other.
 #include <cstdio>
 #include <refrain/autograd/tape.hpp>
 

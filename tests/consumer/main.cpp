@@ -1,4 +1,4 @@
-// A user's program: it knows the installed headers and nothing of the repository.
+// A user's program, which uses only the installed headers.
 #include <cstdio>
 #include <cstring>
 #include <refrain/core/device.hpp>
@@ -13,7 +13,7 @@ int main() {
   using refrain::Tensor;
   if (!refrain::is_available(refrain::Device::cpu)) return 1;
   refrain::set_threads(2);
-  // 21 terms of one each, 300 times 20: a kernel on both threads.
+  // 21 terms of one each, 300 times 20: a kernel on two threads.
   const refrain::Variable product =
       matmul(refrain::Variable(Tensor::full({300, 21}, 1, DType::f32)),
              refrain::Variable(Tensor::full({21, 20}, 1, DType::f32)));

@@ -15,7 +15,8 @@ using namespace refrain;
 
 constexpr std::int64_t users = 32, length = 8, items = 12;
 
-/// One sequence a user, each item the successor of the item before it: i32 [users,length + 1].
+/// One sequence a user, in which each item is the successor of the previous one: i32 [users,length
+/// + 1].
 Tensor cyclic_sequences(std::int64_t from, std::int64_t steps) {
   Tensor ids({users, steps}, DType::i32);
   for (std::int64_t user = 0; user < users; ++user) {
@@ -26,7 +27,7 @@ Tensor cyclic_sequences(std::int64_t from, std::int64_t steps) {
   return ids;
 }
 
-/// First and last loss of some training steps.
+/// First and last loss of several training steps.
 struct Losses {
   double first = 0;
   double last = 0;
@@ -57,7 +58,7 @@ bool train_peterrec() {
   base.freeze();
   const std::string before = content_hash(base);
 
-  // The task: which of three classes the user's last item belongs to; the last id is [TCL].
+  // The task: the class of the user's last item, one of three; the last id is [TCL].
   Tensor ids = cyclic_sequences(0, length);
   std::vector<std::int32_t> classes;
   for (std::int64_t user = 0; user < users; ++user) {

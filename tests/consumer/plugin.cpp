@@ -1,5 +1,5 @@
-// A shared library of a user's, which uses the Refrain that the program uses (host.cpp), with its
-// own symbols hidden.
+// A user's shared library with hidden symbols, which uses the same Refrain as the program
+// (host.cpp).
 #include <refrain/autograd/tape.hpp>
 
 __attribute__((visibility("default"))) bool plugin_records();

@@ -1,5 +1,4 @@
-/// Sizes that no memory holds, and products that no integer holds: refused before anything is
-/// taken.
+/// Sizes beyond memory and products beyond 64 bits are refused before anything is allocated.
 
 #include <algorithm>
 #include <fstream>
@@ -23,16 +22,16 @@ using namespace refrain::test;
 
 namespace {
 
-constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
-constexpr std::int64_t sizes[] = {most,
-                                  most / 2 + 1,
+constexpr std::int64_t max_int64 = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t sizes[] = {max_int64,
+                                  max_int64 / 2 + 1,
                                   std::int64_t{1} << 60,
                                   std::int64_t{1} << 46,
                                   -1,
                                   std::numeric_limits<std::int64_t>::min()};
 
-/// Runs it; what it throws must be ours, or std::bad_alloc, and nothing may have been taken from
-/// the pool for good or held at the peak.
+/// Runs `make`; its exception must be one of ours or std::bad_alloc, and the pool's used and peak
+/// bytes must not change.
 template <class Make>
 void check_refused(Make make) {
   pool_trim();
@@ -60,11 +59,11 @@ TEST_CASE("absurd sizes: tensors name what they were asked for", "[core][reliabi
     check_refused([&] { Tensor::zeros({size, 2}, DType::f64); });
   }
   check_refused([] { Tensor({1 << 30, 1 << 30}, DType::f32); });
-  check_refused([] { Tensor::full({most / 4, 3}, 1, DType::i32); });
+  check_refused([] { Tensor::full({max_int64 / 4, 3}, 1, DType::i32); });
   check_refused([] { Tensor::repeated(Tensor::full({}, 1, DType::f32), {std::int64_t{1} << 50}); });
   CHECK_THROWS_MATCHES((Tensor({std::int64_t{1} << 46}, DType::f32)), OutOfMemory,
                        message_contains("cannot give a block of 281474976710656 bytes"));
-  CHECK_THROWS_MATCHES((Tensor({most / 4}, DType::f64)), ShapeError,
+  CHECK_THROWS_MATCHES((Tensor({max_int64 / 4}, DType::f64)), ShapeError,
                        message_contains("is too large to address"));
   CHECK_THROWS_AS(pool_allocate(~std::size_t{0}, Device::cpu), ShapeError);
   CHECK_THROWS_AS(PoolAllocator<double>().allocate((std::size_t{1} << 61) + 1), std::bad_alloc);
@@ -121,13 +120,14 @@ TEST_CASE("absurd sizes: operations", "[op][reliability]") {
     check_refused([&] { x.value().slice(0, size); });
     check_refused([&] { reshape(x, {size}); });
   }
-  // A dilation far beyond the sequence is no mistake: all taps but the newest read zeros.
+  // A dilation beyond the sequence is valid: all taps but the newest read zeros.
   const Variable y = causal_conv(x, weight, {}, {.dilation = 0x7FFF'FFFF});
   CHECK(same_bytes(y.value(), causal_conv(x, Variable(weight.value().slice(0, 1)), {}).value()));
 }
 
 TEST_CASE("absurd sizes: schedules and sets of steps", "[nn][reliability]") {
-  for (const std::int64_t size : {most, most / 2 + 1, std::int64_t{1} << 40, std::int64_t{-1}}) {
+  for (const std::int64_t size :
+       {max_int64, max_int64 / 2 + 1, std::int64_t{1} << 40, std::int64_t{-1}}) {
     INFO(size);
     CHECK_THROWS_AS(ChunkSchedule::every_step(size), OptionError);
     CHECK_THROWS_AS(ChunkSchedule::pec(size, size), OptionError);
@@ -137,9 +137,10 @@ TEST_CASE("absurd sizes: schedules and sets of steps", "[nn][reliability]") {
     CHECK_THROWS_AS(ChunkSchedule::tsc(20, size), OptionError);
     if (size > 0) CHECK_THROWS_AS(StepSet({size}, 20), OptionError);
   }
-  CHECK_THROWS_AS(ChunkSchedule::every(most, 10), OptionError);
+  CHECK_THROWS_AS(ChunkSchedule::every(max_int64, 10), OptionError);
   CHECK(ChunkSchedule::every(std::int64_t{1} << 62, 10).chunks() == 0);
-  CHECK(ChunkSchedule::every(3, 10, most).chunks() == 3);  // the stream's end is where 64 bits end
+  CHECK(ChunkSchedule::every(3, 10, max_int64).chunks() ==
+        3);  // the stream's end is where 64 bits end
 }
 
 TEST_CASE("absurd sizes: data", "[data][reliability]") {
@@ -163,13 +164,13 @@ TEST_CASE("absurd sizes: data", "[data][reliability]") {
   }
   check_refused([&] { rows.reserve(-1, 1); });
   const NegativeSampler negatives({.first = 4, .items = 3});
-  CHECK(negatives.draw(std::numeric_limits<std::int32_t>::min(), random) >=
-        4);  // outside: excludes nothing
+  // Outside: excludes nothing.
+  CHECK(negatives.draw(std::numeric_limits<std::int32_t>::min(), random) >= 4);
 }
 
 TEST_CASE("absurd sizes: files of text", "[data][reliability]") {
   const ScratchFolder folder;
-  // Fields of 3 MiB: too long for a line as it is allowed; fine when it is.
+  // Fields of 3 MiB: longer than the default limit of a line, allowed with a higher limit.
   const std::string huge(3 << 20, '7');
   const std::string path =
       folder.write("u.data", "1\t2\t3\t4\n1\t" + huge + "\t3\t4\n2\t3\t4\t5\n");
@@ -178,7 +179,8 @@ TEST_CASE("absurd sizes: files of text", "[data][reliability]") {
       message_contains("u.data:2: expected a line of at most 1048576 bytes (max_line_bytes)"));
   CHECK(read_interactions(path, {.skip_bad_lines = 1}).size() == 2);
   CHECK(read_interactions(path, {.max_line_bytes = 4 << 20}).items[1] == huge);
-  for (const std::int64_t size : {most, std::int64_t{1} << 31, std::int64_t{0}, std::int64_t{-1}}) {
+  for (const std::int64_t size :
+       {max_int64, std::int64_t{1} << 31, std::int64_t{0}, std::int64_t{-1}}) {
     CHECK_THROWS_AS(read_interactions(path, {.max_line_bytes = size}), OptionError);
   }
   CHECK_THROWS_AS(read_interactions(folder.write(
@@ -202,7 +204,7 @@ TEST_CASE("absurd sizes: a file of tensors that claims 2^60 bytes", "[train][rel
   check_refused([&] { read_safetensors(file(tensor.size(), tensor)); });
   CHECK_THROWS_MATCHES(read_safetensors(file(std::uint64_t{1} << 60, "{}")), DataError,
                        message_contains("expected a header of 1152921504606846976 bytes"));
-  // A file with a hole is as long as it says; the tensor is what cannot be had.
+  // A sparse file has the length of its header; only the tensor cannot be allocated.
   const std::uint64_t bytes = std::uint64_t{1} << 42;
   const std::string sparse =
       R"({"x":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}})";
@@ -216,7 +218,7 @@ TEST_CASE("absurd sizes: training", "[train][reliability]") {
   Random random(1);
   Linear model({.in = 2, .out = 2}, random);
   Sgd sgd(model, {.learning_rate = 0.1});
-  for (const std::int64_t size : {most, std::int64_t{1} << 40, std::int64_t{-1}}) {
+  for (const std::int64_t size : {max_int64, std::int64_t{1} << 40, std::int64_t{-1}}) {
     CHECK_THROWS_AS(Trainer(model, sgd, {.steps_per_epoch = 1, .pending_losses = size}),
                     OptionError);
   }

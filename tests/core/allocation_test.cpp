@@ -1,4 +1,4 @@
-/// What a training step asks of the system, once its sizes have been seen: nothing.
+/// A training step allocates no memory from the system after its sizes have occurred once.
 
 #include <algorithm>
 #include <atomic>
@@ -21,7 +21,7 @@
 
 namespace {
 
-/// Calls of the global operator new, by any thread, while a HeapWatch lives.
+/// Number of calls of the global operator new, by any thread, during the lifetime of a HeapWatch.
 std::atomic<bool> watching{false};
 std::atomic<std::int64_t> news{0};
 
@@ -38,8 +38,8 @@ class HeapWatch {
   std::int64_t calls() const { return news; }
 };
 
-// A sanitizer has allocation functions of its own, which must not be replaced by half: there the
-// pool's counter alone is looked at.
+// A sanitizer replaces the allocation functions, which must not be mixed with these; sanitized
+// builds check only the pool's counter.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool heap_is_watched = false;
 
@@ -59,8 +59,8 @@ void* counted_allocate(std::size_t bytes, std::size_t alignment) {
 
 }  // namespace
 
-// The array and nothrow forms of the standard library call these. Not inlined: gcc takes a free()
-// inside an inlined delete for a mistake.
+// The array and nothrow forms of the standard library call these. Not inlined: gcc warns about a
+// free() inside an inlined delete.
 void* operator new(std::size_t bytes) { return counted_allocate(bytes, alignof(std::max_align_t)); }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return counted_allocate(bytes, static_cast<std::size_t>(alignment));
@@ -103,7 +103,7 @@ struct Step {
   std::int64_t news;
 };
 
-/// Two steps to bring everything into being, then what each further one takes.
+/// Two steps that allocate, then the allocations of each further step.
 template <class Train>
 std::vector<Step> steps_after_warm_up(Train train) {
   for (int i = 0; i < 2; ++i) train();
@@ -134,7 +134,7 @@ void check_nothing_allocated(Train train) {
 TEST_CASE("allocation: the watch sees the heap", "[allocation]") {
   if (!heap_is_watched) REFRAIN_SKIP("a sanitizer watches the heap");
   const HeapWatch watch;
-  // Called by name: a new expression with its delete may be optimized away.
+  // Called by name: the compiler may remove a new expression with its delete.
   ::operator delete(::operator new(100));
   ::operator delete (::operator new (100, std::align_val_t{64}), std::align_val_t{64});
   const std::int64_t seen = watch.calls();

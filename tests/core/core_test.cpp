@@ -40,7 +40,7 @@ TEST_CASE("error: numbers in texts and files do not depend on the program's loca
   CHECK(text == "12345 0.5 [1000, 2]");
 }
 
-/// What a stream of the classic locale prints.
+/// The output of a stream in the classic locale.
 template <class... Parts>
 std::string printed(const Parts&... parts) {
   std::ostringstream out;
@@ -219,7 +219,7 @@ TEST_CASE("pool: blocks are aligned, peaks and trimming are counted", "[core][po
 
 TEST_CASE("pool: what threads take, hand on and keep at hand is counted and trimmed",
           "[core][pool]") {
-  constexpr std::int64_t block = 1024, count = 100;  // more than a thread keeps of one size
+  constexpr std::int64_t block = 1024, count = 100;  // more than a thread cache holds of one size
   pool_trim();
   const PoolStats before = pool_stats();
   std::vector<void*> handed_on, own;
@@ -251,8 +251,8 @@ TEST_CASE("pool: what threads take, hand on and keep at hand is counted and trim
   CHECK(pool_stats().held_bytes == pool_stats().used_bytes + block);
   const std::int64_t allocations = pool_stats().system_allocations;
   pool_release(pool_allocate(block, Device::cpu), block, Device::cpu);
-  CHECK(pool_stats().system_allocations ==
-        allocations);  // what the ended thread kept is there for others
+  // The blocks of the ended thread are reused.
+  CHECK(pool_stats().system_allocations == allocations);
 }
 
 TEST_CASE("random: Philox gives the published answers", "[core][random]") {
@@ -303,7 +303,7 @@ TEST_CASE("random: uniform, normal and truncated normal have their moments", "[c
   const std::int64_t count = 200000;
   const double error =
       5 /
-      std::sqrt(static_cast<double>(count));  // five standard errors of a mean of unit deviation
+      std::sqrt(static_cast<double>(count));  // five standard errors of a mean with unit deviation
   Tensor tensor({count}, DType::f64);
   Random random(11);
   random.fill_uniform(tensor, -1, 3);
@@ -481,8 +481,8 @@ TEST_CASE("parallel: within SerialLoops every task runs on the thread that asks"
     loop();
     CHECK(elsewhere == 0);
   }
-  CHECK_FALSE(
-      detail::set_serial(false));  // as before: what workers do then is the other tests' matter
+  // Restores the setting; other tests cover the workers.
+  CHECK_FALSE(detail::set_serial(false));
 }
 
 TEST_CASE("parallel: loops of two threads at once both finish", "[core][parallel]") {

@@ -1,5 +1,5 @@
-/// Streams, events, transfer buffers and the pool of device memory, as far as a machine without a
-/// GPU can tell.
+/// Streams, events, transfer buffers and the pool of device memory, as far as they can be tested
+/// without a GPU.
 
 #include <cstdint>
 #include <cstdlib>
@@ -17,7 +17,7 @@ using namespace refrain::test;
 
 namespace {
 
-/// Memory that is only numbers, with a limit.
+/// Memory represented by numbers, with a limit.
 struct Numbers {
   std::size_t limit = SIZE_MAX;
   std::size_t held = 0;
@@ -65,8 +65,8 @@ TEST_CASE("stream pool: a released block goes to the next request of its queue a
   void* b = pool.allocate(1000, first);
   CHECK(a != b);
   pool.release(a);
-  CHECK(pool.allocate(1000, second) !=
-        a);  // the other queue's work may run before what still uses it
+  // Work of the other queue may run while the block is in use.
+  CHECK(pool.allocate(1000, second) != a);
   CHECK(pool.allocate(5000, first) != a);
   CHECK(pool.allocate(1010, first) == a);  // the same class of sizes
   CHECK(pool.stats().system_allocations == 4);
@@ -111,7 +111,7 @@ TEST_CASE("stream pool: when memory is short, cached blocks are given back befor
   CHECK_NOTHROW(pool.allocate(90000, second));
   CHECK(numbers.waits == 1);
   CHECK_THROWS_AS(pool.allocate(90000, second), std::bad_alloc);
-  numbers.may_wait = false;  // as inside a recording
+  numbers.may_wait = false;  // as inside a capture
   CHECK_THROWS_AS(pool.allocate(90000, second), std::bad_alloc);
   CHECK(pool.stats().held_bytes == static_cast<std::int64_t>(numbers.held));
 }
@@ -123,7 +123,7 @@ TEST_CASE("stream pool: a recording keeps its blocks until it ends", "[core][dev
   void* live = pool.allocate(1000, recording);
   void* freed = pool.allocate(1000, recording);
   pool.release(freed);
-  CHECK(pool.allocate(1000, first) != freed);  // a later run of the recording writes there
+  CHECK(pool.allocate(1000, first) != freed);  // a later run of the captured graph writes there
   pool.trim();
   CHECK(numbers.blocks.count(freed) == 1);
   pool.hand_over(recording, first);
@@ -133,7 +133,7 @@ TEST_CASE("stream pool: a recording keeps its blocks until it ends", "[core][dev
   pool.release(live);
   pool.release(freed);
   pool.trim();
-  CHECK(numbers.blocks.size() == 1);  // the one that `first` took in between
+  CHECK(numbers.blocks.size() == 1);  // the block that `first` allocated in between
 }
 
 TEST_CASE("stream pool: random use never hands out a live block", "[core][device]") {
@@ -201,7 +201,7 @@ TEST_CASE("device: transfer buffers on the CPU copy at once and check their rang
   CHECK_THROWS_AS(buffer.fetch(source.raw(), 17, 0), ShapeError);
   PinnedBuffer moved = std::move(buffer);
   CHECK(buffer.data() ==
-        nullptr);  // NOLINT(bugprone-use-after-move): what a move leaves is part of the contract
+        nullptr);  // NOLINT(bugprone-use-after-move): the moved-from state is part of the contract
   CHECK(moved.bytes() == 16);
 }
 
@@ -211,7 +211,7 @@ TEST_CASE("device: bytes repeat over any length", "[core][device]") {
     tensor.data<std::int32_t>()[0] = 17;
     repeat_bytes(tensor.mutable_view().data, Device::cpu, 4, 4 * static_cast<std::size_t>(count));
     std::vector<std::int32_t> expected(static_cast<std::size_t>(count), 17);
-    expected.push_back(0);  // nothing behind the end is touched
+    expected.push_back(0);  // no write after the end
     CHECK(integers(tensor) == expected);
   }
   const Tensor repeated = Tensor::repeated(Tensor::from<double>({1, 1}, {2.5}), {2, 3});

@@ -1,5 +1,5 @@
-/// Tensors lent by and to other libraries: layout of DLPack's structures, ownership, and what is
-/// refused.
+/// Exchange of tensors with other libraries: layout of DLPack's structures, ownership, and refused
+/// imports.
 
 #include "refrain/core/dlpack.hpp"
 
@@ -22,7 +22,7 @@ using namespace refrain::test;
 
 namespace {
 
-// What the specification lays down, for 64-bit addresses.
+// The layout of the specification for 64-bit addresses.
 static_assert(sizeof(dlpack::Version) == 8);
 static_assert(sizeof(dlpack::ElementType) == 4 && offsetof(dlpack::ElementType, bits) == 1);
 static_assert(offsetof(dlpack::ElementType, lanes) == 2);
@@ -46,8 +46,7 @@ static_assert(offsetof(dlpack::ManagedTensorVersioned, deleter) == 16 &&
               offsetof(dlpack::ManagedTensorVersioned, flags) == 24);
 static_assert(offsetof(dlpack::ManagedTensorVersioned, dl_tensor) == 32);
 
-/// Another library's tensor, [2,3] of f32 unless a test changes it, and how often it was given
-/// back.
+/// Another library's tensor, [2,3] of f32 unless a test changes it, with a count of its releases.
 template <class Managed>
 struct Producer {
   std::vector<double> memory = std::vector<double>(16);  // aligned for every type
@@ -86,7 +85,7 @@ struct Producer {
 using Versioned = Producer<dlpack::ManagedTensorVersioned>;
 using Unversioned = Producer<dlpack::ManagedTensor>;
 
-/// The import is refused with this error and message, and the producer has its tensor back.
+/// Checks that the import is refused with this error and message, and that the tensor is released.
 template <class Expected, class Managed>
 void check_refused(Producer<Managed>& producer, const std::string& message,
                    const DlpackImport& options = {}) {
@@ -194,7 +193,7 @@ TEST_CASE("dlpack: rank 0 and no elements", "[core][dlpack]") {
   CHECK(nothing.defined());
   CHECK(nothing.shape() == Shape{2, 0});
   CHECK(empty.given_back == 1);
-  CHECK(nothing.view());  // a view without address would mean "not given"
+  CHECK(nothing.view());  // an undefined tensor would be an empty view
   const DlpackTensor out = to_dlpack(nothing);
   CHECK(out->dl_tensor.data == nullptr);
   CHECK(out->dl_tensor.shape[1] == 0);
@@ -230,8 +229,8 @@ TEST_CASE("dlpack: another major version is given back unread, another minor one
           "[core][dlpack]") {
   Versioned next;
   next.managed.version = {2, 0};
-  next.managed.dl_tensor.ndim =
-      1'000;  // a structure of another major version may hold anything here
+  // Another major version may store anything here.
+  next.managed.dl_tensor.ndim = 1'000;
   check_refused<Unsupported>(next, "expected DLPack 1.x, got 2.0");
   Versioned before;
   before.managed.version = {0, 8};
@@ -298,8 +297,8 @@ TEST_CASE("dlpack: an export shares the tensor's elements and keeps them", "[cor
   static_cast<float*>(out->dl_tensor.data)[1] = 70;
   CHECK(tensor.data<float>()[7] == 70);
   CHECK_FALSE(tensor.unique());
-  dlpack::ManagedTensorVersioned* capsule =
-      out.release();  // what a binding hands to the other library
+  // The pointer that a binding passes to the other library.
+  dlpack::ManagedTensorVersioned* capsule = out.release();
   tensor = Tensor();
   CHECK(static_cast<float*>(capsule->dl_tensor.data)[5] == 11);
   capsule->deleter(capsule);
@@ -312,7 +311,7 @@ TEST_CASE("dlpack: a handle that nobody takes gives its tensor back", "[core][dl
   { const DlpackTensor out = to_dlpack(tensor); }
   CHECK(tensor.unique());
   Versioned forgotten;
-  forgotten.managed.deleter = nullptr;  // allowed: nothing is to be released
+  forgotten.managed.deleter = nullptr;  // allowed: nothing to release
   { const Tensor taken = from_dlpack(forgotten.hand_over()); }
   CHECK(forgotten.given_back == 0);
 }
@@ -330,7 +329,7 @@ TEST_CASE("dlpack: a layer computes on lent elements with nothing around them", 
   Random random(1);
   const Linear layer({.in = 3, .out = 2}, random);
   auto producer = std::make_unique<Versioned>();
-  const auto exact = std::make_unique<float[]>(6);  // a sanitizer sees every access outside these
+  const auto exact = std::make_unique<float[]>(6);  // sanitizers detect every access outside these
   for (int i = 0; i < 6; ++i) exact[static_cast<std::size_t>(i)] = static_cast<float>(i);
   producer->managed.dl_tensor.data = exact.get();
   const Tensor own = Tensor::from({2, 3}, {0.F, 1.F, 2.F, 3.F, 4.F, 5.F});

@@ -9,7 +9,7 @@ namespace {
 
 using namespace refrain;
 
-// Anything can be read; only a tensor that is not const and has a name can be written.
+// Everything can be read; only a non-const, named tensor can be written.
 static_assert(std::is_convertible_v<const Tensor&, View>);
 static_assert(std::is_convertible_v<Tensor, View>);
 static_assert(std::is_convertible_v<const Variable&, View>);
@@ -19,7 +19,7 @@ static_assert(!std::is_convertible_v<const Tensor&, MutableView>);
 static_assert(!std::is_convertible_v<Tensor, MutableView>);
 static_assert(!std::is_convertible_v<Variable&, MutableView>);
 static_assert(!std::is_convertible_v<View, MutableView>);
-// The conversion opens no way to a truth value, nor from a tensor to a Variable.
+// There is no conversion to bool, nor from a Tensor to a Variable.
 static_assert(!std::is_constructible_v<bool, const Tensor&>);
 static_assert(!std::is_constructible_v<bool, const Variable&>);
 static_assert(!std::is_convertible_v<const Tensor&, Variable>);

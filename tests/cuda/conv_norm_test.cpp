@@ -22,8 +22,8 @@ constexpr auto insertions = {Insertion::none, Insertion::serial, Insertion::para
 
 CUDA_ENTRY(ConvNormForward) {
   const ConvSizes s(arena);
-  const std::int64_t channels =
-      arena.one_of<std::int64_t>({s.in, s.in, 256, 260});  // the last is wider than a tile
+  // The last is wider than a tile.
+  const std::int64_t channels = arena.one_of<std::int64_t>({s.in, s.in, 256, 260});
   const std::int64_t bottleneck = arena.one_of<std::int64_t>({1, 5, 8, 16});
   const Shape shape{s.batch, s.steps, channels};
   const Insertion insertion = arena.one_of(insertions);

@@ -9,8 +9,8 @@ using test::patch_weights;
 
 CUDA_ENTRY(PatchForward) {
   const std::int64_t rows = arena.size(300), bottleneck = arena.size(20);
-  const std::int64_t channels =
-      arena.one_of<std::int64_t>({arena.size(130), 256, 260});  // the last is wider than a tile
+  // The last is wider than a tile.
+  const std::int64_t channels = arena.one_of<std::int64_t>({arena.size(130), 256, 260});
   return {.x = arena.normal({rows, channels}),
           .patch = patch_weights(arena, channels, bottleneck),
           .y = arena.output("y", {rows, channels}),

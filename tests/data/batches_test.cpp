@@ -85,7 +85,8 @@ TEST_CASE("split_random: shares, each row once, the same for the same seed", "[d
   CHECK(*rows.rbegin() == 999);
   CHECK(split_random(1000, {}, 7).test == split.test);
   CHECK(split_random(1000, {}, 8).test != split.test);
-  // Held-out rows come from everywhere: their mean is near the middle (standard error about 20).
+  // Held-out rows are spread over all rows: their mean is near the middle (standard error about
+  // 20).
   const double sum = std::accumulate(split.test.begin(), split.test.end(), 0.0);
   CHECK(std::abs(sum / 180 - 499.5) < 80);
 
@@ -190,7 +191,7 @@ TEST_CASE("batches: masks hide items at the asked rate and are the only targets"
       REQUIRE(ids[i] == original[i]);
     }
   }
-  // 8000 coins of 0.3: standard deviation 41.
+  // 8000 Bernoulli draws with p = 0.3: standard deviation 41.
   CHECK(std::abs(static_cast<double>(masked) - 2400) < 5 * 41);
   Random again(3);
   CHECK(elements(masked_batch(sequences, all, length, 0.3, again).ids) == ids);

@@ -1,4 +1,4 @@
-/// From a log to parts: what is in which, and what is said of it.
+/// From a log to a data set: contents of the parts, and the description.
 
 #include <algorithm>
 
@@ -14,7 +14,7 @@ using namespace refrain::test;
 
 namespace {
 
-/// One row a text, one item a letter.
+/// One row per text, one item per letter.
 Sequences log_of(const std::vector<std::string>& rows) {
   Sequences log;
   for (const std::string& row : rows) {

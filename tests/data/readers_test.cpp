@@ -1,4 +1,4 @@
-/// Readers against texts written out by hand.
+/// Readers against handwritten files.
 
 #include <cstring>
 #include <string>
@@ -44,7 +44,7 @@ std::vector<std::string> events(const Interactions& log) {
   return lines;
 }
 
-/// Runs read_interactions and returns the line of its error, or -1 when it succeeds.
+/// Runs read_interactions and returns the line number of its error, or -1 without an error.
 std::int64_t failing_line(const std::string& path, const std::string& reason,
                           ReadOptions options = {}) {
   try {
@@ -146,7 +146,7 @@ TEST_CASE("readers: a table whose header names no user and no item is not read a
   const ScratchFolder folder;
   const std::string path = folder.write("visits.csv", "day,who,what\n20,u1,i7\n21,u2,i9\n");
   CHECK_THROWS_MATCHES(detect_format(path), DataError, message_contains("a table needs a header"));
-  // Words all the way down, and words above lines of other lengths, may be sequences.
+  // Files of words only, and words above lines of other lengths, may be sequences.
   CHECK(detect_format(folder.write("fruit.csv", "fig,pear\npear,plum\n")) == Format::sequence_csv);
   CHECK(detect_format(folder.write("mixed.csv", "fig,pear\ni1,i2,i3\n")) == Format::sequence_csv);
 }
@@ -356,8 +356,8 @@ TEST_CASE("readers: times that are not read are refused", "[data]") {
   refused("user,item,rating\nu,b,5\nu,a,4\n",
           "the table has ratings (column \"rating\") and no times");
 
-  // Other columns do not count, a time column that is read suffices, and one field that is not a
-  // time clears its column.
+  // Other columns are ignored, a time column that is read suffices, and one field that is not a
+  // time rules out its column.
   for (const char* text :
        {"user,item,update,price,category\nu,b,1,5,7\n", "user,item\nu,b\n",
         "user,item,ts,created_at\nu,b,1,2024-01-31\n", "user,item,rating,time\nu,b,1,5\n",

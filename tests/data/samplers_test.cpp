@@ -1,4 +1,4 @@
-/// Samplers: how often they draw what, against probabilities computed here from the formulas.
+/// Distributions of the samplers against probabilities computed from the formulas.
 
 #include <cmath>
 #include <cstdint>
@@ -179,7 +179,7 @@ TEST_CASE("candidate_sampler: the whole range, tensors, determinism and bad opti
   CandidateSampler sampler({.first = 2, .range = 70});
   Random a(8);
   Random b(8);
-  for (int i = 0; i < 3; ++i) {  // the marks of one sample must not reach into the next
+  for (int i = 0; i < 3; ++i) {  // the marks of one sample must not affect the next
     const CandidateSample all = sampler.draw(70, a);
     const auto ids = all.ids.span<std::int32_t>();
     CHECK(std::set<std::int32_t>(ids.begin(), ids.end()).size() == 70);

@@ -1,5 +1,4 @@
-/// Readers on real data: counts of users, items and events that other programs found in the same
-/// files.
+/// Readers on real data: numbers of users, items and events counted by other programs.
 
 #include <algorithm>
 #include <filesystem>

@@ -1,4 +1,4 @@
-/// Vocabularies, and the strings below them.
+/// Vocabularies and interned strings.
 
 #include <map>
 #include <string>

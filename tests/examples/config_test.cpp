@@ -1,5 +1,5 @@
-/// What the example programs' files say about their networks: kept in both directions, and refused
-/// when it cannot be true.
+/// Network configurations in the example programs' files: preserved in both directions, and refused
+/// when inconsistent.
 
 #include <nlohmann/json.hpp>
 
@@ -122,7 +122,7 @@ TEST_CASE("example configurations: absurd sizes are refused before a network is 
       CHECK(model_refusal(with(model, name, value)) != "accepted");
     }
   }
-  // Each number alone might be, but not in a file that holds a million numbers.
+  // Each number is plausible, but not in a file with a million elements.
   for (const char* name : {"items", "channels", "width"})
     CHECK_THAT(base_refusal(with(base, name, 1'000'000)), contains("the file holds 1000000"));
   for (const char* name : {"embedding", "hidden", "layers", "word_size", "heads", "attention"}) {

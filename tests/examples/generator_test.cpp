@@ -1,5 +1,5 @@
-/// The examples' data generator: its files are read by the real readers, and what was planted can
-/// be found again.
+/// The examples' data generator: the readers read its files, and the planted patterns can be
+/// measured.
 
 #include <fstream>
 #include <iterator>
@@ -86,7 +86,8 @@ TEST_CASE("generator: what was planted can be counted", "[data][example]") {
       chain += back(0) / 30 == back(1) / 30 && back(0) % 30 == (back(1) + 1) % 30 ? 1 : 0;
     }
     items += 1;
-    own_parity += user.items[0] / 30 % 2 == user.gender ? 1 : 0;  // first items are pure taste
+    // First items depend only on taste.
+    own_parity += user.items[0] / 30 % 2 == user.gender ? 1 : 0;
     own_age += user.items[0] / 30 % 5 == user.age ? 1 : 0;
     for (const std::int32_t target : user.targets) {
       targets += 1;

@@ -1,5 +1,5 @@
-/// The files of the example programs: what would not fit or could not be written is refused before
-/// anything is trained.
+/// Output files of the example programs: a file that would not fit or could not be written is
+/// refused before training.
 
 #include <filesystem>
 #include <fstream>
@@ -40,7 +40,7 @@ TEST_CASE("example files: a vocabulary that no file has room for is refused",
 
 namespace {
 
-/// What expect_files() says of them.
+/// The message of expect_files(), or an empty string.
 std::string refusal(const CommandFiles& files) {
   try {
     expect_files(files);

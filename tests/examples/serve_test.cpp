@@ -1,5 +1,5 @@
-/// What the serve program does with lines, times and the file of states; the program itself is run
-/// by tests/examples/serve.sh.
+/// The parts of the serve program: lines, latencies and the states file; tests/examples/serve.sh
+/// runs the program.
 
 #include <algorithm>
 #include <atomic>
@@ -29,7 +29,7 @@ using namespace refrain::serve;
 using test::ScratchFolder;
 using test::SystemFaults;
 
-/// Counts events and has an answer to every request: the task that is loaded, after a while.
+/// Counts events and answers every request with the loaded task, after a delay.
 class Counting final : public Service {
  public:
   Tasks loaded() const override { return std::make_shared<const std::string>(task); }
@@ -62,7 +62,7 @@ class Counting final : public Service {
   std::function<void()> on_save;
 };
 
-/// Takes so many bytes and then no more, like a pipe that was closed.
+/// Accepts a number of bytes and then fails, like a closed pipe.
 class Closing final : public std::streambuf {
  public:
   explicit Closing(std::size_t bytes) : left_(bytes) {}
@@ -288,8 +288,8 @@ TEST_CASE("serve: when answers cannot be written no more is read, and what was r
     CHECK_FALSE(out);
     CHECK(report.lines > 2);
     CHECK(report.lines < lines / 2);
-    CHECK(service.events ==
-          (report.lines + 1) / 2);  // every other line is an event, the first one is
+    // Every second line is an event, starting with the first.
+    CHECK(service.events == (report.lines + 1) / 2);
   }
 }
 

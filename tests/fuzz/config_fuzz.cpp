@@ -1,5 +1,5 @@
-/// Stored configurations of the example programs: what is accepted asks for no more than the file
-/// holds, and is the same after it was written again.
+/// Stored configurations of the example programs: an accepted one requests no more than the file
+/// holds, and is unchanged after it is written again.
 
 #include "cmnrec/config.hpp"
 #include "fuzz/program.hpp"

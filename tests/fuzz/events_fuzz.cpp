@@ -1,5 +1,5 @@
-/// Lines that the serve program reads: each is a message or is refused with a reason; what is
-/// answered about it is one line of JSON.
+/// Lines for the serve program: each is a message or is refused with a reason, and each answer is
+/// one line of JSON.
 
 #include <nlohmann/json.hpp>
 
@@ -9,7 +9,7 @@
 namespace refrain::fuzz {
 namespace {
 
-/// The line says what it should, in UTF-8, whatever bytes it quotes.
+/// Checks that an answer is one line of UTF-8 JSON with `key`, whatever bytes it quotes.
 void check_line(const std::string& line, const char* key) {
   require(line.find('\n') == std::string::npos, "an answer is one line");
   const nlohmann::json read = nlohmann::json::parse(line, nullptr, false);

@@ -8,8 +8,8 @@
 namespace refrain::fuzz {
 namespace {
 
-/// A file's bytes from a header and data that a zero byte parts, so that the length in front is
-/// true.
+/// A file with a correct length in front, from an input whose first zero byte separates header and
+/// data.
 std::string with_length(std::string_view input) {
   const std::size_t parting = std::min(input.find('\0'), input.size());
   const std::string_view header = input.substr(0, parting);

@@ -9,7 +9,7 @@ namespace {
 using namespace refrain;
 using test::Golden;
 
-/// Where a parameter of ours lies in the file: columns [begin, end) of a matrix, or all of a
+/// The place of one of our parameters in the file: columns [begin, end) of a matrix, or a whole
 /// tensor.
 struct ColumnPlace {
   std::string ours;
@@ -19,7 +19,7 @@ struct ColumnPlace {
   Tensor of(const Tensor& x) const { return end < 0 ? x : test::columns(x, begin, end); }
 };
 
-/// [rows,a] and [rows,b] side by side.
+/// Concatenates [rows,a] and [rows,b] along the columns.
 Tensor side_by_side(const Tensor& left, const Tensor& right) {
   Tensor out({left.size(0), left.size(1) + right.size(1)}, DType::f64);
   const Tensor a = left.to(DType::f64);

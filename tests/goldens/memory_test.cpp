@@ -13,7 +13,7 @@ namespace {
 using namespace refrain;
 using test::Golden;
 
-/// Our names of the state's parts and the files'.
+/// Our names of the parts of the state, and those of the files.
 const std::map<std::string, std::string> part_names{{"words", "mem"},
                                                     {"usage", "usage"},
                                                     {"precedence", "prec"},
@@ -22,7 +22,7 @@ const std::map<std::string, std::string> part_names{{"words", "mem"},
                                                     {"read_weightings", "read_w"},
                                                     {"read_vectors", "read_vec"}};
 
-/// The state of the file, as leaves, or the initial one where the case starts there.
+/// The initial state: the leaves of the file, or Memory::initial() if the file has none.
 MemoryState start(const Golden& golden, std::int64_t batch) {
   MemoryState state;
   if (golden.has("input.mem")) {
@@ -71,8 +71,7 @@ TEST_CASE("golden: memory_step", "[golden]") {
     first.visit([&](const char* name, const Variable& part) {
       const std::string result = "grad.input." + part_names.at(name);
       if (!golden.has(result)) return;
-      // A step does not depend on the read vectors of the one before: no gradient here, zeros in
-      // the file.
+      // A step does not depend on the previous read vectors: no gradient here, zeros in the file.
       golden.check(result, part.gradient().defined() ? part.grad()
                                                      : Tensor::zeros(part.shape(), part.dtype()));
     });

@@ -13,7 +13,7 @@ using models::NextItNet;
 using models::PatchSet;
 using test::Golden;
 
-/// Where a parameter of ours lies in the file, and in which layout.
+/// The place and layout of one of our parameters in the file.
 struct LayoutPlace {
   std::string ours;
   std::string golden;
@@ -74,8 +74,8 @@ void load(Module& module, const std::vector<LayoutPlace>& places, const Golden& 
     module.parameter(place.ours).value().copy_from(place.from(golden[place.golden]));
 }
 
-/// Every gradient that the file has; returns how many. Parameters without one there must have none
-/// here.
+/// Checks every gradient of the file and returns their number. Parameters without one in the file
+/// must have none.
 std::int64_t check_gradients(Module& module, const std::vector<LayoutPlace>& places,
                              const Golden& golden) {
   std::int64_t checked = 0;

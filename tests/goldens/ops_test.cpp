@@ -1,4 +1,4 @@
-/// Operations and blocks against the golden cases; whole models have a file of their own.
+/// Operations and blocks against the golden cases; models_test.cpp tests whole models.
 
 #include <array>
 #include <string>
@@ -21,7 +21,7 @@ constexpr std::array golden_families{
     "loss_",   "nextitnet_",  "peterrec_", "lstm_cell", "gru_cell_",    "chunk_attention_",
     "dnc_",    "cmnrec_",     "srmn_"};
 
-/// How a tensor of the file becomes one of ours, and back.
+/// The conversion between a tensor of the file and ours.
 enum class Layout { same, conv, transposed };
 
 /// A leaf made from a tensor of the file.
@@ -48,7 +48,7 @@ class Leaves {
             (*this)(prefix + "up.weight", Layout::transposed), (*this)(prefix + "up.bias")};
   }
 
-  /// Compares the gradient of every leaf; every gradient of the file must belong to one.
+  /// Compares the gradients of all leaves; every gradient of the file must belong to a leaf.
   void check_gradients() const {
     std::int64_t in_file = 0;
     for (const auto& [name, tensor] : golden_.tensors()) in_file += name.starts_with("grad.");

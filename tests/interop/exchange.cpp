@@ -1,6 +1,7 @@
 /// Refrain behind a C interface, for tests that drive it from Python with ctypes.
 ///
-/// Every function that can fail returns null or a negative number, and exchange_error() says why.
+/// Every function that can fail returns null or a negative number; exchange_error() returns the
+/// reason.
 
 #include <cstdint>
 #include <exception>
@@ -26,7 +27,7 @@ std::string& last_error() {
   return text;
 }
 
-/// What `function` returns, or `failed` with the reason kept.
+/// Returns the result of `function`, or `failed` and keeps the reason.
 template <class Result, class Function>
 Result guarded(Result failed, Function&& function) noexcept {
   try {
@@ -142,7 +143,7 @@ Tensor* exchange_nextitnet(const char* weights, int blocks, const std::int64_t* 
   });
 }
 
-/// Hidden vectors [T,B,H] of an Lstm or Gru with the weights of a file, from a state of zeros.
+/// Hidden vectors [T,B,H] of an Lstm or Gru with the weights of a file, from a zero state.
 Tensor* exchange_recurrent(const char* weights, int is_lstm, const Tensor* x) {
   return new_tensor([&] {
     const TensorMap tensors = read_safetensors(weights).tensors;

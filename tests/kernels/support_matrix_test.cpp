@@ -59,12 +59,13 @@ TEST_CASE("support matrix: every disagreement is found", "[docs]") {
   CHECK(problems(adam_and_dot).front() == "top_k: has no row");
   CHECK(problems(adam_and_dot + "| `top_k` | f32, f64 | | |\n").size() == 1);     // blank
   CHECK(problems(adam_and_dot + "| `top_k` | f32, f64 | no | |\n").size() == 1);  // no reason
-  CHECK(problems(adam_and_dot + "| `top_k` | f32, f64 | f32, f64 | |\n").size() ==
-        1);  // claimed, and not there
+  // Claimed, but absent.
+  CHECK(problems(adam_and_dot + "| `top_k` | f32, f64 | f32, f64 | |\n").size() == 1);
   CHECK(problems(adam_and_dot + "| `top_k` | f32, f64 | Another reason is given. | |\n").size() ==
         1);
+  // Present, but not listed.
   CHECK(problems("| `adam`, `dot`, `top_k` | f32 | Sorting waits for a radix sort. | |\n").size() ==
-        2);  // there, and not told
+        2);
   CHECK(problems(adam_and_dot + "| `top_k`, `sgd` | f32 | Sorting waits for a radix sort. | |\n")
             .back() == "sgd: has a row and is no entry");
   CHECK(problems(adam_and_dot + adam_and_dot +

@@ -49,7 +49,7 @@ Tensor row_of(const Tensor& ids, std::int64_t begin, std::int64_t end) {
   return ids.reshape({ids.numel()}).slice(begin, end).reshape({1, end - begin});
 }
 
-/// Every walk of a causal network against all time steps of a single pass, bit for bit.
+/// Every walk of a causal network against a single pass over all time steps, bit for bit.
 template <class Network>
 void check_walks(const Network& network) {
   const Tensor ids = random_ids(step_count, item_count, 7).reshape({1, step_count});
@@ -75,7 +75,7 @@ void check_walks(const Network& network) {
 }  // namespace
 
 static_assert(std::is_trivially_copyable_v<PatchedNextItNet>);
-// What fit(), evaluate() and recommend() need.
+// The requirements of fit(), evaluate() and recommend().
 static_assert(TrainableModel<NextItNet> && ScoringModel<NextItNet>);
 static_assert(TrainableModel<models::CmnRec<Lstm>> && ScoringModel<models::CmnRec<Lstm>>);
 static_assert(TrainableModel<models::RecurrentRec<Gru>> && ScoringModel<models::RecurrentRec<Gru>>);

@@ -1,5 +1,5 @@
-/// The models one event at a time: against a full pass over the same stream, at every length,
-/// restored at every cut.
+/// The models one event at a time against a full pass over the same stream, at every length and
+/// restored at every time step.
 
 #include <atomic>
 #include <optional>
@@ -87,8 +87,8 @@ std::string bytes_of(const Model& model, const typename Model::Task& task,
   return writer.bytes();
 }
 
-/// At every length: scores of the stream against a full pass; asking for scores changes no byte;
-/// the stream read back from its bytes gives the same scores and goes on the same way.
+/// At every length: scores of the stream against a full pass; computing scores changes no byte; the
+/// stream restored from its bytes gives the same scores and continues in the same way.
 template <class Model>
 void check_stream(const Model& model, const typename Model::Task& task,
                   std::span<const std::int32_t> history) {
@@ -149,7 +149,7 @@ TEST_CASE("serve: PeterRec's full pass is the network over the unpadded stream",
     std::vector<std::int32_t> ids = some_items(length, 6);
     const Tensor next = model.scores(PeterRecServed::Task(), ids);
     const Tensor task = model.scores(PeterRecServed::Task(patches), ids);
-    // Recorded, so that all steps are computed.
+    // With recording on, so that all time steps are computed.
     const Tensor row = Tensor::from<std::int32_t>({1, length}, ids);
     CHECK(test::same_bytes(next, base->scores_of(select_step(base->hidden(row), -1))));
     ids.push_back(tcl_id);

@@ -1,5 +1,4 @@
-/// Few steps instead of all: the blocks at chosen steps against the blocks at all of them, forwards
-/// bit for bit.
+/// The blocks at chosen time steps against the blocks at all time steps, forward bit for bit.
 
 #include "refrain/autograd/gradcheck.hpp"
 #include "refrain/ops/pointwise.hpp"
@@ -16,7 +15,7 @@ using test::random_tensor;
 using test::redraw;
 using test::same_bytes;
 
-/// x [B,T,C] at some of its steps.
+/// x [B,T,C] at the time steps of a set.
 Tensor at_steps(const Tensor& x, const StepSet& set) {
   std::vector<Tensor> rows;
   Tensor out({x.size(0), set.size(), x.size(2)}, x.dtype());
@@ -232,7 +231,7 @@ TEST_CASE("chosen_steps: places outside, or twice in a column, are refused", "[n
   auto needs = block.steps_for(StepSet({5, 6}, 9));
   CHECK_THROWS_AS(block.at_steps(Variable(random_tensor<float>({1, 1, 4}, 1)), needs), ShapeError);
   CHECK_THROWS_AS(block.at_steps(Variable(random_tensor<float>({1, 9, 4}, 1)), needs),
-                  ShapeError);  // all steps, not those read
+                  ShapeError);  // all time steps instead of those that are read
   CHECK_THROWS_AS(block.at_steps(Variable(random_tensor<float>({1, 8, 4}, 1)),
                                  block.steps_for(StepSet({0, 1, 2}, 3))),
                   ShapeError);

@@ -64,8 +64,8 @@ TEST_CASE("golden: chunk attention", "[golden]") {
                                          {"param.attn_c", weight},
                                          {"param.attn_r", query},
                                          {"param.attn_v", score}}) {
-      // A chunk of one vector has no attention: its parameters get no gradient, where the file
-      // holds zeros.
+      // A chunk of one vector has no attention: its parameters get no gradient; the file contains
+      // zeros.
       const Tensor gradient = variable.gradient().defined()
                                   ? variable.grad()
                                   : Tensor::zeros(variable.shape(), golden.dtype());

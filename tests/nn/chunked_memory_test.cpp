@@ -1,4 +1,4 @@
-/// The chunk framework: its laws, with the DNC memory and with a second, quite different one.
+/// Laws of the chunk framework, with the DNC memory and with a different memory.
 
 #include <algorithm>
 #include <cmath>
@@ -21,8 +21,8 @@ using test::leaves_of;
 using test::random_tensor;
 using test::weighted;
 
-/// A first-in-first-out memory: N slots of width W; a write drops the oldest, a read is an
-/// attention whose query is written with it.
+/// A first-in-first-out memory: N slots of width W. A write drops the oldest slot; a read is an
+/// attention whose query is written in the same step.
 class FifoMemory final : public Module {
  public:
   struct State {
@@ -107,7 +107,7 @@ double largest_difference(const Tensor& a, const Tensor& b) {
   return worst;
 }
 
-/// What the network makes of each step: o, and the read vectors that go with it.
+/// The results of each time step: o and its read vectors.
 template <class Result>
 Variable by_step(const Result& result) {
   const std::int64_t steps = result.outputs.size(0);
@@ -266,5 +266,5 @@ TEST_CASE("chunked memory: mistakes are named", "[nn][errors]") {
   CHECK_THROWS_AS(network(Variable(Tensor::zeros({5, 3}, DType::f64)), ChunkSchedule::pec(5, 5)),
                   ShapeError);
   CHECK_THROWS_AS(network(inputs(6), ChunkSchedule::pec(6, 2)),
-                  OptionError);  // a chunk of three steps without an attention
+                  OptionError);  // a chunk of three time steps without attention
 }

@@ -1,5 +1,5 @@
-/// Convolution blocks one step at a time: against the same block over the whole sequence, bit for
-/// bit, at every length.
+/// Convolution blocks one time step at a time against the same block over the whole sequence, bit
+/// for bit, at every length.
 
 #include <type_traits>
 #include <vector>
@@ -68,7 +68,7 @@ TEMPLATE_TEST_CASE(
         for (std::int64_t t = 0; t < steps; ++t) {
           const Tensor whole = block(Variable(first_steps(x, t + 1)), patches).value();
           const Tensor expected = step_of(whole, t);
-          // Looking at a step leaves no trace, whatever it holds.
+          // at_next() does not change the history, whatever its input.
           block.at_next(Variable(other), history, patches);
           same =
               same && same_bytes(block.at_next(Variable(step_of(x, t)), history, patches).value(),
@@ -76,7 +76,7 @@ TEMPLATE_TEST_CASE(
           same =
               same && same_bytes(block.advance(Variable(step_of(x, t)), history, patches).value(),
                                  expected);
-          // All steps at once leave what they leave one by one.
+          // All time steps at once give the same history as one at a time.
           ConvBlock::History begun = block.start();
           begun.first.push(other);
           same = same &&

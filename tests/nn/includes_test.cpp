@@ -1,4 +1,4 @@
-/// A layer's header defines the contracts that the layer uses, and not all of them.
+/// The header of a layer defines the contracts that the layer uses, and not all contracts.
 
 #include "refrain/nn/linear.hpp"
 

@@ -1,5 +1,5 @@
-/// Laws that hold whatever the weights: causality, identity patches, frozen bytes, independence of
-/// threads and of the batch.
+/// Laws for any weights: causality, identity patches, frozen parameters, independence of threads
+/// and of the batch.
 
 #include <cstdint>
 #include <memory>
@@ -33,8 +33,8 @@ std::string past(const Tensor& y, std::int64_t b, std::int64_t end) {
   return std::string(from, static_cast<std::size_t>(end) * row_bytes);
 }
 
-/// Runs y = f(x) on x and on copies that differ from step t on, and compares all that lies before
-/// t.
+/// Runs y = f(x) on x and on copies that differ from time step t on, and compares all time steps
+/// before t.
 template <class T, class Function>
 void check_causal(const Shape& shape, Function f) {
   const Tensor x = random_tensor<T>(shape, 1);
@@ -51,11 +51,11 @@ void check_causal(const Shape& shape, Function f) {
     for (std::int64_t b = 0; b < shape[0]; ++b) kept = kept && past(other, b, t) == past(y, b, t);
     INFO("changed from step " << t);
     CHECK(kept);
-    CHECK_FALSE(same_bytes(other, y));  // the change itself arrives
+    CHECK_FALSE(same_bytes(other, y));  // the change has an effect
   }
 }
 
-/// A small NextItNet with patches, so that every fused path takes part.
+/// A small NextItNet with patches, which covers every fused path.
 struct Network final : Module {
   Embedding embedding;
   ConvBlock block1, block2;
@@ -143,7 +143,7 @@ TEMPLATE_TEST_CASE("law: an identity patch changes nothing", "[law]", float, dou
   const Placement placement{.dtype = dtype_of<TestType>};
   const Variable x(random_tensor<TestType>({3, 7, 10}, 2));
   const Patch identity({.channels = 10}, random, placement);
-  // Alone, and serially in a block, bit for bit: what is added is exactly zero.
+  // Separately, and serially in a block, bit for bit: the patch adds exactly zero.
   CHECK(same_bytes(identity(x).value(), x.value()));
   ConvBlock block({.channels = 10, .dilation = 2}, random, placement);
   redraw(block, 10, 0.5);
@@ -151,9 +151,9 @@ TEMPLATE_TEST_CASE("law: an identity patch changes nothing", "[law]", float, dou
   CHECK(same_bytes(
       block(x, {.first = &identity, .second = &second, .insertion = Insertion::serial}).value(),
       block(x).value()));
-  // In parallel the patch keeps its own skip: h = conv(x) + x, which a convolution with the unit
-  // matrix added to its newest tap computes too. The order of the sum differs, so equal to
-  // rounding.
+  // In parallel the patch keeps its own skip connection: h = conv(x) + x. A convolution whose
+  // newest tap has the unit matrix added computes the same sum in another order, so the results are
+  // equal up to rounding.
   const Variable patched =
       block(x, {.first = &identity, .second = &second, .insertion = Insertion::parallel});
   for (const std::string name : {"conv1.weight", "conv2.weight"}) {
@@ -202,8 +202,7 @@ TEST_CASE("law: a frozen parameter's bytes never change", "[law]") {
 
 TEMPLATE_TEST_CASE("law: results do not depend on the number of threads, bit for bit",
                    "[law][determinism]", float, double) {
-  // 8 x 37 rows: more than one block of sums, more tasks than threads, a last tile that is not
-  // full.
+  // 8 x 37 rows: more than one block of sums, more tasks than threads, and an incomplete last tile.
   const Tensor ids = random_ids(8 * 37, 300, 1).reshape({8, 37});
   const Tensor targets = random_ids(8 * 37, 300, 2);
   const Candidates candidates{random_ids(64, 300, 3), {}, {}};

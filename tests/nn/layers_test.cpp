@@ -1,4 +1,4 @@
-/// Modules: names, freezing, modes, counts, first weights, and what they refuse.
+/// Modules: names, freezing, modes, counts, initial weights, and errors.
 
 #include <algorithm>
 #include <cmath>
@@ -198,7 +198,7 @@ TEST_CASE("nn: first weights are what the layers say", "[nn]") {
     REQUIRE(std::abs(w) <= 0.04f);  // two deviations
     squares += w * w;
   }
-  // A normal distribution cut at two deviations has 0.8796 of its deviation.
+  // A normal distribution truncated at two deviations has 0.8796 of its deviation.
   CHECK(std::sqrt(squares / 40000) == Approx(0.02 * 0.8796).epsilon(0.02));
   CHECK(doubles(linear.bias().value()) == std::vector<double>(200, 0.0));
   const LayerNorm norm({.channels = 3});

@@ -1,5 +1,4 @@
-/// The memory as an operation on the tape, as a module, and as a state that is saved and carried
-/// on.
+/// The memory as an operation on the tape, as a module, and as a state that is saved and restored.
 
 #include <string>
 #include <utility>
@@ -21,7 +20,7 @@ namespace {
 
 constexpr struct { std::int64_t batch = 2, words = 4, width = 3, heads = 2; } small;
 
-/// A memory that was written to, so that no usages are tied.
+/// A memory after several writes, so that no usages are equal.
 MemoryState lived_in(std::uint64_t seed, bool requires_grad = false) {
   const auto uniform = [&](const Shape& shape, double high) {
     Tensor tensor(shape, DType::f64);

@@ -22,7 +22,7 @@ using test::weighted;
 
 double sigma(double x) { return 1 / (1 + std::exp(-x)); }
 
-/// What a segment is computed from, in double precision.
+/// The inputs of a segment in double precision.
 struct Segment {
   std::int64_t steps, batch, hidden, gates;
   std::vector<double> inputs, shared, weight, bias, h0, c0;
@@ -39,7 +39,7 @@ struct Segment {
   }
 };
 
-/// h of all steps, then the last cells.
+/// h of all time steps, then the last cells.
 std::vector<double> naive_lstm(const Segment& s) {
   std::vector<double> h = s.h0, c = s.c0, out;
   for (std::int64_t l = 0; l < s.steps; ++l) {
@@ -232,11 +232,11 @@ void check_layer() {
     std::vector<Variable> leaves{x};
     for (const NamedParameter& named : layer.parameters()) leaves.push_back(*named.parameter);
     CHECK(gradcheck([&] { return weighted(layer(x)); }, leaves) == "");
-    // The rows of one time step lie together inside; the layout is all that differs.
+    // Internally sequences are time-major; the results differ only in the layout.
     const Variable by_step = swap_batch_time(x);
     const auto whole = layer.time_major(by_step);
     CHECK(test::same_bytes(layer(x).value(), swap_batch_time(whole.y).value()));
-    // A state carried across a cut.
+    // A state carried across two segments.
     for (std::int64_t cut = 1; cut < 6; ++cut) {
       const auto first = layer.time_major(slice_steps(by_step, 0, cut));
       const Variable rest = slice_steps(by_step, cut, 6);
@@ -275,7 +275,7 @@ TEST_CASE("recurrent: a shared vector is one more input of every step", "[nn][la
   Lstm joined({.in = 5, .hidden = 4}, random, f64);
   const Tensor x = random_tensor<double>({4, 2, 3}, 2);
   const Tensor s = random_tensor<double>({2, 2}, 3);
-  // The joined layer sees [x; s] and has [weight_x, weight_shared] side by side.
+  // The joined layer reads [x; s] with the weights [weight_x, weight_shared].
   const auto beside = [](const Tensor& a, const Tensor& b, std::int64_t rows) {
     Tensor out({rows, a.numel() / rows + b.numel() / rows}, DType::f64);
     double* to = out.data<double>();

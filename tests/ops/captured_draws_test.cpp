@@ -1,4 +1,4 @@
-/// Random numbers of a captured graph that runs again.
+/// Random numbers of a captured graph that is replayed.
 
 #include "refrain/ops/dropout.hpp"
 #include "support/catch.hpp"
@@ -32,7 +32,7 @@ TEST_CASE("captured draws: runs draw what the same steps draw uncaptured", "[ops
     CHECK(*shift_second.data<std::int64_t>() == 3 * run);
     CHECK(first.state().position == start + 6 * static_cast<std::uint64_t>(run + 1));
   }
-  // A step outside the graph moves the stream, too.
+  // A step outside the graph also moves the stream.
   dropout(Variable(Tensor::full({4}, 1, DType::f32)), 0.5, first);
   draws.advance();
   CHECK(*shift_first.data<std::int64_t>() == 25);
@@ -55,7 +55,7 @@ TEST_CASE("captured draws: a shifted mask is the mask of a later step", "[ops]")
   }
   for (const Tensor* expected : {&first, &later}) {
     draws.advance();
-    // The captured call: the position of the capture and the shift of the run.
+    // The captured call, with the position of the capture and the shift of the run.
     Tensor y({1000}, DType::f32);
     kernels::run(kernels::Dropout{
         .x = x, .y = y, .keep = 0.5, .seed = 7, .stream = 3, .position = 0, .shift = shift});

@@ -29,7 +29,7 @@ using test::random_tensor;
 using test::redraw;
 using test::weighted;
 
-/// Normal numbers kept away from zero, where relu has its corner.
+/// Normal numbers with a minimum distance from zero, where relu is not differentiable.
 Variable leaf_off_zero(const Shape& shape, std::uint64_t seed) {
   Tensor values = random_tensor<double>(shape, seed);
   for (double& value : values.span<double>()) value += value < 0 ? -0.05 : 0.05;
@@ -143,8 +143,8 @@ TEST_CASE("gradcheck: conv_norm with every insertion, and with any part frozen",
                                    .insertion = insertion}));
       };
       CHECK(gradcheck(run, all) == "");
-      // One input alone, then all but one: what is saved for the backward pass depends on who wants
-      // a gradient.
+      // One input alone, then all but one: the saved tensors depend on the inputs that require
+      // gradients.
       for (const bool alone : {true, false}) {
         for (std::size_t chosen = 0; chosen < all.size(); ++chosen) {
           std::vector<Variable> wanted;

@@ -77,7 +77,7 @@ TEST_CASE("gradcheck: operations on steps", "[ops][grad]") {
   CHECK(gradcheck([&] { return weighted(one_step(x, -1)); }, {x}).empty());
   CHECK(gradcheck([&] { return weighted(swap_batch_time(x)); }, {x}).empty());
   CHECK(gradcheck([&] { return weighted(add_spans(x, spans, ends)); }, {x, spans}).empty());
-  // Overlapping slices of one value, also of a value that is itself the result of an operation.
+  // Overlapping slices of a value, which may itself be the result of an operation.
   CHECK(gradcheck(
             [&] {
               const Variable y = multiply(x, x);

@@ -1,5 +1,5 @@
-/// recommend(): the same answers as the scores of a training batch give, from a model in memory and
-/// from its file.
+/// recommend(): the same answers as the scores of a training batch, from a model in memory and from
+/// its file.
 
 #include "refrain/serve/recommend.hpp"
 #include "refrain/data/dataset.hpp"
@@ -35,7 +35,7 @@ TEST_CASE("recommend: a history is read as training reads it", "[serve][recommen
   for (const std::vector<std::string>& history :
        {std::vector<std::string>{"12", "7"}, {"3"}, {"1", "2", "3", "4", "5", "6", "7", "8"}}) {
     const std::vector<Recommendation> all = recommend(model, data.vocabulary, history, 100);
-    // The same history as part of a training batch: with a next item, which is no input.
+    // The same history in a training batch: with a next item, which is no input.
     RaggedIds rows;
     for (const std::string& item : history) rows.add(data.vocabulary.find(item));
     rows.add(data.vocabulary.find("1"));
@@ -80,7 +80,7 @@ TEST_CASE("recommend: a saved model gives the same answers", "[serve][recommend]
     CHECK(got[i].score == expected[i].score);
   }
 
-  // With another length a history would be padded otherwise than in training.
+  // With another length a history would be padded differently than in training.
   SmallRecommender longer(vocabulary.size(), {.length = 7});
   CHECK_THROWS_MATCHES(load_model(path, longer), DataError,
                        message_contains("reads the newest 6 items of a history, expected 7"));

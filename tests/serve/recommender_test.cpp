@@ -1,5 +1,5 @@
-/// The Recommender: answers, refusals, tasks that come and go under way, users as bytes, many
-/// threads at once.
+/// The Recommender: answers, errors, tasks loaded and unloaded during requests, serialized users,
+/// concurrent threads.
 
 #include <atomic>
 #include <limits>
@@ -94,8 +94,8 @@ TEST_CASE("recommender: the best first, without special ids and what was seen", 
     const auto two = served->recommend(task, history, 2);
     CHECK(same(two, {all.begin(), all.begin() + 2}));
   }
-  CHECK(served->recommend("class", history, 3).size() ==
-        3);  // classes of the same names as items stay
+  // Classes with the same names as items stay.
+  CHECK(served->recommend("class", history, 3).size() == 3);
   for (const std::int64_t more : {std::int64_t{4}, std::numeric_limits<std::int64_t>::max()}) {
     CHECK(same(served->recommend("class", history, more), served->recommend("class", history, 3)));
   }
@@ -226,7 +226,7 @@ TEST_CASE("recommender: a snapshot answers as before whatever is loaded and unlo
   CHECK(same(served->recommend(before, "next", history, 4), expected));
   CHECK(served->recommend(before, "class", history, 3).size() == 3);
   CHECK_THROWS_WITH(served->recommend("class", history, 3), test::contains("unknown task 'class'"));
-  // The stream belongs to the tasks of then, and an event by them leaves it in use.
+  // The stream belongs to the earlier tasks, and an event under them keeps it valid.
   served->observe(before, user, history[0]);
   CHECK(served->follow(before, user, "next"));
   CHECK(same(served->recommend(before, "next", user, 4),
@@ -301,7 +301,7 @@ TEST_CASE("recommender: forged bytes end in a refusal", "[serve]") {
   CHECK_THROWS_WITH(served->restore(std::move(foreign).finish()),
                     test::contains("expected ids of items"));
   StateWriter many = header();
-  many(std::int64_t{1} << 60);  // so many items
+  many(std::int64_t{1} << 60);  // number of items
   CHECK_THROWS_WITH(served->restore(std::move(many).finish()), test::contains("ends early"));
   StateWriter misfit = header();
   misfit(std::span<const std::int32_t>());
@@ -343,7 +343,7 @@ TEST_CASE("recommender: many threads get the answers of one while tasks come and
       for (int t = 0; t < events; ++t) {
         served->observe(user, item(u, t));
         if (!same(served->recommend("base", asked, 4), known)) ++wrong;
-        try {  // this one is taken away and brought back meanwhile
+        try {  // this task is unloaded and loaded again meanwhile
           served->follow(user, "class");
           if (served->recommend("class", user, 3).size() != 3) ++wrong;
           ++answered;

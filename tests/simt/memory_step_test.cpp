@@ -78,8 +78,8 @@ TEMPLATE_TEST_CASE(
   constexpr std::int64_t scale = 8 / sizeof(T);
   struct Large {
     MemoryCase size;
-    bool scratch;  // even without the words, a block's pieces pass the shared memory of the
-                   // emulated GPU
+    // Even without the words the pieces of a block exceed the shared memory of the emulated GPU.
+    bool scratch;
   };
   // Columns and words past a block's threads; words read where they lie; everything in the
   // scratch memory.

@@ -246,8 +246,8 @@ TEST_CASE("cuda lstm, gru: launches of a segment", "[simt][recurrent]") {
   const auto saved = lstm.forward();
   CHECK(launches_of([&] { lstm.forward(); }) == 5);
   CHECK(launches_of([&] { lstm.backward(saved, 0); }) == 5);
-  CHECK(launches_of([&] { lstm.backward(saved, 8 | 16); }) ==
-        6);  // dh0 takes one more product, dc0 nothing
+  // dh0 takes one more launch, dc0 none.
+  CHECK(launches_of([&] { lstm.backward(saved, 8 | 16); }) == 6);
   CHECK(launches_of([&] { lstm.backward(saved); }) == 8);
   const GruProblem<float> after(size, GruReset::after), before(size, GruReset::before);
   CHECK(launches_of([&] { after.forward(); }) == 5);

@@ -39,8 +39,8 @@ TEMPLATE_TEST_CASE(
 }
 
 TEST_CASE("cuda softmax_loss: rows enough for several parts of every sum", "[simt][loss]") {
-  const Softmax<double> problem(
-      {2100, 3, 1, true, false, 1});  // 132 sums of 16 rows each for dbias, which are cut once more
+  // 132 sums of 16 rows for dbias, which take two launches.
+  const Softmax<double> problem({2100, 3, 1, true, false, 1});
   problem.check(Choices::all);
 }
 
@@ -148,6 +148,6 @@ TEST_CASE("cuda softmax losses: slices hold their limits", "[simt][loss]") {
   CHECK(rows_of(10'000'000) == 16);  // 640 MB
   CHECK(cuda::score_slice_rows(0, max_bytes, 4) == 0);
   CHECK(cuda::score_slice_rows(5, max_bytes, 4) == 5);
-  CHECK(cuda::score_slice_rows(10'000, max_bytes, 60'000) ==
-        5'120);  // two of 5,120 and 4,880 rather than 6,656 and 3,344
+  // Slices of 5,120 and 4,880 instead of 6,656 and 3,344.
+  CHECK(cuda::score_slice_rows(10'000, max_bytes, 60'000) == 5'120);
 }

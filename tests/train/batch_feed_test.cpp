@@ -1,4 +1,4 @@
-/// Batches on their way to a device; the way through the transfer buffers is the same on the CPU.
+/// Transfer of batches to a device; on the CPU the transfer buffers work in the same way.
 
 #include "refrain/train/batch_feed.hpp"
 #include "support/catch.hpp"
@@ -38,7 +38,7 @@ TEST_CASE("batch feed: batches come out as they went in", "[train]") {
       const WeightedBatch got = feed.pop();
       const WeightedBatch expected = make_batch(number);
       CHECK(got.weights.defined() == expected.weights.defined());
-      feed.push(make_batch(number + 1));  // does not disturb the one in use
+      feed.push(make_batch(number + 1));  // does not change the batch in use
       CHECK(same_bytes(got.ids, expected.ids));
       if (got.weights.defined()) CHECK(same_bytes(got.weights, expected.weights));
     }

@@ -46,8 +46,8 @@ TEST_CASE("checkpoint: a model comes back with its texts", "[train][checkpoint]"
   REQUIRE(content_hash(loaded) != content_hash(saved));
   CHECK(load_model(path, loaded) == texts);
   CHECK(content_hash(loaded) == content_hash(saved));
-  CHECK(handle.shares_storage_with(
-      loaded.head.weight().value()));  // loaded in place: other handles see it
+  // Loaded in place, visible through other handles.
+  CHECK(handle.shares_storage_with(loaded.head.weight().value()));
 
   const CheckpointInfo info = checkpoint_info(path);
   CHECK(info.kind == "model");
@@ -137,8 +137,8 @@ TEST_CASE("checkpoint: damage anywhere is refused and changes nothing", "[train]
     const std::string path = folder.write("bad", bad);
     try {
       load_model(path, model);
-      // White space between tokens may turn into other white space; everything else must be
-      // noticed.
+      // White space between tokens may become other white space; every other change must be
+      // detected.
       CHECK(good[at] == ' ');
       load_model(folder.path("good"), model);
       CHECK(content_hash(model) == content_hash(TableAndHead(1)));
@@ -204,7 +204,7 @@ TEST_CASE("checkpoint: a module can be made without drawing and filled by a load
 
   load_model(folder.path("m"), loaded);
   CHECK(content_hash(loaded) == content_hash(saved));
-  // From here on it is a module like any other: loads go into its storage.
+  // The module then behaves like any other: loads write to its storage.
   const Tensor handle = loaded.head.weight().value();
   save_model(folder.path("n"), TableAndHead(3));
   load_model(folder.path("n"), loaded);

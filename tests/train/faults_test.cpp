@@ -57,7 +57,7 @@ TEST_CASE(
   const std::string path = folder.path("state");
   save_training(path, state_of(1));
   const std::string before = read_file(path);
-  // Within the length, the header, the data, and one byte before the end.
+  // Limits within the length, the header and the data, and one byte before the end.
   for (const std::uint64_t room : {std::size_t{0}, std::size_t{3}, std::size_t{8}, std::size_t{100},
                                    before.size() / 2, before.size() - 1}) {
     INFO(room);
@@ -99,8 +99,7 @@ TEST_CASE("reliability: when syncing or renaming fails, the earlier checkpoint s
     CHECK_THROWS_MATCHES(save_training(path, state_of(2)), DataError,
                          message_contains("its folder cannot be synced"));
   }
-  CHECK(load_training(path).counters.at("epoch") ==
-        2);  // complete, though perhaps not yet for good
+  CHECK(load_training(path).counters.at("epoch") == 2);  // complete, but possibly not yet synced
   CHECK(files_in(folder.path("")) == 1);
 }
 
@@ -164,8 +163,8 @@ TEST_CASE("reliability: a log that comes in small pieces, with signals between, 
   REQUIRE(sigaction(SIGALRM, &action, &before) == 0);
   const itimerval timer{.it_interval = {.tv_sec = 0, .tv_usec = 500},
                         .it_value = {.tv_sec = 0, .tv_usec = 500}};
-  // The writer's thread takes no signals, so that they all reach the reader; a reader that gives up
-  // is no end of the program.
+  // The writer's thread blocks the signal, so that the reader receives it; a closed pipe does not
+  // end the program.
   sigset_t alarm;
   sigemptyset(&alarm);
   sigaddset(&alarm, SIGALRM);
@@ -193,8 +192,8 @@ TEST_CASE("reliability: a log that comes in small pieces, with signals between, 
   }
   const itimerval off{};
   setitimer(ITIMER_REAL, &off, nullptr);
-  const int release = ::open(
-      pipe.c_str(), O_RDONLY | O_NONBLOCK);  // a writer that still waits for a reader goes on
+  // Unblocks a writer that waits for a reader.
+  const int release = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
   writer.join();
   ::close(release);
   sigaction(SIGALRM, &before, nullptr);

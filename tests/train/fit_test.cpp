@@ -1,5 +1,4 @@
-/// fit() and evaluate(): what they learn, that they repeat themselves bit for bit, and what they
-/// refuse.
+/// fit() and evaluate(): learning, bit-exact repetition, and errors.
 
 #include <cmath>
 #include <filesystem>
@@ -33,7 +32,7 @@ FitOptions quiet(FitOptions options = {}) {
   return options;
 }
 
-/// Ranks by nothing but the last item: the next one in the circle first.
+/// Ranks by the last item only: its successor in the cycle comes first.
 struct Circle final : Module {
   explicit Circle(const Vocabulary& items) : vocabulary(items) {}
   std::int64_t length() const { return 3; }
@@ -66,7 +65,7 @@ TEST_CASE("fit: a model learns what a log holds", "[train][fit]") {
   CHECK(losses.size() == result.epochs.size());
   CHECK(losses.back() < losses.front());
   CHECK_FALSE(model.is_training());
-  // The pattern gives the next item in 85 of 100 cases; chance gives 10 of 40.
+  // The pattern determines the next item in 85 of 100 cases; a random ranking hits 10 of 40.
   const RankingMetrics metrics = evaluate(model, data.test, {.cutoffs = {1, 10}});
   CHECK(metrics.hr(1) > 0.5);
   CHECK(metrics.ndcg(10) > 2 * before);
@@ -105,7 +104,7 @@ TEST_CASE("fit: one seed gives one result, at any number of threads and wherever
     const std::string state = folder.path("state");
     run(1 + static_cast<int>(stop_at % 3), state, stop_at);
     CHECK(run(1 + static_cast<int>((stop_at + 1) % 3), state, 0) == expected);
-    // What is finished is not trained again.
+    // A finished run is not trained again.
     CHECK(run(1, state, 0) == expected);
   }
 }
@@ -160,7 +159,7 @@ TEST_CASE("fit: early stopping watches the figure that was asked for", "[train][
 
 TEST_CASE("fit: which positions count", "[train][fit]") {
   const Dataset data = generated();
-  // A step on one batch: with the last position only, the gradient is that of the last targets.
+  // A step on one batch: with LossPositions::last the gradient is that of the last targets.
   SmallRecommender last = made(data, {.keep = 1}), masked = made(data, {.keep = 1});
   const AdamOptions adam{.learning_rate = 0.01};
   fit(last, data,
@@ -238,7 +237,7 @@ TEST_CASE("evaluate: figures are those of ranking one by one", "[train][evaluate
       CHECK(metrics.text() == expected.text());
     }
   }
-  // Several protocols need one pass.
+  // Several protocols take one pass.
   const EvaluateOptions protocols[] = {{.cutoffs = {1}}, {.cutoffs = {1}, .leave_out_seen = true}};
   const std::vector<RankingMetrics> both = evaluate(model, data.test, protocols);
   REQUIRE(both.size() == 2);

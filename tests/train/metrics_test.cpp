@@ -1,4 +1,4 @@
-/// Metrics against brute force: every order of tied items is tried, every pair is looked at.
+/// Metrics against brute force over all orders of ties and all pairs.
 
 #include <algorithm>
 #include <cmath>
@@ -24,7 +24,7 @@ struct Brute {
   double auc = 0;
 };
 
-/// Averages over all orders of the candidates that are sorted by falling score, NaN last.
+/// Averages over all orders of the candidates, sorted by descending score, NaN last.
 Brute brute(const std::vector<double>& scores, std::size_t positive, int k) {
   std::vector<std::size_t> order(scores.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -111,8 +111,8 @@ TEST_CASE("metrics: special ids and seen items are not ranked", "[train][metrics
   };
   CHECK(rank(3, {}) == Rank{.greater = 4, .equal = 0, .candidates = 5});
   CHECK(rank(3, {7, 5, 7, 7}) == Rank{.greater = 2, .equal = 0, .candidates = 3});
-  CHECK(rank(3, {3, 0, 1, -1, 100}) ==
-        Rank{.greater = 4, .equal = 0, .candidates = 5});  // the positive stays
+  // The positive stays.
+  CHECK(rank(3, {3, 0, 1, -1, 100}) == Rank{.greater = 4, .equal = 0, .candidates = 5});
   CHECK(rank(7, {3, 4, 5, 6}) == Rank{.greater = 0, .equal = 0, .candidates = 1});
   CHECK_THROWS_AS(rank(2, {}), OptionError);
   CHECK_THROWS_AS(rank(8, {}), OptionError);

@@ -41,7 +41,7 @@ void set_rows(Parameter& parameter, const std::vector<std::int32_t>& rows, const
   parameter.gradient().add(RowSparse{ids, values.clone()});
 }
 
-/// Adam on one scalar, as the papers write it.
+/// Adam on one scalar, as in the paper.
 struct NaiveAdam {
   AdamOptions options;
   double p = 0;
@@ -104,8 +104,8 @@ TEMPLATE_TEST_CASE("optimizer: lazy Adam moves the named rows alone", "[train][o
   for (const double value : doubles(module.first.value()))
     naive.push_back({.options = options, .p = value});
   Adam adam(module, options);
-  // Row 5 never comes; row 4 comes first in step 3 and so has that step's bias correction; -1
-  // entries are skipped.
+  // Row 5 never occurs; row 4 first occurs in step 3 and has that step's bias correction; entries
+  // of -1 are skipped.
   const std::vector<std::vector<std::int32_t>> steps{
       {0, 2, -1}, {1, 2, 3}, {0, 4, -1}, {4, -1, -1}, {0, 1, 2}};
   const Tensor start = module.first.value().clone();
@@ -356,7 +356,7 @@ TEST_CASE("optimizer: a recording fits until parameters, moments or L2 are other
 TEST_CASE("optimizer: clipping copes with gradients that share storage", "[train][optimizer]") {
   Pair module(Tensor::zeros({2}, DType::f64), Tensor::zeros({2}, DType::f64));
   Sgd sgd(module, {.learning_rate = 1});
-  // Both leaves take the same upstream gradient over.
+  // Both leaves share the upstream gradient.
   backward(module.first + module.second, Tensor::from<double>({2}, {3, 4}));
   CHECK(sgd.clip_gradients(1) == Approx(std::sqrt(50.0)));
   for (const Parameter* parameter : {&module.first, &module.second}) {

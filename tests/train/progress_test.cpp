@@ -1,4 +1,4 @@
-/// What a user sees of long work.
+/// Progress display.
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
-/// Models as the examples train them, with dropout and sampled negatives: the same bits at any
-/// number of threads, and however often the run was interrupted and resumed.
+/// Models trained as in the examples, with dropout and sampled negatives: bit-identical at any
+/// number of threads, and after any number of interruptions.
 
 #include <optional>
 
@@ -111,7 +111,7 @@ struct Patched {
 
 struct Outcome {
   TrainingEnd end;
-  std::string hash;  ///< of parameters and of the optimizer's state
+  std::string hash;  ///< hash of parameters and of the optimizer's state
 };
 
 /// Trains two epochs of four steps, from `resume` on, and stops before step `stop_at`.

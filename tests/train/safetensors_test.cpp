@@ -1,4 +1,4 @@
-/// The file format against bytes written by hand, and against every kind of damage.
+/// The file format against handwritten bytes, and against every kind of damage.
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -26,7 +26,7 @@ using namespace refrain::test;
 
 namespace {
 
-/// A file by hand: length, header, data.
+/// A file from length, header and data.
 std::string file_bytes(const std::string& header, const std::string& data) {
   std::string bytes(8, '\0');
   for (std::size_t i = 0; i < 8; ++i)
@@ -215,7 +215,7 @@ TEST_CASE(
     bad[at] = static_cast<char>(bad[at] ^ 0x10);
     refused += reason(folder.write("bad", bad)) != "accepted"
                    ? 1u
-                   : 0u;  // letters of names may change unseen
+                   : 0u;  // letters of names may change undetected
   }
   CHECK(refused > header_end / 2);
 }
@@ -289,7 +289,7 @@ TEST_CASE("safetensors: a write removes the temporary file of a killed process, 
   const std::string path = folder.path("model");
   for (int serial = 0; serial < 500; ++serial)
     folder.write(detail::concat("model.", getpid(), ".", serial, ".tmp"), "half");
-  // Not ours, by their names or their kind; and one that somebody is writing.
+  // Files with other names or of other kinds; and one that another process is writing.
   std::vector<std::string> kept{
       "model.tmp", "model.1.tmp", "model.1.2.tmp.old", "model.x.2.tmp", "model.1.x.tmp",
       "1.2.tmp",   ".1.2.tmp",    "other.1.2.tmp",     "model.bak",     "model.1..tmp"};

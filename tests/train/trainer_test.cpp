@@ -1,4 +1,4 @@
-/// The training loop: a run that is interrupted and resumed ends with the bytes of one that is not.
+/// The training loop: an interrupted and resumed run ends with the bytes of an uninterrupted one.
 
 #include <csignal>
 #include <filesystem>
@@ -47,7 +47,7 @@ class SmallNetwork final : public Module {
         head({.in = 5, .out = 2, .deviation = 0.5}, random) {}
 };
 
-/// Draws and learns nothing.
+/// Draws random numbers and learns nothing.
 struct Noisy final : Module {
   Random noise{1};
   void visit_members(Visitor& visitor) override { visitor.random("noise", noise); }
@@ -62,7 +62,7 @@ struct TensorBatch {
   }
 };
 
-/// One run's objects; the base part is frozen as in fine-tuning.
+/// The objects of one run; the base part is frozen as in fine-tuning.
 struct Run {
   explicit Run(const std::string& checkpoint = "", std::int64_t patience = 0)
       : model(5),
@@ -104,7 +104,7 @@ void check_same(const TensorMap& a, const TensorMap& b) {
   }
 }
 
-/// Evaluations that follow a script; nothing is learned.
+/// Evaluations with scripted values; nothing is learned.
 struct Scripted {
   explicit Scripted(TrainerOptions options)
       : model(1), sgd(model, {.learning_rate = 0.1}), trainer(model, sgd, std::move(options)) {}
@@ -118,7 +118,7 @@ struct Scripted {
   SmallNetwork model;
   Sgd sgd;
   Trainer trainer;
-  std::vector<std::string> hashes;  ///< of the model at each evaluation
+  std::vector<std::string> hashes;  ///< hash of the model at each evaluation
 };
 
 }  // namespace
@@ -133,8 +133,7 @@ TEST_CASE("trainer: a resumed run ends with the same bytes as an unbroken one",
   REQUIRE(whole.epochs.size() == 4);
   CHECK(whole.epochs[3].loss < whole.epochs[0].loss);
 
-  // Within an epoch, at its last step (before the evaluation), right after the first step, and
-  // twice.
+  // Within an epoch, at its last step (before the evaluation), after the first step, and twice.
   for (const std::vector<std::int64_t>& stops :
        {std::vector<std::int64_t>{10}, {7}, {1}, {27}, {28}, {3, 15}, {0, 14, 14}}) {
     const ScratchFolder folder;
@@ -144,8 +143,8 @@ TEST_CASE("trainer: a resumed run ends with the same bytes as an unbroken one",
       InterruptGuard::clear();
       Run part(path);
       if (leg > 0) {
-        Random(77).fill_normal(
-            part.model.parameter("table.weight").value());  // all of it must come from the file
+        // The file must restore all of it.
+        Random(77).fill_normal(part.model.parameter("table.weight").value());
         part.trainer.resume(path);
       }
       const bool last = leg == stops.size();
@@ -219,12 +218,12 @@ TEST_CASE("trainer: looking at losses later changes nothing but when they are re
     const Reported later = run(pending, {}, "");
     CHECK(later.steps == plain.steps);
     CHECK(later.losses == plain.losses);
-    // The norm is reported in the gradients' type.
+    // The norm has the dtype of the gradients.
     for (std::size_t i = 0; i < 21; ++i)
       CHECK(later.norms[i] == static_cast<double>(static_cast<float>(plain.norms[i])));
     check_same(later.parameters, plain.parameters);
   }
-  // Interrupted within an epoch, with a batch already made for the step that is not taken.
+  // Interrupted within an epoch, when the batch of the next step was already made.
   const ScratchFolder folder;
   const std::string file = folder.path("state");
   const Reported first = run(2, 10, file);

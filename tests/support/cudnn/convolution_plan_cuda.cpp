@@ -250,8 +250,8 @@ Plan plan_for(const Problem& p, const Descriptor& device) {
 
 /// The plan for the GPU of the handle.
 const Plan& known_plan(const Problem& problem, cudnnHandle_t handle) {
-  static std::map<Problem, Plan>& plans =
-      *new std::map<Problem, Plan>;  // under the handle's lock; never destroyed, as the handle
+  // Guarded by the handle's lock; never destroyed, like the handle.
+  static std::map<Problem, Plan>& plans = *new std::map<Problem, Plan>;
   const auto known = plans.find(problem);
   if (known != plans.end()) return known->second;
   Descriptor device(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
