@@ -27,36 +27,6 @@ RunSetting run_setting(const Options& options, const SavedModel& made) {
   return setting;
 }
 
-/// Trains the model and writes it, unless the run was interrupted and its state is in a file.
-Outcome train_and_save(const Options& options, SavedModel& made, const Dataset& data) {
-  examples::RunLog log(options.run.log);
-  const std::string title = made.config.model.title();
-  fmt::print("{}: {} parameters\n", title, with_commas(made.model->parameter_count()));
-  examples::flush_output();
-  const examples::TrainReport report = train_model(*made.model, data, options,
-                                                   {.label = title,
-                                                    .state_file = options.state_file,
-                                                    .setting = run_setting(options, made),
-                                                    .log = &log,
-                                                    .seed = options.run.seed,
-                                                    .device = options.run.device});
-  const std::string epochs = counted(report.epochs, "epoch");
-  if (report.interrupted) {
-    const examples::Leavings left = examples::leavings(options.model_file, options.state_file);
-    const std::string note = "interrupted after " + epochs;
-    if (left.writes_out) save(options.model_file, made, note);
-    fmt::print("{}: {}\n", note, left.text);
-    return Outcome::interrupted;
-  }
-  examples::expect_better_than_chance(report, options.model_file, options.state_file,
-                                      options.run.force);
-  save(options.model_file, made, "trained for " + epochs);
-  fmt::print("finished after {} ({:.2f} s each), best {} {:.4f}; wrote {}\n", epochs,
-             report.seconds_per_epoch, metric_name(options.loss.stop_on), report.best,
-             options.model_file);
-  return Outcome::done;
-}
-
 }  // namespace
 
 Outcome train(const Options& options) {
@@ -85,7 +55,19 @@ Outcome train(const Options& options) {
   Random random(options.run.seed);
   made.model = make_model(model, made.vocabulary.size(), random);
   made.model->to(device);
-  return train_and_save(options, made, data);
+  fmt::print("{}: {} parameters\n", model.title(), with_commas(made.model->parameter_count()));
+  examples::flush_output();
+  examples::RunLog log(options.run.log);
+  const examples::TrainReport report = train_model(*made.model, data, options,
+                                                   {.label = model.title(),
+                                                    .state_file = options.state_file,
+                                                    .setting = run_setting(options, made),
+                                                    .log = &log,
+                                                    .seed = options.run.seed,
+                                                    .device = device});
+  return examples::finish_training(
+      report, options.model_file, options.state_file, options.run.force,
+      [&](const std::string& note) { save(options.model_file, made, note); });
 }
 
 }  // namespace refrain::cmnrec

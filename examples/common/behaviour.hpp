@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "common/options.hpp"
@@ -35,37 +34,6 @@ auto read_told(const std::string& path, ReadOptions options, const Read& read) {
 
 /// The titles of --titles; nothing without it.
 std::optional<Titles> titles_of(const LogOptions& log);
-
-/// The values of --format, for help texts.
-inline constexpr const char* format_names =
-    "automatic, ratings_dat, ratings_csv, u_data, inter, user_item, user_items, user_item_list, "
-    "sequence_csv, transfer_csv";
-
-/// The help text of --in-file-order.
-inline constexpr const char* in_file_order_text =
-    "Each user's events are in time order in the file: read no times";
-
-/// How to read `path`; "automatic" detects its format.  Throws DataError, OptionError.
-inline ReadOptions read_options(const std::string& path, const std::string& format,
-                                std::int64_t skip_bad_lines, bool in_file_order,
-                                ReadReport& report) {
-  return {.format = format == "automatic" ? detect_format(path) : parse_format(format),
-          .skip_bad_lines = skip_bad_lines,
-          .in_file_order = in_file_order,
-          .report = &report};
-}
-
-inline void tell_reading(const std::string& path, ReadReport& report) {
-  tell_reading(path, std::as_const(report));
-  report = {};
-}
-
-inline std::optional<Titles> titles_of(const std::string& path, std::int64_t skip_bad_lines) {
-  LogOptions log;
-  log.titles = path;
-  log.skip_bad_lines = skip_bad_lines;
-  return titles_of(log);
-}
 
 /// How many users of `more` are in `sequences`, too: 0 where either names none.
 std::int64_t shared_users(const Sequences& sequences, const Sequences& more);

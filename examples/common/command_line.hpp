@@ -164,11 +164,6 @@ class FieldOptions {
   OptionGroup add_;
 };
 
-inline CLI::Option* add_switch(CLI::App& app, const std::string& name, bool& value,
-                               const std::string& text) {
-  return add_value(app, name, value, text);
-}
-
 void add_run_options(CLI::App& app, RunOptions& run);
 
 /// --data and how it is read. `text`: the meaning of --data.

@@ -3,7 +3,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <initializer_list>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -72,17 +71,6 @@ class JsonFields {
     const nlohmann::json& stored = value(name);
     if (!stored.is_string()) mismatch(name, "a text", stored);
     return stored.get<std::string>();
-  }
-
-  /// One of the given texts.
-  std::string choice(const char* name, std::initializer_list<const char*> known) const {
-    const std::string stored = text(name);
-    std::string list;
-    for (const char* candidate : known) {
-      if (stored == candidate) return stored;
-      list += concat(list.empty() ? "" : ", ", candidate);
-    }
-    mismatch(name, concat("one of ", list), value(name));
   }
 
   template <NamedSetting Value>

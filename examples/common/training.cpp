@@ -6,13 +6,14 @@
 #include <nlohmann/json.hpp>
 
 #include "common/standard_streams.hpp"
+#include "refrain/core/text.hpp"
 #include "refrain/train/training_progress.hpp"
 
 namespace refrain::examples {
 
-Setting setting_of_config(const std::string& config) {
+RunSetting setting_of_config(const std::string& config) {
   const nlohmann::json fields = nlohmann::json::parse(config);
-  Setting setting;
+  RunSetting setting;
   for (const auto& [name, value] : fields.items()) {
     if (name != "note") setting[name] = value.is_string() ? value.get<std::string>() : value.dump();
   }
@@ -44,6 +45,8 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
   });
   trainer.resume();
   TrainReport report;
+  report.label = place.label;
+  report.metric = validation.name;
   report.chance = validation.chance;
   TrainingProgress progress({.label = place.label,
                              .steps_per_epoch = steps_per_epoch,
@@ -90,24 +93,35 @@ void expect_better_than_chance(const TrainReport& report, const std::string& out
       state_file.empty() ? "" : fmt::format(" in a run without {}", state_file)));
 }
 
-Leavings leavings(const std::string& out, const std::string& state_file) {
+Outcome finish_training(const TrainReport& report, const std::string& out,
+                        const std::string& state_file, bool force,
+                        const std::function<void(const std::string& note)>& save) {
+  const std::string epochs = counted(report.epochs, "epoch");
+  if (!report.interrupted) {
+    expect_better_than_chance(report, out, state_file, force);
+    save("trained for " + epochs);
+    fmt::print("{}: finished after {} ({:.2f} s each), best {} {:.4f}; wrote {}\n", report.label,
+               epochs, report.seconds_per_epoch, report.metric, report.best, out);
+    return Outcome::done;
+  }
+  const std::string note = "interrupted after " + epochs;
+  fmt::print("{}: {}: ", report.label, note);
   if (!state_file.empty()) {
-    return {
-        false,
-        fmt::format(
-            "the state of training is in {}: the same command goes on from it; {} was not written",
-            state_file, out)};
+    fmt::print("the state of training is in {}: the same command resumes it; {} was not written\n",
+               state_file, out);
+  } else if (std::filesystem::exists(out)) {
+    fmt::print(
+        "{} already exists and was not overwritten; the result of this run is lost. Use "
+        "--resume FILE to keep training state\n",
+        out);
+  } else {
+    save(note);
+    fmt::print(
+        "the parameters so far are in {}; the next run starts from the beginning. Use "
+        "--resume FILE to keep training state\n",
+        out);
   }
-  if (std::filesystem::exists(out)) {
-    return {false, fmt::format("{} was there already and is unchanged, and what this run learned "
-                               "is gone: with --resume FILE a run "
-                               "keeps its state and can go on",
-                               out)};
-  }
-  return {true, fmt::format("what was learned so far is in {}; training starts anew next time: "
-                            "with --resume FILE a run keeps its "
-                            "state and can go on",
-                            out)};
+  return Outcome::interrupted;
 }
 
 }  // namespace refrain::examples

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -14,19 +13,15 @@
 
 namespace refrain::examples {
 
-/// What a run that goes on from a state must have in common with the run that kept it: values by
-/// name, both for people. What may change from one to the next is no part of it: epochs, patience,
-/// learning rate, clipping, threads.
-using Setting = RunSetting;
-
-/// The fields of a stored configuration (saved_config.hpp), without its note for people.
-Setting setting_of_config(const std::string& config);
+/// The fields of a stored configuration (saved_config.hpp), without its note. The setting of a run
+/// leaves out what may change when it is resumed: epochs, patience, learning rate, clipping, threads.
+RunSetting setting_of_config(const std::string& config);
 
 /// Where training reports to, and where it keeps its state.
 struct TrainPlace {
   std::string label;            ///< of the progress line
   std::string state_file = {};  ///< empty: an interrupted run cannot go on
-  Setting setting = {};         ///< kept in the state file
+  RunSetting setting = {};      ///< kept in the state file
   RunLog* log = nullptr;
   std::uint64_t seed = 1;
   Device device = Device::cpu;  ///< where the module's parameters are
@@ -35,6 +30,8 @@ struct TrainPlace {
 
 /// How training went.
 struct TrainReport {
+  std::string label;   ///< TrainPlace::label
+  std::string metric;  ///< Validation::name
   std::int64_t epochs = 0;
   double seconds_per_epoch = 0;  ///< without evaluation
   double best = 0;               ///< on the validation part
@@ -84,14 +81,11 @@ TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& opti
 void expect_better_than_chance(const TrainReport& report, const std::string& out,
                                const std::string& state_file, bool force);
 
-/// What a run that was interrupted leaves behind.
-struct Leavings {
-  bool writes_out = false;  ///< what was learned so far goes to --out
-  std::string text;         ///< where things are and how to go on, for people
-};
-
-/// A state file holds everything, and nothing else is written; without one, what was learned so far
-/// goes to `out`, unless there is such a file already: it may be a better one.
-Leavings leavings(const std::string& out, const std::string& state_file);
+/// Ends a run. Writes its result by save(note), and prints what was done. The result of an
+/// interrupted run is written only where neither a state file keeps it nor `out` exists, which may
+/// be a better one. Throws as expect_better_than_chance().
+Outcome finish_training(const TrainReport& report, const std::string& out,
+                        const std::string& state_file, bool force,
+                        const std::function<void(const std::string& note)>& save);
 
 }  // namespace refrain::examples

@@ -34,9 +34,9 @@ std::vector<std::string> patch_paths(const Options& options) {
   return paths;
 }
 
-examples::Setting run_setting(const Options& options, const std::string& base_hash,
-                              const PatchSet& set, const TaskData& task, const PatchNote& note) {
-  examples::Setting setting = examples::setting_of_config(config_text(set.options(), note));
+RunSetting run_setting(const Options& options, const std::string& base_hash, const PatchSet& set,
+                       const TaskData& task, const PatchNote& note) {
+  RunSetting setting = examples::setting_of_config(config_text(set.options(), note));
   DataHash data;
   data.add(note.targets).add(task.sources);
   for (const TransferExamples* part : {&task.train, &task.valid, &task.test}) {
@@ -83,17 +83,10 @@ bool finetune_task(const Options& options, const LoadedBase& base, const TaskDat
                   .log = &log,
                   .seed = options.run.seed,
                   .device = base.network->device()});
-  const std::string epochs = counted(report.epochs, "epoch");
-  if (report.interrupted) {
-    const examples::Leavings left = examples::leavings(path, options.state_file);
-    if (left.writes_out) save_patch_set(path, network.task(), base.hash, note);
-    fmt::print("interrupted after {} of task {}: {}\n", epochs, task.name, left.text);
-    return false;
-  }
-  examples::expect_better_than_chance(report, path, options.state_file, options.run.force);
-  save_patch_set(path, network.task(), base.hash, note);
-  fmt::print("finished after {} ({:.1f} s each); wrote {}\n", epochs, report.seconds_per_epoch,
-             path);
+  const Outcome outcome = examples::finish_training(
+      report, path, options.state_file, options.run.force,
+      [&](const std::string&) { save_patch_set(path, network.task(), base.hash, note); });
+  if (outcome == Outcome::interrupted) return false;
   std::vector<Reference> shown = references(task, *base.network);
   shown.insert(shown.begin(), {"test", scorer_of(task, network)});
   for (const auto& [title, scorer] : shown)

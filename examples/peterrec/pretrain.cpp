@@ -13,11 +13,11 @@
 namespace refrain::peterrec {
 namespace {
 
-examples::Setting run_setting(const Options& options, const NextItNet& network,
-                              const BaseNote& note, const SourceTask& source) {
+RunSetting run_setting(const Options& options, const NextItNet& network, const BaseNote& note,
+                       const SourceTask& source) {
   const BaseOptions& base = options.base;
   const PretrainData& data = source.data;
-  examples::Setting setting = examples::setting_of_config(config_text(network.options(), note));
+  RunSetting setting = examples::setting_of_config(config_text(network.options(), note));
   setting.insert(
       {{"loss", examples::name_of(base.loss)},
        {"sampled_share", fmt::format("{}", base.sampled_share)},
@@ -60,21 +60,11 @@ Outcome pretrain(const Options& options) {
                                          .log = &log,
                                          .seed = options.run.seed,
                                          .device = device});
-  const std::string epochs = counted(report.epochs, "epoch");
-  if (report.interrupted) {
-    const examples::Leavings left = examples::leavings(options.base_file, options.state_file);
-    note.text = "interrupted after " + epochs;
-    if (left.writes_out) save_base(options.base_file, network, vocabulary, note);
-    fmt::print("{}: {}\n", note.text, left.text);
-    return Outcome::interrupted;
-  }
-  examples::expect_better_than_chance(report, options.base_file, options.state_file,
-                                      options.run.force);
-  note.text = "pre-trained for " + epochs;
-  save_base(options.base_file, network, vocabulary, note);
-  fmt::print("finished after {} ({:.1f} s each), held-out loss {:.4f}; wrote {}\n", epochs,
-             report.seconds_per_epoch, report.best, options.base_file);
-  return Outcome::done;
+  return examples::finish_training(report, options.base_file, options.state_file, options.run.force,
+                                   [&](const std::string& text) {
+                                     note.text = text;
+                                     save_base(options.base_file, network, vocabulary, note);
+                                   });
 }
 
 }  // namespace refrain::peterrec

@@ -62,30 +62,27 @@ int run(int argc, char** argv) {
   ServiceOptions options;
   std::string states;
   bool measure = false;
-  using refrain::examples::add_switch;
   using refrain::examples::add_value;
   using refrain::examples::between;
   add_value(app, "--model,--base", options.model,
-            "Base written by peterrec pretrain, or model written by cmnrec train")
-      ->required()
-      ->check(CLI::ExistingFile);
-  add_value(app, "--patch", options.patches, "Patch files written by peterrec finetune")
-      ->delimiter(',')
-      ->check(CLI::ExistingFile);
+            "Base written by peterrec pretrain, or model written by cmnrec train",
+            CLI::ExistingFile)
+      ->required();
+  add_value(app, "--patch", options.patches, "Patch files written by peterrec finetune",
+            CLI::ExistingFile);
   add_value(
       app, "--states", states,
       "File of users' states: read at the start if it exists, written when the input ends or a "
       "signal (SIGINT, SIGTERM) stops the program; FILE.lock locks it");
   add_value(app, "--threads", options.shards,
-            "Threads that answer; each user belongs to one of them", between(1, 1024))
-      ->capture_default_str();
+            "Threads that answer; each user belongs to one of them", between(1, 1024));
   app.add_option(
          "--padding", options.padding_steps,
          "Padding before every user's stream, as before short histories in training; 0: none; "
          "default: the length of each task's training")
       ->check(between(0, 100000));
-  add_switch(app, "--measure", measure,
-             "Print throughput and latencies of events and requests to standard error");
+  add_value(app, "--measure", measure,
+            "Print throughput and latencies of events and requests to standard error");
   if (const std::optional<int> code = refrain::examples::parse(app, "serve", argc, argv))
     return *code;
   // A closed pipe is then a write error, and users' states are saved.

@@ -363,18 +363,18 @@ says 'expected one of the attributes "churned", "city", got "age"'
 # An interrupted run leaves a file that is there as it is, and goes on from its state.
 cp all.safetensors before
 interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --out all.safetensors
-says "all.safetensors was there already and is unchanged"
+says "all.safetensors already exists and was not overwritten"
 cmp before all.safetensors || fail "an interrupted run has replaced its --out"
 interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --out new.safetensors
-says "what was learned so far is in new.safetensors"
+says "the parameters so far are in new.safetensors"
 [[ -e new.safetensors ]] || fail "what was learned was not written"
 cp gender.patch.safetensors before
 interrupt '"epoch":2' finetune "${gender[@]}" --task gender,age
-says "gender.patch.safetensors was there already and is unchanged"
+says "gender.patch.safetensors already exists and was not overwritten"
 says "task age was not trained"
 cmp before gender.patch.safetensors || fail "an interrupted run has replaced its --out"
 interrupt '"epoch":2' finetune "${gender[@]}" --task gender --resume state --out part.safetensors
-says "the state of training is in state: the same command goes on from it"
+says "the state of training is in state: the same command resumes it"
 [[ -e state && ! -e part.safetensors ]] || fail "expected a state file and no patch"
 # refuses STATE SETTING COMMAND...: the state file is of another run, and the message says where they differ.
 refuses() {
