@@ -152,8 +152,7 @@ class Arena {
     const std::int64_t depth = weight.shape[transpose ? 1 : 0];
     const std::int64_t columns = weight.shape[transpose ? 0 : 1];
     Tensor out({kernels::packed_elements(depth, columns)}, dtype_, device_);
-    kernels::run<kernels::PackWeights>(
-        {.b = weight, .packed = out.mutable_view(), .transpose_b = transpose});
+    kernels::run<kernels::PackWeights>({.b = weight, .packed = out, .transpose_b = transpose});
     kept_.push_back(out);
     return kept_.back().view();
   }

@@ -122,14 +122,14 @@ void lstm_backward_on_cpu(const cudnn::LstmBackwardFromInputs& args) {
   const DType dtype = forward.inputs.dtype;
   Tensor h(shape, dtype), c(shape, dtype), gates(gates_shape, dtype),
       c_last(forward.c0.shape, dtype);
-  forward.h = h.mutable_view();
-  forward.c = c.mutable_view();
-  forward.gates = gates.mutable_view();
-  forward.c_last = c_last.mutable_view();
+  forward.h = h;
+  forward.c = c;
+  forward.gates = gates;
+  forward.c_last = c_last;
   kernels::run(forward);
-  backward.h = h.view();
-  backward.c = c.view();
-  backward.gates = gates.view();
+  backward.h = h;
+  backward.c = c;
+  backward.gates = gates;
   kernels::run(backward);
 }
 
@@ -168,20 +168,20 @@ void layer_on_cpu(const cudnn::LstmLayerBackward& args) {
                                  .b = layer.input_weight,
                                  .c = as_rows(inputs.mutable_view()),
                                  .transpose_b = true});
-  kernels::run<kernels::LstmForward>({.inputs = inputs.view(),
+  kernels::run<kernels::LstmForward>({.inputs = inputs,
                                       .weight = layer.weight,
                                       .h0 = layer.h0,
                                       .c0 = layer.c0,
                                       .h = layer.h,
                                       .c_last = layer.c_last});
   lstm_backward_on_cpu(
-      {.forward = {.inputs = inputs.view(), .weight = layer.weight, .h0 = layer.h0, .c0 = layer.c0},
+      {.forward = {.inputs = inputs, .weight = layer.weight, .h0 = layer.h0, .c0 = layer.c0},
        .backward = {.weight = layer.weight,
                     .h0 = layer.h0,
                     .c0 = layer.c0,
                     .dh = args.dh,
                     .dc_last = args.dc_last,
-                    .dinputs = dinputs.mutable_view(),
+                    .dinputs = dinputs,
                     .dweight = args.dweight}});
   kernels::run<kernels::Matmul>(
       {.a = as_rows(dinputs.view()), .b = layer.input_weight, .c = as_rows(args.dx)});
@@ -196,7 +196,7 @@ void layer_by_cudnn(const cudnn::LstmLayerBackward& args) {
   cudnn::LstmLayerBackward backward = args;
   const auto bytes = static_cast<std::int64_t>(entries.lstm_reserve_bytes(args.forward));
   Tensor reserve({(bytes + 7) / 8}, DType::f64, Device::cuda);
-  backward.forward.reserve = reserve.mutable_view();
+  backward.forward.reserve = reserve;
   kernels::run(entries.lstm_layer, backward.forward);
   kernels::run(entries.lstm_layer_backward, backward);
 }

@@ -71,11 +71,9 @@ TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment
                  b = test::random_tensor<double>({34, 13}, 2),
                  bias = test::random_tensor<double>({13}, 3);
     Tensor expected({21, 13}, DType::f64), got({21, 13}, DType::f64, Device::cuda);
-    kernels::run<kernels::Matmul>(
-        {.a = a.view(), .b = b.view(), .bias = bias.view(), .c = expected.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a, .b = b, .bias = bias, .c = expected});
     const Tensor a2 = a.to(Device::cuda), b2 = b.to(Device::cuda), bias2 = bias.to(Device::cuda);
-    kernels::run<kernels::Matmul>(
-        {.a = a2.view(), .b = b2.view(), .bias = bias2.view(), .c = got.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a2, .b = b2, .bias = bias2, .c = got});
     test::check_close<double>(got.to(Device::cpu), test::doubles(expected),
                               test::tolerance::sum<double>);
   }
@@ -83,18 +81,17 @@ TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment
     const Tensor bias = Tensor::from<float>({3}, {1, 2, 3}).to(Device::cuda);
     const Tensor a({5, 0}, DType::f32, Device::cuda), b({0, 3}, DType::f32, Device::cuda);
     Tensor c({5, 3}, DType::f32, Device::cuda);
-    kernels::run<kernels::Matmul>(
-        {.a = a.view(), .b = b.view(), .bias = bias.view(), .c = c.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a, .b = b, .bias = bias, .c = c});
     CHECK(test::doubles(c.to(Device::cpu)) ==
           std::vector<double>{1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3});
-    kernels::run<kernels::Matmul>({.a = a.view(), .b = b.view(), .c = c.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a, .b = b, .c = c});
     CHECK(test::doubles(c.to(Device::cpu)) == std::vector<double>(15, 0));
   }
   for (const std::int64_t shift : {1, 2, 3}) {
     const Tensor a = test::random_tensor<float>({20, 16}, 1),
                  b = test::random_tensor<float>({16, 24}, 2);
     Tensor expected({20, 24}, DType::f32);
-    kernels::run<kernels::Matmul>({.a = a.view(), .b = b.view(), .c = expected.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a, .b = b, .c = expected});
     // The same matrices, `shift` elements behind an aligned address.
     const auto shifted = [&](const Tensor& host) {
       Tensor room({host.numel() + shift}, DType::f32, Device::cuda);
@@ -104,7 +101,7 @@ TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment
     };
     const Tensor a2 = shifted(a), b2 = shifted(b);
     Tensor got = shifted(Tensor::zeros({20, 24}, DType::f32));
-    kernels::run<kernels::Matmul>({.a = a2.view(), .b = b2.view(), .c = got.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a2, .b = b2, .c = got});
     test::check_close<float>(got.to(Device::cpu), test::doubles(expected), test::on_device);
   }
 }
@@ -194,12 +191,12 @@ TEST_CASE("cuda: tf32 and bf16 products are as exact as they say, and exact ones
   const Tensor a = test::random_tensor<double>({size, size}, 1),
                b = test::random_tensor<double>({size, size}, 2);
   Tensor expected({size, size}, DType::f64);
-  kernels::run<kernels::Matmul>({.a = a.view(), .b = b.view(), .c = expected.mutable_view()});
+  kernels::run<kernels::Matmul>({.a = a, .b = b, .c = expected});
   const Tensor a2 = a.to(DType::f32).to(Device::cuda), b2 = b.to(DType::f32).to(Device::cuda);
   const auto worst = [&](MathMode mode) {
     const MathScope scope(mode);
     Tensor c({size, size}, DType::f32, Device::cuda);
-    kernels::run<kernels::Matmul>({.a = a2.view(), .b = b2.view(), .c = c.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a2, .b = b2, .c = c});
     const std::vector<double> got = test::doubles(c.to(Device::cpu)),
                               want = test::doubles(expected);
     double largest = 0;

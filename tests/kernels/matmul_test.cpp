@@ -28,8 +28,8 @@ void check_matmul(const MatmulSize& size, bool transpose_a, bool transpose_b, bo
   const Shape output{m, n};
   const auto got = same_for_any_threads([&] {
     Tensor c = garbage<T>(output);
-    kernels::Matmul args{.a = a.view(), .b = b.view(), .c = c.mutable_view()};
-    if (with_bias) args.bias = bias.view();
+    kernels::Matmul args{.a = a, .b = b, .c = c};
+    if (with_bias) args.bias = bias;
     args.transpose_a = transpose_a;
     args.transpose_b = transpose_b;
     kernels::run(args);
@@ -71,7 +71,7 @@ TEST_CASE("matmul: a row of the result does not notice NaN in other rows", "[ker
   const Tensor b = random_tensor<float>({9, 21}, 2);
   const auto run = [&] {
     Tensor c({40, 21}, DType::f32);
-    kernels::run<kernels::Matmul>({.a = a.view(), .b = b.view(), .c = c.mutable_view()});
+    kernels::run<kernels::Matmul>({.a = a, .b = b, .c = c});
     return c;
   };
   const Tensor before = run();

@@ -9,88 +9,18 @@
 #include "refrain/ops/pointwise.hpp"
 #include "support/catch.hpp"
 #include "support/goldens.hpp"
+#include "support/naive_recurrent.hpp"
 #include "support/variables.hpp"
 
 namespace {
 
 using namespace refrain;
+namespace naive = test::naive;
 using test::doubles;
 using test::f64;
 using test::leaf;
 using test::random_tensor;
 using test::weighted;
-
-double sigma(double x) { return 1 / (1 + std::exp(-x)); }
-
-/// The inputs of a segment in double precision.
-struct Segment {
-  std::int64_t steps, batch, hidden, gates;
-  std::vector<double> inputs, shared, weight, bias, h0, c0;
-
-  double input(std::int64_t l, std::int64_t b, std::int64_t gate) const {
-    const double x = inputs[static_cast<std::size_t>((l * batch + b) * gates * hidden + gate)];
-    return shared.empty() ? x : x + shared[static_cast<std::size_t>(b * gates * hidden + gate)];
-  }
-  double product(const double* h, std::int64_t gate) const {
-    double sum = 0;
-    for (std::int64_t j = 0; j < hidden; ++j)
-      sum += weight[static_cast<std::size_t>(gate * hidden + j)] * h[j];
-    return sum;
-  }
-};
-
-/// h of all time steps, then the last cells.
-std::vector<double> naive_lstm(const Segment& s) {
-  std::vector<double> h = s.h0, c = s.c0, out;
-  for (std::int64_t l = 0; l < s.steps; ++l) {
-    std::vector<double> next = h;
-    for (std::int64_t b = 0; b < s.batch; ++b) {
-      for (std::int64_t j = 0; j < s.hidden; ++j) {
-        const double* before = h.data() + b * s.hidden;
-        const auto a = [&](std::int64_t gate) {
-          return s.input(l, b, gate * s.hidden + j) + s.product(before, gate * s.hidden + j);
-        };
-        double& cell = c[static_cast<std::size_t>(b * s.hidden + j)];
-        cell = sigma(a(1)) * cell + sigma(a(0)) * std::tanh(a(2));
-        next[static_cast<std::size_t>(b * s.hidden + j)] = sigma(a(3)) * std::tanh(cell);
-      }
-    }
-    h = next;
-    out.insert(out.end(), h.begin(), h.end());
-  }
-  out.insert(out.end(), c.begin(), c.end());
-  return out;
-}
-
-std::vector<double> naive_gru(const Segment& s, GruReset reset) {
-  std::vector<double> h = s.h0, out;
-  for (std::int64_t l = 0; l < s.steps; ++l) {
-    std::vector<double> next = h;
-    for (std::int64_t b = 0; b < s.batch; ++b) {
-      const double* before = h.data() + b * s.hidden;
-      const auto bias = [&](std::int64_t gate) { return s.bias[static_cast<std::size_t>(gate)]; };
-      std::vector<double> reset_h(static_cast<std::size_t>(s.hidden));
-      const auto r = [&](std::int64_t j) {
-        return sigma(s.input(l, b, j) + s.product(before, j) + bias(j));
-      };
-      for (std::int64_t j = 0; j < s.hidden; ++j)
-        reset_h[static_cast<std::size_t>(j)] = r(j) * before[j];
-      for (std::int64_t j = 0; j < s.hidden; ++j) {
-        const double z = sigma(s.input(l, b, s.hidden + j) + s.product(before, s.hidden + j) +
-                               bias(s.hidden + j));
-        const std::int64_t n_gate = 2 * s.hidden + j;
-        const double u = reset == GruReset::after
-                             ? r(j) * (s.product(before, n_gate) + bias(n_gate))
-                             : s.product(reset_h.data(), n_gate) + bias(n_gate);
-        const double n = std::tanh(s.input(l, b, n_gate) + u);
-        next[static_cast<std::size_t>(b * s.hidden + j)] = (1 - z) * n + z * before[j];
-      }
-    }
-    h = next;
-    out.insert(out.end(), h.begin(), h.end());
-  }
-  return out;
-}
 
 double worst_difference(const std::vector<double>& expected, const std::vector<Tensor>& got) {
   std::vector<double> values;
@@ -119,16 +49,14 @@ TEMPLATE_TEST_CASE("recurrent: segments against naive loops", "[kernel]", float,
       INFO(steps << " x " << batch << " x " << hidden << (with_shared ? ", shared" : ""));
       const Tensor h0 = random_tensor<T>({batch, hidden}, 1);
       const Tensor c0 = random_tensor<T>({batch, hidden}, 2);
+      const naive::Segment segment{steps, batch, hidden};
       for (const std::int64_t gates : {4, 3}) {
         const Tensor inputs = random_tensor<T>({steps, batch, gates * hidden}, 3);
         const Tensor shared = random_tensor<T>({batch, gates * hidden}, 4);
         const Tensor weight = random_tensor<T>({gates * hidden, hidden}, 5, 0.5);
         const Tensor bias = random_tensor<T>({gates * hidden}, 6);
-        const Segment segment{
-            steps,           batch,           hidden,
-            gates,           doubles(inputs), with_shared ? doubles(shared) : std::vector<double>(),
-            doubles(weight), doubles(bias),   doubles(h0),
-            doubles(c0)};
+        const naive::Values x = doubles(inputs), w = doubles(weight), h = doubles(h0);
+        const naive::Values added = with_shared ? doubles(shared) : naive::Values();
         const Variable joined = with_shared ? Variable(shared) : Variable();
         const double tolerance = sizeof(T) == 4 ? 2e-5 : 1e-12;
         if (gates == 4) {
@@ -137,7 +65,11 @@ TEMPLATE_TEST_CASE("recurrent: segments against naive loops", "[kernel]", float,
                                               Variable(h0), Variable(c0));
             return std::vector<Tensor>{y.h.value(), y.c.value()};
           });
-          CHECK(worst_difference(naive_lstm(segment), got) <= tolerance);
+          const naive::LstmStates states = naive::lstm(segment, x, added, w, h, doubles(c0));
+          naive::Values expected = states.h;
+          const naive::Values last = segment.before(steps, {}, states.c);
+          expected.insert(expected.end(), last.begin(), last.end());
+          CHECK(worst_difference(expected, got) <= tolerance);
           continue;
         }
         for (const GruReset reset : {GruReset::after, GruReset::before}) {
@@ -146,7 +78,8 @@ TEMPLATE_TEST_CASE("recurrent: segments against naive loops", "[kernel]", float,
                                                    Variable(bias), Variable(h0), reset)
                                            .value()};
           });
-          CHECK(worst_difference(naive_gru(segment, reset), got) <= tolerance);
+          const naive::GruStates states = naive::gru(segment, reset, x, added, w, doubles(bias), h);
+          CHECK(worst_difference(states.h, got) <= tolerance);
         }
       }
     }

@@ -53,10 +53,10 @@ TEMPLATE_TEST_CASE("cuda causal_conv: something may be added, also what y holds"
     for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += added.doubles()[i];
     for_each_order([&] {
       DeviceArray<T> y = problem.output(), in_place = problem.output();
-      cuda::convolve(problem.args(y.mutable_view()), added.view());
+      cuda::convolve(problem.args(y), added);
       check_close<T>(y.span(), expected, tolerance::sum<T>);
       std::copy(added.span().begin(), added.span().end(), in_place.data());
-      cuda::convolve(problem.args(in_place.mutable_view()), in_place.view());
+      cuda::convolve(problem.args(in_place), in_place);
       CHECK(same_bytes(y, in_place));
     });
   }
@@ -72,12 +72,12 @@ TEST_CASE("cuda causal_conv: on tensor cores", "[simt][causal_conv]") {
       const ConvProblem<EmulatedBackend, float> problem(c);
       for_each_order([&] {
         DeviceArray<float> y = problem.output();
-        run_emulated(problem.args(y.mutable_view()));
+        run_emulated(problem.args(y));
         check_close<float>(y.span(), problem.expected, tolerance_of<float>(mode));
         // Not the bits of the exact mode: the factors were rounded.
         const MathScope inner(MathMode::exact);
         DeviceArray<float> z = problem.output();
-        run_emulated(problem.args(z.mutable_view()));
+        run_emulated(problem.args(z));
         CHECK_FALSE(same_bytes(y, z));
       });
     }
@@ -92,12 +92,12 @@ TEMPLATE_TEST_CASE("cuda causal_conv: a sequence's results do not depend on its 
       3, 4,  true};  // 133 rows: every sequence lies elsewhere in its tile, some in two
   const ConvProblem<EmulatedBackend, T> problem(c);
   DeviceArray<T> y = problem.output();
-  run_emulated(problem.args(y.mutable_view()));
+  run_emulated(problem.args(y));
   for (std::int64_t b = 0; b < c.batch; ++b) {
     DeviceArray<T> x({1, c.steps, c.in}), alone({1, c.steps, c.out});
     std::copy_n(problem.x.data() + b * c.steps * c.in, c.steps * c.in, x.data());
-    kernels::CausalConvForward args = problem.args(alone.mutable_view());
-    args.x = x.view();
+    kernels::CausalConvForward args = problem.args(alone);
+    args.x = x;
     run_emulated(args);
     CHECK(std::equal(alone.span().begin(), alone.span().end(), y.data() + b * c.steps * c.out));
   }

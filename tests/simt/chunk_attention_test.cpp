@@ -42,9 +42,9 @@ TEST_CASE("cuda chunk_attention: the forward pass is one launch", "[simt][memory
   AttentionProblem<EmulatedBackend, float> problem({3, 5, 40, 33});
   CHECK(launches_of([&] { problem.forward(); }) == 1);
   std::vector<MutableView> wanted(5);  // of the hidden vectors and of the query
-  wanted[0] = problem.first.mutable_view();
-  wanted[1] = problem.rest.mutable_view();
-  wanted[3] = problem.query.mutable_view();
+  wanted[0] = problem.first;
+  wanted[1] = problem.rest;
+  wanted[3] = problem.query;
   CHECK(launches_of([&] { problem.backward(wanted); }) == 1);
 }
 
@@ -52,5 +52,5 @@ TEST_CASE("cuda chunk_attention: refuses a chunk whose scores pass the shared me
           "[simt][memory]") {
   const AttentionProblem<EmulatedBackend, float> problem({50000, 1, 1, 1});
   DeviceArray<float> out({1, 1});
-  CHECK_THROWS_AS(problem.forward(out.mutable_view(), {}, {}), Unsupported);
+  CHECK_THROWS_AS(problem.forward(out, {}, {}), Unsupported);
 }

@@ -60,10 +60,7 @@ TEST_CASE("cuda coalesce_rows: adds in the order of positions", "[simt][coalesce
   for_each_order([&] {
     DeviceArray<std::int32_t> rows({70});
     DeviceArray<float> values({70, 1});
-    run_emulated<kernels::CoalesceRows>({.ids = same.view(),
-                                         .dy = dy.view(),
-                                         .rows = rows.mutable_view(),
-                                         .values = values.mutable_view()});
+    run_emulated<kernels::CoalesceRows>({.ids = same, .dy = dy, .rows = rows, .values = values});
     CHECK(values.data()[0] == 0.0f);
   });
 }
@@ -101,6 +98,6 @@ TEST_CASE("cuda sort: ids with their positions, tiles of one batch and of severa
 TEST_CASE("cuda coalesce_rows: refuses what it cannot number", "[simt][coalesce]") {
   DeviceArray<float> one({1});
   const View many{one.data(), {std::int64_t{1} << 31}, DType::i32, Device::cuda};
-  CHECK_THROWS_MATCHES(run_emulated<kernels::CoalesceRows>({.ids = many, .dy = one.view()}),
-                       Unsupported, message_contains("fewer than 2^31 ids"));
+  CHECK_THROWS_MATCHES(run_emulated<kernels::CoalesceRows>({.ids = many, .dy = one}), Unsupported,
+                       message_contains("fewer than 2^31 ids"));
 }

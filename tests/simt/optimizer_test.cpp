@@ -46,11 +46,9 @@ TEST_CASE("cuda adam_many: every parameter as alone, more than a launch takes, o
 
   DeviceArray<std::int32_t> integers({3});
   DeviceArray<float> numbers({3}, {1, 2, 3});
-  const kernels::Adam refused[] = {{.parameter = numbers.mutable_view(),
-                                    .gradient = numbers.view(),
-                                    .m = numbers.mutable_view(),
-                                    .v = numbers.mutable_view()},
-                                   {.parameter = integers.mutable_view()}};
+  const kernels::Adam refused[] = {
+      {.parameter = numbers, .gradient = numbers, .m = numbers, .v = numbers},
+      {.parameter = integers}};
   CHECK_THROWS_MATCHES(run_emulated<kernels::AdamMany>({.dense = refused}), DTypeError,
                        message_contains("adam_many: expected f32 or f64, got i32"));
   CHECK(numbers.doubles() == std::vector<double>{1, 2, 3});
@@ -68,10 +66,8 @@ TEMPLATE_TEST_CASE("cuda clip_factor: the norm, and what brings it to the limit"
   const auto run = [](const std::vector<T>& squares, double max_norm) {
     const DeviceArray<T> given({static_cast<std::int64_t>(squares.size())}, squares);
     DeviceArray<T> norm({1}), factor({1});
-    run_emulated<kernels::ClipFactor>({.squares = given.view(),
-                                       .norm = norm.mutable_view(),
-                                       .factor = factor.mutable_view(),
-                                       .max_norm = max_norm});
+    run_emulated<kernels::ClipFactor>(
+        {.squares = given, .norm = norm, .factor = factor, .max_norm = max_norm});
     return std::vector<double>{norm.data()[0], factor.data()[0]};
   };
   for_each_order([&] {

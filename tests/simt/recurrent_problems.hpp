@@ -106,15 +106,15 @@ struct LstmProblem {
   SegmentOutputs<T, 4> forward(unsigned mask = all_outputs) const {
     DeviceArray<T> h(size.states(), {}, size.offset), c(size.states()), gates(size.gates(4)),
         c_last(size.state());
-    run_emulated<kernels::LstmForward>({.inputs = inputs.view(),
+    run_emulated<kernels::LstmForward>({.inputs = inputs,
                                         .shared = with_shared ? shared.view() : View(),
-                                        .weight = weight.view(),
-                                        .h0 = h0.view(),
-                                        .c0 = c0.view(),
-                                        .h = h.mutable_view(),
+                                        .weight = weight,
+                                        .h0 = h0,
+                                        .c0 = c0,
+                                        .h = h,
                                         .c = wanted(mask & 4, c),
                                         .gates = wanted(mask & 8, gates),
-                                        .c_last = c_last.mutable_view()});
+                                        .c_last = c_last});
     return {h.values(), c_last.values(), wanted_copy(mask & 4, c), wanted_copy(mask & 8, gates)};
   }
   naive::LstmStates expected() const {
@@ -134,15 +134,15 @@ struct LstmProblem {
     DeviceArray<T> dinputs(size.gates(4), {}, size.offset), dshared(size.shared(4)),
         dh0(size.state()), dc0(size.state());
     DeviceArray<T> dweight(size.weight(4), add ? kept.values() : std::vector<T>());
-    run_emulated(kernels::LstmBackward{.weight = weight.view(),
-                                       .h0 = h0.view(),
-                                       .c0 = c0.view(),
+    run_emulated(kernels::LstmBackward{.weight = weight,
+                                       .h0 = h0,
+                                       .c0 = c0,
                                        .h = mask & 4 ? h.view() : View(),
-                                       .c = c.view(),
-                                       .gates = gates.view(),
+                                       .c = c,
+                                       .gates = gates,
                                        .dh = with_upstream ? dh.view() : View(),
                                        .dc_last = with_upstream ? dc_last.view() : View(),
-                                       .dinputs = dinputs.mutable_view(),
+                                       .dinputs = dinputs,
                                        .dshared = wanted(mask & 2, dshared),
                                        .dweight = wanted(mask & 4, dweight),
                                        .dh0 = wanted(mask & 8, dh0),
@@ -195,12 +195,12 @@ struct GruProblem {
   SegmentOutputs<T, 3> forward(unsigned mask = all_outputs) const {
     if (!after()) mask &= ~4u;
     DeviceArray<T> h(size.states(), {}, size.offset), gates(size.gates(3)), u_n(size.states());
-    run_emulated(kernels::GruForward{.inputs = inputs.view(),
+    run_emulated(kernels::GruForward{.inputs = inputs,
                                      .shared = with_shared ? shared.view() : View(),
-                                     .weight = weight.view(),
-                                     .bias = bias.view(),
-                                     .h0 = h0.view(),
-                                     .h = h.mutable_view(),
+                                     .weight = weight,
+                                     .bias = bias,
+                                     .h0 = h0,
+                                     .h = h,
                                      .gates = wanted(mask & 2, gates),
                                      .u_n = wanted(mask & 4, u_n),
                                      .reset = reset});
@@ -222,13 +222,13 @@ struct GruProblem {
         dh0(size.state());
     DeviceArray<T> dweight(size.weight(3), add ? kept.values() : std::vector<T>());
     DeviceArray<T> dbias({3 * size.hidden}, add ? kept_bias.values() : std::vector<T>());
-    run_emulated(kernels::GruBackward{.weight = weight.view(),
-                                      .h0 = h0.view(),
-                                      .h = h.view(),
-                                      .gates = gates.view(),
+    run_emulated(kernels::GruBackward{.weight = weight,
+                                      .h0 = h0,
+                                      .h = h,
+                                      .gates = gates,
                                       .u_n = after() ? u_n.view() : View(),
-                                      .dh = dh.view(),
-                                      .dinputs = dinputs.mutable_view(),
+                                      .dh = dh,
+                                      .dinputs = dinputs,
                                       .dshared = wanted(mask & 2, dshared),
                                       .dweight = wanted(mask & 4, dweight),
                                       .dbias = wanted(mask & 8, dbias),

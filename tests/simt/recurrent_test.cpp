@@ -1,6 +1,7 @@
 /// LSTM and GRU segments on CUDA, emulated, against loops in double.
 
 #include "simt/recurrent_problems.hpp"
+#include "support/cases/outputs.hpp"
 
 #include <optional>
 #include <utility>
@@ -236,11 +237,6 @@ TEMPLATE_TEST_CASE("cuda lstm, gru: a segment is its steps, bit by bit", "[simt]
 }
 
 TEST_CASE("cuda lstm, gru: launches of a segment", "[simt][recurrent]") {
-  const auto launches_of = [](const auto& run) {
-    const std::int64_t before = simt::emulation::launches();
-    run();
-    return simt::emulation::launches() - before;
-  };
   const SegmentSize size(5, 3, 4);
   const LstmProblem<float> lstm(size);
   const auto saved = lstm.forward();
@@ -270,8 +266,7 @@ TEST_CASE("cuda lstm, gru: on tensor cores, where rows are whole groups of 16 by
     for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
       INFO(name(mode));
       const MathScope scope(mode);
-      const Tolerance rounded =
-          mode == MathMode::tf32 ? Tolerance{4e-3, 4e-3} : Tolerance{4e-2, 4e-2};
+      const Tolerance rounded = tolerance_of<float>(mode);
       check_outputs<float, 4>(lstm.forward(), lstm.listed(lstm.expected(), size), lstm_outputs,
                               rounded);
       check_outputs<float, 5>(lstm.backward(exact), lstm.expected_gradients(exact), lstm_gradients,

@@ -52,11 +52,9 @@ TEMPLATE_TEST_CASE("cuda steps: axes swapped, spans added and summed", "[simt][s
       DeviceArray<T> y({batch, steps, width}, {}, size.offset),
           z({steps, batch, width}, {}, size.offset);
       DeviceArray<T> dspans({count, batch, width}, {}, size.offset);
-      run_emulated<kernels::SwapAxes>({.x = x.view(), .y = y.mutable_view()});
-      run_emulated<kernels::AddSpans>(
-          {.x = x.view(), .spans = spans.view(), .ends = ends.view(), .y = z.mutable_view()});
-      run_emulated<kernels::SumSpans>(
-          {.dy = x.view(), .ends = ends.view(), .dspans = dspans.mutable_view()});
+      run_emulated<kernels::SwapAxes>({.x = x, .y = y});
+      run_emulated<kernels::AddSpans>({.x = x, .spans = spans, .ends = ends, .y = z});
+      run_emulated<kernels::SumSpans>({.dy = x, .ends = ends, .dspans = dspans});
       check_close<T>(y.span(), swapped, tolerance::exact);
       check_close<T>(z.span(), with_spans, tolerance::element<T>);
       check_close<T>(dspans.span(), sums, tolerance::sum<T>);

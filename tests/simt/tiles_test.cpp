@@ -3,8 +3,8 @@
 
 #include "kernels/tiling/tiles.cuh"
 #include "kernels/matmul/outer_products.cuh"
+#include "support/cases/outputs.hpp"
 #include "support/catch.hpp"
-#include "support/close.hpp"
 #include "support/guarded_array.hpp"
 #include "support/naive.hpp"
 #include "support/simt/orders.hpp"
@@ -14,19 +14,6 @@ using namespace refrain::test;
 using namespace refrain::kernels::cuda;
 
 namespace {
-
-/// What the rounding of factors allows for a sum of `depth` products of normal numbers.
-template <class T>
-Tolerance product_tolerance(MathMode mode) {
-  switch (mode) {
-    case MathMode::tf32:
-      return {4e-3, 4e-3};
-    case MathMode::bf16:
-      return {4e-2, 4e-2};
-    default:
-      return tolerance::sum<T>;
-  }
-}
 
 template <class T>
 constexpr TileShape shape{
@@ -124,7 +111,7 @@ void check_streamed() {
           simt::launch(how, streamed_product<T, mode, a_contiguous, b_contiguous, false>, left,
                        right, c.data());
         }
-        check_close<T>(c.span(), expected, product_tolerance<T>(mode));
+        check_close<T>(c.span(), expected, tolerance_of<T>(mode));
       });
     }
   }
@@ -161,7 +148,7 @@ void check_resident() {
       } else {
         simt::launch(how, resident_product<T, mode, false>, left, right, c.data());
       }
-      check_close<T>(c.span(), expected, product_tolerance<T>(mode));
+      check_close<T>(c.span(), expected, tolerance_of<T>(mode));
     });
   }
 }
@@ -272,6 +259,6 @@ TEST_CASE("cuda outer_products: on tensor cores", "[simt][tiles]") {
     sum_of_outer_products("outer_products", products, false, out.data(), parts.data());
     check_close<float>(
         out.span(), expected,
-        {product_tolerance<float>(mode).relative, 20 * product_tolerance<float>(mode).absolute});
+        {tolerance_of<float>(mode).relative, 20 * tolerance_of<float>(mode).absolute});
   }
 }

@@ -35,8 +35,11 @@ class GuardedArray {
     std::copy(values.begin(), values.end(), data_);
   }
 
+  const Shape& shape() const { return shape_; }
   View view() const { return {data_, shape_, dtype_of<T>, where}; }
   MutableView mutable_view() { return {data_, shape_, dtype_of<T>, where}; }
+  operator View() const { return view(); }           // NOLINT(google-explicit-constructor)
+  operator MutableView() { return mutable_view(); }  // NOLINT(google-explicit-constructor)
   T* data() { return data_; }
   const T* data() const { return data_; }
   std::span<const T> span() const { return {data_, count_}; }

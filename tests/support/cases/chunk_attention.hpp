@@ -61,28 +61,28 @@ struct AttentionProblem {
   }
 
   void forward(MutableView to_out, MutableView to_alpha, MutableView to_tanh) const {
-    Backend::run(kernels::ChunkAttentionForward{.first = first.view(),
+    Backend::run(kernels::ChunkAttentionForward{.first = first,
                                                 .rest = size.length > 1 ? rest.view() : View(),
-                                                .weight = weight.view(),
-                                                .query = query.view(),
-                                                .score = score.view(),
+                                                .weight = weight,
+                                                .query = query,
+                                                .score = score,
                                                 .out = to_out,
                                                 .alpha = to_alpha,
                                                 .tanh = to_tanh});
   }
   /// Keeps the results for the backward pass.
-  void forward() { forward(out.mutable_view(), alpha.mutable_view(), tanh.mutable_view()); }
+  void forward() { forward(out, alpha, tanh); }
 
   /// Gradients of first, rest, weight, query, score.
   template <class Gradients>
   void backward(Gradients& d) const {
-    Backend::run(kernels::ChunkAttentionBackward{.first = first.view(),
+    Backend::run(kernels::ChunkAttentionBackward{.first = first,
                                                  .rest = size.length > 1 ? rest.view() : View(),
-                                                 .weight = weight.view(),
-                                                 .score = score.view(),
-                                                 .alpha = alpha.view(),
-                                                 .tanh = tanh.view(),
-                                                 .dout = dout.view(),
+                                                 .weight = weight,
+                                                 .score = score,
+                                                 .alpha = alpha,
+                                                 .tanh = tanh,
+                                                 .dout = dout,
                                                  .dfirst = d[0],
                                                  .drest = size.length > 1 ? d[1] : MutableView(),
                                                  .dweight = d[2],
@@ -95,19 +95,19 @@ struct AttentionProblem {
     INFO("l " << size.length << " B " << size.batch << " H " << size.hidden << " A " << size.width
               << past(size.offset));
     const naive::ChunkAttentionResults results = expected();
-    check_outputs<Backend, T>({{out.view().shape, results.out, true},
-                               {alpha.view().shape, results.alpha},
-                               {tanh.view().shape, results.tanh}},
+    check_outputs<Backend, T>({{out.shape(), results.out, true},
+                               {alpha.shape(), results.alpha},
+                               {tanh.shape(), results.tanh}},
                               {.choices = choices},
                               [&](auto& outputs) { forward(outputs[0], outputs[1], outputs[2]); });
     forward();
     const std::array<naive::Values, 5> d = results.gradients();
     const Shape rest_shape{size.length - 1, size.batch, size.hidden};
-    check_outputs<Backend, T>({{first.view().shape, d[0]},
+    check_outputs<Backend, T>({{first.shape(), d[0]},
                                {rest_shape, size.length > 1 ? d[1] : naive::Values()},
-                               {weight.view().shape, d[2]},
-                               {query.view().shape, d[3]},
-                               {score.view().shape, d[4]}},
+                               {weight.shape(), d[2]},
+                               {query.shape(), d[3]},
+                               {score.shape(), d[4]}},
                               {.choices = choices}, [&](auto& outputs) { backward(outputs); });
   }
 

@@ -58,8 +58,8 @@ struct ConvProblem {
             naive::conv(x.doubles(), w.doubles(), c.bias ? bias.doubles() : naive::Values(), c)) {}
 
   kernels::CausalConvForward args(MutableView y) const {
-    kernels::CausalConvForward made{.x = x.view(),
-                                    .w = w.view(),
+    kernels::CausalConvForward made{.x = x,
+                                    .w = w,
                                     .bias = c.bias ? bias.view() : View(),
                                     .y = y,
                                     .dilation = c.dilation,
@@ -94,12 +94,11 @@ void check_conv_backward(const naive::ConvSizes& size, const RunOptions<T>& opti
   const auto w = random_array<T, where>({size.taps, size.in, size.out}, 2, 1, offset);
   const auto dy = random_array<T, where>({size.batch, size.steps, size.out}, 3, 1, offset);
   const naive::ConvGradients d = conv_backward(x.doubles(), w.doubles(), dy.doubles(), size);
-  const std::vector<Expected> expected{
-      {x.view().shape, d.dx}, {w.view().shape, d.dw}, {{size.out}, d.dbias}};
+  const std::vector<Expected> expected{{x.shape(), d.dx}, {w.shape(), d.dw}, {{size.out}, d.dbias}};
   check_outputs<Backend, T>(expected, options, [&](auto& outputs) {
     kernels::CausalConvBackward args{.x = outputs.wanted(1) ? x.view() : View(),
-                                     .w = w.view(),
-                                     .dy = dy.view(),
+                                     .w = w,
+                                     .dy = dy,
                                      .dx = outputs[0],
                                      .dw = outputs[1],
                                      .dbias = outputs[2],
@@ -119,18 +118,16 @@ struct PatchArrays {
         up(random_array<T, where>({width, channels}, 13, near_one(width), offset)),
         up_bias(random_array<T, where>({channels}, 14)) {}
 
-  kernels::PatchViews views() const {
-    return {down.view(), down_bias.view(), up.view(), up_bias.view()};
-  }
+  kernels::PatchViews views() const { return {down, down_bias, up, up_bias}; }
   naive::PatchValues values() const {
     return {down.doubles(), down_bias.doubles(), up.doubles(), up_bias.doubles()};
   }
   /// Appends the gradients of the four weights to the expected outputs.
   void append(std::vector<Expected>& expected, const naive::PatchValues& d) const {
-    expected.push_back({down.view().shape, d.down});
-    expected.push_back({down_bias.view().shape, d.down_bias});
-    expected.push_back({up.view().shape, d.up});
-    expected.push_back({up_bias.view().shape, d.up_bias});
+    expected.push_back({down.shape(), d.down});
+    expected.push_back({down_bias.shape(), d.down_bias});
+    expected.push_back({up.shape(), d.up});
+    expected.push_back({up_bias.shape(), d.up_bias});
   }
 
   GuardedArray<T, where> down, down_bias, up, up_bias;
@@ -190,11 +187,11 @@ struct HalfProblem {
   }
   /// With the outputs of `expected`; `count` of them.
   void run(Outputs<T, where>& outputs, std::size_t count, bool with_residual) const {
-    kernels::ConvNormForward args{.x = x.view(),
-                                  .w = w.view(),
-                                  .bias = bias.view(),
-                                  .gamma = gamma.view(),
-                                  .beta = beta.view(),
+    kernels::ConvNormForward args{.x = x,
+                                  .w = w,
+                                  .bias = bias,
+                                  .gamma = gamma,
+                                  .beta = beta,
                                   .residual = with_residual ? residual.view() : View(),
                                   .patch = patched() ? patch.views() : kernels::PatchViews(),
                                   .y = outputs[0],
@@ -254,7 +251,7 @@ void check_half_backward(const HalfCase& c, Insertion insertion,
       {{}, normalized.doubles(), inv_std.doubles(), conv.doubles(), bottleneck.doubles()},
       dy.doubles(), c.sizes(), place_of(insertion));
   std::vector<Expected> expected{{c.shape(), d.dx},
-                                 {w.view().shape, d.dw},
+                                 {w.shape(), d.dw},
                                  {{channels}, d.dbias},
                                  {{channels}, d.dgamma},
                                  {{channels}, d.dbeta}};
@@ -263,13 +260,13 @@ void check_half_backward(const HalfCase& c, Insertion insertion,
     const bool down = patched && outputs.wanted(5);
     kernels::ConvNormBackward args{
         .x = outputs.wanted(1) || (insertion == Insertion::parallel && down) ? x.view() : View(),
-        .w = w.view(),
-        .gamma = gamma.view(),
-        .beta = beta.view(),
-        .normalized = normalized.view(),
-        .inv_std = inv_std.view(),
+        .w = w,
+        .gamma = gamma,
+        .beta = beta,
+        .normalized = normalized,
+        .inv_std = inv_std,
         .conv = insertion == Insertion::serial && down ? conv.view() : View(),
-        .dy = dy.view(),
+        .dy = dy,
         .dx = outputs[0],
         .dw = outputs[1],
         .dbias = outputs[2],
@@ -280,7 +277,7 @@ void check_half_backward(const HalfCase& c, Insertion insertion,
         .insertion = insertion};
     if (patched) {
       args.patch = patch.views();
-      args.bottleneck = bottleneck.view();
+      args.bottleneck = bottleneck;
       args.dpatch = {outputs[5], outputs[6], outputs[7], outputs[8]};
     }
     if (options.max_bytes != 0) args.max_gathered_bytes = options.max_bytes;
@@ -306,7 +303,7 @@ struct PatchProblem {
         x(random_array<T, where>({c.rows, c.channels}, 1, 1, offset)) {}
 
   kernels::PatchForward args(MutableView y, MutableView bottleneck) const {
-    return {.x = x.view(), .patch = patch.views(), .y = y, .bottleneck = bottleneck};
+    return {.x = x, .patch = patch.views(), .y = y, .bottleneck = bottleneck};
   }
   /// y and the bottleneck.
   void check_forward(const RunOptions<T>& options = {}) const {
@@ -323,14 +320,14 @@ struct PatchProblem {
     const auto dy = random_array<T, where>({c.rows, c.channels}, 2, 1, options.offset);
     const naive::PatchBackward d = naive::patch_backward(
         x.doubles(), patch.values(), bottleneck.doubles(), dy.doubles(), c.rows);
-    std::vector<Expected> expected{{x.view().shape, d.dx}};
+    std::vector<Expected> expected{{x.shape(), d.dx}};
     patch.append(expected, d.d);
     check_outputs<Backend, T>(expected, options, [&](auto& outputs) {
       Backend::run(
           kernels::PatchBackward{.x = outputs.wanted(1) ? x.view() : View(),
                                  .patch = patch.views(),
-                                 .bottleneck = bottleneck.view(),
-                                 .dy = dy.view(),
+                                 .bottleneck = bottleneck,
+                                 .dy = dy,
                                  .dx = outputs[0],
                                  .dpatch = {outputs[1], outputs[2], outputs[3], outputs[4]}});
     });

@@ -54,10 +54,10 @@ struct SoftmaxProblem {
   }
   kernels::SoftmaxLoss args(MutableView loss, MutableView dhidden, MutableView dweight,
                             MutableView dbias) const {
-    return {.hidden = hidden.view(),
-            .weight = weight.view(),
+    return {.hidden = hidden,
+            .weight = weight,
             .bias = c.with_bias ? bias.view() : View(),
-            .targets = targets.view(),
+            .targets = targets,
             .loss = loss,
             .dhidden = dhidden,
             .dweight = dweight,
@@ -92,7 +92,7 @@ void check_large_scores() {
   const double expected = problem.expected().loss;
   REQUIRE(expected > 1000);
   GuardedArray<T, Backend::device> loss({1}), dhidden({6, 8});
-  Backend::run(problem.args(loss.mutable_view(), dhidden.mutable_view(), {}, {}));
+  Backend::run(problem.args(loss, dhidden, {}, {}));
   check_close<T>(loss.span(), naive::Values{expected}, tolerance::sum<T>);
   for (const double value : dhidden.doubles()) CHECK(std::isfinite(value));
 }
@@ -138,11 +138,11 @@ struct SampledProblem {
                      e.dbias_rows),
         {.choices = choices, .offset = c.offset}, [&](auto& outputs) {
           kernels::SampledSoftmaxLoss args{
-              .hidden = hidden.view(),
-              .weight = weight.view(),
+              .hidden = hidden,
+              .weight = weight,
               .bias = c.with_bias ? bias.view() : View(),
-              .targets = targets.view(),
-              .negatives = negatives.view(),
+              .targets = targets,
+              .negatives = negatives,
               .log_q_true = c.corrected ? log_q_true.view() : View(),
               .log_q_negative = c.corrected ? log_q_negative.view() : View(),
               .loss = outputs[0],
@@ -193,10 +193,10 @@ void check_pair_loss(const RowCase& c, kernels::PairLossKind kind) {
                              {c.shape(), expected.duser},
                              {{2 * c.rows, c.width}, expected.dtable_rows}},
                             {.offset = c.offset}, [&](auto& outputs) {
-                              Backend::run(kernels::PairLoss{.user = user.view(),
-                                                             .table = table.view(),
-                                                             .positives = positives.view(),
-                                                             .negatives = negatives.view(),
+                              Backend::run(kernels::PairLoss{.user = user,
+                                                             .table = table,
+                                                             .positives = positives,
+                                                             .negatives = negatives,
                                                              .loss = outputs[0],
                                                              .duser = outputs[1],
                                                              .dtable_rows = outputs[2],
@@ -215,12 +215,12 @@ void check_pair_loss_far_apart() {
     const GuardedArray<float, where> user({1, 1}, {a});
     const auto run = [&](const Ids& positive, const Ids& negative, kernels::PairLossKind kind) {
       GuardedArray<float, where> loss({1}), duser({1, 1});
-      Backend::run(kernels::PairLoss{.user = user.view(),
-                                     .table = table.view(),
-                                     .positives = positive.view(),
-                                     .negatives = negative.view(),
-                                     .loss = loss.mutable_view(),
-                                     .duser = duser.mutable_view(),
+      Backend::run(kernels::PairLoss{.user = user,
+                                     .table = table,
+                                     .positives = positive,
+                                     .negatives = negative,
+                                     .loss = loss,
+                                     .duser = duser,
                                      .kind = kind});
       return std::vector<double>{loss.data()[0], duser.data()[0]};
     };

@@ -102,7 +102,7 @@ struct MemoryProblem {
   }
 
   kernels::MemoryStepForward forward_args(const MutableViews& after) const {
-    return {.interface = interface.view(),
+    return {.interface = interface,
             .before = memory_of(views(before)),
             .after = memory_of(after),
             .read_vectors = after[6]};
@@ -115,7 +115,7 @@ struct MemoryProblem {
   /// `to`: the interface vector's gradient, then those of the parts of the memory before.
   void step_back(const Arrays& after, const Views& upstream, const MutableViews& to) const {
     Backend::run(
-        kernels::MemoryStepBackward{.interface = interface.view(),
+        kernels::MemoryStepBackward{.interface = interface,
                                     .before = memory_of(views(before)),
                                     .after = memory_of(views(after)),
                                     .dafter = memory_of(upstream),
@@ -155,13 +155,13 @@ struct MemoryProblem {
         }
       }
       Views upstream{};
-      upstream[only] = dafter[only].view();
+      upstream[only] = dafter[only];
       const Arrays expected = step_back(after, zeros);
       for (std::size_t wanted = 0; wanted < parts; ++wanted) {
         INFO("output " << wanted << " alone");
         Arrays out = empty_gradients();
         MutableViews to{};
-        to[wanted] = out[wanted].mutable_view();
+        to[wanted] = out[wanted];
         step_back(after, upstream, to);
         check_close<T>(out[wanted].span(), expected[wanted].doubles(), tolerance::exact);
       }
@@ -188,7 +188,7 @@ struct MemoryProblem {
   static void check(const Arrays& shaped, const naive::MemoryParts& values, const Run& run) {
     std::vector<Expected> expected;
     for (std::size_t i = 0; i < parts; ++i)
-      expected.push_back({shaped[i].view().shape, values[i], true});
+      expected.push_back({shaped[i].shape(), values[i], true});
     check_outputs<Backend, T>(expected, {.choices = Choices::all}, [&](auto& outputs) {
       MutableViews to{};
       for (std::size_t i = 0; i < parts; ++i) to[i] = outputs[i];

@@ -88,9 +88,9 @@ class UpdateProblem {
     });
   }
 
-  kernels::Adam adam() { return with_options(kernels::Adam{.gradient = gradient_.view()}); }
+  kernels::Adam adam() { return with_options(kernels::Adam{.gradient = gradient_}); }
   kernels::AdamRows adam_rows() {
-    return with_options(kernels::AdamRows{.rows = names_.view(), .values = gradient_.view()});
+    return with_options(kernels::AdamRows{.rows = names_, .values = gradient_});
   }
   void run_adam() {
     if (size_.by_rows) {
@@ -99,14 +99,9 @@ class UpdateProblem {
       Backend::run(adam());
     }
   }
-  kernels::Sgd sgd() {
-    return {.parameter = parameter_.mutable_view(),
-            .gradient = gradient_.view(),
-            .velocity = m_.mutable_view()};
-  }
+  kernels::Sgd sgd() { return {.parameter = parameter_, .gradient = gradient_, .velocity = m_}; }
   kernels::SgdRows sgd_rows() {
-    return {
-        .parameter = parameter_.mutable_view(), .rows = names_.view(), .values = gradient_.view()};
+    return {.parameter = parameter_, .rows = names_, .values = gradient_};
   }
 
   /// Every element, and the bits of those that no update names.
@@ -155,9 +150,9 @@ class UpdateProblem {
   }
   template <class Args>
   Args with_options(Args args) {
-    args.parameter = parameter_.mutable_view();
-    args.m = m_.mutable_view();
-    args.v = v_.mutable_view();
+    args.parameter = parameter_;
+    args.m = m_;
+    args.v = v_;
     args.beta1 = options_.beta1;
     args.beta2 = options_.beta2;
     args.epsilon = options_.epsilon;
@@ -165,7 +160,7 @@ class UpdateProblem {
     args.decay = options_.decay;
     if (with_rates_) {
       args.learning_rate = 1e9;  // the rates in memory count
-      args.rates = rates_.view();
+      args.rates = rates_;
     } else {
       args.learning_rate = options_.learning_rate;
       args.step = options_.step;

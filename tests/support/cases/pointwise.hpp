@@ -39,11 +39,10 @@ GuardedArray<T, Backend::device> unary(const std::vector<T>& x, UnaryFunction fu
   const GuardedArray<T, Backend::device> in(shape, x);
   GuardedArray<T, Backend::device> out(shape);
   if (dy != nullptr) {
-    Backend::run(kernels::UnaryBackward{
-        .x = in.view(), .dy = dy->view(), .dx = out.mutable_view(), .function = function});
-  } else {
     Backend::run(
-        kernels::UnaryForward{.x = in.view(), .y = out.mutable_view(), .function = function});
+        kernels::UnaryBackward{.x = in, .dy = dy->view(), .dx = out, .function = function});
+  } else {
+    Backend::run(kernels::UnaryForward{.x = in, .y = out, .function = function});
   }
   return out;
 }
@@ -61,8 +60,7 @@ void check_unary(std::int64_t count, int offset = 0) {
         {{shape, values, true}},
         {.choices = Choices::all, .offset = offset, .allowed = tolerance::element<T>},
         [&](auto& outputs) {
-          Backend::run(
-              kernels::UnaryForward{.x = x.view(), .y = outputs[0], .function = known.function});
+          Backend::run(kernels::UnaryForward{.x = x, .y = outputs[0], .function = known.function});
         });
   }
 }
@@ -93,7 +91,7 @@ void check_unary_gradient(std::int64_t count, int offset = 0) {
          .allowed = tolerance::pick<T>({5e-6, 1e-6}, {1e-9, 1e-9})},
         [&](auto& outputs) {
           Backend::run(kernels::UnaryBackward{
-              .x = x.view(), .dy = dy.view(), .dx = outputs[0], .function = known.function});
+              .x = x, .dy = dy, .dx = outputs[0], .function = known.function});
         });
   }
 }
@@ -156,7 +154,7 @@ void check_linear_combination_and_multiply(std::int64_t count, int offset = 0) {
       {.choices = Choices::all, .offset = offset, .allowed = tolerance::element<T>},
       [&](auto& outputs) {
         combine(a.view(), b.view(), outputs[0]);
-        Backend::run(kernels::LinearCombination{.a = a.view(), .out = outputs[1], .alpha = 0.75});
+        Backend::run(kernels::LinearCombination{.a = a, .out = outputs[1], .alpha = 0.75});
         multiply(a.view(), b.view(), outputs[2]);
         multiply(a.view(), factor.view(), outputs[3]);
       });
@@ -184,8 +182,8 @@ void check_dot(std::int64_t count) {
       {{{1}, {std::inner_product(va.begin(), va.end(), vb.begin(), 0.0)}, true},
        {{1}, {std::accumulate(va.begin(), va.end(), 0.0)}, true}},
       {.choices = Choices::all}, [&](auto& outputs) {
-        Backend::run(kernels::Dot{.a = a.view(), .b = b.view(), .out = outputs[0]});
-        Backend::run(kernels::Dot{.a = a.view(), .out = outputs[1]});
+        Backend::run(kernels::Dot{.a = a, .b = b, .out = outputs[0]});
+        Backend::run(kernels::Dot{.a = a, .out = outputs[1]});
       });
 }
 
@@ -212,7 +210,7 @@ void check_dropout(std::int64_t count, double keep, int offset = 0) {
       {{shape, expected, true}, {shape, expected, true}},
       {.choices = Choices::all, .offset = offset, .allowed = tolerance::element<T>},
       [&](auto& outputs) {
-        kernels::Dropout args{.x = x.view(),
+        kernels::Dropout args{.x = x,
                               .y = outputs[0],
                               .keep = keep,
                               .seed = seed,
@@ -221,7 +219,7 @@ void check_dropout(std::int64_t count, double keep, int offset = 0) {
         Backend::run(args);
         args.y = outputs[1];
         args.position = position - 7;
-        args.shift = shift.view();
+        args.shift = shift;
         Backend::run(args);
       });
   if (count > 100000) {
@@ -234,9 +232,8 @@ void check_dropout(std::int64_t count, double keep, int offset = 0) {
 template <class Backend>
 void check_integers_are_refused() {
   GuardedArray<std::int32_t, Backend::device> a({3});
-  CHECK_THROWS_MATCHES(
-      Backend::run(kernels::Multiply{.a = a.view(), .b = a.view(), .out = a.mutable_view()}),
-      DTypeError, message_contains("multiply: expected f32 or f64, got i32"));
+  CHECK_THROWS_MATCHES(Backend::run(kernels::Multiply{.a = a, .b = a, .out = a}), DTypeError,
+                       message_contains("multiply: expected f32 or f64, got i32"));
 }
 
 }  // namespace refrain::test

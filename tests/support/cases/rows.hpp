@@ -49,9 +49,9 @@ void check_layer_norm_forward(const RowCase& c) {
                              {c.shape(), expected.normalized},
                              {{c.rows}, expected.inv_std}},
                             {.offset = c.offset}, [&](auto& outputs) {
-                              Backend::run(kernels::LayerNormForward{.x = x.view(),
-                                                                     .gamma = gamma.view(),
-                                                                     .beta = beta.view(),
+                              Backend::run(kernels::LayerNormForward{.x = x,
+                                                                     .gamma = gamma,
+                                                                     .beta = beta,
                                                                      .y = outputs[0],
                                                                      .normalized = outputs[1],
                                                                      .inv_std = outputs[2],
@@ -68,16 +68,16 @@ void check_layer_norm_backward(const RowCase& c) {
              dy = random_array<T, where>(c.shape(), 5, 1, c.offset);
   const auto d = naive::layer_norm_backward(gamma.doubles(), normalized.doubles(),
                                             inv_std.doubles(), dy.doubles());
-  check_outputs<Backend, T>(
-      {{c.shape(), d.dx}, {{c.width}, d.dgamma}, {{c.width}, d.dbeta}}, {}, [&](auto& outputs) {
-        Backend::run(kernels::LayerNormBackward{.gamma = gamma.view(),
-                                                .normalized = normalized.view(),
-                                                .inv_std = inv_std.view(),
-                                                .dy = dy.view(),
-                                                .dx = outputs[0],
-                                                .dgamma = outputs[1],
-                                                .dbeta = outputs[2]});
-      });
+  check_outputs<Backend, T>({{c.shape(), d.dx}, {{c.width}, d.dgamma}, {{c.width}, d.dbeta}}, {},
+                            [&](auto& outputs) {
+                              Backend::run(kernels::LayerNormBackward{.gamma = gamma,
+                                                                      .normalized = normalized,
+                                                                      .inv_std = inv_std,
+                                                                      .dy = dy,
+                                                                      .dx = outputs[0],
+                                                                      .dgamma = outputs[1],
+                                                                      .dbeta = outputs[2]});
+                            });
 }
 
 template <class Backend, class T>
@@ -85,7 +85,7 @@ void check_sum_rows(const RowCase& c) {
   const auto x = random_array<T, Backend::device>(c.shape(), 9, 1, c.offset);
   check_outputs<Backend, T>({{{c.width}, naive::column_sums(x.doubles(), c.rows, c.width), true}},
                             {.choices = Choices::all}, [&](auto& outputs) {
-                              Backend::run(kernels::SumRows{.x = x.view(), .out = outputs[0]});
+                              Backend::run(kernels::SumRows{.x = x, .out = outputs[0]});
                             });
 }
 
@@ -98,8 +98,7 @@ void check_gather_rows(const RowCase& c) {
       {{c.shape(), naive::gather(table.doubles(), ids.values(), c.width), true}},
       {.choices = Choices::all, .offset = c.offset, .allowed = tolerance::exact},
       [&](auto& outputs) {
-        Backend::run(
-            kernels::GatherRows{.table = table.view(), .ids = ids.view(), .out = outputs[0]});
+        Backend::run(kernels::GatherRows{.table = table, .ids = ids, .out = outputs[0]});
       });
 }
 
@@ -121,8 +120,7 @@ void check_add_rows(const RowCase& c) {
   SameBits<T> same;
   Backend::for_each_setting([&] {
     auto to = random_array<T, where>(table, 4, 1, c.offset);
-    Backend::run(
-        kernels::AddRows{.rows = names.view(), .values = values.view(), .to = to.mutable_view()});
+    Backend::run(kernels::AddRows{.rows = names, .values = values, .to = to});
     check_close<T>(to.span(), expected, tolerance::element<T>);
     same(to.span());
   });
@@ -134,7 +132,7 @@ void check_coalesce_rows(const GuardedArray<std::int32_t, Backend::device>& ids,
                          const GuardedArray<T, Backend::device>& dy, Tolerance allowed,
                          int offset = 0) {
   constexpr Device where = Backend::device;
-  const std::int64_t count = dy.view().shape[0], width = dy.view().shape[1];
+  const std::int64_t count = dy.shape()[0], width = dy.shape()[1];
   std::vector<std::int32_t> expected_rows;
   std::vector<double> expected_values;
   for (const auto& [id, sum] : naive::sums_by_id(ids.values(), dy.doubles(), width)) {
@@ -149,10 +147,7 @@ void check_coalesce_rows(const GuardedArray<std::int32_t, Backend::device>& ids,
     GuardedArray<std::int32_t, where> rows({count},
                                            std::vector<std::int32_t>(naive::at(count), -9));
     GuardedArray<T, where> values({count, width}, {}, offset);
-    Backend::run(kernels::CoalesceRows{.ids = ids.view(),
-                                       .dy = dy.view(),
-                                       .rows = rows.mutable_view(),
-                                       .values = values.mutable_view()});
+    Backend::run(kernels::CoalesceRows{.ids = ids, .dy = dy, .rows = rows, .values = values});
     CHECK(rows.values() == expected_rows);
     check_close<T>(values.span(), expected_values, allowed);
     same(values.span());
@@ -169,10 +164,7 @@ void check_order_of_coalesced_rows() {
   Backend::for_each_setting([&] {
     GuardedArray<std::int32_t, where> rows({6});
     GuardedArray<float, where> values({6, 1});
-    Backend::run(kernels::CoalesceRows{.ids = ids.view(),
-                                       .dy = dy.view(),
-                                       .rows = rows.mutable_view(),
-                                       .values = values.mutable_view()});
+    Backend::run(kernels::CoalesceRows{.ids = ids, .dy = dy, .rows = rows, .values = values});
     CHECK(rows.values() == std::vector<std::int32_t>{2, 4, -1, -1, -1, -1});
     CHECK(values.doubles() == std::vector<double>{1, 0, 0, 0, 0, 0});
   });
@@ -198,8 +190,8 @@ void check_select_step(const RowCase& c, std::int64_t steps, std::int64_t step) 
       {{c.shape(), picked, true}, {all, spread, true}},
       {.choices = Choices::all, .offset = c.offset, .allowed = tolerance::exact},
       [&](auto& outputs) {
-        Backend::run(kernels::SelectStep{.x = x.view(), .y = outputs[0], .step = step});
-        Backend::run(kernels::SelectStepBackward{.dy = dy.view(), .dx = outputs[1], .step = step});
+        Backend::run(kernels::SelectStep{.x = x, .y = outputs[0], .step = step});
+        Backend::run(kernels::SelectStepBackward{.dy = dy, .dx = outputs[1], .step = step});
       });
 }
 
@@ -225,22 +217,21 @@ void check_replace_rows(const RowCase& c) {
       .choices = Choices::all, .offset = c.offset, .allowed = tolerance::exact};
   check_outputs<Backend, T>(
       {{c.shape(), y, true}, {c.shape(), dx, true}}, exact, [&](auto& outputs) {
-        Backend::run(kernels::ReplaceRows{
-            .x = x.view(), .ids = ids.view(), .row = row.view(), .y = outputs[0], .id = id});
-        Backend::run(kernels::ReplaceRowsBackward{
-            .ids = ids.view(), .dy = x.view(), .dx = outputs[1], .id = id});
+        Backend::run(
+            kernels::ReplaceRows{.x = x, .ids = ids, .row = row, .y = outputs[0], .id = id});
+        Backend::run(kernels::ReplaceRowsBackward{.ids = ids, .dy = x, .dx = outputs[1], .id = id});
       });
   check_outputs<Backend, T>(
       {{c.shape(), dx}, {{c.width}, drow}}, {.offset = c.offset}, [&](auto& outputs) {
         Backend::run(kernels::ReplaceRowsBackward{
-            .ids = ids.view(), .dy = x.view(), .dx = outputs[0], .drow = outputs[1], .id = id});
+            .ids = ids, .dy = x, .dx = outputs[0], .drow = outputs[1], .id = id});
       });
 }
 
 /// The k best of each row against a full sort.
 template <class Backend, class T>
 void check_top_k(const GuardedArray<T, Backend::device>& scores, std::int64_t k) {
-  const std::int64_t rows = scores.view().shape[0], length = scores.view().shape[1];
+  const std::int64_t rows = scores.shape()[0], length = scores.shape()[1];
   INFO(k << " of " << length << ", " << rows << " rows");
   const auto all = scores.doubles();
   std::vector<double> expected_values;
@@ -256,9 +247,7 @@ void check_top_k(const GuardedArray<T, Backend::device>& scores, std::int64_t k)
   Backend::for_each_setting([&] {
     GuardedArray<T, Backend::device> values({rows, k});
     GuardedArray<std::int32_t, Backend::device> indices({rows, k});
-    Backend::run(kernels::TopK{.scores = scores.view(),
-                               .values = values.mutable_view(),
-                               .indices = indices.mutable_view()});
+    Backend::run(kernels::TopK{.scores = scores, .values = values, .indices = indices});
     check_close<T>(values.span(), expected_values, tolerance::exact);
     CHECK(indices.values() == expected_indices);
   });
