@@ -155,41 +155,37 @@ void visit_data(Data& data, Field&& field) {
 namespace refrain::examples {
 
 template <>
-inline constexpr auto choices<cmnrec::ModelKind> =
-    std::to_array<Choice<cmnrec::ModelKind>>({{"cmnrec", cmnrec::ModelKind::cmnrec},
-                                              {"srmn", cmnrec::ModelKind::srmn},
-                                              {"gru4rec", cmnrec::ModelKind::gru4rec},
-                                              {"lstm4rec", cmnrec::ModelKind::lstm4rec},
-                                              {"nextitnet", cmnrec::ModelKind::nextitnet},
-                                              {"mostpop", cmnrec::ModelKind::mostpop}});
+inline constexpr Choice<cmnrec::ModelKind> choices<cmnrec::ModelKind>[] = {
+    {"cmnrec", cmnrec::ModelKind::cmnrec},       {"srmn", cmnrec::ModelKind::srmn},
+    {"gru4rec", cmnrec::ModelKind::gru4rec},     {"lstm4rec", cmnrec::ModelKind::lstm4rec},
+    {"nextitnet", cmnrec::ModelKind::nextitnet}, {"mostpop", cmnrec::ModelKind::mostpop}};
 template <>
-inline constexpr auto choices<cmnrec::ControllerKind> =
-    std::to_array<Choice<cmnrec::ControllerKind>>({{"lstm", cmnrec::ControllerKind::lstm},
-                                                   {"gru", cmnrec::ControllerKind::gru}});
+inline constexpr Choice<cmnrec::ControllerKind> choices<cmnrec::ControllerKind>[] = {
+    {"lstm", cmnrec::ControllerKind::lstm}, {"gru", cmnrec::ControllerKind::gru}};
 template <>
-inline constexpr auto choices<ChunkOrder> = std::to_array<Choice<ChunkOrder>>(
-    {{"paper", ChunkOrder::paper}, {"reference", ChunkOrder::reference_code}});
+inline constexpr Choice<ChunkOrder> choices<ChunkOrder>[] = {
+    {"paper", ChunkOrder::paper}, {"reference", ChunkOrder::reference_code}};
 template <>
-inline constexpr auto choices<cmnrec::LossKind> = std::to_array<Choice<cmnrec::LossKind>>(
-    {{"full", cmnrec::LossKind::full}, {"sampled", cmnrec::LossKind::sampled}});
+inline constexpr Choice<cmnrec::LossKind> choices<cmnrec::LossKind>[] = {
+    {"full", cmnrec::LossKind::full}, {"sampled", cmnrec::LossKind::sampled}};
 template <>
-inline constexpr auto choices<LossPositions> = std::to_array<Choice<LossPositions>>(
-    {{"all", LossPositions::all}, {"last", LossPositions::last}});
+inline constexpr Choice<LossPositions> choices<LossPositions>[] = {{"all", LossPositions::all},
+                                                                   {"last", LossPositions::last}};
 template <>
-inline constexpr auto choices<StopOn> = std::to_array<Choice<StopOn>>({{"loss", StopOn::loss},
-                                                                       {"ndcg", StopOn::ndcg}});
+inline constexpr Choice<StopOn> choices<StopOn>[] = {{"loss", StopOn::loss},
+                                                     {"ndcg", StopOn::ndcg}};
 template <>
-inline constexpr auto choices<cmnrec::Protocol> =
-    std::to_array<Choice<cmnrec::Protocol>>({{"full", cmnrec::Protocol::full}});
+inline constexpr Choice<cmnrec::Protocol> choices<cmnrec::Protocol>[] = {
+    {"full", cmnrec::Protocol::full}};
 template <>
-inline constexpr auto choices<cmnrec::Contender> =
-    std::to_array<Choice<cmnrec::Contender>>({{"srmn", cmnrec::Contender::srmn},
-                                              {"tsc", cmnrec::Contender::tsc},
-                                              {"pec", cmnrec::Contender::pec},
-                                              {"exc", cmnrec::Contender::exc},
-                                              {"lstm4rec", cmnrec::Contender::lstm4rec},
-                                              {"gru4rec", cmnrec::Contender::gru4rec},
-                                              {"nextitnet", cmnrec::Contender::nextitnet},
-                                              {"mostpop", cmnrec::Contender::mostpop}});
+inline constexpr Choice<cmnrec::Contender> choices<cmnrec::Contender>[] = {
+    {"srmn", cmnrec::Contender::srmn},
+    {"tsc", cmnrec::Contender::tsc},
+    {"pec", cmnrec::Contender::pec},
+    {"exc", cmnrec::Contender::exc},
+    {"lstm4rec", cmnrec::Contender::lstm4rec},
+    {"gru4rec", cmnrec::Contender::gru4rec},
+    {"nextitnet", cmnrec::Contender::nextitnet},
+    {"mostpop", cmnrec::Contender::mostpop}};
 
 }  // namespace refrain::examples

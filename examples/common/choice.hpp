@@ -2,7 +2,6 @@
 /// Settings that are parsed where they are read. An enum has one table of its names, another type a
 /// notation; command lines, configuration files and model files share them.
 
-#include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -30,8 +29,7 @@ template <class Value>
 inline constexpr std::nullptr_t choices = nullptr;
 
 template <class Value>
-concept Chosen = std::is_enum_v<Value> &&
-    !std::is_same_v<std::remove_cvref_t<decltype(choices<Value>)>, std::nullptr_t>;
+concept Chosen = std::is_enum_v<Value> && std::is_array_v<decltype(choices<Value>)>;
 
 template <Chosen Value>
 const char* name_of(Value value) {
@@ -90,19 +88,17 @@ struct Between {
 };
 
 template <>
-inline constexpr auto choices<Device> = std::to_array<Choice<Device>>({{"cpu", Device::cpu},
-                                                                       {"cuda", Device::cuda}});
+inline constexpr Choice<Device> choices<Device>[] = {{"cpu", Device::cpu}, {"cuda", Device::cuda}};
 template <>
-inline constexpr auto choices<Format> =
-    std::to_array<Choice<Format>>({{"automatic", Format::automatic},
-                                   {"ratings_dat", Format::ratings_dat},
-                                   {"ratings_csv", Format::ratings_csv},
-                                   {"u_data", Format::u_data},
-                                   {"inter", Format::inter},
-                                   {"user_item", Format::user_item},
-                                   {"user_items", Format::user_items},
-                                   {"user_item_list", Format::user_item_list},
-                                   {"sequence_csv", Format::sequence_csv},
-                                   {"transfer_csv", Format::transfer_csv}});
+inline constexpr Choice<Format> choices<Format>[] = {{"automatic", Format::automatic},
+                                                     {"ratings_dat", Format::ratings_dat},
+                                                     {"ratings_csv", Format::ratings_csv},
+                                                     {"u_data", Format::u_data},
+                                                     {"inter", Format::inter},
+                                                     {"user_item", Format::user_item},
+                                                     {"user_items", Format::user_items},
+                                                     {"user_item_list", Format::user_item_list},
+                                                     {"sequence_csv", Format::sequence_csv},
+                                                     {"transfer_csv", Format::transfer_csv}};
 
 }  // namespace refrain::examples

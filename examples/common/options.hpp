@@ -45,8 +45,8 @@ struct RunOptions {
 /// How recommendations are printed.
 enum class Output : std::uint8_t { text, json_lines, csv };
 template <>
-inline constexpr auto choices<Output> = std::to_array<Choice<Output>>(
-    {{"text", Output::text}, {"jsonl", Output::json_lines}, {"csv", Output::csv}});
+inline constexpr Choice<Output> choices<Output>[] = {
+    {"text", Output::text}, {"jsonl", Output::json_lines}, {"csv", Output::csv}};
 
 /// Whom to recommend to, and how many items.
 struct RecommendOptions {

@@ -91,7 +91,7 @@ namespace refrain::examples {
 
 /// Profile tasks have the name of their attribute.
 template <>
-inline constexpr auto choices<peterrec::TaskKind> = std::to_array<Choice<peterrec::TaskKind>>(
-    {{"items", peterrec::TaskKind::items}, {"next", peterrec::TaskKind::next}});
+inline constexpr Choice<peterrec::TaskKind> choices<peterrec::TaskKind>[] = {
+    {"items", peterrec::TaskKind::items}, {"next", peterrec::TaskKind::next}};
 
 }  // namespace refrain::examples

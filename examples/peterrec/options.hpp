@@ -107,30 +107,29 @@ struct Options {
 namespace refrain::examples {
 
 template <>
-inline constexpr auto choices<peterrec::PretrainLoss> =
-    std::to_array<Choice<peterrec::PretrainLoss>>({{"softmax", peterrec::PretrainLoss::softmax},
-                                                   {"sampled", peterrec::PretrainLoss::sampled}});
+inline constexpr Choice<peterrec::PretrainLoss> choices<peterrec::PretrainLoss>[] = {
+    {"softmax", peterrec::PretrainLoss::softmax}, {"sampled", peterrec::PretrainLoss::sampled}};
 template <>
-inline constexpr auto choices<Insertion> = std::to_array<Choice<Insertion>>(
-    {{"serial", Insertion::serial}, {"parallel", Insertion::parallel}, {"none", Insertion::none}});
+inline constexpr Choice<Insertion> choices<Insertion>[] = {
+    {"serial", Insertion::serial}, {"parallel", Insertion::parallel}, {"none", Insertion::none}};
 template <>
-inline constexpr auto choices<models::HeadLoss> =
-    std::to_array<Choice<models::HeadLoss>>({{"softmax", models::HeadLoss::softmax},
-                                             {"bpr", models::HeadLoss::bpr},
-                                             {"logistic", models::HeadLoss::logistic}});
+inline constexpr Choice<models::HeadLoss> choices<models::HeadLoss>[] = {
+    {"softmax", models::HeadLoss::softmax},
+    {"bpr", models::HeadLoss::bpr},
+    {"logistic", models::HeadLoss::logistic}};
 template <>
-inline constexpr auto choices<NegativeSampler::Kind> = std::to_array<Choice<NegativeSampler::Kind>>(
-    {{"uniform", NegativeSampler::Kind::uniform}, {"rank", NegativeSampler::Kind::rank}});
+inline constexpr Choice<NegativeSampler::Kind> choices<NegativeSampler::Kind>[] = {
+    {"uniform", NegativeSampler::Kind::uniform}, {"rank", NegativeSampler::Kind::rank}};
 template <>
-inline constexpr auto choices<peterrec::MethodName> = std::to_array<Choice<peterrec::MethodName>>(
-    {{"peterrec-serial", peterrec::MethodName::peterrec_serial},
-     {"peterrec-parallel", peterrec::MethodName::peterrec_parallel},
-     {"peterrec-one", peterrec::MethodName::peterrec_one},
-     {"fine-all", peterrec::MethodName::fine_all},
-     {"fine-cls", peterrec::MethodName::fine_cls},
-     {"fine-last1", peterrec::MethodName::fine_last1},
-     {"fine-last2", peterrec::MethodName::fine_last2},
-     {"fine-zero", peterrec::MethodName::fine_zero},
-     {"mtl", peterrec::MethodName::mtl}});
+inline constexpr Choice<peterrec::MethodName> choices<peterrec::MethodName>[] = {
+    {"peterrec-serial", peterrec::MethodName::peterrec_serial},
+    {"peterrec-parallel", peterrec::MethodName::peterrec_parallel},
+    {"peterrec-one", peterrec::MethodName::peterrec_one},
+    {"fine-all", peterrec::MethodName::fine_all},
+    {"fine-cls", peterrec::MethodName::fine_cls},
+    {"fine-last1", peterrec::MethodName::fine_last1},
+    {"fine-last2", peterrec::MethodName::fine_last2},
+    {"fine-zero", peterrec::MethodName::fine_zero},
+    {"mtl", peterrec::MethodName::mtl}};
 
 }  // namespace refrain::examples
