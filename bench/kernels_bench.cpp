@@ -123,7 +123,7 @@ BENCHMARK(embedding_forward_backward)->ArgName("V")->Arg(10'000)->Arg(1'000'000)
 
 // ---- losses ----
 
-/// With all gradients; also reports the peak memory.
+/// Computes all gradients. Also reports the peak memory.
 void softmax_loss_step(benchmark::State& state) {
   Random random(1);
   const std::int64_t rows = state.range(0);

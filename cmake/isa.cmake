@@ -45,7 +45,8 @@ if(NOT REFRAIN_NATIVE AND REFRAIN_ISA_LEVELS)
   message(STATUS "Refrain: instruction set levels of the CPU kernels besides the baseline: ${levels}")
 endif()
 
-# refrain_add_level(LEVEL SOURCES...): compiles the kernels for a level and adds them to REFRAIN_LEVEL_OBJECTS as one object.
+# refrain_add_level(LEVEL SOURCES...): compiles the kernels for a level and adds them to
+# REFRAIN_LEVEL_OBJECTS as one object.
 function(refrain_add_level level)
   set(objects refrain_kernels_${level})
   add_library(${objects} OBJECT ${ARGN})

@@ -34,11 +34,11 @@ std::size_t shard_of(const std::string& user, std::size_t shards);
 ///
 /// With one shard everything happens in the order of the lines. With more, each shard is a thread
 /// that answers the lines of its users in their order, and answers of different users may overtake
-/// each other. The answers are those of one shard: a line is answered by the tasks loaded when it
-/// was read. An invalid line is answered by an error, and reading continues. After `out` has
-/// failed, which its state shows, events that were read still count, and requests are not answered.
-/// A latency is the time from the start of parsing a line until its answer is written, without the
-/// time in a queue.
+/// each other. The number of shards does not change an answer: a line is answered by the tasks
+/// loaded when it was read. An invalid line is answered by an error, and reading continues. After
+/// `out` has failed, which its state shows, events that were read still count, and requests are not
+/// answered. A latency is the time from the start of parsing a line until its answer is written,
+/// without the time in a queue.
 ServerReport serve(Service& service, const ServerOptions& options, std::istream& in,
                    std::ostream& out);
 

@@ -23,7 +23,7 @@ struct Candidates {
   bool remove_hits;  ///< with ids: candidates equal to the target of the row are excluded
 };
 
-/// The rows of the caller.
+/// The rows as the caller passes them; take_rows() copies the counted ones to LossRows.
 template <class T>
 struct GivenRows {
   const T* hidden;              ///< [P,C]

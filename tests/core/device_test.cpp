@@ -53,7 +53,7 @@ using Pool = StreamPool<NumberSource>;
 const int queues[3] = {};
 const void* const first = &queues[0];
 const void* const second = &queues[1];
-const void* const recording = &queues[2];
+const void* const capturing = &queues[2];
 
 }  // namespace
 
@@ -116,17 +116,17 @@ TEST_CASE("stream pool: when memory is short, cached blocks are given back befor
   CHECK(pool.stats().held_bytes == static_cast<std::int64_t>(numbers.held));
 }
 
-TEST_CASE("stream pool: a recording keeps its blocks until it ends", "[core][device]") {
+TEST_CASE("stream pool: a capture keeps its blocks until it ends", "[core][device]") {
   Numbers numbers;
   Pool pool(NumberSource{&numbers});
-  pool.keep(recording);
-  void* live = pool.allocate(1000, recording);
-  void* freed = pool.allocate(1000, recording);
+  pool.keep(capturing);
+  void* live = pool.allocate(1000, capturing);
+  void* freed = pool.allocate(1000, capturing);
   pool.release(freed);
   CHECK(pool.allocate(1000, first) != freed);  // a later run of the captured graph writes there
   pool.trim();
   CHECK(numbers.blocks.count(freed) == 1);
-  pool.hand_over(recording, first);
+  pool.hand_over(capturing, first);
   CHECK(pool.allocate(1000, first) == freed);
   pool.release(live);
   CHECK(pool.allocate(1000, first) == live);

@@ -31,7 +31,7 @@
 
 namespace refrain::test {
 
-/// What a posed problem's tensors live in.
+/// The tensors of a random problem.
 class Arena {
  public:
   Arena(std::uint64_t seed, DType dtype, Device device)
@@ -39,7 +39,7 @@ class Arena {
 
   Device device() const { return device_; }
 
-  /// A size in [1, largest]: one, small ones and the largest come often.
+  /// A size in [1, largest]; one, small sizes and the largest are frequent.
   std::int64_t size(std::int64_t largest) {
     switch (random_.below(6)) {
       case 0:
@@ -59,14 +59,14 @@ class Arena {
     return choices.begin()[random_.below(static_cast<std::int64_t>(choices.size()))];
   }
 
-  /// Inputs.  Numbers are rounded to f32, so that both devices are given the same.
+  /// Inputs. Numbers are rounded to f32, so that both devices get the same.
   View normal(const Shape& shape, double deviation = 1) {
     return given(made(shape, [&] { return deviation * random_.normal(); }));
   }
   View uniform(const Shape& shape, double low, double high) {
     return given(made(shape, [&] { return low + (high - low) * random_.uniform(); }));
   }
-  /// Whole numbers in [low, high]: sums of them are exact, and many are equal.
+  /// Integers in [low, high]: their sums are exact, and many are equal.
   View whole(const Shape& shape, std::int64_t low, std::int64_t high) {
     return given(
         made(shape, [&] { return static_cast<double>(low + random_.below(high - low + 1)); }));
@@ -85,7 +85,7 @@ class Arena {
     std::size_t at = 0;
     return given(made_ids(shape, [&] { return ids[at++]; }));
   }
-  /// `count` distinct rising ids below `bound`, then -1 to the end of `length`.
+  /// `count` distinct increasing ids below `bound`, then -1 up to `length`.
   View distinct_ids(std::int64_t count, std::int64_t length, std::int64_t bound) {
     std::vector<std::int64_t> all(static_cast<std::size_t>(bound));
     for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::int64_t>(i);
@@ -95,12 +95,12 @@ class Arena {
     all.resize(static_cast<std::size_t>(length), -1);
     return ids_from(all);
   }
-  /// Numbers that are f64 and i64 on every device.
+  /// Numbers that are f64 on every device.
   View doubles(std::initializer_list<double> values) {
     return given(Tensor::from<double>({static_cast<std::int64_t>(values.size())}, values));
   }
   View count(std::int64_t value) { return given(Tensor::from<std::int64_t>({1}, {value})); }
-  /// A host tensor of this arena's dtype, or of ids, on the device.
+  /// A host tensor of this arena's dtype, or of ids, copied to the device.
   View given(const Tensor& host) {
     kept_.push_back(host.to(device_));
     return kept_.back().view();
@@ -115,7 +115,7 @@ class Arena {
     return made(shape, [&] { return deviation * random_.normal(); });
   }
 
-  /// Kept for as long as the problem: what an entry takes as a list.
+  /// Storage for arguments that an entry takes as a list; it lives as long as the problem.
   template <class T>
   std::span<const T> list(std::vector<T> values) {
     const auto kept = std::make_shared<const std::vector<T>>(std::move(values));
@@ -123,7 +123,7 @@ class Arena {
     return *kept;
   }
 
-  /// Outputs: full of a number that no kernel leaves there, compared by name.
+  /// Outputs, which are compared by name. They are filled with a number that no kernel writes.
   MutableView output(std::string name, const Shape& shape) {
     return output(std::move(name), shape, dtype_);
   }
@@ -146,8 +146,8 @@ class Arena {
     return coin() ? output(std::move(name), shape) : MutableView();
   }
 
-  /// A weight [out,in] as pack_weights lays it out on this device, for products with its transpose
-  /// or with itself.
+  /// A weight [out,in] as packed by pack_weights on this device, for products with it or with its
+  /// transpose.
   View packed(const View& weight, bool transpose) {
     const std::int64_t depth = weight.shape[transpose ? 1 : 0];
     const std::int64_t columns = weight.shape[transpose ? 0 : 1];
@@ -192,25 +192,25 @@ class Arena {
   std::vector<std::pair<std::string, Tensor>> outputs_;
 };
 
-/// Sums of f32 numbers against sums of the same numbers in f64.
+/// For sums of f32 numbers against sums of the same numbers in f64.
 inline constexpr Tolerance on_device{2e-5, 2e-5};
 
 struct EntryOptions {
   Tolerance tolerance = on_device;
   int rounds = 40;
-  bool same_bits = true;  ///< run twice, it must give the same
+  bool same_bits = true;  ///< two runs must be bit-identical
 };
 
-/// Seed of this run: REFRAIN_SEED, or 1; printed once.
+/// Seed of this run: REFRAIN_SEED, or 1. Printed once.
 std::uint64_t seed_of_run();
-/// REFRAIN_ROUNDS, when it is set and smaller.
+/// The smaller of `wanted` and REFRAIN_ROUNDS, if set.
 int rounds_of_run(int wanted);
-/// Notes that an entry has its case.
+/// Records that an entry has a test.
 bool note_entry(const char* name);
-/// Entries that were noted.
+/// Names of the recorded entries.
 std::vector<std::string> noted_entries();
 
-/// Compares everything that the two arenas were given to fill.
+/// Compares all outputs of the two arenas.
 inline void check_outputs(const Arena& cpu, const Arena& gpu, Tolerance tolerance) {
   REQUIRE(cpu.outputs().size() == gpu.outputs().size());
   for (std::size_t i = 0; i < cpu.outputs().size(); ++i) {
@@ -226,7 +226,7 @@ inline void check_outputs(const Arena& cpu, const Arena& gpu, Tolerance toleranc
   }
 }
 
-/// A kernel in f32 on `device` against one of the CPU in f64 on random problems; both are
+/// Compares a kernel in f32 on `device` with one of the CPU in f64 on random problems. Both are
 /// callables that take the contract.
 template <class Expected, class Got, class Pose>
 void compare_kernels(const Expected& run_expected, const Got& run, const Pose& pose, Device device,
@@ -255,7 +255,7 @@ void compare_kernels(const Expected& run_expected, const Got& run, const Pose& p
 /// The kernel of the table, as a callable.
 inline constexpr auto of_table = [](const auto& args) { kernels::run(args); };
 
-/// The CUDA kernel against the CPU's.
+/// Compares the CUDA kernel with the CPU's.
 template <class Args>
 void compare_cuda_entry(Args (*pose)(Arena&), EntryOptions options = {}) {
   const kernels::Entry<Args>& entry = kernels::table(Device::cuda).template entry<Args>();
@@ -264,8 +264,8 @@ void compare_cuda_entry(Args (*pose)(Arena&), EntryOptions options = {}) {
   compare_kernels(of_table, of_table, pose, Device::cuda, options);
 }
 
-/// The CPU kernel in f32: the problems are right, and the tolerance holds for f32 sums. Needs no
-/// GPU.
+/// Runs the CPU kernel in f32: shows that the problems are valid and that the tolerance holds for
+/// f32 sums. Needs no GPU.
 template <class Args>
 void check_problems(Args (*pose)(Arena&), EntryOptions options = {}) {
   options.rounds = std::min(options.rounds, 10);
@@ -274,7 +274,7 @@ void check_problems(Args (*pose)(Arena&), EntryOptions options = {}) {
 
 }  // namespace refrain::test
 
-/// Two test cases for one contract. The body poses a problem: it returns the kernel's arguments.
+/// Two test cases for one contract. The body defines a problem: it returns the kernel's arguments.
 #define CUDA_ENTRY(Args) CUDA_ENTRY_WITH(Args, {})
 #define CUDA_ENTRY_WITH(Args, ...)                                                          \
   static refrain::kernels::Args pose_##Args(refrain::test::Arena& arena);                   \

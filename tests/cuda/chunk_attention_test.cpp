@@ -1,4 +1,4 @@
-/// The attention over a chunk.
+/// Attention over a chunk.
 
 #include <cmath>
 

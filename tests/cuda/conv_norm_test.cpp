@@ -1,4 +1,4 @@
-/// Halves of residual blocks.
+/// Halves of residual blocks: convolution, patch, normalization.
 
 #include <tuple>
 #include <utility>
@@ -22,7 +22,7 @@ constexpr auto insertions = {Insertion::none, Insertion::serial, Insertion::para
 
 CUDA_ENTRY(ConvNormForward) {
   const ConvSizes s(arena);
-  // The last is wider than a tile.
+  // The largest exceeds a tile.
   const std::int64_t channels = arena.one_of<std::int64_t>({s.in, s.in, 256, 260});
   const std::int64_t bottleneck = arena.one_of<std::int64_t>({1, 5, 8, 16});
   const Shape shape{s.batch, s.steps, channels};
@@ -74,8 +74,8 @@ CUDA_ENTRY(ConvNormAtSteps) {
           .insertion = insertion};
 }
 
-/// Channels and bottlenecks whose shared memory, fixed arrays included, passes the 48 KiB that a
-/// kernel may have unasked, by little.
+/// Channels and bottlenecks around the limit of 48 KiB of shared memory, above which a kernel must
+/// request more.
 constexpr std::pair<std::int64_t, std::int64_t> around_shared_limit[] = {
     {160, 40}, {192, 32}, {128, 96}, {96, 128}};
 
@@ -86,7 +86,7 @@ CUDA_ENTRY(ConvNormBackward) {
   const Shape shape{s.batch, s.steps, channels};
   const Insertion insertion = arena.one_of(insertions);
   const bool patched = insertion != Insertion::none;
-  const bool frozen = arena.coin();  // only the patch and the input have gradients
+  const bool frozen = arena.coin();  // gradients of the patch and the input only
   const Shape weight{s.taps, channels, channels};
   return {
       .x = arena.normal(shape),
@@ -118,7 +118,7 @@ CUDA_ENTRY(ConvNormAtStepsBackward) {
   const bool patched = insertion != Insertion::none;
   const bool with_residual = arena.coin();
   const Shape shape{s.batch, chosen, channels}, weight{s.taps, channels, channels};
-  std::vector<std::int64_t> taps_at;  // each tap shifts by a number of its own, as convolutions do
+  std::vector<std::int64_t> taps_at;  // each tap has its own shift, as in a convolution
   for (std::int64_t i = 0; i < chosen * s.taps; ++i) {
     const std::int64_t step = i / s.taps + (s.steps - chosen) - i % s.taps * s.dilation;
     taps_at.push_back(step < 0 ? -1 : step);

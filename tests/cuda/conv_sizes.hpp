@@ -1,5 +1,5 @@
 #pragma once
-/// Extents of convolutions, and patches, with weights scaled so that results stay near one.
+/// Sizes of convolutions, and patches whose weights are scaled so that results stay near one.
 
 #include <cmath>
 

@@ -1,5 +1,5 @@
-/// cuDNN's convolution and LSTM, the second implementation, against the CPU. Only its plans can be
-/// asked for without a GPU.
+/// cuDNN's convolution and LSTM against the CPU. Without a GPU only the choice of cuDNN's engines
+/// is tested.
 
 #include "support/cudnn/cudnn.hpp"
 
@@ -47,9 +47,9 @@ kernels::CausalConvForward pose_forward(Arena& arena) {
           .padding = s.padding};
 }
 
-/// On an H100 cuDNN 9.14 gave a wrong dw, the same each time, for B 2, T 4, 3 to 16 channels, K 2,
-/// one step of zeros behind and none in front. So zeros are the same at both ends here, or all in
-/// front.
+/// cuDNN 9.14 on an H100 computes a wrong dw, the same each time, for B 2, T 4, 3 to 16 channels, K
+/// 2 and padding of one step behind and none in front. Therefore the padding is equal at both ends
+/// or in front only.
 kernels::CausalConvBackward pose_backward(Arena& arena) {
   CudnnConvSizes s(arena);
   if ((s.taps - 1) * s.dilation % 2 == 1) s.padding = Padding::causal;
@@ -87,8 +87,8 @@ kernels::LstmForward pose_lstm(Arena& arena) {
           .c_last = arena.output("c_last", s.state())};
 }
 
-/// A segment and its gradients. What the forward pass saves for the backward pass is left out: the
-/// two implementations save different things.
+/// A segment and its gradients. Values saved for the backward pass are not compared: the two
+/// implementations save different ones.
 cudnn::LstmBackwardFromInputs pose_lstm_backward(Arena& arena) {
   const LstmSizes s(arena);
   const bool add = arena.coin();
@@ -113,7 +113,7 @@ cudnn::LstmBackwardFromInputs pose_lstm_backward(Arena& arena) {
   return args;
 }
 
-/// The CPU's two entries as one, as cuDNN's is.
+/// The CPU's forward and backward entries as one call, as in cuDNN.
 void lstm_backward_on_cpu(const cudnn::LstmBackwardFromInputs& args) {
   kernels::LstmForward forward = args.forward;
   kernels::LstmBackward backward = args.backward;
@@ -133,7 +133,7 @@ void lstm_backward_on_cpu(const cudnn::LstmBackwardFromInputs& args) {
   kernels::run(backward);
 }
 
-/// A layer with an input's product of its own, and its gradients.
+/// An LSTM layer including the product with its input weight, and its gradients.
 cudnn::LstmLayerBackward pose_layer(Arena& arena) {
   const LstmSizes s(arena);
   cudnn::LstmLayerBackward args;
@@ -201,16 +201,16 @@ void layer_by_cudnn(const cudnn::LstmLayerBackward& args) {
   kernels::run(entries.lstm_layer_backward, backward);
 }
 
-/// An entry of cuDNN's as a callable.
+/// A cuDNN entry as a callable.
 template <class Args>
 auto of_cudnn(const kernels::Entry<Args>& entry) {
   return [&entry](const Args& args) { kernels::run(entry, args); };
 }
 
-// cuDNN promises equal bits of a recurrent layer for some configurations of cuBLAS only.
+// cuDNN guarantees identical bits of a recurrent layer only for some configurations of cuBLAS.
 constexpr test::EntryOptions recurrent{.same_bits = false};
 
-/// A GPU in cuDNN's words, with the figures of an A100 or an H100.
+/// cuDNN's description of a GPU, with the properties of an A100 or an H100.
 std::string device_properties(int capability) {
   const bool hopper = capability >= 900;
   return refrain::detail::concat(

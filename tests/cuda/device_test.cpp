@@ -1,4 +1,4 @@
-/// The device layer on a GPU: copies, the pool, streams, recorded work.
+/// The device layer on a GPU: copies, the memory pool, streams, captured work.
 
 #include "cuda/arena.hpp"
 #include "refrain/core/stream.hpp"
@@ -15,7 +15,7 @@ TEST_CASE("cuda: bytes go there and back, whatever happens to the host's copy",
     Tensor host = test::random_tensor<float>({count}, 3);
     const Tensor kept = host.clone();
     const Tensor there = host.to(Device::cuda);
-    host.fill(0);  // at once
+    host.fill(0);  // immediately after the copy was started
     const Tensor copied = there.clone();
     CHECK(test::same_bytes(copied.to(Device::cpu), kept));
   }
@@ -37,7 +37,7 @@ TEST_CASE("cuda: tensors are filled, zeroed and repeated there", "[cuda][device]
   CHECK_THROWS_AS(element.data<float>(), DeviceError);
 }
 
-TEST_CASE("cuda: a loop that repeats its sizes asks the driver for nothing", "[cuda][device]") {
+TEST_CASE("cuda: a loop with repeated sizes allocates only once", "[cuda][device]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   const auto round = [] {
     const Tensor a = Tensor::zeros({1000, 10}, DType::f32, Device::cuda);
@@ -75,26 +75,26 @@ TEST_CASE("cuda: an event orders two streams", "[cuda][device]") {
   }
 }
 
-TEST_CASE("cuda: recorded work runs again on new inputs", "[cuda][device]") {
+TEST_CASE("cuda: a captured graph runs again on new inputs", "[cuda][device]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   Tensor input = test::random_tensor<float>({40, 30}, 1).to(Device::cuda);
   const Tensor weight = test::random_tensor<float>({20, 30}, 2).to(Device::cuda);
   Tensor result;
   const auto work = [&] {
     const Tensor bias = Tensor::full({20}, 0.5, DType::f32,
-                                     Device::cuda);  // its host value is kept with the recording
+                                     Device::cuda);  // stored with the graph
     result = linear(Variable(input), Variable(weight), Variable(bias)).value();
   };
   work();
-  const CapturedWork recorded(Device::cuda, work);
-  CHECK(recorded.operations() > 0);
-  CHECK(recorded.kernels() > 0);
+  const CapturedWork captured(Device::cuda, work);
+  CHECK(captured.operations() > 0);
+  CHECK(captured.kernels() > 0);
   CHECK_FALSE(is_capturing());
   for (std::uint64_t seed = 10; seed < 15; ++seed) {
     const Tensor host = test::random_tensor<float>({40, 30}, seed);
     input.copy_from(host);
-    recorded.run();
-    // Work in between must not find the recording's memory.
+    captured.run();
+    // Other work must not reuse the memory of the captured graph.
     const Tensor other = Tensor::full({40, 20}, -1, DType::f32, Device::cuda);
     const Tensor expected = linear(Variable(host), Variable(weight.to(Device::cpu)),
                                    Variable(Tensor::full({20}, 0.5, DType::f32)))
@@ -104,7 +104,7 @@ TEST_CASE("cuda: recorded work runs again on new inputs", "[cuda][device]") {
   }
   CHECK_THROWS_AS(CapturedWork(Device::cuda, [&] { result.to(Device::cpu); }), DeviceError);
   CHECK_THROWS_AS(CapturedWork(Device::cuda, [] { synchronize(Device::cuda); }), DeviceError);
-  CHECK_NOTHROW(work());  // a recording that failed leaves the stream in order
+  CHECK_NOTHROW(work());  // a failed capture leaves the stream usable
   CHECK_NOTHROW(synchronize(Device::cuda));
 }
 

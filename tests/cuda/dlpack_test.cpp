@@ -1,4 +1,4 @@
-/// Elements on a GPU, lent in both directions and between streams.
+/// DLPack on a GPU: exported and imported memory, and order between streams.
 
 #include <cstdint>
 #include <utility>

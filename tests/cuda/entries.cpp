@@ -1,4 +1,4 @@
-/// The list of entries that have a case, the seed, and which device the golden cases run on.
+/// Which kernels have a test, the random seed, and the device of the golden cases.
 
 #include <algorithm>
 #include <cstdio>

@@ -1,4 +1,4 @@
-/// A model of one's own on a GPU: trained, measured and asked by the calls that serve the CPU.
+/// fit, evaluate and recommend with a user-defined model on a GPU.
 
 #include "refrain/train/fit.hpp"
 #include "cuda/arena.hpp"

@@ -1,4 +1,4 @@
-/// Rows gathered from a table, and gradients brought back to it.
+/// Rows gathered from a table, and gradients added back to it.
 
 #include "refrain/kernels/gather.hpp"
 #include "cuda/arena.hpp"

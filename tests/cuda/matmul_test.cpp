@@ -92,7 +92,7 @@ TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment
                  b = test::random_tensor<float>({16, 24}, 2);
     Tensor expected({20, 24}, DType::f32);
     kernels::run<kernels::Matmul>({.a = a, .b = b, .c = expected});
-    // The same matrices, `shift` elements behind an aligned address.
+    // The same matrices, `shift` elements after an aligned address.
     const auto shifted = [&](const Tensor& host) {
       Tensor room({host.numel() + shift}, DType::f32, Device::cuda);
       Tensor part = room.slice(shift, shift + host.numel()).reshape(host.shape());
@@ -108,8 +108,9 @@ TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment
 
 TEST_CASE("cuda: products of every form in every math mode against the CPU", "[cuda][matmul]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
-  // Sizes that tensor cores like, and others. A rounded factor is off by up to `rounding`, a sum of
-  // such products by less than twice that of the largest sum.
+  // Sizes with and without full tiles of tensor cores. A rounded factor has a relative error of at
+  // most `rounding`, so a sum of products differs by less than twice `rounding` times the largest
+  // sum.
   struct Mode {
     MathMode mode;
     double rounding;
@@ -204,12 +205,13 @@ TEST_CASE("cuda: tf32 and bf16 products are as exact as they say, and exact ones
       largest = std::max(largest, std::abs(got[i] - want[i]));
     return largest;
   };
-  // Errors of sums of 256 products of standard normal numbers, whose size is 16.
+  // Errors of sums of 256 products of standard normal numbers; the sums have a standard deviation
+  // of 16.
   const double exact = worst(MathMode::exact), tf32 = worst(MathMode::tf32),
                bf16 = worst(MathMode::bf16);
   CHECK(exact < 16 * 2e-5);
   CHECK(tf32 < 16 * 4 * 0x1p-11);
   CHECK(bf16 < 16 * 4 * 0x1p-8);
   CHECK(exact < tf32);
-  CHECK(tf32 <= bf16);  // the library may multiply by tf32 where bf16 is allowed
+  CHECK(tf32 <= bf16);  // cuBLASLt may multiply in tf32 where bf16 is allowed
 }

@@ -9,8 +9,8 @@ using test::Arena;
 
 namespace {
 
-/// Words have two elements at least: of one, the cosine's gradient is a difference of equal
-/// numbers, and a word near zero magnifies what rounding leaves of it.
+/// Words have at least two elements: for one element the gradient of the cosine is a difference of
+/// equal numbers, and a word near zero amplifies the rounding error.
 struct MemorySizes {
   explicit MemorySizes(Arena& arena)
       : batch(arena.size(9)),
@@ -55,7 +55,7 @@ CUDA_ENTRY_WITH(MemoryStepForward, {.tolerance = {1e-4, 1e-4}}) {
 
 CUDA_ENTRY_WITH(MemoryStepBackward, {.tolerance = {3e-4, 3e-4}}) {
   const MemorySizes s(arena);
-  // What the step leaves behind comes from the step itself, computed in f64 on the CPU.
+  // The saved values of the forward step are computed in f64 on the CPU.
   const std::uint64_t seed = static_cast<std::uint64_t>(arena.below(std::int64_t{1} << 40));
   Arena host(seed, DType::f64, Device::cpu);
   const View interface = host.normal(s.interface());
@@ -66,7 +66,7 @@ CUDA_ENTRY_WITH(MemoryStepBackward, {.tolerance = {3e-4, 3e-4}}) {
        .after = memory_outputs(host, s, ""),
        .read_vectors = host.output("read_vectors", {s.batch, s.heads, s.word_size})});
   const auto after = [&](std::size_t index) { return arena.copied(host.outputs()[index].second); };
-  // The same inputs again, in this arena's type.
+  // The same inputs again, in this arena's dtype.
   Arena same(seed, arena.dtype(), Device::cpu);
   const auto given = [&](const View& view) {
     Tensor tensor(view.shape, view.dtype);

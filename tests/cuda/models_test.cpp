@@ -1,5 +1,5 @@
-/// Models that were made on the CPU and moved: losses, gradients, scores, and the same as recorded
-/// work.
+/// Models created on the CPU and moved to the GPU: losses, gradients and scores, launched kernel by
+/// kernel and as captured graphs.
 
 #include "cuda/arena.hpp"
 #include "refrain/core/stream.hpp"
@@ -21,8 +21,8 @@ Tensor random_model_ids(const Shape& shape, std::uint64_t seed) {
   return ids;
 }
 
-/// `loss` of ids and targets and the gradients of all parameters on the CPU, then the same of the
-/// moved model.
+/// Computes `loss` of ids and targets and the gradients of all parameters on the CPU, then with the
+/// moved model, and compares them.
 template <class Model, class Loss>
 void check_moved(Model& model, const Loss& loss, const Shape& target_shape) {
   const Tensor ids = random_model_ids({model_batch, model_steps}, 1),
@@ -62,10 +62,10 @@ void check_moved(Model& model, const Loss& loss, const Shape& target_shape) {
   }
 }
 
-/// `scores` of ids as launched kernel by kernel and as recorded once, on other ids than those of
-/// the recording.
+/// Compares `scores` launched kernel by kernel with a captured graph, which runs on other ids than
+/// it was captured with.
 template <class Scores>
-void check_recorded(const Scores& scores) {
+void check_captured(const Scores& scores) {
   const Tensor first = random_model_ids({model_batch, model_steps}, 3),
                second = random_model_ids({model_batch, model_steps}, 4);
   const Tensor inputs = first.to(Device::cuda);
@@ -90,7 +90,7 @@ TEST_CASE("cuda: a moved NextItNet computes what it did on the CPU", "[cuda][mod
   check_moved(model,
               [&](const Tensor& ids, const Tensor& targets) { return model.loss(ids, targets); },
               {model_batch, model_steps});
-  check_recorded([&](const Tensor& ids) { return model.scores(ids); });
+  check_captured([&](const Tensor& ids) { return model.scores(ids); });
 }
 
 TEST_CASE("cuda: moved patches compute what they did on the CPU", "[cuda][models]") {
@@ -109,7 +109,7 @@ TEST_CASE("cuda: moved patches compute what they did on the CPU", "[cuda][models
                   return base.with(task).loss(ids, targets);
                 },
                 {model_batch});
-    check_recorded([&](const Tensor& ids) { return base.with(task).scores(ids); });
+    check_captured([&](const Tensor& ids) { return base.with(task).scores(ids); });
   }
 }
 
@@ -125,7 +125,7 @@ TEST_CASE("cuda: a moved CmnRec computes what it did on the CPU", "[cuda][models
                   return model.loss(ids, targets, schedule);
                 },
                 {model_batch, model_steps});
-    check_recorded([&](const Tensor& ids) { return model.scores(ids, schedule); });
+    check_captured([&](const Tensor& ids) { return model.scores(ids, schedule); });
   }
 }
 
@@ -136,5 +136,5 @@ TEST_CASE("cuda: a moved GRU4Rec computes what it did on the CPU", "[cuda][model
   check_moved(model,
               [&](const Tensor& ids, const Tensor& targets) { return model.loss(ids, targets); },
               {model_batch, model_steps});
-  check_recorded([&](const Tensor& ids) { return model.scores(ids); });
+  check_captured([&](const Tensor& ids) { return model.scores(ids); });
 }

@@ -9,7 +9,7 @@ using test::patch_weights;
 
 CUDA_ENTRY(PatchForward) {
   const std::int64_t rows = arena.size(300), bottleneck = arena.size(20);
-  // The last is wider than a tile.
+  // The largest exceeds a tile.
   const std::int64_t channels = arena.one_of<std::int64_t>({arena.size(130), 256, 260});
   return {.x = arena.normal({rows, channels}),
           .patch = patch_weights(arena, channels, bottleneck),

@@ -47,7 +47,7 @@ CUDA_ENTRY(Multiply) {
 
 CUDA_ENTRY(Dot) {
   const Shape shape{arena.size(200000)};
-  // So that the sum of the products, which cancel, is about one.
+  // Scaled so that the sum of the products, which partly cancel, is about one.
   const double deviation =
       std::pow(static_cast<double>(std::max<std::int64_t>(1, shape.numel())), -0.25);
   return {.a = arena.normal(shape, deviation),

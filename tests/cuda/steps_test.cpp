@@ -7,7 +7,7 @@ using namespace refrain;
 
 namespace {
 
-/// Ends of spans that rise strictly to `steps`.
+/// Ends of spans, strictly increasing up to `steps`.
 std::vector<std::int64_t> span_ends(test::Arena& arena, std::int64_t steps) {
   std::vector<std::int64_t> ends;
   for (std::int64_t end = 1; end < steps; ++end) {

@@ -1,4 +1,4 @@
-/// The CUDA table has what docs/kernels.md says, and gives the reasons for what it lacks.
+/// docs/kernels.md lists the kernels of the CUDA table and the reasons for missing ones.
 
 #include "support/support_matrix.hpp"
 

@@ -1,4 +1,5 @@
-/// Training on a GPU: as on the CPU, and recorded as launched kernel by kernel.
+/// Training on a GPU against the CPU, and with captured steps against steps launched kernel by
+/// kernel.
 
 #include "refrain/train/trainer.hpp"
 #include "cuda/arena.hpp"
@@ -73,22 +74,22 @@ Run train(Device device, std::int64_t pending, std::int64_t capture_after) {
 
 }  // namespace
 
-TEST_CASE("cuda: training goes as on the CPU, and recorded steps as launched ones",
+TEST_CASE("cuda: training goes as on the CPU, and captured steps as launched ones",
           "[cuda][train]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   try {
     const Run launched = train(Device::cuda, 4, 0);
-    const Run recorded = train(Device::cuda, 4, 3);
-    INFO("not recorded: " << recorded.reason);
-    REQUIRE(recorded.kernels > 0);
-    CHECK(recorded.losses == launched.losses);
+    const Run captured = train(Device::cuda, 4, 3);
+    INFO("not captured: " << captured.reason);
+    REQUIRE(captured.kernels > 0);
+    CHECK(captured.losses == launched.losses);
     for (std::size_t i = 0; i < launched.parameters.size(); ++i) {
-      CHECK(test::same_bytes(recorded.parameters[i], launched.parameters[i]));
+      CHECK(test::same_bytes(captured.parameters[i], launched.parameters[i]));
     }
     const Run cpu = train(Device::cpu, 0, 0);
     REQUIRE(cpu.losses.size() == launched.losses.size());
-    // Adam magnifies rounding where gradients are near zero, so the comparison is with the first
-    // steps.
+    // Adam amplifies rounding errors where gradients are near zero, so only the first steps are
+    // compared.
     for (std::size_t i = 0; i < 6; ++i)
       CHECK(launched.losses[i] == Approx(cpu.losses[i]).epsilon(1e-4));
   } catch (const Unsupported& error) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The CmnRec example as its users run it:  tests/examples/cmnrec.sh PROGRAM
+# The CmnRec example end to end: tests/examples/cmnrec.sh PROGRAM
 set -euo pipefail
 
 program=$(realpath "$1")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The PeterRec example as its users run it:  tests/examples/peterrec.sh PROGRAM
+# The PeterRec example end to end: tests/examples/peterrec.sh PROGRAM
 # What it may not do: test on what was trained on, replace good files or note figures when interrupted.
 set -euo pipefail
 

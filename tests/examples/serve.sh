@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The serve example as its users run it:  tests/examples/serve.sh SERVE PETERREC CMNREC
+# The serve example end to end: tests/examples/serve.sh SERVE PETERREC CMNREC
 # What it serves must be what the programs that wrote the files recommend; no line may end it; users outlive it.
 set -euo pipefail
 

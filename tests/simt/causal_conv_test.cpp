@@ -12,11 +12,11 @@ namespace cuda = kernels::cuda;
 TEMPLATE_TEST_CASE("cuda causal_conv: forward is the naive loop", "[simt][causal_conv]", float,
                    double) {
   using T = TestType;
-  // No rows, no input channels; one of everything; batch boundaries inside a tile of 64 rows, at
-  // its end, and one row after; even and odd taps on both sides; reaches beyond the sequence;
-  // around 16 channels of a slice and 64 columns of a tile. Past them the library: one tap, more
-  // channels than a lane's share of a warp's row, none, slices of one and of two sequences, single
-  // elements.
+  // Edge cases: no rows, no input channels, sizes of one; batch boundaries inside a tile of 64
+  // rows, at its end and one row after it; even and odd numbers of taps on both sides; taps that
+  // reach before the sequence; channels around a slice of 16 and a tile of 64 columns. Then
+  // convolutions that use cuBLASLt: one tap, more channels than a lane's share of a warp's row, no
+  // channels, slices of one and of two sequences, unaligned addresses.
   for (const ConvCase& c : {ConvCase{0, 5, 4, 4, 2, 1, false},
                             ConvCase{2, 0, 4, 4, 2, 1, false},
                             ConvCase{2, 3, 0, 4, 1, 1, false},
@@ -74,7 +74,7 @@ TEST_CASE("cuda causal_conv: on tensor cores", "[simt][causal_conv]") {
         DeviceArray<float> y = problem.output();
         run_emulated(problem.args(y));
         check_close<float>(y.span(), problem.expected, tolerance_of<float>(mode));
-        // Not the bits of the exact mode: the factors were rounded.
+        // The bits differ from those of the exact mode: the factors were rounded.
         const MathScope inner(MathMode::exact);
         DeviceArray<float> z = problem.output();
         run_emulated(problem.args(z));
@@ -89,7 +89,7 @@ TEMPLATE_TEST_CASE("cuda causal_conv: a sequence's results do not depend on its 
   using T = TestType;
   const ConvCase c{
       7, 19, 8,   12,
-      3, 4,  true};  // 133 rows: every sequence lies elsewhere in its tile, some in two
+      3, 4,  true};  // 133 rows: every sequence is at another place in its tile, some in two
   const ConvProblem<EmulatedBackend, T> problem(c);
   DeviceArray<T> y = problem.output();
   run_emulated(problem.args(y));
@@ -123,8 +123,8 @@ TEST_CASE("cuda causal_conv: gathered rows stay within their limit, or are one s
 TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][causal_conv]", float,
                    double) {
   using T = TestType;
-  // Nothing, ones, tiles of 64 less and more one, channels in whole packs and not, a dilation past
-  // the end, a second part of dw.
+  // No rows, sizes of one, sizes around tiles of 64, channels with and without whole packs, a
+  // dilation past the end, a second part of dw.
   for (const bool same : {false, true}) {
     for (const naive::ConvSizes& size : std::vector<naive::ConvSizes>{{0, 4, 3, 5, 3, 1, same},
                                                                       {2, 0, 4, 5, 3, 1, same},
@@ -137,8 +137,8 @@ TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][ca
     }
   }
   check_conv_backward<EmulatedBackend, T>({5, 13, 8, 4, 3, 3, false}, {.offset = 1});
-  // By the library: one tap, no input channels, no rows; slices of one and of two sequences, single
-  // elements.
+  // With cuBLASLt: one tap, no input channels, no rows; slices of one and of two sequences;
+  // unaligned addresses.
   for (const bool same : {false, true}) {
     check_conv_backward<EmulatedBackend, T>({2, 3, 4, 66, 1, 1, same}, {.choices = Choices::all});
     check_conv_backward<EmulatedBackend, T>({2, 3, 0, 66, 2, 1, same}, {.choices = Choices::all});

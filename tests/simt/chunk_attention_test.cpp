@@ -1,4 +1,4 @@
-/// The chunk attention on CUDA, emulated, against loops in double.
+/// Chunk attention on CUDA, emulated, against loops in double.
 
 #include "support/cases/chunk_attention.hpp"
 #include "support/simt/emulated_backend.hpp"
@@ -9,8 +9,8 @@ using namespace refrain::test;
 TEMPLATE_TEST_CASE(
     "cuda chunk_attention: forward and backward are the naive loops, the same bits in every order",
     "[simt][memory]", float, double) {
-  // One of each, no sequence, primes, more steps than a block's rows, one and several sequences a
-  // block, units and columns past a tile's, columns past a block's threads, several chunks of
+  // Sizes of one, no sequence, primes, more steps than a block's rows, one and several sequences
+  // per block, units and columns past a tile's, columns past a block's threads, several chunks of
   // weight sums.
   for (const AttentionSize& size :
        {AttentionSize{1, 1, 1, 1}, AttentionSize{2, 1, 1, 1}, AttentionSize{3, 0, 4, 2},
@@ -27,7 +27,7 @@ TEMPLATE_TEST_CASE("cuda chunk_attention: any choice of saved values and gradien
 }
 
 TEST_CASE("cuda chunk_attention: many rows", "[simt][memory]") {
-  // As many rows as make tall tiles.
+  // Enough rows for tall tiles.
   AttentionProblem<EmulatedBackend, float>({40, 103, 3, 2}).check(Choices::all);
 }
 
@@ -41,7 +41,7 @@ TEMPLATE_TEST_CASE("cuda chunk_attention: saturated attention stays finite and r
 TEST_CASE("cuda chunk_attention: the forward pass is one launch", "[simt][memory]") {
   AttentionProblem<EmulatedBackend, float> problem({3, 5, 40, 33});
   CHECK(launches_of([&] { problem.forward(); }) == 1);
-  std::vector<MutableView> wanted(5);  // of the hidden vectors and of the query
+  std::vector<MutableView> wanted(5);  // gradients of the hidden vectors and of the query
   wanted[0] = problem.first;
   wanted[1] = problem.rest;
   wanted[3] = problem.query;

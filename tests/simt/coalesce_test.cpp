@@ -1,4 +1,4 @@
-/// Rows that share an id summed on CUDA, emulated, and the sort under it.
+/// Sums of rows with the same id on CUDA, emulated, and the sort that they use.
 
 #include <algorithm>
 
@@ -12,7 +12,7 @@ namespace cuda = kernels::cuda;
 
 namespace {
 
-/// Ids below `bound`, every `left_out`th one negative.
+/// Ids below `bound`; every `left_out`th one is negative.
 DeviceArray<std::int32_t> some_ids(std::int64_t count, std::int64_t bound, std::int64_t left_out) {
   auto ids = random_id_array(count, bound, 3);
   for (std::int64_t i = 0; left_out > 0 && i < count; i += left_out)
@@ -30,9 +30,9 @@ TEMPLATE_TEST_CASE(
     std::int64_t count, bound, left_out, width;
     int offset;
   };
-  // None, one, around a piece of 32 pairs, all of one id over one piece and several, all left out,
-  // ids of every digit, teams of all sizes, one block's longest list and lists that need several
-  // blocks.
+  // No ids, one, sizes around a piece of 32 pairs, a single id in one piece and in several, only
+  // negative ids, ids with every digit, teams of all sizes, the longest list of one block and lists
+  // of several blocks.
   const Case cases[] = {{0, 5, 0, 3, 0},      {1, 1, 0, 1, 0},     {31, 4, 0, 3, 0},
                         {32, 1, 0, 4, 0},     {33, 1, 0, 4, 1},    {200, 1, 7, 4, 0},
                         {200, 2, 0, 20, 1},   {100, 100, 1, 4, 0}, {300, 2147483647, 5, 20, 0},
@@ -50,7 +50,8 @@ TEMPLATE_TEST_CASE(
 
 TEST_CASE("cuda coalesce_rows: adds in the order of positions", "[simt][coalesce]") {
   check_order_of_coalesced_rows<EmulatedBackend>();
-  // Across pieces: 70 rows of one id, each piece's sum and then the three in order.
+  // Order of addition across pieces: 70 rows of one id are summed by pieces, then the three sums in
+  // order.
   const DeviceArray<std::int32_t> same({70}, std::vector<std::int32_t>(70, 3));
   std::vector<float> terms(70, 0.0f);
   terms[0] = 1.0f;

@@ -8,14 +8,14 @@ using namespace refrain::test;
 
 namespace {
 
-/// y alone, and with the residual everything that can be saved.
+/// y without saved values, and all saved values with the residual.
 template <class T>
 void check_forward(const HalfCase& c, Insertion insertion, Tolerance allowed = tolerance::sum<T>) {
   check_half_forward<EmulatedBackend, T>(c, insertion, false, false, allowed);
   check_half_forward<EmulatedBackend, T>(c, insertion, true, true, allowed);
 }
 
-/// All outputs of the forward pass, computed once.
+/// Computes all outputs of the forward pass once.
 template <class T>
 Outputs<T, Device::cuda> all_outputs(const HalfProblem<EmulatedBackend, T>& problem) {
   const std::vector<Expected> expected = problem.expected(true, true);
@@ -29,8 +29,8 @@ Outputs<T, Device::cuda> all_outputs(const HalfProblem<EmulatedBackend, T>& prob
 TEMPLATE_TEST_CASE("cuda conv_norm: forward is the naive loop, with and without what is saved",
                    "[simt][conv_norm]", float, double) {
   using T = TestType;
-  // One channel; one before, at and after the narrow tile; a bottleneck of one, around its slice of
-  // 32, none at all; addresses that allow single elements alone.
+  // One channel; channels below, at and above the narrow tile; bottlenecks of one, around a slice
+  // of 32, and none; unaligned addresses.
   for (const HalfCase& c :
        {HalfCase{1, 1, 1, 1, 1, 1}, HalfCase{3, 23, 4, 3, 2, 8}, HalfCase{2, 5, 63, 2, 1, 33, true},
         HalfCase{2, 33, 64, 2, 40, 36}, HalfCase{1, 3, 20, 4, 1, 5, true},
@@ -43,8 +43,8 @@ TEMPLATE_TEST_CASE("cuda conv_norm: forward is the naive loop, with and without 
 }
 
 TEST_CASE("cuda conv_norm: wider than a tile", "[simt][conv_norm]") {
-  // Each register row, in groups and in single elements; rows that a block takes; slices of one
-  // sequence; a bottleneck too wide for a tile.
+  // Each size of register rows, in packs and in single elements; rows that need a whole block;
+  // slices of one sequence; a bottleneck too wide for a tile.
   for (const HalfCase& c :
        {HalfCase{1, 3, 68, 2, 1, 12}, HalfCase{1, 2, 128, 1, 1, 8, true},
         HalfCase{1, 2, 132, 1, 1, 8}, HalfCase{2, 1, 255, 1, 1, 3}, HalfCase{1, 1, 256, 1, 1, 40},
@@ -83,7 +83,7 @@ TEMPLATE_TEST_CASE("cuda conv_norm: one launch, whichever the insertion, and non
     CHECK(launches({2, 3, 7, 2, 1, 40}, insertion) == 1);
     CHECK(launches({0, 3, 8, 2, 1, 4}, insertion) == 0);
     const bool patched = insertion != Insertion::none;
-    if (std::is_same_v<T, float>) {  // besides the library's products: columns, GELU, norm
+    if (std::is_same_v<T, float>) {  // apart from cuBLASLt: columns, GELU, norm
       CHECK(launches({3, 2, 256, 2, 1, 4}, insertion) == (patched ? 3 : 2));
       CHECK(launches({3, 2, 256, 1, 1, 4}, insertion) == (patched ? 2 : 1));
       CHECK(launches({3, 2, 65, 2, 1, 4, false, 0, 1}, insertion) == (patched ? 5 : 4));
@@ -111,8 +111,8 @@ TEMPLATE_TEST_CASE("cuda conv_norm: gradients are the naive chain rule", "[simt]
                    double) {
   using T = TestType;
   for (const Insertion insertion : insertions) {
-    // Nothing, one, tiles of 32 rows less and more one, each register row, more than one tile of
-    // the bottleneck.
+    // No rows, one, sizes around tiles of 32 rows, each size of register rows, bottlenecks wider
+    // than a tile.
     check_half_backward<EmulatedBackend, T>({2, 0, 4, 3, 1, 4}, insertion);
     check_half_backward<EmulatedBackend, T>({1, 1, 1, 1, 1, 1}, insertion);
     check_half_backward<EmulatedBackend, T>({3, 11, 64, 3, 2, 8}, insertion,
@@ -122,7 +122,7 @@ TEMPLATE_TEST_CASE("cuda conv_norm: gradients are the naive chain rule", "[simt]
     check_half_backward<EmulatedBackend, T>({1, 5, 132, 1, 1, 12}, insertion,
                                             {.choices = Choices::all});
     check_half_backward<EmulatedBackend, T>({1, 31, 8, 2, 2, 4, true}, insertion);
-    // No whole packs, in channels or addresses; rows too long for registers.
+    // Channels or addresses without whole packs; rows too long for registers.
     check_half_backward<EmulatedBackend, T>({2, 7, 9, 4, 1, 5, true}, insertion);
     check_half_backward<EmulatedBackend, T>({2, 7, 8, 3, 1, 4, true}, insertion,
                                             {.choices = Choices::all, .offset = 1});

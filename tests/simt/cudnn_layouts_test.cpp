@@ -1,5 +1,5 @@
-/// The conversions between our tensors and those of cuDNN, emulated: with it, the plain loops of a
-/// cross-correlation are our convolution.
+/// Conversions between the library's tensors and cuDNN's, emulated: with them, the naive loops of a
+/// cross-correlation compute the library's convolution.
 
 #include "refrain/kernels/causal_conv.hpp"
 #include "support/catch.hpp"

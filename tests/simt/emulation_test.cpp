@@ -1,5 +1,4 @@
-/// The emulated GPU itself: what it computes where CUDA says what must come out, and that it finds
-/// planted defects.
+/// Tests of the emulated GPU: results that CUDA defines, and detection of planted defects.
 
 #include <numeric>
 #include <set>
@@ -41,7 +40,7 @@ std::string refusal(Body body) {
   return "";
 }
 
-// ---- kernels that are right ----
+// ---- correct kernels ----
 
 __global__ void shuffles(int* out, int width) {
   const int lane = simt::lane();
@@ -102,7 +101,7 @@ __global__ void carve(std::uint64_t* out) {
   out[0] = reinterpret_cast<std::uintptr_t>(first) % 16;
   out[1] = reinterpret_cast<std::uintptr_t>(second) % 16;
   out[2] = reinterpret_cast<std::uintptr_t>(third) % 16;
-  out[3] = third[1] == third[1] ? 1 : 0;  // NaN until written
+  out[3] = third[1] == third[1] ? 1 : 0;  // NaN before it is written
 }
 
 __global__ void positions(int* out) {
@@ -130,7 +129,7 @@ __global__ void read_before_wait(const float* in, float* out) {
   simt::wait_copies<0>();
 }
 
-/// d[16,8] = a[16,16] b[16,8] in bf16; a comes through load_matrix, b transposed likewise.
+/// d[16,8] = a[16,16] b[16,8] in bf16; a is loaded by load_matrix, b by load_matrix<true>.
 __global__ void product_bf16(const float* a, const float* b, float* d) {
   REFRAIN_SHARED_ARRAY(std::uint32_t, left_tile, 16 * 8);   // [16][16] bf16
   REFRAIN_SHARED_ARRAY(std::uint32_t, right_tile, 16 * 4);  // [16][8] bf16
@@ -140,9 +139,9 @@ __global__ void product_bf16(const float* a, const float* b, float* d) {
   __syncwarp();
   std::uint32_t left[4];
   std::uint32_t right[4];
-  // Matrices of a: rows 0..7, rows 8..15, then both again for k = 8..15.
+  // Matrices of a: rows 0 to 7, rows 8 to 15, then both again for k = 8 to 15.
   simt::load_matrix(left, left_tile + (lane % 16) * 8 + lane / 16 * 4);
-  // Matrices of b: k = 0..7, k = 8..15; the last two are not used.
+  // Matrices of b: k = 0 to 7, k = 8 to 15; the last two are not used.
   simt::load_matrix<true>(right, right_tile + (lane % 16) * 4);
   const std::uint32_t used[2] = {right[0], right[1]};
   float sum[4] = {0, 0, 0, 0};
@@ -166,7 +165,7 @@ static_assert(!HasAtomicAdd<float> && !HasAtomicAdd<double>,
 
 }  // namespace
 
-// ---- what CUDA promises ----
+// ---- results that CUDA defines ----
 
 TEST_CASE("emulation: shuffles take from the lanes that CUDA says", "[simt]") {
   for (const int width : {32, 8}) {
@@ -300,7 +299,7 @@ TEST_CASE(
 }
 
 TEST_CASE("emulation: tensor-core products are the products of the rounded matrices", "[simt]") {
-  // Halves of small integers: exact in tf32 and bf16, and so are their sums.
+  // Halves of small integers: they and their sums are exact in tf32 and bf16.
   const auto small = [](std::int64_t count, int step) {
     std::vector<float> values;
     for (int i = 0; i < count; ++i) values.push_back(static_cast<float>(i * step % 17 - 8) * 0.5f);
@@ -332,7 +331,7 @@ TEST_CASE("emulation: tensor-core products are the products of the rounded matri
 }
 
 TEST_CASE("emulation: tf32 and bf16 round as the hardware does", "[simt]") {
-  const float step = 0x1p-10f;  // of tf32 just above 1
+  const float step = 0x1p-10f;  // spacing of tf32 just above 1
   CHECK(std::bit_cast<float>(simt::to_tf32(1 + 0.49f * step)) == 1);
   CHECK(std::bit_cast<float>(simt::to_tf32(1 + 0.5f * step)) == 1 + step);
   CHECK(std::bit_cast<float>(simt::to_tf32(-1 - 0.5f * step)) == -1 - step);
@@ -361,8 +360,8 @@ TEST_CASE("emulation: launches are counted", "[simt]") {
 }
 
 // ---- planted defects ----
-// Races are undefined behaviour of the emulation's program, too, and ThreadSanitizer ends it: those
-// run elsewhere (planted_main.cpp).
+// Data races are undefined behaviour in the emulation itself, and ThreadSanitizer ends the program:
+// tests of them run in a separate one (planted_main.cpp).
 
 TEST_CASE("emulation: a missing barrier shows as a wrong result", "[simt][defect]") {
   if (simt::emulation::under_tsan) return;
@@ -384,7 +383,7 @@ TEST_CASE("emulation: a missing barrier shows as a wrong result", "[simt][defect
     passed_on_right += out.values() == std::vector<int>(64, 0) ? 1 : 0;
     ++runs;
   });
-  CHECK(passed_on_right == 1);  // forward order forgives it: hence the others
+  CHECK(passed_on_right == 1);  // in forward order the result is correct: hence the other orders
   CHECK(runs > 1);
 }
 

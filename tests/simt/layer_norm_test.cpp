@@ -7,8 +7,8 @@ using namespace refrain::test;
 
 namespace {
 
-/// No rows; one; around four warps a block; each register row, with and without 16-byte groups;
-/// rows that need a block; several slices of rows.
+/// No rows; one row; numbers of rows around the four warps of a block; each size of register rows,
+/// with and without 16-byte packs; rows that need a block; several slices of rows.
 constexpr RowCase norm_sizes[] = {{0, 8},    {1, 1},       {3, 64},   {4, 64, 1}, {5, 63},
                                   {17, 100}, {9, 256},     {2, 257},  {3, 640},   {2, 1024},
                                   {2, 1025}, {2, 1300, 1}, {130, 20}, {200, 301}, {1100, 3}};

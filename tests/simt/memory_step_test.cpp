@@ -1,5 +1,5 @@
-/// The memory step on CUDA, emulated, against loops in double and dual numbers, and the corners of
-/// its formulas.
+/// The memory step on CUDA, emulated, against loops in double and dual numbers, and special cases
+/// of its formulas.
 
 #include "refrain/kernels/run.hpp"
 #include "support/cases/memory.hpp"
@@ -11,8 +11,8 @@ using namespace refrain::test;
 
 namespace {
 
-/// None, one of each, primes, fewer words than warps and more, words around a warp's lanes, more
-/// than one group of heads, several tiles of links, whole groups of 16 bytes.
+/// No rows, sizes of one, primes, fewer words than warps and more, words around the lanes of a
+/// warp, more than one group of heads, several tiles of links, whole packs of 16 bytes.
 constexpr MemoryCase memory_sizes[] = {{{0, 3, 2, 1}},     {{1, 1, 1, 1}},     {{2, 1, 5, 3}},
                                        {{3, 5, 1, 2}},     {{2, 7, 11, 5}, 1}, {{1, 12, 16, 1}},
                                        {{1, 8, 33, 2}, 1}, {{1, 50, 3, 1}}};
@@ -78,11 +78,11 @@ TEMPLATE_TEST_CASE(
   constexpr std::int64_t scale = 8 / sizeof(T);
   struct Large {
     MemoryCase size;
-    // Even without the words the pieces of a block exceed the shared memory of the emulated GPU.
+    // Even without the words a block's data exceed the shared memory of the emulated GPU.
     bool scratch;
   };
-  // Columns and words past a block's threads; words read where they lie; everything in the
-  // scratch memory.
+  // Columns and words past a block's threads; words that are read from global memory; all data in
+  // the scratch memory.
   const Large all[] = {{{{1, 2, 300, 2}}, false},
                        {{{1, 260, 2, 1}}, false},
                        {{{2, 5, 2500 * scale, 1}}, false},
@@ -91,7 +91,8 @@ TEMPLATE_TEST_CASE(
     INFO(text(size));
     const MemoryProblem<EmulatedBackend, T> problem(size);
     const MemoryProblem<CpuBackend, double> reference = on_cpu(problem);
-    const ThreadCount alone(1);  // ThreadSanitizer does not see how the library's threads meet
+    // ThreadSanitizer does not detect how the library's threads synchronize.
+    const ThreadCount single(1);
     const auto expected = reference.step();
     const auto gradients = reference.step_back(expected, reference.dafter);
     auto after = problem.empty_memory();

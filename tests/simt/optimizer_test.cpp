@@ -8,12 +8,12 @@ using namespace refrain::test;
 
 namespace {
 
-/// Nothing; one; around a pack; around a block's piece of 1,024; several blocks; off a multiple of
-/// 16 bytes.
+/// No elements; one; sizes around a pack; sizes around a block's piece of 1,024; several blocks;
+/// addresses that are no multiple of 16 bytes.
 const UpdateSize dense_update_sizes[] = {
     {false, 0, 5},    {false, 1, 1},       {false, 1, 3},    {false, 1, 4, 1},   {false, 1, 1023},
     {false, 1, 1024}, {false, 1, 1025, 1}, {false, 5, 1021}, {false, 2, 1200, 1}};
-/// The same for rows: teams of one thread up to a block, rows longer than a pass of it.
+/// The same for rows: teams of one thread up to a block, and rows longer than one pass of a block.
 const UpdateSize row_update_sizes[] = {{true, 0, 5},    {true, 5, 0},      {true, 1, 1},
                                        {true, 70, 1},   {true, 40, 4},     {true, 33, 5},
                                        {true, 70, 20},  {true, 70, 20, 1}, {true, 9, 257},
@@ -39,7 +39,7 @@ TEMPLATE_TEST_CASE("cuda adam_rows: moves the named rows alone", "[simt][optimiz
 
 TEST_CASE("cuda adam_many: every parameter as alone, more than a launch takes, of both types",
           "[simt][optimizer]") {
-  // 70 parameters of each type: three launches in f32, five in f64, the last ones not full.
+  // 70 parameters of each dtype: three launches in f32, five in f64, the last ones not full.
   std::vector<UpdateSize> sizes(std::begin(dense_update_sizes), std::end(dense_update_sizes));
   sizes.insert(sizes.end(), std::begin(row_update_sizes), std::end(row_update_sizes));
   check_adam_many<EmulatedBackend>(sizes, 70);
@@ -79,7 +79,7 @@ TEMPLATE_TEST_CASE("cuda clip_factor: the norm, and what brings it to the limit"
     const auto unknown = run({T{100}, static_cast<T>(NAN)}, 1);
     CHECK(std::isnan(unknown[0]));
     CHECK(unknown[1] == 1);
-    // Added in double: a sum in float would lose the ones.
+    // Added in double: a sum in float would drop the ones.
     std::vector<T> many(700, T{1});
     many[3] = T{1} * (1 << 25);
     check_close<double>(

@@ -1,4 +1,4 @@
-/// The loss of pairs on CUDA, emulated, against its formula in double.
+/// The pairwise loss on CUDA, emulated, against its formula in double.
 
 #include "support/cases/loss.hpp"
 #include "support/simt/emulated_backend.hpp"
@@ -9,8 +9,8 @@ using namespace refrain::test;
 TEMPLATE_TEST_CASE(
     "cuda pair_loss: loss and gradients are the formula's, the same bits in every order",
     "[simt][pair_loss]", float, double) {
-  // No rows, one, around a block of eight, several blocks; columns of less than a warp, more than
-  // one pass, no multiple of 16 bytes.
+  // No rows; one; numbers of rows around a block of eight; several blocks; fewer columns than a
+  // warp; columns of more than one pass; columns that are no multiple of 16 bytes.
   for (const RowCase& c : {RowCase{0, 4}, RowCase{1, 1}, RowCase{7, 20}, RowCase{8, 20, 1},
                            RowCase{9, 33}, RowCase{50, 8}, RowCase{3, 300}, RowCase{70, 3}}) {
     for (const auto kind : {kernels::PairLossKind::bpr, kernels::PairLossKind::logistic})

@@ -41,7 +41,7 @@ TEST_CASE("cuda patch: on tensor cores", "[simt][patch]") {
 TEMPLATE_TEST_CASE("cuda patch: gradients are the naive chain rule", "[simt][patch]", float,
                    double) {
   using T = TestType;
-  // In one launch for f32, then not: odd widths, too many channels, addresses.
+  // First f32 in one launch. Several launches: odd widths, too many channels, unaligned addresses.
   check_patch_backward<EmulatedBackend, T>({0, 4, 4});
   check_patch_backward<EmulatedBackend, T>({32, 8, 4});
   check_patch_backward<EmulatedBackend, T>({33, 64, 8}, {.choices = Choices::all});

@@ -1,12 +1,12 @@
 #pragma once
-/// Kernels with one defect each, and the same kernels without: what the emulation and the
-/// sanitizers must find, or leave alone.
+/// Kernels with one defect each, and the same kernels without it: the emulation and the sanitizers
+/// must report the former and accept the latter.
 
 #include "kernels/simt.hpp"
 
 namespace refrain::test::planted {
 
-/// out[t] = in[(t + 1) % 64], by way of shared memory.
+/// out[t] = in[(t + 1) % 64], through shared memory.
 template <bool barrier>
 __global__ void neighbour(const int* in, int* out) {
   REFRAIN_SHARED_ARRAY(int, row, 64);
@@ -16,8 +16,8 @@ __global__ void neighbour(const int* in, int* out) {
   out[t] = row[(t + 1) % 64];
 }
 
-/// out[t] = in[0], which thread 0 passes on. Without the barrier it is right as long as thread 0
-/// runs first.
+/// out[t] = in[0], which thread 0 copies to shared memory. Without the barrier the result is
+/// correct as long as thread 0 runs first.
 template <bool barrier>
 __global__ void pass_on(const int* in, int* out) {
   REFRAIN_SHARED_ARRAY(int, first, 1);
@@ -27,7 +27,7 @@ __global__ void pass_on(const int* in, int* out) {
 }
 
 /// out[t] = sum over steps of in[step * 64 + (t + 1) % 64]. Without the trailing barrier a fast
-/// thread overwrites what a slow one has yet to read.
+/// thread overwrites an element before a slow one has read it.
 template <bool trailing_barrier>
 __global__ void sum_of_steps(const int* in, int* out, int steps) {
   REFRAIN_SHARED_ARRAY(int, row, 64);
@@ -44,8 +44,8 @@ __global__ void sum_of_steps(const int* in, int* out, int steps) {
 
 enum class WarpOrder { none, shuffle, syncwarp };
 
-/// out[lane] = in[lane ^ 1] within one warp. A shuffle makes lanes meet and orders no memory: only
-/// __syncwarp is right.
+/// out[lane] = in[lane ^ 1] within one warp. A shuffle synchronizes lanes but does not order memory
+/// accesses; only __syncwarp is correct.
 template <WarpOrder order>
 __global__ void swap_pairs(const int* in, int* out) {
   REFRAIN_SHARED_ARRAY(int, row, 32);
@@ -61,7 +61,7 @@ __global__ inline void blocks_collide(int* out) {
   if (threadIdx.x == blockIdx.x) out[0] = static_cast<int>(blockIdx.x);
 }
 
-/// out[t] = sum of 4 tiles of 32, copied one tile ahead. At most one group may be under way when a
+/// out[t] = sum of 4 tiles of 32, copied one tile ahead. At most one group may be pending when a
 /// tile is read.
 template <int left>
 __global__ void copied_tiles(const float* in, float* out) {
@@ -85,7 +85,7 @@ __global__ void copied_tiles(const float* in, float* out) {
   out[t] = sum;
 }
 
-/// A copy that nobody waits for.
+/// An asynchronous copy that is never waited for.
 __global__ inline void forgotten_copy(const float* in) {
   REFRAIN_SHARED_ARRAY(float, tile, 32);
   simt::copy_async<4>(tile + threadIdx.x, in + threadIdx.x);
@@ -106,7 +106,7 @@ __global__ inline void write_fixed_shared(int at, int* out) {
   out[0] = row[0];
 }
 
-/// Writes element `at` of a carved array of `count`, with another array behind it.
+/// Writes element `at` of a carved array of `count`, which another array follows.
 __global__ inline void write_carved_shared(int count, int at, int* out) {
   simt::SharedCarver carver;
   int* const first = carver.take<int>(count);
@@ -142,7 +142,7 @@ __global__ inline void early_exit(int* out) {
   out[threadIdx.x] = 1;
 }
 
-/// Half of the lanes that the mask names never come.
+/// Half of the lanes in the mask never arrive.
 __global__ inline void absent_lanes(int* out) {
   int value = static_cast<int>(threadIdx.x);
   if (threadIdx.x < 16) value = __shfl_down_sync(simt::full_mask, value, 1);
@@ -162,7 +162,7 @@ __global__ inline void different_operations(int* out) {
                                       : __shfl_xor_sync(simt::full_mask, 1, 1);
 }
 
-/// d[16,8] = a[16,8] b[8,8] by one mma; with `swapped`, two registers of a change places.
+/// d[16,8] = a[16,8] b[8,8] by one mma; with `swapped`, two registers of a are exchanged.
 template <bool swapped>
 __global__ void product_tf32(const float* a, const float* b, float* d) {
   const int g = simt::lane() / 4;

@@ -1,5 +1,5 @@
-/// Runs one defective kernel, in forward order, for a sanitizer to find: refrain_simt_planted NAME.
-/// Ends with 0 when nothing stops it.
+/// Runs one defective kernel in forward order, so that a sanitizer can detect the defect:
+/// refrain_simt_planted NAME. Returns 0 when nothing stops it.
 
 #include <cstdio>
 #include <cstring>

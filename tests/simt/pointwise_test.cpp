@@ -1,4 +1,4 @@
-/// Element-by-element CUDA kernels, emulated, against scalar formulas in double; whole entries,
+/// Element-by-element CUDA kernels, emulated, against scalar formulas in double. Whole entries run,
 /// with their grids and scratch memory.
 
 #include "support/cases/pointwise.hpp"
@@ -9,8 +9,8 @@ using namespace refrain::test;
 
 namespace {
 
-/// Calls body(count, offset) for every size, aligned to 16 bytes and not: none, one, around a pack,
-/// around a block of packs, several blocks.
+/// Calls body(count, offset) for no element, one, and numbers around a pack, around a block of
+/// packs and of several blocks; with aligned and unaligned addresses.
 template <class Body>
 void for_lengths(Body body) {
   for (const std::int64_t count : {0, 1, 3, 4, 5, 31, 1023, 1024, 1025, 2999}) {

@@ -36,11 +36,11 @@ inline std::ostream& operator<<(std::ostream& out, const SegmentSize& s) {
              << s.offset << " past a multiple of 16 bytes";
 }
 
-/// Numbers of T that an entry gave, by output; empty where none was asked for.
+/// Elements of the outputs that an entry computed; empty for an output that was not requested.
 template <class T, std::size_t count>
 using SegmentOutputs = std::array<std::vector<T>, count>;
 
-/// Sums of up to 272 terms, with a chain of steps behind them.
+/// Tolerance of sums of up to 272 terms, with a chain of steps after them.
 template <class T>
 inline constexpr Tolerance segment_tolerance = tolerance::pick<T>({1e-5, 1e-5}, {4e-14, 4e-14});
 
@@ -54,8 +54,7 @@ void check_outputs(const SegmentOutputs<T, count>& got, const std::array<Values,
   }
 }
 
-/// `only` computed without the other outputs has the same bits as with them; no other output
-/// exists.
+/// Checks that `only`, computed without the other outputs, has the same bits as with them.
 template <class T, std::size_t count>
 void check_single(const SegmentOutputs<T, count>& alone, const SegmentOutputs<T, count>& all,
                   std::size_t only, std::size_t always) {
@@ -66,7 +65,7 @@ void check_single(const SegmentOutputs<T, count>& alone, const SegmentOutputs<T,
   }
 }
 
-/// An output of the shape, when it is wanted.
+/// An output of the shape, if it is requested.
 template <class T>
 MutableView wanted(bool yes, DeviceArray<T>& array) {
   return yes ? array.mutable_view() : MutableView();

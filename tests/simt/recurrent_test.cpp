@@ -16,8 +16,8 @@ using namespace refrain::test::recurrent;
 
 namespace {
 
-/// One of everything; tiles of sequences and of units that end early, in 16-byte groups and not; k
-/// beyond a slice.
+/// Sizes of one; partial tiles of sequences and of units, with and without 16-byte packs; k larger
+/// than a slice.
 std::vector<SegmentSize> segment_sizes() {
   return {{1, 1, 1}, {2, 33, 5}, {3, 2, 36}, {2, 3, 36, 1}, {2, 17, 68}};
 }
@@ -26,7 +26,7 @@ std::vector<SegmentSize> backward_sizes() {
 }
 const SegmentSize small(2, 3, 12);
 
-/// The outputs, which are the same bits in every order.
+/// Computes the outputs, and checks that they are bit-identical in every order.
 template <class Run>
 auto in_every_order(Run run) {
   std::optional<decltype(run())> first;
@@ -121,7 +121,7 @@ TEMPLATE_TEST_CASE("cuda lstm, gru: each output alone, and dweight added to", "[
     check_single<T, 5>(lstm.backward(y, 1u << only), gradients, only, 1);
   lstm.add = true;
   check_outputs<T, 5>(lstm.backward(y), lstm.expected_gradients(y), lstm_gradients);
-  lstm.with_upstream = false;  // nothing arrives: dweight stays what it was
+  lstm.with_upstream = false;  // no upstream gradient: dweight is unchanged
   CHECK(lstm.backward(y)[2] == lstm.kept.values());
   for (const GruReset reset : {GruReset::after, GruReset::before}) {
     INFO(when(reset));
@@ -139,14 +139,14 @@ TEMPLATE_TEST_CASE("cuda lstm, gru: each output alone, and dweight added to", "[
 
 namespace {
 
-/// sum of weights_i values_i: a number whose gradient the entries are asked for.
+/// sum of weights_i values_i: a scalar whose gradients the entries compute.
 double weighted(const std::vector<double>& values, const DeviceArray<double>& weights) {
   double sum = 0;
   for (std::size_t i = 0; i < values.size(); ++i) sum += values[i] * weights.span()[i];
   return sum;
 }
 
-/// `gradient` against central differences of `loss` by every element of `x`.
+/// Compares `gradient` with central differences of `loss` for each element of `x`.
 template <class Loss>
 void check_differences(const char* name, DeviceArray<double>& x,
                        const std::vector<double>& gradient, const Loss& loss) {
@@ -242,7 +242,7 @@ TEST_CASE("cuda lstm, gru: launches of a segment", "[simt][recurrent]") {
   const auto saved = lstm.forward();
   CHECK(launches_of([&] { lstm.forward(); }) == 5);
   CHECK(launches_of([&] { lstm.backward(saved, 0); }) == 5);
-  // dh0 takes one more launch, dc0 none.
+  // dh0 takes one more launch; dc0 takes none.
   CHECK(launches_of([&] { lstm.backward(saved, 8 | 16); }) == 6);
   CHECK(launches_of([&] { lstm.backward(saved); }) == 8);
   const GruProblem<float> after(size, GruReset::after), before(size, GruReset::before);

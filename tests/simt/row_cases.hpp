@@ -1,13 +1,13 @@
 #pragma once
-/// Matrices on which CUDA kernels on rows are tested.
+/// Sizes of matrices for tests of CUDA kernels on rows.
 
 #include "support/cases/rows.hpp"
 #include "support/simt/emulated_backend.hpp"
 
 namespace refrain::test {
 
-/// None, one, short odd rows, a team of each kind, rows longer than a block's pass, several slices
-/// of rows; tensors that start off a multiple of 16 bytes.
+/// No rows; one element; short odd rows; teams of each size; rows longer than one pass of a block;
+/// several slices of rows; unaligned tensors.
 inline constexpr RowCase row_cases[] = {{0, 4},      {1, 1},    {7, 3},   {5, 4},  {70, 20},
                                         {70, 20, 1}, {3, 1200}, {3, 301}, {600, 5}};
 

@@ -10,7 +10,7 @@ namespace cuda = kernels::cuda;
 
 namespace {
 
-/// Bytes of at most 40 rows of so many scores; rows are whole groups of 16 bytes.
+/// The memory of at most 40 rows of this many scores; rows are whole packs of 16 bytes.
 template <class T>
 std::int64_t slices_of_40(std::int64_t candidates) {
   return 40 * ((candidates * static_cast<std::int64_t>(sizeof(T)) + 15) / 16 * 16);
@@ -26,9 +26,9 @@ using Sampled = SampledProblem<EmulatedBackend, T>;
 TEMPLATE_TEST_CASE(
     "cuda softmax_loss: loss and gradients are the naive loops, the same bits in every order",
     "[simt][loss]", float, double) {
-  // One of everything; rows about those of a block (8, 16), odd numbers of items and channels, and
-  // whole packs of 16 bytes; tensors that start off a multiple of these. Items for a warp (512 at
-  // once) and for a block (4,096), f64 half of that, and one more round of each.
+  // Sizes of one; numbers of rows around those of a block (8, 16); odd numbers of items and
+  // channels, and whole packs of 16 bytes; unaligned tensors; numbers of items around one round of
+  // a warp (512) and of a block (4,096), half of these in f64.
   for (const SoftmaxCase& c :
        {SoftmaxCase{1, 1, 1}, SoftmaxCase{7, 3, 5, false, true},
         SoftmaxCase{16, 128, 16, true, false, 5}, SoftmaxCase{33, 129, 17, true, true},
@@ -39,20 +39,20 @@ TEMPLATE_TEST_CASE(
 }
 
 TEST_CASE("cuda softmax_loss: rows enough for several parts of every sum", "[simt][loss]") {
-  // 132 sums of 16 rows for dbias, which take two launches.
+  // 132 sums of 16 rows for dbias, in two launches.
   const Softmax<double> problem({2100, 3, 1, true, false, 1});
   problem.check(Choices::all);
 }
 
 TEMPLATE_TEST_CASE("cuda softmax_loss: several slices, which rows that do not count leave empty",
                    "[simt][loss]", float, double) {
-  // Slices of 38, 38, 38, 36 rows: of the counted ones full and partly full; and, with two items,
-  // empty ones.
+  // Slices of 38, 38, 38 and 36 rows. The counted rows fill some, and one partly; with two items
+  // some slices are empty.
   for (const SoftmaxCase& c :
        {SoftmaxCase{150, 130, 20, true, true, 9}, SoftmaxCase{150, 2, 5, true, false, 1}}) {
     const Softmax<TestType> problem(c);
     const std::int64_t max_bytes = slices_of_40<TestType>(c.items);
-    // A row's loss and the order of rows do not depend on slices.
+    // The slices change neither a row's loss nor the order of rows.
     CHECK(same_bytes(problem.check(Choices::each, max_bytes).array(0),
                      problem.check(Choices::all).array(0)));
   }
@@ -62,7 +62,7 @@ TEST_CASE(
     "cuda softmax losses: candidates that are no whole packs are multiplied in two parts for "
     "tensor cores",
     "[simt][loss]") {
-  const MathScope scope(MathMode::tf32);  // the emulated library multiplies exactly all the same
+  const MathScope scope(MathMode::tf32);  // the emulated cuBLASLt multiplies exactly in every mode
   for (const std::int64_t items : {3, 64, 130, 131}) {
     const std::int64_t max_bytes = slices_of_40<float>(items);
     const Softmax<float> full({60, items, 20, true, false, 1});

@@ -1,5 +1,5 @@
-/// Products of tiles and sums of outer products, emulated, against naive loops: every arithmetic,
-/// every layout of the factors.
+/// Products of tiles and sums of outer products, emulated, against naive loops, in every arithmetic
+/// and every layout of the factors.
 
 #include "kernels/tiling/tiles.cuh"
 #include "kernels/matmul/outer_products.cuh"
@@ -19,7 +19,7 @@ template <class T>
 constexpr TileShape shape{
     .rows = 32, .columns = 32, .depth = 16, .row_warps = 2, .column_warps = 1, .stages = 3};
 
-/// Where a factor's tile begins, and its extents: side (m or n) by depth.
+/// The start and extents of a factor's tile: side (m or n) by depth.
 template <class T>
 struct Factor {
   const T* at;
@@ -36,7 +36,7 @@ __device__ auto rows_of(const Factor<T>& factor, std::int64_t first) {
   }
 }
 
-/// c [M,N] in tiles of a block each; a and b stream.
+/// c [M,N], one block per tile; a and b are streamed.
 template <class T, MathMode mode, Contiguous a_contiguous, Contiguous b_contiguous, bool aligned>
 __global__ void __launch_bounds__(64) streamed_product(Factor<T> a, Factor<T> b, T* c) {
   using Product = TileProduct<T, mode, shape<T>, a_contiguous, b_contiguous, aligned>;
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(64) streamed_product(Factor<T> a, Factor<T> b,
   });
 }
 
-/// The same with a's tile in shared memory first.
+/// The same with a's tile loaded to shared memory first.
 template <class T, MathMode mode, bool aligned>
 __global__ void __launch_bounds__(64) resident_product(Factor<T> a, Factor<T> b, T* c) {
   using Product = TileProduct<T, mode, shape<T>, Contiguous::depth, Contiguous::side, aligned>;
@@ -153,7 +153,7 @@ void check_resident() {
   }
 }
 
-/// Rows of a matrix, every fifth of them missing.
+/// Rows of a matrix; every fifth one is absent.
 template <class T>
 struct SomeRows {
   const T* at;

@@ -1,4 +1,4 @@
-/// The k best of each row on CUDA, emulated, against a full sort.
+/// The k largest scores of each row on CUDA, emulated, against a full sort.
 
 #include "support/cases/rows.hpp"
 #include "support/simt/emulated_backend.hpp"
@@ -13,8 +13,9 @@ TEMPLATE_TEST_CASE("cuda top_k: equals a full sort, ties by index", "[simt][top_
     std::int64_t rows, length, k;
     bool ties;
   };
-  // One score, fewer than threads, all of a row, more wanted than threads, both register shares, a
-  // last segment shorter than k, two launches, three (f64 with the largest k).
+  // One score; fewer scores than threads; k equal to the length; k larger than the number of
+  // threads; both numbers of scores per thread; a last segment shorter than k; two launches; three
+  // launches (f64 with the largest k).
   const Case cases[] = {{0, 5, 2, false},     {3, 1, 1, false},       {2, 5, 5, true},
                         {3, 255, 7, true},    {1, 700, 300, true},    {1, 1030, 1024, false},
                         {2, 2048, 10, false}, {1, 2049, 256, true},   {1, 4099, 100, false},
@@ -42,7 +43,8 @@ TEMPLATE_TEST_CASE("cuda top_k: NaN last, infinities, zeros of both signs, all e
     check_top_k<EmulatedBackend, T>(DeviceArray<T>({2, 300}, std::vector<T>(600, value)), 40);
   }
   check_top_k<EmulatedBackend, T>(DeviceArray<T>({1, 8200}, std::vector<T>(8200, T{2})), 290);
-  // A whole segment of NaN hands on indices that the next launch must rank behind all scores.
+  // A segment of NaN passes indices to the next launch, which must rank them after all other
+  // scores.
   std::vector<T> late(8200, nan);
   late[8195] = T{1};
   late[8199] = -infinity;
@@ -51,8 +53,8 @@ TEMPLATE_TEST_CASE("cuda top_k: NaN last, infinities, zeros of both signs, all e
 
 TEMPLATE_TEST_CASE("cuda top_k: more wanted than every thread's best", "[simt][top_k]", float,
                    double) {
-  // 256 high scores, one in the registers of each thread: the rest of the 300 lies below the
-  // smallest of them.
+  // 256 high scores, one in the registers of each thread: the remaining 44 of the 300 are lower
+  // than all of these.
   using T = TestType;
   const std::int64_t length = 32768 / static_cast<std::int64_t>(sizeof(T)), period = length / 8;
   auto scores = random_array<T>({1, length}, 3);

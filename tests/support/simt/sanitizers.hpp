@@ -34,7 +34,7 @@ void AnnotateIgnoreWritesEnd(const char* file, int line);
 
 namespace refrain::simt::emulation {
 
-/// Plain, address or thread sanitizer: the errors that tests expect to be detected.
+/// The sanitizer of this build, which determines the errors that tests expect to be detected.
 #if defined(REFRAIN_ASAN)
 inline constexpr bool under_asan = true;
 #else
