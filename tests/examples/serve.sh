@@ -63,6 +63,19 @@ for threads in 1 3; do
   for list in "$expected_base" "$expected_next"; do ids | grep -qxF "$list" || fail "expected the list $list"; done
 done
 
+# The base answers "next" by its own head as long as no patch does.
+{
+  for task in next base; do echo "{\"history\": [$history], \"task\": \"$task\", \"k\": 5}"; done
+  echo '{"load": "next.patch.safetensors"}'
+  for task in next base; do echo "{\"history\": [$history], \"task\": \"$task\", \"k\": 5}"; done
+  echo '{"unload": "next"}'
+  echo "{\"history\": [$history], \"task\": \"next\", \"k\": 5}"
+} > in
+run 0 --model base.safetensors
+expected=$(printf '%s\n' "$expected_base" "$expected_base" "$expected_next" "$expected_base" "$expected_base")
+[[ "$(ids)" == "$expected" ]] || fail "expected the lists of base, base, next, base, base: $expected"
+says '{"line":1,"task":"next","best":'
+
 # A two-way base has no streams: it reads what it was trained with, as peterrec recommend does, histories longer and shorter than that.
 two_way=(--non-causal --length 7)
 train "$peterrec" pretrain --data users.txt "${two_way[@]}" --channels 8 --dilations "1,2" --epochs 2 --hold-out-last --out both.safetensors
@@ -258,10 +271,11 @@ for schedule in every:3 pec; do
     for i in $(seq 1 8); do echo "{\"user\": \"u\", \"item\": $i}"; done
     echo '{"user": "u", "task": "next", "k": 5}'
     echo '{"history": [1, 2, 3, 4, 5, 6, 7, 8], "task": "next", "k": 5}'
+    echo '{"history": [1, 2, 3, 4, 5, 6, 7, 8], "task": "base", "k": 5}'
   } > in
   run 0 --model cmnrec.safetensors --padding 0
-  lines 2
-  [[ $(ids | uniq) == "$expected" ]] || fail "$schedule: expected the list $expected twice"
+  lines 3
+  [[ $(ids | uniq) == "$expected" ]] || fail "$schedule: expected the list $expected each time"
 done
 # Padding is the length that the model was trained with, unless given.
 run 0 --base cmnrec.safetensors --states cmnrec.states
