@@ -18,14 +18,14 @@ namespace {
 enum class Colour { red, blue };
 
 /// A model file of cmnrec stores this text.
-constexpr const char* stored =
+constexpr const char* stored_config =
     R"({"attention":4,"channels":8,"controller":"gru","dilations":[1,4,1,4],"embedding":8,)"
     R"("fingerprint":2154905056291716490,"heads":1,"hidden":16,"keep":0.8,"layers":1,)"
     R"("leave_last_out":false,"length":20,"min_item_count":20,"min_length":5,"model":"cmnrec",)"
     R"("note":"trained for 1 epochs","order":"reference","program":"cmnrec","sampled_loss":true,)"
     R"("schedule":"4,9,20","slots":4,"split":[0.8,0.02,0.18],"split_seed":1,"word_size":8,"words":4})";
 
-cmnrec::ModelConfig read(const std::string& config) {
+cmnrec::ModelConfig config_of(const std::string& config) {
   CheckpointInfo info;
   info.metadata = {{"config", config}};
   info.elements = 1'000'000;
@@ -79,7 +79,7 @@ TEST_CASE("example settings: schedules by name, gap and list", "[example]") {
 }
 
 TEST_CASE("example settings: a model file keeps the names of its settings", "[example]") {
-  const cmnrec::ModelConfig config = read(stored);
+  const cmnrec::ModelConfig config = config_of(stored_config);
   CHECK(config.model.kind == cmnrec::ModelKind::cmnrec);
   CHECK(config.model.controller == cmnrec::ControllerKind::gru);
   CHECK(config.model.order == ChunkOrder::reference_code);
@@ -88,11 +88,11 @@ TEST_CASE("example settings: a model file keeps the names of its settings", "[ex
   CHECK(config.model.keep == 0.8);
   CHECK(config.data.split == std::vector<double>{0.8, 0.02, 0.18});
   CHECK(config.fingerprint == 2154905056291716490u);
-  CHECK(nlohmann::json::parse(cmnrec::config_text(config)) == nlohmann::json::parse(stored));
+  CHECK(nlohmann::json::parse(cmnrec::config_text(config)) == nlohmann::json::parse(stored_config));
   for (const char* name : {"controller", "order", "schedule", "model"}) {
-    nlohmann::json other = nlohmann::json::parse(stored);
+    nlohmann::json other = nlohmann::json::parse(stored_config);
     other[name] = "none";
-    CHECK_THROWS_WITH(read(other.dump()),
+    CHECK_THROWS_WITH(config_of(other.dump()),
                       contains(std::string("expected \"") + name + "\" to be one of "));
   }
 }
