@@ -1,4 +1,4 @@
-/// Convolution against naive loops: every size class, padding and choice of gradients.
+/// Convolution against naive loops: sizes around tiles, both paddings and choices of gradients.
 
 #include "support/cases/convolution.hpp"
 
@@ -7,9 +7,9 @@ using namespace refrain::test;
 
 namespace {
 
-/// Ones and primes, one less, as many and one more than a register tile has rows or columns, a
-/// dilation past the end, even widths, more taps than one product takes, more rows than one block
-/// of sums, and nothing at all.
+/// Sizes of one, primes, and sizes around the rows and columns of a register tile; a dilation past
+/// the end; even widths; more taps than one product takes; more rows than one block of sums; no
+/// rows.
 std::vector<naive::ConvSizes> conv_sizes() {
   std::vector<naive::ConvSizes> sizes{
       {1, 1, 1, 1, 1, 1, false},   {1, 1, 33, 1, 3, 3, false},  {2, 7, 3, 5, 3, 1, false},

@@ -1,5 +1,5 @@
-/// The chunk attention's kernels against naive loops: every size class, any choice of gradients,
-/// saturated attention.
+/// The kernels of chunk attention against naive loops: sizes around vectors and tasks, all choices
+/// of gradients, saturated attention.
 
 #include "support/cases/chunk_attention.hpp"
 
@@ -9,8 +9,8 @@ using namespace refrain::test;
 TEMPLATE_TEST_CASE(
     "chunk_attention: kernels are the naive loops, for any choice of gradients and threads",
     "[kernel][grad]", float, double) {
-  // One of each, no sequence, primes, a vector less one, exact and plus one, several tasks, several
-  // blocks of weight sums.
+  // Sizes of one, no sequence, primes, sizes around a vector, several tasks, several blocks of
+  // weight sums.
   for (const AttentionSize& size :
        {AttentionSize{1, 1, 1, 1}, AttentionSize{2, 1, 1, 1}, AttentionSize{3, 0, 4, 2},
         AttentionSize{3, 5, 7, 3}, AttentionSize{2, 16, 15, 17}, AttentionSize{4, 8, 16, 8},

@@ -1,5 +1,5 @@
-/// The residual half against naive loops: every size class, padding, insertion and choice of
-/// gradients.
+/// The residual half against naive loops: sizes around tiles, both paddings, both insertions and
+/// choices of gradients.
 
 #include "support/cases/convolution.hpp"
 

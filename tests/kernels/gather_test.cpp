@@ -1,5 +1,5 @@
-/// Rows gathered, coalesced and added, against loops in double, with the same bytes for any number
-/// of threads.
+/// Rows gathered, coalesced and added, against loops in double, bit-identical for any number of
+/// threads.
 
 #include "row_sizes.hpp"
 
@@ -13,13 +13,14 @@ TEMPLATE_TEST_CASE("gather_rows: copies the named rows", "[kernel][gather]", flo
 TEMPLATE_TEST_CASE("coalesce_rows: sums by id in rising order of ids", "[kernel][gather]", float,
                    double) {
   using T = TestType;
-  // One digit of the sort, two, three, and ids at the end of the range; many and few repeats.
+  // Ids of one, two and three digits of the sort, and at the end of the range; many and few
+  // repetitions.
   for (const std::int64_t vocabulary :
        {std::int64_t{1}, std::int64_t{7}, std::int64_t{2048}, std::int64_t{2049},
         std::int64_t{1} << 24, std::int64_t{2147483647}}) {
     INFO("ids below " << vocabulary);
     for_rows(row_sizes, [&](const RowCase& c) {
-      // Up to 40000 plain additions.
+      // Sums of up to 40,000 terms, added one after the other.
       check_coalesce_rows<CpuBackend, T>(random_id_array<Device::cpu>(c.rows, vocabulary, 3),
                                          random_array<T, Device::cpu>(c.shape(), 4),
                                          tolerance::pick<T>({2e-5, 2e-5}, {1e-13, 1e-13}));

@@ -20,8 +20,8 @@ TEST_CASE("isa: the level in use is the one that was asked for, and its kernels 
   const char* const asked = std::getenv("REFRAIN_ISA");
   if (asked != nullptr && *asked != '\0') CHECK(level == asked);
   const std::map<std::string, std::size_t> vector_bytes{{"baseline", 16}, {"v3", 32}, {"v4", 64}};
-  // A packed panel of one column is one vector wide, which is the distance between two rows; how
-  // wide that is for "native" depends on the machine.
+  // A packed panel of one column is as wide as one vector, which is the distance between two rows.
+  // Its width for "native" depends on the machine.
   const Tensor column = Tensor::from<float>({2, 1}, {1, 2});
   Tensor packed = Tensor::zeros({kernels::packed_elements(2, 1)}, DType::f32);
   kernels::run<kernels::PackWeights>({.b = column, .packed = packed});

@@ -1,4 +1,4 @@
-/// Layer normalization against loops in double, and the same bytes for any number of threads.
+/// Layer normalization against loops in double, bit-identical for any number of threads.
 
 #include "row_sizes.hpp"
 

@@ -7,8 +7,8 @@ using namespace refrain::test;
 
 TEMPLATE_TEST_CASE("softmax_loss: loss and gradients are the naive loops", "[kernel][loss][grad]",
                    float, double) {
-  // One item; one row; widths about a vector and a tile; rows over one block of 128; items over one
-  // slice of 192.
+  // One item; one row; widths around a vector and a tile; more rows than a block of 128; more items
+  // than a slice of 192.
   for (SoftmaxCase c :
        {SoftmaxCase{1, 1, 1}, SoftmaxCase{7, 1, 3}, SoftmaxCase{1, 7, 5}, SoftmaxCase{8, 8, 8},
         SoftmaxCase{9, 31, 33}, SoftmaxCase{17, 32, 16}, SoftmaxCase{5, 33, 31},

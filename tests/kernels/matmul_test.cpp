@@ -45,8 +45,8 @@ void check_matmul(const MatmulSize& size, bool transpose_a, bool transpose_b, bo
 
 TEMPLATE_TEST_CASE("matmul: equals the triple loop, transposed or not, with and without bias",
                    "[kernel][matmul]", float, double) {
-  // Empty axes, single rows and columns, primes, tile - 1, tile, tile + 1, and a long inner axis
-  // that is cut.
+  // Empty axes, single rows and columns, primes, sizes around a tile, and a long inner axis, which
+  // is split.
   const MatmulSize cases[] = {{0, 3, 2},      {3, 0, 2},      {3, 2, 0},     {1, 1, 1},
                               {1, 64, 31},    {67, 1, 13},    {5, 7, 11},    {31, 32, 33},
                               {64, 64, 64},   {255, 257, 19}, {256, 256, 8}, {300, 70, 5},

@@ -1,5 +1,5 @@
-/// The memory step against loops in double, its gradients against dual numbers, and the corners of
-/// its formulas.
+/// The memory step against loops in double, its gradients against dual numbers, and special cases
+/// of its formulas.
 
 #include "support/cases/memory.hpp"
 
@@ -8,7 +8,7 @@ using namespace refrain::test;
 
 namespace {
 
-/// None, one of each, primes, vector length - 1, exact and + 1, several tasks.
+/// No rows, sizes of one, primes, sizes around a vector, several tasks.
 constexpr MemoryCase memory_sizes[] = {{{0, 3, 2, 1}},   {{1, 1, 1, 1}},   {{2, 1, 5, 3}},
                                        {{3, 5, 1, 2}},   {{2, 7, 11, 3}},  {{2, 15, 16, 1}},
                                        {{2, 17, 33, 2}}, {{67, 16, 15, 2}}};

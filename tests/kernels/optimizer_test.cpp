@@ -1,5 +1,5 @@
-/// Parameter updates against loops over single numbers in double, with the same bytes for any
-/// number of threads.
+/// Parameter updates against loops over single numbers in double, bit-identical for any number of
+/// threads.
 
 #include "support/cases/optimizer.hpp"
 

@@ -1,4 +1,4 @@
-/// The losses of pairs against their formulas in double.
+/// Pairwise losses against their formulas in double.
 
 #include "row_sizes.hpp"
 #include "support/cases/loss.hpp"

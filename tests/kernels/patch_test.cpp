@@ -1,4 +1,4 @@
-/// The patch against naive loops, for every size class and any choice of gradients.
+/// The patch against naive loops: sizes around tiles, and choices of gradients.
 
 #include "support/cases/convolution.hpp"
 
@@ -7,8 +7,8 @@ using namespace refrain::test;
 
 namespace {
 
-/// The last but one has more rows than one block of bias sums, the last more than one block of
-/// weight sums.
+/// The second-to-last case has more rows than one block of bias sums, the last one more than one
+/// block of weight sums.
 constexpr PatchCase patch_cases[] = {
     {1, 1, 1},    {7, 31, 5}, {8, 32, 8},  {9, 33, 9}, {5, 3, 17},  {23, 64, 31}, {17, 2, 32},
     {13, 15, 33}, {0, 4, 2},  {6, 16, 16}, {7, 17, 1}, {257, 5, 3}, {1031, 4, 3}};
@@ -27,7 +27,8 @@ TEMPLATE_TEST_CASE("patch: backward is the naive loop, for any choice of gradien
 
 TEMPLATE_TEST_CASE("patch: gelu stays finite and right far from zero", "[kernel][patch]", float,
                    double) {
-  // One channel, one path: y = x + gelu(x) and dy/dx = 1 + gelu'(x), so that gelu itself is seen.
+  // One channel and one bottleneck unit: y = x + gelu(x) and dy/dx = 1 + gelu'(x), which exposes
+  // gelu.
   for (const double value : {-1e4, -300.0, -40.0, -6.0, -0.5, 0.0, 0.5, 6.0, 40.0, 300.0, 1e4}) {
     INFO("x " << value);
     PatchProblem<CpuBackend, TestType> one({1, 1, 1});

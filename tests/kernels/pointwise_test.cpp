@@ -1,5 +1,5 @@
-/// Element-by-element kernels against scalar formulas in double: empty, one element, vector lengths
-/// less one, exact and plus one, several tasks.
+/// Element-by-element kernels against scalar formulas in double: no element, one, sizes around a
+/// vector, several tasks.
 
 #include "support/cases/pointwise.hpp"
 

@@ -1,4 +1,4 @@
-/// Time steps of sequences against plain loops, with the same bytes for any number of threads.
+/// Time steps of sequences against naive loops, bit-identical for any number of threads.
 
 #include "support/cases/rows.hpp"
 

@@ -1,4 +1,4 @@
-/// Column sums against loops in double, and the same bytes for any number of threads.
+/// Column sums against loops in double, bit-identical for any number of threads.
 
 #include "row_sizes.hpp"
 

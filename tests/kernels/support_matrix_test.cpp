@@ -1,4 +1,4 @@
-/// docs/kernels.md says what the tables of the devices have, and why they lack what they lack.
+/// docs/kernels.md lists the kernels in the tables of the devices and the reasons for missing ones.
 
 #include "support/support_matrix.hpp"
 
@@ -57,7 +57,7 @@ TEST_CASE("support matrix: every disagreement is found", "[docs]") {
   CHECK(problems(adam_and_dot + "| `top_k` | f32, f64 | Sorting waits for a radix sort. | |\n") ==
         Problems{});
   CHECK(problems(adam_and_dot).front() == "top_k: has no row");
-  CHECK(problems(adam_and_dot + "| `top_k` | f32, f64 | | |\n").size() == 1);     // blank
+  CHECK(problems(adam_and_dot + "| `top_k` | f32, f64 | | |\n").size() == 1);     // an empty cell
   CHECK(problems(adam_and_dot + "| `top_k` | f32, f64 | no | |\n").size() == 1);  // no reason
   // Claimed, but absent.
   CHECK(problems(adam_and_dot + "| `top_k` | f32, f64 | f32, f64 | |\n").size() == 1);

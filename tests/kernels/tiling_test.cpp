@@ -1,4 +1,5 @@
-/// How rows are cut into tasks: what has sums of its own must not depend on the number of threads.
+/// Division of rows into tasks: the boundaries of partial sums must not depend on the number of
+/// threads.
 
 #include "kernels/tiling/gemm.hpp"
 #include "kernels/tiling/row_blocks.hpp"
@@ -14,7 +15,7 @@ TEST_CASE("tiling: blocks of rows depend on the matrix, not on the threads",
     set_threads(count);
     INFO(count << " threads");
     const kernels::cpu::RowBlocks blocks(2000, 300, 2);
-    CHECK(blocks.count() == 38);  // 54 rows of 300 elements are a task's 16,384 elements
+    CHECK(blocks.count() == 38);  // a task has 54 rows of 300 elements, about 16,384 elements
     CHECK(blocks.stride() == 608);
     CHECK(kernels::cpu::RowBlocks(1, 1, 1).count() == 1);
     CHECK(kernels::cpu::RowBlocks(0, 300, 1).count() == 0);

@@ -1,4 +1,4 @@
-/// The largest elements of rows against a full sort, and the same bytes for any number of threads.
+/// The largest elements of rows against a full sort, bit-identical for any number of threads.
 
 #include <limits>
 
@@ -12,7 +12,7 @@ namespace {
 template <class T>
 using Scores = GuardedArray<T, Device::cpu>;
 
-/// A matrix of one score.
+/// A matrix of scores.
 template <class T>
 Scores<T> equal_scores(std::int64_t rows, std::int64_t length, T score) {
   return Scores<T>({rows, length}, std::vector<T>(naive::at(rows * length), score));
@@ -22,7 +22,8 @@ Scores<T> equal_scores(std::int64_t rows, std::int64_t length, T score) {
 
 TEMPLATE_TEST_CASE("top_k: equals a full sort", "[kernel][top_k]", float, double) {
   using T = TestType;
-  // The last two are long rows, which are cut into segments; 65537 leaves a segment of one score.
+  // The last two cases are long rows, which are split into segments; the last segment of 65,537 has
+  // one score.
   const RowCase cases[] = {{0, 5},    {1, 1},     {3, 7},     {2, 64},
                            {5, 1009}, {200, 300}, {2, 65537}, {1, 200003}};
   for (const auto& [rows, length, offset] : cases) {

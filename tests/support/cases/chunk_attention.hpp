@@ -1,6 +1,5 @@
 #pragma once
-/// The chunk attention as every backend runs it, and its results by the loops of
-/// naive_attention.hpp.
+/// Chunk attention on every backend, and the results of the loops of naive_attention.hpp.
 
 #include <algorithm>
 #include <array>
@@ -36,7 +35,7 @@ struct AttentionProblem {
         alpha({of.length, of.batch}),
         tanh({of.length, of.batch, of.width}) {}
 
-  /// Units and scores of opposite signs, whose differences are far past what exp can hold.
+  /// Sets units and scores of opposite signs, so that exp of their differences overflows.
   void saturate() {
     std::fill_n(weight.data(), size.width * size.hidden, T{0});
     weight.data()[0] = T(1e4);
@@ -70,7 +69,7 @@ struct AttentionProblem {
                                                 .alpha = to_alpha,
                                                 .tanh = to_tanh});
   }
-  /// Keeps the results for the backward pass.
+  /// Keeps alpha and tanh for the backward pass.
   void forward() { forward(out, alpha, tanh); }
 
   /// Gradients of first, rest, weight, query, score.
@@ -90,7 +89,7 @@ struct AttentionProblem {
                                                  .dscore = d[4]});
   }
 
-  /// Both passes against the naive loops.
+  /// Compares both passes with the naive loops.
   void check(Choices choices) {
     INFO("l " << size.length << " B " << size.batch << " H " << size.hidden << " A " << size.width
               << past(size.offset));

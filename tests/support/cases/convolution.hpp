@@ -1,6 +1,6 @@
 #pragma once
-/// Convolutions, halves of residual blocks and patches as every backend runs them, and their
-/// results by the loops of naive_conv.hpp.
+/// Convolutions, halves of residual blocks and patches on every backend, and the results of the
+/// loops of naive_conv.hpp.
 
 #include <algorithm>
 #include <cmath>
@@ -33,7 +33,7 @@ inline naive::Place place_of(Insertion insertion) {
          : insertion == Insertion::serial ? naive::Place::serial
                                           : naive::Place::parallel;
 }
-/// A deviation with which sums of `terms` products are near one.
+/// The standard deviation of factors for which a sum of `terms` products is near one.
 inline double near_one(std::int64_t terms) {
   return 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, terms)));
 }
@@ -41,7 +41,7 @@ inline double near_one(std::int64_t terms) {
 struct ConvCase : naive::ConvSizes {
   bool bias = true;
   int offset = 0;
-  std::int64_t max_bytes = 0;  ///< where not 0, the limit for gathered rows
+  std::int64_t max_bytes = 0;  ///< limit for gathered rows, or 0 for the default
 };
 
 template <class Backend, class T>
@@ -84,7 +84,7 @@ void check_conv_forward(const ConvCase& c, Tolerance allowed = tolerance::sum<T>
                             [&](auto& outputs) { Backend::run(problem.args(outputs[0])); });
 }
 
-/// dx, dw, dbias.
+/// Compares dx, dw and dbias.
 template <class Backend, class T>
 void check_conv_backward(const naive::ConvSizes& size, const RunOptions<T>& options = {}) {
   constexpr Device where = Backend::device;
@@ -138,7 +138,7 @@ struct HalfCase {
   bool same = false;
   int offset = 0;
   std::int64_t max_bytes = 0;
-  double epsilon = 1e-2;  ///< a row of one channel must not be all epsilon
+  double epsilon = 1e-2;  ///< large, because a row of one channel has variance 0
 
   naive::ConvSizes sizes() const {
     return {batch, steps, channels, channels, taps, dilation, same};
@@ -151,8 +151,8 @@ inline std::string text(const HalfCase& c, Insertion insertion) {
                         static_cast<int>(insertion), past(c.offset));
 }
 
-/// One half of a residual block forwards: its inputs, and the results of the naive loops for
-/// exactly those values.
+/// The forward pass of half a residual block: its inputs, and the results of the naive loops for
+/// these values.
 template <class Backend, class T>
 struct HalfProblem {
   static constexpr Device where = Backend::device;
@@ -171,7 +171,7 @@ struct HalfProblem {
 
   bool patched() const { return insertion != Insertion::none; }
 
-  /// y, and with `saving` all that the backward pass reads.
+  /// y, and with `saving` all values for the backward pass.
   std::vector<Expected> expected(bool with_residual, bool saving) const {
     const naive::HalfResult half = naive::half(
         x.doubles(), {w.doubles(), bias.doubles(), gamma.doubles(), beta.doubles(), patch.values()},
@@ -185,7 +185,7 @@ struct HalfProblem {
     if (patched()) all.push_back({{c.batch, c.steps, c.bottleneck}, half.bottleneck});
     return all;
   }
-  /// With the outputs of `expected`; `count` of them.
+  /// Runs the kernel with the first `count` outputs of `expected`.
   void run(Outputs<T, where>& outputs, std::size_t count, bool with_residual) const {
     kernels::ConvNormForward args{.x = x,
                                   .w = w,
@@ -226,8 +226,8 @@ void check_half_forward(const HalfCase& c, Insertion insertion, bool residual, b
       [&](auto& outputs) { problem.run(outputs, expected.size(), residual); });
 }
 
-/// dx, dw, dbias, dgamma, dbeta, and with a patch its four. Saved tensors are any numbers: the
-/// chain rule holds for all.
+/// Compares dx, dw, dbias, dgamma, dbeta, and with a patch its four gradients. The saved tensors
+/// are random: the chain rule holds for any values.
 template <class Backend, class T>
 void check_half_backward(const HalfCase& c, Insertion insertion,
                          const RunOptions<T>& options = {}) {
@@ -305,7 +305,7 @@ struct PatchProblem {
   kernels::PatchForward args(MutableView y, MutableView bottleneck) const {
     return {.x = x, .patch = patch.views(), .y = y, .bottleneck = bottleneck};
   }
-  /// y and the bottleneck.
+  /// Compares y and the bottleneck.
   void check_forward(const RunOptions<T>& options = {}) const {
     INFO(text(c) << past(options.offset));
     const naive::PatchResult expected = naive::patch(x.doubles(), patch.values(), c.rows);
@@ -313,7 +313,7 @@ struct PatchProblem {
         {{{c.rows, c.channels}, expected.y, true}, {{c.rows, c.width}, expected.bottleneck}},
         options, [&](auto& outputs) { Backend::run(args(outputs[0], outputs[1])); });
   }
-  /// dx and the patch's four, where the forward pass saved `bottleneck`.
+  /// Compares dx and the four gradients of the patch, given the saved `bottleneck`.
   void check_backward(const GuardedArray<T, where>& bottleneck,
                       const RunOptions<T>& options = {}) const {
     INFO(text(c) << past(options.offset));
@@ -342,7 +342,7 @@ template <class Backend, class T>
 void check_patch_forward(const PatchCase& c, const RunOptions<T>& options = {}) {
   PatchProblem<Backend, T>(c, options.offset).check_forward(options);
 }
-/// The bottleneck is any numbers.
+/// The bottleneck is random.
 template <class Backend, class T>
 void check_patch_backward(const PatchCase& c, const RunOptions<T>& options = {}) {
   PatchProblem<Backend, T>(c, options.offset)

@@ -1,5 +1,5 @@
 #pragma once
-/// Losses as every backend runs them, against the naive loops.
+/// Losses on every backend, against naive loops.
 
 #include <algorithm>
 #include <cmath>
@@ -14,8 +14,9 @@
 
 namespace refrain::test {
 
-/// A loss and its gradients of rows, of the table and of the bias. Gradients are compared times the
-/// rows, which the mean divides by: small numbers would hide in the absolute tolerance.
+/// A loss and its gradients with respect to rows, table and bias. Gradients are multiplied by the
+/// number of rows, by which the mean divides: otherwise they would be small against the absolute
+/// tolerance.
 inline std::vector<Expected> loss_outputs(std::int64_t rows, std::int64_t candidates,
                                           std::int64_t channels, double loss,
                                           const naive::Values& dhidden,
@@ -86,8 +87,8 @@ struct SoftmaxProblem {
 /// Large scores neither overflow nor vanish.
 template <class Backend, class T>
 void check_large_scores() {
-  // Scores of some thousands; the f32 score itself is good to a few 1e-7 of that, which the
-  // tolerance, relative to the largest value, covers for the loss.
+  // Scores of some thousands. A score in f32 has a relative error of a few 1e-7; the tolerance is
+  // relative to the largest value and covers this for the loss.
   const SoftmaxProblem<Backend, T> problem({6, 300, 8, false, false, -1, 0, 30});
   const double expected = problem.expected().loss;
   REQUIRE(expected > 1000);
@@ -117,7 +118,7 @@ struct SampledProblem {
         log_q_true(random_array<T, where>({c.rows}, 4)),
         log_q_negative(random_array<T, where>({c.samples}, 5)),
         targets(random_id_array<where>(c.rows, c.items, 6)),
-        negatives(random_id_array<where>(c.samples, c.items, 7)) {}  // repeated ids, and hits
+        negatives(random_id_array<where>(c.samples, c.items, 7)) {}  // with repeated ids and hits
 
   naive::SampledLoss expected() const {
     const auto given = [](bool on, const auto& array) {
@@ -161,8 +162,8 @@ struct SampledProblem {
   GuardedArray<std::int32_t, where> targets, negatives;
 };
 
-/// Every candidate is a hit: with nothing but the target left the loss is exactly 0, however small
-/// exp of the target's score is.
+/// Every candidate is a hit: only the target remains, so the loss is exactly 0, however small
+/// exp(target's score) is.
 template <class Backend, class T>
 void check_nothing_but_hits(std::int64_t samples) {
   SampledProblem<Backend, T> problem({5, 4, samples, 2, false, false});
@@ -176,7 +177,7 @@ void check_nothing_but_hits(std::int64_t samples) {
   }
 }
 
-/// Of pairs of rows of a table.
+/// Losses of pairs of table rows.
 template <class Backend, class T>
 void check_pair_loss(const RowCase& c, kernels::PairLossKind kind) {
   constexpr Device where = Backend::device;
@@ -204,7 +205,7 @@ void check_pair_loss(const RowCase& c, kernels::PairLossKind kind) {
                             });
 }
 
-/// Scores far apart: losses of 0 and 2 a for scores of a and -a, without overflow on the way.
+/// Scores far apart: losses of 0 and 2 a for scores of a and -a, without overflow.
 template <class Backend>
 void check_pair_loss_far_apart() {
   constexpr Device where = Backend::device;
@@ -224,7 +225,7 @@ void check_pair_loss_far_apart() {
                                      .kind = kind});
       return std::vector<double>{loss.data()[0], duser.data()[0]};
     };
-    // The gradient is the difference of the rows, with the sign that lowers the loss.
+    // The gradient is the difference of the rows, with the sign that reduces the loss.
     for (const auto kind : {kernels::PairLossKind::bpr, kernels::PairLossKind::logistic}) {
       CHECK(run(first, second, kind) == std::vector<double>{0, 0});
       CHECK(run(second, first, kind) == std::vector<double>{2 * static_cast<double>(a), 2});

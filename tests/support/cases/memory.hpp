@@ -1,6 +1,6 @@
 #pragma once
-/// Memory steps as every backend runs them, against the loops of naive_memory.hpp and their dual
-/// numbers, and the corners of the formulas.
+/// Memory steps on every backend, against the loops of naive_memory.hpp and their dual numbers, and
+/// special cases of the formulas.
 
 #include <algorithm>
 #include <array>
@@ -19,7 +19,7 @@ struct MemoryCase : naive::MemoryBatchSize {
   int offset = 0;  ///< elements past a multiple of 16 bytes where the old memory's tensors start
 };
 
-/// Where the parts of one interface vector begin.
+/// Offsets of the parts of one interface vector.
 struct InterfaceLayout {
   explicit InterfaceLayout(const MemoryCase& s)
       : write_key(s.heads * s.width + s.heads),
@@ -37,14 +37,13 @@ struct MemoryProblem {
   static constexpr Device where = Backend::device;
   static constexpr std::size_t parts = naive::memory_parts;
   using Array = GuardedArray<T, where>;
-  /// The parts of a memory, then its read vectors; or the gradients of the interface vector and of
-  /// the parts before.
+  /// The parts of a memory, then its read vectors; or the gradients with respect to the interface
+  /// vector and the parts of the previous memory.
   using Arrays = std::vector<Array>;
   using Views = std::array<View, parts>;
   using MutableViews = std::array<MutableView, parts>;
 
-  /// A memory in the middle of its life: weightings that sum to less than one, no link from a word
-  /// to itself.
+  /// A memory after some steps: weightings sum to less than one, and no word has a link to itself.
   explicit MemoryProblem(const MemoryCase& of)
       : size(of), at(of), interface(random_array<T, where>(of.interface(), 1)) {
     const auto shapes = size.shapes();
@@ -112,7 +111,8 @@ struct MemoryProblem {
     Backend::run(forward_args(mutable_views(after)));
     return after;
   }
-  /// `to`: the interface vector's gradient, then those of the parts of the memory before.
+  /// `to`: the gradients with respect to the interface vector and to the parts of the previous
+  /// memory.
   void step_back(const Arrays& after, const Views& upstream, const MutableViews& to) const {
     Backend::run(
         kernels::MemoryStepBackward{.interface = interface,
@@ -141,7 +141,8 @@ struct MemoryProblem {
           [&](const MutableViews& to) { step_back(after, views(dafter), to); });
   }
 
-  /// Absent gradients are zero, and each output alone has the bits that it has among all.
+  /// Absent gradients are zero, and each output computed separately has the same bits as with all
+  /// others.
   void check_single_gradients() const {
     const Arrays after = step();
     for (std::size_t only = 0; only < parts; ++only) {
@@ -202,7 +203,8 @@ inline std::string text(const MemoryCase& size) {
                         " heads", past(size.offset));
 }
 
-/// Words of equal usage are allocated by index: halves of what is left, or all to the first.
+/// Words of equal usage are allocated by index: each gets half of the remaining weight, or the
+/// first gets all.
 template <class Backend, class T>
 void check_allocation_by_index(const MemoryCase& size) {
   MemoryProblem<Backend, T> problem(size);
@@ -239,7 +241,7 @@ void check_saturated_gates(const MemoryCase& size) {
         problem.set_interface(at.modes, 3 * size.heads, 0);
         problem.set_interface(at.modes + 1, 1, gates);
         for (std::int64_t b = 0; b < size.batch; ++b) {
-          // Every head and the write have the same key.
+          // All heads and the write use the same key.
           T* control = problem.interface.data() + b * size.interface()[1];
           for (std::int64_t c = 0; c < size.width; ++c) {
             const T element = zero_key ? T{0} : control[c];
@@ -250,10 +252,11 @@ void check_saturated_gates(const MemoryCase& size) {
           std::fill_n(words, size.width, T{0});
           std::copy_n(words + size.width, size.width, words + 2 * size.width);
           T* usage = problem.before[1].data() + b * size.words;
-          usage[3] = 0;  // a product over usages that is zero,
-          usage[4] = 1;  // and a word without room
+          usage[3] = 0;  // makes the product of usages zero
+          usage[4] = 1;  // a word without free space
           problem.before[4].data()[b * size.words + 3] = 0;
-          // Words that two heads have read in full: products over heads with two factors of zero.
+          // Two heads have read these words in full: the products over heads have two factors of
+          // zero.
           for (std::int64_t r = 0; r < 2; ++r) {
             T* readings = problem.before[5].data() + (b * size.heads + r) * size.words;
             std::fill_n(readings, size.words, T{0});

@@ -1,5 +1,5 @@
 #pragma once
-/// Parameter updates as every backend runs them, against loops over single numbers in double.
+/// Parameter updates on every backend, against loops over single numbers in double.
 
 #include <algorithm>
 #include <cmath>
@@ -16,18 +16,18 @@
 
 namespace refrain::test {
 
-/// One with all parts, for rates in memory; one with every option.
+/// The first step without L2 and weight decay; a later step with both.
 inline constexpr naive::AdamOptions adam_options[] = {{1e-2, 0.9, 0.999, 1e-8, 0, 0, 1},
                                                       {3e-3, 0.8, 0.95, 1e-4, 0.02, 0.1, 7}};
 
-/// One parameter to change: dense, or by rows 1, 3, 5, ... in falling order with every fourth left
-/// out.
+/// One parameter to update: dense, or rows 1, 3, 5, ... in decreasing order with every fourth one
+/// omitted.
 struct UpdateSize {
   bool by_rows;
   std::int64_t rows;  ///< of the gradient
   std::int64_t width;
   int offset = 0;
-  std::int64_t inner = 1;  ///< extent of an axis of its own inside the width
+  std::int64_t inner = 1;  ///< extent of an inner axis that the width contains
 };
 
 /// A parameter, its gradient and moments, and the results of a loop in double.
@@ -59,7 +59,7 @@ class UpdateProblem {
     set_step(options.step);
   }
 
-  /// The step of the options that follow; in memory, as a captured step reads it.
+  /// Sets the step of the options; also in memory, where a captured step reads it.
   void set_step(int step) {
     options_.step = step;
     rates_.data()[0] = options_.learning_rate;
@@ -67,7 +67,7 @@ class UpdateProblem {
     rates_.data()[2] = 1 / (1 - std::pow(options_.beta2, step));
   }
 
-  /// Moments as before the first step.
+  /// Sets the moments to their values before the first step.
   void clear_moments() {
     std::fill_n(m_.data(), m_.span().size(), T{0});
     std::fill_n(v_.data(), v_.span().size(), T{0});
@@ -104,7 +104,7 @@ class UpdateProblem {
     return {.parameter = parameter_, .rows = names_, .values = gradient_};
   }
 
-  /// Every element, and the bits of those that no update names.
+  /// Compares every element; elements that no update names must keep their bits.
   void check_parameter() const {
     INFO(text());
     check_close<T>(parameter_.span(), expected_parameter_, tolerance::element<T>);
@@ -137,7 +137,7 @@ class UpdateProblem {
     return size_.inner > 1 ? Shape{rows, size_.inner, size_.width / size_.inner}
                            : Shape{rows, size_.width};
   }
-  /// Calls one(place in the parameter, gradient) for every element that an update changes.
+  /// Calls one(index in the parameter, gradient) for every element that an update changes.
   template <class Function>
   void for_elements(Function one) const {
     const auto gradient = gradient_.doubles();
@@ -159,7 +159,7 @@ class UpdateProblem {
     args.l2 = options_.l2;
     args.decay = options_.decay;
     if (with_rates_) {
-      args.learning_rate = 1e9;  // the rates in memory count
+      args.learning_rate = 1e9;  // must be ignored: the rates in memory are used
       args.rates = rates_;
     } else {
       args.learning_rate = options_.learning_rate;
@@ -178,7 +178,8 @@ class UpdateProblem {
   std::vector<double> expected_parameter_, expected_m_, expected_v_;
 };
 
-/// A step of Adam, or the first `count` steps, in every setting: correct values, the same bits.
+/// Checks one step of Adam, or the first `count` steps, in every setting: correct values and
+/// identical bits.
 template <class Backend, class T>
 void check_adam(const UpdateSize& size, const naive::AdamOptions& options, bool with_rates,
                 int count = 1) {
@@ -196,7 +197,7 @@ void check_adam(const UpdateSize& size, const naive::AdamOptions& options, bool 
   });
 }
 
-/// Many parameters of both types in one call: each as alone.
+/// Many parameters of both dtypes in one call, compared with separate calls.
 template <class Backend>
 void check_adam_many(std::span<const UpdateSize> sizes, std::size_t count) {
   Backend::for_each_setting([&] {

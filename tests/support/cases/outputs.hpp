@@ -1,5 +1,6 @@
 #pragma once
-/// The outputs of a kernel against expected values: all together, each alone, each left out.
+/// Compares the outputs of a kernel with expected values: all together, each one separately, and
+/// all but one.
 
 #include <algorithm>
 #include <optional>
@@ -21,7 +22,7 @@ struct Expected {
   Shape shape;
   naive::Values values;
   bool required = false;  ///< the kernel always computes it
-  double scale = 1;       ///< both sides are compared times this, where values are small
+  double scale = 1;       ///< factor for both sides of the comparison, for small values
 };
 
 /// The outputs of a kernel; bit i of `choice` requests output i.
@@ -46,17 +47,17 @@ class Outputs {
 /// The choices of outputs that a test runs.
 enum class Choices {
   all,    ///< all outputs together
-  each,   ///< also none, each alone and each left out
+  each,   ///< also no output, each one separately, and all but one
   every,  ///< every subset
 };
 
-/// How a case is run.
+/// Options of a run.
 template <class T>
 struct RunOptions {
   Choices choices = Choices::each;
   int offset = 0;  ///< elements that tensors start past a multiple of 16 bytes
   Tolerance allowed = tolerance::sum<T>;
-  std::int64_t max_bytes = 0;  ///< where not 0, the kernel's limit for rows that it gathers
+  std::int64_t max_bytes = 0;  ///< limit for rows that the kernel gathers, or 0 for the default
 };
 
 template <class T>
@@ -68,9 +69,9 @@ void check_scaled(std::span<const T> got, const Expected& expected, Tolerance al
   check_close<T>(std::span<const T>(values), scaled, allowed);
 }
 
-/// Runs run(outputs) with all outputs in every setting of the backend: correct values, the same
-/// bits. Then with the other choices: correct values, and the same bits where the backend promises
-/// them. Returns all outputs.
+/// Calls run(outputs) with all outputs in every setting of the backend: correct values, identical
+/// bits. Then with the other choices: correct values, and identical bits where the backend
+/// guarantees them. Returns all outputs.
 template <class Backend, class T, class Run>
 Outputs<T, Backend::device> check_outputs(const std::vector<Expected>& expected,
                                           const RunOptions<T>& options, const Run& run) {
@@ -124,7 +125,7 @@ class SameBits {
   std::optional<std::vector<T>> first_;
 };
 
-/// The tolerance for factors that tensor cores round.
+/// The tolerance for tensor cores, which round the factors.
 template <class T>
 Tolerance tolerance_of(MathMode mode) {
   switch (mode) {
@@ -137,7 +138,7 @@ Tolerance tolerance_of(MathMode mode) {
   }
 }
 
-/// Text for the place of tensors in memory.
+/// Text for the alignment of tensors.
 inline std::string past(int offset) {
   return detail::concat(", ", offset, " past a multiple of 16 bytes");
 }

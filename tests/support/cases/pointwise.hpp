@@ -1,5 +1,5 @@
 #pragma once
-/// Element-by-element operations as every backend runs them, against scalar formulas in double.
+/// Element-by-element operations on every backend, against scalar formulas in double.
 
 #include <cmath>
 #include <cstdint>
@@ -65,7 +65,7 @@ void check_unary(std::int64_t count, int offset = 0) {
   }
 }
 
-/// Against central differences of the formula.
+/// Compares gradients with central differences of the formula.
 template <class Backend, class T>
 void check_unary_gradient(std::int64_t count, int offset = 0) {
   constexpr Device where = Backend::device;
@@ -78,7 +78,8 @@ void check_unary_gradient(std::int64_t count, int offset = 0) {
     naive::Values slopes;
     for (std::size_t i = 0; i < at.size(); ++i) {
       const double step = 1e-5;
-      // At the kink of relu the two sides differ; the kernel's convention there has its own test.
+      // At zero relu has different one-sided derivatives; another test checks the kernel's value
+      // there.
       const bool kink = known.function == UnaryFunction::relu && std::abs(at[i]) <= step;
       const double slope = (known.value(at[i] + step) - known.value(at[i] - step)) / (2 * step);
       slopes.push_back(upstream[i] * (kink ? (at[i] > 0 ? 1.0 : 0.0) : slope));
@@ -87,7 +88,7 @@ void check_unary_gradient(std::int64_t count, int offset = 0) {
         {{shape, slopes, true}},
         {.choices = Choices::all,
          .offset = offset,
-         // f64: the differences' own error
+         // f64: the error of the differences
          .allowed = tolerance::pick<T>({5e-6, 1e-6}, {1e-9, 1e-9})},
         [&](auto& outputs) {
           Backend::run(kernels::UnaryBackward{
@@ -171,7 +172,7 @@ void check_linear_combination_and_multiply(std::int64_t count, int offset = 0) {
   });
 }
 
-/// The inner product and the plain sum.
+/// The inner product and the sum.
 template <class Backend, class T>
 void check_dot(std::int64_t count) {
   constexpr Device where = Backend::device;
@@ -187,8 +188,8 @@ void check_dot(std::int64_t count) {
       });
 }
 
-/// Dropout keeps what the words of Philox select, also where a shift in memory completes the
-/// position.
+/// Dropout keeps the elements that the words of Philox select, also where a shift in memory is
+/// added to the position.
 template <class Backend, class T>
 void check_dropout(std::int64_t count, double keep, int offset = 0) {
   constexpr Device where = Backend::device;
@@ -223,7 +224,7 @@ void check_dropout(std::int64_t count, double keep, int offset = 0) {
         Backend::run(args);
       });
   if (count > 100000) {
-    // Five standard deviations of a binomial share.
+    // Five standard deviations of the binomial distribution.
     CHECK(std::abs(static_cast<double>(kept) / static_cast<double>(count) - keep) <=
           5 * std::sqrt(keep * (1 - keep) / static_cast<double>(count)));
   }

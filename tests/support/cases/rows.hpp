@@ -1,5 +1,5 @@
 #pragma once
-/// Operations on rows of matrices as every backend runs them, against plain loops.
+/// Operations on rows of matrices on every backend, against naive loops.
 
 #include <cstdint>
 #include <vector>
@@ -39,7 +39,7 @@ void for_rows(const Cases& cases, Check check) {
 template <class Backend, class T>
 void check_layer_norm_forward(const RowCase& c) {
   constexpr Device where = Backend::device;
-  const double epsilon = 1e-3;  // a row of one element must not be all epsilon
+  const double epsilon = 1e-3;  // large, because a row of one element has variance 0
   const auto x = random_array<T, where>(c.shape(), 1, 1, c.offset);
   const auto gamma = random_array<T, where>({c.width}, 2),
              beta = random_array<T, where>({c.width}, 3);
@@ -89,7 +89,7 @@ void check_sum_rows(const RowCase& c) {
                             });
 }
 
-/// Rows of a table of 13.
+/// Gathers rows of a table of 13.
 template <class Backend, class T>
 void check_gather_rows(const RowCase& c) {
   const auto table = random_array<T, Backend::device>({13, c.width}, 1, 1, c.offset);
@@ -102,7 +102,7 @@ void check_gather_rows(const RowCase& c) {
       });
 }
 
-/// Adds to rows 2, 4, 6, ... in turn, every fifth one left out.
+/// Adds to rows 2, 4, 6, ... in decreasing order with every fifth one omitted.
 template <class Backend, class T>
 void check_add_rows(const RowCase& c) {
   constexpr Device where = Backend::device;
@@ -126,7 +126,7 @@ void check_add_rows(const RowCase& c) {
   });
 }
 
-/// The sums of the rows of each id, in rising order of ids, then ids of -1 and zeros.
+/// The sums of the rows of each id, in increasing order of ids, then ids of -1 and zeros.
 template <class Backend, class T>
 void check_coalesce_rows(const GuardedArray<std::int32_t, Backend::device>& ids,
                          const GuardedArray<T, Backend::device>& dy, Tolerance allowed,
@@ -195,7 +195,7 @@ void check_select_step(const RowCase& c, std::int64_t steps, std::int64_t step) 
       });
 }
 
-/// Rows with the id give way; their gradients are those of the row.
+/// Rows with the id are replaced by `row`; their gradients are added to its gradient.
 template <class Backend, class T>
 void check_replace_rows(const RowCase& c) {
   constexpr Device where = Backend::device;
@@ -228,7 +228,7 @@ void check_replace_rows(const RowCase& c) {
       });
 }
 
-/// The k best of each row against a full sort.
+/// The k largest scores of each row against a full sort.
 template <class Backend, class T>
 void check_top_k(const GuardedArray<T, Backend::device>& scores, std::int64_t k) {
   const std::int64_t rows = scores.shape()[0], length = scores.shape()[1];
