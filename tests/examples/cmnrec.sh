@@ -5,7 +5,8 @@ set -euo pipefail
 program=$(realpath "$1")
 source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
 
-# run STATUS ARGUMENTS...: runs the program and expects this exit code; what it prints is in the file out.
+# run STATUS ARGUMENTS...: runs the program, writes its output to the file out, and expects this
+# exit code.
 run() {
   local expected=$1 status=0
   shift
@@ -13,7 +14,7 @@ run() {
   expect_status "$expected" "$status" "$@"
 }
 
-# 200 users of 12 items that walk through 30 items; item 99 occurs once.
+# 200 users with 12 items each, cyclic walks over 30 items; item 99 occurs once.
 awk 'BEGIN {
   for (u = 1; u <= 200; ++u) {
     printf "u%d", u
@@ -26,7 +27,7 @@ awk 'BEGIN { print "movieId,title,genres"; for (i = 1; i <= 30; ++i) printf "%d,
 tiny=(--data users.txt --min-item-count 2 --length 11 --hidden 16 --embedding 8 --word-size 8 --attention 4 --channels 8
   --split "0.8,0.1,0.1")
 
-# Every model is trained, read back and measured on sequences that training has not seen.
+# Each model is trained, saved, loaded, and evaluated on held-out sequences.
 for model in cmnrec srmn lstm4rec gru4rec nextitnet mostpop; do
   run 0 train --kind $model --slots 3 "${tiny[@]}" --epochs 2 --out $model.safetensors
   run 0 evaluate --data users.txt --model $model.safetensors
@@ -38,7 +39,7 @@ run 0 train --kind cmnrec --schedule 4,11 --controller gru --loss sampled --loss
 says "list, 2 chunks of 11 steps: 4 11"
 says "finished after 1 epoch ("
 
-# Each section of a configuration file is for its own command.
+# A command reads only its own section of a configuration file.
 cat > sections.toml << 'END'
 [train]
 data = ["users.txt"]
@@ -60,20 +61,20 @@ says "31 items; 160 sequences to train on"
 [[ -e cmnrec.safetensors && ! -e elsewhere.safetensors ]] || fail "a section of another command was taken"
 run 0 train --kind cmnrec --slots 3 "${tiny[@]}" --epochs 2
 
-# A user of two files is one user, whose later items are in the later file.
+# A user that occurs in two files is one user; the items of the second file come later.
 cut -d ' ' -f 1-7 users.txt > earlier.txt
 cut -d ' ' -f 1,8- users.txt > later.txt
 run 0 train --kind mostpop --data earlier.txt,later.txt --min-item-count 2 --length 11 --split "0.8,0.1,0.1" --out mostpop.safetensors
 says "later.txt: 200 of its 200 users are in a file before it, too"
 says "30 items; 160 sequences to train on (12.0 items each, T = 11)"
 
-# A log without times is read in the file's order only on request.
+# A log without timestamps is read in the order of its lines only on request.
 awk 'BEGIN { print "user,item,rating"; for (u = 1; u <= 60; ++u) for (t = 0; t < 12; ++t) printf "%d,%d,5\n", u, 1 + (u + t) % 30 }' > ratings.csv
 run 1 train --kind mostpop --data ratings.csv --length 11
 says 'ratings.csv:1: the table has ratings (column "rating") and no times'
 run 0 train --kind mostpop --data ratings.csv --length 11 --in-file-order --out ordered.safetensors
 
-# --shift moves what is trained on.
+# --shift shifts the training sequences.
 losses() { grep -oE '"loss":[0-9.]+' "$1"; }
 for shift in 0 3; do run 0 train --kind cmnrec --slots 3 "${tiny[@]}" --epochs 2 --shift $shift --log shift$shift; done
 run 0 train --kind cmnrec --slots 3 "${tiny[@]}" --epochs 2 --log unshifted
@@ -82,18 +83,20 @@ run 0 train --kind cmnrec --slots 3 "${tiny[@]}" --epochs 2 --log unshifted
 run 1 train --kind cmnrec --slots 3 "${tiny[@]}" --shift 11
 says "--shift: expected less than --length 11, got 11"
 
-# Leave-last-out holds one item of each history back: the loss on it alone stops the training, not that on the walk before it.
+# Leave-last-out holds out one item of each history. Early stopping uses the loss on this item,
+# without the walk before it.
 awk '{ $(NF - 1) = 31 + NR % 30; $NF = 61; print }' users.txt > late.txt
 run 0 train --kind nextitnet --channels 16 --data late.txt --min-item-count 2 --leave-last-out --length 11 --batch 16 --epochs 20 --patience 20 \
   --learning-rate 0.01 --log late --out late.safetensors --force
 tail -n 1 late | grep -qE '"validation":([5-9]|[1-9][0-9])' || fail "expected a held-out loss above 5, got $(tail -n 1 late)"
 
-# Other data: the test part may not be one.
+# With other data than in training the test part may contain training sequences.
 head -n 150 users.txt > fewer.txt
 run 0 evaluate --data fewer.txt --model cmnrec.safetensors
 says "warning: cmnrec.safetensors was trained on other data"
 
-# What follows is learned: the next item of the walk comes first, and items of the history do not come at all.
+# The model learns the walk: its next item has the highest rank, and items of the history are not
+# recommended.
 run 0 train --kind cmnrec --slots 3 "${tiny[@]}" --epochs 40 --learning-rate 0.01 --out good.safetensors
 run 0 recommend --model good.safetensors --titles movies.csv --history 5,6,7,8,9,10,11,12,13,14,15
 says "1. 16       Film, the 16th"
@@ -109,7 +112,8 @@ printf '5 6 7\n5,6,7\n' > histories
 "$program" recommend --model good.safetensors < histories > out 2>&1 || fail "expected answers to lines"
 (($(grep -c "^History (3 items)" out) == 2)) || fail "expected a list to be parted at commas or blanks"
 
-# The same answers for programs. standard_output FILE ARGUMENTS...: what recommend prints there.
+# The same answers in formats for programs. standard_output FILE ARGUMENTS...: writes the standard
+# output of recommend to FILE.
 standard_output() { "$program" recommend --model good.safetensors "${@:2}" > "$1" 2> out || fail "expected answers: ${*:2}"; }
 lists=(--titles movies.csv --history 5,6,7,8,9,10,11,12,13,14,15 --history none --count 2)
 standard_output text "${lists[@]}"
@@ -151,7 +155,7 @@ says "History (2 items), task next"
 run 1 recommend --model good.safetensors --history 5 --log unused
 says "recommend has no option --log"
 
-# A model that has diverged takes no place of a good one, unless asked for.
+# A diverged model does not replace a file unless --force is given.
 cp good.safetensors before
 for watched in loss ndcg; do
   run 1 train --kind lstm4rec "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --stop-on $watched --out good.safetensors
@@ -162,7 +166,7 @@ done
 run 0 train --kind lstm4rec "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --force --out diverged.safetensors
 says "wrote diverged.safetensors"
 
-# Runs that are finished are not done again; a line that was cut off is.
+# Completed runs are not repeated, except a run whose result line is incomplete.
 compare=(compare "${tiny[@]}" --models "mostpop,lstm4rec,srmn,tsc" --slots "2,3" --epochs 2 --results runs --curves runs)
 run 0 "${compare[@]}" --seeds 1,2
 says "CmnRec TSC m=2"
@@ -185,10 +189,11 @@ never_says ", seed 2"
 (($(wc -l < runs-curves.jsonl) == 16)) || fail "expected 16 points of learning curves"
 grep -q "</svg>" runs-curves.svg || fail "expected a whole figure"
 
-# Other ids for the same rows.
+# The same rows with other ids.
 sed -E 's/ / i/g' users.txt > renamed.txt
 
-# An interrupted run goes on where it was, and ends as if nothing had happened; threads do not matter.
+# A resumed run continues from its state and ends bit-identical to an uninterrupted one, at any
+# number of threads.
 again=(train "${tiny[@]}" --keep 0.8 --loss sampled --negatives 10 --epochs 60 --patience 60)
 threads=1 run 0 "${again[@]}" --out unbroken.safetensors
 rm -f log
@@ -200,7 +205,7 @@ status=0
 wait $pid || status=$?
 ((status == 130)) || fail "expected exit code 130 of an interrupted run, got $status"
 [[ ! -e resumed.safetensors ]] || fail "an interrupted run with a state file wrote --out"
-# refuses SETTING OPTIONS...: what is not the same run, and where they differ.
+# refuses SETTING OPTIONS...: expects that the run is not resumed, because SETTING differs.
 cat > again.toml << 'END'
 [train]
 data = ["users.txt"]
@@ -237,7 +242,7 @@ refuses "other items; give the same" --data renamed.txt
 threads=3 run 0 "${again[@]}" --out resumed.safetensors --resume state
 cmp unbroken.safetensors resumed.safetensors || fail "the resumed run ended elsewhere"
 
-# Figures in the log are those that are printed.
+# The log has the same figures as the output.
 run 0 evaluate --data users.txt --model good.safetensors --log figures
 (($(wc -l < figures) == 4)) || fail "expected a line for model and popularity, with and without what was seen"
 says "most popular: 20 sequences"
@@ -245,13 +250,13 @@ says "most popular: 20 sequences"
 (($(grep -cE '^  MRR@(5|10|20) .*\(full, 30 items, seen ones left out\)$' out) == 6)) || fail "expected each line of figures to name its protocol"
 for value in $(sed -E 's/.*"HR@5":([0-9.e-]+).*/\1/' figures); do says "HR@5  $(LC_ALL=C printf %.4f "$value")"; done
 
-# Made-up sequences: the answer comes last, one of 16, which are as frequent as each other.
+# Generated sequences: the last item, one of 16 equally frequent ones, depends on earlier items.
 run 0 compare --generate --models "mostpop,gru4rec" --hidden 16 --embedding 8 --epochs 4 --learning-rate 0.01
 says "43 items; 2,400 sequences to train on (101.0 items each, T = 100), 150 to validate, 450 to test"
 hits=$(sed -nE 's/^GRU4Rec +[0-9.]+ +([0-9.]+).*/\1/p' out | head -n 1)
 awk -v hits="$hits" 'BEGIN { exit !(hits > 0.2) }' || fail "expected at least a guess among the answers of GRU4Rec: HR@5 $hits"
 
-# What is wrong is said before anything is trained.
+# Invalid options are rejected before training.
 run 1 train "${tiny[@]}" --slots 12
 says "--slots: expected 1 to 11 with --length 11, got 12"
 run 1 train "${tiny[@]}" --schedule 4,9

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # The PeterRec example end to end: tests/examples/peterrec.sh PROGRAM
-# What it may not do: test on what was trained on, replace good files or note figures when interrupted.
+# It must not test on training data, replace valid files, or log figures of an interrupted run.
 set -euo pipefail
 
 program=$(realpath "$1")
 source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
 
-# run STATUS ARGUMENTS...: runs the program and expects this exit code; what it prints is in the file out.
+# run STATUS ARGUMENTS...: runs the program, writes its output to the file out, and expects this
+# exit code.
 run() {
   local expected=$1 status=0
   shift
@@ -14,7 +15,7 @@ run() {
   expect_status "$expected" "$status" "$@"
 }
 
-# interrupt WORD ARGUMENTS...: asks the program to stop once its log has WORD, and expects exit code 130.
+# interrupt WORD ARGUMENTS...: sends SIGINT when the log contains WORD, and expects exit code 130.
 interrupt() {
   local word=$1 status=0 waited=0
   shift
@@ -31,7 +32,7 @@ interrupt() {
   ((status == 130)) || fail "expected exit code 130 of an interrupted run, got $status: $*"
 }
 
-# 60 users of 6 items, and one who has seen 20 different ones; 30 items in all.
+# 60 users with 6 items each, and one with 20 different items, of 30 items in total.
 awk 'BEGIN {
   for (u = 1; u <= 60; ++u) {
     printf "%d", u
@@ -47,7 +48,7 @@ awk 'BEGIN { for (u = 1; u <= 61; ++u) printf "%d::%s::%d::1::0\n", u, u % 2 ? "
 
 tiny=(--channels 8 --dilations "1,2")
 
-# What a hurried hand types: one line that says what was meant.
+# Typing errors: one line suggests the correct name.
 run 1 pretrain --data users.txt --chanels 32
 says "peterrec: unknown option --chanels (did you mean --channels?); peterrec pretrain --help lists the options"
 run 1 pretrain --data users.txt --patch next.patch.safetensors
@@ -90,7 +91,7 @@ for wrong in 1.5 1e3 many 0x10 010 ""; do
 done
 run 1 pretrain --data users.txt --channels 1.5
 says "peterrec: --channels: expected a whole number, got '1.5'"
-# A number that 64 bits do not hold is no other number.
+# A number outside of 64 bits is an error.
 for seed in 18446744073709551616 100000000000000000000; do
   run 1 pretrain --data users.txt --seed $seed
   says "peterrec: --seed: expected a smaller whole number, got $seed"
@@ -113,7 +114,8 @@ says "users.txt: is not a safetensors file: it begins with text"
 run 1 finetune --data users.txt --profiles users.dat --task gender --split 0.5,0.5,0.5
 says "--split: expected three shares (training, validation, test) that sum to 1, got 0.5,0.5,0.5"
 
-# Held-out items: of all files.  Of a sequence of three items one is left, which is none to learn from.
+# Items are held out from all files. A sequence of three items is left with one, which is too short
+# for training.
 run 0 pretrain --data users.txt,more.txt "${tiny[@]}" --epochs 1 --out all.safetensors
 says "96 sequences to train on, 5 held out"
 says "finished after 1 epoch ("
@@ -121,7 +123,7 @@ run 0 pretrain --data users.txt,more.txt "${tiny[@]}" --epochs 1 --hold-out-last
 sequences=$(sed -nE 's/.*items, ([0-9]+) sequences to train on, ([0-9]+) held out.*/\1 + \2/p' out)
 ((sequences == 61)) || fail "expected 61 sequences of two items or more, got $sequences"
 
-# Each section of a configuration file is for its own command.
+# A command reads only its own section of a configuration file.
 cat > sections.toml << 'END'
 [pretrain]
 data = ["users.txt"]
@@ -149,7 +151,7 @@ profiles=(--profiles users.dat --base base.safetensors)
 run 0 finetune --config sections.toml "${profiles[@]}" --task gender --epochs 1 --out sections.patch.safetensors
 run 0 evaluate --data users.txt "${profiles[@]}" --patch sections.patch.safetensors --split 0.5,0.1,0.4 --length 3
 
-# A user has one line of a file; files of the same user ids are told of.
+# A user id may occur once in a file; the program warns about ids that occur in several files.
 printf '1 5 6\n2 5 6\n1 7 8\n' > twice.txt
 run 1 pretrain --data twice.txt "${tiny[@]}" --epochs 1
 says 'twice.txt:3: duplicate line of user "1"'
@@ -157,13 +159,14 @@ head -n 3 users.txt > again.txt
 run 0 pretrain --data users.txt,again.txt "${tiny[@]}" --epochs 1 --out again.safetensors
 says "again.txt: 3 of its 3 user ids are in users.txt, too"
 
-# Times that are not read would reverse the order of events.
+# A time column with an unknown name is an error: without the times, events could be in reverse
+# order.
 awk 'BEGIN { print "user,item,created_at"; for (u = 1; u <= 9; ++u) for (t = 9; t > 0; --t) printf "%d,%d,2024-01-0%d\n", u, 1 + (u + t) % 20, t }' > dates.csv
 run 1 pretrain --data dates.csv "${tiny[@]}" --epochs 1
 says 'dates.csv:1: column "created_at" looks like times and is not read'
 run 0 pretrain --data dates.csv "${tiny[@]}" --epochs 1 --in-file-order --out dates.safetensors
 
-# What cannot be written is said before anything is read.
+# Output paths are checked before any input is read.
 mkdir taken
 late=(--data twice.txt --profiles users.dat)
 run 1 pretrain "${late[@]}" --out missing/base.safetensors
@@ -186,7 +189,7 @@ run 1 compare "${late[@]}" --task gender --base missing/base.safetensors
 says "--model: expected a file in a folder that is there"
 rmdir taken
 
-# A base that has diverged takes no place of a good one, unless asked for.
+# A diverged base does not replace a file unless --force is given.
 cp all.safetensors before
 diverging=(pretrain --data users.txt "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --out all.safetensors)
 run 1 "${diverging[@]}"
@@ -208,14 +211,14 @@ says "gender.patch.safetensors was not written."
 run 1 finetune --data users.txt --base held.safetensors --task next --item-loss bpr --epochs 2 --learning-rate 1e4 --clip 0
 says "training has diverged: expected a loss below 0.6931"
 
-# The next-item task refuses a base that knows its answers.
+# The next-item task rejects a base that was trained on its test items.
 for command in "finetune --task next" "evaluate" "compare --task next"; do
   # shellcheck disable=SC2086
   run 1 $command --base all.safetensors --data users.txt
   says "expected a base of 'pretrain --hold-out-last', got all.safetensors"
 done
 
-# User 61 has 10 items that are neither seen nor the target of the test.
+# For user 61, 10 items are neither seen nor the test target.
 run 0 finetune --base held.safetensors --data users.txt --task next --epochs 1
 says "sampled, 10 negatives of 30 items"
 says "99 negatives were asked for"
@@ -225,7 +228,8 @@ run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safet
 says "sampled, 10 negatives of 30 items"
 if grep -q "asked for" out; then fail "ten negatives are there"; fi
 
-# The base's own head stands beside the patch, with the figures that it has without one.
+# The base's own head is evaluated together with the patch, with the same figures as without a
+# patch.
 run 0 evaluate --base held.safetensors --data users.txt --sampled 10 --log alone
 run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors --sampled 10 --log beside
 (($(wc -l < alone) == 2 && $(wc -l < beside) == 3)) || fail "expected base and popularity, and the patch before them"
@@ -244,7 +248,8 @@ says "--patch: expected each file once, got next.patch.safetensors twice"
 run 1 evaluate --base all.safetensors --data users.txt
 says "evaluate without --patch: it is tested on each user's last items"
 
-# Histories from standard input: each line may name its task, and an unknown one does not end the program.
+# Histories from standard input: each line may name a task, and an unknown task does not end the
+# program.
 asked=(recommend --base held.safetensors --patch next.patch.safetensors)
 printf '1,2,3\nnext: 4, 5, nothing\nage: 1,2\nbase: 6\n\n' > histories
 "$program" "${asked[@]}" --threads 2 < histories > out 2>&1 || fail "expected answers to lines"
@@ -254,7 +259,8 @@ says "--task: expected one of next, base, got age"
 says "History (1 item), task base"
 says "no known item in the history: going by what is frequent"
 (($(grep -c "^History" out) == 4)) || fail "expected a heading for each line that was answered"
-# The same answers as JSON lines: an object a line, errors among them, and nothing else on standard output.
+# The same answers as JSON lines: standard output has one object per line, also for errors, and
+# nothing else.
 "$program" "${asked[@]}" --threads 2 --count 2 --output jsonl < histories > out 2> errors || fail "expected answers to lines"
 (($(wc -l < out) == 5)) || fail "expected an object a line"
 line() { sed -n "$1p" out; }
@@ -265,7 +271,7 @@ line 2 | grep -qE "^\{\"task\":\"next\",\"unknown\":\[\"nothing\"\],\"best\":\[$
 [[ $(line 3) == '{"task":"age","error":"--task: expected one of next, base, got age"}' ]] || fail "expected the error"
 line 4 | grep -q '^{"task":"base","best":' || fail "expected an answer of the base's own head"
 line 5 | grep -q '^{"task":"next","fallback":"frequency","best":' || fail "expected what is frequent"
-# As CSV: one heading, one line an item, and the rest on standard error.
+# As CSV: one header line, one line per item, and all other output on standard error.
 "$program" "${asked[@]}" --threads 2 --count 2 --output csv < histories > out 2> errors || fail "expected answers to lines"
 [[ $(head -n 1 out) == "answer,user,task,place,id,title,score,probability" ]] || fail "expected a heading of columns"
 (($(wc -l < out) == 9)) || fail "expected a line an item"
@@ -273,7 +279,7 @@ grep -qE '^2,,next,1,[0-9]+,,[-0-9.e]+,$' out || fail "expected the best item of
 says "expected one of next, base, got age" errors
 run 1 "${asked[@]}" --history 1 --output xml
 says "--output: expected one of text, jsonl, csv, got 'xml'"
-# A base has one name on all command lines, and an older one; so does its own head.
+# All commands accept --model and the older --base for the base, and two names for its own head.
 run 0 recommend --base held.safetensors --history 1,2,3
 says "History (3 items), task next"
 cp out by_next
@@ -284,7 +290,7 @@ for other in "--model held.safetensors" "--model held.safetensors --task base" "
 done
 run 1 "${asked[@]}" --history 1,2 --task base,age
 if grep -q "^History" out; then fail "a task that is refused has a heading"; fi
-# A list is parted at commas, or at blanks where it has none.
+# A list is split at commas, or at spaces if it has no comma.
 run 0 "${asked[@]}" --history 4,5,6
 cp out by_commas
 for history in "4 5 6" " 4, 5 ,6 " $'4\t5  6'; do
@@ -307,7 +313,7 @@ says "--user 99: the data has no such user"
 run 1 recommend --base held.safetensors --user 99
 says "--user: give the behaviour of the users with --data"
 
-# A patch knows its split.
+# A patch file stores the split of its training data.
 gender=(--base all.safetensors --data users.txt --profiles users.dat)
 run 0 finetune "${gender[@]}" --task gender --epochs 2 --split 0.5,0.1,0.4 --split-seed 7 --length 10
 figures=$(grep -o 'accuracy .*' out)
@@ -331,7 +337,7 @@ run 0 evaluate --base all.safetensors --data users.txt --profiles reversed.dat -
 says "$figures"
 if grep -q "warning" out; then fail "the same users, and a warning"; fi
 
-# Labels of one's own: a table with a header, some users without a label.
+# User-defined labels: a table with a header, in which some users have no label.
 awk 'BEGIN { print "churned,user_id,city"; for (u = 1; u <= 61; ++u) print (u % 4 ? (u % 2 ? "yes" : "no") : "") "," u ",Oslo" }' > labels.csv
 labels=(--base all.safetensors --data users.txt --profiles labels.csv)
 run 0 finetune "${labels[@]}" --task churned --epochs 2 --learning-rate 0.00001
@@ -360,7 +366,7 @@ says "--task city: expected users with at least two values, got one"
 run 1 finetune "${labels[@]}" --task age --epochs 1
 says 'expected one of the attributes "churned", "city", got "age"'
 
-# An interrupted run leaves a file that is there as it is, and goes on from its state.
+# An interrupted run does not replace an existing file, and can be resumed from its state file.
 cp all.safetensors before
 interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --out all.safetensors
 says "all.safetensors already exists and was not overwritten"
@@ -376,7 +382,8 @@ cmp before gender.patch.safetensors || fail "an interrupted run has replaced its
 interrupt '"epoch":2' finetune "${gender[@]}" --task gender --resume state --out part.safetensors
 says "the state of training is in state: the same command resumes it"
 [[ -e state && ! -e part.safetensors ]] || fail "expected a state file and no patch"
-# refuses STATE SETTING COMMAND...: the state file is of another run, and the message says where they differ.
+# refuses STATE SETTING COMMAND...: expects that the state file is rejected, because SETTING
+# differs.
 refuses() {
   local state=$1 setting=$2
   shift 2
@@ -418,14 +425,14 @@ threads=3 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled -
 threads=1 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --epochs 300 --patience 300 --out whole.safetensors
 cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain ended elsewhere"
 
-# Every method on a task of classes and on one of items, by few examples and by all: each has a line in the log, and what has
-# learned is ahead of chance.
+# Every method on a task with classes and on one with items, with few and with all examples: each
+# has a line in the log, and trained methods are better than chance.
 run 0 compare --generate --task gender,items "${tiny[@]}" --epochs 2 --pretrain-epochs 1 --few-shot 0.5 --item-loss bpr --negatives rank \
   --learning-rate 0.003 --seeds 2 --show-users 2 --log compared
 for method in "PeterRec serial" "PeterRec parallel" "PeterRec one per block" FineAll FineCLS FineLast1 FineLast2 FineZero MTL; do
   (($(grep -c "\"method\":\"$method\"" compared) == 4)) || fail "expected 4 lines of $method in the log"
 done
-# figure NAME TASK METHOD: of the run on all examples.
+# figure NAME TASK METHOD: prints a figure of the run on all examples.
 figure() { grep "\"share\":1,.*\"task\":\"$2\",\"method\":\"$3\"" compared | sed -E "s/.*\"$1\":([0-9.e+-]+).*/\1/"; }
 larger() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b) }'; }
 larger "$(figure accuracy gender FineAll)" "$(figure accuracy gender "label frequency")" || fail "FineAll has not learned gender"
@@ -434,7 +441,7 @@ larger "$(figure trained gender FineAll)" "$(figure trained gender "PeterRec ser
 says "Means over 2 seeds of fine-tuning, below them the spread."
 (($(grep -c "^User [12], the last of" out) == 4)) || fail "expected two users of each task"
 
-# A base that compare has written serves the next comparison.
+# compare can reuse a base that an earlier compare wrote.
 run 0 compare "${gender[@]:2}" --base compared.safetensors --task gender "${tiny[@]}" --epochs 1 --pretrain-epochs 1 --methods fine-cls
 run 0 compare "${gender[@]:2}" --base compared.safetensors --task gender --epochs 1 --methods fine-cls --learning-rates 0.003,0.001
 if grep -q "pre-training" out; then fail "a base that is there was pre-trained anew"; fi
@@ -451,7 +458,7 @@ for setting in "item-loss softmax, bpr, logistic" "negatives uniform, rank" "pre
   says "--${setting%% *}: expected one of ${setting#* }, got 'other'"
 done
 
-# An interrupted method has no figures.
+# An interrupted method has no figures in the log.
 interrupt 'gender, FineCLS' compare "${gender[@]}" --task gender --methods fine-cls
 says "interrupted in task gender, FineCLS"
 if grep -q '"method"' log; then fail "the log has figures of a method that was interrupted"; fi

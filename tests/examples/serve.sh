@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The serve example end to end: tests/examples/serve.sh SERVE PETERREC CMNREC
-# What it serves must be what the programs that wrote the files recommend; no line may end it; users outlive it.
+# Answers must equal the recommendations of the programs that wrote the files, no input line may end
+# the server, and users' states must survive a restart.
 set -euo pipefail
 
 serve=$(realpath "$1")
@@ -8,10 +9,11 @@ peterrec=$(realpath "$2")
 cmnrec=$(realpath "$3")
 source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
 
-# train ARGUMENTS...: one of the programs, which must succeed.
+# train PROGRAM ARGUMENTS...: runs a program, which must succeed.
 train() { "$@" --threads 2 > out 2> errors || fail "$*"; }
 
-# run STATUS ARGUMENTS...: serves the lines of the file in; answers are in the file out.
+# run STATUS ARGUMENTS...: serves the lines of the file in, writes the answers to the file out, and
+# expects this exit code.
 run() {
   local expected=$1 status=0
   shift
@@ -21,10 +23,10 @@ run() {
 
 lines() { (($(wc -l < out) == $1)) || fail "expected $1 lines of answers"; }
 
-# ids of the answers' lists, one a line, as "4 7 1".
+# Prints the ids of the recommended items, one line for each answer, such as "4 7 1".
 ids() { sed -nE '/"best"/{s/"score":[^}]*//g; s/.*"best":\[//; s/[^0-9,]//g; s/,+/ /g; s/ $//; p}' out; }
 
-# The same of what a program's recommend printed.
+# Prints the ids that the command recommend of a program printed.
 printed() { sed -nE 's/^ +[0-9]+\. ([0-9]+) .*/\1/p' out | xargs; }
 
 awk 'BEGIN {
@@ -42,8 +44,8 @@ awk 'BEGIN { for (u = 1; u <= 61; ++u) printf "%d::%s::25::1::0\n", u, u % 2 ? "
 train "$peterrec" pretrain --data users.txt --channels 8 --dilations "1,2" --epochs 2 --hold-out-last
 train "$peterrec" finetune --data users.txt --profiles users.dat --task next,gender --epochs 1
 
-# A user's events and the same history at once: the list that peterrec recommend prints.  20 items and [TCL] are more than the network
-# reaches, so padding does not matter.
+# A user's events and the same history in one request give the list of peterrec recommend. The
+# sequence of 20 items and [TCL] is longer than the receptive field, so padding has no effect.
 history=$(seq -s , 1 20)
 train "$peterrec" recommend --count 5 --history "$history"
 expected_base=$(printed)
@@ -63,7 +65,7 @@ for threads in 1 3; do
   for list in "$expected_base" "$expected_next"; do ids | grep -qxF "$list" || fail "expected the list $list"; done
 done
 
-# The base answers "next" by its own head as long as no patch does.
+# The base answers the task "next" with its own head until a patch for this task is loaded.
 {
   for task in next base; do echo "{\"history\": [$history], \"task\": \"$task\", \"k\": 5}"; done
   echo '{"load": "next.patch.safetensors"}'
@@ -76,7 +78,8 @@ expected=$(printf '%s\n' "$expected_base" "$expected_base" "$expected_next" "$ex
 [[ "$(ids)" == "$expected" ]] || fail "expected the lists of base, base, next, base, base: $expected"
 says '{"line":1,"task":"next","best":'
 
-# A two-way base has no streams: it reads what it was trained with, as peterrec recommend does, histories longer and shorter than that.
+# A non-causal base cannot process events one by one: it reads sequences of its training length, as
+# peterrec recommend does, for longer and shorter histories.
 two_way=(--non-causal --length 7)
 train "$peterrec" pretrain --data users.txt "${two_way[@]}" --channels 8 --dilations "1,2" --epochs 2 --hold-out-last --out both.safetensors
 train "$peterrec" finetune --data users.txt --base both.safetensors --task next --length 7 --epochs 1 --out both.patch.safetensors
@@ -94,7 +97,7 @@ for history in 3,9,4 "$history"; do
   ids | cmp -s expected - || fail "expected the lists of peterrec recommend: $(cat expected)"
 done
 
-# Lines that are wrong get an answer each, with their number, and the next one is read.
+# Each invalid line is answered by an error with its number, and the next line is read.
 printf '%s\n' '{"user": "a", "item": 1}' 'no json' '[1]' '{"user": "a"}' '{"user": "a", "item": "99"}' \
   '{"user": "a", "task": "other"}' '{"user": "b", "task": "base"}' '{"user": "a", "task": "base", "k": 0}' \
   '{"user": "a", "task": "base", "k": 1.5}' '{"user": {}, "item": 1}' '{"user": "a", "item": 1, "more": 1}' '' \
@@ -113,7 +116,7 @@ says '"line":17,"user":"a","task":"base","best":[{"id":'
 says '17 lines, 13 errors' errors
 says 'requests: 2, p50' errors
 
-# What a stranger's line may hold: a time, items that are new, both kinds of line at once, half a line.
+# Unusual lines: with a timestamp, with unknown items, with the fields of several kinds, incomplete.
 printf '%s\n' '{"user": "a", "item": 1, "timestamp": 1700000000}' '{"history": [1, "new", 2, "newer"], "task": "base", "k": 1}' \
   '{"history": ["new"], "task": "base"}' '{"user": "a", "history": [1], "task": "base"}' '{"user": "a", "item": 1, "task": "base"}' \
   '{}' '{"user": "", "item": 1}' '{"user": "a", "item": 1' '{"unload": "base"}' '{"user": "a", "item": 1, "time": 1700000000}' \
@@ -131,7 +134,7 @@ says '{"line":11,"error":"duplicate key \"item\""}'
 says '{"line":12,"error":"\"load\": expected a file path, got a text with a NUL byte after'
 says '{"line":9,"error":"task '"'base' belongs to the base and cannot be unloaded"'"}'
 
-# A history without any known item is answered by what is frequent, as peterrec recommend does.
+# A history without known items is answered by the most frequent items, as in peterrec recommend.
 for task in base next gender; do
   patches=$([[ $task == base ]] || echo "--patch $task.patch.safetensors")
   # shellcheck disable=SC2086
@@ -140,11 +143,11 @@ for task in base next gender; do
   printf '%s\n' "{\"history\": [\"new\"], \"task\": \"$task\", \"k\": 2}" "{\"history\": [], \"task\": \"$task\", \"k\": 2}" > in
   # shellcheck disable=SC2086
   run 0 --base base.safetensors $patches
-  (($(grep -c '"fallback":"frequency"' out) == 2)) || fail "expected two lists of what is frequent"
+  (($(grep -c '"fallback":"frequency"' out) == 2)) || fail "expected two lists of the most frequent items"
   [[ $(grep -oE '"id":"[0-9MF]+"' out | cut -d '"' -f 4 | xargs) == "$(cat expected)" ]] || fail "expected the lists of peterrec recommend: $(cat expected)"
 done
 
-# Classes come with probabilities that sum to one.
+# The probabilities of classes sum to one.
 printf '%s\n' '{"history": [1, 2, 3], "task": "gender"}' > in
 run 0 --base base.safetensors --patch gender.patch.safetensors
 sum=$(grep -oE '"probability":[0-9.e-]+' out | awk -F: '{ sum += $2 } END { printf "%.3f", sum }')
@@ -153,7 +156,7 @@ cp gender.patch.safetensors again.patch.safetensors
 run 1 --base base.safetensors --patch gender.patch.safetensors,again.patch.safetensors
 says "--patch: expected one file a task, got again.patch.safetensors for task gender again" errors
 
-# So do lines that are too deep or too long to be kept.
+# Lines that are nested too deeply or are too long are answered by errors.
 {
   head -c 100000 /dev/zero | tr '\0' '[' | sed 's/^/{"user": "a", "task": "base", "k": /'
   echo
@@ -170,18 +173,18 @@ for line in 1 2; do says "{\"line\":$line,\"error\":"; done
 says '{"line":3,"error":"expected a line of at most 1048576 bytes, got a longer one"}'
 says '"line":4,"task":"base","best":[{"id":'
 
-# Tasks come and go.
+# Tasks are loaded and unloaded.
 printf '%s\n' '{"user": 7, "item": 3}' '{"user": 7, "task": "gender"}' '{"load": "gender.patch.safetensors"}' \
   '{"user": 7, "task": "gender"}' '{"unload": "gender"}' '{"user": 7, "task": "gender", "k": 2}' > in
 run 0 --base base.safetensors
 says '{"line":2,"user":"7","task":"gender","error":"unknown task'
 says '{"line":3,"loaded":"gender"}'
 says '"line":4,"user":"7","task":"gender","best":[{"id":"'
-[[ $(sed -n 's/.*"line":4,//p' out | grep -o '"id"' | wc -l) == 2 ]] || fail "a task of two classes answers with both"
+[[ $(sed -n 's/.*"line":4,//p' out | grep -o '"id"' | wc -l) == 2 ]] || fail "expected both classes of the task"
 says '{"line":5,"unloaded":"gender"}'
 says '{"line":6,"user":"7","task":"gender","error":"unknown task'
 
-# Users go on in another run, with other threads, as in one run.
+# Users' states continue in another run with another number of threads as in a single run.
 {
   for i in 3 1 4 1 5; do for u in a b c; do echo "{\"user\": \"$u\", \"item\": $i}"; done; done
   for u in a b c; do echo "{\"user\": \"$u\", \"task\": \"next\", \"k\": 6}"; done
@@ -198,9 +201,9 @@ run 0 --base base.safetensors --patch next.patch.safetensors --states users.stat
 cp second in
 run 0 --base base.safetensors --patch next.patch.safetensors --states users.states --threads 2
 ids > later
-cmp -s at_once later || fail "users that were saved answer otherwise"
+cmp -s at_once later || fail "saved users get other answers"
 
-# A signal ends the input: what was read is answered and the users are kept.
+# A signal ends the input: all lines that were read are answered, and the users' states are saved.
 mkfifo pipe
 rm -f out errors
 "$serve" --base base.safetensors --states kept.states --threads 2 < pipe > out 2> errors &
@@ -210,14 +213,15 @@ echo '{"user": "late", "item": "3"}' >&3
 echo '{"history": ["3"], "task": "base", "k": 1}' >&3
 for _ in {1..200}; do if [[ -s out ]]; then break; fi; sleep 0.05; done
 kill -TERM "$server"
-wait "$server" || fail "a signal is an orderly end"
+wait "$server" || fail "expected exit code 0 after a signal"
 exec 3>&-
 says 'users'"'"' states are in kept.states' errors
 echo '{"user": "late", "task": "base", "k": 3}' > in
 run 0 --base base.safetensors --states kept.states
 says '"user":"late"'
 
-# Who reads the answers may go, and a disk may be full: what was read is kept, and the exit code says so.
+# When the reader of the answers exits or the disk is full, events that were read are saved, and the
+# exit code reports the failure.
 {
   echo '{"user": "kept", "item": "3"}'
   for _ in {1..3000}; do echo '{"user": "kept", "task": "base", "k": 30}'; done
@@ -238,7 +242,7 @@ for threads in 1 2; do
     says '"user":"kept"'
   done
 done
-# A reader of both streams that goes, while the input does not end.
+# The reader of standard output and standard error exits while the input continues.
 status=0
 ("$serve" --base base.safetensors --threads 2 < pipe 2>&1 | head -n 1 > out) &
 reader=$!
@@ -248,10 +252,10 @@ wait "$reader" || status=$?
 exec 3>&-
 ((status == 1)) || fail "expected exit code 1 for a closed pipe, got $status"
 
-# States that could not be written are an error before anything is served.
+# A path to which states cannot be written is an error before the first line is served.
 run 1 --base base.safetensors --states absent/users.states
 says '--states: expected a file in a folder that is there, got absent/users.states' errors
-[[ ! -s out ]] || fail "nothing is served without a place for states"
+[[ ! -s out ]] || fail "expected no answers"
 
 head -c 2000 users.states > short.states
 run 1 --base base.safetensors --states short.states
@@ -260,11 +264,11 @@ train "$peterrec" pretrain --data users.txt --channels 8 --dilations "1,2" --epo
 run 1 --base other.safetensors --states users.states
 says 'belongs to another model' errors
 
-# CmnRec: by its state under every:G, by full passes under pec.
+# CmnRec: from the user's state with the schedule every:G, by full passes with pec.
 sizes=(--hidden 8 --embedding 8 --word-size 8 --length 8 --slots 2 --min-length 2 --epochs 1 --split "0.6,0.2,0.2")
 for schedule in every:3 pec; do
   train "$cmnrec" train --data users.txt "${sizes[@]}" --schedule $schedule --out cmnrec.safetensors
-  # As long as what the program reads: 8 items of 8.
+  # The history has the length of the program's input: 8 items.
   train "$cmnrec" recommend --model cmnrec.safetensors --history 1,2,3,4,5,6,7,8 --count 5
   expected=$(printed)
   {
@@ -277,7 +281,7 @@ for schedule in every:3 pec; do
   lines 3
   [[ $(ids | uniq) == "$expected" ]] || fail "$schedule: expected the list $expected each time"
 done
-# Padding is the length that the model was trained with, unless given.
+# Histories are padded to the training length of the model unless --padding is given.
 run 0 --base cmnrec.safetensors --states cmnrec.states
 run 0 --base cmnrec.safetensors --states cmnrec.states --padding 8
 run 1 --base cmnrec.safetensors --states cmnrec.states --padding 50

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What serve keeps, whoever reads or does not read its answers:  tests/examples/serve_states.sh SERVE PETERREC
+# The states that serve saves, also when its answers are not read: tests/examples/serve_states.sh
+# SERVE PETERREC
 set -euo pipefail
 
 serve=$(realpath "$1")
@@ -17,7 +18,7 @@ train() { "$peterrec" "$@" --data users.txt --threads 1 > out 2> errors || fail 
 train pretrain --channels 8 --dilations "1,2" --epochs 2 --hold-out-last
 for seed in 1 2; do train finetune --task next --epochs 1 --seed $seed --learning-rate 0.0$seed --out next$seed.patch; done
 
-# run STATUS ARGUMENTS...: serves the lines of the file in.
+# run STATUS ARGUMENTS...: serves the lines of the file in and expects this exit code.
 run() {
   local expected=$1 status=0
   shift
@@ -36,7 +37,8 @@ stopped() {
   return $status
 }
 
-# Nobody reads the answers, and the input does not end: one signal is enough, and the users are kept.
+# The answers are not read and the input does not end: one signal stops the server, and the users'
+# states are saved.
 mkfifo silent endless
 {
   for i in $(seq 1 200); do echo "{\"user\": \"u$((i % 20))\", \"item\": \"$((1 + i % 40))\"}"; done
@@ -57,7 +59,7 @@ for threads in 1 3; do
   kill -TERM $server
   status=0
   stopped $server || status=$?
-  expect_status 1 $status "a server that was stopped while nobody read its answers"
+  expect_status 1 $status "a server stopped while its answers were not read"
   says "serve: stopped by a signal; the last answers were not read and are lost; users' states are in kept.states" errors
   wait $writer 2> /dev/null || true
   [[ -e kept.states && ! -e kept.states.lock ]] || fail "expected the states, and no lock"
@@ -68,7 +70,7 @@ for threads in 1 3; do
 done
 exec 4>&-
 
-# A reader that is slow but reads gets all answers to what was read before the signal.
+# A slow reader gets the answers to all lines that were read before the signal.
 rm -f kept.states
 mkfifo slow
 (sleep 0.5; cat slow > answers) &
@@ -80,12 +82,12 @@ exec 3> pipe
 for _ in {1..400}; do echo '{"history": [1, 2, 3], "task": "base", "k": 30}'; done >&3
 sleep 1
 kill -TERM $server
-stopped $server || fail "a signal is an orderly end"
+stopped $server || fail "expected exit code 0 after a signal"
 exec 3>&-
 wait $reader
 (($(wc -l < answers) == 400)) || fail "expected 400 answers, got $(wc -l < answers)"
 
-# The states of one server are no other's.
+# Two servers cannot use the same states.
 rm -f shared.states
 "$serve" --base base.safetensors --states shared.states < pipe > answers 2> errors &
 server=$!
@@ -105,7 +107,7 @@ run 0 --states shared.states
 for u in first second; do echo "{\"user\": \"$u\", \"task\": \"base\", \"k\": 1}"; done > in
 run 0 --states shared.states
 (($(grep -c '"best"' out) == 2)) || fail "expected the users of both servers"
-# One that was killed locks nothing.
+# The lock of a killed server does not prevent another start.
 "$serve" --base base.safetensors --states shared.states < pipe > answers 2> errors &
 server=$!
 exec 3> pipe
@@ -115,10 +117,10 @@ wait $server 2> /dev/null || true
 exec 3>&-
 [[ -e shared.states.lock ]] || fail "expected a lock that a killed server has left"
 run 0 --states shared.states
-(($(grep -c '"best"' out) == 2)) || fail "a lock of a killed server is in the way"
-[[ ! -e shared.states.lock ]] || fail "expected the lock to be gone"
+(($(grep -c '"best"' out) == 2)) || fail "the lock of a killed server prevented a start"
+[[ ! -e shared.states.lock ]] || fail "expected no lock"
 
-# A file that is not one whole file of states is refused and stays as it is.
+# A file with other contents than one set of states is rejected and not changed.
 cat shared.states shared.states > two.states
 {
   cat shared.states
@@ -137,7 +139,8 @@ chmod a-w locked.states
 run 1 --states locked.states
 says "locked.states: is read-only" errors
 
-# Tasks come and go in a storm: every line is answered by the tasks that were loaded when it was read.
+# Tasks are loaded and unloaded at a high rate: every line is answered by the tasks that were loaded
+# when it was read.
 awk 'BEGIN {
   for (i = 1; i <= 2500; ++i) {
     u = i % 23
@@ -154,8 +157,8 @@ for threads in 2 4; do
   for try in 1 2; do
     rm -f storm.states
     run 0 --threads $threads --states storm.states
-    sort out | cmp -s expected - || fail "$threads threads answer otherwise than one: $(sort out | diff expected - | head -n 4)"
+    sort out | cmp -s expected - || fail "$threads threads give other answers than one: $(sort out | diff expected - | head -n 4)"
   done
 done
-grep -q '"unloaded"' out || fail "expected tasks to go"
+grep -q '"unloaded"' out || fail "expected tasks to be unloaded"
 echo passed

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Programs whose standard streams, logs or outputs cannot be written:  tests/examples/streams.sh SERVE PETERREC CMNREC
-# None may abort, lose output behind exit code 0, lose what it has learned, or write into a file that it reads.
+# Programs whose standard streams, logs or outputs cannot be written. They must not abort, return 0
+# when output is lost, lose a trained model, or overwrite an input file:
+# tests/examples/streams.sh SERVE PETERREC CMNREC
 set -euo pipefail
 
 serve=$(realpath "$1")
@@ -8,7 +9,8 @@ peterrec=$(realpath "$2")
 cmnrec=$(realpath "$3")
 source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
 
-# run STATUS COMMAND...: expects this exit code; what it prints is in the files out and errors.
+# run STATUS COMMAND...: expects this exit code; writes standard output and standard error to the
+# files out and errors.
 run() {
   local expected=$1 status=0
   shift
@@ -33,8 +35,9 @@ evaluate=("$peterrec" evaluate --base base.safetensors --data users.txt --thread
 answer=("$serve" --base base.safetensors)
 echo '{"history": [1, 2], "task": "base"}' > in
 
-# Standard error is closed, or on a full disk: what the program does is the same.
-# silently STATUS COMMAND...: both ways; what it prints the last time is in the file out.
+# A program works the same when its standard error is closed or on a full disk.
+# silently STATUS COMMAND...: runs the command in both ways; the file out has the output of the
+# second run.
 silently() {
   local expected=$1 status=0
   shift
@@ -48,9 +51,9 @@ for command in "${pretrain[*]} --hold-out-last --out silent.safetensors" "${eval
   "${recommend[*]} --history 1,2" "${answer[*]}"; do
   $command < in > expected 2> errors || fail "$command"
   silently 0 $command
-  diff <(grep -v " s each" expected) <(grep -v " s each" out) || fail "$command prints something else"
+  diff <(grep -v " s each" expected) <(grep -v " s each" out) || fail "$command prints other output"
 done
-cmp base.safetensors silent.safetensors || fail "a base that was trained in silence differs"
+cmp base.safetensors silent.safetensors || fail "a base trained without standard error differs"
 for program in "$peterrec pretrain" "$cmnrec train" "$serve" "$peterrec" "$cmnrec"; do
   silently 1 $program --nonsense
   silently 1 $program --data missing --base missing
@@ -59,7 +62,7 @@ silently 1 "${pretrain[@]}" --out missing/file
 silently 0 "${answer[@]}" --measure
 says '"line":1,"task":"base"'
 
-# Standard output is on a full disk: some output is lost, and the exit code says so.
+# Standard output is on a full disk: output is lost, and the exit code reports it.
 for command in "${recommend[*]} --history 1,2" "${recommend[*]} --user $users" "${evaluate[*]}" \
   "${pretrain[*]} --out lost.safetensors" "${train[*]} --out lost.cmnrec" "$cmnrec recommend --history 1,2" \
   "$cmnrec evaluate --data users.txt" "$peterrec --help"; do
@@ -67,20 +70,20 @@ for command in "${recommend[*]} --history 1,2" "${recommend[*]} --user $users" "
   $command > /dev/full 2> errors || status=$?
   expect_status 1 $status "${command:0:80} > /dev/full"
   says "standard output cannot be written: No space left on device; some of the output is lost" errors
-  if grep -q "unexpected" errors; then fail "a full disk is unexpected"; fi
+  if grep -q "unexpected" errors; then fail "expected no \"unexpected\" in the message for a full disk"; fi
 done
-[[ -e lost.safetensors && -e lost.cmnrec ]] || fail "what was learned is lost with the output"
+[[ -e lost.safetensors && -e lost.cmnrec ]] || fail "a model was lost with the output"
 
-# Standard output is closed: the log holds lines of its own only.
+# Standard output is closed: the log must not contain the program's output.
 rm -f log
 "${pretrain[@]}" --out closed.safetensors --log log >&- 2> errors || fail "pretrain >&-"
 (($(wc -l < log) == 2)) || fail "expected 2 lines in the log, got $(wc -l < log)"
-if grep -qv '^{"epoch":' log; then fail "the log has a line that is none of its own: $(cat log)"; fi
+if grep -qv '^{"epoch":' log; then fail "the log has a line of the output: $(cat log)"; fi
 cmp base.safetensors closed.safetensors > /dev/null && fail "expected another base than that of --hold-out-last"
 "${pretrain[@]}" --hold-out-last --out closed.safetensors <&- >&- 2>&- || fail "pretrain without streams"
 cmp base.safetensors closed.safetensors || fail "a base that was trained without streams differs"
 
-# The log is on a full disk: a warning, and the model is written all the same.
+# The log is on a full disk: the program prints a warning and still writes the model.
 run 0 "${pretrain[@]}" --hold-out-last --out logged.safetensors --log /dev/full
 says "warning: --log: /dev/full: cannot be appended to: No space left on device" errors
 (($(grep -c "warning: --log" errors) == 1)) || fail "expected one warning"
@@ -94,7 +97,7 @@ run 0 "$cmnrec" compare --data users.txt --models mostpop --length 8 --threads 1
 says "warning: --results: /dev/full: cannot be written" errors
 says "most popular"
 
-# A file that lines are added to is no other file of the command, whatever leads to it.
+# The log must differ from all other files of the command, also by a link or another path.
 ln -s users.txt symbolic
 ln users.txt hard
 printf '[pretrain]\nchannels = 8\n' > options.toml
@@ -131,9 +134,9 @@ refuses --model "$serve" --base base.safetensors --states base.safetensors
 for file in users base cmnrec options hidden; do
   cmp $file.before "$(ls $file.* | grep -v before)" || fail "$file was written into"
 done
-[[ ! -e new && ! -e state ]] || fail "a command that was refused has made a file"
+[[ ! -e new && ! -e state ]] || fail "a rejected command created a file"
 
-# What nobody may write is not replaced, though its folder would let it.
+# A read-only file is not replaced, although its folder is writable.
 chmod a-w base.safetensors cmnrec.safetensors
 run 1 "${pretrain[@]}"
 says "base.safetensors: is read-only; give --out another file" errors

@@ -12,7 +12,7 @@ namespace {
 template <class T>
 using Scores = GuardedArray<T, Device::cpu>;
 
-/// A matrix of scores.
+/// A matrix in which all scores are equal.
 template <class T>
 Scores<T> equal_scores(std::int64_t rows, std::int64_t length, T score) {
   return Scores<T>({rows, length}, std::vector<T>(naive::at(rows * length), score));
