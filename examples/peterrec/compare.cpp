@@ -60,13 +60,8 @@ CompareData read_compare_data(Options& options) {
   return data;
 }
 
-struct Base {
-  std::shared_ptr<NextItNet> network;
-  Vocabulary vocabulary;
-};
-
 /// The base of --model, whose loss and direction become options.
-Base stored_base(Options& options) {
+NewBase stored_base(Options& options) {
   LoadedBase loaded = load_base(options.base_file, examples::device_of(options.run));
   if (options.data.hold_out_last) expect_held_out(loaded, "--task next");
   options.base.causal = loaded.network->is_causal();
@@ -75,29 +70,12 @@ Base stored_base(Options& options) {
   return {loaded.network, std::move(loaded.vocabulary)};
 }
 
-/// An untrained base of the options.
-Base new_base(const Options& options, const RawData& raw) {
-  Base base{nullptr, source_vocabulary(raw, options.data)};
-  if (!options.base_file.empty())
-    examples::expect_storable(base.vocabulary,
-                              examples::concat("--min-count ", options.data.min_count));
-  Random random(options.run.seed);
-  base.network =
-      std::make_shared<NextItNet>(base_network_options(options.base, base.vocabulary), random);
-  base.network->to(examples::device_of(options.run));
-  return base;
-}
-
 /// Pre-trains the base and writes it to --model. Returns false for an interrupted run.
 bool pretrain_base(const Comparison& comparison) {
   const Options& options = comparison.options;
   const TrainReport report =
       train_base(*comparison.base, {comparison.pretraining, comparison.vocabulary, options.base},
-                 options.pretrain,
-                 {.label = "pre-training",
-                  .log = &comparison.log,
-                  .seed = options.run.seed,
-                  .device = comparison.base->device()});
+                 options.pretrain, training_place(options, "pre-training", comparison.log));
   const std::string epochs = counted(report.epochs, "epoch");
   if (report.interrupted) {
     fmt::print(
@@ -170,7 +148,7 @@ Outcome compare(const Options& given) {
   examples::expect_files(files);
   examples::RunLog log(options.run.log);
   const CompareData data = read_compare_data(options);
-  const Base base = is_pretrained ? stored_base(options) : new_base(options, data.raw);
+  const NewBase base = is_pretrained ? stored_base(options) : new_base(options, data.raw);
   // All tasks are made first, so that a missing file is found before hours of training.
   std::vector<TaskData> tasks;
   for (const std::string& name : options.task.names) {

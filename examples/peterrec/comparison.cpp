@@ -10,25 +10,21 @@ namespace {
 TrainReport train(const Comparison& comparison, const TaskData& task, const Method& method,
                   const TransferExamples& examples, std::uint64_t seed,
                   std::unique_ptr<TaskNetwork>& network) {
-  const Options& options = comparison.options;
+  Options options = comparison.options;
   std::vector<double> rates = options.compare.learning_rates;
   if (rates.empty()) rates.push_back(options.finetune.learning_rate);
+  TrainPlace place = training_place(options, task.name + ", " + method.title, comparison.log);
+  place.seed = seed;
+  place.is_one_of_many = true;
   const SourceTask source{comparison.pretraining, comparison.vocabulary, options.base};
   TrainReport best;
   for (const double rate : rates) {
     Random random(seed, 0x7461736B);
     auto candidate =
         std::make_unique<TaskNetwork>(comparison.base, method, options.task, task, random);
-    TrainOptions training = options.finetune;
-    training.learning_rate = rate;
+    options.finetune.learning_rate = rate;
     const TrainReport report =
-        train_task(*candidate, task, examples, options.task, training, comparison.protocols(),
-                   {.label = task.name + ", " + method.title,
-                    .log = &comparison.log,
-                    .seed = seed,
-                    .device = comparison.base->device(),
-                    .is_one_of_many = true},
-                   method.joint ? &source : nullptr);
+        train_task(*candidate, task, examples, options, place, method.joint ? &source : nullptr);
     if (report.interrupted) return report;
     // The figure of a profile task is a cross-entropy.
     if (network == nullptr ||
@@ -74,12 +70,13 @@ std::optional<Line> run_method(const Comparison& comparison, const TaskData& tas
   std::vector<std::vector<Figure>> of_seed;
   for (std::int64_t s = 0; s < seeds; ++s) {
     const std::uint64_t seed = comparison.options.run.seed + static_cast<std::uint64_t>(s);
-    const TransferExamples examples = share < 1 ? few(task.train, share, seed) : task.train;
+    const TransferExamples examples =
+        share < 1 ? sample_examples(task.training, share, seed) : task.training;
     last.reset();
     const TrainReport report = train(comparison, task, method, examples, seed, last);
     if (report.interrupted) return std::nullopt;
     of_seed.push_back(
-        measure(task, task.test, comparison.protocols(), scorer_of(task, *last)).list());
+        measure(task, task.test, comparison.options.protocols(), scorer_of(task, *last)).list());
     line.trained = last->trainable_count();
     line.seconds_per_epoch += report.seconds_per_epoch / static_cast<double>(seeds);
     line.epochs += report.epochs;
@@ -96,7 +93,7 @@ std::vector<Line> run_references(const Comparison& comparison, const TaskData& t
   std::vector<Line> lines;
   for (const auto& [title, scorer] : measured) {
     Line& line = lines.emplace_back(Line{.method = title});
-    line.figures = measure(task, task.test, comparison.protocols(), scorer).list();
+    line.figures = measure(task, task.test, comparison.options.protocols(), scorer).list();
     write(comparison.log, task, line);
   }
   return lines;

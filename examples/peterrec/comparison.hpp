@@ -29,10 +29,6 @@ struct Comparison {
   const PretrainData& pretraining;
   std::shared_ptr<NextItNet> base;
   examples::RunLog& log;
-
-  Protocols protocols() const {
-    return {.negatives = options.sampled_negatives, .seed = options.run.seed};
-  }
 };
 
 /// Trains a method with every seed and measures it; the network of the last seed goes to `last`.

@@ -54,9 +54,10 @@ std::vector<std::int32_t> print_user(const Comparison& comparison, const TaskDat
 void print_table(const Comparison& comparison, const TaskData& task,
                  const std::vector<Line>& lines) {
   fmt::print("\nTask {}: {} training, {} validation, {} test examples, {} targets\n", task.name,
-             with_commas(task.train.size()), with_commas(task.valid.size()),
+             with_commas(task.training.size()), with_commas(task.validation.size()),
              with_commas(task.test.size()), with_commas(task.targets.size()));
-  const Figures shape = measure(task, task.test, comparison.protocols(), popularity(task).scorer);
+  const Figures shape =
+      measure(task, task.test, comparison.options.protocols(), popularity(task).scorer);
   fmt::print("Figures on the test part: {}.\n", shape.protocols());
   if (const std::string note = shape.note(); !note.empty()) fmt::print("Sampled: {}.\n", note);
   const std::int64_t seeds = comparison.options.compare.seeds;

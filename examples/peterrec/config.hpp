@@ -29,7 +29,7 @@ struct PatchNote {
   std::vector<double> split;  ///< shares of users, as DataOptions::split
   std::uint64_t split_seed = 1;
   std::int64_t users = 0;  ///< that were split
-  std::string test_users;  ///< TaskData::test_users; older files lack it
+  std::string test_users;  ///< TransferDataset::test_hash; older files lack it
   std::int64_t length = 50;
 };
 

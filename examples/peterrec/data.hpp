@@ -7,9 +7,9 @@
 
 #include "common/output_files.hpp"
 #include "peterrec/options.hpp"
-#include "refrain/data/batches.hpp"
 #include "refrain/data/readers.hpp"
 #include "refrain/data/splits.hpp"
+#include "refrain/data/transfer_dataset.hpp"
 
 namespace refrain::peterrec {
 
@@ -22,8 +22,9 @@ struct RawData {
   bool two_domains = false;
 };
 
-/// The files that the commands have in common: data and --config, which are read, and --log.
-examples::CommandFiles common_files(const Options& options);
+/// The files of a command: those of the data, --config, the ones to write, --resume and --log.
+examples::CommandFiles common_files(const Options& options,
+                                    std::vector<examples::NamedFile> replaced = {});
 
 /// Reads all files.  Throws DataError, OptionError.
 RawData read_data(const DataOptions& options);
@@ -59,20 +60,10 @@ inline constexpr const char* base_task = "base";
 void expect_tasks(const std::vector<std::string>& names);
 
 /// One task, ready to train.
-struct TaskData {
+struct TaskData : TransferDataset {
   std::string name;
   TaskKind kind = TaskKind::profile;
   std::int64_t length = 0;  ///< DataOptions::length
-  Vocabulary targets;       ///< classes or items, without special ids
-  RaggedIds sources;        ///< in ids of the source vocabulary
-  RaggedIds seen;           ///< by source row: the target ids that a recommendation leaves out
-  std::int64_t users = 0;   ///< that the split was drawn from
-  /// hash of the test part's users, in any order; of the next-item task, which splits by time, of
-  /// all sequences
-  std::string test_users;
-  TransferExamples train;
-  TransferExamples valid;
-  TransferExamples test;
 
   bool is_profile() const noexcept { return kind == TaskKind::profile; }
 };
@@ -81,9 +72,6 @@ struct TaskData {
 /// Throws OptionError when the data lacks what the task needs.
 TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::string& name,
                    const DataOptions& options, const Vocabulary* targets = nullptr);
-
-/// The first share of the training examples, chosen at random by whole source rows.
-TransferExamples few(const TransferExamples& examples, double share, std::uint64_t seed);
 
 }  // namespace refrain::peterrec
 

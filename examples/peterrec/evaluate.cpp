@@ -46,7 +46,7 @@ DataOptions options_of(const PatchNote& note, const std::string& path, const Opt
 /// the file, give another test part.
 void warn_of_other_users(const PatchNote& note, const TaskData& task, const std::string& path) {
   if (task.kind == TaskKind::next) {
-    if (note.test_users.empty() || task.test_users == note.test_users) return;
+    if (note.test_users.empty() || task.test_hash == note.test_users) return;
     examples::say(
         "warning: {} was trained on other sequences than these: items of the test part may be "
         "among those that it learned\n",
@@ -56,21 +56,20 @@ void warn_of_other_users(const PatchNote& note, const TaskData& task, const std:
         "warning: {} was trained on data of {} users, this has {}: if some of them are the same, "
         "the test part has users of the training\n",
         path, note.users, task.users);
-  } else if (!note.test_users.empty() && task.test_users != note.test_users) {
+  } else if (!note.test_users.empty() && task.test_hash != note.test_users) {
     examples::say(
         "warning: {} was trained with another test part, of users {}; this one is of users {}: "
         "other users, or the same ones in another order of their lines, and then the test part has "
         "users of the training\n",
-        path, note.test_users, task.test_users);
+        path, note.test_users, task.test_hash);
   }
 }
 
 /// Prints and logs the figures of each.
 void print(const TaskData& task, const std::vector<Reference>& measured, const Options& options,
            examples::RunLog& log) {
-  const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
   for (const auto& [title, scorer] : measured) {
-    const Figures figures = measure(task, task.test, protocols, scorer);
+    const Figures figures = measure(task, task.test, options.protocols(), scorer);
     fmt::print("\n{}: {}\n{}\n", task.name, title, figures.text());
     std::vector<MetricLog::Number> numbers;
     for (const Figure& figure : figures.list()) numbers.emplace_back(figure.field, figure.value);

@@ -33,7 +33,8 @@ Scorer base_scorer(const TaskData& task, const NextItNet& base) {
 
 Reference popularity(const TaskData& task) {
   std::vector<float> counts(static_cast<std::size_t>(task.targets.size()));
-  for (const std::int32_t target : task.train.target) counts[static_cast<std::size_t>(target)] += 1;
+  for (const std::int32_t target : task.training.target)
+    counts[static_cast<std::size_t>(target)] += 1;
   // Log frequencies are also the best constant logits, so that their cross-entropy is meaningful.
   for (float& count : counts) count = std::log(count + 0.5f);
   return {task.is_profile() ? "label frequency" : "most popular",

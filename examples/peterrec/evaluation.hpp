@@ -64,12 +64,6 @@ struct Figures {
   std::string note() const;
 };
 
-/// The sampled protocol.
-struct Protocols {
-  std::int64_t negatives = 99;
-  std::uint64_t seed = 1;
-};
-
 /// Scores every example and ranks its target. The next-item task leaves out the seen items. Where
 /// an example has fewer items than the negatives asked for, all are ranked among the smallest such
 /// number, and examples without any are left out of the sampled protocol.

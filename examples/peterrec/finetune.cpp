@@ -39,7 +39,7 @@ RunSetting run_setting(const Options& options, const std::string& base_hash, con
   RunSetting setting = examples::setting_of_config(config_text(set.options(), note));
   DataHash data;
   data.add(note.targets).add(task.sources);
-  for (const TransferExamples* part : {&task.train, &task.valid, &task.test}) {
+  for (const TransferExamples* part : {&task.training, &task.validation, &task.test}) {
     data.add(std::span<const std::int64_t>(part->source))
         .add(std::span<const std::int32_t>(part->target));
   }
@@ -48,7 +48,7 @@ RunSetting run_setting(const Options& options, const std::string& base_hash, con
                   {"random_start", options.task.random_start ? "true" : "false"},
                   {"negatives", examples::name_of(options.task.negatives)},
                   {"rho", fmt::format("{}", options.task.rho)},
-                  {"batch", concat(fine_tuning_batch(options.finetune, task.train.size()))},
+                  {"batch", concat(fine_tuning_batch(options.finetune, task.training.size()))},
                   {"l2", fmt::format("{}", options.finetune.l2)},
                   {"seed", concat(options.run.seed)},
                   {"data", data.text()}});
@@ -68,21 +68,16 @@ bool finetune_task(const Options& options, const LoadedBase& base, const TaskDat
                        .split = options.data.split,
                        .split_seed = options.data.split_seed,
                        .users = task.users,
-                       .test_users = task.test_users,
+                       .test_users = task.test_hash,
                        .length = task.length};
   fmt::print("task {}: {} training examples, {} targets; {} of {} parameters learn\n", task.name,
-             with_commas(task.train.size()), with_commas(task.targets.size()),
+             with_commas(task.training.size()), with_commas(task.targets.size()),
              with_commas(network.trainable_count()),
              with_commas(base.network->parameter_count() + network.parameter_count()));
-  const Protocols protocols{.negatives = options.sampled_negatives, .seed = options.run.seed};
   const TrainReport report =
-      train_task(network, task, task.train, options.task, options.finetune, protocols,
-                 {.label = task.name,
-                  .state_file = options.state_file,
-                  .setting = run_setting(options, base.hash, network.task(), task, note),
-                  .log = &log,
-                  .seed = options.run.seed,
-                  .device = base.network->device()});
+      train_task(network, task, task.training, options,
+                 training_place(options, task.name, log,
+                                run_setting(options, base.hash, network.task(), task, note)));
   const Outcome outcome = examples::finish_training(
       report, path, options.state_file, options.run.force,
       [&](const std::string&) { save_patch_set(path, network.task(), base.hash, note); });
@@ -90,7 +85,7 @@ bool finetune_task(const Options& options, const LoadedBase& base, const TaskDat
   std::vector<Reference> shown = references(task, *base.network);
   shown.insert(shown.begin(), {"test", scorer_of(task, network)});
   for (const auto& [title, scorer] : shown)
-    fmt::print("{}\n", measure(task, task.test, protocols, scorer).text(title));
+    fmt::print("{}\n", measure(task, task.test, options.protocols(), scorer).text(title));
   return true;
 }
 
@@ -103,10 +98,8 @@ Outcome finetune(const Options& options) {
   examples::expect_split(options.data.split);
   if (names.size() > 1 && !options.state_file.empty())
     throw OptionError("--resume: expected one task a run");
-  examples::CommandFiles files = common_files(options);
+  examples::CommandFiles files = common_files(options, examples::named_files("--out", paths));
   files.read.push_back({"--model", options.base_file});
-  files.replaced = examples::named_files("--out", paths);
-  if (!options.state_file.empty()) files.replaced.push_back({"--resume", options.state_file});
   examples::expect_files(files);
   examples::RunLog log(options.run.log);
   const LoadedBase base = load_base(options.base_file, examples::device_of(options.run));

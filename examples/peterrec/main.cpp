@@ -48,17 +48,11 @@ void add_base_options(CLI::App& app, BaseOptions& base) {
       between(1e-6, 1.0));
 }
 
-void add_task_names(CLI::App& app, TaskOptions& task, const char* text) {
-  OptionGroup(app, "Tasks")("--task", task.names, text);
-}
-
-constexpr const char* tasks_to_train =
-    "Tasks: attributes of --profiles (gender, age, ...), items (of the other domain), next (item "
-    "of the same domain)";
-
 void add_task_options(CLI::App& app, TaskOptions& task) {
   const OptionGroup add(app, "Tasks");
-  add_task_names(app, task, tasks_to_train);
+  add("--task", task.names,
+      "Tasks: attributes of --profiles (gender, age, ...), items (of the other domain), next (item "
+      "of the same domain)");
   add("--bottleneck", task.bottleneck, "Width D of a patch; 0: channels / 4", between(0, 4096));
   add("--cardinality", task.cardinality, "Parallel paths of a patch", between(1, 4096));
   add("--random-start", task.random_start, "Start patches at random instead of as the identity");
@@ -75,20 +69,21 @@ void add_base_file(CLI::App& app, std::string& file, const char* text) {
 
 constexpr const char* base_to_read = "Base network, as written by pretrain";
 
-void add_patch_files(CLI::App& app, Options& options, const char* text) {
-  add_value(app, "--patch", options.patch_files, text);
-}
-
 void add_sampled(CLI::App& app, Options& options) {
   add_value(app, "--sampled", options.sampled_negatives, "Negatives of the sampled protocol",
             between(1, 1000000000));
 }
 
-void add_pretrain(CLI::App& app, Options& options) {
+/// The options of every command that trains.
+void add_training_command(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_log_option(app, options.run);
   add_force_option(app, options.run);
   add_data_options(app, options.data);
+}
+
+void add_pretrain(CLI::App& app, Options& options) {
+  add_training_command(app, options);
   add_split_seed(app, options.data);
   add_base_options(app, options.base);
   add_training_options(app, options.pretrain, "", "Training");
@@ -100,10 +95,7 @@ void add_pretrain(CLI::App& app, Options& options) {
 }
 
 void add_finetune(CLI::App& app, Options& options) {
-  add_run_options(app, options.run);
-  add_log_option(app, options.run);
-  add_force_option(app, options.run);
-  add_data_options(app, options.data);
+  add_training_command(app, options);
   add_split(app, options.data);
   add_base_file(app, options.base_file, base_to_read);
   add_task_options(app, options.task);
@@ -122,7 +114,8 @@ void add_evaluate(CLI::App& app, Options& options) {
   add_data_options(app, options.data);
   add_split(app, options.data);
   add_base_file(app, options.base_file, base_to_read);
-  add_patch_files(app, options, "Patch files; none: the base's own next-item scores");
+  add_value(app, "--patch", options.patch_files,
+            "Patch files; none: the base's own next-item scores");
   add_sampled(app, options);
 }
 
@@ -136,18 +129,16 @@ void add_recommend(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_data_options(app, options.data);
   add_base_file(app, options.base_file, base_to_read);
-  add_patch_files(app, options, "Patch files, all loaded onto the one base");
-  add_task_names(app, options.task,
-                 "Tasks: next (item) and those of the --patch files; base: the base's own head, "
-                 "also beside a patch of next; default: those of the patches, next without any");
+  add_value(app, "--patch", options.patch_files, "Patch files, all loaded onto the one base");
+  OptionGroup(app, "Tasks")(
+      "--task", options.task.names,
+      "Tasks: next (item) and those of the --patch files; base: the base's own head, "
+      "also beside a patch of next; default: those of the patches, next without any");
   add_recommend_options(app, options.recommend);
 }
 
 void add_compare(CLI::App& app, Options& options) {
-  add_run_options(app, options.run);
-  add_log_option(app, options.run);
-  add_force_option(app, options.run);
-  add_data_options(app, options.data);
+  add_training_command(app, options);
   add_split(app, options.data);
   add_base_options(app, options.base);
   add_task_options(app, options.task);
@@ -173,27 +164,11 @@ void add_compare(CLI::App& app, Options& options) {
 }
 
 constexpr Command<Options> commands[] = {
-    {.name = "pretrain",
-     .text = "Train a base network on behaviour sequences",
-     .add = add_pretrain,
-     .run = pretrain},
-    {.name = "finetune",
-     .text = "Train a patch set for each task on a base",
-     .add = add_finetune,
-     .run = finetune},
-    {.name = "evaluate",
-     .text = "Measure patch sets on the test part",
-     .add = add_evaluate,
-     .run = evaluate,
-     .settle = settle_evaluate},
-    {.name = "recommend",
-     .text = "Print recommendations and predictions for users",
-     .add = add_recommend,
-     .run = recommend},
-    {.name = "compare",
-     .text = "Train every method on every task and print one table",
-     .add = add_compare,
-     .run = compare},
+    {"pretrain", "Train a base network on behaviour sequences", add_pretrain, pretrain},
+    {"finetune", "Train a patch set for each task on a base", add_finetune, finetune},
+    {"evaluate", "Measure patch sets on the test part", add_evaluate, evaluate, settle_evaluate},
+    {"recommend", "Print recommendations and predictions for users", add_recommend, recommend},
+    {"compare", "Train every method on every task and print one table", add_compare, compare},
 };
 
 constexpr const char* about =

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/concat.hpp"
+#include "common/device.hpp"
 #include "common/saved_config.hpp"
 
 namespace refrain::peterrec {
@@ -68,12 +69,21 @@ std::shared_ptr<NextItNet> TaskNetwork::base_for(std::shared_ptr<NextItNet> base
   return own;
 }
 
-NextItNet::Options base_network_options(const BaseOptions& options, const Vocabulary& vocabulary) {
-  return {.items = vocabulary.size(),
-          .channels = options.channels,
-          .dilations = options.dilations,
-          .padding = options.causal ? Padding::causal : Padding::same,
-          .relu = options.loss == PretrainLoss::softmax};
+NewBase new_base(const Options& options, const RawData& raw) {
+  NewBase made{nullptr, source_vocabulary(raw, options.data)};
+  if (!options.base_file.empty())
+    examples::expect_storable(made.vocabulary, concat("--min-count ", options.data.min_count));
+  const BaseOptions& base = options.base;
+  Random random(options.run.seed);
+  made.network = std::make_shared<NextItNet>(
+      NextItNet::Options{.items = made.vocabulary.size(),
+                         .channels = base.channels,
+                         .dilations = base.dilations,
+                         .padding = base.causal ? Padding::causal : Padding::same,
+                         .relu = base.loss == PretrainLoss::softmax},
+      random);
+  made.network->to(examples::device_of(options.run));
+  return made;
 }
 
 PatchSet::Options patch_set_options(const Method& method, const TaskOptions& options,

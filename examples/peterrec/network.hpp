@@ -52,7 +52,13 @@ class TaskNetwork final : public Module {
   PatchSet task_;
 };
 
-NextItNet::Options base_network_options(const BaseOptions& options, const Vocabulary& vocabulary);
+/// An untrained base, for the vocabulary of the data. Throws OptionError where a base file has no
+/// room for the vocabulary.
+struct NewBase {
+  std::shared_ptr<NextItNet> network;
+  Vocabulary vocabulary;
+};
+NewBase new_base(const Options& options, const RawData& raw);
 
 /// The parts of a task.
 PatchSet::Options patch_set_options(const Method& method, const TaskOptions& options,

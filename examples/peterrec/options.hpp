@@ -86,6 +86,12 @@ struct CompareOptions {
   std::int64_t seeds = 1;
 };
 
+/// The sampled protocol.
+struct Protocols {
+  std::int64_t negatives = 99;
+  std::uint64_t seed = 1;
+};
+
 struct Options {
   DataOptions data;
   BaseOptions base;
@@ -100,6 +106,8 @@ struct Options {
   std::vector<std::string> patch_files;
   std::string state_file;  ///< of an interrupted run
   std::int64_t sampled_negatives = 99;
+
+  Protocols protocols() const { return {.negatives = sampled_negatives, .seed = run.seed}; }
 };
 
 }  // namespace refrain::peterrec

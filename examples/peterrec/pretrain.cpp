@@ -13,11 +13,11 @@
 namespace refrain::peterrec {
 namespace {
 
-RunSetting run_setting(const Options& options, const NextItNet& network, const BaseNote& note,
-                       const SourceTask& source) {
+RunSetting run_setting(const Options& options, const NextItNet::Options& network,
+                       const BaseNote& note, const SourceTask& source) {
   const BaseOptions& base = options.base;
   const PretrainData& data = source.data;
-  RunSetting setting = examples::setting_of_config(config_text(network.options(), note));
+  RunSetting setting = examples::setting_of_config(config_text(network, note));
   setting.insert(
       {{"loss", examples::name_of(base.loss)},
        {"sampled_share", fmt::format("{}", base.sampled_share)},
@@ -33,37 +33,26 @@ RunSetting run_setting(const Options& options, const NextItNet& network, const B
 }  // namespace
 
 Outcome pretrain(const Options& options) {
-  examples::CommandFiles files = common_files(options);
-  files.replaced.push_back({"--out", options.base_file});
-  if (!options.state_file.empty()) files.replaced.push_back({"--resume", options.state_file});
-  examples::expect_files(files);
-  const Device device = examples::device_of(options.run);
+  examples::expect_files(common_files(options, {{"--out", options.base_file}}));
   examples::RunLog log(options.run.log);
   const RawData raw = read_data(options.data);
   expect_length(raw, options.data);
-  const Vocabulary vocabulary = source_vocabulary(raw, options.data);
-  examples::expect_storable(vocabulary, examples::concat("--min-count ", options.data.min_count));
+  const auto [network, vocabulary] = new_base(options, raw);
   const PretrainData data = pretrain_data(raw, vocabulary, options.data, options.base.causal);
-  Random random(options.run.seed);
-  NextItNet network(base_network_options(options.base, vocabulary), random);
-  network.to(device);
   fmt::print("{} items, {} sequences to train on, {} held out; {} parameters\n",
              with_commas(vocabulary.items()), with_commas(std::ssize(data.split.train)),
-             with_commas(std::ssize(data.split.valid)), with_commas(network.parameter_count()));
+             with_commas(std::ssize(data.split.valid)), with_commas(network->parameter_count()));
   const SourceTask source{data, vocabulary, options.base};
   BaseNote note{
       .hold_out_last = options.data.hold_out_last, .length = options.data.length, .text = {}};
-  const TrainReport report = train_base(network, source, options.pretrain,
-                                        {.label = "pretrain",
-                                         .state_file = options.state_file,
-                                         .setting = run_setting(options, network, note, source),
-                                         .log = &log,
-                                         .seed = options.run.seed,
-                                         .device = device});
+  const TrainReport report =
+      train_base(*network, source, options.pretrain,
+                 training_place(options, "pretrain", log,
+                                run_setting(options, network->options(), note, source)));
   return examples::finish_training(report, options.base_file, options.state_file, options.run.force,
                                    [&](const std::string& text) {
                                      note.text = text;
-                                     save_base(options.base_file, network, vocabulary, note);
+                                     save_base(options.base_file, *network, vocabulary, note);
                                    });
 }
 

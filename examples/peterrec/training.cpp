@@ -103,6 +103,16 @@ double chance_of(const models::HeadOptions& head) {
 
 }  // namespace
 
+TrainPlace training_place(const Options& options, const std::string& label, examples::RunLog& log,
+                          RunSetting setting) {
+  return {.label = label,
+          .state_file = options.state_file,
+          .setting = std::move(setting),
+          .log = &log,
+          .seed = options.run.seed,
+          .device = options.run.device};
+}
+
 TrainReport train_base(NextItNet& network, const SourceTask& source, const TrainOptions& options,
                        const TrainPlace& place) {
   SourceLoss task(source, options.batch, place.seed);
@@ -126,21 +136,20 @@ std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t example
 }
 
 TrainReport train_task(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
-                       const TaskOptions& task_options, const TrainOptions& options,
-                       const Protocols& protocols, const TrainPlace& place,
-                       const SourceTask* joint) {
+                       const Options& options, const TrainPlace& place, const SourceTask* joint) {
+  const TrainOptions& training = options.finetune;
   const models::HeadOptions& head = network.task().options().head;
-  const std::int64_t batch_size = fine_tuning_batch(options, examples.size());
+  const std::int64_t batch_size = fine_tuning_batch(training, examples.size());
   std::optional<NegativeSampler> negatives;
   if (head.loss != HeadLoss::softmax) {
     negatives.emplace(NegativeSampler::Options{
-        .kind = task_options.negatives, .items = task.targets.size(), .rho = task_options.rho});
+        .kind = options.task.negatives, .items = task.targets.size(), .rho = options.task.rho});
   }
   std::optional<SourceLoss> source;
   if (joint != nullptr) source.emplace(*joint, batch_size, place.seed + 1);
   BatchSampler batches(examples.size(), {.batch_size = batch_size, .seed = place.seed});
-  Adam adam(network, {.learning_rate = options.learning_rate});
-  if (options.l2 > 0) adam.set_l2("task.head.weight", options.l2);
+  Adam adam(network, {.learning_rate = training.learning_rate});
+  if (training.l2 > 0) adam.set_l2("task.head.weight", training.l2);
   const auto make = [&](std::int64_t epoch, std::int64_t step) {
     const TransferBatch made = transfer_batch(task.sources, examples, batches.rows(epoch, step),
                                               task.length, placement_of(network.base()));
@@ -160,8 +169,10 @@ TrainReport train_task(TaskNetwork& network, const TaskData& task, const Transfe
     return source ? own + source->loss(network.base(), batch.source) : own;
   };
   const Scorer scorer = scorer_of(task, network);
-  const auto validate = [&] { return measure(task, task.valid, protocols, scorer).validation(); };
-  return examples::train(network, adam, options, place, batches.steps_per_epoch(), make, loss,
+  const auto validate = [&] {
+    return measure(task, task.validation, options.protocols(), scorer).validation();
+  };
+  return examples::train(network, adam, training, place, batches.steps_per_epoch(), make, loss,
                          {.name = task.is_profile() ? "cross-entropy" : "MRR@5 (sampled)",
                           .larger_is_better = !task.is_profile(),
                           .measure = validate,

@@ -2,6 +2,7 @@
 /// Training the base and the tasks.
 
 #include <cstdint>
+#include <string>
 
 #include "common/training.hpp"
 #include "peterrec/evaluation.hpp"
@@ -10,6 +11,9 @@ namespace refrain::peterrec {
 
 using examples::TrainPlace;
 using examples::TrainReport;
+
+TrainPlace training_place(const Options& options, const std::string& label, examples::RunLog& log,
+                          RunSetting setting = {});
 
 /// What a base learns.
 struct SourceTask {
@@ -33,8 +37,7 @@ std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t example
 /// validation part, or the latest ones when the run was interrupted. `joint`: trained along by
 /// multi-task learning.
 TrainReport train_task(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
-                       const TaskOptions& task_options, const TrainOptions& options,
-                       const Protocols& protocols, const TrainPlace& place,
+                       const Options& options, const TrainPlace& place,
                        const SourceTask* joint = nullptr);
 
 }  // namespace refrain::peterrec

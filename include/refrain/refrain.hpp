@@ -28,6 +28,7 @@
 #include "refrain/data/samplers.hpp"
 #include "refrain/data/sequences.hpp"
 #include "refrain/data/splits.hpp"
+#include "refrain/data/transfer_dataset.hpp"
 #include "refrain/data/vocabulary.hpp"
 
 // Variables and automatic differentiation.
