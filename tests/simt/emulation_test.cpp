@@ -1,8 +1,9 @@
-/// Tests of the emulated GPU: results that CUDA defines, and detection of planted defects.
+/// Tests of the emulated GPU: results that CUDA defines.
 
 #include <numeric>
 #include <set>
 
+#include "simt/launches.hpp"
 #include "simt/planted.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
@@ -15,32 +16,6 @@ using simt::EmulationError;
 using simt::emulation::Order;
 
 namespace {
-
-std::vector<int> counted(int count) {
-  std::vector<int> values(static_cast<std::size_t>(count));
-  std::iota(values.begin(), values.end(), 0);
-  return values;
-}
-
-template <class... Parameters>
-void start(int threads, void (*kernel)(Parameters...),
-           std::type_identity_t<Parameters>... arguments) {
-  simt::launch({.name = "kernel", .grid = 1, .block = static_cast<unsigned>(threads)}, kernel,
-               arguments...);
-}
-
-/// The message of the EmulationError that `body` throws; "" when it throws none.
-template <class Body>
-std::string refusal(Body body) {
-  try {
-    body();
-  } catch (const EmulationError& error) {
-    return error.what();
-  }
-  return "";
-}
-
-// ---- correct kernels ----
 
 __global__ void shuffles(int* out, int width) {
   const int lane = simt::lane();
@@ -164,8 +139,6 @@ static_assert(!HasAtomicAdd<float> && !HasAtomicAdd<double>,
               "a float atomic would make sums depend on the order of threads");
 
 }  // namespace
-
-// ---- results that CUDA defines ----
 
 TEST_CASE("emulation: shuffles take from the lanes that CUDA says", "[simt]") {
   for (const int width : {32, 8}) {
@@ -357,114 +330,4 @@ TEST_CASE("emulation: launches are counted", "[simt]") {
   const std::int64_t before = simt::emulation::launches();
   for (int i = 0; i < 3; ++i) start(1, planted::write_global, 0, out.data());
   CHECK(simt::emulation::launches() == before + 3);
-}
-
-// ---- planted defects ----
-// Data races are undefined behaviour in the emulation itself, and ThreadSanitizer ends the program:
-// tests of them run in a separate one (planted_main.cpp).
-
-TEST_CASE("emulation: a missing barrier shows as a wrong result", "[simt][defect]") {
-  if (simt::emulation::under_tsan) return;
-  const DeviceArray<int> in({64}, counted(64));
-  std::vector<int> neighbours = counted(64);
-  for (int& value : neighbours) value = (value + 1) % 64;
-  int passed_on_right = 0;
-  int runs = 0;
-  for_each_order([&] {
-    DeviceArray<int> out({64});
-    start(64, planted::neighbour<true>, in.data(), out.data());
-    CHECK(out.values() == neighbours);
-    start(64, planted::neighbour<false>, in.data(), out.data());
-    CHECK(out.values() != neighbours);
-
-    start(64, planted::pass_on<true>, in.data(), out.data());
-    CHECK(out.values() == std::vector<int>(64, 0));
-    start(64, planted::pass_on<false>, in.data(), out.data());
-    passed_on_right += out.values() == std::vector<int>(64, 0) ? 1 : 0;
-    ++runs;
-  });
-  CHECK(passed_on_right == 1);  // in forward order the result is correct: hence the other orders
-  CHECK(runs > 1);
-}
-
-TEST_CASE("emulation: a missing barrier at the end of a loop shows as a wrong result",
-          "[simt][defect]") {
-  if (simt::emulation::under_tsan) return;
-  const DeviceArray<int> in({256}, counted(256));
-  std::vector<int> expected;
-  for (int t = 0; t < 64; ++t) expected.push_back(4 * ((t + 1) % 64) + 64 * (0 + 1 + 2 + 3));
-  for_each_order([&] {
-    DeviceArray<int> out({64});
-    start(64, planted::sum_of_steps<true>, in.data(), out.data(), 4);
-    CHECK(out.values() == expected);
-    start(64, planted::sum_of_steps<false>, in.data(), out.data(), 4);
-    CHECK(out.values() != expected);
-  });
-}
-
-TEST_CASE("emulation: waiting for one group too few shows as a wrong result", "[simt][defect]") {
-  const DeviceArray<float> in = random_array<float>({128}, 3);
-  for_each_order([&] {
-    DeviceArray<float> right({32}), wrong({32});
-    start(32, planted::copied_tiles<1>, in.data(), right.data());
-    start(32, planted::copied_tiles<2>, in.data(), wrong.data());
-    for (const float value : right.span()) CHECK_FALSE(std::isnan(value));
-    for (const float value : wrong.span()) CHECK(std::isnan(value));
-  });
-}
-
-TEST_CASE(
-    "emulation: what would hang or be undefined on a GPU is refused with block, thread and place",
-    "[simt][defect]") {
-  const DeviceArray<float> floats({32}, std::vector<float>(32, 1.0f));
-  for_each_order([&] {
-    DeviceArray<int> out({64});
-    DeviceArray<float> result({64});
-    CHECK_THAT(refusal([&] { start(64, planted::divergent_barrier, out.data()); }),
-               contains("kernel: divergent __syncthreads: others wait at ") &&
-                   contains("block (0,0,0) thread ") && contains("planted.hpp:"));
-    CHECK_THAT(refusal([&] { start(64, planted::early_exit, out.data()); }),
-               contains("threads wait for ever") && contains("in __syncthreads at ") &&
-                   contains("24 of 64 threads have ended"));
-    CHECK_THAT(refusal([&] { start(32, planted::absent_lanes, out.data()); }),
-               contains("in __shfl_down_sync at ") && contains("for the lanes 0xffffffff") &&
-                   contains("16 of 32 threads have ended"));
-    CHECK_THAT(refusal([&] { start(32, planted::caller_outside_mask, out.data()); }),
-               contains("__shfl_sync: the calling lane is not in the mask 0x0000ffff"));
-    CHECK_THAT(refusal([&] { start(32, planted::source_outside_mask, out.data()); }),
-               contains("__shfl_sync: reads lane 20 outside the mask"));
-    CHECK_THAT(refusal([&] { start(32, planted::different_operations, out.data()); }),
-               contains("divergent warp: ") && contains("while other lanes of the mask wait in "));
-    CHECK_THAT(refusal([&] { start(32, planted::forgotten_copy, floats.data()); }),
-               contains("ended with asynchronous copies under way"));
-    CHECK_THAT(refusal([&] { start(1, planted::misaligned_copy, floats.data()); }),
-               contains("copy_async<16>: an address is not a multiple of 16"));
-    CHECK_THAT(refusal([&] { start(1, planted::read_pack, floats.data() + 1, result.data()); }),
-               contains("load_pack: the address is not a multiple of 16"));
-    CHECK_THAT(
-        refusal([&] {
-          simt::launch(
-              {.name = "carved", .grid = 1, .block = 1, .shared_bytes = simt::piece_bytes<int>(20)},
-              planted::write_carved_shared, 20, 0, out.data());
-        }),
-        contains("carved: dynamic shared memory: 160 bytes used, launched with 80"));
-  });
-}
-
-TEST_CASE("emulation: launches that CUDA refuses are refused", "[simt][defect]") {
-  DeviceArray<int> out({1});
-  const auto refused = [&](const simt::Launch& how) {
-    return refusal([&] { simt::launch(how, planted::write_global, 0, out.data()); });
-  };
-  CHECK_THAT(refused({.name = "k", .grid = 0, .block = 32}),
-             contains("k: cannot be launched: an empty grid"));
-  CHECK_THAT(refused({.name = "k", .grid = 1, .block = 1025}), contains("a block of 1025 threads"));
-  CHECK_THAT(refused({.name = "k", .grid = dim3(1, 65536), .block = 32}),
-             contains("a grid of 1 x 65536 x 1 blocks"));
-  CHECK_THAT(refused({.name = "k", .grid = 1, .block = 32, .shared_bytes = 300000}),
-             contains("300000 bytes of shared memory"));
-  CHECK(refused({.name = "k", .grid = 1, .block = 1}).empty());
-  CHECK(simt::blocks_for(0, 4) == 0);
-  CHECK(simt::blocks_for(9, 4) == 3);
-  CHECK_THROWS_AS(simt::blocks_for(std::int64_t{1} << 40, 4), Unsupported);
 }
