@@ -73,9 +73,8 @@ NewBase stored_base(Options& options) {
 /// Pre-trains the base and writes it to --model. Returns false for an interrupted run.
 bool pretrain_base(const Comparison& comparison) {
   const Options& options = comparison.options;
-  const TrainReport report =
-      train_base(*comparison.base, {comparison.pretraining, comparison.vocabulary, options.base},
-                 options.pretrain, training_place(options, "pre-training", comparison.log));
+  const TrainReport report = train_base(*comparison.base, comparison.source, options.pretrain,
+                                        training_place(options, "pre-training", comparison.log));
   const std::string epochs = counted(report.epochs, "epoch");
   if (report.interrupted) {
     fmt::print(
@@ -85,12 +84,12 @@ bool pretrain_base(const Comparison& comparison) {
     return false;
   }
   fmt::print("Pre-trained on {} sequences: {} of {:.1f} s, held-out loss {:.4f}\n",
-             with_commas(std::ssize(comparison.pretraining.split.train)), epochs,
+             with_commas(std::ssize(comparison.source.data.split.train)), epochs,
              report.seconds_per_epoch, report.best);
   examples::flush_output();
   if (options.base_file.empty()) return true;
   examples::expect_better_than_chance(report, options.base_file, {}, options.run.force);
-  save_base(options.base_file, *comparison.base, comparison.vocabulary,
+  save_base(options.base_file, *comparison.base, comparison.source.vocabulary,
             {.hold_out_last = options.data.hold_out_last,
              .length = options.data.length,
              .text = "pre-trained by compare"});
@@ -162,7 +161,8 @@ Outcome compare(const Options& given) {
              counted(network.blocks(), "block"), network.is_causal() ? "causal" : "two-way",
              with_commas(network.parameter_count()));
   examples::flush_output();
-  const Comparison comparison{options, base.vocabulary, pretraining, base.network, log};
+  const Comparison comparison{
+      options, {pretraining, base.vocabulary, options.base}, base.network, log};
   if (!is_pretrained && !pretrain_base(comparison)) return Outcome::interrupted;
   for (const TaskData& task : tasks) {
     if (!compare_on(comparison, task, data.of(task.kind).titles)) return Outcome::interrupted;

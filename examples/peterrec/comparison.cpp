@@ -16,15 +16,14 @@ TrainReport train(const Comparison& comparison, const TaskData& task, const Meth
   TrainPlace place = training_place(options, task.name + ", " + method.title, comparison.log);
   place.seed = seed;
   place.is_one_of_many = true;
-  const SourceTask source{comparison.pretraining, comparison.vocabulary, options.base};
   TrainReport best;
   for (const double rate : rates) {
     Random random(seed, 0x7461736B);
     auto candidate =
         std::make_unique<TaskNetwork>(comparison.base, method, options.task, task, random);
     options.finetune.learning_rate = rate;
-    const TrainReport report =
-        train_task(*candidate, task, examples, options, place, method.joint ? &source : nullptr);
+    const TrainReport report = train_task(*candidate, task, examples, options, place,
+                                          method.joint ? &comparison.source : nullptr);
     if (report.interrupted) return report;
     // The figure of a profile task is a cross-entropy.
     if (network == nullptr ||

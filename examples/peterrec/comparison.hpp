@@ -25,8 +25,7 @@ struct Line {
 /// What all methods of a run share.
 struct Comparison {
   const Options& options;
-  const Vocabulary& vocabulary;
-  const PretrainData& pretraining;
+  SourceTask source;
   std::shared_ptr<NextItNet> base;
   examples::RunLog& log;
 };

@@ -37,7 +37,7 @@ std::vector<std::int32_t> print_user(const Comparison& comparison, const TaskDat
   const std::span<const std::int32_t> history = task.sources[row];
   fmt::print("\nUser {}, the last of {}:\n", n, counted(std::ssize(history), "item"));
   for (const std::int32_t id : history.last(std::min<std::size_t>(6, history.size())))
-    fmt::print("    {}\n", described(comparison.vocabulary.name(id), titles));
+    fmt::print("    {}\n", described(comparison.source.vocabulary.name(id), titles));
   fmt::print("  in truth:");
   std::vector<std::int32_t> truth;
   for (std::size_t e = 0; e < task.test.source.size(); ++e) {

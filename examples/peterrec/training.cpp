@@ -88,6 +88,57 @@ class SourceLoss {
   std::int64_t samples_;
 };
 
+/// The loss of one batch of a task, with the source loss where that is learned jointly.
+class TaskLoss {
+ public:
+  TaskLoss(const TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
+           const Options& options, std::uint64_t seed, const SourceTask* joint)
+      : network_(network),
+        task_(task),
+        examples_(examples),
+        batches_(
+            examples.size(),
+            {.batch_size = fine_tuning_batch(options.finetune, examples.size()), .seed = seed}) {
+    if (network.task().options().head.loss != HeadLoss::softmax) {
+      negatives_.emplace(NegativeSampler::Options{
+          .kind = options.task.negatives, .items = task.targets.size(), .rho = options.task.rho});
+    }
+    if (joint != nullptr)
+      source_.emplace(*joint, fine_tuning_batch(options.finetune, examples.size()), seed + 1);
+  }
+
+  std::int64_t steps_per_epoch() const { return batches_.steps_per_epoch(); }
+
+  /// The batch of a training step, on the host.
+  TaskBatch batch(std::int64_t epoch, std::int64_t step) {
+    const TransferBatch made = transfer_batch(task_.sources, examples_, batches_.rows(epoch, step),
+                                              task_.length, placement_of(network_.base()));
+    TaskBatch batch{.ids = made.ids, .targets = made.targets};
+    Random random = batches_.random(epoch, step);
+    if (negatives_) batch.negatives = negatives_->draw(made.targets, random);
+    if (source_) {
+      const std::int64_t total = epoch * steps_per_epoch() + step;
+      batch.source =
+          source_->batch(total / source_->steps_per_epoch(), total % source_->steps_per_epoch());
+    }
+    return batch;
+  }
+
+  Variable loss(const TaskBatch& batch) const {
+    const Variable own =
+        network_.task().loss(network_.user(batch.ids), batch.targets, batch.negatives);
+    return source_ ? own + source_->loss(network_.base(), batch.source) : own;
+  }
+
+ private:
+  const TaskNetwork& network_;
+  const TaskData& task_;
+  const TransferExamples& examples_;
+  BatchSampler batches_;
+  std::optional<NegativeSampler> negatives_;
+  std::optional<SourceLoss> source_;
+};
+
 /// The loss of a network that gives every target the same score.
 double chance_of(const models::HeadOptions& head) {
   switch (head.loss) {
@@ -138,45 +189,19 @@ std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t example
 TrainReport train_task(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
                        const Options& options, const TrainPlace& place, const SourceTask* joint) {
   const TrainOptions& training = options.finetune;
-  const models::HeadOptions& head = network.task().options().head;
-  const std::int64_t batch_size = fine_tuning_batch(training, examples.size());
-  std::optional<NegativeSampler> negatives;
-  if (head.loss != HeadLoss::softmax) {
-    negatives.emplace(NegativeSampler::Options{
-        .kind = options.task.negatives, .items = task.targets.size(), .rho = options.task.rho});
-  }
-  std::optional<SourceLoss> source;
-  if (joint != nullptr) source.emplace(*joint, batch_size, place.seed + 1);
-  BatchSampler batches(examples.size(), {.batch_size = batch_size, .seed = place.seed});
+  TaskLoss loss(network, task, examples, options, place.seed, joint);
   Adam adam(network, {.learning_rate = training.learning_rate});
   if (training.l2 > 0) adam.set_l2("task.head.weight", training.l2);
-  const auto make = [&](std::int64_t epoch, std::int64_t step) {
-    const TransferBatch made = transfer_batch(task.sources, examples, batches.rows(epoch, step),
-                                              task.length, placement_of(network.base()));
-    TaskBatch batch{.ids = made.ids, .targets = made.targets};
-    Random random = batches.random(epoch, step);
-    if (negatives) batch.negatives = negatives->draw(batch.targets, random);
-    if (source) {
-      const std::int64_t total = epoch * batches.steps_per_epoch() + step;
-      batch.source =
-          source->batch(total / source->steps_per_epoch(), total % source->steps_per_epoch());
-    }
-    return batch;
-  };
-  const auto loss = [&](const TaskBatch& batch) {
-    const Variable own =
-        network.task().loss(network.user(batch.ids), batch.targets, batch.negatives);
-    return source ? own + source->loss(network.base(), batch.source) : own;
-  };
   const Scorer scorer = scorer_of(task, network);
-  const auto validate = [&] {
-    return measure(task, task.validation, options.protocols(), scorer).validation();
-  };
-  return examples::train(network, adam, training, place, batches.steps_per_epoch(), make, loss,
-                         {.name = task.is_profile() ? "cross-entropy" : "MRR@5 (sampled)",
-                          .larger_is_better = !task.is_profile(),
-                          .measure = validate,
-                          .chance = chance_of(head)});
+  return examples::train(
+      network, adam, training, place, loss.steps_per_epoch(),
+      [&](std::int64_t epoch, std::int64_t step) { return loss.batch(epoch, step); },
+      [&](const TaskBatch& batch) { return loss.loss(batch); },
+      {.name = task.is_profile() ? "cross-entropy" : "MRR@5 (sampled)",
+       .larger_is_better = !task.is_profile(),
+       .measure =
+           [&] { return measure(task, task.validation, options.protocols(), scorer).validation(); },
+       .chance = chance_of(network.task().options().head)});
 }
 
 }  // namespace refrain::peterrec
