@@ -119,7 +119,7 @@ TEST_CASE("autograd: NoGrad records nothing and nests", "[autograd]") {
   CHECK_FALSE(scale(x, 2).detach().requires_grad());
 }
 
-TEST_CASE("autograd: requires_grad belongs to floating leaves", "[autograd]") {
+TEST_CASE("autograd: only floating-point leaves may require gradients", "[autograd]") {
   CHECK_THROWS_MATCHES(Variable(ids({1, 2}), true), DTypeError, message_contains("got i32"));
   Variable y = scale(leaf_of({1}), 2);
   CHECK_FALSE(y.is_leaf());
@@ -154,7 +154,7 @@ TEST_CASE("autograd: saved tensors are freed while backward passes", "[autograd]
   CHECK(pool_stats().used_bytes - before <= tensor_bytes + tensor_bytes / 2);
 }
 
-TEST_CASE("autograd: what needs no gradient is not recorded, and keeps nothing alive",
+TEST_CASE("autograd: an operation without gradients is not recorded and keeps nothing alive",
           "[autograd]") {
   const Variable frozen(random_tensor<float>({1 << 16}, 1));
   const std::int64_t before = pool_stats().used_bytes;
@@ -184,7 +184,7 @@ TEST_CASE("autograd: a leaf frozen after the operation gets no gradient", "[auto
   CHECK(other.gradient().defined());
 }
 
-TEST_CASE("autograd: backward stops below the lowest trainable thing", "[autograd]") {
+TEST_CASE("autograd: backward stops below the lowest trainable input", "[autograd]") {
   int below = 0;
   int above = 0;
   const Variable input = leaf_of({1, 2}, false);
@@ -222,8 +222,7 @@ TEST_CASE("autograd: an operation with several results", "[autograd]") {
   CHECK(doubles(x.grad()) == Numbers{11, 11});
 }
 
-TEST_CASE("autograd: an exception in a backward function leaves no stray gradients behind",
-          "[autograd]") {
+TEST_CASE("autograd: after an exception in a backward function no gradients remain", "[autograd]") {
   const Variable x = leaf_of({1});
   const Variable bad = record("bad", x.value().clone(), {x},
                               [](const Tensor&, auto&) { throw ShapeError("refused"); });
@@ -297,8 +296,7 @@ TEST_CASE("autograd: ids in another order of axes are refused", "[autograd]") {
   CHECK(softmax_loss(reshape(hidden, {8, 3}), weight, {}, right).value().defined());
 }
 
-TEST_CASE("autograd: gradients of two leaves that share storage do not run into each other",
-          "[autograd]") {
+TEST_CASE("autograd: gradients of two leaves that share storage stay separate", "[autograd]") {
   const Variable a = leaf_of({1});
   const Variable b = leaf_of({1});
   backward(sum(add(a, b)));    // both gradients share one tensor

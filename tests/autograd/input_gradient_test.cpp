@@ -28,7 +28,7 @@ static_assert(!std::is_convertible_v<const InputGradient&, MutableView>);
 
 }  // namespace
 
-TEST_CASE("input gradients: what a kernel writes is added once", "[autograd]") {
+TEST_CASE("input gradients: the output of a kernel is added once", "[autograd]") {
   const Variable x = leaf_of({1, 2});
   const auto twice = [&] {
     return record("twice", x.value().clone(), {x}, [](const Tensor& dy, auto& dx) {
@@ -106,8 +106,7 @@ TEST_CASE("input gradients: matrices, slices and sums in place", "[autograd]") {
   }
 }
 
-TEST_CASE("input gradients: a backward function that throws adds nothing that it has written",
-          "[autograd]") {
+TEST_CASE("input gradients: a backward function that throws adds no gradients", "[autograd]") {
   const Variable x = leaf_of({1});
   const Variable bad = record("bad", x.value().clone(), {x}, [](const Tensor& dy, auto& dx) {
     add_scaled(dy, 1, dx);
@@ -117,14 +116,14 @@ TEST_CASE("input gradients: a backward function that throws adds nothing that it
   CHECK_FALSE(x.gradient().defined());
 }
 
-TEST_CASE("input gradients: a leaf that got another shape is refused", "[autograd]") {
+TEST_CASE("input gradients: a leaf whose shape has changed is refused", "[autograd]") {
   Variable x = leaf_of({1, 2, 3});
   const Variable root = sum(relu(x));
   x.value() = Tensor::zeros({2}, DType::f64);
   CHECK_THROWS_AS(backward(root), ShapeError);
 }
 
-TEST_CASE("upstream gradients: a loss knows that it is where backward() started", "[autograd]") {
+TEST_CASE("upstream gradients: a loss detects that backward() started at it", "[autograd]") {
   const Variable x = leaf_of({5});
   bool is_one = false;
   const auto loss = [&] {

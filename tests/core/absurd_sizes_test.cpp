@@ -52,7 +52,7 @@ void check_refused(Make make) {
 
 }  // namespace
 
-TEST_CASE("absurd sizes: tensors name what they were asked for", "[core][reliability]") {
+TEST_CASE("absurd sizes: messages of tensors name the requested size", "[core][reliability]") {
   for (const std::int64_t size : sizes) {
     INFO(size);
     check_refused([&] { Tensor({size}, DType::f32); });
@@ -168,7 +168,7 @@ TEST_CASE("absurd sizes: data", "[data][reliability]") {
   CHECK(negatives.draw(std::numeric_limits<std::int32_t>::min(), random) >= 4);
 }
 
-TEST_CASE("absurd sizes: files of text", "[data][reliability]") {
+TEST_CASE("absurd sizes: text files", "[data][reliability]") {
   const ScratchFolder folder;
   // Fields of 3 MiB: longer than the default limit of a line, allowed with a higher limit.
   const std::string huge(3 << 20, '7');

@@ -131,7 +131,7 @@ void check_nothing_allocated(Train train) {
 
 }  // namespace
 
-TEST_CASE("allocation: the watch sees the heap", "[allocation]") {
+TEST_CASE("allocation: heap allocations are counted", "[allocation]") {
   if (!heap_is_watched) REFRAIN_SKIP("a sanitizer watches the heap");
   const HeapWatch watch;
   // Called by name: the compiler may remove a new expression with its delete.
@@ -141,8 +141,7 @@ TEST_CASE("allocation: the watch sees the heap", "[allocation]") {
   CHECK(seen == 2);
 }
 
-TEST_CASE("allocation: a training step with the full softmax takes nothing from the system",
-          "[allocation]") {
+TEST_CASE("allocation: a training step with the full softmax allocates no memory", "[allocation]") {
   for (const int count : {1, 3}) {
     INFO(count << " threads");
     const test::ThreadCount scope(count);
@@ -160,7 +159,7 @@ TEST_CASE("allocation: a training step with the full softmax takes nothing from 
   }
 }
 
-TEST_CASE("allocation: a training step with the sampled softmax takes nothing from the system",
+TEST_CASE("allocation: a training step with the sampled softmax allocates no memory",
           "[allocation]") {
   Random random(1);
   Network network(random);
@@ -176,7 +175,7 @@ TEST_CASE("allocation: a training step with the sampled softmax takes nothing fr
   });
 }
 
-TEST_CASE("allocation: fine-tuning patches on a frozen network takes nothing from the system",
+TEST_CASE("allocation: fine-tuning patches on a frozen network allocates no memory",
           "[allocation]") {
   Random random(1);
   Network network(random);
@@ -202,7 +201,7 @@ TEST_CASE("allocation: fine-tuning patches on a frozen network takes nothing fro
   }
 }
 
-TEST_CASE("allocation: inference takes nothing from the system", "[allocation]") {
+TEST_CASE("allocation: inference allocates no memory", "[allocation]") {
   Random random(1);
   Network network(random);
   const Tensor ids = random_ids(6 * 20, 500, 2).reshape({6, 20});
@@ -215,7 +214,7 @@ TEST_CASE("allocation: inference takes nothing from the system", "[allocation]")
   CHECK(recommended == 5 * 6 * 10);
 }
 
-TEST_CASE("allocation: large matrix products take nothing from the system", "[allocation]") {
+TEST_CASE("allocation: large matrix products allocate no memory", "[allocation]") {
   Random random(1);
   Linear layer({.in = 700, .out = 500}, random);
   const std::vector<Parameter*> parameters{&layer.parameter("weight"), &layer.parameter("bias")};

@@ -102,8 +102,7 @@ TEST_CASE("stream pool: counters", "[core][device]") {
   CHECK(numbers.blocks.empty());
 }
 
-TEST_CASE("stream pool: when memory is short, cached blocks are given back before it gives up",
-          "[core][device]") {
+TEST_CASE("stream pool: cached blocks are released before an allocation fails", "[core][device]") {
   Numbers numbers{.limit = 100000};
   Pool pool(NumberSource{&numbers});
   void* a = pool.allocate(60000, first);
@@ -136,7 +135,7 @@ TEST_CASE("stream pool: a capture keeps its blocks until it ends", "[core][devic
   CHECK(numbers.blocks.size() == 1);  // the block that `first` allocated in between
 }
 
-TEST_CASE("stream pool: random use never hands out a live block", "[core][device]") {
+TEST_CASE("stream pool: random use never returns a live block", "[core][device]") {
   Numbers numbers{.limit = std::size_t{1} << 22};
   Pool pool(NumberSource{&numbers});
   Random random(5);
@@ -170,7 +169,7 @@ TEST_CASE("stream pool: random use never hands out a live block", "[core][device
   CHECK(numbers.held == 0);
 }
 
-TEST_CASE("device: the CPU's streams and events hold nothing up", "[core][device]") {
+TEST_CASE("device: streams and events of the CPU do not block", "[core][device]") {
   const OwnedStream stream(Device::cpu);
   CHECK(stream.get().handle == nullptr);
   const StreamScope scope(stream);
@@ -189,7 +188,7 @@ TEST_CASE("device: the CPU's streams and events hold nothing up", "[core][device
   CHECK_FALSE(called);
 }
 
-TEST_CASE("device: transfer buffers on the CPU copy at once and check their range",
+TEST_CASE("device: transfer buffers on the CPU copy immediately and check their range",
           "[core][device]") {
   PinnedBuffer buffer(16, Device::cpu);
   const Tensor source = Tensor::from<float>({4}, {1, 2, 3, 4});
@@ -205,7 +204,7 @@ TEST_CASE("device: transfer buffers on the CPU copy at once and check their rang
   CHECK(moved.bytes() == 16);
 }
 
-TEST_CASE("device: bytes repeat over any length", "[core][device]") {
+TEST_CASE("device: a pattern of bytes repeats over any length", "[core][device]") {
   for (const std::int64_t count : {1, 2, 3, 7, 64, 1000}) {
     Tensor tensor = Tensor::zeros({count + 1}, DType::i32);
     tensor.data<std::int32_t>()[0] = 17;
@@ -221,7 +220,8 @@ TEST_CASE("device: bytes repeat over any length", "[core][device]") {
   CHECK_THROWS_AS(Tensor::repeated(Tensor::zeros({2}, DType::f32), {2}), ShapeError);
 }
 
-TEST_CASE("device: asking for a GPU never throws, using a missing one does", "[core][device]") {
+TEST_CASE("device: a query for a GPU never throws, the use of a missing one does",
+          "[core][device]") {
   if (is_available(Device::cuda)) {
     CHECK(current_stream(Device::cuda).handle != nullptr);
     return;

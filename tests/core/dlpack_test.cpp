@@ -96,8 +96,9 @@ void check_refused(Producer<Managed>& producer, const std::string& message,
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("dlpack: an import shares the producer's elements until its last handle goes",
-                   "[core][dlpack]", Versioned, Unversioned) {
+TEMPLATE_TEST_CASE(
+    "dlpack: an import shares the producer's elements until its last handle is destroyed",
+    "[core][dlpack]", Versioned, Unversioned) {
   TestType producer;
   {
     Tensor tensor = from_dlpack(producer.hand_over());
@@ -225,7 +226,7 @@ TEST_CASE("dlpack: impossible shapes and addresses are refused", "[core][dlpack]
   CHECK_THROWS_AS(from_dlpack(UnversionedDlpackTensor()), ShapeError);
 }
 
-TEST_CASE("dlpack: another major version is given back unread, another minor one is taken",
+TEST_CASE("dlpack: another major version is deleted unread, another minor version is accepted",
           "[core][dlpack]") {
   Versioned next;
   next.managed.version = {2, 0};
@@ -240,7 +241,7 @@ TEST_CASE("dlpack: another major version is given back unread, another minor one
   CHECK(from_dlpack(minor.hand_over()).numel() == 6);
 }
 
-TEST_CASE("dlpack: read-only elements are taken as a copy alone", "[core][dlpack]") {
+TEST_CASE("dlpack: read-only elements are accepted only as a copy", "[core][dlpack]") {
   Versioned refused;
   refused.managed.flags = dlpack::read_only_flag | dlpack::copied_flag;
   check_refused<Unsupported>(refused, "read-only");
@@ -255,7 +256,8 @@ TEST_CASE("dlpack: read-only elements are taken as a copy alone", "[core][dlpack
   CHECK_THROWS_AS(to_unversioned_dlpack(tensor, {.read_only = true}), Unsupported);
 }
 
-TEST_CASE("dlpack: page-locked memory is the CPU's, other devices are refused", "[core][dlpack]") {
+TEST_CASE("dlpack: page-locked memory counts as CPU memory, other devices are refused",
+          "[core][dlpack]") {
   Versioned pinned;
   pinned.managed.dl_tensor.device.device_type = dlpack::DeviceType::cuda_host;
   CHECK(from_dlpack(pinned.hand_over()).device() == Device::cpu);
@@ -305,7 +307,7 @@ TEST_CASE("dlpack: an export shares the tensor's elements and keeps them", "[cor
   CHECK_THROWS_MATCHES(to_dlpack(Tensor()), ShapeError, message_contains("undefined"));
 }
 
-TEST_CASE("dlpack: a handle that nobody takes gives its tensor back", "[core][dlpack]") {
+TEST_CASE("dlpack: an unused handle releases its tensor", "[core][dlpack]") {
   const Tensor tensor = Tensor::zeros({4}, DType::i32);
   { const UnversionedDlpackTensor out = to_unversioned_dlpack(tensor); }
   { const DlpackTensor out = to_dlpack(tensor); }
@@ -316,7 +318,7 @@ TEST_CASE("dlpack: a handle that nobody takes gives its tensor back", "[core][dl
   CHECK(forgotten.given_back == 0);
 }
 
-TEST_CASE("dlpack: there and back is the same storage", "[core][dlpack]") {
+TEST_CASE("dlpack: an export and an import keep the storage", "[core][dlpack]") {
   const Tensor tensor = Tensor::from({3}, {1.0, 2.0, 3.0});
   const Tensor back = from_dlpack(to_dlpack(tensor));
   CHECK(back.raw() == tensor.raw());
@@ -325,7 +327,8 @@ TEST_CASE("dlpack: there and back is the same storage", "[core][dlpack]") {
   CHECK(again.dtype() == DType::f64);
 }
 
-TEST_CASE("dlpack: a layer computes on lent elements with nothing around them", "[core][dlpack]") {
+TEST_CASE("dlpack: a layer accepts imported elements without padding around them",
+          "[core][dlpack]") {
   Random random(1);
   const Linear layer({.in = 3, .out = 2}, random);
   auto producer = std::make_unique<Versioned>();
@@ -339,7 +342,7 @@ TEST_CASE("dlpack: a layer computes on lent elements with nothing around them", 
   for (int i = 0; i < 4; ++i) CHECK(got.data<float>()[i] == expected.data<float>()[i]);
 }
 
-TEST_CASE("tensor: lent memory is released once, or left alone", "[core][tensor]") {
+TEST_CASE("tensor: wrapped memory is released once, or never without a deleter", "[core][tensor]") {
   std::array<double, 4> memory{1, 2, 3, 4};
   int released = 0;
   const LentMemory lent{.data = memory.data(), .owner = &released, .release = [](void* owner) {

@@ -14,7 +14,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEST_CASE("parallel: every task runs once, on a worker of its own", "[core][parallel]") {
+TEST_CASE("parallel: every task runs once, each on a separate worker", "[core][parallel]") {
   for (const int count : {1, 2, 3, 5}) {
     const ThreadCount scope(count);
     for (const std::int64_t tasks : {0, 1, 2, 7, 1000}) {
@@ -40,7 +40,8 @@ TEST_CASE("parallel: every task runs once, on a worker of its own", "[core][para
   }
 }
 
-TEST_CASE("parallel: ranges cover the count, none longer than the grain", "[core][parallel]") {
+TEST_CASE("parallel: ranges cover the count and are at most as long as the grain",
+          "[core][parallel]") {
   const ThreadCount scope(3);
   for (const std::int64_t count : {0, 1, 10, 1001}) {
     for (const std::int64_t grain : {1, 3, 1000, 5000}) {
@@ -91,7 +92,7 @@ TEST_CASE("parallel: a loop inside a task runs there, as worker 0", "[core][para
   CHECK(here);
 }
 
-TEST_CASE("parallel: within SerialLoops every task runs on the thread that asks",
+TEST_CASE("parallel: within SerialLoops every task runs on the calling thread",
           "[core][parallel]") {
   const ThreadCount scope(4);
   const std::thread::id here = std::this_thread::get_id();

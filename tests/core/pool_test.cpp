@@ -11,7 +11,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEST_CASE("pool: repeated sizes ask the system for nothing", "[core][pool]") {
+TEST_CASE("pool: repeated sizes need no system allocation", "[core][pool]") {
   const auto round = [] {
     std::vector<Tensor> held;
     for (const std::int64_t size : {1, 7, 64, 1000, 4096, 100000, 1000000}) {
@@ -48,7 +48,7 @@ TEST_CASE("pool: blocks are aligned, peaks and trimming are counted", "[core][po
   CHECK(pool_stats().system_allocations > allocations);
 }
 
-TEST_CASE("pool: what threads take, hand on and keep at hand is counted and trimmed",
+TEST_CASE("pool: used, passed and cached blocks of threads are counted and trimmed",
           "[core][pool]") {
   constexpr std::int64_t block = 1024, count = 100;  // more than a thread cache holds of one size
   pool_trim();

@@ -12,7 +12,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEST_CASE("random: Philox gives the published answers", "[core][random]") {
+TEST_CASE("random: Philox gives the published numbers", "[core][random]") {
   using Words = std::array<std::uint32_t, 4>;
   // Random123 1.x, kat_vectors, philox4x32 with 10 rounds: counter words 0 1 2 3, key words 0 1.
   CHECK(philox(0, 0, 0) == Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
@@ -114,7 +114,7 @@ TEST_CASE("random: scalar draws follow the same laws", "[core][random]") {
   CHECK(order == sorted);
 }
 
-TEMPLATE_TEST_CASE("random: fills are the same for any number of threads and for any cut",
+TEMPLATE_TEST_CASE("random: fills do not depend on the number of threads or on their division",
                    "[core][random][determinism]", float, double) {
   using T = TestType;
   const Shape shape{50021};

@@ -59,7 +59,7 @@ TEST_CASE("tensor: copies, slices and reshapes share elements, clones do not", "
   CHECK(row.data<float>()[0] == 2);  // a slice keeps the storage alive
 }
 
-TEST_CASE("tensor: mistakes are named", "[core][tensor]") {
+TEST_CASE("tensor: invalid arguments are rejected", "[core][tensor]") {
   Tensor a({2, 3}, DType::f32);
   CHECK_THROWS_MATCHES(a.reshape({4}), ShapeError,
                        message_contains("expected a shape of 6 elements for [2, 3], got [4]"));

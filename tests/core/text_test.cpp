@@ -37,7 +37,7 @@ std::string printed(const Parts&... parts) {
   return out.str();
 }
 
-TEST_CASE("error: texts hold what a stream of the classic locale prints", "[core]") {
+TEST_CASE("error: texts equal the output of a stream with the classic locale", "[core]") {
   const auto check = [](const auto& part) { CHECK(detail::concat(part) == printed(part)); };
   for (const double number :
        {0.0, -0.0, 1.0, -1.5, 0.1, 1e-7, 123456.0, 1234567.0, 1e300, -1e-300, 5e-324,

@@ -32,7 +32,7 @@ struct Arguments {
 
 }  // namespace
 
-TEST_CASE("views: tensors are arguments of kernels as they are", "[core]") {
+TEST_CASE("views: tensors convert to arguments of kernels", "[core]") {
   const Tensor a = Tensor::full({2, 3}, 1, DType::f32);
   Tensor c({6}, DType::f64);
   const Arguments args{.a = a, .b = c.slice(2, 4), .c = c};
@@ -45,7 +45,7 @@ TEST_CASE("views: tensors are arguments of kernels as they are", "[core]") {
   CHECK(args.c.dtype == DType::f64);
 }
 
-TEST_CASE("views: what is undefined is an empty view", "[core]") {
+TEST_CASE("views: an undefined tensor converts to an empty view", "[core]") {
   Tensor undefined;
   Tensor moved({2}, DType::f64);
   const Tensor taken = std::move(moved);

@@ -238,7 +238,7 @@ TEST_CASE("cuda: cuDNN's gradients of a convolution against the CPU", "[cuda][cu
                         pose_backward, Device::cuda, {});
 }
 
-TEST_CASE("cuda: cuDNN's convolution and its gradients in tf32 are off by the rounding of factors",
+TEST_CASE("cuda: cuDNN's convolution and its gradients in tf32 differ by the rounding of factors",
           "[cuda][cudnn]") {
   SKIP_WITHOUT_CUDNN(causal_conv_forward);
   const MathScope scope(MathMode::tf32);

@@ -7,7 +7,7 @@
 using namespace refrain;
 using test::doubles;
 
-TEST_CASE("cuda: bytes go there and back, whatever happens to the host's copy",
+TEST_CASE("cuda: bytes are copied to the GPU and back, also when the host buffer changes",
           "[cuda][device][sanitize]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   for (const std::int64_t count :
@@ -21,7 +21,7 @@ TEST_CASE("cuda: bytes go there and back, whatever happens to the host's copy",
   }
 }
 
-TEST_CASE("cuda: tensors are filled, zeroed and repeated there", "[cuda][device][sanitize]") {
+TEST_CASE("cuda: tensors are filled, zeroed and repeated on the GPU", "[cuda][device][sanitize]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   for (const std::int64_t count : {1, 255, 256, 257, 100003}) {
     CHECK(doubles(Tensor::full({count}, 2.5, DType::f32, Device::cuda).to(Device::cpu)) ==
@@ -108,7 +108,7 @@ TEST_CASE("cuda: a captured graph runs again on new inputs", "[cuda][device]") {
   CHECK_NOTHROW(synchronize(Device::cuda));
 }
 
-TEST_CASE("cuda: products differ in nothing from run to run", "[cuda][matmul][sanitize]") {
+TEST_CASE("cuda: products are bit-identical from run to run", "[cuda][matmul][sanitize]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   const Variable a(test::random_tensor<float>({70, 500}, 1).to(Device::cuda));
   const Variable b(test::random_tensor<float>({500, 60}, 2).to(Device::cuda));

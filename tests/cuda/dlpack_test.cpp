@@ -55,7 +55,7 @@ TEST_CASE("cuda: dlpack, the consumer's stream waits for the producer's work", "
   }
 }
 
-TEST_CASE("cuda: dlpack, an import waits for the stream that it is told", "[cuda][device]") {
+TEST_CASE("cuda: dlpack, an import waits for the given stream", "[cuda][device]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   const OwnedStream producer(Device::cuda);
   Tensor tensor({std::int64_t{1} << 24}, DType::f32, Device::cuda);

@@ -35,7 +35,7 @@ Fitted fitted(Device device) {
 
 }  // namespace
 
-TEST_CASE("cuda: fit, evaluate and recommend are the calls of the CPU", "[cuda][train]") {
+TEST_CASE("cuda: fit, evaluate and recommend run with the calls for the CPU", "[cuda][train]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   try {
     const Fitted there = fitted(Device::cuda);
@@ -51,7 +51,7 @@ TEST_CASE("cuda: fit, evaluate and recommend are the calls of the CPU", "[cuda][
   }
 }
 
-TEST_CASE("cuda: the fit of this suite runs on the CPU, too", "[posed]") {
+TEST_CASE("cuda: the test of fit also runs on the CPU", "[posed]") {
   const Fitted here = fitted(Device::cpu);
   CHECK(here.metrics.hr(1) > 0.4);
   CHECK(here.list.front().item == "14");

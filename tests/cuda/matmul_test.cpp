@@ -106,7 +106,8 @@ TEST_CASE("cuda: matmul in f64, without depth, and on addresses of any alignment
   }
 }
 
-TEST_CASE("cuda: products of every form in every math mode against the CPU", "[cuda][matmul]") {
+TEST_CASE("cuda: products with every combination of options and math modes against the CPU",
+          "[cuda][matmul]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   // Sizes with and without full tiles of tensor cores. A rounded factor has a relative error of at
   // most `rounding`, so a sum of products differs by less than twice `rounding` times the largest
@@ -157,7 +158,7 @@ TEST_CASE("cuda: products of every form in every math mode against the CPU", "[c
   }
 }
 
-TEST_CASE("cuda: f64 products of every form ignore the math mode", "[cuda][matmul]") {
+TEST_CASE("cuda: f64 products ignore the math mode", "[cuda][matmul]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   const MathScope scope(MathMode::bf16);
   for (int form = 0; form < 8; ++form) {
@@ -185,8 +186,10 @@ TEST_CASE("cuda: f64 products of every form ignore the math mode", "[cuda][matmu
   }
 }
 
-TEST_CASE("cuda: tf32 and bf16 products are as exact as they say, and exact ones more so",
-          "[cuda][matmul]") {
+TEST_CASE(
+    "cuda: errors of tf32 and bf16 products are within their bounds and exceed those of exact "
+    "products",
+    "[cuda][matmul]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   const std::int64_t size = 256;
   const Tensor a = test::random_tensor<double>({size, size}, 1),

@@ -83,7 +83,7 @@ void check_captured(const Scores& scores) {
 
 }  // namespace
 
-TEST_CASE("cuda: a moved NextItNet computes what it did on the CPU", "[cuda][models]") {
+TEST_CASE("cuda: a moved NextItNet computes the results of the CPU", "[cuda][models]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   Random random(1);
   models::NextItNet model({.items = model_items, .channels = 16, .dilations = {1, 2}}, random);
@@ -93,7 +93,7 @@ TEST_CASE("cuda: a moved NextItNet computes what it did on the CPU", "[cuda][mod
   check_captured([&](const Tensor& ids) { return model.scores(ids); });
 }
 
-TEST_CASE("cuda: moved patches compute what they did on the CPU", "[cuda][models]") {
+TEST_CASE("cuda: moved patches compute the results of the CPU", "[cuda][models]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   for (const Insertion insertion : {Insertion::serial, Insertion::parallel}) {
     Random random(1);
@@ -113,7 +113,7 @@ TEST_CASE("cuda: moved patches compute what they did on the CPU", "[cuda][models
   }
 }
 
-TEST_CASE("cuda: a moved CmnRec computes what it did on the CPU", "[cuda][models]") {
+TEST_CASE("cuda: a moved CmnRec computes the results of the CPU", "[cuda][models]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   for (const ChunkSchedule& schedule :
        {ChunkSchedule::tsc(model_steps, 3), ChunkSchedule::every_step(model_steps)}) {
@@ -129,7 +129,7 @@ TEST_CASE("cuda: a moved CmnRec computes what it did on the CPU", "[cuda][models
   }
 }
 
-TEST_CASE("cuda: a moved GRU4Rec computes what it did on the CPU", "[cuda][models]") {
+TEST_CASE("cuda: a moved GRU4Rec computes the results of the CPU", "[cuda][models]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   Random random(1);
   models::RecurrentRec<Gru> model({.items = model_items, .embedding = 8, .hidden = 16}, random);

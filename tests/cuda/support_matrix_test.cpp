@@ -7,7 +7,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEST_CASE("support matrix: the CUDA table has what docs/kernels.md says", "[docs]") {
+TEST_CASE("support matrix: the CUDA table has the kernels that docs/kernels.md lists", "[docs]") {
   const std::vector<TableEntry> entries = entries_of(kernels::table(Device::cuda));
   CHECK(matrix_problems(text_of("docs/kernels.md"), entries, &MatrixRow::cuda) ==
         std::vector<std::string>{});

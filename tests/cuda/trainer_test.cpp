@@ -74,7 +74,7 @@ Run train(Device device, std::int64_t pending, std::int64_t capture_after) {
 
 }  // namespace
 
-TEST_CASE("cuda: training goes as on the CPU, and captured steps as launched ones",
+TEST_CASE("cuda: training equals that on the CPU, and captured steps equal launched ones",
           "[cuda][train]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
   try {
@@ -97,7 +97,7 @@ TEST_CASE("cuda: training goes as on the CPU, and captured steps as launched one
   }
 }
 
-TEST_CASE("cuda: the training of this suite runs on the CPU, too", "[posed]") {
+TEST_CASE("cuda: the test of training also runs on the CPU", "[posed]") {
   const Run plain = train(Device::cpu, 0, 0);
   const Run later = train(Device::cpu, 3, 3);
   CHECK(plain.losses == later.losses);

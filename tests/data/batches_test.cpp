@@ -50,7 +50,7 @@ const std::vector<std::int64_t> all_three{0, 1, 2};
 
 }  // namespace
 
-TEST_CASE("ragged_ids: rows are what was put in", "[data]") {
+TEST_CASE("ragged_ids: rows have the appended items", "[data]") {
   const RaggedIds ids = ragged({{1, 2}, {}, {3}});
   CHECK(lists(ids) == std::vector<Ids>{{1, 2}, {}, {3}});
   CHECK(ids.total() == 3);
@@ -58,7 +58,7 @@ TEST_CASE("ragged_ids: rows are what was put in", "[data]") {
   CHECK_THROWS_AS(ids[-1], OptionError);
 }
 
-TEST_CASE("cut: whole pieces from the end, the oldest one short", "[data]") {
+TEST_CASE("cut: full pieces from the end, the oldest one may be shorter", "[data]") {
   const CutSequences pieces =
       cut(counting_rows({7, 3, 2, 1, 0, 6}), {.length = 3, .min_length = 2});
   CHECK(lists(pieces.rows) ==
@@ -106,9 +106,8 @@ TEST_CASE("split_leave_last_out: the last item is tested, the one before validat
   CHECK(split.test.origin == split.valid.origin);
 }
 
-TEST_CASE(
-    "batch_sampler: every row once an epoch, in an order that seed, epoch and step alone decide",
-    "[data]") {
+TEST_CASE("batch_sampler: every row once per epoch, in an order determined by seed, epoch and step",
+          "[data]") {
   std::vector<std::int64_t> given{3, 5, 8, 13, 21, 34, 55};
   BatchSampler sampler(given, {.batch_size = 3, .seed = 9});
   CHECK(sampler.steps_per_epoch() == 3);
@@ -157,7 +156,7 @@ TEST_CASE("batches: rows are right-aligned, newest items kept", "[data]") {
   CHECK_THROWS_AS(padded_batch(rows, beyond, 3), OptionError);
 }
 
-TEST_CASE("batches: next-item targets are the inputs one step on", "[data]") {
+TEST_CASE("batches: next-item targets are the inputs shifted by one step", "[data]") {
   const SequenceBatch batch = next_item_batch(counting_rows({2, 5, 0}), all_three, 4);
   CHECK(batch.ids.shape() == Shape{3, 3});
   CHECK(elements(batch.ids) == Ids{0, 0, 10, 21, 22, 23, 0, 0, 0});
@@ -169,7 +168,7 @@ TEST_CASE("batches: next-item targets are the inputs one step on", "[data]") {
   CHECK_THROWS_AS(next_item_batch(counting_rows({2}), first, 1), OptionError);
 }
 
-TEST_CASE("batches: masks hide items at the asked rate and are the only targets", "[data]") {
+TEST_CASE("batches: masks hide items at the requested rate and are the only targets", "[data]") {
   const std::int64_t rows = 400;
   const std::int64_t length = 25;
   const RaggedIds sequences = counting_rows(std::vector<int>(static_cast<std::size_t>(rows), 20));
@@ -198,7 +197,8 @@ TEST_CASE("batches: masks hide items at the asked rate and are the only targets"
 }
 
 TEST_CASE(
-    "batches: every row has at least one mask, also at a tiny rate, and each place is as likely",
+    "batches: every row has at least one mask, also at a tiny rate, and all positions are equally "
+    "likely",
     "[data]") {
   const std::int64_t rows = 3000;
   const RaggedIds sequences = counting_rows(std::vector<int>(static_cast<std::size_t>(rows), 3));

@@ -86,7 +86,7 @@ TEST_CASE("dataset: a random split gives whole sequences or pieces to the parts"
   CHECK(whole.fingerprint() != pieces.fingerprint());
 }
 
-TEST_CASE("dataset: a file is read, and what it was read as is said", "[data][dataset]") {
+TEST_CASE("dataset: a file is read, and its format is reported", "[data][dataset]") {
   const ScratchFolder folder;
   const std::string path =
       folder.write("ratings.csv", generated_ratings(30, 12) + "no number,of fields\n");
@@ -100,7 +100,7 @@ TEST_CASE("dataset: a file is read, and what it was read as is said", "[data][da
   CHECK_THAT(data.text(), contains("30 users, 12 items, "));
 }
 
-TEST_CASE("dataset: a vocabulary that exists keeps its numbering", "[data][dataset]") {
+TEST_CASE("dataset: an existing vocabulary keeps its numbering", "[data][dataset]") {
   const Dataset before = make_dataset(log_of({"aabbcc", "abcabc"}), {.leave_last_out = true});
   const Dataset after =
       make_dataset(log_of({"xbcaxbca"}), before.vocabulary, {.leave_last_out = true});
@@ -108,7 +108,7 @@ TEST_CASE("dataset: a vocabulary that exists keeps its numbering", "[data][datas
   CHECK(texts(after.test.rows, after.vocabulary) == Texts{"bcabca"});
 }
 
-TEST_CASE("dataset: mistakes are named", "[data][dataset][errors]") {
+TEST_CASE("dataset: invalid arguments are rejected", "[data][dataset][errors]") {
   const Sequences log = log_of({"abcabc", "ab"});
   const auto refused = [&](DatasetOptions options, const std::string& text) {
     CHECK_THROWS_MATCHES(make_dataset(log, options), OptionError, message_contains(text));

@@ -87,7 +87,7 @@ TEST_CASE("readers: profiles from a table with a header", "[data]") {
   refused("user,\"a\n1,2\n", "expected a header that names a user column");
 }
 
-TEST_CASE("readers: titles come out as UTF-8", "[data]") {
+TEST_CASE("readers: titles are converted to UTF-8", "[data]") {
   const ScratchFolder folder;
   const std::string utf8 = "L\xC3\xA9on";  // é
   const Titles bars =

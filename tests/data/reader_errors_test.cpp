@@ -81,13 +81,14 @@ TEST_CASE("readers: a malformed line is named with its number and reason", "[dat
   }
 }
 
-TEST_CASE("readers: a file cut off in its last line says so", "[data]") {
+TEST_CASE("readers: an incomplete last line is reported", "[data]") {
   const ScratchFolder folder;
   CHECK(failing_line(folder.write("ratings.dat", "1::2::3::4\n5::6::"), "is the file truncated?") ==
         2);
 }
 
-TEST_CASE("readers: as many bad lines as allowed are skipped, the next one throws", "[data]") {
+TEST_CASE("readers: up to skip_bad_lines invalid lines are skipped, the next one throws",
+          "[data]") {
   const ScratchFolder folder;
   const std::string path = folder.write("ratings.dat", "x\n1::2::3::4\ny\nz\n5::6::7::8\n");
   ReadReport report;
@@ -133,7 +134,8 @@ TEST_CASE("readers: lines after one that is too long are read", "[data]") {
   }
 }
 
-TEST_CASE("readers: a path with a NUL byte is refused, and named whole", "[data]") {
+TEST_CASE("readers: a path with a NUL byte is refused, and the message has the full path",
+          "[data]") {
   const ScratchFolder folder;
   folder.write("a", "1 2 3\n");
   const std::string path = folder.path("a") + std::string("\0b", 2);
@@ -141,7 +143,7 @@ TEST_CASE("readers: a path with a NUL byte is refused, and named whole", "[data]
                        message_contains("a\\x00b: the path holds a NUL byte"));
 }
 
-TEST_CASE("readers: times that are not read are refused", "[data]") {
+TEST_CASE("readers: a time column that is not read is an error", "[data]") {
   const ScratchFolder folder;
   const auto refused = [&](const std::string& text, const std::string& why,
                            const std::string& name = "log.csv") {
@@ -243,7 +245,7 @@ TEST_CASE("readers: ids and values that are not UTF-8 are refused", "[data]") {
                        message_contains("column \"\\xE9\" of the header is not UTF-8"));
 }
 
-TEST_CASE("readers: two columns of one meaning are named", "[data]") {
+TEST_CASE("readers: two columns with the same meaning are reported", "[data]") {
   const ScratchFolder folder;
   CHECK_THROWS_MATCHES(
       detect_format(folder.write("log.csv", "user,item,product_id,ts\nu,i,p,5\n")), DataError,
@@ -271,7 +273,8 @@ TEST_CASE("readers: formats have names, and files of another kind are refused", 
   CHECK_THROWS_AS(read_transfer(folder.write("rows", "1 2 3\n")), OptionError);
 }
 
-TEST_CASE("readers: a second line of a user is refused where a line is a user", "[data]") {
+TEST_CASE("readers: a second line of a user is refused in formats with one line per user",
+          "[data]") {
   const ScratchFolder folder;
   for (const auto& [text, format] : {std::pair("7 x y\n8 x\n7 z w\n", Format::user_items),
                                      std::pair("7\tx,y\n8\tx\n7\tz,w\n", Format::user_item_list)}) {

@@ -35,7 +35,7 @@ TEST_CASE("readers: every layout of an event log gives the same events", "[data]
   }
 }
 
-TEST_CASE("readers: one sequence a line", "[data]") {
+TEST_CASE("readers: one sequence per line", "[data]") {
   const ScratchFolder folder;
   SECTION("user item") {
     const std::string path = folder.write("pairs.txt", "7 x\n7 y\n8 x\n7 x\n");
@@ -134,7 +134,7 @@ TEST_CASE("readers: CRLF, byte order mark, blank lines and a missing last line e
   CHECK(report.bad_lines.empty());
 }
 
-TEST_CASE("readers: lines that straddle a block come out whole", "[data]") {
+TEST_CASE("readers: lines across blocks are read completely", "[data]") {
   const ScratchFolder folder;
   std::string text;
   std::vector<std::string> expected;

@@ -41,7 +41,7 @@ std::vector<double> normalized(std::vector<double> weights) {
 
 }  // namespace
 
-TEST_CASE("negative_sampler: frequencies follow the formulas, and the positive never comes",
+TEST_CASE("negative_sampler: frequencies follow the formulas, and the positive is never drawn",
           "[data]") {
   const std::int32_t items = 23;
   const std::int32_t first = 4;
@@ -129,8 +129,7 @@ TEST_CASE("candidate_sampler: frequencies with replacement follow P", "[data]") 
   }
 }
 
-TEST_CASE("candidate_sampler: distinct candidates follow P given that earlier ones are out",
-          "[data]") {
+TEST_CASE("candidate_sampler: distinct candidates follow P without the earlier ones", "[data]") {
   // The first candidate is k with probability P(k), the second with sum over j != k of P(j) P(k) /
   // (1 - P(j)); after j it takes 1 / (1 - P(j)) draws on average.
   const std::int32_t range = 12;

@@ -54,7 +54,7 @@ TEST_CASE("string_table: agrees with a map over many strings", "[data]") {
 }
 
 TEST_CASE(
-    "vocabulary: items by falling frequency, ties by first appearance, behind the special ids",
+    "vocabulary: items by decreasing frequency, ties by first appearance, after the special ids",
     "[data]") {
   const Vocabulary vocabulary = Vocabulary::build(sample);
   CHECK(vocabulary.size() == 9);
@@ -95,7 +95,7 @@ TEST_CASE("vocabulary: minimum count, and targets without special ids", "[data]"
   CHECK(Vocabulary().size() == special_ids);
 }
 
-TEST_CASE("vocabulary: comes back from its text", "[data]") {
+TEST_CASE("vocabulary: a written vocabulary is read back", "[data]") {
   const Sequences odd = sequences_of({{"plain", "two words", "100%", "\"quoted\\\"", "\xC3\xA9",
                                        "line\nend", "caf\xE9", "x\ty", "%41"}});
   for (const bool specials : {true, false}) {

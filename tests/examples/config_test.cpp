@@ -60,7 +60,8 @@ Json with(Json config, const char* name, const Json& value) {
 
 }  // namespace
 
-TEST_CASE("example configurations: what is written is read", "[example][reliability]") {
+TEST_CASE("example configurations: a written configuration is read back",
+          "[example][reliability]") {
   const peterrec::BaseConfig stored = peterrec::base_config(info_with(base), "file");
   CHECK(stored.network.items == 500);
   CHECK(stored.network.dilations == std::vector<std::int64_t>{1, 4});
@@ -81,7 +82,7 @@ TEST_CASE("example configurations: what is written is read", "[example][reliabil
   CHECK_THAT(base_refusal(with(base, "length", 0)), contains("length"));
 }
 
-TEST_CASE("example configurations: a patch says on whom it is tested, one from before does not",
+TEST_CASE("example configurations: a patch stores its test users, one of an older format does not",
           "[example]") {
   peterrec::PatchNote note;
   note.split = {0.7, 0.1, 0.2};

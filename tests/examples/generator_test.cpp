@@ -25,7 +25,7 @@ std::string bytes(const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("generator: its files are what the readers read", "[data][example]") {
+TEST_CASE("generator: its files are read by the readers", "[data][example]") {
   const test::ScratchFolder folder;
   const GeneratorOptions options{.users = 200};
   const GeneratedFiles files = generate(folder.path("a/b"), options);
@@ -53,7 +53,8 @@ TEST_CASE("generator: its files are what the readers read", "[data][example]") {
   CHECK(label_users(sequences, profiles, "age").target.items.size() == 5);
 }
 
-TEST_CASE("generator: the same seed gives the same bytes, another seed others", "[data][example]") {
+TEST_CASE("generator: the same seed gives the same bytes, another seed gives others",
+          "[data][example]") {
   const test::ScratchFolder folder;
   const GeneratedFiles a = generate(folder.path("a"), {.users = 20});
   const GeneratedFiles b = generate(folder.path("b"), {.users = 20});
@@ -65,7 +66,7 @@ TEST_CASE("generator: the same seed gives the same bytes, another seed others", 
   CHECK(bytes(a.sequences) != bytes(c.sequences));
 }
 
-TEST_CASE("generator: what was planted can be counted", "[data][example]") {
+TEST_CASE("generator: the generated dependencies can be counted", "[data][example]") {
   const GeneratorOptions options{.users = 1500};
   const World world(options);
   double far = 0, chain = 0, far_chance = 0, periodic = 0, steps = 0, firsts = 0;
@@ -107,7 +108,7 @@ TEST_CASE("generator: what was planted can be counted", "[data][example]") {
   CHECK(own_group / targets == Approx(0.82).margin(0.04));  // 0.8 and a tenth of the rest
 }
 
-TEST_CASE("generator: worlds too small, and folders that cannot be, are refused",
+TEST_CASE("generator: worlds that are too small and folders that cannot be created are refused",
           "[data][example]") {
   CHECK_THROWS_AS(World({.users = 0}), OptionError);
   CHECK_THROWS_AS(World({.items = 19}), OptionError);

@@ -28,7 +28,7 @@ Vocabulary vocabulary_of(std::size_t items, std::size_t id_bytes) {
 
 }  // namespace
 
-TEST_CASE("example files: a vocabulary that no file has room for is refused",
+TEST_CASE("example files: a vocabulary that exceeds a file's limit is refused",
           "[example][reliability]") {
   constexpr std::uint64_t room = 2 << 20;  // half of it for configuration and tensors
   CHECK_NOTHROW(expect_storable(vocabulary_of(98, 10'000), "--min-count 1", room));
@@ -57,8 +57,9 @@ std::size_t count_of_files(const ScratchFolder& folder) {
 
 }  // namespace
 
-TEST_CASE("example files: outputs are tried before the work begins, and trying leaves nothing",
-          "[example]") {
+TEST_CASE(
+    "example files: outputs are checked before the work begins, and the check leaves no files",
+    "[example]") {
   const ScratchFolder folder;
   const std::string base = folder.write("base", "bytes");
   const std::string fresh = folder.path("fresh");
@@ -90,7 +91,7 @@ TEST_CASE("example files: outputs are tried before the work begins, and trying l
   CHECK_THAT(appended(folder.path("")), contains("cannot be written"));
 }
 
-TEST_CASE("example files: an output is no other file of the command, whatever leads to it",
+TEST_CASE("example files: an output must differ from all other files of the command, also by links",
           "[example]") {
   const ScratchFolder folder;
   const std::string base = folder.write("base", "bytes");
@@ -125,7 +126,7 @@ TEST_CASE("example files: an output is no other file of the command, whatever le
                  .appended = {{"--log", "/dev/null"}}}) == "accepted");
 }
 
-TEST_CASE("example files: a file that nobody may write is not replaced", "[example]") {
+TEST_CASE("example files: a read-only file is not replaced", "[example]") {
   const ScratchFolder folder;
   const std::string base = folder.write("base", "bytes");
   std::filesystem::permissions(base, std::filesystem::perms::owner_read);

@@ -103,7 +103,8 @@ std::string nested(std::size_t depth) { return std::string(depth, '[') + std::st
 
 }  // namespace
 
-TEST_CASE("serve: shares of times are those of the sorted times, to half a percent", "[serve]") {
+TEST_CASE("serve: quantiles of times equal those of the sorted times within half a percent",
+          "[serve]") {
   Random random(3);
   for (const int count : {1, 2, 7, 100, 101, 5000}) {
     INFO(count << " times");
@@ -133,7 +134,7 @@ TEST_CASE("serve: shares of times are those of the sorted times, to half a perce
   }
 }
 
-TEST_CASE("serve: times outside of the bins, and none", "[serve]") {
+TEST_CASE("serve: times outside of the bins, and no times", "[serve]") {
   using namespace std::chrono_literals;
   Latency times(true);
   CHECK(times.percentile_us(50) == 0);
@@ -150,7 +151,7 @@ TEST_CASE("serve: times outside of the bins, and none", "[serve]") {
   CHECK(counter.percentile_us(50) == 0);
 }
 
-TEST_CASE("serve: a deeply nested value is refused wherever it stands", "[serve]") {
+TEST_CASE("serve: a deeply nested value is refused in any field", "[serve]") {
   const std::string deep = nested(100000);
   for (const std::string& line :
        std::vector<std::string>{R"({"user": "u", "task": "next", "k": )" + deep + "}",
@@ -166,7 +167,7 @@ TEST_CASE("serve: a deeply nested value is refused wherever it stands", "[serve]
                     test::contains("got 1.5"));
 }
 
-TEST_CASE("serve: what is no JSON is told by its byte", "[serve]") {
+TEST_CASE("serve: the message for invalid JSON has the position", "[serve]") {
   CHECK_THROWS_WITH(parse_message(R"({"user": u})"),
                     test::contains("expected JSON, got 'u' at byte 10"));
   CHECK_THROWS_WITH(parse_message(R"({"user": "u")"),
@@ -205,7 +206,7 @@ TEST_CASE("serve: a duplicate key is an error for its line only", "[serve]") {
   }
 }
 
-TEST_CASE("serve: an event may have its time beside it, as \"timestamp\" or \"time\"", "[serve]") {
+TEST_CASE("serve: an event may have a time, as \"timestamp\" or \"time\"", "[serve]") {
   for (const char* key : {"timestamp", "time"}) {
     const auto message =
         parse_message(refrain::detail::concat(R"({"user": "u", "item": "i", ")", key, R"(": 17})"));
@@ -270,7 +271,7 @@ TEST_CASE("serve: a line that is too long is skipped", "[serve]") {
   }
 }
 
-TEST_CASE("serve: when answers cannot be written no more is read, and what was read counts",
+TEST_CASE("serve: when answers cannot be written, reading stops and events that were read are kept",
           "[serve][threads]") {
   constexpr std::int64_t lines = 100000;
   std::string text;
@@ -376,7 +377,7 @@ TEST_CASE("reliability: states of users are replaced as a whole, and synced",
   CHECK(files_in(folder) == std::vector<std::string>{"users.states"});
 }
 
-TEST_CASE("serve: that states cannot be written is known before they are", "[serve]") {
+TEST_CASE("serve: unwritable states are detected at the start", "[serve]") {
   const ScratchFolder folder;
   const auto expect_writable = [](const std::string& path) {
     examples::expect_files({.read = {}, .replaced = {{"--states", path}}, .appended = {}});

@@ -27,14 +27,14 @@ std::vector<naive::ConvSizes> conv_sizes() {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("causal_conv: forward is the naive loop", "[kernel][causal_conv]", float,
+TEMPLATE_TEST_CASE("causal_conv: forward equals the naive loop", "[kernel][causal_conv]", float,
                    double) {
   for (const naive::ConvSizes& size : conv_sizes()) {
     for (const bool bias : {false, true}) check_conv_forward<CpuBackend, TestType>({size, bias});
   }
 }
 
-TEMPLATE_TEST_CASE("causal_conv: backward is the naive loop, for any choice of gradients",
+TEMPLATE_TEST_CASE("causal_conv: backward equals the naive loop, for any choice of gradients",
                    "[kernel][causal_conv][grad]", float, double) {
   for (const naive::ConvSizes& size : conv_sizes())
     check_conv_backward<CpuBackend, TestType>(size, {.choices = Choices::every});

@@ -7,7 +7,7 @@ using namespace refrain;
 using namespace refrain::test;
 
 TEMPLATE_TEST_CASE(
-    "chunk_attention: kernels are the naive loops, for any choice of gradients and threads",
+    "chunk_attention: kernels equal the naive loops, for any choice of gradients and threads",
     "[kernel][grad]", float, double) {
   // Sizes of one, no sequence, primes, sizes around a vector, several tasks, several blocks of
   // weight sums.
@@ -20,8 +20,8 @@ TEMPLATE_TEST_CASE(
   }
 }
 
-TEMPLATE_TEST_CASE("chunk_attention: saturated attention stays finite and right", "[kernel][grad]",
-                   float, double) {
+TEMPLATE_TEST_CASE("chunk_attention: saturated attention stays finite and correct",
+                   "[kernel][grad]", float, double) {
   AttentionProblem<CpuBackend, TestType> problem({4, 3, 5, 2});
   problem.saturate();
   problem.check(Choices::all);

@@ -28,7 +28,8 @@ void for_halves(Body body) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("conv_norm: forward is the naive loop", "[kernel][conv_norm]", float, double) {
+TEMPLATE_TEST_CASE("conv_norm: forward equals the naive loop", "[kernel][conv_norm]", float,
+                   double) {
   for_halves([](const HalfCase& c, Insertion insertion) {
     for (const bool residual : {false, true}) {
       for (const bool saving : {false, true})
@@ -37,7 +38,7 @@ TEMPLATE_TEST_CASE("conv_norm: forward is the naive loop", "[kernel][conv_norm]"
   });
 }
 
-TEMPLATE_TEST_CASE("conv_norm: backward is the naive loop", "[kernel][conv_norm][grad]", float,
+TEMPLATE_TEST_CASE("conv_norm: backward equals the naive loop", "[kernel][conv_norm][grad]", float,
                    double) {
   for_halves([](const HalfCase& c, Insertion insertion) {
     check_half_backward<CpuBackend, TestType>(c, insertion, {.choices = Choices::all});

@@ -10,8 +10,8 @@ TEMPLATE_TEST_CASE("gather_rows: copies the named rows", "[kernel][gather]", flo
   for_rows(row_sizes, check_gather_rows<CpuBackend, TestType>);
 }
 
-TEMPLATE_TEST_CASE("coalesce_rows: sums by id in rising order of ids", "[kernel][gather]", float,
-                   double) {
+TEMPLATE_TEST_CASE("coalesce_rows: sums by id in increasing order of ids", "[kernel][gather]",
+                   float, double) {
   using T = TestType;
   // Ids of one, two and three digits of the sort, and at the end of the range; many and few
   // repetitions.
@@ -32,7 +32,7 @@ TEST_CASE("coalesce_rows: adds in the order of positions", "[kernel][gather]") {
   check_order_of_coalesced_rows<CpuBackend>();
 }
 
-TEST_CASE("coalesce_rows: rows of negative ids are left out", "[kernel][gather]") {
+TEST_CASE("coalesce_rows: rows with negative ids are omitted", "[kernel][gather]") {
   using Ids = GuardedArray<std::int32_t, Device::cpu>;
   const GuardedArray<float, Device::cpu> dy({7, 2},
                                             {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14});

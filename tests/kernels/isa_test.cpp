@@ -14,8 +14,7 @@
 
 using namespace refrain;
 
-TEST_CASE("isa: the level in use is the one that was asked for, and its kernels have its vectors",
-          "[core][kernel]") {
+TEST_CASE("isa: the requested level is in use, and its kernels use its vectors", "[core][kernel]") {
   const std::string level = cpu_isa();
   const char* const asked = std::getenv("REFRAIN_ISA");
   if (asked != nullptr && *asked != '\0') CHECK(level == asked);

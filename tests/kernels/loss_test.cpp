@@ -5,7 +5,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEMPLATE_TEST_CASE("softmax_loss: loss and gradients are the naive loops", "[kernel][loss][grad]",
+TEMPLATE_TEST_CASE("softmax_loss: loss and gradients equal the naive loops", "[kernel][loss][grad]",
                    float, double) {
   // One item; one row; widths around a vector and a tile; more rows than a block of 128; more items
   // than a slice of 192.
@@ -27,7 +27,7 @@ TEMPLATE_TEST_CASE("softmax_loss: loss and gradients are the naive loops", "[ker
   }
 }
 
-TEMPLATE_TEST_CASE("softmax_loss: so many items that slices grow", "[kernel][loss][grad]", float,
+TEMPLATE_TEST_CASE("softmax_loss: enough items for larger slices", "[kernel][loss][grad]", float,
                    double) {
   SoftmaxProblem<CpuBackend, TestType>({3, 192 * 64 + 5, 2}).check(Choices::every);
 }
@@ -45,7 +45,7 @@ TEMPLATE_TEST_CASE("softmax_loss: large scores neither overflow nor vanish", "[k
   check_large_scores<CpuBackend, TestType>();
 }
 
-TEMPLATE_TEST_CASE("sampled_softmax_loss: loss and gradients are the naive loops",
+TEMPLATE_TEST_CASE("sampled_softmax_loss: loss and gradients equal the naive loops",
                    "[kernel][loss][grad]", float, double) {
   for (SampledCase c :
        {SampledCase{1, 1, 1, 1}, SampledCase{7, 5, 1, 3}, SampledCase{9, 40, 0, 8},

@@ -66,7 +66,7 @@ TEMPLATE_TEST_CASE("matmul: many tiles and a long inner axis", "[kernel][matmul]
   check_matmul<TestType>({257, 31, 1025}, false, true, false);
 }
 
-TEST_CASE("matmul: a row of the result does not notice NaN in other rows", "[kernel][matmul]") {
+TEST_CASE("matmul: NaN in other rows does not change a row of the result", "[kernel][matmul]") {
   Tensor a = random_tensor<float>({40, 9}, 1);
   const Tensor b = random_tensor<float>({9, 21}, 2);
   const auto run = [&] {

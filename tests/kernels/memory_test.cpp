@@ -15,7 +15,8 @@ constexpr MemoryCase memory_sizes[] = {{{0, 3, 2, 1}},   {{1, 1, 1, 1}},   {{2, 
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("memory_step: forward is the naive loop", "[kernel][memory]", float, double) {
+TEMPLATE_TEST_CASE("memory_step: forward equals the naive loop", "[kernel][memory]", float,
+                   double) {
   for (const MemoryCase& size : memory_sizes) {
     INFO(text(size));
     MemoryProblem<CpuBackend, TestType>(size).check_forward();
@@ -30,7 +31,7 @@ TEMPLATE_TEST_CASE("memory_step: backward is the derivative of the naive loop", 
   }
 }
 
-TEMPLATE_TEST_CASE("memory_step: absent gradients are zero and unwanted ones are not written",
+TEMPLATE_TEST_CASE("memory_step: absent gradients are zero and unneeded ones are not written",
                    "[kernel][memory]", float, double) {
   MemoryProblem<CpuBackend, TestType>({3, 7, 5, 2}).check_single_gradients();
 }

@@ -22,7 +22,7 @@ TEMPLATE_TEST_CASE("adam: five steps equal the naive loop", "[kernel][optimizer]
   }
 }
 
-TEMPLATE_TEST_CASE("adam_rows: named rows move as in adam, others keep their bytes",
+TEMPLATE_TEST_CASE("adam_rows: named rows are updated as by adam, others keep their bytes",
                    "[kernel][optimizer]", float, double) {
   for (const naive::AdamOptions& options : adam_options) {
     for (const UpdateSize& size : row_update_sizes)
@@ -35,8 +35,8 @@ TEMPLATE_TEST_CASE("adam: rates from memory", "[kernel][optimizer]", float, doub
   check_adam<CpuBackend, TestType>(row_update_sizes[1], adam_options[0], true, 5);
 }
 
-TEMPLATE_TEST_CASE("adam_rows: all rows named is adam, bit for bit", "[kernel][optimizer]", float,
-                   double) {
+TEMPLATE_TEST_CASE("adam_rows: an update of all rows equals adam, bit for bit",
+                   "[kernel][optimizer]", float, double) {
   using T = TestType;
   const Shape shape{37, 16};
   const Tensor start = random_tensor<T>(shape, 1), gradient = random_tensor<T>(shape, 2);
@@ -65,7 +65,8 @@ TEMPLATE_TEST_CASE("adam_rows: all rows named is adam, bit for bit", "[kernel][o
   CHECK(same_bytes(lazy_v, dense_v));
 }
 
-TEST_CASE("adam_many: every parameter as alone, bit for bit", "[kernel][optimizer]") {
+TEST_CASE("adam_many: every parameter equals a separate update, bit for bit",
+          "[kernel][optimizer]") {
   const UpdateSize sizes[] = {{false, 1, 7}, {false, 1, 8}, {true, 5, 3}, {true, 4, 1}};
   check_adam_many<CpuBackend>(sizes, 6);
 }
@@ -74,6 +75,6 @@ TEMPLATE_TEST_CASE("sgd: with and without momentum", "[kernel][optimizer]", floa
   for (const UpdateSize& size : dense_update_sizes) check_sgd<CpuBackend, TestType>(size);
 }
 
-TEMPLATE_TEST_CASE("sgd_rows: moves the named rows alone", "[kernel][optimizer]", float, double) {
+TEMPLATE_TEST_CASE("sgd_rows: updates only the named rows", "[kernel][optimizer]", float, double) {
   for (const UpdateSize& size : row_update_sizes) check_sgd<CpuBackend, TestType>(size);
 }

@@ -84,14 +84,14 @@ TEST_CASE("gradcheck: packed_linear used several times", "[ops][grad]") {
             {x, y, weight, bias}) == "");
 }
 
-TEST_CASE("packed_linear: mistakes are named", "[ops][errors]") {
+TEST_CASE("packed_linear: invalid arguments are rejected", "[ops][errors]") {
   const PackedWeight packed = pack(Variable(random_tensor<float>({6, 4}, 3)));
   CHECK_THROWS_AS(packed_linear(Variable(random_tensor<float>({2, 5}, 1)), packed), ShapeError);
   CHECK_THROWS_AS(packed_linear(Variable(random_tensor<double>({2, 4}, 1)), packed), DTypeError);
   CHECK_THROWS_AS(pack(Variable(random_tensor<float>({6}, 3))), ShapeError);
 }
 
-TEST_CASE("packed_matmul: a row's result is the same bits alone and among others", "[kernel]") {
+TEST_CASE("packed_matmul: a row's bits do not depend on other rows", "[kernel]") {
   const Tensor x = random_tensor<float>({11, 45}, 1);
   const PackedWeight packed = pack(Variable(random_tensor<float>({203, 45}, 2)));
   const Tensor all = packed_linear(Variable(x), packed).value();

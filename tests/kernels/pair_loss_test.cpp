@@ -6,7 +6,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEMPLATE_TEST_CASE("pair_loss: loss and gradients are the naive ones", "[kernel][loss]", float,
+TEMPLATE_TEST_CASE("pair_loss: loss and gradients equal the naive loops", "[kernel][loss]", float,
                    double) {
   for (const auto kind : {kernels::PairLossKind::bpr, kernels::PairLossKind::logistic}) {
     for (const RowCase& c : row_sizes) check_pair_loss<CpuBackend, TestType>(c, kind);

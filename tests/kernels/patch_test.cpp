@@ -15,17 +15,17 @@ constexpr PatchCase patch_cases[] = {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("patch: forward is the naive loop", "[kernel][patch]", float, double) {
+TEMPLATE_TEST_CASE("patch: forward equals the naive loop", "[kernel][patch]", float, double) {
   for (const PatchCase& c : patch_cases) check_patch_forward<CpuBackend, TestType>(c);
 }
 
-TEMPLATE_TEST_CASE("patch: backward is the naive loop, for any choice of gradients",
+TEMPLATE_TEST_CASE("patch: backward equals the naive loop, for any choice of gradients",
                    "[kernel][patch][grad]", float, double) {
   for (const PatchCase& c : patch_cases)
     check_patch_backward<CpuBackend, TestType>(c, {.choices = Choices::every});
 }
 
-TEMPLATE_TEST_CASE("patch: gelu stays finite and right far from zero", "[kernel][patch]", float,
+TEMPLATE_TEST_CASE("patch: gelu stays finite and correct far from zero", "[kernel][patch]", float,
                    double) {
   // One channel and one bottleneck unit: y = x + gelu(x) and dy/dx = 1 + gelu'(x), which exposes
   // gelu.

@@ -12,7 +12,7 @@ const std::int64_t lengths[] = {0, 1, 3, 15, 16, 17, 127, 128, 129, 1009, 100003
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("unary: values are the formula's", "[kernel][pointwise]", float, double) {
+TEMPLATE_TEST_CASE("unary: values equal the formula", "[kernel][pointwise]", float, double) {
   for (const std::int64_t count : lengths) check_unary<CpuBackend, TestType>(count);
 }
 
@@ -56,7 +56,7 @@ TEMPLATE_TEST_CASE("linear_combination and multiply: the formulas, also in place
     check_linear_combination_and_multiply<CpuBackend, TestType>(count);
 }
 
-TEST_CASE("dropout: a shift moves the position", "[kernel][pointwise]") {
+TEST_CASE("dropout: a shift is added to the position", "[kernel][pointwise]") {
   const Tensor x = random_tensor<float>({1000}, 1);
   for (const std::int64_t moved :
        {std::int64_t{0}, std::int64_t{5}, std::int64_t{1} << 40, std::int64_t{-3}}) {
@@ -79,8 +79,8 @@ TEMPLATE_TEST_CASE("dot: inner product and plain sum", "[kernel][pointwise]", fl
   for (const std::int64_t count : lengths) check_dot<CpuBackend, TestType>(count);
 }
 
-TEMPLATE_TEST_CASE("dropout: keeps what the words of Philox say", "[kernel][pointwise]", float,
-                   double) {
+TEMPLATE_TEST_CASE("dropout: keeps the elements that the words of Philox select",
+                   "[kernel][pointwise]", float, double) {
   for (const std::int64_t count : lengths) {
     for (const double keep : {0.1, 0.5, 0.9, 1.0}) check_dropout<CpuBackend, TestType>(count, keep);
   }

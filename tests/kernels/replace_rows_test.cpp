@@ -34,7 +34,7 @@ ReplaceRowsCase make_case(std::int64_t batch, std::int64_t steps, std::int64_t c
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("replace_rows: forward is the naive loop", "[kernel][replace_rows]", float,
+TEMPLATE_TEST_CASE("replace_rows: forward equals the naive loop", "[kernel][replace_rows]", float,
                    double) {
   for_rows(std::array<RowCase, 4>{{{1, 1}, {6, 5}, {21, 64}, {527, 33}}},
            check_replace_rows<CpuBackend, TestType>);
@@ -62,7 +62,7 @@ TEST_CASE(
   CHECK(std::ranges::all_of(row.grad().span<double>(), [](double value) { return value == 0; }));
 }
 
-TEST_CASE("replace_rows: mistakes are refused", "[kernel][replace_rows]") {
+TEST_CASE("replace_rows: invalid arguments are rejected", "[kernel][replace_rows]") {
   const ReplaceRowsCase c = make_case(2, 4, 3, 13);
   const Variable x(c.x);
   CHECK_THROWS_AS(replace_rows(x, c.ids, 1, Variable(Tensor::zeros({1, 4}, DType::f64))),

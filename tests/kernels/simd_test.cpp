@@ -66,7 +66,7 @@ TEST_CASE("simd: GELU and its derivative agree with the tanh form in double", "[
   }
 }
 
-TEMPLATE_TEST_CASE("simd: squares are turned", "[kernel]", float, double) {
+TEMPLATE_TEST_CASE("simd: square blocks are transposed", "[kernel]", float, double) {
   using T = TestType;
   constexpr int count = Lanes<T>::count;
   constexpr int from_stride = count + 3, to_stride = count + 1;

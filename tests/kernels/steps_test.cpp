@@ -5,8 +5,8 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEMPLATE_TEST_CASE("select_step: picks a step, and its gradient puts it back", "[kernel][steps]",
-                   float, double) {
+TEMPLATE_TEST_CASE("select_step: a step, and its gradient at that step", "[kernel][steps]", float,
+                   double) {
   struct Sequences {
     RowCase size;
     std::int64_t steps;

@@ -9,8 +9,9 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEST_CASE("support matrix: docs/kernels.md has a row for each contract and what the devices have",
-          "[docs]") {
+TEST_CASE(
+    "support matrix: docs/kernels.md has a row for each contract with the kernels of the devices",
+    "[docs]") {
   const std::string page = text_of("docs/kernels.md");
   using Problems = std::vector<std::string>;
   CHECK(matrix_problems(page, entries_of(kernels::table(Device::cpu)), &MatrixRow::cpu) ==
@@ -27,7 +28,7 @@ TEST_CASE("support matrix: the list of contracts has each contract once", "[docs
   CHECK(entries.size() == kernels::Contracts::size);
 }
 
-TEST_CASE("support matrix: a planted absence is found", "[docs]") {
+TEST_CASE("support matrix: a planted absence is detected", "[docs]") {
   const char* const reason = "The kernel was taken out for a test.";
   kernels::Table table = kernels::table(Device::cpu);
   table.entry<kernels::LstmBackward>() = {.absent = reason};
@@ -44,7 +45,7 @@ TEST_CASE("support matrix: a planted absence is found", "[docs]") {
       message_contains(std::string("lstm_backward: Device::cpu has no such kernel: ") + reason));
 }
 
-TEST_CASE("support matrix: every disagreement is found", "[docs]") {
+TEST_CASE("support matrix: every disagreement is detected", "[docs]") {
   using Problems = std::vector<std::string>;
   const std::vector<TableEntry> entries{
       {"dot"}, {"top_k", "Sorting waits for a radix sort."}, {"adam"}};

@@ -40,8 +40,8 @@ TEMPLATE_TEST_CASE("top_k: equals a full sort", "[kernel][top_k]", float, double
   }
 }
 
-TEMPLATE_TEST_CASE("top_k: rows whose best scores are equal, tiny, huge or few", "[kernel][top_k]",
-                   float, double) {
+TEMPLATE_TEST_CASE("top_k: equal, tiny, huge or few largest scores", "[kernel][top_k]", float,
+                   double) {
   using T = TestType;
   using Limits = std::numeric_limits<T>;
   constexpr std::int64_t length = 1000;  // long enough for a threshold from maxima of groups
@@ -57,8 +57,8 @@ TEMPLATE_TEST_CASE("top_k: rows whose best scores are equal, tiny, huge or few",
   }
 }
 
-TEMPLATE_TEST_CASE("top_k: NaN ranks last, infinities in their places", "[kernel][top_k]", float,
-                   double) {
+TEMPLATE_TEST_CASE("top_k: NaN ranks last, infinities first and last of the numbers",
+                   "[kernel][top_k]", float, double) {
   using T = TestType;
   const T nan = std::numeric_limits<T>::quiet_NaN(), infinity = std::numeric_limits<T>::infinity();
   check_top_k<CpuBackend, T>(

@@ -80,7 +80,8 @@ static_assert(TrainableModel<NextItNet> && ScoringModel<NextItNet>);
 static_assert(TrainableModel<models::CmnRec<Lstm>> && ScoringModel<models::CmnRec<Lstm>>);
 static_assert(TrainableModel<models::RecurrentRec<Gru>> && ScoringModel<models::RecurrentRec<Gru>>);
 
-TEST_CASE("peterrec: every walk computes the bits of a pass over all time steps", "[model]") {
+TEST_CASE("peterrec: every way to compute time steps is bit-identical to a pass over all of them",
+          "[model]") {
   const NextItNet base = network_of({1, 3});
   check_walks(base);
   for (const Insertion insertion : {Insertion::none, Insertion::serial, Insertion::parallel}) {
@@ -125,14 +126,14 @@ TEST_CASE("peterrec: patches of another number of blocks are refused", "[model]"
   CHECK_NOTHROW(longer.with(patches_for(base, Insertion::none)));
 }
 
-TEST_CASE("peterrec: streams refuse other ids and two-way networks", "[model]") {
+TEST_CASE("peterrec: streams refuse unknown ids and non-causal networks", "[model]") {
   const NextItNet base = network_of({1});
   CHECK_THROWS_AS(base.start(Tensor({1, 0}, DType::i32)), ShapeError);
   CHECK_THROWS_AS(base.start(random_ids(4, item_count, 7).reshape({2, 2})), ShapeError);
   CHECK_THROWS_AS(network_of({1}, Padding::same).start(), OptionError);
 }
 
-TEST_CASE("models: a batch has the loss of its ids and targets", "[model]") {
+TEST_CASE("models: the loss of a batch is that of its ids and targets", "[model]") {
   SequenceBatch batch{random_ids(3 * step_count, item_count, 7).reshape({3, step_count}),
                       random_ids(3 * step_count, item_count, 8).reshape({3, step_count})};
   batch.targets.data<std::int32_t>()[0] = padding_id;

@@ -120,7 +120,7 @@ void check_stream(const Model& model, const typename Model::Task& task,
 
 }  // namespace
 
-TEST_CASE("serve: PeterRec's streams equal full passes at every length and cut", "[serve]") {
+TEST_CASE("serve: PeterRec's streams equal full passes at every length and division", "[serve]") {
   const std::vector<std::int32_t> history = some_items(80, 5);
   for (const auto& dilations : {std::vector<std::int64_t>{1, 4}, {30}, {1, 2, 1}}) {
     for (const std::int64_t padding : {0, 9}) {
@@ -158,7 +158,7 @@ TEST_CASE("serve: PeterRec's full pass is the network over the unpadded stream",
   }
 }
 
-TEST_CASE("serve: a two-way base is served by full passes", "[serve]") {
+TEST_CASE("serve: a non-causal base is served by full passes", "[serve]") {
   const std::shared_ptr<NextItNet> base = base_network({1, 2}, Padding::same);
   const std::shared_ptr<PatchSet> patches = patch_set(*base, Insertion::serial);
   const PeterRecServed model(base);
@@ -173,7 +173,8 @@ TEST_CASE("serve: a two-way base is served by full passes", "[serve]") {
                          base->scores(Tensor::from<std::int32_t>({1, 4}, {7, 9, 4, mask_id}))));
 }
 
-TEST_CASE("serve: a two-way base reads as many steps as its task was trained with", "[serve]") {
+TEST_CASE("serve: a non-causal base reads as many steps as in the training of its task",
+          "[serve]") {
   const std::shared_ptr<NextItNet> base = base_network({1, 2}, Padding::same);
   const std::shared_ptr<PatchSet> patches = patch_set(*base, Insertion::serial);
   const PeterRecServed trained(base, {.padding_steps = std::nullopt});
@@ -205,8 +206,7 @@ TEST_CASE("serve: a two-way base reads as many steps as its task was trained wit
   CHECK_THROWS_AS(PeterRecServed::Task(nullptr, 0), OptionError);
 }
 
-TEST_CASE("serve: unless padding is given a stream has as much as its task was trained with",
-          "[serve]") {
+TEST_CASE("serve: the default padding of a stream is that of the training of its task", "[serve]") {
   const std::shared_ptr<NextItNet> base = base_network({1, 2});
   const PeterRecServed trained(base, {.padding_steps = std::nullopt});
   const std::vector<std::int32_t> history = some_items(3, 3);
@@ -222,8 +222,8 @@ TEST_CASE("serve: unless padding is given a stream has as much as its task was t
   }
 }
 
-TEMPLATE_TEST_CASE("serve: CmnRec's streams equal full passes at every length and cut", "[serve]",
-                   Lstm, Gru) {
+TEMPLATE_TEST_CASE("serve: CmnRec's streams equal full passes at every length and division",
+                   "[serve]", Lstm, Gru) {
   const std::vector<std::int32_t> history = some_items(26, 7);
   for (const ChunkOrder order : {ChunkOrder::paper, ChunkOrder::reference_code}) {
     for (const std::int64_t padding : {0, 3}) {
@@ -295,7 +295,7 @@ TEST_CASE("serve: one CmnRec network, which is not const, serves many threads",
   CHECK(wrong == 0);
 }
 
-TEST_CASE("serve: a stream that is no stream of this schedule is refused", "[serve]") {
+TEST_CASE("serve: a stream of another schedule is refused", "[serve]") {
   const CmnRecServed<Lstm> model(memory_network<Lstm>(6, ChunkOrder::paper));
   const ServedSchedule wide = ServedSchedule::every(10);
   const ServedSchedule narrow = ServedSchedule::every(2);

@@ -58,8 +58,8 @@ TEST_CASE("chosen_steps: a causal convolution reads its taps and itself", "[nn]"
   CHECK(test::integers(steps.own_at) == std::vector<int>{0, 3});
 }
 
-TEMPLATE_TEST_CASE("chosen_steps: a block gives the bits that it gives among all steps", "[nn]",
-                   float, double) {
+TEMPLATE_TEST_CASE("chosen_steps: a block is bit-identical to a pass over all steps", "[nn]", float,
+                   double) {
   using T = TestType;
   const Placement placement{dtype_of<T>, Device::cpu};
   const NoGrad off;
@@ -98,7 +98,8 @@ TEMPLATE_TEST_CASE("chosen_steps: a block gives the bits that it gives among all
   }
 }
 
-TEST_CASE("chosen_steps: NextItNet and PeterRec score as from all steps", "[nn][model]") {
+TEST_CASE("chosen_steps: scores of NextItNet and PeterRec equal those of all steps",
+          "[nn][model]") {
   for (const Padding padding : {Padding::causal, Padding::same}) {
     for (const std::int64_t steps : {1, 2, 9, 40}) {
       INFO("padding " << static_cast<int>(padding) << ", T = " << steps);
@@ -170,7 +171,7 @@ TEST_CASE("chosen_steps: gradients match finite differences, with any part froze
   }
 }
 
-TEST_CASE("chosen_steps: a block learns what it learns from all steps", "[nn][grad]") {
+TEST_CASE("chosen_steps: gradients of a block equal those of all steps", "[nn][grad]") {
   for (const Insertion insertion : {Insertion::none, Insertion::serial, Insertion::parallel}) {
     INFO("insertion " << static_cast<int>(insertion));
     Random random(1);
@@ -225,7 +226,7 @@ TEST_CASE("chosen_steps: a block learns what it learns from all steps", "[nn][gr
   }
 }
 
-TEST_CASE("chosen_steps: places outside, or twice in a column, are refused", "[nn]") {
+TEST_CASE("chosen_steps: steps out of range, or twice in a column, are refused", "[nn]") {
   Random random(1);
   ConvBlock block({.channels = 4}, random);
   auto needs = block.steps_for(StepSet({5, 6}, 9));

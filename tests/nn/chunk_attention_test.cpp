@@ -33,7 +33,7 @@ TEST_CASE("gradcheck: chunk_attention and its layer", "[ops][grad]") {
                   leaves_of(layer, {first, rest, read})) == "");
 }
 
-TEST_CASE("chunk_attention: one hidden vector is taken as it is, mistakes are named",
+TEST_CASE("chunk_attention: a single hidden vector is the result, invalid arguments are rejected",
           "[ops][errors]") {
   const Variable first = leaf({2, 3}, 1);
   const Variable query = leaf({2, 5}, 3);

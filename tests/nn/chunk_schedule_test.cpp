@@ -26,7 +26,7 @@ TEST_CASE("chunk schedule: the published examples", "[nn]") {
   CHECK(ChunkSchedule::tsc(10, 6) == ChunkSchedule::pec(10, 6));
 }
 
-TEST_CASE("chunk schedule: m rising steps within 1..T that end at T", "[nn]") {
+TEST_CASE("chunk schedule: m increasing steps within 1..T that end at T", "[nn]") {
   for (std::int64_t length = 1; length <= 60; ++length) {
     for (std::int64_t chunks = 1; chunks <= length; ++chunks) {
       for (const ChunkSchedule& schedule :
@@ -55,7 +55,7 @@ TEST_CASE("chunk schedule: a stream keeps its period across pieces", "[nn]") {
   }
 }
 
-TEST_CASE("chunk schedule: what makes no schedule is refused", "[nn][errors]") {
+TEST_CASE("chunk schedule: invalid schedules are refused", "[nn][errors]") {
   CHECK_THROWS_AS(ChunkSchedule::pec(4, 5), OptionError);
   CHECK_THROWS_AS(ChunkSchedule::tsc(4, 0), OptionError);
   CHECK_THROWS_AS(ChunkSchedule::exc(0, 0), OptionError);
@@ -68,7 +68,7 @@ TEST_CASE("chunk schedule: what makes no schedule is refused", "[nn][errors]") {
   CHECK_THROWS_AS(ChunkSchedule::of({2, 4}, 5), OptionError);
 }
 
-TEST_CASE("chunk schedule: reads well", "[nn]") {
+TEST_CASE("chunk schedule: text", "[nn]") {
   CHECK(ChunkSchedule::tsc(20, 4).text() == "TSC, 4 chunks of 20 steps: 8 14 18 20");
   CHECK(ChunkSchedule::every_step(100).text() ==
         "every step, 100 chunks of 100 steps: 1 2 3 4 5 6 7 8 9 10 ... 100");

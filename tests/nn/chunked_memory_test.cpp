@@ -122,7 +122,8 @@ Variable by_step(const Result& result) {
 
 }  // namespace
 
-TEST_CASE("chunked memory: every step a chunk step is the plain memory network", "[nn][law]") {
+TEST_CASE("chunked memory: with a chunk at every step it equals the plain memory network",
+          "[nn][law]") {
   DncNetwork network = dnc_network({.attention = 0});
   const Variable x = inputs(6);
   const NoGrad off;
@@ -145,7 +146,7 @@ TEST_CASE("chunked memory: every step a chunk step is the plain memory network",
   }
 }
 
-TEST_CASE("chunked memory: weights that were packed before give the same bits", "[nn][law]") {
+TEST_CASE("chunked memory: packed weights give the same bits", "[nn][law]") {
   DncNetwork network = dnc_network({.attention = 6});
   const Variable x = inputs(5);
   const ChunkSchedule schedule = ChunkSchedule::pec(5, 2);
@@ -170,8 +171,7 @@ TEST_CASE("chunked memory: chunks of one step need no attention", "[nn][law]") {
   }
 }
 
-TEST_CASE("chunked memory: a state carried across a cut gives what the uncut run gives",
-          "[nn][law]") {
+TEST_CASE("chunked memory: a run in two parts with the state equals a single run", "[nn][law]") {
   const auto check = [](auto network) {
     const Variable x = inputs(11);
     const NoGrad off;
@@ -195,7 +195,7 @@ TEST_CASE("chunked memory: a state carried across a cut gives what the uncut run
   }
 }
 
-TEST_CASE("chunked memory: the last step alone is the last of all steps", "[nn][law]") {
+TEST_CASE("chunked memory: the last output equals the last of all outputs", "[nn][law]") {
   DncNetwork network = dnc_network({.attention = 6});
   const Variable x = inputs(10);
   const NoGrad off;
@@ -260,7 +260,7 @@ TEST_CASE("gradcheck: chunked memory over several chunks", "[nn][grad]") {
   }
 }
 
-TEST_CASE("chunked memory: mistakes are named", "[nn][errors]") {
+TEST_CASE("chunked memory: invalid arguments are rejected", "[nn][errors]") {
   DncNetwork network = dnc_network({.attention = 0});
   CHECK_THROWS_AS(network(inputs(5), ChunkSchedule::pec(6, 6)), ShapeError);
   CHECK_THROWS_AS(network(Variable(Tensor::zeros({5, 3}, DType::f64)), ChunkSchedule::pec(5, 5)),

@@ -40,8 +40,8 @@ Tensor first_steps(const Tensor& x, std::int64_t count) {
 }  // namespace
 
 TEMPLATE_TEST_CASE(
-    "conv_history: a block advanced step by step gives the bits of the whole sequence", "[nn]",
-    float, double) {
+    "conv_history: a block advanced step by step is bit-identical to a pass over the sequence",
+    "[nn]", float, double) {
   using T = TestType;
   const Placement placement{dtype_of<T>, Device::cpu};
   const NoGrad off;
@@ -90,7 +90,7 @@ TEMPLATE_TEST_CASE(
   }
 }
 
-TEST_CASE("conv_history: a copy goes its own way", "[nn]") {
+TEST_CASE("conv_history: a copy is independent", "[nn]") {
   const NoGrad off;
   Random random(3);
   const ConvBlock block({.channels = 8, .dilation = 2}, random);
@@ -105,7 +105,7 @@ TEST_CASE("conv_history: a copy goes its own way", "[nn]") {
   CHECK(same_bytes(block.at_next(Variable(step_of(x, 5)), copy).value(), expected));
 }
 
-TEST_CASE("conv_history: two-way blocks, other rows and recording are refused", "[nn]") {
+TEST_CASE("conv_history: non-causal blocks, other rows and recording are refused", "[nn]") {
   CHECK_THROWS_AS(ConvHistory({.channels = 4, .width = 3, .dilation = 0}), OptionError);
   CHECK_THROWS_AS(ConvHistory({.channels = 4, .width = 0, .dilation = 1}), OptionError);
   Random random(3);

@@ -126,7 +126,7 @@ TEMPLATE_TEST_CASE(
   }
 }
 
-TEST_CASE("law: with padding on both sides a change does reach the past", "[law]") {
+TEST_CASE("law: with padding on both sides a change affects the past", "[law]") {
   const Variable w(random_tensor<double>({3, 2, 2}, 1));
   Tensor x = random_tensor<double>({1, 6, 2}, 2);
   const auto run = [&] {
@@ -247,7 +247,7 @@ TEMPLATE_TEST_CASE("law: a row's result does not depend on the rest of the batch
 }
 
 TEMPLATE_TEST_CASE(
-    "law: a sequence's bits are the same alone and among so many that the kernels pack their "
+    "law: a sequence's bits are the same in a batch of one and in batches for which kernels pack "
     "weights",
     "[law]", float, double) {
   using T = TestType;

@@ -68,7 +68,7 @@ Model make_model() {
 
 }  // namespace
 
-TEST_CASE("module: parameters are named by their place, in order, absent ones left out", "[nn]") {
+TEST_CASE("module: parameters have names by position, in order, without absent ones", "[nn]") {
   const Model model = make_model();
   CHECK(names(model) == std::vector<std::string>{
                             "embedding.weight", "blocks.0.conv1.weight", "blocks.0.conv1.bias",
@@ -79,7 +79,7 @@ TEST_CASE("module: parameters are named by their place, in order, absent ones le
                             "blocks.1.norm2.gamma", "blocks.1.norm2.beta", "head.weight"});
 }
 
-TEST_CASE("module: a parameter is found by name and is the layer's own", "[nn]") {
+TEST_CASE("module: a parameter found by name shares the layer's storage", "[nn]") {
   Model model = make_model();
   CHECK(model.parameter("head.weight").is(model.head.weight()));
   CHECK_THROWS_MATCHES(model.parameter("head.bias"), OptionError,
@@ -157,7 +157,7 @@ TEST_CASE("module: freezing drops the gradient, and zero_grad all of them", "[nn
     CHECK_FALSE(named.parameter->gradient().defined());
 }
 
-TEST_CASE("module: training mode reaches every module below", "[nn]") {
+TEST_CASE("module: training mode applies to all submodules", "[nn]") {
   Model model = make_model();
   CHECK(model.is_training());
   CHECK(model.dropout.is_training());
@@ -190,7 +190,7 @@ TEST_CASE(
   CHECK_THROWS_AS(Dropout({.keep = 1.5}, Random(1)), OptionError);
 }
 
-TEST_CASE("nn: first weights are what the layers say", "[nn]") {
+TEST_CASE("nn: initial weights have the documented distributions", "[nn]") {
   Random random(1);
   const Linear linear({.in = 200, .out = 200}, random);
   double squares = 0;
@@ -214,7 +214,7 @@ TEST_CASE("nn: first weights are what the layers say", "[nn]") {
         DType::f64);
 }
 
-TEST_CASE("patch: widths, and what it refuses", "[nn]") {
+TEST_CASE("patch: widths, and invalid arguments", "[nn]") {
   Random random(1);
   Patch quarter({.channels = 64}, random);
   CHECK(quarter.parameter("down").shape() == Shape{64, 16});
@@ -264,7 +264,7 @@ TEST_CASE("nn: layers refuse inputs of another shape, type or range", "[nn]") {
                        message_contains("expected dilation from 1 to 2147483647, got 0"));
 }
 
-TEST_CASE("ops: what they refuse", "[ops]") {
+TEST_CASE("ops: invalid arguments are rejected", "[ops]") {
   const auto x = [](const Shape& shape) { return Variable(random_tensor<float>(shape, 1)); };
   const Tensor ids = Tensor::full({3}, 1, DType::i32);
   CHECK_THROWS_MATCHES(add(x({2}), x({3})), ShapeError,

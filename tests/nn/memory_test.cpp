@@ -84,7 +84,7 @@ TEST_CASE("memory_step: gradients through five steps match finite differences",
   CHECK_FALSE(first.read_vectors.gradient().defined());
 }
 
-TEST_CASE("memory_step: only wanted gradients are made, and nothing is recorded without them",
+TEST_CASE("memory_step: only needed gradients are computed, and nothing is recorded without them",
           "[memory]") {
   const Variable control = interfaces(1, 1);
   MemoryState before = lived_in(2);
@@ -198,7 +198,7 @@ TEST_CASE("Memory: a state of another memory is refused", "[memory]") {
   CHECK(one.step(o, one.initial(small.batch)).words.defined());
 }
 
-TEST_CASE("Memory: dropout on the interface vector acts in training alone", "[memory]") {
+TEST_CASE("Memory: dropout on the interface vector acts only in training", "[memory]") {
   Memory memory = module_of(0.5);
   const Variable o(random_tensor<double>({small.batch, 5}, 7));
   const MemoryState before = lived_in(8);
@@ -210,7 +210,7 @@ TEST_CASE("Memory: dropout on the interface vector acts in training alone", "[me
   CHECK_FALSE(same_bytes(trained, memory.step(o, before).read_vectors.value()));
 }
 
-TEST_CASE("Memory: a state that was saved and loaded goes on bit for bit", "[memory]") {
+TEST_CASE("Memory: a saved and loaded state continues bit for bit", "[memory]") {
   const ScratchFolder folder;
   const Variable control = interfaces(6, 90);
   MemoryState state = lived_in(91);

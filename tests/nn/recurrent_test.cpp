@@ -86,7 +86,7 @@ TEMPLATE_TEST_CASE("recurrent: segments against naive loops", "[kernel]", float,
   }
 }
 
-TEST_CASE("recurrent: gradients are the same bytes for any threads, and recomputed",
+TEST_CASE("recurrent: gradients are bit-identical for any number of threads, and recomputed",
           "[kernel][determinism]") {
   constexpr std::int64_t steps = 5, batch = 67, hidden = 19;
   std::vector<std::vector<Tensor>> runs;
@@ -185,7 +185,7 @@ void check_layer() {
 
 }  // namespace
 
-TEST_CASE("recurrent: each sequence of a batch is computed by itself", "[nn][law]") {
+TEST_CASE("recurrent: each sequence of a batch is independent", "[nn][law]") {
   Random random(1);
   Gru gru({.in = 3, .hidden = 4, .deviation = 0.5}, random, f64);
   const Tensor x = random_tensor<double>({2, 5, 3}, 2);
@@ -202,7 +202,7 @@ TEST_CASE("recurrent: layers, their gradients and their states", "[nn][grad][law
   check_layer<Gru>();
 }
 
-TEST_CASE("recurrent: a shared vector is one more input of every step", "[nn][law]") {
+TEST_CASE("recurrent: a shared vector equals an additional input of every step", "[nn][law]") {
   Random random(1);
   Lstm split({.in = 3, .hidden = 4, .shared = 2, .deviation = 0.5}, random, f64);
   Lstm joined({.in = 5, .hidden = 4}, random, f64);
@@ -236,7 +236,7 @@ TEST_CASE("recurrent: a shared vector is one more input of every step", "[nn][la
         1e-14);
 }
 
-TEST_CASE("lstm: few sequences, whose units the threads share, give the bits of many",
+TEST_CASE("lstm: few sequences, whose units are divided among threads, give the bits of many",
           "[nn][law][determinism]") {
   const std::int64_t hidden = 256, steps = 3;
   Random random(1);
@@ -279,7 +279,7 @@ TEST_CASE("recurrent: saturated gates and long runs stay finite", "[nn]") {
   }
 }
 
-TEST_CASE("recurrent: mistakes are named", "[nn][errors]") {
+TEST_CASE("recurrent: invalid arguments are rejected", "[nn][errors]") {
   Random random(1);
   Lstm lstm({.in = 3, .hidden = 4}, random, f64);
   CHECK_THROWS_AS(lstm(leaf({6, 3}, 1)), ShapeError);
@@ -297,7 +297,8 @@ TEST_CASE("recurrent: mistakes are named", "[nn][errors]") {
   CHECK_THROWS_AS(lstm.run(projected, {}, start, {}), ShapeError);
 }
 
-TEST_CASE("recurrent: a run that fails in a later layer leaves the state", "[nn][errors]") {
+TEST_CASE("recurrent: a run that fails in a later layer does not change the state",
+          "[nn][errors]") {
   Random random(1);
   Gru gru({.in = 3, .hidden = 4, .layers = 2}, random, f64);
   const Gru::Weights weights = gru.pack();

@@ -7,7 +7,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEST_CASE("captured draws: runs draw what the same steps draw uncaptured", "[ops]") {
+TEST_CASE("captured draws: captured steps draw the same numbers as uncaptured ones", "[ops]") {
   Random first(1, 10), second(1, 20);
   first = Random(RandomState{1, 10, 1000});
   const std::uint64_t start = first.state().position;

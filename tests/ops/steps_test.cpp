@@ -99,7 +99,7 @@ TEST_CASE("steps: slices share elements and empty pieces are allowed", "[ops]") 
         std::vector<std::int32_t>{1, 4, 2, 5, 3, 6});
 }
 
-TEST_CASE("steps: mistakes are named", "[ops][errors]") {
+TEST_CASE("steps: invalid arguments are rejected", "[ops][errors]") {
   const Variable x = leaf({4, 2, 3}, 1);
   const Variable spans = leaf({2, 2, 3}, 2);
   CHECK_THROWS_AS(slice_steps(x, 3, 5), ShapeError);

@@ -91,7 +91,7 @@ TEST_CASE("recommend: a saved model gives the same answers", "[serve][recommend]
                        message_contains("expected a text 'vocabulary', got none"));
 }
 
-TEST_CASE("recommend: mistakes are named", "[serve][recommend][errors]") {
+TEST_CASE("recommend: invalid arguments are rejected", "[serve][recommend][errors]") {
   const Dataset data = generated();
   SmallRecommender model(data.vocabulary.size(), {});
   CHECK_THROWS_MATCHES(

@@ -81,7 +81,7 @@ bool same(const std::vector<Recommendation>& a, const std::vector<Recommendation
 
 }  // namespace
 
-TEST_CASE("recommender: the best first, without special ids and what was seen", "[serve]") {
+TEST_CASE("recommender: highest score first, without special ids and seen items", "[serve]") {
   const auto served = recommender();
   const std::vector<std::int32_t> history = ids_of(*served, {"i3", "i0", "i7"});
   const PeterRecServed& model = served->model();
@@ -104,7 +104,8 @@ TEST_CASE("recommender: the best first, without special ids and what was seen", 
         scores.data<float>()[served->id_of(served->recommend("base", history, 1)[0].item)]);
 }
 
-TEST_CASE("recommender: probabilities are the softmax over what may be recommended", "[serve]") {
+TEST_CASE("recommender: probabilities are the softmax over the items that may be recommended",
+          "[serve]") {
   const auto served = recommender();
   const std::vector<std::int32_t> history = ids_of(*served, {"i3", "i0", "i7"});
   for (const Recommendation& line : served->recommend("class", history, 3))
@@ -130,7 +131,8 @@ TEST_CASE("recommender: probabilities are the softmax over what may be recommend
   }
 }
 
-TEST_CASE("recommender: what cannot be answered says why", "[serve]") {
+TEST_CASE("recommender: messages give the reason for a request that cannot be answered",
+          "[serve]") {
   const auto served = recommender();
   const std::vector<std::int32_t> history = ids_of(*served, {"i3"});
   CHECK_THROWS_WITH(served->recommend("other", history, 1),
@@ -153,7 +155,7 @@ TEST_CASE("recommender: what cannot be answered says why", "[serve]") {
   CHECK_THROWS_AS(served->recommend("next", user, 1), OptionError);
 }
 
-TEST_CASE("recommender: a followed user is recommended what their history is", "[serve]") {
+TEST_CASE("recommender: a tracked user gets the recommendations of their history", "[serve]") {
   const auto served = recommender();
   Served::User followed;
   Served::User plain;
@@ -172,7 +174,7 @@ TEST_CASE("recommender: a followed user is recommended what their history is", "
   }
 }
 
-TEST_CASE("recommender: asking leaves a user's bytes as they are, events do not", "[serve]") {
+TEST_CASE("recommender: requests do not change a user's bytes, events do", "[serve]") {
   const auto served = recommender();
   Served::User user;
   served->observe(user, served->id_of("i1"));
@@ -190,8 +192,9 @@ TEST_CASE("recommender: asking leaves a user's bytes as they are, events do not"
   CHECK(served->save(copy) != before);
 }
 
-TEST_CASE("recommender: tasks come and go, streams of an old one are not used for a new one",
-          "[serve]") {
+TEST_CASE(
+    "recommender: tasks are loaded and unloaded, streams of an old one are not used for a new one",
+    "[serve]") {
   const auto served = recommender();
   CHECK(served->tasks() == std::vector<std::string>{"base", "class", "next"});
   Served::User user;
@@ -211,7 +214,7 @@ TEST_CASE("recommender: tasks come and go, streams of an old one are not used fo
   CHECK(same(served->recommend("next", user, 5), fresh));
 }
 
-TEST_CASE("recommender: a snapshot answers as before whatever is loaded and unloaded meanwhile",
+TEST_CASE("recommender: the answers of a snapshot do not change when tasks are loaded and unloaded",
           "[serve]") {
   const auto served = recommender();
   const std::vector<std::int32_t> history = ids_of(*served, {"i2", "i7"});
@@ -243,7 +246,7 @@ TEST_CASE("recommender: without a known item the most frequent targets come firs
   CHECK_THROWS_AS(served->most_frequent(tasks, "base", 0), OptionError);
 }
 
-TEST_CASE("recommender: a user read back from bytes goes on as if nothing had been", "[serve]") {
+TEST_CASE("recommender: a user read from bytes continues as the saved user", "[serve]") {
   const auto served = recommender();
   Served::User user;
   served->follow(user, "next");
@@ -261,8 +264,8 @@ TEST_CASE("recommender: a user read back from bytes goes on as if nothing had be
 }
 
 TEST_CASE(
-    "recommender: bytes of another model, or damaged ones, are refused, those of another task left "
-    "out",
+    "recommender: bytes of another model and damaged bytes are refused, those of another task "
+    "omitted",
     "[serve]") {
   const auto served = recommender();
   Served::User user;
@@ -287,7 +290,7 @@ TEST_CASE(
              served->recommend("next", ids_of(*served, {"i1", "i5"}), 4)));
 }
 
-TEST_CASE("recommender: forged bytes end in a refusal", "[serve]") {
+TEST_CASE("recommender: forged bytes are refused", "[serve]") {
   const auto served = recommender();
   const auto header = [&] {
     StateWriter writer;
@@ -315,7 +318,7 @@ TEST_CASE("recommender: forged bytes end in a refusal", "[serve]") {
                     test::contains("no tensor [2, 8]"));
 }
 
-TEST_CASE("recommender: many threads get the answers of one while tasks come and go",
+TEST_CASE("recommender: many threads get the answers of one while tasks are loaded and unloaded",
           "[serve][threads]") {
   const auto served = recommender();
   constexpr int users = 6, events = 40;

@@ -9,7 +9,7 @@ using namespace refrain;
 using namespace refrain::test;
 namespace cuda = kernels::cuda;
 
-TEMPLATE_TEST_CASE("cuda causal_conv: forward is the naive loop", "[simt][causal_conv]", float,
+TEMPLATE_TEST_CASE("cuda causal_conv: forward equals the naive loop", "[simt][causal_conv]", float,
                    double) {
   using T = TestType;
   // Edge cases: no rows, no input channels, sizes of one; batch boundaries inside a tile of 64
@@ -41,8 +41,8 @@ TEMPLATE_TEST_CASE("cuda causal_conv: forward is the naive loop", "[simt][causal
   }
 }
 
-TEMPLATE_TEST_CASE("cuda causal_conv: something may be added, also what y holds",
-                   "[simt][causal_conv]", float, double) {
+TEMPLATE_TEST_CASE("cuda causal_conv: a tensor is added, which may be y", "[simt][causal_conv]",
+                   float, double) {
   using T = TestType;
   for (const ConvCase& c :
        {ConvCase{2, 33, 4, 72, 2, 1, false}, ConvCase{1, 3, 3, 5, 2, 1, true}}) {
@@ -103,7 +103,7 @@ TEMPLATE_TEST_CASE("cuda causal_conv: a sequence's results do not depend on its 
   }
 }
 
-TEST_CASE("cuda causal_conv: gathered rows stay within their limit, or are one sequence's",
+TEST_CASE("cuda causal_conv: gathered rows stay within their limit, or belong to one sequence",
           "[simt][causal_conv]") {
   constexpr std::size_t limit = 64 << 20;
   const auto shape = [](Shape of) { return View{nullptr, of, DType::f32, Device::cuda}; };
@@ -120,8 +120,8 @@ TEST_CASE("cuda causal_conv: gathered rows stay within their limit, or are one s
   CHECK(bytes(7, 100000) == 100000 * 3 * 256 * sizeof(float));
 }
 
-TEMPLATE_TEST_CASE("cuda causal_conv: gradients are the naive loops", "[simt][causal_conv]", float,
-                   double) {
+TEMPLATE_TEST_CASE("cuda causal_conv: gradients equal the naive loops", "[simt][causal_conv]",
+                   float, double) {
   using T = TestType;
   // No rows, sizes of one, sizes around tiles of 64, channels with and without whole packs, a
   // dilation past the end, a second part of dw.

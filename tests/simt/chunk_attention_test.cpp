@@ -7,7 +7,8 @@ using namespace refrain;
 using namespace refrain::test;
 
 TEMPLATE_TEST_CASE(
-    "cuda chunk_attention: forward and backward are the naive loops, the same bits in every order",
+    "cuda chunk_attention: forward and backward equal the naive loops, bit-identical in every "
+    "order",
     "[simt][memory]", float, double) {
   // Sizes of one, no sequence, primes, more steps than a block's rows, one and several sequences
   // per block, units and columns past a tile's, columns past a block's threads, several chunks of
@@ -31,7 +32,7 @@ TEST_CASE("cuda chunk_attention: many rows", "[simt][memory]") {
   AttentionProblem<EmulatedBackend, float>({40, 103, 3, 2}).check(Choices::all);
 }
 
-TEMPLATE_TEST_CASE("cuda chunk_attention: saturated attention stays finite and right",
+TEMPLATE_TEST_CASE("cuda chunk_attention: saturated attention stays finite and correct",
                    "[simt][memory]", float, double) {
   AttentionProblem<EmulatedBackend, TestType> problem({4, 3, 5, 2});
   problem.saturate();
@@ -48,7 +49,7 @@ TEST_CASE("cuda chunk_attention: the forward pass is one launch", "[simt][memory
   CHECK(launches_of([&] { problem.backward(wanted); }) == 1);
 }
 
-TEST_CASE("cuda chunk_attention: refuses a chunk whose scores pass the shared memory",
+TEST_CASE("cuda chunk_attention: refuses a chunk whose scores exceed the shared memory",
           "[simt][memory]") {
   const AttentionProblem<EmulatedBackend, float> problem({50000, 1, 1, 1});
   DeviceArray<float> out({1, 1});

@@ -23,7 +23,7 @@ DeviceArray<std::int32_t> some_ids(std::int64_t count, std::int64_t bound, std::
 }  // namespace
 
 TEMPLATE_TEST_CASE(
-    "cuda coalesce_rows: sums by id in rising order of ids, the same bits in every order",
+    "cuda coalesce_rows: sums by id in increasing order of ids, bit-identical in every order",
     "[simt][coalesce]", float, double) {
   using T = TestType;
   struct Case {
@@ -96,7 +96,7 @@ TEST_CASE("cuda sort: ids with their positions, tiles of one batch and of severa
   }
 }
 
-TEST_CASE("cuda coalesce_rows: refuses what it cannot number", "[simt][coalesce]") {
+TEST_CASE("cuda coalesce_rows: refuses too many ids", "[simt][coalesce]") {
   DeviceArray<float> one({1});
   const View many{one.data(), {std::int64_t{1} << 31}, DType::i32, Device::cuda};
   CHECK_THROWS_MATCHES(run_emulated<kernels::CoalesceRows>({.ids = many, .dy = one}), Unsupported,

@@ -26,7 +26,7 @@ Outputs<T, Device::cuda> all_outputs(const HalfProblem<EmulatedBackend, T>& prob
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda conv_norm: forward is the naive loop, with and without what is saved",
+TEMPLATE_TEST_CASE("cuda conv_norm: forward equals the naive loop, with and without saved values",
                    "[simt][conv_norm]", float, double) {
   using T = TestType;
   // One channel; channels below, at and above the narrow tile; bottlenecks of one, around a slice
@@ -71,7 +71,7 @@ TEST_CASE("cuda conv_norm: on tensor cores", "[simt][conv_norm]") {
   }
 }
 
-TEMPLATE_TEST_CASE("cuda conv_norm: one launch, whichever the insertion, and none without rows",
+TEMPLATE_TEST_CASE("cuda conv_norm: one launch for every insertion, none without rows",
                    "[simt][conv_norm]", float, double) {
   using T = TestType;
   const auto launches = [](const HalfCase& c, Insertion insertion) {
@@ -107,8 +107,8 @@ TEMPLATE_TEST_CASE("cuda conv_norm: an identity patch changes nothing", "[simt][
   CHECK(same_bytes(a.array(2), b.array(2)));  // inv_std
 }
 
-TEMPLATE_TEST_CASE("cuda conv_norm: gradients are the naive chain rule", "[simt][conv_norm]", float,
-                   double) {
+TEMPLATE_TEST_CASE("cuda conv_norm: gradients equal the naive chain rule", "[simt][conv_norm]",
+                   float, double) {
   using T = TestType;
   for (const Insertion insertion : insertions) {
     // No rows, one, sizes around tiles of 32 rows, each size of register rows, bottlenecks wider

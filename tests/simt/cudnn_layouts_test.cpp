@@ -46,7 +46,7 @@ const cuda::Taps cases[] = {{1, 1, 1}, {3, 5, 7}, {2, 16, 17}, {4, 1, 3}, {1, 33
 
 }  // namespace
 
-TEST_CASE("cuda filter_from_taps: cuDNN's cross-correlation with the filter is our convolution",
+TEST_CASE("cuda filter_from_taps: cuDNN's cross-correlation with the filter equals the convolution",
           "[simt][cudnn]") {
   const std::int64_t batch = 2, steps = 9;
   for (const cuda::Taps& extents : cases) {
@@ -78,7 +78,7 @@ TEST_CASE("cuda filter_from_taps: cuDNN's cross-correlation with the filter is o
   }
 }
 
-TEST_CASE("cuda taps_from_filter: undoes filter_from_taps", "[simt][cudnn]") {
+TEST_CASE("cuda taps_from_filter: the inverse of filter_from_taps", "[simt][cudnn]") {
   for (const cuda::Taps& extents : cases) {
     const auto w = random_array<float>({extents.taps, extents.in, extents.out}, 2);
     for_each_order([&] {

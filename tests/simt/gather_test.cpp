@@ -10,6 +10,6 @@ TEMPLATE_TEST_CASE("cuda gather_rows: copies the rows of the ids", "[simt][gathe
   for_rows(row_cases, check_gather_rows<EmulatedBackend, TestType>);
 }
 
-TEMPLATE_TEST_CASE("cuda add_rows: adds to the named rows alone", "[simt][gather]", float, double) {
+TEMPLATE_TEST_CASE("cuda add_rows: adds only to the named rows", "[simt][gather]", float, double) {
   for_rows(row_cases, check_add_rows<EmulatedBackend, TestType>);
 }

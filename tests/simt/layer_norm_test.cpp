@@ -15,13 +15,13 @@ constexpr RowCase norm_sizes[] = {{0, 8},    {1, 1},       {3, 64},   {4, 64, 1}
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda layer_norm: forward is the naive loop", "[simt][layer_norm]", float,
+TEMPLATE_TEST_CASE("cuda layer_norm: forward equals the naive loop", "[simt][layer_norm]", float,
                    double) {
   for_rows(norm_sizes, check_layer_norm_forward<EmulatedBackend, TestType>);
 }
 
 TEMPLATE_TEST_CASE(
-    "cuda layer_norm: backward is the naive chain rule, the same bits in every order",
+    "cuda layer_norm: backward equals the naive chain rule, bit-identical in every order",
     "[simt][layer_norm]", float, double) {
   for_rows(norm_sizes, check_layer_norm_backward<EmulatedBackend, TestType>);
 }

@@ -34,7 +34,7 @@ MemoryProblem<CpuBackend, double> on_cpu(const MemoryProblem<EmulatedBackend, T>
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda memory_step: forward is the naive loop, the same bits in every order",
+TEMPLATE_TEST_CASE("cuda memory_step: forward equals the naive loop, bit-identical in every order",
                    "[simt][memory]", float, double) {
   for (const MemoryCase& size : memory_sizes) {
     INFO(text(size));
@@ -43,7 +43,7 @@ TEMPLATE_TEST_CASE("cuda memory_step: forward is the naive loop, the same bits i
 }
 
 TEMPLATE_TEST_CASE(
-    "cuda memory_step: backward is the derivative of the naive loop, the same bits in every order",
+    "cuda memory_step: backward is the derivative of the naive loop, bit-identical in every order",
     "[simt][memory]", float, double) {
   for (const MemoryCase& size : memory_sizes) {
     INFO(text(size));
@@ -51,7 +51,7 @@ TEMPLATE_TEST_CASE(
   }
 }
 
-TEMPLATE_TEST_CASE("cuda memory_step: absent gradients are zero and unwanted ones are not written",
+TEMPLATE_TEST_CASE("cuda memory_step: absent gradients are zero and unneeded ones are not written",
                    "[simt][memory]", float, double) {
   MemoryProblem<EmulatedBackend, TestType>({2, 5, 6, 2}).check_single_gradients();
 }
@@ -72,7 +72,7 @@ TEMPLATE_TEST_CASE("cuda memory_step: no NaN from huge raw values", "[simt][memo
 }
 
 TEMPLATE_TEST_CASE(
-    "cuda memory_step: large memories are the CPU's, wherever a block has its pieces",
+    "cuda memory_step: large memories equal the CPU, for every placement of a block's data",
     "[simt][memory]", float, double) {
   using T = TestType;
   constexpr std::int64_t scale = 8 / sizeof(T);
@@ -119,7 +119,7 @@ TEST_CASE("cuda memory_step: a write and a read are one launch, their gradients 
   }
 }
 
-TEST_CASE("cuda memory_step: refuses what a thread cannot count", "[simt][memory]") {
+TEST_CASE("cuda memory_step: refuses sizes beyond 32-bit indices", "[simt][memory]") {
   const auto view = [](const Shape& shape) { return View{.data = nullptr, .shape = shape}; };
   const kernels::MemoryViews<View> memory{.words = view({1, 1 << 20, 2048}),
                                           .read_weightings = view({1, 1, 1 << 20})};

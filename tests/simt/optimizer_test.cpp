@@ -21,7 +21,7 @@ const UpdateSize row_update_sizes[] = {{true, 0, 5},    {true, 5, 0},      {true
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda adam: the naive loop, with rates by value and from memory",
+TEMPLATE_TEST_CASE("cuda adam: equals the naive loop, with rates by value and from memory",
                    "[simt][optimizer]", float, double) {
   for (const UpdateSize& size : dense_update_sizes) {
     for (const bool with_rates : {false, true})
@@ -29,7 +29,7 @@ TEMPLATE_TEST_CASE("cuda adam: the naive loop, with rates by value and from memo
   }
 }
 
-TEMPLATE_TEST_CASE("cuda adam_rows: moves the named rows alone", "[simt][optimizer]", float,
+TEMPLATE_TEST_CASE("cuda adam_rows: updates only the named rows", "[simt][optimizer]", float,
                    double) {
   for (const UpdateSize& size : row_update_sizes) {
     for (const bool with_rates : {false, true})
@@ -37,8 +37,10 @@ TEMPLATE_TEST_CASE("cuda adam_rows: moves the named rows alone", "[simt][optimiz
   }
 }
 
-TEST_CASE("cuda adam_many: every parameter as alone, more than a launch takes, of both types",
-          "[simt][optimizer]") {
+TEST_CASE(
+    "cuda adam_many: every parameter equals a separate update, with several launches and both "
+    "dtypes",
+    "[simt][optimizer]") {
   // 70 parameters of each dtype: three launches in f32, five in f64, the last ones not full.
   std::vector<UpdateSize> sizes(std::begin(dense_update_sizes), std::end(dense_update_sizes));
   sizes.insert(sizes.end(), std::begin(row_update_sizes), std::end(row_update_sizes));
@@ -60,7 +62,7 @@ TEMPLATE_TEST_CASE("cuda sgd: with and without momentum, by rows, rates by value
   for (const UpdateSize& size : row_update_sizes) check_sgd<EmulatedBackend, TestType>(size);
 }
 
-TEMPLATE_TEST_CASE("cuda clip_factor: the norm, and what brings it to the limit",
+TEMPLATE_TEST_CASE("cuda clip_factor: the norm, and the factor that reduces it to the limit",
                    "[simt][optimizer]", float, double) {
   using T = TestType;
   const auto run = [](const std::vector<T>& squares, double max_norm) {

@@ -7,7 +7,7 @@ using namespace refrain;
 using namespace refrain::test;
 
 TEMPLATE_TEST_CASE(
-    "cuda pair_loss: loss and gradients are the formula's, the same bits in every order",
+    "cuda pair_loss: loss and gradients equal the formula, bit-identical in every order",
     "[simt][pair_loss]", float, double) {
   // No rows; one; numbers of rows around a block of eight; several blocks; fewer columns than a
   // warp; columns of more than one pass; columns that are no multiple of 16 bytes.

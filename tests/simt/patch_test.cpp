@@ -6,7 +6,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEMPLATE_TEST_CASE("cuda patch: forward is the naive loop", "[simt][patch]", float, double) {
+TEMPLATE_TEST_CASE("cuda patch: forward equals the naive loop", "[simt][patch]", float, double) {
   using T = TestType;
   struct Sized {
     PatchCase size;
@@ -38,7 +38,7 @@ TEST_CASE("cuda patch: on tensor cores", "[simt][patch]") {
   }
 }
 
-TEMPLATE_TEST_CASE("cuda patch: gradients are the naive chain rule", "[simt][patch]", float,
+TEMPLATE_TEST_CASE("cuda patch: gradients equal the naive chain rule", "[simt][patch]", float,
                    double) {
   using T = TestType;
   // First f32 in one launch. Several launches: odd widths, too many channels, unaligned addresses.

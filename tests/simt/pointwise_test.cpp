@@ -20,7 +20,7 @@ void for_lengths(Body body) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda unary: values and slopes are the formula's", "[simt][pointwise]", float,
+TEMPLATE_TEST_CASE("cuda unary: values and slopes equal the formula", "[simt][pointwise]", float,
                    double) {
   for_lengths(check_unary<EmulatedBackend, TestType>);
   for_lengths(check_unary_gradient<EmulatedBackend, TestType>);
@@ -36,14 +36,14 @@ TEMPLATE_TEST_CASE("cuda linear_combination and multiply: the formulas, also in 
   for_lengths(check_linear_combination_and_multiply<EmulatedBackend, TestType>);
 }
 
-TEMPLATE_TEST_CASE("cuda dot: inner product and plain sum, the same bits in every order",
+TEMPLATE_TEST_CASE("cuda dot: inner product and plain sum, bit-identical in every order",
                    "[simt][pointwise]", float, double) {
   for (const std::int64_t count : {0, 1, 255, 4096, 4097, 10007})
     check_dot<EmulatedBackend, TestType>(count);
 }
 
-TEMPLATE_TEST_CASE("cuda dropout: keeps what the words of Philox say", "[simt][pointwise]", float,
-                   double) {
+TEMPLATE_TEST_CASE("cuda dropout: keeps the elements that the words of Philox select",
+                   "[simt][pointwise]", float, double) {
   for (const double keep : {0.1, 0.5, 1.0}) {
     for_lengths([keep](std::int64_t count, int offset) {
       check_dropout<EmulatedBackend, TestType>(count, keep, offset);

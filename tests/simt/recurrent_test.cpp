@@ -44,7 +44,7 @@ const char* when(GruReset reset) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("cuda lstm: forward is the naive loop", "[simt][recurrent]", float, double) {
+TEMPLATE_TEST_CASE("cuda lstm: forward equals the naive loop", "[simt][recurrent]", float, double) {
   for (const SegmentSize& size : segment_sizes()) {
     INFO(size);
     LstmProblem<TestType> problem(size);
@@ -54,7 +54,7 @@ TEMPLATE_TEST_CASE("cuda lstm: forward is the naive loop", "[simt][recurrent]", 
   }
 }
 
-TEMPLATE_TEST_CASE("cuda lstm: backward is the naive chain rule", "[simt][recurrent]", float,
+TEMPLATE_TEST_CASE("cuda lstm: backward equals the naive chain rule", "[simt][recurrent]", float,
                    double) {
   for (const SegmentSize& size : backward_sizes()) {
     INFO(size);
@@ -66,7 +66,7 @@ TEMPLATE_TEST_CASE("cuda lstm: backward is the naive chain rule", "[simt][recurr
   }
 }
 
-TEMPLATE_TEST_CASE("cuda gru: forward is the naive loop", "[simt][recurrent]", float, double) {
+TEMPLATE_TEST_CASE("cuda gru: forward equals the naive loop", "[simt][recurrent]", float, double) {
   for (const SegmentSize& size : segment_sizes()) {
     for (const GruReset reset : {GruReset::after, GruReset::before}) {
       INFO(size << when(reset));
@@ -78,7 +78,7 @@ TEMPLATE_TEST_CASE("cuda gru: forward is the naive loop", "[simt][recurrent]", f
   }
 }
 
-TEMPLATE_TEST_CASE("cuda gru: backward is the naive chain rule", "[simt][recurrent]", float,
+TEMPLATE_TEST_CASE("cuda gru: backward equals the naive chain rule", "[simt][recurrent]", float,
                    double) {
   for (const SegmentSize& size : backward_sizes()) {
     for (const GruReset reset : {GruReset::after, GruReset::before}) {
@@ -109,8 +109,8 @@ TEST_CASE(
   }
 }
 
-TEMPLATE_TEST_CASE("cuda lstm, gru: each output alone, and dweight added to", "[simt][recurrent]",
-                   float, double) {
+TEMPLATE_TEST_CASE("cuda lstm, gru: each output separately, and dweight accumulated",
+                   "[simt][recurrent]", float, double) {
   using T = TestType;
   LstmProblem<T> lstm(small);
   const auto y = lstm.forward();
@@ -191,8 +191,8 @@ TEST_CASE("cuda lstm, gru: backward is the derivative of forward", "[simt][recur
   }
 }
 
-TEMPLATE_TEST_CASE("cuda lstm, gru: a segment is its steps, bit by bit", "[simt][recurrent]", float,
-                   double) {
+TEMPLATE_TEST_CASE("cuda lstm, gru: a segment equals its single steps, bit for bit",
+                   "[simt][recurrent]", float, double) {
   using T = TestType;
   const SegmentSize size(4, 5, 12), one(1, 5, 12);
   const auto step_of = [&](const DeviceArray<T>& sequence, std::int64_t l) {
@@ -254,7 +254,7 @@ TEST_CASE("cuda lstm, gru: launches of a segment", "[simt][recurrent]") {
   CHECK(launches_of([&] { before.backward(before.forward()); }) == 10 + 15);
 }
 
-TEST_CASE("cuda lstm, gru: on tensor cores, where rows are whole groups of 16 bytes",
+TEST_CASE("cuda lstm, gru: on tensor cores, if rows are multiples of 16 bytes",
           "[simt][recurrent]") {
   for (const SegmentSize& size :
        {SegmentSize(2, 18, 36), SegmentSize(2, 1, 68), SegmentSize(2, 3, 4, 1)}) {
@@ -284,7 +284,7 @@ TEST_CASE("cuda lstm, gru: on tensor cores, where rows are whole groups of 16 by
   }
 }
 
-TEST_CASE("cuda lstm, gru: gates far out", "[simt][recurrent]") {
+TEST_CASE("cuda lstm, gru: saturated gates", "[simt][recurrent]") {
   const SegmentSize size(3, 2, 4);
   const LstmProblem<float> lstm(size, 1e5);
   const auto y = lstm.forward();

@@ -24,7 +24,7 @@ using Sampled = SampledProblem<EmulatedBackend, T>;
 }  // namespace
 
 TEMPLATE_TEST_CASE(
-    "cuda softmax_loss: loss and gradients are the naive loops, the same bits in every order",
+    "cuda softmax_loss: loss and gradients equal the naive loops, bit-identical in every order",
     "[simt][loss]", float, double) {
   // Sizes of one; numbers of rows around those of a block (8, 16); odd numbers of items and
   // channels, and whole packs of 16 bytes; unaligned tensors; numbers of items around one round of
@@ -38,13 +38,13 @@ TEMPLATE_TEST_CASE(
   }
 }
 
-TEST_CASE("cuda softmax_loss: rows enough for several parts of every sum", "[simt][loss]") {
+TEST_CASE("cuda softmax_loss: enough rows for several parts of every sum", "[simt][loss]") {
   // 132 sums of 16 rows for dbias, in two launches.
   const Softmax<double> problem({2100, 3, 1, true, false, 1});
   problem.check(Choices::all);
 }
 
-TEMPLATE_TEST_CASE("cuda softmax_loss: several slices, which rows that do not count leave empty",
+TEMPLATE_TEST_CASE("cuda softmax_loss: several slices, some empty because of ignored rows",
                    "[simt][loss]", float, double) {
   // Slices of 38, 38, 38 and 36 rows. The counted rows fill some, and one partly; with two items
   // some slices are empty.
@@ -59,8 +59,8 @@ TEMPLATE_TEST_CASE("cuda softmax_loss: several slices, which rows that do not co
 }
 
 TEST_CASE(
-    "cuda softmax losses: candidates that are no whole packs are multiplied in two parts for "
-    "tensor cores",
+    "cuda softmax losses: candidates that are no whole packs are multiplied in two parts on tensor "
+    "cores",
     "[simt][loss]") {
   const MathScope scope(MathMode::tf32);  // the emulated cuBLASLt multiplies exactly in every mode
   for (const std::int64_t items : {3, 64, 130, 131}) {
@@ -73,7 +73,8 @@ TEST_CASE(
 }
 
 TEMPLATE_TEST_CASE(
-    "cuda softmax_loss: rows that do not count may hold anything, and without others all is zero",
+    "cuda softmax_loss: ignored rows may have any values, and without counted rows all results are "
+    "zero",
     "[simt][loss]", float, double) {
   Softmax<TestType> some({9, 7, 12, true, false, 2});
   for (std::int64_t row = 0; row < 9; ++row) {
@@ -97,7 +98,7 @@ TEMPLATE_TEST_CASE("cuda softmax_loss: large scores neither overflow nor vanish"
 }
 
 TEMPLATE_TEST_CASE(
-    "cuda sampled_softmax_loss: loss and gradients are the naive loops, the same bits in every "
+    "cuda sampled_softmax_loss: loss and gradients equal the naive loops, bit-identical in every "
     "order",
     "[simt][loss]", float, double) {
   for (const SampledCase& c :
@@ -132,7 +133,7 @@ TEMPLATE_TEST_CASE("cuda sampled_softmax_loss: without counted rows loss and gra
   Sampled<TestType>({0, 11, 7, 3}).check(Choices::each);
 }
 
-TEST_CASE("cuda softmax losses: slices hold their limits", "[simt][loss]") {
+TEST_CASE("cuda softmax losses: slices are within their limits", "[simt][loss]") {
   constexpr std::int64_t max_bytes = kernels::SoftmaxLoss{}.max_score_bytes;
   const std::int64_t many = 1'024'000;
   const auto rows_of = [&](std::int64_t items) {

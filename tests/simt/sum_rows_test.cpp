@@ -5,7 +5,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEMPLATE_TEST_CASE("cuda sum_rows: column sums, the same bits in every order", "[simt][sum_rows]",
+TEMPLATE_TEST_CASE("cuda sum_rows: column sums, bit-identical in every order", "[simt][sum_rows]",
                    float, double) {
   for_rows(row_cases, check_sum_rows<EmulatedBackend, TestType>);
 }

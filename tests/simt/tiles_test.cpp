@@ -182,7 +182,7 @@ TEST_CASE("cuda tiles: products on tensor cores, tf32 and bf16, in every layout"
   check_layouts<float, MathMode::bf16>();
 }
 
-TEST_CASE("cuda tiles: a factor that lies in shared memory", "[simt][tiles]") {
+TEST_CASE("cuda tiles: a factor in shared memory", "[simt][tiles]") {
   check_resident<float, MathMode::exact>();
   check_resident<double, MathMode::exact>();
   check_resident<float, MathMode::tf32>();
@@ -190,7 +190,7 @@ TEST_CASE("cuda tiles: a factor that lies in shared memory", "[simt][tiles]") {
 }
 
 TEMPLATE_TEST_CASE(
-    "cuda outer_products: sums over rows of several tasks, the same bits in every order",
+    "cuda outer_products: sums over rows of several tasks, bit-identical in every order",
     "[simt][tiles]", float, double) {
   using T = TestType;
   struct Case {

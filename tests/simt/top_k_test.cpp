@@ -51,7 +51,7 @@ TEMPLATE_TEST_CASE("cuda top_k: NaN last, infinities, zeros of both signs, all e
   check_top_k<EmulatedBackend, T>(DeviceArray<T>({1, 8200}, late), 5);
 }
 
-TEMPLATE_TEST_CASE("cuda top_k: more wanted than every thread's best", "[simt][top_k]", float,
+TEMPLATE_TEST_CASE("cuda top_k: k larger than the number of threads", "[simt][top_k]", float,
                    double) {
   // 256 high scores, one in the registers of each thread: the remaining 44 of the 300 are lower
   // than all of these.
@@ -62,7 +62,7 @@ TEMPLATE_TEST_CASE("cuda top_k: more wanted than every thread's best", "[simt][t
   check_top_k<EmulatedBackend, T>(scores, 300);
 }
 
-TEST_CASE("cuda top_k: refuses what it does not select", "[simt][top_k]") {
+TEST_CASE("cuda top_k: refuses k above its limit", "[simt][top_k]") {
   const auto scores = random_array<float>({1, 2000}, 1);
   DeviceArray<float> values({1, 1025});
   DeviceArray<std::int32_t> indices({1, 1025});
