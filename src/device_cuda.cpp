@@ -87,7 +87,7 @@ Process& process() {
   return instance;
 }
 
-thread_local cudaStream_t switched = nullptr;  ///< by a StreamScope or a capture
+thread_local cudaStream_t switched = nullptr;  ///< set by a StreamScope or a capture
 
 cudaStream_t current() { return switched != nullptr ? switched : process().stream; }
 

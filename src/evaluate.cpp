@@ -53,8 +53,8 @@ class Ranking {
     metrics.add(rank_rows(scores, targets, metrics.protocol(), begin, seen));
   }
 
-  /// Counts the items of each example besides its target and the seen ones, and returns the
-  /// protocol with the smallest such number of negatives where that is below the options'.
+  /// Counts the candidate negatives of each example: all items except its target and the seen ones.
+  /// Returns the protocol with the smallest of these counts if the options have more negatives.
   RankingProtocol limit_negatives(const EvaluateOptions& options, std::int64_t ids) {
     RankingProtocol protocol = options.protocol(ids);
     std::vector<std::int64_t> left_out_by(static_cast<std::size_t>(ids), -1);  // the last example

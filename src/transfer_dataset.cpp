@@ -9,7 +9,7 @@
 namespace refrain {
 namespace {
 
-/// The same items under numbers that start at 0, in the same order.
+/// The same items in the same order, with ids from 0.
 Vocabulary without_specials(const Vocabulary& vocabulary) {
   std::vector<std::string> names;
   for (std::int32_t id = vocabulary.first_item(); id < vocabulary.size(); ++id)
@@ -17,8 +17,8 @@ Vocabulary without_specials(const Vocabulary& vocabulary) {
   return Vocabulary(names, vocabulary.item_counts(), {.min_count = 0, .specials = false});
 }
 
-/// Identifies a set of users, whatever the order of their rows. A user without an id is identified
-/// by the items of the row.
+/// A hash of users that is independent of the order of their rows. A user without an id is
+/// represented by the items of the row.
 std::string hash_of_users(const TransferSequences& users, std::span<const std::int64_t> rows) {
   std::vector<std::uint64_t> hashes;
   for (const std::int64_t row : rows) {
@@ -37,7 +37,7 @@ std::string hash_of_users(const TransferSequences& users, std::span<const std::i
   return DataHash().add(std::span<const std::uint64_t>(hashes)).text();
 }
 
-/// Identifies a set of rows, whatever their order.
+/// A hash of rows that is independent of their order.
 std::string hash_of_rows(const RaggedIds& rows) {
   std::uint64_t sum = 0;
   for (std::int64_t row = 0; row < rows.rows(); ++row) sum += DataHash().add(rows[row]).value();
@@ -76,13 +76,12 @@ TransferDataset make_transfer_dataset(const TransferSequences& users, const Voca
 TransferDataset make_next_item_dataset(const Sequences& log, const Vocabulary& source,
                                        std::int64_t length, std::int64_t training_places) {
   if (length < 1)
-    throw OptionError(
-        detail::concat("make_next_item_dataset: expected a length of at least 1, got ", length));
+    throw OptionError(detail::concat("make_next_item_dataset: expected length >= 1, got ", length));
   TransferDataset data;
   data.targets = without_specials(source);
   const RaggedIds rows = encode(log, source);
   data.users = rows.rows();
-  data.test_hash = hash_of_rows(rows);  // one event more moves the user's last item
+  data.test_hash = hash_of_rows(rows);  // an additional event changes the user's last item
   const auto add = [&](TransferExamples& part, std::span<const std::int32_t> row,
                        std::int64_t place) {
     const std::span<const std::int32_t> history = row.first(static_cast<std::size_t>(place));

@@ -107,7 +107,7 @@ class Server {
         read(text, report, alone);
       }
       if (in_.rdbuf()->in_avail() <= 0)
-        flush();  // for a client that waits for answers before it writes more
+        flush();  // the client may wait for answers before it writes more
     }
     for (Queue& queue : queues_) queue.close();
     for (std::thread& thread : threads) thread.join();

@@ -16,12 +16,12 @@
 namespace refrain::serve {
 
 /// Writes to file descriptor 1. When a write fails, the remaining output is dropped and the program
-/// is asked to stop as by a signal, since its answers can no longer be read. A closed pipe is such
-/// a failure if SIGPIPE is ignored.
+/// stops as after a signal, because its answers cannot be read. If SIGPIPE is ignored, a closed
+/// pipe makes a write fail, too.
 ///
-/// A reader that does not read blocks the program, but not its end: after a signal
-/// (InterruptGuard::requested()) the reader has one more second to take answers, then the remaining
-/// output is dropped.
+/// A full pipe blocks the program until its reader reads. After a signal
+/// (InterruptGuard::requested()) the program waits for the reader at most one second and then drops
+/// the remaining output.
 class StandardOutput final : public std::streambuf {
  public:
   StandardOutput() { empty(); }

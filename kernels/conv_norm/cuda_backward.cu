@@ -148,7 +148,7 @@ struct Half {
       library = take_product_scratch(scratch);
     if (!needs.patched()) return;
     PatchGradients weights = args.dpatch;
-    weights.up_bias = {};  // by h_sum
+    weights.up_bias = {};  // h_sum computes it
     patch_weights = PatchWeightGradient<T>(weights, rows, channels, patch.width, library, scratch);
     if (paths.norm == NormPath::with_patch) patch.active = patch_weights.active();
   }

@@ -71,7 +71,7 @@ struct LayerNormGradients {
   const T* dy;
   T* dx;                ///< or null
   T* dgamma;            ///< [blocks,width], this block's sums over its rows, or null
-  T* dbeta;             ///< as dgamma
+  T* dbeta;             ///< the same for beta
   std::int64_t stride;  ///< elements between the sums of two blocks
 };
 

@@ -61,8 +61,7 @@ struct ScoreSlice {
   std::int64_t candidates;
   std::int64_t first;  ///< the first row of the slice
   std::int64_t rows;
-  /// [candidates] ids; a candidate with the id of a row's target is excluded in that row; null:
-  /// none
+  /// [candidates] ids, or null; a candidate with the id of a row's target is excluded in that row
   const std::int32_t* ids;
 };
 
@@ -175,7 +174,7 @@ __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
   static_assert(row_warps == 1 || row_warps == statistics_warps);
   constexpr int n = simt::Pack<T>::count;
   constexpr int groups = 4;
-  constexpr int step = row_warps * 32 * n;  // from one place to the next
+  constexpr int step = row_warps * 32 * n;  // elements between two accesses of a thread
   REFRAIN_SHARED_ARRAY(T, scratch, row_warps);
   const std::int64_t place =
       static_cast<std::int64_t>(blockIdx.x) * (statistics_warps / row_warps) +

@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(outer_threads)
     element = add ? element + value : value;
   };
   static_assert(Product::totals_elements <= shape.stages * Product::PanelA::elements);
-  sum.visit_totals(shared.a, store);  // in the panels of a
+  sum.visit_totals(shared.a, store);  // reuses the memory of the panels of a
 }
 
 /// Terms of the second launch: the sums of the parts, followed by the previous value.

@@ -368,7 +368,7 @@ class MemoryBackward : MemoryBlock<T, 18, 8> {
 
   const MemoryBackwardTensors<T>& tensors_;
   int* order_;          ///< [2,N]
-  T* dvectors_;         ///< [R,W] of the read vectors
+  T* dvectors_;         ///< [R,W] gradient of the read vectors
   T* by_key_;           ///< [4,R+1]
   T* precedence_sums_;  ///< [2]
   T* renewed_links_;    ///< [link_rows,N]

@@ -176,8 +176,8 @@ __global__ void __launch_bounds__(step_threads, 1)
 /// Launches the time steps of one segment. `aligned`: every row of a factor starts at a multiple of
 /// 16 bytes and is a multiple of 16 bytes long.
 ///
-/// Tensor cores require rows of whole 16-byte groups: f32 with other rows is multiplied exactly,
-/// whatever math_mode() allows; f64 always moves single elements.
+/// Tensor cores require rows of whole 16-byte groups: f32 with other rows is multiplied exactly
+/// in every math_mode(); f64 always moves single elements.
 template <class T>
 class Steps {
  public:

@@ -52,8 +52,8 @@ struct WarpRow {
 };
 
 /// Calls visit.template operator()<n, items>() with the smallest register row of at most
-/// `max_items` groups per lane that holds `width` elements; returns false without a call when none
-/// does.
+/// `max_items` groups per lane that holds `width` elements; returns false without a call when
+/// there is no such row.
 template <class T, int max_items, class Visit>
 bool for_register_row(std::int64_t width, bool aligned, Visit&& visit) {
   constexpr int pack = simt::Pack<T>::count;

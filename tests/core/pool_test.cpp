@@ -62,7 +62,7 @@ TEST_CASE("pool: used, passed and cached blocks of threads are counted and trimm
     meeting.arrive_and_wait();  // 2
     for (void* memory : own) pool_release(memory, block, Device::cpu);
     meeting.arrive_and_wait();  // 3
-    meeting.arrive_and_wait();  // 4: the thread lives on with its blocks at hand
+    meeting.arrive_and_wait();  // 4: the thread continues with its cached blocks
     void* again = pool_allocate(block, Device::cpu);
     pool_release(again, block, Device::cpu);
   });

@@ -1,4 +1,4 @@
-/// Numbers in texts, whatever the locale.
+/// Numbers in texts, independent of the locale.
 
 #include <limits>
 #include <locale>

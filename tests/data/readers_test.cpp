@@ -92,7 +92,7 @@ TEST_CASE("readers: a table whose header names no user and no item is not read a
   const ScratchFolder folder;
   const std::string path = folder.write("visits.csv", "day,who,what\n20,u1,i7\n21,u2,i9\n");
   CHECK_THROWS_MATCHES(detect_format(path), DataError, message_contains("a table needs a header"));
-  // Files of words only, and words above lines of other lengths, may be sequences.
+  // Files without numbers, and files whose lines differ in length, may be sequences.
   CHECK(detect_format(folder.write("fruit.csv", "fig,pear\npear,plum\n")) == Format::sequence_csv);
   CHECK(detect_format(folder.write("mixed.csv", "fig,pear\ni1,i2,i3\n")) == Format::sequence_csv);
 }

@@ -122,7 +122,7 @@ TEST_CASE("serve: quantiles of times equal those of the sorted times within half
     REQUIRE(all.count() == count);
     for (std::int64_t percent = 1; percent <= 100; ++percent) {
       INFO(percent << " percent");
-      // The smallest time such that at least so large a share is no longer.
+      // The smallest time that at least `percent` percent of the times do not exceed.
       const auto found = std::find_if(sorted.begin(), sorted.end(), [&](const double& time) {
         return 100 * (&time - sorted.data() + 1) >= percent * count;
       });

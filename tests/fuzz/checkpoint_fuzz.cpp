@@ -53,7 +53,7 @@ void try_input(std::string_view input) {
           "texts and counters come back");
   require(
       back.randoms.size() == state.randoms.size() && back.figures.size() == state.figures.size(),
-      "as much comes back");
+      "all random states and figures come back");
   save_training(path, back);
   require(contents_of(path) == contents_of(again), "equal states give equal bytes");
 }

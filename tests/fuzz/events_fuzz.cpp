@@ -9,7 +9,7 @@
 namespace refrain::fuzz {
 namespace {
 
-/// Checks that an answer is one line of UTF-8 JSON with `key`, whatever bytes it quotes.
+/// Checks that an answer is one line of UTF-8 JSON with `key`, for any bytes in the quoted text.
 void check_line(const std::string& line, const char* key) {
   require(line.find('\n') == std::string::npos, "an answer is one line");
   const nlohmann::json read = nlohmann::json::parse(line, nullptr, false);

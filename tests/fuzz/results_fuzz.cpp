@@ -29,8 +29,7 @@ void try_input(std::string_view input) {
   const std::map<std::string, cmnrec::Run> back = cmnrec::Results(again).runs();
   require(back.size() == runs.size(), "as many runs come back");
   require(write_all(back) == written, "runs come back");
-  // A run that is added behind whatever the file ends with is there the next time, and so are the
-  // others.
+  // A run added after any end of the file is read back together with the earlier runs.
   cmnrec::Run one;
   one.key = "{\"setting\":\"of this test alone\"}";
   cmnrec::Results(path).add(one);

@@ -74,8 +74,8 @@ void load(Module& module, const std::vector<LayoutPlace>& places, const Golden& 
     module.parameter(place.ours).value().copy_from(place.from(golden[place.golden]));
 }
 
-/// Checks every gradient of the file and returns their number. Parameters without one in the file
-/// must have none.
+/// Checks every gradient of the file and returns their number. A parameter without a gradient in
+/// the file must not have one.
 std::int64_t check_gradients(Module& module, const std::vector<LayoutPlace>& places,
                              const Golden& golden) {
   std::int64_t checked = 0;

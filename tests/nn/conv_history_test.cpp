@@ -68,7 +68,7 @@ TEMPLATE_TEST_CASE(
         for (std::int64_t t = 0; t < steps; ++t) {
           const Tensor whole = block(Variable(first_steps(x, t + 1)), patches).value();
           const Tensor expected = step_of(whole, t);
-          // at_next() does not change the history, whatever its input.
+          // at_next() does not change the history, for any input.
           block.at_next(Variable(other), history, patches);
           same =
               same && same_bytes(block.at_next(Variable(step_of(x, t)), history, patches).value(),

@@ -317,7 +317,7 @@ TEST_CASE("evaluate: scores of examples are ranked as one by one", "[train][eval
 
 TEST_CASE("evaluate: all examples are ranked among as many negatives as each has",
           "[train][evaluate]") {
-  // Of ids 0 to 9 the examples have 9, 2, none and 4 that are neither the target nor seen.
+  // Of the ids 0 to 9, 9, 2, 0 and 4 are neither the target nor seen in the four examples.
   const Tensor scores = Tensor::full({4, 10}, 0.5, DType::f32);
   const std::vector<std::int32_t> targets{0, 1, 2, 9};
   RaggedIds seen;

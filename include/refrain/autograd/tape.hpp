@@ -171,7 +171,7 @@ class REFRAIN_API Node {
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
-  /// Operations are allocated from the pool, whatever their backward functions own.
+  /// Operations are allocated from the memory pool, with any type of backward function.
   static void* operator new(std::size_t bytes) { return pool_allocate(bytes, Device::cpu); }
   static void operator delete(void* block, std::size_t bytes) noexcept {
     pool_release(block, bytes, Device::cpu);

@@ -1,5 +1,5 @@
 #pragma once
-/// From users with targets to the examples that fine-tuning learns from and is measured on.
+/// Data sets for fine-tuning: training, validation and test examples of one task.
 
 #include <cstdint>
 #include <string>
@@ -13,45 +13,48 @@
 namespace refrain {
 
 struct TransferDatasetOptions {
-  std::int64_t min_count = 1;  ///< rarer targets are left out
-  SplitFractions fractions = {.train = 0.7, .valid = 0.1, .test = 0.2};  ///< of the users
+  std::int64_t min_count = 1;  ///< targets that occur less often are omitted
+  SplitFractions fractions = {.train = 0.7, .valid = 0.1, .test = 0.2};  ///< shares of the users
   std::uint64_t split_seed = 1;
 };
 
-/// The examples of one task in three parts: a history and one target each.
+/// The examples of one task in three parts. An example is a history and one target.
 struct REFRAIN_API TransferDataset {
   Vocabulary targets;  ///< classes or items, without special ids
   RaggedIds sources;   ///< histories, in ids of the source vocabulary
-  RaggedIds seen;      ///< by source row: the ids of targets that its user has seen
+  RaggedIds seen;      ///< per source row, the ids of targets that the user has seen
   TransferExamples training;
   TransferExamples validation;
   TransferExamples test;
   std::int64_t users = 0;  ///< rows of the log
-  /// 16 hexadecimal digits that identify the test part, in any order of the log: of its users,
-  /// where whole users are split, else of all sequences.
+  /// 16 hexadecimal digits that identify the test part, independent of the order of the log: a hash
+  /// of its users if whole users are split, otherwise of all sequences.
   std::string test_hash;
 };
 
-/// The targets of users with their source rows as histories: labels, or items of another domain.
-/// Every target is an example; whole users go to one part each, at random, and users without a
-/// known source item have no examples. Targets are numbered by falling frequency, or as in
-/// `targets`, that of a model which exists. Throws OptionError for fractions that do not sum to 1.
+/// Examples that predict users' targets, labels or items of another domain, from their source rows.
+///
+/// Every target is an example. All examples of a user are in one part, which is chosen at random;
+/// users without a known source item have no examples. Targets are numbered by decreasing
+/// frequency, or as in `targets`, the vocabulary of an existing model. Throws OptionError for
+/// fractions that do not sum to 1.
 REFRAIN_API TransferDataset make_transfer_dataset(const TransferSequences& users,
                                                   const Vocabulary& source,
                                                   const TransferDatasetOptions& options = {},
                                                   const Vocabulary* targets = nullptr);
 
-/// The next item of the same domain as a target, after the newest `length` items before it: each
-/// user's last item is in the test part, the one before it in the validation part, and the
-/// `training_places` before those in the training part. The user has seen all items before the
-/// target. Users with fewer than four known items have no examples. Throws OptionError unless
-/// length >= 1.
+/// Examples that predict an item from at most `length` items before it.
+///
+/// The last item of each user is a target in the test part, the second-to-last in the validation
+/// part, and the `training_places` items before these in the training part. `seen` has all items
+/// before the target. Users with fewer than four known items have no examples. Throws OptionError
+/// unless length >= 1.
 REFRAIN_API TransferDataset make_next_item_dataset(const Sequences& log, const Vocabulary& source,
                                                    std::int64_t length,
                                                    std::int64_t training_places = 5);
 
-/// The examples of a share of the source rows, at least one row, chosen at random; they keep their
-/// order. Throws OptionError unless 0 < share <= 1.
+/// The examples of a random share of the source rows, at least one row, in their order. Throws
+/// OptionError unless 0 < share <= 1.
 REFRAIN_API TransferExamples sample_examples(const TransferExamples& examples, double share,
                                              std::uint64_t seed);
 

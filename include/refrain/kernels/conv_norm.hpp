@@ -62,7 +62,7 @@ struct ConvNormAtSteps {
   View beta{};      ///< [C]
   View residual{};  ///< [B,R,C], or empty
   View taps_at{};   ///< [S,K] i32, in [-1,T)
-  /// [S] i32, in [0,T): the chosen step's own row in x, for a parallel patch; or empty
+  /// [S] i32, in [0,T): the row of the selected time step in x, for a parallel patch; or empty
   View own_at{};
   View residual_at{};  ///< [S] i32, in [0,R); or empty
   PatchViews patch{};

@@ -50,7 +50,7 @@ struct AdamRows {
   double l2 = 0;
   double decay = 0;
   std::int64_t step = 1;
-  View rates{};  ///< or empty; as for Adam
+  View rates{};  ///< as for Adam; or empty
 
   Device device() const noexcept { return parameter.device; }
 };
@@ -75,11 +75,11 @@ struct Sgd {
   static constexpr const char* name = "sgd";
   MutableView parameter{};
   View gradient{};
-  MutableView velocity{};  ///< or empty
+  MutableView velocity{};  ///< of the shape of parameter; or empty
   double learning_rate = 0.1;
   double momentum = 0;
   double l2 = 0;
-  View rates{};  ///< or empty; [1] f64: learning_rate
+  View rates{};  ///< [1] f64: learning_rate; or empty
 
   Device device() const noexcept { return parameter.device; }
 };
@@ -92,7 +92,7 @@ struct SgdRows {
   View values{};            ///< [n,...]
   double learning_rate = 0.1;
   double l2 = 0;
-  View rates{};  ///< or empty; as for Sgd
+  View rates{};  ///< as for Sgd; or empty
 
   Device device() const noexcept { return parameter.device; }
 };

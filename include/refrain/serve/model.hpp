@@ -20,9 +20,9 @@ namespace refrain {
 ///   model.identity(), task.identity()
 ///       texts that identify their contents, for instance content hashes
 ///   model.is_incremental(task)
-///       true when the task has streams; a task whose schedule counts from the end has none
+///       true when the task has streams; a schedule that counts from the end has no streams
 ///   model.start(task, items)
-///       the stream after these items, possibly none
+///       the stream after these items; `items` may be empty
 ///   model.advance(task, stream, item)
 ///       appends one item: the work of one time step
 ///   model.scores(task, stream)

@@ -289,7 +289,7 @@ class Recommender {
   struct Loaded {
     Task task;
     TaskOptions options;
-    /// target of each item, from the first item on; negative or special: none
+    /// the target of each item, from the first item on; no target if negative or special
     std::vector<std::int32_t> target_of;
     std::uint64_t number;  ///< number of this load(), unique
   };

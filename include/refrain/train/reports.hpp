@@ -32,7 +32,7 @@ struct EpochReport {
   double loss = 0;    ///< mean over the training steps
   double metric = 0;  ///< value of the evaluation
   bool is_best = false;
-  /// In this process: less than the whole epoch when it was resumed inside.
+  /// Measured in this process only: without the part of the epoch before a resume.
   double training_seconds = 0;
   double evaluation_seconds = 0;
   double learning_rate = 0;
