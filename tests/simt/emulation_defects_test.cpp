@@ -1,6 +1,6 @@
-/// Defects planted in kernels: the emulated GPU detects them.
-/// Data races are undefined behaviour in the emulation itself, and ThreadSanitizer ends the program:
-/// tests of them run in a separate one (planted_main.cpp).
+/// Defects planted in kernels: the emulated GPU detects them. Data races are undefined behaviour in
+/// the emulation itself, and ThreadSanitizer ends the program: tests of them run in a separate one
+/// (planted_main.cpp).
 
 #include "simt/launches.hpp"
 #include "simt/planted.hpp"
@@ -49,7 +49,7 @@ TEST_CASE("emulation: a missing barrier at the end of a loop shows as a wrong re
   });
 }
 
-TEST_CASE("emulation: waiting for one group too few shows as a wrong result", "[simt][defect]") {
+TEST_CASE("emulation: a wait for one group too few shows as a wrong result", "[simt][defect]") {
   const DeviceArray<float> in = random_array<float>({128}, 3);
   for_each_order([&] {
     DeviceArray<float> right({32}), wrong({32});
@@ -61,7 +61,8 @@ TEST_CASE("emulation: waiting for one group too few shows as a wrong result", "[
 }
 
 TEST_CASE(
-    "emulation: what would hang or be undefined on a GPU is refused with block, thread and place",
+    "emulation: errors that would hang a GPU or be undefined are reported with block, thread and "
+    "source line",
     "[simt][defect]") {
   const DeviceArray<float> floats({32}, std::vector<float>(32, 1.0f));
   for_each_order([&] {

@@ -140,7 +140,7 @@ static_assert(!HasAtomicAdd<float> && !HasAtomicAdd<double>,
 
 }  // namespace
 
-TEST_CASE("emulation: shuffles take from the lanes that CUDA says", "[simt]") {
+TEST_CASE("emulation: shuffles read the lanes that CUDA defines", "[simt]") {
   for (const int width : {32, 8}) {
     for_each_order([&] {
       DeviceArray<int> out({128});
@@ -157,7 +157,7 @@ TEST_CASE("emulation: shuffles take from the lanes that CUDA says", "[simt]") {
   }
 }
 
-TEST_CASE("emulation: two halves of a warp work apart", "[simt]") {
+TEST_CASE("emulation: two halves of a warp work independently", "[simt]") {
   for_each_order([&] {
     DeviceArray<int> out({32});
     start(32, half_warps, out.data());
@@ -208,7 +208,7 @@ TEST_CASE("emulation: integer atomics count every thread of every block", "[simt
   });
 }
 
-TEST_CASE("emulation: orders differ, and a seed repeats its own", "[simt]") {
+TEST_CASE("emulation: orders differ, and a seed repeats its order", "[simt]") {
   const auto order_under = [](const simt::emulation::Schedule& schedule) {
     simt::emulation::set_schedule(schedule);
     DeviceArray<int> order({32}), next({1}, {0});
@@ -237,7 +237,7 @@ TEST_CASE("emulation: blocks and threads in three dimensions", "[simt]") {
   });
 }
 
-TEST_CASE("emulation: carved shared memory is aligned and holds NaN at first", "[simt]") {
+TEST_CASE("emulation: carved shared memory is aligned and initially holds NaN", "[simt]") {
   DeviceArray<std::int64_t> out({4});
   const std::size_t bytes =
       simt::piece_bytes<char>(3) + simt::piece_bytes<float>(5) + simt::piece_bytes<double>(2);
@@ -248,9 +248,8 @@ TEST_CASE("emulation: carved shared memory is aligned and holds NaN at first", "
         std::vector<std::int64_t>{0, 0, 0, 0});
 }
 
-TEST_CASE(
-    "emulation: asynchronous copies land when waited for, zeros where there is nothing to copy",
-    "[simt]") {
+TEST_CASE("emulation: asynchronous copies finish at the wait, with zeros for a null source",
+          "[simt]") {
   const DeviceArray<float> in = random_array<float>({128}, 2);
   for_each_order([&] {
     DeviceArray<float> out({128});
@@ -271,7 +270,7 @@ TEST_CASE(
   for (const float value : early.span()) CHECK(std::isnan(value));
 }
 
-TEST_CASE("emulation: tensor-core products are the products of the rounded matrices", "[simt]") {
+TEST_CASE("emulation: tensor-core products equal products of the rounded matrices", "[simt]") {
   // Halves of small integers: they and their sums are exact in tf32 and bf16.
   const auto small = [](std::int64_t count, int step) {
     std::vector<float> values;
@@ -314,7 +313,7 @@ TEST_CASE("emulation: tf32 and bf16 round as the hardware does", "[simt]") {
   CHECK(simt::bf16_high(simt::to_bf16x2(1, -3)) == -3);
 }
 
-TEST_CASE("emulation: an exception in a kernel reaches the caller, and the next launch is sound",
+TEST_CASE("emulation: an exception in a kernel reaches the caller, and the next launch works",
           "[simt]") {
   for_each_order([&] {
     DeviceArray<int> out({64});

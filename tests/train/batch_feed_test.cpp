@@ -29,7 +29,7 @@ WeightedBatch make_batch(std::int64_t number) {
 
 }  // namespace
 
-TEST_CASE("batch feed: batches come out as they went in", "[train]") {
+TEST_CASE("batch feed: batches are returned unchanged and in order", "[train]") {
   for (const bool staged : {false, true}) {
     BatchFeed<WeightedBatch> feed(Device::cpu, staged);
     CHECK(feed.is_empty());

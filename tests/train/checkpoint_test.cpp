@@ -34,7 +34,7 @@ class TableAndHead final : public Module {
 
 }  // namespace
 
-TEST_CASE("checkpoint: a model comes back with its texts", "[train][checkpoint]") {
+TEST_CASE("checkpoint: a model is loaded with its texts", "[train][checkpoint]") {
   const ScratchFolder folder;
   const std::string path = folder.path("model");
   const TableAndHead saved(1);
@@ -184,7 +184,7 @@ TEST_CASE("checkpoint: weights that are not finite are refused", "[train][checkp
   CHECK_NOTHROW(load_model(folder.path("m"), loaded));
 }
 
-TEST_CASE("checkpoint: a module can be made without drawing and filled by a load",
+TEST_CASE("checkpoint: a module can be created without random weights and filled by a load",
           "[train][checkpoint]") {
   const ScratchFolder folder;
   const TableAndHead saved(1);
@@ -228,7 +228,7 @@ TEST_CASE("checkpoint: a plain safetensors file is no checkpoint", "[train][chec
                        message_contains("no hash"));
 }
 
-TEST_CASE("checkpoint: a training state comes back bit for bit", "[train][checkpoint]") {
+TEST_CASE("checkpoint: a training state is loaded bit for bit", "[train][checkpoint]") {
   const ScratchFolder folder;
   TrainingState state;
   state.model["w"] = random_tensor<float>({3, 2}, 1);

@@ -49,10 +49,8 @@ TEST_CASE("reliability: a checkpoint is synced, renamed, and its folder synced, 
         std::vector<std::string>{"write", "fsync file", "rename", "fsync folder"});
 }
 
-TEST_CASE(
-    "reliability: on a full disk saving fails, and the earlier checkpoint stays, wherever room "
-    "ends",
-    "[train][reliability]") {
+TEST_CASE("reliability: on a full disk saving fails at any byte, and the earlier checkpoint stays",
+          "[train][reliability]") {
   const ScratchFolder folder;
   const std::string path = folder.path("state");
   save_training(path, state_of(1));
@@ -132,8 +130,7 @@ TEST_CASE("reliability: a checkpoint is read once", "[train][reliability]") {
   CHECK(content_hash(loaded) == content_hash(saved));
 }
 
-TEST_CASE("reliability: a file that ends sooner than its length says is an error",
-          "[train][reliability]") {
+TEST_CASE("reliability: a file that ends before its length is an error", "[train][reliability]") {
   const ScratchFolder folder;
   const std::string path = folder.path("state");
   save_training(path, state_of(1));
@@ -146,7 +143,7 @@ TEST_CASE("reliability: a file that ends sooner than its length says is an error
   }
 }
 
-TEST_CASE("reliability: a log that comes in small pieces, with signals between, is read as a whole",
+TEST_CASE("reliability: a log is read completely in small pieces with signals between them",
           "[data][reliability]") {
   const ScratchFolder folder;
   std::string text;

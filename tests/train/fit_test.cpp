@@ -51,7 +51,7 @@ struct Circle final : Module {
 
 }  // namespace
 
-TEST_CASE("fit: a model learns what a log holds", "[train][fit]") {
+TEST_CASE("fit: a model learns the patterns of a log", "[train][fit]") {
   const Dataset data = generated();
   SmallRecommender model = made(data);
   const double before = evaluate(model, data.test).ndcg(10);
@@ -74,7 +74,7 @@ TEST_CASE("fit: a model learns what a log holds", "[train][fit]") {
   CHECK_THAT(metrics.text(), contains("(full, 40 items; 120 examples)"));
 }
 
-TEST_CASE("fit: one seed gives one result, at any number of threads and wherever it was resumed",
+TEST_CASE("fit: one seed gives one result, at any number of threads and after a resume at any step",
           "[train][fit][reliability][determinism]") {
   const Dataset data = generated();
   const auto run = [&](int thread_count, const std::string& checkpoint,
@@ -128,7 +128,7 @@ TEST_CASE("fit: a checkpoint of another run is refused with the differences", "[
                        message_contains("stop_on: expected held-out loss, got NDCG@10"));
 }
 
-TEST_CASE("fit: early stopping watches the figure that was asked for", "[train][fit]") {
+TEST_CASE("fit: early stopping watches the requested metric", "[train][fit]") {
   const Dataset in_time = generated();
   const Dataset at_random = generated({.fractions = {.train = 0.7, .valid = 0.2, .test = 0.1}});
   for (const Dataset* data : {&in_time, &at_random}) {
@@ -157,7 +157,7 @@ TEST_CASE("fit: early stopping watches the figure that was asked for", "[train][
   }
 }
 
-TEST_CASE("fit: which positions count", "[train][fit]") {
+TEST_CASE("fit: positions that contribute to the loss", "[train][fit]") {
   const Dataset data = generated();
   // A step on one batch: with LossPositions::last the gradient is that of the last targets.
   SmallRecommender last = made(data, {.keep = 1}), masked = made(data, {.keep = 1});
@@ -191,7 +191,7 @@ TEST_CASE("fit: without a validation part all epochs are trained", "[train][fit]
   CHECK(result.position.epoch == 2);
 }
 
-TEST_CASE("fit: mistakes are named before anything is trained", "[train][fit][errors]") {
+TEST_CASE("fit: invalid arguments are rejected before training", "[train][fit][errors]") {
   const Dataset data = generated();
   SmallRecommender model = made(data);
   const std::string before = content_hash(model);
@@ -211,7 +211,7 @@ TEST_CASE("fit: mistakes are named before anything is trained", "[train][fit][er
   CHECK(content_hash(made(data)) == before);
 }
 
-TEST_CASE("evaluate: figures are those of ranking one by one", "[train][evaluate]") {
+TEST_CASE("evaluate: metrics equal those of ranking examples one by one", "[train][evaluate]") {
   const Dataset data = generated();
   Circle model(data.vocabulary);
   for (const bool leave_out_seen : {false, true}) {
@@ -246,7 +246,7 @@ TEST_CASE("evaluate: figures are those of ranking one by one", "[train][evaluate
   CHECK(both[0].hr(1) > 0.6);
 }
 
-TEST_CASE("evaluate: the held-out loss counts what was held out", "[train][evaluate]") {
+TEST_CASE("evaluate: the held-out loss has only held-out targets", "[train][evaluate]") {
   const Dataset at_random = generated({.fractions = {.train = 0.5, .valid = 0.25, .test = 0.25}});
   SmallRecommender model = made(at_random, {.length = 20});
   model.train();
@@ -276,7 +276,7 @@ TEST_CASE("evaluate: the held-out loss counts what was held out", "[train][evalu
   CHECK(model.is_training());
 }
 
-TEST_CASE("evaluate: scores of examples are ranked as one by one", "[train][evaluate]") {
+TEST_CASE("evaluate: batches of examples are ranked as single ones", "[train][evaluate]") {
   constexpr std::int64_t count = 23, ids = 40;
   Random random(5);
   Tensor scores({count, ids}, DType::f32);
@@ -315,7 +315,7 @@ TEST_CASE("evaluate: scores of examples are ranked as one by one", "[train][eval
       ShapeError, message_contains("expected scores [7,ids], got [23,40]"));
 }
 
-TEST_CASE("evaluate: all examples are ranked among as many negatives as each has",
+TEST_CASE("evaluate: the number of negatives is limited by the example with the fewest",
           "[train][evaluate]") {
   // Of the ids 0 to 9, 9, 2, 0 and 4 are neither the target nor seen in the four examples.
   const Tensor scores = Tensor::full({4, 10}, 0.5, DType::f32);
@@ -377,7 +377,7 @@ TEST_CASE("evaluate: a loss of batches is the mean over their targets", "[train]
   CHECK_THROWS_AS(mean_loss(5, 0, batch_of, mean), OptionError);
 }
 
-TEST_CASE("evaluate: mistakes are named", "[train][evaluate][errors]") {
+TEST_CASE("evaluate: invalid arguments are rejected", "[train][evaluate][errors]") {
   const Dataset data = generated();
   Circle model(data.vocabulary);
   CHECK_THROWS_MATCHES(evaluate(model, HeldOut{}), OptionError,
@@ -389,7 +389,7 @@ TEST_CASE("evaluate: mistakes are named", "[train][evaluate][errors]") {
   CHECK_THROWS_AS(evaluate(model, data.test, {.cutoffs = {0}}), OptionError);
 }
 
-TEST_CASE("data: a model of one's own on ml-100k is far better than the most popular items",
+TEST_CASE("data: a user-defined model on ml-100k is far better than the most popular items",
           "[train][fit]") {
   const std::string path = data_folder() + "/ml-100k/u.data";
   if (!std::filesystem::exists(path)) REFRAIN_SKIP("no ml-100k in " + data_folder());

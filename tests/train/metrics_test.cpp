@@ -80,7 +80,7 @@ TEST_CASE("metrics: rankings with ties and NaN equal the average over all orders
   }
 }
 
-TEST_CASE("metrics: equal scores for all get what chance gives", "[train][metrics]") {
+TEST_CASE("metrics: equal scores give the result of chance", "[train][metrics]") {
   const std::int32_t items = 50;
   for (const double score : {0.0, -3.5, not_a_number, std::numeric_limits<double>::infinity()}) {
     const Tensor scores = Tensor::full({4, items + 3}, score, DType::f32);

@@ -47,7 +47,7 @@ TEST_CASE("optimizer: frozen parameters have no state and keep their bytes", "[t
   }
 }
 
-TEST_CASE("optimizer: a step that takes its rates from memory is the same step",
+TEST_CASE("optimizer: a step with rates from memory equals a step with rates by value",
           "[train][optimizer]") {
   const auto compare = [](auto make) {
     PairModule plain(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
@@ -94,7 +94,8 @@ TEST_CASE("optimizer: a step that takes its rates from memory is the same step",
                        message_contains("run one step without capture first"));
 }
 
-TEST_CASE("optimizer: a gradient that is not its parameter's is refused", "[train][optimizer]") {
+TEST_CASE("optimizer: a gradient that does not fit its parameter is refused",
+          "[train][optimizer]") {
   PairModule pair(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
   Adam adam(pair, {.learning_rate = 0.1});
   set_gradient(pair.second, random_tensor<float>({5}, 3));
@@ -107,7 +108,7 @@ TEST_CASE("optimizer: a gradient that is not its parameter's is refused", "[trai
   CHECK_THROWS_AS(adam.step(), ShapeError);
 }
 
-TEST_CASE("optimizer: a recording fits until parameters, moments or L2 are others",
+TEST_CASE("optimizer: a captured graph is valid until parameters, moments or L2 change",
           "[train][optimizer]") {
   PairModule pair(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));
   Adam adam(pair, {.learning_rate = 0.1});
@@ -135,7 +136,7 @@ TEST_CASE("optimizer: a recording fits until parameters, moments or L2 are other
   CHECK_FALSE(adam.capture_fits());
 }
 
-TEST_CASE("optimizer: a step asks the system for no memory once warm", "[train][optimizer]") {
+TEST_CASE("optimizer: a step after the first allocates no memory", "[train][optimizer]") {
   Random random(1);
   Embedding table({.count = 50, .width = 8}, random);
   Linear head({.in = 8, .out = 3}, random);
@@ -158,7 +159,7 @@ TEST_CASE("optimizer: a step asks the system for no memory once warm", "[train][
   CHECK(pool_stats().system_allocations == before);
 }
 
-TEST_CASE("optimizer: state can be taken over, and is refused when it does not fit",
+TEST_CASE("optimizer: a state can be loaded, and is refused when it does not fit",
           "[train][optimizer]") {
   const Tensor a = random_tensor<float>({3, 2}, 10);
   const Tensor b = random_tensor<float>({2}, 11);

@@ -68,7 +68,7 @@ TEMPLATE_TEST_CASE("optimizer: Adam and AdamW match a loop over doubles", "[trai
   check_dense_adam<TestType>({.beta1 = 0});
 }
 
-TEMPLATE_TEST_CASE("optimizer: lazy Adam moves the named rows alone", "[train][optimizer]", float,
+TEMPLATE_TEST_CASE("optimizer: lazy Adam updates only the named rows", "[train][optimizer]", float,
                    double) {
   using T = TestType;
   const AdamOptions options{.learning_rate = 0.02, .l2 = 0.1, .decay = 0.05};
@@ -178,7 +178,7 @@ TEST_CASE("optimizer: clipping by the global norm", "[train][optimizer]") {
   CHECK(module.second.grad().data<double>()[1] == 8);
 }
 
-TEST_CASE("optimizer: clipping without a look at the norm gives the same gradients",
+TEST_CASE("optimizer: clipping without reading the norm gives the same gradients",
           "[train][optimizer]") {
   for (const double max_norm : {1e-2, 1e3}) {
     Parameter dense(random_tensor<double>({5, 3}, 1)), table(random_tensor<double>({9, 2}, 2)),
@@ -210,7 +210,7 @@ TEST_CASE("optimizer: clipping without a look at the norm gives the same gradien
   }
 }
 
-TEST_CASE("optimizer: clipping copes with gradients that share storage", "[train][optimizer]") {
+TEST_CASE("optimizer: clipping of gradients that share storage", "[train][optimizer]") {
   PairModule module(Tensor::zeros({2}, DType::f64), Tensor::zeros({2}, DType::f64));
   Sgd sgd(module, {.learning_rate = 1});
   // Both leaves share the upstream gradient.

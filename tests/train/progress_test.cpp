@@ -17,7 +17,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEST_CASE("progress: plain lines every few seconds", "[train][progress]") {
+TEST_CASE("progress: plain lines at intervals of seconds", "[train][progress]") {
   std::ostringstream out;
   double now = 100;
   Progress progress(
@@ -41,8 +41,7 @@ TEST_CASE("progress: plain lines every few seconds", "[train][progress]") {
   CHECK(out.str() == ended);
 }
 
-TEST_CASE("progress: what the last line has shown is not shown again at the end",
-          "[train][progress]") {
+TEST_CASE("progress: the end does not repeat the last line", "[train][progress]") {
   for (const bool is_new : {false, true}) {
     std::ostringstream out;
     double now = 0;
@@ -58,7 +57,7 @@ TEST_CASE("progress: what the last line has shown is not shown again at the end"
   }
 }
 
-TEST_CASE("progress: a bar is drawn over itself and covers what it leaves", "[train][progress]") {
+TEST_CASE("progress: a bar overwrites itself and the rest of a longer line", "[train][progress]") {
   std::ostringstream out;
   double now = 0;
   {
@@ -109,7 +108,7 @@ TEST_CASE("progress: unknown totals, quiet and times", "[train][progress]") {
   CHECK(clock_time(std::numeric_limits<double>::infinity()) == "?");
 }
 
-TEST_CASE("metric_log: appends whole JSON lines", "[train][progress]") {
+TEST_CASE("metric_log: appends complete JSON lines", "[train][progress]") {
   const ScratchFolder folder;
   const std::string path = folder.write("log.jsonl", "{\"cut\":");
   {

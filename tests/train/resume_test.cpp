@@ -148,8 +148,8 @@ Outcome train(int thread_count, const std::string& checkpoint = "", bool resume 
 }  // namespace
 
 TEMPLATE_TEST_CASE(
-    "reliability: one seed gives one result, whatever the threads, and wherever the run was "
-    "resumed",
+    "reliability: one seed gives one result, for any number of threads and after a resume at any "
+    "step",
     "[train][reliability][determinism]", Recurrent, Convolution, Patched) {
   const Outcome expected = train<TestType>(1);
   REQUIRE(expected.end == TrainingEnd::finished);

@@ -93,7 +93,7 @@ TEST_CASE("safetensors: writes exactly these bytes", "[train][safetensors]") {
   CHECK(read_file(path) == file_bytes(header, std::string("\0\0\0\0\0\0\xF0\x3F\x02\x01\0\0", 12)));
 }
 
-TEST_CASE("safetensors: a file comes back, and is written again with the same bytes",
+TEST_CASE("safetensors: a file is read, and written again with the same bytes",
           "[train][safetensors]") {
   const ScratchFolder folder;
   const SafetensorsFile file = sample();
@@ -236,7 +236,7 @@ TEST_CASE("safetensors: a write that fails leaves only the old file", "[train][s
   write_safetensors(path, sample());
   const std::string before = read_file(path);
 
-  SECTION("no room") {
+  SECTION("a full disk") {
     rlimit limit = {};
     REQUIRE(getrlimit(RLIMIT_FSIZE, &limit) == 0);
     const rlim_t usual = limit.rlim_cur;
@@ -255,7 +255,7 @@ TEST_CASE("safetensors: a write that fails leaves only the old file", "[train][s
     std::signal(SIGXFSZ, handler);
     CHECK_THAT(error, contains("cannot be written: File too large"));
   }
-  SECTION("text that is no UTF-8") {
+  SECTION("text that is not UTF-8") {
     SafetensorsFile file = sample();
     file.metadata["bad"] = "\xFF";
     CHECK_THROWS_MATCHES(write_safetensors(path, file), DataError, message_contains("UTF-8"));
@@ -264,17 +264,17 @@ TEST_CASE("safetensors: a write that fails leaves only the old file", "[train][s
     CHECK_THROWS_AS(write_safetensors(path, {.tensors = {{"x", Tensor()}}, .metadata = {}}),
                     DataError);
   }
-  SECTION("no such folder") {
+  SECTION("a missing folder") {
     CHECK_THROWS_AS(write_safetensors(folder.path("none/model"), sample()), DataError);
   }
-  SECTION("a pipe of that name") {
+  SECTION("a pipe with this name") {
     REQUIRE(mkfifo(folder.path("pipe").c_str(), 0600) == 0);
     CHECK_THROWS_MATCHES(write_safetensors(folder.path("pipe"), sample()), DataError,
                          message_contains("not a regular file"));
     CHECK(std::filesystem::is_fifo(folder.path("pipe")));
     std::filesystem::remove(folder.path("pipe"));
   }
-  SECTION("a folder of that name") {
+  SECTION("a folder with this name") {
     std::filesystem::create_directory(folder.path("taken"));
     CHECK_THROWS_AS(write_safetensors(folder.path("taken"), sample()), DataError);
     std::filesystem::remove(folder.path("taken"));
@@ -311,7 +311,7 @@ TEST_CASE("safetensors: a write removes the temporary file of a killed process, 
   CHECK_FALSE(std::filesystem::exists(folder.path("model.9.9.tmp")));
 }
 
-TEST_CASE("safetensors: many writers of one file leave one whole file", "[train][safetensors]") {
+TEST_CASE("safetensors: many writers of one file leave one complete file", "[train][safetensors]") {
   const ScratchFolder folder;
   const std::string path = folder.path("model");
   std::vector<std::thread> writers;
@@ -371,7 +371,7 @@ TEST_CASE("content_hash: XXH64 gives the published values", "[train][hash]") {
   }
 }
 
-TEST_CASE("content_hash: sees names, shapes, types, elements and texts", "[train][hash]") {
+TEST_CASE("content_hash: depends on names, shapes, types, elements and texts", "[train][hash]") {
   const Tensor x = Tensor::from<float>({2, 2}, {1, 2, 3, 4});
   const std::string base = content_hash({{"x", x}}, {{"k", "v"}});
   CHECK(base.size() == 16);

@@ -7,7 +7,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEST_CASE("trainer: a resumed run ends with the same bytes as an unbroken one",
+TEST_CASE("trainer: a resumed run ends with the same bytes as an uninterrupted one",
           "[train][trainer]") {
   InterruptGuard::clear();
   TrainerRun whole;
@@ -57,7 +57,7 @@ TEST_CASE("trainer: a resumed run ends with the same bytes as an unbroken one",
   InterruptGuard::clear();
 }
 
-TEST_CASE("trainer: a run goes on from its own setting only", "[train][trainer]") {
+TEST_CASE("trainer: a run resumes only with the same settings", "[train][trainer]") {
   InterruptGuard::clear();
   const ScratchFolder folder;
   const std::string path = folder.path("state");
@@ -99,7 +99,7 @@ TEST_CASE("trainer: states with numbered streams of dropout are read", "[train][
   CHECK(other.model.dropout.random().state().position == place.position);
 }
 
-TEST_CASE("trainer: the end of a run walks over the model once", "[train][trainer]") {
+TEST_CASE("trainer: the end of a run visits the model once", "[train][trainer]") {
   struct Layer final : Module {
     Parameter weight{Tensor::full({2}, 1, DType::f32)};
     void visit_members(Visitor& visitor) override { visitor.parameter("weight", weight); }
@@ -122,7 +122,7 @@ TEST_CASE("trainer: the end of a run walks over the model once", "[train][traine
   CHECK(model.walks - before <= 3);
 }
 
-TEST_CASE("trainer: a state is refused by another run", "[train][trainer]") {
+TEST_CASE("trainer: a state of another run is refused", "[train][trainer]") {
   InterruptGuard::clear();
   const ScratchFolder folder;
   const std::string path = folder.path("state");

@@ -12,7 +12,7 @@
 using namespace refrain;
 using namespace refrain::test;
 
-TEST_CASE("trainer: looking at losses later changes nothing but when they are reported",
+TEST_CASE("trainer: reading losses later changes only the time of their report",
           "[train][trainer]") {
   struct Reported {
     std::vector<std::int64_t> steps;
@@ -73,7 +73,8 @@ TEST_CASE("trainer: looking at losses later changes nothing but when they are re
   check_same(run(2, {}, file).parameters, plain.parameters);
 }
 
-TEST_CASE("trainer: a loss that is not finite is reported, however late", "[train][trainer]") {
+TEST_CASE("trainer: a loss that is not finite is reported, also when it is read late",
+          "[train][trainer]") {
   SmallNetwork model(5);
   Adam adam(model, {.learning_rate = 0.01});
   Trainer trainer(model, adam, {.epochs = 1, .steps_per_epoch = 9, .pending_losses = 4});
@@ -141,8 +142,8 @@ TEST_CASE("trainer: a loss that is not finite ends the run", "[train][trainer]")
 }
 
 TEST_CASE(
-    "trainer: gradients that are not finite end the run before they are applied, or at the latest "
-    "before a state",
+    "trainer: gradients that are not finite end the run before an update, or at the latest before "
+    "a state is saved",
     "[train][trainer]") {
   InterruptGuard::clear();
   const ScratchFolder folder;
@@ -170,7 +171,8 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("trainer: a signal is noticed once and the old handlers come back", "[train][trainer]") {
+TEST_CASE("trainer: a signal is reported once and the old handlers are restored",
+          "[train][trainer]") {
   static volatile std::sig_atomic_t seen = 0;
   const auto before = std::signal(SIGTERM, [](int) { seen = seen + 1; });
   {
