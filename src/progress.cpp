@@ -101,7 +101,9 @@ void Progress::draw(double now) {
     part(detail::concat(done_, "/", options_.total, " ", options_.unit, " ",
                         static_cast<int>(share * 100), "%"));
   } else {
-    part(detail::concat(done_, " ", options_.unit));
+    std::string unit = options_.unit;
+    if (done_ == 1 && unit.ends_with('s')) unit.pop_back();
+    part(detail::concat(done_, " ", unit));
   }
   part(brief(rate) + "/s");
   if (options_.total > done_ && rate > 0) {

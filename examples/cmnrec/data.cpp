@@ -22,18 +22,13 @@ std::vector<std::size_t> part_of_each(const Dataset& data) {
   return part_of;
 }
 
-void expect_parts(const Dataset& data, const DataOptions& options, std::int64_t length) {
-  const std::int64_t sizes[] = {data.training.rows(), data.validation.rows.rows(),
-                                data.test.rows.rows()};
-  const char* const names[] = {"training", "validation", "test"};
-  for (std::size_t part = 0; part < 3; ++part) {
-    if (sizes[part] > 0) continue;
-    throw OptionError(fmt::format(
-        "the {} part has no sequence: {} gave {} to train on, {} to validate and {} to test, of {} "
-        "to {} items; see --min-length, --min-item-count and --split",
-        names[part], counted(data.users, "user"), counted(sizes[0], "sequence"), sizes[1], sizes[2],
-        options.min_length, length + 1));
-  }
+void expect_sequences(const char* part, const RaggedIds& rows, const DataOptions& options,
+                      std::int64_t length) {
+  if (!rows.empty()) return;
+  throw OptionError(fmt::format(
+      "the {} part has no sequence of {} to {} items; see --min-length, --min-item-count and "
+      "--split",
+      part, options.min_length, length + 1));
 }
 
 }  // namespace
@@ -87,7 +82,8 @@ Dataset prepare(const Sequences& behaviour, const Vocabulary& vocabulary,
                                                         : examples::expect_split(options.split),
                     .split_seed = options.split_seed,
                     .piece_length = length + 1});
-  expect_parts(data, options, length);
+  expect_sequences("validation", data.validation.rows, options, length);
+  expect_sequences("test", data.test.rows, options, length);
   fmt::print(
       "{} items; {} sequences to train on ({:.1f} items each, T = {}), {} to validate, {} to test, "
       "split {}\n",

@@ -64,18 +64,9 @@ class NetworkModel final : public NextItemModel {
 
 class PopularityModel final : public NextItemModel {
  public:
-  PopularityModel(std::int64_t length, std::int64_t ids)
-      : NextItemModel(length), scores_(Tensor::zeros({ids}, DType::f32)) {
-    scores_.set_requires_grad(false);
-  }
-  PopularityModel(std::int64_t length, const Dataset& data)
-      : PopularityModel(length, data.vocabulary.size()) {
-    std::vector<double> counts(static_cast<std::size_t>(data.vocabulary.size()), 0.5);
-    for (const std::int32_t id : data.training.values()) counts[static_cast<std::size_t>(id)] += 1;
-    Tensor scores({data.vocabulary.size()}, DType::f32);
-    std::transform(counts.begin(), counts.end(), scores.data<float>(),
-                   [](double count) { return static_cast<float>(std::log(count)); });
-    scores_ = Parameter(scores);
+  /// Scores f32 [V].
+  PopularityModel(std::int64_t length, const Tensor& scores)
+      : NextItemModel(length), scores_(scores) {
     scores_.set_requires_grad(false);
   }
 
@@ -124,7 +115,7 @@ std::unique_ptr<NextItemModel> make_model(const ModelOptions& options, std::int6
                                           Random& random, const Placement& placement) {
   switch (options.kind) {
     case ModelKind::mostpop:
-      return std::make_unique<PopularityModel>(options.length, ids);
+      return std::make_unique<PopularityModel>(options.length, Tensor::zeros({ids}, DType::f32));
     case ModelKind::nextitnet:
       return std::make_unique<NetworkModel<models::NextItNet>>(
           options,
@@ -147,7 +138,12 @@ std::unique_ptr<NextItemModel> make_model(const ModelOptions& options, std::int6
 }
 
 std::unique_ptr<NextItemModel> make_popularity(const Dataset& data, std::int64_t length) {
-  return std::make_unique<PopularityModel>(length, data);
+  std::vector<double> counts(static_cast<std::size_t>(data.vocabulary.size()), 0.5);
+  for (const std::int32_t id : data.training.values()) counts[static_cast<std::size_t>(id)] += 1;
+  Tensor scores({data.vocabulary.size()}, DType::f32);
+  std::transform(counts.begin(), counts.end(), scores.data<float>(),
+                 [](double count) { return static_cast<float>(std::log(count)); });
+  return std::make_unique<PopularityModel>(length, scores);
 }
 
 void save(const std::string& path, SavedModel& saved, const std::string& note) {

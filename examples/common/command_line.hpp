@@ -72,7 +72,7 @@ CLI::Validator one_of() {
         return choice_of<Value>(text) ? std::string()
                                       : concat("expected one of ", names, ", got '", text, "'");
       },
-      names);
+      concat("{", names, "}"));
 }
 
 /// A list of names of an enum's values, separated by commas.

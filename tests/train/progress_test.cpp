@@ -52,8 +52,8 @@ TEST_CASE("progress: the end does not repeat the last line", "[train][progress]"
     progress.advance();
     if (is_new) progress.set_note("loss 1, held-out loss 2");
     progress.finish();
-    CHECK(out.str() == std::string("a  1 epochs  0.17/s  0:06  loss 1\n") +
-                           (is_new ? "a  1 epochs  0.17/s  0:06  loss 1, held-out loss 2\n" : ""));
+    CHECK(out.str() == std::string("a  1 epoch  0.17/s  0:06  loss 1\n") +
+                           (is_new ? "a  1 epoch  0.17/s  0:06  loss 1, held-out loss 2\n" : ""));
   }
 }
 

@@ -21,7 +21,7 @@ class REFRAIN_API Progress {
   struct Options {
     std::string label = "";      ///< "epoch 3"
     std::int64_t total = 0;      ///< 0: unknown, neither share nor time left are shown
-    std::string unit = "steps";  ///< what advance() counts
+    std::string unit = "steps";  ///< plural of what advance() counts
     /// automatic: bar when `out` is std::cerr and a terminal, otherwise lines
     Style style = Style::automatic;
     double bar_interval_seconds = 0.1;
