@@ -54,6 +54,7 @@ enum class TaskKind : std::uint8_t {
 /// The kind of a task by its name: an attribute of the profiles unless it is items or next.
 TaskKind task_kind(const std::string& name);
 
+inline constexpr const char* next_task = "next";
 /// The name of the base's own head where a patch has the name next.
 inline constexpr const char* base_task = "base";
 /// Throws OptionError unless there are tasks, and for a task named base_task.
@@ -80,6 +81,6 @@ namespace refrain::examples {
 /// Profile tasks have the name of their attribute.
 template <>
 inline constexpr Choice<peterrec::TaskKind> choices<peterrec::TaskKind>[] = {
-    {"items", peterrec::TaskKind::items}, {"next", peterrec::TaskKind::next}};
+    {"items", peterrec::TaskKind::items}, {peterrec::next_task, peterrec::TaskKind::next}};
 
 }  // namespace refrain::examples

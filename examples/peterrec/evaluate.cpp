@@ -84,7 +84,7 @@ void evaluate_base(const LoadedBase& base, const RawData& raw, const Options& op
   if (!base.network->is_causal())
     throw OptionError("evaluate: a two-way base has no next-item scores; give a patch file");
   expect_length(raw, options.data);
-  const TaskData task = task_data(raw, base.vocabulary, "next", options.data);
+  const TaskData task = task_data(raw, base.vocabulary, next_task, options.data);
   print(task, references(task, *base.network), options, log);
 }
 

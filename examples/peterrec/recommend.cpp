@@ -40,14 +40,14 @@ class Answers {
     for (std::string& name : names) name = known(name);
     if (!names.empty()) return names;
     for (const LoadedPatch& patch : patches_) names.push_back(patch.note.task);
-    return names.empty() ? std::vector<std::string>{"next"} : names;
+    return names.empty() ? std::vector<std::string>{next_task} : names;
   }
 
   /// The name of a task: where no patch is of the task next, base is another name of it. Throws
   /// OptionError for a task that is not there.
   std::string known(const std::string& task) const {
-    const bool has_next = find("next") != nullptr;
-    if (task == base_task) return has_next ? base_task : "next";
+    const bool has_next = find(next_task) != nullptr;
+    if (task == base_task) return has_next ? base_task : next_task;
     if (task_kind(task) == TaskKind::next || find(task) != nullptr) return task;
     std::string names = has_next ? "" : "next, ";
     for (const LoadedPatch& patch : patches_) names += patch.note.task + ", ";
