@@ -22,7 +22,7 @@ constexpr std::array format_layouts{"",
                                     "user item, one event a line",
                                     "user item item ..., one user a line",
                                     "user<TAB>item,item,..., one user a line",
-                                    "item,item,..., one sequence a line, no users",
+                                    "item,item,..., one sequence per line, no users",
                                     "source,...,,target,..., one user a line"};
 static_assert(format_layouts.size() == format_names.size());
 

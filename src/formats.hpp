@@ -19,7 +19,7 @@ struct EventFormat {
   int user, item, rating, time;
 };
 
-/// One sequence a line.
+/// One sequence per line.
 struct RowFormat {
   Format format;
   Separator items;

@@ -74,7 +74,7 @@ void LineReader::skip_rest() {
       throw DataError(
           path_, line_number_,
           detail::concat("the line has no end within ", line_limit_bytes,
-                         " bytes: expected a text file of one event or sequence a line"));
+                         " bytes: expected a text file of one event or sequence per line"));
     } else {
       refill();
     }

@@ -158,7 +158,7 @@ Outcome compare(const Options& given) {
   const NextItNet& network = *base.network;
   fmt::print("Base: {} items, C = {}, {}, {}, {} parameters\n",
              with_commas(base.vocabulary.items()), network.channels(),
-             counted(network.blocks(), "block"), network.is_causal() ? "causal" : "two-way",
+             counted(network.blocks(), "block"), network.is_causal() ? "causal" : "non-causal",
              with_commas(network.parameter_count()));
   examples::flush_output();
   const Comparison comparison{

@@ -82,7 +82,7 @@ void evaluate_base(const LoadedBase& base, const RawData& raw, const Options& op
                    examples::RunLog& log) {
   expect_held_out(base, "evaluate without --patch");
   if (!base.network->is_causal())
-    throw OptionError("evaluate: a two-way base has no next-item scores; give a patch file");
+    throw OptionError("evaluate: a non-causal base has no next-item scores; give a patch file");
   expect_length(raw, options.data);
   const TaskData task = task_data(raw, base.vocabulary, next_task, options.data);
   print(task, references(task, *base.network), options, log);

@@ -23,7 +23,7 @@ std::vector<std::string> patch_paths(const Options& options) {
   const std::vector<std::string>& names = options.task.names;
   if (!options.patch_files.empty()) {
     if (options.patch_files.size() == names.size()) return options.patch_files;
-    throw OptionError(concat("--out: expected one file a task (", names.size(), "), got ",
+    throw OptionError(concat("--out: expected one file per task (", names.size(), "), got ",
                              options.patch_files.size()));
   }
   std::vector<std::string> paths;

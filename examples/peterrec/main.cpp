@@ -40,11 +40,11 @@ void add_base_options(CLI::App& app, BaseOptions& base) {
   add("--channels", base.channels, "Width C", between(1, 4096));
   add("--dilations", base.dilations, "Dilation of each residual block's first convolution",
       between(1, 1 << 20));
-  add("--causal,!--non-causal", base.causal, "One-way (next item) or two-way (masked item) base");
+  add("--causal,!--non-causal", base.causal, "Causal (next item) or non-causal (masked item) base");
   add("--pretrain-loss", base.loss, "Over all items, or over sampled ones");
   add("--sampled-share", base.sampled_share, "Share of the items that sampled softmax draws",
       between(1e-6, 1.0));
-  add("--mask-share", base.mask_share, "Share of the items that two-way pre-training hides",
+  add("--mask-share", base.mask_share, "Share of the items that non-causal pre-training hides",
       between(1e-6, 1.0));
 }
 

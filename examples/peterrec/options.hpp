@@ -52,7 +52,7 @@ struct BaseOptions {
   bool causal = true;
   PretrainLoss loss = PretrainLoss::softmax;
   double sampled_share = 0.2;  ///< of the items, as negatives of sampled softmax
-  double mask_share = 0.3;     ///< of the items, hidden in two-way pre-training
+  double mask_share = 0.3;     ///< of the items, hidden in non-causal pre-training
 };
 
 struct TaskOptions {

@@ -25,7 +25,7 @@ class Answers {
     for (const std::string& path : options.patch_files) {
       LoadedPatch patch = load_patch_set(path, base_);
       if (const LoadedPatch* same = find(patch.note.task)) {
-        throw OptionError(concat("--patch: expected one file a task, got ",
+        throw OptionError(concat("--patch: expected one file per task, got ",
                                  options.patch_files[static_cast<std::size_t>(same - &patches_[0])],
                                  " and ", path, " of task ", patch.note.task));
       }
@@ -95,7 +95,7 @@ class Answers {
     }
     const std::int64_t length = options_.data.length;
     examples::expect_length(length, std::max(base_.note.length, std::ssize(history)));
-    // A two-way base predicts a hidden item: here the one after the last.
+    // A non-causal base predicts a hidden item: here the one after the last.
     if (!network.is_causal()) ids.push_back(mask_id);
     rows.push_back(ids);
     return network.scores(padded_batch(rows, row, length).to(network.device())).to(Device::cpu);

@@ -22,7 +22,7 @@ class PeterRecService final : public ModelService<PeterRecServed> {
       const std::size_t before = tasks().size();
       const std::string task = load(patch);
       if (tasks().size() == before)
-        throw OptionError(examples::concat("--patch: expected one file a task, got ", patch,
+        throw OptionError(examples::concat("--patch: expected one file per task, got ", patch,
                                            " for task ", task, " again"));
     }
   }

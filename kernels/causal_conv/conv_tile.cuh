@@ -39,15 +39,15 @@ constexpr int tile_warps(int columns) {
          tile_shape<T>(columns).depth_warps;
 }
 
-/// Blocks per multiprocessor, which bound the registers: 128 a thread except for the tile of 256
+/// Blocks per multiprocessor, which bound the registers: 128 per thread except for the tile of 256
 /// columns and for f64.
 template <class T>
 constexpr int blocks_per_processor(int columns) {
   return columns == 128 ? 2 : 1;
 }
 
-/// A row of the tile in the registers of a warp, 16 bytes a lane where the row has enough elements
-/// for all lanes.
+/// A row of the tile in the registers of a warp, 16 bytes per lane where the row has enough
+/// elements for all lanes.
 template <class T, int columns, bool aligned>
 struct TileRowOf {
   static constexpr int pack = simt::Pack<T>::count;

@@ -7,10 +7,10 @@
 // Shapes: x, dx [P,Cin], P = B T rows; w, dw [K,Cin,Cout], in place as [K Cin, Cout]; y, dy
 // [P,Cout]; columns, products [P,K Cin].
 //
-// gather_taps and sum_taps: a warp takes a row, 16 bytes a lane where Cin and the addresses allow;
-// the row of a tap is read in place. Columns and products share the scratch memory, in slices of
-// whole sequences (max_gathered_bytes); dw adds the slices in order. With one tap the products read
-// the rows in place, without columns.
+// gather_taps and sum_taps: a warp takes a row, 16 bytes per lane where Cin and the addresses
+// allow; the row of a tap is read in place. Columns and products share the scratch memory, in
+// slices of whole sequences (max_gathered_bytes); dw adds the slices in order. With one tap the
+// products read the rows in place, without columns.
 //
 // FLOPs: 2 K Cin Cout P for each of y, dx, dw. Memory traffic: gather_taps reads x K times, mostly
 // from the caches, and writes columns once; sum_taps reads products and writes dx once; each

@@ -11,11 +11,10 @@
 // rows or more, otherwise about 8, so that small batches also fill the GPU. A warp has 4 rows or 1,
 // a lane 2 of 64 units. Hidden vectors and weight pass through shared memory 32 elements deep; the
 // weight has a stride of 33 to avoid bank conflicts. The scores of a chunk stay in shared memory,
-// which allows l up to about 30,000 in f32. Products are fused multiply-adds of T.
-// Backward: one launch for all gradients of single sequences (about 32 or 8 rows a block; a thread
-// per column sums 8 rows of ds weight). dweight takes one launch for its tiles of 64 by 64, with
-// rows divided among at most 64 blocks, and up to two that add the blocks in order; dscore takes up
-// to two.
+// which allows l up to about 30,000 in f32. Products are fused multiply-adds of T. Backward: one
+// launch for all gradients of single sequences (about 32 or 8 rows per block; a thread per column
+// sums 8 rows of ds weight). dweight takes one launch for its tiles of 64 by 64, with rows divided
+// among at most 64 blocks, and up to two that add the blocks in order; dscore takes up to two.
 //
 // FLOPs: 2 l B A H forward, 4 l B A H backward. Memory traffic: l B H elements from memory and once
 // more from the caches; twice that backward. Bound by loads from shared memory (forward, 4 rows: 12
@@ -35,7 +34,7 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-// 32 rows a block then give a block to each multiprocessor of a large GPU.
+// 32 rows per block then give a block to each multiprocessor of a large GPU.
 constexpr std::int64_t many_rows = 4096;
 
 template <class Args>

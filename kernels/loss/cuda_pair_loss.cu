@@ -6,9 +6,9 @@
 //   duser = (dp positive + dn negative) / B,  dpositive = dp user / B,  dnegative = dn user / B
 // Shapes: user, duser [B,C]; table [V,C]; positives, negatives [B]; dtable_rows [2B,C].
 //
-// A warp per row, 16 bytes a lane at a time where C and all addresses are multiples of 16 bytes;
-// eight rows a block. Scores are summed in T, and their functions are computed in double, once per
-// row. A second launch adds the losses of the blocks in an order that depends only on B. Memory
+// A warp per row, 16 bytes per lane at a time where C and all addresses are multiples of 16 bytes;
+// eight rows per block. Scores are summed in T, and their functions are computed in double, once
+// per row. A second launch adds the losses of the blocks in an order that depends only on B. Memory
 // traffic: 6 B C elements. Bound by memory bandwidth.
 
 #include "kernels/kernel.hpp"

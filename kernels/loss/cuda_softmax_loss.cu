@@ -219,7 +219,7 @@ class SoftmaxSlices {
                  kernel, arguments...);
   }
 
-  /// A warp per row, 16 bytes or one element a lane.
+  /// A warp per row, 16 bytes or one element per lane.
   template <class Kernel, class... Arguments>
   void start_per_row(std::int64_t rows, Kernel in_packs, Kernel in_elements,
                      const Arguments&... arguments) const {

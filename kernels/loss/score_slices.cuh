@@ -76,14 +76,14 @@ __device__ __forceinline__ int up_to(int limit, std::int64_t left) {
 
 inline constexpr int loss_warps = 8;  // warps of a block
 
-/// The row of this warp, one row a warp.
+/// The row of this warp, one row per warp.
 __device__ __forceinline__ std::int64_t loss_row() {
   return static_cast<std::int64_t>(blockIdx.x) * loss_warps + simt::warp();
 }
 
 /// Gathers the counted rows, with relu where requested, and computes the scores of separate
-/// targets. A warp per row, n elements a lane. Writes zeros after the rows of scores of the slice,
-/// which 16-byte reads touch and the products do not write.
+/// targets. A warp per row, n elements per lane. Writes zeros after the rows of scores of the
+/// slice, which 16-byte reads touch and the products do not write.
 template <class T, int n>
 __global__ void __launch_bounds__(loss_warps * 32, 4)
     take_rows(GivenRows<T> from, Candidates<T> candidates, LossRows<T> to, ScoreSlice<T> slice) {
@@ -312,7 +312,7 @@ struct RowGradients {
 
 /// Scatters dhidden to the rows of the caller, applies the mask of relu, and adds the part of
 /// separate targets; computes the gradients of these targets. Rows that are not counted get zeros.
-/// A warp per row, n elements a lane.
+/// A warp per row, n elements per lane.
 template <class T, int n>
 __global__ void __launch_bounds__(loss_warps * 32)
     write_rows(GivenRows<T> given, Candidates<T> candidates, LossRows<T> rows, RowGradients<T> to) {

@@ -24,8 +24,8 @@ case $1 in
     grep -qxF "$table" <<< "$seen" || { echo "$object has no $table"; exit 1; }
     { grep -vxF "$table" <<< "$seen" || true; } | { grep -vE '^typeinfo (name )?for ' || true; } |
       refuse "the linker could use these on any CPU"
-    # Initializers would run before the CPU is known. Eigen's, of empty objects, are removed only by
-    # optimization.
+    # Static initializers would run before the CPU is tested. Only optimization removes the
+    # initializers of Eigen's empty objects.
     if [[ "$object" == *_Rel*.o ]]; then
       { nm "$object" | grep -E ' (_GLOBAL__sub_I_|__cxx_global_var_init|_Z41__static_initialization)' || true; } |
         refuse "these run at program start"

@@ -15,8 +15,8 @@ using namespace refrain;
 
 constexpr std::int64_t users = 32, length = 8, items = 12;
 
-/// One sequence a user, in which each item is the successor of the previous one: i32 [users,length
-/// + 1].
+/// One sequence per user, in which each item is the successor of the previous one: i32
+/// [users,length + 1].
 Tensor cyclic_sequences(std::int64_t from, std::int64_t steps) {
   Tensor ids({users, steps}, DType::i32);
   for (std::int64_t user = 0; user < users; ++user) {

@@ -109,7 +109,7 @@ TEST_CASE("readers: the report names the format and the columns", "[data]") {
       report.read_as ==
       R"(ratings_csv: user "user", item "item", no time: events stay in the file's order; not read: "place")");
   read_sequences(folder.write("rows.csv", "a,b,c\nd,e\n"), {.report = &report});
-  CHECK(report.read_as == "sequence_csv: item,item,..., one sequence a line, no users");
+  CHECK(report.read_as == "sequence_csv: item,item,..., one sequence per line, no users");
   read_sequences(folder.write("rows.txt", "1\t2\t3\t4\n"), {.report = &report});
   CHECK(report.read_as == "u_data: user, item, rating, timestamp, separated by tabs");
 }

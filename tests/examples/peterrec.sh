@@ -307,7 +307,7 @@ run 0 recommend --help
 says "base: the base's own head"
 cp next.patch.safetensors other.patch.safetensors
 run 1 recommend --base held.safetensors --patch next.patch.safetensors,other.patch.safetensors --history 1
-says "--patch: expected one file a task, got next.patch.safetensors and other.patch.safetensors of task next"
+says "--patch: expected one file per task, got next.patch.safetensors and other.patch.safetensors of task next"
 run 1 recommend --base held.safetensors --data users.txt --user 99
 says "--user 99: the data has no such user"
 run 1 recommend --base held.safetensors --user 99

@@ -154,7 +154,7 @@ sum=$(grep -oE '"probability":[0-9.e-]+' out | awk -F: '{ sum += $2 } END { prin
 [[ "$sum" == 1.000 ]] || fail "expected probabilities that sum to 1, got $sum"
 cp gender.patch.safetensors again.patch.safetensors
 run 1 --base base.safetensors --patch gender.patch.safetensors,again.patch.safetensors
-says "--patch: expected one file a task, got again.patch.safetensors for task gender again" errors
+says "--patch: expected one file per task, got again.patch.safetensors for task gender again" errors
 
 # Lines that are nested too deeply or are too long are answered by errors.
 {

@@ -27,7 +27,7 @@ class PatchedNextItNet;
 /// Padding::same every time step sees its neighbours on both sides and z scores the (masked) item
 /// at it. Parameters: embedding.weight [items,C], blocks.*, head.weight [items,C], head.bias
 /// [items]. Throws ShapeError for ids outside the table.
-/// Source: Yuan et al. 2019 (NextItNet); Yuan et al. 2020 (GRec's two-way encoder).
+/// Source: Yuan et al. 2019 (NextItNet); Yuan et al. 2020 (GRec's non-causal encoder).
 class NextItNet final : public Module, public BlockStack<NextItNet> {
  public:
   struct Options {

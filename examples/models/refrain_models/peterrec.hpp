@@ -160,9 +160,9 @@ class PatchSet final : public Module {
 /// A base network with the patches of one task. A value that refers to both without owning them: it
 /// is valid during their lifetime.
 ///
-///   u = h[:,T-1,:]  (causal base),   u = h[:,0,:] + h[:,T-1,:]  (two-way base),   z = head(u)
+///   u = h[:,T-1,:]  (causal base),   u = h[:,0,:] + h[:,T-1,:]  (non-causal base),   z = head(u)
 ///
-/// ids i32 [B,T] with [TCL] last (two-way base: first and last) -> user vectors u [B,C] -> z
+/// ids i32 [B,T] with [TCL] last (non-causal base: first and last) -> user vectors u [B,C] -> z
 /// [B,targets]. Throws as the base and the head do. Source: PeterRec, section 3.4.
 class PatchedNextItNet final : public BlockStack<PatchedNextItNet> {
  public:

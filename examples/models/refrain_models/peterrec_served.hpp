@@ -23,14 +23,14 @@ namespace refrain::models {
 ///
 /// A stream holds the latest inputs of every convolution under the task's patches, and an item
 /// costs one time step of the blocks. [TCL] is one more time step, which is not appended to the
-/// stream. With a two-way base, whose time steps look ahead, no task is incremental. On the CPU,
+/// stream. With a non-causal base, whose time steps look ahead, no task is incremental. On the CPU,
 /// f32 or f64.
 class PeterRecServed {
  public:
   struct Options {
     /// Length of the padding before every stream, as before short histories in training batches; 0:
-    /// no padding; no value: the length of the task, which a two-way base needs to read histories
-    /// as in training.
+    /// no padding; no value: the length of the task, which a non-causal base needs to read
+    /// histories as in training.
     std::optional<std::int64_t> padding_steps = 0;
     std::string base_hash = {};  ///< content_hash() of the base; empty: the constructor computes it
   };
@@ -40,7 +40,7 @@ class PeterRecServed {
   class Task {
    public:
     /// Null patches: the base's head scores the next item. `length`: time steps in the task's
-    /// training, without [TCL]. A two-way base reads this many; a causal one reads its receptive
+    /// training, without [TCL]. A non-causal base reads this many; a causal one reads its receptive
     /// field. Throws OptionError for a length below 1.
     explicit Task(std::shared_ptr<const PatchSet> patches = nullptr, std::int64_t length = 50)
         : patches_(std::move(patches)),
@@ -82,7 +82,7 @@ class PeterRecServed {
   const std::string& identity() const noexcept { return identity_; }
   bool is_incremental(const Task&) const { return base_->is_causal(); }
 
-  /// The stream after padding and items. Throws OptionError for a two-way base.
+  /// The stream after padding and items. Throws OptionError for a non-causal base.
   Stream start(const Task& task, std::span<const std::int32_t> items) const {
     const std::vector<std::int32_t> ids = newest(task, items, base_->reach());
     if (ids.empty()) return base_->start();
@@ -117,7 +117,7 @@ class PeterRecServed {
     return task.patches() == nullptr ? function(*base_) : function(base_->with(*task.patches()));
   }
 
-  /// A two-way base predicts a masked item, here the one after the last.
+  /// A non-causal base predicts a masked item, here the one after the last.
   std::vector<std::int32_t> full_pass_ids(const NextItNet& base, const Task& task,
                                           std::span<const std::int32_t> items) const {
     if (base.is_causal()) return newest(task, items, base.reach());
@@ -126,7 +126,7 @@ class PeterRecServed {
     return ids;
   }
 
-  /// [TCL] is last, and with a two-way base also first.
+  /// [TCL] is last, and with a non-causal base also first.
   std::vector<std::int32_t> full_pass_ids(const PatchedNextItNet& network, const Task& task,
                                           std::span<const std::int32_t> items) const {
     const bool causal = network.is_causal();

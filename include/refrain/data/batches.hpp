@@ -123,7 +123,7 @@ class REFRAIN_API NextItemBatches {
   BatchSampler sampler_;
 };
 
-/// Masked prediction for two-way networks: each item is replaced by mask_id with probability
+/// Masked prediction for non-causal networks: each item is replaced by mask_id with probability
 /// `fraction` and is then the target at its position; T = length. In a row without masked items,
 /// one item at random is masked. Throws OptionError unless 0 < fraction <= 1.
 REFRAIN_API SequenceBatch masked_batch(const RaggedIds& sequences,
@@ -133,7 +133,7 @@ REFRAIN_API SequenceBatch masked_batch(const RaggedIds& sequences,
 /// Position of [TCL] in fine-tuning.
 enum class TclPlacement : std::uint8_t {
   end,   ///< last time step (causal networks): T = length + 1
-  both,  ///< first and last time step, padding after the first (two-way networks): T = length + 2
+  both,  ///< first and last time step, padding after the first (non-causal networks): T = length + 2
 };
 
 /// Inputs of fine-tuning: the newest `length` ids of each row, padded, and tcl_id -> [B,T] i32.

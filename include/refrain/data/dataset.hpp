@@ -23,7 +23,7 @@ struct DatasetOptions {
   SplitFractions fractions = {};  ///< shares of the random split
   std::uint64_t split_seed = 1;   ///< seed of the random split
   /// The training part, and with a random split every sequence before its assignment, is cut into
-  /// pieces of at most this many items; 0: one sequence a user.
+  /// pieces of at most this many items; 0: one sequence per user.
   std::int64_t piece_length = 0;
   Format format = Format::automatic;  ///< format of the file
   std::int64_t skip_bad_lines = 0;    ///< malformed lines of the file to skip

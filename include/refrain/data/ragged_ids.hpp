@@ -12,7 +12,7 @@ namespace refrain {
 /// Maximum number of rows or events.
 inline constexpr std::int64_t max_rows = 0xFFFF'FFFF;
 
-/// Rows of i32 ids: 4 bytes an id and 8 bytes a row.
+/// Rows of i32 ids: 4 bytes per id and 8 bytes per row.
 class RaggedIds {
  public:
   std::int64_t rows() const noexcept { return static_cast<std::int64_t>(ends_.size()); }

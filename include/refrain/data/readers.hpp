@@ -78,7 +78,7 @@ REFRAIN_API Interactions read_interactions(const std::string& path,
                                            const ReadOptions& options = {});
 
 /// Reads item sequences from every format but transfer_csv; event logs are grouped by user. Throws
-/// as read_interactions(); a second line of a user is malformed in formats with one line a user.
+/// as read_interactions(); a second line of a user is malformed in formats with one line per user.
 REFRAIN_API Sequences read_sequences(const std::string& path, const ReadOptions& options = {});
 
 /// Reads source and target sequences (transfer_csv). The two sides number their items separately.

@@ -14,7 +14,7 @@ namespace refrain {
 /// The number of an absent string: an unknown user, a missing value.
 inline constexpr std::int32_t absent_id = detail::StringTable::absent;
 
-/// A log of (user, item) events in file order, as columns. Memory: 8 bytes an event, 8 more with
+/// A log of (user, item) events in file order, as columns. Memory: 8 bytes per event, 8 more with
 /// timestamps and 4 more with ratings, and each original id once.
 struct Interactions {
   detail::StringTable users;  ///< user number -> original id
@@ -28,7 +28,7 @@ struct Interactions {
   std::int64_t size() const noexcept { return static_cast<std::int64_t>(user.size()); }
 };
 
-/// Item sequences, oldest item first. Memory: 4 bytes an event, up to 12 bytes a row, and each
+/// Item sequences, oldest item first. Memory: 4 bytes per event, up to 12 bytes per row, and each
 /// original id once.
 struct Sequences {
   detail::StringTable items;       ///< item number -> original id
@@ -46,7 +46,7 @@ struct TransferSequences {
 
 /// One row for each user, in order of first appearance. Its items are sorted by timestamp and keep
 /// the file order where timestamps are equal or absent. Peak memory in addition to the input: 8
-/// bytes an event.
+/// bytes per event.
 REFRAIN_API Sequences group_by_user(Interactions interactions);
 
 /// Appends the rows of `more` to `sequences`. Equal item ids are one item. When both have users,

@@ -16,10 +16,10 @@ using kernels::GruReset;
 /// The tensors that a segment saves for its backward pass. The results are bit-identical either
 /// way.
 enum class Recompute : std::uint8_t {
-  /// Gates, cells and hidden vectors of all time steps: 6 H elements a row for an LSTM, 5 H for a
+  /// Gates, cells and hidden vectors of all time steps: 6 H elements per row for an LSTM, 5 H for a
   /// GRU.
   none,
-  /// Only the hidden vectors, H elements a row; the backward pass recomputes the others with a
+  /// Only the hidden vectors, H elements per row; the backward pass recomputes the others with a
   /// second forward pass.
   segments
 };

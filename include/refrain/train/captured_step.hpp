@@ -30,10 +30,10 @@ struct CaptureReport {
 ///
 /// After `capture_after` consecutive steps with batches of equal shapes the next step is captured.
 /// From then on such batches are copied into the inputs of the graph, which costs the host one
-/// launch a step. Batches of other shapes are left to the caller. When parameters of the optimizer
-/// are frozen, unfrozen or moved, or the math mode changes, the step is captured again; other
-/// tensors that the loss reads (a frozen base) must keep their addresses. When the step cannot be
-/// captured because it waits for the device, this is reported once and not tried again.
+/// launch per step. Batches of other shapes are left to the caller. When parameters of the
+/// optimizer are frozen, unfrozen or moved, or the math mode changes, the step is captured again;
+/// other tensors that the loss reads (a frozen base) must keep their addresses. When the step
+/// cannot be captured because it waits for the device, this is reported once and not tried again.
 template <class Batch>
 class CapturedStep {
  public:

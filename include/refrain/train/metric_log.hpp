@@ -11,7 +11,7 @@
 
 namespace refrain {
 
-/// Appends JSON objects, one a line: {"epoch":1,"loss":0.5,"split":"valid"}.
+/// Appends JSON objects, one per line: {"epoch":1,"loss":0.5,"split":"valid"}.
 ///
 /// Each line is written as a whole when it is complete, so an interrupted run leaves whole lines.
 /// If the file ends inside a line after a crash of the machine, writing starts with a new line.

@@ -10,8 +10,8 @@
 
 namespace refrain {
 
-/// Shows the reports of a Trainer: one line an epoch with the current loss, and at its end the mean
-/// loss and the metric, with a * for the best value so far.
+/// Shows the reports of a Trainer: one line per epoch with the current loss, and at its end the
+/// mean loss and the metric, with a * for the best value so far.
 ///
 ///   TrainingProgress progress({.label = "gru", .steps_per_epoch = n, .metric = "NDCG@10"});
 ///   trainer.on_step([&](const StepReport& step) { progress.show(step); });

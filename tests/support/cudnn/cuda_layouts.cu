@@ -4,7 +4,7 @@
 //                    first; 2 n elements moved
 //   add_to_rows      y = x + row         x, y [rows,width], row [width]; 2 n
 //   write_identity   rows of the identity, [rows,n]; rows n
-// One element a thread, blocks of 256. Reordering reads single elements `Cout` or `K Cin` apart:
+// One element per thread, blocks of 256. Reordering reads single elements `Cout` or `K Cin` apart:
 // weights are small and stay in the second-level cache. Bound by memory bandwidth, where elements
 // are apart by sectors of 32 bytes.
 
