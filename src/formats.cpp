@@ -19,11 +19,11 @@ constexpr std::array format_layouts{"",
                                     "",
                                     "user, item, rating, timestamp, separated by tabs",
                                     "",
-                                    "user item, one event a line",
-                                    "user item item ..., one user a line",
-                                    "user<TAB>item,item,..., one user a line",
+                                    "user item, one event per line",
+                                    "user item item ..., one user per line",
+                                    "user<TAB>item,item,..., one user per line",
                                     "item,item,..., one sequence per line, no users",
-                                    "source,...,,target,..., one user a line"};
+                                    "source,...,,target,..., one user per line"};
 static_assert(format_layouts.size() == format_names.size());
 
 /// The names of all formats, separated by commas.

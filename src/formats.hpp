@@ -10,7 +10,7 @@
 
 namespace refrain::detail {
 
-/// One event a line. Columns count from 0; -1 means absent.
+/// One event per line. Columns count from 0; -1 means absent.
 struct EventFormat {
   Format format;
   Separator separator;

@@ -316,7 +316,7 @@ void CrossEntropy::add(const Tensor& scores, const Tensor& classes) {
 
 double auc(std::span<const double> scores, std::span<const std::uint8_t> is_positive) {
   if (scores.size() != is_positive.size()) {
-    throw OptionError(detail::concat("auc: expected one label a score, got ", scores.size(),
+    throw OptionError(detail::concat("auc: expected one label per score, got ", scores.size(),
                                      " scores and ", is_positive.size(), " labels"));
   }
   std::vector<std::size_t> order(scores.size());

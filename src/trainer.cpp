@@ -292,7 +292,7 @@ void Trainer::resume(const std::string& path) {
   if (counter("steps_per_epoch") != options_.steps_per_epoch) {
     throw DataError(path, 0,
                     detail::concat("was saved by a run of ", counter("steps_per_epoch"),
-                                   " steps an epoch, expected ", options_.steps_per_epoch));
+                                   " steps per epoch, expected ", options_.steps_per_epoch));
   }
   const std::vector<NamedRandom> streams = randoms();
   const std::vector<RandomState> places = stream_states(path, state, streams);

@@ -100,8 +100,8 @@ Vocabulary::Vocabulary(const detail::StringTable& names, std::span<const std::in
   if (const auto bad =
           std::find_if(counts.begin(), counts.end(), [](std::int64_t count) { return count < 0; });
       bad != counts.end()) {
-    throw OptionError(detail::concat("Vocabulary: expected counts >= 0, got ", *bad, " at place ",
-                                     bad - counts.begin()));
+    throw OptionError(detail::concat("Vocabulary: expected counts >= 0, got ", *bad,
+                                     " at position ", bad - counts.begin()));
   }
   std::vector<std::int32_t> order(counts.size());
   std::iota(order.begin(), order.end(), 0);

@@ -27,8 +27,8 @@ class StatesLock {
   bool is_held_ = true;
 };
 
-/// Writes for each user a line of JSON, {"user": "u1", "bytes": 4711}, and this many bytes; then a
-/// last line {"users": 2}. At any moment, also after a power failure, `path` is unchanged or
+/// Writes for each user a line of JSON, {"user": "u1", "bytes": 4711}, and that number of bytes;
+/// then a last line {"users": 2}. At any moment, also after a power failure, `path` is unchanged or
 /// complete. Throws DataError.
 void write_states(const std::string& path, const Service& service);
 

@@ -134,7 +134,7 @@ TEST_CASE("trainer: a state of another run is refused", "[train][trainer]") {
   Adam adam(model);
   Trainer fewer(model, adam, {.steps_per_epoch = 6});
   CHECK_THROWS_MATCHES(fewer.resume(path), DataError,
-                       message_contains("7 steps an epoch, expected 6"));
+                       message_contains("7 steps per epoch, expected 6"));
   Trainer two_streams(model, adam, {.steps_per_epoch = 7});
   Random random(1);
   two_streams.keep("masks", random);

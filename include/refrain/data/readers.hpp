@@ -24,8 +24,8 @@ enum class Format : std::uint8_t {
   ratings_csv,     ///< header; comma separated, fields may be quoted (MovieLens small, 20M, 25M)
   u_data,          ///< user, item, rating, timestamp; tab separated (MovieLens 100K)
   inter,           ///< header of name:type; tab separated, columns in any order (RecBole .inter)
-  user_item,       ///< "user item", one event a line, in time order for each user
-  user_items,      ///< "user item item ...", one user a line
+  user_item,       ///< "user item", one event per line, in time order for each user
+  user_items,      ///< "user item item ...", one user per line
   user_item_list,  ///< "user<TAB>item,item,..."
   sequence_csv,    ///< "item,item,...", no user ids
   transfer_csv,    ///< "source,source,...,,target,target": an empty field separates them (PeterRec)
