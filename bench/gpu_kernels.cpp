@@ -1,4 +1,4 @@
-/// Times of single kernels on a GPU by CUDA events: one JSON object a line.
+/// Times of single kernels on a GPU by CUDA events: one JSON object per line.
 ///
 ///   gpu_kernels [FILTER]      cases whose names contain FILTER; by default all
 ///

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view prefix = "setting.";
 
-/// A text for a difference in a value that is a hash; empty for all other names.
+/// Describes a difference in a setting that is stored as a hash; empty for other settings.
 std::string_view content_of(std::string_view name) {
   if (name == "base") return "another base";
   if (name == "vocabulary") return "other items";

@@ -1,5 +1,5 @@
 // One segment of a GRU: L time steps over B rows, H hidden units; structured like cpu_lstm.cpp.
-//   reset after   u = h W^T + bias in one product a step
+//   reset after   u = h W^T + bias in one product per time step
 //   reset before  two products a step: h with the rows of r and z, then r * h with those of n
 // 6 L B H^2 FLOPs forward, 12 backward with dW.  Any L, B, H >= 1.
 

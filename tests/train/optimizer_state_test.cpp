@@ -1,5 +1,4 @@
-/// The state of optimizers: frozen parameters, captured steps, memory, and states that are taken
-/// over.
+/// The state of optimizers: frozen parameters, captured steps, memory, and loaded states.
 
 #include <cmath>
 #include <functional>

@@ -90,7 +90,7 @@ class StateReader {
     raw(found.data(), found.size() * sizeof(std::int32_t));
     return found;
   }
-  /// Fills `into`, whose dtype and shape are expected.
+  /// Reads a tensor into `into`, whose dtype and shape must match.
   void operator()(Tensor& into) {
     const std::int64_t dtype = number();
     bool fits = dtype == static_cast<std::int64_t>(into.dtype()) && number() == into.rank();

@@ -1,5 +1,5 @@
 #pragma once
-/// Kernels of cuda_layouts.cu: one element of the output a thread, in its order, so that writes are
+/// Kernels of cuda_layouts.cu: one element of the output per thread, in order, so that writes are
 /// coalesced.
 
 #include "kernels/simt.hpp"
