@@ -96,12 +96,12 @@ namespace {
 
 /// Scratch memory.
 template <class T>
-struct Plan {
+struct ConvBackwardPlan {
   T* weight_parts = nullptr;
   T* bias_parts = nullptr;
   ProductConvolution products;  ///< for more than max_tile_channels channels
 
-  Plan(const CausalConvBackward& args, Scratch& scratch) {
+  ConvBackwardPlan(const CausalConvBackward& args, Scratch& scratch) {
     const Shape& w = args.w.shape;
     const std::int64_t rows = args.dy.shape.rows();
     if (!goes_to_library<T>(w[1], w[2])) {
@@ -120,7 +120,7 @@ struct Plan {
 
 /// dx and dw by tiles.
 template <class T>
-void gradients_by_tiles(const CausalConvBackward& args, const Plan<T>& plan) {
+void gradients_by_tiles(const CausalConvBackward& args, const ConvBackwardPlan<T>& plan) {
   constexpr const char* name = CausalConvBackward::name;
   const Shape& w = args.w.shape;
   const std::int64_t rows = args.dy.shape.rows();
@@ -155,7 +155,7 @@ void gradients_by_tiles(const CausalConvBackward& args, const Plan<T>& plan) {
 
 template <class T>
 void backward(const CausalConvBackward& args, Scratch& scratch) {
-  const Plan<T> plan(args, scratch);
+  const ConvBackwardPlan<T> plan(args, scratch);
   if (scratch.is_counting()) return;
   const Shape& w = args.w.shape;
   const T* const dy = args.dy.as<T>();

@@ -111,7 +111,7 @@ std::int64_t blocks_of(std::int64_t rows) {
 }
 
 template <class T>
-struct BackwardPlan {
+struct AttentionBackwardPlan {
   std::int64_t rows;
   T* ds = nullptr;     ///< [rows,A], for dweight
   T* parts = nullptr;  ///< partial sums of dweight, when its rows are divided among several blocks
@@ -119,7 +119,8 @@ struct BackwardPlan {
   T* dz = nullptr;  ///< [rows], for dscore
   T* sums_of_scores = nullptr;
 
-  BackwardPlan(const ChunkAttentionBackward& args, const AttentionDims& d, Scratch& scratch)
+  AttentionBackwardPlan(const ChunkAttentionBackward& args, const AttentionDims& d,
+                        Scratch& scratch)
       : rows(d.batch * d.length) {
     const std::int64_t weights = std::int64_t{d.width} * d.hidden;
     if (args.dweight) ds = scratch.take<T>(rows * d.width);
@@ -136,7 +137,7 @@ struct BackwardPlan {
 
 template <class T>
 void weights_back(const ChunkAttentionBackward& args, const AttentionDims& d,
-                  const BackwardPlan<T>& plan) {
+                  const AttentionBackwardPlan<T>& plan) {
   constexpr int side = attention_outer_side;
   const std::int64_t weights = std::int64_t{d.width} * d.hidden;
   if (weights == 0) return;
@@ -158,7 +159,7 @@ void weights_back(const ChunkAttentionBackward& args, const AttentionDims& d,
 template <class T>
 void backward(const ChunkAttentionBackward& args, Scratch& scratch) {
   const AttentionDims d = dims_of(args, args.alpha.shape[0]);
-  const BackwardPlan<T> plan(args, d, scratch);
+  const AttentionBackwardPlan<T> plan(args, d, scratch);
   if (scratch.is_counting()) return;
   if (d.batch > 0) {
     const AttentionBackwardTensors<T> tensors{.chunk = chunk_of<T>(args.first, args.rest),

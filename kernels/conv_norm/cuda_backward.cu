@@ -34,7 +34,7 @@ namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 namespace {
 
-constexpr const char* name = ConvNormBackward::name;
+constexpr const char* kernel_name = ConvNormBackward::name;
 constexpr std::int64_t max_norm_channels = 256;  // limit of norm_tile
 
 /// The tensors that the requested gradients require.
@@ -168,7 +168,7 @@ struct Half {
   /// out = the sum over rows of x [P,C].
   void sum_rows_of(const T* x, const MutableView& out, Scratch& scratch) const {
     T* const parts = scratch.take<T>(column_parts(rows, channels, 1));
-    if (!scratch.is_counting()) bias_gradient(name, x, rows, channels, out.as<T>(), parts);
+    if (!scratch.is_counting()) bias_gradient(kernel_name, x, rows, channels, out.as<T>(), parts);
   }
 };
 
@@ -191,8 +191,9 @@ void norm_in_registers(const Half<T>& half, Scratch& scratch) {
   }
   if (scratch.is_counting()) return;
   const auto start = [&]<int items>() {
-    simt::Launch how{
-        .name = name, .grid = simt::blocks_for(norm.rows, patch_rows), .block = patch_threads};
+    simt::Launch how{.name = kernel_name,
+                     .grid = simt::blocks_for(norm.rows, patch_rows),
+                     .block = patch_threads};
     if (half.paths.norm == NormPath::register_rows) {
       simt::launch(how, norm_input_gradient<T, items>, norm);
     } else if constexpr (std::is_same_v<T, float> && 32 * items <= max_patch_channels) {
@@ -211,7 +212,7 @@ void norm_in_registers(const Half<T>& half, Scratch& scratch) {
   const MatrixTerms<T, 3> of_blocks{.from = norm.sums, .stride = 3 * channels, .apart = channels};
   const ColumnTargets<T, 3> to{.to = {args.dgamma.as<T>(), args.dbeta.as<T>(), needs.h_sum.as<T>()},
                                .stride = 0};
-  sum_columns(name, of_blocks, blocks, channels, to, parts);
+  sum_columns(kernel_name, of_blocks, blocks, channels, to, parts);
 }
 
 /// NormPath::any_width.
@@ -221,7 +222,7 @@ void norm_of_any_width(const Half<T>& half, Scratch& scratch) {
   const std::int64_t elements = half.rows * half.channels;
   T* const open = scratch.take<T>(elements);
   if (!scratch.is_counting() && elements > 0) {
-    const simt::Launch how{.name = name,
+    const simt::Launch how{.name = kernel_name,
                            .grid = simt::blocks_for(elements, pointwise_threads),
                            .block = pointwise_threads};
     simt::launch(how, open_gradient<T>, half.norm(), elements, open);
@@ -263,7 +264,7 @@ void convolution_by_tiles(const Half<T>& half, Scratch& scratch) {
       gradient.depth = half.patch.width;
       gradient.skip = half.dh;
     }
-    input_gradient(name, gradient);
+    input_gradient(kernel_name, gradient);
   }
   if (args.dw) {
     const WeightGradient<T> gradient{
@@ -276,7 +277,7 @@ void convolution_by_tiles(const Half<T>& half, Scratch& scratch) {
         .out = channels,
         .dw = args.dw.as<T>(),
         .parts = parts};
-    weight_gradient(name, gradient);
+    weight_gradient(kernel_name, gradient);
   }
 }
 
@@ -286,7 +287,7 @@ void convolution_by_products(const Half<float>& half, Scratch& scratch) {
   if (!args.dx && !args.dw) return;
   const Shape& dy = args.dy.shape;
   const ProductConvolution products(
-      name,
+      kernel_name,
       {dy[0], dy[1], half.channels, half.channels, args.w.shape[0], args.dilation, args.padding},
       args.max_gathered_bytes, half.library, scratch);
   if (scratch.is_counting()) return;
@@ -329,7 +330,7 @@ void backward(const ConvNormBackward& args, Scratch& scratch) {
   if (launches && needs.parallel && args.dbias && args.dpatch.up_bias)  // both equal the sum of dh
     kernel(LinearCombination{.a = args.dbias, .out = args.dpatch.up_bias});
   if (launches && needs.dm && half.paths.norm != NormPath::with_patch)
-    patch_input_gradient(name, half.dh, half.patch, half.library);
+    patch_input_gradient(kernel_name, half.dh, half.patch, half.library);
   switch (half.paths.conv) {
     case ConvPath::tiles:
       convolution_by_tiles(half, scratch);
@@ -341,7 +342,7 @@ void backward(const ConvNormBackward& args, Scratch& scratch) {
   if (args.dbias && needs.serial) half.sum_rows_of(half.dz, args.dbias, scratch);
   if (!launches) return;
   const T* const patch_input = needs.serial ? args.conv.as<T>() : args.x.as<T>();
-  half.patch_weights.run(name, patch_input, half.patch.bottleneck,
+  half.patch_weights.run(kernel_name, patch_input, half.patch.bottleneck,
                          half.paths.norm == NormPath::with_patch, half.patch.dm, half.dh);
 }
 

@@ -28,14 +28,14 @@ namespace {
 
 /// The path that computes the gradients, and their scratch memory.
 template <class T>
-struct Plan {
+struct PatchBackwardPlan {
   bool tile = false;          ///< PatchGradientTile supports the sizes
   bool made_by_tile = false;  ///< PatchGradientTile computes a requested gradient
   PatchInputGradient<T> patch{};
   MutableView library{};  ///< scratch memory of the cuBLASLt products
   PatchWeightGradient<T> weights;
 
-  Plan(const PatchBackward& args, Scratch& scratch) {
+  PatchBackwardPlan(const PatchBackward& args, Scratch& scratch) {
     const std::int64_t rows = args.dy.shape.rows();
     patch = {.up = args.patch.up.as<T>(),
              .down = args.patch.down.as<T>(),
@@ -63,7 +63,7 @@ struct Plan {
 template <class T>
 void backward(const PatchBackward& args, Scratch& scratch) {
   constexpr const char* name = PatchBackward::name;
-  const Plan<T> plan(args, scratch);
+  const PatchBackwardPlan<T> plan(args, scratch);
   if (scratch.is_counting()) return;
   const T* const dy = args.dy.as<T>();
   const bool wanted = args.dx || args.dpatch.down || args.dpatch.down_bias;

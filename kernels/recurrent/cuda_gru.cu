@@ -89,13 +89,13 @@ void forward(const GruForward& args, Scratch& scratch) {
 }
 
 template <class T>
-struct BackwardPlan {
+struct GruBackwardPlan {
   T* carry;              ///< [B,H]
   T* du = nullptr;       ///< [L,B,3H], reset after
   T* reset_h = nullptr;  ///< [L,B,H], reset before, for dweight
   T* parts;              ///< partial sums over the segment
 
-  BackwardPlan(const GruBackward& args, Scratch& scratch) {
+  GruBackwardPlan(const GruBackward& args, Scratch& scratch) {
     const std::int64_t steps = args.gates.shape[0];
     const std::int64_t batch = args.gates.shape[1];
     const std::int64_t hidden = args.h0.shape[1];
@@ -116,7 +116,7 @@ struct BackwardPlan {
 
 /// Runs the time steps from the last to the first.
 template <class T>
-void backward_steps(const GruBackward& args, const StepSize& size, const BackwardPlan<T>& plan) {
+void backward_steps(const GruBackward& args, const StepSize& size, const GruBackwardPlan<T>& plan) {
   const bool after = args.reset == GruReset::after;
   const std::int64_t steps = args.gates.shape[0];
   const std::int64_t state = size.batch * size.hidden;
@@ -160,7 +160,7 @@ void backward(const GruBackward& args, Scratch& scratch) {
   const StepSize size{.batch = args.gates.shape[1], .hidden = args.h0.shape[1]};
   const std::int64_t state = size.batch * size.hidden;
   const std::int64_t width = 3 * size.hidden;
-  const BackwardPlan<T> plan(args, scratch);
+  const GruBackwardPlan<T> plan(args, scratch);
   if (scratch.is_counting()) return;
   backward_steps<T>(args, size, plan);
 

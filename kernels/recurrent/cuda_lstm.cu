@@ -65,11 +65,11 @@ void forward(const LstmForward& args) {
 }
 
 template <class T>
-struct BackwardPlan {
+struct LstmBackwardPlan {
   T* dc;     ///< [B,H] for the previous time step
   T* parts;  ///< partial sums over the segment
 
-  BackwardPlan(const LstmBackward& args, Scratch& scratch) {
+  LstmBackwardPlan(const LstmBackward& args, Scratch& scratch) {
     const std::int64_t steps = args.gates.shape[0];
     const std::int64_t batch = args.gates.shape[1];
     const std::int64_t hidden = args.h0.shape[1];
@@ -86,7 +86,7 @@ void backward(const LstmBackward& args, Scratch& scratch) {
   const StepSize size{.batch = args.gates.shape[1], .hidden = args.h0.shape[1]};
   const std::int64_t state = size.batch * size.hidden;
   const std::int64_t width = 4 * size.hidden;
-  const BackwardPlan<T> plan(args, scratch);
+  const LstmBackwardPlan<T> plan(args, scratch);
   if (scratch.is_counting()) return;
   const T* const weight = args.weight.as<T>();
   T* const dinputs = args.dinputs.as<T>();

@@ -17,7 +17,7 @@ void check_forward(const HalfCase& c, Insertion insertion, Tolerance allowed = t
 
 /// Computes all outputs of the forward pass once.
 template <class T>
-Outputs<T, Device::cuda> all_outputs(const HalfProblem<EmulatedBackend, T>& problem) {
+Outputs<T, Device::cuda> saved_outputs(const HalfProblem<EmulatedBackend, T>& problem) {
   const std::vector<Expected> expected = problem.expected(true, true);
   Outputs<T, Device::cuda> out(expected, ~0U, problem.c.offset);
   problem.run(out, expected.size(), true);
@@ -76,7 +76,7 @@ TEMPLATE_TEST_CASE("cuda conv_norm: one launch for every insertion, none without
   using T = TestType;
   const auto launches = [](const HalfCase& c, Insertion insertion) {
     const HalfProblem<EmulatedBackend, T> problem(c, insertion);
-    return launches_of([&] { all_outputs(problem); });
+    return launches_of([&] { saved_outputs(problem); });
   };
   for (const Insertion insertion : insertions) {
     CHECK(launches({2, 3, 8, 2, 1, 4}, insertion) == 1);
@@ -102,7 +102,7 @@ TEMPLATE_TEST_CASE("cuda conv_norm: an identity patch changes nothing", "[simt][
   HalfProblem<EmulatedBackend, T> patched(c, Insertion::serial);
   std::fill_n(patched.patch.up.data(), 8 * 12, T{0});
   std::fill_n(patched.patch.up_bias.data(), 12, T{0});
-  const auto a = all_outputs(plain), b = all_outputs(patched);
+  const auto a = saved_outputs(plain), b = saved_outputs(patched);
   CHECK(same_bytes(a.array(0), b.array(0)));  // y
   CHECK(same_bytes(a.array(2), b.array(2)));  // inv_std
 }
