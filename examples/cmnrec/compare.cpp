@@ -10,6 +10,7 @@
 #include "cmnrec/experiment.hpp"
 #include "common/behaviour.hpp"
 #include "common/device.hpp"
+#include "common/output_files.hpp"
 #include "common/run_log.hpp"
 #include "common/standard_streams.hpp"
 #include "common/temporary_folder.hpp"
@@ -227,7 +228,7 @@ void print_tables(const std::vector<Group>& groups, const Options& options, cons
 Outcome compare(const Options& given) {
   Options options = given;
   const CompareOptions& asked = options.compare;
-  examples::CommandFiles files = common_files(options);
+  examples::CommandFiles files = examples::command_files(options.log, options.run);
   if (!asked.curves.empty()) {
     for (const std::string& path : curve_files(asked.curves))
       files.appended.push_back({"--curves", path});

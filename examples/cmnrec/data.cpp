@@ -33,14 +33,6 @@ void expect_sequences(const char* part, const RaggedIds& rows, const DataOptions
 
 }  // namespace
 
-examples::CommandFiles common_files(const Options& options) {
-  examples::CommandFiles files{.read = examples::named_files("--data", options.log.files),
-                               .replaced = {},
-                               .appended = {{"--log", options.run.log}}};
-  files.read.push_back({"--config", options.run.config});
-  return files;
-}
-
 Sequences read_behaviour(const examples::LogOptions& log) {
   if (log.files.empty()) throw OptionError("--data: expected a file");
   Sequences all;

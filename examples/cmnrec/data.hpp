@@ -4,13 +4,9 @@
 #include <cstdint>
 
 #include "cmnrec/options.hpp"
-#include "common/output_files.hpp"
 #include "refrain/data/dataset.hpp"
 
 namespace refrain::cmnrec {
-
-/// The files that the commands have in common: data and --config, which are read, and --log.
-examples::CommandFiles common_files(const Options& options);
 
 /// All files as one; a user of several has the items of one file behind those of the files before
 /// it. Throws DataError, OptionError.

@@ -3,6 +3,7 @@
 #include "cmnrec/commands.hpp"
 #include "cmnrec/experiment.hpp"
 #include "common/device.hpp"
+#include "common/output_files.hpp"
 #include "common/run_log.hpp"
 #include "common/standard_streams.hpp"
 
@@ -28,7 +29,7 @@ void print_figures(const std::string& title, const std::vector<RankingMetrics>& 
 }  // namespace
 
 Outcome evaluate(const Options& options) {
-  examples::CommandFiles files = common_files(options);
+  examples::CommandFiles files = examples::command_files(options.log, options.run);
   files.read.push_back({"--model", options.model_file});
   examples::expect_files(files);
   examples::RunLog log(options.run.log);

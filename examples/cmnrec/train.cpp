@@ -4,6 +4,7 @@
 #include "cmnrec/experiment.hpp"
 #include "common/behaviour.hpp"
 #include "common/device.hpp"
+#include "common/output_files.hpp"
 #include "common/saved_config.hpp"
 #include "common/standard_streams.hpp"
 #include "refrain/data/data_hash.hpp"
@@ -30,10 +31,8 @@ RunSetting run_setting(const Options& options, const SavedModel& made) {
 }  // namespace
 
 Outcome train(const Options& options) {
-  examples::CommandFiles files = common_files(options);
-  files.replaced.push_back({"--out", options.model_file});
-  if (!options.state_file.empty()) files.replaced.push_back({"--resume", options.state_file});
-  examples::expect_files(files);
+  examples::expect_files(examples::command_files(
+      options.log, options.run, {{"--out", options.model_file}}, options.state_file));
   const Device device = examples::device_of(options.run);
   SavedModel made{.config = {.model = model_of(options), .data = options.data}};
   const ModelOptions& model = made.config.model;

@@ -114,4 +114,15 @@ std::vector<NamedFile> named_files(const std::string& option,
   return files;
 }
 
+CommandFiles command_files(const LogOptions& log, const RunOptions& run,
+                           std::vector<NamedFile> replaced, const std::string& state_file) {
+  CommandFiles files{.read = named_files("--data", log.files),
+                     .replaced = std::move(replaced),
+                     .appended = {{"--log", run.log}}};
+  files.read.push_back({"--titles", log.titles});
+  files.read.push_back({"--config", run.config});
+  if (!state_file.empty()) files.replaced.push_back({"--resume", state_file});
+  return files;
+}
+
 }  // namespace refrain::examples

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "common/options.hpp"
+
 namespace refrain::examples {
 
 /// A file and the option that names it.
@@ -23,6 +25,12 @@ struct CommandFiles {
   std::vector<NamedFile> replaced;  ///< written as a whole
   std::vector<NamedFile> appended;  ///< grow by lines
 };
+
+/// The files of the options that most commands have, --resume among them (empty: not given), and
+/// those that a command replaces.
+CommandFiles command_files(const LogOptions& log, const RunOptions& run,
+                           std::vector<NamedFile> replaced = {},
+                           const std::string& state_file = {});
 
 /// Checks the files of a command before it begins to work, and changes nothing. Throws OptionError
 /// when a file to be written has no name or no folder, or is also another file of the command,

@@ -37,10 +37,10 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
                    .capture_after = 3});
   trainer.on_capture([&](const CaptureReport& report) {
     if (report.is_recorded) {
-      say("{}: a step is recorded and run again from now on: {} kernels in one launch\n",
-          place.label, report.kernels);
+      say("{}: the training step is captured: {} kernels in one launch\n", place.label,
+          report.kernels);
     } else {
-      say("{}: steps are launched kernel by kernel: {}\n", place.label, report.reason);
+      say("{}: the training step is not captured: {}\n", place.label, report.reason);
     }
   });
   trainer.resume();

@@ -59,13 +59,9 @@ TransferDataset profile_data(const RawData& raw, const Vocabulary& vocabulary,
 
 examples::CommandFiles common_files(const Options& options,
                                     std::vector<examples::NamedFile> replaced) {
-  examples::CommandFiles files{.read = examples::named_files("--data", options.data.files),
-                               .replaced = std::move(replaced),
-                               .appended = {{"--log", options.run.log}}};
+  examples::CommandFiles files =
+      examples::command_files(options.data, options.run, std::move(replaced), options.state_file);
   files.read.push_back({"--profiles", options.data.profiles});
-  files.read.push_back({"--titles", options.data.titles});
-  files.read.push_back({"--config", options.run.config});
-  if (!options.state_file.empty()) files.replaced.push_back({"--resume", options.state_file});
   return files;
 }
 
