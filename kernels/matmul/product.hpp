@@ -29,7 +29,7 @@ struct Product {
   std::int64_t b_stride = 0;
   std::int64_t c_stride = 0;
   std::int64_t batch = 1;
-  std::int64_t a_step = 0;  ///< elements from a of one problem to a of the next
+  std::int64_t a_step = 0;  ///< elements between the a of consecutive problems
   std::int64_t b_step = 0;
   std::int64_t c_step = 0;
   DType dtype = DType::f32;

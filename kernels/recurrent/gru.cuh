@@ -22,7 +22,7 @@ struct GruStep {
   T* saved_gates;     ///< [B,3H], or null
   T* u_n;             ///< [B,H], or null
   T* reset_h;         ///< [B,H] r h_before, for GruReset::before
-  T* keep;            ///< z between the two products
+  T* keep;            ///< stores z from the first product to the second
   std::int64_t keep_stride;
 
   __device__ __forceinline__ T input(std::int64_t b, std::int64_t unit, int gate) const {

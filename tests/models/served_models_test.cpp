@@ -149,7 +149,7 @@ TEST_CASE("serve: PeterRec's full pass is the network over the unpadded stream",
     std::vector<std::int32_t> ids = some_items(length, 6);
     const Tensor next = model.scores(PeterRecServed::Task(), ids);
     const Tensor task = model.scores(PeterRecServed::Task(patches), ids);
-    // With recording on, so that all time steps are computed.
+    // This pass records, so it computes all time steps.
     const Tensor row = Tensor::from<std::int32_t>({1, length}, ids);
     CHECK(test::same_bytes(next, base->scores_of(select_step(base->hidden(row), -1))));
     ids.push_back(tcl_id);
