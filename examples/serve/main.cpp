@@ -17,6 +17,7 @@
 #include "common/concat.hpp"
 #include "common/output_files.hpp"
 #include "common/standard_streams.hpp"
+#include "refrain/core/text.hpp"
 #include "serve/server.hpp"
 #include "serve/standard_input.hpp"
 #include "serve/standard_output.hpp"
@@ -49,7 +50,15 @@ void read_users(const std::string& states, Service& service, std::size_t shards)
   });
 }
 
-int run(int argc, char** argv) {
+struct Arguments {
+  ServiceOptions service;
+  std::string states;
+  bool has_states = false;
+  bool measure = false;
+};
+
+/// The exit code of a command line that ends the program; nothing otherwise.
+std::optional<int> parse(int argc, char** argv, Arguments& arguments) {
   CLI::App app{
       "Reads JSON lines on standard input and writes answers on standard output:\n"
       "  {\"user\": \"u1\", \"item\": \"i9\"}                          an event\n"
@@ -59,59 +68,50 @@ int run(int argc, char** argv) {
       "  {\"load\": \"next.patch.safetensors\"}, {\"unload\": \"next\"}  loads, unloads a task\n"
       "Tasks: \"next\" (the next item) and those of the patches; with a patch for \"next\" the "
       "base's own next item is \"base\"."};
-  ServiceOptions options;
-  std::string states;
-  bool measure = false;
   using refrain::examples::add_value;
   using refrain::examples::between;
-  add_value(app, "--model,--base", options.model,
+  add_value(app, "--model,--base", arguments.service.model,
             "Base written by peterrec pretrain, or model written by cmnrec train",
             CLI::ExistingFile)
       ->required();
-  add_value(app, "--patch", options.patches, "Patch files written by peterrec finetune",
+  add_value(app, "--patch", arguments.service.patches, "Patch files written by peterrec finetune",
             CLI::ExistingFile);
   add_value(
-      app, "--states", states,
+      app, "--states", arguments.states,
       "File of users' states: read at the start if it exists, written when the input ends or a "
       "signal (SIGINT, SIGTERM) stops the program; FILE.lock locks it");
-  add_value(app, "--threads", options.shards,
+  add_value(app, "--threads", arguments.service.shards,
             "Threads that answer; each user belongs to one of them", between(1, 1024));
   app.add_option(
-         "--padding", options.padding_steps,
+         "--padding", arguments.service.padding_steps,
          "Padding before every user's stream, as before short histories in training; 0: none; "
          "default: the length of each task's training")
       ->check(between(0, 100000));
-  add_value(app, "--measure", measure,
+  add_value(app, "--measure", arguments.measure,
             "Print throughput and latencies of events and requests to standard error");
-  if (const std::optional<int> code = refrain::examples::parse(app, "serve", argc, argv))
-    return *code;
-  // A closed pipe is then a write error, and users' states are saved.
-  std::signal(SIGPIPE, SIG_IGN);
-  std::optional<StatesLock> lock;
-  if (app.count("--states") > 0) {
-    // Checks the states file before the server starts, not when it ends.
-    refrain::examples::CommandFiles files{
-        .read = refrain::examples::named_files("--patch", options.patches),
-        .replaced = {{"--states", states}},
-        .appended = {}};
-    files.read.push_back({"--model", options.model});
-    refrain::examples::expect_files(files);
-    lock.emplace(states);
-    if (!lock->is_held())
-      say("warning: {}: the file system has no locks; do not use it in another serve process\n",
-          states);
-  }
-  const std::unique_ptr<Service> service = open_service(options);
-  if (lock && std::filesystem::exists(states)) read_users(states, *service, options.shards);
-  const refrain::InterruptGuard guard;
-  StandardInput lines;
-  std::istream input(&lines);
-  StandardOutput answers;
-  std::ostream output(&answers);
-  const ServerReport report =
-      serve(*service, {.shards = options.shards, .keep_times = measure}, input, output);
-  if (lock) write_states(states, *service);
-  const std::string kept = lock ? "; users' states are in " + states : "";
+  const std::optional<int> code = refrain::examples::parse(app, "serve", argc, argv);
+  arguments.has_states = app.count("--states") > 0;
+  return code;
+}
+
+/// Checks the states file before the server starts, not when it ends, and locks it.
+std::unique_ptr<StatesLock> lock_states(const Arguments& arguments) {
+  if (!arguments.has_states) return nullptr;
+  refrain::examples::CommandFiles files{
+      .read = refrain::examples::named_files("--patch", arguments.service.patches),
+      .replaced = {{"--states", arguments.states}},
+      .appended = {}};
+  files.read.push_back({"--model", arguments.service.model});
+  refrain::examples::expect_files(files);
+  auto lock = std::make_unique<StatesLock>(arguments.states);
+  if (!lock->is_held())
+    say("warning: {}: the file system has no locks; do not use it in another serve process\n",
+        arguments.states);
+  return lock;
+}
+
+void report_end(const StandardOutput& answers, const Arguments& arguments) {
+  const std::string kept = arguments.has_states ? "; users' states are in " + arguments.states : "";
   if (answers.error() != 0) {
     say("serve: answers cannot be written: {}{}\n", std::strerror(answers.error()), kept);
   } else if (answers.is_abandoned()) {
@@ -119,13 +119,36 @@ int run(int argc, char** argv) {
   } else if (refrain::InterruptGuard::requested()) {
     say("serve: stopped by a signal{}\n", kept);
   }
-  if (measure) {
-    const double messages = static_cast<double>(report.events.count() + report.requests.count());
-    say("{} lines, {} errors; {:.0f} messages/s over {:.2f} s on {} {}\n", report.lines,
-        report.errors, messages / report.seconds, report.seconds, options.shards,
-        options.shards == 1 ? "thread" : "threads");
-    say(summary("events", report.events) + summary("requests", report.requests));
-  }
+}
+
+void report_measurement(const ServerReport& report, std::size_t shards) {
+  const double messages = static_cast<double>(report.events.count() + report.requests.count());
+  say("{} lines, {} errors; {:.0f} messages/s over {:.2f} s on {}\n", report.lines, report.errors,
+      messages / report.seconds, report.seconds,
+      refrain::counted(static_cast<std::int64_t>(shards), "thread"));
+  say(summary("events", report.events) + summary("requests", report.requests));
+}
+
+int run(int argc, char** argv) {
+  Arguments arguments;
+  if (const std::optional<int> code = parse(argc, argv, arguments)) return *code;
+  // A closed pipe is then a write error, and users' states are saved.
+  std::signal(SIGPIPE, SIG_IGN);
+  const std::unique_ptr<StatesLock> lock = lock_states(arguments);
+  const std::unique_ptr<Service> service = open_service(arguments.service);
+  const std::size_t shards = arguments.service.shards;
+  if (lock && std::filesystem::exists(arguments.states))
+    read_users(arguments.states, *service, shards);
+  const refrain::InterruptGuard guard;
+  StandardInput lines;
+  std::istream input(&lines);
+  StandardOutput answers;
+  std::ostream output(&answers);
+  const ServerReport report =
+      serve(*service, {.shards = shards, .keep_times = arguments.measure}, input, output);
+  if (lock) write_states(arguments.states, *service);
+  report_end(answers, arguments);
+  if (arguments.measure) report_measurement(report, shards);
   return answers.error() == 0 && !answers.is_abandoned() ? 0 : 1;
 }
 
