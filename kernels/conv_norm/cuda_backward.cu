@@ -64,14 +64,14 @@ struct Needs {
   }
 };
 
-/// How dh is computed from dy.
+/// The computation of dh from dy.
 enum class NormPath : std::uint8_t {
   with_patch,     ///< one launch for dh, dm and dz, with rows in registers and the patch included
   register_rows,  ///< one launch for dh, with rows in registers
   any_width,      ///< one launch for `open`, the input of layer_norm_backward
 };
 
-/// How dx and dw are computed from dz.
+/// The computation of dx and dw from dz.
 enum class ConvPath : std::uint8_t {
   tiles,     ///< one launch for dx, including a parallel patch, and one or two for dw
   products,  ///< cuBLASLt products (ProductConvolution)

@@ -231,11 +231,11 @@ class TileProduct {
     return simt::warp() % shape.column_warps * warp_columns;
   }
 
-  /// Position of element i among `lanes` lanes that share a side: neighbours 16 bytes wide where
-  /// the side of the panel is contiguous.
+  /// True when a lane's elements of a side form packs of 16 contiguous bytes.
   template <class P, int count>
   static constexpr bool in_packs =
       P::contiguous == Contiguous::side&& count % simt::Pack<T>::count == 0;
+  /// Index of element i of a lane along a side whose elements are divided among `lanes` lanes.
   template <class P, int count, int lanes>
   __device__ __forceinline__ static int place(int lane, int i) {
     constexpr int n = in_packs<P, count> ? simt::Pack<T>::count : 1;

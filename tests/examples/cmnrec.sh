@@ -240,7 +240,7 @@ refuses "stop_on: expected ndcg, got loss; give the same" --stop-on ndcg
 refuses "other data: its items, sequences or split" --data fewer.txt
 refuses "other items; give the same" --data renamed.txt
 threads=3 run 0 "${again[@]}" --out resumed.safetensors --resume state
-cmp unbroken.safetensors resumed.safetensors || fail "the resumed run ended elsewhere"
+cmp unbroken.safetensors resumed.safetensors || fail "the resumed run wrote another file"
 
 # The log has the same figures as the output.
 run 0 evaluate --data users.txt --model good.safetensors --log figures

@@ -408,7 +408,7 @@ refuses items.state "" pretrain --data no17.txt "${tiny[@]}"
 says "items: expected $((items - 1)), got $items"
 threads=3 run 0 finetune "${gender[@]}" --task gender --resume state --epochs 300 --patience 300 --out part.safetensors
 threads=1 run 0 finetune "${gender[@]}" --task gender --epochs 300 --patience 300 --out whole.safetensors
-cmp part.safetensors whole.safetensors || fail "the resumed run of finetune ended elsewhere"
+cmp part.safetensors whole.safetensors || fail "the resumed run of finetune wrote another file"
 interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --out part.safetensors
 sampled=(--data users.txt --pretrain-loss sampled)
 head -n 59 users.txt > fewer.txt
@@ -423,7 +423,7 @@ refuses base.state "other data: its items, sequences or split" pretrain "${sampl
 threads=3 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --epochs 300 --patience 300 \
   --out part.safetensors
 threads=1 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --epochs 300 --patience 300 --out whole.safetensors
-cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain ended elsewhere"
+cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain wrote another file"
 
 # Every method on a task with classes and on one with items, with few and with all examples: each
 # has a line in the log, and trained methods are better than chance.
