@@ -31,7 +31,7 @@ TEST_CASE("readers: profiles label users", "[data]") {
   CHECK(read_profiles(bad, {.skip_bad_lines = 5, .report = &report}).users.size() == 1);
   REQUIRE(report.bad_lines.size() == 5);
   CHECK_THAT(report.bad_lines[0].reason, contains("age 2: expected one of the codes"));
-  CHECK_THAT(report.bad_lines[1].reason, contains("profile already"));
+  CHECK_THAT(report.bad_lines[1].reason, contains("duplicate profile"));
   CHECK_THROWS_AS(read_profiles(bad), DataError);
 
   const Sequences sequences = read_sequences(folder.write("rows", "2 a b\n9 a c\n1 c\n"));
@@ -105,5 +105,5 @@ TEST_CASE("readers: titles are converted to UTF-8", "[data]") {
   CHECK_THROWS_MATCHES(read_titles(folder.write("movies.csv", "movieId,title,genres\n1\n")),
                        DataError, message_contains(":2:"));
   CHECK_THROWS_MATCHES(read_titles(folder.write("movies.csv", "movieId,title\n1,a\n1,b\n")),
-                       DataError, message_contains("already"));
+                       DataError, message_contains("duplicate title"));
 }

@@ -312,7 +312,7 @@ TEST_CASE("evaluate: batches of examples are ranked as single ones", "[train][ev
                        message_contains("expected at least one example"));
   CHECK_THROWS_MATCHES(
       rank_examples([&](std::int64_t, std::int64_t) { return scores; }, examples, protocols),
-      ShapeError, message_contains("expected scores [7,ids], got [23,40]"));
+      ShapeError, message_contains("expected scores [7,ids], got [23, 40]"));
 }
 
 TEST_CASE("evaluate: the number of negatives is limited by the example with the fewest",
