@@ -68,7 +68,7 @@ TEST_CASE("support matrix: every disagreement is detected", "[docs]") {
   CHECK(problems("| `adam`, `dot`, `top_k` | f32 | Sorting waits for a radix sort. | |\n").size() ==
         2);
   CHECK(problems(adam_and_dot + "| `top_k`, `sgd` | f32 | Sorting waits for a radix sort. | |\n")
-            .back() == "sgd: has a row and is no entry");
+            .back() == "sgd: has a row but no entry");
   CHECK(problems(adam_and_dot + adam_and_dot +
                  "| `top_k` | f32 | Sorting waits for a radix sort. | |\n")
             .size() == 2);
