@@ -1,93 +1,74 @@
-/// LSTM and GRU segments on CUDA, emulated, against loops in double.
+/// Segments of LSTM and GRU on CUDA, emulated, against loops in double and central differences.
 
-#include "simt/recurrent_problems.hpp"
-#include "support/cases/outputs.hpp"
-
-#include <optional>
-#include <utility>
+#include <algorithm>
+#include <numeric>
+#include <span>
 #include <vector>
 
 #include "refrain/core/math_mode.hpp"
-#include "support/simt/orders.hpp"
+#include "support/cases/recurrent.hpp"
+#include "support/simt/emulated_backend.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
-using namespace refrain::test::recurrent;
 
 namespace {
 
-/// Sizes of one; partial tiles of sequences and of units, with and without 16-byte packs; k larger
-/// than a slice.
-std::vector<SegmentSize> segment_sizes() {
-  return {{1, 1, 1}, {2, 33, 5}, {3, 2, 36}, {2, 3, 36, 1}, {2, 17, 68}};
-}
-std::vector<SegmentSize> backward_sizes() {
-  return {{1, 1, 1}, {2, 17, 5}, {3, 2, 36}, {2, 3, 12, 1}};
-}
-const SegmentSize small(2, 3, 12);
+template <class T>
+using Lstm = LstmProblem<EmulatedBackend, T>;
+template <class T>
+using Gru = GruProblem<EmulatedBackend, T>;
 
-/// Computes the outputs, and checks that they are bit-identical in every order.
-template <class Run>
-auto in_every_order(Run run) {
-  std::optional<decltype(run())> first;
-  for_each_order([&] {
-    auto outputs = run();
-    if (first) CHECK(outputs == *first);
-    first = std::move(outputs);
-  });
-  return *first;
-}
+constexpr GruReset resets[] = {GruReset::after, GruReset::before};
 
-const char* when(GruReset reset) {
-  return reset == GruReset::after ? ", reset after" : ", reset before";
-}
+/// One of everything; tiles of sequences and of units that end early, in 16-byte groups and not; k
+/// beyond a slice.
+constexpr SegmentSize segment_sizes[] = {
+    {{1, 1, 1}}, {{2, 33, 5}}, {{3, 2, 36}}, {{2, 3, 36}, 1}, {{2, 17, 68}}};
+constexpr SegmentSize backward_sizes[] = {{{1, 1, 1}}, {{2, 17, 5}}, {{3, 2, 36}}, {{2, 3, 12}, 1}};
 
 }  // namespace
 
 TEMPLATE_TEST_CASE("cuda lstm: forward equals the naive loop", "[simt][recurrent]", float, double) {
-  for (const SegmentSize& size : segment_sizes()) {
-    INFO(size);
-    LstmProblem<TestType> problem(size);
+  for (const SegmentSize& size : segment_sizes) {
+    INFO(text(size));
+    Lstm<TestType> problem(size);
     problem.with_shared = size.batch != 2;
-    const auto y = in_every_order([&] { return problem.forward(); });
-    check_outputs<TestType, 4>(y, problem.listed(problem.expected(), size), lstm_outputs);
+    problem.check_forward(Choices::all);
   }
 }
 
 TEMPLATE_TEST_CASE("cuda lstm: backward equals the naive chain rule", "[simt][recurrent]", float,
                    double) {
-  for (const SegmentSize& size : backward_sizes()) {
-    INFO(size);
-    LstmProblem<TestType> problem(size);
+  for (const SegmentSize& size : backward_sizes) {
+    INFO(text(size));
+    Lstm<TestType> problem(size);
     problem.add = size.batch % 2 == 1;
-    const auto saved = problem.forward();
-    const auto gradients = in_every_order([&] { return problem.backward(saved); });
-    check_outputs<TestType, 5>(gradients, problem.expected_gradients(saved), lstm_gradients);
+    problem.forward();
+    problem.check_backward(Choices::all);
   }
 }
 
 TEMPLATE_TEST_CASE("cuda gru: forward equals the naive loop", "[simt][recurrent]", float, double) {
-  for (const SegmentSize& size : segment_sizes()) {
-    for (const GruReset reset : {GruReset::after, GruReset::before}) {
-      INFO(size << when(reset));
-      GruProblem<TestType> problem(size, reset);
+  for (const SegmentSize& size : segment_sizes) {
+    for (const GruReset reset : resets) {
+      INFO(text(size) << ", reset " << static_cast<int>(reset));
+      Gru<TestType> problem(size, reset);
       problem.with_shared = size.batch != 2;
-      const auto y = in_every_order([&] { return problem.forward(); });
-      check_outputs<TestType, 3>(y, problem.expected(), gru_outputs);
+      problem.check_forward(Choices::all);
     }
   }
 }
 
 TEMPLATE_TEST_CASE("cuda gru: backward equals the naive chain rule", "[simt][recurrent]", float,
                    double) {
-  for (const SegmentSize& size : backward_sizes()) {
-    for (const GruReset reset : {GruReset::after, GruReset::before}) {
-      INFO(size << when(reset));
-      GruProblem<TestType> problem(size, reset);
+  for (const SegmentSize& size : backward_sizes) {
+    for (const GruReset reset : resets) {
+      INFO(text(size) << ", reset " << static_cast<int>(reset));
+      Gru<TestType> problem(size, reset);
       problem.add = size.batch % 2 == 1;
-      const auto saved = problem.forward();
-      const auto gradients = in_every_order([&] { return problem.backward(saved); });
-      check_outputs<TestType, 5>(gradients, problem.expected_gradients(saved), gru_gradients);
+      problem.forward();
+      problem.check_backward(Choices::all);
     }
   }
 }
@@ -96,62 +77,37 @@ TEST_CASE(
     "cuda lstm, gru: sums over more steps than a part of dshared, more rows than a part of "
     "dweight",
     "[simt][recurrent]") {
-  for (const SegmentSize& size : {SegmentSize(66, 1, 1), SegmentSize(9, 29, 4)}) {
-    INFO(size);
-    LstmProblem<float> lstm(size);
-    lstm.add = true;
-    const auto y = lstm.forward();
-    check_outputs<float, 5>(lstm.backward(y), lstm.expected_gradients(y), lstm_gradients);
-    GruProblem<float> gru(size, GruReset::before);
-    gru.add = true;
-    const auto states = gru.forward();
-    check_outputs<float, 5>(gru.backward(states), gru.expected_gradients(states), gru_gradients);
-  }
+  check_segments<EmulatedBackend, float>({{66, 1, 1}}, Choices::all, true, true);
+  check_segments<EmulatedBackend, float>({{9, 29, 4}}, Choices::all, true, true);
 }
 
 TEMPLATE_TEST_CASE("cuda lstm, gru: each output separately, and dweight accumulated",
                    "[simt][recurrent]", float, double) {
   using T = TestType;
-  LstmProblem<T> lstm(small);
-  const auto y = lstm.forward();
-  for (std::size_t only = 1; only < 4; ++only)
-    check_single<T, 4>(lstm.forward(1u << only), y, only, 2);
-  const auto gradients = lstm.backward(y);
-  for (std::size_t only = 0; only < 5; ++only)
-    check_single<T, 5>(lstm.backward(y, 1u << only), gradients, only, 1);
-  lstm.add = true;
-  check_outputs<T, 5>(lstm.backward(y), lstm.expected_gradients(y), lstm_gradients);
-  lstm.with_upstream = false;  // no upstream gradient: dweight is unchanged
-  CHECK(lstm.backward(y)[2] == lstm.kept.values());
-  for (const GruReset reset : {GruReset::after, GruReset::before}) {
-    INFO(when(reset));
-    GruProblem<T> gru(small, reset);
-    const auto states = gru.forward();
-    for (std::size_t only = 0; only < 3; ++only)
-      check_single<T, 3>(gru.forward(1u << only), states, only, 1);
-    const auto of_gru = gru.backward(states);
-    for (std::size_t only = 0; only < 5; ++only)
-      check_single<T, 5>(gru.backward(states, 1u << only), of_gru, only, 1);
-    gru.add = true;
-    check_outputs<T, 5>(gru.backward(states), gru.expected_gradients(states), gru_gradients);
-  }
+  const SegmentSize size{{2, 3, 12}};
+  check_segments<EmulatedBackend, T>(size, Choices::each, true, false);
+  check_segments<EmulatedBackend, T>(size, Choices::all, true, true);
+  Lstm<T> idle(size);  // without upstream gradients dweight keeps its values
+  idle.with_upstream = false;
+  idle.add = true;
+  idle.forward();
+  idle.check_backward(Choices::all, tolerance::exact);
 }
 
 namespace {
 
-/// sum of weights_i values_i: a scalar whose gradients the entries compute.
-double weighted(const std::vector<double>& values, const DeviceArray<double>& weights) {
-  double sum = 0;
-  for (std::size_t i = 0; i < values.size(); ++i) sum += values[i] * weights.span()[i];
-  return sum;
+/// sum of weights_i values_i: the loss of the central differences.
+double weighted_sum(const DeviceArray<double>& values, const DeviceArray<double>& weights) {
+  return std::inner_product(values.span().begin(), values.span().end(), weights.span().begin(),
+                            0.0);
 }
 
-/// Compares `gradient` with central differences of `loss` for each element of `x`.
+/// `gradient` against central differences of `loss` by every element of `x`.
 template <class Loss>
 void check_differences(const char* name, DeviceArray<double>& x,
-                       const std::vector<double>& gradient, const Loss& loss) {
+                       const DeviceArray<double>& gradient, const Loss& loss) {
   INFO("gradient of " << name);
-  Values expected;
+  naive::Values expected;
   for (std::size_t i = 0; i < x.span().size(); ++i) {
     const double kept = x.data()[i], step = 1e-5;
     x.data()[i] = kept + step;
@@ -160,140 +116,139 @@ void check_differences(const char* name, DeviceArray<double>& x,
     expected.push_back((above - loss()) / (2 * step));
     x.data()[i] = kept;
   }
-  check_close<double>(std::span<const double>(gradient), std::span<const double>(expected),
-                      {1e-8, 1e-8});
+  check_close<double>(gradient.span(), expected, {1e-8, 1e-8});
 }
 
 }  // namespace
 
 TEST_CASE("cuda lstm, gru: backward is the derivative of forward", "[simt][recurrent]") {
-  const SegmentSize size(2, 1, 2);
-  LstmProblem<double> lstm(size);
-  const auto of_lstm = lstm.backward(lstm.forward());
+  const SegmentSize size{{2, 1, 2}};
+  Lstm<double> lstm(size);
+  lstm.forward();
+  const auto of_lstm = lstm.check_backward(Choices::all);
   const auto loss = [&] {
-    const auto y = lstm.forward();
-    return weighted(y[0], lstm.dh) + weighted(y[1], lstm.dc_last);
+    lstm.forward();
+    return weighted_sum(lstm.h, lstm.dh) + weighted_sum(lstm.c_last, lstm.dc_last);
   };
-  check_differences("inputs", lstm.inputs, of_lstm[0], loss);
-  check_differences("shared", lstm.shared, of_lstm[1], loss);
-  check_differences("weight", lstm.weight, of_lstm[2], loss);
-  check_differences("h0", lstm.h0, of_lstm[3], loss);
-  check_differences("c0", lstm.c0, of_lstm[4], loss);
-  for (const GruReset reset : {GruReset::after, GruReset::before}) {
-    GruProblem<double> gru(size, reset);
-    const auto of_gru = gru.backward(gru.forward());
-    const auto gru_loss = [&] { return weighted(gru.forward()[0], gru.dh); };
-    check_differences("inputs", gru.inputs, of_gru[0], gru_loss);
-    check_differences("shared", gru.shared, of_gru[1], gru_loss);
-    check_differences("weight", gru.weight, of_gru[2], gru_loss);
-    check_differences("bias", gru.bias, of_gru[3], gru_loss);
-    check_differences("h0", gru.h0, of_gru[4], gru_loss);
+  check_differences("inputs", lstm.inputs, of_lstm.array(0), loss);
+  check_differences("shared", lstm.shared, of_lstm.array(1), loss);
+  check_differences("weight", lstm.weight, of_lstm.array(2), loss);
+  check_differences("h0", lstm.h0, of_lstm.array(3), loss);
+  check_differences("c0", lstm.c0, of_lstm.array(4), loss);
+  for (const GruReset reset : resets) {
+    Gru<double> gru(size, reset);
+    gru.forward();
+    const auto of_gru = gru.check_backward(Choices::all);
+    const auto gru_loss = [&] {
+      gru.forward();
+      return weighted_sum(gru.h, gru.dh);
+    };
+    check_differences("inputs", gru.inputs, of_gru.array(0), gru_loss);
+    check_differences("shared", gru.shared, of_gru.array(1), gru_loss);
+    check_differences("weight", gru.weight, of_gru.array(2), gru_loss);
+    check_differences("bias", gru.bias, of_gru.array(3), gru_loss);
+    check_differences("h0", gru.h0, of_gru.array(4), gru_loss);
   }
 }
+
+namespace {
+
+/// Row l of the 4 of a sequence.
+template <class T>
+std::span<const T> row(const DeviceArray<T>& sequence, std::int64_t l) {
+  const std::size_t count = sequence.span().size() / 4;
+  return sequence.span().subspan(static_cast<std::size_t>(l) * count, count);
+}
+template <class T>
+void copy(std::span<const T> from, DeviceArray<T>& to) {
+  std::copy(from.begin(), from.end(), to.data());
+}
+template <class T>
+bool equal(std::span<const T> a, const DeviceArray<T>& b) {
+  return std::equal(a.begin(), a.end(), b.span().begin(), b.span().end());
+}
+
+}  // namespace
 
 TEMPLATE_TEST_CASE("cuda lstm, gru: a segment equals its single steps, bit for bit",
                    "[simt][recurrent]", float, double) {
   using T = TestType;
-  const SegmentSize size(4, 5, 12), one(1, 5, 12);
-  const auto step_of = [&](const DeviceArray<T>& sequence, std::int64_t l) {
-    const std::size_t count = sequence.span().size() / 4;
-    const auto from = sequence.span().subspan(static_cast<std::size_t>(l) * count, count);
-    return std::vector<T>(from.begin(), from.end());
-  };
-  const auto append = [](std::vector<T>& to, const std::vector<T>& more) {
-    to.insert(to.end(), more.begin(), more.end());
-  };
-
-  LstmProblem<T> lstm(size), lstm_step(one);
-  lstm_step.shared = DeviceArray<T>(one.shared(4), lstm.shared.values());
-  lstm_step.weight = DeviceArray<T>(one.weight(4), lstm.weight.values());
-  SegmentOutputs<T, 2> pieces;
+  const SegmentSize size{{4, 5, 12}}, one{{1, 5, 12}};
+  Lstm<T> lstm(size), lstm_step(one);
+  lstm.forward();
+  copy(lstm.shared.span(), lstm_step.shared);
+  copy(lstm.weight.span(), lstm_step.weight);
   for (std::int64_t l = 0; l < 4; ++l) {
-    lstm_step.inputs = DeviceArray<T>(one.gates(4), step_of(lstm.inputs, l));
-    const auto y = lstm_step.forward();
-    lstm_step.h0 = DeviceArray<T>(one.state(), y[0]);
-    lstm_step.c0 = DeviceArray<T>(one.state(), y[1]);
-    append(pieces[0], y[0]);
-    append(pieces[1], y[2]);
+    copy(row(lstm.inputs, l), lstm_step.inputs);
+    lstm_step.forward();
+    CHECK(equal(row(lstm.h, l), lstm_step.h));
+    CHECK(equal(row(lstm.c, l), lstm_step.c));
+    copy(lstm_step.h.span(), lstm_step.h0);
+    copy(lstm_step.c_last.span(), lstm_step.c0);
   }
-  const auto whole = lstm.forward();
-  CHECK(pieces[0] == whole[0]);
-  CHECK(pieces[1] == whole[2]);
-
-  for (const GruReset reset : {GruReset::after, GruReset::before}) {
-    GruProblem<T> gru(size, reset), gru_step(one, reset);
-    gru_step.shared = DeviceArray<T>(one.shared(3), gru.shared.values());
-    gru_step.weight = DeviceArray<T>(one.weight(3), gru.weight.values());
-    gru_step.bias = DeviceArray<T>({3 * one.hidden}, gru.bias.values());
-    std::vector<T> h;
+  for (const GruReset reset : resets) {
+    Gru<T> gru(size, reset), gru_step(one, reset);
+    gru.forward();
+    copy(gru.shared.span(), gru_step.shared);
+    copy(gru.weight.span(), gru_step.weight);
+    copy(gru.bias.span(), gru_step.bias);
     for (std::int64_t l = 0; l < 4; ++l) {
-      gru_step.inputs = DeviceArray<T>(one.gates(3), step_of(gru.inputs, l));
-      const auto y = gru_step.forward();
-      gru_step.h0 = DeviceArray<T>(one.state(), y[0]);
-      append(h, y[0]);
+      copy(row(gru.inputs, l), gru_step.inputs);
+      gru_step.forward();
+      CHECK(equal(row(gru.h, l), gru_step.h));
+      copy(gru_step.h.span(), gru_step.h0);
     }
-    CHECK(h == gru.forward()[0]);
   }
 }
 
 TEST_CASE("cuda lstm, gru: launches of a segment", "[simt][recurrent]") {
-  const SegmentSize size(5, 3, 4);
-  const LstmProblem<float> lstm(size);
-  const auto saved = lstm.forward();
+  const SegmentSize size{{5, 3, 4}};
+  /// Launches of a backward pass for dinputs and the other outputs that are `wanted`.
+  const auto launches_back = [](const auto& problem, const Shape& bias, std::vector<int> wanted) {
+    DeviceArray<float> dinputs(problem.inputs.shape()), dshared(problem.shared.shape()),
+        dweight(problem.weight.shape()), third(bias), fourth(problem.h0.shape());
+    DeviceArray<float>* const arrays[] = {&dinputs, &dshared, &dweight, &third, &fourth};
+    std::vector<MutableView> outputs(5);
+    outputs[0] = dinputs;
+    for (const int i : wanted) outputs[static_cast<std::size_t>(i)] = *arrays[i];
+    return launches_of([&] { problem.backward(outputs); });
+  };
+  const std::vector<int> all{1, 2, 3, 4};
+  Lstm<float> lstm(size);
   CHECK(launches_of([&] { lstm.forward(); }) == 5);
-  CHECK(launches_of([&] { lstm.backward(saved, 0); }) == 5);
-  // dh0 takes one more launch; dc0 takes none.
-  CHECK(launches_of([&] { lstm.backward(saved, 8 | 16); }) == 6);
-  CHECK(launches_of([&] { lstm.backward(saved); }) == 8);
-  const GruProblem<float> after(size, GruReset::after), before(size, GruReset::before);
+  CHECK(launches_back(lstm, size.state(), {}) == 5);
+  CHECK(launches_back(lstm, size.state(), {3, 4}) == 6);  // dh0: one more product; dc0: none
+  CHECK(launches_back(lstm, size.state(), all) == 8);
+  Gru<float> after(size, GruReset::after), before(size, GruReset::before);
   CHECK(launches_of([&] { after.forward(); }) == 5);
   CHECK(launches_of([&] { before.forward(); }) == 10);
-  CHECK(launches_of([&] { after.backward(after.forward(), 0); }) == 5 + 5);
-  CHECK(launches_of([&] { before.backward(before.forward(), 0); }) == 10 + 10);
-  CHECK(launches_of([&] { after.backward(after.forward()); }) == 5 + 9);
-  CHECK(launches_of([&] { before.backward(before.forward()); }) == 10 + 15);
+  CHECK(launches_back(after, after.bias.shape(), {}) == 5);
+  CHECK(launches_back(before, after.bias.shape(), {}) == 10);
+  CHECK(launches_back(after, after.bias.shape(), all) == 9);
+  CHECK(launches_back(before, after.bias.shape(), all) == 15);
 }
 
 TEST_CASE("cuda lstm, gru: on tensor cores, if rows are multiples of 16 bytes",
           "[simt][recurrent]") {
   for (const SegmentSize& size :
-       {SegmentSize(2, 18, 36), SegmentSize(2, 1, 68), SegmentSize(2, 3, 4, 1)}) {
-    INFO(size);
-    const LstmProblem<float> lstm(size);
-    const GruProblem<float> after(size, GruReset::after), before(size, GruReset::before);
-    const auto exact = lstm.forward();
-    const auto exact_after = after.forward(), exact_before = before.forward();
-    for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
-      INFO(name(mode));
-      const MathScope scope(mode);
-      const Tolerance rounded = tolerance_of<float>(mode);
-      check_outputs<float, 4>(lstm.forward(), lstm.listed(lstm.expected(), size), lstm_outputs,
-                              rounded);
-      check_outputs<float, 5>(lstm.backward(exact), lstm.expected_gradients(exact), lstm_gradients,
-                              rounded);
-      for (const auto& [gru, states] :
-           {std::pair(&after, &exact_after), std::pair(&before, &exact_before)}) {
-        check_outputs<float, 3>(gru->forward(), gru->expected(), gru_outputs, rounded);
-        check_outputs<float, 5>(gru->backward(*states), gru->expected_gradients(*states),
-                                gru_gradients, rounded);
+       {SegmentSize{{2, 18, 36}}, SegmentSize{{2, 1, 68}}, SegmentSize{{2, 3, 4}, 1}}) {
+    INFO(text(size));
+    const auto check = [&](auto problem) {
+      problem.forward();
+      const auto exact = problem.check_forward(Choices::all);
+      for (const MathMode mode : {MathMode::tf32, MathMode::bf16}) {
+        INFO(name(mode));
+        const MathScope scope(mode);
+        const auto rounded = problem.check_forward(Choices::all, tolerance_of<float>(mode));
+        problem.check_backward(Choices::all, tolerance_of<float>(mode));
+        CHECK(rounded.same_as(exact) == (size.offset != 0));
       }
-      CHECK((lstm.forward() == exact) == (size.offset != 0));
-      CHECK((after.forward() == exact_after) == (size.offset != 0));
-      CHECK((before.forward() == exact_before) == (size.offset != 0));
-    }
+    };
+    check(Lstm<float>(size));
+    for (const GruReset reset : resets) check(Gru<float>(size, reset));
   }
 }
 
 TEST_CASE("cuda lstm, gru: saturated gates", "[simt][recurrent]") {
-  const SegmentSize size(3, 2, 4);
-  const LstmProblem<float> lstm(size, 1e5);
-  const auto y = lstm.forward();
-  check_outputs<float, 4>(y, lstm.listed(lstm.expected(), size), lstm_outputs);
-  check_outputs<float, 5>(lstm.backward(y), lstm.expected_gradients(y), lstm_gradients);
-  for (const GruReset reset : {GruReset::after, GruReset::before}) {
-    const GruProblem<float> gru(size, reset, 1e5);
-    const auto states = gru.forward();
-    check_outputs<float, 3>(states, gru.expected(), gru_outputs);
-    check_outputs<float, 5>(gru.backward(states), gru.expected_gradients(states), gru_gradients);
-  }
+  check_segments<EmulatedBackend, float>({{3, 2, 4}}, Choices::all, true, false, 1e5);
 }

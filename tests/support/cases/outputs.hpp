@@ -38,6 +38,14 @@ class Outputs {
     return wanted(i) ? arrays_[i].mutable_view() : MutableView();
   }
   const GuardedArray<T, where>& array(std::size_t i) const { return arrays_[i]; }
+  /// Sets the values that a kernel adds to.
+  void fill(std::size_t i, std::span<const T> values) {
+    std::copy(values.begin(), values.end(), arrays_[i].data());
+  }
+  bool same_as(const Outputs& other) const {
+    return std::equal(arrays_.begin(), arrays_.end(), other.arrays_.begin(), other.arrays_.end(),
+                      [](const auto& a, const auto& b) { return same_bytes(a, b); });
+  }
 
  private:
   unsigned choice_;
