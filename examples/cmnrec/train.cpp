@@ -57,13 +57,10 @@ Outcome train(const Options& options) {
   fmt::print("{}: {} parameters\n", model.title(), with_commas(made.model->parameter_count()));
   examples::flush_output();
   examples::RunLog log(options.run.log);
-  const examples::TrainReport report = train_model(*made.model, data, options,
-                                                   {.label = model.title(),
-                                                    .state_file = options.state_file,
-                                                    .setting = run_setting(options, made),
-                                                    .log = &log,
-                                                    .seed = options.run.seed,
-                                                    .device = device});
+  const examples::TrainReport report =
+      train_model(*made.model, data, options,
+                  examples::training_place(options.run, log, model.title(), options.state_file,
+                                           run_setting(options, made)));
   return examples::finish_training(
       report, options.model_file, options.state_file, options.run.force,
       [&](const std::string& note) { save(options.model_file, made, note); });

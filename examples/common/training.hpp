@@ -28,6 +28,17 @@ struct TrainPlace {
   bool is_one_of_many = false;  ///< where no terminal shows progress, its epochs share a line
 };
 
+/// The place of a command's training.
+inline TrainPlace training_place(const RunOptions& run, RunLog& log, std::string label,
+                                 std::string state_file = {}, RunSetting setting = {}) {
+  return {.label = std::move(label),
+          .state_file = std::move(state_file),
+          .setting = std::move(setting),
+          .log = &log,
+          .seed = run.seed,
+          .device = run.device};
+}
+
 /// How training went.
 struct TrainReport {
   std::string label;   ///< TrainPlace::label

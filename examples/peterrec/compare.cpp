@@ -73,8 +73,9 @@ NewBase stored_base(Options& options) {
 /// Pre-trains the base and writes it to --model. Returns false for an interrupted run.
 bool pretrain_base(const Comparison& comparison) {
   const Options& options = comparison.options;
-  const TrainReport report = train_base(*comparison.base, comparison.source, options.pretrain,
-                                        training_place(options, "pre-training", comparison.log));
+  const TrainReport report =
+      train_base(*comparison.base, comparison.source, options.pretrain,
+                 examples::training_place(options.run, comparison.log, "pre-training"));
   const std::string epochs = counted(report.epochs, "epoch");
   if (report.interrupted) {
     fmt::print(

@@ -13,7 +13,8 @@ TrainReport train(const Comparison& comparison, const TaskData& task, const Meth
   Options options = comparison.options;
   std::vector<double> rates = options.compare.learning_rates;
   if (rates.empty()) rates.push_back(options.finetune.learning_rate);
-  TrainPlace place = training_place(options, task.name + ", " + method.title, comparison.log);
+  TrainPlace place =
+      examples::training_place(options.run, comparison.log, task.name + ", " + method.title);
   place.seed = seed;
   place.is_one_of_many = true;
   TrainReport best;

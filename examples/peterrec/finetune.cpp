@@ -74,10 +74,10 @@ bool finetune_task(const Options& options, const LoadedBase& base, const TaskDat
              with_commas(task.training.size()), with_commas(task.targets.size()),
              with_commas(network.trainable_count()),
              with_commas(base.network->parameter_count() + network.parameter_count()));
-  const TrainReport report =
-      train_task(network, task, task.training, options,
-                 training_place(options, task.name, log,
-                                run_setting(options, base.hash, network.task(), task, note)));
+  const TrainReport report = train_task(
+      network, task, task.training, options,
+      examples::training_place(options.run, log, task.name, options.state_file,
+                               run_setting(options, base.hash, network.task(), task, note)));
   const Outcome outcome = examples::finish_training(
       report, path, options.state_file, options.run.force,
       [&](const std::string&) { save_patch_set(path, network.task(), base.hash, note); });

@@ -47,8 +47,8 @@ Outcome pretrain(const Options& options) {
       .hold_out_last = options.data.hold_out_last, .length = options.data.length, .text = {}};
   const TrainReport report =
       train_base(*network, source, options.pretrain,
-                 training_place(options, "pretrain", log,
-                                run_setting(options, network->options(), note, source)));
+                 examples::training_place(options.run, log, "pretrain", options.state_file,
+                                          run_setting(options, network->options(), note, source)));
   return examples::finish_training(report, options.base_file, options.state_file, options.run.force,
                                    [&](const std::string& text) {
                                      note.text = text;

@@ -154,16 +154,6 @@ double chance_of(const models::HeadOptions& head) {
 
 }  // namespace
 
-TrainPlace training_place(const Options& options, const std::string& label, examples::RunLog& log,
-                          RunSetting setting) {
-  return {.label = label,
-          .state_file = options.state_file,
-          .setting = std::move(setting),
-          .log = &log,
-          .seed = options.run.seed,
-          .device = options.run.device};
-}
-
 TrainReport train_base(NextItNet& network, const SourceTask& source, const TrainOptions& options,
                        const TrainPlace& place) {
   SourceLoss task(source, options.batch, place.seed);

@@ -2,7 +2,6 @@
 /// Training the base and the tasks.
 
 #include <cstdint>
-#include <string>
 
 #include "common/training.hpp"
 #include "peterrec/evaluation.hpp"
@@ -11,9 +10,6 @@ namespace refrain::peterrec {
 
 using examples::TrainPlace;
 using examples::TrainReport;
-
-TrainPlace training_place(const Options& options, const std::string& label, examples::RunLog& log,
-                          RunSetting setting = {});
 
 /// What a base learns.
 struct SourceTask {
