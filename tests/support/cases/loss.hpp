@@ -22,7 +22,7 @@ inline std::vector<Expected> loss_outputs(std::int64_t rows, std::int64_t candid
                                           const naive::Values& dhidden,
                                           const naive::Values& dweight,
                                           const naive::Values& dbias) {
-  const double scale = static_cast<double>(rows);
+  const double scale = static_cast<double>(std::max<std::int64_t>(1, rows));
   return {{{1}, {loss}, true},
           {{rows, channels}, dhidden, false, scale},
           {{candidates, channels}, dweight, false, scale},
