@@ -4,7 +4,6 @@
 #include "cuda/arena.hpp"
 #include "refrain/serve/recommend.hpp"
 #include "support/generated_ratings.hpp"
-#include "support/scratch.hpp"
 #include "support/small_recommender.hpp"
 
 using namespace refrain;
@@ -18,9 +17,7 @@ struct Fitted {
 };
 
 Fitted fitted(Device device) {
-  const test::ScratchFolder folder;
-  const Dataset data = read_dataset(folder.write("ratings.csv", test::generated_ratings()),
-                                    {.leave_last_out = true});
+  const Dataset data = test::generated_dataset();
   test::SmallRecommender model(data.vocabulary.size(), {.keep = 0.9});
   model.to(device);
   TrainingResult result = fit(model, data,

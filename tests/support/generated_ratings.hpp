@@ -5,6 +5,8 @@
 #include <string>
 
 #include "refrain/core/random.hpp"
+#include "refrain/data/dataset.hpp"
+#include "support/scratch.hpp"
 
 namespace refrain::test {
 
@@ -27,6 +29,12 @@ inline std::string generated_ratings(std::int64_t users = 120, std::int64_t item
     text += newest_first;
   }
   return text;
+}
+
+/// The data set of that log.
+inline Dataset generated_dataset(DatasetOptions options = {.leave_last_out = true}) {
+  const ScratchFolder folder;
+  return read_dataset(folder.write("ratings.csv", generated_ratings()), options);
 }
 
 }  // namespace refrain::test
