@@ -223,7 +223,8 @@ template <class T, class V>
 inline V gelu_derivative(V x) {
   constexpr T c = T(1.5957691216057307118);
   const V s = sigmoid(c * (x + T(0.044715) * x * x * x));
-  return s + x * s * (1 - s) * (c * (1 + T(3 * 0.044715) * x * x));
+  const V slope = s + x * s * (1 - s) * (c * (1 + T(3 * 0.044715) * x * x));
+  return s * (1 - s) == T(0) ? s : slope;  // there x^2 may overflow
 }
 
 }  // namespace REFRAIN_VECTOR_NAMESPACE

@@ -23,7 +23,7 @@ TEMPLATE_TEST_CASE("unary: gradients are the central differences of the formula"
 
 TEMPLATE_TEST_CASE("unary: far from zero, at zero and for NaN", "[kernel][pointwise]", float,
                    double) {
-  check_unary_corners<CpuBackend, TestType>(TestType(1e12));
+  check_unary_corners<CpuBackend, TestType>();
 }
 
 TEMPLATE_TEST_CASE("unary: tanh keeps its relative accuracy near zero", "[kernel][pointwise]",

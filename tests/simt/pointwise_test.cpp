@@ -28,7 +28,7 @@ TEMPLATE_TEST_CASE("cuda unary: values and slopes equal the formula", "[simt][po
 
 TEMPLATE_TEST_CASE("cuda unary: far from zero, at zero and for NaN", "[simt][pointwise]", float,
                    double) {
-  check_unary_corners<EmulatedBackend, TestType>(TestType(1e20));
+  check_unary_corners<EmulatedBackend, TestType>();
 }
 
 TEMPLATE_TEST_CASE("cuda linear_combination and multiply: the formulas, also in place",
