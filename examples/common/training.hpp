@@ -14,7 +14,8 @@
 namespace refrain::examples {
 
 /// The fields of a stored configuration (saved_config.hpp), without its note. The setting of a run
-/// leaves out what may change when it is resumed: epochs, patience, learning rate, clipping, threads.
+/// leaves out what may change when it is resumed: epochs, patience, learning rate, clipping,
+/// threads.
 RunSetting setting_of_config(const std::string& config);
 
 /// Where training reports to, and where it keeps its state.

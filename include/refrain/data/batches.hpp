@@ -132,8 +132,9 @@ REFRAIN_API SequenceBatch masked_batch(const RaggedIds& sequences,
 
 /// Position of [TCL] in fine-tuning.
 enum class TclPlacement : std::uint8_t {
-  end,   ///< last time step (causal networks): T = length + 1
-  both,  ///< first and last time step, padding after the first (non-causal networks): T = length + 2
+  end,  ///< last time step (causal networks): T = length + 1
+  /// first and last time step, with padding after the first (non-causal networks): T = length + 2
+  both,
 };
 
 /// Inputs of fine-tuning: the newest `length` ids of each row, padded, and tcl_id -> [B,T] i32.
