@@ -92,8 +92,8 @@ CLI::Option* add_choices(CLI::App& app, const std::string& name, std::vector<Ele
 }
 
 /// An option of a command. By the type of its value it is a switch (whose value in a --config file
-/// is true or false), a name or notation (common/choice.hpp), a number in `range`, a text, or a list
-/// of these separated by commas. Its help shows the default.
+/// is true or false), a name or notation (common/choice.hpp), a number in `range`, a text, or a
+/// list of these separated by commas. Its help shows the default.
 template <class Value>
 CLI::Option* add_value(CLI::App& app, const std::string& name, Value& value,
                        const std::string& text, const std::optional<CLI::Validator>& range = {}) {
