@@ -1,5 +1,6 @@
 #include "refrain/train/evaluate.hpp"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -78,7 +79,7 @@ class Ranking {
   std::int32_t target(std::int64_t example) const {
     return examples_.targets[static_cast<std::size_t>(example)];
   }
-  bool leaves_out_seen() const { return metrics.protocol().without_seen && examples_.seen; }
+  bool leaves_out_seen() const { return metrics.protocol().without_seen; }
 
   const RankedExamples& examples_;
   std::vector<std::int64_t> open_;  ///< items to draw from, by example; empty: enough for each
@@ -101,7 +102,11 @@ std::vector<RankingMetrics> rank_examples(const ScoreExamples& scores,
                                           const RankedExamples& examples,
                                           std::span<const EvaluateOptions> protocols) {
   const std::int64_t count = static_cast<std::int64_t>(examples.targets.size());
+  if (protocols.empty()) throw OptionError("evaluation: expected at least one protocol, got none");
   if (count == 0) throw OptionError("evaluation: expected at least one example, got none");
+  if (!examples.seen && std::any_of(protocols.begin(), protocols.end(),
+                                    [](const EvaluateOptions& one) { return one.leave_out_seen; }))
+    throw OptionError("leave_out_seen: expected examples with seen items, got none");
   std::vector<Ranking> rankings;
   for_batches(count, protocols.front().batch, [&](std::int64_t begin, std::int64_t end) {
     const Tensor scored = scores(begin, end);

@@ -132,6 +132,12 @@ TEST_CASE("evaluate: batches of examples are ranked as single ones", "[train][ev
   CHECK(metrics[0].figures() != metrics[1].figures());
   CHECK_THROWS_MATCHES(rank_examples(score, {}, protocols), OptionError,
                        message_contains("expected at least one example"));
+  CHECK_THROWS_MATCHES(rank_examples(score, examples, {}), OptionError,
+                       message_contains("expected at least one protocol"));
+  CHECK_THROWS_MATCHES(rank_examples(score, {.targets = targets}, protocols), OptionError,
+                       message_contains("leave_out_seen: expected examples with seen items"));
+  CHECK(rank_examples(score, {.targets = targets}, std::span(protocols).first(1))[0].figures() ==
+        metrics[0].figures());
   CHECK_THROWS_MATCHES(
       rank_examples([&](std::int64_t, std::int64_t) { return scores; }, examples, protocols),
       ShapeError, message_contains("expected scores [7,ids], got [23, 40]"));

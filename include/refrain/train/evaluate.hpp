@@ -51,7 +51,7 @@ using ScoreExamples = std::function<Tensor(std::int64_t begin, std::int64_t end)
 /// The targets of examples, and the items that are not ranked.
 struct RankedExamples {
   std::span<const std::int32_t> targets;  ///< id of the correct item of each example
-  /// The ids that leave_out_seen excludes for an example; empty: none.
+  /// The ids that leave_out_seen excludes for an example; may be empty without that option.
   std::function<std::span<const std::int32_t>(std::int64_t example)> seen = {};
 };
 
@@ -61,8 +61,9 @@ struct RankedExamples {
 ///   rank_examples([&](auto begin, auto end) { return head.scores(users(begin, end)); },
 ///                 {.targets = classes}, protocols);
 ///
-/// Throws OptionError without examples, for a target that is no item, and for a sampled protocol
-/// with more negatives than available items (see allow_fewer_negatives).
+/// Throws OptionError without examples or protocols, for leave_out_seen without
+/// RankedExamples::seen, for a target that is no item, and for a sampled protocol with more
+/// negatives than available items (see allow_fewer_negatives).
 REFRAIN_API std::vector<RankingMetrics> rank_examples(const ScoreExamples& scores,
                                                       const RankedExamples& examples,
                                                       std::span<const EvaluateOptions> protocols);
