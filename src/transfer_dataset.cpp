@@ -75,8 +75,11 @@ TransferDataset make_transfer_dataset(const TransferSequences& users, const Voca
 
 TransferDataset make_next_item_dataset(const Sequences& log, const Vocabulary& source,
                                        std::int64_t length, std::int64_t training_places) {
-  if (length < 1)
-    throw OptionError(detail::concat("make_next_item_dataset: expected length >= 1, got ", length));
+  if (length < 1 || training_places < 0) {
+    throw OptionError(detail::concat(
+        "make_next_item_dataset: expected length >= 1 and training_places >= 0, got ", length,
+        " and ", training_places));
+  }
   TransferDataset data;
   data.targets = without_specials(source);
   const RaggedIds rows = encode(log, source);

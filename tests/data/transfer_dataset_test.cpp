@@ -124,7 +124,9 @@ TEST_CASE("next-item dataset: the last items of each user, after the newest befo
   CHECK(data.test_hash !=
         make_next_item_dataset(rows_of({"abcdefgh", "abc", "hgfb"}), source, 3).test_hash);
   CHECK(make_next_item_dataset(log, source, 3).training.size() == 5 + 1);
+  CHECK(make_next_item_dataset(log, source, 3, 0).training.size() == 0);
   CHECK_THROWS_AS(make_next_item_dataset(log, source, 0), OptionError);
+  CHECK_THROWS_AS(make_next_item_dataset(log, source, 3, -1), OptionError);
 }
 
 TEST_CASE("transfer dataset: a share of the examples is one of whole rows", "[data][dataset]") {

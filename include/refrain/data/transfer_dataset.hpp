@@ -48,7 +48,7 @@ REFRAIN_API TransferDataset make_transfer_dataset(const TransferSequences& users
 /// The last item of each user is a target in the test part, the second-to-last in the validation
 /// part, and the `training_places` items before these in the training part. `seen` has all items
 /// before the target. Users with fewer than four known items have no examples. Throws OptionError
-/// unless length >= 1.
+/// unless length >= 1 and training_places >= 0.
 REFRAIN_API TransferDataset make_next_item_dataset(const Sequences& log, const Vocabulary& source,
                                                    std::int64_t length,
                                                    std::int64_t training_places = 5);
