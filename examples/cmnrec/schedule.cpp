@@ -34,7 +34,7 @@ std::optional<Schedule> Schedule::parse(const std::string& text) {
   if (text.starts_with(every)) {
     const auto gap = whole_number(std::string_view(text).substr(every.size()));
     schedule.gap = gap.value_or(0);
-    return gap ? std::optional(schedule) : std::nullopt;
+    return schedule.gap > 0 ? std::optional(schedule) : std::nullopt;
   }
   schedule.kind = Kind::list;
   constexpr const char* separators = ", ";

@@ -1,6 +1,7 @@
 #include <toml++/toml.h>
 
 #include <istream>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -28,8 +29,12 @@ class TomlReader final : public CLI::ConfigTOML {
           fail(values, concat("expected sections, as [pretrain], got '", section.str(),
                               "' outside of one"));
         const CLI::App& command = command_of(section, values);
+        std::map<const CLI::Option*, std::string> given;
         for (const auto& [name, value] : *table) {
-          expect_option(command, name, value);
+          const auto [first, is_new] = given.emplace(option_of(command, name, value), name.str());
+          if (!is_new)
+            fail(value, concat(name.str(), ": expected one name of the option in [",
+                               command.get_name(), "], got ", first->second, ", too"));
           CLI::ConfigItem item;
           item.parents = {std::string(section.str())};
           item.name = std::string(name.str());
@@ -53,8 +58,8 @@ class TomlReader final : public CLI::ConfigTOML {
                     suggestion(section.str(), command_names(program_))));
   }
 
-  static void expect_option(const CLI::App& command, const toml::key& name,
-                            const toml::node& value) {
+  static const CLI::Option* option_of(const CLI::App& command, const toml::key& name,
+                                      const toml::node& value) {
     const CLI::Option* const option = command.get_option_no_throw(concat("--", name.str()));
     if (option == nullptr) {
       fail(value, concat("unknown name ", name.str(), " in [", command.get_name(), "]",
@@ -62,6 +67,7 @@ class TomlReader final : public CLI::ConfigTOML {
     }
     if (option->get_items_expected_max() == 0 && value.is_array())
       fail(value, concat(name.str(), ": expected true or false, got a list"));
+    return option;
   }
 
   [[noreturn]] static void fail(const toml::node& at, const std::string& why) {

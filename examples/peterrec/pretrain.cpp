@@ -34,6 +34,7 @@ RunSetting run_setting(const Options& options, const NextItNet::Options& network
 
 Outcome pretrain(const Options& options) {
   examples::expect_files(common_files(options, {{"--out", options.base_file}}));
+  examples::device_of(options.run);  // a missing device is an error before files are read
   examples::RunLog log(options.run.log);
   const RawData raw = read_data(options.data);
   expect_length(raw, options.data);

@@ -151,6 +151,9 @@ END
 run 0 train --config old.toml
 run 0 recommend --config old.toml
 says "History (2 items), task next"
+printf '[train]\nmodel = "mostpop"\nkind = "srmn"\n' > twice.toml
+run 1 train --config twice.toml
+says "--config: line 2: model: expected one name of the option in [train], got kind, too"
 
 run 1 recommend --model good.safetensors --history 5 --log unused
 says "recommend has no option --log"

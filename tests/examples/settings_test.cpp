@@ -67,7 +67,8 @@ TEST_CASE("example settings: schedules by name, gap and list", "[example]") {
   CHECK_FALSE(cmnrec::Schedule::parse("every:2").value().is_every_step());
   CHECK(cmnrec::Schedule::parse("5, 10 20").value().steps == std::vector<std::int64_t>{5, 10, 20});
   CHECK(cmnrec::Schedule::parse("5, 10 20").value().text() == "5, 10 20");
-  for (const char* text : {"PEC", "every:", "every:-1", "every:2x", "5,x", "5,-1", "1234567890"})
+  for (const char* text :
+       {"PEC", "every:", "every:0", "every:-1", "every:2x", "5,x", "5,-1", "1234567890"})
     CHECK_FALSE(cmnrec::Schedule::parse(text));
   CHECK(steps_of("pec", 4, 20) == ChunkSchedule::pec(20, 4).text());
   CHECK(steps_of("tsc", 4, 20) == ChunkSchedule::tsc(20, 4).text());
