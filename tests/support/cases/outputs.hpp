@@ -66,6 +66,8 @@ struct RunOptions {
   int offset = 0;  ///< elements that tensors start past a multiple of 16 bytes
   Tolerance allowed = tolerance::sum<T>;
   std::int64_t max_bytes = 0;  ///< limit for rows that the kernel gathers, or 0 for the default
+  /// The bits of an output do not depend on which other outputs are computed, on any backend.
+  bool same_bits_for_any_choice = false;
 };
 
 template <class T>
@@ -78,8 +80,8 @@ void check_scaled(std::span<const T> got, const Expected& expected, Tolerance al
 }
 
 /// Calls run(outputs) with all outputs in every setting of the backend: correct values, identical
-/// bits. Then with the other choices: correct values, and identical bits where the backend
-/// guarantees them. Returns all outputs.
+/// bits. Then with the other choices: correct values, and identical bits where the backend or the
+/// options guarantee them. Returns all outputs.
 template <class Backend, class T, class Run>
 Outputs<T, Backend::device> check_outputs(const std::vector<Expected>& expected,
                                           const RunOptions<T>& options, const Run& run) {
@@ -104,7 +106,7 @@ Outputs<T, Backend::device> check_outputs(const std::vector<Expected>& expected,
     if (first.empty()) first.push_back(std::move(outputs));
   };
   Backend::for_each_setting([&] { compare(all, true); });
-  constexpr bool same = Backend::same_bits_for_any_choice;
+  const bool same = Backend::same_bits_for_any_choice || options.same_bits_for_any_choice;
   if (options.choices == Choices::each) {
     compare(0, same);
     for (std::size_t i = 0; i < expected.size(); ++i) {
