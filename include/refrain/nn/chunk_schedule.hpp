@@ -75,7 +75,7 @@ class ChunkSchedule {
     return {detail::concat("every ", gap), steps, std::move(at)};
   }
 
-  /// The given chunk steps of T = `steps` time steps: ascending, from 1 to T.
+  /// The given chunk steps of T = `steps` time steps: ascending, at least 1, the last one T.
   static ChunkSchedule of(std::vector<std::int64_t> chunk_steps, std::int64_t steps) {
     std::int64_t before = 0;
     for (const std::int64_t step : chunk_steps) {
@@ -93,7 +93,7 @@ class ChunkSchedule {
     return {"list", steps, std::move(chunk_steps)};
   }
 
-  /// The schedule with an additional chunk step at T.
+  /// The schedule with a chunk step at T, which is added if it is missing.
   ChunkSchedule closed() const {
     ChunkSchedule copy = *this;
     if (!is_closed() && steps_ > 0) copy.chunk_steps_.push_back(steps_);
