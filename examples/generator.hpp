@@ -1,6 +1,6 @@
 #pragma once
-/// Made-up behaviour data with a known structure, in the files of real data sets, so that the
-/// examples run without a download.
+/// Generates behaviour data with a known structure in the file formats of real data sets, so that
+/// the examples run without a download.
 
 #include <fmt/format.h>
 
@@ -17,7 +17,7 @@
 
 namespace refrain::examples {
 
-/// Sizes of the made-up world, and how strong its patterns are.
+/// Sizes of the generated world and strengths of its patterns.
 struct GeneratorOptions {
   std::uint64_t seed = 1;
   std::int32_t users = 3000;
@@ -26,31 +26,31 @@ struct GeneratorOptions {
   std::int32_t min_length = 20;     ///< source items of a user
   std::int32_t max_length = 60;
   std::int32_t max_targets = 3;  ///< target items of a user, at least one
-  std::int32_t far_steps = 9;    ///< how far the long-range dependency reaches back
+  std::int32_t far_steps = 9;    ///< distance of the long-range dependency
   std::int32_t period_steps = 7;
-  double far = 0.35;      ///< share of steps that follow from the item `far_steps` before
-  double chain = 0.35;    ///< share of steps that follow from the item before; the rest is taste
-  double periodic = 0.8;  ///< share of every period's first steps that repeat the last period's
+  double far = 0.35;      ///< share of time steps determined by the item `far_steps` before
+  double chain = 0.35;    ///< share of time steps determined by the item before; the rest is taste
+  double periodic = 0.8;  ///< share of periods whose first item repeats that of the period before
   double loyal = 0.8;     ///< share of target items from the group of the user's profile
 };
 
-/// Where generate() put things.
+/// Paths of the files that generate() writes.
 struct GeneratedFiles {
   std::string sequences;  ///< "user item item ..."
-  std::string profiles;   ///< as MovieLens 1M's users.dat
+  std::string profiles;   ///< format of MovieLens 1M's users.dat
   std::string transfer;   ///< "item,item,...,,target,..."
-  std::string titles;     ///< as MovieLens' movies.csv, items of both domains
+  std::string titles;     ///< format of MovieLens' movies.csv, items of both domains
 };
 
 /// A world of 20 source clusters.
 ///
-/// Each user has a gender and one of five age bands, which together make cluster c twelve times as
-/// likely when c mod 2 and c mod 5 both agree with them. A user's step t is, in this order: every
-/// period's first step repeats the item one period before; or it follows the item `far_steps`
-/// before to the same place of the cluster across; or it follows the last item to the next place of
-/// its own cluster; or it is a popular item of a cluster to the user's taste. Target items come
-/// from the group of the user's profile. Occupations mean nothing: a model that seems to predict
-/// them has seen the answers.
+/// Each user has a gender and one of five age bands. Cluster c is twelve times as likely if c mod 2
+/// equals the gender and c mod 5 the age band as if neither does. The item of time step t is the
+/// first of these that applies, each with its probability: at the first time step of a period, the
+/// item one period before; the item at the same place as that `far_steps` before, in the opposite
+/// cluster; the item after the previous one in its cluster; or a popular item of a cluster
+/// according to the user's taste. Target items come from the group of the user's profile.
+/// Occupations are random: a model that predicts them better than chance has seen the answers.
 class World {
  public:
   static constexpr std::int32_t clusters = 20;
@@ -70,7 +70,7 @@ class World {
         options.min_length < 1 || options.max_length < options.min_length ||
         options.max_targets < 1 || options.far_steps < 1 || options.period_steps < 1) {
       throw OptionError(
-          fmt::format("generator: expected users, lengths, targets and steps from 1, max_length >= "
+          fmt::format("generator: expected users, lengths, targets and steps >= 1, max_length >= "
                       "min_length, at least {} items and {} target items",
                       clusters, groups));
     }
@@ -79,18 +79,18 @@ class World {
   std::int32_t cluster_items() const noexcept { return options_.items / clusters; }
   std::int32_t group_items() const noexcept { return options_.target_items / groups; }
 
-  /// The item that the long-range dependency asks for.
+  /// The item that the long-range dependency determines.
   std::int32_t far_follower(std::int32_t item) const noexcept {
     return (item + clusters / 2 * cluster_items()) % (clusters * cluster_items());
   }
 
-  /// The item that the chain asks for.
+  /// The item that the chain determines.
   std::int32_t chain_follower(std::int32_t item) const noexcept {
     const std::int32_t size = cluster_items();
     return item / size * size + (item % size + 1) % size;
   }
 
-  /// User number `user`, the same whatever else was made before.
+  /// User number `user`, independent of the users generated before.
   User user(std::int32_t user) const {
     Random random = Random(options_.seed, 0x574F'524C'44).split(static_cast<std::uint64_t>(user));
     User made;
@@ -141,8 +141,7 @@ class World {
     return c;
   }
 
-  /// A place in [0, size), the first ones more often: log-uniform, P(k) = log((k + 2) / (k + 1)) /
-  /// log(size + 1).
+  /// A log-uniform place in [0, size): P(k) = log((k + 2) / (k + 1)) / log(size + 1).
   static std::int32_t popular(std::int32_t size, Random& random) {
     const double place = std::exp(random.uniform() * std::log(size + 1.0)) - 1;
     return std::min(static_cast<std::int32_t>(place), size - 1);
@@ -166,11 +165,11 @@ inline void finish(std::ofstream& out, const std::string& path) {
 
 }  // namespace detail
 
-/// Writes a made-up world into `folder`, which is made when it is not there. The same options give
-/// the same bytes. Throws OptionError for bad options, DataError when writing fails.
+/// Writes a generated world into `folder`, which is created if necessary. The same options give the
+/// same bytes. Throws OptionError for invalid options, DataError when writing fails.
 inline GeneratedFiles generate(const std::string& folder, const GeneratorOptions& options = {}) {
   const World world(options);
-  std::error_code ignored;  // opening the files reports what went wrong
+  std::error_code ignored;  // opening the files reports the error
   std::filesystem::create_directories(folder, ignored);
   const GeneratedFiles files{folder + "/sequences.txt", folder + "/users.dat",
                              folder + "/transfer.csv", folder + "/movies.csv"};

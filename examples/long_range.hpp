@@ -1,6 +1,5 @@
 #pragma once
-/// Made-up sequences whose end depends on their beginning, so that a network is tried for what it
-/// remembers.
+/// Generates sequences whose end depends on their beginning, to test the memory of a network.
 
 #include <cstdint>
 #include <fstream>
@@ -11,24 +10,24 @@
 
 namespace refrain::examples {
 
-/// Sizes of the made-up world.
+/// Sizes of the generated sequences.
 struct LongRangeOptions {
   std::uint64_t seed = 1;
   std::int32_t users = 3000;
-  std::int32_t topics = 1;       ///< things to remember; each has its own keys, cue and answers
-  std::int32_t values = 16;      ///< keys of a topic, and answers
-  std::int32_t chatter = 10;     ///< items that mean nothing
+  std::int32_t topics = 1;       ///< values to remember; each has its own keys, cue and answers
+  std::int32_t values = 16;      ///< number of keys, and of answers, of a topic
+  std::int32_t chatter = 10;     ///< number of noise items
   std::int32_t length = 101;     ///< items of a sequence
-  std::int32_t keys_within = 6;  ///< of its first items
-  std::int32_t cues_after = 60;  ///< the first cue comes no earlier
-  double cue = 0.5;              ///< how often a cue comes where it may
+  std::int32_t keys_within = 6;  ///< number of first items that include the keys
+  std::int32_t cues_after = 60;  ///< number of items before the first cue
+  double cue = 0.5;              ///< probability of a cue at a possible place
 };
 
-/// Writes one user a line, "user item item ...". Within the first items each topic shows one key,
-/// at a random place. Much later come cues: item "cue<topic>" is followed by
-/// "answer<topic>.<value>" with the value of the topic's key. The last item is always such an
-/// answer. Everything else is chatter: who forgets the keys can do no better than guess, 1 /
-/// values. Throws OptionError for sizes that cannot hold this, DataError when writing fails.
+/// Writes one user per line, "user item item ...". Each topic has one key at a random place among
+/// the first items. Much later, item "cue<topic>" is followed by "answer<topic>.<value>" with the
+/// value of the topic's key. The last item is always such an answer. All other items are noise. A
+/// network that forgets the keys can only guess, with probability 1 / values. Throws OptionError
+/// for sizes that do not fit this structure, DataError when writing fails.
 inline void generate_long_range(const std::string& path, const LongRangeOptions& options = {}) {
   if (options.topics < 1 || options.values < 2 || options.chatter < 1 ||
       options.keys_within < options.topics || options.cues_after < options.keys_within ||
@@ -44,7 +43,7 @@ inline void generate_long_range(const std::string& path, const LongRangeOptions&
     std::vector<std::int64_t> value(static_cast<std::size_t>(options.topics));
     for (std::int64_t& each : value) each = random.below(options.values);
     std::vector<std::int32_t> shown(static_cast<std::size_t>(options.keys_within),
-                                    -1);  // topic whose key is at a place
+                                    -1);  // topic of the key at each place
     for (std::int32_t topic = 0; topic < options.topics; ++topic)
       shown[static_cast<std::size_t>(topic)] = topic;
     random.shuffle(shown);

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# From a fresh clone to recommendations: builds the PeterRec and CmnRec examples and trains them on generated data. Needs a compiler
-# and git; the rest is installed on Debian and Ubuntu, listed elsewhere.  Arguments go to both programs: --threads 1, --seed 2.
+# Builds the PeterRec and CmnRec examples and trains them on generated data. It requires a compiler and
+# git. On Debian and Ubuntu it installs missing packages; elsewhere it lists them. Its arguments are
+# passed to both programs, e.g. --threads 1 --seed 2.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tests/install.sh
@@ -11,12 +12,12 @@ install_missing
 check_cmake
 
 build=build/quickstart
-echo "Building $build: some minutes, the first time"
+echo "Building $build (the first build takes some minutes)"
 configure "$build" -DCMAKE_BUILD_TYPE=Release -DREFRAIN_TESTS=OFF -DREFRAIN_BENCH=OFF -DREFRAIN_CUDA=OFF
 build "$build" --target peterrec --target cmnrec --target layer_tour
 
 echo
-echo "PeterRec: one network learns behaviour, small patches adapt it to each task"
+echo "PeterRec: one network is trained on behaviour, and small patches adapt it to each task"
 echo
 "$build/examples/peterrec" compare --generate --task age,items --channels 32 --learning-rate 0.003 \
   --pretrain-learning-rate 0.003 --pretrain-epochs 12 --epochs 15 "$@"
@@ -27,5 +28,5 @@ echo
 "$build/examples/cmnrec" compare --generate "$@"
 
 echo
-echo "What the columns mean: docs/peterrec.md and docs/cmnrec.md.  Your own data: docs/guides/own_data.md.  Serving: docs/serving.md."
-echo "The layers, one after the other: $build/examples/layer_tour"
+echo "Meaning of the columns: docs/peterrec.md and docs/cmnrec.md. Your own data: docs/guides/own_data.md. Serving: docs/serving.md."
+echo "A tour of the layers: $build/examples/layer_tour"

@@ -1,6 +1,5 @@
 #pragma once
-/// The sub-commands. Each prints to standard output and throws refrain::Error for what the user has
-/// to mend.
+/// The sub-commands. Each prints to standard output and throws refrain::Error for user errors.
 
 #include "cmnrec/options.hpp"
 

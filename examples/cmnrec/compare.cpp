@@ -19,7 +19,7 @@
 namespace refrain::cmnrec {
 namespace {
 
-/// The runs of one model and m, one a seed.
+/// The runs of one model and one m, one per seed.
 struct Group {
   std::vector<const Run*> runs;
 
@@ -41,7 +41,7 @@ struct Group {
   }
 };
 
-/// What is to be trained, in the order of the table. Throws OptionError for an m that does not fit.
+/// The models to train, in the order of the table. Throws OptionError for an invalid m.
 std::vector<ModelOptions> models_of(const Options& options) {
   const std::vector<std::int64_t>& slots = options.compare.slots;
   std::vector<ModelOptions> models;
@@ -72,7 +72,7 @@ double median_seconds(const std::vector<EpochReport>& curve) {
   return seconds.empty() ? 0 : seconds[seconds.size() / 2];
 }
 
-/// Trains and measures one model with one seed; nothing when it was interrupted.
+/// Trains and measures one model with one seed. Returns nullopt when it was interrupted.
 std::optional<Run> run_one(const ModelOptions& options, const std::string& key, const Dataset& data,
                            const Options& all, std::uint64_t seed, examples::RunLog& log) {
   Random random(seed);
@@ -118,7 +118,8 @@ void print_accuracy(const std::vector<Group>& groups, const Options& options, co
   }
   fmt::print("\nAccuracy on {}", counted(data.test.rows.rows(), "test sequence"));
   if (options.compare.seeds.size() > 1)
-    fmt::print("; means over {} seeds, below them the spread", options.compare.seeds.size());
+    fmt::print("; means over {} seeds, with the standard deviation below",
+               options.compare.seeds.size());
   fmt::print("\n\n{:<18} {:>8}  protocol\n", "model", fmt::join(names, " "));
   const std::string protocol = EvaluateOptions{.leave_out_seen = options.without_seen}
                                    .protocol(data.vocabulary.size())
@@ -167,7 +168,7 @@ void print_times(const std::vector<Group>& groups, std::int64_t batch) {
   examples::flush_output();
 }
 
-/// Makes a log in the folder, and says what it is.
+/// Generates a log in the folder and prints a description of it.
 void generate(Options& options, const std::string& folder) {
   const examples::LongRangeOptions world{.seed = options.run.seed};
   options.log.files = {folder + "/sequences.txt"};
@@ -176,17 +177,16 @@ void generate(Options& options, const std::string& folder) {
   options.data.split = {0.8, 0.05, 0.15};
   examples::generate_long_range(options.log.files[0], world);
   fmt::print(
-      "Generated {} sequences of {} items.  Among the first {} is a key, one of {}; from item {} "
-      "on come cues, and the item after a\n"
-      "cue, the last one of the sequence among them, follows from the key.  All else is chatter. "
-      " Who forgets the key can but guess:\n"
-      "HR@5 = {:.2f}.  A memory keeps it, and often a GRU does; what chunks save against SRMN is "
-      "time.\n",
+      "Generated {} sequences of {} items. The first {} items include a key, one of {}. Cues "
+      "appear from item {} on;\nthe key determines the item after each cue and the last item of "
+      "the sequence. All other items are noise.\nA model that forgets the key can only guess: HR@5 "
+      "= {:.2f}. A memory network keeps the key, and a GRU often\ndoes. Compared with SRMN, chunks "
+      "save time.\n",
       with_commas(world.users), world.length, world.keys_within, world.values, world.cues_after + 1,
       5.0 / static_cast<double>(world.values));
 }
 
-/// Trains what the results do not have. Returns whether all runs are finished.
+/// Trains the runs that the results do not contain. Returns true when all runs are finished.
 bool run_all(const std::vector<ModelOptions>& models, const Dataset& data, const Options& options,
              Results& results, std::vector<Group>& groups) {
   examples::RunLog log(options.run.log);
@@ -205,7 +205,7 @@ bool run_all(const std::vector<ModelOptions>& models, const Dataset& data, const
         run = &results.add(std::move(*made));
       }
       group.runs.push_back(run);
-      if (!model.learns()) break;  // no seed changes it
+      if (!model.learns()) break;  // it does not depend on the seed
     }
     groups.push_back(std::move(group));
   }
@@ -238,7 +238,7 @@ Outcome compare(const Options& given) {
   std::optional<examples::TemporaryFolder> folder;
   if (asked.generate) {
     if (!options.log.files.empty())
-      throw OptionError("--generate makes its own data: leave --data out");
+      throw OptionError("--generate: expected no --data, because the data is generated");
     folder.emplace("cmnrec");
     generate(options, folder->path());
   }
@@ -252,8 +252,8 @@ Outcome compare(const Options& given) {
   const bool is_finished = run_all(models, data, options, results, groups);
   if (!groups.empty()) print_tables(groups, options, data);
   if (is_finished) return Outcome::done;
-  fmt::print("\ninterrupted: the run that was under way is neither measured nor kept{}\n",
-             asked.results.empty() ? "" : "; the same command goes on behind the finished ones");
+  fmt::print("\ninterrupted: the current run was neither measured nor saved{}\n",
+             asked.results.empty() ? "" : "; the same command continues after the finished runs");
   return Outcome::interrupted;
 }
 

@@ -8,7 +8,7 @@
 namespace refrain::cmnrec {
 namespace {
 
-/// The fields of a stored configuration except its program and note.
+/// Visits the fields of a stored configuration except its program and note.
 template <class Config, class Field>
 void visit(Config& config, Field&& field) {
   constexpr std::int64_t max_length = examples::longest_sequence;
@@ -22,7 +22,7 @@ void visit(Config& config, Field&& field) {
   field("fingerprint", config.fingerprint);
 }
 
-/// Throws DataError unless the file has room for parameters that such a network has, at the least.
+/// Throws DataError if the file has too few elements for the parameters of such a network.
 void expect_room(const examples::StoredConfig& config, const ModelOptions& model,
                  std::int64_t ids) {
   if (model.kind == ModelKind::nextitnet) {
@@ -76,9 +76,9 @@ std::string config_text(const ModelConfig& config) {
 ModelConfig model_config(const CheckpointInfo& info, const std::string& path, std::int64_t ids) {
   const examples::StoredConfig fields(info, path);
   if (!fields.is_of_program("cmnrec"))
-    throw DataError(path, 0, "expected a model that cmnrec wrote, got another program's");
+    throw DataError(path, 0, "expected a model written by cmnrec, got one of another program");
   ModelConfig config;
-  visit(config, examples::FieldReader(fields));
+  visit(config, fields);
   if (fields.has("note")) config.note = fields.text("note");
   expect_room(fields, config.model, ids);
   return config;

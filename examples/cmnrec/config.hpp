@@ -1,5 +1,5 @@
 #pragma once
-/// The text "config" of a model file: what it states besides parameters and vocabulary.
+/// The metadata entry "config" of a model file: its information besides parameters and vocabulary.
 
 #include <cstdint>
 #include <string>
@@ -12,14 +12,14 @@ namespace refrain::cmnrec {
 struct ModelConfig {
   ModelOptions model = {};
   DataOptions data = {};
-  std::uint64_t fingerprint = 0;  ///< of the sequences (data.hpp)
-  std::string note = {};          ///< for people
+  std::uint64_t fingerprint = 0;  ///< fingerprint() of the data (data.hpp)
+  std::string note = {};          ///< a note for the reader, not parsed
 };
 
 std::string config_text(const ModelConfig& config);
 
-/// `ids`: size of the file's vocabulary. Throws DataError, naming the file, for what config_text()
-/// does not write, and for sizes that the file's parameters cannot have.
+/// `ids`: size of the file's vocabulary. Throws DataError with the file's name for a configuration
+/// that config_text() cannot have written, and for sizes that the file's parameters cannot have.
 ModelConfig model_config(const CheckpointInfo& info, const std::string& path, std::int64_t ids);
 
 }  // namespace refrain::cmnrec

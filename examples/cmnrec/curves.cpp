@@ -11,7 +11,7 @@
 namespace refrain::cmnrec {
 namespace {
 
-/// Told apart by readers who see few colours, too.
+/// Colours that readers with a colour vision deficiency can distinguish.
 constexpr std::array colours{"#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377",
                              "#999999", "#332288", "#ee7733", "#117733", "#882255", "#000000"};
 
@@ -30,7 +30,7 @@ struct Range {
   double high = 1;
 };
 
-/// Multiples of 1, 2 or 5 times a power of ten that cut the range into at most six parts.
+/// Multiples of 1, 2 or 5 times a power of ten that divide the range into at most six parts.
 std::vector<double> ticks(const Range& range) {
   const double part = (range.high - range.low) / 6;
   const double power = std::pow(10, std::floor(std::log10(part)));
@@ -70,7 +70,7 @@ std::string escaped(const std::string& text) {
   return out;
 }
 
-/// A frame with ticks and the lines in it; its left upper corner is at (left, top).
+/// A frame with ticks and lines; its upper left corner is at (left, top).
 std::string panel(double left, double top, const std::vector<Line>& lines,
                   const std::string& x_name, const std::string& y_name) {
   constexpr double width = 380;
@@ -137,8 +137,9 @@ std::string drawing(std::span<const Run> runs) {
       "font-size='12'>\n<rect width='940' height='{0}' fill='white'/>\n",
       legend + 10);
   if (!labels.empty()) {
-    svg += panel(70, 30, by_epoch, "epoch", metric + " on the validation part");
-    svg += panel(540, 30, by_seconds, "seconds of training", "the same by time");
+    const std::string y_name = metric + " on the validation part";
+    svg += panel(70, 30, by_epoch, "epoch", y_name);
+    svg += panel(540, 30, by_seconds, "seconds of training", y_name);
   }
   for (std::size_t i = 0; i < labels.size(); ++i) {
     const double x = 70 + 215 * static_cast<double>(i % 4);

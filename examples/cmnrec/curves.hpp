@@ -13,8 +13,8 @@ namespace refrain::cmnrec {
 std::array<std::string, 2> curve_files(const std::string& prefix);
 
 /// Writes PREFIX-curves.jsonl, one line for each epoch of each run, and PREFIX-curves.svg: the
-/// validation figure by epoch and by seconds of training, one colour a model, one line a seed. Runs
-/// that trained nothing are left out. Throws DataError when writing fails.
+/// validation figure by epoch and by seconds of training, one colour per model and one line per
+/// seed. Runs without training are omitted. Throws DataError when writing fails.
 void write_curves(const std::string& prefix, std::span<const Run> runs);
 
 }  // namespace refrain::cmnrec

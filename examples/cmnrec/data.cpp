@@ -9,7 +9,8 @@
 namespace refrain::cmnrec {
 namespace {
 
-/// The parts of a random split, in which a sequence has the number that it had before.
+/// The part of each sequence: 0 for training, 1 for validation, 2 for test. Sequences of a random
+/// split have the numbers that they had before the split.
 std::vector<std::size_t> part_of_each(const Dataset& data) {
   const RaggedIds* const parts[] = {&data.training, &data.validation.rows, &data.test.rows};
   std::vector<std::size_t> part_of;
@@ -25,26 +26,27 @@ std::vector<std::size_t> part_of_each(const Dataset& data) {
 void expect_sequences(const char* part, const RaggedIds& rows, const DataOptions& options,
                       std::int64_t length) {
   if (!rows.empty()) return;
-  throw OptionError(fmt::format(
-      "the {} part has no sequence of {} to {} items; see --min-length, --min-item-count and "
-      "--split",
-      part, options.min_length, length + 1));
+  throw OptionError(
+      fmt::format("{} part: expected sequences of {} to {} items, got none; see --min-length, "
+                  "--min-item-count and --split",
+                  part, options.min_length, length + 1));
 }
 
 }  // namespace
 
 Sequences read_behaviour(const examples::LogOptions& log) {
-  if (log.files.empty()) throw OptionError("--data: expected a file");
+  if (log.files.empty()) throw OptionError("--data: expected a file, got none");
   Sequences all;
   for (const std::string& path : log.files) {
-    Sequences more = examples::read_told(path, examples::read_options(log), read_sequences);
+    Sequences more = examples::read_reported(path, examples::read_options(log), read_sequences);
     if (all.rows.empty()) {
       all = std::move(more);
       continue;
     }
     if (const std::int64_t known = examples::shared_users(all, more); known > 0) {
       examples::say(
-          "{}: {} of its {} users are in a file before it, too: their items come behind those\n",
+          "{}: {} of its {} users also occur in an earlier file; their items are appended to the "
+          "earlier ones\n",
           path, known, more.rows.rows());
     }
     append(all, more);
@@ -56,7 +58,7 @@ Vocabulary vocabulary_of(const Sequences& behaviour, const DataOptions& options)
   Vocabulary vocabulary = Vocabulary::build(behaviour, {.min_count = options.min_item_count});
   if (vocabulary.items() >= 2) return vocabulary;
   throw OptionError(
-      fmt::format("--min-item-count {}: expected at least 2 items to be left, got {} of {}",
+      fmt::format("--min-item-count {}: expected at least 2 remaining items, got {} of {}",
                   options.min_item_count, vocabulary.items(), behaviour.items.size()));
 }
 

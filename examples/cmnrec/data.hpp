@@ -1,5 +1,5 @@
 #pragma once
-/// From files to sequences of T + 1 items, of which the last is what the last time step predicts.
+/// Reads files into sequences of T + 1 items; the last item is the target of the last time step.
 
 #include <cstdint>
 
@@ -8,21 +8,21 @@
 
 namespace refrain::cmnrec {
 
-/// All files as one; a user of several has the items of one file behind those of the files before
-/// it. Throws DataError, OptionError.
+/// Reads all files as one log. If a user occurs in several files, the items of a later file follow
+/// those of the earlier ones. Throws DataError, OptionError.
 Sequences read_behaviour(const examples::LogOptions& log);
 
-/// The items that are frequent enough. Throws OptionError when there are fewer than two.
+/// The vocabulary of the items with min_item_count or more occurrences. Throws OptionError when
+/// there are fewer than two.
 Vocabulary vocabulary_of(const Sequences& behaviour, const DataOptions& options);
 
-/// What networks train and are tested on: pieces of T + 1 items, counted from each user's newest.
-/// Prints
-/// the sizes of the parts. Throws OptionError when a part is empty.
+/// The sequences for training and tests: pieces of T + 1 items, counted from each user's newest
+/// item. Prints the sizes of the parts. Throws OptionError when a part is empty.
 Dataset prepare(const Sequences& behaviour, const Vocabulary& vocabulary,
                 const DataOptions& options, std::int64_t length);
 
-/// Identifies items, sequences and parts: equal data under equal options has the same number on
-/// every machine.
+/// A hash of items, sequences and parts. Equal data with equal options has the same hash on every
+/// machine.
 std::uint64_t fingerprint(const Dataset& data);
 
 }  // namespace refrain::cmnrec

@@ -36,14 +36,13 @@ Outcome evaluate(const Options& options) {
   const Device device = examples::device_of(options.run);
   const SavedModel saved = load(options.model_file);
   saved.model->to(device);
-  // Sequences are made and split as they were in training, so that the test part is unseen.
+  // The data is split as in training, so that the test part is unseen.
   const ModelOptions& model = saved.config.model;
   const Dataset data =
       prepare(read_behaviour(options.log), saved.vocabulary, saved.config.data, model.length);
   if (fingerprint(data) != saved.config.fingerprint) {
     examples::say(
-        "warning: {} was trained on other data: the test part drawn here may hold sequences "
-        "of its training part\n",
+        "warning: {} was trained on other data: the test part may contain its training sequences\n",
         options.model_file);
   }
   print_figures(model.title(), measure(*saved.model, data.test), log);

@@ -12,8 +12,8 @@
 namespace refrain::cmnrec {
 namespace {
 
-/// The batch without its newest `steps` items: everything moves to later time steps, and padding
-/// comes in front.
+/// The batch without its newest `steps` items: the other items move to later time steps, with
+/// padding before them.
 SequenceBatch shifted(const SequenceBatch& batch, std::int64_t steps) {
   const auto moved = [steps](const Tensor& ids) {
     Tensor out = Tensor::full(ids.shape(), padding_id, DType::i32);
@@ -27,8 +27,8 @@ SequenceBatch shifted(const SequenceBatch& batch, std::int64_t steps) {
   return steps == 0 ? batch : SequenceBatch{moved(batch.ids), moved(batch.targets)};
 }
 
-/// The batches of training and their loss by the options, and the loss of the validation part: that
-/// over all items, at the same time steps.
+/// The training batches, their loss according to the options, and the validation loss: softmax over
+/// all items at the same time steps.
 class Objective {
  public:
   Objective(NextItemModel& model, const Dataset& data, const Options& options, std::uint64_t seed)
@@ -54,7 +54,7 @@ class Objective {
 
   std::int64_t steps_per_epoch() const { return batches_.steps_per_epoch(); }
 
-  /// A training step's batch, on the host.
+  /// The batch of a training step, on the host.
   LossBatch batch(std::int64_t epoch, std::int64_t step) {
     Random random = batches_.random(epoch, step);
     SequenceBatch batch = batches_(epoch, step);
@@ -72,7 +72,7 @@ class Objective {
 
   double validation() {
     const Device device = model_.device();
-    // Leave-last-out holds back the last item of a history; the others are trained on.
+    // Leave-last-out holds out only the last item of a history; the other items are training items.
     const LossPositions at = validation_.is_unseen ? options_.at : LossPositions::last;
     return held_out_loss(
         [&](const SequenceBatch& batch) {

@@ -15,8 +15,8 @@ namespace refrain::cmnrec {
 /// Cutoffs of all figures.
 inline constexpr std::int64_t cutoffs[] = {5, 10, 20};
 
-/// Ranks the last item of each sequence among all items, and among those that are not in the
-/// history: two elements.
+/// Ranks the last item of each sequence among all items (first element) and among the items outside
+/// the history (second element).
 std::vector<RankingMetrics> measure(NextItemModel& model, const HeldOut& part);
 
 /// The model that the options of train describe.
@@ -30,7 +30,7 @@ std::string metric_name(StopOn stop_on);
 examples::TrainReport train_model(NextItemModel& model, const Dataset& data, const Options& options,
                                   const examples::TrainPlace& place);
 
-/// Milliseconds that scoring one batch of test sequences takes: the median of several runs.
+/// Median time, in milliseconds, to score one batch of test sequences.
 double prediction_ms(NextItemModel& model, const HeldOut& test, std::int64_t batch);
 
 }  // namespace refrain::cmnrec

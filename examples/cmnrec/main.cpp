@@ -9,13 +9,14 @@ using namespace refrain::cmnrec;
 using namespace refrain::examples;
 
 void add_data(CLI::App& app, Options& options) {
-  add_log_options(app, options.log, "Behaviour, from one or more files");
+  add_log_options(app, options.log, "Behaviour files");
 }
 
 void add_sequences(CLI::App& app, Options& options) {
   const FieldOptions add(app, "Sequences");
   add("length", options.model.length,
-      "T: steps that a network reads; a sequence has one item more, the last target",
+      "T, the number of time steps that a network reads; a sequence has one item more, the last "
+      "target",
       Between{1, 100'000});
   visit_data(options.data, add);
 }
@@ -24,21 +25,23 @@ void add_training(CLI::App& app, Options& options) {
   visit_sizes(options.model, FieldOptions(app, "Model"));
   OptionGroup(app, "Model")(
       "--recompute", options.model.recompute,
-      "Compute gates again in the backward pass instead of keeping them: less memory");
+      "Recompute gates in the backward pass instead of storing them: less memory");
   add_training_options(app, options.train, "", "Training");
   LossOptions& loss = options.loss;
   const OptionGroup add(app, "Training");
-  add("--loss", loss.kind, "Softmax over all items, or against log-uniform samples");
-  add("--negatives", loss.negatives, "Samples of --loss sampled; 0: a tenth of the items",
+  add("--loss", loss.kind, "Softmax loss over all items, or against log-uniform samples");
+  add("--negatives", loss.negatives, "Number of samples of --loss sampled; 0: a tenth of the items",
       between(0, 1'000'000'000));
-  add("--loss-at", loss.at, "Time steps whose prediction counts");
-  add("--stop-on", loss.stop_on, "What early stopping watches on the validation part");
+  add("--loss-at", loss.at, "Time steps whose predictions enter the loss");
+  add("--stop-on", loss.stop_on, "Figure of the validation part that early stopping uses");
   add("--shift", loss.shift,
-      "Training batches leave out up to so many of their newest items, at random: chunks then end "
-      "at other items each time",
+      "Maximum number of newest items that a training batch omits, at random, so that chunks end "
+      "at different items",
       between(0, 100'000));
-  add_value(app, "--protocol", options.protocol, "What the target is ranked among: all items");
-  add_value(app, "--without-seen", options.without_seen, "Rank without the items of the history");
+  add_value(app, "--protocol", options.protocol,
+            "Items that the target is ranked among: all items");
+  add_value(app, "--without-seen", options.without_seen,
+            "Exclude the items of the history from the ranking");
 }
 
 void add_trained_model(CLI::App& app, Options& options) {
@@ -52,12 +55,13 @@ void add_train(CLI::App& app, Options& options) {
   add_data(app, options);
   add_sequences(app, options);
   const OptionGroup add(app, "Model");
-  add("--kind,--model", options.model.kind, "What to train");
+  add("--kind,--model", options.model.kind, "Model to train");
   add("--schedule", options.model.schedule,
-      "Chunk steps of cmnrec; pec, tsc and exc have --slots of them, steps end at --length");
-  add("--slots", options.model.slots, "Chunks m", between(1, 100'000));
+      "Chunk steps of cmnrec; pec, tsc and exc have --slots chunk steps; a list of steps ends at "
+      "--length");
+  add("--slots", options.model.slots, "Number of chunks m", between(1, 100'000));
   add_training(app, options);
-  add_value(app, "--out", options.model_file, "File to write");
+  add_value(app, "--out", options.model_file, "Output file");
   add_resume_option(app, options.state_file);
 }
 
@@ -84,23 +88,23 @@ void add_compare(CLI::App& app, Options& options) {
   add_training(app, options);
   CompareOptions& compare = options.compare;
   add_value(app, "--models", compare.models,
-            "What to compare; pec, tsc, exc: CmnRec under this schedule");
+            "Models to compare; pec, tsc, exc: CmnRec with this schedule");
   add_value(app, "--slots", compare.slots,
-            "Chunks m; several train each schedule with each of them", between(1, 100'000));
+            "Numbers of chunks m; each schedule is trained with each of them", between(1, 100'000));
   add_value(app, "--seeds", compare.seeds,
             "Train with each of these seeds; means and spreads are printed")
-      ->default_str("the one of --seed");
+      ->default_str("the value of --seed");
   add_value(app, "--results", compare.results,
-            "Keep finished runs in this file, a JSON line each; runs that it has already are "
-            "not done again");
+            "Save finished runs to this file as JSON lines; runs that it already contains are not "
+            "repeated");
   add_value(app, "--curves", compare.curves,
             "Write learning curves to PREFIX-curves.jsonl and PREFIX-curves.svg")
       ->type_name("PREFIX");
   add_value(app, "--prediction-batch", compare.prediction_batch,
-            "Sequences scored at a time when predictions are timed", between(1, 100'000));
+            "Batch size for the timing of predictions", between(1, 100'000));
   add_value(app, "--generate", compare.generate,
-            "Make data with dependencies over long distances instead of reading --data; sizes "
-            "that are not given are small");
+            "Generate data with long-range dependencies instead of reading --data; the default "
+            "sizes are smaller");
 }
 
 void settle_compare(const CLI::App& app, Options& options) {
@@ -145,7 +149,7 @@ constexpr Command<Options> commands[] = {
 
 constexpr const char* about =
     "CmnRec: next-item recommendation with an external memory that is used only at chunk steps.\n"
-    "Start with 'cmnrec compare --generate', which makes its own data.";
+    "Start with 'cmnrec compare --generate', which generates its own data.";
 
 }  // namespace
 

@@ -1,5 +1,5 @@
 #pragma once
-/// The network with memory that a model's options describe.
+/// Converts a model's options to those of the memory network.
 
 #include "cmnrec/options.hpp"
 #include "refrain_models/cmnrec.hpp"

@@ -72,7 +72,7 @@ class PopularityModel final : public NextItemModel {
 
   Tensor targets_for(const Tensor& targets, LossPositions, bool) const override { return targets; }
   Variable loss(const LossBatch&, LossPositions) override {
-    throw Unsupported("mostpop: nothing is trained");
+    throw Unsupported("mostpop has no trainable parameters");
   }
   Tensor scores(const Tensor& ids) override {
     const Tensor row = scores_.value().to(Device::cpu);
@@ -154,7 +154,7 @@ void save(const std::string& path, SavedModel& saved, const std::string& note) {
 SavedModel load(const std::string& path) {
   Checkpoint file = read_checkpoint(path);
   if (file.info.kind != "model")
-    throw DataError(path, 0, "expected a trained model, this is a " + file.info.kind + " file");
+    throw DataError(path, 0, "expected a trained model, got a " + file.info.kind + " file");
   SavedModel saved;
   saved.vocabulary = vocabulary_of(file);
   saved.config = model_config(file.info, path, saved.vocabulary.size());

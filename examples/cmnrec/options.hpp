@@ -1,5 +1,5 @@
 #pragma once
-/// Everything that can be set on the command line.
+/// All options of the command line.
 
 #include <cstdint>
 #include <string>
@@ -19,10 +19,10 @@ enum class ModelKind : std::uint8_t { cmnrec, srmn, gru4rec, lstm4rec, nextitnet
 enum class ControllerKind : std::uint8_t { lstm, gru };
 enum class LossKind : std::uint8_t { full, sampled };
 enum class Protocol : std::uint8_t { full };
-/// An entry of compare: a model, or CmnRec under a schedule.
+/// An entry of compare: a model, or CmnRec with a schedule.
 enum class Contender : std::uint8_t { srmn, tsc, pec, exc, lstm4rec, gru4rec, nextitnet, mostpop };
 
-/// How behaviour becomes sequences.
+/// The conversion of behaviour to sequences.
 struct DataOptions {
   std::int64_t min_item_count = 1;
   std::int64_t min_length = 5;
@@ -31,14 +31,14 @@ struct DataOptions {
   bool leave_last_out = false;
 };
 
-/// Which model, and its sizes: what a file must state to make it again. Which of the sizes matter
-/// depends on the kind.
+/// A model's kind and sizes, which a file stores to reconstruct it. The kind determines which sizes
+/// are used.
 struct ModelOptions {
   ModelKind kind = ModelKind::cmnrec;
   Schedule schedule = {};    ///< of cmnrec
   std::int64_t slots = 4;    ///< m
   std::int64_t length = 50;  ///< T
-  bool is_sampled = false;   ///< by its loss: NextItNet then has no relu before its head
+  bool is_sampled = false;   ///< by its loss; NextItNet then has no ReLU before its head
   std::int64_t words = 0;    ///< N; 0: as many as slots
   std::int64_t word_size = 256;
   std::int64_t heads = 1;
@@ -49,7 +49,7 @@ struct ModelOptions {
   std::int64_t embedding = 128;
   std::int64_t layers = 1;
   double keep = 1;
-  bool recompute = false;  ///< trades time for memory in training; no part of a file
+  bool recompute = false;  ///< trades time for memory in training; not stored in files
   std::int64_t channels = 128;
   std::vector<std::int64_t> dilations{1, 4, 1, 4};
 
@@ -68,7 +68,7 @@ struct ModelOptions {
 
 struct LossOptions {
   LossKind kind = LossKind::full;
-  std::int64_t negatives = 0;  ///< of sampled; 0: a tenth of the items
+  std::int64_t negatives = 0;  ///< of the sampled loss; 0: a tenth of the items
   LossPositions at = LossPositions::all;
   StopOn stop_on = StopOn::loss;
   std::int64_t shift = 0;
@@ -79,8 +79,8 @@ struct CompareOptions {
                                 Contender::exc,       Contender::lstm4rec, Contender::gru4rec,
                                 Contender::nextitnet, Contender::mostpop};
   std::vector<std::int64_t> slots{4};
-  std::vector<std::uint64_t> seeds{};  ///< empty: the one of --seed
-  std::string results;                 ///< finished runs, JSON lines
+  std::vector<std::uint64_t> seeds{};  ///< empty: the value of --seed
+  std::string results;                 ///< file of finished runs, JSON lines
   std::string curves;                  ///< prefix of the learning curves' files
   std::int64_t prediction_batch = 64;
   bool generate = false;
@@ -96,21 +96,21 @@ struct Options {
   CompareOptions compare;
   examples::RecommendOptions recommend;
   std::string model_file = "cmnrec.safetensors";
-  std::string state_file;  ///< of an interrupted run
+  std::string state_file;  ///< file of --resume
   Protocol protocol = Protocol::full;
   bool without_seen = false;
 };
 
-/// Calls field(name, value, help text, range) for the sizes of models by what they are part of; the
-/// range is left out where the type has one.
+/// Calls field(name, value, help text, range) for the sizes of one part of a model. The range is
+/// omitted if the type of the value implies it.
 template <class Model, class Field>
 void visit_memory(Model& model, Field&& field) {
   field("words", model.words, "Memory words N; 0: as many as slots", Between{0, 4096});
   field("word_size", model.word_size, "Width W of a memory word", Between{1, 4096});
   field("heads", model.heads, "Read heads", Between{1, 64});
-  field("controller", model.controller, "Of cmnrec and srmn");
+  field("controller", model.controller, "Controller of cmnrec and srmn");
   field("order", model.order,
-        "What happens first at a chunk step: as in the paper or in its authors' code");
+        "Order of operations at a chunk step: as in the paper or in its authors' code");
 }
 template <class Model, class Field>
 void visit_attention(Model& model, Field&& field) {
@@ -121,7 +121,7 @@ void visit_recurrent(Model& model, Field&& field) {
   field("hidden", model.hidden, "Width H of the recurrent networks", Between{1, 8192});
   field("embedding", model.embedding, "Width E of the item vectors", Between{1, 8192});
   field("layers", model.layers, "Recurrent layers", Between{1, 64});
-  field("keep", model.keep, "Share that dropout keeps in training");
+  field("keep", model.keep, "Share of the values that dropout keeps in training");
 }
 template <class Model, class Field>
 void visit_convolutional(Model& model, Field&& field) {
@@ -136,18 +136,17 @@ void visit_sizes(Model& model, Field&& field) {
   visit_convolutional(model, field);
 }
 
-/// The same for the making of sequences.
+/// Calls field() for the options of the sequences.
 template <class Data, class Field>
 void visit_data(Data& data, Field&& field) {
-  field("min_item_count", data.min_item_count, "Items that occur less often are left out",
+  field("min_item_count", data.min_item_count, "Items with fewer occurrences are excluded",
         Between{1, 1'000'000'000});
-  field("min_length", data.min_length, "Sequences of fewer items are left out",
+  field("min_length", data.min_length, "Sequences with fewer items are excluded",
         Between{2, 100'001});
   field("split", data.split, "Shares of the sequences: training, validation, test");
   field("split_seed", data.split_seed, "Seed of the split");
   field("leave_last_out", data.leave_last_out,
-        "Split in time instead: each user's last item is the test, the one before it the "
-        "validation");
+        "Split by time instead: test on each user's last item and validate on the item before it");
 }
 
 }  // namespace refrain::cmnrec

@@ -102,7 +102,7 @@ std::string run_key(const ModelOptions& model, const Options& options, std::uint
 }
 
 Results::Results(std::string path) : path_(std::move(path)) {
-  // A device such as /dev/full has no end, and add() reports a file that cannot be written.
+  // A device such as /dev/full is not read; add() reports a file that cannot be written.
   std::error_code unknown;
   if (!std::filesystem::is_regular_file(path_, unknown)) return;
   std::ifstream in(path_, std::ios::binary);
@@ -119,7 +119,7 @@ Results::Results(std::string path) : path_(std::move(path)) {
     } catch (const DataError&) {
       if (!ends_inside_line_ || line.front() != '{') throw;
       cut_off_at_ = begin;
-      examples::say("{}:{}: passed over: the line was cut off\n", path_, number);
+      examples::say("{}:{}: skipped: the line is incomplete\n", path_, number);
     }
   }
 }
@@ -136,13 +136,13 @@ const Run& Results::add(Run run) {
 }
 
 void Results::append(const Run& run) {
-  // A line behind half a line could not be read: the half is removed first.
+  // A line appended to an incomplete one could not be read, so the incomplete line is removed
+  // first.
   if (cut_off_at_) {
     std::error_code error;
     std::filesystem::resize_file(path_, *std::exchange(cut_off_at_, std::nullopt), error);
     if (error)
-      throw DataError(path_, 0,
-                      "its last line, which was cut off, cannot be removed: " + error.message());
+      throw DataError(path_, 0, "cannot remove its incomplete last line: " + error.message());
     ends_inside_line_ = false;
   }
   std::error_code unknown;
@@ -153,8 +153,8 @@ void Results::append(const Run& run) {
   out << json_of(run).dump() << '\n';
   out.close();
   if (out) return;
-  examples::say("warning: --results: {}: cannot be written; {}, seed {}, is not kept there\n",
-                path_, run.label(), run.seed);
+  examples::say("warning: --results: {}: cannot be written; {}, seed {}, was not saved\n", path_,
+                run.label(), run.seed);
   ends_inside_line_ = ended_inside_line;
   if (!unknown) std::filesystem::resize_file(path_, size, unknown);
 }

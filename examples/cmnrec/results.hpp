@@ -19,31 +19,33 @@ using Figures = std::map<std::string, double>;
 /// One model, trained with one seed and measured.
 struct Run {
   std::string key;         ///< everything that the figures depend on, as JSON text
-  std::string title;       ///< of the model
-  std::int64_t slots = 0;  ///< m; 0: the model has none
+  std::string title;       ///< title of the model
+  std::int64_t slots = 0;  ///< m; 0 for a model without chunks
   std::uint64_t seed = 0;
   std::int64_t parameters = 0;
   std::int64_t epochs = 0;
-  double seconds_per_epoch = 0;  ///< the median epoch; 0: nothing is trained
-  double prediction_ms = 0;      ///< of one batch
+  double seconds_per_epoch = 0;  ///< median over epochs; 0 for a model without training
+  double prediction_ms = 0;      ///< time for one batch
   std::int64_t prediction_batch = 0;
-  std::string metric = {};  ///< of the curve's validation
+  std::string metric = {};  ///< name of the curve's validation figure
   std::vector<EpochReport> curve = {};
-  std::array<Figures, 2> figures = {};  ///< ranked among all items; without those of the history
+  /// ranked among all items; among the items outside the history
+  std::array<Figures, 2> figures = {};
 
   /// "CmnRec TSC m=4"
   std::string label() const { return slots > 0 ? title + " m=" + std::to_string(slots) : title; }
 };
 
-/// What the figures of a run depend on: data, model, training and, for its times, threads.
+/// The key of a run: the data, model and training options that its figures depend on, and the
+/// number of threads, which its times depend on.
 std::string run_key(const ModelOptions& model, const Options& options, std::uint64_t fingerprint,
                     std::uint64_t seed);
 
-/// Runs on a file; without a path, only in memory.
+/// Runs in a file; without a path, only in memory.
 class Results {
  public:
-  /// Reads what the file has. A last line that was cut off is passed over with a warning, and gone
-  /// when a run is added. Throws DataError for other damage.
+  /// Reads the file. Skips an incomplete last line with a warning and removes it when a run is
+  /// added. Throws DataError for any other damage.
   explicit Results(std::string path);
 
   /// The run with this key, or null.
@@ -52,8 +54,8 @@ class Results {
   /// All runs by their keys.
   const std::map<std::string, Run>& runs() const noexcept { return runs_; }
 
-  /// Appends a whole line. When that fails, standard error has a warning, the file is as it was,
-  /// and the run is kept in memory only.
+  /// Adds a run and appends it to the file as one line. On failure it prints a warning to standard
+  /// error, restores the file and keeps the run only in memory.
   const Run& add(Run run);
 
  private:
@@ -61,7 +63,7 @@ class Results {
 
   std::string path_;
   bool ends_inside_line_ = false;
-  std::optional<std::uintmax_t> cut_off_at_;  ///< where a broken last line begins
+  std::optional<std::uintmax_t> cut_off_at_;  ///< start of an incomplete last line
   std::map<std::string, Run> runs_;
 };
 

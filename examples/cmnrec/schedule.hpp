@@ -18,7 +18,7 @@ struct Schedule {
   enum class Kind : std::uint8_t { pec, tsc, exc, every, list };
 
   static constexpr const char* notation = "pec, tsc, exc, every, every:G or steps like 5,10,20";
-  /// Nothing for a text in another notation.
+  /// Returns nullopt for an invalid text.
   static std::optional<Schedule> parse(const std::string& text);
   const std::string& text() const { return written; }
 

@@ -36,7 +36,7 @@ Outcome train(const Options& options) {
   const Device device = examples::device_of(options.run);
   SavedModel made{.config = {.model = model_of(options), .data = options.data}};
   const ModelOptions& model = made.config.model;
-  // A schedule that does not fit is an error before files are read.
+  // An invalid schedule is reported before files are read.
   if (model.kind == ModelKind::cmnrec) fmt::print("Schedule: {}\n", model.chunks().text());
   const Sequences behaviour = read_behaviour(options.log);
   examples::expect_length(model.length, examples::longest_row(behaviour));

@@ -15,18 +15,18 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* frequency_note = "no known item in the history: going by what is frequent";
+constexpr const char* frequency_note = "no known item in the history: ranked by frequency";
 
 std::string unknown_note(const Answer& answer) {
-  return fmt::format("passed over, unknown to the model: {}", fmt::join(answer.unknown, ", "));
+  return fmt::format("skipped, unknown to the model: {}", fmt::join(answer.unknown, ", "));
 }
 
-/// Prints one object; bytes that are no UTF-8 are replaced.
+/// Prints one object and replaces invalid UTF-8.
 void print_line(const Json& object) {
   fmt::print("{}\n", object.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
-/// A field of a CSV line (RFC 4180).
+/// Quotes a field of a CSV line if necessary (RFC 4180).
 std::string field(std::string_view text) {
   if (text.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(text);
   std::string quoted = "\"";
@@ -112,7 +112,7 @@ void answer_requests(const RecommendOptions& options, AnswerPrinter& printer, bo
   for (const std::string& user : options.users) answer(request_of(user));
   for (const std::string& history : options.histories) answer({{}, split_list(history), {}, {}});
   if (!options.users.empty() || !options.histories.empty()) return;
-  say("Reading histories from standard input, one a line: item,item,...{} (commas or blanks)\n",
+  say("Reading histories from standard input, one per line: item,item,...{} (commas or blanks)\n",
       has_tasks ? " or task: item,item,..." : "");
   for (std::string line; std::getline(std::cin, line);) {
     Request request;

@@ -1,5 +1,5 @@
 #pragma once
-/// The recommend command of both programs: whose recommendations, and how they are printed.
+/// The recommend command of peterrec and cmnrec: reads requests and prints answers.
 
 #include <cstdint>
 #include <functional>
@@ -18,7 +18,7 @@ namespace refrain::examples {
 
 /// A request for recommendations, in original ids.
 struct Request {
-  std::string user = {};                  ///< empty: the request is of a history
+  std::string user = {};                  ///< empty for a request by history
   std::vector<std::string> history = {};  ///< oldest first
   std::vector<std::string> owned = {};    ///< the user's items of another domain
   std::string task = {};                  ///< empty: all tasks
@@ -32,15 +32,15 @@ struct Answer {
   std::vector<Recommendation> best = {};
 };
 
-/// Prints answers in the form of --output.
+/// Prints answers in the format of --output.
 class AnswerPrinter {
  public:
-  /// The titles outlive the printer.
+  /// `titles` must outlive the printer.
   AnswerPrinter(Output output, const std::optional<Titles>& titles)
       : output_(output), titles_(titles) {}
 
   void print(const Request& request, const Answer& answer);
-  /// For a line of standard input that has no answer.
+  /// Prints the error of a line of standard input that cannot be answered.
   void print_error(const Request& request, std::string_view reason) const;
 
  private:
@@ -53,13 +53,13 @@ class AnswerPrinter {
 
   Output output_;
   const std::optional<Titles>& titles_;
-  std::int64_t answers_ = 0;  ///< that were printed
+  std::int64_t answers_ = 0;  ///< number of printed answers
 };
 
-/// Calls answer(request) for each user of --user, then for each --history; where there are neither,
-/// for each line of standard input: "item,item,...", or with `has_tasks` "task: item,item,...". An
-/// OptionError ends the command, except for a line of standard input, which is answered by the
-/// error.
+/// Calls answer(request) for each user of --user and then for each --history. Without both options
+/// it reads requests from standard input, one per line: "item,item,...", or with `has_tasks` "task:
+/// item,item,...". An OptionError ends the command, except for a line of standard input, whose
+/// error is printed as its answer.
 void answer_requests(const RecommendOptions& options, AnswerPrinter& printer, bool has_tasks,
                      const std::function<Request(const std::string& user)>& request_of,
                      const std::function<void(const Request&)>& answer);
@@ -71,11 +71,11 @@ std::vector<std::string> remove_unknown(std::vector<std::string>& history,
 /// log(count + 1/2) of every id [1,V]: scores for a history without known items.
 Tensor frequency_scores(const Vocabulary& vocabulary);
 
-/// "296  Pulp Fiction (1994)", or the id without a title.
+/// "296 Pulp Fiction (1994)", or only the id if there is no title.
 std::string described(std::string_view item, const std::optional<Titles>& titles);
 
-/// "a, b,c" and "a b c" -> a, b, c; empty entries are left out. A text with a comma is parted at
-/// commas only, so that an item's name may have blanks.
+/// Splits "a, b,c" or "a b c" into a, b and c, without empty entries. A text with a comma is split
+/// only at commas, so that item names may contain blanks.
 std::vector<std::string> split_list(std::string_view text);
 
 }  // namespace refrain::examples

@@ -10,7 +10,7 @@
 
 namespace refrain::examples {
 
-void tell_reading(const std::string& path, const ReadReport& report) {
+void report_reading(const std::string& path, const ReadReport& report) {
   if (!report.read_as.empty()) say("{}: read as {}\n", path, report.read_as);
   for (const BadLine& bad : report.bad_lines)
     say("{}:{}: skipped: {}\n", path, bad.line, bad.reason);
@@ -24,7 +24,7 @@ std::int64_t shared_users(const Sequences& sequences, const Sequences& more) {
 
 std::optional<Titles> titles_of(const LogOptions& log) {
   if (log.titles.empty()) return std::nullopt;
-  return read_told(log.titles, {.skip_bad_lines = log.skip_bad_lines}, read_titles);
+  return read_reported(log.titles, {.skip_bad_lines = log.skip_bad_lines}, read_titles);
 }
 
 std::int64_t row_of_user(const Sequences& sequences, const std::string& user) {
@@ -33,14 +33,14 @@ std::int64_t row_of_user(const Sequences& sequences, const std::string& user) {
                            user.find_first_not_of("0123456789") == std::string::npos;
     const std::int64_t row = is_number ? std::stoll(user) - 1 : -1;
     if (row < 0 || row >= sequences.rows.rows()) {
-      throw OptionError(concat("--user ", user,
-                               ": the data has no user ids; expected a line from 1 to ",
-                               sequences.rows.rows()));
+      throw OptionError(
+          concat("--user: the data has no user ids; expected a line number from 1 to ",
+                 sequences.rows.rows(), ", got ", user));
     }
     return row;
   }
   const std::int32_t number = sequences.users.find(user);
-  if (number == absent_id) throw OptionError("--user " + user + ": the data has no such user");
+  if (number == absent_id) throw OptionError("--user: expected a user of --data, got " + user);
   return std::find(sequences.user.begin(), sequences.user.end(), number) - sequences.user.begin();
 }
 
@@ -67,11 +67,11 @@ std::int64_t longest_row(const Sequences& sequences) {
 
 void expect_length(std::int64_t length, std::int64_t longest) {
   constexpr std::int64_t always_accepted = 1000;
-  const std::int64_t most = std::max(always_accepted, longest);
-  if (length <= most) return;
-  throw OptionError(concat("--length: expected at most ", most, ", got ", length,
+  const std::int64_t max_length = std::max(always_accepted, longest);
+  if (length <= max_length) return;
+  throw OptionError(concat("--length: expected at most ", max_length, ", got ", length,
                            ": the longest sequence has ", longest,
-                           " items, and the steps before them would be padding"));
+                           " items, and all further time steps would be padding"));
 }
 
 std::vector<std::string> item_names(const Sequences& sequences, std::int64_t row) {

@@ -1,5 +1,5 @@
 #pragma once
-/// Behaviour files as the command lines name them.
+/// Reads the behaviour files that a command line names.
 
 #include <cstdint>
 #include <optional>
@@ -12,48 +12,48 @@
 
 namespace refrain::examples {
 
-/// Says on standard error what a file was read as and which of its lines were passed over.
-void tell_reading(const std::string& path, const ReadReport& report);
+/// Prints to standard error the format in which a file was read and the lines that were skipped.
+void report_reading(const std::string& path, const ReadReport& report);
 
-/// How the logs are read.
+/// Converts the options of a command line to those of the readers.
 inline ReadOptions read_options(const LogOptions& log) {
   return {.format = log.format,
           .skip_bad_lines = log.skip_bad_lines,
           .in_file_order = log.in_file_order};
 }
 
-/// Calls read(path, options), then tell_reading().
+/// Calls read(path, options), then report_reading().
 template <class Read>
-auto read_told(const std::string& path, ReadOptions options, const Read& read) {
+auto read_reported(const std::string& path, ReadOptions options, const Read& read) {
   ReadReport report;
   options.report = &report;
   auto found = read(path, options);
-  tell_reading(path, report);
+  report_reading(path, report);
   return found;
 }
 
-/// The titles of --titles; nothing without it.
+/// Reads the file of --titles; returns nullopt without this option.
 std::optional<Titles> titles_of(const LogOptions& log);
 
-/// How many users of `more` are in `sequences`, too: 0 where either names none.
+/// Number of users of `more` that also occur in `sequences`; 0 if either has no user ids.
 std::int64_t shared_users(const Sequences& sequences, const Sequences& more);
 
-/// The row of a user. Where the file has no user ids a user is a line, counted from 1. Throws
-/// OptionError, naming --user, when there is none.
+/// The row of a user. If the file has no user ids, a user is given by the line number, from 1.
+/// Throws OptionError about --user for an unknown user.
 std::int64_t row_of_user(const Sequences& sequences, const std::string& user);
 
-/// The shares of --split. Throws OptionError, naming it, unless these are three shares from 0 that
-/// sum to 1.
+/// The shares of --split. Throws OptionError about --split unless they are three numbers in [0, 1]
+/// that sum to 1.
 SplitFractions expect_split(const std::vector<double>& shares);
 
-/// Items of the longest row.
+/// Number of items of the longest row.
 std::int64_t longest_row(const Sequences& sequences);
 
-/// Throws OptionError, naming --length, for a network that would mostly read padding: for more
-/// than 1000 steps when no sequence has so many items.
+/// Throws OptionError about --length if the network would mostly read padding, i.e. for a length
+/// above 1000 that exceeds the longest sequence.
 void expect_length(std::int64_t length, std::int64_t longest);
 
-/// Original item ids of a row; empty past the last one.
+/// Original item ids of a row; empty for a row past the last one.
 std::vector<std::string> item_names(const Sequences& sequences, std::int64_t row);
 
 }  // namespace refrain::examples

@@ -1,6 +1,6 @@
 #pragma once
-/// Settings that are parsed where they are read. An enum has one table of its names, another type a
-/// notation; command lines, configuration files and model files share them.
+/// Text forms of settings, shared by command lines, configuration files and model files. An enum
+/// has a table of names, any other type a notation.
 
 #include <concepts>
 #include <cstddef>
@@ -56,8 +56,8 @@ std::string choice_names() {
   return names;
 }
 
-/// A type with a notation: parse(text) gives nothing for a text that is none, text() is the text
-/// back, and `notation` lists what is expected.
+/// A type with a notation: parse(text) returns nullopt for an invalid text, text() is its inverse,
+/// and `notation` describes the valid texts.
 template <class Value>
 concept Notated = requires(const Value& value, const std::string& text) {
   { Value::parse(text) } -> std::same_as<std::optional<Value>>;
@@ -81,7 +81,7 @@ std::string choice_names() {
 template <class Value>
 concept NamedSetting = Chosen<Value> || Notated<Value>;
 
-/// A range of whole numbers; the default is that of an id.
+/// A closed range of whole numbers; the default is the range of ids.
 struct Between {
   std::int64_t least = 0;
   std::int64_t most = std::numeric_limits<std::int32_t>::max();

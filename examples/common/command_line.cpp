@@ -15,7 +15,8 @@
 namespace refrain::examples {
 namespace {
 
-/// What the parser did not expect, in the order of the command line.
+/// Describes the first unexpected option, or the first unexpected argument if there is no such
+/// option.
 std::string unexpected(const CLI::App& app, const CLI::App& command,
                        const std::vector<std::string>& rest) {
   const auto option = std::find_if(rest.begin(), rest.end(),
@@ -28,7 +29,7 @@ std::string unexpected(const CLI::App& app, const CLI::App& command,
       others += (others.empty() ? "" : ", ") + other->get_name();
   }
   if (!others.empty())
-    return concat(command.get_name(), " has no option ", name, ", which is one of ", others);
+    return concat(command.get_name(), " has no option ", name, ", an option of ", others);
   return concat("unknown option ", name, suggestion(name, option_names(command)));
 }
 
@@ -43,20 +44,20 @@ std::string unknown_command(const CLI::App& app, const std::vector<std::string>&
                 all);
 }
 
-/// The option that has too few or too many values. The parser takes the next argument as a value
-/// whatever it is, so an option without any value is the last argument.
+/// Reports the option with too few or too many values. The parser accepts any next argument as a
+/// value, so only the last argument can be an option without a value.
 std::string wrong_count(const CLI::App& command, const std::string& last_argument) {
   const auto values = [](int count) {
     return count == 1 ? std::string("a value") : concat(count, " values");
   };
   for (const CLI::Option* option : command.get_options()) {
     const int got = static_cast<int>(option->count());
-    const int least = option->get_items_expected_min(), most = option->get_items_expected_max();
-    if (got == 0 || (got >= least && got <= most)) continue;
+    const int min = option->get_items_expected_min(), max = option->get_items_expected_max();
+    if (got == 0 || (got >= min && got <= max)) continue;
     return concat(option->get_name(), ": expected ",
-                  got < least ? values(least)
-                  : most == 1 ? "one value"
-                              : values(most),
+                  got < min  ? values(min)
+                  : max == 1 ? "one value"
+                             : values(max),
                   ", got ", got);
   }
   return last_argument + ": expected a value";
@@ -69,7 +70,7 @@ std::string usage_error(const CLI::App& app, const char* program, const std::str
   const std::vector<CLI::App*> chosen = app.get_subcommands();
   if (chosen.empty() && !command_names(app).empty()) return unknown_command(app, rest);
   const CLI::App& command = chosen.empty() ? app : *chosen.front();
-  // The name of an option that is missing may be one that was misspelt.
+  // A missing option may have been misspelt.
   const bool is_extra = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
   const bool is_missing = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
   if ((is_extra || is_missing) && !rest.empty()) {
@@ -80,13 +81,13 @@ std::string usage_error(const CLI::App& app, const char* program, const std::str
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr)
     return wrong_count(command, last_argument);
   if (dynamic_cast<const CLI::FileError*>(&error) != nullptr && app.get_config_ptr() != nullptr) {
-    return concat("--config: expected a file that can be read, got ",
+    return concat("--config: expected a readable file, got ",
                   app.get_config_ptr()->as<std::string>());
   }
   return error.what();
 }
 
-/// A number that the check takes; what it says otherwise, "expected 1 to 4096, got 0".
+/// Validates a number by `accept`; errors read "expected 1 to 4096, got 0".
 template <class Accept>
 CLI::Validator numbers(const std::string& expected, Accept&& accept) {
   return CLI::Validator(
@@ -111,8 +112,7 @@ CLI::Validator above_zero() {
                  [](double value) { return value > 0 && std::isfinite(value); });
 }
 CLI::Validator not_negative() {
-  return numbers("a number from 0",
-                 [](double value) { return value >= 0 && std::isfinite(value); });
+  return numbers("a number >= 0", [](double value) { return value >= 0 && std::isfinite(value); });
 }
 
 CLI::Validator true_or_false() {
@@ -151,19 +151,19 @@ int guarded(const char* program, const std::function<int()>& run) {
     say("{}: {}\n", program, error.what());
     code = 1;
   } catch (const OutOfMemory& error) {
-    say("{}: {}; a smaller --batch or --length needs less\n", program, error.what());
+    say("{}: {}; a smaller --batch or --length reduces memory use\n", program, error.what());
     code = 1;
   } catch (const std::bad_alloc&) {
-    say("{}: out of memory; a smaller --batch or --length needs less\n", program);
+    say("{}: out of memory; a smaller --batch or --length reduces memory use\n", program);
     code = 1;
   } catch (const std::exception& error) {
-    // On a full disk fmt throws, and finish_output() reports it.
+    // On a full disk fmt throws; finish_output() reports this error.
     const auto* system = dynamic_cast<const std::system_error*>(&error);
     if (system != nullptr && std::ferror(stdout) != 0) {
       output_error = system->code().value();
       code = 1;
     } else {
-      say("{}: unexpected: {}\n", program, error.what());
+      say("{}: unexpected error: {}\n", program, error.what());
     }
   }
   return finish_output(program, output_error) || code != 0 ? code : 1;

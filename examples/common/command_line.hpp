@@ -25,13 +25,13 @@
 
 namespace refrain::examples {
 
-/// Checks of options: each says what it expected and what it got.
+/// Validators of option values; errors read "expected ..., got ...".
 CLI::Validator between(double least, double most);
 CLI::Validator above_zero();
 CLI::Validator not_negative();
 CLI::Validator true_or_false();
 
-/// A number of this type and no other: a whole one is decimal and fits the type.
+/// Accepts only numbers of this type: a whole number must be decimal and fit the type.
 template <class Number>
 CLI::Validator number_of_type() {
   return CLI::Validator(
@@ -47,14 +47,14 @@ CLI::Validator number_of_type() {
           const char* const end = text.data() + text.size();
           const bool is_decimal = std::from_chars(text.data(), end, decimal).ptr == end;
           if (is_number && is_decimal && decimal == value) return std::string();
-          return concat("expected a whole number", std::signed_integral<Number> ? "" : " from 0",
+          return concat("expected a whole number", std::signed_integral<Number> ? "" : " >= 0",
                         ", got '", text, "'");
         }
       },
       "");
 }
 
-/// What a value consists of: itself, or the elements of a list.
+/// The type of a value, or of the elements if the value is a list.
 template <class Value>
 struct ElementOf {
   using type = Value;
@@ -75,7 +75,7 @@ CLI::Validator one_of() {
       concat("{", names, "}"));
 }
 
-/// A list of names of an enum's values, separated by commas.
+/// Adds an option whose value is a list of an enum's names, separated by commas.
 template <Chosen Element>
 CLI::Option* add_choices(CLI::App& app, const std::string& name, std::vector<Element>& values,
                          const std::string& text) {
@@ -91,9 +91,9 @@ CLI::Option* add_choices(CLI::App& app, const std::string& name, std::vector<Ele
       ->default_str(names);
 }
 
-/// An option of a command. By the type of its value it is a switch (whose value in a --config file
-/// is true or false), a name or notation (common/choice.hpp), a number in `range`, a text, or a
-/// list of these separated by commas. Its help shows the default.
+/// Adds an option to a command. The type of `value` determines its form: a switch (true or false in
+/// a --config file), a name or notation (common/choice.hpp), a number in `range`, a string, or a
+/// list of these separated by commas. The help shows the default.
 template <class Value>
 CLI::Option* add_value(CLI::App& app, const std::string& name, Value& value,
                        const std::string& text, const std::optional<CLI::Validator>& range = {}) {
@@ -118,7 +118,7 @@ CLI::Option* add_value(CLI::App& app, const std::string& name, Value& value,
   }
 }
 
-/// The options of a command under one heading of its help.
+/// Adds options to a command under one heading of its help.
 class OptionGroup {
  public:
   OptionGroup(CLI::App& app, std::string title) : app_(app), title_(std::move(title)) {}
@@ -134,7 +134,7 @@ class OptionGroup {
   std::string title_;
 };
 
-/// Fields as options (see FieldWriter): "word_size" is --word-size.
+/// Adds fields (see FieldWriter) as options: the field "word_size" becomes --word-size.
 class FieldOptions {
  public:
   FieldOptions(CLI::App& app, std::string title) : add_(app, std::move(title)) {}
@@ -166,39 +166,39 @@ class FieldOptions {
 
 void add_run_options(CLI::App& app, RunOptions& run);
 
-/// --data and how it is read. `text`: the meaning of --data.
+/// Adds --data and the options of its reader. `text`: the help of --data.
 void add_log_options(CLI::App& app, LogOptions& log, const std::string& text);
 
-/// --titles of a command that names items.
+/// Adds --titles, for commands that print items.
 void add_titles(CLI::App& app, LogOptions& log);
 
-/// --model, the file of a trained model, under further `names` (",--checkpoint").
+/// Adds --model, the file of a trained model, with additional `names` (",--checkpoint").
 void add_model_file(CLI::App& app, std::string& file, const std::string& names,
                     const std::string& text);
 
-/// --log of a command that has figures.
+/// Adds --log, for commands that compute figures.
 void add_log_option(CLI::App& app, RunOptions& run);
 
-/// `prefix` tells the options of one training from those of another where both are present.
+/// Adds the options of a training. `prefix` distinguishes the trainings of a command that has two.
 void add_training_options(CLI::App& app, TrainOptions& train, const std::string& prefix,
                           const std::string& group);
 
-/// --force of a command that trains a model and writes it.
+/// Adds --force, for commands that write a trained model.
 void add_force_option(CLI::App& app, RunOptions& run);
 
-/// --resume of a command that trains one model.
+/// Adds --resume, for commands that train one model.
 void add_resume_option(CLI::App& app, std::string& state_file);
 
 void add_recommend_options(CLI::App& app, RecommendOptions& recommend);
 
-/// Parses the command line. Returns an exit code when the program ends here: 0 after --help, 1
-/// when the line cannot be read; standard error then has one line with the reason and what may have
-/// been meant.
+/// Parses the command line. Returns the exit code if the program must end: 0 after --help, 1 for an
+/// invalid command line. An error is printed to standard error as one line with the reason and a
+/// suggestion.
 std::optional<int> parse(CLI::App& app, const char* program, int argc, char** argv);
 
-/// Reads the files of --config: sections [command] with lines name = value. The errors of a file
-/// that is no TOML, or that names what `program` does not have, say the line. `program` outlives
-/// it.
+/// A reader of --config files: sections [command] with lines name = value. Errors about invalid
+/// TOML and about unknown commands and options include the line number. `program` must outlive the
+/// reader.
 std::shared_ptr<CLI::Config> toml_reader(const CLI::App& program);
 
 /// A sub-command of a program.
@@ -209,11 +209,11 @@ struct Command {
   void (*add)(CLI::App&, Options&);  ///< adds its options
   Outcome (*run)(const Options&);
   void (*settle)(const CLI::App&,
-                 Options&) = nullptr;  ///< sets what depends on which options were given
+                 Options&) = nullptr;  ///< sets values that depend on which options were given
 };
 
-/// Parses the command line and runs the sub-command that it names. Each has options of its own: a
-/// --config file has sections of several sub-commands, and all of them are read, whichever runs.
+/// Parses the command line and runs its sub-command. Each sub-command has its own Options, because
+/// the sections of all sub-commands in a --config file are read.
 template <class Options>
 int run_command(const char* program, const char* text, std::span<const Command<Options>> commands,
                 int argc, char** argv) {
@@ -222,7 +222,7 @@ int run_command(const char* program, const char* text, std::span<const Command<O
   app.fallthrough();
   app.config_formatter(toml_reader(app));
   app.set_config("--config", "",
-                 concat("Read options from this TOML file: one section a sub-command, [",
+                 concat("Read options from this TOML file: one section per sub-command, such as [",
                         commands.front().name, "], with the long option names as keys"));
   app.allow_config_extras(
       CLI::config_extras_mode::error);  // a misspelt name must not leave the default in force
@@ -243,9 +243,9 @@ int run_command(const char* program, const char* text, std::span<const Command<O
   return static_cast<int>(outcome);
 }
 
-/// Runs the program with open standard streams and turns what it throws into one line on standard
-/// error and an exit code: 1 for what the user can mend, output that cannot be written among it; 2
-/// for the rest.
+/// Runs the program with open standard streams. Converts an exception to one line on standard error
+/// and an exit code: 1 for errors that the user can correct, including output that cannot be
+/// written, and 2 for all others.
 int guarded(const char* program, const std::function<int()>& run);
 
 }  // namespace refrain::examples

@@ -1,5 +1,5 @@
 #pragma once
-/// Texts of messages.
+/// Formatting of messages.
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 
 namespace refrain::examples {
 
-/// Joins the printed forms of its arguments, the same in every locale.
+/// Concatenates the formatted arguments, independently of the locale.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
   std::string text;

@@ -1,5 +1,5 @@
 #pragma once
-/// Where a program computes.
+/// The device on which a program computes.
 
 #include "common/options.hpp"
 #include "refrain/core/device.hpp"
@@ -7,12 +7,12 @@
 
 namespace refrain::examples {
 
-/// The device of --device.  Throws OptionError when this build or machine has none.
+/// The device of --device. Throws OptionError if it is not available.
 inline Device device_of(const RunOptions& run) {
   if (is_available(run.device)) return run.device;
   throw OptionError(
-      "--device cuda: expected a build with REFRAIN_CUDA=ON on a machine with an NVIDIA GPU and "
-      "its driver, found none; use --device cpu");
+      "--device cuda: expected a build with REFRAIN_CUDA=ON and a machine with an NVIDIA GPU and "
+      "its driver; use --device cpu");
 }
 
 }  // namespace refrain::examples

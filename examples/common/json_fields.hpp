@@ -1,5 +1,5 @@
 #pragma once
-/// Values of a JSON object that came from a file, checked as they are asked for.
+/// Checked access to the values of a JSON object that was read from a file.
 
 #include <cmath>
 #include <cstdint>
@@ -18,15 +18,15 @@
 
 namespace refrain::examples {
 
-/// Whatever 63 bits hold.
+/// The non-negative 64-bit integers.
 constexpr Between any_count{.least = 0, .most = std::numeric_limits<std::int64_t>::max()};
 
-/// One object. The file may have been made by anyone: everything throws DataError, naming file,
-/// line and value, what was expected and what came. (The JSON library's own conversions turn 1e300
-/// into some integer and true into 1.)
+/// One JSON object of an untrusted file. All functions throw DataError with the file, the line, the
+/// expected value and the actual one. (The JSON library's own conversions turn 1e300 into an
+/// arbitrary integer and true into 1.)
 class JsonFields {
  public:
-  /// `what` begins every complaint: "its configuration cannot be used".
+  /// `what` begins every error message: "invalid configuration".
   JsonFields(std::string_view text, std::string path, std::int64_t line, std::string what)
       : path_(std::move(path)), what_(std::move(what)), line_(line) {
     try {
@@ -36,7 +36,7 @@ class JsonFields {
     }
     if (!object_.is_object()) fail("expected an object");
   }
-  /// An object inside of another one.
+  /// A nested object.
   JsonFields(const JsonFields& outer, nlohmann::json object)
       : path_(outer.path_), what_(outer.what_), line_(outer.line_), object_(std::move(object)) {
     if (!object_.is_object()) fail("expected an object");
@@ -48,14 +48,14 @@ class JsonFields {
     return integer_of(name, value(name), range);
   }
 
-  /// Any 64 bits: a seed, a hash.
+  /// An unsigned 64-bit integer, such as a seed or a hash.
   std::uint64_t word(const char* name) const {
     const nlohmann::json& stored = value(name);
-    if (!stored.is_number_unsigned()) mismatch(name, "a whole number of 64 bits", stored);
+    if (!stored.is_number_unsigned()) mismatch(name, "an unsigned 64-bit integer", stored);
     return stored.get<std::uint64_t>();
   }
 
-  /// Any number; null, as which JSON text holds what is not finite, is NaN.
+  /// Any number; null is NaN, because JSON stores non-finite numbers as null.
   double number(const char* name) const { return number_of(name, value(name)); }
 
   /// A number in [0, 1].
@@ -69,7 +69,7 @@ class JsonFields {
 
   std::string text(const char* name) const {
     const nlohmann::json& stored = value(name);
-    if (!stored.is_string()) mismatch(name, "a text", stored);
+    if (!stored.is_string()) mismatch(name, "a string", stored);
     return stored.get<std::string>();
   }
 
@@ -106,7 +106,7 @@ class JsonFields {
     return list;
   }
 
-  /// An object's own text, in the JSON library's one form.
+  /// A nested object as compact JSON.
   std::string text_of_object(const char* name) const {
     return JsonFields(*this, value(name)).object_.dump();
   }
@@ -118,7 +118,7 @@ class JsonFields {
  private:
   const nlohmann::json& value(const char* name) const {
     const auto found = object_.find(name);
-    if (found == object_.end()) fail(concat("it has no \"", name, "\""));
+    if (found == object_.end()) fail(concat("\"", name, "\" is missing"));
     return *found;
   }
 
@@ -135,7 +135,7 @@ class JsonFields {
       const std::int64_t number = stored.get<std::int64_t>();
       if (number >= range.least && number <= range.most) return number;
     }
-    mismatch(name, concat("a whole number in ", range.least, " to ", range.most), stored);
+    mismatch(name, concat("a whole number from ", range.least, " to ", range.most), stored);
   }
 
   double number_of(const char* name, const nlohmann::json& stored) const {
@@ -146,7 +146,7 @@ class JsonFields {
 
   double share_of(const char* name, const nlohmann::json& stored) const {
     const double number = number_of(name, stored);
-    if (!(number >= 0 && number <= 1)) mismatch(name, "a number in 0 to 1", stored);
+    if (!(number >= 0 && number <= 1)) mismatch(name, "a number from 0 to 1", stored);
     return number;
   }
 

@@ -1,5 +1,5 @@
 #pragma once
-/// What a training step's loss is computed from.
+/// The inputs of a training step's loss.
 
 #include "refrain/core/random.hpp"
 #include "refrain/core/tensor.hpp"
@@ -11,7 +11,7 @@ namespace refrain::examples {
 struct LossBatch {
   Tensor ids;
   Tensor targets;
-  Candidates candidates{};  ///< of a sampled loss
+  Candidates candidates{};  ///< only for a sampled loss
 
   bool is_sampled() const { return candidates.ids.defined(); }
 
@@ -24,7 +24,7 @@ struct LossBatch {
   }
 };
 
-/// `count` sampled ids and the corrections of sampled softmax for these targets.
+/// Samples `count` ids and computes the corrections of sampled softmax for these targets.
 inline Candidates draw_candidates(CandidateSampler& sampler, std::int64_t count,
                                   const Tensor& targets, Random& random) {
   const CandidateSample sample = sampler.draw(count, random);

@@ -1,5 +1,5 @@
 #pragma once
-/// What every example program lets its users set, and how its commands end.
+/// Options and exit codes that the example programs share.
 
 #include <cstdint>
 #include <string>
@@ -9,16 +9,16 @@
 
 namespace refrain::examples {
 
-/// How a command ended, as the exit code of the program.
+/// The outcome of a command; its value is the program's exit code.
 enum class Outcome : int {
   done = 0,
-  interrupted = 130,  ///< by Ctrl-C, as shells number it
+  interrupted = 130,  ///< by SIGINT or SIGTERM; 128 + SIGINT, as in shells
 };
 
-/// Behaviour logs and titles, and how they are read.
+/// Behaviour logs, item titles and the options of their readers.
 struct LogOptions {
   std::vector<std::string> files;
-  Format format = Format::automatic;  ///< of all files
+  Format format = Format::automatic;  ///< the format of all files
   std::int64_t skip_bad_lines = 0;
   bool in_file_order = false;  ///< ReadOptions::in_file_order
   std::string titles;          ///< movies.csv, movies.dat or u.item
@@ -29,8 +29,8 @@ struct TrainOptions {
   std::int64_t batch = 64;
   double learning_rate = 1e-3;
   std::int64_t patience = 5;  ///< evaluations without improvement before training stops
-  double clip = 5;            ///< largest gradient norm; 0: no clipping
-  double l2 = 0;              ///< on the head
+  double clip = 5;            ///< maximum gradient norm; 0: no clipping
+  double l2 = 0;              ///< L2 regularization of the head
 };
 
 struct RunOptions {
@@ -39,16 +39,16 @@ struct RunOptions {
   Device device = Device::cpu;
   std::string log;
   std::string config;  ///< file of --config
-  bool force = false;  ///< a result that is worse than a guess is written all the same
+  bool force = false;  ///< write a result even if it is worse than chance
 };
 
-/// How recommendations are printed.
+/// The format in which recommendations are printed.
 enum class Output : std::uint8_t { text, json_lines, csv };
 template <>
 inline constexpr Choice<Output> choices<Output>[] = {
     {"text", Output::text}, {"jsonl", Output::json_lines}, {"csv", Output::csv}};
 
-/// Whom to recommend to, and how many items.
+/// The users and histories to recommend to, and the number of items.
 struct RecommendOptions {
   std::vector<std::string> users;
   std::vector<std::string> histories;

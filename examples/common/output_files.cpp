@@ -14,14 +14,14 @@
 namespace refrain::examples {
 namespace {
 
-/// Identifies a file, whichever of its names is given.
+/// The identity of a file, independent of the path that names it.
 class Place {
  public:
   explicit Place(const std::string& path) : path_(path) {
     namespace fs = std::filesystem;
     std::error_code error;
     fs::path whole = fs::absolute(path, error);
-    // A link to a file that is not there yet: canonical paths keep it as it is.
+    // weakly_canonical() does not resolve a link to a file that does not exist.
     for (int links = 0; links < max_links && fs::is_symlink(whole, error); ++links)
       whole = whole.parent_path() / fs::read_symlink(whole, error);
     whole = fs::weakly_canonical(whole, error);
@@ -29,14 +29,14 @@ class Place {
     exists_ = ::stat(path_.c_str(), &status_) == 0;
   }
 
-  /// True for a terminal, /dev/null and their like, which several options may share.
+  /// True for a character device such as a terminal or /dev/null, which several options may share.
   bool is_device() const { return exists_ && S_ISCHR(status_.st_mode); }
-  /// True for a pipe or a socket, whose reader would take a trial for the end.
+  /// True for a pipe or a socket. Opening and closing it for a check would end its reader's input.
   bool is_stream() const {
     return exists_ && (S_ISFIFO(status_.st_mode) || S_ISSOCK(status_.st_mode));
   }
-  /// True when nobody may write the file, or this process may not. The permissions count for the
-  /// superuser too.
+  /// True if the file has no write permission at all, which also applies to the superuser, or if
+  /// this process may not write it.
   bool is_read_only() const {
     return exists_ && S_ISREG(status_.st_mode) &&
            ((status_.st_mode & (S_IWUSR | S_IWGRP | S_IWOTH)) == 0 ||
@@ -49,7 +49,7 @@ class Place {
   }
 
  private:
-  static constexpr int max_links = 40;  // as many as the system follows
+  static constexpr int max_links = 40;  // the system's limit
 
   std::string path_;
   bool exists_ = false;
@@ -60,8 +60,8 @@ void expect_folder(const NamedFile& file) {
   std::error_code error;
   const std::filesystem::path folder = std::filesystem::absolute(file.path, error).parent_path();
   if (std::filesystem::is_directory(folder, error)) return;
-  throw OptionError(concat(file.option, ": expected a file in a folder that is there, got ",
-                           file.path, ": no folder ", folder.string()));
+  throw OptionError(concat(file.option, ": expected a file in an existing folder, got ", file.path,
+                           ": no folder ", folder.string()));
 }
 
 void expect_appendable(const std::string& path) {
@@ -82,13 +82,13 @@ void expect_files(const CommandFiles& files) {
     const Place place(file.path);
     for (const auto& [option, other] : before) {
       if (place.is_device() || !(place == other)) continue;
-      throw OptionError(concat(file.option, ": expected a file of its own, got ", file.path,
-                               ", which ",
-                               option == file.option ? "it names twice" : "is that of " + option));
+      throw OptionError(concat(file.option, ": expected a distinct file, got ", file.path,
+                               ", which is ",
+                               option == file.option ? "given twice" : "also given as " + option));
     }
     expect_folder(file);
     if (place.is_read_only())
-      throw DataError(file.path, 0, concat("is read-only; give ", file.option, " another file"));
+      throw DataError(file.path, 0, concat("is read-only; choose another file for ", file.option));
     add(file);
   };
   for (const NamedFile& file : files.read) {
@@ -96,7 +96,7 @@ void expect_files(const CommandFiles& files) {
   }
   for (const NamedFile& file : files.replaced) {
     if (file.path.empty())
-      throw OptionError(file.option + ": expected the name of a file, got none");
+      throw OptionError(file.option + ": expected a file name, got an empty string");
     expect_own(file);
     expect_replaceable(file.path);
   }

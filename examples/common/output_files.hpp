@@ -1,5 +1,5 @@
 #pragma once
-/// The files that a command will write, tried before it begins to work.
+/// Checks a command's output files before its work begins.
 
 #include <string>
 #include <vector>
@@ -22,20 +22,19 @@ std::vector<NamedFile> named_files(const std::string& option,
 /// given.
 struct CommandFiles {
   std::vector<NamedFile> read;
-  std::vector<NamedFile> replaced;  ///< written as a whole
-  std::vector<NamedFile> appended;  ///< grow by lines
+  std::vector<NamedFile> replaced;  ///< replaced as a whole
+  std::vector<NamedFile> appended;  ///< extended line by line
 };
 
-/// The files of the options that most commands have, --resume among them (empty: not given), and
-/// those that a command replaces.
+/// The files of the options that most commands share, including --resume (`state_file`; empty if
+/// not given), and the files that the command replaces.
 CommandFiles command_files(const LogOptions& log, const RunOptions& run,
                            std::vector<NamedFile> replaced = {},
                            const std::string& state_file = {});
 
-/// Checks the files of a command before it begins to work, and changes nothing. Throws OptionError
-/// when a file to be written has no name or no folder, or is also another file of the command,
-/// under whatever name and through whatever links; DataError when it is read-only or cannot be
-/// written.
+/// Checks the files of a command before its work begins, without changing any. Throws OptionError
+/// if an output file has no name, is in no existing folder, or is identical to another file of the
+/// command, also by another path or link. Throws DataError if it is read-only or cannot be written.
 void expect_files(const CommandFiles& files);
 
 }  // namespace refrain::examples

@@ -3,23 +3,24 @@
 namespace refrain::examples {
 
 void add_run_options(CLI::App& app, RunOptions& run) {
-  add_value(app, "--seed", run.seed, "Seed of every random choice");
+  add_value(app, "--seed", run.seed, "Random seed");
   add_value(app, "--threads", run.threads, "Threads; 0: one per core", between(0, 1024));
-  add_value(app, "--device", run.device, "Where to compute");
+  add_value(app, "--device", run.device, "Device to compute on");
 }
 
 void add_log_options(CLI::App& app, LogOptions& log, const std::string& text) {
   const OptionGroup add(app, "Data");
   add("--data", log.files, text, CLI::ExistingFile);
-  add("--format", log.format, "Of all files");
-  add("--skip-bad-lines", log.skip_bad_lines, "Malformed lines to pass over in a file",
+  add("--format", log.format, "Format of all files");
+  add("--skip-bad-lines", log.skip_bad_lines, "Maximum number of malformed lines to skip in a file",
       not_negative());
   add("--in-file-order", log.in_file_order,
-      "Each user's events are in time order in the file: read no times");
+      "Ignore timestamps: each user's events are in time order in the file");
 }
 
 void add_titles(CLI::App& app, LogOptions& log) {
-  OptionGroup(app, "Data")("--titles", log.titles, "Item titles: movies.csv, movies.dat or u.item",
+  OptionGroup(app, "Data")("--titles", log.titles,
+                           "File of item titles: movies.csv, movies.dat or u.item",
                            CLI::ExistingFile);
 }
 
@@ -39,41 +40,43 @@ void add_training_options(CLI::App& app, TrainOptions& train, const std::string&
                                                           const CLI::Validator& range) {
     grouped("--" + prefix + name, value, text, range);
   };
-  add("epochs", train.epochs, "Largest number of epochs", between(1, 1000000));
+  add("epochs", train.epochs, "Maximum number of epochs", between(1, 1000000));
   const bool is_automatic = train.batch == 0;
   add("batch", train.batch,
-      is_automatic ? "Sequences a step; 0: a tenth of the training examples, as 8, 16, 32 or 64"
-                   : "Sequences a step",
+      is_automatic ? "Sequences per training step; 0: a tenth of the training examples, rounded to "
+                     "8, 16, 32 or 64"
+                   : "Sequences per training step",
       between(is_automatic ? 0 : 1, 1000000));
-  add("learning-rate", train.learning_rate, "Of Adam", above_zero());
+  add("learning-rate", train.learning_rate, "Learning rate of Adam", above_zero());
   add("patience", train.patience,
       "Stop after this many epochs without improvement on the validation part",
       between(1, 1000000));
-  add("clip", train.clip, "Largest gradient norm; 0: no clipping", not_negative());
-  add("l2", train.l2, "L2 of the head", not_negative());
+  add("clip", train.clip, "Maximum gradient norm; 0: no clipping", not_negative());
+  add("l2", train.l2, "L2 regularization of the head", not_negative());
 }
 
 void add_force_option(CLI::App& app, RunOptions& run) {
-  add_value(app, "--force", run.force, "Write the result even if it is worse than a guess");
+  add_value(app, "--force", run.force, "Write the result even if it is worse than chance");
 }
 
 void add_resume_option(CLI::App& app, std::string& state_file) {
   add_value(app, "--resume", state_file,
-            "Keep the state of training in this file and go on from it");
+            "Save the training state to this file, and resume from it if it exists");
 }
 
 void add_recommend_options(CLI::App& app, RecommendOptions& recommend) {
-  add_value(app, "--user", recommend.users, "User ids of --data");
+  add_value(app, "--user", recommend.users, "Users of --data to recommend to");
   app.add_option("--history", recommend.histories,
-                 "A history as item ids, parted by commas or blanks: a,b,c (may be empty; may be "
-                 "given several times)")
+                 "A history as item ids, separated by commas or blanks: a,b,c (may be empty; may "
+                 "be given several times)")
       ->expected(0, 1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  add_value(app, "--count", recommend.count, "Recommendations a user", between(1, 1000000));
-  add_value(app, "--keep-seen", recommend.keep_seen, "Also recommend what the user has seen");
+  add_value(app, "--count", recommend.count, "Recommendations per user", between(1, 1000000));
+  add_value(app, "--keep-seen", recommend.keep_seen, "Also recommend items that the user has seen");
   add_value(app, "--output", recommend.output,
-            "Lists for people, JSON lines (an object an answer), or CSV (a line an item)");
+            "Output format: readable text, JSON lines (one object per answer) or CSV (one line per "
+            "item)");
 }
 
 }  // namespace refrain::examples

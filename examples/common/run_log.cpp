@@ -18,7 +18,7 @@ void RunLog::write(std::span<const MetricLog::Number> numbers,
     log_->write(numbers, texts);
   } catch (const DataError& error) {
     if (!std::exchange(has_failed_, true))
-      say("warning: --log: {}; the run continues, the log lacks lines\n", error.what());
+      say("warning: --log: {}; the run continues with an incomplete log\n", error.what());
   }
 }
 

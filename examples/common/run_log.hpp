@@ -9,11 +9,11 @@
 
 namespace refrain::examples {
 
-/// The file of --log. A line that cannot be written costs neither training nor results: the first
-/// failure is a warning on standard error, later lines are tried without another one.
+/// The file of --log. A line that cannot be written does not end the run: the first failure prints
+/// a warning to standard error, and later failures are silent.
 class RunLog {
  public:
-  /// An empty path stands for no log. Throws DataError when the file cannot be opened.
+  /// An empty path means no log. Throws DataError when the file cannot be opened.
   explicit RunLog(const std::string& path);
 
   void write(std::span<const MetricLog::Number> numbers,

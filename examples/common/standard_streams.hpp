@@ -8,11 +8,11 @@
 
 namespace refrain::examples {
 
-/// Opens /dev/null in place of each standard descriptor that is closed. Without it the first file
-/// that a program opens becomes its standard output.
+/// Opens /dev/null in place of each closed standard descriptor. Otherwise the first file that the
+/// program opens would become its standard output.
 void open_standard_streams();
 
-/// Writes to standard error. A failure is ignored: no other place is left to report it.
+/// Writes to standard error. A failure is ignored, because it cannot be reported anywhere else.
 void say(std::string_view text) noexcept;
 
 template <class... Values>
@@ -20,12 +20,11 @@ void say(fmt::format_string<Values...> format, Values&&... values) {
   say(std::string_view(fmt::format(format, std::forward<Values>(values)...)));
 }
 
-/// Hands what was printed so far to the reader of standard output. finish_output() reports a
-/// failure.
+/// Flushes standard output. finish_output() reports a failure.
 void flush_output() noexcept;
 
-/// Flushes standard output at the end of a program. Returns false, with the reason on standard
-/// error, when some of the output was lost. `error`: errno of a failure that was noticed before.
+/// Flushes standard output at the end of a program. If some of the output was lost, prints the
+/// reason to standard error and returns false. `error`: errno of an earlier failure.
 bool finish_output(const char* program, int error = 0);
 
 }  // namespace refrain::examples

@@ -1,5 +1,5 @@
 #pragma once
-/// What a misspelt name was meant to be.
+/// Suggestions for misspelt names.
 
 #include <CLI/CLI.hpp>
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace refrain::examples {
 
-/// " (did you mean X?)" for the name nearest to the given one; empty when none is near.
+/// " (did you mean X?)" for the name closest to the given one; empty if no name is close.
 std::string suggestion(std::string_view given, const std::vector<std::string>& names);
 
 /// "--length", ... of a command.

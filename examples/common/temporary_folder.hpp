@@ -8,14 +8,14 @@
 
 namespace refrain::examples {
 
-/// A new folder that goes with the object.
+/// A temporary folder, removed by the destructor.
 class TemporaryFolder {
  public:
-  /// The folder's name begins with `name`.  Throws DataError when it cannot be made.
+  /// The folder's name begins with `name`. Throws DataError when it cannot be created.
   explicit TemporaryFolder(const std::string& name) {
     path_ = (std::filesystem::temp_directory_path() / (name + "-XXXXXX")).string();
     if (mkdtemp(path_.data()) == nullptr)
-      throw DataError(path_, 0, "cannot make a folder for the generated data");
+      throw DataError(path_, 0, "cannot create a folder for the generated data");
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;

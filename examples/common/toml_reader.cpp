@@ -14,7 +14,7 @@
 namespace refrain::examples {
 namespace {
 
-/// One section a sub-command, each with values by option names.
+/// Reads one section per sub-command, with option names as keys.
 class TomlReader final : public CLI::ConfigTOML {
  public:
   explicit TomlReader(const CLI::App& program) : program_(program) {}
@@ -26,8 +26,8 @@ class TomlReader final : public CLI::ConfigTOML {
       for (const auto& [section, values] : file) {
         const toml::table* table = values.as_table();
         if (table == nullptr)
-          fail(values, concat("expected sections, as [pretrain], got '", section.str(),
-                              "' outside of one"));
+          fail(values, concat("expected sections such as [pretrain], got '", section.str(),
+                              "' outside a section"));
         const CLI::App& command = command_of(section, values);
         std::map<const CLI::Option*, std::string> given;
         for (const auto& [name, value] : *table) {
@@ -86,7 +86,7 @@ class TomlReader final : public CLI::ConfigTOML {
     } else if (const auto* flag = value.as_boolean()) {
       inputs.push_back(flag->get() ? "true" : "false");
     } else {
-      fail(value, "expected a number, a text, true, false, or a list of these");
+      fail(value, "expected a number, a string, true, false, or a list of these");
     }
   }
 

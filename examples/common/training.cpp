@@ -75,22 +75,23 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
   const bool is_still_improving = !report.curve.empty() && report.curve.back().is_best &&
                                   report.epochs == options.epochs && report.epochs > 1;
   if (is_still_improving && !place.is_one_of_many) {
-    say("{}: the last epoch was the best (*): it was still improving; see --epochs\n", place.label);
+    say("{}: the last epoch was the best (*), so more --epochs may improve the result\n",
+        place.label);
   }
   return report;
 }
 
 void expect_better_than_chance(const TrainReport& report, const std::string& out,
                                const std::string& state_file, bool force) {
-  // A network that has hardly begun is at chance, and few examples leave some noise around it.
+  // A barely trained network is at the level of chance, with noise if there are few examples.
   const double clearly_worse = 1.1 * report.chance + 0.2;
   if (force || report.chance <= 0 || !(report.loss > clearly_worse)) return;
   throw OptionError(fmt::format(
-      "training has diverged: expected a loss below {:.4g}, that of a guess, got {:.4g}; {} was "
-      "not "
-      "written{}. A smaller --learning-rate or --clip 5 may help{}; --force writes it all the same",
-      report.chance, report.loss, out, std::filesystem::exists(out) ? " and is as it was" : "",
-      state_file.empty() ? "" : fmt::format(" in a run without {}", state_file)));
+      "training has diverged: expected a loss below {:.4g}, the level of chance, got {:.4g}; {} "
+      "was not {}. A smaller --learning-rate or --clip 5 may help{}; --force writes the file "
+      "anyway",
+      report.chance, report.loss, out, std::filesystem::exists(out) ? "overwritten" : "written",
+      state_file.empty() ? "" : fmt::format(" in a new run without the state in {}", state_file)));
 }
 
 Outcome finish_training(const TrainReport& report, const std::string& out,
@@ -107,8 +108,9 @@ Outcome finish_training(const TrainReport& report, const std::string& out,
   const std::string note = "interrupted after " + epochs;
   fmt::print("{}: {}: ", report.label, note);
   if (!state_file.empty()) {
-    fmt::print("the state of training is in {}: the same command resumes it; {} was not written\n",
-               state_file, out);
+    fmt::print(
+        "the training state is in {}, and the same command resumes from it; {} was not written\n",
+        state_file, out);
   } else if (std::filesystem::exists(out)) {
     fmt::print(
         "{} already exists and was not overwritten; the result of this run is lost. Use "

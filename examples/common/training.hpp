@@ -1,5 +1,5 @@
 #pragma once
-/// Training as a program shows it: progress, figures in the log, Ctrl-C in order.
+/// Training with progress output, a log, and graceful shutdown on SIGINT and SIGTERM.
 
 #include <cstdint>
 #include <functional>
@@ -13,23 +13,23 @@
 
 namespace refrain::examples {
 
-/// The fields of a stored configuration (saved_config.hpp), without its note. The setting of a run
-/// leaves out what may change when it is resumed: epochs, patience, learning rate, clipping,
-/// threads.
+/// The fields of a stored configuration (saved_config.hpp) except its note. A run's setting
+/// excludes options that may change when the run is resumed: epochs, patience, learning rate,
+/// clipping and threads.
 RunSetting setting_of_config(const std::string& config);
 
-/// Where training reports to, and where it keeps its state.
+/// The label, log, state file and device of a training.
 struct TrainPlace {
-  std::string label;            ///< of the progress line
-  std::string state_file = {};  ///< empty: an interrupted run cannot go on
-  RunSetting setting = {};      ///< kept in the state file
+  std::string label;            ///< label of the progress line
+  std::string state_file = {};  ///< empty: an interrupted run cannot be resumed
+  RunSetting setting = {};      ///< stored in the state file
   RunLog* log = nullptr;
   std::uint64_t seed = 1;
-  Device device = Device::cpu;  ///< where the module's parameters are
-  bool is_one_of_many = false;  ///< where no terminal shows progress, its epochs share a line
+  Device device = Device::cpu;  ///< device of the module's parameters
+  bool is_one_of_many = false;  ///< without a terminal, all epochs are printed on one line
 };
 
-/// The place of a command's training.
+/// The TrainPlace of a command.
 inline TrainPlace training_place(const RunOptions& run, RunLog& log, std::string label,
                                  std::string state_file = {}, RunSetting setting = {}) {
   return {.label = std::move(label),
@@ -40,33 +40,32 @@ inline TrainPlace training_place(const RunOptions& run, RunLog& log, std::string
           .device = run.device};
 }
 
-/// How training went.
+/// The result of a training.
 struct TrainReport {
   std::string label;   ///< TrainPlace::label
   std::string metric;  ///< Validation::name
   std::int64_t epochs = 0;
   double seconds_per_epoch = 0;  ///< without evaluation
-  double best = 0;               ///< on the validation part
-  /// Of the parameters that were kept, in nats: of the validation part where that measures a loss,
-  /// otherwise the mean over the steps of their epoch. Not a number where that epoch was one of an
-  /// earlier process.
+  double best = 0;               ///< best figure on the validation part
+  /// Loss, in nats, of the best parameters: on the validation part if it measures a loss, otherwise
+  /// the mean over the training steps of their epoch. NaN if an earlier process trained that epoch.
   double loss = std::numeric_limits<double>::quiet_NaN();
   double chance = 0;  ///< Validation::chance
   bool interrupted = false;
-  std::vector<EpochReport> curve;  ///< of this process
+  std::vector<EpochReport> curve;  ///< epochs of this process
 };
 
-/// What the validation part measures.
+/// The figure that is measured on the validation part.
 struct Validation {
   std::string name;
   bool larger_is_better = true;
   std::function<double()> measure;
-  /// The loss, in nats, of a network that gives every answer the same score; what `measure` returns
-  /// is compared to it where smaller is better, otherwise the loss of training.
+  /// The loss, in nats, of a network that gives every answer the same score. It is compared with
+  /// the result of `measure` if smaller is better, otherwise with the training loss.
   double chance = 0;
 };
 
-/// What runs a trainer, given the evaluation.
+/// Runs a trainer with an evaluation function.
 using RunTrainer =
     std::function<TrainingResult(Trainer&, const std::function<double(std::int64_t)>&)>;
 
@@ -74,9 +73,9 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
                      const TrainOptions& options, const TrainPlace& place,
                      std::int64_t steps_per_epoch, const Validation& validation);
 
-/// Trains until the options, the validation part or Ctrl-C end it; `make(epoch, step)` makes a
-/// step's batch on the host, `loss(batch)` its loss on the place's device. Throws DataError when
-/// the state file belongs to a run of another setting, and says where they differ.
+/// Trains until the last epoch, early stopping or an interruption. `make(epoch, step)` creates the
+/// batch of a training step on the host, and `loss(batch)` computes its loss on the place's device.
+/// Throws DataError, with the differences, if the state file belongs to a run with another setting.
 template <class Make, class Loss>
 TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& options,
                   const TrainPlace& place, std::int64_t steps_per_epoch, const Make& make,
@@ -88,14 +87,14 @@ TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& opti
       module, optimizer, options, place, steps_per_epoch, validation);
 }
 
-/// Throws OptionError when what was learned is clearly worse than a guess, as after a divergence:
-/// `out` is then not to be written, unless `force` says so.
+/// Throws OptionError, so that `out` is not written, if the loss is clearly worse than chance, as
+/// after divergence. Never throws with `force`.
 void expect_better_than_chance(const TrainReport& report, const std::string& out,
                                const std::string& state_file, bool force);
 
-/// Ends a run. Writes its result by save(note), and prints what was done. The result of an
-/// interrupted run is written only where neither a state file keeps it nor `out` exists, which may
-/// be a better one. Throws as expect_better_than_chance().
+/// Ends a run: writes its result by save(note) and prints a summary. The result of an interrupted
+/// run is written only if there is no state file and `out` does not exist, because an existing file
+/// may hold a better result. Throws as expect_better_than_chance() does.
 Outcome finish_training(const TrainReport& report, const std::string& out,
                         const std::string& state_file, bool force,
                         const std::function<void(const std::string& note)>& save);

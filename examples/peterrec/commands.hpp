@@ -1,6 +1,5 @@
 #pragma once
-/// The sub-commands. Each prints to standard output and throws refrain::Error for a mistake of the
-/// user.
+/// The sub-commands. Each prints to standard output and throws refrain::Error for user errors.
 
 #include "peterrec/options.hpp"
 
@@ -10,7 +9,7 @@ using examples::Outcome;
 
 /// Trains a base network on behaviour sequences and writes it with its vocabulary.
 Outcome pretrain(const Options& options);
-/// Trains a patch set for each task on a base and writes one file each.
+/// Trains a patch set for each task on a base and writes one file per task.
 Outcome finetune(const Options& options);
 /// Measures patch sets, or the base's own head, on the test part.
 Outcome evaluate(const Options& options);

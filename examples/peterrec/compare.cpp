@@ -20,7 +20,7 @@ namespace {
 /// The data of the tasks. Generated data has profiles in one file and targets in another.
 struct CompareData {
   RawData raw;
-  std::optional<RawData> transfer;  ///< of generated data, for items
+  std::optional<RawData> transfer;  ///< only for generated data: the data of the task items
 
   const RawData& of(TaskKind kind) const {
     return transfer && kind == TaskKind::items ? *transfer : raw;
@@ -30,7 +30,7 @@ struct CompareData {
 /// Generates the data and sets its files as options.
 RawData generate_data(Options& options, const std::string& folder) {
   if (!options.data.files.empty())
-    throw OptionError("--generate makes its own data: leave --data out");
+    throw OptionError("--generate: expected no --data, because the data is generated");
   const examples::GeneratedFiles generated = examples::generate(folder, {.seed = options.run.seed});
   options.data.files = {generated.sequences};
   options.data.profiles = generated.profiles;
@@ -60,7 +60,7 @@ CompareData read_compare_data(Options& options) {
   return data;
 }
 
-/// The base of --model, whose loss and direction become options.
+/// Loads the base of --model and sets its loss and direction as options.
 NewBase stored_base(Options& options) {
   LoadedBase loaded = load_base(options.base_file, examples::device_of(options.run));
   if (options.data.hold_out_last) expect_held_out(loaded, "--task next");
@@ -79,8 +79,8 @@ bool pretrain_base(const Comparison& comparison) {
   const std::string epochs = counted(report.epochs, "epoch");
   if (report.interrupted) {
     fmt::print(
-        "interrupted in pre-training, after {}: nothing was written, and the same command starts "
-        "anew\n",
+        "interrupted in pre-training after {}: nothing was written, and the same command starts "
+        "from the beginning\n",
         epochs);
     return false;
   }
@@ -118,8 +118,8 @@ bool compare_on(const Comparison& comparison, const TaskData& task,
       if (!line) {
         if (!lines.empty()) print_table(comparison, task, lines);
         fmt::print(
-            "\ninterrupted in task {}, {}: this method was neither evaluated nor logged, and none "
-            "after it was trained\n",
+            "\ninterrupted in task {}, {}: this method was neither evaluated nor logged, and later "
+            "methods were not trained\n",
             task.name, title);
         return false;
       }
@@ -149,7 +149,7 @@ Outcome compare(const Options& given) {
   examples::RunLog log(options.run.log);
   const CompareData data = read_compare_data(options);
   const NewBase base = is_pretrained ? stored_base(options) : new_base(options, data.raw);
-  // All tasks are made first, so that a missing file is found before hours of training.
+  // All tasks are created first, so that missing data is reported before hours of training.
   std::vector<TaskData> tasks;
   for (const std::string& name : options.task.names) {
     tasks.push_back(task_data(data.of(task_kind(name)), base.vocabulary, name, options.data));

@@ -5,8 +5,8 @@
 namespace refrain::peterrec {
 namespace {
 
-/// One training of a method, with each of the learning rates; the network that is best on the
-/// validation part stays. An interrupted training ends it.
+/// Trains a method with each learning rate and returns in `network` the one that is best on the
+/// validation part. An interrupted training ends the loop.
 TrainReport train(const Comparison& comparison, const TaskData& task, const Method& method,
                   const TransferExamples& examples, std::uint64_t seed,
                   std::unique_ptr<TaskNetwork>& network) {
@@ -26,7 +26,7 @@ TrainReport train(const Comparison& comparison, const TaskData& task, const Meth
     const TrainReport report = train_task(*candidate, task, examples, options, place,
                                           method.joint ? &comparison.source : nullptr);
     if (report.interrupted) return report;
-    // The figure of a profile task is a cross-entropy.
+    // The figure of a profile task is a cross-entropy, for which smaller is better.
     if (network == nullptr ||
         (task.is_profile() ? report.best < best.best : report.best > best.best)) {
       best = report;
@@ -36,7 +36,7 @@ TrainReport train(const Comparison& comparison, const TaskData& task, const Meth
   return best;
 }
 
-/// The means of the figures, and their spread.
+/// Sets the means and the standard deviations of the figures over the seeds.
 void average(Line& line, const std::vector<std::vector<Figure>>& of_seed) {
   const double seeds = static_cast<double>(of_seed.size());
   line.figures = of_seed.front();

@@ -22,7 +22,7 @@ struct Line {
   std::vector<double> spread = {};   ///< standard deviation (n - 1) of each; empty for one seed
 };
 
-/// What all methods of a run share.
+/// The data that all methods of a run share.
 struct Comparison {
   const Options& options;
   SourceTask source;
@@ -30,20 +30,20 @@ struct Comparison {
   examples::RunLog& log;
 };
 
-/// Trains a method with every seed and measures it; the network of the last seed goes to `last`.
-/// Nothing when the run was interrupted: the means would be of other seeds, or of a network half
-/// trained.
+/// Trains and measures a method with every seed; `last` receives the network of the last seed.
+/// Returns nullopt when the run was interrupted, because the means would lack seeds.
 std::optional<Line> run_method(const Comparison& comparison, const TaskData& task,
                                const Method& method, double share,
                                std::unique_ptr<TaskNetwork>& last);
 
-/// Measures what is not trained: the base's own head, the popularity, and chance.
+/// Measures the references that are not trained: the base's own head, popularity and chance.
 std::vector<Line> run_references(const Comparison& comparison, const TaskData& task);
 
 void print_table(const Comparison& comparison, const TaskData& task,
                  const std::vector<Line>& lines);
 
-/// Prints some users of the test part: history, targets, and the best of three recommenders.
+/// Prints some users of the test part: history, targets, and the best targets of three
+/// recommenders.
 void print_users(const Comparison& comparison, const TaskData& task, const Reference& learned,
                  const std::optional<Titles>& titles);
 

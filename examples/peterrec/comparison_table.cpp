@@ -30,15 +30,15 @@ void print_line(const Line& line, std::int64_t base_parameters) {
   fmt::print("\n");
 }
 
-/// The history and the targets of the n-th user shown. Returns the targets.
+/// Prints the history and the targets of the n-th printed user. Returns the targets.
 std::vector<std::int32_t> print_user(const Comparison& comparison, const TaskData& task,
                                      std::int64_t row, std::int64_t n,
                                      const std::optional<Titles>& titles) {
   const std::span<const std::int32_t> history = task.sources[row];
-  fmt::print("\nUser {}, the last of {}:\n", n, counted(std::ssize(history), "item"));
+  fmt::print("\nUser {}, latest of {}:\n", n, counted(std::ssize(history), "item"));
   for (const std::int32_t id : history.last(std::min<std::size_t>(6, history.size())))
     fmt::print("    {}\n", described(comparison.source.vocabulary.name(id), titles));
-  fmt::print("  in truth:");
+  fmt::print("  targets:");
   std::vector<std::int32_t> truth;
   for (std::size_t e = 0; e < task.test.source.size(); ++e) {
     if (task.test.source[e] != row) continue;
@@ -61,7 +61,8 @@ void print_table(const Comparison& comparison, const TaskData& task,
   fmt::print("Figures on the test part: {}.\n", shape.protocols());
   if (const std::string note = shape.note(); !note.empty()) fmt::print("Sampled: {}.\n", note);
   const std::int64_t seeds = comparison.options.compare.seeds;
-  if (seeds > 1) fmt::print("Means over {} seeds of fine-tuning, below them the spread.\n", seeds);
+  if (seeds > 1)
+    fmt::print("Means over {} seeds of fine-tuning, with the standard deviation below.\n", seeds);
   fmt::print("\n{:<24} {:>6} {:>12} {:>9} {:>8} {:>7}", "method", "data", "trained", "of base",
              "s/epoch", "epochs");
   for (const Figure& figure : lines.front().figures) fmt::print(" {:>14}", figure.column);
@@ -93,7 +94,7 @@ void print_users(const Comparison& comparison, const TaskData& task, const Refer
       }
     }
   }
-  fmt::print("\n(* = {})\n", task.is_profile() ? "right" : "what the user took in truth");
+  fmt::print("\n(* = {})\n", task.is_profile() ? "correct" : "a target of the user");
 }
 
 }  // namespace refrain::peterrec

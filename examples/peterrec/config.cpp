@@ -7,14 +7,13 @@
 namespace refrain::peterrec {
 namespace {
 
-using examples::FieldReader;
 using examples::FieldWriter;
 using examples::StoredConfig;
 
 constexpr examples::Between positive{.least = 1};
 constexpr examples::Between steps{.least = 1, .most = examples::longest_sequence};
 
-/// Names the fields of every base file.
+/// Visits the fields that every base file stores.
 template <class Visit>
 void visit_fields(NextItNet::Options& network, const Visit& visit) {
   bool is_causal = network.padding == Padding::causal;
@@ -27,7 +26,7 @@ void visit_fields(NextItNet::Options& network, const Visit& visit) {
   network.padding = is_causal ? Padding::causal : Padding::same;
 }
 
-/// Names the fields of every patch file.
+/// Visits the fields that every patch file stores.
 template <class Visit>
 void visit_fields(PatchSet::Options& set, PatchNote& note, const Visit& visit) {
   models::PatchOptions& patches = set.patches;
@@ -69,12 +68,12 @@ BaseConfig base_config(const CheckpointInfo& info, const std::string& path) {
   const StoredConfig config(info, path);
   BaseConfig stored;
   const NextItNet::Options& network = stored.network;
-  visit_fields(stored.network, FieldReader(config));
+  visit_fields(stored.network, config);
   BaseNote& note = stored.note;
   if (config.has("hold_out_last")) note.hold_out_last = config.flag("hold_out_last");
   if (config.has("length")) note.length = config.integer("length", steps);
   if (config.has("note")) note.text = config.text("note");
-  if (network.dilations.empty()) config.fail("it has no dilations");
+  if (network.dilations.empty()) config.fail("expected at least one dilation, got an empty list");
   const std::int64_t blocks = static_cast<std::int64_t>(network.dilations.size());
   config.expect_room({network.items, network.channels});
   config.expect_room({2 * blocks, network.width, network.channels, network.channels});
@@ -85,7 +84,7 @@ PatchConfig patch_config(const CheckpointInfo& info, const std::string& path,
                          const NextItNet::Options& base) {
   const StoredConfig config(info, path);
   PatchConfig stored;
-  visit_fields(stored.set, stored.note, FieldReader(config));
+  visit_fields(stored.set, stored.note, config);
   if (config.has("test_users")) stored.note.test_users = config.text("test_users");
   config.expect_room({stored.set.head.targets, base.channels});
   const models::PatchOptions& patches = stored.set.patches;

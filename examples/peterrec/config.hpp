@@ -1,5 +1,5 @@
 #pragma once
-/// The configuration of base and patch files: the text "config" of a checkpoint.
+/// The configuration of base and patch files: the metadata entry "config" of a checkpoint.
 
 #include <cstdint>
 #include <string>
@@ -15,20 +15,20 @@ namespace refrain::peterrec {
 using models::NextItNet;
 using models::PatchSet;
 
-/// What a base file states besides its network and vocabulary.
+/// Information in a base file besides its network and vocabulary.
 struct BaseNote {
   bool hold_out_last = false;  ///< pre-training left out the last two items of every sequence
   std::int64_t length = 50;    ///< DataOptions::length of pre-training; older files lack it
-  std::string text;            ///< for people
+  std::string text;            ///< a note for the reader, not parsed
 };
 
-/// What a patch file states besides its patches.
+/// Information in a patch file besides its patches.
 struct PatchNote {
-  std::string task;  ///< beside the configuration, as are the targets
+  std::string task;  ///< stored outside the configuration, as are the targets
   Vocabulary targets;
-  std::vector<double> split;  ///< shares of users, as DataOptions::split
+  std::vector<double> split;  ///< shares of users (DataOptions::split)
   std::uint64_t split_seed = 1;
-  std::int64_t users = 0;  ///< that were split
+  std::int64_t users = 0;  ///< number of users that were split
   std::string test_users;  ///< TransferDataset::test_hash; older files lack it
   std::int64_t length = 50;
 };
@@ -46,8 +46,8 @@ struct PatchConfig {
 std::string config_text(NextItNet::Options network, const BaseNote& note);
 std::string config_text(PatchSet::Options set, PatchNote note);
 
-/// Throw DataError, naming the file, for what config_text() does not write, and for sizes that the
-/// file's parameters cannot have.
+/// Throw DataError with the file's name for a configuration that config_text() cannot have written,
+/// and for sizes that the file's parameters cannot have.
 BaseConfig base_config(const CheckpointInfo& info, const std::string& path);
 PatchConfig patch_config(const CheckpointInfo& info, const std::string& path,
                          const NextItNet::Options& base);

@@ -14,9 +14,10 @@ using examples::concat;
 TransferSequences read_file(const std::string& path, const DataOptions& options) {
   ReadOptions read = examples::read_options(options);
   if (read.format == Format::automatic) read.format = detect_format(path);
-  if (read.format == Format::transfer_csv) return examples::read_told(path, read, read_transfer);
+  if (read.format == Format::transfer_csv)
+    return examples::read_reported(path, read, read_transfer);
   TransferSequences pairs;
-  pairs.source = examples::read_told(path, read, read_sequences);
+  pairs.source = examples::read_reported(path, read, read_sequences);
   return options.split_domains_at > 0 ? split_domains(pairs.source, options.split_domains_at)
                                       : pairs;
 }
@@ -37,12 +38,13 @@ TransferDataset paired(const TransferSequences& pairs, const Vocabulary& vocabul
                                targets);
 }
 
-/// Users with a value of the attribute that the task is named after.
+/// The users that have a value of the attribute `name`.
 TransferDataset profile_data(const RawData& raw, const Vocabulary& vocabulary,
                              const std::string& name, const DataOptions& options,
                              const Vocabulary* targets) {
   const std::string option = "--task " + name + ": ";
-  if (!raw.profiles) throw OptionError(option + "give the users' profiles with --profiles");
+  if (!raw.profiles)
+    throw OptionError(option + "expected the users' profiles in --profiles, got none");
   TransferDataset data;
   try {
     data = paired(label_users(raw.behaviour.source, *raw.profiles, name), vocabulary, 1, options,
@@ -51,7 +53,7 @@ TransferDataset profile_data(const RawData& raw, const Vocabulary& vocabulary,
     throw OptionError(option + error.what());
   }
   if (data.targets.items() < 2)
-    throw OptionError(option + "expected users with at least two values, got one");
+    throw OptionError(option + "expected at least two values among the users, got one");
   return data;
 }
 
@@ -66,7 +68,7 @@ examples::CommandFiles common_files(const Options& options,
 }
 
 RawData read_data(const DataOptions& options) {
-  if (options.files.empty()) throw OptionError("--data: expected a file");
+  if (options.files.empty()) throw OptionError("--data: expected a file, got none");
   RawData raw;
   raw.behaviour = read_file(options.files.front(), options);
   raw.two_domains = options.split_domains_at > 0 || !raw.behaviour.target.rows.empty();
@@ -74,9 +76,9 @@ RawData read_data(const DataOptions& options) {
     Sequences more = read_file(options.files[i], options).source;
     if (const std::int64_t known = examples::shared_users(raw.behaviour.source, more); known > 0) {
       examples::say(
-          "warning: {}: {} of its {} user ids are in {}, too, and are taken for other users, since "
-          "numbers often start anew in each file; if they are the same users, put them into one "
-          "file\n",
+          "warning: {}: {} of its {} user ids also occur in {}; they are treated as different "
+          "users, because the numbers of users often restart in each file. If they are the same "
+          "users, put their sequences into one file\n",
           options.files[i], known, more.rows.rows(), options.files.front());
     }
     more.users = {};
@@ -84,8 +86,8 @@ RawData read_data(const DataOptions& options) {
     append(raw.more, more);
   }
   if (!options.profiles.empty()) {
-    raw.profiles = examples::read_told(options.profiles, {.skip_bad_lines = options.skip_bad_lines},
-                                       read_profiles);
+    raw.profiles = examples::read_reported(
+        options.profiles, {.skip_bad_lines = options.skip_bad_lines}, read_profiles);
   }
   raw.titles = examples::titles_of(options);
   return raw;
@@ -106,7 +108,7 @@ PretrainData pretrain_data(const RawData& raw, const Vocabulary& vocabulary,
   if (options.hold_out_last) rows = split_leave_last_out(rows).train;
   PretrainData data;
   data.piece_length = options.length + (causal ? 1 : 0);
-  // A piece of one item has nothing to predict.
+  // A piece of one item has no target.
   CutSequences pieces = cut(rows, {.length = data.piece_length, .min_length = 2});
   const Split users =
       split_random(rows.rows(), {.train = 0.95, .valid = 0.05, .test = 0}, options.split_seed);
@@ -117,7 +119,8 @@ PretrainData pretrain_data(const RawData& raw, const Vocabulary& vocabulary,
   }
   data.rows = std::move(pieces.rows);
   if (data.split.train.empty())
-    throw OptionError("pre-training: no sequence has two known items; see --min-count");
+    throw OptionError(
+        "pre-training: expected a sequence of at least two known items, got none; see --min-count");
   return data;
 }
 
@@ -127,10 +130,11 @@ TaskKind task_kind(const std::string& name) {
 
 void expect_tasks(const std::vector<std::string>& names) {
   if (names.empty())
-    throw OptionError("--task: expected at least one of an attribute of --profiles, items, next");
+    throw OptionError(
+        "--task: expected at least one task (an attribute of --profiles, items, next), got none");
   if (std::find(names.begin(), names.end(), base_task) != names.end())
     throw OptionError(
-        "--task base: is the name of the base's own head; give the attribute another one");
+        "--task base: this name is reserved for the base's own head; rename the attribute");
 }
 
 TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::string& name,
@@ -141,7 +145,7 @@ TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::
     case TaskKind::items:
       if (!raw.two_domains) {
         throw OptionError(
-            "--task items: the data has one domain; give source,,target lines or "
+            "--task items: expected data of two domains, got one; use source,,target lines or "
             "--split-domains-at");
       }
       data = paired(raw.behaviour, vocabulary, options.target_min_count, options, targets);
@@ -157,7 +161,8 @@ TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::
                                        {"validation", &task.validation},
                                        {"test", &task.test}}) {
     if (examples->size() == 0)
-      throw OptionError(concat("--task ", name, ": the ", part, " part has no examples"));
+      throw OptionError(
+          concat("--task ", name, ": expected examples in the ", part, " part, got none"));
   }
   return task;
 }

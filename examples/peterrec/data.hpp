@@ -1,5 +1,5 @@
 #pragma once
-/// From files to the data that the networks train on.
+/// Reads files and prepares the data that the networks train on.
 
 #include <optional>
 #include <string>
@@ -15,14 +15,14 @@ namespace refrain::peterrec {
 
 /// The contents of the files, in original ids.
 struct RawData {
-  TransferSequences behaviour;  ///< a row of both sides is a user; one domain: no targets
-  Sequences more;  ///< of the further files, which only pre-train: rows without user ids
+  TransferSequences behaviour;  ///< one row per user on both sides; one domain: no targets
+  Sequences more;  ///< rows of the further files, used only in pre-training, without user ids
   std::optional<Profiles> profiles;
   std::optional<Titles> titles;
   bool two_domains = false;
 };
 
-/// The files of a command: those of the data, --config, the ones to write, --resume and --log.
+/// The files of a command: its data, --config, the files to replace, --resume and --log.
 examples::CommandFiles common_files(const Options& options,
                                     std::vector<examples::NamedFile> replaced = {});
 
@@ -32,12 +32,12 @@ RawData read_data(const DataOptions& options);
 /// Throws OptionError for a --length far beyond the longest sequence.
 void expect_length(const RawData& raw, const DataOptions& options);
 
-/// The vocabulary of the source domain, from everything that pre-trains.
+/// The vocabulary of the source domain, from all sequences of pre-training.
 Vocabulary source_vocabulary(const RawData& raw, const DataOptions& options);
 
-/// The pieces of sequences that pre-train, and the part held out to watch the loss. A causal base
-/// reads one item less than a piece has: its targets are one step ahead. With hold_out_last every
-/// sequence of every file lacks its last two items, so that --task next may test on any of them.
+/// The pieces of sequences for pre-training and for the held-out loss. A causal base reads one item
+/// less than a piece has, because its targets are one time step ahead. With hold_out_last the last
+/// two items of every sequence are excluded, so that --task next can validate and test on them.
 struct PretrainData {
   RaggedIds rows;
   Split split;  ///< no test part
@@ -47,17 +47,17 @@ PretrainData pretrain_data(const RawData& raw, const Vocabulary& vocabulary,
                            const DataOptions& options, bool causal);
 
 enum class TaskKind : std::uint8_t {
-  profile,  ///< one label a user
+  profile,  ///< one label per user
   items,    ///< items of another domain
   next,     ///< the next item of the same domain
 };
-/// The kind of a task by its name: an attribute of the profiles unless it is items or next.
+/// The kind of a task from its name: an attribute of the profiles unless it is items or next.
 TaskKind task_kind(const std::string& name);
 
 inline constexpr const char* next_task = "next";
-/// The name of the base's own head where a patch has the name next.
+/// The name of the base's own head, which differs from next if there is a patch for next.
 inline constexpr const char* base_task = "base";
-/// Throws OptionError unless there are tasks, and for a task named base_task.
+/// Throws OptionError for an empty list and for a task named base_task.
 void expect_tasks(const std::vector<std::string>& names);
 
 /// One task, ready to train.
@@ -69,8 +69,8 @@ struct TaskData : TransferDataset {
   bool is_profile() const noexcept { return kind == TaskKind::profile; }
 };
 
-/// Makes a task of the data.  With `targets` (of a patch file) its numbering is kept.
-/// Throws OptionError when the data lacks what the task needs.
+/// Creates a task from the data. `targets` of a patch file keep their numbering. Throws OptionError
+/// when the data lacks information that the task requires.
 TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::string& name,
                    const DataOptions& options, const Vocabulary* targets = nullptr);
 
@@ -78,7 +78,7 @@ TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::
 
 namespace refrain::examples {
 
-/// Profile tasks have the name of their attribute.
+/// Profile tasks are named after their attribute.
 template <>
 inline constexpr Choice<peterrec::TaskKind> choices<peterrec::TaskKind>[] = {
     {"items", peterrec::TaskKind::items}, {peterrec::next_task, peterrec::TaskKind::next}};

@@ -20,52 +20,50 @@ std::string split_text(const DataOptions& options) {
                      options.split_seed);
 }
 
-/// The options that the patch was trained with, so that the test part is unseen. Throws OptionError
-/// when the command line asks for others.
+/// The data options that the patch was trained with, so that the test part is unseen. Throws
+/// OptionError when the command line gives other values.
 DataOptions options_of(const PatchNote& note, const std::string& path, const Options& options) {
   DataOptions trained = options.data, asked = options.data;
   trained.split = note.split;
   trained.split_seed = note.split_seed;
   trained.length = note.length;
   if (options.given.length && asked.length != note.length) {
-    throw OptionError(concat("--length: ", path, " was trained with --length ", note.length,
-                             ", got --length ", asked.length, "; leave it out"));
+    throw OptionError(concat("--length: expected ", note.length, ", with which ", path,
+                             " was trained, got ", asked.length, "; omit this option"));
   }
   if (!options.given.split) asked.split = note.split;
   if (!options.given.split_seed) asked.split_seed = note.split_seed;
   const bool is_same = asked.split == note.split && asked.split_seed == note.split_seed;
-  if (is_same || task_kind(note.task) == TaskKind::next) return trained;  // next splits by time
-  throw OptionError(
-      concat("--split: with another split than in training, the test part has users that ", path,
-             " was trained on; expected ", split_text(trained), ", got ", split_text(asked),
-             "; leave both out"));
+  if (is_same || task_kind(note.task) == TaskKind::next)
+    return trained;  // the task next splits by time
+  throw OptionError(concat("--split: expected ", split_text(trained), ", with which ", path,
+                           " was trained, got ", split_text(asked),
+                           ": the test part would contain training users; omit both options"));
 }
 
-/// Warns of other data than in training. The next-item task is tested on the last items of that
-/// data. Otherwise the split is drawn over rows: other users, and the same ones in another order of
-/// the file, give another test part.
+/// Warns if the data differs from the training data. The next-item task is tested on the last items
+/// of the training sequences. Other tasks split the rows at random, so other users, or the same
+/// users in another order, give another test part.
 void warn_of_other_users(const PatchNote& note, const TaskData& task, const std::string& path) {
   if (task.kind == TaskKind::next) {
     if (note.test_users.empty() || task.test_hash == note.test_users) return;
     examples::say(
-        "warning: {} was trained on other sequences than these: items of the test part may be "
-        "among those that it learned\n",
+        "warning: {} was trained on other sequences, which may contain items of this test part\n",
         path);
   } else if (task.users != note.users) {
     examples::say(
-        "warning: {} was trained on data of {} users, this has {}: if some of them are the same, "
-        "the test part has users of the training\n",
+        "warning: {} was trained on data of {} users, and this data has {}: the test part may "
+        "contain training users\n",
         path, note.users, task.users);
   } else if (!note.test_users.empty() && task.test_hash != note.test_users) {
     examples::say(
-        "warning: {} was trained with another test part, of users {}; this one is of users {}: "
-        "other users, or the same ones in another order of their lines, and then the test part has "
-        "users of the training\n",
+        "warning: {} was trained with another test part: expected users with hash {}, got {}. The "
+        "users or the order of their lines differ, and the test part may contain training users\n",
         path, note.test_users, task.test_hash);
   }
 }
 
-/// Prints and logs the figures of each.
+/// Prints and logs the figures of each recommender.
 void print(const TaskData& task, const std::vector<Reference>& measured, const Options& options,
            examples::RunLog& log) {
   for (const auto& [title, scorer] : measured) {
@@ -82,7 +80,9 @@ void evaluate_base(const LoadedBase& base, const RawData& raw, const Options& op
                    examples::RunLog& log) {
   expect_held_out(base, "evaluate without --patch");
   if (!base.network->is_causal())
-    throw OptionError("evaluate: a non-causal base has no next-item scores; give a patch file");
+    throw OptionError(
+        "evaluate: expected a causal base or --patch, got a non-causal base, which has no "
+        "next-item scores");
   expect_length(raw, options.data);
   const TaskData task = task_data(raw, base.vocabulary, next_task, options.data);
   print(task, references(task, *base.network), options, log);

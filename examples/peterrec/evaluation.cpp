@@ -21,7 +21,7 @@ Scorer base_scorer(const TaskData& task, const NextItNet& base) {
   return [&task, &base](std::span<const std::int64_t> rows) {
     const Tensor ids = padded_batch(task.sources, rows, task.length);
     const Tensor all = base.scores(ids.to(base.device())).to(Device::cpu);
-    // The scores start with the special ids, the targets of the task do not.
+    // The scores begin with those of the special ids, which the task's targets do not have.
     Tensor scores({all.size(0), all.size(1) - special_ids}, DType::f32);
     for (std::int64_t b = 0; b < all.size(0); ++b) {
       std::copy_n(all.data<float>() + b * all.size(1) + special_ids, scores.size(1),
@@ -90,7 +90,8 @@ std::string Figures::text(const std::string& label) const {
 }
 
 std::string Figures::protocols() const {
-  if (rankings.empty()) return "share of users whose class is right; cross-entropy in nats";
+  if (rankings.empty())
+    return "share of users whose class is predicted correctly; cross-entropy in nats";
   return rankings[0].protocol().text() + "; " + rankings[1].protocol().text();
 }
 
@@ -101,11 +102,11 @@ std::string Figures::note() const {
   std::string text;
   if (protocol.negatives < negatives) {
     text = fmt::format(
-        "{} negatives were asked for; an example has only {} items besides its own{}", negatives,
-        protocol.negatives, protocol.without_seen ? " and the seen ones" : "");
+        "{} negatives were requested, but an example has only {} items besides its target{}",
+        negatives, protocol.negatives, protocol.without_seen ? " and the seen items" : "");
   }
   if (const std::int64_t without = rankings[0].count() - sampled.count(); without > 0) {
-    text += fmt::format("{}{} without any, not ranked by the sampled protocol",
+    text += fmt::format("{}{} without negatives, not ranked by the sampled protocol",
                         text.empty() ? "" : "; ", counted(without, "example"));
   }
   return text;

@@ -12,7 +12,7 @@
 
 namespace refrain::peterrec {
 
-/// Scores of all targets after the sequences of a task's source rows: [rows,targets] on the CPU.
+/// Computes the scores of all targets for source rows of a task: [rows,targets] on the CPU.
 using Scorer = std::function<Tensor(std::span<const std::int64_t> rows)>;
 
 /// A recommender to compare with.
@@ -29,17 +29,16 @@ Scorer scorer_of(const TaskData& task, const NextItNet& base, const PatchSet& se
 inline Scorer scorer_of(const TaskData& task, const TaskNetwork& network) {
   return scorer_of(task, network.base(), network.task());
 }
-/// The scores of the base's own head, with which the next-item task is compared where the base is
-/// causal.
+/// The scores of the base's own head, a reference for the next-item task if the base is causal.
 Scorer base_scorer(const TaskData& task, const NextItNet& base);
-/// How often each target occurs in the training examples, for every user.
+/// Scores targets by their frequency in the training examples, equally for every user.
 Reference popularity(const TaskData& task);
 Reference random_scores(const TaskData& task, std::uint64_t seed);
 
-/// The base's own head, where it has scores for the task, and the popularity.
+/// The base's own head, if it has scores for the task, and popularity.
 std::vector<Reference> references(const TaskData& task, const NextItNet& base);
 
-/// A figure, under the name of its column in a table and of its field in the log of evaluate.
+/// A figure with the names of its table column and of its field in the log of evaluate.
 struct Figure {
   const char* column;
   const char* field;
@@ -48,25 +47,25 @@ struct Figure {
 
 /// Figures of one recommender on one set of examples.
 struct Figures {
-  Accuracy accuracy = {};                     ///< of profile tasks
-  CrossEntropy cross_entropy = {};            ///< of softmax(scores); of profile tasks
-  std::vector<RankingMetrics> rankings = {};  ///< of item tasks: the full and the sampled protocol
+  Accuracy accuracy = {};                     ///< only of profile tasks
+  CrossEntropy cross_entropy = {};            ///< of softmax(scores), only of profile tasks
+  std::vector<RankingMetrics> rankings = {};  ///< only of item tasks: full and sampled protocol
   std::int64_t negatives = 0;                 ///< Protocols::negatives
 
-  /// What early stopping looks at: the cross-entropy, or MRR@5 of the sampled protocol.
+  /// The figure that early stopping uses: cross-entropy, or MRR@5 of the sampled protocol.
   double validation() const;
   std::vector<Figure> list() const;
-  /// For people, after a label of each line: a line of each protocol, and note().
+  /// A readable text: a line per protocol, each after `label`, and note().
   std::string text(const std::string& label = {}) const;
-  /// The protocols of the figures.
+  /// A description of the protocols.
   std::string protocols() const;
-  /// How the sampled protocol differs from the one asked for, as an indented line; empty: not.
+  /// How the sampled protocol differs from the requested one; empty if it does not differ.
   std::string note() const;
 };
 
-/// Scores every example and ranks its target. The next-item task leaves out the seen items. Where
-/// an example has fewer items than the negatives asked for, all are ranked among the smallest such
-/// number, and examples without any are left out of the sampled protocol.
+/// Scores every example and ranks its target. The next-item task excludes the seen items. If an
+/// example has fewer possible negatives than requested, all examples are ranked among the smallest
+/// such number; the sampled protocol excludes examples without negatives.
 Figures measure(const TaskData& task, const TransferExamples& examples, const Protocols& protocols,
                 const Scorer& scorer);
 

@@ -28,7 +28,7 @@ std::vector<std::string> patch_paths(const Options& options) {
   }
   std::vector<std::string> paths;
   for (std::string name : names) {
-    std::replace(name.begin(), name.end(), '/', '_');  // attributes have any name
+    std::replace(name.begin(), name.end(), '/', '_');  // an attribute may have any name
     paths.push_back(name + ".patch.safetensors");
   }
   return paths;
@@ -70,8 +70,8 @@ bool finetune_task(const Options& options, const LoadedBase& base, const TaskDat
                        .users = task.users,
                        .test_users = task.test_hash,
                        .length = task.length};
-  fmt::print("task {}: {} training examples, {} targets; {} of {} parameters learn\n", task.name,
-             with_commas(task.training.size()), with_commas(task.targets.size()),
+  fmt::print("task {}: {} training examples, {} targets; {} of {} parameters are trained\n",
+             task.name, with_commas(task.training.size()), with_commas(task.targets.size()),
              with_commas(network.trainable_count()),
              with_commas(base.network->parameter_count() + network.parameter_count()));
   const TrainReport report = train_task(
@@ -97,7 +97,7 @@ Outcome finetune(const Options& options) {
   const std::vector<std::string> paths = patch_paths(options);
   examples::expect_split(options.data.split);
   if (names.size() > 1 && !options.state_file.empty())
-    throw OptionError("--resume: expected one task a run");
+    throw OptionError(concat("--resume: expected one --task, got ", names.size()));
   examples::CommandFiles files = common_files(options, examples::named_files("--out", paths));
   files.read.push_back({"--model", options.base_file});
   examples::expect_files(files);
@@ -108,7 +108,7 @@ Outcome finetune(const Options& options) {
   }
   const RawData raw = read_data(options.data);
   expect_length(raw, options.data);
-  // All tasks are made first, so that an error in one is reported before another is trained.
+  // All tasks are created first, so that an error in one is reported before another is trained.
   std::vector<TaskData> tasks;
   for (const std::string& name : names) {
     const TaskData& task = tasks.emplace_back(task_data(raw, base.vocabulary, name, options.data));

@@ -10,7 +10,8 @@ using namespace refrain::examples;
 
 void add_data_options(CLI::App& app, DataOptions& data) {
   add_log_options(app, data,
-                  "Behaviour: the first file names the users, further ones only pre-train");
+                  "Behaviour files: the first one defines the users, further files are used only "
+                  "in pre-training");
   add_titles(app, data);
   const OptionGroup add(app, "Data");
   add("--profiles", data.profiles,
@@ -18,11 +19,12 @@ void add_data_options(CLI::App& app, DataOptions& data) {
       "u.user",
       CLI::ExistingFile);
   add("--split-domains-at", data.split_domains_at,
-      "Item numbers from here on are the target domain; 0: one domain");
-  add("--min-count", data.min_count, "Source items that occur less often are unknown");
+      "First item number of the target domain; 0: one domain");
+  add("--min-count", data.min_count, "Source items with fewer occurrences are unknown");
   add("--target-min-count", data.target_min_count,
-      "Target items that occur less often are left out");
-  add("--length", data.length, "Newest items of a user that the network reads", between(2, 100000));
+      "Target items with fewer occurrences are excluded");
+  add("--length", data.length, "Number of newest items of a user that the network reads",
+      between(2, 100000));
 }
 
 void add_split_seed(CLI::App& app, DataOptions& data) {
@@ -37,14 +39,14 @@ void add_split(CLI::App& app, DataOptions& data) {
 
 void add_base_options(CLI::App& app, BaseOptions& base) {
   const OptionGroup add(app, "Base network");
-  add("--channels", base.channels, "Width C", between(1, 4096));
+  add("--channels", base.channels, "Width C of the network", between(1, 4096));
   add("--dilations", base.dilations, "Dilation of each residual block's first convolution",
       between(1, 1 << 20));
   add("--causal,!--non-causal", base.causal, "Causal (next item) or non-causal (masked item) base");
-  add("--pretrain-loss", base.loss, "Over all items, or over sampled ones");
+  add("--pretrain-loss", base.loss, "Loss over all items or over sampled items");
   add("--sampled-share", base.sampled_share, "Share of the items that sampled softmax draws",
       between(1e-6, 1.0));
-  add("--mask-share", base.mask_share, "Share of the items that non-causal pre-training hides",
+  add("--mask-share", base.mask_share, "Share of the items that non-causal pre-training masks",
       between(1e-6, 1.0));
 }
 
@@ -55,12 +57,14 @@ void add_task_options(CLI::App& app, TaskOptions& task) {
       "of the same domain)");
   add("--bottleneck", task.bottleneck, "Width D of a patch; 0: channels / 4", between(0, 4096));
   add("--cardinality", task.cardinality, "Parallel paths of a patch", between(1, 4096));
-  add("--random-start", task.random_start, "Start patches at random instead of as the identity");
+  add("--random-start", task.random_start,
+      "Initialize patches at random instead of as the identity");
   add("--norm2,!--no-norm2", task.norm2, "Each task learns its own second normalizations");
   add("--own-tcl,!--no-own-tcl", task.own_tcl, "Each task learns its own [TCL] vector");
   add("--item-loss", task.item_loss, "Loss of item tasks");
-  add("--negatives", task.negatives, "Negatives of bpr and logistic");
-  add("--rho", task.rho, "Of --negatives rank: smaller draws more popular items", above_zero());
+  add("--negatives", task.negatives, "Sampling of negatives for bpr and logistic");
+  add("--rho", task.rho, "Parameter of --negatives rank; smaller values draw more popular items",
+      above_zero());
 }
 
 void add_base_file(CLI::App& app, std::string& file, const char* text) {
@@ -88,9 +92,8 @@ void add_pretrain(CLI::App& app, Options& options) {
   add_base_options(app, options.base);
   add_training_options(app, options.pretrain, "", "Training");
   add_value(app, "--hold-out-last", options.data.hold_out_last,
-            "Keep the last two items of every sequence of all files out, which --task next needs "
-            "afterwards");
-  add_value(app, "--out", options.base_file, "File to write");
+            "Exclude the last two items of every sequence, which --task next requires");
+  add_value(app, "--out", options.base_file, "Output file");
   add_resume_option(app, options.state_file);
 }
 
@@ -100,11 +103,11 @@ void add_finetune(CLI::App& app, Options& options) {
   add_base_file(app, options.base_file, base_to_read);
   add_task_options(app, options.task);
   const OptionGroup add(app, "Tasks");
-  add("--insertion", options.task.insertion, "Where patches sit; none: only the head learns");
+  add("--insertion", options.task.insertion, "Position of the patches; none: train only the head");
   add("--one-per-block", options.task.one_per_block, "One patch per block instead of two");
   add_training_options(app, options.finetune, "", "Training");
   add_value(app, "--out", options.patch_files,
-            "Files to write, one a task; default: <task>.patch.safetensors");
+            "Output files, one per task; default: <task>.patch.safetensors");
   add_resume_option(app, options.state_file);
 }
 
@@ -115,7 +118,7 @@ void add_evaluate(CLI::App& app, Options& options) {
   add_split(app, options.data);
   add_base_file(app, options.base_file, base_to_read);
   add_value(app, "--patch", options.patch_files,
-            "Patch files; none: the base's own next-item scores");
+            "Patch files to measure; default: the base's own next-item scores");
   add_sampled(app, options);
 }
 
@@ -129,11 +132,11 @@ void add_recommend(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_data_options(app, options.data);
   add_base_file(app, options.base_file, base_to_read);
-  add_value(app, "--patch", options.patch_files, "Patch files, all loaded onto the one base");
+  add_value(app, "--patch", options.patch_files, "Patch files, all for this base");
   OptionGroup(app, "Tasks")(
       "--task", options.task.names,
-      "Tasks: next (item) and those of the --patch files; base: the base's own head, "
-      "also beside a patch of next; default: those of the patches, next without any");
+      "Tasks: next (item) and those of the --patch files; base: the base's own head, even with a "
+      "patch for next; default: the tasks of the patches, or next without patches");
   add_recommend_options(app, options.recommend);
 }
 
@@ -145,22 +148,25 @@ void add_compare(CLI::App& app, Options& options) {
   add_training_options(app, options.pretrain, "pretrain-", "Pre-training");
   add_training_options(app, options.finetune, "", "Fine-tuning");
   options.base_file.clear();
-  add_base_file(app, options.base_file,
-                "Start from this base; if there is no such file, pre-train one and write it");
+  add_base_file(
+      app, options.base_file,
+      "Base to start from; if the file does not exist, pre-train a base and write it there");
   CompareOptions& compare = options.compare;
   add_value(app, "--methods", compare.methods, "Methods to train; default: all");
   add_value(app, "--few-shot", compare.few_shot,
-            "Also with these shares of the training examples: 0.05,0.1", between(1e-6, 1.0));
+            "Also train with these shares of the training examples, such as 0.05,0.1",
+            between(1e-6, 1.0));
   add_value(app, "--learning-rates", compare.learning_rates,
-            "Train each method with each of these and keep the one that is best on the "
+            "Train each method with each of these learning rates and keep the best on the "
             "validation part",
             above_zero());
   add_value(app, "--seeds", compare.seeds, "Fine-tune with this many seeds and print the means",
             between(1, 1000));
   add_sampled(app, options);
   add_value(app, "--generate", compare.generate,
-            "Make data with planted structure instead of reading --data");
-  add_value(app, "--show-users", compare.show_users, "Users to print with their recommendations");
+            "Generate data with planted structure instead of reading --data");
+  add_value(app, "--show-users", compare.show_users,
+            "Number of users to print with their recommendations");
 }
 
 constexpr Command<Options> commands[] = {
@@ -172,8 +178,9 @@ constexpr Command<Options> commands[] = {
 };
 
 constexpr const char* about =
-    "PeterRec: learn users from their behaviour once, then adapt to each task with a small patch.\n"
-    "Start with 'peterrec compare --generate', which makes its own data.";
+    "PeterRec: pre-train a user model on behaviour once, then adapt it to each task with a small "
+    "patch.\n"
+    "Start with 'peterrec compare --generate', which generates its own data.";
 
 }  // namespace
 

@@ -18,7 +18,7 @@ models::HeadOptions head_of(const TaskData& task, const TaskOptions& options) {
 
 void expect_kind(const Checkpoint& file, const char* kind, const char* expected) {
   if (file.info.kind != kind)
-    throw DataError(file.path, 0, concat("expected a ", expected, ", this is a ", file.info.kind));
+    throw DataError(file.path, 0, concat("expected a ", expected, ", got a ", file.info.kind));
 }
 
 }  // namespace
@@ -64,7 +64,7 @@ std::shared_ptr<NextItNet> TaskNetwork::base_for(std::shared_ptr<NextItNet> base
       own->unfreeze(concat("blocks.", block, ".*"));
     }
   } else if (!method.joint) {
-    own->freeze("head.*");  // the source head has no part in the task
+    own->freeze("head.*");  // the task does not use the source head
   }
   return own;
 }
@@ -117,9 +117,9 @@ LoadedBase load_base(Checkpoint file, Device device) {
                   .hash = file.info.tensors_hash};
   const examples::StoredConfig stored(file.info, path);
   if (stored.has("program") && stored.text("program") != "peterrec") {
-    throw DataError(path, 0,
-                    concat("expected a base of peterrec pretrain, this is a model of ",
-                           stored.text("program")));
+    throw DataError(
+        path, 0,
+        concat("expected a base of peterrec pretrain, got a model of ", stored.text("program")));
   }
   BaseConfig config = base_config(file.info, path);
   base.note = std::move(config.note);
@@ -139,12 +139,9 @@ LoadedBase load_base(const std::string& path, Device device) {
 
 void expect_held_out(const LoadedBase& base, const std::string& what) {
   if (base.note.hold_out_last) return;
-  throw OptionError(
-      concat(what,
-             ": it is tested on each user's last items, so the base must not have learned them; "
-             "expected a base of 'pretrain --hold-out-last', got ",
-             base.path,
-             ", which was pre-trained on all items; pre-train another one with --hold-out-last"));
+  throw OptionError(concat(what, ": expected a base of 'pretrain --hold-out-last', got ", base.path,
+                           ", which was pre-trained on all items, including those of the test; "
+                           "pre-train a base with --hold-out-last"));
 }
 
 void save_patch_set(const std::string& path, const PatchSet& set, const std::string& base_hash,
@@ -161,8 +158,8 @@ LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base) {
   patch.note.task = file.info.task;
   if (patch.note.task == base_task)
     throw DataError(path, 0,
-                    "is of a task named base, which is the name of the base's own head; fine-tune "
-                    "it under another one");
+                    "expected a task with another name than base, which is reserved for the base's "
+                    "own head; fine-tune the task under another name");
   patch.note.targets =
       Vocabulary::deserialize(examples::stored_text(file.info, path, "targets"), path);
   Random random(0);

@@ -1,5 +1,5 @@
 #pragma once
-/// The methods that are compared: which network, and which of its parameters learn.
+/// The methods of compare: their networks and trained parameters.
 
 #include <memory>
 #include <string>
@@ -10,25 +10,24 @@
 
 namespace refrain::peterrec {
 
-/// The parts of the base that learn together with the head.
+/// The parts of the base that are trained together with the head.
 enum class BaseTraining : std::uint8_t { frozen, last_block, last_two_blocks, all };
 
-/// One way to learn a task.
+/// A method to learn a task.
 struct Method {
   const char* title = "";
   Insertion insertion = Insertion::none;
   bool two_per_block = true;
   BaseTraining base = BaseTraining::frozen;
   bool pretrained = true;
-  bool joint = false;  ///< the source loss is trained along (multi-task learning)
+  bool joint = false;  ///< adds the source loss (multi-task learning)
 };
 const Method& method(MethodName name);
 
-/// A base, alone or shared with others, and the parts of one task.
+/// A base, owned or shared, and the patch set of one task.
 ///
-/// With a frozen base the module's parameters are those of the task: an optimizer changes them and
-/// a patch file holds them. A base of which anything learns is an own copy and part of the module
-/// ("base.*").
+/// With a frozen base, the module has only the parameters of the task, as a patch file does. A base
+/// with trained parameters is a copy that belongs to the module ("base.*").
 class TaskNetwork final : public Module {
  public:
   TaskNetwork(std::shared_ptr<NextItNet> base, const Method& method, const TaskOptions& options,
@@ -52,15 +51,15 @@ class TaskNetwork final : public Module {
   PatchSet task_;
 };
 
-/// An untrained base, for the vocabulary of the data. Throws OptionError where a base file has no
-/// room for the vocabulary.
+/// An untrained base for the vocabulary of the data. Throws OptionError if the vocabulary is too
+/// large for a base file.
 struct NewBase {
   std::shared_ptr<NextItNet> network;
   Vocabulary vocabulary;
 };
 NewBase new_base(const Options& options, const RawData& raw);
 
-/// The parts of a task.
+/// The options of a method's patch set.
 PatchSet::Options patch_set_options(const Method& method, const TaskOptions& options,
                                     models::HeadOptions head);
 
@@ -73,12 +72,12 @@ struct LoadedBase {
   BaseNote note;
   std::string hash;
 };
-/// The network is moved to the device.
+/// Reads a base and moves its network to the device.
 LoadedBase load_base(Checkpoint file, Device device = Device::cpu);
 LoadedBase load_base(const std::string& path, Device device = Device::cpu);
 
-/// The next-item task tests on each user's last items. Throws OptionError, naming what was asked
-/// for, when the base has learned them.
+/// Throws OptionError, with `what` as the place, if the base was trained on each user's last items,
+/// on which the next-item task tests.
 void expect_held_out(const LoadedBase& base, const std::string& what);
 
 void save_patch_set(const std::string& path, const PatchSet& set, const std::string& base_hash,
@@ -87,8 +86,8 @@ struct LoadedPatch {
   PatchNote note;
   std::unique_ptr<PatchSet> set;
 };
-/// The patches are moved to the base's device. Throws DataError when the file is damaged or was
-/// made for another base.
+/// Reads patches and moves them to the base's device. Throws DataError when the file is damaged or
+/// belongs to another base.
 LoadedPatch load_patch_set(const std::string& path, const LoadedBase& base);
 
 }  // namespace refrain::peterrec

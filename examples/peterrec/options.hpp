@@ -1,5 +1,5 @@
 #pragma once
-/// Everything that can be set on the command line.
+/// All options of the command line.
 
 #include <cstdint>
 #include <string>
@@ -33,14 +33,14 @@ enum class MethodName : std::uint8_t {
   mtl,
 };
 
-/// Behaviour files and how they become sequences. The first file names the users, and all of them
-/// pre-train.
+/// Behaviour files and their conversion to sequences. The first file defines the users;
+/// pre-training uses all files.
 struct DataOptions : examples::LogOptions {
   std::string profiles;               ///< a table with a header, users.dat or u.user
   std::int64_t split_domains_at = 0;  ///< the first item number of the target domain; 0: one domain
   std::int64_t min_count = 1;         ///< rarer source items are unknown
   std::int64_t target_min_count = 1;  ///< rarer target items are left out
-  std::int64_t length = 50;           ///< newest items that the network reads
+  std::int64_t length = 50;           ///< number of newest items that the network reads
   bool hold_out_last = false;         ///< pre-train without the last two items of every sequence
   std::vector<double> split{0.7, 0.1, 0.2};
   std::uint64_t split_seed = 1;
@@ -51,8 +51,8 @@ struct BaseOptions {
   std::vector<std::int64_t> dilations{1, 4, 1, 4};
   bool causal = true;
   PretrainLoss loss = PretrainLoss::softmax;
-  double sampled_share = 0.2;  ///< of the items, as negatives of sampled softmax
-  double mask_share = 0.3;     ///< of the items, hidden in non-causal pre-training
+  double sampled_share = 0.2;  ///< share of the items that sampled softmax draws
+  double mask_share = 0.3;     ///< share of the items that non-causal pre-training masks
 };
 
 struct TaskOptions {
@@ -69,7 +69,7 @@ struct TaskOptions {
   double rho = 0.3;
 };
 
-/// Which options the command line of evaluate has that a patch file also states.
+/// True for the options of evaluate that the command line gives and a patch file also stores.
 struct GivenOptions {
   bool split = false;
   bool split_seed = false;
@@ -79,14 +79,14 @@ struct GivenOptions {
 struct CompareOptions {
   std::vector<MethodName> methods;  ///< empty: all
   std::vector<double> few_shot;
-  /// each method takes the one that is best on the validation part; empty: the one option
+  /// each method uses the one that is best on the validation part; empty: --learning-rate
   std::vector<double> learning_rates;
   bool generate = false;
   std::int64_t show_users = 3;
   std::int64_t seeds = 1;
 };
 
-/// The sampled protocol.
+/// Parameters of the sampled protocol.
 struct Protocols {
   std::int64_t negatives = 99;
   std::uint64_t seed = 1;
@@ -104,7 +104,7 @@ struct Options {
   RecommendOptions recommend;
   std::string base_file = "base.safetensors";
   std::vector<std::string> patch_files;
-  std::string state_file;  ///< of an interrupted run
+  std::string state_file;  ///< file of --resume
   std::int64_t sampled_negatives = 99;
 
   Protocols protocols() const { return {.negatives = sampled_negatives, .seed = run.seed}; }

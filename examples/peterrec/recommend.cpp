@@ -17,7 +17,7 @@ using examples::Answer;
 using examples::concat;
 using examples::Request;
 
-/// The tasks on one base, and how each answers.
+/// Answers requests for the tasks of one base.
 class Answers {
  public:
   explicit Answers(const Options& options)
@@ -27,14 +27,14 @@ class Answers {
       if (const LoadedPatch* same = find(patch.note.task)) {
         throw OptionError(concat("--patch: expected one file per task, got ",
                                  options.patch_files[static_cast<std::size_t>(same - &patches_[0])],
-                                 " and ", path, " of task ", patch.note.task));
+                                 " and ", path, " for task ", patch.note.task));
       }
       patches_.push_back(std::move(patch));
     }
   }
 
-  /// The tasks of the command line; without any, those of the patches, or next. Throws OptionError
-  /// for one that is not there.
+  /// The tasks of the command line, or by default those of the patches, or next. Throws OptionError
+  /// for an unknown task.
   std::vector<std::string> tasks() const {
     std::vector<std::string> names = options_.task.names;
     for (std::string& name : names) name = known(name);
@@ -43,8 +43,8 @@ class Answers {
     return names.empty() ? std::vector<std::string>{next_task} : names;
   }
 
-  /// The name of a task: where no patch is of the task next, base is another name of it. Throws
-  /// OptionError for a task that is not there.
+  /// The canonical name of a task: without a patch for next, base is an alias of next. Throws
+  /// OptionError for an unknown task.
   std::string known(const std::string& task) const {
     const bool has_next = find(next_task) != nullptr;
     if (task == base_task) return has_next ? base_task : next_task;
@@ -95,7 +95,7 @@ class Answers {
     }
     const std::int64_t length = options_.data.length;
     examples::expect_length(length, std::max(base_.note.length, std::ssize(history)));
-    // A non-causal base predicts a hidden item: here the one after the last.
+    // A non-causal base predicts a masked item: here the one after the last.
     if (!network.is_causal()) ids.push_back(mask_id);
     rows.push_back(ids);
     return network.scores(padded_batch(rows, row, length).to(network.device())).to(Device::cpu);
@@ -125,7 +125,8 @@ Outcome recommend(const Options& options) {
     raw.titles = examples::titles_of(options.data);
   } else {
     throw OptionError(
-        "--user: give the behaviour of the users with --data, or a history with --history");
+        "--user: expected the users' behaviour in --data, got none; give --data, or a history with "
+        "--history");
   }
   const Answers answers(options);
   const std::vector<std::string> tasks = answers.tasks();

@@ -16,8 +16,8 @@ using examples::LossBatch;
 struct TaskBatch {
   Tensor ids;
   Tensor targets;
-  Tensor negatives{};  ///< of the pair losses
-  LossBatch source{};  ///< when the source is learned jointly
+  Tensor negatives{};  ///< for the pair losses only
+  LossBatch source{};  ///< for multi-task learning only
 
   template <class Function>
   void visit(Function&& function) {
@@ -88,7 +88,7 @@ class SourceLoss {
   std::int64_t samples_;
 };
 
-/// The loss of one batch of a task, with the source loss where that is learned jointly.
+/// The loss of one batch of a task, plus the source loss in multi-task learning.
 class TaskLoss {
  public:
   TaskLoss(const TaskNetwork& network, const TaskData& task, const TransferExamples& examples,

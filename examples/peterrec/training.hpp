@@ -11,7 +11,7 @@ namespace refrain::peterrec {
 using examples::TrainPlace;
 using examples::TrainReport;
 
-/// What a base learns.
+/// The pre-training task of a base.
 struct SourceTask {
   const PretrainData& data;
   const Vocabulary& vocabulary;
@@ -23,14 +23,14 @@ struct SourceTask {
 TrainReport train_base(NextItNet& network, const SourceTask& source, const TrainOptions& options,
                        const TrainPlace& place);
 
-/// Sequences of a training step for so many examples: TrainOptions::batch, or, where that is 0, a
-/// tenth of the examples, as the power of two from 8 to 64 that is not above it. With larger
-/// batches few examples make so few training steps an epoch that early stopping ends training
-/// before it has begun.
+/// The batch size for a number of examples: TrainOptions::batch, or, if that is 0, a tenth of the
+/// examples, rounded down to a power of two and limited to [8, 64]. With larger batches, a small
+/// data set would have so few training steps per epoch that early stopping would end training too
+/// soon.
 std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t examples);
 
 /// Trains a task on `examples`; afterwards the network holds the parameters that were best on the
-/// validation part, or the latest ones when the run was interrupted. `joint`: trained along by
+/// validation part, or the latest ones when the run was interrupted. `joint`: the source task of
 /// multi-task learning.
 TrainReport train_task(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
                        const Options& options, const TrainPlace& place,

@@ -10,7 +10,7 @@
 namespace refrain::serve {
 namespace {
 
-/// Visits the network's parameters under the names that the cmnrec program uses.
+/// Visits the network's parameters with the names that the cmnrec program gives them.
 template <class Network>
 class Saved final : public Module {
  public:

@@ -44,8 +44,8 @@ void read_users(const std::string& states, Service& service, std::size_t shards)
           states, 0,
           refrain::examples::concat(
               "user '", user, "': ", error.what(),
-              "; states require the base and the --padding of the run that wrote them: give "
-              "these, or another --states file and the past events again"));
+              "; states require the base and the --padding of the run that wrote them: use these, "
+              "or another --states file and replay the past events"));
     }
   });
 }
@@ -57,7 +57,7 @@ struct Arguments {
   bool measure = false;
 };
 
-/// The exit code of a command line that ends the program; nothing otherwise.
+/// Parses the command line. Returns the exit code if the program must end.
 std::optional<int> parse(int argc, char** argv, Arguments& arguments) {
   CLI::App app{
       "Reads JSON lines on standard input and writes answers on standard output:\n"
@@ -81,11 +81,10 @@ std::optional<int> parse(int argc, char** argv, Arguments& arguments) {
       "File of users' states: read at the start if it exists, written when the input ends or a "
       "signal (SIGINT, SIGTERM) stops the program; FILE.lock locks it");
   add_value(app, "--threads", arguments.service.shards,
-            "Threads that answer; each user belongs to one of them", between(1, 1024));
-  app.add_option(
-         "--padding", arguments.service.padding_steps,
-         "Padding before every user's stream, as before short histories in training; 0: none; "
-         "default: the length of each task's training")
+            "Number of threads that answer; each user belongs to one of them", between(1, 1024));
+  app.add_option("--padding", arguments.service.padding_steps,
+                 "Number of paddings before every user's stream, as before short histories in "
+                 "training; default: the training length of each task")
       ->check(between(0, 100000));
   add_value(app, "--measure", arguments.measure,
             "Print throughput and latencies of events and requests to standard error");
@@ -94,7 +93,7 @@ std::optional<int> parse(int argc, char** argv, Arguments& arguments) {
   return code;
 }
 
-/// Checks the states file before the server starts, not when it ends, and locks it.
+/// Checks the states file before the server starts, and locks it.
 std::unique_ptr<StatesLock> lock_states(const Arguments& arguments) {
   if (!arguments.has_states) return nullptr;
   refrain::examples::CommandFiles files{
@@ -132,7 +131,7 @@ void report_measurement(const ServerReport& report, std::size_t shards) {
 int run(int argc, char** argv) {
   Arguments arguments;
   if (const std::optional<int> code = parse(argc, argv, arguments)) return *code;
-  // A closed pipe is then a write error, and users' states are saved.
+  // Without SIGPIPE, a closed pipe is a write error, and users' states are still saved.
   std::signal(SIGPIPE, SIG_IGN);
   const std::unique_ptr<StatesLock> lock = lock_states(arguments);
   const std::unique_ptr<Service> service = open_service(arguments.service);

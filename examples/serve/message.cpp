@@ -38,11 +38,10 @@ struct Value {
   }
 };
 
-/// The object of a line, parsed without recursion: the nesting of a line is limited only by its
-/// length.
+/// The object of a line. It is parsed without recursion, so deep nesting cannot overflow the stack.
 class Line {
  public:
-  /// Throws OptionError for text that is no JSON object, and for a duplicate key.
+  /// Throws OptionError for a text that is not a JSON object and for a duplicate key.
   explicit Line(std::string_view text);
 
   const Value* find(std::string_view key) const {
@@ -120,7 +119,7 @@ class LineReader {
   bool parse_error(std::size_t at, const std::string& token,
                    const nlohmann::json::exception& error) {
     if (dynamic_cast<const nlohmann::json::out_of_range*>(&error) != nullptr)
-      throw OptionError("a number is too large");
+      throw OptionError("expected a number in the range of double, got a larger one");
     if (at > bytes_) throw OptionError("expected JSON, got an incomplete line");
     throw OptionError(
         examples::concat("expected JSON, got '", shortened(last_token(token)), "' at byte ", at));

@@ -11,8 +11,8 @@
 
 namespace refrain::serve {
 
-/// {"user": "u1", "item": "i9"}: an event, appended to the user's history. It is answered only by
-/// errors. A "timestamp" or "time" is allowed and ignored; events count in the order of their
+/// {"user": "u1", "item": "i9"}: an event, appended to the user's history. A valid event has no
+/// answer. A "timestamp" or "time" is allowed and ignored: the order of events is that of their
 /// lines.
 struct Event {
   std::string user;
@@ -46,23 +46,23 @@ struct Unload {
 using Message = std::variant<Event, UserRequest, HistoryRequest, Load, Unload>;
 
 /// Parses one line. Users and items are strings or integers. Throws OptionError with the reason for
-/// anything that is no message, including duplicate keys.
+/// an invalid message, including one with duplicate keys.
 Message parse_message(std::string_view line);
 
 /// How an answer was computed.
 struct AnswerNote {
-  std::int64_t unknown = 0;   ///< number of items of the history that the model does not know
+  std::int64_t unknown = 0;   ///< number of items of the history outside the model's vocabulary
   bool by_frequency = false;  ///< no item is known: the answer is the most frequent targets
 };
 
-/// {"line": 3, "task": "next", "best": [{"id": "i4", "score": 0.5}, ...]}, with "user" if there is
-/// one, "unknown": n and "fallback": "frequency" according to the note, and "probability" for
+/// {"line": 3, "task": "next", "best": [{"id": "i4", "score": 0.5}, ...]}, with "user" if it is
+/// given, "unknown": n and "fallback": "frequency" according to the note, and "probability" for
 /// scores that have one.
 std::string answer_line(std::int64_t line, const std::string* user, const std::string& task,
                         const std::vector<Recommendation>& best, const AnswerNote& note = {});
 /// {"line": 3, "loaded": "next"}
 std::string done_line(std::int64_t line, const char* what, const std::string& task);
-/// {"line": 3, "error": "..."}, with "user" and "task" of the message if it has them.
+/// {"line": 3, "error": "..."}, with the "user" and "task" of the message if it has them.
 std::string error_line(std::int64_t line, std::string_view reason,
                        const Message* message = nullptr);
 

@@ -29,7 +29,7 @@ class Queue {
 
   void push(Entry entry) {
     std::unique_lock lock(mutex_);
-    room_.wait(lock, [&] { return entries_.size() < most; });
+    room_.wait(lock, [&] { return entries_.size() < max_entries; });
     entries_.push_back(std::move(entry));
     if (entries_.size() == 1) came_.notify_one();
   }
@@ -48,7 +48,7 @@ class Queue {
   }
 
  private:
-  static constexpr std::size_t most = 1024;
+  static constexpr std::size_t max_entries = 1024;
   std::mutex mutex_;
   std::condition_variable came_;
   std::condition_variable room_;

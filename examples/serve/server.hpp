@@ -1,5 +1,5 @@
 #pragma once
-/// From messages to answers, on one thread or several.
+/// Answers messages on one or more threads.
 
 #include <cstddef>
 #include <cstdint>
@@ -24,7 +24,7 @@ struct ServerOptions {
   bool keep_times = false;  ///< measure the latency of each message; otherwise only count messages
 };
 
-/// Longer lines are skipped.
+/// Longer lines are answered by an error.
 constexpr std::size_t max_line_bytes = std::size_t{1} << 20;
 
 /// The shard of a user.

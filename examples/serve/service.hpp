@@ -39,7 +39,7 @@ class Service {
 
   /// Receives a user's name and state.
   using TakeState = std::function<void(const std::string& user, std::string_view bytes)>;
-  /// Serializes all users, one at a time, so that only one user's bytes exist at a time.
+  /// Serializes the users one by one, so that only one user's bytes are in memory at a time.
   virtual void save(const TakeState& take) const = 0;
   /// Throws DataError.
   virtual void restore(std::size_t shard, const std::string& user, std::string_view bytes) = 0;
@@ -111,8 +111,8 @@ class ModelService : public Service {
  private:
   using LoadedTasks = typename Recommender<Model>::Tasks;
 
-  /// The next item is task "next", and "base" names it, too: a base answers "next" unless a patch
-  /// does.
+  /// The loaded task for a requested name. "next" and "base" both name the next item: the base
+  /// answers "next" unless a patch for "next" is loaded.
   static const std::string& named(const LoadedTasks& tasks, const std::string& task) {
     static const std::string next = "next", base = "base";
     if (Recommender<Model>::has(tasks, task)) return task;
@@ -136,7 +136,7 @@ struct ServiceOptions {
 /// Serves a file written by peterrec pretrain or cmnrec train; the file determines the model.
 /// Throws Error.
 std::unique_ptr<Service> open_service(const ServiceOptions& options);
-/// open_service() for a file that was read.
+/// open_service() for a file that has already been read.
 std::unique_ptr<Service> open_peterrec(const ServiceOptions& options, Checkpoint base);
 std::unique_ptr<Service> open_cmnrec(const ServiceOptions& options, Checkpoint base);
 

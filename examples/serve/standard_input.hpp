@@ -18,8 +18,7 @@ class StandardInput final : public std::streambuf {
  protected:
   int_type underflow() override {
     while (!InterruptGuard::requested()) {
-      // Another thread may receive the signal, which then does not interrupt the wait of this
-      // thread.
+      // A signal that another thread receives does not interrupt the wait of this thread.
       constexpr int patience_ms = 100;
       pollfd input{STDIN_FILENO, POLLIN, 0};
       const int ready = ::poll(&input, 1, patience_ms);

@@ -49,8 +49,8 @@ StatesLock::StatesLock(const std::string& path) {
       if (reason == EWOULDBLOCK) {
         ::close(descriptor_);
         throw DataError(path, 0,
-                        "is in use: another serve process uses these states and writes them at its "
-                        "end; stop it, or give another --states file");
+                        "is in use: another serve process uses these states and writes them when "
+                        "it exits; stop it, or use another --states file");
       }
       is_held_ = false;
       return;
@@ -99,8 +99,8 @@ void read_states(const std::string& path, const Service::TakeState& take) {
         if (file.peek() == std::ifstream::traits_type::eof()) return;
         throw DataError(
             path, 0,
-            examples::concat("has bytes after its last line, that of ", users,
-                             " users, like a concatenation of two files; give one complete file"));
+            examples::concat("has bytes after its last line ({\"users\": ", users,
+                             "}), as if two files were concatenated; use one complete file"));
       }
       const std::uint64_t count = header.at("bytes");
       if (count > size) break;
@@ -112,13 +112,13 @@ void read_states(const std::string& path, const Service::TakeState& take) {
   } catch (const nlohmann::json::exception&) {
     throw DataError(
         path, 0,
-        examples::concat("is no file of users' states, or is damaged after ", users, " users"));
+        examples::concat("is not a file of users' states, or is damaged after ", users, " users"));
   }
-  throw DataError(path, 0,
-                  examples::concat(
-                      "ends early, after ", users,
-                      " users: it is truncated; give a complete copy, or another --states file and "
-                      "the past events again"));
+  throw DataError(
+      path, 0,
+      examples::concat(
+          "is truncated after ", users,
+          " users; use a complete copy, or another --states file and replay the past events"));
 }
 
 }  // namespace refrain::serve

@@ -8,8 +8,8 @@
 namespace refrain::serve {
 
 /// Locks a file of states for one process, so that no other process overwrites its users. The lock
-/// is the file "<path>.lock", which the destructor removes; the file of a killed process locks
-/// nothing.
+/// is the file "<path>.lock", which the destructor removes. The file that a killed process leaves
+/// behind is not locked.
 class StatesLock {
  public:
   /// Throws DataError when another process holds the lock, or when the file cannot be created.
@@ -28,13 +28,12 @@ class StatesLock {
 };
 
 /// Writes for each user a line of JSON, {"user": "u1", "bytes": 4711}, and that number of bytes;
-/// then a last line {"users": 2}. At any moment, also after a power failure, `path` is unchanged or
-/// complete. Throws DataError.
+/// then a last line {"users": 2}. At any moment, even after a power failure, `path` is either
+/// unchanged or complete. Throws DataError.
 void write_states(const std::string& path, const Service& service);
 
-/// Passes the users one by one. Throws DataError, possibly after some users, for a file that is
-/// damaged, is no file of states, or has bytes after its last line, like a concatenation of two
-/// files.
+/// Calls `take` for each user. Throws DataError, possibly after some users, for a file that is
+/// damaged, is not a file of states, or has bytes after its last line.
 void read_states(const std::string& path, const Service::TakeState& take);
 
 }  // namespace refrain::serve

@@ -58,14 +58,14 @@ END
 rm cmnrec.safetensors
 run 0 train --config sections.toml
 says "31 items; 160 sequences to train on"
-[[ -e cmnrec.safetensors && ! -e elsewhere.safetensors ]] || fail "a section of another command was taken"
+[[ -e cmnrec.safetensors && ! -e elsewhere.safetensors ]] || fail "a section of another command was used"
 run 0 train --kind cmnrec --slots 3 "${tiny[@]}" --epochs 2
 
 # A user that occurs in two files is one user; the items of the second file come later.
 cut -d ' ' -f 1-7 users.txt > earlier.txt
 cut -d ' ' -f 1,8- users.txt > later.txt
 run 0 train --kind mostpop --data earlier.txt,later.txt --min-item-count 2 --length 11 --split "0.8,0.1,0.1" --out mostpop.safetensors
-says "later.txt: 200 of its 200 users are in a file before it, too"
+says "later.txt: 200 of its 200 users also occur in an earlier file"
 says "30 items; 160 sequences to train on (12.0 items each, T = 11)"
 
 # A log without timestamps is read in the order of its lines only on request.
@@ -105,12 +105,12 @@ run 0 recommend --model good.safetensors --data users.txt --user u3 --count 2
 says "User u3 (12 items)"
 run 0 recommend --model good.safetensors --history none,5 --history
 says "History (2 items), task next"
-says "passed over, unknown to the model: none"
-says "no known item in the history: going by what is frequent"
+says "skipped, unknown to the model: none"
+says "no known item in the history: ranked by frequency"
 
 printf '5 6 7\n5,6,7\n' > histories
 "$program" recommend --model good.safetensors < histories > out 2>&1 || fail "expected answers to lines"
-(($(grep -c "^History (3 items)" out) == 2)) || fail "expected a list to be parted at commas or blanks"
+(($(grep -c "^History (3 items)" out) == 2)) || fail "expected a list to be split at commas or blanks"
 
 # The same answers in formats for programs. standard_output FILE ARGUMENTS...: writes the standard
 # output of recommend to FILE.
@@ -126,7 +126,7 @@ first='{"task":"next","best":[{"id":"16","title":"Film, the 16th","score":'
 [[ "$(head -n 1 table)" == "answer,user,task,place,id,title,score,probability" ]] || fail "expected a header, got $(head -n 1 table)"
 [[ "$(sed -n 2p table)" == '1,,next,1,16,"Film, the 16th",'*, ]] || fail "expected a quoted title, got $(sed -n 2p table)"
 (($(wc -l < table) == 5)) || fail "expected a line an item, got $(cat table)"
-says "answer 2: passed over, unknown to the model: none"
+says "answer 2: skipped, unknown to the model: none"
 diff <(grep -oE '"id":"[0-9]+"' lines | tr -dc '0-9\n') <(tail -n +2 table | cut -d , -f 5) || fail "the forms name other items"
 diff <(sed -nE 's/^ +[0-9]+\. ([0-9]+) .*/\1/p' text) <(tail -n +2 table | cut -d , -f 5) || fail "the text names other items"
 standard_output users --data users.txt --user u3,u4 --count 1 --output jsonl
@@ -162,8 +162,8 @@ says "recommend has no option --log"
 cp good.safetensors before
 for watched in loss ndcg; do
   run 1 train --kind lstm4rec "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --stop-on $watched --out good.safetensors
-  says "training has diverged: expected a loss below 3.526, that of a guess, got "
-  says "good.safetensors was not written and is as it was."
+  says "training has diverged: expected a loss below 3.526, the level of chance, got "
+  says "good.safetensors was not overwritten."
   cmp before good.safetensors || fail "a model that has diverged was written"
 done
 run 0 train --kind lstm4rec "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --force --out diverged.safetensors
@@ -182,13 +182,13 @@ never_says ", seed 1"
 diff <(grep -v epoch first) <(grep -v epoch out) > /dev/null || fail "the second table differs from the first"
 head -c -20 runs > shortened && mv shortened runs
 run 0 "${compare[@]}" --seeds 1,2
-says "the line was cut off"
+says "the line is incomplete"
 says "CmnRec TSC m=3, seed 2  2 epochs"
 never_says "SRMN, seed"
 run 0 "${compare[@]}" --seeds 1,2
-never_says "cut off"
+never_says "incomplete"
 never_says ", seed 2"
-(($(wc -l < runs) == 9)) || fail "expected 9 finished runs after one was cut off, got $(wc -l < runs)"
+(($(wc -l < runs) == 9)) || fail "expected 9 finished runs after one was incomplete, got $(wc -l < runs)"
 (($(wc -l < runs-curves.jsonl) == 16)) || fail "expected 16 points of learning curves"
 grep -q "</svg>" runs-curves.svg || fail "expected a whole figure"
 
@@ -247,7 +247,7 @@ cmp unbroken.safetensors resumed.safetensors || fail "the resumed run wrote anot
 
 # The log has the same figures as the output.
 run 0 evaluate --data users.txt --model good.safetensors --log figures
-(($(wc -l < figures) == 4)) || fail "expected a line for model and popularity, with and without what was seen"
+(($(wc -l < figures) == 4)) || fail "expected a line for model and popularity, with and without seen items"
 says "most popular: 20 sequences"
 (($(grep -cE '^  MRR@(5|10|20) .*\(full, 30 items\)$' out) == 6)) || fail "expected each line of figures to name its protocol"
 (($(grep -cE '^  MRR@(5|10|20) .*\(full, 30 items, seen ones left out\)$' out) == 6)) || fail "expected each line of figures to name its protocol"
@@ -277,16 +277,16 @@ says "cmnrec: --dilations: expected a whole number, got '2.5'"
 run 1 compare "${tiny[@]}" --seeds 1,18446744073709551616
 says "cmnrec: --seeds: expected a smaller whole number, got 18446744073709551616"
 run 1 train --data movies.csv --out missing/model.safetensors
-says "--out: expected a file in a folder that is there, got missing/model.safetensors"
+says "--out: expected a file in an existing folder, got missing/model.safetensors"
 run 1 train --data movies.csv --out movies.csv
-says "--out: expected a file of its own, got movies.csv, which is that of --data"
+says "--out: expected a distinct file, got movies.csv, which is also given as --data"
 for option in --results --curves; do
   run 1 compare --data movies.csv $option missing/file
-  says "$option: expected a file in a folder that is there"
+  says "$option: expected a file in an existing folder"
 done
 head -c 3000 good.safetensors > half.safetensors
 run 1 evaluate --data users.txt --model half.safetensors
 says "half.safetensors"
 run 1 recommend --model good.safetensors --data users.txt --user nobody
-says "--user nobody: the data has no such user"
+says "--user: expected a user of --data, got nobody"
 echo "passed"

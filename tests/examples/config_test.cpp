@@ -130,11 +130,12 @@ TEST_CASE("example configurations: absurd sizes are refused before a network is 
     CHECK_THAT(model_refusal(with(model, name, 1'000'000)), contains("the file holds 1000000"));
   }
   CHECK_THAT(base_refusal(with(base, "items", -1)),
-             contains("expected \"items\" to be a whole number in 1 to 2147483647, got -1"));
+             contains("expected \"items\" to be a whole number from 1 to 2147483647, got -1"));
   CHECK_THAT(model_refusal(with(model, "length", 1 << 21)),
-             contains("expected \"length\" to be a whole number in 1 to 1048576"));
+             contains("expected \"length\" to be a whole number from 1 to 1048576"));
   CHECK_THAT(model_refusal(with(model, "model", "other")), contains("one of cmnrec, srmn"));
-  CHECK_THAT(base_refusal(with(base, "dilations", Json::array())), contains("no dilations"));
+  CHECK_THAT(base_refusal(with(base, "dilations", Json::array())),
+             contains("expected at least one dilation"));
   CHECK_THAT(base_refusal(with(base, "dilations", {1, std::int64_t{1} << 62})),
              contains("\"dilations\""));
   CHECK_THAT(base_refusal(Json::array()), contains("expected an object"));
@@ -147,5 +148,6 @@ TEST_CASE("example configurations: absurd sizes are refused before a network is 
     CHECK_THAT(patch_refusal(with(patch, name, 1'000'000)), contains("the file holds 1000000"));
   }
   CHECK_THAT(patch_refusal(with(patch, "test_users", 7)), contains("\"test_users\""));
-  CHECK_THAT(patch_refusal(with(patch, "split", {0.5, 7})), contains("a number in 0 to 1, got 7"));
+  CHECK_THAT(patch_refusal(with(patch, "split", {0.5, 7})),
+             contains("a number from 0 to 1, got 7"));
 }

@@ -33,9 +33,10 @@ TEST_CASE("example files: a vocabulary that exceeds a file's limit is refused",
   constexpr std::uint64_t room = 2 << 20;  // half of it for configuration and tensors
   CHECK_NOTHROW(expect_storable(vocabulary_of(98, 10'000), "--min-count 1", room));
   CHECK_NOTHROW(expect_storable(vocabulary_of(99, 10'000), "--min-count 1"));
-  CHECK_THROWS_MATCHES(expect_storable(vocabulary_of(105, 10'000), "--min-count 1", room),
-                       OptionError,
-                       message_contains("--min-count 1: the ids of 105 items would take"));
+  CHECK_THROWS_MATCHES(
+      expect_storable(vocabulary_of(105, 10'000), "--min-count 1", room), OptionError,
+      message_contains("--min-count 1: expected item ids of at most 1048576 bytes") &&
+          message_contains(" bytes for 105 items; "));
 }
 
 namespace {
@@ -81,10 +82,10 @@ TEST_CASE(
   const auto appended = [](const std::string& path) {
     return refusal({.read = {}, .replaced = {}, .appended = {{"--results", path}}});
   };
-  CHECK_THAT(replaced(""), contains("--out: expected the name of a file, got none"));
+  CHECK_THAT(replaced(""), contains("--out: expected a file name, got an empty string"));
   for (const auto& refused :
        {replaced(folder.path("missing/file")), appended(folder.path("missing/file"))}) {
-    CHECK_THAT(refused, contains(": expected a file in a folder that is there"));
+    CHECK_THAT(refused, contains(": expected a file in an existing folder"));
     CHECK_THAT(refused, contains("no folder " + folder.path("missing")));
   }
   CHECK_THAT(replaced(folder.path("")), contains("is not a regular file"));
@@ -105,22 +106,22 @@ TEST_CASE("example files: an output must differ from all other files of the comm
     CHECK_THAT(refusal({.read = {{"--base", base}},
                         .replaced = {{"--out", folder.path(name)}},
                         .appended = {}}),
-               contains("which is that of --base"));
+               contains("which is also given as --base"));
     CHECK_THAT(refusal({.read = {{"--base", base}},
                         .replaced = {},
                         .appended = {{"--log", folder.path(name)}}}),
-               contains("--log: expected a file of its own, got "));
+               contains("--log: expected a distinct file, got "));
   }
   CHECK_THAT(refusal({.read = {},
                       .replaced = {{"--out", fresh}},
                       .appended = {{"--log", folder.path("dangling")}}}),
-             contains("which is that of --out"));
+             contains("which is also given as --out"));
   CHECK_THAT(
       refusal({.read = {}, .replaced = {{"--out", fresh}, {"--out", fresh}}, .appended = {}}),
-      contains("which it names twice"));
+      contains("which is given twice"));
   CHECK_THAT(
       refusal({.read = {}, .replaced = {}, .appended = {{"--results", fresh}, {"--log", fresh}}}),
-      contains("--log: expected a file of its own"));
+      contains("--log: expected a distinct file"));
   CHECK(refusal({.read = {{"--titles", "/dev/null"}},
                  .replaced = {},
                  .appended = {{"--log", "/dev/null"}}}) == "accepted");
@@ -131,7 +132,7 @@ TEST_CASE("example files: a read-only file is not replaced", "[example]") {
   const std::string base = folder.write("base", "bytes");
   std::filesystem::permissions(base, std::filesystem::perms::owner_read);
   CHECK_THAT(refusal({.read = {}, .replaced = {{"--out", base}}, .appended = {}}),
-             contains("is read-only; give --out another file"));
+             contains("is read-only; choose another file for --out"));
   CHECK_THAT(refusal({.read = {}, .replaced = {}, .appended = {{"--log", base}}}),
-             contains("is read-only; give --log another file"));
+             contains("is read-only; choose another file for --log"));
 }

@@ -52,7 +52,7 @@ tiny=(--channels 8 --dilations "1,2")
 run 1 pretrain --data users.txt --chanels 32
 says "peterrec: unknown option --chanels (did you mean --channels?); peterrec pretrain --help lists the options"
 run 1 pretrain --data users.txt --patch next.patch.safetensors
-says "pretrain has no option --patch, which is one of evaluate, recommend"
+says "pretrain has no option --patch, an option of evaluate, recommend"
 run 1 evaluate users.txt
 says "unexpected argument 'users.txt'"
 run 1 pretrian
@@ -66,15 +66,15 @@ refuses_config() {
 }
 refuses_config '[pretrain]\nepochs = 1\nchanels = 32\n' "line 3: unknown name chanels in [pretrain] (did you mean --channels?)"
 refuses_config '[pretran]\nchannels = 32\n' "line 1: unknown section [pretran] (did you mean pretrain?)"
-refuses_config 'channels = 32\n' "line 1: expected sections, as [pretrain], got 'channels' outside of one"
+refuses_config 'channels = 32\n' "line 1: expected sections such as [pretrain], got 'channels' outside a section"
 refuses_config '[pretrain]\ndata = ["users.txt"\nepochs = 1\n' "line 3: "
-refuses_config '[pretrain]\nepochs = 1999-12-31\n' "line 2: expected a number, a text, true, false, or a list of these"
+refuses_config '[pretrain]\nepochs = 1999-12-31\n' "line 2: expected a number, a string, true, false, or a list of these"
 refuses_config '[pretrain]\nhold-out-last = [true]\n' "line 2: hold-out-last: expected true or false, got a list"
 printf '[pretrain]\nhold-out-last = "perhaps"\n' > wrong.toml
 run 1 pretrain --data users.txt --config wrong.toml
 says "peterrec: --hold-out-last: expected true or false, got 'perhaps'"
 run 1 pretrain --data users.txt --config missing.toml
-says "peterrec: --config: expected a file that can be read, got missing.toml"
+says "peterrec: --config: expected a readable file, got missing.toml"
 run 1 pretrain --data users.txt --learning-rate 0
 says "--learning-rate: expected a number above 0, got 0"
 run 1 pretrain --data users.txt --learning-rate banana
@@ -85,7 +85,7 @@ run 1 pretrain --data users.txt --epochs 1 --epochs 2
 says "peterrec: --epochs: expected one value, got 2"
 for wrong in 1.5 1e3 many 0x10 010 ""; do
   run 1 pretrain --data users.txt --split-seed "$wrong"
-  says "peterrec: --split-seed: expected a whole number from 0, got '$wrong'"
+  says "peterrec: --split-seed: expected a whole number >= 0, got '$wrong'"
   run 1 pretrain --data users.txt --min-count "$wrong"
   says "peterrec: --min-count: expected a whole number, got '$wrong'"
 done
@@ -97,11 +97,11 @@ for seed in 18446744073709551616 100000000000000000000; do
   says "peterrec: --seed: expected a smaller whole number, got $seed"
 done
 run 1 pretrain --data users.txt --seed -1
-says "peterrec: --seed: expected a whole number from 0, got '-1'"
+says "peterrec: --seed: expected a whole number >= 0, got '-1'"
 run 1 pretrain --data users.txt --min-count 9223372036854775808
 says "peterrec: --min-count: expected a smaller whole number, got 9223372036854775808"
 run 1 pretrain --data users.txt --split 0.5,0.5,0.5
-says "pretrain has no option --split, which is one of finetune, evaluate, compare"
+says "pretrain has no option --split, an option of finetune, evaluate, compare"
 printf '1,2,1700000001\n1,3,1700000002\n2,2,1700000003\n' > bare.csv
 run 1 pretrain --data bare.csv
 says "looks like no known format"
@@ -146,7 +146,7 @@ END
 run 0 pretrain --config sections.toml
 says "wrote base.safetensors"
 says "users.txt: read as"
-if grep -q "more.txt" out || [[ -e elsewhere.safetensors ]]; then fail "a section of another command was taken"; fi
+if grep -q "more.txt" out || [[ -e elsewhere.safetensors ]]; then fail "a section of another command was used"; fi
 profiles=(--profiles users.dat --base base.safetensors)
 run 0 finetune --config sections.toml "${profiles[@]}" --task gender --epochs 1 --out sections.patch.safetensors
 run 0 evaluate --data users.txt "${profiles[@]}" --patch sections.patch.safetensors --split 0.5,0.1,0.4 --length 3
@@ -157,7 +157,7 @@ run 1 pretrain --data twice.txt "${tiny[@]}" --epochs 1
 says 'twice.txt:3: duplicate line of user "1"'
 head -n 3 users.txt > again.txt
 run 0 pretrain --data users.txt,again.txt "${tiny[@]}" --epochs 1 --out again.safetensors
-says "again.txt: 3 of its 3 user ids are in users.txt, too"
+says "again.txt: 3 of its 3 user ids also occur in users.txt"
 
 # A time column with an unknown name is an error: without the times, events could be in reverse
 # order.
@@ -170,34 +170,34 @@ run 0 pretrain --data dates.csv "${tiny[@]}" --epochs 1 --in-file-order --out da
 mkdir taken
 late=(--data twice.txt --profiles users.dat)
 run 1 pretrain "${late[@]}" --out missing/base.safetensors
-says "--out: expected a file in a folder that is there, got missing/base.safetensors: no folder $PWD/missing"
+says "--out: expected a file in an existing folder, got missing/base.safetensors: no folder $PWD/missing"
 run 1 pretrain "${late[@]}" --resume missing/state
-says "--resume: expected a file in a folder that is there"
+says "--resume: expected a file in an existing folder"
 run 1 pretrain "${late[@]}" --out taken
 says "taken: is not a regular file"
 run 1 pretrain "${late[@]}" --out twice.txt
-says "--out: expected a file of its own, got twice.txt, which is that of --data"
+says "--out: expected a distinct file, got twice.txt, which is also given as --data"
 run 1 pretrain "${late[@]}" --out one --resume ./one
-says "--resume: expected a file of its own, got ./one, which is that of --out"
+says "--resume: expected a distinct file, got ./one, which is also given as --out"
 cp all.safetensors before
 run 1 finetune "${late[@]}" --base all.safetensors --task gender --out taken/../all.safetensors
-says "which is that of --model"
+says "which is also given as --model"
 cmp before all.safetensors || fail "finetune has changed its base"
 run 1 finetune "${late[@]}" --base all.safetensors --task gender,gender
-says "got gender.patch.safetensors, which it names twice"
+says "got gender.patch.safetensors, which is given twice"
 run 1 compare "${late[@]}" --task gender --base missing/base.safetensors
-says "--model: expected a file in a folder that is there"
+says "--model: expected a file in an existing folder"
 rmdir taken
 
 # A diverged base does not replace a file unless --force is given.
 cp all.safetensors before
 diverging=(pretrain --data users.txt "${tiny[@]}" --epochs 2 --learning-rate 1e4 --clip 0 --out all.safetensors)
 run 1 "${diverging[@]}"
-says "training has diverged: expected a loss below 3.526, that of a guess, got "
-says "all.safetensors was not written and is as it was. A smaller --learning-rate or --clip 5 may help; --force writes"
+says "training has diverged: expected a loss below 3.526, the level of chance, got "
+says "all.safetensors was not overwritten. A smaller --learning-rate or --clip 5 may help; --force writes"
 cmp before all.safetensors || fail "a base that has diverged was written"
 run 1 "${diverging[@]}" --resume diverged.state
-says "may help in a run without diverged.state"
+says "may help in a new run without the state in diverged.state"
 rm diverged.state
 run 0 "${diverging[@]}" --force
 says "wrote all.safetensors"
@@ -221,12 +221,12 @@ done
 # For user 61, 10 items are neither seen nor the test target.
 run 0 finetune --base held.safetensors --data users.txt --task next --epochs 1
 says "sampled, 10 negatives of 30 items"
-says "99 negatives were asked for"
+says "99 negatives were requested"
 [[ $(sed -nE 's/^(test, [a-z]+): HR@5 .*\(([a-z]+), .*/\1 \2/p' out | paste -sd,) == "test, full full,test, sampled sampled" ]] ||
   fail "expected the full protocol first, each at its line"
 run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors --sampled 10
 says "sampled, 10 negatives of 30 items"
-if grep -q "asked for" out; then fail "ten negatives are there"; fi
+if grep -q "requested" out; then fail "ten negatives are available"; fi
 
 # The base's own head is evaluated together with the patch, with the same figures as without a
 # patch.
@@ -241,12 +241,12 @@ run 0 evaluate --base held.safetensors --data reversed.txt --patch next.patch.sa
 never_says "warning"
 sed 's/ [0-9]*$//' users.txt > shorter.txt
 run 0 evaluate --base held.safetensors --data shorter.txt --patch next.patch.safetensors
-says "warning: next.patch.safetensors was trained on other sequences than these"
+says "warning: next.patch.safetensors was trained on other sequences"
 run 1 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors,next.patch.safetensors
 says "--patch: expected each file once, got next.patch.safetensors twice"
 
 run 1 evaluate --base all.safetensors --data users.txt
-says "evaluate without --patch: it is tested on each user's last items"
+says "evaluate without --patch: expected a base of 'pretrain --hold-out-last', got all.safetensors"
 
 # Histories from standard input: each line may name a task, and an unknown task does not end the
 # program.
@@ -254,15 +254,15 @@ asked=(recommend --base held.safetensors --patch next.patch.safetensors)
 printf '1,2,3\nnext: 4, 5, nothing\nage: 1,2\nbase: 6\n\n' > histories
 "$program" "${asked[@]}" --threads 2 < histories > out 2>&1 || fail "expected answers to lines"
 says "History (3 items), task next"
-says "  passed over, unknown to the model: nothing"
+says "  skipped, unknown to the model: nothing"
 says "--task: expected one of next, base, got age"
 says "History (1 item), task base"
-says "no known item in the history: going by what is frequent"
+says "no known item in the history: ranked by frequency"
 (($(grep -c "^History" out) == 4)) || fail "expected a heading for each line that was answered"
 # The same answers as JSON lines: standard output has one object per line, also for errors, and
 # nothing else.
 "$program" "${asked[@]}" --threads 2 --count 2 --output jsonl < histories > out 2> errors || fail "expected answers to lines"
-(($(wc -l < out) == 5)) || fail "expected an object a line"
+(($(wc -l < out) == 5)) || fail "expected one object per line"
 line() { sed -n "$1p" out; }
 item='\{"id":"[0-9]+","score":-?[0-9.e-]+\}'
 line 1 | grep -qE "^\{\"task\":\"next\",\"best\":\[$item,$item\]\}$" || fail "expected an object of two items"
@@ -270,11 +270,11 @@ if line 1 | grep -qE '"id":"[123]"'; then fail "a seen item is recommended"; fi
 line 2 | grep -qE "^\{\"task\":\"next\",\"unknown\":\[\"nothing\"\],\"best\":\[$item,$item\]\}$" || fail "expected the unknown item"
 [[ $(line 3) == '{"task":"age","error":"--task: expected one of next, base, got age"}' ]] || fail "expected the error"
 line 4 | grep -q '^{"task":"base","best":' || fail "expected an answer of the base's own head"
-line 5 | grep -q '^{"task":"next","fallback":"frequency","best":' || fail "expected what is frequent"
+line 5 | grep -q '^{"task":"next","fallback":"frequency","best":' || fail "expected the most frequent items"
 # As CSV: one header line, one line per item, and all other output on standard error.
 "$program" "${asked[@]}" --threads 2 --count 2 --output csv < histories > out 2> errors || fail "expected answers to lines"
 [[ $(head -n 1 out) == "answer,user,task,place,id,title,score,probability" ]] || fail "expected a heading of columns"
-(($(wc -l < out) == 9)) || fail "expected a line an item"
+(($(wc -l < out) == 9)) || fail "expected one line per item"
 grep -qE '^2,,next,1,[0-9]+,,[-0-9.e]+,$' out || fail "expected the best item of the second answer"
 says "expected one of next, base, got age" errors
 run 1 "${asked[@]}" --history 1 --output xml
@@ -298,20 +298,20 @@ for history in "4 5 6" " 4, 5 ,6 " $'4\t5  6'; do
   cmp -s by_commas out || fail "the history '$history' is not 4,5,6"
 done
 run 0 "${asked[@]}" --history "4 5,6"
-says "  passed over, unknown to the model: 4 5"
+says "  skipped, unknown to the model: 4 5"
 run 1 "${asked[@]}" --history 4 --log unused
-says "recommend has no option --log, which is one of pretrain, finetune, evaluate, compare"
+says "recommend has no option --log, an option of pretrain, finetune, evaluate, compare"
 run 1 "${asked[@]}" --task base --length 100000 --history 4
 says "--length: expected at most 1000, got 100000"
 run 0 recommend --help
 says "base: the base's own head"
 cp next.patch.safetensors other.patch.safetensors
 run 1 recommend --base held.safetensors --patch next.patch.safetensors,other.patch.safetensors --history 1
-says "--patch: expected one file per task, got next.patch.safetensors and other.patch.safetensors of task next"
+says "--patch: expected one file per task, got next.patch.safetensors and other.patch.safetensors for task next"
 run 1 recommend --base held.safetensors --data users.txt --user 99
-says "--user 99: the data has no such user"
+says "--user: expected a user of --data, got 99"
 run 1 recommend --base held.safetensors --user 99
-says "--user: give the behaviour of the users with --data"
+says "--user: expected the users' behaviour in --data, got none"
 
 # A patch file stores the split of its training data.
 gender=(--base all.safetensors --data users.txt --profiles users.dat)
@@ -323,15 +323,14 @@ run 0 evaluate "${gender[@]}" --patch gender.patch.safetensors --split 0.5,0.1,0
 says "$figures"
 for other in "--split 0.7,0.1,0.2" "--split-seed 8" "--length 11"; do
   # shellcheck disable=SC2086
-  run 1 evaluate "${gender[@]}" --patch gender.patch.safetensors $other
-  says "gender.patch.safetensors was trained"
+  run 1 evaluate "${gender[@]}" --patch gender.patch.safetensors $other  says ", with which gender.patch.safetensors was trained, got "
 done
 head -n 50 users.dat > fewer.dat
 run 0 evaluate --base all.safetensors --data users.txt --profiles fewer.dat --patch gender.patch.safetensors
-says "trained on data of 61 users, this has 50"
+says "trained on data of 61 users, and this data has 50"
 tac users.txt > reversed.txt
 run 0 evaluate --base all.safetensors --data reversed.txt --profiles users.dat --patch gender.patch.safetensors
-says "gender.patch.safetensors was trained with another test part, of users"
+says "gender.patch.safetensors was trained with another test part: expected users with hash"
 tac users.dat > reversed.dat
 run 0 evaluate --base all.safetensors --data users.txt --profiles reversed.dat --patch gender.patch.safetensors
 says "$figures"
@@ -341,7 +340,7 @@ if grep -q "warning" out; then fail "the same users, and a warning"; fi
 awk 'BEGIN { print "churned,user_id,city"; for (u = 1; u <= 61; ++u) print (u % 4 ? (u % 2 ? "yes" : "no") : "") "," u ",Oslo" }' > labels.csv
 labels=(--base all.safetensors --data users.txt --profiles labels.csv)
 run 0 finetune "${labels[@]}" --task churned --epochs 2 --learning-rate 0.00001
-says "churned: the last epoch was the best (*): it was still improving; see --epochs"
+says "churned: the last epoch was the best (*), so more --epochs may improve the result"
 says "label frequency: accuracy"
 says 'labels.csv: read as profiles: user "user_id", "churned", "city"'
 run 0 evaluate "${labels[@]}" --patch churned.patch.safetensors
@@ -354,7 +353,7 @@ awk '{ sum += $1 } END { exit !(NR == 2 && sum > 0.999 && sum < 1.001) }' <<< "$
 sed '1s,churned,base,' labels.csv > base.csv
 for command in finetune compare; do
   run 1 $command --base all.safetensors --data users.txt --profiles base.csv --task base --epochs 1
-  says "--task base: is the name of the base's own head"
+  says "--task base: this name is reserved for the base's own head"
 done
 sed '1s,churned,left/stayed,' labels.csv > slash.csv
 run 0 finetune --base all.safetensors --data users.txt --profiles slash.csv --task left/stayed --epochs 1
@@ -362,7 +361,7 @@ says "left_stayed.patch.safetensors"
 run 0 evaluate --base all.safetensors --data users.txt --profiles slash.csv --patch left_stayed.patch.safetensors
 says "left/stayed: label frequency"
 run 1 finetune "${labels[@]}" --task city --epochs 1
-says "--task city: expected users with at least two values, got one"
+says "--task city: expected at least two values among the users, got one"
 run 1 finetune "${labels[@]}" --task age --epochs 1
 says 'expected one of the attributes "churned", "city", got "age"'
 
@@ -373,14 +372,14 @@ says "all.safetensors already exists and was not overwritten"
 cmp before all.safetensors || fail "an interrupted run has replaced its --out"
 interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --out new.safetensors
 says "the parameters so far are in new.safetensors"
-[[ -e new.safetensors ]] || fail "what was learned was not written"
+[[ -e new.safetensors ]] || fail "the trained parameters were not written"
 cp gender.patch.safetensors before
 interrupt '"epoch":2' finetune "${gender[@]}" --task gender,age
 says "gender.patch.safetensors already exists and was not overwritten"
 says "task age was not trained"
 cmp before gender.patch.safetensors || fail "an interrupted run has replaced its --out"
 interrupt '"epoch":2' finetune "${gender[@]}" --task gender --resume state --out part.safetensors
-says "the state of training is in state: the same command resumes it"
+says "the training state is in state, and the same command resumes from it"
 [[ -e state && ! -e part.safetensors ]] || fail "expected a state file and no patch"
 # refuses STATE SETTING COMMAND...: expects that the state file is rejected, because SETTING
 # differs.
@@ -438,13 +437,13 @@ larger() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b) }'; }
 larger "$(figure accuracy gender FineAll)" "$(figure accuracy gender "label frequency")" || fail "FineAll has not learned gender"
 larger "$(figure "MRR@5 full" items "PeterRec serial")" "$(figure "MRR@5 full" items random)" || fail "PeterRec has not learned items"
 larger "$(figure trained gender FineAll)" "$(figure trained gender "PeterRec serial")" || fail "a patch is as large as the network"
-says "Means over 2 seeds of fine-tuning, below them the spread."
-(($(grep -c "^User [12], the last of" out) == 4)) || fail "expected two users of each task"
+says "Means over 2 seeds of fine-tuning, with the standard deviation below."
+(($(grep -c "^User [12], latest of" out) == 4)) || fail "expected two users of each task"
 
 # compare can reuse a base that an earlier compare wrote.
 run 0 compare "${gender[@]:2}" --base compared.safetensors --task gender "${tiny[@]}" --epochs 1 --pretrain-epochs 1 --methods fine-cls
 run 0 compare "${gender[@]:2}" --base compared.safetensors --task gender --epochs 1 --methods fine-cls --learning-rates 0.003,0.001
-if grep -q "pre-training" out; then fail "a base that is there was pre-trained anew"; fi
+if grep -q "pre-training" out; then fail "an existing base was pre-trained again"; fi
 
 run 0 compare --data users.txt --base held.safetensors --task next --epochs 1 --methods fine-cls --show-users 0 --log nexts
 (($(grep -c '"method"' nexts) == 4)) || fail "expected the method, the base's own head, popularity and chance"

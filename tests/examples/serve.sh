@@ -254,12 +254,12 @@ exec 3>&-
 
 # A path to which states cannot be written is an error before the first line is served.
 run 1 --base base.safetensors --states absent/users.states
-says '--states: expected a file in a folder that is there, got absent/users.states' errors
+says '--states: expected a file in an existing folder, got absent/users.states' errors
 [[ ! -s out ]] || fail "expected no answers"
 
 head -c 2000 users.states > short.states
 run 1 --base base.safetensors --states short.states
-says 'short.states: ends early' errors
+says 'short.states: is truncated' errors
 train "$peterrec" pretrain --data users.txt --channels 8 --dilations "1,2" --epochs 1 --seed 2 --out other.safetensors
 run 1 --base other.safetensors --states users.states
 says 'belongs to another model' errors

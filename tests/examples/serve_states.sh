@@ -129,11 +129,11 @@ cat shared.states shared.states > two.states
 for name in two longer; do
   cp $name.states before
   run 1 --states $name.states
-  says "$name.states: has bytes after its last line, that of 2 users" errors
+  says "$name.states: has bytes after its last line ({\"users\": 2})" errors
   cmp before $name.states || fail "$name.states was overwritten"
 done
 run 1 --states ""
-says "--states: expected the name of a file, got none" errors
+says "--states: expected a file name, got an empty string" errors
 cp shared.states locked.states
 chmod a-w locked.states
 run 1 --states locked.states

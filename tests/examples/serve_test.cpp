@@ -173,7 +173,7 @@ TEST_CASE("serve: the message for invalid JSON has the position", "[serve]") {
   CHECK_THROWS_WITH(parse_message(R"({"user": "u")"),
                     test::contains("expected JSON, got an incomplete line"));
   CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "next", "k": 1e999})"),
-                    test::contains("a number is too large"));
+                    test::contains("expected a number in the range of double"));
   CHECK_THROWS_WITH(parse_message("{\"user\": " + std::string(100, 'u') + "}"),
                     test::contains("expected JSON, got 'u' at byte 10"));
   CHECK_THROWS_WITH(parse_message("{\"user\": \"" + std::string(100, 'u') + "\x01\"}"),
@@ -316,7 +316,7 @@ TEST_CASE("serve: states of users are restored, and a truncated file is refused"
   }
   for (const std::string& more : {whole, std::string("\n"), std::string("x")}) {
     CHECK_THROWS_WITH(read_all(folder.write("more", whole + more)),
-                      test::contains("has bytes after its last line, that of 2 users"));
+                      test::contains("has bytes after its last line ({\"users\": 2})"));
   }
 }
 
@@ -384,10 +384,10 @@ TEST_CASE("serve: unwritable states are detected at the start", "[serve]") {
   };
   expect_writable(folder.path("users.states"));
   CHECK(files_in(folder).empty());
-  folder.write("users.states", "as it was");
+  folder.write("users.states", "states");
   expect_writable(folder.path("users.states"));
-  CHECK(slurp(folder.path("users.states")) == "as it was");
+  CHECK(slurp(folder.path("users.states")) == "states");
   CHECK_THROWS_WITH(expect_writable(folder.path("absent/users.states")),
-                    test::contains("--states: expected a file in a folder that is there"));
+                    test::contains("--states: expected a file in an existing folder"));
   CHECK_THROWS_WITH(expect_writable(folder.path("")), test::contains("is not a regular file"));
 }

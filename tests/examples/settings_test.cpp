@@ -23,7 +23,8 @@ constexpr const char* stored_config =
     R"("fingerprint":2154905056291716490,"heads":1,"hidden":16,"keep":0.8,"layers":1,)"
     R"("leave_last_out":false,"length":20,"min_item_count":20,"min_length":5,"model":"cmnrec",)"
     R"("note":"trained for 1 epochs","order":"reference","program":"cmnrec","sampled_loss":true,)"
-    R"("schedule":"4,9,20","slots":4,"split":[0.8,0.02,0.18],"split_seed":1,"word_size":8,"words":4})";
+    R"("schedule":"4,9,20","slots":4,"split":[0.8,0.02,0.18],"split_seed":1,"word_size":8,)"
+    R"("words":4})";
 
 cmnrec::ModelConfig config_of(const std::string& config) {
   CheckpointInfo info;

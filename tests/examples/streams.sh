@@ -111,8 +111,8 @@ refuses() {
   local option=$1
   shift
   run 1 "$@"
-  says "expected a file of its own" errors
-  says ", which is that of $option" errors
+  says "expected a distinct file" errors
+  says ", which is also given as $option" errors
 }
 for path in users.txt ./users.txt symbolic hard "$PWD/users.txt"; do
   refuses --data "${pretrain[@]}" --out new --log $path
@@ -139,10 +139,10 @@ done
 # A read-only file is not replaced, although its folder is writable.
 chmod a-w base.safetensors cmnrec.safetensors
 run 1 "${pretrain[@]}"
-says "base.safetensors: is read-only; give --out another file" errors
+says "base.safetensors: is read-only; choose another file for --out" errors
 run 1 "${train[@]}"
-says "cmnrec.safetensors: is read-only; give --out another file" errors
+says "cmnrec.safetensors: is read-only; choose another file for --out" errors
 run 1 "${pretrain[@]}" --out new --log cmnrec.safetensors
-says "cmnrec.safetensors: is read-only; give --log another file" errors
+says "cmnrec.safetensors: is read-only; choose another file for --log" errors
 cmp base.before base.safetensors || fail "a read-only base was replaced"
 echo passed

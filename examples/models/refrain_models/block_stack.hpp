@@ -13,8 +13,8 @@
 
 namespace refrain::models {
 
-/// For each block of a stack the time steps that it reads for chosen time steps of the last block's
-/// output; the first block comes first.
+/// The time steps that each block of a stack reads for chosen time steps of the last block's
+/// output, from the first block to the last.
 using Cone = std::vector<ConvBlock::Steps>;
 
 /// The state of the blocks for one stream of items. A value: copies may share tensors, which are

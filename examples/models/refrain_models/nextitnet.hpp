@@ -23,10 +23,10 @@ class PatchedNextItNet;
 ///   h = blocks(embedding(ids)),   z[b,t,:] = head(relu(h[b,t,:]))
 ///
 /// ids i32 [B,T] in [0,items) -> h [B,T,C] -> z [B,T,items], f32 or f64, on the CPU and on a GPU.
-/// With Padding::causal time step t sees items up to t and z scores the item after it; with
-/// Padding::same every time step sees its neighbours on both sides and z scores the (masked) item
-/// at it. Parameters: embedding.weight [items,C], blocks.*, head.weight [items,C], head.bias
-/// [items]. Throws ShapeError for ids outside the table.
+/// With Padding::causal, time step t depends on the items up to t, and z scores the item after it.
+/// With Padding::same, every time step depends on its neighbours on both sides, and z scores the
+/// (masked) item at this time step. Parameters: embedding.weight [items,C], blocks.*, head.weight
+/// [items,C], head.bias [items]. Throws ShapeError for ids outside the table.
 /// Source: Yuan et al. 2019 (NextItNet); Yuan et al. 2020 (GRec's non-causal encoder).
 class NextItNet final : public Module, public BlockStack<NextItNet> {
  public:
@@ -85,7 +85,7 @@ class NextItNet final : public Module, public BlockStack<NextItNet> {
   Variable sampled_loss(const Tensor& ids, const Tensor& targets, const Candidates& candidates,
                         std::int64_t ignored = -1) const {
     if (options_.relu)
-      throw OptionError("NextItNet: sampled softmax expected a network with relu = false");
+      throw OptionError("NextItNet: sampled softmax: expected relu = false, got true");
     return sampled_softmax_loss(hidden(ids), head_, targets, candidates, {.ignored = ignored});
   }
 

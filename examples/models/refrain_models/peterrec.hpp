@@ -40,8 +40,8 @@ struct HeadOptions {
 /// The parameters of one task: patches, second normalizations, the vector of [TCL], and a head.
 ///
 /// Parameters: patches.<2 block + half>.* (one patch a block: patches.<block>.*), norm2.<block>.*,
-/// tcl [1,C], head.weight [targets,C], head.bias [targets] (softmax). The base belongs to no task:
-/// NextItNet::with() combines the two, and any number of tasks may share one base. Source:
+/// tcl [1,C], head.weight [targets,C], head.bias [targets] (softmax). The base is not part of a
+/// task: NextItNet::with() combines the two, and any number of tasks may share one base. Source:
 /// PeterRec, sections 3.3 and 3.4.
 class PatchSet final : public Module {
  public:
