@@ -205,7 +205,7 @@ bool run_all(const std::vector<ModelOptions>& models, const Dataset& data, const
         run = &results.add(std::move(*made));
       }
       group.runs.push_back(run);
-      if (!model.learns()) break;  // it does not depend on the seed
+      if (!model.learns()) break;  // independent of the seed
     }
     groups.push_back(std::move(group));
   }

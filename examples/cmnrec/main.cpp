@@ -38,8 +38,7 @@ void add_training(CLI::App& app, Options& options) {
       "Maximum number of newest items that a training batch omits, at random, so that chunks end "
       "at different items",
       between(0, 100'000));
-  add_value(app, "--protocol", options.protocol,
-            "Items that the target is ranked among: all items");
+  add_value(app, "--protocol", options.protocol, "Items that the target is ranked among");
   add_value(app, "--without-seen", options.without_seen,
             "Exclude the items of the history from the ranking");
 }

@@ -12,7 +12,8 @@ Outcome recommend(const Options& options) {
   const examples::RecommendOptions& asked = options.recommend;
   if (options.log.files.empty() && !asked.users.empty()) {
     throw OptionError(
-        "--user: give the behaviour of the users with --data, or a history with --history");
+        "--user: expected the users' behaviour in --data, got none; give --data, or a history with "
+        "--history");
   }
   const SavedModel saved = load(options.model_file);
   const Vocabulary& vocabulary = saved.vocabulary;

@@ -10,7 +10,7 @@
 
 namespace refrain::cmnrec {
 
-/// A schedule before the length of the sequences is known.
+/// A schedule for sequences of any length.
 ///
 ///   pec, tsc, exc: m chunks; every: each time step; every:G: each G-th one and the last; 5,10,20:
 ///   these time steps
@@ -22,7 +22,7 @@ struct Schedule {
   static std::optional<Schedule> parse(const std::string& text);
   const std::string& text() const { return written; }
 
-  /// The schedule of m chunks and T time steps. Throws OptionError, naming --schedule or --slots.
+  /// The schedule of m chunks and T time steps. Throws OptionError about --schedule or --slots.
   ChunkSchedule of(std::int64_t slots, std::int64_t steps) const;
 
   bool has_slots() const { return kind < Kind::every; }

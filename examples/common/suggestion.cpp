@@ -25,7 +25,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string suggestion(std::string_view given, const std::vector<std::string>& names) {
   const std::string* nearest = nullptr;
-  std::size_t least = given.size() / 3 + 1;  // more edits make another word
+  std::size_t least = given.size() / 3 + 1;  // names at a larger distance are not suggested
   for (const std::string& name : names) {
     const bool begins = given.size() > 3 && name.starts_with(given);
     const std::size_t distance = begins ? 0 : edit_distance(given, name);

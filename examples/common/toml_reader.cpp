@@ -33,8 +33,8 @@ class TomlReader final : public CLI::ConfigTOML {
         for (const auto& [name, value] : *table) {
           const auto [first, is_new] = given.emplace(option_of(command, name, value), name.str());
           if (!is_new)
-            fail(value, concat(name.str(), ": expected one name of the option in [",
-                               command.get_name(), "], got ", first->second, ", too"));
+            fail(value, concat(name.str(), ": expected each option once in [", command.get_name(),
+                               "], got both ", first->second, " and ", name.str()));
           CLI::ConfigItem item;
           item.parents = {std::string(section.str())};
           item.name = std::string(name.str());

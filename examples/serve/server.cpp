@@ -58,7 +58,7 @@ class Queue {
 
 enum class LineRead { good, too_long, none };
 
-/// Reads a line without its end; `text` receives the beginning of a line that is too long.
+/// Reads a line without its line end; `text` receives the beginning of a line that is too long.
 LineRead next_line(std::streambuf& in, std::string& text) {
   using Traits = std::streambuf::traits_type;
   text.clear();

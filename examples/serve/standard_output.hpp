@@ -66,8 +66,8 @@ class StandardOutput final : public std::streambuf {
     return !is_failed();
   }
 
-  /// False when the reader has taken nothing for a while, or a signal has ended the wait: a write
-  /// would block.
+  /// Returns false when a write would block: the reader accepted nothing within poll_ms, or a
+  /// signal interrupted the wait.
   bool wait_for_room() {
     pollfd output{STDOUT_FILENO, POLLOUT, 0};
     const int ready = ::poll(&output, 1, poll_ms);

@@ -28,7 +28,7 @@ bool is_same_file(int descriptor, const std::string& path) {
 }  // namespace
 
 StatesLock::StatesLock(const std::string& path) {
-  // All names of a file share one lock, also before the file exists.
+  // All names of a file share one lock, even before the file exists.
   std::error_code error;
   std::filesystem::path whole = std::filesystem::absolute(path, error);
   constexpr int max_links = 40;

@@ -109,11 +109,11 @@ says "skipped, unknown to the model: none"
 says "no known item in the history: ranked by frequency"
 
 printf '5 6 7\n5,6,7\n' > histories
-"$program" recommend --model good.safetensors < histories > out 2>&1 || fail "expected answers to lines"
+"$program" recommend --model good.safetensors < histories > out 2>&1 || fail "expected an answer to each line"
 (($(grep -c "^History (3 items)" out) == 2)) || fail "expected a list to be split at commas or blanks"
 
-# The same answers in formats for programs. standard_output FILE ARGUMENTS...: writes the standard
-# output of recommend to FILE.
+# The same answers in machine-readable formats. standard_output FILE ARGUMENTS...: writes the
+# standard output of recommend to FILE.
 standard_output() { "$program" recommend --model good.safetensors "${@:2}" > "$1" 2> out || fail "expected answers: ${*:2}"; }
 lists=(--titles movies.csv --history 5,6,7,8,9,10,11,12,13,14,15 --history none --count 2)
 standard_output text "${lists[@]}"
@@ -125,16 +125,16 @@ first='{"task":"next","best":[{"id":"16","title":"Film, the 16th","score":'
 [[ "$(tail -n 1 lines)" == '{"task":"next","unknown":["none"],"fallback":"frequency","best":['* ]] || fail "expected a fallback, got $(cat lines)"
 [[ "$(head -n 1 table)" == "answer,user,task,place,id,title,score,probability" ]] || fail "expected a header, got $(head -n 1 table)"
 [[ "$(sed -n 2p table)" == '1,,next,1,16,"Film, the 16th",'*, ]] || fail "expected a quoted title, got $(sed -n 2p table)"
-(($(wc -l < table) == 5)) || fail "expected a line an item, got $(cat table)"
+(($(wc -l < table) == 5)) || fail "expected one line per item, got $(cat table)"
 says "answer 2: skipped, unknown to the model: none"
-diff <(grep -oE '"id":"[0-9]+"' lines | tr -dc '0-9\n') <(tail -n +2 table | cut -d , -f 5) || fail "the forms name other items"
-diff <(sed -nE 's/^ +[0-9]+\. ([0-9]+) .*/\1/p' text) <(tail -n +2 table | cut -d , -f 5) || fail "the text names other items"
+diff <(grep -oE '"id":"[0-9]+"' lines | tr -dc '0-9\n') <(tail -n +2 table | cut -d , -f 5) || fail "the formats list different items"
+diff <(sed -nE 's/^ +[0-9]+\. ([0-9]+) .*/\1/p' text) <(tail -n +2 table | cut -d , -f 5) || fail "the text lists different items"
 standard_output users --data users.txt --user u3,u4 --count 1 --output jsonl
 [[ "$(cut -c 1-26 users)" == $'{"user":"u3","task":"next"\n{"user":"u4","task":"next"' ]] || fail "expected both users, got $(cat users)"
 run 1 recommend --model good.safetensors --history 5 --output xml
 says "--output: expected one of text, jsonl, csv, got 'xml'"
 
-# Old names of options.
+# Options accept their old names.
 run 0 train --model mostpop "${tiny[@]}" --out popular.safetensors
 run 0 evaluate --data users.txt --checkpoint popular.safetensors
 says "most popular: 20 sequences"
@@ -153,7 +153,7 @@ run 0 recommend --config old.toml
 says "History (2 items), task next"
 printf '[train]\nmodel = "mostpop"\nkind = "srmn"\n' > twice.toml
 run 1 train --config twice.toml
-says "--config: line 2: model: expected one name of the option in [train], got kind, too"
+says "--config: line 2: model: expected each option once in [train], got both kind and model"
 
 run 1 recommend --model good.safetensors --history 5 --log unused
 says "recommend has no option --log"
@@ -174,7 +174,7 @@ compare=(compare "${tiny[@]}" --models "mostpop,lstm4rec,srmn,tsc" --slots "2,3"
 run 0 "${compare[@]}" --seeds 1,2
 says "CmnRec TSC m=2"
 says "means over 2 seeds"
-(($(grep -cE ' full, 30 items$' out) == 9)) || fail "expected the protocol at each line of the table"
+(($(grep -cE ' full, 30 items$' out) == 9)) || fail "expected the protocol in each line of the table"
 (($(wc -l < runs) == 9)) || fail "expected 9 finished runs, got $(wc -l < runs)"
 cp out first
 run 0 "${compare[@]}" --seeds 1,2
@@ -190,7 +190,7 @@ never_says "incomplete"
 never_says ", seed 2"
 (($(wc -l < runs) == 9)) || fail "expected 9 finished runs after one was incomplete, got $(wc -l < runs)"
 (($(wc -l < runs-curves.jsonl) == 16)) || fail "expected 16 points of learning curves"
-grep -q "</svg>" runs-curves.svg || fail "expected a whole figure"
+grep -q "</svg>" runs-curves.svg || fail "expected a complete figure"
 
 # The same rows with other ids.
 sed -E 's/ / i/g' users.txt > renamed.txt
@@ -207,7 +207,7 @@ kill -INT $pid 2> /dev/null || true
 status=0
 wait $pid || status=$?
 ((status == 130)) || fail "expected exit code 130 of an interrupted run, got $status"
-[[ ! -e resumed.safetensors ]] || fail "an interrupted run with a state file wrote --out"
+[[ ! -e resumed.safetensors ]] || fail "expected no --out of an interrupted run with a state file"
 # refuses SETTING OPTIONS...: expects that the run is not resumed, because SETTING differs.
 cat > again.toml << 'END'
 [train]
@@ -243,7 +243,7 @@ refuses "stop_on: expected ndcg, got loss; give the same" --stop-on ndcg
 refuses "other data: its items, sequences or split" --data fewer.txt
 refuses "other items; give the same" --data renamed.txt
 threads=3 run 0 "${again[@]}" --out resumed.safetensors --resume state
-cmp unbroken.safetensors resumed.safetensors || fail "the resumed run wrote another file"
+cmp unbroken.safetensors resumed.safetensors || fail "the resumed run wrote a different file"
 
 # The log has the same figures as the output.
 run 0 evaluate --data users.txt --model good.safetensors --log figures
@@ -257,7 +257,7 @@ for value in $(sed -E 's/.*"HR@5":([0-9.e-]+).*/\1/' figures); do says "HR@5  $(
 run 0 compare --generate --models "mostpop,gru4rec" --hidden 16 --embedding 8 --epochs 4 --learning-rate 0.01
 says "43 items; 2,400 sequences to train on (101.0 items each, T = 100), 150 to validate, 450 to test"
 hits=$(sed -nE 's/^GRU4Rec +[0-9.]+ +([0-9.]+).*/\1/p' out | head -n 1)
-awk -v hits="$hits" 'BEGIN { exit !(hits > 0.2) }' || fail "expected at least a guess among the answers of GRU4Rec: HR@5 $hits"
+awk -v hits="$hits" 'BEGIN { exit !(hits > 0.2) }' || fail "expected an HR@5 of GRU4Rec above 0.2, got $hits"
 
 # Invalid options are rejected before training.
 run 1 train "${tiny[@]}" --slots 12

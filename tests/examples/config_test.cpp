@@ -82,7 +82,7 @@ TEST_CASE("example configurations: a written configuration is read back",
   CHECK_THAT(base_refusal(with(base, "length", 0)), contains("length"));
 }
 
-TEST_CASE("example configurations: a patch stores its test users, one of an older format does not",
+TEST_CASE("example configurations: a patch file stores its test users, which older files lack",
           "[example]") {
   peterrec::PatchNote note;
   note.split = {0.7, 0.1, 0.2};
@@ -102,7 +102,7 @@ TEST_CASE("example configurations: a patch stores its test users, one of an olde
   CHECK(read().test_users.empty());
 }
 
-TEST_CASE("example configurations: absurd sizes are refused before a network is made",
+TEST_CASE("example configurations: absurd sizes are refused before a network is created",
           "[example][reliability]") {
   const std::vector<Json> absurd{Json(std::int64_t{1} << 40),
                                  Json(0),

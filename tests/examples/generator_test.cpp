@@ -25,7 +25,7 @@ std::string bytes(const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("generator: its files are read by the readers", "[data][example]") {
+TEST_CASE("generator: the readers accept its files", "[data][example]") {
   const test::ScratchFolder folder;
   const GeneratorOptions options{.users = 200};
   const GeneratedFiles files = generate(folder.path("a/b"), options);
@@ -98,8 +98,7 @@ TEST_CASE("generator: the generated dependencies can be counted", "[data][exampl
   CHECK(periodic / firsts > 0.78);
   CHECK(periodic / firsts < 0.85);
   CHECK(far / steps > 0.34);
-  CHECK(far / steps <
-        0.44);  // 0.35, and where two parallel chains meet: chain and far follower commute
+  CHECK(far / steps < 0.44);  // 0.35 and coincidences: chain and far followers commute
   CHECK(far_chance / steps < 0.05);
   CHECK(chain / steps > 0.34);
   CHECK(chain / steps < 0.40);

@@ -72,7 +72,7 @@ void check_names(const std::string& heading, const std::vector<Described>& model
     }
   }
   for (const auto& [pattern, shape] : rows) {
-    INFO("does a model have " << pattern);
+    INFO("documented parameter " << pattern);
     CHECK(seen.count(pattern) == 1);
   }
 }
@@ -90,7 +90,7 @@ TEST_CASE("docs: names and shapes of the models' weights", "[docs]") {
   check_names("PeterRec's patch sets",
               {{patches, {{"targets", 13}, {"C", 8}, {"D", 5}, {"1", 1}}}});
 
-  // One layer: a second one reads H where the first reads E.
+  // One layer, because the input of a second layer has size H instead of E.
   const auto options = [](auto network) {
     network.items = 29, network.embedding = 7, network.hidden = 11, network.words = 3,
     network.word_size = 6, network.heads = 2;

@@ -1,4 +1,4 @@
-/// Base and patch files of peterrec in memory.
+/// Reading of peterrec's base and patch files.
 
 #include <filesystem>
 

@@ -41,7 +41,7 @@ TEST_CASE("example files: a vocabulary that exceeds a file's limit is refused",
 
 namespace {
 
-/// The message of expect_files(), or an empty string.
+/// The message of expect_files(), or "accepted".
 std::string refusal(const CommandFiles& files) {
   try {
     expect_files(files);

@@ -15,7 +15,7 @@ run() {
   expect_status "$expected" "$status" "$@"
 }
 
-# interrupt WORD ARGUMENTS...: sends SIGINT when the log contains WORD, and expects exit code 130.
+# interrupt WORD ARGUMENTS...: sends SIGTERM when the log contains WORD, and expects exit code 130.
 interrupt() {
   local word=$1 status=0 waited=0
   shift
@@ -23,8 +23,8 @@ interrupt() {
   "$program" "$@" --threads 2 --epochs 1000000 --patience 1000000 --log log > out 2>&1 &
   local pid=$!
   until grep -qs "$word" log; do
-    kill -0 "$pid" 2> /dev/null || fail "ended before its log had $word: $*"
-    ((++waited < 6000)) || fail "its log never had $word: $*"
+    kill -0 "$pid" 2> /dev/null || fail "ended before the log contained $word: $*"
+    ((++waited < 6000)) || fail "the log never contained $word: $*"
     sleep 0.02
   done
   kill -TERM "$pid"
@@ -91,7 +91,7 @@ for wrong in 1.5 1e3 many 0x10 010 ""; do
 done
 run 1 pretrain --data users.txt --channels 1.5
 says "peterrec: --channels: expected a whole number, got '1.5'"
-# A number outside of 64 bits is an error.
+# A number that exceeds 64 bits is an error.
 for seed in 18446744073709551616 100000000000000000000; do
   run 1 pretrain --data users.txt --seed $seed
   says "peterrec: --seed: expected a smaller whole number, got $seed"
@@ -223,10 +223,10 @@ run 0 finetune --base held.safetensors --data users.txt --task next --epochs 1
 says "sampled, 10 negatives of 30 items"
 says "99 negatives were requested"
 [[ $(sed -nE 's/^(test, [a-z]+): HR@5 .*\(([a-z]+), .*/\1 \2/p' out | paste -sd,) == "test, full full,test, sampled sampled" ]] ||
-  fail "expected the full protocol first, each at its line"
+  fail "expected one line per protocol, the full one first"
 run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors --sampled 10
 says "sampled, 10 negatives of 30 items"
-if grep -q "requested" out; then fail "ten negatives are available"; fi
+if grep -q "requested" out; then fail "expected no note, because ten negatives are available"; fi
 
 # The base's own head is evaluated together with the patch, with the same figures as without a
 # patch.
@@ -252,7 +252,7 @@ says "evaluate without --patch: expected a base of 'pretrain --hold-out-last', g
 # program.
 asked=(recommend --base held.safetensors --patch next.patch.safetensors)
 printf '1,2,3\nnext: 4, 5, nothing\nage: 1,2\nbase: 6\n\n' > histories
-"$program" "${asked[@]}" --threads 2 < histories > out 2>&1 || fail "expected answers to lines"
+"$program" "${asked[@]}" --threads 2 < histories > out 2>&1 || fail "expected an answer to each line"
 says "History (3 items), task next"
 says "  skipped, unknown to the model: nothing"
 says "--task: expected one of next, base, got age"
@@ -261,7 +261,7 @@ says "no known item in the history: ranked by frequency"
 (($(grep -c "^History" out) == 4)) || fail "expected a heading for each line that was answered"
 # The same answers as JSON lines: standard output has one object per line, also for errors, and
 # nothing else.
-"$program" "${asked[@]}" --threads 2 --count 2 --output jsonl < histories > out 2> errors || fail "expected answers to lines"
+"$program" "${asked[@]}" --threads 2 --count 2 --output jsonl < histories > out 2> errors || fail "expected an answer to each line"
 (($(wc -l < out) == 5)) || fail "expected one object per line"
 line() { sed -n "$1p" out; }
 item='\{"id":"[0-9]+","score":-?[0-9.e-]+\}'
@@ -269,10 +269,10 @@ line 1 | grep -qE "^\{\"task\":\"next\",\"best\":\[$item,$item\]\}$" || fail "ex
 if line 1 | grep -qE '"id":"[123]"'; then fail "a seen item is recommended"; fi
 line 2 | grep -qE "^\{\"task\":\"next\",\"unknown\":\[\"nothing\"\],\"best\":\[$item,$item\]\}$" || fail "expected the unknown item"
 [[ $(line 3) == '{"task":"age","error":"--task: expected one of next, base, got age"}' ]] || fail "expected the error"
-line 4 | grep -q '^{"task":"base","best":' || fail "expected an answer of the base's own head"
+line 4 | grep -q '^{"task":"base","best":' || fail "expected an answer from the base's own head"
 line 5 | grep -q '^{"task":"next","fallback":"frequency","best":' || fail "expected the most frequent items"
 # As CSV: one header line, one line per item, and all other output on standard error.
-"$program" "${asked[@]}" --threads 2 --count 2 --output csv < histories > out 2> errors || fail "expected answers to lines"
+"$program" "${asked[@]}" --threads 2 --count 2 --output csv < histories > out 2> errors || fail "expected an answer to each line"
 [[ $(head -n 1 out) == "answer,user,task,place,id,title,score,probability" ]] || fail "expected a heading of columns"
 (($(wc -l < out) == 9)) || fail "expected one line per item"
 grep -qE '^2,,next,1,[0-9]+,,[-0-9.e]+,$' out || fail "expected the best item of the second answer"
@@ -286,10 +286,10 @@ cp out by_next
 for other in "--model held.safetensors" "--model held.safetensors --task base" "--base held.safetensors --task next"; do
   # shellcheck disable=SC2086
   run 0 recommend $other --history 1,2,3
-  cmp -s by_next out || fail "recommend $other is not the base's own head"
+  cmp -s by_next out || fail "recommend $other differs from the base's own head"
 done
 run 1 "${asked[@]}" --history 1,2 --task base,age
-if grep -q "^History" out; then fail "a task that is refused has a heading"; fi
+if grep -q "^History" out; then fail "expected no heading for a refused task"; fi
 # A list is split at commas, or at spaces if it has no comma.
 run 0 "${asked[@]}" --history 4,5,6
 cp out by_commas
@@ -334,7 +334,7 @@ says "gender.patch.safetensors was trained with another test part: expected user
 tac users.dat > reversed.dat
 run 0 evaluate --base all.safetensors --data users.txt --profiles reversed.dat --patch gender.patch.safetensors
 says "$figures"
-if grep -q "warning" out; then fail "the same users, and a warning"; fi
+if grep -q "warning" out; then fail "expected no warning for the same users"; fi
 
 # User-defined labels: a table with a header, in which some users have no label.
 awk 'BEGIN { print "churned,user_id,city"; for (u = 1; u <= 61; ++u) print (u % 4 ? (u % 2 ? "yes" : "no") : "") "," u ",Oslo" }' > labels.csv
@@ -407,7 +407,7 @@ refuses items.state "" pretrain --data no17.txt "${tiny[@]}"
 says "items: expected $((items - 1)), got $items"
 threads=3 run 0 finetune "${gender[@]}" --task gender --resume state --epochs 300 --patience 300 --out part.safetensors
 threads=1 run 0 finetune "${gender[@]}" --task gender --epochs 300 --patience 300 --out whole.safetensors
-cmp part.safetensors whole.safetensors || fail "the resumed run of finetune wrote another file"
+cmp part.safetensors whole.safetensors || fail "the resumed run of finetune wrote a different file"
 interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --out part.safetensors
 sampled=(--data users.txt --pretrain-loss sampled)
 head -n 59 users.txt > fewer.txt
@@ -422,7 +422,7 @@ refuses base.state "other data: its items, sequences or split" pretrain "${sampl
 threads=3 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --epochs 300 --patience 300 \
   --out part.safetensors
 threads=1 run 0 pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --epochs 300 --patience 300 --out whole.safetensors
-cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain wrote another file"
+cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain wrote a different file"
 
 # Every method on a task with classes and on one with items, with few and with all examples: each
 # has a line in the log, and trained methods are better than chance.

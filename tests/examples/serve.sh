@@ -201,7 +201,7 @@ run 0 --base base.safetensors --patch next.patch.safetensors --states users.stat
 cp second in
 run 0 --base base.safetensors --patch next.patch.safetensors --states users.states --threads 2
 ids > later
-cmp -s at_once later || fail "saved users get other answers"
+cmp -s at_once later || fail "restored users get different answers"
 
 # A signal ends the input: all lines that were read are answered, and the users' states are saved.
 mkfifo pipe

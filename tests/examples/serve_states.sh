@@ -65,7 +65,7 @@ for threads in 1 3; do
   [[ -e kept.states && ! -e kept.states.lock ]] || fail "expected the states, and no lock"
   for u in $(seq 0 19); do echo "{\"user\": \"u$u\", \"task\": \"base\", \"k\": 1}"; done > in
   run 0 --states kept.states
-  (($(grep -c '"best"' out) == 20)) || fail "expected 20 users to be kept"
+  (($(grep -c '"best"' out) == 20)) || fail "expected the states of 20 users"
   timeout 0.2 cat <&4 > /dev/null || true
 done
 exec 4>&-
@@ -115,12 +115,12 @@ for _ in {1..200}; do if [[ -e shared.states.lock ]]; then break; fi; sleep 0.02
 kill -KILL $server
 wait $server 2> /dev/null || true
 exec 3>&-
-[[ -e shared.states.lock ]] || fail "expected a lock that a killed server has left"
+[[ -e shared.states.lock ]] || fail "expected the lock file of the killed server"
 run 0 --states shared.states
 (($(grep -c '"best"' out) == 2)) || fail "the lock of a killed server prevented a start"
 [[ ! -e shared.states.lock ]] || fail "expected no lock"
 
-# A file with other contents than one set of states is rejected and not changed.
+# A file that does not contain exactly one set of states is rejected and not changed.
 cat shared.states shared.states > two.states
 {
   cat shared.states
@@ -157,7 +157,7 @@ for threads in 2 4; do
   for try in 1 2; do
     rm -f storm.states
     run 0 --threads $threads --states storm.states
-    sort out | cmp -s expected - || fail "$threads threads give other answers than one: $(sort out | diff expected - | head -n 4)"
+    sort out | cmp -s expected - || fail "$threads threads answer differently from one: $(sort out | diff expected - | head -n 4)"
   done
 done
 grep -q '"unloaded"' out || fail "expected tasks to be unloaded"

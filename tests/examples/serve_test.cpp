@@ -127,7 +127,7 @@ TEST_CASE("serve: quantiles of times equal those of the sorted times within half
         return 100 * (&time - sorted.data() + 1) >= percent * count;
       });
       REQUIRE(found != sorted.end());
-      // Half a nanosecond is lost above.
+      // The times above are rounded to nanoseconds.
       CHECK(std::abs(all.percentile_us(percent) - *found) <= 0.00501 * *found + 0.0005);
     }
     CHECK(std::abs(all.largest_us() - sorted.back()) <= 0.0005);
@@ -167,7 +167,7 @@ TEST_CASE("serve: a deeply nested value is refused in any field", "[serve]") {
                     test::contains("got 1.5"));
 }
 
-TEST_CASE("serve: the message for invalid JSON has the position", "[serve]") {
+TEST_CASE("serve: the message for invalid JSON contains the position", "[serve]") {
   CHECK_THROWS_WITH(parse_message(R"({"user": u})"),
                     test::contains("expected JSON, got 'u' at byte 10"));
   CHECK_THROWS_WITH(parse_message(R"({"user": "u")"),

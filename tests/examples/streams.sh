@@ -51,7 +51,7 @@ for command in "${pretrain[*]} --hold-out-last --out silent.safetensors" "${eval
   "${recommend[*]} --history 1,2" "${answer[*]}"; do
   $command < in > expected 2> errors || fail "$command"
   silently 0 $command
-  diff <(grep -v " s each" expected) <(grep -v " s each" out) || fail "$command prints other output"
+  diff <(grep -v " s each" expected) <(grep -v " s each" out) || fail "$command prints different output"
 done
 cmp base.safetensors silent.safetensors || fail "a base trained without standard error differs"
 for program in "$peterrec pretrain" "$cmnrec train" "$serve" "$peterrec" "$cmnrec"; do
@@ -79,7 +79,7 @@ rm -f log
 "${pretrain[@]}" --out closed.safetensors --log log >&- 2> errors || fail "pretrain >&-"
 (($(wc -l < log) == 2)) || fail "expected 2 lines in the log, got $(wc -l < log)"
 if grep -qv '^{"epoch":' log; then fail "the log has a line of the output: $(cat log)"; fi
-cmp base.safetensors closed.safetensors > /dev/null && fail "expected another base than that of --hold-out-last"
+cmp base.safetensors closed.safetensors > /dev/null && fail "expected a base that differs from that of --hold-out-last"
 "${pretrain[@]}" --hold-out-last --out closed.safetensors <&- >&- 2>&- || fail "pretrain without streams"
 cmp base.safetensors closed.safetensors || fail "a base that was trained without streams differs"
 
@@ -132,7 +132,7 @@ refuses --out "${pretrain[@]}" --out new --log new
 refuses --resume "${pretrain[@]}" --out new --resume state --log ./state
 refuses --model "$serve" --base base.safetensors --states base.safetensors
 for file in users base cmnrec options hidden; do
-  cmp $file.before "$(ls $file.* | grep -v before)" || fail "$file was written into"
+  cmp $file.before "$(ls $file.* | grep -v before)" || fail "$file was modified"
 done
 [[ ! -e new && ! -e state ]] || fail "a rejected command created a file"
 

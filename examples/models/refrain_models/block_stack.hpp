@@ -58,7 +58,7 @@ class BlockStack {
   }
 
   /// The blocks at chosen time steps: item vectors [B,S',C] of the time steps cone.front().in() ->
-  /// h [B,S,C] at those of cone.back().out(). Throws Unsupported where has_conv_norm_at_steps() is
+  /// h [B,S,C] at those of cone.back().out(). Throws Unsupported if has_conv_norm_at_steps() is
   /// false.
   Variable encode_at(Variable x, const Cone& cone) const {
     return through_blocks(&ConvBlock::at_steps, std::move(x), cone);
@@ -117,7 +117,7 @@ class BlockStack {
     stream.last = through_blocks(&ConvBlock::advance, network().embed(id), stream.history).value();
   }
 
-  /// h [1,1,C] of the item i32 id [1,1] as the next item; the stream is not changed.
+  /// h [1,1,C] after one more item, i32 id [1,1], without changing the stream.
   Variable hidden_next(const Stream& stream, const Tensor& id) const {
     const NoGrad off;
     return through_blocks(&ConvBlock::at_next, network().embed(id), stream.history);
@@ -141,8 +141,8 @@ class BlockStack {
  private:
   const Network& network() const noexcept { return static_cast<const Network&>(*this); }
 
-  /// x through all blocks: calls `function` of each with its element of `of_blocks`, if given, and
-  /// its patches.
+  /// Passes x through all blocks: calls `function` of each block with the block's element of
+  /// `of_blocks`, if given, and its patches.
   template <class Function, class... OfBlocks>
   Variable through_blocks(Function function, Variable x, OfBlocks&... of_blocks) const {
     for (std::int64_t i = 0; i < network().blocks(); ++i) {

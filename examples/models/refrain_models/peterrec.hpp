@@ -39,10 +39,10 @@ struct HeadOptions {
 
 /// The parameters of one task: patches, second normalizations, the vector of [TCL], and a head.
 ///
-/// Parameters: patches.<2 block + half>.* (one patch a block: patches.<block>.*), norm2.<block>.*,
-/// tcl [1,C], head.weight [targets,C], head.bias [targets] (softmax). The base is not part of a
-/// task: NextItNet::with() combines the two, and any number of tasks may share one base. Source:
-/// PeterRec, sections 3.3 and 3.4.
+/// Parameters: patches.<2 block + half>.* (one patch per block: patches.<block>.*),
+/// norm2.<block>.*, tcl [1,C], head.weight [targets,C], head.bias [targets] (softmax). The base is
+/// not part of a task: NextItNet::with() combines the two, and any number of tasks may share one
+/// base. Source: PeterRec, sections 3.3 and 3.4.
 class PatchSet final : public Module {
  public:
   struct Options {
@@ -163,7 +163,7 @@ class PatchSet final : public Module {
 ///   u = h[:,T-1,:]  (causal base),   u = h[:,0,:] + h[:,T-1,:]  (non-causal base),   z = head(u)
 ///
 /// ids i32 [B,T] with [TCL] last (non-causal base: first and last) -> user vectors u [B,C] -> z
-/// [B,targets]. Throws as the base and the head do. Source: PeterRec, section 3.4.
+/// [B,targets]. Throws the errors of the base and of the head. Source: PeterRec, section 3.4.
 class PatchedNextItNet final : public BlockStack<PatchedNextItNet> {
  public:
   PatchedNextItNet(const NextItNet& base, const PatchSet& patches)
