@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the PeterRec and CmnRec examples and trains them on generated data. It requires a compiler and
-# git. On Debian and Ubuntu it installs missing packages; elsewhere it lists them. Its arguments are
-# passed to both programs, e.g. --threads 1 --seed 2.
+# Builds the PeterRec and CmnRec examples and trains them on generated data. It requires a compiler
+# and git. On Debian and Ubuntu it installs missing packages; elsewhere it lists them. Its arguments
+# are passed to both programs, e.g. --threads 1 --seed 2.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tests/install.sh
