@@ -106,18 +106,19 @@ Outcome finish_training(const TrainReport& report, const std::string& out,
     return Outcome::done;
   }
   const std::string note = "interrupted after " + epochs;
+  const bool is_lost = state_file.empty() && std::filesystem::exists(out);
+  if (state_file.empty() && !is_lost) save(note);
   fmt::print("{}: {}: ", report.label, note);
   if (!state_file.empty()) {
     fmt::print(
         "the training state is in {}, and the same command resumes from it; {} was not written\n",
         state_file, out);
-  } else if (std::filesystem::exists(out)) {
+  } else if (is_lost) {
     fmt::print(
         "{} already exists and was not overwritten; the result of this run is lost. Use "
         "--resume FILE to keep training state\n",
         out);
   } else {
-    save(note);
     fmt::print(
         "the parameters so far are in {}; the next run starts from the beginning. Use "
         "--resume FILE to keep training state\n",
