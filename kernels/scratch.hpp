@@ -15,7 +15,8 @@ class Scratch {
   Scratch() = default;
   explicit Scratch(void* base) : base_(static_cast<std::byte*>(base)), is_counting_(false) {}
 
-  /// The next `count` >= 0 elements, with at most the alignment of the memory itself.
+  /// The next `count` >= 0 elements at a multiple of `alignment` bytes, which must not exceed the
+  /// alignment of the memory itself.
   template <class T, std::size_t alignment = 64>
   T* take(std::int64_t count) {
     bytes_ = (bytes_ + alignment - 1) / alignment * alignment;

@@ -99,7 +99,7 @@ class EventLines {
   /// True when the sample is complete.
   bool has_sample() const noexcept { return sampled_ == max_sample; }
 
-  /// The columns of the header that are read; empty without a header.
+  /// The columns of the header that are read, and those that are not; empty without a header.
   const std::string& columns_read() const noexcept { return columns_read_; }
 
   Interactions take() && { return std::move(events_); }
