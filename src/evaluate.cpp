@@ -15,7 +15,7 @@ std::vector<std::int64_t> numbers(std::int64_t begin, std::int64_t end) {
 
 void expect_sequences(const HeldOut& part) {
   if (part.rows.empty())
-    throw OptionError("evaluation: expected a part with at least one sequence, got an empty one");
+    throw OptionError("evaluate: expected a part with at least one sequence, got an empty one");
 }
 
 /// One protocol, and the figures of the examples so far.
@@ -102,8 +102,8 @@ std::vector<RankingMetrics> rank_examples(const ScoreExamples& scores,
                                           const RankedExamples& examples,
                                           std::span<const EvaluateOptions> protocols) {
   const std::int64_t count = static_cast<std::int64_t>(examples.targets.size());
-  if (protocols.empty()) throw OptionError("evaluation: expected at least one protocol, got none");
-  if (count == 0) throw OptionError("evaluation: expected at least one example, got none");
+  if (protocols.empty()) throw OptionError("evaluate: expected at least one protocol, got none");
+  if (count == 0) throw OptionError("evaluate: expected at least one example, got none");
   if (!examples.seen && std::any_of(protocols.begin(), protocols.end(),
                                     [](const EvaluateOptions& one) { return one.leave_out_seen; }))
     throw OptionError("leave_out_seen: expected examples with seen items, got none");
@@ -135,7 +135,7 @@ std::vector<RankingMetrics> rank_held_out(const ScoreIds& scores, const HeldOut&
   for (std::int64_t row = 0; row < part.rows.rows(); ++row) {
     if (part.rows[row].empty())
       throw OptionError(detail::concat(
-          "evaluation: expected at least one item in each sequence, got none in row ", row));
+          "evaluate: expected at least one item in each sequence, got none in row ", row));
     targets.push_back(part.rows[row].back());
   }
   return rank_examples(

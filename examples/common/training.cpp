@@ -36,7 +36,7 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
                    .pending_losses = place.device == Device::cpu ? 0 : 4,
                    .capture_after = 3});
   trainer.on_capture([&](const CaptureReport& report) {
-    if (report.is_recorded) {
+    if (report.is_captured) {
       say("{}: the training step is captured: {} kernels in one launch\n", place.label,
           report.kernels);
     } else {

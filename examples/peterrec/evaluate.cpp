@@ -68,10 +68,11 @@ void print(const TaskData& task, const std::vector<Reference>& measured, const O
            examples::RunLog& log) {
   for (const auto& [title, scorer] : measured) {
     const Figures figures = measure(task, task.test, options.protocols(), scorer);
-    fmt::print("\n{}: {}\n{}\n", task.name, title, figures.text());
+    const std::string method = title == own_head ? "base" : title;
+    fmt::print("\n{}: {}\n{}\n", task.name, method, figures.text());
     std::vector<MetricLog::Number> numbers;
     for (const Figure& figure : figures.list()) numbers.emplace_back(figure.field, figure.value);
-    const std::vector<MetricLog::Text> texts{{"task", task.name}, {"method", title}};
+    const std::vector<MetricLog::Text> texts{{"task", task.name}, {"method", method}};
     log.write(numbers, texts);
   }
 }

@@ -59,7 +59,7 @@ Reference random_scores(const TaskData& task, std::uint64_t seed) {
 std::vector<Reference> references(const TaskData& task, const NextItNet& base) {
   std::vector<Reference> list;
   if (task.kind == TaskKind::next && base.is_causal())
-    list.push_back({"the base's own head", base_scorer(task, base)});
+    list.push_back({own_head, base_scorer(task, base)});
   list.push_back(popularity(task));
   return list;
 }

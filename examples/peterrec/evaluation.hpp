@@ -15,6 +15,9 @@ namespace refrain::peterrec {
 /// Computes the scores of all targets for source rows of a task: [rows,targets] on the CPU.
 using Scorer = std::function<Tensor(std::span<const std::int64_t> rows)>;
 
+/// Title of a base's own head.
+inline constexpr const char* own_head = "the base's own head";
+
 /// A recommender to compare with.
 struct Reference {
   std::string title;

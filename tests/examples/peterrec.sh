@@ -235,6 +235,7 @@ run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safet
 (($(wc -l < alone) == 2 && $(wc -l < beside) == 3)) || fail "expected base and popularity, and the patch before them"
 diff alone <(tail -n 2 beside) || fail "the base's figures depend on the patch beside it"
 grep -q '"hr5_full":.*"mrr5_sampled":.*"method":"next.patch.safetensors"' beside || fail "expected the patch's figures in the log"
+grep -q '"method":"base"' alone || fail "expected the base's figures in the log under the method base"
 never_says "warning"
 tac users.txt > reversed.txt
 run 0 evaluate --base held.safetensors --data reversed.txt --patch next.patch.safetensors

@@ -19,7 +19,7 @@ namespace refrain {
 
 /// The result of capturing a training step.
 struct CaptureReport {
-  bool is_recorded = false;
+  bool is_captured = false;
   std::int64_t kernels = 0;     ///< launches of one step
   std::int64_t operations = 0;  ///< kernels, copies and fills
   std::string reason;           ///< the reason of a failure
@@ -104,7 +104,7 @@ class CapturedStep {
     const auto failed = [&](const char* reason) {
       has_failed_ = true;
       optimizer_.zero_grad();
-      report(CaptureReport{.is_recorded = false, .reason = reason});
+      report(CaptureReport{.is_captured = false, .reason = reason});
       return false;
     };
     try {
@@ -129,7 +129,7 @@ class CapturedStep {
     } catch (const std::bad_alloc&) {
       return failed("the device has too little memory for a captured step beside ordinary steps");
     }
-    report(CaptureReport{.is_recorded = true,
+    report(CaptureReport{.is_captured = true,
                          .kernels = work_->kernels(),
                          .operations = work_->operations(),
                          .reason = {}});

@@ -67,6 +67,12 @@ class UpdateProblem {
     rates_.data()[2] = 1 / (1 - std::pow(options_.beta2, step));
   }
 
+  /// Sets another gradient.
+  void set_gradient(std::uint64_t seed) {
+    const auto next = random_array<T, where>(shape(size_.rows), seed);
+    std::copy_n(next.data(), next.span().size(), gradient_.data());
+  }
+
   /// Sets the moments to their values before the first step.
   void clear_moments() {
     std::fill_n(m_.data(), m_.span().size(), T{0});
@@ -189,6 +195,7 @@ void check_adam(const UpdateSize& size, const naive::AdamOptions& options, bool 
     if (count > 1) problem.clear_moments();
     for (int i = 0; i < count; ++i) {
       if (count > 1) problem.set_step(i + 1);
+      if (i > 0) problem.set_gradient(static_cast<std::uint64_t>(100 + i));
       problem.expect_adam();
       problem.run_adam();
     }

@@ -135,7 +135,8 @@ void check_linear_combination_and_multiply(std::int64_t count, int offset = 0) {
   const Shape shape{count};
   const auto a = random_array<T, where>(shape, 5, 1, offset),
              b = random_array<T, where>(shape, 6, 1, offset);
-  const GuardedArray<T, where> factor({1}, {T{-3}});
+  // One element of rank 1 and of rank 0.
+  const GuardedArray<T, where> factor({1}, {T{-3}}), scalar(Shape{}, {T{-3}});
   const auto va = a.doubles(), vb = b.doubles();
   naive::Values both, alone, product, scaled;
   for (std::size_t i = 0; i < va.size(); ++i) {
@@ -166,7 +167,7 @@ void check_linear_combination_and_multiply(std::int64_t count, int offset = 0) {
          times = random_array<T, where>(shape, 5, 1, offset);
     combine(in_a.view(), b.view(), in_a.mutable_view());
     combine(a.view(), in_b.view(), in_b.mutable_view());
-    multiply(times.view(), factor.view(), times.mutable_view());
+    multiply(times.view(), scalar.view(), times.mutable_view());
     CHECK(same_bytes(in_a, results.array(0)));
     CHECK(same_bytes(in_b, results.array(0)));
     CHECK(same_bytes(times, results.array(3)));
