@@ -6,18 +6,31 @@
 #include "refrain/kernels/memory.hpp"
 #include "refrain/kernels/recurrent.hpp"
 
+namespace {
+
+using namespace refrain;
+
+/// The arguments of an LSTM segment with inputs [steps,batch,4 hidden].
+kernels::LstmForward lstm_forward(bench::Tensors& t, View inputs) {
+  const std::int64_t steps = inputs.shape[0], batch = inputs.shape[1];
+  const std::int64_t hidden = inputs.shape[2] / 4;
+  return {.inputs = inputs,
+          .weight = t.normal({4 * hidden, hidden}, 0.05),
+          .h0 = t.normal({batch, hidden}),
+          .c0 = t.normal({batch, hidden}),
+          .h = t.zeros({steps, batch, hidden}),
+          .c = t.zeros({steps, batch, hidden}),
+          .gates = t.zeros({steps, batch, 4 * hidden}),
+          .c_last = t.zeros({batch, hidden})};
+}
+
+}  // namespace
+
 void refrain::bench::add_recurrences(Cases& all) {
   const std::int64_t steps = 50, batch = 128, hidden = 256;
   all.add("lstm_forward", refrain::detail::concat("L ", steps, " B ", batch, " H ", hidden),
           8 * product({steps, batch, hidden, hidden}), [=](Tensors& t) {
-            return kernels::LstmForward{.inputs = t.normal({steps, batch, 4 * hidden}),
-                                        .weight = t.normal({4 * hidden, hidden}, 0.05),
-                                        .h0 = t.normal({batch, hidden}),
-                                        .c0 = t.normal({batch, hidden}),
-                                        .h = t.zeros({steps, batch, hidden}),
-                                        .c = t.zeros({steps, batch, hidden}),
-                                        .gates = t.zeros({steps, batch, 4 * hidden}),
-                                        .c_last = t.zeros({batch, hidden})};
+            return lstm_forward(t, t.normal({steps, batch, 4 * hidden}));
           });
   for (const std::int64_t words : {9, 64}) {
     all.add("memory_step_forward",
@@ -48,14 +61,7 @@ void refrain::bench::add_lstm_layers(Cases& all, const kernels::cudnn::Entries& 
       view.shape = {steps, batch, 4 * hidden};
       return view;
     };
-    const kernels::LstmForward forward{.inputs = as_steps(inputs),
-                                       .weight = t.normal({4 * hidden, hidden}, 0.05),
-                                       .h0 = t.normal({batch, hidden}),
-                                       .c0 = t.normal({batch, hidden}),
-                                       .h = t.zeros({steps, batch, hidden}),
-                                       .c = t.zeros({steps, batch, hidden}),
-                                       .gates = t.zeros({steps, batch, 4 * hidden}),
-                                       .c_last = t.zeros({batch, hidden})};
+    const kernels::LstmForward forward = lstm_forward(t, as_steps(inputs));
     const kernels::LstmBackward gradients{.weight = forward.weight,
                                           .h0 = forward.h0,
                                           .c0 = forward.c0,
