@@ -90,7 +90,7 @@ void patches() {
   const Tensor weights_before = block.parameter("conv1.weight").value().clone();
   std::vector<NamedParameter> trained = first.parameters();
   for (NamedParameter& named : second.parameters())
-    trained.push_back({"second." + named.name, named.parameter});
+    trained.push_back({"second." + named.name, named.parameter, named.decay});
   Adam adam(trained, {.learning_rate = 0.05});
   double first_loss = 0;
   double last_loss = 0;

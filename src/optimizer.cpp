@@ -70,14 +70,19 @@ Optimizer::Optimizer(std::string kind, std::vector<std::string> moment_names,
   check_rate("learning_rate", learning_rate);
   check_rate("l2", l2);
   for (const NamedParameter& named : parameters) {
-    const bool known = std::any_of(slots_.begin(), slots_.end(),
-                                   [&](const Slot& s) { return s.parameter.is(*named.parameter); });
-    if (!known)
+    const auto known = std::find_if(slots_.begin(), slots_.end(), [&](const Slot& slot) {
+      return slot.parameter.is(*named.parameter);
+    });
+    if (known == slots_.end()) {
       slots_.push_back({.name = named.name,
                         .parameter = *named.parameter,
                         .l2 = l2,
+                        .decay = named.decay,
                         .updates = 0,
                         .moments = {}});
+    } else if (named.decay == WeightDecay::applied) {
+      known->decay = WeightDecay::applied;
+    }
   }
 }
 
@@ -361,7 +366,6 @@ void Adam::update(std::span<const Update> updates) {
         args.beta2 = options_.beta2;
         args.epsilon = options_.epsilon;
         args.l2 = slot->l2;
-        args.decay = options_.decay;
         args.step = slot->updates;
         args.rates = update.rates;
         return args;
@@ -371,7 +375,9 @@ void Adam::update(std::span<const Update> updates) {
         sparse_.push_back(
             with_state(kernels::AdamRows{.rows = gradient.rows, .values = gradient.values}));
       } else {
-        dense_.push_back(with_state(kernels::Adam{.gradient = parameter.gradient().dense()}));
+        dense_.push_back(with_state(
+            kernels::Adam{.gradient = parameter.gradient().dense(),
+                          .decay = slot->decay == WeightDecay::applied ? options_.decay : 0}));
       }
     }
     if (dense_.empty() && sparse_.empty()) continue;

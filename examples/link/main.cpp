@@ -38,7 +38,7 @@ struct EpisodeModel final : Module {
   }
   void visit_members(Visitor& visitor) override {
     visitor.module("items", items);
-    visitor.parameter("bias", bias);
+    visitor.parameter("bias", bias, WeightDecay::exempt);
     visitor.module("near", near);
     visitor.module("far", far);
   }

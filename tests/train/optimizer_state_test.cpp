@@ -84,6 +84,10 @@ TEST_CASE("optimizer: a step with rates from memory equals a step with rates by 
   compare([](PairModule& pair) {
     return Adam(pair, {.learning_rate = 0.1, .l2 = 0.01, .decay = 0.02});
   });
+  compare([](PairModule& pair) {
+    pair.decay_of_second = WeightDecay::exempt;
+    return Adam(pair, {.learning_rate = 0.1, .decay = 0.5});
+  });
   compare([](PairModule& pair) { return Sgd(pair, {.learning_rate = 0.1, .l2 = 0.01}); });
   compare([](PairModule& pair) { return Sgd(pair, {.learning_rate = 0.1, .momentum = 0.9}); });
   PairModule fresh(random_tensor<float>({6, 3}, 1), random_tensor<float>({4}, 2));

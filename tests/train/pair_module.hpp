@@ -15,10 +15,11 @@ class PairModule final : public Module {
   PairModule(const Tensor& a, const Tensor& b) : first(a.clone()), second(b.clone()) {}
   void visit_members(Visitor& visitor) override {
     visitor.parameter("first", first);
-    visitor.parameter("second", second);
+    visitor.parameter("second", second, decay_of_second);
   }
   Parameter first;
   Parameter second;
+  WeightDecay decay_of_second = WeightDecay::applied;
 };
 
 inline void set_gradient(Parameter& parameter, const Tensor& gradient) {

@@ -62,7 +62,8 @@ struct TensorBatch {
 struct TrainerRun {
   explicit TrainerRun(const std::string& checkpoint = "", std::int64_t patience = 0)
       : model(5),
-        adam((model.freeze("middle.bias"), model), {.learning_rate = 0.01, .l2 = 0.001}),
+        adam((model.freeze("middle.bias"), model),
+             {.learning_rate = 0.01, .l2 = 0.001, .decay = 0.1}),
         trainer(model, adam,
                 {.epochs = 4,
                  .steps_per_epoch = 7,

@@ -118,7 +118,7 @@ class PatchSet final : public Module {
   void visit_members(Visitor& visitor) override {
     visitor.modules("patches", patches_);
     visitor.modules("norm2", norm2_);
-    visitor.parameter("tcl", tcl_);
+    visitor.parameter("tcl", tcl_, WeightDecay::exempt);
     visitor.module("head", head_);
   }
 

@@ -46,7 +46,7 @@ class CausalConv final : public Module {
 
   void visit_members(Visitor& visitor) override {
     visitor.parameter("weight", weight_);
-    visitor.parameter("bias", bias_);
+    visitor.parameter("bias", bias_, WeightDecay::exempt);
   }
 
  private:

@@ -30,8 +30,8 @@ class LayerNorm final : public Module {
   double epsilon() const noexcept { return epsilon_; }
 
   void visit_members(Visitor& visitor) override {
-    visitor.parameter("gamma", gamma_);
-    visitor.parameter("beta", beta_);
+    visitor.parameter("gamma", gamma_, WeightDecay::exempt);
+    visitor.parameter("beta", beta_, WeightDecay::exempt);
   }
 
  private:

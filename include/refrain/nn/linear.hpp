@@ -32,7 +32,7 @@ class Linear final : public Module {
 
   void visit_members(Visitor& visitor) override {
     visitor.parameter("weight", weight_);
-    visitor.parameter("bias", bias_);
+    visitor.parameter("bias", bias_, WeightDecay::exempt);
   }
 
  private:

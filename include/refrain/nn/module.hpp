@@ -50,16 +50,23 @@ class Parameter : public Variable {
   bool is_filled_ = true;
 };
 
+/// Whether decoupled weight decay (AdamOptions::decay) acts on a parameter. A module states it when
+/// it visits the parameter. Exempt are biases, scale and shift of a normalization, and single
+/// vectors that are inserted into a sequence.
+enum class WeightDecay : std::uint8_t { applied, exempt };
+
 /// A parameter and its path in the module: "blocks.0.conv1.weight".
 struct NamedParameter {
   std::string name;
   Parameter* parameter;
+  WeightDecay decay = WeightDecay::applied;
 };
 
 /// NamedParameter of a const module.
 struct ConstNamedParameter {
   std::string name;
   const Parameter* parameter;
+  WeightDecay decay = WeightDecay::applied;
 };
 
 /// A random stream and its path in the module: "blocks.0.dropout.random".
@@ -105,6 +112,7 @@ inline bool matches(std::string_view pattern, std::string_view text) {
 ///
 ///   void visit_members(Visitor& visitor) override {
 ///     visitor.parameter("weight", weight_);
+///     visitor.parameter("bias", bias_, WeightDecay::exempt);
 ///     visitor.module("norm", norm_);
 ///     visitor.random("noise", noise_);
 ///   }
@@ -172,9 +180,10 @@ class Module::Visitor {
  public:
   virtual ~Visitor() = default;
 
-  /// Visits a parameter unless it is undefined.
-  void parameter(std::string_view name, Parameter& parameter) {
-    if (parameter.defined()) on_parameter(join(name), parameter);
+  /// Visits a parameter unless it is undefined; `decay` states whether weight decay acts on it.
+  void parameter(std::string_view name, Parameter& parameter,
+                 WeightDecay decay = WeightDecay::applied) {
+    if (parameter.defined()) on_parameter(join(name), parameter, decay);
   }
 
   /// A stream that the module draws from in training.
@@ -196,7 +205,7 @@ class Module::Visitor {
   }
 
  protected:
-  virtual void on_parameter(const std::string& name, Parameter& parameter) = 0;
+  virtual void on_parameter(const std::string& name, Parameter& parameter, WeightDecay decay) = 0;
   virtual void on_random(const std::string&, Random&) {}
   virtual void on_module(Module&) {}
 
@@ -211,8 +220,8 @@ class Module::Visitor {
 inline std::vector<NamedParameter> Module::parameters() {
   struct Collect final : Visitor {
     std::vector<NamedParameter> found;
-    void on_parameter(const std::string& name, Parameter& parameter) override {
-      found.push_back({name, &parameter});
+    void on_parameter(const std::string& name, Parameter& parameter, WeightDecay decay) override {
+      found.push_back({name, &parameter, decay});
     }
   } collect;
   visit_members(collect);
@@ -223,7 +232,7 @@ inline std::vector<ConstNamedParameter> Module::parameters() const {
   std::vector<ConstNamedParameter> found;
   // Visiting changes nothing; it takes a mutable module so that one function serves both.
   for (NamedParameter& named : const_cast<Module*>(this)->parameters()) {
-    found.push_back({std::move(named.name), named.parameter});
+    found.push_back({std::move(named.name), named.parameter, named.decay});
   }
   return found;
 }
@@ -231,7 +240,7 @@ inline std::vector<ConstNamedParameter> Module::parameters() const {
 inline std::vector<NamedRandom> Module::randoms() {
   struct Collect final : Visitor {
     std::vector<NamedRandom> found;
-    void on_parameter(const std::string&, Parameter&) override {}
+    void on_parameter(const std::string&, Parameter&, WeightDecay) override {}
     void on_random(const std::string& name, Random& random) override {
       found.push_back({name, &random});
     }
@@ -271,7 +280,7 @@ inline void Module::train(bool on) {
   struct Set final : Visitor {
     bool on;
     explicit Set(bool value) : on(value) {}
-    void on_parameter(const std::string&, Parameter&) override {}
+    void on_parameter(const std::string&, Parameter&, WeightDecay) override {}
     void on_module(Module& module) override { module.training_ = on; }
   } set(on);
   training_ = on;

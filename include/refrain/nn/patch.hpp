@@ -62,9 +62,9 @@ class Patch final : public Module {
 
   void visit_members(Visitor& visitor) override {
     visitor.parameter("down", down_);
-    visitor.parameter("down_bias", down_bias_);
+    visitor.parameter("down_bias", down_bias_, WeightDecay::exempt);
     visitor.parameter("up", up_);
-    visitor.parameter("up_bias", up_bias_);
+    visitor.parameter("up_bias", up_bias_, WeightDecay::exempt);
   }
 
  private:

@@ -216,8 +216,8 @@ class Recurrent final : public Module {
       visitor.parameter("weight_x", weight_x);
       visitor.parameter("weight_shared", weight_shared);
       visitor.parameter("weight_h", weight_h);
-      visitor.parameter("bias", bias);
-      visitor.parameter("bias_h", bias_h);
+      visitor.parameter("bias", bias, WeightDecay::exempt);
+      visitor.parameter("bias_h", bias_h, WeightDecay::exempt);
     }
   };
 

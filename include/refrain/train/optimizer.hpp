@@ -101,6 +101,7 @@ class REFRAIN_API Optimizer {
     std::string name;
     Parameter parameter;
     double l2 = 0;
+    WeightDecay decay = WeightDecay::applied;
     std::int64_t updates = 0;  ///< steps that changed this parameter; 0: no state
     std::vector<Tensor> moments;
   };
@@ -156,15 +157,19 @@ struct AdamOptions {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double l2 = 0;     ///< added to the gradient
-  double decay = 0;  ///< AdamW: decoupled weight decay
+  double decay = 0;  ///< AdamW: decoupled weight decay of dense weights, see Adam
 };
 
 /// Adam (Kingma and Ba, 2015), and with `decay` AdamW (Loshchilov and Hutter, 2019).
 ///
 ///   g = gradient + l2 * p;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 ///   p -= learning_rate * ( m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + decay * p )
-/// with t = updates of this parameter. Throws OptionError unless rates are >= 0, betas in [0,1) and
-/// epsilon > 0.
+/// with t = updates of this parameter. `decay` acts on a parameter that its module does not exempt
+/// (WeightDecay), in a step in which its gradient is dense. A table with a row-sparse gradient does
+/// not decay: its rows would decay as often as they occur. A table that is tied to an output layer
+/// over all items has a dense gradient and decays. A parameter named twice is exempt only if both
+/// places exempt it. Dtypes f32, f64; devices cpu, cuda. Throws OptionError unless rates are >= 0,
+/// betas in [0,1) and epsilon > 0.
 class REFRAIN_API Adam final : public Optimizer {
  public:
   explicit Adam(const std::vector<NamedParameter>& parameters, AdamOptions options = {});
