@@ -69,7 +69,7 @@ struct SoftmaxPlan {
   SoftmaxPlan(const SoftmaxLoss& args, Scratch& scratch)
       : counted(args.hidden.shape, static_cast<bool>(args.dhidden), scratch),
         blocks(args.hidden.shape[0], args.weight.shape[0], args.hidden.shape[1],
-               args.dhidden || args.dweight || args.dbias, scratch) {}
+               args.dhidden || args.dweight || args.dbias, args.smoothing > 0, scratch) {}
 };
 
 template <class T>
@@ -88,7 +88,7 @@ struct SampledPlan {
         positive(scratch.take<T>(args.hidden.shape[0])),
         dpositive(scratch.take<T>(args.hidden.shape[0])),
         blocks(args.hidden.shape[0], args.negatives.shape.numel(), args.hidden.shape[1],
-               args.dhidden || args.dweight_rows || args.dbias_rows, scratch) {}
+               args.dhidden || args.dweight_rows || args.dbias_rows, false, scratch) {}
 };
 
 template <class T>
@@ -105,6 +105,7 @@ void softmax(const SoftmaxLoss& args, Scratch& scratch) {
   score.weight = args.weight.as<T>();
   score.offset = args.bias.as<T>();
   score.targets = counted.targets;
+  score.smoothing = args.smoothing;
   score.dhidden = counted.dhidden;
   score.dweight = args.dweight.as<T>();
   score.doffset = args.dbias.as<T>();

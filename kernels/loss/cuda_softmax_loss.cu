@@ -1,12 +1,12 @@
 // Full and sampled softmax cross-entropy with their gradients on the GPU. Device: f32 (by
 // math_mode()), f64.
 //   z[p,v] = h[p,:] . w[v,:] + offset[v],   Z[p] = sum_v exp(z[p,v])
-//   loss = mean over counted rows p of  log Z[p] - z[p,target]
-//   d[p,v] = (exp(z[p,v]) / Z[p] - [v is the target]) / counted
+//   loss = mean over counted rows p of  log Z[p] - (1 - s) z[p,target] - s / V sum_v z[p,v]
+//   d[p,v] = (exp(z[p,v]) / Z[p] - (1 - s) [v is the target] - s / V) / counted
 //   dh = d w,   dw = d^T h,   dbias[v] = sum_p d[p,v]
 // Shapes: hidden [P,C]; weight [V,C]. Full loss: v runs over all V items. Sampled loss: v runs over
 // S rows of weight, which are gathered first; the target is separate from them and has its own
-// score.
+// score. s is the label smoothing of the full loss; the sampled loss has s = 0.
 //
 // cuBLASLt computes the products (matmul/product.hpp), our kernels the rest. Counted rows come
 // first (counted_rows.cuh); their number stays on the device, so the products include the other
@@ -62,6 +62,7 @@ struct SoftmaxProblem {
   T* dbias;    ///< [candidates], or null
   RowGradients<T> of_rows;
   std::int64_t max_score_bytes;
+  double smoothing;
 
   bool gradients() const {
     return dweight != nullptr || dbias != nullptr || of_rows.dhidden != nullptr ||
@@ -92,7 +93,8 @@ SoftmaxProblem<T> problem_of(const SoftmaxLoss& args) {
           .of_rows = {.dhidden = args.dhidden.as<T>(),
                       .dtarget_weight = nullptr,
                       .dtarget_bias = nullptr},
-          .max_score_bytes = args.max_score_bytes};
+          .max_score_bytes = args.max_score_bytes,
+          .smoothing = args.smoothing};
 }
 
 template <class T>
@@ -122,7 +124,8 @@ SoftmaxProblem<T> problem_of(const SampledSoftmaxLoss& args) {
           .of_rows = {.dhidden = args.dhidden.as<T>(),
                       .dtarget_weight = dweight == nullptr ? nullptr : dweight + samples * channels,
                       .dtarget_bias = dbias == nullptr ? nullptr : dbias + samples},
-          .max_score_bytes = args.max_score_bytes};
+          .max_score_bytes = args.max_score_bytes,
+          .smoothing = 0};
 }
 
 /// Lays out the scratch memory and runs the slices.
@@ -152,7 +155,8 @@ class SoftmaxSlices {
              .factors = scratch.take<T>(problem.rows),
              .losses = scratch.take<double>(problem.rows),
              .target_scores = problem.target_apart ? scratch.take<T>(problem.rows) : nullptr,
-             .dtarget = problem.target_apart ? scratch.take<T>(problem.rows) : nullptr};
+             .dtarget = problem.target_apart ? scratch.take<T>(problem.rows) : nullptr,
+             .smoothing = static_cast<T>(problem.smoothing)};
     std::int64_t* const counted = scratch.take<std::int64_t>(1);
     rows_.counted = counted;
     listing_ = {.targets = problem.given.targets,
@@ -242,6 +246,18 @@ class SoftmaxSlices {
     if (whole < slice_.candidates) take(whole, slice_.candidates - whole);
   }
 
+  /// row_statistics for the slice; `smooth` with label smoothing.
+  template <bool smooth>
+  void find_statistics(const ScoreSlice<T>& slice) const {
+    if (slice.candidates <= 256 * pack) {
+      start(over(slice.rows, statistics_warps), statistics_warps * 32, row_statistics<T, 1, smooth>,
+            slice, rows_);
+    } else {
+      start(slice.rows, statistics_warps * 32, row_statistics<T, statistics_warps, smooth>, slice,
+            rows_);
+    }
+  }
+
   void run_slice(const ScoreSlice<T>& slice) const {
     const bool named = candidates_.ids != nullptr;
     const T* const weight = named ? gathered_ : candidates_.weight;
@@ -259,11 +275,10 @@ class SoftmaxSlices {
                 .transpose_b = true,
                 .c_stride = slice.stride});
     });
-    if (slice.candidates <= 256 * pack) {
-      start(over(slice.rows, statistics_warps), statistics_warps * 32, row_statistics<T, 1>, slice,
-            rows_);
+    if (problem_.smoothing > 0) {
+      find_statistics<true>(slice);
     } else {
-      start(slice.rows, statistics_warps * 32, row_statistics<T, statistics_warps>, slice, rows_);
+      find_statistics<false>(slice);
     }
     if (!problem_.gradients()) return;
     start(over(slice.stride, score_gradient_columns<T>) * row_parts(slice.rows),

@@ -7,6 +7,8 @@
 ///   2. per row:     log Z from (m, s) of all slices, and from a separate score of the positive
 ///   3. per slice:   p = e * exp(m - log Z) / P, minus 1/P at the target;  dW += p h;
 ///                   dh_slice = p^T W
+/// With label smoothing s the target's share of 1/P is (1 - s)/P, and s/(P items) is subtracted from
+/// every item; step 1 then also adds up the scores of the slice.
 /// Items are the slow axis of the scores, so that maxima and sums run along vectors, W is read in
 /// place, and the exponential is computed once per score. Memory: the scores of one block of rows
 /// (at most 16 MiB up to V = 262,144).
@@ -31,6 +33,7 @@ struct ScoreArgs {
   const T* positive = nullptr;  ///< [rows] score of a target that is not among the items, or null
   /// [items] with `positive`: items with the id of the row's target are excluded; or null
   const std::int32_t* ids = nullptr;
+  double smoothing = 0;    ///< without `positive`: share of all items in the target distribution
   T* dhidden = nullptr;    ///< [rows, C] overwritten, or null
   T* dweight = nullptr;    ///< [items, C] overwritten, or null
   T* doffset = nullptr;    ///< [items] overwritten, or null
@@ -40,9 +43,10 @@ struct ScoreArgs {
 template <class T>
 class ScoreBlocks {
  public:
-  /// Plans for at most `rows` rows; `gradients`: true when a gradient is requested.
+  /// Plans for at most `rows` rows; `gradients`: true when a gradient is requested; `smooth`: true
+  /// with label smoothing.
   ScoreBlocks(std::int64_t rows, std::int64_t items, std::int64_t channels, bool gradients,
-              Scratch& scratch) {
+              bool smooth, Scratch& scratch) {
     constexpr std::int64_t budget_bytes = 16 << 20;
     block_ = 128;
     while (block_ > 16 && block_ * items * static_cast<std::int64_t>(sizeof(T)) > budget_bytes)
@@ -62,12 +66,14 @@ class ScoreBlocks {
     sums_ = scratch.take<T>(slices_ * block_);
     target_scores_ = scratch.take<T>(block_);
     z_ = scratch.take<T>(block_);
+    if (smooth) totals_ = scratch.take<T>(slices_ * block_);
     if (!gradients) return;
     packed_ = scratch.take<T>(packed_size<T>(block_, channels));
     partial_ = scratch.take<T>(slices_ * block_ * channels);
   }
 
-  /// Mean over the rows of log Z - target score.  Gradients are those of that mean.
+  /// Mean over the rows of log Z - (1 - s) target score - s mean score, s = smoothing.  Gradients
+  /// are those of that mean.
   double run(const ScoreArgs<T>& args) const {
     const bool gradients =
         args.dhidden != nullptr || args.dweight != nullptr || args.doffset != nullptr;
@@ -124,6 +130,7 @@ class ScoreBlocks {
         if (target >= begin && target < end) target_scores_[p] = scores_[target * block_ + p];
       }
     }
+    if (args.smoothing > 0) add_scores(count, slice, begin, end);
     for (std::int64_t item = begin; item < end; ++item) {
       T* const row = scores_ + item * block_;
       for_lanes<T>(count, [&]<class L>(L, std::int64_t p) {
@@ -134,6 +141,19 @@ class ScoreBlocks {
         const typename L::Vector e = exp(L::load(row + p) - shift);
         L::store(row + p, e);
         L::store(sums + p, L::load(sums + p) + e);
+      });
+    }
+  }
+
+  /// Adds up the scores of each row in the slice.
+  void add_scores(std::int64_t count, std::int64_t slice, std::int64_t begin,
+                  std::int64_t end) const {
+    T* const totals = totals_ + slice * block_;
+    std::fill_n(totals, count, T(0));
+    for (std::int64_t item = begin; item < end; ++item) {
+      const T* const row = scores_ + item * block_;
+      for_lanes<T>(count, [&]<class L>(L, std::int64_t p) {
+        L::store(totals + p, L::load(totals + p) + L::load(row + p));
       });
     }
   }
@@ -173,8 +193,18 @@ class ScoreBlocks {
       const T target = positive == nullptr ? target_scores_[p] : positive[p];
       loss += std::log(static_cast<double>(z_[p])) +
               (static_cast<double>(sums_[p]) - static_cast<double>(target));
+      if (args.smoothing > 0)
+        loss += args.smoothing * (static_cast<double>(target) - mean_score(args.items, p));
     }
     return loss;
+  }
+
+  /// The mean over the items of the scores of row p.
+  double mean_score(std::int64_t items, std::int64_t p) const {
+    double sum = 0;
+    for (std::int64_t slice = 0; slice < slices_; ++slice)
+      sum += static_cast<double>(totals_[slice * block_ + p]);
+    return sum / static_cast<double>(items);
   }
 
   void differentiate(const ScoreArgs<T>& args, std::int64_t first, std::int64_t count,
@@ -182,14 +212,22 @@ class ScoreBlocks {
     const std::int64_t begin = slice * slice_;
     const std::int64_t end = std::min(args.items, begin + slice_);
     const T* const factors = maxima_ + slice * block_;
+    const T smoothing = static_cast<T>(args.smoothing);
+    const T uniform = smoothing / static_cast<T>(args.items) / static_cast<T>(args.rows);
     for (std::int64_t item = begin; item < end; ++item) {
       T* const row = scores_ + item * block_;
-      for_lanes<T>(count, [&]<class L>(L, std::int64_t p) {
-        L::store(row + p, L::load(row + p) * L::load(factors + p));
-      });
+      if (args.smoothing > 0) {
+        for_lanes<T>(count, [&]<class L>(L, std::int64_t p) {
+          L::store(row + p, L::load(row + p) * L::load(factors + p) - uniform);
+        });
+      } else {
+        for_lanes<T>(count, [&]<class L>(L, std::int64_t p) {
+          L::store(row + p, L::load(row + p) * L::load(factors + p));
+        });
+      }
     }
     if (args.positive == nullptr) {
-      const T scale = T(1) / static_cast<T>(args.rows);
+      const T scale = (T(1) - smoothing) / static_cast<T>(args.rows);
       for (std::int64_t p = 0; p < count; ++p) {
         const std::int64_t target = args.targets[first + p];
         if (target >= begin && target < end) scores_[target * block_ + p] -= scale;
@@ -250,6 +288,7 @@ class ScoreBlocks {
   T* sums_ = nullptr;
   T* target_scores_ = nullptr;  ///< [block]
   T* z_ = nullptr;              ///< [block]: Z relative to the row's maximum
+  T* totals_ = nullptr;         ///< [slices, block]: sums of the scores, with label smoothing
   T* partial_ = nullptr;        ///< [slices, block, C]
 };
 

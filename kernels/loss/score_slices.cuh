@@ -46,6 +46,7 @@ struct LossRows {
   double* losses;               ///< [P]
   T* target_scores;             ///< [P] of targets that are separate from the candidates, or null
   T* dtarget;                   ///< [P] gradients of these
+  T smoothing;                  ///< label smoothing; 0 where targets are separate
 
   __device__ __forceinline__ bool target_apart() const { return target_scores != nullptr; }
   /// The factor of a row's gradient in the mean.
@@ -167,8 +168,9 @@ inline constexpr int statistics_warps = 4;  // warps of a block
 
 /// log Z and loss of each row of the slice, and the input of score_gradients; marks excluded
 /// candidates. One pass: row_warps warps, 1 or a whole block, take a row, and a thread takes 16
-/// bytes at four positions at a time.
-template <class T, int row_warps>
+/// bytes at four positions at a time. `smooth`: with label smoothing the loss takes the mean of the
+/// scores, which are added up in the same pass.
+template <class T, int row_warps, bool smooth>
 __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
     row_statistics(ScoreSlice<T> slice, LossRows<T> rows) {
   static_assert(row_warps == 1 || row_warps == statistics_warps);
@@ -187,6 +189,7 @@ __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
   const T score = rows.target_apart() ? rows.target_scores[row] : scores[target];
   const T scale = rows.scale();
   ExponentialSum<T> own;
+  [[maybe_unused]] T total = 0;
   for (std::int64_t first = thread * n; first < slice.candidates; first += groups * step) {
     T values[groups][n];
     REFRAIN_UNROLL
@@ -206,12 +209,14 @@ __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
           values[j][i] = no_score<T>;
           scores[v + i] = no_score<T>;
         }
+        if constexpr (smooth) total += i < inside ? values[j][i] : T{0};
       }
     }
     own.add(values);
   }
   T top = simt::block_max<row_warps>(own.top, scratch);
   T z = simt::block_sum<row_warps>(own.sum * std::exp(own.top - top), scratch);
+  if constexpr (smooth) total = simt::block_sum<row_warps>(total, scratch);
   if (thread != 0) return;
   T of_target = 0;
   if (rows.target_apart()) {
@@ -226,6 +231,10 @@ __global__ void __launch_bounds__(statistics_warps * 32, sizeof(T) == 4 ? 8 : 4)
   if (rows.target_apart()) rows.dtarget[row] = of_target * factor - scale;
   rows.losses[row] =
       std::log(static_cast<double>(z)) + (static_cast<double>(top) - static_cast<double>(score));
+  if constexpr (smooth) {
+    const double mean = static_cast<double>(total) / static_cast<double>(slice.candidates);
+    rows.losses[row] += static_cast<double>(rows.smoothing) * (static_cast<double>(score) - mean);
+  }
 }
 
 inline constexpr int score_gradient_threads = 128;
@@ -235,7 +244,8 @@ inline constexpr int score_gradients_at_once = 8;
 template <class T>
 inline constexpr std::int64_t score_gradient_columns = score_gradient_threads* simt::Pack<T>::count;
 
-/// scores = (softmax - onehot) / counted, in place; zeros in rows that are not counted. With `sum`
+/// scores = (softmax - (1 - s) onehot - s / candidates) / counted, in place, with the label
+/// smoothing s; zeros in rows that are not counted. With `sum`
 /// the sums over the rows of the block go to column_sums [row parts, stride]; with `add` they are
 /// added to those of earlier slices. A thread takes 16 bytes of 16 rows, with the loads of eight
 /// rows in flight.
@@ -261,7 +271,9 @@ __global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 6 : 4
   const T row_maximum = counts ? rows.maxima[row] : T{0};
   const T row_factor = counts ? rows.factors[row] : T{0};
   const int row_target = counts && !rows.target_apart() ? rows.targets[row] : -1;
-  const T scale = rows.scale();
+  const T elsewhere =
+      rows.smoothing > 0 ? rows.smoothing * rows.scale() / static_cast<T>(slice.candidates) : T{0};
+  const T at_target = rows.scale() * (T{1} - rows.smoothing) + elsewhere;
   T* const scores = slice.scores + begin * slice.stride + column;
   T sums[n] = {};
   REFRAIN_UNROLL
@@ -282,7 +294,8 @@ __global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 6 : 4
       for (int i = 0; i < n; ++i) {
         const bool wanted = first + j < counted && i < inside;
         group[j][i] =
-            wanted ? std::exp(group[j][i] - top) * factor - (target == i ? scale : T{0}) : T{0};
+            wanted ? std::exp(group[j][i] - top) * factor - (target == i ? at_target : elsewhere)
+                   : T{0};
         sums[i] += group[j][i];
       }
       if (there && first + j < all)

@@ -294,6 +294,11 @@ TEST_CASE("autograd: ids in another order of axes are refused", "[autograd]") {
     CHECK(replace_rows(hidden, fits, 0, row).shape() == hidden.shape());
   }
   CHECK(softmax_loss(reshape(hidden, {8, 3}), weight, {}, right).value().defined());
+  for (const double smoothing : {-0.1, 1.0, std::nan("")}) {
+    CHECK_THROWS_MATCHES(
+        softmax_loss(hidden, weight, {}, right, {.smoothing = smoothing}), OptionError,
+        message_contains("softmax_loss: smoothing: expected a number in [0, 1), got "));
+  }
 }
 
 TEST_CASE("autograd: gradients of two leaves that share storage stay separate", "[autograd]") {

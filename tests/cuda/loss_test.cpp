@@ -16,7 +16,8 @@ CUDA_ENTRY(SoftmaxLoss) {
           .dweight = arena.maybe_output("dweight", {items, width}),
           .dbias = arena.maybe_output("dbias", {items}),
           .ignored = arena.coin() ? arena.below(items) : -1,
-          .relu = arena.coin()};
+          .relu = arena.coin(),
+          .smoothing = arena.coin() ? 0.1 : 0};
 }
 
 CUDA_ENTRY(SampledSoftmaxLoss) {

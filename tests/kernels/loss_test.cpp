@@ -27,6 +27,21 @@ TEMPLATE_TEST_CASE("softmax_loss: loss and gradients equal the naive loops", "[k
   }
 }
 
+TEMPLATE_TEST_CASE("softmax_loss: with label smoothing loss and gradients equal the naive loops",
+                   "[kernel][loss][grad]", float, double) {
+  for (SoftmaxCase c : {SoftmaxCase{1, 1, 1}, SoftmaxCase{1, 7, 5}, SoftmaxCase{17, 32, 16},
+                        SoftmaxCase{5, 33, 31}, SoftmaxCase{129, 193, 6}, SoftmaxCase{300, 401, 3},
+                        SoftmaxCase{15, 1000, 7, false, true}, SoftmaxCase{3, 192 * 64 + 5, 2}}) {
+    for (const double smoothing : {0.1, 0.75}) {
+      c.smoothing = smoothing;
+      SoftmaxProblem<CpuBackend, TestType> problem(c);
+      problem.check(Choices::every);
+      problem.c.ignored = problem.targets.data()[0];
+      problem.check(Choices::all);
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("softmax_loss: enough items for larger slices", "[kernel][loss][grad]", float,
                    double) {
   SoftmaxProblem<CpuBackend, TestType>({3, 192 * 64 + 5, 2}).check(Choices::every);
@@ -42,7 +57,7 @@ TEMPLATE_TEST_CASE("softmax_loss: without counted rows loss and gradients are ze
 
 TEMPLATE_TEST_CASE("softmax_loss: large scores neither overflow nor vanish", "[kernel][loss]",
                    float, double) {
-  check_large_scores<CpuBackend, TestType>();
+  for (const double smoothing : {0.0, 0.2}) check_large_scores<CpuBackend, TestType>(smoothing);
 }
 
 TEMPLATE_TEST_CASE("sampled_softmax_loss: loss and gradients equal the naive loops",

@@ -169,10 +169,14 @@ TEST_CASE("gradcheck: softmax losses", "[ops][grad]") {
   Tensor targets = random_ids(10, 7, 4);
   targets.data<std::int32_t>()[2] = 0;
   for (const bool relu : {false, true}) {
-    const auto run = [&] {
-      return scale(softmax_loss(hidden, weight, bias, targets, {.ignored = 0, .relu = relu}), 1.7);
-    };
-    CHECK(gradcheck(run, {hidden, weight, bias}) == "");
+    for (const double smoothing : {0.0, 0.1, 0.9}) {
+      const auto run = [&] {
+        return scale(softmax_loss(hidden, weight, bias, targets,
+                                  {.ignored = 0, .relu = relu, .smoothing = smoothing}),
+                     1.7);
+      };
+      CHECK(gradcheck(run, {hidden, weight, bias}) == "");
+    }
   }
   CHECK(gradcheck([&] { return softmax_loss(hidden, weight, {}, targets); }, {hidden, weight}) ==
         "");

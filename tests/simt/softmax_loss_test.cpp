@@ -38,6 +38,24 @@ TEMPLATE_TEST_CASE(
   }
 }
 
+TEMPLATE_TEST_CASE(
+    "cuda softmax_loss: with label smoothing loss and gradients equal the naive loops",
+    "[simt][loss]", float, double) {
+  // Rows of a warp and of a block, items that fill no pack, unaligned tensors, slices.
+  for (SoftmaxCase c :
+       {SoftmaxCase{1, 1, 1}, SoftmaxCase{7, 3, 5, false, true},
+        SoftmaxCase{16, 128, 16, true, false, 5}, SoftmaxCase{9, 65, 68, true, true, -1, 1},
+        SoftmaxCase{3, 1030, 4}, SoftmaxCase{2, 4101, 1}}) {
+    c.smoothing = 0.1;
+    Softmax<TestType>(c).check(Choices::each);
+  }
+  SoftmaxCase sliced{150, 130, 20, true, true, 9};
+  sliced.smoothing = 0.75;
+  const Softmax<TestType> problem(sliced);
+  CHECK(same_bytes(problem.check(Choices::all, slices_of_40<TestType>(130)).array(0),
+                   problem.check(Choices::all).array(0)));
+}
+
 TEST_CASE("cuda softmax_loss: enough rows for several parts of every sum", "[simt][loss]") {
   // 132 sums of 16 rows for dbias, in two launches.
   const Softmax<double> problem({2100, 3, 1, true, false, 1});
@@ -84,17 +102,22 @@ TEMPLATE_TEST_CASE(
     }
   }
   some.check(Choices::each);
+  some.c.smoothing = 0.1;
+  some.check(Choices::each);
 
   Softmax<TestType> none({9, 7, 12, true, false, 2});
   std::fill_n(none.targets.data(), 9, 2);
   REQUIRE(none.expected().loss == 0);
+  none.check(Choices::each);
+  none.c.smoothing = 0.1;
   none.check(Choices::each);
   Softmax<TestType>({0, 7, 12}).check(Choices::each);
 }
 
 TEMPLATE_TEST_CASE("cuda softmax_loss: large scores neither overflow nor vanish", "[simt][loss]",
                    float, double) {
-  check_large_scores<EmulatedBackend, TestType>();
+  for (const double smoothing : {0.0, 0.2})
+    check_large_scores<EmulatedBackend, TestType>(smoothing);
 }
 
 TEMPLATE_TEST_CASE(

@@ -29,11 +29,11 @@ struct SoftmaxLoss {
   Values dhidden, dweight, dbias;
 };
 
-/// Mean of logsumexp_v(h . w_v + b_v) - (h . w_target + b_target) over rows whose target is not
-/// `ignored`.
+/// Mean over rows whose target is not `ignored` of the cross-entropy -sum_v q_v log p_v, with
+/// p = softmax_v(h . w_v + b_v) and q_v = (1 - smoothing) [v is the target] + smoothing / V.
 inline SoftmaxLoss softmax_loss(Values hidden, const Values& weight, const Values& bias,
                                 const Ids& targets, std::size_t channels, std::int32_t ignored,
-                                bool relu) {
+                                bool relu, double smoothing = 0) {
   const std::size_t items = weight.size() / std::max<std::size_t>(1, channels);
   SoftmaxLoss out{0, Values(hidden.size()), Values(weight.size()), Values(items)};
   const Values before = hidden;
@@ -46,10 +46,11 @@ inline SoftmaxLoss softmax_loss(Values hidden, const Values& weight, const Value
     for (std::size_t v = 0; v < items; ++v)
       scores[v] = score(hidden, row, weight, v, channels) + (bias.empty() ? 0.0 : bias[v]);
     const double log_z = log_sum_exp(scores);
-    out.loss += (log_z - scores[at(targets[row])]) / counted;
     for (std::size_t v = 0; v < items; ++v) {
-      const double d =
-          (std::exp(scores[v] - log_z) - (v == at(targets[row]) ? 1.0 : 0.0)) / counted;
+      const double q =
+          (v == at(targets[row]) ? 1 - smoothing : 0.0) + smoothing / static_cast<double>(items);
+      out.loss -= q * (scores[v] - log_z) / counted;
+      const double d = (std::exp(scores[v] - log_z) - q) / counted;
       out.dbias[v] += d;
       for (std::size_t c = 0; c < channels; ++c) {
         out.dweight[v * channels + c] += d * hidden[row * channels + c];

@@ -54,18 +54,25 @@ inline void check_scores(const char* op, const Variable& hidden, const Variable&
 struct SoftmaxLossOptions {
   std::int64_t ignored = -1;  ///< targets with this id are not counted (-1: all are)
   bool relu = false;          ///< apply relu to the hidden vectors before the product
+  double smoothing = 0;       ///< label smoothing s, in [0,1)
 };
 
-/// Mean over the counted targets of the cross-entropy of softmax(h weight^T + bias), h = hidden or
-/// relu(hidden).
+/// Mean over the counted targets t of the cross-entropy of softmax(h weight^T + bias), h = hidden
+/// or relu(hidden), with the distribution (1 - s) onehot(t) + s / V, s = options.smoothing:
+///   z = h weight^T + bias;  loss = logsumexp_v(z_v) - (1 - s) z_t - s / V sum_v z_v
 ///
 /// hidden [...,C], weight [V,C], bias [V] or undefined, targets i32 [...] in [0,V). The scores
 /// [P,V] of all P hidden vectors are computed in blocks and never exist as a whole. Without counted
-/// targets the loss is 0. Throws ShapeError, DTypeError, DeviceError.
+/// targets the loss is 0. Devices cpu, cuda. Throws ShapeError, DTypeError, DeviceError, and
+/// OptionError unless s is in [0,1). Source of label smoothing: Szegedy et al. 2016, section 7.
 inline Variable softmax_loss(const Variable& hidden, const Variable& weight, const Variable& bias,
                              const Tensor& targets, SoftmaxLossOptions options = {}) {
   constexpr const char* op = "softmax_loss";
   detail::check_scores(op, hidden, weight, bias, targets);
+  if (!(options.smoothing >= 0 && options.smoothing < 1)) {
+    throw OptionError(detail::concat("softmax_loss: smoothing: expected a number in [0, 1), got ",
+                                     options.smoothing));
+  }
   Tensor loss = empty_like(hidden.value(), {});
   Tensor dhidden = detail::gradient_of(hidden);
   Tensor dweight = detail::gradient_of(weight);
@@ -79,7 +86,8 @@ inline Variable softmax_loss(const Variable& hidden, const Variable& weight, con
                                     .dweight = dweight,
                                     .dbias = dbias,
                                     .ignored = options.ignored,
-                                    .relu = options.relu});
+                                    .relu = options.relu,
+                                    .smoothing = options.smoothing});
   return record(op, std::move(loss), {hidden, weight, bias},
                 [dhidden, dweight, dbias](const UpstreamGradient& dy, auto& hidden_gradient,
                                           auto& weight_gradient, auto& bias_gradient) {

@@ -35,6 +35,7 @@ struct SoftmaxCase {
   std::int64_t ignored = -1;
   int offset = 0;
   double deviation = 1;
+  double smoothing = 0;
 };
 
 template <class Backend, class T>
@@ -51,7 +52,8 @@ struct SoftmaxProblem {
   naive::SoftmaxLoss expected() const {
     return naive::softmax_loss(hidden.doubles(), weight.doubles(),
                                c.with_bias ? bias.doubles() : naive::Values(), targets.values(),
-                               naive::at(c.channels), static_cast<std::int32_t>(c.ignored), c.relu);
+                               naive::at(c.channels), static_cast<std::int32_t>(c.ignored), c.relu,
+                               c.smoothing);
   }
   kernels::SoftmaxLoss args(MutableView loss, MutableView dhidden, MutableView dweight,
                             MutableView dbias) const {
@@ -64,11 +66,13 @@ struct SoftmaxProblem {
             .dweight = dweight,
             .dbias = dbias,
             .ignored = c.ignored,
-            .relu = c.relu};
+            .relu = c.relu,
+            .smoothing = c.smoothing};
   }
   Outputs<T, where> check(Choices choices, std::int64_t max_bytes = 0) const {
     INFO("P " << c.rows << " V " << c.items << " C " << c.channels << " bias " << c.with_bias
-              << " relu " << c.relu << " ignored " << c.ignored << past(c.offset));
+              << " relu " << c.relu << " ignored " << c.ignored << " smoothing " << c.smoothing
+              << past(c.offset));
     const naive::SoftmaxLoss e = expected();
     return check_outputs<Backend, T>(
         loss_outputs(c.rows, c.items, c.channels, e.loss, e.dhidden, e.dweight, e.dbias),
@@ -86,10 +90,10 @@ struct SoftmaxProblem {
 
 /// Large scores neither overflow nor vanish.
 template <class Backend, class T>
-void check_large_scores() {
+void check_large_scores(double smoothing = 0) {
   // Scores of some thousands. A score in f32 has a relative error of a few 1e-7; the tolerance is
   // relative to the largest value and covers this for the loss.
-  const SoftmaxProblem<Backend, T> problem({6, 300, 8, false, false, -1, 0, 30});
+  const SoftmaxProblem<Backend, T> problem({6, 300, 8, false, false, -1, 0, 30, smoothing});
   const double expected = problem.expected().loss;
   REQUIRE(expected > 1000);
   GuardedArray<T, Backend::device> loss({1}), dhidden({6, 8});
