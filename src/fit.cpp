@@ -4,7 +4,8 @@
 
 #include "refrain/data/data_hash.hpp"
 
-namespace refrain::detail {
+namespace refrain {
+namespace detail {
 namespace {
 
 constexpr const char* stop_names[] = {"NDCG", "HR", "MRR", "AUC", "held-out loss"};
@@ -66,6 +67,7 @@ Fitting::Fitting(Module& model, Optimizer& optimizer, std::int64_t length, const
                 .steps_per_epoch = batches_.steps_per_epoch(),
                 .max_norm = options.max_norm,
                 .patience = options.patience,
+                .plateau_margin = options.plateau_margin,
                 .larger_is_better = options.stop_on != StopOn::loss,
                 .schedule = options.schedule,
                 .checkpoint = options.checkpoint,
@@ -105,4 +107,10 @@ double figure_of(const RankingMetrics& metrics, const FitOptions& options) {
   return metrics.ndcg(k);
 }
 
-}  // namespace refrain::detail
+}  // namespace detail
+
+std::int64_t training_steps(std::int64_t length, const Dataset& data, const FitOptions& options) {
+  return options.epochs * detail::batches_of(length, data, options).steps_per_epoch();
+}
+
+}  // namespace refrain

@@ -29,6 +29,10 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
     throw OptionError(detail::concat("Trainer: expected max_norm >= 0, got ", options_.max_norm));
   if (options_.patience < 0)
     throw OptionError(detail::concat("Trainer: expected patience >= 0, got ", options_.patience));
+  if (!(options_.plateau_margin >= 0 && std::isfinite(options_.plateau_margin))) {
+    throw OptionError(detail::concat("Trainer: plateau_margin: expected a number >= 0, got ",
+                                     options_.plateau_margin));
+  }
   if (options_.capture_after < 0) {
     throw OptionError(
         detail::concat("Trainer: expected capture_after >= 0, got ", options_.capture_after));
@@ -152,6 +156,15 @@ bool Trainer::is_better(double metric) const noexcept {
                                    : metric < position_.best_metric;
 }
 
+/// The best metric is compared, so a run that has left the plateau does not return to it.
+bool Trainer::is_on_plateau() const noexcept {
+  if (options_.plateau_margin == 0) return false;
+  if (position_.best_epoch < 0) return true;
+  const double gain = options_.larger_is_better ? position_.best_metric - position_.first_metric
+                                                : position_.first_metric - position_.best_metric;
+  return gain <= 0 || gain < options_.plateau_margin * std::abs(position_.first_metric);
+}
+
 void Trainer::remember_best() {
   for (const ConstNamedParameter& named : std::as_const(model_).parameters()) {
     if (named.parameter->is_frozen()) continue;
@@ -175,11 +188,12 @@ void Trainer::restore_best() {
 void Trainer::end_epoch(double metric, double evaluation_seconds) {
   const bool best = is_better(metric);
   if (best) {
+    if (position_.best_epoch < 0) position_.first_metric = metric;
     position_.best_metric = metric;
     position_.best_epoch = position_.epoch;
     position_.worse_evaluations = 0;
     if (options_.restore_best) remember_best();
-  } else {
+  } else if (!is_on_plateau()) {
     ++position_.worse_evaluations;
   }
   const EpochReport report{
@@ -230,6 +244,7 @@ void Trainer::save(const std::string& path) const {
                     {"best_epoch", position_.best_epoch},
                     {"worse_evaluations", position_.worse_evaluations}};
   state.figures = {{"loss_sum", position_.loss_sum}, {"best_metric", position_.best_metric}};
+  if (options_.plateau_margin > 0) state.figures["first_metric"] = position_.first_metric;
   state.metadata = options_.metadata;
   add_setting(state.metadata, options_.setting);
   save_training(path, state);
@@ -282,13 +297,17 @@ void Trainer::resume(const std::string& path) {
       throw DataError(path, 0, detail::concat("has no value '", name, "'"));
     return found->second;
   };
+  // A run without a plateau saves no first metric; its best one then bounds the plateau.
+  const bool has_first = state.figures.find("first_metric") != state.figures.end();
+  const double first_metric = figure(has_first ? "first_metric" : "best_metric");
   const TrainingPosition position{.epoch = counter("epoch"),
                                   .step = counter("step"),
                                   .total_steps = counter("total_steps"),
                                   .loss_sum = figure("loss_sum"),
                                   .best_metric = figure("best_metric"),
                                   .best_epoch = counter("best_epoch"),
-                                  .worse_evaluations = counter("worse_evaluations")};
+                                  .worse_evaluations = counter("worse_evaluations"),
+                                  .first_metric = first_metric};
   if (counter("steps_per_epoch") != options_.steps_per_epoch) {
     throw DataError(path, 0,
                     detail::concat("was saved by a run of ", counter("steps_per_epoch"),

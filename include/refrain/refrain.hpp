@@ -82,6 +82,7 @@
 #include "refrain/train/evaluate.hpp"
 #include "refrain/train/fit.hpp"
 #include "refrain/train/interrupt.hpp"
+#include "refrain/train/learning_rate_schedule.hpp"
 #include "refrain/train/metric_log.hpp"
 #include "refrain/train/metrics.hpp"
 #include "refrain/train/model.hpp"

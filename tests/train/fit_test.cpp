@@ -219,3 +219,35 @@ TEST_CASE("data: a user-defined model on ml-100k is far better than the most pop
   CHECK(metrics.hr(10) > 1.5 * baseline.hr(10));
   CHECK(metrics.ndcg(10) > 1.5 * baseline.ndcg(10));
 }
+
+TEST_CASE("fit: a learning-rate schedule over the training steps of the run", "[train][fit]") {
+  const Dataset data = generated_dataset();
+  SmallRecommender model = made(data);
+  FitOptions options = quiet({.epochs = 3, .batch = 40, .patience = 0});
+  const std::int64_t steps = training_steps(model.length(), data, options);
+  const LearningRateSchedule schedule = warmup_then_cosine(
+      {.peak = 0.01, .warmup_steps = 2, .total_steps = steps, .final_fraction = 0.1});
+  options.schedule = schedule;
+  std::vector<double> rates;
+  options.on_epoch = [&](const EpochReport& epoch) { rates.push_back(epoch.learning_rate); };
+  CHECK(fit(model, data, options).position.total_steps == steps);
+  REQUIRE(rates.size() == 3);
+  for (std::int64_t epoch = 0; epoch < 3; ++epoch)
+    CHECK(rates[static_cast<std::size_t>(epoch)] == schedule((epoch + 1) * steps / 3 - 1));
+  CHECK(rates[2] < rates[0]);
+  options.epochs = 0;
+  CHECK_THROWS_AS(training_steps(model.length(), data, options), OptionError);
+}
+
+TEST_CASE("fit: the plateau margin reaches the trainer", "[train][fit]") {
+  const Dataset data = generated_dataset();
+  const auto epochs = [&](double margin) {
+    SmallRecommender model = made(data);
+    // Without learning every epoch has the figure of the first.
+    FitOptions options =
+        quiet({.epochs = 6, .adam = {.learning_rate = 0}, .patience = 2, .plateau_margin = margin});
+    return fit(model, data, options).position.epoch;
+  };
+  CHECK(epochs(0) == 3);
+  CHECK(epochs(0.1) == 6);
+}

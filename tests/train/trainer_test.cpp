@@ -127,6 +127,72 @@ TEST_CASE("trainer: early stopping keeps the best parameters", "[train][trainer]
   CHECK(content_hash(last.model) == last.hashes[2]);
 }
 
+TEST_CASE("trainer: patience counts only after the plateau", "[train][trainer]") {
+  InterruptGuard::clear();
+  const auto epochs = [](TrainerOptions options, std::vector<double> metrics) {
+    options.epochs = static_cast<std::int64_t>(metrics.size());
+    options.steps_per_epoch = 1;
+    options.patience = 2;
+    const TrainingResult result = ScriptedRun(std::move(options)).go(std::move(metrics));
+    return std::pair(result.end, result.position.epoch);
+  };
+  using enum TrainingEnd;
+  const std::vector<double> late{0.1, 0.09, 0.105, 0.1, 0.1, 0.1, 0.2, 0.19, 0.18, 0.9};
+  CHECK(epochs({}, late) == std::pair(stopped_early, std::int64_t{5}));
+  CHECK(epochs({.plateau_margin = 0.01}, late) == std::pair(stopped_early, std::int64_t{5}));
+  CHECK(epochs({.plateau_margin = 0.1}, late) == std::pair(stopped_early, std::int64_t{9}));
+  CHECK(epochs({.plateau_margin = 2}, late) == std::pair(finished, std::int64_t{10}));
+  // Exactly the margin is enough.
+  CHECK(epochs({.plateau_margin = 0.5}, {0.5, 0.75, 0.7, 0.7, 0.7}) ==
+        std::pair(stopped_early, std::int64_t{4}));
+  // A smaller loss is better; a first metric of zero is left by any gain; NaN is never the first.
+  CHECK(epochs({.plateau_margin = 0.1, .larger_is_better = false},
+               {5, 5.1, 4.9, 5, 5, 4.4, 4.5, 4.5, 1}) == std::pair(stopped_early, std::int64_t{8}));
+  CHECK(epochs({.plateau_margin = 0.1}, {0, 0, 0, 0, 0.001, 0, 0, 1}) ==
+        std::pair(stopped_early, std::int64_t{7}));
+  CHECK(epochs({.plateau_margin = 0.1}, {NAN, NAN, NAN, 0.5, 0.4, 0.4, 0.6, 0.5, 0.5, 1}) ==
+        std::pair(stopped_early, std::int64_t{9}));
+  for (const double margin : {-0.1, static_cast<double>(NAN), static_cast<double>(INFINITY)}) {
+    CHECK_THROWS_MATCHES(ScriptedRun({.steps_per_epoch = 1, .plateau_margin = margin}), OptionError,
+                         message_contains("plateau_margin: expected a number >= 0"));
+  }
+}
+
+TEST_CASE("trainer: a resumed run is on the plateau of the run that it continues",
+          "[train][trainer]") {
+  const std::vector<double> metrics{0.1, 0.1, 0.1, 0.15, 0.1, 0.1, 0.9};
+  for (const std::int64_t stop_after : {1, 2, 3, 4, 5}) {
+    InterruptGuard::clear();
+    const ScratchFolder folder;
+    const TrainerOptions options{.epochs = 7,
+                                 .steps_per_epoch = 1,
+                                 .patience = 2,
+                                 .plateau_margin = 0.2,
+                                 .checkpoint = folder.path("state")};
+    ScriptedRun first(options);
+    first.trainer.on_epoch([&](const EpochReport& report) {
+      if (report.epoch + 1 == stop_after) InterruptGuard::request();
+    });
+    CHECK(first.go(metrics).end == TrainingEnd::interrupted);
+    InterruptGuard::clear();
+    ScriptedRun second(options);
+    REQUIRE(second.trainer.resume());
+    const TrainingResult result = second.go(metrics);
+    CHECK(result.end == TrainingEnd::stopped_early);
+    CHECK(result.position.epoch == 6);
+    CHECK(result.position.first_metric == 0.1);
+  }
+  // The state of a run without a plateau holds no first metric; its best one takes the place.
+  const ScratchFolder folder;
+  const std::string file = folder.path("state");
+  ScriptedRun plain({.epochs = 2, .steps_per_epoch = 1, .checkpoint = file});
+  plain.go({0.1, 0.2});
+  CHECK(load_training(file).figures.count("first_metric") == 0);
+  ScriptedRun later({.epochs = 5, .steps_per_epoch = 1, .patience = 1, .plateau_margin = 0.2});
+  later.trainer.resume(file);
+  CHECK(later.go({0.1, 0.2, 0.22, 0.21, 0.2}).end == TrainingEnd::finished);
+}
+
 TEST_CASE("trainer: a loss that is not finite ends the run", "[train][trainer]") {
   InterruptGuard::clear();
   SmallNetwork model(1);

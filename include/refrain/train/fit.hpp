@@ -9,6 +9,7 @@
 #include "refrain/core/export.hpp"
 #include "refrain/data/dataset.hpp"
 #include "refrain/train/evaluate.hpp"
+#include "refrain/train/learning_rate_schedule.hpp"
 #include "refrain/train/model.hpp"
 #include "refrain/train/optimizer.hpp"
 #include "refrain/train/trainer.hpp"
@@ -27,13 +28,16 @@ struct FitOptions {
   AdamOptions adam = {};     ///< for fit() without an optimizer
   /// Learning rate of a training step, counted from 0 over the whole run; empty: the constant rate
   /// of the optimizer.
-  std::function<double(std::int64_t step)> schedule = {};
+  LearningRateSchedule schedule = {};
   double max_norm = 5;  ///< larger gradients are scaled down to this norm; 0: no clipping
   LossPositions positions = LossPositions::all;  ///< positions whose predictions count in the loss
   std::int64_t min_length = 2;                   ///< shorter pieces of sequences are omitted
   /// Stop after this many consecutive epochs without improvement on the validation part; 0: never.
   /// In both cases the model ends with the parameters of its best epoch.
   std::int64_t patience = 3;
+  /// Patience counts only after an epoch whose figure is better than that of the first epoch, F, by
+  /// at least plateau_margin * |F| (TrainerOptions). 0: from the first epoch.
+  double plateau_margin = 0;
   StopOn stop_on = StopOn::ndcg;
   /// The protocol of the validation part; its first cutoff is the k of NDCG, HR and MRR.
   EvaluateOptions validation{.cutoffs = {10}};
@@ -70,6 +74,12 @@ class REFRAIN_API Fitting {
 REFRAIN_API double figure_of(const RankingMetrics& metrics, const FitOptions& options);
 
 }  // namespace detail
+
+/// Number of training steps of fit() without early stopping: epochs times the batches of an epoch,
+/// for a model of the given length. The total_steps of a learning-rate schedule. Throws OptionError
+/// as fit() does.
+REFRAIN_API std::int64_t training_steps(std::int64_t length, const Dataset& data,
+                                        const FitOptions& options);
 
 /// Trains a model to predict the next item of the training part's sequences, on the model's device,
 /// and leaves it in evaluation mode with the parameters of its best epoch on the validation part.

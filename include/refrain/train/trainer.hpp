@@ -15,6 +15,7 @@
 #include "refrain/train/captured_step.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/interrupt.hpp"
+#include "refrain/train/learning_rate_schedule.hpp"
 #include "refrain/train/optimizer.hpp"
 #include "refrain/train/pending_losses.hpp"
 #include "refrain/train/reports.hpp"
@@ -31,12 +32,17 @@ struct TrainerOptions {
   double max_norm = 0;               ///< clip the gradients' global norm; 0: no clipping
   /// Stop after this many consecutive evaluations without improvement; 0: never.
   std::int64_t patience = 0;
+  /// Patience counts only after an evaluation was better than the first one, F, by at least
+  /// plateau_margin * |F|: recurrent networks often start on a plateau at the level of the most
+  /// popular items. A run that never leaves the plateau trains all epochs. 0: patience counts from
+  /// the first evaluation.
+  double plateau_margin = 0;
   bool larger_is_better = true;  ///< direction of the metric
   /// Set the model to the parameters of the best evaluation at the end.
   bool restore_best = true;
   /// Learning rate of a training step, counted from 0 over the whole run; empty: the constant rate
   /// of the optimizer.
-  std::function<double(std::int64_t step)> schedule = {};
+  LearningRateSchedule schedule = {};
   /// File of the training state, written after each epoch and on interruption; empty: no file.
   std::string checkpoint = "";
   /// Seconds after which the state is also written inside an epoch; 0: never.
@@ -69,7 +75,7 @@ struct TrainerOptions {
 class REFRAIN_API Trainer {
  public:
   /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0, patience >= 0,
-  /// pending_losses from 0 to 2^20 and capture_after >= 0.
+  /// plateau_margin is a number >= 0, pending_losses from 0 to 2^20 and capture_after >= 0.
   Trainer(Module& model, Optimizer& optimizer, TrainerOptions options);
 
   /// Adds a random stream that is no member of the model to the saved state. It must outlive the
@@ -135,6 +141,7 @@ class REFRAIN_API Trainer {
   void end_step(double loss);
   void end_epoch(double metric, double evaluation_seconds);
   bool is_better(double metric) const noexcept;
+  bool is_on_plateau() const noexcept;
   void remember_best();
   void restore_best();
   std::vector<NamedRandom> randoms() const;
