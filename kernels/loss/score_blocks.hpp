@@ -7,8 +7,8 @@
 ///   2. per row:     log Z from (m, s) of all slices, and from a separate score of the positive
 ///   3. per slice:   p = e * exp(m - log Z) / P, minus 1/P at the target;  dW += p h;
 ///                   dh_slice = p^T W
-/// With label smoothing s the target's share of 1/P is (1 - s)/P, and s/(P items) is subtracted from
-/// every item; step 1 then also adds up the scores of the slice.
+/// With label smoothing s, (1 - s)/P is subtracted at the target and s/(P V) at every item; step 1
+/// also adds up the scores of the slice.
 /// Items are the slow axis of the scores, so that maxima and sums run along vectors, W is read in
 /// place, and the exponential is computed once per score. Memory: the scores of one block of rows
 /// (at most 16 MiB up to V = 262,144).
