@@ -31,7 +31,7 @@ void expect_room(const examples::StoredConfig& config, const ModelOptions& model
         {2 * static_cast<std::int64_t>(model.dilations.size()), model.channels, model.channels});
   } else if (model.learns()) {
     config.expect_room({ids, model.embedding});
-    config.expect_room({ids, model.hidden});
+    if (!model.tied) config.expect_room({ids, model.hidden});
     config.expect_room({model.hidden, model.embedding});
     config.expect_room({model.layers, model.hidden, model.hidden});
   } else {
@@ -70,6 +70,9 @@ std::string ModelOptions::title() const {
 std::string config_text(const ModelConfig& config) {
   nlohmann::json text{{"program", "cmnrec"}, {"note", config.note}};
   visit(config, examples::FieldWriter(text));
+  // Files without these options have the fields of older files.
+  if (config.model.tied) text["tied"] = true;
+  if (config.model.dropout > 0) text["dropout"] = config.model.dropout;
   return text.dump();
 }
 
@@ -79,6 +82,8 @@ ModelConfig model_config(const CheckpointInfo& info, const std::string& path, st
     throw DataError(path, 0, "expected a model written by cmnrec, got one of another program");
   ModelConfig config;
   visit(config, fields);
+  if (fields.has("tied")) config.model.tied = fields.flag("tied");
+  if (fields.has("dropout")) config.model.dropout = fields.share("dropout");
   if (fields.has("note")) config.note = fields.text("note");
   expect_room(fields, config.model, ids);
   return config;

@@ -117,7 +117,8 @@ examples::TrainReport train_model(NextItemModel& model, const Dataset& data, con
                                   const examples::TrainPlace& place) {
   Objective objective(model, data, options, place.seed);
   Adam adam(model, {.learning_rate = options.train.learning_rate});
-  if (options.train.l2 > 0) adam.set_l2("*head.weight", options.train.l2);
+  if (options.train.l2 > 0)
+    adam.set_l2(options.model.tied ? "*embedding.weight" : "*head.weight", options.train.l2);
   const bool by_ndcg = options.loss.stop_on == StopOn::ndcg;
   const EvaluateOptions ranking{.cutoffs = {10}, .leave_out_seen = options.without_seen};
   return examples::train(

@@ -23,9 +23,17 @@ void add_sequences(CLI::App& app, Options& options) {
 
 void add_training(CLI::App& app, Options& options) {
   visit_sizes(options.model, FieldOptions(app, "Model"));
-  OptionGroup(app, "Model")(
-      "--recompute", options.model.recompute,
-      "Recompute gates in the backward pass instead of storing them: less memory");
+  const OptionGroup model(app, "Model");
+  model("--tied,!--no-tied", options.model.tied,
+        "One item table for input and output; recurrent networks project their features to width E "
+        "(--embedding)");
+  model(
+      "--dropout", options.model.dropout,
+      "Probability of dropping elements of item vectors and of the outputs of recurrent layers or "
+      "blocks in training",
+      from_zero_below_one());
+  model("--recompute", options.model.recompute,
+        "Recompute gates in the backward pass instead of storing them: less memory");
   add_training_options(app, options.train, "", "Training");
   LossOptions& loss = options.loss;
   const OptionGroup add(app, "Training");

@@ -22,7 +22,9 @@ typename models::CmnRec<Controller>::Options memory_options(const ModelOptions& 
           .keep = options.keep,
           .order = options.order,
           .recompute = options.recompute ? Recompute::segments : Recompute::none,
-          .length = options.length};
+          .length = options.length,
+          .tied = options.tied,
+          .dropout = options.dropout};
 }
 
 }  // namespace refrain::cmnrec

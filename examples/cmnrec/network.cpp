@@ -105,7 +105,9 @@ std::unique_ptr<NextItemModel> make_recurrent(const ModelOptions& options, std::
                                 .embedding = options.embedding,
                                 .hidden = options.hidden,
                                 .layers = options.layers,
-                                .keep = options.keep},
+                                .keep = options.keep,
+                                .tied = options.tied,
+                                .dropout = options.dropout},
       random, placement);
 }
 
@@ -122,7 +124,9 @@ std::unique_ptr<NextItemModel> make_model(const ModelOptions& options, std::int6
           models::NextItNet::Options{.items = ids,
                                      .channels = options.channels,
                                      .dilations = options.dilations,
-                                     .relu = !options.is_sampled},
+                                     .relu = !options.is_sampled,
+                                     .tied = options.tied,
+                                     .dropout = options.dropout},
           random, placement);
     case ModelKind::lstm4rec:
       return make_recurrent<Lstm>(options, ids, random, placement);

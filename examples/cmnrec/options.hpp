@@ -49,6 +49,8 @@ struct ModelOptions {
   std::int64_t embedding = 128;
   std::int64_t layers = 1;
   double keep = 1;
+  bool tied = false;       ///< one item table for input and output
+  double dropout = 0;      ///< probability of dropping; a factor beside `keep` where both act
   bool recompute = false;  ///< trades time for memory in training; not stored in files
   std::int64_t channels = 128;
   std::vector<std::int64_t> dilations{1, 4, 1, 4};

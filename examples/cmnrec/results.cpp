@@ -84,6 +84,8 @@ std::string run_key(const ModelOptions& model, const Options& options, std::uint
   if (model.is_sampled) write("negatives", options.loss.negatives);
   if (options.loss.shift > 0) write("shift", options.loss.shift);
   if (options.loss.stop_on == StopOn::ndcg) write("without_seen", options.without_seen);
+  if (model.tied) write("tied", model.tied);
+  if (model.dropout > 0) write("dropout", model.dropout);
   if (model.kind == ModelKind::nextitnet) {
     visit_convolutional(model, write);
     return key.dump();

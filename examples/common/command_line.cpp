@@ -53,7 +53,8 @@ std::string wrong_count(const CLI::App& command, const std::string& last_argumen
   for (const CLI::Option* option : command.get_options()) {
     const int got = static_cast<int>(option->count());
     const int min = option->get_items_expected_min(), max = option->get_items_expected_max();
-    if (got == 0 || (got >= min && got <= max)) continue;
+    const bool is_switch = max == 0;
+    if (got == 0 || is_switch || (got >= min && got <= max)) continue;
     return concat(option->get_name(), ": expected ",
                   got < min  ? values(min)
                   : max == 1 ? "one value"
@@ -113,6 +114,11 @@ CLI::Validator above_zero() {
 }
 CLI::Validator not_negative() {
   return numbers("a number >= 0", [](double value) { return value >= 0 && std::isfinite(value); });
+}
+
+CLI::Validator from_zero_below_one() {
+  return numbers("a number from 0 and below 1",
+                 [](double value) { return value >= 0 && value < 1; });
 }
 
 CLI::Validator true_or_false() {

@@ -29,6 +29,7 @@ namespace refrain::examples {
 CLI::Validator between(double least, double most);
 CLI::Validator above_zero();
 CLI::Validator not_negative();
+CLI::Validator from_zero_below_one();
 CLI::Validator true_or_false();
 
 /// Accepts only numbers of this type: a whole number must be decimal and fit the type.

@@ -55,6 +55,9 @@ std::string config_text(NextItNet::Options network, const BaseNote& note) {
                         {"length", note.length},
                         {"note", note.text}};
   visit_fields(network, FieldWriter(object));
+  // Files without these options have the fields of older files.
+  if (network.tied) object["tied"] = true;
+  if (network.dropout > 0) object["dropout"] = network.dropout;
   return object.dump();
 }
 
@@ -67,8 +70,10 @@ std::string config_text(PatchSet::Options set, PatchNote note) {
 BaseConfig base_config(const CheckpointInfo& info, const std::string& path) {
   const StoredConfig config(info, path);
   BaseConfig stored;
-  const NextItNet::Options& network = stored.network;
-  visit_fields(stored.network, config);
+  NextItNet::Options& network = stored.network;
+  visit_fields(network, config);
+  if (config.has("tied")) network.tied = config.flag("tied");
+  if (config.has("dropout")) network.dropout = config.share("dropout");
   BaseNote& note = stored.note;
   if (config.has("hold_out_last")) note.hold_out_last = config.flag("hold_out_last");
   if (config.has("length")) note.length = config.integer("length", steps);

@@ -46,6 +46,11 @@ void add_base_options(CLI::App& app, BaseOptions& base) {
   add("--pretrain-loss", base.loss, "Loss over all items or over sampled items");
   add("--sampled-share", base.sampled_share, "Share of the items that sampled softmax draws",
       between(1e-6, 1.0));
+  add("--tied,!--no-tied", base.tied, "One item table for input and output");
+  add("--dropout", base.dropout,
+      "Probability of dropping elements of item vectors and of block outputs in pre-training; "
+      "fine-tuning never drops in the base",
+      from_zero_below_one());
   add("--mask-share", base.mask_share, "Share of the items that non-causal pre-training masks",
       between(1e-6, 1.0));
 }

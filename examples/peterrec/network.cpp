@@ -80,7 +80,9 @@ NewBase new_base(const Options& options, const RawData& raw) {
                          .channels = base.channels,
                          .dilations = base.dilations,
                          .padding = base.causal ? Padding::causal : Padding::same,
-                         .relu = base.loss == PretrainLoss::softmax},
+                         .relu = base.loss == PretrainLoss::softmax,
+                         .tied = base.tied,
+                         .dropout = base.dropout},
       random);
   made.network->to(examples::device_of(options.run));
   return made;

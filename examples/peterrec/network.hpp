@@ -35,6 +35,7 @@ class TaskNetwork final : public Module {
 
   Variable user(const Tensor& ids) const { return base_->with(task_).user(ids); }
   const NextItNet& base() const noexcept { return *base_; }
+  NextItNet& base() noexcept { return *base_; }
   const PatchSet& task() const noexcept { return task_; }
 
   void visit_members(Visitor& visitor) override {

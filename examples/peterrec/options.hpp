@@ -53,6 +53,8 @@ struct BaseOptions {
   PretrainLoss loss = PretrainLoss::softmax;
   double sampled_share = 0.2;  ///< share of the items that sampled softmax draws
   double mask_share = 0.3;     ///< share of the items that non-causal pre-training masks
+  bool tied = false;           ///< one item table for input and output
+  double dropout = 0;          ///< probability of dropping, in pre-training only
 };
 
 struct TaskOptions {

@@ -50,14 +50,14 @@ class SourceLoss {
     return batch;
   }
 
-  Variable loss(const NextItNet& network, const LossBatch& batch) const {
+  Variable loss(NextItNet& network, const LossBatch& batch) const {
     return options_.loss == PretrainLoss::sampled
                ? network.sampled_loss(batch.ids, batch.targets, batch.candidates, padding_id)
                : network.loss(batch.ids, batch.targets, padding_id);
   }
 
   /// Mean full softmax loss over the held-out rows.
-  double validation(const NextItNet& network) const {
+  double validation(NextItNet& network) const {
     const std::vector<std::int64_t>& valid = data_.split.valid;
     const std::span<const std::int64_t> rows = valid.empty() ? data_.split.train : valid;
     Random random(0x76616C6964);
@@ -91,7 +91,7 @@ class SourceLoss {
 /// The loss of one batch of a task, plus the source loss in multi-task learning.
 class TaskLoss {
  public:
-  TaskLoss(const TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
+  TaskLoss(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
            const Options& options, std::uint64_t seed, const SourceTask* joint)
       : network_(network),
         task_(task),
@@ -131,7 +131,7 @@ class TaskLoss {
   }
 
  private:
-  const TaskNetwork& network_;
+  TaskNetwork& network_;
   const TaskData& task_;
   const TransferExamples& examples_;
   BatchSampler batches_;
@@ -158,7 +158,8 @@ TrainReport train_base(NextItNet& network, const SourceTask& source, const Train
                        const TrainPlace& place) {
   SourceLoss task(source, options.batch, place.seed);
   Adam adam(network, {.learning_rate = options.learning_rate});
-  if (options.l2 > 0) adam.set_l2("head.weight", options.l2);
+  if (options.l2 > 0)
+    adam.set_l2(network.options().tied ? "embedding.weight" : "head.weight", options.l2);
   return examples::train(
       network, adam, options, place, task.steps_per_epoch(),
       [&](std::int64_t epoch, std::int64_t step) { return task.batch(epoch, step); },

@@ -39,6 +39,26 @@ run 0 train --kind cmnrec --schedule 4,11 --controller gru --loss sampled --loss
 says "list, 2 chunks of 11 steps: 4 11"
 says "finished after 1 epoch ("
 
+# Tied tables and dropout are stored in the file. With one table a file is smaller.
+for model in cmnrec srmn lstm4rec gru4rec nextitnet; do
+  run 0 train --kind $model --slots 3 "${tiny[@]}" --epochs 2 --tied --dropout 0.25 --out tied.safetensors --log $model.log
+  (($(stat -c %s tied.safetensors) < $(stat -c %s $model.safetensors))) || fail "expected one item table in the file of $model"
+  grep -qaF '\"dropout\":0.25' tied.safetensors || fail "expected the file of $model to state its dropout"
+  grep -qaF '\"tied\":true' tied.safetensors || fail "expected the file of $model to state its tied tables"
+  run 0 evaluate --data users.txt --model tied.safetensors
+  never_says "warning"
+  # The same parameters to start from, without masks.
+  run 0 train --kind $model --slots 3 "${tiny[@]}" --epochs 2 --tied --out tied.safetensors --log $model.plain
+  ! cmp -s <(grep -oE '"loss":[0-9.]+' $model.log) <(grep -oE '"loss":[0-9.]+' $model.plain) || fail "expected dropout to change $model"
+done
+run 0 train --kind gru4rec "${tiny[@]}" --epochs 2 --dropout 0 --no-tied --l2 0.1 --out plain.safetensors
+if grep -qaE '"(tied|dropout)' plain.safetensors; then fail "expected no fields of options that are off"; fi
+run 0 train --kind gru4rec "${tiny[@]}" --epochs 2 --tied --l2 0.1 --out tied.safetensors
+for dropout in 1 -0.1 nan; do
+  run 1 train --data movies.csv --dropout $dropout
+  says "cmnrec: --dropout: expected a number from 0 and below 1, got $dropout"
+done
+
 # A command reads only its own section of a configuration file.
 cat > sections.toml << 'END'
 [train]
@@ -197,7 +217,7 @@ sed -E 's/ / i/g' users.txt > renamed.txt
 
 # A resumed run continues from its state and ends bit-identical to an uninterrupted one, at any
 # number of threads.
-again=(train "${tiny[@]}" --keep 0.8 --loss sampled --negatives 10 --epochs 60 --patience 60)
+again=(train "${tiny[@]}" --keep 0.8 --tied --dropout 0.1 --loss sampled --negatives 10 --epochs 60 --patience 60)
 threads=1 run 0 "${again[@]}" --out unbroken.safetensors
 rm -f log
 "$program" "${again[@]}" --threads 2 --out resumed.safetensors --resume state --log log > out 2>&1 &
@@ -221,6 +241,8 @@ attention = 4
 channels = 8
 split = [0.8, 0.1, 0.1]
 keep = 0.8
+tied = true
+dropout = 0.1
 loss = "sampled"
 negatives = 10
 epochs = 60
@@ -239,6 +261,8 @@ refuses "order: expected reference, got paper; give the same" --order reference
 refuses "slots: expected 3, got 4; words: expected 3, got 4; give the same" --slots 3
 refuses "negatives: expected 11, got 10; give the same" --negatives 11
 refuses "hidden: expected 8, got 16; give the same" --hidden 8
+refuses "dropout: expected 0.2, got 0.1; give the same" --dropout 0.2
+refuses "tied: expected nothing, got true; give the same" --no-tied
 refuses "stop_on: expected ndcg, got loss; give the same" --stop-on ndcg
 refuses "other data: its items, sequences or split" --data fewer.txt
 refuses "other items; give the same" --data renamed.txt

@@ -82,6 +82,45 @@ TEST_CASE("example configurations: a written configuration is read back",
   CHECK_THAT(base_refusal(with(base, "length", 0)), contains("length"));
 }
 
+TEST_CASE("example configurations: tied tables and dropout are stored where they are set",
+          "[example]") {
+  for (const char* name : {"tied", "dropout"}) {
+    CHECK_FALSE(base.contains(name));
+    CHECK_FALSE(model.contains(name));
+  }
+  CHECK_FALSE(peterrec::base_config(info_with(base), "file").network.tied);
+  CHECK(peterrec::base_config(info_with(base), "file").network.dropout == 0);
+  CHECK_FALSE(cmnrec::model_config(info_with(model), "file", 500).model.tied);
+  const Json set_base = Json::parse(peterrec::config_text(
+      peterrec::NextItNet::Options{
+          .items = 500, .channels = 32, .dilations = {1, 4}, .tied = true, .dropout = 0.25},
+      {}));
+  const peterrec::NextItNet::Options network =
+      peterrec::base_config(info_with(set_base), "file").network;
+  CHECK(network.tied);
+  CHECK(network.dropout == 0.25);
+  const Json set_model = Json::parse(cmnrec::config_text({.model = {.length = 20,
+                                                                    .word_size = 8,
+                                                                    .hidden = 32,
+                                                                    .embedding = 16,
+                                                                    .tied = true,
+                                                                    .dropout = 0.25}}));
+  const cmnrec::ModelOptions options =
+      cmnrec::model_config(info_with(set_model), "file", 500).model;
+  CHECK(options.tied);
+  CHECK(options.dropout == 0.25);
+  for (const Json& value : {Json(-0.5), Json(1.5), Json("0.5"), Json(true)}) {
+    CHECK_THAT(base_refusal(with(base, "dropout", value)), contains("dropout"));
+    CHECK_THAT(model_refusal(with(model, "dropout", value)), contains("dropout"));
+  }
+  CHECK_THAT(base_refusal(with(base, "tied", 1)), contains("tied"));
+  CHECK_THAT(model_refusal(with(model, "tied", 1)), contains("tied"));
+  // One table of 500 rows of width 16 needs no room for 500 rows of width 32.
+  const Json gru = with(model, "model", "gru4rec");
+  CHECK_THROWS_AS(cmnrec::model_config(info_with(gru, 8'000), "file", 500), DataError);
+  CHECK_NOTHROW(cmnrec::model_config(info_with(with(gru, "tied", true), 8'000), "file", 500));
+}
+
 TEST_CASE("example configurations: a patch file stores its test users, which older files lack",
           "[example]") {
   peterrec::PatchNote note;

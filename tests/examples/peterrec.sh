@@ -83,6 +83,8 @@ says "--learning-rate: expected a number above 0, got 'banana'"
 says "peterrec: --channels: expected a value"
 run 1 pretrain --data users.txt --epochs 1 --epochs 2
 says "peterrec: --epochs: expected one value, got 2"
+run 1 pretrain --data users.txt --tied --epochs 1 --epochs 2
+says "peterrec: --epochs: expected one value, got 2"
 for wrong in 1.5 1e3 many 0x10 010 ""; do
   run 1 pretrain --data users.txt --split-seed "$wrong"
   says "peterrec: --split-seed: expected a whole number >= 0, got '$wrong'"
@@ -150,6 +152,21 @@ if grep -q "more.txt" out || [[ -e elsewhere.safetensors ]]; then fail "a sectio
 profiles=(--profiles users.dat --base base.safetensors)
 run 0 finetune --config sections.toml "${profiles[@]}" --task gender --epochs 1 --out sections.patch.safetensors
 run 0 evaluate --data users.txt "${profiles[@]}" --patch sections.patch.safetensors --split 0.5,0.1,0.4 --length 3
+
+# Tied tables and dropout are stored in the base file, from which fine-tuning reads them.
+run 0 pretrain --data users.txt "${tiny[@]}" --epochs 2 --hold-out-last --tied --dropout 0.25 --l2 0.01 --out tied.safetensors
+(($(stat -c %s tied.safetensors) < $(stat -c %s all.safetensors))) || fail "expected one item table in the base file"
+grep -qaF '\"dropout\":0.25' tied.safetensors || fail "expected the base file to state its dropout"
+grep -qaF '\"tied\":true' tied.safetensors || fail "expected the base file to state its tied tables"
+run 0 finetune --data users.txt --profiles users.dat --base tied.safetensors --task gender --epochs 2 --out tied.patch.safetensors
+run 0 evaluate --data users.txt --profiles users.dat --base tied.safetensors --patch tied.patch.safetensors
+run 0 evaluate --data users.txt --base tied.safetensors
+for dropout in 1 -0.1; do
+  run 1 pretrain --data users.dat --dropout $dropout
+  says "peterrec: --dropout: expected a number from 0 and below 1, got $dropout"
+done
+run 0 compare --data users.txt --profiles users.dat --task gender "${tiny[@]}" --tied --dropout 0.25 --pretrain-epochs 1 --epochs 1 \
+  --methods peterrec-serial,fine-all,fine-last1,fine-zero,mtl --show-users 0
 
 # A user id may occur once in a file; the program warns about ids that occur in several files.
 printf '1 5 6\n2 5 6\n1 7 8\n' > twice.txt
@@ -409,6 +426,12 @@ says "items: expected $((items - 1)), got $items"
 threads=3 run 0 finetune "${gender[@]}" --task gender --resume state --epochs 300 --patience 300 --out part.safetensors
 threads=1 run 0 finetune "${gender[@]}" --task gender --epochs 300 --patience 300 --out whole.safetensors
 cmp part.safetensors whole.safetensors || fail "the resumed run of finetune wrote a different file"
+tied=("${tiny[@]}" --tied --dropout 0.2)
+interrupt '"epoch":2' pretrain --data users.txt "${tied[@]}" --resume tied.state --out part.safetensors
+refuses tied.state "dropout: expected 0.3, got 0.2; give the same" pretrain --data users.txt "${tiny[@]}" --tied --dropout 0.3
+threads=3 run 0 pretrain --data users.txt "${tied[@]}" --resume tied.state --epochs 300 --patience 300 --out part.safetensors
+threads=1 run 0 pretrain --data users.txt "${tied[@]}" --epochs 300 --patience 300 --out whole.safetensors
+cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain with dropout wrote a different file"
 interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --out part.safetensors
 sampled=(--data users.txt --pretrain-loss sampled)
 head -n 59 users.txt > fewer.txt

@@ -137,7 +137,7 @@ TEST_CASE("models: the loss of a batch is that of its ids and targets", "[model]
   SequenceBatch batch{random_ids(3 * step_count, item_count, 7).reshape({3, step_count}),
                       random_ids(3 * step_count, item_count, 8).reshape({3, step_count})};
   batch.targets.data<std::int32_t>()[0] = padding_id;
-  const NextItNet network = network_of({1, 2});
+  NextItNet network = network_of({1, 2});
   CHECK(network.loss(batch).item() == network.loss(batch.ids, batch.targets, padding_id).item());
   Random random(4);
   models::RecurrentRec<Gru> recurrent({.items = item_count, .embedding = 8, .hidden = 8}, random);

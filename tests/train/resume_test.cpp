@@ -45,6 +45,7 @@ Candidates draw(CandidateSampler& sampler, const Tensor& targets, Random& random
 
 /// A recurrent network with chunked memory; dropout in two places, shared negatives of a sampled
 /// softmax.
+template <bool is_tied>
 struct Recurrent {
   Recurrent()
       : random(1),
@@ -54,7 +55,9 @@ struct Recurrent {
                .words = 3,
                .word_size = 8,
                .attention = 6,
-               .keep = 0.7},
+               .keep = 0.7,
+               .tied = is_tied,
+               .dropout = is_tied ? 0.2 : 0},
               random) {}
   Variable loss(const SequenceBatch& batch, Random& batch_random) {
     const Tensor targets = swap_batch_time(batch.targets);
@@ -67,12 +70,17 @@ struct Recurrent {
 };
 
 /// Dilated convolutions with the same loss.
+template <bool is_tied>
 struct Convolution {
   Convolution()
       : random(2),
-        model(
-            {.items = special_ids + item_count, .channels = 16, .dilations = {1, 2}, .relu = false},
-            random) {}
+        model({.items = special_ids + item_count,
+               .channels = 16,
+               .dilations = {1, 2},
+               .relu = false,
+               .tied = is_tied,
+               .dropout = is_tied ? 0.2 : 0},
+              random) {}
   Variable loss(const SequenceBatch& batch, Random& batch_random) {
     return model.sampled_loss(batch.ids, batch.targets, draw(sampler, batch.targets, batch_random),
                               padding_id);
@@ -80,6 +88,22 @@ struct Convolution {
   Random random;
   models::NextItNet model;
   CandidateSampler sampler = make_sampler();
+};
+
+/// A recurrent network without memory: one item table, dropout, and a softmax over all items.
+struct TiedGru {
+  TiedGru()
+      : random(4),
+        model({.items = special_ids + item_count,
+               .embedding = 12,
+               .hidden = 16,
+               .layers = 2,
+               .tied = true,
+               .dropout = 0.3},
+              random) {}
+  Variable loss(const SequenceBatch& batch, Random&) { return model.loss(batch); }
+  Random random;
+  models::RecurrentRec<Gru> model;
 };
 
 /// Patches on a frozen base; one negative for each positive.
@@ -150,7 +174,8 @@ Outcome train(int thread_count, const std::string& checkpoint = "", bool resume 
 TEMPLATE_TEST_CASE(
     "reliability: one seed gives one result, for any number of threads and after a resume at any "
     "step",
-    "[train][reliability][determinism]", Recurrent, Convolution, Patched) {
+    "[train][reliability][determinism]", Recurrent<false>, Recurrent<true>, Convolution<false>,
+    Convolution<true>, TiedGru, Patched) {
   const Outcome expected = train<TestType>(1);
   REQUIRE(expected.end == TrainingEnd::finished);
   for (const int thread_count : {2, 3}) CHECK(train<TestType>(thread_count).hash == expected.hash);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "refrain/data/batches.hpp"
@@ -13,6 +14,7 @@
 #include "refrain/nn/loss.hpp"
 #include "refrain/nn/memory.hpp"
 #include "refrain/nn/recurrent.hpp"
+#include "refrain_models/training_dropout.hpp"
 
 namespace refrain::models {
 
@@ -27,7 +29,12 @@ namespace refrain::models {
 /// ChunkSchedule::every_step(T) gives SRMN.
 /// Parameters: embedding.weight [items,E], memory_network.{controller,memory,attention}.*,
 /// out.weight [H,H], out_memory.weight [H,R W], head.weight [items,H], head.bias [items].
-/// Throws ShapeError for ids outside the table and for a schedule of another number of time steps.
+///
+/// With tied tables head.weight is embedding.weight, which is then named once: the features y have
+/// width E, and out [E,H] and out_memory [E,R W] are the projections to it. With dropout p a network
+/// in training drops elements of the item vectors and of the outputs of every recurrent layer.
+/// Throws OptionError for a dropout outside [0,1),
+/// ShapeError for ids outside the table and for a schedule of another number of time steps.
 /// Source: Qu et al., CmnRec, equations 4 to 12.
 template <class Controller>
 class CmnRec final : public Module {
@@ -49,6 +56,11 @@ class CmnRec final : public Module {
     /// m, time-sensitive chunks of schedule(). 0, or no attention: every time step is a chunk step
     /// (SRMN).
     std::int64_t chunks = 9;
+    bool tied = false;   ///< one table for input and output
+    double dropout = 0;  ///< probability of dropping an element, in [0,1)
+
+    /// Width of the features.
+    std::int64_t features() const noexcept { return tied ? embedding : hidden; }
   };
   using Network = ChunkedMemory<Controller, Memory>;
   using Weights = typename Network::Weights;
@@ -62,7 +74,8 @@ class CmnRec final : public Module {
         network_(Controller({.in = options.embedding,
                              .hidden = options.hidden,
                              .shared = Shape({options.heads, options.word_size}).numel(),
-                             .layers = options.layers},
+                             .layers = options.layers,
+                             .keep = kept_by_dropout("CmnRec", options.dropout)},
                             random, placement),
                  Memory({.input = options.hidden,
                          .words = options.words,
@@ -72,17 +85,20 @@ class CmnRec final : public Module {
                         random, placement),
                  {.order = options.order,
                   .attention = options.attention,
-                  .keep = options.keep,
+                  .keep = options.keep * (1 - options.dropout),
                   .recompute = options.recompute},
                  random, placement),
-        out_({.in = options.hidden, .out = options.hidden, .bias = false, .deviation = 0.1}, random,
-             placement),
+        out_({.in = options.hidden, .out = options.features(), .bias = false, .deviation = 0.1},
+             random, placement),
         out_memory_({.in = network_.memory().read_width(),
-                     .out = options.hidden,
+                     .out = options.features(),
                      .bias = false,
                      .deviation = 0.1},
                     random, placement),
-        head_({.in = options.hidden, .out = options.items, .deviation = 0.05}, random, placement),
+        head_(options.tied ? Linear(embedding_.weight(), true, placement)
+                           : Linear({.in = options.hidden, .out = options.items, .deviation = 0.05},
+                                    random, placement)),
+        embedding_dropout_(training_dropout("CmnRec", options.dropout, random)),
         options_(options) {}
 
   /// The schedule of loss(batch) and scores(ids), for T = `steps`.
@@ -91,9 +107,9 @@ class CmnRec final : public Module {
     return ChunkSchedule::tsc(steps, std::min(options_.chunks, steps));
   }
 
-  /// Features of all time steps, time-major: i32 [B,T] -> y [T,B,H].
+  /// Features of all time steps, time-major: i32 [B,T] -> y [T,B,H] (tied tables: E for H).
   Variable features_by_step(const Tensor& ids, const ChunkSchedule& schedule) {
-    const auto result = network_(embedding_(swap_batch_time(ids)), schedule);
+    const auto result = network_(embed(ids), schedule);
     return add_spans(out_(result.outputs), out_memory_(result.reads), result.span_ends);
   }
 
@@ -110,8 +126,7 @@ class CmnRec final : public Module {
   /// last_features() of time steps that follow those of a state.
   Variable last_features(const Tensor& ids, const ChunkSchedule& schedule, State state,
                          const Weights& weights) {
-    const auto result =
-        network_.last(embedding_(swap_batch_time(ids)), schedule, std::move(state), weights);
+    const auto result = network_.last(embed(ids), schedule, std::move(state), weights);
     return one_step(out_(result.outputs) + out_memory_(result.reads), 0);
   }
   Variable last_features(const Tensor& ids, const ChunkSchedule& schedule) {
@@ -172,8 +187,7 @@ class CmnRec final : public Module {
   State advance(const Tensor& ids, const ChunkSchedule& schedule, State state,
                 const Weights& weights) {
     const NoGrad off;
-    return network_.last(embedding_(swap_batch_time(ids)), schedule, std::move(state), weights)
-        .state;
+    return network_.last(embed(ids), schedule, std::move(state), weights).state;
   }
   /// Scores of all items after the time steps of ids i32 [1,T] that follow a state: [1,items].
   Tensor scores_after(const Tensor& ids, const ChunkSchedule& schedule, State state,
@@ -196,14 +210,22 @@ class CmnRec final : public Module {
     visitor.module("out", out_);
     visitor.module("out_memory", out_memory_);
     visitor.module("head", head_);
+    if (embedding_dropout_) visitor.module("embedding_dropout", *embedding_dropout_);
   }
 
  private:
+  /// Item vectors, time-major: i32 [B,T] -> [T,B,E].
+  Variable embed(const Tensor& ids) {
+    const Variable x = embedding_(swap_batch_time(ids));
+    return embedding_dropout_ ? (*embedding_dropout_)(x) : x;
+  }
+
   Embedding embedding_;
   Network network_;
   Linear out_;
   Linear out_memory_;
   Linear head_;
+  std::optional<Dropout> embedding_dropout_;
   Options options_;
 };
 
@@ -214,7 +236,12 @@ class CmnRec final : public Module {
 ///
 /// ids i32 [B,T] in [0,items) -> h [T,B,H] -> scores z [B,items] of the item after the last time
 /// step, f32 or f64, on the CPU and on a GPU. Parameters: embedding.weight [items,E], controller.*,
-/// head.weight [items,H], head.bias [items].  Source: Hidasi et al. 2016 (GRU4Rec).
+/// head.weight [items,H], head.bias [items].
+///
+/// With tied tables head.weight is embedding.weight, which is then named once; where H differs from E
+/// a linear projection precedes the head, out.weight [E,H]:  z = head(out(h)). With dropout p a
+/// network in training drops elements of the item vectors and of the outputs of every recurrent
+/// layer. Throws OptionError for a dropout outside [0,1). Source: Hidasi et al. 2016 (GRU4Rec).
 template <class Controller>
 class RecurrentRec final : public Module {
  public:
@@ -225,21 +252,35 @@ class RecurrentRec final : public Module {
     std::int64_t layers = 1;
     double keep = 1;           ///< fraction of the controller's output kept by dropout
     std::int64_t length = 50;  ///< newest items of a history that training and evaluation read
+    bool tied = false;         ///< one table for input and output
+    double dropout = 0;        ///< probability of dropping an element, in [0,1)
   };
 
   RecurrentRec(const Options& options, Random& random, Placement placement = {})
       : embedding_({.count = options.items, .width = options.embedding, .deviation = 0.05}, random,
                    placement),
-        controller_({.in = options.embedding, .hidden = options.hidden, .layers = options.layers},
+        controller_({.in = options.embedding,
+                     .hidden = options.hidden,
+                     .layers = options.layers,
+                     .keep = kept_by_dropout("RecurrentRec", options.dropout)},
                     random, placement),
-        dropout_({.keep = options.keep}, random.split(random.bits())),
-        head_({.in = options.hidden, .out = options.items, .deviation = 0.05}, random, placement),
-        options_(options) {}
-
-  /// Hidden vectors of all time steps, time-major: i32 [B,T] -> h [T,B,H].
-  Variable features_by_step(const Tensor& ids) {
-    return dropout_(controller_.time_major(embedding_(swap_batch_time(ids))).y);
+        dropout_({.keep = options.keep * (1 - options.dropout)}, random.split(random.bits())),
+        head_(options.tied ? Linear(embedding_.weight(), true, placement)
+                           : Linear({.in = options.hidden, .out = options.items, .deviation = 0.05},
+                                    random, placement)),
+        options_(options) {
+    if (options.tied && options.hidden != options.embedding) {
+      out_.emplace(
+          Linear::Options{
+              .in = options.hidden, .out = options.embedding, .bias = false, .deviation = 0.1},
+          random, placement);
+    }
+    embedding_dropout_ = training_dropout("RecurrentRec", options.dropout, random);
   }
+
+  /// The vectors that the head reads, at all time steps, time-major: i32 [B,T] -> h [T,B,H], or
+  /// out(h) [T,B,E].
+  Variable features_by_step(const Tensor& ids) { return projected(hidden_by_step(ids)); }
 
   /// Softmax cross-entropy over all items, the mean of the targets that are not `ignored`: i32 ids
   /// [B,T], i32 targets [B,T] -> scalar.
@@ -262,7 +303,7 @@ class RecurrentRec final : public Module {
   /// Scores of all items after the last time step: i32 [B,T] -> [B,items].
   Tensor scores(const Tensor& ids) {
     const NoGrad off;
-    return head_(one_step(features_by_step(ids), -1)).value();
+    return head_(projected(one_step(hidden_by_step(ids), -1))).value();
   }
 
   const Options& options() const noexcept { return options_; }
@@ -272,13 +313,25 @@ class RecurrentRec final : public Module {
     visitor.module("embedding", embedding_);
     visitor.module("controller", controller_);
     visitor.module("dropout", dropout_);
+    if (out_) visitor.module("out", *out_);
     visitor.module("head", head_);
+    if (embedding_dropout_) visitor.module("embedding_dropout", *embedding_dropout_);
   }
 
  private:
+  /// h [T,B,H].
+  Variable hidden_by_step(const Tensor& ids) {
+    Variable x = embedding_(swap_batch_time(ids));
+    if (embedding_dropout_) x = (*embedding_dropout_)(x);
+    return dropout_(controller_.time_major(x).y);
+  }
+  Variable projected(const Variable& h) const { return out_ ? (*out_)(h) : h; }
+
   Embedding embedding_;
   Controller controller_;
   Dropout dropout_;
+  std::optional<Linear> out_;
+  std::optional<Dropout> embedding_dropout_;
   Linear head_;
   Options options_;
 };

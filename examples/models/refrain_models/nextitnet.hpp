@@ -2,6 +2,7 @@
 /// NextItNet: the base network that PeterRec shares among tasks.
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "refrain/data/batches.hpp"
@@ -12,6 +13,7 @@
 #include "refrain/ops/pointwise.hpp"
 #include "refrain/ops/steps.hpp"
 #include "refrain_models/block_stack.hpp"
+#include "refrain_models/training_dropout.hpp"
 
 namespace refrain::models {
 
@@ -27,6 +29,10 @@ class PatchedNextItNet;
 /// With Padding::same, every time step depends on its neighbours on both sides, and z scores the
 /// (masked) item at this time step. Parameters: embedding.weight [items,C], blocks.*, head.weight
 /// [items,C], head.bias [items]. Throws ShapeError for ids outside the table.
+///
+/// With tied tables head.weight is embedding.weight, which is then named once. With dropout p the
+/// losses of a network in training use x_0 = dropout(embedding(ids)) and x_{i+1} = x_i +
+/// dropout(block_i(x_i) - x_i); scores, hidden vectors and tasks on this network never drop.
 /// Source: Yuan et al. 2019 (NextItNet); Yuan et al. 2020 (GRec's non-causal encoder).
 class NextItNet final : public Module, public BlockStack<NextItNet> {
  public:
@@ -40,16 +46,21 @@ class NextItNet final : public Module, public BlockStack<NextItNet> {
     bool relu = true;  ///< before the head, as in the published code; sampled softmax has no ReLU
     double deviation = 0.02;   ///< standard deviation of the initial weights
     std::int64_t length = 50;  ///< newest items of a history that training and evaluation read
+    bool tied = false;         ///< one table for input and output
+    double dropout = 0;        ///< probability of dropping an element, in [0,1)
   };
 
-  /// Throws OptionError without dilations.
+  /// Throws OptionError without dilations and for a dropout outside [0,1).
   NextItNet(const Options& options, Random& random, Placement placement = {})
       : options_(options),
         embedding_(
             {.count = options.items, .width = options.channels, .deviation = options.deviation},
             random, placement),
-        head_({.in = options.channels, .out = options.items, .deviation = options.deviation},
-              random, placement) {
+        head_(options.tied ? Linear(embedding_.weight(), true, placement)
+                           : Linear({.in = options.channels,
+                                     .out = options.items,
+                                     .deviation = options.deviation},
+                                    random, placement)) {
     if (options.dilations.empty()) throw OptionError("NextItNet: expected at least one dilation");
     blocks_.reserve(options.dilations.size());
     for (const std::int64_t dilation : options.dilations) {
@@ -60,6 +71,7 @@ class NextItNet final : public Module, public BlockStack<NextItNet> {
                                               .deviation = options.deviation},
                            random, placement);
     }
+    dropout_ = training_dropout("NextItNet", options.dropout, random);
   }
 
   /// This network with the patches of a task: a value that refers to both
@@ -71,22 +83,22 @@ class NextItNet final : public Module, public BlockStack<NextItNet> {
 
   /// Softmax cross-entropy over all items, the mean of the targets that are not `ignored`: i32 ids
   /// [B,T], i32 targets [B,T] -> scalar.
-  Variable loss(const Tensor& ids, const Tensor& targets, std::int64_t ignored = -1) const {
-    return softmax_loss(hidden(ids), head_, targets, {.ignored = ignored, .relu = options_.relu});
+  Variable loss(const Tensor& ids, const Tensor& targets, std::int64_t ignored = -1) {
+    return softmax_loss(trained_hidden(ids), head_, targets,
+                        {.ignored = ignored, .relu = options_.relu});
   }
 
   /// loss() of a batch, without its padding targets.
-  Variable loss(const SequenceBatch& batch) const {
-    return loss(batch.ids, batch.targets, padding_id);
-  }
+  Variable loss(const SequenceBatch& batch) { return loss(batch.ids, batch.targets, padding_id); }
 
   /// Softmax cross-entropy against sampled items. The head reads the hidden vectors without a ReLU:
   /// throws OptionError unless the network has the option relu = false.
   Variable sampled_loss(const Tensor& ids, const Tensor& targets, const Candidates& candidates,
-                        std::int64_t ignored = -1) const {
+                        std::int64_t ignored = -1) {
     if (options_.relu)
       throw OptionError("NextItNet: sampled softmax: expected relu = false, got true");
-    return sampled_softmax_loss(hidden(ids), head_, targets, candidates, {.ignored = ignored});
+    return sampled_softmax_loss(trained_hidden(ids), head_, targets, candidates,
+                                {.ignored = ignored});
   }
 
   /// Scores of all items at one time step (negative: from the end): i32 [B,T] -> [B,items].
@@ -119,13 +131,23 @@ class NextItNet final : public Module, public BlockStack<NextItNet> {
     visitor.module("embedding", embedding_);
     visitor.modules("blocks", blocks_);
     visitor.module("head", head_);
+    if (dropout_) visitor.module("dropout", *dropout_);
   }
 
  private:
+  /// The hidden vectors of a loss: hidden(), in training with dropout.
+  Variable trained_hidden(const Tensor& ids) {
+    if (!dropout_ || !is_training()) return hidden(ids);
+    Variable x = (*dropout_)(embed(ids));
+    for (const ConvBlock& block : blocks_) x = block.with_dropout(x, *dropout_);
+    return x;
+  }
+
   Options options_;
   Embedding embedding_;
   std::vector<ConvBlock> blocks_;
   Linear head_;
+  std::optional<Dropout> dropout_;
 };
 
 }  // namespace refrain::models

@@ -7,9 +7,11 @@
 #include "refrain/nn/causal_conv.hpp"
 #include "refrain/nn/chosen_steps.hpp"
 #include "refrain/nn/conv_history.hpp"
+#include "refrain/nn/dropout.hpp"
 #include "refrain/nn/layer_norm.hpp"
 #include "refrain/nn/patch.hpp"
 #include "refrain/ops/conv_norm.hpp"
+#include "refrain/ops/pointwise.hpp"
 
 namespace refrain {
 
@@ -57,6 +59,14 @@ class ConvBlock final : public Module {
   /// The block at all time steps: x [B,T,C] -> [B,T,C].
   Variable operator()(const Variable& x, const BlockPatches& patches = {}) const {
     return walk(AllSteps{}, x, patches).y;
+  }
+
+  /// The block with dropout of what it adds to its input: y = x + dropout(half2(h)). The sum skips
+  /// the dropout, so that it acts once on each block's part.
+  Variable with_dropout(const Variable& x, Dropout& dropout) const {
+    const Half half1{conv1_, norm1_, nullptr, Insertion::none};
+    const Half half2{conv2_, norm2_, nullptr, Insertion::none};
+    return x + dropout(half2(half1(x, {}), {}));
   }
 
   /// The time steps that the block reads for chosen time steps of its output.

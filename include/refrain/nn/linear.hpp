@@ -10,6 +10,11 @@ namespace refrain {
 /// [...,in] -> [...,out]. Parameters: weight [out,in], bias [out] (absent without `bias`).
 /// Initially weights are truncated normal, biases zero. Throws ShapeError unless the last axis is
 /// `in`.
+///
+/// Tied tables: a layer whose weight is the table of an Embedding scores items with the vectors that
+/// the embedding gathers. The embedding then names the weight, and the parameters of this layer are
+/// the bias. The weight's gradient is the sum of both uses: dense after a product with all rows,
+/// row-sparse after a sampled loss.
 class Linear final : public Module {
  public:
   struct Options {
@@ -25,13 +30,19 @@ class Linear final : public Module {
             initialize::truncated_normal(shape_of(options), options.deviation, random, placement)),
         bias_(options.bias ? initialize::constant({options.out}, 0, placement) : Parameter()) {}
 
+  /// A layer that shares `weight` [out,in] with the layer that names it.
+  Linear(const Parameter& weight, bool bias, Placement placement = {})
+      : weight_(weight),
+        bias_(bias ? initialize::constant({weight.size(0)}, 0, placement) : Parameter()),
+        is_tied_(true) {}
+
   Variable operator()(const Variable& x) const { return linear(x, weight_, bias_); }
 
   const Parameter& weight() const noexcept { return weight_; }
   const Parameter& bias() const noexcept { return bias_; }
 
   void visit_members(Visitor& visitor) override {
-    visitor.parameter("weight", weight_);
+    if (!is_tied_) visitor.parameter("weight", weight_);
     visitor.parameter("bias", bias_, WeightDecay::exempt);
   }
 
@@ -46,6 +57,7 @@ class Linear final : public Module {
 
   Parameter weight_;
   Parameter bias_;
+  bool is_tied_ = false;
 };
 
 }  // namespace refrain
