@@ -18,6 +18,9 @@ void expect_sequences(const HeldOut& part) {
     throw OptionError("evaluate: expected a part with at least one sequence, got an empty one");
 }
 
+/// Receives the ranks of one protocol.
+using OnRankedRows = std::function<void(std::int64_t begin, std::span<const Rank> ranks)>;
+
 /// One protocol, and the figures of the examples so far.
 class Ranking {
  public:
@@ -28,7 +31,7 @@ class Ranking {
   }
 
   /// Ranks the examples from `begin` on by their scores [B,ids].
-  void add(const Tensor& scores, std::int64_t begin) {
+  void add(const Tensor& scores, std::int64_t begin, const OnRankedRows& on_ranks) {
     const std::int64_t rows = scores.size(0);
     const auto is_ranked = [&](std::int64_t row) {
       return open_.empty() || open_[static_cast<std::size_t>(begin + row)] > 0;
@@ -36,14 +39,14 @@ class Ranking {
     for (std::int64_t first = 0, last = 0; first < rows; first = last + 1) {
       for (last = first; last < rows && is_ranked(last); ++last) {
       }
-      if (last > first) add_rows(scores.slice(first, last), begin + first);
+      if (last > first) add_rows(scores.slice(first, last), begin + first, on_ranks);
     }
   }
 
   RankingMetrics metrics;
 
  private:
-  void add_rows(const Tensor& scores, std::int64_t begin) {
+  void add_rows(const Tensor& scores, std::int64_t begin, const OnRankedRows& on_ranks) {
     const std::int64_t rows = scores.size(0);
     Tensor targets({rows}, DType::i32);
     std::vector<std::span<const std::int32_t>> seen;
@@ -51,7 +54,9 @@ class Ranking {
       targets.data<std::int32_t>()[row] = target(begin + row);
       if (leaves_out_seen()) seen.push_back(examples_.seen(begin + row));
     }
-    metrics.add(rank_rows(scores, targets, metrics.protocol(), begin, seen));
+    const std::vector<Rank> ranks = rank_rows(scores, targets, metrics.protocol(), begin, seen);
+    metrics.add(ranks);
+    if (on_ranks) on_ranks(begin, ranks);
   }
 
   /// Counts the candidate negatives of each example: all items except its target and the seen ones.
@@ -100,7 +105,8 @@ RankingProtocol EvaluateOptions::protocol(std::int64_t ids) const {
 
 std::vector<RankingMetrics> rank_examples(const ScoreExamples& scores,
                                           const RankedExamples& examples,
-                                          std::span<const EvaluateOptions> protocols) {
+                                          std::span<const EvaluateOptions> protocols,
+                                          const OnRanks& on_ranks) {
   const std::int64_t count = static_cast<std::int64_t>(examples.targets.size());
   if (protocols.empty()) throw OptionError("evaluate: expected at least one protocol, got none");
   if (count == 0) throw OptionError("evaluate: expected at least one example, got none");
@@ -118,7 +124,15 @@ std::vector<RankingMetrics> rank_examples(const ScoreExamples& scores,
       for (const EvaluateOptions& options : protocols)
         rankings.emplace_back(examples, options, scored.size(1));
     }
-    for (Ranking& each : rankings) each.add(scored, begin);
+    for (std::size_t protocol = 0; protocol < rankings.size(); ++protocol) {
+      OnRankedRows of_protocol;
+      if (on_ranks) {
+        of_protocol = [&](std::int64_t first, std::span<const Rank> ranks) {
+          on_ranks(static_cast<std::int64_t>(protocol), first, ranks);
+        };
+      }
+      rankings[protocol].add(scored, begin, of_protocol);
+    }
   });
   std::vector<RankingMetrics> metrics;
   for (Ranking& each : rankings) metrics.push_back(std::move(each.metrics));
@@ -129,7 +143,8 @@ namespace detail {
 
 std::vector<RankingMetrics> rank_held_out(const ScoreIds& scores, const HeldOut& part,
                                           std::int64_t length,
-                                          std::span<const EvaluateOptions> protocols) {
+                                          std::span<const EvaluateOptions> protocols,
+                                          const OnRanks& on_ranks) {
   expect_sequences(part);
   std::vector<std::int32_t> targets;
   for (std::int64_t row = 0; row < part.rows.rows(); ++row) {
@@ -148,7 +163,7 @@ std::vector<RankingMetrics> rank_held_out(const ScoreIds& scores, const HeldOut&
              const std::span<const std::int32_t> sequence = part.rows[row];
              return sequence.first(sequence.size() - 1);
            }},
-      protocols);
+      protocols, on_ranks);
 }
 
 }  // namespace detail

@@ -67,6 +67,31 @@ TEST_CASE("evaluate: metrics equal those of ranking examples one by one", "[trai
   CHECK(both[0].hr(1) > 0.6);
 }
 
+TEST_CASE("evaluate: on_ranks receives the rank of each example by each protocol",
+          "[train][evaluate]") {
+  const Dataset data = generated_dataset();
+  Circle model(data.vocabulary);
+  const EvaluateOptions full{.cutoffs = {5}, .batch = 17};
+  const EvaluateOptions sampled{.cutoffs = {5}, .negatives = 7, .seed = 3, .batch = 17};
+  const EvaluateOptions both[] = {full, sampled};
+  std::vector<std::vector<Rank>> ranks(2);
+  const std::vector<RankingMetrics> metrics =
+      evaluate(model, data.test, both,
+               [&](std::int64_t protocol, std::int64_t begin, std::span<const Rank> more) {
+                 std::vector<Rank>& all = ranks[static_cast<std::size_t>(protocol)];
+                 CHECK(begin == std::ssize(all));
+                 all.insert(all.end(), more.begin(), more.end());
+               });
+  for (std::size_t protocol = 0; protocol < 2; ++protocol) {
+    REQUIRE(std::ssize(ranks[protocol]) == data.test.rows.rows());
+    RankingMetrics expected(metrics[protocol].protocol(), {5});
+    expected.add(ranks[protocol]);
+    CHECK(expected.figures() == metrics[protocol].figures());
+    CHECK(metrics[protocol].figures() == evaluate(model, data.test, both[protocol]).figures());
+  }
+  CHECK(ranks[0] != ranks[1]);
+}
+
 TEST_CASE("evaluate: the held-out loss has only held-out targets", "[train][evaluate]") {
   const Dataset at_random =
       generated_dataset({.fractions = {.train = 0.5, .valid = 0.25, .test = 0.25}});

@@ -55,6 +55,12 @@ struct RankedExamples {
   std::function<std::span<const std::int32_t>(std::int64_t example)> seen = {};
 };
 
+/// Receives the ranks of consecutive examples from example `begin` on, by the protocol of that
+/// number. Each protocol's examples come in ascending order; an example that a protocol does not
+/// rank is left out.
+using OnRanks =
+    std::function<void(std::int64_t protocol, std::int64_t begin, std::span<const Rank> ranks)>;
+
 /// Evaluates several protocols in one pass over examples whose scores depend on more than a history
 /// of items. The first protocol determines the batch size.
 ///
@@ -66,7 +72,8 @@ struct RankedExamples {
 /// negatives than available items (see allow_fewer_negatives).
 REFRAIN_API std::vector<RankingMetrics> rank_examples(const ScoreExamples& scores,
                                                       const RankedExamples& examples,
-                                                      std::span<const EvaluateOptions> protocols);
+                                                      std::span<const EvaluateOptions> protocols,
+                                                      const OnRanks& on_ranks = {});
 
 namespace detail {
 
@@ -75,15 +82,17 @@ using ScoreIds = std::function<Tensor(const Tensor& ids)>;
 
 REFRAIN_API std::vector<RankingMetrics> rank_held_out(const ScoreIds& scores, const HeldOut& part,
                                                       std::int64_t length,
-                                                      std::span<const EvaluateOptions> protocols);
+                                                      std::span<const EvaluateOptions> protocols,
+                                                      const OnRanks& on_ranks = {});
 
 }  // namespace detail
 
 /// evaluate() with several protocols in one pass over the sequences; the first one determines the
-/// batch size.
+/// batch size. `on_ranks` receives the ranks, with rows of the part as examples.
 template <class Model>
 std::vector<RankingMetrics> evaluate(Model& model, const HeldOut& part,
-                                     std::span<const EvaluateOptions> protocols) {
+                                     std::span<const EvaluateOptions> protocols,
+                                     const OnRanks& on_ranks = {}) {
   detail::expect_scoring_model<Model>();
   std::vector<RankingMetrics> metrics;
   if constexpr (ScoringModel<Model>) {
@@ -91,7 +100,7 @@ std::vector<RankingMetrics> evaluate(Model& model, const HeldOut& part,
     const Device device = model.device();
     metrics = detail::rank_held_out(
         [&](const Tensor& ids) { return Tensor(model.scores(ids.to(device))).to(Device::cpu); },
-        part, model.length(), protocols);
+        part, model.length(), protocols, on_ranks);
   }
   return metrics;
 }
