@@ -41,28 +41,47 @@ struct Group {
   }
 };
 
-/// The models to train, in the order of the table. Throws OptionError for an invalid m.
-std::vector<ModelOptions> models_of(const Options& options) {
+/// A model of the table, or a baseline that counts.
+struct Entry {
+  Contender contender;
+  ModelOptions options;
+
+  bool learns() const { return !is_baseline(contender); }
+  std::string title() const {
+    if (contender == Contender::ngram) return "n-gram";
+    if (contender == Contender::cooccurrence) return "co-occurrence";
+    return options.title();
+  }
+  std::string key(const Options& all, std::uint64_t data_hash, std::uint64_t seed) const {
+    return learns() ? run_key(options, all, data_hash, seed)
+                    : baseline_key(examples::name_of(contender), options.length, all, data_hash);
+  }
+};
+
+/// The entries in the order of the table. Throws OptionError for an invalid m.
+std::vector<Entry> entries_of(const Options& options) {
   const std::vector<std::int64_t>& slots = options.compare.slots;
-  std::vector<ModelOptions> models;
+  std::vector<Entry> entries;
   for (const Contender contender : options.compare.models) {
     const std::string name = examples::name_of(contender);
     Options one = options;
-    one.model.kind = examples::choice_of<ModelKind>(name).value_or(ModelKind::cmnrec);
+    one.model.kind = is_baseline(contender)
+                         ? ModelKind::mostpop
+                         : examples::choice_of<ModelKind>(name).value_or(ModelKind::cmnrec);
     // The memory of SRMN is as large as the largest of the others.
     one.model.slots = *std::max_element(slots.begin(), slots.end());
     if (one.model.kind != ModelKind::cmnrec) {
-      models.push_back(model_of(one));
+      entries.push_back({contender, model_of(one)});
       continue;
     }
     one.model.schedule = *Schedule::parse(name);
     for (const std::int64_t m : slots) {
       one.model.slots = m;
       one.model.chunks();
-      models.push_back(model_of(one));
+      entries.push_back({contender, model_of(one)});
     }
   }
-  return models;
+  return entries;
 }
 
 double median_seconds(const std::vector<EpochReport>& curve) {
@@ -72,27 +91,39 @@ double median_seconds(const std::vector<EpochReport>& curve) {
   return seconds.empty() ? 0 : seconds[seconds.size() / 2];
 }
 
+/// Inputs and outputs that all runs share.
+struct Shared {
+  const Options& options;
+  const Dataset& data;
+  std::vector<std::string> test_users;
+  examples::RunLog log;
+  examples::RanksFile ranks;
+};
+
 /// Trains and measures one model with one seed. Returns nullopt when it was interrupted.
-std::optional<Run> run_one(const ModelOptions& options, const std::string& key, const Dataset& data,
-                           const Options& all, std::uint64_t seed, examples::RunLog& log) {
+std::optional<Run> run_one(const Entry& entry, const std::string& key, std::uint64_t seed,
+                           Shared& shared) {
+  const ModelOptions& options = entry.options;
+  const Options& all = shared.options;
+  const Dataset& data = shared.data;
   Random random(seed);
   const Device device = examples::device_of(all.run);
   const std::unique_ptr<NextItemModel> model =
-      options.learns() ? make_model(options, data.vocabulary.size(), random)
-                       : make_popularity(data, options.length);
+      entry.learns() ? make_model(options, data.vocabulary.size(), random)
+                     : make_baseline(entry.contender, data, options.length);
   model->to(device);
   Run run{.key = key,
-          .title = options.title(),
+          .title = entry.title(),
           .slots = options.kind == ModelKind::cmnrec ? options.slots : 0,
           .seed = seed,
           .prediction_batch = all.compare.prediction_batch,
           .metric = metric_name(all.loss.stop_on)};
-  if (options.learns()) {
+  if (entry.learns()) {
     run.parameters = model->parameter_count();
     const examples::TrainReport report =
         train_model(*model, data, all,
                     {.label = fmt::format("{}, seed {}", run.label(), seed),
-                     .log = &log,
+                     .log = &shared.log,
                      .seed = seed,
                      .device = device,
                      .is_one_of_many = true});
@@ -101,7 +132,8 @@ std::optional<Run> run_one(const ModelOptions& options, const std::string& key, 
     run.curve = report.curve;
     run.seconds_per_epoch = median_seconds(report.curve);
   }
-  const std::vector<RankingMetrics> metrics = measure(*model, data.test);
+  const std::vector<RankingMetrics> metrics =
+      measure_test(*model, data.test, shared.test_users, run.label(), seed, shared.ranks);
   for (std::size_t protocol = 0; protocol < metrics.size(); ++protocol) {
     for (const auto& [name, figure] : metrics[protocol].figures())
       run.figures[protocol][name] = figure;
@@ -187,17 +219,17 @@ void generate(Options& options, const std::string& folder) {
 }
 
 /// Trains the runs that the results do not contain. Returns true when all runs are finished.
-bool run_all(const std::vector<ModelOptions>& models, const Dataset& data, const Options& options,
-             Results& results, std::vector<Group>& groups) {
-  examples::RunLog log(options.run.log);
-  const std::uint64_t data_hash = fingerprint(data);
-  for (const ModelOptions& model : models) {
+bool run_all(const std::vector<Entry>& entries, Shared& shared, Results& results,
+             std::vector<Group>& groups) {
+  const Options& options = shared.options;
+  const std::uint64_t data_hash = fingerprint(shared.data);
+  for (const Entry& entry : entries) {
     Group group;
     for (const std::uint64_t seed : options.compare.seeds) {
-      const std::string key = run_key(model, options, data_hash, seed);
+      const std::string key = entry.key(options, data_hash, seed);
       const Run* run = results.find(key);
       if (run == nullptr) {
-        std::optional<Run> made = run_one(model, key, data, options, seed, log);
+        std::optional<Run> made = run_one(entry, key, seed, shared);
         if (!made) {
           if (!group.runs.empty()) groups.push_back(std::move(group));
           return false;
@@ -205,7 +237,7 @@ bool run_all(const std::vector<ModelOptions>& models, const Dataset& data, const
         run = &results.add(std::move(*made));
       }
       group.runs.push_back(run);
-      if (!model.learns()) break;  // independent of the seed
+      if (!entry.learns()) break;  // independent of the seed
     }
     groups.push_back(std::move(group));
   }
@@ -242,14 +274,19 @@ Outcome compare(const Options& given) {
     folder.emplace("cmnrec");
     generate(options, folder->path());
   }
-  const std::vector<ModelOptions> models = models_of(options);
+  const std::vector<Entry> entries = entries_of(options);
   const Sequences behaviour = read_behaviour(options.log);
   examples::expect_length(options.model.length, examples::longest_row(behaviour));
   const Dataset data = prepare(behaviour, vocabulary_of(behaviour, options.data), options.data,
                                options.model.length);
   Results results(asked.results);
   std::vector<Group> groups;
-  const bool is_finished = run_all(models, data, options, results, groups);
+  Shared shared{.options = options,
+                .data = data,
+                .test_users = test_users(behaviour, data, options.data, options.model.length),
+                .log = examples::RunLog(options.run.log),
+                .ranks = examples::RanksFile(options.run.ranks)};
+  const bool is_finished = run_all(entries, shared, results, groups);
   if (!groups.empty()) print_tables(groups, options, data);
   if (is_finished) return Outcome::done;
   fmt::print("\ninterrupted: the current run was neither measured nor saved{}\n",

@@ -89,6 +89,24 @@ Dataset prepare(const Sequences& behaviour, const Vocabulary& vocabulary,
   return data;
 }
 
+std::vector<std::string> test_users(const Sequences& behaviour, const Dataset& data,
+                                    const DataOptions& options, std::int64_t length) {
+  // In a random split, origin numbers the pieces; otherwise it is the row of the log.
+  std::vector<std::int64_t> row_of_piece;
+  if (!data.is_split_in_time) {
+    row_of_piece = cut(encode(behaviour, data.vocabulary),
+                       {.length = length + 1, .min_length = options.min_length})
+                       .origin;
+  }
+  std::vector<std::string> users;
+  for (const std::int64_t origin : data.test.origin) {
+    const std::int64_t row =
+        data.is_split_in_time ? origin : row_of_piece[static_cast<std::size_t>(origin)];
+    users.push_back(examples::user_name(behaviour, row));
+  }
+  return users;
+}
+
 std::uint64_t fingerprint(const Dataset& data) {
   RaggedIds rows;
   Split split;

@@ -2,6 +2,8 @@
 /// Reads files into sequences of T + 1 items; the last item is the target of the last time step.
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "cmnrec/options.hpp"
 #include "refrain/data/dataset.hpp"
@@ -20,6 +22,11 @@ Vocabulary vocabulary_of(const Sequences& behaviour, const DataOptions& options)
 /// item. Prints the sizes of the parts. Throws OptionError when a part is empty.
 Dataset prepare(const Sequences& behaviour, const Vocabulary& vocabulary,
                 const DataOptions& options, std::int64_t length);
+
+/// The user of each test sequence: the id in the files, or the number of the line, from 1, where
+/// the files have no users. `options` and `length` are those of prepare().
+std::vector<std::string> test_users(const Sequences& behaviour, const Dataset& data,
+                                    const DataOptions& options, std::int64_t length);
 
 /// A hash of items, sequences and parts. Equal data with equal options has the same hash on every
 /// machine.

@@ -38,17 +38,23 @@ Outcome evaluate(const Options& options) {
   saved.model->to(device);
   // The data is split as in training, so that the test part is unseen.
   const ModelOptions& model = saved.config.model;
-  const Dataset data =
-      prepare(read_behaviour(options.log), saved.vocabulary, saved.config.data, model.length);
+  const Sequences behaviour = read_behaviour(options.log);
+  const Dataset data = prepare(behaviour, saved.vocabulary, saved.config.data, model.length);
   if (fingerprint(data) != saved.config.fingerprint) {
     examples::say(
         "warning: {} was trained on other data: the test part may contain its training sequences\n",
         options.model_file);
   }
-  print_figures(model.title(), measure(*saved.model, data.test), log);
+  examples::RanksFile ranks(options.run.ranks);
+  const std::vector<std::string> users =
+      test_users(behaviour, data, saved.config.data, model.length);
+  const auto print = [&](NextItemModel& measured, const std::string& title) {
+    print_figures(title, measure_test(measured, data.test, users, title, options.run.seed, ranks),
+                  log);
+  };
+  print(*saved.model, model.title());
   if (model.learns()) {
-    print_figures(ModelOptions{.kind = ModelKind::mostpop}.title(),
-                  measure(*make_popularity(data, model.length), data.test), log);
+    print(*make_popularity(data, model.length), ModelOptions{.kind = ModelKind::mostpop}.title());
   }
   return Outcome::done;
 }

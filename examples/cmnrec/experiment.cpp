@@ -103,10 +103,22 @@ ModelOptions model_of(const Options& options) {
   return model;
 }
 
-std::vector<RankingMetrics> measure(NextItemModel& model, const HeldOut& part) {
+std::vector<RankingMetrics> measure(NextItemModel& model, const HeldOut& part,
+                                    const OnRanks& on_ranks) {
   const std::vector<std::int64_t> at(std::begin(cutoffs), std::end(cutoffs));
   const EvaluateOptions protocols[] = {{.cutoffs = at}, {.cutoffs = at, .leave_out_seen = true}};
-  return evaluate(model, part, protocols);
+  return evaluate(model, part, protocols, on_ranks);
+}
+
+std::vector<RankingMetrics> measure_test(NextItemModel& model, const HeldOut& test,
+                                         std::span<const std::string> users,
+                                         const std::string& title, std::uint64_t seed,
+                                         examples::RanksFile& ranks) {
+  const std::vector<RankingMetrics> metrics = measure(model, test, ranks.collect());
+  std::vector<std::string> protocols;
+  for (const RankingMetrics& each : metrics) protocols.push_back(each.protocol().text());
+  ranks.write({.task = "next", .method = title, .seed = seed}, protocols, users);
+  return metrics;
 }
 
 std::string metric_name(StopOn stop_on) {

@@ -2,11 +2,13 @@
 /// Training one model and measuring it.
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "cmnrec/data.hpp"
 #include "cmnrec/network.hpp"
+#include "common/ranks_file.hpp"
 #include "common/training.hpp"
 #include "refrain/train/metrics.hpp"
 
@@ -17,7 +19,14 @@ inline constexpr std::int64_t cutoffs[] = {5, 10, 20};
 
 /// Ranks the last item of each sequence among all items (first element) and among the items outside
 /// the history (second element).
-std::vector<RankingMetrics> measure(NextItemModel& model, const HeldOut& part);
+std::vector<RankingMetrics> measure(NextItemModel& model, const HeldOut& part,
+                                    const OnRanks& on_ranks = {});
+
+/// measure() of the test part, which also appends the ranks to their file.
+std::vector<RankingMetrics> measure_test(NextItemModel& model, const HeldOut& test,
+                                         std::span<const std::string> users,
+                                         const std::string& title, std::uint64_t seed,
+                                         examples::RanksFile& ranks);
 
 /// The model that the options of train describe.
 ModelOptions model_of(const Options& options);

@@ -75,6 +75,7 @@ void add_train(CLI::App& app, Options& options) {
 void add_evaluate(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_log_option(app, options.run);
+  add_ranks_option(app, options.run);
   add_data(app, options);
   add_trained_model(app, options);
 }
@@ -90,12 +91,15 @@ void add_recommend(CLI::App& app, Options& options) {
 void add_compare(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_log_option(app, options.run);
+  add_ranks_option(app, options.run);
   add_data(app, options);
   add_sequences(app, options);
   add_training(app, options);
   CompareOptions& compare = options.compare;
-  add_value(app, "--models", compare.models,
-            "Models to compare; pec, tsc, exc: CmnRec with this schedule");
+  add_value(
+      app, "--models", compare.models,
+      "Models to compare; pec, tsc, exc: CmnRec with this schedule; mostpop, ngram (trigrams), "
+      "cooccurrence: baselines that count items");
   add_value(app, "--slots", compare.slots,
             "Numbers of chunks m; each schedule is trained with each of them", between(1, 100'000));
   add_value(app, "--seeds", compare.seeds,
@@ -122,7 +126,7 @@ void settle_compare(const CLI::App& app, Options& options) {
   };
   using enum Contender;
   unless_given("--models", options.compare.models,
-               std::vector{mostpop, lstm4rec, gru4rec, srmn, tsc, pec, exc});
+               std::vector{mostpop, ngram, cooccurrence, lstm4rec, gru4rec, srmn, tsc, pec, exc});
   unless_given("--hidden", options.model.hidden, 64);
   unless_given("--embedding", options.model.embedding, 32);
   unless_given("--word-size", options.model.word_size, 32);

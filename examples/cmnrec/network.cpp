@@ -1,14 +1,17 @@
 #include "cmnrec/network.hpp"
 
-#include <algorithm>
-#include <cmath>
+#include <fmt/format.h>
+
 #include <optional>
 #include <type_traits>
 #include <utility>
 
 #include "cmnrec/memory_network.hpp"
 #include "common/saved_config.hpp"
+#include "refrain/train/cooccurrence.hpp"
 #include "refrain/train/model_file.hpp"
+#include "refrain/train/ngram.hpp"
+#include "refrain/train/popularity.hpp"
 #include "refrain_models/nextitnet.hpp"
 
 namespace refrain::cmnrec {
@@ -62,30 +65,28 @@ class NetworkModel final : public NextItemModel {
   std::optional<ChunkSchedule> chunks_;
 };
 
-class PopularityModel final : public NextItemModel {
+/// A baseline of the library, which counts and does not train.
+template <class Baseline>
+class CountedModel final : public NextItemModel {
  public:
-  /// Scores f32 [V].
-  PopularityModel(std::int64_t length, const Tensor& scores)
-      : NextItemModel(length), scores_(scores) {
-    scores_.set_requires_grad(false);
-  }
+  CountedModel(std::int64_t length, Baseline baseline)
+      : NextItemModel(length), baseline_(std::move(baseline)) {}
 
   Tensor targets_for(const Tensor& targets, LossPositions, bool) const override { return targets; }
   Variable loss(const LossBatch&, LossPositions) override {
-    throw Unsupported("mostpop has no trainable parameters");
+    throw Unsupported("a baseline has no trainable parameters");
   }
-  Tensor scores(const Tensor& ids) override {
-    const Tensor row = scores_.value().to(Device::cpu);
-    Tensor all({ids.size(0), row.numel()}, DType::f32);
-    for (std::int64_t b = 0; b < ids.size(0); ++b)
-      std::copy_n(row.data<float>(), row.numel(), all.data<float>() + b * row.numel());
-    return all;
-  }
-  void visit_members(Visitor& visitor) override { visitor.parameter("log_frequency", scores_); }
+  Tensor scores(const Tensor& ids) override { return baseline_.scores(ids.to(Device::cpu)); }
+  void visit_members(Visitor& visitor) override { baseline_.visit_members(visitor); }
 
  private:
-  Parameter scores_;
+  Baseline baseline_;
 };
+
+template <class Baseline>
+std::unique_ptr<NextItemModel> counting_model(std::int64_t length, Baseline baseline) {
+  return std::make_unique<CountedModel<Baseline>>(length, std::move(baseline));
+}
 
 template <class Controller>
 std::unique_ptr<NextItemModel> make_with_memory(const ModelOptions& options, std::int64_t ids,
@@ -117,7 +118,8 @@ std::unique_ptr<NextItemModel> make_model(const ModelOptions& options, std::int6
                                           Random& random, const Placement& placement) {
   switch (options.kind) {
     case ModelKind::mostpop:
-      return std::make_unique<PopularityModel>(options.length, Tensor::zeros({ids}, DType::f32));
+      return counting_model(options.length,
+                            MostPopular(Tensor::zeros({ids}, DType::f32), options.length));
     case ModelKind::nextitnet:
       return std::make_unique<NetworkModel<models::NextItNet>>(
           options,
@@ -142,12 +144,25 @@ std::unique_ptr<NextItemModel> make_model(const ModelOptions& options, std::int6
 }
 
 std::unique_ptr<NextItemModel> make_popularity(const Dataset& data, std::int64_t length) {
-  std::vector<double> counts(static_cast<std::size_t>(data.vocabulary.size()), 0.5);
-  for (const std::int32_t id : data.training.values()) counts[static_cast<std::size_t>(id)] += 1;
-  Tensor scores({data.vocabulary.size()}, DType::f32);
-  std::transform(counts.begin(), counts.end(), scores.data<float>(),
-                 [](double count) { return static_cast<float>(std::log(count)); });
-  return std::make_unique<PopularityModel>(length, scores);
+  return counting_model(
+      length, MostPopular(log_frequencies(data.training.values(), data.vocabulary.size()), length));
+}
+
+bool is_baseline(Contender contender) {
+  return contender == Contender::mostpop || contender == Contender::ngram ||
+         contender == Contender::cooccurrence;
+}
+
+std::unique_ptr<NextItemModel> make_baseline(Contender contender, const Dataset& data,
+                                             std::int64_t length) {
+  const std::int64_t ids = data.vocabulary.size();
+  if (contender == Contender::mostpop) return make_popularity(data, length);
+  if (contender == Contender::ngram)
+    return counting_model(length, NGram(data.training, {.ids = ids}));
+  if (contender == Contender::cooccurrence)
+    return counting_model(length, Cooccurrence(data.training, {.ids = ids, .length = length}));
+  throw OptionError(
+      fmt::format("expected a baseline that counts, got {}", examples::name_of(contender)));
 }
 
 void save(const std::string& path, SavedModel& saved, const std::string& note) {

@@ -19,8 +19,19 @@ enum class ModelKind : std::uint8_t { cmnrec, srmn, gru4rec, lstm4rec, nextitnet
 enum class ControllerKind : std::uint8_t { lstm, gru };
 enum class LossKind : std::uint8_t { full, sampled };
 enum class Protocol : std::uint8_t { full };
-/// An entry of compare: a model, or CmnRec with a schedule.
-enum class Contender : std::uint8_t { srmn, tsc, pec, exc, lstm4rec, gru4rec, nextitnet, mostpop };
+/// An entry of compare: a model, CmnRec with a schedule, or a baseline that counts items.
+enum class Contender : std::uint8_t {
+  srmn,
+  tsc,
+  pec,
+  exc,
+  lstm4rec,
+  gru4rec,
+  nextitnet,
+  mostpop,
+  ngram,
+  cooccurrence
+};
 
 /// The conversion of behaviour to sequences.
 struct DataOptions {
@@ -77,9 +88,10 @@ struct LossOptions {
 };
 
 struct CompareOptions {
-  std::vector<Contender> models{Contender::srmn,      Contender::tsc,      Contender::pec,
-                                Contender::exc,       Contender::lstm4rec, Contender::gru4rec,
-                                Contender::nextitnet, Contender::mostpop};
+  std::vector<Contender> models{Contender::srmn,        Contender::tsc,      Contender::pec,
+                                Contender::exc,         Contender::lstm4rec, Contender::gru4rec,
+                                Contender::nextitnet,   Contender::mostpop,  Contender::ngram,
+                                Contender::cooccurrence};
   std::vector<std::int64_t> slots{4};
   std::vector<std::uint64_t> seeds{};  ///< empty: the value of --seed
   std::string results;                 ///< file of finished runs, JSON lines
@@ -187,6 +199,8 @@ inline constexpr Choice<cmnrec::Contender> choices<cmnrec::Contender>[] = {
     {"lstm4rec", cmnrec::Contender::lstm4rec},
     {"gru4rec", cmnrec::Contender::gru4rec},
     {"nextitnet", cmnrec::Contender::nextitnet},
-    {"mostpop", cmnrec::Contender::mostpop}};
+    {"mostpop", cmnrec::Contender::mostpop},
+    {"ngram", cmnrec::Contender::ngram},
+    {"cooccurrence", cmnrec::Contender::cooccurrence}};
 
 }  // namespace refrain::examples

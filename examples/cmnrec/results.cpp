@@ -58,19 +58,31 @@ Run run_of(const examples::JsonFields& fields) {
   return run;
 }
 
+/// The fields that all runs have.
+void write_data(const examples::FieldWriter& write, const std::string& name, std::int64_t length,
+                const Options& options, std::uint64_t fingerprint) {
+  write("data", fmt::format("{:016x}", fingerprint));
+  write("length", length);
+  write("model", name);
+  write("threads", threads());
+  write("prediction_batch", options.compare.prediction_batch);
+  if (options.run.device != Device::cpu) write("device", options.run.device);
+}
+
 }  // namespace
+
+std::string baseline_key(const std::string& name, std::int64_t length, const Options& options,
+                         std::uint64_t fingerprint) {
+  nlohmann::json key;
+  write_data(examples::FieldWriter(key), name, length, options, fingerprint);
+  return key.dump();
+}
 
 std::string run_key(const ModelOptions& model, const Options& options, std::uint64_t fingerprint,
                     std::uint64_t seed) {
   nlohmann::json key;
   const examples::FieldWriter write(key);
-  write("data", fmt::format("{:016x}", fingerprint));
-  write("length", model.length);
-  write("model", model.kind);
-  write("threads", threads());
-  write("prediction_batch", options.compare.prediction_batch);
-  if (options.run.device != Device::cpu) write("device", options.run.device);
-  if (!model.learns()) return key.dump();
+  write_data(write, examples::name_of(model.kind), model.length, options, fingerprint);
   write("seed", seed);
   write("loss", options.loss.kind);
   write("loss_at", options.loss.at);

@@ -41,6 +41,10 @@ struct Run {
 std::string run_key(const ModelOptions& model, const Options& options, std::uint64_t fingerprint,
                     std::uint64_t seed);
 
+/// run_key() of a baseline, which has a name and no options.
+std::string baseline_key(const std::string& name, std::int64_t length, const Options& options,
+                         std::uint64_t fingerprint);
+
 /// Runs in a file; without a path, only in memory.
 class Results {
  public:

@@ -44,6 +44,11 @@ std::int64_t row_of_user(const Sequences& sequences, const std::string& user) {
   return std::find(sequences.user.begin(), sequences.user.end(), number) - sequences.user.begin();
 }
 
+std::string user_name(const Sequences& sequences, std::int64_t row) {
+  if (sequences.user.empty()) return std::to_string(row + 1);
+  return std::string(sequences.users[sequences.user[static_cast<std::size_t>(row)]]);
+}
+
 SplitFractions expect_split(const std::vector<double>& shares) {
   double sum = 0;
   bool is_good = shares.size() == 3;

@@ -42,6 +42,9 @@ std::int64_t shared_users(const Sequences& sequences, const Sequences& more);
 /// Throws OptionError about --user for an unknown user.
 std::int64_t row_of_user(const Sequences& sequences, const std::string& user);
 
+/// The user id of a row. If the file has no user ids, the line number, from 1.
+std::string user_name(const Sequences& sequences, std::int64_t row);
+
 /// The shares of --split. Throws OptionError about --split unless they are three numbers in [0, 1]
 /// that sum to 1.
 SplitFractions expect_split(const std::vector<double>& shares);

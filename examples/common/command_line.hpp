@@ -180,6 +180,9 @@ void add_model_file(CLI::App& app, std::string& file, const std::string& names,
 /// Adds --log, for commands that compute figures.
 void add_log_option(CLI::App& app, RunOptions& run);
 
+/// Adds --ranks, for commands that rank test examples.
+void add_ranks_option(CLI::App& app, RunOptions& run);
+
 /// Adds the options of a training. `prefix` distinguishes the trainings of a command that has two.
 void add_training_options(CLI::App& app, TrainOptions& train, const std::string& prefix,
                           const std::string& group);

@@ -38,6 +38,7 @@ struct RunOptions {
   std::int64_t threads = 0;
   Device device = Device::cpu;
   std::string log;
+  std::string ranks;   ///< file of --ranks
   std::string config;  ///< file of --config
   bool force = false;  ///< write a result even if it is worse than chance
 };

@@ -118,7 +118,7 @@ CommandFiles command_files(const LogOptions& log, const RunOptions& run,
                            std::vector<NamedFile> replaced, const std::string& state_file) {
   CommandFiles files{.read = named_files("--data", log.files),
                      .replaced = std::move(replaced),
-                     .appended = {{"--log", run.log}}};
+                     .appended = {{"--log", run.log}, {"--ranks", run.ranks}}};
   files.read.push_back({"--titles", log.titles});
   files.read.push_back({"--config", run.config});
   if (!state_file.empty()) files.replaced.push_back({"--resume", state_file});

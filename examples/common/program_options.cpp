@@ -33,6 +33,11 @@ void add_log_option(CLI::App& app, RunOptions& run) {
   add_value(app, "--log", run.log, "Append progress and figures to this file as JSON lines");
 }
 
+void add_ranks_option(CLI::App& app, RunOptions& run) {
+  add_value(app, "--ranks", run.ranks,
+            "Append the rank of each test example to this file as JSON lines");
+}
+
 void add_training_options(CLI::App& app, TrainOptions& train, const std::string& prefix,
                           const std::string& group) {
   const auto add = [&, grouped = OptionGroup(app, group)](const char* name, auto& value,

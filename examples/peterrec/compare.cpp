@@ -162,8 +162,9 @@ Outcome compare(const Options& given) {
              counted(network.blocks(), "block"), network.is_causal() ? "causal" : "non-causal",
              with_commas(network.parameter_count()));
   examples::flush_output();
+  examples::RanksFile ranks(options.run.ranks);
   const Comparison comparison{
-      options, {pretraining, base.vocabulary, options.base}, base.network, log};
+      options, {pretraining, base.vocabulary, options.base}, base.network, log, ranks};
   if (!is_pretrained && !pretrain_base(comparison)) return Outcome::interrupted;
   for (const TaskData& task : tasks) {
     if (!compare_on(comparison, task, data.of(task.kind).titles)) return Outcome::interrupted;

@@ -1,5 +1,7 @@
 #include "peterrec/comparison.hpp"
 
+#include <fmt/format.h>
+
 #include <cmath>
 
 namespace refrain::peterrec {
@@ -75,8 +77,11 @@ std::optional<Line> run_method(const Comparison& comparison, const TaskData& tas
     last.reset();
     const TrainReport report = train(comparison, task, method, examples, seed, last);
     if (report.interrupted) return std::nullopt;
+    const Reference measured{
+        share < 1 ? fmt::format("{}, {:g} % of the data", method.title, 100 * share) : method.title,
+        scorer_of(task, *last)};
     of_seed.push_back(
-        measure(task, task.test, comparison.options.protocols(), scorer_of(task, *last)).list());
+        measure_test(task, comparison.options, measured, seed, comparison.ranks).list());
     line.trained = last->trainable_count();
     line.seconds_per_epoch += report.seconds_per_epoch / static_cast<double>(seeds);
     line.epochs += report.epochs;
@@ -91,9 +96,11 @@ std::vector<Line> run_references(const Comparison& comparison, const TaskData& t
   std::vector<Reference> measured = references(task, *comparison.base);
   measured.push_back(random_scores(task, comparison.options.run.seed));
   std::vector<Line> lines;
-  for (const auto& [title, scorer] : measured) {
-    Line& line = lines.emplace_back(Line{.method = title});
-    line.figures = measure(task, task.test, comparison.options.protocols(), scorer).list();
+  for (const Reference& each : measured) {
+    Line& line = lines.emplace_back(Line{.method = each.title});
+    line.figures =
+        measure_test(task, comparison.options, each, comparison.options.run.seed, comparison.ranks)
+            .list();
     write(comparison.log, task, line);
   }
   return lines;

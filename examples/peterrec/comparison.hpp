@@ -28,6 +28,7 @@ struct Comparison {
   SourceTask source;
   std::shared_ptr<NextItNet> base;
   examples::RunLog& log;
+  examples::RanksFile& ranks;
 };
 
 /// Trains and measures a method with every seed; `last` receives the network of the last seed.
@@ -36,7 +37,7 @@ std::optional<Line> run_method(const Comparison& comparison, const TaskData& tas
                                const Method& method, double share,
                                std::unique_ptr<TaskNetwork>& last);
 
-/// Measures the references that are not trained: the base's own head, popularity and chance.
+/// Measures the references that are not trained: those of references(), and chance.
 std::vector<Line> run_references(const Comparison& comparison, const TaskData& task);
 
 void print_table(const Comparison& comparison, const TaskData& task,

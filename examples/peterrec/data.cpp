@@ -38,23 +38,40 @@ TransferDataset paired(const TransferSequences& pairs, const Vocabulary& vocabul
                                targets);
 }
 
-/// The users that have a value of the attribute `name`.
-TransferDataset profile_data(const RawData& raw, const Vocabulary& vocabulary,
-                             const std::string& name, const DataOptions& options,
-                             const Vocabulary* targets) {
+/// The users of the test examples, whose source rows are those of the log.
+std::vector<std::string> users_of_rows(const Sequences& log, const TransferExamples& test) {
+  std::vector<std::string> users;
+  for (const std::int64_t row : test.source) users.push_back(examples::user_name(log, row));
+  return users;
+}
+
+/// The users of the test examples of the next-item task: those of four or more known items.
+std::vector<std::string> users_of_next(const Sequences& log, const Vocabulary& vocabulary) {
+  std::vector<std::string> users;
+  const RaggedIds rows = encode(log, vocabulary);
+  for (std::int64_t row = 0; row < rows.rows(); ++row) {
+    if (rows[row].size() >= 4) users.push_back(examples::user_name(log, row));
+  }
+  return users;
+}
+
+/// Makes the task of the users that have a value of the attribute `name`.
+void make_profile_data(TaskData& task, const RawData& raw, const Vocabulary& vocabulary,
+                       const std::string& name, const DataOptions& options,
+                       const Vocabulary* targets) {
   const std::string option = "--task " + name + ": ";
   if (!raw.profiles)
     throw OptionError(option + "expected the users' profiles in --profiles, got none");
-  TransferDataset data;
+  TransferDataset& data = task;
   try {
-    data = paired(label_users(raw.behaviour.source, *raw.profiles, name), vocabulary, 1, options,
-                  targets);
+    const TransferSequences labelled = label_users(raw.behaviour.source, *raw.profiles, name);
+    data = paired(labelled, vocabulary, 1, options, targets);
+    task.test_users = users_of_rows(labelled.source, task.test);
   } catch (const Error& error) {
     throw OptionError(option + error.what());
   }
   if (data.targets.items() < 2)
     throw OptionError(option + "expected at least two values among the users, got one");
-  return data;
 }
 
 }  // namespace
@@ -149,12 +166,14 @@ TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::
             "--split-domains-at");
       }
       data = paired(raw.behaviour, vocabulary, options.target_min_count, options, targets);
+      task.test_users = users_of_rows(raw.behaviour.source, task.test);
       break;
     case TaskKind::next:
       data = make_next_item_dataset(raw.behaviour.source, vocabulary, options.length);
+      task.test_users = users_of_next(raw.behaviour.source, vocabulary);
       break;
     case TaskKind::profile:
-      data = profile_data(raw, vocabulary, name, options, targets);
+      make_profile_data(task, raw, vocabulary, name, options, targets);
       break;
   }
   for (const auto& [part, examples] : {std::pair{"training", &task.training},

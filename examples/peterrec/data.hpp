@@ -65,6 +65,8 @@ struct TaskData : TransferDataset {
   std::string name;
   TaskKind kind = TaskKind::profile;
   std::int64_t length = 0;  ///< DataOptions::length
+  /// Of each test example: the user's id, or the number of the line where the file has no ids.
+  std::vector<std::string> test_users = {};
 
   bool is_profile() const noexcept { return kind == TaskKind::profile; }
 };

@@ -66,9 +66,10 @@ void warn_of_other_users(const PatchNote& note, const TaskData& task, const std:
 /// Prints and logs the figures of each recommender.
 void print(const TaskData& task, const std::vector<Reference>& measured, const Options& options,
            examples::RunLog& log) {
-  for (const auto& [title, scorer] : measured) {
-    const Figures figures = measure(task, task.test, options.protocols(), scorer);
-    const std::string method = title == own_head ? "base" : title;
+  examples::RanksFile ranks(options.run.ranks);
+  for (const Reference& each : measured) {
+    const Figures figures = measure_test(task, options, each, options.run.seed, ranks);
+    const std::string method = each.title == own_head ? "base" : each.title;
     fmt::print("\n{}: {}\n{}\n", task.name, method, figures.text());
     std::vector<MetricLog::Number> numbers;
     for (const Figure& figure : figures.list()) numbers.emplace_back(figure.field, figure.value);

@@ -3,12 +3,56 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
+#include <memory>
+#include <utility>
 
 #include "refrain/core/text.hpp"
+#include "refrain/train/cooccurrence.hpp"
 #include "refrain/train/evaluate.hpp"
+#include "refrain/train/naive_bayes.hpp"
+#include "refrain/train/ngram.hpp"
+#include "refrain/train/popularity.hpp"
 
 namespace refrain::peterrec {
+namespace {
+
+/// The scores without those of the special ids, which the targets of the next-item task do not have.
+Tensor without_specials(const Tensor& all) {
+  Tensor scores({all.size(0), all.size(1) - special_ids}, DType::f32);
+  for (std::int64_t b = 0; b < all.size(0); ++b) {
+    std::copy_n(all.data<float>() + b * all.size(1) + special_ids, scores.size(1),
+                scores.data<float>() + b * scores.size(1));
+  }
+  return scores;
+}
+
+/// A baseline of the library.
+template <class Baseline>
+Reference baseline(const TaskData& task, const char* title, Baseline baseline, bool has_specials) {
+  const auto model = std::make_shared<const Baseline>(std::move(baseline));
+  return {title, [&task, model, has_specials](std::span<const std::int64_t> rows) {
+            const Tensor scores = model->scores(padded_batch(task.sources, rows, task.length));
+            return has_specials ? without_specials(scores) : scores;
+          }};
+}
+
+/// The histories of the training part, and the targets of each.
+std::pair<RaggedIds, RaggedIds> training_rows(const TaskData& task) {
+  std::pair<RaggedIds, RaggedIds> rows;
+  const TransferExamples& training = task.training;
+  for (std::size_t e = 0; e < training.source.size();) {
+    const std::int64_t row = training.source[e];
+    const std::span<const std::int32_t> history = task.sources[row];
+    rows.first.push_back(
+        history.last(std::min(history.size(), static_cast<std::size_t>(task.length))));
+    for (; e < training.source.size() && training.source[e] == row; ++e)
+      rows.second.add(training.target[e]);
+    rows.second.end_row();
+  }
+  return rows;
+}
+
+}  // namespace
 
 Scorer scorer_of(const TaskData& task, const NextItNet& base, const PatchSet& set) {
   return [&task, &base, &set](std::span<const std::int64_t> rows) {
@@ -21,30 +65,14 @@ Scorer base_scorer(const TaskData& task, const NextItNet& base) {
   return [&task, &base](std::span<const std::int64_t> rows) {
     const Tensor ids = padded_batch(task.sources, rows, task.length);
     const Tensor all = base.scores(ids.to(base.device())).to(Device::cpu);
-    // The scores begin with those of the special ids, which the task's targets do not have.
-    Tensor scores({all.size(0), all.size(1) - special_ids}, DType::f32);
-    for (std::int64_t b = 0; b < all.size(0); ++b) {
-      std::copy_n(all.data<float>() + b * all.size(1) + special_ids, scores.size(1),
-                  scores.data<float>() + b * scores.size(1));
-    }
-    return scores;
+    return without_specials(all);
   };
 }
 
 Reference popularity(const TaskData& task) {
-  std::vector<float> counts(static_cast<std::size_t>(task.targets.size()));
-  for (const std::int32_t target : task.training.target)
-    counts[static_cast<std::size_t>(target)] += 1;
-  // Log frequencies are also the best constant logits, so that their cross-entropy is meaningful.
-  for (float& count : counts) count = std::log(count + 0.5f);
   return {task.is_profile() ? "label frequency" : "most popular",
-          [counts](std::span<const std::int64_t> rows) {
-            const std::int64_t width = static_cast<std::int64_t>(counts.size());
-            Tensor scores({static_cast<std::int64_t>(rows.size()), width}, DType::f32);
-            for (std::int64_t b = 0; b < scores.size(0); ++b)
-              std::copy(counts.begin(), counts.end(), scores.data<float>() + b * width);
-            return scores;
-          }};
+          [row = log_frequencies(task.training.target, task.targets.size())](
+              std::span<const std::int64_t> rows) { return repeat_row(row, std::ssize(rows)); }};
 }
 
 Reference random_scores(const TaskData& task, std::uint64_t seed) {
@@ -56,11 +84,33 @@ Reference random_scores(const TaskData& task, std::uint64_t seed) {
           }};
 }
 
+std::vector<Reference> baselines(const TaskData& task, std::int64_t ids) {
+  if (task.is_profile()) {
+    return {
+        baseline(task, "naive Bayes",
+                 NaiveBayes(task.sources, task.training,
+                            {.ids = ids, .classes = task.targets.size(), .length = task.length}),
+                 false)};
+  }
+  const CooccurrenceOptions together{.ids = ids, .length = task.length};
+  if (task.kind == TaskKind::items) {
+    const auto [sources, targets] = training_rows(task);
+    return {baseline(task, "co-occurrence",
+                     Cooccurrence(sources, targets, task.targets.size(), together), false)};
+  }
+  // The history of a validation example is everything that training may read of its user.
+  RaggedIds sequences;
+  for (const std::int64_t row : task.validation.source) sequences.push_back(task.sources[row]);
+  return {baseline(task, "n-gram", NGram(sequences, {.ids = ids}), true),
+          baseline(task, "co-occurrence", Cooccurrence(sequences, together), true)};
+}
+
 std::vector<Reference> references(const TaskData& task, const NextItNet& base) {
   std::vector<Reference> list;
   if (task.kind == TaskKind::next && base.is_causal())
     list.push_back({own_head, base_scorer(task, base)});
   list.push_back(popularity(task));
+  for (Reference& each : baselines(task, base.options().items)) list.push_back(std::move(each));
   return list;
 }
 
@@ -113,7 +163,7 @@ std::string Figures::note() const {
 }
 
 Figures measure(const TaskData& task, const TransferExamples& examples, const Protocols& protocols,
-                const Scorer& scorer) {
+                const Scorer& scorer, const OnRanks& on_ranks) {
   constexpr std::int64_t batch = 256;
   const auto score = [&](std::int64_t begin, std::int64_t end) {
     return scorer(
@@ -127,6 +177,9 @@ Figures measure(const TaskData& task, const TransferExamples& examples, const Pr
       const Tensor scores = score(begin, end);
       figures.accuracy.add(scores, classes.slice(begin, end));
       figures.cross_entropy.add(scores, classes.slice(begin, end));
+      if (!on_ranks) return;
+      const RankingProtocol all{.first = 0, .items = static_cast<std::int32_t>(scores.size(1))};
+      on_ranks(0, begin, rank_rows(scores, classes.slice(begin, end), all));
     });
     return figures;
   }
@@ -143,7 +196,18 @@ Figures measure(const TaskData& task, const TransferExamples& examples, const Pr
       {.targets = examples.target,
        .seen =
            [&](std::int64_t i) { return task.seen[examples.source[static_cast<std::size_t>(i)]]; }},
-      both);
+      both, on_ranks);
+  return figures;
+}
+
+Figures measure_test(const TaskData& task, const Options& options, const Reference& measured,
+                     std::uint64_t seed, examples::RanksFile& ranks) {
+  Figures figures = measure(task, task.test, options.protocols(), measured.scorer, ranks.collect());
+  std::vector<std::string> protocols;
+  for (const RankingMetrics& each : figures.rankings) protocols.push_back(each.protocol().text());
+  if (task.is_profile()) protocols.push_back(fmt::format("full, {} classes", task.targets.size()));
+  ranks.write({.task = task.name, .method = measured.title, .seed = seed}, protocols,
+              task.test_users);
   return figures;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "common/ranks_file.hpp"
 #include "peterrec/data.hpp"
 #include "peterrec/network.hpp"
 #include "refrain/train/metrics.hpp"
@@ -38,7 +39,11 @@ Scorer base_scorer(const TaskData& task, const NextItNet& base);
 Reference popularity(const TaskData& task);
 Reference random_scores(const TaskData& task, std::uint64_t seed);
 
-/// The base's own head, if it has scores for the task, and popularity.
+/// Baselines with counts of the training part: naive Bayes for profiles, co-occurrence for items, the
+/// n-gram and co-occurrence for the next item. `ids`: size of the source vocabulary.
+std::vector<Reference> baselines(const TaskData& task, std::int64_t ids);
+
+/// The base's own head, if it has scores for the task, popularity, and the baselines.
 std::vector<Reference> references(const TaskData& task, const NextItNet& base);
 
 /// A figure with the names of its table column and of its field in the log of evaluate.
@@ -70,6 +75,11 @@ struct Figures {
 /// example has fewer possible negatives than requested, all examples are ranked among the smallest
 /// such number; the sampled protocol excludes examples without negatives.
 Figures measure(const TaskData& task, const TransferExamples& examples, const Protocols& protocols,
-                const Scorer& scorer);
+                const Scorer& scorer, const OnRanks& on_ranks = {});
+
+/// measure() of the test part, which also appends the ranks to their file. The rank in a profile
+/// task is that of the user's class among all classes.
+Figures measure_test(const TaskData& task, const Options& options, const Reference& measured,
+                     std::uint64_t seed, examples::RanksFile& ranks);
 
 }  // namespace refrain::peterrec

@@ -119,6 +119,7 @@ void add_finetune(CLI::App& app, Options& options) {
 void add_evaluate(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_log_option(app, options.run);
+  add_ranks_option(app, options.run);
   add_data_options(app, options.data);
   add_split(app, options.data);
   add_base_file(app, options.base_file, base_to_read);
@@ -147,6 +148,7 @@ void add_recommend(CLI::App& app, Options& options) {
 
 void add_compare(CLI::App& app, Options& options) {
   add_training_command(app, options);
+  add_ranks_option(app, options.run);
   add_split(app, options.data);
   add_base_options(app, options.base);
   add_task_options(app, options.task);
