@@ -212,6 +212,30 @@ never_says ", seed 2"
 (($(wc -l < runs-curves.jsonl) == 16)) || fail "expected 16 points of learning curves"
 grep -q "</svg>" runs-curves.svg || fail "expected a complete figure"
 
+# The baselines that count: the last item determines the next one of a walk. --ranks has a line for
+# each test sequence, method and protocol, from which the figures of the table follow; runs that are
+# completed append none.
+run 0 compare "${tiny[@]}" --models "mostpop,ngram,cooccurrence,nextitnet" --epochs 1 --seeds 1,2 --results counted --ranks ranks
+says "co-occurrence"
+grep -qE '^n-gram +[0-9.]+ +1\.0000 ' out || fail "expected the n-gram to know the walk"
+(($(wc -l < ranks) == 5 * 2 * 20)) || fail "expected 20 test sequences of 5 runs by 2 protocols, got $(wc -l < ranks) lines"
+grep -qE '^\{"user":"u[0-9]+","example":0,"task":"next","method":"n-gram","seed":1,"protocol":"full, 30 items","rank":1,"ties":0\}$' ranks ||
+  fail "expected the rank of a user by the n-gram, got $(grep n-gram ranks | head -n 1)"
+# hits METHOD: HR@5 of the protocol with all items, ties by their average.
+hits() {
+  grep -F "\"method\":\"$1\",\"seed\":1,\"protocol\":\"full, 30 items\"" ranks | tr -d '}' |
+    awk -F '[:,]' '{ ties = $NF; rank = $(NF - 2); if (rank <= 5) hits += ((rank + ties < 5 ? rank + ties : 5) - rank + 1) / (ties + 1) }
+      END { printf "%.4f", hits / NR }'
+}
+for method in "most popular" "n-gram" "co-occurrence"; do
+  grep -qE "^$method +[0-9.]+ +$(hits "$method") " out || fail "expected HR@5 $(hits "$method") of $method"
+done
+cp ranks complete
+run 0 compare "${tiny[@]}" --models "mostpop,ngram,cooccurrence,nextitnet" --epochs 1 --seeds 1,2 --results counted --ranks ranks
+cmp ranks complete || fail "completed runs appended ranks"
+run 0 evaluate --data users.txt --model good.safetensors --ranks evaluated
+(($(wc -l < evaluated) == 2 * 2 * 20)) || fail "expected the ranks by the model and by popularity"
+
 # The same rows with other ids.
 sed -E 's/ / i/g' users.txt > renamed.txt
 
@@ -304,10 +328,12 @@ run 1 train --data movies.csv --out missing/model.safetensors
 says "--out: expected a file in an existing folder, got missing/model.safetensors"
 run 1 train --data movies.csv --out movies.csv
 says "--out: expected a distinct file, got movies.csv, which is also given as --data"
-for option in --results --curves; do
+for option in --results --curves --ranks; do
   run 1 compare --data movies.csv $option missing/file
   says "$option: expected a file in an existing folder"
 done
+run 1 evaluate --data users.txt --model good.safetensors --ranks users.txt
+says "--ranks: expected a distinct file, got users.txt, which is also given as --data"
 head -c 3000 good.safetensors > half.safetensors
 run 1 evaluate --data users.txt --model half.safetensors
 says "half.safetensors"

@@ -249,8 +249,8 @@ if grep -q "requested" out; then fail "expected no note, because ten negatives a
 # patch.
 run 0 evaluate --base held.safetensors --data users.txt --sampled 10 --log alone
 run 0 evaluate --base held.safetensors --data users.txt --patch next.patch.safetensors --sampled 10 --log beside
-(($(wc -l < alone) == 2 && $(wc -l < beside) == 3)) || fail "expected base and popularity, and the patch before them"
-diff alone <(tail -n 2 beside) || fail "the base's figures depend on the patch beside it"
+(($(wc -l < alone) == 4 && $(wc -l < beside) == 5)) || fail "expected base, popularity, n-gram and co-occurrence, and the patch before them"
+diff alone <(tail -n 4 beside) || fail "the base's figures depend on the patch beside it"
 grep -q '"hr5_full":.*"mrr5_sampled":.*"method":"next.patch.safetensors"' beside || fail "expected the patch's figures in the log"
 grep -q '"method":"base"' alone || fail "expected the base's figures in the log under the method base"
 never_says "warning"
@@ -335,8 +335,13 @@ says "--user: expected the users' behaviour in --data, got none"
 gender=(--base all.safetensors --data users.txt --profiles users.dat)
 run 0 finetune "${gender[@]}" --task gender --epochs 2 --split 0.5,0.1,0.4 --split-seed 7 --length 10
 figures=$(grep -o 'accuracy .*' out)
-run 0 evaluate "${gender[@]}" --patch gender.patch.safetensors
+run 0 evaluate "${gender[@]}" --patch gender.patch.safetensors --ranks classes
 says "$figures"
+# The accuracy is the share of users whose class has rank 1 without ties.
+accuracy=$(sed -nE 's/^accuracy ([0-9.]+) .*/\1/p' out | head -n 1)
+right=$(grep gender.patch classes | awk '/"rank":1,"ties":0}/ { ++right } END { printf "%.4f", right / NR }')
+[[ "$accuracy" == "$right" ]] || fail "expected the accuracy $accuracy by the ranks, got $right"
+(($(grep -c '"method":"naive Bayes"' classes) == $(grep -c '"method":"gender.patch' classes))) || fail "expected the ranks by naive Bayes"
 run 0 evaluate "${gender[@]}" --patch gender.patch.safetensors --split 0.5,0.1,0.4 --split-seed 7 --length 10
 says "$figures"
 for other in "--split 0.7,0.1,0.2" "--split-seed 8" "--length 11"; do
@@ -460,6 +465,8 @@ figure() { grep "\"share\":1,.*\"task\":\"$2\",\"method\":\"$3\"" compared | sed
 larger() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b) }'; }
 larger "$(figure accuracy gender FineAll)" "$(figure accuracy gender "label frequency")" || fail "FineAll has not learned gender"
 larger "$(figure "MRR@5 full" items "PeterRec serial")" "$(figure "MRR@5 full" items random)" || fail "PeterRec has not learned items"
+larger "$(figure accuracy gender "naive Bayes")" "$(figure accuracy gender "label frequency")" || fail "naive Bayes has not learned gender"
+larger "$(figure "MRR@5 full" items co-occurrence)" "$(figure "MRR@5 full" items random)" || fail "co-occurrence has not learned items"
 larger "$(figure trained gender FineAll)" "$(figure trained gender "PeterRec serial")" || fail "a patch is as large as the network"
 says "Means over 2 seeds of fine-tuning, with the standard deviation below."
 (($(grep -c "^User [12], latest of" out) == 4)) || fail "expected two users of each task"
@@ -470,7 +477,7 @@ run 0 compare "${gender[@]:2}" --base compared.safetensors --task gender --epoch
 if grep -q "pre-training" out; then fail "an existing base was pre-trained again"; fi
 
 run 0 compare --data users.txt --base held.safetensors --task next --epochs 1 --methods fine-cls --show-users 0 --log nexts
-(($(grep -c '"method"' nexts) == 4)) || fail "expected the method, the base's own head, popularity and chance"
+(($(grep -c '"method"' nexts) == 6)) || fail "expected the method, the base's own head, popularity, n-gram, co-occurrence and chance"
 says "HR@5 full     MRR@5 full   HR@5 sampled"
 says "the base's own head"
 never_says "Users of the test part"

@@ -93,6 +93,9 @@ cmp cmnrec.safetensors logged.cmnrec || fail "a model that was trained with a fu
 run 0 "${evaluate[@]}" --log /dev/full
 says "HR@5"
 
+run 0 "${evaluate[@]}" --ranks /dev/full
+says "warning: --ranks: /dev/full: cannot be written" errors
+(($(grep -c "warning: --ranks" errors) == 1)) || fail "expected one warning"
 run 0 "$cmnrec" compare --data users.txt --models mostpop --length 8 --threads 1 --results /dev/full
 says "warning: --results: /dev/full: cannot be written" errors
 says "most popular"
