@@ -22,12 +22,11 @@ void distinct_ids(std::span<const std::int32_t> row, std::int32_t first,
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
 }
 
-std::vector<double> similarity_weights(const std::vector<std::int64_t>& counts,
-                                       CooccurrenceWeight weight) {
-  std::vector<double> weights(counts.size(), 1.0);
-  if (weight == CooccurrenceWeight::count) return weights;
-  std::transform(counts.begin(), counts.end(), weights.begin(), [](std::int64_t count) {
-    return count == 0 ? 0 : 1 / std::sqrt(static_cast<double>(count));
+/// count^-power; 0 for items that do not occur.
+std::vector<double> inverse_powers(const std::vector<std::int64_t>& counts, double power) {
+  std::vector<double> weights(counts.size());
+  std::transform(counts.begin(), counts.end(), weights.begin(), [power](std::int64_t count) {
+    return count == 0 ? 0 : std::pow(static_cast<double>(count), -power);
   });
   return weights;
 }
@@ -88,8 +87,10 @@ void Cooccurrence::count(const RaggedIds& sources, const RaggedIds& targets,
           static_cast<std::int32_t>(row);
     }
   }
-  source_weight_ = similarity_weights(source_counts, options_.weight);
-  target_weight_ = similarity_weights(target_counts, options_.weight);
+  const bool is_cosine = options_.weight == CooccurrenceWeight::cosine;
+  const bool is_count = options_.weight == CooccurrenceWeight::count;
+  source_weight_ = inverse_powers(source_counts, is_cosine ? 0.5 : is_count ? 0 : 1);
+  target_weight_ = inverse_powers(target_counts, is_cosine ? 0.5 : 0);
   fallback_.resize(target_counts.size());
   std::transform(target_counts.begin(), target_counts.end(), fallback_.begin(),
                  [](std::int64_t count) { return -1 / (1 + static_cast<float>(count)); });

@@ -149,7 +149,14 @@ TEST_CASE("baselines: co-occurrence of a worked example", "[train][baselines]") 
   CHECK(values(counts.scores(histories({{0}}))) == std::vector<float>{-0.25f, 2, 2, -0.5f});
   // b: a in 2 rows, c in 1. The repeated b counts once.
   CHECK(values(counts.scores(histories({{1, 0, 1}}))) == std::vector<float>{2, 2, 3, -0.5f});
-  const Cooccurrence cosine(rows, {.ids = 4, .first_item = 0});
+  // From b, in 2 rows: a 2 / 2, c 1 / 2. From a, in 3 rows: b and c 2 / 3.
+  const Cooccurrence conditional(rows, {.ids = 4, .first_item = 0});
+  const std::vector<float> shares = values(conditional.scores(histories({{1, 0}})));
+  CHECK(shares[0] == Approx(1));
+  CHECK(shares[1] == Approx(2.0 / 3));
+  CHECK(shares[2] == Approx(1.0 / 2 + 2.0 / 3));
+  const Cooccurrence cosine(rows,
+                            {.ids = 4, .first_item = 0, .weight = CooccurrenceWeight::cosine});
   const std::vector<float> scores = values(cosine.scores(histories({{1, 0}})));
   CHECK(scores[0] == Approx(2 / std::sqrt(6.0)));
   CHECK(scores[1] == Approx(2 / std::sqrt(6.0)));
@@ -171,7 +178,8 @@ TEST_CASE("baselines: co-occurrence equals a naive loop in one and in two domain
     const RaggedIds& others = is_one_domain ? sources : targets;
     const std::int32_t width = is_one_domain ? ids : target_ids;
     const std::int32_t first = is_one_domain ? special_ids : 0;
-    for (const auto weight : {CooccurrenceWeight::count, CooccurrenceWeight::cosine}) {
+    for (const auto weight :
+         {CooccurrenceWeight::count, CooccurrenceWeight::conditional, CooccurrenceWeight::cosine}) {
       const CooccurrenceOptions options{.ids = ids, .length = 5, .weight = weight};
       Cooccurrence model = is_one_domain ? Cooccurrence(sources, options)
                                          : Cooccurrence(sources, targets, target_ids, options);
@@ -196,9 +204,11 @@ TEST_CASE("baselines: co-occurrence equals a naive loop in one and in two domain
             for (std::int64_t row = 0; row < sources.rows(); ++row)
               both += has(sources, row, i) && has(others, row, j) ? 1 : 0;
             if (both == 0) continue;
-            expected += weight == CooccurrenceWeight::count
-                            ? both
-                            : both / std::sqrt(rows_with(sources, i) * rows_with(others, j));
+            const double of_i = rows_with(sources, i);
+            if (weight == CooccurrenceWeight::count) expected += both;
+            if (weight == CooccurrenceWeight::conditional) expected += both / of_i;
+            if (weight == CooccurrenceWeight::cosine)
+              expected += both / std::sqrt(of_i * rows_with(others, j));
           }
           if (expected == 0) expected = -1 / (1 + rows_with(others, j));
           CHECK(scores.data<float>()[q * width + j] == Approx(expected).epsilon(1e-6));

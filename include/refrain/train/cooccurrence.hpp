@@ -13,10 +13,12 @@
 
 namespace refrain {
 
-/// The similarity of two items that occur in c_ij common rows, in c_i and in c_j rows.
+/// The weight of a pair: item i of the history and item j occur together in c_ij rows, and in c_i
+/// and c_j rows each.
 enum class CooccurrenceWeight : std::uint8_t {
-  count,  ///< c_ij
-  cosine  ///< c_ij / sqrt(c_i c_j)
+  count,        ///< c_ij
+  conditional,  ///< c_ij / c_i: the share of the rows with i that contain j
+  cosine        ///< c_ij / sqrt(c_i c_j)
 };
 
 /// Options of Cooccurrence.
@@ -24,14 +26,14 @@ struct CooccurrenceOptions {
   std::int64_t ids = 0;                   ///< size of the vocabulary of the histories, required
   std::int32_t first_item = special_ids;  ///< smaller ids of the histories are special: no items
   std::int64_t length = 50;               ///< newest items of a history that count
-  CooccurrenceWeight weight = CooccurrenceWeight::cosine;
+  CooccurrenceWeight weight = CooccurrenceWeight::conditional;
 };
 
 /// Scores items by how often they occur in one training sequence with items of the history: a
 /// ScoringModel that counts and does not train.
 ///
 ///   score(j) = sum over the distinct items i != j of the history of w_ij,
-///       w_ij = c_ij  or  c_ij / sqrt(c_i c_j)
+///       w_ij = c_ij, c_ij / c_i  or  c_ij / sqrt(c_i c_j)
 ///
 /// c_ij is the number of training sequences that contain i and j. Items without any common sequence
 /// have the score -1 / (1 + c_j): they come last, the frequent ones first. Memory: 8 bytes for each
