@@ -259,6 +259,7 @@ void print_tables(const std::vector<Group>& groups, const Options& options, cons
 
 Outcome compare(const Options& given) {
   Options options = given;
+  examples::expect_warmup(options.train);
   const CompareOptions& asked = options.compare;
   examples::CommandFiles files = examples::command_files(options.log, options.run);
   if (!asked.curves.empty()) {

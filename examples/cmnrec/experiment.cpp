@@ -128,7 +128,7 @@ std::string metric_name(StopOn stop_on) {
 examples::TrainReport train_model(NextItemModel& model, const Dataset& data, const Options& options,
                                   const examples::TrainPlace& place) {
   Objective objective(model, data, options, place.seed);
-  Adam adam(model, {.learning_rate = options.train.learning_rate});
+  Adam adam(model, examples::adam_options(options.train));
   if (options.train.l2 > 0)
     adam.set_l2(options.model.tied ? "*embedding.weight" : "*head.weight", options.train.l2);
   const bool by_ndcg = options.loss.stop_on == StopOn::ndcg;

@@ -93,6 +93,12 @@ std::string run_key(const ModelOptions& model, const Options& options, std::uint
   write("patience", options.train.patience);
   write("clip", options.train.clip);
   write("l2", options.train.l2);
+  const examples::TrainOptions& train = options.train;
+  if (train.decay > 0) write("decay", train.decay);
+  if (train.warmup > 0) write("warmup", train.warmup);
+  if (train.rate_schedule != examples::RateSchedule::constant)
+    write("rate_schedule", train.rate_schedule);
+  if (train.plateau_margin > 0) write("plateau_margin", train.plateau_margin);
   if (model.is_sampled) write("negatives", options.loss.negatives);
   if (options.loss.shift > 0) write("shift", options.loss.shift);
   if (options.loss.stop_on == StopOn::ndcg) write("without_seen", options.without_seen);

@@ -22,15 +22,16 @@ RunSetting run_setting(const Options& options, const SavedModel& made) {
                   {"without_seen", options.without_seen ? "true" : "false"},
                   {"shift", std::to_string(loss.shift)},
                   {"batch", std::to_string(options.train.batch)},
-                  {"l2", fmt::format("{}", options.train.l2)},
                   {"seed", std::to_string(options.run.seed)},
                   {"vocabulary", DataHash().add(made.vocabulary).text()}});
+  examples::add_regularization(setting, options.train);
   return setting;
 }
 
 }  // namespace
 
 Outcome train(const Options& options) {
+  examples::expect_warmup(options.train);
   examples::expect_files(examples::command_files(
       options.log, options.run, {{"--out", options.model_file}}, options.state_file));
   const Device device = examples::device_of(options.run);

@@ -24,13 +24,26 @@ struct LogOptions {
   std::string titles;          ///< movies.csv, movies.dat or u.item
 };
 
+/// The course of the learning rate after the warm-up, until the last of the maximum number of
+/// epochs: constant, or a decay to 0.
+enum class RateSchedule : std::uint8_t { constant, cosine, linear };
+template <>
+inline constexpr Choice<RateSchedule> choices<RateSchedule>[] = {
+    {"constant", RateSchedule::constant},
+    {"cosine", RateSchedule::cosine},
+    {"linear", RateSchedule::linear}};
+
 struct TrainOptions {
   std::int64_t epochs = 20;
   std::int64_t batch = 64;
   double learning_rate = 1e-3;
+  double warmup = 0;  ///< epochs in which the learning rate grows linearly; may be fractional
+  RateSchedule rate_schedule = RateSchedule::constant;
   std::int64_t patience = 5;  ///< evaluations without improvement before training stops
+  double plateau_margin = 0;  ///< TrainerOptions::plateau_margin
   double clip = 5;            ///< maximum gradient norm; 0: no clipping
   double l2 = 0;              ///< L2 regularization of the head
+  double decay = 0;           ///< AdamOptions::decay
 };
 
 struct RunOptions {

@@ -40,9 +40,9 @@ void add_ranks_option(CLI::App& app, RunOptions& run) {
 
 void add_training_options(CLI::App& app, TrainOptions& train, const std::string& prefix,
                           const std::string& group) {
-  const auto add = [&, grouped = OptionGroup(app, group)](const char* name, auto& value,
-                                                          const char* text,
-                                                          const CLI::Validator& range) {
+  const auto add = [&, grouped = OptionGroup(app, group)](
+                       const char* name, auto& value, const char* text,
+                       const std::optional<CLI::Validator>& range = {}) {
     grouped("--" + prefix + name, value, text, range);
   };
   add("epochs", train.epochs, "Maximum number of epochs", between(1, 1000000));
@@ -53,11 +53,23 @@ void add_training_options(CLI::App& app, TrainOptions& train, const std::string&
                    : "Sequences per training step",
       between(is_automatic ? 0 : 1, 1000000));
   add("learning-rate", train.learning_rate, "Learning rate of Adam", above_zero());
+  add("warmup", train.warmup,
+      "Number of epochs, such as 0.5, in which the learning rate grows linearly to its value",
+      not_negative());
+  add("rate-schedule", train.rate_schedule,
+      "Learning rate after the warm-up: constant, or a decay to 0 in the last epoch of --epochs");
   add("patience", train.patience,
       "Stop after this many epochs without improvement on the validation part",
       between(1, 1000000));
+  add("plateau-margin", train.plateau_margin,
+      "Patience counts only after an improvement over the first epoch by this share of its figure",
+      not_negative());
   add("clip", train.clip, "Maximum gradient norm; 0: no clipping", not_negative());
   add("l2", train.l2, "L2 regularization of the head", not_negative());
+  add("decay", train.decay,
+      "Decoupled weight decay of dense weights; biases, norms and tables that are only looked up "
+      "do not decay",
+      not_negative());
 }
 
 void add_force_option(CLI::App& app, RunOptions& run) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -20,16 +22,54 @@ RunSetting setting_of_config(const std::string& config) {
   return setting;
 }
 
+void add_regularization(RunSetting& setting, const TrainOptions& options) {
+  setting["l2"] = fmt::format("{}", options.l2);
+  if (options.decay > 0) setting["decay"] = fmt::format("{}", options.decay);
+}
+
+AdamOptions adam_options(const TrainOptions& options) {
+  return {.learning_rate = options.learning_rate, .decay = options.decay};
+}
+
+void expect_warmup(const TrainOptions& options, const std::string& prefix) {
+  if (options.warmup < static_cast<double>(options.epochs)) return;
+  throw OptionError(fmt::format("--{0}warmup: expected less than --{0}epochs {1}, got {2}", prefix,
+                                options.epochs, options.warmup));
+}
+
+LearningRateSchedule rate_schedule(const TrainOptions& options, std::int64_t steps_per_epoch) {
+  const std::int64_t total_steps = options.epochs * steps_per_epoch;
+  const LearningRateScheduleOptions schedule{
+      .peak = options.learning_rate,
+      .warmup_steps =
+          std::min(total_steps - 1, static_cast<std::int64_t>(std::llround(
+                                        options.warmup * static_cast<double>(steps_per_epoch)))),
+      .total_steps = total_steps};
+  switch (options.rate_schedule) {
+    case RateSchedule::cosine:
+      return warmup_then_cosine(schedule);
+    case RateSchedule::linear:
+      return warmup_then_linear(schedule);
+    case RateSchedule::constant:
+      break;
+  }
+  return options.warmup > 0 ? warmup_then_constant(schedule) : LearningRateSchedule();
+}
+
 TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer,
                      const TrainOptions& options, const TrainPlace& place,
                      std::int64_t steps_per_epoch, const Validation& validation) {
   const InterruptGuard guard;
+  const LearningRateSchedule schedule = rate_schedule(options, steps_per_epoch);
+  const bool has_schedule = static_cast<bool>(schedule);
   Trainer trainer(module, optimizer,
                   {.epochs = options.epochs,
                    .steps_per_epoch = steps_per_epoch,
                    .max_norm = options.clip,
                    .patience = options.patience,
+                   .plateau_margin = options.plateau_margin,
                    .larger_is_better = validation.larger_is_better,
+                   .schedule = schedule,
                    .checkpoint = place.state_file,
                    .metadata = {{"run", place.label}},
                    .setting = place.setting,
@@ -57,12 +97,14 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
     progress.show(epoch);
     if (epoch.is_best) report.loss = epoch.loss;
     if (place.log == nullptr) return;
-    place.log->write({{"epoch", static_cast<double>(epoch.epoch + 1)},
-                      {"loss", epoch.loss},
-                      {"validation", epoch.metric},
-                      {"seconds", epoch.training_seconds},
-                      {"seed", static_cast<double>(place.seed)}},
-                     {{"run", place.label}, {"metric", validation.name}});
+    std::vector<MetricLog::Number> numbers{{"epoch", static_cast<double>(epoch.epoch + 1)},
+                                           {"loss", epoch.loss},
+                                           {"validation", epoch.metric},
+                                           {"seconds", epoch.training_seconds},
+                                           {"seed", static_cast<double>(place.seed)}};
+    if (has_schedule) numbers.emplace_back("learning_rate", epoch.learning_rate);
+    const std::vector<MetricLog::Text> texts{{"run", place.label}, {"metric", validation.name}};
+    place.log->write(numbers, texts);
   });
   const TrainingResult result = run(trainer, [&](std::int64_t) { return validation.measure(); });
   progress.finish();

@@ -9,14 +9,31 @@
 
 #include "common/options.hpp"
 #include "common/run_log.hpp"
+#include "refrain/train/learning_rate_schedule.hpp"
+#include "refrain/train/optimizer.hpp"
 #include "refrain/train/trainer.hpp"
 
 namespace refrain::examples {
 
 /// The fields of a stored configuration (saved_config.hpp) except its note. A run's setting
-/// excludes options that may change when the run is resumed: epochs, patience, learning rate,
-/// clipping and threads.
+/// excludes options that may change when the run is resumed: epochs, patience and its plateau,
+/// learning rate and its schedule, clipping and threads.
 RunSetting setting_of_config(const std::string& config);
+
+/// Adds the settings of the loss: L2, and weight decay unless it is 0, as states of older versions
+/// lack it.
+void add_regularization(RunSetting& setting, const TrainOptions& options);
+
+/// The options of Adam.
+AdamOptions adam_options(const TrainOptions& options);
+
+/// Throws OptionError, with the options' names after --`prefix`, unless the warm-up ends before the
+/// last epoch.
+void expect_warmup(const TrainOptions& options, const std::string& prefix = {});
+
+/// The learning rate of each training step; empty for a constant rate without warm-up. The warm-up
+/// is rounded to training steps and leaves at least the last one.
+LearningRateSchedule rate_schedule(const TrainOptions& options, std::int64_t steps_per_epoch);
 
 /// The label, log, state file and device of a training.
 struct TrainPlace {

@@ -50,7 +50,7 @@ CompareData read_compare_data(Options& options) {
   std::optional<examples::TemporaryFolder> folder;
   if (options.compare.generate)
     data.transfer = generate_data(options, folder.emplace("peterrec").path());
-  expect_tasks(options.task.names);
+  expect_tasks(options.task);
   examples::expect_split(options.data.split);
   for (const std::string& name : options.task.names) {
     options.data.hold_out_last = options.data.hold_out_last || task_kind(name) == TaskKind::next;
@@ -140,6 +140,8 @@ bool compare_on(const Comparison& comparison, const TaskData& task,
 
 Outcome compare(const Options& given) {
   Options options = given;
+  examples::expect_warmup(options.pretrain, "pretrain-");
+  examples::expect_warmup(options.finetune);
   const bool is_pretrained =
       !options.base_file.empty() && std::filesystem::exists(options.base_file);
   examples::CommandFiles files = common_files(options);

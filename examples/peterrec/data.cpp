@@ -145,13 +145,19 @@ TaskKind task_kind(const std::string& name) {
   return examples::choice_of<TaskKind>(name).value_or(TaskKind::profile);
 }
 
-void expect_tasks(const std::vector<std::string>& names) {
+void expect_tasks(const TaskOptions& options) {
+  const std::vector<std::string>& names = options.names;
   if (names.empty())
     throw OptionError(
         "--task: expected at least one task (an attribute of --profiles, items, next), got none");
   if (std::find(names.begin(), names.end(), base_task) != names.end())
     throw OptionError(
         "--task base: this name is reserved for the base's own head; rename the attribute");
+  const bool has_profile = std::any_of(names.begin(), names.end(), [](const std::string& name) {
+    return task_kind(name) == TaskKind::profile;
+  });
+  if (options.smoothing > 0 && !has_profile)
+    throw OptionError("--smoothing: expected a --task of --profiles, got " + names.front());
 }
 
 TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::string& name,

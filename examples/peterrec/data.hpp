@@ -57,8 +57,9 @@ TaskKind task_kind(const std::string& name);
 inline constexpr const char* next_task = "next";
 /// The name of the base's own head, which differs from next if there is a patch for next.
 inline constexpr const char* base_task = "base";
-/// Throws OptionError for an empty list and for a task named base_task.
-void expect_tasks(const std::vector<std::string>& names);
+/// Throws OptionError for an empty list of tasks, for a task named base_task, and for label
+/// smoothing without a task of profiles.
+void expect_tasks(const TaskOptions& options);
 
 /// One task, ready to train.
 struct TaskData : TransferDataset {

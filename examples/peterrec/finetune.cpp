@@ -49,9 +49,11 @@ RunSetting run_setting(const Options& options, const std::string& base_hash, con
                   {"negatives", examples::name_of(options.task.negatives)},
                   {"rho", fmt::format("{}", options.task.rho)},
                   {"batch", concat(fine_tuning_batch(options.finetune, task.training.size()))},
-                  {"l2", fmt::format("{}", options.finetune.l2)},
                   {"seed", concat(options.run.seed)},
                   {"data", data.text()}});
+  examples::add_regularization(setting, options.finetune);
+  if (set.options().head.smoothing > 0)
+    setting["smoothing"] = fmt::format("{}", set.options().head.smoothing);
   return setting;
 }
 
@@ -93,7 +95,8 @@ bool finetune_task(const Options& options, const LoadedBase& base, const TaskDat
 
 Outcome finetune(const Options& options) {
   const std::vector<std::string>& names = options.task.names;
-  expect_tasks(names);
+  expect_tasks(options.task);
+  examples::expect_warmup(options.finetune);
   const std::vector<std::string> paths = patch_paths(options);
   examples::expect_split(options.data.split);
   if (names.size() > 1 && !options.state_file.empty())

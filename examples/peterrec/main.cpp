@@ -70,6 +70,9 @@ void add_task_options(CLI::App& app, TaskOptions& task) {
   add("--negatives", task.negatives, "Sampling of negatives for bpr and logistic");
   add("--rho", task.rho, "Parameter of --negatives rank; smaller values draw more popular items",
       above_zero());
+  add("--smoothing", task.smoothing,
+      "Label smoothing in training: share of the uniform distribution; tasks of --profiles only",
+      from_zero_below_one());
 }
 
 void add_base_file(CLI::App& app, std::string& file, const char* text) {

@@ -13,7 +13,8 @@ using examples::concat;
 
 models::HeadOptions head_of(const TaskData& task, const TaskOptions& options) {
   return {.targets = task.targets.size(),
-          .loss = task.is_profile() ? HeadLoss::softmax : options.item_loss};
+          .loss = task.is_profile() ? HeadLoss::softmax : options.item_loss,
+          .smoothing = task.is_profile() ? options.smoothing : 0};
 }
 
 void expect_kind(const Checkpoint& file, const char* kind, const char* expected) {

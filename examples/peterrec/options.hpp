@@ -69,6 +69,7 @@ struct TaskOptions {
   HeadLoss item_loss = HeadLoss::softmax;
   Negatives negatives = Negatives::uniform;
   double rho = 0.3;
+  double smoothing = 0;  ///< label smoothing of the tasks of profiles
 };
 
 /// True for the options of evaluate that the command line gives and a patch file also stores.

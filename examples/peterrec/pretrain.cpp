@@ -23,16 +23,17 @@ RunSetting run_setting(const Options& options, const NextItNet::Options& network
        {"sampled_share", fmt::format("{}", base.sampled_share)},
        {"mask_share", fmt::format("{}", base.mask_share)},
        {"batch", examples::concat(options.pretrain.batch)},
-       {"l2", fmt::format("{}", options.pretrain.l2)},
        {"seed", examples::concat(options.run.seed)},
        {"split_seed", examples::concat(options.data.split_seed)},
        {"data", DataHash().add(source.vocabulary).add(data.rows).add(data.split).text()}});
+  examples::add_regularization(setting, options.pretrain);
   return setting;
 }
 
 }  // namespace
 
 Outcome pretrain(const Options& options) {
+  examples::expect_warmup(options.pretrain);
   examples::expect_files(common_files(options, {{"--out", options.base_file}}));
   examples::device_of(options.run);  // a missing device is an error before files are read
   examples::RunLog log(options.run.log);

@@ -157,7 +157,7 @@ double chance_of(const models::HeadOptions& head) {
 TrainReport train_base(NextItNet& network, const SourceTask& source, const TrainOptions& options,
                        const TrainPlace& place) {
   SourceLoss task(source, options.batch, place.seed);
-  Adam adam(network, {.learning_rate = options.learning_rate});
+  Adam adam(network, examples::adam_options(options));
   if (options.l2 > 0)
     adam.set_l2(network.options().tied ? "embedding.weight" : "head.weight", options.l2);
   return examples::train(
@@ -181,7 +181,7 @@ TrainReport train_task(TaskNetwork& network, const TaskData& task, const Transfe
                        const Options& options, const TrainPlace& place, const SourceTask* joint) {
   const TrainOptions& training = options.finetune;
   TaskLoss loss(network, task, examples, options, place.seed, joint);
-  Adam adam(network, {.learning_rate = training.learning_rate});
+  Adam adam(network, examples::adam_options(training));
   if (training.l2 > 0) adam.set_l2("task.head.weight", training.l2);
   const Scorer scorer = scorer_of(task, network);
   return examples::train(

@@ -212,6 +212,17 @@ never_says ", seed 2"
 (($(wc -l < runs-curves.jsonl) == 16)) || fail "expected 16 points of learning curves"
 grep -q "</svg>" runs-curves.svg || fail "expected a complete figure"
 
+# Options of the training belong to the key of a run.
+once=(compare "${tiny[@]}" --models nextitnet --epochs 2 --results keyed)
+run 0 "${once[@]}"
+for option in "--decay 0.1" "--warmup 1" "--rate-schedule linear" "--plateau-margin 0.5"; do
+  # shellcheck disable=SC2086
+  run 0 "${once[@]}" $option
+  says "NextItNet, seed 1"
+done
+run 0 "${once[@]}"
+never_says "NextItNet, seed 1"
+
 # The baselines that count: the last item determines the next one of a walk. --ranks has a line for
 # each test sequence, method and protocol, from which the figures of the table follow; runs that are
 # completed append none.
@@ -241,7 +252,8 @@ sed -E 's/ / i/g' users.txt > renamed.txt
 
 # A resumed run continues from its state and ends bit-identical to an uninterrupted one, at any
 # number of threads.
-again=(train "${tiny[@]}" --keep 0.8 --tied --dropout 0.1 --loss sampled --negatives 10 --epochs 60 --patience 60)
+again=(train "${tiny[@]}" --keep 0.8 --tied --dropout 0.1 --loss sampled --negatives 10 --epochs 60 --patience 60
+  --decay 0.01 --warmup 3.5 --rate-schedule cosine --plateau-margin 0.1)
 threads=1 run 0 "${again[@]}" --out unbroken.safetensors
 rm -f log
 "$program" "${again[@]}" --threads 2 --out resumed.safetensors --resume state --log log > out 2>&1 &
@@ -271,6 +283,10 @@ loss = "sampled"
 negatives = 10
 epochs = 60
 patience = 60
+decay = 0.01
+warmup = 3.5
+rate-schedule = "cosine"
+plateau-margin = 0.1
 out = "resumed.safetensors"
 resume = "state"
 END
@@ -287,6 +303,7 @@ refuses "negatives: expected 11, got 10; give the same" --negatives 11
 refuses "hidden: expected 8, got 16; give the same" --hidden 8
 refuses "dropout: expected 0.2, got 0.1; give the same" --dropout 0.2
 refuses "tied: expected nothing, got true; give the same" --no-tied
+refuses "decay: expected 0.02, got 0.01; give the same" --decay 0.02
 refuses "stop_on: expected ndcg, got loss; give the same" --stop-on ndcg
 refuses "other data: its items, sequences or split" --data fewer.txt
 refuses "other items; give the same" --data renamed.txt
@@ -314,6 +331,12 @@ run 1 train "${tiny[@]}" --schedule 4,9
 says "--schedule 4,9:"
 run 1 train "${tiny[@]}" --schedule sometimes
 says "--schedule: expected one of pec, tsc, exc, every, every:G or steps like 5,10,20, got 'sometimes'"
+run 1 train "${tiny[@]}" --epochs 2 --warmup 2
+says "cmnrec: --warmup: expected less than --epochs 2, got 2"
+run 1 compare "${tiny[@]}" --epochs 2 --warmup 2
+says "cmnrec: --warmup: expected less than --epochs 2, got 2"
+run 1 train "${tiny[@]}" --decay -0.1
+says "cmnrec: --decay: expected a number >= 0, got -0.1"
 run 1 train "${tiny[@]}" --min-length 13
 says "--min-length: expected 2 to 12 items"
 run 1 train "${tiny[@]}" --loss sampled --negatives 31

@@ -166,7 +166,41 @@ for dropout in 1 -0.1; do
   says "peterrec: --dropout: expected a number from 0 and below 1, got $dropout"
 done
 run 0 compare --data users.txt --profiles users.dat --task gender "${tiny[@]}" --tied --dropout 0.25 --pretrain-epochs 1 --epochs 1 \
-  --methods peterrec-serial,fine-all,fine-last1,fine-zero,mtl --show-users 0
+  --pretrain-decay 0.01 --pretrain-warmup 0.5 --pretrain-rate-schedule cosine --pretrain-plateau-margin 0.1 \
+  --decay 0.01 --warmup 0.5 --rate-schedule linear --plateau-margin 0.1 --smoothing 0.1 --methods peterrec-serial,fine-all,fine-last1,fine-zero,mtl --show-users 0
+
+# Each option of a training changes the base; zeros and the constant rate are the defaults. The log
+# has the learning rate of a schedule.
+trained=(pretrain --data users.txt "${tiny[@]}" --epochs 4)
+run 0 "${trained[@]}" --out plain.safetensors --log plain.log
+run 0 "${trained[@]}" --decay 0 --warmup 0 --rate-schedule constant --plateau-margin 0 --out same.safetensors
+cmp plain.safetensors same.safetensors || fail "expected the defaults to change nothing"
+for option in "--decay 0.5" "--warmup 1.5" "--rate-schedule cosine" "--rate-schedule linear"; do
+  # shellcheck disable=SC2086
+  run 0 "${trained[@]}" $option --out other.safetensors
+  ! cmp -s plain.safetensors other.safetensors || fail "expected $option to change the base"
+done
+if grep -q learning_rate plain.log; then fail "expected no learning rate in the log of a constant rate"; fi
+run 0 "${trained[@]}" --warmup 2 --log rates
+[[ "$(grep -oE '"learning_rate":[0-9.]+' rates | tr '\n' ' ')" == '"learning_rate":0.0005 "learning_rate":0.001 "learning_rate":0.001 "learning_rate":0.001 ' ]] ||
+  fail "expected a warm-up of two epochs, got $(cat rates)"
+for option in decay warmup plateau-margin; do
+  run 1 pretrain --data users.dat --$option -1
+  says "peterrec: --$option: expected a number >= 0, got -1"
+done
+run 1 pretrain --data users.dat --epochs 2 --warmup 2
+says "peterrec: --warmup: expected less than --epochs 2, got 2"
+run 1 compare --data users.dat --task gender --pretrain-epochs 3 --pretrain-warmup 3.5
+says "peterrec: --pretrain-warmup: expected less than --pretrain-epochs 3, got 3.5"
+run 1 pretrain --data users.dat --rate-schedule tsc
+says "peterrec: --rate-schedule: expected one of constant, cosine, linear, got 'tsc'"
+# Without an improvement that leaves the plateau all epochs are trained.
+stuck=(pretrain --data users.txt "${tiny[@]}" --batch 4 --epochs 20 --patience 1 --learning-rate 0.1 --out stuck.safetensors --force)
+run 0 "${stuck[@]}"
+epochs=$(sed -nE 's/.*finished after ([0-9]+) epoch.*/\1/p' out)
+((epochs < 20)) || fail "expected patience to end the run, got $epochs epochs"
+run 0 "${stuck[@]}" --plateau-margin 0.99
+says "finished after 20 epochs"
 
 # A user id may occur once in a file; the program warns about ids that occur in several files.
 printf '1 5 6\n2 5 6\n1 7 8\n' > twice.txt
@@ -388,6 +422,16 @@ says "--task city: expected at least two values among the users, got one"
 run 1 finetune "${labels[@]}" --task age --epochs 1
 says 'expected one of the attributes "churned", "city", got "age"'
 
+# Label smoothing changes tasks of profiles only.
+run 0 finetune "${gender[@]}" --task gender --epochs 2 --smoothing 0 --out smooth.patch.safetensors
+cp smooth.patch.safetensors sharp.patch.safetensors
+run 0 finetune "${gender[@]}" --task gender --epochs 2 --smoothing 0.2 --out smooth.patch.safetensors
+! cmp -s smooth.patch.safetensors sharp.patch.safetensors || fail "expected --smoothing to change the patch"
+run 1 finetune --data users.dat --base held.safetensors --task next --smoothing 0.2
+says "peterrec: --smoothing: expected a --task of --profiles, got next"
+run 1 finetune "${gender[@]}" --task gender --smoothing 1
+says "peterrec: --smoothing: expected a number from 0 and below 1, got 1"
+
 # An interrupted run does not replace an existing file, and can be resumed from its state file.
 cp all.safetensors before
 interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --out all.safetensors
@@ -401,7 +445,8 @@ interrupt '"epoch":2' finetune "${gender[@]}" --task gender,age
 says "gender.patch.safetensors already exists and was not overwritten"
 says "task age was not trained"
 cmp before gender.patch.safetensors || fail "an interrupted run has replaced its --out"
-interrupt '"epoch":2' finetune "${gender[@]}" --task gender --resume state --out part.safetensors
+resumed=(finetune "${gender[@]}" --task gender --smoothing 0.1)
+interrupt '"epoch":2' "${resumed[@]}" --resume state --out part.safetensors
 says "the training state is in state, and the same command resumes from it"
 [[ -e state && ! -e part.safetensors ]] || fail "expected a state file and no patch"
 # refuses STATE SETTING COMMAND...: expects that the state file is rejected, because SETTING
@@ -412,12 +457,13 @@ refuses() {
   run 1 "$@" --resume "$state" --epochs 300 --out part.safetensors
   says "$state: keeps the state of another run: $setting"
 }
-resumed=(finetune "${gender[@]}" --task gender)
 refuses state "other data: its items, sequences or split" "${resumed[@]}" --split-seed 8
 says "split_seed: expected 8, got 1"
 refuses state "bottleneck: expected 3, got 0; give the same" "${resumed[@]}" --bottleneck 3
 refuses state "insertion: expected parallel, got serial; give the same" "${resumed[@]}" --insertion parallel
 refuses state "seed: expected 2, got 1; give the same" "${resumed[@]}" --seed 2
+refuses state "decay: expected 0.5, got nothing; give the same" "${resumed[@]}" --decay 0.5
+refuses state "smoothing: expected nothing, got 0.1; give the same" finetune "${gender[@]}" --task gender
 refuses state "batch: expected 3, got 8; give the same" "${resumed[@]}" --batch 3
 refuses state "another base" finetune --base again.safetensors --data users.txt --profiles users.dat --task gender
 refuses state "other data: its items, sequences or split" finetune --base all.safetensors --data reversed.txt --profiles users.dat --task gender
@@ -428,12 +474,12 @@ interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --resume items.stat
 items=$(sed -nE 's/^([0-9]+) items, .*/\1/p' out)
 refuses items.state "" pretrain --data no17.txt "${tiny[@]}"
 says "items: expected $((items - 1)), got $items"
-threads=3 run 0 finetune "${gender[@]}" --task gender --resume state --epochs 300 --patience 300 --out part.safetensors
-threads=1 run 0 finetune "${gender[@]}" --task gender --epochs 300 --patience 300 --out whole.safetensors
+threads=3 run 0 "${resumed[@]}" --resume state --epochs 300 --patience 300 --out part.safetensors
+threads=1 run 0 "${resumed[@]}" --epochs 300 --patience 300 --out whole.safetensors
 cmp part.safetensors whole.safetensors || fail "the resumed run of finetune wrote a different file"
-tied=("${tiny[@]}" --tied --dropout 0.2)
+tied=("${tiny[@]}" --tied --dropout 0.2 --decay 0.01 --warmup 1.5)
 interrupt '"epoch":2' pretrain --data users.txt "${tied[@]}" --resume tied.state --out part.safetensors
-refuses tied.state "dropout: expected 0.3, got 0.2; give the same" pretrain --data users.txt "${tiny[@]}" --tied --dropout 0.3
+refuses tied.state "dropout: expected 0.3, got 0.2; give the same" pretrain --data users.txt "${tiny[@]}" --tied --dropout 0.3 --decay 0.01
 threads=3 run 0 pretrain --data users.txt "${tied[@]}" --resume tied.state --epochs 300 --patience 300 --out part.safetensors
 threads=1 run 0 pretrain --data users.txt "${tied[@]}" --epochs 300 --patience 300 --out whole.safetensors
 cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain with dropout wrote a different file"

@@ -35,6 +35,7 @@ struct HeadOptions {
   std::int64_t targets = 0;  ///< classes, or items of the target domain
   HeadLoss loss = HeadLoss::softmax;
   double deviation = 0.02;  ///< standard deviation of the initial weights
+  double smoothing = 0;     ///< SoftmaxLossOptions::smoothing of the loss softmax
 };
 
 /// The parameters of one task: patches, second normalizations, the vector of [TCL], and a head.
@@ -104,7 +105,7 @@ class PatchSet final : public Module {
       case HeadLoss::softmax:
         break;
     }
-    return softmax_loss(user, head_, targets);
+    return softmax_loss(user, head_, targets, {.smoothing = options_.head.smoothing});
   }
 
   /// Scores of all targets: user vectors [B,C] -> [B,targets].
