@@ -10,9 +10,9 @@
 #include "support/close.hpp"
 #include "support/variables.hpp"
 
+namespace refrain::test::of_dropout {
 namespace {
 
-using namespace refrain;
 using models::NextItNet;
 using test::random_ids;
 using test::redraw;
@@ -86,7 +86,7 @@ TEMPLATE_TEST_CASE("models: dropout adds a random stream only where it is an opt
   CHECK(dropping.randoms().size() == plain.randoms().size() + 1);
 }
 
-TEMPLATE_TEST_CASE("models: a dropout outside [0,1) is refused", "[model]", NextItNet,
+TEMPLATE_TEST_CASE("models: a dropout below 0, or of 1 and more, is refused", "[model]", NextItNet,
                    models::RecurrentRec<Gru>, models::CmnRec<Lstm>) {
   for (const double dropout : {1.0, 1.5, -0.1, std::numeric_limits<double>::quiet_NaN()}) {
     CHECK_THROWS_MATCHES(make<TestType>(dropout), OptionError,
@@ -131,3 +131,5 @@ TEST_CASE("peterrec: tasks on a base with dropout never drop in the base", "[mod
   CHECK(dropping.is_training());
   CHECK(same_bytes(dropping.with(others).user(ids).value(), plain.with(patches).user(ids).value()));
 }
+
+}  // namespace refrain::test::of_dropout

@@ -16,9 +16,9 @@
 #include "support/scratch.hpp"
 #include "support/variables.hpp"
 
+namespace refrain::test::of_tied_tables {
 namespace {
 
-using namespace refrain;
 using models::NextItNet;
 using test::f64;
 using test::random_ids;
@@ -184,3 +184,5 @@ TEST_CASE("tied tables: patches learn on a frozen base, whose table gets no grad
   CHECK_FALSE(base.parameter("head.bias").gradient().defined());
   CHECK(patches.parameter("tcl").gradient().defined());
 }
+
+}  // namespace refrain::test::of_tied_tables
