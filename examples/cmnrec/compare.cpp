@@ -47,11 +47,7 @@ struct Entry {
   ModelOptions options;
 
   bool learns() const { return !is_baseline(contender); }
-  std::string title() const {
-    if (contender == Contender::ngram) return "n-gram";
-    if (contender == Contender::cooccurrence) return "co-occurrence";
-    return options.title();
-  }
+  std::string title() const { return learns() ? options.title() : baseline_title(contender); }
   std::string key(const Options& all, std::uint64_t data_hash, std::uint64_t seed) const {
     return learns() ? run_key(options, all, data_hash, seed)
                     : baseline_key(examples::name_of(contender), options.length, all, data_hash);

@@ -53,8 +53,9 @@ Outcome evaluate(const Options& options) {
                   log);
   };
   print(*saved.model, model.title());
-  if (model.learns()) {
-    print(*make_popularity(data, model.length), ModelOptions{.kind = ModelKind::mostpop}.title());
+  for (const Contender each : baselines) {
+    if (each == Contender::mostpop && !model.learns()) continue;
+    print(*make_baseline(each, data, model.length), baseline_title(each));
   }
   return Outcome::done;
 }

@@ -19,6 +19,12 @@ void add_sequences(CLI::App& app, Options& options) {
       "target",
       Between{1, 100'000});
   visit_data(options.data, add);
+  app.get_option("--min-length")->default_str("5, or 2 with --leave-last-out");
+}
+
+/// Leave-last-out takes two items from each sequence: users with few items still train the model.
+void settle_sequences(const CLI::App& app, Options& options) {
+  if (options.data.leave_last_out && app.count("--min-length") == 0) options.data.min_length = 2;
 }
 
 void add_training(CLI::App& app, Options& options) {
@@ -119,6 +125,7 @@ void add_compare(CLI::App& app, Options& options) {
 }
 
 void settle_compare(const CLI::App& app, Options& options) {
+  settle_sequences(app, options);
   if (app.count("--seeds") == 0) options.compare.seeds = {options.run.seed};
   if (!options.compare.generate) return;
   const auto unless_given = [&](const char* name, auto& value, auto small) {
@@ -142,7 +149,8 @@ constexpr Command<Options> commands[] = {
     {.name = "train",
      .text = "Train one model on behaviour sequences",
      .add = add_train,
-     .run = train},
+     .run = train,
+     .settle = settle_sequences},
     {.name = "evaluate",
      .text = "Measure a trained model on the test part of its split",
      .add = add_evaluate,

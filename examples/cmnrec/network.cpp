@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -149,8 +150,13 @@ std::unique_ptr<NextItemModel> make_popularity(const Dataset& data, std::int64_t
 }
 
 bool is_baseline(Contender contender) {
-  return contender == Contender::mostpop || contender == Contender::ngram ||
-         contender == Contender::cooccurrence;
+  return std::ranges::find(baselines, contender) != std::end(baselines);
+}
+
+std::string baseline_title(Contender contender) {
+  if (contender == Contender::ngram) return "n-gram";
+  if (contender == Contender::cooccurrence) return "co-occurrence";
+  return ModelOptions{.kind = ModelKind::mostpop}.title();
 }
 
 std::unique_ptr<NextItemModel> make_baseline(Contender contender, const Dataset& data,

@@ -40,8 +40,12 @@ std::unique_ptr<NextItemModel> make_model(const ModelOptions& options, std::int6
 /// A model that scores items by their frequency in the training part.
 std::unique_ptr<NextItemModel> make_popularity(const Dataset& data, std::int64_t length);
 
-/// True for the entries of compare that count items of the training part and train nothing.
+/// The entries of compare that count items of the training part and train nothing.
+inline constexpr Contender baselines[] = {Contender::mostpop, Contender::ngram,
+                                          Contender::cooccurrence};
 bool is_baseline(Contender contender);
+/// "most popular", "n-gram", "co-occurrence".
+std::string baseline_title(Contender contender);
 /// The baseline with the counts of the training part. Throws OptionError unless is_baseline(contender).
 std::unique_ptr<NextItemModel> make_baseline(Contender contender, const Dataset& data,
                                              std::int64_t length);

@@ -110,6 +110,12 @@ run 0 train --kind nextitnet --channels 16 --data late.txt --min-item-count 2 --
   --learning-rate 0.01 --log late --out late.safetensors --force
 tail -n 1 late | grep -qE '"validation":([5-9]|[1-9][0-9])' || fail "expected a held-out loss above 5, got $(tail -n 1 late)"
 
+# Leave-last-out trains on users with few items, unless --min-length excludes them.
+for user in 1 2 3 4 5 6; do echo "s$user 1 2 3 $user"; done > short.txt
+run 0 train --kind mostpop --data short.txt --leave-last-out --length 11 --out short.safetensors
+says "6 sequences to train on (2.0 items each"
+run 1 train --kind mostpop --data short.txt --leave-last-out --length 11 --min-length 5 --out short.safetensors
+
 # With other data than in training the test part may contain training sequences.
 head -n 150 users.txt > fewer.txt
 run 0 evaluate --data fewer.txt --model cmnrec.safetensors
@@ -158,6 +164,7 @@ says "--output: expected one of text, jsonl, csv, got 'xml'"
 run 0 train --model mostpop "${tiny[@]}" --out popular.safetensors
 run 0 evaluate --data users.txt --checkpoint popular.safetensors
 says "most popular: 20 sequences"
+says "n-gram: 20 sequences"
 cat > old.toml << 'END'
 [train]
 data = ["users.txt"]
@@ -245,7 +252,7 @@ cp ranks complete
 run 0 compare "${tiny[@]}" --models "mostpop,ngram,cooccurrence,nextitnet" --epochs 1 --seeds 1,2 --results counted --ranks ranks
 cmp ranks complete || fail "completed runs appended ranks"
 run 0 evaluate --data users.txt --model good.safetensors --ranks evaluated
-(($(wc -l < evaluated) == 2 * 2 * 20)) || fail "expected the ranks by the model and by popularity"
+(($(wc -l < evaluated) == 4 * 2 * 20)) || fail "expected the ranks by the model and by three baselines"
 
 # The same rows with other ids.
 sed -E 's/ / i/g' users.txt > renamed.txt
@@ -312,10 +319,10 @@ cmp unbroken.safetensors resumed.safetensors || fail "the resumed run wrote a di
 
 # The log has the same figures as the output.
 run 0 evaluate --data users.txt --model good.safetensors --log figures
-(($(wc -l < figures) == 4)) || fail "expected a line for model and popularity, with and without seen items"
+(($(wc -l < figures) == 8)) || fail "expected a line for the model and each baseline, with and without seen items"
 says "most popular: 20 sequences"
-(($(grep -cE '^  MRR@(5|10|20) .*\(full, 30 items\)$' out) == 6)) || fail "expected each line of figures to name its protocol"
-(($(grep -cE '^  MRR@(5|10|20) .*\(full, 30 items, seen ones left out\)$' out) == 6)) || fail "expected each line of figures to name its protocol"
+(($(grep -cE '^  MRR@(5|10|20) .*\(full, 30 items\)$' out) == 12)) || fail "expected each line of figures to name its protocol"
+(($(grep -cE '^  MRR@(5|10|20) .*\(full, 30 items, seen ones left out\)$' out) == 12)) || fail "expected each line of figures to name its protocol"
 for value in $(sed -E 's/.*"HR@5":([0-9.e-]+).*/\1/' figures); do says "HR@5  $(LC_ALL=C printf %.4f "$value")"; done
 
 # Generated sequences: the last item, one of 16 equally frequent ones, depends on earlier items.
