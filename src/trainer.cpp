@@ -19,8 +19,7 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
       optimizer_(optimizer),
       options_(std::move(options)),
       pending_(options_.pending_losses) {
-  if (options_.epochs < 0)
-    throw OptionError(detail::concat("Trainer: expected epochs >= 0, got ", options_.epochs));
+  set_epochs(options_.epochs);
   if (options_.steps_per_epoch < 1) {
     throw OptionError(
         detail::concat("Trainer: expected steps_per_epoch >= 1, got ", options_.steps_per_epoch));
@@ -37,6 +36,11 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
     throw OptionError(
         detail::concat("Trainer: expected capture_after >= 0, got ", options_.capture_after));
   }
+}
+
+void Trainer::set_epochs(std::int64_t epochs) {
+  if (epochs < 0) throw OptionError(detail::concat("Trainer: expected epochs >= 0, got ", epochs));
+  options_.epochs = epochs;
 }
 
 void Trainer::keep(const std::string& name, Random& random) {
@@ -72,10 +76,10 @@ namespace {
 void expect_finite(const StepReport& report) {
   const bool loss = std::isfinite(report.loss);
   if (loss && std::isfinite(report.gradient_norm)) return;
-  throw Error(detail::concat("training: the ", loss ? "norm of the gradients" : "loss", " is ",
-                             loss ? report.gradient_norm : report.loss, " in step ", report.step,
-                             " of epoch ", report.epoch,
-                             "; try a smaller learning rate or clipping"));
+  throw DivergedError(detail::concat("training: the ", loss ? "norm of the gradients" : "loss",
+                                     " is ", loss ? report.gradient_norm : report.loss, " in step ",
+                                     report.step, " of epoch ", report.epoch,
+                                     "; try a smaller learning rate or clipping"));
 }
 
 template <class T>

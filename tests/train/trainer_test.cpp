@@ -90,7 +90,7 @@ TEST_CASE("trainer: a loss that is not finite is reported, also when it is read 
                                              Variable(batch.tensor));
                            },
                            [](std::int64_t) { return 0.0; }),
-                       Error, message_contains("in step 6 of epoch 0"));
+                       DivergedError, message_contains("in step 6 of epoch 0"));
   CHECK(reported == 6);
 }
 
@@ -125,6 +125,34 @@ TEST_CASE("trainer: early stopping keeps the best parameters", "[train][trainer]
   CHECK(last.go({0.5, NAN, 0.4}).end == TrainingEnd::finished);
   CHECK(last.trainer.position().best_epoch == 0);
   CHECK(content_hash(last.model) == last.hashes[2]);
+}
+
+TEST_CASE("trainer: a run that continues after a raise of its epochs equals one longer run",
+          "[train][trainer]") {
+  InterruptGuard::clear();
+  const TrainerOptions options{
+      .epochs = 5, .steps_per_epoch = 2, .patience = 2, .restore_best = false};
+  const std::vector<double> metrics{0.1, 0.4, 0.3, 0.5, 0.2};
+  ScriptedRun whole(options);
+  whole.go(metrics);
+  ScriptedRun parts(options);
+  for (const std::int64_t epochs : {1, 3, 3, 5}) {
+    parts.trainer.set_epochs(epochs);
+    const TrainingResult result = parts.go(metrics);
+    CHECK(result.end == TrainingEnd::finished);
+    CHECK(result.position.epoch == epochs);
+  }
+  CHECK(parts.hashes == whole.hashes);
+  CHECK(content_hash(parts.model) == content_hash(whole.model));
+  CHECK(parts.trainer.position().best_metric == 0.5);
+  // Early stopping ends a run for good.
+  ScriptedRun stopped(options);
+  stopped.trainer.set_epochs(3);
+  stopped.go({0.3, 0.2, 0.1});
+  stopped.trainer.set_epochs(9);
+  CHECK(stopped.go({}).position.epoch == 3);
+  CHECK_THROWS_MATCHES(parts.trainer.set_epochs(-1), OptionError,
+                       message_contains("expected epochs >= 0, got -1"));
 }
 
 TEST_CASE("trainer: patience counts only after the plateau", "[train][trainer]") {
@@ -203,7 +231,7 @@ TEST_CASE("trainer: a loss that is not finite ends the run", "[train][trainer]")
       trainer.run([&](std::int64_t,
                       std::int64_t) { return scale(model.loss(random_ids(3, 30, 1)), INFINITY); },
                   [](std::int64_t) { return 0; }),
-      Error, message_contains("the loss is inf in step 0 of epoch 0"));
+      DivergedError, message_contains("the loss is inf in step 0 of epoch 0"));
   CHECK(content_hash(model) == before);
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "refrain/autograd/tape.hpp"
+#include "refrain/core/error.hpp"
 #include "refrain/core/export.hpp"
 #include "refrain/nn/module.hpp"
 #include "refrain/train/batch_feed.hpp"
@@ -24,6 +25,12 @@ namespace refrain {
 
 /// Texts by name that identify a run: "batch" -> "64".
 using RunSetting = Metadata;
+
+/// A loss or the norm of the gradients is not finite.
+class REFRAIN_API DivergedError : public Error {
+ public:
+  using Error::Error;
+};
 
 /// Options of Trainer.
 struct TrainerOptions {
@@ -95,6 +102,11 @@ class REFRAIN_API Trainer {
 
   const TrainingPosition& position() const noexcept { return position_; }
 
+  /// Changes the maximum number of epochs, so that run() continues a finished run. The further
+  /// epochs are those of one longer run only without restore_best, because they continue from the
+  /// present parameters. Throws OptionError unless epochs >= 0.
+  void set_epochs(std::int64_t epochs);
+
   /// Writes the training state to a file. Throws Error and leaves the file unchanged when a
   /// parameter is not finite.
   void save(const std::string& path) const;
@@ -113,7 +125,7 @@ class REFRAIN_API Trainer {
   ///
   /// `loss(epoch, step)` returns the scalar Variable to minimize. `evaluate(epoch)` returns the
   /// metric; it runs in evaluation mode with recording off, and must not draw from the saved
-  /// streams. Throws Error when a loss is not finite, and the exceptions of the functions.
+  /// streams. Throws DivergedError when a loss is not finite, and the exceptions of the functions.
   template <class Loss, class Evaluate>
   TrainingResult run(Loss&& loss, Evaluate&& evaluate);
 
