@@ -73,6 +73,7 @@ std::string config_text(const ModelConfig& config) {
   // Files without these options have the fields of older files.
   if (config.model.tied) text["tied"] = true;
   if (config.model.dropout > 0) text["dropout"] = config.model.dropout;
+  if (config.search) text["search"] = examples::json_of(*config.search);
   return text.dump();
 }
 
@@ -84,6 +85,7 @@ ModelConfig model_config(const CheckpointInfo& info, const std::string& path, st
   visit(config, fields);
   if (fields.has("tied")) config.model.tied = fields.flag("tied");
   if (fields.has("dropout")) config.model.dropout = fields.share("dropout");
+  if (fields.has("search")) config.search = examples::search_record(fields.object("search"));
   if (fields.has("note")) config.note = fields.text("note");
   expect_room(fields, config.model, ids);
   return config;

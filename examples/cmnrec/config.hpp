@@ -2,9 +2,11 @@
 /// The metadata entry "config" of a model file: its information besides parameters and vocabulary.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "cmnrec/options.hpp"
+#include "common/search_record.hpp"
 #include "refrain/train/checkpoint.hpp"
 
 namespace refrain::cmnrec {
@@ -12,8 +14,9 @@ namespace refrain::cmnrec {
 struct ModelConfig {
   ModelOptions model = {};
   DataOptions data = {};
-  std::uint64_t fingerprint = 0;  ///< fingerprint() of the data (data.hpp)
-  std::string note = {};          ///< a note for the reader, not parsed
+  std::uint64_t fingerprint = 0;                      ///< fingerprint() of the data (data.hpp)
+  std::string note = {};                              ///< a note for the reader, not parsed
+  std::optional<examples::SearchRecord> search = {};  ///< of --search
 };
 
 std::string config_text(const ModelConfig& config);

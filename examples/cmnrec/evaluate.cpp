@@ -36,6 +36,8 @@ Outcome evaluate(const Options& options) {
   const Device device = examples::device_of(options.run);
   const SavedModel saved = load(options.model_file);
   saved.model->to(device);
+  if (saved.config.search)
+    fmt::print("{}: the search {}\n", options.model_file, saved.config.search->summary());
   // The data is split as in training, so that the test part is unseen.
   const ModelOptions& model = saved.config.model;
   const Sequences behaviour = read_behaviour(options.log);

@@ -125,26 +125,29 @@ std::string metric_name(StopOn stop_on) {
   return stop_on == StopOn::ndcg ? "NDCG@10" : "held-out loss";
 }
 
-examples::TrainReport train_model(NextItemModel& model, const Dataset& data, const Options& options,
-                                  const examples::TrainPlace& place) {
-  Objective objective(model, data, options, place.seed);
-  Adam adam(model, examples::adam_options(options.train));
+examples::Training model_training(NextItemModel& model, const Dataset& data, const Options& options,
+                                  std::uint64_t seed) {
+  auto objective = std::make_shared<Objective>(model, data, options, seed);
+  auto adam = std::make_unique<Adam>(model, examples::adam_options(options.train));
   if (options.train.l2 > 0)
-    adam.set_l2(options.model.tied ? "*embedding.weight" : "*head.weight", options.train.l2);
+    adam->set_l2(options.model.tied ? "*embedding.weight" : "*head.weight", options.train.l2);
   const bool by_ndcg = options.loss.stop_on == StopOn::ndcg;
   const EvaluateOptions ranking{.cutoffs = {10}, .leave_out_seen = options.without_seen};
-  return examples::train(
-      model, adam, options.train, place, objective.steps_per_epoch(),
-      [&](std::int64_t epoch, std::int64_t step) { return objective.batch(epoch, step); },
-      [&](const LossBatch& batch) { return objective.loss(batch); },
+  return examples::training_of(
+      model, std::move(adam), objective,
       {.name = metric_name(options.loss.stop_on),
        .larger_is_better = by_ndcg,
        .measure =
-           [&] {
+           [=, &model, &data] {
              return by_ndcg ? evaluate(model, data.validation, ranking).ndcg(10)
-                            : objective.validation();
+                            : objective->validation();
            },
        .chance = std::log(static_cast<double>(data.vocabulary.size()))});
+}
+
+examples::TrainReport train_model(NextItemModel& model, const Dataset& data, const Options& options,
+                                  const examples::TrainPlace& place) {
+  return examples::train(model_training(model, data, options, place.seed), options.train, place);
 }
 
 double prediction_ms(NextItemModel& model, const HeldOut& test, std::int64_t batch) {

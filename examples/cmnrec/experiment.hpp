@@ -34,6 +34,10 @@ ModelOptions model_of(const Options& options);
 /// "NDCG@10" or "held-out loss".
 std::string metric_name(StopOn stop_on);
 
+/// The training of a model. Model and data must outlive it.
+examples::Training model_training(NextItemModel& model, const Dataset& data, const Options& options,
+                                  std::uint64_t seed);
+
 /// Trains a model; afterwards it holds the parameters that were best on the validation part, or the
 /// latest ones when the run was interrupted.
 examples::TrainReport train_model(NextItemModel& model, const Dataset& data, const Options& options,

@@ -74,8 +74,14 @@ void add_train(CLI::App& app, Options& options) {
       "--length");
   add("--slots", options.model.slots, "Number of chunks m", between(1, 100'000));
   add_training(app, options);
+  add_search_options(app, options.search, true);
   add_value(app, "--out", options.model_file, "Output file");
   add_resume_option(app, options.state_file);
+}
+
+void settle_train(const CLI::App& app, Options& options) {
+  settle_sequences(app, options);
+  settle_search(app, options.search);
 }
 
 void add_evaluate(CLI::App& app, Options& options) {
@@ -150,7 +156,7 @@ constexpr Command<Options> commands[] = {
      .text = "Train one model on behaviour sequences",
      .add = add_train,
      .run = train,
-     .settle = settle_sequences},
+     .settle = settle_train},
     {.name = "evaluate",
      .text = "Measure a trained model on the test part of its split",
      .add = add_evaluate,

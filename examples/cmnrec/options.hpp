@@ -106,6 +106,7 @@ struct Options {
   ModelOptions model;
   LossOptions loss;
   examples::TrainOptions train{.epochs = 30, .batch = 128, .patience = 3};
+  examples::SearchOptions search;  ///< of train
   examples::RunOptions run;
   CompareOptions compare;
   examples::RecommendOptions recommend;

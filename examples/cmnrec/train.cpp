@@ -6,6 +6,7 @@
 #include "common/device.hpp"
 #include "common/output_files.hpp"
 #include "common/saved_config.hpp"
+#include "common/search.hpp"
 #include "common/standard_streams.hpp"
 #include "refrain/data/data_hash.hpp"
 
@@ -14,7 +15,9 @@ namespace {
 
 RunSetting run_setting(const Options& options, const SavedModel& made) {
   const LossOptions& loss = options.loss;
-  RunSetting setting = examples::setting_of_config(config_text(made.config));
+  ModelConfig config = made.config;
+  config.search.reset();  // its figures are no setting
+  RunSetting setting = examples::setting_of_config(config_text(config));
   setting.insert({{"loss", examples::name_of(loss.kind)},
                   {"negatives", std::to_string(loss.negatives)},
                   {"loss_at", examples::name_of(loss.at)},
@@ -28,15 +31,51 @@ RunSetting run_setting(const Options& options, const SavedModel& made) {
   return setting;
 }
 
+std::unique_ptr<NextItemModel> untrained_model(const ModelOptions& model, const Options& options,
+                                               const Dataset& data) {
+  Random random(options.run.seed);
+  std::unique_ptr<NextItemModel> made = make_model(model, data.vocabulary.size(), random);
+  made->to(examples::device_of(options.run));
+  return made;
+}
+
+/// Searches the learning rate and the dropout, and sets them in `options` and `model`. Returns
+/// nullopt when the search was interrupted.
+std::optional<examples::SearchRecord> search_model(const Dataset& data,
+                                                   const examples::TrainPlace& place,
+                                                   Options& options, ModelOptions& model) {
+  std::optional<examples::SearchRecord> found = examples::search(
+      options.search, options.train, place,
+      [&](const examples::SearchCandidate& candidate) -> examples::SearchedTraining {
+        Options own = options;
+        own.train.learning_rate = candidate.learning_rate;
+        ModelOptions sizes = model;
+        sizes.dropout = candidate.dropout.value_or(model.dropout);
+        const std::shared_ptr<NextItemModel> network = untrained_model(sizes, options, data);
+        return {network, model_training(*network, data, own, place.seed)};
+      });
+  if (found) {
+    options.train.learning_rate = found->choice().learning_rate;
+    model.dropout = found->choice().dropout.value_or(model.dropout);
+  }
+  return found;
+}
+
 }  // namespace
 
-Outcome train(const Options& options) {
+Outcome train(const Options& given) {
+  Options options = given;
   examples::expect_warmup(options.train);
+  if (options.search.is_on) examples::candidates_of(options.search);
   examples::expect_files(examples::command_files(
       options.log, options.run, {{"--out", options.model_file}}, options.state_file));
-  const Device device = examples::device_of(options.run);
+  examples::device_of(options.run);  // a missing device is an error before files are read
   SavedModel made{.config = {.model = model_of(options), .data = options.data}};
-  const ModelOptions& model = made.config.model;
+  ModelOptions& model = made.config.model;
+  if (options.search.is_on && !model.learns()) {
+    throw OptionError(fmt::format("--search: expected a --kind that is trained, got {}",
+                                  examples::name_of(model.kind)));
+  }
   // An invalid schedule is reported before files are read.
   if (model.kind == ModelKind::cmnrec) fmt::print("Schedule: {}\n", model.chunks().text());
   const Sequences behaviour = read_behaviour(options.log);
@@ -52,16 +91,21 @@ Outcome train(const Options& options) {
     fmt::print("{}: counted; wrote {}\n", model.title(), options.model_file);
     return Outcome::done;
   }
-  Random random(options.run.seed);
-  made.model = make_model(model, made.vocabulary.size(), random);
-  made.model->to(device);
+  made.model = untrained_model(model, options, data);
   fmt::print("{}: {} parameters\n", model.title(), with_commas(made.model->parameter_count()));
   examples::flush_output();
   examples::RunLog log(options.run.log);
-  const examples::TrainReport report =
-      train_model(*made.model, data, options,
-                  examples::training_place(options.run, log, model.title(), options.state_file,
-                                           run_setting(options, made)));
+  examples::TrainPlace place =
+      examples::training_place(options.run, log, model.title(), options.state_file);
+  if (options.search.is_on) {
+    examples::expect_searchable(data.training.rows(), data.validation.rows.rows());
+    made.config.search = search_model(data, place, options, model);
+    if (!made.config.search) return examples::interrupted_search(place.label, options.model_file);
+    examples::keep_search(place, *made.config.search);
+    made.model = untrained_model(model, options, data);
+  }
+  place.setting.merge(run_setting(options, made));
+  const examples::TrainReport report = train_model(*made.model, data, options, place);
   return examples::finish_training(
       report, options.model_file, options.state_file, options.run.force,
       [&](const std::string& note) { save(options.model_file, made, note); });

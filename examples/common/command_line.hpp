@@ -187,6 +187,11 @@ void add_ranks_option(CLI::App& app, RunOptions& run);
 void add_training_options(CLI::App& app, TrainOptions& train, const std::string& prefix,
                           const std::string& group);
 
+/// Adds --search and its options, for commands that train one model.
+void add_search_options(CLI::App& app, SearchOptions& search, bool has_dropout);
+/// Throws OptionError for options that contradict --search or lack it.
+void settle_search(const CLI::App& app, const SearchOptions& search);
+
 /// Adds --force, for commands that write a trained model.
 void add_force_option(CLI::App& app, RunOptions& run);
 

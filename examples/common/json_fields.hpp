@@ -106,6 +106,8 @@ class JsonFields {
     return list;
   }
 
+  JsonFields object(const char* name) const { return JsonFields(*this, value(name)); }
+
   /// A nested object as compact JSON.
   std::string text_of_object(const char* name) const {
     return JsonFields(*this, value(name)).object_.dump();

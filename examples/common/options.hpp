@@ -46,6 +46,14 @@ struct TrainOptions {
   double decay = 0;           ///< AdamOptions::decay
 };
 
+/// The search for the learning rate, and for the dropout (common/search.hpp).
+struct SearchOptions {
+  bool is_on = false;
+  std::vector<double> learning_rates{0.0003, 0.001, 0.003, 0.01};
+  std::vector<double> dropouts = {};  ///< empty: the dropout is not searched
+  std::int64_t epochs = 3;            ///< of the first round
+};
+
 struct RunOptions {
   std::uint64_t seed = 1;
   std::int64_t threads = 0;

@@ -72,6 +72,57 @@ void add_training_options(CLI::App& app, TrainOptions& train, const std::string&
       not_negative());
 }
 
+void add_search_options(CLI::App& app, SearchOptions& search, bool has_dropout) {
+  const OptionGroup add(app, "Search");
+  const auto is_bare = [](const std::string& text) { return text.empty() || text == "true"; };
+  const auto set = [&search, is_bare](const std::vector<std::string>& given) {
+    search.is_on = true;
+    if (given.size() == 1 && is_bare(given.front())) return;
+    search.learning_rates.clear();
+    for (const std::string& text : given)
+      CLI::detail::lexical_cast(text, search.learning_rates.emplace_back());
+  };
+  app.add_option_function<std::vector<std::string>>(
+         "--search", set,
+         "Choose the learning rate on the validation part by successive halving, from this list "
+         "or, without a list, from 0.0003,0.001,0.003,0.01")
+      ->group("Search")
+      ->expected(0, 1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->delimiter(',')
+      ->type_name("LIST")
+      ->check(CLI::Validator(
+          [is_bare, number = above_zero()](std::string& text) {
+            return is_bare(text) ? std::string() : number(text);
+          },
+          ""));
+  if (has_dropout)
+    add("--search-dropout", search.dropouts,
+        "Choose the dropout from this list, too: each learning rate is tried with each of them",
+        from_zero_below_one());
+  add("--search-epochs", search.epochs,
+      "Epochs of the first round; each further round keeps the better half and doubles the epochs",
+      between(1, 1000000));
+}
+
+void settle_search(const CLI::App& app, const SearchOptions& search) {
+  const auto given = [&](const char* name) {
+    const CLI::Option* const option = app.get_option_no_throw(name);
+    return option != nullptr && option->count() > 0;
+  };
+  if (!search.is_on) {
+    for (const char* name : {"--search-dropout", "--search-epochs"}) {
+      if (given(name)) throw OptionError(concat(name, ": expected --search beside it"));
+    }
+    return;
+  }
+  if (given("--learning-rate"))
+    throw OptionError("--search: expected no --learning-rate, which the search chooses");
+  if (given("--search-dropout") && given("--dropout"))
+    throw OptionError("--search-dropout: expected no --dropout, which the search chooses");
+}
+
 void add_force_option(CLI::App& app, RunOptions& run) {
   add_value(app, "--force", run.force, "Write the result even if it is worse than chance");
 }

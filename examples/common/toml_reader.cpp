@@ -31,7 +31,8 @@ class TomlReader final : public CLI::ConfigTOML {
         const CLI::App& command = command_of(section, values);
         std::map<const CLI::Option*, std::string> given;
         for (const auto& [name, value] : *table) {
-          const auto [first, is_new] = given.emplace(option_of(command, name, value), name.str());
+          const CLI::Option* const option = option_of(command, name, value);
+          const auto [first, is_new] = given.emplace(option, name.str());
           if (!is_new)
             fail(value, concat(name.str(), ": expected each option once in [", command.get_name(),
                                "], got both ", first->second, " and ", name.str()));
@@ -39,6 +40,9 @@ class TomlReader final : public CLI::ConfigTOML {
           item.parents = {std::string(section.str())};
           item.name = std::string(name.str());
           add(value, item.inputs);
+          // The parser accepts one input of an option whose list may be missing on the command line.
+          if (option->get_expected_min() == 0 && option->get_delimiter() != '\0')
+            item.inputs = {CLI::detail::join(item.inputs, ",")};
           found.push_back(std::move(item));
         }
       }

@@ -56,25 +56,29 @@ LearningRateSchedule rate_schedule(const TrainOptions& options, std::int64_t ste
   return options.warmup > 0 ? warmup_then_constant(schedule) : LearningRateSchedule();
 }
 
-TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer,
-                     const TrainOptions& options, const TrainPlace& place,
-                     std::int64_t steps_per_epoch, const Validation& validation) {
+TrainerOptions trainer_options(const Training& training, const TrainOptions& options,
+                               Device device) {
+  return {.epochs = options.epochs,
+          .steps_per_epoch = training.steps_per_epoch,
+          .max_norm = options.clip,
+          .patience = options.patience,
+          .plateau_margin = options.plateau_margin,
+          .larger_is_better = training.validation.larger_is_better,
+          .schedule = rate_schedule(options, training.steps_per_epoch),
+          .pending_losses = device == Device::cpu ? 0 : 4,
+          .capture_after = 3};
+}
+
+TrainReport train(const Training& training, const TrainOptions& options, const TrainPlace& place) {
   const InterruptGuard guard;
-  const LearningRateSchedule schedule = rate_schedule(options, steps_per_epoch);
-  const bool has_schedule = static_cast<bool>(schedule);
-  Trainer trainer(module, optimizer,
-                  {.epochs = options.epochs,
-                   .steps_per_epoch = steps_per_epoch,
-                   .max_norm = options.clip,
-                   .patience = options.patience,
-                   .plateau_margin = options.plateau_margin,
-                   .larger_is_better = validation.larger_is_better,
-                   .schedule = schedule,
-                   .checkpoint = place.state_file,
-                   .metadata = {{"run", place.label}},
-                   .setting = place.setting,
-                   .pending_losses = place.device == Device::cpu ? 0 : 4,
-                   .capture_after = 3});
+  const Validation& validation = training.validation;
+  TrainerOptions run = trainer_options(training, options, place.device);
+  const bool has_schedule = static_cast<bool>(run.schedule);
+  run.checkpoint = place.state_file;
+  run.metadata = place.metadata;
+  run.metadata["run"] = place.label;
+  run.setting = place.setting;
+  Trainer trainer(training.module, *training.optimizer, std::move(run));
   trainer.on_capture([&](const CaptureReport& report) {
     if (report.is_captured) {
       say("{}: the training step is captured: {} kernels in one launch\n", place.label,
@@ -89,7 +93,7 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
   report.metric = validation.name;
   report.chance = validation.chance;
   TrainingProgress progress({.label = place.label,
-                             .steps_per_epoch = steps_per_epoch,
+                             .steps_per_epoch = training.steps_per_epoch,
                              .metric = validation.name,
                              .is_brief = place.is_one_of_many});
   trainer.on_step([&](const StepReport& step) { progress.show(step); });
@@ -106,7 +110,8 @@ TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer
     const std::vector<MetricLog::Text> texts{{"run", place.label}, {"metric", validation.name}};
     place.log->write(numbers, texts);
   });
-  const TrainingResult result = run(trainer, [&](std::int64_t) { return validation.measure(); });
+  const TrainingResult result =
+      training.run(trainer, [&](std::int64_t) { return validation.measure(); });
   progress.finish();
   report.epochs = result.position.epoch;
   report.seconds_per_epoch = result.seconds_per_epoch();

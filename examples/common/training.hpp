@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/options.hpp"
@@ -44,6 +46,7 @@ struct TrainPlace {
   std::uint64_t seed = 1;
   Device device = Device::cpu;  ///< device of the module's parameters
   bool is_one_of_many = false;  ///< without a terminal, all epochs are printed on one line
+  Metadata metadata = {};       ///< further texts of the state file
 };
 
 /// The TrainPlace of a command.
@@ -86,23 +89,43 @@ struct Validation {
 using RunTrainer =
     std::function<TrainingResult(Trainer&, const std::function<double(std::int64_t)>&)>;
 
-TrainReport train_by(const RunTrainer& run, Module& module, Optimizer& optimizer,
-                     const TrainOptions& options, const TrainPlace& place,
-                     std::int64_t steps_per_epoch, const Validation& validation);
+/// A training that is ready to run. The module must outlive it.
+struct Training {
+  Module& module;
+  std::unique_ptr<Optimizer> optimizer;
+  std::int64_t steps_per_epoch = 0;
+  RunTrainer run;
+  Validation validation;
+};
 
-/// Trains until the last epoch, early stopping or an interruption. `make(epoch, step)` creates the
-/// batch of a training step on the host, and `loss(batch)` computes its loss on the place's device.
-/// Throws DataError, with the differences, if the state file belongs to a run with another setting.
-template <class Make, class Loss>
-TrainReport train(Module& module, Optimizer& optimizer, const TrainOptions& options,
-                  const TrainPlace& place, std::int64_t steps_per_epoch, const Make& make,
-                  const Loss& loss, const Validation& validation) {
-  return train_by(
-      [&](Trainer& trainer, const std::function<double(std::int64_t)>& evaluate) {
-        return trainer.run(place.device, make, loss, evaluate);
-      },
-      module, optimizer, options, place, steps_per_epoch, validation);
+/// A training by an objective: `steps_per_epoch()`; `batch(epoch, step)`, which creates the batch of
+/// a training step on the host; and `loss(batch)`, which computes its loss on the module's device.
+template <class Objective>
+Training training_of(Module& module, std::unique_ptr<Optimizer> optimizer,
+                     std::shared_ptr<Objective> objective, Validation validation) {
+  const std::int64_t steps_per_epoch = objective->steps_per_epoch();
+  return {.module = module,
+          .optimizer = std::move(optimizer),
+          .steps_per_epoch = steps_per_epoch,
+          .run =
+              [objective, device = module.device()](Trainer& trainer, const auto& evaluate) {
+                return trainer.run(
+                    device,
+                    [&](std::int64_t epoch, std::int64_t step) {
+                      return objective->batch(epoch, step);
+                    },
+                    [&](const auto& batch) { return objective->loss(batch); }, evaluate);
+              },
+          .validation = std::move(validation)};
 }
+
+/// The options of a training's trainer, without those of its state file.
+TrainerOptions trainer_options(const Training& training, const TrainOptions& options,
+                               Device device);
+
+/// Trains until the last epoch, early stopping or an interruption. Throws DataError, with the
+/// differences, if the state file belongs to a run with another setting.
+TrainReport train(const Training& training, const TrainOptions& options, const TrainPlace& place);
 
 /// Throws OptionError, so that `out` is not written, if the loss is clearly worse than chance, as
 /// after divergence. Never throws with `force`.

@@ -58,12 +58,14 @@ std::string config_text(NextItNet::Options network, const BaseNote& note) {
   // Files without these options have the fields of older files.
   if (network.tied) object["tied"] = true;
   if (network.dropout > 0) object["dropout"] = network.dropout;
+  if (note.search) object["search"] = examples::json_of(*note.search);
   return object.dump();
 }
 
 std::string config_text(PatchSet::Options set, PatchNote note) {
   nlohmann::json object{{"model", "peterrec"}, {"test_users", note.test_users}};
   visit_fields(set, note, FieldWriter(object));
+  if (note.search) object["search"] = examples::json_of(*note.search);
   return object.dump();
 }
 
@@ -77,6 +79,7 @@ BaseConfig base_config(const CheckpointInfo& info, const std::string& path) {
   BaseNote& note = stored.note;
   if (config.has("hold_out_last")) note.hold_out_last = config.flag("hold_out_last");
   if (config.has("length")) note.length = config.integer("length", steps);
+  if (config.has("search")) note.search = examples::search_record(config.object("search"));
   if (config.has("note")) note.text = config.text("note");
   if (network.dilations.empty()) config.fail("expected at least one dilation, got an empty list");
   const std::int64_t blocks = static_cast<std::int64_t>(network.dilations.size());
@@ -91,6 +94,7 @@ PatchConfig patch_config(const CheckpointInfo& info, const std::string& path,
   PatchConfig stored;
   visit_fields(stored.set, stored.note, config);
   if (config.has("test_users")) stored.note.test_users = config.text("test_users");
+  if (config.has("search")) stored.note.search = examples::search_record(config.object("search"));
   config.expect_room({stored.set.head.targets, base.channels});
   const models::PatchOptions& patches = stored.set.patches;
   if (patches.insertion != Insertion::none) {

@@ -2,9 +2,11 @@
 /// The configuration of base and patch files: the metadata entry "config" of a checkpoint.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "common/search_record.hpp"
 #include "peterrec/options.hpp"
 #include "refrain/data/vocabulary.hpp"
 #include "refrain/train/checkpoint.hpp"
@@ -20,6 +22,7 @@ struct BaseNote {
   bool hold_out_last = false;  ///< pre-training left out the last two items of every sequence
   std::int64_t length = 50;    ///< DataOptions::length of pre-training; older files lack it
   std::string text;            ///< a note for the reader, not parsed
+  std::optional<examples::SearchRecord> search = {};  ///< of --search
 };
 
 /// Information in a patch file besides its patches.
@@ -31,6 +34,7 @@ struct PatchNote {
   std::int64_t users = 0;  ///< number of users that were split
   std::string test_users;  ///< TransferDataset::test_hash; older files lack it
   std::int64_t length = 50;
+  std::optional<examples::SearchRecord> search = {};  ///< of --search
 };
 
 struct BaseConfig {

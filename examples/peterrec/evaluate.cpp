@@ -63,6 +63,11 @@ void warn_of_other_users(const PatchNote& note, const TaskData& task, const std:
   }
 }
 
+/// Prints the choice of --search in a file's training.
+void print_search(const std::string& path, const std::optional<examples::SearchRecord>& search) {
+  if (search) fmt::print("{}: the search {}\n", path, search->summary());
+}
+
 /// Prints and logs the figures of each recommender.
 void print(const TaskData& task, const std::vector<Reference>& measured, const Options& options,
            examples::RunLog& log) {
@@ -94,6 +99,7 @@ void evaluate_patch(const std::string& path, const LoadedBase& base, const RawDa
                     const Options& options, examples::RunLog& log) {
   const LoadedPatch patch = load_patch_set(path, base);
   const PatchNote& note = patch.note;
+  print_search(path, note.search);
   if (task_kind(note.task) == TaskKind::next) expect_held_out(base, path);
   const TaskData task =
       task_data(raw, base.vocabulary, note.task, options_of(note, path, options), &note.targets);
@@ -113,6 +119,7 @@ Outcome evaluate(const Options& options) {
   examples::RunLog log(options.run.log);
   const LoadedBase base = load_base(options.base_file, examples::device_of(options.run));
   const RawData raw = read_data(options.data);
+  print_search(options.base_file, base.note.search);
   if (options.patch_files.empty()) evaluate_base(base, raw, options, log);
   std::set<std::string> measured;
   for (const std::string& path : options.patch_files) {

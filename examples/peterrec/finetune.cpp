@@ -8,6 +8,7 @@
 #include "common/output_files.hpp"
 #include "common/run_log.hpp"
 #include "common/saved_config.hpp"
+#include "common/search.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/training.hpp"
 #include "refrain/core/text.hpp"
@@ -35,7 +36,8 @@ std::vector<std::string> patch_paths(const Options& options) {
 }
 
 RunSetting run_setting(const Options& options, const std::string& base_hash, const PatchSet& set,
-                       const TaskData& task, const PatchNote& note) {
+                       const TaskData& task, PatchNote note) {
+  note.search.reset();  // its figures are no setting
   RunSetting setting = examples::setting_of_config(config_text(set.options(), note));
   DataHash data;
   data.add(note.targets).add(task.sources);
@@ -57,29 +59,58 @@ RunSetting run_setting(const Options& options, const std::string& base_hash, con
   return setting;
 }
 
-/// Fine-tunes one task, writes its patch file and prints the figures of the test part. Returns
-/// false for an interrupted run.
-bool finetune_task(const Options& options, const LoadedBase& base, const TaskData& task,
-                   const std::string& path, examples::RunLog& log) {
+std::unique_ptr<TaskNetwork> task_network(const Options& options, const LoadedBase& base,
+                                          const TaskData& task) {
   const Method shape{.insertion = options.task.insertion,
                      .two_per_block = !options.task.one_per_block};
   Random random(options.run.seed);
-  TaskNetwork network(base.network, shape, options.task, task, random);
-  const PatchNote note{.task = task.name,
-                       .targets = task.targets,
-                       .split = options.data.split,
-                       .split_seed = options.data.split_seed,
-                       .users = task.users,
-                       .test_users = task.test_hash,
-                       .length = task.length};
+  return std::make_unique<TaskNetwork>(base.network, shape, options.task, task, random);
+}
+
+/// Searches the learning rate and sets it in `options`. Returns nullopt when the search was
+/// interrupted.
+std::optional<examples::SearchRecord> search_task(const LoadedBase& base, const TaskData& task,
+                                                  const TrainPlace& place, Options& options) {
+  std::optional<examples::SearchRecord> found = examples::search(
+      options.search, options.finetune, place,
+      [&](const examples::SearchCandidate& candidate) -> examples::SearchedTraining {
+        Options own = options;
+        own.finetune.learning_rate = candidate.learning_rate;
+        const std::shared_ptr<TaskNetwork> network = task_network(own, base, task);
+        return {network, task_training(*network, task, task.training, own, place.seed)};
+      });
+  if (found) options.finetune.learning_rate = found->choice().learning_rate;
+  return found;
+}
+
+/// Fine-tunes one task, writes its patch file and prints the figures of the test part. Returns
+/// false for an interrupted run.
+bool finetune_task(Options options, const LoadedBase& base, const TaskData& task,
+                   const std::string& path, examples::RunLog& log) {
+  const std::unique_ptr<TaskNetwork> made = task_network(options, base, task);
+  TaskNetwork& network = *made;
+  PatchNote note{.task = task.name,
+                 .targets = task.targets,
+                 .split = options.data.split,
+                 .split_seed = options.data.split_seed,
+                 .users = task.users,
+                 .test_users = task.test_hash,
+                 .length = task.length};
   fmt::print("task {}: {} training examples, {} targets; {} of {} parameters are trained\n",
              task.name, with_commas(task.training.size()), with_commas(task.targets.size()),
              with_commas(network.trainable_count()),
              with_commas(base.network->parameter_count() + network.parameter_count()));
-  const TrainReport report = train_task(
-      network, task, task.training, options,
-      examples::training_place(options.run, log, task.name, options.state_file,
-                               run_setting(options, base.hash, network.task(), task, note)));
+  TrainPlace place = examples::training_place(options.run, log, task.name, options.state_file);
+  if (options.search.is_on) {
+    note.search = search_task(base, task, place, options);
+    if (!note.search) {
+      examples::interrupted_search(place.label, path);
+      return false;
+    }
+    examples::keep_search(place, *note.search);
+  }
+  place.setting.merge(run_setting(options, base.hash, network.task(), task, note));
+  const TrainReport report = train_task(network, task, task.training, options, place);
   const Outcome outcome = examples::finish_training(
       report, path, options.state_file, options.run.force,
       [&](const std::string&) { save_patch_set(path, network.task(), base.hash, note); });
@@ -97,6 +128,7 @@ Outcome finetune(const Options& options) {
   const std::vector<std::string>& names = options.task.names;
   expect_tasks(options.task);
   examples::expect_warmup(options.finetune);
+  if (options.search.is_on) examples::candidates_of(options.search);
   const std::vector<std::string> paths = patch_paths(options);
   examples::expect_split(options.data.split);
   if (names.size() > 1 && !options.state_file.empty())
@@ -119,6 +151,8 @@ Outcome finetune(const Options& options) {
                               task.kind == TaskKind::items
                                   ? concat("--target-min-count ", options.data.target_min_count)
                                   : "--task " + task.name);
+    if (options.search.is_on)
+      examples::expect_searchable(task.training.size(), task.validation.size());
   }
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     if (finetune_task(options, base, tasks[i], paths[i], log)) continue;

@@ -99,6 +99,7 @@ void add_pretrain(CLI::App& app, Options& options) {
   add_split_seed(app, options.data);
   add_base_options(app, options.base);
   add_training_options(app, options.pretrain, "", "Training");
+  add_search_options(app, options.search, true);
   add_value(app, "--hold-out-last", options.data.hold_out_last,
             "Exclude the last two items of every sequence, which --task next requires");
   add_value(app, "--out", options.base_file, "Output file");
@@ -114,10 +115,13 @@ void add_finetune(CLI::App& app, Options& options) {
   add("--insertion", options.task.insertion, "Position of the patches; none: train only the head");
   add("--one-per-block", options.task.one_per_block, "One patch per block instead of two");
   add_training_options(app, options.finetune, "", "Training");
+  add_search_options(app, options.search, false);
   add_value(app, "--out", options.patch_files,
             "Output files, one per task; default: <task>.patch.safetensors");
   add_resume_option(app, options.state_file);
 }
+
+void settle_training(const CLI::App& app, Options& options) { settle_search(app, options.search); }
 
 void add_evaluate(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
@@ -180,8 +184,10 @@ void add_compare(CLI::App& app, Options& options) {
 }
 
 constexpr Command<Options> commands[] = {
-    {"pretrain", "Train a base network on behaviour sequences", add_pretrain, pretrain},
-    {"finetune", "Train a patch set for each task on a base", add_finetune, finetune},
+    {"pretrain", "Train a base network on behaviour sequences", add_pretrain, pretrain,
+     settle_training},
+    {"finetune", "Train a patch set for each task on a base", add_finetune, finetune,
+     settle_training},
     {"evaluate", "Measure patch sets on the test part", add_evaluate, evaluate, settle_evaluate},
     {"recommend", "Print recommendations and predictions for users", add_recommend, recommend},
     {"compare", "Train every method on every task and print one table", add_compare, compare},

@@ -74,10 +74,15 @@ NewBase new_base(const Options& options, const RawData& raw) {
   NewBase made{nullptr, source_vocabulary(raw, options.data)};
   if (!options.base_file.empty())
     examples::expect_storable(made.vocabulary, concat("--min-count ", options.data.min_count));
+  made.network = base_network(options, made.vocabulary);
+  return made;
+}
+
+std::shared_ptr<NextItNet> base_network(const Options& options, const Vocabulary& vocabulary) {
   const BaseOptions& base = options.base;
   Random random(options.run.seed);
-  made.network = std::make_shared<NextItNet>(
-      NextItNet::Options{.items = made.vocabulary.size(),
+  const auto network = std::make_shared<NextItNet>(
+      NextItNet::Options{.items = vocabulary.size(),
                          .channels = base.channels,
                          .dilations = base.dilations,
                          .padding = base.causal ? Padding::causal : Padding::same,
@@ -85,8 +90,8 @@ NewBase new_base(const Options& options, const RawData& raw) {
                          .tied = base.tied,
                          .dropout = base.dropout},
       random);
-  made.network->to(examples::device_of(options.run));
-  return made;
+  network->to(examples::device_of(options.run));
+  return network;
 }
 
 PatchSet::Options patch_set_options(const Method& method, const TaskOptions& options,

@@ -59,6 +59,8 @@ struct NewBase {
   Vocabulary vocabulary;
 };
 NewBase new_base(const Options& options, const RawData& raw);
+/// The untrained network of a base.
+std::shared_ptr<NextItNet> base_network(const Options& options, const Vocabulary& vocabulary);
 
 /// The options of a method's patch set.
 PatchSet::Options patch_set_options(const Method& method, const TaskOptions& options,

@@ -100,6 +100,7 @@ struct Options {
   BaseOptions base;
   TrainOptions pretrain;
   TrainOptions finetune{.batch = 0};  ///< 0: fine_tuning_batch()
+  examples::SearchOptions search;     ///< of pretrain and finetune
   TaskOptions task;
   RunOptions run;
   GivenOptions given;

@@ -5,6 +5,8 @@
 #include "common/output_files.hpp"
 #include "common/run_log.hpp"
 #include "common/saved_config.hpp"
+#include "common/search.hpp"
+#include "common/standard_streams.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/training.hpp"
 #include "refrain/core/text.hpp"
@@ -13,10 +15,11 @@
 namespace refrain::peterrec {
 namespace {
 
-RunSetting run_setting(const Options& options, const NextItNet::Options& network,
-                       const BaseNote& note, const SourceTask& source) {
+RunSetting run_setting(const Options& options, const NextItNet::Options& network, BaseNote note,
+                       const SourceTask& source) {
   const BaseOptions& base = options.base;
   const PretrainData& data = source.data;
+  note.search.reset();  // its figures are no setting
   RunSetting setting = examples::setting_of_config(config_text(network, note));
   setting.insert(
       {{"loss", examples::name_of(base.loss)},
@@ -30,27 +33,56 @@ RunSetting run_setting(const Options& options, const NextItNet::Options& network
   return setting;
 }
 
+/// Searches the learning rate and the dropout, and sets them in `options`. Returns nullopt when the
+/// search was interrupted.
+std::optional<examples::SearchRecord> search_base(const SourceTask& source, const TrainPlace& place,
+                                                  Options& options) {
+  const auto apply = [](const examples::SearchCandidate& candidate, Options& to) {
+    to.pretrain.learning_rate = candidate.learning_rate;
+    if (candidate.dropout) to.base.dropout = *candidate.dropout;
+  };
+  std::optional<examples::SearchRecord> found = examples::search(
+      options.search, options.pretrain, place,
+      [&](const examples::SearchCandidate& candidate) -> examples::SearchedTraining {
+        Options own = options;
+        apply(candidate, own);
+        const std::shared_ptr<NextItNet> network = base_network(own, source.vocabulary);
+        return {network, base_training(*network, source, own.pretrain, place.seed)};
+      });
+  if (found) apply(found->choice(), options);
+  return found;
+}
+
 }  // namespace
 
-Outcome pretrain(const Options& options) {
+Outcome pretrain(const Options& given) {
+  Options options = given;
   examples::expect_warmup(options.pretrain);
+  if (options.search.is_on) examples::candidates_of(options.search);
   examples::expect_files(common_files(options, {{"--out", options.base_file}}));
   examples::device_of(options.run);  // a missing device is an error before files are read
   examples::RunLog log(options.run.log);
   const RawData raw = read_data(options.data);
   expect_length(raw, options.data);
-  const auto [network, vocabulary] = new_base(options, raw);
+  auto [network, vocabulary] = new_base(options, raw);
   const PretrainData data = pretrain_data(raw, vocabulary, options.data, options.base.causal);
   fmt::print("{} items, {} sequences to train on, {} held out; {} parameters\n",
              with_commas(vocabulary.items()), with_commas(std::ssize(data.split.train)),
              with_commas(std::ssize(data.split.valid)), with_commas(network->parameter_count()));
-  const SourceTask source{data, vocabulary, options.base};
+  examples::flush_output();
+  const SourceTask source{data, vocabulary, given.base};
   BaseNote note{
       .hold_out_last = options.data.hold_out_last, .length = options.data.length, .text = {}};
-  const TrainReport report =
-      train_base(*network, source, options.pretrain,
-                 examples::training_place(options.run, log, "pretrain", options.state_file,
-                                          run_setting(options, network->options(), note, source)));
+  TrainPlace place = examples::training_place(options.run, log, "pretrain", options.state_file);
+  if (options.search.is_on) {
+    examples::expect_searchable(std::ssize(data.split.train), std::ssize(data.split.valid));
+    note.search = search_base(source, place, options);
+    if (!note.search) return examples::interrupted_search(place.label, options.base_file);
+    examples::keep_search(place, *note.search);
+    network = base_network(options, vocabulary);
+  }
+  place.setting.merge(run_setting(options, network->options(), note, source));
+  const TrainReport report = train_base(*network, source, options.pretrain, place);
   return examples::finish_training(report, options.base_file, options.state_file, options.run.force,
                                    [&](const std::string& text) {
                                      note.text = text;

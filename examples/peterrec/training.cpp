@@ -88,6 +88,23 @@ class SourceLoss {
   std::int64_t samples_;
 };
 
+/// The pre-training of one base.
+class BaseObjective {
+ public:
+  BaseObjective(NextItNet& network, const SourceTask& source, std::int64_t batch_size,
+                std::uint64_t seed)
+      : network_(network), source_(source, batch_size, seed) {}
+
+  std::int64_t steps_per_epoch() const { return source_.steps_per_epoch(); }
+  LossBatch batch(std::int64_t epoch, std::int64_t step) { return source_.batch(epoch, step); }
+  Variable loss(const LossBatch& batch) const { return source_.loss(network_, batch); }
+  double validation() const { return source_.validation(network_); }
+
+ private:
+  NextItNet& network_;
+  SourceLoss source_;
+};
+
 /// The loss of one batch of a task, plus the source loss in multi-task learning.
 class TaskLoss {
  public:
@@ -154,20 +171,22 @@ double chance_of(const models::HeadOptions& head) {
 
 }  // namespace
 
+Training base_training(NextItNet& network, const SourceTask& source, const TrainOptions& options,
+                       std::uint64_t seed) {
+  auto objective = std::make_shared<BaseObjective>(network, source, options.batch, seed);
+  auto adam = std::make_unique<Adam>(network, examples::adam_options(options));
+  if (options.l2 > 0)
+    adam->set_l2(network.options().tied ? "embedding.weight" : "head.weight", options.l2);
+  return examples::training_of(network, std::move(adam), objective,
+                               {.name = "held-out loss",
+                                .larger_is_better = false,
+                                .measure = [objective] { return objective->validation(); },
+                                .chance = std::log(static_cast<double>(source.vocabulary.size()))});
+}
+
 TrainReport train_base(NextItNet& network, const SourceTask& source, const TrainOptions& options,
                        const TrainPlace& place) {
-  SourceLoss task(source, options.batch, place.seed);
-  Adam adam(network, examples::adam_options(options));
-  if (options.l2 > 0)
-    adam.set_l2(network.options().tied ? "embedding.weight" : "head.weight", options.l2);
-  return examples::train(
-      network, adam, options, place, task.steps_per_epoch(),
-      [&](std::int64_t epoch, std::int64_t step) { return task.batch(epoch, step); },
-      [&](const LossBatch& batch) { return task.loss(network, batch); },
-      {.name = "held-out loss",
-       .larger_is_better = false,
-       .measure = [&] { return task.validation(network); },
-       .chance = std::log(static_cast<double>(source.vocabulary.size()))});
+  return examples::train(base_training(network, source, options, place.seed), options, place);
 }
 
 std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t examples) {
@@ -177,22 +196,27 @@ std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t example
   return batch;
 }
 
-TrainReport train_task(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
-                       const Options& options, const TrainPlace& place, const SourceTask* joint) {
+Training task_training(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
+                       const Options& options, std::uint64_t seed, const SourceTask* joint) {
   const TrainOptions& training = options.finetune;
-  TaskLoss loss(network, task, examples, options, place.seed, joint);
-  Adam adam(network, examples::adam_options(training));
-  if (training.l2 > 0) adam.set_l2("task.head.weight", training.l2);
-  const Scorer scorer = scorer_of(task, network);
-  return examples::train(
-      network, adam, training, place, loss.steps_per_epoch(),
-      [&](std::int64_t epoch, std::int64_t step) { return loss.batch(epoch, step); },
-      [&](const TaskBatch& batch) { return loss.loss(batch); },
+  auto loss = std::make_shared<TaskLoss>(network, task, examples, options, seed, joint);
+  auto adam = std::make_unique<Adam>(network, examples::adam_options(training));
+  if (training.l2 > 0) adam->set_l2("task.head.weight", training.l2);
+  return examples::training_of(
+      network, std::move(adam), std::move(loss),
       {.name = task.is_profile() ? "cross-entropy" : "MRR@5 (sampled)",
        .larger_is_better = !task.is_profile(),
        .measure =
-           [&] { return measure(task, task.validation, options.protocols(), scorer).validation(); },
+           [&task, protocols = options.protocols(), scorer = scorer_of(task, network)] {
+             return measure(task, task.validation, protocols, scorer).validation();
+           },
        .chance = chance_of(network.task().options().head)});
+}
+
+TrainReport train_task(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
+                       const Options& options, const TrainPlace& place, const SourceTask* joint) {
+  return examples::train(task_training(network, task, examples, options, place.seed, joint),
+                         options.finetune, place);
 }
 
 }  // namespace refrain::peterrec

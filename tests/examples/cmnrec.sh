@@ -317,6 +317,41 @@ refuses "other items; give the same" --data renamed.txt
 threads=3 run 0 "${again[@]}" --out resumed.safetensors --resume state
 cmp unbroken.safetensors resumed.safetensors || fail "the resumed run wrote a different file"
 
+# A search writes the parameters of a run with the chosen settings. parameters FILE: prints the
+# tensors.
+parameters() { tail -c +$((9 + $(od -An -t u8 -N 8 "$1"))) "$1"; }
+# E and H differ in these models, so a tied table has a projection.
+for model in cmnrec gru4rec nextitnet; do
+  searched=(train --kind $model --slots 3 "${tiny[@]}" --epochs 3 --tied --stop-on ndcg)
+  run 0 "${searched[@]}" --search 0.0001,0.01,0.03 --search-dropout 0,0.2 --search-epochs 1 --out searched.safetensors --log $model.rounds
+  says "search, round 3: 3 epochs each"
+  says "among 6 candidates: best NDCG@10"
+  rate=$(sed -nE 's/.*: the search chose learning rate ([0-9.e-]+),.*/\1/p' out)
+  dropout=$(sed -nE 's/.*: the search chose .*, dropout ([0-9.e-]+) among.*/\1/p' out)
+  (($(grep -c '"search":' $model.rounds) == 6 + 3 + 2 + 1)) || fail "expected the rounds in the log, got $(cat $model.rounds)"
+  run 0 evaluate --data users.txt --model searched.safetensors
+  says "searched.safetensors: the search chose learning rate $rate, dropout $dropout among 6 candidates: best NDCG@10"
+  run 0 "${searched[@]}" --learning-rate "$rate" --dropout "$dropout" --out by_hand.safetensors
+  cmp <(parameters searched.safetensors) <(parameters by_hand.safetensors) || fail "the search wrote other parameters than the chosen settings"
+done
+refuses_search() {
+  run 1 train "${tiny[@]}" "${@:2}"
+  says "cmnrec: $1"
+}
+refuses_search "--search: expected at least two candidates, got learning rate 0.01" --search 0.01
+refuses_search "--search: expected a number above 0, got 0" --search 0,0.01
+refuses_search "--search-dropout: expected a number from 0 and below 1, got 1" --search --search-dropout 0,1
+refuses_search "--dropout: expected a number from 0 and below 1, got 1" --tied --dropout 1
+refuses_search "--search: expected no --learning-rate, which the search chooses" --search --learning-rate 0.1
+refuses_search "--search: expected a --kind that is trained, got mostpop" --search --kind mostpop
+tail -n 1 users.txt > single.txt
+run 1 train --data single.txt --length 11 --leave-last-out --search
+says "cmnrec: --search: expected at least two training examples, got 1"
+run 1 train --data users.txt --min-item-count 2 --length 11 --split 0.9,0,0.1 --search
+says "cmnrec: validation part: expected sequences of 5 to 12 items, got none"
+run 1 compare "${tiny[@]}" --search
+says "compare has no option --search, an option of train"
+
 # The log has the same figures as the output.
 run 0 evaluate --data users.txt --model good.safetensors --log figures
 (($(wc -l < figures) == 8)) || fail "expected a line for the model and each baseline, with and without seen items"
