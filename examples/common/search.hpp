@@ -23,10 +23,10 @@ void expect_searchable(std::int64_t training, std::int64_t validation);
 
 /// Trains the candidates of `options`, whose networks and trainings make() creates, and prints and
 /// logs each round and the choice. `train` has the other options of the training; all candidates
-/// follow its schedule for the whole run. If the place has a state file, the result of the search
-/// that preceded the saved run is returned instead. Returns nullopt when the search was interrupted.
-/// Throws Error when all candidates diverge, and DataError if the state file belongs to a run with
-/// another search.
+/// follow its schedule for the whole run. If the place's state file exists, the result of the
+/// search that preceded the saved run is returned instead. Returns nullopt when the search was
+/// interrupted. Throws Error when all candidates diverge, and DataError if the state file belongs
+/// to a run with another search.
 std::optional<SearchRecord> search(
     const SearchOptions& options, const TrainOptions& train, const TrainPlace& place,
     const std::function<SearchedTraining(const SearchCandidate&)>& make);

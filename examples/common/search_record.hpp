@@ -1,6 +1,6 @@
 #pragma once
-/// The result of --search: the candidates, their figures and the choice, as model files and training
-/// states store it.
+/// The result of --search: the candidates, their figures and the choice, as model files and
+/// training states store it.
 
 #include <cstdint>
 #include <limits>

@@ -40,7 +40,7 @@ class TomlReader final : public CLI::ConfigTOML {
           item.parents = {std::string(section.str())};
           item.name = std::string(name.str());
           add(value, item.inputs);
-          // The parser accepts one input of an option whose list may be missing on the command line.
+          // The parser takes one input of an option whose list the command line may omit.
           if (option->get_expected_min() == 0 && option->get_delimiter() != '\0')
             item.inputs = {CLI::detail::join(item.inputs, ",")};
           found.push_back(std::move(item));

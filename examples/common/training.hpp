@@ -98,8 +98,8 @@ struct Training {
   Validation validation;
 };
 
-/// A training by an objective: `steps_per_epoch()`; `batch(epoch, step)`, which creates the batch of
-/// a training step on the host; and `loss(batch)`, which computes its loss on the module's device.
+/// A training by an objective: `steps_per_epoch()`; `batch(epoch, step)`, which creates the batch
+/// of a training step on the host; and `loss(batch)`, its loss on the module's device.
 template <class Objective>
 Training training_of(Module& module, std::unique_ptr<Optimizer> optimizer,
                      std::shared_ptr<Objective> objective, Validation validation) {
