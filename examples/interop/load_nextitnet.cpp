@@ -9,14 +9,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "interop/weights_file.hpp"
 #include "refrain/ops/top_k.hpp"
 #include "refrain/train/checkpoint.hpp"
 #include "refrain/train/safetensors.hpp"
@@ -25,43 +24,7 @@
 namespace {
 
 using namespace refrain;
-
-std::int32_t number(std::string_view text, const std::string& what) {
-  std::int32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    throw OptionError(fmt::format("{}: expected an integer of 32 bits, got '{}'", what, text));
-  }
-  return value;
-}
-
-std::vector<std::int64_t> numbers(std::string_view list, const std::string& what) {
-  std::vector<std::int64_t> out;
-  for (std::size_t begin = 0; begin <= list.size();) {
-    const std::size_t end = std::min(list.find(',', begin), list.size());
-    out.push_back(number(list.substr(begin, end - begin), what));
-    begin = end + 1;
-  }
-  return out;
-}
-
-const std::string& text_of(const SafetensorsFile& file, std::string_view name,
-                           const std::string& path) {
-  const auto found = file.metadata.find(name);
-  if (found == file.metadata.end())
-    throw DataError(path, 0, fmt::format("expected a text '{}' in the metadata, got none", name));
-  return found->second;
-}
-
-const Tensor& tensor_of(const SafetensorsFile& file, std::string_view name, int rank,
-                        const std::string& path) {
-  const auto found = file.tensors.find(name);
-  if (found == file.tensors.end() || found->second.rank() != rank) {
-    throw DataError(path, 0,
-                    fmt::format("expected a tensor '{}' of rank {}, got none", name, rank));
-  }
-  return found->second;
-}
+using examples::number, examples::numbers, examples::tensor_of, examples::text_of;
 
 /// A network of the file's sizes with the file's weights.
 models::NextItNet load(const std::string& path) {
