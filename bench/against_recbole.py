@@ -366,7 +366,8 @@ def table(lines):
         epochs, best = (statistics.median(each[name] for each in runs) for name in ("epochs", "best_epoch"))
         seconds = statistics.median(each["seconds_per_epoch"] for each in runs)
         figures = [mean(FULL, metric) for metric in METRICS] + [mean(UNSEEN, metric) for metric in METRICS[:2]]
-        cells = [data, name, f"{batch}", f"{runs[0]['examples_per_epoch']:,} {unit}", f"{epochs:g} ({best:g})", f"{seconds:.2f}", *figures]
+        examples = f"{runs[0]['examples_per_epoch']:,} {unit}"
+        cells = [data, name, f"{batch}", examples, f"{epochs:g} ({best:g})", f"{seconds:.2f}", *figures]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
