@@ -2,8 +2,8 @@
 ///
 ///   load_recbole WEIGHTS.safetensors COUNT ITEM...
 ///
-/// from_recbole.py writes the file. ITEM... is the history, oldest item first, in RecBole's internal
-/// ids, 1 to items - 1. Prints the COUNT items with the highest scores; the scores are those of
+/// from_recbole.py writes the file. ITEM... is the history, oldest item first, in RecBole's
+/// internal ids, 1 to items - 1. Prints the COUNT items with the highest scores; the scores are those of
 /// RecBole's full_sort_predict.
 
 #include <fmt/format.h>
@@ -50,7 +50,7 @@ Tensor gru4rec_scores(const SafetensorsFile& file, const std::string& path, cons
   return model.scores(ids);
 }
 
-/// Scores of all items: [1,items]. RecBole's layer between the last block and the scores has no ReLU.
+/// Scores of all items: [1,items]. RecBole has no ReLU between the last block and the scores.
 Tensor nextitnet_scores(const SafetensorsFile& file, const std::string& path, const Tensor& ids) {
   const Shape& table = tensor_of(file, "embedding.weight", 2, path).shape();
   Random random(1);
@@ -77,8 +77,8 @@ Tensor scores_of(const SafetensorsFile& file, const std::string& path,
     throw DataError(path, 0, fmt::format("expected a length above 0, got {}", length));
   if (std::ssize(history) > length) history.erase(history.begin(), history.end() - length);
   const std::string& model = text_of(file, "model", path);
-  // RecBole pads behind the items. Its GRU4Rec reads the time step of the newest item, its NextItNet
-  // the last time step.
+  // RecBole pads behind the items. Its GRU4Rec reads the time step of the newest item, its
+  // NextItNet the last time step.
   if (model == "NextItNet") history.resize(static_cast<std::size_t>(length), recbole_padding);
   const Tensor ids = Tensor::from<std::int32_t>({1, std::ssize(history)}, history);
   if (model == "GRU4Rec") return gru4rec_scores(file, path, ids);

@@ -56,6 +56,7 @@ FOLDERS = {
     "kernels/simt.hpp": ({"core"}, {"kernels", "support"}, ()),  # support/simt/ replaces the GPU in emulation tests
     "src": (EVERY_ROOM, {"kernels", "src"}, ("nlohmann/",)),
     "examples": (EVERY_ROOM, {"refrain_models"}, ("CLI/", "fmt/", "nlohmann/")),
+    "examples/interop": (EVERY_ROOM, {"refrain_models", "interop"}, ("fmt/",)),
     "examples/models": (EVERY_ROOM, {"refrain_models"}, ()),
     "examples/common": (EVERY_ROOM, {"common"}, ("CLI/", "fmt/", "nlohmann/", "toml++/")),
     "examples/peterrec": (EVERY_ROOM, {"refrain_models", "common", "peterrec"}, ("CLI/", "fmt/", "nlohmann/")),
