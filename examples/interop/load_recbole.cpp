@@ -3,8 +3,8 @@
 ///   load_recbole WEIGHTS.safetensors COUNT ITEM...
 ///
 /// from_recbole.py writes the file. ITEM... is the history, oldest item first, in RecBole's
-/// internal ids, 1 to items - 1. Prints the COUNT items with the highest scores; the scores are those of
-/// RecBole's full_sort_predict.
+/// internal ids, 1 to items - 1. Prints the COUNT items with the highest scores; the scores are
+/// those of RecBole's full_sort_predict.
 
 #include <fmt/format.h>
 
