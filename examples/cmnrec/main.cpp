@@ -22,9 +22,13 @@ void add_sequences(CLI::App& app, Options& options) {
   app.get_option("--min-length")->default_str("5, or 2 with --leave-last-out");
 }
 
-/// Leave-last-out takes two items from each sequence: users with few items still train the model.
-void settle_sequences(const CLI::App& app, Options& options) {
-  if (options.data.leave_last_out && app.count("--min-length") == 0) options.data.min_length = 2;
+/// The defaults of leave-last-out, which takes two items from each sequence: users with few items
+/// still train the model, and the validation part, one item per user, is large enough for a ranking
+/// metric.
+void settle_split(const CLI::App& app, Options& options) {
+  if (!options.data.leave_last_out) return;
+  if (app.count("--min-length") == 0) options.data.min_length = 2;
+  if (app.count("--stop-on") == 0) options.loss.stop_on = refrain::StopOn::ndcg;
 }
 
 void add_training(CLI::App& app, Options& options) {
@@ -47,7 +51,8 @@ void add_training(CLI::App& app, Options& options) {
   add("--negatives", loss.negatives, "Number of samples of --loss sampled; 0: a tenth of the items",
       between(0, 1'000'000'000));
   add("--loss-at", loss.at, "Time steps whose predictions enter the loss");
-  add("--stop-on", loss.stop_on, "Figure of the validation part that early stopping uses");
+  add("--stop-on", loss.stop_on, "Figure of the validation part that early stopping uses")
+      ->default_str("loss, or ndcg with --leave-last-out");
   add("--shift", loss.shift,
       "Maximum number of newest items that a training batch omits, at random, so that chunks end "
       "at different items",
@@ -80,7 +85,7 @@ void add_train(CLI::App& app, Options& options) {
 }
 
 void settle_train(const CLI::App& app, Options& options) {
-  settle_sequences(app, options);
+  settle_split(app, options);
   settle_search(app, options.search);
 }
 
@@ -131,7 +136,7 @@ void add_compare(CLI::App& app, Options& options) {
 }
 
 void settle_compare(const CLI::App& app, Options& options) {
-  settle_sequences(app, options);
+  settle_split(app, options);
   if (app.count("--seeds") == 0) options.compare.seeds = {options.run.seed};
   if (!options.compare.generate) return;
   const auto unless_given = [&](const char* name, auto& value, auto small) {
@@ -145,6 +150,8 @@ void settle_compare(const CLI::App& app, Options& options) {
   unless_given("--word-size", options.model.word_size, 32);
   unless_given("--attention", options.model.attention, 16);
   unless_given("--channels", options.model.channels, 32);
+  unless_given("--tied", options.model.tied, false);
+  unless_given("--dropout", options.model.dropout, 0);
   unless_given("--epochs", options.train.epochs, 20);
   unless_given("--batch", options.train.batch, 64);
   unless_given("--learning-rate", options.train.learning_rate, 0.005);

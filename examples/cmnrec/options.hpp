@@ -103,9 +103,9 @@ struct CompareOptions {
 struct Options {
   examples::LogOptions log;
   DataOptions data;
-  ModelOptions model;
+  ModelOptions model{.tied = true, .dropout = 0.3};
   LossOptions loss;
-  examples::TrainOptions train{.epochs = 30, .batch = 128, .patience = 3};
+  examples::TrainOptions train{.epochs = 50, .batch = 128, .learning_rate = 0.003};
   examples::SearchOptions search;  ///< of train
   examples::RunOptions run;
   CompareOptions compare;

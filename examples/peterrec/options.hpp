@@ -97,8 +97,8 @@ struct Protocols {
 
 struct Options {
   DataOptions data;
-  BaseOptions base;
-  TrainOptions pretrain;
+  BaseOptions base{.tied = true, .dropout = 0.2};
+  TrainOptions pretrain{.learning_rate = 0.003};
   TrainOptions finetune{.batch = 0};  ///< 0: fine_tuning_batch()
   examples::SearchOptions search;     ///< of pretrain and finetune
   TaskOptions task;

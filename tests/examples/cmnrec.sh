@@ -41,19 +41,20 @@ says "finished after 1 epoch ("
 
 # Tied tables and dropout are stored in the file. With one table a file is smaller.
 for model in cmnrec srmn lstm4rec gru4rec nextitnet; do
-  run 0 train --kind $model --slots 3 "${tiny[@]}" --epochs 2 --tied --dropout 0.25 --out tied.safetensors --log $model.log
-  (($(stat -c %s tied.safetensors) < $(stat -c %s $model.safetensors))) || fail "expected one item table in the file of $model"
+  run 0 train --kind $model --slots 3 "${tiny[@]}" --epochs 2 --dropout 0.25 --out tied.safetensors --log $model.log
+  run 0 train --kind $model --slots 3 "${tiny[@]}" --epochs 1 --no-tied --out untied.safetensors
+  (($(stat -c %s tied.safetensors) < $(stat -c %s untied.safetensors))) || fail "expected one item table in the file of $model"
   grep -qaF '\"dropout\":0.25' tied.safetensors || fail "expected the file of $model to state its dropout"
   grep -qaF '\"tied\":true' tied.safetensors || fail "expected the file of $model to state its tied tables"
   run 0 evaluate --data users.txt --model tied.safetensors
   never_says "warning"
   # The same parameters to start from, without masks.
-  run 0 train --kind $model --slots 3 "${tiny[@]}" --epochs 2 --tied --out tied.safetensors --log $model.plain
+  run 0 train --kind $model --slots 3 "${tiny[@]}" --epochs 2 --dropout 0 --out tied.safetensors --log $model.plain
   ! cmp -s <(grep -oE '"loss":[0-9.]+' $model.log) <(grep -oE '"loss":[0-9.]+' $model.plain) || fail "expected dropout to change $model"
 done
 run 0 train --kind gru4rec "${tiny[@]}" --epochs 2 --dropout 0 --no-tied --l2 0.1 --out plain.safetensors
 if grep -qaE '"(tied|dropout)' plain.safetensors; then fail "expected no fields of options that are off"; fi
-run 0 train --kind gru4rec "${tiny[@]}" --epochs 2 --tied --l2 0.1 --out tied.safetensors
+run 0 train --kind gru4rec "${tiny[@]}" --epochs 2 --l2 0.1 --out tied.safetensors
 for dropout in 1 -0.1 nan; do
   run 1 train --data movies.csv --dropout $dropout
   says "cmnrec: --dropout: expected a number from 0 and below 1, got $dropout"
@@ -106,7 +107,7 @@ says "--shift: expected less than --length 11, got 11"
 # Leave-last-out holds out one item of each history. Early stopping uses the loss on this item,
 # without the walk before it.
 awk '{ $(NF - 1) = 31 + NR % 30; $NF = 61; print }' users.txt > late.txt
-run 0 train --kind nextitnet --channels 16 --data late.txt --min-item-count 2 --leave-last-out --length 11 --batch 16 --epochs 20 --patience 20 \
+run 0 train --kind nextitnet --channels 16 --data late.txt --min-item-count 2 --leave-last-out --stop-on loss --length 11 --batch 16 --epochs 20 --patience 20 \
   --learning-rate 0.01 --log late --out late.safetensors --force
 tail -n 1 late | grep -qE '"validation":([5-9]|[1-9][0-9])' || fail "expected a held-out loss above 5, got $(tail -n 1 late)"
 

@@ -154,8 +154,11 @@ run 0 finetune --config sections.toml "${profiles[@]}" --task gender --epochs 1 
 run 0 evaluate --data users.txt "${profiles[@]}" --patch sections.patch.safetensors --split 0.5,0.1,0.4 --length 3
 
 # Tied tables and dropout are stored in the base file, from which fine-tuning reads them.
-run 0 pretrain --data users.txt "${tiny[@]}" --epochs 2 --hold-out-last --tied --dropout 0.25 --l2 0.01 --out tied.safetensors
-(($(stat -c %s tied.safetensors) < $(stat -c %s all.safetensors))) || fail "expected one item table in the base file"
+based=(pretrain --data users.txt "${tiny[@]}" --epochs 2 --hold-out-last --l2 0.01)
+run 0 "${based[@]}" --no-tied --dropout 0 --out untied.safetensors
+if grep -qaE '"(tied|dropout)' untied.safetensors; then fail "expected no fields of options that are off"; fi
+run 0 "${based[@]}" --dropout 0.25 --out tied.safetensors
+(($(stat -c %s tied.safetensors) < $(stat -c %s untied.safetensors))) || fail "expected one item table in the base file"
 grep -qaF '\"dropout\":0.25' tied.safetensors || fail "expected the base file to state its dropout"
 grep -qaF '\"tied\":true' tied.safetensors || fail "expected the base file to state its tied tables"
 run 0 finetune --data users.txt --profiles users.dat --base tied.safetensors --task gender --epochs 2 --out tied.patch.safetensors
@@ -171,7 +174,7 @@ run 0 compare --data users.txt --profiles users.dat --task gender "${tiny[@]}" -
 
 # Each option of a training changes the base; zeros and the constant rate are the defaults. The log
 # has the learning rate of a schedule.
-trained=(pretrain --data users.txt "${tiny[@]}" --epochs 4)
+trained=(pretrain --data users.txt "${tiny[@]}" --epochs 4 --learning-rate 0.001)
 run 0 "${trained[@]}" --out plain.safetensors --log plain.log
 run 0 "${trained[@]}" --decay 0 --warmup 0 --rate-schedule constant --plateau-margin 0 --out same.safetensors
 cmp plain.safetensors same.safetensors || fail "expected the defaults to change nothing"
