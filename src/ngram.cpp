@@ -19,6 +19,9 @@ NGram::NGram(const RaggedIds& sequences, const NGramOptions& options) : options_
     throw OptionError(
         detail::concat("NGram: expected order 1 to ", max_order, ", got ", options.order));
   detail::expect_counted_ids("NGram", sequences.values(), options.first_item, options.ids);
+  if (sequences.total() >= std::int64_t{no_context})
+    throw OptionError(detail::concat("NGram: expected fewer than ", no_context, " events, got ",
+                                     sequences.total()));
   const std::size_t first = static_cast<std::size_t>(options.first_item);
   std::vector<std::int64_t> counts(static_cast<std::size_t>(options.ids));
   for (const std::int32_t id : sequences.values()) ++counts[static_cast<std::size_t>(id)];

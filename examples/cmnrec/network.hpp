@@ -46,7 +46,8 @@ inline constexpr Contender baselines[] = {Contender::mostpop, Contender::ngram,
 bool is_baseline(Contender contender);
 /// "most popular", "n-gram", "co-occurrence".
 std::string baseline_title(Contender contender);
-/// The baseline with the counts of the training part. Throws OptionError unless is_baseline(contender).
+/// The baseline with the counts of the training part. Throws OptionError unless
+/// is_baseline(contender).
 std::unique_ptr<NextItemModel> make_baseline(Contender contender, const Dataset& data,
                                              std::int64_t length);
 

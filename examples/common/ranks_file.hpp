@@ -22,9 +22,10 @@ struct RankedMethod {
 ///   {"user":"17","example":3,"task":"next","method":"SRMN","seed":1,
 ///    "protocol":"full, 3,416 items","rank":5,"ties":0}
 ///
-/// `rank` is the best place of the target, and it has the places up to rank + ties in some order of
-/// the equal scores. The lines of a method are written together, after it was measured. A failure
-/// to write costs no results: the first one is a warning on standard error.
+/// `rank` is the best place of the target. `ties` other candidates have an equal score, so that its
+/// place is between rank and rank + ties, depending on their order. The lines of a method are
+/// written together, after it was measured. If they cannot be written, the first failure is a
+/// warning on standard error, and the run continues.
 class RanksFile {
  public:
   /// An empty path stands for no file.

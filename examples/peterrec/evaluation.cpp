@@ -16,7 +16,7 @@
 namespace refrain::peterrec {
 namespace {
 
-/// The scores without those of the special ids, which the targets of the next-item task do not have.
+/// The scores without those of the special ids, which are no targets of the next-item task.
 Tensor without_specials(const Tensor& all) {
   Tensor scores({all.size(0), all.size(1) - special_ids}, DType::f32);
   for (std::int64_t b = 0; b < all.size(0); ++b) {

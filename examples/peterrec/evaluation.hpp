@@ -39,8 +39,8 @@ Scorer base_scorer(const TaskData& task, const NextItNet& base);
 Reference popularity(const TaskData& task);
 Reference random_scores(const TaskData& task, std::uint64_t seed);
 
-/// Baselines with counts of the training part: naive Bayes for profiles, co-occurrence for items, the
-/// n-gram and co-occurrence for the next item. `ids`: size of the source vocabulary.
+/// Baselines with counts of the training part: naive Bayes for profiles, co-occurrence for items,
+/// the n-gram and co-occurrence for the next item. `ids`: size of the source vocabulary.
 std::vector<Reference> baselines(const TaskData& task, std::int64_t ids);
 
 /// The base's own head, if it has scores for the task, popularity, and the baselines.

@@ -31,10 +31,10 @@ namespace refrain::models {
 /// out.weight [H,H], out_memory.weight [H,R W], head.weight [items,H], head.bias [items].
 ///
 /// With tied tables head.weight is embedding.weight, which is then named once: the features y have
-/// width E, and out [E,H] and out_memory [E,R W] are the projections to it. With dropout p a network
-/// in training drops elements of the item vectors and of the outputs of every recurrent layer.
-/// Throws OptionError for a dropout outside [0,1),
-/// ShapeError for ids outside the table and for a schedule of another number of time steps.
+/// width E, and out [E,H] and out_memory [E,R W] are the projections to it. With dropout p a
+/// network in training drops elements of the item vectors and of the outputs of every recurrent
+/// layer. Throws OptionError for a dropout outside [0,1), ShapeError for ids outside the table and
+/// for a schedule of another number of time steps.
 /// Source: Qu et al., CmnRec, equations 4 to 12.
 template <class Controller>
 class CmnRec final : public Module {
@@ -238,8 +238,8 @@ class CmnRec final : public Module {
 /// step, f32 or f64, on the CPU and on a GPU. Parameters: embedding.weight [items,E], controller.*,
 /// head.weight [items,H], head.bias [items].
 ///
-/// With tied tables head.weight is embedding.weight, which is then named once; where H differs from E
-/// a linear projection precedes the head, out.weight [E,H]:  z = head(out(h)). With dropout p a
+/// With tied tables head.weight is embedding.weight, which is then named once; where H differs from
+/// E a linear projection precedes the head, out.weight [E,H]:  z = head(out(h)). With dropout p a
 /// network in training drops elements of the item vectors and of the outputs of every recurrent
 /// layer. Throws OptionError for a dropout outside [0,1). Source: Hidasi et al. 2016 (GRU4Rec).
 template <class Controller>

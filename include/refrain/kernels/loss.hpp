@@ -25,7 +25,7 @@ struct SoftmaxLoss {
   MutableView dbias{};
   std::int64_t ignored = -1;  ///< targets with this id are not counted
   bool relu = false;
-  double smoothing = 0;  ///< share of the uniform distribution in the target's, in [0,1)
+  double smoothing = 0;  ///< share of the uniform distribution in the target distribution, [0,1)
   /// CUDA: limit in bytes of the scores that exist at a time, at least 16 rows. Large slices are
   /// faster although they exceed the second-level cache: 6,400 rows of 256 channels and 10,670
   /// items take 2.7 ms in one slice on an H100, and 3.1 ms in slices of 32 MiB.

@@ -61,8 +61,8 @@ class ConvBlock final : public Module {
     return walk(AllSteps{}, x, patches).y;
   }
 
-  /// The block with dropout of what it adds to its input: y = x + dropout(half2(h)). The sum skips
-  /// the dropout, so that it acts once on each block's part.
+  /// The block with dropout on its residual branch: y = x + dropout(half2(h)). The skip connection
+  /// passes x on without dropout.
   Variable with_dropout(const Variable& x, Dropout& dropout) const {
     const Half half1{conv1_, norm1_, nullptr, Insertion::none};
     const Half half2{conv2_, norm2_, nullptr, Insertion::none};

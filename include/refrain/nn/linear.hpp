@@ -11,10 +11,10 @@ namespace refrain {
 /// Initially weights are truncated normal, biases zero. Throws ShapeError unless the last axis is
 /// `in`.
 ///
-/// Tied tables: a layer whose weight is the table of an Embedding scores items with the vectors that
-/// the embedding gathers. The embedding then names the weight, and the parameters of this layer are
-/// the bias. The weight's gradient is the sum of both uses: dense after a product with all rows,
-/// row-sparse after a sampled loss.
+/// Tied tables: a layer whose weight is the table of an Embedding scores items with the vectors
+/// that the embedding gathers. The embedding then names the weight, and the bias is the only
+/// parameter of this layer. The weight's gradient is the sum of both uses: dense after a product
+/// with all rows, row-sparse after a sampled loss.
 class Linear final : public Module {
  public:
   struct Options {

@@ -41,7 +41,7 @@ class REFRAIN_API NGram final : public Module {
   static constexpr std::int64_t max_order = 8;
 
   /// Throws OptionError unless 1 <= order <= max_order, 0 <= first_item < ids, all ids of the
-  /// sequences are in [0, ids), and at least one of them is an item.
+  /// sequences are in [0, ids), and there are at least one item and fewer than 2^32 - 1 events.
   NGram(const RaggedIds& sequences, const NGramOptions& options);
 
   /// The number of items that the probabilities depend on, at least 1.

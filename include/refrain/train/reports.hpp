@@ -15,7 +15,8 @@ struct TrainingPosition {
   double loss_sum = 0;           ///< over the epoch's training steps so far
   double best_metric = 0;        ///< meaningful when best_epoch >= 0
   std::int64_t best_epoch = -1;
-  /// since the best one; with TrainerOptions::plateau_margin only after the plateau
+  /// Evaluations since the best one; with TrainerOptions::plateau_margin only those after the
+  /// plateau.
   std::int64_t worse_evaluations = 0;
   double first_metric = 0;  ///< of the first evaluation; meaningful when best_epoch >= 0
 };
