@@ -30,8 +30,8 @@ struct NaiveBayesOptions {
 ///
 /// n_y of n training examples have the label y, c_iy is the number of occurrences of i in their
 /// histories, c_y its sum over i, and V the number of items. An item that occurs twice counts
-/// twice. Memory: 12 bytes for each pair of an item and a label, 8 for each item, 16 for each class,
-/// and while counting 8 for each event of the training histories.
+/// twice. Memory: 12 bytes for each pair of an item and a label, 8 for each item, 16 for each
+/// class, and while counting 8 for each event of the training histories.
 class REFRAIN_API NaiveBayes final : public Module {
  public:
   /// Row training.source[e] of `histories` has the label training.target[e]. Throws OptionError
