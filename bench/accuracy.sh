@@ -13,6 +13,15 @@ if (($# < 3)); then
 fi
 data="$1" out="$2"
 shift 2
+for set in "$@"; do
+  case "$set" in
+    beauty | sports | food | globo | tafeng | ml-100k | ml-1m) ;;
+    *)
+      echo "accuracy: expected sets among beauty, sports, food, globo, tafeng, ml-100k, ml-1m, got '$set'" >&2
+      exit 2
+      ;;
+  esac
+done
 models="${MODELS:-gru4rec,nextitnet,srmn,tsc}"
 program="${CMNREC:-$here/../build/bench/examples/cmnrec}"
 if [[ -z "${CMNREC:-}" ]]; then
@@ -44,10 +53,6 @@ for set in "$@"; do
     tafeng)
       every 4 "$data/tafeng/sequences.txt" "$out/tafeng.txt"
       split+=(--data "$out/tafeng.txt" --min-item-count 5 --length 50)
-      ;;
-    *)
-      echo "accuracy: unknown set '$set'" >&2
-      exit 2
       ;;
   esac
   "$program" compare "${split[@]}" --models "$models,mostpop,ngram,cooccurrence" --results "$out/$set.jsonl" \

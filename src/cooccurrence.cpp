@@ -133,14 +133,16 @@ Tensor Cooccurrence::scores(const Tensor& ids) const {
   const std::int64_t width = static_cast<std::int64_t>(target_weight_.size());
   Tensor scores({ids.size(0), width}, DType::f32);
   float* out = scores.data<float>();
-  parallel_for(ids.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
-    Scratch scratch{.items = {},
-                    .overlap = std::vector<double>(static_cast<std::size_t>(targets_.rows())),
-                    .touched = {},
-                    .own = std::vector<double>(source_weight_.size()),
-                    .sums = std::vector<double>(target_weight_.size())};
-    for (std::int64_t row = begin; row < end; ++row)
-      score(detail::history_of(ids, row), scratch, out + row * width);
+  // One for each thread: it is as large as the number of training sequences.
+  std::vector<Scratch> scratch_of(static_cast<std::size_t>(threads()));
+  parallel_tasks(ids.size(0), [&](std::int64_t row, int worker) {
+    Scratch& scratch = scratch_of[static_cast<std::size_t>(worker)];
+    if (scratch.sums.empty()) {
+      scratch.overlap.resize(static_cast<std::size_t>(targets_.rows()));
+      scratch.own.resize(source_weight_.size());
+      scratch.sums.resize(target_weight_.size());
+    }
+    score(detail::history_of(ids, row), scratch, out + row * width);
   });
   return scores;
 }

@@ -132,7 +132,7 @@ std::optional<SearchRecord> search(
   SearchRecord record{.first_epochs = options.epochs, .candidates = candidates_of(options)};
   if (!place.state_file.empty() && std::filesystem::exists(place.state_file)) {
     record = stored_search(place.state_file, record);
-    fmt::print("{}: the search {}, as {} has it\n", place.label, record.summary(),
+    fmt::print("{}: the search {} (stored in {})\n", place.label, record.summary(),
                place.state_file);
     return record;
   }

@@ -554,7 +554,7 @@ refuses search.state "search: expected learning rate 0.001; learning rate 0.02; 
 refuses search.state "search: expected nothing, got learning rate 0.001" pretrain --data users.txt "${tiny[@]}"
 threads=3 run 0 "${searched[@]}" --resume search.state --epochs 300 --patience 300 --out part.safetensors
 says "pretrain: the search chose learning rate 0.01 among 2 candidates: "
-says ", as search.state has it"
+says " (stored in search.state)"
 never_says "round 1"
 threads=1 run 0 "${searched[@]}" --epochs 300 --patience 300 --out whole.safetensors
 cmp part.safetensors whole.safetensors || fail "the resumed run of a search wrote a different file"
