@@ -57,6 +57,7 @@ for set in "$@"; do
   esac
   "$program" compare "${split[@]}" --models "$models,mostpop,ngram,cooccurrence" --results "$out/$set.jsonl" \
     --ranks "$out/$set-ranks.jsonl" --log "$out/$set.log" | tee "$out/$set.table"
+  "$here/bootstrap.py" "$out/$set-ranks.jsonl" --protocol "seen ones left out" --metric HR@10 --against co-occurrence | tee "$out/$set.tests"
   [[ -n "${SEARCH:-}" ]] || continue
   for model in ${models//,/ }; do
     [[ "$model" == tsc ]] && kind=cmnrec || kind="$model"
