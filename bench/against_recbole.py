@@ -273,9 +273,12 @@ def run_refrain(model, options):
         lines = [json.loads(line) for line in open(folder / "ranks.jsonl", encoding="utf-8")]
     ranks = {FULL: [], UNSEEN: []}
     for line in lines:
-        if line["method"] != "most popular":
+        if line["method"] == MODELS[model]:  # evaluate also measures baselines
             left_out = line["protocol"].endswith("left out")
             ranks[UNSEEN if left_out else FULL].append((line["user"], line["rank"], line["ties"]))
+    for protocol, of_protocol in ranks.items():
+        if len(of_protocol) != len(sequences):
+            raise InputError(f"{options.program}: expected {len(sequences)} ranks ({protocol}), got {len(of_protocol)}")
     epochs = [epoch for epoch in epochs if "epoch" in epoch]
     best = min if epochs[0]["metric"].endswith("loss") else max
     examples = int(re.search(r"([0-9,]+) sequences to train on", printed).group(1).replace(",", ""))
