@@ -116,6 +116,9 @@ for user in 1 2 3 4 5 6; do echo "s$user 1 2 3 $user"; done > short.txt
 run 0 train --kind mostpop --data short.txt --leave-last-out --length 11 --out short.safetensors
 says "6 sequences to train on (2.0 items each"
 run 1 train --kind mostpop --data short.txt --leave-last-out --length 11 --min-length 5 --out short.safetensors
+run 0 compare --data short.txt --leave-last-out --length 11 --models mostpop --ranks short.ranks
+[[ "$(sed -nE 's/^\{"user":"(s[0-9])","example":([0-9]),.*"full, 6 items".*/\1 \2/p' short.ranks | tr '\n' ',')" == "s1 0,s2 1,s3 2,s4 3,s5 4,s6 5," ]] ||
+  fail "expected a rank of each user, got $(cat short.ranks)"
 
 # With other data than in training the test part may contain training sequences.
 head -n 150 users.txt > fewer.txt
