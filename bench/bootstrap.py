@@ -217,7 +217,7 @@ def parse_arguments(arguments):
     parser.add_argument("--protocol", help="part of the protocol's text, or all of it, where the files have several: 'seen ones left out'")
     parser.add_argument("--claim", action="append", default=[], help="'A > B' or 'A = B' (several times)")
     parser.add_argument("--against", help="compare every other method with this one")
-    parser.add_argument("--metric", action="append", help="HR@k, MRR@k or NDCG@k (several times); default HR@10")
+    parser.add_argument("--metric", action="append", help="HR@k, MRR@k or NDCG@k (several times); default HR@10. The accuracy of classes is HR@1")
     parser.add_argument("--margin", type=float, help="of equivalence, written down before the runs")
     parser.add_argument("--alpha", type=float, default=0.05, help="level of 'better' and 'worse' (default 0.05)")
     parser.add_argument("--draws", type=int, default=10000, help="bootstrap samples (default 10000)")

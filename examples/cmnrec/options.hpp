@@ -136,7 +136,8 @@ void visit_recurrent(Model& model, Field&& field) {
   field("hidden", model.hidden, "Width H of the recurrent networks", Between{1, 8192});
   field("embedding", model.embedding, "Width E of the item vectors", Between{1, 8192});
   field("layers", model.layers, "Recurrent layers", Between{1, 64});
-  field("keep", model.keep, "Share of the values that dropout keeps in training");
+  field("keep", model.keep,
+        "Share of the controller's outputs and of the memory's interface that training keeps");
 }
 template <class Model, class Field>
 void visit_convolutional(Model& model, Field&& field) {

@@ -42,7 +42,7 @@ struct TrainOptions {
   std::int64_t patience = 5;  ///< evaluations without improvement before training stops
   double plateau_margin = 0;  ///< TrainerOptions::plateau_margin
   double clip = 5;            ///< maximum gradient norm; 0: no clipping
-  double l2 = 0;              ///< L2 regularization of the head
+  double l2 = 0;              ///< L2 regularization of the head's weight, which may be tied
   double decay = 0;           ///< AdamOptions::decay
 };
 

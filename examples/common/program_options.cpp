@@ -65,7 +65,8 @@ void add_training_options(CLI::App& app, TrainOptions& train, const std::string&
       "Patience counts only after an improvement over the first epoch by this share of its figure",
       not_negative());
   add("clip", train.clip, "Maximum gradient norm; 0: no clipping", not_negative());
-  add("l2", train.l2, "L2 regularization of the head", not_negative());
+  add("l2", train.l2, "L2 regularization of the head, with tied tables of the item table",
+      not_negative());
   add("decay", train.decay,
       "Decoupled weight decay of dense weights; biases, norms and tables that are only looked up "
       "do not decay",
@@ -79,8 +80,12 @@ void add_search_options(CLI::App& app, SearchOptions& search, bool has_dropout) 
     search.is_on = true;
     if (given.size() == 1 && is_bare(given.front())) return;
     search.learning_rates.clear();
-    for (const std::string& text : given)
+    for (std::string text : given) {
+      // Only a single value may be bare.
+      if (const std::string error = above_zero()(text); !error.empty())
+        throw CLI::ValidationError("--search", error);
       CLI::detail::lexical_cast(text, search.learning_rates.emplace_back());
+    }
   };
   app.add_option_function<std::vector<std::string>>(
          "--search", set,

@@ -582,6 +582,7 @@ refuses_search "--search: expected different values, got 0.001 twice" --search 0
 refuses_search "--search: expected a number above 0, got 0" --search 0.001,0
 refuses_search "--search: expected a number above 0, got -1" --search 0.001,-1
 refuses_search "--search: expected a number above 0, got 'fast'" --search 0.001,fast
+refuses_search "--search: expected a number above 0, got 'true'" --search true,0.001
 refuses_search "--search-dropout: expected a number from 0 and below 1, got 1" --search --search-dropout 0,1
 refuses_search "--search-epochs: expected 1 to 1000000, got 0" --search --search-epochs 0
 refuses_search "--search: expected no --learning-rate, which the search chooses" --search --learning-rate 0.1
