@@ -128,7 +128,7 @@ def binomial_table(trials, probability):
 
 
 def draw_means(differences, draws, seed):
-    """Sorted means of bootstrap samples. Users with the difference 0 are drawn by their number alone."""
+    """Sorted means of bootstrap samples. Of the users with the difference 0 only the number is drawn."""
     nonzero = [value for value in differences if value != 0]
     if not nonzero:
         return [0.0] * draws

@@ -24,10 +24,10 @@ void check(const SuccessiveHalvingOptions& options) {
 
 /// The epochs of a round: first_epochs doubled in each round, at most max_epochs.
 std::int64_t epochs_of(const SuccessiveHalvingOptions& options, std::int64_t round) {
-  const std::int64_t most =
+  const std::int64_t limit =
       options.max_epochs > 0 ? options.max_epochs : std::numeric_limits<std::int64_t>::max();
-  std::int64_t epochs = std::min(options.first_epochs, most);
-  for (std::int64_t r = 0; r < round; ++r) epochs = epochs > most / 2 ? most : 2 * epochs;
+  std::int64_t epochs = std::min(options.first_epochs, limit);
+  for (std::int64_t r = 0; r < round; ++r) epochs = epochs > limit / 2 ? limit : 2 * epochs;
   return epochs;
 }
 

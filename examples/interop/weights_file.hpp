@@ -48,9 +48,12 @@ inline const std::string& text_of(const SafetensorsFile& file, std::string_view 
 inline const Tensor& tensor_of(const SafetensorsFile& file, std::string_view name, int rank,
                                const std::string& path) {
   const auto found = file.tensors.find(name);
-  if (found == file.tensors.end() || found->second.rank() != rank) {
-    throw DataError(path, 0,
-                    fmt::format("expected a tensor '{}' of rank {}, got none", name, rank));
+  const bool is_missing = found == file.tensors.end();
+  if (is_missing || found->second.rank() != rank) {
+    throw DataError(
+        path, 0,
+        fmt::format("expected a tensor '{}' of rank {}, got {}", name, rank,
+                    is_missing ? "none" : fmt::format("one of rank {}", found->second.rank())));
   }
   return found->second;
 }
