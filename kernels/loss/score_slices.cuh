@@ -245,10 +245,9 @@ template <class T>
 inline constexpr std::int64_t score_gradient_columns = score_gradient_threads* simt::Pack<T>::count;
 
 /// scores = (softmax - (1 - s) onehot - s / candidates) / counted, in place, with the label
-/// smoothing s; zeros in rows that are not counted. With `sum`
-/// the sums over the rows of the block go to column_sums [row parts, stride]; with `add` they are
-/// added to those of earlier slices. A thread takes 16 bytes of 16 rows, with the loads of eight
-/// rows in flight.
+/// smoothing s; zeros in rows that are not counted. With `sum` the sums over the rows of the block
+/// go to column_sums [row parts, stride]; with `add` they are added to those of earlier slices. A
+/// thread takes 16 bytes of 16 rows, with the loads of eight rows in flight.
 template <class T, bool sum>
 __global__ void __launch_bounds__(score_gradient_threads, sizeof(T) == 4 ? 6 : 4)
     score_gradients(ScoreSlice<T> slice, LossRows<T> rows, T* column_sums, bool add) {
