@@ -75,13 +75,16 @@ void add_training_options(CLI::App& app, TrainOptions& train, const std::string&
 
 void add_search_options(CLI::App& app, SearchOptions& search, bool has_dropout) {
   const OptionGroup add(app, "Search");
-  const auto is_bare = [](const std::string& text) { return text.empty() || text == "true"; };
+  // A value that is no list; a configuration file may turn the search on or off.
+  const auto is_bare = [](const std::string& text) {
+    return text.empty() || text == "true" || text == "false";
+  };
   const auto set = [&search, is_bare](const std::vector<std::string>& given) {
-    search.is_on = true;
-    if (given.size() == 1 && is_bare(given.front())) return;
+    const bool has_list = given.size() != 1 || !is_bare(given.front());
+    search.is_on = has_list || given.front() != "false";
+    if (!has_list) return;
     search.learning_rates.clear();
     for (std::string text : given) {
-      // Only a single value may be bare.
       if (const std::string error = above_zero()(text); !error.empty())
         throw CLI::ValidationError("--search", error);
       CLI::detail::lexical_cast(text, search.learning_rates.emplace_back());

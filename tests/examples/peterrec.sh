@@ -544,6 +544,9 @@ says "among 2 candidates"
 sed -i 's/^search = .*/search = true/' search.toml
 run 0 pretrain --config search.toml --out configured.safetensors
 says "among 4 candidates"
+sed -i 's/^search = .*/search = false/; /^search-epochs/d' search.toml
+run 0 pretrain --config search.toml --out configured.safetensors
+never_says "the search chose"
 
 # The state of the training that follows has the result of the search; an interrupted search has no
 # state and is repeated.
