@@ -54,7 +54,7 @@ Outcome evaluate(const Options& options) {
     print_figures(title, measure_test(measured, data.test, users, title, options.run.seed, ranks),
                   log);
   };
-  print(*saved.model, model.title());
+  print(*saved.model, model.title() + (saved.config.search ? ", searched" : ""));
   for (const Contender each : baselines) {
     if (each == Contender::mostpop && !model.learns()) continue;
     print(*make_baseline(each, data, model.length), baseline_title(each));

@@ -17,7 +17,7 @@ namespace refrain::examples {
 struct SearchCandidate {
   double learning_rate = 0;
   std::optional<double> dropout = {};  ///< empty: the dropout is not searched
-  std::int64_t epochs = 0;             ///< of the last round that trained it
+  std::int64_t epochs = 0;             ///< up to which its last round was to train it
   /// Its best figure on the validation part; NaN: its training diverged.
   double figure = std::numeric_limits<double>::quiet_NaN();
 

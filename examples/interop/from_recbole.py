@@ -68,6 +68,8 @@ def convert(checkpoint, path):
     import torch
 
     saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    if not isinstance(saved, dict) or not {"config", "state_dict"} <= saved.keys():
+        raise ValueError(f"{checkpoint}: expected a checkpoint of RecBole, with 'config' and 'state_dict'")
     config, state = saved["config"], {name: value.numpy() for name, value in saved["state_dict"].items()}
     dilations = config["dilations"] * config["block_num"] if config["model"] == "NextItNet" else ()
     save(path, config["model"], state, config["MAX_ITEM_LIST_LENGTH"], dilations)

@@ -68,23 +68,28 @@ void print_search(const std::string& path, const std::optional<examples::SearchR
   if (search) fmt::print("{}: the search {}\n", path, search->summary());
 }
 
+/// Files that all tasks append to.
+struct Outputs {
+  examples::RunLog log;
+  examples::RanksFile ranks;
+};
+
 /// Prints and logs the figures of each recommender.
 void print(const TaskData& task, const std::vector<Reference>& measured, const Options& options,
-           examples::RunLog& log) {
-  examples::RanksFile ranks(options.run.ranks);
+           Outputs& outputs) {
   for (const Reference& each : measured) {
-    const Figures figures = measure_test(task, options, each, options.run.seed, ranks);
+    const Figures figures = measure_test(task, options, each, options.run.seed, outputs.ranks);
     const std::string method = each.title == own_head ? "base" : each.title;
     fmt::print("\n{}: {}\n{}\n", task.name, method, figures.text());
     std::vector<MetricLog::Number> numbers;
     for (const Figure& figure : figures.list()) numbers.emplace_back(figure.field, figure.value);
     const std::vector<MetricLog::Text> texts{{"task", task.name}, {"method", method}};
-    log.write(numbers, texts);
+    outputs.log.write(numbers, texts);
   }
 }
 
 void evaluate_base(const LoadedBase& base, const RawData& raw, const Options& options,
-                   examples::RunLog& log) {
+                   Outputs& outputs) {
   expect_held_out(base, "evaluate without --patch");
   if (!base.network->is_causal())
     throw OptionError(
@@ -92,11 +97,11 @@ void evaluate_base(const LoadedBase& base, const RawData& raw, const Options& op
         "next-item scores");
   expect_length(raw, options.data);
   const TaskData task = task_data(raw, base.vocabulary, next_task, options.data);
-  print(task, references(task, *base.network), options, log);
+  print(task, references(task, *base.network), options, outputs);
 }
 
 void evaluate_patch(const std::string& path, const LoadedBase& base, const RawData& raw,
-                    const Options& options, examples::RunLog& log) {
+                    const Options& options, Outputs& outputs) {
   const LoadedPatch patch = load_patch_set(path, base);
   const PatchNote& note = patch.note;
   print_search(path, note.search);
@@ -106,7 +111,7 @@ void evaluate_patch(const std::string& path, const LoadedBase& base, const RawDa
   warn_of_other_users(note, task, path);
   std::vector<Reference> measured = references(task, *base.network);
   measured.insert(measured.begin(), {path, scorer_of(task, *base.network, *patch.set)});
-  print(task, measured, options, log);
+  print(task, measured, options, outputs);
 }
 
 }  // namespace
@@ -116,16 +121,17 @@ Outcome evaluate(const Options& options) {
   files.read.push_back({"--model", options.base_file});
   for (const std::string& path : options.patch_files) files.read.push_back({"--patch", path});
   examples::expect_files(files);
-  examples::RunLog log(options.run.log);
+  Outputs outputs{.log = examples::RunLog(options.run.log),
+                  .ranks = examples::RanksFile(options.run.ranks)};
   const LoadedBase base = load_base(options.base_file, examples::device_of(options.run));
   const RawData raw = read_data(options.data);
   print_search(options.base_file, base.note.search);
-  if (options.patch_files.empty()) evaluate_base(base, raw, options, log);
+  if (options.patch_files.empty()) evaluate_base(base, raw, options, outputs);
   std::set<std::string> measured;
   for (const std::string& path : options.patch_files) {
     if (!measured.insert(path).second)
       throw OptionError("--patch: expected each file once, got " + path + " twice");
-    evaluate_patch(path, base, raw, options, log);
+    evaluate_patch(path, base, raw, options, outputs);
   }
   return Outcome::done;
 }
