@@ -8,18 +8,14 @@
 #include "refrain/data/batches.hpp"
 #include "refrain/data/splits.hpp"
 #include "support/catch.hpp"
+#include "support/ragged.hpp"
 
 using namespace refrain;
 
 namespace {
 
-using Ids = std::vector<std::int32_t>;
-
-RaggedIds ragged(const std::vector<Ids>& rows) {
-  RaggedIds ids;
-  for (const Ids& row : rows) ids.push_back(row);
-  return ids;
-}
+using test::Ids;
+using test::ragged;
 
 std::vector<Ids> lists(const RaggedIds& ids) {
   std::vector<Ids> rows;

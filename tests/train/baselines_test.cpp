@@ -12,18 +12,14 @@
 #include "refrain/train/ngram.hpp"
 #include "refrain/train/popularity.hpp"
 #include "support/catch.hpp"
+#include "support/ragged.hpp"
 
 using namespace refrain;
 
 namespace {
 
-using Ids = std::vector<std::int32_t>;
-
-RaggedIds ragged(const std::vector<Ids>& rows) {
-  RaggedIds ids;
-  for (const Ids& row : rows) ids.push_back(row);
-  return ids;
-}
+using test::Ids;
+using test::ragged;
 
 Tensor histories(const std::vector<Ids>& rows) {
   Tensor ids({static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(rows[0].size())},
