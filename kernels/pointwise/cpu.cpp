@@ -8,10 +8,10 @@
 #include <cmath>
 
 #include "kernels/kernel.hpp"
+#include "kernels/pointwise/philox.hpp"
 #include "kernels/simd.hpp"
 #include "kernels/tiling/row_blocks.hpp"
 #include "refrain/core/parallel.hpp"
-#include "refrain/core/random.hpp"
 #include "refrain/kernels/pointwise.hpp"
 
 namespace refrain::kernels::cpu {
@@ -128,7 +128,7 @@ void dot_product(const Dot& args, Scratch& scratch) {
 
 template <class T>
 void drop(const Dropout& args) {
-  constexpr std::size_t blocks = 32;  // computed together, so that the rounds fill vector registers
+  constexpr std::int64_t blocks = 32;
   constexpr std::int64_t batch = 4 * blocks;
   const std::int64_t count = args.x.shape.numel();
   const T scale = static_cast<T>(1 / args.keep);
@@ -143,12 +143,10 @@ void drop(const Dropout& args) {
                  std::array<std::uint32_t, batch> words;
                  std::array<T, batch> kept;
                  for (std::int64_t group = first; group < last; ++group) {
-                   const std::uint64_t position =
-                       start + static_cast<std::uint64_t>(group) * blocks;
-                   for (std::size_t block = 0; block < blocks; ++block) {
-                     const auto four = philox(args.seed, args.stream, position + block);
-                     for (std::size_t word = 0; word < 4; ++word)
-                       words[4 * block + word] = four[word];
+                   for (std::int64_t block = 0; block < blocks; block += philox_positions) {
+                     philox_words(args.seed, args.stream,
+                                  start + static_cast<std::uint64_t>(group * blocks + block),
+                                  words.data() + 4 * block);
                    }
                    const std::int64_t begin = group * batch;
                    const std::int64_t size = std::min(batch, count - begin);
