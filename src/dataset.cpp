@@ -90,9 +90,13 @@ Dataset make_dataset(const Sequences& log, Vocabulary vocabulary, const DatasetO
 
 Dataset read_dataset(const std::string& path, const DatasetOptions& options) {
   ReadReport report;
-  const Sequences log = read_sequences(
-      path,
-      {.format = options.format, .skip_bad_lines = options.skip_bad_lines, .report = &report});
+  const Sequences log = read_sequences(path, {.format = options.format,
+                                              .skip_bad_lines = options.skip_bad_lines,
+                                              .in_file_order = options.in_file_order,
+                                              .user_column = options.user_column,
+                                              .item_column = options.item_column,
+                                              .time_column = options.time_column,
+                                              .report = &report});
   Dataset data = make_dataset(log, options);
   data.source = detail::concat(path, ", read as ", report.read_as);
   data.report = std::move(report);

@@ -2,14 +2,12 @@
 /// Fields of a line, and numbers in them.
 
 #include <charconv>
-#include <cmath>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "src/line_reader.hpp"
-#include "src/time_columns.hpp"
 #include "src/utf8.hpp"
 
 namespace refrain::detail {
@@ -123,23 +121,12 @@ bool parse(std::string_view field, Number& number) noexcept {
   return error == std::errc() && end == field.data() + field.size();
 }
 
-/// Parses a timestamp: an integer, or a decimal number (RecBole writes floats), whose fraction is
-/// dropped. Returns the reason of a failure, or an empty string.
-inline std::string parse_time(std::string_view field, std::int64_t& time) {
-  if (parse(field, time)) return {};
-  double decimal = 0;
-  if (looks_like_date(field)) {
-    return detail::concat(
-        "timestamp ", quoted(field),
-        " is a date: expected seconds or milliseconds since 1970 (or, if the lines are "
-        "in time order, the option in_file_order, --in-file-order)");
-  }
-  if (!parse(field, decimal) || std::isnan(decimal))
-    return detail::concat("timestamp ", quoted(field), " is not a number");
-  if (!(decimal >= -0x1p63 && decimal < 0x1p63))
-    return detail::concat("timestamp ", quoted(field), " does not fit 64 bits");
-  time = static_cast<std::int64_t>(decimal);
-  return {};
+/// True for a number with a decimal comma, such as 3,5.
+inline bool has_decimal_comma(std::string_view field) {
+  const std::size_t comma = field.find(',');
+  double number = 0;
+  return comma != std::string_view::npos &&
+         parse(std::string(field).replace(comma, 1, "."), number);
 }
 
 /// Returns the reason why an id of a user or item (`of`) is invalid, or an empty string. Ids must

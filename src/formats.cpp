@@ -1,13 +1,13 @@
 #include "src/formats.hpp"
 
 #include <algorithm>
+#include <utility>
+
+#include "src/columns.hpp"
+#include "src/time_columns.hpp"
 
 namespace refrain {
 namespace {
-
-constexpr std::array<std::string_view, 9> user_names{"userid",     "user",      "uid",
-                                                     "reviewerid", "sessionid", "customerid",
-                                                     "customer",   "visitorid", "accountid"};
 
 constexpr std::array format_names{"automatic",    "ratings_dat", "ratings_csv", "u_data",
                                   "inter",        "user_item",   "user_items",  "user_item_list",
@@ -65,12 +65,21 @@ std::size_t count_fields(std::string& line, detail::Separator separator) {
   return fields_of(line, separator).size();
 }
 
-/// True when the line names a user and an item column. Throws DataError when two of its columns
-/// have one meaning.
-bool is_header(const std::string& path, std::string line, detail::EventFormat format) {
-  const std::string reason = detail::name_columns(fields_of(line, format.separator), format);
-  if (!reason.empty() && format.user >= 0 && format.item >= 0) throw DataError(path, 1, reason);
-  return reason.empty();
+/// The format of a table whose header this is, or automatic. Throws DataError when two of its
+/// columns have one meaning.
+Format table_format(const std::string& path, std::string_view line, const ReadOptions& options) {
+  bool is_header = false;
+  const detail::Separator separator =
+      detail::table_separator(line, [&](const std::vector<std::string_view>& names) {
+        detail::EventFormat format = detail::unnamed_columns;
+        const std::string reason = detail::name_columns(names, options, format);
+        if (!reason.empty() && format.user >= 0 && format.item >= 0)
+          throw DataError(path, 1, reason);
+        is_header = reason.empty();
+        return is_header;
+      });
+  if (!is_header) return Format::automatic;
+  return separator.text == "\t" && !separator.quotes ? Format::inter : Format::ratings_csv;
 }
 
 /// True when these are lines of three or four fields whose last is a time: a table without a
@@ -83,11 +92,16 @@ bool all_end_in_times(std::vector<std::string>& lines, detail::Separator separat
   });
 }
 
+bool names_columns(const ReadOptions& options) noexcept {
+  return !options.user_column.empty() || !options.item_column.empty() ||
+         !options.time_column.empty();
+}
+
 /// The format that the lines match, or automatic.
-Format guess(const std::string& path, std::vector<std::string>& lines) {
-  using detail::event_formats;
-  for (const detail::EventFormat& format : event_formats) {
-    if (format.header && is_header(path, lines.front(), format)) return format.format;
+Format guess(const std::string& path, std::vector<std::string>& lines, const ReadOptions& options) {
+  if (const Format format = table_format(path, lines.front(), options);
+      format != Format::automatic || names_columns(options)) {
+    return format == Format::automatic ? Format::ratings_csv : format;
   }
   const auto any = [&](auto&& holds) { return std::any_of(lines.begin(), lines.end(), holds); };
   const auto all_have = [&](std::size_t fields, detail::Separator separator) {
@@ -101,13 +115,18 @@ Format guess(const std::string& path, std::vector<std::string>& lines) {
   if (commas && any([](const std::string& line) { return line.find(",,") != std::string::npos; }))
     return Format::transfer_csv;
   // A line without digits above lines with digits and as many fields is the header of a table
-  // without user and item columns, not a sequence.
+  // without user and item columns, not a sequence. Semicolons separate only fields of tables.
   const auto has_digit = [](const std::string& line) {
     return line.find_first_of("0123456789") != std::string::npos;
   };
   const bool has_words_first = !has_digit(lines.front()) && any(has_digit);
-  if (commas && has_words_first && all_have(count_fields(lines.front(), {","}), {","}))
+  const auto is_table = [&](const char* separator, std::size_t min_fields) {
+    const std::size_t fields = count_fields(lines.front(), {separator});
+    return fields >= min_fields && all_have(fields, {separator});
+  };
+  if (has_words_first && (is_table(",", 2) || is_table(";", 2) || is_table("\t", 3)))
     return Format::automatic;
+  if (!commas && is_table(";", 2)) return Format::automatic;
   for (const detail::Separator separator : {detail::Separator{","}, {"\t"}, {""}}) {
     if (all_end_in_times(lines, separator)) return Format::automatic;
   }
@@ -130,7 +149,7 @@ Format parse_format(std::string_view name) {
       detail::concat("format: expected one of automatic, ", all_formats(), ", got \"", name, "\""));
 }
 
-Format detect_format(const std::string& path) {
+Format detect_format(const std::string& path, const ReadOptions& options) {
   const std::string_view file = detail::file_name(path);
   std::vector<std::string> lines = first_lines(path);
   if (file == "users.dat" || file == "u.user")
@@ -145,14 +164,15 @@ Format detect_format(const std::string& path) {
   if (file == "ratings.csv") return Format::ratings_csv;
   if (file == "u.data") return Format::u_data;
   if (file.ends_with(".inter")) return Format::inter;
-  const Format format = guess(path, lines);
+  const Format format = guess(path, lines, options);
   if (format == Format::automatic) {
     throw DataError(
         path, 0,
         detail::concat(
             "looks like no known format (it begins with ", detail::quoted(lines.front()),
-            "): a table needs a header with columns like user, item and timestamp; or name the "
-            "format, one of ",
+            "): a table needs a header with columns like user, item and timestamp, or with other "
+            "columns that user_column and item_column name (--user-column, --item-column); or name "
+            "the format, one of ",
             all_formats()));
   }
   return format;
@@ -181,61 +201,60 @@ std::string foreign_start(std::string_view first_line, std::string_view expected
   return {};
 }
 
-std::string plain_name(std::string_view column) {
-  std::string plain;
-  for (const char c : trim(column)) {
-    if (c == ':') break;
-    if (c != '_') plain += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+void expect_no_column_options(const ReadOptions& options, const std::string& path, Format format) {
+  for (const auto& [name, option] : {std::pair(&options.user_column, Role::user),
+                                     {&options.item_column, Role::item},
+                                     {&options.time_column, Role::time}}) {
+    if (name->empty()) continue;
+    throw OptionError(concat(column_option(option),
+                             ": expected a table whose header names the columns, got ", path,
+                             " of format ", refrain::name(format)));
   }
-  return plain;
 }
 
-bool is_user_column(std::string_view column) {
-  return std::find(user_names.begin(), user_names.end(), plain_name(column)) != user_names.end();
-}
-
-std::string name_columns(const std::vector<std::string_view>& header, EventFormat& format) {
-  struct Meaning {
-    const char* of;
+std::string name_columns(const std::vector<std::string_view>& header, const ReadOptions& options,
+                         EventFormat& format) {
+  struct Wanted {
+    Role role;
     int EventFormat::*column;
-    std::vector<std::string_view> names;
+    std::string_view chosen;
   };
-  static const std::array meanings{
-      Meaning{"the user", &EventFormat::user, {user_names.begin(), user_names.end()}},
-      Meaning{
-          "the item",
-          &EventFormat::item,
-          {"itemid", "item", "iid", "movieid", "asin", "productid", "product", "sku", "articleid"}},
-      Meaning{"the rating", &EventFormat::rating, {"rating", "overall", "score", "stars"}},
-      Meaning{"the time",
-              &EventFormat::time,
-              {"timestamp", "time", "unixreviewtime", "ts", "eventtime", "unixtime", "epoch"}},
-  };
+  const std::array wanted{Wanted{Role::user, &EventFormat::user, options.user_column},
+                          Wanted{Role::item, &EventFormat::item, options.item_column},
+                          Wanted{Role::rating, &EventFormat::rating, {}},
+                          Wanted{Role::time, &EventFormat::time, options.time_column}};
   format.columns = static_cast<int>(header.size());
-  std::string twice;
-  for (int column = 0; column < format.columns; ++column) {
-    const std::string_view name = header[static_cast<std::size_t>(column)];
-    const std::string plain = plain_name(name);
-    for (const Meaning& meaning : meanings) {
-      if (std::find(meaning.names.begin(), meaning.names.end(), plain) == meaning.names.end())
-        continue;
-      int& place = format.*meaning.column;
-      if (place >= 0 && twice.empty()) {
-        twice = detail::concat(
-            "two columns of the header, ", quoted(header[static_cast<std::size_t>(place)]), " and ",
-            quoted(name), ", both mean ", meaning.of, ": rename or remove one of them");
-      }
-      if (place < 0) place = column;
-    }
+  std::string reason;
+  std::vector<int> chosen;
+  for (const Wanted& each : wanted) {
+    if (each.chosen.empty()) continue;
+    const std::string_view option = column_option(each.role);
+    const int column = chosen_column(header, each.chosen, option, reason);
+    if (column < 0) return reason;
+    if (std::find(chosen.begin(), chosen.end(), column) != chosen.end())
+      return concat(option, ": expected a column of its own, got ", quoted(each.chosen),
+                    ", which another option names");
+    format.*each.column = column;
+    chosen.push_back(column);
   }
-  if (!twice.empty()) return twice;
+  for (const Wanted& each : wanted) {
+    const bool is_ignored = each.role == Role::time && options.in_file_order;
+    if (!each.chosen.empty() || is_ignored) continue;
+    const Candidates found = find_column(header, each.role, chosen);
+    format.*each.column = found.column;
+    if (!found.is_ambiguous() || !reason.empty()) continue;
+    const std::string_view option = column_option(each.role);
+    reason =
+        concat(two_columns(header, each.role, found),
+               option.empty() ? ": rename or remove one of them" : ": choose one with ", option);
+  }
+  if (!reason.empty()) return reason;
   if (format.user < 0 || format.item < 0) {
-    std::string got;
-    for (const auto& name : header) got += detail::concat(got.empty() ? "" : ",", name);
-    return detail::concat(
+    return concat(
         "expected a header that names a user and an item column (userId,movieId,... or "
-        "user_id:token,item_id:token,...), ",
-        "got ", got.substr(0, 200));
+        "user_id:token,item_id:token,...), or the names of these columns in user_column "
+        "and item_column (--user-column, --item-column), got ",
+        header_text(header));
   }
   return {};
 }

@@ -1,8 +1,11 @@
 #include "refrain/data/readers.hpp"
 
 #include <algorithm>
+#include <cmath>
 
+#include "src/columns.hpp"
 #include "src/formats.hpp"
+#include "src/time_columns.hpp"
 
 namespace refrain {
 namespace {
@@ -14,7 +17,7 @@ using detail::quoted;
 using detail::RowFormat;
 
 Format chosen_format(const std::string& path, const ReadOptions& options) {
-  return options.format == Format::automatic ? detect_format(path) : options.format;
+  return options.format == Format::automatic ? detect_format(path, options) : options.format;
 }
 
 constexpr const char* order_unknown = "so the order of a user's events is unknown: ";
@@ -24,8 +27,31 @@ constexpr const char* or_in_file_order =
 std::string unread_times(std::string_view column) {
   return detail::concat(
       "column ", quoted(column), " looks like times and is not read, ", order_unknown,
-      "rename it to \"timestamp\" (seconds or milliseconds since 1970), remove it, ",
-      or_in_file_order);
+      "name it with time_column (--time-column) to read it, remove it, ", or_in_file_order);
+}
+
+/// Throws DataError for times that fall from line to line, where equal times keep the order of the
+/// lines, which is the reverse one.
+void expect_rising_ties(const std::string& path, const Interactions& events) {
+  detail::TimeOrder order;
+  for (std::size_t i = 0; i < events.time.size() && !order.never_falls(events.size()); ++i)
+    order.add(events.user[i], events.time[i]);
+  if (!order.is_falling() || order.ties() == 0) return;
+  throw DataError(
+      path, 0,
+      detail::concat("the file is in falling time order, and ", order.ties(),
+                     order.ties() == 1 ? " event has" : " events have",
+                     " the time of the event before of the same user: equal times keep the order "
+                     "of the lines, which would be the reverse one. Reverse the order of the "
+                     "lines, so that the oldest event comes first, or give the time of day; or, if "
+                     "the lines are in time order, set in_file_order (--in-file-order)"));
+}
+
+/// The text that a report adds when the times of an ignored column fall.
+std::string falling_times(std::string_view column) {
+  return detail::concat("; warning: the times in ", column,
+                        " fall from line to line, so the newest event of a user is taken as the "
+                        "oldest: reverse the order of the lines, or read the times");
 }
 
 /// Turns lines into events. A refused line changes nothing.
@@ -36,8 +62,9 @@ class EventLines {
         needs_header_(format.header),
         in_file_order_(options.in_file_order),
         keep_ratings_(options.keep_ratings),
-        file_bytes_(file_bytes) {
-    if (in_file_order_) format_.time = -1;
+        file_bytes_(file_bytes),
+        options_(options) {
+    if (in_file_order_) ignore_time(format_.time, {});
   }
 
   std::string accept(const Line& line) {
@@ -61,11 +88,13 @@ class EventLines {
     }
     float rating = 0;
     if (format_.rating >= 0 && !(detail::parse(rating_, rating) && std::isfinite(rating))) {
-      return detail::concat("rating ", quoted(rating_), " is not a number");
+      return detail::concat("rating ", quoted(rating_), " is not a number",
+                            detail::has_decimal_comma(rating_) ? ": write a decimal point" : "");
     }
     std::int64_t time = 0;
     if (format_.time >= 0) {
-      if (std::string reason = detail::parse_time(time_, time); !reason.empty()) return reason;
+      if (std::string reason = time_parser_.parse(time_, line.number, time); !reason.empty())
+        return reason;
     }
     user_number_ = user == absent_id ? events_.users.intern(user_) : user;
     store(line, item == absent_id ? events_.items.intern(item_) : item, rating, time);
@@ -82,10 +111,17 @@ class EventLines {
   std::string accept_header(const Line& line) {
     needs_header_ = false;
     std::vector<std::string_view> names;
+    if (format_.format == Format::ratings_csv) {
+      format_.separator = detail::table_separator(line.text(), [&](const auto& header) {
+        EventFormat found = format_;
+        return detail::name_columns(header, options_, found).empty();
+      });
+    }
     if (const char* problem = detail::split(line, format_.separator, names); problem != nullptr)
       return problem;
-    if (std::string reason = detail::name_columns(names, format_); !reason.empty()) return reason;
-    if (in_file_order_) format_.time = -1;
+    if (std::string reason = detail::name_columns(names, options_, format_); !reason.empty())
+      return reason;
+    if (in_file_order_) ignore_time_column(names);
     columns_read_ = columns_text(names);
     return format_.time >= 0 || in_file_order_ ? std::string() : missing_time(names);
   }
@@ -95,6 +131,11 @@ class EventLines {
   std::string_view column_of_times() const noexcept {
     return is_sampled() && !times_.empty() ? std::string_view(times_.front().name)
                                            : std::string_view();
+  }
+  /// A warning about the times that in_file_order ignores, or an empty string. Final after the last
+  /// line.
+  std::string time_warning() const {
+    return ignored_order_.is_falling() ? falling_times(ignored_name_) : std::string();
   }
   /// True when the sample is complete.
   bool has_sample() const noexcept { return sampled_ == max_sample; }
@@ -129,7 +170,36 @@ class EventLines {
     return detail::concat(
         "the table has ratings (column ", quoted(names[static_cast<std::size_t>(format_.rating)]),
         ") and no times, ", order_unknown,
-        "add a column \"timestamp\" (seconds or milliseconds since 1970), ", or_in_file_order);
+        "add a column \"timestamp\" (a date as in ISO 8601, or a number such as seconds since "
+        "1970), ",
+        or_in_file_order);
+  }
+
+  void ignore_time_column(const std::vector<std::string_view>& names) {
+    int column = detail::find_column(names, detail::Role::time).column;
+    for (int other = 0; other < format_.columns && column < 0; ++other) {
+      if (!is_read(other) && detail::is_time_name(names[static_cast<std::size_t>(other)]))
+        column = other;
+    }
+    if (column >= 0 && !is_read(column))
+      ignore_time(column,
+                  detail::concat("column ", quoted(names[static_cast<std::size_t>(column)])));
+  }
+  void ignore_time(int column, std::string name) {
+    format_.time = -1;
+    ignored_time_ = column;
+    ignored_name_ = name.empty() ? detail::concat("field ", column + 1) : std::move(name);
+  }
+
+  /// Follows the times that in_file_order ignores, as long as they can be parsed.
+  void follow_ignored_time(const Line& line) {
+    std::int64_t time = 0;
+    if (time_parser_.parse(time_, line.number, time).empty()) {
+      ignored_order_.add(user_number_, time);
+    } else {
+      ignored_time_ = -1;
+      ignored_order_ = {};
+    }
   }
 
   bool is_read(int column) const noexcept {
@@ -163,7 +233,7 @@ class EventLines {
       if (count_ == format_.user) user_ = field;
       if (count_ == format_.item) item_ = field;
       if (count_ == format_.rating) rating_ = field;
-      if (count_ == format_.time) time_ = field;
+      if (count_ == format_.time || count_ == ignored_time_) time_ = field;
       if (!times_.empty() && sampled_ < max_sample) fields_.push_back(field);
     }
     return splitter.problem();
@@ -175,6 +245,7 @@ class EventLines {
     events_.item.push_back(item);
     if (format_.time >= 0) events_.time.push_back(time);
     if (format_.rating >= 0 && keep_ratings_) events_.rating.push_back(rating);
+    if (ignored_time_ >= 0) follow_ignored_time(line);
     if (fields_.empty()) return;
     ++sampled_;
     std::erase_if(times_, [&](const Times& times) {
@@ -206,6 +277,11 @@ class EventLines {
   bool in_file_order_;
   bool keep_ratings_;
   std::int64_t file_bytes_;
+  const ReadOptions& options_;
+  detail::TimeParser time_parser_;
+  int ignored_time_ = -1;  ///< column of the times that in_file_order ignores
+  std::string ignored_name_;
+  detail::TimeOrder ignored_order_;
   std::string columns_read_;
   std::size_t bytes_ = 0;
   int count_ = 0;
@@ -219,6 +295,11 @@ class EventLines {
 
 Interactions read_events(const std::string& path, const EventFormat& format,
                          const ReadOptions& options) {
+  if (!format.header) detail::expect_no_column_options(options, path, format.format);
+  if (options.in_file_order && !options.time_column.empty())
+    throw OptionError(
+        "time_column (--time-column): expected no in_file_order (--in-file-order) beside it, which "
+        "reads no times");
   detail::LineReader reader(path, options.max_line_bytes);
   EventLines lines(format, options, reader.file_bytes());
   const auto expect_no_unread_times = [&] {
@@ -243,8 +324,11 @@ Interactions read_events(const std::string& path, const EventFormat& format,
     options.report->read_as = detail::description(format.format);
     if (!lines.columns_read().empty())
       options.report->read_as += detail::concat(": ", lines.columns_read());
+    options.report->read_as += lines.time_warning();
   }
-  return std::move(lines).take();
+  Interactions events = std::move(lines).take();
+  expect_rising_ties(path, events);
+  return events;
 }
 
 /// Turns lines into rows of source items and, where the format has them, target items.
@@ -310,6 +394,7 @@ class RowLines {
 
 TransferSequences read_rows(const std::string& path, const RowFormat& format,
                             const ReadOptions& options) {
+  detail::expect_no_column_options(options, path, format.format);
   detail::LineReader reader(path, options.max_line_bytes);
   RowLines lines(format);
   const std::string read_as = detail::description(format.format);

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "refrain/data/readers.hpp"
+#include "src/columns.hpp"
 #include "src/formats.hpp"
 
 namespace refrain {
@@ -43,6 +44,9 @@ std::string list_names(const std::vector<Profiles::Attribute>& attributes) {
 /// Turns lines into profiles. A refused line changes nothing.
 class ProfileLines {
  public:
+  /// `user_column`: the name of the user column, if the header has it.
+  explicit ProfileLines(std::string_view user_column) : chosen_user_(user_column) {}
+
   bool has_layout() const noexcept { return movielens_ != nullptr || user_ != no_column; }
 
   /// Finds the layout from the first line. True when the line is a header and holds no profile;
@@ -108,16 +112,28 @@ class ProfileLines {
 
   /// False when the line names no user column.
   bool take_header(const Line& line, std::string& reason) {
-    table_separator_ =
-        line.text().find('\t') != std::string_view::npos ? Separator{"\t"} : Separator{",", true};
+    detail::Candidates user;
+    const auto find_user = [&](const std::vector<std::string_view>& names) {
+      std::string absent;
+      user = {};
+      if (!chosen_user_.empty())
+        user.column = detail::chosen_column(names, chosen_user_, {}, absent);
+      if (user.column < 0) user = detail::find_column(names, detail::Role::user);
+      return user.column >= 0;
+    };
+    table_separator_ = detail::table_separator(line.text(), find_user);
     // Splitting changes quotes in place, and the line may be a profile rather than a header.
     std::string copy(line.text());
     const Line header{copy.data(), copy.data() + copy.size()};
     if (detail::split(header, table_separator_, fields_) != nullptr) return false;
-    const auto user = std::find_if(fields_.begin(), fields_.end(), detail::is_user_column);
-    if (user == fields_.end()) return false;
-    user_ = static_cast<std::size_t>(user - fields_.begin());
-    user_name_ = *user;
+    if (!find_user(fields_)) return false;
+    if (user.is_ambiguous()) {
+      reason = detail::concat(detail::two_columns(fields_, detail::Role::user, user),
+                              ": choose one with ", detail::column_option(detail::Role::user));
+      return true;
+    }
+    user_ = static_cast<std::size_t>(user.column);
+    user_name_ = fields_[user_];
     for (std::size_t column = 0; column < fields_.size(); ++column) {
       if (column == user_) continue;
       const std::string_view field = fields_[column];
@@ -171,6 +187,7 @@ class ProfileLines {
   }
 
   const MovieLensFormat* movielens_ = nullptr;
+  std::string_view chosen_user_;
   Separator table_separator_{","};
   std::size_t user_ = no_column;
   std::string user_name_;
@@ -201,7 +218,7 @@ std::optional<std::string_view> Profiles::value(std::string_view user,
 
 Profiles read_profiles(const std::string& path, const ReadOptions& options) {
   detail::LineReader reader(path, options.max_line_bytes);
-  ProfileLines lines;
+  ProfileLines lines(options.user_column);
   detail::for_each_line(reader, options, {}, [&](const Line& line) -> std::string {
     if (lines.has_layout()) return lines.accept(line);
     std::string reason;

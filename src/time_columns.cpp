@@ -3,14 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstdint>
-#include <string>
+#include <cmath>
 #include <vector>
+
+#include "src/dates.hpp"
+#include "src/digits.hpp"
+#include "src/fields.hpp"
 
 namespace refrain::detail {
 namespace {
 
-bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 bool is_upper(char c) noexcept { return c >= 'A' && c <= 'Z'; }
 bool is_lower(char c) noexcept { return c >= 'a' && c <= 'z'; }
 
@@ -36,18 +38,6 @@ std::vector<std::string> words_of(std::string_view name) {
     before = c;
   }
   return words;
-}
-
-/// Removes a number of `min_digits` to `max_digits` digits from the front; negative when there are
-/// fewer.
-int take_number(std::string_view& text, std::size_t min_digits, std::size_t max_digits) noexcept {
-  std::size_t digits = 0;
-  while (digits < std::min(max_digits, text.size()) && is_digit(text[digits])) ++digits;
-  if (digits < min_digits) return -1;
-  int value = 0;
-  std::from_chars(text.data(), text.data() + digits, value);
-  text.remove_prefix(digits);
-  return value;
 }
 
 bool take_one_of(std::string_view& text, std::string_view characters) noexcept {
@@ -84,6 +74,12 @@ bool is_year_last(std::string_view text) noexcept {
   if (!take_one_of(text, "-/.")) return false;
   const int year = take_number(text, 4, 4);
   return (is_day(year, first, second) || is_day(year, second, first)) && is_end_or_clock(text);
+}
+
+/// True when parse_date() is to report about this text: 2024-..., 20240131T...
+bool is_iso_start(std::string_view text) noexcept {
+  if (take_number(text, 4, 4) < 0) return false;
+  return take_one_of(text, "-") || (take_number(text, 4, 4) >= 0 && take_one_of(text, "Tt "));
 }
 
 /// Seconds, milliseconds or microseconds since 1970, from 1985 to 2038.
@@ -123,12 +119,74 @@ bool is_time_name(std::string_view column) {
   });
 }
 
-bool looks_like_date(std::string_view field) noexcept {
-  return is_year_first(field) || is_year_last(field);
+bool looks_like_time(std::string_view field) noexcept {
+  return is_year_first(field) || is_year_last(field) || is_epoch(field);
 }
 
-bool looks_like_time(std::string_view field) noexcept {
-  return looks_like_date(field) || is_epoch(field);
+std::string TimeParser::parse(std::string_view field, std::int64_t line, std::int64_t& time) {
+  field = trim(field);
+  Form form = Form::number;
+  if (std::string reason = parse_any(field, time, form); !reason.empty()) return reason;
+  if (form_ == Form::unknown) {
+    form_ = form;
+    first_line_ = line;
+  }
+  if (form == form_) return {};
+  const auto text = [](Form of) {
+    switch (of) {
+      case Form::date:
+        return "a date without an offset from UTC";
+      case Form::date_with_offset:
+        return "a date with an offset from UTC";
+      default:
+        return "a number";
+    }
+  };
+  return concat("time ", quoted(field), " is ", text(form), ": expected ", text(form_),
+                ", as in line ", first_line_);
+}
+
+std::string TimeParser::parse_any(std::string_view field, std::int64_t& time, Form& form) {
+  if (detail::parse(field, time)) return {};
+  double decimal = 0;
+  if (detail::parse(field, decimal) && !std::isnan(decimal)) {
+    if (!(decimal >= -0x1p63 && decimal < 0x1p63))
+      return concat("time ", quoted(field), " does not fit 64 bits");
+    time = static_cast<std::int64_t>(decimal);
+    return {};
+  }
+  if (field.empty()) return "the time is empty";
+  if (is_year_last(field)) {
+    return concat("time ", quoted(field),
+                  " is a date with the year last, in which day and month may be confused: expected "
+                  "the year first, as in 2024-01-31 or 2024-01-31T10:15:00Z");
+  }
+  if (!is_iso_start(field)) {
+    return concat("time ", quoted(field), " is neither a number nor a date as in ISO 8601 ",
+                  "(2024-01-31, 2024-01-31T10:15:00Z)",
+                  has_decimal_comma(field) ? ": write a decimal point" : "");
+  }
+  DateTime date;
+  if (const std::string reason = parse_date(field, date); !reason.empty())
+    return concat("date ", quoted(field), ": ", reason);
+  time = date.microseconds;
+  form = date.has_offset ? Form::date_with_offset : Form::date;
+  return {};
+}
+
+void TimeOrder::add(std::int32_t user, std::int64_t time) {
+  const auto number = static_cast<std::size_t>(user);
+  if (number >= latest_.size()) {
+    latest_.resize(number + 1);
+    has_latest_.resize(number + 1);
+  }
+  if (has_latest_[number]) {
+    rises_ += time > latest_[number];
+    falls_ += time < latest_[number];
+    ties_ += time == latest_[number];
+  }
+  latest_[number] = time;
+  has_latest_[number] = true;
 }
 
 }  // namespace refrain::detail

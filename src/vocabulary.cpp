@@ -81,6 +81,18 @@ detail::StringTable distinct(std::span<const std::string> names) {
   return table;
 }
 
+void expect_min_count(std::int64_t min_count) {
+  if (min_count < 0)
+    throw OptionError(detail::concat("Vocabulary: expected min_count >= 0, got ", min_count));
+}
+
+/// Number of occurrences of each item.
+std::vector<std::int64_t> occurrences(const Sequences& sequences) {
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(sequences.items.size()), 0);
+  for (const std::int32_t item : sequences.rows.values()) ++counts[static_cast<std::size_t>(item)];
+  return counts;
+}
+
 std::string header(std::int32_t items, bool specials) {
   return detail::concat(signature, " items=", items, " specials=", specials ? 1 : 0, "\n");
 }
@@ -94,9 +106,7 @@ Vocabulary::Vocabulary(const detail::StringTable& names, std::span<const std::in
     throw OptionError(detail::concat("Vocabulary: expected a count for each of ", names.size(),
                                      " names, got ", counts.size()));
   }
-  if (options.min_count < 0)
-    throw OptionError(
-        detail::concat("Vocabulary: expected min_count >= 0, got ", options.min_count));
+  expect_min_count(options.min_count);
   if (const auto bad =
           std::find_if(counts.begin(), counts.end(), [](std::int64_t count) { return count < 0; });
       bad != counts.end()) {
@@ -120,9 +130,25 @@ Vocabulary::Vocabulary(std::span<const std::string> names, std::span<const std::
     : Vocabulary(distinct(names), counts, options) {}
 
 Vocabulary Vocabulary::build(const Sequences& sequences, Options options) {
-  std::vector<std::int64_t> counts(static_cast<std::size_t>(sequences.items.size()), 0);
-  for (const std::int32_t item : sequences.rows.values()) ++counts[static_cast<std::size_t>(item)];
-  return Vocabulary(sequences.items, counts, options);
+  return Vocabulary(sequences.items, occurrences(sequences), options);
+}
+
+Vocabulary Vocabulary::extended(const Sequences& sequences, std::int64_t min_count) const {
+  expect_min_count(min_count);
+  const std::vector<std::int64_t> found = occurrences(sequences);
+  detail::StringTable names = names_;
+  std::vector<std::int64_t> counts(counts_.size(), 0);
+  for (std::int32_t item = 0; item < sequences.items.size(); ++item) {
+    const std::string_view name = sequences.items[item];
+    const std::int64_t count = found[static_cast<std::size_t>(item)];
+    if (const std::int32_t known = names_.find(name); known != absent_id) {
+      counts[static_cast<std::size_t>(known)] = count;
+    } else if (count >= min_count) {
+      names.intern(name);
+      counts.push_back(count);
+    }
+  }
+  return Vocabulary(names, counts, {.min_count = 0, .specials = has_specials_});
 }
 
 std::int32_t Vocabulary::find(std::string_view item) const noexcept {

@@ -80,6 +80,7 @@ void add_train(CLI::App& app, Options& options) {
   add("--slots", options.model.slots, "Number of chunks m", between(1, 100'000));
   add_training(app, options);
   add_search_options(app, options.search, true);
+  add_from_option(app, options.from);
   add_value(app, "--out", options.model_file, "Output file");
   add_resume_option(app, options.state_file);
 }
@@ -87,6 +88,7 @@ void add_train(CLI::App& app, Options& options) {
 void settle_train(const CLI::App& app, Options& options) {
   settle_split(app, options);
   settle_search(app, options.search);
+  settle_from(app, options.from);
 }
 
 void add_evaluate(CLI::App& app, Options& options) {

@@ -183,6 +183,7 @@ SavedModel load(const std::string& path) {
   SavedModel saved;
   saved.vocabulary = vocabulary_of(file);
   saved.config = model_config(file.info, path, saved.vocabulary.size());
+  saved.hash = file.info.tensors_hash;
   Random random(0);
   saved.model = examples::build_stored(path, [&] {
     return make_model(saved.config.model, saved.vocabulary.size(), random,

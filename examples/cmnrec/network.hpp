@@ -56,6 +56,7 @@ struct SavedModel {
   ModelConfig config = {};
   Vocabulary vocabulary = {};
   std::unique_ptr<NextItemModel> model = {};
+  std::string hash = {};  ///< CheckpointInfo::tensors_hash of the file that load() read
 };
 
 /// `note` is for the reader of the file and is not parsed.

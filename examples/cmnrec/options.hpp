@@ -107,6 +107,7 @@ struct Options {
   LossOptions loss;
   examples::TrainOptions train{.epochs = 50, .batch = 128, .learning_rate = 0.003};
   examples::SearchOptions search;  ///< of train
+  examples::WarmStart from;        ///< of train
   examples::RunOptions run;
   CompareOptions compare;
   examples::RecommendOptions recommend;

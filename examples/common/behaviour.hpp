@@ -19,7 +19,10 @@ void report_reading(const std::string& path, const ReadReport& report);
 inline ReadOptions read_options(const LogOptions& log) {
   return {.format = log.format,
           .skip_bad_lines = log.skip_bad_lines,
-          .in_file_order = log.in_file_order};
+          .in_file_order = log.in_file_order,
+          .user_column = log.user_column,
+          .item_column = log.item_column,
+          .time_column = log.time_column};
 }
 
 /// Calls read(path, options), then report_reading().

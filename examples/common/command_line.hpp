@@ -192,6 +192,11 @@ void add_search_options(CLI::App& app, SearchOptions& search, bool has_dropout);
 /// Throws OptionError for options that contradict --search or lack it.
 void settle_search(const CLI::App& app, const SearchOptions& search);
 
+/// Adds --from, for commands that train one model.
+void add_from_option(CLI::App& app, WarmStart& warm);
+/// Records which options were given.
+void settle_from(const CLI::App& app, WarmStart& warm);
+
 /// Adds --force, for commands that write a trained model.
 void add_force_option(CLI::App& app, RunOptions& run);
 

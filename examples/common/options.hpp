@@ -2,6 +2,7 @@
 /// Options and exit codes that the example programs share.
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,18 @@ struct LogOptions {
   Format format = Format::automatic;  ///< the format of all files
   std::int64_t skip_bad_lines = 0;
   bool in_file_order = false;  ///< ReadOptions::in_file_order
-  std::string titles;          ///< movies.csv, movies.dat or u.item
+  /// ReadOptions::user_column, item_column and time_column; empty: by name
+  std::string user_column, item_column, time_column;
+  std::string titles;  ///< movies.csv, movies.dat or u.item
+};
+
+/// The trained model that a training starts from (common/warm_start.hpp).
+struct WarmStart {
+  std::string file;  ///< file of --from; empty: none
+  /// names of all options that the command line or --config gives ("--channels")
+  std::set<std::string> given;
+
+  bool is_on() const { return !file.empty(); }
 };
 
 /// The course of the learning rate after the warm-up, until the last of the maximum number of

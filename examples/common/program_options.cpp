@@ -14,6 +14,17 @@ void add_log_options(CLI::App& app, LogOptions& log, const std::string& text) {
   add("--format", log.format, "Format of all files");
   add("--skip-bad-lines", log.skip_bad_lines, "Maximum number of malformed lines to skip in a file",
       not_negative());
+  const auto add_column = [&](const char* name, std::string& column, const char* help) {
+    add(name, column, help)->type_name("NAME");
+  };
+  add_column("--user-column", log.user_column,
+             "Column of the user in the header of a table; default: found by its name (user_id, "
+             "customer_id, ...)");
+  add_column("--item-column", log.item_column,
+             "Column of the item; default: found by its name (item_id, product_id, ...)");
+  add_column("--time-column", log.time_column,
+             "Column of the time, numbers or ISO 8601 dates; default: found by its name "
+             "(timestamp, created_at, ...)");
   add("--in-file-order", log.in_file_order,
       "Ignore timestamps: each user's events are in time order in the file");
 }
@@ -129,6 +140,18 @@ void settle_search(const CLI::App& app, const SearchOptions& search) {
     throw OptionError("--search: expected no --learning-rate, which the search chooses");
   if (given("--search-dropout") && given("--dropout"))
     throw OptionError("--search-dropout: expected no --dropout, which the search chooses");
+}
+
+void add_from_option(CLI::App& app, WarmStart& warm) {
+  add_value(app, "--from", warm.file,
+            "Start from this trained model: its network and all its items, to which the new items "
+            "of --data are added");
+}
+
+void settle_from(const CLI::App& app, WarmStart& warm) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->count() > 0) warm.given.insert(option->get_name());
+  }
 }
 
 void add_force_option(CLI::App& app, RunOptions& run) {

@@ -104,7 +104,9 @@ RawData read_data(const DataOptions& options) {
   }
   if (!options.profiles.empty()) {
     raw.profiles = examples::read_reported(
-        options.profiles, {.skip_bad_lines = options.skip_bad_lines}, read_profiles);
+        options.profiles,
+        {.skip_bad_lines = options.skip_bad_lines, .user_column = options.user_column},
+        read_profiles);
   }
   raw.titles = examples::titles_of(options);
   return raw;
@@ -117,6 +119,11 @@ void expect_length(const RawData& raw, const DataOptions& options) {
 
 Vocabulary source_vocabulary(const RawData& raw, const DataOptions& options) {
   return Vocabulary::build(all_sequences(raw), {.min_count = options.min_count});
+}
+
+examples::WarmVocabulary extended_source_vocabulary(const RawData& raw, const DataOptions& options,
+                                                    const Vocabulary& known) {
+  return examples::extended_vocabulary(known, all_sequences(raw), options.min_count);
 }
 
 PretrainData pretrain_data(const RawData& raw, const Vocabulary& vocabulary,

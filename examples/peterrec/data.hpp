@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/output_files.hpp"
+#include "common/warm_start.hpp"
 #include "peterrec/options.hpp"
 #include "refrain/data/readers.hpp"
 #include "refrain/data/splits.hpp"
@@ -34,6 +35,10 @@ void expect_length(const RawData& raw, const DataOptions& options);
 
 /// The vocabulary of the source domain, from all sequences of pre-training.
 Vocabulary source_vocabulary(const RawData& raw, const DataOptions& options);
+
+/// The vocabulary of a trained base, extended by the items of all sequences of pre-training.
+examples::WarmVocabulary extended_source_vocabulary(const RawData& raw, const DataOptions& options,
+                                                    const Vocabulary& known);
 
 /// The pieces of sequences for pre-training and for the held-out loss. A causal base reads one item
 /// less than a piece has, because its targets are one time step ahead. With hold_out_last the last

@@ -102,6 +102,7 @@ void add_pretrain(CLI::App& app, Options& options) {
   add_search_options(app, options.search, true);
   add_value(app, "--hold-out-last", options.data.hold_out_last,
             "Exclude the last two items of every sequence, which --task next requires");
+  add_from_option(app, options.from);
   add_value(app, "--out", options.base_file, "Output file");
   add_resume_option(app, options.state_file);
 }
@@ -121,7 +122,10 @@ void add_finetune(CLI::App& app, Options& options) {
   add_resume_option(app, options.state_file);
 }
 
-void settle_training(const CLI::App& app, Options& options) { settle_search(app, options.search); }
+void settle_training(const CLI::App& app, Options& options) {
+  settle_search(app, options.search);
+  settle_from(app, options.from);
+}
 
 void add_evaluate(CLI::App& app, Options& options) {
   add_run_options(app, options.run);

@@ -5,6 +5,7 @@
 #include "common/concat.hpp"
 #include "common/device.hpp"
 #include "common/saved_config.hpp"
+#include "common/warm_start.hpp"
 
 namespace refrain::peterrec {
 namespace {
@@ -78,20 +79,42 @@ NewBase new_base(const Options& options, const RawData& raw) {
   return made;
 }
 
-std::shared_ptr<NextItNet> base_network(const Options& options, const Vocabulary& vocabulary) {
+std::shared_ptr<NextItNet> base_network(const Options& options, const Vocabulary& vocabulary,
+                                        const LoadedBase* from) {
   const BaseOptions& base = options.base;
+  NextItNet::Options sizes{.channels = base.channels,
+                           .dilations = base.dilations,
+                           .padding = base.causal ? Padding::causal : Padding::same,
+                           .relu = base.loss == PretrainLoss::softmax,
+                           .tied = base.tied};
+  if (from != nullptr) sizes = from->network->options();
+  sizes.items = vocabulary.size();
+  sizes.dropout = base.dropout;
   Random random(options.run.seed);
-  const auto network = std::make_shared<NextItNet>(
-      NextItNet::Options{.items = vocabulary.size(),
-                         .channels = base.channels,
-                         .dilations = base.dilations,
-                         .padding = base.causal ? Padding::causal : Padding::same,
-                         .relu = base.loss == PretrainLoss::softmax,
-                         .tied = base.tied,
-                         .dropout = base.dropout},
-      random);
+  const auto network = std::make_shared<NextItNet>(sizes, random);
+  if (from != nullptr) examples::keep_known(*from->network, from->vocabulary, *network, vocabulary);
   network->to(examples::device_of(options.run));
   return network;
+}
+
+void take_architecture(const LoadedBase& from, Options& options) {
+  BaseOptions stored = options.base;
+  const NextItNet::Options& network = from.network->options();
+  stored.channels = network.channels;
+  stored.dilations = network.dilations;
+  stored.causal = network.padding == Padding::causal;
+  stored.loss = network.relu ? PretrainLoss::softmax : PretrainLoss::sampled;
+  stored.tied = network.tied;
+  if (!options.from.given.contains("--dropout")) stored.dropout = network.dropout;
+  const auto values = [](const BaseOptions& base) {
+    return nlohmann::json{{"channels", base.channels},
+                          {"dilations", base.dilations},
+                          {"causal", base.causal},
+                          {"pretrain-loss", examples::name_of(base.loss)},
+                          {"tied", base.tied}};
+  };
+  examples::expect_architecture(options.from, values(options.base), values(stored));
+  options.base = stored;
 }
 
 PatchSet::Options patch_set_options(const Method& method, const TaskOptions& options,

@@ -52,6 +52,8 @@ class TaskNetwork final : public Module {
   PatchSet task_;
 };
 
+struct LoadedBase;
+
 /// An untrained base for the vocabulary of the data. Throws OptionError if the vocabulary is too
 /// large for a base file.
 struct NewBase {
@@ -59,8 +61,14 @@ struct NewBase {
   Vocabulary vocabulary;
 };
 NewBase new_base(const Options& options, const RawData& raw);
-/// The untrained network of a base.
-std::shared_ptr<NextItNet> base_network(const Options& options, const Vocabulary& vocabulary);
+/// The untrained network of a base. `from`: the base of --from, whose architecture and known items
+/// it has; null without this option.
+std::shared_ptr<NextItNet> base_network(const Options& options, const Vocabulary& vocabulary,
+                                        const LoadedBase* from = nullptr);
+
+/// Takes the architecture, and unless it is given the dropout, from the base of --from. Throws
+/// OptionError about a given option with another value.
+void take_architecture(const LoadedBase& from, Options& options);
 
 /// The options of a method's patch set.
 PatchSet::Options patch_set_options(const Method& method, const TaskOptions& options,

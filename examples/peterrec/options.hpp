@@ -101,6 +101,7 @@ struct Options {
   TrainOptions pretrain{.learning_rate = 0.003};
   TrainOptions finetune{.batch = 0};  ///< 0: fine_tuning_batch()
   examples::SearchOptions search;     ///< of pretrain and finetune
+  examples::WarmStart from;           ///< of pretrain
   TaskOptions task;
   RunOptions run;
   GivenOptions given;

@@ -52,7 +52,7 @@ TEST_CASE("readers: a malformed line is named with its number and reason", "[dat
       {"1\t2\tgood\t4", "rating \"good\" is not a number"},
       {"1\t2\tnan\t4", "rating \"nan\""},
       {"1\t2\t\t4", "rating \"\""},
-      {"1\t2\t3\tnoon", "timestamp \"noon\" is not a number"},
+      {"1\t2\t3\tnoon", "time \"noon\" is neither a number nor a date"},
       {"1\t2\t3\t9223372036854775808", "does not fit 64 bits"},
       {"1\t2\t3\t-1e30", "does not fit 64 bits"},
       {"\t2\t3\t4", "the user id is empty"},
@@ -62,7 +62,8 @@ TEST_CASE("readers: a malformed line is named with its number and reason", "[dat
        "at most 2000 bytes (max_line_bytes), got a longer one"},
       {"caf\xE9\t2\t3\t4", "the user id \"caf\\xE9\" is not UTF-8"},
       {"1\t\xC3\xA9\xE9\t3\t4", "the item id \"\xC3\xA9\\xE9\" is not UTF-8"},
-      {"1\t2\t3\t2024-01-31", "timestamp \"2024-01-31\" is a date: expected seconds"},
+      {"1\t2\t3\t2024-01-31",
+       "time \"2024-01-31\" is a date without an offset from UTC: expected a number, as in line 1"},
   };
   for (const Case& bad : cases) {
     INFO(bad.reason);
@@ -158,13 +159,17 @@ TEST_CASE("readers: a time column that is not read is an error", "[data]") {
     CHECK(events(log) == std::vector<std::string>{"u b", "u a"});
   };
   // By the name of the column.
-  for (const char* column : {"created_at", "createdAt", "createdat", "date", "Order-Date", "day",
-                             "reviewTime2.date", "event_datetime", "timestamp_utc", "when"}) {
+  for (const char* column : {"updated_at", "updatedAt", "updatedat", "birth date", "Delivery-Date",
+                             "day", "reviewTime2.date", "end_datetime", "timestamp_utc", "when"}) {
     refused(detail::concat("user,item,", column, "\nu,b,x\nu,a,y\n"),
             detail::concat("column \"", column, "\" looks like times and is not read"));
   }
-  refused("user_id:token\titem_id:token\tcreated_at:token\nu\tb\t2\nu\ta\t1\n",
-          "column \"created_at:token\" looks like times", "log.inter");
+  refused("user_id:token\titem_id:token\tupdated_at:token\nu\tb\t2\nu\ta\t1\n",
+          "column \"updated_at:token\" looks like times and is not read, so the order of a user's "
+          "events is unknown: name it with time_column (--time-column) to read it, remove it, or, "
+          "if each user's events are in time order in the file, set in_file_order "
+          "(--in-file-order)",
+          "log.inter");
   // By its fields.
   for (const auto& [first, second] :
        {std::pair("2024-01-31", "2023-12-01"), std::pair("2024-01-31T10:15:00Z", "2024-01-30 9:15"),
@@ -250,7 +255,11 @@ TEST_CASE("readers: two columns with the same meaning are reported", "[data]") {
   CHECK_THROWS_MATCHES(
       detect_format(folder.write("log.csv", "user,item,product_id,ts\nu,i,p,5\n")), DataError,
       message_contains("log.csv:1: two columns of the header, \"item\" and \"product_id\", both "
-                       "mean the item: rename or remove one of them"));
+                       "mean the item: choose one with item_column (--item-column)"));
+  CHECK_THROWS_MATCHES(
+      detect_format(folder.write("log.csv", "user,item,score,stars\nu,i,5,5\n")), DataError,
+      message_contains("\"score\" and \"stars\", both mean the rating: rename or remove one of "
+                       "them"));
 }
 
 TEST_CASE("readers: formats have names, and files of another kind are refused", "[data]") {

@@ -149,7 +149,7 @@ TEST_CASE("readers: lines across blocks are read completely", "[data]") {
 TEST_CASE("readers: in_file_order reads no times", "[data]") {
   const ScratchFolder folder;
   const std::string path = folder.write("u.data", "u\tb\t1\t2024-02-01\nu\ta\t1\t2024-01-31\n");
-  CHECK_THROWS_AS(read_sequences(path), DataError);
+  CHECK(words(read_sequences(path)) == Words{{"a", "b"}});
   CHECK(words(read_sequences(path, {.in_file_order = true})) == Words{{"b", "a"}});
   const std::string table = folder.write("log.csv", "user,item,timestamp\nu,b,9\nu,a,5\n");
   CHECK(words(read_sequences(table)) == Words{{"a", "b"}});

@@ -74,6 +74,34 @@ TEST_CASE(
   CHECK_THROWS_AS(vocabulary.count(-1), OptionError);
 }
 
+TEST_CASE("vocabulary: extended by new items it keeps all known ones", "[data]") {
+  const Vocabulary known = Vocabulary::build(sample);  // c a b d rare
+  const Sequences more = sequences_of({{"x", "a", "y", "y", "a", "d"}, {"a", "y", "z"}});
+  const Vocabulary all = known.extended(more);
+  const std::vector<std::pair<std::string, std::int64_t>> expected{
+      {"a", 3}, {"y", 3}, {"d", 1}, {"x", 1}, {"z", 1}, {"c", 0}, {"b", 0}, {"rare", 0}};
+  REQUIRE(all.items() == static_cast<std::int32_t>(expected.size()));
+  for (std::int32_t i = 0; i < all.items(); ++i) {
+    const auto& [name, count] = expected[static_cast<std::size_t>(i)];
+    CHECK(all.name(all.first_item() + i) == name);
+    CHECK(all.count(all.first_item() + i) == count);
+  }
+  CHECK(Vocabulary::deserialize(all.serialize()) == all);
+  // min_count concerns only new items.
+  const Vocabulary frequent = known.extended(more, 2);
+  CHECK(frequent.items() == known.items() + 1);
+  CHECK(frequent.find("y") != unknown_id);
+  CHECK(frequent.find("rare") != unknown_id);
+  CHECK(frequent.find("x") == unknown_id);
+  CHECK(known.extended(sequences_of({{"c"}})).items() == known.items());
+  CHECK_FALSE(
+      Vocabulary(std::vector<std::string>{"p"}, std::vector<std::int64_t>{1}, {.specials = false})
+          .extended(more)
+          .has_specials());
+  CHECK_THROWS_MATCHES(known.extended(more, -1), OptionError,
+                       message_contains("expected min_count >= 0, got -1"));
+}
+
 TEST_CASE("vocabulary: minimum count, and targets without special ids", "[data]") {
   const Vocabulary frequent = Vocabulary::build(sample, {.min_count = 2});
   CHECK(frequent.items() == 2);

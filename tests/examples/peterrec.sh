@@ -215,9 +215,9 @@ says "again.txt: 3 of its 3 user ids also occur in users.txt"
 
 # A time column with an unknown name is an error: without the times, events could be in reverse
 # order.
-awk 'BEGIN { print "user,item,created_at"; for (u = 1; u <= 9; ++u) for (t = 9; t > 0; --t) printf "%d,%d,2024-01-0%d\n", u, 1 + (u + t) % 20, t }' > dates.csv
+awk 'BEGIN { print "user,item,updated_at"; for (u = 1; u <= 9; ++u) for (t = 9; t > 0; --t) printf "%d,%d,2024-01-0%d\n", u, 1 + (u + t) % 20, t }' > dates.csv
 run 1 pretrain --data dates.csv "${tiny[@]}" --epochs 1
-says 'dates.csv:1: column "created_at" looks like times and is not read'
+says 'dates.csv:1: column "updated_at" looks like times and is not read'
 run 0 pretrain --data dates.csv "${tiny[@]}" --epochs 1 --in-file-order --out dates.safetensors
 
 # Output paths are checked before any input is read.

@@ -27,6 +27,9 @@ struct DatasetOptions {
   std::int64_t piece_length = 0;
   Format format = Format::automatic;  ///< format of the file
   std::int64_t skip_bad_lines = 0;    ///< malformed lines of the file to skip
+  bool in_file_order = false;         ///< ReadOptions::in_file_order
+  /// ReadOptions::user_column, item_column and time_column.
+  std::string user_column = {}, item_column = {}, time_column = {};
 };
 
 /// A log in three parts, as ids of one vocabulary.

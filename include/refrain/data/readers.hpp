@@ -19,9 +19,11 @@ namespace refrain {
 /// Layout of a behaviour log. Ids are opaque UTF-8 strings without surrounding blanks, such as
 /// digits or UUIDs.
 enum class Format : std::uint8_t {
-  automatic,       ///< detect_format() determines it
-  ratings_dat,     ///< user::item::rating::timestamp (MovieLens 1M, 10M)
-  ratings_csv,     ///< header; comma separated, fields may be quoted (MovieLens small, 20M, 25M)
+  automatic,    ///< detect_format() determines it
+  ratings_dat,  ///< user::item::rating::timestamp (MovieLens 1M, 10M)
+  /// header; separated by commas, semicolons or tabs, as in the header; fields may be quoted
+  /// (MovieLens small, 20M, 25M; exports of shops and spreadsheets)
+  ratings_csv,
   u_data,          ///< user, item, rating, timestamp; tab separated (MovieLens 100K)
   inter,           ///< header of name:type; tab separated, columns in any order (RecBole .inter)
   user_item,       ///< "user item", one event per line, in time order for each user
@@ -60,20 +62,28 @@ struct ReadOptions {
   bool keep_ratings = false;  ///< ratings are always checked, and stored only on request
   /// The events of each user are in time order in the file, and times are not read. Without this
   /// option a table that has times under an unknown column name, or ratings and no times, is
-  /// refused.
+  /// refused, and so is a file in falling time order with equal times of a user. With it, the report
+  /// says when the file has times that fall.
   bool in_file_order = false;
+  /// Names of columns in the header of a table (ratings_csv, inter), in full or up to a colon;
+  /// empty: the column is found by its name (user_id, customerId, product-id, created_at, ...).
+  std::string user_column = {};
+  std::string item_column = {};
+  std::string time_column = {};
   ReadReport* report = nullptr;  ///< filled if not null, also when reading throws
 };
 
-/// Detects the format of a behaviour log from its name and its first lines. Throws DataError when
-/// the file cannot be read, is empty, contains something else (profiles, titles, JSON), or has no
-/// known format.
-REFRAIN_API Format detect_format(const std::string& path);
+/// Detects the format of a behaviour log from its name and its first lines. With columns in
+/// `options` it is a table; the other options have no effect. Throws DataError when the file cannot
+/// be read, is empty, contains something else (profiles, titles, JSON), or has no known format.
+REFRAIN_API Format detect_format(const std::string& path, const ReadOptions& options = {});
 
-/// Reads a log of events: ratings_dat, ratings_csv, u_data, inter or user_item. Throws DataError
-/// with file and line for the first malformed line that is not tolerated, for a table whose times
-/// cannot be read (see ReadOptions::in_file_order), for an unreadable file and for a file without
-/// events; OptionError for another format.
+/// Reads a log of events: ratings_dat, ratings_csv, u_data, inter or user_item. Times are numbers or
+/// ISO 8601 dates, and all times of a file have one form. Throws DataError with file and line for
+/// the first malformed line that is not tolerated, for a table whose times cannot be read or are in
+/// falling order (see ReadOptions::in_file_order), for a header without the columns that the options
+/// name, for an unreadable file and for a file without events; OptionError for another format, and
+/// for options about columns of a format without a header.
 REFRAIN_API Interactions read_interactions(const std::string& path,
                                            const ReadOptions& options = {});
 
@@ -109,16 +119,18 @@ struct REFRAIN_API Profiles {
 
 /// Reads attributes of users from one of three layouts, which the first line distinguishes.
 ///
-/// A table: its header, separated by commas (fields may be quoted) or tabs, names a user column
-/// like the header of a log (user, user_id:token, customerId, ...). Every other column is an
-/// attribute with the column's name up to a colon. Values are UTF-8; an empty field means no value.
+/// A table: its header, separated by commas, semicolons or tabs (fields may be quoted), names a user
+/// column like the header of a log (user, user_id:token, customerId, ..., or
+/// ReadOptions::user_column if the header has it). Every other column is an attribute with the
+/// column's name up to a colon. Values are UTF-8; an empty field means no value.
 ///
 /// MovieLens' users.dat (user::gender::age::occupation::zip) and u.user
 /// (user|age|gender|occupation|zip): the attributes "gender", "age" and "occupation". Age is a
 /// band, named by its lower end as in MovieLens 1M: 1, 18, 25, 35, 45, 50, 56. users.dat contains
 /// these codes; the years of u.user are mapped to them.
 ///
-/// The options format, keep_ratings and in_file_order have no effect. Throws DataError.
+/// The options format, keep_ratings, in_file_order, item_column and time_column have no effect.
+/// Throws DataError.
 REFRAIN_API Profiles read_profiles(const std::string& path, const ReadOptions& options = {});
 
 /// Creates a profile task: every row whose user has a value of the attribute becomes a source row
@@ -138,7 +150,8 @@ struct REFRAIN_API Titles {
 
 /// Reads movies.csv (header, quoted fields), movies.dat (item::title::genres) or u.item
 /// (item|title|...), which the first line distinguishes. A line that is not UTF-8 is decoded as
-/// latin-1. The options format, keep_ratings and in_file_order have no effect. Throws DataError.
+/// latin-1. Only the options skip_bad_lines, max_line_bytes and report have an effect. Throws
+/// DataError.
 REFRAIN_API Titles read_titles(const std::string& path, const ReadOptions& options = {});
 
 }  // namespace refrain

@@ -21,7 +21,9 @@ struct Interactions {
   detail::StringTable items;  ///< item number -> original id
   std::vector<std::int32_t> user;
   std::vector<std::int32_t> item;
-  std::vector<std::int64_t> time;  ///< empty when the file has no times: file order is time order
+  /// the file's numbers, or microseconds since 1970 where it has dates; empty when it has no times:
+  /// file order is time order
+  std::vector<std::int64_t> time;
   /// empty without ReadOptions::keep_ratings or when the file has no ratings
   std::vector<float> rating;
 

@@ -45,6 +45,12 @@ class REFRAIN_API Vocabulary {
   static Vocabulary build(const Sequences& sequences, Options options);
   static Vocabulary build(const Sequences& sequences) { return build(sequences, Options{}); }
 
+  /// All items of this vocabulary, and the other items of `sequences` with min_count or more
+  /// occurrences, with the numbers of occurrences in `sequences` (0 for items that it lacks). Ids
+  /// follow from these counts, ties in the order of the ids here, then of first appearance. Throws
+  /// OptionError unless min_count >= 0.
+  Vocabulary extended(const Sequences& sequences, std::int64_t min_count = 1) const;
+
   /// V: the number of items and special ids.
   std::int32_t size() const noexcept { return first_item() + names_.size(); }
   /// Number of items, without special ids.
