@@ -41,8 +41,8 @@ void expect_rising_ties(const std::string& path, const Interactions& events) {
       path, 0,
       detail::concat("the file is in falling time order, and ", order.ties(),
                      order.ties() == 1 ? " event has" : " events have",
-                     " the time of the event before of the same user: equal times keep the order "
-                     "of the lines, which would be the reverse one. Reverse the order of the "
+                     " the same time as the event before of the same user: equal times keep the "
+                     "order of the lines, which would be the reverse one. Reverse the order of the "
                      "lines, so that the oldest event comes first, or give the time of day; or, if "
                      "the lines are in time order, set in_file_order (--in-file-order)"));
 }

@@ -169,10 +169,11 @@ TEST_CASE("tables: falling times with ties are refused", "[data]") {
   const std::string falling = folder.write(
       "log.csv",
       "user,item,date\nu,c,2024-01-31\nv,c,2024-01-31\nu,b,2024-01-30\nu,a,2024-01-30\n");
-  refused(falling,
-          "the file is in falling time order, and 1 event has the time of the event before of the "
-          "same user: equal times keep the order of the lines, which would be the reverse one. "
-          "Reverse the order of the lines");
+  refused(
+      falling,
+      "the file is in falling time order, and 1 event has the same time as the event before "
+      "of the same user: equal times keep the order of the lines, which would be the reverse one. "
+      "Reverse the order of the lines");
   CHECK(words(read_sequences(falling, {.in_file_order = true})) == Words{{"c", "b", "a"}, {"c"}});
   // Without ties the times give the order, and with rising times ties are in order.
   CHECK(words(read_sequences(folder.write("log.csv", "user,item,ts\nu,c,3\nu,b,2\nu,a,1\n"))) ==

@@ -57,7 +57,7 @@ run 0 "${pretrain[@]}" --data unknown.csv --in-file-order --out reverse.safetens
 says 'warning: the times in column "updated_at" fall from line to line'
 if cmp -s falling.safetensors reverse.safetensors; then fail "expected the order of the file to matter"; fi
 sed -E 's/2024-02-0[78]/2024-02-07/' falling.csv > ties.csv
-refused "ties.csv: the file is in falling time order, and 40 events have the time of the event before" "${pretrain[@]}" --data ties.csv
+refused "ties.csv: the file is in falling time order, and 40 events have the same time as the event before" "${pretrain[@]}" --data ties.csv
 sed 's/2024-02-05/05.02.2024/' dates.csv > ambiguous.csv
 refused 'ambiguous.csv:6: time "05.02.2024" is a date with the year last' "${pretrain[@]}" --data ambiguous.csv
 sed 's/2024-02-05/2024-02-30/' dates.csv > invalid.csv
