@@ -111,6 +111,8 @@ std::vector<std::string> seeds() {
       std::string("\0\5\x01", 3) + "\xEF\xBB\xBFuser1 item1\nuser1 item2\n",
       two + "\x08" + "1::2::3::4\n5::6::-7e-3::-8",
       std::string("\0\0\x20", 3) + "user,item,created_at,rating\nu,i,2024-01-31T10:15,4\n",
+      std::string("\0\0\1", 3) +
+          "customer_id;sku;created_at\nu;\"i\";2024-01-31T10:15:00.5+02:00\nu;j;2024-02-30\n",
       std::string("\0\0\0", 3) + "user,item,x,y\nu,i,20240131,1700000000123\nu,j,5,1.2.2024\n",
   };
 }

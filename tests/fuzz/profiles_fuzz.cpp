@@ -75,11 +75,10 @@ void try_input(std::string_view input) {
   // Without a header the first line determines the layout; a bad first line is lost here.
   if (!is_table && !report.bad_lines.empty()) return;
   const std::string text = is_table ? table_of(profiles) : text_of(profiles, is_users_dat);
-  // With a table's separators in a name, the first line may read as a header, unlike the original
-  // line.
-  if (!is_table && std::string_view(text).substr(0, text.find('\n')).find_first_of(",\t") !=
-                       std::string_view::npos)
-    return;
+  // With a table's separators in a name, the first line may read as another header than the
+  // original line.
+  const std::string_view first = std::string_view(text).substr(0, text.find('\n'));
+  if (first.find_first_of(is_table ? ";\t" : ",;\t") != std::string_view::npos) return;
   const std::string& again = file_with("again", text);
   const Profiles back = read_profiles(again, {.max_line_bytes = 1 << 22});
   require((is_table ? table_of(back) : text_of(back, is_users_dat)) == text, "profiles come back");
