@@ -13,7 +13,7 @@ using examples::concat;
 
 TransferSequences read_file(const std::string& path, const DataOptions& options) {
   ReadOptions read = examples::read_options(options);
-  if (read.format == Format::automatic) read.format = detect_format(path);
+  if (read.format == Format::automatic) read.format = detect_format(path, read);
   if (read.format == Format::transfer_csv)
     return examples::read_reported(path, read, read_transfer);
   TransferSequences pairs;
