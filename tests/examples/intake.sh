@@ -66,7 +66,7 @@ sed 's/2024-02-05/17/' dates.csv > mixed.csv
 refused 'mixed.csv:6: time "17" is a number: expected a date without an offset from UTC, as in line 2' "${train[@]}" --data mixed.csv
 refused 'german.csv: looks like no known format' "${pretrain[@]}" --data german.csv
 refused '--user-column): expected a column of the header, got "Kunde"; the header has wann,kunde,artikel,user_id' \
-  "${pretrain[@]}" --data german.csv "${columns[@]}" --user-column Kunde
+  "${pretrain[@]}" --data german.csv "${columns[@]:2}" --user-column Kunde
 sed '1s/.*/user_id,customer_id,item/' numbers.csv > two.csv
 refused '"user_id" and "customer_id", both mean the user: choose one with user_column (--user-column)' "${pretrain[@]}" --data two.csv
 refused "time_column (--time-column): expected no in_file_order" "${pretrain[@]}" --data german.csv "${columns[@]}" --in-file-order
@@ -76,16 +76,17 @@ refused "user_column (--user-column): expected a table whose header names the co
 
 # Warm start. The new data has three of the old items less and two new ones.
 awk -F '\t' 'BEGIN { print "user,item,timestamp" } { item = $2; if (item ~ /^i[123]$/) next; if ($1 ~ /7$/ && $3 > 6) item = "new" $3; printf "%s,%s,%d\n", $1, item, $3 }' events > later.csv
-run 0 "${pretrain[@]}" --data numbers.csv --epochs 3 --learning-rate 0.01 --out base.safetensors
+run 0 "$peterrec" pretrain --channels 8 --dilations "1,2" --data numbers.csv --epochs 3 --learning-rate 0.01 --out base.safetensors
 best() { sed -nE 's/.*best (held-out loss [0-9.]+).*/\1/p' out; }
 before=$(best)
 cp base.safetensors kept
-warm=("$peterrec" pretrain --from base.safetensors --epochs 1)
+warm=("$peterrec" pretrain --from base.safetensors)
+once=("${warm[@]}" --epochs 1)
 # A step of 1e-30 changes no weight: the network is that of the base.
-run 0 "${warm[@]}" --data numbers.csv --learning-rate 1e-30 --out same.safetensors
+run 0 "${once[@]}" --data numbers.csv --learning-rate 1e-30 --out same.safetensors
 says "base.safetensors: 20 items are known, 0 of them not in the data; 0 are new"
 [[ "$(best)" == "$before" ]] || fail "expected the loss of the base, $before, got $(best)"
-run 0 "${warm[@]}" --data later.csv --out later.safetensors
+run 0 "${once[@]}" --data later.csv --out later.safetensors
 says "base.safetensors: 20 items are known, 3 of them not in the data; 2 are new"
 says "22 items, "
 cmp base.safetensors kept || fail "a warm start changed its base"
@@ -93,10 +94,10 @@ run 0 "$peterrec" recommend --base later.safetensors --history i1,new7 --count 2
 never_says "unknown"
 grep -qaF '\"dropout\":0.2' later.safetensors || fail "expected the dropout of the base"
 grep -qaF 'trained for 1 epoch, from base.safetensors' later.safetensors || fail "expected the note to name the base"
-run 0 "${warm[@]}" --data later.csv --dropout 0 --min-count 1000 --out rare.safetensors
+run 0 "${once[@]}" --data later.csv --dropout 0 --min-count 1000 --out rare.safetensors
 says "20 items are known, 3 of them not in the data; 0 are new"
 if grep -qaF '\"dropout\"' rare.safetensors; then fail "expected --dropout 0 to be stored"; fi
-run 0 "${warm[@]}" --data later.csv --search 0.001,0.01 --search-epochs 1 --out searched.safetensors
+run 0 "${once[@]}" --data later.csv --search 0.001,0.01 --search-epochs 1 --out searched.safetensors
 says "the search chose learning rate"
 
 # Patches of the base stay with it; the trained network has other weights.
@@ -104,31 +105,32 @@ awk 'BEGIN { print "user,kind"; for (u = 1; u <= 40; ++u) printf "c%d,%s\n", u, 
 task=(--data numbers.csv --profiles kinds.csv)
 run 0 "$peterrec" finetune "${task[@]}" --base base.safetensors --task kind --epochs 1
 run 0 "$peterrec" evaluate "${task[@]}" --base base.safetensors --patch kind.patch.safetensors
-refused "kind.patch.safetensors: " "$peterrec" evaluate "${task[@]}" --base later.safetensors --patch kind.patch.safetensors
-says "base"
+refused "kind.patch.safetensors: is a patch for another base" "$peterrec" evaluate "${task[@]}" --base later.safetensors --patch kind.patch.safetensors
 
 # Contradictions and unusable files are refused before training.
-refused "--channels: expected 8, as in base.safetensors of --from, got 16" "${warm[@]}" --data later.csv --channels 16
-refused "--dilations: expected [1,2], as in base.safetensors of --from, got [1]" "${warm[@]}" --data later.csv --dilations 1
-refused "--tied: expected true, as in" "${warm[@]}" --data later.csv --no-tied
-refused "--causal: expected true, as in" "${warm[@]}" --data later.csv --non-causal
-refused "--pretrain-loss: expected softmax, as in" "${warm[@]}" --data later.csv --pretrain-loss sampled
-run 0 "${warm[@]}" --data later.csv --channels 8 --tied --out later.safetensors
-refused "--hold-out-last: expected a base of 'pretrain --hold-out-last', got base.safetensors" "${warm[@]}" --data later.csv --hold-out-last
-refused "base.safetensors, which is also given as --from" "${warm[@]}" --data later.csv --out base.safetensors
-refused "missing.safetensors" "${warm[@]}" --data later.csv --from missing.safetensors
-refused "later.csv: is not a safetensors file" "${warm[@]}" --data later.csv --from later.csv
-refused "kind.patch.safetensors: expected a base model, got a patch" "${warm[@]}" --data later.csv --from kind.patch.safetensors
+never=("${once[@]}" --data later.csv --out never.safetensors)
+refused "--channels: expected 8, as in base.safetensors of --from, got 16" "${never[@]}" --channels 16
+refused "--dilations: expected [1,2], as in base.safetensors of --from, got [1]" "${never[@]}" --dilations 1
+refused "--tied: expected true, as in" "${never[@]}" --no-tied
+refused "--causal: expected true, as in" "${never[@]}" --non-causal
+refused "--pretrain-loss: expected softmax, as in" "${never[@]}" --pretrain-loss sampled
+[[ ! -e never.safetensors ]] || fail "expected no file"
+run 0 "${never[@]}" --channels 8 --tied
+rm never.safetensors
+refused "--hold-out-last: expected a base of 'pretrain --hold-out-last', got base.safetensors" "${never[@]}" --hold-out-last
+refused "--out: expected a distinct file, got base.safetensors, which is also given as --from" "${warm[@]}" --data later.csv
+refused "missing.safetensors" "$peterrec" pretrain --data later.csv --from missing.safetensors
+refused "later.csv: is not a safetensors file" "$peterrec" pretrain --data later.csv --from later.csv
+refused "kind.patch.safetensors: expected a base model, got a patch" "$peterrec" pretrain --data later.csv --from kind.patch.safetensors
 refused "finetune has no option --from" "$peterrec" finetune --from base.safetensors
 head -c 2000 base.safetensors > cut.safetensors
-refused "cut.safetensors: " "${warm[@]}" --data later.csv --from cut.safetensors
+refused "cut.safetensors: " "$peterrec" pretrain --data later.csv --from cut.safetensors
 
 # A resumed run has the same base.
 run 0 "${warm[@]}" --data later.csv --epochs 2 --resume state --out resumed.safetensors
 run 0 "${warm[@]}" --data later.csv --epochs 3 --resume state --out resumed.safetensors
 run 0 "${warm[@]}" --data later.csv --epochs 3 --out whole.safetensors
 cmp resumed.safetensors whole.safetensors || fail "the resumed run wrote a different file"
-run 1 "${warm[@]}" --data later.csv --from german.csv.safetensors --epochs 3 --resume state
 run 0 "${pretrain[@]}" --data numbers.csv --seed 2 --out other.safetensors
 refused "from: expected " "$peterrec" pretrain --from other.safetensors --data later.csv --epochs 4 --resume state
 
@@ -148,7 +150,8 @@ for kind in cmnrec srmn gru4rec lstm4rec nextitnet; do
 done
 run 0 "$cmnrec" evaluate --data later.csv --model more.safetensors
 never_says "warning"
-warm=("$cmnrec" train --data later.csv "${data[@]}" --epochs 1 --from model.safetensors)
+cold=("$cmnrec" train --data later.csv "${data[@]}" --epochs 1)
+warm=("${cold[@]}" --from model.safetensors)
 refused "--kind: expected nextitnet, as in model.safetensors of --from, got cmnrec" "${warm[@]}" --kind cmnrec
 refused "--channels: expected 8, as in model.safetensors of --from, got 16" "${warm[@]}" --channels 16
 refused "--length: expected 8, as in model.safetensors of --from, got 20" "${warm[@]}" --length 20
@@ -158,8 +161,8 @@ run 0 "${warm[@]}" --no-tied --dropout 0.1 --out more.safetensors
 grep -qaF '\"dropout\":0.1' more.safetensors || fail "expected the given dropout"
 run 0 "${warm[@]}" --search 0.001,0.01 --search-epochs 1 --out more.safetensors
 run 0 "$cmnrec" train --data numbers.csv --kind mostpop --length 8 "${data[@]}" --out counted.safetensors
-refused "--from: expected a model that is trained, got mostpop in counted.safetensors" "${warm[@]}" --from counted.safetensors
-refused "base.safetensors: expected a model written by cmnrec" "${warm[@]}" --from base.safetensors
+refused "--from: expected a model that is trained, got mostpop in counted.safetensors" "${cold[@]}" --from counted.safetensors
+refused "base.safetensors: expected a model written by cmnrec" "${cold[@]}" --from base.safetensors
 refused "expected a base of peterrec pretrain, got a model of cmnrec" "$peterrec" pretrain --data later.csv --from model.safetensors
 
 echo "passed"
