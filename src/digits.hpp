@@ -9,8 +9,8 @@ namespace refrain::detail {
 
 inline bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
-/// Removes a number of `min_digits` to `max_digits` digits (at most 9) from the front; negative when
-/// there are fewer.
+/// Removes a number of `min_digits` to `max_digits` digits (at most 9) from the front; negative
+/// when there are fewer.
 inline int take_number(std::string_view& text, std::size_t min_digits,
                        std::size_t max_digits) noexcept {
   std::size_t digits = 0;

@@ -62,8 +62,8 @@ struct ReadOptions {
   bool keep_ratings = false;  ///< ratings are always checked, and stored only on request
   /// The events of each user are in time order in the file, and times are not read. Without this
   /// option a table that has times under an unknown column name, or ratings and no times, is
-  /// refused, and so is a file in falling time order with equal times of a user. With it, the report
-  /// says when the file has times that fall.
+  /// refused, and so is a file in falling time order with equal times of a user. With it, the
+  /// report says when the file has times that fall.
   bool in_file_order = false;
   /// Names of columns in the header of a table (ratings_csv, inter), in full or up to a colon;
   /// empty: the column is found by its name (user_id, customerId, product-id, created_at, ...).
@@ -78,12 +78,12 @@ struct ReadOptions {
 /// be read, is empty, contains something else (profiles, titles, JSON), or has no known format.
 REFRAIN_API Format detect_format(const std::string& path, const ReadOptions& options = {});
 
-/// Reads a log of events: ratings_dat, ratings_csv, u_data, inter or user_item. Times are numbers or
-/// ISO 8601 dates, and all times of a file have one form. Throws DataError with file and line for
-/// the first malformed line that is not tolerated, for a table whose times cannot be read or are in
-/// falling order (see ReadOptions::in_file_order), for a header without the columns that the options
-/// name, for an unreadable file and for a file without events; OptionError for another format, and
-/// for options about columns of a format without a header.
+/// Reads a log of events: ratings_dat, ratings_csv, u_data, inter or user_item. Times are numbers
+/// or ISO 8601 dates, and all times of a file have one form. Throws DataError with file and line
+/// for the first malformed line that is not tolerated, for a table whose times cannot be read or
+/// are in falling order (see ReadOptions::in_file_order), for a header without the columns that the
+/// options name, for an unreadable file and for a file without events; OptionError for another
+/// format, and for options about columns of a format without a header.
 REFRAIN_API Interactions read_interactions(const std::string& path,
                                            const ReadOptions& options = {});
 
@@ -119,8 +119,8 @@ struct REFRAIN_API Profiles {
 
 /// Reads attributes of users from one of three layouts, which the first line distinguishes.
 ///
-/// A table: its header, separated by commas, semicolons or tabs (fields may be quoted), names a user
-/// column like the header of a log (user, user_id:token, customerId, ..., or
+/// A table: its header, separated by commas, semicolons or tabs (fields may be quoted), names a
+/// user column like the header of a log (user, user_id:token, customerId, ..., or
 /// ReadOptions::user_column if the header has it). Every other column is an attribute with the
 /// column's name up to a colon. Values are UTF-8; an empty field means no value.
 ///
