@@ -19,6 +19,9 @@
 #include "refrain/core/text.hpp"
 #include "refrain/core/view.hpp"
 
+// Several processes that train together.
+#include "refrain/distributed/slice_tree.hpp"
+
 // Readers of logs, vocabularies, splits, batches and samplers.
 #include "refrain/data/batches.hpp"
 #include "refrain/data/data_hash.hpp"

@@ -3,6 +3,7 @@
 
     examples, bench, tests -> refrain_models -> serve, train -> data, nn -> ops -> autograd
                                                               -> kernels (contracts) -> core
+    train    -> distributed -> core
     kernels/ -> contracts, core, kernels/ (its families in the order of FAMILIES)
     src/     -> every public header, kernels/, src/
 
@@ -17,12 +18,13 @@ import sys
 
 ROOMS = {  # folder of include/refrain/ -> folders it may include
     "core": {"core"},
+    "distributed": {"core", "distributed"},
     "kernels": {"core", "kernels"},
     "autograd": {"core", "kernels", "autograd"},
     "ops": {"core", "kernels", "autograd", "ops"},
     "nn": {"core", "kernels", "autograd", "ops", "nn"},
     "data": {"core", "kernels", "autograd", "ops", "data"},
-    "train": {"core", "kernels", "autograd", "ops", "nn", "data", "train"},
+    "train": {"core", "distributed", "kernels", "autograd", "ops", "nn", "data", "train"},
     "serve": {"core", "kernels", "autograd", "ops", "nn", "data", "serve"},
 }
 EVERY_ROOM = set(ROOMS)
