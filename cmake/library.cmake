@@ -49,6 +49,23 @@ function(refrain_add_models)
   target_link_libraries(refrain_models INTERFACE refrain::refrain)
 endfunction()
 
+# refrain_add_mpi(): defines refrain::mpi, the transport over MPI, a static library for programs that
+# link refrain::refrain of either kind.
+function(refrain_add_mpi)
+  add_library(refrain_mpi STATIC src/mpi/mpi.cpp)
+  add_library(refrain::mpi ALIAS refrain_mpi)
+  set_target_properties(refrain_mpi PROPERTIES EXPORT_NAME mpi UNITY_BUILD OFF)
+  target_compile_features(refrain_mpi PUBLIC cxx_std_20)
+  # Without the C++ interface of MPI, which is deprecated.
+  target_compile_definitions(refrain_mpi PRIVATE OMPI_SKIP_MPICXX=1 MPICH_SKIP_MPICXX=1)
+  target_include_directories(refrain_mpi PRIVATE "${PROJECT_SOURCE_DIR}")
+  target_link_libraries(refrain_mpi PRIVATE MPI::MPI_CXX
+    PUBLIC "$<BUILD_INTERFACE:refrain::refrain>" "$<INSTALL_INTERFACE:refrain::refrain>")
+  refrain_hide_symbols(refrain_mpi)
+  refrain_warnings(refrain_mpi)
+  refrain_optimize_without_build_type(refrain_mpi)
+endfunction()
+
 # refrain_install(KINDS...): installs libraries, headers, and the files for CMake and pkg-config.
 function(refrain_install)
   include(CMakePackageConfigHelpers)
@@ -56,6 +73,11 @@ function(refrain_install)
   set(REFRAIN_COMPONENTS cpu models ${ARGN})
   if(REFRAIN_CUDA_ENABLED)
     list(APPEND REFRAIN_COMPONENTS cuda)
+  endif()
+  if(REFRAIN_MPI_ENABLED)
+    list(APPEND REFRAIN_COMPONENTS mpi)
+    install(TARGETS refrain_mpi EXPORT refrain-mpi)
+    install(EXPORT refrain-mpi NAMESPACE refrain:: FILE refrain-mpi.cmake DESTINATION "${config_dir}")
   endif()
   foreach(kind IN LISTS ARGN)
     # A separate export set for each library, so that a user of the shared library needs no

@@ -3,6 +3,7 @@
 
 missing_tools=()  # required for any build
 missing_libraries=()  # CMake downloads pinned versions of missing ones
+wanted=()  # installed where it is possible; without them tests are skipped
 
 # need COMMAND PACKAGE: requires a program on PATH.
 need() { command -v "$1" > /dev/null || missing_tools+=("$2"); }
@@ -15,6 +16,9 @@ need_header() {
   done
   missing_libraries+=("$2")
 }
+
+# want COMMAND PACKAGE: like need, for a program without which tests are skipped.
+want() { command -v "$1" > /dev/null || wanted+=("$2"); }
 
 need_compiler() {
   if [[ -z "${CXX:-}" ]]; then need c++ build-essential; else need "$CXX" "$CXX"; fi
@@ -35,17 +39,27 @@ need_test_libraries() {
   need_header catch2 catch2
   need_header benchmark/benchmark.h libbenchmark-dev
   need_header boost/context/fiber.hpp libboost-context-dev
+  want mpicxx libopenmpi-dev
+  want mpiexec openmpi-bin
+  want mpicxx.mpich libmpich-dev
+  want mpiexec.mpich mpich
 }
 
 # Installs the packages that the need... calls above found missing; ends the script with a list when
 # it cannot.
 install_missing() {
   local packages=("${missing_tools[@]}" "${missing_libraries[@]}")
-  missing_tools=() missing_libraries=()
-  if ((${#packages[@]} == 0)); then return; fi
-  local as_root=()
+  local as_root=() has_apt=1
   if ((EUID != 0)); then as_root=(sudo); fi
-  if ! command -v apt-get > /dev/null || { ((EUID != 0)) && ! command -v sudo > /dev/null; }; then
+  if ! command -v apt-get > /dev/null || { ((EUID != 0)) && ! command -v sudo > /dev/null; }; then has_apt=0; fi
+  if ((has_apt == 1)); then
+    packages+=("${wanted[@]}")
+  elif ((${#wanted[@]} > 0)); then
+    echo "Without these packages (Debian names) tests are skipped: ${wanted[*]}"
+  fi
+  missing_tools=() missing_libraries=() wanted=()
+  if ((${#packages[@]} == 0)); then return; fi
+  if ((has_apt == 0)); then
     echo "These packages (Debian names) are missing, and apt-get with root rights is not available here:" >&2
     printf '  %s\n' "${packages[@]}" >&2
     echo "Install them with your package manager and start again." >&2

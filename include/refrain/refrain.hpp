@@ -20,7 +20,13 @@
 #include "refrain/core/view.hpp"
 
 // Several processes that train together.
+#include "refrain/distributed/agreement.hpp"
+#include "refrain/distributed/communicator.hpp"
+#include "refrain/distributed/launcher.hpp"
+#include "refrain/distributed/local_group.hpp"
+#include "refrain/distributed/mpi.hpp"
 #include "refrain/distributed/slice_tree.hpp"
+#include "refrain/distributed/tree_sum.hpp"
 
 // Readers of logs, vocabularies, splits, batches and samplers.
 #include "refrain/data/batches.hpp"

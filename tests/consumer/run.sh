@@ -51,6 +51,11 @@ configure "$work/find_package" -S tests/consumer/find_package -DCMAKE_BUILD_TYPE
   "-DEXPECT_FOLDER=$prefix" -DEXPECT_CUDA=$cuda -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
 build "$work/find_package"
 for program in consumer consumer_static consumer_shared host models models_static models_shared; do says "find_package, $program" "$work/find_package/$program"; done
+if [[ -e "$work/find_package/ranks_static" ]]; then
+  for program in ranks_static ranks_shared; do says "find_package, $program" "$work/find_package/$program"; done
+else
+  echo "SKIPPED: the build has no MPI"
+fi
 needs_library() { readelf -d "$1" | grep -qF '[librefrain.so.'; }
 if needs_library "$work/find_package/consumer_static" || needs_library "$work/find_package/consumer"; then fail "static, but needs librefrain.so"; fi
 needs_library "$work/find_package/consumer_shared" || fail "shared, but does not need librefrain.so"

@@ -1,0 +1,326 @@
+#include "refrain/distributed/tree_sum.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "refrain/core/parallel.hpp"
+#include "src/ranks.hpp"
+
+namespace refrain {
+namespace {
+
+/// Calls function(T{}) with the element type of f32 or f64.
+template <class Function>
+void with_type(DType dtype, Function&& function) {
+  dtype == DType::f32 ? function(float{}) : function(double{});
+}
+
+/// Elements that a task adds.
+constexpr std::int64_t added_at_once = 1 << 15;
+
+template <class T>
+void add_to(T* left, const T* right, std::int64_t count) {
+  parallel_for(count, added_at_once, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) left[i] += right[i];
+  });
+}
+
+void expect_gradients(const TensorChunks& chunks, const PartialSum& part) {
+  if (part.gradients.empty()) return;
+  if (part.gradients.size() != chunks.shapes().size()) {
+    throw OptionError(detail::concat("sum_chunks: expected ", chunks.shapes().size(),
+                                     " gradients, one for each tensor, got ",
+                                     part.gradients.size()));
+  }
+  for (std::size_t i = 0; i < part.gradients.size(); ++i) {
+    const Tensor& gradient = part.gradients[i];
+    if (!gradient.defined()) continue;
+    if (gradient.shape() != chunks.shapes()[i]) {
+      throw ShapeError(detail::concat("sum_chunks: gradient ", i, ": expected ", chunks.shapes()[i],
+                                      ", got ", gradient.shape()));
+    }
+    if (gradient.dtype() != chunks.dtype()) {
+      throw DTypeError(detail::concat("sum_chunks: gradient ", i, ": expected ", chunks.dtype(),
+                                      ", got ", gradient.dtype()));
+    }
+    if (gradient.device() != Device::cpu) {
+      throw DeviceError(detail::concat("sum_chunks: gradient ", i,
+                                       ": expected a tensor on the CPU, got one on ",
+                                       gradient.device()));
+    }
+  }
+}
+
+std::string text_of(const std::vector<SliceRange>& nodes) {
+  std::string text;
+  for (const SliceRange& node : nodes)
+    text += detail::concat(text.empty() ? "[" : " [", node.begin, ", ", node.end, ")");
+  return text.empty() ? "none" : text;
+}
+
+/// The nodes of each rank, and which gradients they define.
+struct AllParts {
+  std::vector<std::vector<SliceRange>> nodes;      // [rank]
+  std::vector<std::vector<std::uint8_t>> defined;  // [rank][node * tensors + tensor]
+};
+
+AllParts gather_parts(Communicator& communicator, const SliceTree& tree, const TensorChunks& chunks,
+                      const std::vector<PartialSum>& parts) {
+  const std::size_t tensors = chunks.shapes().size();
+  const std::size_t self = at(communicator.rank());
+  AllParts all;
+  for (int rank = 0; rank < communicator.size(); ++rank) {
+    all.nodes.push_back(tree.nodes(tree.slices_of(rank, communicator.size())));
+    all.defined.emplace_back(all.nodes.back().size() * tensors);
+  }
+  std::vector<SliceRange> own;
+  for (const PartialSum& part : parts) {
+    for (std::size_t i = 0; i < part.gradients.size(); ++i)
+      all.defined[self].at(own.size() * tensors + i) = part.gradients[i].defined() ? 1 : 0;
+    own.push_back(part.node);
+  }
+  std::vector<std::span<std::byte>> blocks;
+  for (std::vector<std::uint8_t>& defined : all.defined)
+    blocks.push_back(std::as_writable_bytes(std::span(defined)));
+  communicator.all_gather(std::as_bytes(std::span(all.defined[self])), blocks);
+  return all;
+}
+
+/// The elements of the gradients of `parts` in the chunk of another rank, in the order of nodes and
+/// pieces.
+Tensor packed(const TensorChunks& chunks, int rank, const std::vector<PartialSum>& parts) {
+  const std::vector<TensorChunks::Piece> pieces = chunks.pieces(rank);
+  const auto for_all = [&](auto&& function) {
+    for (const PartialSum& part : parts) {
+      if (part.gradients.empty()) continue;
+      for (const TensorChunks::Piece& piece : pieces) {
+        const Tensor& gradient = part.gradients[piece.tensor];
+        if (gradient.defined()) function(bytes_of(gradient), piece.range);
+      }
+    }
+  };
+  std::int64_t count = 0;
+  for_all([&](auto, const TensorChunks::Range& range) { count += range.count(); });
+  Tensor packed({count}, chunks.dtype());
+  const std::size_t element = size_bytes(chunks.dtype());
+  std::byte* to = bytes_of(packed).data();
+  for_all([&](std::span<const std::byte> gradient, const TensorChunks::Range& range) {
+    const std::size_t size = at(range.count()) * element;
+    std::memcpy(to, gradient.data() + at(range.begin) * element, size);
+    to += size;
+  });
+  return packed;
+}
+
+/// Partial sums of one piece, from left to right.
+template <class T>
+class PieceSum {
+ public:
+  PieceSum(const SliceTree& tree, std::int64_t count) : tree_(tree), count_(count) {}
+
+  /// Adds the next node; null: no gradient. The elements are overwritten.
+  void add(SliceRange node, T* values) {
+    for (; !stack_.empty() && tree_.joins(stack_.back().node, node); stack_.pop_back()) {
+      T* left = stack_.back().values;
+      if (left != nullptr && values != nullptr) add_to(left, values, count_);
+      if (left != nullptr) values = left;
+      node.begin = stack_.back().node.begin;
+    }
+    stack_.push_back({node, values});
+  }
+
+  /// The sum over all slices; null when none has a gradient.
+  const T* total() const { return stack_.back().values; }
+
+ private:
+  struct Entry {
+    SliceRange node;
+    T* values;
+  };
+  const SliceTree& tree_;
+  std::int64_t count_;
+  std::vector<Entry> stack_;
+};
+
+template <class T>
+ChunkSum add_in_order(const SliceTree& tree, const TensorChunks& chunks, int rank,
+                      const AllParts& all, std::vector<Tensor>& received) {
+  const std::size_t tensors = chunks.shapes().size();
+  const std::vector<TensorChunks::Piece> pieces = chunks.pieces(rank);
+  std::vector<PieceSum<T>> sums;
+  for (const TensorChunks::Piece& piece : pieces) sums.emplace_back(tree, piece.range.count());
+  ChunkSum result{.values = Tensor::zeros({chunks.chunk(rank).count()}, chunks.dtype()),
+                  .is_defined = std::vector<bool>(tensors, false)};
+  for (std::size_t from = 0; from < received.size(); ++from) {
+    T* next = received[from].data<T>();
+    for (std::size_t node = 0; node < all.nodes[from].size(); ++node) {
+      const std::span defined = std::span(all.defined[from]).subspan(node * tensors, tensors);
+      for (std::size_t i = 0; i < tensors; ++i) {
+        if (defined[i] != 0) result.is_defined[i] = true;
+      }
+      for (std::size_t i = 0; i < pieces.size(); ++i) {
+        const bool is_sent = defined[pieces[i].tensor] != 0;
+        sums[i].add(all.nodes[from][node], is_sent ? next : nullptr);
+        if (is_sent) next += pieces[i].range.count();
+      }
+    }
+  }
+  T* to = result.values.data<T>();
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const std::int64_t count = pieces[i].range.count();
+    if (const T* total = sums[i].total()) std::copy_n(total, count, to);
+    to += count;
+  }
+  return result;
+}
+
+void expect_chunk(const char* what, const TensorChunks& chunks, const Communicator& communicator,
+                  const Tensor& own) {
+  if (chunks.ranks() != communicator.size()) {
+    throw OptionError(detail::concat(what, ": expected chunks of ", communicator.size(),
+                                     " ranks, got chunks of ", chunks.ranks()));
+  }
+  const Shape expected{chunks.chunk(communicator.rank()).count()};
+  if (own.shape() != expected)
+    throw ShapeError(detail::concat(what, ": expected ", expected, ", got ", own.shape()));
+  if (own.dtype() != chunks.dtype()) {
+    throw DTypeError(detail::concat(what, ": expected ", chunks.dtype(), ", got ", own.dtype()));
+  }
+}
+
+}  // namespace
+
+TensorChunks::TensorChunks(std::vector<Shape> shapes, DType dtype, int ranks)
+    : shapes_(std::move(shapes)), begins_{0}, dtype_(dtype), ranks_(ranks) {
+  if (!is_floating(dtype))
+    throw DTypeError(detail::concat("TensorChunks: expected f32 or f64, got ", dtype));
+  if (ranks < 1)
+    throw OptionError(detail::concat("TensorChunks: expected ranks >= 1, got ", ranks));
+  for (const Shape& shape : shapes_) begins_.push_back(begins_.back() + shape.numel());
+}
+
+TensorChunks::Range TensorChunks::chunk(int rank) const noexcept {
+  const std::int64_t blocks = (numel() + block_size - 1) / block_size;
+  const auto border = [&](std::int64_t r) {
+    return std::min(blocks * r / ranks_ * block_size, numel());
+  };
+  return {border(rank), border(rank + 1)};
+}
+
+std::vector<TensorChunks::Piece> TensorChunks::pieces(int rank) const {
+  const Range chunk = this->chunk(rank);
+  std::vector<Piece> pieces;
+  for (std::size_t i = 0; i < shapes_.size(); ++i) {
+    const Range range{std::max(chunk.begin, begins_[i]), std::min(chunk.end, begins_[i + 1])};
+    if (range.count() > 0)
+      pieces.push_back({i, {range.begin - begins_[i], range.end - begins_[i]}});
+  }
+  return pieces;
+}
+
+std::vector<Tensor> TensorChunks::tensors(const Tensor& array) const {
+  std::vector<Tensor> tensors;
+  for (std::size_t i = 0; i < shapes_.size(); ++i)
+    tensors.push_back(array.slice(begins_[i], begins_[i + 1]).reshape(shapes_[i]));
+  return tensors;
+}
+
+ChunkSum sum_chunks(Communicator& communicator, const SliceTree& tree, const TensorChunks& chunks,
+                    const std::vector<PartialSum>& parts) {
+  const int ranks = communicator.size();
+  if (chunks.ranks() != ranks) {
+    throw OptionError(detail::concat("sum_chunks: expected chunks of ", ranks,
+                                     " ranks, got chunks of ", chunks.ranks()));
+  }
+  std::vector<SliceRange> nodes;
+  for (const PartialSum& part : parts) nodes.push_back(part.node);
+  const std::vector<SliceRange> expected = tree.nodes(tree.slices_of(communicator.rank(), ranks));
+  if (nodes != expected) {
+    throw OptionError(detail::concat("sum_chunks: expected partial sums of the slices ",
+                                     text_of(expected), ", got ", text_of(nodes)));
+  }
+  for (const PartialSum& part : parts) expect_gradients(chunks, part);
+  const AllParts all = gather_parts(communicator, tree, chunks, parts);
+
+  const std::vector<TensorChunks::Piece> own_pieces = chunks.pieces(communicator.rank());
+  const std::size_t tensors = chunks.shapes().size();
+  std::vector<Tensor> sent, received;
+  for (int rank = 0; rank < ranks; ++rank) {
+    sent.push_back(packed(chunks, rank, parts));
+    std::int64_t count = 0;
+    for (std::size_t node = 0; node < all.nodes[at(rank)].size(); ++node) {
+      for (const TensorChunks::Piece& piece : own_pieces) {
+        if (all.defined[at(rank)][node * tensors + piece.tensor] != 0) count += piece.range.count();
+      }
+    }
+    received.push_back(rank == communicator.rank() ? sent.back() : Tensor({count}, chunks.dtype()));
+  }
+  std::vector<std::span<const std::byte>> to;
+  std::vector<std::span<std::byte>> from;
+  for (int rank = 0; rank < ranks; ++rank) {
+    to.push_back(bytes_of(std::as_const(sent[at(rank)])));
+    from.push_back(bytes_of(received[at(rank)]));
+  }
+  communicator.exchange(to, from);
+  ChunkSum result;
+  with_type(chunks.dtype(), [&]<class T>(T) {
+    result = add_in_order<T>(tree, chunks, communicator.rank(), all, received);
+  });
+  return result;
+}
+
+std::vector<Tensor> gather_chunks(Communicator& communicator, const TensorChunks& chunks,
+                                  const Tensor& own) {
+  expect_chunk("gather_chunks", chunks, communicator, own);
+  Tensor array({chunks.numel()}, chunks.dtype());
+  std::vector<std::span<std::byte>> blocks;
+  const std::size_t element = size_bytes(chunks.dtype());
+  for (int rank = 0; rank < communicator.size(); ++rank) {
+    const TensorChunks::Range chunk = chunks.chunk(rank);
+    blocks.push_back(
+        bytes_of(array).subspan(at(chunk.begin) * element, at(chunk.count()) * element));
+  }
+  communicator.all_gather(bytes_of(own), blocks);
+  return chunks.tensors(array);
+}
+
+std::vector<Tensor> tree_sum(Communicator& communicator, const SliceTree& tree,
+                             const TensorChunks& chunks, const std::vector<PartialSum>& parts) {
+  const ChunkSum own = sum_chunks(communicator, tree, chunks, parts);
+  std::vector<Tensor> sums = gather_chunks(communicator, chunks, own.values);
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    if (!own.is_defined[i]) sums[i] = {};
+  }
+  return sums;
+}
+
+double sum_of_squares(Communicator& communicator, const TensorChunks& chunks, const Tensor& own) {
+  expect_chunk("sum_of_squares", chunks, communicator, own);
+  constexpr std::int64_t block = TensorChunks::block_size;
+  const auto blocks_of = [&](int rank) { return (chunks.chunk(rank).count() + block - 1) / block; };
+  std::vector<double> sums(at(blocks_of(communicator.rank())));
+  with_type(chunks.dtype(), [&]<class T>(T) {
+    const std::span<const T> values = own.span<T>();
+    parallel_tasks(std::ssize(sums), [&](std::int64_t task, int) {
+      const std::int64_t end = std::min((task + 1) * block, std::ssize(values));
+      double sum = 0;
+      for (std::int64_t i = task * block; i < end; ++i) {
+        const double value = static_cast<double>(values[at(i)]);
+        sum += value * value;
+      }
+      sums[at(task)] = sum;
+    });
+  });
+  std::vector<std::vector<double>> all;
+  std::vector<std::span<std::byte>> places;
+  for (int rank = 0; rank < communicator.size(); ++rank) all.emplace_back(at(blocks_of(rank)));
+  for (std::vector<double>& rank : all) places.push_back(std::as_writable_bytes(std::span(rank)));
+  communicator.all_gather(std::as_bytes(std::span(sums)), places);
+  double total = 0;
+  for (const std::vector<double>& rank : all) {
+    for (const double sum : rank) total += sum;
+  }
+  return total;
+}
+
+}  // namespace refrain

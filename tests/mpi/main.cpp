@@ -1,0 +1,107 @@
+/// One rank of the tests of refrain::mpi, which tests/mpi/run.sh starts:
+/// refrain_mpi_tests MODE
+///   conformance   all cases of tests/distributed/conformance.hpp
+///   large         a message of more than 1 GiB (two ranks; 5 GB of memory)
+///   sleep         rank 1 sleeps in place of a call; the deadline ends the job
+///   throw         rank 1 throws an exception
+///   differ        rank 1 calls another function than rank 0
+///   sizes         rank 1 expects fewer bytes than rank 0 sends
+///   leave         rank 1 ends before the others
+///   wait          prints its process id and waits for a rank that never calls
+
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "distributed/conformance.hpp"
+#include "refrain/distributed/mpi.hpp"
+
+using namespace refrain;
+using namespace std::chrono_literals;
+
+namespace {
+
+void conform(Communicator& communicator) {
+  for (const auto& [name, check] : test::conformance::cases()) {
+    try {
+      check(communicator);
+    } catch (const std::exception& error) {
+      throw std::runtime_error(std::string(name) + ": " + error.what());
+    }
+  }
+  if (communicator.rank() == 0) {
+    std::printf("%zu cases passed on %d ranks\n", test::conformance::cases().size(),
+                communicator.size());
+  }
+}
+
+void send_large(Communicator& communicator) {
+  constexpr std::size_t size = (std::size_t{1} << 30) + 12345;
+  const auto value = [](std::size_t i) { return static_cast<std::byte>(i * 31 + i / 4096); };
+  std::vector<std::byte> bytes(size);
+  if (communicator.rank() == 0) {
+    for (std::size_t i = 0; i < size; ++i) bytes[i] = value(i);
+  }
+  communicator.broadcast(bytes, 0);
+  for (std::size_t i = 0; i < size; ++i) {
+    if (bytes[i] != value(i)) throw std::runtime_error("wrong byte " + std::to_string(i));
+  }
+  if (communicator.rank() == 0) std::printf("large message passed\n");
+}
+
+void gather(Communicator& communicator) { any_bits(communicator, 0); }
+
+void run(const std::string& mode, Communicator& communicator) {
+  const bool is_odd_one = communicator.rank() == 1;
+  if (mode == "conformance") return conform(communicator);
+  if (mode == "large") return send_large(communicator);
+  gather(communicator);
+  if (mode == "sleep") {
+    if (is_odd_one) std::this_thread::sleep_for(60s);
+    gather(communicator);
+  } else if (mode == "throw") {
+    if (is_odd_one) throw std::runtime_error("planted error");
+    gather(communicator);
+  } else if (mode == "differ") {
+    std::array<std::byte, 8> bytes{};
+    is_odd_one ? communicator.broadcast(bytes, 1) : gather(communicator);
+  } else if (mode == "sizes") {
+    std::array<std::byte, 8> bytes{};
+    communicator.broadcast(std::span(bytes).first(is_odd_one ? 7 : 8), 0);
+  } else if (mode == "leave") {
+    if (!is_odd_one) gather(communicator);
+  } else if (mode == "wait") {
+    std::printf("rank %d is process %d\n", communicator.rank(), static_cast<int>(::getpid()));
+    std::fflush(stdout);
+    if (is_odd_one) std::this_thread::sleep_for(120s);
+    gather(communicator);
+  } else {
+    throw std::runtime_error("unknown mode " + mode);
+  }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  const std::string mode = count == 2 ? arguments[1] : "";
+  MpiOptions options;
+  if (mode == "sleep") options.deadline = 1500ms;
+  try {
+    const std::unique_ptr<Communicator> communicator = mpi_world(options);
+    try {
+      run(mode, *communicator);
+    } catch (const std::exception& error) {
+      communicator->abort(error.what());
+    }
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}
