@@ -85,10 +85,15 @@ std::int64_t BatchSampler::steps_per_epoch() const noexcept {
              : count() / options_.batch_size + (count() % options_.batch_size != 0 ? 1 : 0);
 }
 
-std::span<const std::int64_t> BatchSampler::rows(std::int64_t epoch, std::int64_t step) {
+std::span<const std::int64_t> BatchSampler::rows(std::int64_t epoch, std::int64_t step,
+                                                 BatchSlice slice) {
   if (epoch < 0 || step < 0 || step >= steps_per_epoch()) {
     throw OptionError(detail::concat("BatchSampler: expected epoch >= 0 and 0 <= step < ",
                                      steps_per_epoch(), ", got step ", step, " of epoch ", epoch));
+  }
+  if (slice.index < 0 || slice.index >= slice.count) {
+    throw OptionError(detail::concat("BatchSampler: expected a slice from 0 to ", slice.count - 1,
+                                     ", got ", slice.index));
   }
   if (epoch != epoch_) {
     order_ = rows_;
@@ -101,14 +106,23 @@ std::span<const std::int64_t> BatchSampler::rows(std::int64_t epoch, std::int64_
   }
   const std::int64_t begin = step * options_.batch_size;
   const std::int64_t rows = std::min(options_.batch_size, count() - begin);
-  return std::span<const std::int64_t>(order_).subspan(static_cast<std::size_t>(begin),
-                                                       static_cast<std::size_t>(rows));
+  const std::int64_t first = rows * slice.index / slice.count;
+  const std::int64_t last = rows * (slice.index + 1) / slice.count;
+  return std::span<const std::int64_t>(order_).subspan(static_cast<std::size_t>(begin + first),
+                                                       static_cast<std::size_t>(last - first));
 }
 
-Random BatchSampler::random(std::int64_t epoch, std::int64_t step) const {
-  return Random(options_.seed, batch_stream)
-      .split(static_cast<std::uint64_t>(epoch))
-      .split(static_cast<std::uint64_t>(step) + 1);
+Random BatchSampler::random(std::int64_t epoch, std::int64_t step, BatchSlice slice) const {
+  const Random random = Random(options_.seed, batch_stream)
+                            .split(static_cast<std::uint64_t>(epoch))
+                            .split(static_cast<std::uint64_t>(step) + 1);
+  return slice.count == 1 ? random : random.split(static_cast<std::uint64_t>(slice.index));
+}
+
+std::int64_t counted_ids(const Tensor& ids) {
+  if (ids.numel() == 0) return 0;
+  const std::span<const std::int32_t> all = ids.span<std::int32_t>();
+  return std::ssize(all) - std::ranges::count(all, padding_id);
 }
 
 Tensor padded_batch(const RaggedIds& sequences, std::span<const std::int64_t> rows,
@@ -157,8 +171,10 @@ NextItemBatches::NextItemBatches(const RaggedIds& sequences, Options options)
       options_(options),
       sampler_(pieces_.rows(), {.batch_size = options.batch_size, .seed = options.seed}) {}
 
-SequenceBatch NextItemBatches::operator()(std::int64_t epoch, std::int64_t step) {
-  SequenceBatch batch = next_item_batch(pieces_, sampler_.rows(epoch, step), options_.length + 1);
+SequenceBatch NextItemBatches::operator()(std::int64_t epoch, std::int64_t step,
+                                          BatchSlice slice) {
+  SequenceBatch batch =
+      next_item_batch(pieces_, sampler_.rows(epoch, step, slice), options_.length + 1);
   if (options_.positions == LossPositions::last) batch.targets = only_last_ids(batch.targets);
   return batch;
 }

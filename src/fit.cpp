@@ -66,6 +66,7 @@ Fitting::Fitting(Module& model, Optimizer& optimizer, std::int64_t length, const
                {.epochs = options.epochs,
                 .steps_per_epoch = batches_.steps_per_epoch(),
                 .max_norm = options.max_norm,
+                .slices = options.slices,
                 .patience = options.patience,
                 .plateau_margin = options.plateau_margin,
                 .larger_is_better = options.stop_on != StopOn::loss,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "refrain/kernels/run.hpp"
 
@@ -176,6 +177,22 @@ void Optimizer::step_captured() {
 
 void Optimizer::zero_grad() {
   for (Slot& slot : slots_) slot.parameter.zero_grad();
+}
+
+std::vector<Gradient> Optimizer::take_gradients() {
+  std::vector<Gradient> gradients;
+  gradients.reserve(slots_.size());
+  for (Slot& slot : slots_) gradients.push_back(std::exchange(slot.parameter.gradient(), {}));
+  return gradients;
+}
+
+void Optimizer::put_gradients(std::vector<Gradient> gradients) {
+  if (gradients.size() != slots_.size()) {
+    throw OptionError(detail::concat("put_gradients: expected ", slots_.size(),
+                                     " gradients, one for each parameter, got ", gradients.size()));
+  }
+  for (std::size_t i = 0; i < slots_.size(); ++i)
+    slots_[i].parameter.gradient() = std::move(gradients[i]);
 }
 
 double Optimizer::clip_gradients(double max_norm) {

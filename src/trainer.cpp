@@ -32,6 +32,10 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
     throw OptionError(detail::concat("Trainer: plateau_margin: expected a number >= 0, got ",
                                      options_.plateau_margin));
   }
+  if (options_.slices < 1 || options_.slices > 65536) {
+    throw OptionError(
+        detail::concat("Trainer: expected slices from 1 to 65536, got ", options_.slices));
+  }
   if (options_.capture_after < 0) {
     throw OptionError(
         detail::concat("Trainer: expected capture_after >= 0, got ", options_.capture_after));
@@ -60,6 +64,18 @@ std::vector<NamedRandom> Trainer::randoms() const {
   std::vector<NamedRandom> all = model_.randoms();
   all.insert(all.end(), kept_.begin(), kept_.end());
   return all;
+}
+
+void Trainer::expect_one_slice() const {
+  if (options_.slices == 1) return;
+  throw OptionError(detail::concat("Trainer::run: expected make(epoch, step, slice) for ",
+                                   options_.slices, " slices, got a function without slices"));
+}
+
+/// The dtype of the model and its losses.
+DType Trainer::dtype() const {
+  const std::vector<ConstNamedParameter> all = std::as_const(model_).parameters();
+  return all.empty() ? DType::f32 : all.front().parameter->dtype();
 }
 
 void Trainer::begin_step() {
@@ -247,6 +263,7 @@ void Trainer::save(const std::string& path) const {
                     {"steps_per_epoch", options_.steps_per_epoch},
                     {"best_epoch", position_.best_epoch},
                     {"worse_evaluations", position_.worse_evaluations}};
+  if (options_.slices > 1) state.counters["slices"] = options_.slices;
   state.figures = {{"loss_sum", position_.loss_sum}, {"best_metric", position_.best_metric}};
   if (options_.plateau_margin > 0) state.figures["first_metric"] = position_.first_metric;
   state.metadata = options_.metadata;
@@ -316,6 +333,15 @@ void Trainer::resume(const std::string& path) {
     throw DataError(path, 0,
                     detail::concat("was saved by a run of ", counter("steps_per_epoch"),
                                    " steps per epoch, expected ", options_.steps_per_epoch));
+  }
+  const bool has_slices = state.counters.find("slices") != state.counters.end();
+  const std::int64_t slices = has_slices ? counter("slices") : 1;
+  if (slices != options_.slices) {
+    throw DataError(path, 0,
+                    detail::concat("was saved by a run with ", slices,
+                                   slices == 1 ? " slice" : " slices", " per batch, expected ",
+                                   options_.slices,
+                                   "; give the same number of slices, or another file"));
   }
   const std::vector<NamedRandom> streams = randoms();
   const std::vector<RandomState> places = stream_states(path, state, streams);

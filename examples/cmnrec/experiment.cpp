@@ -54,10 +54,11 @@ class Objective {
 
   std::int64_t steps_per_epoch() const { return batches_.steps_per_epoch(); }
 
-  /// The batch of a training step, on the host.
-  LossBatch batch(std::int64_t epoch, std::int64_t step) {
-    Random random = batches_.random(epoch, step);
-    SequenceBatch batch = batches_(epoch, step);
+  /// A slice of the batch of a training step, on the host.
+  LossBatch batch(std::int64_t epoch, std::int64_t step, BatchSlice slice) {
+    Random random = batches_.random(epoch, step, slice);
+    SequenceBatch batch = batches_(epoch, step, slice);
+    if (batch.ids.numel() == 0) return {};
     if (options_.shift > 0) batch = shifted(batch, random.below(options_.shift + 1));
     LossBatch made{.ids = batch.ids,
                    .targets = model_.targets_for(batch.targets, options_.at, is_sampled())};

@@ -95,6 +95,7 @@ std::string run_key(const ModelOptions& model, const Options& options, std::uint
   write("l2", options.train.l2);
   const examples::TrainOptions& train = options.train;
   if (train.decay > 0) write("decay", train.decay);
+  if (train.slices > 1) write("slices", train.slices);
   if (train.warmup > 0) write("warmup", train.warmup);
   if (train.rate_schedule != examples::RateSchedule::constant)
     write("rate_schedule", train.rate_schedule);

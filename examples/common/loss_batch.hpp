@@ -3,6 +3,7 @@
 
 #include "refrain/core/random.hpp"
 #include "refrain/core/tensor.hpp"
+#include "refrain/data/batches.hpp"
 #include "refrain/data/samplers.hpp"
 #include "refrain/ops/loss.hpp"
 
@@ -12,6 +13,9 @@ struct LossBatch {
   Tensor ids;
   Tensor targets;
   Candidates candidates{};  ///< only for a sampled loss
+
+  /// Number of targets of a batch on the host that count in the loss.
+  std::int64_t counted() const { return counted_ids(targets); }
 
   bool is_sampled() const { return candidates.ids.defined(); }
 

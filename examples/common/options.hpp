@@ -48,6 +48,7 @@ inline constexpr Choice<RateSchedule> choices<RateSchedule>[] = {
 struct TrainOptions {
   std::int64_t epochs = 20;
   std::int64_t batch = 64;
+  std::int64_t slices = 1;  ///< TrainerOptions::slices
   double learning_rate = 1e-3;
   double warmup = 0;  ///< epochs in which the learning rate grows linearly; may be fractional
   RateSchedule rate_schedule = RateSchedule::constant;

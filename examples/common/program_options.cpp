@@ -63,6 +63,10 @@ void add_training_options(CLI::App& app, TrainOptions& train, const std::string&
                      "8, 16, 32 or 64"
                    : "Sequences per training step",
       between(is_automatic ? 0 : 1, 1000000));
+  add("slices", train.slices,
+      "Slices of a training step: their gradients are added up, and the memory for activations is "
+      "that of one slice",
+      between(1, 65536));
   add("learning-rate", train.learning_rate, "Learning rate of Adam", above_zero());
   add("warmup", train.warmup,
       "Number of epochs, such as 0.5, in which the learning rate grows linearly to its value",

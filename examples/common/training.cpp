@@ -61,6 +61,7 @@ TrainerOptions trainer_options(const Training& training, const TrainOptions& opt
   return {.epochs = options.epochs,
           .steps_per_epoch = training.steps_per_epoch,
           .max_norm = options.clip,
+          .slices = options.slices,
           .patience = options.patience,
           .plateau_margin = options.plateau_margin,
           .larger_is_better = training.validation.larger_is_better,

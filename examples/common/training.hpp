@@ -98,8 +98,9 @@ struct Training {
   Validation validation;
 };
 
-/// A training by an objective: `steps_per_epoch()`; `batch(epoch, step)`, which creates the batch
-/// of a training step on the host; and `loss(batch)`, its loss on the module's device.
+/// A training by an objective: `steps_per_epoch()`; `batch(epoch, step, slice)`, which creates a
+/// slice of the batch of a training step on the host, without elements if it has no rows; and
+/// `loss(batch)`, its loss, or the terms of its loss, on the module's device (Trainer::run).
 template <class Objective>
 Training training_of(Module& module, std::unique_ptr<Optimizer> optimizer,
                      std::shared_ptr<Objective> objective, Validation validation) {
@@ -111,8 +112,8 @@ Training training_of(Module& module, std::unique_ptr<Optimizer> optimizer,
               [objective, device = module.device()](Trainer& trainer, const auto& evaluate) {
                 return trainer.run(
                     device,
-                    [&](std::int64_t epoch, std::int64_t step) {
-                      return objective->batch(epoch, step);
+                    [&](std::int64_t epoch, std::int64_t step, BatchSlice slice) {
+                      return objective->batch(epoch, step, slice);
                     },
                     [&](const auto& batch) { return objective->loss(batch); }, evaluate);
               },

@@ -19,6 +19,9 @@ struct TaskBatch {
   Tensor negatives{};  ///< for the pair losses only
   LossBatch source{};  ///< for multi-task learning only
 
+  /// The counted targets of the task and of the source task.
+  std::vector<std::int64_t> counted() const { return {targets.numel(), source.counted()}; }
+
   template <class Function>
   void visit(Function&& function) {
     for (Tensor* tensor : {&ids, &targets, &negatives}) function(*tensor);
@@ -40,10 +43,12 @@ class SourceLoss {
 
   std::int64_t steps_per_epoch() const { return batches_.steps_per_epoch(); }
 
-  /// The batch of a training step, on the host.
-  LossBatch batch(std::int64_t epoch, std::int64_t step) {
-    Random random = batches_.random(epoch, step);
-    const SequenceBatch made = sequences(batches_.rows(epoch, step), random);
+  /// A slice of the batch of a training step, on the host.
+  LossBatch batch(std::int64_t epoch, std::int64_t step, BatchSlice slice) {
+    const std::span<const std::int64_t> rows = batches_.rows(epoch, step, slice);
+    if (rows.empty()) return {};
+    Random random = batches_.random(epoch, step, slice);
+    const SequenceBatch made = sequences(rows, random);
     LossBatch batch{.ids = made.ids, .targets = made.targets};
     if (options_.loss == PretrainLoss::sampled)
       batch.candidates = examples::draw_candidates(sampler_, samples_, made.targets, random);
@@ -96,7 +101,9 @@ class BaseObjective {
       : network_(network), source_(source, batch_size, seed) {}
 
   std::int64_t steps_per_epoch() const { return source_.steps_per_epoch(); }
-  LossBatch batch(std::int64_t epoch, std::int64_t step) { return source_.batch(epoch, step); }
+  LossBatch batch(std::int64_t epoch, std::int64_t step, BatchSlice slice) {
+    return source_.batch(epoch, step, slice);
+  }
   Variable loss(const LossBatch& batch) const { return source_.loss(network_, batch); }
   double validation() const { return source_.validation(network_); }
 
@@ -126,25 +133,31 @@ class TaskLoss {
 
   std::int64_t steps_per_epoch() const { return batches_.steps_per_epoch(); }
 
-  /// The batch of a training step, on the host.
-  TaskBatch batch(std::int64_t epoch, std::int64_t step) {
-    const TransferBatch made = transfer_batch(task_.sources, examples_, batches_.rows(epoch, step),
-                                              task_.length, placement_of(network_.base()));
+  /// A slice of the batch of a training step, on the host.
+  TaskBatch batch(std::int64_t epoch, std::int64_t step, BatchSlice slice) {
+    const TransferBatch made =
+        transfer_batch(task_.sources, examples_, batches_.rows(epoch, step, slice), task_.length,
+                       placement_of(network_.base()));
     TaskBatch batch{.ids = made.ids, .targets = made.targets};
-    Random random = batches_.random(epoch, step);
+    Random random = batches_.random(epoch, step, slice);
     if (negatives_) batch.negatives = negatives_->draw(made.targets, random);
     if (source_) {
       const std::int64_t total = epoch * steps_per_epoch() + step;
-      batch.source =
-          source_->batch(total / source_->steps_per_epoch(), total % source_->steps_per_epoch());
+      batch.source = source_->batch(total / source_->steps_per_epoch(),
+                                    total % source_->steps_per_epoch(), slice);
     }
     return batch;
   }
 
-  Variable loss(const TaskBatch& batch) const {
-    const Variable own =
-        network_.task().loss(network_.user(batch.ids), batch.targets, batch.negatives);
-    return source_ ? own + source_->loss(network_.base(), batch.source) : own;
+  /// The terms of the loss; undefined where a slice has no rows.
+  std::vector<Variable> loss(const TaskBatch& batch) const {
+    std::vector<Variable> terms(source_ ? 2 : 1);
+    if (batch.targets.numel() > 0) {
+      terms[0] = network_.task().loss(network_.user(batch.ids), batch.targets, batch.negatives);
+    }
+    if (batch.source.targets.numel() > 0)
+      terms[1] = source_->loss(network_.base(), batch.source);
+    return terms;
   }
 
  private:

@@ -106,6 +106,7 @@
 #include "refrain/train/replaced_file.hpp"
 #include "refrain/train/reports.hpp"
 #include "refrain/train/safetensors.hpp"
+#include "refrain/train/slices.hpp"
 #include "refrain/train/successive_halving.hpp"
 #include "refrain/train/trainer.hpp"
 #include "refrain/train/training_progress.hpp"

@@ -30,7 +30,7 @@ struct Objective {
   Calls& calls;
 
   std::int64_t steps_per_epoch() const { return 1; }
-  TensorBatch batch(std::int64_t epoch, std::int64_t) const {
+  TensorBatch batch(std::int64_t epoch, std::int64_t, BatchSlice) const {
     calls.emplace_back(rate, epoch);
     return {random_ids(8, 30, static_cast<std::uint64_t>(epoch))};
   }

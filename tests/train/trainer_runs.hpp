@@ -52,6 +52,7 @@ struct NoisyModule final : Module {
 /// A batch of one tensor.
 struct TensorBatch {
   Tensor tensor;
+  std::int64_t counted() const { return tensor.numel(); }
   template <class Function>
   void visit(Function&& function) {
     function(tensor);

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -105,16 +106,7 @@ class Gradient {
   }
 
   /// Adds a row-sparse contribution.
-  void add(RowSparse contribution) {
-    if (dense_.defined()) {
-      dense_ = own(std::move(dense_));
-      add_rows_to(dense_, contribution);
-    } else if (!is_sparse()) {
-      sparse_ = std::move(contribution);
-    } else {
-      sparse_ = merge(sparse_, contribution);
-    }
-  }
+  void add(RowSparse contribution);
 
   /// The dense sum so far, initially zero, in storage that no other tensor shares, for a kernel
   /// that adds to it in place.
@@ -141,8 +133,6 @@ class Gradient {
     kernels::run(kernels::AddRows{.rows = sparse.rows, .values = sparse.values, .to = full});
   }
 
-  static RowSparse merge(const RowSparse& a, const RowSparse& b);
-
   Tensor dense_;
   RowSparse sparse_;
 };
@@ -155,8 +145,10 @@ inline RowSparse coalesce(const Tensor& ids, const Tensor& dy) {
   return sum;
 }
 
-inline RowSparse Gradient::merge(const RowSparse& a, const RowSparse& b) {
-  // Unused entries at the end of both lists are removed before the lists are joined. Off the CPU
+/// The sum of row-sparse gradients of one table, at least one: their rows, joined in order, are
+/// coalesced once.
+inline RowSparse merge(std::span<const RowSparse> parts) {
+  // Unused entries at the end of each list are removed before the lists are joined. Off the CPU
   // counting them would wait for the device; there coalesce() skips them.
   const auto used = [](const RowSparse& sparse) {
     std::int64_t count = sparse.rows.numel();
@@ -164,15 +156,31 @@ inline RowSparse Gradient::merge(const RowSparse& a, const RowSparse& b) {
     while (count > 0 && sparse.rows.data<std::int32_t>()[count - 1] < 0) --count;
     return count;
   };
-  const std::int64_t count_a = used(a);
-  const std::int64_t count_b = used(b);
-  Tensor ids({count_a + count_b}, DType::i32, a.rows.device());
-  Tensor values = empty_like(a.values, a.values.shape().with(0, count_a + count_b));
-  ids.slice(0, count_a).copy_from(a.rows.slice(0, count_a));
-  ids.slice(count_a, count_a + count_b).copy_from(b.rows.slice(0, count_b));
-  values.slice(0, count_a).copy_from(a.values.slice(0, count_a));
-  values.slice(count_a, count_a + count_b).copy_from(b.values.slice(0, count_b));
+  const RowSparse& like = parts.front();
+  std::int64_t total = 0;
+  for (const RowSparse& part : parts) total += used(part);
+  Tensor ids({total}, DType::i32, like.rows.device());
+  Tensor values = empty_like(like.values, like.values.shape().with(0, total));
+  std::int64_t begin = 0;
+  for (const RowSparse& part : parts) {
+    const std::int64_t count = used(part);
+    ids.slice(begin, begin + count).copy_from(part.rows.slice(0, count));
+    values.slice(begin, begin + count).copy_from(part.values.slice(0, count));
+    begin += count;
+  }
   return coalesce(ids, values);
+}
+
+inline void Gradient::add(RowSparse contribution) {
+  if (dense_.defined()) {
+    dense_ = own(std::move(dense_));
+    add_rows_to(dense_, contribution);
+  } else if (!is_sparse()) {
+    sparse_ = std::move(contribution);
+  } else {
+    const RowSparse parts[] = {std::move(sparse_), std::move(contribution)};
+    sparse_ = merge(parts);
+  }
 }
 
 namespace detail {

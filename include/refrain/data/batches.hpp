@@ -13,6 +13,13 @@
 
 namespace refrain {
 
+/// A part of a batch of B rows: slice `index` of `count` has the rows [B index / count,
+/// B (index + 1) / count), rounded down. Slices are empty where count exceeds B.
+struct BatchSlice {
+  std::int64_t index = 0;
+  std::int64_t count = 1;  ///< 1: the whole batch
+};
+
 /// Determines the rows of batch `step` of `epoch` from the seed alone, so that a resumed run gets
 /// the same batches as an uninterrupted one.
 class REFRAIN_API BatchSampler {
@@ -35,13 +42,13 @@ class REFRAIN_API BatchSampler {
   /// Number of batches of an epoch.
   std::int64_t steps_per_epoch() const noexcept;
 
-  /// Row numbers of one batch; valid until the next call. Each row is in one batch of an epoch.
-  /// Throws OptionError for an epoch or step out of range.
-  std::span<const std::int64_t> rows(std::int64_t epoch, std::int64_t step);
+  /// Row numbers of one batch, or of a slice of it; valid until the next call. Each row is in one
+  /// batch of an epoch. Throws OptionError for an epoch, step or slice out of range.
+  std::span<const std::int64_t> rows(std::int64_t epoch, std::int64_t step, BatchSlice slice = {});
 
-  /// Random numbers of one batch (masks, negatives), independent of those of every other batch and
-  /// of the shuffling.
-  Random random(std::int64_t epoch, std::int64_t step) const;
+  /// Random numbers of one batch, or of a slice of it (masks, negatives), independent of those of
+  /// every other batch and slice and of the shuffling.
+  Random random(std::int64_t epoch, std::int64_t step, BatchSlice slice = {}) const;
 
  private:
   std::vector<std::int64_t> rows_;
@@ -50,11 +57,17 @@ class REFRAIN_API BatchSampler {
   std::int64_t epoch_ = -1;
 };
 
+/// Number of ids on the host that are not padding_id.
+REFRAIN_API std::int64_t counted_ids(const Tensor& ids);
+
 /// Inputs and the target at each of them; the target padding_id means no target. Special ids are
 /// never targets.
 struct SequenceBatch {
   Tensor ids;      ///< [B,T] i32
   Tensor targets;  ///< [B,T] i32
+
+  /// Number of targets of a batch on the host that are not padding_id: those that count in a loss.
+  std::int64_t counted() const { return counted_ids(targets); }
 
   /// Calls function(tensor) for each tensor.
   template <class Function>
@@ -109,12 +122,13 @@ class REFRAIN_API NextItemBatches {
   /// Number of batches of an epoch.
   std::int64_t steps_per_epoch() const noexcept { return sampler_.steps_per_epoch(); }
 
-  /// ids and targets [B,length]. Throws OptionError for an epoch or step out of range.
-  SequenceBatch operator()(std::int64_t epoch, std::int64_t step);
+  /// ids and targets [B,length] of a batch, or the rows of a slice of it. Throws OptionError for an
+  /// epoch, step or slice out of range.
+  SequenceBatch operator()(std::int64_t epoch, std::int64_t step, BatchSlice slice = {});
 
-  /// Random numbers of one batch, for instance for negatives (BatchSampler::random).
-  Random random(std::int64_t epoch, std::int64_t step) const {
-    return sampler_.random(epoch, step);
+  /// Random numbers of one batch or slice, for instance for negatives (BatchSampler::random).
+  Random random(std::int64_t epoch, std::int64_t step, BatchSlice slice = {}) const {
+    return sampler_.random(epoch, step, slice);
   }
 
  private:
@@ -160,6 +174,9 @@ REFRAIN_API TransferExamples transfer_examples(const RaggedIds& targets,
 struct TransferBatch {
   Tensor ids;      ///< [B,T] i32, as tcl_batch
   Tensor targets;  ///< [B] i32
+
+  /// Number of targets.
+  std::int64_t counted() const { return targets.numel(); }
 
   /// Calls function(tensor) for each tensor.
   template <class Function>

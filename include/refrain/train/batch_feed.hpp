@@ -84,8 +84,12 @@ class BatchFeed {
     slot.sent.synchronize();  // the device may still read the previous contents of the slot
     if (slot.host.bytes() < bytes) slot.host = PinnedBuffer(bytes, device_);
 
-    std::vector<Tensor*> targets;
-    slot.batch.visit([&](Tensor& tensor) { targets.push_back(&tensor); });
+    std::vector<Tensor*> targets = tensors_of(slot.batch);
+    if (targets.size() != tensors_of(batch).size()) {
+      slot.batch = batch;  // for its number of tensors
+      targets = tensors_of(slot.batch);
+      for (Tensor* target : targets) *target = Tensor();
+    }
     std::size_t at = 0;
     bool is_new = false;
     batch.visit([&](Tensor& tensor) {
@@ -109,6 +113,12 @@ class BatchFeed {
       offset += padded(tensor.bytes());
     });
     slot.sent.record(stream_.get());
+  }
+
+  static std::vector<Tensor*> tensors_of(Batch& batch) {
+    std::vector<Tensor*> tensors;
+    batch.visit([&](Tensor& tensor) { tensors.push_back(&tensor); });
+    return tensors;
   }
 
   static constexpr std::size_t padded(std::size_t bytes) noexcept {

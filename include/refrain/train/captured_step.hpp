@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "refrain/autograd/tape.hpp"
 #include "refrain/core/math_mode.hpp"
 #include "refrain/core/stream.hpp"
 #include "refrain/ops/captured_draws.hpp"
@@ -45,8 +44,9 @@ class CapturedStep {
         capture_after_(capture_after) {}
 
   /// Runs the step by replaying the graph and returns true; false when the caller has to run it.
-  template <class Loss, class Report>
-  bool run(const Batch& batch, const Loss& loss, const Report& report) {
+  /// `differentiate(batch)` sets the gradients and returns the loss.
+  template <class Differentiate, class Report>
+  bool run(const Batch& batch, const Differentiate& differentiate, const Report& report) {
     if (device_ == Device::cpu || capture_after_ == 0 || has_failed_) return false;
     if (work_ && !(optimizer_.capture_fits() && mode_ == math_mode())) {
       work_.reset();
@@ -57,7 +57,7 @@ class CapturedStep {
       alike_ = 0;
       known_ = shapes_of(batch);
     }
-    if (!work_ && (alike_++ < capture_after_ || !record(batch, loss, report))) return false;
+    if (!work_ && (alike_++ < capture_after_ || !record(batch, differentiate, report))) return false;
     copy(batch, inputs_);
     draws_.advance();
     optimizer_.advance_captured();
@@ -99,8 +99,8 @@ class CapturedStep {
     });
   }
 
-  template <class Loss, class Report>
-  bool record(const Batch& batch, const Loss& loss, const Report& report) {
+  template <class Differentiate, class Report>
+  bool record(const Batch& batch, const Differentiate& differentiate, const Report& report) {
     const auto failed = [&](const char* reason) {
       has_failed_ = true;
       optimizer_.zero_grad();
@@ -118,9 +118,7 @@ class CapturedStep {
       const detail::CapturedDraws::Scope scope(draws_);
       work_.emplace(device_, [&] {
         optimizer_.zero_grad();
-        const Variable value = loss(inputs_);
-        backward(value);
-        loss_ = value.value();
+        loss_ = differentiate(inputs_);
         if (max_norm_ > 0) norm_ = optimizer_.clip_gradients_on_device(max_norm_);
         optimizer_.step_captured();
       });

@@ -25,6 +25,9 @@ enum class StopOn : std::uint8_t { ndcg, hr, mrr, auc, loss };
 struct FitOptions {
   std::int64_t epochs = 20;  ///< maximum number of epochs
   std::int64_t batch = 64;   ///< sequences of a training step
+  /// Slices of a batch, whose gradients are added up (TrainerOptions): with more slices less memory
+  /// for activations; another number gives another run.
+  std::int64_t slices = 1;
   AdamOptions adam = {};     ///< for fit() without an optimizer
   /// Learning rate of a training step, counted from 0 over the whole run; empty: the constant rate
   /// of the optimizer.
@@ -61,7 +64,9 @@ class REFRAIN_API Fitting {
   Fitting(Module& model, Optimizer& optimizer, std::int64_t length, const Dataset& data,
           const FitOptions& options);
 
-  SequenceBatch batch(std::int64_t epoch, std::int64_t step) { return batches_(epoch, step); }
+  SequenceBatch batch(std::int64_t epoch, std::int64_t step, BatchSlice slice) {
+    return batches_(epoch, step, slice);
+  }
   Trainer& trainer() noexcept { return trainer_; }
   TrainingResult finish(TrainingResult result);
 
@@ -114,7 +119,9 @@ TrainingResult fit(Model& model, Optimizer& optimizer, const Dataset& data,
     };
     result = fitting.finish(fitting.trainer().run(
         model.device(),
-        [&](std::int64_t epoch, std::int64_t step) { return fitting.batch(epoch, step); },
+        [&](std::int64_t epoch, std::int64_t step, BatchSlice slice) {
+          return fitting.batch(epoch, step, slice);
+        },
         [&](const SequenceBatch& batch) -> Variable { return model.loss(batch); }, validate));
   }
   return result;

@@ -13,7 +13,7 @@ namespace refrain {
 ///   std::int64_t length() const
 ///       T, the number of newest items of a history that the model reads
 ///   Variable loss(const SequenceBatch& batch)
-///       scalar: the mean loss over the targets [B,T] that are not padding_id
+///       scalar: the mean loss over the targets [B,T] that are not padding_id, 0 without any
 ///
 /// loss() may be const or not; the batch is on the model's device.
 template <class M>

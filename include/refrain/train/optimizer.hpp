@@ -39,6 +39,13 @@ class REFRAIN_API Optimizer {
   /// Drops the gradients.
   void zero_grad();
 
+  /// Moves the gradients out of the parameters, which then have none: one for each parameter, in a
+  /// fixed order; undefined where a parameter has none.
+  std::vector<Gradient> take_gradients();
+  /// Sets the gradients of all parameters, in the order of take_gradients(). Throws OptionError for
+  /// another number of gradients.
+  void put_gradients(std::vector<Gradient> gradients);
+
   /// Support for a training step that is captured once and replayed (see CapturedWork): values that
   /// change from step to step are read from device memory.
   ///

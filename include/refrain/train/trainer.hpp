@@ -20,6 +20,7 @@
 #include "refrain/train/optimizer.hpp"
 #include "refrain/train/pending_losses.hpp"
 #include "refrain/train/reports.hpp"
+#include "refrain/train/slices.hpp"
 
 namespace refrain {
 
@@ -37,6 +38,12 @@ struct TrainerOptions {
   std::int64_t epochs = 10;
   std::int64_t steps_per_epoch = 0;  ///< required
   double max_norm = 0;               ///< clip the gradients' global norm; 0: no clipping
+  /// Number of slices of a batch (gradient accumulation): forward and backward passes run slice by
+  /// slice, so that the activations of one slice exist at a time, and the optimizer updates the
+  /// parameters once with the gradient of the whole batch (SliceSum). Random draws are those of
+  /// each slice (SliceStreams), so another number of slices gives another run. A batch with fewer
+  /// rows has empty slices, which contribute nothing.
+  std::int64_t slices = 1;
   /// Stop after this many consecutive evaluations without improvement; 0: never.
   std::int64_t patience = 0;
   /// Patience counts only after an evaluation was better than the first one, F, by at least
@@ -82,7 +89,8 @@ struct TrainerOptions {
 class REFRAIN_API Trainer {
  public:
   /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0, patience >= 0,
-  /// plateau_margin is a number >= 0, pending_losses from 0 to 2^20 and capture_after >= 0.
+  /// plateau_margin is a number >= 0, slices from 1 to 65,536, pending_losses from 0 to 2^20 and
+  /// capture_after >= 0.
   Trainer(Module& model, Optimizer& optimizer, TrainerOptions options);
 
   /// Adds a random stream that is no member of the model to the saved state. It must outlive the
@@ -113,7 +121,7 @@ class REFRAIN_API Trainer {
 
   /// Continues from a saved state: model, optimizer, random streams and position. Throws DataError
   /// and changes nothing when the file is damaged or belongs to another model, optimizer, setting,
-  /// number of steps or set of random streams.
+  /// number of steps or slices, or set of random streams.
   void resume(const std::string& path);
 
   /// Continues from the checkpoint of the options; false when that file does not exist.
@@ -125,7 +133,8 @@ class REFRAIN_API Trainer {
   ///
   /// `loss(epoch, step)` returns the scalar Variable to minimize. `evaluate(epoch)` returns the
   /// metric; it runs in evaluation mode with recording off, and must not draw from the saved
-  /// streams. Throws DivergedError when a loss is not finite, and the exceptions of the functions.
+  /// streams. Throws DivergedError when a loss is not finite, OptionError with more than one slice,
+  /// and the exceptions of the functions.
   template <class Loss, class Evaluate>
   TrainingResult run(Loss&& loss, Evaluate&& evaluate);
 
@@ -134,12 +143,25 @@ class REFRAIN_API Trainer {
   /// pending_losses the next batch is made and sent while the device computes, the host waits only
   /// for losses that are that many training steps old, and a loss that is not finite is reported
   /// with that delay. Training steps, their order and their results are the same.
+  ///
+  /// Slices need `make(epoch, step, slice)`, which returns a BatchSlice of the batch and draws from
+  /// random numbers of that slice alone, and `batch.counted()`, the number of targets that count in
+  /// the mean loss. A slice without rows is a batch without elements. A loss may be a sum of terms:
+  /// then `loss` returns a std::vector<Variable>, in which a term without rows is undefined, and
+  /// `counted()` a std::vector<std::int64_t>. The loss of a batch is the sum over slices and terms
+  /// of (counted targets of the slice / those of the batch) * mean loss of the slice. Throws
+  /// OptionError with more than one slice for a `make` without slices.
   template <class Make, class Loss, class Evaluate>
   TrainingResult run(Device device, Make&& make, Loss&& loss, Evaluate&& evaluate);
 
  private:
   template <class Step, class Evaluate>
   TrainingResult run_epochs(Step&& step, Evaluate&& evaluate);
+  template <class Make, class Differentiate, class Evaluate>
+  TrainingResult run_batches(Device device, const Make& make, const Differentiate& differentiate,
+                             Evaluate& evaluate);
+  void expect_one_slice() const;
+  DType dtype() const;
   void queue_update(const Tensor& loss);
   void queue_report(const Tensor& loss, const Tensor& norm);
   void set_rate();
@@ -178,6 +200,7 @@ class REFRAIN_API Trainer {
 
 template <class Loss, class Evaluate>
 TrainingResult Trainer::run(Loss&& loss, Evaluate&& evaluate) {
+  expect_one_slice();
   return run_epochs(
       [&] {
         begin_step();
@@ -190,6 +213,36 @@ TrainingResult Trainer::run(Loss&& loss, Evaluate&& evaluate) {
 
 template <class Make, class Loss, class Evaluate>
 TrainingResult Trainer::run(Device device, Make&& make, Loss&& loss, Evaluate&& evaluate) {
+  const auto differentiate = [&](const auto& batch) {
+    const Variable value = detail::sum_of(detail::terms_of(loss(batch)));
+    backward(value);
+    return value.value();
+  };
+  if constexpr (std::is_invocable_v<Make&, std::int64_t, std::int64_t, BatchSlice>) {
+    if (options_.slices == 1) {
+      return run_batches(
+          device,
+          [&](std::int64_t epoch, std::int64_t step) { return make(epoch, step, BatchSlice{}); },
+          differentiate, evaluate);
+    }
+    return run_batches(
+        device,
+        [&, dtype = dtype()](std::int64_t epoch, std::int64_t step) {
+          return detail::make_slices(make, epoch, step, options_.slices, dtype);
+        },
+        [&](const auto& batch) {
+          return detail::differentiate_slices(batch, loss, optimizer_, randoms());
+        },
+        evaluate);
+  } else {
+    expect_one_slice();
+    return run_batches(device, make, differentiate, evaluate);
+  }
+}
+
+template <class Make, class Differentiate, class Evaluate>
+TrainingResult Trainer::run_batches(Device device, const Make& make,
+                                    const Differentiate& differentiate, Evaluate& evaluate) {
   using Batch = std::decay_t<decltype(make(position_.epoch, position_.step))>;
   BatchFeed<Batch> feed(device);
   const auto next_batch = [&] {
@@ -197,7 +250,12 @@ TrainingResult Trainer::run(Device device, Make&& make, Loss&& loss, Evaluate&& 
     return feed.pop();
   };
   if (options_.pending_losses == 0) {
-    return run([&](std::int64_t, std::int64_t) { return loss(next_batch()); }, evaluate);
+    return run_epochs(
+        [&] {
+          begin_step();
+          end_step(differentiate(next_batch()).item());
+        },
+        evaluate);
   }
   CapturedStep<Batch> captured(device, optimizer_, options_.max_norm, options_.capture_after);
   const auto report_capture = [&](const CaptureReport& report) {
@@ -207,13 +265,11 @@ TrainingResult Trainer::run(Device device, Make&& make, Loss&& loss, Evaluate&& 
       [&] {
         const Batch batch = next_batch();
         set_rate();
-        if (captured.run(batch, loss, report_capture)) {
+        if (captured.run(batch, differentiate, report_capture)) {
           queue_report(captured.loss(), captured.norm());
         } else {
           optimizer_.zero_grad();
-          const Variable value = loss(batch);
-          backward(value);
-          queue_update(value.value());
+          queue_update(differentiate(batch));
         }
         if (position_.step < options_.steps_per_epoch)
           feed.push(make(position_.epoch, position_.step));
