@@ -171,8 +171,7 @@ NextItemBatches::NextItemBatches(const RaggedIds& sequences, Options options)
       options_(options),
       sampler_(pieces_.rows(), {.batch_size = options.batch_size, .seed = options.seed}) {}
 
-SequenceBatch NextItemBatches::operator()(std::int64_t epoch, std::int64_t step,
-                                          BatchSlice slice) {
+SequenceBatch NextItemBatches::operator()(std::int64_t epoch, std::int64_t step, BatchSlice slice) {
   SequenceBatch batch =
       next_item_batch(pieces_, sampler_.rows(epoch, step, slice), options_.length + 1);
   if (options_.positions == LossPositions::last) batch.targets = only_last_ids(batch.targets);

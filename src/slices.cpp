@@ -56,7 +56,8 @@ std::vector<Gradient> SliceSum::finish() {
   std::vector<Gradient> total;
   if (!nodes_.empty()) total = std::move(nodes_.back().sum);
   for (std::size_t i = 0; i < rows_.size(); ++i) {
-    if (!rows_[i].empty()) total[i].add(rows_[i].size() == 1 ? rows_[i].front() : merge(rows_[i]));
+    if (!rows_[i].empty())
+      total[i].add(rows_[i].size() == 1 ? rows_[i].front() : detail::merge(rows_[i]));
   }
   nodes_.clear();
   rows_.clear();
@@ -91,14 +92,13 @@ Tensor detail::slice_weights(const std::vector<std::vector<std::int64_t>>& count
   for (const std::vector<std::int64_t>& slice : counts) {
     for (std::size_t term = 0; term < slice.size(); ++term) totals[term] += slice[term];
   }
-  Tensor weights =
-      Tensor::zeros({std::ssize(counts), static_cast<std::int64_t>(terms)}, dtype);
+  Tensor weights = Tensor::zeros({std::ssize(counts), static_cast<std::int64_t>(terms)}, dtype);
   const auto write = [&]<class T>(T* out) {
     for (const std::vector<std::int64_t>& slice : counts) {
       for (std::size_t term = 0; term < slice.size(); ++term) {
         if (totals[term] > 0)
-          out[term] = static_cast<T>(static_cast<double>(slice[term]) /
-                                     static_cast<double>(totals[term]));
+          out[term] =
+              static_cast<T>(static_cast<double>(slice[term]) / static_cast<double>(totals[term]));
       }
       out += terms;
     }

@@ -337,11 +337,11 @@ void Trainer::resume(const std::string& path) {
   const bool has_slices = state.counters.find("slices") != state.counters.end();
   const std::int64_t slices = has_slices ? counter("slices") : 1;
   if (slices != options_.slices) {
-    throw DataError(path, 0,
-                    detail::concat("was saved by a run with ", slices,
-                                   slices == 1 ? " slice" : " slices", " per batch, expected ",
-                                   options_.slices,
-                                   "; give the same number of slices, or another file"));
+    throw DataError(
+        path, 0,
+        detail::concat("was saved by a run with ", slices, slices == 1 ? " slice" : " slices",
+                       " per batch, expected ", options_.slices,
+                       "; give the same number of slices, or another file"));
   }
   const std::vector<NamedRandom> streams = randoms();
   const std::vector<RandomState> places = stream_states(path, state, streams);

@@ -155,8 +155,7 @@ class TaskLoss {
     if (batch.targets.numel() > 0) {
       terms[0] = network_.task().loss(network_.user(batch.ids), batch.targets, batch.negatives);
     }
-    if (batch.source.targets.numel() > 0)
-      terms[1] = source_->loss(network_.base(), batch.source);
+    if (batch.source.targets.numel() > 0) terms[1] = source_->loss(network_.base(), batch.source);
     return terms;
   }
 

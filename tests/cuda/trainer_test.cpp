@@ -38,7 +38,8 @@ struct Run {
   std::string reason{};
 };
 
-Run train(Device device, std::int64_t pending, std::int64_t capture_after) {
+Run train(Device device, std::int64_t pending, std::int64_t capture_after,
+          std::int64_t slices = 1) {
   Run run;
   Small model(Random(3));
   model.to(device);
@@ -48,6 +49,7 @@ Run train(Device device, std::int64_t pending, std::int64_t capture_after) {
       {.epochs = 2,
        .steps_per_epoch = 12,
        .max_norm = 1,
+       .slices = slices,
        .restore_best = false,
        .schedule = [](std::int64_t step) { return 0.01 / (1 + 0.1 * static_cast<double>(step)); },
        .pending_losses = pending,
@@ -59,11 +61,15 @@ Run train(Device device, std::int64_t pending, std::int64_t capture_after) {
   });
   trainer.run(
       device,
-      [](std::int64_t epoch, std::int64_t step) {
+      [](std::int64_t epoch, std::int64_t step, BatchSlice slice) {
         const std::int64_t rows = step == 11 ? 3 : 8;  // the last batch of an epoch is shorter
         const std::uint64_t seed = static_cast<std::uint64_t>(100 * epoch + step);
-        return SequenceBatch{test::random_ids(10 * rows, 50, seed).reshape({rows, 10}),
-                             test::random_ids(10 * rows, 50, seed + 50).reshape({rows, 10})};
+        const std::int64_t begin = rows * slice.index / slice.count;
+        const std::int64_t end = rows * (slice.index + 1) / slice.count;
+        const auto ids = [&](std::uint64_t number) {
+          return test::random_ids(10 * rows, 50, number).reshape({rows, 10}).slice(begin, end);
+        };
+        return SequenceBatch{ids(seed), ids(seed + 50)};
       },
       [&](const SequenceBatch& batch) { return model.loss(batch); },
       [](std::int64_t) { return 0.0; });
@@ -77,16 +83,19 @@ Run train(Device device, std::int64_t pending, std::int64_t capture_after) {
 TEST_CASE("cuda: training equals that on the CPU, and captured steps equal launched ones",
           "[cuda][train]") {
   if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
+  // With five slices the last batch has two empty ones.
+  const std::int64_t slices = GENERATE(1, 5);
+  INFO(slices << " slices");
   try {
-    const Run launched = train(Device::cuda, 4, 0);
-    const Run captured = train(Device::cuda, 4, 3);
+    const Run launched = train(Device::cuda, 4, 0, slices);
+    const Run captured = train(Device::cuda, 4, 3, slices);
     INFO("not captured: " << captured.reason);
     REQUIRE(captured.kernels > 0);
     CHECK(captured.losses == launched.losses);
     for (std::size_t i = 0; i < launched.parameters.size(); ++i) {
       CHECK(test::same_bytes(captured.parameters[i], launched.parameters[i]));
     }
-    const Run cpu = train(Device::cpu, 0, 0);
+    const Run cpu = train(Device::cpu, 0, 0, slices);
     REQUIRE(cpu.losses.size() == launched.losses.size());
     // Adam amplifies rounding errors where gradients are near zero, so only the first steps are
     // compared.
@@ -98,8 +107,9 @@ TEST_CASE("cuda: training equals that on the CPU, and captured steps equal launc
 }
 
 TEST_CASE("cuda: the test of training also runs on the CPU", "[posed]") {
-  const Run plain = train(Device::cpu, 0, 0);
-  const Run later = train(Device::cpu, 3, 3);
+  const std::int64_t slices = GENERATE(1, 5);
+  const Run plain = train(Device::cpu, 0, 0, slices);
+  const Run later = train(Device::cpu, 3, 3, slices);
   CHECK(plain.losses == later.losses);
   for (std::size_t i = 0; i < plain.parameters.size(); ++i)
     CHECK(test::same_bytes(plain.parameters[i], later.parameters[i]));

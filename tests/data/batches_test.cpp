@@ -142,6 +142,45 @@ TEST_CASE("batch_sampler: every row once per epoch, in an order determined by se
   CHECK(BatchSampler(0, {.batch_size = 4}).steps_per_epoch() == 0);
 }
 
+TEST_CASE("batch_sampler: the slices of a batch are its rows in order, with own random numbers",
+          "[data]") {
+  for (const std::int64_t batch_size : {1, 5, 8, 11}) {
+    BatchSampler sampler(11, {.batch_size = batch_size, .seed = 9});
+    for (std::int64_t step = 0; step < sampler.steps_per_epoch(); ++step) {
+      const std::vector<std::int64_t> whole = numbers(sampler.rows(1, step));
+      CHECK(numbers(sampler.rows(1, step, {0, 1})) == whole);
+      for (const std::int64_t count : {2, 3, 8, 16}) {
+        std::vector<std::int64_t> joined;
+        for (std::int64_t index = 0; index < count; ++index) {
+          const auto rows = numbers(sampler.rows(1, step, {index, count}));
+          joined.insert(joined.end(), rows.begin(), rows.end());
+          const auto size = std::ssize(whole);
+          CHECK(std::ssize(joined) == size * (index + 1) / count);
+        }
+        CHECK(joined == whole);
+      }
+    }
+  }
+  BatchSampler sampler(4, {.batch_size = 4, .seed = 9});
+  const auto bits = [&](BatchSlice slice) { return sampler.random(0, 0, slice).bits(); };
+  CHECK(bits({}) == sampler.random(0, 0).bits());
+  CHECK(bits({1, 2}) == bits({1, 4}));
+  CHECK(std::set<std::uint32_t>{bits({}), bits({0, 2}), bits({1, 2}), bits({2, 4})}.size() == 4);
+  CHECK_THROWS_AS(sampler.rows(0, 0, {2, 2}), OptionError);
+  CHECK_THROWS_AS(sampler.rows(0, 0, {-1, 2}), OptionError);
+  CHECK_THROWS_AS(sampler.rows(0, 0, {0, 0}), OptionError);
+}
+
+TEST_CASE("batches: the targets that count, of whole batches and of slices", "[data]") {
+  NextItemBatches batches(counting_rows({7, 3, 2, 5}), {.length = 4, .batch_size = 16});
+  CHECK(batches(0, 0).counted() == 4 + 1 + 2 + 1 + 4);
+  std::int64_t sum = 0;
+  for (std::int64_t index = 0; index < 3; ++index) sum += batches(0, 0, {index, 3}).counted();
+  CHECK(sum == batches(0, 0).counted());
+  CHECK(SequenceBatch().counted() == 0);
+  CHECK(counted_ids(Tensor::from<std::int32_t>({3}, {0, 5, 0})) == 1);
+}
+
 TEST_CASE("batches: rows are right-aligned, newest items kept", "[data]") {
   const RaggedIds rows = counting_rows({2, 5, 0});
   const Tensor padded = padded_batch(rows, all_three, 3);

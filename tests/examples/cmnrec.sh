@@ -308,6 +308,8 @@ refuses() {
   says "state: keeps the state of another run: $setting"
 }
 refuses "loss_at: expected last, got all; give the same" --loss-at last
+run 1 train --config again.toml --slices 4
+says "state: was saved by a run with 1 slice per batch, expected 4; give the same number of slices"
 refuses "order: expected reference, got paper; give the same" --order reference
 refuses "slots: expected 3, got 4; words: expected 3, got 4; give the same" --slots 3
 refuses "negatives: expected 11, got 10; give the same" --negatives 11

@@ -486,6 +486,14 @@ refuses tied.state "dropout: expected 0.3, got 0.2; give the same" pretrain --da
 threads=3 run 0 pretrain --data users.txt "${tied[@]}" --resume tied.state --epochs 300 --patience 300 --out part.safetensors
 threads=1 run 0 pretrain --data users.txt "${tied[@]}" --epochs 300 --patience 300 --out whole.safetensors
 cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain with dropout wrote a different file"
+# Slices: a state belongs to a number of slices, of which the last batch may leave some empty.
+sliced=(pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --dropout 0.2 --batch 8)
+interrupt '"epoch":2' "${sliced[@]}" --slices 8 --resume sliced.state --out part.safetensors
+run 1 "${sliced[@]}" --slices 4 --resume sliced.state --out part.safetensors
+says "sliced.state: was saved by a run with 8 slices per batch, expected 4; give the same number"
+threads=2 run 0 "${sliced[@]}" --slices 8 --resume sliced.state --epochs 300 --patience 300 --out part.safetensors
+threads=1 run 0 "${sliced[@]}" --slices 8 --epochs 300 --patience 300 --out whole.safetensors
+cmp part.safetensors whole.safetensors || fail "the resumed run of pretrain with slices wrote a different file"
 interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --pretrain-loss sampled --resume base.state --out part.safetensors
 sampled=(--data users.txt --pretrain-loss sampled)
 head -n 59 users.txt > fewer.txt

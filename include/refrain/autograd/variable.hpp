@@ -145,6 +145,8 @@ inline RowSparse coalesce(const Tensor& ids, const Tensor& dy) {
   return sum;
 }
 
+namespace detail {
+
 /// The sum of row-sparse gradients of one table, at least one: their rows, joined in order, are
 /// coalesced once.
 inline RowSparse merge(std::span<const RowSparse> parts) {
@@ -171,6 +173,8 @@ inline RowSparse merge(std::span<const RowSparse> parts) {
   return coalesce(ids, values);
 }
 
+}  // namespace detail
+
 inline void Gradient::add(RowSparse contribution) {
   if (dense_.defined()) {
     dense_ = own(std::move(dense_));
@@ -179,7 +183,7 @@ inline void Gradient::add(RowSparse contribution) {
     sparse_ = std::move(contribution);
   } else {
     const RowSparse parts[] = {std::move(sparse_), std::move(contribution)};
-    sparse_ = merge(parts);
+    sparse_ = detail::merge(parts);
   }
 }
 

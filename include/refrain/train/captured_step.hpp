@@ -57,7 +57,8 @@ class CapturedStep {
       alike_ = 0;
       known_ = shapes_of(batch);
     }
-    if (!work_ && (alike_++ < capture_after_ || !record(batch, differentiate, report))) return false;
+    if (!work_ && (alike_++ < capture_after_ || !record(batch, differentiate, report)))
+      return false;
     copy(batch, inputs_);
     draws_.advance();
     optimizer_.advance_captured();
