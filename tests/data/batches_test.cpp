@@ -173,7 +173,8 @@ TEST_CASE("batch_sampler: the slices of a batch are its rows in order, with own 
 
 TEST_CASE("batches: the targets that count, of whole batches and of slices", "[data]") {
   NextItemBatches batches(counting_rows({7, 3, 2, 5}), {.length = 4, .batch_size = 16});
-  CHECK(batches(0, 0).counted() == 4 + 1 + 2 + 1 + 4);
+  // The first item of a short piece is the target of the padding before it.
+  CHECK(batches(0, 0).counted() == (4 + 2) + 3 + 2 + 4);
   std::int64_t sum = 0;
   for (std::int64_t index = 0; index < 3; ++index) sum += batches(0, 0, {index, 3}).counted();
   CHECK(sum == batches(0, 0).counted());

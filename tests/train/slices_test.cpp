@@ -37,6 +37,7 @@ std::vector<double> tree_sum(const std::vector<std::vector<float>>& leaves, std:
   sum = tree_sum(leaves, first, level - 1);
   const std::vector<double> right =
       tree_sum(leaves, first + (std::size_t{1} << (level - 1)), level - 1);
+  if (sum.empty()) return right;
   for (std::size_t i = 0; i < right.size(); ++i)
     sum[i] = static_cast<float>(sum[i]) + static_cast<float>(right[i]);
   return sum;
