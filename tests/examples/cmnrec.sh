@@ -323,6 +323,14 @@ refuses "other items; give the same" --data renamed.txt
 threads=3 run 0 "${again[@]}" --out resumed.safetensors --resume state
 cmp unbroken.safetensors resumed.safetensors || fail "the resumed run wrote a different file"
 
+# Slices: the same file at any number of threads, another one with another number of slices.
+sliced=(train "${tiny[@]}" --keep 0.8 --dropout 0.1 --loss sampled --negatives 10 --shift 3 --batch 16 --epochs 2)
+threads=1 run 0 "${sliced[@]}" --slices 8 --out sliced.safetensors
+threads=3 run 0 "${sliced[@]}" --slices 8 --out again.safetensors
+cmp sliced.safetensors again.safetensors || fail "another number of threads trained another model in slices"
+run 0 "${sliced[@]}" --out again.safetensors
+! cmp -s sliced.safetensors again.safetensors || fail "expected --slices to act on the training"
+
 # A search writes the parameters of a run with the chosen settings. parameters FILE: prints the
 # tensors.
 parameters() { tail -c +$((9 + $(od -An -t u8 -N 8 "$1"))) "$1"; }

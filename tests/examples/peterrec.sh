@@ -170,7 +170,7 @@ for dropout in 1 -0.1; do
 done
 run 0 compare --data users.txt --profiles users.dat --task gender "${tiny[@]}" --tied --dropout 0.25 --pretrain-epochs 1 --epochs 1 \
   --pretrain-decay 0.01 --pretrain-warmup 0.5 --pretrain-rate-schedule cosine --pretrain-plateau-margin 0.1 \
-  --decay 0.01 --warmup 0.5 --rate-schedule linear --plateau-margin 0.1 --smoothing 0.1 --methods peterrec-serial,fine-all,fine-last1,fine-zero,mtl --show-users 0
+  --decay 0.01 --warmup 0.5 --rate-schedule linear --plateau-margin 0.1 --smoothing 0.1 --slices 3 --pretrain-slices 2 --methods peterrec-serial,fine-all,fine-last1,fine-zero,mtl --show-users 0
 
 # Each option of a training changes the base; zeros and the constant rate are the defaults. The log
 # has the learning rate of a schedule.
