@@ -16,7 +16,7 @@
 
 namespace refrain {
 
-/// The sum of the gradients of slices in a fixed order, so that its bits depend on the slices alone.
+/// The sum of the gradients of slices in a fixed order: its bits depend on the slices alone.
 ///
 /// Dense gradients are added in a binary tree over the numbers of the slices: a node of level l is
 /// the sum of its two nodes of level l - 1, the left one first, or the only one of them at the end.
