@@ -26,6 +26,8 @@ void SliceSum::add_to(std::vector<Gradient>& left, std::vector<Gradient> right) 
 }
 
 void SliceSum::add(std::vector<Gradient> gradients) {
+  if (added() == tree_.slices())
+    throw OptionError(detail::concat("SliceSum: expected ", tree_.slices(), " slices, got more"));
   if (!gradients.empty()) {
     if (rows_.empty()) rows_.resize(gradients.size());
     if (rows_.size() != gradients.size()) {
@@ -38,23 +40,21 @@ void SliceSum::add(std::vector<Gradient> gradients) {
     rows_[i].push_back(gradients[i].sparse());
     gradients[i].clear();
   }
-  Node node{.level = 0, .sum = std::move(gradients)};
-  for (; !nodes_.empty() && nodes_.back().level == node.level; ++node.level) {
-    add_to(nodes_.back().sum, std::move(node.sum));
-    node.sum = std::move(nodes_.back().sum);
+  nodes_.push_back({{added(), added() + 1}, std::move(gradients)});
+  while (nodes_.size() > 1 && tree_.joins(nodes_.end()[-2].slices, nodes_.back().slices)) {
+    Node right = std::move(nodes_.back());
     nodes_.pop_back();
+    add_to(nodes_.back().sum, std::move(right.sum));
+    nodes_.back().slices.end = right.slices.end;
   }
-  nodes_.push_back(std::move(node));
 }
 
 std::vector<Gradient> SliceSum::finish() {
-  while (nodes_.size() > 1) {
-    Node last = std::move(nodes_.back());
-    nodes_.pop_back();
-    add_to(nodes_.back().sum, std::move(last.sum));
+  if (added() != tree_.slices()) {
+    throw OptionError(
+        detail::concat("SliceSum: expected ", tree_.slices(), " slices, got ", added()));
   }
-  std::vector<Gradient> total;
-  if (!nodes_.empty()) total = std::move(nodes_.back().sum);
+  std::vector<Gradient> total = std::move(nodes_.front().sum);
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     if (!rows_[i].empty())
       total[i].add(rows_[i].size() == 1 ? rows_[i].front() : detail::merge(rows_[i]));

@@ -59,7 +59,7 @@ TEST_CASE("slices: dense gradients are added in a tree, row-sparse ones in batch
   for (std::size_t count = 1; count <= 9; ++count) {
     for (const bool has_empty : {false, true}) {
       INFO(count << " slices" << (has_empty ? ", one without gradients" : ""));
-      SliceSum sum;
+      SliceSum sum(SliceTree{static_cast<std::int64_t>(count)});
       std::vector<std::vector<float>> leaves;
       std::vector<std::int32_t> ids;
       std::vector<float> rows;
@@ -99,14 +99,15 @@ TEST_CASE("slices: dense gradients are added in a tree, row-sparse ones in batch
       CHECK(sum.partial_sums() == 0);
     }
   }
-  SliceSum sum;
+  SliceSum sum(SliceTree(3));
   sum.add(std::vector<Gradient>(2));
+  CHECK_THROWS_MATCHES(sum.finish(), OptionError, message_contains("expected 3 slices, got 1"));
   CHECK_THROWS_MATCHES(sum.add(std::vector<Gradient>(3)), OptionError,
                        message_contains("expected 2 gradients, got 3"));
 }
 
 TEST_CASE("slices: a table with dense and row-sparse gradients gets their sum", "[train][slices]") {
-  SliceSum sum;
+  SliceSum sum(SliceTree(3));
   const Tensor ids = Tensor::from<std::int32_t>({1}, {2});
   const auto of = [](Gradient gradient) {
     std::vector<Gradient> gradients;

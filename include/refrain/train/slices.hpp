@@ -10,6 +10,7 @@
 #include "refrain/autograd/tape.hpp"
 #include "refrain/core/export.hpp"
 #include "refrain/data/batches.hpp"
+#include "refrain/distributed/slice_tree.hpp"
 #include "refrain/nn/module.hpp"
 #include "refrain/ops/pointwise.hpp"
 #include "refrain/train/optimizer.hpp"
@@ -18,17 +19,20 @@ namespace refrain {
 
 /// The sum of the gradients of slices in a fixed order: its bits depend on the slices alone.
 ///
-/// Dense gradients are added in a binary tree over the numbers of the slices: a node of level l is
-/// the sum of its two nodes of level l - 1, the left one first, or the only one of them at the end.
-/// A node is computed as soon as its slices are known, so at most floor(log2(S)) + 1 sums exist for
-/// S slices. Row-sparse gradients are joined in the order of the slices and coalesced once.
+/// Dense gradients are added in a SliceTree. A node is computed as soon as its slices are known, so
+/// at most floor(log2(S)) + 1 sums exist for S slices. Row-sparse gradients are joined in the order
+/// of the slices and coalesced once.
 class REFRAIN_API SliceSum {
  public:
-  /// Adds the gradients of the next slice, one for each parameter; none for an empty slice. Throws
-  /// OptionError for another number of gradients than before.
+  explicit SliceSum(SliceTree tree) : tree_(tree) {}
+
+  /// Adds the gradients of the next slice, from slice 0 on: one for each parameter, or none for an
+  /// empty slice. Throws OptionError for another number of gradients than before, or when all
+  /// slices were added.
   void add(std::vector<Gradient> gradients);
 
-  /// The sum over all slices so far, after which no slices are known; empty if all were empty.
+  /// The sum, after which the object is as constructed; empty if all slices were. Throws
+  /// OptionError unless all slices were added.
   std::vector<Gradient> finish();
 
   /// Number of partial sums in memory.
@@ -36,13 +40,16 @@ class REFRAIN_API SliceSum {
 
  private:
   struct Node {
-    int level;
+    SliceRange slices;
     std::vector<Gradient> sum;  ///< dense gradients; empty without any
   };
 
   static void add_to(std::vector<Gradient>& left, std::vector<Gradient> right);
 
-  std::vector<Node> nodes_;                   ///< of falling levels
+  std::int64_t added() const noexcept { return nodes_.empty() ? 0 : nodes_.back().slices.end; }
+
+  SliceTree tree_;
+  std::vector<Node> nodes_;                   ///< in order
   std::vector<std::vector<RowSparse>> rows_;  ///< row-sparse gradients of each parameter
 };
 
@@ -146,7 +153,7 @@ Tensor differentiate_slices(const SlicedBatch<Batch>& batch, Loss& loss, Optimiz
   const std::int64_t terms = batch.weights.size(1);
   const Tensor weights = batch.weights.reshape({batch.weights.numel()});
   SliceStreams draws(std::move(streams));
-  SliceSum gradients;
+  SliceSum gradients{SliceTree(std::ssize(batch.slices))};
   Gradient total;
   for (std::int64_t slice = 0; slice < std::ssize(batch.slices); ++slice) {
     const Batch& part = batch.slices[static_cast<std::size_t>(slice)];
