@@ -6,6 +6,7 @@
 #include "refrain/train/model_file.hpp"
 #include "support/catch.hpp"
 #include "support/generated_ratings.hpp"
+#include "support/ragged.hpp"
 #include "support/scratch.hpp"
 #include "support/small_recommender.hpp"
 #include "support/tensors.hpp"
@@ -57,6 +58,59 @@ TEST_CASE("recommend: a history is read as training reads it", "[serve][recommen
   CHECK(model.is_training());
 }
 
+TEST_CASE("recommend: a batch of histories has the answers of single ones", "[serve][recommend]") {
+  const Dataset data = generated();
+  SmallRecommender model(data.vocabulary.size(), {.length = 6, .keep = 0.5});
+  RaggedIds histories;
+  for (std::int32_t user = 0; user < 41; ++user) {
+    for (std::int32_t item = 0; item <= user % 9; ++item)
+      histories.add(special_ids + (user * 5 + item * 7) % data.vocabulary.items());
+    histories.end_row();
+  }
+  for (const bool leave_out : {true, false}) {
+    const RecommendOptions options{.leave_out_seen = leave_out};
+    const auto together = recommend_batch(model, data.vocabulary, histories, 5, options);
+    REQUIRE(std::ssize(together) == histories.rows());
+    for (std::int64_t row = 0; row < histories.rows(); ++row) {
+      std::vector<std::string> history;
+      for (const std::int32_t id : histories[row]) history.emplace_back(data.vocabulary.name(id));
+      const auto alone = recommend(model, data.vocabulary, history, 5, options);
+      const auto& got = together[static_cast<std::size_t>(row)];
+      CHECK(items_of(got) == items_of(alone));
+      for (std::size_t i = 0; i < alone.size(); ++i)
+        CHECK(got[i].score == Approx(alone[i].score).epsilon(1e-5));
+    }
+  }
+  CHECK(model.is_training());
+  CHECK(recommend_batch(model, data.vocabulary, {}, 5).empty());
+}
+
+TEST_CASE("recommend: rows of scores have their own exclusions and probabilities",
+          "[serve][recommend]") {
+  const Vocabulary targets(std::vector<std::string>{"a", "b", "c"},
+                           std::vector<std::int64_t>{3, 2, 1}, {.specials = false});
+  const Tensor scores = Tensor::from<float>({2, 3}, {0, 2, 1, 5, 5, 4});
+  const auto best = best_items_of_rows(scores.clone(), targets, 3, ragged({{1}, {}}), true);
+  REQUIRE(best.size() == 2);
+  CHECK(items_of(best[0]) == std::vector<std::string>{"c", "a"});
+  CHECK(items_of(best[1]) == std::vector<std::string>{"a", "b", "c"});
+  CHECK(*best[0][0].probability == Approx(1 / (1 + std::exp(-1.0))));
+  for (std::int64_t row = 0; row < 2; ++row) {
+    const std::vector<std::int32_t> excluded = row == 0 ? Ids{1} : Ids{};
+    const auto alone = best_items(scores.slice(row, row + 1).clone(), targets, 3, excluded, true);
+    const auto& got = best[static_cast<std::size_t>(row)];
+    REQUIRE(got.size() == alone.size());
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      CHECK(got[i].score == alone[i].score);
+      CHECK(got[i].probability == alone[i].probability);
+    }
+  }
+  CHECK(best_items_of_rows(scores.clone(), targets, 1, {}).size() == 2);
+  CHECK_THROWS_MATCHES(best_items_of_rows(scores.clone(), targets, 1, ragged({{1}})), OptionError,
+                       message_contains("expected 2 rows of excluded ids, one for each row of "
+                                        "scores, got 1"));
+}
+
 TEST_CASE("recommend: a saved model gives the same answers", "[serve][recommend]") {
   const Dataset data = generated();
   SmallRecommender model(data.vocabulary.size(), {.length = 6});
@@ -101,6 +155,10 @@ TEST_CASE("recommend: invalid arguments are rejected", "[serve][recommend][error
                        message_contains("a history of at least one item, got none"));
   CHECK_THROWS_MATCHES(recommend(model, data.vocabulary, {"12"}, 0), OptionError,
                        message_contains("expected k of at least 1, got 0"));
+  CHECK_THROWS_MATCHES(recommend_batch(model, data.vocabulary, ragged({{4}, {}}), 10), OptionError,
+                       message_contains("a history of at least one item, got none"));
+  CHECK_THROWS_MATCHES(recommend_batch(model, data.vocabulary, ragged({{4}, {unknown_id}}), 10),
+                       OptionError, message_contains("expected ids of items, got 3"));
   SmallRecommender smaller(data.vocabulary.size() - 1, {});
   const std::string first(data.vocabulary.name(special_ids));
   CHECK_THROWS_MATCHES(recommend(smaller, data.vocabulary, {first}, 1), ShapeError,
