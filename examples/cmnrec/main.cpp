@@ -107,6 +107,10 @@ void add_recommend(CLI::App& app, Options& options) {
   add_recommend_options(app, options.recommend);
 }
 
+void settle_recommending(const CLI::App& app, Options& options) {
+  settle_recommend(app, options.recommend);
+}
+
 void add_compare(CLI::App& app, Options& options) {
   add_run_options(app, options.run);
   add_log_option(app, options.run);
@@ -173,7 +177,8 @@ constexpr Command<Options> commands[] = {
     {.name = "recommend",
      .text = "Print recommendations for users and histories",
      .add = add_recommend,
-     .run = recommend},
+     .run = recommend,
+     .settle = settle_recommending},
     {.name = "compare",
      .text = "Train models side by side and print accuracy and speed",
      .add = add_compare,

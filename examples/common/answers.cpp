@@ -5,105 +5,61 @@
 #include <algorithm>
 #include <cmath>
 #include <iostream>
-#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "common/standard_streams.hpp"
-#include "refrain/core/text.hpp"
+#include "refrain/train/popularity.hpp"
 
 namespace refrain::examples {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-constexpr const char* frequency_note = "no known item in the history: ranked by frequency";
-
-std::string unknown_note(const Answer& answer) {
-  return fmt::format("skipped, unknown to the model: {}", fmt::join(answer.unknown, ", "));
+/// The rows, and copies of the last one up to least_batch.
+std::vector<std::int64_t> filled(std::span<const std::int64_t> rows) {
+  std::vector<std::int64_t> batch(rows.begin(), rows.end());
+  while (std::ssize(batch) < least_batch) batch.push_back(rows.back());
+  return batch;
 }
 
-/// Prints one object and replaces invalid UTF-8.
-void print_line(const Json& object) {
-  fmt::print("{}\n", object.dump(-1, ' ', false, Json::error_handler_t::replace));
-}
-
-/// Quotes a field of a CSV line if necessary (RFC 4180).
-std::string field(std::string_view text) {
-  if (text.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(text);
-  std::string quoted = "\"";
-  for (const char c : text) quoted.append(c == '"' ? 2 : 1, c);
-  return quoted + '"';
+/// The rows of a batch, in their order.
+RaggedIds rows_of(const RaggedIds& all, std::span<const std::int64_t> rows) {
+  RaggedIds chosen;
+  for (const std::int64_t row : rows) chosen.push_back(all[row]);
+  return chosen;
 }
 
 }  // namespace
 
 void AnswerPrinter::print(const Request& request, const Answer& answer) {
-  switch (output_) {
-    case Output::text:
-      print_text(request, answer);
-      break;
-    case Output::json_lines:
-      print_json(request, answer);
-      break;
-    case Output::csv:
-      print_csv(request, answer);
-      break;
-  }
+  std::string text;
+  if (answers_ == 0) text = format_.heading();
   ++answers_;
+  if (format_.output() == Output::csv) {
+    if (!answer.unknown.empty()) say("answer {}: {}\n", answers_, unknown_note(answer));
+    if (answer.is_by_frequency) say("answer {}: {}\n", answers_, frequency_note);
+  }
+  format_.append(text, answers_, request, answer);
+  fmt::print("{}", text);
   flush_output();
 }
 
 void AnswerPrinter::print_error(const Request& request, std::string_view reason) const {
-  if (output_ == Output::json_lines) {
-    print_line({{"task", request.task}, {"error", reason}});
-  } else if (output_ == Output::csv) {
-    say("{}\n", reason);
-  } else {
-    fmt::print("  {}\n", reason);
+  switch (format_.output()) {
+    case Output::text:
+      fmt::print("  {}\n", reason);
+      break;
+    case Output::json_lines: {
+      std::string line = "{\"task\":";
+      append_json_string(line, request.task);
+      line += ",\"error\":";
+      append_json_string(line, reason);
+      fmt::print("{}}}\n", line);
+      break;
+    }
+    case Output::csv:
+      say("{}\n", reason);
+      break;
   }
   flush_output();
-}
-
-void AnswerPrinter::print_text(const Request& request, const Answer& answer) const {
-  fmt::print("\n{} ({}), task {}\n", request.user.empty() ? "History" : "User " + request.user,
-             counted(static_cast<std::int64_t>(request.history.size()), "item"), answer.task);
-  if (!answer.unknown.empty()) fmt::print("  {}\n", unknown_note(answer));
-  if (answer.is_by_frequency) fmt::print("  {}\n", frequency_note);
-  int place = 0;
-  for (const Recommendation& each : answer.best) {
-    if (each.probability) {
-      fmt::print("  {:<20} {:6.1f} %\n", each.item, 100 * *each.probability);
-    } else {
-      fmt::print("  {:>3}. {:<60} {:9.4f}\n", ++place, described(each.item, titles_), each.score);
-    }
-  }
-}
-
-void AnswerPrinter::print_json(const Request& request, const Answer& answer) const {
-  Json object = Json::object();
-  if (!request.user.empty()) object["user"] = request.user;
-  object["task"] = answer.task;
-  if (!answer.unknown.empty()) object["unknown"] = answer.unknown;
-  if (answer.is_by_frequency) object["fallback"] = "frequency";
-  Json& best = object["best"] = Json::array();
-  for (const Recommendation& each : answer.best) {
-    Json& line = best.emplace_back(Json{{"id", each.item}});
-    if (const auto title = title_of(each.item)) line["title"] = *title;
-    line["score"] = each.score;
-    if (each.probability) line["probability"] = *each.probability;
-  }
-  print_line(object);
-}
-
-void AnswerPrinter::print_csv(const Request& request, const Answer& answer) const {
-  if (answers_ == 0) fmt::print("answer,user,task,place,id,title,score,probability\n");
-  if (!answer.unknown.empty()) say("answer {}: {}\n", answers_ + 1, unknown_note(answer));
-  if (answer.is_by_frequency) say("answer {}: {}\n", answers_ + 1, frequency_note);
-  int place = 0;
-  for (const Recommendation& each : answer.best) {
-    fmt::print("{},{},{},{},{},{},{},{}\n", answers_ + 1, field(request.user), field(answer.task),
-               ++place, field(each.item), field(title_of(each.item).value_or("")), each.score,
-               each.probability ? fmt::format("{}", *each.probability) : "");
-  }
 }
 
 void answer_requests(const RecommendOptions& options, AnswerPrinter& printer, bool has_tasks,
@@ -146,11 +102,34 @@ Tensor frequency_scores(const Vocabulary& vocabulary) {
   return scores;
 }
 
-std::string described(std::string_view item, const std::optional<Titles>& titles) {
-  if (titles) {
-    if (const auto title = titles->find(item)) return fmt::format("{:<8} {}", item, *title);
+std::vector<std::int32_t> ids_of_items(const refrain::detail::StringTable& items,
+                                       const Vocabulary& vocabulary) {
+  std::vector<std::int32_t> ids;
+  ids.reserve(static_cast<std::size_t>(items.size()));
+  for (std::int32_t item = 0; item < items.size(); ++item)
+    ids.push_back(vocabulary.find(items[item]));
+  return ids;
+}
+
+std::vector<std::vector<Recommendation>> best_of_users(
+    const UserBatch& users, const Vocabulary& targets, std::int64_t count, bool probabilities,
+    const std::function<Tensor(std::span<const std::int64_t> rows)>& scores) {
+  std::vector<std::int64_t> known, without;
+  for (std::int64_t row = 0; row < users.histories.rows(); ++row)
+    (users.histories[row].empty() ? without : known).push_back(row);
+  std::vector<std::vector<Recommendation>> best(static_cast<std::size_t>(users.histories.rows()));
+  const auto add = [&](std::span<const std::int64_t> rows, Tensor of_rows) {
+    std::vector<std::vector<Recommendation>> lists = best_items_of_rows(
+        std::move(of_rows), targets, count, rows_of(users.seen, rows), probabilities);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      best[static_cast<std::size_t>(rows[i])] = std::move(lists[i]);
+  };
+  if (!known.empty()) add(known, scores(filled(known)).slice(0, std::ssize(known)));
+  if (!without.empty()) {
+    const Tensor row = frequency_scores(targets);
+    add(without, repeat_row(row.reshape({row.numel()}), std::ssize(without)));
   }
-  return std::string(item);
+  return best;
 }
 
 std::vector<std::string> split_list(std::string_view text) {

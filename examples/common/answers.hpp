@@ -4,55 +4,29 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "common/options.hpp"
+#include "common/answer_format.hpp"
 #include "refrain/core/tensor.hpp"
-#include "refrain/data/readers.hpp"
 #include "refrain/data/vocabulary.hpp"
-#include "refrain/serve/recommendation.hpp"
 
 namespace refrain::examples {
-
-/// A request for recommendations, in original ids.
-struct Request {
-  std::string user = {};                  ///< empty for a request by history
-  std::vector<std::string> history = {};  ///< oldest first
-  std::vector<std::string> owned = {};    ///< the user's items of another domain
-  std::string task = {};                  ///< empty: all tasks
-};
-
-/// The answer to a request for one task.
-struct Answer {
-  std::string task;
-  std::vector<std::string> unknown = {};  ///< items of the history outside the vocabulary
-  bool is_by_frequency = false;           ///< no item of the history is known
-  std::vector<Recommendation> best = {};
-};
 
 /// Prints answers in the format of --output.
 class AnswerPrinter {
  public:
   /// `titles` must outlive the printer.
-  AnswerPrinter(Output output, const std::optional<Titles>& titles)
-      : output_(output), titles_(titles) {}
+  AnswerPrinter(Output output, const std::optional<Titles>& titles) : format_(output, titles) {}
 
   void print(const Request& request, const Answer& answer);
   /// Prints the error of a line of standard input that cannot be answered.
   void print_error(const Request& request, std::string_view reason) const;
 
  private:
-  std::optional<std::string_view> title_of(const std::string& item) const {
-    return titles_ ? titles_->find(item) : std::nullopt;
-  }
-  void print_text(const Request& request, const Answer& answer) const;
-  void print_json(const Request& request, const Answer& answer) const;
-  void print_csv(const Request& request, const Answer& answer) const;
-
-  Output output_;
-  const std::optional<Titles>& titles_;
+  AnswerFormat format_;
   std::int64_t answers_ = 0;  ///< number of printed answers
 };
 
@@ -71,8 +45,28 @@ std::vector<std::string> remove_unknown(std::vector<std::string>& history,
 /// log(count + 1/2) of every id [1,V]: scores for a history without known items.
 Tensor frequency_scores(const Vocabulary& vocabulary);
 
-/// "296 Pulp Fiction (1994)", or only the id if there is no title.
-std::string described(std::string_view item, const std::optional<Titles>& titles);
+/// The id of each item of a log, unknown_id or absent_id for items outside the vocabulary.
+std::vector<std::int32_t> ids_of_items(const refrain::detail::StringTable& items,
+                                       const Vocabulary& vocabulary);
+
+/// Users as ids, one row for each user.
+struct UserBatch {
+  RaggedIds histories = {};  ///< the known items of their histories
+  RaggedIds seen = {};       ///< the targets that are not recommended
+};
+
+/// The smallest batch that is scored. From this number of rows on, a row's scores have the same bits
+/// in every batch on the CPU (tests/examples/batch_rows_test.cpp); products of fewer rows add in
+/// another order.
+inline constexpr std::int64_t least_batch = 8;
+
+/// The best targets of each user: by `scores(rows)`, [rows,V] on the CPU, for the users of these
+/// rows, whose histories are not empty, and by frequency for all others. The scores are
+/// overwritten. Fewer users than least_batch are scored with copies of the last one, so that an
+/// answer does not depend on the other users.
+std::vector<std::vector<Recommendation>> best_of_users(
+    const UserBatch& users, const Vocabulary& targets, std::int64_t count, bool probabilities,
+    const std::function<Tensor(std::span<const std::int64_t> rows)>& scores);
 
 /// Splits "a, b,c" or "a b c" into a, b and c, without empty entries. A text with a comma is split
 /// only at commas, so that item names may contain blanks.

@@ -204,6 +204,9 @@ void add_force_option(CLI::App& app, RunOptions& run);
 void add_resume_option(CLI::App& app, std::string& state_file);
 
 void add_recommend_options(CLI::App& app, RecommendOptions& recommend);
+/// Sets the output format of --all. Throws OptionError for options that contradict --all or lack
+/// it.
+void settle_recommend(const CLI::App& app, RecommendOptions& recommend);
 
 /// Parses the command line. Returns the exit code if the program must end: 0 after --help, 1 for an
 /// invalid command line. An error is printed to standard error as one line with the reason and a

@@ -2,6 +2,7 @@
 /// Options and exit codes that the example programs share.
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -83,6 +84,21 @@ template <>
 inline constexpr Choice<Output> choices<Output>[] = {
     {"text", Output::text}, {"jsonl", Output::json_lines}, {"csv", Output::csv}};
 
+/// The parts of recommend --all that one of several processes computes: every `processes`-th part,
+/// from the `process`-th on.
+struct PartShare {
+  static constexpr const char* notation = "I/N with 1 <= I <= N, such as 3/16";
+  /// Returns nullopt for an invalid text.
+  static std::optional<PartShare> parse(const std::string& text);
+  std::string text() const;
+
+  /// Whether this process computes a part, numbered from 0.
+  bool has(std::int64_t part) const noexcept { return part % processes == process - 1; }
+
+  std::int64_t process = 1;
+  std::int64_t processes = 1;
+};
+
 /// The users and histories to recommend to, and the number of items.
 struct RecommendOptions {
   std::vector<std::string> users;
@@ -90,6 +106,11 @@ struct RecommendOptions {
   std::int64_t count = 10;
   bool keep_seen = false;
   Output output = Output::text;
+  bool all = false;    ///< all users of the log, into files
+  std::string folder;  ///< of these files
+  PartShare share;
+  std::int64_t part_users = 65536;  ///< users in a file
+  bool force = false;               ///< replace files of another run
 };
 
 }  // namespace refrain::examples

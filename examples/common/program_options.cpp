@@ -175,11 +175,39 @@ void add_recommend_options(CLI::App& app, RecommendOptions& recommend) {
       ->expected(0, 1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  add_value(app, "--count", recommend.count, "Recommendations per user", between(1, 1000000));
+  add_value(app, "--count,--k", recommend.count, "Recommendations per user", between(1, 1000000));
   add_value(app, "--keep-seen", recommend.keep_seen, "Also recommend items that the user has seen");
   add_value(app, "--output", recommend.output,
             "Output format: readable text, JSON lines (one object per answer) or CSV (one line per "
-            "item)");
+            "item); with --all JSON lines by default");
+  const OptionGroup add(app, "All users");
+  add("--all", recommend.all, "Recommend to all users of --data, into numbered files");
+  add("--out", recommend.folder,
+      "Folder of the files, part-00000.jsonl and so on; finished files are kept");
+  add("--part", recommend.share,
+      "Compute only every N-th file, from the I-th: the share of one of N processes")
+      ->type_name("I/N");
+  add("--part-users", recommend.part_users, "Users in a file", between(1, 1'000'000'000));
+  add("--force", recommend.force,
+      "Remove the files of a run with other settings from the folder and start anew");
+}
+
+void settle_recommend(const CLI::App& app, RecommendOptions& recommend) {
+  const auto given = [&](const char* name) { return app.count(name) > 0; };
+  if (!recommend.all) {
+    for (const char* name : {"--out", "--part", "--part-users", "--force"}) {
+      if (given(name)) throw OptionError(concat(name, ": expected --all beside it"));
+    }
+    return;
+  }
+  for (const char* name : {"--user", "--history"}) {
+    if (given(name)) throw OptionError(concat(name, ": expected no --all beside it"));
+  }
+  if (recommend.folder.empty())
+    throw OptionError("--all: expected the folder of the files in --out, got none");
+  if (!given("--output")) recommend.output = Output::json_lines;
+  if (recommend.output == Output::text)
+    throw OptionError("--output: expected jsonl or csv with --all, got text");
 }
 
 }  // namespace refrain::examples

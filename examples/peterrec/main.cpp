@@ -157,6 +157,10 @@ void add_recommend(CLI::App& app, Options& options) {
   add_recommend_options(app, options.recommend);
 }
 
+void settle_recommending(const CLI::App& app, Options& options) {
+  settle_recommend(app, options.recommend);
+}
+
 void add_compare(CLI::App& app, Options& options) {
   add_training_command(app, options);
   add_ranks_option(app, options.run);
@@ -193,7 +197,8 @@ constexpr Command<Options> commands[] = {
     {"finetune", "Train a patch set for each task on a base", add_finetune, finetune,
      settle_training},
     {"evaluate", "Measure patch sets on the test part", add_evaluate, evaluate, settle_evaluate},
-    {"recommend", "Print recommendations and predictions for users", add_recommend, recommend},
+    {"recommend", "Print recommendations and predictions for users", add_recommend, recommend,
+     settle_recommending},
     {"compare", "Train every method on every task and print one table", add_compare, compare},
 };
 

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "refrain/data/ragged_ids.hpp"
 #include "refrain/data/vocabulary.hpp"
 #include "refrain/ops/top_k.hpp"
 
