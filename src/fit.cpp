@@ -41,6 +41,10 @@ NextItemBatches batches_of(std::int64_t length, const Dataset& data, const FitOp
                                          .min_length = options.min_length});
 }
 
+bool is_shown(const FitOptions& options) {
+  return options.communicator == nullptr || options.communicator->rank() == 0;
+}
+
 /// The setting that a resumed run must share with the run that wrote the checkpoint. Epochs,
 /// patience, learning rate and clipping may differ.
 RunSetting setting_of(std::int64_t length, const Dataset& data, const FitOptions& options) {
@@ -61,12 +65,13 @@ Fitting::Fitting(Module& model, Optimizer& optimizer, std::int64_t length, const
       progress_({.label = options.label,
                  .steps_per_epoch = batches_.steps_per_epoch(),
                  .metric = metric_name(options),
-                 .style = options.progress}),
+                 .style = is_shown(options) ? options.progress : Progress::Style::quiet}),
       trainer_(model, optimizer,
                {.epochs = options.epochs,
                 .steps_per_epoch = batches_.steps_per_epoch(),
                 .max_norm = options.max_norm,
                 .slices = options.slices,
+                .communicator = options.communicator,
                 .patience = options.patience,
                 .plateau_margin = options.plateau_margin,
                 .larger_is_better = options.stop_on != StopOn::loss,

@@ -195,6 +195,12 @@ void Optimizer::put_gradients(std::vector<Gradient> gradients) {
     slots_[i].parameter.gradient() = std::move(gradients[i]);
 }
 
+std::vector<Shape> Optimizer::shapes() const {
+  std::vector<Shape> shapes;
+  for (const Slot& slot : slots_) shapes.push_back(slot.parameter.value().shape());
+  return shapes;
+}
+
 double Optimizer::clip_gradients(double max_norm) {
   if (!(max_norm > 0))
     throw OptionError(detail::concat("clip_gradients: expected max_norm > 0, got ", max_norm));

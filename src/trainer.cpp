@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <optional>
 
+#include "refrain/distributed/agreement.hpp"
+#include "refrain/train/content_hash.hpp"
 #include "run_setting.hpp"
 
 namespace refrain {
@@ -35,6 +37,16 @@ Trainer::Trainer(Module& model, Optimizer& optimizer, TrainerOptions options)
   if (options_.slices < 1 || options_.slices > 65536) {
     throw OptionError(
         detail::concat("Trainer: expected slices from 1 to 65536, got ", options_.slices));
+  }
+  if (options_.communicator != nullptr && options_.communicator->size() == 1)
+    options_.communicator = nullptr;
+  if (options_.communicator != nullptr && options_.communicator->size() > options_.slices) {
+    throw OptionError(detail::concat("Trainer: expected at least as many slices as ranks, ",
+                                     options_.communicator->size(), ", got ", options_.slices));
+  }
+  if (options_.communicator != nullptr && options_.pending_losses != 0) {
+    throw OptionError(detail::concat("Trainer: expected pending_losses = 0 for several ranks, got ",
+                                     options_.pending_losses));
   }
   if (options_.capture_after < 0) {
     throw OptionError(
@@ -70,6 +82,51 @@ void Trainer::expect_one_slice() const {
   if (options_.slices == 1) return;
   throw OptionError(detail::concat("Trainer::run: expected make(epoch, step, slice) for ",
                                    options_.slices, " slices, got a function without slices"));
+}
+
+void Trainer::expect_cpu_for_ranks(Device device) const {
+  if (options_.communicator == nullptr || device == Device::cpu) return;
+  throw OptionError(
+      detail::concat("Trainer::run: expected the CPU for several ranks, got ", device));
+}
+
+/// Throws CommunicationError when the ranks would not end with the same bytes.
+void Trainer::expect_same_ranks() const {
+  if (options_.communicator == nullptr) return;
+  Identity own = build_identity();
+  own.insert(own.end(),
+             {{"slices", std::to_string(options_.slices)},
+              {"epochs", std::to_string(options_.epochs)},
+              {"steps per epoch", std::to_string(options_.steps_per_epoch)},
+              {"patience", std::to_string(options_.patience)},
+              {"plateau margin", detail::concat(options_.plateau_margin)},
+              {"maximum norm", detail::concat(options_.max_norm)},
+              {"learning rate", detail::concat(optimizer_.learning_rate())},
+              {"position", detail::concat("epoch ", position_.epoch, ", step ", position_.step)},
+              {"parameters", content_hash(model_)},
+              {"optimizer state", content_hash(optimizer_.state())}});
+  for (const NamedRandom& stream : randoms()) {
+    const RandomState state = stream.random->state();
+    own.emplace_back(
+        detail::concat("random stream ", stream.name),
+        detail::concat("seed ", state.seed, ", stream ", state.stream, " at ", state.position));
+  }
+  for (const auto& [name, value] : options_.setting) own.emplace_back("setting " + name, value);
+  handshake(*options_.communicator, own);
+}
+
+/// True when training is to stop: a decision of all ranks.
+bool Trainer::stop_requested() const {
+  const bool own = InterruptGuard::requested();
+  return options_.communicator == nullptr ? own
+                                          : any_bits(*options_.communicator, own ? 1 : 0) != 0;
+}
+
+/// The metric of rank 0, so that all ranks decide alike.
+double Trainer::agreed(double metric) const {
+  if (options_.communicator != nullptr)
+    options_.communicator->broadcast(std::as_writable_bytes(std::span(&metric, 1)));
+  return metric;
 }
 
 /// The dtype of the model and its losses.
@@ -245,7 +302,8 @@ TrainingResult Trainer::finish(TrainingEnd end) {
 }
 
 void Trainer::save_if_asked() {
-  if (options_.checkpoint.empty()) return;
+  const bool is_writer = options_.communicator == nullptr || options_.communicator->rank() == 0;
+  if (options_.checkpoint.empty() || !is_writer) return;
   save(options_.checkpoint);
   saved_at_ = now_seconds();
 }

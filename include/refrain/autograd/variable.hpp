@@ -147,9 +147,8 @@ inline RowSparse coalesce(const Tensor& ids, const Tensor& dy) {
 
 namespace detail {
 
-/// The sum of row-sparse gradients of one table, at least one: their rows, joined in order, are
-/// coalesced once.
-inline RowSparse merge(std::span<const RowSparse> parts) {
+/// The rows of row-sparse gradients of one table, at least one, one after the other.
+inline RowSparse joined(std::span<const RowSparse> parts) {
   // Unused entries at the end of each list are removed before the lists are joined. Off the CPU
   // counting them would wait for the device; there coalesce() skips them.
   const auto used = [](const RowSparse& sparse) {
@@ -170,7 +169,14 @@ inline RowSparse merge(std::span<const RowSparse> parts) {
     values.slice(begin, begin + count).copy_from(part.values.slice(0, count));
     begin += count;
   }
-  return coalesce(ids, values);
+  return {.rows = std::move(ids), .values = std::move(values)};
+}
+
+/// The sum of row-sparse gradients of one table, at least one: their rows, joined in order, are
+/// coalesced once.
+inline RowSparse merge(std::span<const RowSparse> parts) {
+  const RowSparse all = joined(parts);
+  return coalesce(all.rows, all.values);
 }
 
 }  // namespace detail

@@ -28,6 +28,8 @@ struct FitOptions {
   /// Slices of a batch, whose gradients are added up (TrainerOptions): with more slices less memory
   /// for activations; another number gives another run.
   std::int64_t slices = 1;
+  /// The ranks that train together (TrainerOptions); rank 0 alone shows progress.
+  Communicator* communicator = nullptr;
   AdamOptions adam = {};  ///< for fit() without an optimizer
   /// Learning rate of a training step, counted from 0 over the whole run; empty: the constant rate
   /// of the optimizer.

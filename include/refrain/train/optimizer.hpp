@@ -45,6 +45,8 @@ class REFRAIN_API Optimizer {
   /// Sets the gradients of all parameters, in the order of take_gradients(). Throws OptionError for
   /// another number of gradients.
   void put_gradients(std::vector<Gradient> gradients);
+  /// The shapes of all parameters, in the order of take_gradients().
+  std::vector<Shape> shapes() const;
 
   /// Support for a training step that is captured once and replayed (see CapturedWork): values that
   /// change from step to step are read from device memory.

@@ -10,6 +10,7 @@
 #include "refrain/autograd/tape.hpp"
 #include "refrain/core/export.hpp"
 #include "refrain/data/batches.hpp"
+#include "refrain/distributed/communicator.hpp"
 #include "refrain/distributed/slice_tree.hpp"
 #include "refrain/nn/module.hpp"
 #include "refrain/ops/pointwise.hpp"
@@ -20,20 +21,28 @@ namespace refrain {
 /// The sum of the gradients of slices in a fixed order: its bits depend on the slices alone.
 ///
 /// Dense gradients are added in a SliceTree. A node is computed as soon as its slices are known, so
-/// at most floor(log2(S)) + 1 sums exist for S slices. Row-sparse gradients are joined in the order
-/// of the slices and coalesced once.
+/// at most floor(log2(S)) + 1 sums exist for S slices that start at slice 0 (SliceTree). Row-sparse
+/// gradients are joined in the order of the slices and coalesced once.
 class REFRAIN_API SliceSum {
  public:
-  explicit SliceSum(SliceTree tree) : tree_(tree) {}
+  explicit SliceSum(SliceTree tree) : SliceSum(tree, {0, tree.slices()}) {}
+  /// For the slices `own` of the tree; other ranks have the others.
+  SliceSum(SliceTree tree, SliceRange own) : tree_(tree), own_(own) {}
 
-  /// Adds the gradients of the next slice, from slice 0 on: one for each parameter, or none for an
-  /// empty slice. Throws OptionError for another number of gradients than before, or when all
-  /// slices were added.
+  /// Adds the gradients of the next slice, from the first one on: one for each parameter, or none
+  /// for an empty slice. Throws OptionError for another number of gradients than before, or when
+  /// all slices were added.
   void add(std::vector<Gradient> gradients);
 
   /// The sum, after which the object is as constructed; empty if all slices were. Throws
   /// OptionError unless all slices were added.
   std::vector<Gradient> finish();
+
+  /// The sum over the slices of all ranks, with the bits of finish() on one rank. Rank r has the
+  /// slices tree.slices_of(r, R). `shapes` and `dtype` are those of all parameters; gradients are
+  /// on the CPU. Throws OptionError unless all own slices were added, and CommunicationError.
+  std::vector<Gradient> finish(Communicator& communicator, const std::vector<Shape>& shapes,
+                               DType dtype);
 
   /// Number of partial sums in memory.
   std::int64_t partial_sums() const noexcept { return std::ssize(nodes_); }
@@ -46,9 +55,14 @@ class REFRAIN_API SliceSum {
 
   static void add_to(std::vector<Gradient>& left, std::vector<Gradient> right);
 
-  std::int64_t added() const noexcept { return nodes_.empty() ? 0 : nodes_.back().slices.end; }
+  /// The first slice that was not added.
+  std::int64_t next() const noexcept {
+    return nodes_.empty() ? own_.begin : nodes_.back().slices.end;
+  }
+  void expect_all_added() const;
 
   SliceTree tree_;
+  SliceRange own_;
   std::vector<Node> nodes_;                   ///< in order
   std::vector<std::vector<RowSparse>> rows_;  ///< row-sparse gradients of each parameter
 };
@@ -109,11 +123,20 @@ std::vector<std::int64_t> counts_of(const Batch& batch) {
 /// terms] of `dtype` on the host; 0 for a term without counted targets.
 REFRAIN_API Tensor slice_weights(const std::vector<std::vector<std::int64_t>>& counts, DType dtype);
 
-/// The slices of a batch.
+/// The counts of the slices of all ranks, in the order of the slices.
+REFRAIN_API std::vector<std::vector<std::int64_t>> gather_counts(
+    Communicator& communicator, const std::vector<std::vector<std::int64_t>>& own);
+
+/// The losses of all ranks, scalars on the CPU, in the order of the ranks.
+REFRAIN_API std::vector<Tensor> gather_losses(Communicator& communicator,
+                                              const std::vector<Tensor>& own, DType dtype);
+
+/// The slices of a batch, or those of one rank.
 template <class Batch>
 struct SlicedBatch {
-  std::vector<Batch> slices;
-  Tensor weights;  ///< slice_weights()
+  std::vector<Batch> slices = {};
+  std::int64_t first = 0;  ///< number of slices.front()
+  Tensor weights = {};     ///< slice_weights() of all slices of the batch
 
   template <class Function>
   void visit(Function&& function) {
@@ -122,16 +145,21 @@ struct SlicedBatch {
   }
 };
 
-/// Makes all slices of a training step with make(epoch, step, slice).
+/// Makes the slices of a training step with make(epoch, step, slice): all slices of the tree or,
+/// with a communicator, those of its rank.
 template <class Make>
-auto make_slices(Make& make, std::int64_t epoch, std::int64_t step, std::int64_t count,
-                 DType dtype) {
-  SlicedBatch<std::decay_t<decltype(make(epoch, step, BatchSlice{}))>> batch;
+auto make_slices(Make& make, std::int64_t epoch, std::int64_t step, const SliceTree& tree,
+                 DType dtype, Communicator* communicator) {
+  const SliceRange own = communicator == nullptr
+                             ? SliceRange{0, tree.slices()}
+                             : tree.slices_of(communicator->rank(), communicator->size());
+  SlicedBatch<std::decay_t<decltype(make(epoch, step, BatchSlice{}))>> batch{.first = own.begin};
   std::vector<std::vector<std::int64_t>> counts;
-  for (std::int64_t index = 0; index < count; ++index) {
-    batch.slices.push_back(make(epoch, step, BatchSlice{index, count}));
+  for (std::int64_t index = own.begin; index < own.end; ++index) {
+    batch.slices.push_back(make(epoch, step, BatchSlice{index, tree.slices()}));
     counts.push_back(counts_of(std::as_const(batch.slices.back())));
   }
+  if (communicator != nullptr) counts = gather_counts(*communicator, counts);
   batch.weights = slice_weights(counts, dtype);
   return batch;
 }
@@ -146,17 +174,19 @@ bool is_empty(Batch batch) {
 
 /// Sets the optimizer's gradients to those of the loss of the whole batch, the sum over slices and
 /// terms of weight times mean loss, and returns that loss. The activations of one slice exist at a
-/// time. `streams`: all streams that the loss draws from.
+/// time. `streams`: all streams that the loss draws from; `communicator`: the ranks that have the
+/// slices together, or null.
 template <class Batch, class Loss>
 Tensor differentiate_slices(const SlicedBatch<Batch>& batch, Loss& loss, Optimizer& optimizer,
-                            std::vector<NamedRandom> streams) {
+                            std::vector<NamedRandom> streams, Communicator* communicator) {
   const std::int64_t terms = batch.weights.size(1);
   const Tensor weights = batch.weights.reshape({batch.weights.numel()});
+  const SliceRange own{batch.first, batch.first + std::ssize(batch.slices)};
   SliceStreams draws(std::move(streams));
-  SliceSum gradients{SliceTree(std::ssize(batch.slices))};
-  Gradient total;
-  for (std::int64_t slice = 0; slice < std::ssize(batch.slices); ++slice) {
-    const Batch& part = batch.slices[static_cast<std::size_t>(slice)];
+  SliceSum gradients(SliceTree(batch.weights.size(0)), own);
+  std::vector<Tensor> losses;
+  for (std::int64_t slice = own.begin; slice < own.end; ++slice) {
+    const Batch& part = batch.slices[static_cast<std::size_t>(slice - own.begin)];
     if (is_empty(part)) {
       gradients.add({});
       continue;
@@ -172,9 +202,17 @@ Tensor differentiate_slices(const SlicedBatch<Batch>& batch, Loss& loss, Optimiz
     const Variable value = sum_of(parts);
     backward(value);
     gradients.add(optimizer.take_gradients());
-    total.add(value.value());
+    losses.push_back(value.value());
   }
-  optimizer.put_gradients(gradients.finish());
+  if (communicator == nullptr) {
+    optimizer.put_gradients(gradients.finish());
+  } else {
+    optimizer.put_gradients(
+        gradients.finish(*communicator, optimizer.shapes(), batch.weights.dtype()));
+    losses = gather_losses(*communicator, losses, batch.weights.dtype());
+  }
+  Gradient total;
+  for (Tensor& each : losses) total.add(std::move(each));
   return total.dense();
 }
 

@@ -44,6 +44,13 @@ struct TrainerOptions {
   /// each slice (SliceStreams), so another number of slices gives another run. A batch with fewer
   /// rows has empty slices, which contribute nothing.
   std::int64_t slices = 1;
+  /// The ranks that train together (data-parallel training), at most as many as slices: each has
+  /// its share of the slices of every batch (SliceTree::slices_of), all end with the same bytes, and
+  /// these are the bytes of one process with the same number of slices. On the CPU, without
+  /// pending_losses; must outlive the trainer. Every rank has the whole model and runs every
+  /// evaluation; rank 0 alone writes the checkpoint, which all ranks must be able to read. Null, or
+  /// one rank: one process.
+  Communicator* communicator = nullptr;
   /// Stop after this many consecutive evaluations without improvement; 0: never.
   std::int64_t patience = 0;
   /// Patience counts only after an evaluation was better than the first one, F, by at least
@@ -89,8 +96,8 @@ struct TrainerOptions {
 class REFRAIN_API Trainer {
  public:
   /// Throws OptionError unless epochs >= 0, steps_per_epoch >= 1, max_norm >= 0, patience >= 0,
-  /// plateau_margin is a number >= 0, slices from 1 to 65,536, pending_losses from 0 to 2^20 and
-  /// capture_after >= 0.
+  /// plateau_margin is a number >= 0, slices from 1 to 65,536 and at least as many as ranks,
+  /// pending_losses from 0 to 2^20, with several ranks 0, and capture_after >= 0.
   Trainer(Module& model, Optimizer& optimizer, TrainerOptions options);
 
   /// Adds a random stream that is no member of the model to the saved state. It must outlive the
@@ -133,8 +140,10 @@ class REFRAIN_API Trainer {
   ///
   /// `loss(epoch, step)` returns the scalar Variable to minimize. `evaluate(epoch)` returns the
   /// metric; it runs in evaluation mode with recording off, and must not draw from the saved
-  /// streams. Throws DivergedError when a loss is not finite, OptionError with more than one slice,
-  /// and the exceptions of the functions.
+  /// streams. With several ranks a request to any of them interrupts all after the same step.
+  /// Throws DivergedError when a loss is not finite, OptionError with more than one slice,
+  /// CommunicationError when ranks differ in parameters, settings or build, or when one of them
+  /// fails, and the exceptions of the functions.
   template <class Loss, class Evaluate>
   TrainingResult run(Loss&& loss, Evaluate&& evaluate);
 
@@ -161,6 +170,10 @@ class REFRAIN_API Trainer {
   TrainingResult run_batches(Device device, const Make& make, const Differentiate& differentiate,
                              Evaluate& evaluate);
   void expect_one_slice() const;
+  void expect_cpu_for_ranks(Device device) const;
+  void expect_same_ranks() const;
+  bool stop_requested() const;
+  double agreed(double metric) const;
   DType dtype() const;
   void queue_update(const Tensor& loss);
   void queue_report(const Tensor& loss, const Tensor& norm);
@@ -213,6 +226,7 @@ TrainingResult Trainer::run(Loss&& loss, Evaluate&& evaluate) {
 
 template <class Make, class Loss, class Evaluate>
 TrainingResult Trainer::run(Device device, Make&& make, Loss&& loss, Evaluate&& evaluate) {
+  expect_cpu_for_ranks(device);
   const auto differentiate = [&](const auto& batch) {
     const Variable value = detail::sum_of(detail::terms_of(loss(batch)));
     backward(value);
@@ -228,10 +242,12 @@ TrainingResult Trainer::run(Device device, Make&& make, Loss&& loss, Evaluate&& 
     return run_batches(
         device,
         [&, dtype = dtype()](std::int64_t epoch, std::int64_t step) {
-          return detail::make_slices(make, epoch, step, options_.slices, dtype);
+          return detail::make_slices(make, epoch, step, SliceTree(options_.slices), dtype,
+                                     options_.communicator);
         },
         [&](const auto& batch) {
-          return detail::differentiate_slices(batch, loss, optimizer_, randoms());
+          return detail::differentiate_slices(batch, loss, optimizer_, randoms(),
+                                              options_.communicator);
         },
         evaluate);
   } else {
@@ -280,6 +296,7 @@ TrainingResult Trainer::run_batches(Device device, const Make& make,
 
 template <class Step, class Evaluate>
 TrainingResult Trainer::run_epochs(Step&& step, Evaluate&& evaluate) {
+  expect_same_ranks();
   saved_at_ = now_seconds();
   pending_.clear();
   epochs_.clear();
@@ -287,11 +304,11 @@ TrainingResult Trainer::run_epochs(Step&& step, Evaluate&& evaluate) {
     model_.train();
     epoch_began_ = now_seconds();
     while (position_.step < options_.steps_per_epoch) {
-      if (InterruptGuard::requested()) return finish(TrainingEnd::interrupted);
+      if (stop_requested()) return finish(TrainingEnd::interrupted);
       step();
     }
     settle(0);
-    if (InterruptGuard::requested()) return finish(TrainingEnd::interrupted);
+    if (stop_requested()) return finish(TrainingEnd::interrupted);
     model_.eval();
     const double evaluation_began = now_seconds();
     double metric = 0;
@@ -299,9 +316,9 @@ TrainingResult Trainer::run_epochs(Step&& step, Evaluate&& evaluate) {
       const NoGrad off;
       metric = static_cast<double>(evaluate(position_.epoch));
     }
-    if (InterruptGuard::requested())
+    if (stop_requested())
       return finish(TrainingEnd::interrupted);  // the evaluation may be incomplete
-    end_epoch(metric, now_seconds() - evaluation_began);
+    end_epoch(agreed(metric), now_seconds() - evaluation_began);
   }
   return finish(stopped_early() ? TrainingEnd::stopped_early : TrainingEnd::finished);
 }
