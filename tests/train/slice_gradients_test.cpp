@@ -113,7 +113,7 @@ void check_gradient(Module& module, const Batch& batch,
   for (const std::int64_t count : {1, 2, 3, 4, 7, 8, 11, 16}) {
     INFO(count << " slices");
     adam.zero_grad();
-    const auto slices = detail::make_slices(make, 0, 0, count, DType::f64);
+    const auto slices = detail::make_slices(make, 0, 0, SliceTree(count), DType::f64);
     const Tensor value = detail::differentiate_slices(slices, loss, adam, module.randoms());
     CHECK(value.item() == Approx(expected_loss).epsilon(1e-12));
     CHECK(distance(dense_gradients(module), expected) < 1e-12);
@@ -257,7 +257,7 @@ TEST_CASE("slices: every term of a loss has its own counts", "[train][slices][la
   };
   for (const std::int64_t count : {2, 5, 8}) {
     adam.zero_grad();
-    const auto slices = detail::make_slices(make, 0, 0, count, DType::f64);
+    const auto slices = detail::make_slices(make, 0, 0, SliceTree(count), DType::f64);
     detail::differentiate_slices(slices, loss, adam, model.randoms());
     CHECK(distance(dense_gradients(model), expected) < 1e-12);
   }

@@ -149,7 +149,7 @@ struct SlicedBatch {
 /// with a communicator, those of its rank.
 template <class Make>
 auto make_slices(Make& make, std::int64_t epoch, std::int64_t step, const SliceTree& tree,
-                 DType dtype, Communicator* communicator) {
+                 DType dtype, Communicator* communicator = nullptr) {
   const SliceRange own = communicator == nullptr
                              ? SliceRange{0, tree.slices()}
                              : tree.slices_of(communicator->rank(), communicator->size());
@@ -178,7 +178,8 @@ bool is_empty(Batch batch) {
 /// slices together, or null.
 template <class Batch, class Loss>
 Tensor differentiate_slices(const SlicedBatch<Batch>& batch, Loss& loss, Optimizer& optimizer,
-                            std::vector<NamedRandom> streams, Communicator* communicator) {
+                            std::vector<NamedRandom> streams,
+                            Communicator* communicator = nullptr) {
   const std::int64_t terms = batch.weights.size(1);
   const Tensor weights = batch.weights.reshape({batch.weights.numel()});
   const SliceRange own{batch.first, batch.first + std::ssize(batch.slices)};
