@@ -1,6 +1,7 @@
 /// One rank of the tests of refrain::mpi, which tests/mpi/run.sh starts:
 /// refrain_mpi_tests MODE
 ///   conformance   all cases of tests/distributed/conformance.hpp
+///   train         trains a small recommender in eight slices and prints the hash of its parameters
 ///   large         a message of more than 1 GiB (two ranks; 5 GB of memory)
 ///   sleep         rank 1 sleeps in place of a call; the deadline ends the job
 ///   throw         rank 1 throws an exception
@@ -22,6 +23,10 @@
 
 #include "distributed/conformance.hpp"
 #include "refrain/distributed/mpi.hpp"
+#include "refrain/train/content_hash.hpp"
+#include "refrain/train/fit.hpp"
+#include "support/generated_ratings.hpp"
+#include "support/small_recommender.hpp"
 
 using namespace refrain;
 using namespace std::chrono_literals;
@@ -56,11 +61,26 @@ void send_large(Communicator& communicator) {
   if (communicator.rank() == 0) std::printf("large message passed\n");
 }
 
+void train(Communicator& communicator) {
+  const Dataset data = test::generated_dataset();
+  test::SmallRecommender model(data.vocabulary.size(), {.keep = 0.7});
+  fit(model, data,
+      {.epochs = 2,
+       .batch = 40,
+       .slices = 8,
+       .communicator = &communicator,
+       .patience = 0,
+       .progress = Progress::Style::quiet});
+  std::printf("rank %d of %d trained %s\n", communicator.rank(), communicator.size(),
+              content_hash(model).c_str());
+}
+
 void gather(Communicator& communicator) { any_bits(communicator, 0); }
 
 void run(const std::string& mode, Communicator& communicator) {
   const bool is_odd_one = communicator.rank() == 1;
   if (mode == "conformance") return conform(communicator);
+  if (mode == "train") return train(communicator);
   if (mode == "large") return send_large(communicator);
   gather(communicator);
   if (mode == "sleep") {

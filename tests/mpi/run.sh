@@ -31,6 +31,13 @@ case $mode in
     timeout 250 "${start[@]}" "$mode" < /dev/null > "$log" 2>&1 || fail "the job failed"
     grep "cases passed on $ranks ranks" "$log" || fail "expected a report of $ranks ranks"
     ;;
+  train)
+    timeout 250 "${start[@]}" train < /dev/null > "$log" 2>&1 || fail "the job failed"
+    (($(grep -c "of $ranks trained" "$log") == ranks)) || fail "expected a hash of each of $ranks ranks"
+    "$program" train < /dev/null >> "$log" 2>&1 || fail "the process on its own failed"
+    (($(sed -n 's/.* trained //p' "$log" | sort -u | wc -l) == 1)) || fail "expected the hash of one process"
+    grep "of 1 trained" "$log"
+    ;;
   large)
     timeout 250 "${start[@]}" "$mode" < /dev/null > "$log" 2>&1 || fail "the job failed"
     grep "large message passed" "$log"
