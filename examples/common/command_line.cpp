@@ -11,6 +11,7 @@
 #include "common/concat.hpp"
 #include "common/standard_streams.hpp"
 #include "common/suggestion.hpp"
+#include "refrain/distributed/launcher.hpp"
 
 namespace refrain::examples {
 namespace {
@@ -145,6 +146,15 @@ std::optional<int> parse(CLI::App& app, const char* program, int argc, char** ar
     return app.exit(error) == 0 ? 0 : 1;
   }
   return std::nullopt;
+}
+
+void expect_one_process() {
+  const std::string started = launched_as_one_of_several();
+  if (started.empty()) return;
+  throw OptionError(fmt::format(
+      "expected one process, got several from a launcher ({}), which would write the same files: "
+      "start the program without mpirun or srun",
+      started));
 }
 
 int guarded(const char* program, const std::function<int()>& run) {

@@ -229,8 +229,13 @@ struct Command {
                  Options&) = nullptr;  ///< sets values that depend on which options were given
 };
 
+/// Throws OptionError when an MPI launcher started this process as one of several, which would all
+/// write the same files.
+void expect_one_process();
+
 /// Parses the command line and runs its sub-command. Each sub-command has its own Options, because
-/// the sections of all sub-commands in a --config file are read.
+/// the sections of all sub-commands in a --config file are read. Throws as expect_one_process() and
+/// the command do.
 template <class Options>
 int run_command(const char* program, const char* text, std::span<const Command<Options>> commands,
                 int argc, char** argv) {
@@ -250,6 +255,7 @@ int run_command(const char* program, const char* text, std::span<const Command<O
     Options* own = &options.emplace_back();
     command.add(*own_app, *own);
     own_app->callback([&app, &outcome, &command, own_app, own] {
+      expect_one_process();
       if (command.settle != nullptr) command.settle(*own_app, *own);
       if (app.count("--config") > 0) own->run.config = app["--config"]->as<std::string>();
       set_threads(static_cast<int>(own->run.threads));

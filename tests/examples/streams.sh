@@ -148,4 +148,13 @@ says "cmnrec.safetensors: is read-only; choose another file for --out" errors
 run 1 "${pretrain[@]}" --out new --log cmnrec.safetensors
 says "cmnrec.safetensors: is read-only; choose another file for --log" errors
 cmp base.before base.safetensors || fail "a read-only base was replaced"
+
+# Under an MPI launcher several processes would write the same files.
+export OMPI_COMM_WORLD_SIZE=2
+for command in "${pretrain[*]}" "${train[*]}"; do
+  run 1 $command --out launched
+  says "expected one process, got several from a launcher (OMPI_COMM_WORLD_SIZE=2)" errors
+  [[ ! -e launched ]] || fail "a process of several wrote a file"
+done
+unset OMPI_COMM_WORLD_SIZE
 echo passed
