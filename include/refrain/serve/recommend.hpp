@@ -35,8 +35,8 @@ inline std::vector<std::int32_t> ids_of(const Vocabulary& vocabulary,
 }
 
 /// The k items with the best scores after each of many histories, best first; fewer when fewer
-/// remain: the lists of recommend() for each of them, up to rounding. On the CPU a row's scores have
-/// the same bits in every batch of 8 rows or more.
+/// remain: the lists of recommend() for each of them, up to rounding. On the CPU a row's scores
+/// have the same bits in every batch of 8 rows or more.
 ///
 /// `histories`: ids of the vocabulary, oldest first; each row has at least one. Memory holds the
 /// scores of all rows, [rows,ids]. Throws OptionError for an empty row, for an id that is no item
