@@ -55,9 +55,9 @@ struct UserBatch {
   RaggedIds seen = {};       ///< the targets that are not recommended
 };
 
-/// The smallest batch that is scored. From this number of rows on, a row's scores have the same bits
-/// in every batch on the CPU (tests/examples/batch_rows_test.cpp); products of fewer rows add in
-/// another order.
+/// The smallest batch that is scored. From this number of rows on, a row's scores have the same
+/// bits in every batch on the CPU (tests/examples/batch_rows_test.cpp); products of fewer rows add
+/// in another order.
 inline constexpr std::int64_t least_batch = 8;
 
 /// The best targets of each user: by `scores(rows)`, [rows,V] on the CPU, for the users of these
