@@ -227,6 +227,8 @@ struct Command {
   Outcome (*run)(const Options&);
   void (*settle)(const CLI::App&,
                  Options&) = nullptr;  ///< sets values that depend on which options were given
+  /// several processes from one launcher may run it (recommend --all --part)
+  bool runs_in_parallel = false;
 };
 
 /// Throws OptionError when an MPI launcher started this process as one of several, which would all
@@ -255,7 +257,7 @@ int run_command(const char* program, const char* text, std::span<const Command<O
     Options* own = &options.emplace_back();
     command.add(*own_app, *own);
     own_app->callback([&app, &outcome, &command, own_app, own] {
-      expect_one_process();
+      if (!command.runs_in_parallel) expect_one_process();
       if (command.settle != nullptr) command.settle(*own_app, *own);
       if (app.count("--config") > 0) own->run.config = app["--config"]->as<std::string>();
       set_threads(static_cast<int>(own->run.threads));

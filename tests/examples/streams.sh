@@ -156,5 +156,6 @@ for command in "${pretrain[*]}" "${train[*]}"; do
   says "expected one process, got several from a launcher (OMPI_COMM_WORLD_SIZE=2)" errors
   [[ ! -e launched ]] || fail "a process of several wrote a file"
 done
+run 0 "$peterrec" recommend --data users.txt --base base.safetensors --user u1
 unset OMPI_COMM_WORLD_SIZE
 echo passed
